@@ -1,0 +1,133 @@
+//! Any command as one value, for callers that choose it at run time.
+
+use crate::error::Rejection;
+use crate::id::ExecutionId;
+use crate::policy::Priority;
+use crate::time::TimestampMs;
+
+use super::command::{Decide, TakeNew, TakeOver, TakeResumed};
+use super::decision::{Purpose, Ruling, ValueKind};
+use super::identity::{Identity, IdentityKind};
+use super::issue_claim_grant::Granted;
+use super::lease::Claimed;
+use super::record::{Execution, FailOutcome};
+use super::{
+    Block, BlockOutcome, Cancel, ChangePriority, Complete, Create, CreateOutcome, DelayExecution,
+    DueOutcome, Fail, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren, Offer, Offered,
+    OnDue, ReclaimGranted, Renew, Renewed, Replay, Replayed, RevokeLease, Revoked, Unblock,
+    UpdateProgress,
+};
+
+macro_rules! any_command {
+    ($($(#[$doc:meta])* $variant:ident($command:ty) -> $outcome:ident($value:ty);)+) => {
+        /// Any command on an execution.
+        #[derive(Clone, Debug)]
+        #[allow(clippy::large_enum_variant)] // Short-lived: one for each call.
+        pub enum AnyCommand {
+            $($(#[$doc])* $variant($command),)+
+        }
+
+        /// The outcome of any command.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum AnyOutcome {
+            $($(#[$doc])* $outcome($value),)+
+        }
+
+        impl Identity for AnyCommand {
+            fn identity(&self) -> IdentityKind {
+                match self { $(Self::$variant(command) => command.identity(),)+ }
+            }
+        }
+
+        impl Decide for AnyCommand {
+            type Outcome = AnyOutcome;
+
+            fn name(&self) -> &'static str {
+                match self { $(Self::$variant(command) => command.name(),)+ }
+            }
+
+            fn purpose(&self) -> Purpose {
+                match self { $(Self::$variant(command) => command.purpose(),)+ }
+            }
+
+            fn execution_id(&self) -> ExecutionId {
+                match self { $(Self::$variant(command) => command.execution_id(),)+ }
+            }
+
+            fn fetches(&self) -> &'static [ValueKind] {
+                match self { $(Self::$variant(command) => command.fetches(),)+ }
+            }
+
+            fn observe(&mut self, current: &Execution) {
+                match self { $(Self::$variant(command) => command.observe(current),)+ }
+            }
+
+            fn decide(
+                &self,
+                current: Option<&Execution>,
+                now: TimestampMs,
+            ) -> Result<super::Verdict<AnyOutcome>, Rejection> {
+                let ruling: Ruling<AnyOutcome> = match self {
+                    $(Self::$variant(command) => command
+                        .decide(current, now)
+                        .map(|verdict| verdict.map(AnyOutcome::$outcome)),)+
+                };
+                ruling
+            }
+        }
+
+        impl AnyCommand {
+            /// The names of all commands.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($variant)),+];
+        }
+
+        $(impl From<$command> for AnyCommand {
+            fn from(command: $command) -> Self {
+                Self::$variant(command)
+            }
+        })+
+    };
+}
+
+any_command! {
+    /// [`super::create()`].
+    Create(Create) -> Create(CreateOutcome);
+    /// [`super::issue_claim_grant()`].
+    IssueClaimGrant(IssueClaimGrant) -> IssueClaimGrant(Granted);
+    /// [`super::claim()`].
+    Claim(TakeNew) -> Claim(Claimed);
+    /// [`super::claim_resumed()`].
+    ClaimResumed(TakeResumed) -> ClaimResumed(Claimed);
+    /// [`super::issue_reclaim_grant()`].
+    IssueReclaimGrant(IssueReclaimGrant) -> IssueReclaimGrant(ReclaimGranted);
+    /// [`super::reclaim()`].
+    Reclaim(TakeOver) -> Reclaim(Claimed);
+    /// [`super::offer()`].
+    Offer(Offer) -> Offer(Offered);
+    /// [`super::renew()`].
+    Renew(Renew) -> Renew(Renewed);
+    /// [`super::complete()`].
+    Complete(Complete) -> Complete(());
+    /// [`super::fail()`].
+    Fail(Fail) -> Fail(FailOutcome);
+    /// [`super::delay_execution()`].
+    DelayExecution(DelayExecution) -> DelayExecution(());
+    /// [`super::move_to_waiting_children()`].
+    MoveToWaitingChildren(MoveToWaitingChildren) -> MoveToWaitingChildren(());
+    /// [`super::update_progress()`].
+    UpdateProgress(UpdateProgress) -> UpdateProgress(());
+    /// [`super::cancel()`].
+    Cancel(Cancel) -> Cancel(());
+    /// [`super::revoke_lease()`].
+    RevokeLease(RevokeLease) -> RevokeLease(Revoked);
+    /// [`super::change_priority()`].
+    ChangePriority(ChangePriority) -> ChangePriority(Priority);
+    /// [`super::replay()`].
+    Replay(Replay) -> Replay(Replayed);
+    /// [`super::block()`].
+    Block(Block) -> Block(BlockOutcome);
+    /// [`super::unblock()`].
+    Unblock(Unblock) -> Unblock(BlockOutcome);
+    /// [`super::on_due()`].
+    OnDue(OnDue) -> OnDue(DueOutcome);
+}

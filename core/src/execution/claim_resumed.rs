@@ -1,0 +1,36 @@
+//! `claim_resumed`: consume a resume grant and go on with the interrupted attempt
+//! (`docs/spec.md`, 1 and 4).
+
+use crate::error::Rejection;
+use crate::time::TimestampMs;
+
+use super::claim::{admission, check_grant_is_live, check_leaseable, repeated};
+use super::decision::{Ruling, Verdict};
+use super::guard::{MAX_LEASE_TTL, check_ttl};
+use super::lease::{Claim, Claimed, start_lease};
+use super::record::{ClaimKind, Execution, NextAttempt, Phase};
+
+/// Goes on with the same attempt, index and id, under a new epoch.
+///
+/// # Errors
+///
+/// `InvalidClaimGrant`, `NotAResumedExecution`, `ClaimGrantExpired`, `ExecutionNotLeaseable`,
+/// `InvalidInput` for the ttl.
+pub fn claim_resumed(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling<Claimed> {
+    if let Some(claimed) = repeated(current, command) {
+        return Ok(Verdict::Repeat(claimed));
+    }
+    check_ttl("lease_ttl_ms", command.lease_ttl, MAX_LEASE_TTL)?;
+    let grant = admission(current, command)?;
+    let attempt = match &current.phase {
+        Phase::Runnable(runnable) => match runnable.next {
+            NextAttempt::Resume { attempt, .. } => attempt,
+            _ => return Err(Rejection::NotAResumedExecution),
+        },
+        _ => return Err(Rejection::InvalidClaimGrant),
+    };
+    check_grant_is_live(grant, now)?;
+    check_leaseable(current, now)?;
+    let resumed = (attempt, ClaimKind::Resumed);
+    Ok(start_lease(current.clone(), command, resumed, grant, now).into())
+}

@@ -1,0 +1,290 @@
+//! Commands as values: what an operation carries to the record of an execution.
+
+use crate::error::Rejection;
+use crate::id::ExecutionId;
+use crate::policy::Priority;
+use crate::time::TimestampMs;
+
+use super::decision::{Purpose, Ruling, ValueKind};
+use super::identity::{Identity, IdentityKind, OperatorCall};
+use super::issue_claim_grant::Granted;
+use super::lease::{Claim, Claimed};
+use super::record::{Execution, FailOutcome};
+use super::{
+    Block, BlockOutcome, Cancel, CancelledBy, ChangePriority, Complete, Create, CreateOutcome,
+    DelayExecution, DueOutcome, Fail, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren,
+    Offer, Offered, OnDue, ReclaimGranted, Renew, Renewed, Replay, Replayed, RevokeLease, Revoked,
+    Unblock, UpdateProgress,
+};
+
+/// A command on one execution, decided by the rule of its name.
+pub trait Decide: Identity {
+    /// What the caller learns.
+    type Outcome;
+
+    /// The command's name, for errors and traces.
+    fn name(&self) -> &'static str;
+
+    /// Why it commits.
+    fn purpose(&self) -> Purpose {
+        Purpose::Finish
+    }
+
+    /// The execution that it is about.
+    fn execution_id(&self) -> ExecutionId;
+
+    /// The values that the caller gets with the outcome.
+    fn fetches(&self) -> &'static [ValueKind] {
+        &[]
+    }
+
+    /// Notes what the operation sees of the record first.
+    fn observe(&mut self, _current: &Execution) {}
+
+    /// The command's rule.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` without a record; otherwise those of the rule.
+    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<Self::Outcome>;
+}
+
+macro_rules! commands {
+    ($($command:ident => $rule:ident, $outcome:ty, $identity:ident
+        $(, purpose: $purpose:ident)? $(, fetches: $fetches:expr)? $(, observe: $call:ident)?;)+) => {
+        $(
+            impl Identity for $command {
+                fn identity(&self) -> IdentityKind {
+                    IdentityKind::$identity
+                }
+            }
+
+            impl Decide for $command {
+                type Outcome = $outcome;
+
+                fn name(&self) -> &'static str {
+                    stringify!($rule)
+                }
+
+                $(fn purpose(&self) -> Purpose {
+                    Purpose::$purpose
+                })?
+
+                fn execution_id(&self) -> ExecutionId {
+                    self.execution_id
+                }
+
+                $(fn fetches(&self) -> &'static [ValueKind] {
+                    $fetches
+                })?
+
+                $(fn observe(&mut self, current: &Execution) {
+                    self.$call.observe(current);
+                })?
+
+                fn decide(
+                    &self,
+                    current: Option<&Execution>,
+                    now: TimestampMs,
+                ) -> Ruling<$outcome> {
+                    super::$rule(current.ok_or(Rejection::NotFound)?, self, now)
+                }
+            }
+        )+
+    };
+}
+
+commands! {
+    IssueClaimGrant => issue_claim_grant, Granted, Grant;
+    Renew => renew, Renewed, Absolute;
+    Complete => complete, (), Fence;
+    Fail => fail, FailOutcome, Fence;
+    DelayExecution => delay_execution, (), Fence;
+    MoveToWaitingChildren => move_to_waiting_children, (), Fence;
+    UpdateProgress => update_progress, (), Absolute;
+    RevokeLease => revoke_lease, Revoked, Request, observe: call;
+    ChangePriority => change_priority, Priority, Request, observe: call;
+    Replay => replay, Replayed, Request, purpose: Admit, observe: call;
+    Block => block, BlockOutcome, Absolute;
+    Unblock => unblock, BlockOutcome, Absolute;
+}
+
+/// A claim by one of its three rules.
+macro_rules! claims {
+    ($($(#[$doc:meta])* $command:ident => $rule:ident;)+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug)]
+            pub struct $command(
+                /// The arguments.
+                pub Claim,
+            );
+
+            impl Identity for $command {
+                fn identity(&self) -> IdentityKind {
+                    IdentityKind::Lease
+                }
+            }
+
+            impl Decide for $command {
+                type Outcome = Claimed;
+
+                fn name(&self) -> &'static str {
+                    stringify!($rule)
+                }
+
+                fn execution_id(&self) -> ExecutionId {
+                    self.0.execution_id
+                }
+
+                fn fetches(&self) -> &'static [ValueKind] {
+                    &[ValueKind::Payload]
+                }
+
+                fn decide(
+                    &self,
+                    current: Option<&Execution>,
+                    now: TimestampMs,
+                ) -> Ruling<Claimed> {
+                    super::$rule(current.ok_or(Rejection::NotFound)?, &self.0, now)
+                }
+            }
+        )+
+    };
+}
+
+claims! {
+    /// Takes an execution with a new attempt: [`super::claim()`].
+    TakeNew => claim;
+    /// Takes an execution with its interrupted attempt: [`super::claim_resumed()`].
+    TakeResumed => claim_resumed;
+    /// Takes an execution from an owner that lost its lease: [`super::reclaim()`].
+    TakeOver => reclaim;
+}
+
+impl Identity for Create {
+    fn identity(&self) -> IdentityKind {
+        IdentityKind::Creator
+    }
+}
+
+impl Decide for Create {
+    type Outcome = CreateOutcome;
+
+    fn name(&self) -> &'static str {
+        "create"
+    }
+
+    fn purpose(&self) -> Purpose {
+        Purpose::Admit
+    }
+
+    fn execution_id(&self) -> ExecutionId {
+        self.execution_id
+    }
+
+    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<CreateOutcome> {
+        super::create(current, self, now)
+    }
+}
+
+impl Identity for IssueReclaimGrant {
+    fn identity(&self) -> IdentityKind {
+        IdentityKind::Grant
+    }
+}
+
+impl Decide for IssueReclaimGrant {
+    type Outcome = ReclaimGranted;
+
+    fn name(&self) -> &'static str {
+        "issue_reclaim_grant"
+    }
+
+    fn execution_id(&self) -> ExecutionId {
+        self.0.execution_id
+    }
+
+    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<ReclaimGranted> {
+        super::issue_reclaim_grant(current.ok_or(Rejection::NotFound)?, self, now)
+    }
+}
+
+impl Identity for Cancel {
+    fn identity(&self) -> IdentityKind {
+        match self.by {
+            CancelledBy::Holder(_) => IdentityKind::Fence,
+            CancelledBy::Operator(_) => IdentityKind::Request,
+        }
+    }
+}
+
+impl Decide for Cancel {
+    type Outcome = ();
+
+    fn name(&self) -> &'static str {
+        "cancel"
+    }
+
+    fn execution_id(&self) -> ExecutionId {
+        self.execution_id
+    }
+
+    fn observe(&mut self, current: &Execution) {
+        if let CancelledBy::Operator(call) = &mut self.by {
+            OperatorCall::observe(call, current);
+        }
+    }
+
+    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<()> {
+        super::cancel(current.ok_or(Rejection::NotFound)?, self, now)
+    }
+}
+
+impl Identity for Offer {
+    fn identity(&self) -> IdentityKind {
+        IdentityKind::Lease
+    }
+}
+
+impl Decide for Offer {
+    type Outcome = Offered;
+
+    fn name(&self) -> &'static str {
+        "offer"
+    }
+
+    fn execution_id(&self) -> ExecutionId {
+        self.claim.execution_id
+    }
+
+    fn fetches(&self) -> &'static [ValueKind] {
+        &[ValueKind::Payload]
+    }
+
+    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<Offered> {
+        super::offer(current.ok_or(Rejection::NotFound)?, self, now)
+    }
+}
+
+impl Identity for OnDue {
+    fn identity(&self) -> IdentityKind {
+        IdentityKind::Absolute
+    }
+}
+
+impl Decide for OnDue {
+    type Outcome = DueOutcome;
+
+    fn name(&self) -> &'static str {
+        "on_due"
+    }
+
+    fn execution_id(&self) -> ExecutionId {
+        self.execution_id
+    }
+
+    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<DueOutcome> {
+        super::on_due(current.ok_or(Rejection::NotFound)?, now)
+    }
+}

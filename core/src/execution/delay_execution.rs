@@ -1,0 +1,47 @@
+//! `delay_execution`: give the work back until a time; its attempt goes on then
+//! (`docs/spec.md`, 4).
+
+use crate::id::ExecutionId;
+use crate::time::{TimestampMs, Window};
+
+use super::decision::{Decision, Ruling, Verdict};
+use super::event::Event;
+use super::guard::{FenceParts, current_holder, released};
+use super::lease::{remember_release, wait_for};
+use super::record::{DelayReason, Execution, Interruption, NextAttempt, NotBefore, ReleaseOutcome};
+
+/// Gives the lease back until a time. Identity: the fence and the command's kind.
+#[derive(Clone, Debug)]
+pub struct DelayExecution {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The holder's proof.
+    pub fence: FenceParts,
+    /// The first instant at which the attempt may go on.
+    pub until: TimestampMs,
+}
+
+/// Delays an execution: runnable, its attempt interrupted.
+///
+/// # Errors
+///
+/// Those of a holder's call.
+pub fn delay_execution(
+    current: &Execution,
+    command: &DelayExecution,
+    now: TimestampMs,
+) -> Ruling<()> {
+    let delayed = |outcome: &ReleaseOutcome| (*outcome == ReleaseOutcome::Delayed).then_some(());
+    if released(current, &command.fence, delayed).is_some() {
+        return Ok(Verdict::Repeat(()));
+    }
+    let (active, fence) = current_holder(current, &command.fence, now)?;
+    let holds = Window::until(active.expires_at(now));
+    let resume = NextAttempt::Resume { attempt: active.attempt, interruption: Interruption::Delay };
+    let delay = NotBefore { until: command.until, reason: DelayReason::Requested };
+    let mut next = current.clone();
+    remember_release(&mut next, fence, ReleaseOutcome::Delayed);
+    wait_for(&mut next, resume, (command.until > now).then_some(delay));
+    let event = Event::Released { how: ReleaseOutcome::Delayed };
+    Ok(Decision::put(next, now, ()).within(holds).event(event).into())
+}

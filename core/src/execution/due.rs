@@ -1,0 +1,68 @@
+//! When something about an execution is due: one timer for everything
+//! (`docs/architecture.md`, Records).
+
+use crate::time::TimestampMs;
+
+use super::record::{BlockKind, Execution, LeaseFate, Phase};
+
+/// What can be due, in the order in which ties are resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DueKind {
+    /// Work on the record itself goes on.
+    Continuation,
+    /// The execution's deadline passes: terminal expired.
+    Deadline,
+    /// The attempt has taken too long: a failure, retried by policy.
+    AttemptTimeout,
+    /// The lease runs out.
+    LeaseExpiry,
+    /// The grant runs out.
+    GrantExpiry,
+    /// The delay is over.
+    DelayOver,
+    /// Something that holds the execution back is looked at again.
+    Recheck(BlockKind),
+    /// The terminal execution has been kept long enough.
+    Retention,
+}
+
+/// Everything that will be due if nobody does anything, in no order.
+pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, DueKind)> + '_ {
+    let continuation = execution.continuation.map(|_| (TimestampMs::ZERO, DueKind::Continuation));
+    let (mut lease, mut timeout, mut delay, mut retention, mut blocks) =
+        (None, None, None, None, None);
+    match &execution.phase {
+        Phase::Runnable(runnable) => {
+            delay = runnable.not_before.map(|delay| (delay.until, DueKind::DelayOver));
+            blocks = Some(&runnable.blocks);
+        }
+        Phase::Active(active) if active.fate == LeaseFate::Held => {
+            lease = Some((active.lease.expires_at, DueKind::LeaseExpiry));
+            timeout = execution
+                .attempt_times_out_at(&active.lease)
+                .map(|at| (at, DueKind::AttemptTimeout));
+        }
+        Phase::Active(active) => blocks = Some(&active.blocks),
+        Phase::Terminal(terminal) if continuation.is_none() => {
+            let until = terminal.at.plus(execution.policy.retention_ms);
+            retention = Some((until, DueKind::Retention));
+        }
+        Phase::Terminal(_) => {}
+    }
+    let over = matches!(execution.phase, Phase::Terminal(_));
+    let deadline = execution.deadline.filter(|_| !over).map(|at| (at, DueKind::Deadline));
+    let grant = execution.grant().map(|grant| (grant.expires_at, DueKind::GrantExpiry));
+    let rechecks = blocks
+        .into_iter()
+        .flat_map(|blocks| blocks.iter())
+        .filter_map(|block| block.recheck_at.map(|at| (at, DueKind::Recheck(block.kind))));
+    [continuation, deadline, timeout, lease, grant, delay, retention]
+        .into_iter()
+        .flatten()
+        .chain(rechecks)
+}
+
+/// The earliest of [`due_times`]; on a tie the first in the order of [`DueKind`].
+pub fn next_due(execution: &Execution) -> Option<(TimestampMs, DueKind)> {
+    due_times(execution).min()
+}

@@ -1,0 +1,142 @@
+//! What happened to an execution, as the journal tells it (`docs/architecture.md`, Journal).
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AttemptIndex, LaneId, LeaseEpoch, Namespace, WorkerInstanceId};
+use crate::policy::Priority;
+use crate::state::TerminalOutcome;
+use crate::time::TimestampMs;
+
+use super::record::{BlockKind, ClaimKind, Failure, ReleaseOutcome};
+
+/// One thing that happened. Renewals and progress are not worth an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// It was created.
+    Created {
+        /// Its tenant.
+        namespace: Namespace,
+        /// Its queue.
+        lane: LaneId,
+    },
+    /// A grant went out.
+    GrantIssued {
+        /// When it ends.
+        expires_at: TimestampMs,
+    },
+    /// A grant ran out unused.
+    GrantExpired,
+    /// A worker took it.
+    Claimed {
+        /// How.
+        how: ClaimKind,
+        /// The process that took it.
+        instance: WorkerInstanceId,
+        /// The attempt that runs now.
+        attempt: AttemptIndex,
+        /// The fencing token of the lease.
+        epoch: LeaseEpoch,
+    },
+    /// Its lease ran out.
+    LeaseExpired {
+        /// The fencing token of the lease.
+        epoch: LeaseEpoch,
+    },
+    /// An operator took the lease away.
+    LeaseRevoked {
+        /// The fencing token of the lease.
+        epoch: LeaseEpoch,
+    },
+    /// An attempt failed and is tried again.
+    RetryScheduled {
+        /// Why it failed.
+        failure: Failure,
+        /// When the next attempt may start.
+        delay_until: TimestampMs,
+    },
+    /// Its worker gave it back for later.
+    Released {
+        /// How.
+        how: ReleaseOutcome,
+    },
+    /// Something holds it back.
+    Blocked {
+        /// What.
+        kind: BlockKind,
+    },
+    /// Something no longer holds it back.
+    Unblocked {
+        /// What.
+        kind: BlockKind,
+    },
+    /// Its delay is over.
+    DelayOver,
+    /// Its priority changed.
+    PriorityChanged {
+        /// To what.
+        priority: Priority,
+    },
+    /// Its life is over.
+    Ended {
+        /// Its tenant.
+        namespace: Namespace,
+        /// Its queue.
+        lane: LaneId,
+        /// How it ended.
+        outcome: TerminalOutcome,
+        /// Why it failed, if it did.
+        failure: Option<Failure>,
+    },
+    /// A new life began.
+    Replayed {
+        /// The number of the life.
+        life: u32,
+    },
+    /// Its retention is over; the record is gone.
+    Removed,
+}
+
+/// The kind of an [`Event`], without its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)] // The variants are those of `Event`.
+pub enum EventKind {
+    Created,
+    GrantIssued,
+    GrantExpired,
+    Claimed,
+    LeaseExpired,
+    LeaseRevoked,
+    RetryScheduled,
+    Released,
+    Blocked,
+    Unblocked,
+    DelayOver,
+    PriorityChanged,
+    Ended,
+    Replayed,
+    Removed,
+}
+
+impl Event {
+    /// Its kind.
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Self::Created { .. } => EventKind::Created,
+            Self::GrantIssued { .. } => EventKind::GrantIssued,
+            Self::GrantExpired => EventKind::GrantExpired,
+            Self::Claimed { .. } => EventKind::Claimed,
+            Self::LeaseExpired { .. } => EventKind::LeaseExpired,
+            Self::LeaseRevoked { .. } => EventKind::LeaseRevoked,
+            Self::RetryScheduled { .. } => EventKind::RetryScheduled,
+            Self::Released { .. } => EventKind::Released,
+            Self::Blocked { .. } => EventKind::Blocked,
+            Self::Unblocked { .. } => EventKind::Unblocked,
+            Self::DelayOver => EventKind::DelayOver,
+            Self::PriorityChanged { .. } => EventKind::PriorityChanged,
+            Self::Ended { .. } => EventKind::Ended,
+            Self::Replayed { .. } => EventKind::Replayed,
+            Self::Removed => EventKind::Removed,
+        }
+    }
+}

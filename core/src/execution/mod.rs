@@ -1,0 +1,79 @@
+//! Executions: the record, what is derived from it, and one pure rule for each command.
+//!
+//! A rule looks at a record, a command and a time, and answers with a [`Ruling`]: a rejection, a
+//! recognised repeat, or a [`Decision`] to commit. Nothing else decides. The rule for a command is
+//! the function of its name in the file of its name (`docs/spec.md`, 4).
+
+mod any_command;
+mod block;
+mod cancel;
+mod change_priority;
+mod claim;
+mod claim_resumed;
+mod command;
+mod complete;
+mod create;
+mod decision;
+mod delay_execution;
+mod due;
+mod event;
+mod fail;
+mod guard;
+mod identity;
+mod index;
+mod issue_claim_grant;
+mod issue_reclaim_grant;
+mod lease;
+mod move_to_waiting_children;
+mod offer;
+mod on_due;
+mod reclaim;
+mod record;
+mod renew;
+mod replay;
+mod revoke_lease;
+mod situation;
+mod snapshot;
+mod state_vector;
+mod update_progress;
+mod wire;
+
+pub use any_command::{AnyCommand, AnyOutcome};
+pub use block::{Block, BlockOutcome, Unblock, block, unblock};
+pub use cancel::{Cancel, CancelledBy, cancel};
+pub use change_priority::{ChangePriority, change_priority};
+pub use claim::claim;
+pub use claim_resumed::claim_resumed;
+pub use command::{Decide, TakeNew, TakeOver, TakeResumed};
+pub use complete::{Complete, complete};
+pub use create::{Create, CreateOutcome, DEFAULT_PAYLOAD_LIMIT, Start, content_digest, create};
+pub use decision::{Decision, Next, Purpose, Ruling, ValueEffect, ValueKind, Verdict};
+pub use delay_execution::{DelayExecution, delay_execution};
+pub use due::{DueKind, due_times, next_due};
+pub use event::{Event, EventKind};
+pub use fail::{Fail, fail};
+pub use guard::FenceParts;
+pub use identity::{Identity, IdentityKind, OperatorCall};
+pub use index::{IndexEntries, index_entries};
+pub use issue_claim_grant::{Granted, IssueClaimGrant, issue_claim_grant};
+pub use issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
+pub use lease::{Claim, Claimed};
+pub use move_to_waiting_children::{MoveToWaitingChildren, move_to_waiting_children};
+pub use offer::{Offer, Offered, offer};
+pub use on_due::{DueOutcome, OnDue, on_due};
+pub use reclaim::reclaim;
+pub use record::{
+    Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockEntry, BlockKind, Blocks,
+    ClaimKind, ConsumedGrant, ContentDigest, Continuation, Counts, DelayReason, Execution,
+    FailOutcome, Failure, Fence, Grant, GrantAudit, Interruption, Lease, LeaseFate, NextAttempt,
+    NotBefore, OperatorOutcome, Outcome, Phase, Progress, Release, ReleaseOutcome, Runnable,
+    Terminal,
+};
+pub use renew::{Renew, Renewed, renew};
+pub use replay::{Replay, Replayed, replay};
+pub use revoke_lease::{RevokeLease, Revoked, revoke_lease};
+pub use situation::{Situation, situation};
+pub use snapshot::{ExecutionSnapshot, LeaseSnapshot, snapshot};
+pub use state_vector::state_vector;
+pub use update_progress::{UpdateProgress, update_progress};
+pub use wire::{Command, WireClaim, WireCreate, WireFence, WireGrantRequest, parse_grant_key};

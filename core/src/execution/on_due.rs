@@ -1,0 +1,132 @@
+//! `on_due`: what time does to an execution (`docs/spec.md`, 4). This one rule replaces every
+//! background scanner.
+
+use crate::id::{ExecutionId, FailureCategory};
+use crate::time::{TimestampMs, Window};
+
+use super::decision::{Decision, Next, Ruling, ValueEffect, ValueKind};
+use super::due::{DueKind, next_due};
+use super::event::Event;
+use super::fail::fail_attempt;
+use super::lease::{end_life, lease_end};
+use super::record::{
+    Active, AttemptEnd, Continuation, Execution, Failure, LeaseFate, Outcome, Phase,
+};
+
+/// Applies whatever is due. Identity: the record itself; what was applied is not due any more.
+#[derive(Clone, Debug)]
+pub struct OnDue {
+    /// The execution.
+    pub execution_id: ExecutionId,
+}
+
+/// What was due.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DueOutcome {
+    /// In the order of time; empty when nothing was.
+    pub applied: Vec<DueKind>,
+}
+
+/// The category of an attempt that took too long.
+const ATTEMPT_TIMEOUT: &str = "attempt_timeout";
+
+/// Applies whatever is due, in the order of time; on a tie deadline, attempt timeout, lease.
+/// \[INV-TIME-1\]
+///
+/// When nothing is due the record stays and its index entries are written again: that is how an
+/// entry comes back whose taker died.
+///
+/// # Errors
+///
+/// None of its own.
+pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
+    let mut next = current.clone();
+    let mut outcome = DueOutcome::default();
+    let (mut events, mut values, mut since) = (Vec::new(), Vec::new(), TimestampMs::ZERO);
+    while let Some((at, kind)) = next_due(&next).filter(|(at, _)| *at <= now) {
+        since = since.max(at);
+        outcome.applied.push(kind);
+        match kind {
+            DueKind::Continuation => {
+                let mut removed = Decision::keep(outcome).event(Event::Removed);
+                removed.next = Next::Remove;
+                return Ok(removed.into());
+            }
+            DueKind::Retention => {
+                // The values go first and the record last, each step in a commit of its own.
+                next.continuation = Some(Continuation::RemoveRecord);
+                let kinds = [ValueKind::Payload, ValueKind::Result];
+                values.extend(kinds.map(ValueEffect::Remove));
+                break;
+            }
+            _ => events.push(apply(&mut next, kind, now)),
+        }
+    }
+    if outcome.applied.is_empty() {
+        return Ok(match anchored_again(current, now) {
+            Some(next) => Decision::put(next, now, outcome).into(),
+            None => Decision::keep(outcome).into(),
+        });
+    }
+    let mut decision = Decision::put(next, now, outcome).within(Window::from(since));
+    decision.events = events;
+    decision.values = values;
+    Ok(decision.into())
+}
+
+/// Applies one thing that is due, so that it is not due any more.
+fn apply(next: &mut Execution, kind: DueKind, now: TimestampMs) -> Event {
+    match (kind, &mut next.phase) {
+        (DueKind::Deadline, _) => end_life(next, Outcome::Expired, AttemptEnd::Expired, now),
+        (DueKind::AttemptTimeout, Phase::Active(active)) => {
+            let attempt = active.attempt;
+            let timeout = next.policy.timeout.attempt_timeout_ms.unwrap_or_default();
+            let failure = Failure {
+                category: FailureCategory::try_new(ATTEMPT_TIMEOUT).expect("a valid category"),
+                reason: format!("the attempt took longer than {timeout}"),
+            };
+            fail_attempt(next, attempt, failure, false, now).1
+        }
+        (DueKind::LeaseExpiry, Phase::Active(active)) => {
+            active.fate = LeaseFate::Expired;
+            Event::LeaseExpired { epoch: active.lease.epoch }
+        }
+        (DueKind::GrantExpiry, Phase::Runnable(runnable)) => {
+            runnable.grant = None;
+            Event::GrantExpired
+        }
+        (DueKind::GrantExpiry, Phase::Active(active)) => {
+            active.grant = None;
+            Event::GrantExpired
+        }
+        (DueKind::DelayOver, Phase::Runnable(runnable)) => {
+            runnable.not_before = None;
+            Event::DelayOver
+        }
+        (DueKind::Recheck(kind), _) => {
+            next.counts.rechecks = next.counts.rechecks.saturating_add(1);
+            if let Some(blocks) = next.blocks_mut() {
+                blocks.remove(kind);
+            }
+            Event::Unblocked { kind }
+        }
+        (kind, phase) => unreachable!("{kind:?} is never due in {:?}", phase.word()),
+    }
+}
+
+/// The record with its lease's expiry counted from now, where the store's clock has stepped back so
+/// far that it would last longer than its ttl and a minute.
+fn anchored_again(current: &Execution, now: TimestampMs) -> Option<Execution> {
+    let Phase::Active(Active { lease, fate: LeaseFate::Held, .. }) = &current.phase else {
+        return None;
+    };
+    if lease.expires_at <= now.plus(lease.ttl_ms).plus(Active::CLOCK_STEP) {
+        return None;
+    }
+    let expires_at = lease_end(current, lease.acquired_at, lease.ttl_ms, now);
+    let mut next = current.clone();
+    if let Phase::Active(active) = &mut next.phase {
+        active.lease.expires_at = expires_at;
+    }
+    Some(next)
+}

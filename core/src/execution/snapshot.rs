@@ -1,0 +1,130 @@
+//! What a user sees of an execution.
+
+use serde::{Deserialize, Serialize};
+
+use crate::capability::Capabilities;
+use crate::id::{
+    AttemptIndex, ExecutionId, ExecutionKind, LaneId, LeaseEpoch, LeaseId, Namespace, WorkerId,
+    WorkerInstanceId,
+};
+use crate::policy::{ExecutionPolicy, Priority};
+use crate::state::StateVector;
+use crate::tags::Tags;
+use crate::time::TimestampMs;
+
+use super::record::{AttemptSummary, Counts, Execution, Outcome, Phase, Progress};
+use super::state_vector::state_vector;
+
+/// An execution as it stood at one instant of the store's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ExecutionSnapshot {
+    /// Its id.
+    pub execution_id: ExecutionId,
+    /// Its tenant.
+    pub namespace: Namespace,
+    /// Its queue.
+    pub lane: LaneId,
+    /// Which handler it is for.
+    pub kind: ExecutionKind,
+    /// Its state in all dimensions.
+    pub state: StateVector,
+    /// Higher is served first.
+    pub priority: Priority,
+    /// How it is run.
+    pub policy: ExecutionPolicy,
+    /// What a worker must be able to do.
+    pub requires: Capabilities,
+    /// Labels.
+    pub tags: Tags,
+    /// When it was created.
+    pub created_at: TimestampMs,
+    /// When it was changed last.
+    pub updated_at: TimestampMs,
+    /// When it may start, if it is delayed.
+    pub delayed_until: Option<TimestampMs>,
+    /// When it expires, in whatever phase.
+    pub deadline: Option<TimestampMs>,
+    /// When its life ended.
+    pub ended_at: Option<TimestampMs>,
+    /// How its life ended.
+    pub outcome: Option<Outcome>,
+    /// The fencing token of the latest lease.
+    pub lease_epoch: LeaseEpoch,
+    /// Its latest lease, while it is active.
+    pub lease: Option<LeaseSnapshot>,
+    /// The attempt that runs, is interrupted, or ran last.
+    pub attempt_index: Option<AttemptIndex>,
+    /// How many attempts there were.
+    pub attempts_total: u32,
+    /// The latest attempts that are over.
+    pub past_attempts: Vec<AttemptSummary>,
+    /// Retries and reclaims in this life, and lives.
+    pub counts: Counts,
+    /// What its holder reported last.
+    pub progress: Option<Progress>,
+}
+
+/// A lease as users see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LeaseSnapshot {
+    /// Its id.
+    pub lease_id: LeaseId,
+    /// The worker that holds it.
+    pub worker_id: WorkerId,
+    /// The process that holds it.
+    pub worker_instance_id: WorkerInstanceId,
+    /// When it was given.
+    pub acquired_at: TimestampMs,
+    /// When it ends unless it is renewed.
+    pub expires_at: TimestampMs,
+}
+
+/// What a user sees of a record at an instant of the store's clock.
+pub fn snapshot(execution: &Execution, now: TimestampMs) -> ExecutionSnapshot {
+    let (mut lease, mut outcome, mut ended_at, mut delayed_until) = (None, None, None, None);
+    match &execution.phase {
+        Phase::Runnable(runnable) => {
+            delayed_until =
+                runnable.not_before.map(|delay| delay.until).filter(|until| now < *until);
+        }
+        Phase::Active(active) => {
+            lease = Some(LeaseSnapshot {
+                lease_id: active.lease.id,
+                worker_id: active.lease.worker.clone(),
+                worker_instance_id: active.lease.instance.clone(),
+                acquired_at: active.lease.acquired_at,
+                expires_at: active.lease.expires_at,
+            });
+        }
+        Phase::Terminal(terminal) => {
+            outcome = Some(terminal.outcome.clone());
+            ended_at = Some(terminal.at);
+        }
+    }
+    ExecutionSnapshot {
+        execution_id: execution.id,
+        namespace: execution.namespace.clone(),
+        lane: execution.lane.clone(),
+        kind: execution.kind.clone(),
+        state: state_vector(execution, now),
+        priority: execution.priority,
+        policy: execution.policy.clone(),
+        requires: execution.requires.clone(),
+        tags: execution.tags.clone(),
+        created_at: execution.created_at,
+        updated_at: execution.updated_at,
+        delayed_until,
+        deadline: execution.deadline,
+        ended_at,
+        outcome,
+        lease_epoch: execution.epoch,
+        lease,
+        attempt_index: execution.attempt().map(|attempt| attempt.index),
+        attempts_total: execution.attempts_total,
+        past_attempts: execution.past_attempts.to_vec(),
+        counts: execution.counts,
+        progress: execution.progress.clone(),
+    }
+}

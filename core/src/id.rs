@@ -1,0 +1,472 @@
+//! Names of things: user-chosen text ids, uuids, and the execution id with its partition
+//! (`docs/spec.md`, 2).
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::Uuid;
+
+use crate::entropy::Entropy;
+use crate::partition::{Partition, PartitionConfig, PartitionFamily};
+
+/// The longest text id, in bytes.
+pub const TEXT_ID_MAX_BYTES: usize = 64;
+
+/// Why a text is no id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextIdError {
+    /// The text is empty.
+    #[error("a {what} must not be empty")]
+    Empty {
+        /// The kind of id.
+        what: &'static str,
+    },
+    /// The text is longer than [`TEXT_ID_MAX_BYTES`].
+    #[error("a {what} has at most 64 bytes, this one has {bytes}")]
+    TooLong {
+        /// The kind of id.
+        what: &'static str,
+        /// How many bytes it has.
+        bytes: usize,
+    },
+    /// The text has a byte that is not printable ASCII, or a space.
+    #[error("a {what} is printable ASCII without spaces; byte {position} of {text:?} is not")]
+    InvalidByte {
+        /// The kind of id.
+        what: &'static str,
+        /// The text that was given.
+        text: String,
+        /// The first wrong byte.
+        position: usize,
+    },
+}
+
+fn check_text(what: &'static str, text: &str) -> Result<(), TextIdError> {
+    if text.is_empty() {
+        return Err(TextIdError::Empty { what });
+    }
+    if text.len() > TEXT_ID_MAX_BYTES {
+        return Err(TextIdError::TooLong { what, bytes: text.len() });
+    }
+    match text.bytes().position(|byte| !byte.is_ascii_graphic()) {
+        Some(position) => Err(TextIdError::InvalidByte { what, text: text.to_owned(), position }),
+        None => Ok(()),
+    }
+}
+
+struct TextVisitor(&'static str);
+
+impl de::Visitor<'_> for TextVisitor {
+    type Value = Arc<str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {}", self.0)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Arc<str>, E> {
+        check_text(self.0, text).map_err(E::custom)?;
+        Ok(Arc::from(text))
+    }
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        ///
+        /// 1 to 64 printable ASCII bytes without space. Cloning is cheap.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Parses the text.
+            ///
+            /// # Errors
+            ///
+            /// [`TextIdError`] when it is empty, too long or not printable ASCII.
+            pub fn try_new(text: impl AsRef<str>) -> Result<Self, TextIdError> {
+                check_text($what, text.as_ref())?;
+                Ok(Self(Arc::from(text.as_ref())))
+            }
+
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = TextIdError;
+
+            fn from_str(text: &str) -> Result<Self, TextIdError> {
+                Self::try_new(text)
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = TextIdError;
+
+            fn try_from(text: &str) -> Result<Self, TextIdError> {
+                Self::try_new(text)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(TextVisitor($what)).map(Self)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// A named queue of executions within a namespace.
+    LaneId,
+    "lane"
+);
+text_id!(
+    /// A tenant: workers see the executions of their own namespace only.
+    Namespace,
+    "namespace"
+);
+text_id!(
+    /// A worker, of which several instances may run. Grants are bound to it.
+    WorkerId,
+    "worker id"
+);
+text_id!(
+    /// One process of a worker.
+    WorkerInstanceId,
+    "worker instance id"
+);
+text_id!(
+    /// What kind of work an execution is: it selects the handler.
+    ExecutionKind,
+    "execution kind"
+);
+text_id!(
+    /// The category of a failure, by which a retry policy decides.
+    FailureCategory,
+    "failure category"
+);
+text_id!(
+    /// Names one call of an operator, so that its repeat is recognised.
+    RequestId,
+    "request id"
+);
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// The id of a uuid.
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            /// A random id.
+            pub fn random(entropy: &mut Entropy) -> Self {
+                Self(entropy.uuid())
+            }
+
+            /// Its uuid.
+            pub const fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, uuid::Error> {
+                Uuid::parse_str(text).map(Self)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// One lease; chosen by the claimer.
+    LeaseId
+);
+uuid_id!(
+    /// One attempt; stays the same when the attempt is resumed.
+    AttemptId
+);
+uuid_id!(
+    /// One grant; chosen by the caller that asks for it.
+    GrantId
+);
+uuid_id!(
+    /// One flow.
+    FlowId
+);
+
+/// The fencing token: 0 before the first lease, one more at each claim, resumed claim and
+/// reclaim; untouched by renewal, expiry and revocation.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct LeaseEpoch(pub u64);
+
+impl LeaseEpoch {
+    /// The epoch of the next lease.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for LeaseEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The number of an attempt: from 0, without gaps.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct AttemptIndex(pub u32);
+
+impl fmt::Display for AttemptIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A random number that tells one creator or committer from another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Nonce(pub u64);
+
+/// An execution's id: the partition that it lives in, and a uuid. Its text is
+/// `{fp:N}:<uuid>` in one canonical form.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExecutionId {
+    index: u16,
+    uuid: Uuid,
+}
+
+/// Why a text is no execution id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecutionIdError {
+    /// It does not begin with `{fp:` or the tag is not closed.
+    #[error("an execution id looks like {{fp:7}}:<uuid>; {text:?} has no such tag")]
+    MissingTag {
+        /// The text that was given.
+        text: String,
+    },
+    /// The partition's number has a sign, a leading zero, or does not fit 16 bits.
+    #[error("{index:?} is no partition index: digits without sign or leading zero, below 65536")]
+    InvalidPartitionIndex {
+        /// The text between the colon and the brace.
+        index: String,
+    },
+    /// The uuid is not in its canonical form.
+    #[error("{uuid:?} is no uuid in lower case with hyphens")]
+    InvalidUuid {
+        /// The text after the tag.
+        uuid: String,
+    },
+}
+
+const IDEMPOTENCY_SPACE: Uuid = Uuid::from_bytes([
+    0x5c, 0x1f, 0x4e, 0x0b, 0x0d, 0x8b, 0x5a, 0x53, 0x9d, 0x7e, 0x66, 0x66, 0x69, 0x64, 0x65, 0x6d,
+]);
+
+impl ExecutionId {
+    /// The id with these parts. Whether the partition exists is checked where it is used.
+    pub const fn from_parts(partition_index: u16, uuid: Uuid) -> Self {
+        Self { index: partition_index, uuid }
+    }
+
+    /// An id for an execution on its own: the uuid spreads a lane over all partitions.
+    pub fn solo(config: &PartitionConfig, uuid: Uuid) -> Self {
+        Self { index: config.spread(uuid), uuid }
+    }
+
+    /// An id for a member of a flow, in the flow's partition.
+    pub fn for_flow(config: &PartitionConfig, flow: FlowId, uuid: Uuid) -> Self {
+        Self { index: config.spread(flow.uuid()), uuid }
+    }
+
+    /// The id that an idempotency key stands for: the same for every process, by uuid v5.
+    pub fn for_idempotency_key(config: &PartitionConfig, namespace: &Namespace, key: &str) -> Self {
+        // A namespace has no byte below 0x21, so the separator keeps the pair unambiguous.
+        let name = [namespace.as_str().as_bytes(), b"\n", key.as_bytes()].concat();
+        Self::solo(config, Uuid::new_v5(&IDEMPOTENCY_SPACE, &name))
+    }
+
+    /// The partition that holds the execution.
+    pub const fn partition(&self) -> Partition {
+        Partition { family: PartitionFamily::Flow, index: self.index }
+    }
+
+    /// The uuid.
+    pub const fn uuid(&self) -> Uuid {
+        self.uuid
+    }
+}
+
+impl fmt::Display for ExecutionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{fp:{}}}:{}", self.index, self.uuid)
+    }
+}
+
+impl fmt::Debug for ExecutionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ExecutionId {
+    type Err = ExecutionIdError;
+
+    fn from_str(text: &str) -> Result<Self, ExecutionIdError> {
+        let (index, uuid_text) =
+            text.strip_prefix("{fp:")
+                .and_then(|rest| rest.split_once("}:"))
+                .ok_or_else(|| ExecutionIdError::MissingTag { text: text.to_owned() })?;
+        let index = crate::partition::parse_index(index)
+            .ok_or_else(|| ExecutionIdError::InvalidPartitionIndex { index: index.to_owned() })?;
+        let invalid = || ExecutionIdError::InvalidUuid { uuid: uuid_text.to_owned() };
+        let uuid = Uuid::parse_str(uuid_text).map_err(|_| invalid())?;
+        let mut canonical = Uuid::encode_buffer();
+        if uuid.hyphenated().encode_lower(&mut canonical) != uuid_text {
+            return Err(invalid());
+        }
+        Ok(Self { index, uuid })
+    }
+}
+
+impl Serialize for ExecutionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            (self.index, self.uuid).serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ExecutionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        } else {
+            let (index, uuid) = <(u16, Uuid)>::deserialize(deserializer)?;
+            Ok(Self { index, uuid })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const UUID: &str = "0190f3a1-7b5c-4d2e-8f00-112233445566";
+
+    fn parse(text: &str) -> Result<ExecutionId, ExecutionIdError> {
+        text.parse()
+    }
+
+    #[test]
+    fn only_the_canonical_text_of_an_execution_id_parses() {
+        assert_eq!(
+            parse(&format!("{{fp:7}}:{UUID}")).unwrap().to_string(),
+            format!("{{fp:7}}:{UUID}")
+        );
+        for index in ["+7", "007", "65536", "-1", "", "7 "] {
+            let error = parse(&format!("{{fp:{index}}}:{UUID}")).unwrap_err();
+            assert!(matches!(error, ExecutionIdError::InvalidPartitionIndex { .. }), "{index}");
+        }
+        for uuid in [UUID.to_uppercase(), UUID.replace('-', ""), format!("{UUID}0")] {
+            let error = parse(&format!("{{fp:7}}:{uuid}")).unwrap_err();
+            assert!(matches!(error, ExecutionIdError::InvalidUuid { .. }), "{uuid}");
+        }
+        for text in [UUID, "", "{b:7}:x", "{fp:7"] {
+            assert!(matches!(parse(text), Err(ExecutionIdError::MissingTag { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_ids_refuse_what_could_not_be_printed() {
+        assert!(LaneId::try_new("default").is_ok());
+        assert!(LaneId::try_new("x".repeat(64)).is_ok());
+        assert_eq!(LaneId::try_new(""), Err(TextIdError::Empty { what: "lane" }));
+        let long = LaneId::try_new("x".repeat(65));
+        assert_eq!(long, Err(TextIdError::TooLong { what: "lane", bytes: 65 }));
+        for text in ["a b", "a\n", "ä", "\u{7f}"] {
+            let error = LaneId::try_new(text).unwrap_err();
+            assert!(matches!(error, TextIdError::InvalidByte { .. }), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_idempotency_key_names_one_execution_in_each_namespace() {
+        let config = PartitionConfig::default();
+        let id = |namespace: &str, key| {
+            let namespace = Namespace::try_new(namespace).unwrap();
+            ExecutionId::for_idempotency_key(&config, &namespace, key)
+        };
+        assert_eq!(id("a", "k"), id("a", "k"));
+        assert_ne!(id("a", "k"), id("b", "k"));
+        assert_ne!(id("a", "k"), id("a", "l"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_execution_id_round_trips(index: u16, bytes: [u8; 16]) {
+            let id = ExecutionId::from_parts(index, Uuid::from_bytes(bytes));
+            prop_assert_eq!(parse(&id.to_string()), Ok(id));
+        }
+
+        #[test]
+        fn parsing_never_panics(text in ".{0,60}") {
+            let _ = parse(&text);
+            let _ = LaneId::try_new(&text);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Where records live: partitions, their families, and the configuration that never changes
+//! (`docs/spec.md`, 2).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// How many partitions each family has. The first process to start writes it to the store; it
+/// never changes after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionConfig {
+    /// Partitions of flows and executions.
+    pub num_flow_partitions: u16,
+    /// Partitions of budgets.
+    pub num_budget_partitions: u16,
+    /// Partitions of quota policies.
+    pub num_quota_partitions: u16,
+}
+
+impl Default for PartitionConfig {
+    fn default() -> Self {
+        Self { num_flow_partitions: 256, num_budget_partitions: 32, num_quota_partitions: 32 }
+    }
+}
+
+/// Why a partition configuration cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PartitionConfigError {
+    /// A family would have no partition at all.
+    #[error("{field} must be at least 1")]
+    Zero {
+        /// The field that is zero.
+        field: &'static str,
+    },
+}
+
+impl PartitionConfig {
+    /// Checks that every family has at least one partition.
+    ///
+    /// # Errors
+    ///
+    /// [`PartitionConfigError::Zero`] names the first field that is zero.
+    pub fn check(&self) -> Result<(), PartitionConfigError> {
+        let fields = [
+            ("num_flow_partitions", self.num_flow_partitions),
+            ("num_budget_partitions", self.num_budget_partitions),
+            ("num_quota_partitions", self.num_quota_partitions),
+        ];
+        match fields.iter().find(|(_, count)| *count == 0) {
+            Some((field, _)) => Err(PartitionConfigError::Zero { field }),
+            None => Ok(()),
+        }
+    }
+
+    /// The partition index of a uuid: its first eight bytes modulo the count.
+    pub(crate) fn spread(&self, uuid: Uuid) -> u16 {
+        let (high, low) = uuid.as_u64_pair();
+        let count = u64::from(self.num_flow_partitions.max(1));
+        // Uuids of version 7 share their first bytes, those of version 4 have fixed bits: mixing
+        // both halves spreads every version evenly.
+        ((high ^ low).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32) % count) as u16
+    }
+
+    /// Every partition of flows and executions.
+    pub fn flow_partitions(&self) -> impl Iterator<Item = Partition> + use<> {
+        (0..self.num_flow_partitions)
+            .map(|index| Partition { family: PartitionFamily::Flow, index })
+    }
+}
+
+/// What a partition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PartitionFamily {
+    /// Flows and executions, tag `{fp:N}`.
+    Flow,
+    /// Budgets, tag `{b:N}`.
+    Budget,
+    /// Quota policies, tag `{q:N}`.
+    Quota,
+    /// Workers, tag `{w:N}`.
+    Worker,
+    /// Configuration and format, tag `{meta}`; it has one partition.
+    Meta,
+}
+
+/// One partition: records of one partition can be read and written atomically.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Partition {
+    /// Its family.
+    pub family: PartitionFamily,
+    /// Its number within the family.
+    pub index: u16,
+}
+
+impl Partition {
+    /// The partition that holds the configuration.
+    pub const META: Self = Self { family: PartitionFamily::Meta, index: 0 };
+
+    /// The partition of flows and executions with this number.
+    pub const fn flow(index: u16) -> Self {
+        Self { family: PartitionFamily::Flow, index }
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tag = match self.family {
+            PartitionFamily::Flow => "fp",
+            PartitionFamily::Budget => "b",
+            PartitionFamily::Quota => "q",
+            PartitionFamily::Worker => "w",
+            PartitionFamily::Meta => return f.write_str("{meta}"),
+        };
+        write!(f, "{{{tag}:{}}}", self.index)
+    }
+}
+
+/// A partition as an opaque text on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PartitionKey(String);
+
+/// A partition key that names no partition.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key:?} is no partition key")]
+pub struct PartitionKeyParseError {
+    /// The text that was given.
+    pub key: String,
+}
+
+impl PartitionKey {
+    /// The key of that text; it is looked into only by [`PartitionKey::parse`].
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The partition that the key names. An execution's partition is the flow family's.
+    ///
+    /// # Errors
+    ///
+    /// [`PartitionKeyParseError`] when the text names no partition.
+    pub fn parse(&self) -> Result<Partition, PartitionKeyParseError> {
+        parse_tag(&self.0).ok_or_else(|| PartitionKeyParseError { key: self.0.clone() })
+    }
+}
+
+impl From<Partition> for PartitionKey {
+    fn from(partition: Partition) -> Self {
+        Self(partition.to_string())
+    }
+}
+
+impl FromStr for PartitionKey {
+    type Err = PartitionKeyParseError;
+
+    fn from_str(text: &str) -> Result<Self, PartitionKeyParseError> {
+        let key = Self(text.to_owned());
+        key.parse().map(|_| key)
+    }
+}
+
+impl fmt::Display for PartitionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn parse_tag(text: &str) -> Option<Partition> {
+    if text == "{meta}" {
+        return Some(Partition::META);
+    }
+    let (tag, index) = text.strip_prefix('{')?.strip_suffix('}')?.split_once(':')?;
+    let family = match tag {
+        "fp" => PartitionFamily::Flow,
+        "b" => PartitionFamily::Budget,
+        "q" => PartitionFamily::Quota,
+        "w" => PartitionFamily::Worker,
+        _ => return None,
+    };
+    Some(Partition { family, index: parse_index(index)? })
+}
+
+/// A partition's number in its one canonical form: digits, no sign, no leading zero, 16 bits.
+pub(crate) fn parse_index(text: &str) -> Option<u16> {
+    let canonical = text.bytes().all(|byte| byte.is_ascii_digit())
+        && (text.len() == 1 || !text.starts_with('0'));
+    if canonical { text.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_family_without_partitions_is_refused() {
+        let config = PartitionConfig { num_quota_partitions: 0, ..Default::default() };
+        assert_eq!(
+            config.check(),
+            Err(PartitionConfigError::Zero { field: "num_quota_partitions" })
+        );
+        assert_eq!(PartitionConfig::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn keys_of_no_partition_are_refused() {
+        for key in ["", "{fp:}", "{fp:01}", "{fp:+1}", "{x:1}", "fp:1", "{fp:70000}"] {
+            assert!(PartitionKey::new(key).parse().is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn uuids_of_any_version_spread_over_all_partitions() {
+        let config = PartitionConfig::default();
+        let mut entropy = crate::entropy::Entropy::from_u64(3);
+        let mut counts = [0_u32; 256];
+        for number in 0..25_600_u128 {
+            let random = entropy.uuid();
+            // Like version 7: a shared time in front, random bits behind.
+            let timed = Uuid::from_u128((0x0190_f3a1_u128 << 96) | (random.as_u128() >> 64));
+            let uuid = if number % 2 == 0 { random } else { timed };
+            counts[usize::from(config.spread(uuid))] += 1;
+        }
+        assert!(counts.iter().all(|count| (40..200).contains(count)), "{counts:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_partition_key_round_trips(index: u16, family in 0..4_usize) {
+            use PartitionFamily::{Budget, Flow, Quota, Worker};
+            let partition = Partition { family: [Flow, Budget, Quota, Worker][family], index };
+            prop_assert_eq!(PartitionKey::from(partition).parse(), Ok(partition));
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! What a submitter wishes for an execution: priority, retries, timeouts, reclaim, retention
+//! (`docs/spec.md`, 4).
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::id::{AttemptIndex, ExecutionId, FailureCategory};
+use crate::time::DurationMs;
+
+/// Higher is served first; 0 to 9000.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(from = "i64", into = "i64")]
+pub struct Priority(u16);
+
+impl Priority {
+    /// The highest priority.
+    pub const MAX: Self = Self(9_000);
+
+    /// The nearest priority in 0..=9000.
+    pub const fn clamped(value: i64) -> Self {
+        if value < 0 {
+            Self(0)
+        } else if value > 9_000 {
+            Self::MAX
+        } else {
+            Self(value as u16)
+        }
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl From<Priority> for i64 {
+    fn from(priority: Priority) -> Self {
+        Self::from(priority.0)
+    }
+}
+
+impl From<i64> for Priority {
+    fn from(value: i64) -> Self {
+        Self::clamped(value)
+    }
+}
+
+/// How long to wait before a retry, in whole milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Backoff {
+    /// The same time before each retry.
+    Fixed {
+        /// The time, in milliseconds.
+        delay_ms: DurationMs,
+    },
+    /// Multiplied at each retry.
+    Exponential {
+        /// Before the first retry, in milliseconds.
+        initial_ms: DurationMs,
+        /// What it is multiplied by, at least 1.
+        multiplier: u32,
+        /// Never more than this, in milliseconds.
+        max_ms: DurationMs,
+    },
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::Exponential {
+            initial_ms: DurationMs::new(1_000),
+            multiplier: 2,
+            max_ms: DurationMs::new(60_000),
+        }
+    }
+}
+
+impl Backoff {
+    /// The wait before retry number `retry` (0 is the first), without jitter.
+    pub fn base(&self, retry: u32) -> DurationMs {
+        match *self {
+            Self::Fixed { delay_ms } => delay_ms,
+            Self::Exponential { initial_ms, multiplier, max_ms } => {
+                let factor = u64::from(multiplier).saturating_pow(retry);
+                DurationMs::new(initial_ms.get().saturating_mul(factor).min(max_ms.get()))
+            }
+        }
+    }
+
+    /// The wait with jitter: between three quarters of [`Backoff::base`] and all of it, derived
+    /// from the execution and the attempt that failed, so that a simulated run repeats it.
+    pub fn delay(&self, retry: u32, execution: &ExecutionId, attempt: AttemptIndex) -> DurationMs {
+        let base = self.base(retry).get();
+        let (high, low) = execution.uuid().as_u64_pair();
+        let mut seed = high ^ low.rotate_left(17) ^ (u64::from(attempt.0) << 32);
+        // SplitMix64: enough to spread neighbours, and the same for ever.
+        seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        seed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        seed = (seed ^ (seed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let off = (u128::from(seed ^ (seed >> 31)) * u128::from(base / 4 + 1)) >> 64;
+        DurationMs::new(base - off as u64)
+    }
+}
+
+/// When a failed attempt is tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryPolicy {
+    /// How many retries follow the first attempt; 3 by default.
+    #[serde(deserialize_with = "or_3")]
+    pub max_retries: u32,
+    /// How long to wait before each.
+    #[serde(deserialize_with = "or_default")]
+    pub backoff: Backoff,
+    /// The categories that are retried; an empty list means every category.
+    #[serde(deserialize_with = "or_default")]
+    pub retryable_categories: Vec<FailureCategory>,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { max_retries: 3, backoff: Backoff::default(), retryable_categories: Vec::new() }
+    }
+}
+
+impl RetryPolicy {
+    /// No retry at all.
+    pub fn never() -> Self {
+        Self { max_retries: 0, ..Self::default() }
+    }
+
+    /// Whether failures of this category are retried.
+    pub fn retries_category(&self, category: &FailureCategory) -> bool {
+        self.retryable_categories.is_empty() || self.retryable_categories.contains(category)
+    }
+}
+
+/// How long an attempt and an execution may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TimeoutPolicy {
+    /// The time an attempt may run under a lease, in milliseconds; it starts again at each new
+    /// attempt and each resumed claim.
+    pub attempt_timeout_ms: Option<DurationMs>,
+    /// The time from creation after which the execution expires, in milliseconds.
+    pub execution_deadline_ms: Option<DurationMs>,
+}
+
+/// Who takes over an execution whose lease ran out or was revoked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReclaimMode {
+    /// Claimers are offered it like an eligible one.
+    #[default]
+    Automatic,
+    /// Nobody, until a reclaim grant is asked for.
+    OnRequest,
+}
+
+/// Everything that a submitter decides about how an execution is run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExecutionPolicy {
+    /// When a failed attempt is tried again.
+    #[serde(deserialize_with = "or_default")]
+    pub retry: RetryPolicy,
+    /// How long it may take.
+    #[serde(deserialize_with = "or_default")]
+    pub timeout: TimeoutPolicy,
+    /// Who takes over after a lost lease.
+    #[serde(deserialize_with = "or_default")]
+    pub reclaim_mode: ReclaimMode,
+    /// How often it may be reclaimed in one life; 10 by default.
+    #[serde(deserialize_with = "or_10")]
+    pub max_reclaim_count: u32,
+    /// How often it may be replayed; 10 by default.
+    #[serde(deserialize_with = "or_10")]
+    pub max_replay_count: u32,
+    /// How long it is kept once terminal, in milliseconds; 24 h by default.
+    #[serde(deserialize_with = "or_a_day")]
+    pub retention_ms: DurationMs,
+}
+
+impl Default for ExecutionPolicy {
+    fn default() -> Self {
+        Self {
+            retry: RetryPolicy::default(),
+            timeout: TimeoutPolicy::default(),
+            reclaim_mode: ReclaimMode::default(),
+            max_reclaim_count: 10,
+            max_replay_count: 10,
+            retention_ms: RETENTION,
+        }
+    }
+}
+
+/// Why a policy is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// A multiplier of zero would never back off.
+    #[error("backoff.multiplier must be at least 1")]
+    ZeroMultiplier,
+    /// More than 64 categories.
+    #[error("retryable_categories has at most 64 entries, not {count}")]
+    TooManyCategories {
+        /// How many there are.
+        count: usize,
+    },
+    /// An attempt could not even start.
+    #[error("timeout.attempt_timeout_ms must be at least 1")]
+    ZeroAttemptTimeout,
+    /// The execution would be expired when it is created.
+    #[error("timeout.execution_deadline_ms must be at least 1")]
+    ZeroExecutionDeadline,
+}
+
+impl ExecutionPolicy {
+    /// Checks that the policy can be carried out.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError`] names the first field that is wrong.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        if let Backoff::Exponential { multiplier: 0, .. } = self.retry.backoff {
+            return Err(PolicyError::ZeroMultiplier);
+        }
+        let count = self.retry.retryable_categories.len();
+        if count > 64 {
+            return Err(PolicyError::TooManyCategories { count });
+        }
+        if self.timeout.attempt_timeout_ms == Some(DurationMs::ZERO) {
+            return Err(PolicyError::ZeroAttemptTimeout);
+        }
+        if self.timeout.execution_deadline_ms == Some(DurationMs::ZERO) {
+            return Err(PolicyError::ZeroExecutionDeadline);
+        }
+        Ok(())
+    }
+}
+
+const RETENTION: DurationMs = DurationMs::from_secs(24 * 60 * 60);
+
+/// Reads a field whose JSON null means the same as its absence. The binary codec has no null and
+/// writes the bare value.
+fn null_or<'de, D, T>(deserializer: D, default: T) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    if deserializer.is_human_readable() {
+        Ok(Option::<T>::deserialize(deserializer)?.unwrap_or(default))
+    } else {
+        T::deserialize(deserializer)
+    }
+}
+
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    null_or(deserializer, T::default())
+}
+
+fn or_3<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    null_or(deserializer, 3)
+}
+
+fn or_10<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    null_or(deserializer, 10)
+}
+
+fn or_a_day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DurationMs, D::Error> {
+    null_or(deserializer, RETENTION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn priority_is_clamped() {
+        assert_eq!(Priority::clamped(99_999).get(), 9_000);
+        assert_eq!(Priority::clamped(-5).get(), 0);
+        assert_eq!(Priority::clamped(17).get(), 17);
+    }
+
+    #[test]
+    fn the_default_backoff_doubles_up_to_a_minute() {
+        let waits: Vec<u64> = (0..8).map(|retry| Backoff::default().base(retry).get()).collect();
+        assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
+    }
+
+    #[test]
+    fn json_null_behaves_as_absent() {
+        let text = r#"{"retry": {"max_retries": null, "backoff": null}, "timeout": null,
+            "max_reclaim_count": null, "max_replay_count": null, "retention_ms": null,
+            "reclaim_mode": null}"#;
+        assert_eq!(serde_json::from_str::<ExecutionPolicy>(text).unwrap(), Default::default());
+    }
+
+    #[test]
+    fn policies_that_cannot_be_carried_out_are_refused() {
+        let mut policy = ExecutionPolicy::default();
+        policy.timeout.attempt_timeout_ms = Some(DurationMs::ZERO);
+        assert_eq!(policy.check(), Err(PolicyError::ZeroAttemptTimeout));
+        policy = ExecutionPolicy::default();
+        policy.retry.backoff = Backoff::Exponential {
+            initial_ms: DurationMs::new(1),
+            multiplier: 0,
+            max_ms: DurationMs::new(1),
+        };
+        assert_eq!(policy.check(), Err(PolicyError::ZeroMultiplier));
+        assert_eq!(ExecutionPolicy::default().check(), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn jitter_stays_within_a_quarter_and_repeats(
+            initial: u64, multiplier in 1..9_u32, max: u64, retry: u32, id: u128, attempt: u32,
+        ) {
+            let backoff = Backoff::Exponential {
+                initial_ms: DurationMs::new(initial),
+                multiplier,
+                max_ms: DurationMs::new(max),
+            };
+            let id = ExecutionId::from_parts(0, Uuid::from_u128(id));
+            let delay = backoff.delay(retry, &id, AttemptIndex(attempt));
+            let base = backoff.base(retry).get();
+            prop_assert!(base <= max);
+            prop_assert!(delay.get() <= base && delay.get() >= base - base / 4);
+            prop_assert_eq!(delay, backoff.delay(retry, &id, AttemptIndex(attempt)));
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Instants, durations and the half-open time windows that travel with a commit
+//! (`docs/architecture.md`, Time).
+//!
+//! The store's clock is the only clock that decides. One boundary rule everywhere: a thing that
+//! expires at T is good while `now < T` and gone when `now >= T`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since the Unix epoch, by the store's clock.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct TimestampMs(u64);
+
+/// A length of time in milliseconds.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct DurationMs(u64);
+
+/// The largest instant that can be stored: scores of an index stay below 2^53.
+const MAX_INSTANT_MS: u64 = 1 << 52;
+
+impl TimestampMs {
+    /// The Unix epoch, which is also the earliest instant.
+    pub const ZERO: Self = Self(0);
+    /// The latest instant (2^52 ms, about the year 144,000): "never" in a window.
+    pub const MAX: Self = Self(MAX_INSTANT_MS);
+
+    /// An instant; values above [`TimestampMs::MAX`] saturate.
+    pub const fn new(milliseconds: u64) -> Self {
+        if milliseconds > MAX_INSTANT_MS { Self::MAX } else { Self(milliseconds) }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// This instant later by `duration`; saturates at [`TimestampMs::MAX`].
+    #[must_use]
+    pub const fn plus(self, duration: DurationMs) -> Self {
+        Self::new(self.0.saturating_add(duration.0))
+    }
+
+    /// This instant earlier by `duration`; saturates at the epoch.
+    #[must_use]
+    pub const fn minus(self, duration: DurationMs) -> Self {
+        Self(self.0.saturating_sub(duration.0))
+    }
+
+    /// The time from `earlier` to this instant, zero if `earlier` is later.
+    pub const fn since(self, earlier: Self) -> DurationMs {
+        DurationMs(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl fmt::Display for TimestampMs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms", self.0)
+    }
+}
+
+impl DurationMs {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+
+    /// A duration of that many milliseconds.
+    pub const fn new(milliseconds: u64) -> Self {
+        Self(milliseconds)
+    }
+
+    /// A duration of that many seconds.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(1_000))
+    }
+
+    /// Its milliseconds.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for DurationMs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms", self.0)
+    }
+}
+
+impl From<std::time::Duration> for DurationMs {
+    /// Whole milliseconds, rounded up, so that a duration above zero never becomes zero.
+    fn from(duration: std::time::Duration) -> Self {
+        Self(u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<DurationMs> for std::time::Duration {
+    fn from(duration: DurationMs) -> Self {
+        Self::from_millis(duration.0)
+    }
+}
+
+/// A host's view of time: its own monotonic clock, and its estimate of the store's clock.
+///
+/// Operations measure their deadlines and leases on `local` and decide for `store`; only the
+/// store's reply turns the estimate into knowledge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostTime {
+    /// The host's monotonic clock, from an origin of its own choice.
+    pub local: TimestampMs,
+    /// The host's estimate of the store's clock.
+    pub store: TimestampMs,
+}
+
+/// A half-open interval `[not_before, not_after)` of the store's clock in which a decision holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// The first instant at which the decision holds.
+    pub not_before: TimestampMs,
+    /// The first instant at which it no longer holds.
+    pub not_after: TimestampMs,
+}
+
+impl Window {
+    /// How far below the time that a decision was made for its window may begin, at most.
+    pub const MAX_AHEAD_MS: DurationMs = DurationMs(1_000);
+
+    /// Holds at any time.
+    pub const ALWAYS: Self = Self { not_before: TimestampMs::ZERO, not_after: TimestampMs::MAX };
+
+    /// Holds before `instant`.
+    pub const fn until(instant: TimestampMs) -> Self {
+        Self { not_before: TimestampMs::ZERO, not_after: instant }
+    }
+
+    /// Holds from `instant` on.
+    pub const fn from(instant: TimestampMs) -> Self {
+        Self { not_before: instant, not_after: TimestampMs::MAX }
+    }
+
+    /// Holds where both hold.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            not_before: self.not_before.max(other.not_before),
+            not_after: self.not_after.min(other.not_after),
+        }
+    }
+
+    /// Whether `now` lies in the window.
+    pub fn contains(&self, now: TimestampMs) -> bool {
+        self.not_before <= now && now < self.not_after
+    }
+
+    /// The same decision made for `now` by a clock that may be wrong: at most
+    /// [`Window::MAX_AHEAD_MS`] below `now`, and at most `ahead` above it.
+    #[must_use]
+    pub fn clipped(self, now: TimestampMs, ahead: Option<DurationMs>) -> Self {
+        let upper = ahead.map_or(TimestampMs::MAX, |ahead| now.plus(ahead));
+        self.and(Self { not_before: now.minus(Self::MAX_AHEAD_MS), not_after: upper })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_half_open() {
+        let window = Window::from(TimestampMs::new(5)).and(Window::until(TimestampMs::new(7)));
+        let inside: Vec<bool> = (4..9).map(|at| window.contains(TimestampMs::new(at))).collect();
+        assert_eq!(inside, [false, true, true, false, false]);
+    }
+
+    #[test]
+    fn arithmetic_saturates() {
+        assert_eq!(TimestampMs::MAX.plus(DurationMs::new(u64::MAX)), TimestampMs::MAX);
+        assert_eq!(TimestampMs::new(3).minus(DurationMs::new(9)), TimestampMs::ZERO);
+        assert_eq!(TimestampMs::new(3).since(TimestampMs::new(9)), DurationMs::ZERO);
+    }
+
+    #[test]
+    fn clipping_narrows_both_sides() {
+        let now = TimestampMs::new(10_000);
+        let clipped = Window::ALWAYS.clipped(now, Some(DurationMs::new(500)));
+        assert_eq!(clipped.not_before, TimestampMs::new(9_000));
+        assert_eq!(clipped.not_after, TimestampMs::new(10_500));
+    }
+}

@@ -1,0 +1,593 @@
+//! The house rules that no compiler checks, read from the sources of the whole workspace.
+//!
+//! Each test collects every place that breaks its rule and prints them all. The last section tests
+//! the readers themselves on small texts, since a rule that sees nothing is always kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const MAX_COLUMNS: usize = 100;
+const MAX_FILE_LINES: usize = 600;
+const MAX_FUNCTION_LINES: usize = 70;
+
+/// Functions that are longer than [`MAX_FUNCTION_LINES`]: file, name, present length. This list may
+/// only shrink: shorten the function, then the number, and in the end take the row out.
+const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
+
+/// The crates whose sources have rules of their own.
+const CRATES: [&str; 4] = ["core", "sdk", "cli", "sim"];
+
+/// The rooms of core above the words, from the ground up. A word is any other module of core.
+const FLOORS: [&str; 5] = ["execution", "store", "op", "agent", "backend"];
+
+/// The files that may spell the hash tags of keys: the key builder, and the words that parse and
+/// print partitions.
+const KEY_FILES: [&str; 3] = ["core/src/store/keys.rs", "core/src/id.rs", "core/src/partition.rs"];
+
+/// This file has invented tags in its own tests.
+const THIS_FILE: &str = "tests/tests/tidy.rs";
+
+// ------------------------------------------------------------------------------------- the rules
+
+#[test]
+fn lines_are_at_most_100_columns_wide() {
+    let mut broken = Vec::new();
+    for source in rust_sources() {
+        let wide = numbered(&source.text).filter(|(_, line)| line.chars().count() > MAX_COLUMNS);
+        broken.extend(wide.map(|(number, _)| format!("{}:{number}", source.path)));
+    }
+    report("break these lines", broken);
+}
+
+#[test]
+fn files_are_at_most_600_lines_long() {
+    let lengths =
+        rust_sources().into_iter().map(|source| (source.path, source.text.lines().count()));
+    let long = lengths.filter(|(_, lines)| *lines > MAX_FILE_LINES);
+    let broken = long.map(|(path, lines)| format!("{path} has {lines} lines")).collect();
+    report("give each thing in these files a file of its own", broken);
+}
+
+#[test]
+fn functions_are_at_most_70_lines_long() {
+    let mut present: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for source in rust_sources() {
+        let functions = function_lengths(&source.text);
+        for (name, lines) in functions.into_iter().filter(|f| f.1 > MAX_FUNCTION_LINES) {
+            let longest = present.entry((source.path.clone(), name)).or_default();
+            *longest = lines.max(*longest);
+        }
+    }
+    let mut broken = Vec::new();
+    for (path, name, before) in LONG_FUNCTIONS {
+        match present.remove(&((*path).to_owned(), (*name).to_owned())) {
+            Some(lines) if lines == *before => {}
+            Some(lines) if lines > *before => {
+                broken.push(format!("{path}: `{name}` grew from {before} to {lines} lines"));
+            }
+            Some(lines) => broken.push(format!("{path}: lower `{name}` to {lines} lines")),
+            None => broken.push(format!("{path}: take out `{name}`, which is short enough")),
+        }
+    }
+    for ((path, name), lines) in present {
+        broken.push(format!("{path}: `{name}` has {lines} lines"));
+    }
+    report("split these functions, or mend the list of exceptions", broken);
+}
+
+#[test]
+fn key_text_is_built_only_in_the_key_module() {
+    let tags = ["{fp:", "{{b:", "{{q:", "{{w:", "{{meta}}"];
+    let mut broken = Vec::new();
+    for file in CRATES.iter().flat_map(|room| Crate::read(room).files.into_values()) {
+        if KEY_FILES.contains(&file.path.as_str()) {
+            continue;
+        }
+        let lines = file.code.lines().filter(|line| tags.iter().any(|tag| line.contains(tag)));
+        broken.extend(lines.map(|line| format!("{}: {}", file.path, line.trim())));
+    }
+    report("build these keys in core/src/store/keys.rs", broken);
+}
+
+#[test]
+fn every_invariant_stands_in_core_sim_and_tests() {
+    let architecture = sources().into_iter().find(|source| source.path == "docs/architecture.md");
+    let named = invariant_tags(&architecture.expect("the architecture page exists").text);
+    assert!(!named.is_empty(), "docs/architecture.md names no invariant");
+
+    let (mut core, mut sim, mut tests) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for source in rust_sources().into_iter().filter(|source| source.path != THIS_FILE) {
+        let path = format!("/{}", source.path);
+        if path.contains("/tests/") || path.ends_with("/tests.rs") {
+            tests.extend(invariant_tags(&source.text));
+            continue;
+        }
+        let (code, test_code) = split_tests(&source.text);
+        tests.extend(invariant_tags(&test_code));
+        if path.starts_with("/core/src/") {
+            core.extend(invariant_tags(&code));
+        } else if path.starts_with("/sim/src/") {
+            sim.extend(invariant_tags(&code));
+        }
+    }
+    let mut broken = Vec::new();
+    for (room, tags) in [("core/src", &core), ("sim/src", &sim), ("the tests", &tests)] {
+        for tag in named.difference(tags) {
+            broken.push(format!("{tag} stands nowhere in {room}"));
+        }
+        for tag in tags.difference(&named) {
+            broken.push(format!("{tag} stands in {room}, but not in docs/architecture.md"));
+        }
+    }
+    report("give each invariant its tag in every place", broken);
+}
+
+#[test]
+fn files_name_no_machine_and_leave_nothing_to_do() {
+    let paths = [concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/ho", "me/")];
+    let reminders = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
+    let tracked = tracked_files();
+    let mut broken = Vec::new();
+    for source in sources() {
+        if tracked.as_ref().is_some_and(|tracked| !tracked.contains(&source.path)) {
+            continue;
+        }
+        for (number, line) in numbered(&source.text) {
+            if let Some(path) = paths.iter().find(|path| names_absolute_path(line, path)) {
+                broken.push(format!("{}:{number} names a machine's {path}", source.path));
+            }
+            let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            if let Some(word) = words.find(|word| reminders.contains(word)) {
+                broken.push(format!("{}:{number} says {word}", source.path));
+            }
+        }
+    }
+    report("do these now, or open an issue; and name no machine", broken);
+}
+
+#[test]
+fn imports_form_no_circle() {
+    let broken = CRATES.iter().flat_map(|room| circles(&Crate::read(room).imports())).collect();
+    report("move what these files share to a floor below both", broken);
+}
+
+#[test]
+fn imports_in_core_never_go_up() {
+    let imports = Crate::read("core").imports().into_iter();
+    let upwards = imports.filter(|((from, to), _)| floor(from) < floor(to));
+    let broken = upwards.map(|(_, text)| text).collect();
+    report("words < execution < store < op < agent < backend: imports go down", broken);
+}
+
+fn floor(module: &[String]) -> usize {
+    match module.first() {
+        None => FLOORS.len() + 1, // The crate root gathers all rooms, so it is above them.
+        Some(room) => FLOORS.iter().position(|floor| floor == room).map_or(0, |index| index + 1),
+    }
+}
+
+// ---------------------------------------------------------------------------- the tree of sources
+
+/// A text file of the workspace; its path is relative to the root, with slashes.
+struct Source {
+    path: String,
+    text: String,
+}
+
+fn root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    root.canonicalize().expect("the workspace root exists")
+}
+
+/// Every text file of the tree, in the order of paths, without build output and git's own files.
+fn sources() -> Vec<Source> {
+    let root = root();
+    let mut found = Vec::new();
+    let mut pending = vec![root.clone()];
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(&folder).expect("folders of the workspace can be listed") {
+            let path = entry.expect("entries can be read").path();
+            let name = path.file_name().unwrap_or_default();
+            if path.is_dir() {
+                if name != "target" && name != ".git" {
+                    pending.push(path);
+                }
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                let relative = path.strip_prefix(&root).expect("the walk stays below the root");
+                let path = relative.to_string_lossy().replace('\\', "/");
+                found.push(Source { path, text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+fn rust_sources() -> Vec<Source> {
+    let found: Vec<Source> =
+        sources().into_iter().filter(|source| source.path.ends_with(".rs")).collect();
+    assert!(found.iter().any(|source| source.path == THIS_FILE), "the walk finds this file");
+    found
+}
+
+/// The files that git knows, or nothing when this is no git checkout: then all files count.
+fn tracked_files() -> Option<BTreeSet<String>> {
+    let output = Command::new("git").arg("ls-files").current_dir(root()).output().ok()?;
+    let listed = String::from_utf8_lossy(&output.stdout);
+    let files: BTreeSet<String> = listed.lines().map(str::to_owned).collect();
+    (output.status.success() && !files.is_empty()).then_some(files)
+}
+
+fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().map(|(index, line)| (index + 1, line))
+}
+
+#[track_caller]
+fn report(advice: &str, broken: Vec<String>) {
+    assert!(broken.is_empty(), "{advice}:\n  {}\n", broken.join("\n  "));
+}
+
+/// Whether the line has this absolute path, and not only as the tail of another path.
+fn names_absolute_path(line: &str, path: &str) -> bool {
+    line.match_indices(path).any(|(start, _)| {
+        let before = line[..start].chars().next_back();
+        before.is_none_or(|c| !c.is_alphanumeric() && !"_-.}".contains(c))
+    })
+}
+
+/// Every tag of an invariant in the text, without its brackets.
+fn invariant_tags(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for rest in text.split("[INV-").skip(1) {
+        let Some((tag, _)) = rest.split_once(']') else { continue };
+        let Some((name, number)) = tag.split_once('-') else { continue };
+        let named = !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase());
+        let counted = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit());
+        if named && counted {
+            found.insert(format!("INV-{tag}"));
+        }
+    }
+    found
+}
+
+// ------------------------------------------------------------------- items, by their indentation
+
+/// Every function with its length in lines, from its signature to its closing brace. The sources
+/// are formatted, so an item ends where a brace closes at its own indentation.
+fn function_lengths(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        if let Some(name) = function_name(line) {
+            found.push((name, item_end(&lines, index) - index + 1));
+        }
+    }
+    found
+}
+
+fn function_name(line: &str) -> Option<String> {
+    let (before, after) = line.trim_start().split_once("fn ")?;
+    let qualifies = |word: &str| {
+        ["pub", "const", "async", "unsafe", "default", "extern", "\"C\""].contains(&word)
+            || word.starts_with("pub(")
+            || word.ends_with(')')
+            || word.starts_with('$')
+    };
+    let name = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_');
+    before.split_whitespace().all(qualifies).then(|| name.collect())
+}
+
+/// The last line of the item that starts on line `start`.
+fn item_end(lines: &[&str], start: usize) -> usize {
+    let indent = indentation(lines[start]);
+    let mut open = false;
+    for (index, line) in lines.iter().enumerate().skip(start) {
+        let code = without_comment(line).trim();
+        let at_indent = indentation(line) == indent;
+        if open && at_indent && code.starts_with('}') {
+            return index;
+        }
+        if !open && (code.ends_with(';') || (at_indent && code.ends_with(['}', ',']))) {
+            return index;
+        }
+        open |= at_indent && code.ends_with('{');
+    }
+    lines.len() - 1
+}
+
+fn indentation(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+fn without_comment(line: &str) -> &str {
+    let is_comment = line.trim_start().starts_with("//");
+    if is_comment { "" } else { line.split(" // ").next().unwrap_or_default() }
+}
+
+/// The text without its `#[cfg(test)]` items, and these items.
+fn split_tests(text: &str) -> (String, String) {
+    let lines: Vec<&str> = text.lines().collect();
+    let (mut code, mut tests) = (Vec::new(), Vec::<&str>::new());
+    let mut index = 0;
+    while index < lines.len() {
+        if lines[index].trim() != "#[cfg(test)]" {
+            code.push(lines[index]);
+            index += 1;
+            continue;
+        }
+        let attributes = lines[index..].iter().take_while(|line| line.trim().starts_with("#["));
+        let end = item_end(&lines, index + attributes.count());
+        tests.extend(&lines[index..=end]);
+        index = end + 1;
+    }
+    (code.join("\n"), tests.join("\n"))
+}
+
+// -------------------------------------------------------------------------------------- imports
+
+/// The path of a module below its crate's root, which is the empty path.
+type Module = Vec<String>;
+
+/// The sources of one crate, without tests.
+struct Crate {
+    files: BTreeMap<Module, File>,
+}
+
+struct File {
+    path: String,
+    /// Without comments and tests.
+    code: String,
+    mentions: Vec<Mention>,
+    defines: BTreeSet<String>,
+}
+
+/// A path in the code; the branches of a `use` tree are one mention each.
+struct Mention {
+    path: Vec<String>,
+    /// The name that a `use` brings into this module, `*` for all.
+    binds: Option<String>,
+    exported: bool,
+}
+
+/// Who takes from whom, each with a sentence for people.
+type Imports = BTreeMap<(Module, Module), String>;
+
+impl Crate {
+    fn read(room: &str) -> Crate {
+        let prefix = format!("{room}/src/");
+        let sources = rust_sources().into_iter().filter_map(|source| {
+            let below = source.path.strip_prefix(&prefix)?.to_owned();
+            Some((below, source))
+        });
+        Crate::parse(sources.collect())
+    }
+
+    /// From the files, each with its path below `src`.
+    fn parse(sources: Vec<(String, Source)>) -> Crate {
+        let is_library = sources.iter().any(|(below, _)| below == "lib.rs");
+        let mut files = BTreeMap::new();
+        let mut test_modules = Vec::new();
+        for (below, Source { path, text }) in sources {
+            let is_program = below == "main.rs" || below.starts_with("bin/");
+            if is_program && is_library {
+                continue; // A crate of its own, which sees the library from outside.
+            }
+            let module = module_of(&below);
+            let (code, tests) = split_tests(&text);
+            for line in tests.lines().map(str::trim) {
+                if let Some(name) = line.strip_prefix("mod ").and_then(|l| l.strip_suffix(';')) {
+                    test_modules.push(child_of(&module, name));
+                }
+            }
+            let code = code.lines().map(without_comment).collect::<Vec<_>>().join("\n");
+            let (mentions, defines) = (read_mentions(&code), read_definitions(&code));
+            files.insert(module, File { path, code, mentions, defines });
+        }
+        files.retain(|module, _| !test_modules.iter().any(|tests| module.starts_with(tests)));
+        Crate { files }
+    }
+
+    /// The imports between files. What a module re-exports from its own children is none.
+    fn imports(&self) -> Imports {
+        let mut found = Imports::new();
+        for (from, file) in &self.files {
+            for mention in &file.mentions {
+                let Some(to) = self.resolve(from, &mention.path, 8) else { continue };
+                if to == *from || (mention.exported && to.starts_with(from)) {
+                    continue;
+                }
+                let (what, source) = (mention.path.join("::"), &self.files[&to].path);
+                let text = format!("{} takes `{what}` from {source}", file.path);
+                found.entry((from.clone(), to)).or_insert(text);
+            }
+        }
+        found
+    }
+
+    /// The module of this crate in which the path's item is defined, re-exports followed.
+    fn resolve(&self, from: &[String], path: &[String], depth: u32) -> Option<Module> {
+        let mut module = from.to_vec();
+        let mut rest = path;
+        match rest.first()?.as_str() {
+            "crate" => {
+                module.clear();
+                rest = &rest[1..];
+            }
+            "self" => rest = &rest[1..],
+            "super" => {
+                let steps = path.iter().take_while(|name| *name == "super").count();
+                module.truncate(module.len().saturating_sub(steps));
+                rest = &path[steps..];
+            }
+            child if !self.files.contains_key(&child_of(from, child)) => return None,
+            _ => {}
+        }
+        while let Some((name, deeper)) = rest.split_first() {
+            let child = child_of(&module, name);
+            if !self.files.contains_key(&child) {
+                break;
+            }
+            (module, rest) = (child, deeper);
+        }
+        let file = self.files.get(&module)?;
+        let Some(name) = rest.first().filter(|_| depth > 0) else { return Some(module) };
+        let origins = |bound: &str| -> Vec<Module> {
+            let mentions = file.mentions.iter().filter(|m| m.binds.as_deref() == Some(bound));
+            mentions.filter_map(|m| self.resolve(&module, &m.path, depth - 1)).collect()
+        };
+        let named = origins(name).into_iter().next();
+        if named.is_some() || file.defines.contains(name) {
+            return named.or(Some(module));
+        }
+        let mut globbed = origins("*").into_iter();
+        globbed.find(|origin| self.files[origin].defines.contains(name)).or(Some(module))
+    }
+}
+
+fn child_of(module: &[String], name: &str) -> Module {
+    [module, &[name.to_owned()]].concat()
+}
+
+fn module_of(below: &str) -> Module {
+    let names = below.trim_end_matches(".rs").split('/');
+    let mut module: Module = names.map(str::to_owned).collect();
+    if module.last().is_some_and(|name| ["lib", "main", "mod"].contains(&name.as_str())) {
+        module.pop();
+    }
+    module
+}
+
+/// The names of the items that the code defines.
+fn read_definitions(code: &str) -> BTreeSet<String> {
+    let kinds = ["struct", "enum", "union", "trait", "type", "fn", "const", "static", "mod"];
+    let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    let pairs = words.windows(2).filter(|pair| kinds.contains(&pair[0]));
+    pairs.map(|pair| pair[1].to_owned()).collect()
+}
+
+/// The paths that the code mentions, in `use` items and elsewhere.
+fn read_mentions(code: &str) -> Vec<Mention> {
+    let mut mentions = Vec::new();
+    let mut lines = code.lines();
+    while let Some(line) = lines.next() {
+        if let Some((visibility, first)) = use_item(line) {
+            let mut tree = first.to_owned();
+            while !tree.contains(';') {
+                tree += lines.next().unwrap_or(";").trim();
+            }
+            let exported = visibility.starts_with("pub");
+            let paths = use_paths(tree.trim_end_matches(';'));
+            mentions.extend(paths.iter().map(|path| used(path, exported)));
+            continue;
+        }
+        for path in line.split(|c: char| !c.is_alphanumeric() && !"_:".contains(c)) {
+            if path.contains("::") {
+                let path = path.trim_end_matches(':').split("::").map(str::to_owned).collect();
+                mentions.push(Mention { path, binds: None, exported: false });
+            }
+        }
+    }
+    mentions
+}
+
+/// The visibility and the tree of the `use` item that starts on this line.
+fn use_item(line: &str) -> Option<(&str, &str)> {
+    let (visibility, tree) = line.trim_start().split_once("use ")?;
+    let is_item = visibility.is_empty() || visibility == "pub " || visibility.ends_with(") ");
+    is_item.then_some((visibility, tree))
+}
+
+/// The paths of a `use` tree: `a::{b, c as d}` is `a::b` and `a::c as d`.
+fn use_paths(tree: &str) -> Vec<String> {
+    let Some((stem, branches)) = tree.trim().split_once('{') else {
+        return Vec::from_iter(Some(tree.trim().to_owned()).filter(|path| !path.is_empty()));
+    };
+    let mut depth = 0;
+    let branches = branches.strip_suffix('}').unwrap_or(branches).split(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0
+    });
+    branches.flat_map(use_paths).map(|path| format!("{stem}{path}")).collect()
+}
+
+fn used(path: &str, exported: bool) -> Mention {
+    let (path, alias) = path.split_once(" as ").map_or((path, None), |(p, a)| (p, Some(a)));
+    let path = path.trim_end_matches("::self");
+    let binds = alias.or(path.rsplit("::").next()).map(str::to_owned);
+    let path = path.trim_end_matches("::*").split("::").map(str::to_owned).collect();
+    Mention { path, binds, exported }
+}
+
+/// The imports whose target leads back to where they stand.
+fn circles(imports: &Imports) -> Vec<String> {
+    let leads_back = |(from, to): &(Module, Module)| {
+        let mut seen = BTreeSet::from([to]);
+        let mut pending = vec![to];
+        while let Some(module) = pending.pop() {
+            let next = imports.keys().filter(|(from, _)| from == module).map(|(_, to)| to);
+            pending.extend(next.filter(|next| seen.insert(*next)));
+        }
+        seen.contains(from)
+    };
+    let in_circle = imports.iter().filter(|(ends, _)| leads_back(ends));
+    in_circle.map(|(_, text)| text.clone()).collect()
+}
+
+// ------------------------------------------------------------------------- the readers themselves
+
+#[test]
+fn the_function_reader_sees_all_forms() {
+    let outer = "fn a() {}\npub(crate) async fn b(\n    x: u8,\n) -> u8\nwhere\n    u8: Copy,\n\
+                 {\n    if x > 1 {\n        2\n    } else {\n        3\n    }\n}\n";
+    let inner = "trait T {\n    fn c();\n    fn d(\n        &self,\n    ) -> u8;\n    \
+                 const fn e() { // why\n        f();\n    }\n}\n";
+    let expected = [("a", 1), ("b", 12), ("c", 1), ("d", 3), ("e", 3)];
+    let expected = expected.map(|(name, lines)| (name.to_owned(), lines));
+    assert_eq!(function_lengths(&[outer, inner].concat()), expected);
+}
+
+#[test]
+fn the_tag_and_path_readers_are_exact() {
+    let tags = invariant_tags("[INV-ABC-12] [INV-abc-1] [INV-ABC] [INV-A-B] `[INV-D-3]`");
+    assert_eq!(tags, BTreeSet::from(["INV-ABC-12".to_owned(), "INV-D-3".to_owned()]));
+    assert!(names_absolute_path("cd /opt/x", "/opt/") && names_absolute_path("/opt/", "/opt/"));
+    assert!(!names_absolute_path("docs/opt/x", "/opt/"));
+}
+
+fn imports_of(texts: &[(&str, &str)]) -> Imports {
+    let sources = texts.iter().map(|(path, text)| {
+        let source = Source { path: (*path).to_owned(), text: (*text).to_owned() };
+        (source.path.clone(), source)
+    });
+    Crate::parse(sources.collect()).imports()
+}
+
+#[test]
+fn the_import_reader_follows_re_exports_and_skips_tests() {
+    let imports = imports_of(&[
+        ("lib.rs", "pub mod a;\npub mod room;\npub use a::A;\npub(crate) use room::*;"),
+        ("a.rs", "pub struct A;\n#[cfg(test)]\nmod tests {\n    use crate::room::B;\n}"),
+        ("room/mod.rs", "mod b;\nmod c;\n#[cfg(test)]\nmod t;\npub use self::b::B;\npub use c::*;"),
+        ("room/b.rs", "use crate::{\n    A,\n    room::{C as D, self},\n};\npub struct B;"),
+        ("room/c.rs", "// crate::b\npub struct C(super::super::a::A, std::io::Error);"),
+        ("room/t.rs", "use crate::a::A;"),
+    ]);
+    let expected = [
+        "room/b.rs takes `crate::A` from a.rs",
+        "room/b.rs takes `crate::room` from room/mod.rs",
+        "room/b.rs takes `crate::room::C` from room/c.rs",
+        "room/c.rs takes `super::super::a::A` from a.rs",
+    ];
+    assert!(imports.values().eq(expected.iter()), "{imports:#?}");
+}
+
+#[test]
+fn a_circle_is_found_and_a_chain_is_none() {
+    let (a, b) = (("a.rs", "use crate::b::B;"), ("b.rs", "fn f() { crate::c::g() }"));
+    let chain = imports_of(&[a, b, ("c.rs", "pub fn g() {}")]);
+    let circle = imports_of(&[a, b, ("c.rs", "use super::a::A;")]);
+    assert_eq!((circles(&chain).len(), circles(&circle).len()), (0, 3));
+}
