@@ -31,10 +31,10 @@ pub mod time;
 
 pub mod execution;
 
-//S
+pub mod store;
 
-//O
+pub mod op;
 
-//A
+pub mod agent;
 
-//B
+pub mod backend;

@@ -12,10 +12,10 @@ use super::issue_claim_grant::Granted;
 use super::lease::Claimed;
 use super::record::{Execution, FailOutcome};
 use super::{
-    Block, BlockOutcome, Cancel, ChangePriority, Complete, Create, CreateOutcome, DelayExecution,
-    DueOutcome, Fail, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren, Offer, Offered,
-    OnDue, ReclaimGranted, Renew, Renewed, Replay, Replayed, RevokeLease, Revoked, Unblock,
-    UpdateProgress,
+    Admit, Admitted, Block, BlockOutcome, Cancel, ChangePriority, Complete, Create, CreateOutcome,
+    DelayExecution, DueOutcome, Fail, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren,
+    Offer, Offered, OnDue, ReclaimGranted, Renew, Renewed, Replay, Replayed, RevokeLease, Revoked,
+    Unblock, UpdateProgress,
 };
 
 macro_rules! any_command {
@@ -104,6 +104,8 @@ any_command! {
     Reclaim(TakeOver) -> Reclaim(Claimed);
     /// [`super::offer()`].
     Offer(Offer) -> Offer(Offered);
+    /// [`super::admit()`].
+    Admit(Admit) -> Admit(Admitted);
     /// [`super::renew()`].
     Renew(Renew) -> Renew(Renewed);
     /// [`super::complete()`].

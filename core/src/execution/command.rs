@@ -11,16 +11,16 @@ use super::issue_claim_grant::Granted;
 use super::lease::{Claim, Claimed};
 use super::record::{Execution, FailOutcome};
 use super::{
-    Block, BlockOutcome, Cancel, CancelledBy, ChangePriority, Complete, Create, CreateOutcome,
-    DelayExecution, DueOutcome, Fail, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren,
-    Offer, Offered, OnDue, ReclaimGranted, Renew, Renewed, Replay, Replayed, RevokeLease, Revoked,
-    Unblock, UpdateProgress,
+    Admit, Admitted, Block, BlockOutcome, Cancel, CancelledBy, ChangePriority, Complete, Create,
+    CreateOutcome, DelayExecution, DueOutcome, Fail, IssueClaimGrant, IssueReclaimGrant,
+    MoveToWaitingChildren, Offer, Offered, OnDue, ReclaimGranted, Renew, Renewed, Replay, Replayed,
+    RevokeLease, Revoked, Unblock, UpdateProgress,
 };
 
 /// A command on one execution, decided by the rule of its name.
 pub trait Decide: Identity {
     /// What the caller learns.
-    type Outcome;
+    type Outcome: Clone + std::fmt::Debug;
 
     /// The command's name, for errors and traces.
     fn name(&self) -> &'static str;
@@ -264,6 +264,28 @@ impl Decide for Offer {
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<Offered> {
         super::offer(current.ok_or(Rejection::NotFound)?, self, now)
+    }
+}
+
+impl Identity for Admit {
+    fn identity(&self) -> IdentityKind {
+        IdentityKind::Grant
+    }
+}
+
+impl Decide for Admit {
+    type Outcome = Admitted;
+
+    fn name(&self) -> &'static str {
+        "admit"
+    }
+
+    fn execution_id(&self) -> ExecutionId {
+        self.0.execution_id
+    }
+
+    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<Admitted> {
+        super::admit(current.ok_or(Rejection::NotFound)?, self, now)
     }
 }
 

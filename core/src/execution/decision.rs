@@ -13,6 +13,7 @@ pub type Ruling<T> = Result<Verdict<T>, Rejection>;
 
 /// An answer that is no rejection.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // Nearly always `Apply`.
 pub enum Verdict<T> {
     /// The same command was applied before: this was its outcome. Nothing is written.
     Repeat(T),

@@ -4,6 +4,7 @@
 //! recognised repeat, or a [`Decision`] to commit. Nothing else decides. The rule for a command is
 //! the function of its name in the file of its name (`docs/spec.md`, 4).
 
+mod admit;
 mod any_command;
 mod block;
 mod cancel;
@@ -38,6 +39,7 @@ mod state_vector;
 mod update_progress;
 mod wire;
 
+pub use admit::{Admit, Admitted, admit};
 pub use any_command::{AnyCommand, AnyOutcome};
 pub use block::{Block, BlockOutcome, Unblock, block, unblock};
 pub use cancel::{Cancel, CancelledBy, cancel};

@@ -5,13 +5,14 @@ use crate::capability::Capabilities;
 use crate::error::Rejection;
 use crate::time::TimestampMs;
 
-use super::block::{Block, block};
+use super::block::{Block, BlockOutcome, block};
 use super::claim::{claim, repeated};
 use super::claim_resumed::claim_resumed;
-use super::decision::{Decision, Ruling, Verdict};
+use super::decision::{Ruling, Verdict};
 use super::issue_claim_grant::{IssueClaimGrant, issue_claim_grant};
 use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
 use super::lease::{Claim, Claimed};
+use super::on_due::{DueOutcome, on_due};
 use super::reclaim::reclaim;
 use super::record::{BlockKind, Execution, Phase};
 
@@ -57,13 +58,25 @@ pub fn offer(current: &Execution, command: &Offer, now: TimestampMs) -> Ruling<O
     match attempted {
         Err(rejection @ Rejection::InvalidInput { .. }) => Err(rejection),
         Err(rejection @ Rejection::CapabilityMismatch { .. }) => {
-            let (execution_id, kind) = (current.id, BlockKind::Route);
-            let blocked = block(current, &Block { execution_id, kind, recheck_at: None }, now)?;
-            Ok(blocked.map(|_| Offered::BlockedByRoute(rejection)))
+            Ok(block_route(current, now)?.map(|_| Offered::BlockedByRoute(rejection)))
         }
-        Err(rejection) => Ok(Decision::keep(Offered::GivenBack(rejection)).into()),
+        Err(rejection) => {
+            give_back(current, now).map(|verdict| verdict.map(|_| Offered::GivenBack(rejection)))
+        }
         Ok(verdict) => Ok(verdict),
     }
+}
+
+/// Sets an execution aside that the worker lacks a capability for.
+pub(super) fn block_route(current: &Execution, now: TimestampMs) -> Ruling<BlockOutcome> {
+    let (execution_id, kind) = (current.id, BlockKind::Route);
+    block(current, &Block { execution_id, kind, recheck_at: None }, now)
+}
+
+/// Puts an execution that cannot be taken where it belongs: whatever is due about it is applied,
+/// otherwise only its index entries are written again.
+pub(super) fn give_back(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
+    on_due(current, now)
 }
 
 fn take(current: &Execution, command: &Offer, now: TimestampMs) -> Ruling<Offered> {

@@ -1,0 +1,265 @@
+//! Drawing work for a worker: grant and claim in one commit, payload included.
+
+use crate::capability::Capabilities;
+use crate::entropy::Entropy;
+use crate::error::EngineError;
+use crate::execution::{Claim, Claimed, Offer, Offered, Renew, Renewed};
+use crate::id::{AttemptId, GrantId, LeaseId, WorkerId, WorkerInstanceId};
+use crate::op::{
+    Ask, Batch, Committed, Draw, Drawn, Loaded, Operation, Patience, Query, Rotation, Step,
+    Transact,
+};
+use crate::store::{Bytes, Failure, Fetched, Read, Reply, ValueKey, Values};
+use crate::time::{DurationMs, HostTime, TimestampMs};
+
+/// Offers each entry that was taken to one worker.
+#[derive(Clone, Debug)]
+pub struct OfferTo {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its process.
+    pub instance: WorkerInstanceId,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// How long its leases are good unless they are renewed.
+    pub lease_ttl: DurationMs,
+    /// Draws the ids of grants, leases and attempts.
+    pub entropy: Entropy,
+}
+
+impl Ask for OfferTo {
+    type Command = Offer;
+
+    fn ask(&mut self, record: &Loaded) -> Offer {
+        Offer {
+            claim: Claim {
+                execution_id: record.execution.id,
+                grant_id: GrantId::random(&mut self.entropy),
+                worker: self.worker.clone(),
+                instance: self.instance.clone(),
+                lease_id: LeaseId::random(&mut self.entropy),
+                attempt_id: AttemptId::random(&mut self.entropy),
+                lease_ttl: self.lease_ttl,
+            },
+            capabilities: self.capabilities.clone(),
+        }
+    }
+
+    fn keeps(outcome: &Offered) -> bool {
+        matches!(outcome, Offered::Claimed(_))
+    }
+}
+
+/// An execution that a worker has, and may start to work on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimedWork {
+    /// What was claimed.
+    pub claimed: Claimed,
+    /// What the submitter handed in.
+    pub payload: Option<Bytes>,
+    /// When the claim or the renewal that confirmed it was first sent, by the host's clock.
+    pub first_sent: TimestampMs,
+    /// The store's clock when it answered.
+    pub at: TimestampMs,
+}
+
+/// Draws executions and claims them. A claim that was recognised as a repeat may have lost much of
+/// its lease: it is renewed before work starts.
+#[derive(Debug)]
+pub struct ClaimWork {
+    allowed: DurationMs,
+    entropy: Entropy,
+    doing: Doing,
+    work: Vec<(ClaimedWork, bool)>,
+    missing: Vec<usize>,
+    rotation: Option<Rotation>,
+}
+
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // One for each operation.
+enum Doing {
+    Drawing(Draw<OfferTo>),
+    Fetching(Query<Values>),
+    Confirming(Batch<Renew>),
+}
+
+/// What a draw for a worker comes to.
+type Output = Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>;
+
+impl ClaimWork {
+    /// Draws up to `count` executions within `allowed`.
+    pub fn new(
+        rotation: Rotation,
+        ask: OfferTo,
+        count: usize,
+        allowed: DurationMs,
+        mut entropy: Entropy,
+    ) -> Self {
+        let doing = Doing::Drawing(Draw::new(rotation, ask, count, allowed, entropy.fork()));
+        let (work, missing, rotation) = (Vec::new(), Vec::new(), None);
+        Self { allowed, entropy, doing, work, missing, rotation }
+    }
+
+    fn drawn(
+        &mut self,
+        step: Step<Result<Drawn<OfferTo>, EngineError>>,
+        now: HostTime,
+    ) -> Step<Output> {
+        match step {
+            Step::Send(request) => Step::Send(request),
+            Step::Wait(wait) => Step::Wait(wait),
+            Step::Done(Err(error)) => Step::Done(Err(error)),
+            Step::Done(Ok(drawn)) => {
+                self.rotation = Some(drawn.rotation);
+                for committed in drawn.kept {
+                    self.keep(committed);
+                }
+                self.fetch(now)
+            }
+        }
+    }
+
+    fn keep(&mut self, committed: Committed<Offered>) {
+        let Offered::Claimed(claimed) = committed.outcome else { return };
+        let payload = match committed.values.into_iter().next() {
+            Some(Fetched::Value(payload)) => Some(payload),
+            Some(Fetched::Deferred) => {
+                self.missing.push(self.work.len());
+                None
+            }
+            Some(Fetched::Absent) | None => None,
+        };
+        let (claimed, first_sent, at) = (*claimed, committed.first_sent, committed.at);
+        self.work.push((ClaimedWork { claimed, payload, first_sent, at }, committed.repeat));
+    }
+
+    /// Reads the payloads that did not fit into the reply of the claim.
+    fn fetch(&mut self, now: HostTime) -> Step<Output> {
+        let id = |number: &usize| self.work[*number].0.claimed.execution_id;
+        let Some(first) = self.missing.first().map(id) else {
+            return self.confirm(now);
+        };
+        let values = self.missing.iter().map(|n| ValueKey::Payload(id(n).uuid())).collect();
+        let read = Read { partition: first.partition(), records: Vec::new(), values };
+        let mut query = Query::read(read, Patience::new(self.allowed, self.entropy.fork()));
+        let step = query.start(now);
+        self.doing = Doing::Fetching(query);
+        self.fetched(step, now)
+    }
+
+    fn fetched(
+        &mut self,
+        step: Step<Result<(Values, TimestampMs), EngineError>>,
+        now: HostTime,
+    ) -> Step<Output> {
+        match step {
+            Step::Send(request) => Step::Send(request),
+            Step::Wait(wait) => Step::Wait(wait),
+            Step::Done(Err(error)) => Step::Done(Err(error)),
+            Step::Done(Ok((read, _))) => {
+                for (number, value) in
+                    std::mem::take(&mut self.missing).into_iter().zip(read.values)
+                {
+                    match value {
+                        Fetched::Value(payload) => self.work[number].0.payload = Some(payload),
+                        Fetched::Deferred => self.missing.push(number),
+                        Fetched::Absent => {}
+                    }
+                }
+                self.fetch(now)
+            }
+        }
+    }
+
+    /// Renews the claims that were recognised as repeats.
+    fn confirm(&mut self, now: HostTime) -> Step<Output> {
+        let repeats = || self.work.iter().filter(|(_, repeat)| *repeat).map(|(work, _)| work);
+        let Some(partition) = repeats().next().map(|work| work.claimed.execution_id.partition())
+        else {
+            return self.end();
+        };
+        let mut entropy = self.entropy.fork();
+        let renewals = repeats().map(|work| {
+            let claimed = &work.claimed;
+            let (execution_id, lease_ttl) = (claimed.execution_id, claimed.lease_ttl);
+            let command = Renew { execution_id, fence: claimed.fence().into(), lease_ttl };
+            Transact::new(command, Patience::new(self.allowed, entropy.fork()))
+        });
+        let mut batch = Batch::new(partition, renewals.collect());
+        let step = batch.start(now);
+        self.doing = Doing::Confirming(batch);
+        self.confirmed(step)
+    }
+
+    fn confirmed(
+        &mut self,
+        step: Step<Vec<Result<Committed<Renewed>, EngineError>>>,
+    ) -> Step<Output> {
+        match step {
+            Step::Send(request) => Step::Send(request),
+            Step::Wait(wait) => Step::Wait(wait),
+            Step::Done(results) => {
+                let mut results = results.into_iter();
+                let work = std::mem::take(&mut self.work).into_iter();
+                self.work = work
+                    .filter_map(|(mut work, repeat)| {
+                        if repeat {
+                            // What cannot be confirmed is not started; it is reclaimed in time.
+                            let renewed = results.next()?.ok()?;
+                            work.claimed.expires_at = renewed.outcome.expires_at;
+                            (work.first_sent, work.at) = (renewed.first_sent, renewed.at);
+                        }
+                        Some((work, false))
+                    })
+                    .collect();
+                self.end()
+            }
+        }
+    }
+
+    fn end(&mut self) -> Step<Output> {
+        let work = std::mem::take(&mut self.work).into_iter().map(|(work, _)| work).collect();
+        Step::Done(Ok((work, self.rotation.take())))
+    }
+}
+
+/// Asks whichever operation is under way for its next step.
+macro_rules! advance {
+    ($self:ident, $now:ident, $operation:ident => $step:expr) => {
+        match &mut $self.doing {
+            Doing::Drawing($operation) => {
+                let step = $step;
+                $self.drawn(step, $now)
+            }
+            Doing::Fetching($operation) => {
+                let step = $step;
+                $self.fetched(step, $now)
+            }
+            Doing::Confirming($operation) => {
+                let step = $step;
+                $self.confirmed(step)
+            }
+        }
+    };
+}
+
+impl Operation for ClaimWork {
+    /// The executions that may be started, and the rotation for the next draw.
+    type Output = Output;
+
+    fn start(&mut self, now: HostTime) -> Step<Output> {
+        advance!(self, now, operation => operation.start(now))
+    }
+
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output> {
+        advance!(self, now, operation => operation.on_reply(reply, now))
+    }
+
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Output> {
+        advance!(self, now, operation => operation.on_failure(failure, now))
+    }
+
+    fn on_wake(&mut self, now: HostTime) -> Step<Output> {
+        advance!(self, now, operation => operation.on_wake(now))
+    }
+}

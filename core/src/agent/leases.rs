@@ -1,0 +1,219 @@
+//! The leases of one worker process: when to renew each, and whether to believe in it.
+
+use std::collections::BTreeMap;
+
+use crate::entropy::Entropy;
+use crate::error::{EngineError, ErrorClass};
+use crate::execution::{Claimed, Fence, Renew, Renewed};
+use crate::id::{ExecutionId, LeaseId};
+use crate::op::{Committed, Patience, Transact};
+use crate::time::{DurationMs, HostTime, TimestampMs};
+
+/// The leases that a worker process holds.
+///
+/// Health is judged on the host's own clock, counted from the moment at which the claim or renewal
+/// that succeeded was first sent, with a margin: wall clocks are compared nowhere.
+/// \[INV-HEALTH-1\]
+#[derive(Clone, Debug, Default)]
+pub struct Leases {
+    held: BTreeMap<LeaseId, Held>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    execution_id: ExecutionId,
+    fence: Fence,
+    ttl: DurationMs,
+    renew_at: TimestampMs,
+    healthy_until: TimestampMs,
+    failures: u32,
+    renewing: bool,
+}
+
+/// Renewals that fail in a row until a lease is not believed in any more.
+const MAX_FAILURES: u32 = 3;
+
+/// A renewal to be carried out.
+#[derive(Debug)]
+pub struct Renewal {
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// The operation.
+    pub operation: Transact<Renew>,
+}
+
+/// How a worker judges one of its leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseHealth {
+    /// Whether the worker may believe that it owns the execution.
+    pub healthy: bool,
+    /// Renewals that failed in a row.
+    pub consecutive_failures: u32,
+}
+
+/// A lease that is gone.
+#[derive(Clone, Debug)]
+pub struct LeaseLost {
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// How it was lost.
+    pub reason: LostReason,
+}
+
+/// How a lease was lost.
+#[derive(Clone, Debug)]
+pub enum LostReason {
+    /// The store says so: revoked, reclaimed, expired, or the execution is over.
+    Refused(EngineError),
+    /// The host's clock says that it must have run out.
+    RanOut,
+}
+
+impl Leases {
+    /// Takes a lease into care that was claimed or renewed: first sent at `first_sent` of the
+    /// host's clock, answered at `at` of the store's.
+    pub fn track(&mut self, claimed: &Claimed, first_sent: TimestampMs, at: TimestampMs) {
+        let ttl = claimed.lease_ttl;
+        let held = Held {
+            execution_id: claimed.execution_id,
+            fence: claimed.fence(),
+            ttl,
+            renew_at: first_sent.plus(third(ttl)),
+            healthy_until: believed_until(first_sent, claimed.expires_at.since(at), ttl),
+            failures: 0,
+            renewing: false,
+        };
+        self.held.insert(claimed.lease_id, held);
+    }
+
+    /// Lets go of a lease that was given back or is not wanted any more.
+    pub fn release(&mut self, lease_id: LeaseId) {
+        self.held.remove(&lease_id);
+    }
+
+    /// How the worker judges a lease; `None` when it does not hold it.
+    pub fn health(&self, lease_id: LeaseId, now: HostTime) -> Option<LeaseHealth> {
+        self.held.get(&lease_id).map(|held| LeaseHealth {
+            healthy: now.local < held.healthy_until && held.failures < MAX_FAILURES,
+            consecutive_failures: held.failures,
+        })
+    }
+
+    /// The leases that are believed in, for checkers.
+    pub fn believed(&self, now: HostTime) -> impl Iterator<Item = (ExecutionId, Fence)> + '_ {
+        let believed =
+            move |held: &&Held| now.local < held.healthy_until && held.failures < MAX_FAILURES;
+        self.held.values().filter(believed).map(|held| (held.execution_id, held.fence))
+    }
+
+    /// How many leases there are.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// The renewals that are due, each at a third of its ttl.
+    pub fn renewals(&mut self, now: HostTime, entropy: &mut Entropy) -> Vec<Renewal> {
+        let due = |held: &&mut Held| !held.renewing && held.renew_at <= now.local;
+        let mut renewals = Vec::new();
+        for held in self.held.values_mut().filter(due) {
+            held.renewing = true;
+            let command = Renew {
+                execution_id: held.execution_id,
+                fence: held.fence.into(),
+                lease_ttl: held.ttl,
+            };
+            // A renewal that takes longer than this is given up and begun again.
+            let patience = Patience::new(third(held.ttl), entropy.fork());
+            let operation = Transact::new(command, patience);
+            renewals.push(Renewal { lease_id: held.fence.lease_id, operation });
+        }
+        renewals
+    }
+
+    /// Notes what came of a renewal; tells when the lease is lost by it.
+    pub fn renewed(
+        &mut self,
+        lease_id: LeaseId,
+        result: Result<Committed<Renewed>, EngineError>,
+        now: HostTime,
+    ) -> Option<LeaseLost> {
+        let held = self.held.get_mut(&lease_id)?;
+        held.renewing = false;
+        match result {
+            Ok(renewed) => {
+                held.failures = 0;
+                held.renew_at = renewed.first_sent.plus(third(held.ttl)).max(now.local);
+                let left = renewed.outcome.expires_at.since(renewed.at);
+                held.healthy_until = believed_until(renewed.first_sent, left, held.ttl);
+                if left < held.ttl {
+                    // The attempt timeout or the deadline ends it: renewing gains nothing.
+                    held.renew_at = held.renew_at.max(held.healthy_until);
+                }
+                None
+            }
+            Err(error) if is_final(&error) => {
+                let execution_id = held.execution_id;
+                self.held.remove(&lease_id);
+                Some(LeaseLost { lease_id, execution_id, reason: LostReason::Refused(error) })
+            }
+            Err(_) => {
+                held.failures += 1;
+                let pause = DurationMs::new((held.ttl.get() / 20).clamp(1, 1_000));
+                held.renew_at = now.local.plus(pause);
+                None
+            }
+        }
+    }
+
+    /// The leases that must have run out by the host's clock; they are let go of.
+    pub fn ran_out(&mut self, now: HostTime) -> Vec<LeaseLost> {
+        let over = |held: &&Held| held.healthy_until <= now.local;
+        let lost: Vec<LeaseLost> = self
+            .held
+            .values()
+            .filter(over)
+            .map(|held| LeaseLost {
+                lease_id: held.fence.lease_id,
+                execution_id: held.execution_id,
+                reason: LostReason::RanOut,
+            })
+            .collect();
+        for lost in &lost {
+            self.held.remove(&lost.lease_id);
+        }
+        lost
+    }
+
+    /// When a renewal is due or a lease runs out next.
+    pub fn next_wakeup(&self) -> Option<TimestampMs> {
+        let wakeup = |held: &Held| {
+            if held.renewing { held.healthy_until } else { held.renew_at.min(held.healthy_until) }
+        };
+        self.held.values().map(wakeup).min()
+    }
+}
+
+/// Whether the store's answer means that the lease is gone.
+fn is_final(error: &EngineError) -> bool {
+    matches!(error.class(), ErrorClass::Cooperative | ErrorClass::Terminal)
+}
+
+const fn third(ttl: DurationMs) -> DurationMs {
+    let third = ttl.get() / 3;
+    DurationMs::new(if third == 0 { 1 } else { third })
+}
+
+/// Until when a lease may be believed in, by the host's clock: what was left of it when the store
+/// answered, counted from when the call was first sent, less a tenth and at most a second.
+fn believed_until(first_sent: TimestampMs, left: DurationMs, ttl: DurationMs) -> TimestampMs {
+    let left = left.get().min(ttl.get());
+    let margin = (left / 10).min(1_000);
+    first_sent.plus(DurationMs::new(left - margin))
+}

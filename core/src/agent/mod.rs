@@ -1,0 +1,17 @@
+//! Sans-I/O agents: they say what to do and when, and own the state that lives across operations.
+//!
+//! An agent hands out operations and is told what came of them; `next_wakeup` says when to ask it
+//! again, on the host's monotonic clock. Shells are loops around them, the simulator is another
+//! (`docs/architecture.md`, Operations and agents).
+
+mod claim_work;
+mod leases;
+mod scheduler;
+mod timekeeper;
+mod worker;
+
+pub use claim_work::{ClaimWork, ClaimedWork, OfferTo};
+pub use leases::{LeaseHealth, LeaseLost, Leases, LostReason, Renewal};
+pub use scheduler::{AdmitTo, Scheduler, WorkerGrant, WorkerRequest};
+pub use timekeeper::Timekeeper;
+pub use worker::{WorkerAgent, WorkerProfile};

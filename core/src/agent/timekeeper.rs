@@ -1,0 +1,45 @@
+//! The timekeeper: applies what is due, and sleeps until the next thing is.
+
+use crate::entropy::Entropy;
+use crate::error::EngineError;
+use crate::op::{Tick, TickReport};
+use crate::partition::PartitionConfig;
+use crate::time::{DurationMs, HostTime, TimestampMs};
+
+/// Applies whatever time does to executions. Every worker process runs one; any number of them
+/// share the work.
+#[derive(Debug)]
+pub struct Timekeeper {
+    partitions: PartitionConfig,
+    patience: DurationMs,
+    entropy: Entropy,
+    next: TimestampMs,
+}
+
+/// The longest sleep, with jitter: others create due work that this timekeeper does not know of.
+const MAX_SLEEP_MS: u64 = 1_000;
+
+impl Timekeeper {
+    /// A timekeeper that begins at once; each round tries for `patience`.
+    pub const fn new(partitions: PartitionConfig, patience: DurationMs, entropy: Entropy) -> Self {
+        Self { partitions, patience, entropy, next: TimestampMs::ZERO }
+    }
+
+    /// A round. What came of it goes to [`Timekeeper::ticked`].
+    pub fn tick(&mut self) -> Tick {
+        Tick::new(self.partitions, self.patience, self.entropy.fork())
+    }
+
+    /// Notes what came of a round.
+    pub fn ticked(&mut self, report: &Result<TickReport, EngineError>, now: HostTime) {
+        let longest = MAX_SLEEP_MS * 3 / 4 + self.entropy.below(MAX_SLEEP_MS / 2);
+        let due = report.as_ref().ok().and_then(|report| report.next_due);
+        let sleep = due.map_or(longest, |due| due.since(now.store).get().min(longest)).max(1);
+        self.next = now.local.plus(DurationMs::new(sleep));
+    }
+
+    /// When the next round begins, by the host's clock.
+    pub const fn next_wakeup(&self) -> TimestampMs {
+        self.next
+    }
+}

@@ -1,0 +1,206 @@
+//! Many commands on executions of one partition, in as few calls as they need.
+
+use crate::error::EngineError;
+use crate::execution::Decide;
+use crate::partition::Partition;
+use crate::store::bounds::{MAX_MESSAGE_BYTES, MAX_READ_KEYS, MAX_UNITS};
+use crate::store::{Commit, Failure, Read, RecordKey, Reply, ReplyBody, Request, Unit, Values};
+use crate::time::{DurationMs, HostTime, TimestampMs};
+
+use super::transact::{Committed, Transact};
+use super::{Operation, Step};
+
+/// Carries many commands to executions of one partition: what is ready together travels together.
+/// Each keeps an outcome of its own.
+#[derive(Clone, Debug)]
+pub struct Batch<C: Decide> {
+    partition: Partition,
+    children: Vec<Child<C>>,
+    in_flight: Vec<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Child<C: Decide> {
+    operation: Transact<C>,
+    state: State<C::Outcome>,
+}
+
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // Short-lived, one for each command of a batch.
+enum State<T> {
+    Fresh,
+    Commits(Unit),
+    Reads(Read),
+    InFlight { keys: (usize, usize) },
+    Waits { until: TimestampMs },
+    Done(Result<Committed<T>, EngineError>),
+}
+
+impl<C: Decide> Batch<C> {
+    /// A batch of operations whose executions all live in `partition`.
+    pub fn new(partition: Partition, operations: Vec<Transact<C>>) -> Self {
+        let children = operations
+            .into_iter()
+            .map(|operation| Child { operation, state: State::Fresh })
+            .collect();
+        Self { partition, children, in_flight: Vec::new() }
+    }
+
+    /// What the children want next, gathered into one request.
+    fn gather(&mut self, now: HostTime) -> Step<Vec<Result<Committed<C::Outcome>, EngineError>>> {
+        for child in &mut self.children {
+            if matches!(child.state, State::Waits { until } if until <= now.local) {
+                let step = child.operation.on_wake(now);
+                child.take(step, now);
+            }
+        }
+        if let Some(request) = self.commits().or_else(|| self.reads()) {
+            return Step::Send(request);
+        }
+        let waits = self.children.iter().filter_map(|child| match child.state {
+            State::Waits { until } => Some(until),
+            _ => None,
+        });
+        if let Some(until) = waits.min() {
+            return Step::Wait(until.since(now.local).max(DurationMs::new(1)));
+        }
+        let results = std::mem::take(&mut self.children).into_iter();
+        Step::Done(results.filter_map(|child| child.result()).collect())
+    }
+
+    fn commits(&mut self) -> Option<Request> {
+        let mut units: Vec<Unit> = Vec::new();
+        let mut bytes = 0;
+        self.in_flight.clear();
+        for (number, child) in self.children.iter_mut().enumerate() {
+            let State::Commits(unit) = &child.state else { continue };
+            let size: usize =
+                unit.values.iter().filter_map(|write| write.value.as_ref()).map(|v| v.len()).sum();
+            let taken = |key: &RecordKey| units.iter().any(|unit| expects(unit, key));
+            let full = units.len() == MAX_UNITS || bytes + size > MAX_MESSAGE_BYTES;
+            // One unit for each record in a request.
+            if (full && !units.is_empty()) || unit.expect.iter().any(|(key, _)| taken(key)) {
+                continue;
+            }
+            bytes += size;
+            if let State::Commits(unit) =
+                std::mem::replace(&mut child.state, State::InFlight { keys: (0, 0) })
+            {
+                units.push(unit);
+                self.in_flight.push(number);
+            }
+        }
+        (!units.is_empty()).then_some(Request::Commit(Commit { partition: self.partition, units }))
+    }
+
+    fn reads(&mut self) -> Option<Request> {
+        let (partition, mut records, mut values) = (self.partition, Vec::new(), Vec::new());
+        self.in_flight.clear();
+        for (number, child) in self.children.iter_mut().enumerate() {
+            let State::Reads(read) = &mut child.state else { continue };
+            let keys = (read.records.len(), read.values.len());
+            if records.len() + values.len() + keys.0 + keys.1 > MAX_READ_KEYS {
+                break;
+            }
+            records.append(&mut read.records);
+            values.append(&mut read.values);
+            child.state = State::InFlight { keys };
+            self.in_flight.push(number);
+        }
+        (!records.is_empty()).then_some(Request::Read(Read { partition, records, values }))
+    }
+
+    /// Hands each child its part of the reply.
+    fn hand_out(&mut self, reply: Reply, now: HostTime) {
+        let at = reply.at;
+        let numbers = std::mem::take(&mut self.in_flight);
+        match reply.body {
+            ReplyBody::Commit(units) => {
+                let mut units = units.into_iter();
+                for number in numbers {
+                    let body = ReplyBody::Commit(units.next().into_iter().collect());
+                    self.children[number].answer(Reply { at, body }, now);
+                }
+            }
+            ReplyBody::Read(all) => {
+                let (mut records, mut values) = (all.records.into_iter(), all.values.into_iter());
+                for number in numbers {
+                    let child = &mut self.children[number];
+                    let State::InFlight { keys } = child.state else { continue };
+                    let body = ReplyBody::Read(Values {
+                        records: records.by_ref().take(keys.0).collect(),
+                        values: values.by_ref().take(keys.1).collect(),
+                    });
+                    child.answer(Reply { at, body }, now);
+                }
+            }
+            body => {
+                for number in numbers {
+                    self.children[number].answer(Reply { at, body: body.clone() }, now);
+                }
+            }
+        }
+    }
+}
+
+impl<C: Decide> Child<C> {
+    fn take(&mut self, step: Step<Result<Committed<C::Outcome>, EngineError>>, now: HostTime) {
+        self.state = match step {
+            Step::Send(Request::Commit(mut commit)) => match commit.units.pop() {
+                Some(unit) => State::Commits(unit),
+                None => State::Fresh,
+            },
+            Step::Send(Request::Read(read)) => State::Reads(read),
+            Step::Send(other) => unreachable!("a transaction reads and commits, not {other:?}"),
+            Step::Wait(wait) => State::Waits { until: now.local.plus(wait) },
+            Step::Done(result) => State::Done(result),
+        };
+    }
+
+    fn answer(&mut self, reply: Reply, now: HostTime) {
+        let step = self.operation.on_reply(reply, now);
+        self.take(step, now);
+    }
+
+    fn result(self) -> Option<Result<Committed<C::Outcome>, EngineError>> {
+        match self.state {
+            State::Done(result) => Some(result),
+            _ => None,
+        }
+    }
+}
+
+fn expects(unit: &Unit, key: &RecordKey) -> bool {
+    unit.expect.iter().any(|(expected, _)| expected == key)
+}
+
+impl<C: Decide> Operation for Batch<C> {
+    /// One for each operation, in their order.
+    type Output = Vec<Result<Committed<C::Outcome>, EngineError>>;
+
+    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+        for child in &mut self.children {
+            let step = child.operation.start(now);
+            child.take(step, now);
+        }
+        self.gather(now)
+    }
+
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
+        self.hand_out(reply, now);
+        self.gather(now)
+    }
+
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
+        for number in std::mem::take(&mut self.in_flight) {
+            let child = &mut self.children[number];
+            let step = child.operation.on_failure(failure, now);
+            child.take(step, now);
+        }
+        self.gather(now)
+    }
+
+    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
+        self.gather(now)
+    }
+}

@@ -1,0 +1,150 @@
+//! Reading: one request that changes nothing, repeated until it is answered.
+
+use crate::error::{Applied, Bug, EngineError};
+use crate::execution::ValueKind;
+use crate::id::ExecutionId;
+use crate::score::Score;
+use crate::store::{
+    Failure, Fetched, Poll, Read, RecordKey, Reply, ReplyBody, Request, Scan, Scanned, StreamPage,
+    Streamed, Values,
+};
+use crate::time::{HostTime, TimestampMs};
+
+use super::retry::Patience;
+use super::unit::{Loaded, load, value_key};
+use super::{Operation, Step};
+
+/// One read-only request and how its reply is understood.
+#[derive(Clone, Debug)]
+pub struct Query<T> {
+    op: &'static str,
+    request: Request,
+    parse: fn(ReplyBody) -> Option<T>,
+    patience: Patience,
+}
+
+impl Query<Vec<Result<Option<Score>, String>>> {
+    /// The first score of an index in each of many partitions.
+    pub const fn poll(poll: Poll, patience: Patience) -> Self {
+        let parse = |body| match body {
+            ReplyBody::Poll(scores) => Some(scores),
+            _ => None,
+        };
+        Self { op: "poll", request: Request::Poll(poll), parse, patience }
+    }
+}
+
+impl Query<Values> {
+    /// Records and values by key.
+    pub const fn read(read: Read, patience: Patience) -> Self {
+        let parse = |body| match body {
+            ReplyBody::Read(values) => Some(values),
+            _ => None,
+        };
+        Self { op: "read", request: Request::Read(read), parse, patience }
+    }
+}
+
+impl Query<Scanned> {
+    /// A page of an index.
+    pub const fn scan(scan: Scan, patience: Patience) -> Self {
+        let parse = |body| match body {
+            ReplyBody::Scan(scanned) => Some(scanned),
+            _ => None,
+        };
+        Self { op: "scan", request: Request::Scan(scan), parse, patience }
+    }
+}
+
+impl Query<Streamed> {
+    /// A page of a stream.
+    pub const fn stream(page: StreamPage, patience: Patience) -> Self {
+        let parse = |body| match body {
+            ReplyBody::Stream(streamed) => Some(streamed),
+            _ => None,
+        };
+        Self { op: "stream", request: Request::Stream(page), parse, patience }
+    }
+}
+
+impl<T> Operation for Query<T> {
+    /// What was read, and the store's clock when it was.
+    type Output = Result<(T, TimestampMs), EngineError>;
+
+    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+        self.patience.begin(now);
+        Step::Send(self.request.clone())
+    }
+
+    fn on_reply(&mut self, reply: Reply, _now: HostTime) -> Step<Self::Output> {
+        if let ReplyBody::OverBound(over) = reply.body {
+            let (what, given, bound) = (over.what, over.given, over.bound);
+            return Step::Done(Err(EngineError::ResourceExhausted { what, given, bound }));
+        }
+        Step::Done((self.parse)(reply.body).map(|read| (read, reply.at)).ok_or_else(|| {
+            let detail = format!("{} got the reply of another request", self.op);
+            EngineError::Bug(Bug::UnexpectedReply { detail })
+        }))
+    }
+
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
+        match self.patience.after_failure(self.op, &failure.to_string(), Applied::No, now) {
+            Ok(wait) => Step::Wait(wait),
+            Err(error) => Step::Done(Err(error)),
+        }
+    }
+
+    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
+        self.start(now)
+    }
+}
+
+/// Reads an execution and values beside it.
+#[derive(Clone, Debug)]
+pub struct ReadExecution(Query<Values>);
+
+impl ReadExecution {
+    /// Reads the record of an execution, and these of its values.
+    pub fn new(id: &ExecutionId, values: &[ValueKind], patience: Patience) -> Self {
+        let read = Read {
+            partition: id.partition(),
+            records: vec![RecordKey::of(id)],
+            values: values.iter().map(|kind| value_key(id, *kind)).collect(),
+        };
+        Self(Query::read(read, patience))
+    }
+}
+
+impl Operation for ReadExecution {
+    /// The record if there is one, the values in order, and the store's clock.
+    type Output = Result<(Option<Loaded>, Vec<Fetched>, TimestampMs), EngineError>;
+
+    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+        understand(self.0.start(now))
+    }
+
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
+        understand(self.0.on_reply(reply, now))
+    }
+
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
+        understand(self.0.on_failure(failure, now))
+    }
+
+    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
+        understand(self.0.on_wake(now))
+    }
+}
+
+fn understand(
+    step: Step<Result<(Values, TimestampMs), EngineError>>,
+) -> Step<<ReadExecution as Operation>::Output> {
+    match step {
+        Step::Send(request) => Step::Send(request),
+        Step::Wait(wait) => Step::Wait(wait),
+        Step::Done(done) => Step::Done(done.and_then(|(mut read, at)| {
+            let record = read.records.pop().flatten();
+            Ok((record.as_ref().map(load).transpose()?, read.values, at))
+        })),
+    }
+}

@@ -1,0 +1,186 @@
+//! Letting executions go on that no worker fitted, when one comes that does
+//! (`docs/spec.md`, 7).
+
+use crate::capability::Capabilities;
+use crate::entropy::Entropy;
+use crate::error::{Applied, Bug, EngineError};
+use crate::execution::{BlockKind, Unblock};
+use crate::id::{ExecutionId, Namespace};
+use crate::partition::{Partition, PartitionConfig};
+use crate::store::bounds::MAX_UNITS;
+use crate::store::{
+    Failure, IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned,
+};
+use crate::time::{DurationMs, HostTime, TimestampMs};
+
+use super::batch::Batch;
+use super::retry::Patience;
+use super::transact::{Known, Transact};
+use super::unit::load;
+use super::{Operation, Step};
+
+/// Unblocks those executions of a namespace that one worker can run and that no worker fitted
+/// before. It looks at one page of each partition.
+#[derive(Debug)]
+pub struct RouteSweep {
+    namespace: Namespace,
+    offered: Capabilities,
+    config: PartitionConfig,
+    entropy: Entropy,
+    patience: Patience,
+    allowed: DurationMs,
+    ready: Vec<Partition>,
+    doing: Doing,
+    unblocked: usize,
+}
+
+#[derive(Debug)]
+enum Doing {
+    Nothing,
+    Scanning(Partition, Option<ScanPosition>),
+    Unblocking(Batch<Unblock>),
+}
+
+const OP: &str = "sweep";
+
+impl RouteSweep {
+    /// A sweep for a worker with these capabilities, within `allowed`.
+    pub fn new(
+        namespace: Namespace,
+        offered: Capabilities,
+        config: PartitionConfig,
+        allowed: DurationMs,
+        mut entropy: Entropy,
+    ) -> Self {
+        let patience = Patience::new(allowed, entropy.fork());
+        let (ready, doing, unblocked) = (Vec::new(), Doing::Nothing, 0);
+        Self { namespace, offered, config, entropy, patience, allowed, ready, doing, unblocked }
+    }
+
+    fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        match self.ready.pop() {
+            Some(partition) if self.patience.left(now) > DurationMs::ZERO => {
+                self.scan(partition, None)
+            }
+            _ => Step::Done(Ok(self.unblocked)),
+        }
+    }
+
+    fn scan(
+        &mut self,
+        partition: Partition,
+        after: Option<ScanPosition>,
+    ) -> Step<<Self as Operation>::Output> {
+        self.doing = Doing::Scanning(partition, after);
+        let index = IndexName::BlockedRoute { namespace: self.namespace.clone() };
+        Step::Send(Request::Scan(Scan { partition, index, after, limit: MAX_UNITS as u32 }))
+    }
+
+    fn scanned(
+        &mut self,
+        scanned: &Scanned,
+        partition: Partition,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        let mut operations = Vec::new();
+        for entry in &scanned.entries {
+            // What cannot be read is found by its next taker.
+            let Some(Ok(loaded)) = entry.record.as_ref().map(load) else { continue };
+            if loaded.execution.requires.satisfied_by(&self.offered) {
+                let command = Unblock {
+                    execution_id: ExecutionId::from_parts(partition.index, entry.position.member),
+                    kind: BlockKind::Route,
+                    offered: Some(self.offered.clone()),
+                };
+                let patience = Patience::new(self.allowed, self.entropy.fork());
+                operations.push(Transact::knowing(command, Known::Fresh(loaded, at), patience));
+            }
+        }
+        if operations.is_empty() {
+            return match scanned.next {
+                Some(after) => self.scan(partition, Some(after)),
+                None => self.next(now),
+            };
+        }
+        let mut batch = Batch::new(partition, operations);
+        let step = batch.start(now);
+        self.doing = Doing::Unblocking(batch);
+        self.unblocked(step, now)
+    }
+
+    fn unblocked(
+        &mut self,
+        step: Step<<Batch<Unblock> as Operation>::Output>,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        match step {
+            Step::Send(request) => Step::Send(request),
+            Step::Wait(wait) => Step::Wait(wait),
+            Step::Done(results) => {
+                // Somebody else may have been faster: that is as good.
+                self.unblocked += results.iter().filter(|result| result.is_ok()).count();
+                self.next(now)
+            }
+        }
+    }
+}
+
+impl Operation for RouteSweep {
+    /// How many executions can go on.
+    type Output = Result<usize, EngineError>;
+
+    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+        self.patience.begin(now);
+        let index = IndexName::BlockedRoute { namespace: self.namespace.clone() };
+        let partitions = self.config.flow_partitions().collect();
+        Step::Send(Request::Poll(Poll { index, partitions }))
+    }
+
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
+        match (std::mem::replace(&mut self.doing, Doing::Nothing), reply.body) {
+            (Doing::Nothing, ReplyBody::Poll(scores)) => {
+                let full = |(index, score): (usize, &Result<Option<_>, _>)| {
+                    matches!(score, Ok(Some(_))).then_some(Partition::flow(index as u16))
+                };
+                self.ready = scores.iter().enumerate().filter_map(full).collect();
+                self.next(now)
+            }
+            (Doing::Scanning(partition, _), ReplyBody::Scan(scanned)) => {
+                self.scanned(&scanned, partition, reply.at, now)
+            }
+            (Doing::Unblocking(mut batch), body) => {
+                let step = batch.on_reply(Reply { at: reply.at, body }, now);
+                self.doing = Doing::Unblocking(batch);
+                self.unblocked(step, now)
+            }
+            _ => {
+                let detail = format!("{OP} got the reply of another request");
+                Step::Done(Err(EngineError::Bug(Bug::UnexpectedReply { detail })))
+            }
+        }
+    }
+
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
+        if let Doing::Unblocking(batch) = &mut self.doing {
+            let step = batch.on_failure(failure, now);
+            return self.unblocked(step, now);
+        }
+        match self.patience.after_failure(OP, &failure.to_string(), Applied::No, now) {
+            Ok(wait) => Step::Wait(wait),
+            Err(error) => Step::Done(Err(error)),
+        }
+    }
+
+    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
+        match std::mem::replace(&mut self.doing, Doing::Nothing) {
+            Doing::Unblocking(mut batch) => {
+                let step = batch.on_wake(now);
+                self.doing = Doing::Unblocking(batch);
+                self.unblocked(step, now)
+            }
+            Doing::Scanning(partition, after) => self.scan(partition, after),
+            Doing::Nothing => self.start(now),
+        }
+    }
+}

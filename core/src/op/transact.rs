@@ -1,0 +1,271 @@
+//! The one loop that every command goes through: read, decide, commit, meet a conflict, decide
+//! again.
+
+use crate::error::{Applied, Bug, EngineError, Rejection};
+use crate::execution::{Decide, Verdict};
+use crate::store::{
+    Commit, Failure, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply,
+    Version,
+};
+use crate::time::{HostTime, TimestampMs};
+
+use super::retry::Patience;
+use super::unit::{Loaded, Stamp, load, quarantine, unit_for, value_key};
+use super::{Operation, Step};
+
+/// Carries one command to its execution.
+///
+/// A rejection or a recognised repeat is final only when it was decided on the record and the time
+/// of one and the same reply; decided on less, it triggers a read and a second decision. After an
+/// ambiguous failure the operation reads and decides again, and recognises its own work.
+/// \[INV-IDENTITY-1\]
+#[derive(Clone, Debug)]
+pub struct Transact<C: Decide> {
+    command: C,
+    known: Known,
+    patience: Patience,
+    pending: Pending<C::Outcome>,
+    /// Commits whose reply was lost.
+    ambiguous: Vec<(Version, u64)>,
+    first_sent: Option<TimestampMs>,
+}
+
+/// What an operation knows of a record before its first step.
+#[derive(Clone, Debug, Default)]
+#[allow(clippy::large_enum_variant)] // One for each operation, moved once.
+pub enum Known {
+    /// Nothing: read first.
+    #[default]
+    Nothing,
+    /// Probably there is none.
+    Absent,
+    /// It was this, some time ago.
+    Stale(Loaded),
+    /// It was this in a reply of that time, which was just received.
+    Fresh(Loaded, TimestampMs),
+}
+
+/// A command that took effect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Committed<T> {
+    /// What came of it.
+    pub outcome: T,
+    /// Whether it was recognised as applied before.
+    pub repeat: bool,
+    /// The values that the command fetches, in order.
+    pub values: Vec<Fetched>,
+    /// The store's clock when it answered.
+    pub at: TimestampMs,
+    /// The host's clock when the command was first sent: the earliest instant at which it can have
+    /// been applied.
+    pub first_sent: TimestampMs,
+}
+
+#[derive(Clone, Debug)]
+enum Pending<T> {
+    Nothing,
+    Read,
+    Commit { outcome: T, expected: Version, nonce: u64 },
+    Quarantine(Bug),
+}
+
+type Output<T> = Result<Committed<T>, EngineError>;
+
+impl<C: Decide> Transact<C> {
+    /// An operation that knows nothing of the record yet.
+    pub fn new(command: C, patience: Patience) -> Self {
+        Self::knowing(command, Known::Nothing, patience)
+    }
+
+    /// An operation that begins with what is known of the record.
+    pub fn knowing(command: C, known: Known, patience: Patience) -> Self {
+        let pending = Pending::Nothing;
+        Self { command, known, patience, pending, ambiguous: Vec::new(), first_sent: None }
+    }
+
+    /// The command that it carries.
+    pub const fn command(&self) -> &C {
+        &self.command
+    }
+
+    fn read(&mut self) -> Step<Output<C::Outcome>> {
+        let id = self.command.execution_id();
+        self.pending = Pending::Read;
+        Step::Send(Request::Read(Read {
+            partition: id.partition(),
+            records: vec![RecordKey::of(&id)],
+            values: self.command.fetches().iter().map(|kind| value_key(&id, *kind)).collect(),
+        }))
+    }
+
+    /// Decides on what is known. `values` are those of the same reply, if it has them.
+    fn decide(
+        &mut self,
+        current: Option<Loaded>,
+        at: TimestampMs,
+        fresh: Option<Option<Vec<Fetched>>>,
+        now: HostTime,
+    ) -> Step<Output<C::Outcome>> {
+        let record = current.as_ref().map(|loaded| &loaded.execution);
+        if let Some(record) = record {
+            self.command.observe(record);
+        }
+        match (self.command.decide(record, at), fresh) {
+            (Err(rejection), Some(_)) => {
+                Step::Done(Err(self.rejected(rejection, current.as_ref(), now)))
+            }
+            (Ok(Verdict::Repeat(outcome)), Some(Some(values))) => {
+                let first_sent = self.first_sent.unwrap_or(now.local);
+                Step::Done(Ok(Committed { outcome, repeat: true, values, at, first_sent }))
+            }
+            (Err(_) | Ok(Verdict::Repeat(_)), _) => self.read(),
+            (Ok(Verdict::Apply(decision)), _) => {
+                let id = self.command.execution_id();
+                let nonce = self.patience.nonce();
+                let stamp = Stamp {
+                    now: at,
+                    patience: self.patience.left(now),
+                    nonce,
+                    purpose: self.command.purpose(),
+                };
+                let fetches = self.command.fetches();
+                let (unit, outcome) = unit_for(&id, current.as_ref(), decision, stamp, fetches);
+                let expected = current.as_ref().map_or(Version::ABSENT, |loaded| loaded.version);
+                self.pending = Pending::Commit { outcome, expected, nonce };
+                self.first_sent.get_or_insert(now.local);
+                self.known = current.map_or(Known::Absent, Known::Stale);
+                Step::Send(Request::Commit(Commit { partition: id.partition(), units: vec![unit] }))
+            }
+        }
+    }
+
+    /// Decides on a record as the store returned it.
+    fn decide_on(
+        &mut self,
+        stored: Option<Stored>,
+        values: Option<Vec<Fetched>>,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<Output<C::Outcome>> {
+        let current = match stored.as_ref().map(load).transpose() {
+            Ok(current) => current,
+            Err(EngineError::Bug(bug @ Bug::CorruptRecord { .. })) => {
+                let id = self.command.execution_id();
+                let version = stored.map_or(Version::ABSENT, |stored| stored.version);
+                self.pending = Pending::Quarantine(bug);
+                let units = vec![quarantine(id.uuid(), version, at)];
+                return Step::Send(Request::Commit(Commit { partition: id.partition(), units }));
+            }
+            Err(error) => return Step::Done(Err(error)),
+        };
+        self.decide(current, at, Some(values), now)
+    }
+
+    /// The error of a rejection that nothing can overturn. After an ambiguous send it is one only
+    /// if the record shows that the lost commit did not apply.
+    fn rejected(
+        &self,
+        rejection: Rejection,
+        current: Option<&Loaded>,
+        now: HostTime,
+    ) -> EngineError {
+        let version = current.map_or(Version::ABSENT, |loaded| loaded.version);
+        let certainly_not = |&(expected, nonce): &(Version, u64)| {
+            version == expected || (version.count == expected.count + 1 && version.nonce != nonce)
+        };
+        if self.ambiguous.iter().all(certainly_not) {
+            return rejection.into();
+        }
+        let elapsed = self.patience.elapsed(now);
+        let op = self.command.name();
+        EngineError::Timeout { op, elapsed, applied: Applied::Unknown }
+            .context(format!("a reply was lost and the record has moved on since ({rejection})"))
+    }
+
+    fn unexpected(&self) -> Step<Output<C::Outcome>> {
+        let detail = format!("{} got the reply of another request", self.command.name());
+        Step::Done(Err(EngineError::Bug(Bug::UnexpectedReply { detail })))
+    }
+}
+
+impl<C: Decide> Operation for Transact<C> {
+    type Output = Output<C::Outcome>;
+
+    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+        self.patience.begin(now);
+        match std::mem::take(&mut self.known) {
+            Known::Nothing => self.read(),
+            Known::Absent => self.decide(None, now.store, None, now),
+            Known::Stale(loaded) => self.decide(Some(loaded), now.store, None, now),
+            Known::Fresh(loaded, at) => {
+                // The values did not come with it: a repeat has to read them.
+                let values = self.command.fetches().is_empty().then(Vec::new);
+                self.decide(Some(loaded), at, Some(values), now)
+            }
+        }
+    }
+
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
+        let pending = std::mem::replace(&mut self.pending, Pending::Nothing);
+        match (pending, reply.body) {
+            (_, ReplyBody::OverBound(over)) => {
+                let (what, given, bound) = (over.what, over.given, over.bound);
+                Step::Done(Err(EngineError::ResourceExhausted { what, given, bound }))
+            }
+            (Pending::Read, ReplyBody::Read(mut read)) => {
+                let stored = read.records.pop().flatten();
+                self.decide_on(stored, Some(read.values), reply.at, now)
+            }
+            (Pending::Quarantine(bug), _) => Step::Done(Err(EngineError::Bug(bug))),
+            (Pending::Commit { outcome, .. }, ReplyBody::Commit(mut units)) => match units.pop() {
+                Some(UnitReply::Committed { fetched }) => {
+                    let first_sent = self.first_sent.unwrap_or(now.local);
+                    let (repeat, values, at) = (false, fetched, reply.at);
+                    Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent }))
+                }
+                Some(UnitReply::Conflict { mut current }) => {
+                    match self.patience.after_conflict(self.command.name()) {
+                        Err(error) => Step::Done(Err(error)),
+                        Ok(None) => {
+                            let values = self.command.fetches().is_empty().then(Vec::new);
+                            self.decide_on(current.pop().flatten(), values, reply.at, now)
+                        }
+                        Ok(Some(wait)) => {
+                            self.known = Known::Nothing;
+                            Step::Wait(wait)
+                        }
+                    }
+                }
+                Some(UnitReply::OutsideWindow) => {
+                    self.known = Known::Nothing;
+                    match self.patience.after_refusal(self.command.name()) {
+                        Ok(wait) => Step::Wait(wait),
+                        Err(error) => Step::Done(Err(error)),
+                    }
+                }
+                None => self.unexpected(),
+            },
+            _ => self.unexpected(),
+        }
+    }
+
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
+        let pending = std::mem::replace(&mut self.pending, Pending::Nothing);
+        if let (Pending::Commit { expected, nonce, .. }, Failure::MaybeApplied(_)) =
+            (pending, failure)
+        {
+            self.ambiguous.push((expected, nonce));
+        }
+        self.known = Known::Nothing;
+        let applied = if self.ambiguous.is_empty() { Applied::No } else { Applied::Unknown };
+        let message = failure.to_string();
+        match self.patience.after_failure(self.command.name(), &message, applied, now) {
+            Ok(wait) => Step::Wait(wait),
+            Err(error) => Step::Done(Err(error)),
+        }
+    }
+
+    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
+        self.start(now)
+    }
+}

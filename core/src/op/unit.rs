@@ -1,0 +1,184 @@
+//! From a decision to writes: the only place that knows about indexes, versions and the journal.
+
+use crate::error::{Bug, EngineError};
+use crate::execution::{
+    Decision, Event, Execution, Next, Purpose, ValueEffect, ValueKind, index_entries,
+};
+use crate::id::ExecutionId;
+use crate::score::Score;
+use crate::store::codec::{DecodeError, decode, encode};
+use crate::store::{
+    Bytes, IndexName, IndexWrite, JournalEntry, RecordKey, Stored, StreamAppend, StreamName, Topic,
+    Unit, ValueKey, ValueWrite, Version,
+};
+use crate::time::{DurationMs, TimestampMs, Window};
+
+/// A record that was read, decoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The version that was read.
+    pub version: Version,
+    /// The record.
+    pub execution: Execution,
+}
+
+/// What a commit adds to a decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// The time that the decision was made for.
+    pub now: TimestampMs,
+    /// How long the operation will wait for the commit.
+    pub patience: DurationMs,
+    /// The nonce of the new version.
+    pub nonce: u64,
+    /// Why it commits.
+    pub purpose: Purpose,
+}
+
+/// Decodes a record.
+///
+/// # Errors
+///
+/// `Bug` with `NewerFormat` or `CorruptRecord`.
+pub fn load(stored: &Stored) -> Result<Loaded, EngineError> {
+    match decode(&stored.bytes) {
+        Ok(execution) => Ok(Loaded { version: stored.version, execution }),
+        Err(DecodeError::NewerFormat { found, known }) => {
+            Err(EngineError::Bug(Bug::NewerFormat { found, known }))
+        }
+        Err(DecodeError::Corrupt { detail }) => {
+            Err(EngineError::Bug(Bug::CorruptRecord { detail }))
+        }
+    }
+}
+
+/// The unit that carries out a decision on the record that it was made for.
+pub fn unit_for<T>(
+    id: &ExecutionId,
+    before: Option<&Loaded>,
+    decision: Decision<T>,
+    stamp: Stamp,
+    fetch: &[ValueKind],
+) -> (Unit, T) {
+    let key = RecordKey::of(id);
+    let version = before.map_or(Version::ABSENT, |loaded| loaded.version);
+    let held = before.map(|loaded| &loaded.execution);
+    // A third of the shortest ttl: what is stored a little early only shortens a lease.
+    let third = decision.stores_ttl.map(|ttl| DurationMs::new((ttl.get() / 3).max(1)));
+    let ahead = third.map_or(stamp.patience, |third| third.min(stamp.patience));
+    let mut unit = Unit {
+        expect: vec![(key.clone(), version)],
+        window: decision.window.clipped(stamp.now, Some(ahead)),
+        purpose: stamp.purpose,
+        nonce: stamp.nonce,
+        put: Vec::new(),
+        remove: Vec::new(),
+        values: decision.values.into_iter().map(|effect| write_of(id, effect)).collect(),
+        index: Vec::new(),
+        append: Vec::new(),
+        ring: Vec::new(),
+        fetch: fetch.iter().map(|kind| value_key(id, *kind)).collect(),
+    };
+    let after = match &decision.next {
+        Next::Put(next) => {
+            unit.put.push((key, encode(next)));
+            Some(next)
+        }
+        Next::Keep => held,
+        Next::Remove => {
+            unit.remove.push(key);
+            None
+        }
+    };
+    let repair = matches!(decision.next, Next::Keep);
+    write_indexes(&mut unit, id, held, after, repair);
+    if !decision.events.is_empty() {
+        if decision.events.iter().any(|event| matches!(event, Event::Ended { .. })) {
+            unit.ring.push(Topic::Journal(id.partition()));
+        }
+        let subject = after.or(held);
+        let entry = JournalEntry {
+            execution: *id,
+            version: version.next(stamp.nonce).count,
+            epoch: subject.map(|execution| execution.epoch).unwrap_or_default(),
+            attempt: subject.and_then(|execution| execution.attempt()).map(|last| last.index),
+            events: decision.events,
+        };
+        unit.append.push(StreamAppend { stream: StreamName::Journal, entry: encode(&entry) });
+    }
+    (unit, decision.outcome)
+}
+
+/// The unit that puts a record that does not decode into quarantine: lists show it, and it never
+/// blocks what stands behind it.
+pub(super) fn quarantine(uuid: uuid::Uuid, version: Version, now: TimestampMs) -> Unit {
+    let write = |index, score| IndexWrite { index, member: uuid, score };
+    Unit {
+        expect: vec![(RecordKey::Execution(uuid), version)],
+        window: Window::ALWAYS,
+        purpose: Purpose::Finish,
+        nonce: 0,
+        put: Vec::new(),
+        remove: Vec::new(),
+        values: Vec::new(),
+        index: vec![
+            write(IndexName::Quarantine, Some(Score::at(now))),
+            write(IndexName::Due, None),
+        ],
+        append: Vec::new(),
+        ring: Vec::new(),
+        fetch: Vec::new(),
+    }
+}
+
+/// The key of a value of an execution.
+pub(super) const fn value_key(id: &ExecutionId, kind: ValueKind) -> ValueKey {
+    match kind {
+        ValueKind::Payload => ValueKey::Payload(id.uuid()),
+        ValueKind::Result => ValueKey::Result(id.uuid()),
+    }
+}
+
+fn write_of(id: &ExecutionId, effect: ValueEffect) -> ValueWrite {
+    match effect {
+        ValueEffect::Put(kind, value) => {
+            let value: Bytes = value;
+            ValueWrite { key: value_key(id, kind), value: Some(value) }
+        }
+        ValueEffect::Remove(kind) => ValueWrite { key: value_key(id, kind), value: None },
+    }
+}
+
+/// Puts every entry of the record after the commit and removes those that only the record before
+/// had. What a `Take` may hold is written even if it is the same: it comes back that way.
+/// \[INV-INDEX-1\]
+fn write_indexes(
+    unit: &mut Unit,
+    id: &ExecutionId,
+    before: Option<&Execution>,
+    after: Option<&Execution>,
+    repair: bool,
+) {
+    let Some(named) = after.or(before) else { return };
+    let (old, new) = (before.map(index_entries), after.map(index_entries));
+    let namespace = || named.namespace.clone();
+    let eligible = (old.and_then(|entries| entries.eligible), new.and_then(|e| e.eligible));
+    let due = (old.and_then(|entries| entries.due), new.and_then(|e| e.due));
+    let route = (old.and_then(|e| e.blocked_route), new.and_then(|e| e.blocked_route));
+    let all = (old.map(|entries| entries.all), new.map(|entries| entries.all));
+    let mut write =
+        |index: &dyn Fn() -> IndexName, (old, new): (Option<Score>, Option<Score>), takeable| {
+            if old == new && (new.is_none() || !(takeable || repair)) {
+                return;
+            }
+            unit.index.push(IndexWrite { index: index(), member: id.uuid(), score: new });
+        };
+    let lane = || IndexName::Eligible { namespace: namespace(), lane: named.lane.clone() };
+    write(&lane, eligible, true);
+    write(&|| IndexName::Due, due, true);
+    write(&|| IndexName::BlockedRoute { namespace: namespace() }, route, false);
+    write(&|| IndexName::All { namespace: namespace() }, all, false);
+    if eligible.1.is_some() {
+        unit.ring.push(Topic::Index(lane()));
+    }
+}

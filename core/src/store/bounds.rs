@@ -1,0 +1,120 @@
+//! Every bound of the store contract, in one place. Over a bound is a typed error before anything
+//! is sent.
+
+use super::contract::{Commit, Request, Unit};
+use super::keys::{IndexName, RecordKey};
+
+/// Units in one commit.
+pub const MAX_UNITS: usize = 64;
+/// Records, values, index entries or stream entries in one unit, each.
+pub const MAX_ENTRIES_PER_UNIT: usize = 256;
+/// Members in one take.
+pub const MAX_TAKE: usize = 256;
+/// Partitions in one poll.
+pub const MAX_POLL_PARTITIONS: usize = 65_536;
+/// Keys in one read.
+pub const MAX_READ_KEYS: usize = 1_024;
+/// Entries on one page of an index or a stream.
+pub const MAX_PAGE: usize = 1_024;
+/// Bytes in one record.
+pub const MAX_RECORD_BYTES: usize = 1 << 18;
+/// Bytes in one value: 16 MiB.
+pub const MAX_VALUE_BYTES: usize = 1 << 24;
+/// Bytes in one entry of a stream.
+pub const MAX_STREAM_ENTRY_BYTES: usize = 1 << 17;
+/// Bytes of values in one request, and in one reply: what is beyond is deferred.
+pub const MAX_MESSAGE_BYTES: usize = 1 << 25;
+/// Bytes of a partition's journal; the oldest entries go first.
+pub const MAX_JOURNAL_BYTES: usize = 1 << 20;
+/// How long an entry of a journal is kept, at most: 24 h, in milliseconds.
+pub const MAX_JOURNAL_AGE_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// A request that is over a bound.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {given} is over the bound of {bound}")]
+pub struct OverBound {
+    /// What is bounded.
+    pub what: &'static str,
+    /// How much there is.
+    pub given: usize,
+    /// How much is allowed.
+    pub bound: usize,
+}
+
+fn within(what: &'static str, given: usize, bound: usize) -> Result<(), OverBound> {
+    if given <= bound { Ok(()) } else { Err(OverBound { what, given, bound }) }
+}
+
+impl Request {
+    /// Checks the request against every bound.
+    ///
+    /// # Errors
+    ///
+    /// [`OverBound`] names the first bound that is exceeded.
+    pub fn check(&self) -> Result<(), OverBound> {
+        match self {
+            Self::Commit(commit) => check_commit(commit),
+            Self::Take(take) => within("members in a take", take.count as usize, MAX_TAKE),
+            Self::Poll(poll) => {
+                within("partitions in a poll", poll.partitions.len(), MAX_POLL_PARTITIONS)
+            }
+            Self::Read(read) => {
+                within("keys in a read", read.records.len() + read.values.len(), MAX_READ_KEYS)
+            }
+            Self::Scan(scan) => within("entries on a page", scan.limit as usize, MAX_PAGE),
+            Self::Stream(page) => within("entries on a page", page.limit as usize, MAX_PAGE),
+        }
+    }
+}
+
+fn check_commit(commit: &Commit) -> Result<(), OverBound> {
+    within("units in a commit", commit.units.len(), MAX_UNITS)?;
+    let mut message = 0;
+    for unit in &commit.units {
+        check_unit(unit)?;
+        message +=
+            unit.values.iter().flat_map(|write| &write.value).map(|v| v.len()).sum::<usize>();
+    }
+    within("bytes of values in a commit", message, MAX_MESSAGE_BYTES)?;
+    let mut keys: Vec<&RecordKey> =
+        commit.units.iter().flat_map(|unit| &unit.expect).map(|(key, _)| key).collect();
+    keys.sort_unstable();
+    let twice = keys.windows(2).filter(|pair| pair[0] == pair[1]).count();
+    within("units for one record", 1 + twice, 1)
+}
+
+fn check_unit(unit: &Unit) -> Result<(), OverBound> {
+    let lengths = [
+        unit.expect.len(),
+        unit.put.len(),
+        unit.remove.len(),
+        unit.values.len(),
+        unit.index.len(),
+        unit.append.len(),
+        unit.ring.len(),
+        unit.fetch.len(),
+    ];
+    for length in lengths {
+        within("entries in a unit", length, MAX_ENTRIES_PER_UNIT)?;
+    }
+    for (_, bytes) in &unit.put {
+        within("bytes in a record", bytes.len(), MAX_RECORD_BYTES)?;
+    }
+    for write in &unit.values {
+        let bytes = write.value.as_ref().map_or(0, |value| value.len());
+        within("bytes in a value", bytes, MAX_VALUE_BYTES)?;
+    }
+    for append in &unit.append {
+        within("bytes in a stream entry", append.entry.len(), MAX_STREAM_ENTRY_BYTES)?;
+    }
+    let unexpected = |key: &RecordKey| !unit.expect.iter().any(|(expected, _)| expected == key);
+    let written = unit.put.iter().map(|(key, _)| key).chain(&unit.remove);
+    within("records written without a version", written.filter(|key| unexpected(key)).count(), 0)
+}
+
+impl IndexName {
+    /// Whether a `Take` from this index leaves the entry in `due`.
+    pub const fn is_due(&self) -> bool {
+        matches!(self, Self::Due)
+    }
+}

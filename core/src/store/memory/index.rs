@@ -1,0 +1,60 @@
+//! A sorted set: members by score, and each member's score.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use crate::score::Score;
+use crate::store::contract::{Member, ScanPosition};
+
+/// One index of a partition.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Index {
+    by_score: BTreeSet<ScanPosition>,
+    by_member: BTreeMap<Member, Score>,
+}
+
+impl Index {
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_score.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_score.len()
+    }
+
+    pub(super) fn first(&self) -> Option<ScanPosition> {
+        self.by_score.first().copied()
+    }
+
+    pub(super) fn score(&self, member: &Member) -> Option<Score> {
+        self.by_member.get(member).copied()
+    }
+
+    /// Puts the member at a score, wherever it stood before, or removes it.
+    pub(super) fn write(&mut self, member: Member, score: Option<Score>) {
+        let before = match score {
+            Some(score) => self.by_member.insert(member, score),
+            None => self.by_member.remove(&member),
+        };
+        if before == score {
+            return;
+        }
+        if let Some(score) = before {
+            self.by_score.remove(&ScanPosition { score, member });
+        }
+        if let Some(score) = score {
+            self.by_score.insert(ScanPosition { score, member });
+        }
+    }
+
+    /// The entries in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = ScanPosition> {
+        self.by_score.iter().copied()
+    }
+
+    /// The entries behind a place, in order.
+    pub(super) fn after(&self, place: Option<ScanPosition>) -> impl Iterator<Item = ScanPosition> {
+        let lower = place.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_score.range((lower, Bound::Unbounded)).copied()
+    }
+}

@@ -1,0 +1,139 @@
+//! The reference store: every rule of the contract on ordered maps, one request at a time.
+//!
+//! The simulator uses it as it is; a backend for one process puts a mutex and a clock around it.
+
+mod index;
+mod partition;
+mod stream;
+
+use std::collections::BTreeMap;
+
+use crate::partition::Partition;
+use crate::time::TimestampMs;
+
+use super::contract::{
+    Commit, Fetched, Poll, Read, Reply, ReplyBody, Request, Scan, Stored, StreamPage, Streamed,
+    Take, Taken, Topic, UnitReply, Values, Wake,
+};
+use super::keys::{IndexName, RecordKey};
+
+pub use partition::Account;
+use partition::PartitionData;
+
+/// A store in memory.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    partitions: BTreeMap<Partition, PartitionData>,
+    history: u64,
+    wakes: Vec<Wake>,
+}
+
+impl MemoryStore {
+    /// An empty store with a history of its own.
+    pub fn new(history: u64) -> Self {
+        Self { history, ..Self::default() }
+    }
+
+    /// Answers a request at an instant of the store's clock.
+    pub fn handle(&mut self, request: Request, now: TimestampMs) -> Reply {
+        let body = match request.check() {
+            Err(over) => ReplyBody::OverBound(over),
+            Ok(()) => match request {
+                Request::Commit(commit) => ReplyBody::Commit(self.commit(commit, now)),
+                Request::Take(take) => ReplyBody::Take(self.take(&take, now)),
+                Request::Poll(poll) => self.poll(&poll),
+                Request::Read(read) => ReplyBody::Read(self.read(&read)),
+                Request::Scan(scan) => self.scan(&scan),
+                Request::Stream(page) => ReplyBody::Stream(self.stream(&page)),
+            },
+        };
+        Reply { at: now, body }
+    }
+
+    /// The wake-ups that the requests since the last call have rung.
+    pub fn take_wakes(&mut self) -> Vec<Wake> {
+        std::mem::take(&mut self.wakes)
+    }
+
+    /// Starts another history: readers of streams find a gap.
+    pub const fn set_history(&mut self, history: u64) {
+        self.history = history;
+    }
+
+    /// What the store holds, in bytes.
+    pub fn account(&self) -> Account {
+        self.partitions.iter().map(|(partition, data)| data.account(*partition)).sum()
+    }
+
+    /// The records of a partition in the order of their keys, for checkers.
+    pub fn records(&self, partition: Partition) -> impl Iterator<Item = (&RecordKey, &Stored)> {
+        self.partitions.get(&partition).into_iter().flat_map(|data| &data.records)
+    }
+
+    /// The entries of all indexes of a partition, for checkers.
+    pub fn entries(
+        &self,
+        partition: Partition,
+    ) -> impl Iterator<Item = (&IndexName, super::ScanPosition)> {
+        let data = self.partitions.get(&partition).into_iter();
+        data.flat_map(|data| &data.indexes)
+            .flat_map(|(name, index)| index.iter().map(move |position| (name, position)))
+    }
+
+    /// The partitions that hold anything.
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> {
+        self.partitions.keys().copied()
+    }
+
+    fn commit(&mut self, commit: Commit, now: TimestampMs) -> Vec<UnitReply> {
+        let data = self.partitions.entry(commit.partition).or_default();
+        let mut replies = Vec::with_capacity(commit.units.len());
+        for unit in commit.units {
+            let (reply, rung) = data.commit(unit, now);
+            let at = commit.partition;
+            self.wakes.extend(rung.into_iter().map(|topic| Wake { topic, partition: at }));
+            replies.push(reply);
+        }
+        replies
+    }
+
+    fn take(&mut self, take: &Take, now: TimestampMs) -> Taken {
+        let data = self.partitions.entry(take.partition).or_default();
+        let taken = data.take(take, now);
+        if taken.rest.is_some() {
+            let topic = Topic::Index(take.index.clone());
+            self.wakes.push(Wake { topic, partition: take.partition });
+        }
+        taken
+    }
+
+    fn poll(&self, poll: &Poll) -> ReplyBody {
+        let first = |partition: &Partition| {
+            let index = self.partitions.get(partition)?.indexes.get(&poll.index)?;
+            index.first().map(|position| position.score)
+        };
+        ReplyBody::Poll(poll.partitions.iter().map(|partition| Ok(first(partition))).collect())
+    }
+
+    fn read(&self, read: &Read) -> Values {
+        match self.partitions.get(&read.partition) {
+            Some(data) => data.read(read),
+            None => Values {
+                records: vec![None; read.records.len()],
+                values: vec![Fetched::Absent; read.values.len()],
+            },
+        }
+    }
+
+    fn scan(&self, scan: &Scan) -> ReplyBody {
+        let scanned = self.partitions.get(&scan.partition).map(|data| data.scan(scan));
+        ReplyBody::Scan(scanned.unwrap_or_default())
+    }
+
+    fn stream(&self, page: &StreamPage) -> Streamed {
+        let empty = stream::StreamData::default();
+        let data = self.partitions.get(&page.partition);
+        let stream = data.and_then(|data| data.streams.get(&page.stream)).unwrap_or(&empty);
+        stream.page(page.from, page.limit as usize, self.history)
+    }
+}

@@ -1,0 +1,209 @@
+//! One partition of the reference store.
+
+use std::collections::BTreeMap;
+use std::iter::Sum;
+
+use crate::partition::Partition;
+use crate::score::Score;
+use crate::store::bounds::MAX_MESSAGE_BYTES;
+use crate::store::contract::{
+    Bytes, Fetched, Read, Scan, ScanEntry, Scanned, Stored, Take, TakeUntil, Taken, Topic, Unit,
+    UnitReply, Values, Version,
+};
+use crate::store::keys::{IndexName, RecordKey, StreamName, ValueKey};
+use crate::time::TimestampMs;
+
+use super::index::Index;
+use super::stream::StreamData;
+
+/// What one partition holds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PartitionData {
+    pub(super) records: BTreeMap<RecordKey, Stored>,
+    pub(super) values: BTreeMap<ValueKey, Bytes>,
+    pub(super) indexes: BTreeMap<IndexName, Index>,
+    pub(super) streams: BTreeMap<StreamName, StreamData>,
+}
+
+/// What a store holds, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Texts of keys of records and values.
+    pub keys: usize,
+    /// Records with their versions.
+    pub records: usize,
+    /// Values.
+    pub values: usize,
+    /// Entries of indexes: member and score.
+    pub entries: usize,
+    /// Streams.
+    pub streams: usize,
+}
+
+impl Account {
+    /// Everything but the streams, which are capped by themselves.
+    pub const fn without_streams(&self) -> usize {
+        self.keys + self.records + self.values + self.entries
+    }
+}
+
+impl Sum for Account {
+    fn sum<I: Iterator<Item = Self>>(accounts: I) -> Self {
+        accounts.fold(Self::default(), |total, part| Self {
+            keys: total.keys + part.keys,
+            records: total.records + part.records,
+            values: total.values + part.values,
+            entries: total.entries + part.entries,
+            streams: total.streams + part.streams,
+        })
+    }
+}
+
+const VERSION_BYTES: usize = 16;
+const ENTRY_BYTES: usize = 16 + 8;
+
+impl PartitionData {
+    /// Checks a unit, then writes all of it; tells whom to wake.
+    pub(super) fn commit(&mut self, unit: Unit, now: TimestampMs) -> (UnitReply, Vec<Topic>) {
+        let unchanged = unit.expect.iter().all(|(key, version)| self.version(key) == *version);
+        if !unchanged {
+            let current =
+                unit.expect.iter().map(|(key, _)| self.records.get(key).cloned()).collect();
+            return (UnitReply::Conflict { current }, Vec::new());
+        }
+        if !unit.window.contains(now) {
+            return (UnitReply::OutsideWindow, Vec::new());
+        }
+        for (key, bytes) in unit.put {
+            let version = self.version(&key).next(unit.nonce);
+            self.records.insert(key, Stored { version, bytes });
+        }
+        for key in &unit.remove {
+            self.records.remove(key);
+        }
+        for write in unit.values {
+            match write.value {
+                Some(value) => self.values.insert(write.key, value),
+                None => self.values.remove(&write.key),
+            };
+        }
+        let rung = self.ringing(&unit.ring);
+        for write in unit.index {
+            self.write_index(write.index, write.member, write.score);
+        }
+        let filled = |topic: &Topic| match topic {
+            Topic::Index(name) => self.indexes.contains_key(name),
+            Topic::Journal(_) => true,
+        };
+        let rung = rung.into_iter().filter(filled).collect();
+        for append in unit.append {
+            self.streams.entry(append.stream).or_default().append(append.entry, now);
+        }
+        (UnitReply::Committed { fetched: self.fetch(&unit.fetch) }, rung)
+    }
+
+    /// The topics that can ring: an index only when it is empty before the writes.
+    fn ringing(&self, topics: &[Topic]) -> Vec<Topic> {
+        let empty = |topic: &&Topic| match topic {
+            Topic::Index(name) => !self.indexes.contains_key(name),
+            Topic::Journal(_) => true,
+        };
+        topics.iter().filter(empty).cloned().collect()
+    }
+
+    fn version(&self, key: &RecordKey) -> Version {
+        self.records.get(key).map_or(Version::ABSENT, |stored| stored.version)
+    }
+
+    /// An index without entries does not exist.
+    fn write_index(&mut self, name: IndexName, member: uuid::Uuid, score: Option<Score>) {
+        if let Some(index) = self.indexes.get_mut(&name) {
+            index.write(member, score);
+            if index.is_empty() {
+                self.indexes.remove(&name);
+            }
+        } else if score.is_some() {
+            self.indexes.entry(name).or_default().write(member, score);
+        }
+    }
+
+    /// Hands out the first entries of an index and leaves each in `due`.
+    pub(super) fn take(&mut self, take: &Take, now: TimestampMs) -> Taken {
+        let limit = match take.until {
+            TakeUntil::End => Score::MAX,
+            TakeUntil::Score(score) => score,
+            TakeUntil::Now => Score::at(now),
+        };
+        let within = |index: &Index| index.first().filter(|first| first.score <= limit);
+        let hold = Score::at(now.plus(take.hold));
+        let mut entries = Vec::new();
+        let mut held = Vec::new();
+        while let Some(position) = self.indexes.get(&take.index).and_then(within) {
+            if entries.len() == take.count as usize {
+                break;
+            }
+            self.write_index(take.index.clone(), position.member, None);
+            if let Some(record) = self.records.get(&RecordKey::Execution(position.member)) {
+                held.push(position.member);
+                entries.push(ScanEntry { position, record: Some(record.clone()) });
+            }
+        }
+        for member in held {
+            let due = self.indexes.get(&IndexName::Due).and_then(|due| due.score(&member));
+            let score = due.map_or(hold, |due| due.min(hold));
+            self.write_index(IndexName::Due, member, Some(score));
+        }
+        let rest = self.indexes.get(&take.index).and_then(within).map(|first| first.score);
+        Taken { entries, rest }
+    }
+
+    pub(super) fn read(&self, read: &Read) -> Values {
+        let records = read.records.iter().map(|key| self.records.get(key).cloned()).collect();
+        Values { records, values: self.fetch(&read.values) }
+    }
+
+    /// The values in order; those that would make the reply too large are deferred, but never the
+    /// first, so that each request gets on.
+    fn fetch(&self, keys: &[ValueKey]) -> Vec<Fetched> {
+        let mut total = 0;
+        let fetch = |key| match self.values.get(key) {
+            None => Fetched::Absent,
+            Some(value) => {
+                let before = total;
+                total += value.len();
+                if before > 0 && total > MAX_MESSAGE_BYTES {
+                    Fetched::Deferred
+                } else {
+                    Fetched::Value(value.clone())
+                }
+            }
+        };
+        keys.iter().map(fetch).collect()
+    }
+
+    pub(super) fn scan(&self, scan: &Scan) -> Scanned {
+        let Some(index) = self.indexes.get(&scan.index) else {
+            return Scanned::default();
+        };
+        let mut positions = index.after(scan.after);
+        let page: Vec<_> = positions.by_ref().take(scan.limit as usize).collect();
+        let next = positions.next().and(page.last().copied());
+        let entry = |position: crate::store::ScanPosition| ScanEntry {
+            position,
+            record: self.records.get(&RecordKey::Execution(position.member)).cloned(),
+        };
+        Scanned { entries: page.into_iter().map(entry).collect(), next }
+    }
+
+    pub(super) fn account(&self, partition: Partition) -> Account {
+        let record_keys: usize = self.records.keys().map(|key| key.text(partition).len()).sum();
+        let value_keys: usize = self.values.keys().map(|key| key.text(partition).len()).sum();
+        Account {
+            keys: record_keys + value_keys,
+            records: self.records.values().map(|stored| stored.bytes.len() + VERSION_BYTES).sum(),
+            values: self.values.values().map(|value| value.len()).sum(),
+            entries: self.indexes.values().map(|index| index.len() * ENTRY_BYTES).sum(),
+            streams: self.streams.values().map(StreamData::bytes).sum(),
+        }
+    }
+}

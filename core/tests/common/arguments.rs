@@ -1,0 +1,188 @@
+//! Every command with right and wrong arguments, for an execution as it stands.
+
+use std::sync::{Arc, LazyLock};
+
+use ff_core::capability::Capabilities;
+use ff_core::execution::{
+    Admit, AnyCommand, Block, BlockKind, ChangePriority, Claim, DEFAULT_PAYLOAD_LIMIT, Execution,
+    Fail, Fence, FenceParts, IssueClaimGrant, IssueReclaimGrant, Start, TakeNew, TakeOver,
+    TakeResumed, Unblock, UpdateProgress,
+};
+use ff_core::id::LeaseEpoch;
+use ff_core::policy::{Backoff, Priority, ReclaimMode};
+use ff_core::time::TimestampMs;
+
+use super::{
+    Submission, attempt_id, call_for, cancel, cancel_by_holder, claim, complete, delay,
+    execution_id, fail, grant, lease_id, ms, offer, offer_plain, on_due, renew, replay, revoke,
+    wait_for_children, worker,
+};
+
+/// One byte more than a result may have.
+static TOO_LARGE: LazyLock<Arc<[u8]>> =
+    LazyLock::new(|| Arc::from(vec![0; DEFAULT_PAYLOAD_LIMIT + 1]));
+
+/// Every command with every kind of arguments. `fresh` numbers the ids that are chosen anew.
+pub fn arguments(record: Option<&Execution>, now: TimestampMs, fresh: u64) -> Vec<AnyCommand> {
+    let mut all = creates(now, fresh);
+    all.extend(grants(fresh));
+    all.extend(claims(record, fresh));
+    all.extend(offers(fresh));
+    for fence in fences(record) {
+        all.extend(by_holder(fence, now));
+    }
+    all.extend(odd_calls_of_holders(record, now));
+    all.extend(by_operators(record, fresh));
+    all.extend(blocks(now));
+    all.push(on_due().into());
+    all
+}
+
+/// An execution without bounds in time that any worker can run.
+pub fn plain() -> Submission {
+    Submission::new().payload(b"payload").policy(|policy| {
+        policy.retry.max_retries = 1;
+        policy.retry.backoff = Backoff::Fixed { delay_ms: ms(1_000) };
+        policy.max_reclaim_count = 1;
+        policy.max_replay_count = 1;
+    })
+}
+
+/// An execution with every bound in time, which only some workers can run and nobody takes over
+/// unasked.
+pub fn bounded(now: TimestampMs) -> Submission {
+    let deadline = now.get() + 3_600_000;
+    plain().attempt_timeout(40_000).requires(&["gpu"]).deadline(deadline).policy(|policy| {
+        policy.reclaim_mode = ReclaimMode::OnRequest;
+        policy.retry.retryable_categories =
+            ["broken", "attempt_timeout"].map(super::category).to_vec();
+    })
+}
+
+fn creates(now: TimestampMs, fresh: u64) -> Vec<AnyCommand> {
+    let mut too_large = plain();
+    too_large.0.payload_limit = 3;
+    let no_backoff = Backoff::Exponential { initial_ms: ms(1), multiplier: 0, max_ms: ms(1) };
+    let bad_policy = plain().policy(|policy| policy.retry.backoff = no_backoff);
+    let later = Start::After(ms(5_000));
+    let all = [
+        plain(),
+        plain().creator(fresh).start(later),
+        plain().creator(fresh).idempotent(),
+        bounded(now),
+        bounded(now).start(later),
+        too_large.creator(fresh),
+        bad_policy.creator(fresh),
+        plain().creator(fresh).deadline(now.get()),
+    ];
+    all.map(AnyCommand::from).to_vec()
+}
+
+fn grants(fresh: u64) -> Vec<AnyCommand> {
+    let mut all = Vec::new();
+    let incapable = Capabilities::default();
+    for request in [
+        grant(fresh),
+        IssueClaimGrant { capabilities: incapable, ..grant(fresh) },
+        IssueClaimGrant { ttl: ms(0), ..grant(fresh) },
+    ] {
+        all.push(request.clone().into());
+        all.push(Admit(request.clone()).into());
+        all.push(IssueReclaimGrant(request).into());
+    }
+    all
+}
+
+fn claims(record: Option<&Execution>, fresh: u64) -> Vec<AnyCommand> {
+    let out = record.and_then(Execution::grant).map(|grant| grant.id);
+    let right = Claim { grant_id: out.unwrap_or(claim(fresh).grant_id), ..claim(fresh) };
+    let wrong = [
+        Claim { grant_id: super::grant_id(fresh + 1_000_000), ..right.clone() },
+        Claim { worker: worker(2), ..right.clone() },
+        Claim { lease_ttl: ms(0), ..right.clone() },
+    ];
+    let mut all = Vec::new();
+    for claim in [right].into_iter().chain(wrong) {
+        all.push(TakeNew(claim.clone()).into());
+        all.push(TakeResumed(claim.clone()).into());
+        all.push(TakeOver(claim).into());
+    }
+    all
+}
+
+fn offers(fresh: u64) -> Vec<AnyCommand> {
+    let mut without_ttl = offer(fresh);
+    without_ttl.claim.lease_ttl = ms(0);
+    let mut long = offer(fresh);
+    long.claim.lease_ttl = ms(3_600_000);
+    [offer(fresh), long, offer_plain(fresh), without_ttl].map(AnyCommand::from).to_vec()
+}
+
+/// The fence of the latest lease, one that was never given, none, and a part of one.
+fn fences(record: Option<&Execution>) -> [FenceParts; 4] {
+    let forged = Fence {
+        lease_id: lease_id(u64::MAX),
+        lease_epoch: LeaseEpoch(1),
+        attempt_id: attempt_id(u64::MAX),
+    };
+    let latest = record.and_then(|record| record.last_fence).unwrap_or(forged);
+    [latest.into(), forged.into(), FenceParts::Missing, FenceParts::Partial]
+}
+
+fn by_holder(fence: FenceParts, now: TimestampMs) -> Vec<AnyCommand> {
+    vec![
+        renew(fence, 60_000).into(),
+        complete(fence, Some(b"result")).into(),
+        fail(fence, "broken").into(),
+        delay(fence, now.get() + 7_000).into(),
+        wait_for_children(fence).into(),
+        progress(fence, 100).into(),
+        cancel_by_holder(fence).into(),
+    ]
+}
+
+fn progress(fence: FenceParts, percent: u8) -> UpdateProgress {
+    UpdateProgress { execution_id: execution_id(), fence, percent, message: None }
+}
+
+/// What a holder may get wrong, or ask for rarely.
+fn odd_calls_of_holders(record: Option<&Execution>, now: TimestampMs) -> Vec<AnyCommand> {
+    let [fence, ..] = fences(record);
+    let mut too_large = complete(fence, None);
+    too_large.result = Some(TOO_LARGE.clone());
+    vec![
+        renew(fence, 0).into(),
+        too_large.into(),
+        Fail { permanent: true, ..fail(fence, "broken") }.into(),
+        fail(fence, "hopeless").into(),
+        delay(fence, now.get()).into(),
+        progress(fence, 101).into(),
+    ]
+}
+
+fn by_operators(record: Option<&Execution>, fresh: u64) -> Vec<AnyCommand> {
+    let life = record.map_or(0, |record| record.counts.replays);
+    let mut all = Vec::new();
+    for life in [life, life + 1] {
+        let call = call_for(fresh, life);
+        let (execution_id, priority) = (execution_id(), Priority::clamped(5));
+        all.push(cancel(call.clone()).into());
+        all.push(revoke(call.clone()).into());
+        all.push(replay(call.clone()).into());
+        all.push(ChangePriority { execution_id, call, priority }.into());
+    }
+    all
+}
+
+fn blocks(now: TimestampMs) -> Vec<AnyCommand> {
+    let execution_id = execution_id();
+    let mut all = Vec::new();
+    for kind in BlockKind::ALL {
+        let reset = Some(now.plus(ms(9_000)));
+        all.push(Block { execution_id, kind, recheck_at: reset }.into());
+        all.push(Unblock { execution_id, kind, offered: None }.into());
+    }
+    let offered = Some(Capabilities::default());
+    all.push(Unblock { execution_id, kind: BlockKind::Route, offered }.into());
+    all
+}

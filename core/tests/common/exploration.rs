@@ -1,0 +1,229 @@
+//! A systematic walk through everything that can happen to one execution: from nothing, every
+//! command with every kind of arguments and every passing of a due time, until no new kind of
+//! record turns up.
+//!
+//! Records count as of one kind when the rules cannot tell them apart: the same situation, next
+//! attempt, grant, blocks, counters at their limits, next due thing. So the walk ends, and what it
+//! observed is the whole behaviour of the rules, found by real commands and never by hand.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::LazyLock;
+
+use ff_core::error::RejectionKind;
+use ff_core::execution::{
+    AnyCommand, AnyOutcome, BlockKind, Blocks, Decide, DueKind, EventKind, Grant, NextAttempt,
+    Phase, Situation, due_times, next_due, situation,
+};
+use ff_core::time::TimestampMs;
+
+use super::arguments::arguments;
+use super::{Answer, Bench, START, at};
+
+/// A situation, or no execution at all.
+pub type Place = Option<Situation>;
+
+/// What became of a command or of the passing of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// The record was written, or removed.
+    Becomes(Place),
+    /// The record stays; only its index entries are written again.
+    Kept,
+    /// The same command had been applied before.
+    Repeat,
+    /// A rule refused it.
+    Refused(RejectionKind),
+}
+
+/// One thing that was seen to happen.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Observation {
+    pub from: Place,
+    /// The command's name, or [`TIME`].
+    pub command: &'static str,
+    pub effect: Effect,
+    pub events: Vec<EventKind>,
+    /// What `on_due` applied.
+    pub due: Vec<DueKind>,
+}
+
+/// Stands for a command where only time passes.
+pub const TIME: &str = "time";
+
+/// Everything that was observed, without repetitions.
+pub static OBSERVED: LazyLock<BTreeSet<Observation>> = LazyLock::new(explore);
+
+/// More kinds of records than this mean that the kinds no longer bound the walk.
+const MOST_KINDS: usize = 20_000;
+
+/// The columns of tables: no execution, and every situation.
+pub fn places() -> impl Iterator<Item = Place> {
+    std::iter::once(None).chain(Situation::ALL.map(Some))
+}
+
+pub fn place_name(place: Place) -> &'static str {
+    place.map_or("absent", Situation::as_str)
+}
+
+/// The names of all commands, as the rules are called.
+pub fn command_names() -> Vec<String> {
+    let snake = |name: &&str| {
+        let mut text = String::new();
+        for (position, letter) in name.char_indices() {
+            if letter.is_ascii_uppercase() && position > 0 {
+                text.push('_');
+            }
+            text.push(letter.to_ascii_lowercase());
+        }
+        text
+    };
+    AnyCommand::NAMES.iter().map(snake).collect()
+}
+
+#[derive(Clone)]
+struct Node {
+    bench: Bench,
+    now: TimestampMs,
+}
+
+impl Node {
+    fn place(&self) -> Place {
+        self.bench.record.as_ref().map(|record| situation(record, self.now))
+    }
+}
+
+fn explore() -> BTreeSet<Observation> {
+    let mut observed = BTreeSet::new();
+    let mut kinds = BTreeSet::new();
+    let mut pending = VecDeque::from([Node { bench: Bench::default(), now: at(START) }]);
+    let mut fresh = 1_000;
+    while let Some(node) = pending.pop_front() {
+        if !kinds.insert(kind(&node)) {
+            continue;
+        }
+        assert!(kinds.len() < MOST_KINDS, "the walk does not end");
+        fresh += 1;
+        for command in arguments(node.bench.record.as_ref(), node.now, fresh) {
+            pending.extend(try_command(&node, &command, &mut observed));
+        }
+        pending.extend(let_time_pass(&node, &mut observed));
+    }
+    observed
+}
+
+/// Tries a command and, if it was applied, its repeat.
+fn try_command(
+    node: &Node,
+    command: &AnyCommand,
+    observed: &mut BTreeSet<Observation>,
+) -> Option<Node> {
+    let mut next = Node { bench: node.bench.clone(), now: node.now };
+    next.bench.history.clear();
+    let answer = next.bench.apply(command.clone(), node.now.get());
+    let events: Vec<EventKind> = next.bench.history.iter().map(|event| event.kind()).collect();
+    let mut due = Vec::new();
+    let effect = match answer {
+        Ok(Answer::Applied(AnyOutcome::OnDue(outcome))) => {
+            due = outcome.applied;
+            Effect::Becomes(next.place())
+        }
+        Ok(Answer::Applied(_)) => Effect::Becomes(next.place()),
+        Ok(Answer::Kept(_)) => Effect::Kept,
+        Ok(Answer::Repeated(_)) => Effect::Repeat,
+        Err(rejection) => Effect::Refused(rejection.kind()),
+    };
+    observed.insert(Observation {
+        from: node.place(),
+        command: command.name(),
+        effect,
+        events,
+        due,
+    });
+    if !matches!(effect, Effect::Becomes(_)) {
+        return None;
+    }
+    if let Ok(Answer::Repeated(_)) = next.bench.clone().apply(command.clone(), node.now.get()) {
+        let (from, effect) = (next.place(), Effect::Repeat);
+        let (events, due) = (Vec::new(), Vec::new());
+        observed.insert(Observation { from, command: command.name(), effect, events, due });
+    }
+    Some(next)
+}
+
+/// The same record at each of its due times that is still to come.
+fn let_time_pass(node: &Node, observed: &mut BTreeSet<Observation>) -> Vec<Node> {
+    let Some(record) = &node.bench.record else { return Vec::new() };
+    let times: BTreeSet<TimestampMs> =
+        due_times(record).map(|(at, _)| at).filter(|at| *at > node.now).collect();
+    let mut later = Vec::new();
+    for now in times {
+        let next = Node { bench: node.bench.clone(), now };
+        observed.insert(Observation {
+            from: node.place(),
+            command: TIME,
+            effect: Effect::Becomes(next.place()),
+            events: Vec::new(),
+            due: Vec::new(),
+        });
+        later.push(next);
+    }
+    later
+}
+
+/// What the rules can tell apart, as a text.
+fn kind(node: &Node) -> String {
+    let Some(record) = &node.bench.record else { return "absent".to_owned() };
+    let now = node.now;
+    let policy = &record.policy;
+    let phase = match &record.phase {
+        Phase::Runnable(runnable) => {
+            let delay = runnable.not_before.map(|delay| (delay.reason, now < delay.until));
+            let (grant, blocks) = (grant_kind(record.grant(), now), block_kinds(&runnable.blocks));
+            format!("{} {delay:?} {grant} {blocks}", next_kind(&runnable.next))
+        }
+        Phase::Active(active) => {
+            let (fate, expired) = (active.fate, active.is_expired(now));
+            let (grant, blocks) = (grant_kind(record.grant(), now), block_kinds(&active.blocks));
+            format!("{:?} {fate:?} {expired} {grant} {blocks}", active.lease.how)
+        }
+        Phase::Terminal(terminal) => {
+            let category = terminal.outcome.failure().map(|failure| &failure.category);
+            format!("{:?} {category:?} {}", terminal.outcome.word(), terminal.attempt.is_some())
+        }
+    };
+    let counts = (
+        record.counts.retries >= policy.retry.max_retries,
+        record.counts.reclaims >= policy.max_reclaim_count,
+        record.counts.replays >= policy.max_replay_count,
+    );
+    let due = next_due(record).map(|(at, kind)| (kind, at <= now));
+    let deadline = record.deadline.map(|deadline| now < deadline);
+    let content = record.content.is_some();
+    let requires = record.requires.is_empty();
+    format!("{phase} {counts:?} {due:?} {deadline:?} {content} {requires}")
+}
+
+fn next_kind(next: &NextAttempt) -> String {
+    match next {
+        NextAttempt::Resume { interruption, .. } => format!("resume {interruption:?}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn grant_kind(grant: Option<&Grant>, now: TimestampMs) -> &'static str {
+    match grant {
+        None => "no grant",
+        Some(grant) if grant.is_live(now) => "live grant",
+        Some(_) => "dead grant",
+    }
+}
+
+/// The reasons that no rule treats alike.
+fn block_kinds(blocks: &Blocks) -> String {
+    let first = blocks.first().map(|block| match block.kind {
+        BlockKind::Operator | BlockKind::Lane | BlockKind::Dependencies => "until it is let go",
+        BlockKind::Budget | BlockKind::Quota => "admission",
+        BlockKind::Route => "route",
+    });
+    format!("{first:?} {}", blocks.iter().count().min(2))
+}

@@ -1,0 +1,267 @@
+//! The invariants of `docs/architecture.md`, Simulation, as far as one record and one step can
+//! show them. Each check panics with what is wrong.
+
+use ff_core::execution::{
+    AnyCommand, AnyOutcome, ClaimKind, Claim, Decide, Decision, DueKind, Event, EventKind,
+    Execution, LeaseFate, NextAttempt, Next, Offered, Phase, Verdict, due_times, index_entries,
+    next_due, snapshot, state_vector,
+};
+use ff_core::execution::{Active, BlockKind};
+use ff_core::policy::ReclaimMode;
+use ff_core::score::Score;
+use ff_core::state::{
+    AttemptState, EligibilityState, LifecyclePhase, OwnershipState, PublicState, TerminalOutcome,
+};
+use ff_core::time::TimestampMs;
+
+use super::{offer, on_due};
+
+/// Checks what holds of a record at any time.
+pub fn check_record(record: &Execution, now: TimestampMs) {
+    check_attempts(record);
+    check_lease(record, now);
+    check_terminal(record);
+    check_entries(record);
+    check_eligible(record, now);
+    check_on_due(record, now);
+    check_vector(record, now);
+    let encoded = postcard::to_allocvec(record).expect("a record always encodes");
+    let decoded: Execution = postcard::from_bytes(&encoded).expect("what was encoded decodes");
+    assert_eq!(decoded, *record);
+}
+
+/// Attempt indexes are contiguous. \[INV-EPOCH-1\]
+fn check_attempts(record: &Execution) {
+    let mut indexes: Vec<u32> =
+        record.past_attempts.iter().map(|past| past.attempt.index.0).collect();
+    let over = matches!(record.phase, Phase::Terminal(_));
+    if let Some(attempt) = record.attempt().filter(|_| !over) {
+        indexes.push(attempt.index.0);
+    }
+    for pair in indexes.windows(2) {
+        assert_eq!(pair[1], pair[0] + 1, "attempt indexes {indexes:?}");
+    }
+    let last = indexes.last().map_or(0, |last| last + 1);
+    assert_eq!(record.attempts_total, last, "the number of attempts, {indexes:?}");
+    if let Phase::Terminal(terminal) = &record.phase {
+        assert_eq!(terminal.attempt, record.past_attempts.last().map(|past| past.attempt));
+    }
+}
+
+/// The lease's fence is the latest, and the lease ends in time. \[INV-FENCE-1\] \[INV-LEASE-1\]
+fn check_lease(record: &Execution, now: TimestampMs) {
+    assert_eq!(record.last_fence.map_or(0, |fence| fence.lease_epoch.0), record.epoch.0);
+    let Phase::Active(active) = &record.phase else { return };
+    let fence = record.last_fence.expect("an active execution was leased");
+    let lease = &active.lease;
+    assert_eq!(
+        (fence.lease_id, fence.lease_epoch, fence.attempt_id),
+        (lease.id, lease.epoch, active.attempt.id)
+    );
+    let bounds = [record.attempt_times_out_at(lease), record.deadline];
+    for bound in bounds.into_iter().flatten() {
+        assert!(lease.expires_at <= bound, "the lease ends after {bound}");
+    }
+    if active.is_leased(now) {
+        assert_eq!(active.grant, None, "a grant is out beside a live lease");
+    }
+}
+
+/// Nothing but retention is left of an execution that is over. \[INV-TERMINAL-1\]
+fn check_terminal(record: &Execution) {
+    let Phase::Terminal(_) = &record.phase else {
+        assert_eq!(record.continuation, None);
+        return;
+    };
+    assert_eq!(record.grant(), None);
+    assert_eq!(index_entries(record).eligible, None);
+    let due: Vec<DueKind> = due_times(record).map(|(_, kind)| kind).collect();
+    let wanted = match record.continuation {
+        None => DueKind::Retention,
+        Some(_) => DueKind::Continuation,
+    };
+    assert_eq!(due, [wanted]);
+}
+
+/// The index entries are what they are said to be. \[INV-INDEX-1\]
+fn check_entries(record: &Execution) {
+    let entries = index_entries(record);
+    let earliest = due_times(record).map(|(at, _)| at).min();
+    assert_eq!(entries.due, earliest.map(Score::at));
+    assert_eq!(entries.all, Score::at(record.created_at));
+    let place = Score::in_lane(record.created_at, record.position, record.priority);
+    assert!([None, Some(place)].contains(&entries.eligible));
+    let blocked = record.blocks().is_some_and(|blocks| blocks.get(BlockKind::Route).is_some());
+    assert_eq!(entries.blocked_route, blocked.then_some(place));
+}
+
+/// A worker that can do everything gets an execution exactly when it is offered. Where something
+/// is due, the timekeeper comes first. \[INV-INDEX-1\]
+fn check_eligible(record: &Execution, now: TimestampMs) {
+    if next_due(record).is_some_and(|(at, _)| at <= now) {
+        return;
+    }
+    let eligible = index_entries(record).eligible.is_some();
+    let ruling = AnyCommand::from(offer(1_000)).decide(Some(record), now);
+    let taken = match ruling.expect("an offer is never refused").outcome() {
+        AnyOutcome::Offer(Offered::Claimed(_) | Offered::CapExceeded { .. }) => true,
+        AnyOutcome::Offer(_) => false,
+        other => panic!("an offer gave {other:?}"),
+    };
+    assert_eq!(eligible, taken, "in the eligible index, or taken when offered");
+}
+
+/// Whatever is due is done with in one go, but for the removal of the record.
+fn check_on_due(record: &Execution, now: TimestampMs) {
+    let ruling = AnyCommand::from(on_due()).decide(Some(record), now);
+    let Ok(Verdict::Apply(decision)) = ruling else { panic!("due work was refused: {ruling:?}") };
+    let late = |record: &Execution| {
+        next_due(record).filter(|(at, kind)| *at <= now && *kind != DueKind::Continuation)
+    };
+    match &decision.next {
+        Next::Put(after) => assert_eq!(late(after), None),
+        Next::Keep => assert_eq!(next_due(record).filter(|(at, _)| *at <= now), None),
+        Next::Remove => assert!(record.continuation.is_some()),
+    }
+}
+
+/// The state that users see fits the phase.
+fn check_vector(record: &Execution, now: TimestampMs) {
+    let state = state_vector(record, now);
+    assert_eq!(snapshot(record, now).state, state);
+    let leased = |active: &Active| active.is_leased(now);
+    match &record.phase {
+        Phase::Runnable(runnable) => {
+            assert_eq!(state.lifecycle_phase, LifecyclePhase::Runnable);
+            assert_eq!(state.ownership_state, OwnershipState::Unowned);
+            assert_ne!(state.eligibility_state, EligibilityState::NotApplicable);
+            let resumes = matches!(runnable.next, NextAttempt::Resume { .. });
+            assert_eq!(state.attempt_state == AttemptState::AttemptInterrupted, resumes);
+            let free = state.eligibility_state == EligibilityState::EligibleNow;
+            assert!(!free || runnable.blocks.is_empty());
+        }
+        Phase::Active(active) => {
+            assert_eq!(state.lifecycle_phase, LifecyclePhase::Active);
+            assert_eq!(state.public_state, PublicState::Active);
+            assert_eq!(state.ownership_state == OwnershipState::Leased, leased(active));
+            assert_eq!(state.attempt_state == AttemptState::RunningAttempt, leased(active));
+            let revoked = active.fate == LeaseFate::Revoked;
+            assert_eq!(state.ownership_state == OwnershipState::LeaseRevoked, revoked);
+        }
+        Phase::Terminal(_) => {
+            assert_eq!(state.lifecycle_phase, LifecyclePhase::Terminal);
+            assert_eq!(state.ownership_state, OwnershipState::Unowned);
+        }
+    }
+    let over = state.lifecycle_phase == LifecyclePhase::Terminal;
+    assert_eq!(state.terminal_outcome != TerminalOutcome::None, over);
+    assert_eq!(state.public_state.is_terminal(), over);
+    let runnable = state.lifecycle_phase == LifecyclePhase::Runnable;
+    assert_eq!(state.eligibility_state == EligibilityState::NotApplicable, !runnable);
+}
+
+/// Checks what a step may change.
+pub fn check_step(
+    before: Option<&Execution>,
+    command: &AnyCommand,
+    decision: &Decision<AnyOutcome>,
+    now: TimestampMs,
+) {
+    assert!(decision.window.contains(now), "{:?} is without {now}", decision.window);
+    let count = |kind| decision.events.iter().filter(|event| event.kind() == kind).count();
+    let Next::Put(after) = &decision.next else {
+        let removed = usize::from(decision.next == Next::Remove);
+        assert_eq!(count(EventKind::Removed), removed);
+        assert_eq!(decision.events.len(), removed);
+        return;
+    };
+    let was_over = before.is_some_and(|before| matches!(before.phase, Phase::Terminal(_)));
+    let is_over = matches!(after.phase, Phase::Terminal(_));
+    // A life ends once. [INV-TERMINAL-1]
+    assert_eq!(count(EventKind::Ended), usize::from(is_over && !was_over));
+    assert_eq!(count(EventKind::Replayed), usize::from(was_over && !is_over));
+    assert_eq!(count(EventKind::Created), usize::from(before.is_none()));
+    let Some(before) = before else {
+        assert_eq!((after.epoch.0, after.attempts_total), (0, 0));
+        return;
+    };
+    // Epochs rise by one with each lease and never otherwise. [INV-EPOCH-1]
+    let claims = count(EventKind::Claimed);
+    assert_eq!(after.epoch.0, before.epoch.0 + claims as u64);
+    let replayed = count(EventKind::Replayed) == 1;
+    let retries = count(EventKind::RetryScheduled) as u32;
+    let expected = if replayed { 0 } else { before.counts.retries + retries };
+    assert_eq!(after.counts.retries, expected);
+    match claims {
+        0 => assert_eq!(after.last_fence, before.last_fence),
+        _ => check_claim(before, after, command, decision, now),
+    }
+}
+
+/// Checks a step in which a lease is given.
+fn check_claim(
+    before: &Execution,
+    after: &Execution,
+    command: &AnyCommand,
+    decision: &Decision<AnyOutcome>,
+    now: TimestampMs,
+) {
+    let Phase::Active(active) = &after.phase else { panic!("claimed, but not active") };
+    let how = active.lease.how;
+    let claimed = |event: &Event| matches!(event, Event::Claimed { epoch, .. } if *epoch == after.epoch);
+    assert!(decision.events.iter().any(claimed));
+    assert!(before.deadline.is_none_or(|deadline| now < deadline), "claimed after its deadline");
+    // There is one live lease, and a lease is lost only when it ran out. [INV-LEASE-1]
+    match &before.phase {
+        Phase::Runnable(runnable) => {
+            assert_ne!(how, ClaimKind::Reclaimed);
+            let early = runnable.not_before.is_some_and(|delay| now < delay.until);
+            assert!(!early, "started early"); // [INV-TIME-1]
+            assert!(runnable.blocks.is_empty(), "claimed though held back");
+        }
+        Phase::Active(lost) => {
+            assert_eq!(how, ClaimKind::Reclaimed);
+            assert!(!lost.is_leased(now), "taken from a living owner"); // [INV-TIME-1]
+        }
+        Phase::Terminal(_) => panic!("claimed though over"),
+    }
+    check_consumed_grant(before, active, command, now);
+    let reclaims = u32::from(how == ClaimKind::Reclaimed);
+    assert_eq!(after.counts.reclaims, before.counts.reclaims + reclaims);
+    if how == ClaimKind::Resumed {
+        assert_eq!(Some(&active.attempt), before.attempt());
+        assert_eq!(after.attempts_total, before.attempts_total);
+    } else {
+        assert_eq!(active.attempt.index.0, before.attempts_total);
+        assert_eq!(active.attempt.started_at, now);
+        assert_eq!(after.attempts_total, before.attempts_total + 1);
+    }
+}
+
+/// A grant is consumed by its worker before its expiry, and only once. \[INV-GRANT-1\]
+fn check_consumed_grant(
+    before: &Execution,
+    active: &Active,
+    command: &AnyCommand,
+    now: TimestampMs,
+) {
+    assert_eq!(active.grant, None, "a grant was not consumed");
+    let (claim, in_one_go): (&Claim, bool) = match command {
+        AnyCommand::Claim(command) => (&command.0, false),
+        AnyCommand::ClaimResumed(command) => (&command.0, false),
+        AnyCommand::Reclaim(command) => (&command.0, false),
+        AnyCommand::Offer(command) => (&command.claim, true),
+        other => panic!("{} gave a lease", other.name()),
+    };
+    assert_eq!(active.lease.grant.id, claim.grant_id);
+    assert_eq!(active.lease.worker, claim.worker);
+    let live = before.grant().filter(|grant| grant.is_live(now));
+    if in_one_go {
+        assert_eq!(live, None, "taken in spite of another one's grant");
+        let lost = matches!(before.phase, Phase::Active(_));
+        assert!(!lost || before.policy.reclaim_mode == ReclaimMode::Automatic);
+    } else {
+        let grant = live.expect("a live grant");
+        assert_eq!((grant.id, &grant.worker), (claim.grant_id, &claim.worker));
+    }
+}

@@ -1,0 +1,396 @@
+//! Random steps: what they are, how they are drawn, and which command each one means for the
+//! execution as it stands.
+
+use ff_core::capability::Capabilities;
+use ff_core::execution::{
+    Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Claim, Execution,
+    Fail, Fence, FenceParts, IssueClaimGrant, IssueReclaimGrant, Offer, OperatorCall, Start,
+    TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress, due_times,
+};
+use ff_core::id::LeaseEpoch;
+use ff_core::policy::{Backoff, Priority, ReclaimMode};
+use ff_core::time::TimestampMs;
+use proptest::prelude::*;
+
+use super::{
+    START, Submission, at, attempt_id, call, cancel_by_holder, claim, complete, delay,
+    execution_id, fail, grant, grant_id, lease_id, ms, offer, on_due, renew, replay, revoke,
+    wait_for_children, worker,
+};
+
+/// One command at one time.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub clock: Clock,
+    pub action: Action,
+}
+
+/// How the store's clock moves before a command.
+#[derive(Clone, Copy, Debug)]
+pub enum Clock {
+    Stay,
+    Tick,
+    /// To one of the due times that are still to come, or 1 ms before or after it.
+    Due { pick: usize, nudge: i64 },
+    Forward(u64),
+    Back(u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum FenceChoice {
+    Current,
+    /// One that was given earlier.
+    Stale(usize),
+    Forged,
+    Partial,
+    Missing,
+}
+
+/// The arguments of a claim; the grant is the one that is out, unless it is wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct ClaimChoice {
+    pub right_grant: bool,
+    pub right_worker: bool,
+    /// Its lease and attempt; small, so that they come again.
+    pub number: u64,
+    pub ttl: u64,
+}
+
+/// The arguments of a request for a grant.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantChoice {
+    pub number: u64,
+    pub capable: bool,
+    pub ttl: u64,
+}
+
+/// The arguments of an operator's call.
+#[derive(Clone, Copy, Debug)]
+pub struct CallChoice {
+    pub number: u64,
+    /// How far the life that it is meant for is off.
+    pub off: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Action {
+    Create { creator: u64, idempotent: bool },
+    IssueClaimGrant(GrantChoice),
+    IssueReclaimGrant(GrantChoice),
+    Admit(GrantChoice),
+    Claim(ClaimChoice),
+    ClaimResumed(ClaimChoice),
+    Reclaim(ClaimChoice),
+    Offer { claim: ClaimChoice, capable: bool },
+    Renew { fence: FenceChoice, ttl: u64 },
+    Complete { fence: FenceChoice, result: bool },
+    Fail { fence: FenceChoice, category: &'static str, permanent: bool },
+    Delay { fence: FenceChoice, milliseconds: i64 },
+    WaitForChildren(FenceChoice),
+    Progress { fence: FenceChoice, percent: u8 },
+    CancelByHolder(FenceChoice),
+    Cancel(CallChoice),
+    Revoke(CallChoice),
+    ChangePriority { call: CallChoice, priority: i64 },
+    Replay(CallChoice),
+    Block { kind: BlockKind, after: Option<u64> },
+    Unblock { kind: BlockKind, offered: Option<bool> },
+    OnDue,
+}
+
+/// Any submission: without bounds, or with every bound so low that it is met.
+pub fn submissions() -> impl Strategy<Value = Submission> {
+    let backoff = prop_oneof![
+        Just(Backoff::Fixed { delay_ms: ms(0) }),
+        Just(Backoff::Fixed { delay_ms: ms(2_000) }),
+        Just(Backoff::default()),
+    ];
+    let limits = (0..3_u32, 0..3_u32, 0..3_u32, backoff);
+    let attempt_timeout = prop_oneof![Just(None), (1..60_000_u64).prop_map(Some)];
+    let deadline = prop_oneof![Just(None), (1..400_000_u64).prop_map(Some)];
+    let retention = prop_oneof![Just(0), Just(10_000_u64), Just(86_400_000)];
+    let start = prop_oneof![
+        Just(Start::Now),
+        (-2_000..9_000_i64).prop_map(|off| Start::At(at(START.saturating_add_signed(off)))),
+        (0..9_000_u64).prop_map(|after| Start::After(ms(after))),
+    ];
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    (limits, attempt_timeout, deadline, retention, start, flags).prop_map(
+        |((retries, reclaims, replays, backoff), timeout, deadline, retention, start, flags)| {
+            let (on_request, choosy, picky) = flags;
+            let mut submission = Submission::new().payload(b"payload").start(start);
+            submission.0.deadline = deadline.map(|after| at(START + after));
+            if choosy {
+                submission = submission.requires(&["gpu"]);
+            }
+            submission.policy(|policy| {
+                policy.retry.max_retries = retries;
+                policy.retry.backoff = backoff;
+                if picky {
+                    policy.retry.retryable_categories = vec![super::category("broken")];
+                }
+                policy.timeout.attempt_timeout_ms = timeout.map(ms);
+                policy.max_reclaim_count = reclaims;
+                policy.max_replay_count = replays;
+                policy.retention_ms = ms(retention);
+                if on_request {
+                    policy.reclaim_mode = ReclaimMode::OnRequest;
+                }
+            })
+        },
+    )
+}
+
+pub fn sequences() -> impl Strategy<Value = Vec<Step>> {
+    let step = (clocks(), actions()).prop_map(|(clock, action)| Step { clock, action });
+    proptest::collection::vec(step, 1..60)
+}
+
+fn clocks() -> impl Strategy<Value = Clock> {
+    prop_oneof![
+        6 => Just(Clock::Stay),
+        3 => Just(Clock::Tick),
+        6 => (0..4_usize, -1..=1_i64).prop_map(|(pick, nudge)| Clock::Due { pick, nudge }),
+        2 => prop_oneof![Just(500), Just(31_000), Just(90_000), Just(90_000_000_u64)]
+            .prop_map(Clock::Forward),
+        1 => prop_oneof![Just(1), Just(2_000), Just(100_000), Just(4_000_000_u64)]
+            .prop_map(Clock::Back),
+    ]
+}
+
+fn fences() -> impl Strategy<Value = FenceChoice> {
+    prop_oneof![
+        12 => Just(FenceChoice::Current),
+        2 => (0..9_usize).prop_map(FenceChoice::Stale),
+        1 => Just(FenceChoice::Forged),
+        1 => Just(FenceChoice::Partial),
+        1 => Just(FenceChoice::Missing),
+    ]
+}
+
+fn claim_choices() -> impl Strategy<Value = ClaimChoice> {
+    let ttl = prop_oneof![8 => Just(30_000), 1 => Just(0), 1 => Just(1), 1 => Just(86_400_001)];
+    let rarely_wrong = || prop::bool::weighted(0.9);
+    (rarely_wrong(), rarely_wrong(), 0..6_u64, ttl).prop_map(
+        |(right_grant, right_worker, number, ttl)| ClaimChoice {
+            right_grant,
+            right_worker,
+            number,
+            ttl,
+        },
+    )
+}
+
+fn grant_choices() -> impl Strategy<Value = GrantChoice> {
+    let ttl = prop_oneof![8 => Just(20_000), 1 => Just(0), 1 => Just(1), 1 => Just(60_001)];
+    (0..6_u64, prop::bool::weighted(0.8), ttl)
+        .prop_map(|(number, capable, ttl)| GrantChoice { number, capable, ttl })
+}
+
+fn calls() -> impl Strategy<Value = CallChoice> {
+    let off = prop_oneof![4 => Just(None), 4 => Just(Some(0)), 1 => Just(Some(1))];
+    (0..12_u64, off).prop_map(|(number, off)| CallChoice { number, off })
+}
+
+fn kinds() -> impl Strategy<Value = BlockKind> {
+    proptest::sample::select(&BlockKind::ALL[..])
+}
+
+fn actions() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        10 => admissions(),
+        14 => holders(),
+        3 => operators(),
+        3 => Just(Action::OnDue),
+        1 => (1..3_u64, any::<bool>())
+            .prop_map(|(creator, idempotent)| Action::Create { creator, idempotent }),
+        2 => (kinds(), prop_oneof![Just(None), Just(Some(5_000))])
+            .prop_map(|(kind, after)| Action::Block { kind, after }),
+        2 => (kinds(), prop_oneof![Just(None), any::<bool>().prop_map(Some)])
+            .prop_map(|(kind, offered)| Action::Unblock { kind, offered }),
+    ]
+}
+
+fn admissions() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        2 => grant_choices().prop_map(Action::IssueClaimGrant),
+        2 => grant_choices().prop_map(Action::IssueReclaimGrant),
+        1 => grant_choices().prop_map(Action::Admit),
+        2 => claim_choices().prop_map(Action::Claim),
+        1 => claim_choices().prop_map(Action::ClaimResumed),
+        2 => claim_choices().prop_map(Action::Reclaim),
+        3 => (claim_choices(), prop::bool::weighted(0.8))
+            .prop_map(|(claim, capable)| Action::Offer { claim, capable }),
+    ]
+}
+
+fn holders() -> impl Strategy<Value = Action> {
+    let categories = proptest::sample::select(&["broken", "odd"][..]);
+    let ttls = proptest::sample::select(&[30_000, 5_000, 1, 0][..]);
+    let delays = proptest::sample::select(&[-1_500, 0, 1, 8_000_i64][..]);
+    let percents = proptest::sample::select(&[0, 100, 101][..]);
+    prop_oneof![
+        3 => (fences(), ttls).prop_map(|(fence, ttl)| Action::Renew { fence, ttl }),
+        1 => (fences(), any::<bool>())
+            .prop_map(|(fence, result)| Action::Complete { fence, result }),
+        3 => (fences(), categories, prop::bool::weighted(0.1))
+            .prop_map(|(fence, category, permanent)| Action::Fail { fence, category, permanent }),
+        2 => (fences(), delays)
+            .prop_map(|(fence, milliseconds)| Action::Delay { fence, milliseconds }),
+        1 => fences().prop_map(Action::WaitForChildren),
+        1 => (fences(), percents).prop_map(|(fence, percent)| Action::Progress { fence, percent }),
+        1 => fences().prop_map(Action::CancelByHolder),
+    ]
+}
+
+fn operators() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        1 => calls().prop_map(Action::Cancel),
+        2 => calls().prop_map(Action::Revoke),
+        1 => (calls(), -1..9_001_i64)
+            .prop_map(|(call, priority)| Action::ChangePriority { call, priority }),
+        3 => calls().prop_map(Action::Replay),
+    ]
+}
+
+impl Clock {
+    /// The time after this move.
+    pub fn moved(self, record: Option<&Execution>, now: TimestampMs) -> TimestampMs {
+        match self {
+            Self::Stay => now,
+            Self::Tick => now.plus(ms(1)),
+            Self::Forward(milliseconds) => now.plus(ms(milliseconds)),
+            Self::Back(milliseconds) => now.minus(ms(milliseconds)).max(at(1_000)),
+            Self::Due { pick, nudge } => {
+                let later = record.into_iter().flat_map(due_times).map(|(at, _)| at);
+                let mut later: Vec<TimestampMs> = later.filter(|at| *at > now).collect();
+                later.sort();
+                match later.get(pick % later.len().max(1)) {
+                    Some(due) => at(due.get().saturating_add_signed(nudge)),
+                    None => now,
+                }
+            }
+        }
+    }
+}
+
+impl Action {
+    /// The command that this means for a record; `given` are all fences that were ever given.
+    pub fn command(
+        &self,
+        submission: &Submission,
+        record: Option<&Execution>,
+        given: &[Fence],
+        now: TimestampMs,
+    ) -> AnyCommand {
+        let fence = |choice| resolve_fence(choice, record, given);
+        let call = |choice| resolve_call(choice, record);
+        match self {
+            Self::Create { creator, idempotent } => {
+                let again = submission.clone().creator(*creator);
+                if *idempotent { again.idempotent().into() } else { again.into() }
+            }
+            Self::Renew { fence: choice, ttl } => renew(fence(*choice), *ttl).into(),
+            Self::Complete { fence: choice, result } => {
+                complete(fence(*choice), result.then_some(b"result")).into()
+            }
+            Self::Fail { fence: choice, category, permanent } => {
+                Fail { permanent: *permanent, ..fail(fence(*choice), category) }.into()
+            }
+            Self::Delay { fence: choice, milliseconds } => {
+                delay(fence(*choice), now.get().saturating_add_signed(*milliseconds)).into()
+            }
+            Self::WaitForChildren(choice) => wait_for_children(fence(*choice)).into(),
+            Self::Progress { fence: choice, percent } => {
+                let (execution_id, fence, percent) = (execution_id(), fence(*choice), *percent);
+                let message = Some("halfway".to_owned());
+                UpdateProgress { execution_id, fence, percent, message }.into()
+            }
+            Self::CancelByHolder(choice) => cancel_by_holder(fence(*choice)).into(),
+            Self::Cancel(choice) => {
+                let by = CancelledBy::Operator(call(*choice));
+                let reason = "not needed".to_owned();
+                Cancel { execution_id: execution_id(), by, reason }.into()
+            }
+            Self::Revoke(choice) => revoke(call(*choice)).into(),
+            Self::ChangePriority { call: choice, priority } => {
+                let (call, priority) = (call(*choice), Priority::clamped(*priority));
+                ChangePriority { execution_id: execution_id(), call, priority }.into()
+            }
+            Self::Replay(choice) => replay(call(*choice)).into(),
+            Self::Block { kind, after } => {
+                let recheck_at = after.map(|after| now.plus(ms(after)));
+                Block { execution_id: execution_id(), kind: *kind, recheck_at }.into()
+            }
+            Self::Unblock { kind, offered } => {
+                let offered = offered.map(offered_capabilities);
+                Unblock { execution_id: execution_id(), kind: *kind, offered }.into()
+            }
+            Self::OnDue => on_due().into(),
+            admission => admission.admission(record),
+        }
+    }
+
+    fn admission(&self, record: Option<&Execution>) -> AnyCommand {
+        match self {
+            Self::IssueClaimGrant(choice) => resolve_grant(*choice).into(),
+            Self::IssueReclaimGrant(choice) => IssueReclaimGrant(resolve_grant(*choice)).into(),
+            Self::Admit(choice) => Admit(resolve_grant(*choice)).into(),
+            Self::Claim(choice) => TakeNew(resolve_claim(*choice, record)).into(),
+            Self::ClaimResumed(choice) => TakeResumed(resolve_claim(*choice, record)).into(),
+            Self::Reclaim(choice) => TakeOver(resolve_claim(*choice, record)).into(),
+            Self::Offer { claim, capable } => Offer {
+                claim: resolve_claim(*claim, None),
+                capabilities: offered_capabilities(*capable),
+            }
+            .into(),
+            other => unreachable!("{other:?} admits nobody"),
+        }
+    }
+}
+
+fn offered_capabilities(capable: bool) -> Capabilities {
+    if capable { offer(0).capabilities } else { Capabilities::default() }
+}
+
+fn resolve_fence(choice: FenceChoice, record: Option<&Execution>, given: &[Fence]) -> FenceParts {
+    let latest = record.and_then(|record| record.last_fence);
+    let forged = Fence {
+        lease_id: lease_id(99),
+        lease_epoch: LeaseEpoch(1),
+        attempt_id: attempt_id(99),
+    };
+    match choice {
+        FenceChoice::Current => latest.unwrap_or(forged).into(),
+        FenceChoice::Stale(pick) => match given.len() {
+            0 => forged.into(),
+            count => given[pick % count].into(),
+        },
+        FenceChoice::Forged => forged.into(),
+        FenceChoice::Partial => FenceParts::Partial,
+        FenceChoice::Missing => FenceParts::Missing,
+    }
+}
+
+fn resolve_call(choice: CallChoice, record: Option<&Execution>) -> OperatorCall {
+    let life = record.map_or(0, |record| record.counts.replays);
+    OperatorCall { life: choice.off.map(|off| life + off), ..call(choice.number) }
+}
+
+fn resolve_grant(choice: GrantChoice) -> IssueClaimGrant {
+    IssueClaimGrant {
+        capabilities: offered_capabilities(choice.capable),
+        ttl: ms(choice.ttl),
+        ..grant(choice.number)
+    }
+}
+
+fn resolve_claim(choice: ClaimChoice, record: Option<&Execution>) -> Claim {
+    let out = record.and_then(Execution::grant).map(|grant| grant.id);
+    Claim {
+        grant_id: out.filter(|_| choice.right_grant).unwrap_or(grant_id(choice.number)),
+        worker: worker(if choice.right_worker { 1 } else { 2 }),
+        lease_ttl: ms(choice.ttl),
+        ..claim(choice.number)
+    }
+}
