@@ -1,1 +1,62 @@
-//! x
+//! What users program against: workers, tasks, clients and a runtime, on tokio.
+//!
+//! A [`Client`] submits executions and waits for their results. A [`FlowFabricWorker`] claims them
+//! and hands each to you as a [`ClaimedTask`], whose lease is renewed while you work. A
+//! [`WorkerRuntime`] runs `async` handlers by kind. Everything is decided by `ff-core`; this crate
+//! only carries its requests to a backend and waits when it says so.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use ff_sdk::{Client, FlowFabricWorker, MemoryBackend, Submission, WorkerConfig};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let backend = Arc::new(MemoryBackend::new());
+//! let client = Client::connect_with(backend.clone(), "demo").await?;
+//! let worker = WorkerConfig::new("worker", "worker-1", "demo")?;
+//! let worker = FlowFabricWorker::connect_with(worker, backend, None).await?;
+//!
+//! let id = client.submit(Submission::new("greet").payload("world")).await?.id();
+//! let task = worker.claim_next().await?.expect("there is work");
+//! let greeting = [b"hello ", task.input_payload().unwrap_or_default()].concat();
+//! task.complete(Some(greeting)).await?;
+//!
+//! assert_eq!(client.result(&id).await?.bytes(), Some(&b"hello world"[..]));
+//! # Ok(())
+//! # }
+//! ```
+
+mod admin;
+mod client;
+mod config;
+mod drive;
+mod error;
+mod grants;
+mod host;
+mod journal;
+mod memory;
+mod runtime;
+mod shared;
+mod submission;
+mod task;
+mod upkeep;
+mod worker;
+
+pub use admin::FlowFabricAdminClient;
+pub use client::{Client, ExecutionResult, History, HistoryEntry};
+pub use config::{ClientConfig, WorkerConfig};
+pub use drive::drive;
+pub use error::SdkError;
+pub use grants::{ReclaimExecutionArgs, ReclaimExecutionOutcome};
+pub use host::HostClock;
+pub use journal::JournalCompletions;
+pub use memory::MemoryBackend;
+pub use runtime::{
+    FromTask, Handler, HandlerError, IntoTaskOutcome, Json, Payload, RawPayload, RuntimeReport,
+    State, TaskContext, TaskOutcome, WorkerRuntime,
+};
+pub use submission::Submission;
+pub use task::{ClaimedTask, LeaseWatch};
+pub use worker::FlowFabricWorker;
+
+pub use ff_core as core;

@@ -1,0 +1,111 @@
+//! The admin client: what a server does for workers and operators, here in process.
+
+use std::sync::{Arc, Mutex};
+
+use ff_core::agent::{Scheduler, WorkerGrant, WorkerRequest};
+use ff_core::backend::EngineBackend;
+use ff_core::capability::Capabilities;
+use ff_core::error::{EngineError, Rejection};
+use ff_core::execution::{GrantAudit, IssueClaimGrant, IssueReclaimGrant, ReclaimGranted};
+use ff_core::grant::ReclaimGrant;
+use ff_core::id::{ExecutionId, GrantId, LaneId};
+use ff_core::time::DurationMs;
+
+use crate::config::WorkerConfig;
+use crate::error::SdkError;
+use crate::shared::{Connection, lock};
+
+/// Grants work to workers that ask for it.
+pub struct FlowFabricAdminClient {
+    connection: Connection,
+    scheduler: Mutex<Scheduler>,
+}
+
+impl FlowFabricAdminClient {
+    /// A client that does in this process what a server would.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] when the store does not answer. Cancel safe.
+    pub async fn connect_with(backend: Arc<dyn EngineBackend>) -> Result<Self, SdkError> {
+        let patience = DurationMs::from_secs(30);
+        let connection = Connection::open(backend, None, patience, None).await?;
+        let scheduler = Scheduler::new(connection.partitions, patience, connection.entropy());
+        Ok(Self { connection, scheduler: Mutex::new(scheduler) })
+    }
+
+    /// Looks for an execution that the worker may have, and grants it: new, resumed or reclaimed.
+    /// `None` when there is no work. The grant is good for 1 to 60,000 milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Config`] for the ttl, [`SdkError::Engine`] when the store does not answer.
+    ///
+    /// Dropping the future may leave a grant that nobody uses; it runs out.
+    pub async fn claim_for_worker(
+        &self,
+        worker: &WorkerConfig,
+        lane: &LaneId,
+        grant_ttl_ms: u64,
+    ) -> Result<Option<WorkerGrant>, SdkError> {
+        check_grant_ttl(grant_ttl_ms)?;
+        let request = WorkerRequest {
+            namespace: worker.namespace.clone(),
+            lane: lane.clone(),
+            worker: worker.worker_id.clone(),
+            instance: Some(worker.worker_instance_id.clone()),
+            capabilities: worker.capabilities.clone(),
+            grant_ttl: DurationMs::new(grant_ttl_ms),
+        };
+        let draw = lock(&self.scheduler).claim_for_worker(request);
+        let drawn = self.connection.drive(draw).await?;
+        let (namespace, lane) = (worker.namespace.clone(), lane.clone());
+        Ok(lock(&self.scheduler).admitted(namespace, lane, drawn))
+    }
+
+    /// Grants an execution whose lease expired or was revoked.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Config`] for the ttl; [`SdkError::Engine`] with `NotFound`,
+    /// `ExecutionNotReclaimable`, `GrantAlreadyExists`, `CapabilityMismatch`, and
+    /// `ReclaimCapExceeded`, which is applied: the execution has failed.
+    pub async fn issue_reclaim_grant(
+        &self,
+        id: &ExecutionId,
+        worker: &WorkerConfig,
+        grant_ttl_ms: u64,
+    ) -> Result<ReclaimGrant, SdkError> {
+        check_grant_ttl(grant_ttl_ms)?;
+        let capabilities: Capabilities = worker.capabilities.clone();
+        let instance = Some(worker.worker_instance_id.clone());
+        let command = IssueReclaimGrant(IssueClaimGrant {
+            execution_id: *id,
+            grant_id: GrantId::random(&mut self.connection.entropy()),
+            worker: worker.worker_id.clone(),
+            capabilities,
+            ttl: DurationMs::new(grant_ttl_ms),
+            audit: Some(GrantAudit { instance, ..GrantAudit::default() }),
+        });
+        match self.connection.transact(command).await?.outcome {
+            ReclaimGranted::Granted(granted) => Ok(granted.reclaim_grant()),
+            ReclaimGranted::CapExceeded { reclaims } => {
+                Err(EngineError::from(Rejection::ReclaimCapExceeded { reclaims }).into())
+            }
+        }
+    }
+}
+
+fn check_grant_ttl(grant_ttl_ms: u64) -> Result<(), SdkError> {
+    if (1..=60_000).contains(&grant_ttl_ms) {
+        return Ok(());
+    }
+    let message = format!("is {grant_ttl_ms}, and must be 1 to 60000");
+    Err(SdkError::config("grant", "grant_ttl_ms", message))
+}
+
+impl std::fmt::Debug for FlowFabricAdminClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FlowFabricAdminClient").finish_non_exhaustive()
+    }
+}

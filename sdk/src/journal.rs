@@ -1,0 +1,171 @@
+//! Reading the journals of all partitions: completions as a stream, and one execution's history.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_core::backend::{
+    BoxFuture, CompletionFilter, CompletionItem, Completions, EngineBackend, WakeUps,
+};
+use ff_core::entropy::Entropy;
+use ff_core::execution::Event;
+use ff_core::op::{Patience, Query};
+use ff_core::partition::Partition;
+use ff_core::store::bounds::MAX_PAGE;
+use ff_core::store::{
+    Cursor, JournalEntry, Read, RecordKey, StoreMeta, StreamEntry, StreamName, StreamPage,
+    Streamed, Topic, codec,
+};
+use ff_core::time::DurationMs;
+
+use crate::drive::drive;
+use crate::host::{HostClock, system_entropy};
+
+/// Completions read from the journals of a store, over any backend. It wakes with the backend, and
+/// looks by itself every second.
+pub struct JournalCompletions {
+    backend: Arc<dyn EngineBackend>,
+    clock: HostClock,
+    entropy: Entropy,
+    filter: CompletionFilter,
+    from: Cursor,
+    places: Vec<Cursor>,
+    wakes: Option<Box<dyn WakeUps>>,
+    unread: VecDeque<u16>,
+    items: VecDeque<CompletionItem>,
+}
+
+/// How long to wait for a wake-up before looking anyway.
+const BACKSTOP: Duration = Duration::from_secs(1);
+
+impl JournalCompletions {
+    /// Completions from a place on: the start of what is kept, the end, or behind an entry.
+    pub fn new(backend: Arc<dyn EngineBackend>, from: Cursor, filter: CompletionFilter) -> Self {
+        Self {
+            backend,
+            clock: HostClock::new(),
+            entropy: system_entropy(),
+            filter,
+            from,
+            places: Vec::new(),
+            wakes: None,
+            unread: VecDeque::new(),
+            items: VecDeque::new(),
+        }
+    }
+
+    /// Learns how many partitions there are, subscribes, and fixes the place in each. The end of a
+    /// journal has to be fixed before anything is waited for.
+    async fn begin(&mut self) {
+        let Some(count) = self.count_partitions().await else {
+            // Nobody has set the store up yet, or it does not answer.
+            tokio::time::sleep(BACKSTOP).await;
+            return;
+        };
+        let topics = (0..count).map(|index| Topic::Journal(Partition::flow(index))).collect();
+        self.wakes = self.backend.subscribe(topics);
+        let mut places = vec![self.from; usize::from(count)];
+        if self.from == Cursor::End {
+            for index in 0..count {
+                let Some(page) = self.page(index, Cursor::End).await else { return };
+                places[usize::from(index)] = page.next;
+            }
+        }
+        self.places = places;
+        self.unread = (0..count).collect();
+    }
+
+    async fn count_partitions(&mut self) -> Option<u16> {
+        let (partition, records) = (Partition::META, vec![RecordKey::Meta]);
+        let read = Read { partition, records, values: Vec::new() };
+        let query = Query::read(read, self.patience());
+        let (mut read, _) = drive(&*self.backend, &self.clock, query).await.ok()?;
+        let stored = read.records.pop()??;
+        let meta = codec::decode::<StoreMeta>(&stored.bytes).ok()?;
+        Some(meta.partitions.num_flow_partitions)
+    }
+
+    async fn page(&mut self, index: u16, from: Cursor) -> Option<Streamed> {
+        let page = StreamPage {
+            partition: Partition::flow(index),
+            stream: StreamName::Journal,
+            from,
+            limit: MAX_PAGE as u32,
+        };
+        let query = Query::stream(page, self.patience());
+        drive(&*self.backend, &self.clock, query).await.ok().map(|(page, _)| page)
+    }
+
+    fn patience(&mut self) -> Patience {
+        Patience::new(DurationMs::from_secs(5), self.entropy.fork())
+    }
+
+    /// Reads one page of the first partition that may have more.
+    async fn read(&mut self, index: u16) {
+        let Some(page) = self.page(index, self.places[usize::from(index)]).await else {
+            // The store does not answer: it is asked again after the backstop.
+            tokio::time::sleep(BACKSTOP).await;
+            return;
+        };
+        self.places[usize::from(index)] = page.next;
+        if page.entries.len() < MAX_PAGE {
+            self.unread.retain(|unread| *unread != index);
+        }
+        if page.gap {
+            self.items.push_back(CompletionItem::Gap);
+        }
+        for entry in page.entries {
+            self.items.extend(completion(&entry, &self.filter));
+        }
+    }
+
+    /// Waits for a wake-up, or for the backstop.
+    async fn wait(&mut self) {
+        let all = 0..self.places.len() as u16;
+        let Some(wakes) = &mut self.wakes else {
+            tokio::time::sleep(BACKSTOP).await;
+            self.unread.extend(all);
+            return;
+        };
+        match tokio::time::timeout(BACKSTOP, wakes.next()).await {
+            Ok(Some(Some(wake))) => self.unread.push_back(wake.partition.index),
+            Ok(Some(None)) | Err(_) => self.unread.extend(all),
+            Ok(None) => self.wakes = None,
+        }
+    }
+}
+
+impl Completions for JournalCompletions {
+    fn next(&mut self) -> BoxFuture<'_, Option<CompletionItem>> {
+        Box::pin(async {
+            loop {
+                if let Some(item) = self.items.pop_front() {
+                    return Some(item);
+                }
+                if self.places.is_empty() {
+                    self.begin().await;
+                } else if let Some(index) = self.unread.front().copied() {
+                    self.read(index).await;
+                } else {
+                    self.wait().await;
+                }
+            }
+        })
+    }
+}
+
+fn completion(entry: &StreamEntry, filter: &CompletionFilter) -> Vec<CompletionItem> {
+    // An entry of a newer format is another program's to understand.
+    let Ok(journal) = codec::decode::<JournalEntry>(&entry.entry) else { return Vec::new() };
+    let execution_id = journal.execution;
+    let ended = journal.events.into_iter().filter_map(|event| match event {
+        Event::Ended { namespace, lane, outcome, failure } => {
+            let wanted = filter.namespace.as_ref().is_none_or(|wanted| *wanted == namespace)
+                && filter.lane.as_ref().is_none_or(|wanted| *wanted == lane);
+            let at = entry.id.at;
+            wanted.then_some(CompletionItem::Completed { execution_id, outcome, failure, at })
+        }
+        _ => None,
+    });
+    ended.collect()
+}

@@ -1,0 +1,193 @@
+//! What a handler can ask for: its payload, shared state, and the context of its task.
+
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use ff_core::id::{AttemptIndex, ExecutionId, ExecutionKind, LaneId, LeaseEpoch, LeaseId};
+use ff_core::store::Bytes;
+use ff_core::tags::Tags;
+use ff_core::time::TimestampMs;
+use serde::de::DeserializeOwned;
+
+use crate::error::SdkError;
+use crate::task::ClaimedTask;
+
+use super::outcome::HandlerError;
+
+/// Values that handlers share, by type.
+#[derive(Clone, Default)]
+pub(super) struct States(BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+impl States {
+    pub(super) fn insert<T: Send + Sync + 'static>(&mut self, state: Arc<T>) {
+        self.0.insert(TypeId::of::<T>(), state);
+    }
+
+    fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.get(&TypeId::of::<T>()).cloned()?.downcast().ok()
+    }
+}
+
+/// A task as its handler sees it: everything but the finishing calls, which follow from what the
+/// handler returns. Cloning is cheap.
+#[derive(Clone)]
+pub struct TaskContext {
+    pub(super) task: Arc<ClaimedTask>,
+    pub(super) states: Arc<States>,
+}
+
+impl TaskContext {
+    /// The execution.
+    pub fn execution_id(&self) -> ExecutionId {
+        self.task.execution_id()
+    }
+
+    /// Which handler it is for.
+    pub fn execution_kind(&self) -> &ExecutionKind {
+        self.task.execution_kind()
+    }
+
+    /// The queue that it came from.
+    pub fn lane_id(&self) -> &LaneId {
+        self.task.lane_id()
+    }
+
+    /// The number of the attempt that runs, from 0.
+    pub fn attempt_index(&self) -> AttemptIndex {
+        self.task.attempt_index()
+    }
+
+    /// Retries in this life so far.
+    pub fn retry_count(&self) -> u32 {
+        self.task.retry_count()
+    }
+
+    /// The lease.
+    pub fn lease_id(&self) -> LeaseId {
+        self.task.lease_id()
+    }
+
+    /// The fencing token: fence the outside world with it and the lease id.
+    pub fn lease_epoch(&self) -> LeaseEpoch {
+        self.task.lease_epoch()
+    }
+
+    /// The user's labels.
+    pub fn tags(&self) -> &Tags {
+        self.task.tags()
+    }
+
+    /// Whether this worker may believe that it owns the execution.
+    pub fn is_lease_healthy(&self) -> bool {
+        self.task.is_lease_healthy()
+    }
+
+    /// Resolves when the lease is lost or revoked, or the execution is over. Cancel safe.
+    pub async fn lease_lost(&self) {
+        self.task.lease_lost().await;
+    }
+
+    /// Reports progress; the last report wins.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ClaimedTask::update_progress`]. Cancel safe.
+    pub async fn update_progress(
+        &self,
+        percent: u8,
+        message: Option<&str>,
+    ) -> Result<(), SdkError> {
+        self.task.update_progress(percent, message).await
+    }
+
+    /// The store's clock, as far as this host knows it.
+    pub fn store_now(&self) -> TimestampMs {
+        self.task.store_now()
+    }
+}
+
+/// Something that a handler can ask for as an argument.
+pub trait FromTask: Sized {
+    /// Makes it from the task.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes the attempt fail before the handler is called.
+    fn from_task(context: &TaskContext) -> Result<Self, HandlerError>;
+}
+
+impl FromTask for TaskContext {
+    fn from_task(context: &TaskContext) -> Result<Self, HandlerError> {
+        Ok(context.clone())
+    }
+}
+
+/// The payload, read as JSON. What is no such JSON fails for good with category
+/// `invalid_payload`.
+#[derive(Clone, Debug)]
+pub struct Payload<T>(
+    /// The value.
+    pub T,
+);
+
+impl<T: DeserializeOwned> FromTask for Payload<T> {
+    fn from_task(context: &TaskContext) -> Result<Self, HandlerError> {
+        let bytes = context.task.input_payload().unwrap_or(b"null");
+        serde_json::from_slice(bytes)
+            .map(Self)
+            .map_err(|error| HandlerError::new("invalid_payload", error.to_string()).permanent())
+    }
+}
+
+/// The payload as it is; `None` without one.
+#[derive(Clone, Debug)]
+pub struct RawPayload(
+    /// The payload.
+    pub Option<Bytes>,
+);
+
+impl FromTask for RawPayload {
+    fn from_task(context: &TaskContext) -> Result<Self, HandlerError> {
+        Ok(Self(context.task.payload().cloned()))
+    }
+}
+
+/// A value that was given to the runtime with `state`.
+#[derive(Debug)]
+pub struct State<T>(
+    /// The value.
+    pub Arc<T>,
+);
+
+impl<T> Clone for State<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Deref for State<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Send + Sync + 'static> FromTask for State<T> {
+    fn from_task(context: &TaskContext) -> Result<Self, HandlerError> {
+        context.states.get().map(Self).ok_or_else(|| {
+            let wanted = std::any::type_name::<T>();
+            let reason = format!("no state of type {wanted}: give it with WorkerRuntime::state");
+            HandlerError::new("missing_state", reason)
+        })
+    }
+}
+
+/// A result that is written as JSON.
+#[derive(Clone, Debug)]
+pub struct Json<T>(
+    /// The value.
+    pub T,
+);

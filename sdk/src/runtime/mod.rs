@@ -1,0 +1,12 @@
+//! The runtime: `async` handlers by kind, run under leases.
+
+mod extract;
+mod handler;
+mod outcome;
+mod run;
+mod unwind;
+
+pub use extract::{FromTask, Json, Payload, RawPayload, State, TaskContext};
+pub use handler::Handler;
+pub use outcome::{HandlerError, IntoTaskOutcome, TaskOutcome};
+pub use run::{RuntimeReport, WorkerRuntime};

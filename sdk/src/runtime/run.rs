@@ -1,0 +1,293 @@
+//! The loop of the runtime: claim, run handlers, finish, shut down.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ff_core::execution::FailOutcome;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::error::SdkError;
+use crate::task::ClaimedTask;
+use crate::worker::FlowFabricWorker;
+
+use super::extract::{States, TaskContext};
+use super::handler::{AnyHandler, Handler, any};
+use super::outcome::{HandlerError, TaskOutcome};
+use super::unwind::CatchUnwind;
+
+/// Runs `async` handlers by kind, as many at once as the worker has slots.
+///
+/// A handler that panics fails its attempt with category `handler_panic`. When a lease is lost the
+/// handler's future is dropped. A kind without a handler fails its attempt with category
+/// `no_handler`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ff_sdk::{
+///     Client, FlowFabricWorker, Json, MemoryBackend, Payload, Submission, WorkerConfig,
+///     WorkerRuntime,
+/// };
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let backend = Arc::new(MemoryBackend::new());
+/// let client = Client::connect_with(backend.clone(), "demo").await?;
+/// let config = WorkerConfig::new("adder", "adder-1", "demo")?;
+/// let worker = FlowFabricWorker::connect_with(config, backend, None).await?;
+/// let runtime = WorkerRuntime::new(worker)
+///     .handle("add", |Payload((a, b)): Payload<(u64, u64)>| async move { Json(a + b) });
+///
+/// let id = client.submit(Submission::new("add").json(&(2, 3))?).await?.id();
+/// let sum = runtime.run_until(async { client.result(&id).await }).await?;
+/// assert_eq!(sum?.bytes(), Some(&b"5"[..]));
+/// # Ok(())
+/// # }
+/// ```
+pub struct WorkerRuntime {
+    worker: FlowFabricWorker,
+    handlers: BTreeMap<String, AnyHandler>,
+    states: States,
+    shutdown_deadline: Duration,
+    report: Arc<Counters>,
+}
+
+#[derive(Default)]
+struct Counters {
+    completed: AtomicU64,
+    failed: AtomicU64,
+    retried: AtomicU64,
+    lost: AtomicU64,
+    given_back: AtomicU64,
+}
+
+/// What a runtime has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RuntimeReport {
+    /// Executions that it completed.
+    pub completed: u64,
+    /// Executions that failed for good with it.
+    pub failed: u64,
+    /// Attempts that failed and are tried again.
+    pub retried: u64,
+    /// Tasks whose lease was lost, or whose finishing call was refused.
+    pub lost: u64,
+    /// Tasks that were given back: delayed, waiting for children, or at shutdown.
+    pub given_back: u64,
+}
+
+/// How long a graceful shutdown waits for running handlers unless set.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long to wait after the store did not answer.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl WorkerRuntime {
+    /// A runtime without handlers yet.
+    pub fn new(worker: FlowFabricWorker) -> Self {
+        Self {
+            worker,
+            handlers: BTreeMap::new(),
+            states: States::default(),
+            shutdown_deadline: SHUTDOWN_DEADLINE,
+            report: Arc::default(),
+        }
+    }
+
+    /// The handler of a kind; a later one replaces an earlier one.
+    #[must_use]
+    pub fn handle<Args>(mut self, kind: impl Into<String>, handler: impl Handler<Args>) -> Self {
+        self.handlers.insert(kind.into(), any(handler));
+        self
+    }
+
+    /// A value that handlers share and ask for with [`super::State`]; one for each type.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.states.insert(Arc::new(state));
+        self
+    }
+
+    /// How long a graceful shutdown waits for running handlers; 10 s unless set. Those that take
+    /// longer are dropped and their leases given back, so that others go on at once.
+    #[must_use]
+    pub const fn shutdown_deadline(mut self, deadline: Duration) -> Self {
+        self.shutdown_deadline = deadline;
+        self
+    }
+
+    /// What it has done so far.
+    pub fn report(&self) -> RuntimeReport {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        RuntimeReport {
+            completed: read(&self.report.completed),
+            failed: read(&self.report.failed),
+            retried: read(&self.report.retried),
+            lost: read(&self.report.lost),
+            given_back: read(&self.report.given_back),
+        }
+    }
+
+    /// Claims and works until `shutdown` resolves, then drains: nothing new is claimed, running
+    /// handlers have until the shutdown deadline. Returns what `shutdown` resolved to.
+    ///
+    /// A store that does not answer is asked again every second.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError`] when claiming fails in a way that no retry can help.
+    ///
+    /// Dropping the future drops the running handlers; their leases run out.
+    pub async fn run_until<T>(self, shutdown: impl Future<Output = T>) -> Result<T, SdkError> {
+        let Self { worker, handlers, states, shutdown_deadline, report } = self;
+        let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared { handlers, states: Arc::new(states), report, stopped });
+        let mut running = JoinSet::new();
+        tokio::pin!(shutdown);
+        let value = tokio::select! {
+            biased;
+            value = &mut shutdown => value,
+            error = claim_and_run(&worker, &shared, &mut running) => return Err(error),
+        };
+        let drained = async { while running.join_next().await.is_some() {} };
+        if tokio::time::timeout(shutdown_deadline, drained).await.is_err() {
+            // Those that are left give their leases back by themselves.
+            stop.send_replace(true);
+            while running.join_next().await.is_some() {}
+        }
+        Ok(value)
+    }
+}
+
+struct Shared {
+    handlers: BTreeMap<String, AnyHandler>,
+    states: Arc<States>,
+    report: Arc<Counters>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// Claims as many executions as there are free slots, and runs each in a task of its own. Returns
+/// only when claiming fails for good.
+async fn claim_and_run(
+    worker: &FlowFabricWorker,
+    shared: &Arc<Shared>,
+    running: &mut JoinSet<()>,
+) -> SdkError {
+    loop {
+        while running.try_join_next().is_some() {}
+        let free = worker.free_slots();
+        if free == 0 {
+            running.join_next().await;
+            continue;
+        }
+        match worker.claim_many(free).await {
+            Ok(tasks) if tasks.is_empty() => worker.wait_for_work().await,
+            Ok(tasks) => {
+                for task in tasks {
+                    running.spawn(run_task(shared.clone(), task));
+                }
+            }
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, "claiming failed, trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return error,
+        }
+    }
+}
+
+/// How a handler's run ended.
+enum Ended {
+    Returned(TaskOutcome),
+    LeaseLost,
+    Stopped,
+}
+
+async fn run_task(shared: Arc<Shared>, task: ClaimedTask) {
+    let task = Arc::new(task);
+    let context = TaskContext { task: task.clone(), states: shared.states.clone() };
+    let ended = run_handler(&shared, context).await;
+    // The handler is dropped; what it has cloned of its context keeps the task alive.
+    let Some(task) = Arc::into_inner(task) else {
+        tracing::warn!("a handler kept its context: the task cannot be finished");
+        shared.report.lost.fetch_add(1, Ordering::Relaxed);
+        return;
+    };
+    finish(&shared.report, task, ended).await;
+}
+
+async fn run_handler(shared: &Shared, context: TaskContext) -> Ended {
+    let watch = context.task.lease_watch();
+    let Some(handler) = shared.handlers.get(context.execution_kind().as_str()) else {
+        let reason = format!("no handler for kind {}", context.execution_kind());
+        return Ended::Returned(TaskOutcome::Fail(HandlerError::new("no_handler", reason)));
+    };
+    let mut stopped = shared.stopped.clone();
+    let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handler(context)));
+    let Ok(work) = called else {
+        return Ended::Returned(panicked("before its first await"));
+    };
+    tokio::select! {
+        biased;
+        () = watch.lost() => Ended::LeaseLost,
+        returned = CatchUnwind(work) => Ended::Returned(match returned {
+            Ok(outcome) => outcome,
+            Err(message) => panicked(&message),
+        }),
+        _ = stopped.wait_for(|stopped| *stopped) => Ended::Stopped,
+    }
+}
+
+fn panicked(message: &str) -> TaskOutcome {
+    TaskOutcome::Fail(HandlerError::new(
+        "handler_panic",
+        format!("the handler panicked: {message}"),
+    ))
+}
+
+async fn finish(report: &Counters, task: ClaimedTask, ended: Ended) {
+    let execution = task.execution_id();
+    let now = task.store_now();
+    let finished = match ended {
+        Ended::LeaseLost => {
+            report.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        // The same attempt goes on with whoever takes it next.
+        Ended::Stopped => task.delay_execution(now).await.map(|()| &report.given_back),
+        Ended::Returned(outcome) => match outcome {
+            TaskOutcome::Complete(result) => {
+                task.complete(result).await.map(|()| &report.completed)
+            }
+            TaskOutcome::Fail(error) => fail(task, error).await.map(|outcome| match outcome {
+                FailOutcome::RetryScheduled { .. } => &report.retried,
+                FailOutcome::TerminalFailed => &report.failed,
+            }),
+            TaskOutcome::Delay(until) => {
+                task.delay_execution(until).await.map(|()| &report.given_back)
+            }
+            TaskOutcome::WaitForChildren => {
+                task.move_to_waiting_children().await.map(|()| &report.given_back)
+            }
+            TaskOutcome::Cancel(reason) => task.cancel(reason).await.map(|()| &report.failed),
+        },
+    };
+    match finished {
+        Ok(counter) => counter.fetch_add(1, Ordering::Relaxed),
+        Err(error) => {
+            tracing::warn!(%execution, %error, "the task could not be finished");
+            report.lost.fetch_add(1, Ordering::Relaxed)
+        }
+    };
+}
+
+async fn fail(task: ClaimedTask, error: HandlerError) -> Result<FailOutcome, SdkError> {
+    if error.permanent {
+        task.fail_permanently(error.reason, &error.category).await
+    } else {
+        task.fail(error.reason, &error.category).await
+    }
+}

@@ -1,0 +1,101 @@
+//! What every handle to a store has: the backend, the clock, the agreed configuration.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ff_core::backend::EngineBackend;
+use ff_core::entropy::Entropy;
+use ff_core::error::EngineError;
+use ff_core::execution::Decide;
+use ff_core::id::ExecutionId;
+use ff_core::op::{Committed, EnsureMeta, Operation, Patience, Transact};
+use ff_core::partition::PartitionConfig;
+use ff_core::store::{StoreMeta, codec};
+use ff_core::time::DurationMs;
+
+use crate::drive::drive;
+use crate::error::SdkError;
+use crate::host::{HostClock, system_entropy};
+
+/// A connection to a store, agreed on its configuration.
+pub(crate) struct Connection {
+    pub(crate) backend: Arc<dyn EngineBackend>,
+    pub(crate) clock: HostClock,
+    pub(crate) partitions: PartitionConfig,
+    patience: DurationMs,
+    entropy: Mutex<Entropy>,
+}
+
+impl Connection {
+    /// Agrees with the store on its configuration.
+    pub(crate) async fn open(
+        backend: Arc<dyn EngineBackend>,
+        wanted: Option<PartitionConfig>,
+        patience: DurationMs,
+        seed: Option<u64>,
+    ) -> Result<Self, SdkError> {
+        let clock = HostClock::new();
+        let mut entropy = seed.map_or_else(system_entropy, Entropy::from_u64);
+        let meta = StoreMeta { partitions: wanted.unwrap_or_default(), format: codec::FORMAT };
+        let ensure = EnsureMeta::new(meta, Patience::new(patience, entropy.fork()));
+        let found = drive(&*backend, &clock, ensure).await?;
+        if let Some(wanted) = wanted
+            && wanted != found.partitions
+        {
+            let message = format!(
+                "is {wanted:?}, but the store was set up with {:?} and never changes",
+                found.partitions
+            );
+            return Err(SdkError::config("connect", "partition_config", message));
+        }
+        if found.format > codec::FORMAT {
+            let (found, known) = (found.format, codec::FORMAT);
+            return Err(EngineError::Bug(ff_core::error::Bug::NewerFormat { found, known }).into());
+        }
+        let (partitions, entropy) = (found.partitions, Mutex::new(entropy));
+        Ok(Self { backend, clock, partitions, patience, entropy })
+    }
+
+    /// Randomness for one more use.
+    pub(crate) fn entropy(&self) -> Entropy {
+        lock(&self.entropy).fork()
+    }
+
+    /// Patience for one more operation.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::new(self.patience, self.entropy())
+    }
+
+    /// How long one operation tries.
+    pub(crate) const fn call_timeout(&self) -> DurationMs {
+        self.patience
+    }
+
+    /// Carries an operation to its end.
+    pub(crate) async fn drive<O: Operation>(&self, operation: O) -> O::Output {
+        drive(&*self.backend, &self.clock, operation).await
+    }
+
+    /// Carries a command to its execution.
+    pub(crate) async fn transact<C: Decide>(
+        &self,
+        command: C,
+    ) -> Result<Committed<C::Outcome>, SdkError> {
+        self.check_id(&command.execution_id())?;
+        Ok(self.drive(Transact::new(command, self.patience())).await?)
+    }
+
+    /// Refuses an id whose partition does not exist, before anything is sent.
+    pub(crate) fn check_id(&self, id: &ExecutionId) -> Result<(), EngineError> {
+        let (index, count) = (id.partition().index, self.partitions.num_flow_partitions);
+        if index < count {
+            return Ok(());
+        }
+        Err(ff_core::error::Rejection::PartitionOutOfRange { index, count }.into())
+    }
+}
+
+/// Locks a mutex; what a panicking holder left behind is still consistent, since nothing panics
+/// between two changes that belong together.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

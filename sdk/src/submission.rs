@@ -1,0 +1,201 @@
+//! What a client submits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_core::capability::Capabilities;
+use ff_core::error::{EngineError, Rejection};
+use ff_core::execution::{Create, Start, content_digest};
+use ff_core::id::{ExecutionId, ExecutionKind, LaneId, Namespace, Nonce};
+use ff_core::partition::PartitionConfig;
+use ff_core::policy::{ExecutionPolicy, Priority, RetryPolicy};
+use ff_core::tags::Tags;
+use ff_core::time::{DurationMs, TimestampMs};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::config::DEFAULT_LANE;
+use crate::error::SdkError;
+
+/// An execution to be submitted. Everything but the kind has a default.
+///
+/// ```
+/// use std::time::Duration;
+/// use ff_sdk::Submission;
+///
+/// let submission = Submission::new("resize")
+///     .payload("image-17")
+///     .priority(10)
+///     .delay(Duration::from_secs(5))
+///     .tag("team.name", "media")
+///     .idempotency_key("resize-image-17");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Submission {
+    kind: String,
+    lane: String,
+    payload: Option<Arc<[u8]>>,
+    priority: i64,
+    policy: ExecutionPolicy,
+    requires: Vec<String>,
+    tags: Vec<(String, String)>,
+    start: Start,
+    deadline: Option<TimestampMs>,
+    id: Option<ExecutionId>,
+    idempotency_key: Option<String>,
+}
+
+impl Submission {
+    /// An execution of a kind, on the lane `default`.
+    pub fn new(kind: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            lane: DEFAULT_LANE.to_owned(),
+            payload: None,
+            priority: 0,
+            policy: ExecutionPolicy::default(),
+            requires: Vec::new(),
+            tags: Vec::new(),
+            start: Start::Now,
+            deadline: None,
+            id: None,
+            idempotency_key: None,
+        }
+    }
+
+    /// The queue.
+    pub fn lane(mut self, lane: impl Into<String>) -> Self {
+        self.lane = lane.into();
+        self
+    }
+
+    /// What the handler gets, byte for byte.
+    pub fn payload(mut self, payload: impl AsRef<[u8]>) -> Self {
+        self.payload = Some(Arc::from(payload.as_ref()));
+        self
+    }
+
+    /// What the handler gets, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Config`] when the value cannot be written as JSON.
+    pub fn json(self, value: &impl Serialize) -> Result<Self, SdkError> {
+        let text = serde_json::to_vec(value)
+            .map_err(|error| SdkError::config("submission", "payload", error.to_string()))?;
+        Ok(self.payload(text))
+    }
+
+    /// Higher is served first; clamped to 0..=9000.
+    pub const fn priority(mut self, priority: i64) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// How it is run.
+    pub fn policy(mut self, policy: ExecutionPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// When a failed attempt is tried again.
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.policy.retry = retry;
+        self
+    }
+
+    /// How long an attempt may run under a lease.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.timeout.attempt_timeout_ms = Some(timeout.into());
+        self
+    }
+
+    /// The capabilities that a worker must have.
+    pub fn requires<T: Into<String>>(mut self, tokens: impl IntoIterator<Item = T>) -> Self {
+        self.requires.extend(tokens.into_iter().map(Into::into));
+        self
+    }
+
+    /// A label; keys look like `owner.name`.
+    pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.push((key.into(), value.into()));
+        self
+    }
+
+    /// Not before this time from now.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.start = Start::After(DurationMs::from(delay));
+        self
+    }
+
+    /// Not before an instant of the store's clock.
+    pub const fn delay_until(mut self, until: TimestampMs) -> Self {
+        self.start = Start::At(until);
+        self
+    }
+
+    /// When it expires, in whatever phase, by the store's clock.
+    pub const fn deadline(mut self, deadline: TimestampMs) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Its id, instead of a random one.
+    pub const fn id(mut self, id: ExecutionId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// A key that stands for this content: submitting the same twice gives one execution, other
+    /// content under the same key is refused. Good until the execution's retention ends.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// The command, once everything is parsed.
+    pub(crate) fn into_create(
+        self,
+        namespace: &Namespace,
+        partitions: &PartitionConfig,
+        payload_limit: usize,
+        (uuid, creator): (Uuid, u64),
+    ) -> Result<Create, EngineError> {
+        let by_key = self
+            .idempotency_key
+            .as_ref()
+            .map(|key| ExecutionId::for_idempotency_key(partitions, namespace, key));
+        if self.id.is_some() && by_key.is_some() {
+            let problem = "cannot be given together with an id: it stands for one".to_owned();
+            return Err(Rejection::InvalidInput { field: "idempotency_key", problem }.into());
+        }
+        let execution_id =
+            self.id.or(by_key).unwrap_or_else(|| ExecutionId::solo(partitions, uuid));
+        let (index, count) = (execution_id.partition().index, partitions.num_flow_partitions);
+        if index >= count {
+            return Err(Rejection::PartitionOutOfRange { index, count }.into());
+        }
+        let mut create = Create {
+            execution_id,
+            namespace: namespace.clone(),
+            lane: LaneId::try_new(self.lane)?,
+            kind: ExecutionKind::try_new(self.kind)?,
+            payload: self.payload,
+            payload_limit,
+            priority: Priority::clamped(self.priority),
+            policy: self.policy,
+            requires: Capabilities::try_new(self.requires)?,
+            tags: Tags::try_new(self.tags)?,
+            start: self.start,
+            deadline: self.deadline,
+            position: 0,
+            creator: Nonce(creator),
+            content: None,
+        };
+        if by_key.is_some() {
+            create.content = Some(content_digest(&create));
+        }
+        Ok(create)
+    }
+}

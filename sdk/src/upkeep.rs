@@ -1,0 +1,235 @@
+//! What goes on behind a worker's back: renewals, lost leases, sweeps, and the timekeeper.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use ff_core::agent::{LeaseLost, Timekeeper, WorkerAgent};
+use ff_core::id::LeaseId;
+use ff_core::time::TimestampMs;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::error::SdkError;
+use crate::shared::{Connection, lock};
+
+/// A worker's state that its tasks and its upkeep share.
+pub(crate) struct WorkerState {
+    pub(crate) connection: Connection,
+    pub(crate) agent: Mutex<WorkerAgent>,
+    watched: Mutex<BTreeMap<LeaseId, Arc<LeaseState>>>,
+    /// Until when the upkeep sleeps, by the host's clock.
+    sleeps_until: AtomicU64,
+    earlier: Notify,
+}
+
+/// Whether a lease is lost, for those who wait for it.
+#[derive(Debug, Default)]
+pub(crate) struct LeaseState {
+    lost: AtomicBool,
+    notify: Notify,
+}
+
+impl LeaseState {
+    fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.notify.notify_waiters();
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Resolves when the lease is lost.
+    pub(crate) async fn lost(&self) {
+        loop {
+            let notified = self.notify.notified();
+            if self.is_lost() {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl WorkerState {
+    pub(crate) const fn new(connection: Connection, agent: WorkerAgent) -> Self {
+        Self {
+            connection,
+            agent: Mutex::new(agent),
+            watched: Mutex::new(BTreeMap::new()),
+            sleeps_until: AtomicU64::new(u64::MAX),
+            earlier: Notify::const_new(),
+        }
+    }
+
+    /// Watches a lease that the agent has taken into care.
+    pub(crate) fn watch(&self, lease_id: LeaseId) -> Arc<LeaseState> {
+        let state = Arc::new(LeaseState::default());
+        lock(&self.watched).insert(lease_id, state.clone());
+        let wakeup = lock(&self.agent).next_wakeup();
+        if wakeup.get() < self.sleeps_until.load(Ordering::Acquire) {
+            self.earlier.notify_one();
+        }
+        state
+    }
+
+    /// Lets go of a lease.
+    pub(crate) fn release(&self, lease_id: LeaseId) {
+        lock(&self.watched).remove(&lease_id);
+        lock(&self.agent).leases.release(lease_id);
+    }
+
+    fn lost(&self, lost: &LeaseLost) {
+        tracing::warn!(execution = %lost.execution_id, reason = ?lost.reason, "lease lost");
+        if let Some(state) = lock(&self.watched).remove(&lost.lease_id) {
+            state.lose();
+        }
+    }
+
+    async fn sleep_until(&self, wakeup: TimestampMs) {
+        self.sleeps_until.store(wakeup.get(), Ordering::Release);
+        let instant = self.connection.clock.instant(wakeup);
+        tokio::select! {
+            biased;
+            () = self.earlier.notified() => {}
+            () = tokio::time::sleep_until(instant) => {}
+        }
+        self.sleeps_until.store(u64::MAX, Ordering::Release);
+    }
+}
+
+/// The running upkeep of a worker, and its slots. It ends with the last handle and the last task.
+pub(crate) struct Upkeep {
+    pub(crate) state: Arc<WorkerState>,
+    slots: usize,
+    taken: AtomicUsize,
+    background: Vec<AbortHandle>,
+}
+
+impl Upkeep {
+    /// Starts to keep leases, and time if wanted.
+    pub(crate) fn start(state: Arc<WorkerState>, slots: usize, timekeeper: bool) -> Arc<Self> {
+        let mut background = vec![tokio::spawn(keep_leases(state.clone())).abort_handle()];
+        if timekeeper {
+            background.push(tokio::spawn(keep_time(state.clone())).abort_handle());
+        }
+        Arc::new(Self { state, slots, taken: AtomicUsize::new(0), background })
+    }
+
+    /// How many slots are free.
+    pub(crate) fn free(&self) -> usize {
+        self.slots.saturating_sub(self.taken.load(Ordering::Acquire))
+    }
+
+    /// Takes up to `wanted` slots, at least one.
+    pub(crate) fn take_slots(self: &Arc<Self>, wanted: usize) -> Result<Slots, SdkError> {
+        let slots = self.slots;
+        let mut count = 0;
+        let taken = self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
+            count = wanted.max(1).min(slots.saturating_sub(taken));
+            (count > 0).then_some(taken + count)
+        });
+        match taken {
+            Ok(_) => Ok(Slots { upkeep: self.clone(), count }),
+            Err(_) => Err(SdkError::WorkerAtCapacity { slots }),
+        }
+    }
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        for task in &self.background {
+            task.abort();
+        }
+    }
+}
+
+/// Slots that somebody has taken; they are given back when this is dropped.
+pub(crate) struct Slots {
+    upkeep: Arc<Upkeep>,
+    count: usize,
+}
+
+impl Slots {
+    /// How many there are.
+    pub(crate) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// One of them, if any is left.
+    pub(crate) fn split_one(&mut self) -> Option<Self> {
+        self.count = self.count.checked_sub(1)?;
+        Some(Self { upkeep: self.upkeep.clone(), count: 1 })
+    }
+
+    /// The upkeep that they belong to.
+    pub(crate) fn state(&self) -> &WorkerState {
+        &self.upkeep.state
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        self.upkeep.taken.fetch_sub(self.count, Ordering::AcqRel);
+    }
+}
+
+/// Renews leases at a third of their ttl, notices those that are lost, and lets executions go on
+/// that this worker can run and no other could.
+async fn keep_leases(state: Arc<WorkerState>) {
+    loop {
+        let now = state.connection.clock.now();
+        let (renewals, ran_out, sweep, wakeup) = {
+            let mut agent = lock(&state.agent);
+            let ran_out = agent.leases.ran_out(now);
+            let (renewals, sweep) = (agent.renewals(now), agent.sweep(now));
+            (renewals, ran_out, sweep, agent.next_wakeup())
+        };
+        for lost in &ran_out {
+            state.lost(lost);
+        }
+        for renewal in renewals {
+            let state = state.clone();
+            tokio::spawn(async move {
+                let result = state.connection.drive(renewal.operation).await;
+                let now = state.connection.clock.now();
+                let lost = lock(&state.agent).leases.renewed(renewal.lease_id, result, now);
+                if let Some(lost) = lost {
+                    state.lost(&lost);
+                }
+                // The next renewal or the end of the lease may be earlier than what was known.
+                state.earlier.notify_one();
+            });
+        }
+        if let Some(sweep) = sweep {
+            let state = state.clone();
+            tokio::spawn(async move {
+                match state.connection.drive(sweep).await {
+                    Ok(0) => {}
+                    Ok(unblocked) => tracing::debug!(unblocked, "executions can go on"),
+                    Err(error) => tracing::debug!(%error, "sweep failed"),
+                }
+            });
+        }
+        state.sleep_until(wakeup).await;
+    }
+}
+
+/// Applies what is due, round after round.
+async fn keep_time(state: Arc<WorkerState>) {
+    let connection = &state.connection;
+    let mut timekeeper =
+        Timekeeper::new(connection.partitions, connection.call_timeout(), connection.entropy());
+    loop {
+        let report = connection.drive(timekeeper.tick()).await;
+        match &report {
+            Ok(report) if report.applied.is_empty() => {}
+            Ok(report) => tracing::debug!(applied = ?report.applied, "time passed"),
+            Err(error) => tracing::warn!(%error, "the timekeeper's round failed"),
+        }
+        timekeeper.ticked(&report, connection.clock.now());
+        let instant = connection.clock.instant(timekeeper.next_wakeup());
+        tokio::time::sleep_until(instant).await;
+    }
+}
