@@ -1,2 +1,48 @@
-//! x
-fn main() {}
+//! `ff`: run, submit and measure durable executions from the command line.
+
+mod args;
+mod backend;
+mod bench;
+mod input;
+mod outcome;
+mod pool;
+mod progress;
+mod report;
+mod results;
+mod run;
+mod shell;
+mod timeline;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Task};
+use crate::outcome::Failed;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("FF_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failed::usage(format!("no runtime: {error}")).report(),
+    };
+    let done = runtime.block_on(async {
+        match cli.task {
+            Task::Run(args) => run::run(args).await,
+            Task::Bench(args) => bench::bench(args).await,
+        }
+    });
+    // Whatever still runs is not waited for.
+    runtime.shutdown_background();
+    match done {
+        Ok(code) => code,
+        Err(failed) => failed.report(),
+    }
+}

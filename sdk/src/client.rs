@@ -208,6 +208,20 @@ impl Client {
         results
     }
 
+    /// Checks a submission as far as that is possible without asking the store.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::submit`].
+    pub fn check(&self, submission: &Submission) -> Result<(), SdkError> {
+        let Inner { connection, config, .. } = &*self.0;
+        let drawn = (connection.entropy().uuid(), 0);
+        let (partitions, limit) = (&connection.partitions, config.payload_limit);
+        let create = submission.clone().into_create(&config.namespace, partitions, limit, drawn)?;
+        let ruling = ff_core::execution::create(None, &create, connection.clock.now().store);
+        ruling.map(|_| ()).map_err(|rejection| EngineError::from(rejection).into())
+    }
+
     fn create(&self, submission: Submission) -> Result<Create, SdkError> {
         let Inner { connection, config, .. } = &*self.0;
         let mut entropy = connection.entropy();
@@ -267,16 +281,20 @@ impl Client {
         Ok(found.map(|(loaded, at)| snapshot(&loaded.execution, at)))
     }
 
-    /// What an execution's submitter handed in.
+    /// A value beside an execution: what its submitter handed in, or its worker handed back.
     ///
     /// # Errors
     ///
     /// As for [`Client::result`]. Cancel safe.
-    pub async fn payload(&self, id: &ExecutionId) -> Result<Option<Bytes>, SdkError> {
-        let (found, mut values) = self.read(id, &[ValueKind::Payload]).await?;
+    pub async fn value(
+        &self,
+        id: &ExecutionId,
+        kind: ValueKind,
+    ) -> Result<Option<Bytes>, SdkError> {
+        let (found, mut values) = self.read(id, &[kind]).await?;
         found.ok_or(EngineError::NotFound { entity: "execution" })?;
         Ok(match values.pop() {
-            Some(Fetched::Value(payload)) => Some(payload),
+            Some(Fetched::Value(value)) => Some(value),
             _ => None,
         })
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use ff_core::execution::AttemptKind;
 use ff_core::id::{AttemptIndex, ExecutionId, ExecutionKind, LaneId, LeaseEpoch, LeaseId};
 use ff_core::store::Bytes;
 use ff_core::tags::Tags;
@@ -57,6 +58,11 @@ impl TaskContext {
     /// The number of the attempt that runs, from 0.
     pub fn attempt_index(&self) -> AttemptIndex {
         self.task.attempt_index()
+    }
+
+    /// Why the attempt was started.
+    pub fn attempt_kind(&self) -> AttemptKind {
+        self.task.attempt_kind()
     }
 
     /// Retries in this life so far.

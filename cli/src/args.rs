@@ -1,0 +1,112 @@
+//! The arguments of the command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs work that must not be lost, run twice at once, or finished by a worker that no longer owns
+/// it.
+///
+/// Set FF_LOG (for example FF_LOG=debug) to see what the engine does, on standard error.
+#[derive(Debug, Parser)]
+#[command(name = "ff", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub task: Task,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Submit executions from a file, work them off in this process, and report.
+    Run(RunArgs),
+    /// Measure the engine.
+    Bench(BenchArgs),
+}
+
+/// Submits executions from JSON lines and works them off with a pool of workers in this process.
+///
+/// Each line is an object: {"kind": "shell", "payload": {"command": "wc -w README.md"}}, with the
+/// optional fields priority (0..=9000), delay_ms, retry ({"max_retries": 3, "backoff": {"fixed":
+/// {"delay_ms": 100}}}), timeout_ms, idempotency_key and tags ({"team.name": "x"}). Kind shell runs
+/// payload.command with sh, or payload.argv as it is, with the payload on its standard input and
+/// FF_EXECUTION_ID, FF_ATTEMPT_INDEX, FF_RETRY_COUNT and FF_LEASE_EPOCH in its environment. Its
+/// standard output is the result; exit code 0 completes it.
+///
+/// Exit code: 0 when all completed, 1 when some did not, 2 for bad usage or input, 130 when
+/// interrupted. Ctrl-C lets running commands end; a second one stops at once.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The file with one execution in each line; - is standard input.
+    pub file: PathBuf,
+    /// Where executions live: memory: is this process.
+    #[arg(long, value_name = "URL", default_value = "memory:")]
+    pub backend: String,
+    /// Workers in this process, each with one execution at a time; as many as there are cores
+    /// unless set, at least 2.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub workers: Option<u32>,
+    /// Write one JSON line for each execution to this file, in the order of the input.
+    #[arg(long, value_name = "FILE")]
+    pub results: Option<PathBuf>,
+    /// Print the summary as one JSON object instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// The seed of all randomness: ids, jitter, which worker is killed.
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+    /// How long a lease is good unless it is renewed.
+    #[arg(long, value_name = "MS", default_value_t = 2_000,
+        value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
+    pub lease_ttl_ms: u64,
+    /// Every so often, drop a random worker without releasing its lease and kill its command: what
+    /// it had is reclaimed by others.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub kill_workers_every: Option<u64>,
+    /// Print what happened to every execution that was retried, reclaimed or failed.
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+/// Measures the engine and prints figures.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Where executions live: memory: is this process.
+    #[arg(long, value_name = "URL", default_value = "memory:")]
+    pub backend: String,
+    /// What to measure.
+    #[arg(long, value_enum, default_value_t = Scenario::Drain)]
+    pub scenario: Scenario,
+    /// How many executions.
+    #[arg(long, value_name = "N", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub tasks: u32,
+    /// How many workers.
+    #[arg(long, value_name = "W", default_value_t = 16,
+        value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub workers: u32,
+    /// How many executions each worker holds at once.
+    #[arg(long, value_name = "K", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub slots: u32,
+    /// How many bytes of payload each execution has.
+    #[arg(long, value_name = "BYTES", default_value_t = 0,
+        value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
+    pub payload: u32,
+    /// How many partitions the store is set up with.
+    #[arg(long, value_name = "N", default_value_t = 256,
+        value_parser = clap::value_parser!(u16).range(1..))]
+    pub partitions: u16,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Submit everything, then start the workers and the clock: how fast is it claimed and
+    /// completed.
+    Drain,
+}

@@ -1,0 +1,17 @@
+//! Which store a command works on.
+
+use std::sync::Arc;
+
+use ff_sdk::MemoryBackend;
+
+use crate::outcome::Failed;
+
+/// The backend of a URL.
+pub fn open(url: &str) -> Result<Arc<MemoryBackend>, Failed> {
+    match url {
+        "memory:" => Ok(Arc::new(MemoryBackend::new())),
+        other => Err(Failed::usage(format!(
+            "--backend {other}: this program knows memory: (the store of this process) only"
+        ))),
+    }
+}

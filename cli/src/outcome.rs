@@ -1,0 +1,46 @@
+//! How the command ends.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Everything completed.
+pub const ALL_COMPLETED: u8 = 0;
+/// Something failed.
+pub const SOME_FAILED: u8 = 1;
+/// The arguments or the input are wrong; nothing was run.
+pub const BAD_USAGE: u8 = 2;
+/// Interrupted before everything was over.
+pub const INTERRUPTED: u8 = 130;
+
+/// The command could not do its work.
+#[derive(Debug)]
+pub struct Failed {
+    code: u8,
+    message: String,
+}
+
+impl Failed {
+    /// The arguments or the input are wrong.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { code: BAD_USAGE, message: message.into() }
+    }
+
+    /// Something went wrong on the way.
+    pub fn runtime(message: impl fmt::Display) -> Self {
+        Self { code: SOME_FAILED, message: message.to_string() }
+    }
+
+    /// Tells the user, and the code to end with.
+    pub fn report(&self) -> ExitCode {
+        for line in self.message.lines() {
+            eprintln!("ff: {line}");
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<ff_sdk::SdkError> for Failed {
+    fn from(error: ff_sdk::SdkError) -> Self {
+        Self::runtime(error)
+    }
+}

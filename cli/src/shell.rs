@@ -1,0 +1,154 @@
+//! Kind `shell`: a command in a process group of its own.
+
+use std::process::{ExitStatus, Stdio};
+
+use ff_sdk::{HandlerError, RawPayload, TaskContext};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+
+/// The largest result, in bytes.
+const MAX_RESULT_BYTES: usize = ff_sdk::core::execution::DEFAULT_PAYLOAD_LIMIT;
+/// How much of the end of standard error a failure's reason holds, in bytes.
+const MAX_STDERR_BYTES: usize = 2_048;
+
+/// What to run.
+#[derive(Debug)]
+pub enum ShellJob {
+    /// A text for `sh -c`.
+    Command(String),
+    /// A program and its arguments.
+    Argv(Vec<String>),
+}
+
+/// The part of a payload that says what to run; it may hold anything else for the command to read.
+#[derive(Deserialize)]
+struct Payload {
+    command: Option<String>,
+    argv: Option<Vec<String>>,
+}
+
+impl ShellJob {
+    /// Parses a payload.
+    pub fn parse(payload: &Value) -> Result<Self, String> {
+        let wanted = "payload needs \"command\" (a text for sh) or \"argv\" (a list), not both";
+        let payload =
+            Payload::deserialize(payload).map_err(|error| format!("{wanted}: {error}"))?;
+        match (payload.command, payload.argv) {
+            (Some(command), None) => Ok(Self::Command(command)),
+            (None, Some(argv)) if !argv.is_empty() => Ok(Self::Argv(argv)),
+            _ => Err(wanted.to_owned()),
+        }
+    }
+
+    fn to_command(&self) -> Command {
+        match self {
+            Self::Command(text) => {
+                let mut command = Command::new("sh");
+                command.arg("-c").arg(text);
+                command
+            }
+            Self::Argv(argv) => {
+                let mut command = Command::new(&argv[0]);
+                command.args(&argv[1..]);
+                command
+            }
+        }
+    }
+}
+
+/// Kills the process group when it is dropped: at a timeout, a lost lease, or when the worker is
+/// dropped, nothing of the command goes on.
+struct Group(Pid);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = killpg(self.0, Signal::SIGKILL);
+    }
+}
+
+/// Runs the command of a task. Its standard output is the result.
+pub async fn run(context: TaskContext, RawPayload(payload): RawPayload) -> Ran {
+    let payload = payload.unwrap_or_default();
+    let invalid = |reason: String| HandlerError::new("invalid_payload", reason).permanent();
+    let value = serde_json::from_slice(&payload).map_err(|error| invalid(error.to_string()))?;
+    let mut command = ShellJob::parse(&value).map_err(invalid)?.to_command();
+    command
+        .env("FF_EXECUTION_ID", context.execution_id().to_string())
+        .env("FF_ATTEMPT_INDEX", context.attempt_index().to_string())
+        .env("FF_RETRY_COUNT", context.retry_count().to_string())
+        .env("FF_LEASE_EPOCH", context.lease_epoch().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    let spawn = |error: std::io::Error| HandlerError::new("spawn", error.to_string());
+    let mut child = command.spawn().map_err(spawn)?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    let group = pid.map(|pid| Group(Pid::from_raw(pid)));
+    let stdin = child.stdin.take();
+    let feed = async move {
+        if let Some(mut stdin) = stdin {
+            // A command that does not read its input is as good as one that does.
+            let _ = stdin.write_all(&payload).await;
+        }
+    };
+    let output = read(child.stdout.take(), MAX_RESULT_BYTES + 1, false);
+    let errors = read(child.stderr.take(), MAX_STDERR_BYTES, true);
+    let exited = async {
+        let status = child.wait().await;
+        // What the command left running would hold its pipes open.
+        drop(group);
+        status
+    };
+    let ((), output, errors, status) = tokio::join!(feed, output, errors, exited);
+    let status = status.map_err(spawn)?;
+    finish(status, output, &errors)
+}
+
+/// What a command came to: its result, or why it failed.
+type Ran = Result<Vec<u8>, HandlerError>;
+
+fn finish(status: ExitStatus, output: Vec<u8>, errors: &[u8]) -> Ran {
+    use std::os::unix::process::ExitStatusExt;
+    let said = String::from_utf8_lossy(errors);
+    let said = said.trim();
+    let with = |what: String| if said.is_empty() { what } else { format!("{what}: {said}") };
+    match (status.code(), status.signal()) {
+        (Some(0), _) if output.len() > MAX_RESULT_BYTES => {
+            let reason = format!("standard output is over the limit of {MAX_RESULT_BYTES} bytes");
+            Err(HandlerError::new("result_too_large", reason).permanent())
+        }
+        (Some(0), _) => Ok(output),
+        (Some(code), _) => Err(HandlerError::new("exit_code", with(format!("exit code {code}")))),
+        (None, Some(signal)) => {
+            let name = Signal::try_from(signal)
+                .map_or_else(|_| signal.to_string(), |signal| signal.as_str().to_owned());
+            Err(HandlerError::new("signal", with(format!("killed by {name}"))))
+        }
+        (None, None) => Err(HandlerError::new("signal", with("it did not exit".to_owned()))),
+    }
+}
+
+/// Reads to the end and keeps the first or the last bytes.
+async fn read(from: Option<impl AsyncRead + Unpin>, keep: usize, last: bool) -> Vec<u8> {
+    let Some(mut from) = from else { return Vec::new() };
+    let mut kept = Vec::new();
+    let mut chunk = vec![0; 16 * 1_024];
+    while let Ok(count) = from.read(&mut chunk).await {
+        if count == 0 {
+            break;
+        }
+        let room = if last { count } else { count.min(keep - kept.len()) };
+        kept.extend_from_slice(&chunk[..room]);
+        if last && kept.len() > keep {
+            kept.drain(..kept.len() - keep);
+        }
+    }
+    kept
+}

@@ -1,0 +1,60 @@
+//! What happened to an execution, for people.
+
+use ff_sdk::core::execution::{ClaimKind, Event, ReleaseOutcome};
+use ff_sdk::core::time::TimestampMs;
+use ff_sdk::{Client, SdkError};
+
+use crate::results::JobResult;
+
+/// Prints the timeline of every execution that was retried, reclaimed or failed.
+pub async fn print(client: &Client, results: &[JobResult]) -> Result<(), SdkError> {
+    let notable =
+        |result: &&JobResult| result.retries > 0 || result.reclaims > 0 || !result.is_completed();
+    for result in results.iter().filter(notable) {
+        println!("line {} {} {}", result.line, result.id, result.outcome);
+        let history = client.history(&result.id).await?;
+        let start = history.events.first().map_or(result.created_at, |entry| entry.at);
+        for entry in &history.events {
+            let after = entry.at.since(start).get();
+            println!("  {after:>7} ms  {}", describe(&entry.event, entry.at));
+        }
+    }
+    Ok(())
+}
+
+fn describe(event: &Event, at: TimestampMs) -> String {
+    match event {
+        Event::Created { lane, .. } => format!("created on lane {lane}"),
+        Event::GrantIssued { .. } => "granted".to_owned(),
+        Event::GrantExpired => "the grant ran out".to_owned(),
+        Event::Claimed { how, instance, attempt, epoch } => {
+            let how = match how {
+                ClaimKind::New => "claimed",
+                ClaimKind::Resumed => "resumed",
+                ClaimKind::Reclaimed => "reclaimed",
+            };
+            format!("{how} by {instance}, attempt {attempt}, epoch {epoch}")
+        }
+        Event::LeaseExpired { epoch } => format!("the lease of epoch {epoch} ran out"),
+        Event::LeaseRevoked { epoch } => format!("the lease of epoch {epoch} was revoked"),
+        Event::RetryScheduled { failure, delay_until } => {
+            let wait = delay_until.since(at).get();
+            let (category, reason) = (&failure.category, failure.reason.trim());
+            format!("failed ({category}: {reason}), retried in {wait} ms")
+        }
+        Event::Released { how: ReleaseOutcome::WaitingChildren } => {
+            "waits for its children".to_owned()
+        }
+        Event::Released { .. } => "given back for later".to_owned(),
+        Event::Blocked { kind } => format!("held back: {kind:?}"),
+        Event::Unblocked { kind } => format!("no longer held back: {kind:?}"),
+        Event::DelayOver => "the delay is over".to_owned(),
+        Event::PriorityChanged { priority } => format!("priority {}", priority.get()),
+        Event::Ended { outcome, failure: Some(failure), .. } => {
+            format!("{outcome} ({}: {})", failure.category, failure.reason.trim())
+        }
+        Event::Ended { outcome, .. } => outcome.to_string(),
+        Event::Replayed { life } => format!("replayed, life {life}"),
+        Event::Removed => "removed".to_owned(),
+    }
+}
