@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{BenchArgs, Scenario};
 use crate::backend;
-use crate::outcome::{ALL_COMPLETED, Failed};
+use crate::outcome::{ALL_COMPLETED, Failed, print};
 use crate::pool::NAMESPACE;
 
 /// Submissions handed to the client at once.
@@ -29,7 +29,7 @@ pub async fn bench(args: BenchArgs) -> Result<ExitCode, Failed> {
         Scenario::Drain => drain(&args, store).await?,
     };
     if args.json {
-        println!("{}", Value::Object(figures));
+        print(&format!("{}\n", Value::Object(figures)))?;
     } else {
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED).set_header(vec!["figure", "value"]);
@@ -37,7 +37,7 @@ pub async fn bench(args: BenchArgs) -> Result<ExitCode, Failed> {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             table.add_row(vec![name, text]);
         }
-        println!("{table}");
+        print(&format!("{table}\n"))?;
     }
     Ok(ExitCode::from(ALL_COMPLETED))
 }

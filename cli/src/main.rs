@@ -14,11 +14,15 @@ mod shell;
 mod timeline;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
 use crate::args::{Cli, Task};
 use crate::outcome::Failed;
+
+/// How long to wait at the end for what still runs to be dropped.
+const SHUTDOWN: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -39,8 +43,8 @@ fn main() -> ExitCode {
             Task::Bench(args) => bench::bench(args).await,
         }
     });
-    // Whatever still runs is not waited for.
-    runtime.shutdown_background();
+    // Dropping what still runs kills its commands; no command outlives this process.
+    runtime.shutdown_timeout(SHUTDOWN);
     match done {
         Ok(code) => code,
         Err(failed) => failed.report(),

@@ -1,6 +1,7 @@
 //! How the command ends.
 
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Everything completed.
@@ -36,6 +37,17 @@ impl Failed {
             eprintln!("ff: {line}");
         }
         ExitCode::from(self.code)
+    }
+}
+
+/// Prints on standard output. A reader that has gone away, such as `head`, is no failure.
+pub fn print(text: &str) -> Result<(), Failed> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failed::runtime(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
     }
 }
 

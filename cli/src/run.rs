@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::args::RunArgs;
 use crate::input::{self, Job};
-use crate::outcome::{ALL_COMPLETED, Failed, INTERRUPTED, SOME_FAILED};
+use crate::outcome::{ALL_COMPLETED, Failed, INTERRUPTED, SOME_FAILED, print};
 use crate::pool::{self, Doing, NAMESPACE, PoolConfig};
 use crate::progress::Progress;
 use crate::report::Summary;
@@ -49,17 +49,22 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     for (line, id) in &submitted.ids {
         rows.extend(results::read(&client, *line, *id).await?);
     }
-    if args.verbose {
-        timeline::print(&client, &rows).await?;
-    }
     if let Some(file) = results_file {
         results::write(file, &rows)
             .map_err(|error| Failed::runtime(format!("--results: {error}")))?;
     }
+    if args.verbose {
+        let text = timeline::text(&client, &rows).await?;
+        // Standard output is for the one object then.
+        if args.json { eprint!("{text}") } else { print(&text)? }
+    }
     let killed = doing.killed.load(Ordering::Relaxed);
     let duplicates = submitted.duplicates;
+    // Lines that stood for an earlier one are no executions of their own.
+    let mut seen = BTreeSet::new();
+    rows.retain(|row| seen.insert(row.id));
     let summary = Summary { results: &rows, duplicates, killed, took, interrupted };
-    println!("{}", if args.json { summary.json() } else { summary.table() });
+    print(&format!("{}\n", if args.json { summary.json() } else { summary.table() }))?;
     Ok(ExitCode::from(match interrupted {
         true => INTERRUPTED,
         false if rows.iter().all(|row| row.is_completed()) => ALL_COMPLETED,

@@ -6,20 +6,27 @@ use ff_sdk::{Client, SdkError};
 
 use crate::results::JobResult;
 
-/// Prints the timeline of every execution that was retried, reclaimed or failed.
-pub async fn print(client: &Client, results: &[JobResult]) -> Result<(), SdkError> {
+/// The timeline of every execution that was retried, reclaimed or failed.
+pub async fn text(client: &Client, results: &[JobResult]) -> Result<String, SdkError> {
+    let mut text = String::new();
     let notable =
         |result: &&JobResult| result.retries > 0 || result.reclaims > 0 || !result.is_completed();
     for result in results.iter().filter(notable) {
-        println!("line {} {} {}", result.line, result.id, result.outcome);
+        text.push_str(&format!("line {} {} {}\n", result.line, result.id, result.outcome));
         let history = client.history(&result.id).await?;
         let start = history.events.first().map_or(result.created_at, |entry| entry.at);
-        for entry in &history.events {
+        for (number, entry) in history.events.iter().enumerate() {
+            // A worker that takes work from a lane is granted and claims in one commit.
+            let next = history.events.get(number + 1);
+            let at_once = next.is_some_and(|next| next.version == entry.version);
+            if at_once && matches!(entry.event, Event::GrantIssued { .. }) {
+                continue;
+            }
             let after = entry.at.since(start).get();
-            println!("  {after:>7} ms  {}", describe(&entry.event, entry.at));
+            text.push_str(&format!("  {after:>7} ms  {}\n", describe(&entry.event, entry.at)));
         }
     }
-    Ok(())
+    Ok(text)
 }
 
 fn describe(event: &Event, at: TimestampMs) -> String {

@@ -269,7 +269,12 @@ impl ClaimedTask {
     ) -> Result<FailOutcome, SdkError> {
         let category = FailureCategory::try_new(category)?;
         let (execution_id, fence) = (self.execution_id(), self.fence());
-        self.call(Fail { execution_id, fence, reason, category, permanent }).await
+        let failed = Fail { execution_id, fence, reason, category, permanent };
+        let outcome = self.call(failed).await?;
+        if let FailOutcome::RetryScheduled { delay_until } = outcome {
+            self.owner.slot.state().will_be_due(delay_until);
+        }
+        Ok(outcome)
     }
 
     /// Cancels the execution.
@@ -289,7 +294,9 @@ impl ClaimedTask {
     /// As for [`ClaimedTask::complete`]; cancellation too.
     pub async fn delay_execution(self, until: TimestampMs) -> Result<(), SdkError> {
         let (execution_id, fence) = (self.execution_id(), self.fence());
-        self.call(DelayExecution { execution_id, fence, until }).await
+        self.call(DelayExecution { execution_id, fence, until }).await?;
+        self.owner.slot.state().will_be_due(until);
+        Ok(())
     }
 
     /// Gives the execution back until no child of it is open; the same attempt goes on then.

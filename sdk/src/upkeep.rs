@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use ff_core::agent::{LeaseLost, Timekeeper, WorkerAgent};
 use ff_core::id::LeaseId;
 use ff_core::time::TimestampMs;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::error::SdkError;
@@ -21,6 +21,8 @@ pub(crate) struct WorkerState {
     /// Until when the upkeep sleeps, by the host's clock.
     sleeps_until: AtomicU64,
     earlier: Notify,
+    /// Tells this process's timekeeper what will be due.
+    dues: mpsc::Sender<TimestampMs>,
 }
 
 /// Whether a lease is lost, for those who wait for it.
@@ -53,8 +55,9 @@ impl LeaseState {
 }
 
 impl WorkerState {
-    pub(crate) const fn new(connection: Connection, agent: WorkerAgent) -> Self {
+    fn new(connection: Connection, agent: WorkerAgent, dues: mpsc::Sender<TimestampMs>) -> Self {
         Self {
+            dues,
             connection,
             agent: Mutex::new(agent),
             watched: Mutex::new(BTreeMap::new()),
@@ -80,7 +83,14 @@ impl WorkerState {
         lock(&self.agent).leases.release(lease_id);
     }
 
+    /// Notes that something will be due: a hint, so that this process need not look for it.
+    pub(crate) fn will_be_due(&self, due: TimestampMs) {
+        // With so many hints waiting the timekeeper is about to look anyway.
+        let _ = self.dues.try_send(due);
+    }
+
     fn lost(&self, lost: &LeaseLost) {
+        self.will_be_due(lost.expires_at);
         tracing::warn!(execution = %lost.execution_id, reason = ?lost.reason, "lease lost");
         if let Some(state) = lock(&self.watched).remove(&lost.lease_id) {
             state.lose();
@@ -99,6 +109,9 @@ impl WorkerState {
     }
 }
 
+/// Hints that wait for the timekeeper.
+const MAX_HINTS: usize = 256;
+
 /// The running upkeep of a worker, and its slots. It ends with the last handle and the last task.
 pub(crate) struct Upkeep {
     pub(crate) state: Arc<WorkerState>,
@@ -109,10 +122,17 @@ pub(crate) struct Upkeep {
 
 impl Upkeep {
     /// Starts to keep leases, and time if wanted.
-    pub(crate) fn start(state: Arc<WorkerState>, slots: usize, timekeeper: bool) -> Arc<Self> {
+    pub(crate) fn start(
+        connection: Connection,
+        agent: WorkerAgent,
+        slots: usize,
+        timekeeper: bool,
+    ) -> Arc<Self> {
+        let (dues, hints) = mpsc::channel(MAX_HINTS);
+        let state = Arc::new(WorkerState::new(connection, agent, dues));
         let mut background = vec![tokio::spawn(keep_leases(state.clone())).abort_handle()];
         if timekeeper {
-            background.push(tokio::spawn(keep_time(state.clone())).abort_handle());
+            background.push(tokio::spawn(keep_time(state.clone(), hints)).abort_handle());
         }
         Arc::new(Self { state, slots, taken: AtomicUsize::new(0), background })
     }
@@ -217,7 +237,7 @@ async fn keep_leases(state: Arc<WorkerState>) {
 }
 
 /// Applies what is due, round after round.
-async fn keep_time(state: Arc<WorkerState>) {
+async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampMs>) {
     let connection = &state.connection;
     let mut timekeeper =
         Timekeeper::new(connection.partitions, connection.call_timeout(), connection.entropy());
@@ -229,7 +249,13 @@ async fn keep_time(state: Arc<WorkerState>) {
             Err(error) => tracing::warn!(%error, "the timekeeper's round failed"),
         }
         timekeeper.ticked(&report, connection.clock.now());
-        let instant = connection.clock.instant(timekeeper.next_wakeup());
-        tokio::time::sleep_until(instant).await;
+        loop {
+            let instant = connection.clock.instant(timekeeper.next_wakeup());
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(instant) => break,
+                Some(due) = hints.recv() => timekeeper.learn(due, connection.clock.now()),
+            }
+        }
     }
 }

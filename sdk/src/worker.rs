@@ -22,7 +22,7 @@ use crate::grants::{
 };
 use crate::shared::{Connection, lock};
 use crate::task::ClaimedTask;
-use crate::upkeep::{Slots, Upkeep, WorkerState};
+use crate::upkeep::{Slots, Upkeep};
 
 /// One worker process: claims executions of its lanes and keeps their leases. Cloning gives another
 /// handle to the same worker.
@@ -76,8 +76,8 @@ impl FlowFabricWorker {
         };
         let wakes = connection.backend.subscribe(config.lanes.iter().map(topic).collect());
         let agent = WorkerAgent::new(profile, connection.entropy());
-        let state = Arc::new(WorkerState::new(connection, agent));
-        let upkeep = Upkeep::start(state, config.max_concurrent_tasks, config.timekeeper);
+        let (slots, timekeeper) = (config.max_concurrent_tasks, config.timekeeper);
+        let upkeep = Upkeep::start(connection, agent, slots, timekeeper);
         tracing::debug!(worker = %config.worker_id, instance = %config.worker_instance_id, "connected");
         Ok(Self(Arc::new(Inner {
             config,

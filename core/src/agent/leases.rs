@@ -26,6 +26,7 @@ struct Held {
     ttl: DurationMs,
     renew_at: TimestampMs,
     healthy_until: TimestampMs,
+    expires_at: TimestampMs,
     failures: u32,
     renewing: bool,
 }
@@ -58,6 +59,8 @@ pub struct LeaseLost {
     pub lease_id: LeaseId,
     /// The execution.
     pub execution_id: ExecutionId,
+    /// When it ends by the store's clock, as far as its holder knows.
+    pub expires_at: TimestampMs,
     /// How it was lost.
     pub reason: LostReason,
 }
@@ -82,6 +85,7 @@ impl Leases {
             ttl,
             renew_at: first_sent.plus(third(ttl)),
             healthy_until: believed_until(first_sent, claimed.expires_at.since(at), ttl),
+            expires_at: claimed.expires_at,
             failures: 0,
             renewing: false,
         };
@@ -150,6 +154,7 @@ impl Leases {
             Ok(renewed) => {
                 held.failures = 0;
                 held.renew_at = renewed.first_sent.plus(third(held.ttl)).max(now.local);
+                held.expires_at = renewed.outcome.expires_at;
                 let left = renewed.outcome.expires_at.since(renewed.at);
                 held.healthy_until = believed_until(renewed.first_sent, left, held.ttl);
                 if left < held.ttl {
@@ -159,9 +164,10 @@ impl Leases {
                 None
             }
             Err(error) if is_final(&error) => {
-                let execution_id = held.execution_id;
+                let (execution_id, expires_at) = (held.execution_id, held.expires_at);
+                let reason = LostReason::Refused(error);
                 self.held.remove(&lease_id);
-                Some(LeaseLost { lease_id, execution_id, reason: LostReason::Refused(error) })
+                Some(LeaseLost { lease_id, execution_id, expires_at, reason })
             }
             Err(_) => {
                 held.failures += 1;
@@ -182,6 +188,7 @@ impl Leases {
             .map(|held| LeaseLost {
                 lease_id: held.fence.lease_id,
                 execution_id: held.execution_id,
+                expires_at: held.expires_at,
                 reason: LostReason::RanOut,
             })
             .collect();
@@ -211,9 +218,9 @@ const fn third(ttl: DurationMs) -> DurationMs {
 }
 
 /// Until when a lease may be believed in, by the host's clock: what was left of it when the store
-/// answered, counted from when the call was first sent, less a tenth and at most a second.
+/// answered, counted from when the call was first sent, less a tenth and at most 250 ms.
 fn believed_until(first_sent: TimestampMs, left: DurationMs, ttl: DurationMs) -> TimestampMs {
     let left = left.get().min(ttl.get());
-    let margin = (left / 10).min(1_000);
+    let margin = (left / 10).min(250);
     first_sent.plus(DurationMs::new(left - margin))
 }

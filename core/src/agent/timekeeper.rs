@@ -38,6 +38,12 @@ impl Timekeeper {
         self.next = now.local.plus(DurationMs::new(sleep));
     }
 
+    /// Notes a time, by the store's clock, at which something will be due that no round has seen.
+    pub fn learn(&mut self, due: TimestampMs, now: HostTime) {
+        let sleep = due.since(now.store).get().max(1);
+        self.next = self.next.min(now.local.plus(DurationMs::new(sleep)));
+    }
+
     /// When the next round begins, by the host's clock.
     pub const fn next_wakeup(&self) -> TimestampMs {
         self.next

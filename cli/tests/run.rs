@@ -1,0 +1,339 @@
+//! `ff run` as a user runs it: real processes, real signals. Nothing here waits on a clock: each
+//! test waits for an event or an exit, with a deadline.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a test waits for anything.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn ff(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    command.args(arguments).current_dir(root).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    ff(arguments).output().expect("ff runs")
+}
+
+/// Runs with these lines as standard input.
+fn run_lines(lines: &str, arguments: &[&str]) -> Output {
+    let mut command = ff(&["run", "-"]);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("ff starts");
+    let mut stdin = child.stdin.take().expect("its input is a pipe");
+    stdin.write_all(lines.as_bytes()).expect("ff reads its input");
+    drop(stdin);
+    child.wait_with_output().expect("ff ends")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn results(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).expect("the results were written");
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+/// What must be the same in every run: line, outcome and result.
+fn outcomes(path: &Path) -> Vec<(Value, Value, Value)> {
+    let keep =
+        |line: &Value| (line["line"].clone(), line["outcome"].clone(), line["result"].clone());
+    results(path).iter().map(keep).collect()
+}
+
+/// A named pipe: opening it to read waits for the one who writes.
+struct Pipe(PathBuf);
+
+impl Pipe {
+    fn new(directory: &TempDir, name: &str) -> Self {
+        let path = directory.path().join(name);
+        mkfifo(&path, Mode::S_IRWXU).expect("a named pipe");
+        Self(path)
+    }
+
+    /// The first line that somebody writes.
+    fn line(&self) -> String {
+        let path = self.0.clone();
+        within(move || {
+            let file = std::fs::File::open(path).expect("the pipe opens");
+            let mut line = String::new();
+            BufReader::new(file).read_line(&mut line).expect("a line");
+            line.trim().to_owned()
+        })
+    }
+
+    fn write(&self, line: &str) {
+        let (path, line) = (self.0.clone(), line.to_owned());
+        within(move || std::fs::write(path, line).expect("somebody reads"));
+    }
+}
+
+/// Does something that waits, but not longer than the deadline.
+fn within<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(wait()));
+    receiver.recv_timeout(DEADLINE).expect("it happens before the deadline")
+}
+
+/// Waits until the process says this on standard error.
+fn wait_until_says(child: &mut Child, wanted: &'static str) {
+    let stderr = child.stderr.take().expect("its errors are a pipe");
+    within(move || {
+        let mut lines = BufReader::new(stderr).lines();
+        let said = lines.any(|line| line.is_ok_and(|line| line.contains(wanted)));
+        assert!(said, "it ended without saying {wanted:?}");
+        // Go on reading, so that the process never waits for its reader.
+        std::thread::spawn(move || lines.for_each(drop));
+    });
+}
+
+fn interrupt(child: &Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    kill(pid, Signal::SIGINT).expect("the process is there");
+}
+
+#[test]
+fn the_example_completes_with_and_without_killed_workers() {
+    let directory = TempDir::new().expect("a directory");
+    let (calm, killed) = (directory.path().join("calm"), directory.path().join("killed"));
+    let path = |path: &PathBuf| path.to_str().expect("a text").to_owned();
+    let output = run(&["run", "examples/jobs.jsonl", "--results", &path(&calm)]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("15 of 15 completed"), "{}", text(&output.stdout));
+    let lines = results(&calm);
+    let retried: Vec<u64> = lines.iter().filter_map(|line| line["retries"].as_u64()).collect();
+    assert_eq!(retried, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0]);
+    let output = run(&[
+        "run",
+        "examples/jobs.jsonl",
+        "--kill-workers-every",
+        "200",
+        "--json",
+        "--seed",
+        "7",
+        "--results",
+        &path(&killed),
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let summary: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert!(summary["workers_killed"].as_u64() > Some(0), "{summary}");
+    assert_eq!(outcomes(&calm), outcomes(&killed));
+}
+
+#[test]
+fn failures_are_told_with_category_reason_and_timeline() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("results");
+    let name = file.to_str().expect("a text");
+    let output = run(&["run", "examples/failing.jsonl", "--verbose", "--results", name]);
+    assert_eq!(output.status.code(), Some(1));
+    let categories: Vec<Value> =
+        results(&file).iter().map(|line| line["failure"]["category"].clone()).collect();
+    let expected = [
+        None,
+        Some("exit_code"),
+        Some("exit_code"),
+        Some("signal"),
+        Some("attempt_timeout"),
+        Some("spawn"),
+    ];
+    assert_eq!(categories, expected.map(Value::from));
+    let said = text(&output.stdout);
+    assert!(said.contains("disk on fire), retried in"), "{said}");
+    assert!(said.contains("1 of 6 completed, 5 failed, 3 retries"), "{said}");
+}
+
+#[test]
+fn bad_lines_are_reported_with_their_numbers_and_nothing_runs() {
+    let directory = TempDir::new().expect("a directory");
+    let witness = directory.path().join("witness");
+    let lines = format!(
+        "{}\n\n{}\n{}\n{}\n{}\n{}\n{}\n",
+        format_args!(
+            r#"{{"kind": "shell", "payload": {{"command": "touch {}"}}}}"#,
+            witness.display()
+        ),
+        r#"{"kind": "shell", "payload": {"command": "true"}"#,
+        r#"{"kind": "mail", "payload": {"command": "true"}}"#,
+        r#"{"kind": "shell", "payload": {}}"#,
+        r#"{"kind": "shell", "payload": {"command": "true"}, "tags": {"Team": "x"}}"#,
+        r#"{"kind": "shell", "payload": {"command": "true"}, "colour": "red"}"#,
+        r#"{"kind": "shell", "payload": {"command": "true"}, "timeout_ms": 0}"#,
+    );
+    let output = run_lines(&lines, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    for number in 3..=8 {
+        assert!(said.contains(&format!("standard input:{number}: ")), "line {number}: {said}");
+    }
+    assert!(said.contains("nothing was submitted"), "{said}");
+    assert!(!witness.exists(), "something ran");
+}
+
+#[test]
+fn usage_errors_end_with_2() {
+    for arguments in [
+        vec!["run", "no-such-file"],
+        vec!["run", "examples/jobs.jsonl", "--workers", "0"],
+        vec!["run", "examples/jobs.jsonl", "--backend", "tape:"],
+        vec!["run", "examples/jobs.jsonl", "--results", "no-such-directory/results"],
+        vec!["fly"],
+    ] {
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+    assert_eq!(run_lines("\n", &[]).status.code(), Some(2));
+}
+
+#[test]
+fn the_same_idempotency_key_runs_once_and_other_content_is_refused() {
+    let line = |command: &str| {
+        format!(
+            r#"{{"kind": "shell", "payload": {{"command": "{command}"}}, "idempotency_key": "k"}}"#
+        )
+    };
+    let output = run_lines(&format!("{0}\n{0}\n", line("echo one")), &["--json"]);
+    let summary: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((&summary["duplicates"], &summary["attempts"]), (&1.into(), &1.into()), "{summary}");
+    let output = run_lines(&format!("{}\n{}\n", line("echo one"), line("echo two")), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("standard input:2: "), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_command_sees_its_payload_and_environment() {
+    let line = r#"{"kind": "shell", "payload": {"command": "cat; echo $FF_ATTEMPT_INDEX $FF_RETRY_COUNT $FF_LEASE_EPOCH; echo $FF_EXECUTION_ID", "n": 1}}"#;
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("results");
+    let output = run_lines(line, &["--results", file.to_str().expect("a text")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let results = results(&file);
+    let result = results[0]["result"].as_str().expect("a text");
+    let payload: Value = serde_json::from_str(line).expect("JSON");
+    let (first, rest) = result.split_once('}').expect("the payload comes first");
+    let seen: Value = serde_json::from_str(&format!("{first}}}")).expect("JSON");
+    assert_eq!(seen, payload["payload"]);
+    let id = results[0]["id"].as_str().expect("a text");
+    assert_eq!(rest, format!("0 0 1\n{id}\n"));
+}
+
+#[test]
+fn an_interrupt_drains_what_runs() {
+    let directory = TempDir::new().expect("a directory");
+    let (up, go) = (Pipe::new(&directory, "up"), Pipe::new(&directory, "go"));
+    let jobs = directory.path().join("jobs");
+    let (first, second) = (go.0.display(), up.0.display());
+    let running = format!("echo up > {second}; cat {first}");
+    let lines = format!(
+        r#"{{"kind": "shell", "payload": {{"command": "{running}"}}, "priority": 1}}
+{{"kind": "shell", "payload": {{"command": "echo never"}}, "delay_ms": 600000}}"#
+    );
+    std::fs::write(&jobs, lines).expect("a file");
+    let mut command = ff(&["run", jobs.to_str().expect("a text"), "--workers", "1", "--json"]);
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ff starts");
+    assert_eq!(up.line(), "up");
+    interrupt(&child);
+    wait_until_says(&mut child, "draining");
+    go.write("done");
+    let output = within(move || child.wait_with_output().expect("ff ends"));
+    assert_eq!(output.status.code(), Some(130));
+    let summary: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((&summary["completed"], &summary["unfinished"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn a_second_interrupt_stops_at_once_and_leaves_no_process() {
+    let directory = TempDir::new().expect("a directory");
+    let up = Pipe::new(&directory, "up");
+    let jobs = directory.path().join("jobs");
+    let command = format!("sleep 1000 & echo $! > {}; wait", up.0.display());
+    let line = format!(r#"{{"kind": "shell", "payload": {{"command": "{command}"}}}}"#);
+    std::fs::write(&jobs, line).expect("a file");
+    let mut child = ff(&["run", jobs.to_str().expect("a text")])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("ff starts");
+    let grandchild = Pid::from_raw(up.line().parse().expect("a process id"));
+    interrupt(&child);
+    wait_until_says(&mut child, "draining");
+    interrupt(&child);
+    let status = within(move || child.wait().expect("ff ends"));
+    assert_eq!(status.code(), Some(130));
+    wait_until_gone(grandchild);
+}
+
+#[test]
+fn a_timeout_kills_the_whole_process_group() {
+    let directory = TempDir::new().expect("a directory");
+    let up = Pipe::new(&directory, "up");
+    let jobs = directory.path().join("jobs");
+    let command = format!("sleep 1000 & echo $! > {}; wait", up.0.display());
+    let line = format!(
+        r#"{{"kind": "shell", "payload": {{"command": "{command}"}}, "timeout_ms": 500, "retry": {{"max_retries": 0}}}}"#
+    );
+    std::fs::write(&jobs, line).expect("a file");
+    let child = ff(&["run", jobs.to_str().expect("a text"), "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("ff starts");
+    let grandchild = Pid::from_raw(up.line().parse().expect("a process id"));
+    let output = within(move || child.wait_with_output().expect("ff ends"));
+    assert_eq!(output.status.code(), Some(1));
+    wait_until_gone(grandchild);
+}
+
+/// A killed process is gone once whoever adopted it has noticed.
+fn wait_until_gone(pid: Pid) {
+    let gone = move || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        kill(pid, None) == Err(Errno::ESRCH) || status.contains(") Z ")
+    };
+    within(move || {
+        while !gone() {
+            std::thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn the_bench_prints_one_object_with_every_key() {
+    let output = run(&["bench", "--tasks", "2000", "--payload", "10", "--slots", "4", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let figures: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    for key in [
+        "scenario",
+        "backend",
+        "tasks",
+        "workers",
+        "payload_bytes",
+        "submit_per_s",
+        "drain_per_s",
+        "end_to_end_per_s",
+        "latency_ms",
+        "pending_bytes_per_task",
+        "completed_bytes_per_task",
+    ] {
+        assert!(figures.get(key).is_some(), "{key} is missing in {figures}");
+    }
+    for percentile in ["p50", "p95", "p99"] {
+        assert!(figures["latency_ms"][percentile].is_number(), "{figures}");
+    }
+}
