@@ -217,14 +217,16 @@ fn the_same_idempotency_key_runs_once_and_other_content_is_refused() {
 
 #[test]
 fn a_command_sees_its_payload_and_environment() {
-    let line = r#"{"kind": "shell", "payload": {"command": "cat; echo $FF_ATTEMPT_INDEX $FF_RETRY_COUNT $FF_LEASE_EPOCH; echo $FF_EXECUTION_ID", "n": 1}}"#;
+    let command = "cat; echo $FF_ATTEMPT_INDEX $FF_RETRY_COUNT $FF_LEASE_EPOCH; \
+                   echo $FF_EXECUTION_ID";
+    let line = format!(r#"{{"kind": "shell", "payload": {{"command": "{command}", "n": 1}}}}"#);
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("results");
-    let output = run_lines(line, &["--results", file.to_str().expect("a text")]);
+    let output = run_lines(&line, &["--results", file.to_str().expect("a text")]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let results = results(&file);
     let result = results[0]["result"].as_str().expect("a text");
-    let payload: Value = serde_json::from_str(line).expect("JSON");
+    let payload: Value = serde_json::from_str(&line).expect("JSON");
     let (first, rest) = result.split_once('}').expect("the payload comes first");
     let seen: Value = serde_json::from_str(&format!("{first}}}")).expect("JSON");
     assert_eq!(seen, payload["payload"]);
@@ -285,9 +287,8 @@ fn a_timeout_kills_the_whole_process_group() {
     let up = Pipe::new(&directory, "up");
     let jobs = directory.path().join("jobs");
     let command = format!("sleep 1000 & echo $! > {}; wait", up.0.display());
-    let line = format!(
-        r#"{{"kind": "shell", "payload": {{"command": "{command}"}}, "timeout_ms": 500, "retry": {{"max_retries": 0}}}}"#
-    );
+    let policy = r#""timeout_ms": 500, "retry": {"max_retries": 0}"#;
+    let line = format!(r#"{{"kind": "shell", "payload": {{"command": "{command}"}}, {policy}}}"#);
     std::fs::write(&jobs, line).expect("a file");
     let child = ff(&["run", jobs.to_str().expect("a text"), "--json"])
         .stdout(Stdio::piped())

@@ -21,9 +21,7 @@ pub struct Capabilities(BTreeSet<Arc<str>>);
 #[non_exhaustive]
 pub enum CapabilityError {
     /// A token is empty, or has a comma, whitespace or a control character.
-    #[error(
-        "a capability token is not empty and has no comma, whitespace or control character: {token:?}"
-    )]
+    #[error("a capability token has no comma, whitespace or control character: {token:?}")]
     InvalidToken {
         /// The token.
         token: String,

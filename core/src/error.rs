@@ -32,13 +32,15 @@ pub enum ErrorClass {
 }
 
 macro_rules! rejections {
-    ($($(#[doc = $doc:literal])* #[error($($error:tt)*)] $variant:ident $({ $($(#[$field_doc:meta])* $field:ident : $type:ty),+ $(,)? })?
+    ($($(#[doc = $doc:literal])* #[error($($error:tt)*)] $variant:ident
+        $({ $($(#[$field_doc:meta])* $field:ident : $type:ty),+ $(,)? })?
         => $engine:ident, $class:ident, $status:literal;)+) => {
         /// Why a rule refuses a command. A refused command changes nothing at all.
         #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
         #[non_exhaustive]
         pub enum Rejection {
-            $($(#[doc = $doc])* #[error($($error)*)] $variant $({ $($(#[$field_doc])* $field: $type),+ })?,)+
+            $($(#[doc = $doc])* #[error($($error)*)] $variant
+                $({ $($(#[$field_doc])* $field: $type),+ })?,)+
         }
 
         /// The kind of a [`Rejection`], without its values.

@@ -85,7 +85,11 @@ mod tests {
         let grant = ResumeGrant::new(id, key, "g", TimestampMs::new(5), lane);
         assert_eq!(
             serde_json::to_string(&grant).unwrap(),
-            r#"{"execution_id":"{fp:7}:00000000-0000-0000-0000-000000000000","partition_key":"{fp:7}","grant_key":"g","expires_at_ms":5,"lane_id":"default"}"#
+            concat!(
+                r#"{"execution_id":"{fp:7}:00000000-0000-0000-0000-000000000000","#,
+                r#""partition_key":"{fp:7}","grant_key":"g","expires_at_ms":5,"#,
+                r#""lane_id":"default"}"#
+            )
         );
         assert_eq!(grant.partition(), Ok(Partition::flow(7)));
     }

@@ -13,15 +13,13 @@ use common::exploration::{
 use ff_core::error::{RejectionKind, TABLE};
 use ff_core::execution::{BlockKind, DueKind, EventKind, Situation};
 
-/// Rejections that come from parsing a command or from its operation, before any rule, and one
-/// that shows an outcome of `issue_reclaim_grant` as an error.
+/// Rejections that come from parsing a command or from its operation, before any rule.
 const NOT_FROM_RULES: &[RejectionKind] = &[
     RejectionKind::PartitionOutOfRange,
     RejectionKind::InvalidCapabilities,
     RejectionKind::InvalidTagKey,
     RejectionKind::InvalidId,
     RejectionKind::InvalidExecutionId,
-    RejectionKind::ReclaimCapExceeded,
 ];
 
 /// Commands whose repeat is simply applied again, to the same effect.

@@ -78,7 +78,8 @@ impl FlowFabricWorker {
         let agent = WorkerAgent::new(profile, connection.entropy());
         let (slots, timekeeper) = (config.max_concurrent_tasks, config.timekeeper);
         let upkeep = Upkeep::start(connection, agent, slots, timekeeper);
-        tracing::debug!(worker = %config.worker_id, instance = %config.worker_instance_id, "connected");
+        let (worker, instance) = (&config.worker_id, &config.worker_instance_id);
+        tracing::debug!(%worker, %instance, "connected");
         Ok(Self(Arc::new(Inner {
             config,
             completion,
@@ -246,7 +247,7 @@ impl FlowFabricWorker {
         }
     }
 
-    /// What there is to know of an execution; `None` when there is none.
+    /// What there is to know of an execution; `None` when the worker's namespace has none.
     ///
     /// # Errors
     ///
@@ -259,6 +260,8 @@ impl FlowFabricWorker {
         connection.check_id(id)?;
         let read = ReadExecution::new(id, &[], connection.patience());
         let (found, _, at) = connection.drive(read).await?;
+        let namespace = &self.0.config.namespace;
+        let found = found.filter(|loaded| loaded.execution.namespace == *namespace);
         Ok(found.map(|loaded| snapshot(&loaded.execution, at)))
     }
 

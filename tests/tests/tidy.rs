@@ -240,7 +240,7 @@ fn names_absolute_path(line: &str, path: &str) -> bool {
 /// Every tag of an invariant in the text, without its brackets.
 fn invariant_tags(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for rest in text.split("[INV-").skip(1) {
+    for rest in text.replace("\\]", "]").split("[INV-").skip(1) {
         let Some((tag, _)) = rest.split_once(']') else { continue };
         let Some((name, number)) = tag.split_once('-') else { continue };
         let named = !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase());

@@ -154,10 +154,10 @@ impl Leases {
             Ok(renewed) => {
                 held.failures = 0;
                 held.renew_at = renewed.first_sent.plus(third(held.ttl)).max(now.local);
-                held.expires_at = renewed.outcome.expires_at;
+                let before = std::mem::replace(&mut held.expires_at, renewed.outcome.expires_at);
                 let left = renewed.outcome.expires_at.since(renewed.at);
                 held.healthy_until = believed_until(renewed.first_sent, left, held.ttl);
-                if left < held.ttl {
+                if left < held.ttl && held.expires_at == before {
                     // The attempt timeout or the deadline ends it: renewing gains nothing.
                     held.renew_at = held.renew_at.max(held.healthy_until);
                 }

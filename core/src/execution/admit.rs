@@ -7,7 +7,7 @@ use crate::time::TimestampMs;
 use super::decision::{Ruling, Verdict};
 use super::issue_claim_grant::{Granted, IssueClaimGrant, issue_claim_grant};
 use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
-use super::offer::{block_route, give_back};
+use super::offer::{block_route, check_taken_over_unasked, give_back};
 use super::record::{Execution, Phase};
 
 /// Admits a worker to an execution that was taken from a lane. Identity: the grant id.
@@ -56,6 +56,7 @@ pub fn admit(current: &Execution, command: &Admit, now: TimestampMs) -> Ruling<A
 
 fn grant(current: &Execution, request: &IssueClaimGrant, now: TimestampMs) -> Ruling<Admitted> {
     if let Phase::Active(_) = &current.phase {
+        check_taken_over_unasked(current)?;
         let request = IssueReclaimGrant(request.clone());
         let verdict = issue_reclaim_grant(current, &request, now)?;
         return Ok(verdict.map(|granted| match granted {

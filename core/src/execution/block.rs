@@ -6,10 +6,11 @@ use crate::error::Rejection;
 use crate::id::ExecutionId;
 use crate::time::{DurationMs, TimestampMs, Window};
 
+use super::blocks::{BlockEntry, BlockKind};
 use super::decision::{Decision, Ruling, Verdict};
 use super::event::Event;
 use super::issue_claim_grant::check_capabilities;
-use super::record::{BlockEntry, BlockKind, Execution, Phase};
+use super::record::{Execution, Phase};
 
 /// Holds an execution back. Identity: the reason; a repeat changes nothing.
 #[derive(Clone, Debug)]

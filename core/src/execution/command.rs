@@ -51,7 +51,7 @@ pub trait Decide: Identity {
 
 macro_rules! commands {
     ($($command:ident => $rule:ident, $outcome:ty, $identity:ident
-        $(, purpose: $purpose:ident)? $(, fetches: $fetches:expr)? $(, observe: $call:ident)?;)+) => {
+        $(, purpose: $purpose:ident)? $(, observe: $call:ident)?;)+) => {
         $(
             impl Identity for $command {
                 fn identity(&self) -> IdentityKind {
@@ -73,10 +73,6 @@ macro_rules! commands {
                 fn execution_id(&self) -> ExecutionId {
                     self.execution_id
                 }
-
-                $(fn fetches(&self) -> &'static [ValueKind] {
-                    $fetches
-                })?
 
                 $(fn observe(&mut self, current: &Execution) {
                     self.$call.observe(current);

@@ -13,10 +13,11 @@ use crate::policy::{ExecutionPolicy, Priority};
 use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs, Window};
 
+use super::blocks::Blocks;
 use super::decision::{Decision, Ruling, ValueEffect, ValueKind, Verdict};
 use super::event::Event;
 use super::record::{
-    Blocks, ContentDigest, Counts, DelayReason, Execution, NextAttempt, NotBefore, Phase, Runnable,
+    ContentDigest, Counts, DelayReason, Execution, NextAttempt, NotBefore, Phase, Runnable,
 };
 
 /// The largest payload or result unless a client says otherwise: 1 MiB.
@@ -130,9 +131,29 @@ pub fn create(
         Start::At(instant) => instant,
         Start::After(delay) => now.plus(delay),
     };
+    let next = waiting(command, until, deadline, now);
+    let event = Event::Created { namespace: command.namespace.clone(), lane: command.lane.clone() };
+    // What starts at once must not have been decided before its time.
+    let started = if until > now { Window::ALWAYS } else { Window::from(until) };
+    let mut decision = Decision::put(next, now, CreateOutcome::Created(id))
+        .within(started.and(deadline.map_or(Window::ALWAYS, Window::until)))
+        .event(event);
+    if let Some(payload) = &command.payload {
+        decision = decision.value(ValueEffect::Put(ValueKind::Payload, payload.clone()));
+    }
+    Ok(decision.into())
+}
+
+/// The record of an execution that waits for its first attempt.
+fn waiting(
+    command: &Create,
+    until: TimestampMs,
+    deadline: Option<TimestampMs>,
+    now: TimestampMs,
+) -> Execution {
     let delayed = NotBefore { until, reason: DelayReason::Requested };
-    let next = Execution {
-        id,
+    Execution {
+        id: command.execution_id,
         namespace: command.namespace.clone(),
         lane: command.lane.clone(),
         kind: command.kind.clone(),
@@ -161,17 +182,7 @@ pub fn create(
         last_release: None,
         requests: Bounded::new(),
         continuation: None,
-    };
-    let event = Event::Created { namespace: command.namespace.clone(), lane: command.lane.clone() };
-    // What starts at once must not have been decided before its time.
-    let started = if until > now { Window::ALWAYS } else { Window::from(until) };
-    let mut decision = Decision::put(next, now, CreateOutcome::Created(id))
-        .within(started.and(deadline.map_or(Window::ALWAYS, Window::until)))
-        .event(event);
-    if let Some(payload) = &command.payload {
-        decision = decision.value(ValueEffect::Put(ValueKind::Payload, payload.clone()));
     }
-    Ok(decision.into())
 }
 
 /// The digest of what an idempotency key stands for: lane, kind, payload, priority, policy,

@@ -39,9 +39,11 @@ pub fn delay_execution(
     let holds = Window::until(active.expires_at(now));
     let resume = NextAttempt::Resume { attempt: active.attempt, interruption: Interruption::Delay };
     let delay = NotBefore { until: command.until, reason: DelayReason::Requested };
+    // What goes on at once must not have been decided before its time.
+    let over = if command.until > now { Window::ALWAYS } else { Window::from(command.until) };
     let mut next = current.clone();
     remember_release(&mut next, fence, ReleaseOutcome::Delayed);
     wait_for(&mut next, resume, (command.until > now).then_some(delay));
     let event = Event::Released { how: ReleaseOutcome::Delayed };
-    Ok(Decision::put(next, now, ()).within(holds).event(event).into())
+    Ok(Decision::put(next, now, ()).within(holds.and(over)).event(event).into())
 }

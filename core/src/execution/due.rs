@@ -3,7 +3,8 @@
 
 use crate::time::TimestampMs;
 
-use super::record::{BlockKind, Execution, LeaseFate, Phase};
+use super::blocks::BlockKind;
+use super::record::{Execution, LeaseFate, Phase};
 
 /// What can be due, in the order in which ties are resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

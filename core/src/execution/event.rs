@@ -7,7 +7,8 @@ use crate::policy::Priority;
 use crate::state::TerminalOutcome;
 use crate::time::TimestampMs;
 
-use super::record::{BlockKind, ClaimKind, Failure, ReleaseOutcome};
+use super::blocks::BlockKind;
+use super::record::{ClaimKind, Failure, ReleaseOutcome};
 
 /// One thing that happened. Renewals and progress are not worth an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,8 +4,9 @@
 use crate::policy::ReclaimMode;
 use crate::score::Score;
 
+use super::blocks::BlockKind;
 use super::due::next_due;
-use super::record::{BlockKind, Execution, LeaseFate, Phase};
+use super::record::{Execution, LeaseFate, Phase};
 
 /// Where an execution stands in the indexes of its partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -91,7 +91,7 @@ pub fn issue_claim_grant(
         return Err(not_eligible());
     }
     let since = runnable.not_before.map_or(Window::ALWAYS, |delay| Window::from(delay.until));
-    let before = current.deadline.map_or(Window::ALWAYS, Window::until);
+    let before = current.deadline.map_or(Window::ALWAYS, Window::until).and(unused_from(current));
     let grant = new_grant(command.grant_id, &command.worker, command.ttl, &command.audit, now);
     let expires_at = grant.expires_at;
     let mut next = current.clone();
@@ -125,6 +125,11 @@ pub(super) fn granted(current: &Execution, id: GrantId, expires_at: TimestampMs)
     };
     let (execution_id, lane) = (current.id, current.lane.clone());
     Granted { execution_id, lane, grant_id: id, expires_at, resumes }
+}
+
+/// Since when a grant that is out, if there is one, has run out unused.
+pub(super) fn unused_from(current: &Execution) -> Window {
+    current.grant().map_or(Window::ALWAYS, |grant| Window::from(grant.expires_at))
 }
 
 pub(super) fn new_grant(

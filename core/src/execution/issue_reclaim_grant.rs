@@ -10,7 +10,7 @@ use super::decision::{Decision, Ruling, Verdict};
 use super::event::Event;
 use super::guard::{MAX_GRANT_TTL, check_ttl, deadline_passed};
 use super::issue_claim_grant::{
-    Granted, IssueClaimGrant, check_capabilities, granted, new_grant, repeated,
+    Granted, IssueClaimGrant, check_capabilities, granted, new_grant, repeated, unused_from,
 };
 use super::lease::end_life;
 use super::record::{Active, AttemptEnd, Execution, Failure, LeaseFate, Outcome, Phase};
@@ -66,7 +66,13 @@ pub fn issue_reclaim_grant(
     }
     check_ttl("grant_ttl_ms", command.ttl, MAX_GRANT_TTL)?;
     let active = match &current.phase {
-        Phase::Active(active) if !active.is_leased(now) && !deadline_passed(current, now) => active,
+        Phase::Active(active)
+            if !active.is_leased(now)
+                && !deadline_passed(current, now)
+                && !ends_by_timeout(current, active) =>
+        {
+            active
+        }
         _ => return Err(Rejection::ExecutionNotReclaimable),
     };
     if let Some(grant) = active.grant.as_ref().filter(|grant| grant.is_live(now)) {
@@ -76,7 +82,7 @@ pub fn issue_reclaim_grant(
     let mut next = current.clone();
     let marked = mark_expired(&mut next);
     let before = current.deadline.map_or(Window::ALWAYS, Window::until);
-    let window = Window::from(active.lost_from()).and(before);
+    let window = Window::from(active.lost_from()).and(before).and(unused_from(current));
     if current.counts.reclaims >= current.policy.max_reclaim_count {
         return Ok(fail_by_cap(next, marked, now).within(window).into());
     }
@@ -92,6 +98,13 @@ pub fn issue_reclaim_grant(
         .storing_ttl(command.ttl);
     decision.events.extend(marked);
     Ok(decision.event(Event::GrantIssued { expires_at }).into())
+}
+
+/// Whether the lease, where nobody has marked or revoked it, ends with its attempt's time: then the
+/// attempt fails, and nobody takes over.
+fn ends_by_timeout(current: &Execution, active: &Active) -> bool {
+    let timeout = current.attempt_times_out_at(&active.lease);
+    active.fate == LeaseFate::Held && timeout.is_some_and(|at| at <= active.lease.expires_at)
 }
 
 /// Marks a lease that ran out unnoticed, so that it stays expired.
@@ -121,7 +134,8 @@ fn fail_by_cap(
     decision.event(ended)
 }
 
-fn failed_by_cap(current: &Execution) -> Option<u32> {
+/// How often an execution was reclaimed that has failed because of it.
+pub(super) fn failed_by_cap(current: &Execution) -> Option<u32> {
     match &current.phase {
         Phase::Terminal(terminal) => match &terminal.outcome {
             Outcome::Failed(failure) if failure.category.as_str() == MAX_RECLAIMS_EXCEEDED => {

@@ -7,12 +7,13 @@ use crate::id::{
 use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs, Window};
 
+use super::blocks::Blocks;
 use super::decision::Decision;
 use super::event::Event;
 use super::record::{
-    Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, Blocks, ClaimKind, ConsumedGrant,
-    Counts, Execution, Fence, Grant, Lease, LeaseFate, NextAttempt, NotBefore, Outcome, Phase,
-    Release, ReleaseOutcome, Runnable, Terminal,
+    Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, ClaimKind, ConsumedGrant, Counts,
+    Execution, Fence, Grant, Lease, LeaseFate, NextAttempt, NotBefore, Outcome, Phase, Release,
+    ReleaseOutcome, Runnable, Terminal,
 };
 
 /// Takes an execution under a grant; the arguments of `claim`, `claim_resumed` and `reclaim`.

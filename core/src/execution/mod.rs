@@ -7,6 +7,7 @@
 mod admit;
 mod any_command;
 mod block;
+mod blocks;
 mod cancel;
 mod change_priority;
 mod claim;
@@ -42,6 +43,7 @@ mod wire;
 pub use admit::{Admit, Admitted, admit};
 pub use any_command::{AnyCommand, AnyOutcome};
 pub use block::{Block, BlockOutcome, Unblock, block, unblock};
+pub use blocks::{BlockEntry, BlockKind, Blocks};
 pub use cancel::{Cancel, CancelledBy, cancel};
 pub use change_priority::{ChangePriority, change_priority};
 pub use claim::claim;
@@ -65,11 +67,10 @@ pub use offer::{Offer, Offered, offer};
 pub use on_due::{DueOutcome, OnDue, on_due};
 pub use reclaim::reclaim;
 pub use record::{
-    Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockEntry, BlockKind, Blocks,
-    ClaimKind, ConsumedGrant, ContentDigest, Continuation, Counts, DelayReason, Execution,
-    FailOutcome, Failure, Fence, Grant, GrantAudit, Interruption, Lease, LeaseFate, NextAttempt,
-    NotBefore, OperatorOutcome, Outcome, Phase, Progress, Release, ReleaseOutcome, Runnable,
-    Terminal,
+    Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, ClaimKind, ConsumedGrant,
+    ContentDigest, Continuation, Counts, DelayReason, Execution, FailOutcome, Failure, Fence,
+    Grant, GrantAudit, Interruption, Lease, LeaseFate, NextAttempt, NotBefore, OperatorOutcome,
+    Outcome, Phase, Progress, Release, ReleaseOutcome, Runnable, Terminal,
 };
 pub use renew::{Renew, Renewed, renew};
 pub use replay::{Replay, Replayed, replay};

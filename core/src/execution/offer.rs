@@ -3,18 +3,20 @@
 
 use crate::capability::Capabilities;
 use crate::error::Rejection;
+use crate::policy::ReclaimMode;
 use crate::time::TimestampMs;
 
 use super::block::{Block, BlockOutcome, block};
+use super::blocks::BlockKind;
 use super::claim::{claim, repeated};
 use super::claim_resumed::claim_resumed;
 use super::decision::{Ruling, Verdict};
-use super::issue_claim_grant::{IssueClaimGrant, issue_claim_grant};
+use super::issue_claim_grant::{IssueClaimGrant, issue_claim_grant, unused_from};
 use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
 use super::lease::{Claim, Claimed};
 use super::on_due::{DueOutcome, on_due};
 use super::reclaim::reclaim;
-use super::record::{BlockKind, Execution, Phase};
+use super::record::{Execution, Phase};
 
 /// Offers an execution to a worker. Identity: the lease id of its last command.
 #[derive(Clone, Debug)]
@@ -70,7 +72,19 @@ pub fn offer(current: &Execution, command: &Offer, now: TimestampMs) -> Ruling<O
 /// Sets an execution aside that the worker lacks a capability for.
 pub(super) fn block_route(current: &Execution, now: TimestampMs) -> Ruling<BlockOutcome> {
     let (execution_id, kind) = (current.id, BlockKind::Route);
-    block(current, &Block { execution_id, kind, recheck_at: None }, now)
+    let blocked = block(current, &Block { execution_id, kind, recheck_at: None }, now)?;
+    Ok(match blocked {
+        Verdict::Apply(decision) => decision.within(unused_from(current)).into(),
+        repeat => repeat,
+    })
+}
+
+/// Refuses to take over what is taken over on request only.
+pub(super) fn check_taken_over_unasked(current: &Execution) -> Result<(), Rejection> {
+    match current.policy.reclaim_mode {
+        ReclaimMode::Automatic => Ok(()),
+        ReclaimMode::OnRequest => Err(Rejection::ExecutionNotReclaimable),
+    }
 }
 
 /// Puts an execution that cannot be taken where it belongs: whatever is due about it is applied,
@@ -89,6 +103,7 @@ fn take(current: &Execution, command: &Offer, now: TimestampMs) -> Ruling<Offere
 }
 
 fn take_over(current: &Execution, command: &Offer, now: TimestampMs) -> Ruling<Offered> {
+    check_taken_over_unasked(current)?;
     let request = IssueReclaimGrant(asking(command));
     let Verdict::Apply(granted) = issue_reclaim_grant(current, &request, now)? else {
         return Err(Rejection::InvalidClaimGrant);

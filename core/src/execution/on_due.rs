@@ -64,7 +64,9 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
     }
     if outcome.applied.is_empty() {
         return Ok(match anchored_again(current, now) {
-            Some(next) => Decision::put(next, now, outcome).into(),
+            Some((next, until)) => {
+                Decision::put(next, now, outcome).within(Window::until(until)).into()
+            }
             None => Decision::keep(outcome).into(),
         });
     }
@@ -115,12 +117,14 @@ fn apply(next: &mut Execution, kind: DueKind, now: TimestampMs) -> Event {
 }
 
 /// The record with its lease's expiry counted from now, where the store's clock has stepped back so
-/// far that it would last longer than its ttl and a minute.
-fn anchored_again(current: &Execution, now: TimestampMs) -> Option<Execution> {
+/// far that it would last longer than its ttl and a minute; and until when that is so, since a
+/// caller whose own clock is behind must not cut a lease short.
+fn anchored_again(current: &Execution, now: TimestampMs) -> Option<(Execution, TimestampMs)> {
     let Phase::Active(Active { lease, fate: LeaseFate::Held, .. }) = &current.phase else {
         return None;
     };
-    if lease.expires_at <= now.plus(lease.ttl_ms).plus(Active::CLOCK_STEP) {
+    let until = lease.expires_at.minus(lease.ttl_ms).minus(Active::CLOCK_STEP);
+    if now >= until {
         return None;
     }
     let expires_at = lease_end(current, lease.acquired_at, lease.ttl_ms, now);
@@ -128,5 +132,5 @@ fn anchored_again(current: &Execution, now: TimestampMs) -> Option<Execution> {
     if let Phase::Active(active) = &mut next.phase {
         active.lease.expires_at = expires_at;
     }
-    Some(next)
+    Some((next, until))
 }

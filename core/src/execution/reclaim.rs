@@ -7,6 +7,7 @@ use crate::time::{TimestampMs, Window};
 use super::claim::{admission, check_grant_is_live, repeated};
 use super::decision::{Ruling, Verdict};
 use super::guard::{MAX_LEASE_TTL, check_ttl, deadline_passed};
+use super::issue_reclaim_grant::failed_by_cap;
 use super::lease::{Claim, Claimed, end_attempt, new_attempt, start_lease};
 use super::record::{AttemptEnd, AttemptKind, ClaimKind, Execution, Phase};
 
@@ -14,10 +15,14 @@ use super::record::{AttemptEnd, AttemptKind, ClaimKind, Execution, Phase};
 ///
 /// # Errors
 ///
-/// `InvalidClaimGrant`, `ClaimGrantExpired`, `ExecutionNotLeaseable`, `InvalidInput` for the ttl.
+/// `ReclaimCapExceeded`, `InvalidClaimGrant`, `ClaimGrantExpired`, `ExecutionNotLeaseable`,
+/// `InvalidInput` for the ttl.
 pub fn reclaim(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling<Claimed> {
     if let Some(claimed) = repeated(current, command) {
         return Ok(Verdict::Repeat(claimed));
+    }
+    if let Some(reclaims) = failed_by_cap(current) {
+        return Err(Rejection::ReclaimCapExceeded { reclaims });
     }
     check_ttl("lease_ttl_ms", command.lease_ttl, MAX_LEASE_TTL)?;
     let grant = admission(current, command)?;

@@ -49,18 +49,20 @@ pub fn revoke_lease(
         return Err(not_active(current));
     };
     let outcome = Revoked { lease_epoch: active.lease.epoch };
+    let mut next = current.clone();
+    // Remembered also where the lease is revoked already, or a late copy of this call would revoke
+    // the lease of whoever took over.
+    command.call.remember(&mut next, OperatorOutcome::Revoked(outcome.lease_epoch));
     if active.fate == LeaseFate::Revoked {
-        return Ok(Verdict::Repeat(outcome));
+        return Ok(Decision::put(next, now, outcome).into());
     }
     if active.is_expired(now) {
         return Err(Rejection::LeaseExpired { expired_at: active.lease.expires_at });
     }
     let holds = Window::until(active.expires_at(now));
-    let mut next = current.clone();
     if let Phase::Active(active) = &mut next.phase {
         active.fate = LeaseFate::Revoked;
     }
-    command.call.remember(&mut next, OperatorOutcome::Revoked(outcome.lease_epoch));
     let event = Event::LeaseRevoked { epoch: outcome.lease_epoch };
     Ok(Decision::put(next, now, outcome).within(holds).event(event).into())
 }

@@ -6,9 +6,8 @@ use crate::state::{
 };
 use crate::time::TimestampMs;
 
-use super::record::{
-    BlockKind, DelayReason, Execution, LeaseFate, NextAttempt, Outcome, Phase, Runnable,
-};
+use super::blocks::BlockKind;
+use super::record::{DelayReason, Execution, LeaseFate, NextAttempt, Outcome, Phase, Runnable};
 
 /// The state of an execution at an instant of the store's clock.
 pub fn state_vector(execution: &Execution, now: TimestampMs) -> StateVector {

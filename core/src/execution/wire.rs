@@ -18,8 +18,9 @@ use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs};
 
 use super::any_command::AnyCommand;
+use super::blocks::BlockKind;
 use super::command::{TakeNew, TakeOver, TakeResumed};
-use super::record::{BlockKind, GrantAudit};
+use super::record::GrantAudit;
 use super::{
     Block, Cancel, CancelledBy, ChangePriority, Claim, Complete, Create, DEFAULT_PAYLOAD_LIMIT,
     DelayExecution, Fail, FenceParts, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren,

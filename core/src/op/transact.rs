@@ -2,7 +2,7 @@
 //! again.
 
 use crate::error::{Applied, Bug, EngineError, Rejection};
-use crate::execution::{Decide, Verdict};
+use crate::execution::{Decide, IdentityKind, Verdict};
 use crate::store::{
     Commit, Failure, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply,
     Version,
@@ -119,6 +119,11 @@ impl<C: Decide> Transact<C> {
                 Step::Done(Ok(Committed { outcome, repeat: true, values, at, first_sent }))
             }
             (Err(_) | Ok(Verdict::Repeat(_)), _) => self.read(),
+            (Ok(Verdict::Apply(_)), Some(_))
+                if self.may_be_forgotten() && !self.certainly_not_applied(current.as_ref()) =>
+            {
+                Step::Done(Err(self.moved_on("it would be applied a second time", now)))
+            }
             (Ok(Verdict::Apply(decision)), _) => {
                 let id = self.command.execution_id();
                 let nonce = self.patience.nonce();
@@ -169,17 +174,33 @@ impl<C: Decide> Transact<C> {
         current: Option<&Loaded>,
         now: HostTime,
     ) -> EngineError {
-        let version = current.map_or(Version::ABSENT, |loaded| loaded.version);
-        let certainly_not = |&(expected, nonce): &(Version, u64)| {
-            version == expected || (version.count == expected.count + 1 && version.nonce != nonce)
-        };
-        if self.ambiguous.iter().all(certainly_not) {
+        if self.certainly_not_applied(current) {
             return rejection.into();
         }
+        self.moved_on(&rejection.to_string(), now)
+    }
+
+    /// Whether the record shows that none of the commits whose reply was lost has applied.
+    fn certainly_not_applied(&self, current: Option<&Loaded>) -> bool {
+        let version = current.map_or(Version::ABSENT, |loaded| loaded.version);
+        self.ambiguous.iter().all(|&(expected, nonce)| {
+            version == expected || (version.count == expected.count + 1 && version.nonce != nonce)
+        })
+    }
+
+    /// Whether the record forgets the command while the same execution goes on: a grant when it
+    /// ends or is consumed, a lease when it is given back. That the command could be applied then
+    /// does not show that it never was. \[INV-IDENTITY-1\]
+    fn may_be_forgotten(&self) -> bool {
+        matches!(self.command.identity(), IdentityKind::Grant | IdentityKind::Lease)
+    }
+
+    /// The error of a command of which nobody can say any more whether it was applied.
+    fn moved_on(&self, why: &str, now: HostTime) -> EngineError {
         let elapsed = self.patience.elapsed(now);
         let op = self.command.name();
         EngineError::Timeout { op, elapsed, applied: Applied::Unknown }
-            .context(format!("a reply was lost and the record has moved on since ({rejection})"))
+            .context(format!("a reply was lost and the record has moved on since ({why})"))
     }
 
     fn unexpected(&self) -> Step<Output<C::Outcome>> {

@@ -150,7 +150,8 @@ fn write_of(id: &ExecutionId, effect: ValueEffect) -> ValueWrite {
 }
 
 /// Puts every entry of the record after the commit and removes those that only the record before
-/// had. What a `Take` may hold is written even if it is the same: it comes back that way.
+/// had. What a `Take` may hold is written even if it is the same: it comes back that way. `due` is
+/// written always: a `Take` from a lane may have left an entry there that neither record has.
 /// \[INV-INDEX-1\]
 fn write_indexes(
     unit: &mut Unit,
@@ -167,17 +168,18 @@ fn write_indexes(
     let route = (old.and_then(|e| e.blocked_route), new.and_then(|e| e.blocked_route));
     let all = (old.map(|entries| entries.all), new.map(|entries| entries.all));
     let mut write =
-        |index: &dyn Fn() -> IndexName, (old, new): (Option<Score>, Option<Score>), takeable| {
-            if old == new && (new.is_none() || !(takeable || repair)) {
+        |index: &dyn Fn() -> IndexName, (old, new): (Option<Score>, Option<Score>), again: bool| {
+            if old == new && !again {
                 return;
             }
             unit.index.push(IndexWrite { index: index(), member: id.uuid(), score: new });
         };
     let lane = || IndexName::Eligible { namespace: namespace(), lane: named.lane.clone() };
-    write(&lane, eligible, true);
+    write(&lane, eligible, eligible.1.is_some());
     write(&|| IndexName::Due, due, true);
-    write(&|| IndexName::BlockedRoute { namespace: namespace() }, route, false);
-    write(&|| IndexName::All { namespace: namespace() }, all, false);
+    let again = repair && route.1.is_some();
+    write(&|| IndexName::BlockedRoute { namespace: namespace() }, route, again);
+    write(&|| IndexName::All { namespace: namespace() }, all, repair && all.1.is_some());
     if eligible.1.is_some() {
         unit.ring.push(Topic::Index(lane()));
     }

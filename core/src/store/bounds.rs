@@ -1,8 +1,8 @@
 //! Every bound of the store contract, in one place. Over a bound is a typed error before anything
 //! is sent.
 
-use super::contract::{Commit, Request, Unit};
-use super::keys::{IndexName, RecordKey};
+use super::contract::{Commit, OverBound, Request, Unit};
+use super::keys::RecordKey;
 
 /// Units in one commit.
 pub const MAX_UNITS: usize = 64;
@@ -28,18 +28,6 @@ pub const MAX_MESSAGE_BYTES: usize = 1 << 25;
 pub const MAX_JOURNAL_BYTES: usize = 1 << 20;
 /// How long an entry of a journal is kept, at most: 24 h, in milliseconds.
 pub const MAX_JOURNAL_AGE_MS: u64 = 24 * 60 * 60 * 1_000;
-
-/// A request that is over a bound.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}: {given} is over the bound of {bound}")]
-pub struct OverBound {
-    /// What is bounded.
-    pub what: &'static str,
-    /// How much there is.
-    pub given: usize,
-    /// How much is allowed.
-    pub bound: usize,
-}
 
 fn within(what: &'static str, given: usize, bound: usize) -> Result<(), OverBound> {
     if given <= bound { Ok(()) } else { Err(OverBound { what, given, bound }) }
@@ -110,11 +98,4 @@ fn check_unit(unit: &Unit) -> Result<(), OverBound> {
     let unexpected = |key: &RecordKey| !unit.expect.iter().any(|(expected, _)| expected == key);
     let written = unit.put.iter().map(|(key, _)| key).chain(&unit.remove);
     within("records written without a version", written.filter(|key| unexpected(key)).count(), 0)
-}
-
-impl IndexName {
-    /// Whether a `Take` from this index leaves the entry in `due`.
-    pub const fn is_due(&self) -> bool {
-        matches!(self, Self::Due)
-    }
 }

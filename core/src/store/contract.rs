@@ -9,7 +9,6 @@ use crate::partition::Partition;
 use crate::score::Score;
 use crate::time::{DurationMs, TimestampMs, Window};
 
-use super::bounds::OverBound;
 use super::keys::{IndexName, RecordKey, StreamName, ValueKey};
 
 /// An immutable piece of data; cloning is cheap.
@@ -291,7 +290,7 @@ pub enum ReplyBody {
 /// What became of a unit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UnitReply {
-    /// All of it is written.
+    /// All of it is written, and stays. \[INV-DURABLE-1\]
     Committed {
         /// The values that were asked for, in order.
         fetched: Vec<Fetched>,
@@ -372,6 +371,18 @@ pub struct StreamEntry {
     pub id: StreamId,
     /// Its content.
     pub entry: Bytes,
+}
+
+/// A request that is over a bound.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {given} is over the bound of {bound}")]
+pub struct OverBound {
+    /// What is bounded.
+    pub what: &'static str,
+    /// How much there is.
+    pub given: usize,
+    /// How much is allowed.
+    pub bound: usize,
 }
 
 /// Why a call got no reply.

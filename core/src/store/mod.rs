@@ -12,12 +12,11 @@ pub mod keys;
 pub mod memory;
 pub mod meta;
 
-pub use bounds::OverBound;
 pub use contract::{
-    Bytes, Commit, Cursor, Failure, Fetched, IndexWrite, Member, Poll, Read, Reply, ReplyBody,
-    Request, Scan, ScanEntry, ScanPosition, Scanned, Stored, StreamAppend, StreamEntry, StreamId,
-    StreamPage, Streamed, Take, TakeUntil, Taken, Topic, Unit, UnitReply, ValueWrite, Values,
-    Version, Wake,
+    Bytes, Commit, Cursor, Failure, Fetched, IndexWrite, Member, OverBound, Poll, Read, Reply,
+    ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned, Stored, StreamAppend, StreamEntry,
+    StreamId, StreamPage, Streamed, Take, TakeUntil, Taken, Topic, Unit, UnitReply, ValueWrite,
+    Values, Version, Wake,
 };
 pub use journal::JournalEntry;
 pub use keys::{IndexName, RecordKey, StreamName, ValueKey};

@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use ff_core::capability::Capabilities;
 use ff_core::execution::{
     Admit, AnyCommand, Block, BlockKind, ChangePriority, Claim, DEFAULT_PAYLOAD_LIMIT, Execution,
-    Fail, Fence, FenceParts, IssueClaimGrant, IssueReclaimGrant, Start, TakeNew, TakeOver,
-    TakeResumed, Unblock, UpdateProgress,
+    Fail, Fence, FenceParts, IssueClaimGrant, IssueReclaimGrant, Offer, OperatorCall, Phase, Start,
+    TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
 };
 use ff_core::id::LeaseEpoch;
 use ff_core::policy::{Backoff, Priority, ReclaimMode};
@@ -33,6 +33,7 @@ pub fn arguments(record: Option<&Execution>, now: TimestampMs, fresh: u64) -> Ve
     }
     all.extend(odd_calls_of_holders(record, now));
     all.extend(by_operators(record, fresh));
+    all.extend(record.into_iter().flat_map(copies));
     all.extend(blocks(now));
     all.push(on_due().into());
     all
@@ -162,14 +163,47 @@ fn odd_calls_of_holders(record: Option<&Execution>, now: TimestampMs) -> Vec<Any
 
 fn by_operators(record: Option<&Execution>, fresh: u64) -> Vec<AnyCommand> {
     let life = record.map_or(0, |record| record.counts.replays);
+    let calls = [life, life + 1].map(|life| call_for(fresh, life));
+    calls.iter().flat_map(calls_of_operators).collect()
+}
+
+fn calls_of_operators(call: &OperatorCall) -> Vec<AnyCommand> {
+    let (execution_id, priority) = (execution_id(), Priority::clamped(5));
+    vec![
+        cancel(call.clone()).into(),
+        revoke(call.clone()).into(),
+        replay(call.clone()).into(),
+        ChangePriority { execution_id, call: call.clone(), priority }.into(),
+    ]
+}
+
+/// Late copies of what the record remembers: its grant, its lease, how the latest lease was given
+/// back, and the calls of operators.
+fn copies(record: &Execution) -> Vec<AnyCommand> {
     let mut all = Vec::new();
-    for life in [life, life + 1] {
-        let call = call_for(fresh, life);
-        let (execution_id, priority) = (execution_id(), Priority::clamped(5));
-        all.push(cancel(call.clone()).into());
-        all.push(revoke(call.clone()).into());
-        all.push(replay(call.clone()).into());
-        all.push(ChangePriority { execution_id, call, priority }.into());
+    let lease = match &record.phase {
+        Phase::Active(active) => Some(&active.lease),
+        _ => None,
+    };
+    let consumed = lease.map(|lease| lease.grant.id);
+    if let Some(grant_id) = record.grant().map(|grant| grant.id).or(consumed) {
+        let request = IssueClaimGrant { grant_id, ..grant(0) };
+        all.push(request.clone().into());
+        all.push(Admit(request.clone()).into());
+        all.push(IssueReclaimGrant(request).into());
+    }
+    if let Some(lease) = lease {
+        let claim = Claim { lease_id: lease.id, grant_id: lease.grant.id, ..claim(0) };
+        all.push(TakeNew(claim.clone()).into());
+        all.push(TakeResumed(claim.clone()).into());
+        all.push(TakeOver(claim.clone()).into());
+        all.push(Offer { claim, ..offer(0) }.into());
+    }
+    if let Some(release) = &record.last_release {
+        all.extend(by_holder(release.fence.into(), record.updated_at));
+    }
+    for (request_id, _) in record.requests.iter() {
+        all.extend(calls_of_operators(&OperatorCall::new(request_id.clone())));
     }
     all
 }

@@ -3,16 +3,18 @@
 //! record turns up.
 //!
 //! Records count as of one kind when the rules cannot tell them apart: the same situation, next
-//! attempt, grant, blocks, counters at their limits, next due thing. So the walk ends, and what it
-//! observed is the whole behaviour of the rules, found by real commands and never by hand.
+//! attempt, grant, blocks, counters at their limits and next due thing, or the same memory of
+//! earlier calls. So the walk ends, and what it observed is the behaviour of the rules, found by
+//! real commands and never by hand.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::mem;
 use std::sync::LazyLock;
 
 use ff_core::error::RejectionKind;
 use ff_core::execution::{
     AnyCommand, AnyOutcome, BlockKind, Blocks, Decide, DueKind, EventKind, Grant, NextAttempt,
-    Phase, Situation, due_times, next_due, situation,
+    OperatorOutcome, Phase, Situation, due_times, next_due, situation,
 };
 use ff_core::time::TimestampMs;
 
@@ -94,11 +96,12 @@ impl Node {
 
 fn explore() -> BTreeSet<Observation> {
     let mut observed = BTreeSet::new();
-    let mut kinds = BTreeSet::new();
+    let (mut kinds, mut memories) = (BTreeSet::new(), BTreeSet::new());
     let mut pending = VecDeque::from([Node { bench: Bench::default(), now: at(START) }]);
     let mut fresh = 1_000;
     while let Some(node) = pending.pop_front() {
-        if !kinds.insert(kind(&node)) {
+        let (new_kind, new_memory) = (kinds.insert(kind(&node)), memories.insert(memory(&node)));
+        if !new_kind && !new_memory {
             continue;
         }
         assert!(kinds.len() < MOST_KINDS, "the walk does not end");
@@ -198,9 +201,20 @@ fn kind(node: &Node) -> String {
     );
     let due = next_due(record).map(|(at, kind)| (kind, at <= now));
     let deadline = record.deadline.map(|deadline| now < deadline);
-    let content = record.content.is_some();
-    let requires = record.requires.is_empty();
-    format!("{phase} {counts:?} {due:?} {deadline:?} {content} {requires}")
+    let submission = (record.content.is_some(), record.requires.is_empty());
+    format!("{phase} {counts:?} {due:?} {deadline:?} {submission:?}")
+}
+
+/// What the record remembers of calls, in each situation.
+fn memory(node: &Node) -> String {
+    let Some(record) = &node.bench.record else { return "absent".to_owned() };
+    let release = record.last_release.as_ref().map(|release| {
+        let latest = Some(release.fence) == record.last_fence;
+        (mem::discriminant(&release.outcome), latest)
+    });
+    let cancelled = |(_, outcome): &(_, OperatorOutcome)| *outcome == OperatorOutcome::Cancelled;
+    let requests = (record.requests.iter().any(cancelled), record.requests.is_empty());
+    format!("{:?} {release:?} {requests:?}", node.place())
 }
 
 fn next_kind(next: &NextAttempt) -> String {

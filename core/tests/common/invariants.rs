@@ -2,11 +2,10 @@
 //! show them. Each check panics with what is wrong.
 
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, ClaimKind, Claim, Decide, Decision, DueKind, Event, EventKind,
-    Execution, LeaseFate, NextAttempt, Next, Offered, Phase, Verdict, due_times, index_entries,
-    next_due, snapshot, state_vector,
+    Active, AnyCommand, AnyOutcome, BlockKind, Claim, ClaimKind, Decide, Decision, DueKind, Event,
+    EventKind, Execution, LeaseFate, Next, NextAttempt, Offered, Phase, Verdict, due_times,
+    index_entries, next_due, snapshot, state_vector,
 };
-use ff_core::execution::{Active, BlockKind};
 use ff_core::policy::ReclaimMode;
 use ff_core::score::Score;
 use ff_core::state::{
@@ -95,10 +94,14 @@ fn check_entries(record: &Execution) {
     assert_eq!(entries.blocked_route, blocked.then_some(place));
 }
 
-/// A worker that can do everything gets an execution exactly when it is offered. Where something
-/// is due, the timekeeper comes first. \[INV-INDEX-1\]
+/// A worker that can do everything gets an execution exactly when it stands in its lane. Where
+/// something is due, the timekeeper comes first. \[INV-INDEX-1\]
 fn check_eligible(record: &Execution, now: TimestampMs) {
     if next_due(record).is_some_and(|(at, _)| at <= now) {
+        return;
+    }
+    // What waits for a capable worker may be taken over by one that comes for it directly.
+    if matches!(&record.phase, Phase::Active(active) if !active.blocks.is_empty()) {
         return;
     }
     let eligible = index_entries(record).eligible.is_some();
@@ -108,7 +111,7 @@ fn check_eligible(record: &Execution, now: TimestampMs) {
         AnyOutcome::Offer(_) => false,
         other => panic!("an offer gave {other:?}"),
     };
-    assert_eq!(eligible, taken, "in the eligible index, or taken when offered");
+    assert_eq!(eligible, taken, "in the eligible index against taken when offered");
 }
 
 /// Whatever is due is done with in one go, but for the removal of the record.
@@ -185,6 +188,11 @@ pub fn check_step(
         assert_eq!((after.epoch.0, after.attempts_total), (0, 0));
         return;
     };
+    // A lease runs out unless the deadline or the attempt timeout comes first. [INV-TIME-1]
+    if count(EventKind::LeaseExpired) > 0 {
+        let due = next_due(before).map(|(_, kind)| kind);
+        assert_eq!(due, Some(DueKind::LeaseExpiry), "marked as expired");
+    }
     // Epochs rise by one with each lease and never otherwise. [INV-EPOCH-1]
     let claims = count(EventKind::Claimed);
     assert_eq!(after.epoch.0, before.epoch.0 + claims as u64);
@@ -208,7 +216,8 @@ fn check_claim(
 ) {
     let Phase::Active(active) = &after.phase else { panic!("claimed, but not active") };
     let how = active.lease.how;
-    let claimed = |event: &Event| matches!(event, Event::Claimed { epoch, .. } if *epoch == after.epoch);
+    let claimed =
+        |event: &Event| matches!(event, Event::Claimed { epoch, .. } if *epoch == after.epoch);
     assert!(decision.events.iter().any(claimed));
     assert!(before.deadline.is_none_or(|deadline| now < deadline), "claimed after its deadline");
     // There is one live lease, and a lease is lost only when it ran out. [INV-LEASE-1]

@@ -328,6 +328,15 @@ impl Bench {
         self.history.extend(decision.events);
     }
 
+    /// The decision of a command that must be applied, without committing it.
+    #[track_caller]
+    pub fn decision(&self, command: impl Into<AnyCommand>, now: u64) -> Decision<AnyOutcome> {
+        match command.into().decide(self.record.as_ref(), at(now)) {
+            Ok(Verdict::Apply(decision)) => decision,
+            other => panic!("not applied: {other:?}"),
+        }
+    }
+
     /// The outcome of a command that must be applied.
     #[track_caller]
     pub fn applied(&mut self, command: impl Into<AnyCommand>, now: u64) -> AnyOutcome {

@@ -3,9 +3,10 @@
 
 use ff_core::capability::Capabilities;
 use ff_core::execution::{
-    Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Claim, Execution,
-    Fail, Fence, FenceParts, IssueClaimGrant, IssueReclaimGrant, Offer, OperatorCall, Start,
-    TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress, due_times,
+    Admit, AnyCommand, Block, BlockKind, Blocks, Cancel, CancelledBy, ChangePriority, Claim,
+    Execution, Fail, Fence, FenceParts, IssueClaimGrant, IssueReclaimGrant, Offer, OperatorCall,
+    Situation, Start, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress, due_times,
+    situation,
 };
 use ff_core::id::LeaseEpoch;
 use ff_core::policy::{Backoff, Priority, ReclaimMode};
@@ -31,7 +32,10 @@ pub enum Clock {
     Stay,
     Tick,
     /// To one of the due times that are still to come, or 1 ms before or after it.
-    Due { pick: usize, nudge: i64 },
+    Due {
+        pick: usize,
+        nudge: i64,
+    },
     Forward(u64),
     Back(u64),
 }
@@ -74,28 +78,61 @@ pub struct CallChoice {
 
 #[derive(Clone, Debug)]
 pub enum Action {
-    Create { creator: u64, idempotent: bool },
+    Create {
+        creator: u64,
+        idempotent: bool,
+    },
     IssueClaimGrant(GrantChoice),
     IssueReclaimGrant(GrantChoice),
     Admit(GrantChoice),
     Claim(ClaimChoice),
     ClaimResumed(ClaimChoice),
     Reclaim(ClaimChoice),
-    Offer { claim: ClaimChoice, capable: bool },
-    Renew { fence: FenceChoice, ttl: u64 },
-    Complete { fence: FenceChoice, result: bool },
-    Fail { fence: FenceChoice, category: &'static str, permanent: bool },
-    Delay { fence: FenceChoice, milliseconds: i64 },
+    Offer {
+        claim: ClaimChoice,
+        capable: bool,
+    },
+    Renew {
+        fence: FenceChoice,
+        ttl: u64,
+    },
+    Complete {
+        fence: FenceChoice,
+        result: bool,
+    },
+    Fail {
+        fence: FenceChoice,
+        category: &'static str,
+        permanent: bool,
+    },
+    Delay {
+        fence: FenceChoice,
+        milliseconds: i64,
+    },
     WaitForChildren(FenceChoice),
-    Progress { fence: FenceChoice, percent: u8 },
+    Progress {
+        fence: FenceChoice,
+        percent: u8,
+    },
     CancelByHolder(FenceChoice),
     Cancel(CallChoice),
     Revoke(CallChoice),
-    ChangePriority { call: CallChoice, priority: i64 },
+    ChangePriority {
+        call: CallChoice,
+        priority: i64,
+    },
     Replay(CallChoice),
-    Block { kind: BlockKind, after: Option<u64> },
-    Unblock { kind: BlockKind, offered: Option<bool> },
+    Block {
+        kind: BlockKind,
+        after: Option<u64>,
+    },
+    Unblock {
+        kind: BlockKind,
+        offered: Option<bool>,
+    },
     OnDue,
+    /// Whatever is most likely to be applied as things stand, so that sequences get far.
+    Promising(usize),
 }
 
 /// Any submission: without bounds, or with every bound so low that it is met.
@@ -106,13 +143,13 @@ pub fn submissions() -> impl Strategy<Value = Submission> {
         Just(Backoff::default()),
     ];
     let limits = (0..3_u32, 0..3_u32, 0..3_u32, backoff);
-    let attempt_timeout = prop_oneof![Just(None), (1..60_000_u64).prop_map(Some)];
-    let deadline = prop_oneof![Just(None), (1..400_000_u64).prop_map(Some)];
+    let attempt_timeout = prop_oneof![2 => Just(None), 1 => (1..60_000_u64).prop_map(Some)];
+    let deadline = prop_oneof![3 => Just(None), 1 => (1..400_000_u64).prop_map(Some)];
     let retention = prop_oneof![Just(0), Just(10_000_u64), Just(86_400_000)];
     let start = prop_oneof![
-        Just(Start::Now),
-        (-2_000..9_000_i64).prop_map(|off| Start::At(at(START.saturating_add_signed(off)))),
-        (0..9_000_u64).prop_map(|after| Start::After(ms(after))),
+        3 => Just(Start::Now),
+        1 => (-2_000..9_000_i64).prop_map(|off| Start::At(at(START.saturating_add_signed(off)))),
+        1 => (0..9_000_u64).prop_map(|after| Start::After(ms(after))),
     ];
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
     (limits, attempt_timeout, deadline, retention, start, flags).prop_map(
@@ -143,13 +180,13 @@ pub fn submissions() -> impl Strategy<Value = Submission> {
 
 pub fn sequences() -> impl Strategy<Value = Vec<Step>> {
     let step = (clocks(), actions()).prop_map(|(clock, action)| Step { clock, action });
-    proptest::collection::vec(step, 1..60)
+    proptest::collection::vec(step, 1..100)
 }
 
 fn clocks() -> impl Strategy<Value = Clock> {
     prop_oneof![
-        6 => Just(Clock::Stay),
-        3 => Just(Clock::Tick),
+        16 => Just(Clock::Stay),
+        6 => Just(Clock::Tick),
         6 => (0..4_usize, -1..=1_i64).prop_map(|(pick, nudge)| Clock::Due { pick, nudge }),
         2 => prop_oneof![Just(500), Just(31_000), Just(90_000), Just(90_000_000_u64)]
             .prop_map(Clock::Forward),
@@ -183,8 +220,11 @@ fn claim_choices() -> impl Strategy<Value = ClaimChoice> {
 
 fn grant_choices() -> impl Strategy<Value = GrantChoice> {
     let ttl = prop_oneof![8 => Just(20_000), 1 => Just(0), 1 => Just(1), 1 => Just(60_001)];
-    (0..6_u64, prop::bool::weighted(0.8), ttl)
-        .prop_map(|(number, capable, ttl)| GrantChoice { number, capable, ttl })
+    (0..6_u64, prop::bool::weighted(0.8), ttl).prop_map(|(number, capable, ttl)| GrantChoice {
+        number,
+        capable,
+        ttl,
+    })
 }
 
 fn calls() -> impl Strategy<Value = CallChoice> {
@@ -198,13 +238,14 @@ fn kinds() -> impl Strategy<Value = BlockKind> {
 
 fn actions() -> impl Strategy<Value = Action> {
     prop_oneof![
+        16 => (0..60_usize).prop_map(Action::Promising),
         10 => admissions(),
-        14 => holders(),
+        12 => holders(),
         3 => operators(),
-        3 => Just(Action::OnDue),
+        2 => Just(Action::OnDue),
         1 => (1..3_u64, any::<bool>())
             .prop_map(|(creator, idempotent)| Action::Create { creator, idempotent }),
-        2 => (kinds(), prop_oneof![Just(None), Just(Some(5_000))])
+        1 => (kinds(), prop_oneof![Just(None), Just(Some(5_000))])
             .prop_map(|(kind, after)| Action::Block { kind, after }),
         2 => (kinds(), prop_oneof![Just(None), any::<bool>().prop_map(Some)])
             .prop_map(|(kind, offered)| Action::Unblock { kind, offered }),
@@ -219,7 +260,7 @@ fn admissions() -> impl Strategy<Value = Action> {
         2 => claim_choices().prop_map(Action::Claim),
         1 => claim_choices().prop_map(Action::ClaimResumed),
         2 => claim_choices().prop_map(Action::Reclaim),
-        3 => (claim_choices(), prop::bool::weighted(0.8))
+        6 => (claim_choices(), prop::bool::weighted(0.8))
             .prop_map(|(claim, capable)| Action::Offer { claim, capable }),
     ]
 }
@@ -246,10 +287,10 @@ fn holders() -> impl Strategy<Value = Action> {
 fn operators() -> impl Strategy<Value = Action> {
     prop_oneof![
         1 => calls().prop_map(Action::Cancel),
-        2 => calls().prop_map(Action::Revoke),
+        1 => calls().prop_map(Action::Revoke),
         1 => (calls(), -1..9_001_i64)
             .prop_map(|(call, priority)| Action::ChangePriority { call, priority }),
-        3 => calls().prop_map(Action::Replay),
+        5 => calls().prop_map(Action::Replay),
     ]
 }
 
@@ -327,6 +368,10 @@ impl Action {
                 Unblock { execution_id: execution_id(), kind: *kind, offered }.into()
             }
             Self::OnDue => on_due().into(),
+            Self::Promising(pick) => {
+                let promising = promising(record, *pick, now);
+                promising.command(submission, record, given, now)
+            }
             admission => admission.admission(record),
         }
     }
@@ -349,17 +394,52 @@ impl Action {
     }
 }
 
+/// The likely action number `pick` for an execution as it stands.
+fn promising(record: Option<&Execution>, pick: usize, now: TimestampMs) -> Action {
+    let number = (pick % 6) as u64;
+    let grant = GrantChoice { number, capable: true, ttl: 20_000 };
+    let claim = ClaimChoice { right_grant: true, right_worker: true, number, ttl: 30_000 };
+    let call = CallChoice { number, off: None };
+    let (fence, offer) = (FenceChoice::Current, Action::Offer { claim, capable: true });
+    let Some(record) = record else {
+        return Action::Create { creator: 1, idempotent: false };
+    };
+    let likely = match situation(record, now) {
+        Situation::Waiting | Situation::Interrupted => {
+            vec![Action::IssueClaimGrant(grant), Action::Admit(grant), offer]
+        }
+        Situation::Granted => vec![Action::Claim(claim), Action::ClaimResumed(claim)],
+        Situation::Delayed => vec![Action::OnDue],
+        Situation::Blocked => {
+            let held = record.blocks().and_then(Blocks::first);
+            let kind = held.map_or(BlockKind::Operator, |held| held.kind);
+            vec![Action::Unblock { kind, offered: None }]
+        }
+        Situation::Leased => vec![
+            Action::Renew { fence, ttl: 30_000 },
+            Action::Complete { fence, result: true },
+            Action::Fail { fence, category: "broken", permanent: false },
+            Action::Delay { fence, milliseconds: 4_000 },
+            Action::WaitForChildren(fence),
+            Action::Progress { fence, percent: 50 },
+            Action::Revoke(call),
+        ],
+        Situation::Expired | Situation::Revoked => {
+            vec![Action::IssueReclaimGrant(grant), Action::Reclaim(claim), offer, Action::OnDue]
+        }
+        Situation::Terminal => vec![Action::Replay(call), Action::OnDue],
+    };
+    likely[pick % likely.len()].clone()
+}
+
 fn offered_capabilities(capable: bool) -> Capabilities {
     if capable { offer(0).capabilities } else { Capabilities::default() }
 }
 
 fn resolve_fence(choice: FenceChoice, record: Option<&Execution>, given: &[Fence]) -> FenceParts {
     let latest = record.and_then(|record| record.last_fence);
-    let forged = Fence {
-        lease_id: lease_id(99),
-        lease_epoch: LeaseEpoch(1),
-        attempt_id: attempt_id(99),
-    };
+    let forged =
+        Fence { lease_id: lease_id(99), lease_epoch: LeaseEpoch(1), attempt_id: attempt_id(99) };
     match choice {
         FenceChoice::Current => latest.unwrap_or(forged).into(),
         FenceChoice::Stale(pick) => match given.len() {

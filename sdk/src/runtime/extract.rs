@@ -190,10 +190,3 @@ impl<T: Send + Sync + 'static> FromTask for State<T> {
         })
     }
 }
-
-/// A result that is written as JSON.
-#[derive(Clone, Debug)]
-pub struct Json<T>(
-    /// The value.
-    pub T,
-);

@@ -3,8 +3,6 @@
 use ff_core::time::TimestampMs;
 use serde::Serialize;
 
-use super::extract::Json;
-
 /// What becomes of a task when its handler has returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -51,6 +49,13 @@ impl<E: std::error::Error> From<E> for HandlerError {
         Self::new("handler_error", error.to_string())
     }
 }
+
+/// A result that is written as JSON.
+#[derive(Clone, Debug)]
+pub struct Json<T>(
+    /// The value.
+    pub T,
+);
 
 /// What a handler may return.
 pub trait IntoTaskOutcome {

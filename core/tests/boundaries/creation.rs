@@ -1,0 +1,75 @@
+//! Creating: duplicates, delays, deadlines and limits.
+
+use ff_core::error::Rejection;
+use ff_core::execution::{
+    AnyOutcome, CreateOutcome, DueKind, Outcome, Situation, Start, ValueKind,
+};
+
+use crate::common::{Answer, Bench, START, Submission, at, execution_id, grant, ms, on_due};
+use crate::{due, nothing_due};
+
+#[test]
+fn the_same_id_again_is_a_duplicate_and_keeps_the_first_values() {
+    let mut bench = Bench::new(Submission::new().payload(b"first"));
+    let before = bench.clone();
+    let other = Submission::new().creator(2).payload(b"second").deadline(START);
+    let duplicate = AnyOutcome::Create(CreateOutcome::Duplicate(execution_id()));
+    assert_eq!(bench.repeated(other, START), duplicate);
+    let created = AnyOutcome::Create(CreateOutcome::Created(execution_id()));
+    assert_eq!(bench.repeated(Submission::new(), START + 1), created);
+    assert_eq!(bench, before);
+}
+
+#[test]
+fn an_idempotency_key_stands_for_one_content() {
+    let mut bench = Bench::new(Submission::new().payload(b"same").idempotent());
+    let again = Submission::new().payload(b"same").creator(2).idempotent();
+    let duplicate = AnyOutcome::Create(CreateOutcome::Duplicate(execution_id()));
+    assert_eq!(bench.repeated(again, START), duplicate);
+    let other = Submission::new().payload(b"other").creator(2).idempotent();
+    let mismatch = Rejection::IdempotencyMismatch { existing: execution_id() };
+    assert_eq!(bench.refused(other, START), mismatch);
+}
+
+#[test]
+fn one_millisecond_ahead_is_delayed_and_now_is_waiting() {
+    for (until, situation) in [
+        (START - 1, Situation::Waiting),
+        (START, Situation::Waiting),
+        (START + 1, Situation::Delayed),
+    ] {
+        let bench = Bench::new(Submission::new().start(Start::At(at(until))));
+        assert_eq!(bench.situation(START), situation, "until {until}");
+        assert_eq!(bench.entries().eligible.is_some(), situation == Situation::Waiting);
+    }
+}
+
+#[test]
+fn a_delay_ends_at_its_instant_and_not_before() {
+    let mut bench = Bench::new(Submission::new().start(Start::After(ms(500))));
+    let early = bench.refused(grant(1), START + 499);
+    assert!(matches!(early, Rejection::ExecutionNotEligible { .. }));
+    assert_eq!(bench.apply(on_due(), START + 499), Ok(Answer::Kept(nothing_due())));
+    assert_eq!(due(&mut bench, START + 500), [DueKind::DelayOver]);
+    bench.applied(grant(1), START + 500);
+}
+
+#[test]
+fn a_deadline_is_after_now_and_ends_what_waits_too() {
+    let mut empty = Bench::default();
+    let refused = empty.refused(Submission::new().deadline(START), START);
+    assert_eq!(refused, Rejection::DeadlineNotInFuture { deadline: at(START), now: at(START) });
+    let mut bench = Bench::new(Submission::new().deadline(START + 1));
+    assert_eq!(due(&mut bench, START + 1), [DueKind::Deadline]);
+    assert_eq!(bench.terminal().outcome, Outcome::Expired);
+}
+
+#[test]
+fn a_payload_may_be_as_long_as_its_limit() {
+    let mut small = Submission::new().payload(b"1234");
+    small.0.payload_limit = 4;
+    assert_eq!(Bench::new(small.clone()).values[&ValueKind::Payload][..], b"1234"[..]);
+    small.0.payload_limit = 3;
+    let too_large = Rejection::PayloadTooLarge { bytes: 4, limit: 3 };
+    assert_eq!(Bench::default().refused(small, START), too_large);
+}

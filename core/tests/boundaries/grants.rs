@@ -1,0 +1,102 @@
+//! Grants and claims: who may use a grant, until when, and how often.
+
+use ff_core::error::Rejection;
+use ff_core::execution::{AnyCommand, ClaimKind, DueKind};
+use ff_core::id::LeaseEpoch;
+
+use crate::common::{
+    Bench, GRANT, START, Submission, at, call, grant, grant_id, instance, ms, reclaim_grant,
+    revoke, take_new, take_resumed, wait_for_children, worker,
+};
+use crate::due;
+
+#[test]
+fn a_grant_is_good_for_any_instance_of_its_worker_and_for_no_other_worker() {
+    let mut bench = Bench::new(Submission::new());
+    bench.applied(grant(1), START);
+    let mut other = take_new(1);
+    other.0.worker = worker(2);
+    assert_eq!(bench.refused(other, START), Rejection::InvalidClaimGrant);
+    let mut sibling = take_new(1);
+    sibling.0.instance = instance(9);
+    bench.applied(sibling, START);
+    assert_eq!(bench.active().lease.instance, instance(9));
+}
+
+#[test]
+fn a_grant_is_good_until_its_expiry_and_then_another_can_be_issued() {
+    let mut bench = Bench::new(Submission::new());
+    let place = bench.entries().eligible;
+    bench.applied(grant(1), START);
+    assert_eq!(bench.entries().eligible, None);
+    let end = START + GRANT;
+    let live = Rejection::GrantAlreadyExists { expires_at: at(end) };
+    assert_eq!(bench.refused(grant(2), end - 1), live);
+    let expired = Rejection::ClaimGrantExpired { expired_at: at(end) };
+    assert_eq!(bench.refused(take_new(1), end), expired);
+    bench.clone().applied(take_new(1), end - 1);
+
+    let mut swept = bench.clone();
+    assert_eq!(due(&mut swept, end), [DueKind::GrantExpiry]);
+    assert_eq!(swept.entries().eligible, place, "back in its old place");
+    assert_eq!(swept.refused(take_new(1), end), Rejection::InvalidClaimGrant);
+
+    bench.applied(grant(2), end);
+    assert_eq!(bench.refused(take_new(1), end), Rejection::InvalidClaimGrant);
+    bench.applied(take_new(2), end);
+}
+
+#[test]
+fn a_grant_that_ran_out_is_not_replaced_by_a_clock_that_is_ahead() {
+    let mut bench = Bench::new(Submission::new());
+    bench.applied(grant(1), START);
+    let window = |bench: &Bench, command: AnyCommand| bench.decision(command, START + GRANT).window;
+    assert_eq!(window(&bench, grant(2).into()).not_before, at(START + GRANT));
+    let mut lost = Bench::new(Submission::new());
+    lost.take(1, START);
+    lost.applied(revoke(call(1)), START);
+    lost.applied(reclaim_grant(2), START);
+    assert_eq!(window(&lost, reclaim_grant(3).into()).not_before, at(START + GRANT));
+}
+
+#[test]
+fn a_grant_is_consumed_once_and_a_repeated_claim_gives_the_same_lease() {
+    let mut bench = Bench::new(Submission::new());
+    bench.applied(grant(1), START);
+    let first = bench.applied(take_new(1), START);
+    assert_eq!(bench.repeated(take_new(1), START + 5), first);
+    let mut again = take_new(2);
+    again.0.grant_id = grant_id(1);
+    assert_eq!(bench.refused(again, START + 5), Rejection::InvalidClaimGrant);
+    assert_eq!(bench.record().epoch, LeaseEpoch(1));
+}
+
+#[test]
+fn interrupted_work_wants_a_resumed_claim_and_other_work_does_not() {
+    let mut bench = Bench::new(Submission::new());
+    bench.applied(grant(1), START);
+    assert_eq!(bench.refused(take_resumed(1), START), Rejection::NotAResumedExecution);
+    bench.applied(take_new(1), START);
+    let fence = bench.record().last_fence.unwrap();
+    bench.applied(wait_for_children(fence), START);
+    bench.applied(grant(2), START);
+    assert_eq!(bench.refused(take_new(2), START), Rejection::UseClaimResumedExecution);
+    bench.applied(take_resumed(2), START);
+    assert_eq!(bench.active().lease.how, ClaimKind::Resumed);
+}
+
+#[test]
+fn ttls_have_bounds() {
+    let mut bench = Bench::new(Submission::new());
+    for (ttl, good) in [(0, false), (1, true), (60_000, true), (60_001, false)] {
+        let mut request = grant(1);
+        request.ttl = ms(ttl);
+        assert_eq!(bench.clone().apply(request, START).is_ok(), good, "grant of {ttl}");
+    }
+    bench.applied(grant(1), START);
+    for (ttl, good) in [(0, false), (1, true), (86_400_000, true), (86_400_001, false)] {
+        let mut command = take_new(1);
+        command.0.lease_ttl = ms(ttl);
+        assert_eq!(bench.clone().apply(command, START).is_ok(), good, "lease of {ttl}");
+    }
+}

@@ -1,0 +1,352 @@
+//! The pages `docs/states.md` and `docs/errors.md` say what the rules do and what the table of
+//! errors holds: they are written from them, and a stale page fails here.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this test compares files, and rewrites them when it is asked to"
+)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use common::exploration::{Effect, OBSERVED, Place, TIME, command_names, place_name, places};
+use common::{at, attempt_id, execution_id, ms};
+use ff_core::capability::CapabilityError;
+use ff_core::error::{Applied, Bug, EngineError, Rejection, RejectionKind, TABLE};
+use ff_core::execution::Situation;
+use ff_core::id::{ExecutionIdError, LeaseEpoch, TextIdError};
+use ff_core::policy::PolicyError;
+use ff_core::state::{EligibilityState, LifecyclePhase, TerminalOutcome};
+use ff_core::tags::TagError;
+
+const REFRESH: &str = "UPDATE_DOCS=1 cargo test -p ff-core --test docs";
+
+#[test]
+fn the_page_of_states_is_what_the_rules_do() {
+    check("docs/states.md", &states_page());
+}
+
+#[test]
+fn the_page_of_errors_is_what_the_table_holds() {
+    check("docs/errors.md", &errors_page());
+}
+
+#[test]
+fn every_kind_of_rejection_has_one_sample() {
+    let sampled: Vec<RejectionKind> = rejections().iter().map(Rejection::kind).collect();
+    let kinds: Vec<RejectionKind> = TABLE.iter().map(|row| row.kind).collect();
+    assert_eq!(sampled, kinds, "in the order of the table");
+}
+
+#[test]
+fn every_variant_of_the_engines_error_has_one_sample() {
+    let source = std::fs::read_to_string(root().join("core/src/error.rs")).expect("the source");
+    let (_, body) = source.split_once("pub enum EngineError {\n").expect("the enum");
+    let (body, _) = body.split_once("\n}\n").expect("its end");
+    let variants = body.lines().filter_map(|line| {
+        let name = line.strip_prefix("    ")?;
+        let end = name.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(name.len());
+        name.starts_with(|c: char| c.is_ascii_uppercase()).then(|| name[..end].to_owned())
+    });
+    let sampled: Vec<String> = engine_errors().iter().map(variant_name).collect();
+    assert_eq!(sampled, variants.collect::<Vec<_>>());
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Compares a page with what it should be, or writes it.
+#[track_caller]
+fn check(page: &str, wanted: &str) {
+    let path = root().join(page);
+    if std::env::var("UPDATE_DOCS").is_ok_and(|value| value == "1") {
+        std::fs::write(&path, wanted).expect("the page can be written");
+        return;
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = found.lines().zip(wanted.lines()).position(|(found, wanted)| found != wanted);
+    let line = differs.unwrap_or_else(|| found.lines().count().min(wanted.lines().count())) + 1;
+    assert!(found == wanted, "{page} is stale from line {line} on; refresh it with: {REFRESH}");
+}
+
+fn generated(page: &mut String) {
+    writeln!(page, "<!-- Generated. Refresh with: {REFRESH} -->\n").unwrap();
+}
+
+// --------------------------------------------------------------------------------------- states
+
+fn states_page() -> String {
+    let mut page = String::from("# States\n\n");
+    generated(&mut page);
+    page.push_str(
+        "What happens to an execution, as it was observed: starting from nothing, every command \
+         was tried\nwith right and wrong arguments, and every due time was let pass, until no \
+         new kind of record turned\nup. [spec.md, 4](spec.md#4-commands-on-executions) says what \
+         should happen.\n\n## Situations\n\n| situation | meaning |\n| --- | --- |\n",
+    );
+    for place in places() {
+        writeln!(page, "| {} | {} |", place_name(place), meaning(place)).unwrap();
+    }
+    page.push_str(
+        "\n## Transitions\n\nLabelled by the commands that make them; `time` stands for the \
+         passing of a due time, before anybody\nhas acted on it. Commands that leave the \
+         situation as it is are not drawn.\n\n```mermaid\nstateDiagram-v2\n",
+    );
+    page.push_str(&diagram());
+    page.push_str(
+        "```\n\n## Effects\n\nWhat becomes of an execution in each situation when the command is \
+         applied. _kept_: the record stays,\nits index entries are written again. _repeat_: a \
+         copy of a command that was applied earlier is\nrecognised and has no effect. An empty \
+         cell: whatever was tried was refused.\n\n",
+    );
+    page.push_str(&effects());
+    page.push_str(
+        "\n## Refusals\n\nWhat a command can be refused with in each situation. What each \
+         rejection means is in\n[errors.md](errors.md).\n\n| command | situation | refused with \
+         |\n| --- | --- | --- |\n",
+    );
+    page.push_str(&refusals());
+    page
+}
+
+fn meaning(place: Place) -> &'static str {
+    match place {
+        None => "there is no execution of this id, or its retention is over",
+        Some(Situation::Waiting) => "eligible; a claim starts a new attempt",
+        Some(Situation::Granted) => "a live grant is out",
+        Some(Situation::Delayed) => "not before a time",
+        Some(Situation::Blocked) => "something else holds it back",
+        Some(Situation::Interrupted) => "eligible; a claim goes on with the interrupted attempt",
+        Some(Situation::Leased) => "a worker holds a live lease",
+        Some(Situation::Expired) => "the lease ran out",
+        Some(Situation::Revoked) => "the lease was revoked",
+        Some(Situation::Terminal) => "over",
+    }
+}
+
+/// All commands in their order, and the passing of time.
+fn causes() -> Vec<String> {
+    command_names().into_iter().chain([TIME.to_owned()]).collect()
+}
+
+fn diagram() -> String {
+    let mut moves: BTreeMap<(Place, Place), BTreeSet<&str>> = BTreeMap::new();
+    for seen in OBSERVED.iter() {
+        if let Effect::Becomes(to) = seen.effect
+            && to != seen.from
+        {
+            moves.entry((seen.from, to)).or_default().insert(seen.command);
+        }
+    }
+    let point = |place: Place| place.map_or("[*]", Situation::as_str);
+    let mut text = String::new();
+    for ((from, to), commands) in moves {
+        let ordered: Vec<String> =
+            causes().into_iter().filter(|cause| commands.contains(cause.as_str())).collect();
+        let (from, to) = (point(from), point(to));
+        writeln!(text, "    {from} --> {to}: {}", ordered.join(", ")).unwrap();
+    }
+    text
+}
+
+fn effects() -> String {
+    let mut text = String::from("| command |");
+    places().for_each(|place| write!(text, " {} |", place_name(place)).unwrap());
+    text.push_str("\n| --- |");
+    places().for_each(|_| text.push_str(" --- |"));
+    text.push('\n');
+    for command in command_names() {
+        write!(text, "| {command} |").unwrap();
+        for place in places() {
+            let cell: Vec<&str> = effects_of(&command, place).into_iter().collect();
+            let space = if cell.is_empty() { "" } else { " " };
+            write!(text, "{space}{} |", cell.join(", ")).unwrap();
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// What was seen of a command in a situation, refusals left out: situations first, then words.
+fn effects_of(command: &str, place: Place) -> Vec<&'static str> {
+    let seen = |wanted: Effect| {
+        let here = OBSERVED.iter().filter(|seen| seen.from == place && seen.command == command);
+        here.into_iter().any(|seen| seen.effect == wanted)
+    };
+    let next = places().skip(1).chain([None]).filter(|to| seen(Effect::Becomes(*to)));
+    let mut cell: Vec<&str> = next.map(place_name).collect();
+    if seen(Effect::Kept) {
+        cell.push("_kept_");
+    }
+    if seen(Effect::Repeat) {
+        cell.push("_repeat_");
+    }
+    cell
+}
+
+/// A row for each command and set of rejections, with all situations that have this set.
+fn refusals() -> String {
+    let mut text = String::new();
+    for command in command_names() {
+        let mut rows: Vec<(Vec<&str>, BTreeSet<RejectionKind>)> = Vec::new();
+        for place in places() {
+            let here = OBSERVED.iter().filter(|seen| seen.from == place && seen.command == command);
+            let kinds: BTreeSet<RejectionKind> = here
+                .filter_map(|seen| match seen.effect {
+                    Effect::Refused(kind) => Some(kind),
+                    _ => None,
+                })
+                .collect();
+            match rows.iter_mut().find(|(_, known)| *known == kinds) {
+                Some((names, _)) => names.push(place_name(place)),
+                None => rows.push((vec![place_name(place)], kinds)),
+            }
+        }
+        for (names, kinds) in rows.into_iter().filter(|(_, kinds)| !kinds.is_empty()) {
+            let kinds: Vec<String> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
+            writeln!(text, "| {command} | {} | {} |", names.join(", "), kinds.join(", ")).unwrap();
+        }
+    }
+    text
+}
+
+// --------------------------------------------------------------------------------------- errors
+
+fn errors_page() -> String {
+    let mut page = String::from("# Errors\n\n");
+    generated(&mut page);
+    page.push_str(
+        "Why a command is refused, and what a caller sees of it. The class says what to do: \
+         _Terminal_, the\nsame call will never succeed; _Retryable_, it may succeed later; \
+         _Cooperative_, somebody else owns\nthe work now, stop working on it; _Informational_, \
+         nothing is wrong; _Bug_, a defect.\n\n## Rejections\n\nA refused command changes \
+         nothing at all. The messages are samples.\n\n| kind | message | variant | class | HTTP \
+         |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for (row, sample) in TABLE.iter().zip(rejections()) {
+        let (name, variant, class) = (row.name, row.variant, row.class);
+        let message = cell(&sample.to_string());
+        let status = row.http_status;
+        writeln!(page, "| `{name}` | {message} | {variant:?} | {class:?} | {status} |").unwrap();
+    }
+    page.push_str(
+        "\n## `EngineError`\n\nWhat calls of the engine return. The variants that carry a \
+         rejection have its class and status;\n`Contextual` has those of the error inside.\n\n| \
+         variant | message | class | HTTP |\n| --- | --- | --- | --- |\n",
+    );
+    for error in engine_errors() {
+        let (class, status) = match &error {
+            EngineError::Validation { .. } | EngineError::Conflict(_) | EngineError::State(_) => {
+                ("as above".to_owned(), "as above".to_owned())
+            }
+            EngineError::Contextual { .. } => ("as inside".to_owned(), "as inside".to_owned()),
+            other => (format!("{:?}", other.class()), other.http_status().to_string()),
+        };
+        let (name, message) = (variant_name(&error), cell(&error.to_string()));
+        writeln!(page, "| `{name}` | {message} | {class} | {status} |").unwrap();
+    }
+    page
+}
+
+/// A text that does not end the cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;")
+}
+
+fn variant_name(error: &EngineError) -> String {
+    let text = format!("{error:?}");
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+/// One rejection of each kind, in the order of the table.
+fn rejections() -> Vec<Rejection> {
+    let mut all = malformed();
+    all.extend(conflicts());
+    all.extend(states());
+    all
+}
+
+fn malformed() -> Vec<Rejection> {
+    vec![
+        Rejection::NotFound,
+        Rejection::PartitionOutOfRange { index: 300, count: 256 },
+        Rejection::DeadlineNotInFuture { deadline: at(999), now: at(1_000) },
+        Rejection::PayloadTooLarge { bytes: 1_048_577, limit: 1_048_576 },
+        Rejection::InvalidPolicy { source: PolicyError::ZeroMultiplier },
+        Rejection::InvalidCapabilities {
+            source: CapabilityError::InvalidToken { token: "a,b".to_owned() },
+        },
+        Rejection::InvalidTagKey { source: TagError::InvalidTagKey { key: "Team".to_owned() } },
+        Rejection::InvalidId { source: TextIdError::Empty { what: "lane" } },
+        Rejection::InvalidExecutionId {
+            source: ExecutionIdError::InvalidPartitionIndex { index: "007".to_owned() },
+        },
+        Rejection::InvalidInput {
+            field: "lease_ttl_ms",
+            problem: "is 0 ms, and must be 1 to 86400000 ms".to_owned(),
+        },
+        Rejection::FenceRequired,
+        Rejection::PartialFenceTriple,
+    ]
+}
+
+fn conflicts() -> Vec<Rejection> {
+    vec![
+        Rejection::IdempotencyMismatch { existing: execution_id() },
+        Rejection::GrantAlreadyExists { expires_at: at(1_000) },
+        Rejection::Superseded { asked: 0, current: 1 },
+    ]
+}
+
+fn states() -> Vec<Rejection> {
+    let (active, runnable) = (LifecyclePhase::Active, LifecyclePhase::Runnable);
+    vec![
+        Rejection::StaleLease { lease_epoch: LeaseEpoch(2) },
+        Rejection::ExecutionNotActive {
+            terminal_outcome: TerminalOutcome::Cancelled,
+            lease_epoch: LeaseEpoch(1),
+            lifecycle_phase: LifecyclePhase::Terminal,
+            attempt_id: Some(attempt_id(1)),
+        },
+        Rejection::LeaseRevoked,
+        Rejection::LeaseExpired { expired_at: at(1_000) },
+        Rejection::InvalidClaimGrant,
+        Rejection::ClaimGrantExpired { expired_at: at(1_000) },
+        Rejection::UseClaimResumedExecution,
+        Rejection::NotAResumedExecution,
+        Rejection::ExecutionNotLeaseable { lifecycle_phase: runnable },
+        Rejection::ExecutionNotEligible {
+            lifecycle_phase: runnable,
+            eligibility: EligibilityState::NotEligibleUntilTime,
+        },
+        Rejection::CapabilityMismatch { missing: vec!["gpu".into(), "eu".into()] },
+        Rejection::ExecutionNotReclaimable,
+        Rejection::ReclaimCapExceeded { reclaims: 10 },
+        Rejection::ExecutionNotRunnable { lifecycle_phase: active },
+        Rejection::ExecutionNotTerminal { lifecycle_phase: active },
+        Rejection::MaxReplaysExhausted { replays: 10 },
+    ]
+}
+
+/// One error of each variant, in the order of their definition.
+fn engine_errors() -> Vec<EngineError> {
+    let (op, elapsed) = ("complete", ms(30_000));
+    vec![
+        EngineError::NotFound { entity: "execution" },
+        EngineError::from(Rejection::FenceRequired),
+        EngineError::Contention { op, tries: 16 },
+        EngineError::from(Rejection::Superseded { asked: 0, current: 1 }),
+        EngineError::from(Rejection::LeaseRevoked),
+        EngineError::Bug(Bug::NewerFormat { found: 2, known: 1 }),
+        EngineError::Transport { backend: "memory", message: "refused".to_owned() },
+        EngineError::Unavailable { op, message: "connection refused".to_owned() },
+        EngineError::ResourceExhausted { what: "units in a commit", given: 300, bound: 256 },
+        EngineError::Timeout { op, elapsed, applied: Applied::Unknown },
+        EngineError::from(Rejection::LeaseRevoked).context("finishing the task"),
+    ]
+}

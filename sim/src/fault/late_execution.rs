@@ -1,0 +1,18 @@
+//! A call that times out at the client and executes later.
+//!
+//! Its request waits somewhere on the way. The caller has given up long ago, has asked again,
+//! perhaps has been told no: then the request arrives. Its time window and its expected versions
+//! have to stop what is not wanted any more.
+
+use ff_core::entropy::Entropy;
+
+use crate::streams::{between, happens};
+
+/// How long after its timeout the next call is carried out, in milliseconds, if it is late.
+pub fn draw(entropy: &mut Entropy, per_mille: u64) -> Option<u64> {
+    if !happens(entropy, per_mille) {
+        return None;
+    }
+    let longest = if happens(entropy, 300) { 8_000 } else { 600 };
+    Some(between(entropy, 0, longest))
+}

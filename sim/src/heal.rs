@@ -1,0 +1,51 @@
+//! What is left to do once the faults are over, and what may wait for ever.
+
+use ff_core::agent::WorkerProfile;
+use ff_core::execution::{BlockKind, Execution, LeaseFate, Phase, situation};
+use ff_core::policy::ReclaimMode;
+use ff_core::time::{DurationMs, TimestampMs};
+
+use crate::model::Model;
+
+/// How long after the last fault all work has come to an end, in milliseconds: ten minutes.
+pub const HEALED_WITHIN_MS: u64 = 10 * 60 * 1_000;
+
+/// The executions that are neither over nor waiting for something that will not come, and why.
+pub fn pending(model: &Model, workers: &[WorkerProfile], now: TimestampMs) -> Vec<String> {
+    let waits = |record: &&std::rc::Rc<Execution>| !is_settled(record, workers, now);
+    let describe = |record: &std::rc::Rc<Execution>| {
+        format!(
+            "{} is {}, stands at {:?} (now {now}), in {:?}",
+            record.id,
+            situation(record, now),
+            model.places.get(&record.id),
+            record.phase
+        )
+    };
+    model.records.values().filter(waits).map(describe).collect()
+}
+
+/// Whether an execution is over, or waits for an operator, for a worker that does not exist, for
+/// somebody to ask for a reclaim grant, or for a time far off that a wrong clock has set.
+pub fn is_settled(record: &Execution, workers: &[WorkerProfile], now: TimestampMs) -> bool {
+    let far = |at: TimestampMs| at > now.plus(DurationMs::from_secs(60));
+    let routable = workers.iter().any(|worker| {
+        worker.lanes.contains(&record.lane) && record.requires.satisfied_by(&worker.capabilities)
+    });
+    // A deadline ends what nobody would end otherwise.
+    let may_stay = record.deadline.is_none_or(far);
+    match &record.phase {
+        Phase::Terminal(_) => true,
+        Phase::Runnable(runnable) => {
+            let held = |kind| runnable.blocks.get(kind).is_some();
+            let held = held(BlockKind::Operator) || held(BlockKind::Lane);
+            let delayed = runnable.not_before.is_some_and(|delay| far(delay.until));
+            runnable.grant.is_none() && may_stay && (held || delayed || !routable)
+        }
+        Phase::Active(active) => {
+            let on_request = record.policy.reclaim_mode == ReclaimMode::OnRequest;
+            let lost = active.fate != LeaseFate::Held && active.grant.is_none();
+            lost && may_stay && (on_request || !routable)
+        }
+    }
+}

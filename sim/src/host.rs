@@ -1,0 +1,138 @@
+//! The processes of a run, their clocks, and how each is started.
+
+use std::sync::Arc;
+
+use ff_core::agent::WorkerProfile;
+use ff_core::capability::Capabilities;
+use ff_core::entropy::Entropy;
+use ff_core::id::{WorkerId, WorkerInstanceId};
+
+use crate::clock::Clock;
+use crate::fault::clock_offset;
+use crate::process::client::ClientProcess;
+use crate::process::context::Context;
+use crate::process::timekeeper::TimekeeperProcess;
+use crate::process::wishes::{TOKENS, lane, namespace};
+use crate::process::worker::WorkerProcess;
+use crate::settings::Settings;
+use crate::streams::{between, happens, stream};
+use crate::task::Output;
+
+/// A process and its clocks.
+#[derive(Debug)]
+pub struct Host {
+    /// What runs in it.
+    pub kind: Kind,
+    /// Its clocks.
+    pub clock: Clock,
+    /// Whether it runs.
+    pub up: bool,
+    /// When it is woken next, in simulated time.
+    pub wake: Option<u64>,
+}
+
+/// What runs in a process.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // A handful of them.
+pub enum Kind {
+    /// A worker.
+    Worker(WorkerProcess),
+    /// A timekeeper.
+    Timekeeper(TimekeeperProcess),
+    /// The client.
+    Client(ClientProcess),
+}
+
+impl Kind {
+    /// Does whatever it is time for.
+    pub fn wake(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Self::Worker(worker) => worker.wake(cx),
+            Self::Timekeeper(timekeeper) => timekeeper.wake(cx),
+            Self::Client(client) => client.wake(cx),
+        }
+    }
+
+    /// Notes what an operation came to.
+    pub fn done(&mut self, output: Output, cx: &mut Context<'_>) {
+        match (self, output) {
+            (Self::Worker(worker), Output::Claimed(result)) => worker.claimed(result, cx),
+            (Self::Worker(worker), Output::Renewed(id, result)) => worker.renewed(id, result, cx),
+            (Self::Worker(worker), Output::Swept) => worker.swept(cx),
+            (Self::Worker(worker), Output::Command(errand, result)) => {
+                worker.answered(errand, result, cx);
+            }
+            (Self::Timekeeper(timekeeper), Output::Ticked(report)) => {
+                timekeeper.ticked(&report, cx);
+            }
+            (Self::Client(client), Output::Drawn(result)) => client.drawn(result, cx),
+            (Self::Client(client), Output::Command(errand, result)) => {
+                client.answered(errand, result, cx);
+            }
+            (kind, output) => unreachable!("{kind:?} never starts what comes to {output:?}"),
+        }
+    }
+}
+
+/// The workers of a run. The first two can be instances of one worker; the first serves both lanes
+/// and has every capability that any worker has.
+pub fn profiles(seed: u64, settings: &Settings) -> Arc<[WorkerProfile]> {
+    let mut entropy = stream(seed, "profiles", 0);
+    let twins = happens(&mut entropy, 300);
+    let profile = |number: usize| {
+        let name = if twins && number == 1 { 0 } else { number };
+        let lanes = match if number == 0 { 0 } else { entropy.below(3) } {
+            0 => vec![lane(0), lane(1)],
+            1 => vec![lane(0)],
+            _ => vec![lane(1)],
+        };
+        let tokens = match entropy.below(4) {
+            0 => &TOKENS[..1],
+            1 => &TOKENS[1..2],
+            _ => &[],
+        };
+        let tokens = if number == 0 { &TOKENS[..2] } else { tokens };
+        WorkerProfile {
+            namespace: namespace(),
+            lanes,
+            worker: WorkerId::try_new(format!("worker-{name}")).expect("a valid id"),
+            instance: instance(number, 0),
+            capabilities: Capabilities::try_new(tokens).expect("valid tokens"),
+            lease_ttl: settings.lease_ttl,
+            patience: settings.patience,
+            partitions: settings.partitions,
+        }
+    };
+    (0..settings.workers).map(profile).collect()
+}
+
+fn instance(number: usize, start: u64) -> WorkerInstanceId {
+    WorkerInstanceId::try_new(format!("process-{number}.{start}")).expect("a valid id")
+}
+
+/// Starts a process for the `start`th time: the workers first, then the timekeeper and the client.
+pub fn host(
+    seed: u64,
+    settings: &Settings,
+    profiles: &Arc<[WorkerProfile]>,
+    (number, start, now): (usize, u64, u64),
+) -> Host {
+    let mut entropy = stream(seed, "process", number as u64 * 1_000 + start);
+    let clock = new_clock(settings, now, &mut entropy);
+    let kind = if number < profiles.len() {
+        let mut profile = profiles[number].clone();
+        profile.instance = instance(number, start);
+        let slots = between(&mut entropy, 1, 3) as usize;
+        Kind::Worker(WorkerProcess::new(profile, slots, entropy))
+    } else if number == profiles.len() {
+        Kind::Timekeeper(TimekeeperProcess::new(settings, entropy))
+    } else {
+        Kind::Client(ClientProcess::new(settings, Arc::clone(profiles), entropy))
+    };
+    Host { kind, clock, up: true, wake: None }
+}
+
+fn new_clock(settings: &Settings, now: u64, entropy: &mut Entropy) -> Clock {
+    let origin = between(entropy, 0, 1_000_000);
+    Clock::new(now, origin, clock_offset::draw(entropy, settings.clock_offset))
+}

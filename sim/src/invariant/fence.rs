@@ -1,0 +1,60 @@
+//! \[INV-FENCE-1\] A call with a stale fence changes nothing; a rejected command changes nothing.
+
+use ff_core::execution::{Fence, FenceParts, LeaseFate};
+
+use crate::change::Change;
+use crate::report::{Broken, ensure};
+use crate::task::Caller;
+
+const TAG: &str = "INV-FENCE-1";
+
+/// Only the holder of a live lease changes something under a fence, and nobody who was refused.
+///
+/// # Errors
+///
+/// When a change was made under a fence that does not hold, or after a certain refusal.
+pub fn check(change: &Change<'_>) -> Result<(), Broken> {
+    if change.kept {
+        return Ok(());
+    }
+    let name = change.caller.command.as_ref().map_or("operation", ff_core::execution::Decide::name);
+    ensure!(
+        !change.caller.refused,
+        TAG,
+        "{name} of operation {} changed {} after its caller was told that it is refused",
+        change.caller.number,
+        change.id
+    );
+    let Some(parts) = change.fence() else { return Ok(()) };
+    let FenceParts::Complete(fence) = parts else {
+        ensure!(false, TAG, "{name} changed {} without a fence", change.id);
+        return Ok(());
+    };
+    let holds = change.active_before().is_some_and(|active| {
+        let held = Fence {
+            lease_id: active.lease.id,
+            lease_epoch: active.lease.epoch,
+            attempt_id: active.attempt.id,
+        };
+        held == fence && active.fate == LeaseFate::Held && change.now < active.lease.expires_at
+    });
+    ensure!(holds, TAG, "{name} changed {} under the stale fence {fence:?}", change.id);
+    Ok(())
+}
+
+/// A command that was refused for certain has changed nothing.
+///
+/// # Errors
+///
+/// When it has.
+pub fn check_refused(caller: &Caller) -> Result<(), Broken> {
+    ensure!(
+        caller.applied == 0,
+        TAG,
+        "operation {} was refused, and {} of its commits changed something: {:?}",
+        caller.number,
+        caller.applied,
+        caller.command
+    );
+    Ok(())
+}

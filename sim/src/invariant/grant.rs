@@ -1,0 +1,77 @@
+//! \[INV-GRANT-1\] A grant is consumed at most once, before its expiry, by its worker.
+
+use ff_core::execution::{AnyCommand, Claim};
+
+use crate::change::Change;
+use crate::model::Model;
+use crate::report::{Broken, ensure};
+
+const TAG: &str = "INV-GRANT-1";
+
+/// Each lease consumes a fresh grant that was issued for its worker, and leaves none behind.
+///
+/// # Errors
+///
+/// When a grant is used again, too late, by somebody else, or stays.
+pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
+    if let Some(out) = change.grant_after() {
+        let consumed = model.consumed.get(&out);
+        ensure!(
+            consumed.is_none(),
+            TAG,
+            "grant {out} of {} is out again after lease {consumed:?} has consumed it",
+            change.id
+        );
+    }
+    let Some(new) = change.new_lease() else { return Ok(()) };
+    let grant = new.lease.grant;
+    let consumed = model.consumed.get(&grant.id);
+    ensure!(
+        consumed.is_none(),
+        TAG,
+        "grant {} of {} was consumed by lease {consumed:?} and again by lease {}",
+        grant.id,
+        change.id,
+        new.lease.id
+    );
+    ensure!(
+        change.now < grant.expires_at,
+        TAG,
+        "grant {} of {} was consumed at {}, after its end at {}",
+        grant.id,
+        change.id,
+        change.now,
+        grant.expires_at
+    );
+    ensure!(
+        change.grant_after().is_none(),
+        TAG,
+        "a grant of {} is out beside the new lease {}",
+        change.id,
+        new.lease.id
+    );
+    let Some(command) = &change.caller.command else { return Ok(()) };
+    let (AnyCommand::Claim(_) | AnyCommand::ClaimResumed(_) | AnyCommand::Reclaim(_)) = command
+    else {
+        return Ok(());
+    };
+    let claim = claim_in(command);
+    let issued = change.before.as_ref().and_then(|before| before.grant());
+    let fits = issued.zip(claim).is_some_and(|(issued, claim)| {
+        issued.id == claim.grant_id
+            && issued.id == grant.id
+            && issued.worker == claim.worker
+            && issued.worker == new.lease.worker
+    });
+    ensure!(fits, TAG, "{} was taken by {claim:?} under the grant {issued:?}", change.id);
+    Ok(())
+}
+
+const fn claim_in(command: &AnyCommand) -> Option<&Claim> {
+    match command {
+        AnyCommand::Claim(take) => Some(&take.0),
+        AnyCommand::ClaimResumed(take) => Some(&take.0),
+        AnyCommand::Reclaim(take) => Some(&take.0),
+        _ => None,
+    }
+}

@@ -1,0 +1,46 @@
+//! \[INV-HEALTH-1\] A worker that believes its lease healthy holds it, unless it was revoked or
+//! cancelled since its last renewal.
+
+use ff_core::agent::Leases;
+use ff_core::execution::{LeaseFate, Phase};
+use ff_core::time::{HostTime, TimestampMs};
+
+use crate::model::Model;
+use crate::report::{Broken, ensure};
+
+const TAG: &str = "INV-HEALTH-1";
+
+/// Each lease that a worker believes in is live by the store's clock.
+///
+/// # Errors
+///
+/// When it is not.
+pub fn check(
+    model: &Model,
+    leases: &Leases,
+    host: HostTime,
+    now: TimestampMs,
+) -> Result<(), Broken> {
+    for (id, fence) in leases.believed(host) {
+        // Its own release may be carried out before the worker hears of it.
+        if model.withdrawn.contains(&fence.lease_id) || model.given_back.contains(&fence.lease_id) {
+            continue;
+        }
+        let record = model.records.get(&id);
+        let holds = record.is_some_and(|record| match &record.phase {
+            Phase::Active(active) => {
+                record.last_fence == Some(fence)
+                    && active.fate == LeaseFate::Held
+                    && now < active.lease.expires_at
+            }
+            _ => false,
+        });
+        ensure!(
+            holds,
+            TAG,
+            "a worker believes at {now} in {fence:?} of {id}, and it is {:?}",
+            record.map(|record| &record.phase)
+        );
+    }
+    Ok(())
+}

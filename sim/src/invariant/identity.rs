@@ -1,0 +1,120 @@
+//! \[INV-IDENTITY-1\] The same identity gives the same answer or a typed refusal, never a second
+//! effect.
+
+use std::collections::BTreeMap;
+
+use ff_core::error::EngineError;
+use ff_core::execution::{AnyOutcome, Execution, LeaseFate};
+use ff_core::id::{ExecutionId, LeaseId};
+use ff_core::op::Committed;
+
+use crate::change::Change;
+use crate::identity::{Identity, claim_of, identity_of, is_decided, memory_of};
+use crate::model::Model;
+use crate::report::{Broken, ensure};
+use crate::task::Caller;
+
+const TAG: &str = "INV-IDENTITY-1";
+
+/// A command is carried out once, and its carrier knows its own work.
+///
+/// # Errors
+///
+/// When a command has a second effect, or an operation gives back what it holds itself.
+pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
+    if let Some((identity, _)) = model.carried_out(change) {
+        let first = model.applied.get(&identity);
+        ensure!(
+            first.is_none(),
+            TAG,
+            "{identity:?} was carried out again, by operation {}; the first time: {first:?}",
+            change.caller.number
+        );
+    }
+    if let Some(new) = change.new_lease() {
+        let first = model.leases.get(&new.lease.id);
+        ensure!(
+            first.is_none(),
+            TAG,
+            "lease {} of {} was given twice, by operations {first:?} and {}",
+            new.lease.id,
+            change.id,
+            change.caller.number
+        );
+    }
+    if let Some(held) = change.active_before().filter(|_| change.kept) {
+        let lives = held.fate == LeaseFate::Held && change.now < held.lease.expires_at;
+        let own = model.leases.get(&held.lease.id) == Some(&change.caller.number);
+        ensure!(
+            !(lives && own),
+            TAG,
+            "operation {} gave {} back though it holds it under lease {} itself",
+            change.caller.number,
+            change.id,
+            held.lease.id
+        );
+    }
+    Ok(())
+}
+
+/// Who draws work and is shown, when it asks again, a lease that it took itself, knows it.
+///
+/// # Errors
+///
+/// When it ends without that lease, and without another word about it.
+pub fn check_own(
+    number: u64,
+    own: &BTreeMap<ExecutionId, LeaseId>,
+    known: &[LeaseId],
+) -> Result<(), Broken> {
+    for (id, lease) in own {
+        ensure!(
+            known.contains(lease),
+            TAG,
+            "operation {number} was shown its own lease {lease} of {id} and did not know it"
+        );
+    }
+    Ok(())
+}
+
+/// Who repeats a command is told what came of it the first time. `seen`: the record on which the
+/// answer was decided.
+///
+/// # Errors
+///
+/// When the record remembers a command that was refused, or the answer is another one.
+pub fn check_answer(
+    model: &Model,
+    caller: &Caller,
+    seen: Option<&Execution>,
+    result: &Result<Committed<AnyOutcome>, EngineError>,
+) -> Result<(), Broken> {
+    let Some(command) = &caller.command else { return Ok(()) };
+    let id = ff_core::execution::Decide::execution_id(command);
+    let Some(identity) = identity_of(command, model.generation(&id)) else { return Ok(()) };
+    match result {
+        Ok(committed) => check_same(model, &identity, &committed.outcome),
+        Err(error) if is_decided(error) => {
+            let memory = seen.and_then(|seen| memory_of(&identity, seen));
+            ensure!(
+                memory.is_none(),
+                TAG,
+                "{identity:?} was refused ({error}) though its record remembers {memory:?}"
+            );
+            Ok(())
+        }
+        Err(_) => Ok(()),
+    }
+}
+
+fn check_same(model: &Model, identity: &Identity, outcome: &AnyOutcome) -> Result<(), Broken> {
+    let Some(told) = claim_of(identity, outcome) else { return Ok(()) };
+    if let Some(first) = model.applied.get(identity) {
+        ensure!(
+            *first == told,
+            TAG,
+            "{identity:?} was answered {told:?}, and the first time it came to {first:?}"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! \[INV-INDEX-1\] Indexes equal the function of the records; an entry that a `Take` holds may
+//! stand in `due` alone until the hold ends.
+
+use std::collections::BTreeMap;
+
+use ff_core::id::ExecutionId;
+use ff_core::op::load;
+use ff_core::partition::Partition;
+use ff_core::store::{IndexName, MemoryStore, RecordKey};
+
+use crate::model::{Model, Places};
+use crate::report::{Broken, ensure};
+
+const TAG: &str = "INV-INDEX-1";
+
+/// Each entry of a partition's indexes is where the record and the takes since want it.
+///
+/// # Errors
+///
+/// When an entry is missing, elsewhere, in a wrong index, or without a record.
+pub fn check(model: &Model, store: &MemoryStore, partition: Partition) -> Result<(), Broken> {
+    let mut found: BTreeMap<ExecutionId, Places> = BTreeMap::new();
+    for (index, position) in store.entries(partition) {
+        let id = Model::id(partition.index, position.member);
+        let places = found.entry(id).or_default();
+        let record = model.records.get(&id);
+        ensure!(record.is_some(), TAG, "{index:?} has an entry of {id}, which does not exist");
+        let Some(record) = record else { continue };
+        let place = match index {
+            IndexName::Eligible { namespace, lane } => {
+                let own = *namespace == record.namespace && *lane == record.lane;
+                ensure!(own, TAG, "{id} stands in {index:?}");
+                &mut places.eligible
+            }
+            IndexName::Due => &mut places.due,
+            IndexName::BlockedRoute { .. } => &mut places.blocked_route,
+            IndexName::All { .. } => &mut places.all,
+            IndexName::Quarantine => {
+                ensure!(false, TAG, "{id} is in quarantine");
+                continue;
+            }
+        };
+        *place = Some(position.score);
+    }
+    for (id, expected) in model.places.iter().filter(|(id, _)| id.partition() == partition) {
+        let places = found.get(id).copied().unwrap_or_default();
+        ensure!(places == *expected, TAG, "{id} stands at {places:?} instead of {expected:?}");
+    }
+    Ok(())
+}
+
+/// The store holds the records that the steps have written, and no others.
+///
+/// # Errors
+///
+/// When a record differs.
+pub fn check_records(
+    model: &Model,
+    store: &MemoryStore,
+    partition: Partition,
+) -> Result<(), Broken> {
+    let mut count = 0;
+    for (key, stored) in store.records(partition) {
+        let RecordKey::Execution(uuid) = key else { continue };
+        let id = Model::id(partition.index, *uuid);
+        let loaded = load(stored);
+        let same = loaded.as_ref().ok().map(|loaded| &loaded.execution)
+            == model.records.get(&id).map(AsRef::as_ref);
+        ensure!(same, TAG, "the record of {id} is not what was written: {loaded:?}");
+        count += 1;
+    }
+    let expected = model.records.keys().filter(|id| id.partition() == partition).count();
+    ensure!(count == expected, TAG, "{partition} has {count} records instead of {expected}");
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! \[INV-LEASE-1\] There is at most one live lease for an execution, by store time.
+
+use ff_core::execution::{LeaseFate, Phase};
+
+use crate::change::Change;
+use crate::report::{Broken, ensure};
+
+const TAG: &str = "INV-LEASE-1";
+
+/// A new lease begins only where no other one lives, and none lives without its ttl.
+///
+/// # Errors
+///
+/// When two leases live at once.
+pub fn check(change: &Change<'_>) -> Result<(), Broken> {
+    let Some(new) = change.new_lease() else { return Ok(()) };
+    if let Some(old) = change.active_before() {
+        let lives = old.fate == LeaseFate::Held && change.now < old.lease.expires_at;
+        ensure!(
+            !lives,
+            TAG,
+            "{} got lease {} at {} while lease {} lives until {}",
+            change.id,
+            new.lease.id,
+            change.now,
+            old.lease.id,
+            old.lease.expires_at
+        );
+    }
+    let over = change.before.as_ref().is_some_and(|b| matches!(b.phase, Phase::Terminal(_)));
+    ensure!(!over, TAG, "{} got lease {} though it is over", change.id, new.lease.id);
+    // The claimer's clock may be ahead by as much as a window begins before its decision.
+    let longest = change.now.plus(new.lease.ttl_ms).plus(ff_core::time::Window::MAX_AHEAD_MS);
+    ensure!(
+        new.lease.expires_at <= longest,
+        TAG,
+        "{} got lease {} at {} until {}, longer than its ttl of {}",
+        change.id,
+        new.lease.id,
+        change.now,
+        new.lease.expires_at,
+        new.lease.ttl_ms
+    );
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! \[INV-TERMINAL-1\] There is one terminal event for each life of an execution; after it no lease
+//! and no grant, no entry in `eligible`, and in `due` only retention or a continuation.
+
+use ff_core::execution::{Event, Execution, Phase, index_entries};
+use ff_core::score::Score;
+
+use crate::change::{Change, is_terminal};
+use crate::model::Model;
+use crate::report::{Broken, ensure};
+
+const TAG: &str = "INV-TERMINAL-1";
+
+/// A life ends once and stays ended until it is replayed or removed.
+///
+/// # Errors
+///
+/// When a life ends twice or without an event, or goes on without a replay.
+pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
+    let count = |wanted: fn(&Event) -> bool| change.events.iter().filter(|e| wanted(e)).count();
+    let ended = count(|event| matches!(event, Event::Ended { .. }));
+    let replayed = count(|event| matches!(event, Event::Replayed { .. }));
+    ensure!(
+        ended == usize::from(change.ends_life()),
+        TAG,
+        "{} told of {ended} ends in a step that ends its life: {}",
+        change.id,
+        change.ends_life()
+    );
+    if let (true, Some(after)) = (change.ends_life(), &change.after) {
+        let life = (change.id, model.generation(&change.id), after.counts.replays);
+        ensure!(!model.ended.contains(&life), TAG, "life {life:?} ended twice");
+    }
+    if let (Some(before), Some(after)) = (&change.before, &change.after)
+        && is_terminal(Some(before))
+    {
+        if is_terminal(Some(after)) {
+            let same = ending(before) == ending(after);
+            ensure!(same, TAG, "{} ended again otherwise: {:?}", change.id, after.phase);
+        } else {
+            let next = after.counts.replays == before.counts.replays + 1;
+            ensure!(next && replayed == 1, TAG, "{} goes on without a replay", change.id);
+        }
+    }
+    match &change.after {
+        Some(after) if is_terminal(Some(after)) => check_places(change, after),
+        _ => Ok(()),
+    }
+}
+
+fn ending(record: &Execution) -> Option<(&ff_core::execution::Outcome, u64)> {
+    match &record.phase {
+        Phase::Terminal(terminal) => Some((&terminal.outcome, terminal.at.get())),
+        _ => None,
+    }
+}
+
+fn check_places(change: &Change<'_>, record: &Execution) -> Result<(), Broken> {
+    let Phase::Terminal(terminal) = &record.phase else { return Ok(()) };
+    let entries = index_entries(record);
+    let retention = Score::at(terminal.at.plus(record.policy.retention_ms));
+    let allowed = if record.continuation.is_some() { Score::new(0) } else { retention };
+    let right = entries.eligible.is_none()
+        && entries.blocked_route.is_none()
+        && entries.due == Some(allowed)
+        && record.grant().is_none();
+    ensure!(right, TAG, "{} is over and stands at {entries:?}", change.id);
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! \[INV-TIME-1\] Nothing starts early; nothing is reclaimed before its lease expired by store
+//! time.
+
+use ff_core::execution::{
+    AnyCommand, ClaimKind, Create, Event, Execution, LeaseFate, Phase, Start,
+};
+use ff_core::state::TerminalOutcome;
+use ff_core::time::TimestampMs;
+
+use crate::change::Change;
+use crate::report::{Broken, ensure};
+
+const TAG: &str = "INV-TIME-1";
+
+/// Delays, leases, grants, deadlines, timeouts and retention end at their time, not before.
+///
+/// # Errors
+///
+/// When something happens before its time.
+pub fn check(change: &Change<'_>) -> Result<(), Broken> {
+    let (Some(before), after) = (&change.before, &change.after) else {
+        return match (&change.caller.command, &change.after) {
+            (Some(AnyCommand::Create(create)), Some(after)) => check_start(change, create, after),
+            _ => Ok(()),
+        };
+    };
+    check_delay(change, before)?;
+    check_given_back(change)?;
+    check_lost_lease(change)?;
+    check_grant(change)?;
+    match after {
+        None => check_removal(change, before),
+        Some(after) => check_expiry(change, before, after),
+    }
+}
+
+fn on_time(change: &Change<'_>, at: TimestampMs, what: &str) -> Result<(), Broken> {
+    ensure!(
+        change.now >= at,
+        TAG,
+        "{what} of {} at {}, and {at} is its time",
+        change.id,
+        change.now
+    );
+    Ok(())
+}
+
+fn check_start(change: &Change<'_>, create: &Create, after: &Execution) -> Result<(), Broken> {
+    let until = match create.start {
+        Start::Now => return Ok(()),
+        Start::At(instant) => instant,
+        Start::After(delay) => after.created_at.plus(delay),
+    };
+    let Phase::Runnable(runnable) = &after.phase else { return Ok(()) };
+    match runnable.not_before {
+        Some(delay) => {
+            ensure!(delay.until >= until, TAG, "{} may start before {until}", change.id);
+            Ok(())
+        }
+        None => on_time(change, until, "the start"),
+    }
+}
+
+fn check_delay(change: &Change<'_>, before: &Execution) -> Result<(), Broken> {
+    let Phase::Runnable(runnable) = &before.phase else { return Ok(()) };
+    let Some(delay) = runnable.not_before else { return Ok(()) };
+    let still = match change.after.as_deref().map(|after| &after.phase) {
+        Some(Phase::Runnable(after)) => after.not_before.is_some_and(|a| a.until >= delay.until),
+        Some(Phase::Active(_)) => false,
+        // It ended, which no delay holds up.
+        Some(Phase::Terminal(_)) | None => true,
+    };
+    if still { Ok(()) } else { on_time(change, delay.until, "the end of the delay") }
+}
+
+/// What was given back until a time does not go on before it.
+fn check_given_back(change: &Change<'_>) -> Result<(), Broken> {
+    let (Some(AnyCommand::DelayExecution(delay)), Some(after)) =
+        (&change.caller.command, &change.after)
+    else {
+        return Ok(());
+    };
+    let Phase::Runnable(runnable) = &after.phase else { return Ok(()) };
+    match runnable.not_before {
+        Some(held) => {
+            ensure!(held.until >= delay.until, TAG, "{} goes on before its time", change.id);
+            Ok(())
+        }
+        None => on_time(change, delay.until, "the end of the worker's delay"),
+    }
+}
+
+fn check_lost_lease(change: &Change<'_>) -> Result<(), Broken> {
+    let Some(old) = change.active_before().filter(|old| old.fate == LeaseFate::Held) else {
+        return Ok(());
+    };
+    let expired = change
+        .active_after()
+        .is_some_and(|after| after.lease.id == old.lease.id && after.fate == LeaseFate::Expired);
+    let reclaimed = change.new_lease().is_some_and(|new| new.lease.how == ClaimKind::Reclaimed);
+    let told = change.events.iter().any(|event| matches!(event, Event::LeaseExpired { .. }));
+    if expired || reclaimed || told {
+        on_time(change, old.lease.expires_at, "the loss of the lease")?;
+    }
+    let retried = change.events.iter().any(|event| matches!(event, Event::RetryScheduled { .. }));
+    let by_holder = change.fence().is_some();
+    if let (true, Some(before)) = (retried && !by_holder, &change.before) {
+        let timeout = before.policy.timeout.attempt_timeout_ms.unwrap_or_default();
+        on_time(change, old.lease.acquired_at.plus(timeout), "the attempt's timeout")?;
+    }
+    Ok(())
+}
+
+fn check_grant(change: &Change<'_>) -> Result<(), Broken> {
+    let Some(gone) = change.grant_gone() else { return Ok(()) };
+    let consumed = change.new_lease().is_some_and(|new| new.lease.grant.id == gone.id);
+    if consumed || change.ends_life() {
+        return Ok(());
+    }
+    on_time(change, gone.expires_at, "the end of the grant")
+}
+
+fn check_removal(change: &Change<'_>, before: &Execution) -> Result<(), Broken> {
+    let Phase::Terminal(terminal) = &before.phase else {
+        ensure!(false, TAG, "{} was removed though it is not over", change.id);
+        return Ok(());
+    };
+    on_time(change, terminal.at.plus(before.policy.retention_ms), "the removal")
+}
+
+fn check_expiry(change: &Change<'_>, before: &Execution, after: &Execution) -> Result<(), Broken> {
+    if change.ends_life() && after.terminal_outcome() == TerminalOutcome::Expired {
+        let deadline = before.deadline.unwrap_or(TimestampMs::MAX);
+        on_time(change, deadline, "the deadline")?;
+    }
+    if let (Phase::Terminal(terminal), None, Some(_)) =
+        (&before.phase, before.continuation, after.continuation)
+    {
+        on_time(change, terminal.at.plus(before.policy.retention_ms), "the end of retention")?;
+    }
+    if change.new_lease().is_some()
+        && let Some(deadline) = before.deadline
+    {
+        ensure!(change.now < deadline, TAG, "{} was taken after its deadline", change.id);
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! What the world remembers by itself: a copy of every record and index entry as they should be,
+//! and the facts that somebody was told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use ff_core::execution::{
+    AnyCommand, Execution, IndexEntries, LeaseFate, Phase, ReleaseOutcome, index_entries,
+};
+use ff_core::id::{ExecutionId, GrantId, LeaseId};
+use ff_core::score::Score;
+use ff_core::store::Member;
+use ff_core::store::{Bytes, IndexName, Take};
+use ff_core::time::TimestampMs;
+
+use crate::change::Change;
+use crate::identity::{Identity, Memory, identity_of, memory_of};
+
+/// Where an execution stands in the indexes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// In its lane.
+    pub eligible: Option<Score>,
+    /// Among what is due.
+    pub due: Option<Score>,
+    /// Among what no worker fitted.
+    pub blocked_route: Option<Score>,
+    /// In the list of all.
+    pub all: Option<Score>,
+}
+
+impl From<IndexEntries> for Places {
+    fn from(entries: IndexEntries) -> Self {
+        let IndexEntries { eligible, due, blocked_route, all } = entries;
+        Self { eligible, due, blocked_route, all: Some(all) }
+    }
+}
+
+/// What was promised about the present life of an execution.
+#[derive(Clone, Debug, Default)]
+pub struct Life {
+    /// How often the execution was created under this id, from 1.
+    pub generation: u32,
+    /// What its submitter handed in.
+    pub payload: Option<Bytes>,
+    /// What the commit of its completion handed back, once there was one.
+    pub result: Option<Option<Bytes>>,
+}
+
+/// What the world remembers.
+#[derive(Debug, Default)]
+pub struct Model {
+    /// The records as they should be.
+    pub records: BTreeMap<ExecutionId, Rc<Execution>>,
+    /// The index entries as they should be.
+    pub places: BTreeMap<ExecutionId, Places>,
+    /// Each execution that ever was.
+    pub lives: BTreeMap<ExecutionId, Life>,
+    /// Which lease consumed each grant.
+    pub consumed: BTreeMap<GrantId, LeaseId>,
+    /// Each lease ever given, and the operation that took it.
+    pub leases: BTreeMap<LeaseId, u64>,
+    /// Leases that an operator took away, or whose execution an operator cancelled.
+    pub withdrawn: BTreeSet<LeaseId>,
+    /// Leases that their holder gave back.
+    pub given_back: BTreeSet<LeaseId>,
+    /// Commands that were carried out.
+    pub applied: BTreeMap<Identity, Memory>,
+    /// Lives that are over: execution, generation, number of replays.
+    pub ended: BTreeSet<(ExecutionId, u32, u32)>,
+    /// Executions that somebody was told exist, by generation.
+    pub acknowledged: BTreeSet<(ExecutionId, u32)>,
+}
+
+impl Model {
+    /// How often the execution was created under this id.
+    pub fn generation(&self, id: &ExecutionId) -> u32 {
+        self.lives.get(id).map_or(0, |life| life.generation)
+    }
+
+    /// The execution of a member of a partition.
+    pub const fn id(partition: u16, member: Member) -> ExecutionId {
+        ExecutionId::from_parts(partition, member)
+    }
+
+    /// The identity of the command that a change carries out, if it does.
+    pub fn carried_out(&self, change: &Change<'_>) -> Option<(Identity, Memory)> {
+        let command = change.caller.command.as_ref()?;
+        let identity = identity_of(command, self.generation(&change.id))?;
+        let after = memory_of(&identity, change.after.as_deref()?)?;
+        let before = change.before.as_deref().and_then(|before| memory_of(&identity, before));
+        (!change.kept && before.is_none()).then_some((identity, after))
+    }
+
+    /// Takes over what a step did.
+    pub fn note(&mut self, change: &Change<'_>) {
+        self.note_life(change);
+        self.note_leases(change);
+        if let Some((identity, memory)) = self.carried_out(change) {
+            self.applied.insert(identity, memory);
+        }
+        match &change.after {
+            Some(after) => {
+                self.places.insert(change.id, index_entries(after).into());
+                self.records.insert(change.id, Rc::clone(after));
+            }
+            None => {
+                self.places.remove(&change.id);
+                self.records.remove(&change.id);
+            }
+        }
+    }
+
+    fn note_life(&mut self, change: &Change<'_>) {
+        let life = self.lives.entry(change.id).or_default();
+        if change.before.is_none() && change.after.is_some() {
+            let payload = match &change.caller.command {
+                Some(AnyCommand::Create(create)) => create.payload.clone(),
+                _ => None,
+            };
+            *life = Life { generation: life.generation + 1, payload, result: None };
+        }
+        let Some(after) = &change.after else { return };
+        if change.ends_life() {
+            self.ended.insert((change.id, life.generation, after.counts.replays));
+            if let Some(AnyCommand::Complete(complete)) = &change.caller.command {
+                life.result = Some(complete.result.clone());
+            }
+        }
+        if !matches!(after.phase, Phase::Terminal(_)) {
+            life.result = None;
+        }
+    }
+
+    fn note_leases(&mut self, change: &Change<'_>) {
+        if let Some(new) = change.new_lease() {
+            self.leases.insert(new.lease.id, change.caller.number);
+            self.consumed.insert(new.lease.grant.id, new.lease.id);
+        }
+        let Some(before) = change.active_before() else { return };
+        let lease = before.lease.id;
+        let after = change.active_after().filter(|after| after.lease.id == lease);
+        if let Some(after) = after {
+            if after.fate == LeaseFate::Revoked {
+                self.withdrawn.insert(lease);
+            }
+            return;
+        }
+        let release = change.after.as_deref().and_then(|after| after.last_release.as_ref());
+        if release.is_some_and(|release| release.fence.lease_id == lease) {
+            self.given_back.insert(lease);
+        } else if matches!(change.caller.command, Some(AnyCommand::Cancel(_))) {
+            self.withdrawn.insert(lease);
+        }
+    }
+
+    /// Takes over what a `Take` did to the indexes, exactly as the contract says.
+    pub fn note_take(&mut self, id: ExecutionId, take: &Take, now: TimestampMs) {
+        let hold = Score::at(now.plus(take.hold));
+        let places = self.places.entry(id).or_default();
+        match &take.index {
+            IndexName::Due => places.due = None,
+            IndexName::Eligible { .. } => places.eligible = None,
+            _ => {}
+        }
+        places.due = Some(places.due.map_or(hold, |due| due.min(hold)));
+    }
+
+    /// The result of an execution that is completed, as it was committed.
+    pub fn result(&self, id: &ExecutionId) -> Option<&Option<Bytes>> {
+        self.lives.get(id).and_then(|life| life.result.as_ref())
+    }
+
+    /// Whether a record says that its holder completed it.
+    pub fn completed(record: &Execution) -> bool {
+        let release = record.last_release.as_ref();
+        release.is_some_and(|release| release.outcome == ReleaseOutcome::Completed)
+            && matches!(record.phase, Phase::Terminal(_))
+    }
+}

@@ -1,0 +1,230 @@
+//! The client's process: it submits, it operates, it repeats itself, and it runs a scheduler that
+//! grants work to workers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ff_core::agent::{Scheduler, WorkerGrant, WorkerProfile, WorkerRequest};
+use ff_core::entropy::Entropy;
+use ff_core::error::EngineError;
+use ff_core::execution::{
+    AnyCommand, AnyOutcome, Granted, IssueClaimGrant, IssueReclaimGrant, ReclaimGranted,
+    parse_grant_key,
+};
+use ff_core::id::{ExecutionId, GrantId};
+use ff_core::op::{Committed, Drawn, Patience};
+use ff_core::time::{DurationMs, TimestampMs};
+
+use crate::settings::Settings;
+use crate::streams::{between, happens};
+use crate::task::{Errand, Output};
+
+use super::context::{Context, Effect, GrantInHand, Way};
+use super::wishes::{call, lane, namespace, submission};
+
+/// Calls of operators that one execution gets at most: fewer than a record remembers.
+const MAX_CALLS: u32 = 6;
+
+/// The client's process. What it has sent outlives its crashes, as a person's memory would.
+#[derive(Debug)]
+pub struct ClientProcess {
+    settings: Settings,
+    scheduler: Scheduler,
+    entropy: Entropy,
+    /// Submissions that are left.
+    left: u64,
+    next: TimestampMs,
+    /// Executions that it knows of, and how many calls of operators each got.
+    known: BTreeMap<ExecutionId, u32>,
+    /// Its latest command, which it may repeat at once.
+    latest: Option<AnyCommand>,
+    /// Its workers by process.
+    workers: Arc<[WorkerProfile]>,
+    asked_for: Option<usize>,
+}
+
+impl ClientProcess {
+    /// A client with wishes for those workers.
+    pub fn new(settings: &Settings, workers: Arc<[WorkerProfile]>, mut entropy: Entropy) -> Self {
+        let scheduler = Scheduler::new(settings.partitions, settings.patience, entropy.fork());
+        Self {
+            settings: settings.clone(),
+            scheduler,
+            entropy,
+            left: settings.executions,
+            next: TimestampMs::ZERO,
+            known: BTreeMap::new(),
+            latest: None,
+            workers,
+            asked_for: None,
+        }
+    }
+
+    /// The same client after a crash: it remembers what it wishes and forgets what it was doing.
+    #[must_use]
+    pub fn restarted(mut self, now: TimestampMs) -> Self {
+        let (partitions, patience) = (self.settings.partitions, self.settings.patience);
+        self.scheduler = Scheduler::new(partitions, patience, self.entropy.fork());
+        self.asked_for = None;
+        self.next = now;
+        self
+    }
+
+    /// Wishes for something when it is time.
+    pub fn wake(&mut self, cx: &mut Context<'_>) {
+        if cx.healing {
+            return;
+        }
+        if self.next <= cx.now.local {
+            self.wish(cx);
+            // A submission and some three other wishes for each execution.
+            let pause = self.settings.busy_ms / (self.settings.executions * 4);
+            let pause = between(&mut self.entropy, 1, pause * 2);
+            self.next = cx.now.local.plus(DurationMs::new(pause));
+        }
+        cx.wake_at(self.next);
+    }
+
+    fn wish(&mut self, cx: &mut Context<'_>) {
+        let choice = self.entropy.below(20);
+        match choice {
+            0..7 if self.left > 0 => {
+                self.left -= 1;
+                let create = submission(&self.settings, cx.now.store, &mut self.entropy);
+                self.known.entry(create.execution_id).or_default();
+                self.send(Errand::Wish, create.into(), cx);
+            }
+            0..10 => {
+                if let Some(command) = self.latest.clone() {
+                    self.send(Errand::Wish, command, cx);
+                }
+                self.latest = None;
+            }
+            10..15 => {
+                let Some(id) = self.any_execution() else { return };
+                let calls = self.known.entry(id).or_default();
+                if *calls < MAX_CALLS {
+                    *calls += 1;
+                    let command = call(id, &mut self.entropy);
+                    self.send(Errand::Wish, command, cx);
+                }
+            }
+            15..17 => self.ask_for_grant(cx),
+            _ => self.draw(cx),
+        }
+    }
+
+    fn send(&mut self, errand: Errand, command: AnyCommand, cx: &mut Context<'_>) {
+        if errand == Errand::Wish {
+            self.latest = Some(command.clone());
+        }
+        let stale = happens(&mut self.entropy, 300);
+        let patience = Patience::new(self.settings.patience, self.entropy.fork());
+        cx.command(errand, command, stale, patience);
+    }
+
+    fn any_execution(&mut self) -> Option<ExecutionId> {
+        let number = self.entropy.below(self.known.len() as u64) as usize;
+        self.known.keys().nth(number).copied()
+    }
+
+    fn any_worker(&mut self) -> usize {
+        self.entropy.below(self.workers.len() as u64) as usize
+    }
+
+    /// Asks for a grant on a certain execution.
+    fn ask_for_grant(&mut self, cx: &mut Context<'_>) {
+        let Some(execution_id) = self.any_execution() else { return };
+        let worker = self.any_worker();
+        let request = IssueClaimGrant {
+            execution_id,
+            grant_id: GrantId::random(&mut self.entropy),
+            worker: self.workers[worker].worker.clone(),
+            capabilities: self.workers[worker].capabilities.clone(),
+            ttl: DurationMs::new(between(&mut self.entropy, 100, 4_000)),
+            audit: None,
+        };
+        let command = if happens(&mut self.entropy, 500) {
+            AnyCommand::IssueClaimGrant(request)
+        } else {
+            AnyCommand::IssueReclaimGrant(IssueReclaimGrant(request))
+        };
+        self.send(Errand::Grant(worker), command, cx);
+    }
+
+    /// Has the scheduler look for work for a worker.
+    fn draw(&mut self, cx: &mut Context<'_>) {
+        if self.asked_for.is_some() {
+            return;
+        }
+        let worker = self.any_worker();
+        let profile = &self.workers[worker];
+        let request = WorkerRequest {
+            namespace: namespace(),
+            lane: lane(0),
+            worker: profile.worker.clone(),
+            instance: Some(profile.instance.clone()),
+            capabilities: profile.capabilities.clone(),
+            grant_ttl: DurationMs::new(between(&mut self.entropy, 100, 4_000)),
+        };
+        self.asked_for = Some(worker);
+        cx.start(self.scheduler.claim_for_worker(request), Output::Drawn);
+    }
+
+    /// Notes what the scheduler drew, and hands it over.
+    pub fn drawn(
+        &mut self,
+        result: Result<Drawn<ff_core::agent::AdmitTo>, EngineError>,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(worker) = self.asked_for.take() else { return };
+        let Ok(drawn) = result else { return };
+        let grant = self.scheduler.admitted(namespace(), lane(0), drawn);
+        let (execution_id, key, way) = match grant {
+            Some(WorkerGrant::Claim(grant)) => (grant.execution_id, grant.grant_key, Way::New),
+            Some(WorkerGrant::Resume(grant)) => (grant.execution_id, grant.grant_key, Way::Resumed),
+            Some(WorkerGrant::Reclaim(grant)) => (grant.execution_id, grant.grant_key, Way::Over),
+            None => return,
+        };
+        let grant_id = parse_grant_key(&key).expect("a grant's own key");
+        self.hand_over(worker, GrantInHand { execution_id, grant_id, way }, cx);
+    }
+
+    /// Notes the answer to a command.
+    pub fn answered(
+        &mut self,
+        errand: Errand,
+        result: Result<Committed<AnyOutcome>, EngineError>,
+        cx: &mut Context<'_>,
+    ) {
+        let (Errand::Grant(worker), Ok(committed)) = (errand, result) else { return };
+        let in_hand = |granted: Granted, way| GrantInHand {
+            execution_id: granted.execution_id,
+            grant_id: granted.grant_id,
+            way,
+        };
+        let grant = match committed.outcome {
+            AnyOutcome::IssueClaimGrant(granted) => {
+                let way = if granted.resumes { Way::Resumed } else { Way::New };
+                in_hand(granted, way)
+            }
+            AnyOutcome::IssueReclaimGrant(ReclaimGranted::Granted(granted)) => {
+                in_hand(granted, Way::Over)
+            }
+            _ => return,
+        };
+        self.hand_over(worker, grant, cx);
+    }
+
+    /// Hands a grant to its worker, or to another one, once or twice, soon or late.
+    fn hand_over(&mut self, worker: usize, grant: GrantInHand, cx: &mut Context<'_>) {
+        let copies = if happens(&mut self.entropy, 300) { 2 } else { 1 };
+        for _ in 0..copies {
+            let wrong = happens(&mut self.entropy, 150);
+            let to = if wrong { self.any_worker() } else { worker };
+            let longest = if happens(&mut self.entropy, 200) { 5_000 } else { 100 };
+            let after = between(&mut self.entropy, 1, longest);
+            cx.effects.push(Effect::Grant { to, after, grant });
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What a process sees of the world, and what it asks of it.
+
+use std::collections::BTreeMap;
+
+use ff_core::execution::{AnyCommand, Claim};
+use ff_core::id::{ExecutionId, GrantId};
+use ff_core::op::{Known, Loaded, Operation, Patience, Transact};
+use ff_core::store::Member;
+use ff_core::time::{HostTime, TimestampMs};
+
+use crate::task::{Errand, Output, Task, driven};
+
+/// A grant on its way to a worker.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantInHand {
+    /// What may be taken.
+    pub execution_id: ExecutionId,
+    /// The grant.
+    pub grant_id: GrantId,
+    /// How it is to be taken.
+    pub way: Way,
+}
+
+/// The three ways to take an execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// With a new attempt.
+    New,
+    /// With the interrupted attempt.
+    Resumed,
+    /// From an owner that lost its lease.
+    Over,
+}
+
+/// What a process asks of the world.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // Short-lived.
+pub enum Effect {
+    /// Carry out an operation.
+    Start { task: Box<dyn Task>, command: Option<AnyCommand> },
+    /// Wake the process at an instant of its own clock.
+    WakeAt(TimestampMs),
+    /// Hand a grant to a worker process after that many milliseconds.
+    Grant { to: usize, after: u64, grant: GrantInHand },
+}
+
+/// What a process sees of the world in one step.
+#[derive(Debug)]
+pub struct Context<'w> {
+    /// Its clocks.
+    pub now: HostTime,
+    /// Whether the faults are over and all work shall come to an end.
+    pub healing: bool,
+    /// Old copies of records.
+    pub copies: &'w BTreeMap<Member, Loaded>,
+    /// What it asks of the world.
+    pub effects: Vec<Effect>,
+}
+
+impl Context<'_> {
+    /// Starts an operation.
+    pub fn start<O, F>(&mut self, operation: O, understand: F)
+    where
+        O: Operation + 'static,
+        F: Fn(O::Output) -> Output + 'static,
+    {
+        self.effects.push(Effect::Start { task: driven(operation, understand), command: None });
+    }
+
+    /// Carries a command to its execution. `stale`: beginning with an old copy of its record.
+    pub fn command(
+        &mut self,
+        errand: Errand,
+        command: impl Into<AnyCommand>,
+        stale: bool,
+        patience: Patience,
+    ) {
+        let command = command.into();
+        let id = ff_core::execution::Decide::execution_id(&command);
+        let known = match (&command, self.copies.get(&id.uuid())) {
+            (AnyCommand::Create(_), _) => Known::Absent,
+            (_, Some(copy)) if stale => Known::Stale(copy.clone()),
+            _ => Known::Nothing,
+        };
+        let operation = Transact::knowing(command.clone(), known, patience);
+        let task = driven(operation, move |result| Output::Command(errand, result));
+        self.effects.push(Effect::Start { task, command: Some(command) });
+    }
+
+    /// Asks to be woken at an instant of the process's own clock.
+    pub fn wake_at(&mut self, local: TimestampMs) {
+        self.effects.push(Effect::WakeAt(local));
+    }
+}
+
+impl Way {
+    /// The command that takes an execution this way.
+    pub fn command(self, claim: Claim) -> AnyCommand {
+        use ff_core::execution::{TakeNew, TakeOver, TakeResumed};
+        match self {
+            Self::New => TakeNew(claim).into(),
+            Self::Resumed => TakeResumed(claim).into(),
+            Self::Over => TakeOver(claim).into(),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What a handler does with an execution that its worker has.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ff_core::entropy::Entropy;
+use ff_core::execution::{
+    AnyCommand, Cancel, CancelledBy, Claimed, Complete, DelayExecution, Fail, FenceParts,
+    MoveToWaitingChildren, UpdateProgress,
+};
+use ff_core::id::FailureCategory;
+use ff_core::time::{DurationMs, TimestampMs};
+
+use crate::streams::{between, happens, one_of};
+
+/// One thing that a handler does.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Works for that many milliseconds.
+    Work(u64),
+    /// Reports progress.
+    Progress(u8),
+    /// Forgets to renew its lease from now on.
+    Neglect,
+    /// Gives its lease back.
+    Finish(Finish),
+    /// Ends without giving its lease back.
+    Drop,
+}
+
+/// How a handler gives its lease back.
+#[derive(Clone, Debug)]
+pub enum Finish {
+    /// It is done.
+    Complete(Option<Arc<[u8]>>),
+    /// It failed.
+    Fail { category: &'static str, permanent: bool },
+    /// It goes on later.
+    Delay(u64),
+    /// It waits for children, of which there are none.
+    WaitForChildren,
+    /// Nobody wants it.
+    Cancel,
+}
+
+/// An execution in a worker's hands.
+#[derive(Debug)]
+pub struct Job {
+    /// What was claimed.
+    pub claimed: Claimed,
+    /// What the handler does, in order.
+    pub acts: VecDeque<Act>,
+    /// When it does the next thing, by its worker's clock.
+    pub next_at: TimestampMs,
+    /// Whether it waits for the answer to a call.
+    pub busy: bool,
+    /// The call that gives its lease back, and how often it was tried.
+    pub finishing: Option<(AnyCommand, u32)>,
+}
+
+impl Job {
+    /// A job with a handler's behaviour drawn from the seed. `healing`: it shall come to an end.
+    pub fn new(
+        claimed: Claimed,
+        healing: bool,
+        ttl: DurationMs,
+        now: TimestampMs,
+        entropy: &mut Entropy,
+    ) -> Self {
+        let acts = if healing { well_behaved(entropy) } else { acts(ttl.get(), entropy) };
+        Self { claimed, acts, next_at: now, busy: false, finishing: None }
+    }
+
+    /// The holder's proof.
+    fn fence(&self) -> FenceParts {
+        self.claimed.fence().into()
+    }
+
+    /// The call that reports progress.
+    pub fn progress(&self, percent: u8) -> AnyCommand {
+        let message = Some(format!("{percent} of 100"));
+        UpdateProgress {
+            execution_id: self.claimed.execution_id,
+            fence: self.fence(),
+            percent,
+            message,
+        }
+        .into()
+    }
+
+    /// The call that gives the lease back. `store` is the worker's estimate of the store's clock.
+    pub fn finish(&self, how: &Finish, store: TimestampMs) -> AnyCommand {
+        let (execution_id, fence) = (self.claimed.execution_id, self.fence());
+        match how {
+            Finish::Complete(result) => {
+                Complete { execution_id, fence, result: result.clone() }.into()
+            }
+            Finish::Fail { category, permanent } => Fail {
+                execution_id,
+                fence,
+                reason: "the handler said so".to_owned(),
+                category: FailureCategory::try_new(category).expect("a valid category"),
+                permanent: *permanent,
+            }
+            .into(),
+            Finish::Delay(ms) => {
+                let until = store.plus(DurationMs::new(*ms));
+                DelayExecution { execution_id, fence, until }.into()
+            }
+            Finish::WaitForChildren => MoveToWaitingChildren { execution_id, fence }.into(),
+            Finish::Cancel => {
+                let by = CancelledBy::Holder(fence);
+                Cancel { execution_id, by, reason: "the holder wishes so".to_owned() }.into()
+            }
+        }
+    }
+}
+
+/// A handler that completes.
+fn well_behaved(entropy: &mut Entropy) -> VecDeque<Act> {
+    let work = between(entropy, 1, 50);
+    VecDeque::from([Act::Work(work), Act::Finish(Finish::Complete(result(entropy)))])
+}
+
+fn acts(ttl_ms: u64, entropy: &mut Entropy) -> VecDeque<Act> {
+    let mut acts = VecDeque::new();
+    let longest = one_of(entropy, &[20, 100, 100, ttl_ms / 2, ttl_ms, 2 * ttl_ms, 4 * ttl_ms]);
+    for _ in 0..between(entropy, 1, 3) {
+        acts.push_back(Act::Work(between(entropy, 1, longest)));
+        if happens(entropy, 200) {
+            acts.push_back(Act::Progress(between(entropy, 0, 110) as u8));
+        }
+    }
+    match entropy.below(12) {
+        0 => {
+            acts.push_back(Act::Neglect);
+            acts.push_back(Act::Work(between(entropy, ttl_ms / 2, 3 * ttl_ms)));
+        }
+        1 => acts.push_back(Act::Drop),
+        _ => {}
+    }
+    acts.push_back(Act::Finish(any_finish(entropy)));
+    acts
+}
+
+/// Any way to give a lease back.
+pub fn any_finish(entropy: &mut Entropy) -> Finish {
+    match entropy.below(20) {
+        0..10 => Finish::Complete(result(entropy)),
+        10..14 => Finish::Fail {
+            category: one_of(entropy, &["flaky", "flaky", "broken"]),
+            permanent: happens(entropy, 150),
+        },
+        14..17 => Finish::Delay(between(entropy, 0, 2_000)),
+        17..19 => Finish::WaitForChildren,
+        _ => Finish::Cancel,
+    }
+}
+
+fn result(entropy: &mut Entropy) -> Option<Arc<[u8]>> {
+    match entropy.below(4) {
+        0 => None,
+        1 => Some(Arc::from([])),
+        _ => Some(Arc::from(entropy.next_u64().to_le_bytes())),
+    }
+}

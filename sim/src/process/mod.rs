@@ -1,0 +1,8 @@
+//! The processes of the world: loops around the agents of core, as a real shell would be.
+
+pub mod client;
+pub mod context;
+pub mod job;
+pub mod timekeeper;
+pub mod wishes;
+pub mod worker;

@@ -1,0 +1,280 @@
+//! A worker's process: the loop around a [`WorkerAgent`], and the handlers of its executions.
+
+use std::collections::BTreeMap;
+
+use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerProfile};
+use ff_core::entropy::Entropy;
+use ff_core::error::{EngineError, ErrorClass};
+use ff_core::execution::{AnyCommand, AnyOutcome, Claim, Claimed};
+use ff_core::id::{AttemptId, LaneId, LeaseId, WorkerId};
+use ff_core::op::{Committed, Rotation};
+use ff_core::partition::Partition;
+use ff_core::time::{DurationMs, TimestampMs};
+
+use crate::streams::{between, happens};
+use crate::task::{Errand, Output};
+
+use super::context::{Context, Effect, GrantInHand, Way};
+use super::job::{Act, Job, any_finish};
+
+/// A worker's process.
+#[derive(Debug)]
+pub struct WorkerProcess {
+    /// The agent that it runs.
+    pub agent: WorkerAgent,
+    slots: usize,
+    jobs: BTreeMap<LeaseId, Job>,
+    claiming: bool,
+    sweeping: bool,
+    next_claim: TimestampMs,
+    entropy: Entropy,
+    /// Whether its handlers go on when their lease is lost.
+    reckless: bool,
+    /// Grants that it has used already.
+    used: Vec<GrantInHand>,
+}
+
+impl WorkerProcess {
+    /// A process with that many slots.
+    pub fn new(profile: WorkerProfile, slots: usize, mut entropy: Entropy) -> Self {
+        let agent = WorkerAgent::new(profile, entropy.fork());
+        let reckless = happens(&mut entropy, 300);
+        Self {
+            agent,
+            slots,
+            jobs: BTreeMap::new(),
+            claiming: false,
+            sweeping: false,
+            next_claim: TimestampMs::ZERO,
+            entropy,
+            reckless,
+            used: Vec::new(),
+        }
+    }
+
+    /// Does whatever it is time for.
+    pub fn wake(&mut self, cx: &mut Context<'_>) {
+        for lost in self.agent.leases.ran_out(cx.now) {
+            self.lose(lost.lease_id);
+        }
+        for renewal in self.agent.renewals(cx.now) {
+            let (id, command) = (renewal.lease_id, renewal.operation.command().clone());
+            cx.start(renewal.operation, move |result| Output::Renewed(id, result));
+            if let Some(Effect::Start { command: about, .. }) = cx.effects.last_mut() {
+                *about = Some(command.into());
+            }
+        }
+        if !self.sweeping
+            && let Some(sweep) = self.agent.sweep(cx.now)
+        {
+            self.sweeping = true;
+            cx.start(sweep, |_| Output::Swept);
+        }
+        for lease_id in self.jobs.keys().copied().collect::<Vec<_>>() {
+            self.act(lease_id, cx);
+        }
+        let free = self.slots.saturating_sub(self.jobs.len());
+        if !self.claiming && free > 0 && self.next_claim <= cx.now.local {
+            self.claiming = true;
+            cx.start(self.agent.claim(free), Output::Claimed);
+        }
+        cx.wake_at(self.next_wake());
+    }
+
+    fn next_wake(&self) -> TimestampMs {
+        let jobs = self.jobs.values().filter(|job| !job.busy).map(|job| job.next_at);
+        let claim = (!self.claiming && self.jobs.len() < self.slots).then_some(self.next_claim);
+        jobs.chain(claim).fold(self.agent.next_wakeup(), TimestampMs::min)
+    }
+
+    /// Does the next things of a job, as far as their time has come.
+    fn act(&mut self, lease_id: LeaseId, cx: &mut Context<'_>) {
+        while let Some(job) = self.jobs.get_mut(&lease_id) {
+            if job.busy || job.next_at > cx.now.local {
+                return;
+            }
+            if let Some((command, _)) = job.finishing.clone() {
+                job.busy = true;
+                self.send(Errand::Finish(lease_id), command, cx);
+                return;
+            }
+            match job.acts.pop_front() {
+                Some(Act::Work(ms)) => job.next_at = cx.now.local.plus(DurationMs::new(ms)),
+                Some(Act::Progress(percent)) => {
+                    job.busy = true;
+                    let command = job.progress(percent);
+                    self.send(Errand::Progress(lease_id), command, cx);
+                }
+                Some(Act::Neglect) => self.agent.leases.release(lease_id),
+                Some(Act::Finish(how)) => {
+                    job.finishing = Some((job.finish(&how, cx.now.store), 0));
+                }
+                Some(Act::Drop) | None => {
+                    self.agent.leases.release(lease_id);
+                    self.jobs.remove(&lease_id);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, errand: Errand, command: AnyCommand, cx: &mut Context<'_>) {
+        let stale = happens(&mut self.entropy, 300);
+        let patience = self.agent.patience();
+        cx.command(errand, command, stale, patience);
+    }
+
+    /// A lease is lost: its handler is stopped, unless it is a reckless one.
+    fn lose(&mut self, lease_id: LeaseId) {
+        if !self.reckless {
+            self.jobs.remove(&lease_id);
+        }
+    }
+
+    /// Notes what was drawn.
+    pub fn claimed(
+        &mut self,
+        result: Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>,
+        cx: &mut Context<'_>,
+    ) {
+        self.claiming = false;
+        let pause = between(&mut self.entropy, 300, 1_000);
+        self.next_claim = cx.now.local.plus(DurationMs::new(pause));
+        if let Ok((work, rotation)) = result {
+            self.agent.claimed(&work, rotation);
+            for work in work {
+                self.next_claim = cx.now.local;
+                self.begin(work.claimed, cx);
+            }
+        }
+        self.wake(cx);
+    }
+
+    fn begin(&mut self, claimed: Claimed, cx: &Context<'_>) {
+        let lease_id = claimed.lease_id;
+        let ttl = claimed.lease_ttl;
+        let job = Job::new(claimed, cx.healing, ttl, cx.now.local, &mut self.entropy);
+        self.jobs.insert(lease_id, job);
+    }
+
+    /// Notes what came of a renewal.
+    pub fn renewed(
+        &mut self,
+        lease_id: LeaseId,
+        result: Result<Committed<ff_core::execution::Renewed>, EngineError>,
+        cx: &mut Context<'_>,
+    ) {
+        if let Some(lost) = self.agent.leases.renewed(lease_id, result, cx.now) {
+            self.lose(lost.lease_id);
+        }
+        self.wake(cx);
+    }
+
+    /// Notes that a look at what no worker fitted is over.
+    pub fn swept(&mut self, cx: &mut Context<'_>) {
+        self.sweeping = false;
+        self.wake(cx);
+    }
+
+    /// Notes a hint that a partition has work.
+    pub fn hint(&mut self, lane: &LaneId, partition: Partition, cx: &mut Context<'_>) {
+        self.agent.hint(lane, partition);
+        self.next_claim = cx.now.local;
+        self.wake(cx);
+    }
+
+    /// Notes the answer to a command.
+    pub fn answered(
+        &mut self,
+        errand: Errand,
+        result: Result<Committed<AnyOutcome>, EngineError>,
+        cx: &mut Context<'_>,
+    ) {
+        match (errand, result) {
+            (Errand::Finish(lease_id), result) => self.finished(lease_id, &result, cx),
+            (Errand::Progress(lease_id), _) => {
+                if let Some(job) = self.jobs.get_mut(&lease_id) {
+                    job.busy = false;
+                }
+            }
+            (Errand::Take, Ok(committed)) => {
+                let outcome = committed.outcome;
+                if let AnyOutcome::Claim(claimed)
+                | AnyOutcome::ClaimResumed(claimed)
+                | AnyOutcome::Reclaim(claimed) = outcome
+                {
+                    // A repeated claim may have lost much of its lease, and is left to run out.
+                    if !committed.repeat {
+                        self.agent.track(&claimed, committed.first_sent, committed.at);
+                        self.begin(claimed, cx);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.wake(cx);
+    }
+
+    fn finished(
+        &mut self,
+        lease_id: LeaseId,
+        result: &Result<Committed<AnyOutcome>, EngineError>,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(job) = self.jobs.get_mut(&lease_id) else { return };
+        job.busy = false;
+        let again = match (result, &mut job.finishing) {
+            (Err(error), Some((_, tries))) => {
+                *tries += 1;
+                *tries < 3 && error.class() == ErrorClass::Retryable
+            }
+            _ => false,
+        };
+        if again {
+            job.next_at = cx.now.local.plus(DurationMs::new(50));
+            return;
+        }
+        self.agent.leases.release(lease_id);
+        let Some(job) = self.jobs.remove(&lease_id) else { return };
+        self.next_claim = cx.now.local;
+        if happens(&mut self.entropy, 250) {
+            let command = match job.finishing.clone() {
+                Some((command, _)) if happens(&mut self.entropy, 600) => command,
+                _ => job.finish(&any_finish(&mut self.entropy), cx.now.store),
+            };
+            self.send(Errand::Afterwards, command, cx);
+        }
+    }
+
+    /// Uses a grant, sometimes twice, sometimes under a wrong name, sometimes the wrong way.
+    pub fn take(&mut self, grant: GrantInHand, cx: &mut Context<'_>) {
+        let twice = happens(&mut self.entropy, 300);
+        let old = if happens(&mut self.entropy, 300) { self.used.last().copied() } else { None };
+        self.used.push(grant);
+        for grant in [Some(grant), twice.then_some(grant), old].into_iter().flatten() {
+            let way = match self.entropy.below(10) {
+                0 => Way::New,
+                1 => Way::Resumed,
+                2 | 3 => Way::Over,
+                _ => grant.way,
+            };
+            let claim = self.claim_under(&grant);
+            self.send(Errand::Take, way.command(claim), cx);
+        }
+    }
+
+    fn claim_under(&mut self, grant: &GrantInHand) -> Claim {
+        let profile = self.agent.profile().clone();
+        let wrong = happens(&mut self.entropy, 100);
+        let stranger = || WorkerId::try_new("stranger").expect("a valid id");
+        let entropy = self.agent.entropy();
+        Claim {
+            execution_id: grant.execution_id,
+            grant_id: grant.grant_id,
+            worker: if wrong { stranger() } else { profile.worker },
+            instance: profile.instance,
+            lease_id: LeaseId::random(entropy),
+            attempt_id: AttemptId::random(entropy),
+            lease_ttl: profile.lease_ttl,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What a run comes to: a report of what it met, or the rule that it saw broken.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ff_core::error::RejectionKind;
+use ff_core::execution::EventKind;
+
+/// How a run is watched; nothing here changes what happens in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Whether every step is kept for [`Report::trace`]; a violation always has its last steps.
+    pub trace: bool,
+}
+
+/// What can go wrong on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FaultKind {
+    /// A call never reached the store.
+    RequestLost,
+    /// A call was carried out and its reply never came.
+    ReplyLost,
+    /// A process ended without a word, to be started again later.
+    Crash,
+    /// A process took a wrong clock for the store's.
+    ClockOffset,
+    /// A call was carried out after its caller had given it up.
+    LateExecution,
+}
+
+/// What a run met, when no rule was broken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The seed that decided everything.
+    pub seed: u64,
+    /// Events that were handled.
+    pub steps: u64,
+    /// Requests that reached the store.
+    pub store_calls: u64,
+    /// Executions that were created.
+    pub executions: u64,
+    /// Units that were committed.
+    pub commits: u64,
+    /// Simulated milliseconds until everything was settled.
+    pub simulated_ms: u64,
+    /// A rolling hash over all steps, by a fixed algorithm: equal runs have equal hashes.
+    pub state_hash: u64,
+    /// Faults that were injected.
+    pub faults: BTreeMap<FaultKind, u64>,
+    /// Rejections that callers were given.
+    pub rejections: BTreeMap<RejectionKind, u64>,
+    /// Events that the journal was given.
+    pub events: BTreeMap<EventKind, u64>,
+    /// Commands that callers were answered, by name.
+    pub commands: BTreeMap<&'static str, u64>,
+    /// Every step in words, if that was asked for.
+    pub trace: Vec<String>,
+}
+
+/// A rule that was broken, and how to see it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Violation {
+    /// The seed of the run.
+    pub seed: u64,
+    /// The number of the step.
+    pub step: u64,
+    /// The simulated time of the step, in milliseconds.
+    pub at: u64,
+    /// The invariant, or `LIVENESS` or `DETERMINISM`.
+    pub tag: &'static str,
+    /// What is wrong.
+    pub detail: String,
+    /// The last steps in words.
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.trace {
+            writeln!(f, "  {line}")?;
+        }
+        writeln!(f, "[{}] {}", self.tag, self.detail)?;
+        writeln!(f, "at step {} of seed {}, {} ms after its start", self.step, self.seed, self.at)?;
+        write!(
+            f,
+            "to see it again: FF_SIM_SEED={} cargo test -p ff-tests --test world -- --nocapture \
+             one_seed",
+            self.seed
+        )
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// A rule that was seen broken, before it is known where.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// The invariant.
+    pub tag: &'static str,
+    /// What is wrong.
+    pub detail: String,
+}
+
+/// Fails with a tag and a text unless a condition holds.
+macro_rules! ensure {
+    ($holds:expr, $tag:expr, $($text:tt)+) => {
+        if !$holds {
+            return Err($crate::report::Broken { tag: $tag, detail: format!($($text)+) });
+        }
+    };
+}
+pub(crate) use ensure;

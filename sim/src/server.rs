@@ -1,0 +1,219 @@
+//! The store's side of the world: it carries requests out and has every step checked.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ff_core::execution::{Event, EventKind, Execution};
+use ff_core::id::ExecutionId;
+use ff_core::op::{Loaded, load};
+use ff_core::partition::Partition;
+use ff_core::store::Member;
+use ff_core::store::codec::decode;
+use ff_core::store::{
+    Bytes, Commit, JournalEntry, MemoryStore, Read, RecordKey, Reply, ReplyBody, Request, Stored,
+    Take, Unit, UnitReply, ValueKey, Version,
+};
+use ff_core::time::TimestampMs;
+
+use crate::change::Change;
+use crate::hash::Fnv;
+use crate::invariant::{check_change, durable, index};
+use crate::model::Model;
+use crate::report::{Broken, ensure};
+use crate::task::Caller;
+
+/// The store, what the world remembers of it, and what it has counted.
+#[derive(Debug)]
+pub struct Server {
+    store: MemoryStore,
+    /// What should be in the store.
+    pub model: Model,
+    /// Old copies of records, for callers that begin with one.
+    pub copies: BTreeMap<Member, Loaded>,
+    /// Requests that were carried out.
+    pub calls: u64,
+    /// Units that were committed.
+    pub commits: u64,
+    /// Executions that were created.
+    pub created: u64,
+    /// Events that the journal was given.
+    pub events: BTreeMap<EventKind, u64>,
+    /// The hash over everything that happened.
+    pub hash: Fnv,
+}
+
+/// What a unit is about, noted before the store gets it.
+struct Plan {
+    id: ExecutionId,
+    put: Option<Bytes>,
+    removed: bool,
+    version: Version,
+    events: Vec<Event>,
+}
+
+impl Server {
+    /// An empty store.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            store: MemoryStore::new(seed),
+            model: Model::default(),
+            copies: BTreeMap::new(),
+            calls: 0,
+            commits: 0,
+            created: 0,
+            events: BTreeMap::new(),
+            hash: Fnv::default(),
+        }
+    }
+
+    /// Carries a request out and checks what it did.
+    ///
+    /// # Errors
+    ///
+    /// The first invariant that it breaks.
+    pub fn serve(
+        &mut self,
+        caller: &mut Caller,
+        request: Request,
+        now: TimestampMs,
+    ) -> Result<Reply, Broken> {
+        self.calls += 1;
+        match request {
+            Request::Commit(commit) => self.commit(caller, commit, now),
+            Request::Take(take) => self.take(take, now),
+            other => Ok(self.store.handle(other, now)),
+        }
+    }
+
+    /// The wake-ups that were rung since the last call.
+    pub fn take_wakes(&mut self) -> Vec<ff_core::store::Wake> {
+        self.store.take_wakes()
+    }
+
+    fn commit(
+        &mut self,
+        caller: &mut Caller,
+        commit: Commit,
+        now: TimestampMs,
+    ) -> Result<Reply, Broken> {
+        let partition = commit.partition;
+        let plans = commit.units.iter().map(|unit| plan(partition, unit));
+        let plans = plans.collect::<Result<Vec<_>, _>>()?;
+        let reply = self.store.handle(Request::Commit(commit), now);
+        let ReplyBody::Commit(units) = &reply.body else {
+            ensure!(false, "BOUNDS", "a commit was answered {:?}", reply.body);
+            return Ok(reply);
+        };
+        for (plan, unit) in plans.into_iter().zip(units) {
+            match unit {
+                UnitReply::Committed { .. } => self.committed(caller, plan, now)?,
+                UnitReply::Conflict { .. } => self.hash.number(1),
+                UnitReply::OutsideWindow => self.hash.number(2),
+            }
+        }
+        index::check(&self.model, &self.store, partition)?;
+        Ok(reply)
+    }
+
+    fn committed(
+        &mut self,
+        caller: &mut Caller,
+        plan: Plan,
+        now: TimestampMs,
+    ) -> Result<(), Broken> {
+        let before = self.model.records.get(&plan.id).cloned();
+        let after = match &plan.put {
+            Some(bytes) => {
+                self.hash.bytes(bytes);
+                Some(Rc::new(decoded(plan.version, bytes)?))
+            }
+            None if plan.removed => None,
+            None => before.clone(),
+        };
+        let kept = plan.put.is_none() && !plan.removed;
+        self.commits += 1;
+        self.created += u64::from(before.is_none() && after.is_some());
+        for event in &plan.events {
+            *self.events.entry(event.kind()).or_default() += 1;
+        }
+        let (id, events) = (plan.id, plan.events);
+        let change = Change { id, now, before, after, kept, events, caller };
+        check_change(&self.model, &change)?;
+        self.model.note(&change);
+        if let (Some(after), false, 0) = (&change.after, kept, self.commits % 4) {
+            let copy = Loaded { version: plan.version, execution: Execution::clone(after) };
+            self.copies.insert(id.uuid(), copy);
+        }
+        caller.applied += u64::from(!kept);
+        Ok(())
+    }
+
+    fn take(&mut self, take: Take, now: TimestampMs) -> Result<Reply, Broken> {
+        let reply = self.store.handle(Request::Take(take.clone()), now);
+        if let ReplyBody::Take(taken) = &reply.body {
+            for entry in &taken.entries {
+                let id = Model::id(take.partition.index, entry.position.member);
+                self.model.note_take(id, &take, now);
+                self.hash.number(3);
+            }
+        }
+        index::check(&self.model, &self.store, take.partition)?;
+        Ok(reply)
+    }
+
+    /// Checks everything that the store holds.
+    ///
+    /// # Errors
+    ///
+    /// The first invariant that is broken.
+    pub fn check_all(&mut self, now: TimestampMs) -> Result<(), Broken> {
+        for partition in self.store.partitions().collect::<Vec<_>>() {
+            index::check(&self.model, &self.store, partition)?;
+            index::check_records(&self.model, &self.store, partition)?;
+        }
+        durable::check_acknowledged(&self.model)?;
+        for record in self.model.records.values() {
+            if !Model::completed(record) {
+                continue;
+            }
+            let values = vec![ValueKey::Result(record.id.uuid())];
+            let read = Read { partition: record.id.partition(), records: Vec::new(), values };
+            let reply = self.store.handle(Request::Read(read), now);
+            if let ReplyBody::Read(read) = reply.body {
+                durable::check_result(&self.model, record, &read.values[0])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn plan(partition: Partition, unit: &Unit) -> Result<Plan, Broken> {
+    let Some((RecordKey::Execution(uuid), version)) = unit.expect.first() else {
+        ensure!(false, "BOUNDS", "a unit is about no execution: {unit:?}");
+        unreachable!("the line above returns");
+    };
+    let mut events = Vec::new();
+    for append in &unit.append {
+        match decode::<JournalEntry>(&append.entry) {
+            Ok(entry) => events.extend(entry.events),
+            Err(error) => ensure!(false, "BOUNDS", "a journal entry does not decode: {error}"),
+        }
+    }
+    Ok(Plan {
+        id: Model::id(partition.index, *uuid),
+        put: unit.put.first().map(|(_, bytes)| bytes.clone()),
+        removed: !unit.remove.is_empty(),
+        version: version.next(unit.nonce),
+        events,
+    })
+}
+
+fn decoded(version: Version, bytes: &Bytes) -> Result<Execution, Broken> {
+    match load(&Stored { version, bytes: bytes.clone() }) {
+        Ok(loaded) => Ok(loaded.execution),
+        Err(error) => {
+            let detail = format!("a record was written that does not decode: {error}");
+            Err(Broken { tag: "BOUNDS", detail })
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Any operation behind one small trait, so that one driver carries them all.
+
+use ff_core::agent::{AdmitTo, ClaimedWork};
+use ff_core::error::EngineError;
+use ff_core::execution::{AnyCommand, AnyOutcome, Renewed};
+use ff_core::id::LeaseId;
+use ff_core::op::{Committed, Drawn, Operation, Rotation, Step, TickReport};
+use ff_core::store::{Failure, Reply};
+use ff_core::time::HostTime;
+
+/// What an operation of whichever kind came to.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // Moved once, from the task to its process.
+pub enum Output {
+    /// A worker drew work.
+    Claimed(Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>),
+    /// A worker renewed a lease.
+    Renewed(LeaseId, Result<Committed<Renewed>, EngineError>),
+    /// A worker looked for what no worker fitted.
+    Swept,
+    /// A timekeeper made its round.
+    Ticked(Result<TickReport, EngineError>),
+    /// A command was carried to its execution.
+    Command(Errand, Result<Committed<AnyOutcome>, EngineError>),
+    /// The scheduler drew work for a worker.
+    Drawn(Result<Drawn<AdmitTo>, EngineError>),
+}
+
+/// On whose behalf a command was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// A job gives its lease back.
+    Finish(LeaseId),
+    /// A job says again how it gave its lease back, or says it otherwise.
+    Afterwards,
+    /// A job reports progress.
+    Progress(LeaseId),
+    /// A worker takes an execution under a grant.
+    Take,
+    /// The client wishes something.
+    Wish,
+    /// The client asks for a grant for this worker process.
+    Grant(usize),
+}
+
+/// Work that is driven by requests and replies.
+pub trait Task: std::fmt::Debug {
+    /// The first step.
+    fn start(&mut self, now: HostTime) -> Step<Output>;
+    /// The step after a reply.
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output>;
+    /// The step after a call that got no reply.
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Output>;
+    /// The step after a wait.
+    fn on_wake(&mut self, now: HostTime) -> Step<Output>;
+}
+
+/// An operation whose output is understood by a function.
+pub struct Driven<O, F> {
+    operation: O,
+    understand: F,
+}
+
+impl<O, F> std::fmt::Debug for Driven<O, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Driven")
+    }
+}
+
+/// An operation as a task.
+pub fn driven<O, F>(operation: O, understand: F) -> Box<dyn Task>
+where
+    O: Operation + 'static,
+    F: Fn(O::Output) -> Output + 'static,
+{
+    Box::new(Driven { operation, understand })
+}
+
+impl<O: Operation, F: Fn(O::Output) -> Output> Driven<O, F> {
+    fn step(&self, step: Step<O::Output>) -> Step<Output> {
+        match step {
+            Step::Send(request) => Step::Send(request),
+            Step::Wait(wait) => Step::Wait(wait),
+            Step::Done(output) => Step::Done((self.understand)(output)),
+        }
+    }
+}
+
+impl<O: Operation, F: Fn(O::Output) -> Output> Task for Driven<O, F> {
+    fn start(&mut self, now: HostTime) -> Step<Output> {
+        let step = self.operation.start(now);
+        self.step(step)
+    }
+
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output> {
+        let step = self.operation.on_reply(reply, now);
+        self.step(step)
+    }
+
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Output> {
+        let step = self.operation.on_failure(failure, now);
+        self.step(step)
+    }
+
+    fn on_wake(&mut self, now: HostTime) -> Step<Output> {
+        let step = self.operation.on_wake(now);
+        self.step(step)
+    }
+}
+
+/// Who sent a request, and what it was about; remembered for the whole run, since requests can
+/// arrive long after their sender is gone.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The number of the operation.
+    pub number: u64,
+    /// The process.
+    pub process: usize,
+    /// The command, where the operation carries one.
+    pub command: Option<AnyCommand>,
+    /// Whether the caller was told that the command is refused for certain.
+    pub refused: bool,
+    /// How many of its commits changed something.
+    pub applied: u64,
+}

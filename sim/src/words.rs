@@ -1,0 +1,111 @@
+//! Requests and replies in a few words, for traces.
+
+use ff_core::execution::{Event, situation};
+use ff_core::op::load;
+use ff_core::store::codec::decode;
+use ff_core::store::{
+    IndexName, JournalEntry, Member, ReplyBody, Request, ScanEntry, Stored, Unit, UnitReply,
+};
+use ff_core::time::TimestampMs;
+
+/// What a request asks for.
+pub fn request(request: &Request, now: TimestampMs) -> String {
+    match request {
+        Request::Commit(commit) => {
+            let units: Vec<String> = commit.units.iter().map(|each| unit(each, now)).collect();
+            format!("Commit in {}: {}", commit.partition, units.join(", "))
+        }
+        Request::Take(take) => {
+            format!("Take {} of {} in {}", take.count, index(&take.index), take.partition)
+        }
+        Request::Poll(poll) => format!("Poll {}", index(&poll.index)),
+        Request::Read(read) => format!("Read in {}: {:?}", read.partition, read.records),
+        Request::Scan(scan) => format!("Scan {} in {}", index(&scan.index), scan.partition),
+        Request::Stream(page) => format!("Stream {:?} in {}", page.stream, page.partition),
+    }
+}
+
+/// What a reply says.
+pub fn reply(body: &ReplyBody, now: TimestampMs) -> String {
+    match body {
+        ReplyBody::Commit(units) => {
+            let word = |unit: &UnitReply| match unit {
+                UnitReply::Committed { .. } => "committed".to_owned(),
+                UnitReply::Conflict { current } => {
+                    format!(
+                        "conflict with {}",
+                        record(current.first().and_then(Option::as_ref), now)
+                    )
+                }
+                UnitReply::OutsideWindow => "outside of the window".to_owned(),
+            };
+            units.iter().map(word).collect::<Vec<_>>().join(", ")
+        }
+        ReplyBody::Take(taken) => entries(&taken.entries, now),
+        ReplyBody::Scan(scanned) => entries(&scanned.entries, now),
+        ReplyBody::Read(read) => {
+            let records = read.records.iter().map(|found| record(found.as_ref(), now));
+            records.collect::<Vec<_>>().join(", ")
+        }
+        ReplyBody::Poll(scores) => {
+            let score = |score: &Result<Option<ff_core::score::Score>, String>| match score {
+                Ok(Some(score)) => score.get().to_string(),
+                _ => "-".to_owned(),
+            };
+            scores.iter().map(score).collect::<Vec<_>>().join(", ")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn unit(unit: &Unit, now: TimestampMs) -> String {
+    let key = unit.expect.first().map(|(key, version)| format!("{key:?} at {}", version.count));
+    let key = key.unwrap_or_default();
+    let what = match unit.put.first() {
+        Some((_, bytes)) => {
+            let stored = Stored { version: Default::default(), bytes: bytes.clone() };
+            format!("becomes {}", record(Some(&stored), now))
+        }
+        None if unit.remove.is_empty() => "stays".to_owned(),
+        None => "goes".to_owned(),
+    };
+    let told = unit.append.iter().filter_map(|append| decode::<JournalEntry>(&append.entry).ok());
+    let events: Vec<_> =
+        told.flat_map(|entry| entry.events).map(|event| Event::kind(&event)).collect();
+    let window = &unit.window;
+    format!(
+        "{key} {what} {events:?} within {}..{}",
+        window.not_before.get(),
+        window.not_after.get()
+    )
+}
+
+fn entries(entries: &[ScanEntry], now: TimestampMs) -> String {
+    let entry = |entry: &ScanEntry| {
+        let member: Member = entry.position.member;
+        format!(
+            "{member} at {}: {}",
+            entry.position.score.get(),
+            record(entry.record.as_ref(), now)
+        )
+    };
+    entries.iter().map(entry).collect::<Vec<_>>().join(", ")
+}
+
+fn record(stored: Option<&Stored>, now: TimestampMs) -> String {
+    match stored.map(|stored| (stored.version.count, load(stored))) {
+        None => "no record".to_owned(),
+        Some((count, Ok(loaded))) => {
+            let (record, epoch) = (&loaded.execution, loaded.execution.epoch);
+            format!("v{count} {} epoch {epoch}", situation(record, now))
+        }
+        Some((count, Err(error))) => format!("v{count}, which does not decode: {error}"),
+    }
+}
+
+fn index(index: &IndexName) -> String {
+    match index {
+        IndexName::Eligible { lane, .. } => format!("eligible in {lane}"),
+        other => format!("{other:?}"),
+    }
+}

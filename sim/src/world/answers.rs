@@ -1,0 +1,114 @@
+//! What callers are told, checked against what was done.
+
+use ff_core::error::{EngineError, Rejection, RejectionKind};
+use ff_core::execution::{AnyOutcome, Claimed, CreateOutcome, Decide, Execution};
+use ff_core::id::LeaseId;
+use ff_core::op::Committed;
+use ff_core::store::{Bytes, Fetched};
+
+use crate::identity::is_certain;
+use crate::invariant::{durable, fence, identity};
+use crate::report::{Broken, ensure};
+use crate::task::Output;
+
+use super::{Running, World};
+
+impl World {
+    /// Checks what a caller is told, and remembers it.
+    pub(super) fn note_answer(
+        &mut self,
+        number: u64,
+        running: &Running,
+        output: &Output,
+    ) -> Result<(), Broken> {
+        match output {
+            Output::Command(_, result) => {
+                self.note_command(number, running.seen.as_deref(), result)
+            }
+            Output::Renewed(_, result) => self.note_error(number, result.as_ref().err()),
+            Output::Claimed(Ok((work, _))) => {
+                let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
+                identity::check_own(number, &running.own, &known)?;
+                for work in work {
+                    self.check_payload(work.claimed.lease_id, &work.claimed, &work.payload)?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn note_command(
+        &mut self,
+        number: u64,
+        seen: Option<&Execution>,
+        result: &Result<Committed<AnyOutcome>, EngineError>,
+    ) -> Result<(), Broken> {
+        let caller = &self.callers[&number];
+        let model = &mut self.server.model;
+        if let Some(command) = &caller.command {
+            *self.report.commands.entry(command.name()).or_default() += 1;
+        }
+        identity::check_answer(model, caller, seen, result)?;
+        if let Ok(committed) = result {
+            durable::check_answer(model, caller, committed)?;
+            match &committed.outcome {
+                AnyOutcome::Create(CreateOutcome::Created(id) | CreateOutcome::Duplicate(id)) => {
+                    let generation = model.generation(id);
+                    model.acknowledged.insert((*id, generation));
+                }
+                AnyOutcome::Claim(claimed)
+                | AnyOutcome::ClaimResumed(claimed)
+                | AnyOutcome::Reclaim(claimed) => {
+                    let payload = match committed.values.first() {
+                        Some(Fetched::Value(value)) => Some(value.clone()),
+                        _ => None,
+                    };
+                    self.check_payload(claimed.lease_id, claimed, &payload)?;
+                }
+                _ => {}
+            }
+        }
+        self.note_error(number, result.as_ref().err())
+    }
+
+    pub(super) fn note_error(
+        &mut self,
+        number: u64,
+        error: Option<&EngineError>,
+    ) -> Result<(), Broken> {
+        let Some(error) = error else { return Ok(()) };
+        let kind = match error {
+            EngineError::Validation { kind, .. } => Some(*kind),
+            EngineError::NotFound { .. } => Some(RejectionKind::NotFound),
+            other => other.rejection().map(Rejection::kind),
+        };
+        if let Some(kind) = kind {
+            *self.report.rejections.entry(kind).or_default() += 1;
+        }
+        ensure!(!matches!(error, EngineError::Bug(_)), "BUG", "operation {number}: {error}");
+        if is_certain(error) {
+            let caller = self.callers.get_mut(&number).expect("every operation has a caller");
+            caller.refused = true;
+            fence::check_refused(caller)?;
+        }
+        Ok(())
+    }
+
+    /// Compares a payload with what was handed in, while the execution is the same one.
+    pub(super) fn check_payload(
+        &self,
+        lease: LeaseId,
+        claimed: &Claimed,
+        payload: &Option<Bytes>,
+    ) -> Result<(), Broken> {
+        let id = claimed.execution_id;
+        let record = self.server.model.records.get(&id);
+        let same = record.and_then(|record| record.last_fence).is_some_and(|f| f.lease_id == lease);
+        let kept = record.is_some_and(|record| record.continuation.is_none());
+        if same && kept {
+            durable::check_payload(&self.server.model, &id, payload.as_ref())?;
+        }
+        Ok(())
+    }
+}

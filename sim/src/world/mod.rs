@@ -1,0 +1,451 @@
+//! The world: virtual time, the network, the store and every process, driven by one seed.
+
+mod answers;
+mod telling;
+mod upheaval;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ff_core::agent::WorkerProfile;
+use ff_core::execution::{Decide, Execution, LeaseFate, Phase};
+use ff_core::id::{ExecutionId, LaneId, LeaseId};
+use ff_core::op::{Step, load};
+use ff_core::partition::Partition;
+use ff_core::store::{
+    Failure, IndexName, RecordKey, Reply, ReplyBody, Request, Stored, Topic, UnitReply,
+};
+
+use crate::clock::store_time;
+use crate::fault::{clock_offset, crash};
+use crate::host::{Host, Kind, host, profiles};
+use crate::invariant::health;
+use crate::network::Network;
+use crate::process::context::{Context, Effect, GrantInHand};
+use crate::report::{Broken, FaultKind, Options, Report, Violation, ensure};
+use crate::server::Server;
+use crate::settings::Settings;
+use crate::streams::{between, stream};
+use crate::task::{Caller, Output, Task};
+use crate::words;
+
+use telling::shortened;
+
+/// A small world of processes around one store.
+#[derive(Debug)]
+pub struct World {
+    seed: u64,
+    options: Options,
+    settings: Settings,
+    now: u64,
+    queue: crate::queue::Queue<Happening>,
+    server: Server,
+    network: Network,
+    hosts: Vec<Host>,
+    starts: Vec<u64>,
+    profiles: Arc<[WorkerProfile]>,
+    running: BTreeMap<u64, Running>,
+    callers: BTreeMap<u64, Caller>,
+    /// Requests that are on their way.
+    travelling: u64,
+    healing_since: Option<u64>,
+    finished: bool,
+    report: Report,
+    trace: VecDeque<String>,
+}
+
+/// An operation that a process waits for.
+#[derive(Debug)]
+struct Running {
+    process: usize,
+    task: Box<dyn Task>,
+    /// The record that the latest reply was about.
+    seen: Option<Rc<Execution>>,
+    /// Leases that it took itself, and was shown when it asked again.
+    own: BTreeMap<ExecutionId, LeaseId>,
+}
+
+/// Something that happens at its time.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // Moved in and out of the queue once.
+enum Happening {
+    Arrive { number: u64, request: Request, reply_after: Option<u64> },
+    Deliver { number: u64, reply: Reply },
+    Fail { number: u64, failure: Failure },
+    GoOn { number: u64 },
+    Wake { process: usize },
+    Hint { process: usize, lane: LaneId, partition: Partition },
+    Grant { process: usize, grant: GrantInHand },
+    Crash(crash::Crash),
+    Restart { process: usize },
+    Lapse(clock_offset::Lapse),
+    Heal,
+    Look,
+}
+
+/// Steps that are told with a violation.
+const TOLD_STEPS: usize = 60;
+/// Requests between two full checks.
+const FULL_CHECK_EVERY: u64 = 128;
+
+impl World {
+    /// The world of a seed, at its beginning.
+    pub fn new(seed: u64, options: Options) -> Self {
+        let settings = Settings::of(seed);
+        let profiles = profiles(seed, &settings);
+        let count = settings.workers + 2;
+        let start = |number| host(seed, &settings, &profiles, (number, 0, 0));
+        let hosts = (0..count).map(start).collect();
+        let mut world = Self {
+            seed,
+            options,
+            now: 0,
+            queue: crate::queue::Queue::new(),
+            server: Server::new(seed),
+            network: Network::new(seed),
+            hosts,
+            starts: vec![0; count],
+            profiles,
+            running: BTreeMap::new(),
+            callers: BTreeMap::new(),
+            travelling: 0,
+            healing_since: None,
+            finished: false,
+            report: Report { seed, ..Report::default() },
+            trace: VecDeque::new(),
+            settings,
+        };
+        world.schedule();
+        world
+    }
+
+    /// What happens whatever the processes do.
+    fn schedule(&mut self) {
+        let count = self.hosts.len();
+        let mut entropy = stream(self.seed, "starts", 0);
+        for process in 0..count {
+            let at = between(&mut entropy, 0, 300);
+            self.hosts[process].wake = Some(at);
+            self.queue.push(at, Happening::Wake { process });
+        }
+        for crash in crash::plan(self.seed, &self.settings, count) {
+            self.queue.push(crash.at, Happening::Crash(crash));
+        }
+        for lapse in clock_offset::plan(self.seed, &self.settings, count) {
+            self.queue.push(lapse.at, Happening::Lapse(lapse));
+        }
+        self.queue.push(self.settings.busy_ms, Happening::Heal);
+    }
+
+    /// Lets the world run until everything is settled.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that is seen broken.
+    pub fn run(mut self) -> Result<Report, Violation> {
+        while !self.finished {
+            if let Err(broken) = self.step() {
+                return Err(self.violation(broken));
+            }
+        }
+        if let Err(broken) = self.check_end() {
+            return Err(self.violation(broken));
+        }
+        self.report.store_calls = self.server.calls;
+        self.report.commits = self.server.commits;
+        self.report.executions = self.server.created;
+        self.report.events = self.server.events.clone();
+        self.report.simulated_ms = self.now;
+        self.report.state_hash = self.server.hash.get();
+        self.report.trace = self.trace.into();
+        Ok(self.report)
+    }
+
+    fn violation(self, broken: Broken) -> Violation {
+        let told = self.trace.len().saturating_sub(TOLD_STEPS);
+        Violation {
+            seed: self.seed,
+            step: self.report.steps,
+            at: self.now,
+            tag: broken.tag,
+            detail: broken.detail,
+            trace: self.trace.into_iter().skip(told).collect(),
+        }
+    }
+
+    /// Lets the next thing happen.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that it breaks.
+    fn step(&mut self) -> Result<(), Broken> {
+        let Some((at, happening)) = self.queue.pop() else {
+            return Err(Broken { tag: "LIVENESS", detail: "nothing happens any more".to_owned() });
+        };
+        self.now = at;
+        self.report.steps += 1;
+        self.server.hash.number(at);
+        self.tell(&happening);
+        match happening {
+            Happening::Arrive { number, request, reply_after } => {
+                self.arrive(number, request, reply_after)?;
+            }
+            Happening::Deliver { number, reply } => self.deliver(number, reply)?,
+            Happening::Fail { number, failure } => self.fail(number, &failure)?,
+            Happening::GoOn { number } => self.go_on(number)?,
+            Happening::Wake { process } => {
+                if self.hosts[process].wake == Some(self.now) {
+                    self.hosts[process].wake = None;
+                    self.with(process, |kind, cx| kind.wake(cx))?;
+                }
+            }
+            Happening::Hint { process, lane, partition } => self.with(process, |kind, cx| {
+                if let Kind::Worker(worker) = kind {
+                    worker.hint(&lane, partition, cx);
+                }
+            })?,
+            Happening::Grant { process, grant } => self.with(process, |kind, cx| {
+                if let Kind::Worker(worker) = kind {
+                    worker.take(grant, cx);
+                }
+            })?,
+            Happening::Crash(crash) => self.crash(crash),
+            Happening::Restart { process } => self.restart(process),
+            Happening::Lapse(lapse) => self.lapse(lapse),
+            Happening::Heal => self.heal(),
+            Happening::Look => self.look()?,
+        }
+        self.check_health()
+    }
+
+    /// Lets a process do something, and does what it asks for.
+    fn with(
+        &mut self,
+        process: usize,
+        act: impl FnOnce(&mut Kind, &mut Context<'_>),
+    ) -> Result<(), Broken> {
+        let host = &mut self.hosts[process];
+        if !host.up {
+            return Ok(());
+        }
+        let mut cx = Context {
+            now: host.clock.read(self.now),
+            healing: self.healing_since.is_some(),
+            copies: &self.server.copies,
+            effects: Vec::new(),
+        };
+        act(&mut host.kind, &mut cx);
+        for effect in cx.effects {
+            self.carry_out(process, effect)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, process: usize, effect: Effect) -> Result<(), Broken> {
+        match effect {
+            Effect::WakeAt(local) => {
+                let host = &mut self.hosts[process];
+                let at = host.clock.simulated(local, self.now).max(self.now + 1);
+                if host.wake.is_none_or(|wake| at < wake) {
+                    host.wake = Some(at);
+                    self.queue.push(at, Happening::Wake { process });
+                }
+                Ok(())
+            }
+            Effect::Grant { to, after, grant } => {
+                self.queue.push(self.now + after, Happening::Grant { process: to, grant });
+                Ok(())
+            }
+            Effect::Start { mut task, command } => {
+                let number = self.callers.len() as u64;
+                let caller = Caller { number, process, command, refused: false, applied: 0 };
+                self.callers.insert(number, caller);
+                let now = self.hosts[process].clock.read(self.now);
+                let step = task.start(now);
+                self.running
+                    .insert(number, Running { process, task, seen: None, own: BTreeMap::new() });
+                self.follow(number, step)
+            }
+        }
+    }
+
+    /// Does what an operation wants next.
+    fn follow(&mut self, number: u64, step: Step<Output>) -> Result<(), Broken> {
+        match step {
+            Step::Send(request) => {
+                self.send(number, request);
+                Ok(())
+            }
+            Step::Wait(wait) => {
+                self.queue.push(self.now + wait.get().max(1), Happening::GoOn { number });
+                Ok(())
+            }
+            Step::Done(output) => {
+                let Some(running) = self.running.remove(&number) else { return Ok(()) };
+                self.note_answer(number, &running, &output)?;
+                self.with(running.process, |kind, cx| kind.done(output, cx))
+            }
+        }
+    }
+
+    fn send(&mut self, number: u64, request: Request) {
+        if let Some(running) = self.running.get_mut(&number).filter(|r| !r.own.is_empty()) {
+            running.own.retain(|id, _| !touches(&request, id));
+        }
+        let journey = self.network.journey(&self.settings, self.healing_since.is_some());
+        if let Some(fault) = journey.fault {
+            self.count(fault);
+            if self.options.trace {
+                self.note(format!("operation {number} meets {fault:?}"));
+            }
+        }
+        if let Some((after, unsent)) = journey.fails {
+            let failure = if unsent {
+                Failure::NotSent("the network is down".to_owned())
+            } else {
+                Failure::MaybeApplied("no reply in time".to_owned())
+            };
+            self.queue.push(self.now + after, Happening::Fail { number, failure });
+        }
+        if let Some(after) = journey.arrives {
+            self.travelling += 1;
+            let reply_after = journey.reply_after;
+            let happening = Happening::Arrive { number, request, reply_after };
+            self.queue.push(self.now + after, happening);
+        }
+    }
+
+    fn arrive(
+        &mut self,
+        number: u64,
+        request: Request,
+        reply_after: Option<u64>,
+    ) -> Result<(), Broken> {
+        self.travelling -= 1;
+        self.server.hash.number(number);
+        let now = store_time(self.now);
+        let caller = self.callers.get_mut(&number).expect("every operation has a caller");
+        let reply = self.server.serve(caller, request, now)?;
+        if self.options.trace {
+            let body = words::reply(&reply.body, now);
+            self.note(format!("the store answers operation {number}: {}", shortened(&body)));
+        }
+        if self.server.calls % FULL_CHECK_EVERY == 0 {
+            self.server.check_all(now)?;
+        }
+        if let Some(running) = self.running.get_mut(&number) {
+            let command = self.callers[&number].command.as_ref();
+            let id = command.map(Decide::execution_id);
+            running.seen = id.and_then(|id| self.server.model.records.get(&id).cloned());
+            if let Some(after) = reply_after {
+                self.queue.push(self.now + after, Happening::Deliver { number, reply });
+            }
+        }
+        self.ring();
+        Ok(())
+    }
+
+    /// Sends the store's wake-ups to the workers of the lane.
+    fn ring(&mut self) {
+        for wake in self.server.take_wakes() {
+            let Topic::Index(IndexName::Eligible { lane, .. }) = wake.topic else { continue };
+            let serves = |process: &usize| self.profiles[*process].lanes.contains(&lane);
+            for process in (0..self.profiles.len()).filter(serves).collect::<Vec<_>>() {
+                if self.settings.wakes {
+                    let (lane, partition) = (lane.clone(), wake.partition);
+                    let hint = Happening::Hint { process, lane, partition };
+                    self.queue.push(self.now + self.settings.latency_ms, hint);
+                }
+            }
+        }
+    }
+
+    /// Lets an operation go on that still has a process.
+    fn proceed(
+        &mut self,
+        number: u64,
+        go: impl FnOnce(&mut dyn Task, ff_core::time::HostTime) -> Step<Output>,
+    ) -> Result<(), Broken> {
+        let Some(running) = self.running.get_mut(&number) else { return Ok(()) };
+        let now = self.hosts[running.process].clock.read(self.now);
+        let step = go(running.task.as_mut(), now);
+        self.follow(number, step)
+    }
+
+    fn deliver(&mut self, number: u64, reply: Reply) -> Result<(), Broken> {
+        if let Some(running) = self.running.get(&number) {
+            self.hosts[running.process].clock.hear(reply.at, self.now);
+            if self.callers[&number].command.is_none() {
+                self.note_own(number, &reply);
+            }
+        }
+        self.proceed(number, |task, now| task.on_reply(reply, now))
+    }
+
+    /// Notes which of an operation's own leases a reply shows it.
+    fn note_own(&mut self, number: u64, reply: &Reply) {
+        let shown: Vec<&Stored> = match &reply.body {
+            ReplyBody::Read(read) => read.records.iter().flatten().collect(),
+            ReplyBody::Commit(units) => {
+                let current = units.iter().filter_map(|unit| match unit {
+                    UnitReply::Conflict { current } => Some(current.iter().flatten()),
+                    _ => None,
+                });
+                current.flatten().collect()
+            }
+            _ => return,
+        };
+        for loaded in shown.into_iter().filter_map(|stored| load(stored).ok()) {
+            let Phase::Active(active) = &loaded.execution.phase else { continue };
+            let lease = active.lease.id;
+            let live = active.fate == LeaseFate::Held && reply.at < active.lease.expires_at;
+            if live && self.server.model.leases.get(&lease) == Some(&number) {
+                let running = self.running.get_mut(&number);
+                running.map(|running| running.own.insert(loaded.execution.id, lease));
+            }
+        }
+    }
+
+    fn fail(&mut self, number: u64, failure: &Failure) -> Result<(), Broken> {
+        self.proceed(number, |task, now| task.on_failure(failure, now))
+    }
+
+    fn go_on(&mut self, number: u64) -> Result<(), Broken> {
+        self.proceed(number, |task, now| task.on_wake(now))
+    }
+
+    fn check_health(&self) -> Result<(), Broken> {
+        for host in self.hosts.iter().filter(|host| host.up) {
+            if let Kind::Worker(worker) = &host.kind {
+                let (leases, local) = (&worker.agent.leases, host.clock.read(self.now));
+                health::check(&self.server.model, leases, local, store_time(self.now))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_end(&mut self) -> Result<(), Broken> {
+        let processes = self.hosts.len() as u64;
+        let bound = 2_000 + (self.now / 1_000 + 1) * processes * 40;
+        let calls = self.server.calls;
+        ensure!(calls <= bound, "LIVENESS", "{calls} calls in {} ms are a storm", self.now);
+        self.server.check_all(store_time(self.now))
+    }
+
+    fn count(&mut self, fault: FaultKind) {
+        *self.report.faults.entry(fault).or_default() += 1;
+    }
+}
+
+/// Whether a request reads or writes the record of an execution.
+fn touches(request: &Request, id: &ExecutionId) -> bool {
+    let key = RecordKey::of(id);
+    match request {
+        Request::Read(read) => read.records.contains(&key),
+        Request::Commit(commit) => {
+            commit.units.iter().flat_map(|unit| &unit.expect).any(|(expected, _)| *expected == key)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,46 @@
+//! The steps of a run in words.
+
+use ff_core::execution::{AnyCommand, Decide};
+
+use crate::clock::store_time;
+use crate::words;
+
+use super::{Happening, World};
+
+impl World {
+    pub(super) fn tell(&mut self, happening: &Happening) {
+        if self.options.trace {
+            let text = match happening {
+                Happening::Look | Happening::Wake { .. } => return,
+                Happening::Arrive { number, request, .. } => {
+                    let request = words::request(request, store_time(self.now));
+                    let caller = self.describe(*number);
+                    format!("{caller} reaches the store: {}", shortened(&request))
+                }
+                Happening::Deliver { number, .. } => {
+                    format!("{} gets its reply", self.describe(*number))
+                }
+                Happening::Fail { number, failure } => {
+                    format!("{} gets no reply: {failure}", self.describe(*number))
+                }
+                Happening::GoOn { number } => format!("{} goes on", self.describe(*number)),
+                other => shortened(&format!("{other:?}")).to_owned(),
+            };
+            self.note(text);
+        }
+    }
+
+    pub(super) fn describe(&self, number: u64) -> String {
+        let caller = &self.callers[&number];
+        let name = caller.command.as_ref().map_or("agent", AnyCommand::name);
+        format!("operation {number} ({name}) of process {}", caller.process)
+    }
+
+    pub(super) fn note(&mut self, text: String) {
+        self.trace.push_back(format!("{:>6} ms  {text}", self.now));
+    }
+}
+
+pub(super) fn shortened(text: &str) -> &str {
+    ff_core::bounded::truncated(text, 600)
+}

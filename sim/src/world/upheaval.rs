@@ -1,0 +1,76 @@
+//! What happens to processes from outside: crashes, restarts, wrong clocks, and the end of it all.
+
+use crate::clock::store_time;
+use crate::fault::{clock_offset, crash};
+use crate::heal::{HEALED_WITHIN_MS, pending};
+use crate::host::{Kind, host};
+use crate::report::{Broken, FaultKind, ensure};
+
+use super::{Happening, World};
+
+impl World {
+    pub(super) fn crash(&mut self, crash: crash::Crash) {
+        if self.healing_since.is_some() || !self.hosts[crash.process].up {
+            return;
+        }
+        self.count(FaultKind::Crash);
+        let host = &mut self.hosts[crash.process];
+        (host.up, host.wake) = (false, None);
+        self.running.retain(|_, running| running.process != crash.process);
+        let process = crash.process;
+        self.queue.push(self.now + crash.down_ms, Happening::Restart { process });
+    }
+
+    pub(super) fn restart(&mut self, process: usize) {
+        if self.hosts[process].up {
+            return;
+        }
+        self.starts[process] += 1;
+        let start = (process, self.starts[process], self.now);
+        let fresh = host(self.seed, &self.settings, &self.profiles, start);
+        let old = std::mem::replace(&mut self.hosts[process], fresh);
+        if let Kind::Client(client) = old.kind {
+            let local = self.hosts[process].clock.local(self.now);
+            self.hosts[process].kind = Kind::Client(client.restarted(local));
+        }
+        self.hosts[process].wake = Some(self.now);
+        self.queue.push(self.now, Happening::Wake { process });
+    }
+
+    pub(super) fn lapse(&mut self, lapse: clock_offset::Lapse) {
+        if self.healing_since.is_none() {
+            self.count(FaultKind::ClockOffset);
+            self.hosts[lapse.process].clock.forget(lapse.skew);
+        }
+    }
+
+    /// The faults are over: what is down comes back, and handlers do their work.
+    pub(super) fn heal(&mut self) {
+        self.healing_since = Some(self.now);
+        for process in 0..self.hosts.len() {
+            self.restart(process);
+        }
+        self.queue.push(self.now + 500, Happening::Look);
+    }
+
+    /// Looks whether everything is settled.
+    pub(super) fn look(&mut self) -> Result<(), Broken> {
+        let now = store_time(self.now);
+        let pending = pending(&self.server.model, &self.profiles, now);
+        let commands = self.running.keys().any(|number| self.callers[number].command.is_some());
+        if pending.is_empty() && !commands && self.travelling == 0 {
+            self.finished = true;
+            return Ok(());
+        }
+        let since = self.healing_since.unwrap_or(self.now);
+        ensure!(
+            self.now < since + HEALED_WITHIN_MS,
+            "LIVENESS",
+            "{} executions are pending ten minutes after the last fault: {}",
+            pending.len(),
+            pending.join("; ")
+        );
+        self.queue.push(self.now + 250, Happening::Look);
+        Ok(())
+    }
+}

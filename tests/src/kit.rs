@@ -1,0 +1,174 @@
+//! Short forms that many scenarios share: commands in their wire form, and what is read off a
+//! result.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use ff_sdk::core::error::{EngineError, Rejection, RejectionKind};
+use ff_sdk::core::execution::{
+    AnyOutcome, Claimed, Command, Event, EventKind, ExecutionSnapshot, Granted, WireClaim,
+    WireFence, WireGrantRequest,
+};
+use ff_sdk::core::id::{AttemptId, ExecutionId, GrantId, LeaseId};
+use ff_sdk::core::state::PublicState;
+use ff_sdk::{ClaimedTask, Client, FlowFabricWorker, SdkError, Submission};
+
+use crate::ground::Ground;
+
+/// Milliseconds.
+pub const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// Seconds.
+pub const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A submission of no particular kind.
+pub fn work() -> Submission {
+    Submission::new("work")
+}
+
+/// Submits, and gives the id of what was created.
+pub async fn submit(client: &Client, submission: Submission) -> ExecutionId {
+    client.submit(submission).await.expect("the submission is taken").id()
+}
+
+/// Claims what there must be.
+pub async fn claim(worker: &FlowFabricWorker) -> ClaimedTask {
+    worker.claim_next().await.expect("the store answers").expect("there is work")
+}
+
+/// Whether there is nothing to claim.
+pub async fn is_idle(worker: &FlowFabricWorker) -> bool {
+    worker.claim_next().await.expect("the store answers").is_none()
+}
+
+/// What there is to know of an execution that must exist.
+pub async fn see(client: &Client, id: &ExecutionId) -> ExecutionSnapshot {
+    client.describe(id).await.expect("the store answers").expect("the execution exists")
+}
+
+/// The state that users see first.
+pub async fn state(client: &Client, id: &ExecutionId) -> PublicState {
+    see(client, id).await.state.public_state
+}
+
+/// The kinds of everything that happened to an execution.
+pub async fn events(client: &Client, id: &ExecutionId) -> Vec<EventKind> {
+    let history = client.history(id).await.expect("the execution exists");
+    history.events.iter().map(|entry| entry.event.kind()).collect()
+}
+
+/// How many lives of an execution have ended, by its journal.
+pub async fn endings(client: &Client, id: &ExecutionId) -> usize {
+    let history = client.history(id).await.expect("the execution exists");
+    history.events.iter().filter(|entry| matches!(entry.event, Event::Ended { .. })).count()
+}
+
+/// The kind of the rejection behind an error that must be one.
+#[track_caller]
+pub fn kind<T: Debug>(result: Result<T, SdkError>) -> RejectionKind {
+    kind_of(&result.expect_err("the call is refused"))
+}
+
+/// The kind of the rejection behind an error.
+#[track_caller]
+pub fn kind_of(error: &SdkError) -> RejectionKind {
+    match error.engine() {
+        Some(EngineError::Validation { kind, .. }) => *kind,
+        Some(EngineError::NotFound { .. }) => RejectionKind::NotFound,
+        Some(other) => other.rejection().unwrap_or_else(|| panic!("no rejection: {other}")).kind(),
+        None => panic!("not the engine's: {error}"),
+    }
+}
+
+/// The rejection behind an error that must be one of a state or a conflict.
+#[track_caller]
+pub fn rejection<T: Debug>(result: Result<T, SdkError>) -> Rejection {
+    let error = result.expect_err("the call is refused");
+    let rejection = error.engine().and_then(EngineError::rejection);
+    rejection.unwrap_or_else(|| panic!("no rejection: {error}")).clone()
+}
+
+/// The fence of a task.
+pub fn fence_of(task: &ClaimedTask) -> WireFence {
+    WireFence {
+        lease_id: Some(task.lease_id()),
+        lease_epoch: Some(task.lease_epoch()),
+        attempt_id: Some(task.attempt_id()),
+    }
+}
+
+/// The fence of a claim.
+pub fn fence_of_claimed(claimed: &Claimed) -> WireFence {
+    WireFence {
+        lease_id: Some(claimed.lease_id),
+        lease_epoch: Some(claimed.lease_epoch),
+        attempt_id: Some(claimed.attempt.id),
+    }
+}
+
+/// `renew`.
+pub const fn renew(execution_id: ExecutionId, fence: WireFence, lease_ttl_ms: u64) -> Command {
+    Command::Renew { execution_id, fence, lease_ttl_ms }
+}
+
+/// `complete` without a result.
+pub const fn complete(execution_id: ExecutionId, fence: WireFence) -> Command {
+    Command::Complete { execution_id, fence, result: None }
+}
+
+/// `fail`.
+pub fn fail(execution_id: ExecutionId, fence: WireFence, category: &str) -> Command {
+    let (reason, category) = ("it broke".to_owned(), category.to_owned());
+    Command::Fail { execution_id, fence, reason, category, permanent: false }
+}
+
+/// A request for a grant under a key of its own, good for ten seconds.
+pub fn asking(ground: &Ground, execution_id: ExecutionId, worker: &str) -> WireGrantRequest {
+    WireGrantRequest {
+        execution_id,
+        grant_key: GrantId::random(&mut ground.entropy()).to_string(),
+        worker_id: worker.to_owned(),
+        worker_instance_id: None,
+        worker_capabilities: Vec::new(),
+        grant_ttl_ms: 10_000,
+    }
+}
+
+/// A claim under a grant, with ids of its own, by a worker's first instance.
+pub fn claiming(ground: &Ground, request: &WireGrantRequest) -> WireClaim {
+    let mut entropy = ground.entropy();
+    WireClaim {
+        execution_id: request.execution_id,
+        grant_key: request.grant_key.clone(),
+        worker_id: request.worker_id.clone(),
+        worker_instance_id: format!("{}-1", request.worker_id),
+        lease_id: LeaseId::random(&mut entropy),
+        attempt_id: AttemptId::random(&mut entropy),
+        lease_ttl_ms: 30_000,
+    }
+}
+
+/// Asks for a claim or resume grant that must be issued.
+pub async fn grant(client: &Client, request: &WireGrantRequest) -> Granted {
+    match client.execute(Command::IssueClaimGrant(request.clone())).await {
+        Ok(AnyOutcome::IssueClaimGrant(granted)) => granted,
+        other => panic!("no grant: {other:?}"),
+    }
+}
+
+/// The claim that an outcome stands for.
+#[track_caller]
+pub fn claimed(outcome: Result<AnyOutcome, SdkError>) -> Claimed {
+    match outcome {
+        Ok(
+            AnyOutcome::Claim(claimed)
+            | AnyOutcome::ClaimResumed(claimed)
+            | AnyOutcome::Reclaim(claimed),
+        ) => claimed,
+        other => panic!("no claim: {other:?}"),
+    }
+}

@@ -1,0 +1,222 @@
+//! Fences, repeats and the order of guards (`docs/spec.md`, 4).
+
+use ff_sdk::core::error::{EngineError, Rejection, RejectionKind};
+use ff_sdk::core::execution::{AnyOutcome, Command, FailOutcome, WireFence};
+use ff_sdk::core::id::{AttemptId, LeaseEpoch, LeaseId};
+use ff_sdk::core::state::PublicState;
+use ff_sdk::core::time::TimestampMs;
+
+use crate::ground::Ground;
+use crate::kit::{
+    claim, complete, endings, events, fail, fence_of, kind, kind_of, rejection, renew, secs, see,
+    state, submit, work,
+};
+use crate::line::commits;
+
+/// A complete repeated under the same fence, by a caller or after a lost reply, succeeds, keeps the
+/// first result and makes one terminal event (`docs/spec.md`, 4).
+pub async fn a_repeated_complete_succeeds_with_one_terminal_event(ground: &Ground) {
+    let client = ground.client().await;
+    let line = ground.line();
+    let worker = ground.worker_on(line.clone(), "a", |_| {}).await;
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let fence = fence_of(&task);
+    line.lose_replies(1, commits);
+    task.complete(Some(b"first".to_vec())).await.unwrap();
+    let record = ground.stored(&id).await;
+
+    ground.advance(secs(40)).await;
+    let result = Some(b"second".to_vec());
+    let again = Command::Complete { execution_id: id, fence, result };
+    client.execute(again).await.unwrap();
+    client.execute(complete(id, fence)).await.unwrap();
+    assert_eq!(ground.stored(&id).await, record);
+    assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&b"first"[..]));
+    assert_eq!(endings(&client, &id).await, 1);
+}
+
+/// A complete that comes after another holder has finished is an error, not a repeat
+/// (`docs/spec.md`, 4).
+pub async fn a_late_complete_after_another_finished_is_an_error(ground: &Ground) {
+    let client = ground.client().await;
+    let (a, b) = (ground.worker("a").await, ground.worker("b").await);
+    let id = submit(&client, work()).await;
+    let task = claim(&a).await;
+    let fence = fence_of(&task);
+    client.revoke_lease(&id).await.unwrap();
+    claim(&b).await.complete(Some(b"b".to_vec())).await.unwrap();
+    let record = ground.stored(&id).await;
+    assert_eq!(kind(task.complete(Some(b"a".to_vec())).await), RejectionKind::StaleLease);
+    assert_eq!(kind(client.execute(fail(id, fence, "late")).await), RejectionKind::StaleLease);
+    assert_eq!(ground.stored(&id).await, record);
+    assert_eq!(endings(&client, &id).await, 1);
+}
+
+/// A fail repeated after its retry was scheduled answers with the same `delay_until`, and schedules
+/// no second retry; one that ended the life too (`docs/spec.md`, 4).
+pub async fn a_repeated_fail_gives_the_same_retry(ground: &Ground) {
+    let client = ground.client().await;
+    let line = ground.line();
+    let worker = ground.worker_on(line.clone(), "a", |_| {}).await;
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let fence = fence_of(&task);
+    line.lose_replies(1, commits);
+    let outcome = task.fail("it broke", "network").await.unwrap();
+    let FailOutcome::RetryScheduled { delay_until } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(see(&client, &id).await.delayed_until, Some(delay_until));
+
+    let record = ground.stored(&id).await;
+    ground.advance(secs(5)).await;
+    let again = client.execute(fail(id, fence, "network")).await.unwrap();
+    assert_eq!(again, AnyOutcome::Fail(outcome));
+    assert_eq!(ground.stored(&id).await, record);
+    assert_eq!(see(&client, &id).await.counts.retries, 1);
+
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let fence = fence_of(&task);
+    task.fail_permanently("it broke", "network").await.unwrap();
+    let again = client.execute(fail(id, fence, "network")).await.unwrap();
+    assert_eq!(again, AnyOutcome::Fail(FailOutcome::TerminalFailed));
+    assert_eq!(endings(&client, &id).await, 1);
+}
+
+/// Each call that gives a lease back is recognised when it comes again after a lost reply; a call
+/// of another kind under the same fence is not (`docs/spec.md`, 4).
+pub async fn a_repeated_release_of_any_kind_is_recognised(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("a").await;
+    let until = TimestampMs::ZERO;
+    let reason = || "no".to_owned();
+    let releases: [&dyn Fn(_, _) -> Command; 4] = [
+        &|execution_id, fence| Command::DelayExecution { execution_id, fence, until },
+        &|execution_id, fence| Command::MoveToWaitingChildren { execution_id, fence },
+        &|execution_id, fence| Command::CancelByHolder { execution_id, fence, reason: reason() },
+        &|execution_id, fence| fail(execution_id, fence, "network"),
+    ];
+    for release in releases {
+        let id = submit(&client, work()).await;
+        let task = claim(&worker).await;
+        let fence = fence_of(&task);
+        let first = client.execute(release(id, fence)).await.unwrap();
+        let (record, told) = (ground.stored(&id).await, events(&client, &id).await);
+        assert_eq!(client.execute(release(id, fence)).await.unwrap(), first);
+        let other = client.execute(complete(id, fence)).await;
+        assert_eq!(kind(other), RejectionKind::ExecutionNotActive);
+        assert_eq!(ground.stored(&id).await, record);
+        assert_eq!(events(&client, &id).await, told);
+        drop(task);
+        let _ = client.cancel(&id, "over").await;
+    }
+}
+
+/// Every lease-bound call needs its fence in full: `FenceRequired` without one,
+/// `PartialFenceTriple` with a part of it (`docs/spec.md`, 4).
+pub async fn a_fence_is_required_in_full(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("a").await;
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let full = fence_of(&task);
+    let record = ground.stored(&id).await;
+    let none = WireFence::default();
+    let partial = [
+        WireFence { lease_id: None, ..full },
+        WireFence { lease_epoch: None, ..full },
+        WireFence { attempt_id: None, ..full },
+        WireFence { lease_epoch: full.lease_epoch, ..none },
+    ];
+    for command in bound_calls(id) {
+        assert_eq!(kind(client.execute(command(none)).await), RejectionKind::FenceRequired);
+        for fence in partial {
+            let refused = client.execute(command(fence)).await.unwrap_err();
+            assert_eq!(kind_of(&refused), RejectionKind::PartialFenceTriple);
+            assert!(matches!(refused.engine(), Some(EngineError::Validation { .. })));
+        }
+    }
+    assert_eq!(ground.stored(&id).await, record);
+    task.complete(None).await.unwrap();
+}
+
+/// Every lease-bound call on an execution, for a fence of the caller's choice.
+fn bound_calls(
+    execution_id: ff_sdk::core::id::ExecutionId,
+) -> Vec<Box<dyn Fn(WireFence) -> Command>> {
+    let until = TimestampMs::ZERO;
+    vec![
+        Box::new(move |fence| renew(execution_id, fence, 1_000)),
+        Box::new(move |fence| complete(execution_id, fence)),
+        Box::new(move |fence| fail(execution_id, fence, "network")),
+        Box::new(move |fence| Command::DelayExecution { execution_id, fence, until }),
+        Box::new(move |fence| Command::MoveToWaitingChildren { execution_id, fence }),
+        Box::new(move |fence| {
+            let message = None;
+            Command::UpdateProgress { execution_id, fence, percent: 5, message }
+        }),
+        Box::new(move |fence| {
+            let reason = "no".to_owned();
+            Command::CancelByHolder { execution_id, fence, reason }
+        }),
+    ]
+}
+
+/// Calls with a fence that was never given, in each of its parts, are `StaleLease` and change
+/// nothing; the holder goes on undisturbed (`docs/spec.md`, 4).
+pub async fn a_refused_command_changes_nothing(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("a").await;
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let full = fence_of(&task);
+    let mut entropy = ground.entropy();
+    let wrong = [
+        WireFence { lease_id: Some(LeaseId::random(&mut entropy)), ..full },
+        WireFence { lease_epoch: Some(LeaseEpoch(2)), ..full },
+        WireFence { lease_epoch: Some(LeaseEpoch(0)), ..full },
+        WireFence { attempt_id: Some(AttemptId::random(&mut entropy)), ..full },
+    ];
+    let (record, told) = (ground.stored(&id).await, events(&client, &id).await);
+    for command in bound_calls(id) {
+        for fence in wrong {
+            let stale = Rejection::StaleLease { lease_epoch: LeaseEpoch(1) };
+            assert_eq!(rejection(client.execute(command(fence)).await), stale);
+        }
+    }
+    assert_eq!((ground.stored(&id).await, events(&client, &id).await), (record, told));
+    task.complete(None).await.unwrap();
+    assert_eq!(state(&client, &id).await, PublicState::Completed);
+}
+
+/// Guards fail in one order: the execution exists, fence complete, fence the latest, phase, not
+/// revoked, not expired (`docs/spec.md`, 4).
+pub async fn guards_fail_in_their_order(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("a").await;
+    let nobody = ground.id_in(1);
+    for command in bound_calls(nobody) {
+        let refused = client.execute(command(WireFence::default())).await;
+        assert_eq!(kind(refused), RejectionKind::NotFound, "before the fence is looked at");
+    }
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let fence = fence_of(&task);
+    let stale = WireFence { lease_epoch: Some(LeaseEpoch(9)), ..fence };
+    drop(task);
+    client.revoke_lease(&id).await.unwrap();
+    ground.advance(secs(60)).await;
+    let refused = client.execute(renew(id, fence, 1_000)).await;
+    assert_eq!(kind(refused), RejectionKind::LeaseRevoked, "revoked comes before expired");
+    let refused = client.execute(renew(id, stale, 1_000)).await;
+    assert_eq!(kind(refused), RejectionKind::StaleLease, "stale comes before revoked");
+    let refused = client.execute(renew(id, fence, 0)).await;
+    assert_eq!(kind(refused), RejectionKind::LeaseRevoked, "the lease comes before arguments");
+    client.cancel(&id, "over").await.unwrap();
+    let refused = client.execute(renew(id, stale, 1_000)).await;
+    assert_eq!(kind(refused), RejectionKind::StaleLease, "stale comes before the phase");
+    let refused = client.execute(renew(id, WireFence::default(), 1_000)).await;
+    assert_eq!(kind(refused), RejectionKind::FenceRequired, "the fence comes before the phase");
+    let refused = client.execute(renew(id, fence, 1_000)).await;
+    assert_eq!(kind(refused), RejectionKind::ExecutionNotActive);
+}

@@ -1,0 +1,114 @@
+//! Ids, partitions and capability sets (`docs/spec.md`, 2).
+
+use ff_sdk::core::error::RejectionKind;
+use ff_sdk::core::execution::ValueKind;
+use ff_sdk::core::id::{ExecutionId, ExecutionIdError, LaneId, TextIdError};
+use ff_sdk::core::partition::{Partition, PartitionConfig, PartitionKey};
+use ff_sdk::{Client, ClientConfig, FlowFabricWorker, SdkError};
+
+use crate::ground::{Ground, NAMESPACE, PARTITIONS};
+use crate::kit::{kind, submit, work};
+
+/// Only the canonical text of an id parses, everything else is a typed error; and every key of an
+/// execution's partition yields the flow family (`docs/spec.md`, 2).
+pub async fn only_canonical_ids_parse(ground: &Ground) {
+    let client = ground.client().await;
+    let id = submit(&client, work()).await;
+    let text = id.to_string();
+    assert_eq!(text.parse(), Ok(id));
+
+    let uuid = id.uuid().to_string();
+    let parse = |text: String| text.parse::<ExecutionId>().unwrap_err();
+    for index in ["+7", "007", "65536", "-1", "", " 7"] {
+        let error = parse(format!("{{fp:{index}}}:{uuid}"));
+        assert_eq!(error, ExecutionIdError::InvalidPartitionIndex { index: index.to_owned() });
+    }
+    for wrong in [uuid.to_uppercase(), uuid.replace('-', ""), format!("{{{uuid}}}")] {
+        let error = parse(format!("{{fp:7}}:{wrong}"));
+        assert_eq!(error, ExecutionIdError::InvalidUuid { uuid: wrong });
+    }
+    assert_eq!(parse(uuid.clone()), ExecutionIdError::MissingTag { text: uuid });
+    assert_eq!(
+        LaneId::try_new("a b").map_err(|error| matches!(error, TextIdError::Empty { .. })),
+        Err(false)
+    );
+
+    let key = PartitionKey::from(id.partition());
+    assert_eq!(key.parse(), Ok(Partition::flow(id.partition().index)));
+}
+
+/// An id whose partition the store does not have is a `Validation` error of every call, before
+/// anything is sent (`docs/spec.md`, 2).
+pub async fn an_id_beyond_the_partitions_is_refused_before_anything_is_sent(ground: &Ground) {
+    let line = ground.line();
+    let client = ground.client_on(line.clone()).await;
+    let worker = ground.worker_on(ground.backend(), "w", |_| {}).await;
+    let beyond = ground.id_in(PARTITIONS.num_flow_partitions);
+    let before = line.calls();
+
+    let out_of_range = RejectionKind::PartitionOutOfRange;
+    assert_eq!(kind(client.submit(work().id(beyond)).await), out_of_range);
+    assert_eq!(kind(client.submit_many([work().id(beyond)]).await.remove(0)), out_of_range);
+    assert_eq!(kind(client.describe(&beyond).await), out_of_range);
+    assert_eq!(kind(client.result(&beyond).await), out_of_range);
+    assert_eq!(kind(client.history(&beyond).await), out_of_range);
+    assert_eq!(kind(client.value(&beyond, ValueKind::Payload).await), out_of_range);
+    assert_eq!(kind(client.cancel(&beyond, "no").await), out_of_range);
+    assert_eq!(kind(client.replay(&beyond).await), out_of_range);
+    assert_eq!(kind(worker.describe_execution(&beyond).await), out_of_range);
+    assert_eq!(line.calls(), before, "nothing was sent");
+}
+
+/// The first process to connect fixes the partitions; another count, or none at all, is a
+/// configuration error at connect, for clients and workers (`docs/spec.md`, 2).
+pub async fn partitions_that_contradict_the_store_are_a_configuration_error(ground: &Ground) {
+    ground.client().await;
+    let connect = async |partitions: PartitionConfig| {
+        let mut config = ClientConfig::new(NAMESPACE).unwrap();
+        config.partition_config = Some(partitions);
+        let client = Client::connect(config, ground.backend()).await.map(|_| ());
+        let mut config = ground.worker_config("w");
+        config.partition_config = Some(partitions);
+        let worker = FlowFabricWorker::connect_with(config, ground.backend(), None).await;
+        [client, worker.map(|_| ())]
+    };
+    for count in [5, 0] {
+        let other = PartitionConfig { num_flow_partitions: count, ..PARTITIONS };
+        for result in connect(other).await {
+            let Err(SdkError::Config { field, .. }) = result else { panic!("{result:?}") };
+            assert_eq!(field, "partition_config");
+        }
+    }
+    for result in connect(PARTITIONS).await {
+        result.unwrap();
+    }
+    let client = Client::connect_with(ground.backend(), NAMESPACE).await.unwrap();
+    assert_eq!(*client.partition_config(), PARTITIONS, "who asks for nothing takes what there is");
+}
+
+/// Capability sets that are malformed or too large are `InvalidCapabilities`, and nothing is
+/// written (`docs/spec.md`, 2).
+pub async fn bad_capabilities_are_refused_and_nothing_is_written(ground: &Ground) {
+    let line = ground.line();
+    let client = ground.client_on(line.clone()).await;
+    let before = line.calls();
+    let many: Vec<String> = (0..257).map(|number| format!("c{number}")).collect();
+    let long = "x".repeat(4_097);
+    let bad: [&[String]; 6] = [
+        &[String::new()],
+        &["a,b".to_owned()],
+        &["a b".to_owned()],
+        &["a\u{7}".to_owned()],
+        &many,
+        &[long],
+    ];
+    for tokens in bad {
+        let id = ground.id_in(0);
+        let refused = client.submit(work().id(id).requires(tokens.iter().cloned())).await;
+        assert_eq!(kind(refused), RejectionKind::InvalidCapabilities, "{tokens:?}");
+        assert_eq!(ground.record(&id).await, None);
+    }
+    assert_eq!(line.calls(), before, "nothing was sent");
+    let most: Vec<String> = many[..256].to_vec();
+    submit(&client, work().requires(most)).await;
+}

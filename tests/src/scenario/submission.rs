@@ -1,0 +1,243 @@
+//! Submitting: identity, bounds, delays, deadlines, payloads (`docs/spec.md`, 2 and 4).
+
+use std::sync::Arc;
+
+use ff_sdk::Submission;
+use ff_sdk::core::backend::EngineBackend;
+use ff_sdk::core::error::{EngineError, Rejection, RejectionKind};
+use ff_sdk::core::execution::{CreateOutcome, Outcome, ValueKind};
+use ff_sdk::core::state::{EligibilityState, PublicState, TerminalOutcome};
+use ff_sdk::core::time::DurationMs;
+
+use crate::ground::{Ground, eligible};
+use crate::kit::{claim, endings, kind, kind_of, ms, rejection, secs, see, state, submit, work};
+use crate::line::{any, commits};
+
+/// A second submission of an id is a `Duplicate`, whatever its arguments, even such as would be
+/// refused; what is stored keeps the first values (`docs/spec.md`, 4).
+pub async fn same_id_created_twice_keeps_the_first_values(ground: &Ground) {
+    let (client, other) = (ground.client().await, ground.client().await);
+    let id = ground.id_in(1);
+    let first = work().id(id).payload("first").priority(5).tag("team.name", "red");
+    assert_eq!(client.submit(first).await.unwrap(), CreateOutcome::Created(id));
+    let (before, record) = (see(&client, &id).await, ground.stored(&id).await);
+
+    ground.advance(ms(10)).await;
+    let too_large = vec![0; (1 << 20) + 1];
+    let late = ground.now().await;
+    for second in [
+        Submission::new("other").id(id).payload("second").priority(9).lane("else").delay(secs(9)),
+        work().id(id).payload(too_large),
+        work().id(id).deadline(late),
+    ] {
+        assert_eq!(other.submit(second).await.unwrap(), CreateOutcome::Duplicate(id));
+    }
+    let many = other.submit_many([work().id(id), work().id(id)]).await;
+    for outcome in many {
+        assert_eq!(outcome.unwrap(), CreateOutcome::Duplicate(id));
+    }
+    assert_eq!(see(&client, &id).await, before);
+    assert_eq!(ground.stored(&id).await, record);
+    assert_eq!(
+        client.value(&id, ValueKind::Payload).await.unwrap().as_deref(),
+        Some(&b"first"[..])
+    );
+}
+
+/// Two processes that submit the same content under one key at the same time make one execution
+/// and both get its id (`docs/spec.md`, 2 and 4).
+pub async fn one_key_and_content_from_two_processes_is_one_execution(ground: &Ground) {
+    let (line, other_line) = (ground.line(), ground.line());
+    let client = ground.client_on(line.clone()).await;
+    let other = ground.client_on(other_line.clone()).await;
+    line.slow_requests(ms(50), any);
+    other_line.slow_requests(ms(50), any);
+    let keyed = || work().payload("same").tag("team.name", "red").idempotency_key("order-17");
+
+    let (one, two) = tokio::join!(client.submit(keyed()), other.submit(keyed()));
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(one.id(), two.id());
+    let created = [one, two].iter().filter(|out| matches!(out, CreateOutcome::Created(_))).count();
+    assert_eq!(created, 1, "{one:?} {two:?}");
+    assert_eq!(client.submit(keyed()).await.unwrap(), CreateOutcome::Duplicate(one.id()));
+    let page = client.list(Default::default(), None, 10).await.unwrap();
+    assert_eq!(page.executions.len(), 1);
+}
+
+/// A key stands for its content: lane, kind, payload, priority, policy, capabilities, tags, delay
+/// (`docs/spec.md`, 2). Another namespace's key is another key.
+pub async fn other_content_under_a_key_is_refused(ground: &Ground) {
+    let client = ground.client().await;
+    let keyed = || work().payload("same").idempotency_key("k");
+    let id = submit(&client, keyed()).await;
+    let record = ground.stored(&id).await;
+    let mut policy = ff_sdk::core::policy::ExecutionPolicy::default();
+    policy.max_replay_count = 1;
+    for other in [
+        keyed().payload("other"),
+        work().idempotency_key("k"),
+        Submission::new("other").payload("same").idempotency_key("k"),
+        keyed().lane("other"),
+        keyed().priority(1),
+        keyed().requires(["gpu"]),
+        keyed().tag("team.name", "red"),
+        keyed().delay(secs(1)),
+        keyed().policy(policy),
+    ] {
+        let refused = rejection(client.submit(other).await);
+        assert_eq!(refused, Rejection::IdempotencyMismatch { existing: id });
+    }
+    assert_eq!(ground.stored(&id).await, record);
+    let elsewhere = ground.client_of("elsewhere", ground.backend()).await;
+    let other = elsewhere.submit(work().idempotency_key("k")).await.unwrap();
+    assert!(matches!(other, CreateOutcome::Created(_)) && other.id() != id);
+}
+
+/// A submission whose reply was lost is applied once and answered as created: nobody mistakes its
+/// own work for a duplicate (`docs/spec.md`, 4).
+pub async fn a_submission_whose_reply_was_lost_is_recognised_as_ones_own(ground: &Ground) {
+    let line = ground.line();
+    let client = ground.client_on(line.clone()).await;
+    for submission in [work(), work().idempotency_key("k")] {
+        line.lose_replies(1, commits);
+        let outcome = client.submit(submission).await.unwrap();
+        assert!(matches!(outcome, CreateOutcome::Created(_)));
+    }
+    line.lose_replies(1, commits);
+    let many = client.submit_many([work().id(ground.id_in(0)), work().id(ground.id_in(0))]).await;
+    for outcome in many {
+        assert!(matches!(outcome.unwrap(), CreateOutcome::Created(_)));
+    }
+    let page = client.list(Default::default(), None, 10).await.unwrap();
+    assert_eq!(page.executions.len(), 4);
+}
+
+/// Priorities are stored within 0..=9000 (`docs/spec.md`, 4).
+pub async fn priority_is_clamped(ground: &Ground) {
+    let client = ground.client().await;
+    for (asked, stored) in [(99_999, 9_000), (-5, 0), (9_000, 9_000), (17, 17), (i64::MAX, 9_000)] {
+        let id = submit(&client, work().priority(asked)).await;
+        assert_eq!(see(&client, &id).await.priority.get(), stored);
+        assert_eq!(client.change_priority(&id, asked).await.unwrap().get(), stored);
+    }
+}
+
+/// `delay_until` one millisecond ahead delays, and is over at that very millisecond; equal to now
+/// it is waiting at once (`docs/spec.md`, 4).
+pub async fn a_delay_ahead_delays_and_a_delay_until_now_does_not(ground: &Ground) {
+    let client = ground.client().await;
+    let now = ground.now().await;
+    let ahead = submit(&client, work().delay_until(now.plus(DurationMs::new(1)))).await;
+    let equal = submit(&client, work().delay_until(now)).await;
+    let after = submit(&client, work().delay(ms(1))).await;
+    assert_eq!(state(&client, &ahead).await, PublicState::Delayed);
+    assert_eq!(state(&client, &after).await, PublicState::Delayed);
+    assert_eq!(state(&client, &equal).await, PublicState::Waiting);
+    let seen = see(&client, &ahead).await;
+    assert_eq!(seen.state.eligibility_state, EligibilityState::NotEligibleUntilTime);
+    assert_eq!(seen.delayed_until, Some(now.plus(DurationMs::new(1))));
+    assert_eq!(ground.place(&ahead, eligible()).await, None);
+
+    ground.advance(ms(1)).await;
+    assert_eq!(state(&client, &ahead).await, PublicState::Waiting, "marked or not");
+    ground.tick().await;
+    for id in [&ahead, &equal, &after] {
+        assert!(ground.place(id, eligible()).await.is_some());
+    }
+}
+
+/// A deadline that is not in the future is refused and nothing is written (`docs/spec.md`, 4).
+pub async fn a_deadline_in_the_past_is_refused(ground: &Ground) {
+    let client = ground.client().await;
+    let now = ground.now().await;
+    for deadline in [now, now.minus(DurationMs::new(1))] {
+        let id = ground.id_in(2);
+        let refused = client.submit(work().id(id).deadline(deadline)).await;
+        let error = refused.unwrap_err();
+        assert_eq!(kind_of(&error), RejectionKind::DeadlineNotInFuture);
+        assert!(matches!(error.engine(), Some(EngineError::Validation { .. })));
+        assert_eq!(ground.record(&id).await, None);
+    }
+    submit(&client, work().deadline(now.plus(DurationMs::new(1)))).await;
+}
+
+/// A deadline is armed whatever the phase: waiting, delayed and active work expires at its very
+/// millisecond, with one terminal event (`docs/spec.md`, 4).
+pub async fn a_deadline_fires_in_every_phase(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let deadline = ground.now().await.plus(DurationMs::from_secs(60));
+    let soon = || work().deadline(deadline);
+    let active = submit(&client, soon()).await;
+    let task = claim(&worker).await;
+    let waiting = submit(&client, soon()).await;
+    let delayed = submit(&client, soon().delay(secs(3_600))).await;
+
+    ground.advance_to(deadline.minus(DurationMs::new(1))).await;
+    ground.tick().await;
+    assert_eq!(state(&client, &waiting).await, PublicState::Waiting);
+    assert_eq!(state(&client, &active).await, PublicState::Active);
+    ground.advance(ms(1)).await;
+    ground.tick().await;
+    for id in [&active, &waiting, &delayed] {
+        let seen = see(&client, id).await;
+        assert_eq!(seen.state.terminal_outcome, TerminalOutcome::Expired);
+        assert_eq!(seen.outcome, Some(Outcome::Expired));
+        assert_eq!(endings(&client, id).await, 1);
+        assert_eq!(ground.place(id, eligible()).await, None);
+    }
+    assert_eq!(kind(task.complete(None).await), RejectionKind::ExecutionNotActive);
+}
+
+/// Payload and result are bytes, not text: every value comes back as it was (`docs/spec.md`, 4).
+pub async fn every_byte_comes_back_from_payload_and_result(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let every: Vec<u8> = (0..=255).chain([0xff, 0xfe, 0xc0, 0x00]).collect();
+    let id = submit(&client, work().payload(&every)).await;
+    assert_eq!(client.value(&id, ValueKind::Payload).await.unwrap().as_deref(), Some(&every[..]));
+    let task = claim(&worker).await;
+    assert_eq!(task.input_payload(), Some(&every[..]));
+    task.complete(Some(every.clone())).await.unwrap();
+    assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&every[..]));
+}
+
+/// A payload and a result of 1 MiB pass, one byte more is `PayloadTooLarge`, and a refused result
+/// leaves the execution with its holder (`docs/spec.md`, 4).
+pub async fn a_payload_at_the_limit_passes_and_one_byte_more_does_not(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let (full, over) = (vec![7; 1 << 20], vec![7; (1 << 20) + 1]);
+    let refused = ground.id_in(0);
+    let result = client.submit(work().id(refused).payload(&over)).await;
+    assert_eq!(kind(result), RejectionKind::PayloadTooLarge);
+    assert_eq!(ground.record(&refused).await, None);
+
+    let id = submit(&client, work().payload(&full)).await;
+    let task = claim(&worker).await;
+    assert_eq!(task.input_payload().map(<[u8]>::len), Some(1 << 20));
+    let fence = crate::kit::fence_of(&task);
+    let too_large =
+        ff_sdk::core::execution::Command::Complete { execution_id: id, fence, result: Some(over) };
+    assert_eq!(kind(client.execute(too_large).await), RejectionKind::PayloadTooLarge);
+    task.complete(Some(full.clone())).await.unwrap();
+    assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&full[..]));
+}
+
+/// No payload, an empty payload, no result and an empty result are four different things
+/// (`docs/spec.md`, 4).
+pub async fn no_result_and_an_empty_one_are_different(ground: &Ground) {
+    let backend: Arc<dyn EngineBackend> = ground.backend();
+    let client = ground.client_on(backend).await;
+    let worker = ground.worker("w").await;
+    let (none, empty) = (None::<Vec<u8>>, Some(Vec::new()));
+    for result in [none, empty] {
+        let submission = if result.is_some() { work().payload("") } else { work() };
+        let id = submit(&client, submission).await;
+        let task = claim(&worker).await;
+        assert_eq!(task.input_payload().map(<[u8]>::to_vec), result);
+        task.complete(result.clone()).await.unwrap();
+        let found = client.result(&id).await.unwrap();
+        assert_eq!(found.bytes().map(<[u8]>::to_vec), result);
+    }
+}

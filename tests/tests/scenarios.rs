@@ -1,0 +1,47 @@
+//! Every scenario on every backend, from one source: `ff_tests::scenario`.
+
+/// The scenarios of the table on one ground, a test each.
+macro_rules! on_memory {
+    ($($subject:ident: $($scenario:ident),+;)+) => {
+        $($(
+            #[tokio::test(start_paused = true)]
+            async fn $scenario() {
+                ff_tests::scenario::$subject::$scenario(&ff_tests::Ground::memory()).await;
+            }
+        )+)+
+    };
+}
+
+/// The embedded backend, on tokio's paused clock.
+mod memory {
+    ff_tests::for_each_scenario!(on_memory);
+}
+
+/// The names of the table.
+macro_rules! names {
+    ($($subject:ident: $($scenario:ident),+;)+) => {
+        &[$($(concat!(stringify!($subject), "::", stringify!($scenario))),+),+]
+    };
+}
+
+/// A scenario that is written but stands in no table would never run.
+#[test]
+fn the_table_names_every_scenario() {
+    const NAMES: &[&str] = ff_tests::for_each_scenario!(names);
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/scenario");
+    let mut written = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let subject = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("pub async fn ")) {
+            let name = line.split('(').next().unwrap_or_default();
+            written.push(format!("{subject}::{name}"));
+        }
+    }
+    written.sort();
+    let mut named: Vec<String> = NAMES.iter().map(|name| (*name).to_owned()).collect();
+    named.sort();
+    assert_eq!(named, written);
+    assert!(named.len() > 50);
+}
