@@ -60,3 +60,8 @@ pub use task::{ClaimedTask, LeaseWatch};
 pub use worker::FlowFabricWorker;
 
 pub use ff_core as core;
+
+/// The examples of the front page compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadMe;

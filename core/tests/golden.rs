@@ -1,0 +1,336 @@
+//! The bytes of records never change within a format: golden files pin them
+//! (`docs/architecture.md`, Encoding).
+#![allow(clippy::disallowed_methods, reason = "reads and writes its own golden file")]
+
+use std::fmt::Write;
+
+use ff_core::bounded::Bounded;
+use ff_core::capability::Capabilities;
+use ff_core::execution::{
+    Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockEntry, BlockKind, Blocks,
+    ClaimKind, ConsumedGrant, ContentDigest, Continuation, Counts, DelayReason, Event, Execution,
+    FailOutcome, Failure, Fence, Grant, GrantAudit, Interruption, Lease, LeaseFate, NextAttempt,
+    NotBefore, OperatorOutcome, Outcome, Phase, Progress, Release, ReleaseOutcome, Runnable,
+    Terminal,
+};
+use ff_core::id::{
+    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId,
+    LeaseEpoch, LeaseId, Namespace, Nonce, RequestId, WorkerId, WorkerInstanceId,
+};
+use ff_core::partition::PartitionConfig;
+use ff_core::policy::{
+    Backoff, ExecutionPolicy, Priority, ReclaimMode, RetryPolicy, TimeoutPolicy,
+};
+use ff_core::state::TerminalOutcome;
+use ff_core::store::codec::{DecodeError, FORMAT, decode, encode};
+use ff_core::store::{JournalEntry, StoreMeta};
+use ff_core::tags::Tags;
+use ff_core::time::{DurationMs, TimestampMs};
+use proptest::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format-1.txt");
+
+fn uuid(number: u128) -> Uuid {
+    Uuid::from_u128(0x0190_f3a1_7b5c_4d2e_8f00_1122_3344_0000 + number)
+}
+
+fn at(milliseconds: u64) -> TimestampMs {
+    TimestampMs::new(1_764_000_000_000 + milliseconds)
+}
+
+fn attempt() -> Attempt {
+    Attempt {
+        id: AttemptId::from_uuid(uuid(1)),
+        index: AttemptIndex(2),
+        kind: AttemptKind::Reclaim,
+        started_at: at(10),
+    }
+}
+
+fn fence() -> Fence {
+    Fence {
+        lease_id: LeaseId::from_uuid(uuid(2)),
+        lease_epoch: LeaseEpoch(3),
+        attempt_id: AttemptId::from_uuid(uuid(1)),
+    }
+}
+
+fn failure() -> Failure {
+    let category = FailureCategory::try_new("exit_code").expect("a category");
+    Failure { category, reason: "exit code 3: disk on fire".to_owned() }
+}
+
+/// As little as a record can hold.
+fn plain(phase: Phase) -> Execution {
+    Execution {
+        id: ExecutionId::from_parts(7, uuid(0)),
+        namespace: Namespace::try_new("ns").expect("a namespace"),
+        lane: LaneId::try_new("default").expect("a lane"),
+        kind: ExecutionKind::try_new("shell").expect("a kind"),
+        priority: Priority::clamped(0),
+        created_at: at(0),
+        position: 0,
+        updated_at: at(0),
+        creator: Nonce(42),
+        content: None,
+        policy: ExecutionPolicy::default(),
+        requires: Capabilities::default(),
+        tags: Tags::default(),
+        deadline: None,
+        phase,
+        epoch: LeaseEpoch(0),
+        last_fence: None,
+        attempts_total: 0,
+        past_attempts: Bounded::new(),
+        counts: Counts::default(),
+        progress: None,
+        last_release: None,
+        requests: Bounded::new(),
+        continuation: None,
+    }
+}
+
+fn waiting() -> Phase {
+    Phase::Runnable(Runnable {
+        next: NextAttempt::First,
+        not_before: None,
+        blocks: Blocks::default(),
+        grant: None,
+    })
+}
+
+/// A record in which everything optional is there.
+fn full(phase: Phase) -> Execution {
+    let mut past = Bounded::new();
+    for end in [AttemptEnd::Interrupted, AttemptEnd::Failed(failure())] {
+        past.push(AttemptSummary { attempt: attempt(), ended_at: at(20), end });
+    }
+    let mut requests = Bounded::new();
+    let request = |name: &str| RequestId::try_new(name).expect("a request id");
+    requests.push((request("r1"), OperatorOutcome::Revoked(LeaseEpoch(2))));
+    requests.push((request("r2"), OperatorOutcome::PriorityChanged(Priority::clamped(5))));
+    Execution {
+        priority: Priority::clamped(9_000),
+        position: 999,
+        updated_at: at(30),
+        content: Some(ContentDigest([0xab; 32])),
+        policy: ExecutionPolicy {
+            retry: RetryPolicy {
+                max_retries: 7,
+                backoff: Backoff::Fixed { delay_ms: DurationMs::new(250) },
+                retryable_categories: vec![failure().category],
+            },
+            timeout: TimeoutPolicy {
+                attempt_timeout_ms: Some(DurationMs::new(1_000)),
+                execution_deadline_ms: Some(DurationMs::new(60_000)),
+            },
+            reclaim_mode: ReclaimMode::OnRequest,
+            max_reclaim_count: 3,
+            max_replay_count: 4,
+            retention_ms: DurationMs::new(5_000),
+        },
+        requires: Capabilities::try_new(["gpu", "eu"]).expect("capabilities"),
+        tags: Tags::try_new([("team.name", "media")]).expect("tags"),
+        deadline: Some(at(60_000)),
+        epoch: LeaseEpoch(3),
+        last_fence: Some(fence()),
+        attempts_total: 3,
+        past_attempts: past,
+        counts: Counts { retries: 1, reclaims: 2, replays: 1, rechecks: 4 },
+        progress: Some(Progress { percent: 50, message: Some("half".to_owned()) }),
+        last_release: Some(Release {
+            fence: fence(),
+            outcome: ReleaseOutcome::Failed(FailOutcome::RetryScheduled { delay_until: at(99) }),
+        }),
+        requests,
+        ..plain(phase)
+    }
+}
+
+fn grant() -> Grant {
+    Grant {
+        id: GrantId::from_uuid(uuid(3)),
+        worker: WorkerId::try_new("worker").expect("a worker"),
+        expires_at: at(500),
+        audit: Some(Box::new(GrantAudit {
+            instance: Some(WorkerInstanceId::try_new("worker-1").expect("an instance")),
+            capability_hash: Some("c0ffee".to_owned()),
+            route_snapshot_json: Some("{}".to_owned()),
+            admission_summary: None,
+        })),
+    }
+}
+
+fn blocked() -> Phase {
+    let mut blocks = Blocks::default();
+    blocks.insert(BlockEntry { kind: BlockKind::Route, recheck_at: Some(at(1_000)) });
+    blocks.insert(BlockEntry { kind: BlockKind::Operator, recheck_at: None });
+    let interruption = Interruption::WaitingChildren;
+    Phase::Runnable(Runnable {
+        next: NextAttempt::Resume { attempt: attempt(), interruption },
+        not_before: Some(NotBefore { until: at(90), reason: DelayReason::RetryBackoff }),
+        blocks,
+        grant: Some(grant()),
+    })
+}
+
+fn active(fate: LeaseFate) -> Phase {
+    Phase::Active(Active {
+        attempt: attempt(),
+        lease: Lease {
+            id: fence().lease_id,
+            epoch: LeaseEpoch(3),
+            worker: WorkerId::try_new("worker").expect("a worker"),
+            instance: WorkerInstanceId::try_new("worker-1").expect("an instance"),
+            how: ClaimKind::Reclaimed,
+            acquired_at: at(10),
+            expires_at: at(30_010),
+            ttl_ms: DurationMs::new(30_000),
+            grant: ConsumedGrant { id: GrantId::from_uuid(uuid(3)), expires_at: at(500) },
+        },
+        fate,
+        blocks: Blocks::default(),
+        grant: None,
+    })
+}
+
+fn terminal(outcome: Outcome, attempt: Option<Attempt>) -> Phase {
+    Phase::Terminal(Terminal { outcome, attempt, at: at(40) })
+}
+
+fn executions() -> Vec<(&'static str, Execution)> {
+    let cancelled = Outcome::Cancelled { reason: "not wanted".to_owned() };
+    let mut removing = plain(terminal(Outcome::Expired, None));
+    removing.continuation = Some(Continuation::RemoveRecord);
+    vec![
+        ("waiting", plain(waiting())),
+        ("blocked and full", full(blocked())),
+        ("active", plain(active(LeaseFate::Held))),
+        ("revoked and full", full(active(LeaseFate::Revoked))),
+        ("succeeded", plain(terminal(Outcome::Success, Some(attempt())))),
+        ("failed and full", full(terminal(Outcome::Failed(failure()), Some(attempt())))),
+        ("cancelled", plain(terminal(cancelled, None))),
+        ("expired and going", removing),
+    ]
+}
+
+fn events() -> Vec<Event> {
+    let (namespace, lane) = (plain(waiting()).namespace, plain(waiting()).lane);
+    vec![
+        Event::Created { namespace: namespace.clone(), lane: lane.clone() },
+        Event::GrantIssued { expires_at: at(500) },
+        Event::GrantExpired,
+        Event::Claimed {
+            how: ClaimKind::New,
+            instance: WorkerInstanceId::try_new("worker-1").expect("an instance"),
+            attempt: AttemptIndex(0),
+            epoch: LeaseEpoch(1),
+        },
+        Event::LeaseExpired { epoch: LeaseEpoch(1) },
+        Event::LeaseRevoked { epoch: LeaseEpoch(1) },
+        Event::RetryScheduled { failure: failure(), delay_until: at(99) },
+        Event::Released { how: ReleaseOutcome::Delayed },
+        Event::Blocked { kind: BlockKind::Budget },
+        Event::Unblocked { kind: BlockKind::Quota },
+        Event::DelayOver,
+        Event::PriorityChanged { priority: Priority::clamped(5) },
+        Event::Ended {
+            namespace,
+            lane,
+            outcome: TerminalOutcome::Failed,
+            failure: Some(failure()),
+        },
+        Event::Replayed { life: 1 },
+        Event::Removed,
+    ]
+}
+
+fn journal() -> JournalEntry {
+    JournalEntry {
+        execution: plain(waiting()).id,
+        version: 12,
+        epoch: LeaseEpoch(3),
+        attempt: Some(AttemptIndex(2)),
+        events: events(),
+    }
+}
+
+fn meta() -> StoreMeta {
+    StoreMeta { partitions: PartitionConfig::default(), format: FORMAT }
+}
+
+fn line<T>(name: &str, value: &T) -> String
+where
+    T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    let bytes = encode(value);
+    assert_eq!(decode::<T>(&bytes).as_ref(), Ok(value), "{name} round-trips");
+    let mut text = format!("{name}: ");
+    for byte in bytes.iter() {
+        write!(text, "{byte:02x}").expect("a text takes any write");
+    }
+    text.push('\n');
+    text
+}
+
+#[test]
+fn the_bytes_of_format_1_are_pinned() {
+    let mut text = String::new();
+    for (name, execution) in executions() {
+        text += &line(name, &execution);
+    }
+    text += &line("journal", &journal());
+    text += &line("meta", &meta());
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(GOLDEN, &text).expect("the golden file is written");
+    }
+    let golden = std::fs::read_to_string(GOLDEN).expect("the golden file is there");
+    assert!(
+        golden == text,
+        "the bytes of a record changed, and a store may hold the old ones: give the change a \
+         format number of its own and go on reading this one. Only before the first release may \
+         the file be written anew: UPDATE_GOLDEN=1 cargo test -p ff-core --test golden"
+    );
+}
+
+#[test]
+fn a_newer_format_is_told_from_corruption() {
+    let mut bytes = encode(&plain(waiting())).to_vec();
+    bytes[0] = FORMAT + 1;
+    let newer = DecodeError::NewerFormat { found: FORMAT + 1, known: FORMAT };
+    assert_eq!(decode::<Execution>(&bytes), Err(newer));
+    for bytes in [vec![], vec![0, 1, 2], vec![FORMAT]] {
+        let error = decode::<Execution>(&bytes);
+        assert!(matches!(error, Err(DecodeError::Corrupt { .. })), "{bytes:?}");
+    }
+}
+
+#[test]
+fn every_cut_and_every_addition_is_noticed() {
+    for (name, execution) in executions() {
+        let bytes = encode(&execution).to_vec();
+        for length in 0..bytes.len() {
+            assert!(decode::<Execution>(&bytes[..length]).is_err(), "{name} cut to {length}");
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(decode::<Execution>(&longer).is_err(), "{name} with a byte too many");
+    }
+}
+
+proptest! {
+    #[test]
+    fn decoding_never_panics(bytes: Vec<u8>, which in 0..8_usize, place: prop::sample::Index) {
+        let _ = decode::<Execution>(&bytes);
+        let _ = decode::<JournalEntry>(&bytes);
+        // One byte of a real record changed is closer to what a disk does.
+        let mut record = encode(&executions()[which].1).to_vec();
+        let place = place.index(record.len());
+        record[place] ^= bytes.first().copied().unwrap_or(1);
+        if let Ok(execution) = decode::<Execution>(&record) {
+            prop_assert_eq!(decode(&encode(&execution)), Ok(execution));
+        }
+    }
+}
