@@ -1,0 +1,395 @@
+//! Agents and the operations that draw work, one step at a time: who gets what, what goes back, and
+//! whom a worker believes (`docs/architecture.md`, Operations and agents).
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{START, Submission, at, capabilities, execution_id, ms};
+use ff_core::agent::{
+    ClaimedWork, Scheduler, Timekeeper, WorkerAgent, WorkerGrant, WorkerProfile, WorkerRequest,
+};
+use ff_core::entropy::Entropy;
+use ff_core::error::{Bug, EngineError, Rejection};
+use ff_core::execution::{ClaimKind, DueKind, Execution, Renewed, Situation, situation};
+use ff_core::id::{ExecutionId, LaneId, Namespace, WorkerId, WorkerInstanceId};
+use ff_core::op::{Committed, HOLD, Known, Operation, Patience, Step, TickReport, Transact, load};
+use ff_core::partition::{Partition, PartitionConfig};
+use ff_core::score::Score;
+use ff_core::store::codec::FORMAT;
+use ff_core::store::{
+    Commit, IndexName, IndexWrite, MemoryStore, RecordKey, Request, Unit, Version,
+};
+use ff_core::time::{DurationMs, HostTime, Window};
+use uuid::Uuid;
+
+/// A store that always answers, at a time that a test sets.
+struct World {
+    store: MemoryStore,
+    now: u64,
+    calls: u64,
+    config: PartitionConfig,
+}
+
+impl World {
+    fn new(partitions: u16) -> Self {
+        let config = PartitionConfig { num_flow_partitions: partitions, ..Default::default() };
+        Self { store: MemoryStore::new(1), now: START, calls: 0, config }
+    }
+
+    fn host(&self) -> HostTime {
+        HostTime { local: at(self.now), store: at(self.now) }
+    }
+
+    fn drive<O: Operation>(&mut self, mut operation: O) -> O::Output {
+        let mut step = operation.start(self.host());
+        loop {
+            step = match step {
+                Step::Done(output) => return output,
+                Step::Wait(wait) => {
+                    self.now += wait.get();
+                    operation.on_wake(self.host())
+                }
+                Step::Send(request) => {
+                    self.calls += 1;
+                    let reply = self.store.handle(request, at(self.now));
+                    operation.on_reply(reply, self.host())
+                }
+            };
+        }
+    }
+
+    /// Submits executions with these numbers as uuids, all in partition 0.
+    fn submit(&mut self, numbers: impl IntoIterator<Item = u128>) {
+        for number in numbers {
+            self.submit_one(number, Submission::new());
+        }
+    }
+
+    fn submit_one(&mut self, number: u128, submission: Submission) {
+        let mut create = submission.0;
+        create.execution_id = id(number);
+        create.position = number as u16;
+        let patience = Patience::new(ms(1_000), Entropy::from_u64(number as u64));
+        self.drive(Transact::knowing(create, Known::Absent, patience)).expect("it is created");
+    }
+
+    fn worker(&self, name: u64, tokens: &[&str]) -> WorkerAgent {
+        let profile = WorkerProfile {
+            namespace: namespace(),
+            lanes: vec![lane()],
+            worker: WorkerId::try_new("worker").expect("a worker"),
+            instance: WorkerInstanceId::try_new(format!("worker-{name}")).expect("an instance"),
+            capabilities: capabilities(tokens),
+            lease_ttl: ms(3_000),
+            patience: ms(10_000),
+            partitions: self.config,
+        };
+        WorkerAgent::new(profile, Entropy::from_u64(name))
+    }
+
+    fn claim(&mut self, worker: &mut WorkerAgent, count: usize) -> Vec<ClaimedWork> {
+        let (work, rotation) = self.drive(worker.claim(count)).expect("the store answers");
+        worker.claimed(&work, rotation);
+        work
+    }
+
+    fn tick(&mut self) -> TickReport {
+        let entropy = Entropy::from_u64(self.now);
+        let mut timekeeper = Timekeeper::new(self.config, ms(10_000), entropy);
+        self.drive(timekeeper.tick()).expect("the store answers")
+    }
+
+    fn record(&self, number: u128) -> Execution {
+        let key = RecordKey::Execution(Uuid::from_u128(number));
+        let mut records = self.store.records(Partition::flow(0));
+        let (_, stored) = records.find(|(held, _)| **held == key).expect("it is there");
+        load(stored).expect("it decodes").execution
+    }
+
+    fn situation(&self, number: u128) -> Situation {
+        situation(&self.record(number), at(self.now))
+    }
+
+    fn entries(&self, name: &IndexName) -> Vec<(i64, u128)> {
+        let entries = self.store.entries(Partition::flow(0)).filter(|(held, _)| *held == name);
+        entries.map(|(_, entry)| (entry.score.get(), entry.member.as_u128())).collect()
+    }
+
+    /// Overwrites a record with bytes that no program wrote.
+    fn spoil(&mut self, number: u128, bytes: &[u8]) {
+        let uuid = Uuid::from_u128(number);
+        let key = RecordKey::Execution(uuid);
+        let version = {
+            let mut records = self.store.records(Partition::flow(0));
+            records.find(|(held, _)| **held == key).map(|(_, stored)| stored.version)
+        };
+        let unit = Unit {
+            expect: vec![(key.clone(), version.unwrap_or(Version::ABSENT))],
+            window: Window::ALWAYS,
+            purpose: ff_core::execution::Purpose::Admit,
+            nonce: 1,
+            put: vec![(key, bytes.into())],
+            remove: Vec::new(),
+            values: Vec::new(),
+            // At the head of the lane, before everything else.
+            index: vec![IndexWrite { index: eligible(), member: uuid, score: Some(Score::MIN) }],
+            append: Vec::new(),
+            ring: Vec::new(),
+            fetch: Vec::new(),
+        };
+        let commit = Commit { partition: Partition::flow(0), units: vec![unit] };
+        self.store.handle(Request::Commit(commit), at(self.now));
+    }
+}
+
+fn id(number: u128) -> ExecutionId {
+    ExecutionId::from_parts(0, Uuid::from_u128(number))
+}
+
+fn namespace() -> Namespace {
+    Submission::new().0.namespace
+}
+
+fn lane() -> LaneId {
+    Submission::new().0.lane
+}
+
+fn eligible() -> IndexName {
+    IndexName::Eligible { namespace: namespace(), lane: lane() }
+}
+
+fn numbers(work: &[ClaimedWork]) -> Vec<u128> {
+    work.iter().map(|work| work.claimed.execution_id.uuid().as_u128()).collect()
+}
+
+#[test]
+fn two_draws_that_run_side_by_side_never_get_the_same_execution() {
+    let mut world = World::new(1);
+    world.submit(1..=8);
+    let (mut one, mut two) = (world.worker(1, &[]), world.worker(2, &[]));
+    let (mut first, mut second) = (one.claim(4), two.claim(4));
+    let mut steps = [Some(first.start(world.host())), Some(second.start(world.host()))];
+    let mut seen = BTreeSet::new();
+    while steps.iter().any(Option::is_some) {
+        for turn in 0..2 {
+            let operation = if turn == 0 { &mut first } else { &mut second };
+            match steps[turn].take() {
+                Some(Step::Send(request)) => {
+                    let reply = world.store.handle(request, at(world.now));
+                    steps[turn] = Some(operation.on_reply(reply, world.host()));
+                }
+                Some(Step::Done(Ok((work, _)))) => {
+                    assert_eq!(work.len(), 4);
+                    assert!(numbers(&work).into_iter().all(|number| seen.insert(number)));
+                }
+                Some(other) => panic!("{other:?}"),
+                None => {}
+            }
+        }
+    }
+    assert_eq!(seen.len(), 8);
+}
+
+#[test]
+fn a_claim_of_one_costs_a_take_and_a_commit_once_the_work_is_found() {
+    let mut world = World::new(4);
+    world.submit(1..=20);
+    let mut worker = world.worker(1, &[]);
+    assert_eq!(numbers(&world.claim(&mut worker, 1)), [1]);
+    let before = world.calls;
+    assert_eq!(numbers(&world.claim(&mut worker, 1)), [2]);
+    assert_eq!(world.calls - before, 2);
+}
+
+#[test]
+fn an_execution_that_the_worker_cannot_run_is_set_aside_and_the_next_one_served() {
+    let mut world = World::new(1);
+    world.submit_one(1, Submission::new().requires(&["gpu", "eu"]));
+    world.submit([2]);
+    let (mut gpu, mut eu) = (world.worker(1, &["gpu"]), world.worker(2, &["eu"]));
+    assert_eq!(numbers(&world.claim(&mut gpu, 1)), [2]);
+    assert_eq!(world.situation(1), Situation::Blocked);
+    // Two workers that only together have what it needs do not unblock it.
+    for worker in [&mut gpu, &mut eu] {
+        let sweep = worker.sweep(world.host()).expect("it is due at first");
+        assert_eq!(world.drive(sweep).expect("the store answers"), 0);
+        assert_eq!(numbers(&world.claim(worker, 1)), [0_u128; 0]);
+    }
+    let mut able = world.worker(3, &["gpu", "eu", "more"]);
+    let sweep = able.sweep(world.host()).expect("it is due at first");
+    assert_eq!(world.drive(sweep).expect("the store answers"), 1);
+    assert_eq!(numbers(&world.claim(&mut able, 1)), [1]);
+    assert!(able.sweep(world.host()).is_none(), "not again at once");
+}
+
+#[test]
+fn a_corrupt_record_goes_into_quarantine_and_blocks_nobody() {
+    let mut world = World::new(1);
+    world.submit([2]);
+    world.spoil(1, &[FORMAT, 0xff, 0xff]);
+    let mut worker = world.worker(1, &[]);
+    assert_eq!(numbers(&world.claim(&mut worker, 1)), [2]);
+    let quarantine = world.entries(&IndexName::Quarantine);
+    assert_eq!(quarantine, [(START as i64, 1)]);
+    assert!(world.entries(&IndexName::Due).iter().all(|(_, member)| *member != 1));
+    // A command on it says so.
+    let renew = common::renew(ff_core::execution::FenceParts::Missing, 1_000);
+    let renew = ff_core::execution::Renew { execution_id: id(1), ..renew };
+    let patience = Patience::new(ms(1_000), Entropy::from_u64(1));
+    let error = world.drive(Transact::new(renew, patience)).expect_err("it cannot be read");
+    assert!(matches!(error, EngineError::Bug(Bug::CorruptRecord { .. })), "{error:?}");
+}
+
+#[test]
+fn a_record_of_a_newer_format_is_left_alone_and_blocks_nobody() {
+    let mut world = World::new(1);
+    world.submit([2]);
+    world.spoil(1, &[FORMAT + 1, 1, 2, 3]);
+    let mut worker = world.worker(1, &[]);
+    assert_eq!(numbers(&world.claim(&mut worker, 1)), [2]);
+    assert_eq!(world.entries(&IndexName::Quarantine), []);
+    // Whoever knows the format finds it in `due`.
+    let hold = (START + HOLD.get()) as i64;
+    assert!(world.entries(&IndexName::Due).contains(&(hold, 1)));
+    world.now += HOLD.get();
+    assert_eq!(world.tick().unreadable, 1);
+    assert_eq!(world.entries(&IndexName::Quarantine), []);
+}
+
+#[test]
+fn what_a_dead_taker_took_comes_back_after_the_hold() {
+    let mut world = World::new(1);
+    world.submit([1]);
+    let mut dead = world.worker(1, &[]).claim(1);
+    let mut step = dead.start(world.host());
+    // It polls and takes, and is never heard of again.
+    for _ in 0..2 {
+        let Step::Send(request) = step else { panic!("a request") };
+        let reply = world.store.handle(request, at(world.now));
+        step = dead.on_reply(reply, world.host());
+    }
+    let mut worker = world.worker(2, &[]);
+    assert_eq!(numbers(&world.claim(&mut worker, 1)), [0_u128; 0]);
+    assert_eq!(world.tick().next_due, Some(at(START).plus(HOLD)));
+    world.now += HOLD.get();
+    assert_eq!(world.tick().applied, [], "nothing is due; its entries are written again");
+    assert_eq!(numbers(&world.claim(&mut worker, 1)), [1]);
+}
+
+#[test]
+fn the_timekeeper_applies_what_is_due_and_knows_when_the_next_thing_is() {
+    let mut world = World::new(4);
+    world.submit_one(1, Submission::new().deadline(START + 100));
+    world.submit_one(2, Submission::new().deadline(START + 5_000));
+    assert_eq!(world.tick(), TickReport { next_due: Some(at(START + 100)), ..Default::default() });
+    world.now += 100;
+    let report = world.tick();
+    assert_eq!(report.applied, [DueKind::Deadline]);
+    assert_eq!(world.situation(1), Situation::Terminal);
+    let mut timekeeper = Timekeeper::new(world.config, ms(1_000), Entropy::from_u64(1));
+    timekeeper.ticked(&Ok(report), world.host());
+    let sleeps = timekeeper.next_wakeup().since(at(world.now)).get();
+    assert!((750..=1_250).contains(&sleeps), "a jittered second, not {sleeps} ms");
+    timekeeper.learn(at(world.now + 30), world.host());
+    assert_eq!(timekeeper.next_wakeup(), at(world.now + 30));
+}
+
+#[test]
+fn a_scheduler_grants_by_the_situation_and_to_the_worker_who_asked() {
+    let mut world = World::new(1);
+    world.submit([1]);
+    let mut scheduler = Scheduler::new(world.config, ms(10_000), Entropy::from_u64(1));
+    let request = |tokens: &[&str]| WorkerRequest {
+        namespace: namespace(),
+        lane: lane(),
+        worker: WorkerId::try_new("worker").expect("a worker"),
+        instance: None,
+        capabilities: capabilities(tokens),
+        grant_ttl: DurationMs::new(1_000),
+    };
+    let drawn = world.drive(scheduler.claim_for_worker(request(&[]))).expect("answered");
+    let granted = scheduler.admitted(namespace(), lane(), drawn);
+    let Some(WorkerGrant::Claim(grant)) = granted else { panic!("{granted:?}") };
+    assert_eq!((grant.execution_id, grant.expires_at_ms), (id(1), at(START + 1_000)));
+    assert_eq!(world.situation(1), Situation::Granted);
+    let drawn = world.drive(scheduler.claim_for_worker(request(&[]))).expect("answered");
+    assert_eq!(scheduler.admitted(namespace(), lane(), drawn), None, "there is no more work");
+}
+
+#[test]
+fn a_lost_lease_is_offered_like_an_eligible_execution() {
+    let mut world = World::new(1);
+    world.submit([1]);
+    let (mut dead, mut worker) = (world.worker(1, &[]), world.worker(2, &[]));
+    let first = world.claim(&mut dead, 1).remove(0).claimed;
+    world.now += 3_000;
+    assert_eq!(world.tick().applied, [DueKind::LeaseExpiry]);
+    let second = world.claim(&mut worker, 1).remove(0).claimed;
+    assert_eq!(second.how, ClaimKind::Reclaimed);
+    assert_eq!(second.lease_epoch, first.lease_epoch.next());
+    assert_eq!(second.attempt.index.0, first.attempt.index.0 + 1);
+}
+
+#[test]
+fn leases_are_renewed_at_a_third_of_their_ttl() {
+    let mut world = World::new(1);
+    world.submit([1]);
+    let mut worker = world.worker(1, &[]);
+    let lease = world.claim(&mut worker, 1).remove(0).claimed.lease_id;
+    assert_eq!(worker.leases.next_wakeup(), Some(at(START + 1_000)));
+    world.now += 999;
+    assert!(worker.renewals(world.host()).is_empty());
+    world.now += 1;
+    let renewal = worker.renewals(world.host()).remove(0);
+    assert!(worker.renewals(world.host()).is_empty(), "it is under way");
+    let result = world.drive(renewal.operation);
+    assert!(worker.leases.renewed(lease, result, world.host()).is_none());
+    assert_eq!(worker.leases.next_wakeup(), Some(at(START + 2_000)));
+}
+
+/// \[INV-HEALTH-1\]
+#[test]
+fn a_lease_is_not_believed_in_after_three_failures_or_when_it_must_have_run_out() {
+    let mut world = World::new(1);
+    world.submit([1]);
+    let mut worker = world.worker(1, &[]);
+    let lease = world.claim(&mut worker, 1).remove(0).claimed.lease_id;
+    let failure = || EngineError::Unavailable { op: "renew", message: "unplugged".to_owned() };
+    for failures in 1..=3 {
+        assert!(worker.leases.health(lease, world.host()).expect("it is held").healthy);
+        world.now = worker.leases.next_wakeup().expect("a renewal").get();
+        assert_eq!(worker.renewals(world.host()).len(), 1);
+        assert!(worker.leases.renewed(lease, Err(failure()), world.host()).is_none());
+        let health = worker.leases.health(lease, world.host()).expect("it is held");
+        assert_eq!(health.consecutive_failures, failures);
+    }
+    assert!(!worker.leases.health(lease, world.host()).expect("it is held").healthy);
+    assert!(worker.leases.ran_out(world.host()).is_empty(), "it may still be renewed");
+    let renewed = Committed {
+        outcome: Renewed { expires_at: at(world.now + 3_000) },
+        repeat: false,
+        values: Vec::new(),
+        at: at(world.now),
+        first_sent: at(world.now),
+    };
+    assert!(worker.leases.renewed(lease, Ok(renewed), world.host()).is_none());
+    assert!(worker.leases.health(lease, world.host()).expect("it is held").healthy);
+    // A tenth of it, at most 250 ms, before it ends.
+    world.now += 2_750;
+    assert!(!worker.leases.health(lease, world.host()).expect("it is held").healthy);
+    assert_eq!(worker.leases.ran_out(world.host()).len(), 1);
+    assert_eq!(worker.leases.health(lease, world.host()), None);
+}
+
+#[test]
+fn a_renewal_that_is_refused_loses_the_lease() {
+    let mut world = World::new(1);
+    world.submit([1]);
+    let mut worker = world.worker(1, &[]);
+    let lease = world.claim(&mut worker, 1).remove(0).claimed.lease_id;
+    let lost = worker.leases.renewed(lease, Err(Rejection::LeaseRevoked.into()), world.host());
+    assert_eq!(lost.expect("it is lost").execution_id, id(1));
+    assert!(worker.leases.is_empty());
+    assert_ne!(id(1), execution_id());
+}

@@ -1,0 +1,387 @@
+//! Operations against a store that loses replies, is late, or is changed by others: what a caller
+//! is told is true (`docs/architecture.md`, Operations and Identity).
+
+mod common;
+
+use common::{START, Submission, at, claim, complete, execution_id, grant, ms, renew, take_new};
+use ff_core::entropy::Entropy;
+use ff_core::error::{Applied, EngineError, Rejection};
+use ff_core::execution::{
+    Cancel, CancelledBy, ChangePriority, Complete, CreateOutcome, Decide, Event, Fence,
+    OperatorCall, Replay,
+};
+use ff_core::id::{ExecutionId, RequestId};
+use ff_core::op::{Batch, Committed, Known, Loaded, Operation, Patience, Step, Transact, load};
+use ff_core::policy::Priority;
+use ff_core::store::codec::decode;
+use ff_core::store::{
+    Cursor, Failure, JournalEntry, MemoryStore, Read, RecordKey, Reply, ReplyBody, Request,
+    StreamName, StreamPage, UnitReply,
+};
+use ff_core::time::{DurationMs, HostTime};
+use uuid::Uuid;
+
+/// What happens to one call.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    /// It is answered.
+    Answered,
+    /// It never arrives, and the caller knows.
+    NotSent,
+    /// It is applied and the reply is lost.
+    ReplyLost,
+    /// The caller hears nothing; it is applied only after the next call.
+    Late,
+}
+
+/// A store, a host with a clock that may be wrong, and the fates of the calls to come.
+struct World {
+    store: MemoryStore,
+    true_now: u64,
+    /// The host's estimate of the store's clock, less the truth.
+    wrong_by: i64,
+    fates: Vec<Fate>,
+    late: Vec<Request>,
+    calls: Vec<Request>,
+    /// Runs before each call: others that use the same store.
+    meddle: Box<dyn FnMut(&mut MemoryStore, u64)>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            store: MemoryStore::new(1),
+            true_now: START,
+            wrong_by: 0,
+            fates: Vec::new(),
+            late: Vec::new(),
+            calls: Vec::new(),
+            meddle: Box::new(|_, _| {}),
+        }
+    }
+
+    fn now(&self) -> HostTime {
+        let estimate = self.true_now.checked_add_signed(self.wrong_by).expect("a time");
+        HostTime { local: at(self.true_now), store: at(estimate) }
+    }
+
+    fn call(&mut self, request: Request) -> Result<Reply, Failure> {
+        self.true_now += 1;
+        self.calls.push(request.clone());
+        (self.meddle)(&mut self.store, self.true_now);
+        let lost = || Failure::MaybeApplied("no reply".to_owned());
+        let fate = if self.fates.is_empty() { Fate::Answered } else { self.fates.remove(0) };
+        let now = at(self.true_now);
+        let late = std::mem::take(&mut self.late);
+        let answer = match fate {
+            Fate::NotSent => Err(Failure::NotSent("unplugged".to_owned())),
+            Fate::Answered => Ok(self.store.handle(request, now)),
+            Fate::ReplyLost => {
+                self.store.handle(request, now);
+                Err(lost())
+            }
+            Fate::Late => {
+                self.late.push(request);
+                Err(lost())
+            }
+        };
+        for request in late {
+            self.store.handle(request, now);
+        }
+        answer
+    }
+
+    fn drive<O: Operation>(&mut self, mut operation: O) -> O::Output {
+        let mut step = operation.start(self.now());
+        for _ in 0..10_000 {
+            step = match step {
+                Step::Done(output) => return output,
+                Step::Wait(wait) => {
+                    self.true_now += wait.get();
+                    operation.on_wake(self.now())
+                }
+                Step::Send(request) => match self.call(request) {
+                    Ok(reply) => operation.on_reply(reply, self.now()),
+                    Err(failure) => operation.on_failure(&failure, self.now()),
+                },
+            };
+        }
+        panic!("the operation does not end");
+    }
+
+    fn transact<C: Decide>(&mut self, command: C) -> Result<Committed<C::Outcome>, EngineError> {
+        self.drive(Transact::new(command, patience(10_000)))
+    }
+
+    /// An execution that is leased, and the fence of its holder.
+    fn leased(&mut self) -> Fence {
+        self.transact(Submission::new().0).expect("it is created");
+        self.transact(grant(1)).expect("it is granted");
+        self.transact(take_new(1)).expect("it is claimed").outcome.fence()
+    }
+
+    fn record(&mut self) -> Loaded {
+        loaded(&mut self.store, self.true_now)
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        let (partition, stream) = (execution_id().partition(), StreamName::Journal);
+        let page = StreamPage { partition, stream, from: Cursor::Start, limit: 1_000 };
+        match self.store.handle(Request::Stream(page), at(self.true_now)).body {
+            ReplyBody::Stream(page) => page
+                .entries
+                .iter()
+                .flat_map(|entry| decode::<JournalEntry>(&entry.entry).expect("it decodes").events)
+                .collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ended(&mut self) -> usize {
+        self.events().iter().filter(|event| matches!(event, Event::Ended { .. })).count()
+    }
+}
+
+fn loaded(store: &mut MemoryStore, now: u64) -> Loaded {
+    let id = execution_id();
+    let (partition, records) = (id.partition(), vec![RecordKey::of(&id)]);
+    let read = Read { partition, records, values: Vec::new() };
+    match store.handle(Request::Read(read), at(now)).body {
+        ReplyBody::Read(mut read) => {
+            load(&read.records.pop().flatten().expect("it is there")).expect("it decodes")
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn patience(milliseconds: u64) -> Patience {
+    Patience::new(DurationMs::new(milliseconds), Entropy::from_u64(milliseconds))
+}
+
+/// Somebody else who changes the execution's priority.
+fn change_priority(store: &mut MemoryStore, now: u64, number: u64) {
+    let id = RequestId::try_new(format!("other-{number}")).expect("a request id");
+    let priority = Priority::clamped(number as i64);
+    let call = OperatorCall::new(id);
+    let command = ChangePriority { execution_id: execution_id(), call, priority };
+    let mut operation = Transact::new(command, Patience::new(ms(1_000), Entropy::from_u64(number)));
+    let host = HostTime { local: at(now), store: at(now) };
+    let mut step = operation.start(host);
+    while let Step::Send(request) = step {
+        let reply = store.handle(request, at(now));
+        step = operation.on_reply(reply, host);
+    }
+}
+
+#[test]
+fn a_lost_reply_to_a_submission_is_recognised_as_ones_own() {
+    let mut world = World::new();
+    let create = Submission::new().0;
+    world.fates = vec![Fate::ReplyLost];
+    let done = world.drive(Transact::knowing(create, Known::Absent, patience(10_000)));
+    let done = done.expect("it is created");
+    assert_eq!((done.outcome, done.repeat), (CreateOutcome::Created(execution_id()), true));
+    // Another creator's is a duplicate.
+    let other = Submission::new().creator(99).0;
+    let done = world.drive(Transact::knowing(other, Known::Absent, patience(10_000)));
+    assert_eq!(done.expect("a success").outcome, CreateOutcome::Duplicate(execution_id()));
+}
+
+#[test]
+fn a_lost_reply_to_a_completion_has_one_effect() {
+    let mut world = World::new();
+    let fence = world.leased();
+    world.fates = vec![Fate::Answered, Fate::ReplyLost, Fate::NotSent, Fate::Answered];
+    let done = world.transact(complete(fence, Some(b"done"))).expect("it is completed");
+    assert!(done.repeat);
+    assert_eq!(world.ended(), 1);
+}
+
+#[test]
+fn a_commit_that_arrives_after_its_repeat_has_no_second_effect() {
+    let mut world = World::new();
+    let fence = world.leased();
+    // Read, a commit that is late, a read; then the late one arrives, and the second commit after.
+    world.fates = vec![Fate::Answered, Fate::Late, Fate::Answered, Fate::Answered];
+    world.transact(complete(fence, None)).expect("it is completed");
+    assert_eq!(world.ended(), 1);
+    assert_eq!(world.record().version.count, 4, "created, granted, claimed, completed once");
+}
+
+#[test]
+fn a_conflict_is_decided_again_on_what_came_back_without_a_read() {
+    let mut world = World::new();
+    let fence = world.leased();
+    let before = world.calls.len();
+    let mut turns = 0;
+    world.meddle = Box::new(move |store, now| {
+        turns += 1;
+        if turns == 2 {
+            change_priority(store, now, 5);
+        }
+    });
+    world.transact(complete(fence, None)).expect("it is completed");
+    let kinds: Vec<bool> = world.calls[before..].iter().map(Request::is_read_only).collect();
+    assert_eq!(kinds, [true, false, false], "one read, a conflict, a commit");
+    assert_eq!(world.record().execution.priority, Priority::clamped(5), "nothing is overwritten");
+}
+
+#[test]
+fn a_record_that_others_change_for_ever_is_contention_in_the_end() {
+    let mut world = World::new();
+    world.transact(Submission::new().0).expect("it is created");
+    let mut number = 0;
+    world.meddle = Box::new(move |store, now| {
+        number += 1;
+        change_priority(store, now, number);
+    });
+    let error = world.transact(grant(1)).expect_err("it never wins");
+    assert!(matches!(error, EngineError::Contention { tries: 16, .. }), "{error:?}");
+}
+
+#[test]
+fn a_wrong_clock_is_refused_with_the_right_time_and_then_right() {
+    for wrong_by in [3_600_000, -3_600_000] {
+        let mut world = World::new();
+        let fence = world.leased();
+        let known = Known::Stale(world.record());
+        world.wrong_by = wrong_by;
+        let complete: Complete = complete(fence, None);
+        let done = world.drive(Transact::knowing(complete, known, patience(10_000)));
+        assert!(!done.expect("it is completed").repeat, "by {wrong_by}");
+        assert_eq!(world.ended(), 1);
+    }
+}
+
+#[test]
+fn a_rejection_on_stale_knowledge_reads_first() {
+    let mut world = World::new();
+    let before = {
+        world.transact(Submission::new().0).expect("it is created");
+        world.record()
+    };
+    world.transact(grant(1)).expect("it is granted");
+    // By the old record there is no such grant.
+    let operation = Transact::knowing(take_new(1), Known::Stale(before), patience(10_000));
+    let claimed = world.drive(operation).expect("it is claimed");
+    assert_eq!(claimed.outcome.fence(), world.record().execution.last_fence.expect("a lease"));
+}
+
+#[test]
+fn a_command_that_may_be_applied_is_never_called_refused() {
+    let mut world = World::new();
+    let fence = world.leased();
+    // The completion is applied and nobody hears of it; before the operation can look, the
+    // execution is replayed, taken and given back by another, which forgets the first release.
+    world.fates = vec![Fate::Answered, Fate::ReplyLost];
+    let mut moved = false;
+    world.meddle = Box::new(move |store, now| {
+        let over = loaded(store, now).execution.terminal_outcome();
+        if !moved && over != ff_core::state::TerminalOutcome::None {
+            moved = true;
+            let mut other = World::new();
+            (std::mem::swap(&mut other.store, store), other.true_now = now);
+            let call = OperatorCall::new(RequestId::try_new("again").expect("an id"));
+            other.transact(Replay { execution_id: execution_id(), call }).expect("replayed");
+            other.transact(grant(2)).expect("granted");
+            let next = other.transact(ff_core::execution::TakeNew(claim(2))).expect("claimed");
+            other.transact(complete(next.outcome.fence(), None)).expect("completed");
+            std::mem::swap(&mut other.store, store);
+        }
+    });
+    let error = world.transact(complete(fence, None)).expect_err("nobody can say");
+    let EngineError::Contextual { source, .. } = error else { panic!("{error:?}") };
+    assert!(matches!(*source, EngineError::Timeout { applied: Applied::Unknown, .. }));
+}
+
+#[test]
+fn a_store_that_does_not_answer_is_given_up_at_the_deadline() {
+    let mut world = World::new();
+    let started = world.true_now;
+    world.fates = vec![Fate::NotSent; 1_000];
+    let error = world.drive(Transact::new(grant(1), patience(5_000))).expect_err("no store");
+    assert!(matches!(error, EngineError::Unavailable { .. }), "{error:?}");
+    assert!(world.true_now - started <= 5_000, "it took {}", world.true_now - started);
+    assert!(world.calls.len() < 40, "{} calls are a storm", world.calls.len());
+
+    let mut world = World::new();
+    let fence = world.leased();
+    world.fates = [vec![Fate::Answered, Fate::Late], vec![Fate::NotSent; 1_000]].concat();
+    let error = world.drive(Transact::new(complete(fence, None), patience(5_000)));
+    let error = error.expect_err("no store");
+    assert!(matches!(error, EngineError::Timeout { applied: Applied::Unknown, .. }), "{error:?}");
+}
+
+#[test]
+fn an_operator_who_meant_another_life_is_told_so() {
+    let mut world = World::new();
+    let fence = world.leased();
+    let call = OperatorCall::new(RequestId::try_new("late-cancel").expect("an id"));
+    let by = CancelledBy::Operator(call);
+    let cancel = Cancel { execution_id: execution_id(), by, reason: String::new() };
+    // The cancellation sees the first life; the execution is replayed before it commits.
+    let mut turns = 0;
+    world.meddle = Box::new(move |store, now| {
+        turns += 1;
+        if turns == 2 {
+            let mut other = World::new();
+            (std::mem::swap(&mut other.store, store), other.true_now = now);
+            other.transact(complete(fence, None)).expect("completed");
+            let call = OperatorCall::new(RequestId::try_new("again").expect("an id"));
+            other.transact(Replay { execution_id: execution_id(), call }).expect("replayed");
+            std::mem::swap(&mut other.store, store);
+        }
+    });
+    let error = world.transact(cancel).expect_err("it was meant for the first life");
+    let superseded = Rejection::Superseded { asked: 0, current: 1 };
+    assert_eq!(error.rejection(), Some(&superseded), "{error:?}");
+}
+
+#[test]
+fn a_batch_travels_in_few_calls_and_each_command_has_its_own_outcome() {
+    let mut world = World::new();
+    let partition = execution_id().partition();
+    let create = |number: u128, creator: u64| {
+        let mut create = Submission::new().creator(creator).0;
+        create.execution_id = ExecutionId::from_parts(partition.index, Uuid::from_u128(number));
+        Transact::knowing(create, Known::Absent, patience(10_000))
+    };
+    let mut operations: Vec<_> = (0..70).map(|number| create(number, number as u64)).collect();
+    // The same execution again, by another creator.
+    operations.push(create(3, 1_000));
+    let results = world.drive(Batch::new(partition, operations));
+    let duplicates = results.iter().filter(|result| {
+        let outcome = &result.as_ref().expect("a success").outcome;
+        matches!(outcome, CreateOutcome::Duplicate(_))
+    });
+    assert_eq!((results.len(), duplicates.count()), (71, 1));
+    assert_eq!(world.calls.len(), 2, "64 units and then the rest");
+}
+
+#[test]
+fn a_batch_whose_reply_is_lost_recognises_its_own_work() {
+    let mut world = World::new();
+    let fence = world.leased();
+    world.fates = vec![Fate::Answered, Fate::ReplyLost];
+    let operations = vec![Transact::new(complete(fence, None), patience(10_000))];
+    let results = world.drive(Batch::new(execution_id().partition(), operations));
+    assert!(results[0].as_ref().expect("it is completed").repeat);
+    assert_eq!(world.ended(), 1);
+}
+
+#[test]
+fn a_window_never_begins_later_than_it_must_nor_lasts_longer_than_it_may() {
+    let mut world = World::new();
+    let fence = world.leased();
+    world.transact(renew(fence, 3_000)).expect("it is renewed");
+    let Some(Request::Commit(commit)) = world.calls.last() else { panic!("a commit") };
+    let window = commit.units[0].window;
+    // Decided for the time of the read, a millisecond before the commit.
+    let decided = world.true_now - 1;
+    assert_eq!(window.not_before, at(decided - 1_000));
+    assert_eq!(window.not_after, at(decided + 1_000));
+    // What came too late is refused by the store.
+    let late = world.store.handle(Request::Commit(commit.clone()), at(decided + 1_000));
+    let ReplyBody::Commit(replies) = late.body else { panic!("a reply") };
+    assert!(!matches!(replies[0], UnitReply::Committed { .. }));
+}
