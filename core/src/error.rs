@@ -335,10 +335,10 @@ pub enum EngineError {
     #[error("internal error: {0}")]
     Bug(Bug),
     /// The store refused the call for a reason of its own.
-    #[error("{backend}: {message}")]
+    #[error("the store refused {op}: {message}")]
     Transport {
-        /// The backend.
-        backend: &'static str,
+        /// The operation.
+        op: &'static str,
         /// What it said.
         message: String,
     },

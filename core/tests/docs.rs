@@ -343,7 +343,7 @@ fn engine_errors() -> Vec<EngineError> {
         EngineError::from(Rejection::Superseded { asked: 0, current: 1 }),
         EngineError::from(Rejection::LeaseRevoked),
         EngineError::Bug(Bug::NewerFormat { found: 2, known: 1 }),
-        EngineError::Transport { backend: "memory", message: "refused".to_owned() },
+        EngineError::Transport { op: "create", message: "out of memory".to_owned() },
         EngineError::Unavailable { op, message: "connection refused".to_owned() },
         EngineError::ResourceExhausted { what: "units in a commit", given: 300, bound: 256 },
         EngineError::Timeout { op, elapsed, applied: Applied::Unknown },

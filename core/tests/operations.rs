@@ -28,6 +28,8 @@ enum Fate {
     Answered,
     /// It never arrives, and the caller knows.
     NotSent,
+    /// The store refuses it.
+    Refused,
     /// It is applied and the reply is lost.
     ReplyLost,
     /// The caller hears nothing; it is applied only after the next call.
@@ -75,6 +77,7 @@ impl World {
         let late = std::mem::take(&mut self.late);
         let answer = match fate {
             Fate::NotSent => Err(Failure::NotSent("unplugged".to_owned())),
+            Fate::Refused => Err(Failure::Refused("out of memory".to_owned())),
             Fate::Answered => Ok(self.store.handle(request, now)),
             Fate::ReplyLost => {
                 self.store.handle(request, now);
@@ -303,6 +306,11 @@ fn a_store_that_does_not_answer_is_given_up_at_the_deadline() {
     assert!(matches!(error, EngineError::Unavailable { .. }), "{error:?}");
     assert!(world.true_now - started <= 5_000, "it took {}", world.true_now - started);
     assert!(world.calls.len() < 40, "{} calls are a storm", world.calls.len());
+
+    let mut world = World::new();
+    world.fates = vec![Fate::Refused; 1_000];
+    let error = world.drive(Transact::new(grant(1), patience(5_000))).expect_err("it is full");
+    assert!(matches!(error, EngineError::Transport { .. }), "{error:?}");
 
     let mut world = World::new();
     let fence = world.leased();

@@ -43,8 +43,9 @@ pub trait Ask {
 
 /// Where a drawer looks next: the partitions that are known to have work, lane by lane.
 ///
-/// It goes on in one partition until it is empty, at most 8 times in a row or one second, so that
-/// no partition starves.
+/// It goes on in one partition until it is empty, at most 8 times in a row or one second. Then it
+/// looks for others that have work by now, in one lane after the other, so that no partition and no
+/// lane starves.
 #[derive(Clone, Debug)]
 pub struct Rotation {
     namespace: Namespace,
@@ -54,12 +55,17 @@ pub struct Rotation {
     ready: VecDeque<(usize, u16)>,
     in_a_row: u32,
     since: Option<TimestampMs>,
+    /// The first place has had its turn: others are looked for before they have theirs.
+    turning: bool,
+    /// The lane that is looked through next.
+    lane: usize,
 }
 
 impl Rotation {
     /// A rotation over the lanes of a namespace.
     pub const fn new(namespace: Namespace, lanes: Vec<LaneId>, config: PartitionConfig) -> Self {
-        Self { namespace, lanes, config, ready: VecDeque::new(), in_a_row: 0, since: None }
+        let ready = VecDeque::new();
+        Self { namespace, lanes, config, ready, in_a_row: 0, since: None, turning: false, lane: 0 }
     }
 
     /// Notes a hint that a partition has work, to be looked at first.
@@ -68,8 +74,7 @@ impl Rotation {
             let place = (number, partition.index);
             if !self.ready.contains(&place) {
                 self.ready.push_front(place);
-                self.in_a_row = 0;
-                self.since = None;
+                self.begin(None);
             }
         }
     }
@@ -78,21 +83,47 @@ impl Rotation {
         IndexName::Eligible { namespace: self.namespace.clone(), lane: self.lanes[lane].clone() }
     }
 
-    /// The next place to take from.
-    fn current(&mut self, now: HostTime) -> Option<(usize, u16)> {
+    /// Begins the turn of the first place.
+    const fn begin(&mut self, since: Option<TimestampMs>) {
+        (self.in_a_row, self.since, self.turning) = (0, since, false);
+    }
+
+    /// Whether the first place has had its turn; if so, the next one's begins.
+    fn turns(&mut self, now: HostTime) -> bool {
         let since = *self.since.get_or_insert(now.local);
-        if self.in_a_row >= MAX_IN_A_ROW || now.local.since(since) >= MAX_AT_ONE {
-            self.ready.rotate_left(usize::from(!self.ready.is_empty()));
-            (self.in_a_row, self.since) = (0, Some(now.local));
+        if self.in_a_row < MAX_IN_A_ROW && now.local.since(since) < MAX_AT_ONE {
+            return false;
         }
+        self.begin(Some(now.local));
+        self.turning = !self.ready.is_empty();
+        self.turning
+    }
+
+    /// The next place to take from.
+    fn current(&mut self) -> Option<(usize, u16)> {
         self.in_a_row += 1;
         self.ready.front().copied()
+    }
+
+    /// Notes the partitions of the lane that was looked through, from `offset` on.
+    fn found(&mut self, scores: &[Result<Option<crate::score::Score>, String>], offset: usize) {
+        let count = scores.len();
+        for index in (0..count).map(|step| (offset + step) % count) {
+            let place = (self.lane, index as u16);
+            if matches!(scores[index], Ok(Some(_))) && !self.ready.contains(&place) {
+                self.ready.push_back(place);
+            }
+        }
+        self.lane = (self.lane + 1) % self.lanes.len();
+        if std::mem::take(&mut self.turning) {
+            self.ready.rotate_left(usize::from(!self.ready.is_empty()));
+        }
     }
 
     /// The present place has nothing left.
     fn exhausted(&mut self, place: (usize, u16)) {
         self.ready.retain(|ready| *ready != place);
-        (self.in_a_row, self.since) = (0, None);
+        self.begin(None);
     }
 }
 
@@ -106,8 +137,8 @@ pub struct Draw<A: Ask> {
     patience: Patience,
     allowed: DurationMs,
     doing: Doing<A::Command>,
-    /// The lane that is polled next, until all were.
-    lane: usize,
+    /// Lanes that were not looked through yet.
+    unpolled: usize,
     unreadable: Vec<EngineError>,
     failed: Vec<EngineError>,
 }
@@ -148,14 +179,28 @@ impl<A: Ask> Draw<A> {
     ) -> Self {
         let patience = Patience::new(allowed, entropy.fork());
         let count = count.clamp(1, MAX_TAKE.min(MAX_UNITS));
-        let (doing, lane) = (Doing::Nothing, 0);
+        let (doing, unpolled) = (Doing::Nothing, rotation.lanes.len());
         let (unreadable, failed) = (Vec::new(), Vec::new());
-        Self { rotation, ask, count, entropy, patience, allowed, doing, lane, unreadable, failed }
+        Self {
+            rotation,
+            ask,
+            count,
+            entropy,
+            patience,
+            allowed,
+            doing,
+            unpolled,
+            unreadable,
+            failed,
+        }
     }
 
     /// Takes from the next place that may have work, looks for one, or ends.
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
-        if let Some(place) = self.rotation.current(now) {
+        if self.rotation.turns(now) {
+            return self.poll();
+        }
+        if let Some(place) = self.rotation.current() {
             self.doing = Doing::Taking(place);
             return Step::Send(Request::Take(Take {
                 partition: Partition::flow(place.1),
@@ -165,15 +210,18 @@ impl<A: Ask> Draw<A> {
                 hold: HOLD,
             }));
         }
-        if self.lane < self.rotation.lanes.len() {
-            self.doing = Doing::Polling;
-            let partitions = self.rotation.config.flow_partitions().collect();
-            return Step::Send(Request::Poll(Poll {
-                index: self.rotation.index(self.lane),
-                partitions,
-            }));
+        if self.unpolled > 0 {
+            return self.poll();
         }
         self.end(Vec::new())
+    }
+
+    /// Looks for partitions that have work, in the lane whose turn it is.
+    fn poll(&mut self) -> Step<<Self as Operation>::Output> {
+        self.doing = Doing::Polling;
+        let partitions = self.rotation.config.flow_partitions().collect();
+        let index = self.rotation.index(self.rotation.lane);
+        Step::Send(Request::Poll(Poll { index, partitions }))
     }
 
     fn end(
@@ -186,19 +234,6 @@ impl<A: Ask> Draw<A> {
             unreadable: std::mem::take(&mut self.unreadable),
             failed: std::mem::take(&mut self.failed),
         }))
-    }
-
-    /// Notes the partitions that have work, from a random one on.
-    fn polled(&mut self, scores: &[Result<Option<crate::score::Score>, String>]) {
-        let count = scores.len();
-        let offset = self.entropy.below(count as u64) as usize;
-        for step in 0..count {
-            let index = (offset + step) % count;
-            if matches!(scores[index], Ok(Some(_))) {
-                self.rotation.ready.push_back((self.lane, index as u16));
-            }
-        }
-        self.lane += 1;
     }
 
     fn taken(
@@ -291,7 +326,9 @@ impl<A: Ask> Operation for Draw<A> {
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
         match (std::mem::replace(&mut self.doing, Doing::Nothing), reply.body) {
             (Doing::Polling, ReplyBody::Poll(scores)) => {
-                self.polled(&scores);
+                let offset = self.entropy.below(scores.len() as u64) as usize;
+                self.rotation.found(&scores, offset);
+                self.unpolled = self.unpolled.saturating_sub(1);
                 self.next(now)
             }
             (Doing::Taking(place), ReplyBody::Take(taken)) => {
@@ -326,7 +363,7 @@ impl<A: Ask> Operation for Draw<A> {
             // A take whose reply was lost has hidden its entries; they come back after the hold.
             Doing::Polling | Doing::Taking(_) | Doing::Nothing => {}
         }
-        match self.patience.after_failure(OP, &failure.to_string(), Applied::No, now) {
+        match self.patience.after_failure(OP, failure, Applied::No, now) {
             Ok(wait) => Step::Wait(wait),
             Err(error) => Step::Done(Err(error)),
         }

@@ -88,7 +88,7 @@ impl Operation for EnsureMeta {
     }
 
     fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        match self.patience.after_failure(OP, &failure.to_string(), Applied::No, now) {
+        match self.patience.after_failure(OP, failure, Applied::No, now) {
             Ok(wait) => Step::Wait(wait),
             Err(error) => Step::Done(Err(error)),
         }

@@ -88,7 +88,7 @@ impl<T> Operation for Query<T> {
     }
 
     fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        match self.patience.after_failure(self.op, &failure.to_string(), Applied::No, now) {
+        match self.patience.after_failure(self.op, failure, Applied::No, now) {
             Ok(wait) => Step::Wait(wait),
             Err(error) => Step::Done(Err(error)),
         }

@@ -2,6 +2,7 @@
 
 use crate::entropy::Entropy;
 use crate::error::{Applied, EngineError};
+use crate::store::Failure;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 /// An operation's patience: a deadline on the host's clock, a bound on conflicts, and jitter.
@@ -78,11 +79,12 @@ impl Patience {
     ///
     /// # Errors
     ///
-    /// Past the deadline `Unavailable`, or `Timeout` when the command may be applied.
+    /// Past the deadline `Timeout` when the command may be applied; otherwise `Transport` when the
+    /// store refused the last call, and `Unavailable` when it did not answer.
     pub fn after_failure(
         &mut self,
         op: &'static str,
-        message: &str,
+        failure: &Failure,
         applied: Applied,
         now: HostTime,
     ) -> Result<DurationMs, EngineError> {
@@ -91,9 +93,14 @@ impl Patience {
         if self.left(now) > wait {
             return Ok(wait);
         }
-        Err(match applied {
-            Applied::No => EngineError::Unavailable { op, message: message.to_owned() },
-            Applied::Unknown => EngineError::Timeout { op, elapsed: self.elapsed(now), applied },
+        Err(match (applied, failure) {
+            (Applied::Unknown, _) => {
+                EngineError::Timeout { op, elapsed: self.elapsed(now), applied }
+            }
+            (Applied::No, Failure::Refused(message)) => {
+                EngineError::Transport { op, message: message.clone() }
+            }
+            (Applied::No, failure) => EngineError::Unavailable { op, message: failure.to_string() },
         })
     }
 

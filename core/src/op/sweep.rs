@@ -166,7 +166,7 @@ impl Operation for RouteSweep {
             let step = batch.on_failure(failure, now);
             return self.unblocked(step, now);
         }
-        match self.patience.after_failure(OP, &failure.to_string(), Applied::No, now) {
+        match self.patience.after_failure(OP, failure, Applied::No, now) {
             Ok(wait) => Step::Wait(wait),
             Err(error) => Step::Done(Err(error)),
         }

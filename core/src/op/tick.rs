@@ -233,7 +233,7 @@ impl Operation for Tick {
             }
             Doing::Polling | Doing::Nothing => {}
         }
-        match self.patience.after_failure(OP, &failure.to_string(), Applied::No, now) {
+        match self.patience.after_failure(OP, failure, Applied::No, now) {
             Ok(wait) => Step::Wait(wait),
             Err(error) => Step::Done(Err(error)),
         }

@@ -279,8 +279,7 @@ impl<C: Decide> Operation for Transact<C> {
         }
         self.known = Known::Nothing;
         let applied = if self.ambiguous.is_empty() { Applied::No } else { Applied::Unknown };
-        let message = failure.to_string();
-        match self.patience.after_failure(self.command.name(), &message, applied, now) {
+        match self.patience.after_failure(self.command.name(), failure, applied, now) {
             Ok(wait) => Step::Wait(wait),
             Err(error) => Step::Done(Err(error)),
         }
