@@ -261,7 +261,7 @@ rejections! {
     } => State, Terminal, 409;
     /// The execution's lease is neither expired nor revoked.
     #[error("the execution's lease is neither expired nor revoked")]
-    ExecutionNotReclaimable => State, Retryable, 409;
+    ExecutionNotReclaimable => State, Informational, 409;
     /// The execution was reclaimed too often and has failed.
     #[error("the execution was reclaimed {reclaims} times, its limit, and has failed")]
     ReclaimCapExceeded {
@@ -407,6 +407,14 @@ pub enum Bug {
         /// What was wrong.
         detail: String,
     },
+}
+
+impl Bug {
+    /// The store answered `op` with something else than it was asked.
+    pub(crate) fn unexpected_reply(op: &str) -> EngineError {
+        let detail = format!("{op} got the reply of another request");
+        EngineError::Bug(Self::UnexpectedReply { detail })
+    }
 }
 
 impl EngineError {

@@ -172,12 +172,11 @@ fn two_draws_that_run_side_by_side_never_get_the_same_execution() {
     let mut steps = [Some(first.start(world.host())), Some(second.start(world.host()))];
     let mut seen = BTreeSet::new();
     while steps.iter().any(Option::is_some) {
-        for turn in 0..2 {
-            let operation = if turn == 0 { &mut first } else { &mut second };
-            match steps[turn].take() {
+        for (step, operation) in steps.iter_mut().zip([&mut first, &mut second]) {
+            match step.take() {
                 Some(Step::Send(request)) => {
                     let reply = world.store.handle(request, at(world.now));
-                    steps[turn] = Some(operation.on_reply(reply, world.host()));
+                    *step = Some(operation.on_reply(reply, world.host()));
                 }
                 Some(Step::Done(Ok((work, _)))) => {
                     assert_eq!(work.len(), 4);

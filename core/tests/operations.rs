@@ -36,6 +36,9 @@ enum Fate {
     Late,
 }
 
+/// What others do to the store before a call.
+type Meddle = Box<dyn FnMut(&mut MemoryStore, u64)>;
+
 /// A store, a host with a clock that may be wrong, and the fates of the calls to come.
 struct World {
     store: MemoryStore,
@@ -46,7 +49,7 @@ struct World {
     late: Vec<Request>,
     calls: Vec<Request>,
     /// Runs before each call: others that use the same store.
-    meddle: Box<dyn FnMut(&mut MemoryStore, u64)>,
+    meddle: Meddle,
 }
 
 impl World {
@@ -283,7 +286,8 @@ fn a_command_that_may_be_applied_is_never_called_refused() {
         if !moved && over != ff_core::state::TerminalOutcome::None {
             moved = true;
             let mut other = World::new();
-            (std::mem::swap(&mut other.store, store), other.true_now = now);
+            std::mem::swap(&mut other.store, store);
+            other.true_now = now;
             let call = OperatorCall::new(RequestId::try_new("again").expect("an id"));
             other.transact(Replay { execution_id: execution_id(), call }).expect("replayed");
             other.transact(grant(2)).expect("granted");
@@ -333,7 +337,8 @@ fn an_operator_who_meant_another_life_is_told_so() {
         turns += 1;
         if turns == 2 {
             let mut other = World::new();
-            (std::mem::swap(&mut other.store, store), other.true_now = now);
+            std::mem::swap(&mut other.store, store);
+            other.true_now = now;
             other.transact(complete(fence, None)).expect("completed");
             let call = OperatorCall::new(RequestId::try_new("again").expect("an id"));
             other.transact(Replay { execution_id: execution_id(), call }).expect("replayed");

@@ -307,11 +307,11 @@ fn place(next: &Next, now: TimestampMs) -> Option<Situation> {
     }
 }
 
-/// Three times the usual number of sequences. One that fails is printed in its shortest form, to
+/// Twice the usual number of sequences. One that fails is printed in its shortest form, to
 /// become a test of its own.
 fn config() -> ProptestConfig {
     let usual = ProptestConfig::default();
-    ProptestConfig { cases: usual.cases.saturating_mul(3), failure_persistence: None, ..usual }
+    ProptestConfig { cases: usual.cases.saturating_mul(2), failure_persistence: None, ..usual }
 }
 
 proptest! {

@@ -140,7 +140,7 @@ impl Server {
         let change = Change { id, now, before, after, kept, events, caller };
         check_change(&self.model, &change)?;
         self.model.note(&change);
-        if let (Some(after), false, 0) = (&change.after, kept, self.commits % 4) {
+        if let (Some(after), false, 0) = (&change.after, kept, self.commits % 2) {
             let copy = Loaded { version: plan.version, execution: Execution::clone(after) };
             self.copies.insert(id.uuid(), copy);
         }

@@ -1,5 +1,6 @@
 //! Requests and replies in a few words, for traces.
 
+use ff_core::bounded::truncated;
 use ff_core::execution::{Event, situation};
 use ff_core::op::load;
 use ff_core::store::codec::decode;
@@ -56,6 +57,11 @@ pub fn reply(body: &ReplyBody, now: TimestampMs) -> String {
         }
         other => format!("{other:?}"),
     }
+}
+
+/// As much of a text as fits a trace.
+pub fn shortened(text: &str) -> &str {
+    truncated(text, 600)
 }
 
 fn unit(unit: &Unit, now: TimestampMs) -> String {

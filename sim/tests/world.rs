@@ -14,12 +14,12 @@ fn passes(seed: u64) -> Report {
     run(seed).unwrap_or_else(|violation| panic!("{violation}"))
 }
 
-/// Seeds that once found a defect: no rule breaks in them any more.
+/// Seeds that find a defect when its mending is taken back; they pass as it is.
 #[test]
-fn seeds_that_found_a_defect_pass() {
-    // 4: an entry that a `Take` had left in `due` stayed there for good.
-    // 6302: a claim whose reply was lost was carried out a second time under the same lease id.
-    for seed in [4, 6_302] {
+fn seeds_that_find_a_mended_defect_pass() {
+    // 3: an entry that a `Take` had left in `due` stayed there for good.
+    // 955: a claim whose reply was lost was carried out a second time under the same lease id.
+    for seed in [3, 955] {
         passes(seed);
     }
 }
@@ -61,7 +61,7 @@ fn two_hundred_seeds_meet_everything() {
     assert_eq!(events, EVENTS.into());
     let missing: Vec<_> = REJECTIONS.iter().filter(|kind| !rejections.contains(kind)).collect();
     assert!(missing.is_empty(), "never met: {missing:?}");
-    assert_eq!(commands.len(), 17, "{commands:?}");
+    assert_eq!(commands.len(), 18, "{commands:?}");
 }
 
 const EVENTS: [EventKind; 15] = [
@@ -83,14 +83,13 @@ const EVENTS: [EventKind; 15] = [
 ];
 
 /// Those that two hundred seeds are sure to meet.
-const REJECTIONS: [RejectionKind; 19] = [
+const REJECTIONS: [RejectionKind; 17] = [
     RejectionKind::NotFound,
     RejectionKind::PayloadTooLarge,
     RejectionKind::InvalidInput,
     RejectionKind::FenceRequired,
     RejectionKind::PartialFenceTriple,
     RejectionKind::IdempotencyMismatch,
-    RejectionKind::Superseded,
     RejectionKind::StaleLease,
     RejectionKind::ExecutionNotActive,
     RejectionKind::LeaseRevoked,
@@ -102,5 +101,4 @@ const REJECTIONS: [RejectionKind; 19] = [
     RejectionKind::ExecutionNotReclaimable,
     RejectionKind::ExecutionNotRunnable,
     RejectionKind::ExecutionNotTerminal,
-    RejectionKind::MaxReplaysExhausted,
 ];

@@ -10,16 +10,15 @@ use crate::error::{Applied, Bug, EngineError};
 use crate::execution::Decide;
 use crate::id::{LaneId, Namespace};
 use crate::partition::{Partition, PartitionConfig};
+use crate::score::Score;
 use crate::store::bounds::{MAX_TAKE, MAX_UNITS};
-use crate::store::{
-    Commit, Failure, IndexName, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken,
-};
+use crate::store::{Failure, IndexName, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::batch::Batch;
+use super::handed::Handed;
 use super::retry::Patience;
-use super::transact::{Committed, Known, Transact};
-use super::unit::{Loaded, load, quarantine};
+use super::transact::Committed;
+use super::unit::Loaded;
 use super::{Operation, Step};
 
 /// How long a taker has before others are offered what it took.
@@ -41,31 +40,40 @@ pub trait Ask {
     fn keeps(outcome: &<Self::Command as Decide>::Outcome) -> bool;
 }
 
-/// Where a drawer looks next: the partitions that are known to have work, lane by lane.
+/// Where a drawer looks next: the partitions that had work when it looked, lane by lane in turn.
 ///
-/// It goes on in one partition until it is empty, at most 8 times in a row or one second. Then it
-/// looks for others that have work by now, in one lane after the other, so that no partition and no
+/// It goes on in one partition until it is empty, at most 8 times in a row or one second, and looks
+/// again over all of them when none is left and at least every second, so that no partition and no
 /// lane starves.
 #[derive(Clone, Debug)]
 pub struct Rotation {
     namespace: Namespace,
     lanes: Vec<LaneId>,
     config: PartitionConfig,
-    /// Lane and partition that probably have work, the next one first.
-    ready: VecDeque<(usize, u16)>,
+    /// Places that probably have work, the next one first.
+    ready: VecDeque<Place>,
     in_a_row: u32,
+    /// When the turn of the first place began, by the host's clock.
     since: Option<TimestampMs>,
-    /// The first place has had its turn: others are looked for before they have theirs.
-    turning: bool,
-    /// The lane that is looked through next.
-    lane: usize,
+    /// When it looked over all partitions, by the host's clock.
+    looked: Option<TimestampMs>,
 }
+
+/// A lane, by its number in the rotation, and a partition.
+type Place = (usize, u16);
 
 impl Rotation {
     /// A rotation over the lanes of a namespace.
     pub const fn new(namespace: Namespace, lanes: Vec<LaneId>, config: PartitionConfig) -> Self {
-        let ready = VecDeque::new();
-        Self { namespace, lanes, config, ready, in_a_row: 0, since: None, turning: false, lane: 0 }
+        Self {
+            namespace,
+            lanes,
+            config,
+            ready: VecDeque::new(),
+            in_a_row: 0,
+            since: None,
+            looked: None,
+        }
     }
 
     /// Notes a hint that a partition has work, to be looked at first.
@@ -74,7 +82,7 @@ impl Rotation {
             let place = (number, partition.index);
             if !self.ready.contains(&place) {
                 self.ready.push_front(place);
-                self.begin(None);
+                (self.in_a_row, self.since) = (0, None);
             }
         }
     }
@@ -83,47 +91,39 @@ impl Rotation {
         IndexName::Eligible { namespace: self.namespace.clone(), lane: self.lanes[lane].clone() }
     }
 
-    /// Begins the turn of the first place.
-    const fn begin(&mut self, since: Option<TimestampMs>) {
-        (self.in_a_row, self.since, self.turning) = (0, since, false);
+    /// Whether it is time to look over all partitions.
+    fn is_stale(&self, now: HostTime) -> bool {
+        let old = |looked: TimestampMs| now.local.since(looked) >= MAX_AT_ONE;
+        self.ready.is_empty() || self.looked.is_none_or(old)
     }
 
-    /// Whether the first place has had its turn; if so, the next one's begins.
-    fn turns(&mut self, now: HostTime) -> bool {
-        let since = *self.since.get_or_insert(now.local);
-        if self.in_a_row < MAX_IN_A_ROW && now.local.since(since) < MAX_AT_ONE {
-            return false;
+    /// Notes what a look over all partitions has found, by lane: one place of each lane in turn.
+    fn found(&mut self, by_lane: &[Vec<u16>], now: HostTime) {
+        self.looked = Some(now.local);
+        self.ready.clear();
+        let most = by_lane.iter().map(Vec::len).max().unwrap_or(0);
+        for step in 0..most {
+            let places = by_lane.iter().enumerate();
+            self.ready.extend(places.filter_map(|(lane, at)| Some((lane, *at.get(step)?))));
         }
-        self.begin(Some(now.local));
-        self.turning = !self.ready.is_empty();
-        self.turning
+        (self.in_a_row, self.since) = (0, None);
     }
 
     /// The next place to take from.
-    fn current(&mut self) -> Option<(usize, u16)> {
+    fn current(&mut self, now: HostTime) -> Option<Place> {
+        let since = *self.since.get_or_insert(now.local);
+        if self.in_a_row >= MAX_IN_A_ROW || now.local.since(since) >= MAX_AT_ONE {
+            self.ready.rotate_left(usize::from(!self.ready.is_empty()));
+            (self.in_a_row, self.since) = (0, Some(now.local));
+        }
         self.in_a_row += 1;
         self.ready.front().copied()
     }
 
-    /// Notes the partitions of the lane that was looked through, from `offset` on.
-    fn found(&mut self, scores: &[Result<Option<crate::score::Score>, String>], offset: usize) {
-        let count = scores.len();
-        for index in (0..count).map(|step| (offset + step) % count) {
-            let place = (self.lane, index as u16);
-            if matches!(scores[index], Ok(Some(_))) && !self.ready.contains(&place) {
-                self.ready.push_back(place);
-            }
-        }
-        self.lane = (self.lane + 1) % self.lanes.len();
-        if std::mem::take(&mut self.turning) {
-            self.ready.rotate_left(usize::from(!self.ready.is_empty()));
-        }
-    }
-
-    /// The present place has nothing left.
-    fn exhausted(&mut self, place: (usize, u16)) {
+    /// A place has nothing left.
+    fn exhausted(&mut self, place: Place) {
         self.ready.retain(|ready| *ready != place);
-        self.begin(None);
+        (self.in_a_row, self.since) = (0, None);
     }
 }
 
@@ -137,8 +137,7 @@ pub struct Draw<A: Ask> {
     patience: Patience,
     allowed: DurationMs,
     doing: Doing<A::Command>,
-    /// Lanes that were not looked through yet.
-    unpolled: usize,
+    looked: bool,
     unreadable: Vec<EngineError>,
     failed: Vec<EngineError>,
 }
@@ -146,10 +145,10 @@ pub struct Draw<A: Ask> {
 #[derive(Debug)]
 enum Doing<C: Decide> {
     Nothing,
-    Polling,
-    Taking((usize, u16)),
-    Quarantining(Vec<Transact<C>>, Partition),
-    Deciding(Batch<C>),
+    /// Looks over all partitions; what it has found in the lanes so far.
+    Looking(Vec<Vec<u16>>),
+    Taking(Place),
+    Deciding(Handed<C>),
 }
 
 /// What was drawn.
@@ -177,51 +176,58 @@ impl<A: Ask> Draw<A> {
         allowed: DurationMs,
         mut entropy: Entropy,
     ) -> Self {
-        let patience = Patience::new(allowed, entropy.fork());
-        let count = count.clamp(1, MAX_TAKE.min(MAX_UNITS));
-        let (doing, unpolled) = (Doing::Nothing, rotation.lanes.len());
-        let (unreadable, failed) = (Vec::new(), Vec::new());
         Self {
             rotation,
             ask,
-            count,
+            count: count.clamp(1, MAX_TAKE.min(MAX_UNITS)),
+            patience: Patience::new(allowed, entropy.fork()),
             entropy,
-            patience,
             allowed,
-            doing,
-            unpolled,
-            unreadable,
-            failed,
+            doing: Doing::Nothing,
+            looked: false,
+            unreadable: Vec::new(),
+            failed: Vec::new(),
         }
     }
 
     /// Takes from the next place that may have work, looks for one, or ends.
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
-        if self.rotation.turns(now) {
-            return self.poll();
+        if !self.looked && self.rotation.is_stale(now) {
+            return self.look(Vec::new(), now);
         }
-        if let Some(place) = self.rotation.current() {
-            self.doing = Doing::Taking(place);
-            return Step::Send(Request::Take(Take {
-                partition: Partition::flow(place.1),
-                index: self.rotation.index(place.0),
-                count: self.count as u32,
-                until: TakeUntil::End,
-                hold: HOLD,
-            }));
-        }
-        if self.unpolled > 0 {
-            return self.poll();
-        }
-        self.end(Vec::new())
+        let Some(place) = self.rotation.current(now) else {
+            return self.end(Vec::new());
+        };
+        self.doing = Doing::Taking(place);
+        Step::Send(Request::Take(Take {
+            partition: Partition::flow(place.1),
+            index: self.rotation.index(place.0),
+            count: self.count as u32,
+            until: TakeUntil::End,
+            hold: HOLD,
+        }))
     }
 
-    /// Looks for partitions that have work, in the lane whose turn it is.
-    fn poll(&mut self) -> Step<<Self as Operation>::Output> {
-        self.doing = Doing::Polling;
+    /// Looks over the partitions of the next lane, until all lanes were looked over.
+    fn look(&mut self, found: Vec<Vec<u16>>, now: HostTime) -> Step<<Self as Operation>::Output> {
+        let lane = found.len();
+        if lane == self.rotation.lanes.len() {
+            self.looked = true;
+            self.rotation.found(&found, now);
+            return self.next(now);
+        }
+        self.doing = Doing::Looking(found);
         let partitions = self.rotation.config.flow_partitions().collect();
-        let index = self.rotation.index(self.rotation.lane);
-        Step::Send(Request::Poll(Poll { index, partitions }))
+        Step::Send(Request::Poll(Poll { index: self.rotation.index(lane), partitions }))
+    }
+
+    /// The partitions that have work, from a random one on.
+    fn with_work(&mut self, scores: &[Result<Option<Score>, String>]) -> Vec<u16> {
+        let count = scores.len();
+        let offset = self.entropy.below(count as u64) as usize;
+        let has_work = |index: &usize| matches!(scores[*index], Ok(Some(_)));
+        let indexes = (0..count).map(|step| (offset + step) % count);
+        indexes.filter(has_work).map(|index| index as u16).collect()
     }
 
     fn end(
@@ -239,7 +245,7 @@ impl<A: Ask> Draw<A> {
     fn taken(
         &mut self,
         taken: &Taken,
-        place: (usize, u16),
+        place: Place,
         at: TimestampMs,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
@@ -247,50 +253,19 @@ impl<A: Ask> Draw<A> {
             self.rotation.exhausted(place);
         }
         let partition = Partition::flow(place.1);
-        let mut operations = Vec::with_capacity(taken.entries.len());
-        let mut corrupt = Vec::new();
-        for entry in &taken.entries {
-            let Some(stored) = &entry.record else { continue };
-            match load(stored) {
-                Ok(loaded) => {
-                    let command = self.ask.ask(&loaded);
-                    let patience = Patience::new(self.allowed, self.entropy.fork());
-                    let known = Known::Fresh(loaded, at);
-                    operations.push(Transact::knowing(command, known, patience));
-                }
-                Err(error) => {
-                    if let EngineError::Bug(Bug::CorruptRecord { .. }) = &error {
-                        corrupt.push(quarantine(entry.position.member, stored.version, at));
-                    }
-                    self.unreadable.push(error);
-                }
-            }
-        }
-        if !corrupt.is_empty() {
-            self.doing = Doing::Quarantining(operations, partition);
-            return Step::Send(Request::Commit(Commit { partition, units: corrupt }));
-        }
-        self.offer(operations, partition, now)
-    }
-
-    fn offer(
-        &mut self,
-        operations: Vec<Transact<A::Command>>,
-        partition: Partition,
-        now: HostTime,
-    ) -> Step<<Self as Operation>::Output> {
-        if operations.is_empty() {
-            return self.next(now);
-        }
-        let mut batch = Batch::new(partition, operations);
-        let step = batch.start(now);
-        self.doing = Doing::Deciding(batch);
+        let patience = (self.allowed, &mut self.entropy);
+        let ask = |loaded: &Loaded| Some(self.ask.ask(loaded));
+        let index = self.rotation.index(place.0);
+        let mut handed = Handed::new((partition, &index), &taken.entries, at, patience, ask);
+        self.unreadable.append(&mut handed.unreadable);
+        let step = handed.start(now);
+        self.doing = Doing::Deciding(handed);
         self.decided(step, now)
     }
 
     fn decided(
         &mut self,
-        step: Step<<Batch<A::Command> as Operation>::Output>,
+        step: Step<<Handed<A::Command> as Operation>::Output>,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         match step {
@@ -325,44 +300,29 @@ impl<A: Ask> Operation for Draw<A> {
 
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
         match (std::mem::replace(&mut self.doing, Doing::Nothing), reply.body) {
-            (Doing::Polling, ReplyBody::Poll(scores)) => {
-                let offset = self.entropy.below(scores.len() as u64) as usize;
-                self.rotation.found(&scores, offset);
-                self.unpolled = self.unpolled.saturating_sub(1);
-                self.next(now)
+            (Doing::Looking(mut found), ReplyBody::Poll(scores)) => {
+                found.push(self.with_work(&scores));
+                self.look(found, now)
             }
             (Doing::Taking(place), ReplyBody::Take(taken)) => {
                 self.taken(&taken, place, reply.at, now)
             }
-            (Doing::Quarantining(operations, partition), ReplyBody::Commit(_)) => {
-                self.offer(operations, partition, now)
-            }
-            (Doing::Deciding(mut batch), body) => {
-                let step = batch.on_reply(Reply { at: reply.at, body }, now);
-                self.doing = Doing::Deciding(batch);
+            (Doing::Deciding(mut handed), body) => {
+                let step = handed.on_reply(Reply { at: reply.at, body }, now);
+                self.doing = Doing::Deciding(handed);
                 self.decided(step, now)
             }
-            _ => {
-                let detail = format!("{OP} got the reply of another request");
-                Step::Done(Err(EngineError::Bug(Bug::UnexpectedReply { detail })))
-            }
+            _ => Step::Done(Err(Bug::unexpected_reply(OP))),
         }
     }
 
     fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        match std::mem::replace(&mut self.doing, Doing::Nothing) {
-            Doing::Deciding(mut batch) => {
-                let step = batch.on_failure(failure, now);
-                self.doing = Doing::Deciding(batch);
-                return self.decided(step, now);
-            }
-            Doing::Quarantining(operations, partition) => {
-                // It is found again when its hold is over.
-                return self.offer(operations, partition, now);
-            }
-            // A take whose reply was lost has hidden its entries; they come back after the hold.
-            Doing::Polling | Doing::Taking(_) | Doing::Nothing => {}
+        if let Doing::Deciding(handed) = &mut self.doing {
+            let step = handed.on_failure(failure, now);
+            return self.decided(step, now);
         }
+        // A take whose reply was lost has hidden its entries; they come back after the hold.
+        self.doing = Doing::Nothing;
         match self.patience.after_failure(OP, failure, Applied::No, now) {
             Ok(wait) => Step::Wait(wait),
             Err(error) => Step::Done(Err(error)),
@@ -370,13 +330,10 @@ impl<A: Ask> Operation for Draw<A> {
     }
 
     fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        match std::mem::replace(&mut self.doing, Doing::Nothing) {
-            Doing::Deciding(mut batch) => {
-                let step = batch.on_wake(now);
-                self.doing = Doing::Deciding(batch);
-                self.decided(step, now)
-            }
-            _ => self.next(now),
+        if let Doing::Deciding(handed) = &mut self.doing {
+            let step = handed.on_wake(now);
+            return self.decided(step, now);
         }
+        self.next(now)
     }
 }

@@ -80,10 +80,7 @@ impl Operation for EnsureMeta {
                 Some(UnitReply::Conflict { mut current }) => self.found(current.pop().flatten()),
                 Some(UnitReply::OutsideWindow) | None => Self::read(),
             },
-            _ => {
-                let detail = format!("{OP} got the reply of another request");
-                Step::Done(Err(EngineError::Bug(Bug::UnexpectedReply { detail })))
-            }
+            _ => Step::Done(Err(Bug::unexpected_reply(OP))),
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod batch;
 mod draw;
+mod handed;
 mod list;
 mod meta;
 mod query;

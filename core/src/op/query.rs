@@ -81,10 +81,8 @@ impl<T> Operation for Query<T> {
             let (what, given, bound) = (over.what, over.given, over.bound);
             return Step::Done(Err(EngineError::ResourceExhausted { what, given, bound }));
         }
-        Step::Done((self.parse)(reply.body).map(|read| (read, reply.at)).ok_or_else(|| {
-            let detail = format!("{} got the reply of another request", self.op);
-            EngineError::Bug(Bug::UnexpectedReply { detail })
-        }))
+        let read = (self.parse)(reply.body).map(|read| (read, reply.at));
+        Step::Done(read.ok_or_else(|| Bug::unexpected_reply(self.op)))
     }
 
     fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {

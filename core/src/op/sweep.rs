@@ -5,7 +5,7 @@ use crate::capability::Capabilities;
 use crate::entropy::Entropy;
 use crate::error::{Applied, Bug, EngineError};
 use crate::execution::{BlockKind, Unblock};
-use crate::id::{ExecutionId, Namespace};
+use crate::id::Namespace;
 use crate::partition::{Partition, PartitionConfig};
 use crate::store::bounds::MAX_UNITS;
 use crate::store::{
@@ -13,14 +13,13 @@ use crate::store::{
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::batch::Batch;
+use super::handed::Handed;
 use super::retry::Patience;
-use super::transact::{Known, Transact};
-use super::unit::load;
+use super::unit::Loaded;
 use super::{Operation, Step};
 
 /// Unblocks those executions of a namespace that one worker can run and that no worker fitted
-/// before. It looks at one page of each partition.
+/// before.
 #[derive(Debug)]
 pub struct RouteSweep {
     namespace: Namespace,
@@ -38,7 +37,8 @@ pub struct RouteSweep {
 enum Doing {
     Nothing,
     Scanning(Partition, Option<ScanPosition>),
-    Unblocking(Batch<Unblock>),
+    /// The place behind this page, if there are more.
+    Unblocking(Handed<Unblock>, Partition, Option<ScanPosition>),
 }
 
 const OP: &str = "sweep";
@@ -83,35 +83,25 @@ impl RouteSweep {
         at: TimestampMs,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        let mut operations = Vec::new();
-        for entry in &scanned.entries {
-            // What cannot be read is found by its next taker.
-            let Some(Ok(loaded)) = entry.record.as_ref().map(load) else { continue };
-            if loaded.execution.requires.satisfied_by(&self.offered) {
-                let command = Unblock {
-                    execution_id: ExecutionId::from_parts(partition.index, entry.position.member),
-                    kind: BlockKind::Route,
-                    offered: Some(self.offered.clone()),
-                };
-                let patience = Patience::new(self.allowed, self.entropy.fork());
-                operations.push(Transact::knowing(command, Known::Fresh(loaded, at), patience));
-            }
-        }
-        if operations.is_empty() {
-            return match scanned.next {
-                Some(after) => self.scan(partition, Some(after)),
-                None => self.next(now),
-            };
-        }
-        let mut batch = Batch::new(partition, operations);
-        let step = batch.start(now);
-        self.doing = Doing::Unblocking(batch);
+        let offered = &self.offered;
+        let unblock = |loaded: &Loaded| {
+            loaded.execution.requires.satisfied_by(offered).then(|| Unblock {
+                execution_id: loaded.execution.id,
+                kind: BlockKind::Route,
+                offered: Some(offered.clone()),
+            })
+        };
+        let index = IndexName::BlockedRoute { namespace: self.namespace.clone() };
+        let patience = (self.allowed, &mut self.entropy);
+        let mut handed = Handed::new((partition, &index), &scanned.entries, at, patience, unblock);
+        let step = handed.start(now);
+        self.doing = Doing::Unblocking(handed, partition, scanned.next);
         self.unblocked(step, now)
     }
 
     fn unblocked(
         &mut self,
-        step: Step<<Batch<Unblock> as Operation>::Output>,
+        step: Step<<Handed<Unblock> as Operation>::Output>,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         match step {
@@ -120,7 +110,12 @@ impl RouteSweep {
             Step::Done(results) => {
                 // Somebody else may have been faster: that is as good.
                 self.unblocked += results.iter().filter(|result| result.is_ok()).count();
-                self.next(now)
+                match std::mem::replace(&mut self.doing, Doing::Nothing) {
+                    Doing::Unblocking(_, partition, Some(after)) => {
+                        self.scan(partition, Some(after))
+                    }
+                    _ => self.next(now),
+                }
             }
         }
     }
@@ -149,21 +144,18 @@ impl Operation for RouteSweep {
             (Doing::Scanning(partition, _), ReplyBody::Scan(scanned)) => {
                 self.scanned(&scanned, partition, reply.at, now)
             }
-            (Doing::Unblocking(mut batch), body) => {
-                let step = batch.on_reply(Reply { at: reply.at, body }, now);
-                self.doing = Doing::Unblocking(batch);
+            (Doing::Unblocking(mut handed, partition, after), body) => {
+                let step = handed.on_reply(Reply { at: reply.at, body }, now);
+                self.doing = Doing::Unblocking(handed, partition, after);
                 self.unblocked(step, now)
             }
-            _ => {
-                let detail = format!("{OP} got the reply of another request");
-                Step::Done(Err(EngineError::Bug(Bug::UnexpectedReply { detail })))
-            }
+            _ => Step::Done(Err(Bug::unexpected_reply(OP))),
         }
     }
 
     fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        if let Doing::Unblocking(batch) = &mut self.doing {
-            let step = batch.on_failure(failure, now);
+        if let Doing::Unblocking(handed, ..) = &mut self.doing {
+            let step = handed.on_failure(failure, now);
             return self.unblocked(step, now);
         }
         match self.patience.after_failure(OP, failure, Applied::No, now) {
@@ -173,14 +165,13 @@ impl Operation for RouteSweep {
     }
 
     fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
+        if let Doing::Unblocking(handed, ..) = &mut self.doing {
+            let step = handed.on_wake(now);
+            return self.unblocked(step, now);
+        }
         match std::mem::replace(&mut self.doing, Doing::Nothing) {
-            Doing::Unblocking(mut batch) => {
-                let step = batch.on_wake(now);
-                self.doing = Doing::Unblocking(batch);
-                self.unblocked(step, now)
-            }
             Doing::Scanning(partition, after) => self.scan(partition, after),
-            Doing::Nothing => self.start(now),
+            _ => self.start(now),
         }
     }
 }

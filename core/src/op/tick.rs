@@ -5,20 +5,16 @@ use std::collections::VecDeque;
 use crate::entropy::Entropy;
 use crate::error::{Applied, Bug, EngineError};
 use crate::execution::{DueKind, OnDue};
-use crate::id::ExecutionId;
 use crate::partition::{Partition, PartitionConfig};
 use crate::score::Score;
 use crate::store::bounds::MAX_UNITS;
-use crate::store::{
-    Commit, Failure, IndexName, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken, Unit,
-};
+use crate::store::{Failure, IndexName, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::batch::Batch;
 use super::draw::HOLD;
+use super::handed::Handed;
 use super::retry::Patience;
-use super::transact::{Known, Transact};
-use super::unit::{load, quarantine};
+use super::unit::Loaded;
 use super::{Operation, Step};
 
 /// Takes whatever is due in all partitions and applies it.
@@ -39,8 +35,7 @@ enum Doing {
     Nothing,
     Polling,
     Taking(Partition),
-    Quarantining(Vec<Transact<OnDue>>, Partition),
-    Applying(Batch<OnDue>),
+    Applying(Handed<OnDue>),
 }
 
 /// What a round did.
@@ -118,51 +113,19 @@ impl Tick {
         if taken.rest.is_none() {
             self.ready.pop_front();
         }
-        let mut operations = Vec::with_capacity(taken.entries.len());
-        let mut corrupt: Vec<Unit> = Vec::new();
-        for entry in &taken.entries {
-            let Some(stored) = &entry.record else { continue };
-            match load(stored) {
-                Ok(loaded) => {
-                    let execution_id =
-                        ExecutionId::from_parts(partition.index, entry.position.member);
-                    let patience = Patience::new(self.allowed, self.entropy.fork());
-                    let known = Known::Fresh(loaded, at);
-                    operations.push(Transact::knowing(OnDue { execution_id }, known, patience));
-                }
-                Err(error) => {
-                    if let EngineError::Bug(Bug::CorruptRecord { .. }) = error {
-                        corrupt.push(quarantine(entry.position.member, stored.version, at));
-                    }
-                    self.report.unreadable += 1;
-                }
-            }
-        }
-        if !corrupt.is_empty() {
-            self.doing = Doing::Quarantining(operations, partition);
-            return Step::Send(Request::Commit(Commit { partition, units: corrupt }));
-        }
-        self.apply(operations, partition, now)
-    }
-
-    fn apply(
-        &mut self,
-        operations: Vec<Transact<OnDue>>,
-        partition: Partition,
-        now: HostTime,
-    ) -> Step<<Self as Operation>::Output> {
-        if operations.is_empty() {
-            return self.next(now);
-        }
-        let mut batch = Batch::new(partition, operations);
-        let step = batch.start(now);
-        self.doing = Doing::Applying(batch);
+        let patience = (self.allowed, &mut self.entropy);
+        let on_due = |loaded: &Loaded| Some(OnDue { execution_id: loaded.execution.id });
+        let mut handed =
+            Handed::new((partition, &IndexName::Due), &taken.entries, at, patience, on_due);
+        self.report.unreadable += std::mem::take(&mut handed.unreadable).len();
+        let step = handed.start(now);
+        self.doing = Doing::Applying(handed);
         self.applied(step, now)
     }
 
     fn applied(
         &mut self,
-        step: Step<<Batch<OnDue> as Operation>::Output>,
+        step: Step<<Handed<OnDue> as Operation>::Output>,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         match step {
@@ -202,30 +165,21 @@ impl Operation for Tick {
             (Doing::Taking(partition), ReplyBody::Take(taken)) => {
                 self.taken(&taken, partition, reply.at, now)
             }
-            (Doing::Quarantining(operations, partition), ReplyBody::Commit(_)) => {
-                self.apply(operations, partition, now)
-            }
-            (Doing::Applying(mut batch), body) => {
-                let step = batch.on_reply(Reply { at: reply.at, body }, now);
-                self.doing = Doing::Applying(batch);
+            (Doing::Applying(mut handed), body) => {
+                let step = handed.on_reply(Reply { at: reply.at, body }, now);
+                self.doing = Doing::Applying(handed);
                 self.applied(step, now)
             }
-            _ => {
-                let detail = format!("{OP} got the reply of another request");
-                Step::Done(Err(EngineError::Bug(Bug::UnexpectedReply { detail })))
-            }
+            _ => Step::Done(Err(Bug::unexpected_reply(OP))),
         }
     }
 
     fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
         match std::mem::replace(&mut self.doing, Doing::Nothing) {
-            Doing::Applying(mut batch) => {
-                let step = batch.on_failure(failure, now);
-                self.doing = Doing::Applying(batch);
+            Doing::Applying(mut handed) => {
+                let step = handed.on_failure(failure, now);
+                self.doing = Doing::Applying(handed);
                 return self.applied(step, now);
-            }
-            Doing::Quarantining(operations, partition) => {
-                return self.apply(operations, partition, now);
             }
             Doing::Taking(_) => {
                 // Its entries come back after the hold, others may be due meanwhile.
@@ -241,9 +195,9 @@ impl Operation for Tick {
 
     fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
         match std::mem::replace(&mut self.doing, Doing::Nothing) {
-            Doing::Applying(mut batch) => {
-                let step = batch.on_wake(now);
-                self.doing = Doing::Applying(batch);
+            Doing::Applying(mut handed) => {
+                let step = handed.on_wake(now);
+                self.doing = Doing::Applying(handed);
                 self.applied(step, now)
             }
             _ if self.ready.is_empty() => self.start(now),

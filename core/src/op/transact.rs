@@ -158,7 +158,7 @@ impl<C: Decide> Transact<C> {
                 let id = self.command.execution_id();
                 let version = stored.map_or(Version::ABSENT, |stored| stored.version);
                 self.pending = Pending::Quarantine(bug);
-                let units = vec![quarantine(id.uuid(), version, at)];
+                let units = vec![quarantine(id.uuid(), version, None, at)];
                 return Step::Send(Request::Commit(Commit { partition: id.partition(), units }));
             }
             Err(error) => return Step::Done(Err(error)),
@@ -204,8 +204,7 @@ impl<C: Decide> Transact<C> {
     }
 
     fn unexpected(&self) -> Step<Output<C::Outcome>> {
-        let detail = format!("{} got the reply of another request", self.command.name());
-        Step::Done(Err(EngineError::Bug(Bug::UnexpectedReply { detail })))
+        Step::Done(Err(Bug::unexpected_reply(self.command.name())))
     }
 }
 

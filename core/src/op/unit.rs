@@ -111,7 +111,12 @@ pub fn unit_for<T>(
 
 /// The unit that puts a record that does not decode into quarantine: lists show it, and it never
 /// blocks what stands behind it.
-pub(super) fn quarantine(uuid: uuid::Uuid, version: Version, now: TimestampMs) -> Unit {
+pub(super) fn quarantine(
+    uuid: uuid::Uuid,
+    version: Version,
+    found_in: Option<&IndexName>,
+    now: TimestampMs,
+) -> Unit {
     let write = |index, score| IndexWrite { index, member: uuid, score };
     Unit {
         expect: vec![(RecordKey::Execution(uuid), version)],
@@ -121,10 +126,11 @@ pub(super) fn quarantine(uuid: uuid::Uuid, version: Version, now: TimestampMs) -
         put: Vec::new(),
         remove: Vec::new(),
         values: Vec::new(),
-        index: vec![
-            write(IndexName::Quarantine, Some(Score::at(now))),
-            write(IndexName::Due, None),
-        ],
+        index: [(IndexName::Quarantine, Some(Score::at(now))), (IndexName::Due, None)]
+            .into_iter()
+            .chain(found_in.map(|index| (index.clone(), None)))
+            .map(|(index, score)| write(index, score))
+            .collect(),
         append: Vec::new(),
         ring: Vec::new(),
         fetch: Vec::new(),

@@ -65,6 +65,19 @@ fn a_deadline_is_after_now_and_ends_what_waits_too() {
 }
 
 #[test]
+fn of_two_deadlines_the_earlier_one_holds() {
+    for (absolute, by_policy, expected) in
+        [(None, 900, 900), (Some(500), 900, 500), (Some(900), 500, 500)]
+    {
+        let mut submission = Submission::new()
+            .policy(|policy| policy.timeout.execution_deadline_ms = Some(ms(by_policy)));
+        submission.0.deadline = absolute.map(|after| at(START + after));
+        let bench = Bench::new(submission);
+        assert_eq!(bench.record().deadline, Some(at(START + expected)));
+    }
+}
+
+#[test]
 fn a_payload_may_be_as_long_as_its_limit() {
     let mut small = Submission::new().payload(b"1234");
     small.0.payload_limit = 4;

@@ -5,8 +5,8 @@ use ff_core::execution::{AnyCommand, ClaimKind, DueKind};
 use ff_core::id::LeaseEpoch;
 
 use crate::common::{
-    Bench, GRANT, START, Submission, at, call, grant, grant_id, instance, ms, reclaim_grant,
-    revoke, take_new, take_resumed, wait_for_children, worker,
+    Bench, GRANT, START, Submission, at, call, grant, grant_id, instance, ms, offer, offer_plain,
+    reclaim_grant, revoke, take_new, take_resumed, wait_for_children, worker,
 };
 use crate::due;
 
@@ -48,15 +48,24 @@ fn a_grant_is_good_until_its_expiry_and_then_another_can_be_issued() {
 
 #[test]
 fn a_grant_that_ran_out_is_not_replaced_by_a_clock_that_is_ahead() {
-    let mut bench = Bench::new(Submission::new());
+    let mut bench = Bench::new(Submission::new().requires(&["gpu"]));
     bench.applied(grant(1), START);
-    let window = |bench: &Bench, command: AnyCommand| bench.decision(command, START + GRANT).window;
-    assert_eq!(window(&bench, grant(2).into()).not_before, at(START + GRANT));
-    let mut lost = Bench::new(Submission::new());
+    let mut lost = Bench::new(Submission::new().requires(&["gpu"]));
     lost.take(1, START);
     lost.applied(revoke(call(1)), START);
     lost.applied(reclaim_grant(2), START);
-    assert_eq!(window(&lost, reclaim_grant(3).into()).not_before, at(START + GRANT));
+    let end = START + GRANT;
+    let commands: [(&Bench, AnyCommand); 6] = [
+        (&bench, grant(3).into()),
+        (&bench, offer(3).into()),
+        (&bench, offer_plain(3).into()),
+        (&lost, reclaim_grant(3).into()),
+        (&lost, offer(3).into()),
+        (&lost, offer_plain(3).into()),
+    ];
+    for (bench, command) in commands {
+        assert_eq!(bench.decision(command, end).window.not_before, at(end));
+    }
 }
 
 #[test]

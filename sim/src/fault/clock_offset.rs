@@ -16,7 +16,7 @@ pub fn draw(entropy: &mut Entropy, on: bool) -> i64 {
         return 0;
     }
     let near = between(entropy, 0, 1_800) as i64 - 900;
-    one_of(entropy, &[0, near, near, 5 * near, 3 * HOUR_MS, -3 * HOUR_MS])
+    one_of(entropy, &[near, near, near, 5 * near, 3 * HOUR_MS, -3 * HOUR_MS])
 }
 
 /// A process that falls back on its wall clock.
@@ -33,7 +33,7 @@ pub struct Lapse {
 /// The lapses of a seed, among that many processes.
 pub fn plan(seed: u64, settings: &Settings, processes: usize) -> Vec<Lapse> {
     let mut entropy = stream(seed, "clocks", 0);
-    let count = if settings.clock_offset { 12 } else { 0 };
+    let count = if settings.clock_offset { 80 } else { 0 };
     (0..count)
         .map(|_| Lapse {
             process: entropy.below(processes as u64) as usize,

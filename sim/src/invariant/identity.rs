@@ -93,7 +93,7 @@ pub fn check_answer(
     let id = ff_core::execution::Decide::execution_id(command);
     let Some(identity) = identity_of(command, model.generation(&id)) else { return Ok(()) };
     match result {
-        Ok(committed) => check_same(model, &identity, &committed.outcome),
+        Ok(committed) => check_same(model, &identity, seen, &committed.outcome),
         Err(error) if is_decided(error) => {
             let memory = seen.and_then(|seen| memory_of(&identity, seen));
             ensure!(
@@ -107,8 +107,21 @@ pub fn check_answer(
     }
 }
 
-fn check_same(model: &Model, identity: &Identity, outcome: &AnyOutcome) -> Result<(), Broken> {
-    let Some(told) = claim_of(identity, outcome) else { return Ok(()) };
+fn check_same(
+    model: &Model,
+    identity: &Identity,
+    seen: Option<&Execution>,
+    outcome: &AnyOutcome,
+) -> Result<(), Broken> {
+    let Some(told) = claim_of(identity, outcome) else {
+        let memory = seen.and_then(|seen| memory_of(identity, seen));
+        ensure!(
+            memory.is_none(),
+            TAG,
+            "{identity:?} was answered {outcome:?} though its record remembers {memory:?}"
+        );
+        return Ok(());
+    };
     if let Some(first) = model.applied.get(identity) {
         ensure!(
             *first == told,

@@ -1,7 +1,6 @@
 //! The client's process: it submits, it operates, it repeats itself, and it runs a scheduler that
 //! grants work to workers.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ff_core::agent::{Scheduler, WorkerGrant, WorkerProfile, WorkerRequest};
@@ -34,8 +33,8 @@ pub struct ClientProcess {
     /// Submissions that are left.
     left: u64,
     next: TimestampMs,
-    /// Executions that it knows of, and how many calls of operators each got.
-    known: BTreeMap<ExecutionId, u32>,
+    /// Executions that it knows of, the latest last, and how many calls of operators each got.
+    known: Vec<(ExecutionId, u32)>,
     /// Its latest command, which it may repeat at once.
     latest: Option<AnyCommand>,
     /// Its workers by process.
@@ -53,7 +52,7 @@ impl ClientProcess {
             entropy,
             left: settings.executions,
             next: TimestampMs::ZERO,
-            known: BTreeMap::new(),
+            known: Vec::new(),
             latest: None,
             workers,
             asked_for: None,
@@ -91,7 +90,9 @@ impl ClientProcess {
             0..7 if self.left > 0 => {
                 self.left -= 1;
                 let create = submission(&self.settings, cx.now.store, &mut self.entropy);
-                self.known.entry(create.execution_id).or_default();
+                if !self.known.iter().any(|(id, _)| *id == create.execution_id) {
+                    self.known.push((create.execution_id, 0));
+                }
                 self.send(Errand::Wish, create.into(), cx);
             }
             0..10 => {
@@ -102,9 +103,7 @@ impl ClientProcess {
             }
             10..15 => {
                 let Some(id) = self.any_execution() else { return };
-                let calls = self.known.entry(id).or_default();
-                if *calls < MAX_CALLS {
-                    *calls += 1;
+                if self.may_call(id) {
                     let command = call(id, &mut self.entropy);
                     self.send(Errand::Wish, command, cx);
                 }
@@ -118,14 +117,26 @@ impl ClientProcess {
         if errand == Errand::Wish {
             self.latest = Some(command.clone());
         }
-        let stale = happens(&mut self.entropy, 300);
+        let stale = happens(&mut self.entropy, 500);
         let patience = Patience::new(self.settings.patience, self.entropy.fork());
         cx.command(errand, command, stale, patience);
     }
 
+    /// One of those that it knows, half of the time one of the latest.
     fn any_execution(&mut self) -> Option<ExecutionId> {
-        let number = self.entropy.below(self.known.len() as u64) as usize;
-        self.known.keys().nth(number).copied()
+        let count = self.known.len() as u64;
+        let from = if happens(&mut self.entropy, 500) { count.saturating_sub(5) } else { 0 };
+        let number = from + self.entropy.below(count - from);
+        self.known.get(number as usize).map(|(id, _)| *id)
+    }
+
+    /// Counts one more call of an operator about an execution, if it may get one.
+    fn may_call(&mut self, id: ExecutionId) -> bool {
+        let known = self.known.iter_mut().find(|(known, _)| *known == id);
+        known.is_some_and(|(_, calls)| {
+            *calls += 1;
+            *calls <= MAX_CALLS
+        })
     }
 
     fn any_worker(&mut self) -> usize {

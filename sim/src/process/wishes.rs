@@ -6,7 +6,7 @@ use ff_core::capability::Capabilities;
 use ff_core::entropy::Entropy;
 use ff_core::execution::{
     AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, Create,
-    DEFAULT_PAYLOAD_LIMIT, FenceParts, OperatorCall, Replay, RevokeLease, Start, Unblock,
+    DEFAULT_PAYLOAD_LIMIT, FenceParts, OnDue, OperatorCall, Replay, RevokeLease, Start, Unblock,
     content_digest,
 };
 use ff_core::id::{
@@ -147,7 +147,9 @@ pub fn call(id: ExecutionId, entropy: &mut Entropy) -> AnyCommand {
             ChangePriority { execution_id: id, call, priority }.into()
         }
         15..17 => Block { execution_id: id, kind, recheck_at: None }.into(),
-        17..19 => Unblock { execution_id: id, kind, offered: None }.into(),
+        17 => Unblock { execution_id: id, kind, offered: None }.into(),
+        // Whoever thinks that something is due may say so.
+        18 => OnDue { execution_id: id }.into(),
         _ => {
             let fence = one_of(entropy, &[FenceParts::Missing, FenceParts::Partial]);
             Complete { execution_id: id, fence, result: None }.into()

@@ -28,9 +28,7 @@ use crate::server::Server;
 use crate::settings::Settings;
 use crate::streams::{between, stream};
 use crate::task::{Caller, Output, Task};
-use crate::words;
-
-use telling::shortened;
+use crate::words::{self, shortened};
 
 /// A small world of processes around one store.
 #[derive(Debug)]
@@ -331,7 +329,7 @@ impl World {
             let body = words::reply(&reply.body, now);
             self.note(format!("the store answers operation {number}: {}", shortened(&body)));
         }
-        if self.server.calls % FULL_CHECK_EVERY == 0 {
+        if self.server.calls.is_multiple_of(FULL_CHECK_EVERY) {
             self.server.check_all(now)?;
         }
         if let Some(running) = self.running.get_mut(&number) {

@@ -3,7 +3,7 @@
 use ff_core::execution::{AnyCommand, Decide};
 
 use crate::clock::store_time;
-use crate::words;
+use crate::words::{self, shortened};
 
 use super::{Happening, World};
 
@@ -39,8 +39,4 @@ impl World {
     pub(super) fn note(&mut self, text: String) {
         self.trace.push_back(format!("{:>6} ms  {text}", self.now));
     }
-}
-
-pub(super) fn shortened(text: &str) -> &str {
-    ff_core::bounded::truncated(text, 600)
 }
