@@ -15,6 +15,10 @@ use tokio::task::{JoinError, JoinSet};
 use crate::input::SHELL;
 use crate::shell;
 
+/// How long commands that run may take once nothing new is claimed: as long as they want, since a
+/// second Ctrl-C stops them.
+const DRAIN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The namespace of everything that this command runs.
 pub const NAMESPACE: &str = "ff";
 
@@ -115,7 +119,7 @@ async fn worker(
     let runtime = WorkerRuntime::new(worker)
         .state(Watched(doing))
         .handle(SHELL, watched)
-        .shutdown_deadline(Duration::MAX);
+        .shutdown_deadline(DRAIN);
     runtime
         .run_until(async move {
             // The sender lives as long as the pool.

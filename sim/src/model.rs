@@ -66,6 +66,8 @@ pub struct Model {
     pub given_back: BTreeSet<LeaseId>,
     /// Commands that were carried out.
     pub applied: BTreeMap<Identity, Memory>,
+    /// The operations that carried them out.
+    pub applied_by: BTreeMap<Identity, u64>,
     /// Lives that are over: execution, generation, number of replays.
     pub ended: BTreeSet<(ExecutionId, u32, u32)>,
     /// Executions that somebody was told exist, by generation.
@@ -97,6 +99,7 @@ impl Model {
         self.note_life(change);
         self.note_leases(change);
         if let Some((identity, memory)) = self.carried_out(change) {
+            self.applied_by.insert(identity.clone(), change.caller.number);
             self.applied.insert(identity, memory);
         }
         match &change.after {

@@ -24,8 +24,11 @@ const TAG: &str = "INV-IDENTITY-1";
 pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     if let Some((identity, _)) = model.carried_out(change) {
         let first = model.applied.get(&identity);
+        // What is removed is forgotten: a later call may create it again, the same call may not.
+        let forgotten = change.before.is_none()
+            && model.applied_by.get(&identity) != Some(&change.caller.number);
         ensure!(
-            first.is_none(),
+            first.is_none() || (forgotten && matches!(identity, Identity::Creator(..))),
             TAG,
             "{identity:?} was carried out again, by operation {}; the first time: {first:?}",
             change.caller.number
