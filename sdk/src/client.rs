@@ -148,7 +148,7 @@ impl Client {
 
     /// Submits many executions, gathered by partition, a bounded number of calls at once. The
     /// results are in the order of the submissions; within a lane and partition the executions are
-    /// too.
+    /// too, up to a thousand in a second.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! What can go wrong for a user of this crate.
 
 use ff_core::error::EngineError;
-use ff_core::id::TextIdError;
+use ff_core::id::{ExecutionIdError, TextIdError};
 use ff_core::store::Failure;
 
 /// What can go wrong for a user of this crate.
@@ -67,6 +67,12 @@ impl SdkError {
 
 impl From<TextIdError> for SdkError {
     fn from(error: TextIdError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl From<ExecutionIdError> for SdkError {
+    fn from(error: ExecutionIdError) -> Self {
         Self::Engine(error.into())
     }
 }

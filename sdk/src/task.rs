@@ -230,6 +230,10 @@ impl ClaimedTask {
     ///
     /// Dropping the future may leave the execution completed or not, like a crash.
     pub async fn complete(self, result: Option<Vec<u8>>) -> Result<(), SdkError> {
+        self.end_complete(result).await
+    }
+
+    pub(crate) async fn end_complete(&self, result: Option<Vec<u8>>) -> Result<(), SdkError> {
         let (execution_id, fence) = (self.execution_id(), self.fence());
         self.call(Complete { execution_id, fence, result: result.map(Bytes::from) }).await
     }
@@ -245,7 +249,7 @@ impl ClaimedTask {
         reason: impl Into<String>,
         category: &str,
     ) -> Result<FailOutcome, SdkError> {
-        self.fail_with(reason.into(), category, false).await
+        self.end_fail(reason.into(), FailureCategory::try_new(category)?, false).await
     }
 
     /// Reports a failure that no retry can help; the life is over.
@@ -258,16 +262,15 @@ impl ClaimedTask {
         reason: impl Into<String>,
         category: &str,
     ) -> Result<FailOutcome, SdkError> {
-        self.fail_with(reason.into(), category, true).await
+        self.end_fail(reason.into(), FailureCategory::try_new(category)?, true).await
     }
 
-    async fn fail_with(
-        self,
+    pub(crate) async fn end_fail(
+        &self,
         reason: String,
-        category: &str,
+        category: FailureCategory,
         permanent: bool,
     ) -> Result<FailOutcome, SdkError> {
-        let category = FailureCategory::try_new(category)?;
         let (execution_id, fence) = (self.execution_id(), self.fence());
         let failed = Fail { execution_id, fence, reason, category, permanent };
         let outcome = self.call(failed).await?;
@@ -283,8 +286,12 @@ impl ClaimedTask {
     ///
     /// As for [`ClaimedTask::complete`]; cancellation too.
     pub async fn cancel(self, reason: impl Into<String>) -> Result<(), SdkError> {
+        self.end_cancel(reason.into()).await
+    }
+
+    pub(crate) async fn end_cancel(&self, reason: String) -> Result<(), SdkError> {
         let (execution_id, by) = (self.execution_id(), CancelledBy::Holder(self.fence()));
-        self.call(Cancel { execution_id, by, reason: reason.into() }).await
+        self.call(Cancel { execution_id, by, reason }).await
     }
 
     /// Gives the execution back until a time of the store's clock; the same attempt goes on then.
@@ -293,6 +300,10 @@ impl ClaimedTask {
     ///
     /// As for [`ClaimedTask::complete`]; cancellation too.
     pub async fn delay_execution(self, until: TimestampMs) -> Result<(), SdkError> {
+        self.end_delay(until).await
+    }
+
+    pub(crate) async fn end_delay(&self, until: TimestampMs) -> Result<(), SdkError> {
         let (execution_id, fence) = (self.execution_id(), self.fence());
         self.call(DelayExecution { execution_id, fence, until }).await?;
         self.owner.slot.state().will_be_due(until);
@@ -305,6 +316,10 @@ impl ClaimedTask {
     ///
     /// As for [`ClaimedTask::complete`]; cancellation too.
     pub async fn move_to_waiting_children(self) -> Result<(), SdkError> {
+        self.end_wait_for_children().await
+    }
+
+    pub(crate) async fn end_wait_for_children(&self) -> Result<(), SdkError> {
         let (execution_id, fence) = (self.execution_id(), self.fence());
         self.call(MoveToWaitingChildren { execution_id, fence }).await
     }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ff_sdk::core::backend::{BackendReport, BoxFuture, EngineBackend, WakeUps};
-use ff_sdk::core::store::{Failure, Reply, Request, Topic};
+use ff_sdk::core::partition::Partition;
+use ff_sdk::core::store::{Failure, Read, Reply, ReplyBody, Request, Topic};
 use ff_sdk::core::time::TimestampMs;
 
 /// Which calls a disturbance meets.
@@ -17,6 +18,8 @@ pub struct Line {
     inner: Arc<dyn EngineBackend>,
     calls: AtomicU64,
     commits: AtomicU64,
+    under_way: AtomicU64,
+    most_at_once: AtomicU64,
     skew_ms: AtomicI64,
     plan: Mutex<Plan>,
 }
@@ -25,6 +28,8 @@ pub struct Line {
 struct Plan {
     lose: Option<(u32, Meets)>,
     cut: bool,
+    refuses: bool,
+    garbled: Option<Meets>,
     before: Option<(Duration, Meets)>,
     after: Option<(Duration, Meets)>,
 }
@@ -42,8 +47,15 @@ pub const fn commits(request: &Request) -> bool {
 impl Line {
     /// A line that is not disturbed yet.
     pub fn new(inner: Arc<dyn EngineBackend>) -> Self {
-        let (calls, commits, skew_ms) = (AtomicU64::new(0), AtomicU64::new(0), AtomicI64::new(0));
-        Self { inner, calls, commits, skew_ms, plan: Mutex::default() }
+        Self {
+            inner,
+            calls: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            under_way: AtomicU64::new(0),
+            most_at_once: AtomicU64::new(0),
+            skew_ms: AtomicI64::new(0),
+            plan: Mutex::default(),
+        }
     }
 
     /// The next `count` calls of this kind are applied and their replies lost.
@@ -54,6 +66,16 @@ impl Line {
     /// No call is sent from now on.
     pub fn cut(&self) {
         self.change(|plan| plan.cut = true);
+    }
+
+    /// The store refuses every call from now on.
+    pub fn refuse(&self) {
+        self.change(|plan| plan.refuses = true);
+    }
+
+    /// Calls of this kind do nothing and get the reply to another question.
+    pub fn garble(&self, of: Meets) {
+        self.change(|plan| plan.garbled = Some(of));
     }
 
     /// Calls of this kind wait so long before they reach the store.
@@ -87,6 +109,11 @@ impl Line {
         self.commits.load(Ordering::SeqCst)
     }
 
+    /// How many commits were under way at the same time, at most.
+    pub fn most_at_once(&self) -> u64 {
+        self.most_at_once.load(Ordering::SeqCst)
+    }
+
     fn change(&self, change: impl FnOnce(&mut Plan)) {
         change(&mut self.plan.lock().expect("nobody panics in here"));
     }
@@ -104,14 +131,33 @@ impl Line {
         (*plan, lost)
     }
 
-    async fn carry(&self, request: Request) -> Result<Reply, Failure> {
+    /// Counts a call and carries it.
+    async fn counted(&self, request: Request) -> Result<Reply, Failure> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        if commits(&request) {
-            self.commits.fetch_add(1, Ordering::SeqCst);
+        if !commits(&request) {
+            return self.carry(request).await;
         }
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        let now = 1 + self.under_way.fetch_add(1, Ordering::SeqCst);
+        self.most_at_once.fetch_max(now, Ordering::SeqCst);
+        let reply = self.carry(request).await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        reply
+    }
+
+    async fn carry(&self, request: Request) -> Result<Reply, Failure> {
         let (plan, lost) = self.plan_for(&request);
         if plan.cut {
             return Err(Failure::NotSent("the line is cut".to_owned()));
+        }
+        if plan.refuses {
+            return Err(Failure::Refused("it is read-only".to_owned()));
+        }
+        if plan.garbled.is_some_and(|meets| meets(&request)) {
+            let (partition, records) = (Partition::META, Vec::new());
+            let other = Read { partition, records, values: Vec::new() };
+            let reply = self.inner.call(Request::Read(other)).await?;
+            return Ok(Reply { at: reply.at, body: ReplyBody::Poll(Vec::new()) });
         }
         let pause = |slow: Option<(Duration, Meets)>| {
             slow.filter(|(_, meets)| meets(&request)).map(|(by, _)| by)
@@ -139,7 +185,7 @@ impl EngineBackend for Line {
     }
 
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Failure>> {
-        Box::pin(self.carry(request))
+        Box::pin(self.counted(request))
     }
 
     fn subscribe(&self, topics: Vec<Topic>) -> Option<Box<dyn WakeUps>> {

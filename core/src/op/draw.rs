@@ -57,6 +57,9 @@ pub struct Rotation {
     since: Option<TimestampMs>,
     /// When it looked over all partitions, by the host's clock.
     looked: Option<TimestampMs>,
+    /// The lane that has the first turn after the next look: where each task takes longer than the
+    /// time between two looks, no other has one.
+    first_lane: usize,
 }
 
 /// A lane, by its number in the rotation, and a partition.
@@ -73,6 +76,7 @@ impl Rotation {
             in_a_row: 0,
             since: None,
             looked: None,
+            first_lane: 0,
         }
     }
 
@@ -103,9 +107,10 @@ impl Rotation {
         self.ready.clear();
         let most = by_lane.iter().map(Vec::len).max().unwrap_or(0);
         for step in 0..most {
-            let places = by_lane.iter().enumerate();
-            self.ready.extend(places.filter_map(|(lane, at)| Some((lane, *at.get(step)?))));
+            let lanes = (self.first_lane..by_lane.len()).chain(0..self.first_lane);
+            self.ready.extend(lanes.filter_map(|lane| Some((lane, *by_lane[lane].get(step)?))));
         }
+        self.first_lane = (self.first_lane + 1) % by_lane.len().max(1);
         (self.in_a_row, self.since) = (0, None);
     }
 

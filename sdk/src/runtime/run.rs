@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ff_core::execution::FailOutcome;
+use ff_core::execution::{DEFAULT_PAYLOAD_LIMIT, FailOutcome};
+use ff_core::id::FailureCategory;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::error::SdkError;
 use crate::task::ClaimedTask;
@@ -143,17 +145,33 @@ impl WorkerRuntime {
     /// Dropping the future drops the running handlers; their leases run out.
     pub async fn run_until<T>(self, shutdown: impl Future<Output = T>) -> Result<T, SdkError> {
         let Self { worker, handlers, states, shutdown_deadline, report } = self;
+        let (drain, draining) = watch::channel(false);
         let (stop, stopped) = watch::channel(false);
-        let shared = Arc::new(Shared { handlers, states: Arc::new(states), report, stopped });
+        let states = Arc::new(states);
+        let shared = Arc::new(Shared { handlers, states, report, draining, stopped });
         let mut running = JoinSet::new();
-        tokio::pin!(shutdown);
-        let value = tokio::select! {
-            biased;
-            value = &mut shutdown => value,
-            error = claim_and_run(&worker, &shared, &mut running) => return Err(error),
+        let left;
+        let value = {
+            let claiming = claim_and_run(&worker, &shared, &mut running);
+            tokio::pin!(shutdown, claiming);
+            let value = tokio::select! {
+                biased;
+                value = &mut shutdown => value,
+                ended = &mut claiming => match ended {
+                    Some(error) => return Err(error),
+                    None => unreachable!("nobody has told it to drain"),
+                },
+            };
+            drain.send_replace(true);
+            let began = Instant::now();
+            if let Ok(Some(error)) = tokio::time::timeout(shutdown_deadline, claiming).await {
+                tracing::warn!(%error, "the last claim failed");
+            }
+            left = shutdown_deadline.saturating_sub(began.elapsed());
+            value
         };
         let drained = async { while running.join_next().await.is_some() {} };
-        if tokio::time::timeout(shutdown_deadline, drained).await.is_err() {
+        if tokio::time::timeout(left, drained).await.is_err() {
             // Those that are left give their leases back by themselves.
             stop.send_replace(true);
             while running.join_next().await.is_some() {}
@@ -166,35 +184,57 @@ struct Shared {
     handlers: BTreeMap<String, AnyHandler>,
     states: Arc<States>,
     report: Arc<Counters>,
+    /// Nothing new is to be claimed.
+    draining: watch::Receiver<bool>,
+    /// Running handlers are to give their leases back.
     stopped: watch::Receiver<bool>,
 }
 
 /// Claims as many executions as there are free slots, and runs each in a task of its own. Returns
-/// only when claiming fails for good.
+/// an error when claiming fails for good, and nothing once it is told to drain: what was just being
+/// claimed is given back.
 async fn claim_and_run(
     worker: &FlowFabricWorker,
     shared: &Arc<Shared>,
     running: &mut JoinSet<()>,
-) -> SdkError {
+) -> Option<SdkError> {
+    let mut draining = shared.draining.clone();
     loop {
         while running.try_join_next().is_some() {}
         let free = worker.free_slots();
-        if free == 0 {
-            running.join_next().await;
-            continue;
+        let claimed = if free == 0 { None } else { Some(worker.claim_many(free).await) };
+        if *draining.borrow() {
+            for task in claimed.into_iter().flatten().flatten() {
+                finish(&shared.report, &task, Ended::Stopped).await;
+            }
+            return None;
         }
-        match worker.claim_many(free).await {
-            Ok(tasks) if tasks.is_empty() => worker.wait_for_work().await,
-            Ok(tasks) => {
-                for task in tasks {
-                    running.spawn(run_task(shared.clone(), task));
+        let pause = async {
+            match claimed {
+                Some(Ok(tasks)) if tasks.is_empty() => worker.wait_for_work().await,
+                Some(Ok(tasks)) => {
+                    for task in tasks {
+                        running.spawn(run_task(shared.clone(), task));
+                    }
                 }
+                // Others that have this worker may hold its slots.
+                None if running.is_empty() => tokio::time::sleep(PAUSE).await,
+                None => drop(running.join_next().await),
+                Some(Err(error)) if error.is_retryable() => {
+                    tracing::warn!(%error, "claiming failed, trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Some(Err(error)) => return Some(error),
             }
-            Err(error) if error.is_retryable() => {
-                tracing::warn!(%error, "claiming failed, trying again");
-                tokio::time::sleep(PAUSE).await;
-            }
-            Err(error) => return error,
+            None
+        };
+        let failed = tokio::select! {
+            biased;
+            failed = pause => failed,
+            _ = draining.wait_for(|draining| *draining) => return None,
+        };
+        if failed.is_some() {
+            return failed;
         }
     }
 }
@@ -210,13 +250,8 @@ async fn run_task(shared: Arc<Shared>, task: ClaimedTask) {
     let task = Arc::new(task);
     let context = TaskContext { task: task.clone(), states: shared.states.clone() };
     let ended = run_handler(&shared, context).await;
-    // The handler is dropped; what it has cloned of its context keeps the task alive.
-    let Some(task) = Arc::into_inner(task) else {
-        tracing::warn!("a handler kept its context: the task cannot be finished");
-        shared.report.lost.fetch_add(1, Ordering::Relaxed);
-        return;
-    };
-    finish(&shared.report, task, ended).await;
+    // What the handler has cloned of its context may keep the task, and so its slot, for longer.
+    finish(&shared.report, &task, ended).await;
 }
 
 async fn run_handler(shared: &Shared, context: TaskContext) -> Ended {
@@ -248,31 +283,28 @@ fn panicked(message: &str) -> TaskOutcome {
     ))
 }
 
-async fn finish(report: &Counters, task: ClaimedTask, ended: Ended) {
+async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) {
     let execution = task.execution_id();
-    let now = task.store_now();
     let finished = match ended {
         Ended::LeaseLost => {
             report.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
         // The same attempt goes on with whoever takes it next.
-        Ended::Stopped => task.delay_execution(now).await.map(|()| &report.given_back),
+        Ended::Stopped => task.end_delay(task.store_now()).await.map(|()| &report.given_back),
         Ended::Returned(outcome) => match outcome {
+            TaskOutcome::Complete(Some(result)) if result.len() > DEFAULT_PAYLOAD_LIMIT => {
+                fail(report, task, too_large(result.len())).await
+            }
             TaskOutcome::Complete(result) => {
-                task.complete(result).await.map(|()| &report.completed)
+                task.end_complete(result).await.map(|()| &report.completed)
             }
-            TaskOutcome::Fail(error) => fail(task, error).await.map(|outcome| match outcome {
-                FailOutcome::RetryScheduled { .. } => &report.retried,
-                FailOutcome::TerminalFailed => &report.failed,
-            }),
-            TaskOutcome::Delay(until) => {
-                task.delay_execution(until).await.map(|()| &report.given_back)
-            }
+            TaskOutcome::Fail(error) => fail(report, task, error).await,
+            TaskOutcome::Delay(until) => task.end_delay(until).await.map(|()| &report.given_back),
             TaskOutcome::WaitForChildren => {
-                task.move_to_waiting_children().await.map(|()| &report.given_back)
+                task.end_wait_for_children().await.map(|()| &report.given_back)
             }
-            TaskOutcome::Cancel(reason) => task.cancel(reason).await.map(|()| &report.failed),
+            TaskOutcome::Cancel(reason) => task.end_cancel(reason).await.map(|()| &report.failed),
         },
     };
     match finished {
@@ -284,10 +316,28 @@ async fn finish(report: &Counters, task: ClaimedTask, ended: Ended) {
     };
 }
 
-async fn fail(task: ClaimedTask, error: HandlerError) -> Result<FailOutcome, SdkError> {
-    if error.permanent {
-        task.fail_permanently(error.reason, &error.category).await
-    } else {
-        task.fail(error.reason, &error.category).await
-    }
+/// A result that the store would refuse each time that the handler runs.
+fn too_large(bytes: usize) -> HandlerError {
+    let reason = format!("the result has {bytes} bytes, over the limit of {DEFAULT_PAYLOAD_LIMIT}");
+    HandlerError::new("invalid_result", reason).permanent()
+}
+
+/// Reports a failed attempt. A category that is none would leave the attempt to run out.
+async fn fail<'r>(
+    report: &'r Counters,
+    task: &ClaimedTask,
+    error: HandlerError,
+) -> Result<&'r AtomicU64, SdkError> {
+    let HandlerError { category, reason, permanent } = error;
+    let (category, reason) = match FailureCategory::try_new(&category) {
+        Ok(category) => (category, reason),
+        Err(wrong) => {
+            let category = FailureCategory::try_new("handler_error").expect("a valid category");
+            (category, format!("{reason} ({wrong})"))
+        }
+    };
+    Ok(match task.end_fail(reason, category, permanent).await? {
+        FailOutcome::RetryScheduled { .. } => &report.retried,
+        FailOutcome::TerminalFailed => &report.failed,
+    })
 }

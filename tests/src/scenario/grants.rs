@@ -14,8 +14,8 @@ use ff_sdk::{ReclaimExecutionArgs, ReclaimExecutionOutcome, SdkError};
 
 use crate::ground::{Ground, eligible, lane};
 use crate::kit::{
-    asking, claim, claimed, claiming, grant, is_idle, kind, ms, rejection, secs, see, state,
-    submit, work,
+    asking, claim, claimed, claiming, fence_of_claimed, grant, is_idle, kind, ms, rejection, secs,
+    see, state, submit, work,
 };
 use crate::line::commits;
 
@@ -104,7 +104,6 @@ pub async fn a_grant_is_consumed_once(ground: &Ground) {
 /// The same claim, by its lease id, gives the same lease however often it is sent, in all three
 /// ways of claiming, and through a worker whose replies are lost (`docs/spec.md`, 4).
 pub async fn a_claim_repeated_after_a_lost_reply_gives_the_same_lease(ground: &Ground) {
-    let line = ground.line();
     let client = ground.client().await;
     let id = submit(&client, work()).await;
     let request = asking(ground, id, "w");
@@ -113,8 +112,31 @@ pub async fn a_claim_repeated_after_a_lost_reply_gives_the_same_lease(ground: &G
     let first = claimed(client.execute(command.clone()).await);
     ground.advance(secs(1)).await;
     assert_eq!(claimed(client.execute(command).await), first);
-    client.cancel(&id, "over").await.unwrap();
 
+    let (execution_id, fence) = (id, fence_of_claimed(&first));
+    let until = TimestampMs::ZERO;
+    let delay = Command::DelayExecution { execution_id, fence, until };
+    client.execute(delay).await.unwrap();
+    let request = asking(ground, id, "w");
+    grant(&client, &request).await;
+    let command = Command::ClaimResumed(claiming(ground, &request));
+    let resumed = claimed(client.execute(command.clone()).await);
+    assert_eq!((resumed.lease_epoch, resumed.attempt.id), (LeaseEpoch(2), first.attempt.id));
+    assert_eq!(claimed(client.execute(command).await), resumed);
+    client.revoke_lease(&id).await.unwrap();
+    let request = asking(ground, id, "w");
+    client.execute(Command::IssueReclaimGrant(request.clone())).await.unwrap();
+    let command = Command::Reclaim(claiming(ground, &request));
+    let reclaimed = claimed(client.execute(command.clone()).await);
+    assert_eq!(reclaimed.lease_epoch, LeaseEpoch(3));
+    assert_eq!(claimed(client.execute(command).await), reclaimed);
+    client.cancel(&id, "over").await.unwrap();
+    through_a_worker(ground).await;
+}
+
+/// The same through a worker's own claims, whose replies are lost.
+async fn through_a_worker(ground: &Ground) {
+    let (client, line) = (ground.client().await, ground.line());
     let worker = ground.worker_on(line.clone(), "w", |_| {}).await;
     let id = submit(&client, work()).await;
     line.lose_replies(1, commits);

@@ -4,13 +4,13 @@ use ff_sdk::core::error::{Rejection, RejectionKind};
 use ff_sdk::core::execution::{AnyOutcome, Command, EventKind, Outcome};
 use ff_sdk::core::id::{AttemptIndex, LeaseEpoch};
 use ff_sdk::core::state::{LifecyclePhase, OwnershipState, TerminalOutcome};
-use ff_sdk::core::store::IndexName;
+use ff_sdk::core::store::{IndexName, Request};
 use ff_sdk::core::time::DurationMs;
 
 use crate::ground::{Ground, eligible};
 use crate::kit::{
-    asking, claim, claiming, complete, events, fence_of, is_idle, kind, ms, rejection, renew, secs,
-    see, submit, work,
+    asking, claim, claiming, complete, endings, events, fence_of, is_idle, kind, ms, rejection,
+    renew, secs, see, submit, work,
 };
 use crate::line::commits;
 
@@ -168,35 +168,40 @@ pub async fn a_revoked_lease_is_reclaimable_at_once(ground: &Ground) {
     assert_eq!(kind(client.revoke_lease(&id).await), RejectionKind::LeaseExpired);
 }
 
-/// The lease is renewed while a complete is on its way for longer than the ttl, and no renewal is
-/// sent after its reply (`docs/spec.md`, 11).
+/// The lease is renewed while a complete is on its way to the store, or its reply on the way back,
+/// for longer than the ttl; no renewal is sent after the reply (`docs/spec.md`, 11).
 pub async fn renewal_goes_on_during_a_slow_complete_and_stops_after(ground: &Ground) {
     let client = ground.client().await;
     let line = ground.line();
     let worker = ground.worker_on(line.clone(), "a", |config| config.lease_ttl_ms = 3_000).await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
-    line.slow_requests(secs(10), |request| writes_a_result(request));
+    line.slow_requests(secs(10), writes_a_result);
     let completing = tokio::spawn(task.complete(Some(b"done".to_vec())));
     ground.advance(secs(8)).await;
     let seen = see(&client, &id).await;
     assert_eq!(seen.state.ownership_state, OwnershipState::Leased);
     assert!(line.commits() >= 1 + 1 + 5, "a renewal each second: {}", line.commits());
-    // The renewals have changed the record: the complete is decided again, and is slow again. That
-    // it gets through between two renewals is a matter of its window, not of its luck.
-    line.slow_requests(ms(10), |request| writes_a_result(request));
+    // The renewals have changed the record, so that the complete is decided once more.
+    line.slow_requests(ms(10), writes_a_result);
     completing.await.unwrap().unwrap();
     assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&b"done"[..]));
     let sent = line.commits();
     ground.advance(secs(10)).await;
     assert_eq!(line.commits(), sent, "nothing is renewed any more");
+
+    line.mend();
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    line.slow_replies(secs(10), writes_a_result);
+    task.complete(Some(b"done".to_vec())).await.unwrap();
+    assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&b"done"[..]));
+    assert_eq!(endings(&client, &id).await, 1);
 }
 
-fn writes_a_result(request: &ff_sdk::core::store::Request) -> bool {
+fn writes_a_result(request: &Request) -> bool {
     match request {
-        ff_sdk::core::store::Request::Commit(commit) => {
-            commit.units.iter().any(|unit| !unit.values.is_empty())
-        }
+        Request::Commit(commit) => commit.units.iter().any(|unit| !unit.values.is_empty()),
         _ => false,
     }
 }

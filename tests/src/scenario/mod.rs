@@ -22,6 +22,7 @@ macro_rules! for_each_scenario {
             submission: same_id_created_twice_keeps_the_first_values,
                 one_key_and_content_from_two_processes_is_one_execution,
                 other_content_under_a_key_is_refused,
+                a_key_is_free_again_when_retention_is_over,
                 a_submission_whose_reply_was_lost_is_recognised_as_ones_own,
                 priority_is_clamped,
                 a_delay_ahead_delays_and_a_delay_until_now_does_not,

@@ -6,6 +6,7 @@ use ff_sdk::Submission;
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::error::{EngineError, Rejection, RejectionKind};
 use ff_sdk::core::execution::{CreateOutcome, Outcome, ValueKind};
+use ff_sdk::core::policy::ExecutionPolicy;
 use ff_sdk::core::state::{EligibilityState, PublicState, TerminalOutcome};
 use ff_sdk::core::time::DurationMs;
 
@@ -71,8 +72,7 @@ pub async fn other_content_under_a_key_is_refused(ground: &Ground) {
     let keyed = || work().payload("same").idempotency_key("k");
     let id = submit(&client, keyed()).await;
     let record = ground.stored(&id).await;
-    let mut policy = ff_sdk::core::policy::ExecutionPolicy::default();
-    policy.max_replay_count = 1;
+    let policy = ExecutionPolicy { max_replay_count: 1, ..Default::default() };
     for other in [
         keyed().payload("other"),
         work().idempotency_key("k"),
@@ -91,6 +91,30 @@ pub async fn other_content_under_a_key_is_refused(ground: &Ground) {
     let elsewhere = ground.client_of("elsewhere", ground.backend()).await;
     let other = elsewhere.submit(work().idempotency_key("k")).await.unwrap();
     assert!(matches!(other, CreateOutcome::Created(_)) && other.id() != id);
+}
+
+/// A key is good until the retention of its execution ends, through replays and all; then it is
+/// free for any content (`docs/spec.md`, 2).
+pub async fn a_key_is_free_again_when_retention_is_over(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let retention_ms = DurationMs::from_secs(60);
+    let policy = ExecutionPolicy { retention_ms, ..Default::default() };
+    let keyed = || work().policy(policy.clone()).idempotency_key("k");
+    let id = submit(&client, keyed()).await;
+    for _ in 0..2 {
+        claim(&worker).await.complete(None).await.unwrap();
+        assert_eq!(client.submit(keyed()).await.unwrap(), CreateOutcome::Duplicate(id));
+        client.replay(&id).await.unwrap();
+    }
+    claim(&worker).await.complete(None).await.unwrap();
+    ground.advance(ms(59_999)).await;
+    ground.tick().await;
+    assert_eq!(client.submit(keyed()).await.unwrap(), CreateOutcome::Duplicate(id));
+    ground.advance(ms(1)).await;
+    while !ground.tick().await.applied.is_empty() {}
+    let other = client.submit(keyed().payload("other")).await.unwrap();
+    assert_eq!(other, CreateOutcome::Created(id));
 }
 
 /// A submission whose reply was lost is applied once and answered as created: nobody mistakes its

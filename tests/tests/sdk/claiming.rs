@@ -1,0 +1,269 @@
+//! Claiming: order, fairness, lanes, wake-ups, grants from elsewhere.
+
+use std::time::Duration;
+
+use ff_sdk::core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
+use ff_sdk::core::id::{AttemptIndex, ExecutionId, LaneId, LeaseEpoch};
+use ff_sdk::core::partition::{Partition, PartitionKey};
+use ff_sdk::core::time::{DurationMs, TimestampMs};
+use ff_sdk::{FlowFabricWorker, ReclaimExecutionArgs, SdkError};
+use ff_tests::Ground;
+use ff_tests::ground::lane;
+use ff_tests::kit::{asking, claim, grant, is_idle, ms, secs, submit, work};
+use tokio::time::Instant;
+
+fn other_lane() -> LaneId {
+    LaneId::try_new("other").unwrap()
+}
+
+/// Claims and completes whatever there is, in order.
+async fn drain(worker: &FlowFabricWorker) -> Vec<ExecutionId> {
+    let mut order = Vec::new();
+    while let Some(task) = worker.claim_next().await.unwrap() {
+        order.push(task.execution_id());
+        task.complete(None).await.unwrap();
+    }
+    order
+}
+
+#[tokio::test(start_paused = true)]
+async fn within_a_partition_and_client_first_in_is_first_out() {
+    let ground = Ground::memory();
+    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let mut submitted = Vec::new();
+    for _ in 0..5 {
+        submitted.push(submit(&client, work().id(ground.id_in(1))).await);
+    }
+    let many: Vec<_> = (0..100).map(|_| work().id(ground.id_in(1))).collect();
+    for outcome in client.submit_many(many).await {
+        submitted.push(outcome.unwrap().id());
+    }
+    submitted.push(submit(&client, work().id(ground.id_in(1))).await);
+    assert_eq!(drain(&worker).await, submitted, "though all have the same creation time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_a_thousand_keeps_its_order() {
+    let ground = Ground::memory();
+    let client = ground.client().await;
+    let worker = ground.worker_with("w", |config| config.max_concurrent_tasks = 64).await;
+    let many: Vec<_> = (0..1_000).map(|_| work().id(ground.id_in(1))).collect();
+    let submitted = client.submit_many(many).await;
+    let mut order = Vec::new();
+    while order.len() < submitted.len() {
+        for task in worker.claim_many(64).await.unwrap() {
+            order.push(task.execution_id());
+            task.complete(None).await.unwrap();
+        }
+    }
+    let first_wrong = submitted
+        .into_iter()
+        .map(|outcome| outcome.unwrap().id())
+        .zip(order)
+        .position(|(one, other)| one != other);
+    assert_eq!(first_wrong, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn higher_priority_is_served_first_and_a_changed_one_keeps_its_place_in_time() {
+    let ground = Ground::memory();
+    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let mut ids = Vec::new();
+    for priority in [0, 5, 9_000, 5, 0] {
+        ids.push(submit(&client, work().id(ground.id_in(1)).priority(priority)).await);
+        ground.advance(ms(10)).await;
+    }
+    client.change_priority(&ids[4], 5).await.unwrap();
+    assert_eq!(drain(&worker).await, [ids[2], ids[1], ids[3], ids[4], ids[0]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn claim_many_takes_as_much_as_there_are_slots() {
+    let ground = Ground::memory();
+    let client = ground.client().await;
+    let worker = ground.worker_with("w", |config| config.max_concurrent_tasks = 3).await;
+    for _ in 0..5 {
+        submit(&client, work().id(ground.id_in(1))).await;
+    }
+    let tasks = worker.claim_many(10).await.unwrap();
+    assert_eq!((tasks.len(), worker.free_slots()), (3, 0));
+    let refused = worker.claim_many(1).await.unwrap_err();
+    assert!(matches!(refused, SdkError::WorkerAtCapacity { slots: 3 }));
+    drop(tasks);
+    assert_eq!(worker.free_slots(), 3);
+    assert_eq!(worker.claim_many(3).await.unwrap().len(), 2);
+    assert_eq!(worker.free_slots(), 3, "what was not used is given back");
+}
+
+/// A place that is never empty does not keep a worker from another for more than a few tasks,
+/// whether tasks are short or take longer than the time between two looks over all places.
+async fn has_its_turn(busy: (&str, u16), waiting: (&str, u16), task_takes: Duration) {
+    let ground = Ground::memory();
+    let client = ground.client().await;
+    let lanes = vec![lane(), other_lane()];
+    let worker = ground.worker_with("w", |config| config.lanes = lanes).await;
+    let place = |(lane, partition)| work().lane(lane).id(ground.id_in(partition));
+    submit(&client, place(busy)).await;
+    submit(&client, place(busy)).await;
+    let first = claim(&worker).await;
+    let waits = submit(&client, place(waiting)).await;
+    first.complete(None).await.unwrap();
+    for _ in 0..60 {
+        submit(&client, place(busy)).await;
+        let task = claim(&worker).await;
+        if task.execution_id() == waits {
+            return;
+        }
+        ground.advance(task_takes).await;
+        task.complete(None).await.unwrap();
+    }
+    panic!("{waiting:?} never had its turn beside {busy:?}, with tasks of {task_takes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_lane_does_not_starve_another() {
+    for task_takes in [ms(100), ms(2_000)] {
+        has_its_turn(("default", 0), ("other", 0), task_takes).await;
+        has_its_turn(("other", 0), ("default", 0), task_takes).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_partition_does_not_starve_another() {
+    for task_takes in [ms(100), ms(2_000)] {
+        has_its_turn(("default", 0), ("default", 3), task_takes).await;
+        has_its_turn(("default", 3), ("default", 0), task_takes).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_sees_its_own_lanes_only() {
+    let ground = Ground::memory();
+    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let id = submit(&client, work().lane("other")).await;
+    assert!(is_idle(&worker).await);
+    let lanes = vec![other_lane()];
+    let other = ground.worker_with("other", |config| config.lanes = lanes).await;
+    assert_eq!(claim(&other).await.execution_id(), id);
+}
+
+/// An idle worker starts work the moment it appears, however long its poll interval is: new work,
+/// work whose delay is over, revoked work and work that was given back.
+#[tokio::test(start_paused = true)]
+async fn an_idle_worker_is_woken_by_new_work() {
+    let ground = Ground::memory();
+    let client = ground.client().await;
+    let interval_ms = 3_600_000;
+    let worker =
+        ground.worker_with("w", |config| config.claim_poll_interval_ms = interval_ms).await;
+    let other = ground.worker("other").await;
+    let _keeper = ground.timekeeper().await;
+    let started = Instant::now();
+    let waiting = |worker: &FlowFabricWorker| {
+        let worker = worker.clone();
+        tokio::spawn(async move {
+            loop {
+                if let Some(task) = worker.claim_next().await.unwrap() {
+                    return task;
+                }
+                worker.wait_for_work().await;
+            }
+        })
+    };
+    let woken = waiting(&worker);
+    ground.advance(secs(5)).await;
+    let id = submit(&client, work()).await;
+    let task = woken.await.unwrap();
+    assert_eq!((task.execution_id(), started.elapsed()), (id, secs(5)));
+
+    let woken_by_release = waiting(&other);
+    task.delay_execution(TimestampMs::ZERO).await.unwrap();
+    let task = woken_by_release.await.unwrap();
+    assert_eq!((task.lease_epoch(), started.elapsed()), (LeaseEpoch(2), secs(5)));
+    let woken_by_revoke = waiting(&worker);
+    client.revoke_lease(&id).await.unwrap();
+    let taken = woken_by_revoke.await.unwrap();
+    assert_eq!((taken.lease_epoch(), started.elapsed()), (LeaseEpoch(3), secs(5)));
+    taken.complete(None).await.unwrap();
+
+    let woken_by_time = waiting(&worker);
+    submit(&client, work().delay(secs(10))).await;
+    woken_by_time.await.unwrap().complete(None).await.unwrap();
+    let late = started.elapsed() - secs(15);
+    assert!(late < Duration::from_millis(1_300), "a timekeeper looks every second: {late:?}");
+    drop(task);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_wake_up_the_poll_interval_decides() {
+    let ground = Ground::memory();
+    let worker = ground.worker("w").await;
+    let started = Instant::now();
+    worker.wait_for_work().await;
+    assert_eq!(started.elapsed(), secs(1));
+}
+
+/// A server grants whatever kind the execution asks for, and the worker takes it under that grant.
+#[tokio::test(start_paused = true)]
+async fn a_server_grants_new_resumed_and_reclaimed_work() {
+    let ground = Ground::memory();
+    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let admin = ground.admin().await;
+    let via = async || worker.claim_via_server(&admin, &lane(), 10_000).await.unwrap();
+    assert!(via().await.is_none());
+    let id = submit(&client, work().payload("in")).await;
+    let task = via().await.unwrap();
+    assert_eq!((task.execution_id(), task.input_payload()), (id, Some(&b"in"[..])));
+    task.delay_execution(TimestampMs::ZERO).await.unwrap();
+    let task = via().await.unwrap();
+    assert_eq!((task.attempt_index(), task.lease_epoch()), (AttemptIndex(0), LeaseEpoch(2)));
+    client.revoke_lease(&id).await.unwrap();
+    drop(task);
+    let task = via().await.unwrap();
+    assert_eq!((task.attempt_index(), task.lease_epoch()), (AttemptIndex(1), LeaseEpoch(3)));
+    assert_eq!(task.input_payload(), Some(&b"in"[..]));
+    task.complete(None).await.unwrap();
+    assert!(via().await.is_none());
+    for ttl in [0, 60_001] {
+        let refused = worker.claim_via_server(&admin, &lane(), ttl).await.unwrap_err();
+        assert!(matches!(refused, SdkError::Config { field: "grant_ttl_ms", .. }));
+    }
+}
+
+/// A grant that does not match itself or the worker, or has expired, is refused before any call,
+/// with the field's name.
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_does_not_match_is_refused_before_any_call() {
+    let ground = Ground::memory();
+    let (client, line) = (ground.client().await, ground.line());
+    let worker = ground.worker_on(line.clone(), "w", |_| {}).await;
+    let id = submit(&client, work().id(ground.id_in(1))).await;
+    let granted = grant(&client, &asking(&ground, id, "w")).await;
+    ground.advance(ms(1)).await;
+    let before = line.calls();
+    let field = |error: SdkError| match error {
+        SdkError::Config { field, .. } => field,
+        other => panic!("{other}"),
+    };
+    let (key, ends) = (PartitionKey::from(id.partition()), granted.expires_at);
+    let elsewhere = PartitionKey::from(Partition::flow(2));
+    let own = granted.grant_id.to_string();
+    for key in [elsewhere, PartitionKey::new("nonsense")] {
+        let wrong = ClaimGrant::new(id, key, own.clone(), ends);
+        let refused = worker.claim_from_grant(&lane(), wrong).await;
+        assert_eq!(field(refused.unwrap_err()), "partition_key");
+    }
+    let refused = worker.claim_from_grant(&other_lane(), granted.claim_grant()).await;
+    assert_eq!(field(refused.unwrap_err()), "lane");
+    let wrong = ResumeGrant::new(id, key.clone(), own.clone(), ends, other_lane());
+    let refused = worker.claim_from_resume_grant(wrong).await;
+    assert_eq!(field(refused.unwrap_err()), "lane_id");
+    let now = ground.now().await;
+    let over = now.minus(DurationMs::new(1));
+    let wrong = ReclaimGrant::new(id, key, own, over, lane());
+    let refused = worker.claim_from_reclaim_grant(wrong, ReclaimExecutionArgs::new()).await;
+    assert_eq!(field(refused.unwrap_err()), "expires_at_ms");
+    assert_eq!((line.calls(), worker.free_slots()), (before, 1));
+    let task = worker.claim_from_grant(&lane(), granted.claim_grant()).await.unwrap();
+    assert_eq!(task.execution_id(), id);
+}

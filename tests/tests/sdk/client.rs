@@ -1,0 +1,161 @@
+//! The client: results, many submissions, lists, history.
+
+use std::collections::BTreeSet;
+
+use ff_sdk::core::error::{Applied, EngineError, RejectionKind};
+use ff_sdk::core::execution::{AttemptEnd, CreateOutcome, EventKind, Outcome};
+use ff_sdk::core::id::{ExecutionId, ExecutionKind, LaneId};
+use ff_sdk::core::op::ListFilter;
+use ff_sdk::core::state::PublicState;
+use ff_sdk::{Client, ClientConfig, Submission};
+use ff_tests::Ground;
+use ff_tests::ground::{NAMESPACE, PARTITIONS};
+use ff_tests::kit::{claim, events, kind, ms, secs, submit, work};
+use ff_tests::line::{any, commits};
+use tokio::time::Instant;
+
+/// A result that is waited for comes the moment it is there, for any number of waiters.
+#[tokio::test(start_paused = true)]
+async fn a_result_is_waited_for_and_comes_at_once() {
+    let ground = Ground::memory();
+    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let id = submit(&client, work()).await;
+    let started = Instant::now();
+    let waiters: Vec<_> = (0..3)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.result(&id).await.unwrap() })
+        })
+        .collect();
+    ground.advance(ms(12_345)).await;
+    claim(&worker).await.complete(Some(b"out".to_vec())).await.unwrap();
+    for waiter in waiters {
+        let result = waiter.await.unwrap();
+        assert_eq!((result.bytes(), result.is_success()), (Some(&b"out"[..]), true));
+    }
+    assert_eq!(started.elapsed(), ms(12_345));
+    assert_eq!(kind(client.result(&ground.id_in(0)).await), RejectionKind::NotFound);
+
+    let id = submit(&client, work()).await;
+    client.cancel(&id, "no").await.unwrap();
+    let result = client.result(&id).await.unwrap();
+    assert_eq!(result.outcome, Outcome::Cancelled { reason: "no".to_owned() });
+    assert!(!result.is_success());
+}
+
+/// Many submissions answer in their order, whatever partition each goes to and whether it is
+/// refused, and only so many batches are under way at once.
+#[tokio::test(start_paused = true)]
+async fn many_submissions_answer_in_order_and_are_bounded() {
+    let ground = Ground::memory();
+    ground.client().await;
+    let line = ground.line();
+    let mut config = ClientConfig::new(NAMESPACE).unwrap();
+    (config.max_in_flight, config.partition_config) = (2, Some(PARTITIONS));
+    let client = Client::connect(config, line.clone()).await.unwrap();
+    line.slow_requests(ms(10), any);
+    let ids: Vec<ExecutionId> = (0..300).map(|number| ground.id_in(number % 4)).collect();
+    let mut submissions: Vec<_> = ids.iter().map(|id| work().id(*id)).collect();
+    submissions.insert(7, work().lane("no lane"));
+    submissions.insert(9, work().id(ids[0]));
+    let mut outcomes = client.submit_many(submissions).await;
+    assert_eq!(kind(outcomes.remove(7)), RejectionKind::InvalidId);
+    assert_eq!(outcomes.remove(8).unwrap(), CreateOutcome::Duplicate(ids[0]));
+    let created: Vec<_> = outcomes.into_iter().map(Result::unwrap).collect();
+    let expected: Vec<_> = ids.into_iter().map(CreateOutcome::Created).collect();
+    assert_eq!(created, expected);
+    assert_eq!(line.most_at_once(), 2);
+}
+
+/// Lists show what passes the filter, page by page, each execution once.
+#[tokio::test(start_paused = true)]
+async fn lists_have_filters_and_pages() {
+    let ground = Ground::memory();
+    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let mut submitted = BTreeSet::new();
+    for number in 0..23 {
+        let submission = Submission::new(if number % 2 == 0 { "even" } else { "odd" });
+        let lane = if number < 10 { "first" } else { "second" };
+        let id = ground.id_in(number % 4);
+        submitted.insert(submit(&client, submission.lane(lane).id(id)).await);
+        ground.advance(ms(1)).await;
+    }
+    let (mut listed, mut from, mut pages) = (BTreeSet::new(), None, 0);
+    loop {
+        let page = client.list(ListFilter::default(), from, 5).await.unwrap();
+        assert!(page.executions.len() <= 5);
+        pages += 1;
+        listed.extend(page.executions.iter().map(|seen| seen.execution_id));
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!((listed, pages), (submitted, 5));
+    let done = submit(&client, work()).await;
+    claim(&worker).await.complete(None).await.unwrap();
+    let kind = Some(ExecutionKind::try_new("even").unwrap());
+    let lane = Some(LaneId::try_new("first").unwrap());
+    let state = Some(PublicState::Completed);
+    let counted = async |filter| client.list(filter, None, 100).await.unwrap().executions.len();
+    assert_eq!(counted(ListFilter { kind: kind.clone(), ..Default::default() }).await, 12);
+    assert_eq!(counted(ListFilter { lane: lane.clone(), ..Default::default() }).await, 10);
+    assert_eq!(counted(ListFilter { kind, lane, state: None }).await, 5);
+    let page = client.list(ListFilter { state, ..Default::default() }, None, 100).await.unwrap();
+    assert_eq!(page.executions[0].execution_id, done);
+    assert_eq!((page.executions.len(), page.next), (1, None));
+}
+
+/// The history has the attempts from the record and the events from the journal, in order.
+#[tokio::test(start_paused = true)]
+async fn history_tells_what_happened_in_order() {
+    let ground = Ground::memory();
+    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let id = submit(&client, work().id(ground.id_in(0))).await;
+    submit(&client, work().id(ground.id_in(0)).delay(secs(99))).await;
+    claim(&worker).await.fail("it broke", "network").await.unwrap();
+    ground.advance(secs(2)).await;
+    ground.tick().await;
+    claim(&worker).await.complete(None).await.unwrap();
+    let history = client.history(&id).await.unwrap();
+    let ends: Vec<_> = history.attempts.iter().map(|past| &past.end).collect();
+    assert!(matches!(ends[..], [AttemptEnd::Failed(_), AttemptEnd::Succeeded]), "{ends:?}");
+    use EventKind::{Claimed, Created, DelayOver, Ended, GrantIssued, RetryScheduled};
+    let expected =
+        [Created, GrantIssued, Claimed, RetryScheduled, DelayOver, GrantIssued, Claimed, Ended];
+    assert_eq!(events(&client, &id).await, expected);
+    let versions: Vec<_> = history.events.iter().map(|entry| entry.version).collect();
+    assert!(versions.is_sorted());
+    assert!(history.events.is_sorted_by_key(|entry| (entry.at, entry.epoch)));
+}
+
+/// A store that is not reached is `Unavailable` once the call's time is over, one that refuses is
+/// `Transport`; where a reply may have been lost, a `Timeout` says that nobody knows. All of them
+/// may be tried again; a reply to another question is a `Bug` at once.
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_store_is_a_typed_error_in_time() {
+    let ground = Ground::memory();
+    let line = ground.line();
+    let client = ground.client_on(line.clone()).await;
+    let started = Instant::now();
+    line.cut();
+    let error = client.submit(work()).await.unwrap_err();
+    assert!(matches!(error.engine(), Some(EngineError::Unavailable { op: "create", .. })));
+    assert!(error.is_retryable() && started.elapsed() <= secs(30));
+    assert!(started.elapsed() > secs(28), "{:?}", started.elapsed());
+    line.mend();
+    line.refuse();
+    let error = client.submit(work()).await.unwrap_err();
+    assert!(matches!(error.engine(), Some(EngineError::Transport { op: "create", .. })));
+    assert!(error.is_retryable());
+    line.mend();
+    line.lose_replies(u32::MAX, any);
+    let error = client.submit(work()).await.unwrap_err();
+    let Some(EngineError::Timeout { applied, .. }) = error.engine() else { panic!("{error}") };
+    assert_eq!(*applied, Applied::Unknown);
+    assert!(error.is_retryable());
+    line.mend();
+    line.garble(commits);
+    let error = client.submit(work()).await.unwrap_err();
+    assert!(matches!(error.engine(), Some(EngineError::Bug(_))) && !error.is_retryable());
+}

@@ -1,0 +1,130 @@
+//! The completion stream, over the journals of any backend.
+
+use std::sync::Arc;
+
+use ff_sdk::core::backend::{
+    CompletionBackend, CompletionFilter, CompletionItem, Completions, EngineBackend,
+};
+use ff_sdk::core::id::{ExecutionId, LaneId};
+use ff_sdk::core::state::TerminalOutcome;
+use ff_sdk::core::store::Cursor;
+use ff_sdk::{FlowFabricWorker, JournalCompletions, MemoryBackend};
+use ff_tests::Ground;
+use ff_tests::ground::namespace;
+use ff_tests::kit::{claim, secs, submit, work};
+use tokio::time::{Instant, timeout};
+
+async fn next(stream: &mut Box<dyn Completions>) -> (ExecutionId, TerminalOutcome) {
+    match stream.next().await {
+        Some(CompletionItem::Completed { execution_id, outcome, .. }) => (execution_id, outcome),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A stream from the start tells of every life that ended, how and why, once; a filter leaves out
+/// the rest.
+#[tokio::test(start_paused = true)]
+async fn a_stream_tells_of_every_end_that_passes_its_filter() {
+    let memory = MemoryBackend::new();
+    let ground = Ground::on(Arc::new(memory.clone()));
+    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let other = ground.client_of("elsewhere", ground.backend()).await;
+    let done = submit(&client, work()).await;
+    claim(&worker).await.complete(None).await.unwrap();
+    let failed = submit(&client, work()).await;
+    claim(&worker).await.fail_permanently("it broke", "bad_input").await.unwrap();
+    let cancelled = submit(&client, work().lane("other")).await;
+    client.cancel(&cancelled, "no").await.unwrap();
+    let theirs = submit(&other, work()).await;
+    other.cancel(&theirs, "no").await.unwrap();
+
+    let mut all = Vec::new();
+    let mut stream = memory.completions(Cursor::Start, CompletionFilter::default());
+    for _ in 0..4 {
+        all.push(next(&mut stream).await);
+    }
+    for (id, outcome) in [
+        (done, TerminalOutcome::Success),
+        (failed, TerminalOutcome::Failed),
+        (cancelled, TerminalOutcome::Cancelled),
+        (theirs, TerminalOutcome::Cancelled),
+    ] {
+        assert_eq!(all.iter().filter(|item| **item == (id, outcome)).count(), 1);
+    }
+    assert!(timeout(secs(60), stream.next()).await.is_err(), "nothing is told twice");
+    let lane = Some(LaneId::try_new("other").unwrap());
+    let filter = CompletionFilter { namespace: Some(namespace()), lane };
+    let mut stream = memory.completions(Cursor::Start, filter);
+    assert_eq!(next(&mut stream).await.0, cancelled);
+    assert!(timeout(secs(60), stream.next()).await.is_err());
+}
+
+/// A stream from the end tells only of what ends later, the moment it ends.
+#[tokio::test(start_paused = true)]
+async fn a_stream_from_the_end_wakes_with_each_completion() {
+    let ground = Ground::memory();
+    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    submit(&client, work()).await;
+    claim(&worker).await.complete(None).await.unwrap();
+    let filter = CompletionFilter::default();
+    let mut stream: Box<dyn Completions> =
+        Box::new(JournalCompletions::new(ground.backend(), Cursor::End, filter));
+    assert!(timeout(secs(2), stream.next()).await.is_err());
+
+    let started = Instant::now();
+    for number in 1..4 {
+        let id = submit(&client, work()).await;
+        let task = claim(&worker).await;
+        let completing = async {
+            ground.advance(secs(5)).await;
+            task.complete(None).await.unwrap();
+        };
+        let (told, ()) = tokio::join!(next(&mut stream), completing);
+        assert_eq!(told, (id, TerminalOutcome::Success));
+        assert_eq!(started.elapsed(), secs(5 * number), "at once");
+    }
+}
+
+/// A store whose history changed, or that did not keep what a reader has not read, is a gap: the
+/// reader is told to look again.
+#[tokio::test(start_paused = true)]
+async fn a_changed_history_is_a_gap() {
+    let memory = MemoryBackend::new();
+    let ground = Ground::on(Arc::new(memory.clone()));
+    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let mut stream = memory.completions(Cursor::Start, CompletionFilter::default());
+    let id = submit(&client, work().id(ground.id_in(0))).await;
+    claim(&worker).await.complete(None).await.unwrap();
+    assert_eq!(next(&mut stream).await.0, id);
+
+    memory.with_store(|store| store.set_history(4711));
+    let again = submit(&client, work().id(ground.id_in(0))).await;
+    claim(&worker).await.complete(None).await.unwrap();
+    let mut items = Vec::new();
+    while let Ok(item) = timeout(secs(10), stream.next()).await {
+        items.push(item.unwrap());
+    }
+    assert_eq!(items.iter().filter(|item| **item == CompletionItem::Gap).count(), 1, "{items:?}");
+    assert_eq!(items[0], CompletionItem::Gap);
+    let told = items.iter().filter_map(|item| match item {
+        CompletionItem::Completed { execution_id, .. } => Some(*execution_id),
+        _ => None,
+    });
+    assert!(told.into_iter().any(|id| id == again));
+}
+
+/// A worker hands out the completion stream that it was connected with, and none otherwise.
+#[tokio::test(start_paused = true)]
+async fn a_worker_has_the_completion_stream_that_it_was_given() {
+    let memory = Arc::new(MemoryBackend::new());
+    let ground = Ground::on(memory.clone());
+    assert!(ground.worker("w").await.completion_backend().is_none());
+    let (config, backend) = (ground.worker_config("v"), memory.clone() as Arc<dyn EngineBackend>);
+    let worker = FlowFabricWorker::connect_with(config, backend, Some(memory)).await.unwrap();
+    let given = worker.completion_backend().unwrap();
+    let mut stream = given.completions(Cursor::Start, CompletionFilter::default());
+    let client = ground.client().await;
+    let id = submit(&client, work()).await;
+    client.cancel(&id, "no").await.unwrap();
+    assert_eq!(next(&mut stream).await, (id, TerminalOutcome::Cancelled));
+}

@@ -1,0 +1,210 @@
+//! Every kind of rejection is reached through a public call (`docs/spec.md`, 10).
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use ff_sdk::core::error::{RejectionKind, TABLE};
+use ff_sdk::core::execution::{BlockKind, Command, FailOutcome, WireFence};
+use ff_sdk::core::id::ExecutionId;
+use ff_sdk::core::policy::{Backoff, ExecutionPolicy, ReclaimMode};
+use ff_sdk::core::store::IndexName;
+use ff_sdk::core::time::{DurationMs, TimestampMs};
+use ff_sdk::{Client, ClientConfig, FlowFabricWorker, SdkError, WorkerConfig};
+use ff_tests::Ground;
+use ff_tests::ground::{NAMESPACE, PARTITIONS};
+use ff_tests::kit::{
+    asking, claim, claiming, complete, fence_of, grant, kind_of, ms, renew, secs, submit, work,
+};
+use ff_tests::line::any;
+
+/// The kinds that were reached.
+#[derive(Default)]
+struct Reached(BTreeSet<RejectionKind>);
+
+impl Reached {
+    /// A refused call reaches the kind behind its error.
+    #[track_caller]
+    fn by<T: Debug>(&mut self, result: Result<T, SdkError>) {
+        let error = result.expect_err("the call is refused");
+        let kind = kind_of(&error);
+        let shown = error.engine().expect("the engine refused it");
+        assert_eq!(shown.class(), kind.row().class);
+        assert_eq!(shown.http_status(), kind.row().http_status);
+        self.0.insert(kind);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_rejection_is_reached() {
+    let ground = Ground::memory();
+    let client = ground.client().await;
+    let mut reached = Reached::default();
+    by_arguments(&ground, &client, &mut reached).await;
+    by_grants(&ground, &client, &mut reached).await;
+    by_leases(&ground, &client, &mut reached).await;
+    by_phases(&ground, &client, &mut reached).await;
+    reached.by(superseded(&ground, &client).await);
+    let missing: Vec<_> =
+        TABLE.iter().filter(|row| !reached.0.contains(&row.kind)).map(|row| row.name).collect();
+    assert!(missing.is_empty(), "no public call reached {missing:?}");
+}
+
+async fn by_arguments(ground: &Ground, client: &Client, reached: &mut Reached) {
+    reached.by(client.result(&ground.id_in(0)).await);
+    reached.by(client.describe(&ground.id_in(PARTITIONS.num_flow_partitions)).await);
+    reached.by(client.submit(work().deadline(TimestampMs::ZERO)).await);
+    reached.by(client.submit(work().payload(vec![0; (1 << 20) + 1])).await);
+    reached.by(client.submit(work().attempt_timeout(secs(0))).await);
+    reached.by(client.submit(work().requires([""])).await);
+    reached.by(client.submit(work().tag("team", "red")).await);
+    reached.by(client.submit(work().lane("no lane")).await);
+    let parsed: Result<ExecutionId, SdkError> = "{fp:007}:x".parse().map_err(SdkError::from);
+    reached.by(parsed);
+    reached.by(client.submit(work().id(ground.id_in(0)).idempotency_key("k")).await);
+    let id = submit(client, work().idempotency_key("k")).await;
+    reached.by(client.submit(work().idempotency_key("k").priority(1)).await);
+    client.cancel(&id, "over").await.unwrap();
+}
+
+async fn by_grants(ground: &Ground, client: &Client, reached: &mut Reached) {
+    let id = submit(client, work()).await;
+    let first = asking(ground, id, "w");
+    reached.by(client.execute(Command::Claim(claiming(ground, &first))).await);
+    let mut worker = first.clone();
+    worker.grant_ttl_ms = 0;
+    reached.by(client.execute(Command::IssueClaimGrant(worker)).await);
+    grant(client, &first).await;
+    reached.by(client.execute(Command::IssueClaimGrant(asking(ground, id, "w"))).await);
+    reached.by(client.execute(Command::ClaimResumed(claiming(ground, &first))).await);
+    let block = Command::Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
+    client.execute(block).await.unwrap();
+    reached.by(client.execute(Command::Claim(claiming(ground, &first))).await);
+    ground.advance(secs(10)).await;
+    reached.by(client.execute(Command::Claim(claiming(ground, &first))).await);
+    reached.by(client.execute(Command::IssueClaimGrant(asking(ground, id, "w"))).await);
+    client.cancel(&id, "over").await.unwrap();
+
+    let needy = submit(client, work().requires(["gpu"])).await;
+    reached.by(client.execute(Command::IssueClaimGrant(asking(ground, needy, "w"))).await);
+    client.cancel(&needy, "over").await.unwrap();
+    let worker = ground.worker("w").await;
+    let id = submit(client, work()).await;
+    let task = claim(&worker).await;
+    task.delay_execution(TimestampMs::ZERO).await.unwrap();
+    let request = asking(ground, id, "w");
+    grant(client, &request).await;
+    reached.by(client.execute(Command::Claim(claiming(ground, &request))).await);
+    client.cancel(&id, "over").await.unwrap();
+}
+
+async fn by_leases(ground: &Ground, client: &Client, reached: &mut Reached) {
+    let worker = ground.worker("w").await;
+    let admin = ground.admin().await;
+    let reclaim_mode = ReclaimMode::OnRequest;
+    let policy = ExecutionPolicy { reclaim_mode, max_reclaim_count: 0, ..Default::default() };
+    let id = submit(client, work().policy(policy)).await;
+    let task = claim(&worker).await;
+    let fence = fence_of(&task);
+    reached.by(client.execute(complete(id, WireFence::default())).await);
+    reached.by(client.execute(complete(id, WireFence { lease_id: None, ..fence })).await);
+    let stale = WireFence { lease_epoch: Some(task.lease_epoch().next()), ..fence };
+    reached.by(client.execute(complete(id, stale)).await);
+    reached.by(admin.issue_reclaim_grant(&id, worker.config(), 1_000).await);
+    drop(task);
+    ground.advance(secs(30)).await;
+    reached.by(client.execute(renew(id, fence, 1_000)).await);
+    reached.by(admin.issue_reclaim_grant(&id, worker.config(), 1_000).await);
+
+    let id = submit(client, work()).await;
+    let task = claim(&worker).await;
+    client.revoke_lease(&id).await.unwrap();
+    reached.by(task.renew_lease().await);
+    client.cancel(&id, "over").await.unwrap();
+    reached.by(task.renew_lease().await);
+}
+
+async fn by_phases(ground: &Ground, client: &Client, reached: &mut Reached) {
+    let policy = ExecutionPolicy { max_replay_count: 0, ..Default::default() };
+    let id = submit(client, work().policy(policy)).await;
+    reached.by(client.replay(&id).await);
+    let worker = ground.worker("w").await;
+    let task = claim(&worker).await;
+    let block = Command::Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
+    reached.by(client.execute(block).await);
+    task.complete(None).await.unwrap();
+    reached.by(client.replay(&id).await);
+}
+
+/// A call that was meant for a life that is over: it met the first life, its commit came late, and
+/// meanwhile somebody cancelled and replayed the execution.
+async fn superseded(ground: &Ground, client: &Client) -> Result<(), SdkError> {
+    let line = ground.line();
+    let slow = ground.client_on(line.clone()).await;
+    let id = submit(client, work()).await;
+    line.slow_requests(ms(100), any);
+    let late = slow.cancel(&id, "meant for the first life");
+    let meanwhile = async {
+        ground.advance(ms(150)).await;
+        client.cancel(&id, "over").await.unwrap();
+        client.replay(&id).await.unwrap();
+    };
+    let (late, ()) = tokio::join!(late, meanwhile);
+    assert!(client.describe(&id).await?.is_some_and(|seen| seen.outcome.is_none()));
+    late
+}
+
+/// A configuration that cannot be is refused at connect, with the field's name, before anything is
+/// sent.
+#[tokio::test(start_paused = true)]
+async fn a_configuration_that_cannot_be_names_its_field() {
+    let ground = Ground::memory();
+    let line = ground.line();
+    type Spoil<T> = fn(&mut T);
+    let spoils: [(&str, Spoil<WorkerConfig>); 5] = [
+        ("lanes", |config| config.lanes.clear()),
+        ("max_concurrent_tasks", |config| config.max_concurrent_tasks = 0),
+        ("lease_ttl_ms", |config| config.lease_ttl_ms = 0),
+        ("lease_ttl_ms", |config| config.lease_ttl_ms = 86_400_001),
+        ("claim_poll_interval_ms", |config| config.claim_poll_interval_ms = 0),
+    ];
+    for (field, spoil) in spoils {
+        let mut config = ground.worker_config("w");
+        spoil(&mut config);
+        let refused = FlowFabricWorker::connect_with(config, line.clone(), None).await;
+        let Err(SdkError::Config { field: named, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(named, field);
+    }
+    let spoils: [(&str, Spoil<ClientConfig>); 2] = [
+        ("payload_limit", |config| config.payload_limit = (1 << 24) + 1),
+        ("max_in_flight", |config| config.max_in_flight = 0),
+    ];
+    for (field, spoil) in spoils {
+        let mut config = ClientConfig::new(NAMESPACE).unwrap();
+        spoil(&mut config);
+        let refused = Client::connect(config, line.clone()).await;
+        let Err(SdkError::Config { field: named, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(named, field);
+    }
+    assert_eq!(line.calls(), 0);
+    assert!(WorkerConfig::new("no worker", "w-1", NAMESPACE).is_err());
+}
+
+/// The longest retention saturates at the latest instant and is never negative.
+#[tokio::test(start_paused = true)]
+async fn the_longest_durations_saturate() {
+    let ground = Ground::memory();
+    let client = ground.client().await;
+    let longest = DurationMs::new(u64::MAX);
+    let mut policy = ExecutionPolicy { retention_ms: longest, ..Default::default() };
+    policy.timeout.attempt_timeout_ms = Some(longest);
+    policy.timeout.execution_deadline_ms = Some(longest);
+    policy.retry.backoff = Backoff::Fixed { delay_ms: longest };
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work().policy(policy)).await;
+    let outcome = claim(&worker).await.fail("it broke", "network").await.unwrap();
+    let delay_until = TimestampMs::MAX;
+    assert_eq!(outcome, FailOutcome::RetryScheduled { delay_until });
+    client.cancel(&id, "over").await.unwrap();
+    assert_eq!(ground.place(&id, IndexName::Due).await.unwrap().instant(), TimestampMs::MAX);
+    assert!(ground.tick().await.applied.is_empty());
+}

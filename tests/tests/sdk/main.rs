@@ -1,0 +1,10 @@
+//! The SDK over the embedded backend: workers, tasks, clients, the runtime and the completion
+//! stream, on paused time (`docs/spec.md`, 11).
+
+mod claiming;
+mod client;
+mod completions;
+mod errors;
+mod keeping;
+mod runtime;
+mod shutdown;
