@@ -55,7 +55,7 @@ async fn drain(
     let begun = Instant::now();
     let submitted = Arc::new(submit(args, &client, begun).await?);
     let submit_s = begun.elapsed().as_secs_f64();
-    let pending = used_bytes(&*store).await?;
+    let pending = client.report().await?.used_bytes;
     let mut workers = Vec::new();
     for number in 0..args.workers {
         workers.push(connect(args, number, store.clone()).await?);
@@ -74,7 +74,7 @@ async fn drain(
         latencies_us.append(&mut worker.await.map_err(Failed::runtime)??);
     }
     let drain_s = drained.elapsed().as_secs_f64();
-    let completed = used_bytes(&*store).await?;
+    let completed = client.report().await?.used_bytes;
     latencies_us.sort_unstable();
     let per_second = |seconds: f64| (f64::from(args.tasks) / seconds).round();
     let per_task = |bytes: u64| (bytes as f64 / f64::from(args.tasks)).round();
@@ -166,10 +166,6 @@ async fn work(
 
 fn elapsed_us(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
-}
-
-async fn used_bytes(store: &dyn EngineBackend) -> Result<u64, Failed> {
-    Ok(store.report().await.map_err(Failed::runtime)?.used_bytes)
 }
 
 fn percentile_ms(sorted_us: &[u64], percent: usize) -> f64 {

@@ -12,6 +12,7 @@ use ff_sdk::core::id::ExecutionId;
 use ff_sdk::core::state::TerminalOutcome;
 use ff_sdk::core::store::Cursor;
 use ff_sdk::{Client, ClientConfig, MemoryBackend, SdkError};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args::RunArgs;
@@ -107,6 +108,8 @@ async fn work_off(
     let mut open: BTreeSet<ExecutionId> = submitted.ids.iter().map(|(_, id)| *id).collect();
     let mut progress = Progress::new(open.len() as u64);
     let mut completions = backend.completions(Cursor::Start, CompletionFilter::default());
+    // One stream, opened before anything runs, so that no interrupt is missed.
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(Failed::runtime)?;
     let (drain, draining) = watch::channel(false);
     let mut workers = tokio::spawn(pool::run(pool, doing.clone(), draining));
     let mut shows = tokio::time::interval(SHOW_EVERY);
@@ -114,7 +117,7 @@ async fn work_off(
     while !progress.is_over() {
         tokio::select! {
             biased;
-            _ = tokio::signal::ctrl_c() => {
+            _ = interrupted.recv() => {
                 interrupts += 1;
                 if interrupts > 1 {
                     break;
@@ -122,8 +125,8 @@ async fn work_off(
                 progress.say("ff: draining: running commands end; press Ctrl-C again to stop them");
                 drain.send_replace(true);
             }
-            item = completions.next() => note(item, &mut open, &mut progress),
             _ = shows.tick() => progress.show(doing),
+            item = completions.next() => note(item, &mut open, &mut progress),
             ended = &mut workers => {
                 progress.finish();
                 joined(ended)?;

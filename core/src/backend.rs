@@ -68,7 +68,8 @@ impl BackendReport {
 
 /// Completions as a stream, read from the journals.
 pub trait CompletionBackend: Send + Sync {
-    /// Completions that pass the filter, from a place on.
+    /// Completions that pass the filter, from a place on. The place [`Cursor::End`] is fixed by the
+    /// first call of [`Completions::next`].
     fn completions(&self, from: Cursor, filter: CompletionFilter) -> Box<dyn Completions>;
 }
 

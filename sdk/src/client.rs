@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ff_core::backend::EngineBackend;
+use ff_core::backend::{BackendReport, EngineBackend};
 use ff_core::error::{Applied, EngineError};
 use ff_core::execution::{
     AnyOutcome, AttemptSummary, Cancel, CancelledBy, ChangePriority, Command, Create,
-    CreateOutcome, Event, ExecutionSnapshot, OperatorCall, Outcome, Replay, Replayed, RevokeLease,
-    Revoked, ValueKind, snapshot,
+    CreateOutcome, Event, ExecutionSnapshot, InNamespace, OperatorCall, Outcome, Replay, Replayed,
+    RevokeLease, Revoked, ValueKind, snapshot,
 };
 use ff_core::id::{ExecutionId, LeaseEpoch, Namespace, RequestId};
 use ff_core::op::{
@@ -420,8 +420,9 @@ impl Client {
     ///
     /// [`SdkError::Engine`] with every rejection of `docs/errors.md`.
     pub async fn execute(&self, command: Command) -> Result<AnyOutcome, SdkError> {
-        let parsed = command.parse(&mut self.0.connection.entropy()).map_err(EngineError::from)?;
-        Ok(self.0.connection.transact(parsed).await?.outcome)
+        let command = command.parse(&mut self.0.connection.entropy()).map_err(EngineError::from)?;
+        let namespace = self.0.config.namespace.clone();
+        Ok(self.0.connection.transact(InNamespace { namespace, command }).await?.outcome)
     }
 
     async fn operate<C: ff_core::execution::Decide>(
@@ -429,7 +430,8 @@ impl Client {
         command: C,
     ) -> Result<C::Outcome, SdkError> {
         let (name, execution) = (command.name(), command.execution_id());
-        let committed = self.0.connection.transact(command).await?;
+        let namespace = self.0.config.namespace.clone();
+        let committed = self.0.connection.transact(InNamespace { namespace, command }).await?;
         tracing::info!(%execution, "{name}");
         Ok(committed.outcome)
     }
@@ -438,6 +440,17 @@ impl Client {
     fn operator_call(&self) -> OperatorCall {
         let id = self.0.connection.entropy().uuid().to_string();
         OperatorCall::new(RequestId::try_new(id).expect("a uuid is a request id"))
+    }
+
+    /// What the backend knows of its store's load.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Backend`] when it cannot say. Cancel safe.
+    pub async fn report(&self) -> Result<BackendReport, SdkError> {
+        let backend = &self.0.connection.backend;
+        let failed = |source| SdkError::Backend { backend: backend.name(), source };
+        backend.report().await.map_err(failed)
     }
 
     /// The backend that it is connected to.

@@ -1,7 +1,7 @@
 //! Commands as values: what an operation carries to the record of an execution.
 
 use crate::error::Rejection;
-use crate::id::ExecutionId;
+use crate::id::{ExecutionId, Namespace};
 use crate::policy::Priority;
 use crate::time::TimestampMs;
 
@@ -103,6 +103,54 @@ commands! {
     Replay => replay, Replayed, Request, purpose: Admit, observe: call;
     Block => block, BlockOutcome, Absolute;
     Unblock => unblock, BlockOutcome, Absolute;
+}
+
+/// A command that sees the executions of one namespace only: another tenant's is not found.
+#[derive(Clone, Debug)]
+pub struct InNamespace<C> {
+    /// The tenant.
+    pub namespace: Namespace,
+    /// The command.
+    pub command: C,
+}
+
+impl<C: Identity> Identity for InNamespace<C> {
+    fn identity(&self) -> IdentityKind {
+        self.command.identity()
+    }
+}
+
+impl<C: Decide> Decide for InNamespace<C> {
+    type Outcome = C::Outcome;
+
+    fn name(&self) -> &'static str {
+        self.command.name()
+    }
+
+    fn purpose(&self) -> Purpose {
+        self.command.purpose()
+    }
+
+    fn execution_id(&self) -> ExecutionId {
+        self.command.execution_id()
+    }
+
+    fn fetches(&self) -> &'static [ValueKind] {
+        self.command.fetches()
+    }
+
+    fn observe(&mut self, current: &Execution) {
+        if current.namespace == self.namespace {
+            self.command.observe(current);
+        }
+    }
+
+    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<C::Outcome> {
+        if current.is_some_and(|current| current.namespace != self.namespace) {
+            return Err(Rejection::NotFound);
+        }
+        self.command.decide(current, now)
+    }
 }
 
 /// A claim by one of its three rules.

@@ -48,7 +48,7 @@ pub use cancel::{Cancel, CancelledBy, cancel};
 pub use change_priority::{ChangePriority, change_priority};
 pub use claim::claim;
 pub use claim_resumed::claim_resumed;
-pub use command::{Decide, TakeNew, TakeOver, TakeResumed};
+pub use command::{Decide, InNamespace, TakeNew, TakeOver, TakeResumed};
 pub use complete::{Complete, complete};
 pub use create::{Create, CreateOutcome, DEFAULT_PAYLOAD_LIMIT, Start, content_digest, create};
 pub use decision::{Decision, Next, Purpose, Ruling, ValueEffect, ValueKind, Verdict};

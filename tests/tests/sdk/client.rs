@@ -159,3 +159,26 @@ async fn an_unreachable_store_is_a_typed_error_in_time() {
     let error = client.submit(work()).await.unwrap_err();
     assert!(matches!(error.engine(), Some(EngineError::Bug(_))) && !error.is_retryable());
 }
+
+/// Another tenant's execution is not found, whatever is wished of it (`docs/spec.md`, 7).
+#[tokio::test(start_paused = true)]
+async fn another_tenants_execution_is_out_of_reach() {
+    use ff_sdk::core::execution::{BlockKind, Command};
+
+    let ground = Ground::memory();
+    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let stranger = ground.client_of("stranger", ground.backend().clone()).await;
+    let id = submit(&client, work()).await;
+    let _task = claim(&worker).await;
+    assert_eq!(stranger.describe(&id).await.unwrap(), None);
+    assert_eq!(kind(stranger.result(&id).await), RejectionKind::NotFound);
+    assert_eq!(kind(stranger.history(&id).await), RejectionKind::NotFound);
+    assert_eq!(kind(stranger.cancel(&id, "mine").await), RejectionKind::NotFound);
+    assert_eq!(kind(stranger.revoke_lease(&id).await), RejectionKind::NotFound);
+    assert_eq!(kind(stranger.change_priority(&id, 9).await), RejectionKind::NotFound);
+    assert_eq!(kind(stranger.replay(&id).await), RejectionKind::NotFound);
+    let block = Command::Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
+    assert_eq!(kind(stranger.execute(block).await), RejectionKind::NotFound);
+    let seen = client.describe(&id).await.unwrap().expect("it is there");
+    assert_eq!((seen.state.public_state, seen.priority.get()), (PublicState::Active, 0));
+}
