@@ -27,6 +27,9 @@ pub struct DueOutcome {
     pub applied: Vec<DueKind>,
 }
 
+/// More than can be due about one execution at a time; what is left is due at once again.
+const MAX_AT_ONCE: usize = 16;
+
 /// The category of an attempt that took too long.
 const ATTEMPT_TIMEOUT: &str = "attempt_timeout";
 
@@ -43,7 +46,8 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
     let mut next = current.clone();
     let mut outcome = DueOutcome::default();
     let (mut events, mut values, mut since) = (Vec::new(), Vec::new(), TimestampMs::ZERO);
-    while let Some((at, kind)) = next_due(&next).filter(|(at, _)| *at <= now) {
+    for _ in 0..MAX_AT_ONCE {
+        let Some((at, kind)) = next_due(&next).filter(|(at, _)| *at <= now) else { break };
         since = since.max(at);
         outcome.applied.push(kind);
         match kind {
