@@ -259,8 +259,9 @@ rejections! {
         /// The missing tokens.
         missing: Vec<Arc<str>>,
     } => State, Terminal, 409;
-    /// The execution's lease is neither expired nor revoked.
-    #[error("the execution's lease is neither expired nor revoked")]
+    /// There is nothing to reclaim: no lease was lost, or it ends with its attempt's time, or the
+    /// execution is reclaimed on request only.
+    #[error("there is no lost lease to take over")]
     ExecutionNotReclaimable => State, Informational, 409;
     /// The execution was reclaimed too often and has failed.
     #[error("the execution was reclaimed {reclaims} times, its limit, and has failed")]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-#[serde(transparent)]
+#[serde(from = "u64", into = "u64")]
 pub struct TimestampMs(u64);
 
 /// A length of time in milliseconds.
@@ -56,6 +56,19 @@ impl TimestampMs {
     /// The time from `earlier` to this instant, zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> DurationMs {
         DurationMs(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl From<u64> for TimestampMs {
+    /// What comes from outside saturates like everything else.
+    fn from(milliseconds: u64) -> Self {
+        Self::new(milliseconds)
+    }
+}
+
+impl From<TimestampMs> for u64 {
+    fn from(instant: TimestampMs) -> Self {
+        instant.0
     }
 }
 
@@ -181,6 +194,14 @@ mod tests {
         assert_eq!(TimestampMs::MAX.plus(DurationMs::new(u64::MAX)), TimestampMs::MAX);
         assert_eq!(TimestampMs::new(3).minus(DurationMs::new(9)), TimestampMs::ZERO);
         assert_eq!(TimestampMs::new(3).since(TimestampMs::new(9)), DurationMs::ZERO);
+    }
+
+    #[test]
+    fn what_comes_from_outside_saturates_too() {
+        let read: TimestampMs = serde_json::from_str("18446744073709551615").unwrap();
+        assert_eq!(read, TimestampMs::MAX);
+        let bytes = postcard::to_allocvec(&u64::MAX).unwrap();
+        assert_eq!(postcard::from_bytes::<TimestampMs>(&bytes), Ok(TimestampMs::MAX));
     }
 
     #[test]

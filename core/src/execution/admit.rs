@@ -7,7 +7,7 @@ use crate::time::TimestampMs;
 use super::decision::{Ruling, Verdict};
 use super::issue_claim_grant::{Granted, IssueClaimGrant, issue_claim_grant};
 use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
-use super::offer::{block_route, check_taken_over_unasked, give_back};
+use super::offer::{check_taken_over_unasked, set_aside};
 use super::record::{Execution, Phase};
 
 /// Admits a worker to an execution that was taken from a lane. Identity: the grant id.
@@ -43,13 +43,10 @@ pub enum Admitted {
 pub fn admit(current: &Execution, command: &Admit, now: TimestampMs) -> Ruling<Admitted> {
     match grant(current, &command.0, now) {
         Err(rejection @ Rejection::InvalidInput { .. }) => Err(rejection),
-        Err(rejection @ Rejection::CapabilityMismatch { .. }) => {
-            Ok(block_route(current, now)?.map(|_| Admitted::BlockedByRoute(rejection)))
-        }
-        Err(rejection) => {
-            let verdict = give_back(current, now)?;
-            Ok(verdict.map(|_| Admitted::GivenBack(rejection)))
-        }
+        Err(rejection) => Ok(set_aside(current, &rejection, now)?.map(|blocked| match blocked {
+            true => Admitted::BlockedByRoute(rejection),
+            false => Admitted::GivenBack(rejection),
+        })),
         Ok(verdict) => Ok(verdict),
     }
 }

@@ -4,13 +4,13 @@
 use crate::capability::Capabilities;
 use crate::error::Rejection;
 use crate::id::ExecutionId;
-use crate::time::{DurationMs, TimestampMs, Window};
+use crate::time::{DurationMs, TimestampMs};
 
 use super::blocks::{BlockEntry, BlockKind};
 use super::decision::{Decision, Ruling, Verdict};
 use super::event::Event;
 use super::issue_claim_grant::check_capabilities;
-use super::record::{Execution, Phase};
+use super::record::{Execution, LeaseFate, Phase};
 
 /// Holds an execution back. Identity: the reason; a repeat changes nothing.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ pub struct BlockOutcome {
 /// lost waits too, but only a missing capability can hold it.
 pub fn block(current: &Execution, command: &Block, now: TimestampMs) -> Ruling<BlockOutcome> {
     let kind = command.kind;
-    let since = check_waits(current, kind, now)?;
+    check_waits(current, kind)?;
     if current.blocks().is_some_and(|blocks| blocks.get(kind).is_some()) {
         return Ok(Verdict::Repeat(held_by(current)));
     }
@@ -66,10 +66,7 @@ pub fn block(current: &Execution, command: &Block, now: TimestampMs) -> Ruling<B
         blocks.insert(BlockEntry { kind, recheck_at });
     }
     let outcome = held_by(&next);
-    Ok(Decision::put(next, now, outcome)
-        .within(Window::from(since))
-        .event(Event::Blocked { kind })
-        .into())
+    Ok(Decision::put(next, now, outcome).event(Event::Blocked { kind }).into())
 }
 
 /// The longest wait before a block is looked at again.
@@ -83,7 +80,7 @@ const MAX_RECHECK: DurationMs = DurationMs::from_secs(60);
 /// missing.
 pub fn unblock(current: &Execution, command: &Unblock, now: TimestampMs) -> Ruling<BlockOutcome> {
     let kind = command.kind;
-    let since = check_waits(current, kind, now)?;
+    check_waits(current, kind)?;
     if current.blocks().is_none_or(|blocks| blocks.get(kind).is_none()) {
         return Ok(Verdict::Repeat(held_by(current)));
     }
@@ -95,22 +92,16 @@ pub fn unblock(current: &Execution, command: &Unblock, now: TimestampMs) -> Ruli
         blocks.remove(kind);
     }
     let outcome = held_by(&next);
-    Ok(Decision::put(next, now, outcome)
-        .within(Window::from(since))
-        .event(Event::Unblocked { kind })
-        .into())
+    Ok(Decision::put(next, now, outcome).event(Event::Unblocked { kind }).into())
 }
 
-/// From when on the execution waits to be run, so that a reason can hold it back.
-fn check_waits(
-    current: &Execution,
-    kind: BlockKind,
-    now: TimestampMs,
-) -> Result<TimestampMs, Rejection> {
+/// Refuses an execution that nothing can hold back: only what waits to run can be, and what waits to
+/// be taken over since its lease is marked as lost, by a missing capability.
+fn check_waits(current: &Execution, kind: BlockKind) -> Result<(), Rejection> {
     match &current.phase {
-        Phase::Runnable(_) => Ok(TimestampMs::ZERO),
-        Phase::Active(active) if kind == BlockKind::Route && !active.is_leased(now) => {
-            Ok(active.lost_from())
+        Phase::Runnable(_) => Ok(()),
+        Phase::Active(active) if kind == BlockKind::Route && active.fate != LeaseFate::Held => {
+            Ok(())
         }
         phase => Err(Rejection::ExecutionNotRunnable { lifecycle_phase: phase.word() }),
     }

@@ -12,7 +12,7 @@ use super::guard::{MAX_GRANT_TTL, check_ttl, deadline_passed};
 use super::issue_claim_grant::{
     Granted, IssueClaimGrant, check_capabilities, granted, new_grant, repeated, unused_from,
 };
-use super::lease::end_life;
+use super::lease::{end_life, mark_expired};
 use super::record::{Active, AttemptEnd, Execution, Failure, LeaseFate, Outcome, Phase};
 
 /// Asks for a grant on an execution whose lease expired or was revoked. Identity: the grant id.
@@ -107,17 +107,6 @@ fn ends_by_timeout(current: &Execution, active: &Active) -> bool {
     active.fate == LeaseFate::Held && timeout.is_some_and(|at| at <= active.lease.expires_at)
 }
 
-/// Marks a lease that ran out unnoticed, so that it stays expired.
-fn mark_expired(next: &mut Execution) -> Option<Event> {
-    match &mut next.phase {
-        Phase::Active(Active { fate: fate @ LeaseFate::Held, lease, .. }) => {
-            *fate = LeaseFate::Expired;
-            Some(Event::LeaseExpired { epoch: lease.epoch })
-        }
-        _ => None,
-    }
-}
-
 fn fail_by_cap(
     mut next: Execution,
     marked: Option<Event>,
@@ -136,13 +125,11 @@ fn fail_by_cap(
 
 /// How often an execution was reclaimed that has failed because of it.
 pub(super) fn failed_by_cap(current: &Execution) -> Option<u32> {
-    match &current.phase {
-        Phase::Terminal(terminal) => match &terminal.outcome {
-            Outcome::Failed(failure) if failure.category.as_str() == MAX_RECLAIMS_EXCEEDED => {
-                Some(current.counts.reclaims)
-            }
-            _ => None,
-        },
-        _ => None,
-    }
+    let Phase::Terminal(terminal) = &current.phase else { return None };
+    let failure = terminal.outcome.failure()?;
+    // A worker may use the same category; its attempt failed and was not interrupted.
+    let interrupted =
+        current.past_attempts.last().is_some_and(|last| last.end == AttemptEnd::Interrupted);
+    (failure.category.as_str() == MAX_RECLAIMS_EXCEEDED && interrupted)
+        .then_some(current.counts.reclaims)
 }

@@ -155,6 +155,17 @@ pub(super) fn start_lease(
     Decision::put(next, now, claimed).within(window).storing_ttl(command.lease_ttl).event(event)
 }
 
+/// Marks a lease that ran out unnoticed, so that it stays expired.
+pub(super) fn mark_expired(next: &mut Execution) -> Option<Event> {
+    match &mut next.phase {
+        Phase::Active(Active { fate: fate @ LeaseFate::Held, lease, .. }) => {
+            *fate = LeaseFate::Expired;
+            Some(Event::LeaseExpired { epoch: lease.epoch })
+        }
+        _ => None,
+    }
+}
+
 /// Moves an attempt to the past ones.
 pub(super) fn end_attempt(
     execution: &mut Execution,

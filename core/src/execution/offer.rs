@@ -6,7 +6,7 @@ use crate::error::Rejection;
 use crate::policy::ReclaimMode;
 use crate::time::TimestampMs;
 
-use super::block::{Block, BlockOutcome, block};
+use super::block::{Block, block};
 use super::blocks::BlockKind;
 use super::claim::{claim, repeated};
 use super::claim_resumed::claim_resumed;
@@ -14,7 +14,7 @@ use super::decision::{Ruling, Verdict};
 use super::issue_claim_grant::{IssueClaimGrant, issue_claim_grant, unused_from};
 use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
 use super::lease::{Claim, Claimed};
-use super::on_due::{DueOutcome, on_due};
+use super::on_due::on_due;
 use super::reclaim::reclaim;
 use super::record::{Execution, Phase};
 
@@ -59,24 +59,33 @@ pub fn offer(current: &Execution, command: &Offer, now: TimestampMs) -> Ruling<O
     };
     match attempted {
         Err(rejection @ Rejection::InvalidInput { .. }) => Err(rejection),
-        Err(rejection @ Rejection::CapabilityMismatch { .. }) => {
-            Ok(block_route(current, now)?.map(|_| Offered::BlockedByRoute(rejection)))
-        }
-        Err(rejection) => {
-            give_back(current, now).map(|verdict| verdict.map(|_| Offered::GivenBack(rejection)))
-        }
+        Err(rejection) => Ok(set_aside(current, &rejection, now)?.map(|blocked| match blocked {
+            true => Offered::BlockedByRoute(rejection),
+            false => Offered::GivenBack(rejection),
+        })),
         Ok(verdict) => Ok(verdict),
     }
 }
 
-/// Sets an execution aside that the worker lacks a capability for.
-pub(super) fn block_route(current: &Execution, now: TimestampMs) -> Ruling<BlockOutcome> {
-    let (execution_id, kind) = (current.id, BlockKind::Route);
-    let blocked = block(current, &Block { execution_id, kind, recheck_at: None }, now)?;
-    Ok(match blocked {
-        Verdict::Apply(decision) => decision.within(unused_from(current)).into(),
-        repeat => repeat,
-    })
+/// Puts an execution that was not taken where it belongs. Where the worker lacks a capability it
+/// waits for another one, and the outcome is true; otherwise whatever is due about it is applied, or
+/// only its index entries are written again.
+pub(super) fn set_aside(
+    current: &Execution,
+    rejection: &Rejection,
+    now: TimestampMs,
+) -> Ruling<bool> {
+    if let Rejection::CapabilityMismatch { .. } = rejection {
+        let (execution_id, kind) = (current.id, BlockKind::Route);
+        match block(current, &Block { execution_id, kind, recheck_at: None }, now) {
+            Ok(Verdict::Apply(blocked)) => {
+                return Ok(blocked.within(unused_from(current)).map(|_| true).into());
+            }
+            Ok(Verdict::Repeat(_)) => return Ok(Verdict::Repeat(true)),
+            Err(_) => {}
+        }
+    }
+    Ok(on_due(current, now)?.map(|_| false))
 }
 
 /// Refuses to take over what is taken over on request only.
@@ -85,12 +94,6 @@ pub(super) fn check_taken_over_unasked(current: &Execution) -> Result<(), Reject
         ReclaimMode::Automatic => Ok(()),
         ReclaimMode::OnRequest => Err(Rejection::ExecutionNotReclaimable),
     }
-}
-
-/// Puts an execution that cannot be taken where it belongs: whatever is due about it is applied,
-/// otherwise only its index entries are written again.
-pub(super) fn give_back(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
-    on_due(current, now)
 }
 
 fn take(current: &Execution, command: &Offer, now: TimestampMs) -> Ruling<Offered> {

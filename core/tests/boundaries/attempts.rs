@@ -243,3 +243,12 @@ fn a_cancelled_attempt_ends_with_its_execution() {
     let cancelled = Outcome::Cancelled { reason: "not needed".to_owned() };
     assert_eq!(bench.terminal().outcome, cancelled);
 }
+
+#[test]
+fn a_worker_that_uses_the_category_of_too_many_reclaims_is_not_taken_for_one() {
+    let mut bench = Bench::new(Submission::new().retries(0));
+    let fence = bench.take(1, START);
+    bench.applied(fail(fence, "max_reclaims_exceeded"), START);
+    assert_eq!(bench.refused(reclaim_grant(2), START), Rejection::ExecutionNotReclaimable);
+    assert_eq!(bench.refused(take_over(2), START), Rejection::InvalidClaimGrant);
+}

@@ -156,3 +156,17 @@ fn an_offer_that_cannot_be_taken_gives_the_execution_back() {
     assert_eq!(bench, before);
     assert_eq!(bench.count(EventKind::Claimed), 0);
 }
+
+/// Nobody has marked the lease as lost, and a clock that goes back could give it back.
+#[test]
+fn a_lease_that_ran_out_unmarked_is_not_held_back_by_a_missing_capability() {
+    let mut bench = Bench::new(Submission::new());
+    bench.take(1, START);
+    let over = bench.active().lease.expires_at.get();
+    let lifecycle_phase = LifecyclePhase::Active;
+    let refused = Rejection::ExecutionNotRunnable { lifecycle_phase };
+    assert_eq!(bench.refused(block(BlockKind::Route), over), refused);
+    due(&mut bench, over);
+    bench.applied(block(BlockKind::Route), over);
+    assert_eq!(bench.entries().eligible, None);
+}

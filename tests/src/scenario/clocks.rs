@@ -9,12 +9,12 @@ use crate::kit::{asking, claim, grant, is_idle, kind, ms, secs, see, state, subm
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
-/// A client and workers that think it is an hour later (see [`an_hour_off`]).
+/// A client and workers that think it is an hour later (see `an_hour_off`).
 pub async fn a_clock_an_hour_ahead_does_no_harm(ground: &Ground) {
     an_hour_off(ground, HOUR_MS).await;
 }
 
-/// A client and workers that think it is an hour earlier (see [`an_hour_off`]).
+/// A client and workers that think it is an hour earlier (see `an_hour_off`).
 pub async fn a_clock_an_hour_behind_does_no_harm(ground: &Ground) {
     an_hour_off(ground, -HOUR_MS).await;
 }
