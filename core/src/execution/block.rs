@@ -95,8 +95,8 @@ pub fn unblock(current: &Execution, command: &Unblock, now: TimestampMs) -> Ruli
     Ok(Decision::put(next, now, outcome).event(Event::Unblocked { kind }).into())
 }
 
-/// Refuses an execution that nothing can hold back: only what waits to run can be, and what waits to
-/// be taken over since its lease is marked as lost, by a missing capability.
+/// Refuses an execution that nothing can hold back: only what waits to run can be, and what waits
+/// to be taken over since its lease is marked as lost, by a missing capability.
 fn check_waits(current: &Execution, kind: BlockKind) -> Result<(), Rejection> {
     match &current.phase {
         Phase::Runnable(_) => Ok(()),

@@ -68,8 +68,8 @@ pub fn offer(current: &Execution, command: &Offer, now: TimestampMs) -> Ruling<O
 }
 
 /// Puts an execution that was not taken where it belongs. Where the worker lacks a capability it
-/// waits for another one, and the outcome is true; otherwise whatever is due about it is applied, or
-/// only its index entries are written again.
+/// waits for another one, and the outcome is true; otherwise whatever is due about it is applied,
+/// or only its index entries are written again.
 pub(super) fn set_aside(
     current: &Execution,
     rejection: &Rejection,
