@@ -1,22 +1,31 @@
 //! Any command as one value, for callers that choose it at run time.
 
-use crate::error::Rejection;
 use crate::id::ExecutionId;
 use crate::policy::Priority;
 use crate::time::TimestampMs;
 
+use super::admit::{Admit, Admitted};
+use super::block::{Block, BlockOutcome, Unblock};
+use super::cancel::Cancel;
+use super::change_priority::ChangePriority;
 use super::command::{Decide, TakeNew, TakeOver, TakeResumed};
+use super::complete::Complete;
+use super::create::{Create, CreateOutcome};
 use super::decision::{Purpose, Ruling, ValueKind};
+use super::delay_execution::DelayExecution;
+use super::fail::Fail;
 use super::identity::{Identity, IdentityKind};
-use super::issue_claim_grant::Granted;
+use super::issue_claim_grant::{Granted, IssueClaimGrant};
+use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted};
 use super::lease::Claimed;
+use super::move_to_waiting_children::MoveToWaitingChildren;
+use super::offer::{Offer, Offered};
+use super::on_due::{DueOutcome, OnDue};
 use super::record::{Execution, FailOutcome};
-use super::{
-    Admit, Admitted, Block, BlockOutcome, Cancel, ChangePriority, Complete, Create, CreateOutcome,
-    DelayExecution, DueOutcome, Fail, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren,
-    Offer, Offered, OnDue, ReclaimGranted, Renew, Renewed, Replay, Replayed, RevokeLease, Revoked,
-    Unblock, UpdateProgress,
-};
+use super::renew::{Renew, Renewed};
+use super::replay::{Replay, Replayed};
+use super::revoke_lease::{RevokeLease, Revoked};
+use super::update_progress::UpdateProgress;
 
 macro_rules! any_command {
     ($($(#[$doc:meta])* $variant:ident($command:ty) -> $outcome:ident($value:ty);)+) => {
@@ -66,7 +75,7 @@ macro_rules! any_command {
                 &self,
                 current: Option<&Execution>,
                 now: TimestampMs,
-            ) -> Result<super::Verdict<AnyOutcome>, Rejection> {
+            ) -> Ruling<AnyOutcome> {
                 let ruling: Ruling<AnyOutcome> = match self {
                     $(Self::$variant(command) => command
                         .decide(current, now)

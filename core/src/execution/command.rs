@@ -5,17 +5,27 @@ use crate::id::{ExecutionId, Namespace};
 use crate::policy::Priority;
 use crate::time::TimestampMs;
 
+use super::admit::{Admit, Admitted};
+use super::block::{Block, BlockOutcome, Unblock};
+use super::cancel::{Cancel, CancelledBy};
+use super::change_priority::ChangePriority;
+use super::complete::Complete;
+use super::create::{Create, CreateOutcome};
 use super::decision::{Purpose, Ruling, ValueKind};
+use super::delay_execution::DelayExecution;
+use super::fail::Fail;
 use super::identity::{Identity, IdentityKind, OperatorCall};
-use super::issue_claim_grant::Granted;
+use super::issue_claim_grant::{Granted, IssueClaimGrant};
+use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted};
 use super::lease::{Claim, Claimed};
+use super::move_to_waiting_children::MoveToWaitingChildren;
+use super::offer::{Offer, Offered};
+use super::on_due::{DueOutcome, OnDue};
 use super::record::{Execution, FailOutcome};
-use super::{
-    Admit, Admitted, Block, BlockOutcome, Cancel, CancelledBy, ChangePriority, Complete, Create,
-    CreateOutcome, DelayExecution, DueOutcome, Fail, IssueClaimGrant, IssueReclaimGrant,
-    MoveToWaitingChildren, Offer, Offered, OnDue, ReclaimGranted, Renew, Renewed, Replay, Replayed,
-    RevokeLease, Revoked, Unblock, UpdateProgress,
-};
+use super::renew::{Renew, Renewed};
+use super::replay::{Replay, Replayed};
+use super::revoke_lease::{RevokeLease, Revoked};
+use super::update_progress::UpdateProgress;
 
 /// A command on one execution, decided by the rule of its name.
 pub trait Decide: Identity {
@@ -50,7 +60,7 @@ pub trait Decide: Identity {
 }
 
 macro_rules! commands {
-    ($($command:ident => $rule:ident, $outcome:ty, $identity:ident
+    ($($command:ident => $room:ident::$rule:ident, $outcome:ty, $identity:ident
         $(, purpose: $purpose:ident)? $(, observe: $call:ident)?;)+) => {
         $(
             impl Identity for $command {
@@ -83,7 +93,7 @@ macro_rules! commands {
                     current: Option<&Execution>,
                     now: TimestampMs,
                 ) -> Ruling<$outcome> {
-                    super::$rule(current.ok_or(Rejection::NotFound)?, self, now)
+                    super::$room::$rule(current.ok_or(Rejection::NotFound)?, self, now)
                 }
             }
         )+
@@ -91,18 +101,18 @@ macro_rules! commands {
 }
 
 commands! {
-    IssueClaimGrant => issue_claim_grant, Granted, Grant;
-    Renew => renew, Renewed, Absolute;
-    Complete => complete, (), Fence;
-    Fail => fail, FailOutcome, Fence;
-    DelayExecution => delay_execution, (), Fence;
-    MoveToWaitingChildren => move_to_waiting_children, (), Fence;
-    UpdateProgress => update_progress, (), Absolute;
-    RevokeLease => revoke_lease, Revoked, Request, observe: call;
-    ChangePriority => change_priority, Priority, Request, observe: call;
-    Replay => replay, Replayed, Request, purpose: Admit, observe: call;
-    Block => block, BlockOutcome, Absolute;
-    Unblock => unblock, BlockOutcome, Absolute;
+    IssueClaimGrant => issue_claim_grant::issue_claim_grant, Granted, Grant;
+    Renew => renew::renew, Renewed, Absolute;
+    Complete => complete::complete, (), Fence;
+    Fail => fail::fail, FailOutcome, Fence;
+    DelayExecution => delay_execution::delay_execution, (), Fence;
+    MoveToWaitingChildren => move_to_waiting_children::move_to_waiting_children, (), Fence;
+    UpdateProgress => update_progress::update_progress, (), Absolute;
+    RevokeLease => revoke_lease::revoke_lease, Revoked, Request, observe: call;
+    ChangePriority => change_priority::change_priority, Priority, Request, observe: call;
+    Replay => replay::replay, Replayed, Request, purpose: Admit, observe: call;
+    Block => block::block, BlockOutcome, Absolute;
+    Unblock => block::unblock, BlockOutcome, Absolute;
 }
 
 /// A command that sees the executions of one namespace only: another tenant's is not found.
@@ -190,7 +200,7 @@ macro_rules! claims {
                     current: Option<&Execution>,
                     now: TimestampMs,
                 ) -> Ruling<Claimed> {
-                    super::$rule(current.ok_or(Rejection::NotFound)?, &self.0, now)
+                    super::$rule::$rule(current.ok_or(Rejection::NotFound)?, &self.0, now)
                 }
             }
         )+
@@ -228,7 +238,7 @@ impl Decide for Create {
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<CreateOutcome> {
-        super::create(current, self, now)
+        super::create::create(current, self, now)
     }
 }
 
@@ -250,7 +260,11 @@ impl Decide for IssueReclaimGrant {
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<ReclaimGranted> {
-        super::issue_reclaim_grant(current.ok_or(Rejection::NotFound)?, self, now)
+        super::issue_reclaim_grant::issue_reclaim_grant(
+            current.ok_or(Rejection::NotFound)?,
+            self,
+            now,
+        )
     }
 }
 
@@ -281,7 +295,7 @@ impl Decide for Cancel {
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<()> {
-        super::cancel(current.ok_or(Rejection::NotFound)?, self, now)
+        super::cancel::cancel(current.ok_or(Rejection::NotFound)?, self, now)
     }
 }
 
@@ -307,7 +321,7 @@ impl Decide for Offer {
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<Offered> {
-        super::offer(current.ok_or(Rejection::NotFound)?, self, now)
+        super::offer::offer(current.ok_or(Rejection::NotFound)?, self, now)
     }
 }
 
@@ -329,7 +343,7 @@ impl Decide for Admit {
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<Admitted> {
-        super::admit(current.ok_or(Rejection::NotFound)?, self, now)
+        super::admit::admit(current.ok_or(Rejection::NotFound)?, self, now)
     }
 }
 
@@ -351,6 +365,6 @@ impl Decide for OnDue {
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<DueOutcome> {
-        super::on_due(current.ok_or(Rejection::NotFound)?, now)
+        super::on_due::on_due(current.ok_or(Rejection::NotFound)?, now)
     }
 }

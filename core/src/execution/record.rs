@@ -330,6 +330,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The failure of a failed life.
+    pub const fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
     /// The outcome in one word.
     pub const fn word(&self) -> TerminalOutcome {
         match self {

@@ -121,13 +121,3 @@ fn public_state(execution: &Execution, eligibility: EligibilityState) -> PublicS
         },
     }
 }
-
-impl Outcome {
-    /// The failure of a failed life.
-    pub const fn failure(&self) -> Option<&super::record::Failure> {
-        match self {
-            Self::Failed(failure) => Some(failure),
-            _ => None,
-        }
-    }
-}

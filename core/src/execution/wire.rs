@@ -18,14 +18,26 @@ use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs};
 
 use super::any_command::AnyCommand;
+use super::block::{Block, Unblock};
 use super::blocks::BlockKind;
+use super::cancel::{Cancel, CancelledBy};
+use super::change_priority::ChangePriority;
 use super::command::{TakeNew, TakeOver, TakeResumed};
+use super::complete::Complete;
+use super::create::{Create, DEFAULT_PAYLOAD_LIMIT, Start, content_digest};
+use super::delay_execution::DelayExecution;
+use super::fail::Fail;
+use super::guard::FenceParts;
+use super::identity::OperatorCall;
+use super::issue_claim_grant::IssueClaimGrant;
+use super::issue_reclaim_grant::IssueReclaimGrant;
+use super::lease::Claim;
+use super::move_to_waiting_children::MoveToWaitingChildren;
 use super::record::GrantAudit;
-use super::{
-    Block, Cancel, CancelledBy, ChangePriority, Claim, Complete, Create, DEFAULT_PAYLOAD_LIMIT,
-    DelayExecution, Fail, FenceParts, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren,
-    OperatorCall, Renew, Replay, RevokeLease, Start, Unblock, UpdateProgress, content_digest,
-};
+use super::renew::Renew;
+use super::replay::Replay;
+use super::revoke_lease::RevokeLease;
+use super::update_progress::UpdateProgress;
 
 /// The fence of a lease-bound call; whether it is complete is checked by the command's rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

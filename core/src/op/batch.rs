@@ -7,8 +7,8 @@ use crate::store::bounds::{MAX_MESSAGE_BYTES, MAX_READ_KEYS, MAX_UNITS};
 use crate::store::{Commit, Failure, Read, RecordKey, Reply, ReplyBody, Request, Unit, Values};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
+use super::operation::{Operation, Step};
 use super::transact::{Committed, Transact};
-use super::{Operation, Step};
 
 /// Carries many commands to executions of one partition: what is ready together travels together.
 /// Each keeps an outcome of its own.

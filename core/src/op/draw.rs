@@ -16,10 +16,10 @@ use crate::store::{Failure, IndexName, Poll, Reply, ReplyBody, Request, Take, Ta
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::handed::Handed;
+use super::operation::{Operation, Step};
 use super::retry::Patience;
 use super::transact::Committed;
 use super::unit::Loaded;
-use super::{Operation, Step};
 
 /// How long a taker has before others are offered what it took.
 pub const HOLD: DurationMs = DurationMs::from_secs(5);

@@ -8,10 +8,10 @@ use crate::store::{Commit, Failure, IndexName, Reply, Request, ScanEntry, Unit};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::batch::Batch;
+use super::operation::{Operation, Step};
 use super::retry::Patience;
 use super::transact::{Committed, Known, Transact};
 use super::unit::{Loaded, load, quarantine};
-use super::{Operation, Step};
 
 /// Carries a command to each execution of a page of entries. A record that does not decode goes
 /// into quarantine first; one of a newer format is left alone.

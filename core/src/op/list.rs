@@ -9,10 +9,10 @@ use crate::store::bounds::MAX_PAGE;
 use crate::store::{Failure, IndexName, Reply, Scan, ScanEntry, ScanPosition, Scanned};
 use crate::time::{HostTime, TimestampMs};
 
+use super::operation::{Operation, Step};
 use super::query::Query;
 use super::retry::Patience;
 use super::unit::load;
-use super::{Operation, Step};
 
 /// Which executions a list shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use crate::store::{
 };
 use crate::time::{HostTime, Window};
 
+use super::operation::{Operation, Step};
 use super::retry::Patience;
-use super::{Operation, Step};
 
 /// Reads the store's configuration, and writes it if there is none.
 #[derive(Clone, Debug)]

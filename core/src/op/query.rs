@@ -10,9 +10,9 @@ use crate::store::{
 };
 use crate::time::{HostTime, TimestampMs};
 
+use super::operation::{Operation, Step};
 use super::retry::Patience;
 use super::unit::{Loaded, load, value_key};
-use super::{Operation, Step};
 
 /// One read-only request and how its reply is understood.
 #[derive(Clone, Debug)]

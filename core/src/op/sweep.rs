@@ -14,9 +14,9 @@ use crate::store::{
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::handed::Handed;
+use super::operation::{Operation, Step};
 use super::retry::Patience;
 use super::unit::Loaded;
-use super::{Operation, Step};
 
 /// Unblocks those executions of a namespace that one worker can run and that no worker fitted
 /// before.

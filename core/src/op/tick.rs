@@ -13,9 +13,9 @@ use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::draw::HOLD;
 use super::handed::Handed;
+use super::operation::{Operation, Step};
 use super::retry::Patience;
 use super::unit::Loaded;
-use super::{Operation, Step};
 
 /// Takes whatever is due in all partitions and applies it.
 #[derive(Debug)]

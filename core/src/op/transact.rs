@@ -9,9 +9,9 @@ use crate::store::{
 };
 use crate::time::{HostTime, TimestampMs};
 
+use super::operation::{Operation, Step};
 use super::retry::Patience;
 use super::unit::{Loaded, Stamp, load, quarantine, unit_for, value_key};
-use super::{Operation, Step};
 
 /// Carries one command to its execution.
 ///

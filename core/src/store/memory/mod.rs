@@ -12,8 +12,8 @@ use crate::partition::Partition;
 use crate::time::TimestampMs;
 
 use super::contract::{
-    Commit, Fetched, Poll, Read, Reply, ReplyBody, Request, Scan, Stored, StreamPage, Streamed,
-    Take, Taken, Topic, UnitReply, Values, Wake,
+    Commit, Fetched, Poll, Read, Reply, ReplyBody, Request, Scan, ScanPosition, Stored, StreamPage,
+    Streamed, Take, Taken, Topic, UnitReply, Values, Wake,
 };
 use super::keys::{IndexName, RecordKey};
 
@@ -74,7 +74,7 @@ impl MemoryStore {
     pub fn entries(
         &self,
         partition: Partition,
-    ) -> impl Iterator<Item = (&IndexName, super::ScanPosition)> {
+    ) -> impl Iterator<Item = (&IndexName, ScanPosition)> {
         let data = self.partitions.get(&partition).into_iter();
         data.flat_map(|data| &data.indexes)
             .flat_map(|(name, index)| index.iter().map(move |position| (name, position)))

@@ -7,8 +7,8 @@ use crate::partition::Partition;
 use crate::score::Score;
 use crate::store::bounds::MAX_MESSAGE_BYTES;
 use crate::store::contract::{
-    Bytes, Fetched, Read, Scan, ScanEntry, Scanned, Stored, Take, TakeUntil, Taken, Topic, Unit,
-    UnitReply, Values, Version,
+    Bytes, Fetched, Read, Scan, ScanEntry, ScanPosition, Scanned, Stored, Take, TakeUntil, Taken,
+    Topic, Unit, UnitReply, Values, Version,
 };
 use crate::store::keys::{IndexName, RecordKey, StreamName, ValueKey};
 use crate::time::TimestampMs;
@@ -188,7 +188,7 @@ impl PartitionData {
         let mut positions = index.after(scan.after);
         let page: Vec<_> = positions.by_ref().take(scan.limit as usize).collect();
         let next = positions.next().and(page.last().copied());
-        let entry = |position: crate::store::ScanPosition| ScanEntry {
+        let entry = |position: ScanPosition| ScanEntry {
             position,
             record: self.records.get(&RecordKey::Execution(position.member)).cloned(),
         };
