@@ -12,6 +12,8 @@ use ff_core::partition::PartitionConfig;
 use ff_core::store::{StoreMeta, codec};
 use ff_core::time::DurationMs;
 
+use tracing::Instrument;
+
 use crate::drive::drive;
 use crate::error::SdkError;
 use crate::host::{HostClock, system_entropy};
@@ -80,8 +82,11 @@ impl Connection {
         &self,
         command: C,
     ) -> Result<Committed<C::Outcome>, SdkError> {
-        self.check_id(&command.execution_id())?;
-        Ok(self.drive(Transact::new(command, self.patience())).await?)
+        let (name, execution) = (command.name(), command.execution_id());
+        self.check_id(&execution)?;
+        let span = tracing::debug_span!("command", name, %execution);
+        let operation = Transact::new(command, self.patience());
+        Ok(self.drive(operation).instrument(span).await?)
     }
 
     /// Refuses an id whose partition does not exist, before anything is sent.

@@ -86,7 +86,8 @@ impl ClaimedTask {
         let (execution, epoch) = (self.execution_id(), self.lease_epoch());
         match result {
             Ok(committed) => {
-                tracing::debug!(%execution, attempt = %self.attempt_index(), %epoch, "{name}");
+                let (attempt, outcome) = (self.attempt_index(), &committed.outcome);
+                tracing::debug!(%execution, %attempt, %epoch, ?outcome, "{name}");
                 Ok(committed.outcome)
             }
             Err(error) => {

@@ -7,7 +7,7 @@ use crate::state::{
 use crate::time::TimestampMs;
 
 use super::blocks::BlockKind;
-use super::record::{DelayReason, Execution, LeaseFate, NextAttempt, Outcome, Phase, Runnable};
+use super::record::{DelayReason, Execution, LeaseFate, NextAttempt, Phase, Runnable};
 
 /// The state of an execution at an instant of the store's clock.
 pub fn state_vector(execution: &Execution, now: TimestampMs) -> StateVector {

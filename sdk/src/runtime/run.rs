@@ -10,6 +10,7 @@ use ff_core::id::FailureCategory;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::error::SdkError;
 use crate::task::ClaimedTask;
@@ -214,7 +215,8 @@ async fn claim_and_run(
                 Some(Ok(tasks)) if tasks.is_empty() => worker.wait_for_work().await,
                 Some(Ok(tasks)) => {
                     for task in tasks {
-                        running.spawn(run_task(shared.clone(), task));
+                        let span = span_of(&task);
+                        running.spawn(run_task(shared.clone(), task).instrument(span));
                     }
                 }
                 // Others that have this worker may hold its slots.
@@ -237,6 +239,17 @@ async fn claim_and_run(
             return failed;
         }
     }
+}
+
+/// The span that a handler runs in, so that what it logs says for which task.
+fn span_of(task: &ClaimedTask) -> tracing::Span {
+    tracing::info_span!(
+        "task",
+        execution = %task.execution_id(),
+        kind = %task.execution_kind(),
+        attempt = %task.attempt_index(),
+        epoch = %task.lease_epoch(),
+    )
 }
 
 /// How a handler's run ended.
