@@ -19,23 +19,47 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Task {
-    /// Submit executions from a file, work them off in this process, and report.
+    /// Submit executions from a file, work them off in this process, and report
+    ///
+    /// Each line of the file is a JSON object, for example
+    ///
+    ///     {"kind": "shell", "payload": {"command": "wc -w README.md"}}
+    ///
+    /// with these optional fields:
+    ///
+    ///     priority         0 to 9000, higher is served first
+    ///     delay_ms         not before this time from now
+    ///     timeout_ms       how long an attempt may take; up to a tenth of it earlier, at most
+    ///                      250 ms, its command is killed
+    ///     retry            {"max_retries": 3, "backoff": {"fixed": {"delay_ms": 100}}} or
+    ///                      {"exponential": {"initial_ms": 1000, "multiplier": 2, "max_ms": 60000}},
+    ///                      and "retryable_categories": [...]
+    ///     idempotency_key  the same key and content are one execution
+    ///     tags             {"team.name": "x"}
+    ///
+    /// Kind shell runs payload.command with sh, or the list payload.argv as it is, with the payload
+    /// on its standard input and FF_EXECUTION_ID, FF_ATTEMPT_INDEX, FF_RETRY_COUNT and
+    /// FF_LEASE_EPOCH in its environment. Its standard output, at most 1 MiB, is the result. Exit
+    /// code 0 completes it; any other fails the attempt with category exit_code, a signal with
+    /// category signal. What it leaves running is killed.
+    ///
+    /// Ctrl-C lets running commands end and starts no more; a second one stops at once.
+    ///
+    /// Exit code: 0 when all completed, 1 when some did not, 2 for bad usage or input (then nothing
+    /// was run), 130 when interrupted.
+    #[command(verbatim_doc_comment)]
     Run(RunArgs),
-    /// Measure the engine.
+    /// Measure the engine and print figures
+    ///
+    /// Scenario drain submits everything, then starts the workers and the clock. Per-second figures
+    /// count executions; latency_ms is from the submit call to the completion; pending_ and
+    /// completed_bytes_per_task are what the store holds for each execution once all are submitted
+    /// and once all are completed: keys, records, values and index entries.
+    #[command(verbatim_doc_comment)]
     Bench(BenchArgs),
 }
 
-/// Submits executions from JSON lines and works them off with a pool of workers in this process.
-///
-/// Each line is an object: {"kind": "shell", "payload": {"command": "wc -w README.md"}}, with the
-/// optional fields priority (0..=9000), delay_ms, retry ({"max_retries": 3, "backoff": {"fixed":
-/// {"delay_ms": 100}}}), timeout_ms, idempotency_key and tags ({"team.name": "x"}). Kind shell runs
-/// payload.command with sh, or payload.argv as it is, with the payload on its standard input and
-/// FF_EXECUTION_ID, FF_ATTEMPT_INDEX, FF_RETRY_COUNT and FF_LEASE_EPOCH in its environment. Its
-/// standard output is the result; exit code 0 completes it.
-///
-/// Exit code: 0 when all completed, 1 when some did not, 2 for bad usage or input, 130 when
-/// interrupted. Ctrl-C lets running commands end; a second one stops at once.
+/// The arguments of `ff run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// The file with one execution in each line; - is standard input.
@@ -69,7 +93,7 @@ pub struct RunArgs {
     pub verbose: bool,
 }
 
-/// Measures the engine and prints figures.
+/// The arguments of `ff bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// Where executions live: memory: is this process.
