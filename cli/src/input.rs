@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ff_sdk::core::policy::{ExecutionPolicy, RetryPolicy};
+use ff_sdk::core::time::DurationMs;
 use ff_sdk::{Client, Submission};
 use serde::Deserialize;
 use serde_json::Value;
@@ -110,6 +111,8 @@ fn submission(job: &JobLine) -> Submission {
     let policy = ExecutionPolicy {
         retry: job.retry.clone().unwrap_or_default(),
         max_reclaim_count: MAX_RECLAIMS,
+        // The store ends with this process, and the report wants every execution.
+        retention_ms: DurationMs::new(u64::MAX),
         ..ExecutionPolicy::default()
     };
     let mut submission = Submission::new(&job.kind)

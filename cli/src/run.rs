@@ -44,7 +44,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failed> {
         kill_every: args.kill_workers_every.map(Duration::from_millis),
         seed: args.seed,
     };
-    let interrupted = work_off(pool, &backend, &doing, &submitted).await?;
+    let interrupted = work_off(pool, &client, &backend, &doing, &submitted).await?;
     let took = started.elapsed();
     let mut rows = Vec::with_capacity(submitted.ids.len());
     for (line, id) in &submitted.ids {
@@ -101,6 +101,7 @@ async fn submit(client: &Client, jobs: Vec<Job>) -> Result<Submitted, Failed> {
 /// Works until everything is over, or until interrupted; tells which.
 async fn work_off(
     pool: PoolConfig,
+    client: &Client,
     backend: &MemoryBackend,
     doing: &Arc<Doing>,
     submitted: &Submitted,
@@ -126,7 +127,10 @@ async fn work_off(
                 drain.send_replace(true);
             }
             _ = shows.tick() => progress.show(doing),
-            item = completions.next() => note(item, &mut open, &mut progress),
+            item = completions.next() => match item {
+                Some(CompletionItem::Gap) => look(client, &mut open, &mut progress).await?,
+                item => note(item, &mut open, &mut progress),
+            },
             ended = &mut workers => {
                 progress.finish();
                 joined(ended)?;
@@ -152,6 +156,22 @@ fn note(item: Option<CompletionItem>, open: &mut BTreeSet<ExecutionId>, progress
     {
         progress.ended(outcome == TerminalOutcome::Success);
     }
+}
+
+/// Looks at what is open, where the journal has not kept all that happened.
+async fn look(
+    client: &Client,
+    open: &mut BTreeSet<ExecutionId>,
+    progress: &mut Progress,
+) -> Result<(), Failed> {
+    for id in open.clone() {
+        let seen = client.describe(&id).await?;
+        let outcome = seen.map_or(TerminalOutcome::None, |seen| seen.state.terminal_outcome);
+        if outcome != TerminalOutcome::None && open.remove(&id) {
+            progress.ended(outcome == TerminalOutcome::Success);
+        }
+    }
+    Ok(())
 }
 
 fn joined(ended: Result<Result<(), SdkError>, tokio::task::JoinError>) -> Result<(), Failed> {

@@ -16,9 +16,14 @@ impl<T, const N: usize> Bounded<T, N> {
         Self(Vec::new())
     }
 
+    /// Whether the next element drops the oldest one.
+    pub const fn is_full(&self) -> bool {
+        self.0.len() == N
+    }
+
     /// Appends an element and drops the oldest one if there would be more than `N`.
     pub fn push(&mut self, element: T) {
-        if self.0.len() == N {
+        if self.is_full() {
             self.0.remove(0);
         }
         self.0.push(element);

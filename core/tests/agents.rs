@@ -81,6 +81,7 @@ impl World {
             worker: WorkerId::try_new("worker").expect("a worker"),
             instance: WorkerInstanceId::try_new(format!("worker-{name}")).expect("an instance"),
             capabilities: capabilities(tokens),
+            slots: 4,
             lease_ttl: ms(3_000),
             patience: ms(10_000),
             partitions: self.config,
@@ -391,4 +392,44 @@ fn a_renewal_that_is_refused_loses_the_lease() {
     assert_eq!(lost.expect("it is lost").execution_id, id(1));
     assert!(worker.leases.is_empty());
     assert_ne!(id(1), execution_id());
+}
+
+#[test]
+fn a_sweep_lets_go_on_only_what_its_worker_draws_and_has_slots_for() {
+    let mut world = World::new(1);
+    for number in 1..=6 {
+        world.submit_one(number, Submission::new().requires(&["gpu"]));
+    }
+    let mut unable = world.worker(1, &[]);
+    assert_eq!(numbers(&world.claim(&mut unable, 6)), [0_u128; 0]);
+    let mut able = world.worker(2, &["gpu"]);
+    let sweep = able.sweep(world.host()).expect("it is due at first");
+    assert_eq!(world.drive(sweep).expect("the store answers"), 4, "it has four slots");
+    assert_eq!(world.claim(&mut able, 4).len(), 4);
+    world.now += 2_000;
+    assert!(able.sweep(world.host()).is_none(), "the first one is not over");
+    able.swept();
+    world.now += 2_000;
+    assert!(able.sweep(world.host()).is_none(), "it is full");
+
+    let mut profile = able.profile().clone();
+    profile.lanes = vec![LaneId::try_new("elsewhere").expect("a lane")];
+    let mut other = WorkerAgent::new(profile, Entropy::from_u64(3));
+    let sweep = other.sweep(world.host()).expect("it is due at first");
+    assert_eq!(world.drive(sweep).expect("the store answers"), 0, "it never draws from this lane");
+}
+
+#[test]
+fn a_hint_that_comes_during_a_draw_is_not_forgotten() {
+    let mut world = World::new(4);
+    let mut worker = world.worker(1, &[]);
+    let draw = worker.claim(1);
+    // Work comes to partition 0 while the draw is under way.
+    worker.hint(&lane(), Partition::flow(0));
+    let (work, rotation) = world.drive(draw).expect("the store answers");
+    worker.claimed(&work, rotation);
+    world.submit([1]);
+    let before = world.calls;
+    assert_eq!(numbers(&world.claim(&mut worker, 1)), [1]);
+    assert_eq!(world.calls - before, 2, "it takes where it was told to, without looking around");
 }

@@ -398,3 +398,25 @@ fn a_window_never_begins_later_than_it_must_nor_lasts_longer_than_it_may() {
     let ReplyBody::Commit(replies) = late.body else { panic!("a reply") };
     assert!(!matches!(replies[0], UnitReply::Committed { .. }));
 }
+
+#[test]
+fn an_operators_call_that_the_record_has_forgotten_is_not_applied_twice() {
+    let mut world = World::new();
+    world.transact(Submission::new().0).expect("it is created");
+    let call = OperatorCall::new(RequestId::try_new("mine").expect("an id"));
+    let priority = Priority::clamped(5);
+    let command = ChangePriority { execution_id: execution_id(), call, priority };
+    // It is applied and the reply is lost; then eight others push it out of the record.
+    world.fates = vec![Fate::Answered, Fate::ReplyLost];
+    let mut done = false;
+    world.meddle = Box::new(move |store, now| {
+        if !done && loaded(store, now).execution.priority == priority {
+            done = true;
+            (100..108).for_each(|number| change_priority(store, now, number));
+        }
+    });
+    let error = world.transact(command).expect_err("nobody can say");
+    let EngineError::Contextual { source, .. } = error else { panic!("{error:?}") };
+    assert!(matches!(*source, EngineError::Timeout { applied: Applied::Unknown, .. }));
+    assert_eq!(world.record().execution.priority, Priority::clamped(107));
+}

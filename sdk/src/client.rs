@@ -371,7 +371,10 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`, and `ExecutionNotActive` when it is over.
+    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotActive` when it is over, `Superseded` when
+    /// it was replayed meanwhile, and `Timeout` when nobody can say whether it was applied.
+    ///
+    /// Dropping the future may leave the call applied or not, like a crash.
     pub async fn cancel(
         &self,
         id: &ExecutionId,
@@ -385,7 +388,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotActive`, `LeaseExpired`.
+    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotActive`, `LeaseExpired`, and `Superseded`
+    /// and `Timeout` as for [`Client::cancel`]; cancellation too.
     pub async fn revoke_lease(&self, id: &ExecutionId) -> Result<Revoked, SdkError> {
         self.operate(RevokeLease { execution_id: *id, call: self.operator_call() }).await
     }
@@ -394,7 +398,10 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`, and `ExecutionNotActive` when it is over.
+    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotActive` when it is over, `Superseded` when
+    /// it was replayed meanwhile, and `Timeout` when nobody can say whether it was applied.
+    ///
+    /// Dropping the future may leave the call applied or not, like a crash.
     pub async fn change_priority(
         &self,
         id: &ExecutionId,
@@ -408,7 +415,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotTerminal`, `MaxReplaysExhausted`.
+    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotTerminal`, `MaxReplaysExhausted`, and
+    /// `Superseded` and `Timeout` as for [`Client::cancel`]; cancellation too.
     pub async fn replay(&self, id: &ExecutionId) -> Result<Replayed, SdkError> {
         self.operate(Replay { execution_id: *id, call: self.operator_call() }).await
     }
@@ -418,7 +426,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with every rejection of `docs/errors.md`.
+    /// [`SdkError::Engine`] with every rejection of `docs/errors.md`; cancellation is as for
+    /// [`Client::cancel`].
     pub async fn execute(&self, command: Command) -> Result<AnyOutcome, SdkError> {
         let command = command.parse(&mut self.0.connection.entropy()).map_err(EngineError::from)?;
         let namespace = self.0.config.namespace.clone();

@@ -86,6 +86,9 @@ impl WorkerConfig {
         if self.claim_poll_interval_ms == 0 {
             return wrong("claim_poll_interval_ms", "must be at least 1");
         }
+        if self.call_timeout_ms == 0 {
+            return wrong("call_timeout_ms", "must be at least 1");
+        }
         check_partitions(CONTEXT, self.partition_config.as_ref())
     }
 }
@@ -129,6 +132,9 @@ impl ClientConfig {
         const CONTEXT: &str = "client configuration";
         if self.payload_limit > ff_core::store::bounds::MAX_VALUE_BYTES {
             return Err(SdkError::config(CONTEXT, "payload_limit", "must be at most 16777216"));
+        }
+        if self.call_timeout.is_zero() {
+            return Err(SdkError::config(CONTEXT, "call_timeout", "must be more than zero"));
         }
         if self.max_in_flight == 0 {
             return Err(SdkError::config(CONTEXT, "max_in_flight", "must be at least 1"));

@@ -109,15 +109,29 @@ pub(crate) fn check_grant(
         }
         Ok(_) => {}
     }
-    if !config.lanes.contains(grant.lane) {
-        let message = format!("is {}, which is none of the worker's lanes", grant.lane);
-        return Err(SdkError::config(CONTEXT, grant.lane_field, message));
-    }
+    check_lane_of(config, grant.lane, grant.lane_field)?;
     if clock.has_observed() && grant.expires_at <= clock.now().store {
         let message = format!("was {}, which is over; ask for a new grant", grant.expires_at);
         return Err(SdkError::config(CONTEXT, "expires_at_ms", message));
     }
     Ok(())
+}
+
+/// Refuses a lane that is none of the worker's.
+pub(crate) fn check_lane(config: &WorkerConfig, lane: &LaneId) -> Result<(), SdkError> {
+    check_lane_of(config, lane, "lane")
+}
+
+fn check_lane_of(
+    config: &WorkerConfig,
+    lane: &LaneId,
+    field: &'static str,
+) -> Result<(), SdkError> {
+    if config.lanes.contains(lane) {
+        return Ok(());
+    }
+    let message = format!("is {lane}, which is none of the worker's lanes");
+    Err(SdkError::config("grant", field, message))
 }
 
 /// Whether a claim was refused because the execution goes on with an interrupted attempt.

@@ -17,6 +17,7 @@ use ff_core::store::{
     Streamed, Topic, codec,
 };
 use ff_core::time::DurationMs;
+use tokio::time::Instant;
 
 use crate::drive::drive;
 use crate::host::{HostClock, system_entropy};
@@ -29,7 +30,12 @@ pub struct JournalCompletions {
     entropy: Entropy,
     filter: CompletionFilter,
     from: Cursor,
+    /// How many partitions there are, once that is known.
+    count: Option<u16>,
+    /// The place in each partition; those that are missing were not fixed yet.
     places: Vec<Cursor>,
+    /// When to look even if nobody wakes it.
+    look_at: Option<Instant>,
     wakes: Option<Box<dyn WakeUps>>,
     unread: VecDeque<u16>,
     items: VecDeque<CompletionItem>,
@@ -47,7 +53,9 @@ impl JournalCompletions {
             entropy: system_entropy(),
             filter,
             from,
+            count: None,
             places: Vec::new(),
+            look_at: None,
             wakes: None,
             unread: VecDeque::new(),
             items: VecDeque::new(),
@@ -57,21 +65,31 @@ impl JournalCompletions {
     /// Learns how many partitions there are, subscribes, and fixes the place in each. The end of a
     /// journal has to be fixed before anything is waited for.
     async fn begin(&mut self) {
-        let Some(count) = self.count_partitions().await else {
+        let known = match self.count {
+            Some(count) => Some(count),
+            None => self.count_partitions().await,
+        };
+        let Some(count) = known else {
             // Nobody has set the store up yet, or it does not answer.
             tokio::time::sleep(BACKSTOP).await;
             return;
         };
-        let topics = (0..count).map(|index| Topic::Journal(Partition::flow(index))).collect();
-        self.wakes = self.backend.subscribe(topics);
-        let mut places = vec![self.from; usize::from(count)];
-        if self.from == Cursor::End {
-            for index in 0..count {
-                let Some(page) = self.page(index, Cursor::End).await else { return };
-                places[usize::from(index)] = page.next;
-            }
+        if self.count.is_none() {
+            let topics = (0..count).map(|index| Topic::Journal(Partition::flow(index))).collect();
+            self.wakes = self.backend.subscribe(topics);
+            self.count = Some(count);
         }
-        self.places = places;
+        // One after the other, so that a caller who is dropped midway goes on where it was.
+        while let Some(index) = u16::try_from(self.places.len()).ok().filter(|at| *at < count) {
+            let place = match self.from {
+                Cursor::End => match self.page(index, Cursor::End).await {
+                    Some(page) => page.next,
+                    None => return,
+                },
+                from => from,
+            };
+            self.places.push(place);
+        }
         self.unread = (0..count).collect();
     }
 
@@ -121,16 +139,20 @@ impl JournalCompletions {
 
     /// Waits for a wake-up, or for the backstop.
     async fn wait(&mut self) {
-        let all = 0..self.places.len() as u16;
-        let Some(wakes) = &mut self.wakes else {
-            tokio::time::sleep(BACKSTOP).await;
-            self.unread.extend(all);
-            return;
+        let look_at = *self.look_at.get_or_insert_with(|| Instant::now() + BACKSTOP);
+        let wake = async {
+            match &mut self.wakes {
+                Some(wakes) => wakes.next().await,
+                None => std::future::pending().await,
+            }
         };
-        match tokio::time::timeout(BACKSTOP, wakes.next()).await {
+        match tokio::time::timeout_at(look_at, wake).await {
             Ok(Some(Some(wake))) => self.unread.push_back(wake.partition.index),
-            Ok(Some(None)) | Err(_) => self.unread.extend(all),
             Ok(None) => self.wakes = None,
+            Ok(Some(None)) | Err(_) => {
+                self.unread.extend(0..self.places.len() as u16);
+                self.look_at = None;
+            }
         }
     }
 }
@@ -142,7 +164,7 @@ impl Completions for JournalCompletions {
                 if let Some(item) = self.items.pop_front() {
                     return Some(item);
                 }
-                if self.places.is_empty() {
+                if self.count.is_none_or(|count| self.places.len() < usize::from(count)) {
                     self.begin().await;
                 } else if let Some(index) = self.unread.front().copied() {
                     self.read(index).await;

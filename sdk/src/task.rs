@@ -50,12 +50,13 @@ impl Drop for Owner {
     }
 }
 
-/// Tells when a task's lease is lost; may outlive the task.
+/// Tells when a task's lease is lost; may outlive the task, and then tells that it has ended.
 #[derive(Clone, Debug)]
 pub struct LeaseWatch(Arc<LeaseState>);
 
 impl LeaseWatch {
-    /// Resolves when the lease is lost or revoked, or the execution is over. Cancel safe.
+    /// Resolves when the lease is lost or revoked, when the execution is over, and when the task is
+    /// finished or dropped. Cancel safe.
     pub async fn lost(&self) {
         self.0.lost().await;
     }
@@ -323,6 +324,11 @@ impl ClaimedTask {
     pub(crate) async fn end_wait_for_children(&self) -> Result<(), SdkError> {
         let (execution_id, fence) = (self.execution_id(), self.fence());
         self.call(MoveToWaitingChildren { execution_id, fence }).await
+    }
+
+    /// Ends the care for the lease: it is renewed no more.
+    pub(crate) fn let_go(&self) {
+        self.owner.slot.state().release(self.lease_id());
     }
 
     /// The store's clock, as far as this host knows it.

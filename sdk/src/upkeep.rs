@@ -70,17 +70,28 @@ impl WorkerState {
     pub(crate) fn watch(&self, lease_id: LeaseId) -> Arc<LeaseState> {
         let state = Arc::new(LeaseState::default());
         lock(&self.watched).insert(lease_id, state.clone());
-        let wakeup = lock(&self.agent).next_wakeup();
+        let (held, wakeup) = {
+            let agent = lock(&self.agent);
+            let health = agent.leases.health(lease_id, self.connection.clock.now());
+            (health.is_some(), agent.next_wakeup())
+        };
+        if !held {
+            // It was lost before anybody could be told.
+            lock(&self.watched).remove(&lease_id);
+            state.lose();
+        }
         if wakeup.get() < self.sleeps_until.load(Ordering::Acquire) {
             self.earlier.notify_one();
         }
         state
     }
 
-    /// Lets go of a lease.
+    /// Lets go of a lease; whoever still waits for its end is told.
     pub(crate) fn release(&self, lease_id: LeaseId) {
-        lock(&self.watched).remove(&lease_id);
         lock(&self.agent).leases.release(lease_id);
+        if let Some(state) = lock(&self.watched).remove(&lease_id) {
+            state.lose();
+        }
     }
 
     /// Notes that something will be due: a hint, so that this process need not look for it.
@@ -230,6 +241,7 @@ async fn keep_leases(state: Arc<WorkerState>) {
                     Ok(unblocked) => tracing::debug!(unblocked, "executions can go on"),
                     Err(error) => tracing::debug!(%error, "sweep failed"),
                 }
+                lock(&state.agent).swept();
             });
         }
         state.sleep_until(wakeup).await;

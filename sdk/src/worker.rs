@@ -17,8 +17,8 @@ use crate::admin::FlowFabricAdminClient;
 use crate::config::WorkerConfig;
 use crate::error::SdkError;
 use crate::grants::{
-    GrantArguments, ReclaimExecutionArgs, ReclaimExecutionOutcome, check_grant, is_resumed,
-    reclaim_rejected,
+    GrantArguments, ReclaimExecutionArgs, ReclaimExecutionOutcome, check_grant, check_lane,
+    is_resumed, reclaim_rejected,
 };
 use crate::shared::{Connection, lock};
 use crate::task::ClaimedTask;
@@ -66,6 +66,7 @@ impl FlowFabricWorker {
             worker: config.worker_id.clone(),
             instance: config.worker_instance_id.clone(),
             capabilities: config.capabilities.clone(),
+            slots: config.max_concurrent_tasks,
             lease_ttl: DurationMs::new(config.lease_ttl_ms),
             patience,
             partitions: connection.partitions,
@@ -125,7 +126,10 @@ impl FlowFabricWorker {
     /// Cancel safe.
     pub async fn wait_for_work(&self) {
         let interval = Duration::from_millis(self.0.config.claim_poll_interval_ms);
-        let mut wakes = self.0.wakes.lock().await;
+        // One of those who wait is woken; the others look when their interval is over.
+        let Ok(mut wakes) = tokio::time::timeout(interval, self.0.wakes.lock()).await else {
+            return;
+        };
         let Some(stream) = wakes.as_mut() else {
             tokio::time::sleep(interval).await;
             return;
@@ -168,6 +172,15 @@ impl FlowFabricWorker {
         grant: ClaimGrant,
     ) -> Result<ClaimedTask, SdkError> {
         let slot = self.0.upkeep.take_slots(1)?;
+        self.take_granted(slot, lane, grant).await
+    }
+
+    async fn take_granted(
+        &self,
+        slot: Slots,
+        lane: &LaneId,
+        grant: ClaimGrant,
+    ) -> Result<ClaimedTask, SdkError> {
         let arguments = GrantArguments::of_claim(&grant, lane);
         let claim = self.claim(&arguments, self.0.config.lease_ttl_ms)?;
         match self.0.upkeep.state.connection.transact(TakeNew(claim.clone())).await {
@@ -189,6 +202,14 @@ impl FlowFabricWorker {
         grant: ResumeGrant,
     ) -> Result<ClaimedTask, SdkError> {
         let slot = self.0.upkeep.take_slots(1)?;
+        self.resume_granted(slot, grant).await
+    }
+
+    async fn resume_granted(
+        &self,
+        slot: Slots,
+        grant: ResumeGrant,
+    ) -> Result<ClaimedTask, SdkError> {
         let arguments = GrantArguments::of_resume(&grant);
         let claim = self.claim(&arguments, self.0.config.lease_ttl_ms)?;
         let committed = self.0.upkeep.state.connection.transact(TakeResumed(claim)).await?;
@@ -207,6 +228,15 @@ impl FlowFabricWorker {
         args: ReclaimExecutionArgs,
     ) -> Result<ReclaimExecutionOutcome, SdkError> {
         let slot = self.0.upkeep.take_slots(1)?;
+        self.take_over_granted(slot, grant, args).await
+    }
+
+    async fn take_over_granted(
+        &self,
+        slot: Slots,
+        grant: ReclaimGrant,
+        args: ReclaimExecutionArgs,
+    ) -> Result<ReclaimExecutionOutcome, SdkError> {
         let arguments = GrantArguments::of_reclaim(&grant);
         let ttl = args.lease_ttl_ms.unwrap_or(self.0.config.lease_ttl_ms);
         let claim = self.claim(&arguments, ttl)?;
@@ -230,16 +260,17 @@ impl FlowFabricWorker {
         lane: &LaneId,
         grant_ttl_ms: u64,
     ) -> Result<Option<ClaimedTask>, SdkError> {
-        // The capacity check comes first and never costs a grant.
-        drop(self.0.upkeep.take_slots(1)?);
+        // The slot is taken first, so that a full worker never costs a grant.
+        let slot = self.0.upkeep.take_slots(1)?;
         let config = &self.0.config;
+        check_lane(config, lane)?;
         match server.claim_for_worker(config, lane, grant_ttl_ms).await? {
             None => Ok(None),
-            Some(WorkerGrant::Claim(grant)) => self.claim_from_grant(lane, grant).await.map(Some),
-            Some(WorkerGrant::Resume(grant)) => self.claim_from_resume_grant(grant).await.map(Some),
+            Some(WorkerGrant::Claim(grant)) => self.take_granted(slot, lane, grant).await.map(Some),
+            Some(WorkerGrant::Resume(grant)) => self.resume_granted(slot, grant).await.map(Some),
             Some(WorkerGrant::Reclaim(grant)) => {
                 let args = ReclaimExecutionArgs::default();
-                match self.claim_from_reclaim_grant(grant, args).await? {
+                match self.take_over_granted(slot, grant, args).await? {
                     ReclaimExecutionOutcome::Claimed(task) => Ok(Some(*task)),
                     _ => Ok(None),
                 }

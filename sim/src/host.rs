@@ -98,6 +98,7 @@ pub fn profiles(seed: u64, settings: &Settings) -> Arc<[WorkerProfile]> {
             worker: WorkerId::try_new(format!("worker-{name}")).expect("a valid id"),
             instance: instance(number, 0),
             capabilities: Capabilities::try_new(tokens).expect("valid tokens"),
+            slots: 1,
             lease_ttl: settings.lease_ttl,
             patience: settings.patience,
             partitions: settings.partitions,
@@ -122,8 +123,8 @@ pub fn host(
     let kind = if number < profiles.len() {
         let mut profile = profiles[number].clone();
         profile.instance = instance(number, start);
-        let slots = between(&mut entropy, 1, 3) as usize;
-        Kind::Worker(WorkerProcess::new(profile, slots, entropy))
+        profile.slots = between(&mut entropy, 1, 3) as usize;
+        Kind::Worker(WorkerProcess::new(profile, entropy))
     } else if number == profiles.len() {
         Kind::Timekeeper(TimekeeperProcess::new(settings, entropy))
     } else {

@@ -196,3 +196,11 @@ impl EngineBackend for Line {
         self.inner.report()
     }
 }
+
+/// Whether a request writes the result of an execution.
+pub fn writes_a_result(request: &Request) -> bool {
+    match request {
+        Request::Commit(commit) => commit.units.iter().any(|unit| !unit.values.is_empty()),
+        _ => false,
+    }
+}

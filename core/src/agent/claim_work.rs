@@ -155,7 +155,13 @@ impl ClaimWork {
         match step {
             Step::Send(request) => Step::Send(request),
             Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(Err(error)) => Step::Done(Err(error)),
+            Step::Done(Err(_)) => {
+                // What cannot be started without its payload is reclaimed in time.
+                for number in std::mem::take(&mut self.missing).into_iter().rev() {
+                    self.work.remove(number);
+                }
+                self.confirm(now)
+            }
             Step::Done(Ok((read, _))) => {
                 for (number, value) in
                     std::mem::take(&mut self.missing).into_iter().zip(read.values)

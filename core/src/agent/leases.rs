@@ -157,7 +157,8 @@ impl Leases {
                 let before = std::mem::replace(&mut held.expires_at, renewed.outcome.expires_at);
                 let left = renewed.outcome.expires_at.since(renewed.at);
                 held.healthy_until = believed_until(renewed.first_sent, left, held.ttl);
-                if left < held.ttl && held.expires_at == before {
+                let kept = left.get().saturating_add(third(held.ttl).get()) > held.ttl.get();
+                if held.expires_at == before && !kept {
                     // The attempt timeout or the deadline ends it: renewing gains nothing.
                     held.renew_at = held.renew_at.max(held.healthy_until);
                 }

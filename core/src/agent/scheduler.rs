@@ -71,6 +71,9 @@ impl Ask for AdmitTo {
     }
 }
 
+/// Lanes whose rotation is kept: callers name lanes as they like.
+const MAX_ROTATIONS: usize = 1_024;
+
 /// Grants work to workers that ask for it.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -104,6 +107,10 @@ impl Scheduler {
         lane: LaneId,
         drawn: Drawn<AdmitTo>,
     ) -> Option<WorkerGrant> {
+        if self.rotations.len() >= MAX_ROTATIONS {
+            // A rotation is only knowledge of where work was; it is found again.
+            self.rotations.clear();
+        }
         self.rotations.insert((namespace, lane), drawn.rotation);
         drawn.kept.into_iter().find_map(|committed| match committed.outcome {
             Admitted::Granted(granted) if granted.resumes => {

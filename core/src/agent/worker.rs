@@ -24,6 +24,8 @@ pub struct WorkerProfile {
     pub instance: WorkerInstanceId,
     /// What it can do.
     pub capabilities: Capabilities,
+    /// How many executions it holds at once.
+    pub slots: usize,
     /// How long its leases are good unless they are renewed.
     pub lease_ttl: DurationMs,
     /// How long one of its operations tries.
@@ -37,11 +39,18 @@ pub struct WorkerProfile {
 pub struct WorkerAgent {
     profile: WorkerProfile,
     entropy: Entropy,
+    /// Where it looks next; `None` while a draw is under way.
     rotation: Option<Rotation>,
+    /// Hints that came while a draw was under way.
+    hints: Vec<(LaneId, Partition)>,
     /// The leases that it holds.
     pub leases: Leases,
     next_sweep: TimestampMs,
+    sweeping: bool,
 }
+
+/// Hints that are kept while a draw is under way; a look over all partitions finds the rest.
+const MAX_HINTS: usize = 64;
 
 /// The time between two looks at executions that no worker fitted: a second, with jitter.
 const SWEEP_MS: u64 = 1_000;
@@ -49,8 +58,13 @@ const SWEEP_MS: u64 = 1_000;
 impl WorkerAgent {
     /// A worker that holds nothing yet.
     pub fn new(profile: WorkerProfile, entropy: Entropy) -> Self {
-        let (rotation, leases, next_sweep) = (None, Leases::default(), TimestampMs::ZERO);
-        Self { profile, entropy, rotation, leases, next_sweep }
+        let rotation = Some(Rotation::new(
+            profile.namespace.clone(),
+            profile.lanes.clone(),
+            profile.partitions,
+        ));
+        let (hints, leases, next_sweep) = (Vec::new(), Leases::default(), TimestampMs::ZERO);
+        Self { profile, entropy, rotation, hints, leases, next_sweep, sweeping: false }
     }
 
     /// Who it is and what it does.
@@ -61,11 +75,8 @@ impl WorkerAgent {
     /// Draws up to `count` executions; the caller's free slots. One draw at a time makes a worker
     /// never race itself; what came of it goes to [`WorkerAgent::claimed`].
     pub fn claim(&mut self, count: usize) -> ClaimWork {
+        let rotation = self.rotation.take().unwrap_or_else(|| self.new_rotation());
         let profile = &self.profile;
-        let rotation = self.rotation.take().unwrap_or_else(|| {
-            let (namespace, lanes) = (profile.namespace.clone(), profile.lanes.clone());
-            Rotation::new(namespace, lanes, profile.partitions)
-        });
         let ask = OfferTo {
             worker: profile.worker.clone(),
             instance: profile.instance.clone(),
@@ -78,9 +89,11 @@ impl WorkerAgent {
 
     /// Takes what was drawn into care.
     pub fn claimed(&mut self, work: &[ClaimedWork], rotation: Option<Rotation>) {
-        if rotation.is_some() {
-            self.rotation = rotation;
+        let mut rotation = rotation.unwrap_or_else(|| self.new_rotation());
+        for (lane, partition) in self.hints.drain(..) {
+            rotation.hint(&lane, partition);
         }
+        self.rotation = Some(rotation);
         for work in work {
             self.leases.track(&work.claimed, work.first_sent, work.at);
         }
@@ -93,12 +106,16 @@ impl WorkerAgent {
 
     /// Notes a hint that a partition has work in a lane.
     pub fn hint(&mut self, lane: &LaneId, partition: Partition) {
+        match &mut self.rotation {
+            Some(rotation) => rotation.hint(lane, partition),
+            None if self.hints.len() < MAX_HINTS => self.hints.push((lane.clone(), partition)),
+            None => {}
+        }
+    }
+
+    fn new_rotation(&self) -> Rotation {
         let profile = &self.profile;
-        let rotation = self.rotation.get_or_insert_with(|| {
-            let (namespace, lanes) = (profile.namespace.clone(), profile.lanes.clone());
-            Rotation::new(namespace, lanes, profile.partitions)
-        });
-        rotation.hint(lane, partition);
+        Rotation::new(profile.namespace.clone(), profile.lanes.clone(), profile.partitions)
     }
 
     /// The renewals that are due.
@@ -106,20 +123,31 @@ impl WorkerAgent {
         self.leases.renewals(now, &mut self.entropy)
     }
 
-    /// The look at executions that no worker fitted, when it is due: at once at first.
+    /// The look at executions that no worker fitted, when it is due, at once at first: as many as
+    /// there are free slots for may go on. What came of it goes to [`WorkerAgent::swept`].
     pub fn sweep(&mut self, now: HostTime) -> Option<RouteSweep> {
         if now.local < self.next_sweep {
             return None;
         }
         let jittered = SWEEP_MS * 3 / 4 + self.entropy.below(SWEEP_MS / 2);
         self.next_sweep = now.local.plus(DurationMs::new(jittered));
+        let free = self.profile.slots.saturating_sub(self.leases.len());
+        if self.sweeping || free == 0 {
+            return None;
+        }
+        self.sweeping = true;
         Some(RouteSweep::new(
-            self.profile.namespace.clone(),
-            self.profile.capabilities.clone(),
+            (self.profile.namespace.clone(), self.profile.lanes.clone()),
+            (self.profile.capabilities.clone(), free),
             self.profile.partitions,
             self.profile.patience,
             self.entropy.fork(),
         ))
+    }
+
+    /// Notes that a look at executions that no worker fitted is over.
+    pub const fn swept(&mut self) {
+        self.sweeping = false;
     }
 
     /// Patience for one more operation of this worker.

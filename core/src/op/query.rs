@@ -3,9 +3,8 @@
 use crate::error::{Applied, Bug, EngineError};
 use crate::execution::ValueKind;
 use crate::id::ExecutionId;
-use crate::score::Score;
 use crate::store::{
-    Failure, Fetched, Poll, Read, RecordKey, Reply, ReplyBody, Request, Scan, Scanned, StreamPage,
+    Failure, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Scan, Scanned, StreamPage,
     Streamed, Values,
 };
 use crate::time::{HostTime, TimestampMs};
@@ -21,17 +20,6 @@ pub struct Query<T> {
     request: Request,
     parse: fn(ReplyBody) -> Option<T>,
     patience: Patience,
-}
-
-impl Query<Vec<Result<Option<Score>, String>>> {
-    /// The first score of an index in each of many partitions.
-    pub const fn poll(poll: Poll, patience: Patience) -> Self {
-        let parse = |body| match body {
-            ReplyBody::Poll(scores) => Some(scores),
-            _ => None,
-        };
-        Self { op: "poll", request: Request::Poll(poll), parse, patience }
-    }
 }
 
 impl Query<Values> {

@@ -5,7 +5,7 @@ use crate::capability::Capabilities;
 use crate::entropy::Entropy;
 use crate::error::{Applied, Bug, EngineError};
 use crate::execution::{BlockKind, Unblock};
-use crate::id::Namespace;
+use crate::id::{LaneId, Namespace};
 use crate::partition::{Partition, PartitionConfig};
 use crate::store::bounds::MAX_UNITS;
 use crate::store::{
@@ -18,12 +18,15 @@ use super::operation::{Operation, Step};
 use super::retry::Patience;
 use super::unit::Loaded;
 
-/// Unblocks those executions of a namespace that one worker can run and that no worker fitted
-/// before.
+/// Unblocks those executions of a worker's lanes that it can run and that no worker fitted before,
+/// no more than it has free slots for: what it could not take would only be set aside again.
 #[derive(Debug)]
 pub struct RouteSweep {
     namespace: Namespace,
+    lanes: Vec<LaneId>,
     offered: Capabilities,
+    /// How many more may go on.
+    left: usize,
     config: PartitionConfig,
     entropy: Entropy,
     patience: Patience,
@@ -44,26 +47,41 @@ enum Doing {
 const OP: &str = "sweep";
 
 impl RouteSweep {
-    /// A sweep for a worker with these capabilities, within `allowed`.
+    /// A sweep for a worker of these lanes, with these capabilities and free slots, within
+    /// `allowed`.
     pub fn new(
-        namespace: Namespace,
-        offered: Capabilities,
+        (namespace, lanes): (Namespace, Vec<LaneId>),
+        (offered, left): (Capabilities, usize),
         config: PartitionConfig,
         allowed: DurationMs,
         mut entropy: Entropy,
     ) -> Self {
         let patience = Patience::new(allowed, entropy.fork());
         let (ready, doing, unblocked) = (Vec::new(), Doing::Nothing, 0);
-        Self { namespace, offered, config, entropy, patience, allowed, ready, doing, unblocked }
+        Self {
+            namespace,
+            lanes,
+            offered,
+            left,
+            config,
+            entropy,
+            patience,
+            allowed,
+            ready,
+            doing,
+            unblocked,
+        }
     }
 
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
         match self.ready.pop() {
-            Some(partition) if self.patience.left(now) > DurationMs::ZERO => {
-                self.scan(partition, None)
-            }
+            Some(partition) if self.goes_on(now) => self.scan(partition, None),
             _ => Step::Done(Ok(self.unblocked)),
         }
+    }
+
+    fn goes_on(&self, now: HostTime) -> bool {
+        self.left > 0 && self.patience.left(now) > DurationMs::ZERO
     }
 
     fn scan(
@@ -83,13 +101,15 @@ impl RouteSweep {
         at: TimestampMs,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        let offered = &self.offered;
+        let (lanes, offered, left) = (&self.lanes, &self.offered, &mut self.left);
         let unblock = |loaded: &Loaded| {
-            loaded.execution.requires.satisfied_by(offered).then(|| Unblock {
-                execution_id: loaded.execution.id,
-                kind: BlockKind::Route,
-                offered: Some(offered.clone()),
-            })
+            let execution = &loaded.execution;
+            if !lanes.contains(&execution.lane) || !execution.requires.satisfied_by(offered) {
+                return None;
+            }
+            *left = left.checked_sub(1)?;
+            let (execution_id, offered) = (execution.id, Some(offered.clone()));
+            Some(Unblock { execution_id, kind: BlockKind::Route, offered })
         };
         let index = IndexName::BlockedRoute { namespace: self.namespace.clone() };
         let patience = (self.allowed, &mut self.entropy);
@@ -111,7 +131,7 @@ impl RouteSweep {
                 // Somebody else may have been faster: that is as good.
                 self.unblocked += results.iter().filter(|result| result.is_ok()).count();
                 match std::mem::replace(&mut self.doing, Doing::Nothing) {
-                    Doing::Unblocking(_, partition, Some(after)) => {
+                    Doing::Unblocking(_, partition, Some(after)) if self.goes_on(now) => {
                         self.scan(partition, Some(after))
                     }
                     _ => self.next(now),

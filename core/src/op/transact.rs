@@ -120,7 +120,8 @@ impl<C: Decide> Transact<C> {
             }
             (Err(_) | Ok(Verdict::Repeat(_)), _) => self.read(),
             (Ok(Verdict::Apply(_)), Some(_))
-                if self.may_be_forgotten() && !self.certainly_not_applied(current.as_ref()) =>
+                if self.may_be_forgotten(current.as_ref())
+                    && !self.certainly_not_applied(current.as_ref()) =>
             {
                 Step::Done(Err(self.moved_on("it would be applied a second time", now)))
             }
@@ -188,11 +189,18 @@ impl<C: Decide> Transact<C> {
         })
     }
 
-    /// Whether the record forgets the command while the same execution goes on: a grant when it
-    /// ends or is consumed, a lease when it is given back. That the command could be applied then
-    /// does not show that it never was. \[INV-IDENTITY-1\]
-    fn may_be_forgotten(&self) -> bool {
-        matches!(self.command.identity(), IdentityKind::Grant | IdentityKind::Lease)
+    /// Whether the record may have forgotten the command while the same execution goes on: a grant
+    /// when it ends or is consumed, a lease when it is given back, an operator's call when enough
+    /// others came after it. That the command could be applied then does not show that it never
+    /// was. \[INV-IDENTITY-1\]
+    fn may_be_forgotten(&self, current: Option<&Loaded>) -> bool {
+        match self.command.identity() {
+            IdentityKind::Grant | IdentityKind::Lease => true,
+            IdentityKind::Request => {
+                current.is_some_and(|loaded| loaded.execution.requests.is_full())
+            }
+            IdentityKind::Creator | IdentityKind::Fence | IdentityKind::Absolute => false,
+        }
     }
 
     /// The error of a command of which nobody can say any more whether it was applied.

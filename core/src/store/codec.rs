@@ -30,8 +30,7 @@ pub enum DecodeError {
 
 /// The bytes of a record.
 pub fn encode<T: Serialize>(record: &T) -> Bytes {
-    let start = Vec::with_capacity(256);
-    let mut start = start;
+    let mut start = Vec::with_capacity(256);
     start.push(FORMAT);
     let bytes = postcard::to_extend(record, start).expect("a record always serializes");
     Bytes::from(bytes)

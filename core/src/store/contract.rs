@@ -400,18 +400,6 @@ pub enum Failure {
 }
 
 impl Request {
-    /// The partitions that the request touches.
-    pub fn partitions(&self) -> &[Partition] {
-        match self {
-            Self::Commit(Commit { partition, .. })
-            | Self::Take(Take { partition, .. })
-            | Self::Read(Read { partition, .. })
-            | Self::Scan(Scan { partition, .. })
-            | Self::Stream(StreamPage { partition, .. }) => std::slice::from_ref(partition),
-            Self::Poll(poll) => &poll.partitions,
-        }
-    }
-
     /// Whether the request changes nothing.
     pub const fn is_read_only(&self) -> bool {
         !matches!(self, Self::Commit(_) | Self::Take(_))

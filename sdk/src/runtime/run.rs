@@ -219,9 +219,9 @@ async fn claim_and_run(
                         running.spawn(run_task(shared.clone(), task).instrument(span));
                     }
                 }
-                // Others that have this worker may hold its slots.
+                // Others that have this worker may hold its slots and give them back.
                 None if running.is_empty() => tokio::time::sleep(PAUSE).await,
-                None => drop(running.join_next().await),
+                None => drop(tokio::time::timeout(PAUSE, running.join_next()).await),
                 Some(Err(error)) if error.is_retryable() => {
                     tracing::warn!(%error, "claiming failed, trying again");
                     tokio::time::sleep(PAUSE).await;
@@ -320,6 +320,9 @@ async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) {
             TaskOutcome::Cancel(reason) => task.end_cancel(reason).await.map(|()| &report.failed),
         },
     };
+    // Whatever came of it, nobody works on it any more: a lease that could not be given back runs
+    // out, even if the handler has left a clone of its context behind.
+    task.let_go();
     match finished {
         Ok(counter) => counter.fetch_add(1, Ordering::Relaxed),
         Err(error) => {

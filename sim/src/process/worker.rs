@@ -22,10 +22,8 @@ use super::job::{Act, Job, any_finish};
 pub struct WorkerProcess {
     /// The agent that it runs.
     pub agent: WorkerAgent,
-    slots: usize,
     jobs: BTreeMap<LeaseId, Job>,
     claiming: bool,
-    sweeping: bool,
     next_claim: TimestampMs,
     entropy: Entropy,
     /// Whether its handlers go on when their lease is lost.
@@ -35,16 +33,14 @@ pub struct WorkerProcess {
 }
 
 impl WorkerProcess {
-    /// A process with that many slots.
-    pub fn new(profile: WorkerProfile, slots: usize, mut entropy: Entropy) -> Self {
+    /// A process of that worker.
+    pub fn new(profile: WorkerProfile, mut entropy: Entropy) -> Self {
         let agent = WorkerAgent::new(profile, entropy.fork());
         let reckless = happens(&mut entropy, 300);
         Self {
             agent,
-            slots,
             jobs: BTreeMap::new(),
             claiming: false,
-            sweeping: false,
             next_claim: TimestampMs::ZERO,
             entropy,
             reckless,
@@ -64,16 +60,13 @@ impl WorkerProcess {
                 *about = Some(command.into());
             }
         }
-        if !self.sweeping
-            && let Some(sweep) = self.agent.sweep(cx.now)
-        {
-            self.sweeping = true;
+        if let Some(sweep) = self.agent.sweep(cx.now) {
             cx.start(sweep, |_| Output::Swept);
         }
         for lease_id in self.jobs.keys().copied().collect::<Vec<_>>() {
             self.act(lease_id, cx);
         }
-        let free = self.slots.saturating_sub(self.jobs.len());
+        let free = self.agent.profile().slots.saturating_sub(self.jobs.len());
         if !self.claiming && free > 0 && self.next_claim <= cx.now.local {
             self.claiming = true;
             cx.start(self.agent.claim(free), Output::Claimed);
@@ -83,7 +76,8 @@ impl WorkerProcess {
 
     fn next_wake(&self) -> TimestampMs {
         let jobs = self.jobs.values().filter(|job| !job.busy).map(|job| job.next_at);
-        let claim = (!self.claiming && self.jobs.len() < self.slots).then_some(self.next_claim);
+        let claim = (!self.claiming && self.jobs.len() < self.agent.profile().slots)
+            .then_some(self.next_claim);
         jobs.chain(claim).fold(self.agent.next_wakeup(), TimestampMs::min)
     }
 
@@ -171,7 +165,7 @@ impl WorkerProcess {
 
     /// Notes that a look at what no worker fitted is over.
     pub fn swept(&mut self, cx: &mut Context<'_>) {
-        self.sweeping = false;
+        self.agent.swept();
         self.wake(cx);
     }
 

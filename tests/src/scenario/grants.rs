@@ -351,11 +351,11 @@ pub async fn an_entry_that_cannot_be_claimed_blocks_nobody(ground: &Ground) {
     let unable = ground.worker("unable").await;
     assert_eq!(claim(&unable).await.execution_id(), behind);
     let admin = ground.admin().await;
-    // The sweep of the worker that is able unblocks it.
+    // The sweep of the worker that is able unblocks it, once a slot is free.
+    drop(task);
     ground.advance(secs(3)).await;
     let granted = admin.claim_for_worker(able.config(), &lane(), 1_000).await.unwrap();
     let Some(WorkerGrant::Reclaim(granted)) = granted else { panic!("{granted:?}") };
-    drop(task);
     let args = ReclaimExecutionArgs::new();
     let outcome = able.claim_from_reclaim_grant(granted, args).await.unwrap();
     assert!(matches!(outcome, ReclaimExecutionOutcome::Claimed(_)));

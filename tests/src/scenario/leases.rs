@@ -4,7 +4,7 @@ use ff_sdk::core::error::{Rejection, RejectionKind};
 use ff_sdk::core::execution::{AnyOutcome, Command, EventKind, Outcome};
 use ff_sdk::core::id::{AttemptIndex, LeaseEpoch};
 use ff_sdk::core::state::{LifecyclePhase, OwnershipState, TerminalOutcome};
-use ff_sdk::core::store::{IndexName, Request};
+use ff_sdk::core::store::IndexName;
 use ff_sdk::core::time::DurationMs;
 
 use crate::ground::{Ground, eligible};
@@ -13,6 +13,7 @@ use crate::kit::{
     renew, secs, see, submit, work,
 };
 use crate::line::commits;
+use crate::line::writes_a_result;
 
 /// A lease that ran out refuses its holder from its very millisecond on, though nobody has marked
 /// or reclaimed it, and is seen as expired (`docs/spec.md`, 3 and 4).
@@ -197,13 +198,6 @@ pub async fn renewal_goes_on_during_a_slow_complete_and_stops_after(ground: &Gro
     task.complete(Some(b"done".to_vec())).await.unwrap();
     assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&b"done"[..]));
     assert_eq!(endings(&client, &id).await, 1);
-}
-
-fn writes_a_result(request: &Request) -> bool {
-    match request {
-        Request::Commit(commit) => commit.units.iter().any(|unit| !unit.values.is_empty()),
-        _ => false,
-    }
 }
 
 /// A lease is renewed again and again over a store that takes its time with every call

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ff_sdk::core::execution::EventKind;
 use ff_sdk::core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 use ff_sdk::core::id::{AttemptIndex, ExecutionId, LaneId, LeaseEpoch};
 use ff_sdk::core::partition::{Partition, PartitionKey};
@@ -9,7 +10,7 @@ use ff_sdk::core::time::{DurationMs, TimestampMs};
 use ff_sdk::{FlowFabricWorker, ReclaimExecutionArgs, SdkError};
 use ff_tests::Ground;
 use ff_tests::ground::lane;
-use ff_tests::kit::{asking, claim, grant, is_idle, ms, secs, submit, work};
+use ff_tests::kit::{asking, claim, events, grant, is_idle, ms, secs, submit, work};
 use tokio::time::Instant;
 
 fn other_lane() -> LaneId {
@@ -228,6 +229,26 @@ async fn a_server_grants_new_resumed_and_reclaimed_work() {
         let refused = worker.claim_via_server(&admin, &lane(), ttl).await.unwrap_err();
         assert!(matches!(refused, SdkError::Config { field: "grant_ttl_ms", .. }));
     }
+}
+
+/// Asking a server for what the worker could not take costs no grant.
+#[tokio::test(start_paused = true)]
+async fn a_server_is_not_asked_for_what_the_worker_cannot_take() {
+    let ground = Ground::memory();
+    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let admin = ground.admin().await;
+    let id = submit(&client, work().lane(other_lane().as_str())).await;
+    let refused = worker.claim_via_server(&admin, &other_lane(), 10_000).await.unwrap_err();
+    assert!(matches!(refused, SdkError::Config { field: "lane", .. }));
+    assert_eq!(events(&client, &id).await, [EventKind::Created]);
+
+    let held = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    assert_eq!(task.execution_id(), held);
+    let waiting = submit(&client, work()).await;
+    let refused = worker.claim_via_server(&admin, &lane(), 10_000).await.unwrap_err();
+    assert!(matches!(refused, SdkError::WorkerAtCapacity { slots: 1 }));
+    assert_eq!(events(&client, &waiting).await, [EventKind::Created]);
 }
 
 /// A grant that does not match itself or the worker, or has expired, is refused before any call,

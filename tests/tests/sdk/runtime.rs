@@ -15,6 +15,7 @@ use ff_sdk::{
 };
 use ff_tests::Ground;
 use ff_tests::kit::{kind, ms, secs, see, state, submit};
+use ff_tests::line::writes_a_result;
 
 /// A worker with four slots that keeps time.
 async fn worker(ground: &Ground) -> FlowFabricWorker {
@@ -284,6 +285,31 @@ async fn a_context_that_outlives_its_handler_does_not_undo_its_outcome() {
         assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&b"done"[..]));
     };
     runtime.run_until(work).await.unwrap();
+}
+
+/// Where the outcome cannot be stored, the execution is reclaimed, though a copy of its context is
+/// still about.
+#[tokio::test(start_paused = true)]
+async fn a_context_that_outlives_its_handler_does_not_keep_the_lease() {
+    let ground = Ground::memory();
+    let (client, line) = (ground.client().await, ground.line());
+    let broken = ground.worker_on(line.clone(), "broken", |_| {}).await;
+    let id = submit(&client, Submission::new("work")).await;
+    let handled = Arc::new(AtomicU32::new(0));
+    let runtime = WorkerRuntime::new(broken).state(handled.clone()).handle(
+        "work",
+        |context: TaskContext, handled: State<Arc<AtomicU32>>| async move {
+            handled.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move { context.lease_lost().await });
+            "done".to_owned()
+        },
+    );
+    line.garble(writes_a_result);
+    let keeper = ground.timekeeper().await;
+    runtime.run_until(ground.advance(secs(120))).await.unwrap();
+    let attempts = see(&client, &id).await.attempts_total;
+    assert!(attempts > 1 && handled.load(Ordering::Relaxed) > 1, "{attempts} attempts");
+    drop(keeper);
 }
 
 /// A task keeps its lease though all handles to its worker are gone.
