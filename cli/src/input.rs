@@ -15,7 +15,10 @@ use crate::shell::ShellJob;
 
 /// One line of the input.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object like {\"kind\": \"shell\", \"payload\": {...}}"
+)]
 struct JobLine {
     kind: String,
     #[serde(default)]
@@ -59,6 +62,8 @@ pub fn read(path: &Path, client: &Client) -> Result<Vec<Job>, Failed> {
     let mut jobs = Vec::new();
     let mut problems = Vec::new();
     let mut keys: BTreeMap<String, (usize, JobLine)> = BTreeMap::new();
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     for (number, text) in text.lines().enumerate() {
         let line = number + 1;
         if text.trim().is_empty() {

@@ -34,10 +34,15 @@ impl Failed {
     /// Tells the user, and the code to end with.
     pub fn report(&self) -> ExitCode {
         for line in self.message.lines() {
-            eprintln!("ff: {line}");
+            warn(&format!("ff: {line}\n"));
         }
         ExitCode::from(self.code)
     }
+}
+
+/// Prints on standard error. Whoever does not read it any more does not stop the work.
+pub fn warn(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Prints on standard output. A reader that has gone away, such as `head`, is no failure.

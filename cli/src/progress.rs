@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::outcome::warn;
 use crate::pool::Doing;
 
 /// How far the work is.
@@ -26,7 +27,7 @@ impl Progress {
     pub fn new(total: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(total);
-            let style = "{bar:30.cyan/blue} {pos}/{len} {msg} {per_sec} eta {eta}";
+            let style = "{bar:20.cyan/blue} {pos}/{len} {wide_msg}";
             bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
@@ -52,19 +53,27 @@ impl Progress {
     /// Shows the present figures.
     pub fn show(&mut self, doing: &Doing) {
         let active = doing.active.load(Ordering::Relaxed);
-        let waiting = (self.total - self.ended.min(self.total)).saturating_sub(active);
-        let figures = format!(
-            "active {active} waiting {waiting} retried {} reclaimed {} failed {}",
-            doing.retries.load(Ordering::Relaxed),
-            doing.reclaims.load(Ordering::Relaxed),
-            self.failed,
-        );
+        let left = self.total.saturating_sub(self.ended);
+        let rate = self.ended as f64 / self.started.elapsed().as_secs_f64().max(0.001);
+        let mut figures = format!("active {active} waiting {}", left.saturating_sub(active));
+        for (count, what) in [
+            (doing.retries.load(Ordering::Relaxed), "retried"),
+            (doing.reclaims.load(Ordering::Relaxed), "reclaimed"),
+            (self.failed, "failed"),
+        ] {
+            if count > 0 {
+                figures.push_str(&format!(" {what} {count}"));
+            }
+        }
+        figures.push_str(&format!(" {rate:.1}/s"));
+        if self.ended > 0 {
+            figures.push_str(&format!(" eta {:.0}s", left as f64 / rate));
+        }
         match &self.bar {
             Some(bar) => bar.set_message(figures),
             None if self.last_line.elapsed() >= LINE_EVERY => {
                 self.last_line = Instant::now();
-                let rate = self.ended as f64 / self.started.elapsed().as_secs_f64();
-                eprintln!("{}/{} {figures} {rate:.1}/s", self.ended, self.total);
+                warn(&format!("{}/{} {figures}\n", self.ended, self.total));
             }
             None => {}
         }
@@ -73,8 +82,8 @@ impl Progress {
     /// Says something above the bar.
     pub fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| warn(&format!("{line}\n"))),
+            None => warn(&format!("{line}\n")),
         }
     }
 

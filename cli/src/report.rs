@@ -67,10 +67,14 @@ impl Summary<'_> {
             text.push_str(&self.rows().to_string());
         } else {
             text.push_str(&self.sums().to_string());
-            let failed = self.results.iter().filter(|result| !result.is_completed());
-            for result in failed.take(MAX_FAILURES) {
+            let failed = || self.results.iter().filter(|result| result.failure.is_some());
+            for result in failed().take(MAX_FAILURES) {
                 let reason = first_line(result);
                 text.push_str(&format!("\nline {} {}: {reason}", result.line, result.outcome));
+            }
+            let more = failed().count().saturating_sub(MAX_FAILURES);
+            if more > 0 {
+                text.push_str(&format!("\nand {more} more; --results has them all"));
             }
         }
         text.push_str(&format!(
@@ -155,11 +159,20 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
+/// The text without anything that a terminal would act on.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// The first line of what an execution came to, short enough for a table.
 fn first_line(result: &JobResult) -> String {
     let reason = result.failure.as_ref().map(|failure| failure.reason.as_str());
     let text = reason.or(result.result.as_deref()).unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();
-    let short: String = line.chars().take(48).collect();
-    if short.len() < line.len() { format!("{short}…") } else { short }
+    let short: String = printable(line).chars().take(48).collect();
+    if short.chars().count() < printable(line).chars().count() {
+        format!("{short}…")
+    } else {
+        short
+    }
 }

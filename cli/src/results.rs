@@ -1,7 +1,7 @@
 //! What became of each execution.
 
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ff_sdk::core::execution::{ExecutionSnapshot, Failure, Outcome, ValueKind};
 use ff_sdk::core::id::ExecutionId;
@@ -100,14 +100,53 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A file that can be written, made before anything runs.
-pub fn create(path: &Path) -> Result<std::fs::File, Failed> {
-    std::fs::File::create(path)
-        .map_err(|error| Failed::usage(format!("--results {}: {error}", path.display())))
+/// Where the results go: opened before anything runs, and in place only when all are written.
+pub struct ResultsFile {
+    file: std::fs::File,
+    path: PathBuf,
+    /// What is written until it is complete; none where the path is a device or a pipe.
+    partial: Option<PathBuf>,
 }
 
-/// Writes one line for each execution.
-pub fn write(file: std::fs::File, results: &[JobResult]) -> std::io::Result<()> {
+impl ResultsFile {
+    /// Opens it. The input is never overwritten.
+    pub fn create(path: &Path, input: &Path) -> Result<Self, Failed> {
+        let wrong =
+            |problem: String| Failed::usage(format!("--results {}: {problem}", path.display()));
+        if path.as_os_str() == "-" {
+            return Err(wrong("is no file; name one, or /dev/stdout".to_owned()));
+        }
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        if real(path).is_some_and(|results| real(input) == Some(results)) {
+            return Err(wrong("is the input".to_owned()));
+        }
+        let regular = std::fs::metadata(path).map_or(true, |found| found.is_file());
+        let partial = regular.then(|| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".partial");
+            PathBuf::from(name)
+        });
+        let target = partial.as_deref().unwrap_or(path);
+        let opened = match regular {
+            true => std::fs::File::create(target),
+            false => std::fs::OpenOptions::new().write(true).open(target),
+        };
+        let file = opened.map_err(|error| wrong(error.to_string()))?;
+        Ok(Self { file, path: path.to_owned(), partial })
+    }
+
+    /// Writes one line for each execution.
+    pub fn write(self, results: &[JobResult]) -> Result<(), Failed> {
+        let Self { file, path, partial } = self;
+        let written = write_lines(file, results).and_then(|()| match &partial {
+            Some(partial) => std::fs::rename(partial, &path),
+            None => Ok(()),
+        });
+        written.map_err(|error| Failed::runtime(format!("--results {}: {error}", path.display())))
+    }
+}
+
+fn write_lines(file: std::fs::File, results: &[JobResult]) -> std::io::Result<()> {
     let mut file = BufWriter::new(file);
     for result in results {
         serde_json::to_writer(&mut file, result)?;

@@ -17,10 +17,11 @@ use tokio::sync::watch;
 
 use crate::args::RunArgs;
 use crate::input::{self, Job};
-use crate::outcome::{ALL_COMPLETED, Failed, INTERRUPTED, SOME_FAILED, print};
+use crate::outcome::{ALL_COMPLETED, Failed, INTERRUPTED, SOME_FAILED, print, warn};
 use crate::pool::{self, Doing, NAMESPACE, PoolConfig};
 use crate::progress::Progress;
 use crate::report::Summary;
+use crate::results::ResultsFile;
 use crate::{backend, results, timeline};
 
 /// How often the figures are shown.
@@ -33,7 +34,8 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     config.seed = args.seed;
     let client = Client::connect(config, backend.clone()).await?;
     let jobs = input::read(&args.file, &client)?;
-    let results_file = args.results.as_deref().map(results::create).transpose()?;
+    let results_file =
+        args.results.as_deref().map(|path| ResultsFile::create(path, &args.file)).transpose()?;
     let started = Instant::now();
     let submitted = submit(&client, jobs).await?;
     let doing = Arc::new(Doing::default());
@@ -50,14 +52,11 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     for (line, id) in &submitted.ids {
         rows.extend(results::read(&client, *line, *id).await?);
     }
-    if let Some(file) = results_file {
-        results::write(file, &rows)
-            .map_err(|error| Failed::runtime(format!("--results: {error}")))?;
-    }
+    let written = results_file.map_or(Ok(()), |file| file.write(&rows));
     if args.verbose {
         let text = timeline::text(&client, &rows).await?;
         // Standard output is for the one object then.
-        if args.json { eprint!("{text}") } else { print(&text)? }
+        if args.json { warn(&text) } else { print(&text)? }
     }
     let killed = doing.killed.load(Ordering::Relaxed);
     let duplicates = submitted.duplicates;
@@ -66,6 +65,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     rows.retain(|row| seen.insert(row.id));
     let summary = Summary { results: &rows, duplicates, killed, took, interrupted };
     print(&format!("{}\n", if args.json { summary.json() } else { summary.table() }))?;
+    written?;
     Ok(ExitCode::from(match interrupted {
         true => INTERRUPTED,
         false if rows.iter().all(|row| row.is_completed()) => ALL_COMPLETED,
@@ -111,6 +111,8 @@ async fn work_off(
     let mut completions = backend.completions(Cursor::Start, CompletionFilter::default());
     // One stream, opened before anything runs, so that no interrupt is missed.
     let mut interrupted = signal(SignalKind::interrupt()).map_err(Failed::runtime)?;
+    let mut terminated = signal(SignalKind::terminate()).map_err(Failed::runtime)?;
+    let mut hung_up = signal(SignalKind::hangup()).map_err(Failed::runtime)?;
     let (drain, draining) = watch::channel(false);
     let mut workers = tokio::spawn(pool::run(pool, doing.clone(), draining));
     let mut shows = tokio::time::interval(SHOW_EVERY);
@@ -125,6 +127,14 @@ async fn work_off(
                 }
                 progress.say("ff: draining: running commands end; press Ctrl-C again to stop them");
                 drain.send_replace(true);
+            }
+            _ = terminated.recv() => {
+                interrupts = 2;
+                break;
+            }
+            _ = hung_up.recv() => {
+                interrupts = 2;
+                break;
             }
             _ = shows.tick() => progress.show(doing),
             item = completions.next() => match item {

@@ -1,6 +1,7 @@
 //! Kind `shell`: a command in a process group of its own.
 
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use ff_sdk::{HandlerError, RawPayload, TaskContext};
 use nix::sys::signal::{Signal, killpg};
@@ -15,6 +16,9 @@ const MAX_RESULT_BYTES: usize = ff_sdk::core::execution::DEFAULT_PAYLOAD_LIMIT;
 /// How much of the end of standard error a failure's reason holds, in bytes.
 const MAX_STDERR_BYTES: usize = 2_048;
 
+/// How long the pipes of a command that has ended are read.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// What to run.
 #[derive(Debug)]
 pub enum ShellJob {
@@ -26,6 +30,7 @@ pub enum ShellJob {
 
 /// The part of a payload that says what to run; it may hold anything else for the command to read.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Payload {
     command: Option<String>,
     argv: Option<Vec<String>>,
@@ -41,6 +46,13 @@ impl ShellJob {
             (Some(command), None) => Ok(Self::Command(command)),
             (None, Some(argv)) if !argv.is_empty() => Ok(Self::Argv(argv)),
             _ => Err(wanted.to_owned()),
+        }
+    }
+
+    fn program(&self) -> &str {
+        match self {
+            Self::Command(_) => "sh",
+            Self::Argv(argv) => &argv[0],
         }
     }
 
@@ -76,7 +88,8 @@ pub async fn run(context: TaskContext, RawPayload(payload): RawPayload) -> Ran {
     let payload = payload.unwrap_or_default();
     let invalid = |reason: String| HandlerError::new("invalid_payload", reason).permanent();
     let value = serde_json::from_slice(&payload).map_err(|error| invalid(error.to_string()))?;
-    let mut command = ShellJob::parse(&value).map_err(invalid)?.to_command();
+    let job = ShellJob::parse(&value).map_err(invalid)?;
+    let mut command = job.to_command();
     command
         .env("FF_EXECUTION_ID", context.execution_id().to_string())
         .env("FF_ATTEMPT_INDEX", context.attempt_index().to_string())
@@ -87,7 +100,8 @@ pub async fn run(context: TaskContext, RawPayload(payload): RawPayload) -> Ran {
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let spawn = |error: std::io::Error| HandlerError::new("spawn", error.to_string());
+    let spawn =
+        |error: std::io::Error| HandlerError::new("spawn", format!("{}: {error}", job.program()));
     let mut child = command.spawn().map_err(spawn)?;
     let pid = child.id().and_then(|id| i32::try_from(id).ok());
     let group = pid.map(|pid| Group(Pid::from_raw(pid)));
@@ -98,15 +112,34 @@ pub async fn run(context: TaskContext, RawPayload(payload): RawPayload) -> Ran {
             let _ = stdin.write_all(&payload).await;
         }
     };
-    let output = read(child.stdout.take(), MAX_RESULT_BYTES + 1, false);
-    let errors = read(child.stderr.take(), MAX_STDERR_BYTES, true);
-    let exited = async {
-        let status = child.wait().await;
-        // What the command left running would hold its pipes open.
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let status = {
+        let said = async {
+            tokio::join!(
+                read(stdout, &mut output, MAX_RESULT_BYTES + 1, false),
+                read(stderr, &mut errors, MAX_STDERR_BYTES, true),
+                feed,
+            );
+        };
+        tokio::pin!(said);
+        let mut silent = false;
+        let status = loop {
+            tokio::select! {
+                biased;
+                status = child.wait() => break status,
+                // A command may close its pipes and go on.
+                () = &mut said, if !silent => silent = true,
+            }
+        };
+        // What the command left running goes too. What has left its group as well could hold the
+        // pipes open for ever: it is not waited for.
         drop(group);
+        if !silent {
+            let _ = tokio::time::timeout(LAST_WORDS, &mut said).await;
+        }
         status
     };
-    let ((), output, errors, status) = tokio::join!(feed, output, errors, exited);
     let status = status.map_err(spawn)?;
     finish(status, output, &errors)
 }
@@ -136,9 +169,8 @@ fn finish(status: ExitStatus, output: Vec<u8>, errors: &[u8]) -> Ran {
 }
 
 /// Reads to the end and keeps the first or the last bytes.
-async fn read(from: Option<impl AsyncRead + Unpin>, keep: usize, last: bool) -> Vec<u8> {
-    let Some(mut from) = from else { return Vec::new() };
-    let mut kept = Vec::new();
+async fn read(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>, keep: usize, last: bool) {
+    let Some(mut from) = from else { return };
     let mut chunk = vec![0; 16 * 1_024];
     while let Ok(count) = from.read(&mut chunk).await {
         if count == 0 {
@@ -150,5 +182,4 @@ async fn read(from: Option<impl AsyncRead + Unpin>, keep: usize, last: bool) -> 
             kept.drain(..kept.len() - keep);
         }
     }
-    kept
 }

@@ -4,6 +4,7 @@ use ff_sdk::core::execution::{ClaimKind, Event, ReleaseOutcome};
 use ff_sdk::core::time::TimestampMs;
 use ff_sdk::{Client, SdkError};
 
+use crate::report::printable;
 use crate::results::JobResult;
 
 /// The timeline of every execution that was retried, reclaimed or failed.
@@ -23,7 +24,10 @@ pub async fn text(client: &Client, results: &[JobResult]) -> Result<String, SdkE
                 continue;
             }
             let after = entry.at.since(start).get();
-            text.push_str(&format!("  {after:>7} ms  {}\n", describe(&entry.event, entry.at)));
+            text.push_str(&format!(
+                "  {after:>7} ms  {}\n",
+                printable(&describe(&entry.event, entry.at))
+            ));
         }
     }
     Ok(text)

@@ -338,3 +338,68 @@ fn the_bench_prints_one_object_with_every_key() {
         assert!(figures["latency_ms"][percentile].is_number(), "{figures}");
     }
 }
+
+#[test]
+fn termination_leaves_no_process_and_still_reports() {
+    let directory = TempDir::new().expect("a directory");
+    let up = Pipe::new(&directory, "up");
+    let (jobs, results) = (directory.path().join("jobs"), directory.path().join("results"));
+    let command = format!("sleep 1000 & echo $! > {}; wait", up.0.display());
+    let line = format!(r#"{{"kind": "shell", "payload": {{"command": "{command}"}}}}"#);
+    std::fs::write(&jobs, line).expect("a file");
+    let (jobs, name) = (jobs.to_str().expect("a text"), results.to_str().expect("a text"));
+    let child = ff(&["run", jobs, "--results", name])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("ff starts");
+    let grandchild = Pid::from_raw(up.line().parse().expect("a process id"));
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    kill(pid, Signal::SIGTERM).expect("the process is there");
+    let output = within(move || child.wait_with_output().expect("ff ends"));
+    assert_eq!(output.status.code(), Some(130));
+    wait_until_gone(grandchild);
+    assert_eq!(outcomes(&results).len(), 1, "what was left unfinished is told");
+}
+
+#[test]
+fn a_process_that_left_its_group_is_not_waited_for() {
+    let line = r#"{"kind": "shell", "payload": {"command": "setsid sleep 5 & echo left"}}"#;
+    let output = within(move || run_lines(line, &["--json"]));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let summary: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert!(summary["elapsed_ms"].as_u64() < Some(4_000), "{summary}");
+}
+
+#[test]
+fn nobody_who_reads_the_errors_is_needed() {
+    let mut command = ff(&["run", "no-such-file"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("ff starts");
+    drop(child.stderr.take());
+    let status = within(move || child.wait().expect("ff ends"));
+    assert_eq!(status.code(), Some(2), "it neither panics nor forgets its code");
+}
+
+#[test]
+fn results_never_overwrite_the_input_and_come_after_the_report() {
+    let directory = TempDir::new().expect("a directory");
+    let jobs = directory.path().join("jobs");
+    let line = r#"{"kind": "shell", "payload": {"command": "echo one"}}"#;
+    std::fs::write(&jobs, line).expect("a file");
+    let name = jobs.to_str().expect("a text");
+    let output = run(&["run", name, "--results", name]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read_to_string(&jobs).expect("it is there"), line);
+    let output = run(&["run", name, "--results", "/dev/full"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("1 of 1 completed"), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("/dev/full"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_help_says_what_a_line_holds_and_how_a_run_ends() {
+    let said = text(&run(&["run", "--help"]).stdout);
+    for word in ["idempotency_key", "retryable_categories", "FF_RETRY_COUNT", "130", "Ctrl-C"] {
+        assert!(said.contains(word), "{word} is missing in {said}");
+    }
+}

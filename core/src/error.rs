@@ -126,7 +126,7 @@ rejections! {
         now: TimestampMs,
     } => Validation, Terminal, 400;
     /// A payload or result is over its limit.
-    #[error("{bytes} bytes are over the limit of {limit}")]
+    #[error("a payload or result of {bytes} bytes is over the limit of {limit}")]
     PayloadTooLarge {
         /// How many bytes there are.
         bytes: usize,
