@@ -31,9 +31,10 @@ pub enum Task {
     ///     delay_ms         not before this time from now
     ///     timeout_ms       how long an attempt may take; up to a tenth of it earlier, at most
     ///                      250 ms, its command is killed
-    ///     retry            {"max_retries": 3, "backoff": {"fixed": {"delay_ms": 100}}} or
-    ///                      {"exponential": {"initial_ms": 1000, "multiplier": 2, "max_ms": 60000}},
-    ///                      and "retryable_categories": [...]
+    ///     retry            {"max_retries": 3, "backoff": B, "retryable_categories": [...]}, where
+    ///                      B is {"fixed": {"delay_ms": 100}} or {"exponential":
+    ///                      {"initial_ms": 1000, "multiplier": 2, "max_ms": 60000}}; jitter takes
+    ///                      up to a quarter of each delay away
     ///     idempotency_key  the same key and content are one execution
     ///     tags             {"team.name": "x"}
     ///

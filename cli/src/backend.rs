@@ -11,7 +11,7 @@ pub fn open(url: &str) -> Result<Arc<MemoryBackend>, Failed> {
     match url {
         "memory:" => Ok(Arc::new(MemoryBackend::new())),
         other => Err(Failed::usage(format!(
-            "--backend {other} is unknown; this program knows \"memory:\", the store of this process"
+            "--backend {other} is unknown; this program knows only \"memory:\", its own store"
         ))),
     }
 }

@@ -130,6 +130,13 @@ impl RetryPolicy {
         Self { max_retries: 0, ..Self::default() }
     }
 
+    /// So many retries, each after the same time, in milliseconds, less up to a quarter of it as
+    /// jitter.
+    pub fn fixed(max_retries: u32, delay: impl Into<DurationMs>) -> Self {
+        let backoff = Backoff::Fixed { delay_ms: delay.into() };
+        Self { max_retries, backoff, ..Self::default() }
+    }
+
     /// Whether failures of this category are retried.
     pub fn retries_category(&self, category: &FailureCategory) -> bool {
         self.retryable_categories.is_empty() || self.retryable_categories.contains(category)

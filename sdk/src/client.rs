@@ -21,6 +21,7 @@ use ff_core::policy::Priority;
 use ff_core::store::bounds::{MAX_PAGE, MAX_UNITS};
 use ff_core::store::{Bytes, Cursor, Fetched, JournalEntry, StreamName, StreamPage, Topic, codec};
 use ff_core::time::{DurationMs, TimestampMs};
+use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 use crate::config::ClientConfig;
@@ -57,6 +58,16 @@ impl ExecutionResult {
     /// What its worker handed back.
     pub fn bytes(&self) -> Option<&[u8]> {
         self.result.as_deref()
+    }
+
+    /// What its worker handed back, read as JSON; no result is read as `null`.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Config`] when it is no such JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, SdkError> {
+        serde_json::from_slice(self.bytes().unwrap_or(b"null"))
+            .map_err(|error| SdkError::config("execution result", "result", error.to_string()))
     }
 
     /// Whether it completed.
@@ -371,8 +382,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotActive` when it is over, `Superseded` when
-    /// it was replayed meanwhile, and `Timeout` when nobody can say whether it was applied.
+    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotActive` when it is over, `Superseded`
+    /// when it was replayed meanwhile, and `Timeout` when nobody can say whether it was applied.
     ///
     /// Dropping the future may leave the call applied or not, like a crash.
     pub async fn cancel(
@@ -398,8 +409,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotActive` when it is over, `Superseded` when
-    /// it was replayed meanwhile, and `Timeout` when nobody can say whether it was applied.
+    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotActive` when it is over, `Superseded`
+    /// when it was replayed meanwhile, and `Timeout` when nobody can say whether it was applied.
     ///
     /// Dropping the future may leave the call applied or not, like a crash.
     pub async fn change_priority(

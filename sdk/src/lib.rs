@@ -53,13 +53,23 @@ pub use journal::JournalCompletions;
 pub use memory::MemoryBackend;
 pub use runtime::{
     FromTask, Handler, HandlerError, IntoTaskOutcome, Json, Payload, RawPayload, RuntimeReport,
-    State, TaskContext, TaskOutcome, WorkerRuntime,
+    RuntimeReports, State, TaskContext, TaskOutcome, WorkerRuntime,
 };
 pub use submission::Submission;
 pub use task::{ClaimedTask, LeaseWatch};
 pub use worker::FlowFabricWorker;
 
 pub use ff_core as core;
+pub use ff_core::capability::Capabilities;
+pub use ff_core::error::{EngineError, ErrorClass, Rejection, RejectionKind};
+pub use ff_core::execution::{
+    Command, CreateOutcome, ExecutionSnapshot, FailOutcome, Failure, Outcome,
+};
+pub use ff_core::id::{ExecutionId, LaneId, Namespace};
+pub use ff_core::op::ListFilter;
+pub use ff_core::policy::{Backoff, ExecutionPolicy, RetryPolicy};
+pub use ff_core::state::PublicState;
+pub use ff_core::time::{DurationMs, TimestampMs};
 
 /// The examples of the front page compile and run.
 #[cfg(doctest)]

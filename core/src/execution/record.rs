@@ -349,6 +349,18 @@ impl Outcome {
     }
 }
 
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Failed(failure) => {
+                write!(f, "failed ({}: {})", failure.category, failure.reason)
+            }
+            Self::Cancelled { reason } if !reason.is_empty() => write!(f, "cancelled ({reason})"),
+            other => other.word().fmt(f),
+        }
+    }
+}
+
 /// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

@@ -160,7 +160,7 @@ impl FromTask for RawPayload {
     }
 }
 
-/// A value that was given to the runtime with `state`.
+/// A value that was given to the runtime with `state`; it derefs to the value.
 #[derive(Debug)]
 pub struct State<T>(
     /// The value.

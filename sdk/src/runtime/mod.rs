@@ -9,4 +9,4 @@ mod unwind;
 pub use extract::{FromTask, Payload, RawPayload, State, TaskContext};
 pub use handler::Handler;
 pub use outcome::{HandlerError, IntoTaskOutcome, Json, TaskOutcome};
-pub use run::{RuntimeReport, WorkerRuntime};
+pub use run::{RuntimeReport, RuntimeReports, WorkerRuntime};

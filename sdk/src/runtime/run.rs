@@ -57,10 +57,15 @@ pub struct WorkerRuntime {
     report: Arc<Counters>,
 }
 
+/// Tells what a runtime has done so far, also while it runs. Cloning is cheap.
+#[derive(Clone)]
+pub struct RuntimeReports(Arc<Counters>);
+
 #[derive(Default)]
 struct Counters {
     completed: AtomicU64,
     failed: AtomicU64,
+    cancelled: AtomicU64,
     retried: AtomicU64,
     lost: AtomicU64,
     given_back: AtomicU64,
@@ -74,6 +79,8 @@ pub struct RuntimeReport {
     pub completed: u64,
     /// Executions that failed for good with it.
     pub failed: u64,
+    /// Executions whose handler did not want them any more.
+    pub cancelled: u64,
     /// Attempts that failed and are tried again.
     pub retried: u64,
     /// Tasks whose lease was lost, or whose finishing call was refused.
@@ -122,26 +129,21 @@ impl WorkerRuntime {
         self
     }
 
-    /// What it has done so far.
-    pub fn report(&self) -> RuntimeReport {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        RuntimeReport {
-            completed: read(&self.report.completed),
-            failed: read(&self.report.failed),
-            retried: read(&self.report.retried),
-            lost: read(&self.report.lost),
-            given_back: read(&self.report.given_back),
-        }
+    /// A handle that tells what it has done so far, also while it runs.
+    pub fn reports(&self) -> RuntimeReports {
+        RuntimeReports(self.report.clone())
     }
 
     /// Claims and works until `shutdown` resolves, then drains: nothing new is claimed, running
     /// handlers have until the shutdown deadline. Returns what `shutdown` resolved to.
     ///
-    /// A store that does not answer is asked again every second.
+    /// A store that does not answer is asked again every second. A worker that goes on until it is
+    /// told to stop is `run_until(tokio::signal::ctrl_c())`.
     ///
     /// # Errors
     ///
-    /// [`SdkError`] when claiming fails in a way that no retry can help.
+    /// [`SdkError`] when claiming fails in a way that no retry can help; then running handlers are
+    /// dropped and their leases run out.
     ///
     /// Dropping the future drops the running handlers; their leases run out.
     pub async fn run_until<T>(self, shutdown: impl Future<Output = T>) -> Result<T, SdkError> {
@@ -178,6 +180,27 @@ impl WorkerRuntime {
             while running.join_next().await.is_some() {}
         }
         Ok(value)
+    }
+}
+
+impl RuntimeReports {
+    /// What the runtime has done so far.
+    pub fn report(&self) -> RuntimeReport {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        RuntimeReport {
+            completed: read(&self.0.completed),
+            failed: read(&self.0.failed),
+            cancelled: read(&self.0.cancelled),
+            retried: read(&self.0.retried),
+            lost: read(&self.0.lost),
+            given_back: read(&self.0.given_back),
+        }
+    }
+}
+
+impl std::fmt::Debug for RuntimeReports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.report().fmt(f)
     }
 }
 
@@ -317,7 +340,9 @@ async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) {
             TaskOutcome::WaitForChildren => {
                 task.end_wait_for_children().await.map(|()| &report.given_back)
             }
-            TaskOutcome::Cancel(reason) => task.end_cancel(reason).await.map(|()| &report.failed),
+            TaskOutcome::Cancel(reason) => {
+                task.end_cancel(reason).await.map(|()| &report.cancelled)
+            }
         },
     };
     // Whatever came of it, nobody works on it any more: a lease that could not be given back runs
