@@ -93,7 +93,12 @@ impl ListExecutions {
             partition: Partition::flow(self.place.partition),
             index: IndexName::All { namespace: self.namespace.clone() },
             after: self.place.after,
-            limit: missing.min(MAX_PAGE) as u32,
+            // What a filter leaves out is read in large steps.
+            limit: if self.filter == ListFilter::default() {
+                missing.min(MAX_PAGE)
+            } else {
+                MAX_PAGE
+            } as u32,
         };
         let mut query = Query::scan(scan, self.patience.clone());
         let step = query.start(now);
@@ -112,7 +117,11 @@ impl ListExecutions {
             Step::Done(Err(error)) => Step::Done(Err(error)),
             Step::Done(Ok((scanned, at))) => {
                 for entry in &scanned.entries {
+                    if self.page.executions.len() == self.limit {
+                        return self.next(now);
+                    }
                     self.show(entry, at);
+                    self.place.after = Some(entry.position);
                 }
                 match scanned.next {
                     Some(_) => self.place.after = scanned.next,
