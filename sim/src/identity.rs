@@ -11,22 +11,29 @@ use ff_core::id::{ExecutionId, GrantId, LeaseId, Nonce, RequestId};
 
 /// The kinds of calls that give a lease back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)]
 pub enum ReleaseKind {
+    /// `complete`.
     Complete,
+    /// `fail`.
     Fail,
+    /// `delay_execution`.
     Delay,
+    /// `move_to_waiting_children`.
     WaitForChildren,
+    /// `cancel` by the holder.
     Cancel,
 }
 
 /// The kinds of calls of operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)]
 pub enum OperatorKind {
+    /// `cancel`.
     Cancel,
+    /// `revoke_lease`.
     Revoke,
+    /// `replay`.
     Replay,
+    /// `change_priority`.
     Priority,
 }
 

@@ -100,22 +100,36 @@ pub enum Event {
 
 /// The kind of an [`Event`], without its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)] // The variants are those of `Event`.
 pub enum EventKind {
+    /// It was created.
     Created,
+    /// A grant went out.
     GrantIssued,
+    /// A grant ran out unused.
     GrantExpired,
+    /// A worker took it.
     Claimed,
+    /// Its lease ran out.
     LeaseExpired,
+    /// An operator took the lease away.
     LeaseRevoked,
+    /// An attempt failed and is tried again.
     RetryScheduled,
+    /// Its worker gave it back for later.
     Released,
+    /// Something holds it back.
     Blocked,
+    /// Something no longer holds it back.
     Unblocked,
+    /// Its delay is over.
     DelayOver,
+    /// Its priority changed.
     PriorityChanged,
+    /// Its life is over.
     Ended,
+    /// A new life began.
     Replayed,
+    /// Its retention is over.
     Removed,
 }
 

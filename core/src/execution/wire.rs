@@ -128,7 +128,6 @@ pub struct WireCreate {
 /// Any command of `docs/spec.md`, 4, in its wire form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
-#[allow(missing_docs)] // The fields are those of the commands.
 #[non_exhaustive]
 pub enum Command {
     /// A new execution.
@@ -145,75 +144,130 @@ pub enum Command {
     Reclaim(WireClaim),
     /// Keep a lease.
     Renew {
+        /// The execution.
         execution_id: ExecutionId,
+        /// The holder's proof.
         #[serde(flatten)]
         fence: WireFence,
+        /// 1 to 86,400,000 milliseconds.
         lease_ttl_ms: u64,
     },
     /// The work is done.
     Complete {
+        /// The execution.
         execution_id: ExecutionId,
+        /// The holder's proof.
         #[serde(flatten)]
         fence: WireFence,
+        /// Stored byte for byte, at most 1 MiB.
         #[serde(default)]
         result: Option<Vec<u8>>,
     },
     /// The attempt failed.
     Fail {
+        /// The execution.
         execution_id: ExecutionId,
+        /// The holder's proof.
         #[serde(flatten)]
         fence: WireFence,
+        /// For people.
         reason: String,
+        /// By which the retry policy decides.
         category: String,
+        /// Whether a retry cannot help.
         #[serde(default)]
         permanent: bool,
     },
     /// Give the work back until a time.
     DelayExecution {
+        /// The execution.
         execution_id: ExecutionId,
+        /// The holder's proof.
         #[serde(flatten)]
         fence: WireFence,
+        /// The first instant at which the attempt may go on.
         until: TimestampMs,
     },
     /// Give the work back until its children are done.
     MoveToWaitingChildren {
+        /// The execution.
         execution_id: ExecutionId,
+        /// The holder's proof.
         #[serde(flatten)]
         fence: WireFence,
     },
     /// What the holder has done so far.
     UpdateProgress {
+        /// The execution.
         execution_id: ExecutionId,
+        /// The holder's proof.
         #[serde(flatten)]
         fence: WireFence,
+        /// 0 to 100.
         percent: u8,
+        /// For people.
         #[serde(default)]
         message: Option<String>,
     },
     /// The holder does not want the work any more.
     CancelByHolder {
+        /// The execution.
         execution_id: ExecutionId,
+        /// The holder's proof.
         #[serde(flatten)]
         fence: WireFence,
+        /// For people.
         reason: String,
     },
     /// An operator does not want the work any more.
-    Cancel { execution_id: ExecutionId, request_id: String, reason: String },
+    Cancel {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// Names the call, so that its repeat is recognised.
+        request_id: String,
+        /// For people.
+        reason: String,
+    },
     /// An operator takes the lease away.
-    RevokeLease { execution_id: ExecutionId, request_id: String },
+    RevokeLease {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// Names the call, so that its repeat is recognised.
+        request_id: String,
+    },
     /// An operator serves it earlier or later.
-    ChangePriority { execution_id: ExecutionId, request_id: String, priority: i64 },
+    ChangePriority {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// Names the call, so that its repeat is recognised.
+        request_id: String,
+        /// Clamped to 0..=9000.
+        priority: i64,
+    },
     /// An operator starts a new life.
-    Replay { execution_id: ExecutionId, request_id: String },
+    Replay {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// Names the call, so that its repeat is recognised.
+        request_id: String,
+    },
     /// Hold it back for a reason.
     Block {
+        /// The execution.
         execution_id: ExecutionId,
+        /// The reason.
         kind: BlockKind,
+        /// When a budget or a quota is expected to allow it again.
         #[serde(default)]
         recheck_at: Option<TimestampMs>,
     },
     /// Let go of one reason.
-    Unblock { execution_id: ExecutionId, kind: BlockKind },
+    Unblock {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// The reason.
+        kind: BlockKind,
+    },
 }
 
 impl Command {
