@@ -116,9 +116,7 @@ fn the_example_completes_with_and_without_killed_workers() {
     assert!(text(&output.stdout).contains("15 of 15 completed"), "{}", text(&output.stdout));
     let lines = results(&calm);
     let retried: Vec<u64> = lines.iter().filter_map(|line| line["retries"].as_u64()).collect();
-    // Line 14 times out once, and again where the machine is so slow that half a second is short.
-    assert!(retried[12] == 2 && retried[13] >= 1, "{retried:?}");
-    assert_eq!(retried.iter().sum::<u64>(), 2 + retried[13], "{retried:?}");
+    assert_eq!(retried, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0]);
     let output = run(&[
         "run",
         "examples/jobs.jsonl",

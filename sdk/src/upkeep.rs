@@ -271,3 +271,40 @@ async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampM
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use ff_core::agent::WorkerProfile;
+    use ff_core::entropy::Entropy;
+    use ff_core::id::{LaneId, Namespace, WorkerId, WorkerInstanceId};
+    use ff_core::time::DurationMs;
+
+    use crate::memory::MemoryBackend;
+
+    /// A claim that took longer than its lease is lost before its task is there to be told.
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_is_out_of_care_before_it_is_watched_is_lost() {
+        let patience = DurationMs::from_secs(1);
+        let backend = Arc::new(MemoryBackend::new());
+        let connection = Connection::open(backend, None, patience, Some(1)).await.unwrap();
+        let profile = WorkerProfile {
+            namespace: Namespace::try_new("ns").unwrap(),
+            lanes: vec![LaneId::try_new("default").unwrap()],
+            worker: WorkerId::try_new("w").unwrap(),
+            instance: WorkerInstanceId::try_new("w-1").unwrap(),
+            capabilities: Default::default(),
+            slots: 1,
+            lease_ttl: DurationMs::from_secs(30),
+            patience,
+            partitions: connection.partitions,
+        };
+        let agent = WorkerAgent::new(profile, Entropy::from_u64(1));
+        let (dues, _hints) = mpsc::channel(1);
+        let state = WorkerState::new(connection, agent, dues);
+        let lease = state.watch(LeaseId::random(&mut Entropy::from_u64(2)));
+        lease.lost().await;
+        assert!(lease.is_lost());
+    }
+}

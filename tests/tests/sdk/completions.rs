@@ -1,6 +1,7 @@
 //! The completion stream, over the journals of any backend.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ff_sdk::core::backend::{
     CompletionBackend, CompletionFilter, CompletionItem, Completions, EngineBackend,
@@ -127,4 +128,30 @@ async fn a_worker_has_the_completion_stream_that_it_was_given() {
     let id = submit(&client, work()).await;
     client.cancel(&id, "no").await.unwrap();
     assert_eq!(next(&mut stream).await, (id, TerminalOutcome::Cancelled));
+}
+
+/// A caller that gives up waiting again and again, as in a loop over several events, still hears of
+/// what ended, from a backend without wake-ups too.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_waits_in_short_turns_is_told_within_a_second() {
+    let ground = Ground::memory();
+    let (client, line) = (ground.client().await, ground.line());
+    line.mute();
+    let filter = CompletionFilter::default();
+    let mut stream: Box<dyn Completions> =
+        Box::new(JournalCompletions::new(line.clone(), Cursor::End, filter));
+    let turn = || Duration::from_millis(100);
+    assert!(timeout(turn(), stream.next()).await.is_err(), "nothing has ended");
+    let id = submit(&client, work()).await;
+    client.cancel(&id, "no").await.unwrap();
+    let ended = Instant::now();
+    let told = loop {
+        match timeout(turn(), stream.next()).await {
+            Ok(item) => break item,
+            Err(_) => assert!(ended.elapsed() <= secs(2), "it is never told"),
+        }
+    };
+    assert!(
+        matches!(told, Some(CompletionItem::Completed { execution_id, .. }) if execution_id == id)
+    );
 }
