@@ -364,8 +364,11 @@ fn termination_leaves_no_process_and_still_reports() {
 
 #[test]
 fn a_process_that_left_its_group_is_not_waited_for() {
-    let line = r#"{"kind": "shell", "payload": {"command": "setsid sleep 5 & echo left"}}"#;
-    let output = within(move || run_lines(line, &["--json"]));
+    // The command ends only once the other process leads a session of its own.
+    let left = "[ $(cut -d' ' -f6 /proc/$!/stat) = $! ]";
+    let command = format!("setsid sleep 5 & until {left}; do :; done; echo left");
+    let line = format!(r#"{{"kind": "shell", "payload": {{"command": "{command}"}}}}"#);
+    let output = within(move || run_lines(&line, &["--json"]));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let summary: Value = serde_json::from_slice(&output.stdout).expect("one object");
     assert!(summary["elapsed_ms"].as_u64() < Some(4_000), "{summary}");
