@@ -304,7 +304,7 @@ mod tests {
         let (dues, _hints) = mpsc::channel(1);
         let state = WorkerState::new(connection, agent, dues);
         let lease = state.watch(LeaseId::random(&mut Entropy::from_u64(2)));
-        lease.lost().await;
         assert!(lease.is_lost());
+        lease.lost().await;
     }
 }
