@@ -23,7 +23,7 @@ pub struct Call<'a> {
 }
 
 /// A section of a unit: its items have a key and so many arguments each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Section {
     /// Its name in the library.
     pub name: &'static str,
