@@ -88,8 +88,8 @@ async fn connect(url: &str) -> Result<Arc<dyn EngineBackend>, Failed> {
     Err(Failed::usage(format!("--backend {}: this program has no Valkey backend", hidden(url))))
 }
 
-/// A URL without its password.
-fn hidden(url: &str) -> String {
+/// A URL without its password, to be shown.
+pub fn hidden(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
         _ => url.to_owned(),

@@ -2,6 +2,8 @@
 
 mod attempt;
 mod shift;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 use std::time::Duration;
