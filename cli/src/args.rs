@@ -9,6 +9,7 @@ mod work;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ff_sdk::Namespace;
 
 use crate::pool::NAMESPACE;
 
@@ -178,7 +179,7 @@ pub struct RunArgs {
     /// Whose executions: 1 to 64 printable ASCII bytes without space. A run works on all that waits
     /// on its lane, default: on a store that others use give it a namespace of its own.
     #[arg(long, value_name = "NS", default_value = NAMESPACE)]
-    pub namespace: String,
+    pub namespace: Namespace,
     /// Workers in this process, each with one execution at a time; as many as there are cores
     /// unless set, at least 2.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
