@@ -27,6 +27,7 @@
 //! ```
 
 mod admin;
+mod audit;
 mod client;
 mod config;
 mod drive;
@@ -43,6 +44,7 @@ mod upkeep;
 mod worker;
 
 pub use admin::FlowFabricAdminClient;
+pub use audit::{AuditProgress, AuditReport, Auditor};
 pub use client::{Client, ExecutionResult, History, HistoryEntry};
 pub use config::{ClientConfig, WorkerConfig};
 pub use drive::drive;

@@ -165,6 +165,8 @@ pub struct AuditLook {
     pub overdue: u64,
     /// Executions of the namespace that wait for a worker that fits.
     pub unroutable: u64,
+    /// Lanes that were looked at.
+    pub lanes: BTreeSet<LaneId>,
     /// What looked wrong.
     pub suspects: BTreeSet<Suspect>,
 }
@@ -191,7 +193,6 @@ pub struct AuditPartition {
     patience: Patience,
     /// The indexes to look at, the next one last.
     pending: Vec<IndexName>,
-    lanes: BTreeSet<LaneId>,
     query: Option<(IndexName, Query<Scanned>)>,
     /// Entries of the present index that were read.
     read: usize,
@@ -246,7 +247,6 @@ impl AuditPartition {
             limit: limit.max(1),
             patience,
             pending,
-            lanes: BTreeSet::new(),
             query: None,
             read: 0,
             reached: BTreeMap::new(),
@@ -264,7 +264,7 @@ impl AuditPartition {
 
     /// Notes a lane, to be looked at once all that can name lanes was.
     fn learn(&mut self, lane: &LaneId) {
-        if self.lanes.insert(lane.clone()) {
+        if self.look.lanes.insert(lane.clone()) {
             let (namespace, lane) = (self.namespace.clone(), lane.clone());
             self.pending.insert(0, IndexName::Eligible { namespace, lane });
         }
