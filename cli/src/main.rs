@@ -3,6 +3,7 @@
 mod args;
 mod backend;
 mod bench;
+mod doctor;
 mod input;
 mod outcome;
 mod pool;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         match cli.task {
             Task::Run(args) => run::run(args).await,
             Task::Bench(args) => bench::bench(args).await,
+            Task::Doctor(args) => doctor::doctor(args).await,
         }
     });
     // Dropping what still runs kills its commands; no command outlives this process.
