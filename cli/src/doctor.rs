@@ -8,23 +8,20 @@ use clap::Args;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use ff_sdk::core::backend::{Finding, FindingLevel};
+use ff_sdk::core::id::TextIdError;
 use ff_sdk::{AuditProgress, AuditReport, Auditor, Namespace};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::args::StoreArgs;
 use crate::backend;
 use crate::outcome::{ALL_COMPLETED, Failed, SOME_FAILED, print};
-use crate::pool::NAMESPACE;
 
 /// The arguments of `ff doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// The store to examine: memory: is this process's own, which is empty.
-    #[arg(long, value_name = "URL", default_value = "memory:")]
-    pub backend: String,
-    /// Whose executions are audited: 1 to 64 printable ASCII bytes without space.
-    #[arg(long, value_name = "NS", default_value = NAMESPACE)]
-    pub namespace: String,
+    #[command(flatten)]
+    pub store: StoreArgs,
     /// Leave out the audit: look at the server only.
     #[arg(long)]
     pub no_audit: bool,
@@ -42,11 +39,15 @@ const WIDTH: u16 = 100;
 
 /// Runs the command.
 pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, Failed> {
-    let wrong = |error| Failed::usage(format!("--namespace {}: {error}", args.namespace));
-    let namespace = Namespace::try_new(&args.namespace).map_err(wrong)?;
-    let store = backend::open(&args.backend)?;
+    let wrong = |error: TextIdError| backend::wrong(&args.store, &error.into());
+    let namespace = Namespace::try_new(&args.store.namespace).map_err(wrong)?;
+    // A store of this command's own shows at least that one can be opened.
+    let store = match &args.store.backend {
+        Some(url) => backend::open(url).await?,
+        None => backend::open_shared(&args.store).await?,
+    };
     let cannot = |error| Failed::usage(format!("the store cannot be examined: {error}"));
-    let auditor = Auditor::connect(store).await.map_err(cannot)?;
+    let auditor = Auditor::connect(store.backend.clone()).await.map_err(cannot)?;
     let mut findings = auditor.examine().await.map_err(cannot)?;
     let report = match args.no_audit {
         true => None,
@@ -152,8 +153,8 @@ fn object(
         })
     };
     json!({
-        "backend": args.backend,
-        "namespace": args.namespace,
+        "backend": args.store.backend.as_deref().map(backend::hidden),
+        "namespace": args.store.namespace,
         "worst": worst,
         "findings": findings,
         "audit": report.map(audit),

@@ -45,7 +45,7 @@ mod worker;
 
 pub use admin::FlowFabricAdminClient;
 pub use audit::{AuditProgress, AuditReport, Auditor};
-pub use client::{Client, ExecutionResult, History, HistoryEntry};
+pub use client::{Client, ExecutionResult, History, HistoryEntry, QuarantinePage, Quarantined};
 pub use config::{ClientConfig, WorkerConfig};
 pub use drive::drive;
 pub use error::SdkError;

@@ -5,8 +5,15 @@ use clap::{Args, ValueEnum};
 /// The arguments of `ff bench`.
 #[derive(Clone, Debug, Args)]
 pub struct BenchArgs {
-    /// Where executions live: memory: is this process.
-    #[arg(long, value_name = "URL", default_value = "memory:")]
+    /// Where executions live: memory: is this process, valkey: a private server that is started
+    /// for it, and a server that runs is named like valkey://127.0.0.1:6379.
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "memory:",
+        env = "FF_BACKEND",
+        hide_env_values = true
+    )]
     pub backend: String,
     /// What to measure.
     #[arg(long, value_enum, default_value_t = Scenario::Drain)]

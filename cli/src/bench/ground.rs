@@ -16,7 +16,7 @@ use ff_sdk::{
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::BenchArgs;
-use crate::backend;
+use crate::backend::{self, Opened};
 use crate::outcome::Failed;
 use crate::pool::NAMESPACE;
 
@@ -29,20 +29,19 @@ const SAMPLE: u32 = 16;
 pub struct Ground {
     /// What the user named it.
     pub url: String,
-    /// The store.
-    pub backend: Arc<dyn EngineBackend>,
     /// A client of the scenario's namespace.
     pub client: Client,
     namespace: String,
-    shared: bool,
+    /// Keeps a private server running.
+    store: Opened,
 }
 
 impl Ground {
     /// Opens the store; where it is private it is a fresh one.
     pub async fn open(args: &BenchArgs) -> Result<Self, Failed> {
-        let backend: Arc<dyn EngineBackend> = backend::open(&args.backend)?;
-        let shared = false;
-        let url = args.backend.clone();
+        let store = backend::open(&args.backend).await?;
+        let (backend, shared) = (store.backend.clone(), store.shared);
+        let url = backend::hidden(&args.backend);
         let namespace = match shared {
             true => format!("{PREFIX}{}-{}", std::process::id(), now_ms()),
             false => NAMESPACE.to_owned(),
@@ -67,14 +66,14 @@ impl Ground {
             (None, None) => Some(PartitionConfig::default()),
         };
         let client = Client::connect(config, backend.clone()).await?;
-        Ok(Self { url, backend, client, namespace, shared })
+        Ok(Self { url, client, namespace, store })
     }
 
     /// Connects a worker.
     pub async fn worker(&self, args: &BenchArgs, number: u32) -> Result<FlowFabricWorker, Failed> {
         let mut config = WorkerConfig::new("bench", format!("bench-{number}"), &self.namespace)?;
         config.max_concurrent_tasks = args.slots as usize;
-        Ok(FlowFabricWorker::connect_with(config, self.backend.clone(), None).await?)
+        Ok(FlowFabricWorker::connect_with(config, self.store.backend.clone(), None).await?)
     }
 
     /// The store's own figures.
@@ -84,7 +83,7 @@ impl Ground {
 
     /// The namespace that stays behind on a user's server.
     pub fn left_behind(&self) -> Option<String> {
-        self.shared.then(|| self.namespace.clone())
+        self.store.shared.then(|| self.namespace.clone())
     }
 }
 

@@ -78,7 +78,7 @@ fn head(args: &BenchArgs, ground: &Ground) -> Figures {
         "workers": args.workers,
         "slots": args.slots,
         "partitions": ground.client.partition_config().num_flow_partitions,
-        "payload_bytes": args.payload,
+        "payload_bytes": if args.scenario == Scenario::Memory { 0 } else { args.payload },
     }))
 }
 
