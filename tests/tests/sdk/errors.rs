@@ -8,6 +8,7 @@ use ff_sdk::core::execution::{BlockKind, Command, FailOutcome, WireFence};
 use ff_sdk::core::id::ExecutionId;
 use ff_sdk::core::policy::{Backoff, ExecutionPolicy, ReclaimMode};
 use ff_sdk::core::store::IndexName;
+use ff_sdk::core::store::codec::FORMAT;
 use ff_sdk::core::time::{DurationMs, TimestampMs};
 use ff_sdk::{Client, ClientConfig, FlowFabricWorker, SdkError, WorkerConfig};
 use ff_tests::Ground;
@@ -44,6 +45,8 @@ async fn every_kind_of_rejection_is_reached() {
     by_leases(&ground, &client, &mut reached).await;
     by_phases(&ground, &client, &mut reached).await;
     reached.by(superseded(&ground, &client).await);
+    reached.by(ground.admin().await.activate_format(FORMAT + 1).await);
+    reached.by(ground.admin().await.activate_format(0).await);
     let missing: Vec<_> =
         TABLE.iter().filter(|row| !reached.0.contains(&row.kind)).map(|row| row.name).collect();
     assert!(missing.is_empty(), "no public call reached {missing:?}");
