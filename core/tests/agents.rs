@@ -256,12 +256,37 @@ fn a_record_of_a_newer_format_is_left_alone_and_blocks_nobody() {
     let mut worker = world.worker(1, &[]);
     assert_eq!(numbers(&world.claim(&mut worker, 1)), [2]);
     assert_eq!(world.entries(&IndexName::Quarantine), []);
-    // Whoever knows the format finds it in `due`.
+    // Whoever knows the format finds it in its place, and in `due` from the hold on.
+    let place = |world: &World, index: &IndexName| {
+        let entries = world.entries(index).into_iter();
+        entries.filter(|(_, member)| *member == 1).map(|(score, _)| score).collect::<Vec<_>>()
+    };
     let hold = (START + HOLD.get()) as i64;
-    assert!(world.entries(&IndexName::Due).contains(&(hold, 1)));
-    world.now += HOLD.get();
-    assert_eq!(world.tick().unreadable, 1);
+    assert_eq!(place(&world, &IndexName::Due), [hold]);
+    // The worker has learned to look first; another program, which has not, puts it back.
+    for mut worker in [worker, world.worker(2, &[])] {
+        assert!(!numbers(&world.claim(&mut worker, 1)).contains(&1));
+        world.now = START + HOLD.get();
+        assert_eq!(world.tick().unreadable, 1);
+        assert_eq!(place(&world, &IndexName::Due), [hold]);
+        assert_eq!(place(&world, &eligible()), [Score::MIN.get()]);
+        world.now = START;
+    }
     assert_eq!(world.entries(&IndexName::Quarantine), []);
+}
+
+/// A program that was misled, by a byte that has gone bad, takes again once the store says which
+/// format is active.
+#[test]
+fn a_program_is_outdated_until_the_store_says_otherwise() {
+    let codec = Codec::default();
+    let other = codec.clone();
+    assert!(codec.decode::<Execution>(&[FORMAT + 1]).is_err());
+    assert!(other.is_outdated());
+    other.confirm(FORMAT);
+    assert!(!codec.is_outdated());
+    codec.confirm(FORMAT + 1);
+    assert!(other.is_outdated() && other.active() == FORMAT);
 }
 
 #[test]

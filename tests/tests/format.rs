@@ -15,10 +15,14 @@ use ff_sdk::core::partition::Partition;
 use ff_sdk::core::score::Score;
 use ff_sdk::core::store::codec::FORMAT;
 use ff_sdk::core::store::{Bytes, IndexName, Read, RecordKey, ReplyBody, Request, Stored, Version};
-use ff_sdk::{Client, ClientConfig, FlowFabricWorker, MemoryBackend, SdkError, WorkerConfig};
+use ff_sdk::{
+    Client, ClientConfig, FlowFabricAdminClient, FlowFabricWorker, MemoryBackend, SdkError,
+    WorkerConfig,
+};
 use ff_tests::Ground;
 use ff_tests::ground::{NAMESPACE, PARTITIONS, eligible};
 use ff_tests::kit::{claim, is_idle, rejection, secs, submit, work};
+use ff_tests::line::{Meets, any, commits};
 
 /// The stores that every test runs on.
 fn grounds() -> Vec<Ground> {
@@ -135,6 +139,22 @@ async fn the_active_format_is_written_and_noticed() {
         for id in [ids[0], ids[1], later, last] {
             assert!(new.result(&id).await.expect("it is over").is_success());
         }
+    }
+}
+
+/// A lost reply leaves no doubt: activation is found out by reading, and said again.
+#[tokio::test(start_paused = true)]
+async fn activation_survives_a_lost_reply() {
+    for ground in grounds() {
+        old_client(&ground).await;
+        let line = ground.line();
+        let admin = FlowFabricAdminClient::connect_with(line.clone()).await.expect("it connects");
+        for what in [commits as Meets, any] {
+            line.lose_replies(1, what);
+            admin.activate_format(2).await.expect("it is activated");
+            assert_eq!(line.commits(), 1, "there is nothing to write twice");
+        }
+        assert!(is_too_old(&connect_old_client(&ground).await.expect_err("it is active")));
     }
 }
 

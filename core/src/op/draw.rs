@@ -1,8 +1,8 @@
 //! Drawing work from lanes: find a partition that has some, take entries, decide on each.
 //!
 //! Sixteen claimers on one lane must not fight over one head: entries are taken, not looked at.
-//! What is taken and not kept goes back to its place with the same commit that decides so. A program
-//! that is older than some records looks first, and takes only what it can read.
+//! What is taken and not kept goes back to its place with the same commit that decides so. A
+//! program that is older than some records looks first, and takes only what it can read.
 
 use std::collections::{BTreeMap, VecDeque};
 
