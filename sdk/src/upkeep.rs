@@ -278,16 +278,19 @@ async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampM
     let connection = &state.connection;
     let mut timekeeper =
         Timekeeper::new(connection.partitions, connection.terms().clone(), connection.entropy());
+    let mut unreadable = 0;
     loop {
         let report = connection.drive(timekeeper.tick()).await;
         match &report {
-            Ok(report) if report.unreadable > 0 => {
-                tracing::warn!(unreadable = report.unreadable, "some records cannot be read");
-            }
             Ok(report) if report.applied.is_empty() => {}
             Ok(report) => tracing::debug!(applied = ?report.applied, "time passed"),
             Err(error) => tracing::warn!(%error, "the timekeeper's round failed"),
         }
+        let met = report.as_ref().map_or(unreadable, |report| report.unreadable);
+        if met > unreadable {
+            tracing::warn!(records = met, "what is due cannot be read");
+        }
+        unreadable = met;
         timekeeper.ticked(&report, connection.clock.now());
         loop {
             let instant = connection.clock.instant(timekeeper.next_wakeup());

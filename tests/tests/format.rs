@@ -216,6 +216,8 @@ async fn an_old_timekeeper_leaves_what_is_due() {
         for _ in 0..100 {
             newer.push(submit(&new, delayed()).await);
         }
+        // It stands behind them all.
+        ground.advance(secs(1)).await;
         let readable = submit(&old, delayed()).await;
         let mut before = Vec::new();
         for id in &newer {
