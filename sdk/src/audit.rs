@@ -9,10 +9,11 @@ use ff_core::entropy::Entropy;
 use ff_core::error::{Bug, EngineError};
 use ff_core::id::{LaneId, Namespace};
 use ff_core::op::{
-    AuditLook, AuditPartition, FindOutside, HOLD, OVERDUE, Patience, Query, Suspect,
+    AuditLook, AuditPartition, FindOutside, HOLD, OVERDUE, Patience, Query, Suspect, Terms,
 };
 use ff_core::partition::Partition;
-use ff_core::store::{Read, RecordKey, StoreMeta, codec};
+use ff_core::store::codec::{self, Codec};
+use ff_core::store::{Read, RecordKey, StoreMeta};
 use ff_core::time::DurationMs;
 
 use crate::config::DEFAULT_LANE;
@@ -78,6 +79,11 @@ pub struct AuditReport {
     pub outside: Vec<Partition>,
 }
 
+/// How long each of its questions may take.
+fn terms() -> Terms {
+    Terms::new(PATIENCE, Codec::default())
+}
+
 impl Auditor {
     /// Reads the store's configuration.
     ///
@@ -89,9 +95,10 @@ impl Auditor {
         let (clock, mut entropy) = (HostClock::new(), system_entropy());
         let (partition, records) = (Partition::META, vec![RecordKey::Meta]);
         let read = Read { partition, records, values: Vec::new() };
-        let query = Query::read(read, Patience::new(PATIENCE, entropy.fork()));
+        let query = Query::read(read, Patience::new(terms(), entropy.fork()));
         let (mut values, _) = drive(&*backend, &clock, query).await?;
-        let decode = |stored: ff_core::store::Stored| codec::decode::<StoreMeta>(&stored.bytes);
+        let decode =
+            |stored: ff_core::store::Stored| Codec::default().decode::<StoreMeta>(&stored.bytes);
         let meta = values.records.pop().flatten().map(decode).transpose();
         let meta = meta.map_err(|error| EngineError::Bug(unreadable(error)))?;
         Ok(Self { backend, clock, entropy: Mutex::new(entropy), meta })
@@ -179,7 +186,7 @@ impl Auditor {
     }
 
     fn patience(&self) -> Patience {
-        Patience::new(PATIENCE, lock(&self.entropy).fork())
+        Patience::new(terms(), lock(&self.entropy).fork())
     }
 }
 

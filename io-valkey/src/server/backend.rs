@@ -307,7 +307,8 @@ impl Inner {
         let read = Request::Read(Read { partition, records, values: Vec::new() });
         let ReplyBody::Read(mut found) = self.function(&read).await?.body else { return Ok(0) };
         let stored = found.records.pop().flatten();
-        let meta = stored.and_then(|stored| codec::decode::<StoreMeta>(&stored.bytes).ok());
+        let meta =
+            stored.and_then(|stored| codec::decode::<StoreMeta>(&stored.bytes, codec::FORMAT).ok());
         let config = meta.map_or(PartitionConfig::default(), |meta| meta.partitions);
         let mut total = 0;
         for partition in config.flow_partitions() {

@@ -10,6 +10,7 @@ use ff_core::op::{ListPosition, Query, load};
 use ff_core::partition::Partition;
 use ff_core::score::Score;
 use ff_core::store::bounds::MAX_PAGE;
+use ff_core::store::codec::Codec;
 use ff_core::store::{IndexName, Scan, ScanEntry, ScanPosition, Scanned};
 use ff_core::time::TimestampMs;
 
@@ -63,7 +64,9 @@ impl Client {
             let count = missing.min(MAX_PAGE) as u32;
             let (scanned, _) =
                 self.scan(partition, IndexName::Quarantine, place.after, count).await?;
-            page.records.extend(scanned.entries.iter().filter_map(|entry| held(partition, entry)));
+            let codec = self.0.connection.terms().codec();
+            let entries = scanned.entries.iter();
+            page.records.extend(entries.filter_map(|entry| held(partition, entry, codec)));
             place = match scanned.next {
                 Some(after) => ListPosition { after: Some(after), ..place },
                 None => ListPosition { partition: place.partition + 1, after: None },
@@ -126,7 +129,9 @@ impl Client {
 
     fn is_open(&self, entry: &ScanEntry, lanes: &[LaneId]) -> bool {
         // What cannot be read cannot be worked on either.
-        let Some(Ok(loaded)) = entry.record.as_ref().map(load) else { return false };
+        let codec = self.0.connection.terms().codec();
+        let record = entry.record.as_ref().map(|stored| load(stored, codec));
+        let Some(Ok(loaded)) = record else { return false };
         let execution = &loaded.execution;
         !matches!(execution.phase, Phase::Terminal(_))
             && execution.namespace == *self.namespace()
@@ -147,8 +152,8 @@ impl Client {
 }
 
 /// An entry of the quarantine; nothing when its record is gone.
-fn held(partition: Partition, entry: &ScanEntry) -> Option<Quarantined> {
-    let problem = load(entry.record.as_ref()?).err().map(|error| error.to_string());
+fn held(partition: Partition, entry: &ScanEntry, codec: &Codec) -> Option<Quarantined> {
+    let problem = load(entry.record.as_ref()?, codec).err().map(|error| error.to_string());
     Some(Quarantined {
         execution_id: ExecutionId::from_parts(partition.index, entry.position.member),
         since: entry.position.score.instant(),
