@@ -20,8 +20,16 @@ pub struct Opened {
 }
 
 /// What a URL of another store begins with.
-const SCHEMES: [&str; 6] =
-    ["valkey", "valkeys", "redis", "rediss", "valkey-cluster", "valkeys-cluster"];
+const SCHEMES: [&str; 8] = [
+    "valkey",
+    "valkeys",
+    "redis",
+    "rediss",
+    "valkey-cluster",
+    "valkeys-cluster",
+    "redis-cluster",
+    "rediss-cluster",
+];
 
 /// A URL of a store that others see too.
 const EXAMPLE: &str = "valkey://127.0.0.1:6379";
