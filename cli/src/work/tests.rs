@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ff_sdk::core::backend::{BackendReport, BoxFuture, EngineBackend, WakeUps};
+use ff_sdk::core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, WakeUps};
 use ff_sdk::core::store::{Failure, Reply, Request, Topic};
 use ff_sdk::{
     Backoff, Client, DurationMs, ExecutionId, FlowFabricWorker, MemoryBackend, PublicState,
@@ -46,6 +46,10 @@ impl EngineBackend for Store {
 
     fn subscribe(&self, topics: Vec<Topic>) -> Option<Box<dyn WakeUps>> {
         self.memory.subscribe(topics)
+    }
+
+    fn examine(&self) -> BoxFuture<'_, Result<Vec<Finding>, Failure>> {
+        self.memory.examine()
     }
 
     fn report(&self) -> BoxFuture<'_, Result<BackendReport, Failure>> {

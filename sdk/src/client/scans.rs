@@ -73,8 +73,10 @@ impl Client {
     }
 
     /// Whether nothing on these lanes waits for a worker, and no lease, delay or deadline of them
-    /// is due within a time. What waits for capabilities that no worker has is left out. It looks at every partition: it is for scripts that wait for the end
-    /// of their work, not for a worker's loop.
+    /// is due within a time. What waits for capabilities that no worker has is left out.
+    ///
+    /// It looks at every partition: it is for scripts that wait for the end of their work, not for
+    /// a worker's loop.
     ///
     /// # Errors
     ///
