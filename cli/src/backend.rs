@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ff_sdk::core::backend::EngineBackend;
-use ff_sdk::{Client, ClientConfig, MemoryBackend};
+use ff_sdk::{Client, ClientConfig, ConnectError, MemoryBackend, SdkError};
 
 use crate::args::StoreArgs;
 use crate::outcome::Failed;
@@ -88,7 +88,10 @@ pub async fn open_shared(args: &StoreArgs) -> Result<Opened, Failed> {
 
 /// Connects to a server.
 async fn connect(url: &str) -> Result<Arc<dyn EngineBackend>, Failed> {
-    Ok(ff_sdk::open(url).await?)
+    ff_sdk::open(url).await.map_err(|error| match &error {
+        SdkError::Connect(ConnectError::Url { .. }) => Failed::usage(error.to_string()),
+        _ => Failed::runtime(error),
+    })
 }
 
 /// A URL without its password, to be shown.

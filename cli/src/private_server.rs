@@ -39,6 +39,7 @@ exec 3<&-
 wait $server
 [ -d "$0" ] && : >"$0/ended"
 wait
+rm -rf "$0"
 "#;
 
 /// Why there is no server.

@@ -308,6 +308,7 @@ fn a_revoked_lease_ends_the_command_and_another_takes_over() {
     // The first attempt waits for ever, the next one ends.
     let command = format!("echo $$ > {}; [ $FF_LEASE_EPOCH != 1 ] || sleep 1000", up.0.display());
     let exec = ["work", "--exec", &command, "--lease-ttl-ms", "1000", "--max", "2", "--json"];
+    let exec = [&exec[..], &["--slots", "1"]].concat();
     let worker = store.ff(&exec).spawn().expect("ff starts");
     up.line();
     assert_eq!(store.state(&id), "active");

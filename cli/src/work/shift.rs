@@ -215,7 +215,11 @@ impl Shift {
 
     async fn is_idle(&mut self) -> bool {
         let lanes = self.worker.config().lanes.clone();
-        let idle = self.client.is_idle(&lanes, SOON).await;
+        let mut wishes = self.wishes.clone();
+        let idle = tokio::select! {
+            idle = self.client.is_idle(&lanes, SOON) => idle,
+            () = over(&mut wishes, self.ends_at) => return false,
+        };
         idle.unwrap_or_else(|error| {
             self.complain(&error.to_string());
             false

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ff_core::error::EngineError;
-use ff_core::execution::Phase;
+use ff_core::execution::{BlockKind, Phase};
 use ff_core::id::{ExecutionId, LaneId};
 use ff_core::op::{ListPosition, Query, load};
 use ff_core::partition::Partition;
@@ -76,8 +76,10 @@ impl Client {
     }
 
     /// Whether nothing on these lanes waits for a worker, and no lease, delay or deadline of them
-    /// is due within a time. It looks at every partition: it is for scripts that wait for the end
-    /// of their work, not for a worker's loop.
+    /// is due within a time. What waits for capabilities that no worker has is left out.
+    ///
+    /// It looks at every partition: it is for scripts that wait for the end of their work, not for
+    /// a worker's loop.
     ///
     /// # Errors
     ///
@@ -133,7 +135,10 @@ impl Client {
         let record = entry.record.as_ref().map(|stored| load(stored, codec));
         let Some(Ok(loaded)) = record else { return false };
         let execution = &loaded.execution;
-        !matches!(execution.phase, Phase::Terminal(_))
+        // What no worker fitted is looked at again and again; that alone is nothing to wait for.
+        let unfit = execution.blocks().is_some_and(|blocks| blocks.get(BlockKind::Route).is_some());
+        !unfit
+            && !matches!(execution.phase, Phase::Terminal(_))
             && execution.namespace == *self.namespace()
             && lanes.contains(&execution.lane)
     }
