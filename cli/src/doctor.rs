@@ -8,7 +8,6 @@ use clap::Args;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use ff_sdk::core::backend::{Finding, FindingLevel};
-use ff_sdk::core::id::TextIdError;
 use ff_sdk::{AuditProgress, AuditReport, Auditor, Namespace};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -39,8 +38,6 @@ const WIDTH: u16 = 100;
 
 /// Runs the command.
 pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, Failed> {
-    let wrong = |error: TextIdError| backend::wrong(&args.store, &error.into());
-    let namespace = Namespace::try_new(&args.store.namespace).map_err(wrong)?;
     // A store of this command's own shows at least that one can be opened.
     let store = match &args.store.backend {
         Some(url) => backend::open(url).await?,
@@ -51,7 +48,7 @@ pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, Failed> {
     let mut findings = auditor.examine().await.map_err(cannot)?;
     let report = match args.no_audit {
         true => None,
-        false => Some(audit(&auditor, &namespace, args.limit as usize).await?),
+        false => Some(audit(&auditor, &args.store.namespace, args.limit as usize).await?),
     };
     findings.extend(report.iter().flat_map(AuditReport::findings));
     let worst = findings.iter().map(|finding| finding.level).max();

@@ -30,6 +30,7 @@ mod admin;
 mod audit;
 mod client;
 mod config;
+mod connect;
 mod drive;
 mod error;
 mod grants;
@@ -47,6 +48,7 @@ pub use admin::FlowFabricAdminClient;
 pub use audit::{AuditProgress, AuditReport, Auditor};
 pub use client::{Client, ExecutionResult, History, HistoryEntry, QuarantinePage, Quarantined};
 pub use config::{ClientConfig, WorkerConfig};
+pub use connect::open;
 pub use drive::drive;
 pub use error::SdkError;
 pub use grants::{ReclaimExecutionArgs, ReclaimExecutionOutcome};
@@ -60,6 +62,9 @@ pub use runtime::{
 pub use submission::Submission;
 pub use task::{ClaimedTask, LeaseWatch};
 pub use worker::FlowFabricWorker;
+
+#[cfg(feature = "valkey-default")]
+pub use ff_io_valkey::{ConnectError, ValkeyBackend};
 
 pub use ff_core as core;
 pub use ff_core::capability::Capabilities;
