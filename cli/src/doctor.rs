@@ -38,6 +38,7 @@ const WIDTH: u16 = 100;
 
 /// Runs the command.
 pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, Failed> {
+    let namespace = args.store.namespace.clone();
     // A store of this command's own shows at least that one can be opened.
     let store = match &args.store.backend {
         Some(url) => backend::open(url).await?,
@@ -48,7 +49,7 @@ pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, Failed> {
     let mut findings = auditor.examine().await.map_err(cannot)?;
     let report = match args.no_audit {
         true => None,
-        false => Some(audit(&auditor, &args.store.namespace, args.limit as usize).await?),
+        false => Some(audit(&auditor, &namespace, args.limit as usize).await?),
     };
     findings.extend(report.iter().flat_map(AuditReport::findings));
     let worst = findings.iter().map(|finding| finding.level).max();
