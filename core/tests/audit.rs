@@ -9,11 +9,12 @@ use ff_core::entropy::Entropy;
 use ff_core::execution::{Decide, OnDue, Purpose, index_entries};
 use ff_core::id::{ExecutionId, LaneId, Namespace};
 use ff_core::op::{
-    AuditLook, AuditPartition, Fault, FindOutside, HOLD, Known, Operation, Patience, Step, Tick,
-    Transact, load,
+    AuditLook, AuditPartition, Fault, FindOutside, HOLD, Known, Operation, Patience, Step, Terms,
+    Tick, Transact, load,
 };
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
+use ff_core::store::codec::Codec;
 use ff_core::store::{
     Commit, IndexName, IndexWrite, MemoryStore, RecordKey, Request, Stored, Take, TakeUntil, Unit,
     Version,
@@ -85,7 +86,7 @@ impl World {
     }
 
     fn tick(&mut self) {
-        let tick = Tick::new(config(partition().index + 1), ms(1_000), Entropy::from_u64(self.now));
+        let tick = Tick::new(config(partition().index + 1), terms(), Entropy::from_u64(self.now));
         self.drive(tick, |_| {}).expect("the store answers");
     }
 
@@ -113,7 +114,7 @@ impl World {
     }
 
     fn record(&self) -> Option<ff_core::execution::Execution> {
-        self.stored().map(|stored| load(&stored).expect("it decodes").execution)
+        self.stored().map(|stored| load(&stored, &Codec::default()).expect("it decodes").execution)
     }
 
     /// Writes an entry, or removes it, behind everybody's back.
@@ -160,8 +161,12 @@ impl World {
     }
 }
 
+fn terms() -> Terms {
+    Terms::new(ms(10_000), Codec::default())
+}
+
 fn patience() -> Patience {
-    Patience::new(ms(10_000), Entropy::from_u64(1))
+    Patience::new(terms(), Entropy::from_u64(1))
 }
 
 fn partition() -> Partition {

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use ff_sdk::core::backend::{BackendReport, EngineBackend};
 use ff_sdk::core::entropy::Entropy;
-use ff_sdk::core::op::{Patience, Query, load};
+use ff_sdk::core::op::{Patience, Query, Terms, load};
 use ff_sdk::core::partition::PartitionConfig;
+use ff_sdk::core::store::codec::Codec;
 use ff_sdk::core::store::{IndexName, Scan};
 use ff_sdk::{
     Auditor, Client, ClientConfig, DurationMs, FlowFabricWorker, HostClock, Namespace,
@@ -94,15 +95,17 @@ async fn others(
     partitions: &PartitionConfig,
 ) -> Result<Option<String>, Failed> {
     let (clock, mut entropy) = (HostClock::new(), Entropy::from_u64(now_ms()));
+    let codec = Codec::default();
     let namespace = Namespace::try_new(NAMESPACE).map_err(Failed::runtime)?;
     for partition in partitions.flow_partitions() {
         for index in [IndexName::All { namespace: namespace.clone() }, IndexName::Due] {
             let scan = Scan { partition, index, after: None, limit: SAMPLE };
-            let patience = Patience::new(DurationMs::from_secs(10), entropy.fork());
+            let terms = Terms::new(DurationMs::from_secs(10), codec.clone());
+            let patience = Patience::new(terms, entropy.fork());
             let scanned = drive(&**backend, &clock, Query::scan(scan, patience)).await;
             let (scanned, _) = scanned.map_err(Failed::runtime)?;
             let records = scanned.entries.iter().filter_map(|entry| entry.record.as_ref());
-            let mut owners = records.filter_map(|stored| load(stored).ok());
+            let mut owners = records.filter_map(|stored| load(stored, &codec).ok());
             let other =
                 owners.find(|loaded| !loaded.execution.namespace.as_str().starts_with(PREFIX));
             if let Some(other) = other {

@@ -334,7 +334,7 @@ impl AuditPartition {
         if *index == IndexName::Due && self.at.since(entry.position.score.instant()) >= OVERDUE {
             self.look.overdue += 1;
         }
-        match load(stored) {
+        match load(stored, self.patience.codec()) {
             Ok(loaded) => self.judge(index, entry.position, stored, &loaded.execution),
             Err(EngineError::Bug(Bug::NewerFormat { .. })) => {
                 self.newer.insert(member);
