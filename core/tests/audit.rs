@@ -86,8 +86,7 @@ impl World {
     }
 
     fn tick(&mut self) {
-        let tick =
-            Tick::new(config(partition().index + 1), terms(1_000), Entropy::from_u64(self.now));
+        let tick = Tick::new(config(partition().index + 1), terms(), Entropy::from_u64(self.now));
         self.drive(tick, |_| {}).expect("the store answers");
     }
 
@@ -162,8 +161,12 @@ impl World {
     }
 }
 
+fn terms() -> Terms {
+    Terms::new(ms(10_000), Codec::default())
+}
+
 fn patience() -> Patience {
-    Patience::new(terms(10_000), Entropy::from_u64(1))
+    Patience::new(terms(), Entropy::from_u64(1))
 }
 
 fn partition() -> Partition {
@@ -197,10 +200,6 @@ fn blocked() -> IndexName {
 /// An execution that waits in its lane and has a deadline, in half an hour.
 fn waiting() -> World {
     World::with(Submission::new().deadline(START + 1_800_000))
-}
-
-fn terms(allowed: u64) -> Terms {
-    Terms::new(ms(allowed), Codec::default())
 }
 
 #[test]

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use ff_core::backend::{EngineBackend, Finding, FindingLevel};
 use ff_core::entropy::Entropy;
-use ff_core::error::{Bug, EngineError};
 use ff_core::id::{LaneId, Namespace};
 use ff_core::op::{
-    AuditLook, AuditPartition, FindOutside, HOLD, OVERDUE, Patience, Query, Suspect, Terms,
+    AuditLook, AuditPartition, FindOutside, HOLD, OVERDUE, Patience, Query, Suspect,
 };
 use ff_core::partition::Partition;
-use ff_core::store::codec::{self, Codec};
-use ff_core::store::{Read, RecordKey, StoreMeta};
+use ff_core::store::StoreMeta;
+use ff_core::store::codec::Codec;
 use ff_core::time::DurationMs;
 
 use crate::config::DEFAULT_LANE;
@@ -26,6 +25,7 @@ use crate::shared::lock;
 pub struct Auditor {
     backend: Arc<dyn EngineBackend>,
     clock: HostClock,
+    codec: Codec,
     entropy: Mutex<Entropy>,
     meta: Option<StoreMeta>,
 }
@@ -79,11 +79,6 @@ pub struct AuditReport {
     pub outside: Vec<Partition>,
 }
 
-/// How long each of its questions may take.
-fn terms() -> Terms {
-    Terms::new(PATIENCE, Codec::default())
-}
-
 impl Auditor {
     /// Reads the store's configuration.
     ///
@@ -93,15 +88,11 @@ impl Auditor {
     /// Cancel safe.
     pub async fn connect(backend: Arc<dyn EngineBackend>) -> Result<Self, SdkError> {
         let (clock, mut entropy) = (HostClock::new(), system_entropy());
-        let (partition, records) = (Partition::META, vec![RecordKey::Meta]);
-        let read = Read { partition, records, values: Vec::new() };
-        let query = Query::read(read, Patience::new(terms(), entropy.fork()));
-        let (mut values, _) = drive(&*backend, &clock, query).await?;
-        let decode =
-            |stored: ff_core::store::Stored| Codec::default().decode::<StoreMeta>(&stored.bytes);
-        let meta = values.records.pop().flatten().map(decode).transpose();
-        let meta = meta.map_err(|error| EngineError::Bug(unreadable(error)))?;
-        Ok(Self { backend, clock, entropy: Mutex::new(entropy), meta })
+        let codec = Codec::default();
+        let terms = Terms::new(PATIENCE, codec.clone());
+        let read = ReadMeta::new(Patience::new(terms, entropy.fork()));
+        let meta = drive(&*backend, &clock, read).await?;
+        Ok(Self { backend, clock, codec, entropy: Mutex::new(entropy), meta })
     }
 
     /// The store's configuration; `None` when nobody has set it up yet.
@@ -119,7 +110,9 @@ impl Auditor {
         let failed = |source| SdkError::Backend { backend, source };
         let mut findings = self.backend.examine().await.map_err(failed)?;
         findings.extend(match &self.meta {
-            Some(meta) => vec![format_finding(meta.format), partitions_finding(meta)],
+            Some(meta) => {
+                vec![format_finding(meta.format, self.codec.known()), partitions_finding(meta)]
+            }
             None => {
                 let detail = "empty: no worker or client has set it up yet";
                 vec![Finding::new(FindingLevel::Good, "configuration", detail)]
@@ -186,7 +179,8 @@ impl Auditor {
     }
 
     fn patience(&self) -> Patience {
-        Patience::new(terms(), lock(&self.entropy).fork())
+        let terms = Terms::new(PATIENCE, self.codec.clone());
+        Patience::new(terms, lock(&self.entropy).fork())
     }
 }
 
@@ -274,15 +268,7 @@ fn named(names: &[String]) -> String {
     text
 }
 
-fn unreadable(error: codec::DecodeError) -> Bug {
-    match error {
-        codec::DecodeError::NewerFormat { found, known } => Bug::NewerFormat { found, known },
-        codec::DecodeError::Corrupt { detail } => Bug::CorruptRecord { detail },
-    }
-}
-
-fn format_finding(active: u8) -> Finding {
-    let known = codec::FORMAT;
+fn format_finding(active: u8, known: u8) -> Finding {
     let detail = format!("format {active} is active, this program knows up to {known}");
     if active > known {
         Finding::new(FindingLevel::Problem, "format", detail).advise("update this program")
