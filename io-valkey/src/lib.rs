@@ -1,0 +1,2 @@
+#[cfg(feature = "lua-model")]
+pub mod model;
