@@ -1,11 +1,13 @@
 //! The interpreter: a library's text, its functions, and what goes between Lua and the server.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ff_core::time::TimestampMs;
 use mlua::{Function, IntoLua, IntoLuaMulti, Lua, LuaOptions, MultiValue, StdLib, Table};
 
-use super::server::{Answer, Server};
+use super::server::{self, Server};
+use crate::wire::Answer;
 
 const PRELUDE: &str = include_str!("prelude.lua");
 
@@ -60,9 +62,10 @@ impl Library {
             _ => text.to_owned(),
         };
         let chunk = lua.load(body).set_name("@user_function").into_function()?;
-        match load.call(chunk)? {
-            (true, _) => Ok(Self { lua, run, begin, server }),
-            (false, detail) => Err(LoadError { detail: detail.unwrap_or_default() }),
+        let problem: Option<String> = load.call(chunk)?;
+        match problem {
+            None => Ok(Self { lua, run, begin, server }),
+            Some(detail) => Err(LoadError { detail }),
         }
     }
 
@@ -76,11 +79,11 @@ impl Library {
     /// # Errors
     ///
     /// What the server would answer. What the function wrote before stays.
-    pub(super) fn call<T: AsRef<[u8]>>(
+    pub(super) fn call(
         &self,
         name: &str,
-        keys: &[T],
-        args: &[T],
+        keys: &[Vec<u8>],
+        args: &[Cow<'_, [u8]>],
         now: TimestampMs,
     ) -> Result<Answer, String> {
         self.server().now = now;
@@ -88,23 +91,24 @@ impl Library {
         called.unwrap_or_else(|error| Err(format!("ERR {error}")))
     }
 
-    fn try_call<T: AsRef<[u8]>>(
+    fn try_call(
         &self,
         name: &str,
-        keys: &[T],
-        args: &[T],
+        keys: &[Vec<u8>],
+        args: &[Cow<'_, [u8]>],
     ) -> mlua::Result<Result<Answer, String>> {
-        let texts = |texts: &[T]| {
-            let texts: Result<Vec<_>, _> =
-                texts.iter().map(|text| self.lua.create_string(text)).collect();
-            self.lua.create_sequence_from(texts?)
-        };
-        let (done, result): (bool, mlua::Value) =
-            self.run.call((name, texts(keys)?, texts(args)?, &self.begin))?;
+        let keys = self.texts(keys.iter().map(Vec::as_slice))?;
+        let args = self.texts(args.iter().map(AsRef::as_ref))?;
+        let (done, result): (bool, mlua::Value) = self.run.call((name, keys, args, &self.begin))?;
         if done {
             return answer_of(&result).map(Ok);
         }
         Ok(Err(result.to_string()?))
+    }
+
+    fn texts<'a>(&self, texts: impl Iterator<Item = &'a [u8]>) -> mlua::Result<Table> {
+        let texts: Result<Vec<_>, _> = texts.map(|text| self.lua.create_string(text)).collect();
+        self.lua.create_sequence_from(texts?)
     }
 }
 
@@ -130,18 +134,18 @@ fn call(lua: &Lua, server: &Mutex<Server>, words: &MultiValue) -> mlua::Result<M
 }
 
 /// An answer as a function sees it: nothing is `false`.
-fn value_of(lua: &Lua, answer: Answer) -> mlua::Result<mlua::Value> {
+fn value_of(lua: &Lua, answer: server::Answer) -> mlua::Result<mlua::Value> {
     match answer {
-        Answer::Nil => Ok(mlua::Value::Boolean(false)),
+        server::Answer::Nil => Ok(mlua::Value::Boolean(false)),
         // Numbers of Lua are doubles.
-        Answer::Integer(number) => Ok(mlua::Value::Number(number as f64)),
-        Answer::Text(text) => lua.create_string(text)?.into_lua(lua),
-        Answer::Status(word) => {
+        server::Answer::Integer(number) => Ok(mlua::Value::Number(number as f64)),
+        server::Answer::Text(text) => lua.create_string(text)?.into_lua(lua),
+        server::Answer::Status(word) => {
             let status = lua.create_table()?;
             status.set("ok", word)?;
             status.into_lua(lua)
         }
-        Answer::List(answers) => {
+        server::Answer::List(answers) => {
             let values: Result<Vec<_>, _> =
                 answers.into_iter().map(|answer| value_of(lua, answer)).collect();
             lua.create_sequence_from(values?)?.into_lua(lua)
@@ -153,10 +157,10 @@ fn value_of(lua: &Lua, answer: Answer) -> mlua::Result<mlua::Value> {
 /// nothing, and a list ends with the first `nil`.
 fn answer_of(value: &mlua::Value) -> mlua::Result<Answer> {
     Ok(match value {
-        mlua::Value::Boolean(true) => Answer::Integer(1),
-        mlua::Value::Integer(number) => Answer::Integer(*number),
-        mlua::Value::Number(number) => Answer::Integer(*number as i64),
-        mlua::Value::String(text) => Answer::Text(text.as_bytes().to_vec()),
+        mlua::Value::Boolean(true) => Answer::Number(1),
+        mlua::Value::Integer(number) => Answer::Number(*number),
+        mlua::Value::Number(number) => Answer::Number(*number as i64),
+        mlua::Value::String(text) => Answer::Data(text.as_bytes().to_vec()),
         mlua::Value::Table(table) => {
             let mut answers = Vec::new();
             for value in table.sequence_values::<mlua::Value>() {

@@ -9,7 +9,8 @@
 mod keyspace;
 mod library;
 mod server;
+mod store;
 
 pub use keyspace::{Keyspace, Sorted, Value};
 pub use library::LoadError;
-pub use server::{Answer, CommandError};
+pub use store::ModelStore;

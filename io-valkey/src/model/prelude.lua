@@ -56,9 +56,6 @@ local while_running = sealed({
   error_reply = function(text)
     return { err = text }
   end,
-  status_reply = function(text)
-    return { ok = text }
-  end,
 })
 
 local globals = {
@@ -82,7 +79,7 @@ local function load(chunk)
   setfenv(chunk, globals)
   local done, problem = pcall(chunk)
   rawset(globals, 'redis', while_running)
-  return done, not done and said(problem) or nil
+  return not done and said(problem) or nil
 end
 
 local function run(name, keys, args, begin)

@@ -8,7 +8,7 @@ use super::keyspace::Keyspace;
 
 /// What a command answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(super) enum Answer {
     /// Nothing is there.
     Nil,
     /// A number.
@@ -24,14 +24,14 @@ pub enum Answer {
 /// Why a command was refused, in the words of a server; the first word is the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct CommandError(pub &'static str);
+pub(super) struct CommandError(pub(super) &'static str);
 
 impl CommandError {
     /// The key holds another kind of value.
-    pub const WRONG_TYPE: Self =
+    pub(super) const WRONG_TYPE: Self =
         Self("WRONGTYPE Operation against a key holding the wrong kind of value");
     /// The options make no sense.
-    pub const SYNTAX: Self = Self("ERR syntax error");
+    pub(super) const SYNTAX: Self = Self("ERR syntax error");
 }
 
 impl Answer {
@@ -126,9 +126,7 @@ const COMMANDS: &[Command] = &[
     }),
     reads("ZRANK", 3, Keys::First, |server, args| server.keyspace.rank(args[0], args[1])),
     reads("ZSCORE", 3, Keys::First, |server, args| server.keyspace.score(args[0], args[1])),
-    writes("ZADD", -4, Keys::First, |server, args| {
-        server.keyspace.add_scored(args[0], &args[1..])
-    }),
+    writes("ZADD", -4, Keys::First, |server, args| server.keyspace.add_scored(args[0], &args[1..])),
     writes("ZREM", -3, Keys::First, |server, args| {
         server.keyspace.remove_scored(args[0], &args[1..])
     }),
@@ -185,14 +183,10 @@ impl Server {
             command.ok_or(CommandError("ERR Unknown Redis command called from script"))?;
         let count = i32::try_from(words.len()).unwrap_or(i32::MAX);
         if if command.arity < 0 { count < -command.arity } else { count != command.arity } {
-            return Err(CommandError(
-                "ERR Wrong number of args calling Redis command from script",
-            ));
+            return Err(CommandError("ERR Wrong number of args calling Redis command from script"));
         }
         if command.writes && self.read_only {
-            return Err(CommandError(
-                "ERR Write commands are not allowed from read-only scripts.",
-            ));
+            return Err(CommandError("ERR Write commands are not allowed from read-only scripts."));
         }
         let keys = match command.keys {
             Keys::None => &args[..0],

@@ -210,11 +210,7 @@ impl Keyspace {
     }
 
     /// ZRANK key member
-    pub(in super::super) fn rank(
-        &self,
-        key: &[u8],
-        member: &[u8],
-    ) -> Result<Answer, CommandError> {
+    pub(in super::super) fn rank(&self, key: &[u8], member: &[u8]) -> Result<Answer, CommandError> {
         let sorted = self.get::<Sorted>(key)?;
         let rank = sorted.and_then(|sorted| sorted.iter().position(|(other, _)| other == member));
         Ok(rank.map_or(Answer::Nil, Answer::count))
