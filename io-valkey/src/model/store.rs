@@ -57,6 +57,11 @@ impl ModelStore {
         wire::decode(&request, answer).map_err(|error| Failure::MaybeApplied(error.to_string()))
     }
 
+    /// Removes everything, as FLUSHALL does.
+    pub fn clear(&mut self) {
+        self.with_keyspace(|keyspace| *keyspace = Keyspace::default());
+    }
+
     /// The wake-ups that the requests since the last call have rung.
     pub fn take_wakes(&mut self) -> Vec<Wake> {
         std::mem::take(&mut self.wakes)

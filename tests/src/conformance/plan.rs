@@ -205,8 +205,7 @@ pub const OVER_BOUNDS: usize = 12;
 pub fn sequences(steps: usize) -> impl Strategy<Value = Sequence> {
     // Texts that try to look like parts of keys, and every character that is allowed.
     let text = prop_oneof!["[:0-9a-c{}]{1,6}", "[!-~]{1,64}", Just("a".to_owned())];
-    (vec(text, 2), vec(step(), 1..=steps))
-        .prop_map(|(texts, steps)| Sequence { texts, steps })
+    (vec(text, 2), vec(step(), 1..=steps)).prop_map(|(texts, steps)| Sequence { texts, steps })
 }
 
 /// A number of a pool; the first ones are drawn most often, so that steps meet.
@@ -339,8 +338,11 @@ fn scan() -> impl Strategy<Value = Action> {
         3 => (0..MEMBERS, -1..2_i64).prop_map(|(member, more)| AfterPlan::Member(member, more)),
         2 => (place(), 0..MEMBERS).prop_map(|(place, member)| AfterPlan::Place(place, member)),
     ];
-    (pick(INDEXES), after, 0..5_u32)
-        .prop_map(|(index, after, limit)| Action::Scan { index, after, limit })
+    (pick(INDEXES), after, 0..5_u32).prop_map(|(index, after, limit)| Action::Scan {
+        index,
+        after,
+        limit,
+    })
 }
 
 fn stream() -> impl Strategy<Value = Action> {
