@@ -65,7 +65,7 @@ fn draw(subject: impl Subject) {
     });
     match outcome {
         Ok(()) => {}
-        Err(TestError::Fail(reason, sequence)) => panic!("{reason}\nin {sequence:#?}"),
+        Err(TestError::Fail(reason, sequence)) => panic!("{reason}\nin {sequence:?}"),
         Err(TestError::Abort(reason)) => panic!("{reason}"),
     }
     assert_eq!(census.borrow().gaps(), Vec::<String>::new(), "unseen, or new");

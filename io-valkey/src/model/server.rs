@@ -100,6 +100,7 @@ const fn writes(
 }
 
 const COMMANDS: &[Command] = &[
+    reads("EXISTS", -2, Keys::All, |server, args| Ok(server.keyspace.count_present(args))),
     reads("GET", 2, Keys::First, |server, args| server.keyspace.get_text(args[0])),
     reads("MGET", -2, Keys::All, |server, args| Ok(server.keyspace.get_texts(args))),
     reads("STRLEN", 2, Keys::First, |server, args| server.keyspace.text_length(args[0])),

@@ -57,8 +57,9 @@ impl ModelStore {
         wire::decode(&request, answer).map_err(|error| Failure::MaybeApplied(error.to_string()))
     }
 
-    /// Removes everything, as FLUSHALL does.
+    /// Removes everything, as FLUSHALL does, and forgets the wake-ups.
     pub fn clear(&mut self) {
+        self.wakes.clear();
         self.with_keyspace(|keyspace| *keyspace = Keyspace::default());
     }
 

@@ -30,8 +30,8 @@ impl<'a, S: Subject> Pair<'a, S> {
     }
 
     fn ask(&mut self, request: Request) -> Result<Reply, String> {
-        // Requests are large here, and so are replies: their lengths say enough.
-        let short = |text: String| text.chars().take(2_000).collect::<String>();
+        // Requests are large here: what they are follows from the place.
+        let short = |problem: String| problem.chars().take(8_000).collect::<String>();
         let answered = compare(self.subject, &mut self.reference, &request);
         answered.map(|(reply, _)| reply).map_err(short)
     }

@@ -73,13 +73,12 @@ fn compare(
     reference: &mut MemoryStore,
     request: &Request,
 ) -> Result<(Reply, Vec<Wake>), String> {
-    let differs = |what: String| format!("{what}, to {request:#?}");
+    let differs = |what: String| format!("{what}, to {request:?}");
     let reply = subject.call(request.clone()).map_err(|failure| differs(failure.to_string()))?;
     let expected = reference.handle(request.clone(), reply.at);
     if reply != expected {
-        return Err(differs(format!(
-            "the reference answers {expected:#?}, the subject {reply:#?}"
-        )));
+        let (expected, reply) = where_they_part(&format!("{expected:?}"), &format!("{reply:?}"));
+        return Err(differs(format!("the reference answers {expected}, the subject {reply}")));
     }
     let expected_wakes = in_order(reference.take_wakes());
     let wakes = subject.take_wakes().map(in_order);
@@ -89,6 +88,17 @@ fn compare(
         )));
     }
     Ok((reply, expected_wakes))
+}
+
+/// Two texts from shortly before their first difference on, and not to their ends: some replies are
+/// very long.
+fn where_they_part(one: &str, other: &str) -> (String, String) {
+    let same = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
+    let excerpt = |text: &str| {
+        let bytes = text.as_bytes().get(same.saturating_sub(1_500)..).unwrap_or_default();
+        String::from_utf8_lossy(&bytes[..bytes.len().min(3_000)]).into_owned()
+    };
+    (excerpt(one), excerpt(other))
 }
 
 /// Within one request the order of wake-ups means nothing.

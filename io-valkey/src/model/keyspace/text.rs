@@ -44,6 +44,11 @@ impl Keyspace {
         Ok(Answer::count(self.get::<Vec<u8>>(key)?.map_or(0, Vec::len)))
     }
 
+    /// EXISTS key ...: whatever kind they are; one that is named twice counts twice.
+    pub(in super::super) fn count_present(&self, keys: &[&[u8]]) -> Answer {
+        Answer::count(keys.iter().filter(|key| self.value(key).is_some()).count())
+    }
+
     /// UNLINK key ...: whatever kind they are.
     pub(in super::super) fn unlink(&mut self, keys: &[&[u8]]) -> Answer {
         Answer::count(keys.iter().filter(|key| self.remove(key)).count())
