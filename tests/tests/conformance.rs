@@ -2,16 +2,19 @@
 //! shrunk when they show a difference. FF_CONFORMANCE_CASES says how many, 2,000 unless told.
 
 use std::cell::RefCell;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use ff_core::store::{Failure, Reply, ReplyBody, Request, Wake};
+use ff_core::backend::EngineBackend;
+use ff_core::store::{Failure, Reply, Request, Wake};
 use ff_core::time::{DurationMs, TimestampMs};
+use ff_io_valkey::ValkeyBackend;
 use ff_io_valkey::model::ModelStore;
-use ff_io_valkey::wire::{Answer, Library};
-use ff_tests::server::Server;
 use ff_tests::conformance::{
     Census, Subject, conform, journals_are_capped_by_bytes, large_values_are_deferred, sequences,
 };
+use ff_tests::server::Server;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use tokio::runtime::{Builder, Runtime};
 
 /// Steps of a sequence, at most.
 const STEPS: usize = 30;
@@ -52,73 +55,38 @@ impl Subject for Model {
     }
 }
 
-/// A real server, called as the adapter calls it.
+/// A real server behind the adapter.
 struct Remote {
     server: Server,
-    connection: redis::Connection,
-    library: Library,
+    backend: ValkeyBackend,
+    runtime: Runtime,
 }
 
 impl Remote {
     fn new(server: Server) -> Self {
-        let client = redis::Client::open(format!("redis://{}", server.address())).unwrap();
-        let mut connection = client.get_connection().unwrap();
-        let library = Library::new();
-        let mut load = redis::cmd("FUNCTION");
-        let loaded: redis::RedisResult<String> =
-            load.arg("LOAD").arg(library.text()).query(&mut connection);
-        assert_eq!(loaded.as_deref(), Ok(library.name()));
-        Self { server, connection, library }
-    }
-}
-
-fn answer(value: redis::Value) -> Answer {
-    match value {
-        redis::Value::Nil => Answer::Nil,
-        redis::Value::Int(number) => Answer::Number(number),
-        redis::Value::BulkString(data) => Answer::Data(data),
-        redis::Value::Array(items) => Answer::List(items.into_iter().map(answer).collect()),
-        other => panic!("{other:?}"),
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime can be built");
+        let backend = runtime.block_on(ValkeyBackend::connect(&server.url()));
+        Self { backend: backend.expect("the server is up"), server, runtime }
     }
 }
 
 impl Subject for Remote {
     fn clear(&mut self) {
-        let cleared: redis::RedisResult<()> = redis::cmd("FLUSHALL").query(&mut self.connection);
-        assert_eq!(cleared, Ok(()));
+        self.server.expect(&["FLUSHALL"]);
     }
 
     fn now(&self) -> TimestampMs {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        TimestampMs::new(u64::try_from(since.as_millis()).unwrap())
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let since = since.expect("the clock is past the epoch");
+        TimestampMs::new(DurationMs::from(since).get())
     }
 
+    /// The server's clock is its own.
     fn pass(&mut self, _by_ms: i64) {}
 
     fn call(&mut self, request: Request) -> Result<Reply, Failure> {
-        if let Err(over) = request.check() {
-            return Ok(Reply { at: self.now(), body: ReplyBody::OverBound(over) });
-        }
-        if let Request::Poll(poll) = &request {
-            let first = |partition| {
-                let mut command = redis::cmd("ZRANGE");
-                command.arg(poll.index.text(partition)).arg(&["0", "0", "WITHSCORES"]);
-                let found: Vec<Vec<u8>> = command.query(&mut self.connection).unwrap();
-                Ok(found.get(1).map(|score| ff_io_valkey::wire::score(score).unwrap()))
-            };
-            let body = ReplyBody::Poll(poll.partitions.iter().copied().map(first).collect());
-            return Ok(Reply { at: self.now(), body });
-        }
-        let call = ff_io_valkey::wire::encode(&request).unwrap();
-        let mut command = redis::cmd("FCALL");
-        command.arg(self.library.function(call.function)).arg(call.keys.len()).arg(call.keys);
-        for arg in &call.args {
-            command.arg(arg.as_ref());
-        }
-        let value = command.query::<redis::Value>(&mut self.connection);
-        let value = value.map_err(|error| Failure::MaybeApplied(error.to_string()))?;
-        ff_io_valkey::wire::decode(&request, answer(value))
-            .map_err(|error| Failure::MaybeApplied(error.to_string()))
+        self.runtime.block_on(self.backend.call(request))
     }
 
     fn take_wakes(&mut self) -> Option<Vec<Wake>> {
