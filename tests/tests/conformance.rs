@@ -9,12 +9,15 @@ use ff_core::store::{Failure, Reply, Request, Wake};
 use ff_core::time::{DurationMs, TimestampMs};
 use ff_io_valkey::ValkeyBackend;
 use ff_io_valkey::model::ModelStore;
+use ff_io_valkey::wire::Library;
 use ff_tests::conformance::{
     Census, Subject, conform, journals_are_capped_by_bytes, large_values_are_deferred, sequences,
 };
 use ff_tests::server::Server;
-use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use tokio::runtime::{Builder, Runtime};
+
+const TEXT: &str = include_str!("../../lua/flowfabric.lua");
 
 /// Steps of a sequence, at most.
 const STEPS: usize = 30;
@@ -27,7 +30,12 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        Self { store: ModelStore::new(0xfedc_ba98_7654_3210), now: TimestampMs::ZERO }
+        Self::of(TEXT)
+    }
+
+    fn of(text: &str) -> Self {
+        let store = ModelStore::with_library(0xfedc_ba98_7654_3210, Library::of(text));
+        Self { store: store.expect("a library that loads"), now: TimestampMs::ZERO }
     }
 }
 
@@ -151,5 +159,88 @@ fn servers_cap_journals_as_the_reference() {
 fn servers_defer_what_the_reference_defers() {
     for server in [Server::valkey(), Server::redis7()] {
         assert_eq!(large_values_are_deferred(&mut Remote::new(server)), Ok(()));
+    }
+}
+
+/// Mistakes that are easily made in the library: what stands in its text, and what could stand
+/// there.
+const MISTAKES: &[(&str, &str)] = &[
+    // A take that looks at too few, forgets its rest, or gives the end of another range.
+    ("'LIMIT', 0, count + 1,", "'LIMIT', 0, count,"),
+    ("found[2 * count + 2] or false", "false"),
+    ("reply[2] = redis.call(unpack(range))[2] or false", "reply[2] = false"),
+    ("if not record or index ~= due then", "if index ~= due then"),
+    ("redis.call('ZADD', due, 'LT', unpack(held))", "redis.call('ZADD', due, unpack(held))"),
+    ("if reply[2] then redis.call('PUBLISH'", "if not reply[2] then redis.call('PUBLISH'"),
+    ("math.min(at + args[5], 2 ^ 52)", "at + args[5]"),
+    // A commit that checks the window first, or one end of it wrongly, or not all of a version.
+    (
+        "  if not same then\n    return current",
+        "  if not same and at < unit.not_after then\n    return current",
+    ),
+    ("at >= unit.not_after", "at > unit.not_after"),
+    ("at < unit.not_before", "at <= unit.not_before"),
+    ("record:sub(1, 16)", "record:sub(1, 8) .. args[a[1] + 2 * i]:sub(9)"),
+    ("current[i + 2] = record", "current[n[1] + 1 - i] = record"),
+    ("record ~= '-' and record", "record"),
+    // Wake-ups that are rung too often, or for the wrong reason.
+    ("== 'always' or redis.call('EXISTS', keys[k[5] + i]) == 0", "~= ''"),
+    ("(mode == 'always' or redis.call('EXISTS', keys[k[5] + i]) == 1)", "true"),
+    // Pages that begin or end in the wrong place.
+    ("redis.call('ZRANK', index, member) + 1", "redis.call('ZRANK', index, member)"),
+    ("score and i < 16 and", "score and i < 15 and"),
+    ("entry[1]:byte(i) <= member:byte(i)", "entry[1]:byte(i) > member:byte(i)"),
+    ("'-inf', '(' .. score", "'-inf', score"),
+    ("#found / 2 > limit and 1 or 0", "#found / 2 >= limit and 1 or 0"),
+    ("this_sequence + 0 > sequence", "this_sequence + 0 >= sequence"),
+    ("args[5] + 0 < sequence + 0", "args[5] + 0 <= sequence + 0"),
+    ("or args[3] ~= history", ""),
+    // Streams that number or trim wrongly.
+    ("local fresh = at > stream.at", "local fresh = at >= stream.at"),
+    ("stream.first_at < oldest", "stream.first_at <= oldest"),
+    (
+        "stream = open(key)\n  end\n  return stream",
+        "local _ = open(key)\n    break\n  end\n  return stream",
+    ),
+];
+
+/// Mistakes in how a journal is capped by its bytes.
+const MISTAKES_AT_THE_CAP: &[(&str, &str)] = &[
+    ("stream.before > MAX_JOURNAL_BYTES", "stream.before >= MAX_JOURNAL_BYTES"),
+    ("first_end - (#first - body + 1)", "first_end - (#first - body)"),
+];
+
+/// A store with the library, one mistake made in it.
+fn mistaken((right, wrong): &(&str, &str)) -> Model {
+    assert_eq!(TEXT.matches(right).count(), 1, "{right} stands in the library once");
+    Model::of(&TEXT.replace(right, wrong))
+}
+
+#[test]
+fn a_library_with_a_mistake_is_found() {
+    let found = |mistake: &&(&str, &str)| {
+        let model = RefCell::new(mistaken(mistake));
+        let config = Config {
+            cases: 2_000,
+            max_shrink_iters: 0,
+            failure_persistence: None,
+            ..Config::default()
+        };
+        let chance = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        let outcome = TestRunner::new_with_rng(config, chance).run(&sequences(STEPS), |sequence| {
+            conform(&mut *model.borrow_mut(), &sequence, &mut Census::default())
+                .map_err(TestCaseError::fail)
+        });
+        outcome.is_err()
+    };
+    let unfound: Vec<_> = MISTAKES.iter().filter(|mistake| !found(mistake)).collect();
+    assert!(unfound.is_empty(), "{unfound:#?}");
+}
+
+#[test]
+fn a_library_with_a_mistake_at_the_cap_is_found() {
+    for mistake in MISTAKES_AT_THE_CAP {
+        let found = journals_are_capped_by_bytes(&mut mistaken(mistake));
+        assert!(found.is_err(), "{mistake:?}");
     }
 }

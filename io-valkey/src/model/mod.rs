@@ -10,6 +10,8 @@ mod keyspace;
 mod library;
 mod server;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use keyspace::{Keyspace, Sorted, Value};
 pub use library::LoadError;

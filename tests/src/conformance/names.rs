@@ -28,7 +28,7 @@ pub(super) fn member(number: usize) -> Member {
         2 => [0xff; 16],
         3 => *b"-inf +inf (1 now",
         4 => *b"0000000000000000",
-        _ => *b"\x8000000000000000\xff",
+        _ => *b"000000000000000\x80",
     };
     Member::from_bytes(bytes)
 }
