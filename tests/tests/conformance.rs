@@ -197,15 +197,15 @@ const MISTAKES: &[(&str, &str)] = &[
     ("or args[3] ~= history", ""),
     // Streams that number or trim wrongly.
     ("local fresh = at > stream.at", "local fresh = at >= stream.at"),
-    ("stream.first_at < oldest", "stream.first_at <= oldest"),
     (
         "stream = open(key)\n  end\n  return stream",
         "local _ = open(key)\n    break\n  end\n  return stream",
     ),
 ];
 
-/// Mistakes in how a journal is capped by its bytes.
+/// Mistakes in how a journal is capped, which a single byte or millisecond shows.
 const MISTAKES_AT_THE_CAP: &[(&str, &str)] = &[
+    ("stream.first_at < oldest", "stream.first_at <= oldest"),
     ("stream.before > MAX_JOURNAL_BYTES", "stream.before >= MAX_JOURNAL_BYTES"),
     ("first_end - (#first - body + 1)", "first_end - (#first - body)"),
 ];

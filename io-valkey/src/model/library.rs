@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ff_core::time::TimestampMs;
 use mlua::{Function, IntoLua, IntoLuaMulti, Lua, LuaOptions, MultiValue, StdLib, Table};
 
-use super::server::{self, Server};
+use super::answer;
+use super::server::Server;
 use crate::wire::Answer;
 
 const PRELUDE: &str = include_str!("prelude.lua");
@@ -134,18 +135,18 @@ fn call(lua: &Lua, server: &Mutex<Server>, words: &MultiValue) -> mlua::Result<M
 }
 
 /// An answer as a function sees it: nothing is `false`.
-fn value_of(lua: &Lua, answer: server::Answer) -> mlua::Result<mlua::Value> {
+fn value_of(lua: &Lua, answer: answer::Answer) -> mlua::Result<mlua::Value> {
     match answer {
-        server::Answer::Nil => Ok(mlua::Value::Boolean(false)),
+        answer::Answer::Nil => Ok(mlua::Value::Boolean(false)),
         // Numbers of Lua are doubles.
-        server::Answer::Integer(number) => Ok(mlua::Value::Number(number as f64)),
-        server::Answer::Text(text) => lua.create_string(text)?.into_lua(lua),
-        server::Answer::Status(word) => {
+        answer::Answer::Integer(number) => Ok(mlua::Value::Number(number as f64)),
+        answer::Answer::Text(text) => lua.create_string(text)?.into_lua(lua),
+        answer::Answer::Status(word) => {
             let status = lua.create_table()?;
             status.set("ok", word)?;
             status.into_lua(lua)
         }
-        server::Answer::List(answers) => {
+        answer::Answer::List(answers) => {
             let values: Result<Vec<_>, _> =
                 answers.into_iter().map(|answer| value_of(lua, answer)).collect();
             lua.create_sequence_from(values?)?.into_lua(lua)

@@ -6,6 +6,7 @@
 //! it does as a server does, with the wrong kind of value, a missing key and a read-only function
 //! refused in the same words. Everything is held in ordered maps, and time is an argument.
 
+mod answer;
 mod keyspace;
 mod library;
 mod server;

@@ -7,9 +7,10 @@ use ff_core::score::Score;
 use ff_core::store::{Failure, Poll, Reply, ReplyBody, Request, Topic, Wake};
 use ff_core::time::TimestampMs;
 
+use super::answer::{Answer, CommandError};
 use super::keyspace::Keyspace;
 use super::library::{self, LoadError};
-use super::server::{Answer, CommandError, Server};
+use super::server::Server;
 use crate::wire::{self, Library};
 
 /// A store whose answers come from the function library itself.

@@ -12,7 +12,8 @@ use ff_core::store::{
 };
 use ff_core::time::Window;
 
-use super::{Subject, compare, history, names};
+use super::names;
+use super::subject::{Subject, compare, history};
 
 const AT: Partition = Partition::flow(3);
 

@@ -19,8 +19,8 @@ pub(super) fn partition(number: usize) -> Partition {
     }
 }
 
-/// The member of a number: bytes at both ends, some that mean something in a key or on the wire, and
-/// neighbours in the order.
+/// The member of a number: bytes at both ends, some that mean something in a key or on the wire,
+/// and neighbours in the order.
 pub(super) fn member(number: usize) -> Member {
     let bytes: [u8; 16] = match number {
         0 => [0; 16],
@@ -40,7 +40,7 @@ pub(super) fn record(number: usize) -> RecordKey {
 
 /// The value of a number.
 pub(super) fn value(number: usize) -> ValueKey {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         ValueKey::Payload(member(number / 2))
     } else {
         ValueKey::Result(member(number / 2))

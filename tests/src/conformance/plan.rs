@@ -242,12 +242,14 @@ fn step() -> impl Strategy<Value = Step> {
     })
 }
 
-/// Contents, among them some that could be mistaken for a mark of the wire.
+/// Contents that could be mistaken for a mark of the wire.
+const MARKS: &[&str] = &["-", "+", "0", "nil", "\r\n", "0-0-0 ", "now"];
+
+/// Contents of records, values and entries.
 fn body() -> impl Strategy<Value = Vec<u8>> {
-    let mark = |text: &str| Just(text.as_bytes().to_vec());
     prop_oneof![
         2 => Just(Vec::new()),
-        1 => prop_oneof![mark("-"), mark("0"), mark("nil"), mark("\r\n"), mark("0-0-0 "), mark("now")],
+        1 => prop::sample::select(MARKS).prop_map(|mark| mark.as_bytes().to_vec()),
         5 => vec(any::<u8>(), 0..24),
         1 => (1_000..3_000_usize, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
     ]

@@ -1,5 +1,5 @@
-//! From what was drawn to requests: what "the present version" or "behind the second entry" means is
-//! looked up in the reference, which is where the subject has to be too.
+//! From what was drawn to requests: what "the present version" or "behind the second entry" means
+//! is looked up in the reference, which is where the subject has to be too.
 
 use std::collections::{BTreeMap, BTreeSet};
 

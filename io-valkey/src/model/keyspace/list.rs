@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::super::server::{Answer, CommandError, span};
-use super::{Keyspace, Kind, Value};
+use super::super::answer::{Answer, CommandError, span};
+use super::value::{Keyspace, Kind, Value};
 
 type List = VecDeque<Vec<u8>>;
 

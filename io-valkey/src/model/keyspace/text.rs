@@ -1,7 +1,7 @@
 //! Values that are plain bytes, and their commands.
 
-use super::super::server::{Answer, CommandError};
-use super::{Keyspace, Kind, Value};
+use super::super::answer::{Answer, CommandError};
+use super::value::{Keyspace, Kind, Value};
 
 impl Kind for Vec<u8> {
     fn of(value: &Value) -> Option<&Self> {
