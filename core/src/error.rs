@@ -287,6 +287,22 @@ rejections! {
         /// How often it was replayed.
         replays: u32,
     } => State, Terminal, 409;
+    /// The record format is beyond what this program knows.
+    #[error("this program knows record formats up to {known}, not {asked}; use a newer one")]
+    FormatUnknown {
+        /// The format that was to be activated.
+        asked: u8,
+        /// The highest that this program knows.
+        known: u8,
+    } => State, Terminal, 409;
+    /// A higher record format is active; the number never goes down.
+    #[error("record format {active} is active and stays so; {asked} is lower")]
+    FormatSuperseded {
+        /// The format that was to be activated.
+        asked: u8,
+        /// The active one.
+        active: u8,
+    } => Conflict, Terminal, 409;
 }
 
 /// Whether a call took effect.

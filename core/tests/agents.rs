@@ -13,10 +13,12 @@ use ff_core::entropy::Entropy;
 use ff_core::error::{Bug, EngineError, Rejection};
 use ff_core::execution::{ClaimKind, DueKind, Execution, Renewed, Situation, situation};
 use ff_core::id::{ExecutionId, LaneId, Namespace, WorkerId, WorkerInstanceId};
-use ff_core::op::{Committed, HOLD, Known, Operation, Patience, Step, TickReport, Transact, load};
+use ff_core::op::{
+    Committed, HOLD, Known, Operation, Patience, Step, Terms, TickReport, Transact, load,
+};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
-use ff_core::store::codec::FORMAT;
+use ff_core::store::codec::{Codec, FORMAT};
 use ff_core::store::{
     Commit, IndexName, IndexWrite, MemoryStore, RecordKey, Request, Unit, Version,
 };
@@ -29,6 +31,11 @@ struct World {
     now: u64,
     calls: u64,
     config: PartitionConfig,
+}
+
+/// The terms of a program of this build.
+fn terms(milliseconds: u64) -> Terms {
+    Terms::new(ms(milliseconds), Codec::default())
 }
 
 impl World {
@@ -70,7 +77,7 @@ impl World {
         let mut create = submission.0;
         create.execution_id = id(number);
         create.position = number as u16;
-        let patience = Patience::new(ms(1_000), Entropy::from_u64(number as u64));
+        let patience = Patience::new(terms(1_000), Entropy::from_u64(number as u64));
         self.drive(Transact::knowing(create, Known::Absent, patience)).expect("it is created");
     }
 
@@ -83,7 +90,7 @@ impl World {
             capabilities: capabilities(tokens),
             slots: 4,
             lease_ttl: ms(3_000),
-            patience: ms(10_000),
+            terms: terms(10_000),
             partitions: self.config,
         };
         WorkerAgent::new(profile, Entropy::from_u64(name))
@@ -97,7 +104,7 @@ impl World {
 
     fn tick(&mut self) -> TickReport {
         let entropy = Entropy::from_u64(self.now);
-        let mut timekeeper = Timekeeper::new(self.config, ms(10_000), entropy);
+        let mut timekeeper = Timekeeper::new(self.config, terms(10_000), entropy);
         self.drive(timekeeper.tick()).expect("the store answers")
     }
 
@@ -105,7 +112,7 @@ impl World {
         let key = RecordKey::Execution(Uuid::from_u128(number));
         let mut records = self.store.records(Partition::flow(0));
         let (_, stored) = records.find(|(held, _)| **held == key).expect("it is there");
-        load(stored).expect("it decodes").execution
+        load(stored, &Codec::default()).expect("it decodes").execution
     }
 
     fn situation(&self, number: u128) -> Situation {
@@ -236,7 +243,7 @@ fn a_corrupt_record_goes_into_quarantine_and_blocks_nobody() {
     // A command on it says so.
     let renew = common::renew(ff_core::execution::FenceParts::Missing, 1_000);
     let renew = ff_core::execution::Renew { execution_id: id(1), ..renew };
-    let patience = Patience::new(ms(1_000), Entropy::from_u64(1));
+    let patience = Patience::new(terms(1_000), Entropy::from_u64(1));
     let error = world.drive(Transact::new(renew, patience)).expect_err("it cannot be read");
     assert!(matches!(error, EngineError::Bug(Bug::CorruptRecord { .. })), "{error:?}");
 }
@@ -249,12 +256,37 @@ fn a_record_of_a_newer_format_is_left_alone_and_blocks_nobody() {
     let mut worker = world.worker(1, &[]);
     assert_eq!(numbers(&world.claim(&mut worker, 1)), [2]);
     assert_eq!(world.entries(&IndexName::Quarantine), []);
-    // Whoever knows the format finds it in `due`.
+    // Whoever knows the format finds it in its place, and in `due` from the hold on.
+    let place = |world: &World, index: &IndexName| {
+        let entries = world.entries(index).into_iter();
+        entries.filter(|(_, member)| *member == 1).map(|(score, _)| score).collect::<Vec<_>>()
+    };
     let hold = (START + HOLD.get()) as i64;
-    assert!(world.entries(&IndexName::Due).contains(&(hold, 1)));
-    world.now += HOLD.get();
-    assert_eq!(world.tick().unreadable, 1);
+    assert_eq!(place(&world, &IndexName::Due), [hold]);
+    // The worker has learned to look first; another program, which has not, puts it back.
+    for mut worker in [worker, world.worker(2, &[])] {
+        assert!(!numbers(&world.claim(&mut worker, 1)).contains(&1));
+        world.now = START + HOLD.get();
+        assert_eq!(world.tick().unreadable, 1);
+        assert_eq!(place(&world, &IndexName::Due), [hold]);
+        assert_eq!(place(&world, &eligible()), [Score::MIN.get()]);
+        world.now = START;
+    }
     assert_eq!(world.entries(&IndexName::Quarantine), []);
+}
+
+/// A program that was misled, by a byte that has gone bad, takes again once the store says which
+/// format is active.
+#[test]
+fn a_program_is_outdated_until_the_store_says_otherwise() {
+    let codec = Codec::default();
+    let other = codec.clone();
+    assert!(codec.decode::<Execution>(&[FORMAT + 1]).is_err());
+    assert!(other.is_outdated());
+    other.confirm(FORMAT);
+    assert!(!codec.is_outdated());
+    codec.confirm(FORMAT + 1);
+    assert!(other.is_outdated() && other.active() == FORMAT);
 }
 
 #[test]
@@ -287,7 +319,7 @@ fn the_timekeeper_applies_what_is_due_and_knows_when_the_next_thing_is() {
     let report = world.tick();
     assert_eq!(report.applied, [DueKind::Deadline]);
     assert_eq!(world.situation(1), Situation::Terminal);
-    let mut timekeeper = Timekeeper::new(world.config, ms(1_000), Entropy::from_u64(1));
+    let mut timekeeper = Timekeeper::new(world.config, terms(1_000), Entropy::from_u64(1));
     timekeeper.ticked(&Ok(report), world.host());
     let sleeps = timekeeper.next_wakeup().since(at(world.now)).get();
     assert!((750..=1_250).contains(&sleeps), "a jittered second, not {sleeps} ms");
@@ -299,7 +331,7 @@ fn the_timekeeper_applies_what_is_due_and_knows_when_the_next_thing_is() {
 fn a_scheduler_grants_by_the_situation_and_to_the_worker_who_asked() {
     let mut world = World::new(1);
     world.submit([1]);
-    let mut scheduler = Scheduler::new(world.config, ms(10_000), Entropy::from_u64(1));
+    let mut scheduler = Scheduler::new(world.config, terms(10_000), Entropy::from_u64(1));
     let request = |tokens: &[&str]| WorkerRequest {
         namespace: namespace(),
         lane: lane(),

@@ -20,6 +20,8 @@ const NOT_FROM_RULES: &[RejectionKind] = &[
     RejectionKind::InvalidTagKey,
     RejectionKind::InvalidId,
     RejectionKind::InvalidExecutionId,
+    RejectionKind::FormatUnknown,
+    RejectionKind::FormatSuperseded,
 ];
 
 /// Commands whose repeat is simply applied again, to the same effect.

@@ -330,6 +330,8 @@ fn states() -> Vec<Rejection> {
         Rejection::ExecutionNotRunnable { lifecycle_phase: active },
         Rejection::ExecutionNotTerminal { lifecycle_phase: active },
         Rejection::MaxReplaysExhausted { replays: 10 },
+        Rejection::FormatUnknown { asked: 3, known: 2 },
+        Rejection::FormatSuperseded { asked: 1, active: 2 },
     ]
 }
 

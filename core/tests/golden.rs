@@ -266,8 +266,8 @@ fn line<T>(name: &str, value: &T) -> String
 where
     T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
 {
-    let bytes = encode(value);
-    assert_eq!(decode::<T>(&bytes).as_ref(), Ok(value), "{name} round-trips");
+    let bytes = encode(value, 1);
+    assert_eq!(decode::<T>(&bytes, 1).as_ref(), Ok(value), "{name} round-trips");
     let mut text = format!("{name}: ");
     for byte in bytes.iter() {
         write!(text, "{byte:02x}").expect("a text takes any write");
@@ -298,12 +298,12 @@ fn the_bytes_of_format_1_are_pinned() {
 
 #[test]
 fn a_newer_format_is_told_from_corruption() {
-    let mut bytes = encode(&plain(waiting())).to_vec();
+    let mut bytes = encode(&plain(waiting()), 1).to_vec();
     bytes[0] = FORMAT + 1;
     let newer = DecodeError::NewerFormat { found: FORMAT + 1, known: FORMAT };
-    assert_eq!(decode::<Execution>(&bytes), Err(newer));
+    assert_eq!(decode::<Execution>(&bytes, 1), Err(newer));
     for bytes in [vec![], vec![0, 1, 2], vec![FORMAT]] {
-        let error = decode::<Execution>(&bytes);
+        let error = decode::<Execution>(&bytes, 1);
         assert!(matches!(error, Err(DecodeError::Corrupt { .. })), "{bytes:?}");
     }
 }
@@ -311,26 +311,26 @@ fn a_newer_format_is_told_from_corruption() {
 #[test]
 fn every_cut_and_every_addition_is_noticed() {
     for (name, execution) in executions() {
-        let bytes = encode(&execution).to_vec();
+        let bytes = encode(&execution, 1).to_vec();
         for length in 0..bytes.len() {
-            assert!(decode::<Execution>(&bytes[..length]).is_err(), "{name} cut to {length}");
+            assert!(decode::<Execution>(&bytes[..length], 1).is_err(), "{name} cut to {length}");
         }
         let longer = [&bytes[..], &[0]].concat();
-        assert!(decode::<Execution>(&longer).is_err(), "{name} with a byte too many");
+        assert!(decode::<Execution>(&longer, 1).is_err(), "{name} with a byte too many");
     }
 }
 
 proptest! {
     #[test]
     fn decoding_never_panics(bytes: Vec<u8>, which in 0..8_usize, place: prop::sample::Index) {
-        let _ = decode::<Execution>(&bytes);
-        let _ = decode::<JournalEntry>(&bytes);
+        let _ = decode::<Execution>(&bytes, 1);
+        let _ = decode::<JournalEntry>(&bytes, 1);
         // One byte of a real record changed is closer to what a disk does.
-        let mut record = encode(&executions()[which].1).to_vec();
+        let mut record = encode(&executions()[which].1, 1).to_vec();
         let place = place.index(record.len());
         record[place] ^= bytes.first().copied().unwrap_or(1);
-        if let Ok(execution) = decode::<Execution>(&record) {
-            prop_assert_eq!(decode(&encode(&execution)), Ok(execution));
+        if let Ok(execution) = decode::<Execution>(&record, 1) {
+            prop_assert_eq!(decode(&encode(&execution, 1), 1), Ok(execution));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{START, Submission, at, claim, complete, execution_id, grant, ms, renew, take_new};
+use common::{START, Submission, at, claim, complete, execution_id, grant, renew, take_new};
 use ff_core::entropy::Entropy;
 use ff_core::error::{Applied, EngineError, Rejection};
 use ff_core::execution::{
@@ -11,9 +11,11 @@ use ff_core::execution::{
     OperatorCall, Replay,
 };
 use ff_core::id::{ExecutionId, RequestId};
-use ff_core::op::{Batch, Committed, Known, Loaded, Operation, Patience, Step, Transact, load};
+use ff_core::op::{
+    Batch, Committed, Known, Loaded, Operation, Patience, Step, Terms, Transact, load,
+};
 use ff_core::policy::Priority;
-use ff_core::store::codec::decode;
+use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
     Cursor, Failure, JournalEntry, MemoryStore, Read, RecordKey, Reply, ReplyBody, Request,
     StreamName, StreamPage, UnitReply,
@@ -137,7 +139,9 @@ impl World {
             ReplyBody::Stream(page) => page
                 .entries
                 .iter()
-                .flat_map(|entry| decode::<JournalEntry>(&entry.entry).expect("it decodes").events)
+                .flat_map(|entry| {
+                    decode::<JournalEntry>(&entry.entry, FORMAT).expect("it decodes").events
+                })
                 .collect(),
             other => panic!("{other:?}"),
         }
@@ -154,14 +158,18 @@ fn loaded(store: &mut MemoryStore, now: u64) -> Loaded {
     let read = Read { partition, records, values: Vec::new() };
     match store.handle(Request::Read(read), at(now)).body {
         ReplyBody::Read(mut read) => {
-            load(&read.records.pop().flatten().expect("it is there")).expect("it decodes")
+            let stored = read.records.pop().flatten().expect("it is there");
+            load(&stored, &Codec::default()).expect("it decodes")
         }
         other => panic!("{other:?}"),
     }
 }
 
 fn patience(milliseconds: u64) -> Patience {
-    Patience::new(DurationMs::new(milliseconds), Entropy::from_u64(milliseconds))
+    Patience::new(
+        Terms::new(DurationMs::new(milliseconds), Codec::default()),
+        Entropy::from_u64(milliseconds),
+    )
 }
 
 /// Somebody else who changes the execution's priority.
@@ -170,7 +178,9 @@ fn change_priority(store: &mut MemoryStore, now: u64, number: u64) {
     let priority = Priority::clamped(number as i64);
     let call = OperatorCall::new(id);
     let command = ChangePriority { execution_id: execution_id(), call, priority };
-    let mut operation = Transact::new(command, Patience::new(ms(1_000), Entropy::from_u64(number)));
+    let terms = Terms::new(DurationMs::new(1_000), Codec::default());
+    let patience = Patience::new(terms, Entropy::from_u64(number));
+    let mut operation = Transact::new(command, patience);
     let host = HostTime { local: at(now), store: at(now) };
     let mut step = operation.start(host);
     while let Step::Send(request) = step {

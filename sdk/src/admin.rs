@@ -9,6 +9,8 @@ use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::{GrantAudit, IssueClaimGrant, IssueReclaimGrant, ReclaimGranted};
 use ff_core::grant::ReclaimGrant;
 use ff_core::id::{ExecutionId, GrantId, LaneId};
+use ff_core::op::{ActivateFormat, Terms};
+use ff_core::store::codec::Codec;
 use ff_core::time::DurationMs;
 
 use crate::config::WorkerConfig;
@@ -28,9 +30,9 @@ impl FlowFabricAdminClient {
     ///
     /// [`SdkError::Engine`] when the store does not answer. Cancel safe.
     pub async fn connect_with(backend: Arc<dyn EngineBackend>) -> Result<Self, SdkError> {
-        let patience = DurationMs::from_secs(30);
-        let connection = Connection::open(backend, None, patience, None).await?;
-        let scheduler = Scheduler::new(connection.partitions, patience, connection.entropy());
+        let terms = Terms::new(DurationMs::from_secs(30), Codec::default());
+        let connection = Connection::open(backend, None, terms.clone(), None).await?;
+        let scheduler = Scheduler::new(connection.partitions, terms, connection.entropy());
         Ok(Self { connection, scheduler: Mutex::new(scheduler) })
     }
 
@@ -93,6 +95,22 @@ impl FlowFabricAdminClient {
                 Err(EngineError::from(Rejection::ReclaimCapExceeded { reclaims }).into())
             }
         }
+    }
+
+    /// Makes a record format the one that programs write. Do so when every program of the store
+    /// knows it: an older one leaves records of that format alone. The number never goes down, and
+    /// the call has the same effect however often it is made (`docs/architecture.md`, Encoding).
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] with `FormatUnknown` for a number beyond what this program knows,
+    /// `FormatSuperseded` for one below the active number, and `Timeout` when nobody can say
+    /// whether it was applied. Dropping the future may leave the format activated or not.
+    pub async fn activate_format(&self, format: u8) -> Result<(), SdkError> {
+        let operation = ActivateFormat::new(format, self.connection.patience());
+        self.connection.drive(operation).await?;
+        tracing::info!(format, "record format activated");
+        Ok(())
     }
 }
 

@@ -16,12 +16,13 @@ use ff_core::execution::{
 use ff_core::id::{ExecutionId, LeaseEpoch, Namespace, RequestId};
 use ff_core::op::{
     Batch, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded, Query, ReadExecution,
-    Transact,
+    Terms, Transact,
 };
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::Priority;
 use ff_core::store::bounds::{MAX_PAGE, MAX_UNITS};
-use ff_core::store::{Bytes, Cursor, Fetched, JournalEntry, StreamName, StreamPage, Topic, codec};
+use ff_core::store::codec::Codec;
+use ff_core::store::{Bytes, Cursor, Fetched, JournalEntry, StreamName, StreamPage, Topic};
 use ff_core::time::{DurationMs, TimestampMs};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -135,9 +136,10 @@ impl Client {
         backend: Arc<dyn EngineBackend>,
     ) -> Result<Self, SdkError> {
         config.check()?;
-        let patience = DurationMs::from(config.call_timeout);
+        let codec = Codec::knowing(config.known_format);
+        let terms = Terms::new(DurationMs::from(config.call_timeout), codec);
         let connection =
-            Connection::open(backend, config.partition_config, patience, config.seed).await?;
+            Connection::open(backend, config.partition_config, terms, config.seed).await?;
         let (places, in_flight) = (Mutex::default(), Semaphore::new(config.max_in_flight));
         Ok(Self(Arc::new(Inner { connection, config, places, in_flight })))
     }
@@ -368,7 +370,8 @@ impl Client {
             let count = page.entries.len();
             for entry in page.entries {
                 // An entry of a newer format is another program's to understand.
-                let Ok(journal) = codec::decode::<JournalEntry>(&entry.entry) else { continue };
+                let codec = connection.terms().codec();
+                let Ok(journal) = codec.decode::<JournalEntry>(&entry.entry) else { continue };
                 if journal.execution == *id {
                     let (at, version, epoch) = (entry.id.at, journal.version, journal.epoch);
                     let event = |event| HistoryEntry { at, version, epoch, event };

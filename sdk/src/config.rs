@@ -5,6 +5,7 @@ use std::time::Duration;
 use ff_core::capability::Capabilities;
 use ff_core::id::{LaneId, Namespace, WorkerId, WorkerInstanceId};
 use ff_core::partition::PartitionConfig;
+use ff_core::store::codec::FORMAT;
 
 use crate::error::SdkError;
 
@@ -39,6 +40,9 @@ pub struct WorkerConfig {
     pub timekeeper: bool,
     /// The seed of all randomness; `None` asks the operating system.
     pub seed: Option<u64>,
+    /// The highest record format that it reads and writes: what this build knows, unless it is told
+    /// to do as an older program.
+    pub known_format: u8,
 }
 
 /// The lane of submissions and workers that name none.
@@ -68,6 +72,7 @@ impl WorkerConfig {
             call_timeout_ms: 30_000,
             timekeeper: true,
             seed: None,
+            known_format: FORMAT,
         })
     }
 
@@ -89,6 +94,7 @@ impl WorkerConfig {
         if self.call_timeout_ms == 0 {
             return wrong("call_timeout_ms", "must be at least 1");
         }
+        check_format(CONTEXT, self.known_format)?;
         check_partitions(CONTEXT, self.partition_config.as_ref())
     }
 }
@@ -109,6 +115,9 @@ pub struct ClientConfig {
     pub call_timeout: Duration,
     /// The seed of all randomness; `None` asks the operating system.
     pub seed: Option<u64>,
+    /// The highest record format that it reads and writes: what this build knows, unless it is told
+    /// to do as an older program.
+    pub known_format: u8,
 }
 
 impl ClientConfig {
@@ -125,6 +134,7 @@ impl ClientConfig {
             max_in_flight: 16,
             call_timeout: Duration::from_secs(30),
             seed: None,
+            known_format: FORMAT,
         })
     }
 
@@ -139,6 +149,7 @@ impl ClientConfig {
         if self.max_in_flight == 0 {
             return Err(SdkError::config(CONTEXT, "max_in_flight", "must be at least 1"));
         }
+        check_format(CONTEXT, self.known_format)?;
         check_partitions(CONTEXT, self.partition_config.as_ref())
     }
 }
@@ -149,4 +160,12 @@ fn check_partitions(
 ) -> Result<(), SdkError> {
     let checked = partitions.map_or(Ok(()), PartitionConfig::check);
     checked.map_err(|error| SdkError::config(context, "partition_config", error.to_string()))
+}
+
+fn check_format(context: &'static str, known: u8) -> Result<(), SdkError> {
+    if (1..=FORMAT).contains(&known) {
+        return Ok(());
+    }
+    let message = format!("is {known}, and must be 1 to {FORMAT}");
+    Err(SdkError::config(context, "known_format", message))
 }

@@ -9,13 +9,11 @@ use ff_core::backend::{
 };
 use ff_core::entropy::Entropy;
 use ff_core::execution::Event;
-use ff_core::op::{Patience, Query};
+use ff_core::op::{Patience, Query, ReadMeta, Terms};
 use ff_core::partition::Partition;
 use ff_core::store::bounds::MAX_PAGE;
-use ff_core::store::{
-    Cursor, JournalEntry, Read, RecordKey, StoreMeta, StreamEntry, StreamName, StreamPage,
-    Streamed, Topic, codec,
-};
+use ff_core::store::codec::{Codec, DecodeError};
+use ff_core::store::{Cursor, JournalEntry, StreamEntry, StreamName, StreamPage, Streamed, Topic};
 use ff_core::time::DurationMs;
 use tokio::time::Instant;
 
@@ -28,6 +26,7 @@ pub struct JournalCompletions {
     backend: Arc<dyn EngineBackend>,
     clock: HostClock,
     entropy: Entropy,
+    codec: Codec,
     filter: CompletionFilter,
     from: Cursor,
     /// How many partitions there are, once that is known.
@@ -51,6 +50,7 @@ impl JournalCompletions {
             backend,
             clock: HostClock::new(),
             entropy: system_entropy(),
+            codec: Codec::default(),
             filter,
             from,
             count: None,
@@ -94,12 +94,8 @@ impl JournalCompletions {
     }
 
     async fn count_partitions(&mut self) -> Option<u16> {
-        let (partition, records) = (Partition::META, vec![RecordKey::Meta]);
-        let read = Read { partition, records, values: Vec::new() };
-        let query = Query::read(read, self.patience());
-        let (mut read, _) = drive(&*self.backend, &self.clock, query).await.ok()?;
-        let stored = read.records.pop()??;
-        let meta = codec::decode::<StoreMeta>(&stored.bytes).ok()?;
+        let read = ReadMeta::new(self.patience());
+        let meta = drive(&*self.backend, &self.clock, read).await.ok()??;
         Some(meta.partitions.num_flow_partitions)
     }
 
@@ -115,7 +111,8 @@ impl JournalCompletions {
     }
 
     fn patience(&mut self) -> Patience {
-        Patience::new(DurationMs::from_secs(5), self.entropy.fork())
+        let terms = Terms::new(DurationMs::from_secs(5), self.codec.clone());
+        Patience::new(terms, self.entropy.fork())
     }
 
     /// Reads one page of the first partition that may have more.
@@ -133,7 +130,12 @@ impl JournalCompletions {
             self.items.push_back(CompletionItem::Gap);
         }
         for entry in page.entries {
-            self.items.extend(completion(&entry, &self.filter));
+            match completion(&entry, &self.codec, &self.filter) {
+                Ok(completions) => self.items.extend(completions),
+                // What it tells is in the records, if this program is not too old for them too.
+                Err(_) if self.items.back() == Some(&CompletionItem::Gap) => {}
+                Err(_) => self.items.push_back(CompletionItem::Gap),
+            }
         }
     }
 
@@ -176,9 +178,12 @@ impl Completions for JournalCompletions {
     }
 }
 
-fn completion(entry: &StreamEntry, filter: &CompletionFilter) -> Vec<CompletionItem> {
-    // An entry of a newer format is another program's to understand.
-    let Ok(journal) = codec::decode::<JournalEntry>(&entry.entry) else { return Vec::new() };
+fn completion(
+    entry: &StreamEntry,
+    codec: &Codec,
+    filter: &CompletionFilter,
+) -> Result<Vec<CompletionItem>, DecodeError> {
+    let journal = codec.decode::<JournalEntry>(&entry.entry)?;
     let execution_id = journal.execution;
     let ended = journal.events.into_iter().filter_map(|event| match event {
         Event::Ended { namespace, lane, outcome, failure } => {
@@ -189,5 +194,5 @@ fn completion(entry: &StreamEntry, filter: &CompletionFilter) -> Vec<CompletionI
         }
         _ => None,
     });
-    ended.collect()
+    Ok(ended.collect())
 }

@@ -7,10 +7,9 @@ use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::execution::Decide;
 use ff_core::id::ExecutionId;
-use ff_core::op::{Committed, EnsureMeta, Operation, Patience, Transact};
+use ff_core::op::{Committed, EnsureMeta, Operation, Patience, Terms, Transact};
 use ff_core::partition::PartitionConfig;
-use ff_core::store::{StoreMeta, codec};
-use ff_core::time::DurationMs;
+use ff_core::store::StoreMeta;
 
 use tracing::Instrument;
 
@@ -23,7 +22,7 @@ pub(crate) struct Connection {
     pub(crate) backend: Arc<dyn EngineBackend>,
     pub(crate) clock: HostClock,
     pub(crate) partitions: PartitionConfig,
-    patience: DurationMs,
+    terms: Terms,
     entropy: Mutex<Entropy>,
 }
 
@@ -32,13 +31,14 @@ impl Connection {
     pub(crate) async fn open(
         backend: Arc<dyn EngineBackend>,
         wanted: Option<PartitionConfig>,
-        patience: DurationMs,
+        terms: Terms,
         seed: Option<u64>,
     ) -> Result<Self, SdkError> {
         let clock = HostClock::new();
         let mut entropy = seed.map_or_else(system_entropy, Entropy::from_u64);
-        let meta = StoreMeta { partitions: wanted.unwrap_or_default(), format: codec::FORMAT };
-        let ensure = EnsureMeta::new(meta, Patience::new(patience, entropy.fork()));
+        let meta =
+            StoreMeta { partitions: wanted.unwrap_or_default(), format: terms.codec().known() };
+        let ensure = EnsureMeta::new(meta, Patience::new(terms.clone(), entropy.fork()));
         let found = drive(&*backend, &clock, ensure).await?;
         if let Some(wanted) = wanted
             && wanted != found.partitions
@@ -49,12 +49,8 @@ impl Connection {
             );
             return Err(SdkError::config("connect", "partition_config", message));
         }
-        if found.format > codec::FORMAT {
-            let (found, known) = (found.format, codec::FORMAT);
-            return Err(EngineError::Bug(ff_core::error::Bug::NewerFormat { found, known }).into());
-        }
         let (partitions, entropy) = (found.partitions, Mutex::new(entropy));
-        Ok(Self { backend, clock, partitions, patience, entropy })
+        Ok(Self { backend, clock, partitions, terms, entropy })
     }
 
     /// Randomness for one more use.
@@ -64,12 +60,12 @@ impl Connection {
 
     /// Patience for one more operation.
     pub(crate) fn patience(&self) -> Patience {
-        Patience::new(self.patience, self.entropy())
+        Patience::new(self.terms.clone(), self.entropy())
     }
 
-    /// How long one operation tries.
-    pub(crate) const fn call_timeout(&self) -> DurationMs {
-        self.patience
+    /// The terms of its operations.
+    pub(crate) const fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     /// Carries an operation to its end.

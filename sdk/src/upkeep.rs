@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ff_core::agent::{LeaseLost, Timekeeper, WorkerAgent};
 use ff_core::id::LeaseId;
+use ff_core::op::ReadMeta;
 use ff_core::time::TimestampMs;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
@@ -141,7 +143,10 @@ impl Upkeep {
     ) -> Arc<Self> {
         let (dues, hints) = mpsc::channel(MAX_HINTS);
         let state = Arc::new(WorkerState::new(connection, agent, dues));
-        let mut background = vec![tokio::spawn(keep_leases(state.clone())).abort_handle()];
+        let mut background = vec![
+            tokio::spawn(keep_leases(state.clone())).abort_handle(),
+            tokio::spawn(keep_format(state.clone())).abort_handle(),
+        ];
         if timekeeper {
             background.push(tokio::spawn(keep_time(state.clone(), hints)).abort_handle());
         }
@@ -248,11 +253,32 @@ async fn keep_leases(state: Arc<WorkerState>) {
     }
 }
 
+/// The time between two looks at the store's configuration.
+const LOOK_AT_FORMAT: Duration = Duration::from_secs(30);
+
+/// Notices that another record format was activated, and says so when it is one that this program
+/// does not know.
+async fn keep_format(state: Arc<WorkerState>) {
+    let connection = &state.connection;
+    loop {
+        tokio::time::sleep(LOOK_AT_FORMAT).await;
+        let known = connection.terms().codec().known();
+        match connection.drive(ReadMeta::new(connection.patience())).await {
+            Ok(Some(meta)) if meta.format > known => {
+                tracing::warn!(active = meta.format, known, "update this program: it is too old");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the configuration could not be read"),
+        }
+    }
+}
+
 /// Applies what is due, round after round.
 async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampMs>) {
     let connection = &state.connection;
     let mut timekeeper =
-        Timekeeper::new(connection.partitions, connection.call_timeout(), connection.entropy());
+        Timekeeper::new(connection.partitions, connection.terms().clone(), connection.entropy());
+    let mut unreadable = 0;
     loop {
         let report = connection.drive(timekeeper.tick()).await;
         match &report {
@@ -260,6 +286,11 @@ async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampM
             Ok(report) => tracing::debug!(applied = ?report.applied, "time passed"),
             Err(error) => tracing::warn!(%error, "the timekeeper's round failed"),
         }
+        let met = report.as_ref().map_or(unreadable, |report| report.unreadable);
+        if met > unreadable {
+            tracing::warn!(records = met, "what is due cannot be read");
+        }
+        unreadable = met;
         timekeeper.ticked(&report, connection.clock.now());
         loop {
             let instant = connection.clock.instant(timekeeper.next_wakeup());
@@ -279,6 +310,8 @@ mod tests {
     use ff_core::agent::WorkerProfile;
     use ff_core::entropy::Entropy;
     use ff_core::id::{LaneId, Namespace, WorkerId, WorkerInstanceId};
+    use ff_core::op::Terms;
+    use ff_core::store::codec::Codec;
     use ff_core::time::DurationMs;
 
     use crate::memory::MemoryBackend;
@@ -286,9 +319,9 @@ mod tests {
     /// A claim that took longer than its lease is lost before its task is there to be told.
     #[tokio::test(start_paused = true)]
     async fn a_lease_that_is_out_of_care_before_it_is_watched_is_lost() {
-        let patience = DurationMs::from_secs(1);
+        let terms = Terms::new(DurationMs::from_secs(1), Codec::default());
         let backend = Arc::new(MemoryBackend::new());
-        let connection = Connection::open(backend, None, patience, Some(1)).await.unwrap();
+        let connection = Connection::open(backend, None, terms.clone(), Some(1)).await.unwrap();
         let profile = WorkerProfile {
             namespace: Namespace::try_new("ns").unwrap(),
             lanes: vec![LaneId::try_new("default").unwrap()],
@@ -297,7 +330,7 @@ mod tests {
             capabilities: Default::default(),
             slots: 1,
             lease_ttl: DurationMs::from_secs(30),
-            patience,
+            terms,
             partitions: connection.partitions,
         };
         let agent = WorkerAgent::new(profile, Entropy::from_u64(1));

@@ -8,8 +8,9 @@ use ff_core::backend::{CompletionBackend, EngineBackend, WakeUps};
 use ff_core::execution::{Claimed, ExecutionSnapshot, TakeNew, TakeOver, TakeResumed, snapshot};
 use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 use ff_core::id::{AttemptId, ExecutionId, LaneId, LeaseId};
-use ff_core::op::{Committed, ReadExecution};
+use ff_core::op::{Committed, ReadExecution, Terms};
 use ff_core::partition::PartitionConfig;
+use ff_core::store::codec::Codec;
 use ff_core::store::{Fetched, IndexName, Topic, Wake};
 use ff_core::time::DurationMs;
 
@@ -57,9 +58,10 @@ impl FlowFabricWorker {
         completion: Option<Arc<dyn CompletionBackend>>,
     ) -> Result<Self, SdkError> {
         config.check()?;
-        let patience = DurationMs::new(config.call_timeout_ms);
+        let codec = Codec::knowing(config.known_format);
+        let terms = Terms::new(DurationMs::new(config.call_timeout_ms), codec);
         let connection =
-            Connection::open(backend, config.partition_config, patience, config.seed).await?;
+            Connection::open(backend, config.partition_config, terms.clone(), config.seed).await?;
         let profile = WorkerProfile {
             namespace: config.namespace.clone(),
             lanes: config.lanes.clone(),
@@ -68,7 +70,7 @@ impl FlowFabricWorker {
             capabilities: config.capabilities.clone(),
             slots: config.max_concurrent_tasks,
             lease_ttl: DurationMs::new(config.lease_ttl_ms),
-            patience,
+            terms,
             partitions: connection.partitions,
         };
         let namespace = &config.namespace;

@@ -100,7 +100,7 @@ pub fn profiles(seed: u64, settings: &Settings) -> Arc<[WorkerProfile]> {
             capabilities: Capabilities::try_new(tokens).expect("valid tokens"),
             slots: 1,
             lease_ttl: settings.lease_ttl,
-            patience: settings.patience,
+            terms: settings.terms(),
             partitions: settings.partitions,
         }
     };

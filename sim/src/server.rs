@@ -8,7 +8,7 @@ use ff_core::id::ExecutionId;
 use ff_core::op::{Loaded, load};
 use ff_core::partition::Partition;
 use ff_core::store::Member;
-use ff_core::store::codec::decode;
+use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
     Bytes, Commit, JournalEntry, MemoryStore, Read, RecordKey, Reply, ReplyBody, Request, Stored,
     Take, Unit, UnitReply, ValueKey, Version,
@@ -194,7 +194,7 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Plan, Broken> {
     };
     let mut events = Vec::new();
     for append in &unit.append {
-        match decode::<JournalEntry>(&append.entry) {
+        match decode::<JournalEntry>(&append.entry, FORMAT) {
             Ok(entry) => events.extend(entry.events),
             Err(error) => ensure!(false, "BOUNDS", "a journal entry does not decode: {error}"),
         }
@@ -209,7 +209,7 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Plan, Broken> {
 }
 
 fn decoded(version: Version, bytes: &Bytes) -> Result<Execution, Broken> {
-    match load(&Stored { version, bytes: bytes.clone() }) {
+    match load(&Stored { version, bytes: bytes.clone() }, &Codec::default()) {
         Ok(loaded) => Ok(loaded.execution),
         Err(error) => {
             let detail = format!("a record was written that does not decode: {error}");

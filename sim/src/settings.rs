@@ -1,7 +1,9 @@
 //! What a seed decides before anything happens: sizes, times, and which faults are on.
 
 use ff_core::entropy::Entropy;
+use ff_core::op::Terms;
 use ff_core::partition::PartitionConfig;
+use ff_core::store::codec::Codec;
 use ff_core::time::DurationMs;
 
 use crate::streams::{between, happens, one_of, stream};
@@ -63,6 +65,13 @@ impl Settings {
             crashes: if happens(entropy, 500) { between(entropy, 1, 5) } else { 0 },
             clock_offset: happens(entropy, 500),
         }
+    }
+}
+
+impl Settings {
+    /// The terms of one more program's operations.
+    pub fn terms(&self) -> Terms {
+        Terms::new(self.patience, Codec::default())
     }
 }
 

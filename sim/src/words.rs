@@ -3,7 +3,7 @@
 use ff_core::bounded::truncated;
 use ff_core::execution::{Event, situation};
 use ff_core::op::load;
-use ff_core::store::codec::decode;
+use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
     IndexName, JournalEntry, Member, ReplyBody, Request, ScanEntry, Stored, Unit, UnitReply,
 };
@@ -75,7 +75,8 @@ fn unit(unit: &Unit, now: TimestampMs) -> String {
         None if unit.remove.is_empty() => "stays".to_owned(),
         None => "goes".to_owned(),
     };
-    let told = unit.append.iter().filter_map(|append| decode::<JournalEntry>(&append.entry).ok());
+    let told =
+        unit.append.iter().filter_map(|append| decode::<JournalEntry>(&append.entry, FORMAT).ok());
     let events: Vec<_> =
         told.flat_map(|entry| entry.events).map(|event| Event::kind(&event)).collect();
     let window = &unit.window;
@@ -99,7 +100,7 @@ fn entries(entries: &[ScanEntry], now: TimestampMs) -> String {
 }
 
 fn record(stored: Option<&Stored>, now: TimestampMs) -> String {
-    match stored.map(|stored| (stored.version.count, load(stored))) {
+    match stored.map(|stored| (stored.version.count, load(stored, &Codec::default()))) {
         None => "no record".to_owned(),
         Some((count, Ok(loaded))) => {
             let (record, epoch) = (&loaded.execution, loaded.execution.epoch);

@@ -6,10 +6,11 @@ use std::time::Duration;
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::entropy::Entropy;
 use ff_sdk::core::id::{ExecutionId, LaneId, Namespace};
-use ff_sdk::core::op::{Tick, TickReport};
+use ff_sdk::core::op::{Terms, Tick, TickReport};
 use ff_sdk::core::partition::{Partition, PartitionConfig};
 use ff_sdk::core::score::Score;
 use ff_sdk::core::store::bounds::MAX_PAGE;
+use ff_sdk::core::store::codec::Codec;
 use ff_sdk::core::store::{
     Bytes, Commit, Fetched, IndexName, IndexWrite, Read, RecordKey, ReplyBody, Request, Scan,
     ScanPosition, Take, TakeUntil, Unit, UnitReply, ValueKey, Version,
@@ -157,7 +158,8 @@ impl Ground {
 
     /// Applies what is due now, once.
     pub async fn tick(&self) -> TickReport {
-        let tick = Tick::new(PARTITIONS, DurationMs::from_secs(30), self.entropy());
+        let terms = Terms::new(DurationMs::from_secs(30), Codec::default());
+        let tick = Tick::new(PARTITIONS, terms, self.entropy());
         drive(&*self.backend, &HostClock::new(), tick).await.expect("the store answers")
     }
 

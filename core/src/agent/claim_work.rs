@@ -6,7 +6,7 @@ use crate::error::EngineError;
 use crate::execution::{Claim, Claimed, Offer, Offered, Renew, Renewed};
 use crate::id::{AttemptId, GrantId, LeaseId, WorkerId, WorkerInstanceId};
 use crate::op::{
-    Ask, Batch, Committed, Draw, Drawn, Loaded, Operation, Patience, Query, Rotation, Step,
+    Ask, Batch, Committed, Draw, Drawn, Loaded, Operation, Patience, Query, Rotation, Step, Terms,
     Transact,
 };
 use crate::store::{Bytes, Failure, Fetched, Read, Reply, ValueKey, Values};
@@ -67,7 +67,7 @@ pub struct ClaimedWork {
 /// its lease: it is renewed before work starts.
 #[derive(Debug)]
 pub struct ClaimWork {
-    allowed: DurationMs,
+    terms: Terms,
     entropy: Entropy,
     doing: Doing,
     work: Vec<(ClaimedWork, bool)>,
@@ -87,17 +87,17 @@ enum Doing {
 type Output = Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>;
 
 impl ClaimWork {
-    /// Draws up to `count` executions within `allowed`.
+    /// Draws up to `count` executions on these terms.
     pub fn new(
         rotation: Rotation,
         ask: OfferTo,
         count: usize,
-        allowed: DurationMs,
+        terms: Terms,
         mut entropy: Entropy,
     ) -> Self {
-        let doing = Doing::Drawing(Draw::new(rotation, ask, count, allowed, entropy.fork()));
+        let doing = Doing::Drawing(Draw::new(rotation, ask, count, terms.clone(), entropy.fork()));
         let (work, missing, rotation) = (Vec::new(), Vec::new(), None);
-        Self { allowed, entropy, doing, work, missing, rotation }
+        Self { terms, entropy, doing, work, missing, rotation }
     }
 
     fn drawn(
@@ -141,7 +141,7 @@ impl ClaimWork {
         };
         let values = self.missing.iter().map(|n| ValueKey::Payload(id(n).uuid())).collect();
         let read = Read { partition: first.partition(), records: Vec::new(), values };
-        let mut query = Query::read(read, Patience::new(self.allowed, self.entropy.fork()));
+        let mut query = Query::read(read, Patience::new(self.terms.clone(), self.entropy.fork()));
         let step = query.start(now);
         self.doing = Doing::Fetching(query);
         self.fetched(step, now)
@@ -189,7 +189,7 @@ impl ClaimWork {
             let claimed = &work.claimed;
             let (execution_id, lease_ttl) = (claimed.execution_id, claimed.lease_ttl);
             let command = Renew { execution_id, fence: claimed.fence().into(), lease_ttl };
-            Transact::new(command, Patience::new(self.allowed, entropy.fork()))
+            Transact::new(command, Patience::new(self.terms.clone(), entropy.fork()))
         });
         let mut batch = Batch::new(partition, renewals.collect());
         let step = batch.start(now);

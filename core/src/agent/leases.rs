@@ -6,7 +6,7 @@ use crate::entropy::Entropy;
 use crate::error::{EngineError, ErrorClass};
 use crate::execution::{Claimed, Fence, Renew, Renewed};
 use crate::id::{ExecutionId, LeaseId};
-use crate::op::{Committed, Patience, Transact};
+use crate::op::{Committed, Patience, Terms, Transact};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 /// The leases that a worker process holds.
@@ -123,7 +123,12 @@ impl Leases {
     }
 
     /// The renewals that are due, each at a third of its ttl.
-    pub fn renewals(&mut self, now: HostTime, entropy: &mut Entropy) -> Vec<Renewal> {
+    pub fn renewals(
+        &mut self,
+        now: HostTime,
+        terms: &Terms,
+        entropy: &mut Entropy,
+    ) -> Vec<Renewal> {
         let due = |held: &&mut Held| !held.renewing && held.renew_at <= now.local;
         let mut renewals = Vec::new();
         for held in self.held.values_mut().filter(due) {
@@ -134,7 +139,7 @@ impl Leases {
                 lease_ttl: held.ttl,
             };
             // A renewal that takes longer than this is given up and begun again.
-            let patience = Patience::new(third(held.ttl), entropy.fork());
+            let patience = Patience::new(terms.within(third(held.ttl)), entropy.fork());
             let operation = Transact::new(command, patience);
             renewals.push(Renewal { lease_id: held.fence.lease_id, operation });
         }

@@ -10,7 +10,7 @@ use crate::entropy::Entropy;
 use crate::execution::{Admit, Admitted, GrantAudit, IssueClaimGrant};
 use crate::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 use crate::id::{GrantId, LaneId, Namespace, WorkerId, WorkerInstanceId};
-use crate::op::{Ask, Draw, Drawn, Loaded, Rotation};
+use crate::op::{Ask, Draw, Drawn, Loaded, Rotation, Terms};
 use crate::partition::PartitionConfig;
 use crate::time::DurationMs;
 
@@ -78,15 +78,15 @@ const MAX_ROTATIONS: usize = 1_024;
 #[derive(Debug)]
 pub struct Scheduler {
     partitions: PartitionConfig,
-    patience: DurationMs,
+    terms: Terms,
     entropy: Entropy,
     rotations: BTreeMap<(Namespace, LaneId), Rotation>,
 }
 
 impl Scheduler {
-    /// A scheduler over these partitions; each request is tried for `patience`.
-    pub const fn new(partitions: PartitionConfig, patience: DurationMs, entropy: Entropy) -> Self {
-        Self { partitions, patience, entropy, rotations: BTreeMap::new() }
+    /// A scheduler over these partitions; each request runs on these terms.
+    pub const fn new(partitions: PartitionConfig, terms: Terms, entropy: Entropy) -> Self {
+        Self { partitions, terms, entropy, rotations: BTreeMap::new() }
     }
 
     /// Looks for an execution that the worker may have. What came of it goes to
@@ -97,7 +97,7 @@ impl Scheduler {
             Rotation::new(place.0.clone(), vec![place.1.clone()], self.partitions)
         });
         let ask = AdmitTo { request, entropy: self.entropy.fork() };
-        Draw::new(rotation, ask, 1, self.patience, self.entropy.fork())
+        Draw::new(rotation, ask, 1, self.terms.clone(), self.entropy.fork())
     }
 
     /// Notes what was drawn for a worker; the grant, if there was work.

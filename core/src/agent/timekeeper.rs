@@ -2,7 +2,7 @@
 
 use crate::entropy::Entropy;
 use crate::error::EngineError;
-use crate::op::{Tick, TickReport};
+use crate::op::{Terms, Tick, TickReport};
 use crate::partition::PartitionConfig;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -11,7 +11,7 @@ use crate::time::{DurationMs, HostTime, TimestampMs};
 #[derive(Debug)]
 pub struct Timekeeper {
     partitions: PartitionConfig,
-    patience: DurationMs,
+    terms: Terms,
     entropy: Entropy,
     next: TimestampMs,
 }
@@ -20,14 +20,14 @@ pub struct Timekeeper {
 const MAX_SLEEP_MS: u64 = 1_000;
 
 impl Timekeeper {
-    /// A timekeeper that begins at once; each round tries for `patience`.
-    pub const fn new(partitions: PartitionConfig, patience: DurationMs, entropy: Entropy) -> Self {
-        Self { partitions, patience, entropy, next: TimestampMs::ZERO }
+    /// A timekeeper that begins at once; each round runs on these terms.
+    pub const fn new(partitions: PartitionConfig, terms: Terms, entropy: Entropy) -> Self {
+        Self { partitions, terms, entropy, next: TimestampMs::ZERO }
     }
 
     /// A round. What came of it goes to [`Timekeeper::ticked`].
     pub fn tick(&mut self) -> Tick {
-        Tick::new(self.partitions, self.patience, self.entropy.fork())
+        Tick::new(self.partitions, self.terms.clone(), self.entropy.fork())
     }
 
     /// Notes what came of a round.

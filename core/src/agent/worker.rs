@@ -4,7 +4,7 @@ use crate::capability::Capabilities;
 use crate::entropy::Entropy;
 use crate::execution::Claimed;
 use crate::id::{LaneId, Namespace, WorkerId, WorkerInstanceId};
-use crate::op::{Patience, Rotation, RouteSweep};
+use crate::op::{Patience, Rotation, RouteSweep, Terms};
 use crate::partition::{Partition, PartitionConfig};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -28,8 +28,8 @@ pub struct WorkerProfile {
     pub slots: usize,
     /// How long its leases are good unless they are renewed.
     pub lease_ttl: DurationMs,
-    /// How long one of its operations tries.
-    pub patience: DurationMs,
+    /// On which terms its operations run.
+    pub terms: Terms,
     /// The store's partitions.
     pub partitions: PartitionConfig,
 }
@@ -84,7 +84,7 @@ impl WorkerAgent {
             lease_ttl: profile.lease_ttl,
             entropy: self.entropy.fork(),
         };
-        ClaimWork::new(rotation, ask, count, profile.patience, self.entropy.fork())
+        ClaimWork::new(rotation, ask, count, profile.terms.clone(), self.entropy.fork())
     }
 
     /// Takes what was drawn into care.
@@ -120,7 +120,7 @@ impl WorkerAgent {
 
     /// The renewals that are due.
     pub fn renewals(&mut self, now: HostTime) -> Vec<Renewal> {
-        self.leases.renewals(now, &mut self.entropy)
+        self.leases.renewals(now, &self.profile.terms, &mut self.entropy)
     }
 
     /// The look at executions that no worker fitted, when it is due, at once at first: as many as
@@ -140,7 +140,7 @@ impl WorkerAgent {
             (self.profile.namespace.clone(), self.profile.lanes.clone()),
             (self.profile.capabilities.clone(), free),
             self.profile.partitions,
-            self.profile.patience,
+            self.profile.terms.clone(),
             self.entropy.fork(),
         ))
     }
@@ -152,7 +152,7 @@ impl WorkerAgent {
 
     /// Patience for one more operation of this worker.
     pub fn patience(&mut self) -> Patience {
-        Patience::new(self.profile.patience, self.entropy.fork())
+        Patience::new(self.profile.terms.clone(), self.entropy.fork())
     }
 
     /// Randomness for ids that this worker chooses.

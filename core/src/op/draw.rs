@@ -1,9 +1,10 @@
 //! Drawing work from lanes: find a partition that has some, take entries, decide on each.
 //!
 //! Sixteen claimers on one lane must not fight over one head: entries are taken, not looked at.
-//! What is taken and not kept goes back to its place with the same commit that decides so.
+//! What is taken and not kept goes back to its place with the same commit that decides so. A
+//! program that is older than some records looks first, and takes only what it can read.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::entropy::Entropy;
 use crate::error::{Applied, Bug, EngineError};
@@ -12,12 +13,16 @@ use crate::id::{LaneId, Namespace};
 use crate::partition::{Partition, PartitionConfig};
 use crate::score::Score;
 use crate::store::bounds::{MAX_TAKE, MAX_UNITS};
-use crate::store::{Failure, IndexName, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken};
+use crate::store::{
+    Failure, IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned,
+    Take, TakeUntil, Taken,
+};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::handed::Handed;
+use super::handed::{Handed, Page};
 use super::operation::{Operation, Step};
 use super::retry::Patience;
+use super::terms::Terms;
 use super::transact::Committed;
 use super::unit::Loaded;
 
@@ -60,6 +65,8 @@ pub struct Rotation {
     /// The lane that has the first turn after the next look: where each task takes longer than the
     /// time between two looks, no other has one.
     first_lane: usize,
+    /// Places that begin with records which this program is too old for, and how far.
+    passed: BTreeMap<Place, ScanPosition>,
 }
 
 /// A lane, by its number in the rotation, and a partition.
@@ -77,6 +84,7 @@ impl Rotation {
             since: None,
             looked: None,
             first_lane: 0,
+            passed: BTreeMap::new(),
         }
     }
 
@@ -128,6 +136,7 @@ impl Rotation {
     /// A place has nothing left.
     fn exhausted(&mut self, place: Place) {
         self.ready.retain(|ready| *ready != place);
+        self.passed.remove(&place);
         (self.in_a_row, self.since) = (0, None);
     }
 }
@@ -140,10 +149,10 @@ pub struct Draw<A: Ask> {
     count: usize,
     entropy: Entropy,
     patience: Patience,
-    allowed: DurationMs,
+    terms: Terms,
     doing: Doing<A::Command>,
     looked: bool,
-    unreadable: Vec<EngineError>,
+    unreadable: usize,
     failed: Vec<EngineError>,
 }
 
@@ -153,6 +162,7 @@ enum Doing<C: Decide> {
     /// Looks over all partitions; what it has found in the lanes so far.
     Looking(Vec<Vec<u16>>),
     Taking(Place),
+    Scanning(Place),
     Deciding(Handed<C>),
 }
 
@@ -164,7 +174,7 @@ pub struct Drawn<A: Ask> {
     /// The rotation, for the next draw.
     pub rotation: Rotation,
     /// Entries whose record could not be read.
-    pub unreadable: Vec<EngineError>,
+    pub unreadable: usize,
     /// Entries that were taken and could not be decided on; others are offered them once the hold
     /// is over.
     pub failed: Vec<EngineError>,
@@ -173,24 +183,24 @@ pub struct Drawn<A: Ask> {
 const OP: &str = "draw";
 
 impl<A: Ask> Draw<A> {
-    /// Draws at most `count` entries within `allowed`.
+    /// Draws at most `count` entries on these terms.
     pub fn new(
         rotation: Rotation,
         ask: A,
         count: usize,
-        allowed: DurationMs,
+        terms: Terms,
         mut entropy: Entropy,
     ) -> Self {
         Self {
             rotation,
             ask,
             count: count.clamp(1, MAX_TAKE.min(MAX_UNITS)),
-            patience: Patience::new(allowed, entropy.fork()),
+            patience: Patience::new(terms.clone(), entropy.fork()),
             entropy,
-            allowed,
+            terms,
             doing: Doing::Nothing,
             looked: false,
-            unreadable: Vec::new(),
+            unreadable: 0,
             failed: Vec::new(),
         }
     }
@@ -203,6 +213,9 @@ impl<A: Ask> Draw<A> {
         let Some(place) = self.rotation.current(now) else {
             return self.end(Vec::new());
         };
+        if self.terms.codec().is_outdated() {
+            return self.scan(place);
+        }
         self.doing = Doing::Taking(place);
         Step::Send(Request::Take(Take {
             partition: Partition::flow(place.1),
@@ -210,6 +223,17 @@ impl<A: Ask> Draw<A> {
             count: self.count as u32,
             until: TakeUntil::End,
             hold: HOLD,
+        }))
+    }
+
+    /// Looks at entries where they are, behind those that cannot be read.
+    fn scan(&mut self, place: Place) -> Step<<Self as Operation>::Output> {
+        self.doing = Doing::Scanning(place);
+        Step::Send(Request::Scan(Scan {
+            partition: Partition::flow(place.1),
+            index: self.rotation.index(place.0),
+            after: self.rotation.passed.get(&place).copied(),
+            limit: MAX_UNITS as u32,
         }))
     }
 
@@ -242,7 +266,7 @@ impl<A: Ask> Draw<A> {
         Step::Done(Ok(Drawn {
             kept,
             rotation: self.rotation.clone(),
-            unreadable: std::mem::take(&mut self.unreadable),
+            unreadable: self.unreadable,
             failed: std::mem::take(&mut self.failed),
         }))
     }
@@ -257,15 +281,62 @@ impl<A: Ask> Draw<A> {
         if taken.rest.is_none() {
             self.rotation.exhausted(place);
         }
-        let partition = Partition::flow(place.1);
-        let patience = (self.allowed, &mut self.entropy);
-        let ask = |loaded: &Loaded| Some(self.ask.ask(loaded));
-        let index = self.rotation.index(place.0);
-        let mut handed = Handed::new((partition, &index), &taken.entries, at, patience, ask);
-        self.unreadable.append(&mut handed.unreadable);
-        let step = handed.start(now);
+        self.hand((place, true), &taken.entries, at);
+        self.begin(now)
+    }
+
+    /// Goes on behind a page that has nothing for this program, and from the start again once one
+    /// had something.
+    fn scanned(
+        &mut self,
+        scanned: &Scanned,
+        place: Place,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        let asked = self.hand((place, false), &scanned.entries, at);
+        match scanned.next {
+            Some(next) if asked == 0 => {
+                self.rotation.passed.insert(place, next);
+            }
+            None if asked < self.count => self.rotation.exhausted(place),
+            _ => {
+                self.rotation.passed.remove(&place);
+            }
+        }
+        self.begin(now)
+    }
+
+    /// Prepares the command for entries, for no more than were asked for; tells for how many.
+    fn hand(
+        &mut self,
+        (place, taken): (Place, bool),
+        entries: &[ScanEntry],
+        at: TimestampMs,
+    ) -> usize {
+        let (partition, index) = (Partition::flow(place.1), self.rotation.index(place.0));
+        let mut asked = 0;
+        let ask = |loaded: &Loaded| {
+            let wanted = asked < self.count;
+            asked += usize::from(wanted);
+            wanted.then(|| self.ask.ask(loaded))
+        };
+        let page = Page { partition, index: &index, entries, at, taken };
+        let handed = Handed::new(page, (&self.terms, &mut self.entropy), ask);
+        self.unreadable += handed.unreadable;
         self.doing = Doing::Deciding(handed);
-        self.decided(step, now)
+        asked
+    }
+
+    /// Begins to carry out what was prepared.
+    fn begin(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        match &mut self.doing {
+            Doing::Deciding(handed) => {
+                let step = handed.start(now);
+                self.decided(step, now)
+            }
+            _ => self.next(now),
+        }
     }
 
     fn decided(
@@ -311,6 +382,9 @@ impl<A: Ask> Operation for Draw<A> {
             }
             (Doing::Taking(place), ReplyBody::Take(taken)) => {
                 self.taken(&taken, place, reply.at, now)
+            }
+            (Doing::Scanning(place), ReplyBody::Scan(scanned)) => {
+                self.scanned(&scanned, place, reply.at, now)
             }
             (Doing::Deciding(mut handed), body) => {
                 let step = handed.on_reply(Reply { at: reply.at, body }, now);

@@ -1,61 +1,84 @@
-//! What was taken from an index: a command for each record, and quarantine for what cannot be read.
+//! What an index has handed out: a command for each record, and a place for what cannot be read.
 
 use crate::entropy::Entropy;
-use crate::error::{Bug, EngineError};
+use crate::error::EngineError;
 use crate::execution::Decide;
 use crate::partition::Partition;
+use crate::store::codec::DecodeError;
 use crate::store::{Commit, Failure, IndexName, Reply, Request, ScanEntry, Unit};
-use crate::time::{DurationMs, HostTime, TimestampMs};
+use crate::time::{HostTime, TimestampMs};
 
 use super::batch::Batch;
 use super::operation::{Operation, Step};
 use super::retry::Patience;
+use super::terms::Terms;
 use super::transact::{Committed, Known, Transact};
-use super::unit::{Loaded, load, quarantine};
+use super::unit::{Loaded, put_back, quarantine};
+
+/// Entries of an index with their records, as a reply has brought them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Page<'a> {
+    /// Where.
+    pub(super) partition: Partition,
+    /// Of which index.
+    pub(super) index: &'a IndexName,
+    /// The entries.
+    pub(super) entries: &'a [ScanEntry],
+    /// The store's clock in the reply.
+    pub(super) at: TimestampMs,
+    /// Whether they were taken out of their places, rather than looked at.
+    pub(super) taken: bool,
+}
 
 /// Carries a command to each execution of a page of entries. A record that does not decode goes
-/// into quarantine first; one of a newer format is left alone.
+/// into quarantine first; one of a newer format is put back as it is.
 #[derive(Debug)]
 pub(super) struct Handed<C: Decide> {
     partition: Partition,
-    quarantine: Vec<Unit>,
+    /// What is done with the entries that cannot be read.
+    aside: Vec<Unit>,
     batch: Batch<C>,
-    /// Entries whose record could not be read.
-    pub(super) unreadable: Vec<EngineError>,
+    /// How many entries have a record that could not be read.
+    pub(super) unreadable: usize,
 }
 
 impl<C: Decide> Handed<C> {
-    /// Carries what `ask` wishes for each record, if anything, to the entries of an index that a
-    /// reply of the time `at` has brought.
+    /// Carries what `ask` wishes for each record, if anything, to the entries of a page.
     pub(super) fn new(
-        (partition, index): (Partition, &IndexName),
-        entries: &[ScanEntry],
-        at: TimestampMs,
-        (allowed, entropy): (DurationMs, &mut Entropy),
+        page: Page<'_>,
+        (terms, entropy): (&Terms, &mut Entropy),
         mut ask: impl FnMut(&Loaded) -> Option<C>,
     ) -> Self {
+        let Page { partition, index, entries, at, taken } = page;
         let mut operations = Vec::with_capacity(entries.len());
-        let (mut corrupt, mut unreadable) = (Vec::new(), Vec::new());
+        let (mut aside, mut unreadable) = (Vec::new(), 0);
         for entry in entries {
             let Some(stored) = &entry.record else { continue };
-            match load(stored) {
-                Ok(loaded) => {
+            let version = stored.version;
+            match terms.codec().decode(&stored.bytes) {
+                Ok(execution) => {
+                    let loaded = Loaded { version, execution };
                     let Some(command) = ask(&loaded) else { continue };
-                    let patience = Patience::new(allowed, entropy.fork());
+                    let patience = Patience::new(terms.clone(), entropy.fork());
                     let known = Known::Fresh(loaded, at);
                     operations.push(Transact::knowing(command, known, patience));
                 }
                 Err(error) => {
-                    if let EngineError::Bug(Bug::CorruptRecord { .. }) = &error {
-                        let member = entry.position.member;
-                        corrupt.push(quarantine(member, stored.version, Some(index), at));
+                    unreadable += 1;
+                    match error {
+                        DecodeError::Corrupt { .. } => {
+                            let member = entry.position.member;
+                            aside.push(quarantine(member, version, Some(index), at));
+                        }
+                        DecodeError::NewerFormat { .. } if taken => {
+                            aside.push(put_back(entry, version, index));
+                        }
+                        DecodeError::NewerFormat { .. } => {}
                     }
-                    unreadable.push(error);
                 }
             }
         }
-        let batch = Batch::new(partition, operations);
-        Self { partition, quarantine: corrupt, batch, unreadable }
+        Self { partition, aside, batch: Batch::new(partition, operations), unreadable }
     }
 }
 
@@ -64,27 +87,27 @@ impl<C: Decide> Operation for Handed<C> {
     type Output = Vec<Result<Committed<C::Outcome>, EngineError>>;
 
     fn start(&mut self, now: HostTime) -> Step<Self::Output> {
-        if self.quarantine.is_empty() {
+        if self.aside.is_empty() {
             return self.batch.start(now);
         }
-        let (partition, units) = (self.partition, self.quarantine.clone());
+        let (partition, units) = (self.partition, self.aside.clone());
         Step::Send(Request::Commit(Commit { partition, units }))
     }
 
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        if self.quarantine.is_empty() {
+        if self.aside.is_empty() {
             return self.batch.on_reply(reply, now);
         }
-        self.quarantine.clear();
+        self.aside.clear();
         self.batch.start(now)
     }
 
     fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        if self.quarantine.is_empty() {
+        if self.aside.is_empty() {
             return self.batch.on_failure(failure, now);
         }
-        // What is not in quarantine yet is found again when its hold is over.
-        self.quarantine.clear();
+        // What is not in its place yet is found again when its hold is over.
+        self.aside.clear();
         self.batch.start(now)
     }
 

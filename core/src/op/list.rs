@@ -136,7 +136,7 @@ impl ListExecutions {
     }
 
     fn show(&mut self, entry: &ScanEntry, at: TimestampMs) {
-        match entry.record.as_ref().map(load) {
+        match entry.record.as_ref().map(|stored| load(stored, self.patience.codec())) {
             None => {}
             Some(Err(_)) => self.page.unreadable += 1,
             Some(Ok(loaded)) => {

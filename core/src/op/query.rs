@@ -99,6 +99,21 @@ impl ReadExecution {
         };
         Self(Query::read(read, patience))
     }
+
+    fn understand(
+        &mut self,
+        step: impl FnOnce(&mut Query<Values>) -> Step<Result<(Values, TimestampMs), EngineError>>,
+    ) -> Step<<Self as Operation>::Output> {
+        match step(&mut self.0) {
+            Step::Send(request) => Step::Send(request),
+            Step::Wait(wait) => Step::Wait(wait),
+            Step::Done(done) => Step::Done(done.and_then(|(mut read, at)| {
+                let record = read.records.pop().flatten();
+                let load = |stored| load(stored, self.0.patience.codec());
+                Ok((record.as_ref().map(load).transpose()?, read.values, at))
+            })),
+        }
+    }
 }
 
 impl Operation for ReadExecution {
@@ -106,31 +121,18 @@ impl Operation for ReadExecution {
     type Output = Result<(Option<Loaded>, Vec<Fetched>, TimestampMs), EngineError>;
 
     fn start(&mut self, now: HostTime) -> Step<Self::Output> {
-        understand(self.0.start(now))
+        self.understand(|query| query.start(now))
     }
 
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        understand(self.0.on_reply(reply, now))
+        self.understand(|query| query.on_reply(reply, now))
     }
 
     fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        understand(self.0.on_failure(failure, now))
+        self.understand(|query| query.on_failure(failure, now))
     }
 
     fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        understand(self.0.on_wake(now))
-    }
-}
-
-fn understand(
-    step: Step<Result<(Values, TimestampMs), EngineError>>,
-) -> Step<<ReadExecution as Operation>::Output> {
-    match step {
-        Step::Send(request) => Step::Send(request),
-        Step::Wait(wait) => Step::Wait(wait),
-        Step::Done(done) => Step::Done(done.and_then(|(mut read, at)| {
-            let record = read.records.pop().flatten();
-            Ok((record.as_ref().map(load).transpose()?, read.values, at))
-        })),
+        self.understand(|query| query.on_wake(now))
     }
 }

@@ -3,13 +3,16 @@
 use crate::entropy::Entropy;
 use crate::error::{Applied, EngineError};
 use crate::store::Failure;
+use crate::store::codec::Codec;
 use crate::time::{DurationMs, HostTime, TimestampMs};
+
+use super::terms::Terms;
 
 /// An operation's patience: a deadline on the host's clock, a bound on conflicts, and jitter.
 #[derive(Clone, Debug)]
 pub struct Patience {
     entropy: Entropy,
-    allowed: DurationMs,
+    terms: Terms,
     started: Option<TimestampMs>,
     conflicts: u32,
     failures: u32,
@@ -21,9 +24,9 @@ const MAX_CONFLICTS: u32 = 16;
 const EAGER_CONFLICTS: u32 = 2;
 
 impl Patience {
-    /// Patience for that long, from the first step on.
-    pub const fn new(allowed: DurationMs, entropy: Entropy) -> Self {
-        Self { entropy, allowed, started: None, conflicts: 0, failures: 0 }
+    /// Patience on those terms, from the first step on.
+    pub const fn new(terms: Terms, entropy: Entropy) -> Self {
+        Self { entropy, terms, started: None, conflicts: 0, failures: 0 }
     }
 
     /// Notes the first step.
@@ -33,12 +36,17 @@ impl Patience {
 
     /// What is left until the deadline.
     pub fn left(&self, now: HostTime) -> DurationMs {
-        DurationMs::new(self.allowed.get().saturating_sub(self.elapsed(now).get()))
+        DurationMs::new(self.terms.allowed().get().saturating_sub(self.elapsed(now).get()))
     }
 
     /// The time since the first step.
     pub fn elapsed(&self, now: HostTime) -> DurationMs {
         self.started.map_or(DurationMs::ZERO, |started| now.local.since(started))
+    }
+
+    /// What the program knows of the record formats.
+    pub const fn codec(&self) -> &Codec {
+        self.terms.codec()
     }
 
     /// A random nonce.

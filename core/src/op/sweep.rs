@@ -13,9 +13,10 @@ use crate::store::{
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::handed::Handed;
+use super::handed::{Handed, Page};
 use super::operation::{Operation, Step};
 use super::retry::Patience;
+use super::terms::Terms;
 use super::unit::Loaded;
 
 /// Unblocks those executions of a worker's lanes that it can run and that no worker fitted before,
@@ -30,7 +31,7 @@ pub struct RouteSweep {
     config: PartitionConfig,
     entropy: Entropy,
     patience: Patience,
-    allowed: DurationMs,
+    terms: Terms,
     ready: Vec<Partition>,
     doing: Doing,
     unblocked: usize,
@@ -47,16 +48,16 @@ enum Doing {
 const OP: &str = "sweep";
 
 impl RouteSweep {
-    /// A sweep for a worker of these lanes, with these capabilities and free slots, within
-    /// `allowed`.
+    /// A sweep for a worker of these lanes, with these capabilities and free slots, on
+    /// these terms.
     pub fn new(
         (namespace, lanes): (Namespace, Vec<LaneId>),
         (offered, left): (Capabilities, usize),
         config: PartitionConfig,
-        allowed: DurationMs,
+        terms: Terms,
         mut entropy: Entropy,
     ) -> Self {
-        let patience = Patience::new(allowed, entropy.fork());
+        let patience = Patience::new(terms.clone(), entropy.fork());
         let (ready, doing, unblocked) = (Vec::new(), Doing::Nothing, 0);
         Self {
             namespace,
@@ -66,7 +67,7 @@ impl RouteSweep {
             config,
             entropy,
             patience,
-            allowed,
+            terms,
             ready,
             doing,
             unblocked,
@@ -112,8 +113,8 @@ impl RouteSweep {
             Some(Unblock { execution_id, kind: BlockKind::Route, offered })
         };
         let index = IndexName::BlockedRoute { namespace: self.namespace.clone() };
-        let patience = (self.allowed, &mut self.entropy);
-        let mut handed = Handed::new((partition, &index), &scanned.entries, at, patience, unblock);
+        let page = Page { partition, index: &index, entries: &scanned.entries, at, taken: false };
+        let mut handed = Handed::new(page, (&self.terms, &mut self.entropy), unblock);
         let step = handed.start(now);
         self.doing = Doing::Unblocking(handed, partition, scanned.next);
         self.unblocked(step, now)

@@ -8,24 +8,31 @@ use crate::execution::{DueKind, OnDue};
 use crate::partition::{Partition, PartitionConfig};
 use crate::score::Score;
 use crate::store::bounds::MAX_UNITS;
-use crate::store::{Failure, IndexName, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken};
+use crate::store::{
+    Failure, IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned,
+    Take, TakeUntil, Taken,
+};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::draw::HOLD;
-use super::handed::Handed;
+use super::handed::{Handed, Page};
 use super::operation::{Operation, Step};
 use super::retry::Patience;
+use super::terms::Terms;
 use super::unit::Loaded;
 
-/// Takes whatever is due in all partitions and applies it.
+/// Takes whatever is due in all partitions and applies it. A program that is older than some
+/// records looks first, and leaves those in their places for others.
 #[derive(Debug)]
 pub struct Tick {
     config: PartitionConfig,
     entropy: Entropy,
     patience: Patience,
-    allowed: DurationMs,
+    terms: Terms,
     /// Partitions that have due entries.
     ready: VecDeque<Partition>,
+    /// How far the first of them was looked through.
+    passed: Option<ScanPosition>,
     doing: Doing,
     report: TickReport,
 }
@@ -35,6 +42,7 @@ enum Doing {
     Nothing,
     Polling,
     Taking(Partition),
+    Scanning(Partition),
     Applying(Handed<OnDue>),
 }
 
@@ -54,16 +62,19 @@ pub struct TickReport {
 const OP: &str = "tick";
 
 impl Tick {
-    /// A round over all partitions, within `allowed`.
-    pub fn new(config: PartitionConfig, allowed: DurationMs, mut entropy: Entropy) -> Self {
-        let patience = Patience::new(allowed, entropy.fork());
+    /// A round over all partitions, on these terms.
+    pub fn new(config: PartitionConfig, terms: Terms, mut entropy: Entropy) -> Self {
+        let patience = Patience::new(terms.clone(), entropy.fork());
         let (ready, doing, report) = (VecDeque::new(), Doing::Nothing, TickReport::default());
-        Self { config, entropy, patience, allowed, ready, doing, report }
+        Self { config, entropy, patience, terms, ready, passed: None, doing, report }
     }
 
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
         match self.ready.front().copied() {
             Some(partition) if self.patience.left(now) > DurationMs::ZERO => {
+                if self.terms.codec().is_outdated() {
+                    return self.scan(partition);
+                }
                 self.doing = Doing::Taking(partition);
                 Step::Send(Request::Take(Take {
                     partition,
@@ -80,6 +91,19 @@ impl Tick {
             }
             None => Step::Done(Ok(std::mem::take(&mut self.report))),
         }
+    }
+
+    /// Looks at what is due where it is, behind what was looked at before.
+    fn scan(&mut self, partition: Partition) -> Step<<Self as Operation>::Output> {
+        self.doing = Doing::Scanning(partition);
+        let (index, after) = (IndexName::Due, self.passed);
+        Step::Send(Request::Scan(Scan { partition, index, after, limit: MAX_UNITS as u32 }))
+    }
+
+    /// The first partition is done with.
+    fn done(&mut self) {
+        self.ready.pop_front();
+        self.passed = None;
     }
 
     fn knows_of(&mut self, due: TimestampMs) {
@@ -111,13 +135,42 @@ impl Tick {
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         if taken.rest.is_none() {
-            self.ready.pop_front();
+            self.done();
         }
-        let patience = (self.allowed, &mut self.entropy);
+        self.apply((partition, true), &taken.entries, at, now)
+    }
+
+    fn scanned(
+        &mut self,
+        scanned: &Scanned,
+        partition: Partition,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        let is_due = |entry: &ScanEntry| entry.position.score.instant() <= at;
+        let (due, later) = scanned.entries.split_at(scanned.entries.partition_point(is_due));
+        if let Some(first) = later.first() {
+            self.knows_of(first.position.score.instant());
+        }
+        match scanned.next {
+            Some(next) if later.is_empty() => self.passed = Some(next),
+            _ => self.done(),
+        }
+        self.apply((partition, false), due, at, now)
+    }
+
+    /// Applies what is due of these entries.
+    fn apply(
+        &mut self,
+        (partition, taken): (Partition, bool),
+        entries: &[ScanEntry],
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
         let on_due = |loaded: &Loaded| Some(OnDue { execution_id: loaded.execution.id });
-        let mut handed =
-            Handed::new((partition, &IndexName::Due), &taken.entries, at, patience, on_due);
-        self.report.unreadable += std::mem::take(&mut handed.unreadable).len();
+        let page = Page { partition, index: &IndexName::Due, entries, at, taken };
+        let mut handed = Handed::new(page, (&self.terms, &mut self.entropy), on_due);
+        self.report.unreadable += handed.unreadable;
         let step = handed.start(now);
         self.doing = Doing::Applying(handed);
         self.applied(step, now)
@@ -165,6 +218,9 @@ impl Operation for Tick {
             (Doing::Taking(partition), ReplyBody::Take(taken)) => {
                 self.taken(&taken, partition, reply.at, now)
             }
+            (Doing::Scanning(partition), ReplyBody::Scan(scanned)) => {
+                self.scanned(&scanned, partition, reply.at, now)
+            }
             (Doing::Applying(mut handed), body) => {
                 let step = handed.on_reply(Reply { at: reply.at, body }, now);
                 self.doing = Doing::Applying(handed);
@@ -181,9 +237,9 @@ impl Operation for Tick {
                 self.doing = Doing::Applying(handed);
                 return self.applied(step, now);
             }
-            Doing::Taking(_) => {
+            Doing::Taking(_) | Doing::Scanning(_) => {
                 // Its entries come back after the hold, others may be due meanwhile.
-                self.ready.pop_front();
+                self.done();
             }
             Doing::Polling | Doing::Nothing => {}
         }

@@ -129,6 +129,7 @@ impl<C: Decide> Transact<C> {
                 let id = self.command.execution_id();
                 let nonce = self.patience.nonce();
                 let stamp = Stamp {
+                    codec: self.patience.codec(),
                     now: at,
                     patience: self.patience.left(now),
                     nonce,
@@ -153,7 +154,11 @@ impl<C: Decide> Transact<C> {
         at: TimestampMs,
         now: HostTime,
     ) -> Step<Output<C::Outcome>> {
-        let current = match stored.as_ref().map(load).transpose() {
+        let current = match stored
+            .as_ref()
+            .map(|stored| load(stored, self.patience.codec()))
+            .transpose()
+        {
             Ok(current) => current,
             Err(EngineError::Bug(bug @ Bug::CorruptRecord { .. })) => {
                 let id = self.command.execution_id();

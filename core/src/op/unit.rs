@@ -6,10 +6,10 @@ use crate::execution::{
 };
 use crate::id::ExecutionId;
 use crate::score::Score;
-use crate::store::codec::{DecodeError, decode, encode};
+use crate::store::codec::{Codec, DecodeError};
 use crate::store::{
-    Bytes, IndexName, IndexWrite, JournalEntry, RecordKey, Stored, StreamAppend, StreamName, Topic,
-    Unit, ValueKey, ValueWrite, Version,
+    Bytes, IndexName, IndexWrite, JournalEntry, RecordKey, ScanEntry, ScanPosition, Stored,
+    StreamAppend, StreamName, Topic, Unit, ValueKey, ValueWrite, Version,
 };
 use crate::time::{DurationMs, TimestampMs, Window};
 
@@ -24,7 +24,9 @@ pub struct Loaded {
 
 /// What a commit adds to a decision.
 #[derive(Clone, Copy, Debug)]
-pub struct Stamp {
+pub struct Stamp<'a> {
+    /// How records are written.
+    pub codec: &'a Codec,
     /// The time that the decision was made for.
     pub now: TimestampMs,
     /// How long the operation will wait for the commit.
@@ -40,16 +42,17 @@ pub struct Stamp {
 /// # Errors
 ///
 /// `Bug` with `NewerFormat` or `CorruptRecord`.
-pub fn load(stored: &Stored) -> Result<Loaded, EngineError> {
-    match decode(&stored.bytes) {
-        Ok(execution) => Ok(Loaded { version: stored.version, execution }),
-        Err(DecodeError::NewerFormat { found, known }) => {
-            Err(EngineError::Bug(Bug::NewerFormat { found, known }))
-        }
-        Err(DecodeError::Corrupt { detail }) => {
-            Err(EngineError::Bug(Bug::CorruptRecord { detail }))
-        }
-    }
+pub fn load(stored: &Stored, codec: &Codec) -> Result<Loaded, EngineError> {
+    let execution = codec.decode(&stored.bytes).map_err(unreadable)?;
+    Ok(Loaded { version: stored.version, execution })
+}
+
+/// The error of a record that cannot be read.
+pub(super) fn unreadable(error: DecodeError) -> EngineError {
+    EngineError::Bug(match error {
+        DecodeError::NewerFormat { found, known } => Bug::NewerFormat { found, known },
+        DecodeError::Corrupt { detail } => Bug::CorruptRecord { detail },
+    })
 }
 
 /// The unit that carries out a decision on the record that it was made for.
@@ -57,7 +60,7 @@ pub fn unit_for<T>(
     id: &ExecutionId,
     before: Option<&Loaded>,
     decision: Decision<T>,
-    stamp: Stamp,
+    stamp: Stamp<'_>,
     fetch: &[ValueKind],
 ) -> (Unit, T) {
     let key = RecordKey::of(id);
@@ -81,7 +84,7 @@ pub fn unit_for<T>(
     };
     let after = match &decision.next {
         Next::Put(next) => {
-            unit.put.push((key, encode(next)));
+            unit.put.push((key, stamp.codec.encode(next)));
             Some(next)
         }
         Next::Keep => held,
@@ -104,7 +107,8 @@ pub fn unit_for<T>(
             attempt: subject.and_then(|execution| execution.attempt()).map(|last| last.index),
             events: decision.events,
         };
-        unit.append.push(StreamAppend { stream: StreamName::Journal, entry: encode(&entry) });
+        let entry = stamp.codec.encode(&entry);
+        unit.append.push(StreamAppend { stream: StreamName::Journal, entry });
     }
     (unit, decision.outcome)
 }
@@ -117,20 +121,36 @@ pub(super) fn quarantine(
     found_in: Option<&IndexName>,
     now: TimestampMs,
 ) -> Unit {
-    let write = |index, score| IndexWrite { index, member: uuid, score };
+    let index = [(IndexName::Quarantine, Some(Score::at(now))), (IndexName::Due, None)]
+        .into_iter()
+        .chain(found_in.map(|index| (index.clone(), None)));
+    move_entries(uuid, version, index)
+}
+
+/// The unit that puts an entry back into the index that it was taken from, for a program that can
+/// read its record. It stays in `due` too, until such a program sees when it is due.
+pub(super) fn put_back(entry: &ScanEntry, version: Version, index: &IndexName) -> Unit {
+    let ScanPosition { score, member } = entry.position;
+    let mut unit = move_entries(member, version, [(index.clone(), Some(score))].into_iter());
+    unit.ring.push(Topic::Index(index.clone()));
+    unit
+}
+
+/// The unit that changes the entries of a record that has this version, and not the record.
+fn move_entries(
+    member: uuid::Uuid,
+    version: Version,
+    entries: impl Iterator<Item = (IndexName, Option<Score>)>,
+) -> Unit {
     Unit {
-        expect: vec![(RecordKey::Execution(uuid), version)],
+        expect: vec![(RecordKey::Execution(member), version)],
         window: Window::ALWAYS,
         purpose: Purpose::Finish,
         nonce: 0,
         put: Vec::new(),
         remove: Vec::new(),
         values: Vec::new(),
-        index: [(IndexName::Quarantine, Some(Score::at(now))), (IndexName::Due, None)]
-            .into_iter()
-            .chain(found_in.map(|index| (index.clone(), None)))
-            .map(|(index, score)| write(index, score))
-            .collect(),
+        index: entries.map(|(index, score)| IndexWrite { index, member, score }).collect(),
         append: Vec::new(),
         ring: Vec::new(),
         fetch: Vec::new(),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use ff_core::id::ExecutionId;
 use ff_core::op::load;
 use ff_core::partition::Partition;
+use ff_core::store::codec::Codec;
 use ff_core::store::{IndexName, MemoryStore, RecordKey};
 
 use crate::model::{Model, Places};
@@ -59,11 +60,11 @@ pub fn check_records(
     store: &MemoryStore,
     partition: Partition,
 ) -> Result<(), Broken> {
-    let mut count = 0;
+    let (codec, mut count) = (Codec::default(), 0);
     for (key, stored) in store.records(partition) {
         let RecordKey::Execution(uuid) = key else { continue };
         let id = Model::id(partition.index, *uuid);
-        let loaded = load(stored);
+        let loaded = load(stored, &codec);
         let same = loaded.as_ref().ok().map(|loaded| &loaded.execution)
             == model.records.get(&id).map(AsRef::as_ref);
         ensure!(same, TAG, "the record of {id} is not what was written: {loaded:?}");

@@ -45,7 +45,7 @@ pub struct ClientProcess {
 impl ClientProcess {
     /// A client with wishes for those workers.
     pub fn new(settings: &Settings, workers: Arc<[WorkerProfile]>, mut entropy: Entropy) -> Self {
-        let scheduler = Scheduler::new(settings.partitions, settings.patience, entropy.fork());
+        let scheduler = Scheduler::new(settings.partitions, settings.terms(), entropy.fork());
         Self {
             settings: settings.clone(),
             scheduler,
@@ -62,8 +62,8 @@ impl ClientProcess {
     /// The same client after a crash: it remembers what it wishes and forgets what it was doing.
     #[must_use]
     pub fn restarted(mut self, now: TimestampMs) -> Self {
-        let (partitions, patience) = (self.settings.partitions, self.settings.patience);
-        self.scheduler = Scheduler::new(partitions, patience, self.entropy.fork());
+        let (partitions, terms) = (self.settings.partitions, self.settings.terms());
+        self.scheduler = Scheduler::new(partitions, terms, self.entropy.fork());
         self.asked_for = None;
         self.next = now;
         self
@@ -118,7 +118,7 @@ impl ClientProcess {
             self.latest = Some(command.clone());
         }
         let stale = happens(&mut self.entropy, 500);
-        let patience = Patience::new(self.settings.patience, self.entropy.fork());
+        let patience = Patience::new(self.settings.terms(), self.entropy.fork());
         cx.command(errand, command, stale, patience);
     }
 

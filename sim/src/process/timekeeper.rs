@@ -20,7 +20,7 @@ pub struct TimekeeperProcess {
 impl TimekeeperProcess {
     /// A timekeeper that begins at once.
     pub fn new(settings: &Settings, entropy: Entropy) -> Self {
-        let agent = Timekeeper::new(settings.partitions, settings.patience, entropy);
+        let agent = Timekeeper::new(settings.partitions, settings.terms(), entropy);
         Self { agent, ticking: false }
     }
 

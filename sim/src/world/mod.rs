@@ -13,6 +13,7 @@ use ff_core::execution::{Decide, Execution, LeaseFate, Phase};
 use ff_core::id::{ExecutionId, LaneId, LeaseId};
 use ff_core::op::{Step, load};
 use ff_core::partition::Partition;
+use ff_core::store::codec::Codec;
 use ff_core::store::{
     Failure, IndexName, RecordKey, Reply, ReplyBody, Request, Stored, Topic, UnitReply,
 };
@@ -394,7 +395,8 @@ impl World {
             }
             _ => return,
         };
-        for loaded in shown.into_iter().filter_map(|stored| load(stored).ok()) {
+        let codec = Codec::default();
+        for loaded in shown.into_iter().filter_map(|stored| load(stored, &codec).ok()) {
             let Phase::Active(active) = &loaded.execution.phase else { continue };
             let lease = active.lease.id;
             let live = active.fate == LeaseFate::Held && reply.at < active.lease.expires_at;

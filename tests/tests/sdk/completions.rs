@@ -6,9 +6,13 @@ use std::time::Duration;
 use ff_sdk::core::backend::{
     CompletionBackend, CompletionFilter, CompletionItem, Completions, EngineBackend,
 };
+use ff_sdk::core::execution::Purpose;
 use ff_sdk::core::id::{ExecutionId, LaneId};
+use ff_sdk::core::partition::Partition;
 use ff_sdk::core::state::TerminalOutcome;
-use ff_sdk::core::store::Cursor;
+use ff_sdk::core::store::codec::FORMAT;
+use ff_sdk::core::store::{Commit, Cursor, Request, StreamAppend, StreamName, Unit};
+use ff_sdk::core::time::Window;
 use ff_sdk::{FlowFabricWorker, JournalCompletions, MemoryBackend};
 use ff_tests::Ground;
 use ff_tests::ground::namespace;
@@ -112,6 +116,36 @@ async fn a_changed_history_is_a_gap() {
         _ => None,
     });
     assert!(told.into_iter().any(|id| id == again));
+}
+
+/// An entry that a newer program wrote is a gap, not silence: what it tells is in the records.
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_cannot_be_read_is_a_gap() {
+    let memory = MemoryBackend::new();
+    let ground = Ground::on(Arc::new(memory.clone()));
+    let client = ground.client().await;
+    let mut stream = memory.completions(Cursor::Start, CompletionFilter::default());
+    let append = |bytes: &[u8]| StreamAppend { stream: StreamName::Journal, entry: bytes.into() };
+    let newer = [FORMAT + 1, 1, 2, 3];
+    let unit = Unit {
+        expect: Vec::new(),
+        window: Window::ALWAYS,
+        purpose: Purpose::Finish,
+        nonce: 1,
+        put: Vec::new(),
+        remove: Vec::new(),
+        values: Vec::new(),
+        index: Vec::new(),
+        append: vec![append(&newer), append(&newer)],
+        ring: Vec::new(),
+        fetch: Vec::new(),
+    };
+    let commit = Commit { partition: Partition::flow(0), units: vec![unit] };
+    ground.backend().call(Request::Commit(commit)).await.unwrap();
+    let id = submit(&client, work().id(ground.id_in(0))).await;
+    client.cancel(&id, "no").await.unwrap();
+    assert_eq!(stream.next().await, Some(CompletionItem::Gap));
+    assert_eq!(next(&mut stream).await, (id, TerminalOutcome::Cancelled));
 }
 
 /// A worker hands out the completion stream that it was connected with, and none otherwise.

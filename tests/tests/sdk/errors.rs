@@ -8,6 +8,7 @@ use ff_sdk::core::execution::{BlockKind, Command, FailOutcome, WireFence};
 use ff_sdk::core::id::ExecutionId;
 use ff_sdk::core::policy::{Backoff, ExecutionPolicy, ReclaimMode};
 use ff_sdk::core::store::IndexName;
+use ff_sdk::core::store::codec::FORMAT;
 use ff_sdk::core::time::{DurationMs, TimestampMs};
 use ff_sdk::{Client, ClientConfig, FlowFabricWorker, SdkError, WorkerConfig};
 use ff_tests::Ground;
@@ -44,6 +45,8 @@ async fn every_kind_of_rejection_is_reached() {
     by_leases(&ground, &client, &mut reached).await;
     by_phases(&ground, &client, &mut reached).await;
     reached.by(superseded(&ground, &client).await);
+    reached.by(ground.admin().await.activate_format(FORMAT + 1).await);
+    reached.by(ground.admin().await.activate_format(0).await);
     let missing: Vec<_> =
         TABLE.iter().filter(|row| !reached.0.contains(&row.kind)).map(|row| row.name).collect();
     assert!(missing.is_empty(), "no public call reached {missing:?}");
@@ -160,12 +163,13 @@ async fn a_configuration_that_cannot_be_names_its_field() {
     let ground = Ground::memory();
     let line = ground.line();
     type Spoil<T> = fn(&mut T);
-    let spoils: [(&str, Spoil<WorkerConfig>); 5] = [
+    let spoils: [(&str, Spoil<WorkerConfig>); 6] = [
         ("lanes", |config| config.lanes.clear()),
         ("max_concurrent_tasks", |config| config.max_concurrent_tasks = 0),
         ("lease_ttl_ms", |config| config.lease_ttl_ms = 0),
         ("lease_ttl_ms", |config| config.lease_ttl_ms = 86_400_001),
         ("claim_poll_interval_ms", |config| config.claim_poll_interval_ms = 0),
+        ("known_format", |config| config.known_format = FORMAT + 1),
     ];
     for (field, spoil) in spoils {
         let mut config = ground.worker_config("w");
@@ -174,9 +178,10 @@ async fn a_configuration_that_cannot_be_names_its_field() {
         let Err(SdkError::Config { field: named, .. }) = refused else { panic!("{refused:?}") };
         assert_eq!(named, field);
     }
-    let spoils: [(&str, Spoil<ClientConfig>); 2] = [
+    let spoils: [(&str, Spoil<ClientConfig>); 3] = [
         ("payload_limit", |config| config.payload_limit = (1 << 24) + 1),
         ("max_in_flight", |config| config.max_in_flight = 0),
+        ("known_format", |config| config.known_format = 0),
     ];
     for (field, spoil) in spoils {
         let mut config = ClientConfig::new(NAMESPACE).unwrap();
