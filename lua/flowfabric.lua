@@ -192,7 +192,7 @@ local function take(keys, args)
   local at, index, due, count, till = now(), keys[1], keys[2], args[3] + 0, args[4]
   till = till == 'now' and ('%.0f'):format(at) or till == '' and '+inf' or till
   local range = { 'ZRANGE', index, '-inf', till, 'BYSCORE', 'LIMIT', 0, count + 1, 'WITHSCORES' }
-  local found = redis.call(unpack(range))
+  local found, hold = redis.call(unpack(range)), ('%.0f'):format(math.min(at + args[5], 2 ^ 52))
   local seen = with_records({ 0, 0 }, args[2], found, math.min(count, #found / 2))
   redis.call('ZCARD', due)
   -- Everything is read: now move. What has no record goes for good.
@@ -201,7 +201,7 @@ local function take(keys, args)
     local member, score, record, place = seen[i], seen[i + 1], seen[i + 2], #reply
     if record then
       reply[place + 1], reply[place + 2], reply[place + 3] = member, score, record
-      held[#held + 1], held[#held + 2] = ('%.0f'):format(at + args[5]), member
+      held[#held + 1], held[#held + 2] = hold, member
     end
     if not record or index ~= due then gone[#gone + 1] = member end
   end

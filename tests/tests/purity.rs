@@ -41,9 +41,15 @@ const PLATFORM_DEPENDENT: [&str; 2] = ["libc", "zerocopy-derive"];
 
 /// The names in a package's dependency tree, without the package itself.
 fn tree(package: &str, depth: &str) -> BTreeSet<String> {
+    tree_with(package, depth, &[])
+}
+
+/// The same with a choice of features.
+fn tree_with(package: &str, depth: &str, features: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--package", package, "--edges", "normal", "--prefix", "none"])
         .args(["--depth", depth, "--locked", "--offline"])
+        .args(features)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
@@ -73,6 +79,16 @@ fn core_builds_on_nothing_that_was_not_argued_for() {
     let expected = &argued_for - &set(&PLATFORM_DEPENDENT);
     let gone: Vec<_> = expected.difference(&present).collect();
     assert!(gone.is_empty(), "core no longer builds on {gone:?}: take them out of the list");
+}
+
+#[test]
+fn the_library_in_process_needs_no_server_and_no_runtime() {
+    let features = ["--no-default-features", "--features", "lua-model"];
+    let present = tree_with("ff-io-valkey", "99", &features);
+    let unwanted = ["redis", "tokio", "futures-util", "rustls"];
+    let found: Vec<_> = unwanted.iter().filter(|name| present.contains(**name)).collect();
+    assert!(found.is_empty(), "the model builds on {found:?}");
+    assert!(present.contains("mlua") && tree("ff-io-valkey", "1").contains("redis"));
 }
 
 #[test]

@@ -17,7 +17,7 @@ const MAX_FUNCTION_LINES: usize = 70;
 const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
 
 /// The crates whose sources have rules of their own.
-const CRATES: [&str; 4] = ["core", "sdk", "cli", "sim"];
+const CRATES: [&str; 5] = ["core", "io-valkey", "sdk", "cli", "sim"];
 
 /// The rooms of core above the words, from the ground up. A word is any other module of core.
 const FLOORS: [&str; 5] = ["execution", "store", "op", "agent", "backend"];

@@ -169,7 +169,7 @@ impl PartitionData {
             Some(value) => {
                 let before = total;
                 total += value.len();
-                if before > 0 && total > MAX_MESSAGE_BYTES {
+                if before > 0 && !value.is_empty() && total > MAX_MESSAGE_BYTES {
                     Fetched::Deferred
                 } else {
                     Fetched::Value(value.clone())

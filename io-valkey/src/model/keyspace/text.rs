@@ -1,0 +1,56 @@
+//! Values that are plain bytes, and their commands.
+
+use super::super::answer::{Answer, CommandError};
+use super::value::{Keyspace, Kind, Value};
+
+impl Kind for Vec<u8> {
+    fn of(value: &Value) -> Option<&Self> {
+        if let Value::Text(text) = value { Some(text) } else { None }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut Self> {
+        if let Value::Text(text) = value { Some(text) } else { None }
+    }
+
+    fn into_value(self) -> Value {
+        Value::Text(self)
+    }
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
+
+impl Keyspace {
+    /// GET key
+    pub(in super::super) fn get_text(&self, key: &[u8]) -> Result<Answer, CommandError> {
+        Ok(Answer::text_or_nil(self.get::<Vec<u8>>(key)?))
+    }
+
+    /// MGET key ...: a value of another kind is nil here, never an error.
+    pub(in super::super) fn get_texts(&self, keys: &[&[u8]]) -> Answer {
+        let text = |key: &&[u8]| Answer::text_or_nil(self.get::<Vec<u8>>(key).unwrap_or(None));
+        Answer::List(keys.iter().map(text).collect())
+    }
+
+    /// SET key value: replaces a value of any kind.
+    pub(in super::super) fn set_text(&mut self, key: &[u8], text: &[u8]) -> Answer {
+        self.put(key, Value::Text(text.to_vec()));
+        Answer::Status("OK")
+    }
+
+    /// STRLEN key
+    pub(in super::super) fn text_length(&self, key: &[u8]) -> Result<Answer, CommandError> {
+        Ok(Answer::count(self.get::<Vec<u8>>(key)?.map_or(0, Vec::len)))
+    }
+
+    /// EXISTS key ...: whatever kind they are; one that is named twice counts twice.
+    pub(in super::super) fn count_present(&self, keys: &[&[u8]]) -> Answer {
+        Answer::count(keys.iter().filter(|key| self.value(key).is_some()).count())
+    }
+
+    /// UNLINK key ...: whatever kind they are.
+    pub(in super::super) fn unlink(&mut self, keys: &[&[u8]]) -> Answer {
+        Answer::count(keys.iter().filter(|key| self.remove(key)).count())
+    }
+}

@@ -1,0 +1,174 @@
+//! The interpreter: a library's text, its functions, and what goes between Lua and the server.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ff_core::time::TimestampMs;
+use mlua::{Function, IntoLua, IntoLuaMulti, Lua, LuaOptions, MultiValue, StdLib, Table};
+
+use super::answer;
+use super::server::Server;
+use crate::wire::Answer;
+
+const PRELUDE: &str = include_str!("prelude.lua");
+
+/// Why a library cannot be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the function library cannot be loaded: {detail}")]
+pub struct LoadError {
+    /// What the interpreter said.
+    pub detail: String,
+}
+
+impl From<mlua::Error> for LoadError {
+    fn from(error: mlua::Error) -> Self {
+        Self { detail: error.to_string() }
+    }
+}
+
+/// A loaded library and the server that it runs on.
+#[derive(Debug)]
+pub(super) struct Library {
+    lua: Lua,
+    run: Function,
+    begin: Function,
+    server: Arc<Mutex<Server>>,
+}
+
+fn locked(server: &Mutex<Server>) -> MutexGuard<'_, Server> {
+    server.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Library {
+    /// Loads a library's text; its first line may say what it is named.
+    pub(super) fn load(text: &str, server: Server) -> Result<Self, LoadError> {
+        let lua =
+            Lua::new_with(StdLib::STRING | StdLib::TABLE | StdLib::MATH, LuaOptions::default())?;
+        // Numbers of chance differ from run to run.
+        let math: Table = lua.globals().get("math")?;
+        math.set("random", mlua::Nil)?;
+        math.set("randomseed", mlua::Nil)?;
+        let server = Arc::new(Mutex::new(server));
+        let shared = Arc::clone(&server);
+        let call = lua.create_function(move |lua, words: MultiValue| call(lua, &shared, &words))?;
+        let shared = Arc::clone(&server);
+        let begin = lua.create_function(move |_, read_only: bool| {
+            locked(&shared).begin(read_only);
+            Ok(())
+        })?;
+        let prelude = lua.load(PRELUDE).set_name("=model");
+        let (load, run): (Function, Function) = prelude.call(call)?;
+        let body = match text.split_once('\n') {
+            Some((first, body)) if first.starts_with("#!") => format!("\n{body}"),
+            _ => text.to_owned(),
+        };
+        let chunk = lua.load(body).set_name("@user_function").into_function()?;
+        let problem: Option<String> = load.call(chunk)?;
+        match problem {
+            None => Ok(Self { lua, run, begin, server }),
+            Some(detail) => Err(LoadError { detail }),
+        }
+    }
+
+    /// The server, for what needs no function.
+    pub(super) fn server(&self) -> MutexGuard<'_, Server> {
+        locked(&self.server)
+    }
+
+    /// Calls a function at an instant of the server's clock.
+    ///
+    /// # Errors
+    ///
+    /// What the server would answer. What the function wrote before stays.
+    pub(super) fn call(
+        &self,
+        name: &str,
+        keys: &[Vec<u8>],
+        args: &[Cow<'_, [u8]>],
+        now: TimestampMs,
+    ) -> Result<Answer, String> {
+        self.server().now = now;
+        let called = self.try_call(name, keys, args);
+        called.unwrap_or_else(|error| Err(format!("ERR {error}")))
+    }
+
+    fn try_call(
+        &self,
+        name: &str,
+        keys: &[Vec<u8>],
+        args: &[Cow<'_, [u8]>],
+    ) -> mlua::Result<Result<Answer, String>> {
+        let keys = self.texts(keys.iter().map(Vec::as_slice))?;
+        let args = self.texts(args.iter().map(AsRef::as_ref))?;
+        let (done, result): (bool, mlua::Value) = self.run.call((name, keys, args, &self.begin))?;
+        if done {
+            return answer_of(&result).map(Ok);
+        }
+        Ok(Err(result.to_string()?))
+    }
+
+    fn texts<'a>(&self, texts: impl Iterator<Item = &'a [u8]>) -> mlua::Result<Table> {
+        let texts: Result<Vec<_>, _> = texts.map(|text| self.lua.create_string(text)).collect();
+        self.lua.create_sequence_from(texts?)
+    }
+}
+
+/// A command of a function: whether it was done, and the answer or the error's text.
+fn call(lua: &Lua, server: &Mutex<Server>, words: &MultiValue) -> mlua::Result<MultiValue> {
+    let mut texts = Vec::with_capacity(words.len());
+    for word in words {
+        match word {
+            mlua::Value::String(text) => texts.push(text.as_bytes().to_vec()),
+            mlua::Value::Integer(number) => texts.push(number.to_string().into_bytes()),
+            _ => {
+                let refused = "ERR Lua redis lib command arguments must be strings or integers";
+                return (false, refused).into_lua_multi(lua);
+            }
+        }
+    }
+    let words: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+    let answer = locked(server).call(&words);
+    match answer {
+        Ok(answer) => (true, value_of(lua, answer)?).into_lua_multi(lua),
+        Err(error) => (false, error.to_string()).into_lua_multi(lua),
+    }
+}
+
+/// An answer as a function sees it: nothing is `false`.
+fn value_of(lua: &Lua, answer: answer::Answer) -> mlua::Result<mlua::Value> {
+    match answer {
+        answer::Answer::Nil => Ok(mlua::Value::Boolean(false)),
+        // Numbers of Lua are doubles.
+        answer::Answer::Integer(number) => Ok(mlua::Value::Number(number as f64)),
+        answer::Answer::Text(text) => lua.create_string(text)?.into_lua(lua),
+        answer::Answer::Status(word) => {
+            let status = lua.create_table()?;
+            status.set("ok", word)?;
+            status.into_lua(lua)
+        }
+        answer::Answer::List(answers) => {
+            let values: Result<Vec<_>, _> =
+                answers.into_iter().map(|answer| value_of(lua, answer)).collect();
+            lua.create_sequence_from(values?)?.into_lua(lua)
+        }
+    }
+}
+
+/// What a function returns as the server answers it: numbers lose their fraction, `false` is
+/// nothing, and a list ends with the first `nil`.
+fn answer_of(value: &mlua::Value) -> mlua::Result<Answer> {
+    Ok(match value {
+        mlua::Value::Boolean(true) => Answer::Number(1),
+        mlua::Value::Integer(number) => Answer::Number(*number),
+        mlua::Value::Number(number) => Answer::Number(*number as i64),
+        mlua::Value::String(text) => Answer::Data(text.as_bytes().to_vec()),
+        mlua::Value::Table(table) => {
+            let mut answers = Vec::new();
+            for value in table.sequence_values::<mlua::Value>() {
+                answers.push(answer_of(&value?)?);
+            }
+            Answer::List(answers)
+        }
+        _ => Answer::Nil,
+    })
+}

@@ -1,0 +1,190 @@
+//! The server around the keyspace: its commands by name, its clock, its channels.
+
+use ff_core::time::TimestampMs;
+
+use super::answer::{Answer, CommandError, integer};
+use super::keyspace::Keyspace;
+
+/// Which arguments of a command are keys.
+enum Keys {
+    None,
+    First,
+    All,
+}
+
+/// A command that the library may call.
+struct Command {
+    name: &'static str,
+    /// How many arguments with the name; below zero at least so many.
+    arity: i32,
+    writes: bool,
+    keys: Keys,
+    run: fn(&mut Server, &[&[u8]]) -> Result<Answer, CommandError>,
+}
+
+const fn reads(
+    name: &'static str,
+    arity: i32,
+    keys: Keys,
+    run: fn(&mut Server, &[&[u8]]) -> Result<Answer, CommandError>,
+) -> Command {
+    Command { name, arity, writes: false, keys, run }
+}
+
+const fn writes(
+    name: &'static str,
+    arity: i32,
+    keys: Keys,
+    run: fn(&mut Server, &[&[u8]]) -> Result<Answer, CommandError>,
+) -> Command {
+    Command { name, arity, writes: true, keys, run }
+}
+
+const COMMANDS: &[Command] = &[
+    reads("EXISTS", -2, Keys::All, |server, args| Ok(server.keyspace.count_present(args))),
+    reads("GET", 2, Keys::First, |server, args| server.keyspace.get_text(args[0])),
+    reads("MGET", -2, Keys::All, |server, args| Ok(server.keyspace.get_texts(args))),
+    reads("STRLEN", 2, Keys::First, |server, args| server.keyspace.text_length(args[0])),
+    writes("SET", 3, Keys::First, |server, args| Ok(server.keyspace.set_text(args[0], args[1]))),
+    writes("UNLINK", -2, Keys::All, |server, args| Ok(server.keyspace.unlink(args))),
+    reads("LINDEX", 3, Keys::First, |server, args| {
+        server.keyspace.element(args[0], integer(args[1])?)
+    }),
+    reads("LLEN", 2, Keys::First, |server, args| server.keyspace.list_length(args[0])),
+    reads("LRANGE", 4, Keys::First, |server, args| {
+        server.keyspace.elements(args[0], integer(args[1])?, integer(args[2])?)
+    }),
+    writes("LPOP", 2, Keys::First, |server, args| server.keyspace.pop(args[0])),
+    writes("LSET", 4, Keys::First, |server, args| {
+        server.keyspace.set_element(args[0], integer(args[1])?, args[2])
+    }),
+    writes("RPUSH", -3, Keys::First, |server, args| server.keyspace.push(args[0], &args[1..])),
+    reads("ZCARD", 2, Keys::First, |server, args| server.keyspace.scored_length(args[0])),
+    reads("ZCOUNT", 4, Keys::First, |server, args| {
+        server.keyspace.count_scored(args[0], args[1], args[2])
+    }),
+    reads("ZRANGE", -4, Keys::First, |server, args| {
+        server.keyspace.range(args[0], (args[1], args[2]), &args[3..])
+    }),
+    reads("ZRANK", 3, Keys::First, |server, args| server.keyspace.rank(args[0], args[1])),
+    reads("ZSCORE", 3, Keys::First, |server, args| server.keyspace.score(args[0], args[1])),
+    writes("ZADD", -4, Keys::First, |server, args| server.keyspace.add_scored(args[0], &args[1..])),
+    writes("ZREM", -3, Keys::First, |server, args| {
+        server.keyspace.remove_scored(args[0], &args[1..])
+    }),
+    reads("INFO", 2, Keys::None, |server, args| server.info(args[0])),
+    reads("TIME", 1, Keys::None, |server, _| Ok(server.time())),
+    // It changes no key, but replicas hear of it.
+    writes("PUBLISH", 3, Keys::None, |server, args| Ok(server.publish(args[0], args[1]))),
+];
+
+/// A server without its network.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    pub(super) keyspace: Keyspace,
+    /// Its clock, which stands still while a function runs.
+    pub(super) now: TimestampMs,
+    /// What it is known by among its replicas.
+    pub(super) history: u64,
+    /// Channel and message, in order.
+    pub(super) published: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether the function that runs may write.
+    read_only: bool,
+    /// The hash tag of the keys of the function that runs.
+    tag: Option<Vec<u8>>,
+}
+
+impl Server {
+    pub(super) fn new(history: u64) -> Self {
+        Self {
+            keyspace: Keyspace::default(),
+            now: TimestampMs::ZERO,
+            history,
+            published: Vec::new(),
+            read_only: false,
+            tag: None,
+        }
+    }
+
+    /// A function begins to run.
+    pub(super) fn begin(&mut self, read_only: bool) {
+        self.read_only = read_only;
+        self.tag = None;
+    }
+
+    /// Runs a command for a function.
+    pub(super) fn call(&mut self, words: &[&[u8]]) -> Result<Answer, CommandError> {
+        let [name, args @ ..] = words else {
+            return Err(CommandError(
+                "ERR Please specify at least one argument for this redis lib call script",
+            ));
+        };
+        let named = |command: &&Command| name.eq_ignore_ascii_case(command.name.as_bytes());
+        let command = COMMANDS.iter().find(named);
+        let command =
+            command.ok_or(CommandError("ERR Unknown Redis command called from script"))?;
+        let count = i32::try_from(words.len()).unwrap_or(i32::MAX);
+        if if command.arity < 0 { count < -command.arity } else { count != command.arity } {
+            return Err(CommandError("ERR Wrong number of args calling Redis command from script"));
+        }
+        if command.writes && self.read_only {
+            return Err(CommandError("ERR Write commands are not allowed from read-only scripts."));
+        }
+        let keys = match command.keys {
+            Keys::None => &args[..0],
+            Keys::First => &args[..1],
+            Keys::All => args,
+        };
+        keys.iter().try_for_each(|key| self.touch(key))?;
+        (command.run)(self, args)
+    }
+
+    /// All keys that a function touches share one slot. A cluster says so in most cases, a server
+    /// that stands alone never does: the model always.
+    fn touch(&mut self, key: &[u8]) -> Result<(), CommandError> {
+        let tag = hash_tag(key);
+        match &self.tag {
+            None => self.tag = Some(tag.to_vec()),
+            Some(first) if first == tag => {}
+            Some(_) => {
+                return Err(CommandError(
+                    "ERR Script attempted to access keys that do not hash to the same slot",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn time(&self) -> Answer {
+        let now = self.now.get();
+        let part = |number: u64| Answer::Text(number.to_string().into_bytes());
+        Answer::List(vec![part(now / 1_000), part(now % 1_000 * 1_000)])
+    }
+
+    fn info(&self, section: &[u8]) -> Result<Answer, CommandError> {
+        if !section.eq_ignore_ascii_case(b"replication") {
+            return Err(CommandError("ERR the model tells of its replication only"));
+        }
+        let info = format!(
+            "# Replication\r\nrole:master\r\nmaster_replid:{:016x}{:024x}\r\n",
+            self.history, 0
+        );
+        Ok(Answer::Text(info.into_bytes()))
+    }
+
+    /// Nobody listens; what was said is kept.
+    fn publish(&mut self, channel: &[u8], message: &[u8]) -> Answer {
+        self.published.push((channel.to_vec(), message.to_vec()));
+        Answer::Integer(0)
+    }
+}
+
+/// What decides a key's slot: the text within its first braces, or all of it.
+fn hash_tag(key: &[u8]) -> &[u8] {
+    let open = key.iter().position(|byte| *byte == b'{');
+    let rest = open.map_or(&key[..0], |open| &key[open + 1..]);
+    match rest.iter().position(|byte| *byte == b'}') {
+        Some(end) if end > 0 => &rest[..end],
+        _ => key,
+    }
+}

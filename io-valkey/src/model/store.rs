@@ -1,0 +1,127 @@
+//! The model as a store: requests in, replies out.
+
+use std::collections::BTreeMap;
+
+use ff_core::partition::PartitionKey;
+use ff_core::score::Score;
+use ff_core::store::{Failure, Poll, Reply, ReplyBody, Request, Topic, Wake};
+use ff_core::time::TimestampMs;
+
+use super::answer::{Answer, CommandError};
+use super::keyspace::Keyspace;
+use super::library::{self, LoadError};
+use super::server::Server;
+use crate::wire::{self, Library};
+
+/// A store whose answers come from the function library itself.
+#[derive(Debug)]
+pub struct ModelStore {
+    names: Library,
+    library: library::Library,
+    wakes: Vec<Wake>,
+}
+
+impl ModelStore {
+    /// An empty store with a history of its own, and the library of this program.
+    pub fn new(history: u64) -> Self {
+        Self::with_library(history, Library::new()).expect("the library of this program loads")
+    }
+
+    /// An empty store with a library of another text.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] when a server would refuse the text.
+    pub fn with_library(history: u64, names: Library) -> Result<Self, LoadError> {
+        let library = library::Library::load(names.text(), Server::new(history))?;
+        Ok(Self { names, library, wakes: Vec::new() })
+    }
+
+    /// Answers a request at an instant of the store's clock.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::MaybeApplied`] when a function raised an error: what it wrote before stays.
+    pub fn handle(&mut self, request: Request, now: TimestampMs) -> Result<Reply, Failure> {
+        if let Err(over) = request.check() {
+            return Ok(Reply { at: now, body: ReplyBody::OverBound(over) });
+        }
+        if let Request::Poll(poll) = &request {
+            let body = ReplyBody::Poll(self.poll(poll));
+            return Ok(Reply { at: now, body });
+        }
+        let call = wire::encode(&request).expect("every other request has a function");
+        let name = self.names.function(call.function);
+        let answer = self.library.call(&name, &call.keys, &call.args, now);
+        self.hear(&request);
+        let answer = answer.map_err(Failure::MaybeApplied)?;
+        wire::decode(&request, answer).map_err(|error| Failure::MaybeApplied(error.to_string()))
+    }
+
+    /// Removes everything, as FLUSHALL does, and forgets the wake-ups.
+    pub fn clear(&mut self) {
+        self.wakes.clear();
+        self.with_keyspace(|keyspace| *keyspace = Keyspace::default());
+    }
+
+    /// The wake-ups that the requests since the last call have rung.
+    pub fn take_wakes(&mut self) -> Vec<Wake> {
+        std::mem::take(&mut self.wakes)
+    }
+
+    /// Starts another history: readers of streams find a gap.
+    pub fn set_history(&mut self, history: u64) {
+        self.library.server().history = history;
+    }
+
+    /// Looks at what the server holds, or changes it, as nobody could through requests.
+    pub fn with_keyspace<R>(&mut self, look: impl FnOnce(&mut Keyspace) -> R) -> R {
+        look(&mut self.library.server().keyspace)
+    }
+
+    fn poll(&self, poll: &Poll) -> Vec<Result<Option<Score>, String>> {
+        let mut server = self.library.server();
+        let keys = poll.partitions.iter().map(|partition| poll.index.text(*partition));
+        keys.map(|key| first_score(&mut server, &key)).collect()
+    }
+
+    /// What was published, as wake-ups: only topics that the request names can be among them.
+    fn hear(&mut self, request: &Request) {
+        let published = std::mem::take(&mut self.library.server().published);
+        if published.is_empty() {
+            return;
+        }
+        let topics: Vec<Topic> = match request {
+            Request::Commit(commit) => {
+                commit.units.iter().flat_map(|unit| unit.ring.iter().cloned()).collect()
+            }
+            Request::Take(take) => vec![Topic::Index(take.index.clone())],
+            _ => Vec::new(),
+        };
+        let topics: BTreeMap<Vec<u8>, Topic> =
+            topics.into_iter().map(|topic| (topic.channel(), topic)).collect();
+        for (channel, message) in published {
+            let topic =
+                topics.get(&channel).expect("functions ring what they were told to").clone();
+            let tag = String::from_utf8_lossy(&message).into_owned();
+            let partition = PartitionKey::new(tag).parse().expect("a ring says where it was rung");
+            self.wakes.push(Wake { topic, partition });
+        }
+    }
+}
+
+/// The first score of an index, by a plain command as on a server.
+fn first_score(server: &mut Server, key: &[u8]) -> Result<Option<Score>, String> {
+    server.begin(true);
+    let words: [&[u8]; 5] = [b"ZRANGE", key, b"0", b"0", b"WITHSCORES"];
+    let answer = server.call(&words).map_err(|error: CommandError| error.to_string())?;
+    match answer {
+        Answer::List(entry) => match entry.get(1) {
+            Some(Answer::Text(score)) => {
+                wire::score(score).map(Some).map_err(|error| error.to_string())
+            }
+            _ => Ok(None),
+        },
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,167 @@
+//! What is too large to be drawn often: the caps of a journal, and replies at their bound. The same
+//! comparison with the reference, on sequences that are written down.
+
+use ff_core::execution::Purpose;
+use ff_core::partition::Partition;
+use ff_core::store::bounds::{
+    MAX_JOURNAL_AGE_MS, MAX_JOURNAL_BYTES, MAX_STREAM_ENTRY_BYTES, MAX_VALUE_BYTES,
+};
+use ff_core::store::{
+    Bytes, Commit, Cursor, Fetched, MemoryStore, Read, Reply, ReplyBody, Request, StreamAppend,
+    StreamEntry, StreamName, StreamPage, Unit, UnitReply, ValueKey, ValueWrite,
+};
+use ff_core::time::Window;
+
+use super::names;
+use super::subject::{Subject, compare, history};
+
+const AT: Partition = Partition::flow(3);
+
+/// A subject and the reference beside it.
+struct Pair<'a, S> {
+    subject: &'a mut S,
+    reference: MemoryStore,
+}
+
+impl<'a, S: Subject> Pair<'a, S> {
+    fn new(subject: &'a mut S) -> Result<Self, String> {
+        subject.clear();
+        let history = history(subject)?;
+        Ok(Self { subject, reference: MemoryStore::new(history) })
+    }
+
+    fn ask(&mut self, request: Request) -> Result<Reply, String> {
+        // Requests are large here: what they are follows from the place.
+        let short = |problem: String| problem.chars().take(8_000).collect::<String>();
+        let answered = compare(self.subject, &mut self.reference, &request);
+        answered.map(|(reply, _)| reply).map_err(short)
+    }
+
+    fn page(&mut self, from: Cursor, limit: u32) -> Result<(Vec<StreamEntry>, Cursor), String> {
+        let stream = StreamName::Journal;
+        let reply = self.ask(Request::Stream(StreamPage { partition: AT, stream, from, limit }))?;
+        match reply.body {
+            ReplyBody::Stream(streamed) => Ok((streamed.entries, streamed.next)),
+            other => Err(format!("a page of a stream is answered with {other:?}")),
+        }
+    }
+
+    /// Appends entries of these lengths, as many units as there are lists.
+    fn append(&mut self, units: &[&[usize]]) -> Result<(), String> {
+        let stream = StreamName::Journal;
+        let append = |length: &usize| StreamAppend { stream: stream.clone(), entry: data(*length) };
+        let unit = |lengths: &&[usize]| Unit {
+            append: lengths.iter().map(append).collect(),
+            ..empty_unit()
+        };
+        self.ask(commit(units.iter().map(unit).collect())).map(drop)
+    }
+}
+
+fn empty_unit() -> Unit {
+    Unit {
+        expect: Vec::new(),
+        window: Window::ALWAYS,
+        purpose: Purpose::Finish,
+        nonce: 1,
+        put: Vec::new(),
+        remove: Vec::new(),
+        values: Vec::new(),
+        index: Vec::new(),
+        append: Vec::new(),
+        ring: Vec::new(),
+        fetch: Vec::new(),
+    }
+}
+
+fn commit(units: Vec<Unit>) -> Request {
+    Request::Commit(Commit { partition: AT, units })
+}
+
+/// Content that tells its length where there is room.
+fn data(length: usize) -> Bytes {
+    let mut bytes = length.to_string().into_bytes();
+    bytes.resize(length, b'.');
+    Bytes::from(bytes)
+}
+
+/// A journal keeps its latest mebibyte and no more, byte by byte, within a unit, across units and
+/// across calls; what fell out shows as a gap.
+///
+/// # Errors
+///
+/// The first difference, in words, or that the cap was never reached.
+pub fn journals_are_capped_by_bytes(subject: &mut impl Subject) -> Result<(), String> {
+    const LARGE: usize = MAX_STREAM_ENTRY_BYTES;
+    let mut pair = Pair::new(subject)?;
+    pair.append(&[&[10, LARGE, 0]])?;
+    let (first, behind_all) = pair.page(Cursor::Start, 10)?;
+    let (_, behind_first) = pair.page(Cursor::Start, 1)?;
+    // Exactly full, then over it by a single byte.
+    pair.append(&[&[LARGE; 5], &[LARGE, LARGE - 10]])?;
+    let (full, _) = pair.page(Cursor::Start, 100)?;
+    let bytes: usize = full.iter().map(|entry| entry.entry.len()).sum();
+    if bytes != MAX_JOURNAL_BYTES || full.len() != first.len() + 7 {
+        return Err(format!("a full journal has {} entries and {bytes} bytes", full.len()));
+    }
+    pair.append(&[&[1]])?;
+    pair.page(behind_first, 3)?;
+    pair.page(behind_all, 3)?;
+    let (kept, _) = pair.page(Cursor::Start, 100)?;
+    if kept.first() != full.get(1) {
+        return Err("one byte too many does not drop exactly one entry".to_owned());
+    }
+    // Several fall out in one unit, others in the next; what is too old goes with them.
+    pair.append(&[&[LARGE, LARGE, 5], &[LARGE, 7]])?;
+    pair.page(behind_first, 100)?;
+    pair.page(behind_all, 100)?;
+    let (_, behind_kept) = pair.page(Cursor::Start, 2)?;
+    let day_ms = i64::try_from(MAX_JOURNAL_AGE_MS).expect("a day is short");
+    for pass_ms in [day_ms, 1, day_ms + 1] {
+        pair.subject.pass(pass_ms);
+        pair.append(&[&[3], &[4]])?;
+        pair.page(behind_kept, 100)?;
+        pair.page(Cursor::Start, 100)?;
+        pair.page(Cursor::End, 100)?;
+    }
+    Ok(())
+}
+
+/// A reply holds 32 MiB of values and defers the others, in a commit and in a read.
+///
+/// # Errors
+///
+/// The first difference, in words, or that nothing was deferred.
+pub fn large_values_are_deferred(subject: &mut impl Subject) -> Result<(), String> {
+    let mut pair = Pair::new(subject)?;
+    let lengths = [MAX_VALUE_BYTES, MAX_VALUE_BYTES - 1, 1, 2, 0];
+    let key = |number: usize| ValueKey::Result(names::member(number));
+    let mut keys: Vec<ValueKey> = (0..lengths.len()).map(key).collect();
+    for half in [0..2, 2..lengths.len()] {
+        let write =
+            |number: usize| ValueWrite { key: key(number), value: Some(data(lengths[number])) };
+        let unit = Unit { values: half.map(write).collect(), ..empty_unit() };
+        pair.ask(commit(vec![unit]))?;
+    }
+    keys.push(ValueKey::Payload(names::member(0)));
+    let units = vec![
+        Unit { fetch: keys.clone(), ..empty_unit() },
+        Unit { fetch: vec![keys[3].clone()], ..empty_unit() },
+    ];
+    let deferred = |values: &[Fetched]| values.contains(&Fetched::Deferred);
+    match pair.ask(commit(units))?.body {
+        ReplyBody::Commit(units)
+            if matches!(
+                &units[0], UnitReply::Committed { fetched } if deferred(fetched)
+            ) => {}
+        _ => return Err("a commit's reply defers nothing".to_owned()),
+    }
+    for values in [keys.clone(), keys.iter().rev().cloned().collect(), keys[..1].to_vec()] {
+        let few = values.len() == 1;
+        match pair.ask(Request::Read(Read { partition: AT, records: Vec::new(), values }))?.body {
+            ReplyBody::Read(read) if deferred(&read.values) != few => {}
+            _ => return Err("a read's reply defers the wrong values".to_owned()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! What happened in a run: a suite that never sees a conflict proves nothing about conflicts.
+
+use std::collections::BTreeMap;
+
+use ff_core::store::{
+    Cursor, Fetched, IndexName, Reply, ReplyBody, Request, TakeUntil, Topic, UnitReply, Wake,
+};
+
+/// How often each thing was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Census(BTreeMap<String, u64>);
+
+/// Everything that a run of the suite has to see.
+pub const EXPECTED: &[&str] = &[
+    "commit: committed",
+    "commit: conflict with a record",
+    "commit: conflict with an absent record",
+    "commit: conflict and committed in one",
+    "commit: fetched a value",
+    "commit: fetched nothing",
+    "commit: outside of its window",
+    "commit: removed a record",
+    "over a bound: bytes in a record",
+    "over a bound: bytes in a stream entry",
+    "over a bound: entries in a unit",
+    "over a bound: entries on a page",
+    "over a bound: keys in a read",
+    "over a bound: members in a take",
+    "over a bound: partitions in a poll",
+    "over a bound: purposes of a commit",
+    "over a bound: records written without a version",
+    "over a bound: units for one record",
+    "over a bound: units in a commit",
+    "poll: a score",
+    "poll: nothing",
+    "read: a record",
+    "read: a value",
+    "read: an empty value",
+    "read: no record",
+    "read: no value",
+    "scan: a next page",
+    "scan: an entry without a record",
+    "scan: entries",
+    "scan: nothing",
+    "scan: on from a page",
+    "stream: a gap",
+    "stream: entries",
+    "stream: nothing",
+    "stream: on from a page",
+    "take: a rest",
+    "take: an entry without a record",
+    "take: entries from an index",
+    "take: entries from due",
+    "take: nothing",
+    "take: up to a score",
+    "take: up to now",
+    "wake: an index by a commit",
+    "wake: an index by a take",
+    "wake: a journal",
+];
+
+impl Census {
+    /// Counts one thing.
+    fn count(&mut self, what: impl Into<String>) {
+        *self.0.entry(what.into()).or_default() += 1;
+    }
+
+    /// What of [`EXPECTED`] was not seen, and what was seen that is not among it.
+    pub fn gaps(&self) -> Vec<String> {
+        let unseen = EXPECTED.iter().filter(|what| !self.0.contains_key(**what));
+        let unknown = self.0.keys().filter(|what| !EXPECTED.contains(&what.as_str()));
+        unseen.map(|what| (*what).to_owned()).chain(unknown.cloned()).collect()
+    }
+
+    /// Counts what a request met.
+    pub(super) fn record(&mut self, request: &Request, reply: &Reply, wakes: &[Wake]) {
+        for wake in wakes {
+            self.count(match (&wake.topic, request) {
+                (Topic::Journal(_), _) => "wake: a journal",
+                (Topic::Index(_), Request::Take(_)) => "wake: an index by a take",
+                (Topic::Index(_), _) => "wake: an index by a commit",
+            });
+        }
+        match (request, &reply.body) {
+            (_, ReplyBody::OverBound(over)) => {
+                self.count(format!("over a bound: {}", over.what));
+            }
+            (Request::Commit(commit), ReplyBody::Commit(units)) => {
+                let removed = commit.units.iter().zip(units).any(|(unit, reply)| {
+                    !unit.remove.is_empty() && matches!(reply, UnitReply::Committed { .. })
+                });
+                if removed {
+                    self.count("commit: removed a record");
+                }
+                self.commit(units);
+            }
+            (Request::Take(take), ReplyBody::Take(taken)) => {
+                let full = taken.entries.len() == take.count as usize;
+                let due = take.index == IndexName::Due;
+                if taken.rest.is_some() && !full {
+                    self.count("take: an entry without a record");
+                }
+                if taken.rest.is_some() {
+                    self.count("take: a rest");
+                }
+                match (taken.entries.is_empty(), due) {
+                    (true, _) => self.count("take: nothing"),
+                    (false, true) => self.count("take: entries from due"),
+                    (false, false) => self.count("take: entries from an index"),
+                }
+                match take.until {
+                    TakeUntil::End => {}
+                    TakeUntil::Now => self.count("take: up to now"),
+                    TakeUntil::Score(_) => self.count("take: up to a score"),
+                }
+            }
+            _ => self.page(request, &reply.body),
+        }
+    }
+
+    fn commit(&mut self, units: &[UnitReply]) {
+        let committed = units.iter().any(|unit| matches!(unit, UnitReply::Committed { .. }));
+        for unit in units {
+            match unit {
+                UnitReply::Committed { fetched } => {
+                    self.count("commit: committed");
+                    for value in fetched {
+                        self.count(match value {
+                            Fetched::Value(_) => "commit: fetched a value",
+                            _ => "commit: fetched nothing",
+                        });
+                    }
+                }
+                UnitReply::Conflict { current } => {
+                    if committed {
+                        self.count("commit: conflict and committed in one");
+                    }
+                    for record in current {
+                        self.count(match record {
+                            Some(_) => "commit: conflict with a record",
+                            None => "commit: conflict with an absent record",
+                        });
+                    }
+                }
+                UnitReply::OutsideWindow => self.count("commit: outside of its window"),
+            }
+        }
+    }
+
+    fn page(&mut self, request: &Request, body: &ReplyBody) {
+        match (request, body) {
+            (_, ReplyBody::Poll(scores)) => {
+                for score in scores {
+                    let found = matches!(score, Ok(Some(_)));
+                    self.count(if found { "poll: a score" } else { "poll: nothing" });
+                }
+            }
+            (_, ReplyBody::Read(values)) => {
+                for record in &values.records {
+                    self.count(if record.is_some() { "read: a record" } else { "read: no record" });
+                }
+                for value in &values.values {
+                    self.count(match value {
+                        Fetched::Value(value) if value.is_empty() => "read: an empty value",
+                        Fetched::Value(_) => "read: a value",
+                        _ => "read: no value",
+                    });
+                }
+            }
+            (Request::Scan(scan), ReplyBody::Scan(scanned)) => {
+                let empty = scanned.entries.is_empty();
+                self.count(if empty { "scan: nothing" } else { "scan: entries" });
+                if scanned.next.is_some() {
+                    self.count("scan: a next page");
+                }
+                if scan.after.is_some() && !empty {
+                    self.count("scan: on from a page");
+                }
+                if scanned.entries.iter().any(|entry| entry.record.is_none()) {
+                    self.count("scan: an entry without a record");
+                }
+            }
+            (Request::Stream(page), ReplyBody::Stream(streamed)) => {
+                let empty = streamed.entries.is_empty();
+                self.count(if empty { "stream: nothing" } else { "stream: entries" });
+                if streamed.gap {
+                    self.count("stream: a gap");
+                }
+                if matches!(page.from, Cursor::After { .. }) && !empty && !streamed.gap {
+                    self.count("stream: on from a page");
+                }
+            }
+            _ => self.count("a reply of another request"),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The conformance suite: a store answers sequences of requests as the reference store does.
+//!
+//! The store under test, the subject, answers first; the reference answers the same request with
+//! its clock at the time of the subject's reply, and both have to say the same. So a subject may
+//! keep any time it likes, a real server its own.
+
+mod caps;
+mod census;
+mod names;
+mod over;
+mod plan;
+mod resolve;
+mod run;
+mod subject;
+
+pub use caps::{journals_are_capped_by_bytes, large_values_are_deferred};
+pub use census::{Census, EXPECTED};
+pub use plan::{Sequence, Step, sequences};
+pub use run::conform;
+pub use subject::Subject;

@@ -1,0 +1,63 @@
+//! The pools of names that plans draw from.
+
+use ff_core::id::{LaneId, Namespace};
+use ff_core::partition::{Partition, PartitionFamily};
+use ff_core::store::{IndexName, Member, RecordKey, ValueKey};
+
+use super::plan::MEMBERS;
+
+/// The number of [`IndexName::Due`] among the indexes.
+pub(super) const DUE: usize = 1;
+
+/// The partition of a number.
+pub(super) fn partition(number: usize) -> Partition {
+    match number {
+        0 => Partition::flow(0),
+        1 => Partition::flow(1),
+        2 => Partition { family: PartitionFamily::Budget, index: 1 },
+        _ => Partition::META,
+    }
+}
+
+/// The member of a number: bytes at both ends, some that mean something in a key or on the wire,
+/// and neighbours in the order.
+pub(super) fn member(number: usize) -> Member {
+    let bytes: [u8; 16] = match number {
+        0 => [0; 16],
+        1 => *b"{fp:1}x\r\n$-1\r\n\0*",
+        2 => [0xff; 16],
+        3 => *b"-inf +inf (1 now",
+        4 => *b"0000000000000000",
+        _ => *b"000000000000000\x80",
+    };
+    Member::from_bytes(bytes)
+}
+
+/// The record of a number.
+pub(super) fn record(number: usize) -> RecordKey {
+    if number < MEMBERS { RecordKey::Execution(member(number)) } else { RecordKey::Meta }
+}
+
+/// The value of a number.
+pub(super) fn value(number: usize) -> ValueKey {
+    if number.is_multiple_of(2) {
+        ValueKey::Payload(member(number / 2))
+    } else {
+        ValueKey::Result(member(number / 2))
+    }
+}
+
+/// The index of a number, with the texts that a user chose.
+pub(super) fn index(number: usize, texts: &[String]) -> IndexName {
+    let namespace = |which: usize| Namespace::try_new(&texts[which]).expect("it is drawn so");
+    let lane = |which: usize| LaneId::try_new(&texts[which]).expect("it is drawn so");
+    match number {
+        0 => IndexName::Eligible { namespace: namespace(0), lane: lane(1) },
+        DUE => IndexName::Due,
+        2 => IndexName::Eligible { namespace: namespace(1), lane: lane(0) },
+        3 => IndexName::Eligible { namespace: namespace(0), lane: lane(0) },
+        4 => IndexName::BlockedRoute { namespace: namespace(0) },
+        5 => IndexName::All { namespace: namespace(1) },
+        _ => IndexName::Quarantine,
+    }
+}

@@ -1,0 +1,98 @@
+//! Requests that are over a bound, one for each bound, and each only just.
+
+use ff_core::execution::Purpose;
+use ff_core::partition::Partition;
+use ff_core::store::bounds::{
+    MAX_ENTRIES_PER_UNIT, MAX_PAGE, MAX_POLL_PARTITIONS, MAX_READ_KEYS, MAX_RECORD_BYTES,
+    MAX_STREAM_ENTRY_BYTES, MAX_TAKE, MAX_UNITS,
+};
+use ff_core::store::{
+    Bytes, Commit, Cursor, IndexName, IndexWrite, Poll, Read, RecordKey, Request, Scan,
+    StreamAppend, StreamName, StreamPage, Take, TakeUntil, Unit, Version,
+};
+use ff_core::time::{DurationMs, Window};
+
+use super::names;
+
+fn empty_unit() -> Unit {
+    Unit {
+        expect: Vec::new(),
+        window: Window::ALWAYS,
+        purpose: Purpose::Finish,
+        nonce: 1,
+        put: Vec::new(),
+        remove: Vec::new(),
+        values: Vec::new(),
+        index: Vec::new(),
+        append: Vec::new(),
+        ring: Vec::new(),
+        fetch: Vec::new(),
+    }
+}
+
+fn bytes(length: usize) -> Bytes {
+    Bytes::from(vec![7; length])
+}
+
+/// One more than a bound allows, as what a request counts.
+fn one_more(bound: usize) -> u32 {
+    u32::try_from(bound + 1).expect("the bounds are small")
+}
+
+/// The request over the bound of this number. One is a commit that writes, too, so that a store
+/// that did a part of it would show.
+pub(super) fn over_bound(which: usize, partition: Partition) -> Request {
+    let index = IndexName::Due;
+    let limit = one_more(MAX_PAGE);
+    match which {
+        0 => {
+            let (count, until) = (one_more(MAX_TAKE), TakeUntil::End);
+            Request::Take(Take { partition, index, count, until, hold: DurationMs::ZERO })
+        }
+        1 => Request::Scan(Scan { partition, index, after: None, limit }),
+        2 => {
+            let (stream, from) = (StreamName::Journal, Cursor::Start);
+            Request::Stream(StreamPage { partition, stream, from, limit })
+        }
+        3 => {
+            let partitions = vec![partition; MAX_POLL_PARTITIONS + 1];
+            Request::Poll(Poll { index, partitions })
+        }
+        4 => {
+            let records = vec![RecordKey::Meta; MAX_READ_KEYS];
+            Request::Read(Read { partition, records, values: vec![names::value(0)] })
+        }
+        5 => {
+            let units = vec![empty_unit(); MAX_UNITS + 1];
+            Request::Commit(Commit { partition, units })
+        }
+        6 => {
+            let other = Unit { purpose: Purpose::Admit, ..empty_unit() };
+            Request::Commit(Commit { partition, units: vec![empty_unit(), other] })
+        }
+        _ => Request::Commit(Commit { partition, units: vec![over_unit(which)] }),
+    }
+}
+
+fn over_unit(which: usize) -> Unit {
+    let mut unit = empty_unit();
+    let entry = IndexWrite { index: IndexName::Due, member: names::member(0), score: None };
+    match which {
+        7 => unit.index = vec![entry; MAX_ENTRIES_PER_UNIT + 1],
+        8 => {
+            unit.ring = vec![ff_core::store::Topic::Index(IndexName::Due); MAX_ENTRIES_PER_UNIT + 1]
+        }
+        9 => {
+            unit.append = vec![StreamAppend {
+                stream: StreamName::Journal,
+                entry: bytes(MAX_STREAM_ENTRY_BYTES + 1),
+            }];
+        }
+        10 => {
+            unit.expect = vec![(RecordKey::Meta, Version::ABSENT)];
+            unit.put = vec![(RecordKey::Meta, bytes(MAX_RECORD_BYTES + 1))];
+        }
+        _ => unit.put = vec![(RecordKey::Meta, bytes(1))],
+    }
+    unit
+}

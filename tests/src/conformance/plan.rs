@@ -1,0 +1,361 @@
+//! Sequences of requests as they are drawn: abstract, so that a step means "with the version that
+//! the record has now" whatever came before it. Small pools of names make the steps meet.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+/// A sequence of steps on an empty store.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    /// Texts that users chose, for namespaces and lanes.
+    pub texts: Vec<String>,
+    /// In order.
+    pub steps: Vec<Step>,
+}
+
+/// A request, and how far the clock moves before it where the clock can be moved.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// In milliseconds; below zero the clock steps back.
+    pub pass_ms: i64,
+    /// In which partition.
+    pub partition: usize,
+    /// What is asked.
+    pub action: Action,
+}
+
+/// What is asked of the store. Names are numbers of a pool.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// A commit.
+    Commit {
+        /// Whether it finishes work.
+        finish: bool,
+        /// Whether two units may name one record, which is refused.
+        collide: bool,
+        /// In order.
+        units: Vec<UnitPlan>,
+    },
+    /// A take.
+    Take {
+        /// From which index.
+        index: usize,
+        /// How many at most.
+        count: u32,
+        /// How far.
+        until: UntilPlan,
+        /// How long they are held.
+        hold_ms: u64,
+    },
+    /// A poll of an index in some partitions.
+    Poll {
+        /// The index.
+        index: usize,
+        /// The partitions.
+        partitions: Vec<usize>,
+    },
+    /// A read.
+    Read {
+        /// Records.
+        records: Vec<usize>,
+        /// Values.
+        values: Vec<usize>,
+    },
+    /// A page of an index.
+    Scan {
+        /// The index.
+        index: usize,
+        /// Behind what.
+        after: AfterPlan,
+        /// How many at most.
+        limit: u32,
+    },
+    /// A page of the journal.
+    Stream {
+        /// From where.
+        from: FromPlan,
+        /// How many at most.
+        limit: u32,
+    },
+    /// A request that is over the bound of this number.
+    OverBound(usize),
+}
+
+/// One unit of a commit.
+#[derive(Clone, Debug)]
+pub struct UnitPlan {
+    /// Records: which, the version that the decision saw, and what becomes of it.
+    pub records: Vec<(usize, Seen, Write)>,
+    /// Both ends of the window.
+    pub window: (Edge, Edge),
+    /// The nonce of new versions.
+    pub nonce: u64,
+    /// Values to write or remove.
+    pub values: Vec<(usize, Option<Vec<u8>>)>,
+    /// Index entries to put or remove: index, member, place.
+    pub index: Vec<(usize, usize, Option<Place>)>,
+    /// Entries for the journal.
+    pub append: Vec<Vec<u8>>,
+    /// Indexes to ring; `None` rings the journal.
+    pub ring: Vec<Option<usize>>,
+    /// Values to return.
+    pub fetch: Vec<usize>,
+}
+
+/// A version that a decision saw.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// The present one.
+    Present,
+    /// The one before it.
+    Stale,
+    /// The present count with the nonce of another.
+    Foreign,
+    /// None: the record was not there.
+    Absent,
+}
+
+/// What a unit does to a record.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Nothing: the decision only rests on it.
+    Keep,
+    /// Writes this body.
+    Put(Vec<u8>),
+    /// Removes it.
+    Remove,
+}
+
+/// An end of a window.
+#[derive(Clone, Debug)]
+pub enum Edge {
+    /// Open.
+    Open,
+    /// So many milliseconds from now.
+    FromNow(i64),
+}
+
+/// A score.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// This one.
+    At(i64),
+    /// So many milliseconds from now.
+    FromNow(i64),
+}
+
+/// How far a take goes.
+#[derive(Clone, Debug)]
+pub enum UntilPlan {
+    /// To the end.
+    End,
+    /// To the store's now.
+    Now,
+    /// To a score.
+    Score(Place),
+}
+
+/// Where a page of an index begins.
+#[derive(Clone, Debug)]
+pub enum AfterPlan {
+    /// At the start.
+    Start,
+    /// Where the page before said.
+    Next,
+    /// Near the present entry of a member: at its score and so much.
+    Member(usize, i64),
+    /// Behind some place.
+    Place(Place, usize),
+}
+
+/// Where a page of a stream begins.
+#[derive(Clone, Debug)]
+pub enum FromPlan {
+    /// At the first entry that is kept.
+    Start,
+    /// Behind the last entry.
+    End,
+    /// Where the page before said.
+    Next,
+    /// Behind an entry that is there, with so much added to its sequence.
+    Entry(usize, u64),
+    /// Behind an entry that will never be.
+    Beyond,
+    /// Before all entries that ever were.
+    Zero,
+    /// Behind an entry of another history.
+    OtherHistory,
+}
+
+/// Names of partitions in the pool.
+pub const PARTITIONS: usize = 4;
+/// Members in the pool.
+pub const MEMBERS: usize = 6;
+/// Records in the pool: one for each member, and the configuration.
+pub const RECORDS: usize = MEMBERS + 1;
+/// Values in the pool: two for each member.
+pub const VALUES: usize = 2 * MEMBERS;
+/// Indexes in the pool.
+pub const INDEXES: usize = 7;
+/// Kinds of requests over a bound.
+pub const OVER_BOUNDS: usize = 12;
+
+/// Sequences of up to this many steps.
+pub fn sequences(steps: usize) -> impl Strategy<Value = Sequence> {
+    // Texts that try to look like parts of keys, and every character that is allowed.
+    let text = prop_oneof!["[:0-9a-c{}]{1,6}", "[!-~]{1,64}", Just("a".to_owned())];
+    (vec(text, 2), vec(step(), 1..=steps)).prop_map(|(texts, steps)| Sequence { texts, steps })
+}
+
+/// A number of a pool; the first ones are drawn most often, so that steps meet.
+fn pick(pool: usize) -> impl Strategy<Value = usize> {
+    prop_oneof![3 => 0..pool.min(2), 2 => 0..pool]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let hour = 3_600_000;
+    let pass = prop_oneof![
+        8 => Just(0_i64),
+        4 => 1..20_i64,
+        2 => Just(5_000),
+        1 => Just(hour),
+        1 => Just(25 * hour),
+        1 => prop::sample::select(vec![-1, -7_000, -hour]),
+    ];
+    let action = prop_oneof![
+        12 => commit(),
+        5 => take(),
+        1 => (pick(INDEXES), vec(0..PARTITIONS, 0..5))
+            .prop_map(|(index, partitions)| Action::Poll { index, partitions }),
+        2 => (vec(pick(RECORDS), 0..5), vec(pick(VALUES), 0..5))
+            .prop_map(|(records, values)| Action::Read { records, values }),
+        4 => scan(),
+        4 => stream(),
+        1 => (0..OVER_BOUNDS).prop_map(Action::OverBound),
+    ];
+    let partition = prop_oneof![6 => Just(0), 1 => 0..PARTITIONS];
+    (pass, partition, action).prop_map(|(pass_ms, partition, action)| Step {
+        pass_ms,
+        partition,
+        action,
+    })
+}
+
+/// Contents that could be mistaken for a mark of the wire.
+const MARKS: &[&str] = &["-", "+", "0", "nil", "\r\n", "0-0-0 ", "now"];
+
+/// Contents of records, values and entries.
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        2 => Just(Vec::new()),
+        1 => prop::sample::select(MARKS).prop_map(|mark| mark.as_bytes().to_vec()),
+        5 => vec(any::<u8>(), 0..24),
+        1 => (1_000..3_000_usize, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
+    ]
+}
+
+/// Milliseconds from now, up to an hour's margin.
+fn offset() -> impl Strategy<Value = i64> {
+    prop::sample::select(vec![-3_600_000, -1, 0, 1, 3_600_000])
+}
+
+fn place() -> impl Strategy<Value = Place> {
+    let extremes = vec![i64::MIN, -1_000_000_000_000, -1, 0, 1, 2, 1_000_000_000_000, i64::MAX];
+    prop_oneof![
+        3 => (0..4_i64).prop_map(Place::At),
+        2 => prop::sample::select(extremes).prop_map(Place::At),
+        3 => offset().prop_map(Place::FromNow),
+    ]
+}
+
+fn commit() -> impl Strategy<Value = Action> {
+    (any::<bool>(), prop::bool::weighted(0.1), vec(unit(), 1..4))
+        .prop_map(|(finish, collide, units)| Action::Commit { finish, collide, units })
+}
+
+fn unit() -> impl Strategy<Value = UnitPlan> {
+    let seen = prop_oneof![
+        16 => Just(Seen::Present),
+        1 => Just(Seen::Stale),
+        1 => Just(Seen::Foreign),
+        1 => Just(Seen::Absent),
+    ];
+    let write = prop_oneof![
+        2 => Just(Write::Keep),
+        6 => body().prop_map(Write::Put),
+        1 => Just(Write::Remove),
+    ];
+    let edge = || offset().prop_map(Edge::FromNow);
+    let hour = || Just(3_600_000_i64);
+    let window = prop_oneof![
+        10 => Just((Edge::Open, Edge::Open)),
+        2 => hour().prop_map(|hour| (Edge::FromNow(-hour), Edge::FromNow(hour))),
+        1 => edge().prop_map(|edge| (edge, Edge::Open)),
+        1 => edge().prop_map(|edge| (Edge::Open, edge)),
+        1 => (edge(), edge()),
+    ];
+    (
+        vec((pick(RECORDS), seen, write), 0..4),
+        window,
+        any::<u64>(),
+        vec((pick(VALUES), option::of(body())), 0..3),
+        vec((pick(INDEXES), 0..MEMBERS, option::weighted(0.8, place())), 0..6),
+        vec(body(), 0..3),
+        vec(option::weighted(0.7, pick(INDEXES)), 0..3),
+        vec(pick(VALUES), 0..3),
+    )
+        .prop_map(|(records, window, nonce, values, index, append, ring, fetch)| UnitPlan {
+            records,
+            window,
+            nonce,
+            values,
+            index,
+            append,
+            ring,
+            fetch,
+        })
+}
+
+fn take() -> impl Strategy<Value = Action> {
+    let until = prop_oneof![
+        3 => Just(UntilPlan::End),
+        2 => Just(UntilPlan::Now),
+        2 => place().prop_map(UntilPlan::Score),
+    ];
+    let hold = prop::sample::select(vec![0, 1, 5_000, 3_600_000, 1 << 51, u64::MAX]);
+    let index = prop_oneof![2 => pick(INDEXES), 1 => Just(super::names::DUE)];
+    (index, 0..6_u32, until, hold).prop_map(|(index, count, until, hold_ms)| Action::Take {
+        index,
+        count,
+        until,
+        hold_ms,
+    })
+}
+
+fn scan() -> impl Strategy<Value = Action> {
+    let after = prop_oneof![
+        2 => Just(AfterPlan::Start),
+        3 => Just(AfterPlan::Next),
+        3 => (0..MEMBERS, -1..2_i64).prop_map(|(member, more)| AfterPlan::Member(member, more)),
+        2 => (place(), 0..MEMBERS).prop_map(|(place, member)| AfterPlan::Place(place, member)),
+    ];
+    (pick(INDEXES), after, 0..5_u32).prop_map(|(index, after, limit)| Action::Scan {
+        index,
+        after,
+        limit,
+    })
+}
+
+fn stream() -> impl Strategy<Value = Action> {
+    let from = prop_oneof![
+        3 => Just(FromPlan::Start),
+        1 => Just(FromPlan::End),
+        4 => Just(FromPlan::Next),
+        3 => (0..8_usize, 0..2_u64).prop_map(|(entry, more)| FromPlan::Entry(entry, more)),
+        1 => Just(FromPlan::Beyond),
+        1 => Just(FromPlan::Zero),
+        1 => Just(FromPlan::OtherHistory),
+    ];
+    (from, 0..5_u32).prop_map(|(from, limit)| Action::Stream { from, limit })
+}

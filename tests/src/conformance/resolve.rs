@@ -1,0 +1,266 @@
+//! From what was drawn to requests: what "the present version" or "behind the second entry" means
+//! is looked up in the reference, which is where the subject has to be too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ff_core::execution::Purpose;
+use ff_core::partition::Partition;
+use ff_core::score::Score;
+use ff_core::store::{
+    Bytes, Commit, Cursor, IndexName, IndexWrite, MemoryStore, Poll, Read, RecordKey, ReplyBody,
+    Request, Scan, ScanPosition, StreamAppend, StreamEntry, StreamId, StreamName, StreamPage, Take,
+    TakeUntil, Topic, Unit, ValueWrite, Version,
+};
+use ff_core::time::{DurationMs, TimestampMs, Window};
+
+use super::names;
+use super::over::over_bound;
+use super::plan::{
+    Action, AfterPlan, Edge, FromPlan, Place, Seen, Sequence, Step, UnitPlan, UntilPlan, Write,
+};
+
+/// A sequence on its way: the reference, and what the pages before have said.
+pub(super) struct Resolver<'a> {
+    texts: &'a [String],
+    pub(super) reference: MemoryStore,
+    history: u64,
+    scans: BTreeMap<(Partition, IndexName), ScanPosition>,
+    streams: BTreeMap<Partition, Cursor>,
+}
+
+impl<'a> Resolver<'a> {
+    pub(super) fn new(sequence: &'a Sequence, history: u64) -> Self {
+        Self {
+            texts: &sequence.texts,
+            reference: MemoryStore::new(history),
+            history,
+            scans: BTreeMap::new(),
+            streams: BTreeMap::new(),
+        }
+    }
+
+    /// The request that a step means now.
+    pub(super) fn request(&mut self, step: &Step, now: TimestampMs) -> Request {
+        let partition = names::partition(step.partition);
+        match &step.action {
+            Action::Commit { finish, collide, units } => {
+                let mut named = BTreeSet::new();
+                let purpose = if *finish { Purpose::Finish } else { Purpose::Admit };
+                let units = units.iter().map(|unit| {
+                    let mut unit = self.unit(unit, partition, purpose, now);
+                    if !*collide {
+                        distinct(&mut unit, &mut named);
+                    }
+                    unit
+                });
+                Request::Commit(Commit { partition, units: units.collect() })
+            }
+            Action::Take { index, count, until, hold_ms } => Request::Take(Take {
+                partition,
+                index: self.index(*index),
+                count: *count,
+                until: match until {
+                    UntilPlan::End => TakeUntil::End,
+                    UntilPlan::Now => TakeUntil::Now,
+                    UntilPlan::Score(place) => TakeUntil::Score(score(place, now)),
+                },
+                hold: DurationMs::new(*hold_ms),
+            }),
+            Action::Poll { index, partitions } => Request::Poll(Poll {
+                index: self.index(*index),
+                partitions: partitions.iter().map(|number| names::partition(*number)).collect(),
+            }),
+            Action::Read { records, values } => Request::Read(Read {
+                partition,
+                records: records.iter().map(|number| names::record(*number)).collect(),
+                values: values.iter().map(|number| names::value(*number)).collect(),
+            }),
+            Action::Scan { index, after, limit } => Request::Scan(Scan {
+                partition,
+                index: self.index(*index),
+                after: self.after(partition, &self.index(*index), after, now),
+                limit: *limit,
+            }),
+            Action::Stream { from, limit } => Request::Stream(StreamPage {
+                partition,
+                stream: StreamName::Journal,
+                from: self.from(partition, from),
+                limit: *limit,
+            }),
+            Action::OverBound(which) => over_bound(*which, partition),
+        }
+    }
+
+    /// Remembers where the next page begins.
+    pub(super) fn learn(&mut self, request: &Request, body: &ReplyBody) {
+        match (request, body) {
+            (Request::Scan(scan), ReplyBody::Scan(scanned)) => {
+                let key = (scan.partition, scan.index.clone());
+                match scanned.next {
+                    Some(next) => self.scans.insert(key, next),
+                    None => self.scans.remove(&key),
+                };
+            }
+            (Request::Stream(page), ReplyBody::Stream(streamed)) => {
+                self.streams.insert(page.partition, streamed.next);
+            }
+            _ => {}
+        }
+    }
+
+    fn index(&self, number: usize) -> IndexName {
+        names::index(number, self.texts)
+    }
+
+    fn present(&self, partition: Partition, key: &RecordKey) -> Version {
+        let mut records = self.reference.records(partition);
+        let found = records.find(|(other, _)| *other == key);
+        found.map_or(Version::ABSENT, |(_, stored)| stored.version)
+    }
+
+    fn unit(
+        &self,
+        plan: &UnitPlan,
+        partition: Partition,
+        purpose: Purpose,
+        now: TimestampMs,
+    ) -> Unit {
+        let mut unit = Unit {
+            expect: Vec::new(),
+            window: Window {
+                not_before: edge(&plan.window.0, now, TimestampMs::ZERO),
+                not_after: edge(&plan.window.1, now, TimestampMs::MAX),
+            },
+            purpose,
+            nonce: plan.nonce,
+            put: Vec::new(),
+            remove: Vec::new(),
+            values: Vec::new(),
+            index: Vec::new(),
+            append: Vec::new(),
+            ring: Vec::new(),
+            fetch: plan.fetch.iter().map(|number| names::value(*number)).collect(),
+        };
+        for (number, seen, write) in &plan.records {
+            let key = names::record(*number);
+            unit.expect.push((key.clone(), self.seen(partition, &key, seen)));
+            match write {
+                Write::Keep => {}
+                Write::Put(body) => unit.put.push((key, Bytes::from(body.as_slice()))),
+                Write::Remove => unit.remove.push(key),
+            }
+        }
+        unit.values.extend(plan.values.iter().map(|(number, value)| ValueWrite {
+            key: names::value(*number),
+            value: value.as_deref().map(Bytes::from),
+        }));
+        unit.index.extend(plan.index.iter().map(|(index, member, place)| IndexWrite {
+            index: self.index(*index),
+            member: names::member(*member),
+            score: place.as_ref().map(|place| score(place, now)),
+        }));
+        unit.append.extend(plan.append.iter().map(|entry| StreamAppend {
+            stream: StreamName::Journal,
+            entry: Bytes::from(entry.as_slice()),
+        }));
+        unit.ring.extend(plan.ring.iter().map(|index| match index {
+            Some(index) => Topic::Index(self.index(*index)),
+            None => Topic::Journal(partition),
+        }));
+        unit
+    }
+
+    fn seen(&self, partition: Partition, key: &RecordKey, seen: &Seen) -> Version {
+        let present = self.present(partition, key);
+        match seen {
+            Seen::Present => present,
+            Seen::Stale => Version { count: present.count.saturating_sub(1), ..present },
+            Seen::Foreign => Version { nonce: present.nonce.wrapping_add(1), ..present },
+            Seen::Absent => Version::ABSENT,
+        }
+    }
+
+    fn after(
+        &self,
+        partition: Partition,
+        index: &IndexName,
+        plan: &AfterPlan,
+        now: TimestampMs,
+    ) -> Option<ScanPosition> {
+        match plan {
+            AfterPlan::Start => None,
+            AfterPlan::Next => self.scans.get(&(partition, index.clone())).copied(),
+            AfterPlan::Member(number, more) => {
+                let member = names::member(*number);
+                let entry = self
+                    .reference
+                    .entries(partition)
+                    .find(|(name, position)| *name == index && position.member == member);
+                let score = Score::new(entry.map_or(0, |(_, at)| at.score.get()) + more);
+                Some(ScanPosition { score, member })
+            }
+            AfterPlan::Place(place, number) => {
+                Some(ScanPosition { score: score(place, now), member: names::member(*number) })
+            }
+        }
+    }
+
+    fn from(&mut self, partition: Partition, plan: &FromPlan) -> Cursor {
+        let last = StreamId { at: TimestampMs::MAX, sequence: 7 };
+        let (history, id) = match plan {
+            FromPlan::Start => return Cursor::Start,
+            FromPlan::End => return Cursor::End,
+            FromPlan::Next => {
+                return self.streams.get(&partition).copied().unwrap_or(Cursor::Start);
+            }
+            FromPlan::Entry(which, more) => {
+                let entries = journal(&mut self.reference, partition);
+                let entry = entries.get(which % entries.len().max(1));
+                let id = entry.map(|entry| entry.id).unwrap_or_default();
+                (self.history, StreamId { sequence: id.sequence + more, ..id })
+            }
+            FromPlan::Beyond => (self.history, last),
+            FromPlan::Zero => (self.history, StreamId::default()),
+            FromPlan::OtherHistory => (self.history ^ 1, last),
+        };
+        Cursor::After { history, id }
+    }
+}
+
+/// The entries that a store keeps of a partition's journal.
+fn journal(store: &mut MemoryStore, partition: Partition) -> Vec<StreamEntry> {
+    let stream = StreamName::Journal;
+    let page = StreamPage { partition, stream, from: Cursor::Start, limit: 1_024 };
+    match store.handle(Request::Stream(page), TimestampMs::ZERO).body {
+        ReplyBody::Stream(streamed) => streamed.entries,
+        _ => Vec::new(),
+    }
+}
+
+/// Leaves out the records that an earlier unit, or this one, has named already.
+fn distinct(unit: &mut Unit, named: &mut BTreeSet<RecordKey>) {
+    let mut kept = BTreeSet::new();
+    unit.expect.retain(|(key, _)| named.insert(key.clone()) && kept.insert(key.clone()));
+    let mut written = BTreeSet::new();
+    unit.put.retain(|(key, _)| kept.contains(key) && written.insert(key.clone()));
+    unit.remove.retain(|key| kept.contains(key) && written.insert(key.clone()));
+}
+
+fn offset(now: TimestampMs, by_ms: i64) -> TimestampMs {
+    let by = DurationMs::new(by_ms.unsigned_abs());
+    if by_ms < 0 { now.minus(by) } else { now.plus(by) }
+}
+
+fn edge(edge: &Edge, now: TimestampMs, open: TimestampMs) -> TimestampMs {
+    match edge {
+        Edge::Open => open,
+        Edge::FromNow(by_ms) => offset(now, *by_ms),
+    }
+}
+
+fn score(place: &Place, now: TimestampMs) -> Score {
+    match place {
+        Place::At(score) => Score::new(*score),
+        Place::FromNow(by_ms) => Score::at(offset(now, *by_ms)),
+    }
+}

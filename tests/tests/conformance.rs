@@ -1,0 +1,246 @@
+//! Every store answers as the reference store does: sequences of requests, drawn at random and
+//! shrunk when they show a difference. FF_CONFORMANCE_CASES says how many, 2,000 unless told.
+
+use std::cell::RefCell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ff_core::backend::EngineBackend;
+use ff_core::store::{Failure, Reply, Request, Wake};
+use ff_core::time::{DurationMs, TimestampMs};
+use ff_io_valkey::ValkeyBackend;
+use ff_io_valkey::model::ModelStore;
+use ff_io_valkey::wire::Library;
+use ff_tests::conformance::{
+    Census, Subject, conform, journals_are_capped_by_bytes, large_values_are_deferred, sequences,
+};
+use ff_tests::server::Server;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use tokio::runtime::{Builder, Runtime};
+
+const TEXT: &str = include_str!("../../lua/flowfabric.lua");
+
+/// Steps of a sequence, at most.
+const STEPS: usize = 30;
+
+/// The function library in process, with a clock of its own.
+struct Model {
+    store: ModelStore,
+    now: TimestampMs,
+}
+
+impl Model {
+    fn new() -> Self {
+        Self::of(TEXT)
+    }
+
+    fn of(text: &str) -> Self {
+        let store = ModelStore::with_library(0xfedc_ba98_7654_3210, Library::of(text));
+        Self { store: store.expect("a library that loads"), now: TimestampMs::ZERO }
+    }
+}
+
+impl Subject for Model {
+    fn clear(&mut self) {
+        self.store.clear();
+        self.now = TimestampMs::new(1_764_000_000_000);
+    }
+
+    fn now(&self) -> TimestampMs {
+        self.now
+    }
+
+    fn pass(&mut self, by_ms: i64) {
+        let by = DurationMs::new(by_ms.unsigned_abs());
+        self.now = if by_ms < 0 { self.now.minus(by) } else { self.now.plus(by) };
+    }
+
+    fn call(&mut self, request: Request) -> Result<Reply, Failure> {
+        self.store.handle(request, self.now)
+    }
+
+    fn take_wakes(&mut self) -> Option<Vec<Wake>> {
+        Some(self.store.take_wakes())
+    }
+}
+
+/// A real server behind the adapter.
+struct Remote {
+    server: Server,
+    backend: ValkeyBackend,
+    runtime: Runtime,
+}
+
+impl Remote {
+    fn new(server: Server) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime can be built");
+        let backend = runtime.block_on(ValkeyBackend::connect(&server.url()));
+        Self { backend: backend.expect("the server is up"), server, runtime }
+    }
+}
+
+impl Subject for Remote {
+    fn clear(&mut self) {
+        self.server.expect(&["FLUSHALL"]);
+    }
+
+    fn now(&self) -> TimestampMs {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let since = since.expect("the clock is past the epoch");
+        TimestampMs::new(DurationMs::from(since).get())
+    }
+
+    /// The server's clock is its own.
+    fn pass(&mut self, _by_ms: i64) {}
+
+    fn call(&mut self, request: Request) -> Result<Reply, Failure> {
+        self.runtime.block_on(self.backend.call(request))
+    }
+
+    fn take_wakes(&mut self) -> Option<Vec<Wake>> {
+        None
+    }
+}
+
+fn cases() -> u32 {
+    let cases = std::env::var("FF_CONFORMANCE_CASES");
+    cases.map_or(2_000, |cases| cases.parse().expect("FF_CONFORMANCE_CASES is a number"))
+}
+
+/// Draws sequences for a subject, and checks that they met everything that can be met.
+fn draw(subject: impl Subject) {
+    let (subject, census) = (RefCell::new(subject), RefCell::new(Census::default()));
+    let config = Config { cases: cases(), failure_persistence: None, ..Config::default() };
+    let outcome = TestRunner::new(config).run(&sequences(STEPS), |sequence| {
+        conform(&mut *subject.borrow_mut(), &sequence, &mut census.borrow_mut())
+            .map_err(TestCaseError::fail)
+    });
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, sequence)) => panic!("{reason}\nin {sequence:?}"),
+        Err(TestError::Abort(reason)) => panic!("{reason}"),
+    }
+    assert_eq!(census.borrow().gaps(), Vec::<String>::new(), "unseen, or new");
+}
+
+#[test]
+fn the_function_library_in_process_answers_as_the_reference() {
+    draw(Model::new());
+}
+
+#[test]
+fn the_function_library_in_process_caps_journals_as_the_reference() {
+    assert_eq!(journals_are_capped_by_bytes(&mut Model::new()), Ok(()));
+}
+
+#[test]
+fn the_function_library_in_process_defers_what_the_reference_defers() {
+    assert_eq!(large_values_are_deferred(&mut Model::new()), Ok(()));
+}
+
+#[test]
+fn valkey_answers_as_the_reference() {
+    draw(Remote::new(Server::valkey()));
+}
+
+#[test]
+fn redis_7_answers_as_the_reference() {
+    draw(Remote::new(Server::redis7()));
+}
+
+#[test]
+fn servers_cap_journals_as_the_reference() {
+    for server in [Server::valkey(), Server::redis7()] {
+        assert_eq!(journals_are_capped_by_bytes(&mut Remote::new(server)), Ok(()));
+    }
+}
+
+#[test]
+fn servers_defer_what_the_reference_defers() {
+    for server in [Server::valkey(), Server::redis7()] {
+        assert_eq!(large_values_are_deferred(&mut Remote::new(server)), Ok(()));
+    }
+}
+
+/// Mistakes that are easily made in the library: what stands in its text, and what could stand
+/// there.
+const MISTAKES: &[(&str, &str)] = &[
+    // A take that looks at too few, forgets its rest, or gives the end of another range.
+    ("'LIMIT', 0, count + 1,", "'LIMIT', 0, count,"),
+    ("found[2 * count + 2] or false", "false"),
+    ("reply[2] = redis.call(unpack(range))[2] or false", "reply[2] = false"),
+    ("if not record or index ~= due then", "if index ~= due then"),
+    ("redis.call('ZADD', due, 'LT', unpack(held))", "redis.call('ZADD', due, unpack(held))"),
+    ("if reply[2] then redis.call('PUBLISH'", "if not reply[2] then redis.call('PUBLISH'"),
+    ("math.min(at + args[5], 2 ^ 52)", "at + args[5]"),
+    // A commit that checks the window first, or one end of it wrongly, or not all of a version.
+    (
+        "  if not same then\n    return current",
+        "  if not same and at < unit.not_after then\n    return current",
+    ),
+    ("at >= unit.not_after", "at > unit.not_after"),
+    ("at < unit.not_before", "at <= unit.not_before"),
+    ("record:sub(1, 16)", "record:sub(1, 8) .. args[a[1] + 2 * i]:sub(9)"),
+    ("current[i + 2] = record", "current[n[1] + 1 - i] = record"),
+    ("record ~= '-' and record", "record"),
+    // Wake-ups that are rung too often, or for the wrong reason.
+    ("== 'always' or redis.call('EXISTS', keys[k[5] + i]) == 0", "~= ''"),
+    ("(mode == 'always' or redis.call('EXISTS', keys[k[5] + i]) == 1)", "true"),
+    // Pages that begin or end in the wrong place.
+    ("redis.call('ZRANK', index, member) + 1", "redis.call('ZRANK', index, member)"),
+    ("score and i < 16 and", "score and i < 15 and"),
+    ("entry[1]:byte(i) <= member:byte(i)", "entry[1]:byte(i) > member:byte(i)"),
+    ("'-inf', '(' .. score", "'-inf', score"),
+    ("#found / 2 > limit and 1 or 0", "#found / 2 >= limit and 1 or 0"),
+    ("this_sequence + 0 > sequence", "this_sequence + 0 >= sequence"),
+    ("args[5] + 0 < sequence + 0", "args[5] + 0 <= sequence + 0"),
+    ("or args[3] ~= history", ""),
+    // Streams that number or trim wrongly.
+    ("local fresh = at > stream.at", "local fresh = at >= stream.at"),
+    (
+        "stream = open(key)\n  end\n  return stream",
+        "local _ = open(key)\n    break\n  end\n  return stream",
+    ),
+];
+
+/// Mistakes in how a journal is capped, which a single byte or millisecond shows.
+const MISTAKES_AT_THE_CAP: &[(&str, &str)] = &[
+    ("stream.first_at < oldest", "stream.first_at <= oldest"),
+    ("stream.before > MAX_JOURNAL_BYTES", "stream.before >= MAX_JOURNAL_BYTES"),
+    ("first_end - (#first - body + 1)", "first_end - (#first - body)"),
+];
+
+/// A store with the library, one mistake made in it.
+fn mistaken((right, wrong): &(&str, &str)) -> Model {
+    assert_eq!(TEXT.matches(right).count(), 1, "{right} stands in the library once");
+    Model::of(&TEXT.replace(right, wrong))
+}
+
+#[test]
+fn a_library_with_a_mistake_is_found() {
+    let found = |mistake: &&(&str, &str)| {
+        let model = RefCell::new(mistaken(mistake));
+        let config = Config {
+            cases: 2_000,
+            max_shrink_iters: 0,
+            failure_persistence: None,
+            ..Config::default()
+        };
+        let chance = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        let outcome = TestRunner::new_with_rng(config, chance).run(&sequences(STEPS), |sequence| {
+            conform(&mut *model.borrow_mut(), &sequence, &mut Census::default())
+                .map_err(TestCaseError::fail)
+        });
+        outcome.is_err()
+    };
+    let unfound: Vec<_> = MISTAKES.iter().filter(|mistake| !found(mistake)).collect();
+    assert!(unfound.is_empty(), "{unfound:#?}");
+}
+
+#[test]
+fn a_library_with_a_mistake_at_the_cap_is_found() {
+    for mistake in MISTAKES_AT_THE_CAP {
+        let found = journals_are_capped_by_bytes(&mut mistaken(mistake));
+        assert!(found.is_err(), "{mistake:?}");
+    }
+}
