@@ -8,7 +8,7 @@ use ff_core::backend::{EngineBackend, Finding, FindingLevel};
 use ff_core::entropy::Entropy;
 use ff_core::id::{LaneId, Namespace};
 use ff_core::op::{
-    AuditLook, AuditPartition, FindOutside, HOLD, OVERDUE, Patience, Query, Suspect,
+    AuditLook, AuditPartition, FindOutside, HOLD, OVERDUE, Patience, ReadMeta, Suspect, Terms,
 };
 use ff_core::partition::Partition;
 use ff_core::store::StoreMeta;
