@@ -105,7 +105,7 @@ impl Ground {
     }
 
     fn take(&mut self, index: IndexName, count: u32, until: TakeUntil) -> Taken {
-        let take = Take { partition: HERE, index, count, until, hold: HOLD };
+        let take = Take { partition: HERE, index, count, until, hold: HOLD, ring_rest: true };
         match self.ask(Request::Take(take)) {
             ReplyBody::Take(taken) => taken,
             other => panic!("{other:?}"),
@@ -264,6 +264,7 @@ fn what_is_over_a_bound_is_refused_before_anything_happens() {
         count: 257,
         until: TakeUntil::End,
         hold: HOLD,
+        ring_rest: true,
     };
     let requests = [
         (commit(twice), "units for one record"),

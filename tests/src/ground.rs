@@ -212,6 +212,7 @@ impl Ground {
             count: 1,
             until: TakeUntil::End,
             hold: DurationMs::from_secs(5),
+            ring_rest: false,
         };
         let reply = self.backend.call(Request::Take(take)).await.expect("the store answers");
         let ReplyBody::Take(taken) = reply.body else { panic!("a take answers with entries") };

@@ -168,26 +168,25 @@ const MISTAKES: &[(&str, &str)] = &[
     // A take that looks at too few, forgets its rest, or gives the end of another range.
     ("'LIMIT', 0, count + 1,", "'LIMIT', 0, count,"),
     ("found[2 * count + 2] or false", "false"),
-    ("reply[2] = redis.call(unpack(range))[2] or false", "reply[2] = false"),
+    ("reply[2] = call(unpack(range))[2] or false", "reply[2] = false"),
     ("if not record or index ~= due then", "if index ~= due then"),
-    ("redis.call('ZADD', due, 'LT', unpack(held))", "redis.call('ZADD', due, unpack(held))"),
-    ("if reply[2] then redis.call('PUBLISH'", "if not reply[2] then redis.call('PUBLISH'"),
+    ("call('ZADD', due, 'LT', unpack(held))", "call('ZADD', due, unpack(held))"),
+    ("if reply[2] and args[6] ~= '' then", "if args[6] ~= '' then"),
+    ("if reply[2] and args[6] ~= '' then", "if reply[2] then"),
     ("math.min(at + args[5], 2 ^ 52)", "at + args[5]"),
     // A commit that checks the window first, or one end of it wrongly, or not all of a version.
-    (
-        "  if not same then\n    return current",
-        "  if not same and at < unit.not_after then\n    return current",
-    ),
-    ("at >= unit.not_after", "at > unit.not_after"),
-    ("at < unit.not_before", "at <= unit.not_before"),
-    ("record:sub(1, 16)", "record:sub(1, 8) .. args[a[1] + 2 * i]:sub(9)"),
-    ("current[i + 2] = record", "current[n[1] + 1 - i] = record"),
-    ("record ~= '-' and record", "record"),
+    ("local outcome = conflict(", "local outcome = at < args[a + 2] + 0 and conflict("),
+    ("at >= args[a + 2] + 0", "at > args[a + 2] + 0"),
+    ("at < args[a + 1] + 0", "at <= args[a + 1] + 0"),
+    ("record:sub(1, 16)", "record:sub(1, 8) .. args[a + 2 * i]:sub(9)"),
+    ("current[j + 2] =", "current[n + 1 - j] ="),
+    ("if record == '-' then", "if record == '' then"),
     // Wake-ups that are rung too often, or for the wrong reason.
-    ("== 'always' or redis.call('EXISTS', keys[k[5] + i]) == 0", "~= ''"),
-    ("(mode == 'always' or redis.call('EXISTS', keys[k[5] + i]) == 1)", "true"),
+    ("== 'filled' and call('EXISTS', keys[k + i]) == 0", "== 'filled'"),
+    ("empty[i] and call('EXISTS', keys[k + i]) == 1", "empty[i]"),
+    ("if filled or args[a + 2 * i] == 'always' then", "if filled then"),
     // Pages that begin or end in the wrong place.
-    ("redis.call('ZRANK', index, member) + 1", "redis.call('ZRANK', index, member)"),
+    ("call('ZRANK', index, member) + 1", "call('ZRANK', index, member)"),
     ("score and i < 16 and", "score and i < 15 and"),
     ("entry[1]:byte(i) <= member:byte(i)", "entry[1]:byte(i) > member:byte(i)"),
     ("'-inf', '(' .. score", "'-inf', score"),
@@ -196,18 +195,15 @@ const MISTAKES: &[(&str, &str)] = &[
     ("args[5] + 0 < sequence + 0", "args[5] + 0 <= sequence + 0"),
     ("or args[3] ~= history", ""),
     // Streams that number or trim wrongly.
-    ("local fresh = at > stream.at", "local fresh = at >= stream.at"),
-    (
-        "stream = open(key)\n  end\n  return stream",
-        "local _ = open(key)\n    break\n  end\n  return stream",
-    ),
+    ("if at > stream[1] then", "if at >= stream[1] then"),
+    ("if gap == 0 then", "if gap == 1 then"),
 ];
 
 /// Mistakes in how a journal is capped, which a single byte or millisecond shows.
 const MISTAKES_AT_THE_CAP: &[(&str, &str)] = &[
-    ("stream.first_at < oldest", "stream.first_at <= oldest"),
-    ("stream.before > MAX_JOURNAL_BYTES", "stream.before >= MAX_JOURNAL_BYTES"),
-    ("first_end - (#first - body + 1)", "first_end - (#first - body)"),
+    ("stream[5] < at - MAX_JOURNAL_AGE_MS", "stream[5] <= at - MAX_JOURNAL_AGE_MS"),
+    ("stream[4] > MAX_JOURNAL_BYTES", "stream[4] >= MAX_JOURNAL_BYTES"),
+    ("stream[3] - stream[4] >", "stream[3] >"),
 ];
 
 /// A store with the library, one mistake made in it.

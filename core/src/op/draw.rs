@@ -223,6 +223,8 @@ impl<A: Ask> Draw<A> {
             count: self.count as u32,
             until: TakeUntil::End,
             hold: HOLD,
+            // Once for each turn wakes those who sleep; this worker goes on by itself.
+            ring_rest: self.rotation.in_a_row == 1,
         }))
     }
 

@@ -82,6 +82,7 @@ impl Tick {
                     count: MAX_UNITS as u32,
                     until: TakeUntil::Now,
                     hold: HOLD,
+                    ring_rest: false,
                 }))
             }
             Some(_) => {

@@ -157,6 +157,9 @@ pub struct Take {
     pub until: TakeUntil,
     /// How long the caller has before others are offered the entries.
     pub hold: DurationMs,
+    /// Whether to ring the index's topic when some are left. A caller that goes on here by itself
+    /// need not do so each time.
+    pub ring_rest: bool,
 }
 
 /// How far a `Take` goes.

@@ -218,7 +218,10 @@ fn encode_take(take: &Take, keys: &mut Keys, args: &mut Args<'_>) {
         TakeUntil::Score(score) => text(score.get()),
     });
     args.push(text(take.hold.get()));
-    args.push(Cow::Owned(Topic::Index(take.index.clone()).channel()));
+    args.push(match take.ring_rest {
+        true => Cow::Owned(Topic::Index(take.index.clone()).channel()),
+        false => Cow::Borrowed(b""),
+    });
 }
 
 fn encode_read(read: &Read, keys: &mut Keys, args: &mut Args<'_>) {

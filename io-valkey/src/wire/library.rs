@@ -135,10 +135,10 @@ mod tests {
 
     #[test]
     fn the_table_of_sections_is_that_of_the_library() {
-        let rows = TEXT.lines().skip_while(|line| *line != "local SECTIONS = {").skip(1);
-        let rows = rows.take_while(|line| *line != "}").map(|line| {
-            let (name, arguments) = line.trim().trim_start_matches("{ '").split_once("', ")?;
-            Some((name.to_owned(), arguments.split(' ').next()?.parse().ok()?))
+        let rows = TEXT.lines().skip_while(|line| !line.contains("this many arguments:")).skip(1);
+        let rows = rows.take_while(|line| line.starts_with("--")).map(|line| {
+            let (name, arguments) = line.trim_start_matches("-- ").split_once(' ')?;
+            Some((name.to_owned(), arguments.split(':').next()?.parse().ok()?))
         });
         let rows: Option<Vec<(String, usize)>> = rows.collect();
         let ours = SECTIONS.map(|section| (section.name.to_owned(), section.arguments));

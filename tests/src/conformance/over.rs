@@ -47,7 +47,14 @@ pub(super) fn over_bound(which: usize, partition: Partition) -> Request {
     match which {
         0 => {
             let (count, until) = (one_more(MAX_TAKE), TakeUntil::End);
-            Request::Take(Take { partition, index, count, until, hold: DurationMs::ZERO })
+            Request::Take(Take {
+                partition,
+                index,
+                count,
+                until,
+                hold: DurationMs::ZERO,
+                ring_rest: true,
+            })
         }
         1 => Request::Scan(Scan { partition, index, after: None, limit }),
         2 => {

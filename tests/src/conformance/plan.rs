@@ -47,6 +47,8 @@ pub enum Action {
         until: UntilPlan,
         /// How long they are held.
         hold_ms: u64,
+        /// Whether a remainder rings.
+        ring_rest: bool,
     },
     /// A poll of an index in some partitions.
     Poll {
@@ -325,11 +327,13 @@ fn take() -> impl Strategy<Value = Action> {
     ];
     let hold = prop::sample::select(vec![0, 1, 5_000, 3_600_000, 1 << 51, u64::MAX]);
     let index = prop_oneof![2 => pick(INDEXES), 1 => Just(super::names::DUE)];
-    (index, 0..6_u32, until, hold).prop_map(|(index, count, until, hold_ms)| Action::Take {
+    let take = (index, 0..6_u32, until, hold, any::<bool>());
+    take.prop_map(|(index, count, until, hold_ms, ring_rest)| Action::Take {
         index,
         count,
         until,
         hold_ms,
+        ring_rest,
     })
 }
 

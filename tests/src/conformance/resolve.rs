@@ -55,7 +55,7 @@ impl<'a> Resolver<'a> {
                 });
                 Request::Commit(Commit { partition, units: units.collect() })
             }
-            Action::Take { index, count, until, hold_ms } => Request::Take(Take {
+            Action::Take { index, count, until, hold_ms, ring_rest } => Request::Take(Take {
                 partition,
                 index: self.index(*index),
                 count: *count,
@@ -65,6 +65,7 @@ impl<'a> Resolver<'a> {
                     UntilPlan::Score(place) => TakeUntil::Score(score(place, now)),
                 },
                 hold: DurationMs::new(*hold_ms),
+                ring_rest: *ring_rest,
             }),
             Action::Poll { index, partitions } => Request::Poll(Poll {
                 index: self.index(*index),

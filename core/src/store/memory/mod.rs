@@ -100,7 +100,7 @@ impl MemoryStore {
     fn take(&mut self, take: &Take, now: TimestampMs) -> Taken {
         let data = self.partitions.entry(take.partition).or_default();
         let taken = data.take(take, now);
-        if taken.rest.is_some() {
+        if taken.rest.is_some() && take.ring_rest {
             let topic = Topic::Index(take.index.clone());
             self.wakes.push(Wake { topic, partition: take.partition });
         }
