@@ -5,6 +5,7 @@ pub mod ground;
 pub mod kit;
 pub mod line;
 pub mod scenario;
+pub mod server;
 
 pub use ground::Ground;
 pub use line::Line;
