@@ -1,6 +1,7 @@
 //! What the suites that cross crates share: a ground to stand on, a line to a store that can be
 //! disturbed, and the scenarios, each of which runs against every backend from one source.
 
+pub mod crash;
 pub mod ground;
 pub mod kit;
 pub mod line;
