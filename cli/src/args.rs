@@ -1,8 +1,22 @@
 //! The arguments of the command.
 
+mod operate;
+mod show;
+mod store;
+mod submit;
+mod work;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::pool::NAMESPACE;
+
+pub use operate::{CancelArgs, OperateArgs};
+pub use show::{DescribeArgs, HistoryArgs, ListArgs};
+pub use store::StoreArgs;
+pub use submit::SubmitArgs;
+pub use work::WorkArgs;
 
 /// Runs work that must not be lost, run twice at once, or finished by a worker that no longer owns
 /// it.
@@ -39,10 +53,10 @@ pub enum Task {
     ///     tags             {"team.name": "x"}
     ///
     /// Kind shell runs payload.command with sh, or the list payload.argv as it is, with the payload
-    /// on its standard input and FF_EXECUTION_ID, FF_ATTEMPT_INDEX, FF_RETRY_COUNT and
-    /// FF_LEASE_EPOCH in its environment. Its standard output, at most 1 MiB, is the result. Exit
-    /// code 0 completes it; any other fails the attempt with category exit_code, a signal with
-    /// category signal. What it leaves running is killed.
+    /// on its standard input and FF_EXECUTION_ID, FF_EXECUTION_KIND, FF_LANE, FF_ATTEMPT_INDEX,
+    /// FF_RETRY_COUNT and FF_LEASE_EPOCH in its environment. Its standard output, at most 1 MiB, is
+    /// the result. Exit code 0 completes it; any other fails the attempt with category exit_code, a
+    /// signal with category signal. What it leaves running is killed.
     ///
     /// Ctrl-C lets running commands end and starts no more; a second one stops at once.
     ///
@@ -50,6 +64,92 @@ pub enum Task {
     /// was run), 130 when interrupted.
     #[command(verbatim_doc_comment)]
     Run(RunArgs),
+    /// Submit executions from a file to a store, for workers elsewhere
+    ///
+    /// Each line of the file is a JSON object as for ff run, of any kind, for example
+    ///
+    ///     {"kind": "resize", "payload": {"image": 17}, "lane": "media", "requires": ["gpu"]}
+    ///
+    /// The payload is handed to the worker as the JSON text that it is; it may be left out. Beside
+    /// the fields of ff run a line may have
+    ///
+    ///     lane             the queue; that of --lane unless set
+    ///     requires         what a worker must be able to do, a list of capability tokens
+    ///
+    /// All lines are checked before the first is sent. Then the id of each is printed, in the order
+    /// of the input; with --json {"line": 1, "outcome": "created", "id": "..."}, where outcome is
+    /// created, duplicate (the idempotency_key was known) or refused, with the error.
+    ///
+    /// Repeating a submission creates the executions anew, but those with an idempotency_key.
+    ///
+    /// Exit code: 0 when all were submitted, 1 when one was refused or the store did not answer
+    /// within 10 s, 2 for bad usage or input (then nothing was sent).
+    #[command(verbatim_doc_comment)]
+    Submit(SubmitArgs),
+    /// Work on executions with a command in any language
+    ///
+    /// The command gets the payload on its standard input, and FF_EXECUTION_ID, FF_EXECUTION_KIND,
+    /// FF_LANE, FF_ATTEMPT_INDEX, FF_RETRY_COUNT and FF_LEASE_EPOCH in its environment. Its
+    /// standard output, at most 1 MiB, is the result. Exit code 0 completes the execution; any
+    /// other fails the attempt with category exit_code, a signal with category signal, and the end
+    /// of what it said on standard error as the reason. When the lease is lost, or the attempt's
+    /// time is over, the command is killed, and what it leaves running too.
+    ///
+    /// A store that goes away is tried again until it is back.
+    ///
+    /// Ctrl-C and SIGTERM let running commands end and claim no more; a second one stops at once:
+    /// commands are killed and their executions given back for others.
+    ///
+    /// Exit code: 0 when it ended as it was told, whatever became of the executions, 1 when the
+    /// store refuses to work, 2 for bad usage, 130 when it was stopped at once.
+    #[command(verbatim_doc_comment)]
+    Work(WorkArgs),
+    /// Show what there is to know of an execution
+    ///
+    /// Times are of the store's clock: UTC, with --json in milliseconds since 1970.
+    ///
+    /// Exit code: 0, 1 when there is none or the store does not answer within 10 s, 2 for bad
+    /// usage.
+    #[command(verbatim_doc_comment)]
+    Describe(DescribeArgs),
+    /// List executions, page by page
+    ///
+    /// A list goes through the store's partitions, and by time of creation within each. Where there
+    /// is more it ends with the place to go on, for --after; with --json as a last line
+    /// {"next": "CURSOR"}.
+    ///
+    /// Exit code: 0, 1 when the store does not answer within 10 s, 2 for bad usage.
+    #[command(verbatim_doc_comment)]
+    List(ListArgs),
+    /// Show what happened to an execution
+    ///
+    /// The attempts that are over come from its record, which keeps the latest 8; the events from
+    /// the journal of its partition, which keeps 24 h and 1 MiB. Times are as for ff describe.
+    ///
+    /// Exit code: 0, 1 when there is none or the store does not answer within 10 s, 2 for bad
+    /// usage.
+    #[command(verbatim_doc_comment)]
+    History(HistoryArgs),
+    /// Cancel an execution, in whatever state it is
+    ///
+    /// Its command is killed at the worker's next renewal, at the latest when its lease ends.
+    ///
+    /// Exit code: 0, 1 when it was refused (the execution is over, or there is none) or the store
+    /// does not answer within 10 s, 2 for bad usage.
+    #[command(verbatim_doc_comment)]
+    Cancel(CancelArgs),
+    /// Start a new life of an execution that is over
+    ///
+    /// Exit code: 0, 1 when it was refused (the execution is not over, was replayed too often, or
+    /// there is none) or the store does not answer within 10 s, 2 for bad usage.
+    #[command(verbatim_doc_comment)]
+    Replay(OperateArgs),
+    /// Take an execution away from its worker; another takes over at once
+    ///
+    /// Exit code: 0, 1 when it was refused (no worker has it, or there is none) or the store does
+    /// not answer within 10 s, 2 for bad usage.
+    #[command(verbatim_doc_comment)]
+    Revoke(OperateArgs),
     /// Measure the engine and print figures
     ///
     /// Scenario drain submits everything, then starts the workers and the clock. Per-second figures
@@ -65,9 +165,20 @@ pub enum Task {
 pub struct RunArgs {
     /// The file with one execution in each line; - is standard input.
     pub file: PathBuf,
-    /// Where executions live: memory: is this process.
-    #[arg(long, value_name = "URL", default_value = "memory:")]
+    /// Where executions live: memory: is this process, valkey: a private server that is started
+    /// for it, and a server that runs is named like valkey://127.0.0.1:6379.
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "memory:",
+        env = "FF_BACKEND",
+        hide_env_values = true
+    )]
     pub backend: String,
+    /// Whose executions: 1 to 64 printable ASCII bytes without space. A run works on all that waits
+    /// on its lane, default: on a store that others use give it a namespace of its own.
+    #[arg(long, value_name = "NS", default_value = NAMESPACE)]
+    pub namespace: String,
     /// Workers in this process, each with one execution at a time; as many as there are cores
     /// unless set, at least 2.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -97,8 +208,15 @@ pub struct RunArgs {
 /// The arguments of `ff bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Where executions live: memory: is this process.
-    #[arg(long, value_name = "URL", default_value = "memory:")]
+    /// Where executions live: memory: is this process, valkey: a private server that is started
+    /// for it, and a server that runs is named like valkey://127.0.0.1:6379.
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "memory:",
+        env = "FF_BACKEND",
+        hide_env_values = true
+    )]
     pub backend: String,
     /// What to measure.
     #[arg(long, value_enum, default_value_t = Scenario::Drain)]

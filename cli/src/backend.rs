@@ -2,16 +2,108 @@
 
 use std::sync::Arc;
 
-use ff_sdk::MemoryBackend;
+use ff_sdk::core::backend::EngineBackend;
+use ff_sdk::{Client, ClientConfig, MemoryBackend};
 
+use crate::args::StoreArgs;
 use crate::outcome::Failed;
+use crate::private_server::PrivateServer;
 
-/// The backend of a URL.
-pub fn open(url: &str) -> Result<Arc<MemoryBackend>, Failed> {
-    match url {
-        "memory:" => Ok(Arc::new(MemoryBackend::new())),
-        other => Err(Failed::usage(format!(
-            "--backend {other} is unknown; this program knows only \"memory:\", its own store"
+/// A store that is open for a command.
+pub struct Opened {
+    /// The store.
+    pub backend: Arc<dyn EngineBackend>,
+    /// Whether others may use the store too, now or later; otherwise it ends with this command.
+    pub shared: bool,
+    /// The server that was started for it; the backend goes first.
+    _server: Option<PrivateServer>,
+}
+
+/// What a URL of another store begins with.
+const SCHEMES: [&str; 6] =
+    ["valkey", "valkeys", "redis", "rediss", "valkey-cluster", "valkeys-cluster"];
+
+/// A URL of a store that others see too.
+const EXAMPLE: &str = "valkey://127.0.0.1:6379";
+
+/// How long one call of a command for operators tries while the store does not answer.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Opens the store of a URL.
+pub async fn open(url: &str) -> Result<Opened, Failed> {
+    match url.split_once(':') {
+        Some(("memory", "")) => {
+            let backend = Arc::new(MemoryBackend::new());
+            Ok(Opened { backend, shared: false, _server: None })
+        }
+        Some(("valkey", "")) => {
+            // It waits for the server to answer.
+            let started = tokio::task::spawn_blocking(PrivateServer::start).await;
+            let server = started.map_err(Failed::runtime)?.map_err(Failed::runtime)?;
+            let backend = connect(&server.url()).await?;
+            Ok(Opened { backend, shared: false, _server: Some(server) })
+        }
+        Some((scheme, address)) if SCHEMES.contains(&scheme) && address.len() > 2 => {
+            Ok(Opened { backend: connect(url).await?, shared: true, _server: None })
+        }
+        _ => Err(Failed::usage(format!(
+            "--backend {} is unknown: memory: is a store in this process, valkey: starts a \
+             private server, and a server that runs is named like {EXAMPLE}",
+            hidden(url)
         ))),
+    }
+}
+
+/// A client of the store that the command was told to use, which must be one that others see.
+pub async fn client(args: &StoreArgs) -> Result<Client, Failed> {
+    let opened = open_shared(args).await?;
+    let mut config = ClientConfig::new(&args.namespace).map_err(|error| wrong(args, &error))?;
+    config.call_timeout = PATIENCE;
+    Ok(Client::connect(config, opened.backend).await?)
+}
+
+/// Opens a store that outlives the command.
+pub async fn open_shared(args: &StoreArgs) -> Result<Opened, Failed> {
+    let Some(url) = &args.backend else {
+        return Err(Failed::usage(format!(
+            "no store: say which with --backend URL or FF_BACKEND, for example --backend {EXAMPLE}"
+        )));
+    };
+    if matches!(url.as_str(), "memory:" | "valkey:") {
+        return Err(Failed::usage(format!(
+            "--backend {url} is a store of one command, which ends with it: name one that others \
+             see, for example {EXAMPLE}"
+        )));
+    }
+    open(url).await
+}
+
+/// The namespace is wrong.
+pub fn wrong(args: &StoreArgs, error: &ff_sdk::SdkError) -> Failed {
+    Failed::usage(format!("--namespace {}: {error}", args.namespace))
+}
+
+/// Connects to a server.
+async fn connect(url: &str) -> Result<Arc<dyn EngineBackend>, Failed> {
+    Err(Failed::usage(format!("--backend {}: this program has no Valkey backend", hidden(url))))
+}
+
+/// A URL without its password.
+fn hidden(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        assert_eq!(hidden("valkey://user:secret@host:1/0"), "valkey://***@host:1/0");
+        assert_eq!(hidden("valkey://:s@cret@host:1"), "valkey://***@host:1");
+        assert_eq!(hidden("valkey://host:1"), "valkey://host:1");
     }
 }

@@ -24,9 +24,9 @@ const CHUNK: usize = 1_000;
 
 /// Runs the command.
 pub async fn bench(args: BenchArgs) -> Result<ExitCode, Failed> {
-    let store = backend::open(&args.backend)?;
+    let store = backend::open(&args.backend).await?;
     let figures = match args.scenario {
-        Scenario::Drain => drain(&args, store).await?,
+        Scenario::Drain => drain(&args, store.backend.clone()).await?,
     };
     if args.json {
         print(&format!("{}\n", Value::Object(figures)))?;

@@ -3,15 +3,27 @@
 mod args;
 mod backend;
 mod bench;
+mod cursor;
+mod describe;
+mod history;
 mod input;
+mod job_line;
+mod lines;
+mod list;
+mod names;
+mod operate;
 mod outcome;
 mod pool;
+mod private_server;
 mod progress;
 mod report;
 mod results;
 mod run;
 mod shell;
+mod signals;
+mod submit;
 mod timeline;
+mod work;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -41,6 +53,14 @@ fn main() -> ExitCode {
         match cli.task {
             Task::Run(args) => run::run(args).await,
             Task::Bench(args) => bench::bench(args).await,
+            Task::Submit(args) => submit::submit(args).await,
+            Task::Work(args) => work::work(args).await,
+            Task::Describe(args) => describe::describe(args).await,
+            Task::List(args) => list::list(args).await,
+            Task::History(args) => history::history(args).await,
+            Task::Cancel(args) => operate::cancel(args).await,
+            Task::Replay(args) => operate::replay(args).await,
+            Task::Revoke(args) => operate::revoke(args).await,
         }
     });
     // Dropping what still runs kills its commands; no command outlives this process.

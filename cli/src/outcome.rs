@@ -31,6 +31,12 @@ impl Failed {
         Self { code: SOME_FAILED, message: message.to_string() }
     }
 
+    /// What the user is told.
+    #[cfg(test)]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Tells the user, and the code to end with.
     pub fn report(&self) -> ExitCode {
         for line in self.message.lines() {
@@ -47,12 +53,36 @@ pub fn warn(text: &str) {
 
 /// Prints on standard output. A reader that has gone away, such as `head`, is no failure.
 pub fn print(text: &str) -> Result<(), Failed> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failed::runtime(format!("standard output: {error}")))
+    Out::new().print(text)
+}
+
+/// Standard output, for commands that end early when nobody reads it any more.
+pub struct Out {
+    closed: bool,
+}
+
+impl Out {
+    /// Standard output.
+    pub const fn new() -> Self {
+        Self { closed: false }
+    }
+
+    /// Prints, as long as somebody reads.
+    pub fn print(&mut self, text: &str) -> Result<(), Failed> {
+        let mut out = std::io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            Err(error) => Err(Failed::runtime(format!("standard output: {error}"))),
         }
-        _ => Ok(()),
+    }
+
+    /// Whether nobody reads it any more.
+    pub const fn is_closed(&self) -> bool {
+        self.closed
     }
 }
 

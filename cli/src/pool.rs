@@ -19,7 +19,7 @@ use crate::shell;
 /// second Ctrl-C stops them.
 const DRAIN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The namespace of everything that this command runs.
+/// The namespace of everything that is run from the command line, unless it is set.
 pub const NAMESPACE: &str = "ff";
 
 /// What the workers are doing, for the progress bar.
@@ -40,6 +40,10 @@ pub struct Doing {
 pub struct PoolConfig {
     /// The store.
     pub backend: Arc<dyn EngineBackend>,
+    /// What the workers' names begin with.
+    pub instance: String,
+    /// Whose executions.
+    pub namespace: String,
     /// How many workers.
     pub workers: usize,
     /// How long their leases are good.
@@ -112,7 +116,8 @@ async fn worker(
     mut drain: watch::Receiver<bool>,
     number: u64,
 ) -> Result<(), SdkError> {
-    let mut config = WorkerConfig::new("ff-run", format!("ff-run-{number}"), NAMESPACE)?;
+    let mut config =
+        WorkerConfig::new("ff-run", format!("{}-{number}", pool.instance), pool.namespace)?;
     config.lease_ttl_ms = pool.lease_ttl_ms;
     config.seed = pool.seed.map(|seed| seed.wrapping_add(number));
     let worker = FlowFabricWorker::connect_with(config, pool.backend, None).await?;

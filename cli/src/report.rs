@@ -1,9 +1,10 @@
-//! The summary at the end.
+//! Tables for people, and the summary at the end of a run.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::presets::{NOTHING, UTF8_FULL_CONDENSED};
 use comfy_table::{CellAlignment, Table};
+use ff_sdk::core::time::TimestampMs;
 use serde_json::json;
 
 use crate::results::JobResult;
@@ -146,11 +147,48 @@ impl Summary<'_> {
     }
 }
 
-fn table(header: &[&str]) -> Table {
+/// Names and values, one below the other.
+pub fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table
+}
+
+/// An instant of the store's clock, in UTC.
+pub fn time(at: TimestampMs) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(at.get().min(LAST_MS));
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+/// The last millisecond of the year 9999, the last that can be written.
+const LAST_MS: u64 = 253_402_300_799_999;
+
+/// The text, or its beginning.
+pub fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// A table whose columns of numbers are to the right.
+pub fn table(header: &[&str]) -> Table {
+    const NUMBERS: [&str; 10] = [
+        "line",
+        "attempts",
+        "retries",
+        "reclaims",
+        "ms",
+        "executions",
+        "p50 ms",
+        "p95 ms",
+        "max ms",
+        "priority",
+    ];
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(header.to_vec());
     for (number, name) in header.iter().enumerate() {
-        if !matches!(*name, "kind" | "outcome" | "result")
+        if (NUMBERS.contains(name) || *name == "attempt")
             && let Some(column) = table.column_mut(number)
         {
             column.set_cell_alignment(CellAlignment::Right);
@@ -169,10 +207,5 @@ fn first_line(result: &JobResult) -> String {
     let reason = result.failure.as_ref().map(|failure| failure.reason.as_str());
     let text = reason.or(result.result.as_deref()).unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();
-    let short: String = printable(line).chars().take(48).collect();
-    if short.chars().count() < printable(line).chars().count() {
-        format!("{short}…")
-    } else {
-        short
-    }
+    shortened(&printable(line), 48)
 }

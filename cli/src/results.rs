@@ -62,12 +62,17 @@ pub async fn read(
 ) -> Result<Option<JobResult>, SdkError> {
     let Some(seen) = client.describe(&id).await? else { return Ok(None) };
     let bytes = client.value(&id, ValueKind::Result).await?;
-    let (result, result_hex) = match bytes.as_deref().map(std::str::from_utf8) {
+    let (result, result_hex) = readable(bytes.as_deref());
+    Ok(Some(of(seen, line, result, result_hex)))
+}
+
+/// A value as text, and in hexadecimal where it is no text.
+pub fn readable(bytes: Option<&[u8]>) -> (Option<String>, Option<String>) {
+    match bytes.map(std::str::from_utf8) {
         None => (None, None),
         Some(Ok(text)) => (Some(text.to_owned()), None),
-        Some(Err(_)) => (None, bytes.as_deref().map(hex)),
-    };
-    Ok(Some(of(seen, line, result, result_hex)))
+        Some(Err(_)) => (None, bytes.map(hex)),
+    }
 }
 
 fn of(

@@ -6,47 +6,54 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ff_sdk::core::backend::{CompletionBackend, CompletionFilter, CompletionItem};
+use ff_sdk::core::backend::{CompletionFilter, CompletionItem, Completions};
 use ff_sdk::core::execution::CreateOutcome;
 use ff_sdk::core::id::ExecutionId;
 use ff_sdk::core::state::TerminalOutcome;
 use ff_sdk::core::store::Cursor;
-use ff_sdk::{Client, ClientConfig, MemoryBackend, SdkError};
+use ff_sdk::{Client, ClientConfig, JournalCompletions, SdkError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args::RunArgs;
 use crate::input::{self, Job};
 use crate::outcome::{ALL_COMPLETED, Failed, INTERRUPTED, SOME_FAILED, print, warn};
-use crate::pool::{self, Doing, NAMESPACE, PoolConfig};
+use crate::pool::{self, Doing, PoolConfig};
 use crate::progress::Progress;
 use crate::report::Summary;
 use crate::results::ResultsFile;
-use crate::{backend, results, timeline};
+use crate::{backend, names, results, timeline};
 
 /// How often the figures are shown.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs the command.
 pub async fn run(args: RunArgs) -> Result<ExitCode, Failed> {
-    let backend = backend::open(&args.backend)?;
-    let mut config = ClientConfig::new(NAMESPACE)?;
+    let opened = backend::open(&args.backend).await?;
+    let wrong = |error| Failed::usage(format!("--namespace {}: {error}", args.namespace));
+    let mut config = ClientConfig::new(&args.namespace).map_err(wrong)?;
     config.seed = args.seed;
-    let client = Client::connect(config, backend.clone()).await?;
-    let jobs = input::read(&args.file, &client)?;
+    let client = Client::connect(config, opened.backend.clone()).await?;
+    let jobs = input::read(&args.file, &client, opened.shared)?;
     let results_file =
         args.results.as_deref().map(|path| ResultsFile::create(path, &args.file)).transpose()?;
     let started = Instant::now();
     let submitted = submit(&client, jobs).await?;
     let doing = Arc::new(Doing::default());
     let pool = PoolConfig {
-        backend: backend.clone(),
+        backend: opened.backend.clone(),
+        instance: match opened.shared {
+            // Two runs on one store must not share a name.
+            true => names::instance("ff-run")?,
+            false => "ff-run".to_owned(),
+        },
+        namespace: args.namespace.clone(),
         workers: workers(args.workers),
         lease_ttl_ms: args.lease_ttl_ms,
         kill_every: args.kill_workers_every.map(Duration::from_millis),
         seed: args.seed,
     };
-    let interrupted = work_off(pool, &client, &backend, &doing, &submitted).await?;
+    let interrupted = work_off(pool, &client, &doing, &submitted).await?;
     let took = started.elapsed();
     let mut rows = Vec::with_capacity(submitted.ids.len());
     for (line, id) in &submitted.ids {
@@ -102,13 +109,14 @@ async fn submit(client: &Client, jobs: Vec<Job>) -> Result<Submitted, Failed> {
 async fn work_off(
     pool: PoolConfig,
     client: &Client,
-    backend: &MemoryBackend,
     doing: &Arc<Doing>,
     submitted: &Submitted,
 ) -> Result<bool, Failed> {
     let mut open: BTreeSet<ExecutionId> = submitted.ids.iter().map(|(_, id)| *id).collect();
     let mut progress = Progress::new(open.len() as u64);
-    let mut completions = backend.completions(Cursor::Start, CompletionFilter::default());
+    let filter = CompletionFilter { namespace: Some(client.namespace().clone()), lane: None };
+    let backend = client.backend().clone();
+    let mut completions = JournalCompletions::new(backend, Cursor::Start, filter);
     // One stream, opened before anything runs, so that no interrupt is missed.
     let mut interrupted = signal(SignalKind::interrupt()).map_err(Failed::runtime)?;
     let mut terminated = signal(SignalKind::terminate()).map_err(Failed::runtime)?;

@@ -1,9 +1,10 @@
-//! Kind `shell`: a command in a process group of its own.
+//! A command that works on a task, in a process group of its own.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use ff_sdk::{HandlerError, RawPayload, TaskContext};
+use ff_sdk::core::store::Bytes;
+use ff_sdk::{ClaimedTask, HandlerError, RawPayload, TaskContext};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde::Deserialize;
@@ -83,18 +84,43 @@ impl Drop for Group {
     }
 }
 
-/// Runs the command of a task. Its standard output is the result.
+/// What a command is told of its task, in its environment.
+pub struct Told(Vec<(&'static str, String)>);
+
+/// What a handler's context and a task both know.
+macro_rules! told {
+    ($task:expr) => {
+        Told(vec![
+            ("FF_EXECUTION_ID", $task.execution_id().to_string()),
+            ("FF_EXECUTION_KIND", $task.execution_kind().to_string()),
+            ("FF_LANE", $task.lane_id().to_string()),
+            ("FF_ATTEMPT_INDEX", $task.attempt_index().to_string()),
+            ("FF_RETRY_COUNT", $task.retry_count().to_string()),
+            ("FF_LEASE_EPOCH", $task.lease_epoch().to_string()),
+        ])
+    };
+}
+
+impl From<&ClaimedTask> for Told {
+    fn from(task: &ClaimedTask) -> Self {
+        told!(task)
+    }
+}
+
+/// Runs the command that a task's payload names. Its standard output is the result.
 pub async fn run(context: TaskContext, RawPayload(payload): RawPayload) -> Ran {
-    let payload = payload.unwrap_or_default();
     let invalid = |reason: String| HandlerError::new("invalid_payload", reason).permanent();
-    let value = serde_json::from_slice(&payload).map_err(|error| invalid(error.to_string()))?;
+    let text = payload.as_deref().unwrap_or_default();
+    let value = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
     let job = ShellJob::parse(&value).map_err(invalid)?;
+    execute(&job, told!(context), payload).await
+}
+
+/// Runs a command with a payload as its input. Its standard output is the result.
+pub async fn execute(job: &ShellJob, Told(told): Told, payload: Option<Bytes>) -> Ran {
     let mut command = job.to_command();
     command
-        .env("FF_EXECUTION_ID", context.execution_id().to_string())
-        .env("FF_ATTEMPT_INDEX", context.attempt_index().to_string())
-        .env("FF_RETRY_COUNT", context.retry_count().to_string())
-        .env("FF_LEASE_EPOCH", context.lease_epoch().to_string())
+        .envs(told)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -109,7 +135,7 @@ pub async fn run(context: TaskContext, RawPayload(payload): RawPayload) -> Ran {
     let feed = async move {
         if let Some(mut stdin) = stdin {
             // A command that does not read its input is as good as one that does.
-            let _ = stdin.write_all(&payload).await;
+            let _ = stdin.write_all(payload.as_deref().unwrap_or_default()).await;
         }
     };
     let (mut output, mut errors) = (Vec::new(), Vec::new());
@@ -145,7 +171,7 @@ pub async fn run(context: TaskContext, RawPayload(payload): RawPayload) -> Ran {
 }
 
 /// What a command came to: its result, or why it failed.
-type Ran = Result<Vec<u8>, HandlerError>;
+pub type Ran = Result<Vec<u8>, HandlerError>;
 
 fn finish(status: ExitStatus, output: Vec<u8>, errors: &[u8]) -> Ran {
     use std::os::unix::process::ExitStatusExt;

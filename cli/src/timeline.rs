@@ -33,7 +33,8 @@ pub async fn text(client: &Client, results: &[JobResult]) -> Result<String, SdkE
     Ok(text)
 }
 
-fn describe(event: &Event, at: TimestampMs) -> String {
+/// An event in words.
+pub fn describe(event: &Event, at: TimestampMs) -> String {
     match event {
         Event::Created { lane, .. } => format!("created on lane {lane}"),
         Event::GrantIssued { .. } => "granted".to_owned(),

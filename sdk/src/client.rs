@@ -1,5 +1,7 @@
 //! A client: submits executions, waits for their results, and operates on them.
 
+mod scans;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,6 +30,8 @@ use crate::config::ClientConfig;
 use crate::error::SdkError;
 use crate::shared::{Connection, lock};
 use crate::submission::Submission;
+
+pub use scans::{QuarantinePage, Quarantined};
 
 /// A client of one namespace. Cloning gives another handle to the same client.
 #[derive(Clone)]

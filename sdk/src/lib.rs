@@ -43,7 +43,7 @@ mod upkeep;
 mod worker;
 
 pub use admin::FlowFabricAdminClient;
-pub use client::{Client, ExecutionResult, History, HistoryEntry};
+pub use client::{Client, ExecutionResult, History, HistoryEntry, QuarantinePage, Quarantined};
 pub use config::{ClientConfig, WorkerConfig};
 pub use drive::drive;
 pub use error::SdkError;

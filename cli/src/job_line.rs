@@ -1,0 +1,79 @@
+//! One line of the input: an execution as JSON.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ff_sdk::Submission;
+use ff_sdk::core::policy::{ExecutionPolicy, RetryPolicy};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// One line of the input.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object like {\"kind\": \"shell\", \"payload\": {...}}"
+)]
+pub struct JobLine {
+    /// Which handler it is for.
+    pub kind: String,
+    /// What the handler gets.
+    #[serde(default)]
+    pub payload: Option<Value>,
+    /// The queue, where the command does not say it.
+    #[serde(default)]
+    pub lane: Option<String>,
+    /// What a worker must be able to do.
+    #[serde(default)]
+    pub requires: Vec<String>,
+    /// A key that stands for this content.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+    #[serde(default)]
+    priority: Option<i64>,
+    #[serde(default)]
+    delay_ms: Option<u64>,
+    #[serde(default)]
+    retry: Option<RetryPolicy>,
+    #[serde(default)]
+    timeout_ms: Option<u64>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+impl JobLine {
+    /// Parses a line.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| {
+            let place = format!(" at line 1 column {}", error.column());
+            format!("column {}: {}", error.column(), error.to_string().replace(&place, ""))
+        })
+    }
+
+    /// What is submitted for it, on a lane unless it names one, and under a policy but for what it
+    /// says itself.
+    pub fn submission(&self, lane: &str, policy: ExecutionPolicy) -> Submission {
+        let policy = ExecutionPolicy { retry: self.retry.clone().unwrap_or_default(), ..policy };
+        let mut submission = Submission::new(&self.kind)
+            .lane(self.lane.as_deref().unwrap_or(lane))
+            .priority(self.priority.unwrap_or_default())
+            .requires(self.requires.iter().map(String::as_str))
+            .policy(policy);
+        if let Some(payload) = &self.payload {
+            submission = submission.payload(payload.to_string());
+        }
+        if let Some(delay) = self.delay_ms {
+            submission = submission.delay(Duration::from_millis(delay));
+        }
+        if let Some(timeout) = self.timeout_ms {
+            submission = submission.attempt_timeout(Duration::from_millis(timeout));
+        }
+        if let Some(key) = &self.idempotency_key {
+            submission = submission.idempotency_key(key);
+        }
+        for (key, value) in &self.tags {
+            submission = submission.tag(key, value);
+        }
+        submission
+    }
+}

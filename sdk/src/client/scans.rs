@@ -1,0 +1,157 @@
+//! What a client reads from the indexes themselves: the quarantine, and whether anything is left
+//! to do.
+
+use std::time::Duration;
+
+use ff_core::error::EngineError;
+use ff_core::execution::Phase;
+use ff_core::id::{ExecutionId, LaneId};
+use ff_core::op::{ListPosition, Query, load};
+use ff_core::partition::Partition;
+use ff_core::score::Score;
+use ff_core::store::bounds::MAX_PAGE;
+use ff_core::store::{IndexName, Scan, ScanEntry, ScanPosition, Scanned};
+use ff_core::time::TimestampMs;
+
+use super::Client;
+use crate::error::SdkError;
+
+/// A page of the quarantine: partition by partition, within each by time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QuarantinePage {
+    /// The records in quarantine.
+    pub records: Vec<Quarantined>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<ListPosition>,
+}
+
+/// A record in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Quarantined {
+    /// The execution whose record it is.
+    pub execution_id: ExecutionId,
+    /// When it was put there, by the store's clock.
+    pub since: TimestampMs,
+    /// Why it does not decode; `None` when it does by now.
+    pub problem: Option<String>,
+}
+
+impl Client {
+    /// A page of at most `limit` records that do not decode though their format is known, of all
+    /// namespaces: what does not decode does not say whose it is.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`]. Cancel safe.
+    pub async fn quarantined(
+        &self,
+        from: Option<ListPosition>,
+        limit: usize,
+    ) -> Result<QuarantinePage, SdkError> {
+        let limit = limit.max(1);
+        let mut place = from.unwrap_or(ListPosition { partition: 0, after: None });
+        let mut page = QuarantinePage::default();
+        while place.partition < self.partition_config().num_flow_partitions {
+            let missing = limit - page.records.len();
+            if missing == 0 {
+                page.next = Some(place);
+                break;
+            }
+            let partition = Partition::flow(place.partition);
+            let count = missing.min(MAX_PAGE) as u32;
+            let (scanned, _) =
+                self.scan(partition, IndexName::Quarantine, place.after, count).await?;
+            page.records.extend(scanned.entries.iter().filter_map(|entry| held(partition, entry)));
+            place = match scanned.next {
+                Some(after) => ListPosition { after: Some(after), ..place },
+                None => ListPosition { partition: place.partition + 1, after: None },
+            };
+        }
+        Ok(page)
+    }
+
+    /// Whether nothing on these lanes waits for a worker, and no lease, delay or deadline of them
+    /// is due within a time. It looks at every partition: it is for scripts that wait for the end
+    /// of their work, not for a worker's loop.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`]. Cancel safe.
+    pub async fn is_idle(&self, lanes: &[LaneId], within: Duration) -> Result<bool, SdkError> {
+        for index in 0..self.partition_config().num_flow_partitions {
+            let partition = Partition::flow(index);
+            if self.is_due(partition, lanes, within).await? {
+                return Ok(false);
+            }
+            for lane in lanes {
+                let (namespace, lane) = (self.namespace().clone(), lane.clone());
+                let eligible = IndexName::Eligible { namespace, lane };
+                let (scanned, _) = self.scan(partition, eligible, None, 1).await?;
+                if !scanned.entries.is_empty() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether something of these lanes that is not over is due within a time.
+    async fn is_due(
+        &self,
+        partition: Partition,
+        lanes: &[LaneId],
+        within: Duration,
+    ) -> Result<bool, SdkError> {
+        let mut after = None;
+        loop {
+            let (scanned, at) =
+                self.scan(partition, IndexName::Due, after, MAX_PAGE as u32).await?;
+            let end = Score::at(at.plus(within.into()));
+            for entry in &scanned.entries {
+                if entry.position.score > end {
+                    return Ok(false);
+                }
+                if self.is_open(entry, lanes) {
+                    return Ok(true);
+                }
+            }
+            after = match scanned.next {
+                Some(next) => Some(next),
+                None => return Ok(false),
+            };
+        }
+    }
+
+    fn is_open(&self, entry: &ScanEntry, lanes: &[LaneId]) -> bool {
+        // What cannot be read cannot be worked on either.
+        let Some(Ok(loaded)) = entry.record.as_ref().map(load) else { return false };
+        let execution = &loaded.execution;
+        !matches!(execution.phase, Phase::Terminal(_))
+            && execution.namespace == *self.namespace()
+            && lanes.contains(&execution.lane)
+    }
+
+    async fn scan(
+        &self,
+        partition: Partition,
+        index: IndexName,
+        after: Option<ScanPosition>,
+        limit: u32,
+    ) -> Result<(Scanned, TimestampMs), EngineError> {
+        let connection = &self.0.connection;
+        let scan = Scan { partition, index, after, limit };
+        connection.drive(Query::scan(scan, connection.patience())).await
+    }
+}
+
+/// An entry of the quarantine; nothing when its record is gone.
+fn held(partition: Partition, entry: &ScanEntry) -> Option<Quarantined> {
+    let problem = load(entry.record.as_ref()?).err().map(|error| error.to_string());
+    Some(Quarantined {
+        execution_id: ExecutionId::from_parts(partition.index, entry.position.member),
+        since: entry.position.score.instant(),
+        problem,
+    })
+}
