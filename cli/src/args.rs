@@ -9,6 +9,7 @@ mod work;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ff_sdk::Namespace;
 
 use crate::pool::NAMESPACE;
 
@@ -70,8 +71,8 @@ pub enum Task {
     ///
     ///     {"kind": "resize", "payload": {"image": 17}, "lane": "media", "requires": ["gpu"]}
     ///
-    /// The payload is handed to the worker as the JSON text that it is; it may be left out. Beside
-    /// the fields of ff run a line may have
+    /// The payload may be any JSON, which the worker gets as text, or be left out. Beside the fields
+    /// of ff run a line may have
     ///
     ///     lane             the queue; that of --lane unless set
     ///     requires         what a worker must be able to do, a list of capability tokens
@@ -178,7 +179,7 @@ pub struct RunArgs {
     /// Whose executions: 1 to 64 printable ASCII bytes without space. A run works on all that waits
     /// on its lane, default: on a store that others use give it a namespace of its own.
     #[arg(long, value_name = "NS", default_value = NAMESPACE)]
-    pub namespace: String,
+    pub namespace: Namespace,
     /// Workers in this process, each with one execution at a time; as many as there are cores
     /// unless set, at least 2.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]

@@ -57,7 +57,7 @@ pub async fn open(url: &str) -> Result<Opened, Failed> {
 /// A client of the store that the command was told to use, which must be one that others see.
 pub async fn client(args: &StoreArgs) -> Result<Client, Failed> {
     let opened = open_shared(args).await?;
-    let mut config = ClientConfig::new(&args.namespace).map_err(|error| wrong(args, &error))?;
+    let mut config = ClientConfig::new(args.namespace.as_str())?;
     config.call_timeout = PATIENCE;
     Ok(Client::connect(config, opened.backend).await?)
 }
@@ -78,18 +78,13 @@ pub async fn open_shared(args: &StoreArgs) -> Result<Opened, Failed> {
     open(url).await
 }
 
-/// The namespace is wrong.
-pub fn wrong(args: &StoreArgs, error: &ff_sdk::SdkError) -> Failed {
-    Failed::usage(format!("--namespace {}: {error}", args.namespace))
-}
-
 /// Connects to a server.
 async fn connect(url: &str) -> Result<Arc<dyn EngineBackend>, Failed> {
     Err(Failed::usage(format!("--backend {}: this program has no Valkey backend", hidden(url))))
 }
 
-/// A URL without its password.
-fn hidden(url: &str) -> String {
+/// A URL without its password, to be shown.
+pub fn hidden(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
         _ => url.to_owned(),

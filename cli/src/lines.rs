@@ -9,6 +9,9 @@ use crate::outcome::Failed;
 /// The longest line: a payload of 1 MiB, however it is escaped, and the rest of its line.
 const MAX_LINE_BYTES: u64 = 8 << 20;
 
+/// A line's number from 1, and its text or what is wrong with it.
+pub type Line = (usize, Result<String, String>);
+
 /// A file of lines. Standard input and pipes are copied to a file without a name first.
 pub struct Lines {
     name: String,
@@ -39,9 +42,8 @@ impl Lines {
         self.reader.rewind().map_err(|error| Failed::runtime(format!("{}: {error}", self.name)))
     }
 
-    /// The next line that is not blank, with its number from 1; what is no text or too long is a
-    /// problem of that line.
-    pub fn next(&mut self) -> Result<Option<(usize, Result<String, String>)>, Failed> {
+    /// The next line that is not blank.
+    pub fn next(&mut self) -> Result<Option<Line>, Failed> {
         loop {
             let Some(bytes) = self.read_line()? else { return Ok(None) };
             let text = if bytes.len() as u64 > MAX_LINE_BYTES {

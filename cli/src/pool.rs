@@ -7,7 +7,8 @@ use std::time::Duration;
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::entropy::Entropy;
 use ff_sdk::{
-    FlowFabricWorker, RawPayload, SdkError, State, TaskContext, WorkerConfig, WorkerRuntime,
+    FlowFabricWorker, Namespace, RawPayload, SdkError, State, TaskContext, WorkerConfig,
+    WorkerRuntime,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -43,7 +44,7 @@ pub struct PoolConfig {
     /// What the workers' names begin with.
     pub instance: String,
     /// Whose executions.
-    pub namespace: String,
+    pub namespace: Namespace,
     /// How many workers.
     pub workers: usize,
     /// How long their leases are good.
@@ -116,8 +117,11 @@ async fn worker(
     mut drain: watch::Receiver<bool>,
     number: u64,
 ) -> Result<(), SdkError> {
-    let mut config =
-        WorkerConfig::new("ff-run", format!("{}-{number}", pool.instance), pool.namespace)?;
+    let mut config = WorkerConfig::new(
+        "ff-run",
+        format!("{}-{number}", pool.instance),
+        pool.namespace.as_str(),
+    )?;
     config.lease_ttl_ms = pool.lease_ttl_ms;
     config.seed = pool.seed.map(|seed| seed.wrapping_add(number));
     let worker = FlowFabricWorker::connect_with(config, pool.backend, None).await?;

@@ -30,8 +30,7 @@ const SHOW_EVERY: Duration = Duration::from_millis(100);
 /// Runs the command.
 pub async fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     let opened = backend::open(&args.backend).await?;
-    let wrong = |error| Failed::usage(format!("--namespace {}: {error}", args.namespace));
-    let mut config = ClientConfig::new(&args.namespace).map_err(wrong)?;
+    let mut config = ClientConfig::new(args.namespace.as_str())?;
     config.seed = args.seed;
     let client = Client::connect(config, opened.backend.clone()).await?;
     let jobs = input::read(&args.file, &client, opened.shared)?;

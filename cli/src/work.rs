@@ -2,6 +2,8 @@
 
 mod attempt;
 mod shift;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,8 +21,7 @@ use crate::{backend, names, signals};
 pub async fn work(args: WorkArgs) -> Result<ExitCode, Failed> {
     let config = config(&args)?;
     let opened = backend::open_shared(&args.store).await?;
-    let client_config = ClientConfig::new(&args.store.namespace)
-        .map_err(|error| backend::wrong(&args.store, &error))?;
+    let client_config = ClientConfig::new(args.store.namespace.as_str())?;
     let client = Client::connect(client_config, opened.backend.clone()).await?;
     // Before anything runs, so that no signal is missed.
     let wishes = signals::follow()?;
@@ -52,9 +53,7 @@ fn config(args: &WorkArgs) -> Result<WorkerConfig, Failed> {
         Some(instance) => instance.to_string(),
         None => names::instance(&worker)?,
     };
-    let namespace = &args.store.namespace;
-    let mut config = WorkerConfig::new(worker, instance, namespace)
-        .map_err(|error| backend::wrong(&args.store, &error))?;
+    let mut config = WorkerConfig::new(worker, instance, args.store.namespace.as_str())?;
     config.lanes.clone_from(&args.lane);
     config.capabilities = Capabilities::try_new(&args.capability)
         .map_err(|error| Failed::usage(format!("--capability: {error}")))?;

@@ -34,6 +34,15 @@ pub trait EngineBackend: Send + Sync {
 
     /// What the backend knows of the store's load.
     fn report(&self) -> BoxFuture<'_, Result<BackendReport, Failure>>;
+
+    /// What the backend knows of how fit its store is: version, eviction policy, function library,
+    /// the clocks of its nodes. It changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when the store cannot be asked; what is wrong with a store that answers is a
+    /// [`Finding`].
+    fn examine(&self) -> BoxFuture<'_, Result<Vec<Finding>, Failure>>;
 }
 
 /// A stream of wake-ups.
@@ -57,13 +66,60 @@ pub struct BackendReport {
     pub stream_bytes: u64,
     /// Calls that this backend has answered.
     pub calls: u64,
+    /// Processor time that the server has used so far, user and system, in microseconds; `None`
+    /// where there is no server.
+    pub cpu_us: Option<u64>,
+    /// Commands that the server has processed so far, of every client; `None` where there is no
+    /// server.
+    pub commands: Option<u64>,
 }
 
 impl BackendReport {
-    /// A report of these figures.
+    /// A report of these figures, of a store without a server.
     pub fn new(store: impl Into<String>, used_bytes: u64, stream_bytes: u64, calls: u64) -> Self {
-        Self { store: store.into(), used_bytes, stream_bytes, calls }
+        let store = store.into();
+        Self { store, used_bytes, stream_bytes, calls, cpu_us: None, commands: None }
     }
+}
+
+/// One thing that was found out about a store, and how to mend it if it is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// How bad it is.
+    pub level: FindingLevel,
+    /// What it is about, in a word or two: `eviction policy`.
+    pub subject: String,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it, where there is something to do.
+    pub advice: Option<String>,
+}
+
+impl Finding {
+    /// A finding without advice.
+    pub fn new(level: FindingLevel, subject: &str, detail: impl Into<String>) -> Self {
+        Self { level, subject: subject.to_owned(), detail: detail.into(), advice: None }
+    }
+
+    /// The same finding, with what to do about it.
+    #[must_use]
+    pub fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+}
+
+/// How bad a finding is, from nothing on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingLevel {
+    /// As it should be.
+    Good,
+    /// Worth knowing; nothing is lost by it.
+    Warning,
+    /// Wrong: work can be lost or stand still.
+    Problem,
 }
 
 /// Completions as a stream, read from the journals.

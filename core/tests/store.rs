@@ -323,15 +323,16 @@ fn a_take_goes_no_farther_than_its_bound() {
 }
 
 #[test]
-fn an_entry_without_a_record_is_dropped_and_does_not_count() {
+fn an_entry_without_a_record_is_dropped_and_looked_at_once() {
     let mut ground = Ground::new();
-    ground.fill(&[(2, 20)]);
+    ground.fill(&[(2, 20), (3, 30)]);
     let mut stray = unit(9, Version::ABSENT, 1);
     stray.put.clear();
     stray.index.push(entry(lane("l"), 1, 10));
     ground.commit_one(stray);
-    assert_eq!(numbers(&ground.take(lane("l"), 1, TakeUntil::End)), [2]);
-    assert_eq!(ground.scan(lane("l")), []);
+    let taken = ground.take(lane("l"), 2, TakeUntil::End);
+    assert_eq!((numbers(&taken), taken.rest), (vec![2], Some(Score::new(30))));
+    assert_eq!(ground.scan(lane("l")), [(30, 3)]);
     assert_eq!(ground.scan(IndexName::Due).len(), 1, "only what was handed out is held");
 }
 

@@ -28,6 +28,10 @@ pub enum SdkError {
     /// The engine refused the call, or could not carry it out.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A store cannot be used: its address is none, it cannot be reached, or it would lose work.
+    #[cfg(feature = "valkey-default")]
+    #[error(transparent)]
+    Connect(#[from] ff_io_valkey::ConnectError),
     /// The backend could not answer a question about itself.
     #[error("{backend}: {source}")]
     Backend {
@@ -59,6 +63,10 @@ impl SdkError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Config { .. } => false,
+            #[cfg(feature = "valkey-default")]
+            Self::Connect(error) => {
+                matches!(error, ff_io_valkey::ConnectError::Unreachable { .. })
+            }
             Self::WorkerAtCapacity { .. } | Self::Backend { .. } => true,
             Self::Engine(error) => error.class() == ff_core::error::ErrorClass::Retryable,
         }

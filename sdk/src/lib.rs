@@ -29,6 +29,7 @@
 mod admin;
 mod client;
 mod config;
+mod connect;
 mod drive;
 mod error;
 mod grants;
@@ -45,6 +46,7 @@ mod worker;
 pub use admin::FlowFabricAdminClient;
 pub use client::{Client, ExecutionResult, History, HistoryEntry, QuarantinePage, Quarantined};
 pub use config::{ClientConfig, WorkerConfig};
+pub use connect::open;
 pub use drive::drive;
 pub use error::SdkError;
 pub use grants::{ReclaimExecutionArgs, ReclaimExecutionOutcome};
@@ -58,6 +60,9 @@ pub use runtime::{
 pub use submission::Submission;
 pub use task::{ClaimedTask, LeaseWatch};
 pub use worker::FlowFabricWorker;
+
+#[cfg(feature = "valkey-default")]
+pub use ff_io_valkey::{ConnectError, ValkeyBackend};
 
 pub use ff_core as core;
 pub use ff_core::capability::Capabilities;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ff_sdk::core::backend::{BackendReport, BoxFuture, EngineBackend, WakeUps};
+use ff_sdk::core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, WakeUps};
 use ff_sdk::core::partition::Partition;
 use ff_sdk::core::store::{Failure, Read, Reply, ReplyBody, Request, Topic};
 use ff_sdk::core::time::TimestampMs;
@@ -201,6 +201,10 @@ impl EngineBackend for Line {
 
     fn report(&self) -> BoxFuture<'_, Result<BackendReport, Failure>> {
         self.inner.report()
+    }
+
+    fn examine(&self) -> BoxFuture<'_, Result<Vec<Finding>, Failure>> {
+        self.inner.examine()
     }
 }
 

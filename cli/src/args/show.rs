@@ -1,7 +1,9 @@
 //! The arguments of the commands that look: `ff describe`, `ff list` and `ff history`.
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ff_sdk::core::id::ExecutionKind;
+use ff_sdk::core::state::UnknownWord;
 use ff_sdk::{ExecutionId, LaneId, PublicState};
 
 use super::StoreArgs;
@@ -36,9 +38,8 @@ pub struct HistoryArgs {
 pub struct ListArgs {
     #[command(flatten)]
     pub store: StoreArgs,
-    /// In this state only: waiting, delayed, rate_limited, waiting_children, active, suspended,
-    /// resumable, completed, failed, cancelled, expired or skipped.
-    #[arg(long, value_name = "STATE")]
+    /// In this state only.
+    #[arg(long, value_name = "STATE", value_parser = states())]
     pub state: Option<PublicState>,
     /// Of this lane only.
     #[arg(long, value_name = "LANE")]
@@ -63,4 +64,10 @@ pub struct ListArgs {
     /// Print one JSON object for each execution instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Parses a state, and names them all where it is none.
+fn states() -> impl TypedValueParser<Value = PublicState> {
+    let words = PossibleValuesParser::new(PublicState::ALL.iter().map(|state| state.as_str()));
+    words.try_map(|word| -> Result<PublicState, UnknownWord> { word.parse() })
 }

@@ -1,6 +1,7 @@
 //! Which store a command works on, and for whom.
 
 use clap::Args;
+use ff_sdk::Namespace;
 
 use crate::pool::NAMESPACE;
 
@@ -13,5 +14,5 @@ pub struct StoreArgs {
     pub backend: Option<String>,
     /// Whose executions: 1 to 64 printable ASCII bytes without space.
     #[arg(long, value_name = "NS", default_value = NAMESPACE)]
-    pub namespace: String,
+    pub namespace: Namespace,
 }

@@ -77,9 +77,11 @@ impl<C: Decide> Batch<C> {
             let size: usize =
                 unit.values.iter().filter_map(|write| write.value.as_ref()).map(|v| v.len()).sum();
             let taken = |key: &RecordKey| units.iter().any(|unit| expects(unit, key));
+            let other = units.first().is_some_and(|first| first.purpose != unit.purpose);
             let full = units.len() == MAX_UNITS || bytes + size > MAX_MESSAGE_BYTES;
-            // One unit for each record in a request.
-            if (full && !units.is_empty()) || unit.expect.iter().any(|(key, _)| taken(key)) {
+            // One unit for each record in a request, and one purpose for all.
+            if (full && !units.is_empty()) || other || unit.expect.iter().any(|(key, _)| taken(key))
+            {
                 continue;
             }
             bytes += size;

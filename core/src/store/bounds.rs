@@ -7,7 +7,7 @@ use super::keys::RecordKey;
 /// Units in one commit.
 pub const MAX_UNITS: usize = 64;
 /// Records, values, index entries or stream entries in one unit, each.
-pub const MAX_ENTRIES_PER_UNIT: usize = 256;
+pub const MAX_ENTRIES_PER_UNIT: usize = 255;
 /// Members in one take.
 pub const MAX_TAKE: usize = 256;
 /// Partitions in one poll.
@@ -68,7 +68,9 @@ fn check_commit(commit: &Commit) -> Result<(), OverBound> {
         commit.units.iter().flat_map(|unit| &unit.expect).map(|(key, _)| key).collect();
     keys.sort_unstable();
     let twice = keys.windows(2).filter(|pair| pair[0] == pair[1]).count();
-    within("units for one record", 1 + twice, 1)
+    within("units for one record", 1 + twice, 1)?;
+    let other = |unit: &Unit| unit.purpose != commit.units[0].purpose;
+    within("purposes of a commit", 1 + usize::from(commit.units.iter().any(other)), 1)
 }
 
 fn check_unit(unit: &Unit) -> Result<(), OverBound> {

@@ -9,7 +9,7 @@ use crate::partition::Partition;
 use crate::score::Score;
 use crate::time::{DurationMs, TimestampMs, Window};
 
-use super::keys::{IndexName, RecordKey, StreamName, ValueKey};
+use super::keys::{IndexName, RecordKey, StreamName, Topic, ValueKey};
 
 /// An immutable piece of data; cloning is cheap.
 pub type Bytes = Arc<[u8]>;
@@ -66,7 +66,8 @@ pub struct Stored {
 }
 
 /// One or more units of one partition. Each unit is all or nothing with a reply of its own:
-/// batching never couples unrelated executions. No record stands in two units.
+/// batching never couples unrelated executions. No record stands in two units, and all units have
+/// the same purpose: a full store allows a call or refuses it as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Commit {
     /// Where all keys live.
@@ -131,16 +132,6 @@ pub struct StreamAppend {
     pub entry: Bytes,
 }
 
-/// Something that a subscriber waits for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Topic {
-    /// Entries of an index, in whatever partition. Rung when a commit made the index non-empty and
-    /// when a `Take` leaves a remainder.
-    Index(IndexName),
-    /// The journal of one partition. Rung by each commit that names it.
-    Journal(Partition),
-}
-
 /// A wake-up: a hint that nothing may depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wake {
@@ -159,7 +150,8 @@ pub struct Take {
     pub partition: Partition,
     /// From which index.
     pub index: IndexName,
-    /// How many at most.
+    /// How many entries to look at, at most. One whose record is gone is dropped, so that fewer
+    /// may be handed out though some are left.
     pub count: u32,
     /// How far.
     pub until: TakeUntil,

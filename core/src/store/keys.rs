@@ -58,6 +58,16 @@ pub enum StreamName {
     Journal,
 }
 
+/// Something that a subscriber waits for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// Entries of an index, in whatever partition. Rung when a commit made the index non-empty and
+    /// when a `Take` leaves a remainder.
+    Index(IndexName),
+    /// The journal of one partition. Rung by each commit that names it.
+    Journal(Partition),
+}
+
 impl RecordKey {
     /// The key of an execution's record.
     pub const fn of(id: &ExecutionId) -> Self {
@@ -107,6 +117,18 @@ impl StreamName {
         match self {
             Self::Journal => prefix(partition, b'j'),
         }
+    }
+}
+
+impl Topic {
+    /// The name of the channel on which its wake-ups travel: that of the key in no partition, and
+    /// for a journal that of the key.
+    pub fn channel(&self) -> Vec<u8> {
+        let key = match self {
+            Self::Index(index) => index.text(Partition::META),
+            Self::Journal(partition) => StreamName::Journal.text(*partition),
+        };
+        [b"ff:".as_slice(), &key].concat()
     }
 }
 

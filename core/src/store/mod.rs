@@ -15,10 +15,10 @@ pub mod meta;
 pub use contract::{
     Bytes, Commit, Cursor, Failure, Fetched, IndexWrite, Member, OverBound, Poll, Read, Reply,
     ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned, Stored, StreamAppend, StreamEntry,
-    StreamId, StreamPage, Streamed, Take, TakeUntil, Taken, Topic, Unit, UnitReply, ValueWrite,
-    Values, Version, Wake,
+    StreamId, StreamPage, Streamed, Take, TakeUntil, Taken, Unit, UnitReply, ValueWrite, Values,
+    Version, Wake,
 };
 pub use journal::JournalEntry;
-pub use keys::{IndexName, RecordKey, StreamName, ValueKey};
+pub use keys::{IndexName, RecordKey, StreamName, Topic, ValueKey};
 pub use memory::MemoryStore;
 pub use meta::StoreMeta;

@@ -155,3 +155,88 @@ fn held(partition: Partition, entry: &ScanEntry) -> Option<Quarantined> {
         problem,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+
+    use ff_core::backend::EngineBackend;
+    use ff_core::execution::Purpose;
+    use ff_core::store::{Bytes, Commit, IndexWrite, RecordKey, Request, Unit, Version};
+    use ff_core::time::Window;
+    use uuid::Uuid;
+
+    use crate::config::WorkerConfig;
+    use crate::memory::MemoryBackend;
+    use crate::submission::Submission;
+    use crate::worker::FlowFabricWorker;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    async fn client(backend: &Arc<MemoryBackend>) -> Client {
+        Client::connect_with(backend.clone(), "ns").await.expect("it connects")
+    }
+
+    /// Puts a record that does not decode where others would find it.
+    async fn put_into_quarantine(backend: &MemoryBackend, id: ExecutionId, at: u64) {
+        let key = RecordKey::of(&id);
+        let score = Some(Score::at(TimestampMs::new(at)));
+        let unit = Unit {
+            expect: vec![(key.clone(), Version::ABSENT)],
+            window: Window::ALWAYS,
+            purpose: Purpose::Finish,
+            nonce: 1,
+            put: vec![(key, Bytes::from([1_u8, 0xff, 0xff, 0xff].as_slice()))],
+            remove: Vec::new(),
+            values: Vec::new(),
+            index: vec![IndexWrite { index: IndexName::Quarantine, member: id.uuid(), score }],
+            append: Vec::new(),
+            ring: Vec::new(),
+            fetch: Vec::new(),
+        };
+        let commit = Commit { partition: id.partition(), units: vec![unit] };
+        backend.call(Request::Commit(commit)).await.expect("it answers");
+    }
+
+    #[tokio::test]
+    async fn the_quarantine_is_read_page_by_page() {
+        let backend = Arc::new(MemoryBackend::new());
+        let client = client(&backend).await;
+        let ids = [(3, 1), (3, 2), (200, 3)]
+            .map(|(index, number)| ExecutionId::from_parts(index, Uuid::from_u128(number)));
+        for (number, id) in ids.into_iter().enumerate() {
+            put_into_quarantine(&backend, id, 10 + number as u64).await;
+        }
+        let first = client.quarantined(None, 2).await.expect("it answers");
+        let seen: Vec<_> =
+            first.records.iter().map(|record| (record.execution_id, record.since.get())).collect();
+        assert_eq!(seen, [(ids[0], 10), (ids[1], 11)]);
+        assert!(first.records.iter().all(|record| record.problem.is_some()), "{first:?}");
+        let rest = client.quarantined(first.next, 2).await.expect("it answers");
+        assert_eq!(rest.records.len(), 1, "{rest:?}");
+        assert_eq!((rest.records[0].execution_id, rest.next), (ids[2], None));
+    }
+
+    #[tokio::test]
+    async fn a_lane_is_idle_when_nothing_waits_runs_or_is_due() {
+        let backend = Arc::new(MemoryBackend::new());
+        let client = client(&backend).await;
+        let config = WorkerConfig::new("w", "w-1", "ns").expect("names");
+        let lanes = config.lanes.clone();
+        let worker = FlowFabricWorker::connect_with(config, backend.clone(), None).await;
+        let worker = worker.expect("it connects");
+        let idle = || async { client.is_idle(&lanes, MINUTE).await.expect("it answers") };
+        assert!(idle().await, "an empty store");
+        client.submit(Submission::new("k").lane("other")).await.expect("it is taken");
+        client.submit(Submission::new("k").delay(2 * MINUTE)).await.expect("it is taken");
+        assert!(idle().await, "another lane, and what is due later");
+        client.submit(Submission::new("k")).await.expect("it is taken");
+        assert!(!idle().await, "it waits");
+        let task = worker.claim_next().await.expect("it answers").expect("there is work");
+        assert!(!idle().await, "it runs");
+        task.complete(None).await.expect("it completes");
+        assert!(idle().await, "what is over is due later");
+    }
+}

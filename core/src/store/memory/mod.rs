@@ -13,9 +13,9 @@ use crate::time::TimestampMs;
 
 use super::contract::{
     Commit, Fetched, Poll, Read, Reply, ReplyBody, Request, Scan, ScanPosition, Stored, StreamPage,
-    Streamed, Take, Taken, Topic, UnitReply, Values, Wake,
+    Streamed, Take, Taken, UnitReply, Values, Wake,
 };
-use super::keys::{IndexName, RecordKey};
+use super::keys::{IndexName, RecordKey, Topic};
 
 pub use partition::Account;
 use partition::PartitionData;

@@ -8,9 +8,9 @@ use crate::score::Score;
 use crate::store::bounds::MAX_MESSAGE_BYTES;
 use crate::store::contract::{
     Bytes, Fetched, Read, Scan, ScanEntry, ScanPosition, Scanned, Stored, Take, TakeUntil, Taken,
-    Topic, Unit, UnitReply, Values, Version,
+    Unit, UnitReply, Values, Version,
 };
-use crate::store::keys::{IndexName, RecordKey, StreamName, ValueKey};
+use crate::store::keys::{IndexName, RecordKey, StreamName, Topic, ValueKey};
 use crate::time::TimestampMs;
 
 use super::index::Index;
@@ -138,10 +138,8 @@ impl PartitionData {
         let hold = Score::at(now.plus(take.hold));
         let mut entries = Vec::new();
         let mut held = Vec::new();
-        while let Some(position) = self.indexes.get(&take.index).and_then(within) {
-            if entries.len() == take.count as usize {
-                break;
-            }
+        for _ in 0..take.count {
+            let Some(position) = self.indexes.get(&take.index).and_then(within) else { break };
             self.write_index(take.index.clone(), position.member, None);
             if let Some(record) = self.records.get(&RecordKey::Execution(position.member)) {
                 held.push(position.member);

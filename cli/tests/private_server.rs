@@ -1,0 +1,148 @@
+//! The private server by itself: it answers, and is gone however its owner ends.
+
+#[path = "../src/private_server.rs"]
+mod private_server;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use private_server::PrivateServer;
+
+/// How long a test waits for anything.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Does something that waits, but not longer than the deadline.
+fn within<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(wait()));
+    receiver.recv_timeout(DEADLINE).expect("it happens before the deadline")
+}
+
+/// Asks a server for one figure.
+fn ask(address: &str, command: &str, name: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).expect("it reads");
+    let mut said = String::new();
+    stream.read_to_string(&mut said).expect("it answers");
+    let line = said.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("{name} is missing in {said}")).trim().to_owned()
+}
+
+fn pid(address: &str) -> Pid {
+    Pid::from_raw(ask(address, "INFO server", "process_id:").parse().expect("a number"))
+}
+
+/// The directory of a server.
+fn directory(address: &str) -> String {
+    let file = ask(address, "INFO server", "executable:");
+    assert!(file.contains("server"), "{file}");
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.write_all(b"CONFIG GET dir\r\n").expect("it reads");
+    let mut lines = BufReader::new(stream).lines();
+    lines.nth(4).expect("five lines").expect("it answers")
+}
+
+/// A killed process is gone once whoever adopted it has noticed.
+fn wait_until_gone(pid: Pid, directory: String) {
+    within(move || {
+        let zombie = || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            status.unwrap_or_default().contains(") Z ")
+        };
+        while (kill(pid, None).is_ok() && !zombie())
+            || std::fs::exists(&directory).is_ok_and(|is| is)
+        {
+            std::thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn it_answers_keeps_nothing_and_is_gone_when_it_is_dropped() {
+    let server = PrivateServer::start().expect("a server is installed");
+    let other = PrivateServer::start().expect("a server is installed");
+    assert_ne!(server.url(), other.url());
+    let address = server.url().replace("valkey://", "");
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+    assert_eq!(ask(&address, "INFO persistence", "aof_enabled:"), "0");
+    let (pid, directory) = (pid(&address), directory(&address));
+    drop(server);
+    assert!(TcpStream::connect(&address).is_err(), "it still listens");
+    assert!(!std::fs::exists(&directory).expect("a path"), "{directory} is left");
+    wait_until_gone(pid, directory);
+}
+
+#[test]
+fn a_panic_ends_it() {
+    let (sender, receiver) = mpsc::channel();
+    let panicked = std::thread::spawn(move || {
+        let server = PrivateServer::start().expect("a server is installed");
+        let address = server.url().replace("valkey://", "");
+        sender.send((pid(&address), directory(&address))).expect("the test waits");
+        panic!("on purpose");
+    });
+    let (pid, directory) = receiver.recv_timeout(DEADLINE).expect("it starts");
+    assert!(panicked.join().is_err());
+    wait_until_gone(pid, directory);
+}
+
+/// Owns a server until its input ends.
+#[test]
+#[ignore = "the process that another test starts"]
+fn owner() {
+    let server = PrivateServer::start().expect("a server is installed");
+    println!("{}", server.url());
+    let _ = std::io::stdin().read(&mut [0]);
+    std::process::abort();
+}
+
+fn start_owner() -> (Child, String) {
+    let mut child = Command::new(std::env::current_exe().expect("this test"))
+        .args(["owner", "--exact", "--nocapture", "--ignored"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let stdout = child.stdout.take().expect("a pipe");
+    let address = within(move || {
+        let mut lines = BufReader::new(stdout).lines();
+        let mut address = lines.find_map(|line| {
+            line.ok()?.split_once("valkey://").map(|(_, address)| address.to_owned())
+        });
+        address.take().expect("it says where its server is")
+    });
+    (child, address)
+}
+
+#[test]
+fn signals_and_an_abort_of_its_owner_end_it() {
+    for signal in [Some(Signal::SIGKILL), Some(Signal::SIGTERM), Some(Signal::SIGINT), None] {
+        let (mut owner, address) = start_owner();
+        let (pid, directory) = (pid(&address), directory(&address));
+        match signal {
+            Some(signal) => {
+                let owner = Pid::from_raw(i32::try_from(owner.id()).expect("a process id"));
+                kill(owner, signal).expect("it is there");
+            }
+            None => drop(owner.stdin.take()),
+        }
+        wait_until_gone(pid, directory);
+        within(move || owner.wait().expect("it ends"));
+    }
+}
+
+#[test]
+fn a_server_that_died_leaves_nothing_behind() {
+    let server = PrivateServer::start().expect("a server is installed");
+    let address = server.url().replace("valkey://", "");
+    let (pid, directory) = (pid(&address), directory(&address));
+    kill(pid, Signal::SIGKILL).expect("it is there");
+    drop(server);
+    wait_until_gone(pid, directory);
+}

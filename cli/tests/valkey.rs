@@ -1,0 +1,419 @@
+//! The commands for a store that others see, on a real server: real processes, real signals.
+
+#[path = "../src/private_server.rs"]
+mod private_server;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use private_server::PrivateServer;
+
+/// How long a test waits for anything.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// An id that nothing has.
+const NOBODY: &str = "{fp:1}:00000000-0000-0000-0000-000000000001";
+
+/// A server for one test.
+struct Store(PrivateServer);
+
+impl Store {
+    fn start() -> Self {
+        Self(PrivateServer::start().expect("a server is installed"))
+    }
+
+    fn ff(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+        command.args(arguments).env("FF_BACKEND", self.0.url()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let child = self.ff(arguments).spawn().expect("ff starts");
+        within(move || child.wait_with_output().expect("ff ends"))
+    }
+
+    /// Runs a command that must succeed; its standard output.
+    fn out(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let said = self.out(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
+
+    /// Submits lines by standard input; what it prints.
+    fn submit(&self, lines: &[Value], arguments: &[&str]) -> Output {
+        let mut command = self.ff(&[&["submit", "-"], arguments].concat());
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("ff starts");
+        let mut stdin = child.stdin.take().expect("its input is a pipe");
+        for line in lines {
+            writeln!(stdin, "{line}").expect("ff reads its input");
+        }
+        drop(stdin);
+        within(move || child.wait_with_output().expect("ff ends"))
+    }
+
+    /// Submits one execution; its id.
+    fn submit_one(&self, line: Value) -> String {
+        let output = self.submit(&[line], &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout).trim().to_owned()
+    }
+
+    fn state(&self, id: &str) -> String {
+        let seen = self.json(&["describe", id]);
+        seen["state"]["public_state"].as_str().expect("a word").to_owned()
+    }
+
+    /// The process of the server.
+    fn pid(&self) -> Pid {
+        let address = self.0.url().replace("valkey://", "");
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.write_all(b"INFO server\r\nQUIT\r\n").expect("it reads");
+        let mut said = String::new();
+        stream.read_to_string(&mut said).expect("it answers");
+        let pid = said.lines().find_map(|line| line.strip_prefix("process_id:"));
+        Pid::from_raw(pid.expect("a process id").trim().parse().expect("a number"))
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn objects(said: &str) -> Vec<Value> {
+    said.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    kill(pid, signal).expect("the process is there");
+}
+
+/// Does something that waits, but not longer than the deadline.
+fn within<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(wait()));
+    receiver.recv_timeout(DEADLINE).expect("it happens before the deadline")
+}
+
+/// What a process says on standard error, line by line.
+struct Said(mpsc::Receiver<String>);
+
+impl Said {
+    fn by(child: &mut Child) -> Self {
+        let stderr = child.stderr.take().expect("its errors are a pipe");
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            BufReader::new(stderr)
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Self(receiver)
+    }
+
+    fn wait_for(&self, wanted: &str) {
+        loop {
+            let line = self.0.recv_timeout(DEADLINE).expect("it says so before the deadline");
+            if line.contains(wanted) {
+                return;
+            }
+        }
+    }
+}
+
+/// A named pipe: opening it to read waits for the one who writes.
+struct Pipe(PathBuf);
+
+impl Pipe {
+    fn new(directory: &TempDir, name: &str) -> Self {
+        let path = directory.path().join(name);
+        mkfifo(&path, Mode::S_IRWXU).expect("a named pipe");
+        Self(path)
+    }
+
+    fn line(&self) -> String {
+        let path = self.0.clone();
+        within(move || {
+            let file = std::fs::File::open(path).expect("the pipe opens");
+            let mut line = String::new();
+            BufReader::new(file).read_line(&mut line).expect("a line");
+            line.trim().to_owned()
+        })
+    }
+
+    fn write(&self, line: &'static str) {
+        let path = self.0.clone();
+        within(move || std::fs::write(path, line).expect("somebody reads"));
+    }
+}
+
+#[test]
+fn what_one_process_submits_two_others_work_off_and_all_can_see() {
+    let store = Store::start();
+    let lines: Vec<Value> =
+        (0..40).map(|n| json!({"kind": "double", "payload": {"n": n}, "priority": n})).collect();
+    let output = store.submit(&lines, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("40 created, 0 duplicates, 0 refused of 40"));
+    let ids: Vec<String> = text(&output.stdout).lines().map(str::to_owned).collect();
+    assert_eq!(ids.len(), 40);
+
+    let exec = ["work", "--exec", "cat; echo .", "--until-idle", "--json", "--slots", "2"];
+    let workers = [(); 2].map(|()| store.ff(&exec).spawn().expect("ff starts"));
+    let mut finished = Vec::new();
+    for worker in workers {
+        let output = within(move || worker.wait_with_output().expect("ff ends"));
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        finished.extend(objects(&text(&output.stdout)));
+    }
+    assert!(finished.iter().all(|line| line["outcome"] == "completed"), "{finished:?}");
+    let worked: BTreeSet<_> = finished.iter().map(|line| line["id"].to_string()).collect();
+    assert_eq!((finished.len(), worked.len()), (40, 40));
+
+    let seen = store.json(&["describe", &ids[7]]);
+    assert_eq!((&seen["payload"], &seen["result"]), (&json!("{\"n\":7}"), &json!("{\"n\":7}.\n")));
+    let seen = store.out(&["describe", &ids[7]]);
+    assert!(seen.contains("completed") && seen.contains("{\"n\":7}."), "{seen}");
+    let history = store.json(&["history", &ids[7]]);
+    assert_eq!(history["attempts"][0]["end"], "succeeded", "{history}");
+    let history = store.out(&["history", &ids[7]]);
+    let place = |what: &str| history.find(what).unwrap_or_else(|| panic!("{what}: {history}"));
+    assert!(place("created on lane default") < place("claimed by"), "{history}");
+    assert!(place("claimed by") < place("Z  success"), "{history}");
+}
+
+#[test]
+fn lists_are_filtered_and_paged_and_may_lose_their_reader() {
+    let store = Store::start();
+    let lines: Vec<Value> = (0..23).map(|n| json!({"kind": format!("k{}", n % 2)})).collect();
+    let ids: BTreeSet<String> =
+        text(&store.submit(&lines, &[]).stdout).lines().map(str::to_owned).collect();
+    store.submit(&[json!({"kind": "k0"})], &["--lane", "other", "--namespace", "else"]);
+    let all = objects(&store.out(&["list", "--all", "--limit", "5", "--json"]));
+    let seen = |lines: &[Value]| -> BTreeSet<String> {
+        lines.iter().filter_map(|line| line["execution_id"].as_str()).map(str::to_owned).collect()
+    };
+    assert_eq!((all.len(), seen(&all)), (23, ids.clone()));
+
+    let (mut paged, mut after) = (BTreeSet::new(), None::<String>);
+    loop {
+        let mut arguments = vec!["list", "--json", "--limit", "7"];
+        if let Some(after) = &after {
+            arguments.extend(["--after", after]);
+        }
+        let page = objects(&store.out(&arguments));
+        paged.extend(seen(&page));
+        match page.last().and_then(|last| last["next"].as_str()) {
+            Some(next) => after = Some(next.to_owned()),
+            None => break,
+        }
+        assert_eq!(page.len(), 8, "{page:?}");
+    }
+    assert_eq!(paged, ids);
+
+    let count = |arguments: &[&str]| {
+        objects(&store.out(&[&["list", "--all", "--json"], arguments].concat())).len()
+    };
+    assert_eq!(count(&["--kind", "k1", "--state", "waiting", "--lane", "default"]), 11);
+    assert_eq!(count(&["--state", "failed"]), 0);
+    assert_eq!(count(&["--quarantined"]), 0);
+    assert_eq!(count(&["--namespace", "else", "--lane", "other"]), 1);
+    let said = store.out(&["list", "--limit", "5"]);
+    assert!(said.contains("there is more: --after "), "{said}");
+
+    let mut child = store.ff(&["list", "--all", "--limit", "1"]).spawn().expect("ff starts");
+    drop(child.stdout.take());
+    let status = within(move || child.wait().expect("ff ends"));
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_submission_is_refused_line_by_line_or_as_a_whole() {
+    let store = Store::start();
+    let keyed = |n: u32| json!({"kind": "k", "payload": n, "idempotency_key": "key"});
+    let output = store.submit(&[keyed(1), keyed(1), keyed(2), json!({"kind": "k"})], &["--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let lines = objects(&text(&output.stdout));
+    let outcomes: Vec<&str> = lines.iter().filter_map(|line| line["outcome"].as_str()).collect();
+    assert_eq!(outcomes, ["created", "duplicate", "refused", "created"]);
+    assert_eq!(lines[0]["id"], lines[1]["id"]);
+    assert!(text(&output.stderr).contains("line 3: refused: "), "{}", text(&output.stderr));
+
+    let bad = [json!({"kind": "k"}), json!({"kind": ""}), json!({"kind": "k", "colour": "red"})];
+    let output = store.submit(&bad, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    for wanted in ["standard input:2: ", "standard input:3: ", "nothing was submitted"] {
+        assert!(said.contains(wanted), "{said}");
+    }
+    assert_eq!(objects(&store.out(&["list", "--all", "--json"])).len(), 2);
+}
+
+#[test]
+fn operators_cancel_and_replay_and_may_repeat_a_call() {
+    let store = Store::start();
+    let id = store.submit_one(json!({"kind": "k"}));
+    let named = ["--request-id", "r-1"];
+    let cancelled = store.json(&["cancel", &id, "--reason", "not needed", named[0], named[1]]);
+    assert_eq!(
+        (&cancelled["outcome"], &cancelled["request_id"]),
+        (&json!("cancelled"), &json!("r-1"))
+    );
+    assert!(store.out(&["describe", &id]).contains("not needed"));
+    store.out(&["cancel", &id, named[0], named[1]]);
+    let refused = store.run(&["cancel", &id]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("not active"), "{}", text(&refused.stderr));
+
+    let said = store.out(&["replay", &id, "--request-id", "r-2"]);
+    assert!(said.contains("life 1") && said.contains("request id r-2"), "{said}");
+    assert_eq!(store.json(&["replay", &id, "--request-id", "r-2"])["life"], 1);
+    assert_eq!(store.state(&id), "waiting");
+    assert_eq!(store.run(&["replay", &id]).status.code(), Some(1));
+    assert_eq!(store.run(&["revoke", &id]).status.code(), Some(1));
+    for command in ["describe", "history", "cancel", "replay", "revoke"] {
+        let output = store.run(&[command, NOBODY]);
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let said = text(&output.stderr);
+        assert!(said.contains("there is no such execution in namespace ff"), "{command}: {said}");
+        let output = store.run(&[command, &id, "--namespace", "else"]);
+        assert_eq!(output.status.code(), Some(1), "{command} reaches into another namespace");
+    }
+}
+
+#[test]
+fn a_revoked_lease_ends_the_command_and_another_takes_over() {
+    let store = Store::start();
+    let directory = TempDir::new().expect("a directory");
+    let up = Pipe::new(&directory, "up");
+    let id = store.submit_one(json!({"kind": "k"}));
+    // The first attempt waits for ever, the next one ends.
+    let command = format!("echo $$ > {}; [ $FF_LEASE_EPOCH != 1 ] || sleep 1000", up.0.display());
+    let exec = ["work", "--exec", &command, "--lease-ttl-ms", "1000", "--max", "2", "--json"];
+    let worker = store.ff(&exec).spawn().expect("ff starts");
+    up.line();
+    assert_eq!(store.state(&id), "active");
+    assert_eq!(store.json(&["revoke", &id])["lease_epoch"], 1);
+    up.line();
+    let output = within(move || worker.wait_with_output().expect("ff ends"));
+    let outcomes: Vec<Value> =
+        objects(&text(&output.stdout)).iter().map(|line| line["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["lost", "completed"], "{}", text(&output.stderr));
+    let history = store.out(&["history", &id]);
+    assert!(history.contains("the lease of epoch 1 was revoked"), "{history}");
+}
+
+#[test]
+fn the_work_of_a_killed_worker_is_finished_by_another() {
+    let store = Store::start();
+    let directory = TempDir::new().expect("a directory");
+    let up = Pipe::new(&directory, "up");
+    let id = store.submit_one(json!({"kind": "k"}));
+    let command = format!("echo up > {}; sleep 1000", up.0.display());
+    let exec = ["work", "--exec", &command, "--lease-ttl-ms", "1000"];
+    let mut killed = store.ff(&exec).spawn().expect("ff starts");
+    up.line();
+    signal(&killed, Signal::SIGKILL);
+    within(move || killed.wait().expect("it is gone"));
+    let said = store.out(&["work", "--exec", "echo $FF_ATTEMPT_INDEX", "--until-idle", "--json"]);
+    assert_eq!(objects(&said).len(), 1, "{said}");
+    let seen = store.json(&["describe", &id]);
+    assert_eq!(
+        (&seen["result"], &seen["counts"]["reclaims"]),
+        (&json!("1\n"), &json!(1)),
+        "{seen}"
+    );
+}
+
+#[test]
+fn the_first_signal_drains_and_the_second_gives_back_at_once() {
+    let store = Store::start();
+    let directory = TempDir::new().expect("a directory");
+    let (up, go) = (Pipe::new(&directory, "up"), Pipe::new(&directory, "go"));
+    let first = store.submit_one(json!({"kind": "k"}));
+    let second = store.submit_one(json!({"kind": "k"}));
+    let command = format!("echo up > {}; cat {}", up.0.display(), go.0.display());
+    let exec = ["work", "--exec", &command, "--slots", "1"];
+    let mut worker = store.ff(&exec).spawn().expect("ff starts");
+    let said = Said::by(&mut worker);
+    up.line();
+    signal(&worker, Signal::SIGTERM);
+    said.wait_for("draining");
+    go.write("done");
+    let status = within(move || worker.wait().expect("ff ends"));
+    assert_eq!(status.code(), Some(0));
+    assert_eq!((store.state(&first), store.state(&second)), ("completed".into(), "waiting".into()));
+
+    let mut worker = store.ff(&exec).spawn().expect("ff starts");
+    let said = Said::by(&mut worker);
+    up.line();
+    signal(&worker, Signal::SIGINT);
+    said.wait_for("draining");
+    signal(&worker, Signal::SIGINT);
+    said.wait_for("1 given back");
+    let status = within(move || worker.wait().expect("ff ends"));
+    assert_eq!(status.code(), Some(130));
+    assert_ne!(store.state(&second), "active");
+}
+
+#[test]
+fn a_server_that_stands_still_for_a_while_ends_no_worker() {
+    let store = Store::start();
+    let mut worker =
+        store.ff(&["work", "--exec", "true", "--max", "1"]).spawn().expect("ff starts");
+    let said = Said::by(&mut worker);
+    said.wait_for("works in namespace ff");
+    let server = store.pid();
+    kill(server, Signal::SIGSTOP).expect("the server is there");
+    said.wait_for("trying again");
+    kill(server, Signal::SIGCONT).expect("the server is there");
+    said.wait_for("the store answers again");
+    let id = store.submit_one(json!({"kind": "k"}));
+    let status = within(move || worker.wait().expect("ff ends"));
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(store.state(&id), "completed");
+}
+
+#[test]
+fn a_worker_takes_what_it_can_do_and_others_the_rest() {
+    let store = Store::start();
+    let gpu = store.submit_one(json!({"kind": "k", "requires": ["gpu"], "priority": 9}));
+    let plain = store.submit_one(json!({"kind": "k"}));
+    store.out(&["work", "--exec", "true", "--until-idle"]);
+    assert_eq!((store.state(&gpu), store.state(&plain)), ("waiting".into(), "completed".into()));
+    store.out(&["work", "--exec", "true", "--max", "1", "--capability", "gpu"]);
+    assert_eq!(store.state(&gpu), "completed");
+}
+
+#[test]
+fn a_private_server_runs_a_file_and_is_gone_afterwards() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let directory = TempDir::new().expect("a directory");
+    command.args(["run", "examples/jobs.jsonl", "--backend", "valkey:", "--json"]);
+    command.current_dir(root).env("TMPDIR", directory.path());
+    let output = command.output().expect("ff runs");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let summary: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((&summary["completed"], &summary["executions"]), (&json!(15), &json!(15)));
+    let left = std::fs::read_dir(directory.path()).expect("a directory").count();
+    assert_eq!(left, 0, "the server's directory is left");
+}

@@ -1,0 +1,146 @@
+//! What a server says of itself, and whether it is fit to hold executions.
+
+use ff_core::backend::{Finding, FindingLevel};
+use ff_core::store::Failure;
+use redis::{Value, cmd};
+
+use super::node::Node;
+
+/// What a server says of itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ServerInfo {
+    text: String,
+}
+
+impl ServerInfo {
+    /// Asks a server.
+    pub(super) async fn of(node: &Node) -> Result<Self, Failure> {
+        let text = match node.ask(cmd("INFO").arg("everything")).await? {
+            Value::BulkString(text) => String::from_utf8_lossy(&text).into_owned(),
+            Value::VerbatimString { text, .. } | Value::SimpleString(text) => text,
+            other => return Err(Failure::Refused(format!("INFO is answered by {other:?}"))),
+        };
+        Ok(Self { text })
+    }
+
+    fn field(&self, name: &str) -> Option<&str> {
+        self.text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.field(name).and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    /// Bytes in use.
+    pub(super) fn used_memory(&self) -> u64 {
+        self.number("used_memory")
+    }
+
+    /// Commands processed.
+    pub(super) fn commands(&self) -> u64 {
+        self.number("total_commands_processed")
+    }
+
+    /// Processor time of the server process, user and system, in microseconds.
+    pub(super) fn cpu_us(&self) -> u64 {
+        let seconds =
+            |name| self.field(name).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+        ((seconds("used_cpu_user") + seconds("used_cpu_sys")) * 1e6) as u64
+    }
+
+    /// Whether it is part of a cluster.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.field("cluster_enabled") == Some("1")
+    }
+
+    /// The server and its version.
+    pub(super) fn version(&self) -> String {
+        match self.field("valkey_version") {
+            Some(version) => format!("Valkey {version}"),
+            None => format!("Redis {}", self.field("redis_version").unwrap_or("?")),
+        }
+    }
+
+    /// Everything about the server that matters to a store.
+    pub(super) fn findings(&self, node: &str, allow_eviction: bool) -> Vec<Finding> {
+        let policy = self.check_policy(node, allow_eviction);
+        vec![self.check_version(node), self.check_role(node), policy]
+    }
+
+    fn check_version(&self, node: &str) -> Finding {
+        let (wanted, text) = match self.field("valkey_version") {
+            Some(text) => ((7, 2), text),
+            None => ((7, 0), self.field("redis_version").unwrap_or("0.0")),
+        };
+        let mut parts = text.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+        let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        let subject = format!("version of {node}");
+        if found >= wanted {
+            return Finding::new(FindingLevel::Good, &subject, self.version());
+        }
+        Finding::new(FindingLevel::Problem, &subject, self.version())
+            .advise("use Valkey 7.2 or later, or Redis 7.0 or later")
+    }
+
+    fn check_role(&self, node: &str) -> Finding {
+        let subject = format!("role of {node}");
+        if self.field("role") == Some("slave") {
+            return Finding::new(FindingLevel::Problem, &subject, "replica")
+                .advise("connect to the primary");
+        }
+        Finding::new(FindingLevel::Good, &subject, "primary")
+    }
+
+    /// A store must not evict: what it forgets was acknowledged. No key of ours has a ttl, so
+    /// policies that evict only keys with one do no harm.
+    fn check_policy(&self, node: &str, allow_eviction: bool) -> Finding {
+        let policy = self.field("maxmemory_policy").unwrap_or("unknown");
+        let subject = format!("maxmemory-policy of {node}");
+        if policy == "noeviction" || policy.starts_with("volatile-") {
+            return Finding::new(FindingLevel::Good, &subject, policy);
+        }
+        let level = if allow_eviction { FindingLevel::Warning } else { FindingLevel::Problem };
+        Finding::new(level, &subject, policy).advise(
+            "it would drop executions when its memory is full: set maxmemory-policy to noeviction \
+             (or add ?allow_eviction=true to the URL to take that risk)",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worst(text: &str, allow_eviction: bool) -> FindingLevel {
+        let info = ServerInfo { text: text.to_owned() };
+        let levels = info.findings("node", allow_eviction).into_iter().map(|found| found.level);
+        levels.max().unwrap()
+    }
+
+    #[test]
+    fn a_server_that_would_lose_work_is_unfit() {
+        let info = |version: &str, policy: &str, role: &str| {
+            format!("{version}\r\nrole:{role}\r\nmaxmemory_policy:{policy}\r\n")
+        };
+        let new = "redis_version:7.2.4\r\nvalkey_version:8.0.1";
+        let cases = [
+            (info(new, "noeviction", "master"), FindingLevel::Good),
+            (info(new, "volatile-lru", "master"), FindingLevel::Good),
+            (info(new, "allkeys-lru", "master"), FindingLevel::Problem),
+            (info(new, "noeviction", "slave"), FindingLevel::Problem),
+            (info("redis_version:7.0.15", "noeviction", "master"), FindingLevel::Good),
+            (info("redis_version:6.2.1", "noeviction", "master"), FindingLevel::Problem),
+        ];
+        for (text, level) in cases {
+            assert_eq!(worst(&text, false), level, "{text}");
+        }
+        assert_eq!(worst(&info(new, "allkeys-lru", "master"), true), FindingLevel::Warning);
+    }
+
+    #[test]
+    fn figures_are_read() {
+        let text = "used_cpu_sys:1.25\r\nused_cpu_user:0.5\r\nused_memory:77\r\n".to_owned();
+        let info = ServerInfo { text };
+        assert_eq!((info.cpu_us(), info.used_memory()), (1_750_000, 77));
+    }
+}

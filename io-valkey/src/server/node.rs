@@ -1,0 +1,152 @@
+//! One server: its connection, replaced when it breaks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, RedisError, Value};
+
+use super::failure;
+use super::target::{ConnectError, Target};
+use ff_core::store::Failure;
+
+/// One server.
+pub(super) struct Node {
+    /// Its address.
+    pub(super) name: String,
+    client: Client,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+    current: Mutex<Option<Current>>,
+    /// Held while connecting; the outcome of the latest try.
+    connecting: tokio::sync::Mutex<Option<Tried>>,
+    next_number: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Current {
+    connection: MultiplexedConnection,
+    number: u64,
+}
+
+struct Tried {
+    at: tokio::time::Instant,
+    problem: String,
+}
+
+/// A multiplexed connection sends as much as this before it waits for replies: bounds what waits.
+const WAITING_CALLS: usize = 1_024;
+
+impl Node {
+    pub(super) fn new(info: ConnectionInfo, target: &Target) -> Result<Self, RedisError> {
+        Ok(Self {
+            name: info.addr().to_string(),
+            client: Client::open(info)?,
+            connect_timeout: target.connect_timeout,
+            response_timeout: target.response_timeout,
+            current: Mutex::new(None),
+            connecting: tokio::sync::Mutex::new(None),
+            next_number: AtomicU64::new(0),
+        })
+    }
+
+    fn current(&self) -> Option<Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The connection, a new one where there is none. Those who wait for the same try share its
+    /// outcome.
+    async fn connection(&self) -> Result<Current, Failure> {
+        if let Some(current) = self.current() {
+            return Ok(current);
+        }
+        let asked = tokio::time::Instant::now();
+        let mut latest = self.connecting.lock().await;
+        if let Some(current) = self.current() {
+            return Ok(current);
+        }
+        if let Some(tried) = latest.as_ref().filter(|tried| tried.at > asked) {
+            return Err(Failure::NotSent(tried.problem.clone()));
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(Some(self.response_timeout))
+            .set_pipeline_buffer_size(WAITING_CALLS);
+        match self.client.get_multiplexed_async_connection_with_config(&config).await {
+            Ok(connection) => {
+                let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+                let current = Current { connection, number };
+                *self.current.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(current.clone());
+                tracing::debug!(node = self.name, number, "connected");
+                Ok(current)
+            }
+            Err(error) => {
+                let problem = format!("cannot connect to {}: {error}", self.name);
+                *latest = Some(Tried { at: tokio::time::Instant::now(), problem: problem.clone() });
+                Err(Failure::NotSent(problem))
+            }
+        }
+    }
+
+    /// Gives a connection up; others may already have replaced it.
+    fn replace(&self, number: u64) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_some_and(|current| current.number == number) {
+            *current = None;
+        }
+    }
+
+    /// Gives up whatever connection there is.
+    pub(super) fn reconnect(&self) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Sends a command; the reply may be an error of the server.
+    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, Failure> {
+        let mut current = self.connection().await?;
+        current.connection.req_packed_command(command).await.map_err(|error| {
+            self.replace(current.number);
+            failure::broken(&error, &self.name)
+        })
+    }
+
+    /// Sends commands one after the other without waiting in between; each has its reply.
+    pub(super) async fn send_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
+        let mut current = self.connection().await?;
+        let replies = current.connection.req_packed_commands(commands, 0, commands.len()).await;
+        let replies = replies.map_err(|error| {
+            self.replace(current.number);
+            failure::broken(&error, &self.name)
+        })?;
+        if replies.len() == commands.len() {
+            return Ok(replies);
+        }
+        self.replace(current.number);
+        Err(Failure::MaybeApplied(format!("{} has answered in part", self.name)))
+    }
+
+    /// Asks a question of the server's own; its error is refused.
+    pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, Failure> {
+        match self.send(command).await? {
+            Value::ServerError(error) => Err(failure::sort(&error, &self.name).0),
+            value => Ok(value),
+        }
+    }
+
+    /// A connection of its own for subscriptions.
+    pub(super) async fn subscriptions(&self) -> Result<redis::aio::PubSub, String> {
+        let connecting = self.client.get_async_pubsub();
+        match tokio::time::timeout(self.connect_timeout, connecting).await {
+            Ok(Ok(subscriptions)) => Ok(subscriptions),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("it does not answer".to_owned()),
+        }
+    }
+
+    /// How this node cannot be reached.
+    pub(super) fn unreachable(&self, failure: &Failure) -> ConnectError {
+        ConnectError::Unreachable { node: self.name.clone(), problem: failure.to_string() }
+    }
+}

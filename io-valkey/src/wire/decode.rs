@@ -1,0 +1,184 @@
+//! Replies of functions as replies of the contract.
+
+use ff_core::score::Score;
+use ff_core::store::{
+    Bytes, Cursor, Fetched, Reply, ReplyBody, Request, ScanEntry, ScanPosition, Scanned, Stored,
+    StreamEntry, StreamId, Streamed, Taken, UnitReply, Values, Version,
+};
+use ff_core::time::TimestampMs;
+use uuid::Uuid;
+
+/// A reply as the protocol gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing.
+    Nil,
+    /// A number.
+    Number(i64),
+    /// Bytes.
+    Data(Vec<u8>),
+    /// Answers in order.
+    List(Vec<Self>),
+}
+
+/// A reply that is not in the form of the library: the caller cannot know what was done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store's reply is not in the form of the function library: {what}")]
+pub struct WireError {
+    what: &'static str,
+}
+
+type Decoded<T> = Result<T, WireError>;
+
+const fn wrong<T>(what: &'static str) -> Decoded<T> {
+    Err(WireError { what })
+}
+
+/// The reply to a request.
+///
+/// # Errors
+///
+/// [`WireError`]; decoding never panics, whatever the answer is.
+pub fn decode(request: &Request, answer: Answer) -> Decoded<Reply> {
+    let mut items = list(answer)?.into_iter();
+    let at = instant(items.next().unwrap_or(Answer::Nil))?;
+    let body = match request {
+        Request::Commit(commit) => {
+            if items.len() != commit.units.len() {
+                return wrong("another number of units");
+            }
+            ReplyBody::Commit(items.map(unit).collect::<Decoded<_>>()?)
+        }
+        Request::Take(_) => {
+            let rest = match items.next() {
+                Some(Answer::Data(text)) => Some(score(&text)?),
+                _ => None,
+            };
+            ReplyBody::Take(Taken { rest, entries: entries(items)? })
+        }
+        Request::Poll(_) => return wrong("a poll is answered by no function"),
+        Request::Read(read) => {
+            let records = read.records.len();
+            let stored = items.by_ref().take(records).map(stored).collect::<Decoded<_>>()?;
+            let values = items.take(read.values.len()).map(fetched).collect::<Decoded<_>>()?;
+            ReplyBody::Read(Values { records: stored, values })
+        }
+        Request::Scan(_) => {
+            let more = items.next() == Some(Answer::Number(1));
+            let entries = entries(items)?;
+            let last = entries.last().map(|entry| entry.position);
+            ReplyBody::Scan(Scanned { next: if more { last } else { None }, entries })
+        }
+        Request::Stream(_) => ReplyBody::Stream(streamed(items)?),
+    };
+    Ok(Reply { at, body })
+}
+
+fn list(answer: Answer) -> Decoded<Vec<Answer>> {
+    match answer {
+        Answer::List(items) => Ok(items),
+        _ => wrong("no list"),
+    }
+}
+
+fn data(answer: Option<Answer>) -> Decoded<Vec<u8>> {
+    match answer {
+        Some(Answer::Data(bytes)) => Ok(bytes),
+        _ => wrong("no text"),
+    }
+}
+
+fn instant(answer: Answer) -> Decoded<TimestampMs> {
+    match answer {
+        Answer::Number(at) => Ok(TimestampMs::new(u64::try_from(at).unwrap_or(0))),
+        _ => wrong("no time"),
+    }
+}
+
+fn number(answer: Option<Answer>) -> Decoded<u64> {
+    let text = data(answer)?;
+    let parsed = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
+    parsed.map_or(wrong("no number"), Ok)
+}
+
+/// A score as a server writes it.
+///
+/// # Errors
+///
+/// [`WireError`] when the text is no integer.
+pub fn score(text: &[u8]) -> Decoded<Score> {
+    let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    parsed.map_or(wrong("a score is no integer"), |score| Ok(Score::new(score)))
+}
+
+fn stored(answer: Answer) -> Decoded<Option<Stored>> {
+    let record = match answer {
+        Answer::Nil => return Ok(None),
+        Answer::Data(record) => record,
+        _ => return wrong("no record"),
+    };
+    let Some((version, body)) = record.split_at_checked(16) else {
+        return wrong("a record is shorter than its version");
+    };
+    let half = |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let version = Version { count: half(&version[..8]), nonce: half(&version[8..]) };
+    Ok(Some(Stored { version, bytes: Bytes::from(body) }))
+}
+
+fn fetched(answer: Answer) -> Decoded<Fetched> {
+    match answer {
+        Answer::Nil => Ok(Fetched::Absent),
+        Answer::Number(0) => Ok(Fetched::Deferred),
+        Answer::Data(value) => Ok(Fetched::Value(Bytes::from(value))),
+        _ => wrong("no value"),
+    }
+}
+
+fn unit(answer: Answer) -> Decoded<UnitReply> {
+    let mut items = list(answer)?.into_iter();
+    match items.next() {
+        Some(Answer::Number(0)) => {
+            Ok(UnitReply::Committed { fetched: items.map(fetched).collect::<Decoded<_>>()? })
+        }
+        Some(Answer::Number(1)) => {
+            Ok(UnitReply::Conflict { current: items.map(stored).collect::<Decoded<_>>()? })
+        }
+        Some(Answer::Number(2)) => Ok(UnitReply::OutsideWindow),
+        _ => wrong("no outcome of a unit"),
+    }
+}
+
+fn entries(mut items: impl Iterator<Item = Answer>) -> Decoded<Vec<ScanEntry>> {
+    let mut entries = Vec::new();
+    while let Some(member) = items.next() {
+        let Ok(member) = Uuid::from_slice(&data(Some(member))?) else {
+            return wrong("a member is no uuid");
+        };
+        let score = score(&data(items.next())?)?;
+        let record = stored(items.next().unwrap_or(Answer::Nil))?;
+        entries.push(ScanEntry { position: ScanPosition { score, member }, record });
+    }
+    Ok(entries)
+}
+
+fn stream_id(items: &mut impl Iterator<Item = Answer>) -> Decoded<StreamId> {
+    let at = TimestampMs::new(number(items.next())?);
+    Ok(StreamId { at, sequence: number(items.next())? })
+}
+
+fn streamed(mut items: impl Iterator<Item = Answer>) -> Decoded<Streamed> {
+    let history = data(items.next())?;
+    let parsed = std::str::from_utf8(&history).ok();
+    let Some(history) = parsed.and_then(|text| u64::from_str_radix(text, 16).ok()) else {
+        return wrong("no history");
+    };
+    let gap = items.next() == Some(Answer::Number(1));
+    let next = Cursor::After { history, id: stream_id(&mut items)? };
+    let mut items = items.peekable();
+    let mut entries = Vec::new();
+    while items.peek().is_some() {
+        let id = stream_id(&mut items)?;
+        entries.push(StreamEntry { id, entry: Bytes::from(data(items.next())?) });
+    }
+    Ok(Streamed { entries, next, gap })
+}

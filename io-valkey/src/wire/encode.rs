@@ -1,0 +1,258 @@
+//! Requests as arguments of functions.
+
+use std::borrow::Cow;
+
+use ff_core::partition::Partition;
+use ff_core::store::{
+    Bytes, Commit, Cursor, Read, RecordKey, Request, Scan, StreamPage, Take, TakeUntil, Topic,
+    Unit, Version,
+};
+use uuid::Uuid;
+
+use super::library::Function;
+
+/// What to call: a function, its keys and its arguments. All keys share one hash tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call<'a> {
+    /// The function.
+    pub function: Function,
+    /// Its keys, in the order in which the function reads them.
+    pub keys: Vec<Vec<u8>>,
+    /// Its arguments, likewise.
+    pub args: Vec<Cow<'a, [u8]>>,
+}
+
+/// A section of a unit: its items have a key and so many arguments each.
+#[derive(Clone, Copy)]
+pub struct Section {
+    /// Its name in the library.
+    pub name: &'static str,
+    /// Arguments of an item.
+    pub arguments: usize,
+    write: fn(&mut Writer<'_, '_>),
+    count: fn(&Unit) -> usize,
+}
+
+/// The sections of a unit, in their order.
+pub const SECTIONS: [Section; 6] = [
+    Section {
+        name: "records",
+        arguments: 2,
+        write: |writer| writer.records(),
+        count: |unit| unit.expect.len(),
+    },
+    Section {
+        name: "values",
+        arguments: 2,
+        write: |writer| writer.values(),
+        count: |unit| unit.values.len(),
+    },
+    Section {
+        name: "indexes",
+        arguments: 2,
+        write: |writer| writer.indexes(),
+        count: |unit| unit.index.len(),
+    },
+    Section {
+        name: "streams",
+        arguments: 1,
+        write: |writer| writer.streams(),
+        count: |unit| unit.append.len(),
+    },
+    Section {
+        name: "rings",
+        arguments: 2,
+        write: |writer| writer.rings(),
+        count: |unit| unit.ring.len(),
+    },
+    Section {
+        name: "fetches",
+        arguments: 0,
+        write: |writer| writer.fetches(),
+        count: |unit| unit.fetch.len(),
+    },
+];
+
+/// The call for a request within its bounds; `None` for a `Poll`, which plain commands answer.
+pub fn encode(request: &Request) -> Option<Call<'_>> {
+    let function = Function::of(request)?;
+    let (mut keys, mut args) = (Vec::new(), Vec::new());
+    match request {
+        Request::Commit(commit) => encode_commit(commit, &mut keys, &mut args),
+        Request::Take(take) => encode_take(take, &mut keys, &mut args),
+        Request::Read(read) => encode_read(read, &mut keys, &mut args),
+        Request::Scan(scan) => encode_scan(scan, &mut keys, &mut args),
+        Request::Stream(page) => encode_stream(page, &mut keys, &mut args),
+        Request::Poll(_) => return None,
+    }
+    Some(Call { function, keys, args })
+}
+
+type Keys = Vec<Vec<u8>>;
+type Args<'a> = Vec<Cow<'a, [u8]>>;
+
+fn text(number: impl ToString) -> Cow<'static, [u8]> {
+    Cow::Owned(number.to_string().into_bytes())
+}
+
+fn tag(partition: Partition) -> Cow<'static, [u8]> {
+    text(partition)
+}
+
+/// What stands before the member in the key of an execution's record.
+fn record_prefix(partition: Partition) -> Cow<'static, [u8]> {
+    let mut key = RecordKey::Execution(Uuid::nil()).text(partition);
+    key.truncate(key.len() - Uuid::nil().as_bytes().len());
+    Cow::Owned(key)
+}
+
+fn encode_commit<'a>(commit: &'a Commit, keys: &mut Keys, args: &mut Args<'a>) {
+    let partition = commit.partition;
+    args.push(tag(partition));
+    for unit in &commit.units {
+        // The bounds of the contract keep each count within a byte.
+        let counts = SECTIONS.map(|section| (section.count)(unit) as u8);
+        args.push(Cow::Owned(counts.to_vec()));
+        args.push(text(unit.window.not_before.get()));
+        args.push(text(unit.window.not_after.get()));
+        let mut writer = Writer { partition, unit, keys, args };
+        for section in SECTIONS {
+            (section.write)(&mut writer);
+        }
+    }
+}
+
+/// Writes the sections of one unit.
+struct Writer<'a, 'w> {
+    partition: Partition,
+    unit: &'a Unit,
+    keys: &'w mut Keys,
+    args: &'w mut Args<'a>,
+}
+
+impl Writer<'_, '_> {
+    fn records(&mut self) {
+        let unit = self.unit;
+        for (key, version) in &unit.expect {
+            self.keys.push(key.text(self.partition));
+            self.args.push(version_bytes(*version));
+            let put = unit.put.iter().find(|(put, _)| put == key);
+            self.args.push(match put {
+                Some((_, body)) => record(version.next(unit.nonce), body),
+                None if unit.remove.contains(key) => Cow::Borrowed(b"-"),
+                None => Cow::Borrowed(b""),
+            });
+        }
+    }
+
+    fn values(&mut self) {
+        for write in &self.unit.values {
+            self.keys.push(write.key.text(self.partition));
+            let (mode, value): (&[u8], &[u8]) = match &write.value {
+                Some(value) => (b"+", value),
+                None => (b"-", b""),
+            };
+            self.args.push(Cow::Borrowed(mode));
+            self.args.push(Cow::Borrowed(value));
+        }
+    }
+
+    fn indexes(&mut self) {
+        for write in &self.unit.index {
+            self.keys.push(write.index.text(self.partition));
+            self.args.push(Cow::Borrowed(write.member.as_bytes()));
+            self.args.push(match write.score {
+                Some(score) => text(score.get()),
+                None => Cow::Borrowed(b""),
+            });
+        }
+    }
+
+    fn streams(&mut self) {
+        for append in &self.unit.append {
+            self.keys.push(append.stream.text(self.partition));
+            self.args.push(Cow::Borrowed(&append.entry));
+        }
+    }
+
+    fn rings(&mut self) {
+        for topic in &self.unit.ring {
+            let (mode, key): (&[u8], _) = match topic {
+                Topic::Index(index) => (b"filled", index.text(self.partition)),
+                // Any key of the partition.
+                Topic::Journal(_) => (b"always", Vec::from(&*tag(self.partition))),
+            };
+            self.keys.push(key);
+            self.args.push(Cow::Borrowed(mode));
+            self.args.push(Cow::Owned(topic.channel()));
+        }
+    }
+
+    fn fetches(&mut self) {
+        for key in &self.unit.fetch {
+            self.keys.push(key.text(self.partition));
+        }
+    }
+}
+
+fn version_bytes(version: Version) -> Cow<'static, [u8]> {
+    if version == Version::ABSENT {
+        return Cow::Borrowed(b"");
+    }
+    Cow::Owned([version.count.to_be_bytes(), version.nonce.to_be_bytes()].concat())
+}
+
+fn record(version: Version, body: &Bytes) -> Cow<'static, [u8]> {
+    let version = [version.count.to_be_bytes(), version.nonce.to_be_bytes()];
+    Cow::Owned([version.as_flattened(), body].concat())
+}
+
+fn encode_take(take: &Take, keys: &mut Keys, args: &mut Args<'_>) {
+    let partition = take.partition;
+    keys.push(take.index.text(partition));
+    keys.push(ff_core::store::IndexName::Due.text(partition));
+    args.extend([tag(partition), record_prefix(partition), text(take.count)]);
+    args.push(match take.until {
+        TakeUntil::End => Cow::Borrowed(b""),
+        TakeUntil::Now => Cow::Borrowed(b"now"),
+        TakeUntil::Score(score) => text(score.get()),
+    });
+    args.push(text(take.hold.get()));
+    args.push(Cow::Owned(Topic::Index(take.index.clone()).channel()));
+}
+
+fn encode_read(read: &Read, keys: &mut Keys, args: &mut Args<'_>) {
+    keys.extend(read.records.iter().map(|key| key.text(read.partition)));
+    keys.extend(read.values.iter().map(|key| key.text(read.partition)));
+    args.push(text(read.records.len()));
+    if keys.is_empty() {
+        // A call without a key has no place: any key of the partition shows where it belongs.
+        keys.push(Vec::from(&*tag(read.partition)));
+    }
+}
+
+fn encode_scan(scan: &Scan, keys: &mut Keys, args: &mut Args<'_>) {
+    keys.push(scan.index.text(scan.partition));
+    args.extend([record_prefix(scan.partition), text(scan.limit)]);
+    match scan.after {
+        Some(place) => {
+            args.push(text(place.score.get()));
+            args.push(Cow::Owned(place.member.as_bytes().to_vec()));
+        }
+        None => args.extend([Cow::Borrowed(b"".as_slice()), Cow::Borrowed(b"".as_slice())]),
+    }
+}
+
+fn encode_stream(page: &StreamPage, keys: &mut Keys, args: &mut Args<'_>) {
+    keys.push(page.stream.text(page.partition));
+    args.push(text(page.limit));
+    match page.from {
+        Cursor::Start => args.push(Cow::Borrowed(b"start")),
+        Cursor::End => args.push(Cow::Borrowed(b"end")),
+        Cursor::After { history, id } => {
+            args.push(Cow::Borrowed(b"after"));
+            args.push(Cow::Owned(format!("{history:016x}").into_bytes()));
+            args.extend([text(id.at.get()), text(id.sequence)]);
+        }
+    }
+}

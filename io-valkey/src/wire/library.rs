@@ -1,0 +1,165 @@
+//! The function library's text and names.
+
+use ff_core::execution::Purpose;
+use ff_core::store::Request;
+use sha2::{Digest, Sha256};
+
+/// The text that is loaded into a server, with names that end in its hash: versions live side by
+/// side during a rolling upgrade, and nothing is ever replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Library {
+    name: String,
+    text: String,
+    version: String,
+}
+
+/// A function of the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// Commits what a full server refuses.
+    Commit,
+    /// Commits what a full server allows.
+    CommitFull,
+    /// Hands out the next entries of an index.
+    Take,
+    /// Reads records and values.
+    Read,
+    /// Reads a page of an index.
+    Scan,
+    /// Reads a page of a stream.
+    Stream,
+}
+
+const TEXT: &str = include_str!("../../../lua/flowfabric.lua");
+const NAME: &str = "#!lua name=flowfabric\n";
+const VERSION: &str = "local VERSION = ''\n";
+
+impl Library {
+    /// The library of this program.
+    pub fn new() -> Self {
+        Self::of(TEXT)
+    }
+
+    /// A library of another text, for tests of the library itself.
+    pub fn of(text: &str) -> Self {
+        let hash = Sha256::digest(text.as_bytes());
+        let version: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("flowfabric_{version}");
+        let text = text.replacen(NAME, &format!("#!lua name={name}\n"), 1).replacen(
+            VERSION,
+            &format!("local VERSION = '_{version}'\n"),
+            1,
+        );
+        Self { name, text, version }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The text to load.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A function's name.
+    pub fn function(&self, function: Function) -> String {
+        format!("ff_{}_{}", function.name(), self.version)
+    }
+}
+
+impl Default for Library {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Function {
+    /// Every function.
+    pub const ALL: [Self; 6] =
+        [Self::Commit, Self::CommitFull, Self::Take, Self::Read, Self::Scan, Self::Stream];
+
+    /// The function that answers a request; a `Poll` is answered by plain commands.
+    pub fn of(request: &Request) -> Option<Self> {
+        let finishes = |purpose: Purpose| purpose == Purpose::Finish;
+        Some(match request {
+            Request::Commit(commit) if commit.units.iter().all(|unit| finishes(unit.purpose)) => {
+                Self::CommitFull
+            }
+            Request::Commit(_) => Self::Commit,
+            Request::Take(_) => Self::Take,
+            Request::Poll(_) => return None,
+            Request::Read(_) => Self::Read,
+            Request::Scan(_) => Self::Scan,
+            Request::Stream(_) => Self::Stream,
+        })
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::CommitFull => "commit_full",
+            Self::Take => "take",
+            Self::Read => "read",
+            Self::Scan => "scan",
+            Self::Stream => "stream",
+        }
+    }
+
+    /// Its place in [`Function::ALL`].
+    pub const fn number(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::SECTIONS;
+    use ff_core::store::bounds;
+
+    #[test]
+    fn the_names_end_in_the_hash_of_the_text() {
+        let (ours, other) = (Library::new(), Library::of(&TEXT.replace("now()", "now( )")));
+        assert_ne!(ours.name(), other.name());
+        assert!(ours.text().starts_with(&format!("#!lua name={}\n", ours.name())));
+        let ending = ours.name().trim_start_matches("flowfabric");
+        assert!(ours.text().contains(&format!("local VERSION = '{ending}'")));
+        for (number, function) in Function::ALL.into_iter().enumerate() {
+            assert_eq!(function.number(), number);
+            assert!(ours.function(function).ends_with(ending));
+            assert!(TEXT.contains(&format!("register('{}', ", function.name())));
+        }
+    }
+
+    #[test]
+    fn the_table_of_sections_is_that_of_the_library() {
+        let rows = TEXT.lines().skip_while(|line| *line != "local SECTIONS = {").skip(1);
+        let rows = rows.take_while(|line| *line != "}").map(|line| {
+            let (name, arguments) = line.trim().trim_start_matches("{ '").split_once("', ")?;
+            Some((name.to_owned(), arguments.split(' ').next()?.parse().ok()?))
+        });
+        let rows: Option<Vec<(String, usize)>> = rows.collect();
+        let ours = SECTIONS.map(|section| (section.name.to_owned(), section.arguments));
+        assert_eq!(rows, Some(ours.to_vec()));
+    }
+
+    #[test]
+    fn the_bounds_are_those_of_the_contract() {
+        let bounds = [
+            ("MAX_MESSAGE_BYTES", bounds::MAX_MESSAGE_BYTES as u64),
+            ("MAX_JOURNAL_BYTES", bounds::MAX_JOURNAL_BYTES as u64),
+            ("MAX_JOURNAL_AGE_MS", bounds::MAX_JOURNAL_AGE_MS),
+        ];
+        for (name, value) in bounds {
+            assert!(TEXT.contains(&format!("local {name} = {value}\n")), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_library_stays_small() {
+        assert!(TEXT.lines().count() <= 300);
+        assert!(TEXT.lines().all(|line| line.len() <= 100));
+    }
+}
