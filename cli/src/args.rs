@@ -8,9 +8,11 @@ mod work;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use ff_sdk::Namespace;
 
+use crate::bench::BenchArgs;
+use crate::doctor::DoctorArgs;
 use crate::pool::NAMESPACE;
 
 pub use operate::{CancelArgs, OperateArgs};
@@ -153,12 +155,52 @@ pub enum Task {
     Revoke(OperateArgs),
     /// Measure the engine and print figures
     ///
-    /// Scenario drain submits everything, then starts the workers and the clock. Per-second figures
-    /// count executions; latency_ms is from the submit call to the completion; pending_ and
-    /// completed_bytes_per_task are what the store holds for each execution once all are submitted
-    /// and once all are completed: keys, records, values and index entries.
+    /// Each scenario runs on a fresh store where the store is this command's own, and in a
+    /// namespace of its own on a server that runs; nothing is ever removed there. Scenario all runs
+    /// all of them, and shows each figure as the scenario that is about it has measured it.
+    ///
+    /// All scenarios:
+    ///     tasks, workers, slots, partitions, payload_bytes   what was asked for
+    /// Scenario drain submits everything, then starts the workers and the clock:
+    ///     submit_per_s               executions submitted in a second, many in one call
+    ///     drain_per_s                executions claimed and completed in a second
+    ///     end_to_end_per_s           executions in a second, over both
+    ///     latency_ms                 from the submit call of an execution to its completion
+    ///     pending_bytes_per_task     what the store holds for an execution once all are submitted:
+    ///                                keys, records, values and index entries, without the journals
+    ///     completed_bytes_per_task   the same, once all are completed
+    ///     store_cpu_us_per_task      processor time of the server, user and system, for submitting
+    ///                                and completing an execution; none where there is no server
+    ///     store_calls_per_task       calls of the store for the same; one can carry many
+    /// Scenario submit submits everything, with no worker:
+    ///     submit_per_s               as above
+    /// Scenario dispatch submits up to 500, one at a time, to one worker that waits:
+    ///     dispatch_ms                from the beginning of a submit call to that of the handler
+    /// Scenario idle watches one worker without work:
+    ///     idle_calls_per_s           calls of the store in a second
+    ///     idle_commands_per_s        commands that the server has processed in a second, those
+    ///                                within a call and those of others included
+    /// Scenario memory submits and completes executions without payload:
+    ///     pending_bytes_per_task, completed_bytes_per_task    as above
+    ///     completed_added_bytes_per_task   what completing adds to a pending execution
+    ///     journal_bytes_per_task           what the journals hold of an execution; they are capped
+    ///
+    /// Exit code: 0, 1 when something failed, 2 for bad usage or a server that is in use.
     #[command(verbatim_doc_comment)]
     Bench(BenchArgs),
+    /// Examine a store: what is wrong with it, and how to mend it
+    ///
+    /// It looks at the server (version, eviction policy, function library, clocks), at the store's
+    /// format and partitions, and audits the executions of a namespace: it compares the indexes of
+    /// each partition with the records. What looks wrong is looked at again after 6 s, since work
+    /// goes on meanwhile. It changes nothing, and reads page by page.
+    ///
+    /// A record that stands in no index, because somebody has removed its entries, is not found.
+    ///
+    /// Exit code: 0 when nothing is wrong, be there warnings, 1 when a problem was found or the
+    /// audit could not end, 2 for bad usage or a store that does not answer.
+    #[command(verbatim_doc_comment)]
+    Doctor(DoctorArgs),
 }
 
 /// The arguments of `ff run`.
@@ -204,53 +246,4 @@ pub struct RunArgs {
     /// Print what happened to every execution that was retried, reclaimed or failed.
     #[arg(long, short)]
     pub verbose: bool,
-}
-
-/// The arguments of `ff bench`.
-#[derive(Debug, Args)]
-pub struct BenchArgs {
-    /// Where executions live: memory: is this process, valkey: a private server that is started
-    /// for it, and a server that runs is named like valkey://127.0.0.1:6379.
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "memory:",
-        env = "FF_BACKEND",
-        hide_env_values = true
-    )]
-    pub backend: String,
-    /// What to measure.
-    #[arg(long, value_enum, default_value_t = Scenario::Drain)]
-    pub scenario: Scenario,
-    /// How many executions.
-    #[arg(long, value_name = "N", default_value_t = 10_000,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    pub tasks: u32,
-    /// How many workers.
-    #[arg(long, value_name = "W", default_value_t = 16,
-        value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub workers: u32,
-    /// How many executions each worker holds at once.
-    #[arg(long, value_name = "K", default_value_t = 1,
-        value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub slots: u32,
-    /// How many bytes of payload each execution has.
-    #[arg(long, value_name = "BYTES", default_value_t = 0,
-        value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
-    pub payload: u32,
-    /// How many partitions the store is set up with.
-    #[arg(long, value_name = "N", default_value_t = 256,
-        value_parser = clap::value_parser!(u16).range(1..))]
-    pub partitions: u16,
-    /// Print one JSON object instead of a table.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What to measure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Scenario {
-    /// Submit everything, then start the workers and the clock: how fast is it claimed and
-    /// completed.
-    Drain,
 }

@@ -20,8 +20,16 @@ pub struct Opened {
 }
 
 /// What a URL of another store begins with.
-const SCHEMES: [&str; 6] =
-    ["valkey", "valkeys", "redis", "rediss", "valkey-cluster", "valkeys-cluster"];
+const SCHEMES: [&str; 8] = [
+    "valkey",
+    "valkeys",
+    "redis",
+    "rediss",
+    "valkey-cluster",
+    "valkeys-cluster",
+    "redis-cluster",
+    "rediss-cluster",
+];
 
 /// A URL of a store that others see too.
 const EXAMPLE: &str = "valkey://127.0.0.1:6379";
@@ -80,7 +88,7 @@ pub async fn open_shared(args: &StoreArgs) -> Result<Opened, Failed> {
 
 /// Connects to a server.
 async fn connect(url: &str) -> Result<Arc<dyn EngineBackend>, Failed> {
-    Err(Failed::usage(format!("--backend {}: this program has no Valkey backend", hidden(url))))
+    Ok(ff_sdk::open(url).await?)
 }
 
 /// A URL without its password, to be shown.

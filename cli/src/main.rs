@@ -5,6 +5,7 @@ mod backend;
 mod bench;
 mod cursor;
 mod describe;
+mod doctor;
 mod history;
 mod input;
 mod job_line;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         match cli.task {
             Task::Run(args) => run::run(args).await,
             Task::Bench(args) => bench::bench(args).await,
+            Task::Doctor(args) => doctor::doctor(args).await,
             Task::Submit(args) => submit::submit(args).await,
             Task::Work(args) => work::work(args).await,
             Task::Describe(args) => describe::describe(args).await,

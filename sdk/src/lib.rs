@@ -27,6 +27,7 @@
 //! ```
 
 mod admin;
+mod audit;
 mod client;
 mod config;
 mod connect;
@@ -44,6 +45,7 @@ mod upkeep;
 mod worker;
 
 pub use admin::FlowFabricAdminClient;
+pub use audit::{AuditProgress, AuditReport, Auditor};
 pub use client::{Client, ExecutionResult, History, HistoryEntry, QuarantinePage, Quarantined};
 pub use config::{ClientConfig, WorkerConfig};
 pub use connect::open;

@@ -4,6 +4,7 @@
 //! the simulator schedules the same steps as events. Ambiguous calls are repeated here, until the
 //! operation's deadline, so that no shell needs to (`docs/architecture.md`, Operations).
 
+mod audit;
 mod batch;
 mod draw;
 mod handed;
@@ -17,6 +18,7 @@ mod tick;
 mod transact;
 mod unit;
 
+pub use audit::{AuditLook, AuditPartition, Fault, FindOutside, OVERDUE, Suspect};
 pub use batch::Batch;
 pub use draw::{Ask, Draw, Drawn, HOLD, Rotation};
 pub use list::{ListExecutions, ListFilter, ListPage, ListPosition};

@@ -1,6 +1,7 @@
 //! The SDK over the embedded backend: workers, tasks, clients, the runtime and the completion
 //! stream, on paused time (`docs/spec.md`, 11).
 
+mod audit;
 mod claiming;
 mod client;
 mod completions;

@@ -1,0 +1,151 @@
+//! `ff bench` as a user runs it, with small numbers: every scenario prints its figures, and they
+//! can be right.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn bench(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+    command.arg("bench").args(arguments).env_remove("FF_BACKEND");
+    command.output().expect("ff runs")
+}
+
+/// The figures of a scenario on a store in memory.
+fn figures(scenario: &str, arguments: &[&str]) -> Value {
+    let common = ["--json", "--tasks", "300", "--partitions", "8", "--idle-seconds", "1"];
+    let named = ["--scenario", scenario];
+    let output = bench(&[&named[..], &common[..], arguments].concat());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "", "nothing is said where there is no terminal");
+    let figures: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    for (key, expected) in [("scenario", scenario), ("backend", "memory:")] {
+        assert_eq!(figures[key], expected, "{figures}");
+    }
+    for (key, expected) in [("tasks", 300), ("workers", 16), ("slots", 1), ("partitions", 8)] {
+        assert_eq!(figures[key], expected, "{figures}");
+    }
+    figures
+}
+
+#[track_caller]
+fn number(figures: &Value, key: &str) -> f64 {
+    figures[key].as_f64().unwrap_or_else(|| panic!("{key} is no number in {figures}"))
+}
+
+/// The figure is a number within bounds that any machine keeps.
+#[track_caller]
+fn within(figures: &Value, key: &str, least: f64, most: f64) {
+    let number = number(figures, key);
+    assert!((least..=most).contains(&number), "{key} is {number} in {figures}");
+}
+
+#[track_caller]
+fn percentiles(figures: &Value, key: &str) {
+    let [p50, p95, p99] = ["p50", "p95", "p99"].map(|name| number(&figures[key], name));
+    assert!(0.0 < p50 && p50 <= p95 && p95 <= p99, "{figures}");
+}
+
+#[test]
+fn drain_tells_how_fast_and_at_what_cost() {
+    let figures = figures("drain", &["--payload", "100"]);
+    for key in ["submit_per_s", "drain_per_s", "end_to_end_per_s"] {
+        within(&figures, key, 1.0, 1e7);
+    }
+    let slower = number(&figures, "submit_per_s").min(number(&figures, "drain_per_s"));
+    assert!(number(&figures, "end_to_end_per_s") <= slower, "{figures}");
+    percentiles(&figures, "latency_ms");
+    assert_eq!(figures["payload_bytes"], 100);
+    // The payload and a record.
+    within(&figures, "pending_bytes_per_task", 150.0, 2_000.0);
+    within(&figures, "completed_bytes_per_task", 150.0, 2_000.0);
+    // At least a share of a submission, a take and a claim and a completion.
+    within(&figures, "store_calls_per_task", 2.0, 100.0);
+    assert_eq!(figures.get("store_cpu_us_per_task"), Some(&Value::Null), "there is no server");
+}
+
+#[test]
+fn a_worker_with_many_slots_drains_all_of_it_too() {
+    let figures = {
+        let arguments = ["bench", "--json", "--tasks", "300", "--workers", "1", "--slots", "16"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+        let output = command.args(arguments).env_remove("FF_BACKEND").output().expect("ff runs");
+        serde_json::from_slice::<Value>(&output.stdout).expect("one object")
+    };
+    within(&figures, "drain_per_s", 1.0, 1e7);
+    assert_eq!((&figures["workers"], &figures["slots"]), (&1.into(), &16.into()));
+}
+
+#[test]
+fn submit_tells_how_fast_and_nothing_else() {
+    let figures = figures("submit", &[]);
+    within(&figures, "submit_per_s", 1.0, 1e7);
+    assert_eq!(figures.get("drain_per_s"), None);
+}
+
+#[test]
+fn dispatch_tells_how_long_an_execution_waits_for_a_worker_that_waits() {
+    percentiles(&figures("dispatch", &["--payload", "10"]), "dispatch_ms");
+}
+
+#[test]
+fn idle_tells_how_often_a_worker_without_work_calls() {
+    let figures = figures("idle", &[]);
+    // It looks at all partitions now and then, and asks the timer.
+    within(&figures, "idle_calls_per_s", 0.1, 100.0);
+    assert_eq!(figures.get("idle_commands_per_s"), Some(&Value::Null), "there is no server");
+}
+
+#[test]
+fn memory_tells_what_an_execution_needs_without_its_payload() {
+    let figures = figures("memory", &["--payload", "5000"]);
+    assert_eq!(figures["payload_bytes"], 0);
+    within(&figures, "pending_bytes_per_task", 50.0, 2_000.0);
+    within(&figures, "journal_bytes_per_task", 10.0, 2_000.0);
+    let [pending, completed, added] = ["pending", "completed", "completed_added"]
+        .map(|name| number(&figures, &format!("{name}_bytes_per_task")));
+    assert!((completed - pending - added).abs() <= 1.0, "{figures}");
+}
+
+#[test]
+fn all_prints_every_figure_in_one_object() {
+    let figures = figures("all", &["--payload", "100"]);
+    for key in [
+        "submit_per_s",
+        "drain_per_s",
+        "end_to_end_per_s",
+        "pending_bytes_per_task",
+        "completed_bytes_per_task",
+        "completed_added_bytes_per_task",
+        "journal_bytes_per_task",
+        "store_calls_per_task",
+        "idle_calls_per_s",
+    ] {
+        number(&figures, key);
+    }
+    for key in ["store_cpu_us_per_task", "idle_commands_per_s"] {
+        assert!(figures.get(key).is_some(), "{key} is missing in {figures}");
+    }
+    percentiles(&figures, "latency_ms");
+    percentiles(&figures, "dispatch_ms");
+    assert_eq!(figures["payload_bytes"], 100);
+}
+
+#[test]
+fn the_table_shows_the_same_figures_for_people() {
+    let output = bench(&["--scenario", "submit", "--tasks", "20"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("submit_per_s") && text.contains("partitions"), "{text}");
+}
+
+#[test]
+fn the_help_explains_every_figure() {
+    let output = bench(&["--help"]);
+    let help = String::from_utf8_lossy(&output.stdout).into_owned();
+    let figures = figures("all", &[]);
+    for key in figures.as_object().expect("an object").keys() {
+        let named = help.contains(key) || ["scenario", "backend"].contains(&key.as_str());
+        assert!(named, "{key} is not explained in {help}");
+    }
+}

@@ -1,0 +1,296 @@
+//! Looking for what is wrong with a store, without changing it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ff_core::backend::{EngineBackend, Finding, FindingLevel};
+use ff_core::entropy::Entropy;
+use ff_core::error::{Bug, EngineError};
+use ff_core::id::{LaneId, Namespace};
+use ff_core::op::{
+    AuditLook, AuditPartition, FindOutside, HOLD, OVERDUE, Patience, Query, Suspect,
+};
+use ff_core::partition::Partition;
+use ff_core::store::{Read, RecordKey, StoreMeta, codec};
+use ff_core::time::DurationMs;
+
+use crate::config::DEFAULT_LANE;
+use crate::drive::drive;
+use crate::error::SdkError;
+use crate::host::{HostClock, system_entropy};
+use crate::shared::lock;
+
+/// Examines a store. It only reads: connecting does not even set up an empty store.
+pub struct Auditor {
+    backend: Arc<dyn EngineBackend>,
+    clock: HostClock,
+    entropy: Mutex<Entropy>,
+    meta: Option<StoreMeta>,
+}
+
+/// How long one look at a partition tries.
+const PATIENCE: DurationMs = DurationMs::from_secs(30);
+/// Between two looks: longer than a taker holds what it took.
+const PAUSE: Duration = Duration::from_millis(HOLD.get() + 1_000);
+/// Executions that a finding names.
+const EXAMPLES: usize = 3;
+
+/// How far an audit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuditProgress {
+    /// It looks at the partitions.
+    Looking {
+        /// Partitions that were looked at.
+        done: u64,
+        /// Partitions to look at.
+        total: u64,
+    },
+    /// Something looks wrong; it waits until what is only under way must be over.
+    Waiting {
+        /// Partitions in which something looks wrong.
+        suspicious: u64,
+        /// How long it waits.
+        pause: Duration,
+    },
+}
+
+/// What an audit has found.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct AuditReport {
+    /// Partitions that were looked at.
+    pub partitions: u64,
+    /// Partitions with more entries than the audit might read.
+    pub partial: u64,
+    /// Executions of the namespace that were looked at.
+    pub executions: u64,
+    /// Records of a newer format; they were left alone.
+    pub newer_format: u64,
+    /// Entries, of any namespace, that have been due for more than a minute.
+    pub overdue: u64,
+    /// Executions of the namespace that wait for a worker that fits.
+    pub unroutable: u64,
+    /// What is wrong, each thing found twice with a pause between.
+    pub faults: Vec<Suspect>,
+    /// Partitions that hold executions and that the store's configuration does not have.
+    pub outside: Vec<Partition>,
+}
+
+impl Auditor {
+    /// Reads the store's configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] when the store does not answer, or its configuration cannot be read.
+    /// Cancel safe.
+    pub async fn connect(backend: Arc<dyn EngineBackend>) -> Result<Self, SdkError> {
+        let (clock, mut entropy) = (HostClock::new(), system_entropy());
+        let (partition, records) = (Partition::META, vec![RecordKey::Meta]);
+        let read = Read { partition, records, values: Vec::new() };
+        let query = Query::read(read, Patience::new(PATIENCE, entropy.fork()));
+        let (mut values, _) = drive(&*backend, &clock, query).await?;
+        let decode = |stored: ff_core::store::Stored| codec::decode::<StoreMeta>(&stored.bytes);
+        let meta = values.records.pop().flatten().map(decode).transpose();
+        let meta = meta.map_err(|error| EngineError::Bug(unreadable(error)))?;
+        Ok(Self { backend, clock, entropy: Mutex::new(entropy), meta })
+    }
+
+    /// The store's configuration; `None` when nobody has set it up yet.
+    pub const fn meta(&self) -> Option<&StoreMeta> {
+        self.meta.as_ref()
+    }
+
+    /// What the backend knows of its store, and what the store's configuration says.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Backend`] when the store cannot be asked. Cancel safe.
+    pub async fn examine(&self) -> Result<Vec<Finding>, SdkError> {
+        let backend = self.backend.name();
+        let failed = |source| SdkError::Backend { backend, source };
+        let mut findings = self.backend.examine().await.map_err(failed)?;
+        findings.extend(match &self.meta {
+            Some(meta) => vec![format_finding(meta.format), partitions_finding(meta)],
+            None => {
+                let detail = "empty: no worker or client has set it up yet";
+                vec![Finding::new(FindingLevel::Good, "configuration", detail)]
+            }
+        });
+        Ok(findings)
+    }
+
+    /// Compares the indexes of all partitions with the records of a namespace, at most `limit`
+    /// entries of each index of a partition. What looks wrong is looked at again after a pause of
+    /// 6 s: records change under the audit, and takers hold what they took for 5 s.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] when the store does not answer. Cancel safe.
+    pub async fn audit(
+        &self,
+        namespace: &Namespace,
+        limit: usize,
+        mut progress: impl FnMut(AuditProgress) + Send,
+    ) -> Result<AuditReport, SdkError> {
+        let mut report = AuditReport::default();
+        let Some(meta) = &self.meta else { return Ok(report) };
+        let total = u64::from(meta.partitions.num_flow_partitions);
+        let mut lanes = BTreeSet::from([LaneId::try_new(DEFAULT_LANE)?]);
+        let mut suspicious = Vec::new();
+        for (done, partition) in (0..).zip(meta.partitions.flow_partitions()) {
+            progress(AuditProgress::Looking { done, total });
+            let look = self.look(partition, namespace, &mut lanes, limit).await?;
+            report.add(&look);
+            if !look.suspects.is_empty() {
+                suspicious.push((partition, look));
+            }
+        }
+        if !suspicious.is_empty() {
+            let pause = PAUSE;
+            let count = suspicious.len() as u64;
+            progress(AuditProgress::Waiting { suspicious: count, pause });
+            tokio::time::sleep(pause).await;
+        }
+        for (partition, first) in suspicious {
+            let second = self.look(partition, namespace, &mut lanes, limit).await?;
+            report.faults.extend(second.confirms(&first));
+        }
+        let find = FindOutside::new(&meta.partitions, namespace.clone(), self.patience());
+        report.outside = drive(&*self.backend, &self.clock, find).await?;
+        progress(AuditProgress::Looking { done: total, total });
+        Ok(report)
+    }
+
+    /// One look at a partition. Lanes that it learns of are looked at in those that follow, too.
+    async fn look(
+        &self,
+        partition: Partition,
+        namespace: &Namespace,
+        lanes: &mut BTreeSet<LaneId>,
+        limit: usize,
+    ) -> Result<AuditLook, SdkError> {
+        let (namespace, known) = (namespace.clone(), lanes.iter().cloned());
+        let operation = AuditPartition::new(partition, namespace, known, limit, self.patience());
+        let look = drive(&*self.backend, &self.clock, operation).await?;
+        lanes.extend(look.lanes.iter().cloned());
+        Ok(look)
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::new(PATIENCE, lock(&self.entropy).fork())
+    }
+}
+
+impl std::fmt::Debug for Auditor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auditor").field("meta", &self.meta).finish_non_exhaustive()
+    }
+}
+
+impl AuditReport {
+    fn add(&mut self, look: &AuditLook) {
+        self.partitions += 1;
+        self.partial += u64::from(look.partial);
+        self.executions += look.executions;
+        self.newer_format += look.newer_format;
+        self.overdue += look.overdue;
+        self.unroutable += look.unroutable;
+    }
+
+    /// The report as findings: one for each kind of fault, with a few examples.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut kinds: BTreeMap<(String, &str), Vec<String>> = BTreeMap::new();
+        for suspect in &self.faults {
+            let kind = (suspect.fault.title(), suspect.fault.advice());
+            kinds.entry(kind).or_default().push(suspect.execution.to_string());
+        }
+        for ((title, advice), executions) in kinds {
+            let detail = format!("{} {title}: {}", count(executions.len()), named(&executions));
+            findings.push(Finding::new(FindingLevel::Problem, "audit", detail).advise(advice));
+        }
+        if !self.outside.is_empty() {
+            let partitions: Vec<_> = self.outside.iter().map(Partition::to_string).collect();
+            let detail = format!("executions in partitions there are not: {}", named(&partitions));
+            let advice = "nobody looks there: the partitions must never change; restore the store";
+            findings.push(Finding::new(FindingLevel::Problem, "audit", detail).advise(advice));
+        }
+        findings.extend(self.warnings());
+        if findings.is_empty() && self.partitions > 0 {
+            let detail = format!(
+                "{} in {} partitions; their indexes say what their records say",
+                count(self.executions as usize),
+                self.partitions
+            );
+            findings.push(Finding::new(FindingLevel::Good, "audit", detail));
+        }
+        findings
+    }
+
+    fn warnings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut warn = |number: u64, detail: String, advice: &str| {
+            if number > 0 {
+                let finding = Finding::new(FindingLevel::Warning, "audit", detail);
+                findings.push(finding.advise(advice));
+            }
+        };
+        let detail = format!("{} of a newer format, left alone", count(self.newer_format as usize));
+        warn(self.newer_format, detail, "update this program to see them");
+        let seconds = OVERDUE.get() / 1_000;
+        let detail = format!("{} due for more than {seconds} s", count(self.overdue as usize));
+        warn(self.overdue, detail, "nobody keeps time: run a worker, ff work or ff serve");
+        let waiting = count(self.unroutable as usize);
+        let detail = format!("{waiting} waiting for a worker that fits");
+        warn(self.unroutable, detail, "run a worker that has the capabilities they require");
+        let detail = format!("{} partitions have more than was looked at", self.partial);
+        warn(self.partial, detail, "raise the limit to look at all");
+        findings
+    }
+}
+
+fn count(number: usize) -> String {
+    match number {
+        1 => "1 execution".to_owned(),
+        number => format!("{number} executions"),
+    }
+}
+
+/// The first few names, and how many more there are.
+fn named(names: &[String]) -> String {
+    let mut text = names.iter().take(EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > EXAMPLES {
+        text.push_str(&format!(" and {} more", names.len() - EXAMPLES));
+    }
+    text
+}
+
+fn unreadable(error: codec::DecodeError) -> Bug {
+    match error {
+        codec::DecodeError::NewerFormat { found, known } => Bug::NewerFormat { found, known },
+        codec::DecodeError::Corrupt { detail } => Bug::CorruptRecord { detail },
+    }
+}
+
+fn format_finding(active: u8) -> Finding {
+    let known = codec::FORMAT;
+    let detail = format!("format {active} is active, this program knows up to {known}");
+    if active > known {
+        Finding::new(FindingLevel::Problem, "format", detail).advise("update this program")
+    } else {
+        Finding::new(FindingLevel::Good, "format", detail)
+    }
+}
+
+fn partitions_finding(meta: &StoreMeta) -> Finding {
+    let partitions = meta.partitions;
+    let detail = format!(
+        "{} for executions, {} for budgets, {} for quotas",
+        partitions.num_flow_partitions,
+        partitions.num_budget_partitions,
+        partitions.num_quota_partitions
+    );
+    Finding::new(FindingLevel::Good, "partitions", detail)
+}
