@@ -1,8 +1,9 @@
 //! Worker processes: `ff work`, replaced when they are killed.
 
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use ff_sdk::core::entropy::Entropy;
@@ -12,6 +13,8 @@ use crate::server::Process;
 
 /// How long a worker may take to end when it is asked to.
 const FAREWELL: Duration = Duration::from_secs(20);
+/// How many workers may end by themselves before nothing more is to be learnt from a run.
+const MAX_COMPLAINTS: usize = 10;
 /// How long a lease is good.
 const LEASE_TTL_MS: &str = "1000";
 
@@ -96,6 +99,11 @@ impl Fleet {
         }
     }
 
+    /// Whether so many ended by themselves that more will.
+    pub const fn is_hopeless(&self) -> bool {
+        self.complaints.len() > MAX_COMPLAINTS
+    }
+
     /// Lets all go on that are stopped.
     pub fn wake_all(&mut self) {
         for member in &mut self.members {
@@ -119,7 +127,11 @@ impl Fleet {
                     None => std::thread::sleep(Duration::from_millis(2)),
                 }
             };
-            if !status.is_some_and(|status| status.success()) {
+            // One that has just started does not listen to the signal yet.
+            let is_farewell = |status: ExitStatus| {
+                status.success() || status.signal() == Some(Signal::SIGTERM as i32)
+            };
+            if !status.is_some_and(is_farewell) {
                 let how = status.map_or("does not end".to_owned(), |status| status.to_string());
                 self.complaints.push(format!("worker {} was asked to end: {how}", member.name));
             }
