@@ -193,7 +193,7 @@ local function take(keys, args)
   till = till == 'now' and ('%.0f'):format(at) or till == '' and '+inf' or till
   local range = { 'ZRANGE', index, '-inf', till, 'BYSCORE', 'LIMIT', 0, count + 1, 'WITHSCORES' }
   local found = redis.call(unpack(range))
-  local seen = with_records({}, args[2], found, math.min(count, #found / 2))
+  local seen = with_records({ 0, 0 }, args[2], found, math.min(count, #found / 2))
   redis.call('ZCARD', due)
   -- Everything is read: now move. What has no record goes for good.
   local reply, gone, held = { at, found[2 * count + 2] or false }, {}, {}
