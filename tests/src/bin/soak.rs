@@ -51,13 +51,15 @@ struct Row {
     strikes: usize,
     restarts: usize,
     repeats: usize,
+    /// Of the run that healed slowest.
+    healing: Duration,
     took: Duration,
 }
 
 impl Row {
     const fn new(scenario: Scenario) -> Self {
-        let took = Duration::ZERO;
-        Self { scenario, runs: 0, failed: 0, strikes: 0, restarts: 0, repeats: 0, took }
+        let (healing, took) = (Duration::ZERO, Duration::ZERO);
+        Self { scenario, runs: 0, failed: 0, strikes: 0, restarts: 0, repeats: 0, healing, took }
     }
 
     fn add(&mut self, report: &Report) {
@@ -66,6 +68,7 @@ impl Row {
         self.strikes += report.strikes;
         self.restarts += report.restarts;
         self.repeats += report.repeats;
+        self.healing = self.healing.max(report.healing);
         self.took += report.took;
     }
 }
@@ -100,14 +103,15 @@ fn main() -> ExitCode {
 }
 
 fn tell(plan: &Plan, time: u32, times: u32, report: &Report) {
-    let Report { strikes, restarts, repeats, took, problems, evidence } = report;
+    let Report { strikes, restarts, repeats, healing, took, problems, evidence } = report;
     let how = if problems.is_empty() { "ok" } else { "WRONG" };
     println!(
-        "{:<18} {time}/{times}  seed {}  {how}  {:.1} s  struck {strikes} times, {restarts} \
-         commands and {repeats} submissions started again",
+        "{:<18} {time}/{times}  seed {}  {how}  {:.1} s, {:.1} s of them to heal  struck \
+         {strikes} times, {restarts} commands and {repeats} submissions started again",
         plan.scenario.name(),
         plan.seed,
-        took.as_secs_f64()
+        took.as_secs_f64(),
+        healing.as_secs_f64()
     );
     for problem in problems {
         println!("    {problem}");
@@ -120,7 +124,16 @@ fn tell(plan: &Plan, time: u32, times: u32, report: &Report) {
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["scenario", "runs", "wrong", "strikes", "restarts", "repeats", "s a run"]);
+    table.set_header([
+        "scenario",
+        "runs",
+        "wrong",
+        "strikes",
+        "restarts",
+        "repeats",
+        "s to heal",
+        "s a run",
+    ]);
     for row in rows {
         table.add_row([
             row.scenario.name().to_owned(),
@@ -129,6 +142,7 @@ fn table(rows: &[Row]) -> Table {
             row.strikes.to_string(),
             row.restarts.to_string(),
             row.repeats.to_string(),
+            format!("{:.1}", row.healing.as_secs_f64()),
             format!("{:.1}", row.took.as_secs_f64() / row.runs.max(1) as f64),
         ]);
     }

@@ -53,7 +53,9 @@ pub struct Report {
     pub restarts: usize,
     /// Submissions that had to be repeated.
     pub repeats: usize,
-    /// How long it took.
+    /// How long it took until everything was over once nothing struck any more.
+    pub healing: Duration,
+    /// How long all of it took.
     pub took: Duration,
     /// What was wrong.
     pub problems: Vec<String>,
@@ -96,7 +98,8 @@ impl Plan {
             report.problems.push("nothing was struck".to_owned());
         }
         fleet.wake_all();
-        runtime.block_on(self.heal(&client)).map_err(|error| error.to_string())?;
+        let healing = runtime.block_on(self.heal(&client));
+        report.healing = healing.map_err(|error| error.to_string())?;
         report.problems.extend(fleet.end());
         let submitted = submitting.join().expect("submitting does not panic");
         let submitted = submitted.unwrap_or_else(|problem| {
@@ -131,13 +134,13 @@ impl Plan {
         strikes
     }
 
-    /// Waits until everything is over, or until it should have been.
-    async fn heal(&self, client: &Client) -> Result<(), SdkError> {
+    /// Waits until everything is over, or until it should have been, and tells how long.
+    async fn heal(&self, client: &Client) -> Result<Duration, SdkError> {
         let begin = Instant::now();
         while count_over(client).await? < self.executions && begin.elapsed() < HEALING {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        Ok(())
+        Ok(begin.elapsed())
     }
 
     fn orders(&self, ground: &Ground, folder: &Path, started: &Started) -> Orders {
