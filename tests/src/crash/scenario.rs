@@ -183,7 +183,11 @@ fn disturb(scenario: Scenario, proxy: &Proxy, entropy: &mut Entropy) -> bool {
         (Scenario::NetworkDelays, _) => {
             (Fault::Delay(between(entropy, 1, 200)), between(entropy, 200, 600))
         }
-        (_, close) => (Fault::Swallow { close: close > 0 }, between(entropy, 10, 200)),
+        (_, close) => {
+            // Those that stay open cost their client a whole timeout: few of them are enough.
+            let close = close > 0 || entropy.below(2) > 0;
+            (Fault::Swallow { close }, between(entropy, 10, 200))
+        }
     };
     proxy.set(fault);
     if matches!(fault, Fault::Pass | Fault::Refuse) {
