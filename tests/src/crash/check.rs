@@ -23,6 +23,8 @@ pub struct Evidence {
     pub gaps: usize,
     /// Entries left in indexes of which nothing may be left.
     pub left: Vec<(IndexName, ExecutionId)>,
+    /// When something is due about each, in milliseconds from when it was looked at.
+    pub due: BTreeMap<ExecutionId, i64>,
     /// The commands that were started, with the epoch of the lease that each was started under.
     pub started: Vec<(ExecutionId, u64)>,
 }
@@ -53,8 +55,8 @@ pub enum Problem {
     #[error("{0} was acknowledged and is lost")]
     Lost(ExecutionId),
     /// It is not over.
-    #[error("{0} is left {1:?}")]
-    NotOver(ExecutionId, PublicState),
+    #[error("{0} is left {1:?}, due in {2:?} ms")]
+    NotOver(ExecutionId, PublicState, Option<i64>),
     /// Its command succeeds, and it did not.
     #[error("{0} ended otherwise than its command: {1:?}")]
     Outcome(ExecutionId, Outcome),
@@ -137,7 +139,10 @@ pub fn check(evidence: &Evidence) -> Vec<Problem> {
     }
     for (id, seen) in listed {
         match &seen.outcome {
-            None => problems.push(Problem::NotOver(*id, seen.state)),
+            None => {
+                let due = evidence.due.get(id).copied();
+                problems.push(Problem::NotOver(*id, seen.state, due));
+            }
             Some(Outcome::Success) => {}
             Some(other) => problems.push(Problem::Outcome(*id, other.clone())),
         }
@@ -369,7 +374,7 @@ mod tests {
             (seen.state, seen.outcome) = (PublicState::Active, None);
             run.journal.remove(5);
         });
-        assert_eq!(problems, [Problem::NotOver(id(2), PublicState::Active)]);
+        assert_eq!(problems, [Problem::NotOver(id(2), PublicState::Active, None)]);
         let problems =
             wrong(|run| run.listed.get_mut(&id(2)).unwrap().outcome = Some(Outcome::Expired));
         assert_eq!(problems, [Problem::Outcome(id(2), Outcome::Expired)]);

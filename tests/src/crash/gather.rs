@@ -6,8 +6,11 @@ use std::sync::Arc;
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::op::{ListPosition, Patience, Query};
 use ff_sdk::core::partition::Partition;
+use ff_sdk::core::score::Score;
 use ff_sdk::core::store::bounds::MAX_PAGE;
-use ff_sdk::core::store::{Cursor, IndexName, JournalEntry, Scan, StreamName, StreamPage, codec};
+use ff_sdk::core::store::{
+    Cursor, IndexName, JournalEntry, Scan, ScanPosition, StreamName, StreamPage, codec,
+};
 use ff_sdk::core::time::DurationMs;
 use ff_sdk::{Client, ExecutionId, HostClock, LaneId, ListFilter, SdkError, drive};
 
@@ -28,9 +31,12 @@ pub async fn gather(client: &Client, lane: &LaneId) -> Result<Evidence, SdkError
     for partition in client.partition_config().flow_partitions() {
         reader.journal(partition, &mut evidence).await?;
         for index in [&eligible, &IndexName::Quarantine] {
-            for id in reader.members(partition, index).await? {
+            for (id, _) in reader.members(partition, index).await? {
                 evidence.left.push((index.clone(), id));
             }
+        }
+        for (id, due) in reader.members(partition, &IndexName::Due).await? {
+            evidence.due.insert(id, due.instant().get() as i64 - client.store_now().get() as i64);
         }
     }
     Ok(evidence)
@@ -98,14 +104,16 @@ impl Reader {
         &self,
         partition: Partition,
         index: &IndexName,
-    ) -> Result<Vec<ExecutionId>, SdkError> {
+    ) -> Result<Vec<(ExecutionId, Score)>, SdkError> {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
             let (index, limit) = (index.clone(), MAX_PAGE as u32);
             let query = Query::scan(Scan { partition, index, after, limit }, self.patience());
             let (page, _) = drive(&*self.backend, &self.clock, query).await?;
-            let members = page.entries.iter().map(|entry| entry.position.member);
-            found.extend(members.map(|uuid| ExecutionId::from_parts(partition.index, uuid)));
+            found.extend(page.entries.iter().map(|entry| {
+                let ScanPosition { score, member } = entry.position;
+                (ExecutionId::from_parts(partition.index, member), score)
+            }));
             let Some(next) = page.next else { return Ok(found) };
             after = Some(next);
         }
@@ -148,7 +156,7 @@ mod tests {
         (evidence.expected, evidence.started) = (700, started.clone());
         evidence.acknowledged = evidence.listed.keys().copied().collect();
         let problems = check(&evidence);
-        assert!(matches!(&problems[..], [Problem::NotOver(other, _)] if *other == id));
+        assert!(matches!(&problems[..], [Problem::NotOver(other, _, None)] if *other == id));
 
         let task = claim(&other).await;
         started.push((task.execution_id(), task.lease_epoch().0));
