@@ -235,7 +235,9 @@ fn problems(evidence: &Evidence) -> Vec<String> {
 
 /// What the doctor finds.
 fn audit(ff: &Path, url: &str) -> Option<String> {
-    let doctor = Command::new(ff).args(["doctor", "--json", "--backend", url]).output();
+    let doctor = Command::new(ff)
+        .args(["doctor", "--json", "--backend", url, "--namespace", NAMESPACE])
+        .output();
     let doctor = match doctor {
         Ok(doctor) => doctor,
         Err(error) => return Some(format!("ff doctor does not run: {error}")),
