@@ -1,0 +1,150 @@
+//! Every crash scenario with many executions, many times.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use comfy_table::Table;
+use ff_tests::crash::{Plan, Report, Scenario, binary};
+
+/// Runs every crash scenario with many executions, many times.
+///
+/// Worker processes, a submitter and a real server are started and struck: killed, stopped, cut off
+/// from each other, out of memory. Afterwards every execution must be over exactly once.
+///
+/// Exit code: 0 when nothing was wrong, 1 when something was; then what is left of the run stays on
+/// disk.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How many executions each run has.
+    #[arg(long, value_name = "N", default_value_t = 5_000,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    executions: u32,
+    /// How often each scenario runs.
+    #[arg(long, value_name = "N", default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    times: u32,
+    /// This scenario only, more with another --only.
+    #[arg(long, value_name = "NAME", value_parser = scenario)]
+    only: Vec<Scenario>,
+    /// The seed of the strikes. Processes run as they like, so that it repeats no run exactly.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// How long the executions of one run take by themselves.
+    #[arg(long, value_name = "MS", default_value_t = 8_000)]
+    lasting_ms: u64,
+}
+
+fn scenario(name: &str) -> Result<Scenario, String> {
+    let found = Scenario::ALL.into_iter().find(|scenario| scenario.name() == name);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = Scenario::ALL.into_iter().map(Scenario::name).collect();
+        format!("the scenarios are {}", names.join(", "))
+    })
+}
+
+/// What the runs of one scenario came to.
+struct Row {
+    scenario: Scenario,
+    runs: usize,
+    failed: usize,
+    strikes: usize,
+    restarts: usize,
+    repeats: usize,
+    /// Of the run that healed slowest.
+    healing: Duration,
+    took: Duration,
+}
+
+impl Row {
+    const fn new(scenario: Scenario) -> Self {
+        let (healing, took) = (Duration::ZERO, Duration::ZERO);
+        Self { scenario, runs: 0, failed: 0, strikes: 0, restarts: 0, repeats: 0, healing, took }
+    }
+
+    fn add(&mut self, report: &Report) {
+        self.runs += 1;
+        self.failed += usize::from(!report.problems.is_empty());
+        self.strikes += report.strikes;
+        self.restarts += report.restarts;
+        self.repeats += report.repeats;
+        self.healing = self.healing.max(report.healing);
+        self.took += report.took;
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let chosen = match &arguments.only[..] {
+        [] => Scenario::ALL.to_vec(),
+        only => only.to_vec(),
+    };
+    let mut rows: Vec<Row> = chosen.into_iter().map(Row::new).collect();
+    let begin = Instant::now();
+    let ff = binary::ff();
+    // Round after round: what is wrong with a scenario shows in the first.
+    for time in 0..arguments.times {
+        for row in &mut rows {
+            let plan = Plan {
+                ff: ff.clone(),
+                scenario: row.scenario,
+                executions: arguments.executions as usize,
+                lasting: Duration::from_millis(arguments.lasting_ms),
+                seed: arguments.seed.wrapping_add(u64::from(time)),
+            };
+            let report = plan.run();
+            row.add(&report);
+            tell(&plan, time + 1, arguments.times, &report);
+        }
+    }
+    println!("{}", table(&rows));
+    println!("{:.0} s", begin.elapsed().as_secs_f64());
+    ExitCode::from(u8::from(rows.iter().any(|row| row.failed > 0)))
+}
+
+fn tell(plan: &Plan, time: u32, times: u32, report: &Report) {
+    let Report { strikes, restarts, repeats, healing, took, problems, evidence } = report;
+    let how = if problems.is_empty() { "ok" } else { "WRONG" };
+    println!(
+        "{:<18} {time}/{times}  seed {}  {how}  {:.1} s, {:.1} s of them to heal  struck \
+         {strikes} times, {restarts} commands and {repeats} submissions started again",
+        plan.scenario.name(),
+        plan.seed,
+        took.as_secs_f64(),
+        healing.as_secs_f64()
+    );
+    for problem in problems {
+        println!("    {problem}");
+    }
+    for path in evidence {
+        println!("    see {}", path.display());
+    }
+}
+
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header([
+        "scenario",
+        "runs",
+        "wrong",
+        "strikes",
+        "restarts",
+        "repeats",
+        "s to heal",
+        "s a run",
+    ]);
+    for row in rows {
+        table.add_row([
+            row.scenario.name().to_owned(),
+            row.runs.to_string(),
+            row.failed.to_string(),
+            row.strikes.to_string(),
+            row.restarts.to_string(),
+            row.repeats.to_string(),
+            format!("{:.1}", row.healing.as_secs_f64()),
+            format!("{:.1}", row.took.as_secs_f64() / row.runs.max(1) as f64),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,170 @@
+//! Reading off a store what became of a run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ff_sdk::core::backend::EngineBackend;
+use ff_sdk::core::op::{ListPosition, Patience, Query};
+use ff_sdk::core::partition::Partition;
+use ff_sdk::core::score::Score;
+use ff_sdk::core::store::bounds::MAX_PAGE;
+use ff_sdk::core::store::{
+    Cursor, IndexName, JournalEntry, Scan, ScanPosition, StreamName, StreamPage, codec,
+};
+use ff_sdk::core::time::DurationMs;
+use ff_sdk::{Client, ExecutionId, HostClock, LaneId, ListFilter, SdkError, drive};
+
+use super::check::{Evidence, Seen};
+
+/// All that the store knows of a run on one lane: what it lists, its journals, and what is left in
+/// `eligible` and in quarantine.
+///
+/// # Errors
+///
+/// [`SdkError`] when the store does not answer.
+pub async fn gather(client: &Client, lane: &LaneId) -> Result<Evidence, SdkError> {
+    let mut evidence = Evidence::default();
+    (evidence.listed, evidence.unreadable) = list(client).await?;
+    let reader = Reader { backend: client.backend().clone(), clock: HostClock::new() };
+    let (namespace, lane) = (client.namespace().clone(), lane.clone());
+    let eligible = IndexName::Eligible { namespace, lane };
+    for partition in client.partition_config().flow_partitions() {
+        reader.journal(partition, &mut evidence).await?;
+        for index in [&eligible, &IndexName::Quarantine] {
+            for (id, _) in reader.members(partition, index).await? {
+                evidence.left.push((index.clone(), id));
+            }
+        }
+        for (id, due) in reader.members(partition, &IndexName::Due).await? {
+            evidence.due.insert(id, due.instant().get() as i64 - client.store_now().get() as i64);
+        }
+    }
+    Ok(evidence)
+}
+
+/// How many executions of a namespace are over.
+///
+/// # Errors
+///
+/// [`SdkError`] when the store does not answer.
+pub async fn count_over(client: &Client) -> Result<usize, SdkError> {
+    let (listed, _) = list(client).await?;
+    Ok(listed.values().filter(|seen| seen.outcome.is_some()).count())
+}
+
+async fn list(client: &Client) -> Result<(BTreeMap<ExecutionId, Seen>, usize), SdkError> {
+    let (mut listed, mut unreadable) = (BTreeMap::new(), 0);
+    let mut from: Option<ListPosition> = None;
+    loop {
+        let page = client.list(ListFilter::default(), from, MAX_PAGE).await?;
+        unreadable += page.unreadable;
+        for seen in page.executions {
+            let (state, epoch) = (seen.state.public_state, seen.lease_epoch.0);
+            listed.insert(seen.execution_id, Seen { state, outcome: seen.outcome, epoch });
+        }
+        let Some(next) = page.next else { return Ok((listed, unreadable)) };
+        from = Some(next);
+    }
+}
+
+struct Reader {
+    backend: Arc<dyn EngineBackend>,
+    clock: HostClock,
+}
+
+impl Reader {
+    fn patience(&self) -> Patience {
+        use ff_sdk::core::entropy::Entropy;
+        Patience::new(DurationMs::from_secs(10), Entropy::from_u64(1))
+    }
+
+    async fn journal(&self, partition: Partition, told: &mut Evidence) -> Result<(), SdkError> {
+        let mut from = Cursor::Start;
+        loop {
+            let (stream, limit) = (StreamName::Journal, MAX_PAGE as u32);
+            let page = StreamPage { partition, stream, from, limit };
+            let query = Query::stream(page, self.patience());
+            let (page, _) = drive(&*self.backend, &self.clock, query).await?;
+            let is_last = page.entries.len() < MAX_PAGE;
+            told.gaps += usize::from(page.gap);
+            for entry in page.entries {
+                match codec::decode::<JournalEntry>(&entry.entry) {
+                    Ok(entry) => told.journal.push(entry),
+                    Err(_) => told.unreadable += 1,
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+            from = page.next;
+        }
+    }
+
+    async fn members(
+        &self,
+        partition: Partition,
+        index: &IndexName,
+    ) -> Result<Vec<(ExecutionId, Score)>, SdkError> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let (index, limit) = (index.clone(), MAX_PAGE as u32);
+            let query = Query::scan(Scan { partition, index, after, limit }, self.patience());
+            let (page, _) = drive(&*self.backend, &self.clock, query).await?;
+            found.extend(page.entries.iter().map(|entry| {
+                let ScanPosition { score, member } = entry.position;
+                (ExecutionId::from_parts(partition.index, member), score)
+            }));
+            let Some(next) = page.next else { return Ok(found) };
+            after = Some(next);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crash::check::{Problem, check};
+    use crate::ground::{Ground, LANE, lane};
+    use crate::kit::{claim, submit, work};
+    use ff_sdk::PublicState;
+
+    /// Goal: what a store tells of a run, reclaim included, is read whole and found sound; and what
+    /// is not over is seen.
+    #[tokio::test(start_paused = true)]
+    async fn a_run_is_read_as_it_was() {
+        let ground = Ground::memory();
+        let (client, worker) = (ground.client().await, ground.worker("w").await);
+        for _ in 0..700 {
+            submit(&client, work().lane(LANE)).await;
+        }
+        let mut started = Vec::new();
+        let lost = claim(&worker).await;
+        let (left, epoch) = (lost.execution_id(), lost.lease_epoch().0);
+        started.push((left, epoch));
+        client.revoke_lease(&left).await.unwrap();
+        drop(lost);
+        let other = ground.worker("other").await;
+        for _ in 0..699 {
+            let task = claim(&other).await;
+            started.push((task.execution_id(), task.lease_epoch().0));
+            task.complete(None).await.unwrap();
+        }
+        assert_eq!(count_over(&client).await.unwrap(), 699);
+        let mut evidence = gather(&client, &lane()).await.unwrap();
+        let (waiting, id) = evidence.left.pop().expect("one waits");
+        assert_eq!(waiting, crate::ground::eligible());
+        (evidence.expected, evidence.started) = (700, started.clone());
+        evidence.acknowledged = evidence.listed.keys().copied().collect();
+        let problems = check(&evidence);
+        assert!(matches!(&problems[..], [Problem::NotOver(other, _, None)] if *other == id));
+
+        let task = claim(&other).await;
+        started.push((task.execution_id(), task.lease_epoch().0));
+        task.complete(None).await.unwrap();
+        let mut evidence = gather(&client, &lane()).await.unwrap();
+        (evidence.expected, evidence.started) = (700, started);
+        assert_eq!(check(&evidence), []);
+        assert!(evidence.listed.values().all(|seen| seen.state == PublicState::Completed));
+        assert_eq!(evidence.listed[&left].epoch, 2);
+    }
+}

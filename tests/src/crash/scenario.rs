@@ -1,0 +1,207 @@
+//! What strikes, and on which ground.
+
+use std::time::Duration;
+
+use ff_sdk::core::entropy::Entropy;
+use ff_sdk::core::partition::{Partition, PartitionConfig};
+
+use super::fleet::Fleet;
+use crate::server::{Cluster, Fault, Proxy, Server};
+
+/// Few partitions, so that many executions meet in one; enough for each node of a cluster.
+pub const PARTITIONS: PartitionConfig =
+    PartitionConfig { num_flow_partitions: 16, num_budget_partitions: 1, num_quota_partitions: 1 };
+
+/// Something that goes wrong again and again during a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// A worker is killed and replaced.
+    WorkerKilled,
+    /// A worker is stopped for longer than its lease, and goes on.
+    WorkerStopped,
+    /// The server is killed and starts again with what it had acknowledged.
+    ServerKilled,
+    /// The server closes all connections.
+    ClientsKilled,
+    /// The server forgets all functions.
+    FunctionsFlushed,
+    /// The network drops, refuses and cuts connections.
+    NetworkDrops,
+    /// The network is slow, now and then slower than a lease.
+    NetworkDelays,
+    /// Replies are lost after their commands were applied.
+    RepliesSwallowed,
+    /// The server's memory is full, and has room again.
+    MemoryFull,
+    /// Slots of the cluster move between its nodes.
+    SlotsMoved,
+}
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::WorkerKilled,
+        Self::WorkerStopped,
+        Self::ServerKilled,
+        Self::ClientsKilled,
+        Self::FunctionsFlushed,
+        Self::NetworkDrops,
+        Self::NetworkDelays,
+        Self::RepliesSwallowed,
+        Self::MemoryFull,
+        Self::SlotsMoved,
+    ];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WorkerKilled => "worker-killed",
+            Self::WorkerStopped => "worker-stopped",
+            Self::ServerKilled => "server-killed",
+            Self::ClientsKilled => "clients-killed",
+            Self::FunctionsFlushed => "functions-flushed",
+            Self::NetworkDrops => "network-drops",
+            Self::NetworkDelays => "network-delays",
+            Self::RepliesSwallowed => "replies-swallowed",
+            Self::MemoryFull => "memory-full",
+            Self::SlotsMoved => "slots-moved",
+        }
+    }
+
+    /// The store that it needs, and what stands before it.
+    pub fn ground(self) -> Ground {
+        let durable = ["--appendonly", "yes", "--appendfsync", "always"];
+        match self {
+            Self::SlotsMoved => Ground::Cluster(Cluster::three()),
+            Self::ServerKilled => Ground::Server(Server::valkey_with(&durable)),
+            Self::NetworkDrops | Self::NetworkDelays | Self::RepliesSwallowed => {
+                let server = Server::valkey();
+                let proxy = Proxy::before(&server.address());
+                Ground::Proxied(server, proxy)
+            }
+            _ => Ground::Server(Server::valkey()),
+        }
+    }
+}
+
+/// The store of a run.
+pub enum Ground {
+    /// A server.
+    Server(Server),
+    /// A server behind a proxy.
+    Proxied(Server, Proxy),
+    /// A cluster.
+    Cluster(Cluster),
+}
+
+impl Ground {
+    /// Where those find the store that are struck.
+    pub fn url(&self) -> String {
+        match self {
+            Self::Proxied(_, proxy) => proxy.url(),
+            other => other.direct_url(),
+        }
+    }
+
+    /// Where those find it that only look.
+    pub fn direct_url(&self) -> String {
+        match self {
+            Self::Server(server) | Self::Proxied(server, _) => server.url(),
+            Self::Cluster(cluster) => cluster.url(),
+        }
+    }
+
+    /// Leaves the folders of its servers on disk, as evidence, and tells where they are.
+    pub fn keep(&mut self) -> Vec<std::path::PathBuf> {
+        match self {
+            Self::Server(server) | Self::Proxied(server, _) => {
+                server.keep_folder();
+                vec![server.folder().to_owned()]
+            }
+            Self::Cluster(cluster) => {
+                cluster.keep_folders();
+                cluster.nodes().iter().map(|node| node.folder().to_owned()).collect()
+            }
+        }
+    }
+
+    /// Strikes once, and mends what does not mend by itself. `false` when nothing was struck.
+    pub fn strike(&mut self, scenario: Scenario, fleet: &mut Fleet, entropy: &mut Entropy) -> bool {
+        match (scenario, self) {
+            (Scenario::WorkerKilled, _) => fleet.kill_one(entropy),
+            (Scenario::WorkerStopped, _) => {
+                let pause = between(entropy, 1_100, 1_800);
+                return fleet.stop_one(entropy, pause);
+            }
+            (Scenario::ServerKilled, Self::Server(server)) => {
+                server.kill();
+                std::thread::sleep(between(entropy, 0, 300));
+                server.restart();
+            }
+            (Scenario::ClientsKilled, Self::Server(server)) => kill_clients(server, entropy),
+            (Scenario::FunctionsFlushed, Self::Server(server)) => {
+                server.expect(&["FUNCTION", "FLUSH"]);
+            }
+            (Scenario::MemoryFull, Self::Server(server)) => {
+                server.expect(&["CONFIG", "SET", "maxmemory", "1"]);
+                std::thread::sleep(between(entropy, 50, 500));
+                server.expect(&["CONFIG", "SET", "maxmemory", "0"]);
+            }
+            (scenario, Self::Proxied(_, proxy)) => return disturb(scenario, proxy, entropy),
+            (Scenario::SlotsMoved, Self::Cluster(cluster)) => move_slot(cluster, entropy),
+            (scenario, _) => unreachable!("{} has another ground", scenario.name()),
+        }
+        true
+    }
+}
+
+/// A random time.
+pub fn between(entropy: &mut Entropy, least_ms: u64, most_ms: u64) -> Duration {
+    Duration::from_millis(least_ms + entropy.below(most_ms - least_ms + 1))
+}
+
+/// Several times, so that those are struck too who have just come back.
+fn kill_clients(server: &Server, entropy: &mut Entropy) {
+    for _ in 0..=entropy.below(5) {
+        for kind in ["normal", "pubsub"] {
+            server.expect(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]);
+        }
+        std::thread::sleep(between(entropy, 0, 30));
+    }
+}
+
+fn disturb(scenario: Scenario, proxy: &Proxy, entropy: &mut Entropy) -> bool {
+    let before = proxy.struck();
+    let (fault, lasting) = match (scenario, entropy.below(4)) {
+        (Scenario::NetworkDrops, 0) => (Fault::Refuse, between(entropy, 50, 400)),
+        (Scenario::NetworkDrops, 1) => (Fault::CutReply, between(entropy, 10, 100)),
+        (Scenario::NetworkDrops, 2) => (Fault::CutRequest, between(entropy, 10, 100)),
+        (Scenario::NetworkDrops, _) => (Fault::Pass, Duration::ZERO),
+        (Scenario::NetworkDelays, 0) => {
+            (Fault::Delay(between(entropy, 1_000, 1_500)), between(entropy, 10, 50))
+        }
+        (Scenario::NetworkDelays, _) => {
+            (Fault::Delay(between(entropy, 1, 200)), between(entropy, 200, 600))
+        }
+        (_, close) => {
+            // Those that stay open cost their client a whole timeout: few of them are enough.
+            let close = close > 0 || entropy.below(2) > 0;
+            (Fault::Swallow { close }, between(entropy, 10, 200))
+        }
+    };
+    proxy.set(fault);
+    if matches!(fault, Fault::Pass | Fault::Refuse) {
+        proxy.drop_connections();
+    }
+    std::thread::sleep(lasting);
+    proxy.set(Fault::Pass);
+    fault == Fault::Pass || proxy.struck() > before
+}
+
+fn move_slot(cluster: &Cluster, entropy: &mut Entropy) {
+    let partitions = u64::from(PARTITIONS.num_flow_partitions);
+    let tag = Partition::flow(entropy.below(partitions) as u16).to_string();
+    let slot = cluster.slot_of(tag.as_bytes());
+    let others = 1 + entropy.below(2) as usize;
+    cluster.move_slot(slot, (cluster.owner_of(slot) + others) % 3);
+}

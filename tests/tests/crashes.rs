@@ -1,0 +1,51 @@
+//! Crashes with real processes: each scenario of `ff_tests::crash`, with few executions. The soak
+//! (`cargo run --release -p ff-tests --bin soak`) runs the same with many, many times.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use ff_tests::crash::{Plan, Scenario, binary};
+
+/// Runs one scenario, and fails with all that was wrong and where to look.
+fn survive(scenario: Scenario) {
+    // One after the other: they would only wait for the processor together, and a lease is short.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let lasting = Duration::from_secs(3);
+    let plan = Plan { ff: binary::ff(), scenario, executions: 500, lasting, seed: 1 };
+    let report = plan.run();
+    println!("{report:?}");
+    let problems = report.problems.join("\n  ");
+    assert!(problems.is_empty(), "{problems}\nlook into {:?}\n", report.evidence);
+}
+
+/// A test for each scenario.
+macro_rules! survive {
+    ($($name:ident: $scenario:ident),+ $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                survive(Scenario::$scenario);
+            }
+        )+
+
+        /// A scenario that has no test would run in the soak only.
+        #[test]
+        fn every_scenario_has_a_test() {
+            assert_eq!([$(Scenario::$scenario),+], Scenario::ALL);
+        }
+    };
+}
+
+survive! {
+    workers_are_killed: WorkerKilled,
+    workers_are_stopped_past_their_leases: WorkerStopped,
+    the_server_is_killed_and_restarted: ServerKilled,
+    all_clients_are_killed: ClientsKilled,
+    the_functions_are_flushed: FunctionsFlushed,
+    the_network_drops: NetworkDrops,
+    the_network_delays: NetworkDelays,
+    replies_are_swallowed: RepliesSwallowed,
+    the_memory_is_full: MemoryFull,
+    slots_are_moved: SlotsMoved,
+}
