@@ -1,11 +1,8 @@
 //! What the suites that cross crates share: a ground to stand on, a line to a store that can be
 //! disturbed, and the scenarios, each of which runs against every backend from one source.
 
-<<<<<<< HEAD
 pub mod conformance;
-=======
 pub mod crash;
->>>>>>> w-ground
 pub mod ground;
 pub mod kit;
 pub mod line;
