@@ -82,7 +82,7 @@ impl World {
 
     fn take(&mut self, index: IndexName, until: TakeUntil) {
         let (partition, count, hold) = (partition(), 10, HOLD);
-        self.handle(Request::Take(Take { partition, index, count, until, hold }));
+        self.handle(Request::Take(Take { partition, index, count, until, hold, ring_rest: false }));
     }
 
     fn tick(&mut self) {
