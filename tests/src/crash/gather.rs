@@ -88,7 +88,7 @@ impl Reader {
             let is_last = page.entries.len() < MAX_PAGE;
             told.gaps += usize::from(page.gap);
             for entry in page.entries {
-                match codec::decode::<JournalEntry>(&entry.entry) {
+                match codec::decode::<JournalEntry>(&entry.entry, codec::FORMAT) {
                     Ok(entry) => told.journal.push(entry),
                     Err(_) => told.unreadable += 1,
                 }
