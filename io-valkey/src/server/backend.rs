@@ -57,6 +57,10 @@ impl ValkeyBackend {
     ///
     /// As for [`ValkeyBackend::connect`].
     pub async fn open(target: Target) -> Result<Self, ConnectError> {
+        if target.uses_tls() {
+            // Without a word, rustls panics. A program that has made its choice keeps it.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let library = target.library.clone();
         let (allow_eviction, mut cluster) = (target.allow_eviction, target.cluster);
         let topology = Arc::new(Topology::new(target).map_err(|error| ConnectError::Url {
@@ -120,14 +124,24 @@ impl Inner {
         load.arg("LOAD").arg(self.library.text());
         match node.send(&load).await? {
             Value::ServerError(error) => {
-                let present = error.details().is_some_and(|text| text.contains("already exists"));
-                if present { Ok(()) } else { Err(sort(&error, &node.name).0) }
+                // A server whose memory is full refuses to load what it has, too.
+                let there = error.details().is_some_and(|text| text.contains("already exists"));
+                if there || self.is_loaded(node).await.unwrap_or(false) {
+                    return Ok(());
+                }
+                Err(sort(&error, &node.name).0)
             }
             _ => {
                 tracing::debug!(node = node.name, library = self.library.name(), "library loaded");
                 Ok(())
             }
         }
+    }
+
+    async fn is_loaded(&self, node: &Node) -> Result<bool, Failure> {
+        let mut list = cmd("FUNCTION");
+        list.arg("LIST").arg("LIBRARYNAME").arg(self.library.name());
+        Ok(matches!(node.ask(&list).await?, Value::Array(found) if !found.is_empty()))
     }
 
     async fn call(&self, request: Request) -> Result<Reply, Failure> {
@@ -180,19 +194,28 @@ impl Inner {
         let mut redirections = 0;
         let mut asked: Option<Arc<Node>> = None;
         loop {
-            let (node, value) = match asked.take() {
+            let (node, sent) = match asked.take() {
                 Some(node) => {
                     self.calls.fetch_add(1, Ordering::Relaxed);
                     let mut asking = Pipeline::with_capacity(2);
                     asking.add_command(cmd("ASKING")).add_command(command.clone());
-                    let value = node.send_all(&asking).await?.pop().unwrap_or(Value::Nil);
-                    (node, value)
+                    let sent = node.send_all(&asking).await;
+                    let sent = sent.map(|mut replies| replies.pop().unwrap_or(Value::Nil));
+                    (node, sent)
                 }
                 None => {
                     self.calls.fetch_add(1, Ordering::Relaxed);
                     let node = self.topology.node_of(partition)?;
-                    let value = node.send(command).await?;
-                    (node, value)
+                    let sent = node.send(command).await;
+                    (node, sent)
+                }
+            };
+            let value = match sent {
+                Ok(value) => value,
+                Err(failure) => {
+                    // It may be gone for good, and another holds its slots.
+                    self.mend(&node, Remedy::Refresh).await;
+                    return Err(failure);
                 }
             };
             let Value::ServerError(error) = value else { return Ok(value) };
@@ -337,11 +360,8 @@ impl Inner {
     }
 
     async fn examine_library(&self, node: &Node) -> Result<Finding, Failure> {
-        let mut list = cmd("FUNCTION");
-        list.arg("LIST").arg("LIBRARYNAME").arg(self.library.name());
-        let present = matches!(node.ask(&list).await?, Value::Array(found) if !found.is_empty());
         let subject = format!("function library of {}", node.name);
-        if present {
+        if self.is_loaded(node).await? {
             return Ok(Finding::new(FindingLevel::Good, &subject, self.library.name()));
         }
         let detail = format!("{} is missing", self.library.name());
@@ -449,5 +469,21 @@ impl EngineBackend for ValkeyBackend {
 
     fn examine(&self) -> BoxFuture<'_, Result<Vec<Finding>, Failure>> {
         Box::pin(self.0.examine())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The other side takes the connection, and closes it without a word.
+    #[tokio::test]
+    async fn tls_needs_nothing_of_the_program() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("valkeys://{}", listener.local_addr().unwrap());
+        let closing = std::thread::spawn(move || drop(listener.accept()));
+        let error = ValkeyBackend::connect(&url).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+        closing.join().unwrap();
     }
 }

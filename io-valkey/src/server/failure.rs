@@ -2,8 +2,8 @@
 //!
 //! | error | sorted as | and then |
 //! | --- | --- | --- |
-//! | no connection | `NotSent` | the next call connects again |
-//! | a connection that breaks, no reply in time | `MaybeApplied` | the connection is replaced |
+//! | no connection | `NotSent` | the slots are asked for again, the next call connects again |
+//! | broken connection, no reply in time | `MaybeApplied` | the same; the connection is replaced |
 //! | an error raised inside a function | `MaybeApplied` | |
 //! | `non local key` inside a function | `MaybeApplied` | the slots are asked for again |
 //! | a reply in another form | `MaybeApplied` | |
@@ -12,7 +12,7 @@
 //! | `ASK` | `Refused` | the call goes to the other node, once for each such answer |
 //! | `TRYAGAIN` | `Refused` | the operation tries again: its slot is being moved |
 //! | `CLUSTERDOWN`, `MASTERDOWN` | `Refused` | the slots are asked for again |
-//! | `READONLY` | `Refused` | it is a replica now: the connection is replaced, the slots asked for |
+//! | `READONLY` | `Refused` | it is a replica now: connect anew, ask for the slots |
 //! | `LOADING`, `BUSY` | `Refused` | the operation tries again |
 //! | `OOM`, `MISCONF`, `NOREPLICAS` | `Refused` | the operation tries again |
 //! | `NOAUTH`, `WRONGPASS`, `NOPERM` | `Refused` | |
@@ -56,7 +56,7 @@ pub(super) fn sort(error: &ServerError, node: &str) -> (Failure, Remedy) {
         _ if details.contains("non local key") => Remedy::Refresh,
         _ => Remedy::Tell,
     };
-    // The server says so where an error was raised inside a function; by then a unit may be written.
+    // The server says where an error was raised inside a function; by then a unit may be written.
     let inside = details.contains("script: ff_") || details.contains("user_function:");
     let failure = if inside && !before_writing(code) {
         Failure::MaybeApplied(message)
