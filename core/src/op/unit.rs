@@ -55,14 +55,15 @@ pub(super) fn unreadable(error: DecodeError) -> EngineError {
     })
 }
 
-/// The unit that carries out a decision on the record that it was made for.
+/// The unit that carries out a decision on the record that it was made for, and the record after
+/// it.
 pub fn unit_for<T>(
     id: &ExecutionId,
     before: Option<&Loaded>,
     decision: Decision<T>,
     stamp: Stamp<'_>,
     fetch: &[ValueKind],
-) -> (Unit, T) {
+) -> (Unit, T, Option<Loaded>) {
     let key = RecordKey::of(id);
     let version = before.map_or(Version::ABSENT, |loaded| loaded.version);
     let held = before.map(|loaded| &loaded.execution);
@@ -110,7 +111,12 @@ pub fn unit_for<T>(
         let entry = stamp.codec.encode(&entry);
         unit.append.push(StreamAppend { stream: StreamName::Journal, entry });
     }
-    (unit, decision.outcome)
+    let record = match decision.next {
+        Next::Put(execution) => Some(Loaded { version: version.next(stamp.nonce), execution }),
+        Next::Keep => before.cloned(),
+        Next::Remove => None,
+    };
+    (unit, decision.outcome, record)
 }
 
 /// The unit that puts a record that does not decode into quarantine: lists show it, and it never
@@ -176,8 +182,9 @@ fn write_of(id: &ExecutionId, effect: ValueEffect) -> ValueWrite {
 }
 
 /// Puts every entry of the record after the commit and removes those that only the record before
-/// had. What a `Take` may hold is written even if it is the same: it comes back that way. `due` is
-/// written always: a `Take` from a lane may have left an entry there that neither record has.
+/// had. What a `Take` may hold is written even if it is the same: it comes back that way. `due` of a
+/// record that was there is written always: a `Take` from a lane may have left an entry there that
+/// neither record has.
 /// \[INV-INDEX-1\]
 fn write_indexes(
     unit: &mut Unit,
@@ -202,7 +209,7 @@ fn write_indexes(
         };
     let lane = || IndexName::Eligible { namespace: namespace(), lane: named.lane.clone() };
     write(&lane, eligible, eligible.1.is_some());
-    write(&|| IndexName::Due, due, true);
+    write(&|| IndexName::Due, due, before.is_some());
     let again = repair && route.1.is_some();
     write(&|| IndexName::BlockedRoute { namespace: namespace() }, route, again);
     write(&|| IndexName::All { namespace: namespace() }, all, repair && all.1.is_some());
