@@ -44,7 +44,7 @@ pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, Failed> {
         Some(url) => backend::open(url).await?,
         None => backend::open_shared(&args.store).await?,
     };
-    let cannot = |error| Failed::usage(format!("the store cannot be examined: {error}"));
+    let cannot = |error| Failed::runtime(format!("the store cannot be examined: {error}"));
     let auditor = Auditor::connect(store.backend.clone()).await.map_err(cannot)?;
     let mut findings = auditor.examine().await.map_err(cannot)?;
     let report = match args.no_audit {
