@@ -56,12 +56,6 @@ impl Topology {
         self.map().primaries.clone()
     }
 
-    /// The number of the partition's primary.
-    pub(super) fn number_of(&self, partition: Partition) -> usize {
-        let map = self.map();
-        map.slots.get(slot_of(partition)).copied().flatten().map_or(0, usize::from)
-    }
-
     /// The partition's primary.
     pub(super) fn node_of(&self, partition: Partition) -> Result<Arc<Node>, Failure> {
         let map = self.map();
