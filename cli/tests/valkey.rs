@@ -81,13 +81,19 @@ impl Store {
         seen["state"]["public_state"].as_str().expect("a word").to_owned()
     }
 
-    /// The process of the server.
-    fn pid(&self) -> Pid {
+    /// What the server says to a command.
+    fn ask(&self, command: &str) -> String {
         let address = self.0.url().replace("valkey://", "");
         let mut stream = TcpStream::connect(address).expect("it listens");
-        stream.write_all(b"INFO server\r\nQUIT\r\n").expect("it reads");
+        stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).expect("it reads");
         let mut said = String::new();
         stream.read_to_string(&mut said).expect("it answers");
+        said
+    }
+
+    /// The process of the server.
+    fn pid(&self) -> Pid {
+        let said = self.ask("INFO server");
         let pid = said.lines().find_map(|line| line.strip_prefix("process_id:"));
         Pid::from_raw(pid.expect("a process id").trim().parse().expect("a number"))
     }
@@ -420,4 +426,14 @@ fn a_private_server_runs_a_file_and_is_gone_afterwards() {
     assert_eq!((&summary["completed"], &summary["executions"]), (&json!(15), &json!(15)));
     let left = std::fs::read_dir(directory.path()).expect("a directory").count();
     assert_eq!(left, 0, "the server's directory is left");
+}
+
+#[test]
+fn a_worker_that_starts_while_the_memory_is_full_empties_it() {
+    let store = Store::start();
+    let id = store.submit_one(json!({"kind": "any"}));
+    assert!(store.ask("CONFIG SET maxmemory 1").starts_with("+OK"));
+    store.out(&["work", "--exec", "cat", "--until-idle"]);
+    assert_eq!(store.state(&id), "completed");
+    store.out(&["doctor", "--no-audit"]);
 }
