@@ -329,7 +329,7 @@ impl FlowFabricWorker {
         lease_ttl_ms: u64,
     ) -> Result<ff_core::execution::Claim, SdkError> {
         let connection = &self.0.upkeep.state.connection;
-        check_grant(grant, &self.0.config, &connection.clock)?;
+        check_grant(grant, &self.0.config, connection)?;
         let mut entropy = connection.entropy();
         Ok(ff_core::execution::Claim {
             execution_id: grant.execution_id,

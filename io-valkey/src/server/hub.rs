@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ff_core::backend::{BoxFuture, WakeUps};
@@ -25,9 +25,12 @@ const PING: Duration = Duration::from_secs(5);
 /// The wait before connecting again.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// For each channel its topic, and who is subscribed to it.
+type Subscribers = BTreeMap<Vec<u8>, (Topic, Vec<Subscriber>)>;
+
 /// Who is subscribed to what.
 #[derive(Default)]
-struct Channels(Mutex<BTreeMap<Vec<u8>, (Topic, Vec<Subscriber>)>>);
+struct Channels(Mutex<Subscribers>);
 
 #[derive(Clone)]
 struct Subscriber {
@@ -94,7 +97,7 @@ impl Hub {
 }
 
 impl Channels {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Vec<u8>, (Topic, Vec<Subscriber>)>> {
+    fn lock(&self) -> MutexGuard<'_, Subscribers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
