@@ -95,10 +95,11 @@ local function conflict(keys, args, k, a, n)
   end
 end
 
+-- All but the first, which is written first and so checked by its own writing: key and number.
 local function check_indexes(keys, args, k, a, n)
-  for i = 0, n - 1 do
-    call('ZCARD', keys[k + i])
-    assert(args[a + 2 * i + 1]:find('^%-?%d*$'), 'a score is no integer')
+  for i = 1, n - 1 do
+    local score = args[a + 2 * i + 1]
+    local _ = call('ZCARD', keys[k + i]), score == '' or score + 0
   end
 end
 
@@ -169,9 +170,9 @@ local function commit(keys, args)
       check_indexes(keys, args, kx, ax, x)
       for i = ks, kr - 1 do streams[keys[i]] = streams[keys[i]] or open(keys[i]) end
       local empty = empty_ones(keys, args, kr, ar, r)
+      write_indexes(keys, args, kx, ax, x)
       write_records(keys, args, k, an, n)
       write_values(keys, args, kv, av, v)
-      write_indexes(keys, args, kx, ax, x)
       for i = 0, s - 1 do append(streams[keys[ks + i]], keys[ks + i], args[as + i], at) end
       ring(keys, args, kr, ar, r, empty)
       outcome = fetch({ 0 }, keys, kf, kf + f - 1)
@@ -200,8 +201,7 @@ local function take(keys, args)
   local range = { 'ZRANGE', index, '-inf', till, 'BYSCORE', 'LIMIT', 0, count + 1, 'WITHSCORES' }
   local found, hold = call(unpack(range)), ('%d'):format(math.min(at + args[5], 2 ^ 52))
   local seen = with_records({ 0, 0 }, index, args[2], found, math.min(count, #found / 2))
-  call('ZCARD', due)
-  -- Everything is read: now move. What has no record goes for good.
+  -- All is read but `due`, which is written first: now move. What has no record goes for good.
   local reply, gone, held = { at, found[2 * count + 2] or false }, {}, {}
   for i = 3, #seen, 3 do
     local member, score, record, place = seen[i], seen[i + 1], seen[i + 2], #reply
@@ -211,9 +211,9 @@ local function take(keys, args)
     end
     if not record or index ~= due then gone[#gone + 1] = member end
   end
+  if #held > 0 and index ~= due then call('ZADD', due, 'LT', unpack(held)) end
   if #gone > 0 then call('ZREM', index, unpack(gone)) end
-  if #held > 0 and index ~= due then call('ZADD', due, 'LT', unpack(held))
-  elseif #held > 0 then
+  if #held > 0 and index == due then
     call('ZADD', due, unpack(held))
     reply[2] = call(unpack(range))[2] or false
   end

@@ -176,8 +176,9 @@ fn write_of(id: &ExecutionId, effect: ValueEffect) -> ValueWrite {
 }
 
 /// Puts every entry of the record after the commit and removes those that only the record before
-/// had. What a `Take` may hold is written even if it is the same: it comes back that way. `due` is
-/// written always: a `Take` from a lane may have left an entry there that neither record has.
+/// had. What a `Take` may hold is written even if it is the same: it comes back that way. `due` of a
+/// record that was there is written always: a `Take` from a lane may have left an entry there that
+/// neither record has.
 /// \[INV-INDEX-1\]
 fn write_indexes(
     unit: &mut Unit,
@@ -202,7 +203,7 @@ fn write_indexes(
         };
     let lane = || IndexName::Eligible { namespace: namespace(), lane: named.lane.clone() };
     write(&lane, eligible, eligible.1.is_some());
-    write(&|| IndexName::Due, due, true);
+    write(&|| IndexName::Due, due, before.is_some());
     let again = repair && route.1.is_some();
     write(&|| IndexName::BlockedRoute { namespace: namespace() }, route, again);
     write(&|| IndexName::All { namespace: namespace() }, all, repair && all.1.is_some());
