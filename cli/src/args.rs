@@ -73,8 +73,8 @@ pub enum Task {
     ///
     ///     {"kind": "resize", "payload": {"image": 17}, "lane": "media", "requires": ["gpu"]}
     ///
-    /// The payload may be any JSON, which the worker gets as text, or be left out. Beside the fields
-    /// of ff run a line may have
+    /// The payload may be any JSON, which the worker gets as text, or be left out. Beside the
+    /// fields of ff run a line may have
     ///
     ///     lane             the queue; that of --lane unless set
     ///     requires         what a worker must be able to do, a list of capability tokens

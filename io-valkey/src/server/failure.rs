@@ -12,7 +12,7 @@
 //! | `ASK` | `Refused` | the call goes to the other node, once for each such answer |
 //! | `TRYAGAIN` | `Refused` | the operation tries again: its slot is being moved |
 //! | `CLUSTERDOWN`, `MASTERDOWN` | `Refused` | the slots are asked for again |
-//! | `READONLY` | `Refused` | it is a replica now: the connection is replaced, the slots asked for |
+//! | `READONLY` | `Refused` | a replica now: the connection is replaced, the slots asked for |
 //! | `LOADING`, `BUSY` | `Refused` | the operation tries again |
 //! | `OOM`, `MISCONF`, `NOREPLICAS` | `Refused` | the operation tries again |
 //! | `NOAUTH`, `WRONGPASS`, `NOPERM` | `Refused` | |
@@ -56,7 +56,7 @@ pub(super) fn sort(error: &ServerError, node: &str) -> (Failure, Remedy) {
         _ if details.contains("non local key") => Remedy::Refresh,
         _ => Remedy::Tell,
     };
-    // The server says so where an error was raised inside a function; by then a unit may be written.
+    // The server says so where an error was raised inside a function; a unit may be written then.
     let inside = details.contains("script: ff_") || details.contains("user_function:");
     let failure = if inside && !before_writing(code) {
         Failure::MaybeApplied(message)

@@ -1,7 +1,7 @@
 //! Wake-ups: one connection for all subscribers of this process.
 //!
-//! A wake-up is a hint; nothing depends on its arrival. What may have been missed, while nothing was
-//! subscribed yet or the connection was broken, is told as "look everywhere".
+//! A wake-up is a hint; nothing depends on its arrival. What may have been missed, because nothing
+//! was subscribed yet or the connection was broken, is told as "look everywhere".
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
