@@ -97,8 +97,8 @@ impl World {
     }
 
     fn claim(&mut self, worker: &mut WorkerAgent, count: usize) -> Vec<ClaimedWork> {
-        let (work, rotation) = self.drive(worker.claim(count)).expect("the store answers");
-        worker.claimed(&work, rotation);
+        let (mut work, rotation) = self.drive(worker.claim(count)).expect("the store answers");
+        worker.claimed(&mut work, rotation);
         work
     }
 
@@ -404,6 +404,7 @@ fn a_lease_is_not_believed_in_after_three_failures_or_when_it_must_have_run_out(
         values: Vec::new(),
         at: at(world.now),
         first_sent: at(world.now),
+        record: None,
     };
     assert!(worker.leases.renewed(lease, Ok(renewed), world.host()).is_none());
     assert!(worker.leases.health(lease, world.host()).expect("it is held").healthy);
@@ -458,8 +459,8 @@ fn a_hint_that_comes_during_a_draw_is_not_forgotten() {
     let draw = worker.claim(1);
     // Work comes to partition 0 while the draw is under way.
     worker.hint(&lane(), Partition::flow(0));
-    let (work, rotation) = world.drive(draw).expect("the store answers");
-    worker.claimed(&work, rotation);
+    let (mut work, rotation) = world.drive(draw).expect("the store answers");
+    worker.claimed(&mut work, rotation);
     world.submit([1]);
     let before = world.calls;
     assert_eq!(numbers(&world.claim(&mut worker, 1)), [1]);

@@ -7,7 +7,7 @@ use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::execution::Decide;
 use ff_core::id::ExecutionId;
-use ff_core::op::{Committed, EnsureMeta, Operation, Patience, Terms, Transact};
+use ff_core::op::{Committed, EnsureMeta, Known, Operation, Patience, Terms, Transact};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::store::StoreMeta;
 use ff_core::time::TimestampMs;
@@ -84,10 +84,19 @@ impl Connection {
         &self,
         command: C,
     ) -> Result<Committed<C::Outcome>, SdkError> {
+        self.transact_knowing(command, Known::Nothing).await
+    }
+
+    /// Carries a command to an execution of which something is known.
+    pub(crate) async fn transact_knowing<C: Decide>(
+        &self,
+        command: C,
+        known: Known,
+    ) -> Result<Committed<C::Outcome>, SdkError> {
         let (name, execution) = (command.name(), command.execution_id());
         self.check_id(&execution)?;
         let span = tracing::debug_span!("command", name, %execution);
-        let operation = Transact::new(command, self.patience());
+        let operation = Transact::knowing(command, known, self.patience());
         Ok(self.drive(operation).instrument(span).await?)
     }
 

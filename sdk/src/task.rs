@@ -83,12 +83,15 @@ impl ClaimedTask {
 
     async fn call<C: Decide>(&self, command: C) -> Result<C::Outcome, SdkError> {
         let name = command.name();
-        let result = self.owner.slot.state().connection.transact(command).await;
+        let state = self.owner.slot.state();
+        let known = lock(&state.agent).leases.known(self.lease_id());
+        let result = state.connection.transact_knowing(command, known).await;
         let (execution, epoch) = (self.execution_id(), self.lease_epoch());
         match result {
             Ok(committed) => {
                 let (attempt, outcome) = (self.attempt_index(), &committed.outcome);
                 tracing::debug!(%execution, %attempt, %epoch, ?outcome, "{name}");
+                lock(&state.agent).leases.learn(self.lease_id(), committed.record);
                 Ok(committed.outcome)
             }
             Err(error) => {
@@ -200,10 +203,12 @@ impl ClaimedTask {
         let (execution_id, lease_ttl) = (self.execution_id(), self.claimed().lease_ttl);
         let state = self.owner.slot.state();
         let renew = Renew { execution_id, fence: self.fence(), lease_ttl };
-        let renewed = state.connection.transact(renew).await?;
+        let known = lock(&state.agent).leases.known(self.lease_id());
+        let renewed = state.connection.transact_knowing(renew, known).await?;
         let mut claimed = self.claimed().clone();
         claimed.expires_at = renewed.outcome.expires_at;
-        lock(&state.agent).track(&claimed, renewed.first_sent, renewed.at);
+        let (record, first_sent, at) = (renewed.record, renewed.first_sent, renewed.at);
+        lock(&state.agent).track(&claimed, record, first_sent, at);
         Ok(renewed.outcome.expires_at)
     }
 

@@ -149,8 +149,8 @@ impl FlowFabricWorker {
         let _drawing = self.0.drawing.lock().await;
         let state = &self.0.upkeep.state;
         let draw = lock(&state.agent).claim(slots.count());
-        let (work, rotation) = state.connection.drive(draw).await?;
-        lock(&state.agent).claimed(&work, rotation);
+        let (mut work, rotation) = state.connection.drive(draw).await?;
+        lock(&state.agent).claimed(&mut work, rotation);
         let task = |work| slots.split_one().map(|slot| self.task(work, slot));
         Ok(work.into_iter().filter_map(task).collect())
     }
@@ -393,14 +393,15 @@ impl FlowFabricWorker {
             let renewed = state.connection.transact(renew).await?;
             committed.outcome.expires_at = renewed.outcome.expires_at;
             (committed.first_sent, committed.at) = (renewed.first_sent, renewed.at);
+            committed.record = renewed.record;
         }
         let payload = committed.values.into_iter().find_map(|value| match value {
             Fetched::Value(payload) => Some(payload),
             _ => None,
         });
         let (claimed, first_sent, at) = (committed.outcome, committed.first_sent, committed.at);
-        lock(&state.agent).track(&claimed, first_sent, at);
-        Ok(self.task(ClaimedWork { claimed, payload, first_sent, at }, slot))
+        lock(&state.agent).track(&claimed, committed.record, first_sent, at);
+        Ok(self.task(ClaimedWork { claimed, payload, record: None, first_sent, at }, slot))
     }
 
     /// A task of work that the agent has taken into care.

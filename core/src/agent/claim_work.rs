@@ -57,6 +57,8 @@ pub struct ClaimedWork {
     pub claimed: Claimed,
     /// What the submitter handed in.
     pub payload: Option<Bytes>,
+    /// The record that the claim has left, until it is in care.
+    pub record: Option<Loaded>,
     /// When the claim or the renewal that confirmed it was first sent, by the host's clock.
     pub first_sent: TimestampMs,
     /// The store's clock when it answered.
@@ -130,7 +132,8 @@ impl ClaimWork {
             Some(Fetched::Absent) | None => None,
         };
         let (claimed, first_sent, at) = (*claimed, committed.first_sent, committed.at);
-        self.work.push((ClaimedWork { claimed, payload, first_sent, at }, committed.repeat));
+        let (record, repeat) = (committed.record, committed.repeat);
+        self.work.push((ClaimedWork { claimed, payload, record, first_sent, at }, repeat));
     }
 
     /// Reads the payloads that did not fit into the reply of the claim.
@@ -213,6 +216,7 @@ impl ClaimWork {
                             // What cannot be confirmed is not started; it is reclaimed in time.
                             let renewed = results.next()?.ok()?;
                             work.claimed.expires_at = renewed.outcome.expires_at;
+                            work.record = renewed.record;
                             (work.first_sent, work.at) = (renewed.first_sent, renewed.at);
                         }
                         Some((work, false))

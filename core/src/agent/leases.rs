@@ -6,7 +6,7 @@ use crate::entropy::Entropy;
 use crate::error::{EngineError, ErrorClass};
 use crate::execution::{Claimed, Fence, Renew, Renewed};
 use crate::id::{ExecutionId, LeaseId};
-use crate::op::{Committed, Patience, Terms, Transact};
+use crate::op::{Committed, Known, Loaded, Patience, Terms, Transact};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 /// The leases that a worker process holds.
@@ -22,6 +22,8 @@ pub struct Leases {
 #[derive(Clone, Debug)]
 struct Held {
     execution_id: ExecutionId,
+    /// The record as the latest commit of this process left it.
+    record: Option<Loaded>,
     fence: Fence,
     ttl: DurationMs,
     renew_at: TimestampMs,
@@ -76,11 +78,18 @@ pub enum LostReason {
 
 impl Leases {
     /// Takes a lease into care that was claimed or renewed: first sent at `first_sent` of the
-    /// host's clock, answered at `at` of the store's.
-    pub fn track(&mut self, claimed: &Claimed, first_sent: TimestampMs, at: TimestampMs) {
+    /// host's clock, answered at `at` of the store's, with the record that this left.
+    pub fn track(
+        &mut self,
+        claimed: &Claimed,
+        record: Option<Loaded>,
+        first_sent: TimestampMs,
+        at: TimestampMs,
+    ) {
         let ttl = claimed.lease_ttl;
         let held = Held {
             execution_id: claimed.execution_id,
+            record,
             fence: claimed.fence(),
             ttl,
             renew_at: first_sent.plus(third(ttl)),
@@ -90,6 +99,20 @@ impl Leases {
             renewing: false,
         };
         self.held.insert(claimed.lease_id, held);
+    }
+
+    /// What is known of the record of a lease: a command on it begins with that instead of a read,
+    /// and meets a conflict where somebody else was there meanwhile.
+    pub fn known(&self, lease_id: LeaseId) -> Known {
+        let record = self.held.get(&lease_id).and_then(|held| held.record.clone());
+        record.map_or(Known::Nothing, Known::Stale)
+    }
+
+    /// Notes the record that a commit of this process has left.
+    pub fn learn(&mut self, lease_id: LeaseId, record: Option<Loaded>) {
+        if let Some(held) = self.held.get_mut(&lease_id) {
+            held.record = record;
+        }
     }
 
     /// Lets go of a lease that was given back or is not wanted any more.
@@ -140,7 +163,8 @@ impl Leases {
             };
             // A renewal that takes longer than this is given up and begun again.
             let patience = Patience::new(terms.within(third(held.ttl)), entropy.fork());
-            let operation = Transact::new(command, patience);
+            let known = held.record.clone().map_or(Known::Nothing, Known::Stale);
+            let operation = Transact::knowing(command, known, patience);
             renewals.push(Renewal { lease_id: held.fence.lease_id, operation });
         }
         renewals
@@ -158,6 +182,7 @@ impl Leases {
         match result {
             Ok(renewed) => {
                 held.failures = 0;
+                held.record = renewed.record;
                 held.renew_at = renewed.first_sent.plus(third(held.ttl)).max(now.local);
                 let before = std::mem::replace(&mut held.expires_at, renewed.outcome.expires_at);
                 let left = renewed.outcome.expires_at.since(renewed.at);

@@ -4,7 +4,7 @@ use crate::capability::Capabilities;
 use crate::entropy::Entropy;
 use crate::execution::Claimed;
 use crate::id::{LaneId, Namespace, WorkerId, WorkerInstanceId};
-use crate::op::{Patience, Rotation, RouteSweep, Terms};
+use crate::op::{Loaded, Patience, Rotation, RouteSweep, Terms};
 use crate::partition::{Partition, PartitionConfig};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -88,20 +88,27 @@ impl WorkerAgent {
     }
 
     /// Takes what was drawn into care.
-    pub fn claimed(&mut self, work: &[ClaimedWork], rotation: Option<Rotation>) {
+    pub fn claimed(&mut self, work: &mut [ClaimedWork], rotation: Option<Rotation>) {
         let mut rotation = rotation.unwrap_or_else(|| self.new_rotation());
         for (lane, partition) in self.hints.drain(..) {
             rotation.hint(&lane, partition);
         }
         self.rotation = Some(rotation);
         for work in work {
-            self.leases.track(&work.claimed, work.first_sent, work.at);
+            let record = work.record.take();
+            self.leases.track(&work.claimed, record, work.first_sent, work.at);
         }
     }
 
     /// Takes a lease into care that was claimed under a grant from elsewhere.
-    pub fn track(&mut self, claimed: &Claimed, first_sent: TimestampMs, at: TimestampMs) {
-        self.leases.track(claimed, first_sent, at);
+    pub fn track(
+        &mut self,
+        claimed: &Claimed,
+        record: Option<Loaded>,
+        first_sent: TimestampMs,
+        at: TimestampMs,
+    ) {
+        self.leases.track(claimed, record, first_sent, at);
     }
 
     /// Notes a hint that a partition has work in a lane.

@@ -60,13 +60,17 @@ pub struct Committed<T> {
     /// The host's clock when the command was first sent: the earliest instant at which it can have
     /// been applied.
     pub first_sent: TimestampMs,
+    /// The record after it, so that the next command on it needs no read; `None` where there is
+    /// none any more.
+    pub record: Option<Loaded>,
 }
 
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // One for each operation.
 enum Pending<T> {
     Nothing,
     Read,
-    Commit { outcome: T, expected: Version, nonce: u64 },
+    Commit { outcome: T, expected: Version, nonce: u64, after: Option<Loaded> },
     Quarantine(Bug),
 }
 
@@ -117,7 +121,8 @@ impl<C: Decide> Transact<C> {
             }
             (Ok(Verdict::Repeat(outcome)), Some(Some(values))) => {
                 let first_sent = self.first_sent.unwrap_or(now.local);
-                Step::Done(Ok(Committed { outcome, repeat: true, values, at, first_sent }))
+                let (repeat, record) = (true, current);
+                Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
             }
             (Err(_) | Ok(Verdict::Repeat(_)), _) => self.read(),
             (Ok(Verdict::Apply(_)), Some(_))
@@ -137,9 +142,10 @@ impl<C: Decide> Transact<C> {
                     purpose: self.command.purpose(),
                 };
                 let fetches = self.command.fetches();
-                let (unit, outcome) = unit_for(&id, current.as_ref(), decision, stamp, fetches);
+                let made = unit_for(&id, current.as_ref(), decision, stamp, fetches);
+                let (unit, outcome, after) = made;
                 let expected = current.as_ref().map_or(Version::ABSENT, |loaded| loaded.version);
-                self.pending = Pending::Commit { outcome, expected, nonce };
+                self.pending = Pending::Commit { outcome, expected, nonce, after };
                 self.first_sent.get_or_insert(now.local);
                 self.known = current.map_or(Known::Absent, Known::Stale);
                 Step::Send(Request::Commit(Commit { partition: id.partition(), units: vec![unit] }))
@@ -255,11 +261,14 @@ impl<C: Decide> Operation for Transact<C> {
                 self.decide_on(stored, Some(read.values), reply.at, now)
             }
             (Pending::Quarantine(bug), _) => Step::Done(Err(EngineError::Bug(bug))),
-            (Pending::Commit { outcome, .. }, ReplyBody::Commit(mut units)) => match units.pop() {
+            (Pending::Commit { outcome, after, .. }, ReplyBody::Commit(mut units)) => match units
+                .pop()
+            {
                 Some(UnitReply::Committed { fetched }) => {
                     let first_sent = self.first_sent.unwrap_or(now.local);
                     let (repeat, values, at) = (false, fetched, reply.at);
-                    Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent }))
+                    let record = after;
+                    Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
                 }
                 Some(UnitReply::Conflict { mut current }) => {
                     match self.patience.after_conflict(self.command.name()) {

@@ -55,14 +55,15 @@ pub(super) fn unreadable(error: DecodeError) -> EngineError {
     })
 }
 
-/// The unit that carries out a decision on the record that it was made for.
+/// The unit that carries out a decision on the record that it was made for, and the record after
+/// it.
 pub fn unit_for<T>(
     id: &ExecutionId,
     before: Option<&Loaded>,
     decision: Decision<T>,
     stamp: Stamp<'_>,
     fetch: &[ValueKind],
-) -> (Unit, T) {
+) -> (Unit, T, Option<Loaded>) {
     let key = RecordKey::of(id);
     let version = before.map_or(Version::ABSENT, |loaded| loaded.version);
     let held = before.map(|loaded| &loaded.execution);
@@ -110,7 +111,12 @@ pub fn unit_for<T>(
         let entry = stamp.codec.encode(&entry);
         unit.append.push(StreamAppend { stream: StreamName::Journal, entry });
     }
-    (unit, decision.outcome)
+    let record = match decision.next {
+        Next::Put(execution) => Some(Loaded { version: version.next(stamp.nonce), execution }),
+        Next::Keep => before.cloned(),
+        Next::Remove => None,
+    };
+    (unit, decision.outcome, record)
 }
 
 /// The unit that puts a record that does not decode into quarantine: lists show it, and it never

@@ -82,6 +82,17 @@ impl Context<'_> {
             (_, Some(copy)) if stale => Known::Stale(copy.clone()),
             _ => Known::Nothing,
         };
+        self.command_knowing(errand, command, known, patience);
+    }
+
+    /// Carries a command to an execution of which something is known.
+    pub fn command_knowing(
+        &mut self,
+        errand: Errand,
+        command: AnyCommand,
+        known: Known,
+        patience: Patience,
+    ) {
         let operation = Transact::knowing(command.clone(), known, patience);
         let task = driven(operation, move |result| Output::Command(errand, result));
         self.effects.push(Effect::Start { task, command: Some(command) });

@@ -114,7 +114,14 @@ impl WorkerProcess {
     fn send(&mut self, errand: Errand, command: AnyCommand, cx: &mut Context<'_>) {
         let stale = happens(&mut self.entropy, 300);
         let patience = self.agent.patience();
-        cx.command(errand, command, stale, patience);
+        match errand {
+            // As the sdk does: with the record that the latest commit of this process has left.
+            Errand::Finish(lease_id) | Errand::Progress(lease_id) if !stale => {
+                let known = self.agent.leases.known(lease_id);
+                cx.command_knowing(errand, command, known, patience);
+            }
+            _ => cx.command(errand, command, stale, patience),
+        }
     }
 
     /// A lease is lost: its handler is stopped, unless it is a reckless one.
@@ -133,8 +140,8 @@ impl WorkerProcess {
         self.claiming = false;
         let pause = between(&mut self.entropy, 300, 1_000);
         self.next_claim = cx.now.local.plus(DurationMs::new(pause));
-        if let Ok((work, rotation)) = result {
-            self.agent.claimed(&work, rotation);
+        if let Ok((mut work, rotation)) = result {
+            self.agent.claimed(&mut work, rotation);
             for work in work {
                 self.next_claim = cx.now.local;
                 self.begin(work.claimed, cx);
@@ -185,7 +192,10 @@ impl WorkerProcess {
     ) {
         match (errand, result) {
             (Errand::Finish(lease_id), result) => self.finished(lease_id, &result, cx),
-            (Errand::Progress(lease_id), _) => {
+            (Errand::Progress(lease_id), result) => {
+                if let Ok(committed) = result {
+                    self.agent.leases.learn(lease_id, committed.record);
+                }
                 if let Some(job) = self.jobs.get_mut(&lease_id) {
                     job.busy = false;
                 }
@@ -198,7 +208,8 @@ impl WorkerProcess {
                 {
                     // A repeated claim may have lost much of its lease, and is left to run out.
                     if !committed.repeat {
-                        self.agent.track(&claimed, committed.first_sent, committed.at);
+                        let record = committed.record;
+                        self.agent.track(&claimed, record, committed.first_sent, committed.at);
                         self.begin(claimed, cx);
                     }
                 }
