@@ -12,9 +12,9 @@ use ff_core::backend::{BoxFuture, WakeUps};
 use ff_core::partition::PartitionKey;
 use ff_core::store::{Topic, Wake};
 use futures_util::StreamExt;
-use redis::Msg;
 use redis::aio::{PubSub, PubSubSink};
-use tokio::sync::mpsc;
+use redis::{Msg, RedisResult, Value};
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::topology::Topology;
 
@@ -43,13 +43,11 @@ impl Subscriber {
     /// Hands a wake-up over; false when nobody listens any more.
     fn tell(&self, wake: Option<Wake>) -> bool {
         match self.sender.try_send(wake) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.missed.store(true, Ordering::Release);
-                true
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => self.missed.store(true, Ordering::Release),
+            Err(TrySendError::Closed(_)) => return false,
         }
+        true
     }
 }
 
@@ -101,10 +99,6 @@ impl Channels {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn names(&self) -> Vec<Vec<u8>> {
-        self.lock().keys().cloned().collect()
-    }
-
     /// Everybody is to look everywhere.
     fn tell_all(&self) {
         for (_, subscribers) in self.lock().values_mut() {
@@ -125,18 +119,14 @@ impl Channels {
     }
 
     /// Forgets those who have left; the channels that nobody listens to any more.
-    fn leave(&self, names: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    fn leave(&self, mut names: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         let mut channels = self.lock();
-        let mut empty = |name: &Vec<u8>| {
+        names.retain(|name| {
             let Some((_, subscribers)) = channels.get_mut(name) else { return false };
             subscribers.retain(|subscriber| !subscriber.sender.is_closed());
-            let empty = subscribers.is_empty();
-            if empty {
-                channels.remove(name);
-            }
-            empty
-        };
-        names.into_iter().filter(|name| empty(name)).collect()
+            subscribers.is_empty() && channels.remove(name).is_some()
+        });
+        names
     }
 }
 
@@ -159,10 +149,8 @@ async fn listen(
         turn += 1;
         match node.subscriptions().await {
             Ok(connection) => match serve(connection, &channels, &mut changes).await {
-                Served::Ended => return,
-                Served::Broken(problem) => {
-                    tracing::debug!(node = node.name, problem, "wake-ups are interrupted");
-                }
+                Ok(()) => return,
+                Err(problem) => tracing::debug!(node = node.name, problem, "wake-ups interrupted"),
             },
             Err(problem) => tracing::debug!(node = node.name, problem, "no wake-ups"),
         }
@@ -170,65 +158,47 @@ async fn listen(
     }
 }
 
-enum Served {
-    /// Nobody is left.
-    Ended,
-    /// The connection has to be replaced.
-    Broken(String),
-}
-
-/// Listens on one connection until it breaks.
+/// Listens on one connection until it breaks, or nobody is left.
 async fn serve(
     connection: PubSub,
     channels: &Channels,
     changes: &mut mpsc::UnboundedReceiver<Change>,
-) -> Served {
+) -> Result<(), String> {
     let (mut sink, mut messages) = connection.split();
-    let names = channels.names();
-    if let Err(problem) = within(sink_listen(&mut sink, &names)).await {
-        return Served::Broken(problem);
-    }
+    let names: Vec<Vec<u8>> = channels.lock().keys().cloned().collect();
+    within(sink_listen(&mut sink, &names)).await?;
     channels.tell_all();
     loop {
-        let step = tokio::select! {
+        tokio::select! {
             biased;
             change = changes.recv() => match change {
-                None => return Served::Ended,
+                None => return Ok(()),
                 Some(Change::Listen(names, subscriber)) => {
                     let listening = within(sink_listen(&mut sink, &names)).await;
                     subscriber.tell(None);
-                    listening
+                    listening?;
                 }
                 Some(Change::Leave(names)) => {
                     let names = channels.leave(names);
-                    match names.is_empty() {
-                        true => Ok(()),
-                        false => within(async { sink.unsubscribe(&names).await }).await,
+                    if !names.is_empty() {
+                        within(sink.unsubscribe(&names)).await?;
                     }
                 }
             },
             message = messages.next() => match message {
-                Some(message) => {
-                    channels.tell(&message);
-                    Ok(())
-                }
-                None => Err("the connection was closed".to_owned()),
+                Some(message) => channels.tell(&message),
+                None => return Err("the connection was closed".to_owned()),
             },
-            () = tokio::time::sleep(PING) => {
-                within(async { sink.ping::<redis::Value>().await.map(|_| ()) }).await
-            }
-        };
-        if let Err(problem) = step {
-            return Served::Broken(problem);
+            () = tokio::time::sleep(PING) => drop(within(sink.ping::<Value>()).await?),
         }
     }
 }
 
-async fn sink_listen(sink: &mut PubSubSink, names: &[Vec<u8>]) -> Result<(), redis::RedisError> {
+async fn sink_listen(sink: &mut PubSubSink, names: &[Vec<u8>]) -> RedisResult<()> {
     if names.is_empty() { Ok(()) } else { sink.subscribe(names).await }
 }
 
-async fn within(call: impl Future<Output = Result<(), redis::RedisError>>) -> Result<(), String> {
+async fn within<T>(call: impl Future<Output = RedisResult<T>>) -> Result<T, String> {
     match tokio::time::timeout(PING, call).await {
         Ok(done) => done.map_err(|error| error.to_string()),
         Err(_) => Err("the server does not answer".to_owned()),

@@ -41,7 +41,8 @@ const fn wrong<T>(what: &'static str) -> Decoded<T> {
 /// [`WireError`]; decoding never panics, whatever the answer is.
 pub fn decode(request: &Request, answer: Answer) -> Decoded<Reply> {
     let mut items = list(answer)?.into_iter();
-    let at = instant(items.next().unwrap_or(Answer::Nil))?;
+    let Some(Answer::Number(at)) = items.next() else { return wrong("no time") };
+    let at = TimestampMs::new(u64::try_from(at).unwrap_or(0));
     let body = match request {
         Request::Commit(commit) => {
             if items.len() != commit.units.len() {
@@ -88,17 +89,9 @@ fn data(answer: Option<Answer>) -> Decoded<Vec<u8>> {
     }
 }
 
-fn instant(answer: Answer) -> Decoded<TimestampMs> {
-    match answer {
-        Answer::Number(at) => Ok(TimestampMs::new(u64::try_from(at).unwrap_or(0))),
-        _ => wrong("no time"),
-    }
-}
-
-fn number(answer: Option<Answer>) -> Decoded<u64> {
-    let text = data(answer)?;
-    let parsed = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
-    parsed.map_or(wrong("no number"), Ok)
+fn parsed<T: std::str::FromStr>(text: &[u8], what: &'static str) -> Decoded<T> {
+    let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    parsed.map_or(wrong(what), Ok)
 }
 
 /// A score as a server writes it.
@@ -107,8 +100,7 @@ fn number(answer: Option<Answer>) -> Decoded<u64> {
 ///
 /// [`WireError`] when the text is no integer.
 pub fn score(text: &[u8]) -> Decoded<Score> {
-    let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    parsed.map_or(wrong("a score is no integer"), |score| Ok(Score::new(score)))
+    parsed(text, "a score is no integer").map(Score::new)
 }
 
 fn stored(answer: Answer) -> Decoded<Option<Stored>> {
@@ -162,8 +154,8 @@ fn entries(mut items: impl Iterator<Item = Answer>) -> Decoded<Vec<ScanEntry>> {
 }
 
 fn stream_id(items: &mut impl Iterator<Item = Answer>) -> Decoded<StreamId> {
-    let at = TimestampMs::new(number(items.next())?);
-    Ok(StreamId { at, sequence: number(items.next())? })
+    let mut number = || parsed(&data(items.next())?, "no number");
+    Ok(StreamId { at: TimestampMs::new(number()?), sequence: number()? })
 }
 
 fn streamed(mut items: impl Iterator<Item = Answer>) -> Decoded<Streamed> {

@@ -1,7 +1,7 @@
 //! The function library's text and names.
 
 use ff_core::execution::Purpose;
-use ff_core::store::Request;
+use ff_core::store::{Request, Unit};
 use sha2::{Digest, Sha256};
 
 /// The text that is loaded into a server, with names that end in its hash: versions live side by
@@ -45,11 +45,8 @@ impl Library {
         let hash = Sha256::digest(text.as_bytes());
         let version: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let name = format!("flowfabric_{version}");
-        let text = text.replacen(NAME, &format!("#!lua name={name}\n"), 1).replacen(
-            VERSION,
-            &format!("local VERSION = '_{version}'\n"),
-            1,
-        );
+        let text = text.replacen(NAME, &format!("#!lua name={name}\n"), 1);
+        let text = text.replacen(VERSION, &format!("local VERSION = '_{version}'\n"), 1);
         Self { name, text, version }
     }
 
@@ -82,11 +79,9 @@ impl Function {
 
     /// The function that answers a request; a `Poll` is answered by plain commands.
     pub fn of(request: &Request) -> Option<Self> {
-        let finishes = |purpose: Purpose| purpose == Purpose::Finish;
+        let finishes = |unit: &Unit| unit.purpose == Purpose::Finish;
         Some(match request {
-            Request::Commit(commit) if commit.units.iter().all(|unit| finishes(unit.purpose)) => {
-                Self::CommitFull
-            }
+            Request::Commit(commit) if commit.units.iter().all(finishes) => Self::CommitFull,
             Request::Commit(_) => Self::Commit,
             Request::Take(_) => Self::Take,
             Request::Poll(_) => return None,
@@ -97,14 +92,7 @@ impl Function {
     }
 
     const fn name(self) -> &'static str {
-        match self {
-            Self::Commit => "commit",
-            Self::CommitFull => "commit_full",
-            Self::Take => "take",
-            Self::Read => "read",
-            Self::Scan => "scan",
-            Self::Stream => "stream",
-        }
+        ["commit", "commit_full", "take", "read", "scan", "stream"][self.number()]
     }
 
     /// Its place in [`Function::ALL`].

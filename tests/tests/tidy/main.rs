@@ -28,7 +28,7 @@ const CRATES: [&str; 5] = ["core", "io-valkey", "sdk", "cli", "sim"];
 /// The rooms of core above the words, from the ground up. A word is any other module of core.
 const FLOORS: [&str; 5] = ["execution", "store", "op", "agent", "backend"];
 
-/// The floors of the adapter in io-valkey, from the ground up: what a file imports stands before it.
+/// The floors of the adapter in io-valkey, from the ground up.
 const ADAPTER: [&[&str]; 5] =
     [&["failure", "target"], &["node"], &["info", "topology"], &["hub"], &["backend"]];
 
