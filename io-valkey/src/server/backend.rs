@@ -81,8 +81,8 @@ impl ValkeyBackend {
         }
         answered?;
         if cluster {
-            let first = topology.primaries()[0].clone();
-            topology.refresh().await.map_err(|failure| first.unreachable(&failure))?;
+            let refreshed = topology.refresh().await;
+            refreshed.map_err(|failure| topology.primaries()[0].unreachable(&failure))?;
         }
         let functions = Function::ALL.map(|function| library.function(function));
         let (calls, hub) = (AtomicU64::new(0), OnceLock::new());
@@ -104,17 +104,14 @@ impl Inner {
     /// Checks that a server is fit to hold executions, and gives it the library.
     async fn check(&self, node: &Node) -> Result<(), ConnectError> {
         let info = ServerInfo::of(node).await.map_err(|failure| node.unreachable(&failure))?;
-        for found in info.findings(&node.name, self.allow_eviction) {
-            if found.level == FindingLevel::Problem {
-                let advice = found.advice.unwrap_or_default();
-                let problem = format!("{} is {}; {advice}", found.subject, found.detail);
-                return Err(ConnectError::Unfit { node: node.name.clone(), problem });
-            }
+        let unfit = |problem| ConnectError::Unfit { node: node.name.clone(), problem };
+        let mut findings = info.findings(&node.name, self.allow_eviction).into_iter();
+        if let Some(found) = findings.find(|found| found.level == FindingLevel::Problem) {
+            let advice = found.advice.unwrap_or_default();
+            return Err(unfit(format!("{} is {}; {advice}", found.subject, found.detail)));
         }
-        self.load(node).await.map_err(|failure| {
-            let problem = format!("the function library cannot be loaded: {failure}");
-            ConnectError::Unfit { node: node.name.clone(), problem }
-        })
+        let cannot = |failure| unfit(format!("the function library cannot be loaded: {failure}"));
+        self.load(node).await.map_err(cannot)
     }
 
     /// Loads the library where it is missing.
@@ -156,10 +153,8 @@ impl Inner {
             + call.args.iter().map(|arg| arg.len()).sum::<usize>();
         let count = call.keys.len() + call.args.len() + 3;
         let mut command = Cmd::with_capacity(count, bytes + 64);
-        command.arg("FCALL").arg(&self.functions[call.function.number()]).arg(call.keys.len());
-        for key in &call.keys {
-            command.arg(key);
-        }
+        command.arg("FCALL").arg(&self.functions[call.function.number()]);
+        command.arg(call.keys.len()).arg(&call.keys);
         for arg in &call.args {
             command.arg(&**arg);
         }
@@ -297,8 +292,7 @@ impl Inner {
                 usages.cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0);
             }
             let usages = node.send_all(&usages).await?.into_iter();
-            let bytes = usages.map(redis::from_redis_value::<Option<u64>>);
-            total += bytes.filter_map(Result::ok).flatten().sum::<u64>();
+            total += usages.flat_map(redis::from_redis_value::<u64>).sum::<u64>();
         }
         Ok(total)
     }
@@ -324,9 +318,9 @@ impl Inner {
         if present {
             return Ok(Finding::new(FindingLevel::Good, &subject, self.library.name()));
         }
-        let detail = format!("{} is missing", self.library.name());
-        Ok(Finding::new(FindingLevel::Warning, &subject, detail)
-            .advise("the next call loads it again"))
+        let missing = format!("{} is missing", self.library.name());
+        let finding = Finding::new(FindingLevel::Warning, &subject, missing);
+        Ok(finding.advise("the next call loads it again"))
     }
 }
 

@@ -80,13 +80,9 @@ impl Hub {
         let missed = Arc::new(AtomicBool::new(false));
         let subscriber = Subscriber { sender, missed: missed.clone() };
         let names: Vec<Vec<u8>> = topics.iter().map(Topic::channel).collect();
-        {
+        for (name, topic) in names.iter().zip(topics) {
             let mut channels = self.channels.lock();
-            for (name, topic) in names.iter().zip(topics) {
-                let (_, subscribers) =
-                    channels.entry(name.clone()).or_insert_with(|| (topic, Vec::new()));
-                subscribers.push(subscriber.clone());
-            }
+            channels.entry(name.clone()).or_insert((topic, Vec::new())).1.push(subscriber.clone());
         }
         // Without the task there are no wake-ups, which the receiver sees as its end.
         let _ = self.changes.send(Change::Listen(names.clone(), subscriber));
@@ -108,10 +104,8 @@ impl Channels {
 
     fn tell(&self, message: &Msg) {
         let mut channels = self.lock();
-        let Some((topic, subscribers)) = channels.get_mut(message.get_channel_name().as_bytes())
-        else {
-            return;
-        };
+        let name = message.get_channel_name().as_bytes();
+        let Some((topic, subscribers)) = channels.get_mut(name) else { return };
         let text = String::from_utf8_lossy(message.get_payload_bytes()).into_owned();
         let Ok(partition) = PartitionKey::new(text).parse() else { return };
         let wake = Wake { topic: topic.clone(), partition };

@@ -89,7 +89,7 @@ impl Target {
             allow_eviction: false,
             connect_timeout: CONNECT_TIMEOUT,
             response_timeout: RESPONSE_TIMEOUT,
-            library: crate::wire::Library::new(),
+            library: crate::wire::Library::default(),
         };
         for host in hosts.split(',') {
             let info = format!("{single}://{user}{host}/{database}").into_connection_info();

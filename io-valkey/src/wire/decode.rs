@@ -109,9 +109,8 @@ fn stored(answer: Answer) -> Decoded<Option<Stored>> {
         Answer::Data(record) => record,
         _ => return wrong("no record"),
     };
-    let Some((version, body)) = record.split_at_checked(16) else {
-        return wrong("a record is shorter than its version");
-    };
+    let parts = record.split_at_checked(16);
+    let (version, body) = parts.map_or(wrong("a record is shorter than its version"), Ok)?;
     let half = |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     let version = Version { count: half(&version[..8]), nonce: half(&version[8..]) };
     Ok(Some(Stored { version, bytes: Bytes::from(body) }))
@@ -143,9 +142,7 @@ fn unit(answer: Answer) -> Decoded<UnitReply> {
 fn entries(mut items: impl Iterator<Item = Answer>) -> Decoded<Vec<ScanEntry>> {
     let mut entries = Vec::new();
     while let Some(member) = items.next() {
-        let Ok(member) = Uuid::from_slice(&data(Some(member))?) else {
-            return wrong("a member is no uuid");
-        };
+        let member = Uuid::from_slice(&data(Some(member))?).or(wrong("a member is no uuid"))?;
         let score = score(&data(items.next())?)?;
         let record = stored(items.next().unwrap_or(Answer::Nil))?;
         entries.push(ScanEntry { position: ScanPosition { score, member }, record });
@@ -160,10 +157,8 @@ fn stream_id(items: &mut impl Iterator<Item = Answer>) -> Decoded<StreamId> {
 
 fn streamed(mut items: impl Iterator<Item = Answer>) -> Decoded<Streamed> {
     let history = data(items.next())?;
-    let parsed = std::str::from_utf8(&history).ok();
-    let Some(history) = parsed.and_then(|text| u64::from_str_radix(text, 16).ok()) else {
-        return wrong("no history");
-    };
+    let text = std::str::from_utf8(&history).or(wrong("no history"))?;
+    let history = u64::from_str_radix(text, 16).or(wrong("no history"))?;
     let gap = items.next() == Some(Answer::Number(1));
     let next = Cursor::After { history, id: stream_id(&mut items)? };
     let mut items = items.peekable();

@@ -213,6 +213,5 @@ fn version_bytes(version: Version) -> Cow<'static, [u8]> {
 }
 
 fn record(version: Version, body: &Bytes) -> Cow<'static, [u8]> {
-    let version = [version.count.to_be_bytes(), version.nonce.to_be_bytes()];
-    Cow::Owned([version.as_flattened(), body].concat())
+    Cow::Owned([&*version_bytes(version), body].concat())
 }

@@ -35,11 +35,6 @@ const NAME: &str = "#!lua name=flowfabric\n";
 const VERSION: &str = "local VERSION = ''\n";
 
 impl Library {
-    /// The library of this program.
-    pub fn new() -> Self {
-        Self::of(TEXT)
-    }
-
     /// A library of another text, for tests of the library itself.
     pub fn of(text: &str) -> Self {
         let hash = Sha256::digest(text.as_bytes());
@@ -67,8 +62,9 @@ impl Library {
 }
 
 impl Default for Library {
+    /// The library of this program.
     fn default() -> Self {
-        Self::new()
+        Self::of(TEXT)
     }
 }
 
@@ -109,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_names_end_in_the_hash_of_the_text() {
-        let (ours, other) = (Library::new(), Library::of(&TEXT.replace("now()", "now( )")));
+        let (ours, other) = (Library::default(), Library::of(&TEXT.replace("now()", "now( )")));
         assert_ne!(ours.name(), other.name());
         assert!(ours.text().starts_with(&format!("#!lua name={}\n", ours.name())));
         let ending = ours.name().trim_start_matches("flowfabric");
