@@ -33,6 +33,7 @@ mod config;
 mod connect;
 mod drive;
 mod error;
+mod gather;
 mod grants;
 mod host;
 mod journal;

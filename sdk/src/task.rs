@@ -11,6 +11,7 @@ use ff_core::id::{
     AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, LaneId, LeaseEpoch,
     LeaseId,
 };
+use ff_core::op::{Committed, Known, Transact};
 use ff_core::store::Bytes;
 use ff_core::tags::Tags;
 use ff_core::time::TimestampMs;
@@ -84,13 +85,27 @@ impl ClaimedTask {
     async fn call<C: Decide>(&self, command: C) -> Result<C::Outcome, SdkError> {
         let name = command.name();
         let state = self.owner.slot.state();
-        let known = lock(&state.agent).leases.known(self.lease_id());
-        let result = state.connection.transact_knowing(command, known).await;
+        let result = state.connection.transact_knowing(command, self.known()).await;
+        self.answered(name, result)
+    }
+
+    /// What is known of the record: a command begins with it instead of a read.
+    fn known(&self) -> Known {
+        lock(&self.owner.slot.state().agent).leases.known(self.lease_id())
+    }
+
+    /// Notes what came of a command.
+    fn answered<T: std::fmt::Debug>(
+        &self,
+        name: &'static str,
+        result: Result<Committed<T>, SdkError>,
+    ) -> Result<T, SdkError> {
         let (execution, epoch) = (self.execution_id(), self.lease_epoch());
         match result {
             Ok(committed) => {
                 let (attempt, outcome) = (self.attempt_index(), &committed.outcome);
                 tracing::debug!(%execution, %attempt, %epoch, ?outcome, "{name}");
+                let state = self.owner.slot.state();
                 lock(&state.agent).leases.learn(self.lease_id(), committed.record);
                 Ok(committed.outcome)
             }
@@ -203,8 +218,7 @@ impl ClaimedTask {
         let (execution_id, lease_ttl) = (self.execution_id(), self.claimed().lease_ttl);
         let state = self.owner.slot.state();
         let renew = Renew { execution_id, fence: self.fence(), lease_ttl };
-        let known = lock(&state.agent).leases.known(self.lease_id());
-        let renewed = state.connection.transact_knowing(renew, known).await?;
+        let renewed = state.connection.transact_knowing(renew, self.known()).await?;
         let mut claimed = self.claimed().clone();
         claimed.expires_at = renewed.outcome.expires_at;
         let (record, first_sent, at) = (renewed.record, renewed.first_sent, renewed.at);
@@ -242,7 +256,12 @@ impl ClaimedTask {
 
     pub(crate) async fn end_complete(&self, result: Option<Vec<u8>>) -> Result<(), SdkError> {
         let (execution_id, fence) = (self.execution_id(), self.fence());
-        self.call(Complete { execution_id, fence, result: result.map(Bytes::from) }).await
+        let command = Complete { execution_id, fence, result: result.map(Bytes::from) };
+        let state = self.owner.slot.state();
+        let (name, patience) = (command.name(), state.connection.patience());
+        let operation = Transact::knowing(command, self.known(), patience);
+        let result = state.gatherer.complete(&state.connection, operation).await;
+        self.answered(name, result.map_err(SdkError::from))
     }
 
     /// Reports the attempt as failed; the retry policy decides whether it is tried again.

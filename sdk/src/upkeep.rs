@@ -13,11 +13,13 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::error::SdkError;
+use crate::gather::Gatherer;
 use crate::shared::{Connection, lock};
 
 /// A worker's state that its tasks and its upkeep share.
 pub(crate) struct WorkerState {
-    pub(crate) connection: Connection,
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) gatherer: Arc<Gatherer>,
     pub(crate) agent: Mutex<WorkerAgent>,
     watched: Mutex<BTreeMap<LeaseId, Arc<LeaseState>>>,
     /// Until when the upkeep sleeps, by the host's clock.
@@ -60,7 +62,8 @@ impl WorkerState {
     fn new(connection: Connection, agent: WorkerAgent, dues: mpsc::Sender<TimestampMs>) -> Self {
         Self {
             dues,
-            connection,
+            connection: Arc::new(connection),
+            gatherer: Arc::default(),
             agent: Mutex::new(agent),
             watched: Mutex::new(BTreeMap::new()),
             sleeps_until: AtomicU64::new(u64::MAX),

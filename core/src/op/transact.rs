@@ -66,7 +66,7 @@ pub struct Committed<T> {
 }
 
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)] // One for each operation.
+#[allow(clippy::large_enum_variant)] // One for each operation, moved once.
 enum Pending<T> {
     Nothing,
     Read,

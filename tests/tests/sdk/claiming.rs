@@ -11,6 +11,7 @@ use ff_sdk::{FlowFabricWorker, ReclaimExecutionArgs, SdkError};
 use ff_tests::Ground;
 use ff_tests::ground::lane;
 use ff_tests::kit::{asking, claim, events, grant, is_idle, ms, secs, submit, work};
+use ff_tests::line::commits;
 use tokio::time::Instant;
 
 fn other_lane() -> LaneId {
@@ -41,6 +42,59 @@ async fn within_a_partition_and_client_first_in_is_first_out() {
     }
     submitted.push(submit(&client, work().id(ground.id_in(1))).await);
     assert_eq!(drain(&worker).await, submitted, "though all have the same creation time");
+}
+
+/// The first completion travels at once; the others gather until it returns.
+#[tokio::test(start_paused = true)]
+async fn slots_that_finish_together_travel_in_one_call() {
+    let ground = Ground::memory();
+    let client = ground.client().await;
+    let line = ground.line();
+    let set_up = |config: &mut ff_sdk::WorkerConfig| config.max_concurrent_tasks = 64;
+    let worker = ground.worker_on(line.clone(), "w", set_up).await;
+    let many: Vec<_> = (0..64).map(|_| work().id(ground.id_in(1))).collect();
+    let ids: Vec<_> =
+        client.submit_many(many).await.into_iter().map(|one| one.unwrap().id()).collect();
+    let tasks = worker.claim_many(64).await.unwrap();
+    assert_eq!(tasks.len(), 64);
+    line.slow_replies(ms(20), commits);
+    let before = line.commits();
+    let mut running = tokio::task::JoinSet::new();
+    for task in tasks {
+        running.spawn(task.complete(Some(b"done".to_vec())));
+    }
+    while let Some(done) = running.join_next().await {
+        done.unwrap().unwrap();
+    }
+    assert_eq!(line.commits() - before, 2, "one at once, and one with the other 63");
+    for id in ids {
+        let result = client.result(&id).await.unwrap();
+        assert_eq!((result.is_success(), result.bytes()), (true, Some(&b"done"[..])));
+    }
+}
+
+/// Whoever waits for others is carried though the first one's caller has gone.
+#[tokio::test(start_paused = true)]
+async fn a_completion_that_is_given_up_does_not_hold_up_the_others() {
+    let ground = Ground::memory();
+    let client = ground.client().await;
+    let line = ground.line();
+    let set_up = |config: &mut ff_sdk::WorkerConfig| config.max_concurrent_tasks = 2;
+    let worker = ground.worker_on(line.clone(), "w", set_up).await;
+    let many: Vec<_> = (0..2).map(|_| work().id(ground.id_in(1))).collect();
+    client.submit_many(many).await;
+    let mut tasks = worker.claim_many(2).await.unwrap();
+    let (first, second) = (tasks.remove(0), tasks.remove(0));
+    let waits = second.execution_id();
+    line.slow_requests(secs(60), commits);
+    let first = tokio::spawn(first.complete(None));
+    tokio::task::yield_now().await;
+    let second = tokio::spawn(second.complete(None));
+    tokio::task::yield_now().await;
+    line.mend();
+    first.abort();
+    second.await.unwrap().unwrap();
+    assert!(client.result(&waits).await.unwrap().is_success());
 }
 
 #[tokio::test(start_paused = true)]
