@@ -50,6 +50,10 @@ const CHANGES: [(&str, &str); 2] = [
 /// How long anything on loopback may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// More calls than any scenario makes: with time that stands still, agents that get nowhere would
+/// try for ever.
+const MAX_CALLS: usize = 100_000;
+
 /// What the servers run on.
 enum Host {
     One(Server),
@@ -121,6 +125,7 @@ pub struct Paced {
     origin_ms: u64,
     /// What the clocks of the partitions show.
     clocks: Mutex<BTreeMap<Partition, TimestampMs>>,
+    calls: AtomicUsize,
     listeners: Arc<AtomicUsize>,
     /// Wake-ups of [`marker`]: what was rung before it has arrived when it has.
     marks: Arc<tokio::sync::Mutex<Box<dyn WakeUps>>>,
@@ -149,7 +154,7 @@ impl Paced {
             let mut marks = backend.subscribe(vec![marker()]).expect("there are wake-ups");
             // The first who listens is told to look everywhere once more, when it is heard.
             for _ in 0..2 {
-                arrived(marks.next().await);
+                arrived(&mut *marks).await;
             }
             (backend, marks)
         });
@@ -159,6 +164,7 @@ impl Paced {
             origin: Instant::now(),
             origin_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             clocks: Mutex::default(),
+            calls: AtomicUsize::new(0),
             listeners: Arc::default(),
             marks: Arc::new(tokio::sync::Mutex::new(marks)),
             _turn: turn,
@@ -171,6 +177,8 @@ impl Paced {
     }
 
     fn handle(&self, request: Request) -> Result<Reply, Failure> {
+        let calls = self.calls.fetch_add(1, Ordering::SeqCst);
+        assert!(calls < MAX_CALLS, "the scenario gets nowhere");
         let (now, partition) = (self.now(), partition_of(&request));
         // What is over a bound is answered with the time of another partition.
         for partition in [partition, Partition::META] {
@@ -185,7 +193,7 @@ impl Paced {
         if rings && self.listeners.load(Ordering::SeqCst) > 0 {
             self.send(commit(partition, |unit| unit.ring = vec![marker()]))?;
             let marks = self.marks.clone();
-            wait(async move { arrived(marks.lock().await.next().await) });
+            wait(async move { arrived(&mut **marks.lock().await).await });
         }
         Ok(reply)
     }
@@ -226,7 +234,7 @@ impl EngineBackend for Paced {
         let wake_ups = wait(async move {
             let mut wake_ups = backend.subscribe(topics)?;
             // From here on it hears everything.
-            arrived(wake_ups.next().await);
+            arrived(&mut *wake_ups).await;
             Some(wake_ups)
         })?;
         self.listeners.fetch_add(1, Ordering::SeqCst);
@@ -287,9 +295,10 @@ fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T 
     receiver.recv().expect("what is waited for does not panic")
 }
 
-/// What wake-ups said, which do not end.
-fn arrived(wake: Option<Option<Wake>>) -> Option<Wake> {
-    wake.expect("wake-ups arrive while the server is there")
+/// Waits for a wake-up that must come.
+async fn arrived(wake_ups: &mut dyn WakeUps) {
+    let wake = tokio::time::timeout(PATIENCE, wake_ups.next()).await;
+    assert!(matches!(wake, Ok(Some(_))), "no wake-up arrives: {wake:?}");
 }
 
 /// What no scenario listens to.
