@@ -41,9 +41,10 @@ pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, Failed> {
     let namespace = args.store.namespace.clone();
     // A store of this command's own shows at least that one can be opened.
     let store = match &args.store.backend {
-        Some(url) => backend::open(url).await?,
-        None => backend::open_shared(&args.store).await?,
+        Some(url) => backend::open(url).await,
+        None => backend::open_shared(&args.store).await,
     };
+    let store = store.map_err(Failed::before_anything)?;
     let cannot = |error| Failed::runtime(format!("the store cannot be examined: {error}"));
     let auditor = Auditor::connect(store.backend.clone()).await.map_err(cannot)?;
     let mut findings = auditor.examine().await.map_err(cannot)?;

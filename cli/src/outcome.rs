@@ -31,6 +31,11 @@ impl Failed {
         Self { code: SOME_FAILED, message: message.to_string() }
     }
 
+    /// The same, where it means that nothing was looked at.
+    pub fn before_anything(self) -> Self {
+        Self { code: BAD_USAGE, ..self }
+    }
+
     /// What the user is told.
     #[cfg(test)]
     pub fn message(&self) -> &str {

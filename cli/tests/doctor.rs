@@ -38,6 +38,7 @@ fn the_findings_are_one_object() {
 fn what_cannot_be_examined_is_told_with_code_2() {
     for arguments in [
         &["--backend", "nowhere:"][..],
+        &["--backend", "valkey://127.0.0.1:1"],
         &["--backend", "memory:", "--namespace", "two words"],
         &["--backend", "memory:", "--limit", "0"],
         &[],

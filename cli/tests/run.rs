@@ -315,31 +315,6 @@ fn wait_until_gone(pid: Pid) {
 }
 
 #[test]
-fn the_bench_prints_one_object_with_every_key() {
-    let output = run(&["bench", "--tasks", "2000", "--payload", "10", "--slots", "4", "--json"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let figures: Value = serde_json::from_slice(&output.stdout).expect("one object");
-    for key in [
-        "scenario",
-        "backend",
-        "tasks",
-        "workers",
-        "payload_bytes",
-        "submit_per_s",
-        "drain_per_s",
-        "end_to_end_per_s",
-        "latency_ms",
-        "pending_bytes_per_task",
-        "completed_bytes_per_task",
-    ] {
-        assert!(figures.get(key).is_some(), "{key} is missing in {figures}");
-    }
-    for percentile in ["p50", "p95", "p99"] {
-        assert!(figures["latency_ms"][percentile].is_number(), "{figures}");
-    }
-}
-
-#[test]
 fn termination_leaves_no_process_and_still_reports() {
     let directory = TempDir::new().expect("a directory");
     let up = Pipe::new(&directory, "up");

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::execution::Failure as WorkFailure;
 use crate::id::{ExecutionId, LaneId, Namespace};
+use crate::partition::Partition;
 use crate::state::TerminalOutcome;
 use crate::store::{Cursor, Failure, Reply, Request, Topic, Wake};
 use crate::time::TimestampMs;
@@ -28,6 +29,12 @@ pub trait EngineBackend: Send + Sync {
     ///
     /// [`Failure`], sorted by whether the request can have been applied.
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Failure>>;
+
+    /// Which of the store's clocks decides on this partition: the nodes of a cluster have clocks of
+    /// their own, and callers keep an estimate of each.
+    fn clock_of(&self, _partition: Partition) -> usize {
+        0
+    }
 
     /// Wake-ups for these topics; `None` when the backend has none: then callers poll.
     fn subscribe(&self, topics: Vec<Topic>) -> Option<Box<dyn WakeUps>>;

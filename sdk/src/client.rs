@@ -235,7 +235,8 @@ impl Client {
         let drawn = (connection.entropy().uuid(), 0);
         let (partitions, limit) = (&connection.partitions, config.payload_limit);
         let create = submission.clone().into_create(&config.namespace, partitions, limit, drawn)?;
-        let ruling = ff_core::execution::create(None, &create, connection.clock.now().store);
+        let now = connection.store_now(create.execution_id.partition());
+        let ruling = ff_core::execution::create(None, &create, now);
         ruling.map(|_| ()).map_err(|rejection| EngineError::from(rejection).into())
     }
 
@@ -245,7 +246,7 @@ impl Client {
         let drawn = (entropy.uuid(), entropy.next_u64());
         let (partitions, limit) = (&connection.partitions, config.payload_limit);
         let mut create = submission.into_create(&config.namespace, partitions, limit, drawn)?;
-        let now = connection.clock.now().store;
+        let now = connection.store_now(create.execution_id.partition());
         let mut places = lock(&self.0.places);
         let last = places.entry(create.execution_id.partition().index).or_default();
         let place = now.max(last.plus(DurationMs::new(1)));
@@ -495,7 +496,8 @@ impl Client {
         &self.0.connection.partitions
     }
 
-    /// The store's clock, as far as this host knows it.
+    /// The store's clock, as far as this host knows it; of a cluster that of the node that replied
+    /// last.
     pub fn store_now(&self) -> TimestampMs {
         self.0.connection.clock.now().store
     }

@@ -13,6 +13,9 @@ use crate::error::SdkError;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WorkerConfig {
+    /// The store that [`FlowFabricWorker::connect`](crate::FlowFabricWorker::connect) opens, by its
+    /// address as for [`open`](crate::open); `valkey://127.0.0.1:6379` unless set.
+    pub backend: String,
     /// The worker: grants are bound to it.
     pub worker_id: WorkerId,
     /// This process; two live processes must not share it.
@@ -48,6 +51,9 @@ pub struct WorkerConfig {
 /// The lane of submissions and workers that name none.
 pub(crate) const DEFAULT_LANE: &str = "default";
 
+/// The store of workers that name none.
+const DEFAULT_STORE: &str = "valkey://127.0.0.1:6379";
+
 impl WorkerConfig {
     /// A worker of a namespace, on the lane `default`.
     ///
@@ -60,6 +66,7 @@ impl WorkerConfig {
         namespace: impl AsRef<str>,
     ) -> Result<Self, SdkError> {
         Ok(Self {
+            backend: DEFAULT_STORE.to_owned(),
             worker_id: WorkerId::try_new(worker_id)?,
             worker_instance_id: WorkerInstanceId::try_new(worker_instance_id)?,
             namespace: Namespace::try_new(namespace)?,

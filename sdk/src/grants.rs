@@ -8,7 +8,7 @@ use ff_core::time::TimestampMs;
 
 use crate::config::WorkerConfig;
 use crate::error::SdkError;
-use crate::host::HostClock;
+use crate::shared::Connection;
 use crate::task::ClaimedTask;
 
 /// How a reclaim grant is used.
@@ -98,7 +98,7 @@ impl<'g> GrantArguments<'g> {
 pub(crate) fn check_grant(
     grant: &GrantArguments<'_>,
     config: &WorkerConfig,
-    clock: &HostClock,
+    connection: &Connection,
 ) -> Result<(), SdkError> {
     const CONTEXT: &str = "grant";
     match grant.partition_key.parse() {
@@ -110,7 +110,9 @@ pub(crate) fn check_grant(
         Ok(_) => {}
     }
     check_lane_of(config, grant.lane, grant.lane_field)?;
-    if clock.has_observed() && grant.expires_at <= clock.now().store {
+    let (clock, partition) = (&connection.clock, grant.execution_id.partition());
+    let is_known = clock.has_observed(connection.backend.clock_of(partition));
+    if is_known && grant.expires_at <= connection.store_now(partition) {
         let message = format!("was {}, which is over; ask for a new grant", grant.expires_at);
         return Err(SdkError::config(CONTEXT, "expires_at_ms", message));
     }

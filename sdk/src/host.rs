@@ -1,6 +1,6 @@
 //! This host's clock, and its estimate of the store's.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use ff_core::entropy::Entropy;
@@ -8,17 +8,24 @@ use ff_core::time::{HostTime, TimestampMs};
 use tokio::time::Instant;
 
 /// A monotonic clock that also counts the time in which the machine was suspended, and an estimate
-/// of the store's clock that each reply corrects.
+/// of each of the store's clocks that its replies correct: the nodes of a cluster have clocks of
+/// their own ([`EngineBackend::clock_of`](ff_core::backend::EngineBackend::clock_of)).
 ///
 /// It follows tokio's clock, so that paused time works.
 #[derive(Debug)]
 pub struct HostClock {
     origin: Instant,
     suspended_at_origin: Duration,
-    /// The store's clock less the local one, in milliseconds.
-    offset: AtomicI64,
-    observed: AtomicBool,
+    /// The clock that replied last, less the local one, in milliseconds.
+    latest: AtomicI64,
+    /// Each clock less the local one, by its number; [`UNKNOWN`] before its first reply.
+    offsets: Box<[AtomicI64]>,
 }
+
+/// How many clocks are told apart. Beyond it some share an estimate, at the price of a refusal for
+/// time now and then.
+const MAX_CLOCKS: usize = 256;
+const UNKNOWN: i64 = i64::MIN;
 
 impl HostClock {
     /// A clock whose first estimate of the store's time is this host's wall clock.
@@ -27,28 +34,43 @@ impl HostClock {
         Self {
             origin: Instant::now(),
             suspended_at_origin: suspended(),
-            offset: AtomicI64::new(i64::try_from(wall.as_millis()).unwrap_or(0)),
-            observed: AtomicBool::new(false),
+            latest: AtomicI64::new(i64::try_from(wall.as_millis()).unwrap_or(0)),
+            offsets: (0..MAX_CLOCKS).map(|_| AtomicI64::new(UNKNOWN)).collect(),
         }
     }
 
-    /// Now, by both clocks.
+    /// Now, by the local clock and by the clock of the store that replied last.
     pub fn now(&self) -> HostTime {
-        let local = self.local();
-        let store = (local.get() as i64).saturating_add(self.offset.load(Ordering::Relaxed));
-        HostTime { local, store: TimestampMs::new(u64::try_from(store).unwrap_or(0)) }
+        self.at_offset(self.latest.load(Ordering::Relaxed))
     }
 
-    /// Corrects the estimate by a reply that was just received.
-    pub fn observe(&self, at: TimestampMs) {
+    /// Now, by the local clock and by that clock of the store; by the one that replied last as long
+    /// as nothing is known of it.
+    pub fn now_of(&self, number: usize) -> HostTime {
+        self.known_offset(number).map_or_else(|| self.now(), |offset| self.at_offset(offset))
+    }
+
+    /// Corrects the estimate of a clock by a reply that was just received.
+    pub fn observe(&self, number: usize, at: TimestampMs) {
         let offset = (at.get() as i64).saturating_sub(self.local().get() as i64);
-        self.offset.store(offset, Ordering::Relaxed);
-        self.observed.store(true, Ordering::Relaxed);
+        self.offsets[number % MAX_CLOCKS].store(offset, Ordering::Relaxed);
+        self.latest.store(offset, Ordering::Relaxed);
     }
 
-    /// Whether a reply has ever corrected the estimate.
-    pub fn has_observed(&self) -> bool {
-        self.observed.load(Ordering::Relaxed)
+    /// Whether a reply has ever corrected the estimate of that clock.
+    pub fn has_observed(&self, number: usize) -> bool {
+        self.known_offset(number).is_some()
+    }
+
+    fn known_offset(&self, number: usize) -> Option<i64> {
+        let offset = self.offsets[number % MAX_CLOCKS].load(Ordering::Relaxed);
+        (offset != UNKNOWN).then_some(offset)
+    }
+
+    fn at_offset(&self, offset: i64) -> HostTime {
+        let local = self.local();
+        let store = (local.get() as i64).saturating_add(offset);
+        HostTime { local, store: TimestampMs::new(u64::try_from(store).unwrap_or(0)) }
     }
 
     /// The instant of tokio's clock at a time of this one.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::backend::{
-    BoxFuture, CompletionFilter, CompletionItem, Completions, EngineBackend, WakeUps,
+    BoxFuture, CompletionBackend, CompletionFilter, CompletionItem, Completions, EngineBackend,
+    WakeUps,
 };
 use ff_core::entropy::Entropy;
 use ff_core::execution::Event;
@@ -38,6 +39,45 @@ pub struct JournalCompletions {
     wakes: Option<Box<dyn WakeUps>>,
     unread: VecDeque<u16>,
     items: VecDeque<CompletionItem>,
+}
+
+/// The completions of any store, from its journals: what to hand to
+/// [`FlowFabricWorker::connect_with`](crate::FlowFabricWorker::connect_with) beside a backend that
+/// is no [`CompletionBackend`] itself.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ff_sdk::{FlowFabricWorker, JournalBackend, WorkerConfig};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = ff_sdk::open("memory:").await?;
+/// let completions = Arc::new(JournalBackend::new(store.clone()));
+/// let config = WorkerConfig::new("worker", "worker-1", "demo")?;
+/// let worker = FlowFabricWorker::connect_with(config, store, Some(completions)).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct JournalBackend(Arc<dyn EngineBackend>);
+
+impl JournalBackend {
+    /// The completions of this store.
+    pub fn new(store: Arc<dyn EngineBackend>) -> Self {
+        Self(store)
+    }
+}
+
+impl CompletionBackend for JournalBackend {
+    fn completions(&self, from: Cursor, filter: CompletionFilter) -> Box<dyn Completions> {
+        Box::new(JournalCompletions::new(self.0.clone(), from, filter))
+    }
+}
+
+impl std::fmt::Debug for JournalBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JournalBackend").field("store", &self.0.name()).finish()
+    }
 }
 
 /// How long to wait for a wake-up before looking anyway.

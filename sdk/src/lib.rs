@@ -54,7 +54,7 @@ pub use drive::drive;
 pub use error::SdkError;
 pub use grants::{ReclaimExecutionArgs, ReclaimExecutionOutcome};
 pub use host::HostClock;
-pub use journal::JournalCompletions;
+pub use journal::{JournalBackend, JournalCompletions};
 pub use memory::MemoryBackend;
 pub use runtime::{
     FromTask, Handler, HandlerError, IntoTaskOutcome, Json, Payload, RawPayload, RuntimeReport,

@@ -8,8 +8,9 @@ use ff_core::error::EngineError;
 use ff_core::execution::Decide;
 use ff_core::id::ExecutionId;
 use ff_core::op::{Committed, EnsureMeta, Known, Operation, Patience, Terms, Transact};
-use ff_core::partition::PartitionConfig;
+use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::store::StoreMeta;
+use ff_core::time::TimestampMs;
 
 use tracing::Instrument;
 
@@ -66,6 +67,11 @@ impl Connection {
     /// The terms of its operations.
     pub(crate) const fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    /// The clock that decides on a partition, as far as it is known.
+    pub(crate) fn store_now(&self, partition: Partition) -> TimestampMs {
+        self.clock.now_of(self.backend.clock_of(partition)).store
     }
 
     /// Carries an operation to its end.

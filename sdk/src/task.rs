@@ -357,6 +357,6 @@ impl ClaimedTask {
 
     /// The store's clock, as far as this host knows it.
     pub fn store_now(&self) -> TimestampMs {
-        self.owner.slot.state().connection.clock.now().store
+        self.owner.slot.state().connection.store_now(self.execution_id().partition())
     }
 }

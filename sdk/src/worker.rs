@@ -21,6 +21,8 @@ use crate::grants::{
     GrantArguments, ReclaimExecutionArgs, ReclaimExecutionOutcome, check_grant, check_lane,
     is_resumed, reclaim_rejected,
 };
+#[cfg(feature = "valkey-default")]
+use crate::journal::JournalBackend;
 use crate::shared::{Connection, lock};
 use crate::task::ClaimedTask;
 use crate::upkeep::{Slots, Upkeep};
@@ -43,6 +45,36 @@ struct Inner {
 }
 
 impl FlowFabricWorker {
+    /// Opens the store that the configuration names and connects a worker to it, with a stream of
+    /// completions from the store's journals.
+    ///
+    /// ```
+    /// use ff_sdk::{FlowFabricWorker, WorkerConfig};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut config = WorkerConfig::new("worker", "worker-1", "demo")?;
+    /// config.backend = "memory:".to_owned(); // A server at this host unless set.
+    /// let worker = FlowFabricWorker::connect(config).await?;
+    /// assert!(worker.claim_next().await?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Connect`] when the store cannot be used, and those of
+    /// [`FlowFabricWorker::connect_with`].
+    ///
+    /// Cancel safe.
+    #[cfg(feature = "valkey-default")]
+    pub async fn connect(config: WorkerConfig) -> Result<Self, SdkError> {
+        config.check()?;
+        let backend = crate::connect::open(&config.backend).await?;
+        let completions = JournalBackend::new(backend.clone());
+        Self::connect_with(config, backend, Some(Arc::new(completions))).await
+    }
+
     /// Connects a worker to a backend, agrees on the partition configuration, and starts its
     /// upkeep. Without a completion backend there is no completion stream.
     ///
@@ -329,7 +361,7 @@ impl FlowFabricWorker {
         lease_ttl_ms: u64,
     ) -> Result<ff_core::execution::Claim, SdkError> {
         let connection = &self.0.upkeep.state.connection;
-        check_grant(grant, &self.0.config, &connection.clock)?;
+        check_grant(grant, &self.0.config, connection)?;
         let mut entropy = connection.entropy();
         Ok(ff_core::execution::Claim {
             execution_id: grant.execution_id,

@@ -93,14 +93,19 @@ fn the_library_in_process_needs_no_server_and_no_runtime() {
 
 #[test]
 fn arrows_between_crates_go_one_way() {
-    let arrows: [(&str, &[&str]); 4] = [
-        ("ff-core", &[]),
-        ("ff-sdk", &["ff-core"]),
-        ("ff-sim", &["ff-core", "ff-sdk"]),
-        ("ff-cli", &["ff-core", "ff-sdk"]),
+    let every: &[&str] = &["--all-features"];
+    let arrows: [(&str, &[&str], &[&str]); 6] = [
+        ("ff-core", every, &[]),
+        ("ff-io-valkey", every, &["ff-core"]),
+        // Valkey is the store of the default features, and of no other.
+        ("ff-sdk", &["--no-default-features"], &["ff-core"]),
+        ("ff-sdk", every, &["ff-core", "ff-io-valkey"]),
+        ("ff-sim", every, &["ff-core", "ff-io-valkey"]),
+        ("ff-cli", every, &["ff-core", "ff-sdk"]),
     ];
-    for (package, allowed) in arrows {
-        let own = tree(package, "1").into_iter().filter(|name| name.starts_with("ff-"));
+    for (package, features, allowed) in arrows {
+        let own =
+            tree_with(package, "1", features).into_iter().filter(|name| name.starts_with("ff-"));
         let wrong: Vec<_> = own.filter(|name| !allowed.contains(&name.as_str())).collect();
         assert!(wrong.is_empty(), "{package} must not depend on {wrong:?}");
     }

@@ -7,9 +7,10 @@ use ff_sdk::{ExecutionId, State, TaskContext, WorkerRuntime};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
+use super::BenchArgs;
+use super::figures::{Figures, figures, percentiles_ms};
 use super::ground::{Ground, bar};
 use super::work::{KIND, submission};
-use super::{BenchArgs, Figures, figures, percentiles_ms};
 use crate::outcome::Failed;
 
 /// Submissions at most.

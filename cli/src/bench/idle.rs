@@ -6,9 +6,10 @@ use ff_sdk::WorkerRuntime;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::BenchArgs;
+use super::figures::{Figures, figures, short};
 use super::ground::{Ground, bar};
 use super::work::KIND;
-use super::{BenchArgs, Figures, figures, short};
 use crate::outcome::Failed;
 
 /// What a worker does when it has just begun is not counted.

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use super::BenchArgs;
+use super::figures::{Figures, figures};
 use super::ground::Ground;
 use super::work::{drain_all, submit_all};
-use super::{BenchArgs, Figures, figures};
 use crate::outcome::Failed;
 
 /// Runs the scenario, without payloads: what is left is what the engine itself needs.

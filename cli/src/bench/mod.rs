@@ -3,6 +3,7 @@
 mod args;
 mod dispatch;
 mod drain;
+mod figures;
 mod ground;
 mod idle;
 mod memory;
@@ -11,17 +12,14 @@ mod work;
 
 use std::process::ExitCode;
 
-use comfy_table::Table;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use crate::backend;
 use crate::outcome::{ALL_COMPLETED, Failed, print};
 
 pub use args::{BenchArgs, Scenario};
+use figures::{Figures, figures, table};
 use ground::Ground;
-
-/// Figures by name, in the order in which they are shown.
-type Figures = Map<String, Value>;
 
 /// The scenarios of `all`. Where two have a figure of one name, that of the later one is shown:
 /// the scenario that is about it.
@@ -73,51 +71,11 @@ async fn run(scenario: Scenario, args: &BenchArgs, ground: &Ground) -> Result<Fi
 fn head(args: &BenchArgs, ground: &Ground) -> Figures {
     figures(json!({
         "scenario": args.scenario.name(),
-        "backend": ground.url,
+        "backend": backend::hidden(&ground.url),
         "tasks": args.tasks,
         "workers": args.workers,
         "slots": args.slots,
         "partitions": ground.client.partition_config().num_flow_partitions,
         "payload_bytes": if args.scenario == Scenario::Memory { 0 } else { args.payload },
     }))
-}
-
-fn figures(object: Value) -> Figures {
-    match object {
-        Value::Object(figures) => figures,
-        other => unreachable!("{other} is an object"),
-    }
-}
-
-fn table(figures: &Figures) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(vec!["figure", "value"]);
-    for (name, value) in figures {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Null => "-".to_owned(),
-            Value::Object(parts) => {
-                let part = |(name, value): (&String, &Value)| format!("{name} {value}");
-                parts.iter().map(part).collect::<Vec<_>>().join("  ")
-            }
-            other => other.to_string(),
-        };
-        table.add_row(vec![name.clone(), text]);
-    }
-    table
-}
-
-/// The median and the tail of times in microseconds, in milliseconds.
-fn percentiles_ms(mut times_us: Vec<u64>) -> Value {
-    times_us.sort_unstable();
-    let at = |percent: usize| {
-        let place = (times_us.len() * percent / 100).min(times_us.len().saturating_sub(1));
-        times_us.get(place).map_or(0.0, |us| (*us as f64 / 10.0).round() / 100.0)
-    };
-    json!({ "p50": at(50), "p95": at(95), "p99": at(99) })
-}
-
-/// A number with at most two decimals.
-fn short(number: f64) -> f64 {
-    (number * 100.0).round() / 100.0
 }

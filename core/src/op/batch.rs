@@ -180,6 +180,10 @@ impl<C: Decide> Operation for Batch<C> {
     /// One for each operation, in their order.
     type Output = Vec<Result<Committed<C::Outcome>, EngineError>>;
 
+    fn partition(&self) -> Option<Partition> {
+        Some(self.partition)
+    }
+
     fn start(&mut self, now: HostTime) -> Step<Self::Output> {
         for child in &mut self.children {
             let step = child.operation.start(now);

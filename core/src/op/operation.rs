@@ -1,5 +1,6 @@
 //! The form of every operation: what it wants next, and how it is told what came back.
 
+use crate::partition::Partition;
 use crate::store::{Failure, Reply, Request};
 use crate::time::{DurationMs, HostTime};
 
@@ -22,6 +23,12 @@ pub enum Step<T> {
 pub trait Operation {
     /// What it comes to.
     type Output;
+
+    /// The partition for whose clock the next step is to be taken; `None` where a step without a
+    /// reply asks for no time of the store.
+    fn partition(&self) -> Option<Partition> {
+        None
+    }
 
     /// The first step.
     fn start(&mut self, now: HostTime) -> Step<Self::Output>;

@@ -3,6 +3,7 @@
 use crate::error::{Applied, Bug, EngineError};
 use crate::execution::ValueKind;
 use crate::id::ExecutionId;
+use crate::partition::Partition;
 use crate::store::{
     Failure, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Scan, Scanned, StreamPage,
     Streamed, Values,
@@ -58,6 +59,10 @@ impl Query<Streamed> {
 impl<T> Operation for Query<T> {
     /// What was read, and the store's clock when it was.
     type Output = Result<(T, TimestampMs), EngineError>;
+
+    fn partition(&self) -> Option<Partition> {
+        Some(self.request.partition())
+    }
 
     fn start(&mut self, now: HostTime) -> Step<Self::Output> {
         self.patience.begin(now);
@@ -119,6 +124,10 @@ impl ReadExecution {
 impl Operation for ReadExecution {
     /// The record if there is one, the values in order, and the store's clock.
     type Output = Result<(Option<Loaded>, Vec<Fetched>, TimestampMs), EngineError>;
+
+    fn partition(&self) -> Option<Partition> {
+        self.0.partition()
+    }
 
     fn start(&mut self, now: HostTime) -> Step<Self::Output> {
         self.understand(|query| query.start(now))

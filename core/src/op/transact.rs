@@ -3,6 +3,7 @@
 
 use crate::error::{Applied, Bug, EngineError, Rejection};
 use crate::execution::{Decide, IdentityKind, Verdict};
+use crate::partition::Partition;
 use crate::store::{
     Commit, Failure, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply,
     Version,
@@ -229,6 +230,10 @@ impl<C: Decide> Transact<C> {
 
 impl<C: Decide> Operation for Transact<C> {
     type Output = Output<C::Outcome>;
+
+    fn partition(&self) -> Option<Partition> {
+        Some(self.command.execution_id().partition())
+    }
 
     fn start(&mut self, now: HostTime) -> Step<Self::Output> {
         self.patience.begin(now);

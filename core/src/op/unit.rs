@@ -182,9 +182,9 @@ fn write_of(id: &ExecutionId, effect: ValueEffect) -> ValueWrite {
 }
 
 /// Puts every entry of the record after the commit and removes those that only the record before
-/// had. What a `Take` may hold is written even if it is the same: it comes back that way. `due` of a
-/// record that was there is written always: a `Take` from a lane may have left an entry there that
-/// neither record has.
+/// had. What a `Take` may hold is written even if it is the same: it comes back that way. `due` of
+/// a record that was there is written always: a `Take` from a lane may have left an entry there
+/// that neither record has.
 /// \[INV-INDEX-1\]
 fn write_indexes(
     unit: &mut Unit,

@@ -34,6 +34,20 @@ pub enum Request {
     Stream(StreamPage),
 }
 
+impl Request {
+    /// The partition that it concerns; of a poll the first.
+    pub fn partition(&self) -> Partition {
+        match self {
+            Self::Commit(commit) => commit.partition,
+            Self::Take(take) => take.partition,
+            Self::Poll(poll) => poll.partitions.first().copied().unwrap_or(Partition::META),
+            Self::Read(read) => read.partition,
+            Self::Scan(scan) => scan.partition,
+            Self::Stream(page) => page.partition,
+        }
+    }
+}
+
 /// The version of a record: a number that grows by one and a nonce drawn by the committer. All of
 /// it is compared, so that a version that was lost in a failover or removed by retention is never
 /// mistaken for another.

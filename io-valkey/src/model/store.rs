@@ -24,7 +24,7 @@ pub struct ModelStore {
 impl ModelStore {
     /// An empty store with a history of its own, and the library of this program.
     pub fn new(history: u64) -> Self {
-        Self::with_library(history, Library::new()).expect("the library of this program loads")
+        Self::with_library(history, Library::default()).expect("the library of this program loads")
     }
 
     /// An empty store with a library of another text.

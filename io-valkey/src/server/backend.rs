@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use ff_core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, FindingLevel, WakeUps};
 use ff_core::partition::{Partition, PartitionConfig};
@@ -9,6 +10,7 @@ use ff_core::store::{
     Failure, Poll, Read, RecordKey, Reply, ReplyBody, Request, StoreMeta, StreamName, Topic, codec,
 };
 use ff_core::time::TimestampMs;
+use futures_util::future::join_all;
 use redis::{Cmd, Pipeline, Value, cmd};
 
 use super::failure::{Remedy, sort};
@@ -34,6 +36,9 @@ struct Inner {
     calls: AtomicU64,
     hub: OnceLock<Hub>,
 }
+
+/// What a server says that has the library.
+const PRESENT: &str = "already exists";
 
 /// How often a call follows a slot that moves before its operation is told to wait.
 const MAX_REDIRECTIONS: u32 = 5;
@@ -67,23 +72,21 @@ impl ValkeyBackend {
             url: String::new(),
             problem: error.to_string(),
         })?);
-        let mut answered = None;
+        let mut answered = Ok(());
         for node in topology.primaries() {
             match ServerInfo::of(&node).await {
                 Ok(info) => {
                     cluster |= info.is_cluster();
-                    answered = Some(Ok(()));
+                    answered = Ok(());
                     break;
                 }
-                Err(failure) => {
-                    answered.get_or_insert(Err(node.unreachable(&failure)));
-                }
+                Err(failure) => answered = Err(node.unreachable(&failure)),
             }
         }
-        answered.unwrap_or(Ok(()))?;
+        answered?;
         if cluster {
-            let first = topology.primaries()[0].clone();
-            topology.refresh().await.map_err(|failure| first.unreachable(&failure))?;
+            let refreshed = topology.refresh().await;
+            refreshed.map_err(|failure| topology.primaries()[0].unreachable(&failure))?;
         }
         let functions = Function::ALL.map(|function| library.function(function));
         let (calls, hub) = (AtomicU64::new(0), OnceLock::new());
@@ -105,36 +108,25 @@ impl Inner {
     /// Checks that a server is fit to hold executions, and gives it the library.
     async fn check(&self, node: &Node) -> Result<(), ConnectError> {
         let info = ServerInfo::of(node).await.map_err(|failure| node.unreachable(&failure))?;
-        for found in info.findings(&node.name, self.allow_eviction) {
-            if found.level == FindingLevel::Problem {
-                let advice = found.advice.unwrap_or_default();
-                let problem = format!("{} is {}; {advice}", found.subject, found.detail);
-                return Err(ConnectError::Unfit { node: node.name.clone(), problem });
-            }
+        let unfit = |problem| ConnectError::Unfit { node: node.name.clone(), problem };
+        let mut findings = info.findings(&node.name, self.allow_eviction).into_iter();
+        if let Some(found) = findings.find(|found| found.level == FindingLevel::Problem) {
+            let advice = found.advice.unwrap_or_default();
+            return Err(unfit(format!("{} is {}; {advice}", found.subject, found.detail)));
         }
-        self.load(node).await.map_err(|failure| {
-            let problem = format!("the function library cannot be loaded: {failure}");
-            ConnectError::Unfit { node: node.name.clone(), problem }
-        })
+        let cannot = |failure| unfit(format!("the function library cannot be loaded: {failure}"));
+        self.load(node).await.map_err(cannot)
     }
 
     /// Loads the library where it is missing.
     async fn load(&self, node: &Node) -> Result<(), Failure> {
         let mut load = cmd("FUNCTION");
         load.arg("LOAD").arg(self.library.text());
-        match node.send(&load).await? {
-            Value::ServerError(error) => {
-                // A server whose memory is full refuses to load what it has, too.
-                let there = error.details().is_some_and(|text| text.contains("already exists"));
-                if there || self.is_loaded(node).await.unwrap_or(false) {
-                    return Ok(());
-                }
-                Err(sort(&error, &node.name).0)
-            }
-            _ => {
-                tracing::debug!(node = node.name, library = self.library.name(), "library loaded");
-                Ok(())
-            }
+        match node.ask(&load).await {
+            Err(Failure::Refused(text)) if text.contains(PRESENT) => Ok(()),
+            // A server whose memory is full refuses to load what it has, too.
+            Err(Failure::Refused(_)) if self.is_loaded(node).await.unwrap_or(false) => Ok(()),
+            loaded => loaded.map(|_| tracing::debug!(node = node.name, "library loaded")),
         }
     }
 
@@ -145,14 +137,10 @@ impl Inner {
     }
 
     async fn call(&self, request: Request) -> Result<Reply, Failure> {
-        // What the time is has no place of its own; nothing is looked up by this.
+        self.calls.fetch_add(1, Ordering::Relaxed);
         if let Err(over) = request.check() {
-            let now = Request::Read(Read {
-                partition: Partition::META,
-                records: Vec::new(),
-                values: Vec::new(),
-            });
-            let at = self.function(&now).await?.at;
+            let node = self.topology.node_of(request.partition())?;
+            let (at, _) = poll_node(&node, &[]).await?;
             return Ok(Reply { at, body: ReplyBody::OverBound(over) });
         }
         match &request {
@@ -163,12 +151,11 @@ impl Inner {
 
     /// Calls the function for a request.
     async fn function(&self, request: &Request) -> Result<Reply, Failure> {
-        let partition = partition_of(request);
         let Some(call) = wire::encode(request) else {
             return Err(Failure::Refused("a poll is no function".to_owned()));
         };
         let command = self.command(&call);
-        let value = self.send(partition, &command).await?;
+        let value = self.send(request.partition(), &command).await?;
         let reply = wire::decode(request, answer(value));
         reply.map_err(|error| Failure::MaybeApplied(error.to_string()))
     }
@@ -178,10 +165,8 @@ impl Inner {
             + call.args.iter().map(|arg| arg.len()).sum::<usize>();
         let count = call.keys.len() + call.args.len() + 3;
         let mut command = Cmd::with_capacity(count, bytes + 64);
-        command.arg("FCALL").arg(&self.functions[call.function.number()]).arg(call.keys.len());
-        for key in &call.keys {
-            command.arg(key);
-        }
+        command.arg("FCALL").arg(&self.functions[call.function.number()]);
+        command.arg(call.keys.len()).arg(&call.keys);
         for arg in &call.args {
             command.arg(&**arg);
         }
@@ -190,13 +175,11 @@ impl Inner {
 
     /// Sends a command to the partition's node and follows where the node says.
     async fn send(&self, partition: Partition, command: &Cmd) -> Result<Value, Failure> {
-        let mut loaded = false;
-        let mut redirections = 0;
+        let (mut loaded, mut redirections) = (false, 0);
         let mut asked: Option<Arc<Node>> = None;
         loop {
             let (node, sent) = match asked.take() {
                 Some(node) => {
-                    self.calls.fetch_add(1, Ordering::Relaxed);
                     let mut asking = Pipeline::with_capacity(2);
                     asking.add_command(cmd("ASKING")).add_command(command.clone());
                     let sent = node.send_all(&asking).await;
@@ -204,8 +187,13 @@ impl Inner {
                     (node, sent)
                 }
                 None => {
-                    self.calls.fetch_add(1, Ordering::Relaxed);
-                    let node = self.topology.node_of(partition)?;
+                    let node = match self.topology.node_of(partition) {
+                        Ok(node) => node,
+                        Err(_) => {
+                            self.refresh().await;
+                            self.topology.node_of(partition)?
+                        }
+                    };
                     let sent = node.send(command).await;
                     (node, sent)
                 }
@@ -214,7 +202,7 @@ impl Inner {
                 Ok(value) => value,
                 Err(failure) => {
                     // It may be gone for good, and another holds its slots.
-                    self.mend(&node, Remedy::Refresh).await;
+                    self.refresh().await;
                     return Err(failure);
                 }
             };
@@ -222,7 +210,6 @@ impl Inner {
             let (failure, remedy) = sort(&error, &node.name);
             let address = error.details().and_then(|details| details.rsplit(' ').next());
             match remedy {
-                Remedy::Tell => return Err(failure),
                 Remedy::Load if !loaded => {
                     self.load(&node).await?;
                     loaded = true;
@@ -235,86 +222,76 @@ impl Inner {
                     redirections += 1;
                     self.topology.refresh().await?;
                 }
-                Remedy::Load | Remedy::Ask => return Err(failure),
-                Remedy::Reconnect | Remedy::Demoted | Remedy::Refresh | Remedy::Moved => {
-                    self.mend(&node, remedy).await;
+                Remedy::Tell | Remedy::Load | Remedy::Ask => return Err(failure),
+                Remedy::Demoted | Remedy::Refresh | Remedy::Moved => {
+                    if remedy == Remedy::Demoted {
+                        node.reconnect();
+                    }
+                    self.refresh().await;
                     return Err(failure);
                 }
             }
         }
     }
 
-    /// Does what an error asks for before the operation tries again.
-    async fn mend(&self, node: &Node, remedy: Remedy) {
-        if matches!(remedy, Remedy::Reconnect | Remedy::Demoted) {
-            node.reconnect();
-        }
-        if self.cluster && remedy != Remedy::Reconnect {
-            // Where it fails, the next call finds out.
+    /// Learns the slots anew; where that fails, the next call finds out.
+    async fn refresh(&self) {
+        if self.cluster {
             let _ = self.topology.refresh().await;
         }
     }
 
-    /// The first score in each partition: a pipeline for each node, all at once.
-    async fn poll(&self, poll: &Poll) -> Result<Reply, Failure> {
+    /// The places of these partitions in their order, by node; those that no node holds are left out.
+    fn by_node(&self, partitions: &[Partition]) -> Vec<(Arc<Node>, Vec<usize>)> {
         let mut by_node: Vec<(Arc<Node>, Vec<usize>)> = Vec::new();
-        let mut scores = vec![Err(String::new()); poll.partitions.len()];
-        for (place, partition) in poll.partitions.iter().enumerate() {
-            match self.topology.node_of(*partition) {
-                Err(failure) => scores[place] = Err(failure.to_string()),
-                Ok(node) => match by_node.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &node)) {
-                    Some((_, places)) => places.push(place),
-                    None => by_node.push((node, vec![place])),
-                },
+        for (place, partition) in partitions.iter().enumerate() {
+            let Ok(node) = self.topology.node_of(*partition) else { continue };
+            match by_node.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &node)) {
+                Some((_, places)) => places.push(place),
+                None => by_node.push((node, vec![place])),
             }
         }
+        by_node
+    }
+
+    /// The first score in each partition: a pipeline for each node, all at once. The time is that
+    /// of the first node that answers, in the order of the partitions.
+    async fn poll(&self, poll: &Poll) -> Result<Reply, Failure> {
+        let mut by_node = self.by_node(&poll.partitions);
         if by_node.is_empty() {
             by_node.push((self.topology.node_of(Partition::META)?, Vec::new()));
         }
-        let mut running = tokio::task::JoinSet::new();
-        let parts = by_node.into_iter().map(|(node, places)| {
+        let mut scores = vec![Err("no node holds its slot".to_owned()); poll.partitions.len()];
+        let polls = by_node.into_iter().map(async |(node, places)| {
             let keys = places.iter().map(|place| poll.index.text(poll.partitions[*place]));
-            (node, keys.collect::<Vec<_>>(), places)
+            (poll_node(&node, &keys.collect::<Vec<_>>()).await, places)
         });
-        for (node, keys, places) in parts {
-            self.calls.fetch_add(1, Ordering::Relaxed);
-            running.spawn(async move { (poll_node(&node, &keys).await, places) });
-        }
-        let (mut at, mut failed) = (None, None);
-        while let Some(joined) = running.join_next().await {
-            let Ok((polled, places)) = joined else { continue };
+        let mut answered = Err(Failure::NotSent("nothing was asked".to_owned()));
+        for (polled, places) in join_all(polls).await {
             match polled {
-                Ok((when, found)) => {
-                    at = Some(when);
-                    for (place, score) in places.into_iter().zip(found) {
-                        scores[place] = score;
-                    }
+                Ok((at, found)) => {
+                    answered = answered.or(Ok(at));
+                    places.into_iter().zip(found).for_each(|(place, found)| scores[place] = found);
                 }
                 Err(failure) => {
-                    for place in places {
-                        scores[place] = Err(failure.to_string());
-                    }
-                    failed = Some(failure);
+                    places.into_iter().for_each(|place| scores[place] = Err(failure.to_string()));
+                    answered = answered.or(Err(failure));
                 }
             }
         }
-        if self.cluster && scores.iter().any(Result::is_err) {
-            let _ = self.topology.refresh().await;
+        if scores.iter().any(Result::is_err) {
+            self.refresh().await;
         }
-        match (at, failed) {
-            (Some(at), _) => Ok(Reply { at, body: ReplyBody::Poll(scores) }),
-            (None, Some(failure)) => Err(failure),
-            (None, None) => Err(Failure::NotSent("the poll was given up".to_owned())),
-        }
+        Ok(Reply { at: answered?, body: ReplyBody::Poll(scores) })
     }
 
     async fn report(&self) -> Result<BackendReport, Failure> {
         let (mut used, mut cpu, mut commands, mut version) = (0, 0, 0, String::new());
         for node in self.topology.primaries() {
             let info = ServerInfo::of(&node).await?;
-            used += info.used_memory();
+            used += info.number("used_memory");
             cpu += info.cpu_us();
-            commands += info.commands();
+            commands += info.number("total_commands_processed");
             version = info.version();
         }
         let streams = self.stream_bytes().await?;
@@ -324,7 +301,7 @@ impl Inner {
         Ok(report)
     }
 
-    /// What the journals take.
+    /// What the journals take, where they are in their places: one question to each node.
     async fn stream_bytes(&self) -> Result<u64, Failure> {
         let (partition, records) = (Partition::META, vec![RecordKey::Meta]);
         let read = Request::Read(Read { partition, records, values: Vec::new() });
@@ -333,29 +310,30 @@ impl Inner {
         let meta =
             stored.and_then(|stored| codec::decode::<StoreMeta>(&stored.bytes, codec::FORMAT).ok());
         let config = meta.map_or(PartitionConfig::default(), |meta| meta.partitions);
+        let partitions: Vec<Partition> = config.flow_partitions().collect();
         let mut total = 0;
-        for partition in config.flow_partitions() {
-            let mut usage = cmd("MEMORY");
-            usage.arg("USAGE").arg(StreamName::Journal.text(partition)).arg("SAMPLES").arg(0);
-            if let Value::Int(bytes) = self.send(partition, &usage).await? {
-                total += u64::try_from(bytes).unwrap_or(0);
+        for (node, places) in self.by_node(&partitions) {
+            let mut usages = Pipeline::with_capacity(places.len());
+            for place in places {
+                let key = StreamName::Journal.text(partitions[place]);
+                usages.cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0);
             }
+            let usages = node.send_all(&usages).await?.into_iter();
+            total += usages.flat_map(redis::from_redis_value::<u64>).sum::<u64>();
         }
         Ok(total)
     }
 
     async fn examine(&self) -> Result<Vec<Finding>, Failure> {
         let mut findings = Vec::new();
-        let mut times = Vec::new();
         for node in self.topology.primaries() {
             let info = ServerInfo::of(&node).await?;
             findings.extend(info.findings(&node.name, self.allow_eviction));
             findings.push(self.examine_library(&node).await?);
             let begun = tokio::time::Instant::now();
             let (at, _) = poll_node(&node, &[]).await?;
-            times.push((node.name.clone(), at, begun.elapsed().as_millis() as u64));
+            findings.push(examine_clock(&node.name, at, begun.elapsed()));
         }
-        findings.push(examine_clocks(&times));
         Ok(findings)
     }
 
@@ -364,27 +342,23 @@ impl Inner {
         if self.is_loaded(node).await? {
             return Ok(Finding::new(FindingLevel::Good, &subject, self.library.name()));
         }
-        let detail = format!("{} is missing", self.library.name());
-        Ok(Finding::new(FindingLevel::Warning, &subject, detail)
-            .advise("the next call loads it again"))
+        let missing = format!("{} is missing", self.library.name());
+        let finding = Finding::new(FindingLevel::Warning, &subject, missing);
+        Ok(finding.advise("the next call loads it again"))
     }
 }
 
-/// Clocks of nodes that differ cost refusals for time; this much is worth a word.
-const CLOCK_TOLERANCE_MS: u64 = 500;
+/// A clock that is off by more than this is worth a word.
+const CLOCK_TOLERANCE_MS: u128 = 500;
 
-fn examine_clocks(times: &[(String, TimestampMs, u64)]) -> Finding {
-    let subject = "clocks of the nodes";
-    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let wall = wall.map_or(0, |since| since.as_millis() as u64);
-    let differs = |(_, at, took): &&(String, TimestampMs, u64)| {
-        at.get().abs_diff(wall) > CLOCK_TOLERANCE_MS + took
-    };
-    let Some((node, at, _)) = times.iter().find(differs) else {
-        return Finding::new(FindingLevel::Good, subject, "they agree with this host's");
-    };
-    let detail = format!("{node} differs from this host by {} ms", at.get().abs_diff(wall));
-    Finding::new(FindingLevel::Warning, subject, detail)
+fn examine_clock(node: &str, at: TimestampMs, took: Duration) -> Finding {
+    let subject = format!("clock of {node}");
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let apart = u128::from(at.get()).abs_diff(wall.as_millis());
+    if apart <= CLOCK_TOLERANCE_MS + took.as_millis() {
+        return Finding::new(FindingLevel::Good, &subject, "it agrees with this host's");
+    }
+    Finding::new(FindingLevel::Warning, &subject, format!("{apart} ms from this host's"))
         .advise("set the clocks by NTP; only the servers' clocks decide, so no work is at risk")
 }
 
@@ -401,42 +375,21 @@ async fn poll_node(
     let mut replies = node.send_all(&pipeline).await?.into_iter();
     let at = match replies.next() {
         Some(Value::ServerError(error)) => return Err(sort(&error, &node.name).0),
-        Some(Value::Array(parts)) => time(&parts),
-        _ => None,
+        Some(time) => redis::from_redis_value::<(u64, u64)>(time).ok(),
+        None => None,
     };
-    let at = at.ok_or_else(|| Failure::Refused(format!("{} tells no time", node.name)))?;
-    let first = |value| match value {
-        Value::ServerError(error) => Err(sort(&error, &node.name).0.to_string()),
-        Value::Array(parts) => match parts.as_slice() {
-            [] => Ok(None),
-            [_, Value::BulkString(text)] => {
-                wire::score(text).map(Some).map_err(|error| error.to_string())
-            }
-            _ => Err(format!("{} gives no score", node.name)),
-        },
+    let (seconds, microseconds) =
+        at.ok_or_else(|| Failure::Refused(format!("{} tells no time", node.name)))?;
+    let at = TimestampMs::new(seconds * 1_000 + microseconds / 1_000);
+    let first = |value: Value| match (value.as_sequence(), &value) {
+        (_, Value::ServerError(error)) => Err(sort(error, &node.name).0.to_string()),
+        (Some([]), _) => Ok(None),
+        (Some([_, Value::BulkString(text)]), _) => {
+            wire::score(text).map(Some).map_err(|error| error.to_string())
+        }
         _ => Err(format!("{} gives no score", node.name)),
     };
     Ok((at, replies.map(first).collect()))
-}
-
-fn time(parts: &[Value]) -> Option<TimestampMs> {
-    let number = |part: &Value| match part {
-        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse::<u64>().ok(),
-        _ => None,
-    };
-    let [seconds, microseconds] = parts else { return None };
-    Some(TimestampMs::new(number(seconds)? * 1_000 + number(microseconds)? / 1_000))
-}
-
-const fn partition_of(request: &Request) -> Partition {
-    match request {
-        Request::Commit(commit) => commit.partition,
-        Request::Take(take) => take.partition,
-        Request::Read(read) => read.partition,
-        Request::Scan(scan) => scan.partition,
-        Request::Stream(page) => page.partition,
-        Request::Poll(_) => Partition::META,
-    }
 }
 
 fn answer(value: Value) -> Answer {
@@ -452,6 +405,10 @@ fn answer(value: Value) -> Answer {
 impl EngineBackend for ValkeyBackend {
     fn name(&self) -> &'static str {
         "valkey"
+    }
+
+    fn clock_of(&self, partition: Partition) -> usize {
+        self.0.topology.number_of(partition)
     }
 
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Failure>> {

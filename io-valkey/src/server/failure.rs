@@ -12,7 +12,7 @@
 //! | `ASK` | `Refused` | the call goes to the other node, once for each such answer |
 //! | `TRYAGAIN` | `Refused` | the operation tries again: its slot is being moved |
 //! | `CLUSTERDOWN`, `MASTERDOWN` | `Refused` | the slots are asked for again |
-//! | `READONLY` | `Refused` | it is a replica now: connect anew, ask for the slots |
+//! | `READONLY` | `Refused` | a replica now: the connection is replaced, the slots asked for |
 //! | `LOADING`, `BUSY` | `Refused` | the operation tries again |
 //! | `OOM`, `MISCONF`, `NOREPLICAS` | `Refused` | the operation tries again |
 //! | `NOAUTH`, `WRONGPASS`, `NOPERM` | `Refused` | |
@@ -29,8 +29,6 @@ use redis::{RedisError, ServerError};
 pub(super) enum Remedy {
     /// Nothing.
     Tell,
-    /// Replace the connection.
-    Reconnect,
     /// Load the library and call again.
     Load,
     /// Learn the slots anew and follow.
@@ -56,19 +54,12 @@ pub(super) fn sort(error: &ServerError, node: &str) -> (Failure, Remedy) {
         _ if details.contains("non local key") => Remedy::Refresh,
         _ => Remedy::Tell,
     };
-    // The server says where an error was raised inside a function; by then a unit may be written.
+    // The server says so where an error was raised inside a function; a unit may be written then.
     let inside = details.contains("script: ff_") || details.contains("user_function:");
-    let failure = if inside && !before_writing(code) {
-        Failure::MaybeApplied(message)
-    } else {
-        Failure::Refused(message)
-    };
-    (failure, remedy)
-}
-
-/// Errors that a server raises for a function as a whole, also where it names the function.
-fn before_writing(code: &str) -> bool {
-    matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "READONLY" | "LOADING" | "BUSY")
+    // These are raised for a function as a whole, also where they name it.
+    let before = matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "READONLY" | "LOADING" | "BUSY");
+    let maybe = inside && !before;
+    (if maybe { Failure::MaybeApplied(message) } else { Failure::Refused(message) }, remedy)
 }
 
 /// What an error of the connection means for a call that was handed to it.

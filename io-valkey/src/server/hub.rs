@@ -1,20 +1,20 @@
 //! Wake-ups: one connection for all subscribers of this process.
 //!
-//! A wake-up is a hint; nothing depends on its arrival. What may have been missed, while nothing
+//! A wake-up is a hint; nothing depends on its arrival. What may have been missed, because nothing
 //! was subscribed yet or the connection was broken, is told as "look everywhere".
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ff_core::backend::{BoxFuture, WakeUps};
 use ff_core::partition::PartitionKey;
 use ff_core::store::{Topic, Wake};
 use futures_util::StreamExt;
-use redis::Msg;
 use redis::aio::{PubSub, PubSubSink};
-use tokio::sync::mpsc;
+use redis::{Msg, RedisResult, Value};
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::topology::Topology;
 
@@ -25,9 +25,12 @@ const PING: Duration = Duration::from_secs(5);
 /// The wait before connecting again.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// For each channel its topic, and who is subscribed to it.
+type Subscribers = BTreeMap<Vec<u8>, (Topic, Vec<Subscriber>)>;
+
 /// Who is subscribed to what.
 #[derive(Default)]
-struct Channels(Mutex<BTreeMap<Vec<u8>, (Topic, Vec<Subscriber>)>>);
+struct Channels(Mutex<Subscribers>);
 
 #[derive(Clone)]
 struct Subscriber {
@@ -40,13 +43,11 @@ impl Subscriber {
     /// Hands a wake-up over; false when nobody listens any more.
     fn tell(&self, wake: Option<Wake>) -> bool {
         match self.sender.try_send(wake) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.missed.store(true, Ordering::Release);
-                true
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => self.missed.store(true, Ordering::Release),
+            Err(TrySendError::Closed(_)) => return false,
         }
+        true
     }
 }
 
@@ -79,13 +80,9 @@ impl Hub {
         let missed = Arc::new(AtomicBool::new(false));
         let subscriber = Subscriber { sender, missed: missed.clone() };
         let names: Vec<Vec<u8>> = topics.iter().map(Topic::channel).collect();
-        {
+        for (name, topic) in names.iter().zip(topics) {
             let mut channels = self.channels.lock();
-            for (name, topic) in names.iter().zip(topics) {
-                let (_, subscribers) =
-                    channels.entry(name.clone()).or_insert_with(|| (topic, Vec::new()));
-                subscribers.push(subscriber.clone());
-            }
+            channels.entry(name.clone()).or_insert((topic, Vec::new())).1.push(subscriber.clone());
         }
         // Without the task there are no wake-ups, which the receiver sees as its end.
         let _ = self.changes.send(Change::Listen(names.clone(), subscriber));
@@ -94,12 +91,8 @@ impl Hub {
 }
 
 impl Channels {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Vec<u8>, (Topic, Vec<Subscriber>)>> {
+    fn lock(&self) -> MutexGuard<'_, Subscribers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn names(&self) -> Vec<Vec<u8>> {
-        self.lock().keys().cloned().collect()
     }
 
     /// Everybody is to look everywhere.
@@ -111,10 +104,8 @@ impl Channels {
 
     fn tell(&self, message: &Msg) {
         let mut channels = self.lock();
-        let Some((topic, subscribers)) = channels.get_mut(message.get_channel_name().as_bytes())
-        else {
-            return;
-        };
+        let name = message.get_channel_name().as_bytes();
+        let Some((topic, subscribers)) = channels.get_mut(name) else { return };
         let text = String::from_utf8_lossy(message.get_payload_bytes()).into_owned();
         let Ok(partition) = PartitionKey::new(text).parse() else { return };
         let wake = Wake { topic: topic.clone(), partition };
@@ -122,18 +113,14 @@ impl Channels {
     }
 
     /// Forgets those who have left; the channels that nobody listens to any more.
-    fn leave(&self, names: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    fn leave(&self, mut names: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         let mut channels = self.lock();
-        let mut empty = |name: &Vec<u8>| {
+        names.retain(|name| {
             let Some((_, subscribers)) = channels.get_mut(name) else { return false };
             subscribers.retain(|subscriber| !subscriber.sender.is_closed());
-            let empty = subscribers.is_empty();
-            if empty {
-                channels.remove(name);
-            }
-            empty
-        };
-        names.into_iter().filter(|name| empty(name)).collect()
+            subscribers.is_empty() && channels.remove(name).is_some()
+        });
+        names
     }
 }
 
@@ -156,10 +143,8 @@ async fn listen(
         turn += 1;
         match node.subscriptions().await {
             Ok(connection) => match serve(connection, &channels, &mut changes).await {
-                Served::Ended => return,
-                Served::Broken(problem) => {
-                    tracing::debug!(node = node.name, problem, "wake-ups are interrupted");
-                }
+                Ok(()) => return,
+                Err(problem) => tracing::debug!(node = node.name, problem, "wake-ups interrupted"),
             },
             Err(problem) => tracing::debug!(node = node.name, problem, "no wake-ups"),
         }
@@ -167,65 +152,47 @@ async fn listen(
     }
 }
 
-enum Served {
-    /// Nobody is left.
-    Ended,
-    /// The connection has to be replaced.
-    Broken(String),
-}
-
-/// Listens on one connection until it breaks.
+/// Listens on one connection until it breaks, or nobody is left.
 async fn serve(
     connection: PubSub,
     channels: &Channels,
     changes: &mut mpsc::UnboundedReceiver<Change>,
-) -> Served {
+) -> Result<(), String> {
     let (mut sink, mut messages) = connection.split();
-    let names = channels.names();
-    if let Err(problem) = within(sink_listen(&mut sink, &names)).await {
-        return Served::Broken(problem);
-    }
+    let names: Vec<Vec<u8>> = channels.lock().keys().cloned().collect();
+    within(sink_listen(&mut sink, &names)).await?;
     channels.tell_all();
     loop {
-        let step = tokio::select! {
+        tokio::select! {
             biased;
             change = changes.recv() => match change {
-                None => return Served::Ended,
+                None => return Ok(()),
                 Some(Change::Listen(names, subscriber)) => {
                     let listening = within(sink_listen(&mut sink, &names)).await;
                     subscriber.tell(None);
-                    listening
+                    listening?;
                 }
                 Some(Change::Leave(names)) => {
                     let names = channels.leave(names);
-                    match names.is_empty() {
-                        true => Ok(()),
-                        false => within(async { sink.unsubscribe(&names).await }).await,
+                    if !names.is_empty() {
+                        within(sink.unsubscribe(&names)).await?;
                     }
                 }
             },
             message = messages.next() => match message {
-                Some(message) => {
-                    channels.tell(&message);
-                    Ok(())
-                }
-                None => Err("the connection was closed".to_owned()),
+                Some(message) => channels.tell(&message),
+                None => return Err("the connection was closed".to_owned()),
             },
-            () = tokio::time::sleep(PING) => {
-                within(async { sink.ping::<redis::Value>().await.map(|_| ()) }).await
-            }
-        };
-        if let Err(problem) = step {
-            return Served::Broken(problem);
+            () = tokio::time::sleep(PING) => drop(within(sink.ping::<Value>()).await?),
         }
     }
 }
 
-async fn sink_listen(sink: &mut PubSubSink, names: &[Vec<u8>]) -> Result<(), redis::RedisError> {
+async fn sink_listen(sink: &mut PubSubSink, names: &[Vec<u8>]) -> RedisResult<()> {
     if names.is_empty() { Ok(()) } else { sink.subscribe(names).await }
 }
 
-async fn within(call: impl Future<Output = Result<(), redis::RedisError>>) -> Result<(), String> {
+async fn within<T>(call: impl Future<Output = RedisResult<T>>) -> Result<T, String> {
     match tokio::time::timeout(PING, call).await {
         Ok(done) => done.map_err(|error| error.to_string()),
         Err(_) => Err("the server does not answer".to_owned()),

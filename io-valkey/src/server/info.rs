@@ -2,7 +2,7 @@
 
 use ff_core::backend::{Finding, FindingLevel};
 use ff_core::store::Failure;
-use redis::{Value, cmd};
+use redis::cmd;
 
 use super::node::Node;
 
@@ -15,30 +15,18 @@ pub(super) struct ServerInfo {
 impl ServerInfo {
     /// Asks a server.
     pub(super) async fn of(node: &Node) -> Result<Self, Failure> {
-        let text = match node.ask(cmd("INFO").arg("everything")).await? {
-            Value::BulkString(text) => String::from_utf8_lossy(&text).into_owned(),
-            Value::VerbatimString { text, .. } | Value::SimpleString(text) => text,
-            other => return Err(Failure::Refused(format!("INFO is answered by {other:?}"))),
-        };
-        Ok(Self { text })
+        let text = redis::from_redis_value(node.ask(cmd("INFO").arg("everything")).await?);
+        let wrong = |error| Failure::Refused(format!("INFO is answered by no text: {error}"));
+        Ok(Self { text: text.map_err(wrong)? })
     }
 
     fn field(&self, name: &str) -> Option<&str> {
         self.text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
     }
 
-    fn number(&self, name: &str) -> u64 {
+    /// A figure, 0 where the server has none.
+    pub(super) fn number(&self, name: &str) -> u64 {
         self.field(name).and_then(|text| text.parse().ok()).unwrap_or(0)
-    }
-
-    /// Bytes in use.
-    pub(super) fn used_memory(&self) -> u64 {
-        self.number("used_memory")
-    }
-
-    /// Commands processed.
-    pub(super) fn commands(&self) -> u64 {
-        self.number("total_commands_processed")
     }
 
     /// Processor time of the server process, user and system, in microseconds.
@@ -141,6 +129,6 @@ mod tests {
     fn figures_are_read() {
         let text = "used_cpu_sys:1.25\r\nused_cpu_user:0.5\r\nused_memory:77\r\n".to_owned();
         let info = ServerInfo { text };
-        assert_eq!((info.cpu_us(), info.used_memory()), (1_750_000, 77));
+        assert_eq!((info.cpu_us(), info.number("used_memory")), (1_750_000, 77));
     }
 }

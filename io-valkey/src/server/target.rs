@@ -49,6 +49,8 @@ pub enum ConnectError {
 const FORMS: &str = "write valkey://HOST:PORT, valkeys:// with TLS, or \
                      valkey-cluster://HOST:PORT,HOST:PORT; user and password go before an @";
 
+const OPTIONS: &str = "there are allow_eviction, connect_timeout_ms and response_timeout_ms";
+
 /// How long to wait for a connection unless `connect_timeout_ms` says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for a reply unless `response_timeout_ms` says otherwise.
@@ -66,19 +68,14 @@ impl Target {
     pub fn parse(url: &str) -> Result<Self, ConnectError> {
         let wrong = |problem: String| ConnectError::Url { url: hidden(url), problem };
         let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong(FORMS.to_owned()))?;
-        let (single, cluster) = match scheme.strip_suffix("-cluster") {
-            Some(single) => (single, true),
-            None => (scheme, false),
-        };
+        let single = scheme.strip_suffix("-cluster").unwrap_or(scheme);
+        let cluster = single != scheme;
         if !matches!(single, "valkey" | "valkeys" | "redis" | "rediss") {
             return Err(wrong(format!("{scheme}:// is unknown; {FORMS}")));
         }
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         // A password may hold commas and slashes, but only in their percent form.
-        let (user, hosts) = match place.rsplit_once('@') {
-            Some((user, hosts)) => (format!("{user}@"), hosts),
-            None => (String::new(), place),
-        };
+        let (user, hosts) = place.split_at(place.rfind('@').map_or(0, |at| at + 1));
         let (hosts, database) = hosts.split_once('/').unwrap_or((hosts, ""));
         if hosts.is_empty() {
             return Err(wrong(format!("it names no host; {FORMS}")));
@@ -92,7 +89,7 @@ impl Target {
             allow_eviction: false,
             connect_timeout: CONNECT_TIMEOUT,
             response_timeout: RESPONSE_TIMEOUT,
-            library: crate::wire::Library::new(),
+            library: crate::wire::Library::default(),
         };
         for host in hosts.split(',') {
             let info = format!("{single}://{user}{host}/{database}").into_connection_info();
@@ -118,18 +115,13 @@ impl Target {
             _ => Err(format!("{name} must be a number of milliseconds above 0")),
         };
         match name {
-            "allow_eviction" => {
-                self.allow_eviction =
-                    value.parse().map_err(|_| format!("{name} must be true or false"))?;
-            }
+            "allow_eviction" => match value.parse() {
+                Ok(allowed) => self.allow_eviction = allowed,
+                Err(_) => return Err(format!("{name} must be true or false")),
+            },
             "connect_timeout_ms" => self.connect_timeout = duration()?,
             "response_timeout_ms" => self.response_timeout = duration()?,
-            _ => {
-                return Err(format!(
-                    "option {name} is unknown; there are allow_eviction, connect_timeout_ms and \
-                     response_timeout_ms"
-                ));
-            }
+            _ => return Err(format!("option {name} is unknown; {OPTIONS}")),
         }
         Ok(())
     }
@@ -141,29 +133,21 @@ impl Target {
 
     /// The connection to another node of the cluster, like the first one.
     pub(super) fn node(&self, host: &str, port: u16) -> ConnectionInfo {
-        let seed = &self.seeds[0];
-        let address = match seed.addr() {
-            ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
-                host: host.to_owned(),
-                port,
-                insecure: *insecure,
-                tls_params: tls_params.clone(),
-            },
-            _ => ConnectionAddr::Tcp(host.to_owned(), port),
-        };
-        seed.clone().set_addr(address)
+        let mut address = self.seeds[0].addr().clone();
+        if let ConnectionAddr::Tcp(its_host, its_port)
+        | ConnectionAddr::TcpTls { host: its_host, port: its_port, .. } = &mut address
+        {
+            (*its_host, *its_port) = (host.to_owned(), port);
+        }
+        self.seeds[0].clone().set_addr(address)
     }
 }
 
 /// A URL without its password.
 fn hidden(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.rsplit_once('@') {
-        Some((user, place)) => {
-            let user = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:***@{place}")
-        }
-        None => url.to_owned(),
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://***@{place}"),
+        _ => url.to_owned(),
     }
 }
 

@@ -56,16 +56,17 @@ impl Topology {
         self.map().primaries.clone()
     }
 
+    /// The number of the partition's primary, which may change when the slots do.
+    pub(super) fn number_of(&self, partition: Partition) -> usize {
+        self.map().number_of(partition).unwrap_or(0)
+    }
+
     /// The partition's primary.
     pub(super) fn node_of(&self, partition: Partition) -> Result<Arc<Node>, Failure> {
         let map = self.map();
-        if map.slots.is_empty() {
-            return Ok(map.primaries[0].clone());
-        }
-        let number = map.slots[slot_of(partition)].ok_or_else(|| {
-            Failure::NotSent(format!("no node of the cluster holds the slot of {partition}"))
-        })?;
-        Ok(map.primaries[usize::from(number)].clone())
+        let node = map.number_of(partition).map(|number| map.primaries[number].clone());
+        let lacks = || format!("no node of the cluster holds the slot of {partition}");
+        node.ok_or_else(|| Failure::NotSent(lacks()))
     }
 
     /// The node at an address that a redirection names; a host left out is that of the sender.
@@ -108,17 +109,17 @@ impl Topology {
         let mut map = Map { slots: vec![None; SLOTS], ..(*self.map()).clone() };
         map.primaries.clear();
         for range in ranges {
-            let Value::Array(range) = range else { return Err(wrong()) };
-            let [Value::Int(from), Value::Int(to), Value::Array(primary), ..] = range.as_slice()
-            else {
+            let Some([Value::Int(from), Value::Int(to), primary, ..]) = range.as_sequence() else {
                 return Err(wrong());
             };
-            let [host, Value::Int(port), ..] = primary.as_slice() else { return Err(wrong()) };
+            let Some([host, Value::Int(port), ..]) = primary.as_sequence() else {
+                return Err(wrong());
+            };
             let host = match host {
                 Value::BulkString(host) if !host.is_empty() && host != b"?" => {
-                    String::from_utf8_lossy(host).into_owned()
+                    String::from_utf8_lossy(host)
                 }
-                _ => host_of(&sender.name).to_owned(),
+                _ => host_of(&sender.name).into(),
             };
             let port = u16::try_from(*port).map_err(|_| wrong())?;
             let node = map.node(&host, port, &self.target)?;
@@ -127,10 +128,9 @@ impl Topology {
                 map.primaries.push(node);
                 map.primaries.len() - 1
             });
-            for slot in *from..=*to {
-                let slot = usize::try_from(slot).ok().and_then(|slot| map.slots.get_mut(slot));
-                *slot.ok_or_else(wrong)? = u16::try_from(number).ok();
-            }
+            let range = usize::try_from(*from).ok().zip(usize::try_from(*to).ok());
+            let slots = range.and_then(|(from, to)| map.slots.get_mut(from..=to));
+            slots.ok_or_else(wrong)?.fill(u16::try_from(number).ok());
         }
         if map.primaries.is_empty() {
             return Err(Failure::Refused(format!("{} knows of no slot", sender.name)));
@@ -140,6 +140,13 @@ impl Topology {
 }
 
 impl Map {
+    fn number_of(&self, partition: Partition) -> Option<usize> {
+        if self.slots.is_empty() {
+            return Some(0);
+        }
+        self.slots[slot_of(partition)].map(usize::from)
+    }
+
     /// The node of an address, a new one where it is not known.
     fn node(&mut self, host: &str, port: u16, target: &Target) -> Result<Arc<Node>, Failure> {
         let info = target.node(host, port);

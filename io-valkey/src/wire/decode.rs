@@ -41,7 +41,8 @@ const fn wrong<T>(what: &'static str) -> Decoded<T> {
 /// [`WireError`]; decoding never panics, whatever the answer is.
 pub fn decode(request: &Request, answer: Answer) -> Decoded<Reply> {
     let mut items = list(answer)?.into_iter();
-    let at = instant(items.next().unwrap_or(Answer::Nil))?;
+    let Some(Answer::Number(at)) = items.next() else { return wrong("no time") };
+    let at = TimestampMs::new(u64::try_from(at).unwrap_or(0));
     let body = match request {
         Request::Commit(commit) => {
             if items.len() != commit.units.len() {
@@ -88,17 +89,9 @@ fn data(answer: Option<Answer>) -> Decoded<Vec<u8>> {
     }
 }
 
-fn instant(answer: Answer) -> Decoded<TimestampMs> {
-    match answer {
-        Answer::Number(at) => Ok(TimestampMs::new(u64::try_from(at).unwrap_or(0))),
-        _ => wrong("no time"),
-    }
-}
-
-fn number(answer: Option<Answer>) -> Decoded<u64> {
-    let text = data(answer)?;
-    let parsed = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
-    parsed.map_or(wrong("no number"), Ok)
+fn parsed<T: std::str::FromStr>(text: &[u8], what: &'static str) -> Decoded<T> {
+    let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    parsed.map_or(wrong(what), Ok)
 }
 
 /// A score as a server writes it.
@@ -107,8 +100,7 @@ fn number(answer: Option<Answer>) -> Decoded<u64> {
 ///
 /// [`WireError`] when the text is no integer.
 pub fn score(text: &[u8]) -> Decoded<Score> {
-    let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    parsed.map_or(wrong("a score is no integer"), |score| Ok(Score::new(score)))
+    parsed(text, "a score is no integer").map(Score::new)
 }
 
 fn stored(answer: Answer) -> Decoded<Option<Stored>> {
@@ -117,9 +109,8 @@ fn stored(answer: Answer) -> Decoded<Option<Stored>> {
         Answer::Data(record) => record,
         _ => return wrong("no record"),
     };
-    let Some((version, body)) = record.split_at_checked(16) else {
-        return wrong("a record is shorter than its version");
-    };
+    let parts = record.split_at_checked(16);
+    let (version, body) = parts.map_or(wrong("a record is shorter than its version"), Ok)?;
     let half = |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     let version = Version { count: half(&version[..8]), nonce: half(&version[8..]) };
     Ok(Some(Stored { version, bytes: Bytes::from(body) }))
@@ -151,9 +142,7 @@ fn unit(answer: Answer) -> Decoded<UnitReply> {
 fn entries(mut items: impl Iterator<Item = Answer>) -> Decoded<Vec<ScanEntry>> {
     let mut entries = Vec::new();
     while let Some(member) = items.next() {
-        let Ok(member) = Uuid::from_slice(&data(Some(member))?) else {
-            return wrong("a member is no uuid");
-        };
+        let member = Uuid::from_slice(&data(Some(member))?).or(wrong("a member is no uuid"))?;
         let score = score(&data(items.next())?)?;
         let record = stored(items.next().unwrap_or(Answer::Nil))?;
         entries.push(ScanEntry { position: ScanPosition { score, member }, record });
@@ -162,16 +151,14 @@ fn entries(mut items: impl Iterator<Item = Answer>) -> Decoded<Vec<ScanEntry>> {
 }
 
 fn stream_id(items: &mut impl Iterator<Item = Answer>) -> Decoded<StreamId> {
-    let at = TimestampMs::new(number(items.next())?);
-    Ok(StreamId { at, sequence: number(items.next())? })
+    let mut number = || parsed(&data(items.next())?, "no number");
+    Ok(StreamId { at: TimestampMs::new(number()?), sequence: number()? })
 }
 
 fn streamed(mut items: impl Iterator<Item = Answer>) -> Decoded<Streamed> {
     let history = data(items.next())?;
-    let parsed = std::str::from_utf8(&history).ok();
-    let Some(history) = parsed.and_then(|text| u64::from_str_radix(text, 16).ok()) else {
-        return wrong("no history");
-    };
+    let text = std::str::from_utf8(&history).or(wrong("no history"))?;
+    let history = u64::from_str_radix(text, 16).or(wrong("no history"))?;
     let gap = items.next() == Some(Answer::Number(1));
     let next = Cursor::After { history, id: stream_id(&mut items)? };
     let mut items = items.peekable();

@@ -4,8 +4,7 @@ use std::borrow::Cow;
 
 use ff_core::partition::Partition;
 use ff_core::store::{
-    Bytes, Commit, Cursor, Read, RecordKey, Request, Scan, StreamPage, Take, TakeUntil, Topic,
-    Unit, Version,
+    Bytes, Commit, Cursor, IndexName, RecordKey, Request, TakeUntil, Topic, Unit, Version,
 };
 use uuid::Uuid;
 
@@ -29,49 +28,28 @@ pub struct Section {
     pub name: &'static str,
     /// Arguments of an item.
     pub arguments: usize,
-    write: fn(&mut Writer<'_, '_>),
     count: fn(&Unit) -> usize,
+    write: fn(&mut Writer<'_, '_>),
 }
 
 /// The sections of a unit, in their order.
 pub const SECTIONS: [Section; 6] = [
-    Section {
-        name: "records",
-        arguments: 2,
-        write: |writer| writer.records(),
-        count: |unit| unit.expect.len(),
-    },
-    Section {
-        name: "values",
-        arguments: 2,
-        write: |writer| writer.values(),
-        count: |unit| unit.values.len(),
-    },
-    Section {
-        name: "indexes",
-        arguments: 2,
-        write: |writer| writer.indexes(),
-        count: |unit| unit.index.len(),
-    },
-    Section {
-        name: "streams",
-        arguments: 1,
-        write: |writer| writer.streams(),
-        count: |unit| unit.append.len(),
-    },
-    Section {
-        name: "rings",
-        arguments: 2,
-        write: |writer| writer.rings(),
-        count: |unit| unit.ring.len(),
-    },
-    Section {
-        name: "fetches",
-        arguments: 0,
-        write: |writer| writer.fetches(),
-        count: |unit| unit.fetch.len(),
-    },
+    section("records", 2, |unit| unit.expect.len(), |writer| writer.records()),
+    section("values", 2, |unit| unit.values.len(), |writer| writer.values()),
+    section("indexes", 2, |unit| unit.index.len(), |writer| writer.indexes()),
+    section("streams", 1, |unit| unit.append.len(), |writer| writer.streams()),
+    section("rings", 2, |unit| unit.ring.len(), |writer| writer.rings()),
+    section("fetches", 0, |unit| unit.fetch.len(), |writer| writer.fetches()),
 ];
+
+const fn section(
+    name: &'static str,
+    arguments: usize,
+    count: fn(&Unit) -> usize,
+    write: fn(&mut Writer<'_, '_>),
+) -> Section {
+    Section { name, arguments, count, write }
+}
 
 /// The call for a request within its bounds; `None` for a `Poll`, which plain commands answer.
 pub fn encode(request: &Request) -> Option<Call<'_>> {
@@ -79,10 +57,53 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
     let (mut keys, mut args) = (Vec::new(), Vec::new());
     match request {
         Request::Commit(commit) => encode_commit(commit, &mut keys, &mut args),
-        Request::Take(take) => encode_take(take, &mut keys, &mut args),
-        Request::Read(read) => encode_read(read, &mut keys, &mut args),
-        Request::Scan(scan) => encode_scan(scan, &mut keys, &mut args),
-        Request::Stream(page) => encode_stream(page, &mut keys, &mut args),
+        Request::Take(take) => {
+            let partition = take.partition;
+            keys.push(take.index.text(partition));
+            keys.push(IndexName::Due.text(partition));
+            args.extend([text(partition), record_prefix(partition), text(take.count)]);
+            args.push(match take.until {
+                TakeUntil::End => Cow::Borrowed(b""),
+                TakeUntil::Now => Cow::Borrowed(b"now"),
+                TakeUntil::Score(score) => text(score.get()),
+            });
+            args.push(text(take.hold.get()));
+            let rings = take.ring_rest.then(|| Topic::Index(take.index.clone()).channel());
+            args.push(Cow::Owned(rings.unwrap_or_default()));
+        }
+        Request::Read(read) => {
+            keys.extend(read.records.iter().map(|key| key.text(read.partition)));
+            keys.extend(read.values.iter().map(|key| key.text(read.partition)));
+            args.push(text(read.records.len()));
+            if keys.is_empty() {
+                // A call without a key has no place: any key of the partition shows where it belongs.
+                keys.push(Vec::from(&*text(read.partition)));
+            }
+        }
+        Request::Scan(scan) => {
+            keys.push(scan.index.text(scan.partition));
+            args.extend([record_prefix(scan.partition), text(scan.limit)]);
+            match scan.after {
+                Some(place) => {
+                    args.push(text(place.score.get()));
+                    args.push(Cow::Owned(place.member.as_bytes().to_vec()));
+                }
+                None => args.extend([Cow::Borrowed(b"".as_slice()), Cow::Borrowed(b"".as_slice())]),
+            }
+        }
+        Request::Stream(page) => {
+            keys.push(page.stream.text(page.partition));
+            args.push(text(page.limit));
+            match page.from {
+                Cursor::Start => args.push(Cow::Borrowed(b"start")),
+                Cursor::End => args.push(Cow::Borrowed(b"end")),
+                Cursor::After { history, id } => {
+                    args.push(Cow::Borrowed(b"after"));
+                    args.push(Cow::Owned(format!("{history:016x}").into_bytes()));
+                    args.extend([text(id.at.get()), text(id.sequence)]);
+                }
+            }
+        }
         Request::Poll(_) => return None,
     }
     Some(Call { function, keys, args })
@@ -95,10 +116,6 @@ fn text(number: impl ToString) -> Cow<'static, [u8]> {
     Cow::Owned(number.to_string().into_bytes())
 }
 
-fn tag(partition: Partition) -> Cow<'static, [u8]> {
-    text(partition)
-}
-
 /// What stands before the member in the key of an execution's record.
 fn record_prefix(partition: Partition) -> Cow<'static, [u8]> {
     let mut key = RecordKey::Execution(Uuid::nil()).text(partition);
@@ -108,7 +125,7 @@ fn record_prefix(partition: Partition) -> Cow<'static, [u8]> {
 
 fn encode_commit<'a>(commit: &'a Commit, keys: &mut Keys, args: &mut Args<'a>) {
     let partition = commit.partition;
-    args.push(tag(partition));
+    args.push(text(partition));
     for unit in &commit.units {
         // The bounds of the contract keep each count within a byte.
         let counts = SECTIONS.map(|section| (section.count)(unit) as u8);
@@ -136,8 +153,7 @@ impl Writer<'_, '_> {
         for (key, version) in &unit.expect {
             self.keys.push(key.text(self.partition));
             self.args.push(version_bytes(*version));
-            let put = unit.put.iter().find(|(put, _)| put == key);
-            self.args.push(match put {
+            self.args.push(match unit.put.iter().find(|(put, _)| put == key) {
                 Some((_, body)) => record(version.next(unit.nonce), body),
                 None if unit.remove.contains(key) => Cow::Borrowed(b"-"),
                 None => Cow::Borrowed(b""),
@@ -148,12 +164,9 @@ impl Writer<'_, '_> {
     fn values(&mut self) {
         for write in &self.unit.values {
             self.keys.push(write.key.text(self.partition));
-            let (mode, value): (&[u8], &[u8]) = match &write.value {
-                Some(value) => (b"+", value),
-                None => (b"-", b""),
-            };
+            let mode: &[u8] = if write.value.is_some() { b"+" } else { b"-" };
             self.args.push(Cow::Borrowed(mode));
-            self.args.push(Cow::Borrowed(value));
+            self.args.push(Cow::Borrowed(write.value.as_deref().unwrap_or_default()));
         }
     }
 
@@ -161,10 +174,7 @@ impl Writer<'_, '_> {
         for write in &self.unit.index {
             self.keys.push(write.index.text(self.partition));
             self.args.push(Cow::Borrowed(write.member.as_bytes()));
-            self.args.push(match write.score {
-                Some(score) => text(score.get()),
-                None => Cow::Borrowed(b""),
-            });
+            self.args.push(write.score.map_or(Cow::Borrowed(b""), |score| text(score.get())));
         }
     }
 
@@ -180,7 +190,7 @@ impl Writer<'_, '_> {
             let (mode, key): (&[u8], _) = match topic {
                 Topic::Index(index) => (b"filled", index.text(self.partition)),
                 // Any key of the partition.
-                Topic::Journal(_) => (b"always", Vec::from(&*tag(self.partition))),
+                Topic::Journal(_) => (b"always", Vec::from(&*text(self.partition))),
             };
             self.keys.push(key);
             self.args.push(Cow::Borrowed(mode));
@@ -203,59 +213,5 @@ fn version_bytes(version: Version) -> Cow<'static, [u8]> {
 }
 
 fn record(version: Version, body: &Bytes) -> Cow<'static, [u8]> {
-    let version = [version.count.to_be_bytes(), version.nonce.to_be_bytes()];
-    Cow::Owned([version.as_flattened(), body].concat())
-}
-
-fn encode_take(take: &Take, keys: &mut Keys, args: &mut Args<'_>) {
-    let partition = take.partition;
-    keys.push(take.index.text(partition));
-    keys.push(ff_core::store::IndexName::Due.text(partition));
-    args.extend([tag(partition), record_prefix(partition), text(take.count)]);
-    args.push(match take.until {
-        TakeUntil::End => Cow::Borrowed(b""),
-        TakeUntil::Now => Cow::Borrowed(b"now"),
-        TakeUntil::Score(score) => text(score.get()),
-    });
-    args.push(text(take.hold.get()));
-    args.push(match take.ring_rest {
-        true => Cow::Owned(Topic::Index(take.index.clone()).channel()),
-        false => Cow::Borrowed(b""),
-    });
-}
-
-fn encode_read(read: &Read, keys: &mut Keys, args: &mut Args<'_>) {
-    keys.extend(read.records.iter().map(|key| key.text(read.partition)));
-    keys.extend(read.values.iter().map(|key| key.text(read.partition)));
-    args.push(text(read.records.len()));
-    if keys.is_empty() {
-        // A call without a key has no place: any key of the partition shows where it belongs.
-        keys.push(Vec::from(&*tag(read.partition)));
-    }
-}
-
-fn encode_scan(scan: &Scan, keys: &mut Keys, args: &mut Args<'_>) {
-    keys.push(scan.index.text(scan.partition));
-    args.extend([record_prefix(scan.partition), text(scan.limit)]);
-    match scan.after {
-        Some(place) => {
-            args.push(text(place.score.get()));
-            args.push(Cow::Owned(place.member.as_bytes().to_vec()));
-        }
-        None => args.extend([Cow::Borrowed(b"".as_slice()), Cow::Borrowed(b"".as_slice())]),
-    }
-}
-
-fn encode_stream(page: &StreamPage, keys: &mut Keys, args: &mut Args<'_>) {
-    keys.push(page.stream.text(page.partition));
-    args.push(text(page.limit));
-    match page.from {
-        Cursor::Start => args.push(Cow::Borrowed(b"start")),
-        Cursor::End => args.push(Cow::Borrowed(b"end")),
-        Cursor::After { history, id } => {
-            args.push(Cow::Borrowed(b"after"));
-            args.push(Cow::Owned(format!("{history:016x}").into_bytes()));
-            args.extend([text(id.at.get()), text(id.sequence)]);
-        }
-    }
+    Cow::Owned([&*version_bytes(version), body].concat())
 }

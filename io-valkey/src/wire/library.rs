@@ -1,7 +1,7 @@
 //! The function library's text and names.
 
 use ff_core::execution::Purpose;
-use ff_core::store::Request;
+use ff_core::store::{Request, Unit};
 use sha2::{Digest, Sha256};
 
 /// The text that is loaded into a server, with names that end in its hash: versions live side by
@@ -35,21 +35,13 @@ const NAME: &str = "#!lua name=flowfabric\n";
 const VERSION: &str = "local VERSION = ''\n";
 
 impl Library {
-    /// The library of this program.
-    pub fn new() -> Self {
-        Self::of(TEXT)
-    }
-
     /// A library of another text, for tests of the library itself.
     pub fn of(text: &str) -> Self {
         let hash = Sha256::digest(text.as_bytes());
         let version: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let name = format!("flowfabric_{version}");
-        let text = text.replacen(NAME, &format!("#!lua name={name}\n"), 1).replacen(
-            VERSION,
-            &format!("local VERSION = '_{version}'\n"),
-            1,
-        );
+        let text = text.replacen(NAME, &format!("#!lua name={name}\n"), 1);
+        let text = text.replacen(VERSION, &format!("local VERSION = '_{version}'\n"), 1);
         Self { name, text, version }
     }
 
@@ -70,8 +62,9 @@ impl Library {
 }
 
 impl Default for Library {
+    /// The library of this program.
     fn default() -> Self {
-        Self::new()
+        Self::of(TEXT)
     }
 }
 
@@ -82,11 +75,9 @@ impl Function {
 
     /// The function that answers a request; a `Poll` is answered by plain commands.
     pub fn of(request: &Request) -> Option<Self> {
-        let finishes = |purpose: Purpose| purpose == Purpose::Finish;
+        let finishes = |unit: &Unit| unit.purpose == Purpose::Finish;
         Some(match request {
-            Request::Commit(commit) if commit.units.iter().all(|unit| finishes(unit.purpose)) => {
-                Self::CommitFull
-            }
+            Request::Commit(commit) if commit.units.iter().all(finishes) => Self::CommitFull,
             Request::Commit(_) => Self::Commit,
             Request::Take(_) => Self::Take,
             Request::Poll(_) => return None,
@@ -97,14 +88,7 @@ impl Function {
     }
 
     const fn name(self) -> &'static str {
-        match self {
-            Self::Commit => "commit",
-            Self::CommitFull => "commit_full",
-            Self::Take => "take",
-            Self::Read => "read",
-            Self::Scan => "scan",
-            Self::Stream => "stream",
-        }
+        ["commit", "commit_full", "take", "read", "scan", "stream"][self.number()]
     }
 
     /// Its place in [`Function::ALL`].
@@ -121,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_names_end_in_the_hash_of_the_text() {
-        let (ours, other) = (Library::new(), Library::of(&TEXT.replace("now()", "now( )")));
+        let (ours, other) = (Library::default(), Library::of(&TEXT.replace("now()", "now( )")));
         assert_ne!(ours.name(), other.name());
         assert!(ours.text().starts_with(&format!("#!lua name={}\n", ours.name())));
         let ending = ours.name().trim_start_matches("flowfabric");

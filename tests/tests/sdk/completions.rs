@@ -13,7 +13,9 @@ use ff_sdk::core::state::TerminalOutcome;
 use ff_sdk::core::store::codec::FORMAT;
 use ff_sdk::core::store::{Commit, Cursor, Request, StreamAppend, StreamName, Unit};
 use ff_sdk::core::time::Window;
-use ff_sdk::{FlowFabricWorker, JournalCompletions, MemoryBackend};
+use ff_sdk::{
+    Client, FlowFabricWorker, JournalCompletions, MemoryBackend, SdkError, Submission, WorkerConfig,
+};
 use ff_tests::Ground;
 use ff_tests::ground::namespace;
 use ff_tests::kit::{claim, secs, submit, work};
@@ -188,4 +190,22 @@ async fn a_caller_that_waits_in_short_turns_is_told_within_a_second() {
     assert!(
         matches!(told, Some(CompletionItem::Completed { execution_id, .. }) if execution_id == id)
     );
+}
+
+/// A worker that opens its store by its address has the completions of that store.
+#[tokio::test]
+async fn a_worker_that_opens_its_own_store_hears_of_completions() {
+    let mut config = WorkerConfig::new("worker", "worker-1", "here").unwrap();
+    assert_eq!(config.backend, "valkey://127.0.0.1:6379");
+    config.backend = "memory:".to_owned();
+    let worker = FlowFabricWorker::connect(config.clone()).await.unwrap();
+    let client = Client::connect_with(worker.backend().clone(), "here").await.unwrap();
+    let completions = worker.completion_backend().unwrap();
+    let mut stream = completions.completions(Cursor::Start, CompletionFilter::default());
+    let id = client.submit(Submission::new("work")).await.unwrap().id();
+    worker.claim_next().await.unwrap().unwrap().complete(None).await.unwrap();
+    assert_eq!(next(&mut stream).await, (id, TerminalOutcome::Success));
+    config.backend = "memory".to_owned();
+    let refused = FlowFabricWorker::connect(config).await.unwrap_err();
+    assert!(matches!(refused, SdkError::Connect(_)), "{refused}");
 }

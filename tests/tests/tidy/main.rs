@@ -3,10 +3,16 @@
 //! Each test collects every place that breaks its rule and prints them all. The last section tests
 //! the readers themselves on small texts, since a rule that sees nothing is always kept.
 
+mod imports;
+mod items;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use imports::{Crate, Imports, circles};
+use items::{function_lengths, split_tests};
 
 const MAX_COLUMNS: usize = 100;
 const MAX_FILE_LINES: usize = 600;
@@ -22,12 +28,20 @@ const CRATES: [&str; 5] = ["core", "io-valkey", "sdk", "cli", "sim"];
 /// The rooms of core above the words, from the ground up. A word is any other module of core.
 const FLOORS: [&str; 5] = ["execution", "store", "op", "agent", "backend"];
 
+/// The floors of the adapter in io-valkey, from the ground up.
+const ADAPTER: [&[&str]; 5] =
+    [&["failure", "target"], &["node"], &["info", "topology"], &["hub"], &["backend"]];
+
+/// How long what talks to servers may be: the adapter with the wire form, and the function library.
+const MAX_ADAPTER_LINES: usize = 1_800;
+const MAX_LIBRARY_LINES: usize = 300;
+
 /// The files that may spell the hash tags of keys: the key builder, and the words that parse and
 /// print partitions.
 const KEY_FILES: [&str; 3] = ["core/src/store/keys.rs", "core/src/id.rs", "core/src/partition.rs"];
 
 /// This file has invented tags in its own tests.
-const THIS_FILE: &str = "tests/tests/tidy.rs";
+const THIS_FILE: &str = "tests/tests/tidy/main.rs";
 
 // ------------------------------------------------------------------------------------- the rules
 
@@ -168,6 +182,42 @@ fn floor(module: &[String]) -> usize {
     }
 }
 
+/// The wire form knows neither of those who use it, nor do these know of each other.
+#[test]
+fn imports_in_io_valkey_never_go_up() {
+    let floor = |module: &[String]| match module.first().map(String::as_str) {
+        Some("wire") => 0,
+        Some("model") => 1,
+        Some("server") => {
+            let room = module.get(1).map_or("", String::as_str);
+            2 + ADAPTER.iter().position(|floor| floor.contains(&room)).unwrap_or(ADAPTER.len())
+        }
+        _ => usize::MAX,
+    };
+    let imports = Crate::read("io-valkey").imports().into_iter();
+    let upwards = imports.filter(|((from, to), _)| {
+        let is_model = from.first().is_some_and(|room| room == "model");
+        let to_model = to.first().is_some_and(|room| room == "model");
+        floor(from) < floor(to) || (to_model && !is_model)
+    });
+    let broken = upwards.map(|(_, text)| text).collect();
+    report("wire < model, wire < the floors of the adapter: imports go down", broken);
+}
+
+#[test]
+fn io_valkey_stays_small() {
+    let all = sources();
+    let adapter = all.iter().filter(|source| {
+        let below = source.path.strip_prefix("io-valkey/src/").unwrap_or_default();
+        below == "lib.rs" || below.starts_with("wire/") || below.starts_with("server/")
+    });
+    let lines: usize = adapter.map(|source| split_tests(&source.text).0.lines().count()).sum();
+    assert!((1..=MAX_ADAPTER_LINES).contains(&lines), "the adapter has {lines} lines");
+    let library = all.iter().find(|source| source.path == "lua/flowfabric.lua");
+    let lines = library.expect("the function library exists").text.lines().count();
+    assert!(lines <= MAX_LIBRARY_LINES, "the function library has {lines} lines");
+}
+
 // ---------------------------------------------------------------------------- the tree of sources
 
 /// A text file of the workspace; its path is relative to the root, with slashes.
@@ -250,290 +300,6 @@ fn invariant_tags(text: &str) -> BTreeSet<String> {
         }
     }
     found
-}
-
-// ------------------------------------------------------------------- items, by their indentation
-
-/// Every function with its length in lines, from its signature to its closing brace. The sources
-/// are formatted, so an item ends where a brace closes at its own indentation.
-fn function_lengths(text: &str) -> Vec<(String, usize)> {
-    let lines: Vec<&str> = text.lines().collect();
-    let mut found = Vec::new();
-    for (index, line) in lines.iter().enumerate() {
-        if let Some(name) = function_name(line) {
-            found.push((name, item_end(&lines, index) - index + 1));
-        }
-    }
-    found
-}
-
-fn function_name(line: &str) -> Option<String> {
-    let (before, after) = line.trim_start().split_once("fn ")?;
-    let qualifies = |word: &str| {
-        ["pub", "const", "async", "unsafe", "default", "extern", "\"C\""].contains(&word)
-            || word.starts_with("pub(")
-            || word.ends_with(')')
-            || word.starts_with('$')
-    };
-    let name = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_');
-    before.split_whitespace().all(qualifies).then(|| name.collect())
-}
-
-/// The last line of the item that starts on line `start`.
-fn item_end(lines: &[&str], start: usize) -> usize {
-    let indent = indentation(lines[start]);
-    let mut open = false;
-    for (index, line) in lines.iter().enumerate().skip(start) {
-        let code = without_comment(line).trim();
-        let at_indent = indentation(line) == indent;
-        if open && at_indent && code.starts_with('}') {
-            return index;
-        }
-        if !open && (code.ends_with(';') || (at_indent && code.ends_with(['}', ',']))) {
-            return index;
-        }
-        open |= at_indent && code.ends_with('{');
-    }
-    lines.len() - 1
-}
-
-fn indentation(line: &str) -> usize {
-    line.len() - line.trim_start().len()
-}
-
-fn without_comment(line: &str) -> &str {
-    let is_comment = line.trim_start().starts_with("//");
-    if is_comment { "" } else { line.split(" // ").next().unwrap_or_default() }
-}
-
-/// The text without its `#[cfg(test)]` items, and these items.
-fn split_tests(text: &str) -> (String, String) {
-    let lines: Vec<&str> = text.lines().collect();
-    let (mut code, mut tests) = (Vec::new(), Vec::<&str>::new());
-    let mut index = 0;
-    while index < lines.len() {
-        if lines[index].trim() != "#[cfg(test)]" {
-            code.push(lines[index]);
-            index += 1;
-            continue;
-        }
-        let attributes = lines[index..].iter().take_while(|line| line.trim().starts_with("#["));
-        let end = item_end(&lines, index + attributes.count());
-        tests.extend(&lines[index..=end]);
-        index = end + 1;
-    }
-    (code.join("\n"), tests.join("\n"))
-}
-
-// -------------------------------------------------------------------------------------- imports
-
-/// The path of a module below its crate's root, which is the empty path.
-type Module = Vec<String>;
-
-/// The sources of one crate, without tests.
-struct Crate {
-    files: BTreeMap<Module, File>,
-}
-
-struct File {
-    path: String,
-    /// Without comments and tests.
-    code: String,
-    mentions: Vec<Mention>,
-    defines: BTreeSet<String>,
-}
-
-/// A path in the code; the branches of a `use` tree are one mention each.
-struct Mention {
-    path: Vec<String>,
-    /// The name that a `use` brings into this module, `*` for all.
-    binds: Option<String>,
-    exported: bool,
-}
-
-/// Who takes from whom, each with a sentence for people.
-type Imports = BTreeMap<(Module, Module), String>;
-
-impl Crate {
-    fn read(room: &str) -> Crate {
-        let prefix = format!("{room}/src/");
-        let sources = rust_sources().into_iter().filter_map(|source| {
-            let below = source.path.strip_prefix(&prefix)?.to_owned();
-            Some((below, source))
-        });
-        Crate::parse(sources.collect())
-    }
-
-    /// From the files, each with its path below `src`.
-    fn parse(sources: Vec<(String, Source)>) -> Crate {
-        let is_library = sources.iter().any(|(below, _)| below == "lib.rs");
-        let mut files = BTreeMap::new();
-        let mut test_modules = Vec::new();
-        for (below, Source { path, text }) in sources {
-            let is_program = below == "main.rs" || below.starts_with("bin/");
-            if is_program && is_library {
-                continue; // A crate of its own, which sees the library from outside.
-            }
-            let module = module_of(&below);
-            let (code, tests) = split_tests(&text);
-            for line in tests.lines().map(str::trim) {
-                if let Some(name) = line.strip_prefix("mod ").and_then(|l| l.strip_suffix(';')) {
-                    test_modules.push(child_of(&module, name));
-                }
-            }
-            let code = code.lines().map(without_comment).collect::<Vec<_>>().join("\n");
-            let (mentions, defines) = (read_mentions(&code), read_definitions(&code));
-            files.insert(module, File { path, code, mentions, defines });
-        }
-        files.retain(|module, _| !test_modules.iter().any(|tests| module.starts_with(tests)));
-        Crate { files }
-    }
-
-    /// The imports between files. What a module re-exports from its own children is none.
-    fn imports(&self) -> Imports {
-        let mut found = Imports::new();
-        for (from, file) in &self.files {
-            for mention in &file.mentions {
-                let Some(to) = self.resolve(from, &mention.path, 8) else { continue };
-                if to == *from || (mention.exported && to.starts_with(from)) {
-                    continue;
-                }
-                let (what, source) = (mention.path.join("::"), &self.files[&to].path);
-                let text = format!("{} takes `{what}` from {source}", file.path);
-                found.entry((from.clone(), to)).or_insert(text);
-            }
-        }
-        found
-    }
-
-    /// The module of this crate in which the path's item is defined, re-exports followed.
-    fn resolve(&self, from: &[String], path: &[String], depth: u32) -> Option<Module> {
-        let mut module = from.to_vec();
-        let mut rest = path;
-        match rest.first()?.as_str() {
-            "crate" => {
-                module.clear();
-                rest = &rest[1..];
-            }
-            "self" => rest = &rest[1..],
-            "super" => {
-                let steps = path.iter().take_while(|name| *name == "super").count();
-                module.truncate(module.len().saturating_sub(steps));
-                rest = &path[steps..];
-            }
-            child if !self.files.contains_key(&child_of(from, child)) => return None,
-            _ => {}
-        }
-        while let Some((name, deeper)) = rest.split_first() {
-            let child = child_of(&module, name);
-            if !self.files.contains_key(&child) {
-                break;
-            }
-            (module, rest) = (child, deeper);
-        }
-        let file = self.files.get(&module)?;
-        let Some(name) = rest.first().filter(|_| depth > 0) else { return Some(module) };
-        let origins = |bound: &str| -> Vec<Module> {
-            let mentions = file.mentions.iter().filter(|m| m.binds.as_deref() == Some(bound));
-            mentions.filter_map(|m| self.resolve(&module, &m.path, depth - 1)).collect()
-        };
-        let named = origins(name).into_iter().next();
-        if named.is_some() || file.defines.contains(name) {
-            return named.or(Some(module));
-        }
-        let mut globbed = origins("*").into_iter();
-        globbed.find(|origin| self.files[origin].defines.contains(name)).or(Some(module))
-    }
-}
-
-fn child_of(module: &[String], name: &str) -> Module {
-    [module, &[name.to_owned()]].concat()
-}
-
-fn module_of(below: &str) -> Module {
-    let names = below.trim_end_matches(".rs").split('/');
-    let mut module: Module = names.map(str::to_owned).collect();
-    if module.last().is_some_and(|name| ["lib", "main", "mod"].contains(&name.as_str())) {
-        module.pop();
-    }
-    module
-}
-
-/// The names of the items that the code defines.
-fn read_definitions(code: &str) -> BTreeSet<String> {
-    let kinds = ["struct", "enum", "union", "trait", "type", "fn", "const", "static", "mod"];
-    let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
-    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
-    let pairs = words.windows(2).filter(|pair| kinds.contains(&pair[0]));
-    pairs.map(|pair| pair[1].to_owned()).collect()
-}
-
-/// The paths that the code mentions, in `use` items and elsewhere.
-fn read_mentions(code: &str) -> Vec<Mention> {
-    let mut mentions = Vec::new();
-    let mut lines = code.lines();
-    while let Some(line) = lines.next() {
-        if let Some((visibility, first)) = use_item(line) {
-            let mut tree = first.to_owned();
-            while !tree.contains(';') {
-                tree += lines.next().unwrap_or(";").trim();
-            }
-            let exported = visibility.starts_with("pub");
-            let paths = use_paths(tree.trim_end_matches(';'));
-            mentions.extend(paths.iter().map(|path| used(path, exported)));
-            continue;
-        }
-        for path in line.split(|c: char| !c.is_alphanumeric() && !"_:".contains(c)) {
-            if path.contains("::") {
-                let path = path.trim_end_matches(':').split("::").map(str::to_owned).collect();
-                mentions.push(Mention { path, binds: None, exported: false });
-            }
-        }
-    }
-    mentions
-}
-
-/// The visibility and the tree of the `use` item that starts on this line.
-fn use_item(line: &str) -> Option<(&str, &str)> {
-    let (visibility, tree) = line.trim_start().split_once("use ")?;
-    let is_item = visibility.is_empty() || visibility == "pub " || visibility.ends_with(") ");
-    is_item.then_some((visibility, tree))
-}
-
-/// The paths of a `use` tree: `a::{b, c as d}` is `a::b` and `a::c as d`.
-fn use_paths(tree: &str) -> Vec<String> {
-    let Some((stem, branches)) = tree.trim().split_once('{') else {
-        return Vec::from_iter(Some(tree.trim().to_owned()).filter(|path| !path.is_empty()));
-    };
-    let mut depth = 0;
-    let branches = branches.strip_suffix('}').unwrap_or(branches).split(|c| {
-        depth += i32::from(c == '{') - i32::from(c == '}');
-        c == ',' && depth == 0
-    });
-    branches.flat_map(use_paths).map(|path| format!("{stem}{path}")).collect()
-}
-
-fn used(path: &str, exported: bool) -> Mention {
-    let (path, alias) = path.split_once(" as ").map_or((path, None), |(p, a)| (p, Some(a)));
-    let path = path.trim_end_matches("::self");
-    let binds = alias.or(path.rsplit("::").next()).map(str::to_owned);
-    let path = path.trim_end_matches("::*").split("::").map(str::to_owned).collect();
-    Mention { path, binds, exported }
-}
-
-/// The imports whose target leads back to where they stand.
-fn circles(imports: &Imports) -> Vec<String> {
-    let leads_back = |(from, to): &(Module, Module)| {
-        let mut seen = BTreeSet::from([to]);
-        let mut pending = vec![to];
-        while let Some(module) = pending.pop() {
-            let next = imports.keys().filter(|(from, _)| from == module).map(|(_, to)| to);
-            pending.extend(next.filter(|next| seen.insert(*next)));
-        }
-        seen.contains(from)
-    };
-    let in_circle = imports.iter().filter(|(ends, _)| leads_back(ends));
-    in_circle.map(|(_, text)| text.clone()).collect()
 }
 
 // ------------------------------------------------------------------------- the readers themselves
