@@ -214,7 +214,7 @@ impl Inner {
         }
     }
 
-    /// The places of these partitions in their order, by node; those that no node holds are left out.
+    /// The places of these partitions, by node; those that no node holds are left out.
     fn by_node(&self, partitions: &[Partition]) -> Vec<(Arc<Node>, Vec<usize>)> {
         let mut by_node: Vec<(Arc<Node>, Vec<usize>)> = Vec::new();
         for (place, partition) in partitions.iter().enumerate() {
