@@ -21,12 +21,22 @@ pub use store::StoreArgs;
 pub use submit::SubmitArgs;
 pub use work::WorkArgs;
 
+const EXAMPLES: &str = "\
+Examples:
+  ff run jobs.jsonl                        all in this process, which takes its state along
+  ff run jobs.jsonl --backend valkey:      the same on a private server, started for it
+  export FF_BACKEND=valkey://127.0.0.1:6379
+  ff submit jobs.jsonl                     hand work to others, through a server
+  ff work --exec ./resize.sh               work on it, here or on another machine
+  ff list
+  ff doctor                                is all well with the store?";
+
 /// Runs work that must not be lost, run twice at once, or finished by a worker that no longer owns
 /// it.
 ///
 /// Set FF_LOG (for example FF_LOG=debug) to see what the engine does, on standard error.
 #[derive(Debug, Parser)]
-#[command(name = "ff", version, max_term_width = 100)]
+#[command(name = "ff", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -74,7 +84,7 @@ pub enum Task {
     ///     {"kind": "resize", "payload": {"image": 17}, "lane": "media", "requires": ["gpu"]}
     ///
     /// The payload may be any JSON, which the worker gets as text, or be left out. Beside the
-    /// fields of ff run a line may have
+    /// fields of ff run (see ff run --help) a line may have
     ///
     ///     lane             the queue; that of --lane unless set
     ///     requires         what a worker must be able to do, a list of capability tokens
@@ -83,13 +93,16 @@ pub enum Task {
     /// of the input; with --json {"line": 1, "outcome": "created", "id": "..."}, where outcome is
     /// created, duplicate (the idempotency_key was known) or refused, with the error.
     ///
-    /// Repeating a submission creates the executions anew, but those with an idempotency_key.
+    /// Submitting a file again creates its executions anew, except for lines with an
+    /// idempotency_key: those are there already.
     ///
     /// Exit code: 0 when all were submitted, 1 when one was refused or the store did not answer
     /// within 10 s, 2 for bad usage or input (then nothing was sent).
     #[command(verbatim_doc_comment)]
     Submit(SubmitArgs),
     /// Work on executions with a command in any language
+    ///
+    ///     ff work --exec ./resize.sh --lane media --capability gpu --slots 4
     ///
     /// The command gets the payload on its standard input, and FF_EXECUTION_ID, FF_EXECUTION_KIND,
     /// FF_LANE, FF_ATTEMPT_INDEX, FF_RETRY_COUNT and FF_LEASE_EPOCH in its environment. Its
@@ -155,8 +168,11 @@ pub enum Task {
     Revoke(OperateArgs),
     /// Measure the engine and print figures
     ///
+    ///     ff bench --backend valkey: --scenario all --payload 4096
+    ///
     /// Each scenario runs on a fresh store where the store is this command's own, and in a
-    /// namespace of its own on a server that runs; nothing is ever removed there. Scenario all runs
+    /// namespace of its own on a server that runs; what it leaves there stays for 24 h, and the
+    /// number of partitions for good. Scenario all runs
     /// all of them, and shows each figure as the scenario that is about it has measured it.
     ///
     /// All scenarios:
@@ -197,8 +213,8 @@ pub enum Task {
     ///
     /// A record that stands in no index, because somebody has removed its entries, is not found.
     ///
-    /// Exit code: 0 when nothing is wrong, be there warnings, 1 when a problem was found or the
-    /// audit could not end, 2 for bad usage or a store that does not answer.
+    /// Exit code: 0 when nothing is wrong, be there warnings, 1 when a problem was found, or the
+    /// store cannot be reached or used, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Doctor(DoctorArgs),
 }

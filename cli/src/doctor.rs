@@ -45,7 +45,7 @@ pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, Failed> {
         None => backend::open_shared(&args.store).await,
     };
     let store = store.map_err(Failed::before_anything)?;
-    let cannot = |error| Failed::usage(format!("the store cannot be examined: {error}"));
+    let cannot = |error| Failed::runtime(format!("the store cannot be examined: {error}"));
     let auditor = Auditor::connect(store.backend.clone()).await.map_err(cannot)?;
     let mut findings = auditor.examine().await.map_err(cannot)?;
     let report = match args.no_audit {

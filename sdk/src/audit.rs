@@ -242,7 +242,7 @@ impl AuditReport {
         warn(self.newer_format, detail, "update this program to see them");
         let seconds = OVERDUE.get() / 1_000;
         let detail = format!("{} due for more than {seconds} s", count(self.overdue as usize));
-        warn(self.overdue, detail, "nobody keeps time: run a worker, ff work or ff serve");
+        warn(self.overdue, detail, "nobody keeps time: run a worker, for example ff work");
         let waiting = count(self.unroutable as usize);
         let detail = format!("{waiting} waiting for a worker that fits");
         warn(self.unroutable, detail, "run a worker that has the capabilities they require");

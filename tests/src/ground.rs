@@ -22,6 +22,7 @@ use ff_sdk::{
 };
 
 use crate::line::Line;
+use crate::paced::Paced;
 
 /// The namespace of every scenario that does not care.
 pub const NAMESPACE: &str = "demo";
@@ -42,6 +43,16 @@ impl Ground {
     /// The embedded backend; time is tokio's paused clock.
     pub fn memory() -> Self {
         Self::on(Arc::new(MemoryBackend::new()))
+    }
+
+    /// A Valkey server; time is tokio's paused clock ([`Paced`]).
+    pub fn valkey() -> Self {
+        Self::on(Arc::new(Paced::valkey()))
+    }
+
+    /// A cluster of three primaries; likewise.
+    pub fn cluster() -> Self {
+        Self::on(Arc::new(Paced::cluster()))
     }
 
     /// A ground on a backend of the caller's choice.

@@ -6,8 +6,10 @@ pub mod crash;
 pub mod ground;
 pub mod kit;
 pub mod line;
+pub mod paced;
 pub mod scenario;
 pub mod server;
 
 pub use ground::Ground;
 pub use line::Line;
+pub use paced::Paced;

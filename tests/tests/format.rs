@@ -5,9 +5,6 @@
 //! Both kinds of program run here in one process: one that is told to know format 1 only does as an
 //! older build.
 
-use std::sync::Arc;
-
-use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::error::{Bug, EngineError, Rejection};
 use ff_sdk::core::id::{ExecutionId, LaneId};
 use ff_sdk::core::op::ListFilter;
@@ -16,8 +13,7 @@ use ff_sdk::core::score::Score;
 use ff_sdk::core::store::codec::FORMAT;
 use ff_sdk::core::store::{Bytes, IndexName, Read, RecordKey, ReplyBody, Request, Stored, Version};
 use ff_sdk::{
-    Client, ClientConfig, FlowFabricAdminClient, FlowFabricWorker, MemoryBackend, SdkError,
-    WorkerConfig,
+    Client, ClientConfig, FlowFabricAdminClient, FlowFabricWorker, SdkError, WorkerConfig,
 };
 use ff_tests::Ground;
 use ff_tests::ground::{NAMESPACE, PARTITIONS, eligible};
@@ -25,9 +21,8 @@ use ff_tests::kit::{claim, is_idle, rejection, secs, submit, work};
 use ff_tests::line::{Meets, any, commits};
 
 /// The stores that every test runs on.
-fn grounds() -> Vec<Ground> {
-    let backends: Vec<Arc<dyn EngineBackend>> = vec![Arc::new(MemoryBackend::new())];
-    backends.into_iter().map(Ground::on).collect()
+fn grounds() -> [Ground; 2] {
+    [Ground::memory(), Ground::valkey()]
 }
 
 /// A client that knows format 1 only. The first program of a store: it makes 1 the active format.

@@ -1,20 +1,45 @@
 //! Every scenario on every backend, from one source: `ff_tests::scenario`.
 
-/// The scenarios of the table on one ground, a test each.
-macro_rules! on_memory {
+/// The scenarios of the table on one ground, a test each. The ground stands in the module around.
+macro_rules! tests {
     ($($subject:ident: $($scenario:ident),+;)+) => {
         $($(
             #[tokio::test(start_paused = true)]
             async fn $scenario() {
-                ff_tests::scenario::$subject::$scenario(&ff_tests::Ground::memory()).await;
+                ff_tests::scenario::$subject::$scenario(&ground()).await;
             }
         )+)+
     };
 }
 
-/// The embedded backend, on tokio's paused clock.
+/// The embedded backend.
 mod memory {
-    ff_tests::for_each_scenario!(on_memory);
+    use ff_tests::Ground;
+
+    fn ground() -> Ground {
+        Ground::memory()
+    }
+    ff_tests::for_each_scenario!(tests);
+}
+
+/// A Valkey server.
+mod valkey {
+    use ff_tests::Ground;
+
+    fn ground() -> Ground {
+        Ground::valkey()
+    }
+    ff_tests::for_each_scenario!(tests);
+}
+
+/// A cluster of three primaries.
+mod cluster {
+    use ff_tests::Ground;
+
+    fn ground() -> Ground {
+        Ground::cluster()
+    }
+    ff_tests::for_each_scenario!(tests);
 }
 
 /// The names of the table.

@@ -15,8 +15,8 @@ pub struct WorkArgs {
     #[arg(long, value_name = "CMD")]
     pub exec: String,
     /// The kind that the command is for, more with another --kind; any kind unless set. A lane
-    /// does not hand out by kind: what is of another kind fails its attempt with category
-    /// no_handler.
+    /// hands out whatever is next, of any kind: what is of another kind fails its attempt with
+    /// category no_handler. Give kinds that need different workers lanes of their own.
     #[arg(long, value_name = "KIND")]
     pub kind: Vec<ExecutionKind>,
     /// The lane to work on, more with another --lane, which are served in turn.
@@ -29,8 +29,8 @@ pub struct WorkArgs {
     /// How many commands run at once; as many as there are cores unless set.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub slots: Option<u32>,
-    /// How long a lease is good unless it is renewed, which happens at a third of it: so long it
-    /// takes until others take over from a worker that died.
+    /// How long a lease is good unless it is renewed, which happens at a third of it. When a worker
+    /// dies, others take over after this time at the latest.
     #[arg(long, value_name = "MS", default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub lease_ttl_ms: u64,

@@ -62,6 +62,10 @@ impl ValkeyBackend {
     ///
     /// As for [`ValkeyBackend::connect`].
     pub async fn open(target: Target) -> Result<Self, ConnectError> {
+        if target.uses_tls() {
+            // Without a word, rustls panics. A program that has made its choice keeps it.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let library = target.library.clone();
         let (allow_eviction, mut cluster) = (target.allow_eviction, target.cluster);
         let topology = Arc::new(Topology::new(target).map_err(|error| ConnectError::Url {
@@ -120,8 +124,16 @@ impl Inner {
         load.arg("LOAD").arg(self.library.text());
         match node.ask(&load).await {
             Err(Failure::Refused(text)) if text.contains(PRESENT) => Ok(()),
+            // A server whose memory is full refuses to load what it has, too.
+            Err(Failure::Refused(_)) if self.is_loaded(node).await.unwrap_or(false) => Ok(()),
             loaded => loaded.map(|_| tracing::debug!(node = node.name, "library loaded")),
         }
+    }
+
+    async fn is_loaded(&self, node: &Node) -> Result<bool, Failure> {
+        let mut list = cmd("FUNCTION");
+        list.arg("LIST").arg("LIBRARYNAME").arg(self.library.name());
+        Ok(matches!(node.ask(&list).await?, Value::Array(found) if !found.is_empty()))
     }
 
     async fn call(&self, request: Request) -> Result<Reply, Failure> {
@@ -166,17 +178,32 @@ impl Inner {
         let (mut loaded, mut redirections) = (false, 0);
         let mut asked: Option<Arc<Node>> = None;
         loop {
-            let (node, value) = match asked.take() {
+            let (node, sent) = match asked.take() {
                 Some(node) => {
                     let mut asking = Pipeline::with_capacity(2);
                     asking.add_command(cmd("ASKING")).add_command(command.clone());
-                    let value = node.send_all(&asking).await?.pop().unwrap_or(Value::Nil);
-                    (node, value)
+                    let sent = node.send_all(&asking).await;
+                    let sent = sent.map(|mut replies| replies.pop().unwrap_or(Value::Nil));
+                    (node, sent)
                 }
                 None => {
-                    let node = self.topology.node_of(partition)?;
-                    let value = node.send(command).await?;
-                    (node, value)
+                    let node = match self.topology.node_of(partition) {
+                        Ok(node) => node,
+                        Err(_) => {
+                            self.refresh().await;
+                            self.topology.node_of(partition)?
+                        }
+                    };
+                    let sent = node.send(command).await;
+                    (node, sent)
+                }
+            };
+            let value = match sent {
+                Ok(value) => value,
+                Err(failure) => {
+                    // It may be gone for good, and another holds its slots.
+                    self.refresh().await;
+                    return Err(failure);
                 }
             };
             let Value::ServerError(error) = value else { return Ok(value) };
@@ -311,11 +338,8 @@ impl Inner {
     }
 
     async fn examine_library(&self, node: &Node) -> Result<Finding, Failure> {
-        let mut list = cmd("FUNCTION");
-        list.arg("LIST").arg("LIBRARYNAME").arg(self.library.name());
-        let present = matches!(node.ask(&list).await?, Value::Array(found) if !found.is_empty());
         let subject = format!("function library of {}", node.name);
-        if present {
+        if self.is_loaded(node).await? {
             return Ok(Finding::new(FindingLevel::Good, &subject, self.library.name()));
         }
         let missing = format!("{} is missing", self.library.name());
@@ -402,5 +426,21 @@ impl EngineBackend for ValkeyBackend {
 
     fn examine(&self) -> BoxFuture<'_, Result<Vec<Finding>, Failure>> {
         Box::pin(self.0.examine())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The other side takes the connection, and closes it without a word.
+    #[tokio::test]
+    async fn tls_needs_nothing_of_the_program() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("valkeys://{}", listener.local_addr().unwrap());
+        let closing = std::thread::spawn(move || drop(listener.accept()));
+        let error = ValkeyBackend::connect(&url).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+        closing.join().unwrap();
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! | error | sorted as | and then |
 //! | --- | --- | --- |
-//! | no connection | `NotSent` | the next call connects again |
-//! | a connection that breaks, no reply in time | `MaybeApplied` | the connection is replaced |
+//! | no connection | `NotSent` | the slots are asked for again, the next call connects again |
+//! | broken connection, no reply in time | `MaybeApplied` | the same; the connection is replaced |
 //! | an error raised inside a function | `MaybeApplied` | |
 //! | `non local key` inside a function | `MaybeApplied` | the slots are asked for again |
 //! | a reply in another form | `MaybeApplied` | |
