@@ -38,8 +38,8 @@ enum Joined {
 }
 
 impl Gatherer {
-    /// Carries a completion: at once where no call of its partition is under way, otherwise together
-    /// with the others that are ready when that one returns.
+    /// Carries a completion: at once where no call of its partition is under way, otherwise
+    /// together with the others that are ready when that one returns.
     ///
     /// Dropping the future gives up a completion that travels alone; one that waits for others is
     /// carried all the same. Both may be applied.

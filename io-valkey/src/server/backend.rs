@@ -62,7 +62,7 @@ impl ValkeyBackend {
     ///
     /// As for [`ValkeyBackend::connect`].
     pub async fn open(target: Target) -> Result<Self, ConnectError> {
-        if target.uses_tls() {
+        if matches!(target.seeds[0].addr(), redis::ConnectionAddr::TcpTls { .. }) {
             // Without a word, rustls panics. A program that has made its choice keeps it.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
@@ -187,26 +187,24 @@ impl Inner {
                     (node, sent)
                 }
                 None => {
-                    let node = match self.topology.node_of(partition) {
-                        Ok(node) => node,
-                        Err(_) => {
-                            self.refresh().await;
-                            self.topology.node_of(partition)?
-                        }
-                    };
+                    let mut found = self.topology.node_of(partition);
+                    if found.is_err() {
+                        self.refresh().await;
+                        found = self.topology.node_of(partition);
+                    }
+                    let node = found?;
                     let sent = node.send(command).await;
                     (node, sent)
                 }
             };
-            let value = match sent {
-                Ok(value) => value,
-                Err(failure) => {
-                    // It may be gone for good, and another holds its slots.
-                    self.refresh().await;
-                    return Err(failure);
-                }
+            if sent.is_err() {
+                // It may be gone for good, and another holds its slots.
+                self.refresh().await;
+            }
+            let error = match sent? {
+                Value::ServerError(error) => error,
+                value => return Ok(value),
             };
-            let Value::ServerError(error) = value else { return Ok(value) };
             let (failure, remedy) = sort(&error, &node.name);
             let address = error.details().and_then(|details| details.rsplit(' ').next());
             match remedy {
@@ -241,7 +239,7 @@ impl Inner {
         }
     }
 
-    /// The places of these partitions in their order, by node; those that no node holds are left out.
+    /// The places of these partitions, by node; those that no node holds are left out.
     fn by_node(&self, partitions: &[Partition]) -> Vec<(Arc<Node>, Vec<usize>)> {
         let mut by_node: Vec<(Arc<Node>, Vec<usize>)> = Vec::new();
         for (place, partition) in partitions.iter().enumerate() {
@@ -438,9 +436,9 @@ mod tests {
     async fn tls_needs_nothing_of_the_program() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("valkeys://{}", listener.local_addr().unwrap());
-        let closing = std::thread::spawn(move || drop(listener.accept()));
+        let closing = tokio::task::spawn_blocking(move || drop(listener.accept()));
         let error = ValkeyBackend::connect(&url).await.unwrap_err();
         assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
-        closing.join().unwrap();
+        closing.await.unwrap();
     }
 }

@@ -126,11 +126,6 @@ impl Target {
         Ok(())
     }
 
-    /// Whether connections are encrypted.
-    pub(super) fn uses_tls(&self) -> bool {
-        matches!(self.seeds[0].addr(), ConnectionAddr::TcpTls { .. })
-    }
-
     /// The connection to another node of the cluster, like the first one.
     pub(super) fn node(&self, host: &str, port: u16) -> ConnectionInfo {
         let mut address = self.seeds[0].addr().clone();

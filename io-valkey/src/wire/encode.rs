@@ -76,7 +76,7 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
             keys.extend(read.values.iter().map(|key| key.text(read.partition)));
             args.push(text(read.records.len()));
             if keys.is_empty() {
-                // A call without a key has no place: any key of the partition shows where it belongs.
+                // A call without a key has no place: any key of the partition shows where.
                 keys.push(Vec::from(&*text(read.partition)));
             }
         }
