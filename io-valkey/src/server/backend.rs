@@ -37,9 +37,6 @@ struct Inner {
     hub: OnceLock<Hub>,
 }
 
-/// What a server says that has the library.
-const PRESENT: &str = "already exists";
-
 /// How often a call follows a slot that moves before its operation is told to wait.
 const MAX_REDIRECTIONS: u32 = 5;
 
@@ -123,8 +120,7 @@ impl Inner {
         let mut load = cmd("FUNCTION");
         load.arg("LOAD").arg(self.library.text());
         match node.ask(&load).await {
-            Err(Failure::Refused(text)) if text.contains(PRESENT) => Ok(()),
-            // A server whose memory is full refuses to load what it has, too.
+            // It has it, or another was faster; a full server refuses to load what it has, too.
             Err(Failure::Refused(_)) if self.is_loaded(node).await.unwrap_or(false) => Ok(()),
             loaded => loaded.map(|_| tracing::debug!(node = node.name, "library loaded")),
         }
@@ -183,28 +179,22 @@ impl Inner {
                     let mut asking = Pipeline::with_capacity(2);
                     asking.add_command(cmd("ASKING")).add_command(command.clone());
                     let sent = node.send_all(&asking).await;
-                    let sent = sent.map(|mut replies| replies.pop().unwrap_or(Value::Nil));
-                    (node, sent)
+                    (node, sent.map(|mut replies| replies.pop().unwrap_or(Value::Nil)))
                 }
                 None => {
-                    let mut found = self.topology.node_of(partition);
-                    if found.is_err() {
+                    if self.topology.node_of(partition).is_err() {
                         self.refresh().await;
-                        found = self.topology.node_of(partition);
                     }
-                    let node = found?;
-                    let sent = node.send(command).await;
-                    (node, sent)
+                    let node = self.topology.node_of(partition)?;
+                    (node.clone(), node.send(command).await)
                 }
             };
             if sent.is_err() {
                 // It may be gone for good, and another holds its slots.
                 self.refresh().await;
             }
-            let error = match sent? {
-                Value::ServerError(error) => error,
-                value => return Ok(value),
-            };
+            let value = sent?;
+            let Value::ServerError(error) = value else { return Ok(value) };
             let (failure, remedy) = sort(&error, &node.name);
             let address = error.details().and_then(|details| details.rsplit(' ').next());
             match remedy {
@@ -336,13 +326,12 @@ impl Inner {
     }
 
     async fn examine_library(&self, node: &Node) -> Result<Finding, Failure> {
-        let subject = format!("function library of {}", node.name);
+        let (subject, name) = (format!("function library of {}", node.name), self.library.name());
         if self.is_loaded(node).await? {
-            return Ok(Finding::new(FindingLevel::Good, &subject, self.library.name()));
+            return Ok(Finding::new(FindingLevel::Good, &subject, name));
         }
-        let missing = format!("{} is missing", self.library.name());
-        let finding = Finding::new(FindingLevel::Warning, &subject, missing);
-        Ok(finding.advise("the next call loads it again"))
+        Ok(Finding::new(FindingLevel::Warning, &subject, format!("{name} is missing"))
+            .advise("the next call loads it again"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! One server: its connection, replaced when it breaks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -19,8 +19,8 @@ pub(super) struct Node {
     connect_timeout: Duration,
     response_timeout: Duration,
     current: Mutex<Option<Current>>,
-    /// Held while connecting; the outcome of the latest try.
-    connecting: tokio::sync::Mutex<Option<Tried>>,
+    /// Held while connecting; when and why the latest try failed.
+    connecting: tokio::sync::Mutex<Option<(tokio::time::Instant, String)>>,
     next_number: AtomicU64,
 }
 
@@ -28,11 +28,6 @@ pub(super) struct Node {
 struct Current {
     connection: MultiplexedConnection,
     number: u64,
-}
-
-struct Tried {
-    at: tokio::time::Instant,
-    problem: String,
 }
 
 /// A multiplexed connection sends as much as this before it waits for replies: bounds what waits.
@@ -51,23 +46,23 @@ impl Node {
         })
     }
 
-    fn current(&self) -> Option<Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection, a new one where there is none. Those who wait for the same try share its
     /// outcome.
     async fn connection(&self) -> Result<Current, Failure> {
-        if let Some(current) = self.current() {
+        if let Some(current) = self.current().clone() {
             return Ok(current);
         }
         let asked = tokio::time::Instant::now();
         let mut latest = self.connecting.lock().await;
-        if let Some(current) = self.current() {
+        if let Some(current) = self.current().clone() {
             return Ok(current);
         }
-        if let Some(tried) = latest.as_ref().filter(|tried| tried.at > asked) {
-            return Err(Failure::NotSent(tried.problem.clone()));
+        if let Some((_, problem)) = latest.as_ref().filter(|(at, _)| *at > asked) {
+            return Err(Failure::NotSent(problem.clone()));
         }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
@@ -77,14 +72,13 @@ impl Node {
             Ok(connection) => {
                 let number = self.next_number.fetch_add(1, Ordering::Relaxed);
                 let current = Current { connection, number };
-                *self.current.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(current.clone());
+                *self.current() = Some(current.clone());
                 tracing::debug!(node = self.name, number, "connected");
                 Ok(current)
             }
             Err(error) => {
                 let problem = format!("cannot connect to {}: {error}", self.name);
-                *latest = Some(Tried { at: tokio::time::Instant::now(), problem: problem.clone() });
+                *latest = Some((tokio::time::Instant::now(), problem.clone()));
                 Err(Failure::NotSent(problem))
             }
         }
@@ -92,7 +86,7 @@ impl Node {
 
     /// Gives a connection up; others may already have replaced it.
     fn replace(&self, number: u64) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current();
         if current.as_ref().is_some_and(|current| current.number == number) {
             *current = None;
         }
@@ -100,7 +94,7 @@ impl Node {
 
     /// Gives up whatever connection there is.
     pub(super) fn reconnect(&self) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.current() = None;
     }
 
     /// Sends a command; the reply may be an error of the server.
