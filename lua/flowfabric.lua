@@ -86,8 +86,7 @@ end
 -- The present records when one of them has another version.
 local function conflict(keys, args, k, a, n)
   for i = 0, n - 1 do
-    local record = call('GET', keys[k + i])
-    if (record and record:sub(1, 16) or '') ~= args[a + 2 * i] then
+    if call('GETRANGE', keys[k + i], '0', '15') ~= args[a + 2 * i] then
       local current = { 1 }
       for j = 0, n - 1 do current[j + 2] = call('GET', keys[k + j]) end
       return current
@@ -169,12 +168,12 @@ local function commit(keys, args)
     if not outcome then
       check_indexes(keys, args, kx, ax, x)
       for i = ks, kr - 1 do streams[keys[i]] = streams[keys[i]] or open(keys[i]) end
-      local empty = empty_ones(keys, args, kr, ar, r)
+      local empty = r > 0 and empty_ones(keys, args, kr, ar, r)
       write_indexes(keys, args, kx, ax, x)
       write_records(keys, args, k, an, n)
-      write_values(keys, args, kv, av, v)
+      if v > 0 then write_values(keys, args, kv, av, v) end
       for i = 0, s - 1 do append(streams[keys[ks + i]], keys[ks + i], args[as + i], at) end
-      ring(keys, args, kr, ar, r, empty)
+      if empty then ring(keys, args, kr, ar, r, empty) end
       outcome = fetch({ 0 }, keys, kf, kf + f - 1)
     end
     reply[#reply + 1] = outcome
@@ -197,8 +196,9 @@ end
 
 local function take(keys, args)
   local at, index, due, count, till = now(), keys[1], keys[2], args[3] + 0, args[4]
-  till = till == 'now' and ('%d'):format(at) or till == '' and '+inf' or till
-  local range = { 'ZRANGE', index, '-inf', till, 'BYSCORE', 'LIMIT', 0, count + 1, 'WITHSCORES' }
+  till = till == 'now' and ('%d'):format(at) or till
+  local range = till == '' and { 'ZRANGE', index, 0, count, 'WITHSCORES' }
+    or { 'ZRANGE', index, '-inf', till, 'BYSCORE', 'LIMIT', 0, count + 1, 'WITHSCORES' }
   local found, hold = call(unpack(range)), ('%d'):format(math.min(at + args[5], 2 ^ 52))
   local seen = with_records({ 0, 0 }, index, args[2], found, math.min(count, #found / 2))
   -- All is read but `due`, which is written first: now move. What has no record goes for good.

@@ -178,7 +178,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("local outcome = conflict(", "local outcome = at < args[a + 2] + 0 and conflict("),
     ("at >= args[a + 2] + 0", "at > args[a + 2] + 0"),
     ("at < args[a + 1] + 0", "at <= args[a + 1] + 0"),
-    ("record:sub(1, 16)", "record:sub(1, 8) .. args[a + 2 * i]:sub(9)"),
+    ("'0', '15') ~= args[a + 2 * i]", "'0', '7') ~= args[a + 2 * i]:sub(1, 8)"),
     ("current[j + 2] =", "current[n + 1 - j] ="),
     ("if record == '-' then", "if record == '' then"),
     // Wake-ups that are rung too often, or for the wrong reason.

@@ -30,6 +30,8 @@ use super::unit::Loaded;
 pub const HOLD: DurationMs = DurationMs::from_secs(5);
 /// Takes in a row from one partition before others have their turn.
 const MAX_IN_A_ROW: u32 = 8;
+/// Places found empty since the last look that make a new one worth it.
+const MAX_EMPTY: usize = 8;
 /// Time at one partition before others have their turn.
 const MAX_AT_ONE: DurationMs = DurationMs::from_secs(1);
 
@@ -65,6 +67,8 @@ pub struct Rotation {
     /// The lane that has the first turn after the next look: where each task takes longer than the
     /// time between two looks, no other has one.
     first_lane: usize,
+    /// Places that were found empty since the last look.
+    empty: usize,
     /// Places that begin with records which this program is too old for, and how far.
     passed: BTreeMap<Place, ScanPosition>,
 }
@@ -84,6 +88,7 @@ impl Rotation {
             since: None,
             looked: None,
             first_lane: 0,
+            empty: 0,
             passed: BTreeMap::new(),
         }
     }
@@ -112,6 +117,7 @@ impl Rotation {
     /// Notes what a look over all partitions has found, by lane: one place of each lane in turn.
     fn found(&mut self, by_lane: &[Vec<u16>], now: HostTime) {
         self.looked = Some(now.local);
+        self.empty = 0;
         self.ready.clear();
         let most = by_lane.iter().map(Vec::len).max().unwrap_or(0);
         for step in 0..most {
@@ -131,6 +137,15 @@ impl Rotation {
         }
         self.in_a_row += 1;
         self.ready.front().copied()
+    }
+
+    /// A place had nothing though it was believed to: others have been there, and probably at many
+    /// of the other places. After some of them a look costs less than finding each one empty.
+    fn doubt(&mut self) {
+        self.empty += 1;
+        if self.empty >= MAX_EMPTY && self.ready.len() >= MAX_EMPTY {
+            self.looked = None;
+        }
     }
 
     /// A place has nothing left.
@@ -282,6 +297,9 @@ impl<A: Ask> Draw<A> {
     ) -> Step<<Self as Operation>::Output> {
         if taken.rest.is_none() {
             self.rotation.exhausted(place);
+        }
+        if taken.entries.is_empty() {
+            self.rotation.doubt();
         }
         self.hand((place, true), &taken.entries, at);
         self.begin(now)

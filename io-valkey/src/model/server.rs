@@ -43,6 +43,9 @@ const fn writes(
 const COMMANDS: &[Command] = &[
     reads("EXISTS", -2, Keys::All, |server, args| Ok(server.keyspace.count_present(args))),
     reads("GET", 2, Keys::First, |server, args| server.keyspace.get_text(args[0])),
+    reads("GETRANGE", 4, Keys::First, |server, args| {
+        server.keyspace.text_range(args[0], integer(args[1])?, integer(args[2])?)
+    }),
     reads("MGET", -2, Keys::All, |server, args| Ok(server.keyspace.get_texts(args))),
     reads("STRLEN", 2, Keys::First, |server, args| server.keyspace.text_length(args[0])),
     writes("SET", 3, Keys::First, |server, args| Ok(server.keyspace.set_text(args[0], args[1]))),

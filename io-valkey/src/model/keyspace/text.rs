@@ -27,6 +27,20 @@ impl Keyspace {
         Ok(Answer::text_or_nil(self.get::<Vec<u8>>(key)?))
     }
 
+    /// GETRANGE key from to, counted from 0 and to the last included; places from the end are not
+    /// modelled.
+    pub(in super::super) fn text_range(
+        &self,
+        key: &[u8],
+        from: i64,
+        to: i64,
+    ) -> Result<Answer, CommandError> {
+        let text = self.get::<Vec<u8>>(key)?.map_or(&[][..], Vec::as_slice);
+        let place = |place: i64| usize::try_from(place).unwrap_or(0).min(text.len());
+        let range = text.get(place(from)..place(to.saturating_add(1)));
+        Ok(Answer::Text(range.unwrap_or_default().to_vec()))
+    }
+
     /// MGET key ...: a value of another kind is nil here, never an error.
     pub(in super::super) fn get_texts(&self, keys: &[&[u8]]) -> Answer {
         let text = |key: &&[u8]| Answer::text_or_nil(self.get::<Vec<u8>>(key).unwrap_or(None));
