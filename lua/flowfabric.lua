@@ -94,14 +94,6 @@ local function conflict(keys, args, k, a, n)
   end
 end
 
--- All but the first, which is written first and so checked by its own writing: key and number.
-local function check_indexes(keys, args, k, a, n)
-  for i = 1, n - 1 do
-    local score = args[a + 2 * i + 1]
-    local _ = call('ZCARD', keys[k + i]), score == '' or score + 0
-  end
-end
-
 local function write_records(keys, args, k, a, n)
   for i = 0, n - 1 do
     local record = args[a + 2 * i + 1]
@@ -161,12 +153,11 @@ local function commit(keys, args)
     local ks, as = kx + x, ax + 2 * x
     local kr, ar = ks + s, as + s
     local kf = kr + r
-    -- Scripts do not roll back: each key that a write could choke on is read here, and nothing of
-    -- the unit is written before the last check.
+    -- Scripts do not roll back. What a write of the truth could choke on is read before. Indexes
+    -- are written first: they follow from records, and the record's next commit puts them right.
     local outcome = conflict(keys, args, k, an, n)
     if not outcome and (at < args[a + 1] + 0 or at >= args[a + 2] + 0) then outcome = { 2 } end
     if not outcome then
-      check_indexes(keys, args, kx, ax, x)
       for i = ks, kr - 1 do streams[keys[i]] = streams[keys[i]] or open(keys[i]) end
       local empty = r > 0 and empty_ones(keys, args, kr, ar, r)
       write_indexes(keys, args, kx, ax, x)
@@ -182,16 +173,12 @@ local function commit(keys, args)
   return reply
 end
 
--- Appends the first entries of a range with their records to a reply of two items. The index goes
--- with their keys: one key alone reads as absent where its slot is just moving in, two raise.
-local function with_records(reply, index, prefix, found, count)
+-- The index, which stands for nothing, and the records of the first entries of a range. The index
+-- goes with them: one key alone reads as absent where its slot is just moving in, two raise.
+local function records_of(index, prefix, found, count)
   local keys = { index }
   for i = 1, count do keys[i + 1] = prefix .. found[2 * i - 1] end
-  local read = call('MGET', unpack(keys))
-  for i = 1, count do
-    reply[3 * i], reply[3 * i + 1], reply[3 * i + 2] = found[2 * i - 1], found[2 * i], read[i + 1]
-  end
-  return reply
+  return call('MGET', unpack(keys))
 end
 
 local function take(keys, args)
@@ -200,11 +187,12 @@ local function take(keys, args)
   local range = till == '' and { 'ZRANGE', index, 0, count, 'WITHSCORES' }
     or { 'ZRANGE', index, '-inf', till, 'BYSCORE', 'LIMIT', 0, count + 1, 'WITHSCORES' }
   local found, hold = call(unpack(range)), ('%d'):format(math.min(at + args[5], 2 ^ 52))
-  local seen = with_records({ 0, 0 }, index, args[2], found, math.min(count, #found / 2))
+  local seen = math.min(count, #found / 2)
+  local records = records_of(index, args[2], found, seen)
   -- All is read but `due`, which is written first: now move. What has no record goes for good.
   local reply, gone, held = { at, found[2 * count + 2] or false }, {}, {}
-  for i = 3, #seen, 3 do
-    local member, score, record, place = seen[i], seen[i + 1], seen[i + 2], #reply
+  for i = 1, seen do
+    local member, score, record, place = found[2 * i - 1], found[2 * i], records[i + 1], #reply
     if record then
       reply[place + 1], reply[place + 2], reply[place + 3] = member, score, record
       held[#held + 1], held[#held + 2] = hold, member
@@ -247,8 +235,13 @@ local function scan(keys, args)
     from = there and call('ZRANK', index, member) + 1 or rank_behind(index, score, member)
   end
   local found = call('ZRANGE', index, from, from + limit, 'WITHSCORES')
-  local reply = { at, #found / 2 > limit and 1 or 0 }
-  return with_records(reply, index, args[1], found, math.min(limit, #found / 2))
+  local reply, count = { at, #found / 2 > limit and 1 or 0 }, math.min(limit, #found / 2)
+  local records = records_of(index, args[1], found, count)
+  for i = 1, count do
+    reply[3 * i], reply[3 * i + 1] = found[2 * i - 1], found[2 * i]
+    reply[3 * i + 2] = records[i + 1]
+  end
+  return reply
 end
 
 -- The number of the first element behind an entry: they stand in the order of time and sequence.
