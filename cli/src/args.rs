@@ -2,7 +2,7 @@
 
 mod operate;
 mod show;
-mod store;
+pub mod store;
 mod submit;
 mod work;
 
@@ -17,7 +17,6 @@ use crate::pool::NAMESPACE;
 
 pub use operate::{CancelArgs, OperateArgs};
 pub use show::{DescribeArgs, HistoryArgs, ListArgs};
-pub use store::StoreArgs;
 pub use submit::SubmitArgs;
 pub use work::WorkArgs;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::{Client, ClientConfig, ConnectError, MemoryBackend, SdkError};
 
-use crate::args::StoreArgs;
+use crate::args::store::StoreArgs;
 use crate::outcome::Failed;
 use crate::private_server::PrivateServer;
 

@@ -12,7 +12,7 @@ use ff_sdk::{AuditProgress, AuditReport, Auditor, Namespace};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::args::StoreArgs;
+use crate::args::store::StoreArgs;
 use crate::backend;
 use crate::outcome::{ALL_COMPLETED, Failed, SOME_FAILED, print};
 

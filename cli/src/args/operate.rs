@@ -4,7 +4,7 @@ use clap::Args;
 use ff_sdk::ExecutionId;
 use ff_sdk::core::id::RequestId;
 
-use super::StoreArgs;
+use super::store::StoreArgs;
 
 /// What the commands of operators have in common.
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use ff_sdk::core::id::ExecutionKind;
 use ff_sdk::core::state::UnknownWord;
 use ff_sdk::{ExecutionId, LaneId, PublicState};
 
-use super::StoreArgs;
+use super::store::StoreArgs;
 use crate::cursor::PageCursor;
 
 /// The arguments of `ff describe`.

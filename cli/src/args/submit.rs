@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ff_sdk::LaneId;
 
-use super::StoreArgs;
+use super::store::StoreArgs;
 
 /// The arguments of `ff submit`.
 #[derive(Debug, Args)]

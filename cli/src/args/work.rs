@@ -4,7 +4,7 @@ use clap::Args;
 use ff_sdk::LaneId;
 use ff_sdk::core::id::{ExecutionKind, WorkerId, WorkerInstanceId};
 
-use super::StoreArgs;
+use super::store::StoreArgs;
 
 /// The arguments of `ff work`.
 #[derive(Debug, Args)]
