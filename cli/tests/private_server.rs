@@ -92,8 +92,8 @@ fn a_panic_ends_it() {
     wait_until_gone(pid, directory);
 }
 
-/// Owns a server until its input ends. It checks nothing by itself and waits for ever on its own: the
-/// test below starts it as a process and kills it.
+/// Owns a server until its input ends. By itself it checks nothing: the test below starts it as a
+/// process and kills it.
 #[test]
 #[ignore = "the process that another test starts"]
 fn owner() {
