@@ -1,15 +1,17 @@
-//! Runs many seeds: `cargo run --release -p ff-sim --example seeds -- <from> <count>`.
+//! Runs many seeds: `cargo run --release -p ff-sim --example seeds -- <from> <count>`. With the
+//! feature `lua`, a last argument `lua` has the function library answer.
 
 use std::process::ExitCode;
 
-use ff_sim::Report;
+use ff_sim::{Options, Report, StoreKind};
 
 fn main() -> ExitCode {
     let mut numbers = std::env::args().skip(1).filter_map(|text| text.parse::<u64>().ok());
     let (from, count) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(1_000));
+    let options = Options { store: store(), ..Options::default() };
     let mut total = Report::default();
     for seed in from..from + count {
-        match ff_sim::run(seed) {
+        match ff_sim::run_with(seed, options) {
             Ok(report) => add(&mut total, &report),
             Err(violation) => {
                 println!("{violation}");
@@ -30,6 +32,14 @@ fn main() -> ExitCode {
     println!("events: {:?}", total.events);
     println!("commands: {:?}", total.commands);
     ExitCode::SUCCESS
+}
+
+fn store() -> StoreKind {
+    #[cfg(feature = "lua")]
+    if std::env::args().any(|argument| argument == "lua") {
+        return StoreKind::Lua;
+    }
+    StoreKind::default()
 }
 
 fn add(total: &mut Report, report: &Report) {

@@ -19,7 +19,7 @@
 //! - `world`: the loop that lets one thing happen after the other;
 //! - `process`: workers, the timekeeper, the client, and what they wish for;
 //! - `fault`: one file for each thing that goes wrong;
-//! - `server`: the store's side, which has every step checked;
+//! - `store`: the store's side, which has every step checked;
 //! - `model`: what the world remembers by itself, to compare the store with;
 //! - `invariant`: one file for each thing that always holds (`docs/architecture.md`, Invariants);
 //! - `heal`: once the faults are over, everything comes to an end.
@@ -40,14 +40,15 @@ mod network;
 mod process;
 mod queue;
 mod report;
-mod server;
 mod settings;
+mod store;
 mod streams;
 mod task;
 mod words;
 mod world;
 
 pub use report::{FaultKind, Options, Report, Violation};
+pub use store::StoreKind;
 pub use world::World;
 
 /// Runs the world of a seed.
@@ -70,7 +71,10 @@ pub fn run(seed: u64) -> Result<Report, Violation> {
 pub fn run_with(seed: u64, options: Options) -> Result<Report, Violation> {
     match World::new(seed, options).run() {
         Err(violation) if !options.trace => {
-            Err(World::new(seed, Options { trace: true }).run().err().unwrap_or(violation))
+            Err(World::new(seed, Options { trace: true, ..options })
+                .run()
+                .err()
+                .unwrap_or(violation))
         }
         result => result,
     }

@@ -6,11 +6,15 @@ use std::fmt;
 use ff_core::error::RejectionKind;
 use ff_core::execution::EventKind;
 
+use crate::store::StoreKind;
+
 /// How a run is watched; nothing here changes what happens in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Whether every step is kept for [`Report::trace`]; a violation always has its last steps.
     pub trace: bool,
+    /// Which store answers.
+    pub store: StoreKind,
 }
 
 /// What can go wrong on purpose.

@@ -29,7 +29,7 @@ fn seeds_that_find_a_mended_defect_pass() {
 fn a_seed_decides_everything() {
     for seed in 0..10 {
         let first = check_determinism(seed).unwrap_or_else(|violation| panic!("{violation}"));
-        let options = Options { trace: true };
+        let options = Options { trace: true, ..Options::default() };
         let watched = run_with(seed, options).unwrap_or_else(|violation| panic!("{violation}"));
         assert_eq!(first.state_hash, watched.state_hash, "seed {seed}");
         assert_eq!(first.steps, watched.steps, "seed {seed}");

@@ -42,7 +42,7 @@ fn a_thousand_seeds_hold_every_invariant() {
 #[test]
 fn one_seed() {
     let seed = number("FF_SIM_SEED").unwrap_or(0);
-    match run_with(seed, Options { trace: true }) {
+    match run_with(seed, Options { trace: true, ..Options::default() }) {
         Ok(report) => println!("seed {seed}: {report:?}"),
         Err(violation) => panic!("{violation}"),
     }

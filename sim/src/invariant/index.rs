@@ -7,7 +7,7 @@ use ff_core::id::ExecutionId;
 use ff_core::op::load;
 use ff_core::partition::Partition;
 use ff_core::store::codec::Codec;
-use ff_core::store::{IndexName, MemoryStore, RecordKey};
+use ff_core::store::{IndexName, RecordKey, ScanPosition, Stored};
 
 use crate::model::{Model, Places};
 use crate::report::{Broken, ensure};
@@ -19,9 +19,13 @@ const TAG: &str = "INV-INDEX-1";
 /// # Errors
 ///
 /// When an entry is missing, elsewhere, in a wrong index, or without a record.
-pub fn check(model: &Model, store: &MemoryStore, partition: Partition) -> Result<(), Broken> {
+pub fn check<'s>(
+    model: &Model,
+    entries: impl Iterator<Item = (&'s IndexName, ScanPosition)>,
+    partition: Partition,
+) -> Result<(), Broken> {
     let mut found: BTreeMap<ExecutionId, Places> = BTreeMap::new();
-    for (index, position) in store.entries(partition) {
+    for (index, position) in entries {
         let id = Model::id(partition.index, position.member);
         let places = found.entry(id).or_default();
         let record = model.records.get(&id);
@@ -55,13 +59,13 @@ pub fn check(model: &Model, store: &MemoryStore, partition: Partition) -> Result
 /// # Errors
 ///
 /// When a record differs.
-pub fn check_records(
+pub fn check_records<'s>(
     model: &Model,
-    store: &MemoryStore,
+    records: impl Iterator<Item = (&'s RecordKey, &'s Stored)>,
     partition: Partition,
 ) -> Result<(), Broken> {
     let (codec, mut count) = (Codec::default(), 0);
-    for (key, stored) in store.records(partition) {
+    for (key, stored) in records {
         let RecordKey::Execution(uuid) = key else { continue };
         let id = Model::id(partition.index, *uuid);
         let loaded = load(stored, &codec);

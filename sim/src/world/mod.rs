@@ -25,8 +25,8 @@ use crate::invariant::health;
 use crate::network::Network;
 use crate::process::context::{Context, Effect, GrantInHand};
 use crate::report::{Broken, FaultKind, Options, Report, Violation, ensure};
-use crate::server::Server;
 use crate::settings::Settings;
+use crate::store::Server;
 use crate::streams::{between, stream};
 use crate::task::{Caller, Output, Task};
 use crate::words::{self, shortened};
@@ -101,7 +101,7 @@ impl World {
             options,
             now: 0,
             queue: crate::queue::Queue::new(),
-            server: Server::new(seed),
+            server: Server::new(options.store, seed),
             network: Network::new(seed),
             hosts,
             starts: vec![0; count],

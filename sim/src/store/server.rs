@@ -10,22 +10,24 @@ use ff_core::partition::Partition;
 use ff_core::store::Member;
 use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
-    Bytes, Commit, JournalEntry, MemoryStore, Read, RecordKey, Reply, ReplyBody, Request, Stored,
-    Take, Unit, UnitReply, ValueKey, Version,
+    Bytes, Commit, JournalEntry, Read, RecordKey, Reply, ReplyBody, Request, Stored, Take, Unit,
+    UnitReply, ValueKey, Version,
 };
 use ff_core::time::TimestampMs;
 
 use crate::change::Change;
 use crate::hash::Fnv;
-use crate::invariant::{check_change, durable, index};
+use crate::invariant::{check_change, durable};
 use crate::model::Model;
 use crate::report::{Broken, ensure};
 use crate::task::Caller;
 
+use super::backing::{Backing, StoreKind};
+
 /// The store, what the world remembers of it, and what it has counted.
 #[derive(Debug)]
 pub struct Server {
-    store: MemoryStore,
+    store: Backing,
     /// What should be in the store.
     pub model: Model,
     /// Old copies of records, for callers that begin with one.
@@ -53,9 +55,9 @@ struct Plan {
 
 impl Server {
     /// An empty store.
-    pub fn new(seed: u64) -> Self {
+    pub fn new(kind: StoreKind, seed: u64) -> Self {
         Self {
-            store: MemoryStore::new(seed),
+            store: Backing::new(kind, seed),
             model: Model::default(),
             copies: BTreeMap::new(),
             calls: 0,
@@ -81,7 +83,7 @@ impl Server {
         match request {
             Request::Commit(commit) => self.commit(caller, commit, now),
             Request::Take(take) => self.take(take, now),
-            other => Ok(self.store.handle(other, now)),
+            other => self.store.handle(other, now),
         }
     }
 
@@ -99,7 +101,7 @@ impl Server {
         let partition = commit.partition;
         let plans = commit.units.iter().map(|unit| plan(partition, unit));
         let plans = plans.collect::<Result<Vec<_>, _>>()?;
-        let reply = self.store.handle(Request::Commit(commit), now);
+        let reply = self.store.handle(Request::Commit(commit), now)?;
         let ReplyBody::Commit(units) = &reply.body else {
             ensure!(false, "BOUNDS", "a commit was answered {:?}", reply.body);
             return Ok(reply);
@@ -111,7 +113,7 @@ impl Server {
                 UnitReply::OutsideWindow => self.hash.number(2),
             }
         }
-        index::check(&self.model, &self.store, partition)?;
+        self.store.check_indexes(&self.model, partition)?;
         Ok(reply)
     }
 
@@ -149,7 +151,7 @@ impl Server {
     }
 
     fn take(&mut self, take: Take, now: TimestampMs) -> Result<Reply, Broken> {
-        let reply = self.store.handle(Request::Take(take.clone()), now);
+        let reply = self.store.handle(Request::Take(take.clone()), now)?;
         if let ReplyBody::Take(taken) = &reply.body {
             for entry in &taken.entries {
                 let id = Model::id(take.partition.index, entry.position.member);
@@ -157,7 +159,7 @@ impl Server {
                 self.hash.number(3);
             }
         }
-        index::check(&self.model, &self.store, take.partition)?;
+        self.store.check_indexes(&self.model, take.partition)?;
         Ok(reply)
     }
 
@@ -167,9 +169,9 @@ impl Server {
     ///
     /// The first invariant that is broken.
     pub fn check_all(&mut self, now: TimestampMs) -> Result<(), Broken> {
-        for partition in self.store.partitions().collect::<Vec<_>>() {
-            index::check(&self.model, &self.store, partition)?;
-            index::check_records(&self.model, &self.store, partition)?;
+        for partition in self.store.partitions() {
+            self.store.check_indexes(&self.model, partition)?;
+            self.store.check_records(&self.model, partition)?;
         }
         durable::check_acknowledged(&self.model)?;
         for record in self.model.records.values() {
@@ -178,7 +180,7 @@ impl Server {
             }
             let values = vec![ValueKey::Result(record.id.uuid())];
             let read = Read { partition: record.id.partition(), records: Vec::new(), values };
-            let reply = self.store.handle(Request::Read(read), now);
+            let reply = self.store.handle(Request::Read(read), now)?;
             if let ReplyBody::Read(read) = reply.body {
                 durable::check_result(&self.model, record, &read.values[0])?;
             }

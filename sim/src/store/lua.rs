@@ -1,0 +1,190 @@
+//! The function library as the store that answers, beside the reference store.
+//!
+//! Both get every request at the same instant and have to give the same reply and the same
+//! wake-ups. Indexes and records are checked where the library left them, in its keyspace.
+
+use std::collections::BTreeMap;
+
+use ff_core::partition::Partition;
+use ff_core::score::Score;
+use ff_core::store::{
+    Bytes, IndexName, Member, MemoryStore, RecordKey, Reply, Request, ScanPosition, Stored,
+    StreamName, Take, Version, Wake,
+};
+use ff_core::time::TimestampMs;
+use ff_io_valkey::model::{ModelStore, Value};
+
+use crate::report::{Broken, ensure};
+
+const TAG: &str = "CONFORMANCE";
+
+/// What stands before a record's body: its version.
+const VERSION_BYTES: usize = 16;
+
+/// The function library and the reference store.
+#[derive(Debug)]
+pub(super) struct LuaStore {
+    library: ModelStore,
+    reference: MemoryStore,
+    /// The indexes that requests have named, by partition and key.
+    indexes: BTreeMap<Partition, BTreeMap<Vec<u8>, IndexName>>,
+    wakes: Vec<Wake>,
+}
+
+impl LuaStore {
+    /// An empty store with a history of its own.
+    pub(super) fn new(history: u64) -> Self {
+        Self {
+            library: ModelStore::new(history),
+            reference: MemoryStore::new(history),
+            indexes: BTreeMap::new(),
+            wakes: Vec::new(),
+        }
+    }
+
+    /// Answers a request, if both stores answer the same.
+    ///
+    /// # Errors
+    ///
+    /// When they do not, or when the library raises an error.
+    pub(super) fn handle(&mut self, request: Request, now: TimestampMs) -> Result<Reply, Broken> {
+        self.note_indexes(&request);
+        let answer = self.library.handle(request.clone(), now);
+        let reference = self.reference.handle(request.clone(), now);
+        match answer {
+            Ok(reply) => {
+                ensure!(
+                    reply == reference,
+                    TAG,
+                    "the function library answers {request:?} with {reply:?}, the reference store \
+                     with {reference:?}"
+                );
+                let (wakes, expected) = (self.library.take_wakes(), self.reference.take_wakes());
+                ensure!(
+                    wakes == expected,
+                    TAG,
+                    "{request:?} rings {wakes:?}, and with the reference store {expected:?}"
+                );
+                self.wakes.extend(wakes);
+                Ok(reply)
+            }
+            Err(failure) => {
+                let detail = format!("the function library answers {request:?}: {failure}");
+                Err(Broken { tag: TAG, detail })
+            }
+        }
+    }
+
+    fn note_indexes(&mut self, request: &Request) {
+        let mut note = |partition: Partition, name: &IndexName| {
+            let names = self.indexes.entry(partition).or_default();
+            if !names.values().any(|known| known == name) {
+                names.insert(name.text(partition), name.clone());
+            }
+        };
+        match request {
+            Request::Commit(commit) => {
+                let writes = commit.units.iter().flat_map(|unit| &unit.index);
+                writes.for_each(|write| note(commit.partition, &write.index));
+            }
+            Request::Take(Take { partition, index, .. }) => {
+                note(*partition, index);
+                note(*partition, &IndexName::Due);
+            }
+            _ => {}
+        }
+    }
+
+    /// The wake-ups that were rung since the last call.
+    pub(super) fn take_wakes(&mut self) -> Vec<Wake> {
+        std::mem::take(&mut self.wakes)
+    }
+
+    /// The partitions that hold anything.
+    pub(super) fn partitions(&self) -> Vec<Partition> {
+        self.reference.partitions().collect()
+    }
+
+    /// The entries of all indexes of a partition, in the order of the reference store's.
+    ///
+    /// # Errors
+    ///
+    /// When an index is not one.
+    pub(super) fn entries(
+        &mut self,
+        partition: Partition,
+    ) -> Result<Vec<(IndexName, ScanPosition)>, Broken> {
+        let names = self.indexes.get(&partition).into_iter().flatten();
+        self.library.with_keyspace(|keyspace| {
+            let mut entries = Vec::new();
+            for (key, name) in names {
+                match keyspace.value(key) {
+                    None => {}
+                    Some(Value::Sorted(sorted)) => {
+                        for (member, score) in sorted.iter() {
+                            entries.push((name.clone(), position(member, score)?));
+                        }
+                    }
+                    Some(other) => ensure!(false, TAG, "{name:?} holds {other:?}"),
+                }
+            }
+            Ok(entries)
+        })
+    }
+
+    /// The records of a partition.
+    pub(super) fn records(&mut self, partition: Partition) -> Vec<(RecordKey, Stored)> {
+        let mut prefix = RecordKey::Execution(Member::nil()).text(partition);
+        prefix.truncate(prefix.len() - Member::nil().as_bytes().len());
+        self.library.with_keyspace(|keyspace| {
+            let texts = keyspace.iter().filter_map(|(key, value)| match value {
+                Value::Text(text) => Some((key.strip_prefix(prefix.as_slice())?, text)),
+                _ => None,
+            });
+            texts.filter_map(|(member, text)| record(member, text)).collect()
+        })
+    }
+
+    /// Checks that each list and sorted set is one that requests have named, and that nothing
+    /// stands where the reference store has nothing.
+    ///
+    /// # Errors
+    ///
+    /// When there is another one.
+    pub(super) fn check_keys(&mut self) -> Result<(), Broken> {
+        let partitions = self.partitions();
+        let indexes = &self.indexes;
+        self.library.with_keyspace(|keyspace| {
+            for (key, value) in keyspace.iter() {
+                let named = match value {
+                    Value::Text(_) => partitions.iter().any(|at| is_of(key, *at)),
+                    Value::Sorted(_) => indexes.values().any(|names| names.contains_key(key)),
+                    Value::List(_) => {
+                        partitions.iter().any(|at| StreamName::Journal.text(*at) == key)
+                    }
+                };
+                ensure!(named, TAG, "no request has named the key {}", key.escape_ascii());
+            }
+            Ok(())
+        })
+    }
+}
+
+fn is_of(key: &[u8], partition: Partition) -> bool {
+    key.starts_with(partition.to_string().as_bytes())
+}
+
+fn position(member: &[u8], score: i64) -> Result<ScanPosition, Broken> {
+    match Member::from_slice(member) {
+        Ok(member) => Ok(ScanPosition { score: Score::new(score), member }),
+        Err(error) => Err(Broken { tag: TAG, detail: format!("a member of an index: {error}") }),
+    }
+}
+
+fn record(member: &[u8], text: &[u8]) -> Option<(RecordKey, Stored)> {
+    let (version, body) = text.split_at_checked(VERSION_BYTES)?;
+    let half = |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let version = Version { count: half(&version[..8]), nonce: half(&version[8..]) };
+    let key = RecordKey::Execution(Member::from_slice(member).ok()?);
+    Some((key, Stored { version, bytes: Bytes::from(body) }))
+}

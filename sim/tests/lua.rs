@@ -1,0 +1,17 @@
+//! The function library of Valkey and Redis under the simulator, compared with the reference store.
+
+#![cfg(feature = "lua")]
+
+use ff_sim::{Options, StoreKind, run, run_with};
+
+/// Each reply of the function library is the reference store's, and so a seed gives the same run
+/// with either.
+#[test]
+fn a_seed_gives_the_same_run_with_either_store() {
+    let options = Options { store: StoreKind::Lua, ..Options::default() };
+    for seed in 0..12 {
+        let memory = run(seed).unwrap_or_else(|violation| panic!("{violation}"));
+        let lua = run_with(seed, options).unwrap_or_else(|violation| panic!("{violation}"));
+        assert_eq!(memory, lua, "seed {seed}");
+    }
+}
