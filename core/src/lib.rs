@@ -23,6 +23,10 @@ pub mod error;
 pub mod grant;
 pub mod id;
 pub mod partition;
+#[cfg(not(ff_planted_bugs))]
+mod planted;
+#[cfg(ff_planted_bugs)]
+pub mod planted;
 pub mod policy;
 pub mod score;
 pub mod state;

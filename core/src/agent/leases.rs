@@ -7,6 +7,7 @@ use crate::error::{EngineError, ErrorClass};
 use crate::execution::{Claimed, Fence, Renew, Renewed};
 use crate::id::{ExecutionId, LeaseId};
 use crate::op::{Committed, Known, Loaded, Patience, Terms, Transact};
+use crate::planted::planted;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 /// The leases that a worker process holds.
@@ -251,6 +252,9 @@ const fn third(ttl: DurationMs) -> DurationMs {
 /// Until when a lease may be believed in, by the host's clock: what was left of it when the store
 /// answered, counted from when the call was first sent, less a tenth and at most 250 ms.
 fn believed_until(first_sent: TimestampMs, left: DurationMs, ttl: DurationMs) -> TimestampMs {
+    if planted!(LostLeaseBelieved) {
+        return first_sent.plus(ttl);
+    }
     let left = left.get().min(ttl.get());
     let margin = (left / 10).min(250);
     first_sent.plus(DurationMs::new(left - margin))

@@ -4,9 +4,10 @@
 use crate::capability::Capabilities;
 use crate::error::Rejection;
 use crate::id::ExecutionId;
+use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs};
 
-use super::blocks::{BlockEntry, BlockKind};
+use super::blocks::{BlockEntry, BlockKind, Blocks};
 use super::decision::{Decision, Ruling, Verdict};
 use super::event::Event;
 use super::issue_claim_grant::check_capabilities;
@@ -90,6 +91,9 @@ pub fn unblock(current: &Execution, command: &Unblock, now: TimestampMs) -> Ruli
     let mut next = current.clone();
     if let Some(blocks) = next.blocks_mut() {
         blocks.remove(kind);
+        if planted!(BlocksAllLifted) {
+            *blocks = Blocks::default();
+        }
     }
     let outcome = held_by(&next);
     Ok(Decision::put(next, now, outcome).event(Event::Unblocked { kind }).into())

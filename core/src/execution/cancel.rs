@@ -3,6 +3,7 @@
 use crate::bounded::truncated;
 use crate::error::Rejection;
 use crate::id::ExecutionId;
+use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::decision::{Decision, Ruling, Verdict};
@@ -66,7 +67,15 @@ pub fn cancel(current: &Execution, command: &Cancel, now: TimestampMs) -> Ruling
     };
     let reason = truncated(&command.reason, Failure::REASON_MAX_BYTES).to_owned();
     let ended = end_life(&mut next, Outcome::Cancelled { reason }, AttemptEnd::Cancelled, now);
-    Ok(Decision::put(next, now, ()).within(window).event(ended).into())
+    let by_operator = matches!(command.by, CancelledBy::Operator(_));
+    if planted!(CancelledKeepsLease) && by_operator && matches!(current.phase, Phase::Active(_)) {
+        next.phase = current.phase.clone();
+    }
+    let mut decision = Decision::put(next, now, ()).within(window).event(ended);
+    if planted!(EndNotTold) && by_operator {
+        decision.events.clear();
+    }
+    Ok(decision.into())
 }
 
 /// Refuses an execution that is over.

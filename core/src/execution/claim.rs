@@ -1,6 +1,7 @@
 //! `claim`: consume a claim grant and start a new attempt (`docs/spec.md`, 1 and 4).
 
 use crate::error::Rejection;
+use crate::planted::planted;
 use crate::state::EligibilityState;
 use crate::time::TimestampMs;
 
@@ -41,7 +42,9 @@ pub fn claim(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling<C
 /// The lease of this id, if it was given before. \[INV-IDENTITY-1\]
 pub(super) fn repeated(current: &Execution, command: &Claim) -> Option<Claimed> {
     match &current.phase {
-        Phase::Active(active) if active.lease.id == command.lease_id => {
+        Phase::Active(active)
+            if active.lease.id == command.lease_id && !planted!(ClaimRepeatUnknown) =>
+        {
             Some(Claimed::of(current, active))
         }
         _ => None,

@@ -9,6 +9,7 @@ use crate::bounded::Bounded;
 use crate::capability::Capabilities;
 use crate::error::Rejection;
 use crate::id::{ExecutionId, ExecutionKind, LaneId, LeaseEpoch, Namespace, Nonce};
+use crate::planted::planted;
 use crate::policy::{ExecutionPolicy, Priority};
 use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs, Window};
@@ -106,16 +107,20 @@ pub fn create(
 ) -> Ruling<CreateOutcome> {
     let id = command.execution_id;
     if let Some(existing) = current {
-        if existing.creator == command.creator {
+        if existing.creator == command.creator && !planted!(CreationRepeatUnknown) {
             return Ok(Verdict::Repeat(CreateOutcome::Created(id)));
         }
-        if command.content.is_some() && existing.content != command.content {
+        let other = command.content.is_some() && existing.content != command.content;
+        if other && !planted!(DigestNotCompared) {
             return Err(Rejection::IdempotencyMismatch { existing: id });
+        }
+        if planted!(DuplicateAnsweredCreated) {
+            return Ok(Verdict::Repeat(CreateOutcome::Created(id)));
         }
         return Ok(Verdict::Repeat(CreateOutcome::Duplicate(id)));
     }
     let bytes = command.payload.as_ref().map_or(0, |payload| payload.len());
-    if bytes > command.payload_limit {
+    if bytes > command.payload_limit && !planted!(PayloadLimitIgnored) {
         return Err(Rejection::PayloadTooLarge { bytes, limit: command.payload_limit });
     }
     command.policy.check()?;

@@ -1,10 +1,11 @@
 //! When something about an execution is due: one timer for everything
 //! (`docs/architecture.md`, Records).
 
-use crate::time::TimestampMs;
+use crate::planted::planted;
+use crate::time::{DurationMs, TimestampMs};
 
 use super::blocks::BlockKind;
-use super::record::{Execution, LeaseFate, Phase};
+use super::record::{Execution, LeaseFate, NotBefore, Phase};
 
 /// What can be due, in the order in which ties are resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +35,7 @@ pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, Du
         (None, None, None, None, None);
     match &execution.phase {
         Phase::Runnable(runnable) => {
-            delay = runnable.not_before.map(|delay| (delay.until, DueKind::DelayOver));
+            delay = runnable.not_before.map(|delay| (over_at(delay), DueKind::DelayOver));
             blocks = Some(&runnable.blocks);
         }
         Phase::Active(active) if active.fate == LeaseFate::Held => {
@@ -45,7 +46,9 @@ pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, Du
         }
         Phase::Active(active) => blocks = Some(&active.blocks),
         Phase::Terminal(terminal) if continuation.is_none() => {
-            let until = terminal.at.plus(execution.policy.retention_ms);
+            let since =
+                if planted!(RetentionFromCreation) { execution.created_at } else { terminal.at };
+            let until = since.plus(execution.policy.retention_ms);
             retention = Some((until, DueKind::Retention));
         }
         Phase::Terminal(_) => {}
@@ -61,6 +64,14 @@ pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, Du
         .into_iter()
         .flatten()
         .chain(rechecks)
+}
+
+/// When a delay is over.
+fn over_at(delay: NotBefore) -> TimestampMs {
+    if planted!(DelayEndedEarly) {
+        return delay.until.minus(DurationMs::from_secs(1));
+    }
+    delay.until
 }
 
 /// The earliest of [`due_times`]; on a tie the first in the order of [`DueKind`].

@@ -2,6 +2,7 @@
 
 use crate::bounded::truncated;
 use crate::id::{ExecutionId, FailureCategory};
+use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::decision::{Decision, Ruling, Verdict};
@@ -9,8 +10,8 @@ use super::event::Event;
 use super::guard::{FenceParts, current_holder, released};
 use super::lease::{end_attempt, end_life, remember_release, wait_for};
 use super::record::{
-    Attempt, AttemptEnd, DelayReason, Execution, FailOutcome, Failure, NextAttempt, NotBefore,
-    Outcome, ReleaseOutcome,
+    Attempt, AttemptEnd, DelayReason, Execution, FailOutcome, Failure, Interruption, NextAttempt,
+    NotBefore, Outcome, ReleaseOutcome,
 };
 
 /// Reports a failed attempt. Identity: the fence and the command's kind.
@@ -73,10 +74,14 @@ pub(super) fn fail_attempt(
         return (FailOutcome::TerminalFailed, event);
     }
     let until = now.plus(retry.backoff.delay(retries, &next.id, attempt.index));
-    next.counts.retries = retries.saturating_add(1);
+    next.counts.retries = retries.saturating_add(if planted!(RetryCountedTwice) { 2 } else { 1 });
     end_attempt(next, attempt, end, now);
     let delay = NotBefore { until, reason: DelayReason::RetryBackoff };
-    wait_for(next, NextAttempt::Retry, (until > now).then_some(delay));
+    let mut start = NextAttempt::Retry;
+    if planted!(FailedAttemptResumed) {
+        start = NextAttempt::Resume { attempt, interruption: Interruption::Delay };
+    }
+    wait_for(next, start, (until > now).then_some(delay));
     let event = Event::RetryScheduled { failure: failure.shortened(), delay_until: until };
     (FailOutcome::RetryScheduled { delay_until: until }, event)
 }

@@ -1,7 +1,8 @@
 //! The index entries of an execution: one function of its record, so that no rule ever touches an
 //! index by hand. A change of it is a change of the record's format.
 
-use crate::policy::ReclaimMode;
+use crate::planted::planted;
+use crate::policy::{Priority, ReclaimMode};
 use crate::score::Score;
 
 use super::blocks::BlockKind;
@@ -23,7 +24,8 @@ pub struct IndexEntries {
 
 /// The index entries of an execution. \[INV-INDEX-1\]
 pub fn index_entries(execution: &Execution) -> IndexEntries {
-    let place = Score::in_lane(execution.created_at, execution.position, execution.priority);
+    let priority = if planted!(PriorityLost) { Priority::default() } else { execution.priority };
+    let place = Score::in_lane(execution.created_at, execution.position, priority);
     let waits = match &execution.phase {
         Phase::Runnable(runnable) => runnable.not_before.is_none() && runnable.grant.is_none(),
         Phase::Active(active) => {

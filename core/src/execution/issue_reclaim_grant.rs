@@ -4,6 +4,7 @@ use crate::error::Rejection;
 use crate::grant::ReclaimGrant;
 use crate::id::FailureCategory;
 use crate::partition::PartitionKey;
+use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::decision::{Decision, Ruling, Verdict};
@@ -82,8 +83,12 @@ pub fn issue_reclaim_grant(
     let mut next = current.clone();
     let marked = mark_expired(&mut next);
     let before = current.deadline.map_or(Window::ALWAYS, Window::until);
-    let window = Window::from(active.lost_from()).and(before).and(unused_from(current));
-    if current.counts.reclaims >= current.policy.max_reclaim_count {
+    let mut window = Window::from(active.lost_from()).and(before).and(unused_from(current));
+    if planted!(ReclaimWindowForgotten) {
+        window = Window::ALWAYS;
+    }
+    let allowed = current.policy.max_reclaim_count + u32::from(planted!(ReclaimLimitIgnored));
+    if current.counts.reclaims >= allowed {
         return Ok(fail_by_cap(next, marked, now).within(window).into());
     }
     let grant = new_grant(command.grant_id, &command.worker, command.ttl, &command.audit, now);

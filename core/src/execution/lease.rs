@@ -4,6 +4,7 @@ use crate::id::{
     AttemptId, AttemptIndex, ExecutionId, ExecutionKind, GrantId, LaneId, LeaseEpoch, LeaseId,
     WorkerId, WorkerInstanceId,
 };
+use crate::planted::planted;
 use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs, Window};
 
@@ -98,6 +99,9 @@ pub(super) fn lease_end(
     now: TimestampMs,
 ) -> TimestampMs {
     let mut end = now.plus(ttl);
+    if planted!(LeaseOutlivesDeadline) {
+        return end;
+    }
     if let Some(timeout) = execution.policy.timeout.attempt_timeout_ms {
         end = end.min(acquired_at.plus(timeout));
     }
@@ -112,7 +116,8 @@ pub(super) fn new_attempt(
     now: TimestampMs,
 ) -> Attempt {
     let index = AttemptIndex(execution.attempts_total);
-    execution.attempts_total = execution.attempts_total.saturating_add(1);
+    let taken = if planted!(AttemptIndexSkipped) && kind == AttemptKind::Reclaim { 2 } else { 1 };
+    execution.attempts_total = execution.attempts_total.saturating_add(taken);
     execution.progress = None;
     Attempt { id: command.attempt_id, index, kind, started_at: now }
 }
@@ -125,7 +130,9 @@ pub(super) fn start_lease(
     grant: &Grant,
     now: TimestampMs,
 ) -> Decision<Claimed> {
-    next.epoch = next.epoch.next();
+    if !(planted!(EpochNotRaised) && how == ClaimKind::Reclaimed) {
+        next.epoch = next.epoch.next();
+    }
     next.counts.rechecks = 0;
     let lease = Lease {
         id: command.lease_id,
@@ -146,11 +153,15 @@ pub(super) fn start_lease(
         attempt: attempt.index,
         epoch: lease.epoch,
     };
+    let left = planted!(GrantKept).then(|| grant.clone());
     let active =
-        Active { attempt, lease, fate: LeaseFate::Held, blocks: Blocks::default(), grant: None };
+        Active { attempt, lease, fate: LeaseFate::Held, blocks: Blocks::default(), grant: left };
     let claimed = Claimed::of(&next, &active);
-    let window =
-        Window::until(grant.expires_at).and(next.deadline.map_or(Window::ALWAYS, Window::until));
+    let window = if planted!(ClaimWindowForgotten) {
+        Window::ALWAYS
+    } else {
+        Window::until(grant.good_until()).and(next.deadline.map_or(Window::ALWAYS, Window::until))
+    };
     next.phase = Phase::Active(active);
     Decision::put(next, now, claimed).within(window).storing_ttl(command.lease_ttl).event(event)
 }

@@ -2,6 +2,7 @@
 //! background scanner.
 
 use crate::id::{ExecutionId, FailureCategory};
+use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::decision::{Decision, Next, Ruling, ValueEffect, ValueKind};
@@ -58,12 +59,16 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
             }
             DueKind::Retention => {
                 // The values go first and the record last, each step in a commit of its own.
-                next.continuation = Some(Continuation::RemoveRecord);
+                next.continuation =
+                    (!planted!(ContinuationForgotten)).then_some(Continuation::RemoveRecord);
                 let kinds = [ValueKind::Payload, ValueKind::Result];
                 values.extend(kinds.map(ValueEffect::Remove));
                 break;
             }
             _ => events.push(apply(&mut next, kind, now)),
+        }
+        if planted!(FirstDueOnly) {
+            break;
         }
     }
     if outcome.applied.is_empty() {
@@ -74,7 +79,8 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
             None => Decision::keep(outcome).into(),
         });
     }
-    let mut decision = Decision::put(next, now, outcome).within(Window::from(since));
+    let window = if planted!(DueWindowForgotten) { Window::ALWAYS } else { Window::from(since) };
+    let mut decision = Decision::put(next, now, outcome).within(window);
     decision.events = events;
     decision.values = values;
     Ok(decision.into())

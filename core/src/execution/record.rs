@@ -9,6 +9,7 @@ use crate::id::{
     AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId,
     LeaseEpoch, LeaseId, Namespace, Nonce, RequestId, WorkerId, WorkerInstanceId,
 };
+use crate::planted::planted;
 use crate::policy::{ExecutionPolicy, Priority};
 use crate::state::{LifecyclePhase, TerminalOutcome};
 use crate::tags::Tags;
@@ -495,6 +496,9 @@ impl Active {
     /// When the lease ends by a clock that shows `now`. An expiry further away than the ttl and a
     /// minute comes from a clock that has stepped back since, and is treated as `now` + ttl.
     pub fn expires_at(&self, now: TimestampMs) -> TimestampMs {
+        if planted!(LeaseGoodAtItsEnd) {
+            return self.lease.expires_at.plus(DurationMs::new(1));
+        }
         let ttl_from_now = now.plus(self.lease.ttl_ms);
         let farthest = ttl_from_now.plus(Self::CLOCK_STEP);
         if self.lease.expires_at > farthest { ttl_from_now } else { self.lease.expires_at }
@@ -583,6 +587,14 @@ impl Execution {
 impl Grant {
     /// Whether the grant can still be used.
     pub fn is_live(&self, now: TimestampMs) -> bool {
-        now < self.expires_at
+        now < self.good_until()
+    }
+
+    /// The first instant at which the grant cannot be used any more.
+    pub(super) fn good_until(&self) -> TimestampMs {
+        if planted!(GrantGoodAtItsEnd) {
+            return self.expires_at.plus(DurationMs::new(1));
+        }
+        self.expires_at
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::Rejection;
 use crate::id::ExecutionId;
+use crate::planted::planted;
 use crate::time::TimestampMs;
 
 use super::decision::{Decision, Ruling, ValueEffect, ValueKind, Verdict};
@@ -62,8 +63,9 @@ pub fn replay(current: &Execution, command: &Replay, now: TimestampMs) -> Ruling
     next.progress = None;
     wait_for(&mut next, NextAttempt::Replay, None);
     command.call.remember(&mut next, OperatorOutcome::Replayed(life));
-    Ok(Decision::put(next, now, Replayed { life })
-        .event(Event::Replayed { life })
-        .value(ValueEffect::Remove(ValueKind::Result))
-        .into())
+    let decision = Decision::put(next, now, Replayed { life }).event(Event::Replayed { life });
+    if planted!(ReplayKeepsResult) {
+        return Ok(decision.into());
+    }
+    Ok(decision.value(ValueEffect::Remove(ValueKind::Result)).into())
 }

@@ -11,6 +11,7 @@ use crate::error::{Applied, Bug, EngineError};
 use crate::execution::Decide;
 use crate::id::{LaneId, Namespace};
 use crate::partition::{Partition, PartitionConfig};
+use crate::planted::planted;
 use crate::score::Score;
 use crate::store::bounds::{MAX_TAKE, MAX_UNITS};
 use crate::store::{
@@ -110,6 +111,9 @@ impl Rotation {
 
     /// Whether it is time to look over all partitions.
     fn is_stale(&self, now: HostTime) -> bool {
+        if planted!(WakeUpReliedUpon) && self.looked.is_some() {
+            return false;
+        }
         let old = |looked: TimestampMs| now.local.since(looked) >= MAX_AT_ONE;
         self.ready.is_empty() || self.looked.is_none_or(old)
     }

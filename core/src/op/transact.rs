@@ -4,6 +4,7 @@
 use crate::error::{Applied, Bug, EngineError, Rejection};
 use crate::execution::{Decide, IdentityKind, Verdict};
 use crate::partition::Partition;
+use crate::planted::planted;
 use crate::store::{
     Commit, Failure, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply,
     Version,
@@ -116,7 +117,7 @@ impl<C: Decide> Transact<C> {
             self.command.observe(record);
         }
         match (self.command.decide(record, at), fresh) {
-            (Err(rejection), Some(_)) => {
+            (Err(rejection), fresh) if fresh.is_some() || planted!(StaleRejectionTrusted) => {
                 Step::Done(Err(self.rejected(rejection, current.as_ref(), now)))
             }
             (Ok(Verdict::Repeat(outcome)), Some(Some(values))) => {
@@ -161,7 +162,7 @@ impl<C: Decide> Transact<C> {
         at: TimestampMs,
         now: HostTime,
     ) -> Step<Output<C::Outcome>> {
-        let current = match stored
+        let mut current = match stored
             .as_ref()
             .map(|stored| load(stored, self.patience.codec()))
             .transpose()
@@ -176,6 +177,11 @@ impl<C: Decide> Transact<C> {
             }
             Err(error) => return Step::Done(Err(error)),
         };
+        if let (true, Some(found), Known::Stale(old)) =
+            (planted!(OldDecisionRetried), &mut current, &self.known)
+        {
+            found.execution = old.execution.clone();
+        }
         self.decide(current, at, Some(values), now)
     }
 
@@ -300,6 +306,7 @@ impl<C: Decide> Operation for Transact<C> {
         let pending = std::mem::replace(&mut self.pending, Pending::Nothing);
         if let (Pending::Commit { expected, nonce, .. }, Failure::MaybeApplied(_)) =
             (pending, failure)
+            && !planted!(LostReplyForgotten)
         {
             self.ambiguous.push((expected, nonce));
         }

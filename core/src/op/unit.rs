@@ -2,9 +2,10 @@
 
 use crate::error::{Bug, EngineError};
 use crate::execution::{
-    Decision, Event, Execution, Next, Purpose, ValueEffect, ValueKind, index_entries,
+    Decision, Event, Execution, Next, Phase, Purpose, ValueEffect, ValueKind, index_entries,
 };
 use crate::id::ExecutionId;
+use crate::planted::planted;
 use crate::score::Score;
 use crate::store::codec::{Codec, DecodeError};
 use crate::store::{
@@ -72,7 +73,11 @@ pub fn unit_for<T>(
     let ahead = third.map_or(stamp.patience, |third| third.min(stamp.patience));
     let mut unit = Unit {
         expect: vec![(key.clone(), version)],
-        window: decision.window.clipped(stamp.now, Some(ahead)),
+        window: if planted!(WallClockTrusted) {
+            Window::ALWAYS
+        } else {
+            decision.window.clipped(stamp.now, Some(ahead))
+        },
         purpose: stamp.purpose,
         nonce: stamp.nonce,
         put: Vec::new(),
@@ -202,14 +207,20 @@ fn write_indexes(
     let all = (old.map(|entries| entries.all), new.map(|entries| entries.all));
     let mut write =
         |index: &dyn Fn() -> IndexName, (old, new): (Option<Score>, Option<Score>), again: bool| {
-            if old == new && !again {
+            let left = planted!(IndexEntryLeftBehind) && old.is_some() && new.is_none();
+            if (old == new && !again) || left {
                 return;
             }
             unit.index.push(IndexWrite { index: index(), member: id.uuid(), score: new });
         };
     let lane = || IndexName::Eligible { namespace: namespace(), lane: named.lane.clone() };
-    write(&lane, eligible, eligible.1.is_some());
-    write(&|| IndexName::Due, due, before.is_some());
+    let given_back = eligible.1.is_some() && !(planted!(HoldNotGivenBack) && repair);
+    write(&lane, eligible, given_back);
+    let active =
+        |held: Option<&Execution>| held.is_some_and(|h| matches!(h.phase, Phase::Active(_)));
+    if !(planted!(DueNotMoved) && active(before) && active(after)) {
+        write(&|| IndexName::Due, due, before.is_some());
+    }
     let again = repair && route.1.is_some();
     write(&|| IndexName::BlockedRoute { namespace: namespace() }, route, again);
     write(&|| IndexName::All { namespace: namespace() }, all, repair && all.1.is_some());
