@@ -22,6 +22,7 @@
 //! - `store`: the store's side, which has every step checked;
 //! - `model`: what the world remembers by itself, to compare the store with;
 //! - `invariant`: one file for each thing that always holds (`docs/architecture.md`, Invariants);
+//! - [`marks`]: what a run has met, and what a run of seeds has to meet;
 //! - `heal`: once the faults are over, everything comes to an end.
 //!
 //! To add an invariant, write its check as a comparison of what was before with what is after,
@@ -35,6 +36,7 @@ mod heal;
 mod host;
 mod identity;
 mod invariant;
+pub mod marks;
 mod model;
 mod network;
 mod process;
@@ -47,7 +49,9 @@ mod task;
 mod words;
 mod world;
 
-pub use report::{FaultKind, Options, Report, Violation};
+pub use fault::FaultKind;
+pub use marks::Marks;
+pub use report::{Options, Report, Violation};
 pub use store::StoreKind;
 pub use world::World;
 

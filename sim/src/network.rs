@@ -2,9 +2,9 @@
 
 use ff_core::entropy::Entropy;
 
+use crate::fault::FaultKind;
 use crate::fault::reply_lost::Loss;
 use crate::fault::{late_execution, reply_lost};
-use crate::report::FaultKind;
 use crate::settings::Settings;
 use crate::streams::{between, stream};
 

@@ -6,6 +6,8 @@ use std::fmt;
 use ff_core::error::RejectionKind;
 use ff_core::execution::EventKind;
 
+use crate::fault::FaultKind;
+use crate::marks::Marks;
 use crate::store::StoreKind;
 
 /// How a run is watched; nothing here changes what happens in it.
@@ -15,21 +17,6 @@ pub struct Options {
     pub trace: bool,
     /// Which store answers.
     pub store: StoreKind,
-}
-
-/// What can go wrong on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FaultKind {
-    /// A call never reached the store.
-    RequestLost,
-    /// A call was carried out and its reply never came.
-    ReplyLost,
-    /// A process ended without a word, to be started again later.
-    Crash,
-    /// A process took a wrong clock for the store's.
-    ClockOffset,
-    /// A call was carried out after its caller had given it up.
-    LateExecution,
 }
 
 /// What a run met, when no rule was broken.
@@ -58,8 +45,17 @@ pub struct Report {
     pub events: BTreeMap<EventKind, u64>,
     /// Commands that callers were answered, by name.
     pub commands: BTreeMap<&'static str, u64>,
+    /// What it met.
+    pub marks: Marks,
     /// Every step in words, if that was asked for.
     pub trace: Vec<String>,
+}
+
+impl Report {
+    /// Adds what was counted elsewhere to the marks.
+    pub(crate) fn note_marks(&mut self) {
+        self.marks.note_run(&self.rejections, &self.events, &self.faults);
+    }
 }
 
 /// A rule that was broken, and how to see it again.

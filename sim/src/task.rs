@@ -8,6 +8,8 @@ use ff_core::op::{Committed, Drawn, Operation, Rotation, Step, TickReport};
 use ff_core::store::{Failure, Reply};
 use ff_core::time::HostTime;
 
+use crate::marks::CommandKind;
+
 /// What an operation of whichever kind came to.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // Moved once, from the task to its process.
@@ -118,6 +120,8 @@ pub struct Caller {
     pub process: usize,
     /// The command, where the operation carries one.
     pub command: Option<AnyCommand>,
+    /// What it carries to each execution, a command of its own or those of an agent.
+    pub carries: Option<CommandKind>,
     /// Whether the caller was told that the command is refused for certain.
     pub refused: bool,
     /// How many of its commits changed something.

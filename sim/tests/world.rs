@@ -6,9 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use ff_core::error::RejectionKind;
-use ff_core::execution::EventKind;
-use ff_sim::{FaultKind, Options, Report, check_determinism, run, run_with};
+use ff_sim::marks::Gap;
+use ff_sim::{Marks, Options, Report, check_determinism, run, run_with};
 
 fn passes(seed: u64) -> Report {
     run(seed).unwrap_or_else(|violation| panic!("{violation}"))
@@ -43,62 +42,19 @@ fn seeds_differ() {
     assert_eq!(hashes.len(), 20);
 }
 
-/// Two hundred seeds break no rule, and meet every fault, every event and nearly every rejection:
-/// a world that never gets into trouble proves nothing.
+/// Two hundred seeds break no rule, and meet every fault, every event and nearly everything else: a
+/// world that never gets into trouble proves nothing.
 #[test]
-fn two_hundred_seeds_meet_everything() {
-    let (mut faults, mut events) = (BTreeSet::new(), BTreeSet::new());
-    let (mut rejections, mut commands) = (BTreeSet::new(), BTreeSet::new());
+fn two_hundred_seeds_meet_nearly_everything() {
+    let mut marks = Marks::default();
     for seed in 0..200 {
-        let report = passes(seed);
-        faults.extend(report.faults.into_keys());
-        events.extend(report.events.into_keys());
-        rejections.extend(report.rejections.into_keys());
-        commands.extend(report.commands.into_keys());
+        marks.merge(&passes(seed).marks);
     }
-    use FaultKind::{ClockOffset, Crash, LateExecution, ReplyLost, RequestLost};
-    assert_eq!(faults, [RequestLost, ReplyLost, Crash, ClockOffset, LateExecution].into());
-    assert_eq!(events, EVENTS.into());
-    let missing: Vec<_> = REJECTIONS.iter().filter(|kind| !rejections.contains(kind)).collect();
-    assert!(missing.is_empty(), "never met: {missing:?}");
-    assert_eq!(commands.len(), 18, "{commands:?}");
+    let missing = marks.missing();
+    let always = |gap: &&Gap| matches!(gap, Gap::Event(_) | Gap::Fault(_));
+    assert_eq!(missing.iter().find(always), None);
+    assert!(missing.len() <= MOST_MISSING, "{}: {missing:?}", missing.len());
 }
 
-const EVENTS: [EventKind; 15] = [
-    EventKind::Created,
-    EventKind::GrantIssued,
-    EventKind::GrantExpired,
-    EventKind::Claimed,
-    EventKind::LeaseExpired,
-    EventKind::LeaseRevoked,
-    EventKind::RetryScheduled,
-    EventKind::Released,
-    EventKind::Blocked,
-    EventKind::Unblocked,
-    EventKind::DelayOver,
-    EventKind::PriorityChanged,
-    EventKind::Ended,
-    EventKind::Replayed,
-    EventKind::Removed,
-];
-
-/// Those that two hundred seeds are sure to meet.
-const REJECTIONS: [RejectionKind; 17] = [
-    RejectionKind::NotFound,
-    RejectionKind::PayloadTooLarge,
-    RejectionKind::InvalidInput,
-    RejectionKind::FenceRequired,
-    RejectionKind::PartialFenceTriple,
-    RejectionKind::IdempotencyMismatch,
-    RejectionKind::StaleLease,
-    RejectionKind::ExecutionNotActive,
-    RejectionKind::LeaseRevoked,
-    RejectionKind::LeaseExpired,
-    RejectionKind::InvalidClaimGrant,
-    RejectionKind::NotAResumedExecution,
-    RejectionKind::ExecutionNotEligible,
-    RejectionKind::CapabilityMismatch,
-    RejectionKind::ExecutionNotReclaimable,
-    RejectionKind::ExecutionNotRunnable,
-    RejectionKind::ExecutionNotTerminal,
-];
+/// What two hundred seeds may leave out; the command `ff-sim coverage` runs more of them.
+const MOST_MISSING: usize = 40;

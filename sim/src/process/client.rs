@@ -14,6 +14,7 @@ use ff_core::id::{ExecutionId, GrantId};
 use ff_core::op::{Committed, Drawn, Patience};
 use ff_core::time::{DurationMs, TimestampMs};
 
+use crate::marks::CommandKind;
 use crate::settings::Settings;
 use crate::streams::{between, happens};
 use crate::task::{Errand, Output};
@@ -179,7 +180,7 @@ impl ClientProcess {
             grant_ttl: DurationMs::new(between(&mut self.entropy, 100, 4_000)),
         };
         self.asked_for = Some(worker);
-        cx.start(self.scheduler.claim_for_worker(request), Output::Drawn);
+        cx.start(CommandKind::Admit, self.scheduler.claim_for_worker(request), Output::Drawn);
     }
 
     /// Notes what the scheduler drew, and hands it over.

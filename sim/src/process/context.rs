@@ -8,6 +8,7 @@ use ff_core::op::{Known, Loaded, Operation, Patience, Transact};
 use ff_core::store::Member;
 use ff_core::time::{HostTime, TimestampMs};
 
+use crate::marks::CommandKind;
 use crate::task::{Errand, Output, Task, driven};
 
 /// A grant on its way to a worker.
@@ -37,7 +38,7 @@ pub enum Way {
 #[allow(clippy::large_enum_variant)] // Short-lived.
 pub enum Effect {
     /// Carry out an operation.
-    Start { task: Box<dyn Task>, command: Option<AnyCommand> },
+    Start { task: Box<dyn Task>, command: Option<AnyCommand>, carries: CommandKind },
     /// Wake the process at an instant of its own clock.
     WakeAt(TimestampMs),
     /// Hand a grant to a worker process after that many milliseconds.
@@ -58,13 +59,14 @@ pub struct Context<'w> {
 }
 
 impl Context<'_> {
-    /// Starts an operation.
-    pub fn start<O, F>(&mut self, operation: O, understand: F)
+    /// Starts an operation of an agent, which carries that to each execution that it meets.
+    pub fn start<O, F>(&mut self, carries: CommandKind, operation: O, understand: F)
     where
         O: Operation + 'static,
         F: Fn(O::Output) -> Output + 'static,
     {
-        self.effects.push(Effect::Start { task: driven(operation, understand), command: None });
+        let task = driven(operation, understand);
+        self.effects.push(Effect::Start { task, command: None, carries });
     }
 
     /// Carries a command to its execution. `stale`: beginning with an old copy of its record.
@@ -95,7 +97,8 @@ impl Context<'_> {
     ) {
         let operation = Transact::knowing(command.clone(), known, patience);
         let task = driven(operation, move |result| Output::Command(errand, result));
-        self.effects.push(Effect::Start { task, command: Some(command) });
+        let carries = CommandKind::from(&command);
+        self.effects.push(Effect::Start { task, command: Some(command), carries });
     }
 
     /// Asks to be woken at an instant of the process's own clock.

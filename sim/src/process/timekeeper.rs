@@ -5,6 +5,7 @@ use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::op::TickReport;
 
+use crate::marks::CommandKind;
 use crate::settings::Settings;
 use crate::task::Output;
 
@@ -31,7 +32,7 @@ impl TimekeeperProcess {
         }
         if self.agent.next_wakeup() <= cx.now.local {
             self.ticking = true;
-            cx.start(self.agent.tick(), Output::Ticked);
+            cx.start(CommandKind::OnDue, self.agent.tick(), Output::Ticked);
         } else {
             cx.wake_at(self.agent.next_wakeup());
         }

@@ -11,6 +11,7 @@ use ff_core::op::{Committed, Rotation};
 use ff_core::partition::Partition;
 use ff_core::time::{DurationMs, TimestampMs};
 
+use crate::marks::CommandKind;
 use crate::streams::{between, happens};
 use crate::task::{Errand, Output};
 
@@ -55,13 +56,15 @@ impl WorkerProcess {
         }
         for renewal in self.agent.renewals(cx.now) {
             let (id, command) = (renewal.lease_id, renewal.operation.command().clone());
-            cx.start(renewal.operation, move |result| Output::Renewed(id, result));
+            cx.start(CommandKind::Renew, renewal.operation, move |result| {
+                Output::Renewed(id, result)
+            });
             if let Some(Effect::Start { command: about, .. }) = cx.effects.last_mut() {
                 *about = Some(command.into());
             }
         }
         if let Some(sweep) = self.agent.sweep(cx.now) {
-            cx.start(sweep, |_| Output::Swept);
+            cx.start(CommandKind::Unblock, sweep, |_| Output::Swept);
         }
         for lease_id in self.jobs.keys().copied().collect::<Vec<_>>() {
             self.act(lease_id, cx);
@@ -69,7 +72,7 @@ impl WorkerProcess {
         let free = self.agent.profile().slots.saturating_sub(self.jobs.len());
         if !self.claiming && free > 0 && self.next_claim <= cx.now.local {
             self.claiming = true;
-            cx.start(self.agent.claim(free), Output::Claimed);
+            cx.start(CommandKind::Offer, self.agent.claim(free), Output::Claimed);
         }
         cx.wake_at(self.next_wake());
     }

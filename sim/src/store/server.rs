@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ff_core::execution::{Event, EventKind, Execution};
+use ff_core::execution::{Event, EventKind, Execution, situation};
 use ff_core::id::ExecutionId;
 use ff_core::op::{Loaded, load};
 use ff_core::partition::Partition;
@@ -18,6 +18,7 @@ use ff_core::time::TimestampMs;
 use crate::change::Change;
 use crate::hash::Fnv;
 use crate::invariant::{check_change, durable};
+use crate::marks::{CommandKind, Effect, Marks};
 use crate::model::Model;
 use crate::report::{Broken, ensure};
 use crate::task::Caller;
@@ -40,6 +41,8 @@ pub struct Server {
     pub created: u64,
     /// Events that the journal was given.
     pub events: BTreeMap<EventKind, u64>,
+    /// What was met.
+    pub marks: Marks,
     /// The hash over everything that happened.
     pub hash: Fnv,
 }
@@ -64,6 +67,7 @@ impl Server {
             commits: 0,
             created: 0,
             events: BTreeMap::new(),
+            marks: Marks::default(),
             hash: Fnv::default(),
         }
     }
@@ -141,6 +145,7 @@ impl Server {
         let (id, events) = (plan.id, plan.events);
         let change = Change { id, now, before, after, kept, events, caller };
         check_change(&self.model, &change)?;
+        mark(&mut self.marks, &self.model, &change);
         self.model.note(&change);
         if let (Some(after), false, 0) = (&change.after, kept, self.commits % 2) {
             let copy = Loaded { version: plan.version, execution: Execution::clone(after) };
@@ -187,6 +192,21 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Notes what a unit's command has come to.
+fn mark(marks: &mut Marks, model: &Model, change: &Change<'_>) {
+    let Some(mut command) = change.caller.carries else { return };
+    let own = |lease| model.leases.get(lease) == Some(&change.caller.number);
+    if command == CommandKind::Offer
+        && change.active_before().is_some_and(|active| own(&active.lease.id))
+    {
+        // Who draws and finds that it has the lease already confirms it.
+        command = CommandKind::Renew;
+    }
+    let after = change.after.as_deref().map(|after| situation(after, change.now));
+    let effect = if change.kept { Effect::Kept } else { Effect::Becomes(after) };
+    marks.note(command, change.before.as_deref(), change.now, effect);
 }
 
 fn plan(partition: Partition, unit: &Unit) -> Result<Plan, Broken> {

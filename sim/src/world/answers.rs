@@ -1,15 +1,19 @@
 //! What callers are told, checked against what was done.
 
 use ff_core::error::{EngineError, Rejection, RejectionKind};
-use ff_core::execution::{AnyOutcome, Claimed, CreateOutcome, Decide, Execution};
+use ff_core::execution::{
+    AnyCommand, AnyOutcome, Cancel, CancelledBy, Claimed, CreateOutcome, Decide, Execution,
+};
 use ff_core::id::LeaseId;
 use ff_core::op::Committed;
 use ff_core::store::{Bytes, Fetched};
+use ff_core::time::TimestampMs;
 
 use crate::identity::is_certain;
 use crate::invariant::{durable, fence, identity};
+use crate::marks::{Effect, Marks};
 use crate::report::{Broken, ensure};
-use crate::task::Output;
+use crate::task::{Caller, Output};
 
 use super::{Running, World};
 
@@ -23,9 +27,14 @@ impl World {
     ) -> Result<(), Broken> {
         match output {
             Output::Command(_, result) => {
-                self.note_command(number, running.seen.as_deref(), result)
+                let (seen, at) = (running.seen.0.as_deref(), running.seen.1);
+                self.note_command(number, (seen, at), result)
             }
-            Output::Renewed(_, result) => self.note_error(number, result.as_ref().err()),
+            Output::Renewed(_, result) => {
+                let seen = (running.seen.0.as_deref(), running.seen.1);
+                mark_answer(&mut self.server.marks, &self.callers[&number], seen, result);
+                self.note_error(number, result.as_ref().err())
+            }
             Output::Claimed(Ok((work, _))) => {
                 let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
                 identity::check_own(number, &running.own, &known)?;
@@ -41,7 +50,7 @@ impl World {
     pub(super) fn note_command(
         &mut self,
         number: u64,
-        seen: Option<&Execution>,
+        (seen, at): (Option<&Execution>, TimestampMs),
         result: &Result<Committed<AnyOutcome>, EngineError>,
     ) -> Result<(), Broken> {
         let caller = &self.callers[&number];
@@ -50,6 +59,7 @@ impl World {
             *self.report.commands.entry(command.name()).or_default() += 1;
         }
         identity::check_answer(model, caller, seen, result)?;
+        mark_answer(&mut self.server.marks, caller, (seen, at), result);
         if let Ok(committed) = result {
             durable::check_answer(model, caller, committed)?;
             match &committed.outcome {
@@ -78,12 +88,7 @@ impl World {
         error: Option<&EngineError>,
     ) -> Result<(), Broken> {
         let Some(error) = error else { return Ok(()) };
-        let kind = match error {
-            EngineError::Validation { kind, .. } => Some(*kind),
-            EngineError::NotFound { .. } => Some(RejectionKind::NotFound),
-            other => other.rejection().map(Rejection::kind),
-        };
-        if let Some(kind) = kind {
+        if let Some(kind) = rejection_of(error) {
             *self.report.rejections.entry(kind).or_default() += 1;
         }
         ensure!(!matches!(error, EngineError::Bug(_)), "BUG", "operation {number}: {error}");
@@ -110,5 +115,39 @@ impl World {
             durable::check_payload(&self.server.model, &id, payload.as_ref())?;
         }
         Ok(())
+    }
+}
+
+/// Notes a repeat that was recognised or a refusal that is final; what is carried out is noted
+/// where it is committed.
+fn mark_answer<T>(
+    marks: &mut Marks,
+    caller: &Caller,
+    (seen, at): (Option<&Execution>, TimestampMs),
+    result: &Result<Committed<T>, EngineError>,
+) {
+    let (Some(command), Some(kind)) = (&caller.command, caller.carries) else { return };
+    match result {
+        Ok(committed) if committed.repeat => {
+            marks.note(kind, seen, at, Effect::Repeat);
+            if let AnyCommand::Cancel(Cancel { by: CancelledBy::Holder(_), .. }) = command {
+                marks.note_holder_cancel();
+            }
+        }
+        Err(error) if is_certain(error) => {
+            if let Some(rejection) = rejection_of(error) {
+                marks.note(kind, seen, at, Effect::Refused(rejection));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Why a command was refused, where that is so.
+fn rejection_of(error: &EngineError) -> Option<RejectionKind> {
+    match error {
+        EngineError::Validation { kind, .. } => Some(*kind),
+        EngineError::NotFound { .. } => Some(RejectionKind::NotFound),
+        other => other.rejection().map(Rejection::kind),
     }
 }

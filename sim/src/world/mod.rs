@@ -17,14 +17,16 @@ use ff_core::store::codec::Codec;
 use ff_core::store::{
     Failure, IndexName, RecordKey, Reply, ReplyBody, Request, Stored, Topic, UnitReply,
 };
+use ff_core::time::TimestampMs;
 
 use crate::clock::store_time;
+use crate::fault::FaultKind;
 use crate::fault::{clock_offset, crash};
 use crate::host::{Host, Kind, host, profiles};
 use crate::invariant::health;
 use crate::network::Network;
 use crate::process::context::{Context, Effect, GrantInHand};
-use crate::report::{Broken, FaultKind, Options, Report, Violation, ensure};
+use crate::report::{Broken, Options, Report, Violation, ensure};
 use crate::settings::Settings;
 use crate::store::Server;
 use crate::streams::{between, stream};
@@ -59,8 +61,8 @@ pub struct World {
 struct Running {
     process: usize,
     task: Box<dyn Task>,
-    /// The record that the latest reply was about.
-    seen: Option<Rc<Execution>>,
+    /// The record that the latest reply was about, and the store's clock in it.
+    seen: (Option<Rc<Execution>>, TimestampMs),
     /// Leases that it took itself, and was shown when it asked again.
     own: BTreeMap<ExecutionId, LeaseId>,
 }
@@ -70,7 +72,7 @@ struct Running {
 #[allow(clippy::large_enum_variant)] // Moved in and out of the queue once.
 enum Happening {
     Arrive { number: u64, request: Request, reply_after: Option<u64> },
-    Deliver { number: u64, reply: Reply },
+    Deliver { number: u64, reply: Reply, seen: Option<Rc<Execution>> },
     Fail { number: u64, failure: Failure },
     GoOn { number: u64 },
     Wake { process: usize },
@@ -157,6 +159,8 @@ impl World {
         self.report.events = self.server.events.clone();
         self.report.simulated_ms = self.now;
         self.report.state_hash = self.server.hash.get();
+        self.report.marks = std::mem::take(&mut self.server.marks);
+        self.report.note_marks();
         self.report.trace = self.trace.into();
         Ok(self.report)
     }
@@ -190,7 +194,7 @@ impl World {
             Happening::Arrive { number, request, reply_after } => {
                 self.arrive(number, request, reply_after)?;
             }
-            Happening::Deliver { number, reply } => self.deliver(number, reply)?,
+            Happening::Deliver { number, reply, seen } => self.deliver(number, reply, seen)?,
             Happening::Fail { number, failure } => self.fail(number, &failure)?,
             Happening::GoOn { number } => self.go_on(number)?,
             Happening::Wake { process } => {
@@ -256,14 +260,16 @@ impl World {
                 self.queue.push(self.now + after, Happening::Grant { process: to, grant });
                 Ok(())
             }
-            Effect::Start { mut task, command } => {
+            Effect::Start { mut task, command, carries } => {
                 let number = self.callers.len() as u64;
-                let caller = Caller { number, process, command, refused: false, applied: 0 };
+                let (carries, refused, applied) = (Some(carries), false, 0);
+                let caller = Caller { number, process, command, carries, refused, applied };
                 self.callers.insert(number, caller);
                 let now = self.hosts[process].clock.read(self.now);
                 let step = task.start(now);
-                self.running
-                    .insert(number, Running { process, task, seen: None, own: BTreeMap::new() });
+                let seen = (None, TimestampMs::ZERO);
+                let running = Running { process, task, seen, own: BTreeMap::new() };
+                self.running.insert(number, running);
                 self.follow(number, step)
             }
         }
@@ -333,13 +339,11 @@ impl World {
         if self.server.calls.is_multiple_of(FULL_CHECK_EVERY) {
             self.server.check_all(now)?;
         }
-        if let Some(running) = self.running.get_mut(&number) {
+        if let Some(after) = reply_after.filter(|_| self.running.contains_key(&number)) {
             let command = self.callers[&number].command.as_ref();
             let id = command.map(Decide::execution_id);
-            running.seen = id.and_then(|id| self.server.model.records.get(&id).cloned());
-            if let Some(after) = reply_after {
-                self.queue.push(self.now + after, Happening::Deliver { number, reply });
-            }
+            let seen = id.and_then(|id| self.server.model.records.get(&id).cloned());
+            self.queue.push(self.now + after, Happening::Deliver { number, reply, seen });
         }
         self.ring();
         Ok(())
@@ -372,8 +376,14 @@ impl World {
         self.follow(number, step)
     }
 
-    fn deliver(&mut self, number: u64, reply: Reply) -> Result<(), Broken> {
-        if let Some(running) = self.running.get(&number) {
+    fn deliver(
+        &mut self,
+        number: u64,
+        reply: Reply,
+        seen: Option<Rc<Execution>>,
+    ) -> Result<(), Broken> {
+        if let Some(running) = self.running.get_mut(&number) {
+            running.seen = (seen, reply.at);
             self.hosts[running.process].clock.hear(reply.at, self.now);
             if self.callers[&number].command.is_none() {
                 self.note_own(number, &reply);

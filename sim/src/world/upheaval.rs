@@ -1,10 +1,11 @@
 //! What happens to processes from outside: crashes, restarts, wrong clocks, and the end of it all.
 
 use crate::clock::store_time;
+use crate::fault::FaultKind;
 use crate::fault::{clock_offset, crash};
 use crate::heal::{HEALED_WITHIN_MS, pending};
 use crate::host::{Kind, host};
-use crate::report::{Broken, FaultKind, ensure};
+use crate::report::{Broken, ensure};
 
 use super::{Happening, World};
 
