@@ -28,3 +28,10 @@ impl Fnv {
         self.0
     }
 }
+
+/// The hash of some bytes.
+pub fn hashed(bytes: &[u8]) -> u64 {
+    let mut hash = Fnv::default();
+    hash.bytes(bytes);
+    hash.get()
+}

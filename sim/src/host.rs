@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
-use ff_core::entropy::Entropy;
 use ff_core::id::{WorkerId, WorkerInstanceId};
 
 use crate::clock::Clock;
-use crate::fault::clock_offset;
 use crate::process::client::ClientProcess;
 use crate::process::context::Context;
 use crate::process::timekeeper::TimekeeperProcess;
@@ -29,6 +27,10 @@ pub struct Host {
     pub up: bool,
     /// When it is woken next, in simulated time.
     pub wake: Option<u64>,
+    /// Which start of the process this is, from 0.
+    pub start: u64,
+    /// How many operations it has begun since its start.
+    pub operations: u64,
 }
 
 /// What runs in a process.
@@ -111,29 +113,37 @@ fn instance(number: usize, start: u64) -> WorkerInstanceId {
     WorkerInstanceId::try_new(format!("process-{number}.{start}")).expect("a valid id")
 }
 
-/// Starts a process for the `start`th time: the workers first, then the timekeeper and the client.
+/// When and how a process starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// Its number: the workers first, then the timekeeper and the client.
+    pub process: usize,
+    /// Which start of it this is, from 0.
+    pub start: u64,
+    /// The simulated time.
+    pub now: u64,
+    /// How far its wall clock is off, in milliseconds.
+    pub skew: i64,
+}
+
+/// Starts a process.
 pub fn host(
     seed: u64,
     settings: &Settings,
     profiles: &Arc<[WorkerProfile]>,
-    (number, start, now): (usize, u64, u64),
+    Start { process: number, start, now, skew }: Start,
 ) -> Host {
     let mut entropy = stream(seed, "process", number as u64 * 1_000 + start);
-    let clock = new_clock(settings, now, &mut entropy);
+    let clock = Clock::new(now, between(&mut entropy, 0, 1_000_000), skew);
     let kind = if number < profiles.len() {
         let mut profile = profiles[number].clone();
         profile.instance = instance(number, start);
         profile.slots = between(&mut entropy, 1, 3) as usize;
-        Kind::Worker(WorkerProcess::new(profile, entropy))
+        Kind::Worker(WorkerProcess::new(seed, profile, entropy))
     } else if number == profiles.len() {
         Kind::Timekeeper(TimekeeperProcess::new(settings, entropy))
     } else {
-        Kind::Client(ClientProcess::new(settings, Arc::clone(profiles), entropy))
+        Kind::Client(ClientProcess::new(seed, settings, Arc::clone(profiles), entropy))
     };
-    Host { kind, clock, up: true, wake: None }
-}
-
-fn new_clock(settings: &Settings, now: u64, entropy: &mut Entropy) -> Clock {
-    let origin = between(entropy, 0, 1_000_000);
-    Clock::new(now, origin, clock_offset::draw(entropy, settings.clock_offset))
+    Host { kind, clock, up: true, wake: None, start, operations: 0 }
 }

@@ -39,6 +39,7 @@ mod invariant;
 pub mod marks;
 mod model;
 mod network;
+mod plan;
 mod process;
 mod queue;
 mod report;
@@ -49,8 +50,9 @@ mod task;
 mod words;
 mod world;
 
-pub use fault::FaultKind;
+pub use fault::{FaultId, FaultKind};
 pub use marks::Marks;
+pub use plan::{Overrides, Plan, WishId, WishKind};
 pub use report::{Options, Report, Violation};
 pub use store::StoreKind;
 pub use world::World;
@@ -73,12 +75,21 @@ pub fn run(seed: u64) -> Result<Report, Violation> {
 /// run again, watched.
 #[allow(clippy::result_large_err)] // One for each run.
 pub fn run_with(seed: u64, options: Options) -> Result<Report, Violation> {
-    match World::new(seed, options).run() {
+    run_plan(&Plan::from(seed), options)
+}
+
+/// Runs the world of a plan, watched as the options say.
+///
+/// # Errors
+///
+/// The first rule that is seen broken, with the steps that led to it: a run that fails unwatched is
+/// run again, watched.
+#[allow(clippy::result_large_err)] // One for each run.
+pub fn run_plan(plan: &Plan, options: Options) -> Result<Report, Violation> {
+    match World::new(plan, options.clone()).run() {
         Err(violation) if !options.trace => {
-            Err(World::new(seed, Options { trace: true, ..options })
-                .run()
-                .err()
-                .unwrap_or(violation))
+            let watched = World::new(plan, Options { trace: true, ..options });
+            Err(watched.run().err().unwrap_or(violation))
         }
         result => result,
     }
@@ -101,6 +112,8 @@ pub fn check_determinism(seed: u64) -> Result<Report, Violation> {
         at: first.simulated_ms,
         tag: "DETERMINISM",
         detail: format!("two runs differ: {first:?} and {second:?}"),
+        injected: Vec::new(),
+        wishes: Vec::new(),
         trace: Vec::new(),
     })
 }

@@ -1,12 +1,10 @@
 //! The way to the store and back.
 
-use ff_core::entropy::Entropy;
-
-use crate::fault::FaultKind;
-use crate::fault::reply_lost::Loss;
-use crate::fault::{late_execution, reply_lost};
+use crate::fault::chances::Chances;
+use crate::fault::request_lost::Loss;
+use crate::fault::{FaultKind, late_execution, reply_lost, request_lost};
 use crate::settings::Settings;
-use crate::streams::{between, stream};
+use crate::streams::between;
 
 /// What becomes of a call; times in milliseconds from its sending.
 #[derive(Clone, Copy, Debug)]
@@ -21,46 +19,46 @@ pub struct Journey {
     pub fault: Option<FaultKind>,
 }
 
-/// Decides about each call.
-#[derive(Debug)]
-pub struct Network {
-    latency: Entropy,
-    losses: Entropy,
-    late: Entropy,
+impl Journey {
+    fn failed(arrives: Option<u64>, fails: (u64, bool), fault: FaultKind) -> Self {
+        Self { arrives, reply_after: None, fails: Some(fails), fault: Some(fault) }
+    }
 }
 
-impl Network {
-    /// The network of a seed.
-    pub fn new(seed: u64) -> Self {
-        Self {
-            latency: stream(seed, "latency", 0),
-            losses: stream(seed, "losses", 0),
-            late: stream(seed, "late executions", 0),
-        }
+/// What becomes of a call that is known by its key. `calm` is a network without faults.
+pub fn journey(chances: &mut Chances, settings: &Settings, key: u64, calm: bool) -> Journey {
+    let mut delays = chances.delays(key);
+    let there = between(&mut delays, 1, settings.latency_ms);
+    let back = between(&mut delays, 1, settings.latency_ms);
+    let whole = Journey { arrives: Some(there), reply_after: Some(back), fails: None, fault: None };
+    if calm {
+        return whole;
     }
+    faulty(chances, settings, key, there).unwrap_or(whole)
+}
 
-    /// What becomes of the next call. `calm` is a network without faults.
-    pub fn journey(&mut self, settings: &Settings, calm: bool) -> Journey {
-        let there = between(&mut self.latency, 1, settings.latency_ms);
-        let back = between(&mut self.latency, 1, settings.latency_ms);
-        let timeout = settings.timeout_ms;
-        let rate = |per_mille| if calm { 0 } else { per_mille };
-        let failed = |arrives, fails, fault| Journey {
-            arrives,
-            reply_after: None,
-            fails: Some(fails),
-            fault: Some(fault),
-        };
-        if let Some(delay) = late_execution::draw(&mut self.late, rate(settings.late_execution)) {
-            return failed(Some(timeout + delay), (timeout, false), FaultKind::LateExecution);
-        }
-        match reply_lost::draw(&mut self.losses, rate(settings.reply_lost)) {
-            Some(Loss::NotSent) => failed(None, (1, true), FaultKind::RequestLost),
-            Some(Loss::Request) => failed(None, (timeout, false), FaultKind::RequestLost),
-            Some(Loss::Reply) => failed(Some(there), (timeout, false), FaultKind::ReplyLost),
-            None => {
-                Journey { arrives: Some(there), reply_after: Some(back), fails: None, fault: None }
-            }
-        }
+/// The first fault that meets a call.
+fn faulty(chances: &mut Chances, settings: &Settings, key: u64, there: u64) -> Option<Journey> {
+    use FaultKind::{LateExecution, ReplyLost, RequestLost};
+    let timeout = settings.timeout_ms;
+    if let Some(weight) = settings.on(LateExecution)
+        && let Some(delay) = late_execution::draw(&mut chances.draws(LateExecution, key), weight)
+        && chances.inject(LateExecution, key)
+    {
+        return Some(Journey::failed(Some(timeout + delay), (timeout, false), LateExecution));
     }
+    if let Some(weight) = settings.on(RequestLost)
+        && let Some(loss) = request_lost::draw(&mut chances.draws(RequestLost, key), weight)
+        && chances.inject(RequestLost, key)
+    {
+        let fails = if loss == Loss::NotSent { (1, true) } else { (timeout, false) };
+        return Some(Journey::failed(None, fails, RequestLost));
+    }
+    if let Some(weight) = settings.on(ReplyLost)
+        && reply_lost::draw(&mut chances.draws(ReplyLost, key), weight)
+        && chances.inject(ReplyLost, key)
+    {
+        return Some(Journey::failed(Some(there), (timeout, false), ReplyLost));
+    }
+    None
 }

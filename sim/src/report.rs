@@ -6,15 +6,19 @@ use std::fmt;
 use ff_core::error::RejectionKind;
 use ff_core::execution::EventKind;
 
-use crate::fault::FaultKind;
+use crate::fault::{FaultId, FaultKind};
 use crate::marks::Marks;
+use crate::plan::WishId;
 use crate::store::StoreKind;
 
-/// How a run is watched; nothing here changes what happens in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How a run is watched, and what decides it beside its plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Whether every step is kept for [`Report::trace`]; a violation always has its last steps.
     pub trace: bool,
+    /// Bytes that decide what the network and the faults draw, two for a draw, until they end; the
+    /// plan's seed decides from there. For searches that are guided by what a run has met.
+    pub choices: Option<Vec<u8>>,
     /// Which store answers.
     pub store: StoreKind,
 }
@@ -39,6 +43,10 @@ pub struct Report {
     pub state_hash: u64,
     /// Faults that were injected.
     pub faults: BTreeMap<FaultKind, u64>,
+    /// The faults that were injected, in order.
+    pub injected: Vec<FaultId>,
+    /// The wishes that were carried out, in order.
+    pub wishes: Vec<WishId>,
     /// Rejections that callers were given.
     pub rejections: BTreeMap<RejectionKind, u64>,
     /// Events that the journal was given.
@@ -72,6 +80,10 @@ pub struct Violation {
     pub tag: &'static str,
     /// What is wrong.
     pub detail: String,
+    /// The faults that had been injected, in order.
+    pub injected: Vec<FaultId>,
+    /// The wishes that had been carried out, in order.
+    pub wishes: Vec<WishId>,
     /// The last steps in words.
     pub trace: Vec<String>,
 }

@@ -1,12 +1,13 @@
 //! What a seed decides before anything happens: sizes, times, and which faults are on.
 
-use ff_core::entropy::Entropy;
 use ff_core::op::Terms;
 use ff_core::partition::PartitionConfig;
 use ff_core::store::codec::Codec;
 use ff_core::time::DurationMs;
 
-use crate::streams::{between, happens, one_of, stream};
+use crate::fault::FaultKind;
+use crate::plan::{Overrides, Plan};
+use crate::streams::{Draws, Source, WEIGHTS, between, happens, one_of, stream};
 
 /// The configuration of a run. Each seed switches a subset of the faults on, with very different
 /// weights.
@@ -30,19 +31,25 @@ pub struct Settings {
     pub timeout_ms: u64,
     /// Whether wake-ups travel; without them workers only poll.
     pub wakes: bool,
-    /// In a thousand calls, how many lose their request or reply.
-    pub reply_lost: u64,
-    /// In a thousand calls, how many are carried out after their caller has given up.
-    pub late_execution: u64,
-    /// How many crashes there are.
-    pub crashes: u64,
-    /// Whether clocks are off.
-    pub clock_offset: bool,
+    /// How often each fault happens: in a thousand calls, or how many, as the kind has it.
+    weights: [u64; FaultKind::ALL.len()],
 }
 
 impl Settings {
-    /// The configuration of a seed.
-    pub fn of(seed: u64) -> Self {
+    /// The configuration of a plan.
+    pub fn of(plan: &Plan) -> Self {
+        let mut settings = Self::of_seed(plan.seed);
+        let Overrides { workers, busy_ms, executions, weights } = &plan.overrides;
+        settings.workers = workers.unwrap_or(settings.workers).max(1);
+        settings.busy_ms = busy_ms.unwrap_or(settings.busy_ms);
+        settings.executions = executions.unwrap_or(settings.executions).max(1);
+        for (kind, weight) in weights {
+            settings.weights[*kind as usize] = *weight;
+        }
+        settings
+    }
+
+    fn of_seed(seed: u64) -> Self {
         let mut entropy = stream(seed, "configuration", 0);
         let entropy = &mut entropy;
         let partitions = PartitionConfig {
@@ -60,10 +67,7 @@ impl Settings {
             latency_ms: one_of(entropy, &[2, 5, 20, 60]),
             timeout_ms: one_of(entropy, &[150, 300, 700]),
             wakes: happens(entropy, 750),
-            reply_lost: weight(entropy),
-            late_execution: weight(entropy),
-            crashes: if happens(entropy, 500) { between(entropy, 1, 5) } else { 0 },
-            clock_offset: happens(entropy, 500),
+            weights: weights(seed),
         }
     }
 }
@@ -73,9 +77,34 @@ impl Settings {
     pub fn terms(&self) -> Terms {
         Terms::new(self.patience, Codec::default())
     }
+
+    /// How often a fault happens, if it is switched on.
+    pub fn on(&self, kind: FaultKind) -> Option<u64> {
+        let weight = self.weights[kind as usize];
+        (weight > 0).then_some(weight)
+    }
 }
 
-/// Off for half of the seeds.
-fn weight(entropy: &mut Entropy) -> u64 {
-    one_of(entropy, &[0, 0, 0, 10, 40, 150])
+/// How often each fault happens. Each draws for itself, so that a new kind leaves the others as
+/// they were.
+fn weights(seed: u64) -> [u64; FaultKind::ALL.len()] {
+    let mut weights = [0; FaultKind::ALL.len()];
+    for kind in FaultKind::ALL {
+        let mut draws = Draws::new(seed, WEIGHTS, *kind as u64);
+        if happens(&mut draws, 500) {
+            weights[*kind as usize] = weight(*kind, &mut draws);
+        }
+    }
+    weights
+}
+
+/// How often a fault happens that is switched on.
+fn weight(kind: FaultKind, source: &mut impl Source) -> u64 {
+    match kind {
+        FaultKind::RequestLost | FaultKind::ReplyLost | FaultKind::LateExecution => {
+            one_of(source, &[10, 40, 150])
+        }
+        FaultKind::Crash => between(source, 1, 5),
+        FaultKind::ClockOffset => 80,
+    }
 }

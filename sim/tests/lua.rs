@@ -11,7 +11,7 @@ fn a_seed_gives_the_same_run_with_either_store() {
     let options = Options { store: StoreKind::Lua, ..Options::default() };
     for seed in 0..12 {
         let memory = run(seed).unwrap_or_else(|violation| panic!("{violation}"));
-        let lua = run_with(seed, options).unwrap_or_else(|violation| panic!("{violation}"));
+        let lua = run_with(seed, options.clone()).unwrap_or_else(|violation| panic!("{violation}"));
         assert_eq!(memory, lua, "seed {seed}");
     }
 }

@@ -4,11 +4,15 @@
 //! back later under another instance id.
 
 use crate::settings::Settings;
-use crate::streams::{between, stream};
+use crate::streams::{Draws, Source, between};
+
+use super::FaultKind;
 
 /// One crash.
 #[derive(Clone, Copy, Debug)]
 pub struct Crash {
+    /// Its number.
+    pub number: u64,
     /// Which process.
     pub process: usize,
     /// When.
@@ -17,14 +21,16 @@ pub struct Crash {
     pub down_ms: u64,
 }
 
-/// The crashes of a seed, among that many processes.
+/// The crashes of a seed by number, among that many processes.
 pub fn plan(seed: u64, settings: &Settings, processes: usize) -> Vec<Crash> {
-    let mut entropy = stream(seed, "crashes", 0);
-    (0..settings.crashes)
-        .map(|_| Crash {
-            process: entropy.below(processes as u64) as usize,
-            at: between(&mut entropy, 200, settings.busy_ms),
-            down_ms: between(&mut entropy, 100, 4_000),
-        })
-        .collect()
+    let crash = |number| {
+        let mut draws = Draws::new(seed, FaultKind::Crash as u64, number);
+        Crash {
+            number,
+            process: draws.below(processes as u64) as usize,
+            at: between(&mut draws, 0, settings.busy_ms),
+            down_ms: between(&mut draws, 100, 4_000),
+        }
+    };
+    (0..settings.on(FaultKind::Crash).unwrap_or(0)).map(crash).collect()
 }

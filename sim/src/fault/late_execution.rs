@@ -4,15 +4,13 @@
 //! perhaps has been told no: then the request arrives. Its time window and its expected versions
 //! have to stop what is not wanted any more.
 
-use ff_core::entropy::Entropy;
+use crate::streams::{Source, between, happens};
 
-use crate::streams::{between, happens};
-
-/// How long after its timeout the next call is carried out, in milliseconds, if it is late.
-pub fn draw(entropy: &mut Entropy, per_mille: u64) -> Option<u64> {
-    if !happens(entropy, per_mille) {
+/// How long after its timeout a call is carried out, in milliseconds, if it is late.
+pub fn draw(source: &mut impl Source, per_mille: u64) -> Option<u64> {
+    if !happens(source, per_mille) {
         return None;
     }
-    let longest = if happens(entropy, 300) { 8_000 } else { 600 };
-    Some(between(entropy, 0, longest))
+    let longest = if happens(source, 300) { 8_000 } else { 600 };
+    Some(between(source, 0, longest))
 }

@@ -1,13 +1,19 @@
 //! What goes wrong on purpose, one file for each fault. A seed switches each on or off with a
 //! weight of its own (`docs/architecture.md`, Simulation).
 
+pub mod chances;
 pub mod clock_offset;
 pub mod crash;
 pub mod late_execution;
 pub mod reply_lost;
+pub mod request_lost;
+
+use serde::{Deserialize, Serialize};
 
 /// What can go wrong on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum FaultKind {
     /// A call never reached the store.
     RequestLost,
@@ -22,7 +28,30 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// Everything that can go wrong.
+    /// All kinds, in order.
     pub const ALL: &[Self] =
         &[Self::RequestLost, Self::ReplyLost, Self::Crash, Self::ClockOffset, Self::LateExecution];
+}
+
+/// One fault of a run: what goes wrong, and at which step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FaultId {
+    /// What goes wrong.
+    pub kind: FaultKind,
+    /// The step: a call by [`call_key`](crate::streams::call_key), or a number among those that
+    /// the seed has planned.
+    pub key: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is counted by kind has room for each, and nothing is left out of the list.
+    #[test]
+    fn kinds_are_listed_in_order() {
+        for (number, kind) in FaultKind::ALL.iter().enumerate() {
+            assert_eq!(*kind as usize, number);
+        }
+    }
 }

@@ -14,9 +14,11 @@ use ff_core::id::{ExecutionId, GrantId};
 use ff_core::op::{Committed, Drawn, Patience};
 use ff_core::time::{DurationMs, TimestampMs};
 
+use crate::hash::hashed;
 use crate::marks::CommandKind;
+use crate::plan::WishKind;
 use crate::settings::Settings;
-use crate::streams::{between, happens};
+use crate::streams::{Draws, HAND_OVER, Source, between, happens, stream};
 use crate::task::{Errand, Output};
 
 use super::context::{Context, Effect, GrantInHand, Way};
@@ -28,9 +30,13 @@ const MAX_CALLS: u32 = 6;
 /// The client's process. What it has sent outlives its crashes, as a person's memory would.
 #[derive(Debug)]
 pub struct ClientProcess {
+    seed: u64,
     settings: Settings,
     scheduler: Scheduler,
+    /// What its present wish draws from: a stream of each wish's own.
     entropy: Entropy,
+    /// How many wishes it has had.
+    wishes: u64,
     /// Submissions that are left.
     left: u64,
     next: TimestampMs,
@@ -45,12 +51,19 @@ pub struct ClientProcess {
 
 impl ClientProcess {
     /// A client with wishes for those workers.
-    pub fn new(settings: &Settings, workers: Arc<[WorkerProfile]>, mut entropy: Entropy) -> Self {
+    pub fn new(
+        seed: u64,
+        settings: &Settings,
+        workers: Arc<[WorkerProfile]>,
+        mut entropy: Entropy,
+    ) -> Self {
         let scheduler = Scheduler::new(settings.partitions, settings.terms(), entropy.fork());
         Self {
+            seed,
             settings: settings.clone(),
             scheduler,
             entropy,
+            wishes: 0,
             left: settings.executions,
             next: TimestampMs::ZERO,
             known: Vec::new(),
@@ -76,6 +89,8 @@ impl ClientProcess {
             return;
         }
         if self.next <= cx.now.local {
+            self.wishes += 1;
+            self.entropy = stream(self.seed, "wish", self.wishes);
             self.wish(cx);
             // A submission and some three other wishes for each execution.
             let pause = self.settings.busy_ms / (self.settings.executions * 4);
@@ -94,11 +109,11 @@ impl ClientProcess {
                 if !self.known.iter().any(|(id, _)| *id == create.execution_id) {
                     self.known.push((create.execution_id, 0));
                 }
-                self.send(Errand::Wish, create.into(), cx);
+                self.wish_for(WishKind::Submit, Errand::Wish, create.into(), cx);
             }
             0..10 => {
                 if let Some(command) = self.latest.clone() {
-                    self.send(Errand::Wish, command, cx);
+                    self.wish_for(WishKind::Repeat, Errand::Wish, command, cx);
                 }
                 self.latest = None;
             }
@@ -106,7 +121,7 @@ impl ClientProcess {
                 let Some(id) = self.any_execution() else { return };
                 if self.may_call(id) {
                     let command = call(id, &mut self.entropy);
-                    self.send(Errand::Wish, command, cx);
+                    self.wish_for(WishKind::Operate, Errand::Wish, command, cx);
                 }
             }
             15..17 => self.ask_for_grant(cx),
@@ -114,13 +129,22 @@ impl ClientProcess {
         }
     }
 
-    fn send(&mut self, errand: Errand, command: AnyCommand, cx: &mut Context<'_>) {
+    /// Carries a wish out, unless it is left out: all later ones are then as if it had been sent.
+    fn wish_for(
+        &mut self,
+        kind: WishKind,
+        errand: Errand,
+        command: AnyCommand,
+        cx: &mut Context<'_>,
+    ) {
         if errand == Errand::Wish {
             self.latest = Some(command.clone());
         }
         let stale = happens(&mut self.entropy, 500);
         let patience = Patience::new(self.settings.terms(), self.entropy.fork());
-        cx.command(errand, command, stale, patience);
+        if cx.wishes_for(kind, self.wishes) {
+            cx.command(errand, command, stale, patience);
+        }
     }
 
     /// One of those that it knows, half of the time one of the latest.
@@ -161,7 +185,7 @@ impl ClientProcess {
         } else {
             AnyCommand::IssueReclaimGrant(IssueReclaimGrant(request))
         };
-        self.send(Errand::Grant(worker), command, cx);
+        self.wish_for(WishKind::AskForGrant, Errand::Grant(worker), command, cx);
     }
 
     /// Has the scheduler look for work for a worker.
@@ -179,6 +203,9 @@ impl ClientProcess {
             capabilities: profile.capabilities.clone(),
             grant_ttl: DurationMs::new(between(&mut self.entropy, 100, 4_000)),
         };
+        if !cx.wishes_for(WishKind::Draw, self.wishes) {
+            return;
+        }
         self.asked_for = Some(worker);
         cx.start(CommandKind::Admit, self.scheduler.claim_for_worker(request), Output::Drawn);
     }
@@ -230,12 +257,14 @@ impl ClientProcess {
 
     /// Hands a grant to its worker, or to another one, once or twice, soon or late.
     fn hand_over(&mut self, worker: usize, grant: GrantInHand, cx: &mut Context<'_>) {
-        let copies = if happens(&mut self.entropy, 300) { 2 } else { 1 };
+        let mut draws = Draws::new(self.seed, HAND_OVER, hashed(grant.grant_id.uuid().as_bytes()));
+        let copies = if happens(&mut draws, 300) { 2 } else { 1 };
         for _ in 0..copies {
-            let wrong = happens(&mut self.entropy, 150);
-            let to = if wrong { self.any_worker() } else { worker };
-            let longest = if happens(&mut self.entropy, 200) { 5_000 } else { 100 };
-            let after = between(&mut self.entropy, 1, longest);
+            let wrong = happens(&mut draws, 150);
+            let other = draws.below(self.workers.len() as u64) as usize;
+            let to = if wrong { other } else { worker };
+            let longest = if happens(&mut draws, 200) { 5_000 } else { 100 };
+            let after = between(&mut draws, 1, longest);
             cx.effects.push(Effect::Grant { to, after, grant });
         }
     }

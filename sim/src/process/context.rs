@@ -1,6 +1,6 @@
 //! What a process sees of the world, and what it asks of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ff_core::execution::{AnyCommand, Claim};
 use ff_core::id::{ExecutionId, GrantId};
@@ -9,6 +9,7 @@ use ff_core::store::Member;
 use ff_core::time::{HostTime, TimestampMs};
 
 use crate::marks::CommandKind;
+use crate::plan::{WishId, WishKind};
 use crate::task::{Errand, Output, Task, driven};
 
 /// A grant on its way to a worker.
@@ -54,11 +55,26 @@ pub struct Context<'w> {
     pub healing: bool,
     /// Old copies of records.
     pub copies: &'w BTreeMap<Member, Loaded>,
+    /// The wishes that are left out of this run.
+    pub without: &'w BTreeSet<WishId>,
+    /// The wishes that it carries out.
+    pub wishes: Vec<WishId>,
     /// What it asks of the world.
     pub effects: Vec<Effect>,
 }
 
 impl Context<'_> {
+    /// Whether a wish is to be carried out. What depends on it draws from a stream of its own, so
+    /// that a wish which is left out leaves the others as they were.
+    pub fn wishes_for(&mut self, kind: WishKind, key: u64) -> bool {
+        let wish = WishId { kind, key };
+        let wanted = self.without.is_empty() || !self.without.contains(&wish);
+        if wanted {
+            self.wishes.push(wish);
+        }
+        wanted
+    }
+
     /// Starts an operation of an agent, which carries that to each execution that it meets.
     pub fn start<O, F>(&mut self, carries: CommandKind, operation: O, understand: F)
     where

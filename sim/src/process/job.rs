@@ -11,7 +11,8 @@ use ff_core::execution::{
 use ff_core::id::FailureCategory;
 use ff_core::time::{DurationMs, TimestampMs};
 
-use crate::streams::{between, happens, one_of};
+use crate::hash::Fnv;
+use crate::streams::{between, happens, one_of, stream};
 
 /// One thing that a handler does.
 #[derive(Clone, Debug)]
@@ -56,19 +57,49 @@ pub struct Job {
     pub busy: bool,
     /// The call that gives its lease back, and how often it was tried.
     pub finishing: Option<(AnyCommand, u32)>,
+    /// What its wishes are known by: the execution and the epoch of its lease.
+    key: u64,
+    /// How many of its acts are done.
+    done: u64,
+    entropy: Entropy,
 }
 
 impl Job {
     /// A job with a handler's behaviour drawn from the seed. `healing`: it shall come to an end.
-    pub fn new(
-        claimed: Claimed,
-        healing: bool,
-        ttl: DurationMs,
-        now: TimestampMs,
-        entropy: &mut Entropy,
-    ) -> Self {
-        let acts = if healing { well_behaved(entropy) } else { acts(ttl.get(), entropy) };
-        Self { claimed, acts, next_at: now, busy: false, finishing: None }
+    pub fn new(seed: u64, claimed: Claimed, healing: bool, now: TimestampMs) -> Self {
+        let mut hash = Fnv::default();
+        hash.bytes(claimed.execution_id.uuid().as_bytes());
+        hash.number(claimed.lease_epoch.0);
+        let mut entropy = stream(seed, "job", hash.get());
+        let acts = if healing {
+            well_behaved(&mut entropy)
+        } else {
+            acts(claimed.lease_ttl.get(), &mut entropy)
+        };
+        // The low bits number its acts.
+        let key = hash.get() & !0xff;
+        Self { claimed, acts, next_at: now, busy: false, finishing: None, key, done: 0, entropy }
+    }
+
+    /// The next thing that the handler does, and what it is known by if it is a wish.
+    pub fn next_act(&mut self) -> (Option<Act>, u64) {
+        self.done += 1;
+        (self.acts.pop_front(), self.key + self.done)
+    }
+
+    /// What the handler says once more after it has ended, if anything.
+    pub fn afterwards(&mut self, store: TimestampMs) -> Option<(AnyCommand, u64)> {
+        if !happens(&mut self.entropy, 250) {
+            return None;
+        }
+        let command = match self.finishing.clone() {
+            Some((command, _)) if happens(&mut self.entropy, 600) => command,
+            _ => {
+                let how = any_finish(&mut self.entropy);
+                self.finish(&how, store)
+            }
+        };
+        Some((command, self.key))
     }
 
     /// The holder's proof.
@@ -144,7 +175,7 @@ fn acts(ttl_ms: u64, entropy: &mut Entropy) -> VecDeque<Act> {
 }
 
 /// Any way to give a lease back.
-pub fn any_finish(entropy: &mut Entropy) -> Finish {
+fn any_finish(entropy: &mut Entropy) -> Finish {
     match entropy.below(20) {
         0..10 => Finish::Complete(result(entropy)),
         10..14 => Finish::Fail {

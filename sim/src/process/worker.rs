@@ -11,12 +11,14 @@ use ff_core::op::{Committed, Rotation};
 use ff_core::partition::Partition;
 use ff_core::time::{DurationMs, TimestampMs};
 
+use crate::hash::hashed;
 use crate::marks::CommandKind;
-use crate::streams::{between, happens};
+use crate::plan::WishKind;
+use crate::streams::{Draws, Source, TAKE, between, happens};
 use crate::task::{Errand, Output};
 
 use super::context::{Context, Effect, GrantInHand, Way};
-use super::job::{Act, Job, any_finish};
+use super::job::{Act, Job};
 
 /// A worker's process.
 #[derive(Debug)]
@@ -26,6 +28,7 @@ pub struct WorkerProcess {
     jobs: BTreeMap<LeaseId, Job>,
     claiming: bool,
     next_claim: TimestampMs,
+    seed: u64,
     entropy: Entropy,
     /// Whether its handlers go on when their lease is lost.
     reckless: bool,
@@ -35,7 +38,7 @@ pub struct WorkerProcess {
 
 impl WorkerProcess {
     /// A process of that worker.
-    pub fn new(profile: WorkerProfile, mut entropy: Entropy) -> Self {
+    pub fn new(seed: u64, profile: WorkerProfile, mut entropy: Entropy) -> Self {
         let agent = WorkerAgent::new(profile, entropy.fork());
         let reckless = happens(&mut entropy, 300);
         Self {
@@ -43,6 +46,7 @@ impl WorkerProcess {
             jobs: BTreeMap::new(),
             claiming: false,
             next_claim: TimestampMs::ZERO,
+            seed,
             entropy,
             reckless,
             used: Vec::new(),
@@ -95,20 +99,29 @@ impl WorkerProcess {
                 self.send(Errand::Finish(lease_id), command, cx);
                 return;
             }
-            match job.acts.pop_front() {
+            let (act, key) = job.next_act();
+            match act {
                 Some(Act::Work(ms)) => job.next_at = cx.now.local.plus(DurationMs::new(ms)),
                 Some(Act::Progress(percent)) => {
-                    job.busy = true;
-                    let command = job.progress(percent);
-                    self.send(Errand::Progress(lease_id), command, cx);
+                    if cx.wishes_for(WishKind::Progress, key) {
+                        job.busy = true;
+                        let command = job.progress(percent);
+                        self.send(Errand::Progress(lease_id), command, cx);
+                    }
                 }
-                Some(Act::Neglect) => self.agent.leases.release(lease_id),
+                Some(Act::Neglect) => {
+                    if cx.wishes_for(WishKind::Neglect, key) {
+                        self.agent.leases.release(lease_id);
+                    }
+                }
                 Some(Act::Finish(how)) => {
                     job.finishing = Some((job.finish(&how, cx.now.store), 0));
                 }
                 Some(Act::Drop) | None => {
-                    self.agent.leases.release(lease_id);
-                    self.jobs.remove(&lease_id);
+                    if act.is_none() || cx.wishes_for(WishKind::Drop, key) {
+                        self.agent.leases.release(lease_id);
+                        self.jobs.remove(&lease_id);
+                    }
                 }
             }
         }
@@ -155,8 +168,7 @@ impl WorkerProcess {
 
     fn begin(&mut self, claimed: Claimed, cx: &Context<'_>) {
         let lease_id = claimed.lease_id;
-        let ttl = claimed.lease_ttl;
-        let job = Job::new(claimed, cx.healing, ttl, cx.now.local, &mut self.entropy);
+        let job = Job::new(self.seed, claimed, cx.healing, cx.now.local);
         self.jobs.insert(lease_id, job);
     }
 
@@ -242,37 +254,42 @@ impl WorkerProcess {
             return;
         }
         self.agent.leases.release(lease_id);
-        let Some(job) = self.jobs.remove(&lease_id) else { return };
+        let Some(mut job) = self.jobs.remove(&lease_id) else { return };
         self.next_claim = cx.now.local;
-        if happens(&mut self.entropy, 250) {
-            let command = match job.finishing.clone() {
-                Some((command, _)) if happens(&mut self.entropy, 600) => command,
-                _ => job.finish(&any_finish(&mut self.entropy), cx.now.store),
-            };
+        if let Some((command, key)) = job.afterwards(cx.now.store)
+            && cx.wishes_for(WishKind::Afterwards, key)
+        {
             self.send(Errand::Afterwards, command, cx);
         }
     }
 
     /// Uses a grant, sometimes twice, sometimes under a wrong name, sometimes the wrong way.
     pub fn take(&mut self, grant: GrantInHand, cx: &mut Context<'_>) {
-        let twice = happens(&mut self.entropy, 300);
-        let old = if happens(&mut self.entropy, 300) { self.used.last().copied() } else { None };
+        let key = hashed(grant.grant_id.uuid().as_bytes());
+        let mut draws = Draws::new(self.seed, TAKE, key.wrapping_add(self.used.len() as u64));
+        let twice = happens(&mut draws, 300);
+        let old = if happens(&mut draws, 300) { self.used.last().copied() } else { None };
         self.used.push(grant);
-        for grant in [Some(grant), twice.then_some(grant), old].into_iter().flatten() {
-            let way = match self.entropy.below(10) {
+        for (number, grant) in [Some(grant), twice.then_some(grant), old].iter().enumerate() {
+            let way = draws.below(10);
+            let wrong = happens(&mut draws, 100);
+            let Some(grant) = grant else { continue };
+            if !cx.wishes_for(WishKind::Take, (key & !0xff) + number as u64) {
+                continue;
+            }
+            let way = match way {
                 0 => Way::New,
                 1 => Way::Resumed,
                 2 | 3 => Way::Over,
                 _ => grant.way,
             };
-            let claim = self.claim_under(&grant);
+            let claim = self.claim_under(grant, wrong);
             self.send(Errand::Take, way.command(claim), cx);
         }
     }
 
-    fn claim_under(&mut self, grant: &GrantInHand) -> Claim {
+    fn claim_under(&mut self, grant: &GrantInHand, wrong: bool) -> Claim {
         let profile = self.agent.profile().clone();
-        let wrong = happens(&mut self.entropy, 100);
         let stranger = || WorkerId::try_new("stranger").expect("a valid id");
         let entropy = self.agent.entropy();
         Claim {

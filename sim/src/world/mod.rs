@@ -20,31 +20,30 @@ use ff_core::store::{
 use ff_core::time::TimestampMs;
 
 use crate::clock::store_time;
-use crate::fault::FaultKind;
+use crate::fault::chances::Chances;
 use crate::fault::{clock_offset, crash};
-use crate::host::{Host, Kind, host, profiles};
+use crate::host::{Host, Kind, Start, host, profiles};
 use crate::invariant::health;
-use crate::network::Network;
+use crate::network::journey;
+use crate::plan::Plan;
 use crate::process::context::{Context, Effect, GrantInHand};
 use crate::report::{Broken, Options, Report, Violation, ensure};
 use crate::settings::Settings;
 use crate::store::Server;
-use crate::streams::{between, stream};
+use crate::streams::{between, call_key, stream};
 use crate::task::{Caller, Output, Task};
 use crate::words::{self, shortened};
 
 /// A small world of processes around one store.
 #[derive(Debug)]
 pub struct World {
-    seed: u64,
     options: Options,
+    chances: Chances,
     settings: Settings,
     now: u64,
     queue: crate::queue::Queue<Happening>,
     server: Server,
-    network: Network,
     hosts: Vec<Host>,
-    starts: Vec<u64>,
     profiles: Arc<[WorkerProfile]>,
     running: BTreeMap<u64, Running>,
     callers: BTreeMap<u64, Caller>,
@@ -60,6 +59,8 @@ pub struct World {
 #[derive(Debug)]
 struct Running {
     process: usize,
+    /// The key of its next call.
+    key: u64,
     task: Box<dyn Task>,
     /// The record that the latest reply was about, and the store's clock in it.
     seen: (Option<Rc<Execution>>, TimestampMs),
@@ -91,22 +92,25 @@ const TOLD_STEPS: usize = 60;
 const FULL_CHECK_EVERY: u64 = 128;
 
 impl World {
-    /// The world of a seed, at its beginning.
-    pub fn new(seed: u64, options: Options) -> Self {
-        let settings = Settings::of(seed);
+    /// The world of a plan, at its beginning.
+    pub fn new(plan: &Plan, options: Options) -> Self {
+        let seed = plan.seed;
+        let settings = Settings::of(plan);
         let profiles = profiles(seed, &settings);
         let count = settings.workers + 2;
-        let start = |number| host(seed, &settings, &profiles, (number, 0, 0));
+        let mut chances = Chances::new(plan.clone(), options.choices.clone().unwrap_or_default());
+        let start = |process| {
+            let skew = clock_offset::at_start(&mut chances, &settings, process, 0);
+            host(seed, &settings, &profiles, Start { process, start: 0, now: 0, skew })
+        };
         let hosts = (0..count).map(start).collect();
         let mut world = Self {
-            seed,
+            chances,
+            server: Server::new(options.store, seed),
             options,
             now: 0,
             queue: crate::queue::Queue::new(),
-            server: Server::new(options.store, seed),
-            network: Network::new(seed),
             hosts,
-            starts: vec![0; count],
             profiles,
             running: BTreeMap::new(),
             callers: BTreeMap::new(),
@@ -124,16 +128,17 @@ impl World {
     /// What happens whatever the processes do.
     fn schedule(&mut self) {
         let count = self.hosts.len();
-        let mut entropy = stream(self.seed, "starts", 0);
+        let seed = self.chances.plan().seed;
+        let mut entropy = stream(seed, "starts", 0);
         for process in 0..count {
             let at = between(&mut entropy, 0, 300);
             self.hosts[process].wake = Some(at);
             self.queue.push(at, Happening::Wake { process });
         }
-        for crash in crash::plan(self.seed, &self.settings, count) {
+        for crash in crash::plan(seed, &self.settings, count) {
             self.queue.push(crash.at, Happening::Crash(crash));
         }
-        for lapse in clock_offset::plan(self.seed, &self.settings, count) {
+        for lapse in clock_offset::plan(seed, &self.settings, count) {
             self.queue.push(lapse.at, Happening::Lapse(lapse));
         }
         self.queue.push(self.settings.busy_ms, Happening::Heal);
@@ -144,6 +149,7 @@ impl World {
     /// # Errors
     ///
     /// The first rule that is seen broken.
+    #[allow(clippy::result_large_err)] // One for each run.
     pub fn run(mut self) -> Result<Report, Violation> {
         while !self.finished {
             if let Err(broken) = self.step() {
@@ -159,6 +165,10 @@ impl World {
         self.report.events = self.server.events.clone();
         self.report.simulated_ms = self.now;
         self.report.state_hash = self.server.hash.get();
+        self.report.injected = self.chances.injected().to_vec();
+        for fault in self.chances.injected() {
+            *self.report.faults.entry(fault.kind).or_default() += 1;
+        }
         self.report.marks = std::mem::take(&mut self.server.marks);
         self.report.note_marks();
         self.report.trace = self.trace.into();
@@ -168,11 +178,13 @@ impl World {
     fn violation(self, broken: Broken) -> Violation {
         let told = self.trace.len().saturating_sub(TOLD_STEPS);
         Violation {
-            seed: self.seed,
+            seed: self.chances.plan().seed,
             step: self.report.steps,
             at: self.now,
             tag: broken.tag,
             detail: broken.detail,
+            injected: self.chances.injected().to_vec(),
+            wishes: self.report.wishes,
             trace: self.trace.into_iter().skip(told).collect(),
         }
     }
@@ -236,9 +248,12 @@ impl World {
             now: host.clock.read(self.now),
             healing: self.healing_since.is_some(),
             copies: &self.server.copies,
+            without: &self.chances.plan().without_wishes,
+            wishes: Vec::new(),
             effects: Vec::new(),
         };
         act(&mut host.kind, &mut cx);
+        self.report.wishes.append(&mut cx.wishes);
         for effect in cx.effects {
             self.carry_out(process, effect)?;
         }
@@ -265,11 +280,13 @@ impl World {
                 let (carries, refused, applied) = (Some(carries), false, 0);
                 let caller = Caller { number, process, command, carries, refused, applied };
                 self.callers.insert(number, caller);
-                let now = self.hosts[process].clock.read(self.now);
-                let step = task.start(now);
+                let host = &mut self.hosts[process];
+                host.operations += 1;
+                let step = task.start(host.clock.read(self.now));
+                let key = call_key(process, host.start, host.operations, 0);
+                let own = BTreeMap::new();
                 let seen = (None, TimestampMs::ZERO);
-                let running = Running { process, task, seen, own: BTreeMap::new() };
-                self.running.insert(number, running);
+                self.running.insert(number, Running { process, key, task, seen, own });
                 self.follow(number, step)
             }
         }
@@ -295,15 +312,16 @@ impl World {
     }
 
     fn send(&mut self, number: u64, request: Request) {
-        if let Some(running) = self.running.get_mut(&number).filter(|r| !r.own.is_empty()) {
+        let Some(running) = self.running.get_mut(&number) else { return };
+        if !running.own.is_empty() {
             running.own.retain(|id, _| !touches(&request, id));
         }
-        let journey = self.network.journey(&self.settings, self.healing_since.is_some());
-        if let Some(fault) = journey.fault {
-            self.count(fault);
-            if self.options.trace {
-                self.note(format!("operation {number} meets {fault:?}"));
-            }
+        let key = running.key;
+        running.key += 1;
+        let calm = self.healing_since.is_some();
+        let journey = journey(&mut self.chances, &self.settings, key, calm);
+        if let (Some(fault), true) = (journey.fault, self.options.trace) {
+            self.note(format!("operation {number} meets {fault:?}"));
         }
         if let Some((after, unsent)) = journey.fails {
             let failure = if unsent {
@@ -441,10 +459,6 @@ impl World {
         let calls = self.server.calls;
         ensure!(calls <= bound, "LIVENESS", "{calls} calls in {} ms are a storm", self.now);
         self.server.check_all(store_time(self.now))
-    }
-
-    fn count(&mut self, fault: FaultKind) {
-        *self.report.faults.entry(fault).or_default() += 1;
     }
 }
 

@@ -1,20 +1,19 @@
 //! What happens to processes from outside: crashes, restarts, wrong clocks, and the end of it all.
 
 use crate::clock::store_time;
-use crate::fault::FaultKind;
-use crate::fault::{clock_offset, crash};
+use crate::fault::{FaultKind, clock_offset, crash};
 use crate::heal::{HEALED_WITHIN_MS, pending};
-use crate::host::{Kind, host};
+use crate::host::{Kind, Start, host};
 use crate::report::{Broken, ensure};
 
 use super::{Happening, World};
 
 impl World {
     pub(super) fn crash(&mut self, crash: crash::Crash) {
-        if self.healing_since.is_some() || !self.hosts[crash.process].up {
+        let idle = self.healing_since.is_some() || !self.hosts[crash.process].up;
+        if idle || !self.chances.inject(FaultKind::Crash, crash.number) {
             return;
         }
-        self.count(FaultKind::Crash);
         let host = &mut self.hosts[crash.process];
         (host.up, host.wake) = (false, None);
         self.running.retain(|_, running| running.process != crash.process);
@@ -26,9 +25,15 @@ impl World {
         if self.hosts[process].up {
             return;
         }
-        self.starts[process] += 1;
-        let start = (process, self.starts[process], self.now);
-        let fresh = host(self.seed, &self.settings, &self.profiles, start);
+        let (start, now) = (self.hosts[process].start + 1, self.now);
+        let skew = if self.healing_since.is_some() {
+            0
+        } else {
+            clock_offset::at_start(&mut self.chances, &self.settings, process, start)
+        };
+        let start = Start { process, start, now, skew };
+        let seed = self.chances.plan().seed;
+        let fresh = host(seed, &self.settings, &self.profiles, start);
         let old = std::mem::replace(&mut self.hosts[process], fresh);
         if let Kind::Client(client) = old.kind {
             let local = self.hosts[process].clock.local(self.now);
@@ -39,8 +44,8 @@ impl World {
     }
 
     pub(super) fn lapse(&mut self, lapse: clock_offset::Lapse) {
-        if self.healing_since.is_none() {
-            self.count(FaultKind::ClockOffset);
+        if self.healing_since.is_none() && self.chances.inject(FaultKind::ClockOffset, lapse.number)
+        {
             self.hosts[lapse.process].clock.forget(lapse.skew);
         }
     }

@@ -1,0 +1,83 @@
+//! Plans: what is left out does not happen, and leaves what happened before it as it was.
+
+use std::collections::BTreeSet;
+
+use ff_sim::{FaultKind, Options, Overrides, Plan, Report, run_plan};
+
+fn passes(plan: &Plan) -> Report {
+    run_plan(plan, Options::default()).unwrap_or_else(|violation| panic!("{violation}"))
+}
+
+/// The same faults happen before the one that is left out, and it does not.
+#[test]
+fn a_fault_that_is_left_out_does_not_happen() {
+    let mut tried = 0;
+    for seed in 0..40 {
+        let whole = passes(&Plan::from(seed)).injected;
+        let Some(middle) = whole.get(whole.len() / 2).copied() else { continue };
+        let plan = Plan { without_faults: [middle].into(), ..Plan::from(seed) };
+        let rest = passes(&plan).injected;
+        assert_eq!(rest[..whole.len() / 2], whole[..whole.len() / 2], "seed {seed}");
+        assert!(!rest.contains(&middle), "seed {seed}: {middle:?}");
+        tried += 1;
+    }
+    assert!(tried > 20, "{tried} seeds had faults");
+}
+
+/// The same wishes are carried out before the one that is left out, and it is not.
+#[test]
+fn a_wish_that_is_left_out_is_not_carried_out() {
+    for seed in 0..20 {
+        let whole = passes(&Plan::from(seed)).wishes;
+        let middle = whole[whole.len() / 2];
+        let plan = Plan { without_wishes: [middle].into(), ..Plan::from(seed) };
+        let rest = passes(&plan).wishes;
+        assert_eq!(rest[..whole.len() / 2], whole[..whole.len() / 2], "seed {seed}");
+        assert!(!rest.contains(&middle), "seed {seed}: {middle:?}");
+    }
+}
+
+/// What one step draws does not depend on the others: most of the client's wishes stay what they
+/// were when all faults are left out.
+#[test]
+fn wishes_do_not_depend_on_faults() {
+    for seed in 0..20 {
+        let whole: BTreeSet<_> = passes(&Plan::from(seed)).wishes.into_iter().collect();
+        let weights = FaultKind::ALL.iter().map(|kind| (*kind, 0)).collect();
+        let overrides = Overrides { weights, ..Overrides::default() };
+        let calm = passes(&Plan { overrides, ..Plan::from(seed) });
+        assert_eq!(calm.injected, [], "seed {seed}");
+        let same = calm.wishes.iter().filter(|wish| whole.contains(wish)).count();
+        assert!(same * 3 > whole.len(), "seed {seed}: {same} of {}", whole.len());
+    }
+}
+
+/// Settings can be replaced, down to the smallest world.
+#[test]
+fn settings_can_be_replaced() {
+    let overrides = Overrides {
+        workers: Some(1),
+        busy_ms: Some(300),
+        executions: Some(1),
+        ..Overrides::default()
+    };
+    for seed in 0..20 {
+        let report = passes(&Plan { overrides: overrides.clone(), ..Plan::from(seed) });
+        assert!(report.executions <= 1, "seed {seed}: {}", report.executions);
+    }
+}
+
+/// Bytes decide what the faults draw, and the seed decides the rest.
+#[test]
+fn choices_decide_before_the_seed() {
+    let mut plan = Plan::from(7);
+    plan.overrides.weights = [(FaultKind::RequestLost, 100)].into();
+    let run = |byte| {
+        let choices = Some(vec![byte; 2_000]);
+        run_plan(&plan, Options { choices, ..Options::default() })
+            .unwrap_or_else(|violation| panic!("{violation}"))
+    };
+    let count = |report: Report| report.faults.get(&FaultKind::RequestLost).copied().unwrap_or(0);
+    assert!(count(run(0)) > 2 * count(run(255)));
+    assert_eq!(run(3), run(3));
+}
