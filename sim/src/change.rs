@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use ff_core::execution::{Active, AnyCommand, Event, Execution, FenceParts, Phase};
 use ff_core::id::{ExecutionId, GrantId};
+use ff_core::store::IndexWrite;
 use ff_core::time::TimestampMs;
 
 use crate::task::Caller;
@@ -23,6 +24,8 @@ pub struct Change<'c> {
     pub kept: bool,
     /// What the unit told the journal.
     pub events: Vec<Event>,
+    /// Where the unit put the execution.
+    pub writes: Vec<IndexWrite>,
     /// Who sent it.
     pub caller: &'c Caller,
 }
@@ -81,7 +84,8 @@ pub fn is_terminal(record: Option<&Execution>) -> bool {
     record.is_some_and(|record| matches!(record.phase, Phase::Terminal(_)))
 }
 
-fn fence_of(command: &AnyCommand) -> Option<FenceParts> {
+/// The fence that a command carries, if it is one of a holder.
+pub fn fence_of(command: &AnyCommand) -> Option<FenceParts> {
     use ff_core::execution::CancelledBy;
     match command {
         AnyCommand::Renew(c) => Some(c.fence),

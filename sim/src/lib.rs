@@ -39,6 +39,7 @@ mod invariant;
 pub mod marks;
 mod model;
 mod network;
+mod places;
 mod plan;
 mod process;
 mod queue;
@@ -47,6 +48,7 @@ mod settings;
 mod store;
 mod streams;
 mod task;
+mod watch;
 mod words;
 mod world;
 
@@ -55,6 +57,7 @@ pub use marks::Marks;
 pub use plan::{Overrides, Plan, WishId, WishKind};
 pub use report::{Options, Report, Violation};
 pub use store::StoreKind;
+pub use watch::{Invariant, InvariantSet, UnknownInvariant};
 pub use world::World;
 
 /// Runs the world of a seed.

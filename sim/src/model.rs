@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use ff_core::execution::{
-    AnyCommand, Execution, IndexEntries, LeaseFate, Phase, ReleaseOutcome, index_entries,
-};
+use ff_core::agent::WorkerProfile;
+use ff_core::capability::Capabilities;
+use ff_core::execution::{AnyCommand, Execution, LeaseFate, Phase, ReleaseOutcome};
 use ff_core::id::{ExecutionId, GrantId, LeaseId};
+use ff_core::partition::PartitionConfig;
 use ff_core::score::Score;
 use ff_core::store::Member;
 use ff_core::store::{Bytes, IndexName, Take};
@@ -15,26 +16,8 @@ use ff_core::time::TimestampMs;
 
 use crate::change::Change;
 use crate::identity::{Identity, Memory, identity_of, memory_of};
-
-/// Where an execution stands in the indexes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Places {
-    /// In its lane.
-    pub eligible: Option<Score>,
-    /// Among what is due.
-    pub due: Option<Score>,
-    /// Among what no worker fitted.
-    pub blocked_route: Option<Score>,
-    /// In the list of all.
-    pub all: Option<Score>,
-}
-
-impl From<IndexEntries> for Places {
-    fn from(entries: IndexEntries) -> Self {
-        let IndexEntries { eligible, due, blocked_route, all } = entries;
-        Self { eligible, due, blocked_route, all: Some(all) }
-    }
-}
+use crate::places::{Places, places_of};
+use crate::watch::InvariantSet;
 
 /// What was promised about the present life of an execution.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +33,12 @@ pub struct Life {
 /// What the world remembers.
 #[derive(Debug, Default)]
 pub struct Model {
+    /// Which invariants are looked at; what is remembered does not depend on it.
+    pub watched: InvariantSet,
+    /// The store's partitions.
+    pub partitions: PartitionConfig,
+    /// What the worker processes can do, by number.
+    pub capabilities: Vec<Capabilities>,
     /// The records as they should be.
     pub records: BTreeMap<ExecutionId, Rc<Execution>>,
     /// The index entries as they should be.
@@ -75,6 +64,16 @@ pub struct Model {
 }
 
 impl Model {
+    /// Nothing yet, about these partitions and the workers, which are the first processes.
+    pub fn new(
+        watched: InvariantSet,
+        partitions: PartitionConfig,
+        workers: &[WorkerProfile],
+    ) -> Self {
+        let capabilities = workers.iter().map(|worker| worker.capabilities.clone()).collect();
+        Self { watched, partitions, capabilities, ..Self::default() }
+    }
+
     /// How often the execution was created under this id.
     pub fn generation(&self, id: &ExecutionId) -> u32 {
         self.lives.get(id).map_or(0, |life| life.generation)
@@ -104,7 +103,7 @@ impl Model {
         }
         match &change.after {
             Some(after) => {
-                self.places.insert(change.id, index_entries(after).into());
+                self.places.insert(change.id, places_of(after));
                 self.records.insert(change.id, Rc::clone(after));
             }
             None => {

@@ -10,6 +10,7 @@ use crate::fault::{FaultId, FaultKind};
 use crate::marks::Marks;
 use crate::plan::WishId;
 use crate::store::StoreKind;
+use crate::watch::InvariantSet;
 
 /// How a run is watched, and what decides it beside its plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Options {
     pub choices: Option<Vec<u8>>,
     /// Which store answers.
     pub store: StoreKind,
+    /// What it is watched for; everything unless something else is asked for.
+    pub invariants: InvariantSet,
 }
 
 /// What a run met, when no rule was broken.

@@ -1,6 +1,6 @@
 //! \[INV-DURABLE-1\] What was acknowledged is there: submissions, completions, outcomes, results.
 
-use ff_core::execution::{AnyOutcome, Event, Execution};
+use ff_core::execution::{AnyCommand, AnyOutcome, Event, Execution};
 use ff_core::id::ExecutionId;
 use ff_core::op::Committed;
 use ff_core::store::{Bytes, Fetched};
@@ -10,6 +10,7 @@ use crate::identity::{claim_of, identity_of};
 use crate::model::Model;
 use crate::report::{Broken, ensure};
 use crate::task::Caller;
+use crate::watch::Invariant;
 
 const TAG: &str = "INV-DURABLE-1";
 
@@ -19,11 +20,39 @@ const TAG: &str = "INV-DURABLE-1";
 ///
 /// When a record goes otherwise.
 pub fn check_change(change: &Change<'_>) -> Result<(), Broken> {
-    if let (Some(before), None) = (&change.before, &change.after) {
-        let told = change.events.contains(&Event::Removed) && before.continuation.is_some();
-        ensure!(told, TAG, "{} went without its retention being over", change.id);
+    match (&change.before, &change.after) {
+        (Some(before), None) => {
+            let told = change.events.contains(&Event::Removed) && before.continuation.is_some();
+            ensure!(told, TAG, "{} went without its retention being over", change.id);
+            Ok(())
+        }
+        (Some(before), Some(after)) => check_kept(change, before, after),
+        _ => Ok(()),
     }
+}
+
+/// What the submitter has said stays as it was, whatever happens to the execution.
+fn check_kept(change: &Change<'_>, before: &Execution, after: &Execution) -> Result<(), Broken> {
+    let prioritized = matches!(change.caller.command, Some(AnyCommand::ChangePriority(_)));
+    let same = before.id == after.id
+        && before.namespace == after.namespace
+        && before.lane == after.lane
+        && before.kind == after.kind
+        && before.created_at == after.created_at
+        && before.position == after.position
+        && before.creator == after.creator
+        && before.content == after.content
+        && before.policy == after.policy
+        && before.requires == after.requires
+        && before.tags == after.tags
+        && (before.priority == after.priority || prioritized)
+        && (before.deadline == after.deadline || replayed(before, after));
+    ensure!(same, TAG, "{} is another one: {before:?} became {after:?}", change.id);
     Ok(())
+}
+
+fn replayed(before: &Execution, after: &Execution) -> bool {
+    after.deadline.is_none() && after.counts.replays == before.counts.replays + 1
 }
 
 /// What a caller is told was done was done.
@@ -36,6 +65,9 @@ pub fn check_answer(
     caller: &Caller,
     committed: &Committed<AnyOutcome>,
 ) -> Result<(), Broken> {
+    if !model.watched.contains(Invariant::Durable) {
+        return Ok(());
+    }
     let Some(command) = &caller.command else { return Ok(()) };
     let id = ff_core::execution::Decide::execution_id(command);
     let Some(identity) = identity_of(command, model.generation(&id)) else { return Ok(()) };
@@ -55,6 +87,9 @@ pub fn check_answer(
 ///
 /// When it is not.
 pub fn check_acknowledged(model: &Model) -> Result<(), Broken> {
+    if !model.watched.contains(Invariant::Durable) {
+        return Ok(());
+    }
     for (id, generation) in &model.acknowledged {
         let removed = model.generation(id) > *generation || !model.records.contains_key(id);
         let over = || model.ended.iter().any(|(ended, of, _)| ended == id && of == generation);
@@ -73,6 +108,9 @@ pub fn check_payload(
     id: &ExecutionId,
     payload: Option<&Bytes>,
 ) -> Result<(), Broken> {
+    if !model.watched.contains(Invariant::Durable) {
+        return Ok(());
+    }
     let handed_in = model.lives.get(id).and_then(|life| life.payload.as_ref());
     ensure!(
         handed_in == payload,
@@ -83,16 +121,17 @@ pub fn check_payload(
 }
 
 /// A completed execution has the result that was handed back, byte for byte, until its retention
-/// is over.
+/// is over, and one that is not completed has none.
 ///
 /// # Errors
 ///
 /// When it has another one.
 pub fn check_result(model: &Model, record: &Execution, stored: &Fetched) -> Result<(), Broken> {
-    if !Model::completed(record) || record.continuation.is_some() {
+    if record.continuation.is_some() || !model.watched.contains(Invariant::Durable) {
         return Ok(());
     }
-    let expected = model.result(&record.id).and_then(Option::as_ref);
+    let completed = Model::completed(record);
+    let expected = model.result(&record.id).and_then(Option::as_ref).filter(|_| completed);
     let found = match stored {
         Fetched::Value(value) => Some(value),
         Fetched::Absent | Fetched::Deferred => None,
@@ -100,7 +139,7 @@ pub fn check_result(model: &Model, record: &Execution, stored: &Fetched) -> Resu
     ensure!(
         expected == found,
         TAG,
-        "{} was completed with {expected:?} and has {found:?}",
+        "the result of {} should be {expected:?} (completed: {completed}) and is {found:?}",
         record.id
     );
     Ok(())

@@ -3,8 +3,10 @@
 use ff_core::execution::{Fence, FenceParts, LeaseFate};
 
 use crate::change::Change;
+use crate::model::Model;
 use crate::report::{Broken, ensure};
 use crate::task::Caller;
+use crate::watch::Invariant;
 
 const TAG: &str = "INV-FENCE-1";
 
@@ -47,9 +49,9 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
 /// # Errors
 ///
 /// When it has.
-pub fn check_refused(caller: &Caller) -> Result<(), Broken> {
+pub fn check_refused(model: &Model, caller: &Caller) -> Result<(), Broken> {
     ensure!(
-        caller.applied == 0,
+        caller.applied == 0 || !model.watched.contains(Invariant::Fence),
         TAG,
         "operation {} was refused, and {} of its commits changed something: {:?}",
         caller.number,

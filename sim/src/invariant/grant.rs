@@ -23,6 +23,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
             change.id
         );
     }
+    check_capabilities(model, change)?;
     let Some(new) = change.new_lease() else { return Ok(()) };
     let grant = new.lease.grant;
     let consumed = model.consumed.get(&grant.id);
@@ -64,6 +65,33 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
             && issued.worker == new.lease.worker
     });
     ensure!(fits, TAG, "{} was taken by {claim:?} under the grant {issued:?}", change.id);
+    Ok(())
+}
+
+/// A grant that was not out before goes to a worker that can do what the execution needs.
+fn check_capabilities(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
+    let known = change.before.as_ref().and_then(|before| before.grant()).map(|grant| grant.id);
+    let consumed = change.new_lease().map(|new| new.lease.grant.id);
+    let (Some(after), Some(issued)) = (&change.after, change.grant_after().or(consumed)) else {
+        return Ok(());
+    };
+    if known == Some(issued) {
+        return Ok(());
+    }
+    let offered = match &change.caller.command {
+        Some(AnyCommand::IssueClaimGrant(request)) => Some(&request.capabilities),
+        Some(AnyCommand::IssueReclaimGrant(request)) => Some(&request.0.capabilities),
+        Some(_) => None,
+        None => model.capabilities.get(change.caller.process),
+    };
+    let Some(offered) = offered else { return Ok(()) };
+    let lacks = after.requires.iter().find(|token| !offered.iter().any(|has| has == *token));
+    ensure!(
+        lacks.is_none(),
+        TAG,
+        "{} was granted to a worker that lacks {lacks:?} and has {offered}",
+        change.id
+    );
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use ff_core::time::{HostTime, TimestampMs};
 
 use crate::model::Model;
 use crate::report::{Broken, ensure};
+use crate::watch::Invariant;
 
 const TAG: &str = "INV-HEALTH-1";
 
@@ -21,6 +22,9 @@ pub fn check(
     host: HostTime,
     now: TimestampMs,
 ) -> Result<(), Broken> {
+    if !model.watched.contains(Invariant::Health) {
+        return Ok(());
+    }
     for (id, fence) in leases.believed(host) {
         // Its own release may be carried out before the worker hears of it.
         if model.withdrawn.contains(&fence.lease_id) || model.given_back.contains(&fence.lease_id) {

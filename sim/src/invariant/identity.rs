@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ff_core::error::EngineError;
-use ff_core::execution::{AnyOutcome, Execution, LeaseFate};
+use ff_core::execution::{AnyCommand, AnyOutcome, CreateOutcome, Execution, LeaseFate};
 use ff_core::id::{ExecutionId, LeaseId};
 use ff_core::op::Committed;
 
@@ -13,6 +13,7 @@ use crate::identity::{Identity, claim_of, identity_of, is_decided, memory_of};
 use crate::model::Model;
 use crate::report::{Broken, ensure};
 use crate::task::Caller;
+use crate::watch::Invariant;
 
 const TAG: &str = "INV-IDENTITY-1";
 
@@ -66,13 +67,14 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
 ///
 /// When it ends without that lease, and without another word about it.
 pub fn check_own(
+    model: &Model,
     number: u64,
     own: &BTreeMap<ExecutionId, LeaseId>,
     known: &[LeaseId],
 ) -> Result<(), Broken> {
     for (id, lease) in own {
         ensure!(
-            known.contains(lease),
+            known.contains(lease) || !model.watched.contains(Invariant::Identity),
             TAG,
             "operation {number} was shown its own lease {lease} of {id} and did not know it"
         );
@@ -92,11 +94,14 @@ pub fn check_answer(
     seen: Option<&Execution>,
     result: &Result<Committed<AnyOutcome>, EngineError>,
 ) -> Result<(), Broken> {
+    if !model.watched.contains(Invariant::Identity) {
+        return Ok(());
+    }
     let Some(command) = &caller.command else { return Ok(()) };
     let id = ff_core::execution::Decide::execution_id(command);
     let Some(identity) = identity_of(command, model.generation(&id)) else { return Ok(()) };
     match result {
-        Ok(committed) => check_same(model, &identity, seen, &committed.outcome),
+        Ok(committed) => check_same(model, (command, &identity), seen, &committed.outcome),
         Err(error) if is_decided(error) => {
             let memory = seen.and_then(|seen| memory_of(&identity, seen));
             ensure!(
@@ -112,7 +117,7 @@ pub fn check_answer(
 
 fn check_same(
     model: &Model,
-    identity: &Identity,
+    (command, identity): (&AnyCommand, &Identity),
     seen: Option<&Execution>,
     outcome: &AnyOutcome,
 ) -> Result<(), Broken> {
@@ -123,7 +128,7 @@ fn check_same(
             TAG,
             "{identity:?} was answered {outcome:?} though its record remembers {memory:?}"
         );
-        return Ok(());
+        return check_content(command, seen, outcome);
     };
     if let Some(first) = model.applied.get(identity) {
         ensure!(
@@ -132,5 +137,21 @@ fn check_same(
             "{identity:?} was answered {told:?}, and the first time it came to {first:?}"
         );
     }
+    Ok(())
+}
+
+/// Who is told that a submission under its idempotency key is there had submitted the same.
+fn check_content(
+    command: &AnyCommand,
+    seen: Option<&Execution>,
+    outcome: &AnyOutcome,
+) -> Result<(), Broken> {
+    let (AnyCommand::Create(create), AnyOutcome::Create(CreateOutcome::Duplicate(id))) =
+        (command, outcome)
+    else {
+        return Ok(());
+    };
+    let other = seen.is_some_and(|seen| create.content.is_some() && seen.content != create.content);
+    ensure!(!other, TAG, "other content than that of {id} was taken for the same");
     Ok(())
 }

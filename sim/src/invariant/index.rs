@@ -9,8 +9,10 @@ use ff_core::partition::Partition;
 use ff_core::store::codec::Codec;
 use ff_core::store::{IndexName, RecordKey, ScanPosition, Stored};
 
-use crate::model::{Model, Places};
+use crate::model::Model;
+use crate::places::Places;
 use crate::report::{Broken, ensure};
+use crate::watch::Invariant;
 
 const TAG: &str = "INV-INDEX-1";
 
@@ -24,6 +26,9 @@ pub fn check<'s>(
     entries: impl Iterator<Item = (&'s IndexName, ScanPosition)>,
     partition: Partition,
 ) -> Result<(), Broken> {
+    if !model.watched.contains(Invariant::Index) {
+        return Ok(());
+    }
     let mut found: BTreeMap<ExecutionId, Places> = BTreeMap::new();
     for (index, position) in entries {
         let id = Model::id(partition.index, position.member);
@@ -64,6 +69,9 @@ pub fn check_records<'s>(
     records: impl Iterator<Item = (&'s RecordKey, &'s Stored)>,
     partition: Partition,
 ) -> Result<(), Broken> {
+    if !model.watched.contains(Invariant::Index) {
+        return Ok(());
+    }
     let (codec, mut count) = (Codec::default(), 0);
     for (key, stored) in records {
         let RecordKey::Execution(uuid) = key else { continue };

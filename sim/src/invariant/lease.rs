@@ -13,6 +13,7 @@ const TAG: &str = "INV-LEASE-1";
 ///
 /// When two leases live at once.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
+    check_end(change)?;
     let Some(new) = change.new_lease() else { return Ok(()) };
     if let Some(old) = change.active_before() {
         let lives = old.fate == LeaseFate::Held && change.now < old.lease.expires_at;
@@ -40,6 +41,27 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
         change.now,
         new.lease.expires_at,
         new.lease.ttl_ms
+    );
+    Ok(())
+}
+
+/// A lease that is given or renewed ends with the attempt's time and the deadline at the latest.
+fn check_end(change: &Change<'_>) -> Result<(), Broken> {
+    let (Some(after), Some(active)) = (&change.after, change.active_after()) else { return Ok(()) };
+    let (lease, before) = (&active.lease, change.active_before().map(|before| &before.lease));
+    if before.is_some_and(|before| before.expires_at >= lease.expires_at) {
+        return Ok(());
+    }
+    let timeout = after.policy.timeout.attempt_timeout_ms;
+    let latest = [after.deadline, timeout.map(|after| lease.acquired_at.plus(after))];
+    let latest = latest.into_iter().flatten().min();
+    ensure!(
+        latest.is_none_or(|latest| lease.expires_at <= latest),
+        TAG,
+        "lease {} of {} lasts until {}, longer than {latest:?}",
+        lease.id,
+        change.id,
+        lease.expires_at
     );
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! \[INV-TERMINAL-1\] There is one terminal event for each life of an execution; after it no lease
 //! and no grant, no entry in `eligible`, and in `due` only retention or a continuation.
 
-use ff_core::execution::{Event, Execution, Phase, index_entries};
+use ff_core::execution::{Event, Execution, Phase};
 use ff_core::score::Score;
+use ff_core::store::IndexName;
 
 use crate::change::{Change, is_terminal};
 use crate::model::Model;
@@ -54,15 +55,18 @@ fn ending(record: &Execution) -> Option<(&ff_core::execution::Outcome, u64)> {
     }
 }
 
+/// What is over is put nowhere but in `due`, until its retention or a continuation, and lists.
 fn check_places(change: &Change<'_>, record: &Execution) -> Result<(), Broken> {
     let Phase::Terminal(terminal) = &record.phase else { return Ok(()) };
-    let entries = index_entries(record);
     let retention = Score::at(terminal.at.plus(record.policy.retention_ms));
     let allowed = if record.continuation.is_some() { Score::new(0) } else { retention };
-    let right = entries.eligible.is_none()
-        && entries.blocked_route.is_none()
-        && entries.due == Some(allowed)
-        && record.grant().is_none();
-    ensure!(right, TAG, "{} is over and stands at {entries:?}", change.id);
+    for write in &change.writes {
+        let right = match &write.index {
+            IndexName::All { .. } => true,
+            IndexName::Due => write.score == Some(allowed),
+            _ => write.score.is_none(),
+        };
+        ensure!(right, TAG, "{} is over and was put at {write:?}", change.id);
+    }
     Ok(())
 }

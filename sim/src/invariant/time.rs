@@ -2,12 +2,14 @@
 //! time.
 
 use ff_core::execution::{
-    AnyCommand, ClaimKind, Create, Event, Execution, LeaseFate, Phase, Start,
+    AnyCommand, BlockKind, ClaimKind, Create, Event, Execution, LeaseFate, Phase, Start,
 };
 use ff_core::state::TerminalOutcome;
 use ff_core::time::TimestampMs;
 
 use crate::change::Change;
+use crate::marks::CommandKind;
+use crate::places::due_of;
 use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-TIME-1";
@@ -25,6 +27,8 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
         };
     };
     check_delay(change, before)?;
+    check_blocks(change, before)?;
+    check_due(change)?;
     check_given_back(change)?;
     check_lost_lease(change)?;
     check_grant(change)?;
@@ -71,6 +75,45 @@ fn check_delay(change: &Change<'_>, before: &Execution) -> Result<(), Broken> {
         Some(Phase::Terminal(_)) | None => true,
     };
     if still { Ok(()) } else { on_time(change, delay.until, "the end of the delay") }
+}
+
+/// What holds an execution back does so until it is taken away by itself, or its time has come.
+fn check_blocks(change: &Change<'_>, before: &Execution) -> Result<(), Broken> {
+    let (Phase::Runnable(old), Some(after)) = (&before.phase, &change.after) else { return Ok(()) };
+    if matches!(after.phase, Phase::Terminal(_)) {
+        return Ok(());
+    }
+    for block in old.blocks.iter() {
+        let still = match &after.phase {
+            Phase::Runnable(new) => new.blocks.get(block.kind).is_some(),
+            _ => false,
+        };
+        let taken_away = match &change.caller.command {
+            Some(AnyCommand::Unblock(unblock)) => unblock.kind == block.kind,
+            // A sweep offers what a worker can do to what no worker fitted.
+            _ => block.kind == BlockKind::Route,
+        };
+        if !still && !taken_away {
+            let at = block.recheck_at.unwrap_or(TimestampMs::MAX);
+            on_time(change, at, "the end of a block")?;
+        }
+    }
+    Ok(())
+}
+
+/// Who applies what is due applies all of it: nothing is left that was due when it was decided.
+fn check_due(change: &Change<'_>) -> Result<(), Broken> {
+    let is_due = change.caller.carries == Some(CommandKind::OnDue);
+    let (true, Some(after), false) = (is_due, &change.after, change.kept) else { return Ok(()) };
+    let left = due_of(after).filter(|due| *due <= after.updated_at && after.continuation.is_none());
+    ensure!(
+        left.is_none(),
+        TAG,
+        "something of {} was due at {left:?} and is so still at {}",
+        change.id,
+        after.updated_at
+    );
+    Ok(())
 }
 
 /// What was given back until a time does not go on before it.

@@ -10,18 +10,19 @@ use ff_core::partition::Partition;
 use ff_core::store::Member;
 use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
-    Bytes, Commit, JournalEntry, Read, RecordKey, Reply, ReplyBody, Request, Stored, Take, Unit,
-    UnitReply, ValueKey, Version,
+    Bytes, Commit, IndexWrite, JournalEntry, Read, RecordKey, Reply, ReplyBody, Request, Stored,
+    Take, Unit, UnitReply, ValueKey, Version,
 };
 use ff_core::time::TimestampMs;
 
 use crate::change::Change;
 use crate::hash::Fnv;
-use crate::invariant::{check_change, durable};
+use crate::invariant::{check_change, durable, journal, lists};
 use crate::marks::{CommandKind, Effect, Marks};
 use crate::model::Model;
 use crate::report::{Broken, ensure};
 use crate::task::Caller;
+use crate::watch::Invariant;
 
 use super::backing::{Backing, StoreKind};
 
@@ -53,7 +54,8 @@ struct Plan {
     put: Option<Bytes>,
     removed: bool,
     version: Version,
-    events: Vec<Event>,
+    entries: Vec<JournalEntry>,
+    writes: Vec<IndexWrite>,
 }
 
 impl Server {
@@ -107,7 +109,8 @@ impl Server {
         let plans = plans.collect::<Result<Vec<_>, _>>()?;
         let reply = self.store.handle(Request::Commit(commit), now)?;
         let ReplyBody::Commit(units) = &reply.body else {
-            ensure!(false, "BOUNDS", "a commit was answered {:?}", reply.body);
+            let watched = self.model.watched.contains(Invariant::Bounds);
+            ensure!(!watched, "BOUNDS", "a commit was answered {:?}", reply.body);
             return Ok(reply);
         };
         for (plan, unit) in plans.into_iter().zip(units) {
@@ -139,11 +142,17 @@ impl Server {
         let kept = plan.put.is_none() && !plan.removed;
         self.commits += 1;
         self.created += u64::from(before.is_none() && after.is_some());
-        for event in &plan.events {
+        if self.model.watched.contains(Invariant::Journal) {
+            for entry in &plan.entries {
+                journal::check_entry(entry, plan.version.count, after.as_deref())?;
+            }
+        }
+        let events: Vec<Event> = plan.entries.into_iter().flat_map(|entry| entry.events).collect();
+        for event in &events {
             *self.events.entry(event.kind()).or_default() += 1;
         }
-        let (id, events) = (plan.id, plan.events);
-        let change = Change { id, now, before, after, kept, events, caller };
+        let (id, writes) = (plan.id, plan.writes);
+        let change = Change { id, now, before, after, kept, events, writes, caller };
         check_change(&self.model, &change)?;
         mark(&mut self.marks, &self.model, &change);
         self.model.note(&change);
@@ -179,10 +188,8 @@ impl Server {
             self.store.check_records(&self.model, partition)?;
         }
         durable::check_acknowledged(&self.model)?;
+        lists::check(&self.model, now, |request| self.store.handle(request, now))?;
         for record in self.model.records.values() {
-            if !Model::completed(record) {
-                continue;
-            }
             let values = vec![ValueKey::Result(record.id.uuid())];
             let read = Read { partition: record.id.partition(), records: Vec::new(), values };
             let reply = self.store.handle(Request::Read(read), now)?;
@@ -214,10 +221,10 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Plan, Broken> {
         ensure!(false, "BOUNDS", "a unit is about no execution: {unit:?}");
         unreachable!("the line above returns");
     };
-    let mut events = Vec::new();
+    let mut entries = Vec::new();
     for append in &unit.append {
         match decode::<JournalEntry>(&append.entry, FORMAT) {
-            Ok(entry) => events.extend(entry.events),
+            Ok(entry) => entries.push(entry),
             Err(error) => ensure!(false, "BOUNDS", "a journal entry does not decode: {error}"),
         }
     }
@@ -226,7 +233,8 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Plan, Broken> {
         put: unit.put.first().map(|(_, bytes)| bytes.clone()),
         removed: !unit.remove.is_empty(),
         version: version.next(unit.nonce),
-        events,
+        entries,
+        writes: unit.index.clone(),
     })
 }
 

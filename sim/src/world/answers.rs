@@ -10,9 +10,9 @@ use ff_core::store::{Bytes, Fetched};
 use ff_core::time::TimestampMs;
 
 use crate::identity::is_certain;
-use crate::invariant::{durable, fence, identity};
+use crate::invariant::{bounds, durable, fence, identity, refusal};
 use crate::marks::{Effect, Marks};
-use crate::report::{Broken, ensure};
+use crate::report::Broken;
 use crate::task::{Caller, Output};
 
 use super::{Running, World};
@@ -28,6 +28,9 @@ impl World {
         match output {
             Output::Command(_, result) => {
                 let (seen, at) = (running.seen.0.as_deref(), running.seen.1);
+                if let (Err(error), Some(command)) = (result, &self.callers[&number].command) {
+                    refusal::check(&self.server.model, command, (seen, at), error)?;
+                }
                 self.note_command(number, (seen, at), result)
             }
             Output::Renewed(_, result) => {
@@ -37,7 +40,7 @@ impl World {
             }
             Output::Claimed(Ok((work, _))) => {
                 let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
-                identity::check_own(number, &running.own, &known)?;
+                identity::check_own(&self.server.model, number, &running.own, &known)?;
                 for work in work {
                     self.check_payload(work.claimed.lease_id, &work.claimed, &work.payload)?;
                 }
@@ -91,11 +94,11 @@ impl World {
         if let Some(kind) = rejection_of(error) {
             *self.report.rejections.entry(kind).or_default() += 1;
         }
-        ensure!(!matches!(error, EngineError::Bug(_)), "BUG", "operation {number}: {error}");
+        bounds::check_error(&self.server.model, number, error)?;
         if is_certain(error) {
             let caller = self.callers.get_mut(&number).expect("every operation has a caller");
             caller.refused = true;
-            fence::check_refused(caller)?;
+            fence::check_refused(&self.server.model, caller)?;
         }
         Ok(())
     }

@@ -23,15 +23,17 @@ use crate::clock::store_time;
 use crate::fault::chances::Chances;
 use crate::fault::{clock_offset, crash};
 use crate::host::{Host, Kind, Start, host, profiles};
-use crate::invariant::health;
+use crate::invariant::{health, liveness};
+use crate::model::Model;
 use crate::network::journey;
 use crate::plan::Plan;
 use crate::process::context::{Context, Effect, GrantInHand};
-use crate::report::{Broken, Options, Report, Violation, ensure};
+use crate::report::{Broken, Options, Report, Violation};
 use crate::settings::Settings;
 use crate::store::Server;
 use crate::streams::{between, call_key, stream};
 use crate::task::{Caller, Output, Task};
+use crate::watch::Invariant;
 use crate::words::{self, shortened};
 
 /// A small world of processes around one store.
@@ -121,6 +123,8 @@ impl World {
             trace: VecDeque::new(),
             settings,
         };
+        world.server.model =
+            Model::new(world.options.invariants, world.settings.partitions, &world.profiles);
         world.schedule();
         world
     }
@@ -196,8 +200,11 @@ impl World {
     /// The first rule that it breaks.
     fn step(&mut self) -> Result<(), Broken> {
         let Some((at, happening)) = self.queue.pop() else {
-            return Err(Broken { tag: "LIVENESS", detail: "nothing happens any more".to_owned() });
+            return self.stuck(|| "nothing happens any more".to_owned());
         };
+        if self.report.steps >= liveness::MAX_STEPS {
+            return self.stuck(|| format!("no end after {} steps", liveness::MAX_STEPS));
+        }
         self.now = at;
         self.report.steps += 1;
         self.server.hash.number(at);
@@ -232,6 +239,15 @@ impl World {
             Happening::Look => self.look()?,
         }
         self.check_health()
+    }
+
+    /// The run cannot come to its end: it is given up, and told if it is watched for that.
+    pub(super) fn stuck(&mut self, why: impl FnOnce() -> String) -> Result<(), Broken> {
+        if self.options.invariants.contains(Invariant::Liveness) {
+            return Err(Broken { tag: liveness::TAG, detail: why() });
+        }
+        self.finished = true;
+        Ok(())
     }
 
     /// Lets a process do something, and does what it asks for.
@@ -356,6 +372,7 @@ impl World {
         }
         if self.server.calls.is_multiple_of(FULL_CHECK_EVERY) {
             self.server.check_all(now)?;
+            self.check_calls()?;
         }
         if let Some(after) = reply_after.filter(|_| self.running.contains_key(&number)) {
             let command = self.callers[&number].command.as_ref();
@@ -454,11 +471,15 @@ impl World {
     }
 
     fn check_end(&mut self) -> Result<(), Broken> {
-        let processes = self.hosts.len() as u64;
-        let bound = 2_000 + (self.now / 1_000 + 1) * processes * 40;
-        let calls = self.server.calls;
-        ensure!(calls <= bound, "LIVENESS", "{calls} calls in {} ms are a storm", self.now);
+        self.check_calls()?;
         self.server.check_all(store_time(self.now))
+    }
+
+    fn check_calls(&self) -> Result<(), Broken> {
+        if !self.options.invariants.contains(Invariant::Liveness) {
+            return Ok(());
+        }
+        liveness::check_calls(self.server.calls, self.now, self.hosts.len() as u64)
     }
 }
 

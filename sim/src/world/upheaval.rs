@@ -4,7 +4,7 @@ use crate::clock::store_time;
 use crate::fault::{FaultKind, clock_offset, crash};
 use crate::heal::{HEALED_WITHIN_MS, pending};
 use crate::host::{Kind, Start, host};
-use crate::report::{Broken, ensure};
+use crate::report::Broken;
 
 use super::{Happening, World};
 
@@ -69,13 +69,14 @@ impl World {
             return Ok(());
         }
         let since = self.healing_since.unwrap_or(self.now);
-        ensure!(
-            self.now < since + HEALED_WITHIN_MS,
-            "LIVENESS",
-            "{} executions are pending ten minutes after the last fault: {}",
-            pending.len(),
-            pending.join("; ")
-        );
+        if self.now >= since + HEALED_WITHIN_MS {
+            let (count, pending) = (pending.len(), pending.join("; "));
+            return self.stuck(|| {
+                format!(
+                    "{count} executions are pending ten minutes after the last fault: {pending}"
+                )
+            });
+        }
         self.queue.push(self.now + 250, Happening::Look);
         Ok(())
     }

@@ -1,0 +1,118 @@
+//! \[JOURNAL\] The journal tells what each commit did: each thing that happened has its event, with
+//! the version, epoch and attempt that the record has after it.
+
+use ff_core::execution::{BlockKind, ClaimKind, Event, Execution, LeaseFate, Phase};
+use ff_core::store::JournalEntry;
+
+use crate::change::{Change, is_terminal};
+use crate::report::{Broken, ensure};
+
+const TAG: &str = "JOURNAL";
+
+/// Each difference between the records before and after is told once.
+///
+/// # Errors
+///
+/// When something is not told, or told though it did not happen.
+pub fn check(change: &Change<'_>) -> Result<(), Broken> {
+    let told = |wanted: &dyn Fn(&Event) -> bool| change.events.iter().filter(|e| wanted(e)).count();
+    let tell = |what: &str, happened: bool, count: usize| {
+        ensure!(
+            count == usize::from(happened),
+            TAG,
+            "{} was told {count} times that it was {what}, and {happened} is true: {:?}",
+            change.id,
+            change.events
+        );
+        Ok(())
+    };
+    let (before, after) = (change.before.as_deref(), change.after.as_deref());
+    let created = before.is_none() && after.is_some();
+    tell("created", created, told(&|e| matches!(e, Event::Created { .. })))?;
+    let removed = before.is_some() && after.is_none();
+    tell("removed", removed, told(&|e| matches!(e, Event::Removed)))?;
+    tell("over", change.ends_life(), told(&|e| matches!(e, Event::Ended { .. })))?;
+    let replayed = is_terminal(before) && after.is_some() && !is_terminal(after);
+    tell("replayed", replayed, told(&|e| matches!(e, Event::Replayed { .. })))?;
+    let new = change.new_lease();
+    tell("claimed", new.is_some(), told(&|e| matches!(e, Event::Claimed { .. })))?;
+    tell("granted", grants(change), told(&|e| matches!(e, Event::GrantIssued { .. })))?;
+    tell("marked expired", expires(change), told(&|e| matches!(e, Event::LeaseExpired { .. })))?;
+    let revoked = fate_after(change) == Some(LeaseFate::Revoked);
+    tell("revoked", revoked, told(&|e| matches!(e, Event::LeaseRevoked { .. })))?;
+    if let (Some(before), Some(after)) = (before, after) {
+        check_blocks(change, before, after)?;
+    }
+    Ok(())
+}
+
+/// Whether a grant was issued, consumed in the same commit or not.
+fn grants(change: &Change<'_>) -> bool {
+    let before = change.before.as_deref().and_then(Execution::grant).map(|grant| grant.id);
+    let out = change.grant_after();
+    let consumed = change.new_lease().map(|new| new.lease.grant.id);
+    (out.is_some() && out != before) || (consumed.is_some() && consumed != before)
+}
+
+/// What became of the lease before, if it was held and did not go on being so.
+fn fate_after(change: &Change<'_>) -> Option<LeaseFate> {
+    let before = change.active_before().filter(|before| before.fate == LeaseFate::Held)?;
+    let after = change.active_after()?;
+    (after.lease.id == before.lease.id && after.fate != LeaseFate::Held).then_some(after.fate)
+}
+
+/// Whether a lease that was held was found to have run out.
+fn expires(change: &Change<'_>) -> bool {
+    let held = change.active_before().is_some_and(|before| before.fate == LeaseFate::Held);
+    let over = change.new_lease().is_some_and(|new| new.lease.how == ClaimKind::Reclaimed);
+    let told = change.events.iter().any(|event| matches!(event, Event::LeaseExpired { .. }));
+    // A lease that runs out together with its execution is told or not, as the clock strikes.
+    let ends = change.ends_life() && told;
+    held && (over || ends || fate_after(change) == Some(LeaseFate::Expired))
+}
+
+/// What holds an execution back comes and goes with an event, while it waits.
+fn check_blocks(change: &Change<'_>, before: &Execution, after: &Execution) -> Result<(), Broken> {
+    let (Phase::Runnable(before), Phase::Runnable(after)) = (&before.phase, &after.phase) else {
+        return Ok(());
+    };
+    for kind in BlockKind::ALL {
+        let (was, is) = (before.blocks.get(kind).is_some(), after.blocks.get(kind).is_some());
+        let blocked = change.events.contains(&Event::Blocked { kind });
+        let freed = change.events.contains(&Event::Unblocked { kind });
+        ensure!(
+            (blocked, freed) == (!was && is, was && !is),
+            TAG,
+            "{} was held by {kind:?}: {was}, is: {is}, and told {:?}",
+            change.id,
+            change.events
+        );
+    }
+    Ok(())
+}
+
+/// An entry names the version, the epoch and the attempt of the record that it tells of.
+///
+/// # Errors
+///
+/// When it names others.
+pub fn check_entry(
+    entry: &JournalEntry,
+    version: u64,
+    record: Option<&Execution>,
+) -> Result<(), Broken> {
+    let Some(record) = record else { return Ok(()) };
+    let attempt = record.attempt().map(|attempt| attempt.index);
+    let right = entry.execution == record.id
+        && entry.version == version
+        && entry.epoch == record.epoch
+        && entry.attempt == attempt;
+    ensure!(
+        right,
+        TAG,
+        "{} is told as {entry:?} at version {version}, epoch {} and attempt {attempt:?}",
+        record.id,
+        record.epoch
+    );
+    Ok(())
+}

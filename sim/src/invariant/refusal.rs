@@ -1,0 +1,114 @@
+//! \[REFUSAL\] A refusal rests on what the store has said, and is true of it.
+
+use ff_core::error::{EngineError, Rejection, RejectionKind};
+use ff_core::execution::{AnyCommand, Execution, FenceParts, LeaseFate, Phase};
+use ff_core::time::TimestampMs;
+
+use crate::change::fence_of;
+use crate::identity::is_certain;
+use crate::model::Model;
+use crate::report::{Broken, ensure};
+use crate::watch::Invariant;
+
+const TAG: &str = "REFUSAL";
+
+/// Who is refused for certain was told of a record of which the refusal is true. `record` and `at`:
+/// what the latest reply has shown, and the store's clock in it; zero where there was none.
+///
+/// # Errors
+///
+/// When nobody told the operation anything, or something else.
+pub fn check(
+    model: &Model,
+    command: &AnyCommand,
+    (record, at): (Option<&Execution>, TimestampMs),
+    error: &EngineError,
+) -> Result<(), Broken> {
+    if !model.watched.contains(Invariant::Refusal) || !is_certain(error) {
+        return Ok(());
+    }
+    let told = at > TimestampMs::ZERO;
+    ensure!(told, TAG, "{command:?} was refused ({error}) before the store has said anything");
+    ensure!(
+        is_true(command, record, at, error),
+        TAG,
+        "{command:?} was refused ({error}) at {at}, and the record is {record:?}"
+    );
+    Ok(())
+}
+
+/// Whether a refusal is true of a record at a time. Kinds that depend on nothing but the command,
+/// or on too much to be told here, count as true.
+fn is_true(
+    command: &AnyCommand,
+    record: Option<&Execution>,
+    at: TimestampMs,
+    error: &EngineError,
+) -> bool {
+    let kind = match error {
+        EngineError::NotFound { .. } => RejectionKind::NotFound,
+        EngineError::Validation { kind, .. } => *kind,
+        other => match other.rejection() {
+            Some(rejection) => return is_true_of_state(command, record, at, rejection),
+            None => return true,
+        },
+    };
+    match (kind, command, record) {
+        (RejectionKind::NotFound, _, Some(record)) => record.continuation.is_some(),
+        (RejectionKind::PayloadTooLarge, AnyCommand::Create(create), None) => {
+            create.payload.as_ref().is_some_and(|payload| payload.len() > create.payload_limit)
+        }
+        (RejectionKind::PayloadTooLarge | RejectionKind::DeadlineNotInFuture, _, found) => {
+            found.is_none()
+        }
+        _ => true,
+    }
+}
+
+fn is_true_of_state(
+    command: &AnyCommand,
+    record: Option<&Execution>,
+    at: TimestampMs,
+    rejection: &Rejection,
+) -> bool {
+    let Some(record) = record else { return false };
+    let active = match &record.phase {
+        Phase::Active(active) => Some(active),
+        _ => None,
+    };
+    let runnable = matches!(record.phase, Phase::Runnable(_));
+    let terminal = matches!(record.phase, Phase::Terminal(_));
+    let fate = active.map(|active| active.fate);
+    let ran_out = active.is_some_and(|active| at >= active.lease.expires_at);
+    let grant = record.grant();
+    match rejection {
+        Rejection::StaleLease { .. } => match fence_of(command) {
+            Some(FenceParts::Complete(fence)) => record.last_fence != Some(fence),
+            _ => false,
+        },
+        Rejection::LeaseRevoked => fate == Some(LeaseFate::Revoked),
+        Rejection::LeaseExpired { .. } => {
+            fate == Some(LeaseFate::Expired) || (fate == Some(LeaseFate::Held) && ran_out)
+        }
+        Rejection::ExecutionNotActive { .. } => active.is_none(),
+        Rejection::ExecutionNotTerminal { .. } => !terminal,
+        Rejection::ExecutionNotRunnable { .. } => !runnable,
+        Rejection::MaxReplaysExhausted { .. } => {
+            terminal && record.counts.replays >= record.policy.max_replay_count
+        }
+        Rejection::GrantAlreadyExists { .. } => grant.is_some_and(|out| at < out.expires_at),
+        Rejection::ClaimGrantExpired { .. } => grant.is_some_and(|out| at >= out.expires_at),
+        Rejection::CapabilityMismatch { missing } => {
+            let needed = |token: &str| record.requires.iter().any(|needs| needs == token);
+            !missing.is_empty() && missing.iter().all(|token| needed(token))
+        }
+        Rejection::IdempotencyMismatch { .. } => match command {
+            AnyCommand::Create(create) => record.content != create.content,
+            _ => false,
+        },
+        Rejection::Superseded { asked, current } => {
+            asked != current && record.counts.replays == *current
+        }
+        _ => true,
+    }
+}

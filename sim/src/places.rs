@@ -1,0 +1,72 @@
+//! Where an execution should stand in the indexes, written a second time from the specification
+//! and independently of the rule that writes them (`docs/spec.md`, 4).
+
+use ff_core::execution::{Execution, LeaseFate, Phase};
+use ff_core::policy::ReclaimMode;
+use ff_core::score::Score;
+use ff_core::time::TimestampMs;
+
+/// Where an execution stands in the indexes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// In its lane.
+    pub eligible: Option<Score>,
+    /// Among what is due.
+    pub due: Option<Score>,
+    /// Among what no worker fitted.
+    pub blocked_route: Option<Score>,
+    /// In the list of all.
+    pub all: Option<Score>,
+}
+
+/// What one step of priority weighs against milliseconds of age.
+const PRIORITY_WEIGHT: i64 = 1_000_000_000_000;
+
+/// Where the record says that its execution stands.
+pub fn places_of(record: &Execution) -> Places {
+    use ff_core::execution::BlockKind;
+    let blocks = record.blocks();
+    let (blocked, by_route) = blocks.map_or((false, false), |blocks| {
+        (blocks.iter().next().is_some(), blocks.iter().any(|b| b.kind == BlockKind::Route))
+    });
+    let waits = match &record.phase {
+        Phase::Runnable(runnable) => runnable.not_before.is_none() && runnable.grant.is_none(),
+        Phase::Active(active) => {
+            let lost = matches!(active.fate, LeaseFate::Expired | LeaseFate::Revoked);
+            lost && active.grant.is_none() && record.policy.reclaim_mode == ReclaimMode::Automatic
+        }
+        Phase::Terminal(_) => false,
+    };
+    let age = record.created_at.get() as i64 + i64::from(record.position);
+    let in_lane = Score::new(age - i64::from(record.priority.get()) * PRIORITY_WEIGHT);
+    Places {
+        eligible: (waits && !blocked).then_some(in_lane),
+        due: due_of(record).map(|at| Score::new(at.get() as i64)),
+        blocked_route: by_route.then_some(in_lane),
+        all: Some(Score::new(record.created_at.get() as i64)),
+    }
+}
+
+/// When something about an execution is due next.
+pub fn due_of(record: &Execution) -> Option<TimestampMs> {
+    let mut due: Vec<TimestampMs> = Vec::new();
+    let open = !matches!(record.phase, Phase::Terminal(_));
+    due.extend(record.deadline.filter(|_| open));
+    due.extend(record.grant().map(|grant| grant.expires_at));
+    match &record.phase {
+        Phase::Terminal(_) if record.continuation.is_some() => due.push(TimestampMs::ZERO),
+        Phase::Terminal(terminal) => due.push(terminal.at.plus(record.policy.retention_ms)),
+        Phase::Runnable(runnable) => due.extend(runnable.not_before.map(|delay| delay.until)),
+        Phase::Active(active) if active.fate == LeaseFate::Held => {
+            due.push(active.lease.expires_at);
+            let timeout = record.policy.timeout.attempt_timeout_ms;
+            due.extend(timeout.map(|after| active.lease.acquired_at.plus(after)));
+        }
+        Phase::Active(_) => {}
+    }
+    let held = matches!(&record.phase, Phase::Active(active) if active.fate == LeaseFate::Held);
+    if let Some(blocks) = record.blocks().filter(|_| !held) {
+        due.extend(blocks.iter().filter_map(|block| block.recheck_at));
+    }
+    due.into_iter().min()
+}

@@ -1,0 +1,192 @@
+//! Which invariants a run is watched for.
+
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! invariants {
+    ($($(#[doc = $what:literal])+ $invariant:ident => $tag:literal;)+) => {
+        /// What always holds (`docs/architecture.md`, Invariants).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Invariant {
+            $($(#[doc = $what])+ $invariant,)+
+        }
+
+        impl Invariant {
+            /// Every invariant.
+            pub const ALL: &'static [Self] = &[$(Self::$invariant),+];
+
+            /// The tag by which it is named in violations.
+            pub const fn tag(self) -> &'static str {
+                match self {
+                    $(Self::$invariant => $tag,)+
+                }
+            }
+
+            /// What always holds, in a sentence.
+            pub fn description(self) -> &'static str {
+                match self {
+                    $(Self::$invariant => concat!($($what),+).trim_ascii(),)+
+                }
+            }
+        }
+    };
+}
+
+invariants! {
+    /// There is at most one live lease for an execution, by store time.
+    Lease => "INV-LEASE-1";
+    /// Epochs never repeat or go back; attempt indexes are contiguous.
+    Epoch => "INV-EPOCH-1";
+    /// A call with a stale fence changes nothing; a rejected command changes nothing.
+    Fence => "INV-FENCE-1";
+    /// A grant is consumed at most once, before its expiry, by its worker.
+    Grant => "INV-GRANT-1";
+    /// Each life has one end and one terminal event, and stands nowhere but in `due` after it.
+    Terminal => "INV-TERMINAL-1";
+    /// What was acknowledged is there.
+    Durable => "INV-DURABLE-1";
+    /// The same identity gives the same answer or a refusal, never a second effect.
+    Identity => "INV-IDENTITY-1";
+    /// Indexes equal the function of the records.
+    Index => "INV-INDEX-1";
+    /// Nothing starts, ends or is taken over before its time.
+    Time => "INV-TIME-1";
+    /// A worker that believes its lease healthy holds it.
+    Health => "INV-HEALTH-1";
+    /// Retries, reclaims and lives are counted once each, and never beyond their limits.
+    Counts => "COUNTS";
+    /// A refusal rests on what the store has said, and is true of it.
+    Refusal => "REFUSAL";
+    /// The journal tells what each commit did.
+    Journal => "JOURNAL";
+    /// Lists show every record once, page by page.
+    Lists => "LISTS";
+    /// Nothing over a bound or undecodable is sent, stored or answered.
+    Bounds => "BOUNDS";
+    /// After the faults all work comes to its end, without a storm of calls.
+    Liveness => "LIVENESS";
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.tag())
+    }
+}
+
+/// A tag that no invariant has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownInvariant(String);
+
+impl fmt::Display for UnknownInvariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tags: Vec<&str> = Invariant::ALL.iter().map(|invariant| invariant.tag()).collect();
+        write!(f, "no invariant is called {:?}; there are {}", self.0, tags.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownInvariant {}
+
+impl FromStr for Invariant {
+    type Err = UnknownInvariant;
+
+    fn from_str(tag: &str) -> Result<Self, UnknownInvariant> {
+        let found = Self::ALL.iter().find(|invariant| invariant.tag() == tag);
+        found.copied().ok_or_else(|| UnknownInvariant(tag.to_owned()))
+    }
+}
+
+/// A set of invariants. What is not in it is not looked at; what happens in a run stays the same.
+///
+/// ```
+/// use ff_sim::{Invariant, InvariantSet};
+///
+/// let set: InvariantSet = "INV-LEASE-1,LIVENESS".parse()?;
+/// assert!(set.contains(Invariant::Lease) && !set.contains(Invariant::Fence));
+/// assert_eq!(set.to_string(), "INV-LEASE-1,LIVENESS");
+/// # Ok::<(), ff_sim::UnknownInvariant>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvariantSet(u32);
+
+impl InvariantSet {
+    /// Every invariant.
+    pub const ALL: Self = Self((1 << Invariant::ALL.len()) - 1);
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// One invariant by itself.
+    pub const fn only(invariant: Invariant) -> Self {
+        Self(1 << invariant as u32)
+    }
+
+    /// The set without an invariant.
+    #[must_use]
+    pub const fn without(self, invariant: Invariant) -> Self {
+        Self(self.0 & !Self::only(invariant).0)
+    }
+
+    /// The set with an invariant.
+    #[must_use]
+    pub const fn with(self, invariant: Invariant) -> Self {
+        Self(self.0 | Self::only(invariant).0)
+    }
+
+    /// Whether an invariant is in it.
+    pub const fn contains(self, invariant: Invariant) -> bool {
+        self.0 & Self::only(invariant).0 != 0
+    }
+
+    /// Whether nothing is in it.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The invariants in it.
+    pub fn iter(self) -> impl Iterator<Item = Invariant> {
+        Invariant::ALL.iter().copied().filter(move |invariant| self.contains(*invariant))
+    }
+}
+
+impl Default for InvariantSet {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+impl fmt::Display for InvariantSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tags: Vec<&str> = self.iter().map(Invariant::tag).collect();
+        f.pad(&tags.join(","))
+    }
+}
+
+impl FromStr for InvariantSet {
+    type Err = UnknownInvariant;
+
+    /// Tags between commas; `all` stands for every invariant.
+    fn from_str(tags: &str) -> Result<Self, UnknownInvariant> {
+        if tags == "all" {
+            return Ok(Self::ALL);
+        }
+        tags.split(',').map(str::trim).try_fold(Self::NONE, |set, tag| Ok(set.with(tag.parse()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_read_from_tags_as_they_are_written() {
+        for invariant in Invariant::ALL {
+            assert_eq!(invariant.tag().parse(), Ok(*invariant));
+            let alone = InvariantSet::only(*invariant);
+            assert_eq!(alone.to_string().parse(), Ok(alone));
+            assert!(!InvariantSet::ALL.without(*invariant).contains(*invariant));
+        }
+        assert_eq!("all".parse(), Ok(InvariantSet::ALL));
+        assert_eq!(InvariantSet::ALL.to_string().parse(), Ok(InvariantSet::ALL));
+        assert!("INV-LEASE-1,nonsense".parse::<InvariantSet>().is_err());
+    }
+}
