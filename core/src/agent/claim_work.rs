@@ -67,7 +67,7 @@ pub struct ClaimedWork {
 
 /// Draws executions and claims them. A claim that was recognised as a repeat may have lost much of
 /// its lease: it is renewed before work starts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ClaimWork {
     terms: Terms,
     entropy: Entropy,
@@ -77,7 +77,7 @@ pub struct ClaimWork {
     rotation: Option<Rotation>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // One for each operation.
 enum Doing {
     Drawing(Draw<OfferTo>),

@@ -38,7 +38,7 @@ struct Held {
 const MAX_FAILURES: u32 = 3;
 
 /// A renewal to be carried out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Renewal {
     /// The lease.
     pub lease_id: LeaseId,

@@ -75,7 +75,7 @@ impl Ask for AdmitTo {
 const MAX_ROTATIONS: usize = 1_024;
 
 /// Grants work to workers that ask for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scheduler {
     partitions: PartitionConfig,
     terms: Terms,

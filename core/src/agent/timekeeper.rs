@@ -8,7 +8,7 @@ use crate::time::{DurationMs, HostTime, TimestampMs};
 
 /// Applies whatever time does to executions. Every worker process runs one; any number of them
 /// share the work.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Timekeeper {
     partitions: PartitionConfig,
     terms: Terms,

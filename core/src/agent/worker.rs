@@ -35,7 +35,7 @@ pub struct WorkerProfile {
 }
 
 /// One worker process: its rotation over lanes and partitions, and its leases.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct WorkerAgent {
     profile: WorkerProfile,
     entropy: Entropy,

@@ -161,7 +161,7 @@ impl Rotation {
 }
 
 /// Draws up to a number of entries and carries a command to each.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Draw<A: Ask> {
     rotation: Rotation,
     ask: A,
@@ -175,7 +175,7 @@ pub struct Draw<A: Ask> {
     failed: Vec<EngineError>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Doing<C: Decide> {
     Nothing,
     /// Looks over all partitions; what it has found in the lanes so far.
@@ -186,7 +186,7 @@ enum Doing<C: Decide> {
 }
 
 /// What was drawn.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Drawn<A: Ask> {
     /// The entries that are kept; none when there is no work.
     pub kept: Vec<Committed<<A::Command as Decide>::Outcome>>,

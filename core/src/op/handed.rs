@@ -32,7 +32,7 @@ pub(super) struct Page<'a> {
 
 /// Carries a command to each execution of a page of entries. A record that does not decode goes
 /// into quarantine first; one of a newer format is put back as it is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Handed<C: Decide> {
     partition: Partition,
     /// What is done with the entries that cannot be read.

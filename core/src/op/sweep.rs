@@ -21,7 +21,7 @@ use super::unit::Loaded;
 
 /// Unblocks those executions of a worker's lanes that it can run and that no worker fitted before,
 /// no more than it has free slots for: what it could not take would only be set aside again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RouteSweep {
     namespace: Namespace,
     lanes: Vec<LaneId>,
@@ -37,7 +37,7 @@ pub struct RouteSweep {
     unblocked: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Doing {
     Nothing,
     Scanning(Partition, Option<ScanPosition>),

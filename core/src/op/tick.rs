@@ -23,7 +23,7 @@ use super::unit::Loaded;
 
 /// Takes whatever is due in all partitions and applies it. A program that is older than some
 /// records looks first, and leaves those in their places for others.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tick {
     config: PartitionConfig,
     entropy: Entropy,
@@ -37,7 +37,7 @@ pub struct Tick {
     report: TickReport,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Doing {
     Nothing,
     Polling,
