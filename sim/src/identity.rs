@@ -4,8 +4,8 @@
 use ff_core::error::EngineError;
 use ff_core::execution::Fence;
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, CancelledBy, Claimed, CreateOutcome, Execution, FenceParts,
-    OperatorOutcome, Phase, ReclaimGranted, Release, ReleaseOutcome,
+    Admitted, AnyCommand, AnyOutcome, CancelledBy, Claimed, CreateOutcome, Execution, FenceParts,
+    Offered, OperatorOutcome, Phase, ReclaimGranted, Release, ReleaseOutcome,
 };
 use ff_core::id::{ExecutionId, GrantId, LeaseId, Nonce, RequestId};
 
@@ -168,12 +168,14 @@ pub fn claim_of(identity: &Identity, outcome: &AnyOutcome) -> Option<Memory> {
     match outcome {
         AnyOutcome::Create(CreateOutcome::Created(_)) => Some(Memory::Created),
         AnyOutcome::IssueClaimGrant(granted)
+        | AnyOutcome::Admit(Admitted::Granted(granted) | Admitted::ReclaimGranted(granted))
         | AnyOutcome::IssueReclaimGrant(ReclaimGranted::Granted(granted)) => {
             Some(Memory::Granted(granted.grant_id))
         }
         AnyOutcome::Claim(claimed)
         | AnyOutcome::ClaimResumed(claimed)
         | AnyOutcome::Reclaim(claimed) => leased(claimed),
+        AnyOutcome::Offer(Offered::Claimed(claimed)) => leased(claimed),
         AnyOutcome::Complete(()) => Some(Memory::Released(ReleaseOutcome::Completed)),
         AnyOutcome::Fail(outcome) => Some(Memory::Released(ReleaseOutcome::Failed(*outcome))),
         AnyOutcome::DelayExecution(()) => Some(Memory::Released(ReleaseOutcome::Delayed)),

@@ -28,8 +28,10 @@
 //! To add an invariant, write its check as a comparison of what was before with what is after,
 //! without calling a rule of core: a check that shares code with what it checks finds nothing.
 
+mod carrier;
 mod change;
 mod clock;
+pub mod crash_points;
 mod fault;
 mod hash;
 mod heal;

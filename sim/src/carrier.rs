@@ -1,0 +1,274 @@
+//! Operations under way as values that can be copied: what the exhaustive searches drive, with the
+//! same checks of what callers are told as the seeded world has.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ff_core::agent::{AdmitTo, ClaimWork, ClaimedWork};
+use ff_core::error::EngineError;
+use ff_core::execution::{
+    AnyCommand, AnyOutcome, Claimed, CreateOutcome, Decide, Execution, LeaseFate, Phase,
+};
+use ff_core::id::{ExecutionId, LeaseId};
+use ff_core::op::{
+    AuditLook, AuditPartition, Batch, Committed, Draw, Drawn, ListExecutions, ListPage, Operation,
+    Rotation, RouteSweep, Step, Tick, TickReport, Transact, load,
+};
+use ff_core::store::codec::Codec;
+use ff_core::store::{
+    Bytes, Failure, Fetched, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply,
+};
+use ff_core::time::{HostTime, TimestampMs};
+
+use crate::identity::is_certain;
+use crate::invariant::{durable, fence, identity};
+use crate::report::{Broken, ensure};
+use crate::store::Server;
+use crate::task::Caller;
+
+macro_rules! works {
+    ($($(#[$doc:meta])* $kind:ident($operation:ty) -> $output:ty;)+) => {
+        /// An operation of whichever kind.
+        #[derive(Clone, Debug)]
+        #[allow(clippy::large_enum_variant)] // A handful of them.
+        pub enum Work {
+            $($(#[$doc])* $kind($operation),)+
+        }
+
+        /// What an operation came to.
+        #[derive(Clone, Debug)]
+        #[allow(clippy::large_enum_variant)] // Short-lived.
+        pub enum Came {
+            $($(#[$doc])* $kind($output),)+
+        }
+
+        impl Work {
+            /// The first step.
+            pub fn start(&mut self, now: HostTime) -> Step<Came> {
+                match self { $(Self::$kind(work) => then(work.start(now), Came::$kind),)+ }
+            }
+
+            /// The step after a reply.
+            pub fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Came> {
+                match self { $(Self::$kind(work) => then(work.on_reply(reply, now), Came::$kind),)+ }
+            }
+
+            /// The step after a call that got no reply.
+            pub fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Came> {
+                match self {
+                    $(Self::$kind(work) => then(work.on_failure(failure, now), Came::$kind),)+
+                }
+            }
+
+            /// The step after a wait.
+            pub fn on_wake(&mut self, now: HostTime) -> Step<Came> {
+                match self { $(Self::$kind(work) => then(work.on_wake(now), Came::$kind),)+ }
+            }
+        }
+    };
+}
+
+works! {
+    /// A command is carried to its execution.
+    Command(Transact<AnyCommand>) -> Result<Committed<AnyOutcome>, EngineError>;
+    /// Many commands to executions of one partition.
+    Commands(Batch<AnyCommand>) -> Vec<Result<Committed<AnyOutcome>, EngineError>>;
+    /// A worker draws work.
+    Claim(ClaimWork) -> Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>;
+    /// A scheduler draws work for a worker.
+    Admit(Draw<AdmitTo>) -> Result<Drawn<AdmitTo>, EngineError>;
+    /// A timekeeper makes its round.
+    Tick(Tick) -> Result<TickReport, EngineError>;
+    /// A worker looks for what no worker fitted.
+    Sweep(RouteSweep) -> Result<usize, EngineError>;
+    /// A page of a list.
+    List(ListExecutions) -> Result<ListPage, EngineError>;
+    /// A look at a partition.
+    Audit(AuditPartition) -> Result<AuditLook, EngineError>;
+}
+
+fn then<T>(step: Step<T>, understand: impl FnOnce(T) -> Came) -> Step<Came> {
+    match step {
+        Step::Send(request) => Step::Send(request),
+        Step::Wait(wait) => Step::Wait(wait),
+        Step::Done(output) => Step::Done(understand(output)),
+    }
+}
+
+/// An operation under way, with what its caller was shown so far.
+#[derive(Clone, Debug)]
+pub struct Carrier {
+    /// The operation.
+    pub work: Work,
+    /// Who carries it.
+    pub caller: Caller,
+    /// The record that the latest reply was about.
+    pub seen: Option<Rc<Execution>>,
+    /// Leases that it took itself, and was shown when it asked again.
+    pub own: BTreeMap<ExecutionId, LeaseId>,
+}
+
+impl Carrier {
+    /// An operation of a process that has not begun.
+    pub fn new(number: u64, process: usize, work: Work) -> Self {
+        let command = match &work {
+            Work::Command(work) => Some(work.command().clone()),
+            _ => None,
+        };
+        let carries = None;
+        let caller = Caller { number, process, command, carries, refused: false, applied: 0 };
+        Self { work, caller, seen: None, own: BTreeMap::new() }
+    }
+
+    /// Notes that a request is sent.
+    pub fn sends(&mut self, request: &Request) {
+        self.own.retain(|id, _| !touches(request, id));
+    }
+
+    /// Lets a request of this operation reach the store.
+    ///
+    /// # Errors
+    ///
+    /// The first invariant that it breaks.
+    pub fn arrives(
+        &mut self,
+        server: &mut Server,
+        request: Request,
+        now: TimestampMs,
+    ) -> Result<Reply, Broken> {
+        let reply = server.serve(&mut self.caller, request, now)?;
+        let id = self.caller.command.as_ref().map(Decide::execution_id);
+        self.seen = id.and_then(|id| server.model.records.get(&id).cloned());
+        Ok(reply)
+    }
+
+    /// Notes which of its own leases a reply shows it.
+    pub fn hears(&mut self, server: &Server, reply: &Reply) {
+        if self.caller.command.is_some() {
+            return;
+        }
+        let codec = Codec::default();
+        for loaded in shown(reply).into_iter().filter_map(|stored| load(stored, &codec).ok()) {
+            let Phase::Active(active) = &loaded.execution.phase else { continue };
+            let lease = active.lease.id;
+            let live = active.fate == LeaseFate::Held && reply.at < active.lease.expires_at;
+            if live && server.model.leases.get(&lease) == Some(&self.caller.number) {
+                self.own.insert(loaded.execution.id, lease);
+            }
+        }
+    }
+
+    /// Checks what the operation came to, and remembers it.
+    ///
+    /// # Errors
+    ///
+    /// The first invariant that the answer breaks.
+    pub fn ends(&mut self, server: &mut Server, came: &Came) -> Result<(), Broken> {
+        match came {
+            Came::Command(result) => {
+                let (model, seen) = (&mut server.model, self.seen.as_deref());
+                identity::check_answer(model, &self.caller, seen, result)?;
+                if let Ok(committed) = result {
+                    durable::check_answer(model, &self.caller, committed)?;
+                    if let AnyOutcome::Create(
+                        CreateOutcome::Created(id) | CreateOutcome::Duplicate(id),
+                    ) = &committed.outcome
+                    {
+                        let generation = model.generation(id);
+                        model.acknowledged.insert((*id, generation));
+                    }
+                    check_claim(server, committed)?;
+                }
+                self.refused(server, result.as_ref().err())
+            }
+            Came::Commands(results) => results.iter().try_for_each(check_bug),
+            Came::Claim(result) => {
+                check_bug(result)?;
+                let Ok((work, _)) = result else { return Ok(()) };
+                let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
+                identity::check_own(&server.model, self.caller.number, &self.own, &known)?;
+                work.iter().try_for_each(|work| check_payload(server, &work.claimed, &work.payload))
+            }
+            Came::Admit(result) => check_bug(result),
+            Came::Tick(result) => check_bug(result),
+            Came::Sweep(result) => check_bug(result),
+            Came::List(result) => check_bug(result),
+            Came::Audit(result) => check_bug(result),
+        }
+    }
+
+    fn refused(&mut self, server: &Server, error: Option<&EngineError>) -> Result<(), Broken> {
+        let Some(error) = error else { return Ok(()) };
+        let number = self.caller.number;
+        ensure!(!matches!(error, EngineError::Bug(_)), "BUG", "operation {number}: {error}");
+        if is_certain(error) {
+            self.caller.refused = true;
+            fence::check_refused(&server.model, &self.caller)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_bug<T>(result: &Result<T, EngineError>) -> Result<(), Broken> {
+    if let Err(error @ EngineError::Bug(_)) = result {
+        ensure!(false, "BUG", "an agent met {error}");
+    }
+    Ok(())
+}
+
+fn check_claim(server: &Server, committed: &Committed<AnyOutcome>) -> Result<(), Broken> {
+    let (AnyOutcome::Claim(claimed)
+    | AnyOutcome::ClaimResumed(claimed)
+    | AnyOutcome::Reclaim(claimed)) = &committed.outcome
+    else {
+        return Ok(());
+    };
+    let payload = match committed.values.first() {
+        Some(Fetched::Value(value)) => Some(value.clone()),
+        _ => None,
+    };
+    check_payload(server, claimed, &payload)
+}
+
+/// Compares a payload with what was handed in, while the execution is the same one.
+fn check_payload(
+    server: &Server,
+    claimed: &Claimed,
+    payload: &Option<Bytes>,
+) -> Result<(), Broken> {
+    let id = claimed.execution_id;
+    let record = server.model.records.get(&id);
+    let fence = record.and_then(|record| record.last_fence);
+    let same = fence.is_some_and(|fence| fence.lease_id == claimed.lease_id);
+    if same && record.is_some_and(|record| record.continuation.is_none()) {
+        durable::check_payload(&server.model, &id, payload.as_ref())?;
+    }
+    Ok(())
+}
+
+/// The records that a reply shows because somebody asked for them, or was too late.
+fn shown(reply: &Reply) -> Vec<&Stored> {
+    match &reply.body {
+        ReplyBody::Read(read) => read.records.iter().flatten().collect(),
+        ReplyBody::Commit(units) => {
+            let current = units.iter().filter_map(|unit| match unit {
+                UnitReply::Conflict { current } => Some(current.iter().flatten()),
+                _ => None,
+            });
+            current.flatten().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a request reads or writes the record of an execution.
+fn touches(request: &Request, id: &ExecutionId) -> bool {
+    let key = RecordKey::of(id);
+    match request {
+        Request::Read(read) => read.records.contains(&key),
+        Request::Commit(commit) => {
+            commit.units.iter().flat_map(|unit| &unit.expect).any(|(expected, _)| *expected == key)
+        }
+        _ => false,
+    }
+}
