@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let options = Options { store: store(), ..Options::default() };
     let mut total = Report::default();
     for seed in from..from + count {
-        match ff_sim::run_with(seed, options.clone()) {
+        match ff_sim::run_plan(&ff_sim::Plan::from(seed), options.clone()) {
             Ok(report) => add(&mut total, &report),
             Err(violation) => {
                 println!("{violation}");

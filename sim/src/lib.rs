@@ -46,7 +46,9 @@ mod plan;
 mod process;
 mod queue;
 mod report;
+mod runs;
 mod settings;
+mod shrink;
 mod store;
 mod streams;
 mod task;
@@ -58,67 +60,8 @@ pub use fault::{FaultId, FaultKind};
 pub use marks::Marks;
 pub use plan::{Overrides, Plan, WishId, WishKind};
 pub use report::{Options, Report, Violation};
+pub use runs::{check_determinism, run, run_plan};
+pub use shrink::{Shrunk, shrink};
 pub use store::StoreKind;
 pub use watch::{Invariant, InvariantSet, UnknownInvariant};
 pub use world::World;
-
-/// Runs the world of a seed.
-///
-/// # Errors
-///
-/// The first rule that is seen broken, with the steps that led to it.
-#[allow(clippy::result_large_err)] // One for each run.
-pub fn run(seed: u64) -> Result<Report, Violation> {
-    run_with(seed, Options::default())
-}
-
-/// Runs the world of a seed, watched as the options say.
-///
-/// # Errors
-///
-/// The first rule that is seen broken, with the steps that led to it: a run that fails unwatched is
-/// run again, watched.
-#[allow(clippy::result_large_err)] // One for each run.
-pub fn run_with(seed: u64, options: Options) -> Result<Report, Violation> {
-    run_plan(&Plan::from(seed), options)
-}
-
-/// Runs the world of a plan, watched as the options say.
-///
-/// # Errors
-///
-/// The first rule that is seen broken, with the steps that led to it: a run that fails unwatched is
-/// run again, watched.
-#[allow(clippy::result_large_err)] // One for each run.
-pub fn run_plan(plan: &Plan, options: Options) -> Result<Report, Violation> {
-    match World::new(plan, options.clone()).run() {
-        Err(violation) if !options.trace => {
-            let watched = World::new(plan, Options { trace: true, ..options });
-            Err(watched.run().err().unwrap_or(violation))
-        }
-        result => result,
-    }
-}
-
-/// Runs a seed twice and compares the runs.
-///
-/// # Errors
-///
-/// A rule that is seen broken, or `DETERMINISM` when the runs differ.
-#[allow(clippy::result_large_err)] // One for each run.
-pub fn check_determinism(seed: u64) -> Result<Report, Violation> {
-    let (first, second) = (run(seed)?, run(seed)?);
-    if first == second {
-        return Ok(first);
-    }
-    Err(Violation {
-        seed,
-        step: first.steps.min(second.steps),
-        at: first.simulated_ms,
-        tag: "DETERMINISM",
-        detail: format!("two runs differ: {first:?} and {second:?}"),
-        injected: Vec::new(),
-        wishes: Vec::new(),
-        trace: Vec::new(),
-    })
-}

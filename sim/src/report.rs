@@ -8,7 +8,7 @@ use ff_core::execution::EventKind;
 
 use crate::fault::{FaultId, FaultKind};
 use crate::marks::Marks;
-use crate::plan::WishId;
+use crate::plan::{Plan, WishId};
 use crate::store::StoreKind;
 use crate::watch::InvariantSet;
 
@@ -73,8 +73,10 @@ impl Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
-    /// The seed of the run.
-    pub seed: u64,
+    /// What decided the run.
+    pub plan: Plan,
+    /// Which store answered.
+    pub store: StoreKind,
     /// The number of the step.
     pub step: u64,
     /// The simulated time of the step, in milliseconds.
@@ -97,13 +99,26 @@ impl fmt::Display for Violation {
             writeln!(f, "  {line}")?;
         }
         writeln!(f, "[{}] {}", self.tag, self.detail)?;
-        writeln!(f, "at step {} of seed {}, {} ms after its start", self.step, self.seed, self.at)?;
-        write!(
-            f,
-            "to see it again: FF_SIM_SEED={} cargo test -p ff-tests --test world -- --nocapture \
-             one_seed",
-            self.seed
-        )
+        let seed = self.plan.seed;
+        writeln!(f, "at step {} of seed {seed}, {} ms after its start", self.step, self.at)?;
+        write!(f, "to see it again: {}", self.again())
+    }
+}
+
+impl Violation {
+    /// The command that shows it again.
+    pub fn again(&self) -> String {
+        let seed = self.plan.seed;
+        let what = match self.plan == Plan::from(seed) {
+            true => format!("seed {seed}"),
+            false => "replay PLAN, where PLAN is the file of this run's plan,".to_owned(),
+        };
+        let store = match self.store {
+            StoreKind::Memory => "",
+            #[cfg(feature = "lua")]
+            StoreKind::Lua => " --store lua",
+        };
+        format!("cargo run --release -p ff-sim -- {what} --trace{store}")
     }
 }
 

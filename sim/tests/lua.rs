@@ -2,7 +2,7 @@
 
 #![cfg(feature = "lua")]
 
-use ff_sim::{Options, StoreKind, run, run_with};
+use ff_sim::{Options, Plan, StoreKind, run, run_plan};
 
 /// Each reply of the function library is the reference store's, and so a seed gives the same run
 /// with either.
@@ -11,7 +11,8 @@ fn a_seed_gives_the_same_run_with_either_store() {
     let options = Options { store: StoreKind::Lua, ..Options::default() };
     for seed in 0..12 {
         let memory = run(seed).unwrap_or_else(|violation| panic!("{violation}"));
-        let lua = run_with(seed, options.clone()).unwrap_or_else(|violation| panic!("{violation}"));
+        let lua = run_plan(&Plan::from(seed), options.clone())
+            .unwrap_or_else(|violation| panic!("{violation}"));
         assert_eq!(memory, lua, "seed {seed}");
     }
 }

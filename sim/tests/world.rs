@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use ff_sim::marks::Gap;
-use ff_sim::{Marks, Options, Report, check_determinism, run, run_with};
+use ff_sim::{Marks, Options, Plan, Report, check_determinism, run, run_plan};
 
 fn passes(seed: u64) -> Report {
     run(seed).unwrap_or_else(|violation| panic!("{violation}"))
@@ -27,9 +27,11 @@ fn seeds_that_find_a_mended_defect_pass() {
 #[test]
 fn a_seed_decides_everything() {
     for seed in 0..10 {
-        let first = check_determinism(seed).unwrap_or_else(|violation| panic!("{violation}"));
+        let plan = Plan::from(seed);
+        let first = check_determinism(&plan, Options::default())
+            .unwrap_or_else(|violation| panic!("{violation}"));
         let options = Options { trace: true, ..Options::default() };
-        let watched = run_with(seed, options).unwrap_or_else(|violation| panic!("{violation}"));
+        let watched = run_plan(&plan, options).unwrap_or_else(|violation| panic!("{violation}"));
         assert_eq!(first.state_hash, watched.state_hash, "seed {seed}");
         assert_eq!(first.steps, watched.steps, "seed {seed}");
     }

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use ff_sim::{Options, run, run_with};
+use ff_sim::run;
 
 /// How many seeds each run of the tests tries; more with `FF_SIM_SEEDS`.
 const SEEDS: u64 = 1_000;
@@ -36,14 +36,4 @@ fn a_thousand_seeds_hold_every_invariant() {
     let calls = calls.into_inner();
     println!("{seeds} seeds, {calls} store calls");
     assert!(calls / seeds > 200, "{calls} calls are too few to find anything");
-}
-
-/// Runs the seed that `FF_SIM_SEED` names and tells its steps: what a failure asks to be repeated.
-#[test]
-fn one_seed() {
-    let seed = number("FF_SIM_SEED").unwrap_or(0);
-    match run_with(seed, Options { trace: true, ..Options::default() }) {
-        Ok(report) => println!("seed {seed}: {report:?}"),
-        Err(violation) => panic!("{violation}"),
-    }
 }

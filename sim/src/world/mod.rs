@@ -153,16 +153,37 @@ impl World {
     /// # Errors
     ///
     /// The first rule that is seen broken.
-    #[allow(clippy::result_large_err)] // One for each run.
-    pub fn run(mut self) -> Result<Report, Violation> {
-        while !self.finished {
-            if let Err(broken) = self.step() {
-                return Err(self.violation(broken));
+    pub fn run(mut self) -> Result<Report, Box<Violation>> {
+        loop {
+            match self.advance() {
+                Ok(true) => {}
+                Ok(false) => return Ok(self.report()),
+                Err(broken) => return Err(self.violation(broken)),
             }
         }
-        if let Err(broken) = self.check_end() {
-            return Err(self.violation(broken));
+    }
+
+    /// Lets the next thing happen; `false` once everything is settled.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that it breaks.
+    pub(crate) fn advance(&mut self) -> Result<bool, Broken> {
+        if self.finished {
+            self.check_end()?;
+            return Ok(false);
         }
+        self.step()?;
+        Ok(true)
+    }
+
+    /// The rolling hash over all steps so far.
+    pub(crate) const fn state_hash(&self) -> u64 {
+        self.server.hash.get()
+    }
+
+    /// What was met, once everything is settled.
+    pub(crate) fn report(mut self) -> Report {
         self.report.store_calls = self.server.calls;
         self.report.commits = self.server.commits;
         self.report.executions = self.server.created;
@@ -176,13 +197,15 @@ impl World {
         self.report.marks = std::mem::take(&mut self.server.marks);
         self.report.note_marks();
         self.report.trace = self.trace.into();
-        Ok(self.report)
+        self.report
     }
 
-    fn violation(self, broken: Broken) -> Violation {
+    /// The rule that was broken, and the steps that led there.
+    pub(crate) fn violation(self, broken: Broken) -> Box<Violation> {
         let told = self.trace.len().saturating_sub(TOLD_STEPS);
-        Violation {
-            seed: self.chances.plan().seed,
+        Box::new(Violation {
+            plan: self.chances.plan().clone(),
+            store: self.options.store,
             step: self.report.steps,
             at: self.now,
             tag: broken.tag,
@@ -190,7 +213,7 @@ impl World {
             injected: self.chances.injected().to_vec(),
             wishes: self.report.wishes,
             trace: self.trace.into_iter().skip(told).collect(),
-        }
+        })
     }
 
     /// Lets the next thing happen.

@@ -1,0 +1,155 @@
+//! The figures of many seeds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ff_sim::{Report, Violation};
+use serde::Serialize;
+
+/// How a figure is distributed over the seeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Distribution {
+    /// The least.
+    pub min: u64,
+    /// At most this for 5 in 100 seeds.
+    pub p5: u64,
+    /// At most this for a quarter of the seeds.
+    pub p25: u64,
+    /// The median.
+    pub p50: u64,
+    /// At most this for three quarters of the seeds.
+    pub p75: u64,
+    /// At most this for 95 in 100 seeds.
+    pub p95: u64,
+    /// The most.
+    pub max: u64,
+}
+
+impl Distribution {
+    /// The distribution of these.
+    pub fn of(mut figures: Vec<u64>) -> Self {
+        figures.sort_unstable();
+        let at = |percent: usize| {
+            let last = figures.len().saturating_sub(1);
+            figures.get(last * percent / 100).copied().unwrap_or_default()
+        };
+        let (min, p5, p25, p50) = (at(0), at(5), at(25), at(50));
+        Self { min, p5, p25, p50, p75: at(75), p95: at(95), max: at(100) }
+    }
+}
+
+/// A failing seed.
+#[derive(Clone, Debug, Serialize)]
+pub struct FailedSeed {
+    /// The seed.
+    pub seed: u64,
+    /// The invariant.
+    pub tag: String,
+    /// What is wrong.
+    pub detail: String,
+    /// The step at which it was seen.
+    pub step: u64,
+    /// Where its plan was written.
+    pub plan: Option<String>,
+    /// The command that shows it again.
+    pub again: String,
+}
+
+impl FailedSeed {
+    /// What a violation says of its seed.
+    pub fn new(violation: &Violation, plan: Option<String>) -> Self {
+        Self {
+            seed: violation.plan.seed,
+            tag: violation.tag.to_owned(),
+            detail: violation.detail.clone(),
+            step: violation.step,
+            plan,
+            again: violation.again(),
+        }
+    }
+}
+
+/// What many seeds came to.
+#[derive(Debug, Default)]
+pub struct Figures {
+    seeds: u64,
+    calls: Vec<u64>,
+    executions: Vec<u64>,
+    simulated_ms: u64,
+    busy: Duration,
+    faults: BTreeMap<String, u64>,
+    /// The seeds that failed.
+    pub failures: Vec<FailedSeed>,
+}
+
+/// [`Figures`] as they are shown.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// The first seed.
+    pub from: u64,
+    /// Seeds that were run.
+    pub seeds: u64,
+    /// Which store answered.
+    pub store: &'static str,
+    /// Requests that reached the store.
+    pub store_calls: u64,
+    /// The same in a second of one core's time.
+    pub calls_per_s: u64,
+    /// Executions that were created.
+    pub executions: u64,
+    /// Simulated time, in milliseconds.
+    pub simulated_ms: u64,
+    /// Real time, in milliseconds.
+    pub elapsed_ms: u64,
+    /// Store calls by seed.
+    pub calls_per_seed: Distribution,
+    /// Executions by seed.
+    pub executions_per_seed: Distribution,
+    /// Faults that were injected, by kind.
+    pub faults: BTreeMap<String, u64>,
+    /// The seeds that failed.
+    pub failures: Vec<FailedSeed>,
+    /// Whether somebody stopped it before its end.
+    pub interrupted: bool,
+}
+
+impl Figures {
+    /// Adds a seed that passed.
+    pub fn passed(&mut self, report: &Report, took: Duration) {
+        self.seeds += 1;
+        self.calls.push(report.store_calls);
+        self.executions.push(report.executions);
+        self.simulated_ms += report.simulated_ms;
+        self.busy += took;
+        for (kind, count) in &report.faults {
+            *self.faults.entry(format!("{kind:?}")).or_default() += count;
+        }
+    }
+
+    /// Adds a seed that failed.
+    pub fn failed(&mut self, failed: FailedSeed) {
+        self.seeds += 1;
+        self.failures.push(failed);
+    }
+
+    /// All of it.
+    pub fn summary(self, from: u64, store: &'static str, elapsed_ms: u64) -> Summary {
+        let store_calls = self.calls.iter().sum::<u64>();
+        let busy = self.busy.as_secs_f64().max(0.000_001);
+        Summary {
+            from,
+            seeds: self.seeds,
+            store,
+            store_calls,
+            calls_per_s: (store_calls as f64 / busy) as u64,
+            executions: self.executions.iter().sum(),
+            simulated_ms: self.simulated_ms,
+            elapsed_ms,
+            calls_per_seed: Distribution::of(self.calls),
+            executions_per_seed: Distribution::of(self.executions),
+            faults: self.faults,
+            failures: self.failures,
+            interrupted: false,
+        }
+    }
+}

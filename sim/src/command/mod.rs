@@ -1,0 +1,46 @@
+//! The command `ff-sim`.
+
+mod args;
+mod coverage;
+mod determinism;
+mod ending;
+mod figures;
+mod plans;
+mod progress;
+mod run;
+mod seed;
+mod seeds;
+mod shrink;
+mod stopwatch;
+mod table;
+mod worlds;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Cli, Task};
+use self::ending::USAGE;
+
+/// Does what the arguments ask for.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let ended = match &cli.task {
+        Task::Run(args) => run::run(args),
+        Task::Seed(args) => seed::seed(args),
+        Task::Replay(args) => seed::replay(args),
+        Task::Shrink(args) => shrink::shrink(args),
+        Task::Determinism(args) => determinism::determinism(args),
+        Task::Coverage(args) => coverage::coverage(args),
+    };
+    match ended {
+        Ok(ending) => ending.into(),
+        Err(unusable) => unusable.report(),
+    }
+}

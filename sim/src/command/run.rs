@@ -1,0 +1,85 @@
+//! `ff-sim run`: many seeds.
+
+use std::sync::atomic::Ordering;
+
+use ff_sim::{Plan, Violation};
+
+use super::args::RunArgs;
+use super::ending::{Ending, Unusable, print, warn};
+use super::figures::{FailedSeed, Figures, Summary};
+use super::plans::write_plan;
+use super::progress::Progress;
+use super::seeds::{each, interruption};
+use super::stopwatch::Stopwatch;
+use super::table::{distributions, figures, grouped};
+use super::worlds::{options, store_name};
+
+/// Runs the seeds.
+pub fn run(args: &RunArgs) -> Result<Ending, Unusable> {
+    let options = options(&args.world)?;
+    let stop = interruption()?;
+    let (mut all, mut progress) =
+        (Figures::default(), Progress::new("seeds", Some(args.seeds.seeds)));
+    let begun = Stopwatch::start();
+    let mut trouble = None;
+    let one = |seed| ff_sim::run_plan(&Plan::from(seed), options.clone());
+    each(&args.seeds, args.time_limit, &stop, one, |done| {
+        match done.result {
+            Ok(report) => all.passed(&report, done.took),
+            Err(violation) => match failure(args, &violation) {
+                Ok(failed) => all.failed(failed),
+                Err(error) => trouble = Some(error),
+            },
+        }
+        progress.more(&match all.failures.len() {
+            0 => String::new(),
+            count => format!("{count} failed"),
+        });
+        (all.failures.len() as u64) < args.max_failures && trouble.is_none()
+    });
+    progress.finish();
+    if let Some(error) = trouble {
+        return Err(error);
+    }
+    let mut summary =
+        all.summary(args.seeds.from, store_name(args.world.store), begun.elapsed_ms());
+    let stopped = stop.load(Ordering::Relaxed) && summary.seeds < args.seeds.seeds;
+    summary.interrupted = stopped;
+    show(&summary, args.output.json);
+    Ok(match summary.failures.first() {
+        Some(failed) => Ending::of(&failed.tag),
+        None if stopped => Ending::Interrupted,
+        None => Ending::Clean,
+    })
+}
+
+/// Writes the plan of a failing seed and tells of it.
+fn failure(args: &RunArgs, violation: &Violation) -> Result<FailedSeed, Unusable> {
+    let path = args.plans.join(format!("ff-sim-{}.json", violation.plan.seed));
+    write_plan(&path, &violation.plan)?;
+    if !args.output.json {
+        warn(&format!("{violation}\nits plan is in {}\n\n", path.display()));
+    }
+    Ok(FailedSeed::new(violation, Some(path.display().to_string())))
+}
+
+fn show(summary: &Summary, json: bool) {
+    if json {
+        print(&format!("{}\n", serde_json::json!(summary)));
+        return;
+    }
+    let table = figures(&[
+        ("seeds", &grouped(summary.seeds)),
+        ("failures", &summary.failures.len()),
+        ("store calls", &grouped(summary.store_calls)),
+        ("store calls a second and core", &grouped(summary.calls_per_s)),
+        ("executions", &grouped(summary.executions)),
+        ("simulated hours", &grouped(summary.simulated_ms / 3_600_000)),
+        ("seconds", &format!("{:.1}", summary.elapsed_ms as f64 / 1_000.0)),
+    ]);
+    let by_seed = distributions(&[
+        ("store calls", summary.calls_per_seed),
+        ("executions", summary.executions_per_seed),
+    ]);
+    print(&format!("{table}\n{by_seed}\n"));
+}

@@ -1,0 +1,30 @@
+//! From the arguments to the options of a world, and back to a command line.
+
+use ff_sim::{Options, StoreKind};
+
+use super::args::{Store, WorldArgs};
+use super::ending::Unusable;
+
+/// The options that the arguments ask for.
+pub fn options(args: &WorldArgs) -> Result<Options, Unusable> {
+    Ok(Options { store: kind(args.store)?, ..Options::default() })
+}
+
+#[allow(clippy::unnecessary_wraps)] // Without the feature `lua` it is one.
+fn kind(store: Store) -> Result<StoreKind, Unusable> {
+    match store {
+        Store::Memory => Ok(StoreKind::Memory),
+        #[cfg(feature = "lua")]
+        Store::Lua => Ok(StoreKind::Lua),
+        #[cfg(not(feature = "lua"))]
+        Store::Lua => Err(Unusable::new("this build has no Lua: build it with the feature lua")),
+    }
+}
+
+/// The store's name on the command line.
+pub const fn store_name(store: Store) -> &'static str {
+    match store {
+        Store::Memory => "memory",
+        Store::Lua => "lua",
+    }
+}
