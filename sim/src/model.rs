@@ -11,8 +11,8 @@ use ff_core::id::{ExecutionId, GrantId, LeaseId};
 use ff_core::partition::PartitionConfig;
 use ff_core::score::Score;
 use ff_core::store::Member;
-use ff_core::store::{Bytes, IndexName, Take};
-use ff_core::time::TimestampMs;
+use ff_core::store::{Bytes, IndexName, IndexWrite, Take};
+use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::change::Change;
 use crate::identity::{Identity, Memory, identity_of, memory_of};
@@ -31,7 +31,7 @@ pub struct Life {
 }
 
 /// What the world remembers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Model {
     /// Which invariants are looked at; what is remembered does not depend on it.
     pub watched: InvariantSet,
@@ -61,6 +61,13 @@ pub struct Model {
     pub ended: BTreeSet<(ExecutionId, u32, u32)>,
     /// Executions that somebody was told exist, by generation.
     pub acknowledged: BTreeSet<(ExecutionId, u32)>,
+    /// How often the store's clock or history jumped.
+    pub jumps: u64,
+    /// Leases of whose end their holder cannot know since then, until it hears of a renewal.
+    pub doubtful: BTreeSet<LeaseId>,
+    /// Executions whose index entries were written without their record, when an error was raised
+    /// in the middle of a function; and whether the record was committed since.
+    pub adrift: BTreeMap<ExecutionId, bool>,
 }
 
 impl Model {
@@ -100,6 +107,9 @@ impl Model {
         if let Some((identity, memory)) = self.carried_out(change) {
             self.applied_by.insert(identity.clone(), change.caller.number);
             self.applied.insert(identity, memory);
+        }
+        if let Some(committed) = self.adrift.get_mut(&change.id) {
+            *committed = true;
         }
         match &change.after {
             Some(after) => {
@@ -166,6 +176,39 @@ impl Model {
             _ => {}
         }
         places.due = Some(places.due.map_or(hold, |due| due.min(hold)));
+    }
+
+    /// Whether an execution would be looked at in time if only its index entries were written: it
+    /// stands in its lane, or among what is due no later than its record wants it, or soon.
+    pub fn is_found_by(&self, id: ExecutionId, index: &[IndexWrite], now: TimestampMs) -> bool {
+        let Some(record) = self.records.get(&id) else { return true };
+        let mut places = self.places.get(&id).copied().unwrap_or_default();
+        for write in index {
+            match write.index {
+                IndexName::Eligible { .. } => places.eligible = write.score,
+                IndexName::Due => places.due = write.score,
+                _ => {}
+            }
+        }
+        let soon = Score::at(now.plus(DurationMs::from_secs(30)));
+        let wanted = places_of(record).due.map_or(soon, |due| due.max(soon));
+        places.eligible.is_some() || places.due.is_some_and(|due| due <= wanted)
+    }
+
+    /// The store's clock has stepped.
+    pub fn note_clock_step(&mut self) {
+        self.jumps += 1;
+        self.doubtful.extend(self.leases.keys());
+    }
+
+    /// The store has lost everything since it was as remembered `then`. What was promised before
+    /// stays promised, even where it was told later.
+    pub fn note_loss(&mut self, then: &Self) {
+        let kept = |(id, generation): &&(ExecutionId, u32)| then.generation(id) >= *generation;
+        let acknowledged = self.acknowledged.iter().filter(kept).copied().collect();
+        let doubtful = self.doubtful.iter().chain(self.leases.keys()).copied().collect();
+        let jumps = self.jumps + 1;
+        *self = Self { acknowledged, doubtful, jumps, ..then.clone() };
     }
 
     /// The result of an execution that is completed, as it was committed.

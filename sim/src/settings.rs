@@ -91,11 +91,29 @@ fn weights(seed: u64) -> [u64; FaultKind::ALL.len()] {
     let mut weights = [0; FaultKind::ALL.len()];
     for kind in FaultKind::ALL {
         let mut draws = Draws::new(seed, WEIGHTS, *kind as u64);
-        if happens(&mut draws, 500) {
+        let often = if concerns_store(*kind) { 250 } else { 500 };
+        if happens(&mut draws, often) {
             weights[*kind as usize] = weight(*kind, &mut draws);
         }
     }
     weights
+}
+
+/// Whether a fault is one of the store's, of which there are many and each concerns everybody.
+const fn concerns_store(kind: FaultKind) -> bool {
+    use FaultKind as F;
+    matches!(
+        kind,
+        F::StoreClockStep
+            | F::Failover
+            | F::LibraryMissing
+            | F::ReadOnly
+            | F::OutOfMemory
+            | F::Busy
+            | F::Loading
+            | F::ErrorInside
+            | F::SlowStore
+    )
 }
 
 /// How often a fault happens that is switched on.
@@ -106,5 +124,14 @@ fn weight(kind: FaultKind, source: &mut impl Source) -> u64 {
         }
         FaultKind::Crash => between(source, 1, 5),
         FaultKind::ClockOffset => 80,
+        FaultKind::ErrorInside => one_of(source, &[5, 20, 80]),
+        FaultKind::StoreClockStep
+        | FaultKind::Failover
+        | FaultKind::LibraryMissing
+        | FaultKind::ReadOnly
+        | FaultKind::OutOfMemory
+        | FaultKind::Busy
+        | FaultKind::Loading
+        | FaultKind::SlowStore => between(source, 1, 3),
     }
 }

@@ -1,12 +1,22 @@
 //! What goes wrong on purpose, one file for each fault. A seed switches each on or off with a
 //! weight of its own (`docs/architecture.md`, Simulation).
 
+pub mod busy;
 pub mod chances;
 pub mod clock_offset;
 pub mod crash;
+pub mod episode;
+pub mod error_inside;
+pub mod failover;
 pub mod late_execution;
+pub mod library_missing;
+pub mod loading;
+pub mod out_of_memory;
+pub mod read_only;
 pub mod reply_lost;
 pub mod request_lost;
+pub mod slow_store;
+pub mod store_clock;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,12 +35,44 @@ pub enum FaultKind {
     ClockOffset,
     /// A call was carried out after its caller had given it up.
     LateExecution,
+    /// The store's clock stepped.
+    StoreClockStep,
+    /// A replica took over that had not heard of the last commits.
+    Failover,
+    /// A server took over that had not the function library.
+    LibraryMissing,
+    /// The store only read.
+    ReadOnly,
+    /// The store's memory was full.
+    OutOfMemory,
+    /// The store was busy with something else.
+    Busy,
+    /// The store was reading its data after a restart.
+    Loading,
+    /// An error was raised in the middle of a function.
+    ErrorInside,
+    /// The store was slow.
+    SlowStore,
 }
 
 impl FaultKind {
     /// All kinds, in order.
-    pub const ALL: &[Self] =
-        &[Self::RequestLost, Self::ReplyLost, Self::Crash, Self::ClockOffset, Self::LateExecution];
+    pub const ALL: &[Self] = &[
+        Self::RequestLost,
+        Self::ReplyLost,
+        Self::Crash,
+        Self::ClockOffset,
+        Self::LateExecution,
+        Self::StoreClockStep,
+        Self::Failover,
+        Self::LibraryMissing,
+        Self::ReadOnly,
+        Self::OutOfMemory,
+        Self::Busy,
+        Self::Loading,
+        Self::ErrorInside,
+        Self::SlowStore,
+    ];
 }
 
 /// One fault of a run: what goes wrong, and at which step.

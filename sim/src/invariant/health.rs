@@ -1,5 +1,5 @@
 //! \[INV-HEALTH-1\] A worker that believes its lease healthy holds it, unless it was revoked or
-//! cancelled since its last renewal.
+//! cancelled, or the store's history or clock jumped, since its last renewal.
 
 use ff_core::agent::Leases;
 use ff_core::execution::{LeaseFate, Phase};
@@ -28,6 +28,9 @@ pub fn check(
     for (id, fence) in leases.believed(host) {
         // Its own release may be carried out before the worker hears of it.
         if model.withdrawn.contains(&fence.lease_id) || model.given_back.contains(&fence.lease_id) {
+            continue;
+        }
+        if model.doubtful.contains(&fence.lease_id) {
             continue;
         }
         let record = model.records.get(&id);

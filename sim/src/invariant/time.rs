@@ -168,6 +168,10 @@ fn check_removal(change: &Change<'_>, before: &Execution) -> Result<(), Broken> 
         ensure!(false, TAG, "{} was removed though it is not over", change.id);
         return Ok(());
     };
+    // That its retention was over is written down, and stays so when the clock goes back.
+    if before.continuation.is_some() {
+        return Ok(());
+    }
     on_time(change, terminal.at.plus(before.policy.retention_ms), "the removal")
 }
 

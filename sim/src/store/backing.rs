@@ -8,21 +8,9 @@ use crate::invariant::index;
 use crate::model::Model;
 use crate::report::Broken;
 
+use super::kind::StoreKind;
 #[cfg(feature = "lua")]
-use super::lua::LuaStore;
-
-/// Which store answers. A seed gives the same run with either.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum StoreKind {
-    /// Core's reference store.
-    #[default]
-    Memory,
-    /// The function library of Valkey and Redis in process; each of its replies is compared with
-    /// the reference store's.
-    #[cfg(feature = "lua")]
-    Lua,
-}
+use super::lua::{LuaReplica, LuaStore};
 
 /// The store that answers.
 #[derive(Debug)]
@@ -32,6 +20,16 @@ pub(super) enum Backing {
     /// The function library.
     #[cfg(feature = "lua")]
     Lua(Box<LuaStore>),
+}
+
+/// What a store held at some time.
+#[derive(Debug)]
+pub(super) enum Replica {
+    /// Of the reference store.
+    Memory(MemoryStore),
+    /// Of the function library.
+    #[cfg(feature = "lua")]
+    Lua(Box<LuaReplica>),
 }
 
 impl Backing {
@@ -63,6 +61,35 @@ impl Backing {
             Self::Memory(store) => store.take_wakes(),
             #[cfg(feature = "lua")]
             Self::Lua(store) => store.take_wakes(),
+        }
+    }
+
+    /// What the store holds now.
+    pub(super) fn replicate(&mut self) -> Replica {
+        match self {
+            Self::Memory(store) => Replica::Memory(store.clone()),
+            #[cfg(feature = "lua")]
+            Self::Lua(store) => Replica::Lua(Box::new(store.replicate())),
+        }
+    }
+
+    /// A replica of the same kind takes over.
+    pub(super) fn take_over(&mut self, replica: Replica) {
+        match (self, replica) {
+            (Self::Memory(store), Replica::Memory(replica)) => *store = replica,
+            #[cfg(feature = "lua")]
+            (Self::Lua(store), Replica::Lua(replica)) => store.take_over(*replica),
+            #[cfg(feature = "lua")]
+            _ => unreachable!("a replica is of the kind of its store"),
+        }
+    }
+
+    /// Starts another history.
+    pub(super) fn set_history(&mut self, history: u64) {
+        match self {
+            Self::Memory(store) => store.set_history(history),
+            #[cfg(feature = "lua")]
+            Self::Lua(store) => store.set_history(history),
         }
     }
 

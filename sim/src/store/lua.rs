@@ -12,7 +12,7 @@ use ff_core::store::{
     StreamName, Take, Version, Wake,
 };
 use ff_core::time::TimestampMs;
-use ff_io_valkey::model::{ModelStore, Value};
+use ff_io_valkey::model::{Keyspace, ModelStore, Value};
 
 use crate::report::{Broken, ensure};
 
@@ -29,6 +29,13 @@ pub(super) struct LuaStore {
     /// The indexes that requests have named, by partition and key.
     indexes: BTreeMap<Partition, BTreeMap<Vec<u8>, IndexName>>,
     wakes: Vec<Wake>,
+}
+
+/// What both stores held at some time.
+#[derive(Debug)]
+pub(super) struct LuaReplica {
+    keyspace: Keyspace,
+    reference: MemoryStore,
 }
 
 impl LuaStore {
@@ -93,6 +100,25 @@ impl LuaStore {
             }
             _ => {}
         }
+    }
+
+    /// What both stores hold now.
+    pub(super) fn replicate(&mut self) -> LuaReplica {
+        let keyspace = self.library.with_keyspace(|keyspace| keyspace.clone());
+        LuaReplica { keyspace, reference: self.reference.clone() }
+    }
+
+    /// A replica takes over.
+    pub(super) fn take_over(&mut self, replica: LuaReplica) {
+        self.library.with_keyspace(|keyspace| *keyspace = replica.keyspace);
+        self.reference = replica.reference;
+        self.wakes.clear();
+    }
+
+    /// Starts another history.
+    pub(super) fn set_history(&mut self, history: u64) {
+        self.library.set_history(history);
+        self.reference.set_history(history);
     }
 
     /// The wake-ups that were rung since the last call.

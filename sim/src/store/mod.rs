@@ -1,9 +1,13 @@
 //! The store's side of the world: which store answers, and what is checked after each request.
 
 mod backing;
+mod condition;
+mod failover;
+mod kind;
 #[cfg(feature = "lua")]
 mod lua;
 mod server;
 
-pub use backing::StoreKind;
+pub use condition::Reception;
+pub use kind::StoreKind;
 pub use server::Server;

@@ -16,6 +16,7 @@ use ff_core::store::{
 use ff_core::time::TimestampMs;
 
 use crate::change::Change;
+use crate::fault::error_inside::Raised;
 use crate::hash::Fnv;
 use crate::invariant::{check_change, durable, journal, lists};
 use crate::marks::{CommandKind, Effect, Marks};
@@ -24,12 +25,19 @@ use crate::report::{Broken, ensure};
 use crate::task::Caller;
 use crate::watch::Invariant;
 
-use super::backing::{Backing, StoreKind};
+use super::backing::Backing;
+use super::condition::Condition;
+use super::failover::Behind;
+use super::kind::StoreKind;
 
 /// The store, what the world remembers of it, and what it has counted.
 #[derive(Debug)]
 pub struct Server {
-    store: Backing,
+    pub(super) store: Backing,
+    pub(super) history: u64,
+    pub(super) behind: Option<Behind>,
+    /// How it does.
+    pub condition: Condition,
     /// What should be in the store.
     pub model: Model,
     /// Old copies of records, for callers that begin with one.
@@ -63,6 +71,9 @@ impl Server {
     pub fn new(kind: StoreKind, seed: u64) -> Self {
         Self {
             store: Backing::new(kind, seed),
+            history: seed,
+            behind: None,
+            condition: Condition::default(),
             model: Model::default(),
             copies: BTreeMap::new(),
             calls: 0,
@@ -72,6 +83,57 @@ impl Server {
             marks: Marks::default(),
             hash: Fnv::default(),
         }
+    }
+
+    /// Carries out what comes before an error that is raised inside a function, and checks that.
+    ///
+    /// # Errors
+    ///
+    /// The first invariant that it breaks.
+    pub fn serve_in_part(
+        &mut self,
+        caller: &mut Caller,
+        request: Request,
+        raised: Raised,
+        now: TimestampMs,
+    ) -> Result<(), Broken> {
+        self.hash.number(5);
+        match request {
+            Request::Commit(mut commit) => {
+                let next = commit.units.get(raised.units).cloned().filter(|_| raised.indexes);
+                commit.units.truncate(raised.units);
+                let partition = commit.partition;
+                if !commit.units.is_empty() {
+                    self.commit(caller, commit, now)?;
+                }
+                next.map_or(Ok(()), |unit| self.write_indexes_alone(partition, unit, now))
+            }
+            Request::Take(take) if raised.units > 0 => self.take(take, now).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the index entries of a unit and nothing else of it, if the record can be found by them.
+    fn write_indexes_alone(
+        &mut self,
+        partition: Partition,
+        mut unit: Unit,
+        now: TimestampMs,
+    ) -> Result<(), Broken> {
+        let id = plan(partition, &unit)?.id;
+        if !self.model.is_found_by(id, &unit.index, now) {
+            return Ok(());
+        }
+        (unit.put, unit.remove, unit.values) = (Vec::new(), Vec::new(), Vec::new());
+        (unit.append, unit.ring, unit.fetch) = (Vec::new(), Vec::new(), Vec::new());
+        let commit = Commit { partition, units: vec![unit] };
+        let reply = self.store.handle(Request::Commit(commit), now)?;
+        if let ReplyBody::Commit(units) = reply.body
+            && matches!(units[..], [UnitReply::Committed { .. }])
+        {
+            self.model.adrift.insert(id, false);
+        }
+        self.store.check_indexes(&self.model, partition)
     }
 
     /// Carries a request out and checks what it did.

@@ -33,7 +33,11 @@ impl World {
                 }
                 self.note_command(number, (seen, at), result)
             }
-            Output::Renewed(_, result) => {
+            Output::Renewed(lease, result) => {
+                let model = &mut self.server.model;
+                if result.is_ok() && running.jumps == model.jumps {
+                    model.doubtful.remove(lease);
+                }
                 let seen = (running.seen.0.as_deref(), running.seen.1);
                 mark_answer(&mut self.server.marks, &self.callers[&number], seen, result);
                 self.note_error(number, result.as_ref().err())

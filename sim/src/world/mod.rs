@@ -1,6 +1,7 @@
 //! The world: virtual time, the network, the store and every process, driven by one seed.
 
 mod answers;
+mod arrivals;
 mod telling;
 mod upheaval;
 
@@ -9,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ff_core::agent::WorkerProfile;
-use ff_core::execution::{Decide, Execution, LeaseFate, Phase};
+use ff_core::execution::{Execution, LeaseFate, Phase};
 use ff_core::id::{ExecutionId, LaneId, LeaseId};
 use ff_core::op::{Step, load};
 use ff_core::partition::Partition;
@@ -19,7 +20,6 @@ use ff_core::store::{
 };
 use ff_core::time::TimestampMs;
 
-use crate::clock::store_time;
 use crate::fault::chances::Chances;
 use crate::fault::{clock_offset, crash};
 use crate::host::{Host, Kind, Start, host, profiles};
@@ -34,7 +34,8 @@ use crate::store::Server;
 use crate::streams::{between, call_key, stream};
 use crate::task::{Caller, Output, Task};
 use crate::watch::Invariant;
-use crate::words::{self, shortened};
+
+use arrivals::{Arrival, Delivery, Trouble};
 
 /// A small world of processes around one store.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub struct World {
     callers: BTreeMap<u64, Caller>,
     /// Requests that are on their way.
     travelling: u64,
+    /// How often all connections to the store broke.
+    connection: u64,
     healing_since: Option<u64>,
     finished: bool,
     report: Report,
@@ -66,6 +69,8 @@ struct Running {
     task: Box<dyn Task>,
     /// The record that the latest reply was about, and the store's clock in it.
     seen: (Option<Rc<Execution>>, TimestampMs),
+    /// How often the store's clock or history had jumped when it gave that reply.
+    jumps: u64,
     /// Leases that it took itself, and was shown when it asked again.
     own: BTreeMap<ExecutionId, LeaseId>,
 }
@@ -74,8 +79,8 @@ struct Running {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // Moved in and out of the queue once.
 enum Happening {
-    Arrive { number: u64, request: Request, reply_after: Option<u64> },
-    Deliver { number: u64, reply: Reply, seen: Option<Rc<Execution>> },
+    Arrive(Arrival),
+    Deliver(Delivery),
     Fail { number: u64, failure: Failure },
     GoOn { number: u64 },
     Wake { process: usize },
@@ -84,6 +89,7 @@ enum Happening {
     Crash(crash::Crash),
     Restart { process: usize },
     Lapse(clock_offset::Lapse),
+    Store(Trouble),
     Heal,
     Look,
 }
@@ -117,6 +123,7 @@ impl World {
             running: BTreeMap::new(),
             callers: BTreeMap::new(),
             travelling: 0,
+            connection: 0,
             healing_since: None,
             finished: false,
             report: Report { seed, ..Report::default() },
@@ -145,6 +152,7 @@ impl World {
         for lapse in clock_offset::plan(seed, &self.settings, count) {
             self.queue.push(lapse.at, Happening::Lapse(lapse));
         }
+        self.schedule_troubles();
         self.queue.push(self.settings.busy_ms, Happening::Heal);
     }
 
@@ -233,10 +241,8 @@ impl World {
         self.server.hash.number(at);
         self.tell(&happening);
         match happening {
-            Happening::Arrive { number, request, reply_after } => {
-                self.arrive(number, request, reply_after)?;
-            }
-            Happening::Deliver { number, reply, seen } => self.deliver(number, reply, seen)?,
+            Happening::Arrive(arrival) => self.arrive(arrival)?,
+            Happening::Deliver(delivery) => self.deliver(delivery)?,
             Happening::Fail { number, failure } => self.fail(number, &failure)?,
             Happening::GoOn { number } => self.go_on(number)?,
             Happening::Wake { process } => {
@@ -258,6 +264,7 @@ impl World {
             Happening::Crash(crash) => self.crash(crash),
             Happening::Restart { process } => self.restart(process),
             Happening::Lapse(lapse) => self.lapse(lapse),
+            Happening::Store(trouble) => self.trouble(trouble)?,
             Happening::Heal => self.heal(),
             Happening::Look => self.look()?,
         }
@@ -325,7 +332,7 @@ impl World {
                 let key = call_key(process, host.start, host.operations, 0);
                 let own = BTreeMap::new();
                 let seen = (None, TimestampMs::ZERO);
-                self.running.insert(number, Running { process, key, task, seen, own });
+                self.running.insert(number, Running { process, key, task, seen, jumps: 0, own });
                 self.follow(number, step)
             }
         }
@@ -359,6 +366,7 @@ impl World {
         running.key += 1;
         let calm = self.healing_since.is_some();
         let journey = journey(&mut self.chances, &self.settings, key, calm);
+        let journey = self.slowed(journey, key);
         if let (Some(fault), true) = (journey.fault, self.options.trace) {
             self.note(format!("operation {number} meets {fault:?}"));
         }
@@ -373,38 +381,9 @@ impl World {
         if let Some(after) = journey.arrives {
             self.travelling += 1;
             let reply_after = journey.reply_after;
-            let happening = Happening::Arrive { number, request, reply_after };
-            self.queue.push(self.now + after, happening);
+            let arrival = Arrival { number, key, request, reply_after, again: false };
+            self.queue.push(self.now + after, Happening::Arrive(arrival));
         }
-    }
-
-    fn arrive(
-        &mut self,
-        number: u64,
-        request: Request,
-        reply_after: Option<u64>,
-    ) -> Result<(), Broken> {
-        self.travelling -= 1;
-        self.server.hash.number(number);
-        let now = store_time(self.now);
-        let caller = self.callers.get_mut(&number).expect("every operation has a caller");
-        let reply = self.server.serve(caller, request, now)?;
-        if self.options.trace {
-            let body = words::reply(&reply.body, now);
-            self.note(format!("the store answers operation {number}: {}", shortened(&body)));
-        }
-        if self.server.calls.is_multiple_of(FULL_CHECK_EVERY) {
-            self.server.check_all(now)?;
-            self.check_calls()?;
-        }
-        if let Some(after) = reply_after.filter(|_| self.running.contains_key(&number)) {
-            let command = self.callers[&number].command.as_ref();
-            let id = command.map(Decide::execution_id);
-            let seen = id.and_then(|id| self.server.model.records.get(&id).cloned());
-            self.queue.push(self.now + after, Happening::Deliver { number, reply, seen });
-        }
-        self.ring();
-        Ok(())
     }
 
     /// Sends the store's wake-ups to the workers of the lane.
@@ -434,14 +413,15 @@ impl World {
         self.follow(number, step)
     }
 
-    fn deliver(
-        &mut self,
-        number: u64,
-        reply: Reply,
-        seen: Option<Rc<Execution>>,
-    ) -> Result<(), Broken> {
+    fn deliver(&mut self, delivery: Delivery) -> Result<(), Broken> {
+        let Delivery { number, reply, seen, connection, jumps } = delivery;
+        if connection != self.connection {
+            let failure = Failure::MaybeApplied("the connection broke".to_owned());
+            return self.fail(number, &failure);
+        }
         if let Some(running) = self.running.get_mut(&number) {
             running.seen = (seen, reply.at);
+            running.jumps = jumps;
             self.hosts[running.process].clock.hear(reply.at, self.now);
             if self.callers[&number].command.is_none() {
                 self.note_own(number, &reply);
@@ -487,7 +467,12 @@ impl World {
         for host in self.hosts.iter().filter(|host| host.up) {
             if let Kind::Worker(worker) = &host.kind {
                 let (leases, local) = (&worker.agent.leases, host.clock.read(self.now));
-                health::check(&self.server.model, leases, local, store_time(self.now))?;
+                health::check(
+                    &self.server.model,
+                    leases,
+                    local,
+                    self.server.condition.clock(self.now),
+                )?;
             }
         }
         Ok(())
@@ -495,7 +480,7 @@ impl World {
 
     fn check_end(&mut self) -> Result<(), Broken> {
         self.check_calls()?;
-        self.server.check_all(store_time(self.now))
+        self.server.check_all(self.server.condition.clock(self.now))
     }
 
     fn check_calls(&self) -> Result<(), Broken> {

@@ -2,9 +2,9 @@
 
 use ff_core::execution::{AnyCommand, Decide};
 
-use crate::clock::store_time;
 use crate::words::{self, shortened};
 
+use super::arrivals::{Arrival, Delivery};
 use super::{Happening, World};
 
 impl World {
@@ -12,12 +12,13 @@ impl World {
         if self.options.trace {
             let text = match happening {
                 Happening::Look | Happening::Wake { .. } => return,
-                Happening::Arrive { number, request, .. } => {
-                    let request = words::request(request, store_time(self.now));
+                Happening::Arrive(Arrival { number, request, .. }) => {
+                    let now = self.server.condition.clock(self.now);
+                    let request = words::request(request, now);
                     let caller = self.describe(*number);
                     format!("{caller} reaches the store: {}", shortened(&request))
                 }
-                Happening::Deliver { number, .. } => {
+                Happening::Deliver(Delivery { number, .. }) => {
                     format!("{} gets its reply", self.describe(*number))
                 }
                 Happening::Fail { number, failure } => {

@@ -1,6 +1,5 @@
 //! What happens to processes from outside: crashes, restarts, wrong clocks, and the end of it all.
 
-use crate::clock::store_time;
 use crate::fault::{FaultKind, clock_offset, crash};
 use crate::heal::{HEALED_WITHIN_MS, pending};
 use crate::host::{Kind, Start, host};
@@ -53,6 +52,7 @@ impl World {
     /// The faults are over: what is down comes back, and handlers do their work.
     pub(super) fn heal(&mut self) {
         self.healing_since = Some(self.now);
+        self.server.condition.recover();
         for process in 0..self.hosts.len() {
             self.restart(process);
         }
@@ -61,7 +61,7 @@ impl World {
 
     /// Looks whether everything is settled.
     pub(super) fn look(&mut self) -> Result<(), Broken> {
-        let now = store_time(self.now);
+        let now = self.server.condition.clock(self.now);
         let pending = pending(&self.server.model, &self.profiles, now);
         let commands = self.running.keys().any(|number| self.callers[number].command.is_some());
         if pending.is_empty() && !commands && self.travelling == 0 {

@@ -1,0 +1,20 @@
+//! A store that has been restarted and still reads its data: it refuses everything until then.
+//!
+//! It has lost nothing but its connections.
+
+use ff_core::store::Failure;
+
+use crate::settings::Settings;
+
+use super::FaultKind;
+use super::episode::{Episode, plan as episodes};
+
+/// The episodes of a seed.
+pub fn plan(seed: u64, settings: &Settings) -> impl Iterator<Item = Episode> {
+    episodes(seed, settings, FaultKind::Loading, &[200, 1_000, 5_000])
+}
+
+/// What it says to every request.
+pub fn refusal() -> Failure {
+    Failure::Refused("LOADING Valkey is loading the dataset in memory".to_owned())
+}

@@ -1,0 +1,85 @@
+//! How the store does: what its clock shows, and what it refuses.
+
+use std::collections::BTreeMap;
+
+use ff_core::store::{Failure, Request};
+use ff_core::time::{DurationMs, TimestampMs};
+
+use crate::clock::store_time;
+use crate::fault::episode::Episode;
+use crate::fault::{FaultKind, busy, library_missing, loading, out_of_memory, read_only};
+
+/// How the store receives a request.
+#[derive(Debug)]
+pub enum Reception {
+    /// It carries it out.
+    Welcome,
+    /// It has no function for it: its sender loads the library and sends it again, once.
+    LibraryMissing,
+    /// It does not begin with it.
+    Refused(Failure),
+}
+
+/// What is wrong with the store.
+#[derive(Debug, Default)]
+pub struct Condition {
+    /// How far its clock has been stepped, in milliseconds.
+    stepped_ms: i64,
+    /// The latest episode of each kind, and when it is over.
+    episodes: BTreeMap<FaultKind, (Episode, u64)>,
+    /// Whether the function library is missing.
+    pub library_missing: bool,
+}
+
+impl Condition {
+    /// The store's clock at a simulated time.
+    pub fn clock(&self, now: u64) -> TimestampMs {
+        let step = DurationMs::new(self.stepped_ms.unsigned_abs());
+        if self.stepped_ms < 0 { store_time(now).minus(step) } else { store_time(now).plus(step) }
+    }
+
+    /// Steps the clock.
+    pub const fn step(&mut self, by_ms: i64) {
+        self.stepped_ms += by_ms;
+    }
+
+    /// Begins an episode; one of the same kind that lasts longer goes on.
+    pub fn begin(&mut self, episode: Episode, now: u64) {
+        let until = now + episode.lasts_ms;
+        let longer = |(_, before): &(Episode, u64)| *before >= until;
+        if !self.episodes.get(&episode.kind).is_some_and(longer) {
+            self.episodes.insert(episode.kind, (episode, until));
+        }
+    }
+
+    /// The faults are over. The clock stays as it is.
+    pub fn recover(&mut self) {
+        self.episodes.clear();
+    }
+
+    /// The episode of a kind that goes on.
+    pub fn episode(&self, kind: FaultKind, now: u64) -> Option<Episode> {
+        let (episode, until) = self.episodes.get(&kind)?;
+        (now < *until).then_some(*episode)
+    }
+
+    /// How it receives a request. `again`: its sender has loaded the function library for it.
+    pub fn receive(&self, request: &Request, now: u64, again: bool) -> Reception {
+        let is = |kind| self.episode(kind, now).is_some();
+        if is(FaultKind::Loading) {
+            return Reception::Refused(loading::refusal());
+        }
+        if is(FaultKind::Busy) {
+            return Reception::Refused(busy::refusal());
+        }
+        let read_only = is(FaultKind::ReadOnly);
+        if self.library_missing && library_missing::needs_function(request) {
+            let lost = again || read_only;
+            let refused = || Reception::Refused(library_missing::refusal());
+            return if lost { refused() } else { Reception::LibraryMissing };
+        }
+        let writes = read_only.then(|| read_only::refusal(request)).flatten();
+        let full = || is(FaultKind::OutOfMemory).then(|| out_of_memory::refusal(request)).flatten();
+        writes.or_else(full).map_or(Reception::Welcome, Reception::Refused)
+    }
+}

@@ -1,0 +1,68 @@
+//! Failover: a replica of the store that has not heard of the last commits takes over.
+
+use std::collections::BTreeMap;
+
+use ff_core::time::TimestampMs;
+
+use crate::hash::Fnv;
+use crate::model::Model;
+use crate::report::Broken;
+use crate::task::Caller;
+
+use super::Server;
+use super::backing::Replica;
+
+/// A replica that hears nothing more, and what the world knew when it still did.
+#[derive(Debug)]
+pub(super) struct Behind {
+    /// The number of the failover in which it takes over.
+    number: u64,
+    store: Replica,
+    model: Model,
+    /// How many commits of each caller had changed something.
+    applied: BTreeMap<u64, u64>,
+}
+
+impl Server {
+    /// A replica hears nothing more from now on.
+    pub fn fall_behind(&mut self, number: u64, callers: &BTreeMap<u64, Caller>) {
+        let applied = callers.values().map(|caller| (caller.number, caller.applied)).collect();
+        let (store, model) = (self.store.replicate(), self.model.clone());
+        self.behind = Some(Behind { number, store, model, applied });
+    }
+
+    /// The replica of a failover takes over; tells whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// When it does not hold what was promised before it fell behind.
+    pub fn fail_over(
+        &mut self,
+        number: u64,
+        callers: &mut BTreeMap<u64, Caller>,
+        now: TimestampMs,
+    ) -> Result<bool, Broken> {
+        let Some(behind) = self.behind.take_if(|behind| behind.number == number) else {
+            return Ok(false);
+        };
+        self.store.take_over(behind.store);
+        self.model.note_loss(&behind.model);
+        for caller in callers.values_mut() {
+            // What it was told rested on what is lost now.
+            caller.refused = false;
+            caller.applied = behind.applied.get(&caller.number).copied().unwrap_or(0);
+        }
+        self.change_history();
+        self.check_all(now)?;
+        Ok(true)
+    }
+
+    /// The store goes on under another history.
+    pub fn change_history(&mut self) {
+        let mut history = Fnv::default();
+        history.number(self.history);
+        self.history = history.get();
+        self.hash.number(self.history);
+        self.store.set_history(self.history);
+    }
+}

@@ -1,0 +1,243 @@
+//! What reaches the store and how it is received, and what happens to the store from outside.
+
+use std::rc::Rc;
+
+use ff_core::execution::{Decide, Execution};
+use ff_core::store::{Failure, Reply, Request};
+
+use crate::fault::episode::Episode;
+use crate::fault::failover::Failover;
+use crate::fault::library_missing::LibraryMissing;
+use crate::fault::store_clock::ClockStep;
+use crate::fault::{
+    FaultKind, busy, error_inside, failover, library_missing, loading, out_of_memory, read_only,
+    slow_store, store_clock,
+};
+use crate::network::Journey;
+use crate::report::Broken;
+use crate::store::Reception;
+use crate::words::{self, shortened};
+
+use super::{FULL_CHECK_EVERY, Happening, World};
+
+/// A request that reaches the store.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    /// The operation that sent it.
+    pub number: u64,
+    /// The key of the call.
+    pub key: u64,
+    /// What it asks for.
+    pub request: Request,
+    /// How long the reply travels, if it does.
+    pub reply_after: Option<u64>,
+    /// Whether it comes again, after its sender has loaded the function library.
+    pub again: bool,
+}
+
+/// A reply on its way back.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    /// The operation that asked.
+    pub number: u64,
+    /// The reply.
+    pub reply: Reply,
+    /// The record that it is about, as it is in the store.
+    pub seen: Option<Rc<Execution>>,
+    /// The connection on which it comes: how often all of them had broken.
+    pub connection: u64,
+    /// How often the store's clock or history had jumped.
+    pub jumps: u64,
+}
+
+/// Something that happens to the store.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Trouble {
+    /// Its clock steps.
+    Step(ClockStep),
+    /// It answers otherwise for a time.
+    Episode(Episode),
+    /// A replica hears nothing more.
+    FallBehind(Failover),
+    /// That replica takes over.
+    FailOver(Failover),
+    /// A server without the function library takes over.
+    LibraryMissing(LibraryMissing),
+    /// Somebody has loaded the function library.
+    LibraryLoaded,
+}
+
+impl World {
+    /// What happens to the store.
+    pub(super) fn schedule_troubles(&mut self) {
+        let (seed, settings) = (self.chances.plan().seed, &self.settings);
+        let mut troubles = Vec::new();
+        for step in store_clock::plan(seed, settings) {
+            troubles.push((step.at, Trouble::Step(step)));
+        }
+        for failover in failover::plan(seed, settings) {
+            troubles.push((failover.heard_until, Trouble::FallBehind(failover)));
+            troubles.push((failover.at, Trouble::FailOver(failover)));
+        }
+        for missing in library_missing::plan(seed, settings) {
+            troubles.push((missing.at, Trouble::LibraryMissing(missing)));
+        }
+        let episodes = read_only::plan(seed, settings)
+            .chain(out_of_memory::plan(seed, settings))
+            .chain(busy::plan(seed, settings))
+            .chain(loading::plan(seed, settings))
+            .chain(slow_store::plan(seed, settings));
+        troubles.extend(episodes.map(|episode| (episode.at, Trouble::Episode(episode))));
+        for (at, trouble) in troubles {
+            self.queue.push(at, Happening::Store(trouble));
+        }
+    }
+
+    /// Something happens to the store.
+    pub(super) fn trouble(&mut self, trouble: Trouble) -> Result<(), Broken> {
+        if let Trouble::LibraryLoaded = trouble {
+            self.server.condition.library_missing = false;
+            return Ok(());
+        }
+        if self.healing_since.is_some() {
+            return Ok(());
+        }
+        match trouble {
+            Trouble::Step(step) => {
+                if self.chances.inject(FaultKind::StoreClockStep, step.number) {
+                    self.server.condition.step(step.by_ms);
+                    self.server.model.note_clock_step();
+                }
+            }
+            Trouble::Episode(episode) => {
+                if self.chances.inject(episode.kind, episode.number) {
+                    self.server.condition.begin(episode, self.now);
+                    // A server that reads its data has been started again.
+                    self.connection += u64::from(episode.kind == FaultKind::Loading);
+                }
+            }
+            Trouble::FallBehind(failover) => {
+                if self.chances.inject(FaultKind::Failover, failover.number) {
+                    self.server.fall_behind(failover.number, &self.callers);
+                }
+            }
+            Trouble::FailOver(failover) => {
+                let now = self.server.condition.clock(self.now);
+                if self.server.fail_over(failover.number, &mut self.callers, now)? {
+                    self.connection += 1;
+                    for running in self.running.values_mut() {
+                        running.seen.0 = None;
+                        running.own.clear();
+                    }
+                }
+            }
+            Trouble::LibraryMissing(missing) => {
+                if self.chances.inject(FaultKind::LibraryMissing, missing.number) {
+                    self.server.condition.library_missing = true;
+                    self.server.change_history();
+                    self.connection += 1;
+                }
+            }
+            Trouble::LibraryLoaded => {}
+        }
+        Ok(())
+    }
+
+    /// The way of a call to a store that may be slow: its sender does not wait for ever.
+    pub(super) fn slowed(&mut self, mut journey: Journey, key: u64) -> Journey {
+        let kind = FaultKind::SlowStore;
+        let slow = self.server.condition.episode(kind, self.now);
+        let (Some(episode), Some(arrives)) = (slow, journey.arrives) else { return journey };
+        let seed = self.chances.plan().seed;
+        let wait = slow_store::wait(seed, episode.number, &mut self.chances.draws(kind, key));
+        journey.arrives = Some(arrives + wait);
+        let timeout = self.settings.timeout_ms;
+        if journey.reply_after.is_some_and(|back| arrives + wait + back > timeout) {
+            journey.reply_after = None;
+            journey.fails = Some((timeout, false));
+        }
+        journey
+    }
+
+    /// A request reaches the store.
+    pub(super) fn arrive(&mut self, arrival: Arrival) -> Result<(), Broken> {
+        self.travelling -= 1;
+        self.server.hash.number(arrival.number);
+        match self.server.condition.receive(&arrival.request, self.now, arrival.again) {
+            Reception::Welcome => self.serve(arrival),
+            Reception::LibraryMissing => {
+                // There and back for the answer, for the library, and for the call again.
+                let latency = self.settings.latency_ms;
+                let loaded = Happening::Store(Trouble::LibraryLoaded);
+                self.queue.push(self.now + 2 * latency, loaded);
+                self.travelling += 1;
+                let again = Happening::Arrive(Arrival { again: true, ..arrival });
+                self.queue.push(self.now + 4 * latency, again);
+                Ok(())
+            }
+            Reception::Refused(failure) => {
+                self.server.hash.number(4);
+                self.send_back(&arrival, failure);
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the sender of a request that it came to nothing, or that nobody knows.
+    fn send_back(&mut self, arrival: &Arrival, failure: Failure) {
+        let number = arrival.number;
+        if self.options.trace {
+            self.note(format!("the store answers operation {number}: {failure}"));
+        }
+        if let Some(after) = arrival.reply_after {
+            self.queue.push(self.now + after, Happening::Fail { number, failure });
+        }
+    }
+
+    fn serve(&mut self, arrival: Arrival) -> Result<(), Broken> {
+        let number = arrival.number;
+        let now = self.server.condition.clock(self.now);
+        if let Some(raised) = self.raised(&arrival) {
+            let caller = self.callers.get_mut(&number).expect("every operation has a caller");
+            self.server.serve_in_part(caller, arrival.request.clone(), raised, now)?;
+            self.send_back(&arrival, error_inside::failure());
+            self.ring();
+            return Ok(());
+        }
+        let caller = self.callers.get_mut(&number).expect("every operation has a caller");
+        let reply = self.server.serve(caller, arrival.request, now)?;
+        if self.options.trace {
+            let body = words::reply(&reply.body, now);
+            self.note(format!("the store answers operation {number}: {}", shortened(&body)));
+        }
+        if self.server.calls.is_multiple_of(FULL_CHECK_EVERY) {
+            self.server.check_all(now)?;
+            self.check_calls()?;
+        }
+        if let Some(after) = arrival.reply_after.filter(|_| self.running.contains_key(&number)) {
+            let command = self.callers[&number].command.as_ref();
+            let id = command.map(Decide::execution_id);
+            let seen = id.and_then(|id| self.server.model.records.get(&id).cloned());
+            let (connection, jumps) = (self.connection, self.server.model.jumps);
+            let delivery = Delivery { number, reply, seen, connection, jumps };
+            self.queue.push(self.now + after, Happening::Deliver(delivery));
+        }
+        self.ring();
+        Ok(())
+    }
+
+    /// Where an error is raised inside the function of a request, if it is.
+    fn raised(&mut self, arrival: &Arrival) -> Option<error_inside::Raised> {
+        let kind = FaultKind::ErrorInside;
+        let weight = self.settings.on(kind).filter(|_| self.healing_since.is_none())?;
+        let units = match &arrival.request {
+            Request::Poll(_) => return None,
+            request if request.check().is_err() => return None,
+            Request::Commit(commit) => commit.units.len(),
+            _ => 1,
+        };
+        let key = arrival.key;
+        let raised = error_inside::draw(&mut self.chances.draws(kind, key), weight, units)?;
+        self.chances.inject(kind, key).then_some(raised)
+    }
+}
