@@ -3,7 +3,7 @@
 use ff_core::score::Score;
 use ff_core::store::{
     Bytes, Cursor, Fetched, Reply, ReplyBody, Request, ScanEntry, ScanPosition, Scanned, Stored,
-    StreamEntry, StreamId, Streamed, Taken, UnitReply, Values, Version,
+    StreamEntry, StreamId, Streamed, Taken, Unit, UnitReply, Values, Version,
 };
 use ff_core::time::TimestampMs;
 use uuid::Uuid;
@@ -48,7 +48,8 @@ pub fn decode(request: &Request, answer: Answer) -> Decoded<Reply> {
             if items.len() != commit.units.len() {
                 return wrong("another number of units");
             }
-            ReplyBody::Commit(items.map(unit).collect::<Decoded<_>>()?)
+            let units = commit.units.iter().zip(items).map(|(asked, answer)| unit(asked, answer));
+            ReplyBody::Commit(units.collect::<Decoded<_>>()?)
         }
         Request::Take(_) => {
             let rest = match items.next() {
@@ -60,8 +61,11 @@ pub fn decode(request: &Request, answer: Answer) -> Decoded<Reply> {
         Request::Poll(_) => return wrong("a poll is answered by no function"),
         Request::Read(read) => {
             let records = read.records.len();
+            if items.len() != records + read.values.len() {
+                return wrong("another number of records and values");
+            }
             let stored = items.by_ref().take(records).map(stored).collect::<Decoded<_>>()?;
-            let values = items.take(read.values.len()).map(fetched).collect::<Decoded<_>>()?;
+            let values = items.map(fetched).collect::<Decoded<_>>()?;
             ReplyBody::Read(Values { records: stored, values })
         }
         Request::Scan(_) => {
@@ -76,17 +80,11 @@ pub fn decode(request: &Request, answer: Answer) -> Decoded<Reply> {
 }
 
 fn list(answer: Answer) -> Decoded<Vec<Answer>> {
-    match answer {
-        Answer::List(items) => Ok(items),
-        _ => wrong("no list"),
-    }
+    if let Answer::List(items) = answer { Ok(items) } else { wrong("no list") }
 }
 
 fn data(answer: Option<Answer>) -> Decoded<Vec<u8>> {
-    match answer {
-        Some(Answer::Data(bytes)) => Ok(bytes),
-        _ => wrong("no text"),
-    }
+    if let Some(Answer::Data(bytes)) = answer { Ok(bytes) } else { wrong("no text") }
 }
 
 fn parsed<T: std::str::FromStr>(text: &[u8], what: &'static str) -> Decoded<T> {
@@ -125,13 +123,13 @@ fn fetched(answer: Answer) -> Decoded<Fetched> {
     }
 }
 
-fn unit(answer: Answer) -> Decoded<UnitReply> {
+fn unit(asked: &Unit, answer: Answer) -> Decoded<UnitReply> {
     let mut items = list(answer)?.into_iter();
     match items.next() {
-        Some(Answer::Number(0)) => {
+        Some(Answer::Number(0)) if items.len() == asked.fetch.len() => {
             Ok(UnitReply::Committed { fetched: items.map(fetched).collect::<Decoded<_>>()? })
         }
-        Some(Answer::Number(1)) => {
+        Some(Answer::Number(1)) if items.len() == asked.expect.len() => {
             Ok(UnitReply::Conflict { current: items.map(stored).collect::<Decoded<_>>()? })
         }
         Some(Answer::Number(2)) => Ok(UnitReply::OutsideWindow),
@@ -168,4 +166,50 @@ fn streamed(mut items: impl Iterator<Item = Answer>) -> Decoded<Streamed> {
         entries.push(StreamEntry { id, entry: Bytes::from(data(items.next())?) });
     }
     Ok(Streamed { entries, next, gap })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ff_core::execution::Purpose;
+    use ff_core::partition::Partition;
+    use ff_core::store::{Commit, Read, RecordKey, ValueKey};
+    use ff_core::time::Window;
+
+    fn is_read(request: &Request, answers: Vec<Answer>) -> bool {
+        let items = std::iter::once(Answer::Number(1)).chain(answers);
+        decode(request, Answer::List(items.collect())).is_ok()
+    }
+
+    /// A missing part would be taken for an absent record, and one too many for another's.
+    #[test]
+    fn an_answer_with_another_number_of_parts_is_refused() {
+        let partition = Partition::flow(0);
+        let (records, values) = (vec![RecordKey::Meta; 2], vec![ValueKey::Result(Uuid::nil())]);
+        let expect = records.iter().map(|key| (key.clone(), Version::ABSENT)).collect();
+        let unit = Unit {
+            expect,
+            window: Window::ALWAYS,
+            purpose: Purpose::Finish,
+            nonce: 1,
+            put: Vec::new(),
+            remove: Vec::new(),
+            values: Vec::new(),
+            index: Vec::new(),
+            append: Vec::new(),
+            ring: Vec::new(),
+            fetch: values.clone(),
+        };
+        let read = Request::Read(Read { partition, records, values });
+        let commit = Request::Commit(Commit { partition, units: vec![unit] });
+        let parts = |outcome: i64, count: usize| {
+            let outcome = std::iter::once(Answer::Number(outcome));
+            vec![Answer::List(outcome.chain(vec![Answer::Nil; count]).collect())]
+        };
+        for count in 0..5 {
+            assert_eq!(is_read(&read, vec![Answer::Nil; count]), count == 3, "{count} parts");
+            assert_eq!(is_read(&commit, parts(0, count)), count == 1, "{count} values");
+            assert_eq!(is_read(&commit, parts(1, count)), count == 2, "{count} records");
+        }
+    }
 }
