@@ -1,0 +1,95 @@
+//! One call of each kind on an execution, as a caller that knows its record would make it.
+
+use ff_core::capability::Capabilities;
+use ff_core::execution::{
+    Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Claim, Complete,
+    DelayExecution, Execution, Fail, FenceParts, IssueClaimGrant, IssueReclaimGrant,
+    MoveToWaitingChildren, Offer, OnDue, OperatorCall, Renew, Replay, RevokeLease, TakeNew,
+    TakeOver, TakeResumed, Unblock, UpdateProgress,
+};
+use ff_core::id::{
+    AttemptId, FailureCategory, GrantId, LeaseId, RequestId, WorkerId, WorkerInstanceId,
+};
+use ff_core::policy::Priority;
+use ff_core::time::{DurationMs, TimestampMs};
+use uuid::Uuid;
+
+/// The calls.
+pub(crate) fn all(record: &Execution, now: TimestampMs) -> Vec<AnyCommand> {
+    let mut all = by_workers(record);
+    all.extend(by_holder(record, now));
+    all.extend(by_operators(record));
+    all.push(AnyCommand::OnDue(OnDue { execution_id: record.id }));
+    all
+}
+
+fn by_workers(record: &Execution) -> Vec<AnyCommand> {
+    let execution_id = record.id;
+    let worker = record.grant().map(|grant| grant.worker.clone());
+    let worker = worker.unwrap_or_else(|| WorkerId::try_new("worker").expect("it is an id"));
+    let uuid = Uuid::from_u128(1);
+    let out = record.grant().map(|grant| grant.id);
+    let claim = Claim {
+        execution_id,
+        grant_id: out.unwrap_or(GrantId::from_uuid(uuid)),
+        worker: worker.clone(),
+        instance: WorkerInstanceId::try_new("instance").expect("it is an id"),
+        lease_id: LeaseId::from_uuid(uuid),
+        attempt_id: AttemptId::from_uuid(uuid),
+        lease_ttl: DurationMs::new(30_000),
+    };
+    let mut all = Vec::new();
+    for capabilities in [Capabilities::default(), record.requires.clone()] {
+        let grant = IssueClaimGrant {
+            execution_id,
+            grant_id: GrantId::from_uuid(uuid),
+            worker: worker.clone(),
+            capabilities: capabilities.clone(),
+            ttl: DurationMs::new(30_000),
+            audit: None,
+        };
+        all.push(AnyCommand::IssueReclaimGrant(IssueReclaimGrant(grant.clone())));
+        all.push(AnyCommand::Admit(Admit(grant.clone())));
+        all.push(AnyCommand::IssueClaimGrant(grant));
+        all.push(AnyCommand::Offer(Offer { claim: claim.clone(), capabilities }));
+    }
+    all.push(AnyCommand::Claim(TakeNew(claim.clone())));
+    all.push(AnyCommand::ClaimResumed(TakeResumed(claim.clone())));
+    all.push(AnyCommand::Reclaim(TakeOver(claim)));
+    all
+}
+
+fn by_holder(record: &Execution, now: TimestampMs) -> Vec<AnyCommand> {
+    let execution_id = record.id;
+    let fence = record.last_fence.map_or(FenceParts::Missing, FenceParts::from);
+    let category = FailureCategory::try_new("broken").expect("it is a category");
+    let (reason, until) = ("it broke".to_owned(), now.plus(DurationMs::new(1)));
+    let (by, message) = (CancelledBy::Holder(fence), Some(reason.clone()));
+    vec![
+        Renew { execution_id, fence, lease_ttl: DurationMs::new(1) }.into(),
+        Complete { execution_id, fence, result: None }.into(),
+        Fail { execution_id, fence, reason: reason.clone(), category, permanent: false }.into(),
+        DelayExecution { execution_id, fence, until }.into(),
+        MoveToWaitingChildren { execution_id, fence }.into(),
+        UpdateProgress { execution_id, fence, percent: 50, message }.into(),
+        Cancel { execution_id, by, reason }.into(),
+    ]
+}
+
+fn by_operators(record: &Execution) -> Vec<AnyCommand> {
+    let execution_id = record.id;
+    let request = || RequestId::try_new("request").expect("it is an id");
+    let call = OperatorCall::new(request());
+    let (by, reason) = (CancelledBy::Operator(call.clone()), String::new());
+    let mut all = vec![
+        Cancel { execution_id, by, reason }.into(),
+        RevokeLease { execution_id, call: call.clone() }.into(),
+        Replay { execution_id, call: call.clone() }.into(),
+        ChangePriority { execution_id, call, priority: Priority::MAX }.into(),
+    ];
+    for kind in BlockKind::ALL {
+        all.push(Block { execution_id, kind, recheck_at: None }.into());
+        all.push(Unblock { execution_id, kind, offered: None }.into());
+    }
+    all
+}

@@ -1,0 +1,113 @@
+//! JSON from users as commands, policies and lines of input: what is read is written and read again
+//! as the same, becomes a command without a panic, and the command is decided without one.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use ff_core::entropy::Entropy;
+use ff_core::execution::{AnyCommand, Command, Create, Decide, Execution, Next, Start, Verdict};
+use ff_core::id::{AttemptIndex, ExecutionId};
+use ff_core::policy::{Backoff, ExecutionPolicy};
+use ff_core::time::{DurationMs, TimestampMs};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::job_line::JobLine;
+
+/// The same bytes are taken for each of them.
+pub fn check(data: &[u8]) {
+    if let Some(command) = json::<Command>(data) {
+        decide(command);
+    }
+    if let Some(policy) = json::<ExecutionPolicy>(data) {
+        carry_out(&policy);
+    }
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(line) = JobLine::parse(text)
+    {
+        drop(line.submission("default", ExecutionPolicy::default()));
+    }
+}
+
+/// What the bytes say, if they say anything.
+fn json<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
+    let value: T = serde_json::from_slice(bytes).ok()?;
+    let text = serde_json::to_string(&value).expect("what was read can be written");
+    assert_eq!(serde_json::from_str::<T>(&text).expect("what was written is read"), value);
+    Some(value)
+}
+
+/// Decides a command on nothing, and on what a submission of the same execution leaves.
+fn decide(command: Command) {
+    let now = TimestampMs::new(1_764_000_000_000);
+    let Ok(command) = command.parse(&mut Entropy::from_u64(7)) else { return };
+    let created = command.decide(None, now);
+    if let (AnyCommand::Create(create), Ok(Verdict::Apply(decision))) = (&command, &created) {
+        let Next::Put(record) = &decision.next else { panic!("nothing was created") };
+        is_as_asked(create, record, now);
+        let again = command.decide(Some(record), now);
+        assert!(matches!(again, Ok(Verdict::Repeat(_))), "created twice: {again:?}");
+        carry_out(&record.policy);
+        return;
+    }
+    let Some(record) = existing(command.execution_id(), now) else { return };
+    for now in [TimestampMs::ZERO, now, TimestampMs::MAX] {
+        let ruling = command.decide(Some(&record), now);
+        assert_eq!(command.decide(Some(&record), now), ruling, "decided in two ways");
+    }
+}
+
+fn is_as_asked(create: &Create, record: &Execution, now: TimestampMs) {
+    assert_eq!(record.id, create.execution_id);
+    assert_eq!((&record.namespace, &record.lane), (&create.namespace, &create.lane));
+    assert_eq!((&record.kind, &record.tags), (&create.kind, &create.tags));
+    assert_eq!((&record.requires, &record.policy), (&create.requires, &create.policy));
+    assert_eq!((record.created_at, record.updated_at), (now, now));
+    assert_eq!(record.policy.check(), Ok(()), "a policy that cannot be carried out");
+}
+
+/// An execution with this id that waits for a worker.
+fn existing(id: ExecutionId, now: TimestampMs) -> Option<Execution> {
+    let create = serde_json::json!({
+        "command": "create", "execution_id": id.to_string(), "namespace": "tenant",
+        "lane": "default", "kind": "email", "payload": [1, 2, 3],
+        "policy": { "max_replay_count": 1 },
+    });
+    let command: Command = serde_json::from_value(create).expect("it is a command");
+    let mut command = command.parse(&mut Entropy::from_u64(8)).expect("it is one");
+    if let AnyCommand::Create(create) = &mut command {
+        (create.start, create.payload) = (Start::Now, Some(Arc::from([])));
+    }
+    match command.decide(None, now) {
+        Ok(Verdict::Apply(decision)) => match decision.next {
+            Next::Put(record) => Some(record),
+            Next::Keep | Next::Remove => None,
+        },
+        other => panic!("a plain submission is refused: {other:?}"),
+    }
+}
+
+/// Waits of a policy stay within its bounds, whatever they are.
+fn carry_out(policy: &ExecutionPolicy) {
+    if policy.check().is_err() {
+        return;
+    }
+    let backoff = policy.retry.backoff;
+    let most = match backoff {
+        Backoff::Fixed { delay_ms } => delay_ms,
+        Backoff::Exponential { max_ms, .. } => max_ms,
+    };
+    let id = ExecutionId::from_parts(7, Uuid::from_u128(7));
+    let mut before = DurationMs::ZERO;
+    for retry in [0, 1, 2, 31, 63, u32::MAX] {
+        let base = backoff.base(retry);
+        assert!(before <= base && base <= most, "{backoff:?} waits {base} at {retry}");
+        let delay = backoff.delay(retry, &id, AttemptIndex(retry));
+        assert!(delay <= base && delay.get() >= base.get() - base.get() / 4);
+        before = base;
+    }
+    let binary = postcard::to_allocvec(policy).expect("a policy has a binary form");
+    let again: ExecutionPolicy = postcard::from_bytes(&binary).expect("what was written is read");
+    assert_eq!(again, *policy);
+}

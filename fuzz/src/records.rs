@@ -1,0 +1,86 @@
+//! Bytes from a store as records: nothing panics, and what decodes comes back the same.
+
+use ff_core::execution::{
+    Decide, Execution, due_times, index_entries, next_due, situation, snapshot, state_vector,
+};
+use ff_core::score::Score;
+use ff_core::store::codec::{Codec, DecodeError, FIRST_FORMAT, FORMAT, decode, encode};
+use ff_core::store::{JournalEntry, StoreMeta};
+use ff_core::time::{DurationMs, TimestampMs};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::calls;
+
+/// The first byte says what the others are taken for.
+pub fn check(data: &[u8]) {
+    let Some((kind, bytes)) = data.split_first() else { return };
+    match kind % 3 {
+        0 => {
+            if let Some(execution) = record::<Execution>(bytes) {
+                derive(&execution);
+                decide(&execution);
+            }
+        }
+        1 => drop(record::<JournalEntry>(bytes)),
+        _ => drop(record::<StoreMeta>(bytes)),
+    }
+}
+
+/// The record of the bytes, if they are one. Two texts may mean one record, since a number may be
+/// written with more bytes than it needs; what is written again is the shortest one and stays.
+fn record<T>(bytes: &[u8]) -> Option<T>
+where
+    T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    let decoded = decode::<T>(bytes, FORMAT);
+    let codec = Codec::default();
+    assert_eq!(codec.decode::<T>(bytes), decoded, "two decoders of one format differ");
+    match decoded {
+        Ok(record) => {
+            let written = encode(&record, FIRST_FORMAT);
+            assert!(written.len() <= bytes.len(), "it grew when it was written again");
+            let again = decode::<T>(&written, FORMAT).expect("what was encoded decodes");
+            assert_eq!(again, record);
+            assert_eq!(encode(&again, FIRST_FORMAT), written);
+            Some(record)
+        }
+        Err(DecodeError::NewerFormat { found, known }) => {
+            assert!(found > known && bytes.first() == Some(&found) && codec.is_outdated());
+            None
+        }
+        Err(DecodeError::Corrupt { .. }) => {
+            assert!(!codec.is_outdated(), "what is corrupt says nothing of newer programs");
+            None
+        }
+    }
+}
+
+/// What follows from a record is derived without a panic, whatever the record says: an audit does
+/// so with everything that decodes.
+fn derive(record: &Execution) {
+    let entries = index_entries(record);
+    let earliest = due_times(record).map(|(at, _)| at).min();
+    assert_eq!(entries.due, earliest.map(Score::at));
+    assert_eq!(next_due(record).map(|(at, _)| at), earliest);
+    for now in instants(record) {
+        let state = state_vector(record, now);
+        assert_eq!(snapshot(record, now).state, state);
+        situation(record, now);
+    }
+}
+
+/// Rules refuse or decide, and never panic. The invariants of a record that nobody wrote need not
+/// hold; that is what `rules` checks.
+fn decide(record: &Execution) {
+    for now in instants(record) {
+        for command in calls::all(record, now) {
+            drop(command.decide(Some(record), now));
+        }
+    }
+}
+
+fn instants(record: &Execution) -> [TimestampMs; 4] {
+    let due = next_due(record).map_or(record.updated_at, |(at, _)| at);
+    [TimestampMs::ZERO, due.minus(DurationMs::new(1)), due, TimestampMs::MAX]
+}

@@ -1,0 +1,177 @@
+//! Requests of the store contract from the fuzzer's bytes, with any content and no meaning: none
+//! of them was made for the store that it would be sent to.
+
+use arbitrary::{Result, Unstructured};
+use ff_core::execution::Purpose;
+use ff_core::id::{LaneId, Namespace};
+use ff_core::partition::{Partition, PartitionFamily};
+use ff_core::score::Score;
+use ff_core::store::{
+    Bytes, Commit, Cursor, IndexName, IndexWrite, Member, Poll, Read, RecordKey, Request, Scan,
+    ScanPosition, StreamAppend, StreamId, StreamName, StreamPage, Take, TakeUntil, Topic, Unit,
+    ValueKey, ValueWrite, Version,
+};
+use ff_core::time::{DurationMs, TimestampMs, Window};
+
+/// A request.
+pub(crate) fn request(u: &mut Unstructured<'_>) -> Result<Request> {
+    let partition = partition(u)?;
+    Ok(match u.int_in_range(0..=5)? {
+        0 => Request::Commit(Commit { partition, units: list(u, |u| unit(u, partition))? }),
+        1 => Request::Take(Take {
+            partition,
+            index: index(u)?,
+            count: u.arbitrary()?,
+            until: match u.int_in_range(0..=2)? {
+                0 => TakeUntil::End,
+                1 => TakeUntil::Now,
+                _ => TakeUntil::Score(score(u)?),
+            },
+            hold: DurationMs::new(u.arbitrary()?),
+            ring_rest: u.arbitrary()?,
+        }),
+        2 => Request::Poll(Poll { index: index(u)?, partitions: list(u, self::partition)? }),
+        3 => Request::Read(Read {
+            partition,
+            records: list(u, record_key)?,
+            values: list(u, value_key)?,
+        }),
+        4 => {
+            let after = if u.arbitrary()? { Some(position(u)?) } else { None };
+            Request::Scan(Scan { partition, index: index(u)?, after, limit: u.arbitrary()? })
+        }
+        _ => {
+            let from = match u.int_in_range(0..=2)? {
+                0 => Cursor::Start,
+                1 => Cursor::End,
+                _ => Cursor::After { history: u.arbitrary()?, id: stream_id(u)? },
+            };
+            let (stream, limit) = (StreamName::Journal, u.arbitrary()?);
+            Request::Stream(StreamPage { partition, stream, from, limit })
+        }
+    })
+}
+
+/// Up to seven of something.
+pub(crate) fn list<'a, T>(
+    u: &mut Unstructured<'a>,
+    mut element: impl FnMut(&mut Unstructured<'a>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let count: usize = u.int_in_range(0..=7)?;
+    (0..count).map(|_| element(u)).collect()
+}
+
+/// A few bytes.
+pub(crate) fn content(u: &mut Unstructured<'_>) -> Result<Bytes> {
+    let length = u.int_in_range(0..=32)?;
+    Ok(Bytes::from(u.bytes(length)?))
+}
+
+/// A place in an index.
+pub(crate) fn position(u: &mut Unstructured<'_>) -> Result<ScanPosition> {
+    Ok(ScanPosition { score: score(u)?, member: member(u)? })
+}
+
+/// A number of a stream's entry.
+pub(crate) fn stream_id(u: &mut Unstructured<'_>) -> Result<StreamId> {
+    Ok(StreamId { at: instant(u)?, sequence: u.arbitrary()? })
+}
+
+/// A score.
+pub(crate) fn score(u: &mut Unstructured<'_>) -> Result<Score> {
+    Ok(Score::new(u.arbitrary()?))
+}
+
+/// An instant.
+pub(crate) fn instant(u: &mut Unstructured<'_>) -> Result<TimestampMs> {
+    Ok(TimestampMs::new(u.arbitrary()?))
+}
+
+/// A version of a record that exists, or none.
+pub(crate) fn version(u: &mut Unstructured<'_>) -> Result<Version> {
+    Ok(Version { count: u.arbitrary()?, nonce: u.arbitrary()? })
+}
+
+fn unit(u: &mut Unstructured<'_>, partition: Partition) -> Result<Unit> {
+    let expect = list(u, |u| Ok((record_key(u)?, version(u)?)))?;
+    let (mut put, mut remove) = (Vec::new(), Vec::new());
+    for (key, _) in &expect {
+        match u.int_in_range(0..=2)? {
+            0 => {}
+            1 => put.push((key.clone(), content(u)?)),
+            _ => remove.push(key.clone()),
+        }
+    }
+    Ok(Unit {
+        expect,
+        window: Window { not_before: instant(u)?, not_after: instant(u)? },
+        purpose: if u.arbitrary()? { Purpose::Finish } else { Purpose::Admit },
+        nonce: u.arbitrary()?,
+        put,
+        remove,
+        values: list(u, |u| {
+            let value = if u.arbitrary()? { Some(content(u)?) } else { None };
+            Ok(ValueWrite { key: value_key(u)?, value })
+        })?,
+        index: list(u, |u| {
+            let score = if u.arbitrary()? { Some(score(u)?) } else { None };
+            Ok(IndexWrite { index: index(u)?, member: member(u)?, score })
+        })?,
+        append: list(u, |u| Ok(StreamAppend { stream: StreamName::Journal, entry: content(u)? }))?,
+        ring: list(u, |u| {
+            Ok(if u.arbitrary()? { Topic::Journal(partition) } else { Topic::Index(index(u)?) })
+        })?,
+        fetch: list(u, value_key)?,
+    })
+}
+
+fn partition(u: &mut Unstructured<'_>) -> Result<Partition> {
+    use PartitionFamily::{Budget, Flow, Quota, Worker};
+    Ok(match u.int_in_range(0..=4)? {
+        4 => Partition::META,
+        family => {
+            let family = [Flow, Budget, Quota, Worker][family];
+            Partition { family, index: u.arbitrary()? }
+        }
+    })
+}
+
+fn member(u: &mut Unstructured<'_>) -> Result<Member> {
+    Ok(Member::from_bytes(u.arbitrary()?))
+}
+
+fn record_key(u: &mut Unstructured<'_>) -> Result<RecordKey> {
+    Ok(if u.ratio(1, 8)? { RecordKey::Meta } else { RecordKey::Execution(member(u)?) })
+}
+
+fn value_key(u: &mut Unstructured<'_>) -> Result<ValueKey> {
+    let of = if u.arbitrary()? { ValueKey::Payload } else { ValueKey::Result };
+    Ok(of(member(u)?))
+}
+
+fn index(u: &mut Unstructured<'_>) -> Result<IndexName> {
+    Ok(match u.int_in_range(0..=4)? {
+        0 => {
+            let namespace = Namespace::try_new(text(u)?).expect("it is made so");
+            let lane = LaneId::try_new(text(u)?).expect("it is made so");
+            IndexName::Eligible { namespace, lane }
+        }
+        1 => IndexName::Due,
+        2 => {
+            let namespace = Namespace::try_new(text(u)?).expect("it is made so");
+            IndexName::BlockedRoute { namespace }
+        }
+        3 => {
+            let namespace = Namespace::try_new(text(u)?).expect("it is made so");
+            IndexName::All { namespace }
+        }
+        _ => IndexName::Quarantine,
+    })
+}
+
+/// A text that a user may choose.
+pub(crate) fn text(u: &mut Unstructured<'_>) -> Result<String> {
+    let length = u.int_in_range(1..=6)?;
+    let letter = |byte: &u8| char::from(0x21 + byte % (0x7f - 0x21));
+    Ok(u.bytes(length)?.iter().map(letter).collect())
+}

@@ -1,0 +1,321 @@
+//! The wire form of the Valkey backend: a request becomes a call that says what the request says, a
+//! reply that travels comes back the same, and an answer of any other form is refused.
+
+use std::borrow::Cow;
+
+use arbitrary::{Result, Unstructured};
+use ff_core::partition::{Partition, PartitionKey};
+use ff_core::store::{
+    Commit, Cursor, Fetched, Reply, ReplyBody, Request, ScanEntry, Scanned, Stored, StreamEntry,
+    Streamed, Taken, Unit, UnitReply, Values, Version,
+};
+use ff_io_valkey::wire::{Answer, Call, SECTIONS, decode, encode};
+
+use crate::requests::{content, instant, list, position, request, score, stream_id, version};
+
+/// The bytes are a request, and then either its reply or an answer of any form.
+pub fn check(data: &[u8]) {
+    let _ = exchange(&mut Unstructured::new(data));
+}
+
+fn exchange(u: &mut Unstructured<'_>) -> Result<()> {
+    let request = request(u)?;
+    let _ = request.check();
+    if let Some(call) = encode(&request) {
+        assert_eq!(encode(&request).as_ref(), Some(&call));
+        check_call(&request, &call);
+    }
+    if u.arbitrary()? {
+        let Some(reply) = reply(u, &request)? else { return Ok(()) };
+        assert_eq!(decode(&request, answer(&reply)), Ok(reply), "a reply did not come back");
+        return Ok(());
+    }
+    let given = any_answer(u, 4)?;
+    if let Ok(reply) = decode(&request, given) {
+        check_shape(&request, &reply);
+        assert_eq!(decode(&request, answer(&reply)), Ok(reply), "a reply did not come back");
+    }
+    Ok(())
+}
+
+// ------------------------------------------------------------------------------------- the calls
+
+/// Each key is in the partition of the request, and a commit says what its units say.
+fn check_call(request: &Request, call: &Call<'_>) {
+    let tag = PartitionKey::from(request.partition());
+    assert!(!call.keys.is_empty() || matches!(request, Request::Commit(_)));
+    assert!(call.keys.iter().all(|key| key.starts_with(tag.as_str().as_bytes())), "{call:?}");
+    if let Request::Commit(commit) = request {
+        let mut reader = Reader { keys: call.keys.iter(), args: call.args.iter() };
+        assert_eq!(reader.arg(), tag.as_str().as_bytes());
+        for unit in &commit.units {
+            reader.check_unit(unit, commit);
+        }
+        assert!(reader.keys.next().is_none() && reader.args.next().is_none(), "more than it says");
+    }
+}
+
+/// Reads a commit as the function library does.
+struct Reader<'a> {
+    keys: std::slice::Iter<'a, Vec<u8>>,
+    args: std::slice::Iter<'a, Cow<'a, [u8]>>,
+}
+
+impl Reader<'_> {
+    fn arg(&mut self) -> &[u8] {
+        self.args.next().expect("an argument is missing")
+    }
+
+    fn is_number(&mut self, number: impl ToString) {
+        assert_eq!(self.arg(), number.to_string().as_bytes());
+    }
+
+    fn is_key(&mut self, key: Vec<u8>) {
+        assert_eq!(self.keys.next(), Some(&key));
+    }
+
+    fn check_unit(&mut self, unit: &Unit, commit: &Commit) {
+        let at = commit.partition;
+        let counts = [
+            unit.expect.len(),
+            unit.values.len(),
+            unit.index.len(),
+            unit.append.len(),
+            unit.ring.len(),
+            unit.fetch.len(),
+        ];
+        assert_eq!(counts.len(), SECTIONS.len());
+        let said: Vec<usize> = self.arg().iter().map(|count| usize::from(*count)).collect();
+        assert_eq!(said, counts);
+        self.is_number(unit.window.not_before.get());
+        self.is_number(unit.window.not_after.get());
+        self.check_records(unit, at);
+        for write in &unit.values {
+            self.is_key(write.key.text(at));
+            assert_eq!(self.arg() == b"+", write.value.is_some());
+            assert_eq!(self.arg(), write.value.as_deref().unwrap_or_default());
+        }
+        for write in &unit.index {
+            self.is_key(write.index.text(at));
+            assert_eq!(self.arg(), write.member.as_bytes());
+            assert_eq!(self.arg(), score_text(write.score).as_bytes());
+        }
+        for append in &unit.append {
+            self.is_key(append.stream.text(at));
+            assert_eq!(self.arg(), &*append.entry);
+        }
+        for topic in &unit.ring {
+            self.keys.next().expect("a ring has a key");
+            self.arg();
+            assert_eq!(self.arg(), topic.channel());
+        }
+        unit.fetch.iter().for_each(|key| self.is_key(key.text(at)));
+    }
+
+    fn check_records(&mut self, unit: &Unit, at: Partition) {
+        for (key, seen) in &unit.expect {
+            self.is_key(key.text(at));
+            assert_eq!(self.arg(), version_bytes(*seen));
+            let written = self.arg();
+            match unit.put.iter().find(|(put, _)| put == key) {
+                Some((_, body)) => {
+                    let next = version_bytes(seen.next(unit.nonce));
+                    assert_eq!(written, [&*next, &**body].concat());
+                }
+                None if unit.remove.contains(key) => assert_eq!(written, b"-"),
+                None => assert_eq!(written, b""),
+            }
+        }
+    }
+}
+
+fn version_bytes(version: Version) -> Vec<u8> {
+    match version {
+        Version::ABSENT => Vec::new(),
+        version => [version.count.to_be_bytes(), version.nonce.to_be_bytes()].concat(),
+    }
+}
+
+fn score_text(score: Option<ff_core::score::Score>) -> String {
+    score.map_or_else(String::new, |score| score.get().to_string())
+}
+
+// ----------------------------------------------------------------------------------- the replies
+
+/// A reply has as many parts as the request asked for: whoever asked may rely on it.
+fn check_shape(request: &Request, reply: &Reply) {
+    match (request, &reply.body) {
+        (Request::Commit(commit), ReplyBody::Commit(units)) => {
+            assert_eq!(units.len(), commit.units.len());
+            for (unit, reply) in commit.units.iter().zip(units) {
+                match reply {
+                    UnitReply::Committed { fetched } => {
+                        assert_eq!(fetched.len(), unit.fetch.len(), "values that were fetched");
+                    }
+                    UnitReply::Conflict { current } => {
+                        assert_eq!(current.len(), unit.expect.len(), "present records");
+                    }
+                    UnitReply::OutsideWindow => {}
+                }
+            }
+        }
+        (Request::Read(read), ReplyBody::Read(values)) => {
+            assert_eq!(values.records.len(), read.records.len(), "records that were read");
+            assert_eq!(values.values.len(), read.values.len(), "values that were read");
+        }
+        (Request::Take(_), ReplyBody::Take(_))
+        | (Request::Scan(_), ReplyBody::Scan(_))
+        | (Request::Stream(_), ReplyBody::Stream(_)) => {}
+        (request, body) => panic!("{request:?} is answered with {body:?}"),
+    }
+}
+
+/// What a store may reply to a request; nothing to a poll, which no function answers.
+fn reply(u: &mut Unstructured<'_>, request: &Request) -> Result<Option<Reply>> {
+    let at = instant(u)?;
+    let body = match request {
+        Request::Commit(commit) => {
+            let units = commit.units.iter().map(|unit| unit_reply(u, unit));
+            ReplyBody::Commit(units.collect::<Result<_>>()?)
+        }
+        Request::Take(_) => {
+            let rest = if u.arbitrary()? { Some(score(u)?) } else { None };
+            ReplyBody::Take(Taken { rest, entries: list(u, entry)? })
+        }
+        Request::Poll(_) => return Ok(None),
+        Request::Read(read) => {
+            let records = read.records.iter().map(|_| stored(u)).collect::<Result<_>>()?;
+            let values = read.values.iter().map(|_| fetched(u)).collect::<Result<_>>()?;
+            ReplyBody::Read(Values { records, values })
+        }
+        Request::Scan(_) => {
+            let entries = list(u, entry)?;
+            let last = entries.last().map(|entry| entry.position);
+            ReplyBody::Scan(Scanned { next: if u.arbitrary()? { last } else { None }, entries })
+        }
+        Request::Stream(_) => {
+            let entries = list(u, |u| Ok(StreamEntry { id: stream_id(u)?, entry: content(u)? }))?;
+            let next = Cursor::After { history: u.arbitrary()?, id: stream_id(u)? };
+            ReplyBody::Stream(Streamed { entries, next, gap: u.arbitrary()? })
+        }
+    };
+    Ok(Some(Reply { at, body }))
+}
+
+fn unit_reply(u: &mut Unstructured<'_>, unit: &Unit) -> Result<UnitReply> {
+    Ok(match u.int_in_range(0..=2)? {
+        0 => {
+            let fetched = unit.fetch.iter().map(|_| fetched(u)).collect::<Result<_>>()?;
+            UnitReply::Committed { fetched }
+        }
+        1 => {
+            let current = unit.expect.iter().map(|_| stored(u)).collect::<Result<_>>()?;
+            UnitReply::Conflict { current }
+        }
+        _ => UnitReply::OutsideWindow,
+    })
+}
+
+fn entry(u: &mut Unstructured<'_>) -> Result<ScanEntry> {
+    Ok(ScanEntry { position: position(u)?, record: stored(u)? })
+}
+
+fn stored(u: &mut Unstructured<'_>) -> Result<Option<Stored>> {
+    if u.ratio(1, 3)? {
+        return Ok(None);
+    }
+    Ok(Some(Stored { version: version(u)?, bytes: content(u)? }))
+}
+
+fn fetched(u: &mut Unstructured<'_>) -> Result<Fetched> {
+    Ok(match u.int_in_range(0..=2)? {
+        0 => Fetched::Absent,
+        1 => Fetched::Deferred,
+        _ => Fetched::Value(content(u)?),
+    })
+}
+
+/// An answer of any form, often with what an answer is made of.
+fn any_answer(u: &mut Unstructured<'_>, depth: u32) -> Result<Answer> {
+    Ok(match u.int_in_range(0..=if depth == 0 { 5 } else { 9 })? {
+        0 => Answer::Nil,
+        1 => Answer::Number(u.int_in_range(0..=2)?),
+        2 => Answer::Number(u.arbitrary()?),
+        3 => Answer::Data(u.arbitrary::<i64>()?.to_string().into_bytes()),
+        4 => Answer::Data(u.arbitrary::<[u8; 16]>()?.to_vec()),
+        5 => Answer::Data(content(u)?.to_vec()),
+        _ => Answer::List(list(u, |u| any_answer(u, depth - 1))?),
+    })
+}
+
+// ------------------------------------------------------------------- replies as the library writes
+
+fn answer(reply: &Reply) -> Answer {
+    let at = i64::try_from(reply.at.get()).expect("an instant is below 2^52");
+    let mut items = vec![Answer::Number(at)];
+    match &reply.body {
+        ReplyBody::Commit(units) => items.extend(units.iter().map(unit_answer)),
+        ReplyBody::Take(taken) => {
+            items.push(taken.rest.map_or(Answer::Nil, |rest| number_text(rest.get())));
+            items.extend(taken.entries.iter().flat_map(entry_answers));
+        }
+        ReplyBody::Read(values) => {
+            items.extend(values.records.iter().map(stored_answer));
+            items.extend(values.values.iter().map(fetched_answer));
+        }
+        ReplyBody::Scan(scanned) => {
+            items.push(Answer::Number(i64::from(scanned.next.is_some())));
+            items.extend(scanned.entries.iter().flat_map(entry_answers));
+        }
+        ReplyBody::Stream(streamed) => {
+            let Cursor::After { history, id } = streamed.next else { panic!("it ends nowhere") };
+            items.push(Answer::Data(format!("{history:016x}").into_bytes()));
+            items.push(Answer::Number(i64::from(streamed.gap)));
+            items.extend([number_text(id.at.get()), number_text(id.sequence)]);
+            for entry in &streamed.entries {
+                let id = entry.id;
+                items.extend([number_text(id.at.get()), number_text(id.sequence)]);
+                items.push(Answer::Data(entry.entry.to_vec()));
+            }
+        }
+        ReplyBody::Poll(_) | ReplyBody::OverBound(_) => panic!("no function answers so"),
+    }
+    Answer::List(items)
+}
+
+fn number_text(number: impl ToString) -> Answer {
+    Answer::Data(number.to_string().into_bytes())
+}
+
+fn unit_answer(unit: &UnitReply) -> Answer {
+    let (outcome, mut items): (i64, Vec<Answer>) = match unit {
+        UnitReply::Committed { fetched } => (0, fetched.iter().map(fetched_answer).collect()),
+        UnitReply::Conflict { current } => (1, current.iter().map(stored_answer).collect()),
+        UnitReply::OutsideWindow => (2, Vec::new()),
+    };
+    items.insert(0, Answer::Number(outcome));
+    Answer::List(items)
+}
+
+fn entry_answers(entry: &ScanEntry) -> [Answer; 3] {
+    let member = Answer::Data(entry.position.member.as_bytes().to_vec());
+    [member, number_text(entry.position.score.get()), stored_answer(&entry.record)]
+}
+
+fn stored_answer(stored: &Option<Stored>) -> Answer {
+    match stored {
+        None => Answer::Nil,
+        Some(Stored { version, bytes }) => {
+            let version = [version.count.to_be_bytes(), version.nonce.to_be_bytes()].concat();
+            Answer::Data([&*version, &**bytes].concat())
+        }
+    }
+}
+
+fn fetched_answer(fetched: &Fetched) -> Answer {
+    match fetched {
+        Fetched::Absent => Answer::Nil,
+        Fetched::Deferred => Answer::Number(0),
+        Fetched::Value(value) => Answer::Data(value.to_vec()),
+    }
+}
