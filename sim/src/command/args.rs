@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ff_sim::Invariant;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,6 +55,13 @@ pub enum Task {
     Shrink(ShrinkArgs),
     /// Run seeds twice, step by step beside each other and in a second process, and compare
     Determinism(DeterminismArgs),
+    /// Crash at every effect boundary of every operation
+    CrashPoints(CrashPointsArgs),
+    /// Look for each planted bug, with all invariants and with each by itself
+    ///
+    /// Needs a build that has them: RUSTFLAGS='--cfg ff_planted_bugs' cargo run --release
+    /// --target-dir target/planted -p ff-sim -- bugs
+    Bugs(BugsArgs),
     /// Say what a run over many seeds has met and what it has missed
     Coverage(CoverageArgs),
 }
@@ -74,6 +82,9 @@ pub struct WorldArgs {
     /// Which store answers: memory is the reference store, lua the real function library.
     #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "STORE")]
     pub store: Store,
+    /// Check these invariants only, for example INV-LEASE-1,INV-EPOCH-1; all unless set.
+    #[arg(long, value_name = "TAGS", value_delimiter = ',')]
+    pub invariants: Vec<Invariant>,
 }
 
 /// Which seeds.
@@ -185,6 +196,41 @@ pub struct DeterminismArgs {
     /// Print the hash of each seed and compare nothing: what the second process does.
     #[arg(long, hide = true)]
     pub hashes: bool,
+    /// How results are shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// The arguments of `ff-sim crash-points`.
+#[derive(Debug, Args)]
+pub struct CrashPointsArgs {
+    /// Only the runs whose names begin with this, and the steps of the last of them.
+    #[arg(long, value_name = "NAME")]
+    pub only: Option<String>,
+    /// List the operations in their situations, with which the names of runs begin.
+    #[arg(long)]
+    pub list: bool,
+    /// How results are shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// The arguments of `ff-sim bugs`.
+#[derive(Debug, Args)]
+pub struct BugsArgs {
+    /// One bug instead of all.
+    #[arg(long, value_name = "NAME")]
+    pub bug: Option<String>,
+    /// How many seeds each bug may take.
+    #[arg(long, value_name = "N", default_value_t = 2_000,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// How many seeds run at a time; as many as there are cores unless set.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub jobs: Option<u32>,
+    /// Print the table as it stands in docs/simulation.md.
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
     /// How results are shown.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -115,12 +115,12 @@ pub struct Summary {
 
 impl Figures {
     /// Adds a seed that passed.
-    pub fn passed(&mut self, report: &Report, took: Duration) {
+    pub fn passed(&mut self, report: &Report, spent: Duration) {
         self.seeds += 1;
         self.calls.push(report.store_calls);
         self.executions.push(report.executions);
         self.simulated_ms += report.simulated_ms;
-        self.busy += took;
+        self.busy += spent;
         for (kind, count) in &report.faults {
             *self.faults.entry(format!("{kind:?}")).or_default() += count;
         }

@@ -1,7 +1,9 @@
 //! The command `ff-sim`.
 
 mod args;
+mod bugs;
 mod coverage;
+mod crash_points;
 mod determinism;
 mod ending;
 mod figures;
@@ -37,6 +39,8 @@ pub fn main() -> ExitCode {
         Task::Replay(args) => seed::replay(args),
         Task::Shrink(args) => shrink::shrink(args),
         Task::Determinism(args) => determinism::determinism(args),
+        Task::CrashPoints(args) => crash_points::crash_points(args),
+        Task::Bugs(args) => bugs::bugs(args),
         Task::Coverage(args) => coverage::coverage(args),
     };
     match ended {

@@ -25,7 +25,7 @@ pub fn run(args: &RunArgs) -> Result<Ending, Unusable> {
     let one = |seed| ff_sim::run_plan(&Plan::from(seed), options.clone());
     each(&args.seeds, args.time_limit, &stop, one, |done| {
         match done.result {
-            Ok(report) => all.passed(&report, done.took),
+            Ok(report) => all.passed(&report, done.spent),
             Err(violation) => match failure(args, &violation) {
                 Ok(failed) => all.failed(failed),
                 Err(error) => trouble = Some(error),

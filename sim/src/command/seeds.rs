@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::args::SeedsArgs;
 use super::ending::Unusable;
-use super::stopwatch::Stopwatch;
+use super::stopwatch::{Stopwatch, ThreadClock};
 
 /// Set once somebody has pressed Ctrl-C; a second one ends the process at once.
 pub fn interruption() -> Result<Arc<AtomicBool>, Unusable> {
@@ -34,8 +34,8 @@ pub struct Done<T> {
     pub seed: u64,
     /// What its run came to.
     pub result: T,
-    /// How long it took.
-    pub took: Duration,
+    /// The processor's time that it took.
+    pub spent: Duration,
 }
 
 /// Runs each seed and hands over what it came to, in the order in which they end, until there are no
@@ -65,9 +65,9 @@ pub fn each<T: Send>(
                         return;
                     }
                     let seed = seeds.from.wrapping_add(number);
-                    let watch = Stopwatch::start();
+                    let clock = ThreadClock::start();
                     let result = run(seed);
-                    let done = Done { seed, result, took: watch.elapsed() };
+                    let done = Done { seed, result, spent: clock.spent() };
                     if sender.send(done).is_err() {
                         return;
                     }

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
+
 /// Measures real time from its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
@@ -21,5 +23,26 @@ impl Stopwatch {
     /// The milliseconds since its start.
     pub fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Measures the time that the processor spends on the present thread: what a run costs on one core,
+/// however busy the machine is.
+#[derive(Clone, Copy, Debug)]
+pub struct ThreadClock(Duration);
+
+impl ThreadClock {
+    /// Starts.
+    pub fn start() -> Self {
+        Self(Self::now())
+    }
+
+    /// The time that was spent since its start.
+    pub fn spent(&self) -> Duration {
+        Self::now().saturating_sub(self.0)
+    }
+
+    fn now() -> Duration {
+        clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
     }
 }

@@ -1,13 +1,18 @@
 //! From the arguments to the options of a world, and back to a command line.
 
-use ff_sim::{Options, StoreKind};
+use ff_sim::{InvariantSet, Options, StoreKind};
 
 use super::args::{Store, WorldArgs};
 use super::ending::Unusable;
 
 /// The options that the arguments ask for.
 pub fn options(args: &WorldArgs) -> Result<Options, Unusable> {
-    Ok(Options { store: kind(args.store)?, ..Options::default() })
+    let mut options = Options { store: kind(args.store)?, ..Options::default() };
+    if !args.invariants.is_empty() {
+        let none = InvariantSet::NONE;
+        options.invariants = args.invariants.iter().fold(none, |set, one| set.with(*one));
+    }
+    Ok(options)
 }
 
 #[allow(clippy::unnecessary_wraps)] // Without the feature `lua` it is one.
