@@ -111,6 +111,20 @@ pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<Identity> {
     }
 }
 
+/// The life that an operator's call is meant for, where that was known when it was sent.
+pub const fn life_of(command: &AnyCommand) -> Option<u32> {
+    match command {
+        AnyCommand::Cancel(c) => match &c.by {
+            CancelledBy::Operator(call) => call.life,
+            CancelledBy::Holder(_) => None,
+        },
+        AnyCommand::RevokeLease(c) => c.call.life,
+        AnyCommand::ChangePriority(c) => c.call.life,
+        AnyCommand::Replay(c) => c.call.life,
+        _ => None,
+    }
+}
+
 /// What a record remembers of the command of this identity.
 pub fn memory_of(identity: &Identity, record: &Execution) -> Option<Memory> {
     match identity {

@@ -9,7 +9,7 @@ use ff_core::id::{ExecutionId, LeaseId};
 use ff_core::op::Committed;
 
 use crate::change::Change;
-use crate::identity::{Identity, claim_of, identity_of, is_decided, memory_of};
+use crate::identity::{Identity, claim_of, identity_of, is_decided, life_of, memory_of};
 use crate::model::Model;
 use crate::report::{Broken, ensure};
 use crate::task::Caller;
@@ -33,6 +33,16 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
             TAG,
             "{identity:?} was carried out again, by operation {}; the first time: {first:?}",
             change.caller.number
+        );
+    }
+    if let (Some(before), Some(command), false) =
+        (&change.before, &change.caller.command, change.kept)
+    {
+        let (present, meant) = (before.counts.replays, life_of(command));
+        ensure!(
+            meant.is_none_or(|meant| meant == present),
+            TAG,
+            "{command:?} was meant for life {meant:?} and carried out in life {present}"
         );
     }
     if let Some(new) = change.new_lease() {

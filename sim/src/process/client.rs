@@ -10,7 +10,7 @@ use ff_core::execution::{
     AnyCommand, AnyOutcome, Granted, IssueClaimGrant, IssueReclaimGrant, ReclaimGranted,
     parse_grant_key,
 };
-use ff_core::id::{ExecutionId, GrantId};
+use ff_core::id::{ExecutionId, GrantId, Nonce};
 use ff_core::op::{Committed, Drawn, Patience};
 use ff_core::time::{DurationMs, TimestampMs};
 
@@ -112,7 +112,13 @@ impl ClientProcess {
                 self.wish_for(WishKind::Submit, Errand::Wish, create.into(), cx);
             }
             0..10 => {
-                if let Some(command) = self.latest.clone() {
+                if let Some(mut command) = self.latest.clone() {
+                    if let (AnyCommand::Create(create), true) =
+                        (&mut command, happens(&mut self.entropy, 300))
+                    {
+                        // Somebody else submits the same.
+                        create.creator = Nonce(self.entropy.next_u64());
+                    }
                     self.wish_for(WishKind::Repeat, Errand::Wish, command, cx);
                 }
                 self.latest = None;

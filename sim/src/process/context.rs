@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ff_core::execution::{AnyCommand, Claim};
+use ff_core::execution::{AnyCommand, Claim, Decide};
 use ff_core::id::{ExecutionId, GrantId};
 use ff_core::op::{Known, Loaded, Operation, Patience, Transact};
 use ff_core::store::Member;
@@ -93,13 +93,17 @@ impl Context<'_> {
         stale: bool,
         patience: Patience,
     ) {
-        let command = command.into();
-        let id = ff_core::execution::Decide::execution_id(&command);
+        let mut command = command.into();
+        let id = command.execution_id();
         let known = match (&command, self.copies.get(&id.uuid())) {
             (AnyCommand::Create(_), _) => Known::Absent,
             (_, Some(copy)) if stale => Known::Stale(copy.clone()),
             _ => Known::Nothing,
         };
+        if let Known::Stale(copy) = &known {
+            // The life that it sees first, which checkers remember by its own command.
+            command.observe(&copy.execution);
+        }
         self.command_knowing(errand, command, known, patience);
     }
 

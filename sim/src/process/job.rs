@@ -8,7 +8,7 @@ use ff_core::execution::{
     AnyCommand, Cancel, CancelledBy, Claimed, Complete, DelayExecution, Fail, FenceParts,
     MoveToWaitingChildren, UpdateProgress,
 };
-use ff_core::id::FailureCategory;
+use ff_core::id::{AttemptId, FailureCategory, LeaseEpoch, LeaseId};
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::hash::Fnv;
@@ -107,16 +107,19 @@ impl Job {
         self.claimed.fence().into()
     }
 
-    /// The call that reports progress.
-    pub fn progress(&self, percent: u8) -> AnyCommand {
-        let message = Some(format!("{percent} of 100"));
-        UpdateProgress {
-            execution_id: self.claimed.execution_id,
-            fence: self.fence(),
-            percent,
-            message,
+    /// The call that reports progress; now and then under a fence of which one part is another's,
+    /// as a worker sends that mixes its jobs up.
+    pub fn progress(&mut self, percent: u8) -> AnyCommand {
+        let mut fence = self.claimed.fence();
+        match self.entropy.below(12) {
+            0 => fence.lease_id = LeaseId::random(&mut self.entropy),
+            1 => fence.attempt_id = AttemptId::random(&mut self.entropy),
+            2 => fence.lease_epoch = LeaseEpoch(fence.lease_epoch.0.saturating_sub(1)),
+            _ => {}
         }
-        .into()
+        let execution_id = self.claimed.execution_id;
+        let message = Some(format!("{percent} of 100"));
+        UpdateProgress { execution_id, fence: fence.into(), percent, message }.into()
     }
 
     /// The call that gives the lease back. `store` is the worker's estimate of the store's clock.
@@ -168,6 +171,11 @@ fn acts(ttl_ms: u64, entropy: &mut Entropy) -> VecDeque<Act> {
             acts.push_back(Act::Work(between(entropy, ttl_ms / 2, 3 * ttl_ms)));
         }
         1 => acts.push_back(Act::Drop),
+        2 => {
+            // Its last call reaches the store about when its lease runs out.
+            let last = ttl_ms.saturating_sub(between(entropy, 4, 16));
+            acts = VecDeque::from([Act::Neglect, Act::Work(last)]);
+        }
         _ => {}
     }
     acts.push_back(Act::Finish(any_finish(entropy)));

@@ -1,0 +1,37 @@
+//! The hunt for planted bugs, where they are compiled in: nothing is seen without a bug, and what an
+//! invariant sees among others it sees by itself. `ff-sim bugs` hunts all of them.
+#![cfg(ff_planted_bugs)]
+
+use ff_core::planted::{PlantedBug, select};
+use ff_sim::bugs::{Limits, hunt, hunt_with, sightings};
+use ff_sim::{Invariant, InvariantSet, Options, run_with};
+
+/// One test, since the selected bug is the whole process's.
+#[test]
+fn an_invariant_sees_by_itself_what_it_sees_among_others() {
+    for seed in 0..20 {
+        assert_eq!(sightings(seed, InvariantSet::ALL), []);
+    }
+    let limits = Limits { seeds: 200, look: 16 };
+    for bug in [PlantedBug::EpochNotRaised, PlantedBug::GrantKept, PlantedBug::PriorityLost] {
+        let row = hunt(bug, limits);
+        let found = row.found.clone().unwrap_or_else(|| panic!("{bug} is not found"));
+        assert_eq!(row.seeds, found.seed + 1);
+        assert_eq!(row.seen_by.get(found.tag), Some(&found.seed));
+        for (tag, seed) in &row.seen_by {
+            let invariant: Invariant = tag.parse().expect("an invariant's tag");
+            select(Some(bug));
+            let invariants = InvariantSet::only(invariant);
+            let alone = run_with(*seed, Options { invariants, ..Options::default() });
+            select(None);
+            assert_eq!(alone.err().map(|violation| violation.tag), Some(*tag), "{bug}");
+        }
+        // On more threads the table is the same.
+        let reversed = hunt_with(bug, limits, |seeds, watched| {
+            let mut seen: Vec<_> = seeds.iter().rev().map(|s| sightings(*s, watched)).collect();
+            seen.reverse();
+            seen
+        });
+        assert_eq!(row, reversed);
+    }
+}
