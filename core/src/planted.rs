@@ -91,6 +91,8 @@ mod bugs {
             "one's own lost reply is `Created`";
         DelayEndedEarly: "a delay is over a second before its time",
             "nothing starts early";
+        DelayForgotten: "a worker's delay is forgotten",
+            "what was given back until a time does not go on before it";
         DigestNotCompared: "the content behind an idempotency key is not compared",
             "other content under a known key is refused";
         DueNotMoved: "the entry of what is due is not moved when a lease is renewed",
@@ -105,6 +107,8 @@ mod bugs {
             "each life has one terminal event";
         EpochNotRaised: "a reclaim gives its lease under the epoch of the lost one",
             "each lease raises the epoch by one";
+        ExpiryToldAsRevocation: "whose lease ran out is told that it was revoked",
+            "a refusal is true of the record";
         FailedAttemptResumed: "after a failure the failed attempt goes on",
             "a retry is a new attempt";
         FenceWithoutAttempt: "the attempt is left out when fences are compared",
@@ -113,6 +117,8 @@ mod bugs {
             "a fence holds as a whole";
         FirstDueOnly: "of two things that are due only the first is applied",
             "whatever is due is applied, in the order of time";
+        GrantForAnybody: "the worker of a grant is not compared",
+            "a grant is consumed by its worker";
         GrantGoodAtItsEnd: "a grant is good in the instant at which it ends",
             "a thing that expires at T is gone when now >= T";
         GrantKept: "a claim leaves the grant that it consumed",
@@ -121,6 +127,8 @@ mod bugs {
             "what a Take hands out comes back";
         IndexEntryLeftBehind: "an entry of a lane stays when its execution is taken",
             "indexes equal the function of the records";
+        JournalVersionOld: "the journal names the version before the commit",
+            "who did what to which execution, at which version";
         LeaseGoodAtItsEnd: "a lease is good for its holder in the instant at which it ends",
             "a thing that expires at T is gone when now >= T";
         LeaseOutlivesDeadline: "a lease lasts longer than its execution may",
@@ -143,10 +151,16 @@ mod bugs {
             "a payload is kept until retention is over";
         PriorityLost: "a lane's places are computed without the priority",
             "higher priorities are served first";
+        ProgressUnchecked: "more than a hundred per cent are accepted",
+            "a percent is 0 to 100";
         ReclaimLimitIgnored: "an execution is reclaimed once more than it may be",
             "max_reclaim_count bounds the reclaims of a life";
         ReclaimWindowForgotten: "a reclaim grant is committed without a time window",
             "nothing is reclaimed before its lease expired by the store's clock";
+        RepliesMixedUp: "of a batch each command gets the reply of another",
+            "each command of a batch has an outcome of its own";
+        ReplayKeepsDeadline: "a replay keeps the deadline of the life before",
+            "a new life has no deadline";
         ReplayKeepsResult: "a replay keeps the result of the life before",
             "a new life has no result";
         ResultDropped: "an empty result is taken for none",

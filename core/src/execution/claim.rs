@@ -56,7 +56,10 @@ pub(super) fn admission<'e>(
     current: &'e Execution,
     command: &Claim,
 ) -> Result<&'e Grant, Rejection> {
-    let fits = |grant: &&Grant| grant.id == command.grant_id && grant.worker == command.worker;
+    let fits = |grant: &&Grant| {
+        grant.id == command.grant_id
+            && (grant.worker == command.worker || planted!(GrantForAnybody))
+    };
     current.grant().filter(fits).ok_or(Rejection::InvalidClaimGrant)
 }
 

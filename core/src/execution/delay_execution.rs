@@ -2,6 +2,7 @@
 //! (`docs/spec.md`, 4).
 
 use crate::id::ExecutionId;
+use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::decision::{Decision, Ruling, Verdict};
@@ -43,7 +44,8 @@ pub fn delay_execution(
     let over = if command.until > now { Window::ALWAYS } else { Window::from(command.until) };
     let mut next = current.clone();
     remember_release(&mut next, fence, ReleaseOutcome::Delayed);
-    wait_for(&mut next, resume, (command.until > now).then_some(delay));
+    let waits = command.until > now && !planted!(DelayForgotten);
+    wait_for(&mut next, resume, waits.then_some(delay));
     let event = Event::Released { how: ReleaseOutcome::Delayed };
     Ok(Decision::put(next, now, ()).within(holds.and(over)).event(event).into())
 }

@@ -70,6 +70,9 @@ pub(super) fn current_holder<'e>(
     if active.fate == LeaseFate::Revoked && !planted!(RevocationIgnored) {
         return Err(Rejection::LeaseRevoked);
     }
+    if active.is_expired(now) && planted!(ExpiryToldAsRevocation) {
+        return Err(Rejection::LeaseRevoked);
+    }
     if active.is_expired(now) {
         return Err(Rejection::LeaseExpired { expired_at: active.lease.expires_at });
     }

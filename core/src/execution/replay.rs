@@ -59,7 +59,7 @@ pub fn replay(current: &Execution, command: &Replay, now: TimestampMs) -> Ruling
     next.counts.replays = life;
     next.counts.retries = 0;
     next.counts.reclaims = 0;
-    next.deadline = None;
+    next.deadline = current.deadline.filter(|_| planted!(ReplayKeepsDeadline));
     next.progress = None;
     wait_for(&mut next, NextAttempt::Replay, None);
     command.call.remember(&mut next, OperatorOutcome::Replayed(life));

@@ -108,7 +108,7 @@ pub fn unit_for<T>(
         let subject = after.or(held);
         let entry = JournalEntry {
             execution: *id,
-            version: version.next(stamp.nonce).count,
+            version: version.next(stamp.nonce).count - u64::from(planted!(JournalVersionOld)),
             epoch: subject.map(|execution| execution.epoch).unwrap_or_default(),
             attempt: subject.and_then(|execution| execution.attempt()).map(|last| last.index),
             events: decision.events,
