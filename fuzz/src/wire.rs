@@ -262,6 +262,10 @@ fn answer(reply: &Reply) -> Answer {
         ReplyBody::Read(values) => {
             items.extend(values.records.iter().map(stored_answer));
             items.extend(values.values.iter().map(fetched_answer));
+            if items.len() == 1 {
+                // A read of nothing names a key all the same, which is answered.
+                items.push(Answer::Nil);
+            }
         }
         ReplyBody::Scan(scanned) => {
             items.push(Answer::Number(i64::from(scanned.next.is_some())));

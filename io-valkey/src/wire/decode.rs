@@ -60,12 +60,13 @@ pub fn decode(request: &Request, answer: Answer) -> Decoded<Reply> {
         }
         Request::Poll(_) => return wrong("a poll is answered by no function"),
         Request::Read(read) => {
-            let records = read.records.len();
-            if items.len() != records + read.values.len() {
+            let (records, values) = (read.records.len(), read.values.len());
+            // A read of nothing has a key that shows its place, and that is answered too.
+            if items.len() != (records + values).max(1) {
                 return wrong("another number of records and values");
             }
             let stored = items.by_ref().take(records).map(stored).collect::<Decoded<_>>()?;
-            let values = items.map(fetched).collect::<Decoded<_>>()?;
+            let values = items.take(values).map(fetched).collect::<Decoded<_>>()?;
             ReplyBody::Read(Values { records: stored, values })
         }
         Request::Scan(_) => {
@@ -201,6 +202,8 @@ mod tests {
             fetch: values.clone(),
         };
         let read = Request::Read(Read { partition, records, values });
+        let (records, values) = (Vec::new(), Vec::new());
+        let nothing = Request::Read(Read { partition, records, values });
         let commit = Request::Commit(Commit { partition, units: vec![unit] });
         let parts = |outcome: i64, count: usize| {
             let outcome = std::iter::once(Answer::Number(outcome));
@@ -208,6 +211,7 @@ mod tests {
         };
         for count in 0..5 {
             assert_eq!(is_read(&read, vec![Answer::Nil; count]), count == 3, "{count} parts");
+            assert_eq!(is_read(&nothing, vec![Answer::Nil; count]), count == 1, "{count} parts");
             assert_eq!(is_read(&commit, parts(0, count)), count == 1, "{count} values");
             assert_eq!(is_read(&commit, parts(1, count)), count == 2, "{count} records");
         }
