@@ -9,6 +9,7 @@ use ff_core::id::{WorkerId, WorkerInstanceId};
 use crate::clock::Clock;
 use crate::process::client::ClientProcess;
 use crate::process::context::Context;
+use crate::process::reader::ReaderProcess;
 use crate::process::timekeeper::TimekeeperProcess;
 use crate::process::wishes::{TOKENS, lane, namespace};
 use crate::process::worker::WorkerProcess;
@@ -43,6 +44,8 @@ pub enum Kind {
     Timekeeper(TimekeeperProcess),
     /// The client.
     Client(ClientProcess),
+    /// The reader of the journals.
+    Reader(ReaderProcess),
 }
 
 impl Kind {
@@ -52,6 +55,7 @@ impl Kind {
             Self::Worker(worker) => worker.wake(cx),
             Self::Timekeeper(timekeeper) => timekeeper.wake(cx),
             Self::Client(client) => client.wake(cx),
+            Self::Reader(reader) => reader.wake(cx),
         }
     }
 
@@ -70,6 +74,9 @@ impl Kind {
             (Self::Client(client), Output::Drawn(result)) => client.drawn(result, cx),
             (Self::Client(client), Output::Command(errand, result)) => {
                 client.answered(errand, result, cx);
+            }
+            (Self::Reader(reader), Output::Read { partition, limit, result, .. }) => {
+                reader.read((partition, limit), result, cx);
             }
             (kind, output) => unreachable!("{kind:?} never starts what comes to {output:?}"),
         }
@@ -116,7 +123,7 @@ fn instance(number: usize, start: u64) -> WorkerInstanceId {
 /// When and how a process starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
-    /// Its number: the workers first, then the timekeeper and the client.
+    /// Its number: the workers first, then the timekeeper, the client and the reader.
     pub process: usize,
     /// Which start of it this is, from 0.
     pub start: u64,
@@ -142,8 +149,10 @@ pub fn host(
         Kind::Worker(WorkerProcess::new(seed, profile, entropy))
     } else if number == profiles.len() {
         Kind::Timekeeper(TimekeeperProcess::new(settings, entropy))
-    } else {
+    } else if number == profiles.len() + 1 {
         Kind::Client(ClientProcess::new(seed, settings, Arc::clone(profiles), entropy))
+    } else {
+        Kind::Reader(ReaderProcess::new(settings, entropy))
     };
     Host { kind, clock, up: true, wake: None, start, operations: 0 }
 }

@@ -8,10 +8,10 @@ use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
 use ff_core::execution::{AnyCommand, Execution, LeaseFate, Phase, ReleaseOutcome};
 use ff_core::id::{ExecutionId, GrantId, LeaseId};
-use ff_core::partition::PartitionConfig;
+use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
 use ff_core::store::Member;
-use ff_core::store::{Bytes, IndexName, IndexWrite, Take};
+use ff_core::store::{Bytes, IndexName, IndexWrite, StreamEntry, StreamId, Take};
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::change::Change;
@@ -61,6 +61,9 @@ pub struct Model {
     pub ended: BTreeSet<(ExecutionId, u32, u32)>,
     /// Executions that somebody was told exist, by generation.
     pub acknowledged: BTreeSet<(ExecutionId, u32)>,
+    /// What the journal of each partition was told in the present history, with the numbers that
+    /// the store has given.
+    pub journals: BTreeMap<Partition, Vec<StreamEntry>>,
     /// How often the store's clock or history jumped.
     pub jumps: u64,
     /// Leases of whose end their holder cannot know since then, until it hears of a renewal.
@@ -176,6 +179,18 @@ impl Model {
             _ => {}
         }
         places.due = Some(places.due.map_or(hold, |due| due.min(hold)));
+    }
+
+    /// Takes over an entry that a partition's journal was told.
+    pub fn note_entry(&mut self, partition: Partition, entry: Bytes, now: TimestampMs) {
+        let journal = self.journals.entry(partition).or_default();
+        let last = journal.last().map(|entry| entry.id).unwrap_or_default();
+        let id = if now > last.at {
+            StreamId { at: now, sequence: 0 }
+        } else {
+            StreamId { sequence: last.sequence + 1, ..last }
+        };
+        journal.push(StreamEntry { id, entry });
     }
 
     /// Whether an execution would be looked at in time if only its index entries were written: it

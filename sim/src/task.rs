@@ -5,8 +5,9 @@ use ff_core::error::EngineError;
 use ff_core::execution::{AnyCommand, AnyOutcome, Renewed};
 use ff_core::id::LeaseId;
 use ff_core::op::{Committed, Drawn, Operation, Rotation, Step, TickReport};
-use ff_core::store::{Failure, Reply};
-use ff_core::time::HostTime;
+use ff_core::partition::Partition;
+use ff_core::store::{Cursor, Failure, Reply, Streamed};
+use ff_core::time::{HostTime, TimestampMs};
 
 use crate::marks::CommandKind;
 
@@ -26,6 +27,17 @@ pub enum Output {
     Command(Errand, Result<Committed<AnyOutcome>, EngineError>),
     /// The scheduler drew work for a worker.
     Drawn(Result<Drawn<AdmitTo>, EngineError>),
+    /// A page of a journal was read.
+    Read {
+        /// Whose journal.
+        partition: Partition,
+        /// From where.
+        from: Cursor,
+        /// How many entries at most.
+        limit: u32,
+        /// The page.
+        result: Result<(Streamed, TimestampMs), EngineError>,
+    },
 }
 
 /// On whose behalf a command was sent.

@@ -16,6 +16,7 @@ pub mod journal;
 pub mod lease;
 pub mod lists;
 pub mod liveness;
+pub mod readers;
 pub mod refusal;
 pub mod terminal;
 pub mod time;

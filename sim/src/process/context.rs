@@ -39,7 +39,7 @@ pub enum Way {
 #[allow(clippy::large_enum_variant)] // Short-lived.
 pub enum Effect {
     /// Carry out an operation.
-    Start { task: Box<dyn Task>, command: Option<AnyCommand>, carries: CommandKind },
+    Start { task: Box<dyn Task>, command: Option<AnyCommand>, carries: Option<CommandKind> },
     /// Wake the process at an instant of its own clock.
     WakeAt(TimestampMs),
     /// Hand a grant to a worker process after that many milliseconds.
@@ -82,7 +82,17 @@ impl Context<'_> {
         F: Fn(O::Output) -> Output + 'static,
     {
         let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, command: None, carries });
+        self.effects.push(Effect::Start { task, command: None, carries: Some(carries) });
+    }
+
+    /// Starts an operation that changes nothing.
+    pub fn read<O, F>(&mut self, operation: O, understand: F)
+    where
+        O: Operation + 'static,
+        F: Fn(O::Output) -> Output + 'static,
+    {
+        let task = driven(operation, understand);
+        self.effects.push(Effect::Start { task, command: None, carries: None });
     }
 
     /// Carries a command to its execution. `stale`: beginning with an old copy of its record.
@@ -117,7 +127,7 @@ impl Context<'_> {
     ) {
         let operation = Transact::knowing(command.clone(), known, patience);
         let task = driven(operation, move |result| Output::Command(errand, result));
-        let carries = CommandKind::from(&command);
+        let carries = Some(CommandKind::from(&command));
         self.effects.push(Effect::Start { task, command: Some(command), carries });
     }
 

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod context;
 pub mod job;
+pub mod reader;
 pub mod timekeeper;
 pub mod wishes;
 pub mod worker;

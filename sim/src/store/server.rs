@@ -63,6 +63,7 @@ struct Plan {
     removed: bool,
     version: Version,
     entries: Vec<JournalEntry>,
+    told: Vec<Bytes>,
     writes: Vec<IndexWrite>,
 }
 
@@ -214,6 +215,9 @@ impl Server {
             *self.events.entry(event.kind()).or_default() += 1;
         }
         let (id, writes) = (plan.id, plan.writes);
+        for entry in plan.told {
+            self.model.note_entry(id.partition(), entry, now);
+        }
         let change = Change { id, now, before, after, kept, events, writes, caller };
         check_change(&self.model, &change)?;
         mark(&mut self.marks, &self.model, &change);
@@ -290,12 +294,14 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Plan, Broken> {
             Err(error) => ensure!(false, "BOUNDS", "a journal entry does not decode: {error}"),
         }
     }
+    let told = unit.append.iter().map(|append| append.entry.clone()).collect();
     Ok(Plan {
         id: Model::id(partition.index, *uuid),
         put: unit.put.first().map(|(_, bytes)| bytes.clone()),
         removed: !unit.remove.is_empty(),
         version: version.next(unit.nonce),
         entries,
+        told,
         writes: unit.index.clone(),
     })
 }

@@ -10,7 +10,7 @@ use ff_core::store::{Bytes, Fetched};
 use ff_core::time::TimestampMs;
 
 use crate::identity::is_certain;
-use crate::invariant::{bounds, durable, fence, identity, refusal};
+use crate::invariant::{bounds, durable, fence, identity, readers, refusal};
 use crate::marks::{Effect, Marks};
 use crate::report::Broken;
 use crate::task::{Caller, Output};
@@ -32,6 +32,9 @@ impl World {
                     refusal::check(&self.server.model, command, (seen, at), error)?;
                 }
                 self.note_command(number, (seen, at), result)
+            }
+            Output::Read { partition, from, result: Ok((page, _)), .. } => {
+                readers::check(&self.server.model, &mut self.followed, *partition, *from, page)
             }
             Output::Renewed(lease, result) => {
                 let model = &mut self.server.model;

@@ -23,6 +23,7 @@ use ff_core::time::TimestampMs;
 use crate::fault::chances::Chances;
 use crate::fault::{clock_offset, crash};
 use crate::host::{Host, Kind, Start, host, profiles};
+use crate::invariant::readers::Followed;
 use crate::invariant::{health, liveness};
 use crate::model::Model;
 use crate::network::journey;
@@ -50,6 +51,8 @@ pub struct World {
     profiles: Arc<[WorkerProfile]>,
     running: BTreeMap<u64, Running>,
     callers: BTreeMap<u64, Caller>,
+    /// How far the journals were read.
+    followed: Followed,
     /// Requests that are on their way.
     travelling: u64,
     /// How often all connections to the store broke.
@@ -105,7 +108,7 @@ impl World {
         let seed = plan.seed;
         let settings = Settings::of(plan);
         let profiles = profiles(seed, &settings);
-        let count = settings.workers + 2;
+        let count = settings.workers + 3;
         let mut chances = Chances::new(plan.clone(), options.choices.clone().unwrap_or_default());
         let start = |process| {
             let skew = clock_offset::at_start(&mut chances, &settings, process, 0);
@@ -122,6 +125,7 @@ impl World {
             profiles,
             running: BTreeMap::new(),
             callers: BTreeMap::new(),
+            followed: Followed::new(),
             travelling: 0,
             connection: 0,
             healing_since: None,
@@ -323,7 +327,7 @@ impl World {
             }
             Effect::Start { mut task, command, carries } => {
                 let number = self.callers.len() as u64;
-                let (carries, refused, applied) = (Some(carries), false, 0);
+                let (refused, applied) = (false, 0);
                 let caller = Caller { number, process, command, carries, refused, applied };
                 self.callers.insert(number, caller);
                 let host = &mut self.hosts[process];

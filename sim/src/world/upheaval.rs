@@ -3,6 +3,7 @@
 use crate::fault::{FaultKind, clock_offset, crash};
 use crate::heal::{HEALED_WITHIN_MS, pending};
 use crate::host::{Kind, Start, host};
+use crate::invariant::readers;
 use crate::report::Broken;
 
 use super::{Happening, World};
@@ -34,9 +35,12 @@ impl World {
         let seed = self.chances.plan().seed;
         let fresh = host(seed, &self.settings, &self.profiles, start);
         let old = std::mem::replace(&mut self.hosts[process], fresh);
-        if let Kind::Client(client) = old.kind {
-            let local = self.hosts[process].clock.local(self.now);
-            self.hosts[process].kind = Kind::Client(client.restarted(local));
+        let host = &mut self.hosts[process];
+        let local = host.clock.local(self.now);
+        match (old.kind, &mut host.kind) {
+            (Kind::Client(client), kind) => *kind = Kind::Client(client.restarted(local)),
+            (Kind::Reader(old), Kind::Reader(fresh)) => fresh.goes_on_from(old, local),
+            _ => {}
         }
         self.hosts[process].wake = Some(self.now);
         self.queue.push(self.now, Happening::Wake { process });
@@ -64,7 +68,8 @@ impl World {
         let now = self.server.condition.clock(self.now);
         let pending = pending(&self.server.model, &self.profiles, now);
         let commands = self.running.keys().any(|number| self.callers[number].command.is_some());
-        if pending.is_empty() && !commands && self.travelling == 0 {
+        let unread = readers::behind(&self.server.model, &self.followed);
+        if pending.is_empty() && unread.is_empty() && !commands && self.travelling == 0 {
             self.finished = true;
             return Ok(());
         }
@@ -73,7 +78,8 @@ impl World {
             let (count, pending) = (pending.len(), pending.join("; "));
             return self.stuck(|| {
                 format!(
-                    "{count} executions are pending ten minutes after the last fault: {pending}"
+                    "{count} executions are pending ten minutes after the last fault, and the \
+                     journals of {unread:?} are not read: {pending}"
                 )
             });
         }
