@@ -22,7 +22,7 @@ use ff_core::store::codec::{Codec, FORMAT};
 use ff_core::store::{
     Commit, IndexName, IndexWrite, MemoryStore, RecordKey, Request, Unit, Version,
 };
-use ff_core::time::{DurationMs, HostTime, Window};
+use ff_core::time::{DurationMs, HostTime};
 use uuid::Uuid;
 
 /// A store that always answers, at a time that a test sets.
@@ -134,17 +134,10 @@ impl World {
         };
         let unit = Unit {
             expect: vec![(key.clone(), version.unwrap_or(Version::ABSENT))],
-            window: Window::ALWAYS,
-            purpose: ff_core::execution::Purpose::Admit,
-            nonce: 1,
             put: vec![(key, bytes.into())],
-            remove: Vec::new(),
-            values: Vec::new(),
             // At the head of the lane, before everything else.
             index: vec![IndexWrite { index: eligible(), member: uuid, score: Some(Score::MIN) }],
-            append: Vec::new(),
-            ring: Vec::new(),
-            fetch: Vec::new(),
+            ..Unit::new(ff_core::execution::Purpose::Admit, 1)
         };
         let commit = Commit { partition: Partition::flow(0), units: vec![unit] };
         self.store.handle(Request::Commit(commit), at(self.now));

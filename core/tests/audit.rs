@@ -19,7 +19,7 @@ use ff_core::store::{
     Commit, IndexName, IndexWrite, MemoryStore, RecordKey, Request, Stored, Take, TakeUntil, Unit,
     Version,
 };
-use ff_core::time::{HostTime, Window};
+use ff_core::time::HostTime;
 use proptest::prelude::*;
 
 /// Longer than any taker holds what it took.
@@ -145,16 +145,10 @@ impl World {
         };
         let unit = Unit {
             expect: keys.map(version).collect(),
-            window: Window::ALWAYS,
-            purpose: Purpose::Admit,
-            nonce: 1,
             put,
             remove,
-            values: Vec::new(),
             index,
-            append: Vec::new(),
-            ring: Vec::new(),
-            fetch: Vec::new(),
+            ..Unit::new(Purpose::Admit, 1)
         };
         let commit = Commit { partition: partition(), units: vec![unit] };
         self.handle(Request::Commit(commit));

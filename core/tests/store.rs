@@ -43,16 +43,8 @@ fn lane(name: &str) -> IndexName {
 fn unit(number: u128, version: Version, nonce: u64) -> Unit {
     Unit {
         expect: vec![(record(number), version)],
-        window: Window::ALWAYS,
-        purpose: Purpose::Admit,
-        nonce,
         put: vec![(record(number), bytes(b"record"))],
-        remove: Vec::new(),
-        values: Vec::new(),
-        index: Vec::new(),
-        append: Vec::new(),
-        ring: Vec::new(),
-        fetch: Vec::new(),
+        ..Unit::new(Purpose::Admit, nonce)
     }
 }
 

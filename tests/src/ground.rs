@@ -15,7 +15,7 @@ use ff_sdk::core::store::{
     Bytes, Commit, Fetched, IndexName, IndexWrite, Read, RecordKey, ReplyBody, Request, Scan,
     ScanPosition, Take, TakeUntil, Unit, UnitReply, ValueKey, Version,
 };
-use ff_sdk::core::time::{DurationMs, TimestampMs, Window};
+use ff_sdk::core::time::{DurationMs, TimestampMs};
 use ff_sdk::{
     Client, ClientConfig, FlowFabricAdminClient, FlowFabricWorker, HostClock, MemoryBackend,
     WorkerConfig, drive,
@@ -235,16 +235,9 @@ impl Ground {
         let (key, score) = (RecordKey::of(id), Score::MIN);
         let unit = Unit {
             expect: vec![(key.clone(), Version::ABSENT)],
-            window: Window::ALWAYS,
-            purpose: ff_sdk::core::execution::Purpose::Finish,
-            nonce: 1,
             put: vec![(key, Bytes::from([1_u8, 0xff, 0xff, 0xff].as_slice()))],
-            remove: Vec::new(),
-            values: Vec::new(),
             index: vec![IndexWrite { index: eligible(), member: id.uuid(), score: Some(score) }],
-            append: Vec::new(),
-            ring: Vec::new(),
-            fetch: Vec::new(),
+            ..Unit::new(ff_sdk::core::execution::Purpose::Finish, 1)
         };
         let commit = Commit { partition: id.partition(), units: vec![unit] };
         let reply = self.backend.call(Request::Commit(commit)).await.expect("the store answers");

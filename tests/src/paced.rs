@@ -22,7 +22,7 @@ use ff_sdk::core::store::{
     Bytes, Commit, Failure, Reply, ReplyBody, Request, Topic, Unit, UnitReply, ValueKey,
     ValueWrite, Wake,
 };
-use ff_sdk::core::time::{TimestampMs, Window};
+use ff_sdk::core::time::TimestampMs;
 use tokio::runtime::Runtime;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
@@ -317,19 +317,7 @@ fn may_ring(request: &Request) -> bool {
 
 /// A unit that always succeeds.
 fn commit(partition: Partition, fill: impl FnOnce(&mut Unit)) -> Request {
-    let mut unit = Unit {
-        expect: Vec::new(),
-        window: Window::ALWAYS,
-        purpose: Purpose::Finish,
-        nonce: 0,
-        put: Vec::new(),
-        remove: Vec::new(),
-        values: Vec::new(),
-        index: Vec::new(),
-        append: Vec::new(),
-        ring: Vec::new(),
-        fetch: Vec::new(),
-    };
+    let mut unit = Unit::new(Purpose::Finish, 0);
     fill(&mut unit);
     Request::Commit(Commit { partition, units: vec![unit] })
 }

@@ -9,7 +9,7 @@ use crate::store::{
     Commit, Failure, Read, RecordKey, Reply, ReplyBody, Request, StoreMeta, Stored, Unit,
     UnitReply, Values, Version,
 };
-use crate::time::{HostTime, TimestampMs, Window};
+use crate::time::{HostTime, TimestampMs};
 
 use super::operation::{Operation, Step};
 use super::query::Query;
@@ -244,16 +244,8 @@ fn read(stored: &Stored, codec: &Codec) -> Result<StoreMeta, EngineError> {
 fn write(meta: &StoreMeta, version: Version, nonce: u64) -> Request {
     let unit = Unit {
         expect: vec![(RecordKey::Meta, version)],
-        window: Window::ALWAYS,
-        purpose: Purpose::Admit,
-        nonce,
         put: vec![(RecordKey::Meta, encode(meta, FIRST_FORMAT))],
-        remove: Vec::new(),
-        values: Vec::new(),
-        index: Vec::new(),
-        append: Vec::new(),
-        ring: Vec::new(),
-        fetch: Vec::new(),
+        ..Unit::new(Purpose::Admit, nonce)
     };
     Request::Commit(Commit { partition: Partition::META, units: vec![unit] })
 }

@@ -155,16 +155,8 @@ fn move_entries(
 ) -> Unit {
     Unit {
         expect: vec![(RecordKey::Execution(member), version)],
-        window: Window::ALWAYS,
-        purpose: Purpose::Finish,
-        nonce: 0,
-        put: Vec::new(),
-        remove: Vec::new(),
-        values: Vec::new(),
         index: entries.map(|(index, score)| IndexWrite { index, member, score }).collect(),
-        append: Vec::new(),
-        ring: Vec::new(),
-        fetch: Vec::new(),
+        ..Unit::new(Purpose::Finish, 0)
     }
 }
 

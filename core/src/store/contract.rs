@@ -117,6 +117,26 @@ pub struct Unit {
     pub fetch: Vec<ValueKey>,
 }
 
+impl Unit {
+    /// A unit that expects nothing, holds at any time, and neither writes, rings nor fetches.
+    #[must_use]
+    pub const fn new(purpose: Purpose, nonce: u64) -> Self {
+        Self {
+            expect: Vec::new(),
+            window: Window::ALWAYS,
+            purpose,
+            nonce,
+            put: Vec::new(),
+            remove: Vec::new(),
+            values: Vec::new(),
+            index: Vec::new(),
+            append: Vec::new(),
+            ring: Vec::new(),
+            fetch: Vec::new(),
+        }
+    }
+}
+
 /// A value to write, or to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueWrite {

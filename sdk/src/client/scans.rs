@@ -175,7 +175,6 @@ mod tests {
     use ff_core::backend::EngineBackend;
     use ff_core::execution::Purpose;
     use ff_core::store::{Bytes, Commit, IndexWrite, RecordKey, Request, Unit, Version};
-    use ff_core::time::Window;
     use uuid::Uuid;
 
     use crate::config::WorkerConfig;
@@ -195,16 +194,9 @@ mod tests {
         let score = Some(Score::at(TimestampMs::new(at)));
         let unit = Unit {
             expect: vec![(key.clone(), Version::ABSENT)],
-            window: Window::ALWAYS,
-            purpose: Purpose::Finish,
-            nonce: 1,
             put: vec![(key, Bytes::from([1_u8, 0xff, 0xff, 0xff].as_slice()))],
-            remove: Vec::new(),
-            values: Vec::new(),
             index: vec![IndexWrite { index: IndexName::Quarantine, member: id.uuid(), score }],
-            append: Vec::new(),
-            ring: Vec::new(),
-            fetch: Vec::new(),
+            ..Unit::new(Purpose::Finish, 1)
         };
         let commit = Commit { partition: id.partition(), units: vec![unit] };
         backend.call(Request::Commit(commit)).await.expect("it answers");

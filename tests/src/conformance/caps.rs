@@ -10,7 +10,6 @@ use ff_core::store::{
     Bytes, Commit, Cursor, Fetched, MemoryStore, Read, Reply, ReplyBody, Request, StreamAppend,
     StreamEntry, StreamName, StreamPage, Unit, UnitReply, ValueKey, ValueWrite,
 };
-use ff_core::time::Window;
 
 use super::names;
 use super::subject::{Subject, compare, history};
@@ -59,19 +58,7 @@ impl<'a, S: Subject> Pair<'a, S> {
 }
 
 fn empty_unit() -> Unit {
-    Unit {
-        expect: Vec::new(),
-        window: Window::ALWAYS,
-        purpose: Purpose::Finish,
-        nonce: 1,
-        put: Vec::new(),
-        remove: Vec::new(),
-        values: Vec::new(),
-        index: Vec::new(),
-        append: Vec::new(),
-        ring: Vec::new(),
-        fetch: Vec::new(),
-    }
+    Unit::new(Purpose::Finish, 1)
 }
 
 fn commit(units: Vec<Unit>) -> Request {

@@ -10,24 +10,12 @@ use ff_core::store::{
     Bytes, Commit, Cursor, IndexName, IndexWrite, Poll, Read, RecordKey, Request, Scan,
     StreamAppend, StreamName, StreamPage, Take, TakeUntil, Unit, Version,
 };
-use ff_core::time::{DurationMs, Window};
+use ff_core::time::DurationMs;
 
 use super::names;
 
 fn empty_unit() -> Unit {
-    Unit {
-        expect: Vec::new(),
-        window: Window::ALWAYS,
-        purpose: Purpose::Finish,
-        nonce: 1,
-        put: Vec::new(),
-        remove: Vec::new(),
-        values: Vec::new(),
-        index: Vec::new(),
-        append: Vec::new(),
-        ring: Vec::new(),
-        fetch: Vec::new(),
-    }
+    Unit::new(Purpose::Finish, 1)
 }
 
 fn bytes(length: usize) -> Bytes {

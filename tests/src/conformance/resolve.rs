@@ -127,20 +127,12 @@ impl<'a> Resolver<'a> {
         now: TimestampMs,
     ) -> Unit {
         let mut unit = Unit {
-            expect: Vec::new(),
             window: Window {
                 not_before: edge(&plan.window.0, now, TimestampMs::ZERO),
                 not_after: edge(&plan.window.1, now, TimestampMs::MAX),
             },
-            purpose,
-            nonce: plan.nonce,
-            put: Vec::new(),
-            remove: Vec::new(),
-            values: Vec::new(),
-            index: Vec::new(),
-            append: Vec::new(),
-            ring: Vec::new(),
             fetch: plan.fetch.iter().map(|number| names::value(*number)).collect(),
+            ..Unit::new(purpose, plan.nonce)
         };
         for (number, seen, write) in &plan.records {
             let key = names::record(*number);

@@ -8,7 +8,7 @@ use ff_sdk::core::execution::Purpose;
 use ff_sdk::core::op::Fault;
 use ff_sdk::core::partition::PartitionConfig;
 use ff_sdk::core::store::{Commit, IndexName, IndexWrite, MemoryStore, RecordKey, Request, Unit};
-use ff_sdk::core::time::Window;
+
 use ff_sdk::{
     AuditProgress, AuditReport, Auditor, Client, ClientConfig, ExecutionId, FlowFabricWorker,
     MemoryBackend, Namespace, Submission, WorkerConfig,
@@ -41,19 +41,7 @@ fn levels(report: &AuditReport) -> Vec<FindingLevel> {
 fn break_it(store: &MemoryBackend, id: &ExecutionId, change: impl FnOnce(&MemoryStore, &mut Unit)) {
     let now = store.now();
     store.with_store(|store| {
-        let mut unit = Unit {
-            expect: Vec::new(),
-            window: Window::ALWAYS,
-            purpose: Purpose::Admit,
-            nonce: 1,
-            put: Vec::new(),
-            remove: Vec::new(),
-            values: Vec::new(),
-            index: Vec::new(),
-            append: Vec::new(),
-            ring: Vec::new(),
-            fetch: Vec::new(),
-        };
+        let mut unit = Unit::new(Purpose::Admit, 1);
         change(store, &mut unit);
         let commit = Commit { partition: id.partition(), units: vec![unit] };
         store.handle(Request::Commit(commit), now);

@@ -12,7 +12,7 @@ use ff_sdk::core::partition::Partition;
 use ff_sdk::core::state::TerminalOutcome;
 use ff_sdk::core::store::codec::FORMAT;
 use ff_sdk::core::store::{Commit, Cursor, Request, StreamAppend, StreamName, Unit};
-use ff_sdk::core::time::Window;
+
 use ff_sdk::{
     Client, FlowFabricWorker, JournalCompletions, MemoryBackend, SdkError, Submission, WorkerConfig,
 };
@@ -129,19 +129,8 @@ async fn an_entry_that_cannot_be_read_is_a_gap() {
     let mut stream = memory.completions(Cursor::Start, CompletionFilter::default());
     let append = |bytes: &[u8]| StreamAppend { stream: StreamName::Journal, entry: bytes.into() };
     let newer = [FORMAT + 1, 1, 2, 3];
-    let unit = Unit {
-        expect: Vec::new(),
-        window: Window::ALWAYS,
-        purpose: Purpose::Finish,
-        nonce: 1,
-        put: Vec::new(),
-        remove: Vec::new(),
-        values: Vec::new(),
-        index: Vec::new(),
-        append: vec![append(&newer), append(&newer)],
-        ring: Vec::new(),
-        fetch: Vec::new(),
-    };
+    let unit =
+        Unit { append: vec![append(&newer), append(&newer)], ..Unit::new(Purpose::Finish, 1) };
     let commit = Commit { partition: Partition::flow(0), units: vec![unit] };
     ground.backend().call(Request::Commit(commit)).await.unwrap();
     let id = submit(&client, work().id(ground.id_in(0))).await;
