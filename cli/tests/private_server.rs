@@ -1,5 +1,6 @@
 //! The private server by itself: it answers, and is gone however its owner ends.
 
+mod common;
 #[path = "../src/private_server.rs"]
 mod private_server;
 
@@ -7,22 +8,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use common::{DEADLINE, is_gone, signal, within};
 use private_server::PrivateServer;
-
-/// How long a test waits for anything.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Does something that waits, but not longer than the deadline.
-fn within<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || sender.send(wait()));
-    receiver.recv_timeout(DEADLINE).expect("it happens before the deadline")
-}
 
 /// Asks a server for one figure.
 fn ask(address: &str, command: &str, name: &str) -> String {
@@ -48,16 +39,9 @@ fn directory(address: &str) -> String {
     lines.nth(4).expect("five lines").expect("it answers")
 }
 
-/// A killed process is gone once whoever adopted it has noticed.
 fn wait_until_gone(pid: Pid, directory: String) {
     within(move || {
-        let zombie = || {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-            status.unwrap_or_default().contains(") Z ")
-        };
-        while (kill(pid, None).is_ok() && !zombie())
-            || std::fs::exists(&directory).is_ok_and(|is| is)
-        {
+        while !is_gone(pid) || std::fs::exists(&directory).is_ok_and(|is| is) {
             std::thread::yield_now();
         }
     });
@@ -123,14 +107,11 @@ fn start_owner() -> (Child, String) {
 
 #[test]
 fn signals_and_an_abort_of_its_owner_end_it() {
-    for signal in [Some(Signal::SIGKILL), Some(Signal::SIGTERM), Some(Signal::SIGINT), None] {
+    for strike in [Some(Signal::SIGKILL), Some(Signal::SIGTERM), Some(Signal::SIGINT), None] {
         let (mut owner, address) = start_owner();
         let (pid, directory) = (pid(&address), directory(&address));
-        match signal {
-            Some(signal) => {
-                let owner = Pid::from_raw(i32::try_from(owner.id()).expect("a process id"));
-                kill(owner, signal).expect("it is there");
-            }
+        match strike {
+            Some(strike) => signal(&owner, strike),
             None => drop(owner.stdin.take()),
         }
         wait_until_gone(pid, directory);

@@ -1,21 +1,18 @@
 //! `ff run` as a user runs it: real processes, real signals. Nothing here waits on a clock: each
 //! test waits for an event or an exit, with a deadline.
 
+mod common;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long a test waits for anything.
-const DEADLINE: Duration = Duration::from_secs(60);
+use common::{Pipe, is_gone, signal, text, within};
 
 fn ff(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
@@ -39,10 +36,6 @@ fn run_lines(lines: &str, arguments: &[&str]) -> Output {
     child.wait_with_output().expect("ff ends")
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 fn results(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).expect("the results were written");
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
@@ -55,40 +48,6 @@ fn outcomes(path: &Path) -> Vec<(Value, Value, Value)> {
     results(path).iter().map(keep).collect()
 }
 
-/// A named pipe: opening it to read waits for the one who writes.
-struct Pipe(PathBuf);
-
-impl Pipe {
-    fn new(directory: &TempDir, name: &str) -> Self {
-        let path = directory.path().join(name);
-        mkfifo(&path, Mode::S_IRWXU).expect("a named pipe");
-        Self(path)
-    }
-
-    /// The first line that somebody writes.
-    fn line(&self) -> String {
-        let path = self.0.clone();
-        within(move || {
-            let file = std::fs::File::open(path).expect("the pipe opens");
-            let mut line = String::new();
-            BufReader::new(file).read_line(&mut line).expect("a line");
-            line.trim().to_owned()
-        })
-    }
-
-    fn write(&self, line: &str) {
-        let (path, line) = (self.0.clone(), line.to_owned());
-        within(move || std::fs::write(path, line).expect("somebody reads"));
-    }
-}
-
-/// Does something that waits, but not longer than the deadline.
-fn within<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || sender.send(wait()));
-    receiver.recv_timeout(DEADLINE).expect("it happens before the deadline")
-}
-
 /// Waits until the process says this on standard error.
 fn wait_until_says(child: &mut Child, wanted: &'static str) {
     let stderr = child.stderr.take().expect("its errors are a pipe");
@@ -99,11 +58,6 @@ fn wait_until_says(child: &mut Child, wanted: &'static str) {
         // Go on reading, so that the process never waits for its reader.
         std::thread::spawn(move || lines.for_each(drop));
     });
-}
-
-fn interrupt(child: &Child) {
-    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
-    kill(pid, Signal::SIGINT).expect("the process is there");
 }
 
 #[test]
@@ -250,7 +204,7 @@ fn an_interrupt_drains_what_runs() {
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ff starts");
     assert_eq!(up.line(), "up");
-    interrupt(&child);
+    signal(&child, Signal::SIGINT);
     wait_until_says(&mut child, "draining");
     go.write("done");
     let output = within(move || child.wait_with_output().expect("ff ends"));
@@ -273,9 +227,9 @@ fn a_second_interrupt_stops_at_once_and_leaves_no_process() {
         .spawn()
         .expect("ff starts");
     let grandchild = Pid::from_raw(up.line().parse().expect("a process id"));
-    interrupt(&child);
+    signal(&child, Signal::SIGINT);
     wait_until_says(&mut child, "draining");
-    interrupt(&child);
+    signal(&child, Signal::SIGINT);
     let status = within(move || child.wait().expect("ff ends"));
     assert_eq!(status.code(), Some(130));
     wait_until_gone(grandchild);
@@ -301,14 +255,9 @@ fn a_timeout_kills_the_whole_process_group() {
     wait_until_gone(grandchild);
 }
 
-/// A killed process is gone once whoever adopted it has noticed.
 fn wait_until_gone(pid: Pid) {
-    let gone = move || {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        kill(pid, None) == Err(Errno::ESRCH) || status.contains(") Z ")
-    };
     within(move || {
-        while !gone() {
+        while !is_gone(pid) {
             std::thread::yield_now();
         }
     });
@@ -329,8 +278,7 @@ fn termination_leaves_no_process_and_still_reports() {
         .spawn()
         .expect("ff starts");
     let grandchild = Pid::from_raw(up.line().parse().expect("a process id"));
-    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
-    kill(pid, Signal::SIGTERM).expect("the process is there");
+    signal(&child, Signal::SIGTERM);
     let output = within(move || child.wait_with_output().expect("ff ends"));
     assert_eq!(output.status.code(), Some(130));
     wait_until_gone(grandchild);

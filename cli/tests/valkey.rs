@@ -1,26 +1,22 @@
 //! The commands for a store that others see, on a real server: real processes, real signals.
 
+mod common;
 #[path = "../src/private_server.rs"]
 mod private_server;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use common::{DEADLINE, Pipe, signal, text, within};
 use private_server::PrivateServer;
-
-/// How long a test waits for anything.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// An id that nothing has.
 const NOBODY: &str = "{fp:1}:00000000-0000-0000-0000-000000000001";
@@ -99,24 +95,8 @@ impl Store {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 fn objects(said: &str) -> Vec<Value> {
     said.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
-}
-
-fn signal(child: &Child, signal: Signal) {
-    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
-    kill(pid, signal).expect("the process is there");
-}
-
-/// Does something that waits, but not longer than the deadline.
-fn within<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || sender.send(wait()));
-    receiver.recv_timeout(DEADLINE).expect("it happens before the deadline")
 }
 
 /// What a process says on standard error, line by line.
@@ -142,32 +122,6 @@ impl Said {
                 return;
             }
         }
-    }
-}
-
-/// A named pipe: opening it to read waits for the one who writes.
-struct Pipe(PathBuf);
-
-impl Pipe {
-    fn new(directory: &TempDir, name: &str) -> Self {
-        let path = directory.path().join(name);
-        mkfifo(&path, Mode::S_IRWXU).expect("a named pipe");
-        Self(path)
-    }
-
-    fn line(&self) -> String {
-        let path = self.0.clone();
-        within(move || {
-            let file = std::fs::File::open(path).expect("the pipe opens");
-            let mut line = String::new();
-            BufReader::new(file).read_line(&mut line).expect("a line");
-            line.trim().to_owned()
-        })
-    }
-
-    fn write(&self, line: &'static str) {
-        let path = self.0.clone();
-        within(move || std::fs::write(path, line).expect("somebody reads"));
     }
 }
 

@@ -1,0 +1,68 @@
+//! What the tests with real processes share: waiting with a deadline, signals and named pipes.
+
+#![allow(dead_code, reason = "each test is a crate of its own and uses a part of this")]
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+use tempfile::TempDir;
+
+/// How long a test waits for anything.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Does something that waits, but not longer than the deadline.
+pub fn within<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(wait()));
+    receiver.recv_timeout(DEADLINE).expect("it happens before the deadline")
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    kill(pid, signal).expect("the process is there");
+}
+
+/// Whether a killed process has ended. It stays in the table of processes until whoever adopted it
+/// has noticed.
+pub fn is_gone(pid: Pid) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    kill(pid, None) == Err(Errno::ESRCH) || status.contains(") Z ")
+}
+
+/// A named pipe: opening it to read waits for the one who writes.
+pub struct Pipe(pub PathBuf);
+
+impl Pipe {
+    pub fn new(directory: &TempDir, name: &str) -> Self {
+        let path = directory.path().join(name);
+        mkfifo(&path, Mode::S_IRWXU).expect("a named pipe");
+        Self(path)
+    }
+
+    /// The first line that somebody writes.
+    pub fn line(&self) -> String {
+        let path = self.0.clone();
+        within(move || {
+            let file = std::fs::File::open(path).expect("the pipe opens");
+            let mut line = String::new();
+            BufReader::new(file).read_line(&mut line).expect("a line");
+            line.trim().to_owned()
+        })
+    }
+
+    pub fn write(&self, line: &'static str) {
+        let path = self.0.clone();
+        within(move || std::fs::write(path, line).expect("somebody reads"));
+    }
+}
