@@ -6,6 +6,7 @@
 pub mod arguments;
 pub mod exploration;
 pub mod invariants;
+pub mod run;
 pub mod steps;
 
 use std::collections::BTreeMap;
