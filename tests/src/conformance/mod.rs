@@ -15,6 +15,9 @@ mod subject;
 
 pub use caps::{journals_are_capped_by_bytes, large_values_are_deferred};
 pub use census::{Census, EXPECTED};
-pub use plan::{Sequence, Step, sequences};
+pub use plan::{
+    Action, AfterPlan, Edge, FromPlan, INDEXES, MEMBERS, OVER_BOUNDS, PARTITIONS, Place, RECORDS,
+    Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES, Write, sequences,
+};
 pub use run::conform;
 pub use subject::Subject;

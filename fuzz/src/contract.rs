@@ -1,0 +1,218 @@
+//! Requests against the reference store and the function library in process: sequences of them, each
+//! meant for the store as it stands, are answered by both in the same way.
+
+use std::cell::RefCell;
+
+use arbitrary::{Result, Unstructured};
+use ff_core::store::{Failure, Reply, Request, Wake};
+use ff_core::time::{DurationMs, TimestampMs};
+use ff_io_valkey::model::ModelStore;
+
+use crate::conformance::{
+    Action, AfterPlan, Census, Edge, FromPlan, INDEXES, MEMBERS, OVER_BOUNDS, PARTITIONS, Place,
+    RECORDS, Seen, Sequence, Step, Subject, UnitPlan, UntilPlan, VALUES, Write, conform,
+};
+use crate::requests::text;
+
+/// Steps of a sequence, at most.
+const STEPS: usize = 40;
+
+const HOUR_MS: i64 = 3_600_000;
+
+thread_local! {
+    // To load the library takes far longer than to run a sequence.
+    static MODEL: RefCell<Model> = RefCell::new(Model {
+        store: ModelStore::new(0xfedc_ba98_7654_3210),
+        now: TimestampMs::ZERO,
+    });
+}
+
+/// The bytes are a sequence of steps.
+pub fn check(data: &[u8]) {
+    let Ok(sequence) = sequence(&mut Unstructured::new(data)) else { return };
+    MODEL.with_borrow_mut(|model| {
+        let conforms = conform(model, &sequence, &mut Census::default());
+        conforms.unwrap_or_else(|problem| panic!("{problem}\nin {sequence:?}"));
+    });
+}
+
+/// The function library in process, with a clock of its own.
+struct Model {
+    store: ModelStore,
+    now: TimestampMs,
+}
+
+impl Subject for Model {
+    fn clear(&mut self) {
+        self.store.clear();
+        self.now = TimestampMs::new(1_764_000_000_000);
+    }
+
+    fn now(&self) -> TimestampMs {
+        self.now
+    }
+
+    fn pass(&mut self, by_ms: i64) {
+        let by = DurationMs::new(by_ms.unsigned_abs());
+        self.now = if by_ms < 0 { self.now.minus(by) } else { self.now.plus(by) };
+    }
+
+    fn call(&mut self, request: Request) -> std::result::Result<Reply, Failure> {
+        self.store.handle(request, self.now)
+    }
+
+    fn take_wakes(&mut self) -> Option<Vec<Wake>> {
+        Some(self.store.take_wakes())
+    }
+}
+
+fn sequence(u: &mut Unstructured<'_>) -> Result<Sequence> {
+    let texts = vec![text(u)?, text(u)?];
+    let mut steps = Vec::new();
+    while !u.is_empty() && steps.len() < STEPS {
+        let Ok(step) = step(u) else { break };
+        steps.push(step);
+    }
+    Ok(Sequence { texts, steps })
+}
+
+fn step(u: &mut Unstructured<'_>) -> Result<Step> {
+    let passes = [0, 0, 0, 1, 7, 5_000, HOUR_MS, 25 * HOUR_MS, -1, -7_000, -HOUR_MS];
+    let pass_ms = *u.choose(&passes)?;
+    let partition = if u.ratio(6, 7)? { 0 } else { u.choose_index(PARTITIONS)? };
+    let action = match u.int_in_range(0..=15)? {
+        0..=5 => commit(u)?,
+        6..=8 => take(u)?,
+        9 => {
+            let index = u.choose_index(INDEXES)?;
+            let partitions = few(u, 5, |u| u.choose_index(PARTITIONS))?;
+            Action::Poll { index, partitions }
+        }
+        10 => {
+            let records = few(u, 5, |u| u.choose_index(RECORDS))?;
+            Action::Read { records, values: few(u, 5, |u| u.choose_index(VALUES))? }
+        }
+        11 | 12 => scan(u)?,
+        13 | 14 => stream(u)?,
+        _ => Action::OverBound(u.choose_index(OVER_BOUNDS)?),
+    };
+    Ok(Step { pass_ms, partition, action })
+}
+
+/// Fewer than so many of something.
+fn few<'a, T>(
+    u: &mut Unstructured<'a>,
+    end: usize,
+    mut element: impl FnMut(&mut Unstructured<'a>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let count = u.choose_index(end)?;
+    (0..count).map(|_| element(u)).collect()
+}
+
+fn commit(u: &mut Unstructured<'_>) -> Result<Action> {
+    let (finish, collide) = (u.arbitrary()?, u.ratio(1, 16)?);
+    let mut units = vec![unit(u)?];
+    units.extend(few(u, 3, unit)?);
+    Ok(Action::Commit { finish, collide, units })
+}
+
+fn unit(u: &mut Unstructured<'_>) -> Result<UnitPlan> {
+    Ok(UnitPlan {
+        records: few(u, 4, |u| Ok((u.choose_index(RECORDS)?, seen(u)?, write(u)?)))?,
+        window: (edge(u)?, edge(u)?),
+        nonce: u.arbitrary()?,
+        values: few(u, 3, |u| {
+            let value = if u.arbitrary()? { Some(body(u)?) } else { None };
+            Ok((u.choose_index(VALUES)?, value))
+        })?,
+        index: few(u, 6, |u| {
+            let place = if u.ratio(4, 5)? { Some(place(u)?) } else { None };
+            Ok((u.choose_index(INDEXES)?, u.choose_index(MEMBERS)?, place))
+        })?,
+        append: few(u, 3, body)?,
+        ring: few(u, 3, |u| {
+            Ok(if u.ratio(2, 3)? { Some(u.choose_index(INDEXES)?) } else { None })
+        })?,
+        fetch: few(u, 3, |u| u.choose_index(VALUES))?,
+    })
+}
+
+fn seen(u: &mut Unstructured<'_>) -> Result<Seen> {
+    Ok(match u.int_in_range(0..=15)? {
+        0 => Seen::Stale,
+        1 => Seen::Foreign,
+        2 => Seen::Absent,
+        _ => Seen::Present,
+    })
+}
+
+fn write(u: &mut Unstructured<'_>) -> Result<Write> {
+    Ok(match u.int_in_range(0..=7)? {
+        0 | 1 => Write::Keep,
+        2 => Write::Remove,
+        _ => Write::Put(body(u)?),
+    })
+}
+
+fn body(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let marks: [&[u8]; 8] = [b"", b"-", b"+", b"0", b"nil", b"\r\n", b"0-0-0 ", b"now"];
+    if u.arbitrary()? {
+        return Ok(u.choose(&marks)?.to_vec());
+    }
+    let length = u.int_in_range(0..=24)?;
+    Ok(u.bytes(length)?.to_vec())
+}
+
+fn edge(u: &mut Unstructured<'_>) -> Result<Edge> {
+    Ok(if u.ratio(3, 4)? { Edge::Open } else { Edge::FromNow(offset(u)?) })
+}
+
+fn offset(u: &mut Unstructured<'_>) -> Result<i64> {
+    Ok(*u.choose(&[-HOUR_MS, -1, 0, 1, HOUR_MS])?)
+}
+
+fn place(u: &mut Unstructured<'_>) -> Result<Place> {
+    Ok(match u.int_in_range(0..=3)? {
+        0 => Place::FromNow(offset(u)?),
+        1 => Place::At(u.arbitrary()?),
+        _ => Place::At(u.int_in_range(-1..=3)?),
+    })
+}
+
+fn take(u: &mut Unstructured<'_>) -> Result<Action> {
+    let until = match u.int_in_range(0..=2)? {
+        0 => UntilPlan::End,
+        1 => UntilPlan::Now,
+        _ => UntilPlan::Score(place(u)?),
+    };
+    Ok(Action::Take {
+        index: u.choose_index(INDEXES)?,
+        count: u.int_in_range(0..=5)?,
+        until,
+        hold_ms: *u.choose(&[0, 1, 5_000, 3_600_000, 1 << 51, u64::MAX])?,
+        ring_rest: u.arbitrary()?,
+    })
+}
+
+fn scan(u: &mut Unstructured<'_>) -> Result<Action> {
+    let after = match u.int_in_range(0..=3)? {
+        0 => AfterPlan::Start,
+        1 => AfterPlan::Next,
+        2 => AfterPlan::Member(u.choose_index(MEMBERS)?, u.int_in_range(-1..=1)?),
+        _ => AfterPlan::Place(place(u)?, u.choose_index(MEMBERS)?),
+    };
+    Ok(Action::Scan { index: u.choose_index(INDEXES)?, after, limit: u.int_in_range(0..=4)? })
+}
+
+fn stream(u: &mut Unstructured<'_>) -> Result<Action> {
+    let from = match u.int_in_range(0..=7)? {
+        0 => FromPlan::Start,
+        1 => FromPlan::End,
+        2 | 3 => FromPlan::Next,
+        4 => FromPlan::Entry(u.choose_index(8)?, u.int_in_range(0..=1)?),
+        5 => FromPlan::Beyond,
+        6 => FromPlan::Zero,
+        _ => FromPlan::OtherHistory,
+    };
+    Ok(Action::Stream { from, limit: u.int_in_range(0..=4)? })
+}
