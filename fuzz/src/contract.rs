@@ -1,5 +1,5 @@
-//! Requests against the reference store and the function library in process: sequences of them, each
-//! meant for the store as it stands, are answered by both in the same way.
+//! Requests against the reference store and the function library in process: sequences of them,
+//! each meant for the store as it stands, are answered by both in the same way.
 
 use std::cell::RefCell;
 

@@ -1,5 +1,5 @@
-//! The simulator with the fuzzer's bytes as its choices: what the network, the clocks and the faults
-//! do is bred by what the code under them reaches, instead of drawn by chance.
+//! The simulator with the fuzzer's bytes as its choices: what the network, the clocks and the
+//! faults do is bred by what the code under them reaches, instead of drawn by chance.
 
 use ff_sim::{Options, Overrides, Plan, run_plan};
 
