@@ -127,6 +127,8 @@ mod bugs {
             "what a Take hands out comes back";
         IndexEntryLeftBehind: "an entry of a lane stays when its execution is taken",
             "indexes equal the function of the records";
+        JournalGapHidden: "a reader is not told that the history of the store has changed",
+            "readers of the journal are told of the gap";
         JournalVersionOld: "the journal names the version before the commit",
             "who did what to which execution, at which version";
         LeaseGoodAtItsEnd: "a lease is good for its holder in the instant at which it ends",

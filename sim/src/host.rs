@@ -71,6 +71,7 @@ impl Kind {
             (Self::Timekeeper(timekeeper), Output::Ticked(report)) => {
                 timekeeper.ticked(&report, cx);
             }
+            (Self::Timekeeper(_), Output::Command(..)) => {}
             (Self::Client(client), Output::Drawn(result)) => client.drawn(result, cx),
             (Self::Client(client), Output::Command(errand, result)) => {
                 client.answered(errand, result, cx);

@@ -90,6 +90,8 @@ pub enum WishKind {
     Afterwards,
     /// A worker uses a grant.
     Take,
+    /// Somebody who believes that something is due, or a lease lost, acts on it.
+    Hurry,
 }
 
 /// One wish of a run: what is wished for, and at which step.

@@ -29,6 +29,8 @@ pub const WEIGHTS: u64 = 1 << 32;
 pub const HAND_OVER: u64 = WEIGHTS + 1;
 /// The concern of how a worker uses a grant.
 pub const TAKE: u64 = WEIGHTS + 2;
+/// The concern of how long a grant is on its way.
+pub const WAY_OF_GRANT: u64 = WEIGHTS + 16;
 
 /// Where random numbers come from.
 pub trait Source {

@@ -3,12 +3,15 @@
 use ff_core::agent::Timekeeper;
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
-use ff_core::op::TickReport;
+use ff_core::op::{Patience, Terms, TickReport};
 
 use crate::marks::CommandKind;
+use crate::plan::WishKind;
 use crate::settings::Settings;
-use crate::task::Output;
+use crate::streams::happens;
+use crate::task::{Errand, Output};
 
+use super::beliefs;
 use super::context::Context;
 
 /// A process that runs a timekeeper.
@@ -16,13 +19,16 @@ use super::context::Context;
 pub struct TimekeeperProcess {
     agent: Timekeeper,
     ticking: bool,
+    terms: Terms,
+    entropy: Entropy,
 }
 
 impl TimekeeperProcess {
     /// A timekeeper that begins at once.
-    pub fn new(settings: &Settings, entropy: Entropy) -> Self {
-        let agent = Timekeeper::new(settings.partitions, settings.terms(), entropy);
-        Self { agent, ticking: false }
+    pub fn new(settings: &Settings, mut entropy: Entropy) -> Self {
+        let terms = settings.terms();
+        let agent = Timekeeper::new(settings.partitions, terms.clone(), entropy.fork());
+        Self { agent, ticking: false, terms, entropy }
     }
 
     /// Begins a round when it is time.
@@ -32,9 +38,25 @@ impl TimekeeperProcess {
         }
         if self.agent.next_wakeup() <= cx.now.local {
             self.ticking = true;
+            self.hurry(cx);
             cx.start(CommandKind::OnDue, self.agent.tick(), Output::Ticked);
         } else {
             cx.wake_at(self.agent.next_wakeup());
+        }
+    }
+
+    /// Acts now and then on what it knows, before it asks for what is due.
+    fn hurry(&mut self, cx: &mut Context<'_>) {
+        if cx.healing || !happens(&mut self.entropy, 300) {
+            return;
+        }
+        let key = self.entropy.next_u64();
+        let command = beliefs::act(cx.copies, cx.now.store, &mut self.entropy);
+        let patience = Patience::new(self.terms.clone(), self.entropy.fork());
+        if let Some(command) = command
+            && cx.wishes_for(WishKind::Hurry, key)
+        {
+            cx.command(Errand::Wish, command, true, patience);
         }
     }
 

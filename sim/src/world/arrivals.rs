@@ -107,6 +107,10 @@ impl World {
                 if self.chances.inject(FaultKind::StoreClockStep, step.number) {
                     self.server.condition.step(step.by_ms);
                     self.server.model.note_clock_step();
+                    for caller in self.callers.values_mut() {
+                        // What is too late by a clock may be in time by one that was set back.
+                        caller.refused &= step.by_ms > 0;
+                    }
                 }
             }
             Trouble::Episode(episode) => {

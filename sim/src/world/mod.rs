@@ -2,6 +2,7 @@
 
 mod answers;
 mod arrivals;
+mod grants;
 mod telling;
 mod upheaval;
 
@@ -322,6 +323,7 @@ impl World {
                 Ok(())
             }
             Effect::Grant { to, after, grant } => {
+                let after = self.way_of(&grant, after);
                 self.queue.push(self.now + after, Happening::Grant { process: to, grant });
                 Ok(())
             }
