@@ -7,7 +7,8 @@ use std::rc::Rc;
 use ff_core::agent::{AdmitTo, ClaimWork, ClaimedWork};
 use ff_core::error::EngineError;
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, Claimed, CreateOutcome, Decide, Execution, LeaseFate, Phase,
+    AnyCommand, AnyOutcome, Claimed, CreateOutcome, Decide, Execution, LeaseFate, Phase, Renew,
+    Renewed,
 };
 use ff_core::id::{ExecutionId, LeaseId};
 use ff_core::op::{
@@ -75,6 +76,8 @@ works! {
     Commands(Batch<AnyCommand>) -> Vec<Result<Committed<AnyOutcome>, EngineError>>;
     /// A worker draws work.
     Claim(ClaimWork) -> Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>;
+    /// A worker renews a lease.
+    Renew(Transact<Renew>) -> Result<Committed<Renewed>, EngineError>;
     /// A scheduler draws work for a worker.
     Admit(Draw<AdmitTo>) -> Result<Drawn<AdmitTo>, EngineError>;
     /// A timekeeper makes its round.
@@ -113,6 +116,7 @@ impl Carrier {
     pub fn new(number: u64, process: usize, work: Work) -> Self {
         let command = match &work {
             Work::Command(work) => Some(work.command().clone()),
+            Work::Renew(work) => Some(work.command().clone().into()),
             _ => None,
         };
         let carries = None;
@@ -181,6 +185,7 @@ impl Carrier {
                 }
                 self.refused(server, result.as_ref().err())
             }
+            Came::Renew(result) => self.refused(server, result.as_ref().err()),
             Came::Commands(results) => results.iter().try_for_each(check_bug),
             Came::Claim(result) => {
                 check_bug(result)?;

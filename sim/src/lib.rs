@@ -33,6 +33,7 @@ mod carrier;
 mod change;
 mod clock;
 pub mod crash_points;
+pub mod explore;
 mod fault;
 mod hash;
 mod heal;

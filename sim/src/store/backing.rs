@@ -42,6 +42,15 @@ impl Backing {
         }
     }
 
+    /// A copy, where there can be one.
+    pub(super) fn copied(&self) -> Option<Self> {
+        match self {
+            Self::Memory(store) => Some(Self::Memory(store.clone())),
+            #[cfg(feature = "lua")]
+            Self::Lua(_) => None,
+        }
+    }
+
     /// Answers a request at an instant of the store's clock.
     ///
     /// # Errors

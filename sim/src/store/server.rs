@@ -137,6 +137,29 @@ impl Server {
         self.store.check_indexes(&self.model, partition)
     }
 
+    /// A copy of the store and of what the world remembers of it, without what was counted; `None`
+    /// where the store cannot be copied.
+    pub fn copied(&self) -> Option<Self> {
+        let (store, model) = (self.store.copied()?, self.model.clone());
+        Some(Self { store, model, ..Self::new(StoreKind::Memory, self.history) })
+    }
+
+    /// The version of a record as the store has it.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn version(&mut self, id: &ExecutionId, now: TimestampMs) -> Result<Version, Broken> {
+        let (records, values) = (vec![RecordKey::of(id)], Vec::new());
+        let read = Read { partition: id.partition(), records, values };
+        let reply = self.store.handle(Request::Read(read), now)?;
+        let stored = match reply.body {
+            ReplyBody::Read(mut read) => read.records.pop().flatten(),
+            _ => None,
+        };
+        Ok(stored.map_or(Version::ABSENT, |stored| stored.version))
+    }
+
     /// Carries a request out and checks what it did.
     ///
     /// # Errors

@@ -1,0 +1,32 @@
+//! Every interleaving of the smallest worlds; the command explores the larger ones.
+//!
+//! \[INV-LEASE-1\] \[INV-EPOCH-1\] \[INV-FENCE-1\] \[INV-GRANT-1\] \[INV-TERMINAL-1\]
+//! \[INV-DURABLE-1\] \[INV-IDENTITY-1\] \[INV-INDEX-1\] \[INV-TIME-1\] \[INV-HEALTH-1\] are checked
+//! after every step.
+
+use std::collections::BTreeSet;
+
+use ff_sim::explore::{ExploreReport, WORLDS, explore, replay};
+
+/// The smallest world is explored to exhaustion, breaks no rule, and comes to what it is known to.
+#[test]
+fn the_smallest_world_is_explored_to_exhaustion() {
+    let report = explore(&WORLDS[0], |_| ()).unwrap_or_else(|violation| panic!("{violation}"));
+    assert_eq!(Some(&report), ExploreReport::golden(&WORLDS[0]).as_ref(), "golden.txt");
+}
+
+/// What the worlds come to that are explored within minutes is written down.
+#[test]
+fn worlds_of_minutes_have_a_golden_line() {
+    let known = WORLDS.iter().filter_map(ExploreReport::golden).collect::<Vec<_>>();
+    let names: BTreeSet<&str> = known.iter().map(|report| report.world).collect();
+    assert_eq!(names, ["one-calm", "one-lossy", "one-operated", "two-calm"].into());
+    assert!(known.iter().all(|report| report.transitions > report.states && report.ends > 0));
+}
+
+/// A way can be gone again, and is told.
+#[test]
+fn a_way_is_gone_again() {
+    let told = replay(&WORLDS[0], &[0; 20]).unwrap_or_else(|violation| panic!("{violation}"));
+    assert!(told.iter().any(|line| line.contains("Complete")), "{told:?}");
+}
