@@ -15,7 +15,7 @@ use ff_core::time::DurationMs;
 
 use crate::config::WorkerConfig;
 use crate::error::SdkError;
-use crate::shared::{Connection, lock};
+use crate::shared::{Connection, Sources, lock};
 
 /// Grants work to workers that ask for it.
 pub struct FlowFabricAdminClient {
@@ -31,7 +31,7 @@ impl FlowFabricAdminClient {
     /// [`SdkError::Engine`] when the store does not answer. Cancel safe.
     pub async fn connect_with(backend: Arc<dyn EngineBackend>) -> Result<Self, SdkError> {
         let terms = Terms::new(DurationMs::from_secs(30), Codec::default());
-        let connection = Connection::open(backend, None, terms.clone(), None).await?;
+        let connection = Connection::open(backend, None, terms.clone(), Sources::default()).await?;
         let scheduler = Scheduler::new(connection.partitions, terms, connection.entropy());
         Ok(Self { connection, scheduler: Mutex::new(scheduler) })
     }

@@ -29,7 +29,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::ClientConfig;
 use crate::error::SdkError;
-use crate::shared::{Connection, lock};
+use crate::shared::{Connection, Sources, lock};
 use crate::submission::Submission;
 
 pub use scans::{QuarantinePage, Quarantined};
@@ -138,8 +138,8 @@ impl Client {
         config.check()?;
         let codec = Codec::knowing(config.known_format);
         let terms = Terms::new(DurationMs::from(config.call_timeout), codec);
-        let connection =
-            Connection::open(backend, config.partition_config, terms, config.seed).await?;
+        let sources = Sources { seed: config.seed, clock: config.clock };
+        let connection = Connection::open(backend, config.partition_config, terms, sources).await?;
         let (places, in_flight) = (Mutex::default(), Semaphore::new(config.max_in_flight));
         Ok(Self(Arc::new(Inner { connection, config, places, in_flight })))
     }

@@ -8,6 +8,7 @@ use ff_core::partition::PartitionConfig;
 use ff_core::store::codec::FORMAT;
 
 use crate::error::SdkError;
+use crate::host::ClockSource;
 
 /// How a worker is set up.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct WorkerConfig {
     pub timekeeper: bool,
     /// The seed of all randomness; `None` asks the operating system.
     pub seed: Option<u64>,
+    /// Where its time comes from; the machine unless set.
+    pub clock: ClockSource,
     /// The highest record format that it reads and writes: what this build knows, unless it is told
     /// to do as an older program.
     pub known_format: u8,
@@ -79,6 +82,7 @@ impl WorkerConfig {
             call_timeout_ms: 30_000,
             timekeeper: true,
             seed: None,
+            clock: ClockSource::default(),
             known_format: FORMAT,
         })
     }
@@ -122,6 +126,8 @@ pub struct ClientConfig {
     pub call_timeout: Duration,
     /// The seed of all randomness; `None` asks the operating system.
     pub seed: Option<u64>,
+    /// Where its time comes from; the machine unless set.
+    pub clock: ClockSource,
     /// The highest record format that it reads and writes: what this build knows, unless it is told
     /// to do as an older program.
     pub known_format: u8,
@@ -141,6 +147,7 @@ impl ClientConfig {
             max_in_flight: 16,
             call_timeout: Duration::from_secs(30),
             seed: None,
+            clock: ClockSource::default(),
             known_format: FORMAT,
         })
     }

@@ -15,11 +15,27 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub struct HostClock {
     origin: Instant,
-    suspended_at_origin: Duration,
+    /// How long the machine had been suspended then; `None` where that is not asked.
+    suspended_at_origin: Option<Duration>,
     /// The clock that replied last, less the local one, in milliseconds.
     latest: AtomicI64,
     /// Each clock less the local one, by its number; [`UNKNOWN`] before its first reply.
     offsets: Box<[AtomicI64]>,
+}
+
+/// Where a process takes its time from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClockSource {
+    /// From the machine: tokio's clock, the time in which the machine was suspended, and the wall
+    /// clock as the first estimate of the store's.
+    #[default]
+    Machine,
+    /// From tokio's clock alone: for simulations, in which nothing may depend on the machine.
+    Runtime {
+        /// What the wall clock shows at the start, right or wrong.
+        wall: TimestampMs,
+    },
 }
 
 /// How many clocks are told apart. Beyond it some share an estimate, at the price of a refusal for
@@ -30,11 +46,23 @@ const UNKNOWN: i64 = i64::MIN;
 impl HostClock {
     /// A clock whose first estimate of the store's time is this host's wall clock.
     pub fn new() -> Self {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self::from_source(ClockSource::Machine)
+    }
+
+    /// A clock that takes its time from there.
+    pub fn from_source(source: ClockSource) -> Self {
+        let (wall_ms, suspended_at_origin) = match source {
+            ClockSource::Machine => {
+                let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                let wall = since.unwrap_or_default().as_millis();
+                (i64::try_from(wall).unwrap_or(0), Some(suspended()))
+            }
+            ClockSource::Runtime { wall } => (i64::try_from(wall.get()).unwrap_or(i64::MAX), None),
+        };
         Self {
             origin: Instant::now(),
-            suspended_at_origin: suspended(),
-            latest: AtomicI64::new(i64::try_from(wall.as_millis()).unwrap_or(0)),
+            suspended_at_origin,
+            latest: AtomicI64::new(wall_ms),
             offsets: (0..MAX_CLOCKS).map(|_| AtomicI64::new(UNKNOWN)).collect(),
         }
     }
@@ -75,14 +103,18 @@ impl HostClock {
 
     /// The instant of tokio's clock at a time of this one.
     pub(crate) fn instant(&self, local: TimestampMs) -> Instant {
-        let suspended = suspended().saturating_sub(self.suspended_at_origin);
-        self.origin + Duration::from_millis(local.get()).saturating_sub(suspended)
+        self.origin + Duration::from_millis(local.get()).saturating_sub(self.suspended())
     }
 
     fn local(&self) -> TimestampMs {
-        let suspended = suspended().saturating_sub(self.suspended_at_origin);
-        let elapsed = self.origin.elapsed() + suspended;
+        let elapsed = self.origin.elapsed() + self.suspended();
         TimestampMs::new(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// How long the machine has been suspended since the origin.
+    fn suspended(&self) -> Duration {
+        let at_origin = self.suspended_at_origin;
+        at_origin.map_or(Duration::ZERO, |before| suspended().saturating_sub(before))
     }
 }
 
@@ -115,4 +147,23 @@ pub(crate) fn system_entropy() -> Entropy {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).expect("the operating system provides randomness");
     Entropy::from_seed(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two clocks of one runtime show the same, whatever the machine's clocks do.
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_follows_the_runtime_depends_on_nothing_else() {
+        let wall = TimestampMs::new(5_000);
+        let clocks = [wall; 2].map(|wall| HostClock::from_source(ClockSource::Runtime { wall }));
+        for elapsed in [0, 1, 3_600_000] {
+            tokio::time::sleep(Duration::from_millis(elapsed)).await;
+            let [first, second] = [0, 1].map(|number: usize| clocks[number].now());
+            assert_eq!(first, second);
+            assert_eq!(first.store.get(), first.local.get() + 5_000);
+        }
+        assert_eq!(clocks[0].now().local, TimestampMs::new(3_600_001));
+    }
 }

@@ -53,7 +53,7 @@ pub use connect::open;
 pub use drive::drive;
 pub use error::SdkError;
 pub use grants::{ReclaimExecutionArgs, ReclaimExecutionOutcome};
-pub use host::HostClock;
+pub use host::{ClockSource, HostClock};
 pub use journal::{JournalBackend, JournalCompletions};
 pub use memory::MemoryBackend;
 pub use runtime::{

@@ -16,7 +16,7 @@ use tracing::Instrument;
 
 use crate::drive::drive;
 use crate::error::SdkError;
-use crate::host::{HostClock, system_entropy};
+use crate::host::{ClockSource, HostClock, system_entropy};
 
 /// A connection to a store, agreed on its configuration.
 pub(crate) struct Connection {
@@ -27,16 +27,25 @@ pub(crate) struct Connection {
     entropy: Mutex<Entropy>,
 }
 
+/// Where a connection takes from what no rule decides.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Sources {
+    /// The seed of its randomness; `None` asks the operating system.
+    pub(crate) seed: Option<u64>,
+    /// Its time.
+    pub(crate) clock: ClockSource,
+}
+
 impl Connection {
     /// Agrees with the store on its configuration.
     pub(crate) async fn open(
         backend: Arc<dyn EngineBackend>,
         wanted: Option<PartitionConfig>,
         terms: Terms,
-        seed: Option<u64>,
+        sources: Sources,
     ) -> Result<Self, SdkError> {
-        let clock = HostClock::new();
-        let mut entropy = seed.map_or_else(system_entropy, Entropy::from_u64);
+        let clock = HostClock::from_source(sources.clock);
+        let mut entropy = sources.seed.map_or_else(system_entropy, Entropy::from_u64);
         let meta =
             StoreMeta { partitions: wanted.unwrap_or_default(), format: terms.codec().known() };
         let ensure = EnsureMeta::new(meta, Patience::new(terms.clone(), entropy.fork()));

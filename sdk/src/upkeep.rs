@@ -318,13 +318,15 @@ mod tests {
     use ff_core::time::DurationMs;
 
     use crate::memory::MemoryBackend;
+    use crate::shared::Sources;
 
     /// A claim that took longer than its lease is lost before its task is there to be told.
     #[tokio::test(start_paused = true)]
     async fn a_lease_that_is_out_of_care_before_it_is_watched_is_lost() {
         let terms = Terms::new(DurationMs::from_secs(1), Codec::default());
         let backend = Arc::new(MemoryBackend::new());
-        let connection = Connection::open(backend, None, terms.clone(), Some(1)).await.unwrap();
+        let sources = Sources { seed: Some(1), ..Sources::default() };
+        let connection = Connection::open(backend, None, terms.clone(), sources).await.unwrap();
         let profile = WorkerProfile {
             namespace: Namespace::try_new("ns").unwrap(),
             lanes: vec![LaneId::try_new("default").unwrap()],

@@ -23,7 +23,7 @@ use crate::grants::{
 };
 #[cfg(feature = "valkey-default")]
 use crate::journal::JournalBackend;
-use crate::shared::{Connection, lock};
+use crate::shared::{Connection, Sources, lock};
 use crate::task::ClaimedTask;
 use crate::upkeep::{Slots, Upkeep};
 
@@ -92,8 +92,9 @@ impl FlowFabricWorker {
         config.check()?;
         let codec = Codec::knowing(config.known_format);
         let terms = Terms::new(DurationMs::new(config.call_timeout_ms), codec);
+        let sources = Sources { seed: config.seed, clock: config.clock };
         let connection =
-            Connection::open(backend, config.partition_config, terms.clone(), config.seed).await?;
+            Connection::open(backend, config.partition_config, terms.clone(), sources).await?;
         let profile = WorkerProfile {
             namespace: config.namespace.clone(),
             lanes: config.lanes.clone(),
