@@ -51,6 +51,7 @@ mod report;
 mod runs;
 mod settings;
 mod shrink;
+mod simulation;
 mod store;
 mod streams;
 mod task;
@@ -58,12 +59,18 @@ mod watch;
 mod words;
 mod world;
 
+pub use ff_sim_macros::test;
+
 pub use fault::{FaultId, FaultKind};
 pub use marks::Marks;
 pub use plan::{Overrides, Plan, WishId, WishKind};
 pub use report::{Options, Report, Violation};
 pub use runs::{check_determinism, run, run_plan};
 pub use shrink::{Shrunk, shrink};
+pub use simulation::{
+    CallFailed, Failure, FailureKind, Fault, Faults, Host, NAMESPACE, Outcome, Seeds, Service, Sim,
+    Simulation, Summary, Verdict,
+};
 pub use store::StoreKind;
 pub use watch::{Invariant, InvariantSet, UnknownInvariant};
 pub use world::World;

@@ -100,7 +100,7 @@ fn arrows_between_crates_go_one_way() {
         // Valkey is the store of the default features, and of no other.
         ("ff-sdk", &["--no-default-features"], &["ff-core"]),
         ("ff-sdk", every, &["ff-core", "ff-io-valkey"]),
-        ("ff-sim", every, &["ff-core", "ff-io-valkey"]),
+        ("ff-sim", every, &["ff-core", "ff-io-valkey", "ff-sdk", "ff-sim-macros"]),
         ("ff-cli", every, &["ff-core", "ff-sdk"]),
     ];
     for (package, features, allowed) in arrows {

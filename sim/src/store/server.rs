@@ -173,6 +173,10 @@ impl Server {
     ) -> Result<Reply, Broken> {
         self.calls += 1;
         match request {
+            // What all processes agree on when they connect; it is about no execution.
+            Request::Commit(commit) if commit.partition == Partition::META => {
+                self.store.handle(Request::Commit(commit), now)
+            }
             Request::Commit(commit) => self.commit(caller, commit, now),
             Request::Take(take) => self.take(take, now),
             other => self.store.handle(other, now),

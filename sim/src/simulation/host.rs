@@ -1,0 +1,97 @@
+//! Where a simulated process runs: what it needs to connect.
+
+use std::sync::Arc;
+
+use ff_core::backend::EngineBackend;
+use ff_core::partition::PartitionConfig;
+use ff_core::time::TimestampMs;
+use ff_sdk::{ClientConfig, ClockSource, FlowFabricWorker, SdkError, WorkerConfig, WorkerRuntime};
+
+use super::backend::SimulatedBackend;
+use super::outbox::{Content, Start};
+
+/// The namespace of a simulation's workers and clients, unless they are set up otherwise.
+pub const NAMESPACE: &str = "simulation";
+
+/// Few partitions, so that executions meet.
+const PARTITIONS: PartitionConfig =
+    PartitionConfig { num_flow_partitions: 4, num_budget_partitions: 1, num_quota_partitions: 1 };
+
+/// One start of a simulated process: its way to the store, and configurations in which everything
+/// comes from the seed.
+#[derive(Clone, Debug)]
+pub struct Host(Start);
+
+impl Host {
+    pub(super) const fn new(start: Start) -> Self {
+        Self(start)
+    }
+
+    /// The process's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// How often it was started before.
+    pub const fn starts_before(&self) -> u64 {
+        self.0.count
+    }
+
+    /// A seed for what the process draws.
+    pub const fn seed(&self) -> u64 {
+        self.0.seed
+    }
+
+    /// What its wall clock shows at the start, right or wrong.
+    pub const fn wall_clock(&self) -> TimestampMs {
+        self.0.wall
+    }
+
+    /// Its way to the store.
+    pub fn backend(&self) -> Arc<dyn EngineBackend> {
+        Arc::new(SimulatedBackend(self.0.outbox.clone()))
+    }
+
+    /// A worker of this process, named like it. After a crash it comes back as a new instance, or
+    /// as the one that it was.
+    pub fn worker_config(&self) -> WorkerConfig {
+        let name = &self.0.name;
+        let count =
+            if self.0.same_instance { self.0.count.saturating_sub(1) } else { self.0.count };
+        let instance = format!("{name}.{count}");
+        let config = WorkerConfig::new(name, instance, NAMESPACE);
+        let mut config = config.expect("the name of a process is an id");
+        config.seed = Some(self.0.seed);
+        config.clock = self.clock();
+        config.partition_config = Some(PARTITIONS);
+        config
+    }
+
+    /// A client of this process.
+    pub fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new(NAMESPACE).expect("the namespace is an id");
+        config.seed = Some(self.0.seed);
+        config.clock = self.clock();
+        config.partition_config = Some(PARTITIONS);
+        config
+    }
+
+    /// A runtime of a worker that is connected with this configuration.
+    ///
+    /// # Errors
+    ///
+    /// As for [`FlowFabricWorker::connect_with`]. Cancel safe.
+    pub async fn runtime(&self, config: WorkerConfig) -> Result<WorkerRuntime, SdkError> {
+        let worker = FlowFabricWorker::connect_with(config, self.backend(), None).await?;
+        Ok(WorkerRuntime::new(worker))
+    }
+
+    /// Adds a line to the trace.
+    pub fn note(&self, text: impl Into<String>) {
+        self.0.outbox.put(Content::Note(text.into()));
+    }
+
+    const fn clock(&self) -> ClockSource {
+        ClockSource::Runtime { wall: self.0.wall }
+    }
+}

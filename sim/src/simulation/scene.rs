@@ -1,0 +1,426 @@
+//! The loop of a simulation: processes run side by side, each as far as it may without missing
+//! what another does, and then the next thing happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_core::execution::{Phase, situation, snapshot};
+use ff_core::store::{Topic, Wake};
+use ff_core::time::DurationMs;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::store_time;
+use crate::store::{Server, StoreKind};
+use crate::streams::{between, happens, stream};
+
+use super::call::Call;
+use super::faults::{Fault, Faults, Weights, clock_drift, clock_offset};
+use super::outbox::{Content, Letter, Outbox, Start, Starter, Turn};
+use super::outcome::{Failure, FailureKind, Outcome};
+use super::process::{Ending, Process, Stopped};
+use super::trace::Trace;
+
+/// The process that the test itself is.
+pub const TEST: usize = 0;
+
+/// How far processes run when nothing is known to happen, in milliseconds. What one of them sends
+/// meanwhile reaches those that have run farther at the end of it, as if it had been that slow.
+const IDLE_MS: u64 = 100;
+
+/// How long nothing must have happened before everything counts as being at rest.
+const REST_MS: u64 = 30_000;
+
+/// Something that will happen.
+#[derive(Debug)]
+pub enum Happening {
+    /// A call arrives where it is carried out; the reply counts unless it is a copy.
+    Arrives { call: u64, copy: bool },
+    /// A reply comes back.
+    Answers(u64),
+    /// A sender gives a call up; whether it knows that nothing left.
+    Fails { call: u64, known: bool },
+    /// A subscriber is woken.
+    Rings(u64, Option<Wake>),
+    /// A process starts again.
+    Restart(usize),
+    /// A process goes on.
+    Thaw(usize),
+    /// A process is no longer cut off.
+    Mend(usize),
+    /// The store is quick again.
+    Quick,
+    /// One of the things that a seed has planned.
+    Upheaval(Fault),
+    /// Nothing goes wrong any more.
+    Calm,
+}
+
+/// A process's place, whether it runs or not.
+pub struct Slot {
+    pub name: Arc<str>,
+    starter: Starter,
+    pub process: Option<Process>,
+    starts: u64,
+    pub stands: bool,
+    /// Whether nothing gets through from it, and to it.
+    pub cut: (bool, bool),
+    /// Calls that it has made.
+    pub calls: u64,
+    /// Those of them that it waits for.
+    pub waits_for: BTreeSet<u64>,
+}
+
+/// Somebody who wants to be woken.
+pub struct Subscription {
+    pub slot: usize,
+    pub topics: Vec<Topic>,
+    pub sender: mpsc::UnboundedSender<Option<Wake>>,
+}
+
+/// A rule or an assertion that does not hold.
+pub struct Wrong {
+    pub kind: FailureKind,
+    pub detail: String,
+}
+
+/// Everything that there is in a simulation.
+pub struct Scene {
+    pub seed: u64,
+    pub weights: Weights,
+    pub now: u64,
+    pub server: Server,
+    pub slots: Vec<Slot>,
+    pub calls: BTreeMap<u64, Call>,
+    pub subscriptions: BTreeMap<u64, Subscription>,
+    pub trace: Trace,
+    pub service_calls: u64,
+    /// Calls of services that are under way.
+    pub under_way: BTreeSet<u64>,
+    /// When a service was called or an execution changed last.
+    pub stirred: u64,
+    /// By how much the store is slow now, in milliseconds.
+    pub slow_ms: u64,
+    pub rings: u64,
+    pub upheavals: u64,
+    queue: BTreeMap<(u64, u64), Happening>,
+    sequence: u64,
+    turn: Turn,
+    faults: BTreeMap<Fault, u64>,
+    calm_since: Option<u64>,
+    limit_ms: u64,
+    settling: Option<oneshot::Sender<()>>,
+    ended: Option<Result<(), Ending>>,
+}
+
+impl Scene {
+    /// An empty scene, in which the faults of the seed are planned.
+    pub fn new(seed: u64, faults: &Faults, limit: Duration, traced: bool, turn: Turn) -> Self {
+        let weights = Weights::draw(seed, faults);
+        let mut scene = Self {
+            seed,
+            weights,
+            now: 0,
+            server: Server::new(StoreKind::default(), seed),
+            slots: Vec::new(),
+            calls: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            trace: Trace::new(traced),
+            service_calls: 0,
+            under_way: BTreeSet::new(),
+            stirred: 0,
+            slow_ms: 0,
+            rings: 0,
+            upheavals: 0,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            turn,
+            faults: BTreeMap::new(),
+            calm_since: None,
+            limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+            settling: None,
+            ended: None,
+        };
+        scene.plan();
+        scene
+    }
+
+    fn plan(&mut self) {
+        let weights = self.weights.clone();
+        let counts = [
+            (Fault::Crash, weights.crashes),
+            (Fault::Pause, weights.pauses),
+            (Fault::Disconnect, weights.disconnects),
+            (Fault::Partition, weights.partitions),
+            (Fault::SlowStore, weights.slow_times),
+        ];
+        for (fault, count) in counts {
+            let mut times = stream(self.seed, "simulation: upheavals", fault as u64);
+            for _ in 0..count {
+                // Most tests are busy in the beginning.
+                let until = if happens(&mut times, 700) { 10_000 } else { weights.until_ms };
+                self.later(between(&mut times, 0, until), Happening::Upheaval(fault));
+            }
+        }
+        self.later(weights.until_ms, Happening::Calm);
+    }
+
+    /// Runs a test, from its start to its end.
+    pub fn run(mut self, test: Starter) -> Result<Outcome, Failure> {
+        self.add("test".into(), test);
+        loop {
+            if let Err(wrong) = self.step() {
+                return Err(self.failure(wrong));
+            }
+            match self.ended.take() {
+                None => {}
+                Some(Ok(())) => return Ok(self.outcome()),
+                Some(Err(Ending::Error(detail) | Ending::Panic(detail))) => {
+                    let kind = FailureKind::Assertion;
+                    return Err(self.failure(Wrong { kind, detail }));
+                }
+            }
+        }
+    }
+
+    fn step(&mut self) -> Result<(), Wrong> {
+        let next = self.queue.first_key_value().map_or(u64::MAX, |((at, _), _)| *at);
+        let mut until = next.max(self.now).min(self.now + IDLE_MS);
+        for slot in 0..self.slots.len() {
+            until = self.run_process(slot, until)?;
+        }
+        self.now = until;
+        while let Some(entry) = self.queue.first_entry() {
+            if entry.key().0 > self.now || self.ended.is_some() {
+                break;
+            }
+            let happening = entry.remove();
+            self.happen(happening)?;
+        }
+        self.check_end()
+    }
+
+    /// Lets a process run, at most until then; how far the others may run.
+    fn run_process(&mut self, slot: usize, mut until: u64) -> Result<u64, Wrong> {
+        loop {
+            let Slot { process, stands, .. } = &mut self.slots[slot];
+            let Some(process) = process else { return Ok(until) };
+            if process.clock >= until || self.ended.is_some() {
+                return Ok(until);
+            }
+            if *stands {
+                process.stand(until);
+                return Ok(until);
+            }
+            match process.run(until) {
+                Stopped::Reached => return Ok(until),
+                Stopped::Sent => {
+                    for (at, letter) in process.letters(until) {
+                        self.receive(slot, at, letter);
+                    }
+                    // Nothing that it has sent arrives earlier than this.
+                    let next = self.queue.first_key_value().map_or(u64::MAX, |((at, _), _)| *at);
+                    until = until.min(next.max(self.now));
+                }
+                Stopped::Ended(ended) => self.process_ended(slot, ended)?,
+            }
+        }
+    }
+
+    fn receive(&mut self, slot: usize, at: u64, letter: Letter) {
+        if self.slots[slot].process.is_none() {
+            return; // It has crashed at what it sent before.
+        }
+        match letter.content {
+            Content::Call(request, answer) => self.send(slot, at, Call::store(request, answer)),
+            Content::Service(call) => self.send(slot, at, Call::service(call)),
+            Content::Subscribe(topics, sender) => {
+                self.rings += 1;
+                self.subscriptions.insert(self.rings, Subscription { slot, topics, sender });
+            }
+            Content::Start(name, starter) => self.add(name.into(), starter),
+            Content::Settle(sender) => {
+                self.calm();
+                self.settling = Some(sender);
+            }
+            Content::Note(text) => {
+                let name = self.slots[slot].name.clone();
+                self.trace.line(at, &name, || text);
+            }
+        }
+    }
+
+    fn process_ended(&mut self, slot: usize, ended: Result<(), Ending>) -> Result<(), Wrong> {
+        let name = self.slots[slot].name.clone();
+        if slot == TEST {
+            self.ended = Some(ended);
+            return Ok(());
+        }
+        self.slots[slot].process = None;
+        self.slots[slot].waits_for.clear();
+        match ended {
+            Ok(()) => self.trace.line(self.now, &name, || "is done".to_owned()),
+            Err(Ending::Error(error)) => {
+                self.trace.line(self.now, &name, || format!("has ended: {error}"));
+                self.later(self.now + 1_000, Happening::Restart(slot));
+            }
+            Err(Ending::Panic(text)) => {
+                let detail = format!("{name} panicked outside of a handler: {text}");
+                return Err(Wrong { kind: FailureKind::Assertion, detail });
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, name: Arc<str>, starter: Starter) {
+        self.slots.push(Slot {
+            name,
+            starter,
+            process: None,
+            starts: 0,
+            stands: false,
+            cut: (false, false),
+            calls: 0,
+            waits_for: BTreeSet::new(),
+        });
+        self.start(self.slots.len() - 1);
+    }
+
+    /// Starts a process, for the first time or again.
+    pub fn start(&mut self, number: usize) {
+        let slot = &mut self.slots[number];
+        let count = slot.starts;
+        slot.starts += 1;
+        let mut entropy = stream(self.seed, "simulation: process", number as u64 * 1_000 + count);
+        let (offset, drift) = (clock_offset(&mut entropy), clock_drift(&mut entropy));
+        let same_instance = happens(&mut entropy, 300);
+        let seed = entropy.next_u64();
+        let is_calm = self.calm_since.is_some();
+        let offset = if self.weights.clock_offset && !is_calm { offset } else { 0 };
+        let drift = if self.weights.clock_drift && !is_calm { drift } else { 0 };
+        let now = store_time(self.now);
+        let wall = match DurationMs::new(offset.unsigned_abs()) {
+            off if offset < 0 => now.minus(off),
+            off => now.plus(off),
+        };
+        let outbox = Arc::new(Outbox::default());
+        let name = slot.name.to_string();
+        let start = Start { name, count, same_instance, seed, wall, outbox };
+        let process = Process::start(&slot.starter, start, self.turn.clone(), self.now, drift);
+        slot.process = Some(process);
+        let name = slot.name.clone();
+        self.trace.line(self.now, &name, || {
+            let mut text = if count == 0 { "starts" } else { "starts again" }.to_owned();
+            if offset != 0 {
+                text += &format!(", its wall clock off by {offset} ms");
+            }
+            if drift != 0 {
+                text += &format!(", its clock too fast by {drift} millionths");
+            }
+            text
+        });
+        self.count_if(offset != 0, Fault::ClockOffset);
+        self.count_if(drift != 0, Fault::ClockDrift);
+    }
+
+    /// Lets something happen then.
+    pub fn later(&mut self, at: u64, happening: Happening) {
+        self.sequence += 1;
+        self.queue.insert((at, self.sequence), happening);
+    }
+
+    /// Notes that something went wrong.
+    pub fn count(&mut self, fault: Fault) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    fn count_if(&mut self, happened: bool, fault: Fault) {
+        if happened {
+            self.count(fault);
+        }
+    }
+
+    /// Ends all faults.
+    pub fn calm(&mut self) {
+        if self.calm_since.is_some() {
+            return;
+        }
+        self.calm_since = Some(self.now);
+        self.weights = Weights::draw(self.seed, &Faults::none());
+        self.queue
+            .retain(|_, happening| !matches!(happening, Happening::Upheaval(_) | Happening::Calm));
+        self.slow_ms = 0;
+        for slot in &mut self.slots {
+            (slot.stands, slot.cut) = (false, (false, false));
+        }
+        self.trace.line(self.now, "faults", || "are over".to_owned());
+    }
+
+    fn check_end(&mut self) -> Result<(), Wrong> {
+        let Some(since) = self.calm_since else { return Ok(()) };
+        if self.settling.is_some() && self.is_at_rest(since) {
+            if let Some(waiting) = self.settling.take() {
+                let _ = waiting.send(());
+            }
+            self.trace.line(self.now, "everything", || "is at rest".to_owned());
+        }
+        if self.now <= since.saturating_add(self.limit_ms) {
+            return Ok(());
+        }
+        let detail = format!(
+            "the test is not over {} ms after the last fault; {}",
+            self.now - since,
+            self.pending()
+        );
+        Err(Wrong { kind: FailureKind::Liveness, detail })
+    }
+
+    fn is_at_rest(&self, calm_since: u64) -> bool {
+        let quiet_since = self.stirred.max(calm_since);
+        self.now >= quiet_since + REST_MS
+            && self.under_way.is_empty()
+            && self.server.model.records.values().all(|record| is_over(&record.phase))
+    }
+
+    fn pending(&self) -> String {
+        let now = store_time(self.now);
+        let records = self.server.model.records.values();
+        let open = records.filter(|record| !is_over(&record.phase));
+        let words = open.map(|record| format!("{} ({})", record.id, situation(record, now)));
+        let words: Vec<String> = words.take(10).collect();
+        match words.len() {
+            0 => "every execution is, and it waits for something else".to_owned(),
+            _ => format!("not over are the executions {}", words.join(", ")),
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        let now = store_time(self.now);
+        let records = self.server.model.records.values();
+        Outcome {
+            seed: self.seed,
+            hash: self.trace.hash(self.server.hash),
+            simulated: Duration::from_millis(self.now),
+            store_calls: self.server.calls,
+            service_calls: self.service_calls,
+            executions: records.map(|record| snapshot(record, now)).collect(),
+            faults: self.faults,
+            trace: self.trace.lines(),
+        }
+    }
+
+    fn failure(self, wrong: Wrong) -> Failure {
+        Failure {
+            seed: self.seed,
+            at: Duration::from_millis(self.now),
+            kind: wrong.kind,
+            detail: wrong.detail,
+            trace: self.trace.lines(),
+            again: format!("Simulation::new({}).trace(true).run(..)", self.seed),
+        }
+    }
+}
+
+const fn is_over(phase: &Phase) -> bool {
+    matches!(phase, Phase::Terminal(_))
+}

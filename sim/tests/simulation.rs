@@ -1,0 +1,152 @@
+//! Users' handlers in the simulation: what is wrong is found, what is right passes, and a seed
+//! decides everything.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ff_sdk::{Json, Payload, Submission};
+use ff_sim::{FailureKind, Fault, Faults, Seeds, Sim, Simulation};
+
+#[allow(dead_code)] // Its `main` is run by `cargo run`.
+#[path = "../examples/charge_card.rs"]
+mod charge_card;
+
+/// A handler that charges whenever it runs is caught, and the line that is printed repeats it.
+#[test]
+fn a_handler_that_charges_twice_is_found() {
+    let seeds = Seeds::new(200).command("cargo run");
+    let failure = seeds.run(charge_card::naive).expect_err("the card is charged twice somewhere");
+    assert_eq!(failure.kind, FailureKind::Assertion, "{failure}");
+    assert!(failure.detail.contains("the card was charged"), "{failure}");
+    assert_eq!(failure.again, format!("FF_SIM_SEED={} cargo run", failure.seed));
+    let charges = |line: &&String| line.contains("carries out: charge");
+    assert!(failure.trace.iter().filter(charges).count() > 1, "{failure}");
+    let again = seeds.only(failure.seed).run(charge_card::naive).expect_err("it fails again");
+    assert_eq!(again, failure);
+}
+
+/// The same handler under an idempotency key passes whatever goes wrong.
+#[ff_sim::test(seeds = 200)]
+async fn a_handler_that_charges_once_passes(sim: Sim) {
+    charge_card::idempotent(sim).await;
+}
+
+/// Without faults the naive handler charges once.
+#[ff_sim::test(seeds = 20, faults = Faults::none())]
+async fn without_faults_the_naive_handler_passes(sim: Sim) {
+    charge_card::naive(sim).await;
+}
+
+/// An ordinary day: some orders of work, some of which take longer than their leases.
+async fn some_work(sim: Sim) {
+    let set_up = |config: &mut ff_sdk::WorkerConfig| {
+        (config.lease_ttl_ms, config.max_concurrent_tasks) = (3_000, 2);
+    };
+    sim.workers_with(3, set_up, |runtime| {
+        runtime.handle("double", |Payload(number): Payload<u64>| async move {
+            tokio::time::sleep(Duration::from_millis(number * 1_000)).await;
+            Json(2 * number)
+        })
+    });
+    let client = sim.client().await;
+    let mut work = Vec::new();
+    for number in 0..6 + sim.draw(4) {
+        let key = format!("work-{number}");
+        let submission = Submission::new("double").json(&number).unwrap().idempotency_key(key);
+        work.push((number, client.submit(submission).await.unwrap().id()));
+    }
+    for (number, id) in work {
+        let result = client.result(&id).await.unwrap();
+        if result.is_success() {
+            assert_eq!(result.json::<u64>().unwrap(), 2 * number);
+        }
+    }
+    sim.settle().await;
+}
+
+/// A seed decides everything, step by step.
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let mut hashes = BTreeSet::new();
+    for seed in 0..10 {
+        let run = || Simulation::new(seed).trace(true).run(some_work);
+        let (first, second) = (run().unwrap(), run().unwrap());
+        assert_eq!(first.trace, second.trace);
+        assert_eq!(first, second);
+        hashes.insert(first.hash);
+    }
+    assert_eq!(hashes.len(), 10, "different seeds give different runs");
+}
+
+/// Everything that can go wrong does, and the engine's invariants hold.
+#[test]
+fn every_fault_happens() {
+    let summary = Seeds::new(100).run(some_work).unwrap_or_else(|failure| panic!("{failure}"));
+    let met: BTreeSet<Fault> = summary.faults.keys().copied().collect();
+    assert_eq!(met, BTreeSet::from(Fault::ALL));
+}
+
+/// What is switched off does not happen.
+#[test]
+fn only_the_faults_that_are_on_happen() {
+    let crashes = Seeds::new(20).faults(Faults::only([Fault::Crash]));
+    let summary = crashes.run(some_work).unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(summary.faults.into_keys().collect::<Vec<_>>(), [Fault::Crash]);
+}
+
+/// Work that nobody can do is reported, by its id.
+#[test]
+fn work_that_never_ends_is_found() {
+    let stuck = |sim: Sim| async move {
+        let client = sim.client().await;
+        let id = client.submit(Submission::new("nobody's")).await.unwrap().id();
+        sim.note(format!("waits for {id}"));
+        client.result(&id).await.unwrap();
+    };
+    let failure = Simulation::new(1).run(stuck).expect_err("nobody works on it");
+    assert_eq!(failure.kind, FailureKind::Liveness, "{failure}");
+    let waits = failure.trace.iter().find_map(|line| line.split("waits for ").nth(1));
+    assert!(failure.detail.contains(waits.expect("the note is in the trace")), "{failure}");
+}
+
+/// A test that draws from elsewhere than the seed is told so.
+#[test]
+fn what_differs_from_run_to_run_is_found() {
+    let runs = Arc::new(AtomicU64::new(0));
+    let differs = move |sim: Sim| {
+        let run = runs.fetch_add(1, Ordering::Relaxed);
+        async move {
+            tokio::time::sleep(Duration::from_millis(5 * run)).await;
+            sim.note("awake");
+        }
+    };
+    let failure = Seeds::new(1).run(differs).expect_err("the second run waits longer");
+    assert_eq!(failure.kind, FailureKind::Determinism, "{failure}");
+}
+
+/// A test that fails says which line repeats it.
+#[ff_sim::test(seeds = 3)]
+#[should_panic(expected = "FF_SIM_SEED=0 cargo test -p ff-sim a_failing_test_says_how_to_repeat")]
+async fn a_failing_test_says_how_to_repeat(_sim: Sim) -> Result<(), String> {
+    Err("no".to_owned())
+}
+
+/// A service that panics fails the run, as an assertion does.
+#[test]
+fn a_service_that_panics_fails_the_run() {
+    let test = |sim: Sim| async move {
+        let service = sim.service("picky", ());
+        let _ = service.call("anything", |()| panic!("not this")).await;
+    };
+    let failure = Simulation::new(1).faults(Faults::none()).run(test).expect_err("it panics");
+    assert_eq!(failure.kind, FailureKind::Assertion);
+    assert_eq!(failure.detail, "picky panicked: not this");
+}
+
+/// The first test of the guide is the one that is run here.
+#[test]
+fn the_guide_shows_code_that_runs() {
+    assert!(include_str!("../../docs/simulation.md").contains(include_str!("guide.rs")));
+}
