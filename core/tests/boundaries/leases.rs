@@ -2,7 +2,8 @@
 
 use ff_core::error::Rejection;
 use ff_core::execution::{
-    EventKind, Fence, FenceParts, Progress, Situation, UpdateProgress, ValueKind, state_vector,
+    DEFAULT_PAYLOAD_LIMIT, EventKind, Fence, FenceParts, Progress, Situation, UpdateProgress,
+    ValueKind, state_vector,
 };
 use ff_core::id::LeaseEpoch;
 use ff_core::score::Score;
@@ -72,6 +73,19 @@ fn a_repeated_completion_succeeds_and_ends_the_life_once() {
     assert_eq!(bench.count(EventKind::Ended), 1);
     let over = not_active(&bench, TerminalOutcome::Success, LifecyclePhase::Terminal);
     assert_eq!(bench.refused(fail(fence, "broken"), START), over, "another kind of call");
+}
+
+#[test]
+fn a_result_may_be_as_long_as_the_limit() {
+    let mut bench = Bench::new(Submission::new());
+    let fence = bench.take(1, START);
+    let mut result = vec![7; DEFAULT_PAYLOAD_LIMIT + 1];
+    let too_large =
+        Rejection::PayloadTooLarge { bytes: result.len(), limit: DEFAULT_PAYLOAD_LIMIT };
+    assert_eq!(bench.refused(complete(fence, Some(&result)), START), too_large);
+    result.pop();
+    bench.applied(complete(fence, Some(&result)), START);
+    assert_eq!(bench.values[&ValueKind::Result][..], result[..]);
 }
 
 #[test]

@@ -6,11 +6,13 @@ mod common;
 
 mod attempts;
 mod blocks;
+mod commands;
 mod creation;
 mod due;
 mod grants;
 mod leases;
 mod replays;
+mod states;
 mod wire;
 
 use common::Bench;
