@@ -36,6 +36,9 @@ enum Fate {
     ReplyLost,
     /// The caller hears nothing; it is applied only after the next call.
     Late,
+    /// It is applied, others change the store, and the client sends it again by itself: the caller
+    /// gets the second reply.
+    SentTwice,
 }
 
 /// What others do to the store before a call.
@@ -87,6 +90,11 @@ impl World {
             Fate::ReplyLost => {
                 self.store.handle(request, now);
                 Err(lost())
+            }
+            Fate::SentTwice => {
+                self.store.handle(request.clone(), now);
+                (self.meddle)(&mut self.store, self.true_now);
+                Ok(self.store.handle(request, now))
             }
             Fate::Late => {
                 self.late.push(request);
@@ -177,9 +185,13 @@ fn change_priority(store: &mut MemoryStore, now: u64, number: u64) {
     let id = RequestId::try_new(format!("other-{number}")).expect("a request id");
     let priority = Priority::clamped(number as i64);
     let call = OperatorCall::new(id);
-    let command = ChangePriority { execution_id: execution_id(), call, priority };
+    change(store, now, ChangePriority { execution_id: execution_id(), call, priority });
+}
+
+/// Somebody else who changes the execution.
+fn change<C: Decide>(store: &mut MemoryStore, now: u64, command: C) {
     let terms = Terms::new(DurationMs::new(1_000), Codec::default());
-    let patience = Patience::new(terms, Entropy::from_u64(number));
+    let patience = Patience::new(terms, Entropy::from_u64(now));
     let mut operation = Transact::new(command, patience);
     let host = HostTime { local: at(now), store: at(now) };
     let mut step = operation.start(host);
@@ -429,4 +441,35 @@ fn an_operators_call_that_the_record_has_forgotten_is_not_applied_twice() {
     let EngineError::Contextual { source, .. } = error else { panic!("{error:?}") };
     assert!(matches!(*source, EngineError::Timeout { applied: Applied::Unknown, .. }));
     assert_eq!(world.record().execution.priority, Priority::clamped(107));
+}
+
+#[test]
+fn a_grant_that_the_client_of_the_store_asks_for_twice_is_given_once() {
+    let mut world = World::new();
+    world.transact(Submission::new().0).expect("it is created");
+    // The first is given, and the execution is cancelled and replayed: nothing remembers it.
+    world.fates = vec![Fate::Answered, Fate::SentTwice];
+    world.meddle = Box::new(|store, now| {
+        if loaded(store, now).execution.grant().is_some() {
+            change(store, now, cancel_by("somebody"));
+            change(store, now, replay_by("another"));
+        }
+    });
+    let error = world.transact(grant(1)).expect_err("nobody can say");
+    let EngineError::Contextual { source, .. } = error else { panic!("{error:?}") };
+    assert!(matches!(*source, EngineError::Timeout { applied: Applied::Unknown, .. }));
+    assert!(world.record().execution.grant().is_none());
+}
+
+fn call(request: &str) -> OperatorCall {
+    OperatorCall::new(RequestId::try_new(request).expect("a request id"))
+}
+
+fn cancel_by(request: &str) -> Cancel {
+    let by = CancelledBy::Operator(call(request));
+    Cancel { execution_id: execution_id(), by, reason: "not wanted".to_owned() }
+}
+
+fn replay_by(request: &str) -> Replay {
+    Replay { execution_id: execution_id(), call: call(request) }
 }

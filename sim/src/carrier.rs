@@ -120,7 +120,8 @@ impl Carrier {
             _ => None,
         };
         let carries = None;
-        let caller = Caller { number, process, command, carries, refused: false, applied: 0 };
+        let (resent, refused, applied) = (false, false, 0);
+        let caller = Caller { number, process, command, carries, resent, refused, applied };
         Self { work, caller, seen: None, own: BTreeMap::new() }
     }
 

@@ -18,35 +18,46 @@ pub struct Clock {
     origin: u64,
     /// How far the wall clock is off, in milliseconds.
     skew: i64,
+    /// By how many parts in a million the monotonic clock is too fast.
+    drift: i64,
     /// The store's time in its last reply, and the local time of its arrival.
     heard: Option<(TimestampMs, TimestampMs)>,
+    /// Until when the estimate stands still, and what it shows.
+    frozen: Option<(u64, TimestampMs)>,
 }
+
+const MILLION: i64 = 1_000_000;
 
 impl Clock {
     /// The clocks of a process that starts now.
-    pub const fn new(now: u64, origin: u64, skew: i64) -> Self {
-        Self { started: now, origin, skew, heard: None }
+    pub const fn new(now: u64, origin: u64, skew: i64, drift: i64) -> Self {
+        Self { started: now, origin, skew, drift, heard: None, frozen: None }
     }
 
     /// The monotonic clock.
     pub const fn local(&self, now: u64) -> TimestampMs {
-        TimestampMs::new(self.origin + (now - self.started))
+        let elapsed = (now - self.started) as i64;
+        TimestampMs::new(self.origin + (elapsed + elapsed * self.drift / MILLION) as u64)
     }
 
     /// The simulated time at which the monotonic clock shows an instant; now if it is past.
-    pub fn simulated(&self, local: TimestampMs, now: u64) -> u64 {
-        now + local.since(self.local(now)).get()
+    pub const fn simulated(&self, local: TimestampMs, now: u64) -> u64 {
+        let left = local.since(self.local(now)).get();
+        if self.drift == 0 {
+            return now.saturating_add(left);
+        }
+        // What is further away than a year never comes.
+        let left = if left < 1 << 35 { left as i64 } else { 1 << 35 };
+        now + (left * MILLION / (MILLION + self.drift)) as u64
     }
 
     /// Both clocks.
     pub fn read(&self, now: u64) -> HostTime {
         let local = self.local(now);
-        let store = match self.heard {
-            Some((at, arrived)) => at.plus(local.since(arrived)),
-            None if self.skew < 0 => {
-                store_time(now).minus(DurationMs::new(self.skew.unsigned_abs()))
-            }
-            None => store_time(now).plus(DurationMs::new(self.skew.unsigned_abs())),
+        let store = match (self.frozen, self.heard) {
+            (Some((until, shown)), _) if now < until => shown,
+            (_, Some((at, arrived))) => at.plus(local.since(arrived)),
+            (_, None) => shifted(store_time(now), self.skew),
         };
         HostTime { local, store }
     }
@@ -61,4 +72,22 @@ impl Clock {
         self.skew = skew;
         self.heard = None;
     }
+
+    /// Lets the estimate jump.
+    pub fn jump(&mut self, by_ms: i64) {
+        match &mut self.heard {
+            Some((at, _)) => *at = shifted(*at, by_ms),
+            None => self.skew += by_ms,
+        }
+    }
+
+    /// Lets the estimate stand still.
+    pub fn freeze(&mut self, now: u64, lasts_ms: u64) {
+        self.frozen = Some((now + lasts_ms, self.read(now).store));
+    }
+}
+
+const fn shifted(at: TimestampMs, by_ms: i64) -> TimestampMs {
+    let by = DurationMs::new(by_ms.unsigned_abs());
+    if by_ms < 0 { at.minus(by) } else { at.plus(by) }
 }

@@ -30,8 +30,20 @@ pub struct Host {
     pub wake: Option<u64>,
     /// Which start of the process this is, from 0.
     pub start: u64,
+    /// The start whose instance id it has.
+    pub instance: u64,
     /// How many operations it has begun since its start.
     pub operations: u64,
+    /// How many steps it has made since its start.
+    pub steps: u64,
+    /// Until when it stands still.
+    pub paused_until: u64,
+    /// Until when nothing that it sends gets through.
+    pub mute_until: u64,
+    /// Until when it hears nothing.
+    pub deaf_until: u64,
+    /// When the latest request arrives of those that keep their order, and the latest reply.
+    pub in_order: (u64, u64),
 }
 
 /// What runs in a process.
@@ -106,7 +118,7 @@ pub fn profiles(seed: u64, settings: &Settings) -> Arc<[WorkerProfile]> {
             namespace: namespace(),
             lanes,
             worker: WorkerId::try_new(format!("worker-{name}")).expect("a valid id"),
-            instance: instance(number, 0),
+            instance: instance_id(number, 0),
             capabilities: Capabilities::try_new(tokens).expect("valid tokens"),
             slots: 1,
             lease_ttl: settings.lease_ttl,
@@ -117,21 +129,25 @@ pub fn profiles(seed: u64, settings: &Settings) -> Arc<[WorkerProfile]> {
     (0..settings.workers).map(profile).collect()
 }
 
-fn instance(number: usize, start: u64) -> WorkerInstanceId {
+fn instance_id(number: usize, start: u64) -> WorkerInstanceId {
     WorkerInstanceId::try_new(format!("process-{number}.{start}")).expect("a valid id")
 }
 
 /// When and how a process starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
-    /// Its number: the workers first, then the timekeeper, the client and the reader.
+    /// Its number: the workers first, then the timekeepers, the client and the reader.
     pub process: usize,
     /// Which start of it this is, from 0.
     pub start: u64,
     /// The simulated time.
     pub now: u64,
+    /// The start whose instance id it has.
+    pub instance: u64,
     /// How far its wall clock is off, in milliseconds.
     pub skew: i64,
+    /// By how many parts in a million its own clock runs too fast.
+    pub drift: i64,
 }
 
 /// Starts a process.
@@ -139,21 +155,34 @@ pub fn host(
     seed: u64,
     settings: &Settings,
     profiles: &Arc<[WorkerProfile]>,
-    Start { process: number, start, now, skew }: Start,
+    Start { process: number, start, now, instance, skew, drift }: Start,
 ) -> Host {
     let mut entropy = stream(seed, "process", number as u64 * 1_000 + start);
-    let clock = Clock::new(now, between(&mut entropy, 0, 1_000_000), skew);
+    let clock = Clock::new(now, between(&mut entropy, 0, 1_000_000), skew, drift);
     let kind = if number < profiles.len() {
         let mut profile = profiles[number].clone();
-        profile.instance = instance(number, start);
-        profile.slots = between(&mut entropy, 1, 3) as usize;
+        profile.instance = instance_id(number, instance);
+        profile.slots = between(&mut entropy, 1, settings.slots) as usize;
         Kind::Worker(WorkerProcess::new(seed, profile, entropy))
-    } else if number == profiles.len() {
+    } else if number < profiles.len() + settings.timekeepers {
         Kind::Timekeeper(TimekeeperProcess::new(settings, entropy))
-    } else if number == profiles.len() + 1 {
+    } else if number == profiles.len() + settings.timekeepers {
         Kind::Client(ClientProcess::new(seed, settings, Arc::clone(profiles), entropy))
     } else {
         Kind::Reader(ReaderProcess::new(settings, entropy))
     };
-    Host { kind, clock, up: true, wake: None, start, operations: 0 }
+    Host {
+        kind,
+        clock,
+        up: true,
+        wake: None,
+        start,
+        instance,
+        operations: 0,
+        steps: 0,
+        paused_until: 0,
+        mute_until: 0,
+        deaf_until: 0,
+        in_order: (now, now),
+    }
 }

@@ -2,63 +2,120 @@
 
 use crate::fault::chances::Chances;
 use crate::fault::request_lost::Loss;
-use crate::fault::{FaultKind, late_execution, reply_lost, request_lost};
+use crate::fault::{
+    FaultKind, delay, late_execution, reordering, reply_lost, request_lost, resend,
+};
 use crate::settings::Settings;
 use crate::streams::between;
 
 /// What becomes of a call; times in milliseconds from its sending.
 #[derive(Clone, Copy, Debug)]
 pub struct Journey {
-    /// When the store carries it out, if it does.
-    pub arrives: Option<u64>,
-    /// When the reply comes after that, if it does.
-    pub reply_after: Option<u64>,
-    /// When the caller gives up, where no reply comes, and whether it knows that nothing left.
-    pub fails: Option<(u64, bool)>,
+    /// When the store gets it: never, once, or twice.
+    pub arrivals: [Option<Arrival>; 2],
+    /// Whether the caller learns at once that it never left.
+    pub unsent: bool,
+    /// Whether it keeps its place among the calls of its process.
+    pub in_order: bool,
     /// The fault, if there is one.
     pub fault: Option<FaultKind>,
 }
 
+/// A request reaches the store.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// When.
+    pub after: u64,
+    /// When the reply comes after that, if it does.
+    pub reply_after: Option<u64>,
+}
+
 impl Journey {
-    fn failed(arrives: Option<u64>, fails: (u64, bool), fault: FaultKind) -> Self {
-        Self { arrives, reply_after: None, fails: Some(fails), fault: Some(fault) }
+    fn lost(fault: FaultKind, arrives: Option<u64>) -> Self {
+        let arrival = arrives.map(|after| Arrival { after, reply_after: None });
+        let arrivals = [arrival, None];
+        Self { arrivals, unsent: false, in_order: false, fault: Some(fault) }
+    }
+
+    fn answered(fault: Option<FaultKind>, after: u64, reply_after: u64) -> Self {
+        let arrival = Arrival { after, reply_after: Some(reply_after) };
+        let in_order = fault.is_none();
+        Self { arrivals: [Some(arrival), None], unsent: false, in_order, fault }
     }
 }
 
 /// What becomes of a call that is known by its key. `calm` is a network without faults.
 pub fn journey(chances: &mut Chances, settings: &Settings, key: u64, calm: bool) -> Journey {
     let mut delays = chances.delays(key);
-    let there = between(&mut delays, 1, settings.latency_ms);
-    let back = between(&mut delays, 1, settings.latency_ms);
-    let whole = Journey { arrives: Some(there), reply_after: Some(back), fails: None, fault: None };
-    if calm {
-        return whole;
-    }
-    faulty(chances, settings, key, there).unwrap_or(whole)
+    let least = settings.latency_ms.min(1);
+    let there = between(&mut delays, least, settings.latency_ms);
+    let back = between(&mut delays, least, settings.latency_ms);
+    let faulty = if calm {
+        None
+    } else {
+        lost(chances, settings, key, there).or_else(|| late(chances, settings, key, (there, back)))
+    };
+    faulty.unwrap_or_else(|| Journey::answered(None, there, back))
 }
 
-/// The first fault that meets a call.
-fn faulty(chances: &mut Chances, settings: &Settings, key: u64, there: u64) -> Option<Journey> {
+/// A call that gets no reply.
+fn lost(chances: &mut Chances, settings: &Settings, key: u64, there: u64) -> Option<Journey> {
     use FaultKind::{LateExecution, ReplyLost, RequestLost};
-    let timeout = settings.timeout_ms;
     if let Some(weight) = settings.on(LateExecution)
         && let Some(delay) = late_execution::draw(&mut chances.draws(LateExecution, key), weight)
         && chances.inject(LateExecution, key)
     {
-        return Some(Journey::failed(Some(timeout + delay), (timeout, false), LateExecution));
+        return Some(Journey::lost(LateExecution, Some(settings.timeout_ms + delay)));
     }
     if let Some(weight) = settings.on(RequestLost)
         && let Some(loss) = request_lost::draw(&mut chances.draws(RequestLost, key), weight)
         && chances.inject(RequestLost, key)
     {
-        let fails = if loss == Loss::NotSent { (1, true) } else { (timeout, false) };
-        return Some(Journey::failed(None, fails, RequestLost));
+        let unsent = loss == Loss::NotSent;
+        return Some(Journey { unsent, ..Journey::lost(RequestLost, None) });
     }
     if let Some(weight) = settings.on(ReplyLost)
         && reply_lost::draw(&mut chances.draws(ReplyLost, key), weight)
         && chances.inject(ReplyLost, key)
     {
-        return Some(Journey::failed(Some(there), (timeout, false), ReplyLost));
+        return Some(Journey::lost(ReplyLost, Some(there)));
+    }
+    None
+}
+
+/// A call that takes longer than others, arrives twice, or out of order.
+fn late(
+    chances: &mut Chances,
+    settings: &Settings,
+    key: u64,
+    (there, back): (u64, u64),
+) -> Option<Journey> {
+    use FaultKind::{Delay, Reordering, Resend};
+    let timeout = settings.timeout_ms;
+    if let Some(weight) = settings.on(Resend)
+        && let Some(again) = resend::draw(&mut chances.draws(Resend, key), weight, timeout)
+        && chances.inject(Resend, key)
+    {
+        let mut journey = Journey::answered(Some(Resend), there, back);
+        let (first, second) = (there, there + again.later_ms);
+        let reply = |answers: bool| answers.then_some(back);
+        journey.arrivals = [
+            Some(Arrival { after: first, reply_after: reply(again.first_answers) }),
+            Some(Arrival { after: second, reply_after: reply(!again.first_answers) }),
+        ];
+        return Some(journey);
+    }
+    if let Some(weight) = settings.on(Delay)
+        && let Some(more) = delay::draw(&mut chances.draws(Delay, key), weight, timeout)
+        && chances.inject(Delay, key)
+    {
+        return Some(Journey::answered(Some(Delay), there + more.0, back + more.1));
+    }
+    if let Some(weight) = settings.on(Reordering)
+        && reordering::draw(&mut chances.draws(Reordering, key), weight)
+        && chances.inject(Reordering, key)
+    {
+        return Some(Journey::answered(Some(Reordering), there, back));
     }
     None
 }

@@ -17,6 +17,10 @@ pub struct Settings {
     pub partitions: PartitionConfig,
     /// How many worker processes there are.
     pub workers: usize,
+    /// How many timekeepers there are.
+    pub timekeepers: usize,
+    /// How many executions a worker process has at most at once.
+    pub slots: u64,
     /// How long leases are good unless they are renewed.
     pub lease_ttl: DurationMs,
     /// How long an operation tries.
@@ -53,18 +57,31 @@ impl Settings {
         let mut entropy = stream(seed, "configuration", 0);
         let entropy = &mut entropy;
         let partitions = PartitionConfig {
-            num_flow_partitions: between(entropy, 1, 4) as u16,
+            num_flow_partitions: one_of(entropy, &[1, 1, 2, 2, 3, 4, 8]),
             num_budget_partitions: 1,
             num_quota_partitions: 1,
         };
+        // From a handful of executions to some hundreds.
+        let executions = match entropy.below(20) {
+            0..3 => between(entropy, 1, 15),
+            3..14 => between(entropy, 16, 50),
+            14..19 => between(entropy, 40, 120),
+            _ => between(entropy, 100, 400),
+        };
         Self {
             partitions,
-            workers: between(entropy, 2, 4) as usize,
-            lease_ttl: DurationMs::new(one_of(entropy, &[500, 800, 1_500, 3_000])),
-            patience: DurationMs::new(one_of(entropy, &[900, 2_000, 4_000])),
-            executions: between(entropy, 12, 24),
-            busy_ms: between(entropy, 8_000, 16_000),
-            latency_ms: one_of(entropy, &[2, 5, 20, 60]),
+            workers: one_of(entropy, &[1, 2, 2, 3, 3, 4, 6, 8]),
+            timekeepers: one_of(entropy, &[1, 1, 1, 2, 3]),
+            slots: one_of(entropy, &[1, 1, 2, 3, 8]),
+            lease_ttl: DurationMs::new(one_of(
+                entropy,
+                &[200, 500, 800, 1_500, 3_000, 10_000, 30_000],
+            )),
+            patience: DurationMs::new(one_of(entropy, &[400, 900, 2_000, 4_000])),
+            executions,
+            // At times everything happens at once, at times little.
+            busy_ms: 500 + executions * one_of(entropy, &[20, 150, 400, 600, 1_000]),
+            latency_ms: one_of(entropy, &[0, 1, 2, 5, 20, 60]),
             timeout_ms: one_of(entropy, &[150, 300, 700]),
             wakes: happens(entropy, 750),
             weights: weights(seed),
@@ -89,9 +106,12 @@ impl Settings {
 /// they were.
 fn weights(seed: u64) -> [u64; FaultKind::ALL.len()] {
     let mut weights = [0; FaultKind::ALL.len()];
+    // One seed has next to no faults, another one nearly all.
+    let switched_on = one_of(&mut Draws::new(seed, WEIGHTS, u64::MAX), &[40, 150, 300, 500, 800]);
     for kind in FaultKind::ALL {
         let mut draws = Draws::new(seed, WEIGHTS, *kind as u64);
-        let often = if concerns_store(*kind) { 250 } else { 500 };
+        // Those of the store are many, and each concerns everybody.
+        let often = if concerns_store(*kind) { switched_on / 2 } else { switched_on };
         if happens(&mut draws, often) {
             weights[*kind as usize] = weight(*kind, &mut draws);
         }
@@ -99,7 +119,7 @@ fn weights(seed: u64) -> [u64; FaultKind::ALL.len()] {
     weights
 }
 
-/// Whether a fault is one of the store's, of which there are many and each concerns everybody.
+/// Whether a fault is one of the store's.
 const fn concerns_store(kind: FaultKind) -> bool {
     use FaultKind as F;
     matches!(
@@ -116,14 +136,31 @@ const fn concerns_store(kind: FaultKind) -> bool {
     )
 }
 
-/// How often a fault happens that is switched on.
+/// How often a fault happens that is switched on: in a thousand calls, starts or wake-ups; for
+/// those that are planned, how many there are; for drift, the share of what is allowed in percent.
 fn weight(kind: FaultKind, source: &mut impl Source) -> u64 {
     match kind {
-        FaultKind::RequestLost | FaultKind::ReplyLost | FaultKind::LateExecution => {
-            one_of(source, &[10, 40, 150])
-        }
-        FaultKind::Crash => between(source, 1, 5),
-        FaultKind::ClockOffset => 80,
+        FaultKind::RequestLost
+        | FaultKind::ReplyLost
+        | FaultKind::LateExecution
+        | FaultKind::Delay
+        | FaultKind::Resend => one_of(source, &[5, 20, 60, 150]),
+        FaultKind::Reordering => one_of(source, &[20, 200, 1_000]),
+        FaultKind::WakeUpLost => one_of(source, &[50, 500, 1_000]),
+        FaultKind::CrashAfterSend
+        | FaultKind::CrashBeforeReply
+        | FaultKind::CrashBetweenSteps
+        | FaultKind::PauseBeforeReply => one_of(source, &[1, 4, 15]),
+        FaultKind::SameInstance => one_of(source, &[300, 1_000]),
+        FaultKind::ClockDrift => one_of(source, &[1, 10, 100]),
+        FaultKind::ClockOffset => one_of(source, &[3, 20, 80]),
+        FaultKind::ClockStep | FaultKind::ClockFreeze => one_of(source, &[2, 8, 30]),
+        FaultKind::Crash
+        | FaultKind::Partition
+        | FaultKind::PartitionRequests
+        | FaultKind::PartitionReplies
+        | FaultKind::ConnectionsDropped
+        | FaultKind::Pause => between(source, 1, 6),
         FaultKind::ErrorInside => one_of(source, &[5, 20, 80]),
         FaultKind::StoreClockStep
         | FaultKind::Failover

@@ -23,6 +23,12 @@ pub const fn call_key(process: usize, start: u64, operation: u64, call: u64) -> 
         | (call & 0xfff)
 }
 
+/// The key of the start of a process, by which faults are known that it lives with from then on.
+pub const fn start_key(process: usize, start: u64) -> u64 {
+    // No process begins as many operations.
+    call_key(process, start, 0xffff_ffff, 0)
+}
+
 /// The concern of the faults' weights; those of the faults themselves are small numbers.
 pub const WEIGHTS: u64 = 1 << 32;
 /// The concern of how the client hands a grant over.

@@ -134,6 +134,8 @@ pub struct Caller {
     pub command: Option<AnyCommand>,
     /// What it carries to each execution, a command of its own or those of an agent.
     pub carries: Option<CommandKind>,
+    /// Whether a request of it was sent again without its knowing.
+    pub resent: bool,
     /// Whether the caller was told that the command is refused for certain.
     pub refused: bool,
     /// How many of its commits changed something.

@@ -29,6 +29,10 @@ pub struct Transact<C: Decide> {
     pending: Pending<C::Outcome>,
     /// Commits whose reply was lost.
     ambiguous: Vec<(Version, u64)>,
+    /// Commits that were refused, as long as the record does not show that they never applied. A
+    /// client of the store that sends a request again by itself hands over one reply for both: the
+    /// second may be refused because of the first.
+    refused: Vec<(Version, u64)>,
     first_sent: Option<TimestampMs>,
 }
 
@@ -86,7 +90,8 @@ impl<C: Decide> Transact<C> {
     /// An operation that begins with what is known of the record.
     pub fn knowing(command: C, known: Known, patience: Patience) -> Self {
         let pending = Pending::Nothing;
-        Self { command, known, patience, pending, ambiguous: Vec::new(), first_sent: None }
+        let (ambiguous, refused) = (Vec::new(), Vec::new());
+        Self { command, known, patience, pending, ambiguous, refused, first_sent: None }
     }
 
     /// The command that it carries.
@@ -116,6 +121,9 @@ impl<C: Decide> Transact<C> {
         if let Some(record) = record {
             self.command.observe(record);
         }
+        if fresh.is_some() && shows_none_of(&self.refused, current.as_ref()) {
+            self.refused.clear();
+        }
         match (self.command.decide(record, at), fresh) {
             (Err(rejection), fresh) if fresh.is_some() || planted!(StaleRejectionTrusted) => {
                 Step::Done(Err(self.rejected(rejection, current.as_ref(), now)))
@@ -128,7 +136,8 @@ impl<C: Decide> Transact<C> {
             (Err(_) | Ok(Verdict::Repeat(_)), _) => self.read(),
             (Ok(Verdict::Apply(_)), Some(_))
                 if self.may_be_forgotten(current.as_ref())
-                    && !self.certainly_not_applied(current.as_ref()) =>
+                    && !(self.refused.is_empty()
+                        && shows_none_of(&self.ambiguous, current.as_ref())) =>
             {
                 Step::Done(Err(self.moved_on("it would be applied a second time", now)))
             }
@@ -193,18 +202,10 @@ impl<C: Decide> Transact<C> {
         current: Option<&Loaded>,
         now: HostTime,
     ) -> EngineError {
-        if self.certainly_not_applied(current) {
+        if shows_none_of(&self.ambiguous, current) {
             return rejection.into();
         }
         self.moved_on(&rejection.to_string(), now)
-    }
-
-    /// Whether the record shows that none of the commits whose reply was lost has applied.
-    fn certainly_not_applied(&self, current: Option<&Loaded>) -> bool {
-        let version = current.map_or(Version::ABSENT, |loaded| loaded.version);
-        self.ambiguous.iter().all(|&(expected, nonce)| {
-            version == expected || (version.count == expected.count + 1 && version.nonce != nonce)
-        })
     }
 
     /// Whether the record may have forgotten the command while the same execution goes on: a grant
@@ -232,6 +233,18 @@ impl<C: Decide> Transact<C> {
     fn unexpected(&self) -> Step<Output<C::Outcome>> {
         Step::Done(Err(Bug::unexpected_reply(self.command.name())))
     }
+}
+
+/// Whether the record shows that none of these commits has applied.
+fn shows_none_of(commits: &[(Version, u64)], current: Option<&Loaded>) -> bool {
+    let version = current.map(|loaded| loaded.version);
+    commits.iter().all(|commit| is_other(version, *commit))
+}
+
+/// Whether a record of this version shows that a commit on an expected one has not applied.
+fn is_other(version: Option<Version>, (expected, nonce): (Version, u64)) -> bool {
+    let version = version.unwrap_or(Version::ABSENT);
+    version == expected || (version.count == expected.count + 1 && version.nonce != nonce)
 }
 
 impl<C: Decide> Operation for Transact<C> {
@@ -267,37 +280,50 @@ impl<C: Decide> Operation for Transact<C> {
                 self.decide_on(stored, Some(read.values), reply.at, now)
             }
             (Pending::Quarantine(bug), _) => Step::Done(Err(EngineError::Bug(bug))),
-            (Pending::Commit { outcome, after, .. }, ReplyBody::Commit(mut units)) => match units
-                .pop()
-            {
-                Some(UnitReply::Committed { fetched }) => {
-                    let first_sent = self.first_sent.unwrap_or(now.local);
-                    let (repeat, values, at) = (false, fetched, reply.at);
-                    let record = after;
-                    Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
-                }
-                Some(UnitReply::Conflict { mut current }) => {
-                    match self.patience.after_conflict(self.command.name()) {
-                        Err(error) => Step::Done(Err(error)),
-                        Ok(None) => {
-                            let values = self.command.fetches().is_empty().then(Vec::new);
-                            self.decide_on(current.pop().flatten(), values, reply.at, now)
+            (Pending::Commit { outcome, after, expected, nonce }, ReplyBody::Commit(mut units)) => {
+                match units.pop() {
+                    Some(UnitReply::Committed { fetched }) => {
+                        let first_sent = self.first_sent.unwrap_or(now.local);
+                        let (repeat, values, at) = (false, fetched, reply.at);
+                        let record = after;
+                        Step::Done(Ok(Committed {
+                            outcome,
+                            repeat,
+                            values,
+                            at,
+                            first_sent,
+                            record,
+                        }))
+                    }
+                    Some(UnitReply::Conflict { mut current }) => {
+                        let found = current.last().and_then(Option::as_ref);
+                        let version = found.map(|stored| stored.version);
+                        if !is_other(version, (expected, nonce)) {
+                            self.refused.push((expected, nonce));
                         }
-                        Ok(Some(wait)) => {
-                            self.known = Known::Nothing;
-                            Step::Wait(wait)
+                        match self.patience.after_conflict(self.command.name()) {
+                            Err(error) => Step::Done(Err(error)),
+                            Ok(None) => {
+                                let values = self.command.fetches().is_empty().then(Vec::new);
+                                self.decide_on(current.pop().flatten(), values, reply.at, now)
+                            }
+                            Ok(Some(wait)) => {
+                                self.known = Known::Nothing;
+                                Step::Wait(wait)
+                            }
                         }
                     }
-                }
-                Some(UnitReply::OutsideWindow) => {
-                    self.known = Known::Nothing;
-                    match self.patience.after_refusal(self.command.name()) {
-                        Ok(wait) => Step::Wait(wait),
-                        Err(error) => Step::Done(Err(error)),
+                    Some(UnitReply::OutsideWindow) => {
+                        self.refused.push((expected, nonce));
+                        self.known = Known::Nothing;
+                        match self.patience.after_refusal(self.command.name()) {
+                            Ok(wait) => Step::Wait(wait),
+                            Err(error) => Step::Done(Err(error)),
+                        }
                     }
+                    None => self.unexpected(),
                 }
-                None => self.unexpected(),
-            },
+            }
             _ => self.unexpected(),
         }
     }

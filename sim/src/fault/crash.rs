@@ -1,36 +1,31 @@
-//! A process crash and restart.
+//! A process crash and restart: at an instant, or at a step.
 //!
 //! The process forgets its operations and its leases. What it had sent still arrives. It comes
-//! back later under another instance id.
+//! back later, mostly under another instance id.
+//!
+//! The steps are those between which a real process can end: right after a request has left, right
+//! before its reply is handled, and anywhere among the things that it is about to do next.
 
-use crate::settings::Settings;
-use crate::streams::{Draws, Source, between};
+use crate::streams::{Source, between, happens};
 
-use super::FaultKind;
-
-/// One crash.
-#[derive(Clone, Copy, Debug)]
-pub struct Crash {
-    /// Its number.
-    pub number: u64,
-    /// Which process.
-    pub process: usize,
-    /// When.
-    pub at: u64,
-    /// How long it stays away, in milliseconds.
-    pub down_ms: u64,
+/// How long a process stays away, in milliseconds.
+pub fn down_ms(source: &mut impl Source) -> u64 {
+    let longest = if happens(source, 300) { 100 } else { 4_000 };
+    between(source, 1, longest)
 }
 
-/// The crashes of a seed by number, among that many processes.
-pub fn plan(seed: u64, settings: &Settings, processes: usize) -> Vec<Crash> {
-    let crash = |number| {
-        let mut draws = Draws::new(seed, FaultKind::Crash as u64, number);
-        Crash {
-            number,
-            process: draws.below(processes as u64) as usize,
-            at: between(&mut draws, 0, settings.busy_ms),
-            down_ms: between(&mut draws, 100, 4_000),
-        }
-    };
-    (0..settings.on(FaultKind::Crash).unwrap_or(0)).map(crash).collect()
+/// For how long a process ends at a step, if it does.
+pub fn at_step(source: &mut impl Source, per_mille: u64) -> Option<u64> {
+    happens(source, per_mille).then(|| down_ms(source))
+}
+
+/// How many of the things that a process is about to do are done when it ends, and for how long it
+/// ends, if it does.
+pub fn between_steps(
+    source: &mut impl Source,
+    per_mille: u64,
+    things: usize,
+) -> Option<(usize, u64)> {
+    let down_ms = at_step(source, per_mille)?;
+    Some((source.below(things as u64 + 1) as usize, down_ms))
 }

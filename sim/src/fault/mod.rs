@@ -3,8 +3,13 @@
 
 pub mod busy;
 pub mod chances;
+pub mod clock_drift;
+pub mod clock_freeze;
 pub mod clock_offset;
+pub mod clock_step;
+pub mod connections_dropped;
 pub mod crash;
+pub mod delay;
 pub mod episode;
 pub mod error_inside;
 pub mod failover;
@@ -12,11 +17,18 @@ pub mod late_execution;
 pub mod library_missing;
 pub mod loading;
 pub mod out_of_memory;
+pub mod partition;
+pub mod pause;
+pub mod planned;
 pub mod read_only;
+pub mod reordering;
 pub mod reply_lost;
 pub mod request_lost;
+pub mod resend;
+pub mod same_instance;
 pub mod slow_store;
 pub mod store_clock;
+pub mod wake_up_lost;
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +65,40 @@ pub enum FaultKind {
     ErrorInside,
     /// The store was slow.
     SlowStore,
+    /// A call or its reply took long.
+    Delay,
+    /// A call overtook others of its process, or was overtaken, on another connection.
+    Reordering,
+    /// A client sent a request again by itself, and the store got it twice.
+    Resend,
+    /// A process and the store heard nothing of each other for a while.
+    Partition,
+    /// Nothing that a process sent reached the store for a while.
+    PartitionRequests,
+    /// A process heard nothing of the store for a while.
+    PartitionReplies,
+    /// Every connection to the store was dropped at once.
+    ConnectionsDropped,
+    /// A wake-up never came.
+    WakeUpLost,
+    /// A process ended right after it had sent a request.
+    CrashAfterSend,
+    /// A process ended right before it would have handled a reply.
+    CrashBeforeReply,
+    /// A process ended between two things that it was about to do.
+    CrashBetweenSteps,
+    /// A process came back under the instance id that it had before.
+    SameInstance,
+    /// A process stood still for a while and went on with what it knew.
+    Pause,
+    /// A process stood still right before it handled a reply.
+    PauseBeforeReply,
+    /// A process's own clock ran too fast or too slow.
+    ClockDrift,
+    /// A process's idea of the store's time jumped.
+    ClockStep,
+    /// A process's idea of the store's time stood still for a while.
+    ClockFreeze,
 }
 
 impl FaultKind {
@@ -72,6 +118,23 @@ impl FaultKind {
         Self::Loading,
         Self::ErrorInside,
         Self::SlowStore,
+        Self::Delay,
+        Self::Reordering,
+        Self::Resend,
+        Self::Partition,
+        Self::PartitionRequests,
+        Self::PartitionReplies,
+        Self::ConnectionsDropped,
+        Self::WakeUpLost,
+        Self::CrashAfterSend,
+        Self::CrashBeforeReply,
+        Self::CrashBetweenSteps,
+        Self::SameInstance,
+        Self::Pause,
+        Self::PauseBeforeReply,
+        Self::ClockDrift,
+        Self::ClockStep,
+        Self::ClockFreeze,
     ];
 }
 

@@ -102,8 +102,10 @@ impl World {
             *self.report.rejections.entry(kind).or_default() += 1;
         }
         bounds::check_error(&self.server.model, number, error)?;
-        if is_certain(error) {
-            let caller = self.callers.get_mut(&number).expect("every operation has a caller");
+        let caller = self.callers.get_mut(&number).expect("every operation has a caller");
+        // Of a request that its library sent twice a caller knows one reply: it may be refused by
+        // what came after its own success, where the record remembers nothing of it any more.
+        if is_certain(error) && !caller.resent {
             caller.refused = true;
             fence::check_refused(&self.server.model, caller)?;
         }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use ff_core::execution::{Decide, Execution};
+use ff_core::execution::Execution;
 use ff_core::store::{Failure, Reply, Request};
 
 use crate::fault::episode::Episode;
@@ -20,13 +20,24 @@ use crate::words::{self, shortened};
 
 use super::{FULL_CHECK_EVERY, Happening, World};
 
+/// One call of an operation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    /// The operation.
+    pub number: u64,
+    /// By what its faults are known.
+    pub key: u64,
+    /// When it was sent.
+    pub sent_at: u64,
+    /// Whether it keeps its place among the calls of its process.
+    pub in_order: bool,
+}
+
 /// A request that reaches the store.
 #[derive(Debug)]
 pub(super) struct Arrival {
-    /// The operation that sent it.
-    pub number: u64,
-    /// The key of the call.
-    pub key: u64,
+    /// The call.
+    pub call: Call,
     /// What it asks for.
     pub request: Request,
     /// How long the reply travels, if it does.
@@ -38,8 +49,8 @@ pub(super) struct Arrival {
 /// A reply on its way back.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    /// The operation that asked.
-    pub number: u64,
+    /// The call.
+    pub call: Call,
     /// The reply.
     pub reply: Reply,
     /// The record that it is about, as it is in the store.
@@ -150,15 +161,11 @@ impl World {
     /// The way of a call to a store that may be slow: its sender does not wait for ever.
     pub(super) fn slowed(&mut self, mut journey: Journey, key: u64) -> Journey {
         let kind = FaultKind::SlowStore;
-        let slow = self.server.condition.episode(kind, self.now);
-        let (Some(episode), Some(arrives)) = (slow, journey.arrives) else { return journey };
+        let Some(episode) = self.server.condition.episode(kind, self.now) else { return journey };
         let seed = self.chances.plan().seed;
         let wait = slow_store::wait(seed, episode.number, &mut self.chances.draws(kind, key));
-        journey.arrives = Some(arrives + wait);
-        let timeout = self.settings.timeout_ms;
-        if journey.reply_after.is_some_and(|back| arrives + wait + back > timeout) {
-            journey.reply_after = None;
-            journey.fails = Some((timeout, false));
+        for arrival in journey.arrivals.iter_mut().flatten() {
+            arrival.after += wait;
         }
         journey
     }
@@ -166,7 +173,10 @@ impl World {
     /// A request reaches the store.
     pub(super) fn arrive(&mut self, arrival: Arrival) -> Result<(), Broken> {
         self.travelling -= 1;
-        self.server.hash.number(arrival.number);
+        if self.is_dropped(arrival.call) {
+            return Ok(());
+        }
+        self.server.hash.number(arrival.call.number);
         match self.server.condition.receive(&arrival.request, self.now, arrival.again) {
             Reception::Welcome => self.serve(arrival),
             Reception::LibraryMissing => {
@@ -181,30 +191,28 @@ impl World {
             }
             Reception::Refused(failure) => {
                 self.server.hash.number(4);
-                self.send_back(&arrival, failure);
+                self.turn_down(&arrival, failure);
                 Ok(())
             }
         }
     }
 
     /// Tells the sender of a request that it came to nothing, or that nobody knows.
-    fn send_back(&mut self, arrival: &Arrival, failure: Failure) {
-        let number = arrival.number;
+    fn turn_down(&mut self, arrival: &Arrival, failure: Failure) {
         if self.options.trace {
+            let number = arrival.call.number;
             self.note(format!("the store answers operation {number}: {failure}"));
         }
-        if let Some(after) = arrival.reply_after {
-            self.queue.push(self.now + after, Happening::Fail { number, failure });
-        }
+        self.send_back(arrival.call, arrival.reply_after, failure);
     }
 
     fn serve(&mut self, arrival: Arrival) -> Result<(), Broken> {
-        let number = arrival.number;
+        let number = arrival.call.number;
         let now = self.server.condition.clock(self.now);
         if let Some(raised) = self.raised(&arrival) {
             let caller = self.callers.get_mut(&number).expect("every operation has a caller");
             self.server.serve_in_part(caller, arrival.request.clone(), raised, now)?;
-            self.send_back(&arrival, error_inside::failure());
+            self.turn_down(&arrival, error_inside::failure());
             self.ring();
             return Ok(());
         }
@@ -218,13 +226,8 @@ impl World {
             self.server.check_all(now)?;
             self.check_calls()?;
         }
-        if let Some(after) = arrival.reply_after.filter(|_| self.running.contains_key(&number)) {
-            let command = self.callers[&number].command.as_ref();
-            let id = command.map(Decide::execution_id);
-            let seen = id.and_then(|id| self.server.model.records.get(&id).cloned());
-            let (connection, jumps) = (self.connection, self.server.model.jumps);
-            let delivery = Delivery { number, reply, seen, connection, jumps };
-            self.queue.push(self.now + after, Happening::Deliver(delivery));
+        if let Some(after) = arrival.reply_after {
+            self.answer(arrival.call, after, reply);
         }
         self.ring();
         Ok(())
@@ -240,7 +243,7 @@ impl World {
             Request::Commit(commit) => commit.units.len(),
             _ => 1,
         };
-        let key = arrival.key;
+        let key = arrival.call.key;
         let raised = error_inside::draw(&mut self.chances.draws(kind, key), weight, units)?;
         self.chances.inject(kind, key).then_some(raised)
     }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod arrivals;
+mod calls;
 mod grants;
 mod telling;
 mod upheaval;
@@ -11,23 +12,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ff_core::agent::WorkerProfile;
-use ff_core::execution::{Execution, LeaseFate, Phase};
+use ff_core::execution::Execution;
 use ff_core::id::{ExecutionId, LaneId, LeaseId};
-use ff_core::op::{Step, load};
+use ff_core::op::Step;
 use ff_core::partition::Partition;
-use ff_core::store::codec::Codec;
-use ff_core::store::{
-    Failure, IndexName, RecordKey, Reply, ReplyBody, Request, Stored, Topic, UnitReply,
-};
+use ff_core::store::Failure;
 use ff_core::time::TimestampMs;
 
 use crate::fault::chances::Chances;
-use crate::fault::{clock_offset, crash};
+use crate::fault::planned::Planned;
+use crate::fault::{clock_drift, clock_offset, planned};
 use crate::host::{Host, Kind, Start, host, profiles};
 use crate::invariant::readers::Followed;
 use crate::invariant::{health, liveness};
 use crate::model::Model;
-use crate::network::journey;
 use crate::plan::Plan;
 use crate::process::context::{Context, Effect, GrantInHand};
 use crate::report::{Broken, Options, Report, Violation};
@@ -37,7 +35,7 @@ use crate::streams::{between, call_key, stream};
 use crate::task::{Caller, Output, Task};
 use crate::watch::Invariant;
 
-use arrivals::{Arrival, Delivery, Trouble};
+use arrivals::{Arrival, Call, Delivery, Trouble};
 
 /// A small world of processes around one store.
 #[derive(Debug)]
@@ -58,6 +56,10 @@ pub struct World {
     travelling: u64,
     /// How often all connections to the store broke.
     connection: u64,
+    /// Wake-ups that were sent.
+    rings: u64,
+    /// When every connection was dropped last.
+    dropped_at: u64,
     healing_since: Option<u64>,
     finished: bool,
     report: Report,
@@ -70,6 +72,10 @@ struct Running {
     process: usize,
     /// The key of its next call.
     key: u64,
+    /// The key of the call that it waits for.
+    waiting: Option<u64>,
+    /// The key of the call before whose reply its process stood still.
+    held_back: Option<u64>,
     task: Box<dyn Task>,
     /// The record that the latest reply was about, and the store's clock in it.
     seen: (Option<Rc<Execution>>, TimestampMs),
@@ -85,14 +91,13 @@ struct Running {
 enum Happening {
     Arrive(Arrival),
     Deliver(Delivery),
-    Fail { number: u64, failure: Failure },
+    Fail { call: Call, failure: Failure },
     GoOn { number: u64 },
     Wake { process: usize },
     Hint { process: usize, lane: LaneId, partition: Partition },
     Grant { process: usize, grant: GrantInHand },
-    Crash(crash::Crash),
+    Fault(Planned),
     Restart { process: usize },
-    Lapse(clock_offset::Lapse),
     Store(Trouble),
     Heal,
     Look,
@@ -109,11 +114,13 @@ impl World {
         let seed = plan.seed;
         let settings = Settings::of(plan);
         let profiles = profiles(seed, &settings);
-        let count = settings.workers + 3;
+        let count = settings.workers + settings.timekeepers + 2;
         let mut chances = Chances::new(plan.clone(), options.choices.clone().unwrap_or_default());
         let start = |process| {
             let skew = clock_offset::at_start(&mut chances, &settings, process, 0);
-            host(seed, &settings, &profiles, Start { process, start: 0, now: 0, skew })
+            let drift = clock_drift::at_start(&mut chances, &settings, process, 0);
+            let start = Start { process, start: 0, now: 0, instance: 0, skew, drift };
+            host(seed, &settings, &profiles, start)
         };
         let hosts = (0..count).map(start).collect();
         let mut world = Self {
@@ -129,6 +136,8 @@ impl World {
             followed: Followed::new(),
             travelling: 0,
             connection: 0,
+            rings: 0,
+            dropped_at: 0,
             healing_since: None,
             finished: false,
             report: Report { seed, ..Report::default() },
@@ -151,11 +160,8 @@ impl World {
             self.hosts[process].wake = Some(at);
             self.queue.push(at, Happening::Wake { process });
         }
-        for crash in crash::plan(seed, &self.settings, count) {
-            self.queue.push(crash.at, Happening::Crash(crash));
-        }
-        for lapse in clock_offset::plan(seed, &self.settings, count) {
-            self.queue.push(lapse.at, Happening::Lapse(lapse));
+        for fault in planned::all(seed, &self.settings, count) {
+            self.queue.push(fault.at, Happening::Fault(fault));
         }
         self.schedule_troubles();
         self.queue.push(self.settings.busy_ms, Happening::Heal);
@@ -242,13 +248,14 @@ impl World {
             return self.stuck(|| format!("no end after {} steps", liveness::MAX_STEPS));
         }
         self.now = at;
+        let Some(happening) = self.awake(happening) else { return Ok(()) };
         self.report.steps += 1;
         self.server.hash.number(at);
         self.tell(&happening);
         match happening {
             Happening::Arrive(arrival) => self.arrive(arrival)?,
             Happening::Deliver(delivery) => self.deliver(delivery)?,
-            Happening::Fail { number, failure } => self.fail(number, &failure)?,
+            Happening::Fail { call, failure } => self.fail(call, &failure)?,
             Happening::GoOn { number } => self.go_on(number)?,
             Happening::Wake { process } => {
                 if self.hosts[process].wake == Some(self.now) {
@@ -266,9 +273,8 @@ impl World {
                     worker.take(grant, cx);
                 }
             })?,
-            Happening::Crash(crash) => self.crash(crash),
+            Happening::Fault(planned) => self.strike(planned),
             Happening::Restart { process } => self.restart(process),
-            Happening::Lapse(lapse) => self.lapse(lapse),
             Happening::Store(trouble) => self.trouble(trouble)?,
             Happening::Heal => self.heal(),
             Happening::Look => self.look()?,
@@ -304,9 +310,23 @@ impl World {
             effects: Vec::new(),
         };
         act(&mut host.kind, &mut cx);
+        host.steps += 1;
+        let key = call_key(process, host.start, host.steps, 0);
         self.report.wishes.append(&mut cx.wishes);
-        for effect in cx.effects {
-            self.carry_out(process, effect)?;
+        let mut effects = cx.effects;
+        if let Some((done, down_ms)) = self.ends_between_steps(key, effects.len()) {
+            effects.truncate(done);
+            for effect in effects {
+                self.carry_out(process, effect)?;
+            }
+            self.crash(process, down_ms);
+            return Ok(());
+        }
+        for effect in effects {
+            // It may end in the middle.
+            if self.hosts[process].up {
+                self.carry_out(process, effect)?;
+            }
         }
         Ok(())
     }
@@ -329,16 +349,31 @@ impl World {
             }
             Effect::Start { mut task, command, carries } => {
                 let number = self.callers.len() as u64;
-                let (refused, applied) = (false, 0);
-                let caller = Caller { number, process, command, carries, refused, applied };
+                let caller = Caller {
+                    number,
+                    process,
+                    command,
+                    carries,
+                    resent: false,
+                    refused: false,
+                    applied: 0,
+                };
                 self.callers.insert(number, caller);
                 let host = &mut self.hosts[process];
                 host.operations += 1;
                 let step = task.start(host.clock.read(self.now));
                 let key = call_key(process, host.start, host.operations, 0);
-                let own = BTreeMap::new();
-                let seen = (None, TimestampMs::ZERO);
-                self.running.insert(number, Running { process, key, task, seen, jumps: 0, own });
+                let running = Running {
+                    process,
+                    key,
+                    waiting: None,
+                    held_back: None,
+                    task,
+                    seen: (None, TimestampMs::ZERO),
+                    jumps: 0,
+                    own: BTreeMap::new(),
+                };
+                self.running.insert(number, running);
                 self.follow(number, step)
             }
         }
@@ -361,112 +396,6 @@ impl World {
                 self.with(running.process, |kind, cx| kind.done(output, cx))
             }
         }
-    }
-
-    fn send(&mut self, number: u64, request: Request) {
-        let Some(running) = self.running.get_mut(&number) else { return };
-        if !running.own.is_empty() {
-            running.own.retain(|id, _| !touches(&request, id));
-        }
-        let key = running.key;
-        running.key += 1;
-        let calm = self.healing_since.is_some();
-        let journey = journey(&mut self.chances, &self.settings, key, calm);
-        let journey = self.slowed(journey, key);
-        if let (Some(fault), true) = (journey.fault, self.options.trace) {
-            self.note(format!("operation {number} meets {fault:?}"));
-        }
-        if let Some((after, unsent)) = journey.fails {
-            let failure = if unsent {
-                Failure::NotSent("the network is down".to_owned())
-            } else {
-                Failure::MaybeApplied("no reply in time".to_owned())
-            };
-            self.queue.push(self.now + after, Happening::Fail { number, failure });
-        }
-        if let Some(after) = journey.arrives {
-            self.travelling += 1;
-            let reply_after = journey.reply_after;
-            let arrival = Arrival { number, key, request, reply_after, again: false };
-            self.queue.push(self.now + after, Happening::Arrive(arrival));
-        }
-    }
-
-    /// Sends the store's wake-ups to the workers of the lane.
-    fn ring(&mut self) {
-        for wake in self.server.take_wakes() {
-            let Topic::Index(IndexName::Eligible { lane, .. }) = wake.topic else { continue };
-            let serves = |process: &usize| self.profiles[*process].lanes.contains(&lane);
-            for process in (0..self.profiles.len()).filter(serves).collect::<Vec<_>>() {
-                if self.settings.wakes {
-                    let (lane, partition) = (lane.clone(), wake.partition);
-                    let hint = Happening::Hint { process, lane, partition };
-                    self.queue.push(self.now + self.settings.latency_ms, hint);
-                }
-            }
-        }
-    }
-
-    /// Lets an operation go on that still has a process.
-    fn proceed(
-        &mut self,
-        number: u64,
-        go: impl FnOnce(&mut dyn Task, ff_core::time::HostTime) -> Step<Output>,
-    ) -> Result<(), Broken> {
-        let Some(running) = self.running.get_mut(&number) else { return Ok(()) };
-        let now = self.hosts[running.process].clock.read(self.now);
-        let step = go(running.task.as_mut(), now);
-        self.follow(number, step)
-    }
-
-    fn deliver(&mut self, delivery: Delivery) -> Result<(), Broken> {
-        let Delivery { number, reply, seen, connection, jumps } = delivery;
-        if connection != self.connection {
-            let failure = Failure::MaybeApplied("the connection broke".to_owned());
-            return self.fail(number, &failure);
-        }
-        if let Some(running) = self.running.get_mut(&number) {
-            running.seen = (seen, reply.at);
-            running.jumps = jumps;
-            self.hosts[running.process].clock.hear(reply.at, self.now);
-            if self.callers[&number].command.is_none() {
-                self.note_own(number, &reply);
-            }
-        }
-        self.proceed(number, |task, now| task.on_reply(reply, now))
-    }
-
-    /// Notes which of an operation's own leases a reply shows it.
-    fn note_own(&mut self, number: u64, reply: &Reply) {
-        let shown: Vec<&Stored> = match &reply.body {
-            ReplyBody::Read(read) => read.records.iter().flatten().collect(),
-            ReplyBody::Commit(units) => {
-                let current = units.iter().filter_map(|unit| match unit {
-                    UnitReply::Conflict { current } => Some(current.iter().flatten()),
-                    _ => None,
-                });
-                current.flatten().collect()
-            }
-            _ => return,
-        };
-        let codec = Codec::default();
-        for loaded in shown.into_iter().filter_map(|stored| load(stored, &codec).ok()) {
-            let Phase::Active(active) = &loaded.execution.phase else { continue };
-            let lease = active.lease.id;
-            let live = active.fate == LeaseFate::Held && reply.at < active.lease.expires_at;
-            if live && self.server.model.leases.get(&lease) == Some(&number) {
-                let running = self.running.get_mut(&number);
-                running.map(|running| running.own.insert(loaded.execution.id, lease));
-            }
-        }
-    }
-
-    fn fail(&mut self, number: u64, failure: &Failure) -> Result<(), Broken> {
-        self.proceed(number, |task, now| task.on_failure(failure, now))
-    }
-
-    fn go_on(&mut self, number: u64) -> Result<(), Broken> {
-        self.proceed(number, |task, now| task.on_wake(now))
     }
 
     fn check_health(&self) -> Result<(), Broken> {
@@ -494,17 +423,5 @@ impl World {
             return Ok(());
         }
         liveness::check_calls(self.server.calls, self.now, self.hosts.len() as u64)
-    }
-}
-
-/// Whether a request reads or writes the record of an execution.
-fn touches(request: &Request, id: &ExecutionId) -> bool {
-    let key = RecordKey::of(id);
-    match request {
-        Request::Read(read) => read.records.contains(&key),
-        Request::Commit(commit) => {
-            commit.units.iter().flat_map(|unit| &unit.expect).any(|(expected, _)| *expected == key)
-        }
-        _ => false,
     }
 }

@@ -4,7 +4,7 @@ use ff_core::execution::{AnyCommand, Decide};
 
 use crate::words::{self, shortened};
 
-use super::arrivals::{Arrival, Delivery};
+use super::arrivals::{Arrival, Call, Delivery};
 use super::{Happening, World};
 
 impl World {
@@ -12,16 +12,16 @@ impl World {
         if self.options.trace {
             let text = match happening {
                 Happening::Look | Happening::Wake { .. } => return,
-                Happening::Arrive(Arrival { number, request, .. }) => {
+                Happening::Arrive(Arrival { call: Call { number, .. }, request, .. }) => {
                     let now = self.server.condition.clock(self.now);
                     let request = words::request(request, now);
                     let caller = self.describe(*number);
                     format!("{caller} reaches the store: {}", shortened(&request))
                 }
-                Happening::Deliver(Delivery { number, .. }) => {
+                Happening::Deliver(Delivery { call: Call { number, .. }, .. }) => {
                     format!("{} gets its reply", self.describe(*number))
                 }
-                Happening::Fail { number, failure } => {
+                Happening::Fail { call: Call { number, .. }, failure } => {
                     format!("{} gets no reply: {failure}", self.describe(*number))
                 }
                 Happening::GoOn { number } => format!("{} goes on", self.describe(*number)),

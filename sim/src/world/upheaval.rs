@@ -1,24 +1,64 @@
 //! What happens to processes from outside: crashes, restarts, wrong clocks, and the end of it all.
 
-use crate::fault::{FaultKind, clock_offset, crash};
+use ff_core::store::Failure;
+
+use crate::fault::planned::Planned;
+use crate::fault::{FaultKind, clock_drift, clock_offset, crash, same_instance};
 use crate::heal::{HEALED_WITHIN_MS, pending};
 use crate::host::{Kind, Start, host};
 use crate::invariant::readers;
 use crate::report::Broken;
 
+use super::arrivals::{Call, Delivery};
 use super::{Happening, World};
 
 impl World {
-    pub(super) fn crash(&mut self, crash: crash::Crash) {
-        let idle = self.healing_since.is_some() || !self.hosts[crash.process].up;
-        if idle || !self.chances.inject(FaultKind::Crash, crash.number) {
+    /// Lets happen what was planned for now.
+    pub(super) fn strike(&mut self, fault: Planned) {
+        let Planned { id, process, lasts_ms, by_ms, .. } = fault;
+        let idle = self.healing_since.is_some() || !self.hosts[process].up;
+        if idle || !self.chances.inject(id.kind, id.key) {
             return;
         }
-        let host = &mut self.hosts[crash.process];
+        let (now, until) = (self.now, self.now + lasts_ms);
+        let host = &mut self.hosts[process];
+        match id.kind {
+            FaultKind::Crash => self.crash(process, lasts_ms),
+            FaultKind::ClockOffset => host.clock.forget(by_ms),
+            FaultKind::ClockStep => host.clock.jump(by_ms),
+            FaultKind::ClockFreeze => host.clock.freeze(now, lasts_ms),
+            FaultKind::Pause => host.paused_until = host.paused_until.max(until),
+            FaultKind::Partition => {
+                host.mute_until = host.mute_until.max(until);
+                host.deaf_until = host.deaf_until.max(until);
+            }
+            FaultKind::PartitionRequests => host.mute_until = host.mute_until.max(until),
+            FaultKind::PartitionReplies => host.deaf_until = host.deaf_until.max(until),
+            FaultKind::ConnectionsDropped => self.drop_connections(),
+            other => unreachable!("{other:?} is never planned"),
+        }
+    }
+
+    /// Whoever waits for a reply learns that it will not come.
+    fn drop_connections(&mut self) {
+        self.dropped_at = self.now;
+        for (number, running) in &self.running {
+            let Some(key) = running.waiting else { continue };
+            let call = Call { number: *number, key, sent_at: self.now, in_order: false };
+            let failure = Failure::MaybeApplied("the connection was lost".to_owned());
+            self.queue.push(self.now, Happening::Fail { call, failure });
+        }
+    }
+
+    /// Ends a process without a word, for a while.
+    pub(super) fn crash(&mut self, process: usize, down_ms: u64) {
+        let host = &mut self.hosts[process];
+        if !host.up {
+            return;
+        }
         (host.up, host.wake) = (false, None);
-        self.running.retain(|_, running| running.process != crash.process);
-        let process = crash.process;
-        self.queue.push(self.now + crash.down_ms, Happening::Restart { process });
+        self.running.retain(|_, running| running.process != process);
+        self.queue.push(self.now + down_ms, Happening::Restart { process });
     }
 
     pub(super) fn restart(&mut self, process: usize) {
@@ -26,12 +66,16 @@ impl World {
             return;
         }
         let (start, now) = (self.hosts[process].start + 1, self.now);
-        let skew = if self.healing_since.is_some() {
-            0
-        } else {
-            clock_offset::at_start(&mut self.chances, &self.settings, process, start)
-        };
-        let start = Start { process, start, now, skew };
+        let (mut skew, mut drift, mut instance) = (0, 0, start);
+        if self.healing_since.is_none() {
+            let (chances, settings) = (&mut self.chances, &self.settings);
+            skew = clock_offset::at_start(chances, settings, process, start);
+            drift = clock_drift::at_start(chances, settings, process, start);
+            if same_instance::at_start(chances, settings, process, start) {
+                instance = self.hosts[process].instance;
+            }
+        }
+        let start = Start { process, start, now, instance, skew, drift };
         let seed = self.chances.plan().seed;
         let fresh = host(seed, &self.settings, &self.profiles, start);
         let old = std::mem::replace(&mut self.hosts[process], fresh);
@@ -46,11 +90,40 @@ impl World {
         self.queue.push(self.now, Happening::Wake { process });
     }
 
-    pub(super) fn lapse(&mut self, lapse: clock_offset::Lapse) {
-        if self.healing_since.is_none() && self.chances.inject(FaultKind::ClockOffset, lapse.number)
-        {
-            self.hosts[lapse.process].clock.forget(lapse.skew);
+    /// How many of the things that a process is about to do are done, and for how long it is gone
+    /// then, if it ends among them.
+    pub(super) fn ends_between_steps(&mut self, key: u64, things: usize) -> Option<(usize, u64)> {
+        let kind = FaultKind::CrashBetweenSteps;
+        let weight = self.settings.on(kind).filter(|_| self.healing_since.is_none())?;
+        let ends = crash::between_steps(&mut self.chances.draws(kind, key), weight, things)?;
+        self.chances.inject(kind, key).then_some(ends)
+    }
+
+    /// What happens to a process that stands still happens when it goes on.
+    pub(super) fn awake(&mut self, happening: Happening) -> Option<Happening> {
+        let process = match &happening {
+            Happening::Deliver(Delivery { call: Call { number, .. }, .. })
+            | Happening::Fail { call: Call { number, .. }, .. }
+            | Happening::GoOn { number } => self.running.get(number).map(|r| r.process),
+            Happening::Wake { process }
+            | Happening::Hint { process, .. }
+            | Happening::Grant { process, .. } => Some(*process),
+            _ => None,
+        };
+        let Some(process) = process else { return Some(happening) };
+        let host = &mut self.hosts[process];
+        let until = host.paused_until;
+        if until <= self.now || !host.up {
+            return Some(happening);
         }
+        if matches!(happening, Happening::Wake { .. }) {
+            if host.wake != Some(self.now) {
+                return None;
+            }
+            host.wake = Some(until);
+        }
+        self.queue.push(until, happening);
+        None
     }
 
     /// The faults are over: what is down comes back, and handlers do their work.
@@ -59,6 +132,8 @@ impl World {
         self.server.condition.recover();
         for process in 0..self.hosts.len() {
             self.restart(process);
+            let host = &mut self.hosts[process];
+            (host.mute_until, host.deaf_until) = (0, 0);
         }
         self.queue.push(self.now + 500, Happening::Look);
     }

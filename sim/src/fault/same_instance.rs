@@ -1,0 +1,16 @@
+//! Restart with the same instance id: a process comes back under the name that it had before, and
+//! knows nothing of what it did under it.
+
+use crate::settings::Settings;
+use crate::streams::{happens, start_key};
+
+use super::FaultKind;
+use super::chances::Chances;
+
+/// Whether a process comes back under the same name.
+pub fn at_start(chances: &mut Chances, settings: &Settings, process: usize, start: u64) -> bool {
+    let (kind, key) = (FaultKind::SameInstance, start_key(process, start));
+    let weight = settings.on(kind);
+    weight.is_some_and(|weight| happens(&mut chances.draws(kind, key), weight))
+        && chances.inject(kind, key)
+}

@@ -1,0 +1,280 @@
+//! Calls: from a process to the store and back.
+
+use ff_core::execution::{Decide, LeaseFate, Phase};
+use ff_core::id::ExecutionId;
+use ff_core::op::{Step, load};
+use ff_core::store::codec::Codec;
+use ff_core::store::{
+    Failure, IndexName, RecordKey, Reply, ReplyBody, Request, Stored, Topic, UnitReply,
+};
+use ff_core::time::HostTime;
+
+use crate::fault::{FaultKind, connections_dropped, crash, pause, wake_up_lost};
+use crate::network::journey;
+use crate::report::Broken;
+use crate::task::{Output, Task};
+
+use super::arrivals::{Arrival, Call, Delivery};
+use super::{Happening, World};
+
+impl World {
+    pub(super) fn send(&mut self, number: u64, request: Request) {
+        let Some(running) = self.running.get_mut(&number) else { return };
+        if !running.own.is_empty() {
+            running.own.retain(|id, _| !touches(&request, id));
+        }
+        let key = running.key;
+        running.key += 1;
+        running.waiting = Some(key);
+        let (process, now) = (running.process, self.now);
+        let calm = self.healing_since.is_some();
+        let journey = journey(&mut self.chances, &self.settings, key, calm);
+        let journey = self.slowed(journey, key);
+        let call = Call { number, key, sent_at: now, in_order: journey.in_order };
+        if let (Some(fault), true) = (journey.fault, self.options.trace) {
+            self.note(format!("operation {number} meets {fault:?}"));
+        }
+        if journey.arrivals[1].is_some() {
+            let caller = self.callers.get_mut(&number).expect("every operation has a caller");
+            caller.resent = true;
+        }
+        let host = &mut self.hosts[process];
+        if journey.unsent {
+            let failure = Failure::NotSent("the network is down".to_owned());
+            self.queue.push(now + 1, Happening::Fail { call, failure });
+        }
+        let mut replies_at = None;
+        let mut copies = Some(request);
+        for (copy, arrival) in journey.arrivals.iter().enumerate() {
+            let Some(arrival) = arrival.filter(|_| host.mute_until <= now) else { continue };
+            let mut at = now + arrival.after;
+            if call.in_order {
+                at = at.max(host.in_order.0);
+                host.in_order.0 = at;
+            }
+            let last = journey.arrivals.get(copy + 1).is_none_or(Option::is_none);
+            let request = if last { copies.take() } else { copies.clone() };
+            let Some(request) = request else { continue };
+            let reply_after = arrival.reply_after;
+            replies_at = reply_after.map(|after| at + after).or(replies_at);
+            self.travelling += 1;
+            let arrival = Arrival { call, request, reply_after, again: false };
+            self.queue.push(at, Happening::Arrive(arrival));
+        }
+        if !journey.unsent {
+            self.expect(call, replies_at);
+        }
+        let (chances, kind) = (&mut self.chances, FaultKind::CrashAfterSend);
+        if let Some(weight) = self.settings.on(kind).filter(|_| !calm)
+            && let Some(down_ms) = crash::at_step(&mut chances.draws(kind, key), weight)
+            && chances.inject(kind, key)
+        {
+            self.crash(process, down_ms);
+        }
+    }
+
+    /// Has a caller give up in time unless it has its reply by then.
+    fn expect(&mut self, call: Call, replies_at: Option<u64>) {
+        let gives_up_at = (call.sent_at + self.settings.timeout_ms).max(self.now);
+        if replies_at.is_none_or(|at| at > gives_up_at) {
+            let failure = Failure::MaybeApplied("no reply in time".to_owned());
+            self.queue.push(gives_up_at, Happening::Fail { call, failure });
+        }
+    }
+
+    /// Whether a request was lost when every connection was dropped.
+    pub(super) fn is_dropped(&mut self, call: Call) -> bool {
+        if call.sent_at >= self.dropped_at {
+            return false;
+        }
+        let key = call.key;
+        let mut draws = self.chances.draws(FaultKind::ConnectionsDropped, key);
+        !connections_dropped::survives(&mut draws)
+    }
+
+    /// Sends a failure that the store knows of on its way, if anybody waits for it.
+    pub(super) fn send_back(&mut self, call: Call, reply_after: Option<u64>, failure: Failure) {
+        let Some(after) = reply_after else { return };
+        let Some(at) = self.returns_at(call, after) else { return };
+        self.queue.push(at, Happening::Fail { call, failure });
+    }
+
+    /// When a reply comes back, if it does and anybody waits for it.
+    fn returns_at(&mut self, call: Call, after: u64) -> Option<u64> {
+        let process = self.waits(call)?;
+        let host = &mut self.hosts[process];
+        if self.now < host.deaf_until {
+            self.expect(call, None);
+            return None;
+        }
+        let mut at = self.now + after;
+        if call.in_order {
+            at = at.max(host.in_order.1);
+            host.in_order.1 = at;
+        }
+        self.expect(call, Some(at));
+        Some(at)
+    }
+
+    /// Sends a reply on its way, if anybody waits for it.
+    pub(super) fn answer(&mut self, call: Call, after: u64, reply: Reply) {
+        let Some(at) = self.returns_at(call, after) else { return };
+        let command = self.callers[&call.number].command.as_ref();
+        let id = command.map(Decide::execution_id);
+        let seen = id.and_then(|id| self.server.model.records.get(&id).cloned());
+        let (connection, jumps) = (self.connection, self.server.model.jumps);
+        let delivery = Delivery { call, reply, seen, connection, jumps };
+        self.queue.push(at, Happening::Deliver(delivery));
+    }
+
+    /// Sends the store's wake-ups to the workers of the lane.
+    pub(super) fn ring(&mut self) {
+        for wake in self.server.take_wakes() {
+            let Topic::Index(IndexName::Eligible { lane, .. }) = wake.topic else { continue };
+            if !self.settings.wakes {
+                continue;
+            }
+            for process in 0..self.profiles.len() {
+                let deaf = self.now < self.hosts[process].deaf_until;
+                if deaf || !self.profiles[process].lanes.contains(&lane) || self.loses_wake_up() {
+                    continue;
+                }
+                let (lane, partition) = (lane.clone(), wake.partition);
+                let hint = Happening::Hint { process, lane, partition };
+                self.queue.push(self.now + self.settings.latency_ms, hint);
+            }
+        }
+    }
+
+    fn loses_wake_up(&mut self) -> bool {
+        self.rings += 1;
+        let (kind, key, chances) = (FaultKind::WakeUpLost, self.rings, &mut self.chances);
+        let weight = self.settings.on(kind).filter(|_| self.healing_since.is_none());
+        weight.is_some_and(|weight| wake_up_lost::draw(&mut chances.draws(kind, key), weight))
+            && chances.inject(kind, key)
+    }
+
+    /// Lets an operation go on that still has a process.
+    fn proceed(
+        &mut self,
+        number: u64,
+        go: impl FnOnce(&mut dyn Task, HostTime) -> Step<Output>,
+    ) -> Result<(), Broken> {
+        let Some(running) = self.running.get_mut(&number) else { return Ok(()) };
+        let now = self.hosts[running.process].clock.read(self.now);
+        let step = go(running.task.as_mut(), now);
+        self.follow(number, step)
+    }
+
+    pub(super) fn deliver(&mut self, delivery: Delivery) -> Result<(), Broken> {
+        let call = delivery.call;
+        let Some(process) = self.waits(call) else { return Ok(()) };
+        if delivery.connection != self.connection {
+            let failure = Failure::MaybeApplied("the connection broke".to_owned());
+            return self.fail(call, &failure);
+        }
+        if self.ends_before_reply(process, call.key) {
+            return Ok(());
+        }
+        if let Some(lasts_ms) = self.pauses_before_reply(call) {
+            self.hosts[process].paused_until = self.now + lasts_ms;
+            self.queue.push(self.now + lasts_ms, Happening::Deliver(delivery));
+            return Ok(());
+        }
+        let Delivery { reply, seen, jumps, .. } = delivery;
+        let number = call.number;
+        if let Some(running) = self.running.get_mut(&number) {
+            running.seen = (seen, reply.at);
+            running.waiting = None;
+            running.jumps = jumps;
+            self.hosts[process].clock.hear(reply.at, self.now);
+            if self.callers[&number].command.is_none() {
+                self.note_own(number, &reply);
+            }
+        }
+        self.proceed(number, |task, now| task.on_reply(reply, now))
+    }
+
+    /// The process that waits for a call's reply.
+    fn waits(&self, call: Call) -> Option<usize> {
+        let running = self.running.get(&call.number)?;
+        (running.waiting == Some(call.key)).then_some(running.process)
+    }
+
+    fn ends_before_reply(&mut self, process: usize, key: u64) -> bool {
+        let (kind, chances) = (FaultKind::CrashBeforeReply, &mut self.chances);
+        if let Some(weight) = self.settings.on(kind).filter(|_| self.healing_since.is_none())
+            && let Some(down_ms) = crash::at_step(&mut chances.draws(kind, key), weight)
+            && chances.inject(kind, key)
+        {
+            self.crash(process, down_ms);
+            return true;
+        }
+        false
+    }
+
+    fn pauses_before_reply(&mut self, call: Call) -> Option<u64> {
+        let (kind, chances) = (FaultKind::PauseBeforeReply, &mut self.chances);
+        let weight = self.settings.on(kind).filter(|_| self.healing_since.is_none())?;
+        let settings = &self.settings;
+        let lasts_ms = pause::before_reply(settings, &mut chances.draws(kind, call.key), weight)?;
+        let running = self.running.get_mut(&call.number)?;
+        // Once: a reply that has waited is handled.
+        if running.held_back == Some(call.key) || !chances.inject(kind, call.key) {
+            return None;
+        }
+        running.held_back = Some(call.key);
+        Some(lasts_ms)
+    }
+
+    /// Notes which of an operation's own leases a reply shows it.
+    fn note_own(&mut self, number: u64, reply: &Reply) {
+        let shown: Vec<&Stored> = match &reply.body {
+            ReplyBody::Read(read) => read.records.iter().flatten().collect(),
+            ReplyBody::Commit(units) => {
+                let current = units.iter().filter_map(|unit| match unit {
+                    UnitReply::Conflict { current } => Some(current.iter().flatten()),
+                    _ => None,
+                });
+                current.flatten().collect()
+            }
+            _ => return,
+        };
+        let codec = Codec::default();
+        for loaded in shown.into_iter().filter_map(|stored| load(stored, &codec).ok()) {
+            let Phase::Active(active) = &loaded.execution.phase else { continue };
+            let lease = active.lease.id;
+            let live = active.fate == LeaseFate::Held && reply.at < active.lease.expires_at;
+            if live && self.server.model.leases.get(&lease) == Some(&number) {
+                let running = self.running.get_mut(&number);
+                running.map(|running| running.own.insert(loaded.execution.id, lease));
+            }
+        }
+    }
+
+    pub(super) fn fail(&mut self, call: Call, failure: &Failure) -> Result<(), Broken> {
+        if self.waits(call).is_none() {
+            return Ok(());
+        }
+        if let Some(running) = self.running.get_mut(&call.number) {
+            running.waiting = None;
+        }
+        self.proceed(call.number, |task, now| task.on_failure(failure, now))
+    }
+
+    pub(super) fn go_on(&mut self, number: u64) -> Result<(), Broken> {
+        self.proceed(number, |task, now| task.on_wake(now))
+    }
+}
+
+/// Whether a request reads or writes the record of an execution.
+fn touches(request: &Request, id: &ExecutionId) -> bool {
+    let key = RecordKey::of(id);
+    match request {
+        Request::Read(read) => read.records.contains(&key),
+        Request::Commit(commit) => {
+            commit.units.iter().flat_map(|unit| &unit.expect).any(|(expected, _)| *expected == key)
+        }
+        _ => false,
+    }
+}
