@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use common::exploration::command_names;
 use common::run::Run;
 use common::steps::{sequences, submissions};
-use ff_core::execution::{Situation, situation};
+use ff_core::execution::{Decide, Situation, situation};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
