@@ -202,7 +202,8 @@ impl Scene {
         let (process, now) = (slot, store_time(self.now));
         // A backend sees requests, and not which command each carries.
         let (command, carries) = (None, None);
-        let mut caller = Caller { number, process, command, carries, refused: false, applied: 0 };
+        let (resent, refused, applied) = (false, false, 0);
+        let mut caller = Caller { number, process, command, carries, resent, refused, applied };
         let reply = self.server.serve(&mut caller, request, now)?;
         if let ReplyBody::Commit(units) = &reply.body {
             let name = self.slots[slot].name.clone();
