@@ -61,8 +61,8 @@ pub fn check<'s>(
         let places = found.get(id).copied().unwrap_or_default();
         let expected = match model.adrift.get(id) {
             None => *expected,
-            // What is due is written by each commit, the others where they change.
-            Some(true) => Places { due: expected.due, ..places },
+            // What is due is written by each commit that has it, the others where they change.
+            Some(true) => Places { due: expected.due.or(places.due), ..places },
             Some(false) => places,
         };
         ensure!(places == expected, TAG, "{id} stands at {places:?} instead of {expected:?}");
