@@ -51,7 +51,9 @@ macro_rules! works {
 
             /// The step after a reply.
             pub fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Came> {
-                match self { $(Self::$kind(work) => then(work.on_reply(reply, now), Came::$kind),)+ }
+                match self {
+                    $(Self::$kind(work) => then(work.on_reply(reply, now), Came::$kind),)+
+                }
             }
 
             /// The step after a call that got no reply.

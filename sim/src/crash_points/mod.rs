@@ -7,8 +7,9 @@
 //! the process dying after its last reply. At each boundary somebody else may do a competing thing:
 //! let time pass, take over, complete, cancel, revoke. Then either the process is dead, and a fresh
 //! one repeats the operation under the same identity, or nobody does (a grant and a lease are
-//! remembered while they last, so what asks for one is repeated only where nobody else was there); or the process was only slow,
-//! and goes on with the reply, or without it. At last the agents bring everything to an end.
+//! remembered while they last, so what asks for one is repeated only where nobody else was there);
+//! or the process was only slow, and goes on with the reply, or without it. At last the agents
+//! bring everything to an end.
 //!
 //! Checked are every invariant after every step, that everything ends, and against the run without
 //! fault:

@@ -135,7 +135,7 @@ impl Reader {
 
     fn read(&mut self, text: &[u8], without: &[&str]) {
         let (mut from, mut at) = (0, 0);
-        // How long the operation that is read may try: a deadline that is never reached is left out.
+        // How long the operation that is read may try: what is never reached is left out.
         let mut allowed = 0;
         while at < text.len() {
             let rest = &text[at..];

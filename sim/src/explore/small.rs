@@ -58,8 +58,7 @@ const CALM: SmallWorld = SmallWorld {
     calls: 0,
 };
 
-/// The worlds. Those with faults beside one another are too large for a few minutes; the golden file
-/// has the others.
+/// The worlds. The last two are too large for a few minutes; the golden file has the others.
 pub const WORLDS: &[SmallWorld] = &[
     CALM,
     SmallWorld { name: "one-operated", failures: 0, calls: 1, ..CALM },
