@@ -139,7 +139,7 @@ mod bugs {
             "another life is `Superseded`";
         ListSkipsBetweenPages: "the first entry of a list's next page is skipped",
             "lists show every record once";
-        LostLeaseBelieved: "a lease is believed in for its whole ttl, however little was left of it",
+        LostLeaseBelieved: "a lease is believed in for its whole ttl, however little is left",
             "a lease that is believed in is held";
         LostReplyForgotten: "after a lost reply a rejection is taken for certain",
             "a refused command has changed nothing";

@@ -31,8 +31,8 @@ pub struct Row {
     pub found: Option<Sighting>,
     /// How many seeds were run until then; all of them if nothing did.
     pub seeds: u64,
-    /// For each invariant that sees it by itself, its tag and the first seed at which it does, among
-    /// those that were run.
+    /// For each invariant that sees it by itself, its tag and the first seed at which it does,
+    /// among those that were run.
     pub seen_by: BTreeMap<&'static str, u64>,
     /// Seeds that were run for `seen_by`.
     pub looked: u64,
