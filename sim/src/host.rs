@@ -36,6 +36,8 @@ pub struct Host {
     pub operations: u64,
     /// How many steps it has made since its start.
     pub steps: u64,
+    /// Whether it never comes back.
+    pub gone: bool,
     /// Until when it stands still.
     pub paused_until: u64,
     /// Until when nothing that it sends gets through.
@@ -180,6 +182,7 @@ pub fn host(
         instance,
         operations: 0,
         steps: 0,
+        gone: false,
         paused_until: 0,
         mute_until: 0,
         deaf_until: 0,

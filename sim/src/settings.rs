@@ -151,7 +151,7 @@ fn weight(kind: FaultKind, source: &mut impl Source) -> u64 {
         | FaultKind::CrashBeforeReply
         | FaultKind::CrashBetweenSteps
         | FaultKind::PauseBeforeReply => one_of(source, &[1, 4, 15]),
-        FaultKind::SameInstance => one_of(source, &[300, 1_000]),
+        FaultKind::SameInstance | FaultKind::StaysDown => one_of(source, &[300, 1_000]),
         FaultKind::ClockDrift => one_of(source, &[1, 10, 100]),
         FaultKind::ClockOffset => one_of(source, &[3, 20, 80]),
         FaultKind::ClockStep | FaultKind::ClockFreeze => one_of(source, &[2, 8, 30]),

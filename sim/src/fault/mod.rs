@@ -27,6 +27,7 @@ pub mod request_lost;
 pub mod resend;
 pub mod same_instance;
 pub mod slow_store;
+pub mod stays_down;
 pub mod store_clock;
 pub mod wake_up_lost;
 
@@ -99,6 +100,8 @@ pub enum FaultKind {
     ClockStep,
     /// A process's idea of the store's time stood still for a while.
     ClockFreeze,
+    /// A process never came back after the last fault.
+    StaysDown,
 }
 
 impl FaultKind {
@@ -135,6 +138,7 @@ impl FaultKind {
         Self::ClockDrift,
         Self::ClockStep,
         Self::ClockFreeze,
+        Self::StaysDown,
     ];
 }
 

@@ -3,7 +3,7 @@
 use ff_core::store::Failure;
 
 use crate::fault::planned::Planned;
-use crate::fault::{FaultKind, clock_drift, clock_offset, crash, same_instance};
+use crate::fault::{FaultKind, clock_drift, clock_offset, crash, same_instance, stays_down};
 use crate::heal::{HEALED_WITHIN_MS, pending};
 use crate::host::{Kind, Start, host};
 use crate::invariant::readers;
@@ -62,7 +62,7 @@ impl World {
     }
 
     pub(super) fn restart(&mut self, process: usize) {
-        if self.hosts[process].up {
+        if self.hosts[process].up || self.hosts[process].gone {
             return;
         }
         let (start, now) = (self.hosts[process].start + 1, self.now);
@@ -126,11 +126,16 @@ impl World {
         None
     }
 
-    /// The faults are over: what is down comes back, and handlers do their work.
+    /// The faults are over: what is down comes back or stays down for good, and handlers do their
+    /// work.
     pub(super) fn heal(&mut self) {
         self.healing_since = Some(self.now);
         self.server.condition.recover();
         for process in 0..self.hosts.len() {
+            if stays_down::draw(&mut self.chances, &self.settings, process) {
+                self.hosts[process].gone = true;
+                self.crash(process, 0);
+            }
             self.restart(process);
             let host = &mut self.hosts[process];
             (host.mute_until, host.deaf_until) = (0, 0);
