@@ -2,8 +2,8 @@
 //!
 //! A worker judges its leases on this clock, with a margin of a tenth of what is left, at most
 //! 250 ms. So the margin covers a clock that is slow by a tenth for leases of up to 2.5 s, and by
-//! 250 ms in the whole lease for longer ones: 0.8 % for 30 s, 0.07 % for six minutes. Clocks of real
-//! machines are within 0.05 % while they are disciplined. What is simulated stays within four
+//! 250 ms in the whole lease for longer ones: 0.8 % for 30 s, 0.07 % for six minutes. Real clocks
+//! are within 0.05 % while they are disciplined. What is simulated stays within four
 //! fifths of what the margin covers; within that \[INV-HEALTH-1\] holds.
 
 use crate::settings::Settings;

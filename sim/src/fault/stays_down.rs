@@ -8,8 +8,8 @@ use crate::streams::happens;
 use super::FaultKind;
 use super::chances::Chances;
 
-/// Whether a process that can be spared stays down. The first worker serves every lane and has every
-/// capability; it, the first timekeeper, the client and the reader are needed.
+/// Whether a process that can be spared stays down. The first worker serves every lane and has all
+/// capabilities; it, the first timekeeper, the client and the reader are needed.
 pub fn draw(chances: &mut Chances, settings: &Settings, process: usize) -> bool {
     let spared = process != 0 && process < settings.workers + settings.timekeepers;
     let (kind, key) = (FaultKind::StaysDown, process as u64);
