@@ -44,7 +44,7 @@ pub fn check<'s>(
         let place = match index {
             IndexName::Eligible { namespace, lane } => {
                 let own = *namespace == record.namespace && *lane == record.lane;
-                ensure!(own, TAG, "{id} stands in {index:?}");
+                ensure!(own || adrift, TAG, "{id} stands in {index:?}");
                 &mut places.eligible
             }
             IndexName::Due => &mut places.due,
