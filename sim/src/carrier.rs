@@ -116,14 +116,11 @@ pub struct Carrier {
 impl Carrier {
     /// An operation of a process that has not begun.
     pub fn new(number: u64, process: usize, work: Work) -> Self {
-        let command = match &work {
-            Work::Command(work) => Some(work.command().clone()),
-            Work::Renew(work) => Some(work.command().clone().into()),
-            _ => None,
+        let caller = match &work {
+            Work::Command(work) => Caller::of(number, process, work.command().clone()),
+            Work::Renew(work) => Caller::of(number, process, work.command().clone().into()),
+            _ => Caller::new(number, process),
         };
-        let carries = None;
-        let (resent, refused, applied) = (false, false, 0);
-        let caller = Caller { number, process, command, carries, resent, refused, applied };
         Self { work, caller, seen: None, own: BTreeMap::new() }
     }
 

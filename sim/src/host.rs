@@ -8,7 +8,8 @@ use ff_core::id::{WorkerId, WorkerInstanceId};
 
 use crate::clock::Clock;
 use crate::process::client::ClientProcess;
-use crate::process::context::Context;
+use crate::process::context::{Context, Moment};
+use crate::process::operator::OperatorProcess;
 use crate::process::reader::ReaderProcess;
 use crate::process::timekeeper::TimekeeperProcess;
 use crate::process::wishes::{TOKENS, lane, namespace};
@@ -60,6 +61,8 @@ pub enum Kind {
     Client(ClientProcess),
     /// The reader of the journals.
     Reader(ReaderProcess),
+    /// The operator.
+    Operator(OperatorProcess),
 }
 
 impl Kind {
@@ -70,6 +73,17 @@ impl Kind {
             Self::Timekeeper(timekeeper) => timekeeper.wake(cx),
             Self::Client(client) => client.wake(cx),
             Self::Reader(reader) => reader.wake(cx),
+            Self::Operator(operator) => operator.wake(cx),
+        }
+    }
+
+    /// Notes that something has just happened to an execution.
+    pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
+        match self {
+            Self::Worker(worker) => worker.moment(moment, cx),
+            Self::Timekeeper(_) | Self::Reader(_) => {}
+            Self::Client(client) => client.moment(moment, cx),
+            Self::Operator(operator) => operator.moment(moment, cx),
         }
     }
 
@@ -82,6 +96,9 @@ impl Kind {
             (Self::Worker(worker), Output::Command(errand, result)) => {
                 worker.answered(errand, result, cx);
             }
+            (Self::Worker(worker), Output::Gathered(partition, answers)) => {
+                worker.gathered(partition, answers, cx);
+            }
             (Self::Timekeeper(timekeeper), Output::Ticked(report)) => {
                 timekeeper.ticked(&report, cx);
             }
@@ -93,6 +110,10 @@ impl Kind {
             (Self::Reader(reader), Output::Read { partition, limit, result, .. }) => {
                 reader.read((partition, limit), result, cx);
             }
+            (Self::Operator(operator), Output::Listed { filter, result: Ok(page), .. }) => {
+                operator.listed(filter, &page, cx);
+            }
+            (Self::Operator(_), _) => {}
             (kind, output) => unreachable!("{kind:?} never starts what comes to {output:?}"),
         }
     }
@@ -138,7 +159,8 @@ fn instance_id(number: usize, start: u64) -> WorkerInstanceId {
 /// When and how a process starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
-    /// Its number: the workers first, then the timekeepers, the client and the reader.
+    /// Its number: the workers first, then the timekeepers, the client, the reader and the
+    /// operator.
     pub process: usize,
     /// Which start of it this is, from 0.
     pub start: u64,
@@ -170,8 +192,10 @@ pub fn host(
         Kind::Timekeeper(TimekeeperProcess::new(settings, entropy))
     } else if number == profiles.len() + settings.timekeepers {
         Kind::Client(ClientProcess::new(seed, settings, Arc::clone(profiles), entropy))
-    } else {
+    } else if number == profiles.len() + settings.timekeepers + 1 {
         Kind::Reader(ReaderProcess::new(settings, entropy))
+    } else {
+        Kind::Operator(OperatorProcess::new(seed, settings))
     };
     Host {
         kind,

@@ -164,8 +164,6 @@ pub const UNREACHABLE: &[(RejectionKind, &str)] = &[
     (RejectionKind::InvalidTagKey, "comes from parsing, before there is a command"),
     (RejectionKind::InvalidId, "comes from parsing, before there is a command"),
     (RejectionKind::InvalidExecutionId, "comes from parsing, before there is a command"),
-    (RejectionKind::FormatUnknown, "comes from activating a record format, which nobody does here"),
-    (RejectionKind::FormatSuperseded, "there is one record format, and no lower one"),
 ];
 
 /// Commands whose repeat is simply applied again, to the same effect.

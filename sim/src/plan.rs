@@ -92,6 +92,10 @@ pub enum WishKind {
     Take,
     /// Somebody who believes that something is due, or a lease lost, acts on it.
     Hurry,
+    /// Somebody calls because something has just happened.
+    Meddle,
+    /// The operator lists, reads, audits, or activates a record format.
+    LookAround,
 }
 
 /// One wish of a run: what is wished for, and at which step.

@@ -7,7 +7,7 @@ use ff_core::time::DurationMs;
 
 use crate::fault::FaultKind;
 use crate::plan::{Overrides, Plan};
-use crate::streams::{Draws, Source, WEIGHTS, between, happens, one_of, stream};
+use crate::streams::{Draws, MEDDLING, Source, WEIGHTS, between, happens, one_of, stream};
 
 /// The configuration of a run. Each seed switches a subset of the faults on, with very different
 /// weights.
@@ -35,6 +35,8 @@ pub struct Settings {
     pub timeout_ms: u64,
     /// Whether wake-ups travel; without them workers only poll.
     pub wakes: bool,
+    /// In a thousand things that happen to executions, how many make somebody call at once.
+    pub meddling: u64,
     /// How often each fault happens: in a thousand calls, or how many, as the kind has it.
     weights: [u64; FaultKind::ALL.len()],
 }
@@ -84,6 +86,7 @@ impl Settings {
             latency_ms: one_of(entropy, &[0, 1, 2, 5, 20, 60]),
             timeout_ms: one_of(entropy, &[150, 300, 700]),
             wakes: happens(entropy, 750),
+            meddling: one_of(&mut Draws::new(seed, MEDDLING, 0), &[0, 60, 150, 400]),
             weights: weights(seed),
         }
     }

@@ -37,6 +37,10 @@ pub const HAND_OVER: u64 = WEIGHTS + 1;
 pub const TAKE: u64 = WEIGHTS + 2;
 /// The concern of how long a grant is on its way.
 pub const WAY_OF_GRANT: u64 = WEIGHTS + 16;
+/// The concern of who meddles when something has happened.
+pub const MOMENT: u64 = WEIGHTS + 3;
+/// The concern of how often anybody meddles.
+pub const MEDDLING: u64 = WEIGHTS + 4;
 
 /// Where random numbers come from.
 pub trait Source {

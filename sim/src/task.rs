@@ -2,11 +2,16 @@
 
 use ff_core::agent::{AdmitTo, ClaimedWork};
 use ff_core::error::EngineError;
-use ff_core::execution::{AnyCommand, AnyOutcome, Renewed};
-use ff_core::id::LeaseId;
-use ff_core::op::{Committed, Drawn, Operation, Rotation, Step, TickReport};
+use ff_core::execution::{
+    AnyCommand, AnyOutcome, Complete, Decide, Execution, Fence, FenceParts, Renewed,
+};
+use ff_core::id::{ExecutionId, LeaseId};
+use ff_core::op::{
+    AuditLook, Committed, Drawn, ListFilter, ListPage, Loaded, Operation, Rotation, Step,
+    TickReport,
+};
 use ff_core::partition::Partition;
-use ff_core::store::{Cursor, Failure, Reply, Streamed};
+use ff_core::store::{Cursor, Failure, Fetched, Reply, Streamed};
 use ff_core::time::{HostTime, TimestampMs};
 
 use crate::marks::CommandKind;
@@ -38,6 +43,16 @@ pub enum Output {
         /// The page.
         result: Result<(Streamed, TimestampMs), EngineError>,
     },
+    /// Completions in one partition were carried together.
+    Gathered(Partition, Vec<(Errand, Result<Committed<AnyOutcome>, EngineError>)>),
+    /// A list was read. `whole`: it was to show everything.
+    Listed { filter: ListFilter, whole: bool, result: Result<ListPage, EngineError> },
+    /// An execution was read.
+    Described(ExecutionId, Result<(Option<Loaded>, Vec<Fetched>, TimestampMs), EngineError>),
+    /// An auditor looked at a partition.
+    Looked(Partition, Result<AuditLook, EngineError>),
+    /// The store's configuration was written or read.
+    Activated(Result<(), EngineError>),
 }
 
 /// On whose behalf a command was sent.
@@ -136,8 +151,62 @@ pub struct Caller {
     pub carries: Option<CommandKind>,
     /// Whether a request of it was sent again without its knowing.
     pub resent: bool,
+    /// For each command that it carries together with others, that one's side of it.
+    pub parts: Vec<Caller>,
     /// Whether the caller was told that the command is refused for certain.
     pub refused: bool,
     /// How many of its commits changed something.
     pub applied: u64,
+}
+
+impl Caller {
+    /// Who sends an operation that carries no command.
+    pub const fn new(number: u64, process: usize) -> Self {
+        Self {
+            number,
+            process,
+            command: None,
+            carries: None,
+            resent: false,
+            parts: Vec::new(),
+            refused: false,
+            applied: 0,
+        }
+    }
+
+    /// Who sends a command.
+    pub fn of(number: u64, process: usize, command: AnyCommand) -> Self {
+        let carries = Some(CommandKind::from(&command));
+        Self { command: Some(command), carries, ..Self::new(number, process) }
+    }
+
+    /// Whether it carries commands that somebody wishes to be carried out.
+    pub const fn carries_commands(&self) -> bool {
+        self.command.is_some() || !self.parts.is_empty()
+    }
+
+    /// The side of the command that writes the record of an execution, of which `record` is what
+    /// was there before.
+    pub fn part(&mut self, id: ExecutionId, record: Option<&Execution>) -> &mut Self {
+        let about = |part: &Self| part.command.as_ref().is_some_and(|c| c.execution_id() == id);
+        let holds = |part: &Self| {
+            part.proof()
+                .is_some_and(|fence| record.is_some_and(|record| record.last_fence == Some(fence)))
+        };
+        let of_holder = self.parts.iter().position(|part| about(part) && holds(part));
+        match of_holder.or_else(|| self.parts.iter().position(about)) {
+            Some(number) => &mut self.parts[number],
+            None => self,
+        }
+    }
+
+    /// The fence of the completion that it sends.
+    fn proof(&self) -> Option<Fence> {
+        match &self.command {
+            Some(AnyCommand::Complete(Complete { fence: FenceParts::Complete(fence), .. })) => {
+                Some(*fence)
+            }
+            _ => None,
+        }
+    }
 }

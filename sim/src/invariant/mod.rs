@@ -17,6 +17,7 @@ pub mod lease;
 pub mod lists;
 pub mod liveness;
 pub mod readers;
+pub mod reading;
 pub mod refusal;
 pub mod terminal;
 pub mod time;

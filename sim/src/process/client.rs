@@ -7,10 +7,10 @@ use ff_core::agent::{Scheduler, WorkerGrant, WorkerProfile, WorkerRequest};
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, Granted, IssueClaimGrant, IssueReclaimGrant, ReclaimGranted,
-    parse_grant_key,
+    Admit, Admitted, AnyCommand, AnyOutcome, Granted, IssueClaimGrant, IssueReclaimGrant,
+    ReclaimGranted, parse_grant_key,
 };
-use ff_core::id::{ExecutionId, GrantId, Nonce};
+use ff_core::id::{ExecutionId, GrantId, LaneId, Nonce};
 use ff_core::op::{Committed, Drawn, Patience};
 use ff_core::time::{DurationMs, TimestampMs};
 
@@ -18,14 +18,17 @@ use crate::hash::hashed;
 use crate::marks::CommandKind;
 use crate::plan::WishKind;
 use crate::settings::Settings;
-use crate::streams::{Draws, HAND_OVER, Source, between, happens, stream};
+use crate::streams::{Draws, HAND_OVER, Source, between, happens, one_of, stream};
 use crate::task::{Errand, Output};
 
-use super::context::{Context, Effect, GrantInHand, Way};
-use super::wishes::{call, lane, namespace, submission};
+use super::calls::ANY;
+use super::context::{Context, Effect, GrantInHand, Moment, Way};
+use super::memory::Memory;
+use super::wishes::{lane, namespace, submission};
 
-/// Calls of operators that one execution gets at most: fewer than a record remembers.
-const MAX_CALLS: u32 = 6;
+/// Calls that a record has to remember which one execution gets from the client at most: with
+/// those of the operator fewer than a record remembers.
+const MAX_CALLS: u32 = 3;
 
 /// The client's process. What it has sent outlives its crashes, as a person's memory would.
 #[derive(Debug)]
@@ -46,7 +49,9 @@ pub struct ClientProcess {
     latest: Option<AnyCommand>,
     /// Its workers by process.
     workers: Arc<[WorkerProfile]>,
-    asked_for: Option<usize>,
+    /// The worker and the lane for which the scheduler looks.
+    asked_for: Option<(usize, LaneId)>,
+    memory: Memory,
 }
 
 impl ClientProcess {
@@ -70,6 +75,7 @@ impl ClientProcess {
             latest: None,
             workers,
             asked_for: None,
+            memory: Memory::default(),
         }
     }
 
@@ -112,7 +118,12 @@ impl ClientProcess {
                 self.wish_for(WishKind::Submit, Errand::Wish, create.into(), cx);
             }
             0..10 => {
-                if let Some(mut command) = self.latest.clone() {
+                let again = if happens(&mut self.entropy, 400) {
+                    self.memory.any(&mut self.entropy)
+                } else {
+                    self.latest.clone()
+                };
+                if let Some(mut command) = again {
                     if let (AnyCommand::Create(create), true) =
                         (&mut command, happens(&mut self.entropy, 300))
                     {
@@ -125,12 +136,17 @@ impl ClientProcess {
             }
             10..15 => {
                 let Some(id) = self.any_execution() else { return };
-                if self.may_call(id) {
-                    let command = call(id, &mut self.entropy);
+                let call = one_of(&mut self.entropy, ANY);
+                if !call.is_remembered() || self.may_call(id) {
+                    let held_by = self.memory.block_of(id);
+                    let command = call.command(id, held_by, &mut self.entropy);
                     self.wish_for(WishKind::Operate, Errand::Wish, command, cx);
                 }
             }
-            15..17 => self.ask_for_grant(cx),
+            15..17 => {
+                let Some(id) = self.any_execution() else { return };
+                self.ask_for_grant(id, WishKind::AskForGrant, self.wishes, cx);
+            }
             _ => self.draw(cx),
         }
     }
@@ -146,6 +162,7 @@ impl ClientProcess {
         if errand == Errand::Wish {
             self.latest = Some(command.clone());
         }
+        self.memory.note(&command);
         let stale = happens(&mut self.entropy, 500);
         let patience = Patience::new(self.settings.terms(), self.entropy.fork());
         if cx.wishes_for(kind, self.wishes) {
@@ -175,8 +192,13 @@ impl ClientProcess {
     }
 
     /// Asks for a grant on a certain execution.
-    fn ask_for_grant(&mut self, cx: &mut Context<'_>) {
-        let Some(execution_id) = self.any_execution() else { return };
+    fn ask_for_grant(
+        &mut self,
+        execution_id: ExecutionId,
+        kind: WishKind,
+        key: u64,
+        cx: &mut Context<'_>,
+    ) {
         let worker = self.any_worker();
         let request = IssueClaimGrant {
             execution_id,
@@ -186,12 +208,17 @@ impl ClientProcess {
             ttl: DurationMs::new(between(&mut self.entropy, 100, 4_000)),
             audit: None,
         };
-        let command = if happens(&mut self.entropy, 500) {
-            AnyCommand::IssueClaimGrant(request)
-        } else {
-            AnyCommand::IssueReclaimGrant(IssueReclaimGrant(request))
+        let command = match self.entropy.below(5) {
+            0 | 1 => AnyCommand::IssueClaimGrant(request),
+            2 | 3 => AnyCommand::IssueReclaimGrant(IssueReclaimGrant(request)),
+            // As the scheduler does with what it drew, perhaps long ago.
+            _ => AnyCommand::Admit(Admit(request)),
         };
-        self.wish_for(WishKind::AskForGrant, Errand::Grant(worker), command, cx);
+        let stale = happens(&mut self.entropy, 500);
+        let patience = Patience::new(self.settings.terms(), self.entropy.fork());
+        if cx.wishes_for(kind, key) {
+            cx.command(Errand::Grant(worker), command, stale, patience);
+        }
     }
 
     /// Has the scheduler look for work for a worker.
@@ -200,10 +227,11 @@ impl ClientProcess {
             return;
         }
         let worker = self.any_worker();
+        let lane = lane(self.entropy.below(2));
         let profile = &self.workers[worker];
         let request = WorkerRequest {
             namespace: namespace(),
-            lane: lane(0),
+            lane: lane.clone(),
             worker: profile.worker.clone(),
             instance: Some(profile.instance.clone()),
             capabilities: profile.capabilities.clone(),
@@ -212,7 +240,7 @@ impl ClientProcess {
         if !cx.wishes_for(WishKind::Draw, self.wishes) {
             return;
         }
-        self.asked_for = Some(worker);
+        self.asked_for = Some((worker, lane));
         cx.start(CommandKind::Admit, self.scheduler.claim_for_worker(request), Output::Drawn);
     }
 
@@ -222,9 +250,9 @@ impl ClientProcess {
         result: Result<Drawn<ff_core::agent::AdmitTo>, EngineError>,
         cx: &mut Context<'_>,
     ) {
-        let Some(worker) = self.asked_for.take() else { return };
+        let Some((worker, lane)) = self.asked_for.take() else { return };
         let Ok(drawn) = result else { return };
-        let grant = self.scheduler.admitted(namespace(), lane(0), drawn);
+        let grant = self.scheduler.admitted(namespace(), lane, drawn);
         let (execution_id, key, way) = match grant {
             Some(WorkerGrant::Claim(grant)) => (grant.execution_id, grant.grant_key, Way::New),
             Some(WorkerGrant::Resume(grant)) => (grant.execution_id, grant.grant_key, Way::Resumed),
@@ -253,12 +281,42 @@ impl ClientProcess {
                 let way = if granted.resumes { Way::Resumed } else { Way::New };
                 in_hand(granted, way)
             }
-            AnyOutcome::IssueReclaimGrant(ReclaimGranted::Granted(granted)) => {
-                in_hand(granted, Way::Over)
+            AnyOutcome::Admit(Admitted::Granted(granted)) => {
+                let way = if granted.resumes { Way::Resumed } else { Way::New };
+                in_hand(granted, way)
+            }
+            AnyOutcome::IssueReclaimGrant(ReclaimGranted::Granted(granted))
+            | AnyOutcome::Admit(Admitted::ReclaimGranted(granted)) => in_hand(granted, Way::Over),
+            AnyOutcome::IssueReclaimGrant(ReclaimGranted::CapExceeded { .. })
+            | AnyOutcome::Admit(Admitted::CapExceeded { .. }) => {
+                // There is no grant; who does not listen tries all the same.
+                let Some(record) = committed.record else { return };
+                let execution_id = record.execution.id;
+                let key = hashed(execution_id.uuid().as_bytes());
+                let grant_id = GrantId::random(&mut stream(self.seed, "forged", key));
+                GrantInHand { execution_id, grant_id, way: Way::Over }
             }
             _ => return,
         };
         self.hand_over(worker, grant, cx);
+    }
+
+    /// Something has just happened to an execution.
+    pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
+        if cx.healing {
+            return;
+        }
+        self.entropy = stream(self.seed, "meddle", moment.key);
+        let again = self.memory.about(moment.id, &mut self.entropy);
+        match again.filter(|_| happens(&mut self.entropy, 300)) {
+            Some(command) => {
+                let patience = Patience::new(self.settings.terms(), self.entropy.fork());
+                if cx.wishes_for(WishKind::Meddle, moment.key) {
+                    cx.command(Errand::Wish, command, false, patience);
+                }
+            }
+            None => self.ask_for_grant(moment.id, WishKind::Meddle, moment.key, cx),
+        }
     }
 
     /// Hands a grant to its worker, or to another one, once or twice, soon or late.

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ff_core::execution::{AnyCommand, Claim, Decide};
+use ff_core::capability::Capabilities;
+use ff_core::execution::{AnyCommand, Claim, Decide, EventKind};
 use ff_core::id::{ExecutionId, GrantId};
 use ff_core::op::{Known, Loaded, Operation, Patience, Transact};
 use ff_core::store::Member;
@@ -23,7 +24,7 @@ pub struct GrantInHand {
     pub way: Way,
 }
 
-/// The three ways to take an execution.
+/// The ways to take an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// With a new attempt.
@@ -32,6 +33,35 @@ pub enum Way {
     Resumed,
     /// From an owner that lost its lease.
     Over,
+    /// Whichever way it asks for, with a grant of its own.
+    Offered,
+}
+
+/// What an operation is about, for those who watch.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // Short-lived.
+pub enum About {
+    /// It carries this command.
+    Command(AnyCommand),
+    /// It carries these commands together, each with an answer of its own.
+    Together(Vec<AnyCommand>),
+    /// It is an agent's, and carries that to each execution that it meets.
+    Each(CommandKind),
+    /// It carries no command, and shows what is there.
+    Present,
+    /// It carries no command.
+    Nothing,
+}
+
+/// Something that has just happened to an execution.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The execution.
+    pub id: ExecutionId,
+    /// What happened.
+    pub event: EventKind,
+    /// The key of what is done about it.
+    pub key: u64,
 }
 
 /// What a process asks of the world.
@@ -39,7 +69,7 @@ pub enum Way {
 #[allow(clippy::large_enum_variant)] // Short-lived.
 pub enum Effect {
     /// Carry out an operation.
-    Start { task: Box<dyn Task>, command: Option<AnyCommand>, carries: Option<CommandKind> },
+    Start { task: Box<dyn Task>, about: About },
     /// Wake the process at an instant of its own clock.
     WakeAt(TimestampMs),
     /// Hand a grant to a worker process after that many milliseconds.
@@ -82,17 +112,47 @@ impl Context<'_> {
         F: Fn(O::Output) -> Output + 'static,
     {
         let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, command: None, carries: Some(carries) });
+        self.effects.push(Effect::Start { task, about: About::Each(carries) });
     }
 
-    /// Starts an operation that changes nothing.
+    /// Starts an operation that carries no command.
     pub fn read<O, F>(&mut self, operation: O, understand: F)
     where
         O: Operation + 'static,
         F: Fn(O::Output) -> Output + 'static,
     {
         let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, command: None, carries: None });
+        self.effects.push(Effect::Start { task, about: About::Nothing });
+    }
+
+    /// Starts an operation that shows what is there.
+    pub fn look<O, F>(&mut self, operation: O, understand: F)
+    where
+        O: Operation + 'static,
+        F: Fn(O::Output) -> Output + 'static,
+    {
+        let task = driven(operation, understand);
+        self.effects.push(Effect::Start { task, about: About::Present });
+    }
+
+    /// Starts an operation that carries these commands, each with an answer of its own.
+    pub fn together<O, F>(&mut self, commands: Vec<AnyCommand>, operation: O, understand: F)
+    where
+        O: Operation + 'static,
+        F: Fn(O::Output) -> Output + 'static,
+    {
+        let task = driven(operation, understand);
+        self.effects.push(Effect::Start { task, about: About::Together(commands) });
+    }
+
+    /// Starts an operation that carries this command in a form of its own.
+    pub fn carry<O, F>(&mut self, command: AnyCommand, operation: O, understand: F)
+    where
+        O: Operation + 'static,
+        F: Fn(O::Output) -> Output + 'static,
+    {
+        let task = driven(operation, understand);
+        self.effects.push(Effect::Start { task, about: About::Command(command) });
     }
 
     /// Carries a command to its execution. `stale`: beginning with an old copy of its record.
@@ -127,8 +187,7 @@ impl Context<'_> {
     ) {
         let operation = Transact::knowing(command.clone(), known, patience);
         let task = driven(operation, move |result| Output::Command(errand, result));
-        let carries = Some(CommandKind::from(&command));
-        self.effects.push(Effect::Start { task, command: Some(command), carries });
+        self.effects.push(Effect::Start { task, about: About::Command(command) });
     }
 
     /// Asks to be woken at an instant of the process's own clock.
@@ -138,13 +197,14 @@ impl Context<'_> {
 }
 
 impl Way {
-    /// The command that takes an execution this way.
-    pub fn command(self, claim: Claim) -> AnyCommand {
-        use ff_core::execution::{TakeNew, TakeOver, TakeResumed};
+    /// The command by which a worker that can do that takes an execution this way.
+    pub fn command(self, claim: Claim, capabilities: &Capabilities) -> AnyCommand {
+        use ff_core::execution::{Offer, TakeNew, TakeOver, TakeResumed};
         match self {
             Self::New => TakeNew(claim).into(),
             Self::Resumed => TakeResumed(claim).into(),
             Self::Over => TakeOver(claim).into(),
+            Self::Offered => Offer { claim, capabilities: capabilities.clone() }.into(),
         }
     }
 }

@@ -4,14 +4,8 @@ use std::sync::Arc;
 
 use ff_core::capability::Capabilities;
 use ff_core::entropy::Entropy;
-use ff_core::execution::{
-    AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, Create,
-    DEFAULT_PAYLOAD_LIMIT, FenceParts, OnDue, OperatorCall, Replay, RevokeLease, Start, Unblock,
-    content_digest,
-};
-use ff_core::id::{
-    ExecutionId, ExecutionKind, FailureCategory, LaneId, Namespace, Nonce, RequestId,
-};
+use ff_core::execution::{Create, DEFAULT_PAYLOAD_LIMIT, Start, content_digest};
+use ff_core::id::{ExecutionId, ExecutionKind, FailureCategory, LaneId, Namespace, Nonce};
 use ff_core::policy::{Backoff, ExecutionPolicy, Priority, ReclaimMode};
 use ff_core::tags::Tags;
 use ff_core::time::{DurationMs, TimestampMs};
@@ -122,37 +116,9 @@ fn policy(settings: &Settings, entropy: &mut Entropy) -> ExecutionPolicy {
         let retention = settings.patience.get() + between(entropy, 500, 4_000);
         policy.retention_ms = DurationMs::new(retention);
     }
-    policy
-}
-
-/// An operator's call about an execution, or somebody else's.
-pub fn call(id: ExecutionId, entropy: &mut Entropy) -> AnyCommand {
-    let request = format!("request-{}", entropy.next_u64());
-    let call = OperatorCall::new(RequestId::try_new(request).expect("a valid id"));
-    let kind = match entropy.below(4) {
-        0 => BlockKind::Operator,
-        1 => BlockKind::Lane,
-        2 => BlockKind::Budget,
-        _ => BlockKind::Quota,
-    };
-    match entropy.below(20) {
-        0..3 => {
-            let by = CancelledBy::Operator(call);
-            Cancel { execution_id: id, by, reason: "not wanted".to_owned() }.into()
-        }
-        3..8 => RevokeLease { execution_id: id, call }.into(),
-        8..13 => Replay { execution_id: id, call }.into(),
-        13..15 => {
-            let priority = Priority::clamped(between(entropy, 0, 9_000) as i64);
-            ChangePriority { execution_id: id, call, priority }.into()
-        }
-        15..17 => Block { execution_id: id, kind, recheck_at: None }.into(),
-        17 => Unblock { execution_id: id, kind, offered: None }.into(),
-        // Whoever thinks that something is due may say so.
-        18 => OnDue { execution_id: id }.into(),
-        _ => {
-            let fence = one_of(entropy, &[FenceParts::Missing, FenceParts::Partial]);
-            Complete { execution_id: id, fence, result: None }.into()
-        }
+    if happens(entropy, 10) {
+        // Which is refused.
+        policy.timeout.execution_deadline_ms = Some(DurationMs::ZERO);
     }
+    policy
 }

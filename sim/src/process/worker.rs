@@ -1,24 +1,30 @@
 //! A worker's process: the loop around a [`WorkerAgent`], and the handlers of its executions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerProfile};
 use ff_core::entropy::Entropy;
 use ff_core::error::{EngineError, ErrorClass};
-use ff_core::execution::{AnyCommand, AnyOutcome, Claim, Claimed};
-use ff_core::id::{AttemptId, LaneId, LeaseId, WorkerId};
-use ff_core::op::{Committed, Rotation};
+use ff_core::execution::{AnyCommand, AnyOutcome, Claim, Claimed, Fence, Offered};
+use ff_core::id::{AttemptId, ExecutionId, GrantId, LaneId, LeaseId, WorkerId};
+use ff_core::op::{Committed, Known, Rotation};
 use ff_core::partition::Partition;
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::hash::hashed;
 use crate::marks::CommandKind;
 use crate::plan::WishKind;
-use crate::streams::{Draws, Source, TAKE, between, happens};
+use crate::streams::{Draws, Source, TAKE, between, happens, one_of, stream};
 use crate::task::{Errand, Output};
 
-use super::context::{Context, Effect, GrantInHand, Way};
+use super::calls::as_holder;
+use super::context::{Context, GrantInHand, Moment, Way};
+use super::gather::Gatherer;
 use super::job::{Act, Job};
+use super::memory::Memory;
+
+/// Leases that were had, and are not forgotten.
+const MOST_REMEMBERED: usize = 32;
 
 /// A worker's process.
 #[derive(Debug)]
@@ -34,6 +40,12 @@ pub struct WorkerProcess {
     reckless: bool,
     /// Grants that it has used already.
     used: Vec<GrantInHand>,
+    /// Completions that travel together.
+    gatherer: Gatherer,
+    /// What it has sent for its handlers, some of which do not know when it is over.
+    memory: Memory,
+    /// The leases that it had, the latest last.
+    had: VecDeque<(ExecutionId, Fence)>,
 }
 
 impl WorkerProcess {
@@ -50,6 +62,9 @@ impl WorkerProcess {
             entropy,
             reckless,
             used: Vec::new(),
+            gatherer: Gatherer::default(),
+            memory: Memory::default(),
+            had: VecDeque::new(),
         }
     }
 
@@ -60,12 +75,8 @@ impl WorkerProcess {
         }
         for renewal in self.agent.renewals(cx.now) {
             let (id, command) = (renewal.lease_id, renewal.operation.command().clone());
-            cx.start(CommandKind::Renew, renewal.operation, move |result| {
-                Output::Renewed(id, result)
-            });
-            if let Some(Effect::Start { command: about, .. }) = cx.effects.last_mut() {
-                *about = Some(command.into());
-            }
+            let understand = move |result| Output::Renewed(id, result);
+            cx.carry(command.into(), renewal.operation, understand);
         }
         if let Some(sweep) = self.agent.sweep(cx.now) {
             cx.start(CommandKind::Unblock, sweep, |_| Output::Swept);
@@ -130,7 +141,12 @@ impl WorkerProcess {
     fn send(&mut self, errand: Errand, command: AnyCommand, cx: &mut Context<'_>) {
         let stale = happens(&mut self.entropy, 300);
         let patience = self.agent.patience();
+        self.memory.note(&command);
         match errand {
+            Errand::Finish(lease_id) if matches!(command, AnyCommand::Complete(_)) => {
+                let known = if stale { Known::Nothing } else { self.agent.leases.known(lease_id) };
+                self.gatherer.complete(errand, command, known, patience, cx);
+            }
             // As the sdk does: with the record that the latest commit of this process has left.
             Errand::Finish(lease_id) | Errand::Progress(lease_id) if !stale => {
                 let known = self.agent.leases.known(lease_id);
@@ -168,6 +184,10 @@ impl WorkerProcess {
 
     fn begin(&mut self, claimed: Claimed, cx: &Context<'_>) {
         let lease_id = claimed.lease_id;
+        if self.had.len() == MOST_REMEMBERED {
+            self.had.pop_front();
+        }
+        self.had.push_back((claimed.execution_id, claimed.fence()));
         let job = Job::new(self.seed, claimed, cx.healing, cx.now.local);
         self.jobs.insert(lease_id, job);
     }
@@ -205,6 +225,7 @@ impl WorkerProcess {
         result: Result<Committed<AnyOutcome>, EngineError>,
         cx: &mut Context<'_>,
     ) {
+        self.gatherer.answered(errand, cx);
         match (errand, result) {
             (Errand::Finish(lease_id), result) => self.finished(lease_id, &result, cx),
             (Errand::Progress(lease_id), result) => {
@@ -216,11 +237,7 @@ impl WorkerProcess {
                 }
             }
             (Errand::Take, Ok(committed)) => {
-                let outcome = committed.outcome;
-                if let AnyOutcome::Claim(claimed)
-                | AnyOutcome::ClaimResumed(claimed)
-                | AnyOutcome::Reclaim(claimed) = outcome
-                {
+                if let Some(claimed) = claimed_by(committed.outcome) {
                     // A repeated claim may have lost much of its lease, and is left to run out.
                     if !committed.repeat {
                         let record = committed.record;
@@ -232,6 +249,47 @@ impl WorkerProcess {
             _ => {}
         }
         self.wake(cx);
+    }
+
+    /// Notes the answers to completions that were carried together.
+    pub fn gathered(
+        &mut self,
+        partition: Partition,
+        answers: Vec<(Errand, Result<Committed<AnyOutcome>, EngineError>)>,
+        cx: &mut Context<'_>,
+    ) {
+        for (errand, result) in answers {
+            if let Errand::Finish(lease_id) = errand {
+                self.finished(lease_id, &result, cx);
+            }
+        }
+        self.gatherer.returned(partition, cx);
+        self.wake(cx);
+    }
+
+    /// Something has just happened to an execution: a handler that had it once speaks up again.
+    pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
+        if cx.healing || !cx.wishes_for(WishKind::Meddle, moment.key) {
+            return;
+        }
+        let mut entropy = stream(self.seed, "meddle", moment.key);
+        if happens(&mut entropy, 300) {
+            self.take_at_once(moment.id, &mut entropy, cx);
+            return;
+        }
+        let again = self.memory.about(moment.id, &mut entropy);
+        let is_over = |(id, fence): &&(ExecutionId, Fence)| {
+            *id == moment.id && !self.jobs.contains_key(&fence.lease_id)
+        };
+        let had = self.had.iter().filter(is_over).map(|(_, fence)| *fence).next_back();
+        let command = match (again, had) {
+            (Some(command), _) if happens(&mut entropy, 600) => Some(command),
+            (_, Some(fence)) => Some(as_holder(moment.id, fence.into(), &mut entropy)),
+            (again, None) => again,
+        };
+        if let Some(command) = command {
+            self.send(Errand::Afterwards, command, cx);
+        }
     }
 
     fn finished(
@@ -268,7 +326,8 @@ impl WorkerProcess {
         let key = hashed(grant.grant_id.uuid().as_bytes());
         let mut draws = Draws::new(self.seed, TAKE, key.wrapping_add(self.used.len() as u64));
         let twice = happens(&mut draws, 300);
-        let old = if happens(&mut draws, 300) { self.used.last().copied() } else { None };
+        let old = self.used.get(draws.below(self.used.len() as u64) as usize).copied();
+        let old = old.filter(|_| happens(&mut draws, 300));
         self.used.push(grant);
         for (number, grant) in [Some(grant), twice.then_some(grant), old].iter().enumerate() {
             let way = draws.below(10);
@@ -281,11 +340,30 @@ impl WorkerProcess {
                 0 => Way::New,
                 1 => Way::Resumed,
                 2 | 3 => Way::Over,
+                // As one does that was slow with what it drew.
+                4 => Way::Offered,
                 _ => grant.way,
             };
-            let claim = self.claim_under(grant, wrong);
-            self.send(Errand::Take, way.command(claim), cx);
+            self.take_by(way, grant, wrong, cx);
         }
+    }
+
+    /// Tries to take an execution in any way, under a grant that it had once or never.
+    fn take_at_once(&mut self, id: ExecutionId, entropy: &mut Entropy, cx: &mut Context<'_>) {
+        let had = self.used.iter().rev().find(|grant| grant.execution_id == id).copied();
+        let grant_id = GrantId::random(entropy);
+        let grant = had.unwrap_or(GrantInHand { execution_id: id, grant_id, way: Way::New });
+        let ways = [Way::New, Way::Resumed, Way::Over, Way::Offered];
+        self.take_by(one_of(entropy, &ways), &grant, false, cx);
+    }
+
+    fn take_by(&mut self, way: Way, grant: &GrantInHand, wrong: bool, cx: &mut Context<'_>) {
+        let mut claim = self.claim_under(grant, wrong);
+        if way == Way::Offered {
+            claim.grant_id = GrantId::random(self.agent.entropy());
+        }
+        let command = way.command(claim, &self.agent.profile().capabilities);
+        self.send(Errand::Take, command, cx);
     }
 
     fn claim_under(&mut self, grant: &GrantInHand, wrong: bool) -> Claim {
@@ -301,5 +379,16 @@ impl WorkerProcess {
             attempt_id: AttemptId::random(entropy),
             lease_ttl: profile.lease_ttl,
         }
+    }
+}
+
+/// What was taken, if something was.
+fn claimed_by(outcome: AnyOutcome) -> Option<Claimed> {
+    match outcome {
+        AnyOutcome::Claim(claimed)
+        | AnyOutcome::ClaimResumed(claimed)
+        | AnyOutcome::Reclaim(claimed) => Some(claimed),
+        AnyOutcome::Offer(Offered::Claimed(claimed)) => Some(*claimed),
+        _ => None,
     }
 }

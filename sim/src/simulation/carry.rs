@@ -202,8 +202,7 @@ impl Scene {
         let (process, now) = (slot, store_time(self.now));
         // A backend sees requests, and not which command each carries.
         let (command, carries) = (None, None);
-        let (resent, refused, applied) = (false, false, 0);
-        let mut caller = Caller { number, process, command, carries, resent, refused, applied };
+        let mut caller = Caller { command, carries, ..Caller::new(number, process) };
         let reply = self.server.serve(&mut caller, request, now)?;
         if let ReplyBody::Commit(units) = &reply.body {
             let name = self.slots[slot].name.clone();

@@ -50,6 +50,8 @@ pub struct Server {
     pub created: u64,
     /// Events that the journal was given.
     pub events: BTreeMap<EventKind, u64>,
+    /// What the latest request has made happen.
+    pub moments: Vec<(ExecutionId, EventKind)>,
     /// What was met.
     pub marks: Marks,
     /// The hash over everything that happened.
@@ -81,6 +83,7 @@ impl Server {
             commits: 0,
             created: 0,
             events: BTreeMap::new(),
+            moments: Vec::new(),
             marks: Marks::default(),
             hash: Fnv::default(),
         }
@@ -99,6 +102,7 @@ impl Server {
         now: TimestampMs,
     ) -> Result<(), Broken> {
         self.hash.number(5);
+        self.moments.clear();
         match request {
             Request::Commit(mut commit) => {
                 let next = commit.units.get(raised.units).cloned().filter(|_| raised.indexes);
@@ -121,7 +125,7 @@ impl Server {
         mut unit: Unit,
         now: TimestampMs,
     ) -> Result<(), Broken> {
-        let id = plan(partition, &unit)?.id;
+        let Some(Plan { id, .. }) = plan(partition, &unit)? else { return Ok(()) };
         if !self.model.is_found_by(id, &unit.index, now) {
             return Ok(());
         }
@@ -172,6 +176,7 @@ impl Server {
         now: TimestampMs,
     ) -> Result<Reply, Broken> {
         self.calls += 1;
+        self.moments.clear();
         match request {
             // What all processes agree on when they connect; it is about no execution.
             Request::Commit(commit) if commit.partition == Partition::META => {
@@ -205,7 +210,11 @@ impl Server {
         };
         for (plan, unit) in plans.into_iter().zip(units) {
             match unit {
-                UnitReply::Committed { .. } => self.committed(caller, plan, now)?,
+                UnitReply::Committed { .. } => {
+                    if let Some(plan) = plan {
+                        self.committed(caller, plan, now)?;
+                    }
+                }
                 UnitReply::Conflict { .. } => self.hash.number(1),
                 UnitReply::OutsideWindow => self.hash.number(2),
             }
@@ -221,6 +230,7 @@ impl Server {
         now: TimestampMs,
     ) -> Result<(), Broken> {
         let before = self.model.records.get(&plan.id).cloned();
+        let caller = caller.part(plan.id, before.as_deref());
         let after = match &plan.put {
             Some(bytes) => {
                 self.hash.bytes(bytes);
@@ -240,6 +250,7 @@ impl Server {
         let events: Vec<Event> = plan.entries.into_iter().flat_map(|entry| entry.events).collect();
         for event in &events {
             *self.events.entry(event.kind()).or_default() += 1;
+            self.moments.push((plan.id, event.kind()));
         }
         let (id, writes) = (plan.id, plan.writes);
         for entry in plan.told {
@@ -309,7 +320,11 @@ fn mark(marks: &mut Marks, model: &Model, change: &Change<'_>) {
     marks.note(command, change.before.as_deref(), change.now, effect);
 }
 
-fn plan(partition: Partition, unit: &Unit) -> Result<Plan, Broken> {
+/// What a unit is about; nothing where it is the store's configuration.
+fn plan(partition: Partition, unit: &Unit) -> Result<Option<Plan>, Broken> {
+    if let Some((RecordKey::Meta, _)) = unit.expect.first() {
+        return Ok(None);
+    }
     let Some((RecordKey::Execution(uuid), version)) = unit.expect.first() else {
         ensure!(false, "BOUNDS", "a unit is about no execution: {unit:?}");
         unreachable!("the line above returns");
@@ -322,7 +337,7 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Plan, Broken> {
         }
     }
     let told = unit.append.iter().map(|append| append.entry.clone()).collect();
-    Ok(Plan {
+    Ok(Some(Plan {
         id: Model::id(partition.index, *uuid),
         put: unit.put.first().map(|(_, bytes)| bytes.clone()),
         removed: !unit.remove.is_empty(),
@@ -330,7 +345,7 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Plan, Broken> {
         entries,
         told,
         writes: unit.index.clone(),
-    })
+    }))
 }
 
 fn decoded(version: Version, bytes: &Bytes) -> Result<Execution, Broken> {

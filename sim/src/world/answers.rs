@@ -2,20 +2,25 @@
 
 use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, Cancel, CancelledBy, Claimed, CreateOutcome, Decide, Execution,
+    AnyCommand, AnyOutcome, Cancel, CancelledBy, Claimed, CreateOutcome, Decide, Execution, Offered,
 };
 use ff_core::id::LeaseId;
-use ff_core::op::Committed;
+use ff_core::op::{AuditLook, Committed, HOLD};
+use ff_core::partition::Partition;
 use ff_core::store::{Bytes, Fetched};
 use ff_core::time::TimestampMs;
 
+use crate::fault::FaultKind;
 use crate::identity::is_certain;
-use crate::invariant::{bounds, durable, fence, identity, readers, refusal};
+use crate::invariant::{bounds, durable, fence, identity, readers, reading, refusal};
 use crate::marks::{Effect, Marks};
 use crate::report::Broken;
 use crate::task::{Caller, Output};
 
 use super::{Running, World};
+
+/// Between two looks of an auditor: longer than a taker holds what it took.
+const BETWEEN_LOOKS_MS: u64 = HOLD.get() + 1_000;
 
 impl World {
     /// Checks what a caller is told, and remembers it.
@@ -31,7 +36,7 @@ impl World {
                 if let (Err(error), Some(command)) = (result, &self.callers[&number].command) {
                     refusal::check(&self.server.model, command, (seen, at), error)?;
                 }
-                self.note_command(number, (seen, at), result)
+                self.note_command((number, None), (seen, at), result)
             }
             Output::Read { partition, from, result: Ok((page, _)), .. } => {
                 readers::check(&self.server.model, &mut self.followed, *partition, *from, page)
@@ -43,8 +48,36 @@ impl World {
                 }
                 let seen = (running.seen.0.as_deref(), running.seen.1);
                 mark_answer(&mut self.server.marks, &self.callers[&number], seen, result);
-                self.note_error(number, result.as_ref().err())
+                self.note_error((number, None), result.as_ref().err())
             }
+            Output::Gathered(_, answers) => {
+                for (part, (_, result)) in answers.iter().enumerate() {
+                    let seen = (None, running.seen.1);
+                    self.note_command((number, Some(part)), seen, result)?;
+                }
+                Ok(())
+            }
+            Output::Listed { whole, result, .. } => {
+                if let (true, Ok(page), false) = (whole, result, self.may_drift()) {
+                    reading::check_list(&self.server.model, &running.present, page)?;
+                }
+                self.note_error((number, None), result.as_ref().err())
+            }
+            Output::Looked(partition, result) => {
+                if let Ok(look) = result {
+                    self.note_look(*partition, look)?;
+                }
+                self.note_error((number, None), result.as_ref().err())
+            }
+            Output::Described(id, result) => {
+                if let Ok((Some(loaded), values, _)) = result {
+                    let model = &self.server.model;
+                    let read = (&loaded.execution, values.as_slice());
+                    reading::check_read(model, id, &running.present, read)?;
+                }
+                self.note_error((number, None), result.as_ref().err())
+            }
+            Output::Activated(result) => self.note_error((number, None), result.as_ref().err()),
             Output::Claimed(Ok((work, _))) => {
                 let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
                 identity::check_own(&self.server.model, number, &running.own, &known)?;
@@ -59,11 +92,12 @@ impl World {
 
     pub(super) fn note_command(
         &mut self,
-        number: u64,
+        (number, part): (u64, Option<usize>),
         (seen, at): (Option<&Execution>, TimestampMs),
         result: &Result<Committed<AnyOutcome>, EngineError>,
     ) -> Result<(), Broken> {
         let caller = &self.callers[&number];
+        let caller = part.map_or(caller, |part| &caller.parts[part]);
         let model = &mut self.server.model;
         if let Some(command) = &caller.command {
             *self.report.commands.entry(command.name()).or_default() += 1;
@@ -80,21 +114,55 @@ impl World {
                 AnyOutcome::Claim(claimed)
                 | AnyOutcome::ClaimResumed(claimed)
                 | AnyOutcome::Reclaim(claimed) => {
-                    let payload = match committed.values.first() {
-                        Some(Fetched::Value(value)) => Some(value.clone()),
-                        _ => None,
-                    };
-                    self.check_payload(claimed.lease_id, claimed, &payload)?;
+                    self.check_taken(claimed, committed)?;
+                }
+                AnyOutcome::Offer(Offered::Claimed(claimed)) => {
+                    self.check_taken(claimed, committed)?;
                 }
                 _ => {}
             }
         }
-        self.note_error(number, result.as_ref().err())
+        self.note_error((number, part), result.as_ref().err())
+    }
+
+    fn check_taken(
+        &self,
+        claimed: &Claimed,
+        committed: &Committed<AnyOutcome>,
+    ) -> Result<(), Broken> {
+        let payload = match committed.values.first() {
+            Some(Fetched::Value(value)) => Some(value.clone()),
+            _ => None,
+        };
+        self.check_payload(claimed.lease_id, claimed, &payload)
+    }
+
+    /// Whether indexes may differ from records for a time: an error inside a function leaves what
+    /// it has written before.
+    fn may_drift(&self) -> bool {
+        self.settings.on(FaultKind::ErrorInside).is_some()
+    }
+
+    /// What an auditor sees twice, with longer than a hold between, is wrong.
+    fn note_look(&mut self, partition: Partition, look: &AuditLook) -> Result<(), Broken> {
+        if self.server.model.jumps > 0 || self.may_drift() {
+            // Holds last longer than an auditor waits, where a clock has stepped back.
+            return Ok(());
+        }
+        let looked = self.looks.get(&partition);
+        if looked.is_some_and(|(at, _)| self.now < *at + BETWEEN_LOOKS_MS) {
+            return Ok(());
+        }
+        if let Some((_, earlier)) = looked {
+            reading::check_looks(&self.server.model, earlier, look)?;
+        }
+        self.looks.insert(partition, (self.now, look.clone()));
+        Ok(())
     }
 
     pub(super) fn note_error(
         &mut self,
-        number: u64,
+        (number, part): (u64, Option<usize>),
         error: Option<&EngineError>,
     ) -> Result<(), Broken> {
         let Some(error) = error else { return Ok(()) };
@@ -106,6 +174,10 @@ impl World {
         // Of a request that its library sent twice a caller knows one reply: it may be refused by
         // what came after its own success, where the record remembers nothing of it any more.
         if is_certain(error) && !caller.resent {
+            let caller = match part {
+                Some(part) => &mut caller.parts[part],
+                None => caller,
+            };
             caller.refused = true;
             fence::check_refused(&self.server.model, caller)?;
         }

@@ -143,6 +143,7 @@ impl World {
                     for running in self.running.values_mut() {
                         running.seen.0 = None;
                         running.own.clear();
+                        running.present.clear();
                     }
                 }
             }
@@ -214,6 +215,7 @@ impl World {
             self.server.serve_in_part(caller, arrival.request.clone(), raised, now)?;
             self.turn_down(&arrival, error_inside::failure());
             self.ring();
+            self.tempt();
             return Ok(());
         }
         let caller = self.callers.get_mut(&number).expect("every operation has a caller");
@@ -230,6 +232,7 @@ impl World {
             self.answer(arrival.call, after, reply);
         }
         self.ring();
+        self.tempt();
         Ok(())
     }
 

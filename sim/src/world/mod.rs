@@ -4,6 +4,7 @@ mod answers;
 mod arrivals;
 mod calls;
 mod grants;
+mod moments;
 mod telling;
 mod upheaval;
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use ff_core::agent::WorkerProfile;
 use ff_core::execution::Execution;
 use ff_core::id::{ExecutionId, LaneId, LeaseId};
-use ff_core::op::Step;
+use ff_core::op::{AuditLook, Step};
 use ff_core::partition::Partition;
 use ff_core::store::Failure;
 use ff_core::time::TimestampMs;
@@ -27,7 +28,7 @@ use crate::invariant::readers::Followed;
 use crate::invariant::{health, liveness};
 use crate::model::Model;
 use crate::plan::Plan;
-use crate::process::context::{Context, Effect, GrantInHand};
+use crate::process::context::{About, Context, Effect, GrantInHand, Moment};
 use crate::report::{Broken, Options, Report, Violation};
 use crate::settings::Settings;
 use crate::store::Server;
@@ -61,6 +62,10 @@ pub struct World {
     /// When every connection was dropped last.
     dropped_at: u64,
     healing_since: Option<u64>,
+    /// What has happened to each execution so far.
+    moments: BTreeMap<ExecutionId, u64>,
+    /// When an auditor last looked at each partition, and what it saw.
+    looks: BTreeMap<Partition, (u64, AuditLook)>,
     finished: bool,
     report: Report,
     trace: VecDeque<String>,
@@ -81,6 +86,8 @@ struct Running {
     seen: (Option<Rc<Execution>>, TimestampMs),
     /// How often the store's clock or history had jumped when it gave that reply.
     jumps: u64,
+    /// What was there when it began to list what there is, and how often each was created.
+    present: Vec<(ExecutionId, u32)>,
     /// Leases that it took itself, and was shown when it asked again.
     own: BTreeMap<ExecutionId, LeaseId>,
 }
@@ -96,6 +103,7 @@ enum Happening {
     Wake { process: usize },
     Hint { process: usize, lane: LaneId, partition: Partition },
     Grant { process: usize, grant: GrantInHand },
+    Moment { process: usize, moment: Moment },
     Fault(Planned),
     Restart { process: usize },
     Store(Trouble),
@@ -114,7 +122,7 @@ impl World {
         let seed = plan.seed;
         let settings = Settings::of(plan);
         let profiles = profiles(seed, &settings);
-        let count = settings.workers + settings.timekeepers + 2;
+        let count = settings.workers + settings.timekeepers + 3;
         let mut chances = Chances::new(plan.clone(), options.choices.clone().unwrap_or_default());
         let start = |process| {
             let skew = clock_offset::at_start(&mut chances, &settings, process, 0);
@@ -139,6 +147,8 @@ impl World {
             rings: 0,
             dropped_at: 0,
             healing_since: None,
+            moments: BTreeMap::new(),
+            looks: BTreeMap::new(),
             finished: false,
             report: Report { seed, ..Report::default() },
             trace: VecDeque::new(),
@@ -273,6 +283,9 @@ impl World {
                     worker.take(grant, cx);
                 }
             })?,
+            Happening::Moment { process, moment } => {
+                self.with(process, |kind, cx| kind.moment(moment, cx))?;
+            }
             Happening::Fault(planned) => self.strike(planned),
             Happening::Restart { process } => self.restart(process),
             Happening::Store(trouble) => self.trouble(trouble)?,
@@ -347,17 +360,10 @@ impl World {
                 self.queue.push(self.now + after, Happening::Grant { process: to, grant });
                 Ok(())
             }
-            Effect::Start { mut task, command, carries } => {
+            Effect::Start { mut task, about } => {
                 let number = self.callers.len() as u64;
-                let caller = Caller {
-                    number,
-                    process,
-                    command,
-                    carries,
-                    resent: false,
-                    refused: false,
-                    applied: 0,
-                };
+                let present = self.present(&about);
+                let caller = caller(number, process, about);
                 self.callers.insert(number, caller);
                 let host = &mut self.hosts[process];
                 host.operations += 1;
@@ -371,12 +377,22 @@ impl World {
                     task,
                     seen: (None, TimestampMs::ZERO),
                     jumps: 0,
+                    present,
                     own: BTreeMap::new(),
                 };
                 self.running.insert(number, running);
                 self.follow(number, step)
             }
         }
+    }
+
+    /// What is there, for an operation that shows it.
+    fn present(&self, about: &About) -> Vec<(ExecutionId, u32)> {
+        if !matches!(about, About::Present) {
+            return Vec::new();
+        }
+        let model = &self.server.model;
+        model.records.keys().map(|id| (*id, model.generation(id))).collect()
     }
 
     /// Does what an operation wants next.
@@ -423,5 +439,19 @@ impl World {
             return Ok(());
         }
         liveness::check_calls(self.server.calls, self.now, self.hosts.len() as u64)
+    }
+}
+
+/// Who sends an operation.
+fn caller(number: u64, process: usize, about: About) -> Caller {
+    let caller = Caller::new(number, process);
+    match about {
+        About::Command(command) => Caller::of(number, process, command),
+        About::Each(carries) => Caller { carries: Some(carries), ..caller },
+        About::Together(commands) => {
+            let part = |command| Caller::of(number, process, command);
+            Caller { parts: commands.into_iter().map(part).collect(), ..caller }
+        }
+        About::Present | About::Nothing => caller,
     }
 }

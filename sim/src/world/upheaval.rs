@@ -83,6 +83,7 @@ impl World {
         let local = host.clock.local(self.now);
         match (old.kind, &mut host.kind) {
             (Kind::Client(client), kind) => *kind = Kind::Client(client.restarted(local)),
+            (Kind::Operator(old), kind) => *kind = Kind::Operator(old.restarted(local)),
             (Kind::Reader(old), Kind::Reader(fresh)) => fresh.goes_on_from(old, local),
             _ => {}
         }
@@ -107,7 +108,8 @@ impl World {
             | Happening::GoOn { number } => self.running.get(number).map(|r| r.process),
             Happening::Wake { process }
             | Happening::Hint { process, .. }
-            | Happening::Grant { process, .. } => Some(*process),
+            | Happening::Grant { process, .. }
+            | Happening::Moment { process, .. } => Some(*process),
             _ => None,
         };
         let Some(process) = process else { return Some(happening) };
@@ -147,7 +149,7 @@ impl World {
     pub(super) fn look(&mut self) -> Result<(), Broken> {
         let now = self.server.condition.clock(self.now);
         let pending = pending(&self.server.model, &self.profiles, now);
-        let commands = self.running.keys().any(|number| self.callers[number].command.is_some());
+        let commands = self.running.keys().any(|number| self.callers[number].carries_commands());
         let unread = readers::behind(&self.server.model, &self.followed);
         if pending.is_empty() && unread.is_empty() && !commands && self.travelling == 0 {
             self.finished = true;

@@ -1,0 +1,200 @@
+//! The operator's process: somebody who watches what happens and calls at the worst moment, lists
+//! and audits meanwhile, and activates record formats.
+
+use std::collections::BTreeMap;
+
+use ff_core::entropy::Entropy;
+use ff_core::execution::ValueKind;
+use ff_core::id::ExecutionId;
+use ff_core::op::{
+    ActivateFormat, AuditPartition, EnsureMeta, ListExecutions, ListFilter, ListPage, ListPosition,
+    Patience, ReadExecution,
+};
+use ff_core::partition::Partition;
+use ff_core::state::PublicState;
+use ff_core::store::StoreMeta;
+use ff_core::store::codec::FORMAT;
+use ff_core::time::{DurationMs, TimestampMs};
+
+use crate::plan::WishKind;
+use crate::settings::Settings;
+use crate::streams::{between, happens, one_of, stream};
+use crate::task::{Errand, Output};
+
+use super::calls::{ANY, Call, calls_after};
+use super::context::{Context, Moment};
+use super::memory::Memory;
+use super::wishes::{lane, namespace};
+
+/// Calls that a record has to remember which one execution gets from an operator at most: with
+/// those of the client fewer than a record remembers.
+const MAX_CALLS: u32 = 4;
+/// More executions than a run has.
+const WHOLE_LIST: usize = 1_000;
+
+/// The operator's process. What it has sent outlives its crashes, as a person's memory would.
+#[derive(Debug)]
+pub struct OperatorProcess {
+    seed: u64,
+    settings: Settings,
+    /// How often it has looked around.
+    rounds: u64,
+    next: TimestampMs,
+    /// Executions that it has heard of, the latest last.
+    known: Vec<ExecutionId>,
+    /// The calls that a record has to remember, by execution.
+    calls: BTreeMap<ExecutionId, u32>,
+    memory: Memory,
+}
+
+impl OperatorProcess {
+    /// An operator who knows of nothing yet.
+    pub fn new(seed: u64, settings: &Settings) -> Self {
+        Self {
+            seed,
+            settings: settings.clone(),
+            rounds: 0,
+            next: TimestampMs::ZERO,
+            known: Vec::new(),
+            calls: BTreeMap::new(),
+            memory: Memory::default(),
+        }
+    }
+
+    /// The same operator after a crash.
+    #[must_use]
+    pub const fn restarted(mut self, now: TimestampMs) -> Self {
+        self.next = now;
+        self
+    }
+
+    /// Looks around when it is time.
+    pub fn wake(&mut self, cx: &mut Context<'_>) {
+        if cx.healing {
+            return;
+        }
+        if self.next <= cx.now.local {
+            self.rounds += 1;
+            let mut entropy = stream(self.seed, "operator", self.rounds);
+            let pause = between(&mut entropy, 100, 1_500);
+            self.next = cx.now.local.plus(DurationMs::new(pause));
+            if cx.wishes_for(WishKind::LookAround, self.rounds) {
+                self.look_around(&mut entropy, cx);
+            }
+        }
+        cx.wake_at(self.next);
+    }
+
+    fn patience(&self, entropy: &mut Entropy) -> Patience {
+        Patience::new(self.settings.terms(), entropy.fork())
+    }
+
+    fn look_around(&mut self, entropy: &mut Entropy, cx: &mut Context<'_>) {
+        let partitions = self.settings.partitions;
+        match if self.rounds == 1 { 9 } else { entropy.below(10) } {
+            0..2 => self.list(ListFilter::default(), None, WHOLE_LIST, entropy, cx),
+            2 => {
+                let lane = happens(entropy, 500).then(|| lane(0));
+                let states = [PublicState::Waiting, PublicState::Active, PublicState::Completed];
+                let state = happens(entropy, 500).then(|| one_of(entropy, &states));
+                let filter = ListFilter { lane, state, kind: None };
+                self.list(filter, None, between(entropy, 1, 5) as usize, entropy, cx);
+            }
+            3..5 => {
+                let Some(id) = self.any_execution(entropy) else { return };
+                let values = [ValueKind::Payload, ValueKind::Result];
+                let read = ReadExecution::new(&id, &values, self.patience(entropy));
+                cx.look(read, move |result| Output::Described(id, result));
+            }
+            5..7 => {
+                let index = entropy.below(u64::from(partitions.num_flow_partitions)) as u16;
+                let (partition, lanes) = (Partition::flow(index), [lane(0), lane(1)]);
+                let patience = self.patience(entropy);
+                let look = AuditPartition::new(partition, namespace(), lanes, WHOLE_LIST, patience);
+                cx.read(look, move |result| Output::Looked(partition, result));
+            }
+            7 => {
+                let Some(id) = self.any_execution(entropy) else { return };
+                let call = one_of(entropy, ANY);
+                self.call(call, id, entropy, cx);
+            }
+            8 => {
+                let format = between(entropy, 0, u64::from(FORMAT) + 1) as u8;
+                let activate = ActivateFormat::new(format, self.patience(entropy));
+                cx.read(activate, Output::Activated);
+            }
+            _ => {
+                // As each program does when it connects.
+                let wanted = StoreMeta { format: FORMAT, partitions };
+                let ensure = EnsureMeta::new(wanted, self.patience(entropy));
+                cx.read(ensure, |result| Output::Activated(result.map(|_| ())));
+            }
+        }
+    }
+
+    fn list(
+        &self,
+        filter: ListFilter,
+        from: Option<ListPosition>,
+        limit: usize,
+        entropy: &mut Entropy,
+        cx: &mut Context<'_>,
+    ) {
+        let partitions = &self.settings.partitions;
+        let whole = limit == WHOLE_LIST;
+        let patience = self.patience(entropy);
+        let list =
+            ListExecutions::new(partitions, namespace(), filter.clone(), from, limit, patience);
+        cx.look(list, move |result| Output::Listed { filter: filter.clone(), whole, result });
+    }
+
+    /// Goes on with a list.
+    pub fn listed(&self, filter: ListFilter, page: &ListPage, cx: &mut Context<'_>) {
+        if cx.healing {
+            return;
+        }
+        if let Some(next) = page.next {
+            let mut entropy = stream(self.seed, "pages", u64::from(next.partition));
+            let limit = between(&mut entropy, 1, 9) as usize;
+            self.list(filter, Some(next), limit, &mut entropy, cx);
+        }
+    }
+
+    fn any_execution(&self, entropy: &mut Entropy) -> Option<ExecutionId> {
+        self.known.get(entropy.below(self.known.len() as u64) as usize).copied()
+    }
+
+    /// Something has just happened to an execution.
+    pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
+        if !self.known.contains(&moment.id) {
+            self.known.push(moment.id);
+        }
+        if cx.healing || !cx.wishes_for(WishKind::Meddle, moment.key) {
+            return;
+        }
+        let mut entropy = stream(self.seed, "meddle", moment.key);
+        if happens(&mut entropy, 300)
+            && let Some(command) = self.memory.about(moment.id, &mut entropy)
+        {
+            let (stale, patience) = (happens(&mut entropy, 300), self.patience(&mut entropy));
+            cx.command(Errand::Wish, command, stale, patience);
+            return;
+        }
+        let call = one_of(&mut entropy, calls_after(moment.event));
+        self.call(call, moment.id, &mut entropy, cx);
+    }
+
+    fn call(&mut self, call: Call, id: ExecutionId, entropy: &mut Entropy, cx: &mut Context<'_>) {
+        if call.is_remembered() {
+            let calls = self.calls.entry(id).or_default();
+            if *calls == MAX_CALLS {
+                return;
+            }
+            *calls += 1;
+        }
+        let command = call.command(id, self.memory.block_of(id), entropy);
+        self.memory.note(&command);
+        let (stale, patience) = (happens(entropy, 500), self.patience(entropy));
+        cx.command(Errand::Wish, command, stale, patience);
+    }
+}
