@@ -159,6 +159,18 @@ fn what_is_malformed_is_refused_before_any_rule() {
 }
 
 #[test]
+fn a_grant_remembers_the_process_that_asked_for_it_if_it_says_so() {
+    let audit = |mut request: Value, instance: Value| {
+        request["worker_instance_id"] = instance;
+        let Ok(AnyCommand::IssueClaimGrant(asked)) = parse(request) else { panic!("no grant") };
+        asked.audit.map(|audit| audit.instance.map(|instance| instance.to_string()))
+    };
+    let request = || grant("issue_claim_grant");
+    assert_eq!(audit(request(), json!("w-1")), Some(Some("w-1".to_owned())));
+    assert_eq!(audit(request(), Value::Null), None);
+}
+
+#[test]
 fn an_operators_call_is_meant_for_whatever_life_it_meets() {
     let cancel = parse(command("cancel", json!({ "request_id": "r", "reason": "why" })));
     let Ok(AnyCommand::Cancel(cancel)) = cancel else { panic!("no cancel") };
