@@ -57,6 +57,10 @@ pub enum Task {
     Determinism(DeterminismArgs),
     /// Crash at every effect boundary of every operation
     CrashPoints(CrashPointsArgs),
+    /// Go through every interleaving of small worlds, and count the states
+    ///
+    /// With --json one object for each world.
+    Explore(ExploreArgs),
     /// Look for each planted bug, with all invariants and with each by itself
     ///
     /// Needs a build that has them: RUSTFLAGS='--cfg ff_planted_bugs' cargo run --release
@@ -210,6 +214,20 @@ pub struct CrashPointsArgs {
     /// List the operations in their situations, with which the names of runs begin.
     #[arg(long)]
     pub list: bool,
+    /// How results are shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// The arguments of `ff-sim explore`.
+#[derive(Debug, Args)]
+pub struct ExploreArgs {
+    /// One world instead of all whose counts are known; some are too large for a few minutes.
+    #[arg(long, value_name = "NAME")]
+    pub world: Option<String>,
+    /// Go one way through the world, as a failure has told it, and show its steps.
+    #[arg(long, value_name = "STEPS", requires = "world")]
+    pub path: Option<String>,
     /// How results are shown.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -6,6 +6,7 @@ mod coverage;
 mod crash_points;
 mod determinism;
 mod ending;
+mod explore;
 mod figures;
 mod plans;
 mod progress;
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
         Task::Shrink(args) => shrink::shrink(args),
         Task::Determinism(args) => determinism::determinism(args),
         Task::CrashPoints(args) => crash_points::crash_points(args),
+        Task::Explore(args) => explore::explore(args),
         Task::Bugs(args) => bugs::bugs(args),
         Task::Coverage(args) => coverage::coverage(args),
     };
