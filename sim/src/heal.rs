@@ -10,6 +10,11 @@ use crate::model::Model;
 /// How long after the last fault all work has come to an end, in milliseconds: ten minutes.
 pub const HEALED_WITHIN_MS: u64 = 10 * 60 * 1_000;
 
+/// Whether an execution is neither over nor waiting for something that will not come.
+pub fn is_pending(model: &Model, workers: &[WorkerProfile], now: TimestampMs) -> bool {
+    model.records.values().any(|record| !is_settled(record, workers, now))
+}
+
 /// The executions that are neither over nor waiting for something that will not come, and why.
 pub fn pending(model: &Model, workers: &[WorkerProfile], now: TimestampMs) -> Vec<String> {
     let waits = |record: &&std::rc::Rc<Execution>| !is_settled(record, workers, now);

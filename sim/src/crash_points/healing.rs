@@ -8,7 +8,7 @@ use ff_core::id::ExecutionId;
 
 use crate::carrier::{Came, Work};
 use crate::clock::store_time;
-use crate::heal::pending;
+use crate::heal::{is_pending, pending};
 use crate::invariant::health;
 use crate::report::{Broken, ensure};
 
@@ -164,8 +164,8 @@ pub fn heal(bench: &mut Bench) -> Result<(), Broken> {
         for claimed in crew.claim(bench)? {
             crew.complete(&claimed, bench)?;
         }
-        let left = pending(&bench.server.model, &[profile(6)], store_time(bench.now));
-        if left.is_empty() && bench.now >= held_until {
+        let left = is_pending(&bench.server.model, &[profile(6)], store_time(bench.now));
+        if !left && bench.now >= held_until {
             return bench.server.check_all(bench.store());
         }
         bench.now = bench.next_due().map_or(bench.now + 1_000, |due| due.min(bench.now + 1_000));

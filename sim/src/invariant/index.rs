@@ -32,41 +32,78 @@ pub fn check<'s>(
     let mut found: BTreeMap<ExecutionId, Places> = BTreeMap::new();
     for (index, position) in entries {
         let id = Model::id(partition.index, position.member);
-        let places = found.entry(id).or_default();
-        let record = model.records.get(&id);
-        let adrift = model.adrift.contains_key(&id);
-        ensure!(
-            record.is_some() || adrift,
-            TAG,
-            "{index:?} has an entry of {id}, which does not exist"
-        );
-        let Some(record) = record else { continue };
-        let place = match index {
-            IndexName::Eligible { namespace, lane } => {
-                let own = *namespace == record.namespace && *lane == record.lane;
-                ensure!(own || adrift, TAG, "{id} stands in {index:?}");
-                &mut places.eligible
-            }
-            IndexName::Due => &mut places.due,
-            IndexName::BlockedRoute { .. } => &mut places.blocked_route,
-            IndexName::All { .. } => &mut places.all,
-            IndexName::Quarantine => {
-                ensure!(false, TAG, "{id} is in quarantine");
-                continue;
-            }
-        };
-        *place = Some(position.score);
+        note(model, id, index, position, found.entry(id).or_default())?;
     }
-    for (id, expected) in model.places.iter().filter(|(id, _)| id.partition() == partition) {
-        let places = found.get(id).copied().unwrap_or_default();
-        let expected = match model.adrift.get(id) {
-            None => *expected,
-            // What is due is written by each commit that has it, the others where they change.
-            Some(true) => Places { due: expected.due.or(places.due), ..places },
-            Some(false) => places,
-        };
-        ensure!(places == expected, TAG, "{id} stands at {places:?} instead of {expected:?}");
+    for id in model.places.keys().filter(|id| id.partition() == partition) {
+        compare(model, id, found.get(id).copied().unwrap_or_default())?;
     }
+    Ok(())
+}
+
+/// The entries of one execution are where its record and the takes since want them.
+///
+/// # Errors
+///
+/// When an entry is missing, elsewhere, in a wrong index, or without a record.
+pub fn check_one<'s>(
+    model: &Model,
+    entries: impl Iterator<Item = (&'s IndexName, ScanPosition)>,
+    id: ExecutionId,
+) -> Result<(), Broken> {
+    if !model.watched.contains(Invariant::Index) {
+        return Ok(());
+    }
+    let mut places = Places::default();
+    for (index, position) in entries {
+        note(model, id, index, position, &mut places)?;
+    }
+    compare(model, &id, places)
+}
+
+/// Notes where an entry stands.
+fn note(
+    model: &Model,
+    id: ExecutionId,
+    index: &IndexName,
+    position: ScanPosition,
+    places: &mut Places,
+) -> Result<(), Broken> {
+    let record = model.records.get(&id);
+    let adrift = model.adrift.contains_key(&id);
+    ensure!(
+        record.is_some() || adrift,
+        TAG,
+        "{index:?} has an entry of {id}, which does not exist"
+    );
+    let Some(record) = record else { return Ok(()) };
+    let place = match index {
+        IndexName::Eligible { namespace, lane } => {
+            let own = *namespace == record.namespace && *lane == record.lane;
+            ensure!(own || adrift, TAG, "{id} stands in {index:?}");
+            &mut places.eligible
+        }
+        IndexName::Due => &mut places.due,
+        IndexName::BlockedRoute { .. } => &mut places.blocked_route,
+        IndexName::All { .. } => &mut places.all,
+        IndexName::Quarantine => {
+            ensure!(false, TAG, "{id} is in quarantine");
+            return Ok(());
+        }
+    };
+    *place = Some(position.score);
+    Ok(())
+}
+
+/// Compares where an execution stands with where it should.
+fn compare(model: &Model, id: &ExecutionId, places: Places) -> Result<(), Broken> {
+    let Some(expected) = model.places.get(id) else { return Ok(()) };
+    let expected = match model.adrift.get(id) {
+        None => *expected,
+        // What is due is written by each commit that has it, the others where they change.
+        Some(true) => Places { due: expected.due.or(places.due), ..places },
+        Some(false) => places,
+    };
+    ensure!(places == expected, TAG, "{id} stands at {places:?} instead of {expected:?}");
     Ok(())
 }
 

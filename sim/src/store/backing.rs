@@ -1,5 +1,6 @@
 //! Which store answers: core's reference store, or the function library that servers run.
 
+use ff_core::id::ExecutionId;
 use ff_core::partition::Partition;
 use ff_core::store::{MemoryStore, Reply, Request, Wake};
 use ff_core::time::TimestampMs;
@@ -129,6 +130,27 @@ impl Backing {
                 let entries = entries.iter().map(|(index, position)| (index, *position));
                 index::check(model, entries, partition)
             }
+        }
+    }
+
+    /// Checks the index entries of some executions of a partition: those that a step has touched.
+    ///
+    /// # Errors
+    ///
+    /// When an entry is not where it should be.
+    pub(super) fn check_touched(
+        &mut self,
+        model: &Model,
+        partition: Partition,
+        touched: &[ExecutionId],
+    ) -> Result<(), Broken> {
+        match self {
+            Self::Memory(store) => touched.iter().try_for_each(|id| {
+                index::check_one(model, store.entries_of(partition, id.uuid()), *id)
+            }),
+            // Its keyspace has to be read as a whole.
+            #[cfg(feature = "lua")]
+            Self::Lua(_) => self.check_indexes(model, partition),
         }
     }
 

@@ -208,6 +208,7 @@ impl Server {
             ensure!(!watched, "BOUNDS", "a commit was answered {:?}", reply.body);
             return Ok(reply);
         };
+        let touched: Vec<ExecutionId> = plans.iter().flatten().map(|plan| plan.id).collect();
         for (plan, unit) in plans.into_iter().zip(units) {
             match unit {
                 UnitReply::Committed { .. } => {
@@ -219,7 +220,7 @@ impl Server {
                 UnitReply::OutsideWindow => self.hash.number(2),
             }
         }
-        self.store.check_indexes(&self.model, partition)?;
+        self.store.check_touched(&self.model, partition, &touched)?;
         Ok(reply)
     }
 
@@ -270,14 +271,16 @@ impl Server {
 
     fn take(&mut self, take: Take, now: TimestampMs) -> Result<Reply, Broken> {
         let reply = self.store.handle(Request::Take(take.clone()), now)?;
+        let mut touched = Vec::new();
         if let ReplyBody::Take(taken) = &reply.body {
             for entry in &taken.entries {
                 let id = Model::id(take.partition.index, entry.position.member);
                 self.model.note_take(id, &take, now);
                 self.hash.number(3);
+                touched.push(id);
             }
         }
-        self.store.check_indexes(&self.model, take.partition)?;
+        self.store.check_touched(&self.model, take.partition, &touched)?;
         Ok(reply)
     }
 

@@ -4,7 +4,7 @@ use ff_core::store::Failure;
 
 use crate::fault::planned::Planned;
 use crate::fault::{FaultKind, clock_drift, clock_offset, crash, same_instance, stays_down};
-use crate::heal::{HEALED_WITHIN_MS, pending};
+use crate::heal::{HEALED_WITHIN_MS, is_pending, pending};
 use crate::host::{Kind, Start, host};
 use crate::invariant::readers;
 use crate::report::Broken;
@@ -148,15 +148,17 @@ impl World {
     /// Looks whether everything is settled.
     pub(super) fn look(&mut self) -> Result<(), Broken> {
         let now = self.server.condition.clock(self.now);
-        let pending = pending(&self.server.model, &self.profiles, now);
+        let model = &self.server.model;
+        let is_pending = is_pending(model, &self.profiles, now);
         let commands = self.running.keys().any(|number| self.callers[number].carries_commands());
-        let unread = readers::behind(&self.server.model, &self.followed);
-        if pending.is_empty() && unread.is_empty() && !commands && self.travelling == 0 {
+        let unread = readers::behind(model, &self.followed);
+        if !is_pending && unread.is_empty() && !commands && self.travelling == 0 {
             self.finished = true;
             return Ok(());
         }
         let since = self.healing_since.unwrap_or(self.now);
         if self.now >= since + HEALED_WITHIN_MS {
+            let pending = pending(model, &self.profiles, now);
             let (count, pending) = (pending.len(), pending.join("; "));
             return self.stuck(|| {
                 format!(

@@ -12,8 +12,8 @@ use crate::partition::Partition;
 use crate::time::TimestampMs;
 
 use super::contract::{
-    Commit, Fetched, Poll, Read, Reply, ReplyBody, Request, Scan, ScanPosition, Stored, StreamPage,
-    Streamed, Take, Taken, UnitReply, Values, Wake,
+    Commit, Fetched, Member, Poll, Read, Reply, ReplyBody, Request, Scan, ScanPosition, Stored,
+    StreamPage, Streamed, Take, Taken, UnitReply, Values, Wake,
 };
 use super::keys::{IndexName, RecordKey, Topic};
 
@@ -78,6 +78,19 @@ impl MemoryStore {
         let data = self.partitions.get(&partition).into_iter();
         data.flat_map(|data| &data.indexes)
             .flat_map(|(name, index)| index.iter().map(move |position| (name, position)))
+    }
+
+    /// The entries of one member in all indexes of a partition, for checkers.
+    pub fn entries_of(
+        &self,
+        partition: Partition,
+        member: Member,
+    ) -> impl Iterator<Item = (&IndexName, ScanPosition)> {
+        let data = self.partitions.get(&partition).into_iter();
+        data.flat_map(|data| &data.indexes).filter_map(move |(name, index)| {
+            let score = index.score(&member)?;
+            Some((name, ScanPosition { score, member }))
+        })
     }
 
     /// The partitions that hold anything.
