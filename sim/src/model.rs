@@ -71,6 +71,8 @@ pub struct Model {
     /// Executions whose index entries were written without their record, when an error was raised
     /// in the middle of a function; and whether the record was committed since.
     pub adrift: BTreeMap<ExecutionId, bool>,
+    /// When each execution was last taken, by the store's clock.
+    pub taken: BTreeMap<ExecutionId, TimestampMs>,
 }
 
 impl Model {
@@ -171,6 +173,7 @@ impl Model {
 
     /// Takes over what a `Take` did to the indexes, exactly as the contract says.
     pub fn note_take(&mut self, id: ExecutionId, take: &Take, now: TimestampMs) {
+        self.taken.insert(id, now);
         let hold = Score::at(now.plus(take.hold));
         let places = self.places.entry(id).or_default();
         match &take.index {

@@ -65,7 +65,7 @@ impl World {
             }
             Output::Looked(partition, result) => {
                 if let Ok(look) = result {
-                    self.note_look(*partition, look)?;
+                    self.note_look(*partition, (look, running.begun))?;
                 }
                 self.note_error((number, None), result.as_ref().err())
             }
@@ -144,7 +144,11 @@ impl World {
     }
 
     /// What an auditor sees twice, with longer than a hold between, is wrong.
-    fn note_look(&mut self, partition: Partition, look: &AuditLook) -> Result<(), Broken> {
+    fn note_look(
+        &mut self,
+        partition: Partition,
+        (look, begun): (&AuditLook, TimestampMs),
+    ) -> Result<(), Broken> {
         if self.server.model.jumps > 0 || self.may_drift() {
             // Holds last longer than an auditor waits, where a clock has stepped back.
             return Ok(());
@@ -154,7 +158,7 @@ impl World {
             return Ok(());
         }
         if let Some((_, earlier)) = looked {
-            reading::check_looks(&self.server.model, earlier, look)?;
+            reading::check_looks(&self.server.model, earlier, (look, begun))?;
         }
         self.looks.insert(partition, (self.now, look.clone()));
         Ok(())

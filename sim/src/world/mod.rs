@@ -86,6 +86,8 @@ struct Running {
     seen: (Option<Rc<Execution>>, TimestampMs),
     /// How often the store's clock or history had jumped when it gave that reply.
     jumps: u64,
+    /// When it began, by the store's clock.
+    begun: TimestampMs,
     /// What was there when it began to list what there is, and how often each was created.
     present: Vec<(ExecutionId, u32)>,
     /// Leases that it took itself, and was shown when it asked again.
@@ -377,6 +379,7 @@ impl World {
                     task,
                     seen: (None, TimestampMs::ZERO),
                     jumps: 0,
+                    begun: self.server.condition.clock(self.now),
                     present,
                     own: BTreeMap::new(),
                 };
