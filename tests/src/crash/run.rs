@@ -24,7 +24,7 @@ const WORKERS: usize = 3;
 const SLOTS: usize = 8;
 /// Submission goes on during the whole run, so that it is struck too.
 const BATCHES: usize = 10;
-/// How long everything may take while it is struck.
+/// How long it is struck at most.
 const STRUCK: Duration = Duration::from_secs(60);
 /// How long what is left may take once nothing strikes any more.
 const HEALING: Duration = Duration::from_secs(30);
@@ -155,7 +155,8 @@ impl Plan {
         }
     }
 
-    /// Submits in a thread, a batch when about half of the one before has been worked on.
+    /// Submits in a thread, a batch when about half of the one before has been worked on. What is
+    /// left when nothing strikes any more has to be acknowledged while everything heals.
     fn submit(
         &self,
         ground: &Ground,
@@ -164,7 +165,7 @@ impl Plan {
     ) -> thread::JoinHandle<Result<Submitted, String>> {
         let share = self.executions.div_ceil(BATCHES);
         let (total, started, deadline) =
-            (self.executions, started.clone(), Instant::now() + STRUCK);
+            (self.executions, started.clone(), Instant::now() + STRUCK + HEALING);
         let (ff, folder, url) = (self.ff.clone(), folder.to_owned(), ground.url());
         let mut batch =
             Batch { ff, url, namespace: NAMESPACE.to_owned(), folder, first: 0, count: share };
