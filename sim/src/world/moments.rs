@@ -35,7 +35,7 @@ impl World {
             4 => client,
             _ => client + 2,
         };
-        let after = between(&mut draws, 1, 3 * self.settings.latency_ms);
+        let after = between(&mut draws, 1, 3 * self.settings.latency_ms.max(1));
         let moment = Moment { id, event, key };
         self.queue.push(self.now + after, Happening::Moment { process, moment });
     }
