@@ -38,8 +38,8 @@ pub(crate) fn run_once(plan: &Plan, options: Options) -> Result<Report, Box<Viol
     World::new(plan, options).run()
 }
 
-/// Runs a plan twice, one step of one run after the same step of the other, and compares the rolling
-/// hashes after each.
+/// Runs a plan twice, one step of one run after the same step of the other, and compares the
+/// rolling hashes after each.
 ///
 /// # Errors
 ///

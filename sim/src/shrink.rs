@@ -28,8 +28,9 @@ enum Part {
     Wish(WishId),
 }
 
-/// Shrinks a plan that breaks a rule; `None` when it breaks none. `watch` is told after each run how
-/// many there were and how many faults and wishes are left, and ends the search by answering `false`.
+/// Shrinks a plan that breaks a rule; `None` when it breaks none. `watch` is told after each run
+/// how many there were and how many faults and wishes are left, and ends the search by answering
+/// `false`.
 pub fn shrink(
     plan: &Plan,
     options: &Options,

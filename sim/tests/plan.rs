@@ -71,7 +71,8 @@ fn settings_can_be_replaced() {
 #[test]
 fn choices_decide_before_the_seed() {
     let mut plan = Plan::from(7);
-    plan.overrides.weights = [(FaultKind::RequestLost, 100)].into();
+    plan.overrides.weights = FaultKind::ALL.iter().map(|kind| (*kind, 0)).collect();
+    plan.overrides.weights.insert(FaultKind::RequestLost, 100);
     let run = |byte| {
         let choices = Some(vec![byte; 2_000]);
         run_plan(&plan, Options { choices, ..Options::default() })

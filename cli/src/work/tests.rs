@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ff_sdk::core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, WakeUps};
+use ff_sdk::core::partition::PartitionConfig;
 use ff_sdk::core::store::{Failure, Reply, Request, Topic};
 use ff_sdk::{
-    Backoff, Client, DurationMs, ExecutionId, FlowFabricWorker, MemoryBackend, PublicState,
-    RetryPolicy, Submission, WorkerConfig,
+    Backoff, Client, ClientConfig, DurationMs, ExecutionId, FlowFabricWorker, MemoryBackend,
+    PublicState, RetryPolicy, Submission, WorkerConfig,
 };
 use tokio::sync::watch;
 
@@ -69,7 +70,14 @@ impl World {
         let memory = MemoryBackend::new();
         let store =
             Arc::new(Store { memory, away: AtomicBool::new(false), unanswered: AtomicU64::new(0) });
-        let client = Client::connect_with(store.clone(), NAMESPACE).await.expect("it connects");
+        // One partition, since there is no order between several.
+        let mut config = ClientConfig::new(NAMESPACE).expect("a name");
+        config.partition_config = Some(PartitionConfig {
+            num_flow_partitions: 1,
+            num_budget_partitions: 1,
+            num_quota_partitions: 1,
+        });
+        let client = Client::connect(config, store.clone()).await.expect("it connects");
         Self { store, client, wishes: watch::channel(Wish::Work).0 }
     }
 

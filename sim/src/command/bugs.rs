@@ -1,12 +1,15 @@
 //! `ff-sim bugs`: each planted bug is hunted, with all invariants and with each by itself.
 
+#[cfg(not(ff_planted_bugs))]
 use super::args::BugsArgs;
+#[cfg(not(ff_planted_bugs))]
 use super::ending::{Ending, Unusable};
 
 /// How to get a build that has the bugs.
 #[cfg(not(ff_planted_bugs))]
-const HOW: &str = "an ordinary build has no planted bugs; this one has:\n  RUSTFLAGS='--cfg \
-                   ff_planted_bugs' cargo run --release --target-dir target/planted -p ff-sim -- bugs";
+const HOW: &str = "an ordinary build has no planted bugs; this one has:\n  \
+                   RUSTFLAGS='--cfg ff_planted_bugs' cargo run --release \
+                   --target-dir target/planted -p ff-sim -- bugs";
 
 /// Hunts the bugs.
 #[cfg(not(ff_planted_bugs))]
@@ -27,9 +30,8 @@ mod hunt {
     use ff_sim::{Invariant, InvariantSet};
     use serde_json::json;
 
-    use super::{BugsArgs, Ending, Unusable};
-    use crate::command::args::SeedsArgs;
-    use crate::command::ending::print;
+    use crate::command::args::{BugsArgs, SeedsArgs};
+    use crate::command::ending::{Ending, Unusable, print};
     use crate::command::progress::Progress;
     use crate::command::seeds::{each, interruption};
     use crate::command::table::table;

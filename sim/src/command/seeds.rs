@@ -38,8 +38,8 @@ pub struct Done<T> {
     pub spent: Duration,
 }
 
-/// Runs each seed and hands over what it came to, in the order in which they end, until there are no
-/// more, the time is over, `stop` is set or `hand_over` says that it is enough.
+/// Runs each seed and hands over what it came to, in the order in which they end, until there are
+/// no more, the time is over, `stop` is set or `hand_over` says that it is enough.
 pub fn each<T: Send>(
     seeds: &SeedsArgs,
     time_limit: Option<Duration>,

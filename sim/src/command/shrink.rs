@@ -49,8 +49,8 @@ pub fn shrink(args: &ShrinkArgs) -> Result<Ending, Unusable> {
         print(&format!("{object}\n"));
     } else {
         print(&format!(
-            "{violation}\n{} of {} faults and wishes are left after {} runs; the plan is in {}\nto see \
-             it again: cargo run --release -p ff-sim -- replay {} --trace\n",
+            "{violation}\n{} of {} faults and wishes are left after {} runs; the plan is in {}\nto \
+             see it again: cargo run --release -p ff-sim -- replay {} --trace\n",
             shrunk.after,
             shrunk.before,
             shrunk.runs,

@@ -2,9 +2,9 @@
 //! the call may be applied.
 //!
 //! Units are all or nothing, and run one after the other: those before the error are carried out.
-//! Of the one in which it is raised, nothing is written, or its index entries alone, which go first:
-//! they follow from the records, so that the next commit of the record, or the timekeeper, puts them
-//! right.
+//! Of the one in which it is raised, nothing is written, or its index entries alone, which go
+//! first: they follow from the records, so that the next commit of the record, or the timekeeper,
+//! puts them right.
 
 use ff_core::store::Failure;
 

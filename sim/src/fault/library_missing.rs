@@ -1,7 +1,7 @@
 //! A failover to a server that has all the data and not the function library.
 //!
-//! The first call is told that there is no such function. Its sender loads the library and sends the
-//! call again, once; so nobody notices more than a delay, unless loading is refused too.
+//! The first call is told that there is no such function. Its sender loads the library and sends
+//! the call again, once; so nobody notices more than a delay, unless loading is refused too.
 
 use ff_core::store::{Failure, Request};
 

@@ -1,8 +1,8 @@
 //! The store's clock steps, forwards or back, as when a replica with another clock takes over.
 //!
-//! A lease that was marked expired stays expired, and a step forwards costs at most a reclaim. After
-//! a step back, what is due waits until the clock is there again; so steps back are of at most a
-//! minute and a half together, which leaves time for the end of a run.
+//! A lease that was marked expired stays expired, and a step forwards costs at most a reclaim.
+//! After a step back, what is due waits until the clock is there again; so steps back are of at
+//! most a minute and a half together, which leaves time for the end of a run.
 
 use crate::settings::Settings;
 use crate::streams::{Draws, between, happens, one_of};

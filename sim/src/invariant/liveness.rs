@@ -8,9 +8,9 @@ pub const TAG: &str = "LIVENESS";
 /// More steps than any run takes: a run that takes more goes round in circles.
 pub const MAX_STEPS: u64 = 400_000;
 
-/// Calls that a run of some processes may make in its simulated time.
-const fn calls_allowed(now: u64, processes: u64) -> u64 {
-    2_000 + (now / 1_000 + 1) * processes * 40
+/// Calls that a run of some processes may make in its simulated time, about so many executions.
+const fn calls_allowed(now: u64, processes: u64, executions: u64) -> u64 {
+    2_000 + (now / 1_000 + 1) * processes * 40 + executions * 40
 }
 
 /// The processes have not called the store more often than their work asks for.
@@ -18,8 +18,8 @@ const fn calls_allowed(now: u64, processes: u64) -> u64 {
 /// # Errors
 ///
 /// When their calls are a storm.
-pub fn check_calls(calls: u64, now: u64, processes: u64) -> Result<(), Broken> {
-    let bound = calls_allowed(now, processes);
+pub fn check_calls(calls: u64, now: u64, processes: u64, executions: u64) -> Result<(), Broken> {
+    let bound = calls_allowed(now, processes, executions);
     ensure!(calls <= bound, TAG, "{calls} calls in {now} ms are a storm");
     Ok(())
 }

@@ -5,23 +5,11 @@ use std::collections::BTreeMap;
 use ff_core::time::TimestampMs;
 
 use crate::hash::Fnv;
-use crate::model::Model;
 use crate::report::Broken;
 use crate::task::Caller;
 
 use super::Server;
-use super::backing::Replica;
-
-/// A replica that hears nothing more, and what the world knew when it still did.
-#[derive(Debug)]
-pub(super) struct Behind {
-    /// The number of the failover in which it takes over.
-    number: u64,
-    store: Replica,
-    model: Model,
-    /// How many commits of each caller had changed something.
-    applied: BTreeMap<u64, u64>,
-}
+use super::behind::Behind;
 
 impl Server {
     /// A replica hears nothing more from now on.

@@ -1,6 +1,7 @@
 //! The store's side of the world: which store answers, and what is checked after each request.
 
 mod backing;
+mod behind;
 mod condition;
 mod failover;
 mod kind;

@@ -26,8 +26,8 @@ use crate::task::Caller;
 use crate::watch::Invariant;
 
 use super::backing::Backing;
+use super::behind::Behind;
 use super::condition::Condition;
-use super::failover::Behind;
 use super::kind::StoreKind;
 
 /// The store, what the world remembers of it, and what it has counted.
@@ -118,7 +118,8 @@ impl Server {
         }
     }
 
-    /// Writes the index entries of a unit and nothing else of it, if the record can be found by them.
+    /// Writes the index entries of a unit and nothing else of it, if its record can be found by
+    /// them.
     fn write_indexes_alone(
         &mut self,
         partition: Partition,

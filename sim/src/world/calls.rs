@@ -14,7 +14,7 @@ use crate::network::journey;
 use crate::report::Broken;
 use crate::task::{Output, Task};
 
-use super::arrivals::{Arrival, Call, Delivery};
+use super::parcels::{Arrival, Call, Delivery};
 use super::{Happening, World};
 
 impl World {

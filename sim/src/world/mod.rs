@@ -5,6 +5,7 @@ mod arrivals;
 mod calls;
 mod grants;
 mod moments;
+mod parcels;
 mod telling;
 mod upheaval;
 
@@ -36,7 +37,7 @@ use crate::streams::{between, call_key, stream};
 use crate::task::{Caller, Output, Task};
 use crate::watch::Invariant;
 
-use arrivals::{Arrival, Call, Delivery, Trouble};
+use parcels::{Arrival, Call, Delivery, Trouble};
 
 /// A small world of processes around one store.
 #[derive(Debug)]
@@ -441,7 +442,8 @@ impl World {
         if !self.options.invariants.contains(Invariant::Liveness) {
             return Ok(());
         }
-        liveness::check_calls(self.server.calls, self.now, self.hosts.len() as u64)
+        let (processes, executions) = (self.hosts.len() as u64, self.server.created);
+        liveness::check_calls(self.server.calls, self.now, processes, executions)
     }
 }
 

@@ -4,7 +4,7 @@ use ff_core::execution::{AnyCommand, Decide};
 
 use crate::words::{self, shortened};
 
-use super::arrivals::{Arrival, Call, Delivery};
+use super::parcels::{Arrival, Call, Delivery};
 use super::{Happening, World};
 
 impl World {

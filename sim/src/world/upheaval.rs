@@ -9,7 +9,7 @@ use crate::host::{Kind, Start, host};
 use crate::invariant::readers;
 use crate::report::Broken;
 
-use super::arrivals::{Call, Delivery};
+use super::parcels::{Call, Delivery};
 use super::{Happening, World};
 
 impl World {
