@@ -147,7 +147,7 @@ impl FaultKind {
 pub struct FaultId {
     /// What goes wrong.
     pub kind: FaultKind,
-    /// The step: a call by [`call_key`](crate::streams::call_key), or a number among those that
+    /// The step: a call by `call_key`, or a number among those that
     /// the seed has planned.
     pub key: u64,
 }
