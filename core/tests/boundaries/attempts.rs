@@ -7,7 +7,7 @@ use ff_core::execution::{
 };
 use ff_core::id::{AttemptIndex, LeaseEpoch};
 use ff_core::policy::{Backoff, ReclaimMode};
-use ff_core::state::TerminalOutcome;
+use ff_core::state::{LifecyclePhase, TerminalOutcome};
 
 use crate::common::{
     Answer, Bench, LEASE, START, Submission, at, attempt_id, call, cancel, category, complete,
@@ -153,6 +153,18 @@ fn a_reclaim_holds_only_from_the_expiry_on() {
     let end = START + LEASE;
     let window = bench.decision(offer(2), end + 700).window;
     assert_eq!(window.not_before, at(end));
+}
+
+#[test]
+fn nothing_is_taken_over_once_its_deadline_has_passed() {
+    let end = START + LEASE;
+    let mut bench = Bench::new(Submission::new().deadline(end + 100));
+    bench.take(1, START);
+    bench.applied(reclaim_grant(2), end);
+    let lifecycle_phase = LifecyclePhase::Active;
+    let refused = Rejection::ExecutionNotLeaseable { lifecycle_phase };
+    assert_eq!(bench.refused(take_over(2), end + 100), refused);
+    bench.applied(take_over(2), end + 99);
 }
 
 #[test]
