@@ -1,29 +1,25 @@
 //! Operations under way as values that can be copied: what the exhaustive searches drive, with the
 //! same checks of what callers are told as the seeded world has.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ff_core::agent::{AdmitTo, ClaimWork, ClaimedWork};
 use ff_core::error::EngineError;
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, Claimed, CreateOutcome, Decide, Execution, LeaseFate, Phase, Renew,
-    Renewed,
+    AnyCommand, AnyOutcome, CreateOutcome, Decide, Execution, Renew, Renewed,
 };
-use ff_core::id::{ExecutionId, LeaseId};
+use ff_core::id::LeaseId;
 use ff_core::op::{
     AuditLook, AuditPartition, Batch, Committed, Draw, Drawn, ListExecutions, ListPage, Operation,
-    Rotation, RouteSweep, Step, Tick, TickReport, Transact, load,
+    Rotation, RouteSweep, Step, Tick, TickReport, Transact,
 };
-use ff_core::store::codec::Codec;
-use ff_core::store::{
-    Bytes, Failure, Fetched, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply,
-};
+use ff_core::store::{Failure, Fetched, Reply, Request};
 use ff_core::time::{HostTime, TimestampMs};
 
 use crate::identity::is_certain;
-use crate::invariant::{durable, fence, identity};
-use crate::report::{Broken, ensure};
+use crate::invariant::{bounds, durable, fence, identity};
+use crate::own_leases::OwnLeases;
+use crate::report::Broken;
 use crate::store::Server;
 use crate::task::Caller;
 
@@ -110,7 +106,7 @@ pub struct Carrier {
     /// The record that the latest reply was about.
     pub seen: Option<Rc<Execution>>,
     /// Leases that it took itself, and was shown when it asked again.
-    pub own: BTreeMap<ExecutionId, LeaseId>,
+    pub own: OwnLeases,
 }
 
 impl Carrier {
@@ -121,12 +117,12 @@ impl Carrier {
             Work::Renew(work) => Caller::of(number, process, work.command().clone().into()),
             _ => Caller::new(number, process),
         };
-        Self { work, caller, seen: None, own: BTreeMap::new() }
+        Self { work, caller, seen: None, own: OwnLeases::default() }
     }
 
     /// Notes that a request is sent.
     pub fn sends(&mut self, request: &Request) {
-        self.own.retain(|id, _| !touches(request, id));
+        self.own.forget_touched(request);
     }
 
     /// Lets a request of this operation reach the store.
@@ -148,17 +144,8 @@ impl Carrier {
 
     /// Notes which of its own leases a reply shows it.
     pub fn hears(&mut self, server: &Server, reply: &Reply) {
-        if self.caller.command.is_some() {
-            return;
-        }
-        let codec = Codec::default();
-        for loaded in shown(reply).into_iter().filter_map(|stored| load(stored, &codec).ok()) {
-            let Phase::Active(active) = &loaded.execution.phase else { continue };
-            let lease = active.lease.id;
-            let live = active.fate == LeaseFate::Held && reply.at < active.lease.expires_at;
-            if live && server.model.leases.get(&lease) == Some(&self.caller.number) {
-                self.own.insert(loaded.execution.id, lease);
-            }
+        if self.caller.command.is_none() {
+            self.own.note(&server.model, self.caller.number, reply);
         }
     }
 
@@ -186,26 +173,31 @@ impl Carrier {
                 self.refused(server, result.as_ref().err())
             }
             Came::Renew(result) => self.refused(server, result.as_ref().err()),
-            Came::Commands(results) => results.iter().try_for_each(check_bug),
+            Came::Commands(results) => {
+                let number = self.caller.number;
+                results.iter().try_for_each(|result| check_bug(server, number, result))
+            }
             Came::Claim(result) => {
-                check_bug(result)?;
+                check_bug(server, self.caller.number, result)?;
                 let Ok((work, _)) = result else { return Ok(()) };
                 let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
                 identity::check_own(&server.model, self.caller.number, &self.own, &known)?;
-                work.iter().try_for_each(|work| check_payload(server, &work.claimed, &work.payload))
+                work.iter().try_for_each(|work| {
+                    durable::check_claimed(&server.model, &work.claimed, work.payload.as_ref())
+                })
             }
-            Came::Admit(result) => check_bug(result),
-            Came::Tick(result) => check_bug(result),
-            Came::Sweep(result) => check_bug(result),
-            Came::List(result) => check_bug(result),
-            Came::Audit(result) => check_bug(result),
+            Came::Admit(result) => check_bug(server, self.caller.number, result),
+            Came::Tick(result) => check_bug(server, self.caller.number, result),
+            Came::Sweep(result) => check_bug(server, self.caller.number, result),
+            Came::List(result) => check_bug(server, self.caller.number, result),
+            Came::Audit(result) => check_bug(server, self.caller.number, result),
         }
     }
 
     fn refused(&mut self, server: &Server, error: Option<&EngineError>) -> Result<(), Broken> {
         let Some(error) = error else { return Ok(()) };
         let number = self.caller.number;
-        ensure!(!matches!(error, EngineError::Bug(_)), "BUG", "operation {number}: {error}");
+        bounds::check_error(&server.model, number, error)?;
         if is_certain(error) {
             self.caller.refused = true;
             fence::check_refused(&server.model, &self.caller)?;
@@ -214,11 +206,15 @@ impl Carrier {
     }
 }
 
-fn check_bug<T>(result: &Result<T, EngineError>) -> Result<(), Broken> {
-    if let Err(error @ EngineError::Bug(_)) = result {
-        ensure!(false, "BUG", "an agent met {error}");
+fn check_bug<T>(
+    server: &Server,
+    number: u64,
+    result: &Result<T, EngineError>,
+) -> Result<(), Broken> {
+    match result {
+        Err(error) => bounds::check_error(&server.model, number, error),
+        Ok(_) => Ok(()),
     }
-    Ok(())
 }
 
 fn check_claim(server: &Server, committed: &Committed<AnyOutcome>) -> Result<(), Broken> {
@@ -232,48 +228,5 @@ fn check_claim(server: &Server, committed: &Committed<AnyOutcome>) -> Result<(),
         Some(Fetched::Value(value)) => Some(value.clone()),
         _ => None,
     };
-    check_payload(server, claimed, &payload)
-}
-
-/// Compares a payload with what was handed in, while the execution is the same one.
-fn check_payload(
-    server: &Server,
-    claimed: &Claimed,
-    payload: &Option<Bytes>,
-) -> Result<(), Broken> {
-    let id = claimed.execution_id;
-    let record = server.model.records.get(&id);
-    let fence = record.and_then(|record| record.last_fence);
-    let same = fence.is_some_and(|fence| fence.lease_id == claimed.lease_id);
-    if same && record.is_some_and(|record| record.continuation.is_none()) {
-        durable::check_payload(&server.model, &id, payload.as_ref())?;
-    }
-    Ok(())
-}
-
-/// The records that a reply shows because somebody asked for them, or was too late.
-fn shown(reply: &Reply) -> Vec<&Stored> {
-    match &reply.body {
-        ReplyBody::Read(read) => read.records.iter().flatten().collect(),
-        ReplyBody::Commit(units) => {
-            let current = units.iter().filter_map(|unit| match unit {
-                UnitReply::Conflict { current } => Some(current.iter().flatten()),
-                _ => None,
-            });
-            current.flatten().collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// Whether a request reads or writes the record of an execution.
-fn touches(request: &Request, id: &ExecutionId) -> bool {
-    let key = RecordKey::of(id);
-    match request {
-        Request::Read(read) => read.records.contains(&key),
-        Request::Commit(commit) => {
-            commit.units.iter().flat_map(|unit| &unit.expect).any(|(expected, _)| *expected == key)
-        }
-        _ => false,
-    }
+    durable::check_claimed(&server.model, claimed, payload.as_ref())
 }

@@ -43,6 +43,7 @@ mod invariant;
 pub mod marks;
 mod model;
 mod network;
+mod own_leases;
 mod places;
 mod plan;
 mod process;

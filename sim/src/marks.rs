@@ -170,36 +170,6 @@ pub const UNREACHABLE: &[(RejectionKind, &str)] = &[
 const APPLIED_AGAIN: &[CommandKind] =
     &[CommandKind::Renew, CommandKind::UpdateProgress, CommandKind::OnDue];
 
-/// Every kind of event. The match makes a new kind fail to compile until it stands here.
-pub const EVENTS: [EventKind; 15] = {
-    use EventKind::{
-        Blocked, Claimed, Created, DelayOver, Ended, GrantExpired, GrantIssued, LeaseExpired,
-        LeaseRevoked, PriorityChanged, Released, Removed, Replayed, RetryScheduled, Unblocked,
-    };
-    match Created {
-        Created | GrantIssued | GrantExpired | Claimed | LeaseExpired | LeaseRevoked
-        | RetryScheduled | Released | Blocked | Unblocked | DelayOver | PriorityChanged | Ended
-        | Replayed | Removed => {}
-    }
-    [
-        Created,
-        GrantIssued,
-        GrantExpired,
-        Claimed,
-        LeaseExpired,
-        LeaseRevoked,
-        RetryScheduled,
-        Released,
-        Blocked,
-        Unblocked,
-        DelayOver,
-        PriorityChanged,
-        Ended,
-        Replayed,
-        Removed,
-    ]
-};
-
 /// The table of transitions as it was observed from the rules.
 const STATES: &str = include_str!("../../docs/states.md");
 
@@ -335,7 +305,7 @@ impl Marks {
         let met = |kind: &RejectionKind| self.rejections.get(kind).copied().unwrap_or_default();
         let rejections = reachable.map(|kind| (Gap::Rejection(kind), met(&kind)));
         let met = |kind: &EventKind| self.events.get(kind).copied().unwrap_or_default();
-        let events = EVENTS.iter().map(|kind| (Gap::Event(*kind), met(kind)));
+        let events = EventKind::ALL.iter().map(|kind| (Gap::Event(*kind), met(kind)));
         let met = |kind: &FaultKind| self.faults.get(kind).copied().unwrap_or_default();
         let faults = FaultKind::ALL.iter().map(|kind| (Gap::Fault(*kind), met(kind)));
         let repeats = self.repeats();

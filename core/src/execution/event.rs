@@ -129,8 +129,29 @@ pub enum EventKind {
     Ended,
     /// A new life began.
     Replayed,
-    /// Its retention is over.
+    /// Its retention is over. The last: [`EventKind::ALL`] counts up to here.
     Removed,
+}
+
+impl EventKind {
+    /// Every kind, in order.
+    pub const ALL: [Self; Self::Removed as usize + 1] = [
+        Self::Created,
+        Self::GrantIssued,
+        Self::GrantExpired,
+        Self::Claimed,
+        Self::LeaseExpired,
+        Self::LeaseRevoked,
+        Self::RetryScheduled,
+        Self::Released,
+        Self::Blocked,
+        Self::Unblocked,
+        Self::DelayOver,
+        Self::PriorityChanged,
+        Self::Ended,
+        Self::Replayed,
+        Self::Removed,
+    ];
 }
 
 impl Event {

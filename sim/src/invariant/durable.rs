@@ -1,6 +1,6 @@
 //! \[INV-DURABLE-1\] What was acknowledged is there: submissions, completions, outcomes, results.
 
-use ff_core::execution::{AnyCommand, AnyOutcome, Event, Execution};
+use ff_core::execution::{AnyCommand, AnyOutcome, Claimed, Event, Execution};
 use ff_core::id::ExecutionId;
 use ff_core::op::Committed;
 use ff_core::store::{Bytes, Fetched};
@@ -94,6 +94,26 @@ pub fn check_acknowledged(model: &Model) -> Result<(), Broken> {
         let removed = model.generation(id) > *generation || !model.records.contains_key(id);
         let over = || model.ended.iter().any(|(ended, of, _)| ended == id && of == generation);
         ensure!(!removed || over(), TAG, "{id} was acknowledged and is gone");
+    }
+    Ok(())
+}
+
+/// The payload that comes with a claim is the one that was handed in, while the execution is still
+/// the claimed one.
+///
+/// # Errors
+///
+/// When it is another one.
+pub fn check_claimed(
+    model: &Model,
+    claimed: &Claimed,
+    payload: Option<&Bytes>,
+) -> Result<(), Broken> {
+    let id = &claimed.execution_id;
+    let Some(record) = model.records.get(id) else { return Ok(()) };
+    let same = record.last_fence.is_some_and(|fence| fence.lease_id == claimed.lease_id);
+    if same && record.continuation.is_none() {
+        check_payload(model, id, payload)?;
     }
     Ok(())
 }

@@ -1,16 +1,15 @@
 //! \[INV-IDENTITY-1\] The same identity gives the same answer or a typed refusal, never a second
 //! effect.
 
-use std::collections::BTreeMap;
-
 use ff_core::error::EngineError;
 use ff_core::execution::{AnyCommand, AnyOutcome, CreateOutcome, Execution, LeaseFate};
-use ff_core::id::{ExecutionId, LeaseId};
+use ff_core::id::LeaseId;
 use ff_core::op::Committed;
 
 use crate::change::Change;
 use crate::identity::{Identity, claim_of, identity_of, is_decided, life_of, memory_of};
 use crate::model::Model;
+use crate::own_leases::OwnLeases;
 use crate::report::{Broken, ensure};
 use crate::task::Caller;
 use crate::watch::Invariant;
@@ -79,10 +78,10 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
 pub fn check_own(
     model: &Model,
     number: u64,
-    own: &BTreeMap<ExecutionId, LeaseId>,
+    own: &OwnLeases,
     known: &[LeaseId],
 ) -> Result<(), Broken> {
-    for (id, lease) in own {
+    for (id, lease) in own.iter() {
         ensure!(
             known.contains(lease) || !model.watched.contains(Invariant::Identity),
             TAG,

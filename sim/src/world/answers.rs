@@ -7,7 +7,7 @@ use ff_core::execution::{
 use ff_core::id::LeaseId;
 use ff_core::op::{AuditLook, Committed, HOLD};
 use ff_core::partition::Partition;
-use ff_core::store::{Bytes, Fetched};
+use ff_core::store::Fetched;
 use ff_core::time::TimestampMs;
 
 use crate::fault::FaultKind;
@@ -82,7 +82,8 @@ impl World {
                 let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
                 identity::check_own(&self.server.model, number, &running.own, &known)?;
                 for work in work {
-                    self.check_payload(work.claimed.lease_id, &work.claimed, &work.payload)?;
+                    let payload = work.payload.as_ref();
+                    durable::check_claimed(&self.server.model, &work.claimed, payload)?;
                 }
                 Ok(())
             }
@@ -134,7 +135,7 @@ impl World {
             Some(Fetched::Value(value)) => Some(value.clone()),
             _ => None,
         };
-        self.check_payload(claimed.lease_id, claimed, &payload)
+        durable::check_claimed(&self.server.model, claimed, payload.as_ref())
     }
 
     /// Whether indexes may differ from records for a time: an error inside a function leaves what
@@ -184,23 +185,6 @@ impl World {
             };
             caller.refused = true;
             fence::check_refused(&self.server.model, caller)?;
-        }
-        Ok(())
-    }
-
-    /// Compares a payload with what was handed in, while the execution is the same one.
-    pub(super) fn check_payload(
-        &self,
-        lease: LeaseId,
-        claimed: &Claimed,
-        payload: &Option<Bytes>,
-    ) -> Result<(), Broken> {
-        let id = claimed.execution_id;
-        let record = self.server.model.records.get(&id);
-        let same = record.and_then(|record| record.last_fence).is_some_and(|f| f.lease_id == lease);
-        let kept = record.is_some_and(|record| record.continuation.is_none());
-        if same && kept {
-            durable::check_payload(&self.server.model, &id, payload.as_ref())?;
         }
         Ok(())
     }

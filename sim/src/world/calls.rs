@@ -1,12 +1,8 @@
 //! Calls: from a process to the store and back.
 
-use ff_core::execution::{Decide, LeaseFate, Phase};
-use ff_core::id::ExecutionId;
-use ff_core::op::{Step, load};
-use ff_core::store::codec::Codec;
-use ff_core::store::{
-    Failure, IndexName, RecordKey, Reply, ReplyBody, Request, Stored, Topic, UnitReply,
-};
+use ff_core::execution::Decide;
+use ff_core::op::Step;
+use ff_core::store::{Failure, IndexName, Reply, Request, Topic};
 use ff_core::time::HostTime;
 
 use crate::fault::{FaultKind, connections_dropped, crash, pause, wake_up_lost};
@@ -20,9 +16,7 @@ use super::{Happening, World};
 impl World {
     pub(super) fn send(&mut self, number: u64, request: Request) {
         let Some(running) = self.running.get_mut(&number) else { return };
-        if !running.own.is_empty() {
-            running.own.retain(|id, _| !touches(&request, id));
-        }
+        running.own.forget_touched(&request);
         let key = running.key;
         running.key += 1;
         running.waiting = Some(key);
@@ -189,7 +183,7 @@ impl World {
             running.jumps = jumps;
             self.hosts[process].clock.hear(reply.at, self.now);
             if self.callers[&number].command.is_none() {
-                self.note_own(number, &reply);
+                running.own.note(&self.server.model, number, &reply);
             }
         }
         self.proceed(number, |task, now| task.on_reply(reply, now))
@@ -227,31 +221,6 @@ impl World {
         Some(lasts_ms)
     }
 
-    /// Notes which of an operation's own leases a reply shows it.
-    fn note_own(&mut self, number: u64, reply: &Reply) {
-        let shown: Vec<&Stored> = match &reply.body {
-            ReplyBody::Read(read) => read.records.iter().flatten().collect(),
-            ReplyBody::Commit(units) => {
-                let current = units.iter().filter_map(|unit| match unit {
-                    UnitReply::Conflict { current } => Some(current.iter().flatten()),
-                    _ => None,
-                });
-                current.flatten().collect()
-            }
-            _ => return,
-        };
-        let codec = Codec::default();
-        for loaded in shown.into_iter().filter_map(|stored| load(stored, &codec).ok()) {
-            let Phase::Active(active) = &loaded.execution.phase else { continue };
-            let lease = active.lease.id;
-            let live = active.fate == LeaseFate::Held && reply.at < active.lease.expires_at;
-            if live && self.server.model.leases.get(&lease) == Some(&number) {
-                let running = self.running.get_mut(&number);
-                running.map(|running| running.own.insert(loaded.execution.id, lease));
-            }
-        }
-    }
-
     pub(super) fn fail(&mut self, call: Call, failure: &Failure) -> Result<(), Broken> {
         if self.waits(call).is_none() {
             return Ok(());
@@ -264,17 +233,5 @@ impl World {
 
     pub(super) fn go_on(&mut self, number: u64) -> Result<(), Broken> {
         self.proceed(number, |task, now| task.on_wake(now))
-    }
-}
-
-/// Whether a request reads or writes the record of an execution.
-fn touches(request: &Request, id: &ExecutionId) -> bool {
-    let key = RecordKey::of(id);
-    match request {
-        Request::Read(read) => read.records.contains(&key),
-        Request::Commit(commit) => {
-            commit.units.iter().flat_map(|unit| &unit.expect).any(|(expected, _)| *expected == key)
-        }
-        _ => false,
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use ff_core::agent::WorkerProfile;
 use ff_core::execution::Execution;
-use ff_core::id::{ExecutionId, LaneId, LeaseId};
+use ff_core::id::{ExecutionId, LaneId};
 use ff_core::op::{AuditLook, Step};
 use ff_core::partition::Partition;
 use ff_core::store::Failure;
@@ -28,6 +28,7 @@ use crate::host::{Host, Kind, Start, host, profiles};
 use crate::invariant::readers::Followed;
 use crate::invariant::{health, liveness};
 use crate::model::Model;
+use crate::own_leases::OwnLeases;
 use crate::plan::Plan;
 use crate::process::context::{About, Context, Effect, GrantInHand, Moment};
 use crate::report::{Broken, Options, Report, Violation};
@@ -92,7 +93,7 @@ struct Running {
     /// What was there when it began to list what there is, and how often each was created.
     present: Vec<(ExecutionId, u32)>,
     /// Leases that it took itself, and was shown when it asked again.
-    own: BTreeMap<ExecutionId, LeaseId>,
+    own: OwnLeases,
 }
 
 /// Something that happens at its time.
@@ -382,7 +383,7 @@ impl World {
                     jumps: 0,
                     begun: self.server.condition.clock(self.now),
                     present,
-                    own: BTreeMap::new(),
+                    own: OwnLeases::default(),
                 };
                 self.running.insert(number, running);
                 self.follow(number, step)
