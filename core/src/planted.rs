@@ -123,6 +123,8 @@ mod bugs {
             "a thing that expires at T is gone when now >= T";
         GrantKept: "a claim leaves the grant that it consumed",
             "a grant is consumed at most once";
+        HeldEntryKept: "what a Take left in `due` stays there when nothing is due",
+            "indexes equal the function of the records";
         HoldNotGivenBack: "what was taken and not kept is not put back into its lane",
             "what a Take hands out comes back";
         IndexEntryLeftBehind: "an entry of a lane stays when its execution is taken",
@@ -165,6 +167,8 @@ mod bugs {
             "a new life has no deadline";
         ReplayKeepsResult: "a replay keeps the result of the life before",
             "a new life has no result";
+        ResendForgotten: "a refused commit is forgotten though a first copy of it may have applied",
+            "the same identity never has a second effect";
         ResultDropped: "an empty result is taken for none",
             "a result is stored byte for byte";
         RetentionFromCreation: "retention is counted from the creation",

@@ -321,6 +321,23 @@ fn the_timekeeper_applies_what_is_due_and_knows_when_the_next_thing_is() {
 }
 
 #[test]
+fn a_timekeeper_with_a_wrong_estimate_sleeps_until_the_next_thing_is_due() {
+    let mut world = World::new(1);
+    world.submit_one(1, Submission::new().deadline(START + 100));
+    let hour = DurationMs::new(3_600_000);
+    for store in [at(world.now).plus(hour), at(world.now).minus(hour)] {
+        let now = HostTime { local: at(7), store };
+        let mut timekeeper = Timekeeper::new(world.config, terms(1_000), Entropy::from_u64(1));
+        let mut round = timekeeper.tick();
+        let Step::Send(request) = round.start(now) else { panic!("a request") };
+        let reply = world.store.handle(request, at(world.now));
+        let Step::Done(report) = round.on_reply(reply, now) else { panic!("nothing is due") };
+        timekeeper.ticked(&report, now);
+        assert_eq!(timekeeper.next_wakeup(), at(107));
+    }
+}
+
+#[test]
 fn a_scheduler_grants_by_the_situation_and_to_the_worker_who_asked() {
     let mut world = World::new(1);
     world.submit([1]);
@@ -404,6 +421,18 @@ fn a_lease_is_not_believed_in_after_three_failures_or_when_it_must_have_run_out(
     // A tenth of it, at most 250 ms, before it ends.
     world.now += 2_750;
     assert!(!worker.leases.health(lease, world.host()).expect("it is held").healthy);
+    // However short what is left is, a slow clock does not outlast it.
+    let renewed = Committed {
+        outcome: Renewed { expires_at: at(world.now + 9) },
+        repeat: false,
+        values: Vec::new(),
+        at: at(world.now),
+        first_sent: at(world.now),
+        record: None,
+    };
+    assert!(worker.leases.renewed(lease, Ok(renewed), world.host()).is_none());
+    world.now += 8;
+    assert!(!worker.leases.health(lease, world.host()).expect("it is held").healthy);
     assert_eq!(worker.leases.ran_out(world.host()).len(), 1);
     assert_eq!(worker.leases.health(lease, world.host()), None);
 }
@@ -443,6 +472,34 @@ fn a_sweep_lets_go_on_only_what_its_worker_draws_and_has_slots_for() {
     let mut other = WorkerAgent::new(profile, Entropy::from_u64(3));
     let sweep = other.sweep(world.host()).expect("it is due at first");
     assert_eq!(world.drive(sweep).expect("the store answers"), 0, "it never draws from this lane");
+}
+
+#[test]
+fn an_entry_that_was_left_behind_takes_nobodys_place_in_a_sweep() {
+    let mut world = World::new(1);
+    for number in 1..=5 {
+        world.submit_one(number, Submission::new().requires(&["gpu"]));
+    }
+    let mut unable = world.worker(1, &[]);
+    assert_eq!(numbers(&world.claim(&mut unable, 5)), [0_u128; 0]);
+    let blocked = IndexName::BlockedRoute { namespace: namespace() };
+    let entries = world.entries(&blocked);
+    let mut able = world.worker(2, &["gpu"]);
+    let sweep = able.sweep(world.host()).expect("it is due at first");
+    assert_eq!(world.drive(sweep).expect("the store answers"), 4, "it has four slots");
+    able.swept();
+    // Four entries are there again, before the one that waits.
+    let index = entries[..4].iter().map(|(score, member)| IndexWrite {
+        index: blocked.clone(),
+        member: Uuid::from_u128(*member),
+        score: Some(Score::new(*score)),
+    });
+    let unit = Unit { index: index.collect(), ..Unit::new(ff_core::execution::Purpose::Finish, 0) };
+    let commit = Commit { partition: Partition::flow(0), units: vec![unit] };
+    world.store.handle(Request::Commit(commit), at(world.now));
+    world.now += 2_000;
+    let sweep = able.sweep(world.host()).expect("it is due again");
+    assert_eq!(world.drive(sweep).expect("the store answers"), 1, "the one that waits");
 }
 
 #[test]

@@ -3,11 +3,14 @@
 
 mod common;
 
-use common::{START, Submission, at, claim, complete, execution_id, grant, renew, take_new};
+use common::{
+    LEASE, START, Submission, at, claim, complete, execution_id, grant, reclaim_grant, renew,
+    take_new,
+};
 use ff_core::entropy::Entropy;
 use ff_core::error::{Applied, EngineError, Rejection};
 use ff_core::execution::{
-    Cancel, CancelledBy, ChangePriority, Complete, CreateOutcome, Decide, Event, Fence,
+    Cancel, CancelledBy, ChangePriority, Complete, CreateOutcome, Decide, Event, Fence, OnDue,
     OperatorCall, Replay,
 };
 use ff_core::id::{ExecutionId, RequestId};
@@ -161,13 +164,17 @@ impl World {
 }
 
 fn loaded(store: &mut MemoryStore, now: u64) -> Loaded {
+    found(store, now).expect("it is there")
+}
+
+fn found(store: &mut MemoryStore, now: u64) -> Option<Loaded> {
     let id = execution_id();
     let (partition, records) = (id.partition(), vec![RecordKey::of(&id)]);
     let read = Read { partition, records, values: Vec::new() };
     match store.handle(Request::Read(read), at(now)).body {
         ReplyBody::Read(mut read) => {
-            let stored = read.records.pop().flatten().expect("it is there");
-            load(&stored, &Codec::default()).expect("it decodes")
+            let stored = read.records.pop().flatten()?;
+            Some(load(&stored, &Codec::default()).expect("it decodes"))
         }
         other => panic!("{other:?}"),
     }
@@ -324,6 +331,21 @@ fn a_command_that_may_be_applied_is_never_called_refused() {
 }
 
 #[test]
+fn a_command_that_may_still_arrive_is_not_called_refused() {
+    let mut world = World::new();
+    world.leased();
+    let leased = world.record();
+    // By the host's clock the lease is over. The commit that reclaims it is lost on its way, and
+    // would be good later; the store, asked again, says that it is too early.
+    world.wrong_by = LEASE as i64;
+    world.fates = vec![Fate::Late];
+    let operation = Transact::knowing(reclaim_grant(2), Known::Stale(leased), patience(10_000));
+    let error = world.drive(operation).expect_err("it is too early");
+    let EngineError::Contextual { source, .. } = error else { panic!("{error:?}") };
+    assert!(matches!(*source, EngineError::Timeout { applied: Applied::Unknown, .. }));
+}
+
+#[test]
 fn a_store_that_does_not_answer_is_given_up_at_the_deadline() {
     let mut world = World::new();
     let started = world.true_now;
@@ -459,6 +481,35 @@ fn a_grant_that_the_client_of_the_store_asks_for_twice_is_given_once() {
     let EngineError::Contextual { source, .. } = error else { panic!("{error:?}") };
     assert!(matches!(*source, EngineError::Timeout { applied: Applied::Unknown, .. }));
     assert!(world.record().execution.grant().is_none());
+}
+
+#[test]
+fn what_may_have_been_created_and_removed_is_not_created_again() {
+    // Whoever submits it hears nothing; it is over, and removed, before he asks again.
+    let submit = |retention: u64, deadline: u64| {
+        let mut world = World::new();
+        world.fates = vec![Fate::Answered, Fate::ReplyLost];
+        world.meddle = Box::new(move |store, now| {
+            if found(store, now).is_some() {
+                change(store, now, cancel_by("somebody"));
+                // Its values go first, then its record.
+                for _ in 0..2 {
+                    change(store, now + retention, OnDue { execution_id: execution_id() });
+                }
+                assert!(found(store, now).is_none(), "it is removed");
+            }
+        });
+        let mut submission = Submission::new().0;
+        submission.policy.retention_ms = DurationMs::new(retention);
+        submission.deadline = Some(at(START + deadline));
+        world.transact(submission)
+    };
+    // Later it could be created again, or it is too late for it.
+    for deadline in [60_000, 5] {
+        let error = submit(0, deadline).expect_err("nobody can say");
+        let EngineError::Contextual { source, .. } = error else { panic!("{error:?}") };
+        assert!(matches!(*source, EngineError::Timeout { applied: Applied::Unknown, .. }));
+    }
 }
 
 fn call(request: &str) -> OperatorCall {

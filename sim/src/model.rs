@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
-use ff_core::execution::{AnyCommand, Execution, LeaseFate, Phase, ReleaseOutcome};
+use ff_core::execution::{AnyCommand, Decide, Execution, LeaseFate, Phase, ReleaseOutcome};
 use ff_core::id::{ExecutionId, GrantId, LeaseId};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
@@ -69,8 +69,8 @@ pub struct Model {
     /// Leases of whose end their holder cannot know since then, until it hears of a renewal.
     pub doubtful: BTreeSet<LeaseId>,
     /// Executions whose index entries were written without their record, when an error was raised
-    /// in the middle of a function; and whether the record was committed since.
-    pub adrift: BTreeMap<ExecutionId, bool>,
+    /// in the middle of a function; and where they may stand among what is due.
+    pub adrift: BTreeMap<ExecutionId, BTreeSet<Option<Score>>>,
     /// When each execution was last taken, by the store's clock.
     pub taken: BTreeMap<ExecutionId, TimestampMs>,
 }
@@ -96,6 +96,15 @@ impl Model {
         ExecutionId::from_parts(partition, member)
     }
 
+    /// The identity of a command that was answered. What it was about may have been removed and
+    /// created anew since: then it is the latest one under which it was carried out.
+    pub fn identity_of(&self, command: &AnyCommand) -> Option<Identity> {
+        let generation = self.generation(&command.execution_id());
+        let earlier = (0..=generation).rev().filter_map(|past| identity_of(command, past));
+        let applied = earlier.into_iter().find(|identity| self.applied.contains_key(identity));
+        applied.or_else(|| identity_of(command, generation))
+    }
+
     /// The identity of the command that a change carries out, if it does.
     pub fn carried_out(&self, change: &Change<'_>) -> Option<(Identity, Memory)> {
         let command = change.caller.command.as_ref()?;
@@ -113,12 +122,20 @@ impl Model {
             self.applied_by.insert(identity.clone(), change.caller.number);
             self.applied.insert(identity, memory);
         }
-        if let Some(committed) = self.adrift.get_mut(&change.id) {
-            *committed = true;
+        let wanted = change.after.as_ref().map(|after| places_of(after));
+        if let Some(due) = self.adrift.get_mut(&change.id) {
+            // What is due is written by each commit that has it, and where it changes.
+            let wanted = wanted.and_then(|wanted| wanted.due).map(Some);
+            if let Some(written) = wanted.or_else(|| written_due(&change.writes)) {
+                *due = BTreeSet::from([written]);
+            } else if change.before.is_none() {
+                // A Take drops what has no record.
+                due.insert(None);
+            }
         }
         match &change.after {
             Some(after) => {
-                self.places.insert(change.id, places_of(after));
+                self.places.extend(wanted.map(|wanted| (change.id, wanted)));
                 self.records.insert(change.id, Rc::clone(after));
             }
             None => {
@@ -182,6 +199,20 @@ impl Model {
             _ => {}
         }
         places.due = Some(places.due.map_or(hold, |due| due.min(hold)));
+        if let Some(due) = self.adrift.get_mut(&id) {
+            let before = |due: &Option<Score>| due.filter(|_| take.index != IndexName::Due);
+            let after = |due| Some(before(due).map_or(hold, |due| due.min(hold)));
+            *due = due.iter().map(after).collect();
+        }
+    }
+
+    /// Takes over that the index entries of an execution were written, and nothing else.
+    pub fn note_adrift(&mut self, id: ExecutionId, index: &[IndexWrite]) {
+        let stood = self.places.get(&id).and_then(|places| places.due);
+        let due = self.adrift.entry(id).or_insert_with(|| BTreeSet::from([stood]));
+        if let Some(written) = written_due(index) {
+            *due = BTreeSet::from([written]);
+        }
     }
 
     /// Takes over an entry that a partition's journal was told.
@@ -240,4 +271,10 @@ impl Model {
         release.is_some_and(|release| release.outcome == ReleaseOutcome::Completed)
             && matches!(record.phase, Phase::Terminal(_))
     }
+}
+
+/// Where a unit writes what is due, if it does.
+fn written_due(index: &[IndexWrite]) -> Option<Option<Score>> {
+    let due = index.iter().rev().find(|write| write.index == IndexName::Due);
+    due.map(|write| write.score)
 }

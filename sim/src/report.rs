@@ -15,7 +15,7 @@ use crate::watch::InvariantSet;
 /// How a run is watched, and what decides it beside its plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Whether every step is kept for [`Report::trace`]; a violation always has its last steps.
+    /// Whether every step is kept; a violation has its last steps even if not.
     pub trace: bool,
     /// Bytes that decide what the network and the faults draw, two for a draw, until they end; the
     /// plan's seed decides from there. For searches that are guided by what a run has met.
@@ -89,7 +89,7 @@ pub struct Violation {
     pub injected: Vec<FaultId>,
     /// The wishes that had been carried out, in order.
     pub wishes: Vec<WishId>,
-    /// The last steps in words.
+    /// Its steps in words, the last ones alone unless all were asked for.
     pub trace: Vec<String>,
 }
 
@@ -101,11 +101,22 @@ impl fmt::Display for Violation {
         writeln!(f, "[{}] {}", self.tag, self.detail)?;
         let seed = self.plan.seed;
         writeln!(f, "at step {} of seed {seed}, {} ms after its start", self.step, self.at)?;
-        write!(f, "to see it again: {}", self.again())
+        // The command of a plan names its file, which is not known here.
+        match self.plan == Plan::from(seed) {
+            true => write!(f, "to see it again: {}", self.again()),
+            false => Ok(()),
+        }
     }
 }
 
 impl Violation {
+    /// Keeps the last steps alone.
+    pub(crate) fn shorten(mut self: Box<Self>) -> Box<Self> {
+        const TOLD_STEPS: usize = 60;
+        self.trace.drain(..self.trace.len().saturating_sub(TOLD_STEPS));
+        self
+    }
+
     /// The command that shows it again.
     pub fn again(&self) -> String {
         let seed = self.plan.seed;

@@ -23,7 +23,7 @@ pub fn run_plan(plan: &Plan, options: Options) -> Result<Report, Box<Violation>>
     match run_once(plan, options.clone()) {
         Err(violation) if !options.trace => {
             let watched = run_once(plan, Options { trace: true, ..options });
-            Err(watched.err().unwrap_or(violation))
+            Err(watched.err().map_or(violation, Violation::shorten))
         }
         result => result,
     }
@@ -61,7 +61,7 @@ pub fn check_determinism(plan: &Plan, options: Options) -> Result<Report, Box<Vi
         match one {
             Ok(true) => {}
             Ok(false) => return Ok(first.report()),
-            Err(broken) => return Err(first.violation(broken)),
+            Err(broken) => return Err(first.violation(broken).shorten()),
         }
     }
 }

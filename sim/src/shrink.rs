@@ -65,7 +65,7 @@ pub fn shrink(
     }
     let after = parts.len();
     let traced = Options { trace: true, ..options.clone() };
-    let violation = run_once(&best.0, traced).err().unwrap_or(best.1);
+    let violation = run_once(&best.0, traced).err().map_or(best.1, Violation::shorten);
     Some(Shrunk { plan: best.0, violation, before, after, runs: search.runs + 1 })
 }
 

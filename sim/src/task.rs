@@ -185,6 +185,28 @@ impl Caller {
         self.command.is_some() || !self.parts.is_empty()
     }
 
+    /// How many commits of it have changed something, and of each of its parts.
+    pub fn applied_each(&self) -> Vec<u64> {
+        [self].into_iter().chain(&self.parts).map(|caller| caller.applied).collect()
+    }
+
+    /// Forgets all that was lost since its commits and those of its parts were so many, and what
+    /// it was told.
+    pub fn fall_back(&mut self, applied: &[u64]) {
+        let mut applied = applied.iter().copied();
+        self.applied = applied.next().unwrap_or(0);
+        self.refused = false;
+        for part in &mut self.parts {
+            part.fall_back(applied.next().as_slice());
+        }
+    }
+
+    /// What is too late by a clock may be in time by one that was set back.
+    pub fn clock_set_back(&mut self) {
+        self.refused = false;
+        self.parts.iter_mut().for_each(Self::clock_set_back);
+    }
+
     /// The side of the command that writes the record of an execution, of which `record` is what
     /// was there before.
     pub fn part(&mut self, id: ExecutionId, record: Option<&Execution>) -> &mut Self {

@@ -250,12 +250,12 @@ const fn third(ttl: DurationMs) -> DurationMs {
 }
 
 /// Until when a lease may be believed in, by the host's clock: what was left of it when the store
-/// answered, counted from when the call was first sent, less a tenth and at most 250 ms.
+/// answered, counted from when the call was first sent, less a tenth, rounded up, and at most 250 ms.
 fn believed_until(first_sent: TimestampMs, left: DurationMs, ttl: DurationMs) -> TimestampMs {
     if planted!(LostLeaseBelieved) {
         return first_sent.plus(ttl);
     }
     let left = left.get().min(ttl.get());
-    let margin = (left / 10).min(250);
+    let margin = left.div_ceil(10).min(250);
     first_sent.plus(DurationMs::new(left - margin))
 }

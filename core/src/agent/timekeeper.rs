@@ -34,7 +34,7 @@ impl Timekeeper {
     pub fn ticked(&mut self, report: &Result<TickReport, EngineError>, now: HostTime) {
         let longest = MAX_SLEEP_MS * 3 / 4 + self.entropy.below(MAX_SLEEP_MS / 2);
         let due = report.as_ref().ok().and_then(|report| report.next_due);
-        let sleep = due.map_or(longest, |due| due.since(now.store).get().min(longest)).max(1);
+        let sleep = due.map_or(longest, |due| due.since(now.local).get().min(longest)).max(1);
         self.next = now.local.plus(DurationMs::new(sleep));
     }
 

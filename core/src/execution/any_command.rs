@@ -2,7 +2,7 @@
 
 use crate::id::ExecutionId;
 use crate::policy::Priority;
-use crate::time::TimestampMs;
+use crate::time::{DurationMs, TimestampMs};
 
 use super::admit::{Admit, Admitted};
 use super::block::{Block, BlockOutcome, Unblock};
@@ -65,6 +65,10 @@ macro_rules! any_command {
 
             fn fetches(&self) -> &'static [ValueKind] {
                 match self { $(Self::$variant(command) => command.fetches(),)+ }
+            }
+
+            fn kept_for(&self) -> Option<DurationMs> {
+                match self { $(Self::$variant(command) => command.kept_for(),)+ }
             }
 
             fn observe(&mut self, current: &Execution) {

@@ -3,7 +3,7 @@
 use crate::error::Rejection;
 use crate::id::{ExecutionId, Namespace};
 use crate::policy::Priority;
-use crate::time::TimestampMs;
+use crate::time::{DurationMs, TimestampMs};
 
 use super::admit::{Admit, Admitted};
 use super::block::{Block, BlockOutcome, Unblock};
@@ -50,6 +50,12 @@ pub trait Decide: Identity {
 
     /// Notes what the operation sees of the record first.
     fn observe(&mut self, _current: &Execution) {}
+
+    /// How long the record that it creates is kept at least, if it creates one: once that has
+    /// passed, the record may have come and gone.
+    fn kept_for(&self) -> Option<DurationMs> {
+        None
+    }
 
     /// The command's rule.
     ///
@@ -235,6 +241,10 @@ impl Decide for Create {
 
     fn execution_id(&self) -> ExecutionId {
         self.execution_id
+    }
+
+    fn kept_for(&self) -> Option<DurationMs> {
+        Some(self.policy.retention_ms)
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<CreateOutcome> {

@@ -105,7 +105,10 @@ impl RouteSweep {
         let (lanes, offered, left) = (&self.lanes, &self.offered, &mut self.left);
         let unblock = |loaded: &Loaded| {
             let execution = &loaded.execution;
-            if !lanes.contains(&execution.lane) || !execution.requires.satisfied_by(offered) {
+            // An entry that an error inside a function has left behind takes nobody's place.
+            let waits = execution.blocks().is_some_and(|b| b.get(BlockKind::Route).is_some());
+            let fits = lanes.contains(&execution.lane) && execution.requires.satisfied_by(offered);
+            if !waits || !fits {
                 return None;
             }
             *left = left.checked_sub(1)?;

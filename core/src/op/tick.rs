@@ -55,7 +55,8 @@ pub struct TickReport {
     pub unreadable: usize,
     /// Entries that could not be decided on; they are found again when their hold is over.
     pub failed: usize,
-    /// The earliest time, by the store's clock, at which something known is due.
+    /// The earliest time, by the host's own clock, at which something known is due. It is counted
+    /// from the replies that told of it, so that a wrong estimate of the store's clock costs nothing.
     pub next_due: Option<TimestampMs>,
 }
 
@@ -87,7 +88,7 @@ impl Tick {
             }
             Some(_) => {
                 // More is due than one round may do.
-                self.knows_of(now.store);
+                self.knows_of(DurationMs::ZERO, now);
                 Step::Done(Ok(std::mem::take(&mut self.report)))
             }
             None => Step::Done(Ok(std::mem::take(&mut self.report))),
@@ -107,13 +108,14 @@ impl Tick {
         self.passed = None;
     }
 
-    fn knows_of(&mut self, due: TimestampMs) {
+    fn knows_of(&mut self, left: DurationMs, now: HostTime) {
+        let due = now.local.plus(left);
         let earliest = self.report.next_due.map_or(due, |known| known.min(due));
         self.report.next_due = Some(earliest);
     }
 
     /// Notes what is due, from a random partition on, and when the rest will be.
-    fn polled(&mut self, scores: &[Result<Option<Score>, String>], at: TimestampMs) {
+    fn polled(&mut self, scores: &[Result<Option<Score>, String>], at: TimestampMs, now: HostTime) {
         let count = scores.len();
         let offset = self.entropy.below(count as u64) as usize;
         for step in 0..count {
@@ -122,7 +124,7 @@ impl Tick {
                 Ok(Some(due)) if due.instant() <= at => {
                     self.ready.push_back(Partition::flow(index as u16));
                 }
-                Ok(Some(due)) => self.knows_of(due.instant()),
+                Ok(Some(due)) => self.knows_of(due.instant().since(at), now),
                 Ok(None) | Err(_) => {}
             }
         }
@@ -151,7 +153,7 @@ impl Tick {
         let is_due = |entry: &ScanEntry| entry.position.score.instant() <= at;
         let (due, later) = scanned.entries.split_at(scanned.entries.partition_point(is_due));
         if let Some(first) = later.first() {
-            self.knows_of(first.position.score.instant());
+            self.knows_of(first.position.score.instant().since(at), now);
         }
         match scanned.next {
             Some(next) if later.is_empty() => self.passed = Some(next),
@@ -213,7 +215,7 @@ impl Operation for Tick {
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
         match (std::mem::replace(&mut self.doing, Doing::Nothing), reply.body) {
             (Doing::Polling, ReplyBody::Poll(scores)) => {
-                self.polled(&scores, reply.at);
+                self.polled(&scores, reply.at, now);
                 self.next(now)
             }
             (Doing::Taking(partition), ReplyBody::Take(taken)) => {

@@ -28,11 +28,11 @@ pub struct Transact<C: Decide> {
     patience: Patience,
     pending: Pending<C::Outcome>,
     /// Commits whose reply was lost.
-    ambiguous: Vec<(Version, u64)>,
+    ambiguous: Vec<Sent>,
     /// Commits that were refused, as long as the record does not show that they never applied. A
     /// client of the store that sends a request again by itself hands over one reply for both: the
-    /// second may be refused because of the first.
-    refused: Vec<(Version, u64)>,
+    /// second may be refused because of the first, or by a store that takes no writes any more.
+    refused: Vec<Sent>,
     first_sent: Option<TimestampMs>,
 }
 
@@ -75,8 +75,19 @@ pub struct Committed<T> {
 enum Pending<T> {
     Nothing,
     Read,
-    Commit { outcome: T, expected: Version, nonce: u64, after: Option<Loaded> },
+    Commit { outcome: T, sent: Sent, after: Option<Loaded> },
     Quarantine(Bug),
+}
+
+/// A commit that was sent.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    /// The version that it is to replace.
+    expected: Version,
+    /// The nonce of the version that it writes.
+    nonce: u64,
+    /// From when on, by the store's clock, it cannot apply any more.
+    until: TimestampMs,
 }
 
 type Output<T> = Result<Committed<T>, EngineError>;
@@ -121,12 +132,13 @@ impl<C: Decide> Transact<C> {
         if let Some(record) = record {
             self.command.observe(record);
         }
-        if fresh.is_some() && shows_none_of(&self.refused, current.as_ref()) {
+        let never = fresh.is_some() && shows_none_of(&self.refused, current.as_ref());
+        if never || planted!(ResendForgotten) {
             self.refused.clear();
         }
         match (self.command.decide(record, at), fresh) {
             (Err(rejection), fresh) if fresh.is_some() || planted!(StaleRejectionTrusted) => {
-                Step::Done(Err(self.rejected(rejection, current.as_ref(), now)))
+                Step::Done(Err(self.rejected(rejection, current.as_ref(), at, now)))
             }
             (Ok(Verdict::Repeat(outcome)), Some(Some(values))) => {
                 let first_sent = self.first_sent.unwrap_or(now.local);
@@ -135,9 +147,10 @@ impl<C: Decide> Transact<C> {
             }
             (Err(_) | Ok(Verdict::Repeat(_)), _) => self.read(),
             (Ok(Verdict::Apply(_)), Some(_))
-                if self.may_be_forgotten(current.as_ref())
-                    && !(self.refused.is_empty()
-                        && shows_none_of(&self.ambiguous, current.as_ref())) =>
+                if self.may_be_removed(current.as_ref(), now)
+                    || self.may_be_forgotten(current.as_ref())
+                        && !(self.refused.is_empty()
+                            && shows_none_of(&self.ambiguous, current.as_ref())) =>
             {
                 Step::Done(Err(self.moved_on("it would be applied a second time", now)))
             }
@@ -155,7 +168,8 @@ impl<C: Decide> Transact<C> {
                 let made = unit_for(&id, current.as_ref(), decision, stamp, fetches);
                 let (unit, outcome, after) = made;
                 let expected = current.as_ref().map_or(Version::ABSENT, |loaded| loaded.version);
-                self.pending = Pending::Commit { outcome, expected, nonce, after };
+                let sent = Sent { expected, nonce, until: unit.window.not_after };
+                self.pending = Pending::Commit { outcome, sent, after };
                 self.first_sent.get_or_insert(now.local);
                 self.known = current.map_or(Known::Absent, Known::Stale);
                 Step::Send(Request::Commit(Commit { partition: id.partition(), units: vec![unit] }))
@@ -195,14 +209,21 @@ impl<C: Decide> Transact<C> {
     }
 
     /// The error of a rejection that nothing can overturn. After an ambiguous send it is one only
-    /// if the record shows that the lost commit did not apply.
+    /// if the record shows that the lost commit did not apply, and never will: a call that nobody
+    /// waits for any more may still arrive, as long as its window is open.
     fn rejected(
         &self,
         rejection: Rejection,
         current: Option<&Loaded>,
+        at: TimestampMs,
         now: HostTime,
     ) -> EngineError {
-        if shows_none_of(&self.ambiguous, current) {
+        let version = current.map_or(Version::ABSENT, |loaded| loaded.version);
+        let under_way = |sent: &Sent| version == sent.expected && at < sent.until;
+        if shows_none_of(&self.ambiguous, current)
+            && !self.ambiguous.iter().any(under_way)
+            && !self.may_be_removed(current, now)
+        {
             return rejection.into();
         }
         self.moved_on(&rejection.to_string(), now)
@@ -222,6 +243,16 @@ impl<C: Decide> Transact<C> {
         }
     }
 
+    /// Whether a lost commit may have created what is no longer there: it has been over, and its
+    /// retention too. Creating it again would run it a second time. \[INV-IDENTITY-1\]
+    fn may_be_removed(&self, current: Option<&Loaded>, now: HostTime) -> bool {
+        let passed = self.first_sent.map(|sent| now.local.since(sent));
+        let kept = self.command.kept_for();
+        current.is_none()
+            && !self.ambiguous.is_empty()
+            && kept.is_some_and(|kept| passed.is_some_and(|passed| passed >= kept))
+    }
+
     /// The error of a command of which nobody can say any more whether it was applied.
     fn moved_on(&self, why: &str, now: HostTime) -> EngineError {
         let elapsed = self.patience.elapsed(now);
@@ -236,15 +267,16 @@ impl<C: Decide> Transact<C> {
 }
 
 /// Whether the record shows that none of these commits has applied.
-fn shows_none_of(commits: &[(Version, u64)], current: Option<&Loaded>) -> bool {
+fn shows_none_of(commits: &[Sent], current: Option<&Loaded>) -> bool {
     let version = current.map(|loaded| loaded.version);
-    commits.iter().all(|commit| is_other(version, *commit))
+    commits.iter().all(|sent| is_other(version, sent))
 }
 
 /// Whether a record of this version shows that a commit on an expected one has not applied.
-fn is_other(version: Option<Version>, (expected, nonce): (Version, u64)) -> bool {
+fn is_other(version: Option<Version>, sent: &Sent) -> bool {
     let version = version.unwrap_or(Version::ABSENT);
-    version == expected || (version.count == expected.count + 1 && version.nonce != nonce)
+    version == sent.expected
+        || (version.count == sent.expected.count + 1 && version.nonce != sent.nonce)
 }
 
 impl<C: Decide> Operation for Transact<C> {
@@ -280,61 +312,56 @@ impl<C: Decide> Operation for Transact<C> {
                 self.decide_on(stored, Some(read.values), reply.at, now)
             }
             (Pending::Quarantine(bug), _) => Step::Done(Err(EngineError::Bug(bug))),
-            (Pending::Commit { outcome, after, expected, nonce }, ReplyBody::Commit(mut units)) => {
-                match units.pop() {
-                    Some(UnitReply::Committed { fetched }) => {
-                        let first_sent = self.first_sent.unwrap_or(now.local);
-                        let (repeat, values, at) = (false, fetched, reply.at);
-                        let record = after;
-                        Step::Done(Ok(Committed {
-                            outcome,
-                            repeat,
-                            values,
-                            at,
-                            first_sent,
-                            record,
-                        }))
-                    }
-                    Some(UnitReply::Conflict { mut current }) => {
-                        let found = current.last().and_then(Option::as_ref);
-                        let version = found.map(|stored| stored.version);
-                        if !is_other(version, (expected, nonce)) {
-                            self.refused.push((expected, nonce));
-                        }
-                        match self.patience.after_conflict(self.command.name()) {
-                            Err(error) => Step::Done(Err(error)),
-                            Ok(None) => {
-                                let values = self.command.fetches().is_empty().then(Vec::new);
-                                self.decide_on(current.pop().flatten(), values, reply.at, now)
-                            }
-                            Ok(Some(wait)) => {
-                                self.known = Known::Nothing;
-                                Step::Wait(wait)
-                            }
-                        }
-                    }
-                    Some(UnitReply::OutsideWindow) => {
-                        self.refused.push((expected, nonce));
-                        self.known = Known::Nothing;
-                        match self.patience.after_refusal(self.command.name()) {
-                            Ok(wait) => Step::Wait(wait),
-                            Err(error) => Step::Done(Err(error)),
-                        }
-                    }
-                    None => self.unexpected(),
+            (Pending::Commit { outcome, after, sent }, ReplyBody::Commit(mut units)) => match units
+                .pop()
+            {
+                Some(UnitReply::Committed { fetched }) => {
+                    let first_sent = self.first_sent.unwrap_or(now.local);
+                    let (repeat, values, at) = (false, fetched, reply.at);
+                    let record = after;
+                    Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
                 }
-            }
+                Some(UnitReply::Conflict { mut current }) => {
+                    let found = current.last().and_then(Option::as_ref);
+                    let version = found.map(|stored| stored.version);
+                    if !is_other(version, &sent) {
+                        self.refused.push(sent);
+                    }
+                    match self.patience.after_conflict(self.command.name()) {
+                        Err(error) => Step::Done(Err(error)),
+                        Ok(None) => {
+                            let values = self.command.fetches().is_empty().then(Vec::new);
+                            self.decide_on(current.pop().flatten(), values, reply.at, now)
+                        }
+                        Ok(Some(wait)) => {
+                            self.known = Known::Nothing;
+                            Step::Wait(wait)
+                        }
+                    }
+                }
+                Some(UnitReply::OutsideWindow) => {
+                    self.refused.push(sent);
+                    self.known = Known::Nothing;
+                    match self.patience.after_refusal(self.command.name()) {
+                        Ok(wait) => Step::Wait(wait),
+                        Err(error) => Step::Done(Err(error)),
+                    }
+                }
+                None => self.unexpected(),
+            },
             _ => self.unexpected(),
         }
     }
 
     fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
         let pending = std::mem::replace(&mut self.pending, Pending::Nothing);
-        if let (Pending::Commit { expected, nonce, .. }, Failure::MaybeApplied(_)) =
-            (pending, failure)
-            && !planted!(LostReplyForgotten)
-        {
-            self.ambiguous.push((expected, nonce));
+        if let Pending::Commit { sent, .. } = pending {
+            match failure {
+                Failure::NotSent(_) => {}
+                Failure::Refused(_) => self.refused.push(sent),
+                Failure::MaybeApplied(_) if planted!(LostReplyForgotten) => {}
+                Failure::MaybeApplied(_) => self.ambiguous.push(sent),
+            }
         }
         self.known = Known::Nothing;
         let applied = if self.ambiguous.is_empty() { Applied::No } else { Applied::Unknown };

@@ -211,7 +211,7 @@ fn write_indexes(
     let active =
         |held: Option<&Execution>| held.is_some_and(|h| matches!(h.phase, Phase::Active(_)));
     if !(planted!(DueNotMoved) && active(before) && active(after)) {
-        write(&|| IndexName::Due, due, before.is_some());
+        write(&|| IndexName::Due, due, before.is_some() && !planted!(HeldEntryKept));
     }
     let again = repair && route.1.is_some();
     write(&|| IndexName::BlockedRoute { namespace: namespace() }, route, again);

@@ -23,6 +23,10 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub task: Task,
+    /// Run with this bug, to see what it breaks: `ff-sim bugs` names them.
+    #[cfg(ff_planted_bugs)]
+    #[arg(long, global = true, value_name = "BUG")]
+    pub planted: Option<ff_core::planted::PlantedBug>,
 }
 
 /// What to do.

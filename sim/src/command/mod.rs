@@ -34,6 +34,8 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    #[cfg(ff_planted_bugs)]
+    ff_core::planted::select(cli.planted);
     let ended = match &cli.task {
         Task::Run(args) => run::run(args),
         Task::Seed(args) => seed::seed(args),

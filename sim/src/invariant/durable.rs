@@ -6,7 +6,7 @@ use ff_core::op::Committed;
 use ff_core::store::{Bytes, Fetched};
 
 use crate::change::{Change, is_terminal};
-use crate::identity::{claim_of, identity_of};
+use crate::identity::claim_of;
 use crate::model::Model;
 use crate::report::{Broken, ensure};
 use crate::task::Caller;
@@ -69,8 +69,7 @@ pub fn check_answer(
         return Ok(());
     }
     let Some(command) = &caller.command else { return Ok(()) };
-    let id = ff_core::execution::Decide::execution_id(command);
-    let Some(identity) = identity_of(command, model.generation(&id)) else { return Ok(()) };
+    let Some(identity) = model.identity_of(command) else { return Ok(()) };
     if let Some(told) = claim_of(&identity, &committed.outcome) {
         ensure!(
             model.applied.contains_key(&identity),

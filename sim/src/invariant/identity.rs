@@ -7,7 +7,7 @@ use ff_core::id::LeaseId;
 use ff_core::op::Committed;
 
 use crate::change::Change;
-use crate::identity::{Identity, claim_of, identity_of, is_decided, life_of, memory_of};
+use crate::identity::{Identity, claim_of, is_decided, life_of, memory_of};
 use crate::model::Model;
 use crate::own_leases::OwnLeases;
 use crate::report::{Broken, ensure};
@@ -107,8 +107,7 @@ pub fn check_answer(
         return Ok(());
     }
     let Some(command) = &caller.command else { return Ok(()) };
-    let id = ff_core::execution::Decide::execution_id(command);
-    let Some(identity) = identity_of(command, model.generation(&id)) else { return Ok(()) };
+    let Some(identity) = model.identity_of(command) else { return Ok(()) };
     match result {
         Ok(committed) => check_same(model, (command, &identity), seen, &committed.outcome),
         Err(error) if is_decided(error) => {

@@ -15,6 +15,6 @@ pub(super) struct Behind {
     pub store: Replica,
     /// What the world remembered.
     pub model: Model,
-    /// How many commits of each caller had changed something.
-    pub applied: BTreeMap<u64, u64>,
+    /// How many commits of each caller had changed something, and of each of its parts.
+    pub applied: BTreeMap<u64, Vec<u64>>,
 }

@@ -14,7 +14,8 @@ use super::behind::Behind;
 impl Server {
     /// A replica hears nothing more from now on.
     pub fn fall_behind(&mut self, number: u64, callers: &BTreeMap<u64, Caller>) {
-        let applied = callers.values().map(|caller| (caller.number, caller.applied)).collect();
+        let applied =
+            callers.values().map(|caller| (caller.number, caller.applied_each())).collect();
         let (store, model) = (self.store.replicate(), self.model.clone());
         self.behind = Some(Behind { number, store, model, applied });
     }
@@ -37,8 +38,8 @@ impl Server {
         self.model.note_loss(&behind.model);
         for caller in callers.values_mut() {
             // What it was told rested on what is lost now.
-            caller.refused = false;
-            caller.applied = behind.applied.get(&caller.number).copied().unwrap_or(0);
+            let applied = behind.applied.get(&caller.number).map_or(&[][..], Vec::as_slice);
+            caller.fall_back(applied);
         }
         self.change_history();
         self.check_all(now)?;

@@ -132,12 +132,13 @@ impl Server {
         }
         (unit.put, unit.remove, unit.values) = (Vec::new(), Vec::new(), Vec::new());
         (unit.append, unit.ring, unit.fetch) = (Vec::new(), Vec::new(), Vec::new());
+        let index = unit.index.clone();
         let commit = Commit { partition, units: vec![unit] };
         let reply = self.store.handle(Request::Commit(commit), now)?;
         if let ReplyBody::Commit(units) = reply.body
             && matches!(units[..], [UnitReply::Committed { .. }])
         {
-            self.model.adrift.insert(id, false);
+            self.model.note_adrift(id, &index);
         }
         self.store.check_indexes(&self.model, partition)
     }

@@ -8,7 +8,7 @@ use ff_core::id::LeaseId;
 use ff_core::op::{AuditLook, Committed, HOLD};
 use ff_core::partition::Partition;
 use ff_core::store::Fetched;
-use ff_core::time::TimestampMs;
+use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::fault::FaultKind;
 use crate::identity::is_certain;
@@ -20,7 +20,7 @@ use crate::task::{Caller, Output};
 use super::{Running, World};
 
 /// Between two looks of an auditor: longer than a taker holds what it took.
-const BETWEEN_LOOKS_MS: u64 = HOLD.get() + 1_000;
+const BETWEEN_LOOKS: DurationMs = DurationMs::new(HOLD.get() + 1_000);
 
 impl World {
     /// Checks what a caller is told, and remembers it.
@@ -155,13 +155,15 @@ impl World {
             return Ok(());
         }
         let looked = self.looks.get(&partition);
-        if looked.is_some_and(|(at, _)| self.now < *at + BETWEEN_LOOKS_MS) {
+        // One that began earlier may have been under way for long.
+        if looked.is_some_and(|(at, _)| begun < at.plus(BETWEEN_LOOKS)) {
             return Ok(());
         }
         if let Some((_, earlier)) = looked {
             reading::check_looks(&self.server.model, earlier, (look, begun))?;
         }
-        self.looks.insert(partition, (self.now, look.clone()));
+        let now = self.server.condition.clock(self.now);
+        self.looks.insert(partition, (now, look.clone()));
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use crate::fault::{
 use crate::network::Journey;
 use crate::report::Broken;
 use crate::store::Reception;
+use crate::task::Caller;
 use crate::words::{self, shortened};
 
 use super::parcels::{Arrival, Trouble};
@@ -54,9 +55,8 @@ impl World {
                 if self.chances.inject(FaultKind::StoreClockStep, step.number) {
                     self.server.condition.step(step.by_ms);
                     self.server.model.note_clock_step();
-                    for caller in self.callers.values_mut() {
-                        // What is too late by a clock may be in time by one that was set back.
-                        caller.refused &= step.by_ms > 0;
+                    if step.by_ms < 0 {
+                        self.callers.values_mut().for_each(Caller::clock_set_back);
                     }
                 }
             }

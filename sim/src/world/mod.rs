@@ -9,7 +9,7 @@ mod parcels;
 mod telling;
 mod upheaval;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -67,10 +67,10 @@ pub struct World {
     /// What has happened to each execution so far.
     moments: BTreeMap<ExecutionId, u64>,
     /// When an auditor last looked at each partition, and what it saw.
-    looks: BTreeMap<Partition, (u64, AuditLook)>,
+    looks: BTreeMap<Partition, (TimestampMs, AuditLook)>,
     finished: bool,
     report: Report,
-    trace: VecDeque<String>,
+    trace: Vec<String>,
 }
 
 /// An operation that a process waits for.
@@ -115,8 +115,6 @@ enum Happening {
     Look,
 }
 
-/// Steps that are told with a violation.
-const TOLD_STEPS: usize = 60;
 /// Requests between two full checks.
 const FULL_CHECK_EVERY: u64 = 128;
 
@@ -155,7 +153,7 @@ impl World {
             looks: BTreeMap::new(),
             finished: false,
             report: Report { seed, ..Report::default() },
-            trace: VecDeque::new(),
+            trace: Vec::new(),
             settings,
         };
         world.server.model =
@@ -229,13 +227,12 @@ impl World {
         }
         self.report.marks = std::mem::take(&mut self.server.marks);
         self.report.note_marks();
-        self.report.trace = self.trace.into();
+        self.report.trace = self.trace;
         self.report
     }
 
     /// The rule that was broken, and the steps that led there.
     pub(crate) fn violation(self, broken: Broken) -> Box<Violation> {
-        let told = self.trace.len().saturating_sub(TOLD_STEPS);
         Box::new(Violation {
             plan: self.chances.plan().clone(),
             store: self.options.store,
@@ -245,7 +242,7 @@ impl World {
             detail: broken.detail,
             injected: self.chances.injected().to_vec(),
             wishes: self.report.wishes,
-            trace: self.trace.into_iter().skip(told).collect(),
+            trace: self.trace,
         })
     }
 

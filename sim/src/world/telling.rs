@@ -38,6 +38,6 @@ impl World {
     }
 
     pub(super) fn note(&mut self, text: String) {
-        self.trace.push_back(format!("{:>6} ms  {text}", self.now));
+        self.trace.push(format!("{:>6} ms  {text}", self.now));
     }
 }
