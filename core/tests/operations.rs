@@ -42,6 +42,8 @@ enum Fate {
     /// It is applied, others change the store, and the client sends it again by itself: the caller
     /// gets the second reply.
     SentTwice,
+    /// The same, but the store takes no writes any more when the second copy comes.
+    SentTwiceThenRefused,
 }
 
 /// What others do to the store before a call.
@@ -98,6 +100,11 @@ impl World {
                 self.store.handle(request.clone(), now);
                 (self.meddle)(&mut self.store, self.true_now);
                 Ok(self.store.handle(request, now))
+            }
+            Fate::SentTwiceThenRefused => {
+                self.store.handle(request, now);
+                (self.meddle)(&mut self.store, self.true_now);
+                Err(Failure::Refused("read only".to_owned()))
             }
             Fate::Late => {
                 self.late.push(request);
@@ -467,20 +474,22 @@ fn an_operators_call_that_the_record_has_forgotten_is_not_applied_twice() {
 
 #[test]
 fn a_grant_that_the_client_of_the_store_asks_for_twice_is_given_once() {
-    let mut world = World::new();
-    world.transact(Submission::new().0).expect("it is created");
-    // The first is given, and the execution is cancelled and replayed: nothing remembers it.
-    world.fates = vec![Fate::Answered, Fate::SentTwice];
-    world.meddle = Box::new(|store, now| {
-        if loaded(store, now).execution.grant().is_some() {
-            change(store, now, cancel_by("somebody"));
-            change(store, now, replay_by("another"));
-        }
-    });
-    let error = world.transact(grant(1)).expect_err("nobody can say");
-    let EngineError::Contextual { source, .. } = error else { panic!("{error:?}") };
-    assert!(matches!(*source, EngineError::Timeout { applied: Applied::Unknown, .. }));
-    assert!(world.record().execution.grant().is_none());
+    for twice in [Fate::SentTwice, Fate::SentTwiceThenRefused] {
+        let mut world = World::new();
+        world.transact(Submission::new().0).expect("it is created");
+        // The first is given, and the execution is cancelled and replayed: nothing remembers it.
+        world.fates = vec![Fate::Answered, twice];
+        world.meddle = Box::new(|store, now| {
+            if loaded(store, now).execution.grant().is_some() {
+                change(store, now, cancel_by("somebody"));
+                change(store, now, replay_by("another"));
+            }
+        });
+        let error = world.transact(grant(1)).expect_err("nobody can say");
+        let EngineError::Contextual { source, .. } = error else { panic!("{error:?}") };
+        assert!(matches!(*source, EngineError::Timeout { applied: Applied::Unknown, .. }));
+        assert!(world.record().execution.grant().is_none());
+    }
 }
 
 #[test]

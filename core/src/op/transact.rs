@@ -248,7 +248,8 @@ impl<C: Decide> Transact<C> {
     fn may_be_removed(&self, current: Option<&Loaded>, now: HostTime) -> bool {
         let passed = self.first_sent.map(|sent| now.local.since(sent));
         let kept = self.command.kept_for();
-        current.is_none()
+        !planted!(RemovalForgotten)
+            && current.is_none()
             && !self.ambiguous.is_empty()
             && kept.is_some_and(|kept| passed.is_some_and(|passed| passed >= kept))
     }

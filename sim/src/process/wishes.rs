@@ -111,10 +111,9 @@ fn policy(settings: &Settings, entropy: &mut Entropy) -> ExecutionPolicy {
     policy.max_reclaim_count = one_of(entropy, &[1, 3, 10, 10]);
     policy.max_replay_count = one_of(entropy, &[1, 10]);
     if happens(entropy, 400) {
-        // Longer than any operation tries, or a submission whose reply was lost could be carried
-        // out again after its execution has come and gone.
-        let retention = settings.patience.get() + between(entropy, 500, 4_000);
-        policy.retention_ms = DurationMs::new(retention);
+        // Some come and go while whoever submitted them still tries.
+        let most = one_of(entropy, &[1, 500, settings.patience.get() + 4_000]);
+        policy.retention_ms = DurationMs::new(between(entropy, 0, most));
     }
     if happens(entropy, 10) {
         // Which is refused.
