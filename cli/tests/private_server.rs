@@ -76,11 +76,11 @@ fn a_panic_ends_it() {
     wait_until_gone(pid, directory);
 }
 
-/// Owns a server until its input ends. By itself it checks nothing: the test below starts it as a
-/// process and kills it.
-#[test]
-#[ignore = "the process that another test starts"]
-fn owner() {
+/// Set in a process that owns a server and is killed by the test that started it.
+const BE_AN_OWNER: &str = "FF_TESTS_BE_AN_OWNER";
+
+/// Owns a server until its input ends.
+fn own_a_server() {
     let server = PrivateServer::start().expect("a server is installed");
     println!("{}", server.url());
     let _ = std::io::stdin().read(&mut [0]);
@@ -89,7 +89,8 @@ fn owner() {
 
 fn start_owner() -> (Child, String) {
     let mut child = Command::new(std::env::current_exe().expect("this test"))
-        .args(["owner", "--exact", "--nocapture", "--ignored"])
+        .args(["signals_and_an_abort_of_its_owner_end_it", "--exact", "--nocapture"])
+        .env(BE_AN_OWNER, "yes")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -105,8 +106,12 @@ fn start_owner() -> (Child, String) {
     (child, address)
 }
 
+/// The owner is this test, run again as a process of its own.
 #[test]
 fn signals_and_an_abort_of_its_owner_end_it() {
+    if std::env::var_os(BE_AN_OWNER).is_some() {
+        return own_a_server();
+    }
     for strike in [Some(Signal::SIGKILL), Some(Signal::SIGTERM), Some(Signal::SIGINT), None] {
         let (mut owner, address) = start_owner();
         let (pid, directory) = (pid(&address), directory(&address));

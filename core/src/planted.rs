@@ -163,8 +163,6 @@ mod bugs {
             "nothing is reclaimed before its lease expired by the store's clock";
         RepliesMixedUp: "of a batch each command gets the reply of another",
             "each command of a batch has an outcome of its own";
-        RemovalForgotten: "what came and went while its reply was lost is created again",
-            "the same identity never has a second effect";
         ReplayKeepsDeadline: "a replay keeps the deadline of the life before",
             "a new life has no deadline";
         ReplayKeepsResult: "a replay keeps the result of the life before",

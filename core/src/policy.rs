@@ -184,9 +184,9 @@ pub struct ExecutionPolicy {
     /// How often it may be replayed; 10 by default.
     #[serde(deserialize_with = "or_10")]
     pub max_replay_count: u32,
-    /// How long it is kept once terminal, in milliseconds; 24 h by default. Keep it longer than
-    /// clients repeat a submission (30 s by default): an execution that is already removed cannot
-    /// be recognised.
+    /// How long it is kept once terminal, in milliseconds; 24 h by default. It is kept for at least
+    /// 60 s from its creation. Who repeats a submission for longer, under an idempotency key, needs
+    /// a longer retention: what is removed cannot be recognised.
     #[serde(deserialize_with = "or_a_day")]
     pub retention_ms: DurationMs,
 }

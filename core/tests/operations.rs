@@ -56,6 +56,8 @@ struct World {
     /// The host's estimate of the store's clock, less the truth.
     wrong_by: i64,
     fates: Vec<Fate>,
+    /// How long the host stands still in its next wait, in milliseconds.
+    pause: u64,
     late: Vec<Request>,
     calls: Vec<Request>,
     /// Runs before each call: others that use the same store.
@@ -69,6 +71,7 @@ impl World {
             true_now: START,
             wrong_by: 0,
             fates: Vec::new(),
+            pause: 0,
             late: Vec::new(),
             calls: Vec::new(),
             meddle: Box::new(|_, _| {}),
@@ -123,7 +126,7 @@ impl World {
             step = match step {
                 Step::Done(output) => return output,
                 Step::Wait(wait) => {
-                    self.true_now += wait.get();
+                    self.true_now += wait.get() + std::mem::take(&mut self.pause);
                     operation.on_wake(self.now())
                 }
                 Step::Send(request) => match self.call(request) {
@@ -495,30 +498,48 @@ fn a_grant_that_the_client_of_the_store_asks_for_twice_is_given_once() {
 #[test]
 fn what_may_have_been_created_and_removed_is_not_created_again() {
     // Whoever submits it hears nothing; it is over, and removed, before he asks again.
-    let submit = |retention: u64, deadline: u64| {
+    let submit = |pause: u64, deadline: u64| {
         let mut world = World::new();
-        world.fates = vec![Fate::Answered, Fate::ReplyLost];
+        (world.fates, world.pause) = (vec![Fate::Answered, Fate::ReplyLost], pause);
         world.meddle = Box::new(move |store, now| {
             if found(store, now).is_some() {
                 change(store, now, cancel_by("somebody"));
-                // Its values go first, then its record.
-                for _ in 0..2 {
-                    change(store, now + retention, OnDue { execution_id: execution_id() });
-                }
-                assert!(found(store, now).is_none(), "it is removed");
+                // Its values go first, then its record, and not before a minute has passed.
+                change(store, now, OnDue { execution_id: execution_id() });
+                change(store, now, OnDue { execution_id: execution_id() });
             }
         });
         let mut submission = Submission::new().0;
-        submission.policy.retention_ms = DurationMs::new(retention);
+        submission.policy.retention_ms = DurationMs::ZERO;
         submission.deadline = Some(at(START + deadline));
-        world.transact(submission)
+        world.drive(Transact::new(submission, patience(100_000)))
     };
     // Later it could be created again, or it is too late for it.
-    for deadline in [60_000, 5] {
-        let error = submit(0, deadline).expect_err("nobody can say");
+    for deadline in [200_000, 5] {
+        let error = submit(60_000, deadline).expect_err("nobody can say");
         let EngineError::Contextual { source, .. } = error else { panic!("{error:?}") };
         assert!(matches!(*source, EngineError::Timeout { applied: Applied::Unknown, .. }));
+        let committed = submit(25_000, deadline).expect("it is still there");
+        assert!(committed.repeat && matches!(committed.outcome, CreateOutcome::Created(_)));
     }
+}
+
+#[test]
+fn a_copy_of_a_submission_that_is_late_creates_nothing_again() {
+    let mut world = World::new();
+    world.transact(Submission::new().0).expect("it is created");
+    let windows = world.calls.iter().filter_map(|call| match call {
+        Request::Commit(commit) => Some(commit.units[0].window),
+        _ => None,
+    });
+    let closes = windows.last().expect("a commit").not_after;
+    assert!(closes <= at(START + 30_001), "{closes}");
+    let mut store = world.store;
+    change(&mut store, START + 2, cancel_by("somebody"));
+    for _ in 0..2 {
+        change(&mut store, START + 59_999, OnDue { execution_id: execution_id() });
+    }
+    assert!(found(&mut store, START + 59_999).is_some(), "it is kept for a minute");
 }
 
 fn call(request: &str) -> OperatorCall {

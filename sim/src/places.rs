@@ -4,7 +4,7 @@
 use ff_core::execution::{Execution, LeaseFate, Phase};
 use ff_core::policy::ReclaimMode;
 use ff_core::score::Score;
-use ff_core::time::TimestampMs;
+use ff_core::time::{DurationMs, TimestampMs};
 
 /// Where an execution stands in the indexes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +55,11 @@ pub fn due_of(record: &Execution) -> Option<TimestampMs> {
     due.extend(record.grant().map(|grant| grant.expires_at));
     match &record.phase {
         Phase::Terminal(_) if record.continuation.is_some() => due.push(TimestampMs::ZERO),
-        Phase::Terminal(terminal) => due.push(terminal.at.plus(record.policy.retention_ms)),
+        Phase::Terminal(terminal) => {
+            // A late copy of its submission must not create it again.
+            let least = record.created_at.plus(DurationMs::from_secs(60));
+            due.push(terminal.at.plus(record.policy.retention_ms).max(least));
+        }
         Phase::Runnable(runnable) => due.extend(runnable.not_before.map(|delay| delay.until)),
         Phase::Active(active) if active.fate == LeaseFate::Held => {
             due.push(active.lease.expires_at);

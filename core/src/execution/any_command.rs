@@ -67,8 +67,8 @@ macro_rules! any_command {
                 match self { $(Self::$variant(command) => command.fetches(),)+ }
             }
 
-            fn kept_for(&self) -> Option<DurationMs> {
-                match self { $(Self::$variant(command) => command.kept_for(),)+ }
+            fn tried_for(&self) -> Option<DurationMs> {
+                match self { $(Self::$variant(command) => command.tried_for(),)+ }
             }
 
             fn observe(&mut self, current: &Execution) {

@@ -10,7 +10,7 @@ use super::block::{Block, BlockOutcome, Unblock};
 use super::cancel::{Cancel, CancelledBy};
 use super::change_priority::ChangePriority;
 use super::complete::Complete;
-use super::create::{Create, CreateOutcome};
+use super::create::{CREATE_WITHIN, Create, CreateOutcome};
 use super::decision::{Purpose, Ruling, ValueKind};
 use super::delay_execution::DelayExecution;
 use super::fail::Fail;
@@ -51,9 +51,9 @@ pub trait Decide: Identity {
     /// Notes what the operation sees of the record first.
     fn observe(&mut self, _current: &Execution) {}
 
-    /// How long the record that it creates is kept at least, if it creates one: once that has
-    /// passed, the record may have come and gone.
-    fn kept_for(&self) -> Option<DurationMs> {
+    /// How long after it was first sent it may be sent again without its record, if it has such a
+    /// bound: later the record may have come and gone.
+    fn tried_for(&self) -> Option<DurationMs> {
         None
     }
 
@@ -243,8 +243,8 @@ impl Decide for Create {
         self.execution_id
     }
 
-    fn kept_for(&self) -> Option<DurationMs> {
-        Some(self.policy.retention_ms)
+    fn tried_for(&self) -> Option<DurationMs> {
+        Some(CREATE_WITHIN)
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<CreateOutcome> {

@@ -24,6 +24,9 @@ use super::record::{
 /// The largest payload or result unless a client says otherwise: 1 MiB.
 pub const DEFAULT_PAYLOAD_LIMIT: usize = 1 << 20;
 
+/// How long a submission is tried from its first send on, and each copy of it is good: 30 s.
+pub(super) const CREATE_WITHIN: DurationMs = DurationMs::from_secs(30);
+
 /// A new execution.
 ///
 /// Identity: the execution id and the creator's nonce. An idempotency key stands for the id; then
@@ -140,8 +143,10 @@ pub fn create(
     let event = Event::Created { namespace: command.namespace.clone(), lane: command.lane.clone() };
     // What starts at once must not have been decided before its time.
     let started = if until > now { Window::ALWAYS } else { Window::from(until) };
+    // Nor may it arrive when its record may have come and gone.
+    let arrived = Window::until(now.plus(CREATE_WITHIN));
     let mut decision = Decision::put(next, now, CreateOutcome::Created(id))
-        .within(started.and(deadline.map_or(Window::ALWAYS, Window::until)))
+        .within(started.and(arrived).and(deadline.map_or(Window::ALWAYS, Window::until)))
         .event(event);
     if let Some(payload) = &command.payload {
         decision = decision.value(ValueEffect::Put(ValueKind::Payload, payload.clone()));

@@ -28,6 +28,10 @@ pub enum DueKind {
     Retention,
 }
 
+/// How long a record is kept from its creation on, however short its retention is: longer than a
+/// copy of its submission may be under way, which would create it again. \[INV-IDENTITY-1\]
+const KEPT_AT_LEAST: DurationMs = DurationMs::from_secs(60);
+
 /// Everything that will be due if nobody does anything, in no order.
 pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, DueKind)> + '_ {
     let continuation = execution.continuation.map(|_| (TimestampMs::ZERO, DueKind::Continuation));
@@ -49,7 +53,8 @@ pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, Du
             let since =
                 if planted!(RetentionFromCreation) { execution.created_at } else { terminal.at };
             let until = since.plus(execution.policy.retention_ms);
-            retention = Some((until, DueKind::Retention));
+            let least = execution.created_at.plus(KEPT_AT_LEAST);
+            retention = Some((until.max(least), DueKind::Retention));
         }
         Phase::Terminal(_) => {}
     }

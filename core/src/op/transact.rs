@@ -243,15 +243,14 @@ impl<C: Decide> Transact<C> {
         }
     }
 
-    /// Whether a lost commit may have created what is no longer there: it has been over, and its
+    /// Whether a lost commit may have created what is no longer there, since it was over and its
     /// retention too. Creating it again would run it a second time. \[INV-IDENTITY-1\]
     fn may_be_removed(&self, current: Option<&Loaded>, now: HostTime) -> bool {
         let passed = self.first_sent.map(|sent| now.local.since(sent));
-        let kept = self.command.kept_for();
-        !planted!(RemovalForgotten)
-            && current.is_none()
+        let tried = self.command.tried_for();
+        current.is_none()
             && !self.ambiguous.is_empty()
-            && kept.is_some_and(|kept| passed.is_some_and(|passed| passed >= kept))
+            && tried.is_some_and(|tried| passed.is_some_and(|passed| passed >= tried))
     }
 
     /// The error of a command of which nobody can say any more whether it was applied.

@@ -101,12 +101,12 @@ fn a_changed_priority_keeps_its_place_in_time() {
 #[test]
 fn retention_takes_the_values_first_and_the_record_last() {
     let submission = Submission::new().payload(b"payload").policy(|policy| {
-        policy.retention_ms = ms(5_000);
+        policy.retention_ms = ms(60_000);
     });
     let mut bench = Bench::new(submission);
     let fence = bench.take(1, START);
     bench.applied(complete(fence, Some(b"result")), START + 10);
-    let end = START + 5_010;
+    let end = START + 60_010;
     assert_eq!(bench.apply(on_due(), end - 1), Ok(Answer::Kept(nothing_due())));
     assert_eq!(bench.values.len(), 2);
     assert_eq!(due(&mut bench, end), [DueKind::Retention]);
@@ -117,6 +117,16 @@ fn retention_takes_the_values_first_and_the_record_last() {
     assert_eq!(bench.record, None);
     assert_eq!(bench.count(EventKind::Removed), 1);
     assert_eq!(bench.refused(complete(fence, None), end), Rejection::NotFound);
+}
+
+#[test]
+fn however_short_its_retention_is_a_record_is_kept_for_a_minute_from_its_creation() {
+    let mut bench = Bench::new(Submission::new().policy(|policy| policy.retention_ms = ms(0)));
+    let fence = bench.take(1, START);
+    bench.applied(complete(fence, None), START + 10);
+    let end = START + 60_000;
+    assert_eq!(bench.apply(on_due(), end - 1), Ok(Answer::Kept(nothing_due())));
+    assert_eq!(due(&mut bench, end), [DueKind::Retention]);
 }
 
 #[test]

@@ -2,11 +2,11 @@
 //! and no grant, no entry in `eligible`, and in `due` only retention or a continuation.
 
 use ff_core::execution::{Event, Execution, Phase};
-use ff_core::score::Score;
 use ff_core::store::IndexName;
 
 use crate::change::{Change, is_terminal};
 use crate::model::Model;
+use crate::places::places_of;
 use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-TERMINAL-1";
@@ -57,13 +57,14 @@ fn ending(record: &Execution) -> Option<(&ff_core::execution::Outcome, u64)> {
 
 /// What is over is put nowhere but in `due`, until its retention or a continuation, and lists.
 fn check_places(change: &Change<'_>, record: &Execution) -> Result<(), Broken> {
-    let Phase::Terminal(terminal) = &record.phase else { return Ok(()) };
-    let retention = Score::at(terminal.at.plus(record.policy.retention_ms));
-    let allowed = if record.continuation.is_some() { Score::new(0) } else { retention };
+    if !is_terminal(Some(record)) {
+        return Ok(());
+    }
+    let allowed = places_of(record).due;
     for write in &change.writes {
         let right = match &write.index {
             IndexName::All { .. } => true,
-            IndexName::Due => write.score == Some(allowed),
+            IndexName::Due => write.score == allowed,
             _ => write.score.is_none(),
         };
         ensure!(right, TAG, "{} is over and was put at {write:?}", change.id);

@@ -164,15 +164,13 @@ fn check_grant(change: &Change<'_>) -> Result<(), Broken> {
 }
 
 fn check_removal(change: &Change<'_>, before: &Execution) -> Result<(), Broken> {
-    let Phase::Terminal(terminal) = &before.phase else {
-        ensure!(false, TAG, "{} was removed though it is not over", change.id);
-        return Ok(());
-    };
+    let is_over = matches!(before.phase, Phase::Terminal(_));
+    ensure!(is_over, TAG, "{} was removed though it is not over", change.id);
     // That its retention was over is written down, and stays so when the clock goes back.
     if before.continuation.is_some() {
         return Ok(());
     }
-    on_time(change, terminal.at.plus(before.policy.retention_ms), "the removal")
+    on_time(change, due_of(before).unwrap_or(TimestampMs::MAX), "the removal")
 }
 
 fn check_expiry(change: &Change<'_>, before: &Execution, after: &Execution) -> Result<(), Broken> {
@@ -180,10 +178,10 @@ fn check_expiry(change: &Change<'_>, before: &Execution, after: &Execution) -> R
         let deadline = before.deadline.unwrap_or(TimestampMs::MAX);
         on_time(change, deadline, "the deadline")?;
     }
-    if let (Phase::Terminal(terminal), None, Some(_)) =
+    if let (Phase::Terminal(_), None, Some(_)) =
         (&before.phase, before.continuation, after.continuation)
     {
-        on_time(change, terminal.at.plus(before.policy.retention_ms), "the end of retention")?;
+        on_time(change, due_of(before).unwrap_or(TimestampMs::MAX), "the end of retention")?;
     }
     if change.new_lease().is_some()
         && let Some(deadline) = before.deadline
