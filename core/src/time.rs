@@ -53,6 +53,14 @@ impl TimestampMs {
         Self(self.0.saturating_sub(duration.0))
     }
 
+    /// This instant moved by so many milliseconds, back where they are negative; saturates at both
+    /// ends.
+    #[must_use]
+    pub const fn shifted(self, by_ms: i64) -> Self {
+        let by = DurationMs(by_ms.unsigned_abs());
+        if by_ms < 0 { self.minus(by) } else { self.plus(by) }
+    }
+
     /// The time from `earlier` to this instant, zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> DurationMs {
         DurationMs(self.0.saturating_sub(earlier.0))

@@ -408,29 +408,23 @@ fn a_lease_is_not_believed_in_after_three_failures_or_when_it_must_have_run_out(
     }
     assert!(!worker.leases.health(lease, world.host()).expect("it is held").healthy);
     assert!(worker.leases.ran_out(world.host()).is_empty(), "it may still be renewed");
-    let renewed = Committed {
-        outcome: Renewed { expires_at: at(world.now + 3_000) },
+    let renewed = |now: u64, left: u64| Committed {
+        outcome: Renewed { expires_at: at(now + left) },
         repeat: false,
         values: Vec::new(),
-        at: at(world.now),
-        first_sent: at(world.now),
+        at: at(now),
+        first_sent: at(now),
         record: None,
     };
-    assert!(worker.leases.renewed(lease, Ok(renewed), world.host()).is_none());
+    let result = Ok(renewed(world.now, 3_000));
+    assert!(worker.leases.renewed(lease, result, world.host()).is_none());
     assert!(worker.leases.health(lease, world.host()).expect("it is held").healthy);
     // A tenth of it, at most 250 ms, before it ends.
     world.now += 2_750;
     assert!(!worker.leases.health(lease, world.host()).expect("it is held").healthy);
     // However short what is left is, a slow clock does not outlast it.
-    let renewed = Committed {
-        outcome: Renewed { expires_at: at(world.now + 9) },
-        repeat: false,
-        values: Vec::new(),
-        at: at(world.now),
-        first_sent: at(world.now),
-        record: None,
-    };
-    assert!(worker.leases.renewed(lease, Ok(renewed), world.host()).is_none());
+    let result = Ok(renewed(world.now, 9));
+    assert!(worker.leases.renewed(lease, result, world.host()).is_none());
     world.now += 8;
     assert!(!worker.leases.health(lease, world.host()).expect("it is held").healthy);
     assert_eq!(worker.leases.ran_out(world.host()).len(), 1);

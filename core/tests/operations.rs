@@ -528,11 +528,11 @@ fn what_may_have_been_created_and_removed_is_not_created_again() {
 fn a_copy_of_a_submission_that_is_late_creates_nothing_again() {
     let mut world = World::new();
     world.transact(Submission::new().0).expect("it is created");
-    let windows = world.calls.iter().filter_map(|call| match call {
+    let mut windows = world.calls.iter().filter_map(|call| match call {
         Request::Commit(commit) => Some(commit.units[0].window),
         _ => None,
     });
-    let closes = windows.last().expect("a commit").not_after;
+    let closes = windows.next_back().expect("a commit").not_after;
     assert!(closes <= at(START + 30_001), "{closes}");
     let mut store = world.store;
     change(&mut store, START + 2, cancel_by("somebody"));

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use arbitrary::{Result, Unstructured};
 use ff_core::store::{Failure, Reply, Request, Wake};
-use ff_core::time::{DurationMs, TimestampMs};
+use ff_core::time::TimestampMs;
 use ff_io_valkey::model::ModelStore;
 
 use crate::conformance::{
@@ -53,8 +53,7 @@ impl Subject for Model {
     }
 
     fn pass(&mut self, by_ms: i64) {
-        let by = DurationMs::new(by_ms.unsigned_abs());
-        self.now = if by_ms < 0 { self.now.minus(by) } else { self.now.plus(by) };
+        self.now = self.now.shifted(by_ms);
     }
 
     fn call(&mut self, request: Request) -> std::result::Result<Reply, Failure> {

@@ -1,7 +1,7 @@
 //! The clocks of a process: a monotonic one with an origin of its own, and an estimate of the
 //! store's, which is a guess until the store has answered.
 
-use ff_core::time::{DurationMs, HostTime, TimestampMs};
+use ff_core::time::{HostTime, TimestampMs};
 
 /// What the store's clock shows at the start of a run.
 const STORE_EPOCH_MS: u64 = 1_764_000_000_000;
@@ -57,7 +57,7 @@ impl Clock {
         let store = match (self.frozen, self.heard) {
             (Some((until, shown)), _) if now < until => shown,
             (_, Some((at, arrived))) => at.plus(local.since(arrived)),
-            (_, None) => shifted(store_time(now), self.skew),
+            (_, None) => store_time(now).shifted(self.skew),
         };
         HostTime { local, store }
     }
@@ -76,7 +76,7 @@ impl Clock {
     /// Lets the estimate jump.
     pub fn jump(&mut self, by_ms: i64) {
         match &mut self.heard {
-            Some((at, _)) => *at = shifted(*at, by_ms),
+            Some((at, _)) => *at = at.shifted(by_ms),
             None => self.skew += by_ms,
         }
     }
@@ -85,9 +85,4 @@ impl Clock {
     pub fn freeze(&mut self, now: u64, lasts_ms: u64) {
         self.frozen = Some((now + lasts_ms, self.read(now).store));
     }
-}
-
-const fn shifted(at: TimestampMs, by_ms: i64) -> TimestampMs {
-    let by = DurationMs::new(by_ms.unsigned_abs());
-    if by_ms < 0 { at.minus(by) } else { at.plus(by) }
 }

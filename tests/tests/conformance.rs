@@ -50,8 +50,7 @@ impl Subject for Model {
     }
 
     fn pass(&mut self, by_ms: i64) {
-        let by = DurationMs::new(by_ms.unsigned_abs());
-        self.now = if by_ms < 0 { self.now.minus(by) } else { self.now.plus(by) };
+        self.now = self.now.shifted(by_ms);
     }
 
     fn call(&mut self, request: Request) -> Result<Reply, Failure> {

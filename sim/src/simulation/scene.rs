@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use ff_core::execution::{Phase, situation, snapshot};
 use ff_core::store::{Topic, Wake};
-use ff_core::time::DurationMs;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::store_time;
@@ -298,11 +297,7 @@ impl Scene {
         let is_calm = self.calm_since.is_some();
         let offset = if self.weights.clock_offset && !is_calm { offset } else { 0 };
         let drift = if self.weights.clock_drift && !is_calm { drift } else { 0 };
-        let now = store_time(self.now);
-        let wall = match DurationMs::new(offset.unsigned_abs()) {
-            off if offset < 0 => now.minus(off),
-            off => now.plus(off),
-        };
+        let wall = store_time(self.now).shifted(offset);
         let outbox = Arc::new(Outbox::default());
         let name = slot.name.to_string();
         let start = Start { name, count, same_instance, seed, wall, outbox };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ff_core::store::{Failure, Request};
-use ff_core::time::{DurationMs, TimestampMs};
+use ff_core::time::TimestampMs;
 
 use crate::clock::store_time;
 use crate::fault::episode::Episode;
@@ -34,8 +34,7 @@ pub struct Condition {
 impl Condition {
     /// The store's clock at a simulated time.
     pub fn clock(&self, now: u64) -> TimestampMs {
-        let step = DurationMs::new(self.stepped_ms.unsigned_abs());
-        if self.stepped_ms < 0 { store_time(now).minus(step) } else { store_time(now).plus(step) }
+        store_time(now).shifted(self.stepped_ms)
     }
 
     /// Steps the clock.

@@ -239,21 +239,16 @@ fn distinct(unit: &mut Unit, named: &mut BTreeSet<RecordKey>) {
     unit.remove.retain(|key| kept.contains(key) && written.insert(key.clone()));
 }
 
-fn offset(now: TimestampMs, by_ms: i64) -> TimestampMs {
-    let by = DurationMs::new(by_ms.unsigned_abs());
-    if by_ms < 0 { now.minus(by) } else { now.plus(by) }
-}
-
 fn edge(edge: &Edge, now: TimestampMs, open: TimestampMs) -> TimestampMs {
     match edge {
         Edge::Open => open,
-        Edge::FromNow(by_ms) => offset(now, *by_ms),
+        Edge::FromNow(by_ms) => now.shifted(*by_ms),
     }
 }
 
 fn score(place: &Place, now: TimestampMs) -> Score {
     match place {
         Place::At(score) => Score::new(*score),
-        Place::FromNow(by_ms) => Score::at(offset(now, *by_ms)),
+        Place::FromNow(by_ms) => Score::at(now.shifted(*by_ms)),
     }
 }
