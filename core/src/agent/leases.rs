@@ -250,7 +250,7 @@ const fn third(ttl: DurationMs) -> DurationMs {
 }
 
 /// Until when a lease may be believed in, by the host's clock: what was left of it when the store
-/// answered, counted from when the call was first sent, less a tenth, rounded up, and at most 250 ms.
+/// answered, counted from when the call was first sent, less a tenth, rounded up, at most 250 ms.
 fn believed_until(first_sent: TimestampMs, left: DurationMs, ttl: DurationMs) -> TimestampMs {
     if planted!(LostLeaseBelieved) {
         return first_sent.plus(ttl);

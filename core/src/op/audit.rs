@@ -2,7 +2,8 @@
 //!
 //! Records change between two pages, and a taker holds what it took in `due` alone. So one look
 //! only finds suspects: what a second look, after longer than a hold, finds again at the same
-//! version is wrong. A record that stands in no index at all is not found this way.
+//! version is wrong, unless its entry was taken and given back between two pages of each look. A
+//! record that stands in no index at all is not found this way.
 
 use std::collections::{BTreeMap, BTreeSet};
 

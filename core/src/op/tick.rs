@@ -56,7 +56,7 @@ pub struct TickReport {
     /// Entries that could not be decided on; they are found again when their hold is over.
     pub failed: usize,
     /// The earliest time, by the host's own clock, at which something known is due. It is counted
-    /// from the replies that told of it, so that a wrong estimate of the store's clock costs nothing.
+    /// from the replies that told of it: a wrong estimate of the store's clock costs nothing.
     pub next_due: Option<TimestampMs>,
 }
 

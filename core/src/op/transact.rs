@@ -208,6 +208,50 @@ impl<C: Decide> Transact<C> {
         self.decide(current, at, Some(values), now)
     }
 
+    /// What the store says to a commit, and when.
+    fn on_commit(
+        &mut self,
+        reply: Option<(UnitReply, TimestampMs)>,
+        (outcome, record): (C::Outcome, Option<Loaded>),
+        sent: Sent,
+        now: HostTime,
+    ) -> Step<Output<C::Outcome>> {
+        let Some((reply, at)) = reply else { return self.unexpected() };
+        match reply {
+            UnitReply::Committed { fetched: values } => {
+                let first_sent = self.first_sent.unwrap_or(now.local);
+                let repeat = false;
+                Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
+            }
+            UnitReply::Conflict { mut current } => {
+                let found = current.last().and_then(Option::as_ref);
+                let version = found.map(|stored| stored.version);
+                if !is_other(version, &sent) {
+                    self.refused.push(sent);
+                }
+                match self.patience.after_conflict(self.command.name()) {
+                    Err(error) => Step::Done(Err(error)),
+                    Ok(None) => {
+                        let values = self.command.fetches().is_empty().then(Vec::new);
+                        self.decide_on(current.pop().flatten(), values, at, now)
+                    }
+                    Ok(Some(wait)) => {
+                        self.known = Known::Nothing;
+                        Step::Wait(wait)
+                    }
+                }
+            }
+            UnitReply::OutsideWindow => {
+                self.refused.push(sent);
+                self.known = Known::Nothing;
+                match self.patience.after_refusal(self.command.name()) {
+                    Ok(wait) => Step::Wait(wait),
+                    Err(error) => Step::Done(Err(error)),
+                }
+            }
+        }
+    }
+
     /// The error of a rejection that nothing can overturn. After an ambiguous send it is one only
     /// if the record shows that the lost commit did not apply, and never will: a call that nobody
     /// waits for any more may still arrive, as long as its window is open.
@@ -312,43 +356,10 @@ impl<C: Decide> Operation for Transact<C> {
                 self.decide_on(stored, Some(read.values), reply.at, now)
             }
             (Pending::Quarantine(bug), _) => Step::Done(Err(EngineError::Bug(bug))),
-            (Pending::Commit { outcome, after, sent }, ReplyBody::Commit(mut units)) => match units
-                .pop()
-            {
-                Some(UnitReply::Committed { fetched }) => {
-                    let first_sent = self.first_sent.unwrap_or(now.local);
-                    let (repeat, values, at) = (false, fetched, reply.at);
-                    let record = after;
-                    Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
-                }
-                Some(UnitReply::Conflict { mut current }) => {
-                    let found = current.last().and_then(Option::as_ref);
-                    let version = found.map(|stored| stored.version);
-                    if !is_other(version, &sent) {
-                        self.refused.push(sent);
-                    }
-                    match self.patience.after_conflict(self.command.name()) {
-                        Err(error) => Step::Done(Err(error)),
-                        Ok(None) => {
-                            let values = self.command.fetches().is_empty().then(Vec::new);
-                            self.decide_on(current.pop().flatten(), values, reply.at, now)
-                        }
-                        Ok(Some(wait)) => {
-                            self.known = Known::Nothing;
-                            Step::Wait(wait)
-                        }
-                    }
-                }
-                Some(UnitReply::OutsideWindow) => {
-                    self.refused.push(sent);
-                    self.known = Known::Nothing;
-                    match self.patience.after_refusal(self.command.name()) {
-                        Ok(wait) => Step::Wait(wait),
-                        Err(error) => Step::Done(Err(error)),
-                    }
-                }
-                None => self.unexpected(),
-            },
+            (Pending::Commit { outcome, after, sent }, ReplyBody::Commit(mut units)) => {
+                let unit = units.pop().map(|unit| (unit, reply.at));
+                self.on_commit(unit, (outcome, after), sent, now)
+            }
             _ => self.unexpected(),
         }
     }
