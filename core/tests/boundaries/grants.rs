@@ -1,7 +1,7 @@
 //! Grants and claims: who may use a grant, until when, and how often.
 
 use ff_core::error::Rejection;
-use ff_core::execution::{AnyCommand, ClaimKind, DueKind};
+use ff_core::execution::{AnyCommand, AnyOutcome, ClaimKind, DueKind};
 use ff_core::id::LeaseEpoch;
 
 use crate::common::{
@@ -86,12 +86,22 @@ fn interrupted_work_wants_a_resumed_claim_and_other_work_does_not() {
     bench.applied(grant(1), START);
     assert_eq!(bench.refused(take_resumed(1), START), Rejection::NotAResumedExecution);
     bench.applied(take_new(1), START);
+    assert!(!resumes(bench.repeated(grant(1), START)));
     let fence = bench.record().last_fence.unwrap();
     bench.applied(wait_for_children(fence), START);
-    bench.applied(grant(2), START);
+    assert!(resumes(bench.applied(grant(2), START)));
     assert_eq!(bench.refused(take_new(2), START), Rejection::UseClaimResumedExecution);
     bench.applied(take_resumed(2), START);
     assert_eq!(bench.active().lease.how, ClaimKind::Resumed);
+    assert!(resumes(bench.repeated(grant(2), START)), "a repeat says what it said first");
+}
+
+/// Whether who asked for a grant is told to resume an attempt.
+fn resumes(outcome: AnyOutcome) -> bool {
+    match outcome {
+        AnyOutcome::IssueClaimGrant(granted) => granted.resumes,
+        other => panic!("no grant: {other:?}"),
+    }
 }
 
 #[test]

@@ -16,6 +16,17 @@ use crate::common::{
 use crate::{not_active, nothing_due};
 
 #[test]
+fn an_expiry_is_believed_a_minute_beyond_the_ttl_and_no_further() {
+    let mut bench = Bench::new(Submission::new());
+    bench.take(1, START);
+    let end = at(START + LEASE);
+    // The store's clock has stepped back since the lease was given.
+    for (back, expires_at) in [(60_000, end), (60_001, at(START + LEASE - 60_001))] {
+        assert_eq!(bench.active().expires_at(at(START - back)), expires_at);
+    }
+}
+
+#[test]
 fn renewing_at_the_expiry_is_too_late_and_one_millisecond_before_is_not() {
     let mut bench = Bench::new(Submission::new());
     let fence = bench.take(1, START);

@@ -73,6 +73,7 @@ impl Run {
         let ruling = command.decide(before.as_ref(), self.now);
         assert_eq!(command.decide(before.as_ref(), self.now), ruling, "decided in two ways");
         let outcome = ruling.as_ref().ok().map(|verdict| verdict.outcome().clone());
+        let applied = matches!(ruling, Ok(Verdict::Apply(_)));
         if let Ok(Verdict::Apply(decision)) = ruling {
             invariants::check_step(before.as_ref(), command, &decision, self.now);
             check_window(before.as_ref(), command, &decision, self.now);
@@ -94,7 +95,9 @@ impl Run {
             self.remembered += 1;
         }
         let (command, remembered) = (observed(command, before.as_ref()), self.remembered);
-        self.answered.extend(outcome.map(|outcome| Answered { command, outcome, remembered }));
+        // A repeat makes nothing remembered for longer.
+        let answered = outcome.filter(|_| applied);
+        self.answered.extend(answered.map(|outcome| Answered { command, outcome, remembered }));
         invariants::check_record(record, self.now);
         check_lives(record, &self.bench);
         check_fences(record, &self.given, self.now);
