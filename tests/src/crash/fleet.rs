@@ -118,15 +118,9 @@ impl Fleet {
         for member in &self.members {
             member.process.signal(Signal::SIGTERM);
         }
-        let asked = Instant::now();
+        let deadline = Instant::now() + FAREWELL;
         for member in &mut self.members {
-            let status = loop {
-                match member.process.ended() {
-                    Some(status) => break Some(status),
-                    None if asked.elapsed() > FAREWELL => break None,
-                    None => std::thread::sleep(Duration::from_millis(2)),
-                }
-            };
+            let status = member.process.ended_by(deadline);
             // One that has just started does not listen to the signal yet.
             let is_farewell = |status: ExitStatus| {
                 status.success() || status.signal() == Some(Signal::SIGTERM as i32)

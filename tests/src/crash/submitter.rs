@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ff_sdk::ExecutionId;
 use serde_json::Value;
@@ -84,15 +84,8 @@ impl Batch {
             .stdout(file("out")?)
             .stderr(file("log")?);
         let mut process = Process::start(&mut command).map_err(|error| error.to_string())?;
-        let status = loop {
-            if let Some(status) = process.ended() {
-                break status;
-            }
-            if deadline < Instant::now() {
-                return Err("ff submit is not acknowledged in time".to_owned());
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        };
+        let ended = process.ended_by(deadline);
+        let status = ended.ok_or_else(|| "ff submit is not acknowledged in time".to_owned())?;
         let read = |kind: &str| fs::read_to_string(path(kind)).unwrap_or_default();
         Ok((status.code(), read("out"), read("log")))
     }

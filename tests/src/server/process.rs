@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -66,6 +68,18 @@ impl Process {
             }
         }
         self.ended
+    }
+
+    /// How it ends, if it does before an instant.
+    pub fn ended_by(&mut self, deadline: Instant) -> Option<ExitStatus> {
+        loop {
+            let ended = self.ended();
+            if ended.is_some() || Instant::now() >= deadline {
+                return ended;
+            }
+            // The one portable way to wait for a child with a deadline is to look again.
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Kills it at once, as a crash would, and waits for its end.
@@ -160,6 +174,16 @@ mod tests {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    #[test]
+    fn an_end_is_waited_for_until_its_deadline() {
+        let mut process = Process::start(&mut sleeper()).unwrap();
+        let (begin, a_moment) = (Instant::now(), Duration::from_millis(20));
+        assert_eq!(process.ended_by(begin + a_moment), None);
+        assert!(begin.elapsed() >= a_moment);
+        process.signal(Signal::SIGTERM);
+        assert!(!process.ended_by(begin + Duration::from_secs(60)).unwrap().success());
     }
 
     /// Goal: a killed program leaves no process behind. It is this test, run again as a child.
