@@ -287,6 +287,68 @@ rejections! {
         /// How often it was replayed.
         replays: u32,
     } => State, Terminal, 409;
+    /// Whoever calls may not signal this waitpoint: whether there is such an execution or waitpoint,
+    /// and what is wrong with the token, is not told.
+    #[error("the token is not good for this waitpoint")]
+    InvalidToken => Validation, Terminal, 403;
+    /// The waitpoint takes no signals any more: its suspension, its time or its attempt is over.
+    #[error("the waitpoint is closed: it takes no signals any more")]
+    WaitpointClosed => State, Informational, 409;
+    /// The execution had as many signals as it may.
+    #[error("the execution had {limit} signals, its limit")]
+    SignalLimitExceeded {
+        /// How many it may have.
+        limit: u32,
+    } => State, Terminal, 409;
+    /// The holder's lease is given back already: the execution is suspended.
+    #[error("the execution is suspended already")]
+    AlreadySuspended => State, Cooperative, 409;
+    /// The execution is not suspended, or its suspension has taken too long.
+    #[error("the execution is {lifecycle_phase}: there is no suspension to resume")]
+    ExecutionNotSuspended {
+        /// Where it is.
+        lifecycle_phase: LifecyclePhase,
+    } => State, Terminal, 409;
+    /// The decision needs something that was not read, or was read too long ago.
+    #[error("{what} have to be read first")]
+    Unread {
+        /// What.
+        what: &'static str,
+    } => State, Retryable, 409;
+    /// The lease of whoever appends is lost.
+    #[error("the lease is lost: output of this attempt is not taken from here any more")]
+    StaleOwnerCannotAppend => State, Cooperative, 409;
+    /// The attempt whose output it is has ended or is interrupted.
+    #[error("the output is closed: its attempt does not run")]
+    StreamClosed => State, Cooperative, 409;
+    /// A frame before this one is missing.
+    #[error("frame {given} does not follow: {expected} is the next one")]
+    SequenceGap {
+        /// The next sequence.
+        expected: u64,
+        /// The sequence that was given.
+        given: u64,
+    } => State, Retryable, 409;
+    /// The kid stands for another secret.
+    #[error("kid {kid} stands for another secret; choose another kid")]
+    RotationConflict {
+        /// The kid.
+        kid: String,
+    } => Conflict, Terminal, 409;
+    /// A text that is no kid.
+    #[error("a kid is 1 to 64 printable ASCII bytes without space and colon")]
+    InvalidKid => Validation, Terminal, 400;
+    /// A text that is no secret.
+    #[error("a secret is 1 to 128 bytes in hexadecimal digits")]
+    InvalidSecretHex => Validation, Terminal, 400;
+    /// A grace that is too long.
+    #[error("a grace of {grace} is over the limit of {max}")]
+    InvalidGraceMs {
+        /// The grace.
+        grace: DurationMs,
+        /// The longest one.
+        max: DurationMs,
+    } => Validation, Terminal, 400;
     /// The record format is beyond what this program knows.
     #[error("this program knows record formats up to {known}, not {asked}; use a newer one")]
     FormatUnknown {

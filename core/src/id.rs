@@ -174,6 +174,26 @@ text_id!(
     RequestId,
     "request id"
 );
+text_id!(
+    /// The name of a waitpoint within its execution: what a condition refers to.
+    WaitpointKey,
+    "waitpoint key"
+);
+text_id!(
+    /// What a signal says: `approved`, `done`.
+    SignalName,
+    "signal name"
+);
+text_id!(
+    /// Who sent a signal, in the sender's own words; a condition may count distinct ones.
+    SignalSource,
+    "signal source"
+);
+text_id!(
+    /// What kind of output a frame is: `progress`, `token`, `log`.
+    FrameType,
+    "frame type"
+);
 
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -237,6 +257,30 @@ uuid_id!(
     /// One flow.
     FlowId
 );
+uuid_id!(
+    /// One suspension; chosen by the worker that suspends.
+    SuspensionId
+);
+uuid_id!(
+    /// One waitpoint; chosen by the worker that creates it.
+    WaitpointId
+);
+uuid_id!(
+    /// One signal; chosen by its sender, or standing for an idempotency key.
+    SignalId
+);
+
+const SIGNAL_KEY_SPACE: Uuid = Uuid::from_bytes([
+    0x9a, 0x3d, 0x51, 0x07, 0x2c, 0x44, 0x5b, 0x1e, 0xa2, 0x0f, 0x73, 0x69, 0x67, 0x6e, 0x61, 0x6c,
+]);
+
+impl SignalId {
+    /// The signal that an idempotency key stands for within a waitpoint.
+    pub fn for_idempotency_key(waitpoint: WaitpointId, key: &str) -> Self {
+        let space = Uuid::new_v5(&SIGNAL_KEY_SPACE, waitpoint.uuid().as_bytes());
+        Self(Uuid::new_v5(&space, key.as_bytes()))
+    }
+}
 
 /// The fencing token: 0 before the first lease, one more at each claim, resumed claim and
 /// reclaim; untouched by renewal, expiry and revocation.

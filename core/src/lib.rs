@@ -9,7 +9,7 @@
 //! From the ground up:
 //!
 //! - words: [`id`], [`partition`], [`time`], [`score`], [`policy`], [`capability`], [`tags`],
-//!   [`state`], [`grant`], [`error`], [`entropy`], [`bounded`];
+//!   [`condition`], [`token`], [`state`], [`grant`], [`error`], [`entropy`], [`bounded`];
 //! - records and rules: [`execution`];
 //! - the store contract and its reference implementation: [`store`];
 //! - sans-I/O operations, which read, decide, commit and decide again: [`op`];
@@ -18,6 +18,7 @@
 
 pub mod bounded;
 pub mod capability;
+pub mod condition;
 pub mod entropy;
 pub mod error;
 pub mod grant;
@@ -32,6 +33,7 @@ pub mod score;
 pub mod state;
 pub mod tags;
 pub mod time;
+pub mod token;
 
 pub mod execution;
 

@@ -73,6 +73,8 @@ mod bugs {
             "attempt indexes are contiguous";
         BlocksAllLifted: "taking one block away takes all of them away",
             "several reasons hold an execution back, each by itself";
+        BufferedSignalsForgotten: "a suspension does not look at what was buffered for it",
+            "a signal is never lost between its buffer and its suspension";
         CancelledKeepsLease: "an operator's cancellation leaves the lease where there is one",
             "what is over has no lease";
         CapabilityIgnored: "the capabilities of a worker are not compared",
@@ -117,6 +119,10 @@ mod bugs {
             "a fence holds as a whole";
         FirstDueOnly: "of two things that are due only the first is applied",
             "whatever is due is applied, in the order of time";
+        FrameRepeatUnknown: "a frame is not recognised when it comes again",
+            "a sequence of an attempt is applied once";
+        GraceCutShort: "a secret is good for the grace of its last rotation only",
+            "a kid in its grace stays good whatever is rotated after it";
         GrantForAnybody: "the worker of a grant is not compared",
             "a grant is consumed by its worker";
         GrantGoodAtItsEnd: "a grant is good in the instant at which it ends",
@@ -147,6 +153,8 @@ mod bugs {
             "a refused command has changed nothing";
         OldDecisionRetried: "after a conflict the old decision is sent again",
             "a decision holds for the records that it was made on";
+        OnePartSatisfiesAll: "one part of a condition satisfies all of it",
+            "all parts of a condition must be satisfied";
         OperatorRepeatUnknown: "an operator's call is not recognised when it comes again",
             "a request id has one effect";
         PayloadLimitIgnored: "the size of a payload is not compared with its limit",
@@ -161,26 +169,50 @@ mod bugs {
             "max_reclaim_count bounds the reclaims of a life";
         ReclaimWindowForgotten: "a reclaim grant is committed without a time window",
             "nothing is reclaimed before its lease expired by the store's clock";
-        RepliesMixedUp: "of a batch each command gets the reply of another",
-            "each command of a batch has an outcome of its own";
         ReplayKeepsDeadline: "a replay keeps the deadline of the life before",
             "a new life has no deadline";
         ReplayKeepsResult: "a replay keeps the result of the life before",
             "a new life has no result";
+        RepliesMixedUp: "of a batch each command gets the reply of another",
+            "each command of a batch has an outcome of its own";
         ResendForgotten: "a refused commit is forgotten though a first copy of it may have applied",
             "the same identity never has a second effect";
         ResultDropped: "an empty result is taken for none",
             "a result is stored byte for byte";
+        ResumeDelayForgotten: "a resumed execution does not wait for its resume delay",
+            "nothing starts early";
+        ResumptionKept: "a later attempt gets the signals of an earlier one",
+            "signals are for the claim that their suspension resumed";
         RetentionFromCreation: "retention is counted from the creation",
             "retention is counted from the end of the life";
         RetryCountedTwice: "a failed attempt counts as two retries",
             "a retry counts once";
         RevocationIgnored: "a revoked lease is good until it runs out",
             "a revoked lease changes nothing any more";
+        SignalNameIgnored: "a condition takes a signal of whatever name",
+            "a condition that names a signal waits for it";
+        SignalRepeatUnknown: "a signal is not recognised when it comes again",
+            "a signal id has one effect";
+        SignalsLeftAfterTimeout: "after a timeout the worker gets what had counted",
+            "signals are given only where they resumed";
+        SignalsLeftBehind: "retention leaves the signals where they are",
+            "retention leaves nothing behind";
+        SignatureNotChecked: "a token of the right form is good whatever it says",
+            "only a token's bearer signals";
+        SourcesCountedBySignal: "each signal counts as a source of its own",
+            "distinct sources are counted by source";
+        StaleOwnerAppends: "an owner whose lease was taken over still appends",
+            "a call with a stale fence changes nothing";
         StaleRejectionTrusted: "a rejection that was decided on an old record is final",
             "a rejection rests on one and the same reply";
+        SuspensionIdIgnored: "a second suspension gets the outcome of the first",
+            "a suspension is recognised by its id";
         TakeWithoutHold: "what a Take hands out is not left in `due`",
             "a taker who dies loses nothing";
+        TimeoutAndSignalBothWin: "a signal resumes what has taken too long already",
+            "what comes at the timeout or later does not resume";
+        TokenGoodAfterGrace: "a token is good as long as its secret is known",
+            "a token is good until its secret's grace ends";
         VersionByCount: "the store compares the counts of versions and not their nonces",
             "a version is never mistaken for another";
         WakeUpReliedUpon: "a worker that has found nothing waits for a wake-up",

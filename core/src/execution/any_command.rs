@@ -1,19 +1,24 @@
 //! Any command as one value, for callers that choose it at run time.
 
-use crate::id::ExecutionId;
+use crate::id::{ExecutionId, SignalId};
 use crate::policy::Priority;
 use crate::time::{DurationMs, TimestampMs};
+use crate::token::{Kid, KnownKeyring};
 
 use super::admit::{Admit, Admitted};
+use super::append_frame::{AppendFrame, Appended};
 use super::block::{Block, BlockOutcome, Unblock};
 use super::cancel::Cancel;
 use super::change_priority::ChangePriority;
 use super::command::{Decide, TakeNew, TakeOver, TakeResumed};
 use super::complete::Complete;
 use super::create::{Create, CreateOutcome};
+use super::create_pending_waitpoint::CreatePendingWaitpoint;
 use super::decision::{Purpose, Ruling, ValueKind};
 use super::delay_execution::DelayExecution;
+use super::deliver_signal::{DeliverSignal, FoundSignal};
 use super::fail::Fail;
+use super::forget_signals::{ForgetSignals, Forgotten};
 use super::identity::{Identity, IdentityKind};
 use super::issue_claim_grant::{Granted, IssueClaimGrant};
 use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted};
@@ -24,7 +29,10 @@ use super::on_due::{DueOutcome, OnDue};
 use super::record::{Execution, FailOutcome};
 use super::renew::{Renew, Renewed};
 use super::replay::{Replay, Replayed};
+use super::resume::{Resume, Resumed};
 use super::revoke_lease::{RevokeLease, Revoked};
+use super::signal::SignalOutcome;
+use super::suspend::{Heard, IssuedWaitpoint, Suspend, SuspendOutcome};
 use super::update_progress::UpdateProgress;
 
 macro_rules! any_command {
@@ -73,6 +81,26 @@ macro_rules! any_command {
 
             fn observe(&mut self, current: &Execution) {
                 match self { $(Self::$variant(command) => command.observe(current),)+ }
+            }
+
+            fn signal(&self) -> Option<SignalId> {
+                match self { $(Self::$variant(command) => command.signal(),)+ }
+            }
+
+            fn observe_signal(&mut self, found: FoundSignal) {
+                match self { $(Self::$variant(command) => command.observe_signal(found),)+ }
+            }
+
+            fn observe_keyring(&mut self, keyring: KnownKeyring) {
+                match self { $(Self::$variant(command) => command.observe_keyring(keyring),)+ }
+            }
+
+            fn kid(&self) -> Option<Kid> {
+                match self { $(Self::$variant(command) => command.kid(),)+ }
+            }
+
+            fn observe_signals(&mut self, heard: Heard) {
+                match self { $(Self::$variant(command) => command.observe_signals(heard),)+ }
             }
 
             fn decide(
@@ -139,6 +167,18 @@ any_command! {
     ChangePriority(ChangePriority) -> ChangePriority(Priority);
     /// [`super::replay()`].
     Replay(Replay) -> Replay(Replayed);
+    /// [`super::suspend()`].
+    Suspend(Suspend) -> Suspend(SuspendOutcome);
+    /// [`super::create_pending_waitpoint()`].
+    CreatePendingWaitpoint(CreatePendingWaitpoint) -> CreatePendingWaitpoint(IssuedWaitpoint);
+    /// [`super::deliver_signal()`].
+    DeliverSignal(DeliverSignal) -> DeliverSignal(SignalOutcome);
+    /// [`super::resume()`].
+    Resume(Resume) -> Resume(Resumed);
+    /// [`super::append_frame()`].
+    AppendFrame(AppendFrame) -> AppendFrame(Appended);
+    /// [`super::forget_signals()`].
+    ForgetSignals(ForgetSignals) -> ForgetSignals(Forgotten);
     /// [`super::block()`].
     Block(Block) -> Block(BlockOutcome);
     /// [`super::unblock()`].

@@ -10,9 +10,8 @@ use super::decision::{Decision, Ruling, Verdict};
 use super::guard::{FenceParts, current_holder, not_active, released};
 use super::identity::OperatorCall;
 use super::lease::{end_life, remember_release};
-use super::record::{
-    AttemptEnd, Execution, Failure, OperatorOutcome, Outcome, Phase, ReleaseOutcome,
-};
+use super::outcome::{Failure, Outcome};
+use super::record::{AttemptEnd, Execution, OperatorOutcome, Phase, ReleaseOutcome};
 
 /// Cancels an execution. Identity: the fence of a holder, the request id of an operator.
 #[derive(Clone, Debug)]

@@ -7,8 +7,8 @@ use crate::time::TimestampMs;
 use super::claim::{admission, check_grant_is_live, check_leaseable, repeated};
 use super::decision::{Ruling, Verdict};
 use super::guard::{MAX_LEASE_TTL, check_ttl};
-use super::lease::{Claim, Claimed, start_lease};
-use super::record::{ClaimKind, Execution, NextAttempt, Phase};
+use super::lease::{Claim, Claimed, forget_resumption, start_lease};
+use super::record::{ClaimKind, Execution, Interruption, NextAttempt, Phase};
 
 /// Goes on with the same attempt, index and id, under a new epoch.
 ///
@@ -22,9 +22,9 @@ pub fn claim_resumed(current: &Execution, command: &Claim, now: TimestampMs) -> 
     }
     check_ttl("lease_ttl_ms", command.lease_ttl, MAX_LEASE_TTL)?;
     let grant = admission(current, command)?;
-    let attempt = match &current.phase {
+    let (attempt, interruption) = match &current.phase {
         Phase::Runnable(runnable) => match runnable.next {
-            NextAttempt::Resume { attempt, .. } => attempt,
+            NextAttempt::Resume { attempt, interruption } => (attempt, interruption),
             _ => return Err(Rejection::NotAResumedExecution),
         },
         _ => return Err(Rejection::InvalidClaimGrant),
@@ -32,5 +32,9 @@ pub fn claim_resumed(current: &Execution, command: &Claim, now: TimestampMs) -> 
     check_grant_is_live(grant, now)?;
     check_leaseable(current, now)?;
     let resumed = (attempt, ClaimKind::Resumed);
-    Ok(start_lease(current.clone(), command, resumed, grant, now).into())
+    let mut next = current.clone();
+    if interruption != Interruption::Suspension {
+        forget_resumption(&mut next);
+    }
+    Ok(start_lease(next, command, resumed, grant, now).into())
 }

@@ -1,19 +1,24 @@
 //! Commands as values: what an operation carries to the record of an execution.
 
 use crate::error::Rejection;
-use crate::id::{ExecutionId, Namespace};
+use crate::id::{ExecutionId, Namespace, SignalId};
 use crate::policy::Priority;
 use crate::time::{DurationMs, TimestampMs};
+use crate::token::{Kid, KnownKeyring};
 
 use super::admit::{Admit, Admitted};
+use super::append_frame::{AppendFrame, Appended};
 use super::block::{Block, BlockOutcome, Unblock};
 use super::cancel::{Cancel, CancelledBy};
 use super::change_priority::ChangePriority;
 use super::complete::Complete;
 use super::create::{CREATE_WITHIN, Create, CreateOutcome};
+use super::create_pending_waitpoint::CreatePendingWaitpoint;
 use super::decision::{Purpose, Ruling, ValueKind};
 use super::delay_execution::DelayExecution;
+use super::deliver_signal::{DeliverSignal, FoundSignal};
 use super::fail::Fail;
+use super::forget_signals::{ForgetSignals, Forgotten};
 use super::identity::{Identity, IdentityKind, OperatorCall};
 use super::issue_claim_grant::{Granted, IssueClaimGrant};
 use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted};
@@ -24,7 +29,10 @@ use super::on_due::{DueOutcome, OnDue};
 use super::record::{Execution, FailOutcome};
 use super::renew::{Renew, Renewed};
 use super::replay::{Replay, Replayed};
+use super::resume::{Resume, Resumed};
 use super::revoke_lease::{RevokeLease, Revoked};
+use super::signal::SignalOutcome;
+use super::suspend::{Heard, IssuedWaitpoint, Suspend, SuspendOutcome};
 use super::update_progress::UpdateProgress;
 
 /// A command on one execution, decided by the rule of its name.
@@ -50,6 +58,25 @@ pub trait Decide: Identity {
 
     /// Notes what the operation sees of the record first.
     fn observe(&mut self, _current: &Execution) {}
+
+    /// The signal whose record the decision looks at too, if it does.
+    fn signal(&self) -> Option<SignalId> {
+        None
+    }
+
+    /// Notes that signal's record, as it stands in the same reply as the execution's.
+    fn observe_signal(&mut self, _found: FoundSignal) {}
+
+    /// Notes the secrets of tokens, as the operation has read them.
+    fn observe_keyring(&mut self, _keyring: KnownKeyring) {}
+
+    /// The secret that the command's token names, if it has one.
+    fn kid(&self) -> Option<Kid> {
+        None
+    }
+
+    /// Notes the signals of the execution, as the operation has read them.
+    fn observe_signals(&mut self, _heard: Heard) {}
 
     /// How long after it was first sent it may be sent again without its record, if it has such a
     /// bound: later the record may have come and gone.
@@ -117,6 +144,9 @@ commands! {
     RevokeLease => revoke_lease::revoke_lease, Revoked, Request, observe: call;
     ChangePriority => change_priority::change_priority, Priority, Request, observe: call;
     Replay => replay::replay, Replayed, Request, purpose: Admit, observe: call;
+    Resume => resume::resume, Resumed, Request, observe: call;
+    AppendFrame => append_frame::append_frame, Appended, Sequence;
+    ForgetSignals => forget_signals::forget_signals, Forgotten, Absolute;
     Block => block::block, BlockOutcome, Absolute;
     Unblock => block::unblock, BlockOutcome, Absolute;
 }
@@ -159,6 +189,26 @@ impl<C: Decide> Decide for InNamespace<C> {
         if current.namespace == self.namespace {
             self.command.observe(current);
         }
+    }
+
+    fn signal(&self) -> Option<SignalId> {
+        self.command.signal()
+    }
+
+    fn observe_signal(&mut self, found: FoundSignal) {
+        self.command.observe_signal(found);
+    }
+
+    fn observe_keyring(&mut self, keyring: KnownKeyring) {
+        self.command.observe_keyring(keyring);
+    }
+
+    fn kid(&self) -> Option<Kid> {
+        self.command.kid()
+    }
+
+    fn observe_signals(&mut self, heard: Heard) {
+        self.command.observe_signals(heard);
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<C::Outcome> {
@@ -220,6 +270,96 @@ claims! {
     TakeResumed => claim_resumed;
     /// Takes an execution from an owner that lost its lease: [`super::reclaim()`].
     TakeOver => reclaim;
+}
+
+/// A command that hands out tokens.
+macro_rules! issues_tokens {
+    ($($command:ident => $room:ident::$rule:ident, $outcome:ty, $identity:ident
+        $(, hears: $heard:ident)?;)+) => {
+        $(
+            impl Identity for $command {
+                fn identity(&self) -> IdentityKind {
+                    IdentityKind::$identity
+                }
+            }
+
+            impl Decide for $command {
+                type Outcome = $outcome;
+
+                fn name(&self) -> &'static str {
+                    stringify!($rule)
+                }
+
+                fn execution_id(&self) -> ExecutionId {
+                    self.execution_id
+                }
+
+                fn observe_keyring(&mut self, keyring: KnownKeyring) {
+                    self.keyring = keyring;
+                }
+
+                $(fn observe_signals(&mut self, heard: Heard) {
+                    self.$heard = heard;
+                })?
+
+                fn decide(
+                    &self,
+                    current: Option<&Execution>,
+                    now: TimestampMs,
+                ) -> Ruling<$outcome> {
+                    super::$room::$rule(current.ok_or(Rejection::NotFound)?, self, now)
+                }
+            }
+        )+
+    };
+}
+
+issues_tokens! {
+    Suspend => suspend::suspend, SuspendOutcome, Suspension, hears: heard;
+    CreatePendingWaitpoint => create_pending_waitpoint::create_pending_waitpoint,
+        IssuedWaitpoint, Waitpoint;
+}
+
+impl Identity for DeliverSignal {
+    fn identity(&self) -> IdentityKind {
+        IdentityKind::Signal
+    }
+}
+
+impl Decide for DeliverSignal {
+    type Outcome = SignalOutcome;
+
+    fn name(&self) -> &'static str {
+        "deliver_signal"
+    }
+
+    fn purpose(&self) -> Purpose {
+        Purpose::Admit
+    }
+
+    fn execution_id(&self) -> ExecutionId {
+        self.execution_id
+    }
+
+    fn signal(&self) -> Option<SignalId> {
+        Some(self.signal_id)
+    }
+
+    fn observe_signal(&mut self, found: FoundSignal) {
+        self.found = found;
+    }
+
+    fn observe_keyring(&mut self, keyring: KnownKeyring) {
+        self.keyring = keyring;
+    }
+
+    fn kid(&self) -> Option<Kid> {
+        self.token.kid()
+    }
+
+    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<SignalOutcome> {
+        super::deliver_signal::deliver_signal(current, self, now)
+    }
 }
 
 impl Identity for Create {

@@ -11,7 +11,8 @@ use super::create::DEFAULT_PAYLOAD_LIMIT;
 use super::decision::{Decision, Ruling, ValueEffect, ValueKind, Verdict};
 use super::guard::{FenceParts, current_holder, released};
 use super::lease::{end_life, remember_release};
-use super::record::{AttemptEnd, Execution, Outcome, ReleaseOutcome};
+use super::outcome::Outcome;
+use super::record::{AttemptEnd, Execution, ReleaseOutcome};
 
 /// Finishes an execution with success. Identity: the fence and the command's kind.
 #[derive(Clone, Debug)]

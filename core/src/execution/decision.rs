@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use crate::error::Rejection;
+use crate::id::{AttemptIndex, SignalId};
 use crate::time::{DurationMs, TimestampMs, Window};
 
+use super::append_frame::Frame;
 use super::event::Event;
 use super::record::Execution;
+use super::signal::SignalRecord;
 
 /// What a rule answers.
 pub type Ruling<T> = Result<Verdict<T>, Rejection>;
@@ -35,6 +38,8 @@ pub struct Decision<T> {
     pub events: Vec<Event>,
     /// What becomes of the values beside the record.
     pub values: Vec<ValueEffect>,
+    /// What becomes of signals and output, where anything does.
+    pub beside: Option<Box<Beside>>,
     /// What the caller learns.
     pub outcome: T,
 }
@@ -51,6 +56,21 @@ pub enum Next {
     Remove,
 }
 
+/// What becomes of an execution's signals and output.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// A signal that is taken; its record is expected to be absent.
+    pub signal: Option<SignalRecord>,
+    /// Signals that go, with the nonces of their records' versions.
+    pub forgotten: Vec<(SignalId, u64)>,
+    /// A frame that is appended to an attempt's output.
+    pub frame: Option<(AttemptIndex, Frame)>,
+    /// Whether the readers of that output are woken.
+    pub rings_readers: bool,
+    /// Attempts whose output goes.
+    pub dropped: Vec<AttemptIndex>,
+}
+
 /// A value beside a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValueKind {
@@ -58,6 +78,8 @@ pub enum ValueKind {
     Payload,
     /// What the worker handed back.
     Result,
+    /// What a signal brought.
+    Signal(SignalId),
 }
 
 /// What becomes of a value.
@@ -88,6 +110,7 @@ impl<T> Decision<T> {
             stores_ttl: None,
             events: Vec::new(),
             values: Vec::new(),
+            beside: None,
             outcome,
         }
     }
@@ -101,6 +124,7 @@ impl<T> Decision<T> {
             stores_ttl: None,
             events: Vec::new(),
             values: Vec::new(),
+            beside: None,
             outcome,
         }
     }
@@ -129,6 +153,12 @@ impl<T> Decision<T> {
         self
     }
 
+    /// The same decision with effects on signals or output.
+    pub fn beside(mut self, beside: Beside) -> Self {
+        self.beside = Some(Box::new(beside));
+        self
+    }
+
     /// The same decision with another outcome.
     pub fn map<U>(self, outcome: impl FnOnce(T) -> U) -> Decision<U> {
         Decision {
@@ -137,6 +167,7 @@ impl<T> Decision<T> {
             stores_ttl: self.stores_ttl,
             events: self.events,
             values: self.values,
+            beside: self.beside,
             outcome: outcome(self.outcome),
         }
     }
@@ -168,6 +199,7 @@ impl<T> Decision<T> {
                     stores_ttl,
                     events,
                     values,
+                    beside: second.beside.or(self.beside),
                     outcome: (self.outcome, second.outcome),
                 }))
             }

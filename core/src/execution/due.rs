@@ -16,10 +16,14 @@ pub enum DueKind {
     Deadline,
     /// The attempt has taken too long: a failure, retried by policy.
     AttemptTimeout,
+    /// The suspension has taken too long.
+    SuspensionTimeout,
     /// The lease runs out.
     LeaseExpiry,
     /// The grant runs out.
     GrantExpiry,
+    /// A waitpoint closes that no suspension uses.
+    WaitpointExpiry,
     /// The delay is over.
     DelayOver,
     /// Something that holds the execution back is looked at again.
@@ -49,6 +53,10 @@ pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, Du
                 .map(|at| (at, DueKind::AttemptTimeout));
         }
         Phase::Active(active) => blocks = Some(&active.blocks),
+        Phase::Suspended(suspended) => {
+            let over = suspended.suspension.timeout;
+            timeout = over.map(|timeout| (timeout.at, DueKind::SuspensionTimeout));
+        }
         Phase::Terminal(terminal) if continuation.is_none() => {
             let since =
                 if planted!(RetentionFromCreation) { execution.created_at } else { terminal.at };
@@ -65,10 +73,13 @@ pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, Du
         .into_iter()
         .flat_map(|blocks| blocks.iter())
         .filter_map(|block| block.recheck_at.map(|at| (at, DueKind::Recheck(block.kind))));
+    let open = execution.waiting.iter().flat_map(|waiting| &waiting.open);
+    let waitpoints = open.filter_map(|waitpoint| waitpoint.expires_at());
     [continuation, deadline, timeout, lease, grant, delay, retention]
         .into_iter()
         .flatten()
         .chain(rechecks)
+        .chain(waitpoints.map(|at| (at, DueKind::WaitpointExpiry)))
 }
 
 /// When a delay is over.

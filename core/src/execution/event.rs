@@ -2,13 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AttemptIndex, LaneId, LeaseEpoch, Namespace, WorkerInstanceId};
+use crate::condition::SuspensionReason;
+use crate::id::{
+    AttemptIndex, LaneId, LeaseEpoch, Namespace, SignalId, SignalName, SuspensionId, WaitpointId,
+    WaitpointKey, WorkerInstanceId,
+};
 use crate::policy::Priority;
 use crate::state::TerminalOutcome;
 use crate::time::TimestampMs;
 
 use super::blocks::BlockKind;
-use super::record::{ClaimKind, Failure, ReleaseOutcome};
+use super::outcome::Failure;
+use super::record::{ClaimKind, ReleaseOutcome};
+use super::signal::SignalEffect;
+use super::waiting::ResumedBy;
 
 /// One thing that happened. Renewals and progress are not worth an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +101,55 @@ pub enum Event {
         /// The number of the life.
         life: u32,
     },
+    /// A waitpoint was opened before its suspension.
+    WaitpointCreated {
+        /// The waitpoint.
+        waitpoint_id: WaitpointId,
+        /// Its name.
+        key: WaitpointKey,
+    },
+    /// A waitpoint closed that no suspension has used in time.
+    WaitpointExpired {
+        /// The waitpoint.
+        waitpoint_id: WaitpointId,
+    },
+    /// Its worker gave it back until it is resumed.
+    Suspended {
+        /// The suspension.
+        suspension_id: SuspensionId,
+        /// Why.
+        reason: SuspensionReason,
+        /// When it has taken too long.
+        timeout_at: Option<TimestampMs>,
+    },
+    /// Its worker need not suspend it: the signals were there already.
+    AlreadySatisfied {
+        /// The suspension that was not needed.
+        suspension_id: SuspensionId,
+    },
+    /// A signal was taken.
+    SignalTaken {
+        /// The signal.
+        signal_id: SignalId,
+        /// Where.
+        waitpoint_id: WaitpointId,
+        /// What it says.
+        name: SignalName,
+        /// What it did.
+        effect: SignalEffect,
+    },
+    /// Its suspension has ended and it goes on.
+    Resumed {
+        /// The suspension.
+        suspension_id: SuspensionId,
+        /// By what.
+        by: ResumedBy,
+    },
+    /// Its suspension has taken too long, and waits on.
+    Escalated {
+        /// The suspension.
+        suspension_id: SuspensionId,
+    },
     /// Its retention is over; the record is gone.
     Removed,
 }
@@ -129,6 +185,20 @@ pub enum EventKind {
     Ended,
     /// A new life began.
     Replayed,
+    /// A waitpoint was opened before its suspension.
+    WaitpointCreated,
+    /// A waitpoint closed that no suspension has used in time.
+    WaitpointExpired,
+    /// Its worker gave it back until it is resumed.
+    Suspended,
+    /// Its worker need not suspend it.
+    AlreadySatisfied,
+    /// A signal was taken.
+    SignalTaken,
+    /// Its suspension has ended and it goes on.
+    Resumed,
+    /// Its suspension has taken too long, and waits on.
+    Escalated,
     /// Its retention is over. The last: [`EventKind::ALL`] counts up to here.
     Removed,
 }
@@ -150,6 +220,13 @@ impl EventKind {
         Self::PriorityChanged,
         Self::Ended,
         Self::Replayed,
+        Self::WaitpointCreated,
+        Self::WaitpointExpired,
+        Self::Suspended,
+        Self::AlreadySatisfied,
+        Self::SignalTaken,
+        Self::Resumed,
+        Self::Escalated,
         Self::Removed,
     ];
 }
@@ -172,6 +249,13 @@ impl Event {
             Self::PriorityChanged { .. } => EventKind::PriorityChanged,
             Self::Ended { .. } => EventKind::Ended,
             Self::Replayed { .. } => EventKind::Replayed,
+            Self::WaitpointCreated { .. } => EventKind::WaitpointCreated,
+            Self::WaitpointExpired { .. } => EventKind::WaitpointExpired,
+            Self::Suspended { .. } => EventKind::Suspended,
+            Self::AlreadySatisfied { .. } => EventKind::AlreadySatisfied,
+            Self::SignalTaken { .. } => EventKind::SignalTaken,
+            Self::Resumed { .. } => EventKind::Resumed,
+            Self::Escalated { .. } => EventKind::Escalated,
             Self::Removed => EventKind::Removed,
         }
     }

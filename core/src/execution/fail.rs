@@ -9,10 +9,8 @@ use super::decision::{Decision, Ruling, Verdict};
 use super::event::Event;
 use super::guard::{FenceParts, current_holder, released};
 use super::lease::{end_attempt, end_life, remember_release, wait_for};
-use super::record::{
-    Attempt, AttemptEnd, DelayReason, Execution, FailOutcome, Failure, Interruption, NextAttempt,
-    NotBefore, Outcome, ReleaseOutcome,
-};
+use super::outcome::{Failure, Outcome};
+use super::record::{Attempt, AttemptEnd, DelayReason, Execution, FailOutcome, Interruption, NextAttempt, NotBefore, ReleaseOutcome};
 
 /// Reports a failed attempt. Identity: the fence and the command's kind.
 #[derive(Clone, Debug)]

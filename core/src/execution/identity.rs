@@ -26,6 +26,14 @@ pub enum IdentityKind {
     Fence,
     /// The request id, among the last eight of the record.
     Request,
+    /// The suspension id, in the present or latest suspension.
+    Suspension,
+    /// The waitpoint id, among the waitpoints of the record.
+    Waitpoint,
+    /// The signal id, as the key of a record of its own.
+    Signal,
+    /// The attempt and the sequence, in the attempt.
+    Sequence,
     /// The record itself: applying it twice is the same as once.
     Absolute,
 }

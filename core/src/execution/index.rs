@@ -33,7 +33,7 @@ pub fn index_entries(execution: &Execution) -> IndexEntries {
                 && active.grant.is_none()
                 && execution.policy.reclaim_mode == ReclaimMode::Automatic
         }
-        Phase::Terminal(_) => false,
+        Phase::Suspended(_) | Phase::Terminal(_) => false,
     };
     let blocks = execution.blocks();
     let free = blocks.is_some_and(|blocks| blocks.is_empty());

@@ -14,7 +14,8 @@ use super::issue_claim_grant::{
     Granted, IssueClaimGrant, check_capabilities, granted, new_grant, repeated, unused_from,
 };
 use super::lease::{end_life, mark_expired};
-use super::record::{Active, AttemptEnd, Execution, Failure, LeaseFate, Outcome, Phase};
+use super::outcome::{Failure, Outcome};
+use super::record::{Active, AttemptEnd, Execution, LeaseFate, Phase};
 
 /// Asks for a grant on an execution whose lease expired or was revoked. Identity: the grant id.
 #[derive(Clone, Debug)]

@@ -11,11 +11,9 @@ use crate::time::{DurationMs, TimestampMs, Window};
 use super::blocks::Blocks;
 use super::decision::Decision;
 use super::event::Event;
-use super::record::{
-    Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, ClaimKind, ConsumedGrant, Counts,
-    Execution, Fence, Grant, Lease, LeaseFate, NextAttempt, NotBefore, Outcome, Phase, Release,
-    ReleaseOutcome, Runnable, Terminal,
-};
+use super::outcome::Outcome;
+use super::record::{Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, ClaimKind, ConsumedGrant, Counts, Execution, Fence, Grant, Lease, LeaseFate, NextAttempt, NotBefore, Phase, Release, ReleaseOutcome, Runnable, Terminal};
+use super::waiting::Resumption;
 
 /// Takes an execution under a grant; the arguments of `claim`, `claim_resumed` and `reclaim`.
 /// Identity: the lease id.
@@ -62,6 +60,8 @@ pub struct Claimed {
     pub how: ClaimKind,
     /// Retries, reclaims and lives so far.
     pub counts: Counts,
+    /// The suspension that this claim resumed, and by what, if it resumed one.
+    pub resumption: Option<Resumption>,
 }
 
 impl Claimed {
@@ -78,6 +78,7 @@ impl Claimed {
             lease_ttl: active.lease.ttl_ms,
             how: active.lease.how,
             counts: execution.counts,
+            resumption: execution.waiting.as_ref().and_then(|waiting| waiting.resumption.clone()),
         }
     }
 
@@ -119,7 +120,8 @@ pub(super) fn new_attempt(
     let taken = if planted!(AttemptIndexSkipped) && kind == AttemptKind::Reclaim { 2 } else { 1 };
     execution.attempts_total = execution.attempts_total.saturating_add(taken);
     execution.progress = None;
-    Attempt { id: command.attempt_id, index, kind, started_at: now }
+    forget_resumption(execution);
+    Attempt { id: command.attempt_id, index, kind, started_at: now, frames: 0 }
 }
 
 /// Consumes the grant and gives the lease. \[INV-LEASE-1\] \[INV-EPOCH-1\] \[INV-GRANT-1\]
@@ -177,13 +179,25 @@ pub(super) fn mark_expired(next: &mut Execution) -> Option<Event> {
     }
 }
 
-/// Moves an attempt to the past ones.
+/// Lets go of how a suspension was resumed: what comes next is not the claim that it resumed.
+pub(super) fn forget_resumption(execution: &mut Execution) {
+    if let Some(waiting) = &mut execution.waiting
+        && !planted!(ResumptionKept)
+    {
+        waiting.resumption = None;
+    }
+}
+
+/// Moves an attempt to the past ones. Its waitpoints take no signals any more.
 pub(super) fn end_attempt(
     execution: &mut Execution,
     attempt: Attempt,
     end: AttemptEnd,
     now: TimestampMs,
 ) {
+    if let Some(waiting) = &mut execution.waiting {
+        waiting.close(|_| true);
+    }
     execution.past_attempts.push(AttemptSummary { attempt, ended_at: now, end });
 }
 

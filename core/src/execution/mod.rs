@@ -6,6 +6,7 @@
 
 mod admit;
 mod any_command;
+mod append_frame;
 mod block;
 mod blocks;
 mod cancel;
@@ -15,11 +16,14 @@ mod claim_resumed;
 mod command;
 mod complete;
 mod create;
+mod create_pending_waitpoint;
 mod decision;
 mod delay_execution;
+mod deliver_signal;
 mod due;
 mod event;
 mod fail;
+mod forget_signals;
 mod guard;
 mod identity;
 mod index;
@@ -29,19 +33,28 @@ mod lease;
 mod move_to_waiting_children;
 mod offer;
 mod on_due;
+mod outcome;
 mod reclaim;
 mod record;
 mod renew;
 mod replay;
+mod resume;
 mod revoke_lease;
+mod signal;
 mod situation;
 mod snapshot;
 mod state_vector;
+mod suspend;
+mod tally;
 mod update_progress;
+mod waiting;
 mod wire;
 
 pub use admit::{Admit, Admitted, admit};
 pub use any_command::{AnyCommand, AnyOutcome};
+pub use append_frame::{
+    AppendFrame, Appended, Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD, append_frame,
+};
 pub use block::{Block, BlockOutcome, Unblock, block, unblock};
 pub use blocks::{BlockEntry, BlockKind, Blocks};
 pub use cancel::{Cancel, CancelledBy, cancel};
@@ -51,11 +64,16 @@ pub use claim_resumed::claim_resumed;
 pub use command::{Decide, InNamespace, TakeNew, TakeOver, TakeResumed};
 pub use complete::{Complete, complete};
 pub use create::{Create, CreateOutcome, DEFAULT_PAYLOAD_LIMIT, Start, content_digest, create};
-pub use decision::{Decision, Next, Purpose, Ruling, ValueEffect, ValueKind, Verdict};
+pub use create_pending_waitpoint::{CreatePendingWaitpoint, create_pending_waitpoint};
+pub use decision::{Beside, Decision, Next, Purpose, Ruling, ValueEffect, ValueKind, Verdict};
 pub use delay_execution::{DelayExecution, delay_execution};
+pub use deliver_signal::{
+    DeliverSignal, FoundSignal, MAX_SIGNAL_PAYLOAD, MAX_SIGNALS, deliver_signal,
+};
 pub use due::{DueKind, due_times, next_due};
 pub use event::{Event, EventKind};
 pub use fail::{Fail, fail};
+pub use forget_signals::{FORGOTTEN_AT_ONCE, ForgetSignals, Forgotten, forget_signals};
 pub use guard::FenceParts;
 pub use identity::{Identity, IdentityKind, OperatorCall};
 pub use index::{IndexEntries, index_entries};
@@ -65,18 +83,28 @@ pub use lease::{Claim, Claimed};
 pub use move_to_waiting_children::{MoveToWaitingChildren, move_to_waiting_children};
 pub use offer::{Offer, Offered, offer};
 pub use on_due::{DueOutcome, OnDue, on_due};
+pub use outcome::{Failure, Outcome};
 pub use reclaim::reclaim;
 pub use record::{
     Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, ClaimKind, ConsumedGrant,
-    ContentDigest, Continuation, Counts, DelayReason, Execution, FailOutcome, Failure, Fence,
-    Grant, GrantAudit, Interruption, Lease, LeaseFate, NextAttempt, NotBefore, OperatorOutcome,
-    Outcome, Phase, Progress, Release, ReleaseOutcome, Runnable, Terminal,
+    ContentDigest, Continuation, Counts, DelayReason, Execution, FailOutcome, Fence, Grant,
+    GrantAudit, Interruption, Lease, LeaseFate, NextAttempt, NotBefore, OperatorOutcome, Phase,
+    Progress, Release, ReleaseOutcome, Runnable, Terminal,
 };
 pub use renew::{Renew, Renewed, renew};
 pub use replay::{Replay, Replayed, replay};
+pub use resume::{Resume, Resumed, resume};
 pub use revoke_lease::{RevokeLease, Revoked, revoke_lease};
+pub use signal::{SignalEffect, SignalOutcome, SignalRecord};
 pub use situation::{Situation, situation};
-pub use snapshot::{ExecutionSnapshot, LeaseSnapshot, snapshot};
+pub use snapshot::{
+    ExecutionSnapshot, LeaseSnapshot, SuspensionSnapshot, WaitpointSnapshot, snapshot,
+};
 pub use state_vector::state_vector;
+pub use suspend::{BindWaitpoint, Heard, IssuedWaitpoint, Suspend, SuspendOutcome, suspend};
 pub use update_progress::{UpdateProgress, update_progress};
+pub use waiting::{
+    Counted, LatestSuspension, ResumedBy, Resumes, Resumption, Suspended, SuspendedHow, Suspension,
+    Tally, Timeout, Waiting, Waitpoint, WaitpointState,
+};
 pub use wire::{Command, WireClaim, WireCreate, WireFence, WireGrantRequest, parse_grant_key};

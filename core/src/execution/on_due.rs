@@ -1,18 +1,18 @@
 //! `on_due`: what time does to an execution (`docs/spec.md`, 4). This one rule replaces every
 //! background scanner.
 
-use crate::id::{ExecutionId, FailureCategory};
+use crate::id::{AttemptIndex, ExecutionId, FailureCategory};
 use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
-use super::decision::{Decision, Next, Ruling, ValueEffect, ValueKind};
+use super::decision::{Beside, Decision, Next, Ruling, ValueEffect, ValueKind};
 use super::due::{DueKind, next_due};
 use super::event::Event;
 use super::fail::fail_attempt;
 use super::lease::{end_life, lease_end};
-use super::record::{
-    Active, AttemptEnd, Continuation, Execution, Failure, LeaseFate, Outcome, Phase,
-};
+use super::outcome::{Failure, Outcome};
+use super::record::{Active, AttemptEnd, Continuation, Execution, LeaseFate, Phase};
+use super::resume::time_out;
 
 /// Applies whatever is due. Identity: the record itself; what was applied is not due any more.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct OnDue {
 pub struct DueOutcome {
     /// In the order of time; empty when nothing was.
     pub applied: Vec<DueKind>,
+    /// Whether signals are left that retention takes away: `forget_signals` does.
+    pub forgets: bool,
 }
 
 /// More than can be due about one execution at a time; what is left is due at once again.
@@ -47,20 +49,31 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
     let mut next = current.clone();
     let mut outcome = DueOutcome::default();
     let (mut events, mut values, mut since) = (Vec::new(), Vec::new(), TimestampMs::ZERO);
+    let mut dropped = Vec::new();
     for _ in 0..MAX_AT_ONCE {
         let Some((at, kind)) = next_due(&next).filter(|(at, _)| *at <= now) else { break };
+        if next.continuation == Some(Continuation::RemoveSignals) {
+            outcome.forgets = true;
+            break;
+        }
         since = since.max(at);
         outcome.applied.push(kind);
         match kind {
             DueKind::Continuation => {
+                if let Some(Continuation::RemoveFrames(from)) = next.continuation {
+                    dropped = drop_frames(&mut next, from);
+                    break;
+                }
                 let mut removed = Decision::keep(outcome).event(Event::Removed);
                 removed.next = Next::Remove;
                 return Ok(removed.into());
             }
             DueKind::Retention => {
-                // The values go first and the record last, each step in a commit of its own.
+                // What is beside the record goes first and the record last, each step in a commit
+                // of its own.
                 next.continuation =
-                    (!planted!(ContinuationForgotten)).then_some(Continuation::RemoveRecord);
+                    (!planted!(ContinuationForgotten)).then(|| after_values(&next));
+                outcome.forgets = next.continuation == Some(Continuation::RemoveSignals);
                 let kinds = [ValueKind::Payload, ValueKind::Result];
                 values.extend(kinds.map(ValueEffect::Remove));
                 break;
@@ -83,7 +96,40 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
     let mut decision = Decision::put(next, now, outcome).within(window);
     decision.events = events;
     decision.values = values;
+    if !dropped.is_empty() {
+        decision = decision.beside(Beside { dropped, ..Beside::default() });
+    }
     Ok(decision.into())
+}
+
+/// What retention does when payload and result are gone.
+fn after_values(execution: &Execution) -> Continuation {
+    let signals = execution.waiting.as_ref().map_or(0, |waiting| waiting.signals);
+    if signals > 0 && !planted!(SignalsLeftBehind) {
+        return Continuation::RemoveSignals;
+    }
+    after_signals(execution)
+}
+
+/// What retention does when the signals are gone too.
+pub(super) const fn after_signals(execution: &Execution) -> Continuation {
+    match execution.framed {
+        0 => Continuation::RemoveRecord,
+        _ => Continuation::RemoveFrames(0),
+    }
+}
+
+/// How many attempts' output goes in one step.
+const DROPPED_AT_ONCE: u32 = 100;
+
+/// Lets the output of some attempts go; after the last ones the record does.
+fn drop_frames(next: &mut Execution, from: u32) -> Vec<AttemptIndex> {
+    let until = from.saturating_add(DROPPED_AT_ONCE).min(next.framed);
+    next.continuation = Some(match until < next.framed {
+        true => Continuation::RemoveFrames(until),
+        false => Continuation::RemoveRecord,
+    });
+    (from..until).map(AttemptIndex).collect()
 }
 
 /// Applies one thing that is due, so that it is not due any more.
@@ -99,6 +145,8 @@ fn apply(next: &mut Execution, kind: DueKind, now: TimestampMs) -> Event {
             };
             fail_attempt(next, attempt, failure, false, now).1
         }
+        (DueKind::SuspensionTimeout, Phase::Suspended(_)) => time_out(next, now),
+        (DueKind::WaitpointExpiry, _) => close_expired(next, now),
         (DueKind::LeaseExpiry, Phase::Active(active)) => {
             active.fate = LeaseFate::Expired;
             Event::LeaseExpired { epoch: active.lease.epoch }
@@ -124,6 +172,16 @@ fn apply(next: &mut Execution, kind: DueKind, now: TimestampMs) -> Event {
         }
         (kind, phase) => unreachable!("{kind:?} is never due in {:?}", phase.word()),
     }
+}
+
+/// Closes a waitpoint that no suspension has used in time.
+fn close_expired(next: &mut Execution, now: TimestampMs) -> Event {
+    let waiting = next.waiting_mut();
+    let expired = waiting.open.iter().filter(|waitpoint| waitpoint.is_expired(now));
+    let first = expired.min_by_key(|waitpoint| waitpoint.expires_at());
+    let waitpoint_id = first.expect("one is due").id;
+    waiting.close(|waitpoint| waitpoint.id == waitpoint_id);
+    Event::WaitpointExpired { waitpoint_id }
 }
 
 /// The record with its lease's expiry counted from now, where the store's clock has stepped back so

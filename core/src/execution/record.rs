@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::bounded::Bounded;
 use crate::capability::Capabilities;
 use crate::id::{
-    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId,
-    LeaseEpoch, LeaseId, Namespace, Nonce, RequestId, WorkerId, WorkerInstanceId,
+    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, GrantId, LaneId, LeaseEpoch, LeaseId,
+    Namespace, Nonce, RequestId, SuspensionId, WorkerId, WorkerInstanceId,
 };
 use crate::planted::planted;
 use crate::policy::{ExecutionPolicy, Priority};
@@ -16,6 +16,8 @@ use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs};
 
 use super::blocks::Blocks;
+use super::outcome::{Failure, Outcome};
+use super::waiting::{Suspended, Suspension, Waiting};
 
 /// One execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +68,10 @@ pub struct Execution {
     pub last_release: Option<Release>,
     /// The latest calls of operators, so that a repeat is recognised.
     pub requests: Bounded<(RequestId, OperatorOutcome), 8>,
+    /// Its waitpoints and suspensions, once it has had one.
+    pub waiting: Option<Box<Waiting>>,
+    /// How many attempts, counted from the first, may have output; retention takes it away.
+    pub framed: u32,
     /// Work on the record itself that is due now.
     pub continuation: Option<Continuation>,
 }
@@ -77,6 +83,8 @@ pub enum Phase {
     Runnable(Runnable),
     /// Owned, or owned until recently.
     Active(Active),
+    /// Interrupted by its worker until it is resumed.
+    Suspended(Box<Suspended>),
     /// Over.
     Terminal(Terminal),
 }
@@ -145,6 +153,8 @@ pub enum Interruption {
     Delay,
     /// It waits for its children.
     WaitingChildren,
+    /// It was suspended, and resumed since.
+    Suspension,
 }
 
 /// One run of an execution by workers.
@@ -158,6 +168,8 @@ pub struct Attempt {
     pub kind: AttemptKind,
     /// When it was started.
     pub started_at: TimestampMs,
+    /// How many frames of output it has appended: the sequence of the last one.
+    pub frames: u64,
 }
 
 /// Why an attempt was started.
@@ -199,6 +211,8 @@ pub enum AttemptEnd {
     Cancelled,
     /// The execution's deadline passed.
     Expired,
+    /// It was suspended for too long, which ended the execution.
+    SuspensionTimedOut,
 }
 
 /// A worker's ownership of an execution until a time.
@@ -311,78 +325,8 @@ pub enum DelayReason {
     Requested,
     /// A failed attempt is retried later.
     RetryBackoff,
-}
-
-/// How a life ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Completed.
-    Success,
-    /// Failed without a retry left.
-    Failed(Failure),
-    /// Cancelled by its holder or an operator.
-    Cancelled {
-        /// Why, in the canceller's words.
-        reason: String,
-    },
-    /// Its deadline passed.
-    Expired,
-}
-
-impl Outcome {
-    /// The failure of a failed life.
-    pub const fn failure(&self) -> Option<&Failure> {
-        match self {
-            Self::Failed(failure) => Some(failure),
-            _ => None,
-        }
-    }
-
-    /// The outcome in one word.
-    pub const fn word(&self) -> TerminalOutcome {
-        match self {
-            Self::Success => TerminalOutcome::Success,
-            Self::Failed(_) => TerminalOutcome::Failed,
-            Self::Cancelled { .. } => TerminalOutcome::Cancelled,
-            Self::Expired => TerminalOutcome::Expired,
-        }
-    }
-}
-
-impl std::fmt::Display for Outcome {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Failed(failure) => {
-                write!(f, "failed ({}: {})", failure.category, failure.reason)
-            }
-            Self::Cancelled { reason } if !reason.is_empty() => write!(f, "cancelled ({reason})"),
-            other => other.word().fmt(f),
-        }
-    }
-}
-
-/// Why an attempt failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// By which a retry policy decides.
-    pub category: FailureCategory,
-    /// For people; at most [`Failure::REASON_MAX_BYTES`] bytes.
-    pub reason: String,
-}
-
-impl Failure {
-    /// The longest reason that is kept of an outcome, in bytes; what is longer is cut.
-    pub const REASON_MAX_BYTES: usize = 4_096;
-    /// The longest reason that is kept of a past attempt or told in an event, in bytes.
-    pub const SHORT_REASON_MAX_BYTES: usize = 256;
-
-    /// The same failure with a reason short enough for a list.
-    #[must_use]
-    pub fn shortened(&self) -> Self {
-        let reason = crate::bounded::truncated(&self.reason, Self::SHORT_REASON_MAX_BYTES);
-        Self { category: self.category.clone(), reason: reason.to_owned() }
-    }
+    /// It was resumed, and waits a while first.
+    ResumeDelay,
 }
 
 /// Counters of an execution.
@@ -460,12 +404,18 @@ pub enum OperatorOutcome {
     Replayed(u32),
     /// `change_priority`.
     PriorityChanged(Priority),
+    /// `resume`, with the suspension that it ended.
+    Resumed(SuspensionId),
 }
 
 /// Work on the record itself that goes on in bounded steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Continuation {
-    /// Retention is over and the values are gone: the record goes last.
+    /// Retention is over and payload and result are gone: signals go next.
+    RemoveSignals,
+    /// Then the output of attempts, from this one on.
+    RemoveFrames(u32),
+    /// Everything beside the record is gone: it goes last.
     RemoveRecord,
 }
 
@@ -487,12 +437,22 @@ impl Phase {
         match self {
             Self::Runnable(_) => LifecyclePhase::Runnable,
             Self::Active(_) => LifecyclePhase::Active,
+            Self::Suspended(_) => LifecyclePhase::Suspended,
             Self::Terminal(_) => LifecyclePhase::Terminal,
         }
     }
 }
 
 impl Active {
+    /// The proof of ownership that its holder's calls carry.
+    pub const fn fence(&self) -> Fence {
+        Fence {
+            lease_id: self.lease.id,
+            lease_epoch: self.lease.epoch,
+            attempt_id: self.attempt.id,
+        }
+    }
+
     /// When the lease ends by a clock that shows `now`. An expiry further away than the ttl and a
     /// minute comes from a clock that has stepped back since, and is treated as `now` + ttl.
     pub fn expires_at(&self, now: TimestampMs) -> TimestampMs {
@@ -539,6 +499,7 @@ impl Execution {
             }
             Phase::Runnable(_) => None,
             Phase::Active(active) => Some(&active.attempt),
+            Phase::Suspended(suspended) => Some(&suspended.attempt),
             Phase::Terminal(terminal) => terminal.attempt.as_ref(),
         }
     }
@@ -548,7 +509,7 @@ impl Execution {
         match &self.phase {
             Phase::Runnable(runnable) => runnable.grant.as_ref(),
             Phase::Active(active) => active.grant.as_ref(),
-            Phase::Terminal(_) => None,
+            Phase::Suspended(_) | Phase::Terminal(_) => None,
         }
     }
 
@@ -557,7 +518,7 @@ impl Execution {
         match &self.phase {
             Phase::Runnable(runnable) => Some(&runnable.blocks),
             Phase::Active(active) => Some(&active.blocks),
-            Phase::Terminal(_) => None,
+            Phase::Suspended(_) | Phase::Terminal(_) => None,
         }
     }
 
@@ -566,7 +527,20 @@ impl Execution {
         match &mut self.phase {
             Phase::Runnable(runnable) => Some(&mut runnable.blocks),
             Phase::Active(active) => Some(&mut active.blocks),
-            Phase::Terminal(_) => None,
+            Phase::Suspended(_) | Phase::Terminal(_) => None,
+        }
+    }
+
+    /// Its waitpoints and suspensions, to be changed.
+    pub(super) fn waiting_mut(&mut self) -> &mut Waiting {
+        self.waiting.get_or_insert_default()
+    }
+
+    /// The suspension that holds it.
+    pub const fn suspension(&self) -> Option<&Suspension> {
+        match &self.phase {
+            Phase::Suspended(suspended) => Some(&suspended.suspension),
+            _ => None,
         }
     }
 

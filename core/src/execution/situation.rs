@@ -27,13 +27,15 @@ pub enum Situation {
     Expired,
     /// The lease was revoked.
     Revoked,
+    /// It waits to be resumed.
+    Suspended,
     /// Over.
     Terminal,
 }
 
 impl Situation {
     /// Every situation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Waiting,
         Self::Granted,
         Self::Delayed,
@@ -42,6 +44,7 @@ impl Situation {
         Self::Leased,
         Self::Expired,
         Self::Revoked,
+        Self::Suspended,
         Self::Terminal,
     ];
 
@@ -56,6 +59,7 @@ impl Situation {
             Self::Leased => "leased",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::Suspended => "suspended",
             Self::Terminal => "terminal",
         }
     }
@@ -86,6 +90,7 @@ pub fn situation(execution: &Execution, now: TimestampMs) -> Situation {
         Phase::Active(active) if active.fate == LeaseFate::Revoked => Situation::Revoked,
         Phase::Active(active) if active.is_expired(now) => Situation::Expired,
         Phase::Active(_) => Situation::Leased,
+        Phase::Suspended(_) => Situation::Suspended,
         Phase::Terminal(_) => Situation::Terminal,
     }
 }

@@ -3,17 +3,21 @@
 use serde::{Deserialize, Serialize};
 
 use crate::capability::Capabilities;
+use crate::condition::SuspensionReason;
 use crate::id::{
-    AttemptIndex, ExecutionId, ExecutionKind, LaneId, LeaseEpoch, LeaseId, Namespace, WorkerId,
-    WorkerInstanceId,
+    AttemptIndex, ExecutionId, ExecutionKind, LaneId, LeaseEpoch, LeaseId, Namespace, SuspensionId,
+    WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
 };
 use crate::policy::{ExecutionPolicy, Priority};
 use crate::state::StateVector;
 use crate::tags::Tags;
 use crate::time::TimestampMs;
+use crate::token::Kid;
 
-use super::record::{AttemptSummary, Counts, Execution, Outcome, Phase, Progress};
+use super::outcome::Outcome;
+use super::record::{AttemptSummary, Counts, Execution, Phase, Progress};
 use super::state_vector::state_vector;
+use super::waiting::{Resumes, Suspension, Timeout, Waitpoint, WaitpointState};
 
 /// An execution as it stood at one instant of the store's clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +67,50 @@ pub struct ExecutionSnapshot {
     pub counts: Counts,
     /// What its holder reported last.
     pub progress: Option<Progress>,
+    /// What holds it, while it is suspended.
+    pub suspension: Option<SuspensionSnapshot>,
+    /// The waitpoints that take signals.
+    pub waitpoints: Vec<WaitpointSnapshot>,
+    /// How many signals it was sent.
+    pub signals: u32,
+}
+
+/// A suspension as users see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SuspensionSnapshot {
+    /// Its id.
+    pub suspension_id: SuspensionId,
+    /// Why.
+    pub reason: SuspensionReason,
+    /// Since when.
+    pub since: TimestampMs,
+    /// When it has taken too long, and what happens then.
+    pub timeout: Option<Timeout>,
+    /// When it was escalated because it took too long.
+    pub escalated_at: Option<TimestampMs>,
+    /// What resumes it, with what has counted so far.
+    pub resumes: Resumes,
+}
+
+/// A waitpoint as users see it: never with its token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct WaitpointSnapshot {
+    /// Its id.
+    pub waitpoint_id: WaitpointId,
+    /// Its name.
+    pub key: WaitpointKey,
+    /// When it was created.
+    pub created_at: TimestampMs,
+    /// Whether a suspension uses it, and when it closes if none does.
+    pub state: WaitpointState,
+    /// The secret that its token was signed with.
+    pub kid: Kid,
+    /// 16 digits by which its token is told from others.
+    pub fingerprint: String,
+    /// How many signals it has had.
+    pub signals: u32,
 }
 
 /// A lease as users see it.
@@ -98,11 +146,13 @@ pub fn snapshot(execution: &Execution, now: TimestampMs) -> ExecutionSnapshot {
                 expires_at: active.lease.expires_at,
             });
         }
+        Phase::Suspended(_) => {}
         Phase::Terminal(terminal) => {
             outcome = Some(terminal.outcome.clone());
             ended_at = Some(terminal.at);
         }
     }
+    let waiting = execution.waiting.as_deref();
     ExecutionSnapshot {
         execution_id: execution.id,
         namespace: execution.namespace.clone(),
@@ -126,5 +176,34 @@ pub fn snapshot(execution: &Execution, now: TimestampMs) -> ExecutionSnapshot {
         past_attempts: execution.past_attempts.to_vec(),
         counts: execution.counts,
         progress: execution.progress.clone(),
+        suspension: execution.suspension().map(of_suspension),
+        waitpoints: waiting.map_or_else(Vec::new, |waiting| {
+            let open = waiting.open.iter().filter(|waitpoint| !waitpoint.is_expired(now));
+            open.map(of_waitpoint).collect()
+        }),
+        signals: waiting.map_or(0, |waiting| waiting.signals),
+    }
+}
+
+fn of_suspension(suspension: &Suspension) -> SuspensionSnapshot {
+    SuspensionSnapshot {
+        suspension_id: suspension.id,
+        reason: suspension.reason,
+        since: suspension.since,
+        timeout: suspension.timeout,
+        escalated_at: suspension.escalated_at,
+        resumes: suspension.resumes.clone(),
+    }
+}
+
+fn of_waitpoint(waitpoint: &Waitpoint) -> WaitpointSnapshot {
+    WaitpointSnapshot {
+        waitpoint_id: waitpoint.id,
+        key: waitpoint.key.clone(),
+        created_at: waitpoint.created_at,
+        state: waitpoint.state,
+        kid: waitpoint.kid.clone(),
+        fingerprint: waitpoint.fingerprint.to_string(),
+        signals: waitpoint.signals,
     }
 }

@@ -1,5 +1,6 @@
 //! The state vector that users see, derived from the record (`docs/spec.md`, 3).
 
+use crate::condition::SuspensionReason;
 use crate::state::{
     AttemptState, BlockingReason, EligibilityState, OwnershipState, PublicState, StateVector,
     TerminalOutcome,
@@ -7,7 +8,9 @@ use crate::state::{
 use crate::time::TimestampMs;
 
 use super::blocks::BlockKind;
-use super::record::{DelayReason, Execution, LeaseFate, NextAttempt, Phase, Runnable};
+use super::record::{
+    DelayReason, Execution, Interruption, LeaseFate, NextAttempt, Phase, Runnable,
+};
 
 /// The state of an execution at an instant of the store's clock.
 pub fn state_vector(execution: &Execution, now: TimestampMs) -> StateVector {
@@ -41,6 +44,11 @@ pub(super) fn eligibility(execution: &Execution, now: TimestampMs) -> Eligibilit
     }
 }
 
+fn resumes_suspension(runnable: &Runnable) -> bool {
+    let suspension = Interruption::Suspension;
+    matches!(runnable.next, NextAttempt::Resume { interruption, .. } if interruption == suspension)
+}
+
 fn waits_for_time(runnable: &Runnable, now: TimestampMs) -> bool {
     runnable.not_before.is_some_and(|delay| now < delay.until)
 }
@@ -50,7 +58,7 @@ fn ownership(execution: &Execution, now: TimestampMs) -> OwnershipState {
         Phase::Active(active) if active.fate == LeaseFate::Revoked => OwnershipState::LeaseRevoked,
         Phase::Active(active) if active.is_expired(now) => OwnershipState::LeaseExpiredReclaimable,
         Phase::Active(_) => OwnershipState::Leased,
-        Phase::Runnable(_) | Phase::Terminal(_) => OwnershipState::Unowned,
+        Phase::Runnable(_) | Phase::Suspended(_) | Phase::Terminal(_) => OwnershipState::Unowned,
     }
 }
 
@@ -61,6 +69,7 @@ fn blocking_reason(execution: &Execution, now: TimestampMs) -> BlockingReason {
             None if waits_for_time(runnable, now) => {
                 match runnable.not_before.map(|delay| delay.reason) {
                     Some(DelayReason::RetryBackoff) => BlockingReason::WaitingForRetryBackoff,
+                    Some(DelayReason::ResumeDelay) => BlockingReason::WaitingForResumeDelay,
                     _ => BlockingReason::WaitingForDelay,
                 }
             }
@@ -71,6 +80,15 @@ fn blocking_reason(execution: &Execution, now: TimestampMs) -> BlockingReason {
             .blocks
             .first()
             .map_or(BlockingReason::WaitingForWorker, |block| reason_of(block.kind)),
+        Phase::Suspended(suspended) => match suspended.suspension.reason {
+            SuspensionReason::Signal => BlockingReason::WaitingForSignal,
+            SuspensionReason::Approval => BlockingReason::WaitingForApproval,
+            SuspensionReason::Callback => BlockingReason::WaitingForCallback,
+            SuspensionReason::ToolResult => BlockingReason::WaitingForToolResult,
+            SuspensionReason::Operator => BlockingReason::PausedByOperator,
+            SuspensionReason::Policy => BlockingReason::PausedByPolicy,
+            SuspensionReason::Budget => BlockingReason::WaitingForBudget,
+        },
         Phase::Terminal(_) => BlockingReason::None,
     }
 }
@@ -95,7 +113,7 @@ fn attempt_state(execution: &Execution, now: TimestampMs) -> AttemptState {
             NextAttempt::Resume { .. } => AttemptState::AttemptInterrupted,
         },
         Phase::Active(active) if active.is_leased(now) => AttemptState::RunningAttempt,
-        Phase::Active(_) => AttemptState::AttemptInterrupted,
+        Phase::Active(_) | Phase::Suspended(_) => AttemptState::AttemptInterrupted,
         Phase::Terminal(terminal) if terminal.attempt.is_some() => AttemptState::AttemptTerminal,
         Phase::Terminal(_) => AttemptState::None,
     }
@@ -111,7 +129,11 @@ fn public_state(execution: &Execution, eligibility: EligibilityState) -> PublicS
             TerminalOutcome::Success | TerminalOutcome::None => PublicState::Completed,
         },
         Phase::Active(_) => PublicState::Active,
-        Phase::Runnable(_) => match eligibility {
+        Phase::Suspended(_) => PublicState::Suspended,
+        Phase::Runnable(runnable) => match eligibility {
+            EligibilityState::EligibleNow if resumes_suspension(runnable) => {
+                PublicState::Resumable
+            }
             EligibilityState::NotEligibleUntilTime => PublicState::Delayed,
             EligibilityState::BlockedByDependencies => PublicState::WaitingChildren,
             EligibilityState::BlockedByBudget | EligibilityState::BlockedByQuota => {

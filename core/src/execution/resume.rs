@@ -1,0 +1,152 @@
+//! `resume`: an operator ends a suspension; and the steps by which every suspension ends
+//! (`docs/spec.md`, 5).
+
+use crate::condition::{ResumePolicy, TimeoutBehaviour};
+use crate::error::Rejection;
+use crate::id::{ExecutionId, FailureCategory, SuspensionId};
+use crate::planted::planted;
+use crate::time::{DurationMs, TimestampMs, Window};
+
+use super::decision::{Decision, Ruling, Verdict};
+use super::event::Event;
+use super::guard::deadline_passed;
+use super::identity::OperatorCall;
+use super::lease::{end_life, wait_for};
+use super::outcome::{Failure, Outcome};
+use super::record::{
+    AttemptEnd, DelayReason, Execution, Interruption, NextAttempt, NotBefore, OperatorOutcome,
+    Phase,
+};
+use super::tally;
+use super::waiting::{
+    ResumedBy, Resumes, Resumption, Suspended, Suspension, Waiting, WaitpointState,
+};
+
+/// Resumes a suspended execution, whatever it waits for. Identity: the request id.
+#[derive(Clone, Debug)]
+pub struct Resume {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The operator's call.
+    pub call: OperatorCall,
+}
+
+/// A suspension that an operator has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The suspension.
+    pub suspension_id: SuspensionId,
+}
+
+/// Resumes an execution without its signals.
+///
+/// # Errors
+///
+/// `Superseded`; `ExecutionNotSuspended` when it is not, or its time is over.
+pub fn resume(current: &Execution, command: &Resume, now: TimestampMs) -> Ruling<Resumed> {
+    let resumed = |outcome: &OperatorOutcome| match outcome {
+        OperatorOutcome::Resumed(suspension_id) => {
+            Some(Resumed { suspension_id: *suspension_id })
+        }
+        _ => None,
+    };
+    if let Some(outcome) = command.call.repeated(current, resumed) {
+        return Ok(Verdict::Repeat(outcome));
+    }
+    command.call.check_life(current)?;
+    let suspension = current.suspension().filter(|suspension| !suspension.is_over(now));
+    let (Some(suspension), false) = (suspension, deadline_passed(current, now)) else {
+        let lifecycle_phase = current.phase.word();
+        return Err(Rejection::ExecutionNotSuspended { lifecycle_phase });
+    };
+    let window = waits_until(current, suspension);
+    let outcome = Resumed { suspension_id: suspension.id };
+    let mut next = current.clone();
+    let event = resume_now(&mut next, ResumedBy::Operator, now);
+    command.call.remember(&mut next, OperatorOutcome::Resumed(outcome.suspension_id));
+    Ok(Decision::put(next, now, outcome).within(window).event(event).into())
+}
+
+/// How long a suspension waits: to its timeout, unless that escalates, and to the deadline.
+pub(super) fn waits_until(current: &Execution, suspension: &Suspension) -> Window {
+    let ends = |timeout: &super::waiting::Timeout| {
+        timeout.behaviour != TimeoutBehaviour::Escalate && !planted!(TimeoutAndSignalBothWin)
+    };
+    let timeout = suspension.timeout.filter(ends).map(|timeout| timeout.at);
+    let until = |at: Option<TimestampMs>| at.map_or(Window::ALWAYS, Window::until);
+    until(timeout).and(until(current.deadline))
+}
+
+/// Ends a suspension: the attempt goes on when it is claimed, after the resume delay if there is
+/// one. \[INV-SUSPEND-1\]
+pub(super) fn resume_now(next: &mut Execution, by: ResumedBy, now: TimestampMs) -> Event {
+    let Phase::Suspended(suspended) = &next.phase else {
+        unreachable!("only what is suspended is resumed");
+    };
+    let Suspended { attempt, suspension } = *suspended.clone();
+    let signals = match (&by, &suspension.resumes) {
+        (ResumedBy::Signals, Resumes::Signals(tallies)) => tally::counted(tallies),
+        (_, Resumes::Signals(tallies)) if planted!(SignalsLeftAfterTimeout) => {
+            tally::counted(tallies)
+        }
+        _ => Vec::new(),
+    };
+    let (policy, suspension_id) = (suspension.policy, suspension.id);
+    let waiting = next.waiting_mut();
+    leave_waitpoints(waiting, policy);
+    waiting.resumption = Some(Resumption { suspension_id, by, signals });
+    let delay = policy.resume_delay_ms;
+    let waits = delay > DurationMs::ZERO && !planted!(ResumeDelayForgotten);
+    let not_before = NotBefore { until: now.plus(delay), reason: DelayReason::ResumeDelay };
+    let goes_on = NextAttempt::Resume { attempt, interruption: Interruption::Suspension };
+    wait_for(next, goes_on, waits.then_some(not_before));
+    Event::Resumed { suspension_id, by }
+}
+
+/// Closes the waitpoints that a suspension used, or leaves them open for a later one.
+pub(super) fn leave_waitpoints(waiting: &mut Waiting, policy: ResumePolicy) {
+    if policy.close_waitpoints {
+        waiting.close(|waitpoint| waitpoint.state == WaitpointState::Active);
+        return;
+    }
+    let signals = waiting.signals;
+    for waitpoint in &mut waiting.open {
+        if waitpoint.state == WaitpointState::Active {
+            waitpoint.state = WaitpointState::Pending { expires_at: None };
+            if policy.consume_signals {
+                waitpoint.counts_from = signals;
+            }
+        }
+    }
+}
+
+/// The category of an execution that was suspended for too long.
+pub(super) const SUSPENSION_TIMEOUT: &str = "suspension_timeout";
+
+/// What happens when a suspension has taken too long.
+pub(super) fn time_out(next: &mut Execution, now: TimestampMs) -> Event {
+    let Phase::Suspended(suspended) = &mut next.phase else {
+        unreachable!("only what is suspended has such a timeout");
+    };
+    let suspension = &mut suspended.suspension;
+    let timeout = suspension.timeout.expect("it is due");
+    let reason = "the suspension took too long".to_owned();
+    let outcome = match timeout.behaviour {
+        TimeoutBehaviour::AutoResume | TimeoutBehaviour::AutoResumeWithTimeoutSignal => {
+            let signal = timeout.behaviour == TimeoutBehaviour::AutoResumeWithTimeoutSignal;
+            return resume_now(next, ResumedBy::Timeout { signal, at: timeout.at }, now);
+        }
+        TimeoutBehaviour::Escalate => {
+            suspension.timeout = None;
+            suspension.escalated_at = Some(timeout.at);
+            return Event::Escalated { suspension_id: suspension.id };
+        }
+        TimeoutBehaviour::Fail => {
+            let category = FailureCategory::try_new(SUSPENSION_TIMEOUT);
+            Outcome::Failed(Failure { category: category.expect("a valid category"), reason })
+        }
+        TimeoutBehaviour::Cancel => Outcome::Cancelled { reason },
+        TimeoutBehaviour::Expire => Outcome::Expired,
+    };
+    end_life(next, outcome, AttemptEnd::SuspensionTimedOut, now)
+}
