@@ -23,14 +23,12 @@
 -- is nil; a value that would make a reply too large is 0. A prefix and a member are a record's key.
 -- A unit's counts are one byte for each section; an item has a key and this many arguments:
 -- records 2: expected version; '' to keep, '-' to remove, or the record to write
--- values 2: '+' to write or '-' to remove; the value
+-- values 2: '+' to write or '-' to remove, which removes a stream too; the value
 -- indexes 2: member; score, or '' to remove
--- streams 1: entry to append
+-- streams 4: entry to append; bytes, entries and age that the stream may have with it
 -- rings 2: 'filled' to ring when the unit fills the empty index, or 'always'; channel
 -- fetches 0
 local MAX_MESSAGE_BYTES = 33554432
-local MAX_JOURNAL_BYTES = 1048576
-local MAX_JOURNAL_AGE_MS = 86400000
 -- redis.call, which is not there yet while the library is loaded: now() runs first and fetches it.
 local call
 
@@ -68,12 +66,13 @@ local function open(key)
 end
 
 -- Drops what is too old or too much, then appends an entry.
-local function append(stream, key, entry, at)
+local function append(stream, key, args, a, at)
+  local entry, bytes, entries, age = args[a], args[a + 1] + 0, args[a + 2] + 0, args[a + 3] + 0
   if at > stream[1] then stream[1], stream[2] = at, 0 else stream[2] = stream[2] + 1 end
   stream[3] = stream[3] + #entry
   if not stream[5] then call('RPUSH', key, '0:0:0:0:0 ') end
   stream[5] = stream[5] or stream[1]
-  while stream[3] - stream[4] > MAX_JOURNAL_BYTES or stream[5] < at - MAX_JOURNAL_AGE_MS do
+  while stream[3] - stream[4] > bytes or call('LLEN', key) > entries or stream[5] < at - age do
     call('LPOP', key)
     local _, _, total, _, _, body = call('LINDEX', key, 0):match(HEAD)
     call('LSET', key, 0, call('LINDEX', key, 0):sub(1, body - 1))
@@ -102,10 +101,12 @@ local function write_records(keys, args, k, a, n)
   end
 end
 
-local function write_values(keys, args, k, a, n)
+-- A stream that goes is not as it was known before.
+local function write_values(keys, args, k, a, n, streams)
   for i = 0, n - 1 do
     local key, value = keys[k + i], args[a + 2 * i + 1]
     if args[a + 2 * i] == '+' then call('SET', key, value) else call('UNLINK', key) end
+    streams[key] = nil
   end
 end
 
@@ -136,7 +137,7 @@ local function measure(keys, args)
   local k, a = 1, 2
   while a <= #args do
     local n, v, x, s, r, f = args[a]:byte(1, 6)
-    k, a = k + n + v + x + s + r + f, a + 3 + 2 * (n + v + x + r) + s
+    k, a = k + n + v + x + s + r + f, a + 3 + 2 * (n + v + x + r) + 4 * s
   end
   assert(k == #keys + 1 and a == #args + 1, 'the arguments do not have the form of this library')
 end
@@ -151,7 +152,7 @@ local function commit(keys, args)
     local kv, av = k + n, an + 2 * n
     local kx, ax = kv + v, av + 2 * v
     local ks, as = kx + x, ax + 2 * x
-    local kr, ar = ks + s, as + s
+    local kr, ar = ks + s, as + 4 * s
     local kf = kr + r
     -- Scripts do not roll back. What a write of the truth could choke on is read before. Indexes
     -- are written first: they follow from records, and the record's next commit puts them right.
@@ -162,8 +163,8 @@ local function commit(keys, args)
       local empty = r > 0 and empty_ones(keys, args, kr, ar, r)
       write_indexes(keys, args, kx, ax, x)
       write_records(keys, args, k, an, n)
-      if v > 0 then write_values(keys, args, kv, av, v) end
-      for i = 0, s - 1 do append(streams[keys[ks + i]], keys[ks + i], args[as + i], at) end
+      if v > 0 then write_values(keys, args, kv, av, v, streams) end
+      for i = 0, s - 1 do append(streams[keys[ks + i]], keys[ks + i], args, as + 4 * i, at) end
       if empty then ring(keys, args, kr, ar, r, empty) end
       outcome = fetch({ 0 }, keys, kf, kf + f - 1)
     end

@@ -10,7 +10,8 @@ use ff_io_valkey::model::ModelStore;
 
 use crate::conformance::{
     Action, AfterPlan, Census, Edge, FromPlan, INDEXES, MEMBERS, OVER_BOUNDS, PARTITIONS, Place,
-    RECORDS, Seen, Sequence, Step, Subject, UnitPlan, UntilPlan, VALUES, Write, conform,
+    RECORDS, Ring, STREAMS, Seen, Sequence, Step, Subject, UnitPlan, UntilPlan, VALUES, Write,
+    conform,
 };
 use crate::requests::text;
 
@@ -128,9 +129,15 @@ fn unit(u: &mut Unstructured<'_>) -> Result<UnitPlan> {
             let place = if u.ratio(4, 5)? { Some(place(u)?) } else { None };
             Ok((u.choose_index(INDEXES)?, u.choose_index(MEMBERS)?, place))
         })?,
-        append: few(u, 3, body)?,
+        append: few(u, 3, |u| Ok((u.choose_index(STREAMS)?, body(u)?)))?,
+        drop_streams: few(u, 2, |u| u.choose_index(STREAMS))?,
         ring: few(u, 3, |u| {
-            Ok(if u.ratio(2, 3)? { Some(u.choose_index(INDEXES)?) } else { None })
+            let index = u.ratio(2, 3)?;
+            Ok(if index {
+                Ring::Index(u.choose_index(INDEXES)?)
+            } else {
+                Ring::Stream(u.choose_index(STREAMS)?)
+            })
         })?,
         fetch: few(u, 3, |u| u.choose_index(VALUES))?,
     })
@@ -213,5 +220,6 @@ fn stream(u: &mut Unstructured<'_>) -> Result<Action> {
         6 => FromPlan::Zero,
         _ => FromPlan::OtherHistory,
     };
-    Ok(Action::Stream { from, limit: u.int_in_range(0..=4)? })
+    let stream = u.choose_index(STREAMS)?;
+    Ok(Action::Stream { stream, from, limit: u.int_in_range(0..=4)? })
 }

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use arbitrary::{Result, Unstructured};
 use ff_core::capability::{Capabilities, MAX_CAPABILITIES, MAX_CAPABILITIES_BYTES};
 use ff_core::id::{
-    AttemptId, ExecutionId, ExecutionKind, FailureCategory, FlowId, GrantId, LaneId, LeaseId,
-    Namespace, RequestId, TEXT_ID_MAX_BYTES, WorkerId, WorkerInstanceId,
+    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, FlowId, GrantId, LaneId,
+    LeaseId, Namespace, RequestId, TEXT_ID_MAX_BYTES, WorkerId, WorkerInstanceId,
 };
 use ff_core::partition::{Partition, PartitionConfig, PartitionKey};
 use ff_core::state::{
@@ -184,7 +184,9 @@ fn key(bytes: &mut Unstructured<'_>) -> Result<(String, Partition, Vec<u8>)> {
             (format!("{name:?}"), name.text(at))
         }};
     }
-    let (name, text) = match bytes.int_in_range(0..=9)? {
+    let signal = Uuid::from_bytes(bytes.arbitrary()?);
+    let attempt = AttemptIndex(bytes.arbitrary()?);
+    let (name, text) = match bytes.int_in_range(0..=14)? {
         0 => named!(RecordKey::Execution(uuid)),
         1 => named!(RecordKey::Meta),
         2 => named!(ValueKey::Payload(uuid)),
@@ -194,9 +196,17 @@ fn key(bytes: &mut Unstructured<'_>) -> Result<(String, Partition, Vec<u8>)> {
         6 => named!(IndexName::BlockedRoute { namespace }),
         7 => named!(IndexName::All { namespace }),
         8 => named!(IndexName::Quarantine),
+        9 => named!(RecordKey::Signal { execution: uuid, signal }),
+        10 => named!(RecordKey::Secrets),
+        11 => named!(ValueKey::Signal { execution: uuid, signal }),
+        12 => named!(IndexName::Signals { execution: uuid }),
+        13 => named!(StreamName::Frames { execution: uuid, attempt }),
         _ => named!(StreamName::Journal),
     };
-    assert!(Topic::Journal(at).channel().starts_with(b"ff:"));
+    let frames = Topic::Frames { execution: uuid, attempt };
+    for topic in [Topic::Journal(at), frames, Topic::Index(IndexName::Due)] {
+        assert!(topic.channel().starts_with(b"ff:"));
+    }
     Ok((name, at, text))
 }
 

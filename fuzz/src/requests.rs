@@ -3,7 +3,7 @@
 
 use arbitrary::{Result, Unstructured};
 use ff_core::execution::Purpose;
-use ff_core::id::{LaneId, Namespace};
+use ff_core::id::{AttemptIndex, LaneId, Namespace};
 use ff_core::partition::{Partition, PartitionFamily};
 use ff_core::score::Score;
 use ff_core::store::{
@@ -46,7 +46,7 @@ pub(crate) fn request(u: &mut Unstructured<'_>) -> Result<Request> {
                 1 => Cursor::End,
                 _ => Cursor::After { history: u.arbitrary()?, id: stream_id(u)? },
             };
-            let (stream, limit) = (StreamName::Journal, u.arbitrary()?);
+            let (stream, limit) = (stream(u)?, u.arbitrary()?);
             Request::Stream(StreamPage { partition, stream, from, limit })
         }
     })
@@ -117,9 +117,19 @@ fn unit(u: &mut Unstructured<'_>, partition: Partition) -> Result<Unit> {
             let score = if u.arbitrary()? { Some(score(u)?) } else { None };
             Ok(IndexWrite { index: index(u)?, member: member(u)?, score })
         })?,
-        append: list(u, |u| Ok(StreamAppend { stream: StreamName::Journal, entry: content(u)? }))?,
+        append: list(u, |u| Ok(StreamAppend { stream: stream(u)?, entry: content(u)? }))?,
+        drop_streams: list(u, stream)?,
         ring: list(u, |u| {
-            Ok(if u.arbitrary()? { Topic::Journal(partition) } else { Topic::Index(index(u)?) })
+            Ok(if u.arbitrary()? {
+                match stream(u)? {
+                    StreamName::Journal => Topic::Journal(partition),
+                    StreamName::Frames { execution, attempt } => {
+                        Topic::Frames { execution, attempt }
+                    }
+                }
+            } else {
+                Topic::Index(index(u)?)
+            })
         })?,
         fetch: list(u, value_key)?,
     })
@@ -141,16 +151,32 @@ fn member(u: &mut Unstructured<'_>) -> Result<Member> {
 }
 
 fn record_key(u: &mut Unstructured<'_>) -> Result<RecordKey> {
-    Ok(if u.ratio(1, 8)? { RecordKey::Meta } else { RecordKey::Execution(member(u)?) })
+    Ok(match u.int_in_range(0..=7)? {
+        0 => RecordKey::Meta,
+        1 => RecordKey::Secrets,
+        2 | 3 => RecordKey::Signal { execution: member(u)?, signal: member(u)? },
+        _ => RecordKey::Execution(member(u)?),
+    })
 }
 
 fn value_key(u: &mut Unstructured<'_>) -> Result<ValueKey> {
-    let of = if u.arbitrary()? { ValueKey::Payload } else { ValueKey::Result };
-    Ok(of(member(u)?))
+    Ok(match u.int_in_range(0..=2)? {
+        0 => ValueKey::Payload(member(u)?),
+        1 => ValueKey::Result(member(u)?),
+        _ => ValueKey::Signal { execution: member(u)?, signal: member(u)? },
+    })
+}
+
+fn stream(u: &mut Unstructured<'_>) -> Result<StreamName> {
+    Ok(if u.arbitrary()? {
+        StreamName::Journal
+    } else {
+        StreamName::Frames { execution: member(u)?, attempt: AttemptIndex(u.arbitrary()?) }
+    })
 }
 
 fn index(u: &mut Unstructured<'_>) -> Result<IndexName> {
-    Ok(match u.int_in_range(0..=4)? {
+    Ok(match u.int_in_range(0..=5)? {
         0 => {
             let namespace = Namespace::try_new(text(u)?).expect("it is made so");
             let lane = LaneId::try_new(text(u)?).expect("it is made so");
@@ -165,6 +191,7 @@ fn index(u: &mut Unstructured<'_>) -> Result<IndexName> {
             let namespace = Namespace::try_new(text(u)?).expect("it is made so");
             IndexName::All { namespace }
         }
+        4 => IndexName::Signals { execution: member(u)? },
         _ => IndexName::Quarantine,
     })
 }

@@ -78,7 +78,7 @@ impl Reader<'_> {
         let at = commit.partition;
         let counts = [
             unit.expect.len(),
-            unit.values.len(),
+            unit.values.len() + unit.drop_streams.len(),
             unit.index.len(),
             unit.append.len(),
             unit.ring.len(),
@@ -95,6 +95,10 @@ impl Reader<'_> {
             assert_eq!(self.arg() == b"+", write.value.is_some());
             assert_eq!(self.arg(), write.value.as_deref().unwrap_or_default());
         }
+        for stream in &unit.drop_streams {
+            self.is_key(stream.text(at));
+            assert_eq!((self.arg(), self.arg()), (&b"-"[..], &b""[..]));
+        }
         for write in &unit.index {
             self.is_key(write.index.text(at));
             assert_eq!(self.arg(), write.member.as_bytes());
@@ -103,6 +107,10 @@ impl Reader<'_> {
         for append in &unit.append {
             self.is_key(append.stream.text(at));
             assert_eq!(self.arg(), &*append.entry);
+            let caps = append.stream.caps();
+            self.is_number(caps.bytes);
+            self.is_number(caps.entries);
+            self.is_number(caps.age_ms);
         }
         for topic in &unit.ring {
             self.keys.next().expect("a ring has a key");

@@ -11,7 +11,8 @@ use ff_io_valkey::ValkeyBackend;
 use ff_io_valkey::model::ModelStore;
 use ff_io_valkey::wire::Library;
 use ff_tests::conformance::{
-    Census, Subject, conform, journals_are_capped_by_bytes, large_values_are_deferred, sequences,
+    Census, Subject, conform, frames_are_capped_by_bytes, frames_are_capped_by_count,
+    journals_are_capped_by_bytes, large_values_are_deferred, sequences,
 };
 use ff_tests::server::Server;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
@@ -127,9 +128,16 @@ fn the_function_library_in_process_answers_as_the_reference() {
     draw(Model::new());
 }
 
+/// Every cap of every kind of stream.
+fn streams_are_capped(subject: &mut impl Subject) -> Result<(), String> {
+    journals_are_capped_by_bytes(subject)?;
+    frames_are_capped_by_bytes(subject)?;
+    frames_are_capped_by_count(subject)
+}
+
 #[test]
-fn the_function_library_in_process_caps_journals_as_the_reference() {
-    assert_eq!(journals_are_capped_by_bytes(&mut Model::new()), Ok(()));
+fn the_function_library_in_process_caps_streams_as_the_reference() {
+    assert_eq!(streams_are_capped(&mut Model::new()), Ok(()));
 }
 
 #[test]
@@ -148,9 +156,9 @@ fn redis_7_answers_as_the_reference() {
 }
 
 #[test]
-fn servers_cap_journals_as_the_reference() {
+fn servers_cap_streams_as_the_reference() {
     for server in [Server::valkey(), Server::redis7()] {
-        assert_eq!(journals_are_capped_by_bytes(&mut Remote::new(server)), Ok(()));
+        assert_eq!(streams_are_capped(&mut Remote::new(server)), Ok(()));
     }
 }
 
@@ -179,6 +187,12 @@ const MISTAKES: &[(&str, &str)] = &[
     ("at < args[a + 1] + 0", "at <= args[a + 1] + 0"),
     ("'0', '15') ~= args[a + 2 * i]", "'0', '7') ~= args[a + 2 * i]:sub(1, 8)"),
     ("current[j + 2] =", "current[n + 1 - j] ="),
+    ("for j = 0, n - 1 do current", "for j = 0, math.min(n, 2) - 1 do current"),
+    (
+        "for i = 0, n - 1 do\n    if call('GETRANGE'",
+        "for i = n - 1, n - 1 do\n    if call('GETRANGE'",
+    ),
+    ("n - 1 do\n    local record", "math.min(n, 1) - 1 do\n    local record"),
     ("if record == '-' then", "if record == '' then"),
     // Wake-ups that are rung too often, or for the wrong reason.
     ("== 'filled' and call('EXISTS', keys[k + i]) == 0", "== 'filled'"),
@@ -196,13 +210,19 @@ const MISTAKES: &[(&str, &str)] = &[
     // Streams that number or trim wrongly.
     ("if at > stream[1] then", "if at >= stream[1] then"),
     ("if gap == 0 then", "if gap == 1 then"),
+    // A stream that goes and is known as before.
+    ("    streams[key] = nil\n", ""),
 ];
 
-/// Mistakes in how a journal is capped, which a single byte or millisecond shows.
+/// Mistakes in how a stream is capped, which a single byte or millisecond shows.
 const MISTAKES_AT_THE_CAP: &[(&str, &str)] = &[
-    ("stream[5] < at - MAX_JOURNAL_AGE_MS", "stream[5] <= at - MAX_JOURNAL_AGE_MS"),
-    ("stream[4] > MAX_JOURNAL_BYTES", "stream[4] >= MAX_JOURNAL_BYTES"),
+    ("stream[5] < at - age", "stream[5] <= at - age"),
+    ("stream[4] > bytes", "stream[4] >= bytes"),
     ("stream[3] - stream[4] >", "stream[3] >"),
+    ("call('LLEN', key) > entries", "call('LLEN', key) >= entries"),
+    ("call('LLEN', key) > entries", "call('LLEN', key) > entries + 1"),
+    ("args[a + 1] + 0, args[a + 2] + 0,", "1048576, args[a + 2] + 0,"),
+    ("args[a + 3] + 0\n  if at", "86400000\n  if at"),
 ];
 
 /// A store with the library, one mistake made in it.
@@ -235,7 +255,7 @@ fn a_library_with_a_mistake_is_found() {
 #[test]
 fn a_library_with_a_mistake_at_the_cap_is_found() {
     for mistake in MISTAKES_AT_THE_CAP {
-        let found = journals_are_capped_by_bytes(&mut mistaken(mistake));
+        let found = streams_are_capped(&mut mistaken(mistake));
         assert!(found.is_err(), "{mistake:?}");
     }
 }

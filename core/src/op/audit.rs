@@ -139,6 +139,7 @@ fn words(index: &IndexName) -> String {
         IndexName::BlockedRoute { .. } => "those that no worker fits".to_owned(),
         IndexName::All { .. } => "the list".to_owned(),
         IndexName::Quarantine => "quarantine".to_owned(),
+        IndexName::Signals { .. } => "its signals".to_owned(),
     }
 }
 
@@ -377,7 +378,7 @@ impl AuditPartition {
             IndexName::Due => entries.due,
             IndexName::BlockedRoute { .. } => entries.blocked_route,
             IndexName::All { .. } => Some(entries.all),
-            IndexName::Quarantine => None,
+            IndexName::Quarantine | IndexName::Signals { .. } => None,
         };
         let held = *index == IndexName::Due && score <= self.held_until();
         match expected {
@@ -428,7 +429,8 @@ impl AuditPartition {
                 self.look.unroutable += 1;
             }
             IndexName::All { .. } => seen.in_list = true,
-            IndexName::Quarantine => {}
+            // What it stands in is of executions: signals are not looked at.
+            IndexName::Quarantine | IndexName::Signals { .. } => {}
         }
     }
 

@@ -85,6 +85,7 @@ pub fn unit_for<T>(
         values: decision.values.into_iter().map(|effect| write_of(id, effect)).collect(),
         index: Vec::new(),
         append: Vec::new(),
+        drop_streams: Vec::new(),
         ring: Vec::new(),
         fetch: fetch.iter().map(|kind| value_key(id, *kind)).collect(),
     };

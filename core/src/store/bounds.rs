@@ -1,12 +1,12 @@
 //! Every bound of the store contract, in one place. Over a bound is a typed error before anything
 //! is sent.
 
-use super::contract::{Commit, OverBound, Request, Unit};
-use super::keys::RecordKey;
+use super::contract::{Commit, OverBound, Request, StreamAppend, Unit};
+use super::keys::{RecordKey, StreamName};
 
 /// Units in one commit.
 pub const MAX_UNITS: usize = 64;
-/// Records, values, index entries or stream entries in one unit, each.
+/// Records, values and streams that go, index entries, or stream entries in one unit, each.
 pub const MAX_ENTRIES_PER_UNIT: usize = 255;
 /// Members in one take.
 pub const MAX_TAKE: usize = 256;
@@ -28,6 +28,50 @@ pub const MAX_MESSAGE_BYTES: usize = 1 << 25;
 pub const MAX_JOURNAL_BYTES: usize = 1 << 20;
 /// How long an entry of a journal is kept, at most: 24 h, in milliseconds.
 pub const MAX_JOURNAL_AGE_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Bytes of the output of one attempt: 8 MiB; the oldest frames go first.
+pub const MAX_FRAMES_BYTES: usize = 1 << 23;
+/// Frames of the output of one attempt; the oldest ones go first.
+pub const MAX_FRAMES: usize = 10_000;
+
+/// As many entries as no stream reaches.
+const ANY_ENTRIES: usize = u32::MAX as usize;
+/// As long as no instant lies from another, and exact as a number of Lua, in milliseconds.
+const ANY_AGE_MS: u64 = 1 << 52;
+
+// A page of a stream holds no more than the stream, so that every page fits into a reply; and the
+// latest entry always fits into its stream.
+const _: () = assert!(MAX_JOURNAL_BYTES <= MAX_MESSAGE_BYTES);
+const _: () = assert!(MAX_FRAMES_BYTES <= MAX_MESSAGE_BYTES);
+const _: () = assert!(MAX_STREAM_ENTRY_BYTES <= MAX_JOURNAL_BYTES);
+const _: () = assert!(MAX_STREAM_ENTRY_BYTES <= MAX_FRAMES_BYTES);
+
+/// What a stream keeps: its latest entries, and never more than any of these allows. The caps are
+/// applied when an entry is appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamCaps {
+    /// Bytes of all entries.
+    pub bytes: usize,
+    /// How many entries.
+    pub entries: usize,
+    /// How old an entry may be when a later one is appended, in milliseconds.
+    pub age_ms: u64,
+}
+
+impl StreamName {
+    /// What the stream keeps.
+    pub const fn caps(&self) -> StreamCaps {
+        match self {
+            Self::Journal => StreamCaps {
+                bytes: MAX_JOURNAL_BYTES,
+                entries: ANY_ENTRIES,
+                age_ms: MAX_JOURNAL_AGE_MS,
+            },
+            Self::Frames { .. } => {
+                StreamCaps { bytes: MAX_FRAMES_BYTES, entries: MAX_FRAMES, age_ms: ANY_AGE_MS }
+            }
+        }
+    }
+}
 
 fn within(what: &'static str, given: usize, bound: usize) -> Result<(), OverBound> {
     if given <= bound { Ok(()) } else { Err(OverBound { what, given, bound }) }
@@ -78,7 +122,8 @@ fn check_unit(unit: &Unit) -> Result<(), OverBound> {
         unit.expect.len(),
         unit.put.len(),
         unit.remove.len(),
-        unit.values.len(),
+        // Streams that go are written among the values.
+        unit.values.len() + unit.drop_streams.len(),
         unit.index.len(),
         unit.append.len(),
         unit.ring.len(),
@@ -97,6 +142,8 @@ fn check_unit(unit: &Unit) -> Result<(), OverBound> {
     for append in &unit.append {
         within("bytes in a stream entry", append.entry.len(), MAX_STREAM_ENTRY_BYTES)?;
     }
+    let goes = |append: &&StreamAppend| unit.drop_streams.contains(&append.stream);
+    within("appends to a stream that goes", unit.append.iter().filter(goes).count(), 0)?;
     let unexpected = |key: &RecordKey| !unit.expect.iter().any(|(expected, _)| expected == key);
     let written = unit.put.iter().map(|(key, _)| key).chain(&unit.remove);
     within("records written without a version", written.filter(|key| unexpected(key)).count(), 0)

@@ -14,7 +14,7 @@ use super::keys::{IndexName, RecordKey, StreamName, Topic, ValueKey};
 /// An immutable piece of data; cloning is cheap.
 pub type Bytes = Arc<[u8]>;
 
-/// A member of an index: the uuid of an execution.
+/// A member of an index: the uuid of an execution, or of a signal among those of one execution.
 pub type Member = Uuid;
 
 /// What a store is asked to do.
@@ -111,6 +111,9 @@ pub struct Unit {
     pub index: Vec<IndexWrite>,
     /// Entries to append to streams.
     pub append: Vec<StreamAppend>,
+    /// Streams that go as a whole, none of which the unit appends to. One that went is as one that
+    /// never was: what is appended later begins it anew, and a reader finds no gap.
+    pub drop_streams: Vec<StreamName>,
     /// Whom to wake.
     pub ring: Vec<Topic>,
     /// Values to return with the reply, as they are after the writes.
@@ -131,6 +134,7 @@ impl Unit {
             values: Vec::new(),
             index: Vec::new(),
             append: Vec::new(),
+            drop_streams: Vec::new(),
             ring: Vec::new(),
             fetch: Vec::new(),
         }
@@ -157,7 +161,8 @@ pub struct IndexWrite {
     pub score: Option<Score>,
 }
 
-/// An entry to append to a stream. The store numbers it.
+/// An entry to append to a stream. The store numbers it, and drops the oldest ones that are beyond
+/// the stream's caps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamAppend {
     /// The stream.
@@ -249,7 +254,8 @@ pub struct ScanPosition {
     pub member: Member,
 }
 
-/// Asks for a page of a stream; never waits.
+/// Asks for a page of a stream; never waits. No page is larger than what its stream may hold
+/// ([`StreamCaps`](super::bounds::StreamCaps)), which fits into a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamPage {
     /// Where.

@@ -4,7 +4,7 @@
 
 use uuid::Uuid;
 
-use crate::id::{ExecutionId, LaneId, Namespace};
+use crate::id::{AttemptIndex, ExecutionId, LaneId, Namespace};
 use crate::partition::Partition;
 
 /// A record of a partition.
@@ -12,8 +12,17 @@ use crate::partition::Partition;
 pub enum RecordKey {
     /// An execution, by its uuid.
     Execution(Uuid),
+    /// A signal to an execution.
+    Signal {
+        /// The execution, by its uuid.
+        execution: Uuid,
+        /// The signal.
+        signal: Uuid,
+    },
     /// The store's configuration, in the partition [`Partition::META`].
     Meta,
+    /// The secrets that sign the tokens of waitpoints, in the partition [`Partition::META`].
+    Secrets,
 }
 
 /// A value of a partition.
@@ -23,6 +32,13 @@ pub enum ValueKey {
     Payload(Uuid),
     /// What an execution's worker handed back.
     Result(Uuid),
+    /// What a signal to an execution carries.
+    Signal {
+        /// The execution, by its uuid.
+        execution: Uuid,
+        /// The signal.
+        signal: Uuid,
+    },
 }
 
 /// An index of a partition.
@@ -49,6 +65,12 @@ pub enum IndexName {
     },
     /// Records that do not decode though their format is known.
     Quarantine,
+    /// The signals of one execution by their number. Members are signals, and their records are
+    /// those of signals: it is scanned, never taken from.
+    Signals {
+        /// The execution, by its uuid.
+        execution: Uuid,
+    },
 }
 
 /// A stream of a partition.
@@ -56,6 +78,13 @@ pub enum IndexName {
 pub enum StreamName {
     /// What happened to the partition's executions.
     Journal,
+    /// The output of one attempt.
+    Frames {
+        /// The execution, by its uuid.
+        execution: Uuid,
+        /// Which of its attempts.
+        attempt: AttemptIndex,
+    },
 }
 
 /// Something that a subscriber waits for.
@@ -66,6 +95,13 @@ pub enum Topic {
     Index(IndexName),
     /// The journal of one partition. Rung by each commit that names it.
     Journal(Partition),
+    /// The output of one attempt. Rung by each commit that names it.
+    Frames {
+        /// The execution, by its uuid.
+        execution: Uuid,
+        /// Which of its attempts.
+        attempt: AttemptIndex,
+    },
 }
 
 impl RecordKey {
@@ -78,7 +114,9 @@ impl RecordKey {
     pub fn text(&self, partition: Partition) -> Vec<u8> {
         match self {
             Self::Execution(uuid) => with_uuid(partition, b'x', uuid),
+            Self::Signal { execution, signal } => with_uuids(partition, b's', [execution, signal]),
             Self::Meta => prefix(partition, b'm'),
+            Self::Secrets => prefix(partition, b'k'),
         }
     }
 }
@@ -89,6 +127,7 @@ impl ValueKey {
         match self {
             Self::Payload(uuid) => with_uuid(partition, b'p', uuid),
             Self::Result(uuid) => with_uuid(partition, b'r', uuid),
+            Self::Signal { execution, signal } => with_uuids(partition, b'v', [execution, signal]),
         }
     }
 }
@@ -107,7 +146,26 @@ impl IndexName {
             }
             Self::All { namespace } => with_text(prefix(partition, b'a'), namespace.as_str()),
             Self::Quarantine => prefix(partition, b'q'),
+            Self::Signals { execution } => with_uuid(partition, b'i', execution),
         }
+    }
+
+    /// The record that a member of the index stands for.
+    pub const fn record_of(&self, member: Uuid) -> RecordKey {
+        match self {
+            Self::Signals { execution } => {
+                RecordKey::Signal { execution: *execution, signal: member }
+            }
+            _ => RecordKey::Execution(member),
+        }
+    }
+
+    /// What stands before the member in the texts of the keys of its members' records.
+    pub fn record_prefix(&self, partition: Partition) -> Vec<u8> {
+        let member = Uuid::nil();
+        let mut key = self.record_of(member).text(partition);
+        key.truncate(key.len() - member.as_bytes().len());
+        key
     }
 }
 
@@ -116,6 +174,11 @@ impl StreamName {
     pub fn text(&self, partition: Partition) -> Vec<u8> {
         match self {
             Self::Journal => prefix(partition, b'j'),
+            Self::Frames { execution, attempt } => {
+                let mut key = with_uuid(partition, b'f', execution);
+                key.extend_from_slice(&attempt.0.to_be_bytes());
+                key
+            }
         }
     }
 }
@@ -127,6 +190,10 @@ impl Topic {
         let key = match self {
             Self::Index(index) => index.text(Partition::META),
             Self::Journal(partition) => StreamName::Journal.text(*partition),
+            Self::Frames { execution, attempt } => {
+                let stream = StreamName::Frames { execution: *execution, attempt: *attempt };
+                stream.text(Partition::META)
+            }
         };
         [b"ff:".as_slice(), &key].concat()
     }
@@ -139,8 +206,12 @@ fn prefix(partition: Partition, kind: u8) -> Vec<u8> {
 }
 
 fn with_uuid(partition: Partition, kind: u8, uuid: &Uuid) -> Vec<u8> {
+    with_uuids(partition, kind, [uuid])
+}
+
+fn with_uuids<const N: usize>(partition: Partition, kind: u8, uuids: [&Uuid; N]) -> Vec<u8> {
     let mut key = prefix(partition, kind);
-    key.extend_from_slice(uuid.as_bytes());
+    uuids.iter().for_each(|uuid| key.extend_from_slice(uuid.as_bytes()));
     key
 }
 
@@ -172,11 +243,13 @@ mod tests {
     }
 
     fn keys() -> impl Strategy<Value = (String, Vec<u8>)> {
-        let names = (0..10_u8, texts(), texts(), 0..3_u128);
-        (partitions(), names).prop_map(|(at, (kind, first, second, number))| {
+        let numbers = (0..3_u128, 0..3_u128);
+        let names = (0..15_u8, texts(), texts(), numbers);
+        (partitions(), names).prop_map(|(at, (kind, first, second, (number, other)))| {
             let namespace = Namespace::try_new(first).unwrap();
             let lane = LaneId::try_new(second).unwrap();
-            let uuid = Uuid::from_u128(number);
+            let (uuid, signal) = (Uuid::from_u128(number), Uuid::from_u128(other));
+            let attempt = AttemptIndex(other as u32);
             macro_rules! named {
                 ($name:expr) => {{
                     let name = $name;
@@ -193,6 +266,11 @@ mod tests {
                 6 => named!(IndexName::BlockedRoute { namespace }),
                 7 => named!(IndexName::All { namespace }),
                 8 => named!(IndexName::Quarantine),
+                9 => named!(RecordKey::Signal { execution: uuid, signal }),
+                10 => named!(RecordKey::Secrets),
+                11 => named!(ValueKey::Signal { execution: uuid, signal }),
+                12 => named!(IndexName::Signals { execution: uuid }),
+                13 => named!(StreamName::Frames { execution: uuid, attempt }),
                 _ => named!(StreamName::Journal),
             }
         })
@@ -215,5 +293,26 @@ mod tests {
         let at = Partition::flow(1);
         assert_ne!(name("a", "1:b").text(at), name("a1:", "b").text(at));
         assert_eq!(name("a", "b").text(at), b"{fp:1}e1:a1:b");
+    }
+
+    #[test]
+    fn a_prefix_and_a_member_are_the_key_of_the_members_record() {
+        let (at, execution) = (Partition::flow(1), Uuid::from_u128(7));
+        let member = Uuid::from_u128(1 << 127 | 9);
+        for (index, letter) in [(IndexName::Due, b'x'), (IndexName::Signals { execution }, b's')] {
+            let key = index.record_of(member).text(at);
+            assert_eq!([&*index.record_prefix(at), member.as_bytes()].concat(), key);
+            assert_eq!(key["{fp:1}".len()], letter);
+        }
+    }
+
+    #[test]
+    fn the_output_of_an_attempt_has_a_channel_in_no_partition() {
+        let (execution, attempt) = (Uuid::from_u128(7), AttemptIndex(258));
+        let channel = Topic::Frames { execution, attempt }.channel();
+        let ending = [execution.as_bytes().as_slice(), &[0, 0, 1, 2]].concat();
+        let key = StreamName::Frames { execution, attempt }.text(Partition::META);
+        assert_eq!(channel, [b"ff:", &*key].concat());
+        assert!(key.ends_with(&[b"f", &*ending].concat()));
     }
 }

@@ -198,6 +198,7 @@ mod tests {
             values: Vec::new(),
             index: Vec::new(),
             append: Vec::new(),
+            drop_streams: Vec::new(),
             ring: Vec::new(),
             fetch: values.clone(),
         };

@@ -3,10 +3,7 @@
 use std::borrow::Cow;
 
 use ff_core::partition::Partition;
-use ff_core::store::{
-    Bytes, Commit, Cursor, IndexName, RecordKey, Request, TakeUntil, Topic, Unit, Version,
-};
-use uuid::Uuid;
+use ff_core::store::{Bytes, Commit, Cursor, IndexName, Request, TakeUntil, Topic, Unit, Version};
 
 use super::library::Function;
 
@@ -35,9 +32,16 @@ pub struct Section {
 /// The sections of a unit, in their order.
 pub const SECTIONS: [Section; 6] = [
     section("records", 2, |unit| unit.expect.len(), |writer| writer.records()),
-    section("values", 2, |unit| unit.values.len(), |writer| writer.values()),
+    section(
+        "values",
+        2,
+        |unit| unit.values.len() + unit.drop_streams.len(),
+        |writer| {
+            writer.values();
+        },
+    ),
     section("indexes", 2, |unit| unit.index.len(), |writer| writer.indexes()),
-    section("streams", 1, |unit| unit.append.len(), |writer| writer.streams()),
+    section("streams", 4, |unit| unit.append.len(), |writer| writer.streams()),
     section("rings", 2, |unit| unit.ring.len(), |writer| writer.rings()),
     section("fetches", 0, |unit| unit.fetch.len(), |writer| writer.fetches()),
 ];
@@ -61,7 +65,8 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
             let partition = take.partition;
             keys.push(take.index.text(partition));
             keys.push(IndexName::Due.text(partition));
-            args.extend([text(partition), record_prefix(partition), text(take.count)]);
+            let prefix = Cow::Owned(take.index.record_prefix(partition));
+            args.extend([text(partition), prefix, text(take.count)]);
             args.push(match take.until {
                 TakeUntil::End => Cow::Borrowed(b""),
                 TakeUntil::Now => Cow::Borrowed(b"now"),
@@ -82,7 +87,8 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
         }
         Request::Scan(scan) => {
             keys.push(scan.index.text(scan.partition));
-            args.extend([record_prefix(scan.partition), text(scan.limit)]);
+            let prefix = Cow::Owned(scan.index.record_prefix(scan.partition));
+            args.extend([prefix, text(scan.limit)]);
             match scan.after {
                 Some(place) => {
                     args.push(text(place.score.get()));
@@ -114,13 +120,6 @@ type Args<'a> = Vec<Cow<'a, [u8]>>;
 
 fn text(number: impl ToString) -> Cow<'static, [u8]> {
     Cow::Owned(number.to_string().into_bytes())
-}
-
-/// What stands before the member in the key of an execution's record.
-fn record_prefix(partition: Partition) -> Cow<'static, [u8]> {
-    let mut key = RecordKey::Execution(Uuid::nil()).text(partition);
-    key.truncate(key.len() - Uuid::nil().as_bytes().len());
-    Cow::Owned(key)
 }
 
 fn encode_commit<'a>(commit: &'a Commit, keys: &mut Keys, args: &mut Args<'a>) {
@@ -168,6 +167,10 @@ impl Writer<'_, '_> {
             self.args.push(Cow::Borrowed(mode));
             self.args.push(Cow::Borrowed(write.value.as_deref().unwrap_or_default()));
         }
+        for stream in &self.unit.drop_streams {
+            self.keys.push(stream.text(self.partition));
+            self.args.extend([Cow::Borrowed(b"-".as_slice()), Cow::Borrowed(b"".as_slice())]);
+        }
     }
 
     fn indexes(&mut self) {
@@ -181,7 +184,9 @@ impl Writer<'_, '_> {
     fn streams(&mut self) {
         for append in &self.unit.append {
             self.keys.push(append.stream.text(self.partition));
+            let caps = append.stream.caps();
             self.args.push(Cow::Borrowed(&append.entry));
+            self.args.extend([text(caps.bytes), text(caps.entries), text(caps.age_ms)]);
         }
     }
 
@@ -190,7 +195,9 @@ impl Writer<'_, '_> {
             let (mode, key): (&[u8], _) = match topic {
                 Topic::Index(index) => (b"filled", index.text(self.partition)),
                 // Any key of the partition.
-                Topic::Journal(_) => (b"always", Vec::from(&*text(self.partition))),
+                Topic::Journal(_) | Topic::Frames { .. } => {
+                    (b"always", Vec::from(&*text(self.partition)))
+                }
             };
             self.keys.push(key);
             self.args.push(Cow::Borrowed(mode));

@@ -68,6 +68,10 @@ fn note(
     position: ScanPosition,
     places: &mut Places,
 ) -> Result<(), Broken> {
+    if matches!(index, IndexName::Signals { .. }) {
+        // Its members are signals, not executions.
+        return Ok(());
+    }
     let record = model.records.get(&id);
     let adrift = model.adrift.contains_key(&id);
     ensure!(
@@ -85,8 +89,8 @@ fn note(
         IndexName::Due => &mut places.due,
         IndexName::BlockedRoute { .. } => &mut places.blocked_route,
         IndexName::All { .. } => &mut places.all,
-        IndexName::Quarantine => {
-            ensure!(false, TAG, "{id} is in quarantine");
+        IndexName::Quarantine | IndexName::Signals { .. } => {
+            ensure!(false, TAG, "{id} is in {index:?}");
             return Ok(());
         }
     };

@@ -3,7 +3,7 @@
 //! Both get every request at the same instant and have to give the same reply and the same
 //! wake-ups. Indexes and records are checked where the library left them, in its keyspace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ff_core::partition::Partition;
 use ff_core::score::Score;
@@ -28,6 +28,8 @@ pub(super) struct LuaStore {
     reference: MemoryStore,
     /// The indexes that requests have named, by partition and key.
     indexes: BTreeMap<Partition, BTreeMap<Vec<u8>, IndexName>>,
+    /// The keys of the streams beside the journals that requests have appended to.
+    streams: BTreeSet<Vec<u8>>,
     wakes: Vec<Wake>,
 }
 
@@ -45,6 +47,7 @@ impl LuaStore {
             library: ModelStore::new(history),
             reference: MemoryStore::new(history),
             indexes: BTreeMap::new(),
+            streams: BTreeSet::new(),
             wakes: Vec::new(),
         }
     }
@@ -55,7 +58,7 @@ impl LuaStore {
     ///
     /// When they do not, or when the library raises an error.
     pub(super) fn handle(&mut self, request: Request, now: TimestampMs) -> Result<Reply, Broken> {
-        self.note_indexes(&request);
+        self.note_names(&request);
         let answer = self.library.handle(request.clone(), now);
         let reference = self.reference.handle(request.clone(), now);
         match answer {
@@ -82,7 +85,7 @@ impl LuaStore {
         }
     }
 
-    fn note_indexes(&mut self, request: &Request) {
+    fn note_names(&mut self, request: &Request) {
         let mut note = |partition: Partition, name: &IndexName| {
             let names = self.indexes.entry(partition).or_default();
             if !names.values().any(|known| known == name) {
@@ -93,6 +96,9 @@ impl LuaStore {
             Request::Commit(commit) => {
                 let writes = commit.units.iter().flat_map(|unit| &unit.index);
                 writes.for_each(|write| note(commit.partition, &write.index));
+                let appends = commit.units.iter().flat_map(|unit| &unit.append);
+                let others = appends.filter(|append| append.stream != StreamName::Journal);
+                self.streams.extend(others.map(|append| append.stream.text(commit.partition)));
             }
             Request::Take(Take { partition, index, .. }) => {
                 note(*partition, index);
@@ -158,10 +164,9 @@ impl LuaStore {
         })
     }
 
-    /// The records of a partition.
+    /// The records of a partition's executions.
     pub(super) fn records(&mut self, partition: Partition) -> Vec<(RecordKey, Stored)> {
-        let mut prefix = RecordKey::Execution(Member::nil()).text(partition);
-        prefix.truncate(prefix.len() - Member::nil().as_bytes().len());
+        let prefix = IndexName::Due.record_prefix(partition);
         self.library.with_keyspace(|keyspace| {
             let texts = keyspace.iter().filter_map(|(key, value)| match value {
                 Value::Text(text) => Some((key.strip_prefix(prefix.as_slice())?, text)),
@@ -179,14 +184,15 @@ impl LuaStore {
     /// When there is another one.
     pub(super) fn check_keys(&mut self) -> Result<(), Broken> {
         let partitions = self.partitions();
-        let indexes = &self.indexes;
+        let (indexes, streams) = (&self.indexes, &self.streams);
         self.library.with_keyspace(|keyspace| {
             for (key, value) in keyspace.iter() {
                 let named = match value {
                     Value::Text(_) => partitions.iter().any(|at| is_of(key, *at)),
                     Value::Sorted(_) => indexes.values().any(|names| names.contains_key(key)),
                     Value::List(_) => {
-                        partitions.iter().any(|at| StreamName::Journal.text(*at) == key)
+                        streams.contains(key)
+                            || partitions.iter().any(|at| StreamName::Journal.text(*at) == key)
                     }
                 };
                 ensure!(named, TAG, "no request has named the key {}", key.escape_ascii());

@@ -10,8 +10,8 @@ use ff_core::partition::Partition;
 use ff_core::store::Member;
 use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
-    Bytes, Commit, IndexWrite, JournalEntry, Read, RecordKey, Reply, ReplyBody, Request, Stored,
-    Take, Unit, UnitReply, ValueKey, Version,
+    Bytes, Commit, IndexName, IndexWrite, JournalEntry, Read, RecordKey, Reply, ReplyBody, Request,
+    Stored, StreamName, Take, Unit, UnitReply, ValueKey, Version,
 };
 use ff_core::time::TimestampMs;
 
@@ -132,6 +132,7 @@ impl Server {
         }
         (unit.put, unit.remove, unit.values) = (Vec::new(), Vec::new(), Vec::new());
         (unit.append, unit.ring, unit.fetch) = (Vec::new(), Vec::new(), Vec::new());
+        unit.drop_streams = Vec::new();
         let index = unit.index.clone();
         let commit = Commit { partition, units: vec![unit] };
         let reply = self.store.handle(Request::Commit(commit), now)?;
@@ -325,31 +326,37 @@ fn mark(marks: &mut Marks, model: &Model, change: &Change<'_>) {
     marks.note(command, change.before.as_deref(), change.now, effect);
 }
 
-/// What a unit is about; nothing where it is the store's configuration.
+/// What a unit is about, which is the execution whose record it expects first; nothing where it is
+/// what all processes agree on.
 fn plan(partition: Partition, unit: &Unit) -> Result<Option<Plan>, Broken> {
-    if let Some((RecordKey::Meta, _)) = unit.expect.first() {
+    if let Some((RecordKey::Meta | RecordKey::Secrets, _)) = unit.expect.first() {
         return Ok(None);
     }
     let Some((RecordKey::Execution(uuid), version)) = unit.expect.first() else {
         ensure!(false, "BOUNDS", "a unit is about no execution: {unit:?}");
         unreachable!("the line above returns");
     };
+    let key = RecordKey::Execution(*uuid);
+    let journal = || unit.append.iter().filter(|append| append.stream == StreamName::Journal);
     let mut entries = Vec::new();
-    for append in &unit.append {
+    for append in journal() {
         match decode::<JournalEntry>(&append.entry, FORMAT) {
             Ok(entry) => entries.push(entry),
             Err(error) => ensure!(false, "BOUNDS", "a journal entry does not decode: {error}"),
         }
     }
-    let told = unit.append.iter().map(|append| append.entry.clone()).collect();
+    let told = journal().map(|append| append.entry.clone()).collect();
+    let put = unit.put.iter().find(|(put, _)| *put == key);
+    let of_signals = |write: &&IndexWrite| matches!(write.index, IndexName::Signals { .. });
+    let writes = unit.index.iter().filter(|write| !of_signals(write));
     Ok(Some(Plan {
         id: Model::id(partition.index, *uuid),
-        put: unit.put.first().map(|(_, bytes)| bytes.clone()),
-        removed: !unit.remove.is_empty(),
+        put: put.map(|(_, bytes)| bytes.clone()),
+        removed: unit.remove.contains(&key),
         version: version.next(unit.nonce),
         entries,
         told,
-        writes: unit.index.clone(),
+        writes: writes.cloned().collect(),
     }))
 }
 

@@ -1,10 +1,11 @@
-//! What is too large to be drawn often: the caps of a journal, and replies at their bound. The same
+//! What is too large to be drawn often: the caps of streams, and replies at their bound. The same
 //! comparison with the reference, on sequences that are written down.
 
 use ff_core::execution::Purpose;
 use ff_core::partition::Partition;
 use ff_core::store::bounds::{
-    MAX_JOURNAL_AGE_MS, MAX_JOURNAL_BYTES, MAX_STREAM_ENTRY_BYTES, MAX_VALUE_BYTES,
+    MAX_ENTRIES_PER_UNIT, MAX_FRAMES, MAX_JOURNAL_AGE_MS, MAX_PAGE, MAX_STREAM_ENTRY_BYTES,
+    MAX_VALUE_BYTES,
 };
 use ff_core::store::{
     Bytes, Commit, Cursor, Fetched, MemoryStore, Read, Reply, ReplyBody, Request, StreamAppend,
@@ -16,17 +17,21 @@ use super::subject::{Subject, compare, history};
 
 const AT: Partition = Partition::flow(3);
 
-/// A subject and the reference beside it.
+/// As many entries as a page may have.
+const MOST: u32 = MAX_PAGE as u32;
+
+/// A subject and the reference beside it, and the stream that it is about.
 struct Pair<'a, S> {
     subject: &'a mut S,
     reference: MemoryStore,
+    stream: StreamName,
 }
 
 impl<'a, S: Subject> Pair<'a, S> {
-    fn new(subject: &'a mut S) -> Result<Self, String> {
+    fn new(subject: &'a mut S, stream: StreamName) -> Result<Self, String> {
         subject.clear();
         let history = history(subject)?;
-        Ok(Self { subject, reference: MemoryStore::new(history) })
+        Ok(Self { subject, reference: MemoryStore::new(history), stream })
     }
 
     fn ask(&mut self, request: Request) -> Result<Reply, String> {
@@ -37,7 +42,7 @@ impl<'a, S: Subject> Pair<'a, S> {
     }
 
     fn page(&mut self, from: Cursor, limit: u32) -> Result<(Vec<StreamEntry>, Cursor), String> {
-        let stream = StreamName::Journal;
+        let stream = self.stream.clone();
         let reply = self.ask(Request::Stream(StreamPage { partition: AT, stream, from, limit }))?;
         match reply.body {
             ReplyBody::Stream(streamed) => Ok((streamed.entries, streamed.next)),
@@ -47,13 +52,15 @@ impl<'a, S: Subject> Pair<'a, S> {
 
     /// Appends entries of these lengths, as many units as there are lists.
     fn append(&mut self, units: &[&[usize]]) -> Result<(), String> {
-        let stream = StreamName::Journal;
-        let append = |length: &usize| StreamAppend { stream: stream.clone(), entry: data(*length) };
         let unit = |lengths: &&[usize]| Unit {
-            append: lengths.iter().map(append).collect(),
+            append: lengths.iter().map(|length| self.entry(*length)).collect(),
             ..empty_unit()
         };
         self.ask(commit(units.iter().map(unit).collect())).map(drop)
+    }
+
+    fn entry(&self, length: usize) -> StreamAppend {
+        StreamAppend { stream: self.stream.clone(), entry: data(length) }
     }
 }
 
@@ -73,35 +80,14 @@ fn data(length: usize) -> Bytes {
 }
 
 /// A journal keeps its latest mebibyte and no more, byte by byte, within a unit, across units and
-/// across calls; what fell out shows as a gap.
+/// across calls; what fell out shows as a gap. What is older than a day goes too.
 ///
 /// # Errors
 ///
 /// The first difference, in words, or that the cap was never reached.
 pub fn journals_are_capped_by_bytes(subject: &mut impl Subject) -> Result<(), String> {
-    const LARGE: usize = MAX_STREAM_ENTRY_BYTES;
-    let mut pair = Pair::new(subject)?;
-    pair.append(&[&[10, LARGE, 0]])?;
-    let (first, behind_all) = pair.page(Cursor::Start, 10)?;
-    let (_, behind_first) = pair.page(Cursor::Start, 1)?;
-    // Exactly full, then over it by a single byte.
-    pair.append(&[&[LARGE; 5], &[LARGE, LARGE - 10]])?;
-    let (full, _) = pair.page(Cursor::Start, 100)?;
-    let bytes: usize = full.iter().map(|entry| entry.entry.len()).sum();
-    if bytes != MAX_JOURNAL_BYTES || full.len() != first.len() + 7 {
-        return Err(format!("a full journal has {} entries and {bytes} bytes", full.len()));
-    }
-    pair.append(&[&[1]])?;
-    pair.page(behind_first, 3)?;
-    pair.page(behind_all, 3)?;
-    let (kept, _) = pair.page(Cursor::Start, 100)?;
-    if kept.first() != full.get(1) {
-        return Err("one byte too many does not drop exactly one entry".to_owned());
-    }
-    // Several fall out in one unit, others in the next; what is too old goes with them.
-    pair.append(&[&[LARGE, LARGE, 5], &[LARGE, 7]])?;
-    pair.page(behind_first, 100)?;
-    pair.page(behind_all, 100)?;
+    let mut pair = Pair::new(subject, StreamName::Journal)?;
+    fill_to_the_byte(&mut pair)?;
     let (_, behind_kept) = pair.page(Cursor::Start, 2)?;
     let day_ms = i64::try_from(MAX_JOURNAL_AGE_MS).expect("a day is short");
     for pass_ms in [day_ms, 1, day_ms + 1] {
@@ -114,13 +100,95 @@ pub fn journals_are_capped_by_bytes(subject: &mut impl Subject) -> Result<(), St
     Ok(())
 }
 
+/// The output of an attempt keeps its latest 8 MiB and no more, likewise, and however old it is.
+///
+/// # Errors
+///
+/// The first difference, in words, or that the cap was never reached.
+pub fn frames_are_capped_by_bytes(subject: &mut impl Subject) -> Result<(), String> {
+    let mut pair = Pair::new(subject, names::stream(1))?;
+    fill_to_the_byte(&mut pair)?;
+    let (before, _) = pair.page(Cursor::Start, MOST)?;
+    pair.subject.pass(1 << 45);
+    pair.append(&[&[0]])?;
+    let (after, _) = pair.page(Cursor::Start, MOST)?;
+    if after.len() != before.len() + 1 {
+        return Err("frames are dropped for their age".to_owned());
+    }
+    Ok(())
+}
+
+/// Fills an empty stream up to the last byte that it keeps, and goes on.
+fn fill_to_the_byte<S: Subject>(pair: &mut Pair<'_, S>) -> Result<(), String> {
+    const LARGE: usize = MAX_STREAM_ENTRY_BYTES;
+    let cap = pair.stream.caps().bytes;
+    pair.append(&[&[10, LARGE, 0]])?;
+    let (first, behind_all) = pair.page(Cursor::Start, 10)?;
+    let (_, behind_first) = pair.page(Cursor::Start, 1)?;
+    // Exactly full, then over it by a single byte.
+    let many = vec![LARGE; cap / LARGE - 3];
+    pair.append(&[&many, &[LARGE, LARGE - 10]])?;
+    let (full, _) = pair.page(Cursor::Start, MOST)?;
+    let bytes: usize = full.iter().map(|entry| entry.entry.len()).sum();
+    if bytes != cap || full.len() != first.len() + many.len() + 2 {
+        return Err(format!("a full stream has {} entries and {bytes} bytes", full.len()));
+    }
+    pair.append(&[&[1]])?;
+    pair.page(behind_first, 3)?;
+    pair.page(behind_all, 3)?;
+    let (kept, _) = pair.page(Cursor::Start, MOST)?;
+    if kept.first() != full.get(1) {
+        return Err("one byte too many does not drop exactly one entry".to_owned());
+    }
+    // Several fall out in one unit, others in the next.
+    pair.append(&[&[LARGE, LARGE, 5], &[LARGE, 7]])?;
+    pair.page(behind_first, MOST)?;
+    pair.page(behind_all, MOST).map(drop)
+}
+
+/// The output of an attempt keeps its latest 10,000 frames and no more, within a unit, across
+/// units and across calls. One that went is as one that never was.
+///
+/// # Errors
+///
+/// The first difference, in words, or that the cap was never reached.
+pub fn frames_are_capped_by_count(subject: &mut impl Subject) -> Result<(), String> {
+    let mut pair = Pair::new(subject, names::stream(1))?;
+    let unit = [1; MAX_ENTRIES_PER_UNIT];
+    let mut full = vec![&unit[..]; MAX_FRAMES / unit.len()];
+    full.push(&unit[..MAX_FRAMES % unit.len()]);
+    pair.append(&full)?;
+    let (first, behind_first) = pair.page(Cursor::Start, 1)?;
+    let (_, behind_second) = pair.page(behind_first, 1)?;
+    // Exactly full, then over it by one frame, and by more in one unit and in the next.
+    let (_, place) = pair.page(Cursor::Start, MOST)?;
+    pair.append(&[&[2]])?;
+    let (kept, _) = pair.page(Cursor::Start, 1)?;
+    let (rest, _) = pair.page(behind_first, 1)?;
+    if kept == first || kept != rest {
+        return Err("one frame too many does not drop exactly one".to_owned());
+    }
+    pair.append(&[&[3, 0, 4], &unit])?;
+    pair.page(behind_second, 3)?;
+    pair.page(place, MOST)?;
+    let end = pair.page(Cursor::End, 1)?.1;
+    let gone = Unit { drop_streams: vec![pair.stream.clone()], ..empty_unit() };
+    let again = Unit { append: vec![pair.entry(5)], ..empty_unit() };
+    pair.ask(commit(vec![again.clone(), gone, again]))?;
+    let (anew, _) = pair.page(Cursor::Start, MOST)?;
+    if anew.len() != 1 {
+        return Err(format!("a stream that went holds {} entries", anew.len()));
+    }
+    pair.page(end, MOST).map(drop)
+}
+
 /// A reply holds 32 MiB of values and defers the others, in a commit and in a read.
 ///
 /// # Errors
 ///
 /// The first difference, in words, or that nothing was deferred.
 pub fn large_values_are_deferred(subject: &mut impl Subject) -> Result<(), String> {
-    let mut pair = Pair::new(subject)?;
+    let mut pair = Pair::new(subject, StreamName::Journal)?;
     let lengths = [MAX_VALUE_BYTES, MAX_VALUE_BYTES - 1, 1, 2, 0];
     let key = |number: usize| ValueKey::Result(names::member(number));
     let mut keys: Vec<ValueKey> = (0..lengths.len()).map(key).collect();

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ff_core::store::{
-    Cursor, Fetched, IndexName, Reply, ReplyBody, Request, TakeUntil, Topic, UnitReply, Wake,
+    Cursor, Fetched, IndexName, Read, RecordKey, Reply, ReplyBody, Request, StreamName, TakeUntil,
+    Topic, Unit, UnitReply, ValueKey, Values, Wake,
 };
 
 /// How often each thing was seen.
@@ -16,10 +17,14 @@ pub const EXPECTED: &[&str] = &[
     "commit: conflict with a record",
     "commit: conflict with an absent record",
     "commit: conflict and committed in one",
+    "commit: conflict of several records, some absent",
+    "commit: dropped a stream",
     "commit: fetched a value",
     "commit: fetched nothing",
     "commit: outside of its window",
     "commit: removed a record",
+    "commit: several records, of which some are written",
+    "over a bound: appends to a stream that goes",
     "over a bound: bytes in a record",
     "over a bound: bytes in a stream entry",
     "over a bound: entries in a unit",
@@ -34,20 +39,27 @@ pub const EXPECTED: &[&str] = &[
     "poll: a score",
     "poll: nothing",
     "read: a record",
+    "read: a signal",
+    "read: a signal's value",
     "read: a value",
     "read: an empty value",
     "read: no record",
     "read: no value",
     "scan: a next page",
+    "scan: a signal",
     "scan: an entry without a record",
     "scan: entries",
     "scan: nothing",
     "scan: on from a page",
     "stream: a gap",
     "stream: entries",
+    "stream: frames",
+    "stream: frames behind a gap",
+    "stream: frames on from a page",
     "stream: nothing",
     "stream: on from a page",
     "take: a rest",
+    "take: a signal",
     "take: an entry without a record",
     "take: entries from an index",
     "take: entries from due",
@@ -57,6 +69,7 @@ pub const EXPECTED: &[&str] = &[
     "wake: an index by a commit",
     "wake: an index by a take",
     "wake: a journal",
+    "wake: a stream of frames",
 ];
 
 impl Census {
@@ -77,6 +90,7 @@ impl Census {
         for wake in wakes {
             self.count(match (&wake.topic, request) {
                 (Topic::Journal(_), _) => "wake: a journal",
+                (Topic::Frames { .. }, _) => "wake: a stream of frames",
                 (Topic::Index(_), Request::Take(_)) => "wake: an index by a take",
                 (Topic::Index(_), _) => "wake: an index by a commit",
             });
@@ -86,11 +100,10 @@ impl Census {
                 self.count(format!("over a bound: {}", over.what));
             }
             (Request::Commit(commit), ReplyBody::Commit(units)) => {
-                let removed = commit.units.iter().zip(units).any(|(unit, reply)| {
-                    !unit.remove.is_empty() && matches!(reply, UnitReply::Committed { .. })
-                });
-                if removed {
-                    self.count("commit: removed a record");
+                for (unit, reply) in commit.units.iter().zip(units) {
+                    if matches!(reply, UnitReply::Committed { .. }) {
+                        self.written(unit);
+                    }
                 }
                 self.commit(units);
             }
@@ -102,6 +115,9 @@ impl Census {
                 }
                 if taken.rest.is_some() {
                     self.count("take: a rest");
+                }
+                if is_of_signals(&take.index) && !taken.entries.is_empty() {
+                    self.count("take: a signal");
                 }
                 match (taken.entries.is_empty(), due) {
                     (true, _) => self.count("take: nothing"),
@@ -115,6 +131,19 @@ impl Census {
                 }
             }
             _ => self.page(request, &reply.body),
+        }
+    }
+
+    /// Counts what a unit that was committed did.
+    fn written(&mut self, unit: &Unit) {
+        if !unit.remove.is_empty() {
+            self.count("commit: removed a record");
+        }
+        if !unit.drop_streams.is_empty() {
+            self.count("commit: dropped a stream");
+        }
+        if unit.expect.len() > 1 && (1..unit.expect.len()).contains(&unit.put.len()) {
+            self.count("commit: several records, of which some are written");
         }
     }
 
@@ -134,6 +163,10 @@ impl Census {
                 UnitReply::Conflict { current } => {
                     if committed {
                         self.count("commit: conflict and committed in one");
+                    }
+                    let present = current.iter().flatten().count();
+                    if (1..current.len()).contains(&present) {
+                        self.count("commit: conflict of several records, some absent");
                     }
                     for record in current {
                         self.count(match record {
@@ -155,18 +188,7 @@ impl Census {
                     self.count(if found { "poll: a score" } else { "poll: nothing" });
                 }
             }
-            (_, ReplyBody::Read(values)) => {
-                for record in &values.records {
-                    self.count(if record.is_some() { "read: a record" } else { "read: no record" });
-                }
-                for value in &values.values {
-                    self.count(match value {
-                        Fetched::Value(value) if value.is_empty() => "read: an empty value",
-                        Fetched::Value(_) => "read: a value",
-                        _ => "read: no value",
-                    });
-                }
-            }
+            (Request::Read(read), ReplyBody::Read(values)) => self.read(read, values),
             (Request::Scan(scan), ReplyBody::Scan(scanned)) => {
                 let empty = scanned.entries.is_empty();
                 self.count(if empty { "scan: nothing" } else { "scan: entries" });
@@ -179,6 +201,10 @@ impl Census {
                 if scanned.entries.iter().any(|entry| entry.record.is_none()) {
                     self.count("scan: an entry without a record");
                 }
+                let found = scanned.entries.iter().any(|entry| entry.record.is_some());
+                if found && is_of_signals(&scan.index) {
+                    self.count("scan: a signal");
+                }
             }
             (Request::Stream(page), ReplyBody::Stream(streamed)) => {
                 let empty = streamed.entries.is_empty();
@@ -186,11 +212,44 @@ impl Census {
                 if streamed.gap {
                     self.count("stream: a gap");
                 }
-                if matches!(page.from, Cursor::After { .. }) && !empty && !streamed.gap {
+                let on = matches!(page.from, Cursor::After { .. }) && !empty && !streamed.gap;
+                if on {
                     self.count("stream: on from a page");
+                }
+                if matches!(page.stream, StreamName::Frames { .. }) && !empty {
+                    self.count("stream: frames");
+                    if streamed.gap {
+                        self.count("stream: frames behind a gap");
+                    }
+                    if on {
+                        self.count("stream: frames on from a page");
+                    }
                 }
             }
             _ => self.count("a reply of another request"),
         }
     }
+
+    fn read(&mut self, read: &Read, values: &Values) {
+        for (key, record) in read.records.iter().zip(&values.records) {
+            self.count(if record.is_some() { "read: a record" } else { "read: no record" });
+            if record.is_some() && matches!(key, RecordKey::Signal { .. }) {
+                self.count("read: a signal");
+            }
+        }
+        for (key, value) in read.values.iter().zip(&values.values) {
+            self.count(match value {
+                Fetched::Value(value) if value.is_empty() => "read: an empty value",
+                Fetched::Value(_) => "read: a value",
+                _ => "read: no value",
+            });
+            if matches!((key, value), (ValueKey::Signal { .. }, Fetched::Value(_))) {
+                self.count("read: a signal's value");
+            }
+        }
+    }
+}
+
+fn is_of_signals(index: &IndexName) -> bool {
+    matches!(index, IndexName::Signals { .. })
 }

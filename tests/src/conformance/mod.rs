@@ -13,11 +13,14 @@ mod resolve;
 mod run;
 mod subject;
 
-pub use caps::{journals_are_capped_by_bytes, large_values_are_deferred};
+pub use caps::{
+    frames_are_capped_by_bytes, frames_are_capped_by_count, journals_are_capped_by_bytes,
+    large_values_are_deferred,
+};
 pub use census::{Census, EXPECTED};
 pub use plan::{
     Action, AfterPlan, Edge, FromPlan, INDEXES, MEMBERS, OVER_BOUNDS, PARTITIONS, Place, RECORDS,
-    Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES, Write, sequences,
+    Ring, STREAMS, Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES, Write, sequences,
 };
 pub use run::conform;
 pub use subject::Subject;

@@ -1,8 +1,8 @@
 //! The pools of names that plans draw from.
 
-use ff_core::id::{LaneId, Namespace};
+use ff_core::id::{AttemptIndex, LaneId, Namespace};
 use ff_core::partition::{Partition, PartitionFamily};
-use ff_core::store::{IndexName, Member, RecordKey, ValueKey};
+use ff_core::store::{IndexName, Member, RecordKey, StreamName, Topic, ValueKey};
 
 use super::plan::MEMBERS;
 
@@ -35,12 +35,25 @@ pub(super) fn member(number: usize) -> Member {
 
 /// The record of a number.
 pub(super) fn record(number: usize) -> RecordKey {
-    if number < MEMBERS { RecordKey::Execution(member(number)) } else { RecordKey::Meta }
+    let signal = |execution, signal| RecordKey::Signal {
+        execution: member(execution),
+        signal: member(signal),
+    };
+    match number.checked_sub(MEMBERS) {
+        None => RecordKey::Execution(member(number)),
+        Some(0) => RecordKey::Meta,
+        Some(1) => RecordKey::Secrets,
+        Some(2) => signal(1, 0),
+        Some(more) => signal(0, more - 3),
+    }
 }
 
 /// The value of a number.
 pub(super) fn value(number: usize) -> ValueKey {
-    if number.is_multiple_of(2) {
+    if number >= 2 * MEMBERS {
+        let (execution, signal) = (number - 2 * MEMBERS, 0);
+        ValueKey::Signal { execution: member(execution), signal: member(signal) }
+    } else if number.is_multiple_of(2) {
         ValueKey::Payload(member(number / 2))
     } else {
         ValueKey::Result(member(number / 2))
@@ -58,6 +71,29 @@ pub(super) fn index(number: usize, texts: &[String]) -> IndexName {
         3 => IndexName::Eligible { namespace: namespace(0), lane: lane(0) },
         4 => IndexName::BlockedRoute { namespace: namespace(0) },
         5 => IndexName::All { namespace: namespace(1) },
-        _ => IndexName::Quarantine,
+        6 => IndexName::Quarantine,
+        more => IndexName::Signals { execution: member(more - 7) },
+    }
+}
+
+/// The stream of a number.
+pub(super) fn stream(number: usize) -> StreamName {
+    let frames = |execution, attempt| StreamName::Frames {
+        execution: member(execution),
+        attempt: AttemptIndex(u32::from_be_bytes(attempt)),
+    };
+    match number {
+        0 => StreamName::Journal,
+        1 => frames(0, [0; 4]),
+        2 => frames(0, *b"\r\n+j"),
+        _ => frames(2, [0xff; 4]),
+    }
+}
+
+/// What a commit to a stream rings.
+pub(super) fn topic(stream: StreamName, partition: Partition) -> Topic {
+    match stream {
+        StreamName::Journal => Topic::Journal(partition),
+        StreamName::Frames { execution, attempt } => Topic::Frames { execution, attempt },
     }
 }

@@ -8,7 +8,7 @@ use ff_core::store::bounds::{
 };
 use ff_core::store::{
     Bytes, Commit, Cursor, IndexName, IndexWrite, Poll, Read, RecordKey, Request, Scan,
-    StreamAppend, StreamName, StreamPage, Take, TakeUntil, Unit, Version,
+    StreamAppend, StreamName, StreamPage, Take, TakeUntil, Unit, ValueWrite, Version,
 };
 use ff_core::time::DurationMs;
 
@@ -87,7 +87,18 @@ fn over_unit(which: usize) -> Unit {
             unit.expect = vec![(RecordKey::Meta, Version::ABSENT)];
             unit.put = vec![(RecordKey::Meta, bytes(MAX_RECORD_BYTES + 1))];
         }
-        _ => unit.put = vec![(RecordKey::Meta, bytes(1))],
+        11 => unit.put = vec![(RecordKey::Meta, bytes(1))],
+        12 => {
+            let stream = names::stream(1);
+            unit.append = vec![StreamAppend { stream: stream.clone(), entry: bytes(1) }];
+            unit.drop_streams = vec![names::stream(0), stream];
+        }
+        _ => {
+            // Values and streams that go share their bound.
+            let write = ValueWrite { key: names::value(0), value: Some(bytes(1)) };
+            unit.values = vec![write; MAX_ENTRIES_PER_UNIT];
+            unit.drop_streams = vec![names::stream(0)];
+        }
     }
     unit
 }

@@ -73,8 +73,10 @@ pub enum Action {
         /// How many at most.
         limit: u32,
     },
-    /// A page of the journal.
+    /// A page of a stream.
     Stream {
+        /// The stream.
+        stream: usize,
         /// From where.
         from: FromPlan,
         /// How many at most.
@@ -97,12 +99,23 @@ pub struct UnitPlan {
     pub values: Vec<(usize, Option<Vec<u8>>)>,
     /// Index entries to put or remove: index, member, place.
     pub index: Vec<(usize, usize, Option<Place>)>,
-    /// Entries for the journal.
-    pub append: Vec<Vec<u8>>,
-    /// Indexes to ring; `None` rings the journal.
-    pub ring: Vec<Option<usize>>,
+    /// Entries for streams.
+    pub append: Vec<(usize, Vec<u8>)>,
+    /// Streams that go, but for those that are appended to.
+    pub drop_streams: Vec<usize>,
+    /// Whom to wake.
+    pub ring: Vec<Ring>,
     /// Values to return.
     pub fetch: Vec<usize>,
+}
+
+/// What a unit rings.
+#[derive(Clone, Debug)]
+pub enum Ring {
+    /// An index.
+    Index(usize),
+    /// A stream.
+    Stream(usize),
 }
 
 /// A version that a decision saw.
@@ -194,14 +207,17 @@ pub enum FromPlan {
 pub const PARTITIONS: usize = 4;
 /// Members in the pool.
 pub const MEMBERS: usize = 6;
-/// Records in the pool: one for each member, and the configuration.
-pub const RECORDS: usize = MEMBERS + 1;
-/// Values in the pool: two for each member.
-pub const VALUES: usize = 2 * MEMBERS;
+/// Records in the pool: one for each member, one for each as a signal, one more signal, and two of
+/// the store itself.
+pub const RECORDS: usize = 2 * MEMBERS + 3;
+/// Values in the pool: two for each member, and those of two signals.
+pub const VALUES: usize = 2 * MEMBERS + 2;
 /// Indexes in the pool.
-pub const INDEXES: usize = 7;
+pub const INDEXES: usize = 9;
+/// Streams in the pool.
+pub const STREAMS: usize = 4;
 /// Kinds of requests over a bound.
-pub const OVER_BOUNDS: usize = 12;
+pub const OVER_BOUNDS: usize = 14;
 
 /// Sequences of up to this many steps.
 pub fn sequences(steps: usize) -> impl Strategy<Value = Sequence> {
@@ -303,20 +319,34 @@ fn unit() -> impl Strategy<Value = UnitPlan> {
         any::<u64>(),
         vec((pick(VALUES), option::of(body())), 0..3),
         vec((pick(INDEXES), 0..MEMBERS, option::weighted(0.8, place())), 0..6),
-        vec(body(), 0..3),
-        vec(option::weighted(0.7, pick(INDEXES)), 0..3),
+        streams(),
+        vec(ring(), 0..3),
         vec(pick(VALUES), 0..3),
     )
-        .prop_map(|(records, window, nonce, values, index, append, ring, fetch)| UnitPlan {
+        .prop_map(|(records, window, nonce, values, index, streams, ring, fetch)| UnitPlan {
             records,
             window,
             nonce,
             values,
             index,
-            append,
+            append: streams.0,
+            drop_streams: streams.1,
             ring,
             fetch,
         })
+}
+
+/// What is appended to streams, and which ones go.
+fn streams() -> impl Strategy<Value = (Vec<(usize, Vec<u8>)>, Vec<usize>)> {
+    let gone = prop_oneof![5 => Just(Vec::new()), 1 => vec(pick(STREAMS), 1..3)];
+    (vec((pick(STREAMS), body()), 0..3), gone)
+}
+
+fn ring() -> impl Strategy<Value = Ring> {
+    prop_oneof![
+        7 => pick(INDEXES).prop_map(Ring::Index),
+        3 => pick(STREAMS).prop_map(Ring::Stream),
+    ]
 }
 
 fn take() -> impl Strategy<Value = Action> {
@@ -361,5 +391,6 @@ fn stream() -> impl Strategy<Value = Action> {
         1 => Just(FromPlan::Zero),
         1 => Just(FromPlan::OtherHistory),
     ];
-    (from, 0..5_u32).prop_map(|(from, limit)| Action::Stream { from, limit })
+    let page = (pick(STREAMS), from, 0..5_u32);
+    page.prop_map(|(stream, from, limit)| Action::Stream { stream, from, limit })
 }

@@ -16,7 +16,8 @@ use ff_core::time::{DurationMs, TimestampMs, Window};
 use super::names;
 use super::over::over_bound;
 use super::plan::{
-    Action, AfterPlan, Edge, FromPlan, Place, Seen, Sequence, Step, UnitPlan, UntilPlan, Write,
+    Action, AfterPlan, Edge, FromPlan, Place, Ring, Seen, Sequence, Step, UnitPlan, UntilPlan,
+    Write,
 };
 
 /// A sequence on its way: the reference, and what the pages before have said.
@@ -25,7 +26,7 @@ pub(super) struct Resolver<'a> {
     pub(super) reference: MemoryStore,
     history: u64,
     scans: BTreeMap<(Partition, IndexName), ScanPosition>,
-    streams: BTreeMap<Partition, Cursor>,
+    streams: BTreeMap<(Partition, StreamName), Cursor>,
 }
 
 impl<'a> Resolver<'a> {
@@ -82,10 +83,10 @@ impl<'a> Resolver<'a> {
                 after: self.after(partition, &self.index(*index), after, now),
                 limit: *limit,
             }),
-            Action::Stream { from, limit } => Request::Stream(StreamPage {
+            Action::Stream { stream, from, limit } => Request::Stream(StreamPage {
                 partition,
-                stream: StreamName::Journal,
-                from: self.from(partition, from),
+                stream: names::stream(*stream),
+                from: self.from(partition, &names::stream(*stream), from),
                 limit: *limit,
             }),
             Action::OverBound(which) => over_bound(*which, partition),
@@ -103,7 +104,7 @@ impl<'a> Resolver<'a> {
                 };
             }
             (Request::Stream(page), ReplyBody::Stream(streamed)) => {
-                self.streams.insert(page.partition, streamed.next);
+                self.streams.insert((page.partition, page.stream.clone()), streamed.next);
             }
             _ => {}
         }
@@ -152,13 +153,16 @@ impl<'a> Resolver<'a> {
             member: names::member(*member),
             score: place.as_ref().map(|place| score(place, now)),
         }));
-        unit.append.extend(plan.append.iter().map(|entry| StreamAppend {
-            stream: StreamName::Journal,
+        unit.append.extend(plan.append.iter().map(|(stream, entry)| StreamAppend {
+            stream: names::stream(*stream),
             entry: Bytes::from(entry.as_slice()),
         }));
-        unit.ring.extend(plan.ring.iter().map(|index| match index {
-            Some(index) => Topic::Index(self.index(*index)),
-            None => Topic::Journal(partition),
+        let grows = |stream: &StreamName| unit.append.iter().any(|append| append.stream == *stream);
+        let gone = plan.drop_streams.iter().map(|number| names::stream(*number));
+        unit.drop_streams = gone.filter(|stream| !grows(stream)).collect();
+        unit.ring.extend(plan.ring.iter().map(|ring| match ring {
+            Ring::Index(index) => Topic::Index(self.index(*index)),
+            Ring::Stream(stream) => names::topic(names::stream(*stream), partition),
         }));
         unit
     }
@@ -198,16 +202,17 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn from(&mut self, partition: Partition, plan: &FromPlan) -> Cursor {
+    fn from(&mut self, partition: Partition, stream: &StreamName, plan: &FromPlan) -> Cursor {
         let last = StreamId { at: TimestampMs::MAX, sequence: 7 };
         let (history, id) = match plan {
             FromPlan::Start => return Cursor::Start,
             FromPlan::End => return Cursor::End,
             FromPlan::Next => {
-                return self.streams.get(&partition).copied().unwrap_or(Cursor::Start);
+                let key = (partition, stream.clone());
+                return self.streams.get(&key).copied().unwrap_or(Cursor::Start);
             }
             FromPlan::Entry(which, more) => {
-                let entries = journal(&mut self.reference, partition);
+                let entries = kept(&mut self.reference, partition, stream);
                 let entry = entries.get(which % entries.len().max(1));
                 let id = entry.map(|entry| entry.id).unwrap_or_default();
                 (self.history, StreamId { sequence: id.sequence + more, ..id })
@@ -220,9 +225,9 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// The entries that a store keeps of a partition's journal.
-fn journal(store: &mut MemoryStore, partition: Partition) -> Vec<StreamEntry> {
-    let stream = StreamName::Journal;
+/// The entries that a store keeps of a stream.
+fn kept(store: &mut MemoryStore, partition: Partition, stream: &StreamName) -> Vec<StreamEntry> {
+    let stream = stream.clone();
     let page = StreamPage { partition, stream, from: Cursor::Start, limit: 1_024 };
     match store.handle(Request::Stream(page), TimestampMs::ZERO).body {
         ReplyBody::Stream(streamed) => streamed.entries,

@@ -97,11 +97,15 @@ impl PartitionData {
         }
         let filled = |topic: &Topic| match topic {
             Topic::Index(name) => self.indexes.contains_key(name),
-            Topic::Journal(_) => true,
+            Topic::Journal(_) | Topic::Frames { .. } => true,
         };
         let rung = rung.into_iter().filter(filled).collect();
+        for stream in &unit.drop_streams {
+            self.streams.remove(stream);
+        }
         for append in unit.append {
-            self.streams.entry(append.stream).or_default().append(append.entry, now);
+            let caps = append.stream.caps();
+            self.streams.entry(append.stream).or_default().append(append.entry, caps, now);
         }
         (UnitReply::Committed { fetched: self.fetch(&unit.fetch) }, rung)
     }
@@ -110,7 +114,7 @@ impl PartitionData {
     fn ringing(&self, topics: &[Topic]) -> Vec<Topic> {
         let empty = |topic: &&Topic| match topic {
             Topic::Index(name) => !self.indexes.contains_key(name),
-            Topic::Journal(_) => true,
+            Topic::Journal(_) | Topic::Frames { .. } => true,
         };
         topics.iter().filter(empty).cloned().collect()
     }
@@ -145,7 +149,7 @@ impl PartitionData {
         for _ in 0..take.count {
             let Some(position) = self.indexes.get(&take.index).and_then(within) else { break };
             self.write_index(take.index.clone(), position.member, None);
-            if let Some(record) = self.records.get(&RecordKey::Execution(position.member)) {
+            if let Some(record) = self.records.get(&take.index.record_of(position.member)) {
                 held.push(position.member);
                 entries.push(ScanEntry { position, record: Some(record.clone()) });
             }
@@ -195,7 +199,7 @@ impl PartitionData {
         let next = positions.next().and(page.last().copied());
         let entry = |position: ScanPosition| ScanEntry {
             position,
-            record: self.records.get(&RecordKey::Execution(position.member)).cloned(),
+            record: self.records.get(&scan.index.record_of(position.member)).cloned(),
         };
         Scanned { entries: page.into_iter().map(entry).collect(), next }
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::planted::planted;
-use crate::store::bounds::{MAX_JOURNAL_AGE_MS, MAX_JOURNAL_BYTES};
+use crate::store::bounds::StreamCaps;
 use crate::store::contract::{Bytes, Cursor, StreamEntry, StreamId, Streamed};
 use crate::time::{DurationMs, TimestampMs};
 
@@ -23,7 +23,7 @@ impl StreamData {
     }
 
     /// Appends an entry and drops what is too old or too much.
-    pub(super) fn append(&mut self, entry: Bytes, now: TimestampMs) {
+    pub(super) fn append(&mut self, entry: Bytes, caps: StreamCaps, now: TimestampMs) {
         self.last = if now > self.last.at {
             StreamId { at: now, sequence: 0 }
         } else {
@@ -31,9 +31,10 @@ impl StreamData {
         };
         self.bytes += entry.len();
         self.entries.push_back(StreamEntry { id: self.last, entry });
-        let oldest_kept = now.minus(DurationMs::new(MAX_JOURNAL_AGE_MS));
+        let oldest_kept = now.minus(DurationMs::new(caps.age_ms));
         while let Some(first) = self.entries.front() {
-            if self.bytes <= MAX_JOURNAL_BYTES && first.id.at >= oldest_kept {
+            let fits = self.bytes <= caps.bytes && self.entries.len() <= caps.entries;
+            if fits && first.id.at >= oldest_kept {
                 break;
             }
             self.bytes -= first.entry.len();
