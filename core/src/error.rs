@@ -31,6 +31,27 @@ pub enum ErrorClass {
     Bug,
 }
 
+/// What a decision needs to have read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The secrets that sign the tokens of waitpoints.
+    Secrets,
+    /// The record of the signal.
+    Signal,
+    /// The signals that were buffered.
+    BufferedSignals,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Secrets => "the secrets of tokens",
+            Self::Signal => "the signal's records",
+            Self::BufferedSignals => "the buffered signals",
+        })
+    }
+}
+
 macro_rules! rejections {
     ($($(#[doc = $doc:literal])* #[error($($error:tt)*)] $variant:ident
         $({ $($(#[$field_doc:meta])* $field:ident : $type:ty),+ $(,)? })?
@@ -313,7 +334,7 @@ rejections! {
     #[error("{what} have to be read first")]
     Unread {
         /// What.
-        what: &'static str,
+        what: Missing,
     } => State, Retryable, 409;
     /// The lease of whoever appends is lost.
     #[error("the lease is lost: output of this attempt is not taken from here any more")]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::entropy::Entropy;
-use crate::error::Rejection;
+use crate::error::{Missing, Rejection};
 use crate::id::{WaitpointId, WaitpointKey};
 use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs, Window};
@@ -326,7 +326,7 @@ impl Keyring {
 /// for a call that is under way, a rotation takes to reach everybody.
 pub const KEYRING_FOR: DurationMs = DurationMs::from_secs(1);
 
-const UNREAD: Rejection = Rejection::Unread { what: "the secrets of tokens" };
+const UNREAD: Rejection = Rejection::Unread { what: Missing::Secrets };
 
 /// The secrets as an operation has read them, and when.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -445,7 +445,10 @@ mod tests {
         assert!(check(&good_text, subject(&key)).is_ok());
         assert_eq!(check(&good_text, subject(&other)), Err(Rejection::InvalidToken));
         assert_eq!(check(&good_text, None), Err(Rejection::InvalidToken));
-        assert_eq!(check(&good_text.replace("k1", "k2"), subject(&key)), Err(Rejection::InvalidToken));
+        assert_eq!(
+            check(&good_text.replace("k1", "k2"), subject(&key)),
+            Err(Rejection::InvalidToken)
+        );
         for text in ["", "k1", "k1:", "k1:00", &good_text[..good_text.len() - 2]] {
             assert_eq!(check(text, subject(&key)), Err(Rejection::InvalidToken), "{text}");
         }

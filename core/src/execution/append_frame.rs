@@ -94,8 +94,7 @@ pub fn append_frame(
     }
     next.framed = next.framed.max(attempt.0 + 1);
     let frame = (attempt, command.frame.clone());
-    let beside =
-        Beside { frame: Some(frame), rings_readers: command.rings, ..Beside::default() };
+    let beside = Beside { frame: Some(frame), rings_readers: command.rings, ..Beside::default() };
     Ok(Decision::put(next, now, appended).within(holds).beside(beside).into())
 }
 
@@ -115,9 +114,9 @@ fn is_repeat(current: &Execution, command: &AppendFrame) -> bool {
 /// What a refused owner's call means for a stream.
 fn stale_or_closed(rejection: Rejection) -> Rejection {
     match rejection {
-        Rejection::StaleLease { .. }
-        | Rejection::LeaseRevoked
-        | Rejection::LeaseExpired { .. } => Rejection::StaleOwnerCannotAppend,
+        Rejection::StaleLease { .. } | Rejection::LeaseRevoked | Rejection::LeaseExpired { .. } => {
+            Rejection::StaleOwnerCannotAppend
+        }
         Rejection::ExecutionNotActive { .. } => Rejection::StreamClosed,
         other => other,
     }

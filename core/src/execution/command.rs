@@ -145,7 +145,7 @@ commands! {
     ChangePriority => change_priority::change_priority, Priority, Request, observe: call;
     Replay => replay::replay, Replayed, Request, purpose: Admit, observe: call;
     Resume => resume::resume, Resumed, Request, observe: call;
-    AppendFrame => append_frame::append_frame, Appended, Sequence;
+    AppendFrame => append_frame::append_frame, Appended, Sequence, purpose: Admit;
     ForgetSignals => forget_signals::forget_signals, Forgotten, Absolute;
     Block => block::block, BlockOutcome, Absolute;
     Unblock => block::unblock, BlockOutcome, Absolute;

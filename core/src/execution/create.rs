@@ -191,6 +191,8 @@ fn waiting(
         progress: None,
         last_release: None,
         requests: Bounded::new(),
+        waiting: None,
+        framed: 0,
         continuation: None,
     }
 }

@@ -61,8 +61,9 @@ pub enum Next {
 pub struct Beside {
     /// A signal that is taken; its record is expected to be absent.
     pub signal: Option<SignalRecord>,
-    /// Signals that go, with the nonces of their records' versions.
-    pub forgotten: Vec<(SignalId, u64)>,
+    /// Signals that go, with the nonces of their records' versions; `None` where only an entry is
+    /// left.
+    pub forgotten: Vec<(SignalId, Option<u64>)>,
     /// A frame that is appended to an attempt's output.
     pub frame: Option<(AttemptIndex, Frame)>,
     /// Whether the readers of that output are woken.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::error::Rejection;
+use crate::error::{Missing, Rejection};
 use crate::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
 use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
@@ -75,7 +75,7 @@ pub fn deliver_signal(
 ) -> Ruling<SignalOutcome> {
     let good_until = check_token(current, command, now)?;
     match &command.found {
-        FoundSignal::Unread => return Err(Rejection::Unread { what: "the signal's record" }),
+        FoundSignal::Unread => return Err(Rejection::Unread { what: Missing::Signal }),
         FoundSignal::Taken(first) if !planted!(SignalRepeatUnknown) => {
             return Ok(Verdict::Repeat(repeated(first, command)));
         }
@@ -170,8 +170,7 @@ fn take(
     let waiting = next.waiting_mut();
     let number = waiting.signals;
     let open = waiting.open.iter_mut().find(|waitpoint| waitpoint.id == command.waitpoint_id);
-    let waitpoint =
-        open.filter(|open| !open.is_expired(now)).ok_or(Rejection::WaitpointClosed)?;
+    let waitpoint = open.filter(|open| !open.is_expired(now)).ok_or(Rejection::WaitpointClosed)?;
     if number >= MAX_SIGNALS {
         return Err(Rejection::SignalLimitExceeded { limit: MAX_SIGNALS });
     }

@@ -10,7 +10,10 @@ use super::event::Event;
 use super::guard::{FenceParts, current_holder, released};
 use super::lease::{end_attempt, end_life, remember_release, wait_for};
 use super::outcome::{Failure, Outcome};
-use super::record::{Attempt, AttemptEnd, DelayReason, Execution, FailOutcome, Interruption, NextAttempt, NotBefore, ReleaseOutcome};
+use super::record::{
+    Attempt, AttemptEnd, DelayReason, Execution, FailOutcome, Interruption, NextAttempt, NotBefore,
+    ReleaseOutcome,
+};
 
 /// Reports a failed attempt. Identity: the fence and the command's kind.
 #[derive(Clone, Debug)]

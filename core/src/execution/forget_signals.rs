@@ -18,8 +18,8 @@ pub struct ForgetSignals {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The next signals in the order of their numbers, at most [`FORGOTTEN_AT_ONCE`], with the
-    /// nonces of their records' versions: a signal's record is written once.
-    pub signals: Vec<(SignalId, u64)>,
+    /// nonces of their records' versions, where there are any: a signal's record is written once.
+    pub signals: Vec<(SignalId, Option<u64>)>,
     /// Whether there are no others.
     pub last: bool,
 }
@@ -51,7 +51,7 @@ pub fn forget_signals(
     let gone = Beside { forgotten: command.signals.clone(), ..Beside::default() };
     let outcome = Forgotten { more: !command.last };
     let mut decision = Decision::put(next, now, outcome).beside(gone);
-    let payload = |(id, _): &(SignalId, u64)| ValueEffect::Remove(ValueKind::Signal(*id));
+    let payload = |(id, _): &(SignalId, Option<u64>)| ValueEffect::Remove(ValueKind::Signal(*id));
     decision.values = command.signals.iter().map(payload).collect();
     Ok(decision.into())
 }

@@ -122,7 +122,7 @@ pub(super) fn granted(current: &Execution, id: GrantId, expires_at: TimestampMs)
     let resumes = match &current.phase {
         Phase::Runnable(runnable) => matches!(runnable.next, NextAttempt::Resume { .. }),
         Phase::Active(active) => active.lease.how == ClaimKind::Resumed,
-        Phase::Terminal(_) => false,
+        Phase::Suspended(_) | Phase::Terminal(_) => false,
     };
     let (execution_id, lane) = (current.id, current.lane.clone());
     Granted { execution_id, lane, grant_id: id, expires_at, resumes }

@@ -12,7 +12,11 @@ use super::blocks::Blocks;
 use super::decision::Decision;
 use super::event::Event;
 use super::outcome::Outcome;
-use super::record::{Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, ClaimKind, ConsumedGrant, Counts, Execution, Fence, Grant, Lease, LeaseFate, NextAttempt, NotBefore, Phase, Release, ReleaseOutcome, Runnable, Terminal};
+use super::record::{
+    Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, ClaimKind, ConsumedGrant, Counts,
+    Execution, Fence, Grant, Lease, LeaseFate, NextAttempt, NotBefore, Phase, Release,
+    ReleaseOutcome, Runnable, Terminal,
+};
 use super::waiting::Resumption;
 
 /// Takes an execution under a grant; the arguments of `claim`, `claim_resumed` and `reclaim`.

@@ -34,6 +34,7 @@ mod move_to_waiting_children;
 mod offer;
 mod on_due;
 mod outcome;
+mod output;
 mod reclaim;
 mod record;
 mod renew;
@@ -84,6 +85,7 @@ pub use move_to_waiting_children::{MoveToWaitingChildren, move_to_waiting_childr
 pub use offer::{Offer, Offered, offer};
 pub use on_due::{DueOutcome, OnDue, on_due};
 pub use outcome::{Failure, Outcome};
+pub use output::{CloseReason, output_closed};
 pub use reclaim::reclaim;
 pub use record::{
     Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, ClaimKind, ConsumedGrant,

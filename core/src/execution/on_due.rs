@@ -71,8 +71,7 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
             DueKind::Retention => {
                 // What is beside the record goes first and the record last, each step in a commit
                 // of its own.
-                next.continuation =
-                    (!planted!(ContinuationForgotten)).then(|| after_values(&next));
+                next.continuation = (!planted!(ContinuationForgotten)).then(|| after_values(&next));
                 outcome.forgets = next.continuation == Some(Continuation::RemoveSignals);
                 let kinds = [ValueKind::Payload, ValueKind::Result];
                 values.extend(kinds.map(ValueEffect::Remove));

@@ -45,9 +45,7 @@ pub struct Resumed {
 /// `Superseded`; `ExecutionNotSuspended` when it is not, or its time is over.
 pub fn resume(current: &Execution, command: &Resume, now: TimestampMs) -> Ruling<Resumed> {
     let resumed = |outcome: &OperatorOutcome| match outcome {
-        OperatorOutcome::Resumed(suspension_id) => {
-            Some(Resumed { suspension_id: *suspension_id })
-        }
+        OperatorOutcome::Resumed(suspension_id) => Some(Resumed { suspension_id: *suspension_id }),
         _ => None,
     };
     if let Some(outcome) = command.call.repeated(current, resumed) {

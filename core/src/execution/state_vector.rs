@@ -131,9 +131,7 @@ fn public_state(execution: &Execution, eligibility: EligibilityState) -> PublicS
         Phase::Active(_) => PublicState::Active,
         Phase::Suspended(_) => PublicState::Suspended,
         Phase::Runnable(runnable) => match eligibility {
-            EligibilityState::EligibleNow if resumes_suspension(runnable) => {
-                PublicState::Resumable
-            }
+            EligibilityState::EligibleNow if resumes_suspension(runnable) => PublicState::Resumable,
             EligibilityState::NotEligibleUntilTime => PublicState::Delayed,
             EligibilityState::BlockedByDependencies => PublicState::WaitingChildren,
             EligibilityState::BlockedByBudget | EligibilityState::BlockedByQuota => {

@@ -4,7 +4,7 @@
 use crate::condition::{
     Condition, MAX_WAITPOINTS, ResumePolicy, SuspensionReason, SuspensionTimeout, TimeoutAt,
 };
-use crate::error::Rejection;
+use crate::error::{Missing, Rejection};
 use crate::id::{ExecutionId, SignalId, SuspensionId, WaitpointId, WaitpointKey};
 use crate::planted::planted;
 use crate::state::LifecyclePhase;
@@ -286,7 +286,7 @@ fn hear(
         taken(*id).is_some_and(|at| at.signals > 0 && at.counts_from < waiting.signals)
     };
     if heard.through < waiting.signals && bound.iter().any(may_have) {
-        return Err(Rejection::Unread { what: "the buffered signals" });
+        return Err(Rejection::Unread { what: Missing::BufferedSignals });
     }
     Ok(false)
 }

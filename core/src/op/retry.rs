@@ -49,6 +49,11 @@ impl Patience {
         self.terms.codec()
     }
 
+    /// A stream of its own.
+    pub(super) fn entropy(&mut self) -> Entropy {
+        self.entropy.fork()
+    }
+
     /// A random nonce.
     pub fn nonce(&mut self) -> u64 {
         self.entropy.next_u64()

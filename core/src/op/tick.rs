@@ -14,6 +14,7 @@ use crate::store::{
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
+use super::clear::ClearSignals;
 use super::draw::HOLD;
 use super::handed::{Handed, Page};
 use super::operation::{Operation, Step};
@@ -44,6 +45,7 @@ enum Doing {
     Taking(Partition),
     Scanning(Partition),
     Applying(Handed<OnDue>),
+    Clearing(ClearSignals),
 }
 
 /// What a round did.
@@ -188,16 +190,36 @@ impl Tick {
             Step::Send(request) => Step::Send(request),
             Step::Wait(wait) => Step::Wait(wait),
             Step::Done(results) => {
+                let mut forgetful = VecDeque::new();
                 for result in results {
                     match result {
-                        Ok(committed) => self.report.applied.extend(committed.outcome.applied),
+                        Ok(committed) => {
+                            let record = committed.record.filter(|_| committed.outcome.forgets);
+                            forgetful.extend(record.map(|loaded| loaded.execution.id));
+                            self.report.applied.extend(committed.outcome.applied);
+                        }
                         // Somebody else removed it, which settles what was due.
                         Err(EngineError::NotFound { .. }) => {}
                         Err(_) => self.report.failed += 1,
                     }
                 }
-                self.next(now)
+                if forgetful.is_empty() {
+                    return self.next(now);
+                }
+                let terms = self.terms.within(self.patience.left(now));
+                let mut clear = ClearSignals::new(forgetful, terms, self.entropy.fork());
+                let step = clear.start(now);
+                self.doing = Doing::Clearing(clear);
+                self.cleared(step, now)
             }
+        }
+    }
+
+    fn cleared(&mut self, step: Step<()>, now: HostTime) -> Step<<Self as Operation>::Output> {
+        match step {
+            Step::Send(request) => Step::Send(request),
+            Step::Wait(wait) => Step::Wait(wait),
+            Step::Done(()) => self.next(now),
         }
     }
 }
@@ -229,6 +251,11 @@ impl Operation for Tick {
                 self.doing = Doing::Applying(handed);
                 self.applied(step, now)
             }
+            (Doing::Clearing(mut clear), body) => {
+                let step = clear.on_reply(Reply { at: reply.at, body }, now);
+                self.doing = Doing::Clearing(clear);
+                self.cleared(step, now)
+            }
             _ => Step::Done(Err(Bug::unexpected_reply(OP))),
         }
     }
@@ -239,6 +266,11 @@ impl Operation for Tick {
                 let step = handed.on_failure(failure, now);
                 self.doing = Doing::Applying(handed);
                 return self.applied(step, now);
+            }
+            Doing::Clearing(mut clear) => {
+                let step = clear.on_failure(failure, now);
+                self.doing = Doing::Clearing(clear);
+                return self.cleared(step, now);
             }
             Doing::Taking(_) | Doing::Scanning(_) => {
                 // Its entries come back after the hold, others may be due meanwhile.
@@ -258,6 +290,11 @@ impl Operation for Tick {
                 let step = handed.on_wake(now);
                 self.doing = Doing::Applying(handed);
                 self.applied(step, now)
+            }
+            Doing::Clearing(mut clear) => {
+                let step = clear.on_wake(now);
+                self.doing = Doing::Clearing(clear);
+                self.cleared(step, now)
             }
             _ if self.ready.is_empty() => self.start(now),
             _ => self.next(now),

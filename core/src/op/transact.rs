@@ -13,7 +13,7 @@ use crate::time::{HostTime, TimestampMs};
 
 use super::operation::{Operation, Step};
 use super::retry::Patience;
-use super::unit::{Loaded, Stamp, load, quarantine, unit_for, value_key};
+use super::unit::{Loaded, Stamp, found_signal, load, quarantine, signal_key, unit_for, value_key};
 
 /// Carries one command to its execution.
 ///
@@ -105,6 +105,16 @@ impl<C: Decide> Transact<C> {
         Self { command, known, patience, pending, ambiguous, refused, first_sent: None }
     }
 
+    /// Whether it has sent something that may be applied, as far as it knows.
+    pub(super) const fn may_be_applied(&self) -> Applied {
+        if self.ambiguous.is_empty() { Applied::No } else { Applied::Unknown }
+    }
+
+    /// The command that it carries, to be told what else was read for it.
+    pub(super) const fn command_mut(&mut self) -> &mut C {
+        &mut self.command
+    }
+
     /// The command that it carries.
     pub const fn command(&self) -> &C {
         &self.command
@@ -113,9 +123,10 @@ impl<C: Decide> Transact<C> {
     fn read(&mut self) -> Step<Output<C::Outcome>> {
         let id = self.command.execution_id();
         self.pending = Pending::Read;
+        let signal = self.command.signal().map(|signal| signal_key(&id, signal));
         Step::Send(Request::Read(Read {
             partition: id.partition(),
-            records: vec![RecordKey::of(&id)],
+            records: [RecordKey::of(&id)].into_iter().chain(signal).collect(),
             values: self.command.fetches().iter().map(|kind| value_key(&id, *kind)).collect(),
         }))
     }
@@ -177,14 +188,23 @@ impl<C: Decide> Transact<C> {
         }
     }
 
-    /// Decides on a record as the store returned it.
+    /// Decides on records as the store returned them: the execution's, and after it the signal's
+    /// where the command looks at one.
     fn decide_on(
         &mut self,
-        stored: Option<Stored>,
+        records: Vec<Option<Stored>>,
         values: Option<Vec<Fetched>>,
         at: TimestampMs,
         now: HostTime,
     ) -> Step<Output<C::Outcome>> {
+        let mut records = records.into_iter();
+        let stored = records.next().flatten();
+        if self.command.signal().is_some() {
+            match found_signal(records.next().flatten(), self.patience.codec()) {
+                Ok(found) => self.command.observe_signal(found),
+                Err(error) => return Step::Done(Err(error)),
+            }
+        }
         let mut current = match stored
             .as_ref()
             .map(|stored| load(stored, self.patience.codec()))
@@ -223,8 +243,8 @@ impl<C: Decide> Transact<C> {
                 let repeat = false;
                 Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
             }
-            UnitReply::Conflict { mut current } => {
-                let found = current.last().and_then(Option::as_ref);
+            UnitReply::Conflict { current } => {
+                let found = current.first().and_then(Option::as_ref);
                 let version = found.map(|stored| stored.version);
                 if !is_other(version, &sent) {
                     self.refused.push(sent);
@@ -233,7 +253,7 @@ impl<C: Decide> Transact<C> {
                     Err(error) => Step::Done(Err(error)),
                     Ok(None) => {
                         let values = self.command.fetches().is_empty().then(Vec::new);
-                        self.decide_on(current.pop().flatten(), values, at, now)
+                        self.decide_on(current, values, at, now)
                     }
                     Ok(Some(wait)) => {
                         self.known = Known::Nothing;
@@ -262,6 +282,10 @@ impl<C: Decide> Transact<C> {
         at: TimestampMs,
         now: HostTime,
     ) -> EngineError {
+        if let Rejection::Unread { .. } = rejection {
+            // Whoever has read it asks again.
+            return rejection.into();
+        }
         let version = current.map_or(Version::ABSENT, |loaded| loaded.version);
         let under_way = |sent: &Sent| version == sent.expected && at < sent.until;
         if shows_none_of(&self.ambiguous, current)
@@ -283,7 +307,13 @@ impl<C: Decide> Transact<C> {
             IdentityKind::Request => {
                 current.is_some_and(|loaded| loaded.execution.requests.is_full())
             }
-            IdentityKind::Creator | IdentityKind::Fence | IdentityKind::Absolute => false,
+            IdentityKind::Creator
+            | IdentityKind::Fence
+            | IdentityKind::Suspension
+            | IdentityKind::Waitpoint
+            | IdentityKind::Signal
+            | IdentityKind::Sequence
+            | IdentityKind::Absolute => false,
         }
     }
 
@@ -333,6 +363,7 @@ impl<C: Decide> Operation for Transact<C> {
     fn start(&mut self, now: HostTime) -> Step<Self::Output> {
         self.patience.begin(now);
         match std::mem::take(&mut self.known) {
+            _ if self.command.signal().is_some() => self.read(),
             Known::Nothing => self.read(),
             Known::Absent => self.decide(None, now.store, None, now),
             Known::Stale(loaded) => self.decide(Some(loaded), now.store, None, now),
@@ -351,9 +382,8 @@ impl<C: Decide> Operation for Transact<C> {
                 let (what, given, bound) = (over.what, over.given, over.bound);
                 Step::Done(Err(EngineError::ResourceExhausted { what, given, bound }))
             }
-            (Pending::Read, ReplyBody::Read(mut read)) => {
-                let stored = read.records.pop().flatten();
-                self.decide_on(stored, Some(read.values), reply.at, now)
+            (Pending::Read, ReplyBody::Read(read)) => {
+                self.decide_on(read.records, Some(read.values), reply.at, now)
             }
             (Pending::Quarantine(bug), _) => Step::Done(Err(EngineError::Bug(bug))),
             (Pending::Commit { outcome, after, sent }, ReplyBody::Commit(mut units)) => {
@@ -375,7 +405,7 @@ impl<C: Decide> Operation for Transact<C> {
             }
         }
         self.known = Known::Nothing;
-        let applied = if self.ambiguous.is_empty() { Applied::No } else { Applied::Unknown };
+        let applied = self.may_be_applied();
         match self.patience.after_failure(self.command.name(), failure, applied, now) {
             Ok(wait) => Step::Wait(wait),
             Err(error) => Step::Done(Err(error)),

@@ -2,9 +2,10 @@
 
 use crate::error::{Bug, EngineError};
 use crate::execution::{
-    Decision, Event, Execution, Next, Phase, Purpose, ValueEffect, ValueKind, index_entries,
+    Beside, Decision, Event, Execution, FoundSignal, Next, Phase, Purpose, SignalRecord,
+    ValueEffect, ValueKind, index_entries,
 };
-use crate::id::ExecutionId;
+use crate::id::{AttemptIndex, ExecutionId, SignalId};
 use crate::planted::planted;
 use crate::score::Score;
 use crate::store::codec::{Codec, DecodeError};
@@ -102,6 +103,10 @@ pub fn unit_for<T>(
     };
     let repair = matches!(decision.next, Next::Keep);
     write_indexes(&mut unit, id, held, after, repair);
+    ring_readers(&mut unit, id, held, after);
+    if let Some(beside) = decision.beside {
+        write_beside(&mut unit, id, *beside, stamp.codec);
+    }
     if !decision.events.is_empty() {
         if decision.events.iter().any(|event| matches!(event, Event::Ended { .. })) {
             unit.ring.push(Topic::Journal(id.partition()));
@@ -123,6 +128,76 @@ pub fn unit_for<T>(
         Next::Remove => None,
     };
     (unit, decision.outcome, record)
+}
+
+/// Adds what becomes of signals and output.
+fn write_beside(unit: &mut Unit, id: &ExecutionId, beside: Beside, codec: &Codec) {
+    let index = || IndexName::Signals { execution: id.uuid() };
+    if let Some(signal) = beside.signal {
+        let key = signal_key(id, signal.id);
+        unit.expect.push((key.clone(), Version::ABSENT));
+        let (member, score) = (signal.id.uuid(), Some(Score::new(i64::from(signal.number))));
+        unit.put.push((key, codec.encode(&signal)));
+        unit.index.push(IndexWrite { index: index(), member, score });
+    }
+    for (signal, nonce) in beside.forgotten {
+        let key = signal_key(id, signal);
+        // A signal's record is written once.
+        let version = nonce.map_or(Version::ABSENT, |nonce| Version::ABSENT.next(nonce));
+        unit.expect.push((key.clone(), version));
+        unit.remove.extend(nonce.map(|_| key));
+        unit.index.push(IndexWrite { index: index(), member: signal.uuid(), score: None });
+    }
+    if let Some((attempt, frame)) = beside.frame {
+        let stream = frames_of(id, attempt);
+        unit.append.push(StreamAppend { stream, entry: codec.encode(&frame) });
+        if beside.rings_readers {
+            unit.ring.push(Topic::Frames { execution: id.uuid(), attempt });
+        }
+    }
+    unit.drop_streams.extend(beside.dropped.into_iter().map(|attempt| frames_of(id, attempt)));
+}
+
+/// Wakes the readers of an attempt's output when the attempt ends or is interrupted: no more comes.
+fn ring_readers(
+    unit: &mut Unit,
+    id: &ExecutionId,
+    before: Option<&Execution>,
+    after: Option<&Execution>,
+) {
+    let running = |execution: &Execution| match &execution.phase {
+        Phase::Active(active) if active.attempt.frames > 0 => Some(active.attempt.index),
+        _ => None,
+    };
+    if let Some(attempt) = before.and_then(running)
+        && after.and_then(running) != Some(attempt)
+    {
+        unit.ring.push(Topic::Frames { execution: id.uuid(), attempt });
+    }
+}
+
+/// The key of a signal's record.
+pub(super) const fn signal_key(id: &ExecutionId, signal: SignalId) -> RecordKey {
+    RecordKey::Signal { execution: id.uuid(), signal: signal.uuid() }
+}
+
+/// The output of an attempt.
+pub(super) const fn frames_of(id: &ExecutionId, attempt: AttemptIndex) -> StreamName {
+    StreamName::Frames { execution: id.uuid(), attempt }
+}
+
+/// A signal's record as the store returned it.
+pub(super) fn found_signal(
+    stored: Option<Stored>,
+    codec: &Codec,
+) -> Result<FoundSignal, EngineError> {
+    Ok(match stored {
+        None => FoundSignal::Absent,
+        Some(stored) => {
+            let signal = codec.decode::<SignalRecord>(&stored.bytes).map_err(unreadable)?;
+            FoundSignal::Taken(Box::new(signal))
+        }
+    })
 }
 
 /// The unit that puts a record that does not decode into quarantine: lists show it, and it never
@@ -166,6 +241,9 @@ pub(super) const fn value_key(id: &ExecutionId, kind: ValueKind) -> ValueKey {
     match kind {
         ValueKind::Payload => ValueKey::Payload(id.uuid()),
         ValueKind::Result => ValueKey::Result(id.uuid()),
+        ValueKind::Signal(signal) => {
+            ValueKey::Signal { execution: id.uuid(), signal: signal.uuid() }
+        }
     }
 }
 

@@ -1,0 +1,173 @@
+//! Reading the output of an attempt (`docs/spec.md`, 6).
+
+use crate::error::{Applied, Bug, EngineError, Rejection};
+use crate::execution::{CloseReason, Frame, output_closed};
+use crate::id::{AttemptIndex, ExecutionId, FrameType};
+use crate::partition::Partition;
+use crate::store::bounds::MAX_PAGE;
+use crate::store::{
+    Cursor, Failure, Read, RecordKey, Reply, ReplyBody, Request, StreamPage, Streamed,
+};
+use crate::time::{HostTime, TimestampMs};
+
+use super::operation::{Operation, Step};
+use super::retry::Patience;
+use super::unit::{frames_of, load, unreadable};
+
+/// A frame as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFrame {
+    /// When it was appended, by the store's clock.
+    pub at: TimestampMs,
+    /// The frame.
+    pub frame: Frame,
+}
+
+/// A page of an attempt's output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FramePage {
+    /// In order; empty only where no frame that is wanted follows now.
+    pub frames: Vec<StoredFrame>,
+    /// Where the next page begins.
+    pub next: Cursor,
+    /// Whether frames behind the cursor are not kept any more, or the store's history changed.
+    pub gap: bool,
+    /// Why no more will come, once all was read.
+    pub closed: Option<CloseReason>,
+}
+
+/// Reads a page of an attempt's output. It reads on until it has a frame that is wanted, so that a
+/// page is empty only at the end; there it looks whether more can come.
+#[derive(Clone, Debug)]
+pub struct ReadFrames {
+    id: ExecutionId,
+    attempt: AttemptIndex,
+    from: Cursor,
+    limit: u32,
+    /// Only frames of this type.
+    only: Option<FrameType>,
+    patience: Patience,
+    gap: bool,
+    /// What the execution's record says, once it was read: no frame comes after it was.
+    closed: Option<Option<CloseReason>>,
+}
+
+const OP: &str = "read_stream";
+
+impl ReadFrames {
+    /// A page of at most `limit` frames, 1 to 10,000, from a cursor on.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for the limit.
+    pub fn new(
+        id: ExecutionId,
+        attempt: AttemptIndex,
+        from: Cursor,
+        limit: u32,
+        patience: Patience,
+    ) -> Result<Self, Rejection> {
+        if !(1..=10_000).contains(&limit) {
+            let problem = format!("is {limit}, and must be 1 to 10000");
+            return Err(Rejection::InvalidInput { field: "limit", problem });
+        }
+        let limit = limit.min(MAX_PAGE as u32);
+        Ok(Self { id, attempt, from, limit, only: None, patience, gap: false, closed: None })
+    }
+
+    /// The same, for frames of this type only.
+    #[must_use]
+    pub fn only(mut self, frame_type: Option<FrameType>) -> Self {
+        self.only = frame_type;
+        self
+    }
+
+    fn page(&self) -> Step<<Self as Operation>::Output> {
+        Step::Send(Request::Stream(StreamPage {
+            partition: self.id.partition(),
+            stream: frames_of(&self.id, self.attempt),
+            from: self.from,
+            limit: self.limit,
+        }))
+    }
+
+    fn streamed(&mut self, page: Streamed) -> Step<<Self as Operation>::Output> {
+        self.gap |= page.gap;
+        self.from = page.next;
+        let full = page.entries.len() == self.limit as usize;
+        let mut frames = Vec::new();
+        for entry in page.entries {
+            let frame = match self.patience.codec().decode::<Frame>(&entry.entry) {
+                Ok(frame) => frame,
+                Err(error) => return Step::Done(Err(unreadable(error))),
+            };
+            if self.only.as_ref().is_none_or(|only| *only == frame.frame_type) {
+                frames.push(StoredFrame { at: entry.id.at, frame });
+            }
+        }
+        if frames.is_empty() && full {
+            return self.page();
+        }
+        match (frames.is_empty(), self.closed) {
+            (true, None) => {
+                let (partition, records) = (self.id.partition(), vec![RecordKey::of(&self.id)]);
+                Step::Send(Request::Read(Read { partition, records, values: Vec::new() }))
+            }
+            (is_end, closed) => {
+                let closed = if is_end { closed.flatten() } else { None };
+                let (next, gap) = (self.from, self.gap);
+                Step::Done(Ok(FramePage { frames, next, gap, closed }))
+            }
+        }
+    }
+}
+
+impl Operation for ReadFrames {
+    /// `NotFound` where there is no such execution.
+    type Output = Result<FramePage, EngineError>;
+
+    fn partition(&self) -> Option<Partition> {
+        Some(self.id.partition())
+    }
+
+    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+        self.patience.begin(now);
+        self.page()
+    }
+
+    fn on_reply(&mut self, reply: Reply, _now: HostTime) -> Step<Self::Output> {
+        match reply.body {
+            ReplyBody::Stream(page) => self.streamed(page),
+            ReplyBody::Read(mut read) => {
+                let Some(stored) = read.records.pop().flatten() else {
+                    return Step::Done(Err(Rejection::NotFound.into()));
+                };
+                match load(&stored, self.patience.codec()) {
+                    Ok(loaded) => {
+                        let closed = output_closed(&loaded.execution, self.attempt, reply.at);
+                        self.closed = Some(closed);
+                        if closed.is_some() {
+                            // What came between the page and the record.
+                            return self.page();
+                        }
+                        let (frames, next, gap) = (Vec::new(), self.from, self.gap);
+                        Step::Done(Ok(FramePage { frames, next, gap, closed }))
+                    }
+                    Err(error) => Step::Done(Err(error)),
+                }
+            }
+            _ => Step::Done(Err(Bug::unexpected_reply(OP))),
+        }
+    }
+
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
+        match self.patience.after_failure(OP, failure, Applied::No, now) {
+            Ok(wait) => Step::Wait(wait),
+            Err(error) => Step::Done(Err(error)),
+        }
+    }
+
+    fn on_wake(&mut self, _now: HostTime) -> Step<Self::Output> {
+        self.page()
+    }
+}

@@ -1,0 +1,220 @@
+//! The secrets that sign the tokens of waitpoints: read, made where there are none, and rotated
+//! (`docs/spec.md`, 5).
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::entropy::Entropy;
+use crate::error::{Applied, Bug, EngineError};
+use crate::execution::Purpose;
+use crate::partition::Partition;
+use crate::store::codec::{Codec, FIRST_FORMAT, encode};
+use crate::store::{
+    Commit, Failure, Read, RecordKey, Reply, ReplyBody, Request, Stored, Unit, UnitReply, Values,
+    Version,
+};
+use crate::time::{DurationMs, HostTime, TimestampMs, Window};
+use crate::token::{KEYRING_FOR, Keyring, Kid, Rotation, Secret, SecretInfo};
+
+use super::operation::{Operation, Step};
+use super::query::Query;
+use super::retry::Patience;
+use super::unit::unreadable;
+
+/// The secrets that one program has read lately. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct KeyringCache(Arc<Mutex<Option<(Keyring, TimestampMs)>>>);
+
+impl KeyringCache {
+    /// The secrets, and how long ago they were read, if that is less than [`KEYRING_FOR`].
+    pub(super) fn get(&self, local: TimestampMs) -> Option<(Keyring, DurationMs)> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ring, read_at) = held.as_ref()?;
+        let age = local.since(*read_at);
+        (local >= *read_at && age < KEYRING_FOR).then(|| (ring.clone(), age))
+    }
+
+    /// Notes the secrets that were asked for at that time of the host's clock.
+    pub(super) fn put(&self, ring: Keyring, local: TimestampMs) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((ring, local));
+    }
+}
+
+/// The record of the secrets.
+pub(super) fn secrets_record() -> Read {
+    let (partition, records) = (Partition::META, vec![RecordKey::Secrets]);
+    Read { partition, records, values: Vec::new() }
+}
+
+/// The secrets of that record. It keeps the first format, so that a program of any age reads it.
+pub(super) fn read_ring(stored: &Stored, codec: &Codec) -> Result<Keyring, EngineError> {
+    codec.decode(&stored.bytes).map_err(unreadable)
+}
+
+/// Writes the secrets in place of that version.
+pub(super) fn write_ring(ring: &Keyring, version: Version, window: Window, nonce: u64) -> Request {
+    let unit = Unit {
+        expect: vec![(RecordKey::Secrets, version)],
+        put: vec![(RecordKey::Secrets, encode(ring, FIRST_FORMAT))],
+        window,
+        ..Unit::new(Purpose::Admit, nonce)
+    };
+    Request::Commit(Commit { partition: Partition::META, units: vec![unit] })
+}
+
+/// The first secret of a store, drawn by whoever needs one first.
+pub(super) fn first_ring(entropy: &mut Entropy) -> Keyring {
+    let kid = Kid::try_new("k1").expect("a valid kid");
+    Keyring::new(kid, Secret::random(entropy))
+}
+
+/// Lists the secrets that are good: their names, and never themselves.
+#[derive(Clone, Debug)]
+pub struct ListSecrets {
+    query: Query<Values>,
+    codec: Codec,
+}
+
+impl ListSecrets {
+    /// Reads them once.
+    pub fn new(patience: Patience) -> Self {
+        let codec = patience.codec().clone();
+        Self { query: Query::read(secrets_record(), patience), codec }
+    }
+
+    fn understand(
+        &self,
+        step: Step<Result<(Values, TimestampMs), EngineError>>,
+    ) -> Step<<Self as Operation>::Output> {
+        match step {
+            Step::Send(request) => Step::Send(request),
+            Step::Wait(wait) => Step::Wait(wait),
+            Step::Done(done) => Step::Done(done.and_then(|(mut values, now)| {
+                let stored = values.records.pop().flatten();
+                let ring = stored.map(|stored| read_ring(&stored, &self.codec)).transpose()?;
+                let all = ring.map(|ring| ring.list()).unwrap_or_default();
+                let good = |info: &SecretInfo| info.good_until.is_none_or(|until| now < until);
+                Ok(all.into_iter().filter(good).collect())
+            })),
+        }
+    }
+}
+
+impl Operation for ListSecrets {
+    /// Oldest first; the last one signs new tokens.
+    type Output = Result<Vec<SecretInfo>, EngineError>;
+
+    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+        let step = self.query.start(now);
+        self.understand(step)
+    }
+
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
+        let step = self.query.on_reply(reply, now);
+        self.understand(step)
+    }
+
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
+        let step = self.query.on_failure(failure, now);
+        self.understand(step)
+    }
+
+    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
+        let step = self.query.on_wake(now);
+        self.understand(step)
+    }
+}
+
+/// Makes a secret the one that signs new tokens. The call has the same effect however often it is
+/// made.
+#[derive(Clone, Debug)]
+pub struct RotateSecret {
+    kid: Kid,
+    secret: Secret,
+    grace: DurationMs,
+    patience: Patience,
+    /// The nonces of commits whose reply was lost.
+    ambiguous: Vec<u64>,
+    pending: Option<u64>,
+}
+
+const OP: &str = "rotate_waitpoint_secret";
+
+impl RotateSecret {
+    /// Rotates to this secret; the one before stays good for `grace`.
+    pub const fn new(kid: Kid, secret: Secret, grace: DurationMs, patience: Patience) -> Self {
+        Self { kid, secret, grace, patience, ambiguous: Vec::new(), pending: None }
+    }
+
+    fn found(
+        &mut self,
+        stored: Option<&Stored>,
+        at: TimestampMs,
+    ) -> Step<<Self as Operation>::Output> {
+        let ring = match stored.map(|stored| read_ring(stored, self.patience.codec())).transpose() {
+            Ok(ring) => ring.unwrap_or_default(),
+            Err(error) => return Step::Done(Err(error)),
+        };
+        let (ring, rotation) = match ring.rotate(&self.kid, &self.secret, self.grace, at) {
+            Ok(rotated) => rotated,
+            Err(rejection) => return Step::Done(Err(rejection.into())),
+        };
+        let version = stored.map_or(Version::ABSENT, |stored| stored.version);
+        if rotation == Rotation::Noop {
+            // One's own lost reply is no repeat.
+            let own = self.ambiguous.contains(&version.nonce);
+            return Step::Done(Ok(if own { Rotation::Rotated } else { Rotation::Noop }));
+        }
+        let nonce = self.patience.nonce();
+        self.pending = Some(nonce);
+        // A grace is counted from a time that is at most a second off.
+        let around = Window::from(at.minus(KEYRING_FOR)).and(Window::until(at.plus(KEYRING_FOR)));
+        Step::Send(write_ring(&ring, version, around, nonce))
+    }
+}
+
+impl Operation for RotateSecret {
+    /// `RotationConflict`, `InvalidGraceMs` and `InvalidInput` are refused before anything is
+    /// written.
+    type Output = Result<Rotation, EngineError>;
+
+    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+        self.patience.begin(now);
+        Step::Send(Request::Read(secrets_record()))
+    }
+
+    fn on_reply(&mut self, reply: Reply, _now: HostTime) -> Step<Self::Output> {
+        let pending = self.pending.take();
+        match reply.body {
+            ReplyBody::Read(mut read) => {
+                self.found(read.records.pop().flatten().as_ref(), reply.at)
+            }
+            ReplyBody::Commit(mut units) => match units.pop() {
+                Some(UnitReply::Committed { .. }) => Step::Done(Ok(Rotation::Rotated)),
+                Some(UnitReply::Conflict { .. } | UnitReply::OutsideWindow) | None => {
+                    // A client that sends again by itself has its first copy refuse the second.
+                    self.ambiguous.extend(pending);
+                    match self.patience.after_refusal(OP) {
+                        Ok(wait) => Step::Wait(wait),
+                        Err(error) => Step::Done(Err(error)),
+                    }
+                }
+            },
+            _ => Step::Done(Err(Bug::unexpected_reply(OP))),
+        }
+    }
+
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
+        if let (Some(nonce), Failure::MaybeApplied(_)) = (self.pending.take(), failure) {
+            self.ambiguous.push(nonce);
+        }
+        let applied = if self.ambiguous.is_empty() { Applied::No } else { Applied::Unknown };
+        match self.patience.after_failure(OP, failure, applied, now) {
+            Ok(wait) => Step::Wait(wait),
+            Err(error) => Step::Done(Err(error)),
+        }
+    }
+
+    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
+        self.start(now)
+    }
+}

@@ -1,0 +1,154 @@
+//! Reading signals by their ids: what a resumed worker gets (`docs/spec.md`, 5).
+
+use std::fmt;
+
+use crate::error::{Bug, EngineError};
+use crate::execution::{ResumedBy, Resumption, SignalRecord, ValueKind};
+use crate::id::{ExecutionId, SignalId, SignalName, SignalSource, WaitpointKey};
+use crate::partition::Partition;
+use crate::store::codec::Codec;
+use crate::store::{Bytes, Failure, Fetched, Read, Reply, Stored, Values};
+use crate::time::{HostTime, TimestampMs};
+
+use super::operation::{Operation, Step};
+use super::query::Query;
+use super::retry::Patience;
+use super::unit::{signal_key, unreadable, value_key};
+
+/// A signal as a worker gets it.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReceivedSignal {
+    /// The signal; `None` for the one that stands for a timeout.
+    pub signal_id: Option<SignalId>,
+    /// Where it was sent to; `None` for the one that stands for a timeout.
+    pub waitpoint: Option<WaitpointKey>,
+    /// What it says; `timeout` for the one that stands for a timeout.
+    pub name: SignalName,
+    /// Who sent it, in the sender's own words.
+    pub source: Option<SignalSource>,
+    /// What it brought.
+    pub payload: Option<Bytes>,
+    /// When it was taken, by the store's clock.
+    pub at: TimestampMs,
+}
+
+impl fmt::Debug for ReceivedSignal {
+    /// Without the payload, which may be anything.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceivedSignal")
+            .field("signal_id", &self.signal_id)
+            .field("waitpoint", &self.waitpoint)
+            .field("name", &self.name)
+            .field("source", &self.source)
+            .field("payload_bytes", &self.payload.as_ref().map(|payload| payload.len()))
+            .field("at", &self.at)
+            .finish()
+    }
+}
+
+/// Reads the signals that have resumed an execution.
+#[derive(Clone, Debug)]
+pub struct ReadSignals {
+    query: Query<Values>,
+    resumption: Resumption,
+    codec: Codec,
+}
+
+impl ReadSignals {
+    /// Reads the signals of how an execution was resumed.
+    pub fn new(id: &ExecutionId, resumption: Resumption, patience: Patience) -> Self {
+        let signals = &resumption.signals;
+        let read = Read {
+            partition: id.partition(),
+            records: signals.iter().map(|signal| signal_key(id, *signal)).collect(),
+            values: signals.iter().map(|s| value_key(id, ValueKind::Signal(*s))).collect(),
+        };
+        let codec = patience.codec().clone();
+        Self { query: Query::read(read, patience), resumption, codec }
+    }
+
+    fn understand(
+        &self,
+        step: Step<Result<(Values, TimestampMs), EngineError>>,
+    ) -> Step<<Self as Operation>::Output> {
+        match step {
+            Step::Send(request) => Step::Send(request),
+            Step::Wait(wait) => Step::Wait(wait),
+            Step::Done(done) => Step::Done(done.and_then(|(values, _)| self.received(values))),
+        }
+    }
+
+    fn received(&self, values: Values) -> Result<Vec<ReceivedSignal>, EngineError> {
+        let mut signals = Vec::with_capacity(values.records.len() + 1);
+        for (stored, value) in values.records.into_iter().zip(values.values) {
+            // Retention may have begun since, but not while a lease is held.
+            let Some(stored) = stored else { continue };
+            signals.push(self.one(&stored, value)?);
+        }
+        signals.sort_by_key(|(number, _)| *number);
+        let mut signals: Vec<_> = signals.into_iter().map(|(_, signal)| signal).collect();
+        if let ResumedBy::Timeout { signal: true, at } = self.resumption.by {
+            signals.push(ReceivedSignal {
+                signal_id: None,
+                waitpoint: None,
+                name: SignalName::try_new("timeout").expect("a valid name"),
+                source: None,
+                payload: None,
+                at,
+            });
+        }
+        Ok(signals)
+    }
+
+    fn one(&self, stored: &Stored, value: Fetched) -> Result<(u32, ReceivedSignal), EngineError> {
+        let record: SignalRecord = self.codec.decode(&stored.bytes).map_err(unreadable)?;
+        let payload = match value {
+            Fetched::Value(payload) => Some(payload),
+            Fetched::Absent => None,
+            // As many signals as a condition can ask for fit into one reply.
+            Fetched::Deferred => return Err(Bug::unexpected_reply("resume_signals")),
+        };
+        let signal = ReceivedSignal {
+            signal_id: Some(record.id),
+            waitpoint: Some(record.waitpoint_key),
+            name: record.name,
+            source: record.source,
+            payload,
+            at: record.at,
+        };
+        Ok((record.number, signal))
+    }
+}
+
+impl Operation for ReadSignals {
+    /// In the order in which they were taken.
+    type Output = Result<Vec<ReceivedSignal>, EngineError>;
+
+    fn partition(&self) -> Option<Partition> {
+        self.query.partition()
+    }
+
+    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+        if self.resumption.signals.is_empty() {
+            return Step::Done(self.received(Values { records: Vec::new(), values: Vec::new() }));
+        }
+        let step = self.query.start(now);
+        self.understand(step)
+    }
+
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
+        let step = self.query.on_reply(reply, now);
+        self.understand(step)
+    }
+
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
+        let step = self.query.on_failure(failure, now);
+        self.understand(step)
+    }
+
+    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
+        let step = self.query.on_wake(now);
+        self.understand(step)
+    }
+}
