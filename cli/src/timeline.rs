@@ -1,6 +1,6 @@
 //! What happened to an execution, for people.
 
-use ff_sdk::core::execution::{ClaimKind, Event, ReleaseOutcome};
+use ff_sdk::core::execution::{ClaimKind, Event, ReleaseOutcome, ResumedBy, SignalEffect};
 use ff_sdk::core::time::TimestampMs;
 use ff_sdk::{Client, SdkError};
 
@@ -68,5 +68,33 @@ pub fn describe(event: &Event, at: TimestampMs) -> String {
         Event::Ended { outcome, .. } => outcome.to_string(),
         Event::Replayed { life } => format!("replayed, life {life}"),
         Event::Removed => "removed".to_owned(),
+        event => describe_waiting(event, at),
+    }
+}
+
+/// An event of waitpoints and suspensions in words.
+fn describe_waiting(event: &Event, at: TimestampMs) -> String {
+    match event {
+        Event::WaitpointCreated { key, .. } => format!("opened the waitpoint {key}"),
+        Event::WaitpointExpired { .. } => "a waitpoint ran out".to_owned(),
+        Event::Suspended { timeout_at: Some(until), .. } => {
+            format!("suspended, for at most {} ms", until.since(at).get())
+        }
+        Event::Suspended { .. } => "suspended".to_owned(),
+        Event::AlreadySatisfied { .. } => "went on: its signals were there already".to_owned(),
+        Event::SignalTaken { name, effect, .. } => {
+            let effect = match effect {
+                SignalEffect::Buffered => "kept for a suspension to come",
+                SignalEffect::Counted => "it counts",
+                SignalEffect::Recorded => "it does not count",
+                SignalEffect::Resumed => "it was the last one needed",
+            };
+            format!("signal {name}: {effect}")
+        }
+        Event::Resumed { by: ResumedBy::Signals, .. } => "resumed by its signals".to_owned(),
+        Event::Resumed { by: ResumedBy::Operator, .. } => "resumed by an operator".to_owned(),
+        Event::Resumed { .. } => "resumed by its timeout".to_owned(),
+        Event::Escalated { .. } => "suspended for too long, and waits on".to_owned(),
+        other => format!("{:?}", other.kind()),
     }
 }

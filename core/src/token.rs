@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use crate::entropy::Entropy;
@@ -139,6 +139,19 @@ impl WaitpointToken {
         let mut first = [0; 8];
         first.copy_from_slice(&digest[..8]);
         Fingerprint(first)
+    }
+}
+
+impl Serialize for WaitpointToken {
+    /// As its text: only what travels to its bearer is serialized.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for WaitpointToken {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
     }
 }
 

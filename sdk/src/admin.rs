@@ -9,9 +9,10 @@ use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::{GrantAudit, IssueClaimGrant, IssueReclaimGrant, ReclaimGranted};
 use ff_core::grant::ReclaimGrant;
 use ff_core::id::{ExecutionId, GrantId, LaneId};
-use ff_core::op::{ActivateFormat, Terms};
+use ff_core::op::{ActivateFormat, ListSecrets, RotateSecret, Terms};
 use ff_core::store::codec::Codec;
 use ff_core::time::DurationMs;
+use ff_core::token::{Kid, Rotation, Secret, SecretInfo};
 
 use crate::config::WorkerConfig;
 use crate::error::SdkError;
@@ -111,6 +112,40 @@ impl FlowFabricAdminClient {
         self.connection.drive(operation).await?;
         tracing::info!(format, "record format activated");
         Ok(())
+    }
+
+    /// Makes a secret the one that signs the tokens of waitpoints; the one before stays good for
+    /// `grace_ms`, at most a year. The secret is given in hexadecimal digits of either case, 1 to
+    /// 128 bytes; 32 random bytes are a good one. It takes a second or two to reach every process.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] with `InvalidKid`, `InvalidSecretHex`, `InvalidGraceMs`,
+    /// `RotationConflict` when the kid stands for another secret, and `Timeout` when nobody can say
+    /// whether it was applied. Dropping the future may leave it rotated or not.
+    pub async fn rotate_waitpoint_secret(
+        &self,
+        kid: &str,
+        secret_hex: &str,
+        grace_ms: u64,
+    ) -> Result<Rotation, SdkError> {
+        let kid = Kid::try_new(kid).map_err(EngineError::from)?;
+        let secret = Secret::from_hex(secret_hex).map_err(EngineError::from)?;
+        let (grace, patience) = (DurationMs::new(grace_ms), self.connection.patience());
+        let operation = RotateSecret::new(kid.clone(), secret, grace, patience);
+        let rotation = self.connection.drive(operation).await?;
+        tracing::info!(%kid, grace_ms, ?rotation, "waitpoint secret");
+        Ok(rotation)
+    }
+
+    /// The secrets that are good, oldest first: their names, never themselves. The last one signs
+    /// new tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] when the store does not answer. Cancel safe.
+    pub async fn list_waitpoint_secrets(&self) -> Result<Vec<SecretInfo>, SdkError> {
+        Ok(self.connection.drive(ListSecrets::new(self.connection.patience())).await?)
     }
 }
 

@@ -1,6 +1,8 @@
 //! A client: submits executions, waits for their results, and operates on them.
 
 mod scans;
+mod streams;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -33,6 +35,7 @@ use crate::shared::{Connection, Sources, lock};
 use crate::submission::Submission;
 
 pub use scans::{QuarantinePage, Quarantined};
+pub use streams::{Tail, TailItem};
 
 /// A client of one namespace. Cloning gives another handle to the same client.
 #[derive(Clone)]
@@ -450,7 +453,8 @@ impl Client {
     pub async fn execute(&self, command: Command) -> Result<AnyOutcome, SdkError> {
         let command = command.parse(&mut self.0.connection.entropy()).map_err(EngineError::from)?;
         let namespace = self.0.config.namespace.clone();
-        Ok(self.0.connection.transact(InNamespace { namespace, command }).await?.outcome)
+        let command = InNamespace { namespace, command };
+        Ok(self.0.connection.inform(command, Known::Nothing).await?.outcome)
     }
 
     async fn operate<C: ff_core::execution::Decide>(

@@ -40,14 +40,18 @@ mod journal;
 mod memory;
 mod runtime;
 mod shared;
+mod signal;
 mod submission;
+mod suspension;
 mod task;
 mod upkeep;
 mod worker;
 
 pub use admin::FlowFabricAdminClient;
 pub use audit::{AuditProgress, AuditReport, Auditor};
-pub use client::{Client, ExecutionResult, History, HistoryEntry, QuarantinePage, Quarantined};
+pub use client::{
+    Client, ExecutionResult, History, HistoryEntry, QuarantinePage, Quarantined, Tail, TailItem,
+};
 pub use config::{ClientConfig, WorkerConfig};
 pub use connect::open;
 pub use drive::drive;
@@ -58,10 +62,12 @@ pub use journal::{JournalBackend, JournalCompletions};
 pub use memory::MemoryBackend;
 pub use runtime::{
     FromTask, Handler, HandlerError, IntoTaskOutcome, Json, Payload, RawPayload, RuntimeReport,
-    RuntimeReports, State, TaskContext, TaskOutcome, WorkerRuntime,
+    RuntimeReports, Signals, State, TaskContext, TaskOutcome, WorkerRuntime,
 };
+pub use signal::Signal;
 pub use submission::Submission;
-pub use task::{ClaimedTask, LeaseWatch};
+pub use suspension::Suspension;
+pub use task::{ClaimedTask, LeaseWatch, SuspendOutcome};
 pub use worker::FlowFabricWorker;
 
 #[cfg(feature = "valkey-default")]
@@ -69,15 +75,20 @@ pub use ff_io_valkey::{ConnectError, ValkeyBackend};
 
 pub use ff_core as core;
 pub use ff_core::capability::Capabilities;
+pub use ff_core::condition::{
+    Condition, CountKind, SignalMatcher, SuspensionReason, TimeoutBehaviour,
+};
 pub use ff_core::error::{EngineError, ErrorClass, Rejection, RejectionKind};
 pub use ff_core::execution::{
-    Command, CreateOutcome, ExecutionSnapshot, FailOutcome, Failure, Outcome,
+    CloseReason, Command, CreateOutcome, ExecutionSnapshot, FailOutcome, Failure, IssuedWaitpoint,
+    Outcome, SignalEffect, SignalOutcome,
 };
 pub use ff_core::id::{ExecutionId, LaneId, Namespace};
-pub use ff_core::op::ListFilter;
+pub use ff_core::op::{FramePage, ListFilter, ReceivedSignal, StoredFrame};
 pub use ff_core::policy::{Backoff, ExecutionPolicy, RetryPolicy};
 pub use ff_core::state::PublicState;
 pub use ff_core::time::{DurationMs, TimestampMs};
+pub use ff_core::token::WaitpointToken;
 
 /// The examples of the front page compile and run.
 #[cfg(doctest)]

@@ -7,7 +7,7 @@ use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::execution::Decide;
 use ff_core::id::ExecutionId;
-use ff_core::op::{Committed, EnsureMeta, Known, Operation, Patience, Terms, Transact};
+use ff_core::op::{Committed, EnsureMeta, Informed, Known, Operation, Patience, Terms, Transact};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::store::StoreMeta;
 use ff_core::time::TimestampMs;
@@ -106,6 +106,19 @@ impl Connection {
         self.check_id(&execution)?;
         let span = tracing::debug_span!("command", name, %execution);
         let operation = Transact::knowing(command, known, self.patience());
+        Ok(self.drive(operation).instrument(span).await?)
+    }
+
+    /// Carries a command that needs the secrets of tokens, or signals.
+    pub(crate) async fn inform<C: Decide>(
+        &self,
+        command: C,
+        known: Known,
+    ) -> Result<Committed<C::Outcome>, SdkError> {
+        let (name, execution) = (command.name(), command.execution_id());
+        self.check_id(&execution)?;
+        let span = tracing::debug_span!("command", name, %execution);
+        let operation = Informed::new(command, known, self.terms.clone(), self.entropy());
         Ok(self.drive(operation).instrument(span).await?)
     }
 

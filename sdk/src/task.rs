@@ -1,5 +1,7 @@
 //! A task: an execution that this worker owns, until it is finished, given back or lost.
 
+mod waiting;
+
 use std::sync::Arc;
 
 use ff_core::agent::ClaimedWork;
@@ -20,6 +22,9 @@ use crate::error::SdkError;
 use crate::shared::lock;
 use crate::upkeep::{LeaseState, Slots};
 
+pub(crate) use waiting::RING_EVERY;
+pub use waiting::SuspendOutcome;
+
 /// An execution that this worker owns. Its lease is renewed at a third of its ttl, also during the
 /// finishing call, until the task is consumed or dropped.
 ///
@@ -31,6 +36,7 @@ pub struct ClaimedTask {
     owner: Owner,
     work: ClaimedWork,
     lease: Arc<LeaseState>,
+    output: tokio::sync::Mutex<waiting::Output>,
 }
 
 /// The worker's side of a task: gives the lease out of care, and then the slot back.
@@ -71,7 +77,7 @@ impl LeaseWatch {
 impl ClaimedTask {
     pub(crate) fn new(slot: Slots, work: ClaimedWork, lease: Arc<LeaseState>) -> Self {
         let owner = Owner { slot, lease_id: work.claimed.lease_id };
-        Self { owner, work, lease }
+        Self { owner, work, lease, output: Default::default() }
     }
 
     const fn claimed(&self) -> &Claimed {

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerGrant, WorkerProfile};
 use ff_core::backend::{CompletionBackend, EngineBackend, WakeUps};
-use ff_core::execution::{Claimed, ExecutionSnapshot, TakeNew, TakeOver, TakeResumed, snapshot};
+use ff_core::execution::{
+    Claimed, ExecutionSnapshot, SignalOutcome, TakeNew, TakeOver, TakeResumed, snapshot,
+};
 use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
-use ff_core::id::{AttemptId, ExecutionId, LaneId, LeaseId};
+use ff_core::id::{AttemptId, ExecutionId, LaneId, LeaseId, WaitpointId};
 use ff_core::op::{Committed, ReadExecution, Terms};
 use ff_core::partition::PartitionConfig;
 use ff_core::store::codec::Codec;
@@ -24,6 +26,7 @@ use crate::grants::{
 #[cfg(feature = "valkey-default")]
 use crate::journal::JournalBackend;
 use crate::shared::{Connection, Sources, lock};
+use crate::signal::Signal;
 use crate::task::ClaimedTask;
 use crate::upkeep::{Slots, Upkeep};
 
@@ -311,6 +314,20 @@ impl FlowFabricWorker {
                 }
             }
         }
+    }
+
+    /// Delivers a signal to a waitpoint. Whoever has the waitpoint's token may.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::deliver_signal`](crate::Client::deliver_signal); cancellation too.
+    pub async fn deliver_signal(
+        &self,
+        id: &ExecutionId,
+        waitpoint: &WaitpointId,
+        signal: Signal,
+    ) -> Result<SignalOutcome, SdkError> {
+        self.0.upkeep.state.connection.deliver(id, waitpoint, signal).await
     }
 
     /// What there is to know of an execution; `None` when the worker's namespace has none.

@@ -1,6 +1,8 @@
 //! `suspend`: give the lease back until signals, an operator or time resume the attempt
 //! (`docs/spec.md`, 5).
 
+use serde::{Deserialize, Serialize};
+
 use crate::condition::{
     Condition, MAX_WAITPOINTS, ResumePolicy, SuspensionReason, SuspensionTimeout, TimeoutAt,
 };
@@ -50,7 +52,8 @@ pub struct Suspend {
 }
 
 /// A waitpoint that a suspension uses.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BindWaitpoint {
     /// A new one.
     New {

@@ -7,17 +7,21 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::capability::Capabilities;
+use crate::condition::{Condition, ResumePolicy, SuspensionReason, SuspensionTimeout};
 use crate::entropy::Entropy;
 use crate::error::Rejection;
 use crate::id::{
-    AttemptId, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId, LeaseEpoch, LeaseId,
-    Namespace, Nonce, RequestId, WorkerId, WorkerInstanceId,
+    AttemptId, ExecutionId, ExecutionKind, FailureCategory, FrameType, GrantId, LaneId, LeaseEpoch,
+    LeaseId, Namespace, Nonce, RequestId, SignalId, SignalName, SignalSource, SuspensionId,
+    WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
 };
 use crate::policy::{ExecutionPolicy, Priority};
 use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs};
+use crate::token::{KnownKeyring, WaitpointToken};
 
 use super::any_command::AnyCommand;
+use super::append_frame::{AppendFrame, Frame};
 use super::block::{Block, Unblock};
 use super::blocks::BlockKind;
 use super::cancel::{Cancel, CancelledBy};
@@ -25,7 +29,9 @@ use super::change_priority::ChangePriority;
 use super::command::{TakeNew, TakeOver, TakeResumed};
 use super::complete::Complete;
 use super::create::{Create, DEFAULT_PAYLOAD_LIMIT, Start, content_digest};
+use super::create_pending_waitpoint::CreatePendingWaitpoint;
 use super::delay_execution::DelayExecution;
+use super::deliver_signal::{DeliverSignal, FoundSignal};
 use super::fail::Fail;
 use super::guard::FenceParts;
 use super::identity::OperatorCall;
@@ -36,7 +42,9 @@ use super::move_to_waiting_children::MoveToWaitingChildren;
 use super::record::GrantAudit;
 use super::renew::Renew;
 use super::replay::Replay;
+use super::resume::Resume;
 use super::revoke_lease::RevokeLease;
+use super::suspend::{BindWaitpoint, Heard, Suspend};
 use super::update_progress::UpdateProgress;
 
 /// The fence of a lease-bound call; whether it is complete is checked by the command's rule.
@@ -219,6 +227,88 @@ pub enum Command {
         /// For people.
         reason: String,
     },
+    /// Give the work back until it is resumed.
+    Suspend {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// The holder's proof.
+        #[serde(flatten)]
+        fence: WireFence,
+        /// Chosen by the caller; the same for each repeat.
+        suspension_id: SuspensionId,
+        /// Why.
+        #[serde(default)]
+        reason: SuspensionReason,
+        /// What the condition refers to.
+        #[serde(default)]
+        waitpoints: Vec<BindWaitpoint>,
+        /// What resumes it.
+        condition: Condition,
+        /// When it has taken too long, and what happens then.
+        #[serde(default)]
+        timeout: Option<SuspensionTimeout>,
+        /// How it goes on.
+        #[serde(default)]
+        policy: ResumePolicy,
+    },
+    /// Open a waitpoint while the work goes on.
+    CreatePendingWaitpoint {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// The holder's proof.
+        #[serde(flatten)]
+        fence: WireFence,
+        /// Chosen by the caller; the same for each repeat.
+        waitpoint_id: WaitpointId,
+        /// Its name.
+        key: WaitpointKey,
+        /// After how many milliseconds it closes unless a suspension uses it.
+        #[serde(default)]
+        expires_in_ms: Option<u64>,
+    },
+    /// Tell a waitpoint something.
+    DeliverSignal {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// The waitpoint.
+        waitpoint_id: WaitpointId,
+        /// The proof that the caller may.
+        token: WaitpointToken,
+        /// Chosen by the caller; the same for each repeat.
+        signal_id: SignalId,
+        /// What it says.
+        name: SignalName,
+        /// Who sends it.
+        #[serde(default)]
+        source: Option<SignalSource>,
+        /// At most 256 KiB.
+        #[serde(default)]
+        payload: Option<Vec<u8>>,
+    },
+    /// An operator ends a suspension.
+    Resume {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// Names the call, so that its repeat is recognised.
+        request_id: String,
+    },
+    /// Append to the output of the attempt.
+    AppendFrame {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// The holder's proof.
+        #[serde(flatten)]
+        fence: WireFence,
+        /// One more than that of the frame before, from 1.
+        sequence: u64,
+        /// What kind of output it is.
+        frame_type: FrameType,
+        /// At most 64 KiB.
+        payload: Vec<u8>,
+        /// At most 4 KiB.
+        #[serde(default)]
+        metadata: BTreeMap<String, String>,
+    },
     /// An operator does not want the work any more.
     Cancel {
         /// The execution.
@@ -316,8 +406,81 @@ impl Command {
                 let by = CancelledBy::Holder(fence.into());
                 AnyCommand::Cancel(Cancel { execution_id, by, reason })
             }
+            Self::Suspend { .. }
+            | Self::CreatePendingWaitpoint { .. }
+            | Self::DeliverSignal { .. }
+            | Self::AppendFrame { .. } => self.parse_waiting(entropy),
             operator => operator.parse_operators()?,
         })
+    }
+
+    /// The commands about waitpoints, signals and output.
+    fn parse_waiting(self, entropy: &mut Entropy) -> AnyCommand {
+        let (keyring, heard) = (KnownKeyring::default(), Heard::default());
+        match self {
+            Self::Suspend {
+                execution_id,
+                fence,
+                suspension_id,
+                reason,
+                waitpoints,
+                condition,
+                timeout,
+                policy,
+            } => AnyCommand::Suspend(Suspend {
+                execution_id,
+                fence: fence.into(),
+                suspension_id,
+                reason,
+                waitpoints,
+                condition,
+                timeout,
+                policy,
+                keyring,
+                heard,
+            }),
+            Self::CreatePendingWaitpoint {
+                execution_id,
+                fence,
+                waitpoint_id,
+                key,
+                expires_in_ms,
+            } => AnyCommand::CreatePendingWaitpoint(CreatePendingWaitpoint {
+                execution_id,
+                fence: fence.into(),
+                waitpoint_id,
+                key,
+                expires_in: expires_in_ms.map(DurationMs::new),
+                keyring,
+            }),
+            Self::DeliverSignal {
+                execution_id,
+                waitpoint_id,
+                token,
+                signal_id,
+                name,
+                source,
+                payload,
+            } => AnyCommand::DeliverSignal(DeliverSignal {
+                execution_id,
+                waitpoint_id,
+                token,
+                signal_id,
+                name,
+                source,
+                payload: payload.map(Arc::from),
+                creator: Nonce(entropy.next_u64()),
+                keyring,
+                found: FoundSignal::Unread,
+            }),
+            Self::AppendFrame { execution_id, fence, sequence, frame_type, payload, metadata } => {
+                let payload = Arc::from(payload);
+                let frame = Frame { sequence, frame_type, payload, metadata };
+                let (fence, rings) = (fence.into(), true);
+                AnyCommand::AppendFrame(AppendFrame { execution_id, fence, frame, rings })
+            }
+            other => unreachable!("{other:?} is parsed by another branch"),
+        }
     }
 
     /// The commands of operators and of admission.
@@ -335,6 +498,9 @@ impl Command {
             Self::ChangePriority { execution_id, request_id, priority } => {
                 let (call, priority) = (call(request_id)?, Priority::clamped(priority));
                 AnyCommand::ChangePriority(ChangePriority { execution_id, call, priority })
+            }
+            Self::Resume { execution_id, request_id } => {
+                AnyCommand::Resume(Resume { execution_id, call: call(request_id)? })
             }
             Self::Replay { execution_id, request_id } => {
                 AnyCommand::Replay(Replay { execution_id, call: call(request_id)? })

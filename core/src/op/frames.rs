@@ -6,7 +6,7 @@ use crate::id::{AttemptIndex, ExecutionId, FrameType};
 use crate::partition::Partition;
 use crate::store::bounds::MAX_PAGE;
 use crate::store::{
-    Cursor, Failure, Read, RecordKey, Reply, ReplyBody, Request, StreamPage, Streamed,
+    Cursor, Failure, Read, RecordKey, Reply, ReplyBody, Request, StreamId, StreamPage, Streamed,
 };
 use crate::time::{HostTime, TimestampMs};
 
@@ -19,6 +19,8 @@ use super::unit::{frames_of, load, unreadable};
 pub struct StoredFrame {
     /// When it was appended, by the store's clock.
     pub at: TimestampMs,
+    /// The place behind it.
+    pub cursor: Cursor,
     /// The frame.
     pub frame: Frame,
 }
@@ -102,7 +104,8 @@ impl ReadFrames {
                 Err(error) => return Step::Done(Err(unreadable(error))),
             };
             if self.only.as_ref().is_none_or(|only| *only == frame.frame_type) {
-                frames.push(StoredFrame { at: entry.id.at, frame });
+                let cursor = behind(page.next, entry.id);
+                frames.push(StoredFrame { at: entry.id.at, cursor, frame });
             }
         }
         if frames.is_empty() && full {
@@ -119,6 +122,14 @@ impl ReadFrames {
                 Step::Done(Ok(FramePage { frames, next, gap, closed }))
             }
         }
+    }
+}
+
+/// The place behind an entry of the page that this cursor stands behind.
+const fn behind(page: Cursor, id: StreamId) -> Cursor {
+    match page {
+        Cursor::After { history, .. } => Cursor::After { history, id },
+        other => other,
     }
 }
 

@@ -4,9 +4,11 @@ use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ff_core::execution::AttemptKind;
+use ff_core::execution::{AttemptKind, IssuedWaitpoint, Resumption};
 use ff_core::id::{AttemptIndex, ExecutionId, ExecutionKind, LaneId, LeaseEpoch, LeaseId};
+use ff_core::op::ReceivedSignal;
 use ff_core::store::Bytes;
 use ff_core::tags::Tags;
 use ff_core::time::TimestampMs;
@@ -37,6 +39,7 @@ impl States {
 pub struct TaskContext {
     pub(super) task: Arc<ClaimedTask>,
     pub(super) states: Arc<States>,
+    pub(super) signals: Arc<[ReceivedSignal]>,
 }
 
 impl TaskContext {
@@ -108,6 +111,39 @@ impl TaskContext {
         self.task.update_progress(percent, message).await
     }
 
+    /// Appends a frame to the attempt's output, and waits until it is kept.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ClaimedTask::append_frame`]; cancellation too.
+    pub async fn append_frame(
+        &self,
+        frame_type: impl AsRef<str>,
+        payload: impl AsRef<[u8]>,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<u64, SdkError> {
+        self.task.append_frame(frame_type, payload, metadata).await
+    }
+
+    /// Opens a waitpoint while the handler runs, so that its token can be handed out before the
+    /// handler returns a suspension that uses it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ClaimedTask::create_pending_waitpoint`]; cancellation too.
+    pub async fn create_pending_waitpoint(
+        &self,
+        key: impl AsRef<str>,
+        expires_in: Option<Duration>,
+    ) -> Result<IssuedWaitpoint, SdkError> {
+        self.task.create_pending_waitpoint(key, expires_in).await
+    }
+
+    /// How a suspension was resumed, if the handler goes on after one.
+    pub fn resumption(&self) -> Option<&Resumption> {
+        self.task.resumption()
+    }
+
     /// The store's clock, as far as this host knows it.
     pub fn store_now(&self) -> TimestampMs {
         self.task.store_now()
@@ -127,6 +163,28 @@ pub trait FromTask: Sized {
 impl FromTask for TaskContext {
     fn from_task(context: &TaskContext) -> Result<Self, HandlerError> {
         Ok(context.clone())
+    }
+}
+
+/// The signals that satisfied the suspension after which the handler goes on, in the order in which
+/// they came; none where it does not go on after one, or by an operator or a timeout.
+#[derive(Clone, Debug)]
+pub struct Signals(
+    /// The signals.
+    pub Arc<[ReceivedSignal]>,
+);
+
+impl Deref for Signals {
+    type Target = [ReceivedSignal];
+
+    fn deref(&self) -> &[ReceivedSignal] {
+        &self.0
+    }
+}
+
+impl FromTask for Signals {
+    fn from_task(context: &TaskContext) -> Result<Self, HandlerError> {
+        Ok(Self(context.signals.clone()))
     }
 }
 

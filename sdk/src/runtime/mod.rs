@@ -6,7 +6,7 @@ mod outcome;
 mod run;
 mod unwind;
 
-pub use extract::{FromTask, Payload, RawPayload, State, TaskContext};
+pub use extract::{FromTask, Payload, RawPayload, Signals, State, TaskContext};
 pub use handler::Handler;
 pub use outcome::{HandlerError, IntoTaskOutcome, Json, TaskOutcome};
 pub use run::{RuntimeReport, RuntimeReports, WorkerRuntime};

@@ -3,6 +3,8 @@
 use ff_core::time::TimestampMs;
 use serde::Serialize;
 
+use crate::suspension::Suspension;
+
 /// What becomes of a task when its handler has returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -17,6 +19,12 @@ pub enum TaskOutcome {
     WaitForChildren,
     /// It is not wanted any more.
     Cancel(String),
+    /// It is given back until it is resumed; the same attempt goes on then, and the handler is
+    /// called again with the signals ([`Signals`](super::Signals)). Tokens are for waitpoints that
+    /// the handler has opened before ([`TaskContext::create_pending_waitpoint`]
+    /// (super::TaskContext::create_pending_waitpoint)). Where the signals were there already, the
+    /// handler is called again at once.
+    Suspend(Box<Suspension>),
 }
 
 /// Why a handler failed. Any error becomes one of category `handler_error`.
@@ -66,6 +74,12 @@ pub trait IntoTaskOutcome {
 impl IntoTaskOutcome for TaskOutcome {
     fn into_task_outcome(self) -> TaskOutcome {
         self
+    }
+}
+
+impl IntoTaskOutcome for Suspension {
+    fn into_task_outcome(self) -> TaskOutcome {
+        TaskOutcome::Suspend(Box::new(self))
     }
 }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ff_core::execution::{DEFAULT_PAYLOAD_LIMIT, FailOutcome};
+use ff_core::error::EngineError;
+use ff_core::execution::{
+    DEFAULT_PAYLOAD_LIMIT, FailOutcome, ResumedBy, Resumption, SuspendOutcome,
+};
 use ff_core::id::FailureCategory;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -69,6 +72,7 @@ struct Counters {
     retried: AtomicU64,
     lost: AtomicU64,
     given_back: AtomicU64,
+    suspended: AtomicU64,
 }
 
 /// What a runtime has done.
@@ -87,6 +91,8 @@ pub struct RuntimeReport {
     pub lost: u64,
     /// Tasks that were given back: delayed, waiting for children, or at shutdown.
     pub given_back: u64,
+    /// Tasks that were given back until they are resumed.
+    pub suspended: u64,
 }
 
 /// How long a graceful shutdown waits for running handlers unless set.
@@ -194,6 +200,7 @@ impl RuntimeReports {
             retried: read(&self.0.retried),
             lost: read(&self.0.lost),
             given_back: read(&self.0.given_back),
+            suspended: read(&self.0.suspended),
         }
     }
 }
@@ -284,10 +291,26 @@ enum Ended {
 
 async fn run_task(shared: Arc<Shared>, task: ClaimedTask) {
     let task = Arc::new(task);
-    let context = TaskContext { task: task.clone(), states: shared.states.clone() };
-    let ended = run_handler(&shared, context).await;
-    // What the handler has cloned of its context may keep the task, and so its slot, for longer.
-    finish(&shared.report, &task, ended).await;
+    let mut signals = task.resume_signals().await;
+    loop {
+        let ended = match signals {
+            Ok(signals) => {
+                let (task, states) = (task.clone(), shared.states.clone());
+                let context = TaskContext { task, states, signals: signals.into() };
+                run_handler(&shared, context).await
+            }
+            // Whoever takes it next reads them again.
+            Err(error) => {
+                tracing::warn!(%error, "the signals could not be read");
+                Ended::Stopped
+            }
+        };
+        // What the handler has cloned of its context may keep the task, and so its slot, for longer.
+        match finish(&shared.report, &task, ended).await {
+            Some(resumption) => signals = task.signals_of(resumption).await,
+            None => return,
+        }
+    }
 }
 
 async fn run_handler(shared: &Shared, context: TaskContext) -> Ended {
@@ -319,12 +342,14 @@ fn panicked(message: &str) -> TaskOutcome {
     ))
 }
 
-async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) {
+/// Does what a handler's end asks for. Where it would have suspended and the signals were there
+/// already, it goes on with them instead.
+async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) -> Option<Resumption> {
     let execution = task.execution_id();
     let finished = match ended {
         Ended::LeaseLost => {
             report.lost.fetch_add(1, Ordering::Relaxed);
-            return;
+            return None;
         }
         // The same attempt goes on with whoever takes it next.
         Ended::Stopped => task.end_delay(task.store_now()).await.map(|()| &report.given_back),
@@ -340,6 +365,13 @@ async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) {
             TaskOutcome::WaitForChildren => {
                 task.end_wait_for_children().await.map(|()| &report.given_back)
             }
+            TaskOutcome::Suspend(suspension) => match task.end_suspend(*suspension).await {
+                Ok(SuspendOutcome::AlreadySatisfied { suspension_id, signals }) => {
+                    return Some(Resumption { suspension_id, by: ResumedBy::Signals, signals });
+                }
+                Ok(SuspendOutcome::Suspended { .. }) => Ok(&report.suspended),
+                Err(error) => refused(report, task, error).await,
+            },
             TaskOutcome::Cancel(reason) => {
                 task.end_cancel(reason).await.map(|()| &report.cancelled)
             }
@@ -355,6 +387,22 @@ async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) {
             report.lost.fetch_add(1, Ordering::Relaxed)
         }
     };
+    None
+}
+
+/// A suspension that can never be fails its attempt, like a handler's own error.
+async fn refused<'r>(
+    report: &'r Counters,
+    task: &ClaimedTask,
+    error: SdkError,
+) -> Result<&'r AtomicU64, SdkError> {
+    match error.engine() {
+        Some(EngineError::Validation { detail, .. }) => {
+            let wrong = HandlerError::new("invalid_suspension", detail.clone());
+            fail(report, task, wrong.permanent()).await
+        }
+        _ => Err(error),
+    }
 }
 
 /// A result that the store would refuse each time that the handler runs.

@@ -1,0 +1,249 @@
+//! Reading the output of attempts: page by page, or as it comes.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ff_core::backend::WakeUps;
+use ff_core::error::EngineError;
+use ff_core::execution::CloseReason;
+use ff_core::id::{AttemptIndex, ExecutionId, FrameType};
+use ff_core::op::{FramePage, ReadFrames, StoredFrame};
+use ff_core::store::{Cursor, Topic};
+use futures_util::Stream;
+use tokio::time::Instant;
+
+use super::Client;
+use crate::error::SdkError;
+use crate::task::RING_EVERY;
+
+/// The longest that one call waits for output.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+/// How long to wait for a wake-up before looking anyway.
+const BACKSTOP: Duration = Duration::from_secs(1);
+/// How long a reader looks by itself after something came: a writer wakes readers only so often.
+const READS_ON: Duration = Duration::from_millis(3 * RING_EVERY.as_millis() as u64);
+/// Frames on one page of a tail.
+const PAGE: u32 = 500;
+
+/// What a tail yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TailItem {
+    /// A frame.
+    Frame(StoredFrame),
+    /// Some frames were not kept, or the store's history changed.
+    Gap,
+    /// No more will come; it is the last item.
+    Closed(CloseReason),
+}
+
+/// The output of one attempt, as it comes. It reads and never holds up a writer.
+pub struct Tail {
+    client: Client,
+    id: ExecutionId,
+    attempt: AttemptIndex,
+    only: Option<FrameType>,
+    next: Cursor,
+    /// Behind the item that was yielded last.
+    yielded: Cursor,
+    items: VecDeque<(TailItem, Cursor)>,
+    wakes: Option<Box<dyn WakeUps>>,
+    last_came: Instant,
+    ended: bool,
+}
+
+impl Client {
+    /// A page of an attempt's output from a cursor on: at most `limit` frames, 1 to 10,000, and at
+    /// most 1,024 at a time. A page is empty only where no wanted frame follows now.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] with `NotFound`, and `InvalidInput` for the limit. Cancel safe.
+    pub async fn read_stream(
+        &self,
+        id: &ExecutionId,
+        attempt: AttemptIndex,
+        from: Cursor,
+        limit: u32,
+        only: Option<FrameType>,
+    ) -> Result<FramePage, SdkError> {
+        self.check_is_ours(id).await?;
+        self.page(id, attempt, from, limit, only).await
+    }
+
+    /// The same, but waits up to `wait`, at most 30 s, where no wanted frame follows yet. It ends
+    /// early when the output is closed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::read_stream`]. Cancel safe.
+    pub async fn tail_stream(
+        &self,
+        id: &ExecutionId,
+        attempt: AttemptIndex,
+        from: Cursor,
+        limit: u32,
+        wait: Duration,
+    ) -> Result<FramePage, SdkError> {
+        let until = Instant::now() + wait.min(MAX_WAIT);
+        let page = self.read_stream(id, attempt, from, limit, None).await?;
+        if !page.frames.is_empty() || page.gap || page.closed.is_some() {
+            return Ok(page);
+        }
+        let mut wakes = self.readers_wakes(id, attempt);
+        loop {
+            // Subscribed now; what came before that is seen by reading once more.
+            let page = self.page(id, attempt, page.next, limit, None).await?;
+            let nothing = page.frames.is_empty() && !page.gap && page.closed.is_none();
+            if !nothing || Instant::now() >= until {
+                return Ok(page);
+            }
+            wait_for(&mut wakes, until.min(Instant::now() + BACKSTOP)).await;
+        }
+    }
+
+    /// The output of an attempt as it comes, from a cursor on; of the latest attempt unless one is
+    /// named.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] with `NotFound`. Cancel safe.
+    pub async fn tail(
+        &self,
+        id: &ExecutionId,
+        attempt: Option<AttemptIndex>,
+        from: Cursor,
+        only: Option<FrameType>,
+    ) -> Result<Tail, SdkError> {
+        let snapshot = self.describe(id).await?;
+        let snapshot = snapshot.ok_or(EngineError::NotFound { entity: "execution" })?;
+        let attempt = attempt.or(snapshot.attempt_index).unwrap_or_default();
+        Ok(Tail {
+            client: self.clone(),
+            id: *id,
+            attempt,
+            only,
+            next: from,
+            yielded: from,
+            items: VecDeque::new(),
+            wakes: self.readers_wakes(id, attempt),
+            last_came: Instant::now(),
+            ended: false,
+        })
+    }
+
+    async fn page(
+        &self,
+        id: &ExecutionId,
+        attempt: AttemptIndex,
+        from: Cursor,
+        limit: u32,
+        only: Option<FrameType>,
+    ) -> Result<FramePage, SdkError> {
+        let connection = &self.0.connection;
+        let read = ReadFrames::new(*id, attempt, from, limit, connection.patience());
+        Ok(connection.drive(read.map_err(EngineError::from)?.only(only)).await?)
+    }
+
+    /// Another tenant's output is none of ours.
+    async fn check_is_ours(&self, id: &ExecutionId) -> Result<(), SdkError> {
+        let (found, _) = self.read(id, &[]).await?;
+        Ok(found.map(|_| ()).ok_or(EngineError::NotFound { entity: "execution" })?)
+    }
+
+    fn readers_wakes(&self, id: &ExecutionId, attempt: AttemptIndex) -> Option<Box<dyn WakeUps>> {
+        let topic = Topic::Frames { execution: id.uuid(), attempt };
+        self.0.connection.backend.subscribe(vec![topic])
+    }
+}
+
+/// Waits for a wake-up, at most until then; tells whether one came.
+async fn wait_for(wakes: &mut Option<Box<dyn WakeUps>>, until: Instant) -> bool {
+    let Some(stream) = wakes else {
+        tokio::time::sleep_until(until).await;
+        return false;
+    };
+    match tokio::time::timeout_at(until, stream.next()).await {
+        Ok(Some(_)) => true,
+        Ok(None) => {
+            *wakes = None;
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+impl Tail {
+    /// The attempt whose output it is.
+    pub const fn attempt(&self) -> AttemptIndex {
+        self.attempt
+    }
+
+    /// The place behind the item that was yielded last: another tail goes on from there.
+    pub const fn cursor(&self) -> Cursor {
+        self.yielded
+    }
+
+    /// The next item; `None` after the output was closed.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] when the store does not answer, or the execution is gone; the next call
+    /// tries again. Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<TailItem, SdkError>> {
+        loop {
+            if let Some((item, cursor)) = self.items.pop_front() {
+                self.ended = matches!(item, TailItem::Closed(_));
+                self.yielded = cursor;
+                return Some(Ok(item));
+            }
+            if self.ended {
+                return None;
+            }
+            match self.read().await {
+                Ok(true) => {}
+                Ok(false) => self.wait().await,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// The items as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<TailItem, SdkError>> + Send {
+        futures_util::stream::unfold(self, async |mut tail| {
+            let item = tail.next().await?;
+            Some((item, tail))
+        })
+    }
+
+    /// Reads a page; tells whether there was anything.
+    async fn read(&mut self) -> Result<bool, SdkError> {
+        let (client, only) = (&self.client, self.only.clone());
+        let page = client.page(&self.id, self.attempt, self.next, PAGE, only).await?;
+        if page.gap {
+            self.items.push_back((TailItem::Gap, self.next));
+        }
+        for frame in page.frames {
+            let cursor = frame.cursor;
+            self.items.push_back((TailItem::Frame(frame), cursor));
+        }
+        self.items.extend(page.closed.map(|why| (TailItem::Closed(why), page.next)));
+        self.next = page.next;
+        if self.items.is_empty() {
+            return Ok(false);
+        }
+        self.last_came = Instant::now();
+        Ok(true)
+    }
+
+    /// Waits for more. While frames come it looks at its own pace, and not with each of them.
+    async fn wait(&mut self) {
+        if self.last_came.elapsed() < READS_ON {
+            tokio::time::sleep(RING_EVERY).await;
+            return;
+        }
+        if wait_for(&mut self.wakes, Instant::now() + BACKSTOP).await {
+            self.last_came = Instant::now();
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Signals as their senders write them.
+
+use ff_core::execution::{DeliverSignal, FoundSignal};
+use ff_core::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
+use ff_core::store::Bytes;
+use ff_core::token::{KnownKeyring, WaitpointToken};
+
+use crate::error::SdkError;
+use crate::shared::Connection;
+
+/// A signal to a waitpoint: what it says, and the token that proves that its sender may.
+///
+/// ```
+/// use ff_sdk::{Signal, WaitpointToken};
+///
+/// # fn main() -> Result<(), ff_sdk::SdkError> {
+/// # let token = WaitpointToken::new("k1:00");
+/// let signal = Signal::new("approved", token)?
+///     .source("alice")?
+///     .payload(r#"{"comment":"ship it"}"#)
+///     .idempotency_key("click-17");
+/// # drop(signal);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a signal has to be delivered"]
+pub struct Signal {
+    name: SignalName,
+    token: WaitpointToken,
+    source: Option<SignalSource>,
+    payload: Option<Bytes>,
+    identity: Identity,
+}
+
+#[derive(Clone, Debug)]
+enum Identity {
+    Random,
+    Id(SignalId),
+    Key(String),
+}
+
+impl Signal {
+    /// A signal of this name, 1 to 64 printable ASCII bytes without space.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] when it is no such name.
+    pub fn new(name: impl AsRef<str>, token: WaitpointToken) -> Result<Self, SdkError> {
+        let (name, source, payload) = (SignalName::try_new(name)?, None, None);
+        Ok(Self { name, token, source, payload, identity: Identity::Random })
+    }
+
+    /// Who sends it, in the sender's own words, 1 to 64 printable ASCII bytes without space. The
+    /// token proves that somebody may signal, not who it is.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] when it is no such text.
+    pub fn source(mut self, source: impl AsRef<str>) -> Result<Self, SdkError> {
+        self.source = Some(SignalSource::try_new(source)?);
+        Ok(self)
+    }
+
+    /// What the worker gets with it, at most 256 KiB.
+    pub fn payload(mut self, payload: impl AsRef<[u8]>) -> Self {
+        self.payload = Some(Bytes::from(payload.as_ref()));
+        self
+    }
+
+    /// A key under which the waitpoint takes one signal, however often it is sent.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.identity = Identity::Key(key.into());
+        self
+    }
+
+    /// The signal's id, in place of a random one.
+    pub fn id(mut self, id: SignalId) -> Self {
+        self.identity = Identity::Id(id);
+        self
+    }
+
+    pub(crate) fn into_command(
+        self,
+        execution_id: ExecutionId,
+        waitpoint_id: WaitpointId,
+        connection: &Connection,
+    ) -> DeliverSignal {
+        let mut entropy = connection.entropy();
+        DeliverSignal {
+            execution_id,
+            waitpoint_id,
+            token: self.token,
+            signal_id: match self.identity {
+                Identity::Random => SignalId::random(&mut entropy),
+                Identity::Id(id) => id,
+                Identity::Key(key) => SignalId::for_idempotency_key(waitpoint_id, &key),
+            },
+            name: self.name,
+            source: self.source,
+            payload: self.payload,
+            creator: Nonce(entropy.next_u64()),
+            keyring: KnownKeyring::default(),
+            found: FoundSignal::Unread,
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Signals: buffering, repeats, tokens and their secrets, limits, retention (`docs/spec.md`, 5).
+
+use ff_sdk::core::error::RejectionKind;
+use ff_sdk::core::execution::EventKind;
+use ff_sdk::core::id::{SignalId, WaitpointId};
+use ff_sdk::core::state::PublicState;
+use ff_sdk::core::store::{IndexName, RecordKey};
+use ff_sdk::core::token::Rotation;
+use ff_sdk::{
+    Client, ClaimedTask, IssuedWaitpoint, Signal, SignalEffect, SignalOutcome, SuspendOutcome,
+    Suspension, WaitpointToken,
+};
+use uuid::Uuid;
+
+use crate::ground::Ground;
+use crate::kit::{claim, events, kind, ms, secs, see, send, state, submit, work};
+
+async fn suspended(client: &Client, task: ClaimedTask) -> IssuedWaitpoint {
+    drop(client);
+    match task.suspend(Suspension::until_signal("approval").unwrap()).await.unwrap() {
+        SuspendOutcome::Suspended { waitpoints, .. } => waitpoints.into_iter().next().unwrap(),
+        SuspendOutcome::AlreadySatisfied(_) => panic!("nothing was signalled yet"),
+    }
+}
+
+/// A signal before the suspension is buffered; the suspension finds it and the lease is kept.
+pub async fn a_signal_before_the_suspension_is_not_lost(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let open = task.create_pending_waitpoint("approval", None).await.unwrap();
+    let sent = send(&client, &id, &open, "approved").await.unwrap();
+    assert_eq!(sent, SignalOutcome::Accepted { effect: SignalEffect::Buffered });
+    let (lease, epoch) = (task.lease_id(), task.lease_epoch());
+    let asked = Suspension::until_signal("approval").unwrap().open(&open);
+    let SuspendOutcome::AlreadySatisfied(task) = task.suspend(asked).await.unwrap() else {
+        panic!("the signal was there already");
+    };
+    assert_eq!(state(&client, &id).await, PublicState::Active);
+    assert_eq!((task.lease_id(), task.lease_epoch()), (lease, epoch));
+    assert_eq!(task.resume_signals().await.unwrap()[0].name.as_str(), "approved");
+    task.complete(None).await.unwrap();
+    let told = events(&client, &id).await;
+    assert!(told.contains(&EventKind::AlreadySatisfied) && !told.contains(&EventKind::Suspended));
+}
+
+/// A pending waitpoint closes when its time is over, marked or not.
+pub async fn a_pending_waitpoint_closes_in_time(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let open = task.create_pending_waitpoint("a", Some(secs(5))).await.unwrap();
+    ground.advance(ms(4_999)).await;
+    send(&client, &id, &open, "in-time").await.unwrap();
+    ground.advance(ms(1)).await;
+    let late = send(&client, &id, &open, "late").await;
+    assert_eq!(kind(late), RejectionKind::WaitpointClosed);
+    ground.tick().await;
+    assert!(see(&client, &id).await.waitpoints.is_empty());
+    let asked = Suspension::until_signal("a").unwrap().open(&open);
+    assert_eq!(kind(task.suspend(asked).await), RejectionKind::WaitpointClosed);
+}
+
+/// The signal that resumed, delivered again, is a duplicate; a reply that was lost is no duplicate.
+pub async fn a_repeated_signal_is_recognised(ground: &Ground) {
+    let line = ground.line();
+    let client = ground.client().await;
+    let sender = ground.client_on(line.clone()).await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    let waitpoint = suspended(&client, claim(&worker).await).await;
+    let signal = || {
+        Signal::new("approved", waitpoint.token.clone()).unwrap().idempotency_key("click")
+    };
+    line.lose_next_commit_reply();
+    let first = sender.deliver_signal(&id, &waitpoint.id, signal()).await.unwrap();
+    assert_eq!(first, SignalOutcome::TriggeredResume, "one's own lost reply");
+    let existing_signal_id = SignalId::for_idempotency_key(waitpoint.id, "click");
+    for _ in 0..2 {
+        let again = client.deliver_signal(&id, &waitpoint.id, signal()).await.unwrap();
+        assert_eq!(again, SignalOutcome::Duplicate { existing_signal_id });
+    }
+    assert_eq!(see(&client, &id).await.signals, 1);
+    // A repeat without the token learns nothing.
+    let bad = Signal::new("approved", WaitpointToken::new("k1:00")).unwrap();
+    let refused = client.deliver_signal(&id, &waitpoint.id, bad.id(existing_signal_id)).await;
+    assert_eq!(kind(refused), RejectionKind::InvalidToken);
+    claim(&worker).await.complete(None).await.unwrap();
+    let again = client.deliver_signal(&id, &waitpoint.id, signal()).await.unwrap();
+    assert_eq!(again, SignalOutcome::Duplicate { existing_signal_id });
+}
+
+/// Whatever is wrong with a token, the error is the same and tells nothing.
+pub async fn a_bad_token_is_one_error(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker_with("w", |config| config.max_concurrent_tasks = 2).await;
+    let id = submit(&client, work()).await;
+    let waitpoint = suspended(&client, claim(&worker).await).await;
+    let other = submit(&client, work()).await;
+    let elsewhere = suspended(&client, claim(&worker).await).await;
+    let good = waitpoint.token.expose();
+    let flipped = if good.ends_with('0') { "1" } else { "0" };
+    let wrong = format!("{}{flipped}", &good[..good.len() - 1]);
+    let unknown_kid = good.replacen("k1:", "k9:", 1);
+    let nobody = ground.id_in(1);
+    let nowhere = WaitpointId::from_uuid(Uuid::from_u128(9));
+    let big = vec![0; (256 << 10) + 1];
+    let mut errors = Vec::new();
+    for (execution, at, token, payload) in [
+        (id, waitpoint.id, wrong.as_str(), &b""[..]),
+        (id, waitpoint.id, elsewhere.token.expose(), b""),
+        (id, waitpoint.id, &unknown_kid, b""),
+        (id, waitpoint.id, "", b""),
+        (id, nowhere, good, b""),
+        (other, waitpoint.id, good, b""),
+        (nobody, waitpoint.id, good, b""),
+        (id, waitpoint.id, &wrong, &big),
+    ] {
+        let signal = Signal::new("approved", WaitpointToken::new(token)).unwrap();
+        let refused = client.deliver_signal(&execution, &at, signal.payload(payload)).await;
+        let error = refused.expect_err("the token is refused");
+        assert_eq!(crate::kit::kind_of(&error), RejectionKind::InvalidToken);
+        errors.push(error.to_string());
+    }
+    errors.dedup();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(see(&client, &id).await.signals, 0);
+    send(&client, &id, &waitpoint, "approved").await.unwrap();
+}
+
+/// Secrets in hexadecimal digits.
+const SECRETS: [&str; 4] = ["00aa", "01bb", "02cc", "03dd"];
+
+/// A token stays good for the grace of its secret, whatever is rotated after it.
+pub async fn a_token_outlives_rotations_within_its_grace(ground: &Ground) {
+    let client = ground.client().await;
+    let admin = ground.admin().await;
+    let rotate = async |number: usize, kid: &str| {
+        let rotated = admin.rotate_waitpoint_secret(kid, SECRETS[number], 60_000).await;
+        assert_eq!(rotated.unwrap(), Rotation::Rotated);
+        ground.advance(secs(2)).await;
+    };
+    let worker = ground.worker_with("w", |config| config.max_concurrent_tasks = 9).await;
+    for back in [false, true] {
+        let kid = |number: usize| format!("k{number}-{back}");
+        rotate(1, &kid(1)).await;
+        let id = submit(&client, work()).await;
+        let waitpoint = suspended(&client, claim(&worker).await).await;
+        assert!(waitpoint.token.expose().starts_with(&kid(1)));
+        rotate(2, &kid(2)).await;
+        if back {
+            rotate(1, &kid(1)).await;
+        }
+        rotate(3, &kid(3)).await;
+        let sent = send(&client, &id, &waitpoint, "approved").await.unwrap();
+        assert_eq!(sent, SignalOutcome::TriggeredResume, "back {back}");
+        claim(&worker).await.complete(None).await.unwrap();
+    }
+    let id = submit(&client, work()).await;
+    let waitpoint = suspended(&client, claim(&worker).await).await;
+    let last = admin.rotate_waitpoint_secret("last", SECRETS[0], 10_000).await.unwrap();
+    assert_eq!(last, Rotation::Rotated);
+    ground.advance(secs(10)).await;
+    let late = send(&client, &id, &waitpoint, "approved").await;
+    assert_eq!(kind(late), RejectionKind::InvalidToken, "its grace is over");
+}
+
+/// The same secret again is no rotation; another one under the same kid is a conflict.
+pub async fn rotations_are_recognised(ground: &Ground) {
+    let admin = ground.admin().await;
+    let rotate = async |kid: &str, secret: &str, grace: u64| {
+        admin.rotate_waitpoint_secret(kid, secret, grace).await
+    };
+    assert_eq!(rotate("k1", "c0ffee", 0).await.unwrap(), Rotation::Rotated);
+    assert_eq!(rotate("k1", "C0FFEE", 0).await.unwrap(), Rotation::Noop);
+    assert_eq!(kind(rotate("k1", "c0ffef", 0).await), RejectionKind::RotationConflict);
+    assert_eq!(kind(rotate("", "00", 0).await), RejectionKind::InvalidKid);
+    assert_eq!(kind(rotate("a:b", "00", 0).await), RejectionKind::InvalidKid);
+    assert_eq!(kind(rotate("k2", "xyz", 0).await), RejectionKind::InvalidSecretHex);
+    assert_eq!(kind(rotate("k2", "00", u64::MAX).await), RejectionKind::InvalidGraceMs);
+    assert_eq!(rotate("k2", "00", 60_000).await.unwrap(), Rotation::Rotated);
+    let listed = admin.list_waitpoint_secrets().await.unwrap();
+    let kids: Vec<_> = listed.iter().map(|info| (info.kid.as_str(), info.current)).collect();
+    assert_eq!(kids, [("k1", false), ("k2", true)]);
+}
+
+/// A payload at the limit passes and one byte more does not.
+pub async fn a_signals_payload_has_a_limit(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    let waitpoint = suspended(&client, claim(&worker).await).await;
+    let signal = |bytes: usize| {
+        let token = waitpoint.token.clone();
+        Signal::new("data", token).unwrap().payload(vec![7; bytes])
+    };
+    let over = client.deliver_signal(&id, &waitpoint.id, signal((256 << 10) + 1)).await;
+    assert_eq!(kind(over), RejectionKind::PayloadTooLarge);
+    client.deliver_signal(&id, &waitpoint.id, signal(256 << 10)).await.unwrap();
+    let signals = claim(&worker).await.resume_signals().await.unwrap();
+    assert_eq!(signals[0].payload.as_deref(), Some(&vec![7; 256 << 10][..]));
+}
+
+/// Retention leaves nothing of an execution's signals and output behind, and nothing else goes.
+pub async fn retention_removes_signals_and_output(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let keep = submit(&client, work()).await;
+    let kept = suspended(&client, claim(&worker).await).await;
+    send(&client, &keep, &kept, "approved").await.unwrap();
+    let held = claim(&worker).await;
+    held.complete(None).await.unwrap();
+
+    let id = submit(&client, work().retention(secs(60))).await;
+    let task = claim(&worker).await;
+    task.append_frame("log", "hello", Default::default()).await.unwrap();
+    let open = task.create_pending_waitpoint("inbox", None).await.unwrap();
+    for _ in 0..250 {
+        send(&client, &id, &open, "data").await.unwrap();
+    }
+    task.complete(None).await.unwrap();
+    ground.advance(secs(61)).await;
+    for _ in 0..4 {
+        ground.tick().await;
+    }
+    assert!(client.describe(&id).await.unwrap().is_none());
+    let index = |id: &ff_sdk::ExecutionId| IndexName::Signals { execution: id.uuid() };
+    assert!(ground.entries_of(id.partition(), index(&id)).await.is_empty());
+    let late = send(&client, &id, &open, "late").await;
+    assert_eq!(kind(late), RejectionKind::InvalidToken);
+    assert_eq!(ground.entries_of(keep.partition(), index(&keep)).await.len(), 1);
+    let signal = |member| RecordKey::Signal { execution: keep.uuid(), signal: member };
+    let member = ground.entries_of(keep.partition(), index(&keep)).await[0].0;
+    assert!(ground.has_record(keep.partition(), signal(member)).await);
+}

@@ -1,0 +1,387 @@
+//! Suspensions: conditions, timeouts, resumes, and what the worker gets (`docs/spec.md`, 5).
+
+use std::time::Duration;
+
+use ff_sdk::core::error::{Rejection, RejectionKind};
+use ff_sdk::core::execution::{AttemptEnd, AttemptKind, ResumedBy};
+use ff_sdk::core::id::{AttemptIndex, ExecutionId, LeaseEpoch};
+use ff_sdk::core::policy::{Backoff, RetryPolicy};
+use ff_sdk::core::state::{BlockingReason, PublicState};
+use ff_sdk::core::time::{DurationMs, TimestampMs};
+use ff_sdk::{
+    ClaimedTask, Client, Condition, CountKind, IssuedWaitpoint, SignalEffect, SignalMatcher,
+    SignalOutcome, SuspendOutcome, Suspension, SuspensionReason, TimeoutBehaviour,
+};
+
+use crate::ground::Ground;
+use crate::kit::{
+    claim, endings, is_idle, kind, ms, rejection, secs, see, send, send_from, state, submit, work,
+};
+
+/// Suspends what must not be satisfied yet.
+async fn suspend(task: ClaimedTask, suspension: Suspension) -> Vec<IssuedWaitpoint> {
+    match task.suspend(suspension).await.expect("the store answers") {
+        SuspendOutcome::Suspended { waitpoints, .. } => waitpoints,
+        SuspendOutcome::AlreadySatisfied(_) => panic!("nothing was signalled yet"),
+    }
+}
+
+fn signal_named(waitpoint: &str, name: &str) -> Condition {
+    Condition::signal(waitpoint.parse().expect("a key"), name.parse().expect("a name"))
+}
+
+fn any_signal(waitpoint: &str) -> Condition {
+    Condition::any_signal(waitpoint.parse().expect("a key"))
+}
+
+const fn resumed() -> SignalOutcome {
+    SignalOutcome::TriggeredResume
+}
+
+const fn accepted(effect: SignalEffect) -> SignalOutcome {
+    SignalOutcome::Accepted { effect }
+}
+
+/// A suspended execution shows why, gives its lease back, and goes on as the same attempt under the
+/// next epoch, with the signal that resumed it.
+pub async fn a_signal_resumes_the_same_attempt(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let attempt = task.attempt_id();
+    let asked = Suspension::until_signal("approval").unwrap().reason(SuspensionReason::Approval);
+    let waitpoints = suspend(task, asked).await;
+    let seen = see(&client, &id).await;
+    assert_eq!(seen.state.public_state, PublicState::Suspended);
+    assert_eq!(seen.state.blocking_reason, BlockingReason::WaitingForApproval);
+    assert_eq!(seen.waitpoints.len(), 1);
+    assert!(is_idle(&worker).await);
+
+    let signal = send(&client, &id, &waitpoints[0], "approved").await;
+    assert_eq!(signal.unwrap(), resumed());
+    assert_eq!(state(&client, &id).await, PublicState::Resumable);
+    let task = claim(&worker).await;
+    assert_eq!((task.attempt_id(), task.attempt_index()), (attempt, AttemptIndex(0)));
+    assert_eq!(task.lease_epoch(), LeaseEpoch(2));
+    let signals = task.resume_signals().await.unwrap();
+    assert_eq!(signals.len(), 1);
+    assert_eq!(signals[0].name.as_str(), "approved");
+    assert_eq!(signals[0].payload.as_deref(), Some(&b"approved"[..]));
+    task.complete(None).await.unwrap();
+}
+
+/// A second suspension by the holder that has given its lease back is refused.
+pub async fn a_second_suspension_is_refused(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let fence = crate::kit::fence_of(&task);
+    suspend(task, Suspension::until_operator()).await;
+    let again = crate::kit::suspend_command(ground, id, fence, Condition::OperatorOnly);
+    assert_eq!(kind(client.execute(again).await), RejectionKind::AlreadySuspended);
+    assert_eq!(state(&client, &id).await, PublicState::Suspended);
+}
+
+/// All of {a, b}: a, a, b resumes at b (`docs/spec.md`, 5).
+pub async fn all_of_two_waitpoints_waits_for_both(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    let both = Condition::AllOf { members: vec![any_signal("a"), any_signal("b")] };
+    let waitpoints = suspend(claim(&worker).await, Suspension::until(both)).await;
+    let at = |key: &str| waitpoints.iter().find(|at| at.key.as_str() == key).unwrap();
+    let first = send(&client, &id, at("a"), "one").await.unwrap();
+    let second = send(&client, &id, at("a"), "two").await.unwrap();
+    assert_eq!(first, accepted(SignalEffect::Counted));
+    assert_eq!(second, accepted(SignalEffect::Recorded));
+    assert_eq!(state(&client, &id).await, PublicState::Suspended);
+    assert_eq!(send(&client, &id, at("b"), "three").await.unwrap(), resumed());
+    let signals = claim(&worker).await.resume_signals().await.unwrap();
+    let names: Vec<_> = signals.iter().map(|signal| signal.name.as_str()).collect();
+    assert_eq!(names, ["one", "three"]);
+}
+
+/// Count 2 of distinct sources: alice, alice, bob resumes at bob.
+pub async fn distinct_sources_are_counted_by_source(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    let two = Condition::Count {
+        n: 2,
+        kind: CountKind::DistinctSources,
+        matcher: SignalMatcher::Wildcard,
+        waitpoints: vec!["approval".parse().unwrap()],
+    };
+    let waitpoints = suspend(claim(&worker).await, Suspension::until(two)).await;
+    let sent = async |source: &str| {
+        send_from(&client, &id, &waitpoints[0], "approved", source).await.unwrap()
+    };
+    assert_eq!(sent("alice").await, accepted(SignalEffect::Counted));
+    assert_eq!(sent("alice").await, accepted(SignalEffect::Recorded));
+    assert_eq!(sent("bob").await, resumed());
+    let signals = claim(&worker).await.resume_signals().await.unwrap();
+    let sources: Vec<_> = signals.iter().filter_map(|signal| signal.source.clone()).collect();
+    let sources: Vec<_> = sources.iter().map(|source| source.as_str()).collect();
+    assert_eq!(sources, ["alice", "bob"]);
+}
+
+/// A condition that names "approved" and gets "rejected" stays; the signal is recorded.
+pub async fn another_name_does_not_count(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    let asked = Suspension::until(signal_named("approval", "approved"));
+    let waitpoints = suspend(claim(&worker).await, asked).await;
+    let sent = send(&client, &id, &waitpoints[0], "rejected").await.unwrap();
+    assert_eq!(sent, accepted(SignalEffect::Recorded));
+    let seen = see(&client, &id).await;
+    assert_eq!(seen.state.public_state, PublicState::Suspended);
+    assert_eq!((seen.signals, seen.waitpoints[0].signals), (1, 1));
+    assert_eq!(send(&client, &id, &waitpoints[0], "approved").await.unwrap(), resumed());
+}
+
+/// What cannot be waited for is refused before anything is written.
+pub async fn conditions_that_cannot_be_are_refused(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker_with("w", |config| config.max_concurrent_tasks = 20).await;
+    let count = |n: u32, keys: &[&str]| Condition::Count {
+        n,
+        kind: CountKind::DistinctWaitpoints,
+        matcher: SignalMatcher::Wildcard,
+        waitpoints: keys.iter().map(|key| key.parse().unwrap()).collect(),
+    };
+    let nested = |depth: usize| {
+        (1..depth).fold(any_signal("a"), |inner, _| Condition::AllOf { members: vec![inner] })
+    };
+    let wrong = [
+        Suspension::until(Condition::AllOf { members: Vec::new() }),
+        Suspension::until(count(0, &["a"])),
+        Suspension::until(count(3, &["a", "b"])),
+        Suspension::until(nested(5)),
+        Suspension::until(Condition::TimeoutOnly),
+        Suspension::until_operator().timeout_at(ground.now().await, TimeoutBehaviour::Fail),
+    ];
+    for suspension in wrong {
+        let id = submit(&client, work()).await;
+        let before = see(&client, &id).await.lease_epoch;
+        let refused = claim(&worker).await.suspend(suspension).await;
+        assert_eq!(kind(refused), RejectionKind::InvalidInput);
+        let seen = see(&client, &id).await;
+        assert_eq!(seen.state.public_state, PublicState::Active);
+        assert_eq!((seen.lease_epoch, seen.waitpoints.len()), (before.next(), 0));
+    }
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let open = task.create_pending_waitpoint("other", None).await.unwrap();
+    let unreferenced = Suspension::until(any_signal("a")).open(&open);
+    assert_eq!(kind(task.suspend(unreferenced).await), RejectionKind::InvalidInput);
+    assert_eq!(see(&client, &id).await.waitpoints.len(), 1);
+    submit(&client, work()).await;
+    suspend(claim(&worker).await, Suspension::until(nested(4))).await;
+}
+
+/// Suspends with a timeout in ten seconds; gives the execution, its waitpoint and the time.
+async fn with_timeout(
+    ground: &Ground,
+    client: &Client,
+    behaviour: TimeoutBehaviour,
+) -> (ExecutionId, IssuedWaitpoint, TimestampMs) {
+    let worker = ground.worker("suspender").await;
+    let id = submit(client, work()).await;
+    let asked = Suspension::until_signal("approval").unwrap().timeout(secs(10), behaviour);
+    let at = ground.now().await.plus(DurationMs::from_secs(10));
+    let waitpoints = suspend(claim(&worker).await, asked).await;
+    (id, waitpoints.into_iter().next().unwrap(), at)
+}
+
+/// Each behaviour ends a suspension that takes too long in its own way.
+pub async fn a_timeout_does_what_it_was_told(ground: &Ground) {
+    use TimeoutBehaviour::{AutoResume, AutoResumeWithTimeoutSignal, Cancel, Expire, Fail};
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    for (behaviour, ends) in [
+        (Fail, PublicState::Failed),
+        (Cancel, PublicState::Cancelled),
+        (Expire, PublicState::Expired),
+    ] {
+        let (id, _, at) = with_timeout(ground, &client, behaviour).await;
+        ground.advance_to(at.minus(DurationMs::new(1))).await;
+        ground.tick().await;
+        assert_eq!(state(&client, &id).await, PublicState::Suspended, "{behaviour:?}");
+        ground.advance(ms(1)).await;
+        ground.tick().await;
+        let seen = see(&client, &id).await;
+        assert_eq!(seen.state.public_state, ends);
+        assert_eq!(seen.past_attempts[0].end, AttemptEnd::SuspensionTimedOut);
+        assert_eq!(endings(&client, &id).await, 1);
+    }
+    for (behaviour, names) in [(AutoResume, vec![]), (AutoResumeWithTimeoutSignal, vec!["timeout"])]
+    {
+        let (id, _, at) = with_timeout(ground, &client, behaviour).await;
+        ground.advance_to(at).await;
+        ground.tick().await;
+        assert_eq!(state(&client, &id).await, PublicState::Resumable);
+        let task = claim(&worker).await;
+        assert!(matches!(task.resumption().unwrap().by, ResumedBy::Timeout { .. }));
+        let signals = task.resume_signals().await.unwrap();
+        let seen: Vec<_> = signals.iter().map(|signal| signal.name.as_str()).collect();
+        assert_eq!(seen, names, "{behaviour:?}");
+        task.complete(None).await.unwrap();
+    }
+    let (id, waitpoint, at) = with_timeout(ground, &client, TimeoutBehaviour::Escalate).await;
+    ground.advance_to(at).await;
+    ground.tick().await;
+    let seen = see(&client, &id).await;
+    assert_eq!(seen.suspension.unwrap().escalated_at, Some(at));
+    assert_eq!(send(&client, &id, &waitpoint, "late").await.unwrap(), resumed());
+}
+
+/// A signal that comes at the timeout or later does not resume, even if nothing has marked it yet;
+/// one that comes a millisecond before does.
+pub async fn a_signal_after_the_timeout_does_not_resume(ground: &Ground) {
+    let client = ground.client().await;
+    let (id, waitpoint, at) = with_timeout(ground, &client, TimeoutBehaviour::Fail).await;
+    ground.advance_to(at.plus(DurationMs::new(1))).await;
+    let late = send(&client, &id, &waitpoint, "approved").await;
+    assert_eq!(kind(late), RejectionKind::WaitpointClosed);
+    ground.tick().await;
+    assert_eq!(state(&client, &id).await, PublicState::Failed);
+
+    let (id, waitpoint, at) = with_timeout(ground, &client, TimeoutBehaviour::AutoResume).await;
+    ground.advance_to(at).await;
+    let late = send(&client, &id, &waitpoint, "approved").await;
+    assert_eq!(kind(late), RejectionKind::WaitpointClosed);
+    ground.tick().await;
+    let task = claim(&ground.worker("w").await).await;
+    assert!(task.resume_signals().await.unwrap().is_empty());
+
+    let (id, waitpoint, at) = with_timeout(ground, &client, TimeoutBehaviour::Fail).await;
+    ground.advance_to(at.minus(DurationMs::new(1))).await;
+    assert_eq!(send(&client, &id, &waitpoint, "approved").await.unwrap(), resumed());
+
+    let (id, waitpoint, at) = with_timeout(ground, &client, TimeoutBehaviour::Escalate).await;
+    ground.advance_to(at.plus(DurationMs::new(1))).await;
+    assert_eq!(send(&client, &id, &waitpoint, "approved").await.unwrap(), resumed());
+}
+
+/// What is resumed with a delay becomes claimable when the delay is over.
+pub async fn a_resume_delay_is_waited_for(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    let asked = Suspension::until_signal("a").unwrap().resume_delay(secs(5));
+    let waitpoints = suspend(claim(&worker).await, asked).await;
+    let now = ground.now().await;
+    assert_eq!(send(&client, &id, &waitpoints[0], "go").await.unwrap(), resumed());
+    let seen = see(&client, &id).await;
+    assert_eq!(seen.state.blocking_reason, BlockingReason::WaitingForResumeDelay);
+    ground.advance_to(now.plus(DurationMs::new(4_999))).await;
+    ground.tick().await;
+    assert!(is_idle(&worker).await);
+    ground.advance(ms(1)).await;
+    ground.tick().await;
+    assert_eq!(claim(&worker).await.resume_signals().await.unwrap().len(), 1);
+}
+
+/// Signals are for the claim that their suspension resumed: not after an operator's resume, not for
+/// a retry, not for whoever takes over, not after a delay.
+pub async fn signals_are_for_the_resumed_claim_only(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let at_once = Backoff::Fixed { delay_ms: DurationMs::ZERO };
+    let retry = RetryPolicy { max_retries: 2, backoff: at_once, retryable_categories: Vec::new() };
+    let id = submit(&client, work().retry(retry)).await;
+    suspend(claim(&worker).await, Suspension::until_signal("a").unwrap()).await;
+    client.resume(&id).await.unwrap();
+    let task = claim(&worker).await;
+    assert_eq!(task.resumption().unwrap().by, ResumedBy::Operator);
+    assert!(task.resume_signals().await.unwrap().is_empty());
+
+    let waitpoints = suspend(task, Suspension::until_signal("b").unwrap()).await;
+    send(&client, &id, &waitpoints[0], "go").await.unwrap();
+    let task = claim(&worker).await;
+    assert_eq!(task.resume_signals().await.unwrap().len(), 1);
+    let now = ground.now().await;
+    task.delay_execution(now).await.unwrap();
+    let task = claim(&worker).await;
+    assert!(task.resumption().is_none(), "a delay has no signals");
+
+    let waitpoints = suspend(task, Suspension::until_signal("c").unwrap()).await;
+    send(&client, &id, &waitpoints[0], "go").await.unwrap();
+    claim(&worker).await.fail("it broke", "network").await.unwrap();
+    let task = claim(&worker).await;
+    assert_eq!(task.attempt_kind(), AttemptKind::Retry);
+    assert!(task.resume_signals().await.unwrap().is_empty(), "a retry starts anew");
+
+    let waitpoints = suspend(task, Suspension::until_signal("d").unwrap()).await;
+    send(&client, &id, &waitpoints[0], "go").await.unwrap();
+    drop(claim(&worker).await);
+    client.revoke_lease(&id).await.unwrap();
+    let task = claim(&worker).await;
+    assert_eq!(task.attempt_kind(), AttemptKind::Reclaim);
+    assert!(task.resume_signals().await.unwrap().is_empty(), "whoever takes over starts anew");
+}
+
+/// An operator resumes whatever it waits for, once; what is not suspended is refused.
+pub async fn an_operator_resumes(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    assert_eq!(kind(client.resume(&id).await), RejectionKind::ExecutionNotSuspended);
+    suspend(claim(&worker).await, Suspension::until_operator()).await;
+    let seen = see(&client, &id).await;
+    assert_eq!(seen.state.blocking_reason, BlockingReason::PausedByOperator);
+    let suspension = seen.suspension.unwrap().suspension_id;
+    assert_eq!(client.resume(&id).await.unwrap().suspension_id, suspension);
+    let again = rejection(client.resume(&id).await);
+    assert!(matches!(again, Rejection::ExecutionNotSuspended { .. }), "{again}");
+    claim(&worker).await.complete(None).await.unwrap();
+}
+
+/// A waitpoint and a timeout with the longest possible duration saturate and are never negative.
+pub async fn the_longest_durations_saturate(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let open = task.create_pending_waitpoint("a", Some(Duration::MAX)).await.unwrap();
+    let asked = Suspension::until(any_signal("a"))
+        .open(&open)
+        .timeout(Duration::MAX, TimeoutBehaviour::Fail)
+        .resume_delay(Duration::ZERO);
+    suspend(task, asked).await;
+    let timeout = see(&client, &id).await.suspension.unwrap().timeout.unwrap();
+    assert_eq!(timeout.at, TimestampMs::MAX);
+    ground.advance(secs(1_000)).await;
+    ground.tick().await;
+    assert_eq!(state(&client, &id).await, PublicState::Suspended);
+    assert_eq!(send(&client, &id, &open, "go").await.unwrap(), resumed());
+}
+
+/// Waitpoints that stay open take signals for a later suspension, under the same token.
+pub async fn waitpoints_that_stay_open_count_for_a_later_suspension(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    let keep = || Suspension::until_signal("chat").unwrap().keep_waitpoints(false);
+    let chat = suspend(claim(&worker).await, keep()).await.into_iter().next().unwrap();
+    assert_eq!(send(&client, &id, &chat, "one").await.unwrap(), resumed());
+    let task = claim(&worker).await;
+    // What has resumed it once does not again.
+    suspend(task, keep().open(&chat)).await;
+    assert_eq!(send(&client, &id, &chat, "two").await.unwrap(), resumed());
+    let task = claim(&worker).await;
+    assert_eq!(task.resume_signals().await.unwrap()[0].name.as_str(), "two");
+    let buffered = send(&client, &id, &chat, "three").await.unwrap();
+    assert_eq!(buffered, accepted(SignalEffect::Buffered));
+    let SuspendOutcome::AlreadySatisfied(task) = task.suspend(keep().open(&chat)).await.unwrap()
+    else {
+        panic!("the third signal was there already");
+    };
+    assert_eq!(task.resume_signals().await.unwrap()[0].name.as_str(), "three");
+    task.complete(None).await.unwrap();
+    let late = send(&client, &id, &chat, "four").await;
+    assert_eq!(kind(late), RejectionKind::WaitpointClosed);
+}
