@@ -32,19 +32,17 @@ pub struct Section {
 /// The sections of a unit, in their order.
 pub const SECTIONS: [Section; 6] = [
     section("records", 2, |unit| unit.expect.len(), |writer| writer.records()),
-    section(
-        "values",
-        2,
-        |unit| unit.values.len() + unit.drop_streams.len(),
-        |writer| {
-            writer.values();
-        },
-    ),
+    section("values", 2, values, |writer| writer.values()),
     section("indexes", 2, |unit| unit.index.len(), |writer| writer.indexes()),
     section("streams", 4, |unit| unit.append.len(), |writer| writer.streams()),
     section("rings", 2, |unit| unit.ring.len(), |writer| writer.rings()),
     section("fetches", 0, |unit| unit.fetch.len(), |writer| writer.fetches()),
 ];
+
+/// Streams that go are removed as values are.
+fn values(unit: &Unit) -> usize {
+    unit.values.len() + unit.drop_streams.len()
+}
 
 const fn section(
     name: &'static str,
