@@ -296,7 +296,7 @@ fn a_unit_checks_several_records_and_writes_only_some() {
 }
 
 #[test]
-fn an_index_of_signals_is_scanned_with_the_signals_of_its_execution() {
+fn an_index_of_signals_comes_with_the_signals_of_its_execution() {
     let mut ground = Ground::new();
     let (index, other) = (
         IndexName::Signals { execution: uuid(1) },
@@ -311,7 +311,7 @@ fn an_index_of_signals_is_scanned_with_the_signals_of_its_execution() {
         ..Unit::new(Purpose::Finish, 1)
     };
     assert!(matches!(ground.commit_one(written), UnitReply::Committed { .. }));
-    let scan = Scan { partition: HERE, index, after: None, limit: 9 };
+    let scan = Scan { partition: HERE, index: index.clone(), after: None, limit: 9 };
     let ReplyBody::Scan(page) = ground.ask(Request::Scan(scan)) else { panic!("a page") };
     let found = |entry: &ScanEntry| {
         let record = entry.record.as_ref().map(|record| record.bytes.to_vec());
@@ -319,4 +319,7 @@ fn an_index_of_signals_is_scanned_with_the_signals_of_its_execution() {
     };
     let found: Vec<_> = page.entries.iter().map(found).collect();
     assert_eq!(found, [(9, Some(b"9".to_vec())), (7, Some(b"7".to_vec())), (8, None)]);
+    let taken = ground.take(index, 9, TakeUntil::End);
+    assert_eq!(numbers(&taken), [9, 7], "what has no record is dropped");
+    assert_eq!(taken.entries[1].record.as_ref().map(|record| &*record.bytes), Some(&b"7"[..]));
 }
