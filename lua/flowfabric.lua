@@ -74,8 +74,9 @@ local function append(stream, key, args, a, at)
   stream[5] = stream[5] or stream[1]
   while stream[3] - stream[4] > bytes or call('LLEN', key) > entries or stream[5] < at - age do
     call('LPOP', key)
-    local _, _, total, _, _, body = call('LINDEX', key, 0):match(HEAD)
-    call('LSET', key, 0, call('LINDEX', key, 0):sub(1, body - 1))
+    local first = call('LINDEX', key, 0)
+    local _, _, total, _, _, body = first:match(HEAD)
+    call('LSET', key, 0, first:sub(1, body - 1))
     stream[4], stream[5] = total + 0, (call('LINDEX', key, 1) or stream[1] .. ':'):match('%d+') + 0
   end
   call('RPUSH', key, ('%d:%d:%d:%d:%d '):format(unpack(stream)) .. entry)

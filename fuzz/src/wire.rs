@@ -97,7 +97,8 @@ impl Reader<'_> {
         }
         for stream in &unit.drop_streams {
             self.is_key(stream.text(at));
-            assert_eq!((self.arg(), self.arg()), (&b"-"[..], &b""[..]));
+            assert_eq!(self.arg(), b"-");
+            assert_eq!(self.arg(), b"");
         }
         for write in &unit.index {
             self.is_key(write.index.text(at));

@@ -108,8 +108,12 @@ impl Library {
     }
 
     fn texts<'a>(&self, texts: impl Iterator<Item = &'a [u8]>) -> mlua::Result<Table> {
-        let texts: Result<Vec<_>, _> = texts.map(|text| self.lua.create_string(text)).collect();
-        self.lua.create_sequence_from(texts?)
+        // One after the other: only so many are held at once.
+        let table = self.lua.create_table()?;
+        for text in texts {
+            table.raw_push(self.lua.create_string(text)?)?;
+        }
+        Ok(table)
     }
 }
 

@@ -175,7 +175,6 @@ mod tests {
     use ff_core::execution::Purpose;
     use ff_core::partition::Partition;
     use ff_core::store::{Commit, Read, RecordKey, ValueKey};
-    use ff_core::time::Window;
 
     fn is_read(request: &Request, answers: Vec<Answer>) -> bool {
         let items = std::iter::once(Answer::Number(1)).chain(answers);
@@ -188,20 +187,7 @@ mod tests {
         let partition = Partition::flow(0);
         let (records, values) = (vec![RecordKey::Meta; 2], vec![ValueKey::Result(Uuid::nil())]);
         let expect = records.iter().map(|key| (key.clone(), Version::ABSENT)).collect();
-        let unit = Unit {
-            expect,
-            window: Window::ALWAYS,
-            purpose: Purpose::Finish,
-            nonce: 1,
-            put: Vec::new(),
-            remove: Vec::new(),
-            values: Vec::new(),
-            index: Vec::new(),
-            append: Vec::new(),
-            drop_streams: Vec::new(),
-            ring: Vec::new(),
-            fetch: values.clone(),
-        };
+        let unit = Unit { expect, fetch: values.clone(), ..Unit::new(Purpose::Finish, 1) };
         let read = Request::Read(Read { partition, records, values });
         let (records, values) = (Vec::new(), Vec::new());
         let nothing = Request::Read(Read { partition, records, values });

@@ -31,19 +31,12 @@ pub struct Section {
 
 /// The sections of a unit, in their order.
 pub const SECTIONS: [Section; 6] = [
-    section("records", 2, |unit| unit.expect.len(), |writer| writer.records()),
-    section(
-        "values",
-        2,
-        |unit| unit.values.len() + unit.drop_streams.len(),
-        |writer| {
-            writer.values();
-        },
-    ),
-    section("indexes", 2, |unit| unit.index.len(), |writer| writer.indexes()),
-    section("streams", 4, |unit| unit.append.len(), |writer| writer.streams()),
-    section("rings", 2, |unit| unit.ring.len(), |writer| writer.rings()),
-    section("fetches", 0, |unit| unit.fetch.len(), |writer| writer.fetches()),
+    section("records", 2, |unit| unit.expect.len(), |to| to.records()),
+    section("values", 2, |unit| unit.values.len() + unit.drop_streams.len(), |to| to.values()),
+    section("indexes", 2, |unit| unit.index.len(), |to| to.indexes()),
+    section("streams", 4, |unit| unit.append.len(), |to| to.streams()),
+    section("rings", 2, |unit| unit.ring.len(), |to| to.rings()),
+    section("fetches", 0, |unit| unit.fetch.len(), |to| to.fetches()),
 ];
 
 const fn section(
@@ -195,9 +188,7 @@ impl Writer<'_, '_> {
             let (mode, key): (&[u8], _) = match topic {
                 Topic::Index(index) => (b"filled", index.text(self.partition)),
                 // Any key of the partition.
-                Topic::Journal(_) | Topic::Frames { .. } => {
-                    (b"always", Vec::from(&*text(self.partition)))
-                }
+                _ => (b"always", Vec::from(&*text(self.partition))),
             };
             self.keys.push(key);
             self.args.push(Cow::Borrowed(mode));

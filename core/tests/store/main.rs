@@ -1,148 +1,21 @@
 //! The store contract, rule by rule, on the reference store (`docs/architecture.md`, The store
 //! contract). A backend is right when it answers like this.
 
+mod ground;
+mod streams;
+
 use ff_core::execution::Purpose;
-use ff_core::id::{LaneId, Namespace};
 use ff_core::partition::Partition;
 use ff_core::score::Score;
-use ff_core::store::bounds::{
-    MAX_JOURNAL_AGE_MS, MAX_JOURNAL_BYTES, MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_UNITS,
-};
+use ff_core::store::bounds::{MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_UNITS};
 use ff_core::store::{
-    Bytes, Commit, Cursor, Fetched, IndexName, IndexWrite, MemoryStore, Poll, Read, RecordKey,
-    ReplyBody, Request, Scan, ScanPosition, Stored, StreamAppend, StreamName, StreamPage, Streamed,
-    Take, TakeUntil, Taken, Topic, Unit, UnitReply, ValueKey, ValueWrite, Values, Version,
+    Commit, Cursor, Fetched, IndexName, IndexWrite, Poll, RecordKey, ReplyBody, Request, Scan,
+    ScanEntry, ScanPosition, Stored, StreamAppend, StreamName, Take, TakeUntil, Topic, Unit,
+    UnitReply, ValueKey, ValueWrite, Version,
 };
-use ff_core::time::{DurationMs, TimestampMs, Window};
-use uuid::Uuid;
+use ff_core::time::{DurationMs, Window};
 
-const HERE: Partition = Partition::flow(3);
-const HOLD: DurationMs = DurationMs::new(5_000);
-
-fn at(milliseconds: u64) -> TimestampMs {
-    TimestampMs::new(milliseconds)
-}
-
-fn uuid(number: u128) -> Uuid {
-    Uuid::from_u128(number)
-}
-
-fn record(number: u128) -> RecordKey {
-    RecordKey::Execution(uuid(number))
-}
-
-fn bytes(content: &[u8]) -> Bytes {
-    Bytes::from(content)
-}
-
-fn lane(name: &str) -> IndexName {
-    let namespace = Namespace::try_new("ns").expect("a namespace");
-    IndexName::Eligible { namespace, lane: LaneId::try_new(name).expect("a lane") }
-}
-
-fn unit(number: u128, version: Version, nonce: u64) -> Unit {
-    Unit {
-        expect: vec![(record(number), version)],
-        put: vec![(record(number), bytes(b"record"))],
-        ..Unit::new(Purpose::Admit, nonce)
-    }
-}
-
-fn entry(index: IndexName, number: u128, score: i64) -> IndexWrite {
-    IndexWrite { index, member: uuid(number), score: Some(Score::new(score)) }
-}
-
-fn version(count: u64, nonce: u64) -> Version {
-    Version { count, nonce }
-}
-
-/// A store with a clock that a test sets.
-struct Ground {
-    store: MemoryStore,
-    now: TimestampMs,
-}
-
-impl Ground {
-    fn new() -> Self {
-        Self { store: MemoryStore::new(77), now: at(1_000_000) }
-    }
-
-    fn ask(&mut self, request: Request) -> ReplyBody {
-        let reply = self.store.handle(request, self.now);
-        assert_eq!(reply.at, self.now, "every reply carries the store's time");
-        reply.body
-    }
-
-    fn commit(&mut self, units: Vec<Unit>) -> Vec<UnitReply> {
-        match self.ask(Request::Commit(Commit { partition: HERE, units })) {
-            ReplyBody::Commit(replies) => replies,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn commit_one(&mut self, unit: Unit) -> UnitReply {
-        self.commit(vec![unit]).pop().expect("one reply for one unit")
-    }
-
-    fn read(&mut self, records: &[u128], values: &[ValueKey]) -> Values {
-        let records = records.iter().map(|number| record(*number)).collect();
-        match self.ask(Request::Read(Read { partition: HERE, records, values: values.to_vec() })) {
-            ReplyBody::Read(values) => values,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn stored(&mut self, number: u128) -> Option<Stored> {
-        self.read(&[number], &[]).records.pop().flatten()
-    }
-
-    fn take(&mut self, index: IndexName, count: u32, until: TakeUntil) -> Taken {
-        let take = Take { partition: HERE, index, count, until, hold: HOLD, ring_rest: true };
-        match self.ask(Request::Take(take)) {
-            ReplyBody::Take(taken) => taken,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn scan(&mut self, index: IndexName) -> Vec<(i64, u128)> {
-        let scan = Scan { partition: HERE, index, after: None, limit: 100 };
-        match self.ask(Request::Scan(scan)) {
-            ReplyBody::Scan(scanned) => scanned
-                .entries
-                .iter()
-                .map(|entry| (entry.position.score.get(), entry.position.member.as_u128()))
-                .collect(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn stream(&mut self, from: Cursor, limit: u32) -> Streamed {
-        let (partition, stream) = (HERE, StreamName::Journal);
-        match self.ask(Request::Stream(StreamPage { partition, stream, from, limit })) {
-            ReplyBody::Stream(streamed) => streamed,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn append(&mut self, number: u128, entry: &[u8]) {
-        let mut unit = unit(number, Version::ABSENT, 1);
-        unit.append.push(StreamAppend { stream: StreamName::Journal, entry: bytes(entry) });
-        assert!(matches!(self.commit_one(unit), UnitReply::Committed { .. }));
-    }
-
-    /// Executions with a record and an entry in a lane.
-    fn fill(&mut self, entries: &[(u128, i64)]) {
-        for (number, score) in entries {
-            let mut unit = unit(*number, Version::ABSENT, 1);
-            unit.index.push(entry(lane("l"), *number, *score));
-            assert!(matches!(self.commit_one(unit), UnitReply::Committed { .. }));
-        }
-    }
-}
-
-fn numbers(taken: &Taken) -> Vec<u128> {
-    taken.entries.iter().map(|entry| entry.position.member.as_u128()).collect()
-}
+use ground::*;
 
 #[test]
 fn a_record_is_swapped_only_if_count_and_nonce_of_its_version_fit() {
@@ -385,76 +258,6 @@ fn a_scan_pages_through_an_index() {
 }
 
 #[test]
-fn stream_ids_follow_the_clock_and_never_go_back() {
-    let mut ground = Ground::new();
-    ground.append(1, b"a");
-    ground.append(2, b"b");
-    ground.now = at(500);
-    ground.append(3, b"c");
-    ground.now = at(2_000_000);
-    ground.append(4, b"d");
-    let ids: Vec<(u64, u64)> = ground
-        .stream(Cursor::Start, 10)
-        .entries
-        .iter()
-        .map(|entry| (entry.id.at.get(), entry.id.sequence))
-        .collect();
-    assert_eq!(ids, [(1_000_000, 0), (1_000_000, 1), (1_000_000, 2), (2_000_000, 0)]);
-}
-
-#[test]
-fn a_stream_is_read_page_by_page_from_a_cursor() {
-    let mut ground = Ground::new();
-    let end = ground.stream(Cursor::End, 10).next;
-    for number in 1..=3 {
-        ground.append(number, &[number as u8]);
-    }
-    let first = ground.stream(Cursor::Start, 2);
-    assert_eq!((first.entries.len(), first.gap), (2, false));
-    let second = ground.stream(first.next, 2);
-    assert_eq!((&*second.entries[0].entry, second.gap), (&[3_u8][..], false));
-    assert_eq!(ground.stream(second.next, 2).entries, []);
-    assert_eq!(ground.stream(end, 10).entries.len(), 3, "what came behind the end");
-}
-
-#[test]
-fn a_reader_is_told_of_entries_that_are_gone() {
-    let mut ground = Ground::new();
-    ground.append(1, b"a");
-    ground.append(2, b"b");
-    let behind_a = ground.stream(Cursor::Start, 1).next;
-    let chunk = vec![0; 100_000];
-    for number in 3..=3 + (MAX_JOURNAL_BYTES / chunk.len()) as u128 {
-        ground.append(number, &chunk);
-    }
-    let page = ground.stream(behind_a, 1);
-    assert!(page.gap, "b is gone and the reader has not seen it");
-    assert_eq!(page.entries.len(), 1);
-    // The page goes on with the first entry that is kept.
-    assert!(!ground.stream(page.next, 1).gap);
-    assert!(ground.stream(Cursor::End, 1).entries.is_empty());
-    let kept: usize =
-        ground.stream(Cursor::Start, 1_000).entries.iter().map(|entry| entry.entry.len()).sum();
-    assert!(kept <= MAX_JOURNAL_BYTES && kept > MAX_JOURNAL_BYTES - 2 * chunk.len());
-}
-
-#[test]
-fn old_entries_of_a_stream_go_and_another_history_is_a_gap() {
-    let mut ground = Ground::new();
-    ground.append(1, b"old");
-    let place = ground.stream(Cursor::Start, 10).next;
-    ground.now = ground.now.plus(DurationMs::new(MAX_JOURNAL_AGE_MS + 1));
-    ground.append(2, b"new");
-    let kept = ground.stream(Cursor::Start, 10).entries;
-    assert_eq!(kept.iter().map(|entry| &*entry.entry).collect::<Vec<_>>(), [b"new"]);
-    assert!(!ground.stream(place, 10).gap, "the reader had seen what is gone");
-    ground.store.set_history(78);
-    let page = ground.stream(place, 10);
-    assert!(page.gap);
-    assert!(!ground.stream(page.next, 10).gap);
-}
-
-#[test]
 fn the_account_counts_keys_records_values_and_entries() {
     let mut ground = Ground::new();
     ground.fill(&[(1, 10)]);
@@ -462,4 +265,61 @@ fn the_account_counts_keys_records_values_and_entries() {
     // `{fp:3}x` and 16 bytes; "record" and a version; a member and a score.
     assert_eq!((account.keys, account.records, account.entries), (7 + 16, 6 + 16, 16 + 8));
     assert_eq!((account.values, account.streams), (0, 0));
+}
+
+#[test]
+fn a_unit_checks_several_records_and_writes_only_some() {
+    let mut ground = Ground::new();
+    ground.fill(&[(1, 10), (2, 20)]);
+    let three = |seen: [Version; 3]| Unit {
+        expect: vec![(record(2), seen[0]), (signal(7), seen[1]), (record(1), seen[2])],
+        put: vec![(signal(7), bytes(b"signal"))],
+        values: vec![ValueWrite {
+            key: ValueKey::Signal { execution: uuid(1), signal: uuid(7) },
+            value: Some(bytes(b"body")),
+        }],
+        ..Unit::new(Purpose::Admit, 5)
+    };
+    let held = |version| Some(Stored { version, bytes: bytes(b"record") });
+    let (first, absent) = (version(1, 1), Version::ABSENT);
+    for wrong in [[first, first, first], [absent, absent, first], [first, absent, version(1, 2)]] {
+        let current = vec![held(first), None, held(first)];
+        assert_eq!(ground.commit_one(three(wrong)), UnitReply::Conflict { current });
+    }
+    let committed = ground.commit_one(three([first, absent, first]));
+    assert_eq!(committed, UnitReply::Committed { fetched: vec![] });
+    let expected = Stored { version: version(1, 5), bytes: bytes(b"signal") };
+    let current = vec![held(first), Some(expected), held(first)];
+    assert_eq!(ground.commit_one(three([first; 3])), UnitReply::Conflict { current });
+    let body = ValueKey::Signal { execution: uuid(1), signal: uuid(7) };
+    assert_eq!(ground.read(&[], &[body]).values, [Fetched::Value(bytes(b"body"))]);
+}
+
+#[test]
+fn an_index_of_signals_comes_with_the_signals_of_its_execution() {
+    let mut ground = Ground::new();
+    let (index, other) = (
+        IndexName::Signals { execution: uuid(1) },
+        RecordKey::Signal { execution: uuid(2), signal: uuid(8) },
+    );
+    // An execution, and a signal to another, have the ids of signals: neither is one of these.
+    ground.fill(&[(7, 10)]);
+    let written = Unit {
+        expect: [signal(7), signal(9), other.clone()].map(|key| (key, Version::ABSENT)).to_vec(),
+        put: vec![(signal(7), bytes(b"7")), (signal(9), bytes(b"9")), (other, bytes(b"8"))],
+        index: [(7, 2), (9, 1), (8, 3)].map(|(n, at)| entry(index.clone(), n, at)).to_vec(),
+        ..Unit::new(Purpose::Finish, 1)
+    };
+    assert!(matches!(ground.commit_one(written), UnitReply::Committed { .. }));
+    let scan = Scan { partition: HERE, index: index.clone(), after: None, limit: 9 };
+    let ReplyBody::Scan(page) = ground.ask(Request::Scan(scan)) else { panic!("a page") };
+    let found = |entry: &ScanEntry| {
+        let record = entry.record.as_ref().map(|record| record.bytes.to_vec());
+        (entry.position.member.as_u128(), record)
+    };
+    let found: Vec<_> = page.entries.iter().map(found).collect();
+    assert_eq!(found, [(9, Some(b"9".to_vec())), (7, Some(b"7".to_vec())), (8, None)]);
+    let taken = ground.take(index, 9, TakeUntil::End);
+    assert_eq!(numbers(&taken), [9, 7], "what has no record is dropped");
+    assert_eq!(taken.entries[1].record.as_ref().map(|record| &*record.bytes), Some(&b"7"[..]));
 }
