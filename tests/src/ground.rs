@@ -13,13 +13,15 @@ use ff_sdk::core::store::bounds::MAX_PAGE;
 use ff_sdk::core::store::codec::Codec;
 use ff_sdk::core::store::{
     Bytes, Commit, Fetched, IndexName, IndexWrite, Read, RecordKey, ReplyBody, Request, Scan,
-    ScanPosition, Take, TakeUntil, Unit, UnitReply, ValueKey, Version,
+    ScanEntry, ScanPosition, Take, TakeUntil, Unit, UnitReply, ValueKey, Version,
 };
 use ff_sdk::core::time::{DurationMs, TimestampMs};
 use ff_sdk::{
     Client, ClientConfig, FlowFabricAdminClient, FlowFabricWorker, HostClock, MemoryBackend,
     WorkerConfig, drive,
 };
+
+use uuid::Uuid;
 
 use crate::line::Line;
 use crate::paced::Paced;
@@ -188,6 +190,23 @@ impl Ground {
             }
             after = Some(page.next?);
         }
+    }
+
+    /// The members of an index of a partition, with their scores: at most a page.
+    pub async fn entries_of(&self, partition: Partition, index: IndexName) -> Vec<(Uuid, Score)> {
+        let scan = Scan { partition, index, after: None, limit: MAX_PAGE as u32 };
+        let reply = self.backend.call(Request::Scan(scan)).await.expect("the store answers");
+        let ReplyBody::Scan(page) = reply.body else { panic!("a scan answers with a page") };
+        let place = |entry: &ScanEntry| (entry.position.member, entry.position.score);
+        page.entries.iter().map(place).collect()
+    }
+
+    /// Whether there is a record of this key.
+    pub async fn has_record(&self, partition: Partition, key: RecordKey) -> bool {
+        let read = Read { partition, records: vec![key], values: Vec::new() };
+        let reply = self.backend.call(Request::Read(read)).await.expect("the store answers");
+        let ReplyBody::Read(values) = reply.body else { panic!("a read answers with values") };
+        values.records[0].is_some()
     }
 
     /// The record of an execution as the store holds it.

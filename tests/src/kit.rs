@@ -9,9 +9,12 @@ use ff_sdk::core::execution::{
     AnyOutcome, Claimed, Command, Event, EventKind, ExecutionSnapshot, Granted, WireClaim,
     WireFence, WireGrantRequest,
 };
-use ff_sdk::core::id::{AttemptId, ExecutionId, GrantId, LeaseId};
+use ff_sdk::core::id::{AttemptId, ExecutionId, GrantId, LeaseId, SuspensionId};
 use ff_sdk::core::state::PublicState;
-use ff_sdk::{ClaimedTask, Client, FlowFabricWorker, SdkError, Submission};
+use ff_sdk::{
+    ClaimedTask, Client, Condition, FlowFabricWorker, IssuedWaitpoint, SdkError, Signal,
+    SignalOutcome, Submission, SuspensionReason,
+};
 
 use crate::ground::Ground;
 
@@ -149,6 +152,48 @@ pub fn claiming(ground: &Ground, request: &WireGrantRequest) -> WireClaim {
         lease_id: LeaseId::random(&mut entropy),
         attempt_id: AttemptId::random(&mut entropy),
         lease_ttl_ms: 30_000,
+    }
+}
+
+/// Sends a signal to a waitpoint; its payload is its name.
+pub async fn send(
+    client: &Client,
+    id: &ExecutionId,
+    waitpoint: &IssuedWaitpoint,
+    name: &str,
+) -> Result<SignalOutcome, SdkError> {
+    let signal = Signal::new(name, waitpoint.token.clone())?.payload(name);
+    client.deliver_signal(id, &waitpoint.id, signal).await
+}
+
+/// Sends a signal from a source.
+pub async fn send_from(
+    client: &Client,
+    id: &ExecutionId,
+    waitpoint: &IssuedWaitpoint,
+    name: &str,
+    source: &str,
+) -> Result<SignalOutcome, SdkError> {
+    let signal = Signal::new(name, waitpoint.token.clone())?.source(source)?;
+    client.deliver_signal(id, &waitpoint.id, signal).await
+}
+
+/// `suspend` without waitpoints.
+pub fn suspend_command(
+    ground: &Ground,
+    execution_id: ExecutionId,
+    fence: WireFence,
+    condition: Condition,
+) -> Command {
+    Command::Suspend {
+        execution_id,
+        fence,
+        suspension_id: SuspensionId::random(&mut ground.entropy()),
+        reason: SuspensionReason::default(),
+        waitpoints: Vec::new(),
+        condition,
+        timeout: None,
+        policy: Default::default(),
     }
 }
 

@@ -8,7 +8,10 @@ pub mod grants;
 pub mod ids;
 pub mod leases;
 pub mod routing;
+pub mod signals;
+pub mod streams;
 pub mod submission;
+pub mod suspension;
 
 /// Hands the table of all scenarios to a macro: modules, and the functions of each.
 #[macro_export]
@@ -74,6 +77,33 @@ macro_rules! for_each_scenario {
                 two_workers_together_do_not_make_one_capable,
                 another_namespace_neither_sees_nor_unblocks,
                 several_blocks_hold_until_the_last_is_gone;
+            suspension: a_signal_resumes_the_same_attempt,
+                a_second_suspension_is_refused,
+                all_of_two_waitpoints_waits_for_both,
+                distinct_sources_are_counted_by_source,
+                another_name_does_not_count,
+                conditions_that_cannot_be_are_refused,
+                a_timeout_does_what_it_was_told,
+                a_signal_after_the_timeout_does_not_resume,
+                a_resume_delay_is_waited_for,
+                signals_are_for_the_resumed_claim_only,
+                an_operator_resumes,
+                the_longest_durations_saturate,
+                waitpoints_that_stay_open_count_for_a_later_suspension;
+            signals: a_signal_before_the_suspension_is_not_lost,
+                a_pending_waitpoint_closes_in_time,
+                a_repeated_signal_is_recognised,
+                a_bad_token_is_one_error,
+                a_token_outlives_rotations_within_its_grace,
+                rotations_are_recognised,
+                a_signals_payload_has_a_limit,
+                retention_removes_signals_and_output;
+            streams: a_frame_is_appended_once_and_by_its_owner,
+                output_goes_on_after_a_suspension,
+                pages_are_never_empty_while_frames_follow,
+                a_tail_follows_and_ends_with_its_attempt,
+                a_tail_ends_when_the_lease_runs_out,
+                a_waiting_reader_delays_no_writer;
         }
     };
 }

@@ -3,20 +3,22 @@
 use ff_sdk::core::error::RejectionKind;
 use ff_sdk::core::execution::EventKind;
 use ff_sdk::core::id::{SignalId, WaitpointId};
+use ff_sdk::core::policy::ExecutionPolicy;
 use ff_sdk::core::state::PublicState;
 use ff_sdk::core::store::{IndexName, RecordKey};
+use ff_sdk::core::time::DurationMs;
 use ff_sdk::core::token::Rotation;
 use ff_sdk::{
-    Client, ClaimedTask, IssuedWaitpoint, Signal, SignalEffect, SignalOutcome, SuspendOutcome,
-    Suspension, WaitpointToken,
+    ClaimedTask, IssuedWaitpoint, Signal, SignalEffect, SignalOutcome, SuspendOutcome, Suspension,
+    WaitpointToken,
 };
 use uuid::Uuid;
 
 use crate::ground::Ground;
 use crate::kit::{claim, events, kind, ms, secs, see, send, state, submit, work};
+use crate::line::commits;
 
-async fn suspended(client: &Client, task: ClaimedTask) -> IssuedWaitpoint {
-    drop(client);
+async fn suspended(task: ClaimedTask) -> IssuedWaitpoint {
     match task.suspend(Suspension::until_signal("approval").unwrap()).await.unwrap() {
         SuspendOutcome::Suspended { waitpoints, .. } => waitpoints.into_iter().next().unwrap(),
         SuspendOutcome::AlreadySatisfied(_) => panic!("nothing was signalled yet"),
@@ -70,11 +72,10 @@ pub async fn a_repeated_signal_is_recognised(ground: &Ground) {
     let sender = ground.client_on(line.clone()).await;
     let worker = ground.worker("w").await;
     let id = submit(&client, work()).await;
-    let waitpoint = suspended(&client, claim(&worker).await).await;
-    let signal = || {
-        Signal::new("approved", waitpoint.token.clone()).unwrap().idempotency_key("click")
-    };
-    line.lose_next_commit_reply();
+    let waitpoint = suspended(claim(&worker).await).await;
+    let signal =
+        || Signal::new("approved", waitpoint.token.clone()).unwrap().idempotency_key("click");
+    line.lose_replies(1, commits);
     let first = sender.deliver_signal(&id, &waitpoint.id, signal()).await.unwrap();
     assert_eq!(first, SignalOutcome::TriggeredResume, "one's own lost reply");
     let existing_signal_id = SignalId::for_idempotency_key(waitpoint.id, "click");
@@ -97,9 +98,9 @@ pub async fn a_bad_token_is_one_error(ground: &Ground) {
     let client = ground.client().await;
     let worker = ground.worker_with("w", |config| config.max_concurrent_tasks = 2).await;
     let id = submit(&client, work()).await;
-    let waitpoint = suspended(&client, claim(&worker).await).await;
+    let waitpoint = suspended(claim(&worker).await).await;
     let other = submit(&client, work()).await;
-    let elsewhere = suspended(&client, claim(&worker).await).await;
+    let elsewhere = suspended(claim(&worker).await).await;
     let good = waitpoint.token.expose();
     let flipped = if good.ends_with('0') { "1" } else { "0" };
     let wrong = format!("{}{flipped}", &good[..good.len() - 1]);
@@ -147,7 +148,7 @@ pub async fn a_token_outlives_rotations_within_its_grace(ground: &Ground) {
         let kid = |number: usize| format!("k{number}-{back}");
         rotate(1, &kid(1)).await;
         let id = submit(&client, work()).await;
-        let waitpoint = suspended(&client, claim(&worker).await).await;
+        let waitpoint = suspended(claim(&worker).await).await;
         assert!(waitpoint.token.expose().starts_with(&kid(1)));
         rotate(2, &kid(2)).await;
         if back {
@@ -159,7 +160,7 @@ pub async fn a_token_outlives_rotations_within_its_grace(ground: &Ground) {
         claim(&worker).await.complete(None).await.unwrap();
     }
     let id = submit(&client, work()).await;
-    let waitpoint = suspended(&client, claim(&worker).await).await;
+    let waitpoint = suspended(claim(&worker).await).await;
     let last = admin.rotate_waitpoint_secret("last", SECRETS[0], 10_000).await.unwrap();
     assert_eq!(last, Rotation::Rotated);
     ground.advance(secs(10)).await;
@@ -191,7 +192,7 @@ pub async fn a_signals_payload_has_a_limit(ground: &Ground) {
     let client = ground.client().await;
     let worker = ground.worker("w").await;
     let id = submit(&client, work()).await;
-    let waitpoint = suspended(&client, claim(&worker).await).await;
+    let waitpoint = suspended(claim(&worker).await).await;
     let signal = |bytes: usize| {
         let token = waitpoint.token.clone();
         Signal::new("data", token).unwrap().payload(vec![7; bytes])
@@ -208,12 +209,14 @@ pub async fn retention_removes_signals_and_output(ground: &Ground) {
     let client = ground.client().await;
     let worker = ground.worker("w").await;
     let keep = submit(&client, work()).await;
-    let kept = suspended(&client, claim(&worker).await).await;
+    let kept = suspended(claim(&worker).await).await;
     send(&client, &keep, &kept, "approved").await.unwrap();
     let held = claim(&worker).await;
     held.complete(None).await.unwrap();
 
-    let id = submit(&client, work().retention(secs(60))).await;
+    let short =
+        ExecutionPolicy { retention_ms: DurationMs::from_secs(60), ..ExecutionPolicy::default() };
+    let id = submit(&client, work().policy(short)).await;
     let task = claim(&worker).await;
     task.append_frame("log", "hello", Default::default()).await.unwrap();
     let open = task.create_pending_waitpoint("inbox", None).await.unwrap();

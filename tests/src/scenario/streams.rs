@@ -10,6 +10,7 @@ use ff_sdk::{ClaimedTask, Client, CloseReason, Suspension, Tail, TailItem};
 
 use crate::ground::Ground;
 use crate::kit::{claim, fence_of, kind, ms, secs, submit, work};
+use crate::line::commits;
 
 const FIRST: AttemptIndex = AttemptIndex(0);
 
@@ -37,7 +38,7 @@ pub async fn a_frame_is_appended_once_and_by_its_owner(ground: &Ground) {
     let id = submit(&client, work()).await;
     let task = claim(&lossy).await;
     assert_eq!(append(&task, "log", "one").await, 1);
-    line.lose_next_commit_reply();
+    line.lose_replies(1, commits);
     assert_eq!(append(&task, "log", "two").await, 2);
     let frame = |sequence: u64, text: &str| Command::AppendFrame {
         execution_id: id,
@@ -147,7 +148,7 @@ pub async fn a_tail_follows_and_ends_with_its_attempt(ground: &Ground) {
 /// A tail ends on lease expiry with nobody reclaiming.
 pub async fn a_tail_ends_when_the_lease_runs_out(ground: &Ground) {
     let client = ground.client().await;
-    let worker = ground.worker_with("w", |config| config.lease_ttl = secs(5)).await;
+    let worker = ground.worker_with("w", |config| config.lease_ttl_ms = 5_000).await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     append(&task, "log", "one").await;
@@ -169,17 +170,15 @@ pub async fn a_waiting_reader_delays_no_writer(ground: &Ground) {
     append(&task, "log", "one").await;
     let page = client.read_stream(&id, FIRST, Cursor::Start, 10, None).await.unwrap();
     let other = AttemptIndex(7);
-    let (waited, took) = tokio::join!(
-        client.tail_stream(&id, other, Cursor::Start, 10, secs(60)),
-        async {
+    let (waited, took) =
+        tokio::join!(client.tail_stream(&id, other, Cursor::Start, 10, secs(60)), async {
             ground.advance(ms(100)).await;
             let before = ground.now().await;
             for _ in 0..20 {
                 append(&task, "log", "more").await;
             }
             ground.now().await.since(before).get()
-        }
-    );
+        });
     assert!(waited.unwrap().frames.is_empty(), "nothing came to that attempt in 30 s");
     assert!(took < 1_000, "{took} ms for 20 frames beside a reader that waits");
     let more = client.tail_stream(&id, FIRST, page.next, 10, secs(30)).await.unwrap();

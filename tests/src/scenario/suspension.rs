@@ -242,6 +242,7 @@ pub async fn a_timeout_does_what_it_was_told(ground: &Ground) {
 /// one that comes a millisecond before does.
 pub async fn a_signal_after_the_timeout_does_not_resume(ground: &Ground) {
     let client = ground.client().await;
+    let worker = ground.worker("w").await;
     let (id, waitpoint, at) = with_timeout(ground, &client, TimeoutBehaviour::Fail).await;
     ground.advance_to(at.plus(DurationMs::new(1))).await;
     let late = send(&client, &id, &waitpoint, "approved").await;
@@ -254,12 +255,14 @@ pub async fn a_signal_after_the_timeout_does_not_resume(ground: &Ground) {
     let late = send(&client, &id, &waitpoint, "approved").await;
     assert_eq!(kind(late), RejectionKind::WaitpointClosed);
     ground.tick().await;
-    let task = claim(&ground.worker("w").await).await;
+    let task = claim(&worker).await;
     assert!(task.resume_signals().await.unwrap().is_empty());
+    task.complete(None).await.unwrap();
 
     let (id, waitpoint, at) = with_timeout(ground, &client, TimeoutBehaviour::Fail).await;
     ground.advance_to(at.minus(DurationMs::new(1))).await;
     assert_eq!(send(&client, &id, &waitpoint, "approved").await.unwrap(), resumed());
+    claim(&worker).await.complete(None).await.unwrap();
 
     let (id, waitpoint, at) = with_timeout(ground, &client, TimeoutBehaviour::Escalate).await;
     ground.advance_to(at.plus(DurationMs::new(1))).await;
