@@ -1,0 +1,146 @@
+//! Work that waits for people: a release is built, two different people approve it, then it is
+//! deployed. Where nobody answers in time it is escalated, and still waits.
+//!
+//!     cargo run --example approval               in this process
+//!     cargo run --example approval -- valkey:    on a private Valkey server
+//!
+//! Or name a server that runs, like `valkey://127.0.0.1:6379`.
+
+mod common;
+
+use std::error::Error;
+use std::time::Duration;
+
+use ff_sdk::{
+    Client, Condition, CountKind, ExecutionId, FlowFabricWorker, HandlerError, IssuedWaitpoint,
+    Payload, RejectionKind, SdkError, Signal, SignalMatcher, SignalOutcome, Signals, State,
+    Submission, Suspension, SuspensionReason, TaskContext, TaskOutcome, TimeoutBehaviour,
+    WaitpointToken, WorkerConfig, WorkerRuntime,
+};
+use tokio::sync::mpsc;
+
+/// What an approver finds in the mail: which release, and the token that lets them approve it.
+struct Mail {
+    release: ExecutionId,
+    waitpoint: IssuedWaitpoint,
+}
+
+/// How long a release waits before it is escalated.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Two different people say "approved".
+fn two_approvers() -> Result<Condition, SdkError> {
+    Ok(Condition::Count {
+        n: 2,
+        kind: CountKind::DistinctSources,
+        matcher: SignalMatcher::ByName("approved".parse()?),
+        waitpoints: vec!["approval".parse()?],
+    })
+}
+
+/// The handler. It is called once to build, and again when the release is approved.
+async fn release(
+    Payload(version): Payload<String>,
+    approvals: Signals,
+    context: TaskContext,
+    mail: State<mpsc::UnboundedSender<Mail>>,
+) -> Result<TaskOutcome, HandlerError> {
+    if context.resumption().is_none() {
+        println!("  build {version}");
+        // Opened before the mail goes out, so that an answer that is quicker than we are is kept.
+        let waitpoint = context.create_pending_waitpoint("approval", None).await?;
+        let release = context.execution_id();
+        let asked = Suspension::until(two_approvers()?)
+            .open(&waitpoint)
+            .reason(SuspensionReason::Approval)
+            .timeout(PATIENCE, TimeoutBehaviour::Escalate);
+        mail.send(Mail { release, waitpoint })?;
+        return Ok(TaskOutcome::Suspend(Box::new(asked)));
+    }
+    let people: Vec<_> = approvals.iter().filter_map(|signal| signal.source.as_ref()).collect();
+    let people: Vec<_> = people.iter().map(|source| source.as_str()).collect();
+    println!("  deploy {version}, approved by {}", people.join(" and "));
+    Ok(TaskOutcome::Complete(Some(people.join(",").into_bytes())))
+}
+
+/// A click on "approve".
+async fn approve(client: &Client, mail: &Mail, person: &str) -> Result<SignalOutcome, SdkError> {
+    let signal = Signal::new("approved", mail.waitpoint.token.clone())?.source(person)?;
+    // Clicking twice is one approval.
+    let signal = signal.idempotency_key(person);
+    let outcome = client.deliver_signal(&mail.release, &mail.waitpoint.id, signal).await;
+    println!("  {person} approves: {outcome:?}");
+    outcome
+}
+
+/// Two different people approve, one of them twice, and somebody tries with a token of their own.
+async fn approved(
+    client: &Client,
+    mail: &mut mpsc::UnboundedReceiver<Mail>,
+) -> Result<(), Box<dyn Error>> {
+    println!("release 1.0: approved by two people");
+    let id = client.submit(Submission::new("release").json(&"1.0")?).await?.id();
+    let mail = mail.recv().await.ok_or("the handler asks for approval")?;
+    let mut forged = mail.waitpoint.token.expose().to_owned();
+    let last = if forged.ends_with('0') { '1' } else { '0' };
+    forged.replace_range(forged.len() - 1.., &last.to_string());
+    let signal = Signal::new("approved", WaitpointToken::new(forged))?.source("mallory")?;
+    let refused = client.deliver_signal(&mail.release, &mail.waitpoint.id, signal).await;
+    println!("  mallory tries: {}", refused.as_ref().err().ok_or("a forged token is refused")?);
+    let kind = match refused.err().as_ref().and_then(SdkError::engine) {
+        Some(ff_sdk::EngineError::Validation { kind, .. }) => Some(*kind),
+        _ => None,
+    };
+    assert_eq!(kind, Some(RejectionKind::InvalidToken));
+
+    let first = approve(client, &mail, "alice").await?;
+    let again = approve(client, &mail, "alice").await?;
+    let last = approve(client, &mail, "bob").await?;
+    assert!(matches!(first, SignalOutcome::Accepted { .. }), "one approval is not enough");
+    assert!(matches!(again, SignalOutcome::Duplicate { .. }), "the same click counts once");
+    assert!(matches!(last, SignalOutcome::TriggeredResume | SignalOutcome::Accepted { .. }));
+    assert_eq!(client.result(&id).await?.bytes(), Some(&b"alice,bob"[..]));
+    Ok(())
+}
+
+/// Nobody answers in time: the release is escalated, and waits on for whoever looks after it.
+async fn escalated(
+    client: &Client,
+    mail: &mut mpsc::UnboundedReceiver<Mail>,
+) -> Result<(), Box<dyn Error>> {
+    println!("release 2.0: nobody answers");
+    let id = client.submit(Submission::new("release").json(&"2.0")?).await?.id();
+    let mail = mail.recv().await.ok_or("the handler asks for approval")?;
+    loop {
+        let seen = client.describe(&id).await?.ok_or("the release is there")?;
+        if seen.suspension.is_some_and(|suspension| suspension.escalated_at.is_some()) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!("  escalated after {PATIENCE:?}: the managers are asked");
+    approve(client, &mail, "carol").await?;
+    approve(client, &mail, "dave").await?;
+    assert_eq!(client.result(&id).await?.bytes(), Some(&b"carol,dave"[..]));
+    Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let url = std::env::args().nth(1).unwrap_or_else(|| "memory:".to_owned());
+    let store = common::open(&url).await?;
+    let client = Client::connect_with(store.backend.clone(), "approval").await?;
+    let config = WorkerConfig::new("releases", "releases-1", "approval")?;
+    let worker = FlowFabricWorker::connect_with(config, store.backend.clone(), None).await?;
+    let (sender, mut mail) = mpsc::unbounded_channel();
+    let runtime = WorkerRuntime::new(worker).state(sender).handle("release", release);
+    let outcome = runtime
+        .run_until(async {
+            approved(&client, &mut mail).await?;
+            escalated(&client, &mut mail).await
+        })
+        .await?;
+    outcome?;
+    println!("done");
+    Ok(())
+}

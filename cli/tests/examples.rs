@@ -1,0 +1,45 @@
+//! The examples run with one command, on every kind of store.
+
+use std::process::Command;
+
+/// Runs an example as a reader of its first lines would; gives what it printed.
+fn run(example: &str, store: &str) -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--example", example, "--", store])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{example} {store}: {}\n{text}{error}", output.status);
+    assert!(text.ends_with("done\n"), "{text}");
+    text
+}
+
+#[test]
+fn an_approval_waits_for_two_people_and_is_escalated() {
+    for store in ["memory:", "valkey:"] {
+        let text = run("approval", store);
+        for line in [
+            "mallory tries: the token is not good for this waitpoint",
+            "deploy 1.0, approved by alice and bob",
+            "escalated after 500ms",
+            "deploy 2.0, approved by carol and dave",
+        ] {
+            assert!(text.contains(line), "{store} does not say {line:?}:\n{text}");
+        }
+        assert_eq!(text.matches("build ").count(), 2, "{text}");
+    }
+}
+
+#[test]
+fn a_callback_resumes_and_its_progress_is_tailed() {
+    for store in ["memory:", "valkey:"] {
+        let text = run("callback", store);
+        let who = if store == "memory:" { "[second task]" } else { "[process " };
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains(who)).collect();
+        assert_eq!(lines.len(), 7, "six frames and the end:\n{text}");
+        assert!(lines[5].ends_with("6 encoded: holiday.webm"), "{text}");
+        assert!(lines[6].ends_with("closed: Success"), "{text}");
+    }
+}
