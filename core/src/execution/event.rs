@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AttemptIndex, LaneId, LeaseEpoch, Namespace, WorkerInstanceId};
 use crate::policy::Priority;
 use crate::state::TerminalOutcome;
+use crate::tags::Tags;
 use crate::time::TimestampMs;
 
 use super::blocks::BlockKind;
@@ -84,6 +85,8 @@ pub enum Event {
         namespace: Namespace,
         /// Its queue.
         lane: LaneId,
+        /// Its labels.
+        tags: Tags,
         /// How it ended.
         outcome: TerminalOutcome,
         /// Why it failed, if it did.
