@@ -3,9 +3,7 @@
 
 use ff_core::execution::Purpose;
 use ff_core::partition::Partition;
-use ff_core::store::bounds::{
-    MAX_JOURNAL_AGE_MS, MAX_JOURNAL_BYTES, MAX_STREAM_ENTRY_BYTES, MAX_VALUE_BYTES,
-};
+use ff_core::store::bounds::{MAX_JOURNAL_AGE_MS, MAX_JOURNAL_BYTES, MAX_VALUE_BYTES};
 use ff_core::store::{
     Bytes, Commit, Cursor, Fetched, MemoryStore, Read, Reply, ReplyBody, Request, StreamAppend,
     StreamEntry, StreamName, StreamPage, Unit, UnitReply, ValueKey, ValueWrite,
@@ -79,7 +77,8 @@ fn data(length: usize) -> Bytes {
 ///
 /// The first difference, in words, or that the cap was never reached.
 pub fn journals_are_capped_by_bytes(subject: &mut impl Subject) -> Result<(), String> {
-    const LARGE: usize = MAX_STREAM_ENTRY_BYTES;
+    // Eight of them fill it.
+    const LARGE: usize = MAX_JOURNAL_BYTES / 8;
     let mut pair = Pair::new(subject)?;
     pair.append(&[&[10, LARGE, 0]])?;
     let (first, behind_all) = pair.page(Cursor::Start, 10)?;
