@@ -4,6 +4,7 @@ mod operate;
 mod show;
 pub mod store;
 mod submit;
+mod watch;
 mod work;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::pool::NAMESPACE;
 pub use operate::{CancelArgs, OperateArgs};
 pub use show::{DescribeArgs, HistoryArgs, ListArgs};
 pub use submit::SubmitArgs;
+pub use watch::WatchArgs;
 pub use work::WorkArgs;
 
 const EXAMPLES: &str = "\
@@ -145,6 +147,30 @@ pub enum Task {
     /// usage.
     #[command(verbatim_doc_comment)]
     History(HistoryArgs),
+    /// Print completions as they happen
+    ///
+    ///     ff watch --lane media --tag team.name=pictures --cursor-file media.cursor
+    ///
+    /// Prints a line for each execution that completed, failed, expired or was cancelled: when, its
+    /// id and lane, how and why, and its tags; with --json {"item": "completed", "execution_id":
+    /// ..., "namespace": ..., "lane": ..., "tags": {...}, "outcome": "success", "failure": ...,
+    /// "at": ...}. Times are as for ff describe.
+    ///
+    /// Completions come from the journals of the partitions, each of which keeps 24 h and 1 MiB.
+    /// Where some were not kept, or the store has another history after a failover, that is a line
+    /// too, with --json {"item": "gap", "partition": 7}: look again at what you wait for. After it
+    /// some lines may come again.
+    ///
+    /// With --cursor-file every completion is printed once, however often the command is ended and
+    /// started; the last line again where it was killed between the line and the file.
+    ///
+    /// A store that goes away is tried again until it is back. Ctrl-C and SIGTERM end it.
+    ///
+    /// Exit code: 0 when it ended as it was told, 1 when the store does not answer within 10 s at
+    /// the beginning or the file cannot be written, 2 for bad usage, 130 when it was ended before
+    /// the lines of --count were printed.
+    #[command(verbatim_doc_comment)]
+    Watch(WatchArgs),
     /// Cancel an execution, in whatever state it is
     ///
     /// Its command is killed at the worker's next renewal, at the latest when its lease ends.

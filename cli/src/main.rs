@@ -4,6 +4,7 @@ mod args;
 mod backend;
 mod bench;
 mod cursor;
+mod cursor_file;
 mod describe;
 mod doctor;
 mod history;
@@ -24,6 +25,7 @@ mod shell;
 mod signals;
 mod submit;
 mod timeline;
+mod watch;
 mod work;
 
 use std::process::ExitCode;
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
             Task::Describe(args) => describe::describe(args).await,
             Task::List(args) => list::list(args).await,
             Task::History(args) => history::history(args).await,
+            Task::Watch(args) => watch::watch(args).await,
             Task::Cancel(args) => operate::cancel(args).await,
             Task::Replay(args) => operate::replay(args).await,
             Task::Revoke(args) => operate::revoke(args).await,

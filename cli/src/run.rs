@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ff_sdk::core::backend::{CompletionFilter, CompletionItem, Completions};
+use ff_sdk::core::backend::{CompletionCursor, CompletionFilter, CompletionItem, Completions};
 use ff_sdk::core::execution::CreateOutcome;
 use ff_sdk::core::id::ExecutionId;
 use ff_sdk::core::state::TerminalOutcome;
-use ff_sdk::core::store::Cursor;
 use ff_sdk::{Client, ClientConfig, JournalCompletions, SdkError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -113,9 +112,10 @@ async fn work_off(
 ) -> Result<bool, Failed> {
     let mut open: BTreeSet<ExecutionId> = submitted.ids.iter().map(|(_, id)| *id).collect();
     let mut progress = Progress::new(open.len() as u64);
-    let filter = CompletionFilter { namespace: Some(client.namespace().clone()), lane: None };
+    let namespace = Some(client.namespace().clone());
+    let filter = CompletionFilter { namespace, ..CompletionFilter::default() };
     let backend = client.backend().clone();
-    let mut completions = JournalCompletions::new(backend, Cursor::Start, filter);
+    let mut completions = JournalCompletions::new(backend, CompletionCursor::start(), filter);
     // One stream, opened before anything runs, so that no interrupt is missed.
     let mut interrupted = signal(SignalKind::interrupt()).map_err(Failed::runtime)?;
     let mut terminated = signal(SignalKind::terminate()).map_err(Failed::runtime)?;
@@ -144,8 +144,8 @@ async fn work_off(
                 break;
             }
             _ = shows.tick() => progress.show(doing),
-            item = completions.next() => match item {
-                Some(CompletionItem::Gap) => look(client, &mut open, &mut progress).await?,
+            item = completions.next() => match item.map_err(Failed::runtime)? {
+                Some(CompletionItem::Gap { .. }) => look(client, &mut open, &mut progress).await?,
                 item => note(item, &mut open, &mut progress),
             },
             ended = &mut workers => {

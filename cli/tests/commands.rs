@@ -16,13 +16,14 @@ fn said(output: &Output) -> String {
 }
 
 /// The commands that need a store which others see.
-fn commands() -> [Vec<&'static str>; 8] {
+fn commands() -> [Vec<&'static str>; 9] {
     [
         vec!["submit", "-"],
         vec!["work", "--exec", "true"],
         vec!["describe", ID],
         vec!["list"],
         vec!["history", ID],
+        vec!["watch"],
         vec!["cancel", ID],
         vec!["replay", ID],
         vec!["revoke", ID],
@@ -71,6 +72,13 @@ fn wrong_arguments_end_with_2_and_say_what_would_be_right() {
         (vec!["list", "--limit", "0"], "1.."),
         (vec!["list", "--quarantined", "--lane", "x"], "cannot be used with"),
         (vec!["list", "--namespace", "a b", "--backend", "valkey://127.0.0.1:1"], "--namespace"),
+        (vec!["watch", "--from", "x"], "it is no cursor"),
+        (vec!["watch", "--from", "2:x"], "use a newer program"),
+        (vec!["watch", "--tag", "team.name"], "KEY=VALUE"),
+        (vec!["watch", "--tag", "name=x"], "owner.name"),
+        (vec!["watch", "--tag", "a.b=x", "--tag", "a.b=y"], "one value"),
+        (vec!["watch", "--cursor-file", "/"], "--cursor-file /"),
+        (vec!["watch", "--count", "0"], "1.."),
         (vec!["work"], "--exec"),
         (vec!["work", "--exec", "true", "--slots", "0"], "1..=1024"),
         (vec!["work", "--exec", "true", "--capability", "a b"], "--capability"),

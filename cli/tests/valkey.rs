@@ -367,6 +367,104 @@ fn a_worker_takes_what_it_can_do_and_others_the_rest() {
     assert_eq!(store.state(&gpu), "completed");
 }
 
+/// Ends an execution; its id.
+fn cancelled(store: &Store, line: Value) -> String {
+    let id = store.submit_one(line);
+    store.out(&["cancel", &id]);
+    id
+}
+
+#[test]
+fn a_watch_prints_what_ends_and_goes_on_where_it_was() {
+    let store = Store::start();
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("place").display().to_string();
+    let red = || json!({"kind": "k", "tags": {"test.colour": "red"}});
+    store.out(&["list"]);
+    cancelled(&store, red());
+    // From the end on unless told otherwise, and it keeps that place before anything ends.
+    let watch = ["watch", "--tag", "test.colour=red", "--cursor-file", &file, "--json"];
+    let mut watching = store.ff(&watch).spawn().expect("ff starts");
+    Said::by(&mut watching).wait_for("watches namespace ff");
+    let mut out = BufReader::new(watching.stdout.take().expect("its output is a pipe")).lines();
+    cancelled(&store, json!({"kind": "k", "tags": {"test.colour": "blue"}}));
+    let first = cancelled(&store, red());
+    let line = within(move || out.next().expect("a line").expect("it is text"));
+    let line: Value = serde_json::from_str(&line).expect("a line of JSON");
+    assert_eq!((&line["item"], &line["execution_id"]), (&json!("completed"), &json!(first)));
+    assert_eq!((&line["outcome"], &line["lane"]), (&json!("cancelled"), &json!("default")));
+    assert_eq!(line["tags"], json!({"test.colour": "red"}));
+    signal(&watching, Signal::SIGINT);
+    assert_eq!(within(move || watching.wait().expect("ff ends")).code(), Some(0));
+
+    let away: BTreeSet<String> = (0..5).map(|_| cancelled(&store, red())).collect();
+    let mut told = BTreeSet::new();
+    for count in ["2", "3"] {
+        let lines = objects(&store.out(&[&watch[..], &["--count", count]].concat()));
+        told.extend(
+            lines.iter().filter_map(|line| line["execution_id"].as_str()).map(str::to_owned),
+        );
+    }
+    assert_eq!(told, away);
+    // Killed, it has kept its place too.
+    let last = cancelled(&store, red());
+    let mut killed = store.ff(&watch).spawn().expect("ff starts");
+    let out = BufReader::new(killed.stdout.take().expect("its output is a pipe")).lines();
+    let mut out = within(move || {
+        let mut out = out;
+        out.next().expect("a line").map(|_| out).expect("it is text")
+    });
+    signal(&killed, Signal::SIGKILL);
+    within(move || killed.wait().expect("it is gone"));
+    assert!(out.next().is_none());
+    let later = cancelled(&store, red());
+    let lines = objects(&store.out(&[&watch[..], &["--count", "1"]].concat()));
+    // The one that it had printed comes again if it was killed before it could keep its place.
+    assert!([json!(last), json!(later)].contains(&lines[0]["execution_id"]), "{lines:?}");
+    let said = store.out(&["watch", "--from", "start", "--count", "8"]);
+    assert_eq!(said.lines().count(), 8);
+    assert!(said.contains(&first) && said.contains("  default  cancelled"), "{said}");
+}
+
+#[test]
+fn a_watch_says_where_something_is_missing() {
+    let store = Store::start();
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("place");
+    let file = path.display().to_string();
+    let id = cancelled(&store, json!({"kind": "k"}));
+    store.out(&["watch", "--from", "start", "--count", "1", "--cursor-file", &file]);
+    let kept = std::fs::read_to_string(&path).expect("it has kept its place");
+    let (_, places) = kept.split_once(':').and_then(|(_, rest)| rest.split_once(':')).expect("two");
+    // Its place in another history.
+    std::fs::write(&path, format!("1:7:{places}")).expect("it is written");
+    let watch = ["watch", "--cursor-file", &file, "--count", "1"];
+    let objects = objects(&store.out(&[&watch[..], &["--json"]].concat()));
+    assert_eq!(objects[0]["item"], "gap", "{objects:?}");
+    assert!(objects[0]["partition"].is_u64(), "{objects:?}");
+    std::fs::write(&path, format!("1:7:{places}")).expect("it is written");
+    let said = store.out(&watch);
+    assert!(said.starts_with("gap: partition ") && said.contains("look again"), "{said}");
+    let said = store.out(&["watch", "--from", &format!("1:7:{}", places.trim()), "--count", "1"]);
+    assert!(said.starts_with("gap: partition "), "{said}");
+    let said = store.out(&["watch", "--from", "start", "--count", "1"]);
+    assert!(said.contains(&id), "{said}");
+
+    std::fs::write(&path, "1:7:1af,s").expect("it is written");
+    let output = store.run(&watch);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("2 partitions, and this one has 256"), "{output:?}");
+    std::fs::write(&path, "").expect("it is written");
+    let output = store.run(&watch);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("it is no cursor"), "{output:?}");
+    // Ended before it has printed as many as it should.
+    let mut watching = store.ff(&["watch", "--count", "9"]).spawn().expect("ff starts");
+    Said::by(&mut watching).wait_for("watches namespace ff");
+    signal(&watching, Signal::SIGTERM);
+    assert_eq!(within(move || watching.wait().expect("ff ends")).code(), Some(130));
+}
+
 #[test]
 fn a_private_server_runs_a_file_and_is_gone_afterwards() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));

@@ -1,5 +1,8 @@
 //! What a shell implements: a way to call a store, to be woken, and to hear of completions.
 
+mod cursor;
+
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -9,8 +12,11 @@ use crate::execution::Failure as WorkFailure;
 use crate::id::{ExecutionId, LaneId, Namespace};
 use crate::partition::Partition;
 use crate::state::TerminalOutcome;
-use crate::store::{Cursor, Failure, Reply, Request, Topic, Wake};
+use crate::store::{Failure, Reply, Request, Topic, Wake};
+use crate::tags::Tags;
 use crate::time::TimestampMs;
+
+pub use cursor::{CompletionCursor, CompletionPlace, CursorError};
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -130,27 +136,64 @@ pub enum FindingLevel {
 }
 
 /// Completions as a stream, read from the journals.
+///
+/// A journal keeps 24 h and 1 MiB of its partition. A subscriber that stores
+/// [`Completions::cursor`] after it has handled an item, and subscribes from there the next time,
+/// is told of every later completion exactly once, however long it was away, or is told of a
+/// [`CompletionItem::Gap`].
 pub trait CompletionBackend: Send + Sync {
-    /// Completions that pass the filter, from a place on. The place [`Cursor::End`] is fixed by the
-    /// first call of [`Completions::next`].
-    fn completions(&self, from: Cursor, filter: CompletionFilter) -> Box<dyn Completions>;
+    /// Completions that pass the filter, from a place on. [`CompletionCursor::end`] is fixed in
+    /// each partition by [`Completions::ready`], or by the first call of [`Completions::next`].
+    fn completions(&self, from: CompletionCursor, filter: CompletionFilter)
+    -> Box<dyn Completions>;
 }
 
-/// A stream of completions.
+/// A stream of completions. Those of one partition come in the order in which they happened.
 pub trait Completions: Send {
-    /// The next item; `None` when the backend is gone.
+    /// Fixes the place in each partition and returns: whatever ends from then on will be told.
+    /// It waits for a store that does not answer or was not set up. [`Completions::next`] does it
+    /// too.
+    ///
+    /// Cancel safe: the next call goes on where it was.
+    ///
+    /// # Errors
+    ///
+    /// As [`Completions::next`].
+    fn ready(&mut self) -> BoxFuture<'_, Result<(), CursorError>>;
+
+    /// The next item; `None` when the backend is gone. It waits for as long as there is none.
     ///
     /// Cancel safe: dropping the future loses no item.
-    fn next(&mut self) -> BoxFuture<'_, Option<CompletionItem>>;
+    ///
+    /// # Errors
+    ///
+    /// [`CursorError::OtherPartitions`] when the cursor of the subscription is of another store;
+    /// each later call says the same.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<CompletionItem>, CursorError>>;
+
+    /// The place behind the item that [`Completions::next`] returned last; before the first, the
+    /// one that the subscription began with. It also moves past what the filter leaves out.
+    fn cursor(&self) -> CompletionCursor;
 }
 
-/// Which completions a subscriber wants.
+/// Which completions a subscriber wants: those that pass every part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompletionFilter {
     /// Of this namespace only.
     pub namespace: Option<Namespace>,
     /// Of this lane only.
     pub lane: Option<LaneId>,
+    /// With all of these tags only.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl CompletionFilter {
+    /// Whether a completion passes.
+    pub fn passes(&self, namespace: &Namespace, lane: &LaneId, tags: &Tags) -> bool {
+        self.namespace.as_ref().is_none_or(|wanted| wanted == namespace)
+            && self.lane.as_ref().is_none_or(|wanted| wanted == lane)
+            && self.tags.iter().all(|(key, value)| tags.get(key) == Some(value))
+    }
 }
 
 /// What a stream of completions yields.
@@ -161,6 +204,12 @@ pub enum CompletionItem {
     Completed {
         /// The execution.
         execution_id: ExecutionId,
+        /// Its tenant.
+        namespace: Namespace,
+        /// Its queue.
+        lane: LaneId,
+        /// Its labels.
+        tags: Tags,
         /// How it ended.
         outcome: TerminalOutcome,
         /// Why it failed, if it did.
@@ -168,7 +217,11 @@ pub enum CompletionItem {
         /// When, by the store's clock.
         at: TimestampMs,
     },
-    /// Some completions were not kept, or the store's history changed: read again what you wait
-    /// for.
-    Gap,
+    /// Some completions of a partition were not kept or cannot be read, or the store's history
+    /// changed: read again what you wait for. The stream goes on with what is kept, and may tell
+    /// some of it again.
+    Gap {
+        /// Where.
+        partition: Partition,
+    },
 }

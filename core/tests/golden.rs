@@ -240,6 +240,7 @@ fn events() -> Vec<Event> {
         Event::Ended {
             namespace,
             lane,
+            tags: Tags::try_new([("team.name", "x")]).expect("tags"),
             outcome: TerminalOutcome::Failed,
             failure: Some(failure()),
         },

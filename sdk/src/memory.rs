@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use ff_core::backend::{
-    BackendReport, BoxFuture, CompletionBackend, CompletionFilter, Completions, EngineBackend,
-    Finding, FindingLevel, WakeUps,
+    BackendReport, BoxFuture, CompletionBackend, CompletionCursor, CompletionFilter, Completions,
+    EngineBackend, Finding, FindingLevel, WakeUps,
 };
-use ff_core::store::{Cursor, Failure, MemoryStore, Reply, Request, Topic, Wake};
+use ff_core::store::{Failure, MemoryStore, Reply, Request, Topic, Wake};
 use ff_core::time::TimestampMs;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -150,7 +150,11 @@ impl EngineBackend for MemoryBackend {
 }
 
 impl CompletionBackend for MemoryBackend {
-    fn completions(&self, from: Cursor, filter: CompletionFilter) -> Box<dyn Completions> {
+    fn completions(
+        &self,
+        from: CompletionCursor,
+        filter: CompletionFilter,
+    ) -> Box<dyn Completions> {
         Box::new(JournalCompletions::new(Arc::new(self.clone()), from, filter))
     }
 }

@@ -9,6 +9,7 @@ use crate::id::{
 };
 use crate::policy::Priority;
 use crate::state::TerminalOutcome;
+use crate::tags::Tags;
 use crate::time::TimestampMs;
 
 use super::blocks::BlockKind;
@@ -91,6 +92,8 @@ pub enum Event {
         namespace: Namespace,
         /// Its queue.
         lane: LaneId,
+        /// Its labels.
+        tags: Tags,
         /// How it ended.
         outcome: TerminalOutcome,
         /// Why it failed, if it did.

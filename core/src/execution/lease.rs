@@ -240,6 +240,7 @@ pub(super) fn end_life(
     let event = Event::Ended {
         namespace: execution.namespace.clone(),
         lane: execution.lane.clone(),
+        tags: execution.tags.clone(),
         outcome: outcome.word(),
         failure,
     };

@@ -20,8 +20,8 @@ pub const MAX_PAGE: usize = 1_024;
 pub const MAX_RECORD_BYTES: usize = 1 << 18;
 /// Bytes in one value: 16 MiB.
 pub const MAX_VALUE_BYTES: usize = 1 << 24;
-/// Bytes in one entry of a stream.
-pub const MAX_STREAM_ENTRY_BYTES: usize = 1 << 17;
+/// Bytes in one entry of a stream: the end of a life tells all its tags, of 128 KiB at most.
+pub const MAX_STREAM_ENTRY_BYTES: usize = 1 << 18;
 /// Bytes of values in one request, and in one reply: what is beyond is deferred.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 25;
 /// Bytes of a partition's journal; the oldest entries go first.

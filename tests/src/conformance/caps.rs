@@ -4,8 +4,7 @@
 use ff_core::execution::Purpose;
 use ff_core::partition::Partition;
 use ff_core::store::bounds::{
-    MAX_ENTRIES_PER_UNIT, MAX_FRAMES, MAX_JOURNAL_AGE_MS, MAX_PAGE, MAX_STREAM_ENTRY_BYTES,
-    MAX_VALUE_BYTES,
+    MAX_ENTRIES_PER_UNIT, MAX_FRAMES, MAX_JOURNAL_AGE_MS, MAX_PAGE, MAX_VALUE_BYTES,
 };
 use ff_core::store::{
     Bytes, Commit, Cursor, Fetched, MemoryStore, Read, Reply, ReplyBody, Request, StreamAppend,
@@ -120,7 +119,8 @@ pub fn frames_are_capped_by_bytes(subject: &mut impl Subject) -> Result<(), Stri
 
 /// Fills an empty stream up to the last byte that it keeps, and goes on.
 fn fill_to_the_byte<S: Subject>(pair: &mut Pair<'_, S>) -> Result<(), String> {
-    const LARGE: usize = MAX_STREAM_ENTRY_BYTES;
+    // Eight of them fill a journal.
+    const LARGE: usize = 1 << 17;
     let cap = pair.stream.caps().bytes;
     pair.append(&[&[10, LARGE, 0]])?;
     let (first, behind_all) = pair.page(Cursor::Start, 10)?;

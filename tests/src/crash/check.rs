@@ -237,6 +237,7 @@ mod tests {
     use ff_sdk::core::execution::ClaimKind;
     use ff_sdk::core::id::{AttemptIndex, LeaseEpoch, WorkerInstanceId};
     use ff_sdk::core::state::TerminalOutcome;
+    use ff_sdk::core::tags::Tags;
 
     use crate::ground::{eligible, lane, namespace};
 
@@ -259,8 +260,8 @@ mod tests {
     }
 
     fn ended() -> Event {
-        let (namespace, lane) = (namespace(), lane());
-        Event::Ended { namespace, lane, outcome: TerminalOutcome::Success, failure: None }
+        let (namespace, lane, tags) = (namespace(), lane(), Tags::default());
+        Event::Ended { namespace, lane, tags, outcome: TerminalOutcome::Success, failure: None }
     }
 
     /// Two executions; the first was reclaimed once.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_sdk::core::backend::{
-    CompletionBackend, CompletionFilter, CompletionItem, Completions, EngineBackend,
+    CompletionBackend, CompletionCursor, CompletionFilter, CompletionItem, Completions,
+    EngineBackend,
 };
 use ff_sdk::core::execution::Purpose;
 use ff_sdk::core::id::{ExecutionId, LaneId};
 use ff_sdk::core::partition::Partition;
 use ff_sdk::core::state::TerminalOutcome;
 use ff_sdk::core::store::codec::FORMAT;
-use ff_sdk::core::store::{Commit, Cursor, Request, StreamAppend, StreamName, Unit};
+use ff_sdk::core::store::{Commit, Request, StreamAppend, StreamName, Unit};
 
 use ff_sdk::{
     Client, FlowFabricWorker, JournalCompletions, MemoryBackend, SdkError, Submission, WorkerConfig,
@@ -22,7 +23,7 @@ use ff_tests::kit::{claim, secs, submit, work};
 use tokio::time::{Instant, timeout};
 
 async fn next(stream: &mut Box<dyn Completions>) -> (ExecutionId, TerminalOutcome) {
-    match stream.next().await {
+    match stream.next().await.unwrap() {
         Some(CompletionItem::Completed { execution_id, outcome, .. }) => (execution_id, outcome),
         other => panic!("{other:?}"),
     }
@@ -46,7 +47,7 @@ async fn a_stream_tells_of_every_end_that_passes_its_filter() {
     other.cancel(&theirs, "no").await.unwrap();
 
     let mut all = Vec::new();
-    let mut stream = memory.completions(Cursor::Start, CompletionFilter::default());
+    let mut stream = memory.completions(CompletionCursor::start(), CompletionFilter::default());
     for _ in 0..4 {
         all.push(next(&mut stream).await);
     }
@@ -60,8 +61,9 @@ async fn a_stream_tells_of_every_end_that_passes_its_filter() {
     }
     assert!(timeout(secs(60), stream.next()).await.is_err(), "nothing is told twice");
     let lane = Some(LaneId::try_new("other").unwrap());
-    let filter = CompletionFilter { namespace: Some(namespace()), lane };
-    let mut stream = memory.completions(Cursor::Start, filter);
+    let filter =
+        CompletionFilter { namespace: Some(namespace()), lane, ..CompletionFilter::default() };
+    let mut stream = memory.completions(CompletionCursor::start(), filter);
     assert_eq!(next(&mut stream).await.0, cancelled);
     assert!(timeout(secs(60), stream.next()).await.is_err());
 }
@@ -75,7 +77,7 @@ async fn a_stream_from_the_end_wakes_with_each_completion() {
     claim(&worker).await.complete(None).await.unwrap();
     let filter = CompletionFilter::default();
     let mut stream: Box<dyn Completions> =
-        Box::new(JournalCompletions::new(ground.backend(), Cursor::End, filter));
+        Box::new(JournalCompletions::new(ground.backend(), CompletionCursor::end(), filter));
     assert!(timeout(secs(2), stream.next()).await.is_err());
 
     let started = Instant::now();
@@ -99,7 +101,7 @@ async fn a_changed_history_is_a_gap() {
     let memory = MemoryBackend::new();
     let ground = Ground::on(Arc::new(memory.clone()));
     let (client, worker) = (ground.client().await, ground.worker("w").await);
-    let mut stream = memory.completions(Cursor::Start, CompletionFilter::default());
+    let mut stream = memory.completions(CompletionCursor::start(), CompletionFilter::default());
     let id = submit(&client, work().id(ground.id_in(0))).await;
     claim(&worker).await.complete(None).await.unwrap();
     assert_eq!(next(&mut stream).await.0, id);
@@ -109,10 +111,11 @@ async fn a_changed_history_is_a_gap() {
     claim(&worker).await.complete(None).await.unwrap();
     let mut items = Vec::new();
     while let Ok(item) = timeout(secs(10), stream.next()).await {
-        items.push(item.unwrap());
+        items.push(item.unwrap().unwrap());
     }
-    assert_eq!(items.iter().filter(|item| **item == CompletionItem::Gap).count(), 1, "{items:?}");
-    assert_eq!(items[0], CompletionItem::Gap);
+    let gap = CompletionItem::Gap { partition: Partition::flow(0) };
+    assert_eq!(items.iter().filter(|item| **item == gap).count(), 1, "{items:?}");
+    assert_eq!(items[0], gap);
     let told = items.iter().filter_map(|item| match item {
         CompletionItem::Completed { execution_id, .. } => Some(*execution_id),
         _ => None,
@@ -126,7 +129,7 @@ async fn an_entry_that_cannot_be_read_is_a_gap() {
     let memory = MemoryBackend::new();
     let ground = Ground::on(Arc::new(memory.clone()));
     let client = ground.client().await;
-    let mut stream = memory.completions(Cursor::Start, CompletionFilter::default());
+    let mut stream = memory.completions(CompletionCursor::start(), CompletionFilter::default());
     let append = |bytes: &[u8]| StreamAppend { stream: StreamName::Journal, entry: bytes.into() };
     let newer = [FORMAT + 1, 1, 2, 3];
     let unit =
@@ -135,7 +138,8 @@ async fn an_entry_that_cannot_be_read_is_a_gap() {
     ground.backend().call(Request::Commit(commit)).await.unwrap();
     let id = submit(&client, work().id(ground.id_in(0))).await;
     client.cancel(&id, "no").await.unwrap();
-    assert_eq!(stream.next().await, Some(CompletionItem::Gap));
+    let gap = CompletionItem::Gap { partition: Partition::flow(0) };
+    assert_eq!(stream.next().await, Ok(Some(gap)));
     assert_eq!(next(&mut stream).await, (id, TerminalOutcome::Cancelled));
 }
 
@@ -148,7 +152,7 @@ async fn a_worker_has_the_completion_stream_that_it_was_given() {
     let (config, backend) = (ground.worker_config("v"), memory.clone() as Arc<dyn EngineBackend>);
     let worker = FlowFabricWorker::connect_with(config, backend, Some(memory)).await.unwrap();
     let given = worker.completion_backend().unwrap();
-    let mut stream = given.completions(Cursor::Start, CompletionFilter::default());
+    let mut stream = given.completions(CompletionCursor::start(), CompletionFilter::default());
     let client = ground.client().await;
     let id = submit(&client, work()).await;
     client.cancel(&id, "no").await.unwrap();
@@ -164,21 +168,19 @@ async fn a_caller_that_waits_in_short_turns_is_told_within_a_second() {
     line.mute();
     let filter = CompletionFilter::default();
     let mut stream: Box<dyn Completions> =
-        Box::new(JournalCompletions::new(line.clone(), Cursor::End, filter));
+        Box::new(JournalCompletions::new(line.clone(), CompletionCursor::end(), filter));
     let turn = || Duration::from_millis(100);
     assert!(timeout(turn(), stream.next()).await.is_err(), "nothing has ended");
     let id = submit(&client, work()).await;
     client.cancel(&id, "no").await.unwrap();
     let ended = Instant::now();
     let told = loop {
-        match timeout(turn(), stream.next()).await {
-            Ok(item) => break item,
+        match timeout(turn(), next(&mut stream)).await {
+            Ok((told, _)) => break told,
             Err(_) => assert!(ended.elapsed() <= secs(2), "it is never told"),
         }
     };
-    assert!(
-        matches!(told, Some(CompletionItem::Completed { execution_id, .. }) if execution_id == id)
-    );
+    assert_eq!(told, id);
 }
 
 /// A worker that opens its store by its address has the completions of that store.
@@ -190,7 +192,8 @@ async fn a_worker_that_opens_its_own_store_hears_of_completions() {
     let worker = FlowFabricWorker::connect(config.clone()).await.unwrap();
     let client = Client::connect_with(worker.backend().clone(), "here").await.unwrap();
     let completions = worker.completion_backend().unwrap();
-    let mut stream = completions.completions(Cursor::Start, CompletionFilter::default());
+    let mut stream =
+        completions.completions(CompletionCursor::start(), CompletionFilter::default());
     let id = client.submit(Submission::new("work")).await.unwrap().id();
     worker.claim_next().await.unwrap().unwrap().complete(None).await.unwrap();
     assert_eq!(next(&mut stream).await, (id, TerminalOutcome::Success));
