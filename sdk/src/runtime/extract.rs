@@ -39,6 +39,7 @@ impl States {
 pub struct TaskContext {
     pub(super) task: Arc<ClaimedTask>,
     pub(super) states: Arc<States>,
+    pub(super) resumption: Option<Arc<Resumption>>,
     pub(super) signals: Arc<[ReceivedSignal]>,
 }
 
@@ -141,7 +142,7 @@ impl TaskContext {
 
     /// How a suspension was resumed, if the handler goes on after one.
     pub fn resumption(&self) -> Option<&Resumption> {
-        self.task.resumption()
+        self.resumption.as_deref()
     }
 
     /// The store's clock, as far as this host knows it.

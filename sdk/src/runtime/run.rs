@@ -291,13 +291,17 @@ enum Ended {
 
 async fn run_task(shared: Arc<Shared>, task: ClaimedTask) {
     let task = Arc::new(task);
-    let mut signals = task.resume_signals().await;
+    let mut resumption = task.resumption().cloned();
     loop {
+        let signals = match &resumption {
+            Some(resumption) => task.signals_of(resumption.clone()).await,
+            None => Ok(Vec::new()),
+        };
         let ended = match signals {
             Ok(signals) => {
                 let (task, states) = (task.clone(), shared.states.clone());
-                let context = TaskContext { task, states, signals: signals.into() };
-                run_handler(&shared, context).await
+                let (resumption, signals) = (resumption.map(Arc::new), signals.into());
+                run_handler(&shared, TaskContext { task, states, resumption, signals }).await
             }
             // Whoever takes it next reads them again.
             Err(error) => {
@@ -306,9 +310,9 @@ async fn run_task(shared: Arc<Shared>, task: ClaimedTask) {
             }
         };
         // What the handler has cloned of its context may keep the task, and so its slot, for longer.
-        match finish(&shared.report, &task, ended).await {
-            Some(resumption) => signals = task.signals_of(resumption).await,
-            None => return,
+        resumption = finish(&shared.report, &task, ended).await;
+        if resumption.is_none() {
+            return;
         }
     }
 }

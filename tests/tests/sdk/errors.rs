@@ -4,17 +4,25 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use ff_sdk::core::error::{RejectionKind, TABLE};
-use ff_sdk::core::execution::{BlockKind, Command, FailOutcome, WireFence};
-use ff_sdk::core::id::ExecutionId;
+use ff_sdk::core::execution::{
+    BlockKind, Command, DeliverSignal, FailOutcome, FoundSignal, WireFence,
+};
+use ff_sdk::core::id::{ExecutionId, Nonce, SignalId};
+use ff_sdk::core::op::{Patience, Terms, Transact};
 use ff_sdk::core::policy::{Backoff, ExecutionPolicy, ReclaimMode};
 use ff_sdk::core::store::IndexName;
-use ff_sdk::core::store::codec::FORMAT;
+use ff_sdk::core::store::codec::{Codec, FORMAT};
 use ff_sdk::core::time::{DurationMs, TimestampMs};
-use ff_sdk::{Client, ClientConfig, FlowFabricWorker, SdkError, WorkerConfig};
+use ff_sdk::core::token::KnownKeyring;
+use ff_sdk::{
+    Client, ClientConfig, Condition, FlowFabricWorker, HostClock, SdkError, Signal, WaitpointToken,
+    WorkerConfig,
+};
 use ff_tests::Ground;
 use ff_tests::ground::{NAMESPACE, PARTITIONS};
 use ff_tests::kit::{
-    asking, claim, claiming, complete, fence_of, grant, kind_of, ms, renew, secs, submit, work,
+    asking, claim, claiming, complete, fence_of, grant, kind_of, ms, renew, secs, send, submit,
+    suspend_command, work,
 };
 use ff_tests::line::any;
 
@@ -44,6 +52,9 @@ async fn every_kind_of_rejection_is_reached() {
     by_grants(&ground, &client, &mut reached).await;
     by_leases(&ground, &client, &mut reached).await;
     by_phases(&ground, &client, &mut reached).await;
+    by_waiting(&ground, &client, &mut reached).await;
+    by_output(&ground, &client, &mut reached).await;
+    by_secrets(&ground, &mut reached).await;
     reached.by(superseded(&ground, &client).await);
     reached.by(ground.admin().await.activate_format(FORMAT + 1).await);
     reached.by(ground.admin().await.activate_format(0).await);
@@ -136,6 +147,69 @@ async fn by_phases(ground: &Ground, client: &Client, reached: &mut Reached) {
     reached.by(client.execute(block).await);
     task.complete(None).await.unwrap();
     reached.by(client.replay(&id).await);
+}
+
+async fn by_waiting(ground: &Ground, client: &Client, reached: &mut Reached) {
+    let worker = ground.worker("w").await;
+    let id = submit(client, work()).await;
+    let task = claim(&worker).await;
+    let inbox = task.create_pending_waitpoint("inbox", None).await.unwrap();
+    let bad = Signal::new("data", WaitpointToken::new("k1:00")).unwrap();
+    reached.by(client.deliver_signal(&id, &inbox.id, bad).await);
+    for _ in 0..10_000 {
+        send(client, &id, &inbox, "data").await.unwrap();
+    }
+    reached.by(send(client, &id, &inbox, "data").await);
+    reached.by(client.resume(&id).await);
+    let suspend = || suspend_command(ground, id, fence_of(&task), Condition::OperatorOnly);
+    client.execute(suspend()).await.unwrap();
+    reached.by(client.execute(suspend()).await);
+    client.cancel(&id, "over").await.unwrap();
+    reached.by(send(client, &id, &inbox, "data").await);
+    // A command that nobody has read the secrets for: the client reads them by itself.
+    let command = DeliverSignal {
+        execution_id: id,
+        waitpoint_id: inbox.id,
+        token: inbox.token.clone(),
+        signal_id: SignalId::random(&mut ground.entropy()),
+        name: "data".parse().unwrap(),
+        source: None,
+        payload: None,
+        creator: Nonce(1),
+        keyring: KnownKeyring::default(),
+        found: FoundSignal::Unread,
+    };
+    let terms = Terms::new(DurationMs::from_secs(5), Codec::default());
+    let transact = Transact::new(command, Patience::new(terms, ground.entropy()));
+    let unread = ff_sdk::drive(&*ground.backend(), &HostClock::new(), transact).await;
+    reached.by(unread.map_err(SdkError::from));
+}
+
+async fn by_output(ground: &Ground, client: &Client, reached: &mut Reached) {
+    let worker = ground.worker("w").await;
+    let id = submit(client, work()).await;
+    let task = claim(&worker).await;
+    let frame = |sequence: u64| Command::AppendFrame {
+        execution_id: id,
+        fence: fence_of(&task),
+        sequence,
+        frame_type: "log".parse().unwrap(),
+        payload: Vec::new(),
+        metadata: Default::default(),
+    };
+    reached.by(client.execute(frame(2)).await);
+    client.revoke_lease(&id).await.unwrap();
+    reached.by(client.execute(frame(1)).await);
+    client.cancel(&id, "over").await.unwrap();
+    reached.by(client.execute(frame(1)).await);
+}
+
+async fn by_secrets(ground: &Ground, reached: &mut Reached) {
+    let admin = ground.admin().await;
+    reached.by(admin.rotate_waitpoint_secret("", "00", 0).await);
+    reached.by(admin.rotate_waitpoint_secret("k2", "no hex", 0).await);
+    reached.by(admin.rotate_waitpoint_secret("k2", "00", u64::MAX).await);
+    reached.by(admin.rotate_waitpoint_secret("k1", "00", 0).await);
 }
 
 /// A call that was meant for a life that is over: it met the first life, its commit came late, and

@@ -7,5 +7,7 @@ mod client;
 mod completions;
 mod errors;
 mod keeping;
+mod many_signals;
 mod runtime;
 mod shutdown;
+mod suspending;
