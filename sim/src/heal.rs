@@ -2,6 +2,7 @@
 
 use ff_core::agent::WorkerProfile;
 use ff_core::execution::{BlockKind, Execution, LeaseFate, Phase, situation};
+use ff_core::id::ExecutionId;
 use ff_core::policy::ReclaimMode;
 use ff_core::time::{DurationMs, TimestampMs};
 
@@ -59,4 +60,17 @@ pub fn is_settled(record: &Execution, workers: &[WorkerProfile], now: TimestampM
             lost && may_stay && (on_request || !routable)
         }
     }
+}
+
+/// The executions that are suspended and that neither time nor anybody ends.
+pub fn sleepers(model: &Model, now: TimestampMs) -> Vec<ExecutionId> {
+    let sleeps = |record: &&std::rc::Rc<Execution>| match &record.phase {
+        Phase::Suspended(suspended) => {
+            let far = |at: TimestampMs| at > now.plus(DurationMs::from_secs(60));
+            let timeout = suspended.suspension.timeout;
+            timeout.is_none() && record.deadline.is_none_or(far)
+        }
+        _ => false,
+    };
+    model.records.values().filter(sleeps).map(|record| record.id).collect()
 }
