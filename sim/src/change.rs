@@ -2,12 +2,37 @@
 
 use std::rc::Rc;
 
-use ff_core::execution::{Active, AnyCommand, Event, Execution, FenceParts, Phase};
-use ff_core::id::{ExecutionId, GrantId};
-use ff_core::store::IndexWrite;
+use ff_core::execution::{
+    Active, AnyCommand, Event, Execution, FenceParts, Frame, Phase, SignalRecord, Suspended,
+};
+use ff_core::id::{AttemptIndex, ExecutionId, GrantId, SignalId};
+use ff_core::store::{Bytes, IndexWrite};
 use ff_core::time::TimestampMs;
 
 use crate::task::Caller;
+
+/// What a unit did beside the record.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// The signals that it took, with their payloads.
+    pub signals: Vec<(SignalRecord, Option<Bytes>)>,
+    /// The signals that it took away.
+    pub forgotten: Vec<SignalId>,
+    /// The frames that it appended.
+    pub frames: Vec<(AttemptIndex, Frame)>,
+    /// The attempts whose output it took away.
+    pub dropped: Vec<AttemptIndex>,
+}
+
+impl Beside {
+    /// Whether it did nothing beside the record.
+    pub const fn is_empty(&self) -> bool {
+        self.signals.is_empty()
+            && self.forgotten.is_empty()
+            && self.frames.is_empty()
+            && self.dropped.is_empty()
+    }
+}
 
 /// A unit that was committed.
 #[derive(Debug)]
@@ -26,6 +51,8 @@ pub struct Change<'c> {
     pub events: Vec<Event>,
     /// Where the unit put the execution.
     pub writes: Vec<IndexWrite>,
+    /// What became of signals and output.
+    pub beside: Beside,
     /// Who sent it.
     pub caller: &'c Caller,
 }
@@ -39,6 +66,16 @@ impl Change<'_> {
     /// The ownership after.
     pub fn active_after(&self) -> Option<&Active> {
         active(self.after.as_deref())
+    }
+
+    /// What it waits for before.
+    pub fn suspended_before(&self) -> Option<&Suspended> {
+        suspended(self.before.as_deref())
+    }
+
+    /// What it waits for after.
+    pub fn suspended_after(&self) -> Option<&Suspended> {
+        suspended(self.after.as_deref())
     }
 
     /// The ownership after, if this unit gave the lease.
@@ -79,6 +116,13 @@ fn active(record: Option<&Execution>) -> Option<&Active> {
     }
 }
 
+fn suspended(record: Option<&Execution>) -> Option<&Suspended> {
+    match &record?.phase {
+        Phase::Suspended(suspended) => Some(suspended),
+        _ => None,
+    }
+}
+
 /// Whether there is a record and its life is over.
 pub fn is_terminal(record: Option<&Execution>) -> bool {
     record.is_some_and(|record| matches!(record.phase, Phase::Terminal(_)))
@@ -94,6 +138,9 @@ pub fn fence_of(command: &AnyCommand) -> Option<FenceParts> {
         AnyCommand::DelayExecution(c) => Some(c.fence),
         AnyCommand::MoveToWaitingChildren(c) => Some(c.fence),
         AnyCommand::UpdateProgress(c) => Some(c.fence),
+        AnyCommand::Suspend(c) => Some(c.fence),
+        AnyCommand::CreatePendingWaitpoint(c) => Some(c.fence),
+        AnyCommand::AppendFrame(c) => Some(c.fence),
         AnyCommand::Cancel(c) => match c.by {
             CancelledBy::Holder(fence) => Some(fence),
             CancelledBy::Operator(_) => None,

@@ -2,6 +2,7 @@
 
 use ff_core::agent::WorkerProfile;
 use ff_core::execution::{BlockKind, Execution, LeaseFate, Phase, situation};
+use ff_core::id::ExecutionId;
 use ff_core::policy::ReclaimMode;
 use ff_core::time::{DurationMs, TimestampMs};
 
@@ -32,6 +33,7 @@ pub fn pending(model: &Model, workers: &[WorkerProfile], now: TimestampMs) -> Ve
 
 /// Whether an execution is over, or waits for an operator, for a worker that does not exist, for
 /// somebody to ask for a reclaim grant, or for a time far off that a wrong clock has set.
+/// What is suspended is resumed by somebody unless it ends by itself.
 pub fn is_settled(record: &Execution, workers: &[WorkerProfile], now: TimestampMs) -> bool {
     let far = |at: TimestampMs| at > now.plus(DurationMs::from_secs(60));
     let routable = workers.iter().any(|worker| {
@@ -41,6 +43,11 @@ pub fn is_settled(record: &Execution, workers: &[WorkerProfile], now: TimestampM
     let may_stay = record.deadline.is_none_or(far);
     match &record.phase {
         Phase::Terminal(_) => true,
+        // Somebody resumes what nothing else would end.
+        Phase::Suspended(suspended) => {
+            let timeout = suspended.suspension.timeout;
+            may_stay && timeout.is_some_and(|timeout| far(timeout.at))
+        }
         Phase::Runnable(runnable) => {
             let held = |kind| runnable.blocks.get(kind).is_some();
             let held = held(BlockKind::Operator) || held(BlockKind::Lane);
@@ -53,4 +60,17 @@ pub fn is_settled(record: &Execution, workers: &[WorkerProfile], now: TimestampM
             lost && may_stay && (on_request || !routable)
         }
     }
+}
+
+/// The executions that are suspended and that neither time nor anybody ends.
+pub fn sleepers(model: &Model, now: TimestampMs) -> Vec<ExecutionId> {
+    let sleeps = |record: &&std::rc::Rc<Execution>| match &record.phase {
+        Phase::Suspended(suspended) => {
+            let far = |at: TimestampMs| at > now.plus(DurationMs::from_secs(60));
+            let timeout = suspended.suspension.timeout;
+            timeout.is_none() && record.deadline.is_none_or(far)
+        }
+        _ => false,
+    };
+    model.records.values().filter(sleeps).map(|record| record.id).collect()
 }

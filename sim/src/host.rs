@@ -5,12 +5,14 @@ use std::sync::Arc;
 use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
 use ff_core::id::{WorkerId, WorkerInstanceId};
+use ff_core::op::Terms;
 
 use crate::clock::Clock;
 use crate::process::client::ClientProcess;
 use crate::process::context::{Context, Moment};
 use crate::process::operator::OperatorProcess;
 use crate::process::reader::ReaderProcess;
+use crate::process::signaller::SignallerProcess;
 use crate::process::timekeeper::TimekeeperProcess;
 use crate::process::wishes::{TOKENS, lane, namespace};
 use crate::process::worker::WorkerProcess;
@@ -25,6 +27,8 @@ pub struct Host {
     pub kind: Kind,
     /// Its clocks.
     pub clock: Clock,
+    /// On which terms its operations run that have none of their own.
+    pub terms: Terms,
     /// Whether it runs.
     pub up: bool,
     /// When it is woken next, in simulated time.
@@ -63,6 +67,8 @@ pub enum Kind {
     Reader(ReaderProcess),
     /// The operator.
     Operator(OperatorProcess),
+    /// Whoever has tokens.
+    Signaller(SignallerProcess),
 }
 
 impl Kind {
@@ -74,6 +80,7 @@ impl Kind {
             Self::Client(client) => client.wake(cx),
             Self::Reader(reader) => reader.wake(cx),
             Self::Operator(operator) => operator.wake(cx),
+            Self::Signaller(signaller) => signaller.wake(cx),
         }
     }
 
@@ -84,6 +91,7 @@ impl Kind {
             Self::Timekeeper(_) | Self::Reader(_) => {}
             Self::Client(client) => client.moment(moment, cx),
             Self::Operator(operator) => operator.moment(moment, cx),
+            Self::Signaller(signaller) => signaller.moment(moment, cx),
         }
     }
 
@@ -113,7 +121,11 @@ impl Kind {
             (Self::Operator(operator), Output::Listed { filter, result: Ok(page), .. }) => {
                 operator.listed(filter, &page, cx);
             }
-            (Self::Operator(_), _) => {}
+            (Self::Worker(worker), Output::Signals { lease, .. }) => worker.has_read(lease, cx),
+            (Self::Reader(reader), Output::Frames { of, result, .. }) => {
+                reader.has_frames(of, &result, cx);
+            }
+            (Self::Operator(_) | Self::Signaller(_), _) => {}
             (kind, output) => unreachable!("{kind:?} never starts what comes to {output:?}"),
         }
     }
@@ -159,8 +171,8 @@ fn instance_id(number: usize, start: u64) -> WorkerInstanceId {
 /// When and how a process starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
-    /// Its number: the workers first, then the timekeepers, the client, the reader and the
-    /// operator.
+    /// Its number: the workers first, then the timekeepers, the client, the reader, the
+    /// operator and whoever signals.
     pub process: usize,
     /// Which start of it this is, from 0.
     pub start: u64,
@@ -187,19 +199,22 @@ pub fn host(
         let mut profile = profiles[number].clone();
         profile.instance = instance_id(number, instance);
         profile.slots = between(&mut entropy, 1, settings.slots) as usize;
-        Kind::Worker(WorkerProcess::new(seed, profile, entropy))
+        Kind::Worker(WorkerProcess::new(seed, settings.customs, profile, entropy))
     } else if number < profiles.len() + settings.timekeepers {
         Kind::Timekeeper(TimekeeperProcess::new(settings, entropy))
     } else if number == profiles.len() + settings.timekeepers {
         Kind::Client(ClientProcess::new(seed, settings, Arc::clone(profiles), entropy))
     } else if number == profiles.len() + settings.timekeepers + 1 {
         Kind::Reader(ReaderProcess::new(settings, entropy))
-    } else {
+    } else if number == profiles.len() + settings.timekeepers + 2 {
         Kind::Operator(OperatorProcess::new(seed, settings))
+    } else {
+        Kind::Signaller(SignallerProcess::new(seed, settings))
     };
     Host {
         kind,
         clock,
+        terms: settings.terms(),
         up: true,
         wake: None,
         start,

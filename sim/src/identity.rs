@@ -5,9 +5,13 @@ use ff_core::error::EngineError;
 use ff_core::execution::Fence;
 use ff_core::execution::{
     Admitted, AnyCommand, AnyOutcome, CancelledBy, Claimed, CreateOutcome, Execution, FenceParts,
-    Offered, OperatorOutcome, Phase, ReclaimGranted, Release, ReleaseOutcome,
+    Offered, OperatorOutcome, Phase, ReclaimGranted, Release, ReleaseOutcome, SuspendOutcome,
+    SuspendedHow,
 };
-use ff_core::id::{ExecutionId, GrantId, LeaseId, Nonce, RequestId};
+use ff_core::id::{
+    ExecutionId, GrantId, LeaseId, Nonce, RequestId, SuspensionId, WaitpointId,
+};
+use ff_core::time::TimestampMs;
 
 /// The kinds of calls that give a lease back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +39,8 @@ pub enum OperatorKind {
     Replay,
     /// `change_priority`.
     Priority,
+    /// `resume`.
+    Resume,
 }
 
 /// By what a command is recognised.
@@ -50,6 +56,10 @@ pub enum Identity {
     Creator(ExecutionId, Nonce),
     /// An operator's request, and which creation of the execution it was about.
     Request(ExecutionId, RequestId, OperatorKind, u32),
+    /// The suspension that a holder begins.
+    Suspension(SuspensionId),
+    /// The waitpoint that a holder opens.
+    Waitpoint(WaitpointId),
 }
 
 /// What a record remembers of a command.
@@ -65,6 +75,12 @@ pub enum Memory {
     Created,
     /// What came of an operator's call.
     Operated(OperatorOutcome),
+    /// Until when the lease was given back, at the latest.
+    Suspended(Option<TimestampMs>),
+    /// The lease was kept, for so many signals.
+    Satisfied(usize),
+    /// When a waitpoint was opened.
+    Opened(TimestampMs),
 }
 
 /// The identity of a command, if it has one beside the record itself. `generation`: which creation
@@ -103,7 +119,14 @@ pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<Identity> {
             request(c.execution_id, &c.call.request_id, OperatorKind::Priority)
         }
         AnyCommand::Replay(c) => request(c.execution_id, &c.call.request_id, OperatorKind::Replay),
-        AnyCommand::Renew(_)
+        AnyCommand::Resume(c) => request(c.execution_id, &c.call.request_id, OperatorKind::Resume),
+        AnyCommand::Suspend(c) => Some(Identity::Suspension(c.suspension_id)),
+        AnyCommand::CreatePendingWaitpoint(c) => Some(Identity::Waitpoint(c.waitpoint_id)),
+        // Signals have records of their own, and frames a place in a stream.
+        AnyCommand::DeliverSignal(_)
+        | AnyCommand::AppendFrame(_)
+        | AnyCommand::ForgetSignals(_)
+        | AnyCommand::Renew(_)
         | AnyCommand::UpdateProgress(_)
         | AnyCommand::Block(_)
         | AnyCommand::Unblock(_)
@@ -121,6 +144,7 @@ pub const fn life_of(command: &AnyCommand) -> Option<u32> {
         AnyCommand::RevokeLease(c) => c.call.life,
         AnyCommand::ChangePriority(c) => c.call.life,
         AnyCommand::Replay(c) => c.call.life,
+        AnyCommand::Resume(c) => c.call.life,
         _ => None,
     }
 }
@@ -152,6 +176,17 @@ pub fn memory_of(identity: &Identity, record: &Execution) -> Option<Memory> {
             let found = record.requests.iter().rev().find(fits);
             found.map(|(_, outcome)| Memory::Operated(*outcome))
         }
+        Identity::Suspension(id) => {
+            let latest = record.waiting.as_ref()?.latest.as_ref()?;
+            (latest.id == *id).then_some(match &latest.outcome {
+                SuspendedHow::Suspended(until) => Memory::Suspended(*until),
+                SuspendedHow::AlreadySatisfied(signals) => Memory::Satisfied(signals.len()),
+            })
+        }
+        Identity::Waitpoint(id) => {
+            let (waitpoint, _) = record.waiting.as_ref()?.waitpoint(*id)?;
+            Some(Memory::Opened(waitpoint.created_at))
+        }
     }
 }
 
@@ -171,6 +206,7 @@ const fn operator_kind(outcome: &OperatorOutcome) -> OperatorKind {
         OperatorOutcome::Revoked(_) => OperatorKind::Revoke,
         OperatorOutcome::Replayed(_) => OperatorKind::Replay,
         OperatorOutcome::PriorityChanged(_) => OperatorKind::Priority,
+        OperatorOutcome::Resumed(_) => OperatorKind::Resume,
     }
 }
 
@@ -204,6 +240,14 @@ pub fn claim_of(identity: &Identity, outcome: &AnyOutcome) -> Option<Memory> {
         AnyOutcome::ChangePriority(priority) => {
             operated(OperatorOutcome::PriorityChanged(*priority))
         }
+        AnyOutcome::Resume(resumed) => operated(OperatorOutcome::Resumed(resumed.suspension_id)),
+        AnyOutcome::Suspend(SuspendOutcome::Suspended { timeout_at, .. }) => {
+            Some(Memory::Suspended(*timeout_at))
+        }
+        AnyOutcome::Suspend(SuspendOutcome::AlreadySatisfied { signals, .. }) => {
+            Some(Memory::Satisfied(signals.len()))
+        }
+        AnyOutcome::CreatePendingWaitpoint(issued) => Some(Memory::Opened(issued.created_at)),
         AnyOutcome::RevokeLease(revoked) => operated(OperatorOutcome::Revoked(revoked.lease_epoch)),
         _ => None,
     }

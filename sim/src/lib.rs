@@ -56,6 +56,7 @@ mod simulation;
 mod store;
 mod streams;
 mod task;
+mod waits;
 mod watch;
 mod words;
 mod world;

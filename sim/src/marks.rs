@@ -68,6 +68,12 @@ command_kinds! {
     RevokeLease "revoke_lease" Request;
     ChangePriority "change_priority" Request;
     Replay "replay" Request;
+    Suspend "suspend" Suspension;
+    CreatePendingWaitpoint "create_pending_waitpoint" Waitpoint;
+    DeliverSignal "deliver_signal" Signal;
+    Resume "resume" Request;
+    AppendFrame "append_frame" Sequence;
+    ForgetSignals "forget_signals" Absolute;
     Block "block" Absolute;
     Unblock "unblock" Absolute;
     OnDue "on_due" Absolute;
@@ -164,11 +170,19 @@ pub const UNREACHABLE: &[(RejectionKind, &str)] = &[
     (RejectionKind::InvalidTagKey, "comes from parsing, before there is a command"),
     (RejectionKind::InvalidId, "comes from parsing, before there is a command"),
     (RejectionKind::InvalidExecutionId, "comes from parsing, before there is a command"),
+    (RejectionKind::InvalidKid, "comes from parsing, before there is a command"),
+    (RejectionKind::InvalidSecretHex, "comes from parsing, before there is a command"),
+    (RejectionKind::SignalLimitExceeded, "no execution of a run is sent ten thousand signals"),
+    (RejectionKind::Unread, "operations read what is missing, and never tell their callers of it"),
 ];
 
 /// Commands whose repeat is simply applied again, to the same effect.
-const APPLIED_AGAIN: &[CommandKind] =
-    &[CommandKind::Renew, CommandKind::UpdateProgress, CommandKind::OnDue];
+const APPLIED_AGAIN: &[CommandKind] = &[
+    CommandKind::Renew,
+    CommandKind::UpdateProgress,
+    CommandKind::OnDue,
+    CommandKind::ForgetSignals,
+];
 
 /// The table of transitions as it was observed from the rules.
 const STATES: &str = include_str!("../../docs/states.md");

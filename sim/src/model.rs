@@ -17,6 +17,7 @@ use ff_core::time::{DurationMs, TimestampMs};
 use crate::change::Change;
 use crate::identity::{Identity, Memory, identity_of, memory_of};
 use crate::places::{Places, places_of};
+use crate::waits::Waits;
 use crate::watch::InvariantSet;
 
 /// What was promised about the present life of an execution.
@@ -73,6 +74,8 @@ pub struct Model {
     pub adrift: BTreeMap<ExecutionId, BTreeSet<Option<Score>>>,
     /// When each execution was last taken, by the store's clock.
     pub taken: BTreeMap<ExecutionId, TimestampMs>,
+    /// Suspensions, signals, tokens and output.
+    pub waits: Waits,
 }
 
 impl Model {
@@ -118,6 +121,7 @@ impl Model {
     pub fn note(&mut self, change: &Change<'_>) {
         self.note_life(change);
         self.note_leases(change);
+        self.waits.note(change, self.jumps);
         if let Some((identity, memory)) = self.carried_out(change) {
             self.applied_by.insert(identity.clone(), change.caller.number);
             self.applied.insert(identity, memory);
@@ -181,7 +185,8 @@ impl Model {
             return;
         }
         let release = change.after.as_deref().and_then(|after| after.last_release.as_ref());
-        if release.is_some_and(|release| release.fence.lease_id == lease) {
+        let suspends = matches!(change.caller.command, Some(AnyCommand::Suspend(_)));
+        if suspends || release.is_some_and(|release| release.fence.lease_id == lease) {
             self.given_back.insert(lease);
         } else if matches!(change.caller.command, Some(AnyCommand::Cancel(_))) {
             self.withdrawn.insert(lease);
@@ -256,8 +261,9 @@ impl Model {
         let kept = |(id, generation): &&(ExecutionId, u32)| then.generation(id) >= *generation;
         let acknowledged = self.acknowledged.iter().filter(kept).copied().collect();
         let doubtful = self.doubtful.iter().chain(self.leases.keys()).copied().collect();
-        let jumps = self.jumps + 1;
-        *self = Self { acknowledged, doubtful, jumps, ..then.clone() };
+        let (jumps, mut waits) = (self.jumps + 1, then.waits.clone());
+        waits.keys.remember(&self.waits.keys);
+        *self = Self { acknowledged, doubtful, jumps, waits, ..then.clone() };
     }
 
     /// The result of an execution that is completed, as it was committed.

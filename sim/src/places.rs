@@ -1,7 +1,7 @@
 //! Where an execution should stand in the indexes, written a second time from the specification
 //! and independently of the rule that writes them (`docs/spec.md`, 4).
 
-use ff_core::execution::{Execution, LeaseFate, Phase};
+use ff_core::execution::{Execution, LeaseFate, Phase, WaitpointState};
 use ff_core::policy::ReclaimMode;
 use ff_core::score::Score;
 use ff_core::time::{DurationMs, TimestampMs};
@@ -35,7 +35,7 @@ pub fn places_of(record: &Execution) -> Places {
             let lost = matches!(active.fate, LeaseFate::Expired | LeaseFate::Revoked);
             lost && active.grant.is_none() && record.policy.reclaim_mode == ReclaimMode::Automatic
         }
-        Phase::Terminal(_) => false,
+        Phase::Suspended(_) | Phase::Terminal(_) => false,
     };
     let age = record.created_at.get() as i64 + i64::from(record.position);
     let in_lane = Score::new(age - i64::from(record.priority.get()) * PRIORITY_WEIGHT);
@@ -67,7 +67,15 @@ pub fn due_of(record: &Execution) -> Option<TimestampMs> {
             due.extend(timeout.map(|after| active.lease.acquired_at.plus(after)));
         }
         Phase::Active(_) => {}
+        Phase::Suspended(suspended) => {
+            due.extend(suspended.suspension.timeout.map(|timeout| timeout.at));
+        }
     }
+    let open = record.waiting.iter().flat_map(|waiting| &waiting.open);
+    due.extend(open.filter_map(|waitpoint| match waitpoint.state {
+        WaitpointState::Pending { expires_at } => expires_at,
+        WaitpointState::Active => None,
+    }));
     let held = matches!(&record.phase, Phase::Active(active) if active.fate == LeaseFate::Held);
     if let Some(blocks) = record.blocks().filter(|_| !held) {
         due.extend(blocks.iter().filter_map(|block| block.recheck_at));

@@ -52,6 +52,10 @@ pub struct Overrides {
     /// How many executions the client submits, at least one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executions: Option<u64>,
+    /// How many of a thousand jobs open waitpoints, suspend or write output. Zero switches
+    /// suspensions, signals and output off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits: Option<u64>,
     /// How often faults happen: in a thousand calls, or how many, as the kind has it. Zero switches
     /// a fault off.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -82,6 +86,12 @@ pub enum WishKind {
     Draw,
     /// A handler reports progress.
     Progress,
+    /// A handler opens a waitpoint or suspends.
+    Suspend,
+    /// A handler appends a frame.
+    Frame,
+    /// Somebody who has a token signals.
+    Signal,
     /// A handler forgets to renew its lease.
     Neglect,
     /// A handler ends without giving its lease back.

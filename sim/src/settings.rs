@@ -7,7 +7,7 @@ use ff_core::time::DurationMs;
 
 use crate::fault::FaultKind;
 use crate::plan::{Overrides, Plan};
-use crate::streams::{Draws, MEDDLING, Source, WEIGHTS, between, happens, one_of, stream};
+use crate::streams::{CUSTOMS, Draws, MEDDLING, Source, WEIGHTS, between, happens, one_of, stream};
 
 /// The configuration of a run. Each seed switches a subset of the faults on, with very different
 /// weights.
@@ -37,18 +37,59 @@ pub struct Settings {
     pub wakes: bool,
     /// In a thousand things that happen to executions, how many make somebody call at once.
     pub meddling: u64,
+    /// How often jobs wait, signals are sent and output is written.
+    pub customs: Customs,
     /// How often each fault happens: in a thousand calls, or how many, as the kind has it.
     weights: [u64; FaultKind::ALL.len()],
+}
+
+/// How often jobs wait, signals are sent and output is written. Each seed switches some of it on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Customs {
+    /// In a thousand jobs, how many open waitpoints or suspend.
+    pub suspends: u64,
+    /// In a thousand jobs, how many write output.
+    pub frames: u64,
+    /// The most signals that a waitpoint is sent by whoever has its token.
+    pub signals: u64,
+    /// In a thousand signals, how many are wrong somehow.
+    pub wrong: u64,
+    /// In a thousand looks of an operator, in how many he rotates secrets.
+    pub rotates: u64,
+}
+
+impl Customs {
+    fn of(seed: u64) -> Self {
+        let draws = &mut Draws::new(seed, CUSTOMS, 0);
+        Self {
+            suspends: one_of(draws, &[0, 0, 150, 400, 700]),
+            frames: one_of(draws, &[0, 0, 200, 600]),
+            signals: one_of(draws, &[1, 3, 3, 6]),
+            wrong: one_of(draws, &[0, 100, 300]),
+            rotates: one_of(draws, &[0, 100, 300]),
+        }
+    }
+
+    /// The same, where `waits` says in a thousand how many jobs open waitpoints, suspend, or write
+    /// output.
+    const fn scaled(self, waits: Option<u64>) -> Self {
+        match waits {
+            Some(0) => Self { suspends: 0, frames: 0, rotates: 0, ..self },
+            Some(waits) => Self { suspends: waits, frames: waits, ..self },
+            None => self,
+        }
+    }
 }
 
 impl Settings {
     /// The configuration of a plan.
     pub fn of(plan: &Plan) -> Self {
         let mut settings = Self::of_seed(plan.seed);
-        let Overrides { workers, busy_ms, executions, weights } = &plan.overrides;
+        let Overrides { workers, busy_ms, executions, waits, weights } = &plan.overrides;
         settings.workers = workers.unwrap_or(settings.workers).max(1);
         settings.busy_ms = busy_ms.unwrap_or(settings.busy_ms);
         settings.executions = executions.unwrap_or(settings.executions).max(1);
+        settings.customs = settings.customs.scaled(*waits);
         for (kind, weight) in weights {
             settings.weights[*kind as usize] = *weight;
         }
@@ -87,6 +128,7 @@ impl Settings {
             timeout_ms: one_of(entropy, &[150, 300, 700]),
             wakes: happens(entropy, 750),
             meddling: one_of(&mut Draws::new(seed, MEDDLING, 0), &[0, 60, 150, 400]),
+            customs: Customs::of(seed),
             weights: weights(seed),
         }
     }

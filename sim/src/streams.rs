@@ -42,6 +42,9 @@ pub const MOMENT: u64 = WEIGHTS + 3;
 /// The concern of how often anybody meddles.
 pub const MEDDLING: u64 = WEIGHTS + 4;
 
+/// The concern of how often jobs wait, signals are sent and output is written.
+pub const CUSTOMS: u64 = WEIGHTS + 5;
+
 /// Where random numbers come from.
 pub trait Source {
     /// A number in `0..bound`; zero if `bound` is zero.

@@ -3,16 +3,17 @@
 use ff_core::agent::{AdmitTo, ClaimedWork};
 use ff_core::error::EngineError;
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, Complete, Decide, Execution, Fence, FenceParts, Renewed,
+    AnyCommand, AnyOutcome, Complete, Decide, Execution, Fence, FenceParts, Renewed, Resumption,
 };
-use ff_core::id::{ExecutionId, LeaseId};
+use ff_core::id::{AttemptIndex, ExecutionId, LeaseId};
 use ff_core::op::{
-    AuditLook, Committed, Drawn, ListFilter, ListPage, Loaded, Operation, Rotation, Step,
-    TickReport,
+    AuditLook, Committed, Drawn, FramePage, ListFilter, ListPage, Loaded, Operation,
+    ReceivedSignal, Rotation, Step, TickReport,
 };
 use ff_core::partition::Partition;
 use ff_core::store::{Cursor, Failure, Fetched, Reply, Streamed};
-use ff_core::time::{HostTime, TimestampMs};
+use ff_core::time::{DurationMs, HostTime, TimestampMs};
+use ff_core::token::{Rotation as Rotated, SecretInfo};
 
 use crate::marks::CommandKind;
 
@@ -51,6 +52,30 @@ pub enum Output {
     Described(ExecutionId, Result<(Option<Loaded>, Vec<Fetched>, TimestampMs), EngineError>),
     /// An auditor looked at a partition.
     Looked(Partition, Result<AuditLook, EngineError>),
+    /// A job has read the signals that resumed its execution.
+    Signals {
+        /// The execution.
+        id: ExecutionId,
+        /// The job's lease.
+        lease: LeaseId,
+        /// How it was resumed.
+        resumption: Resumption,
+        /// The signals.
+        result: Result<Vec<ReceivedSignal>, EngineError>,
+    },
+    /// A page of output was read.
+    Frames {
+        /// Of which attempt.
+        of: (ExecutionId, AttemptIndex),
+        /// From where.
+        from: Cursor,
+        /// The page.
+        result: Result<FramePage, EngineError>,
+    },
+    /// Secrets were rotated.
+    Rotated(Result<Rotated, EngineError>),
+    /// Secrets were listed.
+    Secrets(Result<Vec<SecretInfo>, EngineError>),
     /// The store's configuration was written or read.
     Activated(Result<(), EngineError>),
 }
@@ -64,6 +89,14 @@ pub enum Errand {
     Afterwards,
     /// A job reports progress.
     Progress(LeaseId),
+    /// A job gives its lease back until it is resumed.
+    Suspend(LeaseId),
+    /// A job opens a waitpoint.
+    Waitpoint(LeaseId),
+    /// A job appends a frame.
+    Frame(LeaseId),
+    /// Somebody signals.
+    Signal,
     /// A worker takes an execution under a grant.
     Take,
     /// The client wishes something.
@@ -149,6 +182,8 @@ pub struct Caller {
     pub command: Option<AnyCommand>,
     /// What it carries to each execution, a command of its own or those of an agent.
     pub carries: Option<CommandKind>,
+    /// The grace of the secret before, where it rotates secrets.
+    pub rotates: Option<DurationMs>,
     /// Whether a request of it was sent again without its knowing.
     pub resent: bool,
     /// For each command that it carries together with others, that one's side of it.
@@ -167,6 +202,7 @@ impl Caller {
             process,
             command: None,
             carries: None,
+            rotates: None,
             resent: false,
             parts: Vec::new(),
             refused: false,

@@ -54,6 +54,14 @@ invariants! {
     Time => "INV-TIME-1";
     /// A worker that believes its lease healthy holds it.
     Health => "INV-HEALTH-1";
+    /// A suspension ends at most once, by signals that satisfy it, an operator, or its timeout.
+    Suspend => "INV-SUSPEND-1";
+    /// An acknowledged signal is taken once, and kept until retention takes it away.
+    Signal => "INV-SIGNAL-1";
+    /// A signal is taken with a good token of its waitpoint alone.
+    Token => "INV-TOKEN-1";
+    /// The output of an attempt has every acknowledged frame, once and in order.
+    Frame => "INV-FRAME-1";
     /// Retries, reclaims and lives are counted once each, and never beyond their limits.
     Counts => "COUNTS";
     /// A refusal rests on what the store has said, and is true of it.

@@ -60,7 +60,7 @@ fn waits_for_retry(record: &Execution) -> bool {
 /// The attempt that was under way is still that, or the latest of the past ones.
 fn check_past(change: &Change<'_>, before: &Execution, after: &Execution) -> Result<(), Broken> {
     let (old, new) = (under_way(before), under_way(after));
-    if old != new
+    if old.map(|old| old.id) != new.map(|new| new.id)
         && let Some(old) = old
     {
         let last = before.past_attempts.last();

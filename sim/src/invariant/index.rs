@@ -69,7 +69,7 @@ fn note(
     places: &mut Places,
 ) -> Result<(), Broken> {
     if matches!(index, IndexName::Signals { .. }) {
-        // Its members are signals, not executions.
+        // Its members are signals, not executions: they are looked at by themselves.
         return Ok(());
     }
     let record = model.records.get(&id);

@@ -8,6 +8,7 @@ pub mod counts;
 pub mod durable;
 pub mod epoch;
 pub mod fence;
+pub mod frame;
 pub mod grant;
 pub mod health;
 pub mod identity;
@@ -19,8 +20,11 @@ pub mod liveness;
 pub mod readers;
 pub mod reading;
 pub mod refusal;
+pub mod signal;
+pub mod suspend;
 pub mod terminal;
 pub mod time;
+pub mod token;
 
 use crate::change::Change;
 use crate::model::Model;
@@ -37,7 +41,7 @@ type Check = fn(&Model, &Change<'_>) -> Result<(), Broken>;
 /// The first invariant that it breaks, of those that the run is watched for.
 pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let on = |invariant| model.watched.contains(invariant);
-    let checks: [(Invariant, Check); 11] = [
+    let checks: [(Invariant, Check); 15] = [
         (Invariant::Fence, |_, change| fence::check(change)),
         (Invariant::Epoch, |_, change| epoch::check(change)),
         (Invariant::Lease, |_, change| lease::check(change)),
@@ -46,6 +50,10 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         (Invariant::Identity, identity::check_change),
         (Invariant::Terminal, terminal::check),
         (Invariant::Durable, |_, change| durable::check_change(change)),
+        (Invariant::Suspend, suspend::check),
+        (Invariant::Signal, signal::check),
+        (Invariant::Token, token::check),
+        (Invariant::Frame, frame::check),
         (Invariant::Counts, |_, change| counts::check(change)),
         (Invariant::Journal, |_, change| journal::check(change)),
         (Invariant::Bounds, |_, change| bounds::check(change)),

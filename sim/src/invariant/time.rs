@@ -70,7 +70,7 @@ fn check_delay(change: &Change<'_>, before: &Execution) -> Result<(), Broken> {
     let Some(delay) = runnable.not_before else { return Ok(()) };
     let still = match change.after.as_deref().map(|after| &after.phase) {
         Some(Phase::Runnable(after)) => after.not_before.is_some_and(|a| a.until >= delay.until),
-        Some(Phase::Active(_)) => false,
+        Some(Phase::Active(_) | Phase::Suspended(_)) => false,
         // It ended, which no delay holds up.
         Some(Phase::Terminal(_)) | None => true,
     };

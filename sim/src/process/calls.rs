@@ -3,14 +3,16 @@
 use ff_core::entropy::Entropy;
 use ff_core::execution::{
     AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, DelayExecution,
-    EventKind, Fail, Fence, FenceParts, MoveToWaitingChildren, OnDue, OperatorCall, Renew, Replay,
-    RevokeLease, Unblock, UpdateProgress,
+    EventKind, Fail, Fence, FenceParts, ForgetSignals, MoveToWaitingChildren, OnDue, OperatorCall,
+    Renew, Replay, Resume, RevokeLease, Unblock, UpdateProgress,
 };
 use ff_core::id::{AttemptId, ExecutionId, FailureCategory, LeaseEpoch, LeaseId, RequestId};
 use ff_core::policy::Priority;
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::streams::{between, happens, one_of};
+
+use super::suspending;
 
 /// A kind of call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,41 +31,49 @@ pub enum Call {
     Unblock,
     /// Says that something is due: whoever thinks so may.
     OnDue,
+    /// Ends its suspension.
+    Resume,
+    /// Goes on with its retention, whoever may.
+    Forget,
     /// Claims to be a holder, without the proof.
     Unproved,
 }
 
 use Call::{Block as Hold, Cancel as End, OnDue as Due, Priority as Rank, Unblock as Free};
-use Call::{Replay as Again, Revoke as Evict, Unproved as Pretend};
+use Call::{Forget, Replay as Again, Resume as Wake, Revoke as Evict, Unproved as Pretend};
 
 /// What is asked for at any time; what is often there twice is asked for twice as often.
 pub const ANY: &[Call] = &[
     End, End, Evict, Evict, Evict, Again, Again, Again, Rank, Rank, Hold, Hold, Free, Due, Pretend,
+    Wake, Wake, Forget,
 ];
 
 /// What makes the most trouble just after something has happened.
 pub const fn calls_after(event: EventKind) -> &'static [Call] {
     match event {
-        EventKind::Claimed => &[Evict, Evict, Evict, End, Rank, Hold, Free, Again, Due, Pretend],
-        EventKind::GrantIssued => &[Hold, Hold, Hold, Free, End, Rank, Again, Evict, Due, Pretend],
-        EventKind::LeaseExpired | EventKind::LeaseRevoked => {
-            &[Hold, Hold, Free, Free, End, Rank, Rank, Again, Evict, Due, Pretend]
+        EventKind::Suspended | EventKind::SignalTaken | EventKind::Escalated => {
+            &[Wake, Wake, Wake, Wake, Evict, End, Rank, Hold, Free, Again, Due, Pretend, Forget]
         }
-        EventKind::Blocked => &[Free, Free, Free, Hold, End, Rank, Again, Evict, Due, Pretend],
+        EventKind::Claimed => &[Wake, Forget, Evict, Evict, Evict, End, Rank, Hold, Free, Again, Due, Pretend],
+        EventKind::GrantIssued => &[Wake, Forget, Hold, Hold, Hold, Free, End, Rank, Again, Evict, Due, Pretend],
+        EventKind::LeaseExpired | EventKind::LeaseRevoked => {
+            &[Hold, Hold, Free, Free, End, Rank, Rank, Again, Evict, Due, Pretend, Wake, Forget]
+        }
+        EventKind::Blocked => &[Wake, Forget, Free, Free, Free, Hold, End, Rank, Again, Evict, Due, Pretend],
         EventKind::Ended => {
-            &[Again, Again, Again, Again, End, Evict, Rank, Hold, Free, Due, Pretend]
+            &[Again, Again, Again, Again, End, Evict, Rank, Hold, Free, Due, Pretend, Wake, Forget]
         }
         EventKind::RetryScheduled | EventKind::Released => {
-            &[Hold, Hold, Free, End, Rank, Again, Evict, Due, Pretend]
+            &[Hold, Hold, Free, End, Rank, Again, Evict, Due, Pretend, Wake, Forget]
         }
-        _ => &[End, Evict, Again, Rank, Hold, Hold, Free, Due, Pretend],
+        _ => &[End, Evict, Again, Rank, Hold, Hold, Free, Due, Pretend, Wake, Forget],
     }
 }
 
 impl Call {
     /// Whether a record remembers the call, for as long as not too many others follow.
     pub const fn is_remembered(self) -> bool {
-        matches!(self, Self::Cancel | Self::Revoke | Self::Replay | Self::Priority)
+        matches!(self, Self::Cancel | Self::Revoke | Self::Replay | Self::Priority | Self::Resume)
     }
 
     /// The call about an execution. `held_by`: the reason for which it is believed to be held back.
@@ -93,6 +103,11 @@ impl Call {
                 Unblock { execution_id: id, kind, offered: None }.into()
             }
             Self::OnDue => OnDue { execution_id: id }.into(),
+            Self::Resume => Resume { execution_id: id, call }.into(),
+            Self::Forget => {
+                let signals = Vec::new();
+                ForgetSignals { execution_id: id, signals, last: false }.into()
+            }
             Self::Unproved => {
                 let forged = Fence {
                     lease_id: LeaseId::random(entropy),
@@ -112,7 +127,14 @@ const KINDS: [BlockKind; 5] =
 
 /// Any call of a holder, with that proof.
 pub fn as_holder(id: ExecutionId, fence: FenceParts, entropy: &mut Entropy) -> AnyCommand {
-    match entropy.below(7) {
+    match entropy.below(10) {
+        7 => suspending::waitpoint(id, fence, entropy).into(),
+        8 => suspending::suspension(id, fence, None, TimestampMs::ZERO, entropy).into(),
+        9 => {
+            let sequence = between(entropy, 1, 3);
+            let attempt = AttemptId::random(entropy);
+            suspending::frame(id, fence, (attempt, sequence), entropy).into()
+        }
         0 => Renew { execution_id: id, fence, lease_ttl: DurationMs::new(1_000) }.into(),
         1 => Complete { execution_id: id, fence, result: None }.into(),
         2 => {

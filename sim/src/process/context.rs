@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ff_core::capability::Capabilities;
-use ff_core::execution::{AnyCommand, Claim, Decide, EventKind};
+use ff_core::entropy::Entropy;
+use ff_core::execution::{AnyCommand, Claim, Decide, EventKind, IssuedWaitpoint};
 use ff_core::id::{ExecutionId, GrantId};
-use ff_core::op::{Known, Loaded, Operation, Patience, Transact};
+use ff_core::op::{Informed, Known, Loaded, Operation, Patience, Terms, Transact};
 use ff_core::store::Member;
-use ff_core::time::{HostTime, TimestampMs};
+use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
+use crate::hash::hashed;
 use crate::marks::CommandKind;
 use crate::plan::{WishId, WishKind};
 use crate::task::{Errand, Output, Task, driven};
@@ -22,6 +24,17 @@ pub struct GrantInHand {
     pub grant_id: GrantId,
     /// How it is to be taken.
     pub way: Way,
+}
+
+/// The token of a waitpoint, on its way to whoever may signal.
+#[derive(Clone, Debug)]
+pub struct TokenInHand {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The waitpoint, with its token.
+    pub issued: IssuedWaitpoint,
+    /// When its suspension takes too long, if it has one that does.
+    pub timeout_at: Option<TimestampMs>,
 }
 
 /// The ways to take an execution.
@@ -47,6 +60,8 @@ pub enum About {
     Together(Vec<AnyCommand>),
     /// It is an agent's, and carries that to each execution that it meets.
     Each(CommandKind),
+    /// It rotates secrets, and the one before stays good for that long.
+    Rotation(DurationMs),
     /// It carries no command, and shows what is there.
     Present,
     /// It carries no command.
@@ -72,6 +87,8 @@ pub enum Effect {
     Start { task: Box<dyn Task>, about: About },
     /// Wake the process at an instant of its own clock.
     WakeAt(TimestampMs),
+    /// Give the token of a waitpoint to whoever may signal.
+    Token { token: TokenInHand },
     /// Hand a grant to a worker process after that many milliseconds.
     Grant { to: usize, after: u64, grant: GrantInHand },
 }
@@ -83,6 +100,8 @@ pub struct Context<'w> {
     pub now: HostTime,
     /// Whether the faults are over and all work shall come to an end.
     pub healing: bool,
+    /// On which terms its operations run that have none of their own.
+    pub terms: Terms,
     /// Old copies of records.
     pub copies: &'w BTreeMap<Member, Loaded>,
     /// The wishes that are left out of this run.
@@ -185,15 +204,53 @@ impl Context<'_> {
         known: Known,
         patience: Patience,
     ) {
+        if needs_more(&command) {
+            let text = format!("{} {command:?}", self.now.local);
+            let entropy = Entropy::from_u64(hashed(text.as_bytes()));
+            self.informed(errand, command, known, (self.terms.clone(), entropy));
+            return;
+        }
         let operation = Transact::knowing(command.clone(), known, patience);
         let task = driven(operation, move |result| Output::Command(errand, result));
         self.effects.push(Effect::Start { task, about: About::Command(command) });
+    }
+
+    /// Carries a command that has to know secrets or signals.
+    pub fn informed(
+        &mut self,
+        errand: Errand,
+        command: AnyCommand,
+        known: Known,
+        (terms, entropy): (Terms, Entropy),
+    ) {
+        let operation = Informed::new(command.clone(), known, terms, entropy);
+        self.carry(command, operation, move |result| Output::Command(errand, result));
+    }
+
+    /// Starts an operation that rotates secrets.
+    pub fn rotate<O, F>(&mut self, grace: DurationMs, operation: O, understand: F)
+    where
+        O: Operation + 'static,
+        F: Fn(O::Output) -> Output + 'static,
+    {
+        let task = driven(operation, understand);
+        self.effects.push(Effect::Start { task, about: About::Rotation(grace) });
     }
 
     /// Asks to be woken at an instant of the process's own clock.
     pub fn wake_at(&mut self, local: TimestampMs) {
         self.effects.push(Effect::WakeAt(local));
     }
+}
+
+/// Whether a command has to know secrets or signals.
+const fn needs_more(command: &AnyCommand) -> bool {
+    matches!(
+        command,
+        AnyCommand::Suspend(_)
+            | AnyCommand::CreatePendingWaitpoint(_)
+            | AnyCommand::DeliverSignal(_)
+    )
 }
 
 impl Way {

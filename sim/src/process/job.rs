@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use ff_core::entropy::Entropy;
 use ff_core::execution::{
-    AnyCommand, Cancel, CancelledBy, Claimed, Complete, DelayExecution, Fail, FenceParts,
-    MoveToWaitingChildren, UpdateProgress,
+    AnyCommand, Cancel, CancelledBy, Claimed, Complete, DelayExecution, Execution, Fail,
+    FenceParts, MoveToWaitingChildren, UpdateProgress,
 };
 use ff_core::id::{AttemptId, FailureCategory, LeaseEpoch, LeaseId};
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::hash::Fnv;
+use crate::settings::Customs;
 use crate::streams::{between, happens, one_of, stream};
+
+use super::suspending;
 
 /// One thing that a handler does.
 #[derive(Clone, Debug)]
@@ -21,6 +24,14 @@ pub enum Act {
     Work(u64),
     /// Reports progress.
     Progress(u8),
+    /// Opens a waitpoint.
+    Waitpoint,
+    /// Gives its lease back until it is resumed.
+    Suspend,
+    /// Appends a frame to its output.
+    Frame,
+    /// Reads the signals that have resumed it.
+    ReadSignals,
     /// Forgets to renew its lease from now on.
     Neglect,
     /// Gives its lease back.
@@ -57,28 +68,59 @@ pub struct Job {
     pub busy: bool,
     /// The call that gives its lease back, and how often it was tried.
     pub finishing: Option<(AnyCommand, u32)>,
+    /// The call that opens a waitpoint, suspends or appends a frame, and how often it was tried.
+    pub asking: Option<(AnyCommand, u32)>,
+    /// How many frames its attempt has, as far as it knows.
+    pub frames: u64,
     /// What its wishes are known by: the execution and the epoch of its lease.
     key: u64,
     /// How many of its acts are done.
     done: u64,
     entropy: Entropy,
+    /// What it waits for is drawn from here.
+    waits: Entropy,
 }
 
 impl Job {
     /// A job with a handler's behaviour drawn from the seed. `healing`: it shall come to an end.
-    pub fn new(seed: u64, claimed: Claimed, healing: bool, now: TimestampMs) -> Self {
+    pub fn new(
+        seed: u64,
+        customs: Customs,
+        claimed: Claimed,
+        healing: bool,
+        now: TimestampMs,
+    ) -> Self {
         let mut hash = Fnv::default();
         hash.bytes(claimed.execution_id.uuid().as_bytes());
         hash.number(claimed.lease_epoch.0);
         let mut entropy = stream(seed, "job", hash.get());
-        let acts = if healing {
+        let mut waits = stream(seed, "waits", hash.get());
+        let mut acts = if healing {
             well_behaved(&mut entropy)
         } else {
-            acts(claimed.lease_ttl.get(), &mut entropy)
+            let mut acts = acts(claimed.lease_ttl.get(), &mut entropy);
+            add_waits(&mut acts, customs, &mut waits);
+            acts
         };
+        if claimed.resumption.is_some() {
+            acts.push_front(Act::ReadSignals);
+        }
         // The low bits number its acts.
         let key = hash.get() & !0xff;
-        Self { claimed, acts, next_at: now, busy: false, finishing: None, key, done: 0, entropy }
+        let frames = claimed.attempt.frames;
+        Self {
+            claimed,
+            acts,
+            next_at: now,
+            busy: false,
+            finishing: None,
+            asking: None,
+            frames,
+            key,
+            done: 0,
+            entropy,
+            waits,
+        }
     }
 
     /// The next thing that the handler does, and what it is known by if it is a wish.
@@ -105,6 +147,30 @@ impl Job {
     /// The holder's proof.
     fn fence(&self) -> FenceParts {
         self.claimed.fence().into()
+    }
+
+    /// The call that opens a waitpoint.
+    pub fn waitpoint(&mut self) -> AnyCommand {
+        let (id, fence) = (self.claimed.execution_id, self.fence());
+        suspending::waitpoint(id, fence, &mut self.waits).into()
+    }
+
+    /// The call that suspends. `record`: what its worker knows of it.
+    pub fn suspension(&mut self, record: Option<&Execution>, store: TimestampMs) -> AnyCommand {
+        let (id, fence) = (self.claimed.execution_id, self.fence());
+        suspending::suspension(id, fence, record, store, &mut self.waits).into()
+    }
+
+    /// The call that appends the next frame.
+    pub fn frame(&mut self) -> AnyCommand {
+        let (id, fence) = (self.claimed.execution_id, self.fence());
+        let place = (self.claimed.attempt.id, self.frames + 1);
+        suspending::frame(id, fence, place, &mut self.waits).into()
+    }
+
+    /// Whether it says something again that was taken.
+    pub fn says_again(&mut self) -> bool {
+        happens(&mut self.waits, 100)
     }
 
     /// The call that reports progress; now and then under a fence of which one part is another's,
@@ -154,6 +220,27 @@ impl Job {
 fn well_behaved(entropy: &mut Entropy) -> VecDeque<Act> {
     let work = between(entropy, 1, 50);
     VecDeque::from([Act::Work(work), Act::Finish(Finish::Complete(result(entropy)))])
+}
+
+/// Adds waitpoints, suspensions and output to what a handler does.
+fn add_waits(acts: &mut VecDeque<Act>, customs: Customs, entropy: &mut Entropy) {
+    let somewhere = |acts: &VecDeque<Act>, entropy: &mut Entropy| {
+        between(entropy, 0, acts.len().saturating_sub(1) as u64) as usize
+    };
+    if happens(entropy, customs.suspends) {
+        for _ in 0..between(entropy, 1, 2) {
+            acts.insert(somewhere(acts, entropy), Act::Suspend);
+        }
+        for _ in 0..one_of(entropy, &[0, 0, 1, 1, 2]) {
+            acts.push_front(Act::Work(between(entropy, 0, 60)));
+            acts.push_front(Act::Waitpoint);
+        }
+    }
+    if happens(entropy, customs.frames) {
+        for _ in 0..between(entropy, 1, 4) {
+            acts.insert(somewhere(acts, entropy), Act::Frame);
+        }
+    }
 }
 
 fn acts(ttl_ms: u64, entropy: &mut Entropy) -> VecDeque<Act> {

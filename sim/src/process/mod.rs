@@ -9,6 +9,8 @@ pub mod job;
 pub mod memory;
 pub mod operator;
 pub mod reader;
+pub mod signaller;
+pub mod suspending;
 pub mod timekeeper;
 pub mod wishes;
 pub mod worker;

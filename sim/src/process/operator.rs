@@ -8,13 +8,14 @@ use ff_core::execution::ValueKind;
 use ff_core::id::ExecutionId;
 use ff_core::op::{
     ActivateFormat, AuditPartition, EnsureMeta, ListExecutions, ListFilter, ListPage, ListPosition,
-    Patience, ReadExecution,
+    ListSecrets, Patience, ReadExecution, RotateSecret,
 };
 use ff_core::partition::Partition;
 use ff_core::state::PublicState;
 use ff_core::store::StoreMeta;
 use ff_core::store::codec::FORMAT;
 use ff_core::time::{DurationMs, TimestampMs};
+use ff_core::token::{Kid, Secret};
 
 use crate::plan::WishKind;
 use crate::settings::Settings;
@@ -91,6 +92,10 @@ impl OperatorProcess {
 
     fn look_around(&mut self, entropy: &mut Entropy, cx: &mut Context<'_>) {
         let partitions = self.settings.partitions;
+        if happens(entropy, self.settings.customs.rotates) {
+            self.see_to_secrets(entropy, cx);
+            return;
+        }
         match if self.rounds == 1 { 9 } else { entropy.below(10) } {
             0..2 => self.list(ListFilter::default(), None, WHOLE_LIST, entropy, cx),
             2 => {
@@ -132,6 +137,27 @@ impl OperatorProcess {
         }
     }
 
+    /// Rotates secrets, to and fro, or lists them.
+    fn see_to_secrets(&self, entropy: &mut Entropy, cx: &mut Context<'_>) {
+        let patience = self.patience(entropy);
+        if happens(entropy, 250) {
+            cx.read(ListSecrets::new(patience), Output::Secrets);
+            return;
+        }
+        let number = between(entropy, 2, 4);
+        let kid = Kid::try_new(format!("k{number}")).expect("a valid kid");
+        let other = happens(entropy, 80);
+        let hex = format!("{:02x}", number + if other { 0x80 } else { 0 });
+        let secret = Secret::from_hex(&hex).expect("a valid secret");
+        let grace = match entropy.below(30) {
+            0 => DurationMs::new(u64::MAX),
+            1..8 => DurationMs::ZERO,
+            8..18 => DurationMs::new(between(entropy, 1, 3_000)),
+            _ => DurationMs::new(between(entropy, 1_000, 60_000)),
+        };
+        cx.rotate(grace, RotateSecret::new(kid, secret, grace, patience), Output::Rotated);
+    }
+
     fn list(
         &self,
         filter: ListFilter,
@@ -169,7 +195,11 @@ impl OperatorProcess {
         if !self.known.contains(&moment.id) {
             self.known.push(moment.id);
         }
-        if cx.healing || !cx.wishes_for(WishKind::Meddle, moment.key) {
+        if cx.healing {
+            self.wakes_up(moment, cx);
+            return;
+        }
+        if !cx.wishes_for(WishKind::Meddle, moment.key) {
             return;
         }
         let mut entropy = stream(self.seed, "meddle", moment.key);
@@ -182,6 +212,13 @@ impl OperatorProcess {
         }
         let call = one_of(&mut entropy, calls_after(moment.event));
         self.call(call, moment.id, &mut entropy, cx);
+    }
+
+    /// Resumes what nothing else would end.
+    fn wakes_up(&self, moment: Moment, cx: &mut Context<'_>) {
+        let mut entropy = stream(self.seed, "wakes up", moment.key);
+        let command = Call::Resume.command(moment.id, None, &mut entropy);
+        cx.command(Errand::Wish, command, false, self.patience(&mut entropy));
     }
 
     fn call(&mut self, call: Call, id: ExecutionId, entropy: &mut Entropy, cx: &mut Context<'_>) {

@@ -1,8 +1,11 @@
 //! A process that follows the journals of all partitions, as a subscriber of completions does.
 
+use std::collections::BTreeMap;
+
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
-use ff_core::op::{Patience, Query, Terms};
+use ff_core::id::{AttemptIndex, ExecutionId};
+use ff_core::op::{FramePage, Patience, Query, ReadFrames, Terms};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::store::{Cursor, StreamName, StreamPage, Streamed};
 use ff_core::time::{DurationMs, TimestampMs};
@@ -24,6 +27,9 @@ pub struct ReaderProcess {
     /// The partitions that may have more.
     unread: Vec<Partition>,
     reading: bool,
+    /// How far it has read the output of attempts, and whether it reads some now.
+    output: BTreeMap<(ExecutionId, AttemptIndex), Cursor>,
+    reads_output: bool,
     next: TimestampMs,
 }
 
@@ -38,6 +44,8 @@ impl ReaderProcess {
             places: partitions.flow_partitions().map(|_| Cursor::Start).collect(),
             unread: Vec::new(),
             reading: false,
+            output: BTreeMap::new(),
+            reads_output: false,
             next: TimestampMs::ZERO,
         }
     }
@@ -47,11 +55,13 @@ impl ReaderProcess {
         self.next = now;
         if self.entropy.below(4) > 0 {
             self.places = crashed.places;
+            self.output = crashed.output;
         }
     }
 
     /// Reads on when it is time.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
+        self.read_output(cx);
         if self.reading {
             return;
         }
@@ -76,6 +86,39 @@ impl ReaderProcess {
             limit,
             result,
         });
+    }
+
+    /// Reads the output of an attempt of which it has seen a copy of the record.
+    fn read_output(&mut self, cx: &mut Context<'_>) {
+        let framed = cx.copies.values().map(|copy| &copy.execution).filter(|copy| copy.framed > 0);
+        let framed: Vec<_> = framed.map(|copy| (copy.id, copy.framed)).collect();
+        if self.reads_output || framed.is_empty() || self.entropy.below(3) > 0 {
+            return;
+        }
+        let (id, attempts) = framed[self.entropy.below(framed.len() as u64) as usize];
+        let attempt = AttemptIndex(self.entropy.below(u64::from(attempts)) as u32);
+        let from = self.output.get(&(id, attempt)).copied().unwrap_or(Cursor::Start);
+        let limit = between(&mut self.entropy, 1, 4) as u32;
+        let patience = Patience::new(self.terms.clone(), self.entropy.fork());
+        let read = ReadFrames::new(id, attempt, from, limit, patience).expect("a valid limit");
+        self.reads_output = true;
+        let of = (id, attempt);
+        cx.read(read, move |result| Output::Frames { of, from, result });
+    }
+
+    /// Notes what was read of an attempt's output.
+    pub fn has_frames(
+        &mut self,
+        of: (ExecutionId, AttemptIndex),
+        result: &Result<FramePage, EngineError>,
+        cx: &mut Context<'_>,
+    ) {
+        self.reads_output = false;
+        match result {
+            Ok(page) => self.output.insert(of, page.next),
+            Err(_) => self.output.remove(&of),
+        };
+        self.wake(cx);
     }
 
     /// Notes what was read of a partition's journal.

@@ -1,5 +1,7 @@
 //! A worker's process: the loop around a [`WorkerAgent`], and the handlers of its executions.
 
+mod waiting;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerProfile};
@@ -14,6 +16,7 @@ use ff_core::time::{DurationMs, TimestampMs};
 use crate::hash::hashed;
 use crate::marks::CommandKind;
 use crate::plan::WishKind;
+use crate::settings::Customs;
 use crate::streams::{Draws, Source, TAKE, between, happens, one_of, stream};
 use crate::task::{Errand, Output};
 
@@ -35,6 +38,7 @@ pub struct WorkerProcess {
     claiming: bool,
     next_claim: TimestampMs,
     seed: u64,
+    customs: Customs,
     entropy: Entropy,
     /// Whether its handlers go on when their lease is lost.
     reckless: bool,
@@ -50,7 +54,12 @@ pub struct WorkerProcess {
 
 impl WorkerProcess {
     /// A process of that worker.
-    pub fn new(seed: u64, profile: WorkerProfile, mut entropy: Entropy) -> Self {
+    pub fn new(
+        seed: u64,
+        customs: Customs,
+        profile: WorkerProfile,
+        mut entropy: Entropy,
+    ) -> Self {
         let agent = WorkerAgent::new(profile, entropy.fork());
         let reckless = happens(&mut entropy, 300);
         Self {
@@ -59,6 +68,7 @@ impl WorkerProcess {
             claiming: false,
             next_claim: TimestampMs::ZERO,
             seed,
+            customs,
             entropy,
             reckless,
             used: Vec::new(),
@@ -110,6 +120,10 @@ impl WorkerProcess {
                 self.send(Errand::Finish(lease_id), command, cx);
                 return;
             }
+            if job.asking.is_some() {
+                self.ask(lease_id, cx);
+                return;
+            }
             let (act, key) = job.next_act();
             match act {
                 Some(Act::Work(ms)) => job.next_at = cx.now.local.plus(DurationMs::new(ms)),
@@ -120,6 +134,22 @@ impl WorkerProcess {
                         self.send(Errand::Progress(lease_id), command, cx);
                     }
                 }
+                Some(Act::Waitpoint) => {
+                    if cx.wishes_for(WishKind::Suspend, key) {
+                        job.asking = Some((job.waitpoint(), 0));
+                    }
+                }
+                Some(Act::Suspend) => {
+                    if cx.wishes_for(WishKind::Suspend, key) {
+                        self.suspend(lease_id, cx);
+                    }
+                }
+                Some(Act::Frame) => {
+                    if cx.wishes_for(WishKind::Frame, key) {
+                        job.asking = Some((job.frame(), 0));
+                    }
+                }
+                Some(Act::ReadSignals) => self.read_signals(lease_id, cx),
                 Some(Act::Neglect) => {
                     if cx.wishes_for(WishKind::Neglect, key) {
                         self.agent.leases.release(lease_id);
@@ -148,7 +178,9 @@ impl WorkerProcess {
                 self.gatherer.complete(errand, command, known, patience, cx);
             }
             // As the sdk does: with the record that the latest commit of this process has left.
-            Errand::Finish(lease_id) | Errand::Progress(lease_id) if !stale => {
+            Errand::Finish(lease_id) | Errand::Progress(lease_id) | Errand::Frame(lease_id)
+                if !stale =>
+            {
                 let known = self.agent.leases.known(lease_id);
                 cx.command_knowing(errand, command, known, patience);
             }
@@ -188,7 +220,8 @@ impl WorkerProcess {
             self.had.pop_front();
         }
         self.had.push_back((claimed.execution_id, claimed.fence()));
-        let job = Job::new(self.seed, claimed, cx.healing, cx.now.local);
+        let (seed, customs) = (self.seed, self.customs);
+        let job = Job::new(seed, customs, claimed, cx.healing, cx.now.local);
         self.jobs.insert(lease_id, job);
     }
 
@@ -236,6 +269,10 @@ impl WorkerProcess {
                     job.busy = false;
                 }
             }
+            (
+                Errand::Suspend(lease_id) | Errand::Waitpoint(lease_id) | Errand::Frame(lease_id),
+                result,
+            ) => self.asked(lease_id, result, cx),
             (Errand::Take, Ok(committed)) => {
                 if let Some(claimed) = claimed_by(committed.outcome) {
                     // A repeated claim may have lost much of its lease, and is left to run out.

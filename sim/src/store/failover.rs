@@ -42,6 +42,8 @@ impl Server {
             caller.fall_back(applied);
         }
         self.change_history();
+        let waits = &self.model.waits;
+        self.dirty = waits.signals.keys().chain(waits.frames.keys()).copied().collect();
         self.check_all(now)?;
         Ok(true)
     }

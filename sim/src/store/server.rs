@@ -1,10 +1,10 @@
 //! The store's side of the world: it carries requests out and has every step checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use ff_core::execution::{Event, EventKind, Execution, situation};
-use ff_core::id::ExecutionId;
+use ff_core::execution::{Continuation, Event, EventKind, Execution, situation};
+use ff_core::id::{ExecutionId, SignalId};
 use ff_core::op::{Loaded, load};
 use ff_core::partition::Partition;
 use ff_core::store::Member;
@@ -15,10 +15,10 @@ use ff_core::store::{
 };
 use ff_core::time::TimestampMs;
 
-use crate::change::Change;
+use crate::change::{Beside, Change};
 use crate::fault::error_inside::Raised;
 use crate::hash::Fnv;
-use crate::invariant::{check_change, durable, journal, lists};
+use crate::invariant::{check_change, durable, frame, journal, lists, signal};
 use crate::marks::{CommandKind, Effect, Marks};
 use crate::model::Model;
 use crate::report::{Broken, ensure};
@@ -52,6 +52,8 @@ pub struct Server {
     pub events: BTreeMap<EventKind, u64>,
     /// What the latest request has made happen.
     pub moments: Vec<(ExecutionId, EventKind)>,
+    /// Executions of which signals or output have changed since they were looked at.
+    pub dirty: BTreeSet<ExecutionId>,
     /// What was met.
     pub marks: Marks,
     /// The hash over everything that happened.
@@ -67,6 +69,7 @@ struct Plan {
     entries: Vec<JournalEntry>,
     told: Vec<Bytes>,
     writes: Vec<IndexWrite>,
+    beside: Beside,
 }
 
 impl Server {
@@ -84,6 +87,7 @@ impl Server {
             created: 0,
             events: BTreeMap::new(),
             moments: Vec::new(),
+            dirty: BTreeSet::new(),
             marks: Marks::default(),
             hash: Fnv::default(),
         }
@@ -108,6 +112,9 @@ impl Server {
                 let next = commit.units.get(raised.units).cloned().filter(|_| raised.indexes);
                 commit.units.truncate(raised.units);
                 let partition = commit.partition;
+                if !commit.units.is_empty() && partition == Partition::META {
+                    return self.commit_meta(caller, commit, now).map(drop);
+                }
                 if !commit.units.is_empty() {
                     self.commit(caller, commit, now)?;
                 }
@@ -126,10 +133,12 @@ impl Server {
         mut unit: Unit,
         now: TimestampMs,
     ) -> Result<(), Broken> {
-        let Some(Plan { id, .. }) = plan(partition, &unit)? else { return Ok(()) };
-        if !self.model.is_found_by(id, &unit.index, now) {
+        let Some(Plan { id, beside, .. }) = plan(partition, &unit)? else { return Ok(()) };
+        if !self.model.is_found_by(id, &unit.index, now) || !beside.forgotten.is_empty() {
             return Ok(());
         }
+        let adrift = beside.signals.iter().map(|(signal, _)| (id, signal.id));
+        let adrift: Vec<_> = adrift.collect();
         (unit.put, unit.remove, unit.values) = (Vec::new(), Vec::new(), Vec::new());
         (unit.append, unit.ring, unit.fetch) = (Vec::new(), Vec::new(), Vec::new());
         unit.drop_streams = Vec::new();
@@ -140,6 +149,7 @@ impl Server {
             && matches!(units[..], [UnitReply::Committed { .. }])
         {
             self.model.note_adrift(id, &index);
+            self.model.waits.adrift.extend(adrift);
         }
         self.store.check_indexes(&self.model, partition)
     }
@@ -183,12 +193,34 @@ impl Server {
         match request {
             // What all processes agree on when they connect; it is about no execution.
             Request::Commit(commit) if commit.partition == Partition::META => {
-                self.store.handle(Request::Commit(commit), now)
+                self.commit_meta(caller, commit, now)
             }
             Request::Commit(commit) => self.commit(caller, commit, now),
             Request::Take(take) => self.take(take, now),
             other => self.store.handle(other, now),
         }
+    }
+
+    /// Commits what all processes agree on, and takes over which secrets there are.
+    fn commit_meta(
+        &mut self,
+        caller: &Caller,
+        commit: Commit,
+        now: TimestampMs,
+    ) -> Result<Reply, Broken> {
+        let puts = commit.units.iter().map(|unit| unit.put.first().cloned());
+        let puts: Vec<_> = puts.collect();
+        let reply = self.store.handle(Request::Commit(commit), now)?;
+        let ReplyBody::Commit(units) = &reply.body else { return Ok(reply) };
+        for (put, unit) in puts.into_iter().zip(units) {
+            if let (Some((RecordKey::Secrets, bytes)), UnitReply::Committed { .. }) = (put, unit) {
+                self.hash.bytes(&bytes);
+                let lost = self.model.waits.keys.note(&bytes, caller.rotates, now)?;
+                let watched = self.model.watched.contains(Invariant::Token);
+                ensure!(lost.is_none() || !watched, "INV-TOKEN-1", "at {now} {lost:?} is not kept");
+            }
+        }
+        Ok(reply)
     }
 
     /// The wake-ups that were rung since the last call.
@@ -256,12 +288,18 @@ impl Server {
             *self.events.entry(event.kind()).or_default() += 1;
             self.moments.push((plan.id, event.kind()));
         }
-        let (id, writes) = (plan.id, plan.writes);
+        let (id, writes, beside) = (plan.id, plan.writes, plan.beside);
         for entry in plan.told {
             self.model.note_entry(id.partition(), entry, now);
         }
-        let change = Change { id, now, before, after, kept, events, writes, caller };
+        let change = Change { id, now, before, after, kept, events, writes, beside, caller };
         check_change(&self.model, &change)?;
+        if let (Some(before), None) = (&change.before, &change.after) {
+            signal::check_gone(&self.model, before, |request| self.store.handle(request, now))?;
+        }
+        if !change.beside.is_empty() {
+            self.dirty.insert(id);
+        }
         mark(&mut self.marks, &self.model, &change);
         self.model.note(&change);
         if let (Some(after), false, 0) = (&change.after, kept, self.commits % 2) {
@@ -299,6 +337,10 @@ impl Server {
         }
         durable::check_acknowledged(&self.model)?;
         lists::check(&self.model, now, |request| self.store.handle(request, now))?;
+        for id in std::mem::take(&mut self.dirty) {
+            signal::check_stored(&self.model, &id, |request| self.store.handle(request, now))?;
+            frame::check_stored(&self.model, &id, |request| self.store.handle(request, now))?;
+        }
         for record in self.model.records.values() {
             let values = vec![ValueKey::Result(record.id.uuid())];
             let read = Read { partition: record.id.partition(), records: Vec::new(), values };
@@ -320,6 +362,10 @@ fn mark(marks: &mut Marks, model: &Model, change: &Change<'_>) {
     {
         // Who draws and finds that it has the lease already confirms it.
         command = CommandKind::Renew;
+    }
+    let continuation = change.before.as_deref().and_then(|before| before.continuation);
+    if continuation == Some(Continuation::RemoveSignals) && !change.kept {
+        command = CommandKind::ForgetSignals;
     }
     let after = change.after.as_deref().map(|after| situation(after, change.now));
     let effect = if change.kept { Effect::Kept } else { Effect::Becomes(after) };
@@ -357,7 +403,43 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Option<Plan>, Broken> {
         entries,
         told,
         writes: writes.cloned().collect(),
+        beside: beside(unit)?,
     }))
+}
+
+/// What a unit does to signals and output.
+fn beside(unit: &Unit) -> Result<Beside, Broken> {
+    let mut beside = Beside::default();
+    for (key, bytes) in &unit.put {
+        let RecordKey::Signal { execution, signal } = key else { continue };
+        let key = ValueKey::Signal { execution: *execution, signal: *signal };
+        let payload = unit.values.iter().find(|write| write.key == key);
+        let payload = payload.and_then(|write| write.value.clone());
+        beside.signals.push((understood(bytes)?, payload));
+    }
+    for key in &unit.remove {
+        if let RecordKey::Signal { signal, .. } = key {
+            beside.forgotten.push(SignalId::from_uuid(*signal));
+        }
+    }
+    for append in &unit.append {
+        if let StreamName::Frames { attempt, .. } = append.stream {
+            beside.frames.push((attempt, understood(&append.entry)?));
+        }
+    }
+    for stream in &unit.drop_streams {
+        if let StreamName::Frames { attempt, .. } = stream {
+            beside.dropped.push(*attempt);
+        }
+    }
+    Ok(beside)
+}
+
+fn understood<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Broken> {
+    decode(bytes, FORMAT).map_err(|error| {
+        let detail = format!("something was written that does not decode: {error}");
+        Broken { tag: "BOUNDS", detail }
+    })
 }
 
 fn decoded(version: Version, bytes: &Bytes) -> Result<Execution, Broken> {

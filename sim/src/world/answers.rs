@@ -12,7 +12,9 @@ use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::fault::FaultKind;
 use crate::identity::is_certain;
-use crate::invariant::{bounds, durable, fence, identity, readers, reading, refusal};
+use crate::invariant::{
+    bounds, durable, fence, frame, identity, readers, reading, refusal, signal, suspend, token,
+};
 use crate::marks::{Effect, Marks};
 use crate::report::Broken;
 use crate::task::{Caller, Output};
@@ -36,6 +38,7 @@ impl World {
                 if let (Err(error), Some(command)) = (result, &self.callers[&number].command) {
                     refusal::check(&self.server.model, command, (seen, at), error)?;
                 }
+                self.check_waits(number, running, result)?;
                 self.note_command((number, None), (seen, at), result)
             }
             Output::Read { partition, from, result: Ok((page, _)), .. } => {
@@ -78,6 +81,20 @@ impl World {
                 self.note_error((number, None), result.as_ref().err())
             }
             Output::Activated(result) => self.note_error((number, None), result.as_ref().err()),
+            Output::Signals { id, resumption, result, .. } => {
+                if let Ok(read) = result {
+                    signal::check_read(&self.server.model, id, resumption, read)?;
+                }
+                self.note_error((number, None), result.as_ref().err())
+            }
+            Output::Frames { of, from, result } => {
+                if let Ok(page) = result {
+                    frame::check_page(&self.server.model, &mut self.watched, *of, *from, page)?;
+                }
+                self.note_error((number, None), result.as_ref().err())
+            }
+            Output::Rotated(result) => self.note_error((number, None), result.as_ref().err()),
+            Output::Secrets(result) => self.note_error((number, None), result.as_ref().err()),
             Output::Claimed(Ok((work, _))) => {
                 let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
                 identity::check_own(&self.server.model, number, &running.own, &known)?;
@@ -89,6 +106,21 @@ impl World {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Checks what a caller is told of suspensions, signals, tokens and output.
+    fn check_waits(
+        &self,
+        number: u64,
+        running: &Running,
+        result: &Result<Committed<AnyOutcome>, EngineError>,
+    ) -> Result<(), Broken> {
+        let (model, caller) = (&self.server.model, &self.callers[&number]);
+        let (seen, at) = (running.seen.0.as_deref(), running.seen.1);
+        suspend::check_answer(model, caller, result, at)?;
+        signal::check_answer(model, caller, (at, running.jumps), result)?;
+        token::check_answer(model, caller, (seen, at), result)?;
+        frame::check_answer(model, caller, seen, result)
     }
 
     pub(super) fn note_command(

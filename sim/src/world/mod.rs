@@ -25,12 +25,13 @@ use crate::fault::chances::Chances;
 use crate::fault::planned::Planned;
 use crate::fault::{clock_drift, clock_offset, planned};
 use crate::host::{Host, Kind, Start, host, profiles};
+use crate::invariant::frame::Watched;
 use crate::invariant::readers::Followed;
 use crate::invariant::{health, liveness};
 use crate::model::Model;
 use crate::own_leases::OwnLeases;
 use crate::plan::Plan;
-use crate::process::context::{About, Context, Effect, GrantInHand, Moment};
+use crate::process::context::{About, Context, Effect, GrantInHand, Moment, TokenInHand};
 use crate::report::{Broken, Options, Report, Violation};
 use crate::settings::Settings;
 use crate::store::Server;
@@ -55,6 +56,8 @@ pub struct World {
     callers: BTreeMap<u64, Caller>,
     /// How far the journals were read.
     followed: Followed,
+    /// How far output was read.
+    watched: Watched,
     /// Requests that are on their way.
     travelling: u64,
     /// How often all connections to the store broke.
@@ -107,6 +110,7 @@ enum Happening {
     Wake { process: usize },
     Hint { process: usize, lane: LaneId, partition: Partition },
     Grant { process: usize, grant: GrantInHand },
+    Token { process: usize, token: TokenInHand },
     Moment { process: usize, moment: Moment },
     Fault(Planned),
     Restart { process: usize },
@@ -124,7 +128,7 @@ impl World {
         let seed = plan.seed;
         let settings = Settings::of(plan);
         let profiles = profiles(seed, &settings);
-        let count = settings.workers + settings.timekeepers + 3;
+        let count = settings.workers + settings.timekeepers + 4;
         let mut chances = Chances::new(plan.clone(), options.choices.clone().unwrap_or_default());
         let start = |process| {
             let skew = clock_offset::at_start(&mut chances, &settings, process, 0);
@@ -144,6 +148,7 @@ impl World {
             running: BTreeMap::new(),
             callers: BTreeMap::new(),
             followed: Followed::new(),
+            watched: Watched::new(),
             travelling: 0,
             connection: 0,
             rings: 0,
@@ -284,6 +289,11 @@ impl World {
                     worker.take(grant, cx);
                 }
             })?,
+            Happening::Token { process, token } => self.with(process, |kind, cx| {
+                if let Kind::Signaller(signaller) = kind {
+                    signaller.learns(token, cx);
+                }
+            })?,
             Happening::Moment { process, moment } => {
                 self.with(process, |kind, cx| kind.moment(moment, cx))?;
             }
@@ -318,6 +328,7 @@ impl World {
         let mut cx = Context {
             now: host.clock.read(self.now),
             healing: self.healing_since.is_some(),
+            terms: host.terms.clone(),
             copies: &self.server.copies,
             without: &self.chances.plan().without_wishes,
             wishes: Vec::new(),
@@ -354,6 +365,12 @@ impl World {
                     host.wake = Some(at);
                     self.queue.push(at, Happening::Wake { process });
                 }
+                Ok(())
+            }
+            Effect::Token { token } => {
+                // Whoever signals is the last of the processes.
+                let (process, after) = (self.hosts.len() - 1, self.settings.latency_ms);
+                self.queue.push(self.now + after, Happening::Token { process, token });
                 Ok(())
             }
             Effect::Grant { to, after, grant } => {
@@ -455,6 +472,7 @@ fn caller(number: u64, process: usize, about: About) -> Caller {
             let part = |command| Caller::of(number, process, command);
             Caller { parts: commands.into_iter().map(part).collect(), ..caller }
         }
+        About::Rotation(grace) => Caller { rotates: Some(grace), ..caller },
         About::Present | About::Nothing => caller,
     }
 }

@@ -28,9 +28,11 @@ impl World {
             return;
         }
         let workers = self.profiles.len();
-        // After the workers come the timekeepers, the client, the reader and the operator.
+        // After the workers come the timekeepers, the client, the reader, the operator and whoever
+        // signals.
         let client = workers + self.settings.timekeepers;
         let process = match draws.below(10) {
+            8..10 if is_about_waiting(event) => client + 3,
             0..4 => draws.below(workers as u64) as usize,
             4 => client,
             _ => client + 2,
@@ -39,4 +41,28 @@ impl World {
         let moment = Moment { id, event, key };
         self.queue.push(self.now + after, Happening::Moment { process, moment });
     }
+}
+
+/// Whether something has happened of which whoever signals makes the most.
+const fn is_about_waiting(event: EventKind) -> bool {
+    use EventKind as K;
+    matches!(
+        event,
+        K::WaitpointCreated
+            | K::WaitpointExpired
+            | K::Suspended
+            | K::AlreadySatisfied
+            | K::SignalTaken
+            | K::Resumed
+            | K::Escalated
+            | K::LeaseExpired
+            | K::Ended
+            | K::Claimed
+            | K::Created
+            | K::GrantIssued
+            | K::Blocked
+            | K::RetryScheduled
+            | K::LeaseRevoked
+            | K::Released
+    )
 }

@@ -1,12 +1,16 @@
 //! What happens to processes from outside: crashes, restarts, wrong clocks, and the end of it all.
 
+use ff_core::execution::EventKind;
 use ff_core::store::Failure;
+use ff_core::time::TimestampMs;
 
 use crate::fault::planned::Planned;
 use crate::fault::{FaultKind, clock_drift, clock_offset, crash, same_instance, stays_down};
-use crate::heal::{HEALED_WITHIN_MS, is_pending, pending};
+use crate::hash::hashed;
+use crate::heal::{self, HEALED_WITHIN_MS, is_pending, pending};
 use crate::host::{Kind, Start, host};
 use crate::invariant::readers;
+use crate::process::context::Moment;
 use crate::report::Broken;
 
 use super::parcels::{Call, Delivery};
@@ -83,6 +87,7 @@ impl World {
         let local = host.clock.local(self.now);
         match (old.kind, &mut host.kind) {
             (Kind::Client(client), kind) => *kind = Kind::Client(client.restarted(local)),
+            (Kind::Signaller(old), kind) => *kind = Kind::Signaller(old.restarted(local)),
             (Kind::Operator(old), kind) => *kind = Kind::Operator(old.restarted(local)),
             (Kind::Reader(old), Kind::Reader(fresh)) => fresh.goes_on_from(old, local),
             _ => {}
@@ -109,6 +114,7 @@ impl World {
             Happening::Wake { process }
             | Happening::Hint { process, .. }
             | Happening::Grant { process, .. }
+            | Happening::Token { process, .. }
             | Happening::Moment { process, .. } => Some(*process),
             _ => None,
         };
@@ -156,9 +162,10 @@ impl World {
             self.finished = true;
             return Ok(());
         }
+        self.wake_up(now);
         let since = self.healing_since.unwrap_or(self.now);
         if self.now >= since + HEALED_WITHIN_MS {
-            let pending = pending(model, &self.profiles, now);
+            let pending = pending(&self.server.model, &self.profiles, now);
             let (count, pending) = (pending.len(), pending.join("; "));
             return self.stuck(|| {
                 format!(
@@ -169,5 +176,21 @@ impl World {
         }
         self.queue.push(self.now + 250, Happening::Look);
         Ok(())
+    }
+
+    /// Has an operator resume what waits for ever, now and then.
+    fn wake_up(&mut self, now: TimestampMs) {
+        let since = self.healing_since.unwrap_or(self.now);
+        let rounds = (self.now - since) / 250;
+        if !rounds.is_multiple_of(20) {
+            return;
+        }
+        // Before the last of the processes.
+        let process = self.hosts.len() - 2;
+        for id in heal::sleepers(&self.server.model, now) {
+            let key = hashed(id.uuid().as_bytes()).wrapping_add(rounds);
+            let moment = Moment { id, event: EventKind::Suspended, key };
+            self.queue.push(self.now, Happening::Moment { process, moment });
+        }
     }
 }

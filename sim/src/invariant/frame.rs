@@ -1,0 +1,172 @@
+//! \[INV-FRAME-1\] The output of an attempt has every acknowledged frame, once and in order; who
+//! has lost his lease adds nothing to it.
+
+use std::collections::BTreeMap;
+
+use ff_core::error::EngineError;
+use ff_core::execution::{
+    AnyCommand, AnyOutcome, AppendFrame, Appended, Execution, Fence, FenceParts, Frame, LeaseFate,
+};
+use ff_core::id::{AttemptIndex, ExecutionId};
+use ff_core::op::{Committed, FramePage};
+use ff_core::store::codec::{FORMAT, decode};
+use ff_core::store::{Cursor, Reply, ReplyBody, Request, StreamName, StreamPage};
+
+use crate::change::Change;
+use crate::identity::is_certain;
+use crate::model::Model;
+use crate::report::{Broken, ensure};
+use crate::task::Caller;
+use crate::watch::Invariant;
+
+const TAG: &str = "INV-FRAME-1";
+
+/// A frame is appended by the owner of its attempt, behind the one before.
+///
+/// # Errors
+///
+/// When it is appended by somebody else, twice, or elsewhere.
+pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
+    let id = change.id;
+    for (attempt, frame) in &change.beside.frames {
+        let Some(AnyCommand::AppendFrame(sent)) = &change.caller.command else {
+            ensure!(false, TAG, "a frame of {id} was appended by nobody");
+            continue;
+        };
+        ensure!(sent.frame == *frame, TAG, "a frame of {id} was appended as {frame:?}");
+        let holds = change.active_before().is_some_and(|active| {
+            let held = Fence {
+                lease_id: active.lease.id,
+                lease_epoch: active.lease.epoch,
+                attempt_id: active.attempt.id,
+            };
+            sent.fence == FenceParts::Complete(held)
+                && active.fate == LeaseFate::Held
+                && change.now < active.lease.expires_at
+                && active.attempt.index == *attempt
+        });
+        ensure!(holds, TAG, "frame {} of {id} was appended by a stale owner", frame.sequence);
+        let last = known(model, &id, *attempt).len() as u64;
+        let next = frame.sequence == last + 1;
+        ensure!(next, TAG, "frame {} of {id} follows frame {last}", frame.sequence);
+        let counted = change.active_after().map(|active| active.attempt.frames);
+        ensure!(counted == Some(frame.sequence), TAG, "{id} counts {counted:?} frames");
+    }
+    let over = change.before.as_ref().is_some_and(|before| before.continuation.is_some());
+    let early = !change.beside.dropped.is_empty() && !over;
+    ensure!(!early, TAG, "output of {id} went before its retention was over");
+    Ok(())
+}
+
+fn known<'m>(model: &'m Model, id: &ExecutionId, attempt: AttemptIndex) -> &'m [Frame] {
+    let frames = model.waits.frames.get(id).and_then(|attempts| attempts.get(&attempt));
+    frames.map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Who appends a frame is told that it is there, and it is; and is not told otherwise when it is.
+/// `seen`: the record on which it was decided.
+///
+/// # Errors
+///
+/// When he is told of a frame that is not there, or refused one that is.
+pub fn check_answer(
+    model: &Model,
+    caller: &Caller,
+    seen: Option<&Execution>,
+    result: &Result<Committed<AnyOutcome>, EngineError>,
+) -> Result<(), Broken> {
+    let Some(AnyCommand::AppendFrame(sent)) = &caller.command else { return Ok(()) };
+    if !model.watched.contains(Invariant::Frame) {
+        return Ok(());
+    }
+    let (id, sequence) = (sent.execution_id, sent.frame.sequence);
+    match result {
+        Ok(committed) => {
+            let right = committed.outcome == AnyOutcome::AppendFrame(Appended { sequence });
+            ensure!(right, TAG, "frame {sequence} of {id} was answered {:?}", committed.outcome);
+            // Retention may have taken it away since.
+            let kept = model.records.get(&id).is_some_and(|record| record.continuation.is_none());
+            let all = model.waits.frames.get(&id);
+            let there = all.is_some_and(|all| all.values().flatten().any(|f| *f == sent.frame));
+            ensure!(!kept || there, TAG, "frame {sequence} of {id} was acknowledged, and is lost");
+        }
+        Err(error) if is_certain(error) => {
+            let there = seen.is_some_and(|seen| is_there(seen, sent));
+            ensure!(!there, TAG, "frame {sequence} of {id} was refused ({error}), and is there");
+        }
+        Err(_) => {}
+    }
+    Ok(())
+}
+
+/// Whether a record says that its latest owner has appended a frame.
+fn is_there(record: &Execution, sent: &AppendFrame) -> bool {
+    let FenceParts::Complete(fence) = sent.fence else { return false };
+    let attempt = record.attempt();
+    (1..=attempt.map_or(0, |attempt| attempt.frames)).contains(&sent.frame.sequence)
+        && record.last_fence == Some(fence)
+        && attempt.is_some_and(|attempt| attempt.id == fence.attempt_id)
+}
+
+/// How far the output of each attempt was read: its generation and its last sequence.
+pub type Watched = BTreeMap<(ExecutionId, AttemptIndex), (u32, u64)>;
+
+/// A page of output goes on where its reader was, or says that it does not.
+///
+/// # Errors
+///
+/// When a frame is missing, comes twice, or is another one.
+pub fn check_page(
+    model: &Model,
+    watched: &mut Watched,
+    (id, attempt): (ExecutionId, AttemptIndex),
+    from: Cursor,
+    page: &FramePage,
+) -> Result<(), Broken> {
+    let generation = model.generation(&id);
+    let (before, last) = watched.get(&(id, attempt)).copied().unwrap_or_default();
+    let afresh = page.gap || from == Cursor::Start || before != generation;
+    let mut last = if afresh { None } else { Some(last) };
+    let known = known(model, &id, attempt);
+    let kept = model.records.get(&id).is_some_and(|record| record.continuation.is_none());
+    for stored in &page.frames {
+        let frame = &stored.frame;
+        let follows = last.unwrap_or(0) + 1;
+        let right = frame.sequence == follows || (afresh && before != generation);
+        let same = !kept || known.get(frame.sequence as usize - 1) == Some(frame);
+        ensure!(
+            !model.watched.contains(Invariant::Frame) || (right && same),
+            TAG,
+            "a reader of attempt {attempt} of {id} was given {frame:?} in place of {follows}"
+        );
+        last = Some(frame.sequence);
+    }
+    watched.insert((id, attempt), (generation, last.unwrap_or(0)));
+    Ok(())
+}
+
+/// The store holds the output of an execution's attempts that was appended.
+///
+/// # Errors
+///
+/// When it holds other frames.
+pub fn check_stored(
+    model: &Model,
+    id: &ExecutionId,
+    mut ask: impl FnMut(Request) -> Result<Reply, Broken>,
+) -> Result<(), Broken> {
+    if !model.watched.contains(Invariant::Frame) {
+        return Ok(());
+    }
+    for (attempt, frames) in model.waits.frames.get(id).into_iter().flatten() {
+        let stream = StreamName::Frames { execution: id.uuid(), attempt: *attempt };
+        let (partition, from) = (id.partition(), Cursor::Start);
+        let page = StreamPage { partition, stream, from, limit: 1_000 };
+        let ReplyBody::Stream(page) = ask(Request::Stream(page))?.body else { return Ok(()) };
+        let decoded: Result<Vec<Frame>, _> =
+            page.entries.iter().map(|entry| decode(&entry.entry, FORMAT)).collect();
+        let same = decoded.as_ref().is_ok_and(|decoded| decoded == frames);
+        ensure!(same, TAG, "attempt {attempt} of {id} has the output {decoded:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! \[INV-SIGNAL-1\] An acknowledged signal has its record, once, and keeps it and its payload until
+//! retention takes both away; numbers have no gaps, and nothing of it outlives its execution.
+
+use ff_core::error::EngineError;
+use ff_core::execution::{
+    AnyCommand, AnyOutcome, Execution, Phase, ResumedBy, Resumption, SignalEffect, SignalOutcome,
+    SignalRecord,
+};
+use ff_core::id::ExecutionId;
+use ff_core::op::{Committed, ReceivedSignal};
+use ff_core::store::codec::{FORMAT, decode};
+use ff_core::store::{
+    Fetched, IndexName, Read, RecordKey, ReplyBody, Request, Scan, ScanEntry, StreamName,
+    StreamPage, ValueKey,
+};
+use ff_core::store::{Cursor, Reply};
+use ff_core::time::TimestampMs;
+
+use crate::change::Change;
+use crate::identity::is_decided;
+use crate::model::Model;
+use crate::report::{Broken, ensure};
+use crate::task::Caller;
+use crate::watch::Invariant;
+
+const TAG: &str = "INV-SIGNAL-1";
+
+/// A signal is taken once, by the call that sent it, under the next number.
+///
+/// # Errors
+///
+/// When it is taken otherwise, or counted otherwise than it was taken.
+pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
+    let signals = &change.beside.signals;
+    let id = change.id;
+    for (signal, payload) in signals {
+        let Some(AnyCommand::DeliverSignal(sent)) = &change.caller.command else {
+            ensure!(false, TAG, "{signal:?} of {id} was sent by nobody");
+            continue;
+        };
+        let same = signal.id == sent.signal_id
+            && signal.waitpoint_id == sent.waitpoint_id
+            && signal.name == sent.name
+            && signal.source == sent.source
+            && signal.creator == sent.creator
+            && *payload == sent.payload;
+        ensure!(same, TAG, "{sent:?} was taken as {signal:?}");
+        let known = model.waits.signal(&id, signal.id);
+        ensure!(known.is_none(), TAG, "{signal:?} of {id} was taken before: {known:?}");
+        let next = model.waits.count(&id);
+        ensure!(signal.number == next, TAG, "{signal:?} of {id} has not the number {next}");
+        let resumed = change.suspended_before().is_some()
+            && resumption(change.after.as_deref())
+                .is_some_and(|found| found.by == ResumedBy::Signals)
+            && change.suspended_after().is_none();
+        let effect = (signal.effect == SignalEffect::Resumed) == resumed;
+        ensure!(effect, TAG, "{signal:?} of {id} has resumed it: {resumed}");
+    }
+    ensure!(signals.len() <= 1, TAG, "{id} was sent {} signals at once", signals.len());
+    if let Some(after) = &change.after {
+        let taken = after.waiting.as_ref().map_or(0, |waiting| waiting.signals);
+        let expected = model.waits.count(&id) + signals.len() as u32;
+        let expected = if change.before.is_some() { expected } else { 0 };
+        ensure!(taken == expected, TAG, "{id} counts {taken} signals of {expected}");
+        check_counts(model, change, after)?;
+    }
+    for signal in &change.beside.forgotten {
+        let over = change.before.as_ref().is_some_and(|before| before.continuation.is_some());
+        ensure!(over, TAG, "signal {signal} of {id} went before its retention was over");
+    }
+    Ok(())
+}
+
+fn resumption(record: Option<&Execution>) -> Option<&Resumption> {
+    record?.waiting.as_ref()?.resumption.as_ref()
+}
+
+/// Each waitpoint counts the signals that it had.
+fn check_counts(model: &Model, change: &Change<'_>, after: &Execution) -> Result<(), Broken> {
+    if change.beside.signals.is_empty() {
+        return Ok(());
+    }
+    let known = model.waits.signals.get(&change.id).into_iter().flatten();
+    let new = change.beside.signals.iter().map(|(signal, _)| signal.waitpoint_id);
+    let all: Vec<_> = known.map(|taken| taken.record.waitpoint_id).chain(new).collect();
+    for waitpoint in after.waiting.iter().flat_map(|waiting| &waiting.open) {
+        let had = all.iter().filter(|id| **id == waitpoint.id).count();
+        ensure!(
+            waitpoint.signals as usize == had,
+            TAG,
+            "{waitpoint:?} of {} had {had} signals",
+            change.id
+        );
+    }
+    Ok(())
+}
+
+/// Who sends a signal is told what it did the first time. `at`, `jumps`: the store's clock in the
+/// latest reply, and how often it had jumped then.
+///
+/// # Errors
+///
+/// When he is told of what never was, or is not told of what was.
+pub fn check_answer(
+    model: &Model,
+    caller: &Caller,
+    (at, jumps): (TimestampMs, u64),
+    result: &Result<Committed<AnyOutcome>, EngineError>,
+) -> Result<(), Broken> {
+    let Some(AnyCommand::DeliverSignal(sent)) = &caller.command else { return Ok(()) };
+    if !model.watched.contains(Invariant::Signal) {
+        return Ok(());
+    }
+    let taken = model.waits.signals.get(&sent.execution_id).into_iter().flatten();
+    let taken = taken.into_iter().find(|taken| taken.record.id == sent.signal_id);
+    let signal = sent.signal_id;
+    match result {
+        Ok(committed) => {
+            let AnyOutcome::DeliverSignal(outcome) = &committed.outcome else { return Ok(()) };
+            let Some(taken) = taken else {
+                let gone = !model.records.contains_key(&sent.execution_id);
+                ensure!(gone, TAG, "signal {signal} was answered {outcome:?} and is not there");
+                return Ok(());
+            };
+            let SignalRecord { creator, effect, .. } = taken.record;
+            let right = match outcome {
+                SignalOutcome::Accepted { effect: told } => {
+                    creator == sent.creator && *told == effect && effect != SignalEffect::Resumed
+                }
+                SignalOutcome::TriggeredResume => {
+                    creator == sent.creator && effect == SignalEffect::Resumed
+                }
+                SignalOutcome::Duplicate { existing_signal_id } => {
+                    creator != sent.creator && *existing_signal_id == signal
+                }
+            };
+            ensure!(right, TAG, "{sent:?} was answered {outcome:?}, and was {taken:?}");
+        }
+        Err(error) => {
+            use ff_core::error::Rejection;
+            let first = taken.filter(|first| {
+                first.at < at && first.jumps == jumps && model.jumps == jumps
+            });
+            let contends = matches!(error, EngineError::Contention { .. });
+            // Whoever has no good token is told nothing.
+            let refused = is_decided(error)
+                && !matches!(error, EngineError::Validation { .. })
+                && error.rejection() != Some(&Rejection::InvalidToken);
+            ensure!(
+                first.is_none() || !(refused || contends),
+                TAG,
+                "signal {signal} was refused ({error}) and was taken before: {first:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Who reads the signals that have resumed an execution gets those, with what they brought.
+///
+/// # Errors
+///
+/// When he gets others.
+pub fn check_read(
+    model: &Model,
+    id: &ExecutionId,
+    resumption: &Resumption,
+    read: &[ReceivedSignal],
+) -> Result<(), Broken> {
+    let kept = model.records.get(id).is_some_and(|record| record.continuation.is_none());
+    if !kept || !model.watched.contains(Invariant::Signal) {
+        return Ok(());
+    }
+    let known = model.waits.signals.get(id).into_iter().flatten();
+    let wanted = known.filter(|taken| resumption.signals.contains(&taken.record.id));
+    let expected: Vec<_> = wanted
+        .map(|taken| (Some(taken.record.id), taken.record.name.as_str(), taken.payload.as_ref()))
+        .collect();
+    let found: Vec<_> = read
+        .iter()
+        .filter(|signal| signal.signal_id.is_some())
+        .map(|signal| (signal.signal_id, signal.name.as_str(), signal.payload.as_ref()))
+        .collect();
+    ensure!(found == expected, TAG, "{id} was given {found:?} instead of {expected:?}");
+    let timed_out = matches!(resumption.by, ResumedBy::Timeout { signal: true, .. });
+    let told = read.len() - found.len();
+    ensure!(told == usize::from(timed_out), TAG, "{id} was told {told} times of its timeout");
+    Ok(())
+}
+
+/// The store holds the signals of an execution that were taken, and no others.
+///
+/// # Errors
+///
+/// When one is missing, differs, or is left.
+pub fn check_stored(
+    model: &Model,
+    id: &ExecutionId,
+    mut ask: impl FnMut(Request) -> Result<Reply, Broken>,
+) -> Result<(), Broken> {
+    if !model.watched.contains(Invariant::Signal) {
+        return Ok(());
+    }
+    let index = IndexName::Signals { execution: id.uuid() };
+    let scan = Scan { partition: id.partition(), index, after: None, limit: 1_000 };
+    let ReplyBody::Scan(page) = ask(Request::Scan(scan))?.body else { return Ok(()) };
+    let adrift = |entry: &&ScanEntry| entry.record.is_some();
+    let found: Vec<_> = page.entries.iter().filter(adrift).collect();
+    let known = model.waits.signals.get(id).into_iter().flatten();
+    let kept: Vec<_> =
+        known.filter(|taken| !model.waits.forgotten.contains(&(*id, taken.record.id))).collect();
+    let count = kept.len();
+    ensure!(found.len() == count, TAG, "{id} has {} signals in the store of {count}", found.len());
+    for entry in page.entries.iter().filter(|entry| entry.record.is_none()) {
+        let signal = ff_core::id::SignalId::from_uuid(entry.position.member);
+        let raised = model.waits.adrift.contains(&(*id, signal));
+        ensure!(raised, TAG, "{id} has an entry of signal {signal} and not its record");
+    }
+    for (entry, taken) in found.iter().zip(&kept) {
+        let record = entry.record.as_ref().map(|stored| decode(&stored.bytes, FORMAT));
+        let same = matches!(&record, Some(Ok(record)) if taken.record == *record);
+        ensure!(same, TAG, "{id} has {record:?} in place of {:?}", taken.record);
+    }
+    let value = |taken: &&std::rc::Rc<crate::waits::Taken>| ValueKey::Signal {
+        execution: id.uuid(),
+        signal: taken.record.id.uuid(),
+    };
+    let values = kept.iter().map(value).collect();
+    let read = Read { partition: id.partition(), records: Vec::new(), values };
+    let ReplyBody::Read(read) = ask(Request::Read(read))?.body else { return Ok(()) };
+    for (taken, value) in kept.iter().zip(&read.values) {
+        let same = match (value, &taken.payload) {
+            (Fetched::Value(value), Some(payload)) => value == payload,
+            (Fetched::Absent, None) | (Fetched::Deferred, Some(_)) => true,
+            _ => false,
+        };
+        ensure!(same, TAG, "the payload of {:?} of {id} is {value:?}", taken.record);
+    }
+    Ok(())
+}
+
+/// Nothing is left of an execution whose record has gone.
+///
+/// # Errors
+///
+/// When a signal, its entry, its payload, or output is left.
+pub fn check_gone(
+    model: &Model,
+    record: &Execution,
+    mut ask: impl FnMut(Request) -> Result<Reply, Broken>,
+) -> Result<(), Broken> {
+    let id = record.id;
+    if !model.watched.contains(Invariant::Signal) {
+        return Ok(());
+    }
+    let (partition, execution) = (id.partition(), id.uuid());
+    let known = model.waits.signals.get(&id).into_iter().flatten();
+    let signals: Vec<_> = known.map(|taken| taken.record.id.uuid()).collect();
+    if !signals.is_empty() {
+        let record = |signal: &ff_core::store::Member| RecordKey::Signal {
+            execution,
+            signal: *signal,
+        };
+        let value = |signal: &ff_core::store::Member| ValueKey::Signal {
+            execution,
+            signal: *signal,
+        };
+        let records = signals.iter().map(record).collect();
+        let values = signals.iter().map(value).collect();
+        let reply = ask(Request::Read(Read { partition, records, values }))?;
+        if let ReplyBody::Read(read) = reply.body {
+            let left = read.records.iter().flatten().count();
+            let values = read.values.iter().filter(|value| **value != Fetched::Absent).count();
+            ensure!(left + values == 0, TAG, "{left} signals, {values} payloads of {id} are left");
+        }
+    }
+    if record.waiting.is_some() {
+        let index = IndexName::Signals { execution };
+        let scan = Scan { partition, index, after: None, limit: 1 };
+        if let ReplyBody::Scan(page) = ask(Request::Scan(scan))?.body {
+            ensure!(page.entries.is_empty(), TAG, "entries of signals of {id} are left");
+        }
+    }
+    for attempt in 0..if matches!(record.phase, Phase::Terminal(_)) { record.framed } else { 0 } {
+        let attempt = ff_core::id::AttemptIndex(attempt);
+        let stream = StreamName::Frames { execution, attempt };
+        let page = StreamPage { partition, stream, from: Cursor::Start, limit: 1 };
+        if let ReplyBody::Stream(page) = ask(Request::Stream(page))?.body {
+            ensure!(page.entries.is_empty(), TAG, "output of attempt {attempt} of {id} is left");
+        }
+    }
+    Ok(())
+}

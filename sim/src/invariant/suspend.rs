@@ -1,0 +1,294 @@
+//! \[INV-SUSPEND-1\] A suspension ends at most once, by what its record says: signals that satisfy
+//! its condition, an operator, or its timeout. What resumed it is for the claim that it resumed.
+
+use std::collections::BTreeSet;
+
+use ff_core::condition::TimeoutBehaviour;
+use ff_core::error::EngineError;
+use ff_core::execution::{
+    AnyCommand, AnyOutcome, Execution, Phase, ResumedBy, Resumption, SignalEffect, SignalRecord,
+    SuspendOutcome, WaitpointState,
+};
+use ff_core::id::SignalId;
+use ff_core::op::Committed;
+use ff_core::time::{DurationMs, TimestampMs};
+
+use crate::change::{Change, is_terminal};
+use crate::model::Model;
+use crate::report::{Broken, ensure};
+use crate::task::Caller;
+use crate::waits::condition::{counted, is_satisfied};
+use crate::waits::{Suspension, began, bound, resumes_suspension};
+use crate::watch::Invariant;
+
+const TAG: &str = "INV-SUSPEND-1";
+
+/// A step begins, counts for, or ends a suspension as the specification has it.
+///
+/// # Errors
+///
+/// When a suspension begins, goes on or ends otherwise.
+pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
+    let Some(after) = &change.after else { return Ok(()) };
+    check_claim(model, change, after)?;
+    if began(change).is_some() {
+        return check_began(model, change, after);
+    }
+    let (was, is) = (change.suspended_before(), change.suspended_after());
+    ensure!(was.is_some() || is.is_none(), TAG, "{} is suspended by nobody", change.id);
+    let (Some(was), false) = (was, change.kept) else { return Ok(()) };
+    let known = model.waits.waiting.get(&change.id).and_then(|waits| waits.suspension.as_ref());
+    let Some(known) = known else {
+        ensure!(false, TAG, "{} waits for a suspension that never began", change.id);
+        return Ok(());
+    };
+    let same = known.id == was.suspension.id;
+    ensure!(same, TAG, "{} waits for {} and for {}", change.id, was.suspension.id, known.id);
+    match is {
+        Some(is) if is.suspension.id == known.id => check_goes_on(change, known),
+        Some(is) => {
+            ensure!(false, TAG, "{} went over to {}", change.id, is.suspension.id);
+            Ok(())
+        }
+        None => check_ended(change, after, known),
+    }
+}
+
+/// The records of what a suspension has heard, with the signals of this step.
+fn heard<'s>(change: &'s Change<'_>, known: &'s Suspension) -> Vec<&'s SignalRecord> {
+    let own = |signal: &&SignalRecord| known.bound.contains(&signal.waitpoint_id);
+    let new = change.beside.signals.iter().map(|(signal, _)| signal).filter(own);
+    known.records().into_iter().chain(new).collect()
+}
+
+fn check_began(model: &Model, change: &Change<'_>, after: &Execution) -> Result<(), Broken> {
+    let Some(known) = Suspension::of(&model.waits, change) else { return Ok(()) };
+    let id = change.id;
+    ensure!(change.active_before().is_some(), TAG, "{id} was suspended and had no owner");
+    let signals = known.records();
+    let satisfied = is_satisfied(&known.condition, &signals);
+    let Some(suspended) = change.suspended_after() else {
+        ensure!(satisfied, TAG, "{id} was told that {:?} is satisfied", known.condition);
+        let resumption = after.waiting.as_ref().and_then(|waiting| waiting.resumption.as_ref());
+        return check_signals(change, &known, resumption, &signals);
+    };
+    ensure!(!satisfied, TAG, "{id} was suspended though {:?} is satisfied", known.condition);
+    let suspension = &suspended.suspension;
+    let timeout = suspension.timeout.map(|timeout| (timeout.at, timeout.behaviour));
+    let right = suspension.id == known.id
+        && timeout == known.timeout
+        && suspension.policy == known.policy
+        && suspension.escalated_at.is_none();
+    ensure!(right, TAG, "{id} was suspended as {suspension:?} instead of {known:?}");
+    let resumption = after.waiting.as_ref().and_then(|waiting| waiting.resumption.as_ref());
+    ensure!(resumption.is_none(), TAG, "{id} was suspended with {resumption:?} left");
+    Ok(())
+}
+
+/// The suspension waits on: nothing has satisfied it, and only time escalates it.
+fn check_goes_on(change: &Change<'_>, known: &Suspension) -> Result<(), Broken> {
+    let (Some(was), Some(is)) = (change.suspended_before(), change.suspended_after()) else {
+        return Ok(());
+    };
+    let (was, is, id) = (&was.suspension, &is.suspension, change.id);
+    let signals = heard(change, known);
+    let satisfied = is_satisfied(&known.condition, &signals);
+    ensure!(!satisfied, TAG, "{id} waits on though {:?} is satisfied", known.condition);
+    for (signal, _) in &change.beside.signals {
+        let expected = effect_of(known, &signals, signal);
+        let right = signal.effect == expected;
+        ensure!(right, TAG, "{signal:?} of {id} should have the effect {expected:?}");
+    }
+    if was.timeout != is.timeout || was.escalated_at != is.escalated_at {
+        let due = known.timeout.filter(|(at, behaviour)| {
+            *behaviour == TimeoutBehaviour::Escalate && *at <= change.now
+        });
+        let escalated = is.timeout.is_none() && is.escalated_at == due.map(|(at, _)| at);
+        ensure!(due.is_some() && escalated, TAG, "{id} was escalated at {}: {is:?}", change.now);
+    }
+    Ok(())
+}
+
+/// What a signal does that resumes nothing.
+fn effect_of(known: &Suspension, all: &[&SignalRecord], signal: &SignalRecord) -> SignalEffect {
+    if !known.bound.contains(&signal.waitpoint_id) {
+        return SignalEffect::Buffered;
+    }
+    if counted(&known.condition, all).contains(&signal.id) {
+        SignalEffect::Counted
+    } else {
+        SignalEffect::Recorded
+    }
+}
+
+fn check_ended(change: &Change<'_>, after: &Execution, known: &Suspension) -> Result<(), Broken> {
+    let (id, now) = (change.id, change.now);
+    let over = known.timeout.filter(|(at, _)| *at <= now);
+    if is_terminal(Some(after)) {
+        let cancelled = matches!(change.caller.command, Some(AnyCommand::Cancel(_)));
+        let expired = change.before.as_ref().and_then(|before| before.deadline);
+        let timed_out = over.is_some_and(|(_, behaviour)| {
+            use TimeoutBehaviour::{Cancel, Expire, Fail};
+            matches!(behaviour, Fail | Cancel | Expire)
+        });
+        // What was resumed in time may end at once by its deadline.
+        let ended = cancelled || timed_out || expired.is_some_and(|at| at <= now);
+        ensure!(ended, TAG, "{id} ended at {now} and waited for {known:?}");
+        return Ok(());
+    }
+    let waiting = after.waiting.as_ref();
+    let resumption = waiting.and_then(|waiting| waiting.resumption.as_ref());
+    let Some(found) = resumption.filter(|found| found.suspension_id == known.id) else {
+        ensure!(false, TAG, "{id} goes on by {resumption:?} and waited for {}", known.id);
+        return Ok(());
+    };
+    check_by(change, after, known, found)?;
+    check_left(change, after, known)?;
+    let Phase::Runnable(runnable) = &after.phase else {
+        ensure!(false, TAG, "{id} was resumed and is in {:?}", after.phase);
+        return Ok(());
+    };
+    let delay = known.policy.resume_delay_ms;
+    let until = (delay > DurationMs::ZERO).then(|| after.updated_at.plus(delay));
+    let found = runnable.not_before.map(|delay| delay.until);
+    // What is due meanwhile is over in the same step.
+    let passed = until.is_some_and(|until| found.is_none() && until <= now);
+    ensure!(found == until || passed, TAG, "{id} was resumed until {found:?}, not {until:?}");
+    Ok(())
+}
+
+/// What a suspension says that has resumed it did.
+fn check_by(
+    change: &Change<'_>,
+    after: &Execution,
+    known: &Suspension,
+    found: &Resumption,
+) -> Result<(), Broken> {
+    let (id, now) = (change.id, change.now);
+    let escalates =
+        |behaviour: TimeoutBehaviour| matches!(behaviour, TimeoutBehaviour::Escalate);
+    let waits = known.timeout.is_none_or(|(at, behaviour)| now < at || escalates(behaviour));
+    match found.by {
+        ResumedBy::Signals => {
+            let signals = heard(change, known);
+            let last = change.beside.signals.iter().any(|(signal, _)| {
+                signal.effect == SignalEffect::Resumed && known.bound.contains(&signal.waitpoint_id)
+            });
+            let before = is_satisfied(&known.condition, &known.records());
+            let satisfied = is_satisfied(&known.condition, &signals) && !before;
+            ensure!(
+                last && satisfied && waits,
+                TAG,
+                "{id} was resumed at {now} by {signals:?}, and waited for {known:?}"
+            );
+            check_signals(change, known, Some(found), &signals)
+        }
+        ResumedBy::Operator => {
+            let called = matches!(change.caller.command, Some(AnyCommand::Resume(_)));
+            let right = called && waits && found.signals.is_empty();
+            ensure!(right, TAG, "{id} was resumed at {now} by an operator: {found:?}");
+            Ok(())
+        }
+        ResumedBy::Timeout { signal, at } => {
+            use TimeoutBehaviour::{AutoResume, AutoResumeWithTimeoutSignal};
+            let right = known.timeout.is_some_and(|(due, behaviour)| {
+                let told = match behaviour {
+                    AutoResume => !signal,
+                    AutoResumeWithTimeoutSignal => signal,
+                    _ => false,
+                };
+                told && due == at && at <= now && after.updated_at >= at
+            });
+            let right = right && found.signals.is_empty();
+            ensure!(right, TAG, "{id} was resumed at {now} by {found:?} after {known:?}");
+            Ok(())
+        }
+    }
+}
+
+/// The signals that satisfied a condition are those that it counts.
+fn check_signals(
+    change: &Change<'_>,
+    known: &Suspension,
+    found: Option<&Resumption>,
+    signals: &[&SignalRecord],
+) -> Result<(), Broken> {
+    let expected = counted(&known.condition, signals);
+    let told: Vec<SignalId> = found.map(|found| found.signals.clone()).unwrap_or_default();
+    let distinct: BTreeSet<SignalId> = told.iter().copied().collect();
+    let by = found.is_some_and(|found| {
+        found.suspension_id == known.id && found.by == ResumedBy::Signals
+    });
+    ensure!(
+        by && distinct == expected && distinct.len() == told.len(),
+        TAG,
+        "{} goes on by {found:?}, and {expected:?} satisfied {:?}",
+        change.id,
+        known.condition
+    );
+    Ok(())
+}
+
+/// The waitpoints of a suspension that is over are closed, or left open for a later one.
+fn check_left(change: &Change<'_>, after: &Execution, known: &Suspension) -> Result<(), Broken> {
+    let open = after.waiting.iter().flat_map(|waiting| &waiting.open);
+    let mut left = open.filter(|waitpoint| known.bound.contains(&waitpoint.id));
+    let right = match known.policy.close_waitpoints {
+        true => left.next().is_none(),
+        false => {
+            let left: Vec<_> = left.collect();
+            let pending = |state| matches!(state, WaitpointState::Pending { expires_at: None });
+            left.len() == known.bound.len() && left.iter().all(|left| pending(left.state))
+        }
+    };
+    ensure!(right, TAG, "{} left its waitpoints as {:?}", change.id, after.waiting);
+    Ok(())
+}
+
+/// What resumed a suspension is there for the claim that it resumed, and for no other.
+fn check_claim(model: &Model, change: &Change<'_>, after: &Execution) -> Result<(), Broken> {
+    if change.new_lease().is_none() {
+        return Ok(());
+    }
+    let known = model.waits.waiting.get(&change.id).and_then(|waits| waits.resumed.as_ref());
+    let expected = known.filter(|_| resumes_suspension(change));
+    let found = after.waiting.as_ref().and_then(|waiting| waiting.resumption.as_ref());
+    let id = change.id;
+    ensure!(found == expected, TAG, "{id} was taken with {found:?} instead of {expected:?}");
+    Ok(())
+}
+
+/// Who suspends is told of his own suspension and its waitpoints. `at`: the store's clock when it
+/// was answered.
+///
+/// # Errors
+///
+/// When he is told of another one.
+pub fn check_answer(
+    model: &Model,
+    caller: &Caller,
+    result: &Result<Committed<AnyOutcome>, EngineError>,
+    at: TimestampMs,
+) -> Result<(), Broken> {
+    let (Some(AnyCommand::Suspend(command)), Ok(committed)) = (&caller.command, result) else {
+        return Ok(());
+    };
+    if !model.watched.contains(Invariant::Suspend) {
+        return Ok(());
+    }
+    let right = match &committed.outcome {
+        AnyOutcome::Suspend(SuspendOutcome::Suspended { suspension_id, waitpoints, .. }) => {
+            let ids: Vec<_> = waitpoints.iter().map(|waitpoint| waitpoint.id).collect();
+            // Those that are closed long ago are forgotten.
+            let own = ids == bound(command) || (committed.repeat && ids.len() < 16);
+            *suspension_id == command.suspension_id && own
+        }
+        AnyOutcome::Suspend(SuspendOutcome::AlreadySatisfied { suspension_id, .. }) => {
+            *suspension_id == command.suspension_id
+        }
+        _ => false,
+    };
+    let (id, outcome) = (command.suspension_id, &committed.outcome);
+    ensure!(right, TAG, "suspension {id} was answered with {outcome:?} at {at}");
+    Ok(())
+}

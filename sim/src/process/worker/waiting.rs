@@ -1,0 +1,141 @@
+//! What a worker does for handlers that wait: waitpoints, suspensions, signals and output.
+
+use ff_core::error::EngineError;
+use ff_core::execution::{AnyCommand, AnyOutcome, Execution, IssuedWaitpoint, SuspendOutcome};
+use ff_core::id::{ExecutionId, LeaseId};
+use ff_core::op::{Committed, Known, ReadSignals};
+use ff_core::time::{DurationMs, TimestampMs};
+
+use crate::process::context::{Context, Effect, TokenInHand};
+use crate::streams::happens;
+use crate::task::{Errand, Output};
+
+use super::WorkerProcess;
+
+/// How often a handler asks for something that does not come.
+const MOST_TRIES: u32 = 3;
+
+impl WorkerProcess {
+    /// Has a job suspend, with what its worker knows of the execution.
+    pub(super) fn suspend(&mut self, lease_id: LeaseId, cx: &Context<'_>) {
+        let known = self.agent.leases.known(lease_id);
+        let Some(job) = self.jobs.get_mut(&lease_id) else { return };
+        job.asking = Some((job.suspension(record_of(&known), cx.now.store), 0));
+    }
+
+    /// Sends what a job asks for.
+    pub(super) fn ask(&mut self, lease_id: LeaseId, cx: &mut Context<'_>) {
+        let Some(job) = self.jobs.get_mut(&lease_id) else { return };
+        let Some((command, _)) = &job.asking else { return };
+        let command = command.clone();
+        job.busy = true;
+        let errand = match &command {
+            AnyCommand::Suspend(_) => Errand::Suspend(lease_id),
+            AnyCommand::CreatePendingWaitpoint(_) => Errand::Waitpoint(lease_id),
+            _ => {
+                self.send(Errand::Frame(lease_id), command, cx);
+                return;
+            }
+        };
+        self.memory.note(&command);
+        let stale = happens(&mut self.entropy, 300);
+        let known = if stale { Known::Nothing } else { self.agent.leases.known(lease_id) };
+        let terms = self.agent.profile().terms.clone();
+        let entropy = self.agent.entropy().fork();
+        cx.informed(errand, command, known, (terms, entropy));
+    }
+
+    /// Notes what came of what a job has asked for.
+    pub(super) fn asked(
+        &mut self,
+        lease_id: LeaseId,
+        result: Result<Committed<AnyOutcome>, EngineError>,
+        cx: &mut Context<'_>,
+    ) {
+        let Ok(committed) = result else {
+            let Some(job) = self.jobs.get_mut(&lease_id) else { return };
+            job.busy = false;
+            if let Some((_, tries)) = &mut job.asking {
+                *tries += 1;
+                if *tries == MOST_TRIES {
+                    job.asking = None;
+                }
+            }
+            job.next_at = cx.now.local.plus(DurationMs::new(20));
+            return;
+        };
+        let known = committed.record;
+        let id = known.as_ref().map(|loaded| loaded.execution.id);
+        self.agent.leases.learn(lease_id, known);
+        match committed.outcome {
+            AnyOutcome::CreatePendingWaitpoint(issued) => {
+                hand_out(id, vec![issued], None, cx);
+                self.answered_asking(lease_id);
+            }
+            AnyOutcome::Suspend(SuspendOutcome::Suspended { waitpoints, timeout_at, .. }) => {
+                hand_out(id, waitpoints, timeout_at, cx);
+                self.agent.leases.release(lease_id);
+                self.jobs.remove(&lease_id);
+                self.next_claim = cx.now.local;
+            }
+            AnyOutcome::AppendFrame(appended) => {
+                let Some(job) = self.jobs.get_mut(&lease_id) else { return };
+                job.busy = false;
+                job.frames = job.frames.max(appended.sequence);
+                if !job.says_again() {
+                    job.asking = None;
+                }
+            }
+            _ => self.answered_asking(lease_id),
+        }
+    }
+
+    fn answered_asking(&mut self, lease_id: LeaseId) {
+        if let Some(job) = self.jobs.get_mut(&lease_id) {
+            (job.busy, job.asking) = (false, None);
+        }
+    }
+
+    /// Has a job read the signals that have resumed it.
+    pub(super) fn read_signals(&mut self, lease_id: LeaseId, cx: &mut Context<'_>) {
+        let patience = self.agent.patience();
+        let Some(job) = self.jobs.get_mut(&lease_id) else { return };
+        let Some(resumption) = job.claimed.resumption.clone() else { return };
+        let (id, lease) = (job.claimed.execution_id, lease_id);
+        job.busy = true;
+        let read = ReadSignals::new(&id, resumption.clone(), patience);
+        cx.read(read, move |result| {
+            let resumption = resumption.clone();
+            Output::Signals { id, lease, resumption, result }
+        });
+    }
+
+    /// Notes that a job has read its signals.
+    pub fn has_read(&mut self, lease_id: LeaseId, cx: &mut Context<'_>) {
+        if let Some(job) = self.jobs.get_mut(&lease_id) {
+            job.busy = false;
+        }
+        self.wake(cx);
+    }
+}
+
+fn record_of(known: &Known) -> Option<&Execution> {
+    match known {
+        Known::Nothing | Known::Absent => None,
+        Known::Stale(loaded) | Known::Fresh(loaded, _) => Some(&loaded.execution),
+    }
+}
+
+/// Gives tokens to whoever may signal.
+fn hand_out(
+    id: Option<ExecutionId>,
+    waitpoints: Vec<IssuedWaitpoint>,
+    timeout_at: Option<TimestampMs>,
+    cx: &mut Context<'_>,
+) {
+    for issued in waitpoints {
+        let Some(execution_id) = id else { continue };
+        let token = TokenInHand { execution_id, issued, timeout_at };
+        cx.effects.push(Effect::Token { token });
+    }
+}

@@ -1,0 +1,65 @@
+//! Whether signals satisfy a condition, written a second time from the specification and
+//! independently of the rule that counts them (`docs/spec.md`, 5).
+
+use std::collections::BTreeSet;
+
+use ff_core::condition::{Condition, CountKind, SignalMatcher};
+use ff_core::execution::SignalRecord;
+use ff_core::id::{SignalId, WaitpointKey};
+
+/// Whether these signals, in their order, satisfy a condition; no signals satisfy one of an
+/// operator or a timeout.
+pub fn is_satisfied(condition: &Condition, signals: &[&SignalRecord]) -> bool {
+    match condition {
+        Condition::OperatorOnly | Condition::TimeoutOnly => false,
+        Condition::AllOf { members } => {
+            members.iter().all(|member| is_satisfied(member, signals))
+        }
+        Condition::Single { .. } => !counted(condition, signals).is_empty(),
+        Condition::Count { n, .. } => counted(condition, signals).len() as u32 >= *n,
+    }
+}
+
+/// The signals that a condition counts, the first ones that it asks for.
+pub fn counted(condition: &Condition, signals: &[&SignalRecord]) -> BTreeSet<SignalId> {
+    match condition {
+        Condition::OperatorOnly | Condition::TimeoutOnly => BTreeSet::new(),
+        Condition::AllOf { members } => {
+            members.iter().flat_map(|member| counted(member, signals)).collect()
+        }
+        Condition::Single { waitpoint, matcher } => {
+            let waitpoints = std::slice::from_ref(waitpoint);
+            first(1, CountKind::DistinctSignals, (matcher, waitpoints), signals)
+        }
+        Condition::Count { n, kind, matcher, waitpoints } => {
+            first(*n, *kind, (matcher, waitpoints), signals)
+        }
+    }
+}
+
+/// The first `n` signals that fit and differ in what is counted.
+fn first(
+    n: u32,
+    kind: CountKind,
+    (matcher, waitpoints): (&SignalMatcher, &[WaitpointKey]),
+    signals: &[&SignalRecord],
+) -> BTreeSet<SignalId> {
+    let (mut found, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    for signal in signals {
+        let named = match matcher {
+            SignalMatcher::Wildcard => true,
+            SignalMatcher::ByName(name) => name.as_str() == signal.name.as_str(),
+        };
+        let here = waitpoints.iter().any(|key| key.as_str() == signal.waitpoint_key.as_str());
+        let mark = match kind {
+            CountKind::DistinctWaitpoints => Some(signal.waitpoint_id.to_string()),
+            CountKind::DistinctSignals => Some(signal.id.to_string()),
+            CountKind::DistinctSources => signal.source.as_ref().map(|s| s.as_str().to_owned()),
+        };
+        let Some(mark) = mark.filter(|_| named && here) else { continue };
+        if (found.len() as u32) < n && seen.insert(mark) {
+            found.insert(signal.id);
+        }
+    }
+    found
+}
