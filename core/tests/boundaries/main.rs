@@ -29,7 +29,7 @@ fn nothing_due() -> AnyOutcome {
 #[track_caller]
 fn due(bench: &mut Bench, now: u64) -> Vec<DueKind> {
     match bench.applied(common::on_due(), now) {
-        AnyOutcome::OnDue(DueOutcome { applied }) => applied,
+        AnyOutcome::OnDue(DueOutcome { applied, .. }) => applied,
         other => panic!("on_due gave {other:?}"),
     }
 }
