@@ -43,9 +43,15 @@ pub fn name(text: &str) -> SignalName {
     SignalName::try_new(text).unwrap()
 }
 
-/// The secrets that the tests sign with.
+/// What the tests sign with.
+pub fn known_secret() -> (Kid, Secret) {
+    (Kid::try_new("k1").unwrap(), Secret::from_hex("c0ffee").unwrap())
+}
+
+/// The secrets of the tests.
 pub fn ring() -> Keyring {
-    Keyring::new(Kid::try_new("k1").unwrap(), Secret::from_hex("c0ffee").unwrap())
+    let (kid, secret) = known_secret();
+    Keyring::new(kid, secret)
 }
 
 /// The secrets as an operation knows them that has just read them.
