@@ -9,10 +9,15 @@ mod blocks;
 mod commands;
 mod creation;
 mod due;
+mod frames;
 mod grants;
 mod leases;
 mod replays;
+mod resumptions;
+mod signals;
 mod states;
+mod suspensions;
+mod waitpoints;
 mod wire;
 
 use common::Bench;
