@@ -4,13 +4,14 @@
 mod common;
 
 use common::steps::{Clock, Step as Random, sequences, submissions};
-use common::{START, Submission, at, call, cancel, execution_id, grant, ms, offer};
+use common::suspending::known_secret;
+use common::{Bench, START, Submission, at, call, cancel, execution_id, grant, ms, offer};
 use ff_core::entropy::Entropy;
-use ff_core::execution::{Decide, OnDue, Purpose, index_entries};
+use ff_core::execution::{AnyCommand, Decide, OnDue, Purpose, index_entries};
 use ff_core::id::{ExecutionId, LaneId, Namespace};
 use ff_core::op::{
-    AuditLook, AuditPartition, Fault, FindOutside, HOLD, Known, Operation, Patience, Step, Terms,
-    Tick, Transact, load,
+    AuditLook, AuditPartition, Fault, FindOutside, HOLD, Informed, Known, Operation, Patience,
+    RotateSecret, Step, Terms, Tick, Transact, load,
 };
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
@@ -78,6 +79,19 @@ impl World {
     /// Carries a command to its execution, whatever comes of it.
     fn apply<C: Decide>(&mut self, command: C) {
         let _ = self.drive(Transact::new(command, patience()), |_| {});
+    }
+
+    /// The same for a command that may need the secrets and signals.
+    fn inform<C: Decide>(&mut self, command: C) {
+        let entropy = Entropy::from_u64(self.now);
+        let _ = self.drive(Informed::new(command, Known::Nothing, terms(), entropy), |_| {});
+    }
+
+    /// Makes the secret that random steps sign with the one of the store.
+    fn rotate_to_known_secret(&mut self) {
+        let (kid, secret) = known_secret();
+        let rotation = self.drive(RotateSecret::new(kid, secret, ms(0), patience()), |_| {});
+        rotation.expect("the store answers");
     }
 
     fn take(&mut self, index: IndexName, until: TakeUntil) {
@@ -358,6 +372,7 @@ proptest! {
         takes in prop::collection::vec(0..6_u8, 100),
     ) {
         let mut world = World::new();
+        world.rotate_to_known_secret();
         let create = submission.clone().0;
         let operation = Transact::knowing(create, Known::Absent, patience());
         let _ = world.drive(operation, |_| {});
@@ -367,7 +382,12 @@ proptest! {
             if !matches!(clock, Clock::Back(_)) {
                 world.now = clock.moved(record.as_ref(), at(world.now)).get();
             }
-            world.apply(action.command(&submission, record.as_ref(), &given, at(world.now)));
+            let bench = Bench { record, ..Bench::default() };
+            match action.command(&submission, &bench, &given, at(world.now)) {
+                // What signals there are, only the store knows here.
+                AnyCommand::ForgetSignals(_) => world.tick(),
+                command => world.inform(command),
+            }
             given.extend(world.record().and_then(|record| record.last_fence));
             match take {
                 0 => world.take(eligible(), TakeUntil::End),

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use common::exploration::{Effect, OBSERVED, Place, TIME, command_names, place_name, places};
 use common::{at, attempt_id, execution_id, ms};
 use ff_core::capability::CapabilityError;
-use ff_core::error::{Applied, Bug, EngineError, Rejection, RejectionKind, TABLE};
+use ff_core::error::{Applied, Bug, EngineError, Missing, Rejection, RejectionKind, TABLE};
 use ff_core::execution::Situation;
 use ff_core::id::{ExecutionIdError, LeaseEpoch, TextIdError};
 use ff_core::policy::PolicyError;
@@ -124,6 +124,7 @@ fn meaning(place: Place) -> &'static str {
         Some(Situation::Leased) => "a worker holds a live lease",
         Some(Situation::Expired) => "the lease ran out",
         Some(Situation::Revoked) => "the lease was revoked",
+        Some(Situation::Suspended) => "waits for signals, an operator or its timeout",
         Some(Situation::Terminal) => "over",
     }
 }
@@ -330,6 +331,19 @@ fn states() -> Vec<Rejection> {
         Rejection::ExecutionNotRunnable { lifecycle_phase: active },
         Rejection::ExecutionNotTerminal { lifecycle_phase: active },
         Rejection::MaxReplaysExhausted { replays: 10 },
+        Rejection::InvalidToken,
+        Rejection::WaitpointClosed,
+        Rejection::SignalLimitExceeded { limit: 10_000 },
+        Rejection::AlreadySuspended,
+        Rejection::ExecutionNotSuspended { lifecycle_phase: runnable },
+        Rejection::Unread { what: Missing::Secrets },
+        Rejection::StaleOwnerCannotAppend,
+        Rejection::StreamClosed,
+        Rejection::SequenceGap { expected: 4, given: 6 },
+        Rejection::RotationConflict { kid: "k1".to_owned() },
+        Rejection::InvalidKid,
+        Rejection::InvalidSecretHex,
+        Rejection::InvalidGraceMs { grace: ms(31_622_400_001), max: ms(31_622_400_000) },
         Rejection::FormatUnknown { asked: 3, known: 2 },
         Rejection::FormatSuperseded { asked: 1, active: 2 },
     ]

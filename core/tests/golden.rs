@@ -6,16 +6,22 @@ use std::fmt::Write;
 
 use ff_core::bounded::Bounded;
 use ff_core::capability::Capabilities;
+use ff_core::condition::{
+    ConditionPart, CountKind, ResumePolicy, SignalMatcher, SuspensionReason, TimeoutBehaviour,
+};
 use ff_core::execution::{
     Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockEntry, BlockKind, Blocks,
-    ClaimKind, ConsumedGrant, ContentDigest, Continuation, Counts, DelayReason, Event, Execution,
-    FailOutcome, Failure, Fence, Grant, GrantAudit, Interruption, Lease, LeaseFate, NextAttempt,
-    NotBefore, OperatorOutcome, Outcome, Phase, Progress, Release, ReleaseOutcome, Runnable,
-    Terminal,
+    ClaimKind, ConsumedGrant, ContentDigest, Continuation, Counted, Counts, DelayReason, Event,
+    Execution, FailOutcome, Failure, Fence, Frame, Grant, GrantAudit, Interruption,
+    LatestSuspension, Lease, LeaseFate, NextAttempt, NotBefore, OperatorOutcome, Outcome, Phase,
+    Progress, Release, ReleaseOutcome, ResumedBy, Resumes, Resumption, Runnable, SignalEffect,
+    SignalRecord, Suspended, SuspendedHow, Suspension, Tally, Terminal, Timeout, Waiting,
+    Waitpoint, WaitpointState,
 };
 use ff_core::id::{
-    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId,
-    LeaseEpoch, LeaseId, Namespace, Nonce, RequestId, WorkerId, WorkerInstanceId,
+    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, FrameType, GrantId,
+    LaneId, LeaseEpoch, LeaseId, Namespace, Nonce, RequestId, SignalId, SignalName, SignalSource,
+    SuspensionId, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
 };
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{
@@ -26,6 +32,7 @@ use ff_core::store::codec::{DecodeError, FORMAT, decode, encode};
 use ff_core::store::{JournalEntry, StoreMeta};
 use ff_core::tags::Tags;
 use ff_core::time::{DurationMs, TimestampMs};
+use ff_core::token::{Keyring, Kid, Secret, Subject};
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,6 +54,7 @@ fn attempt() -> Attempt {
         index: AttemptIndex(2),
         kind: AttemptKind::Reclaim,
         started_at: at(10),
+        frames: 5,
     }
 }
 
@@ -89,6 +97,8 @@ fn plain(phase: Phase) -> Execution {
         progress: None,
         last_release: None,
         requests: Bounded::new(),
+        waiting: None,
+        framed: 0,
         continuation: None,
     }
 }
@@ -112,6 +122,7 @@ fn full(phase: Phase) -> Execution {
     let request = |name: &str| RequestId::try_new(name).expect("a request id");
     requests.push((request("r1"), OperatorOutcome::Revoked(LeaseEpoch(2))));
     requests.push((request("r2"), OperatorOutcome::PriorityChanged(Priority::clamped(5))));
+    requests.push((request("r3"), OperatorOutcome::Resumed(suspension_id())));
     Execution {
         priority: Priority::clamped(9_000),
         position: 999,
@@ -146,6 +157,8 @@ fn full(phase: Phase) -> Execution {
             outcome: ReleaseOutcome::Failed(FailOutcome::RetryScheduled { delay_until: at(99) }),
         }),
         requests,
+        waiting: Some(Box::new(waitpoints())),
+        framed: 3,
         ..plain(phase)
     }
 }
@@ -197,6 +210,120 @@ fn active(fate: LeaseFate) -> Phase {
     })
 }
 
+fn suspension_id() -> SuspensionId {
+    SuspensionId::from_uuid(uuid(4))
+}
+
+fn key(text: &str) -> WaitpointKey {
+    WaitpointKey::try_new(text).expect("a key")
+}
+
+fn signal_id(number: u128) -> SignalId {
+    SignalId::from_uuid(uuid(20 + number))
+}
+
+fn keyring() -> Keyring {
+    let kid = |text: &str| Kid::try_new(text).expect("a kid");
+    let secret = |hex: &str| Secret::from_hex(hex).expect("a secret");
+    let first = Keyring::new(kid("k1"), secret("c0ffee"));
+    let rotated = first.rotate(&kid("k2"), &secret("00ff"), DurationMs::new(60_000), at(0));
+    rotated.expect("it is rotated").0
+}
+
+fn waitpoint(number: u128, text: &str, state: WaitpointState) -> Waitpoint {
+    let (id, key) = (WaitpointId::from_uuid(uuid(10 + number)), key(text));
+    let subject = Subject { id, key: &key, created_at: at(15) };
+    let (kid, token) = keyring().sign(subject).expect("there is a secret");
+    let fingerprint = token.fingerprint();
+    Waitpoint { id, key, created_at: at(15), kid, fingerprint, state, counts_from: 2, signals: 1 }
+}
+
+fn waitpoints() -> Waiting {
+    let mut closed = Bounded::new();
+    closed.push(waitpoint(3, "old", WaitpointState::Pending { expires_at: Some(at(16)) }));
+    let by = ResumedBy::Timeout { signal: true, at: at(60) };
+    Waiting {
+        open: vec![
+            waitpoint(0, "a", WaitpointState::Active),
+            waitpoint(1, "b", WaitpointState::Active),
+            waitpoint(2, "later", WaitpointState::Pending { expires_at: None }),
+        ],
+        closed,
+        signals: 300,
+        latest: Some(LatestSuspension {
+            id: suspension_id(),
+            waitpoints: [0, 1].map(|number| WaitpointId::from_uuid(uuid(10 + number))).to_vec(),
+            outcome: SuspendedHow::AlreadySatisfied(vec![signal_id(0)]),
+        }),
+        resumption: Some(Resumption {
+            suspension_id: suspension_id(),
+            by,
+            signals: vec![signal_id(0), signal_id(1)],
+        }),
+    }
+}
+
+/// Three parts: what is counted, by whom, and what counts.
+fn tallies() -> Vec<Tally> {
+    let parts = [
+        (CountKind::DistinctSignals, SignalMatcher::Wildcard),
+        (CountKind::DistinctSources, SignalMatcher::Wildcard),
+        (
+            CountKind::DistinctWaitpoints,
+            SignalMatcher::ByName(SignalName::try_new("approved").expect("a name")),
+        ),
+    ];
+    let part = |(kind, matcher)| ConditionPart {
+        n: 2,
+        kind,
+        matcher,
+        waitpoints: vec![key("a"), key("b")],
+    };
+    let counted = vec![Counted { mark: uuid(30), signal: signal_id(1) }];
+    parts.map(|parts| Tally { part: part(parts), counted: counted.clone() }).to_vec()
+}
+
+fn suspended(resumes: Resumes, timeout: Option<Timeout>) -> Phase {
+    let suspension = Suspension {
+        id: suspension_id(),
+        reason: SuspensionReason::ToolResult,
+        since: at(30),
+        resumes,
+        escalated_at: timeout.is_none().then_some(at(90)),
+        timeout,
+        policy: ResumePolicy {
+            resume_delay_ms: DurationMs::new(250),
+            close_waitpoints: false,
+            consume_signals: true,
+        },
+    };
+    Phase::Suspended(Box::new(Suspended { attempt: attempt(), suspension }))
+}
+
+fn signal(source: Option<&str>, effect: SignalEffect) -> SignalRecord {
+    SignalRecord {
+        id: signal_id(0),
+        number: 128,
+        waitpoint_id: WaitpointId::from_uuid(uuid(10)),
+        waitpoint_key: key("a"),
+        waitpoint_created_at: at(15),
+        name: SignalName::try_new("approved").expect("a name"),
+        source: source.map(|text| SignalSource::try_new(text).expect("a source")),
+        at: at(50),
+        creator: Nonce(43),
+        effect,
+    }
+}
+
+fn frame() -> Frame {
+    Frame {
+        sequence: 5,
+        frame_type: FrameType::try_new("log").expect("a type"),
+        payload: (*b"a line").into(),
+        metadata: [("stream".to_owned(), "stdout".to_owned())].into(),
+    }
+}
+
 fn terminal(outcome: Outcome, attempt: Option<Attempt>) -> Phase {
     Phase::Terminal(Terminal { outcome, attempt, at: at(40) })
 }
@@ -205,6 +332,20 @@ fn executions() -> Vec<(&'static str, Execution)> {
     let cancelled = Outcome::Cancelled { reason: "not wanted".to_owned() };
     let mut removing = plain(terminal(Outcome::Expired, None));
     removing.continuation = Some(Continuation::RemoveRecord);
+    let mut forgetting = removing.clone();
+    forgetting.continuation = Some(Continuation::RemoveSignals);
+    let mut dropping = removing.clone();
+    dropping.continuation = Some(Continuation::RemoveFrames(100));
+    let timeout = |behaviour| Some(Timeout { at: at(90), behaviour });
+    let (signals, fails) = (Resumes::Signals(tallies()), timeout(TimeoutBehaviour::Fail));
+    let resumes = timeout(TimeoutBehaviour::AutoResumeWithTimeoutSignal);
+    let interruption = Interruption::Suspension;
+    let resumed = Phase::Runnable(Runnable {
+        next: NextAttempt::Resume { attempt: attempt(), interruption },
+        not_before: Some(NotBefore { until: at(90), reason: DelayReason::ResumeDelay }),
+        blocks: Blocks::default(),
+        grant: None,
+    });
     vec![
         ("waiting", plain(waiting())),
         ("blocked and full", full(blocked())),
@@ -214,6 +355,13 @@ fn executions() -> Vec<(&'static str, Execution)> {
         ("failed and full", full(terminal(Outcome::Failed(failure()), Some(attempt())))),
         ("cancelled", plain(terminal(cancelled, None))),
         ("expired and going", removing),
+        ("expired and forgetting", forgetting),
+        ("expired and dropping", dropping),
+        ("suspended and full", full(suspended(signals.clone(), fails))),
+        ("suspended and escalated", full(suspended(signals, None))),
+        ("suspended for an operator", plain(suspended(Resumes::OperatorOnly, None))),
+        ("suspended for a time", plain(suspended(Resumes::TimeoutOnly, resumes))),
+        ("resumed and full", full(resumed)),
     ]
 }
 
@@ -245,6 +393,22 @@ fn events() -> Vec<Event> {
             failure: Some(failure()),
         },
         Event::Replayed { life: 1 },
+        Event::WaitpointCreated { waitpoint_id: WaitpointId::from_uuid(uuid(10)), key: key("a") },
+        Event::WaitpointExpired { waitpoint_id: WaitpointId::from_uuid(uuid(10)) },
+        Event::Suspended {
+            suspension_id: suspension_id(),
+            reason: SuspensionReason::Approval,
+            timeout_at: Some(at(90)),
+        },
+        Event::AlreadySatisfied { suspension_id: suspension_id() },
+        Event::SignalTaken {
+            signal_id: signal_id(0),
+            waitpoint_id: WaitpointId::from_uuid(uuid(10)),
+            name: SignalName::try_new("approved").expect("a name"),
+            effect: SignalEffect::Counted,
+        },
+        Event::Resumed { suspension_id: suspension_id(), by: ResumedBy::Operator },
+        Event::Escalated { suspension_id: suspension_id() },
         Event::Removed,
     ]
 }
@@ -285,6 +449,10 @@ fn the_bytes_of_format_1_are_pinned() {
     }
     text += &line("journal", &journal());
     text += &line("meta", &meta());
+    text += &line("signal", &signal(None, SignalEffect::Buffered));
+    text += &line("signal and full", &signal(Some("alice"), SignalEffect::Resumed));
+    text += &line("keyring", &keyring());
+    text += &line("frame", &frame());
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(GOLDEN, &text).expect("the golden file is written");
     }
@@ -323,9 +491,12 @@ fn every_cut_and_every_addition_is_noticed() {
 
 proptest! {
     #[test]
-    fn decoding_never_panics(bytes: Vec<u8>, which in 0..8_usize, place: prop::sample::Index) {
+    fn decoding_never_panics(bytes: Vec<u8>, which in 0..15_usize, place: prop::sample::Index) {
         let _ = decode::<Execution>(&bytes, 1);
         let _ = decode::<JournalEntry>(&bytes, 1);
+        let _ = decode::<SignalRecord>(&bytes, 1);
+        let _ = decode::<Keyring>(&bytes, 1);
+        let _ = decode::<Frame>(&bytes, 1);
         // One byte of a real record changed is closer to what a disk does.
         let mut record = encode(&executions()[which].1, 1).to_vec();
         let place = place.index(record.len());

@@ -7,17 +7,19 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// What core itself asks for: the codec, the seeded generator, serialization, digests, errors and
-/// ids made from names.
-const DIRECT: [&str; 6] = ["postcard", "rand_chacha", "serde", "sha2", "thiserror", "uuid"];
+/// What core itself asks for: the codec, the seeded generator, serialization, digests, errors, ids
+/// made from names, and what signs the tokens of waitpoints.
+const DIRECT: [&str; 7] = ["hmac", "postcard", "rand_chacha", "serde", "sha2", "thiserror", "uuid"];
 
 /// What these bring along.
-const TRANSITIVE: [&str; 21] = [
+const TRANSITIVE: [&str; 23] = [
     "block-buffer",    // sha2
     "cfg-if",          // sha2
+    "cmov",            // hmac, through ctutils
     "cobs",            // postcard
     "cpufeatures",     // sha2: which instructions the processor has
     "crypto-common",   // sha2
+    "ctutils",         // hmac: tokens of waitpoints are compared in constant time
     "digest",          // sha2
     "hybrid-array",    // sha2
     "ppv-lite86",      // rand_chacha

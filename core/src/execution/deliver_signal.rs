@@ -91,6 +91,7 @@ pub fn deliver_signal(
     if let (Some(suspension), None) = (current.suspension(), &timed_out) {
         window = window.and(waits_until(current, suspension));
     }
+    window = window.and(takes_until(current, taken.waitpoint_id));
     let effect = taken.effect;
     let event = Event::SignalTaken {
         signal_id: taken.id,
@@ -156,6 +157,13 @@ fn past_timeout(current: &Execution, now: TimestampMs) -> (Execution, Option<Eve
     };
     let event = time_out(&mut next, now);
     (next, Some(event), Window::from(timeout.at))
+}
+
+/// How long a waitpoint takes signals, if nobody does anything: to its own end and to the deadline.
+fn takes_until(current: &Execution, id: WaitpointId) -> Window {
+    let mut open = current.waiting.iter().flat_map(|waiting| &waiting.open);
+    let own = open.find(|open| open.id == id).and_then(|open| open.expires_at());
+    own.into_iter().chain(current.deadline).map(Window::until).fold(Window::ALWAYS, Window::and)
 }
 
 /// Takes the signal into the execution: counts it, and resumes where it was the last one needed.

@@ -9,10 +9,15 @@ mod blocks;
 mod commands;
 mod creation;
 mod due;
+mod frames;
 mod grants;
 mod leases;
 mod replays;
+mod resumptions;
+mod signals;
 mod states;
+mod suspensions;
+mod waitpoints;
 mod wire;
 
 use common::Bench;
@@ -29,7 +34,7 @@ fn nothing_due() -> AnyOutcome {
 #[track_caller]
 fn due(bench: &mut Bench, now: u64) -> Vec<DueKind> {
     match bench.applied(common::on_due(), now) {
-        AnyOutcome::OnDue(DueOutcome { applied }) => applied,
+        AnyOutcome::OnDue(DueOutcome { applied, .. }) => applied,
         other => panic!("on_due gave {other:?}"),
     }
 }

@@ -12,8 +12,10 @@ use ff_core::id::LeaseEpoch;
 use ff_core::policy::{Backoff, Priority, ReclaimMode};
 use ff_core::time::TimestampMs;
 
+use super::suspending::resume;
+use super::waits::waits;
 use super::{
-    Submission, attempt_id, call_for, cancel, cancel_by_holder, claim, complete, delay,
+    Bench, Submission, attempt_id, call_for, cancel, cancel_by_holder, claim, complete, delay,
     execution_id, fail, grant, lease_id, ms, offer, offer_plain, on_due, renew, replay, revoke,
     wait_for_children, worker,
 };
@@ -23,7 +25,8 @@ static TOO_LARGE: LazyLock<Arc<[u8]>> =
     LazyLock::new(|| Arc::from(vec![0; DEFAULT_PAYLOAD_LIMIT + 1]));
 
 /// Every command with every kind of arguments. `fresh` numbers the ids that are chosen anew.
-pub fn arguments(record: Option<&Execution>, now: TimestampMs, fresh: u64) -> Vec<AnyCommand> {
+pub fn arguments(bench: &Bench, now: TimestampMs, fresh: u64) -> Vec<AnyCommand> {
+    let record = bench.record.as_ref();
     let mut all = creates(now, fresh);
     all.extend(grants(fresh));
     all.extend(claims(record, fresh));
@@ -31,6 +34,7 @@ pub fn arguments(record: Option<&Execution>, now: TimestampMs, fresh: u64) -> Ve
     for fence in fences(record) {
         all.extend(by_holder(fence, now));
     }
+    all.extend(waits(bench, fences(record), fresh));
     all.extend(odd_calls_of_holders(record, now));
     all.extend(by_operators(record, fresh));
     all.extend(record.into_iter().flat_map(copies));
@@ -173,6 +177,7 @@ fn calls_of_operators(call: &OperatorCall) -> Vec<AnyCommand> {
         cancel(call.clone()).into(),
         revoke(call.clone()).into(),
         replay(call.clone()).into(),
+        resume(call.clone()).into(),
         ChangePriority { execution_id, call: call.clone(), priority }.into(),
     ]
 }

@@ -11,10 +11,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 use std::sync::LazyLock;
 
-use ff_core::error::RejectionKind;
+use ff_core::error::{Rejection, RejectionKind};
 use ff_core::execution::{
     AnyCommand, AnyOutcome, BlockKind, Blocks, Decide, DueKind, EventKind, Grant, NextAttempt,
-    OperatorOutcome, Phase, Situation, due_times, next_due, situation,
+    OperatorOutcome, Phase, Resumes, Situation, SuspendedHow, Suspension, Waiting, due_times,
+    next_due, situation,
 };
 use ff_core::time::TimestampMs;
 
@@ -96,17 +97,17 @@ impl Node {
 
 fn explore() -> BTreeSet<Observation> {
     let mut observed = BTreeSet::new();
-    let (mut kinds, mut memories) = (BTreeSet::new(), BTreeSet::new());
+    let (mut kinds, mut memories, mut waits) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut pending = VecDeque::from([Node { bench: Bench::default(), now: at(START) }]);
     let mut fresh = 1_000;
     while let Some(node) = pending.pop_front() {
         let (new_kind, new_memory) = (kinds.insert(kind(&node)), memories.insert(memory(&node)));
-        if !new_kind && !new_memory {
+        if !waits.insert(waiting(&node)) && !new_kind && !new_memory {
             continue;
         }
         assert!(kinds.len() < MOST_KINDS, "the walk does not end");
         fresh += 1;
-        for command in arguments(node.bench.record.as_ref(), node.now, fresh) {
+        for command in arguments(&node.bench, node.now, fresh) {
             pending.extend(try_command(&node, &command, &mut observed));
         }
         pending.extend(let_time_pass(&node, &mut observed));
@@ -122,6 +123,14 @@ fn try_command(
 ) -> Option<Node> {
     let mut next = Node { bench: node.bench.clone(), now: node.now };
     next.bench.history.clear();
+    // What the command lacks before anything was read for it.
+    if let Err(rejection @ Rejection::Unread { .. }) =
+        command.decide(node.bench.record.as_ref(), node.now)
+    {
+        let (from, effect) = (node.place(), Effect::Refused(rejection.kind()));
+        let (events, due) = (Vec::new(), Vec::new());
+        observed.insert(Observation { from, command: command.name(), effect, events, due });
+    }
     let answer = next.bench.apply(command.clone(), node.now.get());
     let events: Vec<EventKind> = next.bench.history.iter().map(|event| event.kind()).collect();
     let mut due = Vec::new();
@@ -189,6 +198,7 @@ fn kind(node: &Node) -> String {
             let (grant, blocks) = (grant_kind(record.grant(), now), block_kinds(&active.blocks));
             format!("{:?} {fate:?} {expired} {grant} {blocks}", active.lease.how)
         }
+        Phase::Suspended(suspended) => suspension_kind(&suspended.suspension, now),
         Phase::Terminal(terminal) => {
             let category = terminal.outcome.failure().map(|failure| &failure.category);
             format!("{:?} {category:?} {}", terminal.outcome.word(), terminal.attempt.is_some())
@@ -215,6 +225,50 @@ fn memory(node: &Node) -> String {
     let cancelled = |(_, outcome): &(_, OperatorOutcome)| *outcome == OperatorOutcome::Cancelled;
     let requests = (record.requests.iter().any(cancelled), record.requests.is_empty());
     format!("{:?} {release:?} {requests:?}", node.place())
+}
+
+/// What it waits for and has waited for, in each situation: its waitpoints, its suspension, how it
+/// was resumed, its output, and how far retention is.
+fn waiting(node: &Node) -> String {
+    let Some(record) = &node.bench.record else { return "absent".to_owned() };
+    let waitpoints = record.waiting.as_deref().map(|waiting| waitpoint_kinds(waiting, node.now));
+    let resumption = record.waiting.as_ref().and_then(|waiting| waiting.resumption.as_ref());
+    let resumption = resumption.map(|by| (mem::discriminant(&by.by), by.signals.is_empty()));
+    let suspension = record.suspension().map(|now_on| suspension_kind(now_on, node.now));
+    let frames = (record.attempt().is_some_and(|attempt| attempt.frames > 0), record.framed > 0);
+    let going = record.continuation.as_ref().map(mem::discriminant);
+    let going = (going, next_due(record).is_some_and(|(at, _)| at <= node.now));
+    format!("{:?} {waitpoints:?} {resumption:?} {suspension:?} {frames:?} {going:?}", node.place())
+}
+
+fn waitpoint_kinds(waiting: &Waiting, now: TimestampMs) -> String {
+    let open: BTreeSet<_> = waiting
+        .open
+        .iter()
+        .map(|open| {
+            let buffered = open.signals > 0 && open.counts_from < waiting.signals;
+            (open.expires_at().is_some(), open.is_expired(now), buffered)
+        })
+        .collect();
+    let latest = waiting
+        .latest
+        .as_ref()
+        .map(|latest| matches!(latest.outcome, SuspendedHow::AlreadySatisfied(_)));
+    format!("{open:?} {} {latest:?} {}", waiting.closed.is_empty(), waiting.signals == 0)
+}
+
+fn suspension_kind(suspension: &Suspension, now: TimestampMs) -> String {
+    let resumes = match &suspension.resumes {
+        Resumes::Signals(tallies) => {
+            let counted: usize = tallies.iter().map(|tally| tally.counted.len()).sum();
+            format!("signals {} {counted}", tallies.len())
+        }
+        other => format!("{other:?}"),
+    };
+    let timeout = suspension.timeout.map(|timeout| (timeout.behaviour, timeout.at <= now));
+    let policy = suspension.policy;
+    let policy = (policy.resume_delay_ms, policy.close_waitpoints, policy.consume_signals);
+    format!("{resumes} {timeout:?} {:?} {policy:?}", suspension.escalated_at.is_some())
 }
 
 fn next_kind(next: &NextAttempt) -> String {

@@ -1,10 +1,14 @@
 //! The invariants of `docs/architecture.md`, Simulation, as far as one record and one step can
 //! show them. Each check panics with what is wrong.
 
+use std::collections::BTreeSet;
+
+use ff_core::condition::MAX_WAITPOINTS;
 use ff_core::execution::{
-    Active, AnyCommand, AnyOutcome, BlockKind, Claim, ClaimKind, Decide, Decision, DueKind, Event,
-    EventKind, Execution, LeaseFate, Next, NextAttempt, Offered, Phase, Verdict, due_times,
-    index_entries, next_due, snapshot, state_vector,
+    Active, AnyCommand, AnyOutcome, BlockKind, Claim, ClaimKind, Continuation, Decide, Decision,
+    DueKind, Event, EventKind, Execution, Interruption, LeaseFate, Next, NextAttempt, Offered,
+    Phase, Resumes, Runnable, Tally, Verdict, WaitpointState, due_times, index_entries, next_due,
+    snapshot, state_vector,
 };
 use ff_core::policy::ReclaimMode;
 use ff_core::score::Score;
@@ -13,12 +17,13 @@ use ff_core::state::{
 };
 use ff_core::time::TimestampMs;
 
-use super::{offer, on_due};
+use super::{Bench, offer, on_due};
 
 /// Checks what holds of a record at any time.
 pub fn check_record(record: &Execution, now: TimestampMs) {
     check_attempts(record);
     check_lease(record, now);
+    check_waiting(record);
     check_terminal(record);
     check_entries(record);
     check_eligible(record, now);
@@ -63,6 +68,68 @@ fn check_lease(record: &Execution, now: TimestampMs) {
     }
     if active.is_leased(now) {
         assert_eq!(active.grant, None, "a grant is out beside a live lease");
+    }
+}
+
+/// Waitpoints are told apart, take signals for a living attempt only, and a suspension holds what
+/// was not satisfied. \[INV-SUSPEND-1\]
+fn check_waiting(record: &Execution) {
+    let Some(waiting) = &record.waiting else {
+        assert_eq!(record.suspension(), None);
+        return;
+    };
+    let all = || waiting.open.iter().chain(waiting.closed.iter());
+    let ids: BTreeSet<_> = all().map(|waitpoint| waitpoint.id).collect();
+    let keys: BTreeSet<_> = waiting.open.iter().map(|waitpoint| &waitpoint.key).collect();
+    assert_eq!((ids.len(), keys.len()), (all().count(), waiting.open.len()), "one of each");
+    assert!(waiting.open.len() <= MAX_WAITPOINTS);
+    let over = matches!(record.phase, Phase::Terminal(_));
+    assert!(waiting.open.is_empty() || (record.attempt().is_some() && !over), "open for nobody");
+    assert!(all().all(|waitpoint| waitpoint.counts_from <= waiting.signals));
+    let used: Vec<_> = waiting
+        .open
+        .iter()
+        .filter(|waitpoint| waitpoint.state == WaitpointState::Active)
+        .map(|waitpoint| waitpoint.id)
+        .collect();
+    let Some(suspension) = record.suspension() else {
+        assert_eq!(used, [], "used by no suspension");
+        return;
+    };
+    let latest = waiting.latest.as_ref().expect("the present one is the latest");
+    assert_eq!(latest.id, suspension.id);
+    let bound: BTreeSet<_> = latest.waitpoints.iter().copied().collect();
+    assert_eq!(used.into_iter().collect::<BTreeSet<_>>(), bound);
+    assert_eq!(waiting.resumption, None, "of the suspension before");
+    if let Resumes::Signals(tallies) = &suspension.resumes {
+        let full = |tally: &Tally| tally.counted.len() == tally.part.n as usize;
+        assert!(tallies.iter().all(|tally| tally.counted.len() <= tally.part.n as usize));
+        assert!(!tallies.iter().all(full), "satisfied and still suspended");
+    }
+}
+
+/// What is kept beside the record is what the record says. \[INV-SIGNAL-1\] \[INV-FRAME-1\]
+pub fn check_beside(record: &Execution, bench: &Bench) {
+    let taken = record.waiting.as_ref().map_or(0, |waiting| waiting.signals);
+    let numbers: BTreeSet<u32> = bench.signals.values().map(|signal| signal.number).collect();
+    match record.continuation {
+        None => assert_eq!(numbers, (0..taken).collect(), "numbered without gaps"),
+        Some(Continuation::RemoveSignals) => assert!(numbers.iter().all(|one| *one < taken)),
+        Some(_) => assert_eq!(numbers, BTreeSet::new(), "signals go first"),
+    }
+    let resumption = record.waiting.as_ref().and_then(|waiting| waiting.resumption.as_ref());
+    for id in resumption.iter().flat_map(|resumption| &resumption.signals) {
+        assert!(record.continuation.is_some() || bench.signals.contains_key(id), "{id} is lost");
+    }
+    let framed = bench.frames.last_key_value().map_or(0, |(attempt, _)| attempt.0 + 1);
+    assert!(framed <= record.framed, "output of which retention does not know");
+    if record.continuation.is_some() {
+        return;
+    }
+    let past = record.past_attempts.iter().map(|past| &past.attempt);
+    for attempt in past.chain(record.attempt()) {
+        let frames = bench.frames.get(&attempt.index).map_or(0, Vec::len);
+        assert_eq!(frames as u64, attempt.frames, "frames of {}", attempt.index);
     }
 }
 
@@ -123,6 +190,8 @@ fn check_on_due(record: &Execution, now: TimestampMs) {
     };
     match &decision.next {
         Next::Put(after) => assert_eq!(late(after), None),
+        // Retention waits for whoever takes the signals away.
+        Next::Keep if record.continuation == Some(Continuation::RemoveSignals) => {}
         Next::Keep => assert_eq!(next_due(record).filter(|(at, _)| *at <= now), None),
         Next::Remove => assert!(record.continuation.is_some()),
     }
@@ -150,6 +219,12 @@ fn check_vector(record: &Execution, now: TimestampMs) {
             assert_eq!(state.attempt_state == AttemptState::RunningAttempt, leased(active));
             let revoked = active.fate == LeaseFate::Revoked;
             assert_eq!(state.ownership_state == OwnershipState::LeaseRevoked, revoked);
+        }
+        Phase::Suspended(_) => {
+            assert_eq!(state.lifecycle_phase, LifecyclePhase::Suspended);
+            assert_eq!(state.ownership_state, OwnershipState::Unowned);
+            assert_eq!(state.attempt_state, AttemptState::AttemptInterrupted);
+            assert_eq!(state.public_state, PublicState::Suspended);
         }
         Phase::Terminal(_) => {
             assert_eq!(state.lifecycle_phase, LifecyclePhase::Terminal);
@@ -188,9 +263,11 @@ pub fn check_step(
         assert_eq!((after.epoch.0, after.attempts_total), (0, 0));
         return;
     };
+    check_suspension(before, after, decision);
     // A lease runs out unless the deadline or the attempt timeout comes first. [INV-TIME-1]
     if count(EventKind::LeaseExpired) > 0 {
-        let due = next_due(before).map(|(_, kind)| kind);
+        let others = due_times(before).filter(|(_, kind)| *kind != DueKind::WaitpointExpiry);
+        let due = others.min().map(|(_, kind)| kind);
         assert_eq!(due, Some(DueKind::LeaseExpiry), "marked as expired");
     }
     // Epochs rise by one with each lease and never otherwise. [INV-EPOCH-1]
@@ -204,6 +281,26 @@ pub fn check_step(
         0 => assert_eq!(after.last_fence, before.last_fence),
         _ => check_claim(before, after, command, decision, now),
     }
+}
+
+/// A suspension begins and ends once, and each signal is taken once. \[INV-SUSPEND-1\]
+/// \[INV-SIGNAL-1\]
+fn check_suspension(before: &Execution, after: &Execution, decision: &Decision<AnyOutcome>) {
+    let count = |kind| decision.events.iter().filter(|event| event.kind() == kind).count();
+    let (was, is) = (before.suspension(), after.suspension());
+    assert_eq!(count(EventKind::Suspended), usize::from(was.is_none() && is.is_some()));
+    let ended = was.is_some() && is.is_none();
+    let resumed = count(EventKind::Resumed);
+    assert!(resumed <= usize::from(ended), "resumed what was not suspended");
+    if ended && resumed == 0 {
+        assert!(matches!(after.phase, Phase::Terminal(_)), "it ended in no way");
+    }
+    let taken = |record: &Execution| record.waiting.as_ref().map_or(0, |waiting| waiting.signals);
+    let signals = count(EventKind::SignalTaken);
+    assert_eq!(taken(after) as usize, taken(before) as usize + signals);
+    let beside = decision.beside.as_deref();
+    let written = beside.is_some_and(|beside| beside.signal.is_some());
+    assert_eq!(usize::from(written), signals);
 }
 
 /// Checks a step in which a lease is given.
@@ -232,9 +329,20 @@ fn check_claim(
             assert_eq!(how, ClaimKind::Reclaimed);
             assert!(!lost.is_leased(now), "taken from a living owner"); // [INV-TIME-1]
         }
+        Phase::Suspended(_) => panic!("claimed though suspended"),
         Phase::Terminal(_) => panic!("claimed though over"),
     }
     check_consumed_grant(before, active, command, now);
+    // Only the claim that a suspension resumed tells of it. [INV-SUSPEND-1]
+    let resumes = matches!(
+        &before.phase,
+        Phase::Runnable(Runnable {
+            next: NextAttempt::Resume { interruption: Interruption::Suspension, .. },
+            ..
+        })
+    );
+    let told = after.waiting.as_ref().is_some_and(|waiting| waiting.resumption.is_some());
+    assert_eq!(told, resumes, "what a claim tells of a suspension");
     let reclaims = u32::from(how == ClaimKind::Reclaimed);
     assert_eq!(after.counts.reclaims, before.counts.reclaims + reclaims);
     if how == ClaimKind::Resumed {

@@ -8,6 +8,8 @@ pub mod exploration;
 pub mod invariants;
 pub mod run;
 pub mod steps;
+pub mod suspending;
+pub mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,14 +19,14 @@ use ff_core::error::Rejection;
 use ff_core::execution::{
     Active, AnyCommand, AnyOutcome, Block, BlockKind, Cancel, CancelledBy, Claim, Complete, Create,
     DEFAULT_PAYLOAD_LIMIT, Decide, Decision, DelayExecution, Event, EventKind, Execution, Fail,
-    Fence, FenceParts, IndexEntries, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren,
-    Next, Offer, OnDue, OperatorCall, Phase, Renew, Replay, RevokeLease, Situation, Start, TakeNew,
-    TakeOver, TakeResumed, Terminal, Unblock, ValueEffect, ValueKind, Verdict, content_digest,
-    index_entries, situation,
+    Fence, FenceParts, Frame, IndexEntries, IssueClaimGrant, IssueReclaimGrant,
+    MoveToWaitingChildren, Next, Offer, OnDue, OperatorCall, Phase, Renew, Replay, RevokeLease,
+    SignalRecord, Situation, Start, TakeNew, TakeOver, TakeResumed, Terminal, Unblock, ValueEffect,
+    ValueKind, Verdict, content_digest, index_entries, situation,
 };
 use ff_core::id::{
-    AttemptId, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId, LeaseId, Namespace,
-    Nonce, RequestId, WorkerId, WorkerInstanceId,
+    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId, LeaseId,
+    Namespace, Nonce, RequestId, SignalId, WorkerId, WorkerInstanceId,
 };
 use ff_core::policy::{ExecutionPolicy, Priority};
 use ff_core::tags::Tags;
@@ -284,11 +286,13 @@ pub enum Answer {
     Repeated(AnyOutcome),
 }
 
-/// One execution, the values beside it, and all that ever happened to it.
+/// One execution, what is kept beside it, and all that ever happened to it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bench {
     pub record: Option<Execution>,
     pub values: BTreeMap<ValueKind, Arc<[u8]>>,
+    pub signals: BTreeMap<SignalId, SignalRecord>,
+    pub frames: BTreeMap<AttemptIndex, Vec<Frame>>,
     pub history: Vec<Event>,
 }
 
@@ -300,9 +304,16 @@ impl Bench {
         bench
     }
 
-    /// Decides a command by its rule and commits what it decides, as a store would.
+    /// Decides a command by its rule, with all that an operation would have read for it, and commits
+    /// what it decides, as a store would.
     pub fn apply(&mut self, command: impl Into<AnyCommand>, now: u64) -> Result<Answer, Rejection> {
-        match command.into().decide(self.record.as_ref(), at(now))? {
+        let command = self.informed(&command.into(), at(now));
+        self.apply_as_is(&command, now)
+    }
+
+    /// The same for a command that knows what it knows.
+    pub fn apply_as_is(&mut self, command: &AnyCommand, now: u64) -> Result<Answer, Rejection> {
+        match command.decide(self.record.as_ref(), at(now))? {
             Verdict::Repeat(outcome) => Ok(Answer::Repeated(outcome)),
             Verdict::Apply(decision) => {
                 assert!(decision.window.contains(at(now)), "{:?} at {now}", decision.window);
@@ -326,13 +337,15 @@ impl Bench {
                 ValueEffect::Remove(kind) => self.values.remove(&kind),
             };
         }
+        self.commit_beside(decision.beside.map(|beside| *beside).unwrap_or_default());
         self.history.extend(decision.events);
     }
 
     /// The decision of a command that must be applied, without committing it.
     #[track_caller]
     pub fn decision(&self, command: impl Into<AnyCommand>, now: u64) -> Decision<AnyOutcome> {
-        match command.into().decide(self.record.as_ref(), at(now)) {
+        let command = self.informed(&command.into(), at(now));
+        match command.decide(self.record.as_ref(), at(now)) {
             Ok(Verdict::Apply(decision)) => decision,
             other => panic!("not applied: {other:?}"),
         }

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use ff_core::error::Rejection;
 use ff_core::execution::{
-    Admitted, AnyCommand, AnyOutcome, Decide, Decision, EventKind, Execution, Fence, FenceParts,
-    Identity, IdentityKind, Next, Offered, Phase, Situation, UpdateProgress, Verdict, due_times,
-    situation,
+    Admitted, AnyCommand, AnyOutcome, Continuation, Decide, Decision, EventKind, Execution, Fence,
+    FenceParts, ForgetSignals, Identity, IdentityKind, Next, Offered, Phase, Situation,
+    UpdateProgress, Verdict, due_times, situation,
 };
 use ff_core::time::TimestampMs;
 
 use super::steps::Step;
+use super::suspending::{any_at, append, pending, suspend};
 use super::{
     Bench, START, Submission, at, cancel_by_holder, complete, delay, execution_id, fail,
     invariants, ms, renew, wait_for_children,
@@ -60,30 +61,37 @@ impl Run {
 
     /// Moves the clock and performs the command that the step means.
     pub fn step(&mut self, step: &Step) -> AnyCommand {
-        let record = self.bench.record.as_ref();
-        self.now = step.clock.moved(record, self.now);
-        let command = step.action.command(&self.submission, record, &self.given, self.now);
+        self.now = step.clock.moved(self.bench.record.as_ref(), self.now);
+        let command = step.action.command(&self.submission, &self.bench, &self.given, self.now);
         self.perform(&command);
         command
     }
 
     /// Decides and commits a command, and checks all that the step can show.
     fn perform(&mut self, command: &AnyCommand) {
-        let before = self.bench.record.clone();
-        let ruling = command.decide(before.as_ref(), self.now);
-        assert_eq!(command.decide(before.as_ref(), self.now), ruling, "decided in two ways");
+        let before = self.bench.clone();
+        let unread = command.decide(before.record.as_ref(), self.now);
+        let command = &before.informed(command, self.now);
+        let ruling = command.decide(before.record.as_ref(), self.now);
+        assert_eq!(command.decide(before.record.as_ref(), self.now), ruling, "decided in two ways");
+        // Without what it has to read, a command is decided in no other way.
+        if !matches!(unread, Err(Rejection::Unread { .. })) {
+            assert_eq!(unread, ruling, "{} decided on less", command.name());
+        }
         let outcome = ruling.as_ref().ok().map(|verdict| verdict.outcome().clone());
         let applied = matches!(ruling, Ok(Verdict::Apply(_)));
         if let Ok(Verdict::Apply(decision)) = ruling {
-            invariants::check_step(before.as_ref(), command, &decision, self.now);
-            check_window(before.as_ref(), command, &decision, self.now);
+            invariants::check_step(before.record.as_ref(), command, &decision, self.now);
+            check_window(&before, command, &decision, self.now);
             let kept = decision.next == Next::Keep;
             self.bench.commit(decision);
             if let Some(outcome) = outcome.as_ref().filter(|_| !kept) {
-                check_repeat(self.bench.record.as_ref(), command, outcome, self.now);
+                check_repeat(&self.bench, command, outcome, self.now);
             }
         }
+        let before = before.record;
         let Some(record) = &self.bench.record else {
+            assert!(self.bench.is_empty(), "something is left behind: {:?}", self.bench);
             self.bench.history.clear();
             self.given.clear();
             self.answered.clear();
@@ -99,6 +107,7 @@ impl Run {
         let answered = outcome.filter(|_| applied);
         self.answered.extend(answered.map(|outcome| Answered { command, outcome, remembered }));
         invariants::check_record(record, self.now);
+        invariants::check_beside(record, &self.bench);
         check_lives(record, &self.bench);
         check_fences(record, &self.given, self.now);
         self.check_late_copies(record);
@@ -112,17 +121,32 @@ impl Run {
             let known = match command.identity() {
                 IdentityKind::Fence => true,
                 IdentityKind::Request => self.remembered < answered.remembered + 8,
-                _ => false,
+                IdentityKind::Signal | IdentityKind::Sequence => true,
+                _ => is_remembered(command, record),
             };
             if !known {
                 continue;
             }
-            match command.decide(Some(record), self.now) {
+            match self.bench.informed(command, self.now).decide(Some(record), self.now) {
                 Ok(Verdict::Apply(_)) => panic!("a copy of {command:?} was applied"),
                 Ok(Verdict::Repeat(outcome)) => assert_eq!(outcome, answered.outcome),
                 Err(_) => {}
             }
         }
+    }
+}
+
+/// Whether the record shows by itself that it has met this suspension or this waitpoint.
+fn is_remembered(command: &AnyCommand, record: &Execution) -> bool {
+    let Some(waiting) = &record.waiting else { return false };
+    match command {
+        AnyCommand::Suspend(command) => {
+            waiting.latest.as_ref().is_some_and(|latest| latest.id == command.suspension_id)
+        }
+        AnyCommand::CreatePendingWaitpoint(command) => {
+            waiting.waitpoint(command.waitpoint_id).is_some()
+        }
+        _ => false,
     }
 }
 
@@ -156,7 +180,12 @@ fn check_fences(record: &Execution, given: &[Fence], now: TimestampMs) {
                 }
                 // A repeat of the call that gave the lease back is recognised, and has no effect.
                 FenceParts::Complete(_) => {
-                    let refused = matches!(ruling, Err(Rejection::StaleLease { .. }));
+                    let refused = match command {
+                        AnyCommand::AppendFrame(_) => {
+                            ruling == Err(Rejection::StaleOwnerCannotAppend)
+                        }
+                        _ => matches!(ruling, Err(Rejection::StaleLease { .. })),
+                    };
                     assert!(refused || matches!(ruling, Ok(Verdict::Repeat(_))), "{name}");
                 }
             }
@@ -174,22 +203,20 @@ fn calls_of_a_holder(fence: FenceParts, now: TimestampMs) -> Vec<AnyCommand> {
         wait_for_children(fence).into(),
         UpdateProgress { execution_id, fence, percent: 1, message }.into(),
         cancel_by_holder(fence).into(),
+        suspend(fence, 1_000, any_at("a")).into(),
+        pending(fence, 1_000, "z").into(),
+        append(fence, 1).into(),
     ]
 }
 
 /// The very same command again, at once or later, has no second effect. \[INV-IDENTITY-1\]
-fn check_repeat(
-    after: Option<&Execution>,
-    command: &AnyCommand,
-    first: &AnyOutcome,
-    now: TimestampMs,
-) {
-    let Some(after) = after else {
+fn check_repeat(bench: &Bench, command: &AnyCommand, first: &AnyOutcome, now: TimestampMs) {
+    let Some(after) = &bench.record else {
         assert_eq!(command.decide(None, now), Err(Rejection::NotFound));
         return;
     };
     for later in [now, now.plus(ms(1)), now.plus(ms(40_000)), now.plus(ms(400_000_000))] {
-        let again = command.decide(Some(after), later);
+        let again = bench.informed(command, later).decide(Some(after), later);
         match (command.identity(), &again) {
             _ if !gave(first) => {} // Nothing was given the first time: it is tried once more.
             (_, Ok(Verdict::Repeat(again))) => assert_eq!(first, again, "{}", command.name()),
@@ -220,17 +247,25 @@ fn check_absolute(
     later: TimestampMs,
 ) {
     let Ok(Verdict::Apply(decision)) = again else {
-        let lost = matches!(again, Err(Rejection::LeaseExpired { .. }));
-        assert!(lost && later > now, "{} was applied, and then {again:?}", command.name());
+        let lost = matches!(again, Err(Rejection::LeaseExpired { .. })) && later > now;
+        // The last signals are gone, and retention is past them.
+        let gone = matches!(command, AnyCommand::ForgetSignals(ForgetSignals { last: true, .. }))
+            && *again == Err(Rejection::NotFound);
+        assert!(lost || gone, "{} was applied, and then {again:?}", command.name());
         return;
     };
     match (command, &decision.next) {
         (AnyCommand::OnDue(_), Next::Keep) => {}
         (AnyCommand::OnDue(_), Next::Remove) => assert!(after.continuation.is_some()),
         (AnyCommand::OnDue(_), Next::Put(_)) => {
-            assert!(later > now, "something was due twice");
+            // The output of attempts goes in steps.
+            let goes_on = matches!(after.continuation, Some(Continuation::RemoveFrames(_)));
+            assert!(later > now || goes_on, "something was due twice");
         }
-        (AnyCommand::Renew(_) | AnyCommand::UpdateProgress(_), Next::Put(again)) => {
+        (
+            AnyCommand::Renew(_) | AnyCommand::UpdateProgress(_) | AnyCommand::ForgetSignals(_),
+            Next::Put(again),
+        ) => {
             let mut again = again.clone();
             again.updated_at = after.updated_at;
             if let (Phase::Active(again), Phase::Active(after)) = (&mut again.phase, &after.phase) {
@@ -248,7 +283,7 @@ fn check_absolute(
 /// been applied too, to the same effect; and never does it count as late what would still have
 /// been early. \[INV-TIME-1\]
 fn check_window(
-    before: Option<&Execution>,
+    bench: &Bench,
     command: &AnyCommand,
     decision: &Decision<AnyOutcome>,
     now: TimestampMs,
@@ -257,13 +292,15 @@ fn check_window(
     if decision.next == Next::Keep {
         return;
     }
+    let before = bench.record.as_ref();
     for other in probes(before, decision, now) {
         // What was given back may be had later.
         if !gave(&decision.outcome) && other > now {
             continue;
         }
-        let Ok(Verdict::Apply(then)) = command.decide(before, other) else {
-            panic!("{} holds at {other}, but is not applied then", command.name());
+        let then = bench.informed(command, other).decide(before, other);
+        let Ok(Verdict::Apply(then)) = then else {
+            panic!("{} holds at {other}, but is not applied then: {then:?}", command.name());
         };
         // More may be due later, but never nothing.
         if matches!(command, AnyCommand::OnDue(_)) && other > now {

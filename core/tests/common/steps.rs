@@ -13,8 +13,12 @@ use ff_core::policy::{Backoff, Priority, ReclaimMode};
 use ff_core::time::TimestampMs;
 use proptest::prelude::*;
 
+use super::suspending::resume;
+use super::waits::{
+    CONDITIONS, FrameChoice, POLICIES, PendingChoice, SignalChoice, SuspendChoice, TIMEOUTS,
+};
 use super::{
-    START, Submission, at, attempt_id, call, cancel_by_holder, claim, complete, delay,
+    Bench, START, Submission, at, attempt_id, call, cancel_by_holder, claim, complete, delay,
     execution_id, fail, grant, grant_id, lease_id, ms, offer, on_due, renew, replay, revoke,
     wait_for_children, worker,
 };
@@ -131,6 +135,13 @@ pub enum Action {
         offered: Option<bool>,
     },
     OnDue,
+    Suspend(SuspendChoice),
+    CreatePending(PendingChoice),
+    Signal(SignalChoice),
+    Resume(CallChoice),
+    Append(FrameChoice),
+    /// Takes signals away whose retention is over.
+    Forget,
     /// Whatever is most likely to be applied as things stand, so that sequences get far.
     Promising(usize),
 }
@@ -241,6 +252,7 @@ fn actions() -> impl Strategy<Value = Action> {
         16 => (0..60_usize).prop_map(Action::Promising),
         10 => admissions(),
         12 => holders(),
+        12 => waits(),
         3 => operators(),
         2 => Just(Action::OnDue),
         1 => (1..3_u64, any::<bool>())
@@ -284,6 +296,45 @@ fn holders() -> impl Strategy<Value = Action> {
     ]
 }
 
+fn waits() -> impl Strategy<Value = Action> {
+    let picks = (0..CONDITIONS, 0..TIMEOUTS, 0..POLICIES);
+    let suspends = (fences(), 1..6_u64, picks, any::<bool>()).prop_map(
+        |(fence, number, (condition, timeout, policy), open)| SuspendChoice {
+            fence,
+            number,
+            condition,
+            timeout,
+            policy,
+            open,
+        },
+    );
+    let expiries = prop_oneof![Just(None), Just(Some(3_000)), Just(Some(0))];
+    let pendings =
+        (fences(), 1..9_u64, 0..4_usize, expiries).prop_map(|(fence, number, key, expires_in)| {
+            PendingChoice { fence, number, key, expires_in }
+        });
+    let flags = (prop::bool::weighted(0.9), prop::bool::weighted(0.1), any::<bool>());
+    let signals = (0..20_usize, 0..40_u64, flags, 0..3_usize).prop_map(
+        |(pick, number, (good_token, by_another, approved), source)| SignalChoice {
+            pick,
+            good_token,
+            number,
+            by_another,
+            approved,
+            source,
+        },
+    );
+    prop_oneof![
+        4 => suspends.prop_map(Action::Suspend),
+        2 => pendings.prop_map(Action::CreatePending),
+        6 => signals.prop_map(Action::Signal),
+        1 => calls().prop_map(Action::Resume),
+        2 => (fences(), 0..3_u64)
+            .prop_map(|(fence, ahead)| Action::Append(FrameChoice { fence, ahead })),
+        1 => Just(Action::Forget),
+    ]
+}
+
 fn operators() -> impl Strategy<Value = Action> {
     prop_oneof![
         1 => calls().prop_map(Action::Cancel),
@@ -316,14 +367,15 @@ impl Clock {
 }
 
 impl Action {
-    /// The command that this means for a record; `given` are all fences that were ever given.
+    /// The command that this means for an execution; `given` are all fences that were ever given.
     pub fn command(
         &self,
         submission: &Submission,
-        record: Option<&Execution>,
+        bench: &Bench,
         given: &[Fence],
         now: TimestampMs,
     ) -> AnyCommand {
+        let record = bench.record.as_ref();
         let fence = |choice| resolve_fence(choice, record, given);
         let call = |choice| resolve_call(choice, record);
         match self {
@@ -370,10 +422,23 @@ impl Action {
             Self::OnDue => on_due().into(),
             Self::Promising(pick) => {
                 let promising = promising(record, *pick, now);
-                promising.command(submission, record, given, now)
+                promising.command(submission, bench, given, now)
             }
-            admission => admission.admission(record),
+            Self::Forget => bench.forget().into(),
+            other => other.waits(record, given).unwrap_or_else(|| other.admission(record)),
         }
+    }
+
+    fn waits(&self, record: Option<&Execution>, given: &[Fence]) -> Option<AnyCommand> {
+        let fence = |choice| resolve_fence(choice, record, given);
+        Some(match self {
+            Self::Suspend(choice) => choice.command(record, fence(choice.fence)).into(),
+            Self::CreatePending(choice) => choice.command(fence(choice.fence)).into(),
+            Self::Signal(choice) => choice.command(record).into(),
+            Self::Resume(choice) => resume(resolve_call(*choice, record)).into(),
+            Self::Append(choice) => choice.command(record, fence(choice.fence)).into(),
+            _ => return None,
+        })
     }
 
     fn admission(&self, record: Option<&Execution>) -> AnyCommand {
@@ -404,6 +469,23 @@ fn promising(record: Option<&Execution>, pick: usize, now: TimestampMs) -> Actio
     let Some(record) = record else {
         return Action::Create { creator: 1, idempotent: false };
     };
+    let taken = record.waiting.as_ref().map_or(0, |waiting| waiting.signals);
+    let signal = SignalChoice {
+        pick,
+        good_token: true,
+        number: 100 + u64::from(taken),
+        by_another: false,
+        approved: true,
+        source: pick,
+    };
+    let suspend = SuspendChoice {
+        fence,
+        number: 10 + record.epoch.0,
+        condition: pick,
+        timeout: pick,
+        policy: pick,
+        open: false,
+    };
     let likely = match situation(record, now) {
         Situation::Waiting | Situation::Interrupted => {
             vec![Action::IssueClaimGrant(grant), Action::Admit(grant), offer]
@@ -423,11 +505,19 @@ fn promising(record: Option<&Execution>, pick: usize, now: TimestampMs) -> Actio
             Action::WaitForChildren(fence),
             Action::Progress { fence, percent: 50 },
             Action::Revoke(call),
+            Action::Suspend(suspend),
+            Action::Suspend(SuspendChoice { open: true, ..suspend }),
+            Action::CreatePending(PendingChoice { fence, number, key: pick, expires_in: None }),
+            Action::Signal(signal),
+            Action::Append(FrameChoice { fence, ahead: 1 }),
         ],
+        Situation::Suspended => {
+            vec![Action::Signal(signal), Action::OnDue, Action::Resume(call)]
+        }
         Situation::Expired | Situation::Revoked => {
             vec![Action::IssueReclaimGrant(grant), Action::Reclaim(claim), offer, Action::OnDue]
         }
-        Situation::Terminal => vec![Action::Replay(call), Action::OnDue],
+        Situation::Terminal => vec![Action::Replay(call), Action::OnDue, Action::Forget],
     };
     likely[pick % likely.len()].clone()
 }
