@@ -14,7 +14,7 @@ use crate::store::{
     Version,
 };
 use crate::time::{HostTime, TimestampMs, Window};
-use crate::token::{Keyring, KnownKeyring};
+use crate::token::KnownKeyring;
 
 use super::keyring::{first_ring, read_ring, secrets_record, write_ring};
 use super::operation::{Operation, Step};
@@ -94,10 +94,17 @@ impl<C: Decide> Informed<C> {
         Step::Send(Request::Read(secrets_record()))
     }
 
-    fn found_secrets(&mut self, stored: Option<Stored>, now: HostTime) -> Step<Output<C::Outcome>> {
+    fn found_secrets(
+        &mut self,
+        stored: Option<Stored>,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<Output<C::Outcome>> {
         match stored.map(|stored| read_ring(&stored, self.patience.codec())).transpose() {
             Ok(Some(ring)) => {
-                self.know(&ring, now);
+                // They are as old as the reply, whatever the host takes the store's clock for.
+                let ring = KnownKeyring::new(ring, at);
+                self.transact.command_mut().observe_keyring(ring.clone());
                 self.terms.keyrings().put(ring, self.asked_at);
                 self.carry(now)
             }
@@ -109,12 +116,6 @@ impl<C: Decide> Informed<C> {
             }
             Err(error) => Step::Done(Err(error)),
         }
-    }
-
-    /// Tells the command the secrets, which are as old as the call that asked for them.
-    fn know(&mut self, ring: &Keyring, now: HostTime) {
-        let read_at = now.store.minus(now.local.since(self.asked_at));
-        self.transact.command_mut().observe_keyring(KnownKeyring::new(ring.clone(), read_at));
     }
 
     fn hear(&mut self) -> Step<Output<C::Outcome>> {
@@ -171,11 +172,10 @@ impl<C: Decide> Operation for Informed<C> {
         self.patience.begin(now);
         let kid = self.transact.command().kid();
         let held = self.terms.keyrings().get(now.local);
-        let held = held.filter(|(ring, _)| kid.is_none_or(|kid| ring.knows(&kid)));
+        let held = held.filter(|ring| kid.is_none_or(|kid| ring.knows(&kid)));
         match held {
-            Some((ring, age)) => {
-                self.asked_at = now.local.minus(age);
-                self.know(&ring, now);
+            Some(ring) => {
+                self.transact.command_mut().observe_keyring(ring);
                 self.carry(now)
             }
             None => self.read_secrets(now),
@@ -189,7 +189,7 @@ impl<C: Decide> Operation for Informed<C> {
         }
         match (self.doing, reply.body) {
             (Doing::ReadingSecrets, ReplyBody::Read(mut read)) => {
-                self.found_secrets(read.records.pop().flatten(), now)
+                self.found_secrets(read.records.pop().flatten(), reply.at, now)
             }
             // Whoever was first, it is read: a secret is never known that is not there.
             (Doing::MakingSecrets, ReplyBody::Commit(units)) => match units.first() {

@@ -190,7 +190,10 @@ pub fn frame(
     let (sequence, payload) = match entropy.below(100) {
         // Larger than is allowed.
         0 => (sequence + 1_000, vec![0; (64 << 10) + 1]),
-        1 => (sequence + between(entropy, 1, 3), Vec::new()),
+        1 => {
+            let later = sequence + between(entropy, 1, 3);
+            (later, format!("{attempt} {later}").into_bytes())
+        }
         _ => (sequence, format!("{attempt} {sequence}").into_bytes()),
     };
     let frame = Frame {
