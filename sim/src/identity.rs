@@ -8,9 +8,7 @@ use ff_core::execution::{
     Offered, OperatorOutcome, Phase, ReclaimGranted, Release, ReleaseOutcome, SuspendOutcome,
     SuspendedHow,
 };
-use ff_core::id::{
-    ExecutionId, GrantId, LeaseId, Nonce, RequestId, SuspensionId, WaitpointId,
-};
+use ff_core::id::{ExecutionId, GrantId, LeaseId, Nonce, RequestId, SuspensionId, WaitpointId};
 use ff_core::time::TimestampMs;
 
 /// The kinds of calls that give a lease back.

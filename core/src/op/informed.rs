@@ -219,3 +219,118 @@ impl<C: Decide> Operation for Informed<C> {
         self.read_again(now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capability::Capabilities;
+    use crate::execution::{
+        Claim, Claimed, Create, CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, Offer, Offered,
+        Start,
+    };
+    use crate::id::{
+        AttemptId, ExecutionId, ExecutionKind, GrantId, LaneId, LeaseId, Namespace, Nonce,
+        WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
+    };
+    use crate::policy::{ExecutionPolicy, Priority};
+    use crate::store::MemoryStore;
+    use crate::store::codec::Codec;
+    use crate::tags::Tags;
+    use crate::time::DurationMs;
+
+    const ID: ExecutionId = ExecutionId::from_parts(0, Uuid::from_u128(1));
+
+    /// A host whose estimate of the store's clock is wrong for good.
+    struct World {
+        store: MemoryStore,
+        now: u64,
+        wrong_by: i64,
+    }
+
+    impl World {
+        fn time(&self) -> HostTime {
+            let store = TimestampMs::new(self.now).shifted(self.wrong_by);
+            HostTime { local: TimestampMs::new(self.now), store }
+        }
+
+        fn drive<O: Operation>(&mut self, mut operation: O) -> O::Output {
+            let mut step = operation.start(self.time());
+            loop {
+                self.now += 1;
+                step = match step {
+                    Step::Done(output) => return output,
+                    Step::Wait(wait) => {
+                        self.now += wait.get();
+                        operation.on_wake(self.time())
+                    }
+                    Step::Send(request) => {
+                        let reply = self.store.handle(request, TimestampMs::new(self.now));
+                        operation.on_reply(reply, self.time())
+                    }
+                };
+            }
+        }
+
+        fn leased(&mut self, terms: &Terms) -> Claimed {
+            let create = Create {
+                execution_id: ID,
+                namespace: Namespace::try_new("n").unwrap(),
+                lane: LaneId::try_new("l").unwrap(),
+                kind: ExecutionKind::try_new("k").unwrap(),
+                payload: None,
+                payload_limit: DEFAULT_PAYLOAD_LIMIT,
+                priority: Priority::default(),
+                policy: ExecutionPolicy::default(),
+                requires: Capabilities::default(),
+                tags: Tags::default(),
+                start: Start::Now,
+                deadline: None,
+                position: 0,
+                creator: Nonce(1),
+                content: None,
+            };
+            let patience = || Patience::new(terms.clone(), Entropy::from_u64(1));
+            self.drive(Transact::new(create, patience())).unwrap();
+            let claim = Claim {
+                execution_id: ID,
+                grant_id: GrantId::from_uuid(Uuid::from_u128(2)),
+                worker: WorkerId::try_new("w").unwrap(),
+                instance: WorkerInstanceId::try_new("i").unwrap(),
+                lease_id: LeaseId::from_uuid(Uuid::from_u128(3)),
+                attempt_id: AttemptId::from_uuid(Uuid::from_u128(4)),
+                lease_ttl: DurationMs::from_secs(60),
+            };
+            let offer = Offer { claim, capabilities: Capabilities::default() };
+            match self.drive(Transact::new(offer, patience())).unwrap().outcome {
+                Offered::Claimed(claimed) => *claimed,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// What was just read is new, whatever the host takes the store's clock for.
+    #[test]
+    fn a_wrong_clock_does_not_make_secrets_old() {
+        for wrong_by in [-10_000, 0, 10_000] {
+            let terms = Terms::new(DurationMs::from_secs(20), Codec::default());
+            let store = MemoryStore::new(1);
+            let mut world = World { store, now: 1_000_000_000, wrong_by: 0 };
+            let claimed = world.leased(&terms);
+            world.wrong_by = wrong_by;
+            for number in 0..2 {
+                let command = CreatePendingWaitpoint {
+                    execution_id: ID,
+                    fence: claimed.fence().into(),
+                    waitpoint_id: WaitpointId::from_uuid(Uuid::from_u128(10 + number)),
+                    key: WaitpointKey::try_new(format!("key-{number}")).unwrap(),
+                    expires_in: None,
+                    keyring: KnownKeyring::default(),
+                };
+                let entropy = Entropy::from_u64(number as u64);
+                let open = Informed::new(command, Known::Nothing, terms.clone(), entropy);
+                let opened = world.drive(open);
+                assert!(opened.is_ok(), "{wrong_by} ms: {opened:?}");
+            }
+        }
+    }
+}

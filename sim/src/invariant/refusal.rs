@@ -134,8 +134,7 @@ fn is_true_of_state(
             }
         }
         Rejection::SequenceGap { expected, given } => {
-            given != expected
-                && active.is_some_and(|active| active.attempt.frames + 1 == *expected)
+            given != expected && active.is_some_and(|active| active.attempt.frames + 1 == *expected)
         }
         Rejection::Superseded { asked, current } => {
             asked != current && record.counts.replays == *current
@@ -148,9 +147,8 @@ fn is_true_of_state(
 fn is_suspended(record: &Execution, at: TimestampMs, in_time: bool) -> bool {
     let Phase::Suspended(suspended) = &record.phase else { return false };
     let timeout = suspended.suspension.timeout;
-    let timed_out = timeout.is_some_and(|timeout| {
-        timeout.at <= at && timeout.behaviour != TimeoutBehaviour::Escalate
-    });
+    let timed_out = timeout
+        .is_some_and(|timeout| timeout.at <= at && timeout.behaviour != TimeoutBehaviour::Escalate);
     let over = timed_out || record.deadline.is_some_and(|deadline| deadline <= at);
     !(in_time && over)
 }

@@ -9,11 +9,11 @@ use ff_core::execution::{
 use ff_core::id::ExecutionId;
 use ff_core::op::{Committed, ReceivedSignal};
 use ff_core::store::codec::{FORMAT, decode};
+use ff_core::store::{Cursor, Reply};
 use ff_core::store::{
     Fetched, IndexName, Read, RecordKey, ReplyBody, Request, Scan, ScanEntry, StreamName,
     StreamPage, ValueKey,
 };
-use ff_core::store::{Cursor, Reply};
 use ff_core::time::TimestampMs;
 
 use crate::change::Change;
@@ -138,9 +138,8 @@ pub fn check_answer(
         }
         Err(error) => {
             use ff_core::error::Rejection;
-            let first = taken.filter(|first| {
-                first.at < at && first.jumps == jumps && model.jumps == jumps
-            });
+            let first =
+                taken.filter(|first| first.at < at && first.jumps == jumps && model.jumps == jumps);
             let contends = matches!(error, EngineError::Contention { .. });
             // Whoever has no good token is told nothing.
             let refused = is_decided(error)
@@ -257,14 +256,10 @@ pub fn check_gone(
     let known = model.waits.signals.get(&id).into_iter().flatten();
     let signals: Vec<_> = known.map(|taken| taken.record.id.uuid()).collect();
     if !signals.is_empty() {
-        let record = |signal: &ff_core::store::Member| RecordKey::Signal {
-            execution,
-            signal: *signal,
-        };
-        let value = |signal: &ff_core::store::Member| ValueKey::Signal {
-            execution,
-            signal: *signal,
-        };
+        let record =
+            |signal: &ff_core::store::Member| RecordKey::Signal { execution, signal: *signal };
+        let value =
+            |signal: &ff_core::store::Member| ValueKey::Signal { execution, signal: *signal };
         let records = signals.iter().map(record).collect();
         let values = signals.iter().map(value).collect();
         let reply = ask(Request::Read(Read { partition, records, values }))?;

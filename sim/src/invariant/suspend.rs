@@ -165,8 +165,7 @@ fn check_by(
     found: &Resumption,
 ) -> Result<(), Broken> {
     let (id, now) = (change.id, change.now);
-    let escalates =
-        |behaviour: TimeoutBehaviour| matches!(behaviour, TimeoutBehaviour::Escalate);
+    let escalates = |behaviour: TimeoutBehaviour| matches!(behaviour, TimeoutBehaviour::Escalate);
     let waits = known.timeout.is_none_or(|(at, behaviour)| now < at || escalates(behaviour));
     match found.by {
         ResumedBy::Signals => {
@@ -216,9 +215,8 @@ fn check_signals(
     let expected = counted(&known.condition, signals);
     let told: Vec<SignalId> = found.map(|found| found.signals.clone()).unwrap_or_default();
     let distinct: BTreeSet<SignalId> = told.iter().copied().collect();
-    let by = found.is_some_and(|found| {
-        found.suspension_id == known.id && found.by == ResumedBy::Signals
-    });
+    let by = found
+        .is_some_and(|found| found.suspension_id == known.id && found.by == ResumedBy::Signals);
     ensure!(
         by && distinct == expected && distinct.len() == told.len(),
         TAG,

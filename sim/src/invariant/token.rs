@@ -25,9 +25,8 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     }
     let Some(AnyCommand::DeliverSignal(sent)) = &change.caller.command else { return Ok(()) };
     let waitpoint = waitpoint(change.before.as_deref(), sent.waitpoint_id);
-    let signers = waitpoint.map(|waitpoint| {
-        model.waits.keys.signers(sent.token.expose(), waitpoint)
-    });
+    let signers =
+        waitpoint.map(|waitpoint| model.waits.keys.signers(sent.token.expose(), waitpoint));
     let signers = signers.unwrap_or_default();
     let (id, signal, now) = (change.id, sent.signal_id, change.now);
     ensure!(!signers.is_empty(), TAG, "signal {signal} of {id} came with a token of nothing");
@@ -37,10 +36,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-fn waitpoint(
-    record: Option<&Execution>,
-    id: ff_core::id::WaitpointId,
-) -> Option<&Waitpoint> {
+fn waitpoint(record: Option<&Execution>, id: ff_core::id::WaitpointId) -> Option<&Waitpoint> {
     record?.waiting.as_ref()?.waitpoint(id).map(|(waitpoint, _)| waitpoint)
 }
 

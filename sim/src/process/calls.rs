@@ -54,12 +54,18 @@ pub const fn calls_after(event: EventKind) -> &'static [Call] {
         EventKind::Suspended | EventKind::SignalTaken | EventKind::Escalated => {
             &[Wake, Wake, Wake, Wake, Evict, End, Rank, Hold, Free, Again, Due, Pretend, Forget]
         }
-        EventKind::Claimed => &[Wake, Forget, Evict, Evict, Evict, End, Rank, Hold, Free, Again, Due, Pretend],
-        EventKind::GrantIssued => &[Wake, Forget, Hold, Hold, Hold, Free, End, Rank, Again, Evict, Due, Pretend],
+        EventKind::Claimed => {
+            &[Wake, Forget, Evict, Evict, Evict, End, Rank, Hold, Free, Again, Due, Pretend]
+        }
+        EventKind::GrantIssued => {
+            &[Wake, Forget, Hold, Hold, Hold, Free, End, Rank, Again, Evict, Due, Pretend]
+        }
         EventKind::LeaseExpired | EventKind::LeaseRevoked => {
             &[Hold, Hold, Free, Free, End, Rank, Rank, Again, Evict, Due, Pretend, Wake, Forget]
         }
-        EventKind::Blocked => &[Wake, Forget, Free, Free, Free, Hold, End, Rank, Again, Evict, Due, Pretend],
+        EventKind::Blocked => {
+            &[Wake, Forget, Free, Free, Free, Hold, End, Rank, Again, Evict, Due, Pretend]
+        }
         EventKind::Ended => {
             &[Again, Again, Again, Again, End, Evict, Rank, Hold, Free, Due, Pretend, Wake, Forget]
         }

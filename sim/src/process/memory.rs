@@ -30,9 +30,7 @@ impl Memory {
         if let AnyCommand::Suspend(suspend) = command {
             // The latest suspension alone is recognised.
             let id = suspend.execution_id;
-            let earlier = |sent: &AnyCommand| {
-                matches!(sent, AnyCommand::Suspend(sent) if sent.execution_id == id)
-            };
+            let earlier = |sent: &AnyCommand| matches!(sent, AnyCommand::Suspend(sent) if sent.execution_id == id);
             self.sent.retain(|sent| !earlier(sent));
         }
         if self.sent.len() == MOST {

@@ -240,13 +240,7 @@ impl SignallerProcess {
         }
     }
 
-    fn send(
-        &mut self,
-        sent: DeliverSignal,
-        key: u64,
-        entropy: &mut Entropy,
-        cx: &mut Context<'_>,
-    ) {
+    fn send(&mut self, sent: DeliverSignal, key: u64, entropy: &mut Entropy, cx: &mut Context<'_>) {
         if !cx.wishes_for(WishKind::Signal, key) {
             return;
         }

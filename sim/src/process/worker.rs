@@ -54,12 +54,7 @@ pub struct WorkerProcess {
 
 impl WorkerProcess {
     /// A process of that worker.
-    pub fn new(
-        seed: u64,
-        customs: Customs,
-        profile: WorkerProfile,
-        mut entropy: Entropy,
-    ) -> Self {
+    pub fn new(seed: u64, customs: Customs, profile: WorkerProfile, mut entropy: Entropy) -> Self {
         let agent = WorkerAgent::new(profile, entropy.fork());
         let reckless = happens(&mut entropy, 300);
         Self {

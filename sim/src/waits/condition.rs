@@ -12,9 +12,7 @@ use ff_core::id::{SignalId, WaitpointKey};
 pub fn is_satisfied(condition: &Condition, signals: &[&SignalRecord]) -> bool {
     match condition {
         Condition::OperatorOnly | Condition::TimeoutOnly => false,
-        Condition::AllOf { members } => {
-            members.iter().all(|member| is_satisfied(member, signals))
-        }
+        Condition::AllOf { members } => members.iter().all(|member| is_satisfied(member, signals)),
         Condition::Single { .. } => !counted(condition, signals).is_empty(),
         Condition::Count { n, .. } => counted(condition, signals).len() as u32 >= *n,
     }
