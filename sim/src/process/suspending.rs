@@ -72,7 +72,7 @@ pub fn suspension(
         Condition::OperatorOnly | Condition::TimeoutOnly if happens(entropy, 900) => Vec::new(),
         _ => waitpoints,
     };
-    let timed = matches!(condition, Condition::TimeoutOnly) || happens(entropy, 650);
+    let timed = matches!(condition, Condition::TimeoutOnly) || happens(entropy, 500);
     let timeout = (timed && happens(entropy, 980)).then(|| timeout(store, entropy));
     let delayed = happens(entropy, 300);
     let policy = ResumePolicy {
