@@ -354,6 +354,11 @@ impl KnownKeyring {
         Self { ring, read_at }
     }
 
+    /// Whether it has a secret of this name, good or not.
+    pub fn knows(&self, kid: &Kid) -> bool {
+        self.ring.knows(kid)
+    }
+
     /// The ring, while it may be gone by.
     ///
     /// # Errors

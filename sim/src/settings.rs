@@ -66,7 +66,7 @@ impl Customs {
             frames: one_of(draws, &[0, 0, 200, 600]),
             signals: one_of(draws, &[1, 3, 3, 6]),
             wrong: one_of(draws, &[0, 100, 300]),
-            rotates: one_of(draws, &[0, 100, 300]),
+            rotates: one_of(draws, &[0, 40, 120, 300]),
         }
     }
 

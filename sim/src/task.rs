@@ -216,6 +216,11 @@ impl Caller {
         Self { command: Some(command), carries, ..Self::new(number, process) }
     }
 
+    /// Whether nobody knows what it carries: a user's program sends by the sdk.
+    pub const fn is_unknown(&self) -> bool {
+        self.command.is_none() && self.carries.is_none() && self.parts.is_empty()
+    }
+
     /// Whether it carries commands that somebody wishes to be carried out.
     pub const fn carries_commands(&self) -> bool {
         self.command.is_some() || !self.parts.is_empty()

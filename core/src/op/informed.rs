@@ -14,7 +14,11 @@ use crate::store::{
     Version,
 };
 use crate::time::{HostTime, TimestampMs, Window};
+<<<<<<< HEAD
 use crate::token::{KEYRING_FOR, Keyring, KnownKeyring};
+=======
+use crate::token::KnownKeyring;
+>>>>>>> sim-suspend
 
 use super::keyring::{first_ring, read_ring, secrets_record, write_ring};
 use super::operation::{Operation, Step};
@@ -104,11 +108,23 @@ impl<C: Decide> Informed<C> {
         Step::Send(Request::Read(secrets_record()))
     }
 
-    fn found_secrets(&mut self, stored: Option<Stored>, now: HostTime) -> Step<Output<C::Outcome>> {
+    fn found_secrets(
+        &mut self,
+        stored: Option<Stored>,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<Output<C::Outcome>> {
         match stored.map(|stored| read_ring(&stored, self.patience.codec())).transpose() {
             Ok(Some(ring)) => {
+<<<<<<< HEAD
                 self.terms.keyrings().put(ring.clone(), self.asked_at);
                 self.know(ring, now);
+=======
+                // They are as old as the reply, whatever the host takes the store's clock for.
+                let ring = KnownKeyring::new(ring, at);
+                self.transact.command_mut().observe_keyring(ring.clone());
+                self.terms.keyrings().put(ring, self.asked_at);
+>>>>>>> sim-suspend
                 self.carry(now)
             }
             Ok(None) => {
@@ -121,6 +137,7 @@ impl<C: Decide> Informed<C> {
         }
     }
 
+<<<<<<< HEAD
     /// Tells the command the secrets, which are as old as the call that asked for them.
     fn know(&mut self, ring: Keyring, now: HostTime) {
         let read_at = now.store.minus(now.local.since(self.asked_at));
@@ -128,6 +145,8 @@ impl<C: Decide> Informed<C> {
         self.ring = Some(ring);
     }
 
+=======
+>>>>>>> sim-suspend
     fn hear(&mut self) -> Step<Output<C::Outcome>> {
         self.doing = Doing::Hearing;
         let id = self.transact.command().execution_id();
@@ -182,11 +201,16 @@ impl<C: Decide> Operation for Informed<C> {
         self.patience.begin(now);
         let kid = self.transact.command().kid();
         let held = self.terms.keyrings().get(now.local);
-        let held = held.filter(|(ring, _)| kid.is_none_or(|kid| ring.knows(&kid)));
+        let held = held.filter(|ring| kid.is_none_or(|kid| ring.knows(&kid)));
         match held {
+<<<<<<< HEAD
             Some((ring, age)) => {
                 self.asked_at = now.local.minus(age);
                 self.know(ring, now);
+=======
+            Some(ring) => {
+                self.transact.command_mut().observe_keyring(ring);
+>>>>>>> sim-suspend
                 self.carry(now)
             }
             None => self.read_secrets(now),
@@ -200,7 +224,7 @@ impl<C: Decide> Operation for Informed<C> {
         }
         match (self.doing, reply.body) {
             (Doing::ReadingSecrets, ReplyBody::Read(mut read)) => {
-                self.found_secrets(read.records.pop().flatten(), now)
+                self.found_secrets(read.records.pop().flatten(), reply.at, now)
             }
             // Whoever was first, it is read: a secret is never known that is not there.
             (Doing::MakingSecrets, ReplyBody::Commit(units)) => match units.first() {
@@ -228,5 +252,120 @@ impl<C: Decide> Operation for Informed<C> {
 
     fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
         self.read_again(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capability::Capabilities;
+    use crate::execution::{
+        Claim, Claimed, Create, CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, Offer, Offered,
+        Start,
+    };
+    use crate::id::{
+        AttemptId, ExecutionId, ExecutionKind, GrantId, LaneId, LeaseId, Namespace, Nonce,
+        WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
+    };
+    use crate::policy::{ExecutionPolicy, Priority};
+    use crate::store::MemoryStore;
+    use crate::store::codec::Codec;
+    use crate::tags::Tags;
+    use crate::time::DurationMs;
+
+    const ID: ExecutionId = ExecutionId::from_parts(0, Uuid::from_u128(1));
+
+    /// A host whose estimate of the store's clock is wrong for good.
+    struct World {
+        store: MemoryStore,
+        now: u64,
+        wrong_by: i64,
+    }
+
+    impl World {
+        fn time(&self) -> HostTime {
+            let store = TimestampMs::new(self.now).shifted(self.wrong_by);
+            HostTime { local: TimestampMs::new(self.now), store }
+        }
+
+        fn drive<O: Operation>(&mut self, mut operation: O) -> O::Output {
+            let mut step = operation.start(self.time());
+            loop {
+                self.now += 1;
+                step = match step {
+                    Step::Done(output) => return output,
+                    Step::Wait(wait) => {
+                        self.now += wait.get();
+                        operation.on_wake(self.time())
+                    }
+                    Step::Send(request) => {
+                        let reply = self.store.handle(request, TimestampMs::new(self.now));
+                        operation.on_reply(reply, self.time())
+                    }
+                };
+            }
+        }
+
+        fn leased(&mut self, terms: &Terms) -> Claimed {
+            let create = Create {
+                execution_id: ID,
+                namespace: Namespace::try_new("n").unwrap(),
+                lane: LaneId::try_new("l").unwrap(),
+                kind: ExecutionKind::try_new("k").unwrap(),
+                payload: None,
+                payload_limit: DEFAULT_PAYLOAD_LIMIT,
+                priority: Priority::default(),
+                policy: ExecutionPolicy::default(),
+                requires: Capabilities::default(),
+                tags: Tags::default(),
+                start: Start::Now,
+                deadline: None,
+                position: 0,
+                creator: Nonce(1),
+                content: None,
+            };
+            let patience = || Patience::new(terms.clone(), Entropy::from_u64(1));
+            self.drive(Transact::new(create, patience())).unwrap();
+            let claim = Claim {
+                execution_id: ID,
+                grant_id: GrantId::from_uuid(Uuid::from_u128(2)),
+                worker: WorkerId::try_new("w").unwrap(),
+                instance: WorkerInstanceId::try_new("i").unwrap(),
+                lease_id: LeaseId::from_uuid(Uuid::from_u128(3)),
+                attempt_id: AttemptId::from_uuid(Uuid::from_u128(4)),
+                lease_ttl: DurationMs::from_secs(60),
+            };
+            let offer = Offer { claim, capabilities: Capabilities::default() };
+            match self.drive(Transact::new(offer, patience())).unwrap().outcome {
+                Offered::Claimed(claimed) => *claimed,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// What was just read is new, whatever the host takes the store's clock for.
+    #[test]
+    fn a_wrong_clock_does_not_make_secrets_old() {
+        for wrong_by in [-10_000, 0, 10_000] {
+            let terms = Terms::new(DurationMs::from_secs(20), Codec::default());
+            let store = MemoryStore::new(1);
+            let mut world = World { store, now: 1_000_000_000, wrong_by: 0 };
+            let claimed = world.leased(&terms);
+            world.wrong_by = wrong_by;
+            for number in 0..2 {
+                let command = CreatePendingWaitpoint {
+                    execution_id: ID,
+                    fence: claimed.fence().into(),
+                    waitpoint_id: WaitpointId::from_uuid(Uuid::from_u128(10 + number)),
+                    key: WaitpointKey::try_new(format!("key-{number}")).unwrap(),
+                    expires_in: None,
+                    keyring: KnownKeyring::default(),
+                };
+                let entropy = Entropy::from_u64(number as u64);
+                let open = Informed::new(command, Known::Nothing, terms.clone(), entropy);
+                let opened = world.drive(open);
+                assert!(opened.is_ok(), "{wrong_by} ms: {opened:?}");
+            }
+        }
     }
 }

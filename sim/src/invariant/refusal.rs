@@ -1,7 +1,12 @@
 //! \[REFUSAL\] A refusal rests on what the store has said, and is true of it.
 
+use ff_core::condition::TimeoutBehaviour;
 use ff_core::error::{EngineError, Rejection, RejectionKind};
-use ff_core::execution::{AnyCommand, Execution, FenceParts, LeaseFate, Phase};
+use ff_core::execution::{
+    AnyCommand, BindWaitpoint, Continuation, Execution, FenceParts, LeaseFate, Phase, Waitpoint,
+    WaitpointState,
+};
+use ff_core::id::WaitpointId;
 use ff_core::time::TimestampMs;
 
 use crate::change::fence_of;
@@ -54,7 +59,16 @@ fn is_true(
         },
     };
     match (kind, command, record) {
+        (RejectionKind::NotFound, AnyCommand::ForgetSignals(_), Some(record)) => {
+            record.continuation != Some(Continuation::RemoveSignals)
+        }
         (RejectionKind::NotFound, _, Some(record)) => record.continuation.is_some(),
+        (RejectionKind::PayloadTooLarge, AnyCommand::DeliverSignal(sent), _) => {
+            sent.payload.as_ref().is_some_and(|payload| payload.len() > 256 << 10)
+        }
+        (RejectionKind::PayloadTooLarge, AnyCommand::AppendFrame(sent), _) => {
+            sent.frame.payload.len() > 64 << 10
+        }
         (RejectionKind::PayloadTooLarge, AnyCommand::Create(create), None) => {
             create.payload.as_ref().is_some_and(|payload| payload.len() > create.payload_limit)
         }
@@ -106,9 +120,60 @@ fn is_true_of_state(
             AnyCommand::Create(create) => record.content != create.content,
             _ => false,
         },
+        Rejection::AlreadySuspended | Rejection::ExecutionNotSuspended { .. } => {
+            let wants = matches!(rejection, Rejection::AlreadySuspended);
+            is_suspended(record, at, !wants) == wants
+        }
+        Rejection::WaitpointClosed => takes_nothing(command, record, at),
+        Rejection::StreamClosed => active.is_none(),
+        Rejection::StaleOwnerCannotAppend => {
+            let lost = ran_out || fate.is_some_and(|fate| fate != LeaseFate::Held);
+            match fence_of(command) {
+                Some(FenceParts::Complete(fence)) => record.last_fence != Some(fence) || lost,
+                _ => false,
+            }
+        }
+        Rejection::SequenceGap { expected, given } => {
+            given != expected && active.is_some_and(|active| active.attempt.frames + 1 == *expected)
+        }
         Rejection::Superseded { asked, current } => {
             asked != current && record.counts.replays == *current
         }
         _ => true,
+    }
+}
+
+/// Whether a record waits to be resumed; `in_time`: and its time is not over.
+fn is_suspended(record: &Execution, at: TimestampMs, in_time: bool) -> bool {
+    let Phase::Suspended(suspended) = &record.phase else { return false };
+    let timeout = suspended.suspension.timeout;
+    let timed_out = timeout
+        .is_some_and(|timeout| timeout.at <= at && timeout.behaviour != TimeoutBehaviour::Escalate);
+    let over = timed_out || record.deadline.is_some_and(|deadline| deadline <= at);
+    !(in_time && over)
+}
+
+/// Whether a waitpoint that a command names takes no signals.
+fn takes_nothing(command: &AnyCommand, record: &Execution, at: TimestampMs) -> bool {
+    let is_open = |id: WaitpointId| {
+        let open = record.waiting.iter().flat_map(|waiting| &waiting.open);
+        let expired = |waitpoint: &Waitpoint| match waitpoint.state {
+            WaitpointState::Pending { expires_at } => expires_at.is_some_and(|end| end <= at),
+            WaitpointState::Active => false,
+        };
+        open.clone().any(|waitpoint| waitpoint.id == id && !expired(waitpoint))
+    };
+    match command {
+        AnyCommand::DeliverSignal(sent) => {
+            let over = matches!(record.phase, Phase::Terminal(_))
+                || record.deadline.is_some_and(|deadline| deadline <= at)
+                || matches!(record.phase, Phase::Suspended(_)) && !is_suspended(record, at, true);
+            over || !is_open(sent.waitpoint_id)
+        }
+        AnyCommand::Suspend(suspend) => suspend.waitpoints.iter().any(|bound| match bound {
+            BindWaitpoint::Open { id } => !is_open(*id),
+            BindWaitpoint::New { .. } => false,
+        }),
+        _ => false,
     }
 }

@@ -1,6 +1,7 @@
 //! \[INV-TIME-1\] Nothing starts early; nothing is reclaimed before its lease expired by store
 //! time.
 
+use ff_core::condition::TimeoutBehaviour;
 use ff_core::execution::{
     AnyCommand, BlockKind, ClaimKind, Create, Event, Execution, LeaseFate, Phase, Start,
 };
@@ -175,8 +176,10 @@ fn check_removal(change: &Change<'_>, before: &Execution) -> Result<(), Broken> 
 
 fn check_expiry(change: &Change<'_>, before: &Execution, after: &Execution) -> Result<(), Broken> {
     if change.ends_life() && after.terminal_outcome() == TerminalOutcome::Expired {
-        let deadline = before.deadline.unwrap_or(TimestampMs::MAX);
-        on_time(change, deadline, "the deadline")?;
+        let timeout = change.suspended_before().and_then(|before| before.suspension.timeout);
+        let expires = timeout.filter(|timeout| timeout.behaviour == TimeoutBehaviour::Expire);
+        let ends = expires.map(|timeout| timeout.at).into_iter().chain(before.deadline).min();
+        on_time(change, ends.unwrap_or(TimestampMs::MAX), "the deadline")?;
     }
     if let (Phase::Terminal(_), None, Some(_)) =
         (&before.phase, before.continuation, after.continuation)

@@ -62,6 +62,19 @@ pub fn check_answer(
             let good = model.jumps == 0 && signers.iter().any(|key| key.has_to_be_taken(at));
             ensure!(!good, TAG, "a token was refused at {at} that is good: {signers:?}");
         }
+        (Some(AnyCommand::DeliverSignal(sent)), Ok(committed)) => {
+            // A repeat tells something too.
+            let Some(waitpoint) = waitpoint(seen, sent.waitpoint_id) else { return Ok(()) };
+            let signers = model.waits.keys.signers(sent.token.expose(), waitpoint);
+            let good = model.jumps > 0 || signers.iter().any(|key| key.may_be_taken(at));
+            let outcome = &committed.outcome;
+            ensure!(
+                !signers.is_empty() && good,
+                TAG,
+                "signal {} was answered {outcome:?} at {at}, after {signers:?}",
+                sent.signal_id
+            );
+        }
         (_, Ok(committed)) => {
             let issued = match &committed.outcome {
                 AnyOutcome::CreatePendingWaitpoint(issued) => std::slice::from_ref(issued),

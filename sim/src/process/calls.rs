@@ -138,7 +138,10 @@ pub fn as_holder(id: ExecutionId, fence: FenceParts, entropy: &mut Entropy) -> A
         8 => suspending::suspension(id, fence, None, TimestampMs::ZERO, entropy).into(),
         9 => {
             let sequence = between(entropy, 1, 3);
-            let attempt = AttemptId::random(entropy);
+            let attempt = match fence {
+                FenceParts::Complete(fence) => fence.attempt_id,
+                _ => AttemptId::random(entropy),
+            };
             suspending::frame(id, fence, (attempt, sequence), entropy).into()
         }
         0 => Renew { execution_id: id, fence, lease_ttl: DurationMs::new(1_000) }.into(),

@@ -205,7 +205,8 @@ impl Context<'_> {
         patience: Patience,
     ) {
         if needs_more(&command) {
-            let text = format!("{} {command:?}", self.now.local);
+            let (name, id) = (command.name(), command.execution_id());
+            let text = format!("{} {} {name} {id}", self.now.local, self.effects.len());
             let entropy = Entropy::from_u64(hashed(text.as_bytes()));
             self.informed(errand, command, known, (self.terms.clone(), entropy));
             return;

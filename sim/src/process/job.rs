@@ -94,6 +94,9 @@ impl Job {
         hash.bytes(claimed.execution_id.uuid().as_bytes());
         hash.number(claimed.lease_epoch.0);
         let mut entropy = stream(seed, "job", hash.get());
+        // The low bits of its key number its acts. Its waitpoints are others than those of an execution that was there before under this id.
+        let key = hash.get() & !0xff;
+        hash.bytes(claimed.lease_id.uuid().as_bytes());
         let mut waits = stream(seed, "waits", hash.get());
         let mut acts = if healing {
             well_behaved(&mut entropy)
@@ -105,8 +108,6 @@ impl Job {
         if claimed.resumption.is_some() {
             acts.push_front(Act::ReadSignals);
         }
-        // The low bits number its acts.
-        let key = hash.get() & !0xff;
         let frames = claimed.attempt.frames;
         Self {
             claimed,

@@ -151,8 +151,8 @@ impl OperatorProcess {
         let secret = Secret::from_hex(&hex).expect("a valid secret");
         let grace = match entropy.below(30) {
             0 => DurationMs::new(u64::MAX),
-            1..8 => DurationMs::ZERO,
-            8..18 => DurationMs::new(between(entropy, 1, 3_000)),
+            1..10 => DurationMs::ZERO,
+            10..20 => DurationMs::new(between(entropy, 1, 3_000)),
             _ => DurationMs::new(between(entropy, 1_000, 60_000)),
         };
         cx.rotate(grace, RotateSecret::new(kid, secret, grace, patience), Output::Rotated);

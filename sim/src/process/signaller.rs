@@ -103,7 +103,7 @@ impl SignallerProcess {
                     let early = left.saturating_sub(3 * latency + 4);
                     early + between(&mut entropy, 0, 4 * latency + 8)
                 }
-                (3..9, _) => between(&mut entropy, 0, 1_500),
+                (3..8, _) => between(&mut entropy, 0, 1_500),
                 _ => between(&mut entropy, 0, 12_000),
             };
             self.planned += 1;

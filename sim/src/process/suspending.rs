@@ -72,7 +72,7 @@ pub fn suspension(
         Condition::OperatorOnly | Condition::TimeoutOnly if happens(entropy, 900) => Vec::new(),
         _ => waitpoints,
     };
-    let timed = matches!(condition, Condition::TimeoutOnly) || happens(entropy, 650);
+    let timed = matches!(condition, Condition::TimeoutOnly) || happens(entropy, 500);
     let timeout = (timed && happens(entropy, 980)).then(|| timeout(store, entropy));
     let delayed = happens(entropy, 300);
     let policy = ResumePolicy {
@@ -190,7 +190,10 @@ pub fn frame(
     let (sequence, payload) = match entropy.below(100) {
         // Larger than is allowed.
         0 => (sequence + 1_000, vec![0; (64 << 10) + 1]),
-        1 => (sequence + between(entropy, 1, 3), Vec::new()),
+        1 => {
+            let later = sequence + between(entropy, 1, 3);
+            (later, format!("{attempt} {later}").into_bytes())
+        }
         _ => (sequence, format!("{attempt} {sequence}").into_bytes()),
     };
     let frame = Frame {

@@ -97,7 +97,15 @@ impl Keys {
             })
         };
         let lost = self.all.iter().filter(still).find(|key| !is_kept(key));
-        Ok(lost.map(|key| format!("kid {} is promised until {}", key.kid, key.promised)))
+        let lost = lost.map(|key| format!("kid {} is promised until {}", key.kid, key.promised));
+        // What is gone stays so when the clock goes back.
+        for key in &mut self.all {
+            let there = |stored: &Stored| stored.kid == key.kid && stored.secret == key.secret;
+            if !ring.iter().any(there) {
+                key.promised = TimestampMs::ZERO;
+            }
+        }
+        Ok(lost)
     }
 
     /// The secrets with which a token was signed for a waitpoint: none where it was not.
