@@ -14,11 +14,7 @@ use crate::store::{
     Version,
 };
 use crate::time::{HostTime, TimestampMs, Window};
-<<<<<<< HEAD
 use crate::token::{KEYRING_FOR, Keyring, KnownKeyring};
-=======
-use crate::token::KnownKeyring;
->>>>>>> sim-suspend
 
 use super::keyring::{first_ring, read_ring, secrets_record, write_ring};
 use super::operation::{Operation, Step};
@@ -36,10 +32,12 @@ pub struct Informed<C: Decide> {
     patience: Patience,
     terms: Terms,
     heard: Heard,
-    ring: Option<Keyring>,
     doing: Doing,
-    /// When the secrets were asked for, by the host's clock; they are known by that time at least.
+    /// The secrets as they were read last, and when they were asked for, by the host's clock.
+    ring: Option<Keyring>,
     asked_at: TimestampMs,
+    /// The clock of the execution's partition in its last reply.
+    partition_at: Option<TimestampMs>,
     rounds: u32,
 }
 
@@ -62,9 +60,17 @@ impl<C: Decide> Informed<C> {
     pub fn new(command: C, known: Known, terms: Terms, mut entropy: Entropy) -> Self {
         let patience = Patience::new(terms.clone(), entropy.fork());
         let transact = Transact::knowing(command, known, Patience::new(terms.clone(), entropy));
-        let (heard, ring, doing) = (Heard::default(), None, Doing::Carrying);
-        let (asked_at, rounds) = (TimestampMs::ZERO, 0);
-        Self { transact, patience, terms, heard, ring, doing, asked_at, rounds }
+        Self {
+            transact,
+            patience,
+            terms,
+            heard: Heard::default(),
+            doing: Doing::Carrying,
+            ring: None,
+            asked_at: TimestampMs::ZERO,
+            partition_at: None,
+            rounds: 0,
+        }
     }
 
     fn carried(
@@ -82,15 +88,7 @@ impl<C: Decide> Informed<C> {
             return Step::Done(Err(EngineError::Contention { op, tries }));
         }
         match missing {
-            Missing::Secrets => match self.ring.take() {
-                // This partition's clock was not known, or is another one than that of the secrets.
-                Some(ring) if now.local.since(self.asked_at) < KEYRING_FOR => {
-                    self.know(ring, now);
-                    let step = self.transact.on_wake(now);
-                    self.carried(step, now)
-                }
-                _ => self.read_secrets(now),
-            },
+            Missing::Secrets => self.renew_secrets(now),
             Missing::BufferedSignals => self.hear(),
             Missing::Signal => step,
         }
@@ -100,6 +98,21 @@ impl<C: Decide> Informed<C> {
         self.doing = Doing::Carrying;
         let step = self.transact.start(now);
         self.carried(step, now)
+    }
+
+    /// Secrets that were read within a second by the host's own clock are new: only the clock of
+    /// their node is another one than that of the execution's. Others are read again.
+    fn renew_secrets(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
+        let age = now.local.since(self.asked_at);
+        match (self.ring.take(), self.partition_at) {
+            (Some(ring), Some(at)) if age < KEYRING_FOR => {
+                let known = KnownKeyring::new(ring, at.minus(age));
+                self.transact.command_mut().observe_keyring(known);
+                let step = self.transact.on_wake(now);
+                self.carried(step, now)
+            }
+            _ => self.read_secrets(now),
+        }
     }
 
     fn read_secrets(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
@@ -116,15 +129,11 @@ impl<C: Decide> Informed<C> {
     ) -> Step<Output<C::Outcome>> {
         match stored.map(|stored| read_ring(&stored, self.patience.codec())).transpose() {
             Ok(Some(ring)) => {
-<<<<<<< HEAD
-                self.terms.keyrings().put(ring.clone(), self.asked_at);
-                self.know(ring, now);
-=======
                 // They are as old as the reply, whatever the host takes the store's clock for.
+                self.ring = Some(ring.clone());
                 let ring = KnownKeyring::new(ring, at);
                 self.transact.command_mut().observe_keyring(ring.clone());
                 self.terms.keyrings().put(ring, self.asked_at);
->>>>>>> sim-suspend
                 self.carry(now)
             }
             Ok(None) => {
@@ -137,16 +146,6 @@ impl<C: Decide> Informed<C> {
         }
     }
 
-<<<<<<< HEAD
-    /// Tells the command the secrets, which are as old as the call that asked for them.
-    fn know(&mut self, ring: Keyring, now: HostTime) {
-        let read_at = now.store.minus(now.local.since(self.asked_at));
-        self.transact.command_mut().observe_keyring(KnownKeyring::new(ring.clone(), read_at));
-        self.ring = Some(ring);
-    }
-
-=======
->>>>>>> sim-suspend
     fn hear(&mut self) -> Step<Output<C::Outcome>> {
         self.doing = Doing::Hearing;
         let id = self.transact.command().execution_id();
@@ -203,14 +202,8 @@ impl<C: Decide> Operation for Informed<C> {
         let held = self.terms.keyrings().get(now.local);
         let held = held.filter(|ring| kid.is_none_or(|kid| ring.knows(&kid)));
         match held {
-<<<<<<< HEAD
-            Some((ring, age)) => {
-                self.asked_at = now.local.minus(age);
-                self.know(ring, now);
-=======
             Some(ring) => {
                 self.transact.command_mut().observe_keyring(ring);
->>>>>>> sim-suspend
                 self.carry(now)
             }
             None => self.read_secrets(now),
@@ -219,6 +212,7 @@ impl<C: Decide> Operation for Informed<C> {
 
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
         if let Doing::Carrying = self.doing {
+            self.partition_at = Some(reply.at);
             let step = self.transact.on_reply(reply, now);
             return self.carried(step, now);
         }
@@ -280,6 +274,8 @@ mod tests {
         store: MemoryStore,
         now: u64,
         wrong_by: i64,
+        /// How far the clock of the node that has the secrets is ahead of that of the execution's.
+        secrets_ahead: i64,
     }
 
     impl World {
@@ -299,7 +295,10 @@ mod tests {
                         operation.on_wake(self.time())
                     }
                     Step::Send(request) => {
-                        let reply = self.store.handle(request, TimestampMs::new(self.now));
+                        let of_secrets = request.partition() == Partition::META;
+                        let ahead = if of_secrets { self.secrets_ahead } else { 0 };
+                        let at = TimestampMs::new(self.now).shifted(ahead);
+                        let reply = self.store.handle(request, at);
                         operation.on_reply(reply, self.time())
                     }
                 };
@@ -343,15 +342,17 @@ mod tests {
         }
     }
 
-    /// What was just read is new, whatever the host takes the store's clock for.
+    /// What was just read is new, whatever the host takes the store's clock for, and however far
+    /// the clocks of two nodes are apart.
     #[test]
     fn a_wrong_clock_does_not_make_secrets_old() {
-        for wrong_by in [-10_000, 0, 10_000] {
+        let apart = [(-10_000, 0), (0, 0), (10_000, 0), (0, -5_000), (0, 5_000), (9_000, 5_000)];
+        for (wrong_by, ahead) in apart {
             let terms = Terms::new(DurationMs::from_secs(20), Codec::default());
             let store = MemoryStore::new(1);
-            let mut world = World { store, now: 1_000_000_000, wrong_by: 0 };
+            let mut world = World { store, now: 1_000_000_000, wrong_by: 0, secrets_ahead: 0 };
             let claimed = world.leased(&terms);
-            world.wrong_by = wrong_by;
+            (world.wrong_by, world.secrets_ahead) = (wrong_by, ahead);
             for number in 0..2 {
                 let command = CreatePendingWaitpoint {
                     execution_id: ID,
@@ -364,7 +365,7 @@ mod tests {
                 let entropy = Entropy::from_u64(number as u64);
                 let open = Informed::new(command, Known::Nothing, terms.clone(), entropy);
                 let opened = world.drive(open);
-                assert!(opened.is_ok(), "{wrong_by} ms: {opened:?}");
+                assert!(opened.is_ok(), "{wrong_by} ms, {ahead} ms: {opened:?}");
             }
         }
     }
