@@ -123,6 +123,14 @@ impl InvariantSet {
     /// None.
     pub const NONE: Self = Self(0);
 
+    /// Those that can be judged by requests and replies alone, without knowing which command each
+    /// request carries: what is watched while users' programs run.
+    pub const OF_REQUESTS: Self = Self::ALL
+        .without(Invariant::Suspend)
+        .without(Invariant::Signal)
+        .without(Invariant::Token)
+        .without(Invariant::Frame);
+
     /// One invariant by itself.
     pub const fn only(invariant: Invariant) -> Self {
         Self(1 << invariant as u32)

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::store_time;
 use crate::store::{Server, StoreKind};
 use crate::streams::{between, happens, stream};
+use crate::watch::InvariantSet;
 
 use super::call::Call;
 use super::faults::{Fault, Faults, Weights, clock_drift, clock_offset};
@@ -140,6 +141,7 @@ impl Scene {
             settling: None,
             ended: None,
         };
+        scene.server.model.watched = InvariantSet::OF_REQUESTS;
         scene.plan();
         scene
     }
