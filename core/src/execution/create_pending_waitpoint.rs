@@ -32,6 +32,11 @@ pub struct CreatePendingWaitpoint {
     pub keyring: KnownKeyring,
 }
 
+/// A time from now that is shorter than this does not make a decision hold for less than a third of
+/// it, 1 s: such a time may be over when the commit arrives, and a commit that never arrives in time
+/// would be worse.
+pub(super) const LEAST_CLIP: DurationMs = DurationMs::from_secs(3);
+
 /// Opens a waitpoint: signals to it are buffered until a suspension uses it.
 ///
 /// # Errors
@@ -65,7 +70,7 @@ pub fn create_pending_waitpoint(
     let event = Event::WaitpointCreated { waitpoint_id: id, key: key.clone() };
     let mut decision = Decision::put(next, now, issued).within(holds).event(event);
     if let Some(time) = command.expires_in {
-        decision = decision.storing_ttl(time);
+        decision = decision.storing_ttl(time.max(LEAST_CLIP));
     }
     Ok(decision.into())
 }

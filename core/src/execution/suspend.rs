@@ -13,7 +13,7 @@ use crate::state::LifecyclePhase;
 use crate::time::{TimestampMs, Window};
 use crate::token::{KnownKeyring, WaitpointToken};
 
-use super::create_pending_waitpoint::{check_room, issued, new_waitpoint};
+use super::create_pending_waitpoint::{LEAST_CLIP, check_room, issued, new_waitpoint};
 use super::decision::{Decision, Ruling, Verdict};
 use super::event::Event;
 use super::guard::{FenceParts, current_holder};
@@ -346,7 +346,7 @@ fn suspended(
     let outcome = SuspendOutcome::Suspended { suspension_id: id, waitpoints, timeout_at };
     let mut decision = Decision::put(next, now, outcome).event(event);
     if let Some(SuspensionTimeout { when: TimeoutAt::After(after), .. }) = command.timeout {
-        decision = decision.storing_ttl(after);
+        decision = decision.storing_ttl(after.max(LEAST_CLIP));
     }
     Ok(decision)
 }
