@@ -14,7 +14,7 @@ use crate::store::{
     Version,
 };
 use crate::time::{HostTime, TimestampMs, Window};
-use crate::token::{Keyring, KnownKeyring};
+use crate::token::{KEYRING_FOR, Keyring, KnownKeyring};
 
 use super::keyring::{first_ring, read_ring, secrets_record, write_ring};
 use super::operation::{Operation, Step};
@@ -32,6 +32,7 @@ pub struct Informed<C: Decide> {
     patience: Patience,
     terms: Terms,
     heard: Heard,
+    ring: Option<Keyring>,
     doing: Doing,
     /// When the secrets were asked for, by the host's clock; they are known by that time at least.
     asked_at: TimestampMs,
@@ -57,8 +58,9 @@ impl<C: Decide> Informed<C> {
     pub fn new(command: C, known: Known, terms: Terms, mut entropy: Entropy) -> Self {
         let patience = Patience::new(terms.clone(), entropy.fork());
         let transact = Transact::knowing(command, known, Patience::new(terms.clone(), entropy));
-        let (heard, asked_at) = (Heard::default(), TimestampMs::ZERO);
-        Self { transact, patience, terms, heard, doing: Doing::Carrying, asked_at, rounds: 0 }
+        let (heard, ring, doing) = (Heard::default(), None, Doing::Carrying);
+        let (asked_at, rounds) = (TimestampMs::ZERO, 0);
+        Self { transact, patience, terms, heard, ring, doing, asked_at, rounds }
     }
 
     fn carried(
@@ -76,7 +78,15 @@ impl<C: Decide> Informed<C> {
             return Step::Done(Err(EngineError::Contention { op, tries }));
         }
         match missing {
-            Missing::Secrets => self.read_secrets(now),
+            Missing::Secrets => match self.ring.take() {
+                // This partition's clock was not known, or is another one than that of the secrets.
+                Some(ring) if now.local.since(self.asked_at) < KEYRING_FOR => {
+                    self.know(ring, now);
+                    let step = self.transact.on_wake(now);
+                    self.carried(step, now)
+                }
+                _ => self.read_secrets(now),
+            },
             Missing::BufferedSignals => self.hear(),
             Missing::Signal => step,
         }
@@ -97,8 +107,8 @@ impl<C: Decide> Informed<C> {
     fn found_secrets(&mut self, stored: Option<Stored>, now: HostTime) -> Step<Output<C::Outcome>> {
         match stored.map(|stored| read_ring(&stored, self.patience.codec())).transpose() {
             Ok(Some(ring)) => {
-                self.know(&ring, now);
-                self.terms.keyrings().put(ring, self.asked_at);
+                self.terms.keyrings().put(ring.clone(), self.asked_at);
+                self.know(ring, now);
                 self.carry(now)
             }
             Ok(None) => {
@@ -112,9 +122,10 @@ impl<C: Decide> Informed<C> {
     }
 
     /// Tells the command the secrets, which are as old as the call that asked for them.
-    fn know(&mut self, ring: &Keyring, now: HostTime) {
+    fn know(&mut self, ring: Keyring, now: HostTime) {
         let read_at = now.store.minus(now.local.since(self.asked_at));
         self.transact.command_mut().observe_keyring(KnownKeyring::new(ring.clone(), read_at));
+        self.ring = Some(ring);
     }
 
     fn hear(&mut self) -> Step<Output<C::Outcome>> {
@@ -175,7 +186,7 @@ impl<C: Decide> Operation for Informed<C> {
         match held {
             Some((ring, age)) => {
                 self.asked_at = now.local.minus(age);
-                self.know(&ring, now);
+                self.know(ring, now);
                 self.carry(now)
             }
             None => self.read_secrets(now),

@@ -10,6 +10,7 @@ pub mod run;
 pub mod steps;
 pub mod suspending;
 pub mod waits;
+pub mod world;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
