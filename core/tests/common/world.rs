@@ -45,6 +45,8 @@ pub struct World {
     pub true_now: u64,
     /// The host's estimate of the store's clock, less the truth.
     pub wrong_by: i64,
+    /// Whether the host corrects its estimate by each reply, as those of programs do.
+    pub learns: bool,
     pub fates: Vec<Fate>,
     /// How long the host stands still in its next wait, in milliseconds.
     pub pause: u64,
@@ -60,6 +62,7 @@ impl World {
             store: MemoryStore::new(1),
             true_now: START,
             wrong_by: 0,
+            learns: false,
             fates: Vec::new(),
             pause: 0,
             late: Vec::new(),
@@ -84,7 +87,12 @@ impl World {
         let answer = match fate {
             Fate::NotSent => Err(Failure::NotSent("unplugged".to_owned())),
             Fate::Refused => Err(Failure::Refused("out of memory".to_owned())),
-            Fate::Answered => Ok(self.store.handle(request, now)),
+            Fate::Answered => {
+                if self.learns {
+                    self.wrong_by = 0;
+                }
+                Ok(self.store.handle(request, now))
+            }
             Fate::ReplyLost => {
                 self.store.handle(request, now);
                 Err(lost())
