@@ -32,8 +32,8 @@ pub fn check(data: &[u8]) {
     if let Some(condition) = json::<Condition>(data) {
         wait_for(&condition);
     }
-    drop(json::<SuspensionTimeout>(data));
-    drop(json::<ResumePolicy>(data));
+    let _ = json::<SuspensionTimeout>(data);
+    let _ = json::<ResumePolicy>(data);
     if let Ok(text) = std::str::from_utf8(data)
         && let Ok(line) = JobLine::parse(text)
     {
