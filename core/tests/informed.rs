@@ -60,8 +60,14 @@ fn others(store: &mut MemoryStore, now: u64, act: impl FnOnce(&mut World)) {
 
 /// How often the secrets were read and written.
 fn secret_calls(calls: &[Request]) -> (usize, usize) {
-    let reads = |call: &&Request| matches!(call, Request::Read(read) if read.records == [RecordKey::Secrets]);
-    let writes = |call: &&Request| matches!(call, Request::Commit(commit) if commit.partition == Partition::META);
+    let reads = |call: &&Request| match call {
+        Request::Read(read) => read.records == [RecordKey::Secrets],
+        _ => false,
+    };
+    let writes = |call: &&Request| match call {
+        Request::Commit(commit) => commit.partition == Partition::META,
+        _ => false,
+    };
     (calls.iter().filter(reads).count(), calls.iter().filter(writes).count())
 }
 

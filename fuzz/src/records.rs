@@ -102,8 +102,8 @@ fn decide(record: &Execution) {
     }
 }
 
-/// Whatever a ring holds, it signs, checks and is replaced without a panic, and what it signs now is
-/// good now.
+/// Whatever a ring holds, it signs, checks and is replaced without a panic, and what it signs now
+/// is good now.
 fn turn(ring: &Keyring) {
     let (key, id) = (key("a"), waitpoint_id(1));
     let subject = Subject { id, key: &key, created_at: at(5) };

@@ -1,5 +1,5 @@
-//! A store that loses replies, is late, or is changed by others, and a host with a clock that may be
-//! wrong.
+//! A store that loses replies, is late, or is changed by others, and a host with a clock that may
+//! be wrong.
 
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
