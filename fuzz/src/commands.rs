@@ -4,15 +4,21 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use ff_core::condition::{Condition, MAX_CONDITION_SIGNALS, ResumePolicy, SuspensionTimeout};
 use ff_core::entropy::Entropy;
-use ff_core::execution::{AnyCommand, Command, Create, Decide, Execution, Next, Start, Verdict};
+use ff_core::execution::{
+    AnyCommand, Claim, Command, Create, Decide, Execution, FenceParts, Next, Offer, Start, Verdict,
+};
 use ff_core::id::{AttemptIndex, ExecutionId};
 use ff_core::policy::{Backoff, ExecutionPolicy};
+use ff_core::store::bounds::MAX_RECORD_BYTES;
+use ff_core::store::codec::{FIRST_FORMAT, encode};
 use ff_core::time::{DurationMs, TimestampMs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::common::{Bench, claim};
 use crate::job_line::JobLine;
 
 /// The same bytes are taken for each of them.
@@ -23,6 +29,11 @@ pub fn check(data: &[u8]) {
     if let Some(policy) = json::<ExecutionPolicy>(data) {
         carry_out(&policy);
     }
+    if let Some(condition) = json::<Condition>(data) {
+        wait_for(&condition);
+    }
+    let _ = json::<SuspensionTimeout>(data);
+    let _ = json::<ResumePolicy>(data);
     if let Ok(text) = std::str::from_utf8(data)
         && let Ok(line) = JobLine::parse(text)
     {
@@ -52,10 +63,48 @@ fn decide(command: Command) {
         return;
     }
     let Some(record) = existing(command.execution_id(), now) else { return };
+    by_owner(command.clone(), &record, now);
     for now in [TimestampMs::ZERO, now, TimestampMs::MAX] {
         let ruling = command.decide(Some(&record), now);
         assert_eq!(command.decide(Some(&record), now), ruling, "decided in two ways");
     }
+}
+
+/// The same command by the owner of the execution, with all that it might have to read.
+fn by_owner(mut command: AnyCommand, record: &Execution, now: TimestampMs) {
+    let bench = Bench { record: Some(record.clone()), ..Bench::default() };
+    let claimed = Offer {
+        claim: Claim { execution_id: record.id, ..claim(1) },
+        capabilities: record.requires.clone(),
+    };
+    let Ok(Verdict::Apply(taken)) = AnyCommand::from(claimed).decide(Some(record), now) else {
+        return;
+    };
+    let Next::Put(leased) = taken.next else { return };
+    let fence = leased.last_fence.map_or(FenceParts::Missing, FenceParts::from);
+    match &mut command {
+        AnyCommand::Suspend(command) => command.fence = fence,
+        AnyCommand::CreatePendingWaitpoint(command) => command.fence = fence,
+        AnyCommand::AppendFrame(command) => command.fence = fence,
+        AnyCommand::DeliverSignal(_) => {}
+        _ => return,
+    }
+    let command = bench.informed(&command, now);
+    if let Ok(Verdict::Apply(decision)) = command.decide(Some(&leased), now)
+        && let Next::Put(next) = &decision.next
+    {
+        assert!(encode(next, FIRST_FORMAT).len() <= MAX_RECORD_BYTES, "the record is too large");
+        let again = command.decide(Some(next), now);
+        assert!(matches!(again, Ok(Verdict::Repeat(_))), "applied twice: {again:?}");
+    }
+}
+
+/// What a condition asks for is bounded, whatever it says.
+fn wait_for(condition: &Condition) {
+    let Ok(parts) = condition.parts() else { return };
+    let asked: u64 = parts.iter().map(|part| u64::from(part.n)).sum();
+    assert!(parts.len() as u64 <= asked && asked <= MAX_CONDITION_SIGNALS as u64);
+    assert!(parts.iter().all(|part| !part.waitpoints.is_empty()));
 }
 
 fn is_as_asked(create: &Create, record: &Execution, now: TimestampMs) {

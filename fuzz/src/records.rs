@@ -1,21 +1,27 @@
 //! Bytes from a store as records: nothing panics, and what decodes comes back the same.
 
 use ff_core::execution::{
-    Decide, Execution, due_times, index_entries, next_due, situation, snapshot, state_vector,
+    Decide, Execution, FenceParts, Frame, SignalRecord, due_times, index_entries, next_due,
+    output_closed, situation, snapshot, state_vector,
 };
+use ff_core::id::AttemptIndex;
 use ff_core::score::Score;
 use ff_core::store::codec::{Codec, DecodeError, FIRST_FORMAT, FORMAT, decode, encode};
 use ff_core::store::{JournalEntry, StoreMeta};
 use ff_core::time::{DurationMs, TimestampMs};
+use ff_core::token::{Keyring, Subject};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::calls;
+use crate::common::suspending::{key, known_secret, waitpoint_id};
+use crate::common::waits::waits;
+use crate::common::{Bench, at};
 
 /// The first byte says what the others are taken for.
 pub fn check(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
-    match kind % 3 {
+    match kind % 6 {
         0 => {
             if let Some(execution) = record::<Execution>(bytes) {
                 derive(&execution);
@@ -23,7 +29,14 @@ pub fn check(data: &[u8]) {
             }
         }
         1 => drop(record::<JournalEntry>(bytes)),
-        _ => drop(record::<StoreMeta>(bytes)),
+        2 => drop(record::<StoreMeta>(bytes)),
+        3 => drop(record::<SignalRecord>(bytes)),
+        4 => {
+            if let Some(ring) = record::<Keyring>(bytes) {
+                turn(&ring);
+            }
+        }
+        _ => drop(record::<Frame>(bytes)),
     }
 }
 
@@ -67,15 +80,44 @@ fn derive(record: &Execution) {
         let state = state_vector(record, now);
         assert_eq!(snapshot(record, now).state, state);
         situation(record, now);
+        for index in [0, record.attempts_total, u32::MAX] {
+            output_closed(record, AttemptIndex(index), now);
+        }
     }
 }
 
 /// Rules refuse or decide, and never panic. The invariants of a record that nobody wrote need not
 /// hold; that is what `rules` checks.
 fn decide(record: &Execution) {
+    let fence = record.last_fence.map_or(FenceParts::Missing, FenceParts::from);
+    let fences = [fence, FenceParts::Partial, fence, FenceParts::Missing];
+    let bench = Bench { record: Some(record.clone()), ..Bench::default() };
     for now in instants(record) {
         for command in calls::all(record, now) {
             drop(command.decide(Some(record), now));
+        }
+        for command in waits(&bench, fences, 1) {
+            drop(bench.informed(&command, now).decide(Some(record), now));
+        }
+    }
+}
+
+/// Whatever a ring holds, it signs, checks and is replaced without a panic, and what it signs now
+/// is good now.
+fn turn(ring: &Keyring) {
+    let (key, id) = (key("a"), waitpoint_id(1));
+    let subject = Subject { id, key: &key, created_at: at(5) };
+    let (kid, secret) = known_secret();
+    for now in [TimestampMs::ZERO, at(1_000), TimestampMs::MAX] {
+        ring.list();
+        if let Ok((kid, token)) = ring.sign(subject) {
+            assert_eq!(token.kid(), Some(kid));
+        }
+        if let Ok((rotated, _)) = ring.rotate(&kid, &secret, DurationMs::new(1), now)
+            && now < TimestampMs::MAX
+        {
+            let (_, token) = rotated.sign(subject).expect("there is a secret");
+            assert!(rotated.verify(&token, Some(subject), now).is_ok());
         }
     }
 }

@@ -10,6 +10,9 @@ use crate::common::run::Run;
 use crate::common::steps::{
     Action, CallChoice, ClaimChoice, Clock, FenceChoice, GrantChoice, Step,
 };
+use crate::common::waits::{
+    CONDITIONS, FrameChoice, POLICIES, PendingChoice, SignalChoice, SuspendChoice, TIMEOUTS,
+};
 use crate::common::{START, Submission, at, category, ms};
 
 /// Steps of a sequence, at most.
@@ -76,7 +79,7 @@ fn step(u: &mut Unstructured<'_>) -> Result<Step> {
 }
 
 fn action(u: &mut Unstructured<'_>) -> Result<Action> {
-    Ok(match u.int_in_range(0..=31)? {
+    Ok(match u.int_in_range(0..=47)? {
         0..=9 => Action::Promising(u.int_in_range(0..=59)?),
         10..=15 => admission(u)?,
         16..=22 => by_holder(u)?,
@@ -93,7 +96,38 @@ fn action(u: &mut Unstructured<'_>) -> Result<Action> {
             let offered = if u.arbitrary()? { Some(u.arbitrary()?) } else { None };
             Action::Unblock { kind: *u.choose(&BlockKind::ALL)?, offered }
         }
+        30..=45 => waits(u)?,
         _ => Action::OnDue,
+    })
+}
+
+fn waits(u: &mut Unstructured<'_>) -> Result<Action> {
+    Ok(match u.int_in_range(0..=15)? {
+        0..=3 => Action::Suspend(SuspendChoice {
+            fence: fence(u)?,
+            number: u.int_in_range(1..=5)?,
+            condition: u.choose_index(CONDITIONS)?,
+            timeout: u.choose_index(TIMEOUTS)?,
+            policy: u.choose_index(POLICIES)?,
+            open: u.arbitrary()?,
+        }),
+        4 | 5 => Action::CreatePending(PendingChoice {
+            fence: fence(u)?,
+            number: u.int_in_range(1..=8)?,
+            key: u.choose_index(4)?,
+            expires_in: *u.choose(&[None, Some(3_000), Some(0)])?,
+        }),
+        6..=11 => Action::Signal(SignalChoice {
+            pick: u.choose_index(20)?,
+            good_token: u.ratio(7, 8)?,
+            number: u.int_in_range(0..=39)?,
+            by_another: u.ratio(1, 8)?,
+            approved: u.arbitrary()?,
+            source: u.choose_index(3)?,
+        }),
+        12 => Action::Resume(call(u)?),
+        13 | 14 => Action::Append(FrameChoice { fence: fence(u)?, ahead: u.int_in_range(0..=2)? }),
+        _ => Action::Forget,
     })
 }
 
@@ -110,11 +144,7 @@ fn admission(u: &mut Unstructured<'_>) -> Result<Action> {
 }
 
 fn by_holder(u: &mut Unstructured<'_>) -> Result<Action> {
-    let fence = match u.int_in_range(0..=7)? {
-        0 => FenceChoice::Stale(u.choose_index(9)?),
-        1 => *u.choose(&[FenceChoice::Forged, FenceChoice::Partial, FenceChoice::Missing])?,
-        _ => FenceChoice::Current,
-    };
+    let fence = fence(u)?;
     Ok(match u.int_in_range(0..=7)? {
         0 | 1 => Action::Renew { fence, ttl: *u.choose(&[30_000, 5_000, 1, 0])? },
         2 => Action::Complete { fence, result: u.arbitrary()? },
@@ -126,6 +156,14 @@ fn by_holder(u: &mut Unstructured<'_>) -> Result<Action> {
         5 => Action::WaitForChildren(fence),
         6 => Action::Progress { fence, percent: *u.choose(&[0, 100, 101])? },
         _ => Action::CancelByHolder(fence),
+    })
+}
+
+fn fence(u: &mut Unstructured<'_>) -> Result<FenceChoice> {
+    Ok(match u.int_in_range(0..=7)? {
+        0 => FenceChoice::Stale(u.choose_index(9)?),
+        1 => *u.choose(&[FenceChoice::Forged, FenceChoice::Partial, FenceChoice::Missing])?,
+        _ => FenceChoice::Current,
     })
 }
 

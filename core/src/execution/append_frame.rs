@@ -82,9 +82,9 @@ pub fn append_frame(
         other => other.map_err(stale_or_closed)?,
     };
     check_size(&command.frame)?;
-    let last = active.attempt.frames;
-    if sequence != last + 1 {
-        return Err(Rejection::SequenceGap { expected: last + 1, given: sequence });
+    let expected = active.attempt.frames.saturating_add(1);
+    if sequence != expected {
+        return Err(Rejection::SequenceGap { expected, given: sequence });
     }
     let attempt = active.attempt.index;
     let holds = Window::until(active.expires_at(now));
@@ -92,7 +92,7 @@ pub fn append_frame(
     if let Phase::Active(active) = &mut next.phase {
         active.attempt.frames = sequence;
     }
-    next.framed = next.framed.max(attempt.0 + 1);
+    next.framed = next.framed.max(attempt.0.saturating_add(1));
     let frame = (attempt, command.frame.clone());
     let beside = Beside { frame: Some(frame), rings_readers: command.rings, ..Beside::default() };
     Ok(Decision::put(next, now, appended).within(holds).beside(beside).into())

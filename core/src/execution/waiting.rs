@@ -67,8 +67,8 @@ pub struct Tally {
 /// A signal that counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
-    /// By what it is told from others of the same count: the waitpoint, the signal, or the digest of
-    /// its source.
+    /// By what it is told from others of the same count: the waitpoint, the signal, or the digest
+    /// of its source.
     pub mark: Uuid,
     /// The signal.
     pub signal: SignalId,

@@ -24,8 +24,8 @@ use super::transact::{Committed, Known, Transact};
 use super::unit::unreadable;
 
 /// Carries a command to its execution, and reads for it what it turns out to need: the secrets,
-/// when the program has not read them within a second or does not know the token's, and the buffered
-/// signals, page by page.
+/// when the program has not read them within a second or does not know the token's, and the
+/// buffered signals, page by page.
 #[derive(Clone, Debug)]
 pub struct Informed<C: Decide> {
     transact: Transact<C>,

@@ -39,6 +39,7 @@ pub struct Tick {
 }
 
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // One for each round.
 enum Doing {
     Nothing,
     Polling,

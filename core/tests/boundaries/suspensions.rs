@@ -328,3 +328,21 @@ fn the_longest_timeout_saturates() {
     assert!(suspended);
     bench.signalled(100, 1, "x", START + 1);
 }
+
+/// A timeout that is shorter than a commit takes is kept, and may be over at once: it does not make
+/// the decision hold for no time at all, so that it would never be committed.
+#[test]
+fn a_short_timeout_can_be_committed() {
+    for (after, holds) in [(1, 3_000), (2_999, 3_000), (60_000, 60_000)] {
+        let (bench, fence) = leased();
+        let mut command = suspend(fence, 1, any_at("a"));
+        command.timeout = timeout(after, TimeoutBehaviour::AutoResume);
+        let decision = bench.decision(command, START);
+        assert_eq!(decision.stores_ttl.map(|ttl| ttl.get()), Some(holds), "{after} ms");
+        let AnyOutcome::Suspend(SuspendOutcome::Suspended { timeout_at, .. }) = decision.outcome
+        else {
+            panic!("it is suspended");
+        };
+        assert_eq!(timeout_at, Some(at(START + after)));
+    }
+}

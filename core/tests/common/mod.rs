@@ -10,6 +10,7 @@ pub mod run;
 pub mod steps;
 pub mod suspending;
 pub mod waits;
+pub mod world;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -304,8 +305,8 @@ impl Bench {
         bench
     }
 
-    /// Decides a command by its rule, with all that an operation would have read for it, and commits
-    /// what it decides, as a store would.
+    /// Decides a command by its rule, with all that an operation would have read for it, and
+    /// commits what it decides, as a store would.
     pub fn apply(&mut self, command: impl Into<AnyCommand>, now: u64) -> Result<Answer, Rejection> {
         let command = self.informed(&command.into(), at(now));
         self.apply_as_is(&command, now)

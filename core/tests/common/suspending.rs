@@ -217,7 +217,9 @@ impl Bench {
                 None => FoundSignal::Absent,
             });
         }
-        command.observe_signals(self.heard());
+        if let AnyCommand::Suspend(_) = command {
+            command.observe_signals(self.heard());
+        }
         command
     }
 

@@ -53,7 +53,7 @@ pub fn waits(bench: &Bench, fences: [FenceParts; 4], fresh: u64) -> Vec<AnyComma
 }
 
 fn next_sequence(record: Option<&Execution>) -> u64 {
-    record.and_then(Execution::attempt).map_or(0, |attempt| attempt.frames) + 1
+    record.and_then(Execution::attempt).map_or(0, |attempt| attempt.frames).saturating_add(1)
 }
 
 fn keeping(consume_signals: bool) -> ResumePolicy {
@@ -121,7 +121,11 @@ fn frames(fence: FenceParts, next: u64) -> Vec<AnyCommand> {
     let too_large = Arc::from(vec![0; MAX_FRAME_PAYLOAD + 1]);
     let large = append(fence, next);
     let large = AppendFrame { frame: Frame { payload: too_large, ..large.frame }, ..large };
-    vec![append(fence, next + 1).into(), append(fence, next.saturating_sub(1)).into(), large.into()]
+    vec![
+        append(fence, next.saturating_add(1)).into(),
+        append(fence, next.saturating_sub(1)).into(),
+        large.into(),
+    ]
 }
 
 /// Signals to what is open and what is closed, with good tokens and bad ones.
