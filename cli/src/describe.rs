@@ -7,10 +7,10 @@ use ff_sdk::{Client, EngineError, SdkError};
 use serde_json::{Value, json};
 
 use crate::args::DescribeArgs;
-use crate::backend;
 use crate::outcome::{ALL_COMPLETED, Failed, print};
 use crate::report::{plain_table, printable, shortened, time};
 use crate::results::readable;
+use crate::{backend, waitpoints};
 
 /// How much of a payload or a result the table shows, in characters.
 const MAX_SHOWN: usize = 400;
@@ -86,6 +86,13 @@ fn rows(seen: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
         let until = time(lease.expires_at);
         let (by, epoch) = (&lease.worker_instance_id, seen.lease_epoch);
         rows.push(("lease", format!("{by} until {until}, epoch {epoch}")));
+    }
+    rows.extend(seen.suspension.iter().flat_map(waitpoints::rows));
+    if !seen.waitpoints.is_empty() {
+        rows.push(("waitpoints", waitpoints::summary(&seen.waitpoints)));
+    }
+    if seen.signals > 0 {
+        rows.push(("signals", seen.signals.to_string()));
     }
     if let Some(progress) = &seen.progress {
         let message = progress.message.as_deref().unwrap_or_default();

@@ -3,7 +3,9 @@
 mod args;
 mod backend;
 mod bench;
+mod confidential;
 mod cursor;
+mod deliver;
 mod describe;
 mod doctor;
 mod history;
@@ -20,10 +22,13 @@ mod progress;
 mod report;
 mod results;
 mod run;
+mod secret;
 mod shell;
 mod signals;
 mod submit;
+mod tail;
 mod timeline;
+mod waitpoints;
 mod work;
 
 use std::process::ExitCode;
@@ -60,6 +65,11 @@ fn main() -> ExitCode {
             Task::Describe(args) => describe::describe(args).await,
             Task::List(args) => list::list(args).await,
             Task::History(args) => history::history(args).await,
+            Task::Tail(args) => tail::tail(args).await,
+            Task::Waitpoints(args) => waitpoints::waitpoints(args).await,
+            Task::Signal(args) => deliver::signal(args).await,
+            Task::Resume(args) => operate::resume(args).await,
+            Task::Secret(args) => secret::secret(args.task).await,
             Task::Cancel(args) => operate::cancel(args).await,
             Task::Replay(args) => operate::replay(args).await,
             Task::Revoke(args) => operate::revoke(args).await,

@@ -1,4 +1,4 @@
-//! `ff cancel`, `ff replay` and `ff revoke`: what operators do to one execution.
+//! `ff cancel`, `ff resume`, `ff replay` and `ff revoke`: what operators do to one execution.
 
 use std::process::ExitCode;
 
@@ -18,6 +18,15 @@ pub async fn cancel(args: CancelArgs) -> Result<ExitCode, Failed> {
         execution_id,
         request_id,
         reason,
+    })
+    .await
+}
+
+/// Runs `ff resume`.
+pub async fn resume(args: OperateArgs) -> Result<ExitCode, Failed> {
+    carry_out(args, "resumed", |execution_id, request_id| Command::Resume {
+        execution_id,
+        request_id,
     })
     .await
 }
@@ -52,7 +61,7 @@ async fn carry_out(
         Err(SdkError::Engine(EngineError::NotFound { .. })) => {
             return Err(describe::not_found(&client));
         }
-        Err(error) => return Err(failed(&error, &request_id)),
+        Err(error) => return Err(unanswered(&error, &format!("--request-id {request_id}"))),
     };
     let told = told(&outcome);
     if args.json {
@@ -75,25 +84,24 @@ fn told(outcome: &AnyOutcome) -> Option<(&'static str, Value)> {
     match outcome {
         AnyOutcome::Replay(replayed) => Some(("life", json!(replayed.life))),
         AnyOutcome::RevokeLease(revoked) => Some(("lease_epoch", json!(revoked.lease_epoch))),
+        AnyOutcome::Resume(resumed) => Some(("suspension_id", json!(resumed.suspension_id))),
         _ => None,
     }
 }
 
-/// A refusal is final; after anything else the same call can be made again.
-fn failed(error: &SdkError, request_id: &str) -> Failed {
+/// A refusal is final; after anything else the same call can be made again, with this added.
+pub fn unanswered(error: &SdkError, again: &str) -> Failed {
     let refused = error.engine().is_some_and(|error| {
         error.rejection().is_some() || matches!(error, EngineError::Validation { .. })
     });
     match refused {
         true => Failed::runtime(error),
-        false => Failed::runtime(format!(
-            "{error}\nto make the same call again add --request-id {request_id}"
-        )),
+        false => Failed::runtime(format!("{error}\nto make the same call again add {again}")),
     }
 }
 
 /// A name for a call that nobody has used.
-fn fresh() -> Result<String, Failed> {
+pub fn fresh() -> Result<String, Failed> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(Failed::runtime)?;
     Ok(Entropy::from_seed(seed).uuid().to_string())
@@ -110,7 +118,7 @@ mod tests {
     fn a_call_that_nobody_answered_can_be_made_again() {
         let elapsed = DurationMs::new(7);
         let timeout = EngineError::Timeout { op: "cancel", elapsed, applied: Applied::Unknown };
-        let failed = failed(&timeout.into(), "r-1");
+        let failed = unanswered(&timeout.into(), "--request-id r-1");
         assert!(failed.message().contains("--request-id r-1"), "{}", failed.message());
     }
 }
