@@ -14,7 +14,7 @@ use ff_sdk::{
 use serde_json::json;
 
 use crate::args::{SignalArgs, WaitpointRef};
-use crate::operate::{fresh, unanswered};
+use crate::operate::{fresh, refusal, unanswered};
 use crate::outcome::{ALL_COMPLETED, Failed, print};
 use crate::report::word;
 use crate::{backend, confidential, describe};
@@ -124,9 +124,7 @@ fn told(outcome: SignalOutcome) -> (&'static str, Option<String>, &'static str) 
 }
 
 fn failed(error: &SdkError, key: &str) -> Failed {
-    let rejection =
-        error.engine().and_then(|error| error.rejection()).map(|refused| refused.kind());
-    let advice = match rejection {
+    let advice = match refusal(error) {
         Some(RejectionKind::InvalidToken) => {
             "give the token that was handed out for this waitpoint of this execution; one whose \
              secret was replaced is good for its grace (ff secret list)"

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ff_sdk::core::entropy::Entropy;
 use ff_sdk::core::execution::{AnyOutcome, Command};
-use ff_sdk::{EngineError, SdkError};
+use ff_sdk::{EngineError, Rejection, RejectionKind, SdkError};
 use serde_json::{Map, Value, json};
 
 use crate::args::{CancelArgs, OperateArgs};
@@ -91,13 +91,22 @@ fn told(outcome: &AnyOutcome) -> Option<(&'static str, Value)> {
 
 /// A refusal is final; after anything else the same call can be made again, with this added.
 pub fn unanswered(error: &SdkError, again: &str) -> Failed {
-    let refused = error.engine().is_some_and(|error| {
-        error.rejection().is_some() || matches!(error, EngineError::Validation { .. })
-    });
-    match refused {
-        true => Failed::runtime(error),
-        false => Failed::runtime(format!("{error}\nto make the same call again add {again}")),
+    match refusal(error) {
+        Some(_) => Failed::runtime(error),
+        None => Failed::runtime(format!("{error}\nto make the same call again add {again}")),
     }
+}
+
+/// Why the engine has refused a call, if it has.
+pub fn refusal(error: &SdkError) -> Option<RejectionKind> {
+    fn of(error: &EngineError) -> Option<RejectionKind> {
+        match error {
+            EngineError::Validation { kind, .. } => Some(*kind),
+            EngineError::Contextual { source, .. } => of(source),
+            error => error.rejection().map(Rejection::kind),
+        }
+    }
+    error.engine().and_then(of)
 }
 
 /// A name for a call that nobody has used.

@@ -7,6 +7,7 @@ use ff_sdk::{FlowFabricAdminClient, RejectionKind, SdkError};
 use serde_json::json;
 
 use crate::args::{ListSecretsArgs, RotateArgs, SecretFrom, SecretTask, WholeStoreArgs};
+use crate::operate::refusal;
 use crate::outcome::{ALL_COMPLETED, Failed, print};
 use crate::report::{table, time, word};
 use crate::results::hex;
@@ -62,10 +63,10 @@ fn given(from: &SecretFrom) -> Result<String, Failed> {
 }
 
 fn failed(error: &SdkError) -> Failed {
-    let rejection =
-        error.engine().and_then(|error| error.rejection()).map(|refused| refused.kind());
-    match rejection {
-        Some(RejectionKind::InvalidSecretHex) => Failed::usage(error.to_string()),
+    match refusal(error) {
+        Some(RejectionKind::InvalidSecretHex | RejectionKind::InvalidGraceMs) => {
+            Failed::usage(error.to_string())
+        }
         Some(_) => Failed::runtime(error),
         None => Failed::runtime(format!("{error}\nff secret list tells whether it has the kid")),
     }
@@ -88,7 +89,7 @@ fn lines(secrets: &[SecretInfo]) -> String {
     let mut table = table(&["kid", "current", "good until"]);
     for secret in secrets {
         let current = if secret.current { "yes" } else { "no" };
-        let until = secret.good_until.map_or_else(|| "replaced".to_owned(), time);
+        let until = secret.good_until.map_or_else(|| "until replaced".to_owned(), time);
         table.add_row(vec![secret.kid.to_string(), current.to_owned(), until]);
     }
     format!("{table}\n")
