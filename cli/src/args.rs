@@ -167,8 +167,8 @@ pub enum Task {
     /// Where frames are missing, because they are not kept any more or the store has another
     /// history after a failover, that is a line too, with --json {"gap": true, "cursor": "..."}.
     /// The last line says why no more will come, with --json {"closed": "success", "cursor":
-    /// "..."}: success, failure, cancelled, expired, suspension_timeout, reclaimed, lease_expired or
-    /// superseded. With --no-follow it ends where nothing follows now, and with the place to go on,
+    /// "..."}: success, failure, cancelled, expired, suspension_timeout, reclaimed, lease_expired
+    /// or superseded. With --no-follow it ends where nothing follows now, and with the place to go on,
     /// for --from; with --json {"next": "CURSOR"}.
     ///
     /// A store that goes away is tried again until it is back. Ctrl-C and SIGTERM end it.
@@ -180,8 +180,8 @@ pub enum Task {
     /// Show what an execution waits for: its suspension and its open waitpoints
     ///
     /// Of a token it shows the kid, which is the name of the secret that signed it, and a
-    /// fingerprint; the token itself is known only to whoever it was handed out to. Times are as for
-    /// ff describe.
+    /// fingerprint; the token itself is known only to whoever it was handed out to. Times are as
+    /// for ff describe.
     ///
     /// Exit code: 0, 1 when there is none or the store does not answer within 10 s, 2 for bad
     /// usage.
@@ -207,8 +207,8 @@ pub enum Task {
     Signal(SignalArgs),
     /// Resume a suspended execution without its signals
     ///
-    /// Exit code: 0, 1 when it was refused (the execution is not suspended, or there is none) or the
-    /// store does not answer within 10 s, 2 for bad usage.
+    /// Exit code: 0, 1 when it was refused (the execution is not suspended, or there is none) or
+    /// the store does not answer within 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Resume(OperateArgs),
     /// Replace or list the secrets that sign the tokens of waitpoints
@@ -259,8 +259,8 @@ pub enum Task {
     ///     submit_per_s               as above
     /// Scenario dispatch submits up to 500, one at a time, to one worker that waits:
     ///     dispatch_ms                from the beginning of a submit call to that of the handler
-    /// Scenario resume suspends up to 5,000 with four calls at a time, and then signals each, four at
-    /// a time, to one worker that waits:
+    /// Scenario resume suspends up to 5,000 with four calls at a time, and then signals each, four
+    /// at a time, to one worker that waits:
     ///     suspend_ms                 the call that gives an execution back until its signal comes
     ///     resume_ms                  from the beginning of the call that delivers the signal to
     ///                                that of the resumed handler

@@ -91,6 +91,11 @@ pub async fn open_named(url: Option<&str>) -> Result<Opened, Failed> {
     open(url).await
 }
 
+/// There is no such execution, as far as the client sees.
+pub fn not_found(client: &Client) -> Failed {
+    Failed::runtime(format!("there is no such execution in namespace {}", client.namespace()))
+}
+
 /// Connects to a server.
 async fn connect(url: &str) -> Result<Arc<dyn EngineBackend>, Failed> {
     ff_sdk::open(url).await.map_err(|error| match &error {

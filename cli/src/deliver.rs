@@ -17,7 +17,7 @@ use crate::args::{SignalArgs, WaitpointRef};
 use crate::operate::{fresh, refusal, unanswered};
 use crate::outcome::{ALL_COMPLETED, Failed, print};
 use crate::report::word;
-use crate::{backend, confidential, describe};
+use crate::{backend, confidential};
 
 /// The variable that can have the token.
 const TOKEN: &str = "FF_WAITPOINT_TOKEN";
@@ -93,7 +93,7 @@ async fn find(
     id: &ExecutionId,
     key: &WaitpointKey,
 ) -> Result<WaitpointId, Failed> {
-    let seen = client.describe(id).await?.ok_or_else(|| describe::not_found(client))?;
+    let seen = client.describe(id).await?.ok_or_else(|| backend::not_found(client))?;
     let found = seen.waitpoints.iter().find(|waitpoint| waitpoint.key == *key);
     found.map(|waitpoint| waitpoint.waitpoint_id).ok_or_else(|| {
         Failed::runtime(format!(

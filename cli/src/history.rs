@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use crate::args::HistoryArgs;
 use crate::outcome::{ALL_COMPLETED, Failed, print};
 use crate::report::{printable, table, time, word};
-use crate::{backend, describe, timeline};
+use crate::{backend, timeline};
 
 /// Runs the command.
 pub async fn history(args: HistoryArgs) -> Result<ExitCode, Failed> {
     let client = backend::client(&args.store).await?;
     let history = match client.history(&args.id).await {
         Err(SdkError::Engine(EngineError::NotFound { .. })) => {
-            return Err(describe::not_found(&client));
+            return Err(backend::not_found(&client));
         }
         history => history?,
     };

@@ -8,8 +8,8 @@ use ff_sdk::{EngineError, Rejection, RejectionKind, SdkError};
 use serde_json::{Map, Value, json};
 
 use crate::args::{CancelArgs, OperateArgs};
+use crate::backend;
 use crate::outcome::{ALL_COMPLETED, Failed, print};
-use crate::{backend, describe};
 
 /// Runs `ff cancel`.
 pub async fn cancel(args: CancelArgs) -> Result<ExitCode, Failed> {
@@ -59,7 +59,7 @@ async fn carry_out(
     let outcome = match client.execute(command(args.id, request_id.clone())).await {
         Ok(outcome) => outcome,
         Err(SdkError::Engine(EngineError::NotFound { .. })) => {
-            return Err(describe::not_found(&client));
+            return Err(backend::not_found(&client));
         }
         Err(error) => return Err(unanswered(&error, &format!("--request-id {request_id}"))),
     };

@@ -9,11 +9,11 @@ use ff_sdk::{Client, CloseReason, EngineError, SdkError, StoredFrame, Tail, Tail
 use serde_json::{Value, json};
 
 use crate::args::TailArgs;
+use crate::backend;
 use crate::outcome::{ALL_COMPLETED, Failed, Out, warn};
 use crate::report::{printable, time, word};
 use crate::results::readable;
 use crate::signals::{self, Wish};
-use crate::{backend, describe};
 
 /// How many frames are read at a time where nobody waits for more.
 const PAGE: u32 = 500;
@@ -37,7 +37,7 @@ pub async fn tail(args: TailArgs) -> Result<ExitCode, Failed> {
         ended = work => ended.map_err(|ended| match ended {
             Ended::Failed(failed) => failed,
             Ended::Sdk(SdkError::Engine(EngineError::NotFound { .. })) => {
-                describe::not_found(&client)
+                backend::not_found(&client)
             }
             Ended::Sdk(error) => error.into(),
         })?,
@@ -116,7 +116,7 @@ async fn read(client: &Client, args: &TailArgs, shown: &mut Shown) -> Result<(),
         Some(attempt) => AttemptIndex(attempt),
         None => {
             let seen = client.describe(&args.id).await?;
-            let seen = seen.ok_or_else(|| describe::not_found(client))?;
+            let seen = seen.ok_or_else(|| backend::not_found(client))?;
             seen.attempt_index.unwrap_or_default()
         }
     };

@@ -9,15 +9,15 @@ use ff_sdk::{CountKind, SignalMatcher};
 use serde_json::json;
 
 use crate::args::WaitpointsArgs;
+use crate::backend;
 use crate::outcome::{ALL_COMPLETED, Failed, print};
 use crate::report::{plain_table, printable, table, time, word};
-use crate::{backend, describe};
 
 /// Runs the command.
 pub async fn waitpoints(args: WaitpointsArgs) -> Result<ExitCode, Failed> {
     let client = backend::client(&args.store).await?;
     let seen = client.describe(&args.id).await?;
-    let seen = seen.ok_or_else(|| describe::not_found(&client))?;
+    let seen = seen.ok_or_else(|| backend::not_found(&client))?;
     print(&if args.json { object(&seen) } else { text(&seen) })?;
     Ok(ExitCode::from(ALL_COMPLETED))
 }

@@ -63,7 +63,8 @@ pub struct RotateArgs {
     pub from: SecretFrom,
     /// How long tokens of the secret before stay good, for example 90m or 7d, at most a year: as
     /// long as somebody may hold on to one.
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1h",
+        value_parser = humantime::parse_duration)]
     pub grace: Duration,
     /// Print one JSON object instead of a line.
     #[arg(long)]

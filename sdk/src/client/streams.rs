@@ -205,7 +205,7 @@ impl Tail {
             }
             if self.caught_up {
                 // Reading with each frame that comes would cost its writer more than the frame.
-                tokio::time::sleep_until(self.last_came + RING_EVERY).await;
+                tokio::time::sleep_until(self.last_came + self.pace()).await;
                 self.caught_up = false;
             }
             match self.read().await {
@@ -246,10 +246,18 @@ impl Tail {
         Ok(true)
     }
 
+    /// How long to wait before looking again. Readers that began together do not stay together: all
+    /// at once they would hold up writers.
+    fn pace(&self) -> Duration {
+        let spread = u64::try_from(RING_EVERY.as_micros() / 2).unwrap_or(u64::MAX);
+        let less = self.client.0.connection.entropy().below(spread);
+        RING_EVERY - Duration::from_micros(less)
+    }
+
     /// Waits for more. While frames come it looks at its own pace, and not with each of them.
     async fn wait(&mut self) {
         if self.last_came.elapsed() < READS_ON {
-            tokio::time::sleep(RING_EVERY).await;
+            tokio::time::sleep(self.pace()).await;
             return;
         }
         if wait_for(&mut self.wakes, Instant::now() + BACKSTOP).await {

@@ -7,5 +7,6 @@ mod client;
 mod completions;
 mod errors;
 mod keeping;
+mod output;
 mod runtime;
 mod shutdown;
