@@ -16,7 +16,7 @@ use ff_sdk::{
     ClaimedTask, Condition, CountKind, FlowFabricWorker, IssuedWaitpoint, SignalMatcher,
     SuspendOutcome, Suspension, SuspensionReason, TimeoutBehaviour, WorkerConfig,
 };
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -332,9 +332,33 @@ async fn a_tail_that_does_not_follow_tells_where_to_go_on() {
     signal(&waits, Signal::SIGINT);
     assert_eq!(within(move || waits.wait().expect("ff ends")).code(), Some(0));
 
+    task.complete(None).await.expect("it completes");
+    let said = store.out(&["tail", &id, "--from", &format!("1:7:{entry}")]);
+    assert!(said.starts_with("gap: ") && said.ends_with("closed: success\n"), "{said}");
+
     refused(&store.run(&["tail", NOBODY]), 1, "there is no such execution in namespace ff");
     let other = store.run(&["tail", &id, "--no-follow", "--namespace", "else"]);
     refused(&other, 1, "there is no such execution in namespace else");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stands_still_for_a_while_ends_no_tail() {
+    let store = Store::start();
+    let worker = worker(&store).await;
+    let (id, task) = claimed(&store, &worker).await;
+    append(&task, "log", b"one").await;
+    let mut child = store.ff(&["tail", &id]).spawn().expect("ff starts");
+    let (said, warned) = (Said::in_the_open(&mut child), Said::by(&mut child));
+    said.wait_for("one");
+    let server = store.pid();
+    kill(server, Signal::SIGSTOP).expect("the server is there");
+    warned.wait_for("trying again");
+    kill(server, Signal::SIGCONT).expect("the server is there");
+    append(&task, "log", b"two").await;
+    said.wait_for("two");
+    task.complete(None).await.expect("it completes");
+    said.wait_for("closed: success");
+    assert_eq!(within(move || child.wait().expect("ff ends")).code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
