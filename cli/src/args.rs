@@ -1,9 +1,12 @@
 //! The arguments of the command.
 
 mod operate;
+mod secret;
 mod show;
 pub mod store;
 mod submit;
+mod tail;
+mod waiting;
 mod watch;
 mod work;
 
@@ -17,8 +20,11 @@ use crate::doctor::DoctorArgs;
 use crate::pool::NAMESPACE;
 
 pub use operate::{CancelArgs, OperateArgs};
+pub use secret::{ListSecretsArgs, RotateArgs, SecretArgs, SecretFrom, SecretTask, WholeStoreArgs};
 pub use show::{DescribeArgs, HistoryArgs, ListArgs};
 pub use submit::SubmitArgs;
+pub use tail::TailArgs;
+pub use waiting::{SignalArgs, WaitpointRef, WaitpointsArgs};
 pub use watch::WatchArgs;
 pub use work::WorkArgs;
 
@@ -30,6 +36,8 @@ Examples:
   ff submit jobs.jsonl                     hand work to others, through a server
   ff work --exec ./resize.sh               work on it, here or on another machine
   ff list
+  ff tail ID                               what its worker says, as it comes
+  ff signal ID approval approved           let an execution go on that waits for it
   ff doctor                                is all well with the store?";
 
 /// Runs work that must not be lost, run twice at once, or finished by a worker that no longer owns
@@ -171,6 +179,66 @@ pub enum Task {
     /// the lines of --count were printed.
     #[command(verbatim_doc_comment)]
     Watch(WatchArgs),
+    /// Print the output of an attempt as it comes
+    ///
+    ///     ff tail ID --type log
+    ///
+    /// Prints the frames that a worker has appended, and waits for more until the output is closed:
+    /// when, its sequence from 1, type and labels, and the payload where it is text; with --json
+    /// {"attempt": 0, "sequence": 1, "type": "log", "metadata": {...}, "payload": "...", "at": ...,
+    /// "cursor": "..."}, and payload_hex in place of a payload that is no text. Times are as for ff
+    /// describe. An attempt keeps its latest 10,000 frames and 8 MiB, and its output stays open
+    /// while it is delayed or suspended.
+    ///
+    /// Where frames are missing, because they are not kept any more or the store has another
+    /// history after a failover, that is a line too, with --json {"gap": true, "cursor": "..."}.
+    /// The last line says why no more will come, with --json {"closed": "success", "cursor":
+    /// "..."}: success, failure, cancelled, expired, suspension_timeout, reclaimed, lease_expired
+    /// or superseded. With --no-follow it ends where nothing follows now, and with the place to go on,
+    /// for --from; with --json {"next": "CURSOR"}.
+    ///
+    /// A store that goes away is tried again until it is back. Ctrl-C and SIGTERM end it.
+    ///
+    /// Exit code: 0 when the output is closed or it ended as it was told, 1 when there is no such
+    /// execution or the store does not answer within 10 s at the beginning, 2 for bad usage.
+    #[command(verbatim_doc_comment)]
+    Tail(TailArgs),
+    /// Show what an execution waits for: its suspension and its open waitpoints
+    ///
+    /// Of a token it shows the kid, which is the name of the secret that signed it, and a
+    /// fingerprint; the token itself is known only to whoever it was handed out to. Times are as
+    /// for ff describe.
+    ///
+    /// Exit code: 0, 1 when there is none or the store does not answer within 10 s, 2 for bad
+    /// usage.
+    #[command(verbatim_doc_comment)]
+    Waitpoints(WaitpointsArgs),
+    /// Send a signal to a waitpoint of an execution
+    ///
+    ///     ff signal ID approval approved --source alice --token-file ./token
+    ///     pass show approval | ff signal ID approval approved --token-stdin
+    ///
+    /// The token proves that you may. It is read from --token-file, from standard input with
+    /// --token-stdin, or from FF_WAITPOINT_TOKEN, and cannot be an argument: others see those in
+    /// the list of processes.
+    ///
+    /// Prints accepted when the signal was taken, with what it did (buffered, counted or recorded),
+    /// resumed when it was the last one needed, and duplicate when the waitpoint had taken it
+    /// before; with --json {"id": ..., "waitpoint_id": ..., "outcome": "accepted", "effect":
+    /// "counted", "signal_id": ..., "idempotency_key": ...}.
+    ///
+    /// Exit code: 0, 1 when it was refused (the token is not good, the waitpoint is closed) or the
+    /// store does not answer within 10 s, 2 for bad usage.
+    #[command(verbatim_doc_comment)]
+    Signal(SignalArgs),
+    /// Resume a suspended execution without its signals
+    ///
+    /// Exit code: 0, 1 when it was refused (the execution is not suspended, or there is none) or
+    /// the store does not answer within 10 s, 2 for bad usage.
+    #[command(verbatim_doc_comment)]
+    Resume(OperateArgs),
+    /// Replace or list the secrets that sign the tokens of waitpoints
+    Secret(SecretArgs),
     /// Cancel an execution, in whatever state it is
     ///
     /// Its command is killed at the worker's next renewal, at the latest when its lease ends.
@@ -217,6 +285,20 @@ pub enum Task {
     ///     submit_per_s               as above
     /// Scenario dispatch submits up to 500, one at a time, to one worker that waits:
     ///     dispatch_ms                from the beginning of a submit call to that of the handler
+    /// Scenario resume suspends up to 5,000 with four calls at a time, and then signals each, four
+    /// at a time, to one worker that waits:
+    ///     suspend_ms                 the call that gives an execution back until its signal comes
+    ///     resume_ms                  from the beginning of the call that delivers the signal to
+    ///                                that of the resumed handler
+    /// Scenario frames appends frames of 256 bytes from 16 tasks at once, each frame when the one
+    /// before it is kept, five times with a reader for each task and five times without, in turn.
+    /// Every figure is the median of the five:
+    ///     frames                     how many frames each time
+    ///     frames_per_s               frames in a second until all are kept and read
+    ///     frames_without_tails_per_s    the same without readers
+    ///     append_ms                  the call that appends a frame, with readers
+    ///     append_without_tails_ms    the same without readers
+    ///     append_p99_ratio           p99 of that call with readers by p99 without
     /// Scenario idle watches one worker without work:
     ///     idle_calls_per_s           calls of the store in a second
     ///     idle_commands_per_s        commands that the server has processed in a second, those

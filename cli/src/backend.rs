@@ -72,18 +72,28 @@ pub async fn client(args: &StoreArgs) -> Result<Client, Failed> {
 
 /// Opens a store that outlives the command.
 pub async fn open_shared(args: &StoreArgs) -> Result<Opened, Failed> {
-    let Some(url) = &args.backend else {
+    open_named(args.backend.as_deref()).await
+}
+
+/// Opens the store of this name, if there is one, which must outlive the command.
+pub async fn open_named(url: Option<&str>) -> Result<Opened, Failed> {
+    let Some(url) = url else {
         return Err(Failed::usage(format!(
             "no store: say which with --backend URL or FF_BACKEND, for example --backend {EXAMPLE}"
         )));
     };
-    if matches!(url.as_str(), "memory:" | "valkey:") {
+    if matches!(url, "memory:" | "valkey:") {
         return Err(Failed::usage(format!(
             "--backend {url} is a store of one command, which ends with it: name one that others \
              see, for example {EXAMPLE}"
         )));
     }
     open(url).await
+}
+
+/// There is no such execution, as far as the client sees.
+pub fn not_found(client: &Client) -> Failed {
+    Failed::runtime(format!("there is no such execution in namespace {}", client.namespace()))
 }
 
 /// Connects to a server.

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use ff_sdk::core::execution::{ExecutionSnapshot, Outcome, ValueKind};
-use ff_sdk::{Client, EngineError, SdkError};
+use ff_sdk::{EngineError, SdkError};
 use serde_json::{Value, json};
 
 use crate::args::DescribeArgs;
-use crate::backend;
 use crate::outcome::{ALL_COMPLETED, Failed, print};
 use crate::report::{plain_table, printable, shortened, time};
 use crate::results::readable;
+use crate::{backend, waitpoints};
 
 /// How much of a payload or a result the table shows, in characters.
 const MAX_SHOWN: usize = 400;
@@ -18,7 +18,7 @@ const MAX_SHOWN: usize = 400;
 /// Runs the command.
 pub async fn describe(args: DescribeArgs) -> Result<ExitCode, Failed> {
     let client = backend::client(&args.store).await?;
-    let seen = client.describe(&args.id).await?.ok_or_else(|| not_found(&client))?;
+    let seen = client.describe(&args.id).await?.ok_or_else(|| backend::not_found(&client))?;
     let mut values = Vec::new();
     for (name, kind) in [("payload", ValueKind::Payload), ("result", ValueKind::Result)] {
         match client.value(&args.id, kind).await {
@@ -55,11 +55,6 @@ pub async fn describe(args: DescribeArgs) -> Result<ExitCode, Failed> {
     Ok(ExitCode::from(ALL_COMPLETED))
 }
 
-/// There is no such execution, as far as the client sees.
-pub fn not_found(client: &Client) -> Failed {
-    Failed::runtime(format!("there is no such execution in namespace {}", client.namespace()))
-}
-
 fn rows(seen: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
     let state = &seen.state;
     let mut rows = vec![
@@ -87,6 +82,7 @@ fn rows(seen: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
         let (by, epoch) = (&lease.worker_instance_id, seen.lease_epoch);
         rows.push(("lease", format!("{by} until {until}, epoch {epoch}")));
     }
+    rows.extend(waiting(seen));
     if let Some(progress) = &seen.progress {
         let message = progress.message.as_deref().unwrap_or_default();
         rows.push(("progress", format!("{} % {message}", progress.percent)));
@@ -99,18 +95,6 @@ fn rows(seen: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
             seen.attempts_total, counts.retries, counts.reclaims, counts.replays
         ),
     ));
-    let list = |value: Value| match value {
-        Value::Array(items) => {
-            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
-        }
-        Value::Object(map) => {
-            let text = |(key, value): (&String, &Value)| {
-                format!("{key}={}", value.as_str().unwrap_or_default())
-            };
-            map.iter().map(text).collect::<Vec<_>>().join(", ")
-        }
-        _ => String::new(),
-    };
     for (name, value) in
         [("requires", list(json!(seen.requires))), ("tags", list(json!(seen.tags)))]
     {
@@ -127,4 +111,32 @@ fn rows(seen: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
         _ => {}
     }
     rows
+}
+
+/// What it waits for, and how many signals it had.
+fn waiting(seen: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
+    let mut rows: Vec<_> = seen.suspension.iter().flat_map(waitpoints::rows).collect();
+    if !seen.waitpoints.is_empty() {
+        rows.push(("waitpoints", waitpoints::summary(&seen.waitpoints)));
+    }
+    if seen.signals > 0 {
+        rows.push(("signals", seen.signals.to_string()));
+    }
+    rows
+}
+
+/// The words of a list, or the pairs of an object.
+fn list(value: Value) -> String {
+    match value {
+        Value::Array(items) => {
+            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+        }
+        Value::Object(map) => {
+            let text = |(key, value): (&String, &Value)| {
+                format!("{key}={}", value.as_str().unwrap_or_default())
+            };
+            map.iter().map(text).collect::<Vec<_>>().join(", ")
+        }
+        _ => String::new(),
+    }
 }

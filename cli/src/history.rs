@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 use crate::args::HistoryArgs;
 use crate::outcome::{ALL_COMPLETED, Failed, print};
-use crate::report::{printable, table, time};
-use crate::{backend, describe, timeline};
+use crate::report::{printable, table, time, word};
+use crate::{backend, timeline};
 
 /// Runs the command.
 pub async fn history(args: HistoryArgs) -> Result<ExitCode, Failed> {
     let client = backend::client(&args.store).await?;
     let history = match client.history(&args.id).await {
         Err(SdkError::Engine(EngineError::NotFound { .. })) => {
-            return Err(describe::not_found(&client));
+            return Err(backend::not_found(&client));
         }
         history => history?,
     };
@@ -44,7 +44,7 @@ fn text(history: &History) -> String {
         for past in &history.attempts {
             table.add_row(vec![
                 past.attempt.index.to_string(),
-                word(&json!(past.attempt.kind)),
+                word(past.attempt.kind),
                 time(past.attempt.started_at),
                 past.ended_at.since(past.attempt.started_at).get().to_string(),
                 printable(&end(past)),
@@ -62,13 +62,9 @@ fn text(history: &History) -> String {
     text
 }
 
-fn word(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
 fn end(past: &AttemptSummary) -> String {
     match &past.end {
         AttemptEnd::Failed(failure) => format!("{}: {}", failure.category, failure.reason.trim()),
-        end => word(&json!(end)),
+        end => word(end),
     }
 }

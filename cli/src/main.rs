@@ -3,8 +3,10 @@
 mod args;
 mod backend;
 mod bench;
+mod confidential;
 mod cursor;
 mod cursor_file;
+mod deliver;
 mod describe;
 mod doctor;
 mod history;
@@ -21,10 +23,13 @@ mod progress;
 mod report;
 mod results;
 mod run;
+mod secret;
 mod shell;
 mod signals;
 mod submit;
+mod tail;
 mod timeline;
+mod waitpoints;
 mod watch;
 mod work;
 
@@ -63,6 +68,11 @@ fn main() -> ExitCode {
             Task::List(args) => list::list(args).await,
             Task::History(args) => history::history(args).await,
             Task::Watch(args) => watch::watch(args).await,
+            Task::Tail(args) => tail::tail(args).await,
+            Task::Waitpoints(args) => waitpoints::waitpoints(args).await,
+            Task::Signal(args) => deliver::signal(args).await,
+            Task::Resume(args) => operate::resume(args).await,
+            Task::Secret(args) => secret::secret(args.task).await,
             Task::Cancel(args) => operate::cancel(args).await,
             Task::Replay(args) => operate::replay(args).await,
             Task::Revoke(args) => operate::revoke(args).await,

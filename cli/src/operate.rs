@@ -1,15 +1,15 @@
-//! `ff cancel`, `ff replay` and `ff revoke`: what operators do to one execution.
+//! `ff cancel`, `ff resume`, `ff replay` and `ff revoke`: what operators do to one execution.
 
 use std::process::ExitCode;
 
 use ff_sdk::core::entropy::Entropy;
 use ff_sdk::core::execution::{AnyOutcome, Command};
-use ff_sdk::{EngineError, SdkError};
+use ff_sdk::{EngineError, Rejection, RejectionKind, SdkError};
 use serde_json::{Map, Value, json};
 
 use crate::args::{CancelArgs, OperateArgs};
+use crate::backend;
 use crate::outcome::{ALL_COMPLETED, Failed, print};
-use crate::{backend, describe};
 
 /// Runs `ff cancel`.
 pub async fn cancel(args: CancelArgs) -> Result<ExitCode, Failed> {
@@ -18,6 +18,15 @@ pub async fn cancel(args: CancelArgs) -> Result<ExitCode, Failed> {
         execution_id,
         request_id,
         reason,
+    })
+    .await
+}
+
+/// Runs `ff resume`.
+pub async fn resume(args: OperateArgs) -> Result<ExitCode, Failed> {
+    carry_out(args, "resumed", |execution_id, request_id| Command::Resume {
+        execution_id,
+        request_id,
     })
     .await
 }
@@ -50,9 +59,9 @@ async fn carry_out(
     let outcome = match client.execute(command(args.id, request_id.clone())).await {
         Ok(outcome) => outcome,
         Err(SdkError::Engine(EngineError::NotFound { .. })) => {
-            return Err(describe::not_found(&client));
+            return Err(backend::not_found(&client));
         }
-        Err(error) => return Err(failed(&error, &request_id)),
+        Err(error) => return Err(unanswered(&error, &format!("--request-id {request_id}"))),
     };
     let told = told(&outcome);
     if args.json {
@@ -75,25 +84,33 @@ fn told(outcome: &AnyOutcome) -> Option<(&'static str, Value)> {
     match outcome {
         AnyOutcome::Replay(replayed) => Some(("life", json!(replayed.life))),
         AnyOutcome::RevokeLease(revoked) => Some(("lease_epoch", json!(revoked.lease_epoch))),
+        AnyOutcome::Resume(resumed) => Some(("suspension_id", json!(resumed.suspension_id))),
         _ => None,
     }
 }
 
-/// A refusal is final; after anything else the same call can be made again.
-fn failed(error: &SdkError, request_id: &str) -> Failed {
-    let refused = error.engine().is_some_and(|error| {
-        error.rejection().is_some() || matches!(error, EngineError::Validation { .. })
-    });
-    match refused {
-        true => Failed::runtime(error),
-        false => Failed::runtime(format!(
-            "{error}\nto make the same call again add --request-id {request_id}"
-        )),
+/// A refusal is final; after anything else the same call can be made again, with this added.
+pub fn unanswered(error: &SdkError, again: &str) -> Failed {
+    match refusal(error) {
+        Some(_) => Failed::runtime(error),
+        None => Failed::runtime(format!("{error}\nto make the same call again add {again}")),
     }
 }
 
+/// Why the engine has refused a call, if it has.
+pub fn refusal(error: &SdkError) -> Option<RejectionKind> {
+    fn of(error: &EngineError) -> Option<RejectionKind> {
+        match error {
+            EngineError::Validation { kind, .. } => Some(*kind),
+            EngineError::Contextual { source, .. } => of(source),
+            error => error.rejection().map(Rejection::kind),
+        }
+    }
+    error.engine().and_then(of)
+}
+
 /// A name for a call that nobody has used.
-fn fresh() -> Result<String, Failed> {
+pub fn fresh() -> Result<String, Failed> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(Failed::runtime)?;
     Ok(Entropy::from_seed(seed).uuid().to_string())
@@ -110,7 +127,7 @@ mod tests {
     fn a_call_that_nobody_answered_can_be_made_again() {
         let elapsed = DurationMs::new(7);
         let timeout = EngineError::Timeout { op: "cancel", elapsed, applied: Applied::Unknown };
-        let failed = failed(&timeout.into(), "r-1");
+        let failed = unanswered(&timeout.into(), "--request-id r-1");
         assert!(failed.message().contains("--request-id r-1"), "{}", failed.message());
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use comfy_table::presets::{NOTHING, UTF8_FULL_CONDENSED};
 use comfy_table::{CellAlignment, Table};
 use ff_sdk::core::time::TimestampMs;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::results::JobResult;
@@ -173,7 +174,7 @@ pub fn shortened(text: &str, most: usize) -> String {
 
 /// A table whose columns of numbers are to the right.
 pub fn table(header: &[&str]) -> Table {
-    const NUMBERS: [&str; 10] = [
+    const NUMBERS: [&str; 11] = [
         "line",
         "attempts",
         "retries",
@@ -184,6 +185,7 @@ pub fn table(header: &[&str]) -> Table {
         "p95 ms",
         "max ms",
         "priority",
+        "signals",
     ];
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(header.to_vec());
@@ -195,6 +197,11 @@ pub fn table(header: &[&str]) -> Table {
         }
     }
     table
+}
+
+/// The word that stands for a value in JSON.
+pub fn word(value: impl Serialize) -> String {
+    json!(value).as_str().unwrap_or_default().to_owned()
 }
 
 /// The text without anything that a terminal would act on.

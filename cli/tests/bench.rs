@@ -90,6 +90,26 @@ fn dispatch_tells_how_long_an_execution_waits_for_a_worker_that_waits() {
 }
 
 #[test]
+fn resume_tells_how_long_an_execution_takes_to_go_on_after_its_signal() {
+    let figures = figures("resume", &["--payload", "10"]);
+    percentiles(&figures, "resume_ms");
+    percentiles(&figures, "suspend_ms");
+}
+
+#[test]
+fn frames_tells_how_fast_output_is_kept_and_what_readers_cost() {
+    let figures = figures("frames", &["--payload", "5000"]);
+    assert_eq!((&figures["frames"], &figures["payload_bytes"]), (&3_008.into(), &0.into()));
+    within(&figures, "frames_per_s", 1.0, 1e7);
+    within(&figures, "frames_without_tails_per_s", 1.0, 1e7);
+    within(&figures, "append_p99_ratio", 0.0, 1e6);
+    for key in ["append_ms", "append_without_tails_ms"] {
+        let [p50, p95, p99] = ["p50", "p95", "p99"].map(|name| number(&figures[key], name));
+        assert!(0.0 <= p50 && p50 <= p95 && p95 <= p99 && 0.0 < p99, "{figures}");
+    }
+}
+
+#[test]
 fn idle_tells_how_often_a_worker_without_work_calls() {
     let figures = figures("idle", &[]);
     // It looks at all partitions now and then, and asks the timer.
@@ -121,6 +141,8 @@ fn all_prints_every_figure_in_one_object() {
         "journal_bytes_per_task",
         "store_calls_per_task",
         "idle_calls_per_s",
+        "frames_per_s",
+        "append_p99_ratio",
     ] {
         number(&figures, key);
     }
@@ -129,6 +151,7 @@ fn all_prints_every_figure_in_one_object() {
     }
     percentiles(&figures, "latency_ms");
     percentiles(&figures, "dispatch_ms");
+    percentiles(&figures, "resume_ms");
     assert_eq!(figures["payload_bytes"], 100);
 }
 

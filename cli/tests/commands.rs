@@ -8,6 +8,7 @@ const ID: &str = "{fp:1}:00000000-0000-0000-0000-000000000001";
 fn ff(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
     command.args(arguments).env_remove("FF_BACKEND").stdin(Stdio::null());
+    command.env("FF_WAITPOINT_TOKEN", "k1:00");
     command.output().expect("ff runs")
 }
 
@@ -16,7 +17,7 @@ fn said(output: &Output) -> String {
 }
 
 /// The commands that need a store which others see.
-fn commands() -> [Vec<&'static str>; 9] {
+fn commands() -> [Vec<&'static str>; 13] {
     [
         vec!["submit", "-"],
         vec!["work", "--exec", "true"],
@@ -24,6 +25,10 @@ fn commands() -> [Vec<&'static str>; 9] {
         vec!["list"],
         vec!["history", ID],
         vec!["watch"],
+        vec!["tail", ID],
+        vec!["waitpoints", ID],
+        vec!["signal", ID, "approval", "approved"],
+        vec!["resume", ID],
         vec!["cancel", ID],
         vec!["replay", ID],
         vec!["revoke", ID],
@@ -84,6 +89,19 @@ fn wrong_arguments_end_with_2_and_say_what_would_be_right() {
         (vec!["work", "--exec", "true", "--capability", "a b"], "--capability"),
         (vec!["work", "--exec", "true", "--worker", &long], "worker id"),
         (vec!["cancel", ID, "--request-id", &long], "request id"),
+        (vec!["tail", ID, "--from", "here"], "give start, end, or the text"),
+        (vec!["tail", ID, "--type", "a b"], "--type"),
+        (vec!["signal", ID, "a b", "go"], "WAITPOINT"),
+        (vec!["signal", ID, "a"], "NAME"),
+        (vec!["signal", ID, "a", "go", "--payload", "x", "--payload-file", "x"], "cannot be used"),
+        (vec!["signal", ID, "a", "go", "--token-file", "x", "--token-stdin"], "cannot be used"),
+        (vec!["signal", ID, "a", "go", "--token-file", "no-such-file"], "no-such-file"),
+        (vec!["signal", ID, "a", "go", "--token", "k1:00"], "unexpected argument"),
+        (vec!["secret", "rotate", "--kid", "k"], "--generate"),
+        (vec!["secret", "rotate", "--kid", "k:1", "--generate"], "--kid"),
+        (vec!["secret", "rotate", "--kid", "k", "--generate", "--grace", "soon"], "--grace"),
+        (vec!["secret", "rotate", "--kid", "k", "--generate", "--secret-stdin"], "cannot be used"),
+        (vec!["secret", "list", "--backend", "memory:"], "valkey://127.0.0.1:6379"),
         (vec!["submit", "no-such-file", "--backend", "valkey://127.0.0.1:1"], "no-such-file"),
     ] {
         let output = ff(&arguments);
@@ -100,6 +118,29 @@ fn the_help_of_each_says_how_it_ends() {
         for word in ["Exit code: 0", "FF_BACKEND", "--namespace", "--json"] {
             assert!(help.contains(word), "{word} is missing in {help}");
         }
+    }
+}
+
+#[test]
+fn a_signal_needs_a_token_which_is_no_argument() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+    command.args(["signal", ID, "approval", "approved", "--backend", "valkey://127.0.0.1:1"]);
+    command.env_remove("FF_WAITPOINT_TOKEN").stdin(Stdio::null());
+    let output = command.output().expect("ff runs");
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    for way in ["--token-file", "--token-stdin", "FF_WAITPOINT_TOKEN"] {
+        assert!(said(&output).contains(way), "{}", said(&output));
+    }
+    let output = command.arg("--token-stdin").output().expect("ff runs");
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("there is no token in it"), "{}", said(&output));
+    for (command, wanted) in [("signal", "list of processes"), ("secret", "rotate")] {
+        let help = ff(&[command, "--help"]);
+        assert!(String::from_utf8_lossy(&help.stdout).contains(wanted), "{command}");
+    }
+    for task in ["rotate", "list"] {
+        let help = String::from_utf8_lossy(&ff(&["secret", task, "--help"]).stdout).into_owned();
+        assert!(help.contains("Exit code: 0") && help.contains("FF_BACKEND"), "{help}");
     }
 }
 

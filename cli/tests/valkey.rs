@@ -3,127 +3,22 @@
 mod common;
 #[path = "../src/private_server.rs"]
 mod private_server;
+#[path = "common/store.rs"]
+mod store;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::io::{BufRead, BufReader};
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use common::{DEADLINE, Pipe, signal, text, within};
-use private_server::PrivateServer;
+use common::{Pipe, signal, text, within};
+use store::{Said, Store, objects};
 
 /// An id that nothing has.
 const NOBODY: &str = "{fp:1}:00000000-0000-0000-0000-000000000001";
-
-/// A server for one test.
-struct Store(PrivateServer);
-
-impl Store {
-    fn start() -> Self {
-        Self(PrivateServer::start().expect("a server is installed"))
-    }
-
-    fn ff(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
-        command.args(arguments).env("FF_BACKEND", self.0.url()).stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let child = self.ff(arguments).spawn().expect("ff starts");
-        within(move || child.wait_with_output().expect("ff ends"))
-    }
-
-    /// Runs a command that must succeed; its standard output.
-    fn out(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let said = self.out(&[arguments, &["--json"]].concat());
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
-    }
-
-    /// Submits lines by standard input; what it prints.
-    fn submit(&self, lines: &[Value], arguments: &[&str]) -> Output {
-        let mut command = self.ff(&[&["submit", "-"], arguments].concat());
-        let mut child = command.stdin(Stdio::piped()).spawn().expect("ff starts");
-        let mut stdin = child.stdin.take().expect("its input is a pipe");
-        for line in lines {
-            writeln!(stdin, "{line}").expect("ff reads its input");
-        }
-        drop(stdin);
-        within(move || child.wait_with_output().expect("ff ends"))
-    }
-
-    /// Submits one execution; its id.
-    fn submit_one(&self, line: Value) -> String {
-        let output = self.submit(&[line], &[]);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        text(&output.stdout).trim().to_owned()
-    }
-
-    fn state(&self, id: &str) -> String {
-        let seen = self.json(&["describe", id]);
-        seen["state"]["public_state"].as_str().expect("a word").to_owned()
-    }
-
-    /// What the server says to a command.
-    fn ask(&self, command: &str) -> String {
-        let address = self.0.url().replace("valkey://", "");
-        let mut stream = TcpStream::connect(address).expect("it listens");
-        stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).expect("it reads");
-        let mut said = String::new();
-        stream.read_to_string(&mut said).expect("it answers");
-        said
-    }
-
-    /// The process of the server.
-    fn pid(&self) -> Pid {
-        let said = self.ask("INFO server");
-        let pid = said.lines().find_map(|line| line.strip_prefix("process_id:"));
-        Pid::from_raw(pid.expect("a process id").trim().parse().expect("a number"))
-    }
-}
-
-fn objects(said: &str) -> Vec<Value> {
-    said.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
-}
-
-/// What a process says on standard error, line by line.
-struct Said(mpsc::Receiver<String>);
-
-impl Said {
-    fn by(child: &mut Child) -> Self {
-        let stderr = child.stderr.take().expect("its errors are a pipe");
-        let (sender, receiver) = mpsc::channel();
-        std::thread::spawn(move || {
-            BufReader::new(stderr)
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| sender.send(line))
-        });
-        Self(receiver)
-    }
-
-    fn wait_for(&self, wanted: &str) {
-        loop {
-            let line = self.0.recv_timeout(DEADLINE).expect("it says so before the deadline");
-            if line.contains(wanted) {
-                return;
-            }
-        }
-    }
-}
 
 #[test]
 fn what_one_process_submits_two_others_work_off_and_all_can_see() {

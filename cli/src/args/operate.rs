@@ -1,4 +1,5 @@
-//! The arguments of the commands that change an execution: `ff cancel`, `ff replay`, `ff revoke`.
+//! The arguments of the commands that change an execution: `ff cancel`, `ff resume`,
+//! `ff replay`, `ff revoke`.
 
 use clap::Args;
 use ff_sdk::ExecutionId;

@@ -18,19 +18,21 @@ pub struct BenchArgs {
     /// What to measure.
     #[arg(long, value_enum, default_value_t = Scenario::Drain)]
     pub scenario: Scenario,
-    /// How many executions; dispatch submits 500 of them at most.
+    /// How many executions; dispatch submits 500 of them at most, resume 5,000, and frames appends
+    /// ten frames for each, 100,000 at most.
     #[arg(long, value_name = "N", default_value_t = 10_000,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub tasks: u32,
-    /// How many workers, of one process and one connection; dispatch and idle have one.
+    /// How many workers, of one process and one connection; dispatch, idle, resume and frames have
+    /// one.
     #[arg(long, value_name = "W", default_value_t = 16,
         value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub workers: u32,
-    /// How many executions each worker holds at once.
+    /// How many executions each worker holds at once; with resume and frames it is 16.
     #[arg(long, value_name = "K", default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..=64))]
     pub slots: u32,
-    /// How many bytes of payload each execution has; memory has none.
+    /// How many bytes of payload each execution has; with memory and frames it has none.
     #[arg(long, value_name = "BYTES", default_value_t = 0,
         value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
     pub payload: u32,
@@ -59,6 +61,11 @@ pub enum Scenario {
     Submit,
     /// Submit one after the other to a worker that waits: how long until its handler starts.
     Dispatch,
+    /// Suspend everything, then signal some at a time to a worker that waits: how long until the
+    /// resumed handler starts.
+    Resume,
+    /// Append output from 16 tasks, with a reader for each and without: how fast is it kept.
+    Frames,
     /// One worker without work: how often does it call the store.
     Idle,
     /// Submit and complete executions without payload: how many bytes does each need.
@@ -74,6 +81,8 @@ impl Scenario {
             Self::Drain => "drain",
             Self::Submit => "submit",
             Self::Dispatch => "dispatch",
+            Self::Resume => "resume",
+            Self::Frames => "frames",
             Self::Idle => "idle",
             Self::Memory => "memory",
             Self::All => "all",

@@ -36,12 +36,17 @@ pub fn table(figures: &Figures) -> Table {
 
 /// The median and the tail of times in microseconds, in milliseconds.
 pub fn percentiles_ms(mut times_us: Vec<u64>) -> Value {
+    let [p50, p95, p99] = percentiles_us(&mut times_us).map(|us| short(us as f64 / 1_000.0));
+    json!({ "p50": p50, "p95": p95, "p99": p99 })
+}
+
+/// The median and the tail of times: p50, p95 and p99. They are sorted.
+pub fn percentiles_us(times_us: &mut [u64]) -> [u64; 3] {
     times_us.sort_unstable();
-    let at = |percent: usize| {
+    [50, 95, 99].map(|percent| {
         let place = (times_us.len() * percent / 100).min(times_us.len().saturating_sub(1));
-        times_us.get(place).map_or(0.0, |us| (*us as f64 / 10.0).round() / 100.0)
-    };
-    json!({ "p50": at(50), "p95": at(95), "p99": at(99) })
+        times_us.get(place).copied().unwrap_or_default()
+    })
 }
 
 /// A number with at most two decimals.

@@ -4,9 +4,11 @@ mod args;
 mod dispatch;
 mod drain;
 mod figures;
+mod frames;
 mod ground;
 mod idle;
 mod memory;
+mod resume;
 mod submit;
 mod work;
 
@@ -23,8 +25,15 @@ use ground::Ground;
 
 /// The scenarios of `all`. Where two have a figure of one name, that of the later one is shown:
 /// the scenario that is about it.
-const ALL: [Scenario; 5] =
-    [Scenario::Drain, Scenario::Submit, Scenario::Dispatch, Scenario::Idle, Scenario::Memory];
+const ALL: [Scenario; 7] = [
+    Scenario::Drain,
+    Scenario::Submit,
+    Scenario::Dispatch,
+    Scenario::Resume,
+    Scenario::Frames,
+    Scenario::Idle,
+    Scenario::Memory,
+];
 
 /// Runs the command.
 pub async fn bench(args: BenchArgs) -> Result<ExitCode, Failed> {
@@ -62,6 +71,8 @@ async fn run(scenario: Scenario, args: &BenchArgs, ground: &Ground) -> Result<Fi
         Scenario::Drain | Scenario::All => drain::run(args, ground).await,
         Scenario::Submit => submit::run(args, ground).await,
         Scenario::Dispatch => dispatch::run(args, ground).await,
+        Scenario::Resume => resume::run(args, ground).await,
+        Scenario::Frames => frames::run(args, ground).await,
         Scenario::Idle => idle::run(args, ground).await,
         Scenario::Memory => memory::run(args, ground).await,
     }
@@ -69,6 +80,7 @@ async fn run(scenario: Scenario, args: &BenchArgs, ground: &Ground) -> Result<Fi
 
 /// What was measured.
 fn head(args: &BenchArgs, ground: &Ground) -> Figures {
+    let without_payload = matches!(args.scenario, Scenario::Memory | Scenario::Frames);
     figures(json!({
         "scenario": args.scenario.name(),
         "backend": backend::hidden(&ground.url),
@@ -76,6 +88,6 @@ fn head(args: &BenchArgs, ground: &Ground) -> Figures {
         "workers": args.workers,
         "slots": args.slots,
         "partitions": ground.client.partition_config().num_flow_partitions,
-        "payload_bytes": if args.scenario == Scenario::Memory { 0 } else { args.payload },
+        "payload_bytes": if without_payload { 0 } else { args.payload },
     }))
 }

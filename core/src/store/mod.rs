@@ -7,6 +7,7 @@
 pub mod bounds;
 pub mod codec;
 pub mod contract;
+mod cursor;
 pub mod journal;
 pub mod keys;
 pub mod memory;
@@ -18,6 +19,7 @@ pub use contract::{
     StreamId, StreamPage, Streamed, Take, TakeUntil, Taken, Unit, UnitReply, ValueWrite, Values,
     Version, Wake,
 };
+pub use cursor::InvalidCursor;
 pub use journal::JournalEntry;
 pub use keys::{IndexName, RecordKey, StreamName, Topic, ValueKey};
 pub use memory::MemoryStore;

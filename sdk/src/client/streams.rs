@@ -49,6 +49,8 @@ pub struct Tail {
     items: VecDeque<(TailItem, Cursor)>,
     wakes: Option<Box<dyn WakeUps>>,
     last_came: Instant,
+    /// Whether the latest page had all that there was, so that the next one would have little.
+    caught_up: bool,
     ended: bool,
 }
 
@@ -128,6 +130,7 @@ impl Client {
             items: VecDeque::new(),
             wakes: self.readers_wakes(id, attempt),
             last_came: Instant::now(),
+            caught_up: false,
             ended: false,
         })
     }
@@ -200,6 +203,11 @@ impl Tail {
             if self.ended {
                 return None;
             }
+            if self.caught_up {
+                // Reading with each frame that comes would cost its writer more than the frame.
+                tokio::time::sleep_until(self.last_came + self.pace()).await;
+                self.caught_up = false;
+            }
             match self.read().await {
                 Ok(true) => {}
                 Ok(false) => self.wait().await,
@@ -223,6 +231,7 @@ impl Tail {
         if page.gap {
             self.items.push_back((TailItem::Gap, self.next));
         }
+        let came = page.frames.len();
         for frame in page.frames {
             let cursor = frame.cursor;
             self.items.push_back((TailItem::Frame(frame), cursor));
@@ -233,13 +242,22 @@ impl Tail {
             return Ok(false);
         }
         self.last_came = Instant::now();
+        self.caught_up = came < PAGE as usize;
         Ok(true)
+    }
+
+    /// How long to wait before looking again. Readers that began together do not stay together: all
+    /// at once they would hold up writers.
+    fn pace(&self) -> Duration {
+        let spread = u64::try_from(RING_EVERY.as_micros() / 2).unwrap_or(u64::MAX);
+        let less = self.client.0.connection.entropy().below(spread);
+        RING_EVERY - Duration::from_micros(less)
     }
 
     /// Waits for more. While frames come it looks at its own pace, and not with each of them.
     async fn wait(&mut self) {
         if self.last_came.elapsed() < READS_ON {
-            tokio::time::sleep(RING_EVERY).await;
+            tokio::time::sleep(self.pace()).await;
             return;
         }
         if wait_for(&mut self.wakes, Instant::now() + BACKSTOP).await {

@@ -1,0 +1,47 @@
+//! Reading output while it comes: at the reader's own pace, and not with each frame.
+
+use std::collections::BTreeMap;
+
+use ff_sdk::TailItem;
+use ff_sdk::core::store::Cursor;
+use ff_tests::Ground;
+use ff_tests::kit::{claim, ms, submit, work};
+use ff_tests::line::any;
+
+/// A tail that keeps up with its writer asks some times in a second, however many frames come and
+/// however long an answer takes, and one that is behind reads on at once.
+#[tokio::test(start_paused = true)]
+async fn a_tail_reads_at_its_own_pace() {
+    const FRAMES: u64 = 1_000;
+    let ground = Ground::memory();
+    let (worker, line) = (ground.worker("w").await, ground.line());
+    line.slow_replies(ms(2), any);
+    let client = ground.client_on(line.clone()).await;
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let mut tail = client.tail(&id, None, Cursor::Start, None).await.unwrap();
+    let before = line.calls();
+    let write = async {
+        for _ in 0..FRAMES {
+            task.append_frame("log", "x", BTreeMap::new()).await.unwrap();
+            ground.advance(ms(1)).await;
+        }
+    };
+    let read = async {
+        for sequence in 1..=FRAMES {
+            let item = tail.next().await.unwrap().unwrap();
+            assert!(matches!(item, TailItem::Frame(frame) if frame.frame.sequence == sequence));
+        }
+    };
+    tokio::join!(write, read);
+    let calls = line.calls() - before;
+    assert!((40..=250).contains(&calls), "{calls} calls for a second of frames");
+
+    let began = ground.now().await;
+    let mut behind = client.tail(&id, None, Cursor::Start, None).await.unwrap();
+    for _ in 0..FRAMES {
+        behind.next().await.unwrap().unwrap();
+    }
+    let took = ground.now().await.since(began).get();
+    assert!(took <= 10, "{took} ms for two full pages");
+}
