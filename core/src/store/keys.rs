@@ -252,8 +252,9 @@ mod tests {
             let attempt = AttemptIndex(other as u32);
             macro_rules! named {
                 ($name:expr) => {{
-                    let name = $name;
-                    (format!("{at} {name:?}"), name.text(at))
+                    // A record and a value may have one name and are different still.
+                    let (kind, name) = (stringify!($name), $name);
+                    (format!("{at} {kind} {name:?}"), name.text(at))
                 }};
             }
             match kind {
