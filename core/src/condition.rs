@@ -12,6 +12,8 @@ use crate::time::{DurationMs, TimestampMs};
 pub const MAX_WAITPOINTS: usize = 16;
 /// The most signals that one condition asks for, over all its parts.
 pub const MAX_CONDITION_SIGNALS: usize = 64;
+/// The most waitpoints that one condition names, over all its parts, each time counted.
+pub const MAX_CONDITION_WAITPOINTS: usize = 64;
 /// The deepest nesting of a condition.
 pub const MAX_CONDITION_DEPTH: usize = 4;
 
@@ -121,13 +123,17 @@ impl Condition {
     ///
     /// `InvalidInput` for a condition that cannot be satisfied as it is written: an empty `AllOf`,
     /// `n` of zero or above the number of waitpoints, nesting deeper than [`MAX_CONDITION_DEPTH`],
-    /// more than [`MAX_CONDITION_SIGNALS`] signals.
+    /// more than [`MAX_CONDITION_SIGNALS`] signals or [`MAX_CONDITION_WAITPOINTS`] waitpoints.
     pub fn parts(&self) -> Result<Vec<ConditionPart>, Rejection> {
         let mut parts = Vec::new();
         self.gather(1, &mut parts)?;
         let asked: u64 = parts.iter().map(|part| u64::from(part.n)).sum();
         if asked > MAX_CONDITION_SIGNALS as u64 {
             return Err(wrong(format!("asks for {asked} signals, at most 64 are possible")));
+        }
+        let named: usize = parts.iter().map(|part| part.waitpoints.len()).sum();
+        if named > MAX_CONDITION_WAITPOINTS {
+            return Err(wrong(format!("names waitpoints {named} times, at most 64 are possible")));
         }
         Ok(parts)
     }

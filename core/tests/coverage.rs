@@ -33,7 +33,7 @@ const NOT_FROM_RULES: &[RejectionKind] = &[
 const BEYOND_THE_WALK: &[RejectionKind] = &[RejectionKind::SignalLimitExceeded];
 
 /// Commands whose repeat is simply applied again, to the same effect.
-const APPLIED_AGAIN: &[&str] = &["renew", "update_progress", "on_due", "forget_signals"];
+const APPLIED_AGAIN: &[&str] = &["renew", "update_progress", "on_due"];
 
 #[test]
 fn every_command_meets_every_situation() {

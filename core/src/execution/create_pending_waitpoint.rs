@@ -9,7 +9,7 @@ use crate::token::{KnownKeyring, Subject, WaitpointToken};
 
 use super::decision::{Decision, Ruling, Verdict};
 use super::event::Event;
-use super::guard::{FenceParts, current_holder};
+use super::guard::{FenceParts, current_holder, is_of_an_attempt};
 use super::record::Execution;
 use super::suspend::IssuedWaitpoint;
 use super::waiting::{Waiting, Waitpoint, WaitpointState};
@@ -49,7 +49,7 @@ pub fn create_pending_waitpoint(
     now: TimestampMs,
 ) -> Ruling<IssuedWaitpoint> {
     let known = current.waiting.as_ref().and_then(|all| all.waitpoint(command.waitpoint_id));
-    if let Some((waitpoint, _)) = known {
+    if let Some((waitpoint, _)) = known.filter(|_| is_of_an_attempt(current, &command.fence)) {
         return Ok(Verdict::Repeat(issued(waitpoint, &command.keyring, now)?));
     }
     let (active, _) = current_holder(current, &command.fence, now)?;

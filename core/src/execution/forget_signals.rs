@@ -1,11 +1,10 @@
 //! `forget_signals`: retention takes the signals of an execution away, some at a time
 //! (`docs/spec.md`, 4 and 5).
 
-use crate::error::Rejection;
 use crate::id::{ExecutionId, SignalId};
 use crate::time::TimestampMs;
 
-use super::decision::{Beside, Decision, Ruling, ValueEffect, ValueKind};
+use super::decision::{Beside, Decision, Ruling, ValueEffect, ValueKind, Verdict};
 use super::on_due::after_signals;
 use super::record::{Continuation, Execution};
 
@@ -32,17 +31,18 @@ pub struct Forgotten {
 }
 
 /// Takes signals away, with their payloads; after the last ones retention goes on.
+/// Where retention is not at them, or past them already, there is nothing to do.
 ///
 /// # Errors
 ///
-/// `NotFound` when the execution's retention is not at its signals.
+/// None of its own.
 pub fn forget_signals(
     current: &Execution,
     command: &ForgetSignals,
     now: TimestampMs,
 ) -> Ruling<Forgotten> {
     if current.continuation != Some(Continuation::RemoveSignals) {
-        return Err(Rejection::NotFound);
+        return Ok(Verdict::Repeat(Forgotten { more: false }));
     }
     let mut next = current.clone();
     if command.last {

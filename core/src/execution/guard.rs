@@ -86,6 +86,14 @@ fn is_same(latest: Fence, given: Fence) -> bool {
         && (latest.attempt_id == given.attempt_id || planted!(FenceWithoutAttempt))
 }
 
+/// Whether a call comes from an attempt of this execution: whoever repeats a call that hands out
+/// tokens has to prove that much.
+pub(super) fn is_of_an_attempt(execution: &Execution, fence: &FenceParts) -> bool {
+    let FenceParts::Complete(fence) = fence else { return false };
+    let past = execution.past_attempts.iter().map(|past| &past.attempt);
+    past.chain(execution.attempt()).any(|attempt| attempt.id == fence.attempt_id)
+}
+
 /// The outcome of the call that gave back the lease of this fence, if it was of the kind that
 /// `of_kind` recognises. \[INV-IDENTITY-1\]
 pub(super) fn released<T>(

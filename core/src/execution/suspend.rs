@@ -16,7 +16,7 @@ use crate::token::{KnownKeyring, WaitpointToken};
 use super::create_pending_waitpoint::{LEAST_CLIP, check_room, issued, new_waitpoint};
 use super::decision::{Decision, Ruling, Verdict};
 use super::event::Event;
-use super::guard::{FenceParts, current_holder};
+use super::guard::{FenceParts, current_holder, is_of_an_attempt};
 use super::record::{Active, Execution, Phase};
 use super::resume::leave_waitpoints;
 use super::signal::SignalRecord;
@@ -156,7 +156,8 @@ fn repeated(
 ) -> Result<Option<SuspendOutcome>, Rejection> {
     let Some(waiting) = &current.waiting else { return Ok(None) };
     let Some(latest) = &waiting.latest else { return Ok(None) };
-    if latest.id != command.suspension_id && !planted!(SuspensionIdIgnored) {
+    let same = latest.id == command.suspension_id || planted!(SuspensionIdIgnored);
+    if !same || !is_of_an_attempt(current, &command.fence) {
         return Ok(None);
     }
     let suspension_id = latest.id;

@@ -141,6 +141,8 @@ pub struct RotateSecret {
     patience: Patience,
     /// The nonces of commits whose reply was lost.
     ambiguous: Vec<u64>,
+    /// Whether the kid was known before anything was sent.
+    knew: Option<bool>,
     pending: Option<u64>,
 }
 
@@ -149,18 +151,36 @@ const OP: &str = "rotate_waitpoint_secret";
 impl RotateSecret {
     /// Rotates to this secret; the one before stays good for `grace`.
     pub const fn new(kid: Kid, secret: Secret, grace: DurationMs, patience: Patience) -> Self {
-        Self { kid, secret, grace, patience, ambiguous: Vec::new(), pending: None }
+        Self { kid, secret, grace, patience, ambiguous: Vec::new(), knew: None, pending: None }
+    }
+
+    fn left_open(&self, now: HostTime) -> EngineError {
+        let (elapsed, applied) = (self.patience.elapsed(now), Applied::Unknown);
+        EngineError::Timeout { op: OP, elapsed, applied }
+            .context("a reply was lost and somebody has rotated since")
     }
 
     fn found(
         &mut self,
         stored: Option<&Stored>,
         at: TimestampMs,
+        now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         let ring = match stored.map(|stored| read_ring(stored, self.patience.codec())).transpose() {
             Ok(ring) => ring.unwrap_or_default(),
             Err(error) => return Step::Done(Err(error)),
         };
+        let knows = ring.knows(&self.kid);
+        let knew = *self.knew.get_or_insert(knows);
+        let is_current = ring.list().last().is_some_and(|last| last.kid == self.kid);
+        if !self.ambiguous.is_empty() && knows && !is_current {
+            // A lost commit has made it current, and somebody has rotated since; unless it was
+            // known before, which leaves it open.
+            return Step::Done(match knew {
+                false => Ok(Rotation::Rotated),
+                true => Err(self.left_open(now)),
+            });
+        }
         let (ring, rotation) = match ring.rotate(&self.kid, &self.secret, self.grace, at) {
             Ok(rotated) => rotated,
             Err(rejection) => return Step::Done(Err(rejection.into())),
@@ -189,11 +209,11 @@ impl Operation for RotateSecret {
         Step::Send(Request::Read(secrets_record()))
     }
 
-    fn on_reply(&mut self, reply: Reply, _now: HostTime) -> Step<Self::Output> {
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
         let pending = self.pending.take();
         match reply.body {
             ReplyBody::Read(mut read) => {
-                self.found(read.records.pop().flatten().as_ref(), reply.at)
+                self.found(read.records.pop().flatten().as_ref(), reply.at, now)
             }
             ReplyBody::Commit(mut units) => match units.pop() {
                 Some(UnitReply::Committed { .. }) => Step::Done(Ok(Rotation::Rotated)),

@@ -239,6 +239,7 @@ fn conditions_that_cannot_be_satisfied_are_refused() {
         count(3, waitpoints, &["a", "b"]),
         count(65, signals, &["a"]),
         all_of([count(64, signals, &["a"]), any_at("a")]),
+        all_of(vec![count(1, signals, &["a", "b", "c", "d", "e"]); 13]),
         all_of([any_at("a"), Condition::OperatorOnly]),
         all_of([Condition::TimeoutOnly]),
         twice,
