@@ -194,8 +194,8 @@ pub enum Task {
     /// history after a failover, that is a line too, with --json {"gap": true, "cursor": "..."}.
     /// The last line says why no more will come, with --json {"closed": "success", "cursor":
     /// "..."}: success, failure, cancelled, expired, suspension_timeout, reclaimed, lease_expired
-    /// or superseded. With --no-follow it ends where nothing follows now, and with the place to go on,
-    /// for --from; with --json {"next": "CURSOR"}.
+    /// or superseded. With --no-follow it ends where nothing follows now, and with the place to go
+    /// on, for --from; with --json {"next": "CURSOR"}.
     ///
     /// A store that goes away is tried again until it is back. Ctrl-C and SIGTERM end it.
     ///
