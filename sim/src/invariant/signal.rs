@@ -17,7 +17,7 @@ use ff_core::store::{
 use ff_core::time::TimestampMs;
 
 use crate::change::Change;
-use crate::identity::is_decided;
+use crate::identity::is_certain;
 use crate::model::Model;
 use crate::report::{Broken, ensure};
 use crate::task::Caller;
@@ -142,7 +142,7 @@ pub fn check_answer(
                 taken.filter(|first| first.at < at && first.jumps == jumps && model.jumps == jumps);
             let contends = matches!(error, EngineError::Contention { .. });
             // Whoever has no good token is told nothing.
-            let refused = is_decided(error)
+            let refused = is_certain(error)
                 && !matches!(error, EngineError::Validation { .. })
                 && error.rejection() != Some(&Rejection::InvalidToken);
             ensure!(
