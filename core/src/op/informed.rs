@@ -4,7 +4,7 @@
 use uuid::Uuid;
 
 use crate::entropy::Entropy;
-use crate::error::{Bug, EngineError, Missing, Rejection};
+use crate::error::{Bug, EngineError, Missing, Rejection, RejectionKind};
 use crate::execution::{Decide, Heard, SignalRecord};
 use crate::partition::Partition;
 use crate::score::Score;
@@ -36,6 +36,9 @@ pub struct Informed<C: Decide> {
     /// When the secrets were asked for, by the host's clock; they are known by that time at least.
     asked_at: TimestampMs,
     rounds: u32,
+    /// Whether it goes by secrets that the program had read before, in which the token's is not
+    /// the one that signs: it may be so again since.
+    doubtful: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +61,8 @@ impl<C: Decide> Informed<C> {
         let patience = Patience::new(terms.clone(), entropy.fork());
         let transact = Transact::knowing(command, known, Patience::new(terms.clone(), entropy));
         let (heard, asked_at) = (Heard::default(), TimestampMs::ZERO);
-        Self { transact, patience, terms, heard, doing: Doing::Carrying, asked_at, rounds: 0 }
+        let (doing, rounds, doubtful) = (Doing::Carrying, 0, false);
+        Self { transact, patience, terms, heard, doing, asked_at, rounds, doubtful }
     }
 
     fn carried(
@@ -68,6 +72,10 @@ impl<C: Decide> Informed<C> {
     ) -> Step<Output<C::Outcome>> {
         let missing = match &step {
             Step::Done(Err(EngineError::State(Rejection::Unread { what }))) => *what,
+            // A token that was just signed is not refused because of what was read before.
+            Step::Done(Err(EngineError::Validation {
+                kind: RejectionKind::InvalidToken, ..
+            })) if self.doubtful => Missing::Secrets,
             _ => return step,
         };
         self.rounds += 1;
@@ -104,6 +112,7 @@ impl<C: Decide> Informed<C> {
             Ok(Some(ring)) => {
                 // They are as old as the reply, whatever the host takes the store's clock for.
                 let ring = KnownKeyring::new(ring, at);
+                self.doubtful = false;
                 self.transact.command_mut().observe_keyring(ring.clone());
                 self.terms.keyrings().put(ring, self.asked_at);
                 self.carry(now)
@@ -175,6 +184,8 @@ impl<C: Decide> Operation for Informed<C> {
         let held = held.filter(|ring| kid.is_none_or(|kid| ring.knows(&kid)));
         match held {
             Some(ring) => {
+                let kid = self.transact.command().kid();
+                self.doubtful = kid.is_some_and(|kid| !ring.is_current(&kid));
                 self.transact.command_mut().observe_keyring(ring);
                 self.carry(now)
             }
@@ -222,21 +233,23 @@ impl<C: Decide> Operation for Informed<C> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keyring::RotateSecret;
     use super::*;
     use crate::capability::Capabilities;
     use crate::execution::{
-        Claim, Claimed, Create, CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, Offer, Offered,
-        Start,
+        Claim, Claimed, Create, CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, DeliverSignal,
+        FoundSignal, IssuedWaitpoint, Offer, Offered, SignalOutcome, Start,
     };
     use crate::id::{
         AttemptId, ExecutionId, ExecutionKind, GrantId, LaneId, LeaseId, Namespace, Nonce,
-        WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
+        SignalId, SignalName, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
     };
     use crate::policy::{ExecutionPolicy, Priority};
     use crate::store::MemoryStore;
     use crate::store::codec::Codec;
     use crate::tags::Tags;
     use crate::time::DurationMs;
+    use crate::token::{Kid, Secret};
 
     const ID: ExecutionId = ExecutionId::from_parts(0, Uuid::from_u128(1));
 
@@ -308,6 +321,74 @@ mod tests {
         }
     }
 
+    fn open(
+        world: &mut World,
+        claimed: &Claimed,
+        number: u128,
+        terms: &Terms,
+    ) -> Result<IssuedWaitpoint, EngineError> {
+        let command = CreatePendingWaitpoint {
+            execution_id: ID,
+            fence: claimed.fence().into(),
+            waitpoint_id: WaitpointId::from_uuid(Uuid::from_u128(10 + number)),
+            key: WaitpointKey::try_new(format!("key-{number}")).unwrap(),
+            expires_in: None,
+            keyring: KnownKeyring::default(),
+        };
+        let entropy = Entropy::from_u64(number as u64);
+        let open = Informed::new(command, Known::Nothing, terms.clone(), entropy);
+        world.drive(open).map(|committed| committed.outcome)
+    }
+
+    fn signal(
+        world: &mut World,
+        to: &IssuedWaitpoint,
+        number: u128,
+        terms: &Terms,
+    ) -> Result<SignalOutcome, EngineError> {
+        let command = DeliverSignal {
+            execution_id: ID,
+            waitpoint_id: to.id,
+            token: to.token.clone(),
+            signal_id: SignalId::from_uuid(Uuid::from_u128(number)),
+            name: SignalName::try_new("go").unwrap(),
+            source: None,
+            payload: None,
+            creator: Nonce(7),
+            keyring: KnownKeyring::default(),
+            found: FoundSignal::Unread,
+        };
+        let entropy = Entropy::from_u64(number as u64);
+        let send = Informed::new(command, Known::Nothing, terms.clone(), entropy);
+        world.drive(send).map(|committed| committed.outcome)
+    }
+
+    /// A program that has read the secrets before they were rotated to and fro takes a token that
+    /// was signed since.
+    #[test]
+    fn a_token_of_a_secret_that_signs_again_is_good_at_once() {
+        let terms = || Terms::new(DurationMs::from_secs(20), Codec::default());
+        let store = MemoryStore::new(1);
+        let mut world = World { store, now: 1_000_000_000, wrong_by: 0 };
+        let claimed = world.leased(&terms());
+        let rotate = |world: &mut World, kid: &str, grace: u64| {
+            let (kid, secret) = (Kid::try_new(kid).unwrap(), Secret::from_hex("0a").unwrap());
+            let patience = Patience::new(terms(), Entropy::from_u64(grace));
+            world.drive(RotateSecret::new(kid, secret, DurationMs::new(grace), patience)).unwrap();
+        };
+        rotate(&mut world, "a", 1);
+        let first = open(&mut world, &claimed, 0, &terms()).unwrap();
+        rotate(&mut world, "b", 10);
+        world.now += 20;
+        let program = terms();
+        let refused = signal(&mut world, &first, 1, &program);
+        assert!(refused.is_err(), "{refused:?}");
+        rotate(&mut world, "a", 10_000);
+        let second = open(&mut world, &claimed, 1, &terms()).unwrap();
+        let taken = signal(&mut world, &second, 2, &program);
+        assert!(taken.is_ok(), "{taken:?}");
+    }
+
     /// What was just read is new, whatever the host takes the store's clock for.
     #[test]
     fn a_wrong_clock_does_not_make_secrets_old() {
@@ -318,17 +399,7 @@ mod tests {
             let claimed = world.leased(&terms);
             world.wrong_by = wrong_by;
             for number in 0..2 {
-                let command = CreatePendingWaitpoint {
-                    execution_id: ID,
-                    fence: claimed.fence().into(),
-                    waitpoint_id: WaitpointId::from_uuid(Uuid::from_u128(10 + number)),
-                    key: WaitpointKey::try_new(format!("key-{number}")).unwrap(),
-                    expires_in: None,
-                    keyring: KnownKeyring::default(),
-                };
-                let entropy = Entropy::from_u64(number as u64);
-                let open = Informed::new(command, Known::Nothing, terms.clone(), entropy);
-                let opened = world.drive(open);
+                let opened = open(&mut world, &claimed, number, &terms);
                 assert!(opened.is_ok(), "{wrong_by} ms: {opened:?}");
             }
         }
