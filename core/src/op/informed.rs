@@ -234,19 +234,21 @@ impl<C: Decide> Operation for Informed<C> {
 #[cfg(test)]
 mod tests {
     use super::super::keyring::RotateSecret;
+    use super::super::tick::Tick;
     use super::*;
     use crate::capability::Capabilities;
     use crate::execution::{
-        Claim, Claimed, Create, CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, DeliverSignal,
-        FoundSignal, IssuedWaitpoint, Offer, Offered, SignalOutcome, Start,
+        Claim, Claimed, Complete, Create, CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT,
+        DeliverSignal, FoundSignal, IssuedWaitpoint, Offer, Offered, Purpose, SignalOutcome, Start,
     };
     use crate::id::{
         AttemptId, ExecutionId, ExecutionKind, GrantId, LaneId, LeaseId, Namespace, Nonce,
         SignalId, SignalName, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
     };
+    use crate::partition::PartitionConfig;
     use crate::policy::{ExecutionPolicy, Priority};
-    use crate::store::MemoryStore;
     use crate::store::codec::Codec;
+    use crate::store::{Commit, IndexWrite, MemoryStore, Unit};
     use crate::tags::Tags;
     use crate::time::DurationMs;
     use crate::token::{Kid, Secret};
@@ -387,6 +389,36 @@ mod tests {
         let second = open(&mut world, &claimed, 1, &terms()).unwrap();
         let taken = signal(&mut world, &second, 2, &program);
         assert!(taken.is_ok(), "{taken:?}");
+    }
+
+    /// An error inside a function can leave the entry of a signal that was never taken: it goes
+    /// with its execution.
+    #[test]
+    fn an_entry_without_its_signal_goes_with_its_execution() {
+        let terms = Terms::new(DurationMs::from_secs(20), Codec::default());
+        let store = MemoryStore::new(1);
+        let mut world = World { store, now: 1_000_000_000, wrong_by: 0 };
+        let claimed = world.leased(&terms);
+        open(&mut world, &claimed, 0, &terms).unwrap();
+        let patience = || Patience::new(terms.clone(), Entropy::from_u64(3));
+        let fence = claimed.fence().into();
+        let complete = Complete { execution_id: ID, fence, result: None };
+        world.drive(Transact::new(complete, patience())).unwrap();
+        let (index, member) = (IndexName::Signals { execution: ID.uuid() }, Uuid::from_u128(9));
+        let left = IndexWrite { index: index.clone(), member, score: Some(Score::new(0)) };
+        let unit = Unit { index: vec![left], ..Unit::new(Purpose::Finish, 1) };
+        let (partition, units) = (ID.partition(), vec![unit]);
+        let commit = Request::Commit(Commit { partition, units });
+        world.store.handle(commit, TimestampMs::new(world.now));
+        world.now += ExecutionPolicy::default().retention_ms.get() + 60_000;
+        for _ in 0..8 {
+            let config = PartitionConfig::default();
+            world.drive(Tick::new(config, terms.clone(), Entropy::from_u64(4))).unwrap();
+            world.now += 10_000;
+        }
+        let scan = Scan { partition, index, after: None, limit: 10 };
+        let reply = world.store.handle(Request::Scan(scan), TimestampMs::new(world.now));
+        assert_eq!(reply.body, ReplyBody::Scan(Scanned::default()));
     }
 
     /// What was just read is new, whatever the host takes the store's clock for.

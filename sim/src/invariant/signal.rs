@@ -138,6 +138,9 @@ pub fn check_answer(
         }
         Err(error) => {
             use ff_core::error::Rejection;
+            // Retention takes it away, and nothing is remembered then.
+            let kept = model.waits.signal(&sent.execution_id, signal).is_some();
+            let taken = taken.filter(|_| kept);
             let first =
                 taken.filter(|first| first.at < at && first.jumps == jumps && model.jumps == jumps);
             let contends = matches!(error, EngineError::Contention { .. });
