@@ -183,6 +183,8 @@ mod bugs {
             "nothing starts early";
         ResumptionKept: "a later attempt gets the signals of an earlier one",
             "signals are for the claim that their suspension resumed";
+        ResumedTwice: "a signal that comes after the resumption is added to it",
+            "a suspension ends once, by what its record says";
         RetentionFromCreation: "retention is counted from the creation",
             "retention is counted from the end of the life";
         RetryCountedTwice: "a failed attempt counts as two retries",

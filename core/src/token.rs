@@ -359,6 +359,11 @@ impl KnownKeyring {
         self.ring.knows(kid)
     }
 
+    /// Whether new tokens are signed with the secret of this name.
+    pub fn is_current(&self, kid: &Kid) -> bool {
+        self.ring.0.last().is_some_and(|key| key.kid == *kid)
+    }
+
     /// The ring, while it may be gone by.
     ///
     /// # Errors

@@ -10,26 +10,31 @@ use ff_core::execution::{
 };
 use ff_core::id::LeaseId;
 use ff_core::op::{
-    AuditLook, AuditPartition, Batch, Committed, Draw, Drawn, ListExecutions, ListPage, Operation,
-    Rotation, RouteSweep, Step, Tick, TickReport, Transact,
+    AuditLook, AuditPartition, Batch, Committed, Draw, Drawn, Informed, ListExecutions, ListPage,
+    Operation, Rotation, RouteSweep, Step, Tick, TickReport, Transact,
 };
 use ff_core::store::{Failure, Fetched, Reply, Request};
 use ff_core::time::{HostTime, TimestampMs};
 
 use crate::identity::is_certain;
-use crate::invariant::{bounds, durable, fence, identity};
+use crate::invariant::{bounds, durable, fence, frame, identity, signal, suspend, token};
 use crate::own_leases::OwnLeases;
 use crate::report::Broken;
 use crate::store::Server;
 use crate::task::Caller;
 
 macro_rules! works {
-    ($($(#[$doc:meta])* $kind:ident($operation:ty) -> $output:ty;)+) => {
+    (
+        $($(#[$doc:meta])* $kind:ident($operation:ty) -> $output:ty;)+
+        = $informed:ident($asking:ty), $also:literal;
+    ) => {
         /// An operation of whichever kind.
         #[derive(Clone, Debug)]
         #[allow(clippy::large_enum_variant)] // A handful of them.
         pub enum Work {
             $($(#[$doc])* $kind($operation),)+
+            #[doc = $also]
+            $informed($asking),
         }
 
         /// What an operation came to.
@@ -42,13 +47,19 @@ macro_rules! works {
         impl Work {
             /// The first step.
             pub fn start(&mut self, now: HostTime) -> Step<Came> {
-                match self { $(Self::$kind(work) => then(work.start(now), Came::$kind),)+ }
+                match self {
+                    $(Self::$kind(work) => then(work.start(now), Came::$kind),)+
+                    Self::$informed(work) => then(work.operation.start(now), Came::Command),
+                }
             }
 
             /// The step after a reply.
             pub fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Came> {
                 match self {
                     $(Self::$kind(work) => then(work.on_reply(reply, now), Came::$kind),)+
+                    Self::$informed(work) => {
+                        then(work.operation.on_reply(reply, now), Came::Command)
+                    }
                 }
             }
 
@@ -56,12 +67,18 @@ macro_rules! works {
             pub fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Came> {
                 match self {
                     $(Self::$kind(work) => then(work.on_failure(failure, now), Came::$kind),)+
+                    Self::$informed(work) => {
+                        then(work.operation.on_failure(failure, now), Came::Command)
+                    }
                 }
             }
 
             /// The step after a wait.
             pub fn on_wake(&mut self, now: HostTime) -> Step<Came> {
-                match self { $(Self::$kind(work) => then(work.on_wake(now), Came::$kind),)+ }
+                match self {
+                    $(Self::$kind(work) => then(work.on_wake(now), Came::$kind),)+
+                    Self::$informed(work) => then(work.operation.on_wake(now), Came::Command),
+                }
             }
         }
     };
@@ -86,6 +103,16 @@ works! {
     List(ListExecutions) -> Result<ListPage, EngineError>;
     /// A look at a partition.
     Audit(AuditPartition) -> Result<AuditLook, EngineError>;
+    = Informed(Asking), "A command that has to know secrets or signals: it comes to the same.";
+}
+
+/// A command that has to know secrets or signals, on its way.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    /// The command as it was begun.
+    pub command: AnyCommand,
+    /// The operation that carries it.
+    pub operation: Informed<AnyCommand>,
 }
 
 fn then<T>(step: Step<T>, understand: impl FnOnce(T) -> Came) -> Step<Came> {
@@ -105,6 +132,8 @@ pub struct Carrier {
     pub caller: Caller,
     /// The record that the latest reply was about.
     pub seen: Option<Rc<Execution>>,
+    /// When the store gave it, by its clock.
+    pub seen_at: TimestampMs,
     /// Leases that it took itself, and was shown when it asked again.
     pub own: OwnLeases,
 }
@@ -114,10 +143,12 @@ impl Carrier {
     pub fn new(number: u64, process: usize, work: Work) -> Self {
         let caller = match &work {
             Work::Command(work) => Caller::of(number, process, work.command().clone()),
+            Work::Informed(work) => Caller::of(number, process, work.command.clone()),
             Work::Renew(work) => Caller::of(number, process, work.command().clone().into()),
             _ => Caller::new(number, process),
         };
-        Self { work, caller, seen: None, own: OwnLeases::default() }
+        let (seen, seen_at, own) = (None, TimestampMs::ZERO, OwnLeases::default());
+        Self { work, caller, seen, seen_at, own }
     }
 
     /// Notes that a request is sent.
@@ -139,6 +170,7 @@ impl Carrier {
         let reply = server.serve(&mut self.caller, request, now)?;
         let id = self.caller.command.as_ref().map(Decide::execution_id);
         self.seen = id.and_then(|id| server.model.records.get(&id).cloned());
+        self.seen_at = now;
         Ok(reply)
     }
 
@@ -158,6 +190,11 @@ impl Carrier {
         match came {
             Came::Command(result) => {
                 let (model, seen) = (&mut server.model, self.seen.as_deref());
+                let (at, jumps) = (self.seen_at, model.jumps);
+                suspend::check_answer(model, &self.caller, result, at)?;
+                signal::check_answer(model, &self.caller, (at, jumps), result)?;
+                token::check_answer(model, &self.caller, (seen, at), result)?;
+                frame::check_answer(model, &self.caller, seen, result)?;
                 identity::check_answer(model, &self.caller, seen, result)?;
                 if let Ok(committed) = result {
                     durable::check_answer(model, &self.caller, committed)?;

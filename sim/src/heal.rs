@@ -42,7 +42,8 @@ pub fn is_settled(record: &Execution, workers: &[WorkerProfile], now: TimestampM
     // A deadline ends what nobody would end otherwise.
     let may_stay = record.deadline.is_none_or(far);
     match &record.phase {
-        Phase::Terminal(_) => true,
+        // What retention takes away goes to the end.
+        Phase::Terminal(_) => record.continuation.is_none(),
         // Somebody resumes what nothing else would end.
         Phase::Suspended(suspended) => {
             let timeout = suspended.suspension.timeout;

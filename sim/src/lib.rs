@@ -8,9 +8,10 @@
 //! assert!(report.store_calls > 0);
 //! ```
 //!
-//! What is simulated: virtual time, a network, the store (core's reference store as it is), two to
-//! four worker processes, a timekeeper and a client. Processes are loops around core's agents, as
-//! the shells of `ff-sdk` are; handlers, submissions and operators' calls are drawn from the seed.
+//! What is simulated: virtual time, a network, the store (core's reference store as it is), worker
+//! processes, timekeepers, a client, a reader, an operator and whoever signals. Processes are loops
+//! around core's agents, as the shells of `ff-sdk` are; handlers, submissions, signals and
+//! operators' calls are drawn from the seed.
 //! What goes wrong: replies are lost after the write, processes crash and restart, clocks are off,
 //! and calls that timed out are carried out later.
 //!
@@ -21,6 +22,7 @@
 //! - `fault`: one file for each thing that goes wrong;
 //! - `store`: the store's side, which has every step checked;
 //! - `model`: what the world remembers by itself, to compare the store with;
+//! - `waits`: what it remembers of suspensions, signals, tokens and output;
 //! - `invariant`: one file for each thing that always holds (`docs/architecture.md`, Invariants);
 //! - [`marks`]: what a run has met, and what a run of seeds has to meet;
 //! - `heal`: once the faults are over, everything comes to an end.

@@ -4,7 +4,7 @@
 
 use ff_core::planted::{PlantedBug, select};
 use ff_sim::bugs::{Limits, hunt, hunt_with, sightings};
-use ff_sim::{Invariant, InvariantSet, Options, run_with};
+use ff_sim::{Invariant, InvariantSet, Options, Plan, World};
 
 /// One test, since the selected bug is the whole process's.
 #[test]
@@ -22,7 +22,8 @@ fn an_invariant_sees_by_itself_what_it_sees_among_others() {
             let invariant: Invariant = tag.parse().expect("an invariant's tag");
             select(Some(bug));
             let invariants = InvariantSet::only(invariant);
-            let alone = run_with(*seed, Options { invariants, ..Options::default() });
+            let options = Options { invariants, ..Options::default() };
+            let alone = World::new(&Plan::from(*seed), options).run();
             select(None);
             assert_eq!(alone.err().map(|violation| violation.tag), Some(*tag), "{bug}");
         }

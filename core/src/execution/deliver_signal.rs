@@ -197,6 +197,9 @@ fn take(
         effect: SignalEffect::Buffered,
     };
     waiting.signals = number + 1;
+    if let (Some(resumption), true) = (&mut waiting.resumption, planted!(ResumedTwice)) {
+        resumption.signals.push(command.signal_id);
+    }
     if is_active {
         signal.effect = count(next, &signal);
     }

@@ -103,8 +103,8 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
 
 /// What retention does when payload and result are gone.
 fn after_values(execution: &Execution) -> Continuation {
-    let signals = execution.waiting.as_ref().map_or(0, |waiting| waiting.signals);
-    if signals > 0 && !planted!(SignalsLeftBehind) {
+    // An error inside a function may have left the entry of a signal that was never taken.
+    if execution.waiting.is_some() && !planted!(SignalsLeftBehind) {
         return Continuation::RemoveSignals;
     }
     after_signals(execution)

@@ -4,7 +4,7 @@
 use uuid::Uuid;
 
 use crate::entropy::Entropy;
-use crate::error::{Bug, EngineError, Missing, Rejection};
+use crate::error::{Bug, EngineError, Missing, Rejection, RejectionKind};
 use crate::execution::{Decide, Heard, SignalRecord};
 use crate::partition::Partition;
 use crate::score::Score;
@@ -39,6 +39,9 @@ pub struct Informed<C: Decide> {
     /// The clock of the execution's partition in its last reply.
     partition_at: Option<TimestampMs>,
     rounds: u32,
+    /// Whether it goes by secrets that the program had read before, in which the token's is not
+    /// the one that signs: it may be so again since.
+    doubtful: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +73,7 @@ impl<C: Decide> Informed<C> {
             asked_at: TimestampMs::ZERO,
             partition_at: None,
             rounds: 0,
+            doubtful: false,
         }
     }
 
@@ -80,6 +84,10 @@ impl<C: Decide> Informed<C> {
     ) -> Step<Output<C::Outcome>> {
         let missing = match &step {
             Step::Done(Err(EngineError::State(Rejection::Unread { what }))) => *what,
+            // A token that was just signed is not refused because of what was read before.
+            Step::Done(Err(EngineError::Validation {
+                kind: RejectionKind::InvalidToken, ..
+            })) if self.doubtful => Missing::Secrets,
             _ => return step,
         };
         self.rounds += 1;
@@ -132,6 +140,7 @@ impl<C: Decide> Informed<C> {
                 // They are as old as the reply, whatever the host takes the store's clock for.
                 self.ring = Some(ring.clone());
                 let ring = KnownKeyring::new(ring, at);
+                self.doubtful = false;
                 self.transact.command_mut().observe_keyring(ring.clone());
                 self.terms.keyrings().put(ring, self.asked_at);
                 self.carry(now)
@@ -203,6 +212,8 @@ impl<C: Decide> Operation for Informed<C> {
         let held = held.filter(|ring| kid.is_none_or(|kid| ring.knows(&kid)));
         match held {
             Some(ring) => {
+                let kid = self.transact.command().kid();
+                self.doubtful = kid.is_some_and(|kid| !ring.is_current(&kid));
                 self.transact.command_mut().observe_keyring(ring);
                 self.carry(now)
             }
@@ -251,21 +262,25 @@ impl<C: Decide> Operation for Informed<C> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keyring::RotateSecret;
+    use super::super::tick::Tick;
     use super::*;
     use crate::capability::Capabilities;
     use crate::execution::{
-        Claim, Claimed, Create, CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, Offer, Offered,
-        Start,
+        Claim, Claimed, Complete, Create, CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT,
+        DeliverSignal, FoundSignal, IssuedWaitpoint, Offer, Offered, Purpose, SignalOutcome, Start,
     };
     use crate::id::{
         AttemptId, ExecutionId, ExecutionKind, GrantId, LaneId, LeaseId, Namespace, Nonce,
-        WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
+        SignalId, SignalName, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
     };
+    use crate::partition::PartitionConfig;
     use crate::policy::{ExecutionPolicy, Priority};
-    use crate::store::MemoryStore;
     use crate::store::codec::Codec;
+    use crate::store::{Commit, IndexWrite, MemoryStore, Unit};
     use crate::tags::Tags;
     use crate::time::DurationMs;
+    use crate::token::{Kid, Secret};
 
     const ID: ExecutionId = ExecutionId::from_parts(0, Uuid::from_u128(1));
 
@@ -342,6 +357,104 @@ mod tests {
         }
     }
 
+    fn open(
+        world: &mut World,
+        claimed: &Claimed,
+        number: u128,
+        terms: &Terms,
+    ) -> Result<IssuedWaitpoint, EngineError> {
+        let command = CreatePendingWaitpoint {
+            execution_id: ID,
+            fence: claimed.fence().into(),
+            waitpoint_id: WaitpointId::from_uuid(Uuid::from_u128(10 + number)),
+            key: WaitpointKey::try_new(format!("key-{number}")).unwrap(),
+            expires_in: None,
+            keyring: KnownKeyring::default(),
+        };
+        let entropy = Entropy::from_u64(number as u64);
+        let open = Informed::new(command, Known::Nothing, terms.clone(), entropy);
+        world.drive(open).map(|committed| committed.outcome)
+    }
+
+    fn signal(
+        world: &mut World,
+        to: &IssuedWaitpoint,
+        number: u128,
+        terms: &Terms,
+    ) -> Result<SignalOutcome, EngineError> {
+        let command = DeliverSignal {
+            execution_id: ID,
+            waitpoint_id: to.id,
+            token: to.token.clone(),
+            signal_id: SignalId::from_uuid(Uuid::from_u128(number)),
+            name: SignalName::try_new("go").unwrap(),
+            source: None,
+            payload: None,
+            creator: Nonce(7),
+            keyring: KnownKeyring::default(),
+            found: FoundSignal::Unread,
+        };
+        let entropy = Entropy::from_u64(number as u64);
+        let send = Informed::new(command, Known::Nothing, terms.clone(), entropy);
+        world.drive(send).map(|committed| committed.outcome)
+    }
+
+    /// A program that has read the secrets before they were rotated to and fro takes a token that
+    /// was signed since.
+    #[test]
+    fn a_token_of_a_secret_that_signs_again_is_good_at_once() {
+        let terms = || Terms::new(DurationMs::from_secs(20), Codec::default());
+        let store = MemoryStore::new(1);
+        let mut world = World { store, now: 1_000_000_000, wrong_by: 0, secrets_ahead: 0 };
+        let claimed = world.leased(&terms());
+        let rotate = |world: &mut World, kid: &str, grace: u64| {
+            let (kid, secret) = (Kid::try_new(kid).unwrap(), Secret::from_hex("0a").unwrap());
+            let patience = Patience::new(terms(), Entropy::from_u64(grace));
+            world.drive(RotateSecret::new(kid, secret, DurationMs::new(grace), patience)).unwrap();
+        };
+        rotate(&mut world, "a", 1);
+        let first = open(&mut world, &claimed, 0, &terms()).unwrap();
+        rotate(&mut world, "b", 10);
+        world.now += 20;
+        let program = terms();
+        let refused = signal(&mut world, &first, 1, &program);
+        assert!(refused.is_err(), "{refused:?}");
+        rotate(&mut world, "a", 10_000);
+        let second = open(&mut world, &claimed, 1, &terms()).unwrap();
+        let taken = signal(&mut world, &second, 2, &program);
+        assert!(taken.is_ok(), "{taken:?}");
+    }
+
+    /// An error inside a function can leave the entry of a signal that was never taken: it goes
+    /// with its execution.
+    #[test]
+    fn an_entry_without_its_signal_goes_with_its_execution() {
+        let terms = Terms::new(DurationMs::from_secs(20), Codec::default());
+        let store = MemoryStore::new(1);
+        let mut world = World { store, now: 1_000_000_000, wrong_by: 0, secrets_ahead: 0 };
+        let claimed = world.leased(&terms);
+        open(&mut world, &claimed, 0, &terms).unwrap();
+        let patience = || Patience::new(terms.clone(), Entropy::from_u64(3));
+        let fence = claimed.fence().into();
+        let complete = Complete { execution_id: ID, fence, result: None };
+        world.drive(Transact::new(complete, patience())).unwrap();
+        let (index, member) = (IndexName::Signals { execution: ID.uuid() }, Uuid::from_u128(9));
+        let left = IndexWrite { index: index.clone(), member, score: Some(Score::new(0)) };
+        let unit = Unit { index: vec![left], ..Unit::new(Purpose::Finish, 1) };
+        let (partition, units) = (ID.partition(), vec![unit]);
+        let commit = Request::Commit(Commit { partition, units });
+        world.store.handle(commit, TimestampMs::new(world.now));
+        world.now += ExecutionPolicy::default().retention_ms.get() + 60_000;
+        for _ in 0..8 {
+            let config = PartitionConfig::default();
+            world.drive(Tick::new(config, terms.clone(), Entropy::from_u64(4))).unwrap();
+            world.now += 10_000;
+        }
+        let scan = Scan { partition, index, after: None, limit: 10 };
+        let reply = world.store.handle(Request::Scan(scan), TimestampMs::new(world.now));
+        assert_eq!(reply.body, ReplyBody::Scan(Scanned::default()));
+    }
+
     /// What was just read is new, whatever the host takes the store's clock for, and however far
     /// the clocks of two nodes are apart.
     #[test]
@@ -354,17 +467,7 @@ mod tests {
             let claimed = world.leased(&terms);
             (world.wrong_by, world.secrets_ahead) = (wrong_by, ahead);
             for number in 0..2 {
-                let command = CreatePendingWaitpoint {
-                    execution_id: ID,
-                    fence: claimed.fence().into(),
-                    waitpoint_id: WaitpointId::from_uuid(Uuid::from_u128(10 + number)),
-                    key: WaitpointKey::try_new(format!("key-{number}")).unwrap(),
-                    expires_in: None,
-                    keyring: KnownKeyring::default(),
-                };
-                let entropy = Entropy::from_u64(number as u64);
-                let open = Informed::new(command, Known::Nothing, terms.clone(), entropy);
-                let opened = world.drive(open);
+                let opened = open(&mut world, &claimed, number, &terms);
                 assert!(opened.is_ok(), "{wrong_by} ms, {ahead} ms: {opened:?}");
             }
         }

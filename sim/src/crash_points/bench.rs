@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ff_core::entropy::Entropy;
-use ff_core::execution::{AnyCommand, Execution, Fence, FenceParts};
+use ff_core::execution::{AnyCommand, AnyOutcome, Execution, Fence, FenceParts, IssuedWaitpoint};
 use ff_core::id::ExecutionId;
-use ff_core::op::{Known, Patience, Step, Terms, Transact};
+use ff_core::op::{Informed, Known, Patience, Step, Terms, Transact};
 use ff_core::store::codec::Codec;
 use ff_core::store::{Failure, Reply, Request};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
-use crate::carrier::{Came, Carrier, Work};
+use crate::carrier::{Asking, Came, Carrier, Work};
 use crate::clock::store_time;
+use crate::process::context::needs_more;
 use crate::report::{Broken, ensure};
 use crate::store::{Server, StoreKind};
 use crate::words;
@@ -36,6 +37,8 @@ pub struct Bench {
     pub now: u64,
     /// Whether what happens is told.
     pub told: Option<Vec<String>>,
+    /// The waitpoints that were opened to prepare something, with their tokens.
+    pub issued: Vec<IssuedWaitpoint>,
     operations: u64,
 }
 
@@ -43,7 +46,8 @@ impl Bench {
     /// An empty store.
     pub fn new(told: bool) -> Self {
         let told = told.then(Vec::new);
-        Self { server: Server::new(StoreKind::Memory, 1), now: 0, told, operations: 0 }
+        let (server, issued) = (Server::new(StoreKind::Memory, 1), Vec::new());
+        Self { server, now: 0, told, issued, operations: 0 }
     }
 
     /// Both clocks of any process.
@@ -86,6 +90,11 @@ impl Bench {
     pub fn transact(&mut self, command: AnyCommand) -> Work {
         self.operations += 1;
         let entropy = self.entropy(1_000_000 + self.operations);
+        if needs_more(&command) {
+            let known = Known::Nothing;
+            let operation = Informed::new(command.clone(), known, Self::terms(), entropy);
+            return Work::Informed(Asking { command, operation });
+        }
         let patience = Patience::new(Self::terms(), entropy);
         let known = match command {
             AnyCommand::Create(_) => Known::Absent,
@@ -183,6 +192,11 @@ impl Bench {
     pub fn prepare(&mut self, command: impl Into<AnyCommand>) -> Result<(), Broken> {
         let work = self.transact(command.into());
         let came = self.carry_out(0, work)?;
+        if let Came::Command(Ok(committed)) = &came
+            && let AnyOutcome::CreatePendingWaitpoint(issued) = &committed.outcome
+        {
+            self.issued.push(issued.clone());
+        }
         let done = matches!(came, Came::Command(Ok(_)));
         ensure!(done, "PREPARATION", "a command that prepares a case came to {came:?}");
         Ok(())

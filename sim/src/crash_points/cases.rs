@@ -3,8 +3,8 @@
 use ff_core::agent::{Scheduler, Timekeeper, WorkerAgent, WorkerRequest};
 use ff_core::execution::{
     Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, Create,
-    IssueReclaimGrant, MoveToWaitingChildren, OnDue, Renew, Replay, RevokeLease, Start, TakeNew,
-    TakeOver, TakeResumed, Unblock, UpdateProgress,
+    ForgetSignals, IssueReclaimGrant, MoveToWaitingChildren, OnDue, Renew, Replay, Resume,
+    RevokeLease, Start, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
 };
 use ff_core::id::ExecutionId;
 use ff_core::op::{AuditPartition, Batch, ListExecutions, ListFilter, Patience, Transact};
@@ -16,8 +16,9 @@ use crate::report::Broken;
 
 use super::bench::Bench;
 use super::commands::{
-    BACKOFF, GRANT, LEASE, ONE, PARTITIONS, call, cancel, capable, claim, complete, create,
-    create_keyed, delay, fail, grant, id, lane, namespace, offer, profile,
+    BACKOFF, EXPIRY, GRANT, LEASE, ONE, PARTITIONS, RETENTION, SUSPENSION, call, cancel, capable,
+    claim, complete, create, create_keyed, delay, fail, frame, grant, id, lane, namespace, offer,
+    profile, signal, suspend, waitpoint,
 };
 
 type Prepared = Result<(), Broken>;
@@ -130,6 +131,19 @@ pub const CASES: &[Case] = &[
     command("unblock", blocked, |_| {
         Unblock { execution_id: ONE, kind: BlockKind::Operator, offered: None }.into()
     }),
+    command("create_pending_waitpoint", one_waitpoint, |bench| waitpoint(2, bench).into()),
+    command("suspend", one_waitpoint, |bench| suspend(bench).into()),
+    command("suspend, satisfied", signalled, |bench| suspend(bench).into()),
+    command("deliver_signal", one_waitpoint, |bench| signal(1, bench).into()),
+    command("deliver_signal, resumes", suspended, |bench| signal(1, bench).into()),
+    command("resume", suspended, |_| Resume { execution_id: ONE, call: call(1) }.into()),
+    command("append_frame", leased, |bench| frame(1, bench).into()),
+    command("append_frame, second", framed, |bench| frame(2, bench).into()),
+    command("forget_signals", signals_left, |_| {
+        ForgetSignals { execution_id: ONE, signals: Vec::new(), last: false }.into()
+    }),
+    command("on_due, suspension timeout", suspended_too_long, on_due),
+    command("on_due, waitpoint expiry", waitpoint_expired, on_due),
     command("on_due, nothing", waiting, on_due),
     command("on_due, grant expiry", grant_ran_out, on_due),
     command("on_due, lease expiry", ran_out, on_due),
@@ -172,6 +186,9 @@ pub const CASES: &[Case] = &[
     agent("tick, deadline", deadline_passed, tick),
     agent("tick, retention", retention_over, tick),
     agent("tick, continuation", continues, tick),
+    agent("tick, suspension timeout", suspended_too_long, tick),
+    agent("tick, waitpoint expiry", waitpoint_expired, tick),
+    agent("tick, signals", signals_left, tick),
     agent("tick, put back", taken_and_dropped, tick),
     agent("tick, two partitions", two_ran_out, tick),
     agent("sweep", routeless, sweep),
@@ -331,17 +348,59 @@ fn deadline_passed(bench: &mut Bench) -> Prepared {
 }
 
 fn retention_over(bench: &mut Bench) -> Prepared {
-    let retention = DurationMs::from_secs(60);
     let mut short = create(ONE);
-    short.policy.retention_ms = retention;
+    short.policy.retention_ms = RETENTION;
     bench.prepare(short)?;
     bench.prepare(offer(ONE, 1))?;
     bench.prepare(complete(ONE, bench.fence(ONE)))?;
-    pass(bench, retention)
+    pass(bench, RETENTION)
 }
 
 fn continues(bench: &mut Bench) -> Prepared {
     retention_over(bench)?;
+    bench.prepare(OnDue { execution_id: ONE })
+}
+
+fn one_waitpoint(bench: &mut Bench) -> Prepared {
+    let mut short = create(ONE);
+    short.policy.retention_ms = RETENTION;
+    bench.prepare(short)?;
+    bench.prepare(offer(ONE, 1))?;
+    bench.prepare(waitpoint(1, bench))
+}
+
+/// A signal is buffered.
+fn signalled(bench: &mut Bench) -> Prepared {
+    one_waitpoint(bench)?;
+    bench.prepare(signal(7, bench))
+}
+
+fn suspended(bench: &mut Bench) -> Prepared {
+    one_waitpoint(bench)?;
+    bench.prepare(suspend(bench))
+}
+
+fn suspended_too_long(bench: &mut Bench) -> Prepared {
+    suspended(bench)?;
+    pass(bench, SUSPENSION)
+}
+
+fn waitpoint_expired(bench: &mut Bench) -> Prepared {
+    one_waitpoint(bench)?;
+    pass(bench, EXPIRY)
+}
+
+fn framed(bench: &mut Bench) -> Prepared {
+    leased(bench)?;
+    bench.prepare(frame(1, bench))
+}
+
+/// Retention has taken the values away and left the signals and the output.
+fn signals_left(bench: &mut Bench) -> Prepared {
+    signalled(bench)?;
+    bench.prepare(frame(1, bench))?;
+    bench.prepare(complete(ONE, bench.fence(ONE)))?;
+    pass(bench, RETENTION)?;
     bench.prepare(OnDue { execution_id: ONE })
 }
 

@@ -5,19 +5,26 @@ use std::sync::Arc;
 
 use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
+use ff_core::condition::{
+    Condition, ResumePolicy, SuspensionReason, SuspensionTimeout, TimeoutBehaviour,
+};
 use ff_core::execution::{
-    AnyCommand, Cancel, CancelledBy, Claim, Complete, Create, DEFAULT_PAYLOAD_LIMIT,
-    DelayExecution, Fail, FenceParts, IssueClaimGrant, Offer, OperatorCall, Start, content_digest,
+    AnyCommand, AppendFrame, BindWaitpoint, Cancel, CancelledBy, Claim, Complete, Create,
+    CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, DelayExecution, DeliverSignal, Fail, FenceParts,
+    FoundSignal, Frame, Heard, IssueClaimGrant, Offer, OperatorCall, Start, Suspend,
+    content_digest,
 };
 use ff_core::id::{
-    AttemptId, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId, LeaseId, Namespace,
-    Nonce, RequestId, WorkerId, WorkerInstanceId,
+    AttemptId, ExecutionId, ExecutionKind, FailureCategory, FrameType, GrantId, LaneId, LeaseId,
+    Namespace, Nonce, RequestId, SignalId, SignalName, SuspensionId, WaitpointId, WaitpointKey,
+    WorkerId, WorkerInstanceId,
 };
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{Backoff, ExecutionPolicy, Priority};
 use ff_core::store::Member;
 use ff_core::tags::Tags;
 use ff_core::time::{DurationMs, TimestampMs};
+use ff_core::token::{KnownKeyring, WaitpointToken};
 
 use super::bench::Bench;
 
@@ -27,6 +34,13 @@ pub const LEASE: DurationMs = DurationMs::from_secs(3);
 pub const GRANT: DurationMs = DurationMs::from_secs(2);
 /// How long a retry waits.
 pub const BACKOFF: DurationMs = DurationMs::from_secs(1);
+
+/// How long a suspension lasts at most.
+pub const SUSPENSION: DurationMs = DurationMs::from_secs(4);
+/// How long a waitpoint waits for its suspension.
+pub const EXPIRY: DurationMs = DurationMs::from_secs(2);
+/// How long an execution is kept that is over.
+pub const RETENTION: DurationMs = DurationMs::from_secs(60);
 
 /// The store's partitions.
 pub const PARTITIONS: PartitionConfig =
@@ -176,4 +190,68 @@ pub fn call(number: u64) -> OperatorCall {
 pub fn cancel(execution_id: ExecutionId, number: u64) -> AnyCommand {
     let by = CancelledBy::Operator(call(number));
     Cancel { execution_id, by, reason: "not wanted".to_owned() }.into()
+}
+
+fn waitpoint_id(number: u64) -> WaitpointId {
+    WaitpointId::from_uuid(numbered(4, number))
+}
+
+fn waitpoint_key(number: u64) -> WaitpointKey {
+    WaitpointKey::try_new(format!("waitpoint-{number}")).expect("a valid key")
+}
+
+/// A waitpoint of the holder.
+pub fn waitpoint(number: u64, bench: &Bench) -> CreatePendingWaitpoint {
+    CreatePendingWaitpoint {
+        execution_id: ONE,
+        fence: bench.fence(ONE),
+        waitpoint_id: waitpoint_id(number),
+        key: waitpoint_key(number),
+        expires_in: Some(EXPIRY),
+        keyring: KnownKeyring::default(),
+    }
+}
+
+/// A suspension for one signal at the first waitpoint.
+pub fn suspend(bench: &Bench) -> Suspend {
+    Suspend {
+        execution_id: ONE,
+        fence: bench.fence(ONE),
+        suspension_id: SuspensionId::from_uuid(numbered(5, 1)),
+        reason: SuspensionReason::Signal,
+        waitpoints: vec![BindWaitpoint::Open { id: waitpoint_id(1) }],
+        condition: Condition::any_signal(waitpoint_key(1)),
+        timeout: Some(SuspensionTimeout::after(SUSPENSION, TimeoutBehaviour::AutoResume)),
+        policy: ResumePolicy::default(),
+        keyring: KnownKeyring::default(),
+        heard: Heard::default(),
+    }
+}
+
+/// A signal to the first waitpoint.
+pub fn signal(number: u64, bench: &Bench) -> DeliverSignal {
+    let token = bench.issued.first().map(|issued| issued.token.clone());
+    DeliverSignal {
+        execution_id: ONE,
+        waitpoint_id: waitpoint_id(1),
+        token: token.unwrap_or_else(|| WaitpointToken::new("")),
+        signal_id: SignalId::from_uuid(numbered(6, number)),
+        name: SignalName::try_new("go").expect("a valid name"),
+        source: None,
+        payload: Some(Arc::from(*b"signal")),
+        creator: Nonce(number),
+        keyring: KnownKeyring::default(),
+        found: FoundSignal::Unread,
+    }
+}
+
+/// A frame of the holder.
+pub fn frame(sequence: u64, bench: &Bench) -> AppendFrame {
+    let frame = Frame {
+        sequence,
+        frame_type: FrameType::try_new("log").expect("a valid type"),
+        payload: Arc::from(*b"frame"),
+        metadata: Default::default(),
+    };
+    AppendFrame { execution_id: ONE, fence: bench.fence(ONE), frame, rings: true }
 }

@@ -113,7 +113,8 @@ pub struct Kept {
 
 impl Sketched for Exchange {
     fn read(&self, reader: &mut Reader) {
-        let Carrier { work, caller, seen, own } = &self.carrier;
+        // When the store gave what was seen plays a part for signals alone.
+        let Carrier { work, caller, seen, seen_at: _, own } = &self.carrier;
         reader.number(caller.applied);
         reader.number(u64::from(caller.refused));
         // Only for claims and renewals it matters when they were sent.

@@ -1,11 +1,14 @@
 //! \[JOURNAL\] The journal tells what each commit did: each thing that happened has its event, with
 //! the version, epoch and attempt that the record has after it.
 
-use ff_core::execution::{BlockKind, ClaimKind, Event, Execution, LeaseFate, Phase};
+use ff_core::execution::{
+    AnyCommand, BlockKind, ClaimKind, Event, EventKind, Execution, LeaseFate, Phase, Suspended,
+};
 use ff_core::store::JournalEntry;
 
 use crate::change::{Change, is_terminal};
 use crate::report::{Broken, ensure};
+use crate::waits::began;
 
 const TAG: &str = "JOURNAL";
 
@@ -40,10 +43,54 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     tell("marked expired", expires(change), told(&|e| matches!(e, Event::LeaseExpired { .. })))?;
     let revoked = fate_after(change) == Some(LeaseFate::Revoked);
     tell("revoked", revoked, told(&|e| matches!(e, Event::LeaseRevoked { .. })))?;
+    check_waits(change)?;
     if let (Some(before), Some(after)) = (before, after) {
         check_blocks(change, before, after)?;
     }
     Ok(())
+}
+
+/// Suspensions, signals and waitpoints come and go with an event each.
+fn check_waits(change: &Change<'_>) -> Result<(), Broken> {
+    let told = |kind| change.events.iter().filter(|event| event.kind() == kind).count();
+    let tell = |kind, happened: usize| {
+        let count = told(kind);
+        ensure!(
+            count == happened,
+            TAG,
+            "{} was told {count} times of {kind:?}, which happened {happened} times: {:?}",
+            change.id,
+            change.events
+        );
+        Ok(())
+    };
+    let (was, is) = (change.suspended_before(), change.suspended_after());
+    let began = began(change).is_some();
+    tell(EventKind::Suspended, usize::from(began && is.is_some()))?;
+    tell(EventKind::AlreadySatisfied, usize::from(began && is.is_none()))?;
+    tell(EventKind::SignalTaken, change.beside.signals.len())?;
+    let goes_on = change.after.as_deref().is_some_and(|after| !is_terminal(Some(after)));
+    // What was resumed in time may be over in the same step.
+    let resumed = was.is_some() && is.is_none();
+    if goes_on || !resumed {
+        tell(EventKind::Resumed, usize::from(resumed && goes_on))?;
+    }
+    let escalated = |waits: Option<&Suspended>| {
+        waits.is_some_and(|waits| waits.suspension.escalated_at.is_some())
+    };
+    let goes_up = !escalated(was) && escalated(is);
+    if is.is_some() {
+        tell(EventKind::Escalated, usize::from(goes_up))?;
+    }
+    let Some(AnyCommand::CreatePendingWaitpoint(command)) = &change.caller.command else {
+        return tell(EventKind::WaitpointCreated, 0);
+    };
+    let knows = |record: Option<&Execution>| {
+        let waiting = record.and_then(|record| record.waiting.as_ref());
+        waiting.is_some_and(|waiting| waiting.waitpoint(command.waitpoint_id).is_some())
+    };
+    let created = !knows(change.before.as_deref()) && knows(change.after.as_deref());
+    tell(EventKind::WaitpointCreated, usize::from(created))
 }
 
 /// Whether a grant was issued, consumed in the same commit or not.

@@ -17,7 +17,7 @@ use ff_core::store::{
 use ff_core::time::TimestampMs;
 
 use crate::change::Change;
-use crate::identity::is_decided;
+use crate::identity::is_certain;
 use crate::model::Model;
 use crate::report::{Broken, ensure};
 use crate::task::Caller;
@@ -143,11 +143,14 @@ pub fn check_answer(
         }
         Err(error) => {
             use ff_core::error::Rejection;
+            // Retention takes it away, and nothing is remembered then.
+            let kept = model.waits.signal(&sent.execution_id, signal).is_some();
+            let taken = taken.filter(|_| kept);
             let first =
                 taken.filter(|first| first.at < at && first.jumps == jumps && model.jumps == jumps);
             let contends = matches!(error, EngineError::Contention { .. });
             // Whoever has no good token is told nothing.
-            let refused = is_decided(error)
+            let refused = is_certain(error)
                 && !matches!(error, EngineError::Validation { .. })
                 && error.rejection() != Some(&Rejection::InvalidToken);
             ensure!(

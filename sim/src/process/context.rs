@@ -245,7 +245,7 @@ impl Context<'_> {
 }
 
 /// Whether a command has to know secrets or signals.
-const fn needs_more(command: &AnyCommand) -> bool {
+pub const fn needs_more(command: &AnyCommand) -> bool {
     matches!(
         command,
         AnyCommand::Suspend(_)

@@ -94,7 +94,8 @@ impl Job {
         hash.bytes(claimed.execution_id.uuid().as_bytes());
         hash.number(claimed.lease_epoch.0);
         let mut entropy = stream(seed, "job", hash.get());
-        // The low bits of its key number its acts. Its waitpoints are others than those of an execution that was there before under this id.
+        // The low bits of its key number its acts. Its waitpoints are others than those of an
+        // execution that was there before under this id.
         let key = hash.get() & !0xff;
         hash.bytes(claimed.lease_id.uuid().as_bytes());
         let mut waits = stream(seed, "waits", hash.get());

@@ -30,8 +30,10 @@ impl Memory {
         if let AnyCommand::Suspend(suspend) = command {
             // The latest suspension alone is recognised.
             let id = suspend.execution_id;
-            let earlier = |sent: &AnyCommand| matches!(sent, AnyCommand::Suspend(sent) if sent.execution_id == id);
-            self.sent.retain(|sent| !earlier(sent));
+            self.sent.retain(|sent| match sent {
+                AnyCommand::Suspend(sent) => sent.execution_id != id,
+                _ => true,
+            });
         }
         if self.sent.len() == MOST {
             self.sent.pop_front();

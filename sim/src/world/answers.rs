@@ -81,6 +81,26 @@ impl World {
                 self.note_error((number, None), result.as_ref().err())
             }
             Output::Activated(result) => self.note_error((number, None), result.as_ref().err()),
+            Output::Signals { .. }
+            | Output::Frames { .. }
+            | Output::Rotated(_)
+            | Output::Secrets(_) => self.note_waits(number, output),
+            Output::Claimed(Ok((work, _))) => {
+                let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
+                identity::check_own(&self.server.model, number, &running.own, &known)?;
+                for work in work {
+                    let payload = work.payload.as_ref();
+                    durable::check_claimed(&self.server.model, &work.claimed, payload)?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks what those are told who read signals and output, or see to secrets.
+    fn note_waits(&mut self, number: u64, output: &Output) -> Result<(), Broken> {
+        match output {
             Output::Signals { id, resumption, result, .. } => {
                 if let Ok(read) = result {
                     signal::check_read(&self.server.model, id, resumption, read)?;
@@ -95,15 +115,6 @@ impl World {
             }
             Output::Rotated(result) => self.note_error((number, None), result.as_ref().err()),
             Output::Secrets(result) => self.note_error((number, None), result.as_ref().err()),
-            Output::Claimed(Ok((work, _))) => {
-                let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
-                identity::check_own(&self.server.model, number, &running.own, &known)?;
-                for work in work {
-                    let payload = work.payload.as_ref();
-                    durable::check_claimed(&self.server.model, &work.claimed, payload)?;
-                }
-                Ok(())
-            }
             _ => Ok(()),
         }
     }
