@@ -37,7 +37,7 @@ async fn tell(context: &TaskContext, text: &str) -> Result<(), HandlerError> {
     Ok(())
 }
 
-/// The handler: it is called once to order the encoding, and again when the encoder has called back.
+/// The handler: it is called once to order the encoding, and again when that has called back.
 async fn encode(
     RawPayload(video): RawPayload,
     called_back: Signals,

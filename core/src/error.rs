@@ -15,6 +15,8 @@ use crate::state::{EligibilityState, LifecyclePhase, TerminalOutcome};
 use crate::tags::TagError;
 use crate::time::{DurationMs, TimestampMs};
 
+pub use crate::cause::{Bug, Missing};
+
 /// What a caller should do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,27 +31,6 @@ pub enum ErrorClass {
     Informational,
     /// A defect of the engine or of its store's content.
     Bug,
-}
-
-/// What a decision needs to have read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// The secrets that sign the tokens of waitpoints.
-    Secrets,
-    /// The record of the signal.
-    Signal,
-    /// The signals that were buffered.
-    BufferedSignals,
-}
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Secrets => "the secrets of tokens",
-            Self::Signal => "the signal's records",
-            Self::BufferedSignals => "the buffered signals",
-        })
-    }
 }
 
 macro_rules! rejections {
@@ -308,8 +289,8 @@ rejections! {
         /// How often it was replayed.
         replays: u32,
     } => State, Terminal, 409;
-    /// Whoever calls may not signal this waitpoint: whether there is such an execution or waitpoint,
-    /// and what is wrong with the token, is not told.
+    /// Whoever calls may not signal this waitpoint: whether there is such an execution or
+    /// waitpoint, and what is wrong with the token, is not told.
     #[error("the token is not good for this waitpoint")]
     InvalidToken => Validation, Terminal, 403;
     /// The waitpoint takes no signals any more: its suspension, its time or its attempt is over.
@@ -480,32 +461,6 @@ pub enum EngineError {
         context: String,
         /// The error itself.
         source: Box<EngineError>,
-    },
-}
-
-/// A defect that a person should look at.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Bug {
-    /// A record does not decode though its format is known; it is put into quarantine.
-    #[error("a record does not decode ({detail}); it is in quarantine")]
-    CorruptRecord {
-        /// What the decoder said.
-        detail: String,
-    },
-    /// A record was written by a newer program; it is left alone.
-    #[error("a record has format {found}, this program knows up to {known}; update it")]
-    NewerFormat {
-        /// The record's format number.
-        found: u8,
-        /// The highest that this program knows.
-        known: u8,
-    },
-    /// The store answered something else than it was asked.
-    #[error("the store's reply does not fit the request: {detail}")]
-    UnexpectedReply {
-        /// What was wrong.
-        detail: String,
     },
 }
 

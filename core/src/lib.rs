@@ -18,6 +18,7 @@
 
 pub mod bounded;
 pub mod capability;
+mod cause;
 pub mod condition;
 pub mod entropy;
 pub mod error;

@@ -1,8 +1,8 @@
 //! Tokens of waitpoints, and the secrets that sign them (`docs/spec.md`, 5).
 //!
 //! A token proves that its bearer was told of a waitpoint: `kid:hex`, an HMAC-SHA256 over the
-//! waitpoint's id, key and creation time under the secret of that kid. Several secrets are good at a
-//! time, so that one can be replaced while tokens are out. Neither tokens nor secrets are ever
+//! waitpoint's id, key and creation time under the secret of that kid. Several secrets are good at
+//! a time, so that one can be replaced while tokens are out. Neither tokens nor secrets are ever
 //! printed: their `Debug` is blank, and neither has a `Display`.
 
 use std::fmt;

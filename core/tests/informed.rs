@@ -23,15 +23,15 @@ use ff_core::execution::{
 };
 use ff_core::id::{AttemptIndex, FrameType, Nonce};
 use ff_core::op::{
-    Committed, FramePage, Informed, Known, ListSecrets, Operation, ReadFrames, ReadSignals,
-    RotateSecret, Step, Terms, Tick,
+    Committed, FramePage, Informed, Known, ListSecrets, ReadFrames, ReadSignals, RotateSecret,
+    Terms, Tick,
 };
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::policy::Backoff;
 use ff_core::store::bounds::MAX_FRAMES_BYTES;
 use ff_core::store::codec::Codec;
 use ff_core::store::{
-    Cursor, Failure, IndexName, MemoryStore, RecordKey, ReplyBody, Request, StreamName, StreamPage,
+    Cursor, IndexName, MemoryStore, RecordKey, ReplyBody, Request, StreamName, StreamPage,
 };
 use ff_core::time::DurationMs;
 use ff_core::token::{Kid, Rotation, Secret, WaitpointToken};
@@ -304,33 +304,6 @@ fn a_rotation_is_made_once_whatever_is_lost() {
         assert_eq!(rotated, Rotation::Rotated, "{fate:?}");
         assert_eq!(rotate(&mut world, "k2", "00FF", 5).expect("again"), Rotation::Noop);
         assert_eq!(kids(&mut world), ["k1", "k2"], "{fate:?}");
-    }
-}
-
-/// A rotation whose reply was lost does not take the place of one that came after it.
-#[test]
-fn a_rotation_whose_reply_was_lost_is_not_made_again_after_another() {
-    let (mut world, _) = (World::new(), terms());
-    rotate(&mut world, "k1", "00aa", 60_000).expect("rotated");
-    for (to, known) in [("k2", false), ("k1", true)] {
-        let hex = if known { "00aa" } else { "00bb" };
-        let mut lost = RotateSecret::new(kid(to), secret(hex), ms(60_000), patience(10_000));
-        let Step::Send(read) = lost.start(world.now()) else { panic!("it reads first") };
-        let found = world.call(read).expect("a reply");
-        let Step::Send(commit) = lost.on_reply(found, world.now()) else { panic!("it writes") };
-        world.call(commit).expect("a reply");
-        let failure = Failure::MaybeApplied("the reply was lost".to_owned());
-        let Step::Wait(_) = lost.on_failure(&failure, world.now()) else { panic!("it waits") };
-        let after = if known { "k4" } else { "k3" };
-        rotate(&mut world, after, "00cc", 60_000).expect("rotated since");
-        let Step::Send(read) = lost.on_wake(world.now()) else { panic!("it reads again") };
-        let found = world.call(read).expect("a reply");
-        match (lost.on_reply(found, world.now()), known) {
-            (Step::Done(Ok(Rotation::Rotated)), false) => {}
-            (Step::Done(Err(error)), true) => assert_eq!(error.http_status(), 504, "{error}"),
-            other => panic!("{other:?}"),
-        }
-        assert_eq!(kids(&mut world).last().map(String::as_str), Some(after));
     }
 }
 

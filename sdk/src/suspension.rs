@@ -21,7 +21,9 @@ use crate::shared::Connection;
 ///
 /// ```
 /// use std::time::Duration;
-/// use ff_sdk::{Condition, CountKind, SignalMatcher, Suspension, SuspensionReason, TimeoutBehaviour};
+/// use ff_sdk::{
+///     Condition, CountKind, SignalMatcher, Suspension, SuspensionReason, TimeoutBehaviour,
+/// };
 ///
 /// # fn main() -> Result<(), ff_sdk::SdkError> {
 /// let two_approvers = Condition::Count {

@@ -32,8 +32,9 @@ use super::replay::{Replay, Replayed};
 use super::resume::{Resume, Resumed};
 use super::revoke_lease::{RevokeLease, Revoked};
 use super::signal::SignalOutcome;
-use super::suspend::{Heard, IssuedWaitpoint, Suspend, SuspendOutcome};
+use super::suspend::{Heard, Suspend, SuspendOutcome};
 use super::update_progress::UpdateProgress;
+use super::waitpoint::IssuedWaitpoint;
 
 macro_rules! any_command {
     ($($(#[$doc:meta])* $variant:ident($command:ty) -> $outcome:ident($value:ty);)+) => {

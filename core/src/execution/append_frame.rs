@@ -1,23 +1,14 @@
 //! `append_frame`: a worker tells what it is doing, frame by frame (`docs/spec.md`, 6).
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
-
 use crate::error::Rejection;
-use crate::id::{ExecutionId, FrameType};
+use crate::id::ExecutionId;
 use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::decision::{Beside, Decision, Ruling, Verdict};
 use super::guard::{FenceParts, current_holder};
+use super::output::{Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD};
 use super::record::{Execution, Phase};
-
-/// The largest payload of a frame: 64 KiB.
-pub const MAX_FRAME_PAYLOAD: usize = 64 << 10;
-/// The most bytes of a frame's metadata, keys and values together.
-pub const MAX_FRAME_METADATA: usize = 4 << 10;
 
 /// Appends a frame to the output of the attempt that runs. Identity: the attempt and the frame's
 /// sequence.
@@ -32,19 +23,6 @@ pub struct AppendFrame {
     /// Whether readers that wait are woken. A writer need not wake them with every frame: whoever
     /// was woken reads on for a while.
     pub rings: bool,
-}
-
-/// A piece of output.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Frame {
-    /// Counts from 1 within its attempt.
-    pub sequence: u64,
-    /// What kind of output it is.
-    pub frame_type: FrameType,
-    /// The output, at most 64 KiB.
-    pub payload: Arc<[u8]>,
-    /// Labels, at most 4 KiB.
-    pub metadata: BTreeMap<String, String>,
 }
 
 /// A frame that was appended.

@@ -1,18 +1,17 @@
 //! `create_pending_waitpoint`: a place for signals while the worker still runs
 //! (`docs/spec.md`, 5).
 
-use crate::condition::MAX_WAITPOINTS;
 use crate::error::Rejection;
 use crate::id::{ExecutionId, WaitpointId, WaitpointKey};
 use crate::time::{DurationMs, TimestampMs, Window};
-use crate::token::{KnownKeyring, Subject, WaitpointToken};
+use crate::token::KnownKeyring;
 
 use super::decision::{Decision, Ruling, Verdict};
 use super::event::Event;
 use super::guard::{FenceParts, current_holder, is_of_an_attempt};
 use super::record::Execution;
-use super::suspend::IssuedWaitpoint;
-use super::waiting::{Waiting, Waitpoint, WaitpointState};
+use super::waiting::WaitpointState;
+use super::waitpoint::{IssuedWaitpoint, LEAST_CLIP, check_room, issued, new_waitpoint};
 
 /// Opens a waitpoint before its suspension. Identity: the waitpoint id.
 #[derive(Clone, Debug)]
@@ -31,11 +30,6 @@ pub struct CreatePendingWaitpoint {
     /// The secrets that sign tokens, as the operation has read them.
     pub keyring: KnownKeyring,
 }
-
-/// A time from now that is shorter than this does not make a decision hold for less than a third of
-/// it, 1 s: such a time may be over when the commit arrives, and a commit that never arrives in time
-/// would be worse.
-pub(super) const LEAST_CLIP: DurationMs = DurationMs::from_secs(3);
 
 /// Opens a waitpoint: signals to it are buffered until a suspension uses it.
 ///
@@ -73,57 +67,4 @@ pub fn create_pending_waitpoint(
         decision = decision.storing_ttl(time.max(LEAST_CLIP));
     }
     Ok(decision.into())
-}
-
-/// Refuses a waitpoint too many, and one whose id or name is taken.
-pub(super) fn check_room(
-    waiting: &Waiting,
-    id: WaitpointId,
-    key: &WaitpointKey,
-) -> Result<(), Rejection> {
-    let wrong = |problem: String| Err(Rejection::InvalidInput { field: "waitpoints", problem });
-    if waiting.open.len() >= MAX_WAITPOINTS {
-        return wrong(format!("are too many: {MAX_WAITPOINTS} are open already"));
-    }
-    if waiting.open_by_key(key).is_some() {
-        return wrong(format!("have a name that is taken: {key} is open already"));
-    }
-    if waiting.waitpoint(id).is_some() {
-        return wrong(format!("have an id that is taken: {id}"));
-    }
-    Ok(())
-}
-
-/// A waitpoint that is created now, and its token.
-pub(super) fn new_waitpoint(
-    waiting: &Waiting,
-    id: WaitpointId,
-    key: &WaitpointKey,
-    state: WaitpointState,
-    keyring: &KnownKeyring,
-    now: TimestampMs,
-) -> Result<(Waitpoint, WaitpointToken), Rejection> {
-    let (kid, token) = keyring.ring(now)?.sign(Subject { id, key, created_at: now })?;
-    let waitpoint = Waitpoint {
-        id,
-        key: key.clone(),
-        created_at: now,
-        kid,
-        fingerprint: token.fingerprint(),
-        state,
-        counts_from: waiting.signals,
-        signals: 0,
-    };
-    Ok((waitpoint, token))
-}
-
-/// A waitpoint with a token of it, signed with the current secret.
-pub(super) fn issued(
-    waitpoint: &Waitpoint,
-    keyring: &KnownKeyring,
-    now: TimestampMs,
-) -> Result<IssuedWaitpoint, Rejection> {
-    let (_, token) = keyring.ring(now)?.sign(waitpoint.subject())?;
-    let (id, key, created_at) = (waitpoint.id, waitpoint.key.clone(), waitpoint.created_at);
-    Ok(IssuedWaitpoint { id, key, created_at, token })
 }

@@ -6,8 +6,8 @@ use crate::error::Rejection;
 use crate::id::{AttemptIndex, SignalId};
 use crate::time::{DurationMs, TimestampMs, Window};
 
-use super::append_frame::Frame;
 use super::event::Event;
+use super::output::Frame;
 use super::record::Execution;
 use super::signal::SignalRecord;
 

@@ -49,13 +49,12 @@ mod suspend;
 mod tally;
 mod update_progress;
 mod waiting;
+mod waitpoint;
 mod wire;
 
 pub use admit::{Admit, Admitted, admit};
 pub use any_command::{AnyCommand, AnyOutcome};
-pub use append_frame::{
-    AppendFrame, Appended, Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD, append_frame,
-};
+pub use append_frame::{AppendFrame, Appended, append_frame};
 pub use block::{Block, BlockOutcome, Unblock, block, unblock};
 pub use blocks::{BlockEntry, BlockKind, Blocks};
 pub use cancel::{Cancel, CancelledBy, cancel};
@@ -85,13 +84,13 @@ pub use move_to_waiting_children::{MoveToWaitingChildren, move_to_waiting_childr
 pub use offer::{Offer, Offered, offer};
 pub use on_due::{DueOutcome, OnDue, on_due};
 pub use outcome::{Failure, Outcome};
-pub use output::{CloseReason, output_closed};
+pub use output::{CloseReason, Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD, output_closed};
 pub use reclaim::reclaim;
 pub use record::{
     Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, ClaimKind, ConsumedGrant,
     ContentDigest, Continuation, Counts, DelayReason, Execution, FailOutcome, Fence, Grant,
     GrantAudit, Interruption, Lease, LeaseFate, NextAttempt, NotBefore, OperatorOutcome, Phase,
-    Progress, Release, ReleaseOutcome, Runnable, Terminal,
+    Progress, Release, ReleaseOutcome, Runnable, Suspended, Terminal,
 };
 pub use renew::{Renew, Renewed, renew};
 pub use replay::{Replay, Replayed, replay};
@@ -103,10 +102,11 @@ pub use snapshot::{
     ExecutionSnapshot, LeaseSnapshot, SuspensionSnapshot, WaitpointSnapshot, snapshot,
 };
 pub use state_vector::state_vector;
-pub use suspend::{BindWaitpoint, Heard, IssuedWaitpoint, Suspend, SuspendOutcome, suspend};
+pub use suspend::{BindWaitpoint, Heard, Suspend, SuspendOutcome, suspend};
 pub use update_progress::{UpdateProgress, update_progress};
 pub use waiting::{
-    Counted, LatestSuspension, ResumedBy, Resumes, Resumption, Suspended, SuspendedHow, Suspension,
-    Tally, Timeout, Waiting, Waitpoint, WaitpointState,
+    Counted, LatestSuspension, ResumedBy, Resumes, Resumption, SuspendedHow, Suspension, Tally,
+    Timeout, Waiting, Waitpoint, WaitpointState,
 };
+pub use waitpoint::IssuedWaitpoint;
 pub use wire::{Command, WireClaim, WireCreate, WireFence, WireGrantRequest, parse_grant_key};

@@ -17,7 +17,7 @@ use crate::time::{DurationMs, TimestampMs};
 
 use super::blocks::Blocks;
 use super::outcome::{Failure, Outcome};
-use super::waiting::{Suspended, Suspension, Waiting};
+use super::waiting::{Suspension, Waiting};
 
 /// One execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +115,15 @@ pub struct Active {
     pub blocks: Blocks,
     /// The reclaim grant that is out, once the lease is lost.
     pub grant: Option<Grant>,
+}
+
+/// An execution whose attempt is interrupted until it is resumed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspended {
+    /// The attempt that will go on.
+    pub attempt: Attempt,
+    /// What it waits for.
+    pub suspension: Suspension,
 }
 
 /// An execution that is over.

@@ -15,12 +15,10 @@ use super::lease::{end_life, wait_for};
 use super::outcome::{Failure, Outcome};
 use super::record::{
     AttemptEnd, DelayReason, Execution, Interruption, NextAttempt, NotBefore, OperatorOutcome,
-    Phase,
+    Phase, Suspended,
 };
 use super::tally;
-use super::waiting::{
-    ResumedBy, Resumes, Resumption, Suspended, Suspension, Waiting, WaitpointState,
-};
+use super::waiting::{ResumedBy, Resumes, Resumption, Suspension, Waiting, WaitpointState};
 
 /// Resumes a suspended execution, whatever it waits for. Identity: the request id.
 #[derive(Clone, Debug)]

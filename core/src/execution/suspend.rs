@@ -11,20 +11,20 @@ use crate::id::{ExecutionId, SignalId, SuspensionId, WaitpointId, WaitpointKey};
 use crate::planted::planted;
 use crate::state::LifecyclePhase;
 use crate::time::{TimestampMs, Window};
-use crate::token::{KnownKeyring, WaitpointToken};
+use crate::token::KnownKeyring;
 
-use super::create_pending_waitpoint::{LEAST_CLIP, check_room, issued, new_waitpoint};
 use super::decision::{Decision, Ruling, Verdict};
 use super::event::Event;
 use super::guard::{FenceParts, current_holder, is_of_an_attempt};
-use super::record::{Active, Execution, Phase};
+use super::record::{Active, Execution, Phase, Suspended};
 use super::resume::leave_waitpoints;
 use super::signal::SignalRecord;
 use super::tally;
 use super::waiting::{
-    LatestSuspension, ResumedBy, Resumes, Resumption, Suspended, SuspendedHow, Suspension, Tally,
-    Timeout, Waiting, WaitpointState,
+    LatestSuspension, ResumedBy, Resumes, Resumption, SuspendedHow, Suspension, Tally, Timeout,
+    Waiting, WaitpointState,
 };
+use super::waitpoint::{IssuedWaitpoint, LEAST_CLIP, check_room, issued, new_waitpoint};
 
 /// Suspends an execution. Identity: the suspension id.
 #[derive(Clone, Debug)]
@@ -97,19 +97,6 @@ pub enum SuspendOutcome {
         /// The signals.
         signals: Vec<SignalId>,
     },
-}
-
-/// A waitpoint with its token, which is handed to whoever may signal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IssuedWaitpoint {
-    /// The waitpoint.
-    pub id: WaitpointId,
-    /// Its name.
-    pub key: WaitpointKey,
-    /// When it was created.
-    pub created_at: TimestampMs,
-    /// The token.
-    pub token: WaitpointToken,
 }
 
 /// Suspends an execution, or finds that it need not be. \[INV-SUSPEND-1\]

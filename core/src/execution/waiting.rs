@@ -13,17 +13,6 @@ use crate::id::{SignalId, SuspensionId, WaitpointId, WaitpointKey};
 use crate::time::TimestampMs;
 use crate::token::{Fingerprint, Kid, Subject};
 
-use super::record::Attempt;
-
-/// An execution whose attempt is interrupted until it is resumed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Suspended {
-    /// The attempt that will go on.
-    pub attempt: Attempt,
-    /// What it waits for.
-    pub suspension: Suspension,
-}
-
 /// One suspension.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspension {

@@ -21,7 +21,7 @@ use crate::time::{DurationMs, TimestampMs};
 use crate::token::{KnownKeyring, WaitpointToken};
 
 use super::any_command::AnyCommand;
-use super::append_frame::{AppendFrame, Frame};
+use super::append_frame::AppendFrame;
 use super::block::{Block, Unblock};
 use super::blocks::BlockKind;
 use super::cancel::{Cancel, CancelledBy};
@@ -39,6 +39,7 @@ use super::issue_claim_grant::IssueClaimGrant;
 use super::issue_reclaim_grant::IssueReclaimGrant;
 use super::lease::Claim;
 use super::move_to_waiting_children::MoveToWaitingChildren;
+use super::output::Frame;
 use super::record::GrantAudit;
 use super::renew::Renew;
 use super::replay::Replay;

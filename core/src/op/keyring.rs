@@ -1,8 +1,6 @@
 //! The secrets that sign the tokens of waitpoints: read, made where there are none, and rotated
 //! (`docs/spec.md`, 5).
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use crate::entropy::Entropy;
 use crate::error::{Applied, Bug, EngineError};
 use crate::execution::Purpose;
@@ -13,38 +11,12 @@ use crate::store::{
     Version,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs, Window};
-use crate::token::{KEYRING_FOR, Keyring, Kid, KnownKeyring, Rotation, Secret, SecretInfo};
+use crate::token::{KEYRING_FOR, Keyring, Kid, Rotation, Secret, SecretInfo};
 
 use super::operation::{Operation, Step};
 use super::query::Query;
 use super::retry::Patience;
 use super::unit::unreadable;
-
-/// The secrets that one program has read lately. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub struct KeyringCache(Arc<Mutex<Option<Held>>>);
-
-#[derive(Clone, Debug)]
-struct Held {
-    ring: KnownKeyring,
-    /// When they were asked for, by the host's clock.
-    asked_at: TimestampMs,
-}
-
-impl KeyringCache {
-    /// The secrets as they were read, if that is less than [`KEYRING_FOR`] ago.
-    pub(super) fn get(&self, local: TimestampMs) -> Option<KnownKeyring> {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Held { ring, asked_at } = held.as_ref()?;
-        let age = local.since(*asked_at);
-        (local >= *asked_at && age < KEYRING_FOR).then(|| ring.clone())
-    }
-
-    /// Notes the secrets that were asked for at that time of the host's clock.
-    pub(super) fn put(&self, ring: KnownKeyring, asked_at: TimestampMs) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Held { ring, asked_at });
-    }
-}
 
 /// The record of the secrets.
 pub(super) fn secrets_record() -> Read {

@@ -3,7 +3,7 @@
 use crate::store::codec::Codec;
 use crate::time::DurationMs;
 
-use super::keyring::KeyringCache;
+use super::keyring_cache::KeyringCache;
 
 /// What a program gives to each of its operations: how long it may try, and what the program knows
 /// of the store's record formats.

@@ -14,9 +14,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `InvalidToken`, also where there is no such execution or waitpoint;
-    /// then `PayloadTooLarge`, `WaitpointClosed` and `SignalLimitExceeded`; `Timeout` when nobody
-    /// can say whether it was taken.
+    /// [`SdkError::Engine`] with `InvalidToken`, also where there is no such execution or
+    /// waitpoint; then `PayloadTooLarge`, `WaitpointClosed` and `SignalLimitExceeded`; `Timeout`
+    /// when nobody can say whether it was taken.
     ///
     /// Dropping the future may leave the signal taken or not: give it an idempotency key to send it
     /// again.
@@ -33,8 +33,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotSuspended`, and `Superseded` and `Timeout`
-    /// as for [`Client::cancel`]; cancellation too.
+    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotSuspended`, and `Superseded` and
+    /// `Timeout` as for [`Client::cancel`]; cancellation too.
     pub async fn resume(&self, id: &ExecutionId) -> Result<Resumed, SdkError> {
         self.operate(Resume { execution_id: *id, call: self.operator_call() }).await
     }

@@ -309,7 +309,7 @@ async fn run_task(shared: Arc<Shared>, task: ClaimedTask) {
                 Ended::Stopped
             }
         };
-        // What the handler has cloned of its context may keep the task, and so its slot, for longer.
+        // What the handler has cloned of its context may keep the task and its slot for longer.
         resumption = finish(&shared.report, &task, ended).await;
         if resumption.is_none() {
             return;

@@ -73,8 +73,8 @@ async fn a_handler_is_called_again_with_its_signals() {
     assert_eq!((report.suspended, report.completed, report.lost), (2, 2, 0));
 }
 
-/// A signal that is quicker than the handler is not lost: the handler is called again at once, under
-/// the lease that it has.
+/// A signal that is quicker than the handler is not lost: the handler is called again at once,
+/// under the lease that it has.
 #[tokio::test(start_paused = true)]
 async fn a_signal_that_is_quicker_than_its_handler_is_not_lost() {
     let ground = Ground::memory();
