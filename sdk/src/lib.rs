@@ -38,6 +38,7 @@ mod grants;
 mod host;
 mod journal;
 mod memory;
+mod output;
 mod runtime;
 mod shared;
 mod signal;

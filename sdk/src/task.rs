@@ -19,10 +19,10 @@ use ff_core::tags::Tags;
 use ff_core::time::TimestampMs;
 
 use crate::error::SdkError;
+use crate::output::Output;
 use crate::shared::lock;
 use crate::upkeep::{LeaseState, Slots};
 
-pub(crate) use waiting::RING_EVERY;
 pub use waiting::SuspendOutcome;
 
 /// An execution that this worker owns. Its lease is renewed at a third of its ttl, also during the
@@ -36,7 +36,7 @@ pub struct ClaimedTask {
     owner: Owner,
     work: ClaimedWork,
     lease: Arc<LeaseState>,
-    output: tokio::sync::Mutex<waiting::Output>,
+    output: tokio::sync::Mutex<Output>,
 }
 
 /// The worker's side of a task: gives the lease out of care, and then the slot back.

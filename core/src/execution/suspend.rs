@@ -264,7 +264,9 @@ fn hear(
     }
     let taken = |id: WaitpointId| waiting.open.iter().find(|waitpoint| waitpoint.id == id);
     for signal in &heard.signals {
-        let counts = bound.contains(&signal.waitpoint_id)
+        // A store that has lost its last commits may have lost a signal that was heard.
+        let counts = signal.number < waiting.signals
+            && bound.contains(&signal.waitpoint_id)
             && taken(signal.waitpoint_id).is_some_and(|at| signal.number >= at.counts_from);
         if counts {
             tally::count(tallies, signal);

@@ -244,6 +244,9 @@ impl<C: Decide> Operation for Informed<C> {
     }
 
     fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
+        // The store may have lost what was heard.
+        self.heard = Heard::default();
+        self.transact.command_mut().observe_signals(Heard::default());
         if let Doing::Carrying = self.doing {
             let step = self.transact.on_failure(failure, now);
             return self.carried(step, now);
@@ -266,13 +269,15 @@ mod tests {
     use super::super::tick::Tick;
     use super::*;
     use crate::capability::Capabilities;
+    use crate::condition::{Condition, ResumePolicy, SuspensionReason};
     use crate::execution::{
-        Claim, Claimed, Complete, Create, CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT,
-        DeliverSignal, FoundSignal, IssuedWaitpoint, Offer, Offered, Purpose, SignalOutcome, Start,
+        BindWaitpoint, Claim, Claimed, Complete, Create, CreatePendingWaitpoint,
+        DEFAULT_PAYLOAD_LIMIT, DeliverSignal, FoundSignal, IssuedWaitpoint, Offer, Offered,
+        Purpose, SignalEffect, SignalOutcome, Start, Suspend, SuspendOutcome,
     };
     use crate::id::{
         AttemptId, ExecutionId, ExecutionKind, GrantId, LaneId, LeaseId, Namespace, Nonce,
-        SignalId, SignalName, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
+        SignalId, SignalName, SuspensionId, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
     };
     use crate::partition::PartitionConfig;
     use crate::policy::{ExecutionPolicy, Priority};
@@ -280,7 +285,7 @@ mod tests {
     use crate::store::{Commit, IndexWrite, MemoryStore, Unit};
     use crate::tags::Tags;
     use crate::time::DurationMs;
-    use crate::token::{Kid, Secret};
+    use crate::token::{Keyring, Kid, Secret};
 
     const ID: ExecutionId = ExecutionId::from_parts(0, Uuid::from_u128(1));
 
@@ -453,6 +458,44 @@ mod tests {
         let scan = Scan { partition, index, after: None, limit: 10 };
         let reply = world.store.handle(Request::Scan(scan), TimestampMs::new(world.now));
         assert_eq!(reply.body, ReplyBody::Scan(Scanned::default()));
+    }
+
+    /// A signal that was heard and that the store has lost since satisfies nothing.
+    #[test]
+    fn a_signal_that_was_lost_satisfies_nothing() {
+        let terms = Terms::new(DurationMs::from_secs(20), Codec::default());
+        let store = MemoryStore::new(1);
+        let mut world = World { store, now: 1_000_000_000, wrong_by: 0, secrets_ahead: 0 };
+        let claimed = world.leased(&terms);
+        let waitpoint = open(&mut world, &claimed, 0, &terms).unwrap();
+        let lost = SignalRecord {
+            id: SignalId::from_uuid(Uuid::from_u128(1)),
+            number: 0,
+            waitpoint_id: waitpoint.id,
+            waitpoint_key: waitpoint.key.clone(),
+            waitpoint_created_at: waitpoint.created_at,
+            name: SignalName::try_new("go").unwrap(),
+            source: None,
+            at: waitpoint.created_at,
+            creator: Nonce(1),
+            effect: SignalEffect::Buffered,
+        };
+        let ring = Keyring::new(Kid::try_new("k").unwrap(), Secret::from_hex("0a").unwrap());
+        let command = Suspend {
+            execution_id: ID,
+            fence: claimed.fence().into(),
+            suspension_id: SuspensionId::from_uuid(Uuid::from_u128(2)),
+            reason: SuspensionReason::Signal,
+            waitpoints: vec![BindWaitpoint::Open { id: waitpoint.id }],
+            condition: Condition::any_signal(waitpoint.key),
+            timeout: None,
+            policy: ResumePolicy::default(),
+            keyring: KnownKeyring::new(ring, TimestampMs::new(world.now)),
+            heard: Heard { through: 1, signals: vec![lost] },
+        };
+        let patience = Patience::new(terms, Entropy::from_u64(5));
+        let suspended = world.drive(Transact::new(command, patience)).unwrap().outcome;
+        assert!(matches!(suspended, SuspendOutcome::Suspended { .. }), "{suspended:?}");
     }
 
     /// What was just read is new, whatever the host takes the store's clock for, and however far

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::Client;
 use crate::error::SdkError;
-use crate::task::RING_EVERY;
+use crate::output::RING_EVERY;
 
 /// The longest that one call waits for output.
 const MAX_WAIT: Duration = Duration::from_secs(30);

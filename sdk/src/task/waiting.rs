@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::ClaimedTask;
 use crate::error::SdkError;
+use crate::output::RING_EVERY;
 use crate::suspension::Suspension;
 
 /// What came of a suspension.
@@ -36,17 +37,6 @@ pub enum SuspendOutcome {
     /// [`ClaimedTask::resume_signals`] gives them.
     AlreadySatisfied(Box<ClaimedTask>),
 }
-
-/// Where the output of a task stands.
-#[derive(Debug, Default)]
-pub(crate) struct Output {
-    /// The sequence of the next frame, once one was appended.
-    next: Option<u64>,
-    rang: Option<Instant>,
-}
-
-/// How often readers are woken at most; whoever was woken reads on for at least twice as long.
-pub(crate) const RING_EVERY: Duration = Duration::from_millis(20);
 
 impl ClaimedTask {
     /// Opens a waitpoint while the work goes on: signals to it are kept until a suspension uses it
