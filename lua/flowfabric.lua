@@ -18,7 +18,7 @@
 -- take      first score that is left, (member, score, record)...
 -- read      record..., value...
 -- scan      1 when there is more or 0, (member, score, record)...
--- stream    history, gap (1 or 0), time, sequence of the end, (time, sequence, content)...
+-- stream    history, gap (1 or 0), time, sequence of the end, element...
 -- `until` is '' for the end, 'now', or a score; `from` is 'start', 'end' or 'after'. What is absent
 -- is nil; a value that would make a reply too large is 0. A prefix and a member are a record's key.
 -- A unit's counts are one byte for each section; an item has a key and this many arguments:
@@ -273,12 +273,10 @@ local function stream(keys, args)
       start, at, sequence = first_behind(key, args[4] + 0, args[5] + 0), args[4], args[5]
     end
   end
+  local elements = call('LRANGE', key, start, start + limit - 1)
+  if #elements > 0 then at, sequence = elements[#elements]:match(HEAD) end
   local reply = { now_at, history, gap, at, sequence }
-  for i, element in ipairs(call('LRANGE', key, start, start + limit - 1)) do
-    local entry_at, entry_sequence, _, _, _, body = element:match(HEAD)
-    reply[4], reply[5] = entry_at, entry_sequence
-    reply[3 * i + 3], reply[3 * i + 4], reply[3 * i + 5] = reply[4], reply[5], element:sub(body)
-  end
+  for i, element in ipairs(elements) do reply[i + 5] = element end
   return reply
 end
 local VERSION = ''

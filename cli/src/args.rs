@@ -285,11 +285,12 @@ pub enum Task {
     ///     submit_per_s               as above
     /// Scenario dispatch submits up to 500, one at a time, to one worker that waits:
     ///     dispatch_ms                from the beginning of a submit call to that of the handler
-    /// Scenario resume suspends up to 5,000 with four calls at a time, and then signals each, four
-    /// at a time, to one worker that waits:
+    /// Scenario resume suspends up to 5,000, four calls at a time, and then signals each, one at a
+    /// time, to one worker that waits:
     ///     suspend_ms                 the call that gives an execution back until its signal comes
     ///     resume_ms                  from the beginning of the call that delivers the signal to
     ///                                that of the resumed handler
+    ///     resume_busy_ms             the same for the second half, four at a time
     /// Scenario frames appends frames of 256 bytes from 16 tasks at once, each frame when the one
     /// before it is kept, five times with a reader for each task and five times without, in turn.
     /// Every figure is the median of the five:

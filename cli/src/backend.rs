@@ -15,8 +15,21 @@ pub struct Opened {
     pub backend: Arc<dyn EngineBackend>,
     /// Whether others may use the store too, now or later; otherwise it ends with this command.
     pub shared: bool,
+    /// Where a server is; `None` for a store in this process.
+    address: Option<String>,
     /// The server that was started for it; the backend goes first.
     _server: Option<PrivateServer>,
+}
+
+impl Opened {
+    /// The store over a connection of its own, as another process has it; a store in this process
+    /// has none.
+    pub async fn another_connection(&self) -> Result<Arc<dyn EngineBackend>, Failed> {
+        match &self.address {
+            Some(address) => connect(address).await,
+            None => Ok(self.backend.clone()),
+        }
+    }
 }
 
 /// What a URL of another store begins with.
@@ -42,17 +55,18 @@ pub async fn open(url: &str) -> Result<Opened, Failed> {
     match url.split_once(':') {
         Some(("memory", "")) => {
             let backend = Arc::new(MemoryBackend::new());
-            Ok(Opened { backend, shared: false, _server: None })
+            Ok(Opened { backend, shared: false, address: None, _server: None })
         }
         Some(("valkey", "")) => {
             // It waits for the server to answer.
             let started = tokio::task::spawn_blocking(PrivateServer::start).await;
             let server = started.map_err(Failed::runtime)?.map_err(Failed::runtime)?;
-            let backend = connect(&server.url()).await?;
-            Ok(Opened { backend, shared: false, _server: Some(server) })
+            let (backend, address) = (connect(&server.url()).await?, Some(server.url()));
+            Ok(Opened { backend, shared: false, address, _server: Some(server) })
         }
         Some((scheme, address)) if SCHEMES.contains(&scheme) && address.len() > 2 => {
-            Ok(Opened { backend: connect(url).await?, shared: true, _server: None })
+            let (backend, address) = (connect(url).await?, Some(url.to_owned()));
+            Ok(Opened { backend, shared: true, address, _server: None })
         }
         _ => Err(Failed::usage(format!(
             "--backend {} is unknown: memory: is a store in this process, valkey: starts a \

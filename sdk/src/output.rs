@@ -14,4 +14,4 @@ pub(crate) struct Output {
 }
 
 /// How often readers are woken at most; whoever was woken reads on for at least twice as long.
-pub(crate) const RING_EVERY: Duration = Duration::from_millis(20);
+pub(crate) const RING_EVERY: Duration = Duration::from_millis(30);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ff_sdk::core::store::Cursor;
-use ff_sdk::{ClaimedTask, FlowFabricWorker, Tail, TailItem};
+use ff_sdk::{ClaimedTask, Client, FlowFabricWorker, Tail, TailItem};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -31,14 +31,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub async fn run(args: &BenchArgs, ground: &Ground) -> Result<Figures, Failed> {
     let args = BenchArgs { slots: TASKS as u32, ..args.clone() };
     let each = (args.tasks.saturating_mul(FRAMES_PER_TASK).min(MOST) as usize).div_ceil(TASKS);
-    let worker = ground.worker(&args, 0).await?;
+    let (worker, reader) = (ground.worker(&args, 0).await?, ground.reader().await?);
     let bar = bar((2 * PAIRS) as u64, "appending");
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for pair in 0..PAIRS {
         // Whoever goes first does so only every other time.
         for second in [false, true] {
             let tails = (pair % 2 == 0) == second;
-            let ran = append_all(ground, &worker, each, tails).await?;
+            let ran = append_all(ground, &worker, each, tails.then_some(&reader)).await?;
             if tails {
                 with.push(ran)
             } else {
@@ -85,21 +85,21 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.get(numbers.len() / 2).copied().unwrap_or_default()
 }
 
-/// Appends so many frames by each task, all at once, with or without a reader for each, until all
-/// are kept, and read.
+/// Appends so many frames by each task, all at once, with a tail for each if there is a reader,
+/// until all are kept, and read.
 async fn append_all(
     ground: &Ground,
     worker: &FlowFabricWorker,
     each: usize,
-    tails: bool,
+    reader: Option<&Client>,
 ) -> Result<Ran, Failed> {
     let tasks = claim(ground, worker).await?;
     let mut reading = JoinSet::new();
-    if tails {
+    if let Some(reader) = reader {
         for task in &tasks {
             let attempt = Some(task.attempt_index());
             let id = task.execution_id();
-            let tail = ground.client.tail(&id, attempt, Cursor::Start, None).await?;
+            let tail = reader.tail(&id, attempt, Cursor::Start, None).await?;
             reading.spawn(read(tail, each));
         }
     }

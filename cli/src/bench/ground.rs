@@ -77,6 +77,12 @@ impl Ground {
         Ok(FlowFabricWorker::connect_with(config, self.store.backend.clone(), None).await?)
     }
 
+    /// A client with a connection of its own, as readers in other processes have.
+    pub async fn reader(&self) -> Result<Client, Failed> {
+        let config = ClientConfig::new(&self.namespace)?;
+        Ok(Client::connect(config, self.store.another_connection().await?).await?)
+    }
+
     /// The store's own figures.
     pub async fn report(&self) -> Result<BackendReport, Failed> {
         Ok(self.client.report().await?)

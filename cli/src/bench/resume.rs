@@ -21,7 +21,7 @@ use crate::outcome::Failed;
 
 /// Executions at most.
 const MOST: u32 = 5_000;
-/// How many are suspended, or on their way back, at a time.
+/// How many are suspended, or in the second half on their way back, at a time.
 const IN_FLIGHT: usize = 4;
 /// How many executions the worker holds at once: one that was resumed does not wait for others
 /// that are being completed.
@@ -32,14 +32,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Who waits for the handler of which execution.
 type Awaited = Mutex<BTreeMap<ExecutionId, oneshot::Sender<Instant>>>;
 
-/// Runs the scenario: suspends everything, then signals each execution once.
+/// Runs the scenario: suspends everything, then signals each execution once: half of them one at a
+/// time, as a latency is measured, and half some at a time.
 pub async fn run(args: &BenchArgs, ground: &Ground) -> Result<Figures, Failed> {
     let args = BenchArgs { slots: SLOTS, tasks: args.tasks.min(MOST), ..args.clone() };
-    let (suspended, suspend_us) = suspend_all(&args, ground).await?;
-    let resume_us = resume_all(&args, ground, suspended).await?;
+    let (mut suspended, suspend_us) = suspend_all(&args, ground).await?;
+    let second = suspended.split_off(suspended.len() / 2);
+    let resume_us = resume_all(&args, ground, (suspended, 1)).await?;
+    let busy_us = resume_all(&args, ground, (second, IN_FLIGHT)).await?;
     Ok(figures(json!({
         "suspend_ms": percentiles_ms(suspend_us),
         "resume_ms": percentiles_ms(resume_us),
+        "resume_busy_ms": percentiles_ms(busy_us),
     })))
 }
 
@@ -97,7 +101,7 @@ async fn suspend(task: ClaimedTask) -> Result<(Waiting, u64), Failed> {
 async fn resume_all(
     args: &BenchArgs,
     ground: &Ground,
-    suspended: Vec<Waiting>,
+    (suspended, in_flight): (Vec<Waiting>, usize),
 ) -> Result<Vec<u64>, Failed> {
     let worker = ground.worker(args, 1).await?;
     let (stop, stopped) = oneshot::channel::<()>();
@@ -106,7 +110,7 @@ async fn resume_all(
     let running = tokio::spawn(runtime.run_until(stopped));
     let bar = bar(suspended.len() as u64, "resuming");
     let left = Arc::new(Mutex::new(suspended));
-    let mut signalling: JoinSet<_> = (0..IN_FLIGHT)
+    let mut signalling: JoinSet<_> = (0..in_flight)
         .map(|_| signal_some(ground.client.clone(), left.clone(), awaited.clone(), bar.clone()))
         .collect();
     let mut times = Vec::new();

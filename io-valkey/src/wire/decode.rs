@@ -149,8 +149,7 @@ fn entries(mut items: impl Iterator<Item = Answer>) -> Decoded<Vec<ScanEntry>> {
     Ok(entries)
 }
 
-fn stream_id(items: &mut impl Iterator<Item = Answer>) -> Decoded<StreamId> {
-    let mut number = || parsed(&data(items.next())?, "no number");
+fn stream_id(mut number: impl FnMut() -> Decoded<u64>) -> Decoded<StreamId> {
     Ok(StreamId { at: TimestampMs::new(number()?), sequence: number()? })
 }
 
@@ -159,14 +158,18 @@ fn streamed(mut items: impl Iterator<Item = Answer>) -> Decoded<Streamed> {
     let text = std::str::from_utf8(&history).or(wrong("no history"))?;
     let history = u64::from_str_radix(text, 16).or(wrong("no history"))?;
     let gap = items.next() == Some(Answer::Number(1));
-    let next = Cursor::After { history, id: stream_id(&mut items)? };
-    let mut items = items.peekable();
-    let mut entries = Vec::new();
-    while items.peek().is_some() {
-        let id = stream_id(&mut items)?;
-        entries.push(StreamEntry { id, entry: Bytes::from(data(items.next())?) });
-    }
+    let id = stream_id(|| parsed(&data(items.next())?, "no number"))?;
+    let next = Cursor::After { history, id };
+    let entries = items.map(|item| entry(&data(Some(item))?)).collect::<Decoded<_>>()?;
     Ok(Streamed { entries, next, gap })
+}
+
+/// An element of a stream's list: a head that begins with time and sequence, and the content.
+fn entry(element: &[u8]) -> Decoded<StreamEntry> {
+    let (head, content) = element.split_at(element.iter().position(|b| *b == b' ').unwrap_or(0));
+    let mut numbers = head.split(|byte| *byte == b':');
+    let id = stream_id(|| parsed(numbers.next().unwrap_or_default(), "no number"))?;
+    Ok(StreamEntry { id, entry: Bytes::from(content.get(1..).unwrap_or_default()) })
 }
 
 #[cfg(test)]

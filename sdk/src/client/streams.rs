@@ -23,7 +23,7 @@ const BACKSTOP: Duration = Duration::from_secs(1);
 /// How long a reader looks by itself after something came: a writer wakes readers only so often.
 const READS_ON: Duration = Duration::from_millis(3 * RING_EVERY.as_millis() as u64);
 /// Frames on one page of a tail.
-const PAGE: u32 = 500;
+const PAGE: u32 = 50;
 
 /// What a tail yields.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! What callers are told, checked against what was done.
 
+use ff_core::agent::ClaimedWork;
 use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{
     AnyCommand, AnyOutcome, Cancel, CancelledBy, Claimed, CreateOutcome, Decide, Execution, Offered,
@@ -85,17 +86,25 @@ impl World {
             | Output::Frames { .. }
             | Output::Rotated(_)
             | Output::Secrets(_) => self.note_waits(number, output),
-            Output::Claimed(Ok((work, _))) => {
-                let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
-                identity::check_own(&self.server.model, number, &running.own, &known)?;
-                for work in work {
-                    let payload = work.payload.as_ref();
-                    durable::check_claimed(&self.server.model, &work.claimed, payload)?;
-                }
-                Ok(())
-            }
+            Output::Claimed(Ok((work, _))) => self.note_claimed(number, running, work),
             _ => Ok(()),
         }
+    }
+
+    /// Checks what a worker was handed.
+    fn note_claimed(
+        &self,
+        number: u64,
+        running: &Running,
+        work: &[ClaimedWork],
+    ) -> Result<(), Broken> {
+        let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
+        identity::check_own(&self.server.model, number, &running.own, &known)?;
+        for work in work {
+            let payload = work.payload.as_ref();
+            durable::check_claimed(&self.server.model, &work.claimed, payload)?;
+        }
+        Ok(())
     }
 
     /// Checks what those are told who read signals and output, or see to secrets.
