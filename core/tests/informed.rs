@@ -118,6 +118,15 @@ fn secrets_are_made_once_and_read_once_a_second() {
 }
 
 #[test]
+fn a_command_without_tokens_reads_no_secrets() {
+    let (mut world, terms) = (World::new(), terms());
+    let (fence, _) = with_waitpoint(&mut world, &terms);
+    let before = world.calls.len();
+    inform(&mut world, &self::terms(), complete(fence, None)).expect("it is completed");
+    assert_eq!(secret_calls(&world.calls[before..]), (0, 0));
+}
+
+#[test]
 fn secrets_are_not_read_again_because_the_clock_was_wrong() {
     let (mut world, terms) = (World::new(), terms());
     let (fence, _) = with_waitpoint(&mut world, &terms);

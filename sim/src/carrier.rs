@@ -193,7 +193,7 @@ impl Carrier {
                 let (at, jumps) = (self.seen_at, model.jumps);
                 suspend::check_answer(model, &self.caller, result, at)?;
                 signal::check_answer(model, &self.caller, (at, jumps), result)?;
-                token::check_answer(model, &self.caller, (seen, at), result)?;
+                token::check_answer(model, &self.caller, (seen, at, at), result)?;
                 frame::check_answer(model, &self.caller, seen, result)?;
                 identity::check_answer(model, &self.caller, seen, result)?;
                 if let Ok(committed) = result {

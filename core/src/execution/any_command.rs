@@ -92,6 +92,10 @@ macro_rules! any_command {
                 match self { $(Self::$variant(command) => command.observe_signal(found),)+ }
             }
 
+            fn uses_tokens(&self) -> bool {
+                match self { $(Self::$variant(command) => command.uses_tokens(),)+ }
+            }
+
             fn observe_keyring(&mut self, keyring: KnownKeyring) {
                 match self { $(Self::$variant(command) => command.observe_keyring(keyring),)+ }
             }

@@ -68,6 +68,11 @@ pub trait Decide: Identity {
     /// Notes that signal's record, as it stands in the same reply as the execution's.
     fn observe_signal(&mut self, _found: FoundSignal) {}
 
+    /// Whether the decision needs the secrets of tokens.
+    fn uses_tokens(&self) -> bool {
+        false
+    }
+
     /// Notes the secrets of tokens, as the operation has read them.
     fn observe_keyring(&mut self, _keyring: KnownKeyring) {}
 
@@ -200,6 +205,10 @@ impl<C: Decide> Decide for InNamespace<C> {
         self.command.observe_signal(found);
     }
 
+    fn uses_tokens(&self) -> bool {
+        self.command.uses_tokens()
+    }
+
     fn observe_keyring(&mut self, keyring: KnownKeyring) {
         self.command.observe_keyring(keyring);
     }
@@ -293,6 +302,10 @@ macro_rules! issues_tokens {
                     self.execution_id
                 }
 
+                fn uses_tokens(&self) -> bool {
+                    true
+                }
+
                 fn observe_keyring(&mut self, keyring: KnownKeyring) {
                     self.keyring = keyring;
                 }
@@ -346,6 +359,10 @@ impl Decide for DeliverSignal {
 
     fn observe_signal(&mut self, found: FoundSignal) {
         self.found = found;
+    }
+
+    fn uses_tokens(&self) -> bool {
+        true
     }
 
     fn observe_keyring(&mut self, keyring: KnownKeyring) {

@@ -217,7 +217,8 @@ impl<C: Decide> Operation for Informed<C> {
                 self.transact.command_mut().observe_keyring(ring);
                 self.carry(now)
             }
-            None => self.read_secrets(now),
+            None if self.transact.command().uses_tokens() => self.read_secrets(now),
+            None => self.carry(now),
         }
     }
 

@@ -41,7 +41,8 @@ fn waitpoint(record: Option<&Execution>, id: ff_core::id::WaitpointId) -> Option
 }
 
 /// Who is told that a token is not good has sent one that is not; who is given a token has a good
-/// one. `seen`, `at`: the record on which it was decided, and the store's clock then.
+/// one. `seen`, `at`: the record on which it was decided, and the store's clock then; `begun`: the
+/// store's clock when the call began.
 ///
 /// # Errors
 ///
@@ -49,7 +50,7 @@ fn waitpoint(record: Option<&Execution>, id: ff_core::id::WaitpointId) -> Option
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
-    (seen, at): (Option<&Execution>, TimestampMs),
+    (seen, at, begun): (Option<&Execution>, TimestampMs, TimestampMs),
     result: &Result<Committed<AnyOutcome>, EngineError>,
 ) -> Result<(), Broken> {
     if !model.watched.contains(Invariant::Token) {
@@ -59,7 +60,7 @@ pub fn check_answer(
         (Some(AnyCommand::DeliverSignal(sent)), Err(error)) if is_invalid(error) => {
             let Some(waitpoint) = waitpoint(seen, sent.waitpoint_id) else { return Ok(()) };
             let signers = model.waits.keys.signers(sent.token.expose(), waitpoint);
-            let good = model.jumps == 0 && signers.iter().any(|key| key.has_to_be_taken(at));
+            let good = model.jumps == 0 && signers.iter().any(|key| key.has_to_be_taken(at, begun));
             ensure!(!good, TAG, "a token was refused at {at} that is good: {signers:?}");
         }
         (Some(AnyCommand::DeliverSignal(sent)), Ok(committed)) => {

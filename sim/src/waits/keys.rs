@@ -131,9 +131,11 @@ impl Key {
         self.current || now < self.allowed
     }
 
-    /// Whether its tokens have to be taken at a time by everybody.
-    pub fn has_to_be_taken(&self, now: TimestampMs) -> bool {
-        (self.current && self.since.plus(LATE) <= now) || now < self.promised
+    /// Whether its tokens have to be taken at a time by a call that began at another: it may have
+    /// read the secrets at once, and need not know of a rotation since.
+    pub fn has_to_be_taken(&self, now: TimestampMs, begun: TimestampMs) -> bool {
+        let was_promised = now < self.promised && self.since <= begun;
+        (self.current && self.since.plus(LATE) <= now) || was_promised
     }
 }
 

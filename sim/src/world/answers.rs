@@ -139,7 +139,7 @@ impl World {
         let (seen, at) = (running.seen.0.as_deref(), running.seen.1);
         suspend::check_answer(model, caller, result, at)?;
         signal::check_answer(model, caller, (at, running.jumps), result)?;
-        token::check_answer(model, caller, (seen, at), result)?;
+        token::check_answer(model, caller, (seen, at, running.begun), result)?;
         frame::check_answer(model, caller, seen, result)
     }
 
