@@ -2,7 +2,7 @@
 //! effect.
 
 use ff_core::error::EngineError;
-use ff_core::execution::{AnyCommand, AnyOutcome, CreateOutcome, Execution, LeaseFate};
+use ff_core::execution::{AnyCommand, AnyOutcome, CreateOutcome, Execution, FenceParts, LeaseFate};
 use ff_core::id::LeaseId;
 use ff_core::op::Committed;
 
@@ -111,7 +111,8 @@ pub fn check_answer(
     match result {
         Ok(committed) => check_same(model, (command, &identity), seen, &committed.outcome),
         Err(error) if is_decided(error) => {
-            let memory = seen.and_then(|seen| memory_of(&identity, seen));
+            let proves = seen.is_some_and(|seen| proves_itself(command, seen));
+            let memory = seen.and_then(|seen| memory_of(&identity, seen)).filter(|_| proves);
             ensure!(
                 memory.is_none(),
                 TAG,
@@ -121,6 +122,19 @@ pub fn check_answer(
         }
         Err(_) => Ok(()),
     }
+}
+
+/// Whether a call that hands out tokens shows that it comes from an attempt which the record still
+/// knows; others prove nothing to be recognised.
+fn proves_itself(command: &AnyCommand, seen: &Execution) -> bool {
+    let fence = match command {
+        AnyCommand::Suspend(suspend) => &suspend.fence,
+        AnyCommand::CreatePendingWaitpoint(open) => &open.fence,
+        _ => return true,
+    };
+    let FenceParts::Complete(fence) = fence else { return false };
+    let past = seen.past_attempts.iter().map(|past| &past.attempt);
+    past.chain(seen.attempt()).any(|attempt| attempt.id == fence.attempt_id)
 }
 
 fn check_same(
