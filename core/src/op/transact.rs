@@ -298,18 +298,17 @@ impl<C: Decide> Transact<C> {
     }
 
     /// Whether the record may have forgotten the command while the same execution goes on: a grant
-    /// when it ends or is consumed, a lease when it is given back, an operator's call when enough
-    /// others came after it. That the command could be applied then does not show that it never
-    /// was. \[INV-IDENTITY-1\]
+    /// when it ends or is consumed, a lease when it is given back, a suspension when another one
+    /// came after it, an operator's call when enough others did. That the command could be applied
+    /// then does not show that it never was. \[INV-IDENTITY-1\]
     fn may_be_forgotten(&self, current: Option<&Loaded>) -> bool {
         match self.command.identity() {
-            IdentityKind::Grant | IdentityKind::Lease => true,
+            IdentityKind::Grant | IdentityKind::Lease | IdentityKind::Suspension => true,
             IdentityKind::Request => {
                 current.is_some_and(|loaded| loaded.execution.requests.is_full())
             }
             IdentityKind::Creator
             | IdentityKind::Fence
-            | IdentityKind::Suspension
             | IdentityKind::Waitpoint
             | IdentityKind::Signal
             | IdentityKind::Sequence
