@@ -366,8 +366,12 @@ fn retention_waits_for_the_signals_to_go() {
 }
 
 #[test]
-fn an_execution_without_signals_and_output_goes_at_once() {
-    let (mut bench, _) = terminal_with(0, 0);
+fn an_execution_without_waitpoints_and_output_goes_at_once() {
+    let mut bench = Bench::new(Submission::new().payload(b"payload").policy(|policy| {
+        policy.retention_ms = ms(60_000);
+    }));
+    let fence = bench.take(1, START);
+    bench.applied(complete(fence, Some(b"result")), START);
     assert_eq!(due(&mut bench, START + 60_000), [DueKind::Retention]);
     assert_eq!(due(&mut bench, START + 60_000), [DueKind::Continuation]);
     assert!(bench.is_empty());
