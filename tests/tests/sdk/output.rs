@@ -1,6 +1,7 @@
 //! Reading output while it comes: at the reader's own pace, and not with each frame.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ff_sdk::TailItem;
 use ff_sdk::core::store::Cursor;
@@ -13,9 +14,10 @@ use ff_tests::line::any;
 #[tokio::test(start_paused = true)]
 async fn a_tail_reads_at_its_own_pace() {
     const FRAMES: u64 = 1_000;
+    const REPLY: Duration = ms(2);
     let ground = Ground::memory();
     let (worker, line) = (ground.worker("w").await, ground.line());
-    line.slow_replies(ms(2), any);
+    line.slow_replies(REPLY, any);
     let client = ground.client_on(line.clone()).await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
@@ -37,11 +39,16 @@ async fn a_tail_reads_at_its_own_pace() {
     let calls = line.calls() - before;
     assert!((40..=250).contains(&calls), "{calls} calls for a second of frames");
 
-    let began = ground.now().await;
+    let (began, before) = (ground.now().await, line.calls());
     let mut behind = client.tail(&id, None, Cursor::Start, None).await.unwrap();
     for _ in 0..FRAMES {
         behind.next().await.unwrap().unwrap();
     }
     let took = ground.now().await.since(began).get();
-    assert!(took <= 10, "{took} ms for two full pages");
+    let calls = line.calls() - before;
+    assert!(calls <= FRAMES / 50 + 2, "{calls} calls for pages of 50 frames");
+    assert!(
+        u128::from(took) <= REPLY.as_millis() * u128::from(calls),
+        "{took} ms for {calls} calls, one after the other"
+    );
 }
