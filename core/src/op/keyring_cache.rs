@@ -1,15 +1,22 @@
 //! What one program has read of the secrets that sign tokens (`docs/spec.md`, 5).
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::time::TimestampMs;
 use crate::token::{KEYRING_FOR, KnownKeyring};
 
 /// The secrets that one program has read lately. Clones share them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct KeyringCache(Arc<Mutex<Option<Held>>>);
 
-#[derive(Clone, Debug)]
+impl fmt::Debug for KeyringCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What others have read lately is not part of whoever shares it.
+        f.write_str("KeyringCache(..)")
+    }
+}
+
 struct Held {
     ring: KnownKeyring,
     /// When they were asked for, by the host's clock.

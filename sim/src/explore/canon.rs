@@ -2,7 +2,7 @@
 //!
 //! A part of the state is read through its `Debug` text, which shows every field that core has now
 //! or will have. Of the text are set apart, in the order of their appearance, ids (uuids, nonces,
-//! names of processes) and instants; the rest is hashed once and kept with the part. The hash of a
+//! names of processes, fingerprints of tokens) and instants; the rest is hashed once and kept with the part. The hash of a
 //! whole state then numbers ids in the order of their first appearance, and takes instants relative
 //! to the present one.
 
@@ -172,6 +172,12 @@ impl Reader {
                     }
                     at = end;
                     continue;
+                }
+                b'F' if rest.starts_with(b"Fingerprint([") => {
+                    let length = rest.iter().position(|byte| *byte == b']').unwrap_or(0);
+                    self.flush(&text[from..at]);
+                    self.id(name(&rest[..length]));
+                    at + length
                 }
                 b'"' if rest.starts_with(b"\"process-") || rest.starts_with(b"\"worker-") => {
                     let length = rest[1..].iter().position(|byte| *byte == b'"').unwrap_or(0);

@@ -1,5 +1,5 @@
 //! Every interleaving of small worlds: two workers, a timekeeper, one or two executions, at times
-//! an operator, and a few faults, explored to exhaustion.
+//! an operator or a suspension and who signals to it, and a few faults, explored to exhaustion.
 //!
 //! It drives the real operations and agents of core over the reference store, with every check of
 //! the seeded world after every step, and one more where nothing is left to happen: then all work
@@ -23,7 +23,8 @@
 //! - _The journal_ and wake-ups are left out: no operation here reads them.
 //!
 //! What can happen next is chosen in each state: a worker that is idle looks for work while there
-//! is some, a handler completes or fails, a worker renews its lease or finds it run out, the
+//! is some, a handler completes, fails, opens a waitpoint or suspends, who got the token signals, a
+//! worker renews its lease or finds it run out, the
 //! timekeeper begins a round while something is due, a request arrives, a reply arrives or is lost,
 //! a worker crashes and begins anew, time moves on to the next instant at which anything changes by
 //! it (something is due, a lease wants to be renewed, the window of a request begins or ends). When
@@ -32,8 +33,8 @@
 //! What is left out, and why nothing is lost by it:
 //!
 //! - A request that only reads is answered, and its reply delivered, in one step: what it has read
-//!   may be as old as one likes when the commit comes that it leads to. A look over the partitions,
-//!   and the `Take` that follows, are carried out at once: one that takes long does what one does
+//!   may be as old as one likes when the commit comes that it leads to. A look at the secrets, which
+//!   nobody rotates, one over the partitions, and the `Take` that follows, are carried out at once: one that takes long does what one does
 //!   that is sent later. A worker begins its rotation anew with each draw, and without work in a
 //!   lane it does not look.
 //! - A reply is delivered before anybody else acts, where its process has nothing else under way:

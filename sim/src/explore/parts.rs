@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use ff_core::agent::WorkerAgent;
-use ff_core::execution::{AnyCommand, Claimed, Execution};
+use ff_core::execution::{AnyCommand, Claimed, Execution, IssuedWaitpoint, SignalRecord};
 use ff_core::id::LeaseId;
 use ff_core::op::load;
 use ff_core::store::codec::Codec;
@@ -12,6 +12,7 @@ use ff_core::store::{
 };
 
 use crate::carrier::{Carrier, Work};
+use crate::waits::Taken;
 
 use super::canon::{Reader, Sketch};
 
@@ -91,6 +92,8 @@ pub struct Job {
     pub claimed: Claimed,
     /// How it gives its lease back, once that is decided.
     pub ending: Option<AnyCommand>,
+    /// Whether it has opened its waitpoint, or is about to.
+    pub opens: bool,
 }
 
 /// A request that arrives when nobody waits for it any more, if it does.
@@ -109,6 +112,8 @@ pub struct Kept {
     pub record: Option<Rc<Execution>>,
     /// Its version.
     pub version: Version,
+    /// The signals that it was sent.
+    pub signals: Vec<Rc<Taken>>,
 }
 
 impl Sketched for Exchange {
@@ -154,16 +159,27 @@ impl Sketched for Worker {
             Some(job) => {
                 reader.value(&job.claimed, &[]);
                 reader.value(&job.ending, &[]);
+                reader.number(u64::from(job.opens));
             }
             None => reader.number(0),
         }
     }
 }
 
+impl Sketched for IssuedWaitpoint {
+    fn read(&self, reader: &mut Reader) {
+        reader.value(self, &[]);
+    }
+}
+
 impl Sketched for Kept {
     fn read(&self, reader: &mut Reader) {
         read_version(self.version, reader);
-        reader.value(&self.record, &["at"]);
+        // When a suspension has taken too long stands among what is due.
+        reader.value(&self.record, &["at", "since"]);
+        for taken in &self.signals {
+            reader.value(&taken.record, SIGNAL_TOLD_ONLY);
+        }
     }
 }
 
@@ -177,11 +193,18 @@ fn read_version(version: Version, reader: &mut Reader) {
 fn read_stored(stored: Option<&Stored>, reader: &mut Reader) {
     let Some(stored) = stored else { return reader.number(0) };
     read_version(stored.version, reader);
-    match load(stored, &Codec::default()) {
-        Ok(loaded) => reader.value(&loaded.execution, &["at"]),
-        Err(_) => reader.value(&stored.bytes, &[]),
+    let codec = Codec::default();
+    if let Ok(loaded) = load(stored, &codec) {
+        reader.value(&loaded.execution, &["at", "since"]);
+    } else if let Ok(signal) = codec.decode::<SignalRecord>(&stored.bytes) {
+        reader.value(&signal, SIGNAL_TOLD_ONLY);
+    } else {
+        reader.value(&stored.bytes, &[]);
     }
 }
+
+/// The fields of signals that say when something was. No secret is rotated in these worlds.
+const SIGNAL_TOLD_ONLY: &[&str] = &["at", "waitpoint_created_at"];
 
 /// Reads a request. What it tells the journal and whom it wakes is not part of the state.
 fn read_request(request: &Request, reader: &mut Reader) {

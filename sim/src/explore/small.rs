@@ -40,8 +40,14 @@ pub struct SmallWorld {
     pub faults: u8,
     /// How often time passes while requests are on their way.
     pub slow: u8,
-    /// Calls of an operator, each a cancellation or a revocation of the first execution.
+    /// Calls of an operator, each a cancellation or a revocation of the first execution, or its
+    /// resumption where executions wait.
     pub calls: u8,
+    /// Suspensions that handlers ask for, of all executions. The first handler may open the
+    /// waitpoint before.
+    pub suspensions: u8,
+    /// Signals that are sent to the first execution by who was given its token.
+    pub signals: u8,
 }
 
 const CALM: SmallWorld = SmallWorld {
@@ -56,9 +62,21 @@ const CALM: SmallWorld = SmallWorld {
     faults: 0,
     slow: 1,
     calls: 0,
+    suspensions: 0,
+    signals: 0,
 };
 
-/// The worlds. The last two are too large for a few minutes; the golden file has the others.
+const WAITING: SmallWorld = SmallWorld {
+    name: "one-waiting",
+    failures: 0,
+    reclaims: 0,
+    renewals: 0,
+    suspensions: 2,
+    signals: 2,
+    ..CALM
+};
+
+/// The worlds. The last three are too large for a few minutes; the golden file has the others.
 pub const WORLDS: &[SmallWorld] = &[
     CALM,
     SmallWorld { name: "one-operated", failures: 0, calls: 1, ..CALM },
@@ -72,6 +90,17 @@ pub const WORLDS: &[SmallWorld] = &[
         ..CALM
     },
     SmallWorld { name: "two-calm", executions: 2, renewals: 0, ..CALM },
+    WAITING,
+    SmallWorld { name: "one-waiting-operated", suspensions: 1, signals: 1, calls: 1, ..WAITING },
+    SmallWorld {
+        name: "one-waiting-lossy",
+        suspensions: 1,
+        signals: 1,
+        lost_requests: 1,
+        lost_replies: 1,
+        faults: 1,
+        ..WAITING
+    },
     SmallWorld {
         name: "one-faulty",
         lost_requests: 1,
@@ -90,10 +119,30 @@ pub const WORLDS: &[SmallWorld] = &[
         faults: 1,
         ..CALM
     },
+    SmallWorld {
+        name: "one-waiting-faulty",
+        reclaims: 1,
+        suspensions: 1,
+        signals: 1,
+        lost_requests: 1,
+        lost_replies: 1,
+        crashes: 1,
+        faults: 1,
+        ..WAITING
+    },
 ];
 
 /// How long leases are good: whole seconds, as all times here, so that few instants differ.
 pub const LEASE: DurationMs = DurationMs::from_secs(3);
+
+/// How long a suspension takes at most, before it goes on without its signal.
+pub const WAITS_FOR: DurationMs = DurationMs::from_secs(2);
+
+/// The name of the waitpoint that a handler opens before its suspension.
+pub const OPENED: &str = "opened";
+
+/// The name of the one that comes with a suspension.
+pub const MADE: &str = "made";
 
 const PARTITIONS: PartitionConfig =
     PartitionConfig { num_flow_partitions: 1, num_budget_partitions: 1, num_quota_partitions: 1 };

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use ff_core::agent::{Timekeeper, WorkerAgent};
 use ff_core::entropy::Entropy;
+use ff_core::execution::IssuedWaitpoint;
 use ff_core::id::{GrantId, LeaseId};
 use ff_core::op::{Patience, Transact};
 use ff_core::store::{Member, Request};
@@ -33,10 +34,12 @@ pub enum Slot {
     Round,
     /// An operator calls.
     Call,
+    /// Somebody signals.
+    Signal,
 }
 
 /// All places.
-pub const SLOTS: [Slot; 8] = [
+pub const SLOTS: [Slot; 9] = [
     Slot::Claim(0),
     Slot::Finish(0),
     Slot::Renew(0),
@@ -45,6 +48,7 @@ pub const SLOTS: [Slot; 8] = [
     Slot::Renew(1),
     Slot::Round,
     Slot::Call,
+    Slot::Signal,
 ];
 
 /// Something that can happen next.
@@ -66,6 +70,14 @@ pub enum Choice {
     Cancel,
     /// An operator takes the lease of the first execution away.
     Revoke,
+    /// An operator resumes the first execution.
+    Resume,
+    /// A handler opens a waitpoint before it suspends.
+    Open(usize),
+    /// A handler suspends.
+    Suspend(usize),
+    /// Who was given a token signals.
+    Signal,
     /// A request reaches the store.
     Arrive(Slot),
     /// A reply reaches who waits for it.
@@ -91,6 +103,8 @@ pub struct Left {
     pub slow: u8,
     pub failures: u8,
     pub faults: u8,
+    pub suspensions: u8,
+    pub signals: u8,
 }
 
 impl Left {
@@ -117,6 +131,8 @@ pub struct State {
     pub running: [Option<Part<Exchange>>; SLOTS.len()],
     /// Requests that nobody waits for any more.
     pub late: Vec<Part<Late>>,
+    /// The waitpoint whose token was given out last.
+    pub issued: Option<Part<IssuedWaitpoint>>,
     /// How much of each thing may still happen.
     pub left: Left,
     /// Operations that were begun.
@@ -133,6 +149,7 @@ impl Clone for State {
             workers: self.workers.clone(),
             running: self.running.clone(),
             late: self.late.clone(),
+            issued: self.issued.clone(),
             left: self.left,
             operations: self.operations,
         }
@@ -147,6 +164,7 @@ pub fn place(slot: Slot) -> usize {
         Slot::Renew(worker) => worker * 3 + 2,
         Slot::Round => 6,
         Slot::Call => 7,
+        Slot::Signal => 8,
     }
 }
 
@@ -173,6 +191,8 @@ impl State {
             slow: world.slow,
             failures: world.failures,
             faults: world.faults,
+            suspensions: world.suspensions,
+            signals: world.signals,
         };
         let mut state = Self {
             world: *world,
@@ -182,6 +202,7 @@ impl State {
             workers: [worker(0, 0), worker(1, 0)],
             running: Default::default(),
             late: Vec::new(),
+            issued: None,
             left,
             operations: 0,
         };
@@ -237,7 +258,8 @@ impl State {
     pub fn refresh(&mut self) -> Result<(), Broken> {
         for number in 0..self.world.executions {
             let id = id(number);
-            let record = self.server.model.records.get(&id).cloned();
+            let model = &self.server.model;
+            let record = model.records.get(&id).cloned();
             let same = self.records.get(usize::from(number)).is_some_and(|part| {
                 match (&part.get().record, &record) {
                     (Some(old), Some(new)) => Rc::ptr_eq(old, new),
@@ -246,8 +268,9 @@ impl State {
                 }
             });
             if !same {
+                let signals = model.waits.signals.get(&id).cloned().unwrap_or_default();
                 let version = self.server.version(&id, TimestampMs::new(self.now))?;
-                let part = Part::new(Kept { record, version });
+                let part = Part::new(Kept { record, version, signals });
                 match self.records.get_mut(usize::from(number)) {
                     Some(known) => *known = part,
                     None => self.records.push(part),
@@ -265,10 +288,12 @@ impl State {
 
     fn hash_in(&self, order: [usize; 2]) -> Hash128 {
         let (mut hasher, mut names) = (Hasher::new(), Names::default());
-        let Left { renewals, lost_requests, lost_replies, crashes, calls, slow, failures, faults } =
+        let Left { renewals, lost_requests, lost_replies, crashes, calls, slow, failures, .. } =
             self.left;
+        let Left { faults, suspensions, signals, .. } = self.left;
         let left = [renewals, lost_requests, lost_replies, crashes, calls, slow, failures, faults];
         hasher.number(u64::from_le_bytes(left));
+        hasher.number(u64::from(suspensions) << 8 | u64::from(signals));
         for record in &self.records {
             record.sketch().add(&mut hasher, &mut names, self.now);
         }
@@ -281,6 +306,11 @@ impl State {
         };
         add(&self.running[place(Slot::Round)], &mut hasher, &mut names);
         add(&self.running[place(Slot::Call)], &mut hasher, &mut names);
+        add(&self.running[place(Slot::Signal)], &mut hasher, &mut names);
+        match &self.issued {
+            Some(issued) => issued.sketch().add(&mut hasher, &mut names, self.now),
+            None => hasher.number(5),
+        }
         for worker in order {
             self.workers[worker].sketch().add(&mut hasher, &mut names, self.now);
             for slot in [Slot::Claim(worker), Slot::Finish(worker), Slot::Renew(worker)] {
@@ -393,7 +423,7 @@ impl State {
                 let own = &self.running[number * 3..number * 3 + 3];
                 own.iter().flatten().count() == 1
             }
-            Slot::Round | Slot::Call => true,
+            Slot::Round | Slot::Call | Slot::Signal => true,
         };
         SLOTS.into_iter().find(|slot| back(slot) && alone(slot))
     }
@@ -430,6 +460,12 @@ impl State {
                 if job.ending.is_none() && self.left.failures > 0 {
                     choices.push(Choice::Fail(number));
                 }
+                if job.ending.is_none() && self.left.suspensions > 0 {
+                    choices.push(Choice::Suspend(number));
+                    if !job.opens && self.issued.is_none() {
+                        choices.push(Choice::Open(number));
+                    }
+                }
             }
             if self.tends(number) {
                 choices.push(Choice::Tend(number));
@@ -445,6 +481,12 @@ impl State {
         }
         if self.left.calls > 0 && free(Slot::Call) {
             choices.extend([Choice::Cancel, Choice::Revoke]);
+            if self.world.suspensions > 0 {
+                choices.push(Choice::Resume);
+            }
+        }
+        if self.left.signals > 0 && self.issued.is_some() && free(Slot::Signal) {
+            choices.push(Choice::Signal);
         }
     }
 

@@ -1,19 +1,30 @@
 //! One step of a small world.
 
+use ff_core::condition::{
+    Condition, ResumePolicy, SignalMatcher, SuspensionReason, SuspensionTimeout, TimeoutAt,
+    TimeoutBehaviour,
+};
 use ff_core::error::ErrorClass;
 use ff_core::execution::{
-    AnyCommand, Cancel, CancelledBy, Complete, Fail, OperatorCall, RevokeLease,
+    AnyCommand, AnyOutcome, BindWaitpoint, Cancel, CancelledBy, Claimed, Complete,
+    CreatePendingWaitpoint, DeliverSignal, Fail, FoundSignal, Heard, OperatorCall, Resume,
+    RevokeLease, Suspend, SuspendOutcome,
 };
-use ff_core::id::{FailureCategory, RequestId};
-use ff_core::op::{Known, Patience, Step, Transact};
+use ff_core::id::{
+    FailureCategory, Nonce, RequestId, SignalId, SignalName, SuspensionId, WaitpointId,
+    WaitpointKey,
+};
+use ff_core::op::{Informed, Known, Patience, Step, Transact};
+use ff_core::partition::Partition;
 use ff_core::store::{Failure, Reply, Request};
 use ff_core::time::HostTime;
+use ff_core::token::KnownKeyring;
 
-use crate::carrier::{Came, Carrier, Work};
+use crate::carrier::{Asking, Came, Carrier, Work};
 use crate::report::Broken;
 
 use super::parts::{Exchange, Job, Late, Part, Way, Worker};
-use super::small::{id, terms};
+use super::small::{MADE, OPENED, WAITS_FOR, id, terms};
 use super::state::{Choice, SLOTS, Slot, State, place, worker};
 
 impl State {
@@ -33,7 +44,10 @@ impl State {
                 let work = self.round();
                 self.begin(Slot::Round, work)?;
             }
-            Choice::Cancel | Choice::Revoke => self.call(choice)?,
+            Choice::Cancel | Choice::Revoke | Choice::Resume => self.call(choice)?,
+            Choice::Open(number) => self.open(number)?,
+            Choice::Suspend(number) => self.suspend(number)?,
+            Choice::Signal => self.signal()?,
             Choice::Arrive(slot) => self.arrive(slot)?,
             Choice::Deliver(slot) => {
                 let Exchange { carrier, way } = self.take_up(slot);
@@ -68,17 +82,18 @@ impl State {
             Slot::Claim(number) | Slot::Finish(number) | Slot::Renew(number) => number,
             Slot::Round => 2,
             Slot::Call => 3,
+            Slot::Signal => 4,
         };
         let mut carrier = self.carrier(process, work);
         let step = carrier.work.start(self.time());
         self.follow(slot, carrier, step)
     }
 
-    /// Does what an operation wants next. A look over the partitions is answered at once, a `Take`
-    /// is carried out at once, and a wait takes no time.
+    /// Does what an operation wants next. A look over the partitions and one at the secrets are
+    /// answered at once, a `Take` is carried out at once, and a wait takes no time.
     fn follow(&mut self, slot: Slot, mut carrier: Carrier, step: Step<Came>) -> Result<(), Broken> {
         match step {
-            Step::Send(request @ Request::Poll(_)) => {
+            Step::Send(request) if is_answered_at_once(&request) => {
                 let now = self.store();
                 let reply = carrier.arrives(&mut self.server, request, now)?;
                 self.deliver(slot, carrier, reply)
@@ -190,7 +205,7 @@ impl State {
         let mut work = None;
         self.change(number, |worker| {
             let Some(job) = &mut worker.job else { return };
-            let Job { claimed, ending } = job;
+            let Job { claimed, ending, .. } = job;
             let lease = claimed.lease_id;
             let command = ending.get_or_insert_with(|| give_back(claimed, completes));
             let known = worker.agent.leases.known(lease);
@@ -198,6 +213,74 @@ impl State {
             work = Some(Transact::knowing(command.clone(), known, patience));
         });
         self.begin(Slot::Finish(number), Work::Command(work.expect("there is a job")))
+    }
+
+    /// A handler opens a waitpoint, whose token it gives to whoever is to signal.
+    fn open(&mut self, number: usize) -> Result<(), Broken> {
+        let waitpoint_id = WaitpointId::random(&mut self.entropy());
+        let mut asked = None;
+        self.change(number, |worker| {
+            let Some(job) = &mut worker.job else { return };
+            job.opens = true;
+            let command = CreatePendingWaitpoint {
+                execution_id: job.claimed.execution_id,
+                fence: job.claimed.fence().into(),
+                waitpoint_id,
+                key: key(OPENED),
+                expires_in: None,
+                keyring: KnownKeyring::default(),
+            };
+            asked = Some((command, worker.agent.leases.known(job.claimed.lease_id)));
+        });
+        let (command, known) = asked.expect("there is a job");
+        self.ask(Slot::Finish(number), command.into(), known)
+    }
+
+    /// A handler waits for a signal, at the waitpoint that was opened for it or at one of its own.
+    fn suspend(&mut self, number: usize) -> Result<(), Broken> {
+        self.left.suspensions -= 1;
+        let mut entropy = self.entropy();
+        let waitpoint = match &self.issued {
+            Some(issued) => BindWaitpoint::Open { id: issued.get().id },
+            None => BindWaitpoint::New { id: WaitpointId::random(&mut entropy), key: key(MADE) },
+        };
+        let waits_at = if self.issued.is_some() { OPENED } else { MADE };
+        let suspension_id = SuspensionId::random(&mut entropy);
+        let mut asked = None;
+        self.change(number, |worker| {
+            let Some(job) = &mut worker.job else { return };
+            let command = suspension(&job.claimed, suspension_id, waitpoint, waits_at);
+            job.ending = Some(command.clone());
+            asked = Some((command, worker.agent.leases.known(job.claimed.lease_id)));
+        });
+        let (command, known) = asked.expect("there is a job");
+        self.ask(Slot::Finish(number), command, known)
+    }
+
+    /// Who was given a token signals.
+    fn signal(&mut self) -> Result<(), Broken> {
+        self.left.signals -= 1;
+        let issued = self.issued.as_ref().expect("a token was given out").get().clone();
+        let mut entropy = self.entropy();
+        let command = DeliverSignal {
+            execution_id: id(0),
+            waitpoint_id: issued.id,
+            token: issued.token,
+            signal_id: SignalId::random(&mut entropy),
+            name: SignalName::try_new("go").expect("a valid name"),
+            source: None,
+            payload: None,
+            creator: Nonce(entropy.next_u64()),
+            keyring: KnownKeyring::default(),
+            found: FoundSignal::default(),
+        };
+        self.ask(Slot::Signal, command.into(), Known::Nothing)
+    }
+
+    /// Begins a command that has to know secrets or signals.
+    fn ask(&mut self, slot: Slot, command: AnyCommand, known: Known) -> Result<(), Broken> {
+        let operation = Informed::new(command.clone(), known, terms(), self.entropy());
+        self.begin(slot, Work::Informed(Asking { command, operation }))
     }
 
     fn tend(&mut self, number: usize) -> Result<(), Broken> {
@@ -244,6 +327,7 @@ impl State {
         let execution_id = id(0);
         let command: AnyCommand = match choice {
             Choice::Revoke => RevokeLease { execution_id, call }.into(),
+            Choice::Resume => Resume { execution_id, call }.into(),
             _ => {
                 let by = CancelledBy::Operator(call);
                 Cancel { execution_id, by, reason: "not wanted".to_owned() }.into()
@@ -263,7 +347,7 @@ impl State {
                 // Where it looks next it finds out anew.
                 worker.agent.claimed(&mut work, None);
                 let claimed = work.pop().map(|work| work.claimed);
-                worker.job = claimed.map(|claimed| Job { claimed, ending: None });
+                worker.job = claimed.map(|claimed| Job { claimed, ending: None, opens: false });
             }),
             (Slot::Renew(number), Came::Renew(result)) => self.change(number, |worker| {
                 let Some(lease) = worker.renewing.take() else { return };
@@ -271,21 +355,82 @@ impl State {
                     worker.job.take_if(|job| job.claimed.lease_id == lost.lease_id);
                 }
             }),
-            (Slot::Finish(number), Came::Command(result)) => self.change(number, |worker| {
-                let again = |error| ErrorClass::Retryable == error;
-                let Some(job) = &worker.job else { return };
-                if !result.is_err_and(|error| again(error.class())) {
-                    worker.agent.leases.release(job.claimed.lease_id);
-                    worker.job = None;
+            (Slot::Finish(number), Came::Command(result)) => {
+                if let Ok(committed) = &result {
+                    self.give_out(&committed.outcome);
                 }
-            }),
+                self.change(number, |worker| {
+                    let again = |error| ErrorClass::Retryable == error;
+                    let Some(job) = &mut worker.job else { return };
+                    if result.as_ref().is_ok_and(|committed| goes_on(&committed.outcome)) {
+                        job.ending = None;
+                    } else if !result.is_err_and(|error| again(error.class())) {
+                        worker.agent.leases.release(job.claimed.lease_id);
+                        worker.job = None;
+                    }
+                });
+            }
             _ => {}
+        }
+    }
+
+    /// A handler gives the token that it has got to whoever is to signal.
+    fn give_out(&mut self, outcome: &AnyOutcome) {
+        let issued = match outcome {
+            AnyOutcome::CreatePendingWaitpoint(issued) => Some(issued),
+            AnyOutcome::Suspend(SuspendOutcome::Suspended { waitpoints, .. }) => waitpoints.first(),
+            _ => None,
+        };
+        if let Some(issued) = issued {
+            self.issued = Some(Part::new(issued.clone()));
         }
     }
 }
 
+/// Looks over the partitions, and whatever has to do with secrets, of which there is one from the
+/// beginning to the end: it is the same whenever it is answered.
+fn is_answered_at_once(request: &Request) -> bool {
+    matches!(request, Request::Poll(_)) || request.partition() == Partition::META
+}
+
+/// Whether a handler goes on with its lease.
+const fn goes_on(outcome: &AnyOutcome) -> bool {
+    matches!(
+        outcome,
+        AnyOutcome::CreatePendingWaitpoint(_)
+            | AnyOutcome::Suspend(SuspendOutcome::AlreadySatisfied { .. })
+    )
+}
+
+fn key(name: &str) -> WaitpointKey {
+    WaitpointKey::try_new(name).expect("a valid key")
+}
+
+/// How a handler waits for a signal.
+fn suspension(
+    claimed: &Claimed,
+    suspension_id: SuspensionId,
+    waitpoint: BindWaitpoint,
+    waits_at: &str,
+) -> AnyCommand {
+    let (when, behaviour) = (TimeoutAt::After(WAITS_FOR), TimeoutBehaviour::AutoResume);
+    Suspend {
+        execution_id: claimed.execution_id,
+        fence: claimed.fence().into(),
+        suspension_id,
+        reason: SuspensionReason::Signal,
+        waitpoints: vec![waitpoint],
+        condition: Condition::Single { waitpoint: key(waits_at), matcher: SignalMatcher::Wildcard },
+        timeout: Some(SuspensionTimeout { when, behaviour }),
+        policy: ResumePolicy::default(),
+        keyring: KnownKeyring::default(),
+        heard: Heard::default(),
+    }
+    .into()
+}
+
 /// How a handler gives its lease back.
-fn give_back(claimed: &ff_core::execution::Claimed, completes: bool) -> AnyCommand {
+fn give_back(claimed: &Claimed, completes: bool) -> AnyCommand {
     let (execution_id, fence) = (claimed.execution_id, claimed.fence().into());
     if completes {
         return Complete { execution_id, fence, result: None }.into();
