@@ -505,6 +505,16 @@ impl EngineError {
         }
     }
 
+    /// Whether nobody can say if the call took effect; of any other error it is certain that it did
+    /// not.
+    pub fn may_be_applied(&self) -> bool {
+        match self {
+            Self::Timeout { applied, .. } => *applied == Applied::Unknown,
+            Self::Contextual { source, .. } => source.may_be_applied(),
+            _ => false,
+        }
+    }
+
     /// The rejection behind it, where a rule refused the call.
     pub fn rejection(&self) -> Option<&Rejection> {
         match self {

@@ -73,6 +73,8 @@ mod bugs {
             "attempt indexes are contiguous";
         BlocksAllLifted: "taking one block away takes all of them away",
             "several reasons hold an execution back, each by itself";
+        BufferedSignalsConsumed: "a suspension that need not be uses up what it did not count",
+            "what did not count is there for a later suspension";
         BufferedSignalsForgotten: "a suspension does not look at what was buffered for it",
             "a signal is never lost between its buffer and its suspension";
         CancelledKeepsLease: "an operator's cancellation leaves the lease where there is one",
@@ -87,6 +89,8 @@ mod bugs {
             "a fence and a kind of call have one outcome";
         CompletionWindowForgotten: "a completion is committed without a time window",
             "only the holder of a live lease finishes";
+        ConflictDoubted: "a suspension that met the commits of others is said to be in doubt",
+            "who has missed no reply is in no doubt";
         ContinuationForgotten: "when retention is over the values go and the record is not told to",
             "long work is a field of the record that makes it due";
         CreationRepeatUnknown: "a submission is not recognised when it comes again",
@@ -199,6 +203,8 @@ mod bugs {
             "signals are given only where they resumed";
         SignalsLeftBehind: "retention leaves the signals where they are",
             "retention leaves nothing behind";
+        SignalsLostWithGiveBack: "whoever takes what was given back does not get its signals",
+            "the claim that was resumed is told of its signals";
         SignatureNotChecked: "a token of the right form is good whatever it says",
             "only a token's bearer signals";
         SourcesCountedBySignal: "each signal counts as a source of its own",

@@ -305,7 +305,8 @@ fn a_lost_reply_to_a_signal_is_recognised_as_ones_own() {
 
 #[test]
 fn a_rotation_is_made_once_whatever_is_lost() {
-    for fate in [Fate::ReplyLost, Fate::SentTwice, Fate::NotSent, Fate::Late] {
+    use Fate::{Late, NotSent, ReplyLost, SentTwice, SentTwiceThenRefused};
+    for fate in [ReplyLost, SentTwice, SentTwiceThenRefused, NotSent, Late] {
         let (mut world, terms) = (World::new(), terms());
         with_waitpoint(&mut world, &terms);
         world.fates = vec![Fate::Answered, fate];
@@ -313,6 +314,32 @@ fn a_rotation_is_made_once_whatever_is_lost() {
         assert_eq!(rotated, Rotation::Rotated, "{fate:?}");
         assert_eq!(rotate(&mut world, "k2", "00FF", 5).expect("again"), Rotation::Noop);
         assert_eq!(kids(&mut world), ["k1", "k2"], "{fate:?}");
+    }
+}
+
+/// A worker that knows its record from before any signal came suspends all the same.
+#[test]
+fn what_was_buffered_since_a_worker_looked_is_heard() {
+    for signals in 1..=3_u64 {
+        let (mut world, terms) = (World::new(), terms());
+        let fence = world.leased();
+        let opened = inform(&mut world, &terms, pending(fence, 9, "b")).expect("it is opened");
+        let known = Known::Stale(opened.record.expect("it is there"));
+        for number in 1..=signals {
+            let signal = deliver(9, &opened.outcome.token, number, "go");
+            inform(&mut world, &terms, signal).expect("it is buffered");
+        }
+        let entropy = Entropy::from_u64(world.true_now);
+        let suspend = suspend_on(fence, 1, any_at("b"), &[9]);
+        let before = world.calls.len();
+        let suspended = world.drive(Informed::new(suspend, known, terms, entropy));
+        let outcome = suspended.expect("every request was answered").outcome;
+        let first = SuspendOutcome::AlreadySatisfied {
+            suspension_id: suspension_id(1),
+            signals: vec![signal_id(1)],
+        };
+        assert_eq!(outcome, first, "after {signals} signals");
+        assert_eq!(world.calls.len() - before, 3, "a conflict, the signals, and the commit");
     }
 }
 

@@ -8,11 +8,17 @@ use common::world::{World, patience};
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::execution::{Decide, Fence, IssuedWaitpoint, Suspend, SuspendOutcome};
-use ff_core::op::{Committed, Informed, Known, ListSecrets, Operation, RotateSecret, Step, Terms};
+use ff_core::op::{
+    Committed, Informed, Known, ListSecrets, Operation, Patience, RotateSecret, Step, Terms,
+};
 use ff_core::store::codec::Codec;
 use ff_core::store::{Failure, Request};
 use ff_core::time::DurationMs;
 use ff_core::token::{Kid, Rotation, Secret};
+
+fn terms() -> Terms {
+    Terms::new(DurationMs::new(10_000), Codec::default())
+}
 
 fn informed<C: Decide>(world: &World, terms: &Terms, command: C) -> Informed<C> {
     Informed::new(command, Known::Nothing, terms.clone(), Entropy::from_u64(world.true_now))
@@ -39,7 +45,7 @@ fn with_signal(world: &mut World, terms: &Terms) -> (Fence, IssuedWaitpoint) {
 /// another one came after it, which the record remembers in its place.
 #[test]
 fn a_suspension_that_was_forgotten_is_not_carried_out_again() {
-    let terms = Terms::new(DurationMs::new(10_000), Codec::default());
+    let terms = terms();
     let mut world = World::new();
     let (fence, _) = with_signal(&mut world, &terms);
     let again = |number| {
@@ -121,4 +127,56 @@ fn a_rotation_whose_reply_was_lost_is_not_made_again_after_another() {
         }
         assert_eq!(kids(&mut world).last().map(String::as_str), Some(after));
     }
+}
+
+/// A rotation that may have been applied does not bring back a secret that was taken away since.
+#[test]
+fn a_rotation_whose_reply_was_lost_does_not_bring_back_what_was_taken_away() {
+    let mut world = World::new();
+    rotate(&mut world, "k1", "00aa", 60_000).expect("rotated");
+    let mut lost = RotateSecret::new(kid("k2"), secret("00bb"), ms(60_000), patience(10_000));
+    let Step::Send(read) = lost.start(world.now()) else { panic!("it reads first") };
+    let found = world.call(read).expect("a reply");
+    let Step::Send(commit) = lost.on_reply(found, world.now()) else { panic!("it writes") };
+    world.call(commit).expect("a reply");
+    let failure = Failure::MaybeApplied("the reply was lost".to_owned());
+    let Step::Wait(_) = lost.on_failure(&failure, world.now()) else { panic!("it waits") };
+    // Without any grace: it is known to have leaked.
+    rotate(&mut world, "k3", "00cc", 0).expect("rotated since");
+    let Step::Send(read) = lost.on_wake(world.now()) else { panic!("it reads again") };
+    let found = world.call(read).expect("a reply");
+    let Step::Done(Err(error)) = lost.on_reply(found, world.now()) else {
+        panic!("nobody can say whether it was made")
+    };
+    assert_eq!(error.http_status(), 504, "{error}");
+    assert_eq!(kids(&mut world), ["k1", "k3"]);
+}
+
+/// A rotation that another one came before is made on top of it, and nobody is left in doubt.
+#[test]
+fn a_rotation_that_met_another_one_is_made_after_it() {
+    let mut world = World::new();
+    rotate(&mut world, "k1", "00aa", 60_000).expect("rotated");
+    rotate(&mut world, "k2", "00bb", 60_000).expect("rotated");
+    let own = Patience::new(self::terms(), Entropy::from_u64(7));
+    let mut back = RotateSecret::new(kid("k1"), secret("00aa"), ms(60_000), own);
+    let Step::Send(read) = back.start(world.now()) else { panic!("it reads first") };
+    let found = world.call(read).expect("a reply");
+    let Step::Send(commit) = back.on_reply(found, world.now()) else { panic!("it writes") };
+    rotate(&mut world, "k3", "00cc", 60_000).expect("rotated before");
+    let refused = world.call(commit).expect("a reply");
+    let Step::Wait(_) = back.on_reply(refused, world.now()) else { panic!("it waits") };
+    let mut step = back.on_wake(world.now());
+    let done = loop {
+        match step {
+            Step::Send(request) => {
+                let reply = world.call(request).expect("a reply");
+                step = back.on_reply(reply, world.now());
+            }
+            Step::Done(done) => break done,
+            Step::Wait(_) => step = back.on_wake(world.now()),
+        }
+    };
+    assert_eq!(done.expect("it is made"), Rotation::Rotated);
+    assert_eq!(kids(&mut world).last().map(String::as_str), Some("k1"));
 }

@@ -69,7 +69,7 @@ fn by_holder(record: &Execution, now: TimestampMs) -> Vec<AnyCommand> {
         Renew { execution_id, fence, lease_ttl: DurationMs::new(1) }.into(),
         Complete { execution_id, fence, result: None }.into(),
         Fail { execution_id, fence, reason: reason.clone(), category, permanent: false }.into(),
-        DelayExecution { execution_id, fence, until }.into(),
+        DelayExecution { execution_id, fence, until, keeps_resumption: false }.into(),
         MoveToWaitingChildren { execution_id, fence }.into(),
         UpdateProgress { execution_id, fence, percent: 50, message }.into(),
         Cancel { execution_id, by, reason }.into(),

@@ -336,8 +336,26 @@ impl ClaimedTask {
     }
 
     pub(crate) async fn end_delay(&self, until: TimestampMs) -> Result<(), SdkError> {
+        self.end_until(until, false).await
+    }
+
+    /// Gives the execution back at once, as if it had not been claimed: the same attempt goes on
+    /// with whoever takes it next, and with the signals that have resumed it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ClaimedTask::complete`]; cancellation too.
+    pub async fn give_back(self) -> Result<(), SdkError> {
+        self.end_give_back().await
+    }
+
+    pub(crate) async fn end_give_back(&self) -> Result<(), SdkError> {
+        self.end_until(self.store_now(), true).await
+    }
+
+    async fn end_until(&self, until: TimestampMs, keeps_resumption: bool) -> Result<(), SdkError> {
         let (execution_id, fence) = (self.execution_id(), self.fence());
-        self.call(DelayExecution { execution_id, fence, until }).await?;
+        self.call(DelayExecution { execution_id, fence, until, keeps_resumption }).await?;
         self.owner.slot.state().will_be_due(until);
         Ok(())
     }

@@ -196,6 +196,9 @@ impl Carrier {
                 token::check_answer(model, &self.caller, (seen, at, at), result)?;
                 frame::check_answer(model, &self.caller, seen, result)?;
                 identity::check_answer(model, &self.caller, seen, result)?;
+                if let Err(error) = result {
+                    identity::check_doubt(model, &self.caller, error)?;
+                }
                 if let Ok(committed) = result {
                     durable::check_answer(model, &self.caller, committed)?;
                     if let AnyOutcome::Create(

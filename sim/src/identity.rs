@@ -245,7 +245,11 @@ pub fn claim_of(identity: &Identity, outcome: &AnyOutcome) -> Option<Memory> {
         AnyOutcome::Suspend(SuspendOutcome::AlreadySatisfied { signals, .. }) => {
             Some(Memory::Satisfied(signals.len()))
         }
-        AnyOutcome::CreatePendingWaitpoint(issued) => Some(Memory::Opened(issued.created_at)),
+        // Under a name that is open already it hands out that waitpoint, and opens none.
+        AnyOutcome::CreatePendingWaitpoint(issued) => {
+            let own = *identity == Identity::Waitpoint(issued.id);
+            own.then_some(Memory::Opened(issued.created_at))
+        }
         AnyOutcome::RevokeLease(revoked) => operated(OperatorOutcome::Revoked(revoked.lease_epoch)),
         _ => None,
     }

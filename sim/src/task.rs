@@ -186,6 +186,8 @@ pub struct Caller {
     pub rotates: Option<DurationMs>,
     /// Whether a request of it was sent again without its knowing.
     pub resent: bool,
+    /// Whether a request of it failed, or got no reply in time.
+    pub failed: bool,
     /// For each command that it carries together with others, that one's side of it.
     pub parts: Vec<Caller>,
     /// Whether the caller was told that the command is refused for certain.
@@ -204,6 +206,7 @@ impl Caller {
             carries: None,
             rotates: None,
             resent: false,
+            failed: false,
             parts: Vec::new(),
             refused: false,
             applied: 0,

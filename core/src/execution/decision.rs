@@ -148,6 +148,12 @@ impl<T> Decision<T> {
         self
     }
 
+    /// The same decision with what happened before.
+    pub fn after(mut self, events: Vec<Event>) -> Self {
+        self.events.splice(0..0, events);
+        self
+    }
+
     /// The same decision with an effect on a value.
     pub fn value(mut self, effect: ValueEffect) -> Self {
         self.values.push(effect);

@@ -20,6 +20,9 @@ pub struct DelayExecution {
     pub fence: FenceParts,
     /// The first instant at which the attempt may go on.
     pub until: TimestampMs,
+    /// Whether what has resumed the attempt is for whoever takes it next too, as if this lease had
+    /// never been; otherwise its signals have been dealt with.
+    pub keeps_resumption: bool,
 }
 
 /// Delays an execution: runnable, its attempt interrupted.
@@ -38,7 +41,10 @@ pub fn delay_execution(
     }
     let (active, fence) = current_holder(current, &command.fence, now)?;
     let holds = Window::until(active.expires_at(now));
-    let resume = NextAttempt::Resume { attempt: active.attempt, interruption: Interruption::Delay };
+    let resumed = current.waiting.as_ref().is_some_and(|waiting| waiting.resumption.is_some());
+    let kept = command.keeps_resumption && resumed && !planted!(SignalsLostWithGiveBack);
+    let interruption = if kept { Interruption::Suspension } else { Interruption::Delay };
+    let resume = NextAttempt::Resume { attempt: active.attempt, interruption };
     let delay = NotBefore { until: command.until, reason: DelayReason::Requested };
     // What goes on at once must not have been decided before its time.
     let over = if command.until > now { Window::ALWAYS } else { Window::from(command.until) };

@@ -75,7 +75,7 @@ pub use event::{Event, EventKind};
 pub use fail::{Fail, fail};
 pub use forget_signals::{FORGOTTEN_AT_ONCE, ForgetSignals, Forgotten, forget_signals};
 pub use guard::FenceParts;
-pub use identity::{Identity, IdentityKind, OperatorCall};
+pub use identity::{Identity, IdentityKind, Mark, OperatorCall};
 pub use index::{IndexEntries, index_entries};
 pub use issue_claim_grant::{Granted, IssueClaimGrant, issue_claim_grant};
 pub use issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};

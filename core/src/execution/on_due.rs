@@ -13,6 +13,7 @@ use super::lease::{end_life, lease_end};
 use super::outcome::{Failure, Outcome};
 use super::record::{Active, AttemptEnd, Continuation, Execution, LeaseFate, Phase};
 use super::resume::time_out;
+use super::waitpoint::close_expired;
 
 /// Applies whatever is due. Identity: the record itself; what was applied is not due any more.
 #[derive(Clone, Debug)]
@@ -171,16 +172,6 @@ fn apply(next: &mut Execution, kind: DueKind, now: TimestampMs) -> Event {
         }
         (kind, phase) => unreachable!("{kind:?} is never due in {:?}", phase.word()),
     }
-}
-
-/// Closes a waitpoint that no suspension has used in time.
-fn close_expired(next: &mut Execution, now: TimestampMs) -> Event {
-    let waiting = next.waiting_mut();
-    let expired = waiting.open.iter().filter(|waitpoint| waitpoint.is_expired(now));
-    let first = expired.min_by_key(|waitpoint| waitpoint.expires_at());
-    let waitpoint_id = first.expect("one is due").id;
-    waiting.close(|waitpoint| waitpoint.id == waitpoint_id);
-    Event::WaitpointExpired { waitpoint_id }
 }
 
 /// The record with its lease's expiry counted from now, where the store's clock has stepped back so

@@ -89,7 +89,7 @@ pub(super) fn resume_now(next: &mut Execution, by: ResumedBy, now: TimestampMs) 
     };
     let (policy, suspension_id) = (suspension.policy, suspension.id);
     let waiting = next.waiting_mut();
-    leave_waitpoints(waiting, policy);
+    leave_waitpoints(waiting, policy, waiting.signals);
     waiting.resumption = Some(Resumption { suspension_id, by, signals });
     let delay = policy.resume_delay_ms;
     let waits = delay > DurationMs::ZERO && !planted!(ResumeDelayForgotten);
@@ -99,18 +99,18 @@ pub(super) fn resume_now(next: &mut Execution, by: ResumedBy, now: TimestampMs) 
     Event::Resumed { suspension_id, by }
 }
 
-/// Closes the waitpoints that a suspension used, or leaves them open for a later one.
-pub(super) fn leave_waitpoints(waiting: &mut Waiting, policy: ResumePolicy) {
+/// Closes the waitpoints that a suspension used, or leaves them open for a later one, which does not
+/// count signals of a lower number than `counts_from`, where the policy is so.
+pub(super) fn leave_waitpoints(waiting: &mut Waiting, policy: ResumePolicy, counts_from: u32) {
     if policy.close_waitpoints {
         waiting.close(|waitpoint| waitpoint.state == WaitpointState::Active);
         return;
     }
-    let signals = waiting.signals;
     for waitpoint in &mut waiting.open {
         if waitpoint.state == WaitpointState::Active {
             waitpoint.state = WaitpointState::Pending { expires_at: None };
             if policy.consume_signals {
-                waitpoint.counts_from = signals;
+                waitpoint.counts_from = counts_from;
             }
         }
     }

@@ -24,7 +24,9 @@ use super::waiting::{
     LatestSuspension, ResumedBy, Resumes, Resumption, SuspendedHow, Suspension, Tally, Timeout,
     Waiting, WaitpointState,
 };
-use super::waitpoint::{IssuedWaitpoint, LEAST_CLIP, check_room, issued, new_waitpoint};
+use super::waitpoint::{
+    IssuedWaitpoint, LEAST_CLIP, check_room, issued, new_waitpoint, past_expiries,
+};
 
 /// Suspends an execution. Identity: the suspension id.
 #[derive(Clone, Debug)]
@@ -55,11 +57,12 @@ pub struct Suspend {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BindWaitpoint {
-    /// A new one.
+    /// The one of that name that is open already, with the signals that it has buffered; where there
+    /// is none, a new one.
     New {
-        /// Chosen by the caller.
+        /// Chosen by the caller, for a new one.
         id: WaitpointId,
-        /// Its name, which no other open waitpoint of the execution has.
+        /// Its name.
         key: WaitpointKey,
     },
     /// One that is open already, with the signals that it has buffered.
@@ -104,7 +107,7 @@ pub enum SuspendOutcome {
 /// # Errors
 ///
 /// Those of a holder's call; `AlreadySuspended`; `InvalidInput` for a condition, its waitpoints or
-/// a timeout that is not in the future; `WaitpointClosed`; `Unread` when the operation has to read
+/// a timeout that is not in the future; `WaitpointClosed` for a waitpoint that is not open; `Unread` when the operation has to read
 /// secrets or signals first.
 pub fn suspend(current: &Execution, command: &Suspend, now: TimestampMs) -> Ruling<SuspendOutcome> {
     if let Some(outcome) = repeated(current, command, now)? {
@@ -114,25 +117,25 @@ pub fn suspend(current: &Execution, command: &Suspend, now: TimestampMs) -> Ruli
     let holds = Window::until(active.expires_at(now));
     let parts = command.condition.parts()?;
     let timeout = timeout(command, now)?;
-    let mut next = current.clone();
+    let (mut next, expired) = past_expiries(current, now);
     let waiting = next.waiting_mut();
     let (bound, bound_until) = bind(waiting, command, now)?;
     check_bound(waiting, command, &bound)?;
+    let holds = holds.and(bound_until).and(expired.window);
     let resumes = match command.condition {
         Condition::OperatorOnly => Resumes::OperatorOnly,
         Condition::TimeoutOnly => Resumes::TimeoutOnly,
         _ => {
             let mut tallies = tally::begin(parts);
-            if hear(&mut tallies, waiting, &bound, &command.heard)? {
-                return Ok(satisfied(next, command, &bound, &tallies, now)
-                    .within(holds.and(bound_until))
-                    .into());
+            if let Some(by) = hear(&mut tallies, waiting, &bound, &command.heard)? {
+                let decision = satisfied(next, command, bound, (&tallies, by), now);
+                return Ok(decision.after(expired.events).within(holds).into());
             }
             Resumes::Signals(tallies)
         }
     };
     let decision = suspended(next, command, active, (bound, resumes, timeout), now)?;
-    Ok(decision.within(holds.and(bound_until)).into())
+    Ok(decision.after(expired.events).within(holds).into())
 }
 
 /// The first outcome of this suspension, if it was applied before. \[INV-IDENTITY-1\]
@@ -189,7 +192,7 @@ fn timeout(command: &Suspend, now: TimestampMs) -> Result<Option<Timeout>, Rejec
     Ok(Some(Timeout { at, behaviour: timeout.behaviour }))
 }
 
-/// Makes the new waitpoints, takes the open ones, and tells until when those stay open.
+/// Takes the open waitpoints, makes the others, and tells until when those stay open.
 fn bind(
     waiting: &mut Waiting,
     command: &Suspend,
@@ -199,24 +202,25 @@ fn bind(
     let mut open_until = Window::ALWAYS;
     for waitpoint in &command.waitpoints {
         let id = match waitpoint {
-            BindWaitpoint::New { id, key } => {
-                check_room(waiting, *id, key)?;
-                let active = WaitpointState::Active;
-                let (made, _) = new_waitpoint(waiting, *id, key, active, &command.keyring, now)?;
-                waiting.open.push(made);
-                *id
-            }
-            BindWaitpoint::Open { id } => {
-                let open = waiting.open.iter_mut().find(|open| open.id == *id);
-                let open = open.filter(|open| !open.is_expired(now));
-                let open = open.ok_or(Rejection::WaitpointClosed)?;
-                if let Some(at) = open.expires_at() {
-                    open_until = open_until.and(Window::until(at));
+            BindWaitpoint::New { id, key } => match waiting.open_by_key(key) {
+                Some(open) => open.id,
+                None => {
+                    check_room(waiting, *id)?;
+                    let state = WaitpointState::Pending { expires_at: None };
+                    let keyring = &command.keyring;
+                    let (made, _) = new_waitpoint(waiting, *id, key, state, keyring, now)?;
+                    waiting.open.push(made);
+                    *id
                 }
-                open.state = WaitpointState::Active;
-                *id
-            }
+            },
+            BindWaitpoint::Open { id } => *id,
         };
+        let open = waiting.open.iter_mut().find(|open| open.id == id);
+        let open = open.ok_or(Rejection::WaitpointClosed)?;
+        if let Some(at) = open.expires_at() {
+            open_until = open_until.and(Window::until(at));
+        }
+        open.state = WaitpointState::Active;
         if bound.contains(&id) {
             return Err(wrong_waitpoints("name one waitpoint twice"));
         }
@@ -252,15 +256,16 @@ fn wrong_waitpoints(problem: &str) -> Rejection {
     Rejection::InvalidInput { field: "waitpoints", problem: problem.to_owned() }
 }
 
-/// Counts the buffered signals of the bound waitpoints, in order; tells whether they satisfy.
+/// Counts the buffered signals of the bound waitpoints, in order; tells the number of the one that
+/// satisfies.
 fn hear(
     tallies: &mut [Tally],
     waiting: &Waiting,
     bound: &[WaitpointId],
     heard: &Heard,
-) -> Result<bool, Rejection> {
+) -> Result<Option<u32>, Rejection> {
     if planted!(BufferedSignalsForgotten) {
-        return Ok(false);
+        return Ok(None);
     }
     let taken = |id: WaitpointId| waiting.open.iter().find(|waitpoint| waitpoint.id == id);
     for signal in &heard.signals {
@@ -272,7 +277,7 @@ fn hear(
             tally::count(tallies, signal);
         }
         if tally::is_satisfied(tallies) {
-            return Ok(true);
+            return Ok(Some(signal.number));
         }
     }
     let may_have = |id: &WaitpointId| {
@@ -281,24 +286,26 @@ fn hear(
     if heard.through < waiting.signals && bound.iter().any(may_have) {
         return Err(Rejection::Unread { what: Missing::BufferedSignals });
     }
-    Ok(false)
+    Ok(None)
 }
 
-/// The condition was satisfied before the worker asked: it keeps its lease.
+/// The condition was satisfied before the worker asked, `by` the signal of that number: it keeps its
+/// lease. Those that came after it are for a later suspension.
 fn satisfied(
     mut next: Execution,
     command: &Suspend,
-    bound: &[WaitpointId],
-    tallies: &[Tally],
+    bound: Vec<WaitpointId>,
+    (tallies, by): (&[Tally], u32),
     now: TimestampMs,
 ) -> Decision<SuspendOutcome> {
     let signals = tally::counted(tallies);
     let suspension_id = command.suspension_id;
     let waiting = next.waiting_mut();
-    leave_waitpoints(waiting, command.policy);
+    let later = if planted!(BufferedSignalsConsumed) { waiting.signals } else { by + 1 };
+    leave_waitpoints(waiting, command.policy, later);
     waiting.latest = Some(LatestSuspension {
         id: suspension_id,
-        waitpoints: bound.to_vec(),
+        waitpoints: bound,
         outcome: SuspendedHow::AlreadySatisfied(signals.clone()),
     });
     waiting.resumption =
@@ -335,6 +342,10 @@ fn suspended(
     let event = Event::Suspended { suspension_id: id, reason: command.reason, timeout_at };
     let outcome = SuspendOutcome::Suspended { suspension_id: id, waitpoints, timeout_at };
     let mut decision = Decision::put(next, now, outcome).event(event);
+    if !command.waitpoints.is_empty() {
+        // It hands out tokens.
+        decision = decision.within(command.keyring.window());
+    }
     if let Some(SuspensionTimeout { when: TimeoutAt::After(after), .. }) = command.timeout {
         decision = decision.storing_ttl(after.max(LEAST_CLIP));
     }

@@ -4,9 +4,11 @@
 use crate::condition::MAX_WAITPOINTS;
 use crate::error::Rejection;
 use crate::id::{WaitpointId, WaitpointKey};
-use crate::time::{DurationMs, TimestampMs};
+use crate::time::{DurationMs, TimestampMs, Window};
 use crate::token::{KnownKeyring, Subject, WaitpointToken};
 
+use super::event::Event;
+use super::record::Execution;
 use super::waiting::{Waiting, Waitpoint, WaitpointState};
 
 /// A time from now that is shorter than this does not make a decision hold for less than a third
@@ -27,18 +29,46 @@ pub struct IssuedWaitpoint {
     pub token: WaitpointToken,
 }
 
-/// Refuses a waitpoint too many, and one whose id or name is taken.
-pub(super) fn check_room(
-    waiting: &Waiting,
-    id: WaitpointId,
-    key: &WaitpointKey,
-) -> Result<(), Rejection> {
+/// What waitpoints that no suspension has used in time add to a decision.
+pub(super) struct Expired {
+    /// That they have closed.
+    pub(super) events: Vec<Event>,
+    /// From when on that is so.
+    pub(super) window: Window,
+}
+
+/// The execution without the waitpoints whose time is over, marked or not.
+pub(super) fn past_expiries(current: &Execution, now: TimestampMs) -> (Execution, Expired) {
+    let mut next = current.clone();
+    let mut expired = Expired { events: Vec::new(), window: Window::ALWAYS };
+    while let Some((waitpoint_id, at)) = first_expired(&next, now) {
+        next.waiting_mut().close(|waitpoint| waitpoint.id == waitpoint_id);
+        expired.events.push(Event::WaitpointExpired { waitpoint_id });
+        expired.window = expired.window.and(Window::from(at));
+    }
+    (next, expired)
+}
+
+/// The open waitpoint whose time was over first, and when.
+fn first_expired(current: &Execution, now: TimestampMs) -> Option<(WaitpointId, TimestampMs)> {
+    let open = current.waiting.iter().flat_map(|waiting| &waiting.open);
+    let expired = open.filter(|waitpoint| waitpoint.is_expired(now));
+    let ended = expired.filter_map(|waitpoint| Some((waitpoint.expires_at()?, waitpoint.id)));
+    ended.min_by_key(|(at, _)| *at).map(|(at, id)| (id, at))
+}
+
+/// Closes the waitpoint whose time was over first.
+pub(super) fn close_expired(next: &mut Execution, now: TimestampMs) -> Event {
+    let (waitpoint_id, _) = first_expired(next, now).expect("one is due");
+    next.waiting_mut().close(|waitpoint| waitpoint.id == waitpoint_id);
+    Event::WaitpointExpired { waitpoint_id }
+}
+
+/// Refuses a waitpoint too many, and one whose id is taken.
+pub(super) fn check_room(waiting: &Waiting, id: WaitpointId) -> Result<(), Rejection> {
     let wrong = |problem: String| Err(Rejection::InvalidInput { field: "waitpoints", problem });
     if waiting.open.len() >= MAX_WAITPOINTS {
         return wrong(format!("are too many: {MAX_WAITPOINTS} are open already"));
-    }
-    if waiting.open_by_key(key).is_some() {
-        return wrong(format!("have a name that is taken: {key} is open already"));
     }
     if waiting.waitpoint(id).is_some() {
         return wrong(format!("have an id that is taken: {id}"));

@@ -196,6 +196,9 @@ pub enum Command {
         fence: WireFence,
         /// The first instant at which the attempt may go on.
         until: TimestampMs,
+        /// Whether what has resumed the attempt is for whoever takes it next too.
+        #[serde(default)]
+        keeps_resumption: bool,
     },
     /// Give the work back until its children are done.
     MoveToWaitingChildren {
@@ -391,9 +394,14 @@ impl Command {
                 let fence = fence.into();
                 AnyCommand::Fail(Fail { execution_id, fence, reason, category, permanent })
             }
-            Self::DelayExecution { execution_id, fence, until } => {
+            Self::DelayExecution { execution_id, fence, until, keeps_resumption } => {
                 let fence = fence.into();
-                AnyCommand::DelayExecution(DelayExecution { execution_id, fence, until })
+                AnyCommand::DelayExecution(DelayExecution {
+                    execution_id,
+                    fence,
+                    until,
+                    keeps_resumption,
+                })
             }
             Self::MoveToWaitingChildren { execution_id, fence } => {
                 let fence = fence.into();

@@ -16,6 +16,7 @@ use crate::token::{KEYRING_FOR, Keyring, Kid, Rotation, Secret, SecretInfo};
 use super::operation::{Operation, Step};
 use super::query::Query;
 use super::retry::Patience;
+use super::transact::is_other;
 use super::unit::unreadable;
 
 /// The record of the secrets.
@@ -111,19 +112,30 @@ pub struct RotateSecret {
     secret: Secret,
     grace: DurationMs,
     patience: Patience,
-    /// The nonces of commits whose reply was lost.
-    ambiguous: Vec<u64>,
+    /// Commits that may be applied: their reply was lost, or they were refused, it may be because of
+    /// themselves: a client that sends again by itself has its first copy refuse the second.
+    doubted: Vec<Sent>,
+    /// Whether one of them got no reply.
+    lost: bool,
     /// Whether the kid was known before anything was sent.
     knew: Option<bool>,
-    pending: Option<u64>,
+    pending: Option<Sent>,
+}
+
+/// A commit that was sent: the version that it is to replace, and the nonce of the one it writes.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    expected: Version,
+    nonce: u64,
 }
 
 const OP: &str = "rotate_waitpoint_secret";
 
 impl RotateSecret {
     /// Rotates to this secret; the one before stays good for `grace`.
-    pub const fn new(kid: Kid, secret: Secret, grace: DurationMs, patience: Patience) -> Self {
-        Self { kid, secret, grace, patience, ambiguous: Vec::new(), knew: None, pending: None }
+    pub fn new(kid: Kid, secret: Secret, grace: DurationMs, patience: Patience) -> Self {
+        let (doubted, lost) = (Vec::new(), false);
+        Self { kid, secret, grace, patience, doubted, lost, knew: None, pending: None }
     }
 
     fn left_open(&self, now: HostTime) -> EngineError {
@@ -142,29 +154,32 @@ impl RotateSecret {
             Ok(ring) => ring.unwrap_or_default(),
             Err(error) => return Step::Done(Err(error)),
         };
+        let version = stored.map_or(Version::ABSENT, |stored| stored.version);
+        let is_own = self.doubted.iter().any(|sent| sent.nonce == version.nonce);
+        let other = |sent: &Sent| is_other(Some(version), sent.expected, sent.nonce);
+        let shows_none = self.doubted.iter().all(other);
         let knows = ring.knows(&self.kid);
         let knew = *self.knew.get_or_insert(knows);
         let is_current = ring.list().last().is_some_and(|last| last.kid == self.kid);
-        if !self.ambiguous.is_empty() && knows && !is_current {
-            // A lost commit has made it current, and somebody has rotated since; unless it was
-            // known before, which leaves it open.
-            return Step::Done(match knew {
-                false => Ok(Rotation::Rotated),
-                true => Err(self.left_open(now)),
+        if !shows_none && !is_current {
+            // Somebody has rotated since. What was not known before and is now, a commit of this
+            // call has made current; anything else leaves it open, and making it current again
+            // could bring back what was taken away.
+            return Step::Done(match knows && !knew {
+                true => Ok(Rotation::Rotated),
+                false => Err(self.left_open(now)),
             });
         }
         let (ring, rotation) = match ring.rotate(&self.kid, &self.secret, self.grace, at) {
             Ok(rotated) => rotated,
             Err(rejection) => return Step::Done(Err(rejection.into())),
         };
-        let version = stored.map_or(Version::ABSENT, |stored| stored.version);
         if rotation == Rotation::Noop {
             // One's own lost reply is no repeat.
-            let own = self.ambiguous.contains(&version.nonce);
-            return Step::Done(Ok(if own { Rotation::Rotated } else { Rotation::Noop }));
+            return Step::Done(Ok(if is_own { Rotation::Rotated } else { Rotation::Noop }));
         }
         let nonce = self.patience.nonce();
-        self.pending = Some(nonce);
+        self.pending = Some(Sent { expected: version, nonce });
         // A grace is counted from a time that is at most a second off.
         let around = Window::from(at.minus(KEYRING_FOR)).and(Window::until(at.plus(KEYRING_FOR)));
         Step::Send(write_ring(&ring, version, around, nonce))
@@ -190,8 +205,7 @@ impl Operation for RotateSecret {
             ReplyBody::Commit(mut units) => match units.pop() {
                 Some(UnitReply::Committed { .. }) => Step::Done(Ok(Rotation::Rotated)),
                 Some(UnitReply::Conflict { .. } | UnitReply::OutsideWindow) | None => {
-                    // A client that sends again by itself has its first copy refuse the second.
-                    self.ambiguous.extend(pending);
+                    self.doubted.extend(pending);
                     match self.patience.after_refusal(OP) {
                         Ok(wait) => Step::Wait(wait),
                         Err(error) => Step::Done(Err(error)),
@@ -203,10 +217,15 @@ impl Operation for RotateSecret {
     }
 
     fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        if let (Some(nonce), Failure::MaybeApplied(_)) = (self.pending.take(), failure) {
-            self.ambiguous.push(nonce);
+        match (self.pending.take(), failure) {
+            (None, _) | (_, Failure::NotSent(_)) => {}
+            (Some(sent), Failure::Refused(_)) => self.doubted.push(sent),
+            (Some(sent), Failure::MaybeApplied(_)) => {
+                self.doubted.push(sent);
+                self.lost = true;
+            }
         }
-        let applied = if self.ambiguous.is_empty() { Applied::No } else { Applied::Unknown };
+        let applied = if self.lost { Applied::Unknown } else { Applied::No };
         match self.patience.after_failure(OP, failure, applied, now) {
             Ok(wait) => Step::Wait(wait),
             Err(error) => Step::Done(Err(error)),

@@ -2,7 +2,7 @@
 //! again.
 
 use crate::error::{Applied, Bug, EngineError, Rejection};
-use crate::execution::{Decide, IdentityKind, Verdict};
+use crate::execution::{Decide, IdentityKind, Mark, Verdict};
 use crate::partition::Partition;
 use crate::planted::planted;
 use crate::store::{
@@ -80,7 +80,7 @@ enum Pending<T> {
 }
 
 /// A commit that was sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Sent {
     /// The version that it is to replace.
     expected: Version,
@@ -88,6 +88,8 @@ struct Sent {
     nonce: u64,
     /// From when on, by the store's clock, it cannot apply any more.
     until: TimestampMs,
+    /// What the record that it is to replace shows of commands of its kind.
+    mark: Option<Mark>,
 }
 
 type Output<T> = Result<Committed<T>, EngineError>;
@@ -143,13 +145,19 @@ impl<C: Decide> Transact<C> {
         if let Some(record) = record {
             self.command.observe(record);
         }
-        let never = fresh.is_some() && shows_none_of(&self.refused, current.as_ref());
+        let never = fresh.is_some() && self.shows_none_of(&self.refused, current.as_ref());
         if never || planted!(ResendForgotten) {
             self.refused.clear();
         }
         match (self.command.decide(record, at), fresh) {
             (Err(rejection), fresh) if fresh.is_some() || planted!(StaleRejectionTrusted) => {
-                Step::Done(Err(self.rejected(rejection, current.as_ref(), at, now)))
+                let error = self.rejected(rejection, current.as_ref(), at, now);
+                // Whoever has read what was missing goes on from here, unless a commit may have
+                // been applied: then what was read since is not enough.
+                let certain = self.ambiguous.is_empty() && self.refused.is_empty();
+                let known = current.filter(|_| certain);
+                self.known = known.map_or(Known::Nothing, Known::Stale);
+                Step::Done(Err(error))
             }
             (Ok(Verdict::Repeat(outcome)), Some(Some(values))) => {
                 let first_sent = self.first_sent.unwrap_or(now.local);
@@ -161,7 +169,7 @@ impl<C: Decide> Transact<C> {
                 if self.may_be_removed(current.as_ref(), now)
                     || self.may_be_forgotten(current.as_ref())
                         && !(self.refused.is_empty()
-                            && shows_none_of(&self.ambiguous, current.as_ref())) =>
+                            && self.shows_none_of(&self.ambiguous, current.as_ref())) =>
             {
                 Step::Done(Err(self.moved_on("it would be applied a second time", now)))
             }
@@ -179,7 +187,8 @@ impl<C: Decide> Transact<C> {
                 let made = unit_for(&id, current.as_ref(), decision, stamp, fetches);
                 let (unit, outcome, after) = made;
                 let expected = current.as_ref().map_or(Version::ABSENT, |loaded| loaded.version);
-                let sent = Sent { expected, nonce, until: unit.window.not_after };
+                let mark = self.mark(current.as_ref());
+                let sent = Sent { expected, nonce, until: unit.window.not_after, mark };
                 self.pending = Pending::Commit { outcome, sent, after };
                 self.first_sent.get_or_insert(now.local);
                 self.known = current.map_or(Known::Absent, Known::Stale);
@@ -246,7 +255,7 @@ impl<C: Decide> Transact<C> {
             UnitReply::Conflict { current } => {
                 let found = current.first().and_then(Option::as_ref);
                 let version = found.map(|stored| stored.version);
-                if !is_other(version, &sent) {
+                if !is_other(version, sent.expected, sent.nonce) {
                     self.refused.push(sent);
                 }
                 match self.patience.after_conflict(self.command.name()) {
@@ -288,13 +297,28 @@ impl<C: Decide> Transact<C> {
         }
         let version = current.map_or(Version::ABSENT, |loaded| loaded.version);
         let under_way = |sent: &Sent| version == sent.expected && at < sent.until;
-        if shows_none_of(&self.ambiguous, current)
+        if self.shows_none_of(&self.ambiguous, current)
             && !self.ambiguous.iter().any(under_way)
             && !self.may_be_removed(current, now)
         {
             return rejection.into();
         }
         self.moved_on(&rejection.to_string(), now)
+    }
+
+    fn mark(&self, current: Option<&Loaded>) -> Option<Mark> {
+        current.and_then(|loaded| self.command.identity().mark(&loaded.execution))
+    }
+
+    /// Whether the record shows that none of these commits has applied: by its version, or because
+    /// nothing of their kind has been carried out since they were decided.
+    fn shows_none_of(&self, commits: &[Sent], current: Option<&Loaded>) -> bool {
+        let version = current.map(|loaded| loaded.version);
+        let mark = self.mark(current);
+        let unmarked =
+            |sent: &Sent| mark.is_some() && mark == sent.mark && !planted!(ConflictDoubted);
+        let other = |sent: &Sent| is_other(version, sent.expected, sent.nonce);
+        commits.iter().all(|sent| other(sent) || unmarked(sent))
     }
 
     /// Whether the record may have forgotten the command while the same execution goes on: a grant
@@ -339,17 +363,11 @@ impl<C: Decide> Transact<C> {
     }
 }
 
-/// Whether the record shows that none of these commits has applied.
-fn shows_none_of(commits: &[Sent], current: Option<&Loaded>) -> bool {
-    let version = current.map(|loaded| loaded.version);
-    commits.iter().all(|sent| is_other(version, sent))
-}
-
-/// Whether a record of this version shows that a commit on an expected one has not applied.
-fn is_other(version: Option<Version>, sent: &Sent) -> bool {
+/// Whether a record of this version shows that a commit of that nonce on an expected version has not
+/// applied.
+pub(super) fn is_other(version: Option<Version>, expected: Version, nonce: u64) -> bool {
     let version = version.unwrap_or(Version::ABSENT);
-    version == sent.expected
-        || (version.count == sent.expected.count + 1 && version.nonce != sent.nonce)
+    version == expected || (version.count == expected.count + 1 && version.nonce != nonce)
 }
 
 impl<C: Decide> Operation for Transact<C> {

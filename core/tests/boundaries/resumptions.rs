@@ -4,9 +4,9 @@
 use ff_core::condition::{Condition, ResumePolicy, SuspensionTimeout, TimeoutAt, TimeoutBehaviour};
 use ff_core::error::Rejection;
 use ff_core::execution::{
-    AnyOutcome, AttemptEnd, CloseReason, DueKind, EventKind, Fence, NotBefore, Offered, Outcome,
-    Phase, ResumedBy, Resumption, SignalEffect, Situation, Suspend, next_due, output_closed,
-    snapshot, state_vector,
+    AnyOutcome, AttemptEnd, CloseReason, DelayExecution, DueKind, EventKind, Fence, NotBefore,
+    Offered, Outcome, Phase, ResumedBy, Resumption, SignalEffect, Situation, Suspend, next_due,
+    output_closed, snapshot, state_vector,
 };
 use ff_core::id::AttemptIndex;
 use ff_core::state::{BlockingReason, LifecyclePhase, PublicState, TerminalOutcome};
@@ -256,6 +256,25 @@ fn resumed() -> (Bench, Fence) {
     bench.signalled(100, 1, "x", START + 1);
     let fence = bench.take(2, START + 2);
     (bench, fence)
+}
+
+/// What is given back as it was taken is taken again as it was, signals and all.
+#[test]
+fn whoever_takes_what_was_given_back_has_its_signals() {
+    let (mut bench, fence) = resumed();
+    for number in 3..=4 {
+        let fence = if number == 3 { fence } else { bench.record().last_fence.unwrap() };
+        let back = DelayExecution { keeps_resumption: true, ..delay(fence, START + number) };
+        bench.applied(back, START + number);
+        assert_eq!(bench.situation(START + number), Situation::Interrupted);
+        let found = told(&mut bench, number, START + number);
+        assert_eq!(found, Some(by(ResumedBy::Signals, &[1])));
+    }
+    // Without a suspension there is nothing to keep.
+    let mut bench = Bench::new(Submission::new());
+    let fence = bench.take(1, START);
+    bench.applied(DelayExecution { keeps_resumption: true, ..delay(fence, START) }, START);
+    assert_eq!(told(&mut bench, 2, START), None);
 }
 
 #[test]

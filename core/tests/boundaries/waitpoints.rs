@@ -1,15 +1,17 @@
 //! Waitpoints: opened before a suspension, closed by time, by use and with their attempt.
 
-use ff_core::condition::{Condition, MAX_WAITPOINTS, ResumePolicy};
+use ff_core::condition::{Condition, CountKind, MAX_WAITPOINTS, ResumePolicy};
 use ff_core::error::Rejection;
 use ff_core::execution::{
-    CreatePendingWaitpoint, DueKind, EventKind, Fence, FenceParts, Situation, Suspend,
-    WaitpointState, next_due,
+    AnyCommand, AnyOutcome, CreatePendingWaitpoint, DueKind, EventKind, Fence, FenceParts,
+    Situation, Suspend, SuspendOutcome, WaitpointState, next_due,
 };
 use ff_core::time::TimestampMs;
+use ff_core::token::KEYRING_FOR;
 
 use crate::common::suspending::{
-    any_at, issued, key, pending, resume, suspend, suspend_on, token_of, waitpoint_id,
+    any_at, count, issued, key, pending, resume, signal_id, suspend, suspend_on, token_of,
+    waitpoint_id,
 };
 use crate::common::{
     Answer, Bench, LEASE, START, Submission, at, call, cancel, complete, delay, fail, ms, on_due,
@@ -44,13 +46,11 @@ fn a_waitpoint_is_recognised_by_its_id_and_gives_the_same_token() {
 }
 
 #[test]
-fn only_the_holder_opens_one_under_a_name_that_is_free() {
+fn only_the_holder_opens_one() {
     let (mut bench, fence) = leased();
     let missing = pending(FenceParts::Missing, 1, "a");
     assert_eq!(bench.refused(missing, START), Rejection::FenceRequired);
     bench.applied(pending(fence, 1, "a"), START);
-    let taken = bench.refused(pending(fence, 2, "a"), START);
-    assert!(matches!(taken, Rejection::InvalidInput { field: "waitpoints", .. }));
     let never = bench.refused(expiring(fence, 2, 0), START);
     assert!(matches!(never, Rejection::InvalidInput { field: "expires_in", .. }));
     for number in 2..=MAX_WAITPOINTS as u64 {
@@ -60,6 +60,102 @@ fn only_the_holder_opens_one_under_a_name_that_is_free() {
     assert!(matches!(too_many, Rejection::InvalidInput { field: "waitpoints", .. }));
     let expired = bench.refused(pending(fence, 99, "z"), START + LEASE);
     assert!(matches!(expired, Rejection::LeaseExpired { .. }));
+}
+
+/// A handler that is called again in the same attempt finds what it had opened.
+#[test]
+fn a_name_that_is_open_is_handed_out_again() {
+    let (mut bench, fence) = leased();
+    let first = issued(bench.applied(pending(fence, 1, "a"), START));
+    assert_eq!(issued(bench.repeated(pending(fence, 2, "a"), START + 5)), first);
+    assert_eq!(issued(bench.repeated(expiring(fence, 3, 4_000), START + 5)), first);
+    assert_eq!(bench.count(EventKind::WaitpointCreated), 1);
+    bench.signalled(1, 1, "x", START + 6);
+    // A suspension takes it by its name too, with what it has buffered.
+    bench.applied(suspend(fence, 7, any_at("a")), START + 7);
+    assert_eq!(bench.count(EventKind::AlreadySatisfied), 1);
+}
+
+/// What a suspension that need not be has opened and kept, the next one finds by its name.
+#[test]
+fn what_was_kept_open_unused_is_found_by_its_name() {
+    let (mut bench, fence) = leased();
+    bench.applied(pending(fence, 1, "inbox"), START);
+    bench.signalled(1, 1, "x", START + 1);
+    let either = count(1, CountKind::DistinctSignals, &["inbox", "stop"]);
+    let policy = ResumePolicy { close_waitpoints: false, ..ResumePolicy::default() };
+    for number in [2, 3] {
+        bench.applied(Suspend { policy, ..suspend(fence, number, either.clone()) }, START + number);
+    }
+    assert_eq!(bench.count(EventKind::AlreadySatisfied), 1);
+    assert_eq!(bench.situation(START + 3), Situation::Suspended);
+    assert_eq!(open(&bench), ["inbox", "stop"]);
+}
+
+/// Of several signals that were buffered a suspension uses up those that it needs.
+#[test]
+fn each_buffered_signal_is_for_one_suspension() {
+    let (mut bench, fence) = leased();
+    bench.applied(pending(fence, 1, "a"), START);
+    for number in 1..=3 {
+        bench.signalled(1, number, "x", START + number);
+    }
+    let policy = ResumePolicy { close_waitpoints: false, ..ResumePolicy::default() };
+    for number in 1..=3 {
+        let next = Suspend { policy, ..suspend(fence, number, any_at("a")) };
+        let outcome = bench.applied(next, START + 3 + number);
+        let AnyOutcome::Suspend(SuspendOutcome::AlreadySatisfied { signals, .. }) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(signals, [signal_id(number)]);
+    }
+    bench.applied(Suspend { policy, ..suspend(fence, 4, any_at("a")) }, START + 9);
+    assert_eq!(bench.situation(START + 9), Situation::Suspended);
+}
+
+/// A waitpoint whose time is over holds neither its name nor its place, marked or not.
+#[test]
+fn an_expired_waitpoint_makes_room() {
+    let end = START + 4_000;
+    for suspends in [false, true] {
+        let (mut bench, fence) = leased();
+        bench.applied(expiring(fence, 1, 4_000), START);
+        for number in 2..=MAX_WAITPOINTS as u64 {
+            bench.applied(pending(fence, number, &format!("w{number}")), START);
+        }
+        let too_many: AnyCommand = pending(fence, 99, "z").into();
+        assert!(matches!(bench.refused(too_many, end - 1), Rejection::InvalidInput { .. }));
+        let again: AnyCommand = match suspends {
+            false => pending(fence, 99, "a").into(),
+            true => suspend(fence, 99, any_at("a")).into(),
+        };
+        assert_eq!(bench.decision(again.clone(), end).window.not_before, at(end));
+        bench.applied(again, end);
+        assert_eq!(bench.count(EventKind::WaitpointExpired), 1);
+        assert_eq!(open(&bench).len(), MAX_WAITPOINTS);
+        assert_eq!(
+            next_due(bench.record()).map(|(_, kind)| kind),
+            match suspends {
+                false => Some(DueKind::LeaseExpiry),
+                true => None,
+            }
+        );
+    }
+}
+
+/// No decision that hands out tokens holds for longer than the secrets may be gone by.
+#[test]
+fn tokens_are_handed_out_while_their_secret_is_known() {
+    let (bench, fence) = leased();
+    let known_until = START + 1_000 + KEYRING_FOR.get();
+    let decisions: [AnyCommand; 2] =
+        [pending(fence, 1, "a").into(), suspend(fence, 1, any_at("a")).into()];
+    for command in decisions {
+        let decision = bench.decision(command, START + 1_000);
+        assert_eq!(decision.window.not_after, at(known_until));
+    }
+    let without = suspend(fence, 1, Condition::OperatorOnly);
+    assert_eq!(bench.decision(without, START + 1_000).window.not_after, at(START + LEASE));
 }
 
 #[test]

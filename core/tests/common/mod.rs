@@ -239,7 +239,12 @@ pub fn fail(fence: impl Into<FenceParts>, category_text: &str) -> Fail {
 }
 
 pub fn delay(fence: impl Into<FenceParts>, until: u64) -> DelayExecution {
-    DelayExecution { execution_id: execution_id(), fence: fence.into(), until: at(until) }
+    DelayExecution {
+        execution_id: execution_id(),
+        fence: fence.into(),
+        until: at(until),
+        keeps_resumption: false,
+    }
 }
 
 pub fn wait_for_children(fence: impl Into<FenceParts>) -> MoveToWaitingChildren {

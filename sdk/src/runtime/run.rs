@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ff_core::error::EngineError;
+use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::{
     DEFAULT_PAYLOAD_LIMIT, FailOutcome, ResumedBy, Resumption, SuspendOutcome,
 };
@@ -355,8 +355,8 @@ async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) -> Option<R
             report.lost.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        // The same attempt goes on with whoever takes it next.
-        Ended::Stopped => task.end_delay(task.store_now()).await.map(|()| &report.given_back),
+        // The same attempt goes on with whoever takes it next, and has the same signals.
+        Ended::Stopped => task.end_give_back().await.map(|()| &report.given_back),
         Ended::Returned(outcome) => match outcome {
             TaskOutcome::Complete(Some(result)) if result.len() > DEFAULT_PAYLOAD_LIMIT => {
                 fail(report, task, too_large(result.len())).await
@@ -394,7 +394,8 @@ async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) -> Option<R
     None
 }
 
-/// A suspension that can never be fails its attempt, like a handler's own error.
+/// A suspension that can never be fails its attempt, like a handler's own error; one whose waitpoint
+/// has closed meanwhile may do better in another.
 async fn refused<'r>(
     report: &'r Counters,
     task: &ClaimedTask,
@@ -404,6 +405,10 @@ async fn refused<'r>(
         Some(EngineError::Validation { detail, .. }) => {
             let wrong = HandlerError::new("invalid_suspension", detail.clone());
             fail(report, task, wrong.permanent()).await
+        }
+        Some(EngineError::State(rejection @ Rejection::WaitpointClosed)) => {
+            let closed = HandlerError::new("waitpoint_closed", rejection.to_string());
+            fail(report, task, closed).await
         }
         _ => Err(error),
     }

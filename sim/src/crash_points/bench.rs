@@ -141,6 +141,7 @@ impl Bench {
 
     /// Tells an operation that no reply comes.
     pub fn fail(&mut self, carrier: &mut Carrier, failure: &Failure) -> Result<Stand, Broken> {
+        carrier.caller.failed = true;
         let step = carrier.work.on_failure(failure, self.time());
         self.stand(carrier, step)
     }

@@ -178,7 +178,7 @@ pub fn fail(fence: FenceParts, permanent: bool) -> Fail {
 
 /// A delay by the holder.
 pub fn delay(fence: FenceParts, until: TimestampMs) -> DelayExecution {
-    DelayExecution { execution_id: ONE, fence, until }
+    DelayExecution { execution_id: ONE, fence, until, keeps_resumption: false }
 }
 
 /// An operator's call.

@@ -121,7 +121,7 @@ impl Sketched for Exchange {
         // When the store gave what was seen plays a part for signals alone.
         let Carrier { work, caller, seen, seen_at: _, own } = &self.carrier;
         reader.number(caller.applied);
-        reader.number(u64::from(caller.refused));
+        reader.number(u64::from(caller.refused) << 1 | u64::from(caller.failed));
         // Only for claims and renewals it matters when they were sent.
         let without: &[&str] = match work {
             Work::Claim(_) | Work::Renew(_) => &["looked", "since"],

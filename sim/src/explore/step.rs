@@ -175,6 +175,7 @@ impl State {
             }
         }
         let failure = Failure::MaybeApplied("no reply in time".to_owned());
+        carrier.caller.failed = true;
         let step = carrier.work.on_failure(&failure, self.time());
         self.follow(slot, carrier, step)
     }

@@ -2,7 +2,9 @@
 //! effect.
 
 use ff_core::error::EngineError;
-use ff_core::execution::{AnyCommand, AnyOutcome, CreateOutcome, Execution, FenceParts, LeaseFate};
+use ff_core::execution::{
+    AnyCommand, AnyOutcome, CreateOutcome, Execution, FenceParts, IdentityKind, LeaseFate,
+};
 use ff_core::id::LeaseId;
 use ff_core::op::Committed;
 
@@ -124,6 +126,24 @@ pub fn check_answer(
     }
 }
 
+/// Who is told that nobody knows what became of a call has missed a reply, or its requests were sent
+/// twice. Of grants and leases that are over no record tells, so that who asks for one may be told
+/// so where the record has moved on.
+///
+/// # Errors
+///
+/// When every request of it was answered.
+pub fn check_doubt(model: &Model, caller: &Caller, error: &EngineError) -> Result<(), Broken> {
+    let heard_all = !caller.resent && !caller.failed;
+    let kind = caller.command.as_ref().map(ff_core::execution::Identity::identity);
+    let is_forgotten = matches!(kind, Some(IdentityKind::Grant | IdentityKind::Lease));
+    if error.may_be_applied() && model.watched.contains(Invariant::Identity) {
+        let (carries, doubts) = (caller.carries, !heard_all || is_forgotten);
+        ensure!(doubts, TAG, "{carries:?} was told ({error}), and every request was answered");
+    }
+    Ok(())
+}
+
 /// Whether a call that hands out tokens shows that it comes from an attempt which the record still
 /// knows; others prove nothing to be recognised.
 fn proves_itself(command: &AnyCommand, seen: &Execution) -> bool {
@@ -168,6 +188,14 @@ fn check_content(
     seen: Option<&Execution>,
     outcome: &AnyOutcome,
 ) -> Result<(), Broken> {
+    if let (AnyCommand::CreatePendingWaitpoint(open), AnyOutcome::CreatePendingWaitpoint(issued)) =
+        (command, outcome)
+    {
+        let waiting = seen.and_then(|seen| seen.waiting.as_ref());
+        let found = waiting.and_then(|waiting| waiting.open_by_key(&open.key));
+        let same = found.is_some_and(|found| found.id == issued.id && issued.key == open.key);
+        ensure!(same, TAG, "{:?} was answered with {issued:?}, and {found:?} is open", open.key);
+    }
     let (AnyCommand::Create(create), AnyOutcome::Create(CreateOutcome::Duplicate(id))) =
         (command, outcome)
     else {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use ff_core::condition::TimeoutBehaviour;
 use ff_core::error::EngineError;
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, Execution, Phase, ResumedBy, Resumption, SignalEffect, SignalRecord,
-    SuspendOutcome, WaitpointState,
+    AnyCommand, AnyOutcome, BindWaitpoint, Execution, IssuedWaitpoint, Phase, ResumedBy,
+    Resumption, SignalEffect, SignalRecord, SuspendOutcome, WaitpointState,
 };
 use ff_core::id::SignalId;
 use ff_core::op::Committed;
@@ -18,7 +18,7 @@ use crate::model::Model;
 use crate::report::{Broken, ensure};
 use crate::task::Caller;
 use crate::waits::condition::{counted, is_satisfied};
-use crate::waits::{Suspension, began, bound, resumes_suspension};
+use crate::waits::{Suspension, began, resumes_suspension};
 use crate::watch::Invariant;
 
 const TAG: &str = "INV-SUSPEND-1";
@@ -276,9 +276,14 @@ pub fn check_answer(
     }
     let right = match &committed.outcome {
         AnyOutcome::Suspend(SuspendOutcome::Suspended { suspension_id, waitpoints, .. }) => {
-            let ids: Vec<_> = waitpoints.iter().map(|waitpoint| waitpoint.id).collect();
+            let asked = &command.waitpoints;
+            let as_asked = |(asked, found): (&BindWaitpoint, &IssuedWaitpoint)| match asked {
+                BindWaitpoint::Open { id } => found.id == *id,
+                BindWaitpoint::New { id, key } => found.id == *id || found.key == *key,
+            };
+            let all = asked.len() == waitpoints.len() && asked.iter().zip(waitpoints).all(as_asked);
             // Those that are closed long ago are forgotten.
-            let own = ids == bound(command) || (committed.repeat && ids.len() < 16);
+            let own = all || (committed.repeat && waitpoints.len() < 16);
             *suspension_id == command.suspension_id && own
         }
         AnyOutcome::Suspend(SuspendOutcome::AlreadySatisfied { suspension_id, .. }) => {

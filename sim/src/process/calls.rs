@@ -151,7 +151,10 @@ pub fn as_holder(id: ExecutionId, fence: FenceParts, entropy: &mut Entropy) -> A
             let reason = "it said so".to_owned();
             Fail { execution_id: id, fence, reason, category, permanent: false }.into()
         }
-        3 => DelayExecution { execution_id: id, fence, until: TimestampMs::ZERO }.into(),
+        3 => {
+            let until = TimestampMs::ZERO;
+            DelayExecution { execution_id: id, fence, until, keeps_resumption: false }.into()
+        }
         4 => MoveToWaitingChildren { execution_id: id, fence }.into(),
         5 => UpdateProgress { execution_id: id, fence, percent: 50, message: None }.into(),
         _ => {

@@ -49,6 +49,8 @@ pub enum Finish {
     Fail { category: &'static str, permanent: bool },
     /// It goes on later.
     Delay(u64),
+    /// It goes on with whoever takes it next, as if it had not been taken.
+    GiveBack,
     /// It waits for children, of which there are none.
     WaitForChildren,
     /// Nobody wants it.
@@ -207,7 +209,11 @@ impl Job {
             .into(),
             Finish::Delay(ms) => {
                 let until = store.plus(DurationMs::new(*ms));
-                DelayExecution { execution_id, fence, until }.into()
+                DelayExecution { execution_id, fence, until, keeps_resumption: false }.into()
+            }
+            Finish::GiveBack => {
+                let until = store;
+                DelayExecution { execution_id, fence, until, keeps_resumption: true }.into()
             }
             Finish::WaitForChildren => MoveToWaitingChildren { execution_id, fence }.into(),
             Finish::Cancel => {
@@ -279,7 +285,8 @@ fn any_finish(entropy: &mut Entropy) -> Finish {
             category: one_of(entropy, &["flaky", "flaky", "broken"]),
             permanent: happens(entropy, 150),
         },
-        14..17 => Finish::Delay(between(entropy, 0, 2_000)),
+        14..16 => Finish::Delay(between(entropy, 0, 2_000)),
+        16 => Finish::GiveBack,
         17..19 => Finish::WaitForChildren,
         _ => Finish::Cancel,
     }

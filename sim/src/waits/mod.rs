@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use ff_core::condition::{Condition, ResumePolicy, TimeoutBehaviour};
 use ff_core::execution::{
-    AnyCommand, ClaimKind, Execution, Frame, Interruption, NextAttempt, Phase, ResumedBy,
-    Resumption, SignalRecord,
+    AnyCommand, BindWaitpoint, ClaimKind, Execution, Frame, Interruption, NextAttempt, Phase,
+    ResumedBy, Resumption, SignalRecord, Waitpoint,
 };
 use ff_core::id::{AttemptIndex, ExecutionId, SignalId, SuspensionId, WaitpointId};
 use ff_core::store::Bytes;
@@ -59,6 +59,8 @@ pub struct WaitingFor {
     pub counts_from: BTreeMap<WaitpointId, u32>,
     /// How its latest suspension was resumed, until the claim that it resumed.
     pub resumed: Option<Resumption>,
+    /// What has resumed the present lease, or satisfied its suspension while it was held.
+    pub held: Option<Resumption>,
 }
 
 /// A suspension as its worker asked for it.
@@ -92,10 +94,22 @@ impl Suspension {
             };
             (at, timeout.behaviour)
         });
-        let bound = bound(command);
+        let open = change.before.as_ref().and_then(|before| before.waiting.as_ref());
+        let open = open.iter().flat_map(|waiting| &waiting.open);
+        let open: Vec<_> = open.filter(|open| !open.is_expired(decided_at)).collect();
+        let bound: Vec<_> = command.waitpoints.iter().map(|asked| bound(asked, &open)).collect();
         let heard = waits.buffered(&change.id, &bound);
         let (id, condition) = (command.suspension_id, command.condition.clone());
         Some(Self { id, condition, bound, timeout, policy: command.policy, heard })
+    }
+
+    /// Above which number signals came too late to satisfy it: the number of the first that does,
+    /// and one more.
+    fn satisfied_by(&self) -> Option<u32> {
+        let records = self.records();
+        let satisfies = |end: &usize| condition::is_satisfied(&self.condition, &records[..*end]);
+        let end = (1..=records.len()).find(satisfies)?;
+        Some(records[end - 1].number + 1)
     }
 
     /// The records of what it has heard.
@@ -104,13 +118,14 @@ impl Suspension {
     }
 }
 
-/// The waitpoints that a command refers to.
-pub fn bound(command: &ff_core::execution::Suspend) -> Vec<WaitpointId> {
-    use ff_core::execution::BindWaitpoint;
-    let id = |waitpoint: &BindWaitpoint| match waitpoint {
-        BindWaitpoint::New { id, .. } | BindWaitpoint::Open { id } => *id,
-    };
-    command.waitpoints.iter().map(id).collect()
+/// The waitpoint that a suspension asks for, where these are open.
+fn bound(asked: &BindWaitpoint, open: &[&Waitpoint]) -> WaitpointId {
+    match asked {
+        BindWaitpoint::Open { id } => *id,
+        BindWaitpoint::New { id, key } => {
+            open.iter().find(|open| open.key == *key).map_or(*id, |open| open.id)
+        }
+    }
 }
 
 impl Waits {
@@ -197,7 +212,8 @@ impl Waits {
             if suspended {
                 (waiting.suspension, waiting.resumed) = (Some(begun), None);
             } else {
-                waiting.leave(&begun, count);
+                waiting.leave(&begun, begun.satisfied_by().unwrap_or(count));
+                waiting.held = resumption;
             }
             return;
         }
@@ -222,7 +238,12 @@ impl Waits {
             let resumed = matches!(after.phase, Phase::Runnable(_));
             waiting.resumed = resumption.filter(|_| resumed);
         } else if change.new_lease().is_some() {
-            waiting.resumed = None;
+            waiting.held = waiting.resumed.take().filter(|_| resumes_suspension(change));
+        } else if let Some(AnyCommand::DelayExecution(delay)) = &change.caller.command
+            && change.active_before().is_some()
+        {
+            let held = waiting.held.take();
+            waiting.resumed = held.filter(|_| delay.keeps_resumption);
         }
     }
 }

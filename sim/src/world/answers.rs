@@ -230,6 +230,7 @@ impl World {
         }
         bounds::check_error(&self.server.model, number, error)?;
         let caller = self.callers.get_mut(&number).expect("every operation has a caller");
+        identity::check_doubt(&self.server.model, caller, error)?;
         // Of a request that its library sent twice a caller knows one reply: it may be refused by
         // what came after its own success, where the record remembers nothing of it any more.
         if is_certain(error) && !caller.resent {

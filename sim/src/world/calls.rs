@@ -228,6 +228,8 @@ impl World {
         if let Some(running) = self.running.get_mut(&call.number) {
             running.waiting = None;
         }
+        let caller = self.callers.get_mut(&call.number).expect("every operation has a caller");
+        caller.failed = true;
         self.proceed(call.number, |task, now| task.on_failure(failure, now))
     }
 

@@ -91,7 +91,12 @@ pub async fn a_repeated_release_of_any_kind_is_recognised(ground: &Ground) {
     let until = TimestampMs::ZERO;
     let reason = || "no".to_owned();
     let releases: [&dyn Fn(_, _) -> Command; 4] = [
-        &|execution_id, fence| Command::DelayExecution { execution_id, fence, until },
+        &|execution_id, fence| Command::DelayExecution {
+            execution_id,
+            fence,
+            until,
+            keeps_resumption: false,
+        },
         &|execution_id, fence| Command::MoveToWaitingChildren { execution_id, fence },
         &|execution_id, fence| Command::CancelByHolder { execution_id, fence, reason: reason() },
         &|execution_id, fence| fail(execution_id, fence, "network"),
@@ -149,7 +154,12 @@ fn bound_calls(
         Box::new(move |fence| renew(execution_id, fence, 1_000)),
         Box::new(move |fence| complete(execution_id, fence)),
         Box::new(move |fence| fail(execution_id, fence, "network")),
-        Box::new(move |fence| Command::DelayExecution { execution_id, fence, until }),
+        Box::new(move |fence| Command::DelayExecution {
+            execution_id,
+            fence,
+            until,
+            keeps_resumption: false,
+        }),
         Box::new(move |fence| Command::MoveToWaitingChildren { execution_id, fence }),
         Box::new(move |fence| {
             let message = None;

@@ -115,7 +115,7 @@ pub async fn a_claim_repeated_after_a_lost_reply_gives_the_same_lease(ground: &G
 
     let (execution_id, fence) = (id, fence_of_claimed(&first));
     let until = TimestampMs::ZERO;
-    let delay = Command::DelayExecution { execution_id, fence, until };
+    let delay = Command::DelayExecution { execution_id, fence, until, keeps_resumption: false };
     client.execute(delay).await.unwrap();
     let request = asking(ground, id, "w");
     grant(&client, &request).await;
