@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ff_core::execution::Frame;
 use tokio::time::Instant;
 
 /// Where the output of a task stands.
@@ -9,6 +10,9 @@ use tokio::time::Instant;
 pub(crate) struct Output {
     /// The sequence of the next frame, once one was appended.
     pub(crate) next: Option<u64>,
+    /// A frame that was sent and of which nobody knows whether it was appended. Before the next one
+    /// it is sent again: once anything else had its place, its late copy could take that.
+    pub(crate) doubted: Option<Frame>,
     /// When readers were woken last.
     pub(crate) rang: Option<Instant>,
 }

@@ -84,7 +84,7 @@ impl Line {
         self.change(|plan| plan.garbled = Some(of));
     }
 
-    /// Calls of this kind wait so long before they reach the store.
+    /// Calls of this kind take so long to reach the store, and reach it whoever waits still.
     pub fn slow_requests(&self, by: Duration, of: Meets) {
         self.change(|plan| plan.before = Some((by, of)));
     }
@@ -169,10 +169,17 @@ impl Line {
             slow.filter(|(_, meets)| meets(&request)).map(|(by, _)| by)
         };
         let (before, after) = (pause(plan.before), pause(plan.after));
-        if let Some(before) = before {
-            tokio::time::sleep(before).await;
-        }
-        let mut reply = self.inner.call(request).await?;
+        let mut reply = match before {
+            None => self.inner.call(request).await?,
+            Some(before) => {
+                let inner = Arc::clone(&self.inner);
+                let travels = tokio::spawn(async move {
+                    tokio::time::sleep(before).await;
+                    inner.call(request).await
+                });
+                travels.await.expect("the store does not panic")?
+            }
+        };
         if let Some(after) = after {
             tokio::time::sleep(after).await;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ff_core::error::{Applied, EngineError, Rejection};
+use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::{
     AppendFrame, CreatePendingWaitpoint, Frame, IssuedWaitpoint, Resumption,
     SuspendOutcome as Suspended,
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::ClaimedTask;
 use crate::error::SdkError;
-use crate::output::RING_EVERY;
+use crate::output::{Output, RING_EVERY};
 use crate::suspension::Suspension;
 
 /// What came of a suspension.
@@ -144,7 +144,7 @@ impl ClaimedTask {
     /// `InvalidInput` for metadata over 4 KiB, and `Timeout` when nobody can say whether it was
     /// appended.
     ///
-    /// Dropping the future may leave the frame appended or not.
+    /// Dropping the future may leave the frame appended or not; the next call makes sure that it is.
     pub async fn append_frame(
         &self,
         frame_type: impl AsRef<str>,
@@ -154,33 +154,34 @@ impl ClaimedTask {
         let frame_type = FrameType::try_new(frame_type)?;
         let payload = Bytes::from(payload.as_ref());
         let mut output = self.output.lock().await;
-        let sequence = output.next.unwrap_or(self.claimed().attempt.frames + 1);
-        let frame = Frame { sequence, frame_type, payload, metadata };
         let rings = output.rang.is_none_or(|rang| rang.elapsed() >= RING_EVERY);
         if rings {
             output.rang = Some(Instant::now());
         }
-        // Whoever is dropped midway, or learns nothing, may have used this sequence.
-        output.next = Some(sequence + 1);
-        let again = frame.clone();
-        let result = match self.append(frame, rings).await {
-            Err(error) => match error.engine().and_then(EngineError::rejection) {
-                // An earlier frame of which nobody knew was not appended.
-                Some(Rejection::SequenceGap { expected, .. }) => {
-                    let sequence = *expected;
-                    output.next = Some(sequence + 1);
-                    self.append(Frame { sequence, ..again }, rings).await
-                }
-                _ => Err(error),
-            },
-            appended => appended,
-        };
-        if let Err(error) = &result
-            && !may_be_applied(error)
-        {
-            output.next = output.next.map(|next| next - 1);
+        if let Some(doubted) = output.doubted.clone() {
+            let appended = self.append(doubted, rings).await;
+            output.settle(&appended);
+            if let Err(error) = appended
+                && is_in_doubt(&error)
+            {
+                return Err(error);
+            }
         }
-        result
+        let sequence = output.next.unwrap_or(self.claimed().attempt.frames + 1);
+        let mut frame = Frame { sequence, frame_type, payload, metadata };
+        output.doubted = Some(frame.clone());
+        let mut appended = self.append(frame.clone(), rings).await;
+        if let Err(error) = &appended
+            && let Some(Rejection::SequenceGap { expected, .. }) =
+                error.engine().and_then(EngineError::rejection)
+        {
+            // The store has lost frames that it had.
+            frame.sequence = *expected;
+            output.doubted = Some(frame.clone());
+            appended = self.append(frame, rings).await;
+        }
+        output.settle(&appended);
+        appended
     }
 
     async fn append(&self, frame: Frame, rings: bool) -> Result<u64, SdkError> {
@@ -190,14 +191,18 @@ impl ClaimedTask {
     }
 }
 
-/// Whether a call that failed may have been applied.
-fn may_be_applied(error: &SdkError) -> bool {
-    fn unknown(error: &EngineError) -> bool {
-        match error {
-            EngineError::Timeout { applied, .. } => *applied == Applied::Unknown,
-            EngineError::Contextual { source, .. } => unknown(source),
-            _ => false,
+impl Output {
+    /// Takes over what is known of the frame that was sent.
+    fn settle(&mut self, appended: &Result<u64, SdkError>) {
+        match appended {
+            Ok(sequence) => (self.next, self.doubted) = (Some(sequence + 1), None),
+            Err(error) if !is_in_doubt(error) => self.doubted = None,
+            Err(_) => {}
         }
     }
-    error.engine().is_some_and(unknown)
+}
+
+/// Whether a call that failed may have been applied.
+fn is_in_doubt(error: &SdkError) -> bool {
+    error.engine().is_some_and(EngineError::may_be_applied)
 }

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use ff_sdk::core::id::{AttemptIndex, LeaseEpoch};
 use ff_sdk::core::state::PublicState;
-use ff_sdk::{Submission, WorkerRuntime};
+use ff_sdk::{
+    HandlerError, IssuedWaitpoint, Signals, State, Submission, Suspension, TaskContext,
+    TaskOutcome, WorkerConfig, WorkerRuntime,
+};
 use ff_tests::Ground;
-use ff_tests::kit::{claim, ms, secs, see, state, submit};
+use ff_tests::kit::{claim, ms, secs, see, send, state, submit};
 use ff_tests::line::commits;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// A handler that takes that long.
@@ -72,6 +76,58 @@ async fn shutdown_gives_leases_back_at_the_deadline() {
     assert_eq!((task.attempt_index(), task.lease_epoch()), (AttemptIndex(0), LeaseEpoch(2)));
     let seen = see(&client, &id).await;
     assert_eq!((seen.counts.retries, seen.counts.reclaims, seen.attempts_total), (0, 0, 1));
+}
+
+/// Asks, thinks for ten seconds before it suspends, and for a minute about the answer.
+async fn ask(
+    context: TaskContext,
+    signals: Signals,
+    tokens: State<mpsc::UnboundedSender<IssuedWaitpoint>>,
+) -> Result<TaskOutcome, HandlerError> {
+    if context.resumption().is_some() {
+        tokio::time::sleep(secs(60)).await;
+        return Ok(TaskOutcome::Complete(Some(signals[0].name.as_str().into())));
+    }
+    let waitpoint = context.create_pending_waitpoint("answer", None).await?;
+    tokens.send(waitpoint.clone())?;
+    tokio::time::sleep(secs(10)).await;
+    let asked = Suspension::until_signal("answer")?.open(&waitpoint);
+    Ok(TaskOutcome::Suspend(Box::new(asked)))
+}
+
+/// A handler that was called with its signals and is dropped at the deadline: whoever takes its work
+/// next calls it with the same.
+#[tokio::test(start_paused = true)]
+async fn shutdown_gives_signals_back_with_their_lease() {
+    let ground = Ground::memory();
+    let client = ground.client().await;
+    let (tokens, mut issued) = mpsc::unbounded_channel();
+    let runtime = async |name: &str| {
+        let set_up = |config: &mut WorkerConfig| config.timekeeper = true;
+        let worker = ground.worker_with(name, set_up).await;
+        let runtime = WorkerRuntime::new(worker).state(tokens.clone()).handle("ask", ask);
+        runtime.shutdown_deadline(secs(1))
+    };
+    let id = submit(&client, Submission::new("ask")).await;
+    // Stopped after it has opened its waitpoint.
+    runtime("a").await.run_until(ground.advance(secs(5))).await.unwrap();
+    let suspends = async {
+        while state(&client, &id).await != PublicState::Suspended {
+            ground.advance(secs(1)).await;
+        }
+    };
+    runtime("b").await.run_until(suspends).await.unwrap();
+    let (first, again) = (issued.recv().await.unwrap(), issued.recv().await.unwrap());
+    assert_eq!(first, again, "called again, it found what it had opened");
+    send(&client, &id, &first, "yes").await.unwrap();
+    // Stopped while it works with its signal.
+    runtime("c").await.run_until(ground.advance(secs(5))).await.unwrap();
+    let result = async {
+        let result = client.result(&id).await.unwrap();
+        assert_eq!(result.bytes().unwrap()[..], *b"yes");
+    };
+    runtime("d").await.run_until(result).await.unwrap();
+    assert_eq!(see(&client, &id).await.attempts_total, 1, "the same attempt went on");
 }
 
 /// Work that is just being claimed when the shutdown begins is not lost until its lease runs out:
