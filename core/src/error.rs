@@ -305,8 +305,9 @@ rejections! {
     /// The holder's lease is given back already: the execution is suspended.
     #[error("the execution is suspended already")]
     AlreadySuspended => State, Cooperative, 409;
-    /// The execution is not suspended, or its suspension has taken too long.
-    #[error("the execution is {lifecycle_phase}: there is no suspension to resume")]
+    /// The execution is not suspended, its suspension has taken too long, or it is another one than
+    /// the call saw first.
+    #[error("the execution is {lifecycle_phase}, and the suspension to resume is over")]
     ExecutionNotSuspended {
         /// Where it is.
         lifecycle_phase: LifecyclePhase,

@@ -143,6 +143,8 @@ mod bugs {
             "readers of the journal are told of the gap";
         JournalVersionOld: "the journal names the version before the commit",
             "who did what to which execution, at which version";
+        LaterSuspensionResumed: "an operator's call resumes a suspension that it never saw",
+            "an operator resumes what he has looked at";
         LeaseGoodAtItsEnd: "a lease is good for its holder in the instant at which it ends",
             "a thing that expires at T is gone when now >= T";
         LeaseOutlivesDeadline: "a lease lasts longer than its execution may",

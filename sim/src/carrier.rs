@@ -176,6 +176,7 @@ impl Carrier {
 
     /// Notes which of its own leases a reply shows it.
     pub fn hears(&mut self, server: &Server, reply: &Reply) {
+        self.caller.sees(self.seen.as_deref());
         if self.caller.command.is_none() {
             self.own.note(&server.model, self.caller.number, reply);
         }

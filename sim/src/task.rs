@@ -219,6 +219,13 @@ impl Caller {
         Self { command: Some(command), carries, ..Self::new(number, process) }
     }
 
+    /// Notes the record that a reply was about.
+    pub fn sees(&mut self, record: Option<&Execution>) {
+        if let (Some(AnyCommand::Resume(resume)), Some(record)) = (&mut self.command, record) {
+            resume.suspension.observe(record);
+        }
+    }
+
     /// Whether nobody knows what it carries: a user's program sends by the sdk.
     pub const fn is_unknown(&self) -> bool {
         self.command.is_none() && self.carries.is_none() && self.parts.is_empty()

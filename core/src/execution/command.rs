@@ -100,7 +100,7 @@ pub trait Decide: Identity {
 
 macro_rules! commands {
     ($($command:ident => $room:ident::$rule:ident, $outcome:ty, $identity:ident
-        $(, purpose: $purpose:ident)? $(, observe: $call:ident)?;)+) => {
+        $(, purpose: $purpose:ident)? $(, observe: $($call:ident)+)?;)+) => {
         $(
             impl Identity for $command {
                 fn identity(&self) -> IdentityKind {
@@ -124,7 +124,7 @@ macro_rules! commands {
                 }
 
                 $(fn observe(&mut self, current: &Execution) {
-                    self.$call.observe(current);
+                    $(self.$call.observe(current);)+
                 })?
 
                 fn decide(
@@ -150,7 +150,7 @@ commands! {
     RevokeLease => revoke_lease::revoke_lease, Revoked, Request, observe: call;
     ChangePriority => change_priority::change_priority, Priority, Request, observe: call;
     Replay => replay::replay, Replayed, Request, purpose: Admit, observe: call;
-    Resume => resume::resume, Resumed, Request, observe: call;
+    Resume => resume::resume, Resumed, Request, observe: call suspension;
     AppendFrame => append_frame::append_frame, Appended, Sequence, purpose: Admit;
     ForgetSignals => forget_signals::forget_signals, Forgotten, Absolute;
     Block => block::block, BlockOutcome, Absolute;

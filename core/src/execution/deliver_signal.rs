@@ -32,7 +32,7 @@ pub struct DeliverSignal {
     pub waitpoint_id: WaitpointId,
     /// The proof that the caller may signal it.
     pub token: WaitpointToken,
-    /// Chosen by the caller, or standing for an idempotency key.
+    /// Chosen by the caller, or standing for an idempotency key; one of its own for each waitpoint.
     pub signal_id: SignalId,
     /// What it says.
     pub name: SignalName,
@@ -66,7 +66,8 @@ pub enum FoundSignal {
 /// # Errors
 ///
 /// `InvalidToken`, also for an execution or a waitpoint that is not there; then
-/// `PayloadTooLarge`, `WaitpointClosed`, `SignalLimitExceeded`. `Unread` when the operation has to
+/// `InvalidInput` for the id of a signal to another waitpoint, `PayloadTooLarge`,
+/// `WaitpointClosed`, `SignalLimitExceeded`. `Unread` when the operation has to
 /// read first.
 pub fn deliver_signal(
     current: Option<&Execution>,
@@ -76,6 +77,11 @@ pub fn deliver_signal(
     let good_until = check_token(current, command, now)?;
     match &command.found {
         FoundSignal::Unread => return Err(Rejection::Unread { what: Missing::Signal }),
+        // Whoever has the token of one waitpoint says nothing in the place of another's signal.
+        FoundSignal::Taken(first) if first.waitpoint_id != command.waitpoint_id => {
+            let problem = "is that of a signal to another waitpoint".to_owned();
+            return Err(Rejection::InvalidInput { field: "signal_id", problem });
+        }
         FoundSignal::Taken(first) if !planted!(SignalRepeatUnknown) => {
             return Ok(Verdict::Repeat(repeated(first, command)));
         }
@@ -146,13 +152,13 @@ fn repeated(first: &SignalRecord, command: &DeliverSignal) -> SignalOutcome {
     SignalOutcome::Duplicate { existing_signal_id: first.id }
 }
 
-/// The execution once its suspension's timeout is over, if it is and nobody has marked it, with
+/// The execution once its suspension's timeout has passed, if it has and nobody has marked it, with
 /// what that tells and from when on it holds.
 fn past_timeout(current: &Execution, now: TimestampMs) -> (Execution, Option<Event>, Window) {
     let mut next = current.clone();
-    let over = current.suspension().filter(|suspension| suspension.is_over(now));
-    let timeout = over.and_then(|suspension| suspension.timeout);
-    let Some(timeout) = timeout.filter(|_| !planted!(TimeoutAndSignalBothWin)) else {
+    let timeout = current.suspension().and_then(|suspension| suspension.timeout);
+    let passed = timeout.filter(|timeout| timeout.at <= now);
+    let Some(timeout) = passed.filter(|_| !planted!(TimeoutAndSignalBothWin)) else {
         return (next, None, Window::ALWAYS);
     };
     let event = time_out(&mut next, now);

@@ -94,7 +94,7 @@ pub use record::{
 };
 pub use renew::{Renew, Renewed, renew};
 pub use replay::{Replay, Replayed, replay};
-pub use resume::{Resume, Resumed, resume};
+pub use resume::{Resume, Resumed, SeenSuspension, resume};
 pub use revoke_lease::{RevokeLease, Revoked, revoke_lease};
 pub use signal::{SignalEffect, SignalOutcome, SignalRecord};
 pub use situation::{Situation, situation};

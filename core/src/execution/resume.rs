@@ -27,6 +27,31 @@ pub struct Resume {
     pub execution_id: ExecutionId,
     /// The operator's call.
     pub call: OperatorCall,
+    /// The suspension that it is meant for.
+    pub suspension: SeenSuspension,
+}
+
+/// The suspension that an operator's call saw first: by the time that it is carried out, a later one
+/// may be there, which nobody has looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeenSuspension(Option<SuspensionId>);
+
+impl SeenSuspension {
+    /// Notes the suspension that the operation sees first.
+    pub fn observe(&mut self, execution: &Execution) {
+        if self.0.is_none() {
+            self.0 = execution.suspension().map(|suspension| suspension.id);
+        }
+    }
+
+    /// The suspension, once the operation has seen one.
+    pub const fn id(self) -> Option<SuspensionId> {
+        self.0
+    }
+
+    fn is(self, suspension: &Suspension) -> bool {
+        self.0.is_none_or(|seen| seen == suspension.id) || planted!(LaterSuspensionResumed)
+    }
 }
 
 /// A suspension that an operator has ended.
@@ -40,7 +65,8 @@ pub struct Resumed {
 ///
 /// # Errors
 ///
-/// `Superseded`; `ExecutionNotSuspended` when it is not, or its time is over.
+/// `Superseded`; `ExecutionNotSuspended` when it is not, its time is over, or it is suspended anew
+/// since the call saw it first.
 pub fn resume(current: &Execution, command: &Resume, now: TimestampMs) -> Ruling<Resumed> {
     let resumed = |outcome: &OperatorOutcome| match outcome {
         OperatorOutcome::Resumed(suspension_id) => Some(Resumed { suspension_id: *suspension_id }),
@@ -50,7 +76,9 @@ pub fn resume(current: &Execution, command: &Resume, now: TimestampMs) -> Ruling
         return Ok(Verdict::Repeat(outcome));
     }
     command.call.check_life(current)?;
-    let suspension = current.suspension().filter(|suspension| !suspension.is_over(now));
+    let seen = |suspension: &&Suspension| command.suspension.is(suspension);
+    let suspension = current.suspension().filter(seen);
+    let suspension = suspension.filter(|suspension| !suspension.is_over(now));
     let (Some(suspension), false) = (suspension, deadline_passed(current, now)) else {
         let lifecycle_phase = current.phase.word();
         return Err(Rejection::ExecutionNotSuspended { lifecycle_phase });

@@ -33,7 +33,8 @@ pub(super) fn is_satisfied(tallies: &[Tally]) -> bool {
     tallies.iter().all(Tally::is_satisfied)
 }
 
-/// The signals that have counted, each once, in the order in which they did.
+/// The signals that have counted, each once: part by part, and within a part in the order in which
+/// they did.
 pub(super) fn counted(tallies: &[Tally]) -> Vec<SignalId> {
     let mut signals = Vec::new();
     for counted in tallies.iter().flat_map(|tally| &tally.counted) {

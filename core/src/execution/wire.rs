@@ -43,7 +43,7 @@ use super::output::Frame;
 use super::record::GrantAudit;
 use super::renew::Renew;
 use super::replay::Replay;
-use super::resume::Resume;
+use super::resume::{Resume, SeenSuspension};
 use super::revoke_lease::RevokeLease;
 use super::suspend::{BindWaitpoint, Heard, Suspend};
 use super::update_progress::UpdateProgress;
@@ -509,7 +509,8 @@ impl Command {
                 AnyCommand::ChangePriority(ChangePriority { execution_id, call, priority })
             }
             Self::Resume { execution_id, request_id } => {
-                AnyCommand::Resume(Resume { execution_id, call: call(request_id)? })
+                let (call, suspension) = (call(request_id)?, SeenSuspension::default());
+                AnyCommand::Resume(Resume { execution_id, call, suspension })
             }
             Self::Replay { execution_id, request_id } => {
                 AnyCommand::Replay(Replay { execution_id, call: call(request_id)? })

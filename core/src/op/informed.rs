@@ -175,7 +175,7 @@ impl<C: Decide> Informed<C> {
         for stored in records {
             match self.patience.codec().decode::<SignalRecord>(&stored.bytes) {
                 Ok(signal) => {
-                    self.heard.through = signal.number + 1;
+                    self.heard.through = signal.number.saturating_add(1);
                     self.heard.signals.push(signal);
                 }
                 Err(error) => return Step::Done(Err(unreadable(error))),
@@ -207,6 +207,7 @@ impl<C: Decide> Operation for Informed<C> {
 
     fn start(&mut self, now: HostTime) -> Step<Self::Output> {
         self.patience.begin(now);
+        self.transact.begin(now);
         let kid = self.transact.command().kid();
         let held = self.terms.keyrings().get(now.local);
         let held = held.filter(|ring| kid.is_none_or(|kid| ring.knows(&kid)));

@@ -107,6 +107,11 @@ impl<C: Decide> Transact<C> {
         Self { command, known, patience, pending, ambiguous, refused, first_sent: None }
     }
 
+    /// Counts the time that it may take from now on, where it has not begun.
+    pub(super) fn begin(&mut self, now: HostTime) {
+        self.patience.begin(now);
+    }
+
     /// Whether it has sent something that may be applied, as far as it knows.
     pub(super) const fn may_be_applied(&self) -> Applied {
         if self.ambiguous.is_empty() { Applied::No } else { Applied::Unknown }

@@ -10,6 +10,7 @@ use ff_core::execution::{
 };
 use ff_core::id::AttemptIndex;
 use ff_core::state::{BlockingReason, LifecyclePhase, PublicState, TerminalOutcome};
+use ff_core::time::TimestampMs;
 
 use crate::common::suspending::{
     any_at, pending, resume, signal_id, suspend, suspend_on, suspension_id, timeout,
@@ -170,7 +171,11 @@ fn what_is_escalated_stays_signalable() {
             assert_eq!((bench.suspension().timeout, next_due(bench.record())), (None, None));
         }
         assert_eq!(bench.situation(OVER + 5), Situation::Suspended);
-        bench.signalled(100, 1, "x", OVER + 5);
+        let signal = bench.signal(100, 1, "x");
+        let from = if marked { TimestampMs::ZERO } else { at(OVER) };
+        assert_eq!(bench.decision(signal.clone(), OVER + 5).window.not_before, from);
+        bench.applied(signal, OVER + 5);
+        assert_eq!(bench.count(EventKind::Escalated), 1, "the journal tells of it");
         assert_eq!(told(&mut bench, 2, OVER + 6), Some(by(ResumedBy::Signals, &[1])));
     }
 }
@@ -193,6 +198,22 @@ fn an_operator_resumes_whatever_it_waits_for_and_without_signals() {
         assert_eq!(told(&mut bench, 2, START + 7), Some(by(ResumedBy::Operator, &[])));
         assert_eq!(bench.repeated(resume(call(1)), START + 8), first);
     }
+}
+
+/// A call that was long under way does not resume what its operator has never seen.
+#[test]
+fn an_operators_resume_is_meant_for_the_suspension_that_it_saw_first() {
+    let mut bench = waiting(TimeoutBehaviour::Fail);
+    let mut early = resume(call(1));
+    early.suspension.observe(bench.record());
+    bench.signalled(100, 1, "x", START + 1);
+    let fence = bench.take(2, START + 2);
+    bench.applied(suspend(fence, 2, any_at("b")), START + 3);
+    early.suspension.observe(bench.record());
+    let lifecycle_phase = LifecyclePhase::Suspended;
+    let refused = bench.refused(early, START + 4);
+    assert_eq!(refused, Rejection::ExecutionNotSuspended { lifecycle_phase });
+    bench.applied(resume(call(2)), START + 5);
 }
 
 #[test]

@@ -120,15 +120,17 @@ fn whoever_has_no_token_learns_nothing() {
     }
 }
 
+/// Whoever has the token of one waitpoint takes no other's signal away by its id, and is not told
+/// that it was taken.
 #[test]
-fn a_repeat_needs_a_good_token_whatever_waitpoint_it_names() {
+fn the_id_of_a_signal_to_another_waitpoint_is_refused() {
     let mut bench = waiting();
     bench.signalled(100, 1, "approved", START + 1);
-    // The same id at another waitpoint, with the good token of that one: it stands for the first.
-    let elsewhere = DeliverSignal { creator: Nonce(99), ..bench.signal(9, 1, "approved") };
-    let duplicate = SignalOutcome::Duplicate { existing_signal_id: signal_id(1) };
-    let again = bench.repeated(elsewhere, START + 2);
-    assert_eq!(again, AnyOutcome::DeliverSignal(duplicate));
+    for creator in [bench.signal(100, 1, "approved").creator, Nonce(99)] {
+        let elsewhere = DeliverSignal { creator, ..bench.signal(9, 1, "approved") };
+        let refused = bench.refused(elsewhere, START + 2);
+        assert!(matches!(refused, Rejection::InvalidInput { field: "signal_id", .. }), "{refused}");
+    }
 }
 
 #[test]

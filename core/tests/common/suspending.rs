@@ -11,8 +11,8 @@ use ff_core::condition::{
 use ff_core::execution::{
     AnyCommand, AnyOutcome, AppendFrame, Beside, BindWaitpoint, CreatePendingWaitpoint, Decide,
     DeliverSignal, Execution, FORGOTTEN_AT_ONCE, FenceParts, ForgetSignals, FoundSignal, Frame,
-    Heard, IssuedWaitpoint, OperatorCall, Resume, SignalRecord, Suspend, SuspendOutcome,
-    Suspension,
+    Heard, IssuedWaitpoint, OperatorCall, Resume, SeenSuspension, SignalRecord, Suspend,
+    SuspendOutcome, Suspension,
 };
 use ff_core::id::{
     FrameType, Nonce, SignalId, SignalName, SignalSource, SuspensionId, WaitpointId, WaitpointKey,
@@ -167,7 +167,7 @@ pub fn from_source(signal: DeliverSignal, source: &str) -> DeliverSignal {
 }
 
 pub fn resume(call: OperatorCall) -> Resume {
-    Resume { execution_id: execution_id(), call }
+    Resume { execution_id: execution_id(), call, suspension: SeenSuspension::default() }
 }
 
 pub fn frame(sequence: u64) -> Frame {

@@ -1,6 +1,6 @@
 //! What a client does about suspended executions: signals, and operators' resumes.
 
-use ff_core::execution::{Resume, Resumed, SignalOutcome};
+use ff_core::execution::{Resume, Resumed, SeenSuspension, SignalOutcome};
 use ff_core::id::{ExecutionId, WaitpointId};
 use ff_core::op::Known;
 
@@ -36,7 +36,8 @@ impl Client {
     /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotSuspended`, and `Superseded` and
     /// `Timeout` as for [`Client::cancel`]; cancellation too.
     pub async fn resume(&self, id: &ExecutionId) -> Result<Resumed, SdkError> {
-        self.operate(Resume { execution_id: *id, call: self.operator_call() }).await
+        let (call, suspension) = (self.operator_call(), SeenSuspension::default());
+        self.operate(Resume { execution_id: *id, call, suspension }).await
     }
 }
 

@@ -4,7 +4,7 @@ use ff_core::agent::{Scheduler, Timekeeper, WorkerAgent, WorkerRequest};
 use ff_core::execution::{
     Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, Create,
     ForgetSignals, IssueReclaimGrant, MoveToWaitingChildren, OnDue, Renew, Replay, Resume,
-    RevokeLease, Start, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
+    RevokeLease, SeenSuspension, Start, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
 };
 use ff_core::id::ExecutionId;
 use ff_core::op::{AuditPartition, Batch, ListExecutions, ListFilter, Patience, Transact};
@@ -136,7 +136,10 @@ pub const CASES: &[Case] = &[
     command("suspend, satisfied", signalled, |bench| suspend(bench).into()),
     command("deliver_signal", one_waitpoint, |bench| signal(1, bench).into()),
     command("deliver_signal, resumes", suspended, |bench| signal(1, bench).into()),
-    command("resume", suspended, |_| Resume { execution_id: ONE, call: call(1) }.into()),
+    command("resume", suspended, |_| {
+        let suspension = SeenSuspension::default();
+        Resume { execution_id: ONE, call: call(1), suspension }.into()
+    }),
     command("append_frame", leased, |bench| frame(1, bench).into()),
     command("append_frame, second", framed, |bench| frame(2, bench).into()),
     command("forget_signals", signals_left, |_| {

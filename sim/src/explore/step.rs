@@ -8,7 +8,7 @@ use ff_core::error::ErrorClass;
 use ff_core::execution::{
     AnyCommand, AnyOutcome, BindWaitpoint, Cancel, CancelledBy, Claimed, Complete,
     CreatePendingWaitpoint, DeliverSignal, Fail, FoundSignal, Heard, OperatorCall, Resume,
-    RevokeLease, Suspend, SuspendOutcome,
+    RevokeLease, SeenSuspension, Suspend, SuspendOutcome,
 };
 use ff_core::id::{
     FailureCategory, Nonce, RequestId, SignalId, SignalName, SuspensionId, WaitpointId,
@@ -328,7 +328,10 @@ impl State {
         let execution_id = id(0);
         let command: AnyCommand = match choice {
             Choice::Revoke => RevokeLease { execution_id, call }.into(),
-            Choice::Resume => Resume { execution_id, call }.into(),
+            Choice::Resume => {
+                let suspension = SeenSuspension::default();
+                Resume { execution_id, call, suspension }.into()
+            }
             _ => {
                 let by = CancelledBy::Operator(call);
                 Cancel { execution_id, by, reason: "not wanted".to_owned() }.into()

@@ -122,7 +122,7 @@ fn is_true_of_state(
         },
         Rejection::AlreadySuspended | Rejection::ExecutionNotSuspended { .. } => {
             let wants = matches!(rejection, Rejection::AlreadySuspended);
-            is_suspended(record, at, !wants) == wants
+            is_suspended(record, at, !wants) == wants || is_suspended_anew(command, record)
         }
         Rejection::WaitpointClosed => takes_nothing(command, record, at),
         Rejection::StreamClosed => active.is_none(),
@@ -151,6 +151,14 @@ fn is_suspended(record: &Execution, at: TimestampMs, in_time: bool) -> bool {
         .is_some_and(|timeout| timeout.at <= at && timeout.behaviour != TimeoutBehaviour::Escalate);
     let over = timed_out || record.deadline.is_some_and(|deadline| deadline <= at);
     !(in_time && over)
+}
+
+/// Whether an operator's call saw another suspension first.
+fn is_suspended_anew(command: &AnyCommand, record: &Execution) -> bool {
+    let (AnyCommand::Resume(resume), Phase::Suspended(suspended)) = (command, &record.phase) else {
+        return false;
+    };
+    resume.suspension.id().is_some_and(|seen| seen != suspended.suspension.id)
 }
 
 /// Whether a waitpoint that a command names takes no signals.

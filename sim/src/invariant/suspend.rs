@@ -183,7 +183,12 @@ fn check_by(
             check_signals(change, known, Some(found), &signals)
         }
         ResumedBy::Operator => {
-            let called = matches!(change.caller.command, Some(AnyCommand::Resume(_)));
+            let called = match &change.caller.command {
+                Some(AnyCommand::Resume(resume)) => {
+                    resume.suspension.id().is_none_or(|seen| seen == known.id)
+                }
+                _ => false,
+            };
             let right = called && waits && found.signals.is_empty();
             ensure!(right, TAG, "{id} was resumed at {now} by an operator: {found:?}");
             Ok(())

@@ -4,7 +4,7 @@ use ff_core::entropy::Entropy;
 use ff_core::execution::{
     AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, DelayExecution,
     EventKind, Fail, Fence, FenceParts, ForgetSignals, MoveToWaitingChildren, OnDue, OperatorCall,
-    Renew, Replay, Resume, RevokeLease, Unblock, UpdateProgress,
+    Renew, Replay, Resume, RevokeLease, SeenSuspension, Unblock, UpdateProgress,
 };
 use ff_core::id::{AttemptId, ExecutionId, FailureCategory, LeaseEpoch, LeaseId, RequestId};
 use ff_core::policy::Priority;
@@ -109,7 +109,10 @@ impl Call {
                 Unblock { execution_id: id, kind, offered: None }.into()
             }
             Self::OnDue => OnDue { execution_id: id }.into(),
-            Self::Resume => Resume { execution_id: id, call }.into(),
+            Self::Resume => {
+                let suspension = SeenSuspension::default();
+                Resume { execution_id: id, call, suspension }.into()
+            }
             Self::Forget => {
                 let signals = Vec::new();
                 ForgetSignals { execution_id: id, signals, last: false }.into()

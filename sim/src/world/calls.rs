@@ -182,7 +182,9 @@ impl World {
             running.waiting = None;
             running.jumps = jumps;
             self.hosts[process].clock.hear(reply.at, self.now);
-            if self.callers[&number].command.is_none() {
+            let caller = self.callers.get_mut(&number).expect("every operation has a caller");
+            caller.sees(running.seen.0.as_deref());
+            if caller.command.is_none() {
                 running.own.note(&self.server.model, number, &reply);
             }
         }
