@@ -77,7 +77,9 @@ impl Suspension {
         self
     }
 
-    /// Uses a waitpoint that is open already, with the signals that it has buffered.
+    /// Uses this waitpoint, which is open already, with the signals that it has buffered; refused
+    /// with `WaitpointClosed` when it is not open any more. Without it, what is open under a name of
+    /// the condition is used, or opened.
     pub fn open(mut self, waitpoint: &IssuedWaitpoint) -> Self {
         self.open.push((waitpoint.id, waitpoint.key.clone()));
         self
@@ -102,16 +104,15 @@ impl Suspension {
     }
 
     /// Leaves its waitpoints open when it is resumed, so that signals under the same tokens count
-    /// for a later suspension: those that come from then on, or, where `count_again`, all that have
-    /// come.
+    /// for a later suspension: those that came after the one that resumed, or, where `count_again`,
+    /// all that have come.
     pub const fn keep_waitpoints(mut self, count_again: bool) -> Self {
         self.policy.close_waitpoints = false;
         self.policy.consume_signals = !count_again;
         self
     }
 
-    /// The command that suspends. Waitpoints that the condition names and nobody has opened are
-    /// opened with it.
+    /// The command that suspends.
     pub(crate) fn into_command(
         self,
         execution_id: ExecutionId,

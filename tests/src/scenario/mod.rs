@@ -87,6 +87,7 @@ macro_rules! for_each_scenario {
                 a_signal_after_the_timeout_does_not_resume,
                 a_resume_delay_is_waited_for,
                 signals_are_for_the_resumed_claim_only,
+                what_is_given_back_keeps_its_signals,
                 an_operator_resumes,
                 the_longest_durations_saturate,
                 waitpoints_that_stay_open_count_for_a_later_suspension;

@@ -288,6 +288,44 @@ pub async fn a_resume_delay_is_waited_for(ground: &Ground) {
     assert_eq!(claim(&worker).await.resume_signals().await.unwrap().len(), 1);
 }
 
+/// A task that is given back as it was claimed has its signals for whoever takes it next, and its
+/// waitpoints for whoever asks for them by their name.
+pub async fn what_is_given_back_keeps_its_signals(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let opened = task.create_pending_waitpoint("inbox", None).await.unwrap();
+    task.give_back().await.unwrap();
+    let task = claim(&worker).await;
+    assert!(task.resumption().is_none(), "nothing has resumed it");
+    let again = task.create_pending_waitpoint("inbox", None).await.unwrap();
+    assert_eq!((again.id, &again.token), (opened.id, &opened.token));
+    // By its name alone: a suspension takes what is open, and keeps it open for the next one.
+    let next = || Suspension::until_signal("inbox").unwrap().keep_waitpoints(false);
+    let waitpoints = suspend(task, next()).await;
+    assert_eq!(waitpoints[0].id, opened.id);
+    for name in ["one", "two", "three"] {
+        send(&client, &id, &opened, name).await.unwrap();
+    }
+    let task = claim(&worker).await;
+    task.give_back().await.unwrap();
+    let mut task = claim(&worker).await;
+    for name in ["one", "two", "three"] {
+        let signals = task.resume_signals().await.unwrap();
+        let names: Vec<_> = signals.iter().map(|signal| signal.name.as_str()).collect();
+        assert_eq!(names, [name]);
+        task = match task.suspend(next()).await.unwrap() {
+            SuspendOutcome::AlreadySatisfied(task) => *task,
+            SuspendOutcome::Suspended { .. } => {
+                assert_eq!(name, "three", "each of them was for one suspension");
+                return;
+            }
+        };
+    }
+    panic!("a fourth signal is not there");
+}
+
 /// Signals are for the claim that their suspension resumed: not after an operator's resume, not for
 /// a retry, not for whoever takes over, not after a delay.
 pub async fn signals_are_for_the_resumed_claim_only(ground: &Ground) {
