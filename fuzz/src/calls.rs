@@ -70,6 +70,7 @@ fn by_holder(record: &Execution, now: TimestampMs) -> Vec<AnyCommand> {
         Complete { execution_id, fence, result: None }.into(),
         Fail { execution_id, fence, reason: reason.clone(), category, permanent: false }.into(),
         DelayExecution { execution_id, fence, until, keeps_resumption: false }.into(),
+        DelayExecution { execution_id, fence, until, keeps_resumption: true }.into(),
         MoveToWaitingChildren { execution_id, fence }.into(),
         UpdateProgress { execution_id, fence, percent: 50, message }.into(),
         Cancel { execution_id, by, reason }.into(),

@@ -56,7 +56,7 @@ pub fn create_pending_waitpoint(
         let problem = "must be at least 1 ms".to_owned();
         return Err(Rejection::InvalidInput { field: "expires_in", problem });
     }
-    let (mut next, expired) = past_expiries(current, now);
+    let (mut next, expired) = past_expiries(current, &[&command.key], now);
     let waiting = next.waiting_mut();
     let (id, key) = (command.waitpoint_id, &command.key);
     if let Some(open) = waiting.open_by_key(key) {

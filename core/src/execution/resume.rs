@@ -37,6 +37,11 @@ pub struct Resume {
 pub struct SeenSuspension(Option<SuspensionId>);
 
 impl SeenSuspension {
+    /// A call that is meant for this suspension.
+    pub const fn of(suspension: SuspensionId) -> Self {
+        Self(Some(suspension))
+    }
+
     /// Notes the suspension that the operation sees first.
     pub fn observe(&mut self, execution: &Execution) {
         if self.0.is_none() {

@@ -117,7 +117,8 @@ pub fn suspend(current: &Execution, command: &Suspend, now: TimestampMs) -> Ruli
     let holds = Window::until(active.expires_at(now));
     let parts = command.condition.parts()?;
     let timeout = timeout(command, now)?;
-    let (mut next, expired) = past_expiries(current, now);
+    let names: Vec<&WaitpointKey> = command.waitpoints.iter().filter_map(new_name).collect();
+    let (mut next, expired) = past_expiries(current, &names, now);
     let waiting = next.waiting_mut();
     let (bound, bound_until) = bind(waiting, command, now)?;
     check_bound(waiting, command, &bound)?;
@@ -192,6 +193,14 @@ fn timeout(command: &Suspend, now: TimestampMs) -> Result<Option<Timeout>, Rejec
     Ok(Some(Timeout { at, behaviour: timeout.behaviour }))
 }
 
+/// The name of a waitpoint that is to be made where it is not open.
+const fn new_name(waitpoint: &BindWaitpoint) -> Option<&WaitpointKey> {
+    match waitpoint {
+        BindWaitpoint::New { key, .. } => Some(key),
+        BindWaitpoint::Open { .. } => None,
+    }
+}
+
 /// Takes the open waitpoints, makes the others, and tells until when those stay open.
 fn bind(
     waiting: &mut Waiting,
@@ -216,6 +225,7 @@ fn bind(
             BindWaitpoint::Open { id } => *id,
         };
         let open = waiting.open.iter_mut().find(|open| open.id == id);
+        let open = open.filter(|open| !open.is_expired(now));
         let open = open.ok_or(Rejection::WaitpointClosed)?;
         if let Some(at) = open.expires_at() {
             open_until = open_until.and(Window::until(at));

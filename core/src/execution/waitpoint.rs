@@ -37,11 +37,21 @@ pub(super) struct Expired {
     pub(super) window: Window,
 }
 
-/// The execution without the waitpoints whose time is over, marked or not.
-pub(super) fn past_expiries(current: &Execution, now: TimestampMs) -> (Execution, Expired) {
+/// The execution without those waitpoints whose time is over, marked or not, and which are in the
+/// way of others of these names: they have the name, or there is no room.
+pub(super) fn past_expiries(
+    current: &Execution,
+    names: &[&WaitpointKey],
+    now: TimestampMs,
+) -> (Execution, Expired) {
     let mut next = current.clone();
     let mut expired = Expired { events: Vec::new(), window: Window::ALWAYS };
-    while let Some((waitpoint_id, at)) = first_expired(&next, now) {
+    let open = || current.waiting.iter().flat_map(|waiting| &waiting.open);
+    let is_open = |name: &&&WaitpointKey| open().any(|open| open.key == ***name);
+    let new = names.len() - names.iter().filter(is_open).count();
+    let crowded = open().count() + new > MAX_WAITPOINTS;
+    let in_the_way = |waitpoint: &Waitpoint| crowded || names.contains(&&waitpoint.key);
+    while let Some((waitpoint_id, at)) = first_expired(&next, in_the_way, now) {
         next.waiting_mut().close(|waitpoint| waitpoint.id == waitpoint_id);
         expired.events.push(Event::WaitpointExpired { waitpoint_id });
         expired.window = expired.window.and(Window::from(at));
@@ -49,17 +59,21 @@ pub(super) fn past_expiries(current: &Execution, now: TimestampMs) -> (Execution
     (next, expired)
 }
 
-/// The open waitpoint whose time was over first, and when.
-fn first_expired(current: &Execution, now: TimestampMs) -> Option<(WaitpointId, TimestampMs)> {
+/// The open waitpoint of this kind whose time was over first, and when.
+fn first_expired(
+    current: &Execution,
+    of_kind: impl Fn(&Waitpoint) -> bool,
+    now: TimestampMs,
+) -> Option<(WaitpointId, TimestampMs)> {
     let open = current.waiting.iter().flat_map(|waiting| &waiting.open);
-    let expired = open.filter(|waitpoint| waitpoint.is_expired(now));
+    let expired = open.filter(|waitpoint| waitpoint.is_expired(now) && of_kind(waitpoint));
     let ended = expired.filter_map(|waitpoint| Some((waitpoint.expires_at()?, waitpoint.id)));
     ended.min_by_key(|(at, _)| *at).map(|(at, id)| (id, at))
 }
 
 /// Closes the waitpoint whose time was over first.
 pub(super) fn close_expired(next: &mut Execution, now: TimestampMs) -> Event {
-    let (waitpoint_id, _) = first_expired(next, now).expect("one is due");
+    let (waitpoint_id, _) = first_expired(next, |_| true, now).expect("one is due");
     next.waiting_mut().close(|waitpoint| waitpoint.id == waitpoint_id);
     Event::WaitpointExpired { waitpoint_id }
 }

@@ -4,9 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use ff_core::capability::Capabilities;
 use ff_core::execution::{
-    Admit, AnyCommand, Block, BlockKind, ChangePriority, Claim, DEFAULT_PAYLOAD_LIMIT, Execution,
-    Fail, Fence, FenceParts, IssueClaimGrant, IssueReclaimGrant, Offer, OperatorCall, Phase, Start,
-    TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
+    Admit, AnyCommand, Block, BlockKind, ChangePriority, Claim, DEFAULT_PAYLOAD_LIMIT,
+    DelayExecution, Execution, Fail, Fence, FenceParts, IssueClaimGrant, IssueReclaimGrant, Offer,
+    OperatorCall, Phase, Start, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
 };
 use ff_core::id::LeaseEpoch;
 use ff_core::policy::{Backoff, Priority, ReclaimMode};
@@ -161,6 +161,7 @@ fn odd_calls_of_holders(record: Option<&Execution>, now: TimestampMs) -> Vec<Any
         Fail { permanent: true, ..fail(fence, "broken") }.into(),
         fail(fence, "hopeless").into(),
         delay(fence, now.get()).into(),
+        DelayExecution { keeps_resumption: true, ..delay(fence, now.get()) }.into(),
         progress(fence, 101).into(),
     ]
 }

@@ -18,7 +18,7 @@ use crate::model::Model;
 use crate::report::{Broken, ensure};
 use crate::task::Caller;
 use crate::waits::condition::{counted, is_satisfied};
-use crate::waits::{Suspension, began, resumes_suspension};
+use crate::waits::{Suspension, began};
 use crate::watch::Invariant;
 
 const TAG: &str = "INV-SUSPEND-1";
@@ -253,8 +253,7 @@ fn check_claim(model: &Model, change: &Change<'_>, after: &Execution) -> Result<
     if change.new_lease().is_none() {
         return Ok(());
     }
-    let known = model.waits.waiting.get(&change.id).and_then(|waits| waits.resumed.as_ref());
-    let expected = known.filter(|_| resumes_suspension(change));
+    let expected = model.waits.waiting.get(&change.id).and_then(|waits| waits.resumed.as_ref());
     let found = after.waiting.as_ref().and_then(|waiting| waiting.resumption.as_ref());
     let id = change.id;
     ensure!(found == expected, TAG, "{id} was taken with {found:?} instead of {expected:?}");

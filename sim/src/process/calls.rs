@@ -131,6 +131,19 @@ impl Call {
     }
 }
 
+impl Call {
+    /// The call to resume that suspension.
+    pub fn resume(
+        id: ExecutionId,
+        suspension: SeenSuspension,
+        entropy: &mut Entropy,
+    ) -> AnyCommand {
+        let request = format!("request-{}", entropy.next_u64());
+        let call = OperatorCall::new(RequestId::try_new(request).expect("a valid id"));
+        Resume { execution_id: id, call, suspension }.into()
+    }
+}
+
 const KINDS: [BlockKind; 5] =
     [BlockKind::Operator, BlockKind::Lane, BlockKind::Budget, BlockKind::Quota, BlockKind::Route];
 

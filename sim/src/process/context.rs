@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ff_core::capability::Capabilities;
 use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, Claim, Decide, EventKind, IssuedWaitpoint};
-use ff_core::id::{ExecutionId, GrantId};
+use ff_core::id::{ExecutionId, GrantId, SuspensionId};
 use ff_core::op::{Informed, Known, Loaded, Operation, Patience, Terms, Transact};
 use ff_core::store::Member;
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
@@ -77,6 +77,8 @@ pub struct Moment {
     pub event: EventKind,
     /// The key of what is done about it.
     pub key: u64,
+    /// What the execution waits for then.
+    pub suspension: Option<SuspensionId>,
 }
 
 /// What a process asks of the world.

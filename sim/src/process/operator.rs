@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ff_core::entropy::Entropy;
-use ff_core::execution::ValueKind;
-use ff_core::id::ExecutionId;
+use ff_core::execution::{SeenSuspension, ValueKind};
+use ff_core::id::{ExecutionId, SuspensionId};
 use ff_core::op::{
     ActivateFormat, AuditPartition, EnsureMeta, ListExecutions, ListFilter, ListPage, ListPosition,
     ListSecrets, Patience, ReadExecution, RotateSecret,
@@ -43,6 +43,8 @@ pub struct OperatorProcess {
     next: TimestampMs,
     /// Executions that it has heard of, the latest last.
     known: Vec<ExecutionId>,
+    /// The suspension that it has heard of last, by execution.
+    looked: BTreeMap<ExecutionId, SuspensionId>,
     /// The calls that a record has to remember, by execution.
     calls: BTreeMap<ExecutionId, u32>,
     memory: Memory,
@@ -57,6 +59,7 @@ impl OperatorProcess {
             rounds: 0,
             next: TimestampMs::ZERO,
             known: Vec::new(),
+            looked: BTreeMap::new(),
             calls: BTreeMap::new(),
             memory: Memory::default(),
         }
@@ -211,6 +214,18 @@ impl OperatorProcess {
             return;
         }
         let call = one_of(&mut entropy, calls_after(moment.event));
+        let looked = self.looked.get(&moment.id).copied();
+        self.looked.extend(moment.suspension.map(|suspension| (moment.id, suspension)));
+        if let (Some(looked), Some(present)) = (looked, moment.suspension)
+            && looked != present
+            && happens(&mut stream(self.seed, "has looked", moment.key), 300)
+        {
+            // Somebody looked at what there was then, and calls late.
+            let command = Call::resume(moment.id, SeenSuspension::of(looked), &mut entropy);
+            let patience = self.patience(&mut entropy);
+            cx.command(Errand::Wish, command, false, patience);
+            return;
+        }
         self.call(call, moment.id, &mut entropy, cx);
     }
 

@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use ff_core::condition::{Condition, ResumePolicy, TimeoutBehaviour};
 use ff_core::execution::{
-    AnyCommand, BindWaitpoint, ClaimKind, Execution, Frame, Interruption, NextAttempt, Phase,
-    ResumedBy, Resumption, SignalRecord, Waitpoint,
+    AnyCommand, BindWaitpoint, Execution, Frame, Phase, ResumedBy, Resumption, SignalRecord,
+    Waitpoint,
 };
 use ff_core::id::{AttemptIndex, ExecutionId, SignalId, SuspensionId, WaitpointId};
 use ff_core::store::Bytes;
@@ -217,6 +217,9 @@ impl Waits {
             }
             return;
         }
+        if matches!(after.phase, Phase::Terminal(_)) {
+            (waiting.resumed, waiting.held) = (None, None);
+        }
         if let Some(suspension) = &mut waiting.suspension {
             let taken = self.signals.get(&id).into_iter().flatten();
             let new = taken.skip(count_before as usize);
@@ -238,7 +241,7 @@ impl Waits {
             let resumed = matches!(after.phase, Phase::Runnable(_));
             waiting.resumed = resumption.filter(|_| resumed);
         } else if change.new_lease().is_some() {
-            waiting.held = waiting.resumed.take().filter(|_| resumes_suspension(change));
+            waiting.held = waiting.resumed.take();
         } else if let Some(AnyCommand::DelayExecution(delay)) = &change.caller.command
             && change.active_before().is_some()
         {
@@ -269,17 +272,4 @@ pub fn began(change: &Change<'_>) -> Option<SuspensionId> {
     };
     let (before, after) = (latest(change.before.as_deref()), latest(change.after.as_deref()));
     (!change.kept && before != Some(id) && after == Some(id)).then_some(id)
-}
-
-/// Whether a step took up what was suspended.
-pub fn resumes_suspension(change: &Change<'_>) -> bool {
-    let resumed = change.new_lease().is_some_and(|new| new.lease.how == ClaimKind::Resumed);
-    resumed
-        && match change.before.as_deref().map(|before| &before.phase) {
-            Some(Phase::Runnable(runnable)) => matches!(
-                runnable.next,
-                NextAttempt::Resume { interruption: Interruption::Suspension, .. }
-            ),
-            _ => false,
-        }
 }

@@ -38,7 +38,9 @@ impl World {
             _ => client + 2,
         };
         let after = between(&mut draws, 1, 3 * self.settings.latency_ms.max(1));
-        let moment = Moment { id, event, key };
+        let record = self.server.model.records.get(&id);
+        let suspension = record.and_then(|record| record.suspension().map(|found| found.id));
+        let moment = Moment { id, event, key, suspension };
         self.queue.push(self.now + after, Happening::Moment { process, moment });
     }
 }

@@ -189,7 +189,8 @@ impl World {
         let process = self.hosts.len() - 2;
         for id in heal::sleepers(&self.server.model, now) {
             let key = hashed(id.uuid().as_bytes()).wrapping_add(rounds);
-            let moment = Moment { id, event: EventKind::Suspended, key };
+            let (event, suspension) = (EventKind::Suspended, None);
+            let moment = Moment { id, event, key, suspension };
             self.queue.push(self.now, Happening::Moment { process, moment });
         }
     }
