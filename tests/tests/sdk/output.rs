@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ff_sdk::TailItem;
-use ff_sdk::core::id::AttemptIndex;
 use ff_sdk::core::store::Cursor;
 use ff_tests::Ground;
 use ff_tests::kit::{claim, ms, submit, work};
-use ff_tests::line::{any, commits};
+use ff_tests::line::any;
 
 /// A tail that keeps up with its writer asks some times in a second, however many frames come and
 /// however long an answer takes, and one that is behind reads on at once.
@@ -52,24 +51,4 @@ async fn a_tail_reads_at_its_own_pace() {
         u128::from(took) <= REPLY.as_millis() * u128::from(calls),
         "{took} ms for {calls} calls, one after the other"
     );
-}
-
-/// A frame whose caller has given up may come late: it takes the place of no other.
-#[tokio::test(start_paused = true)]
-async fn a_frame_that_comes_late_takes_the_place_of_no_other() {
-    let ground = Ground::memory();
-    let line = ground.line();
-    let worker = ground.worker_on(line.clone(), "w", |_| ()).await;
-    let client = ground.client().await;
-    let id = submit(&client, work()).await;
-    let task = claim(&worker).await;
-    line.slow_requests(ms(50), commits);
-    let given_up = task.append_frame("log", "first", BTreeMap::new());
-    assert!(tokio::time::timeout(ms(10), given_up).await.is_err(), "it is on its way");
-    let second = task.append_frame("log", "second", BTreeMap::new()).await.unwrap();
-    let third = task.append_frame("log", "third", BTreeMap::new()).await.unwrap();
-    assert_eq!((second, third), (2, 3));
-    let page = client.read_stream(&id, AttemptIndex(0), Cursor::Start, 10, None).await.unwrap();
-    let told: Vec<_> = page.frames.iter().map(|frame| frame.frame.payload.as_ref()).collect();
-    assert_eq!(told, [b"first".as_ref(), b"second", b"third"]);
 }
