@@ -279,6 +279,12 @@ local function stream(keys, args)
   for i, element in ipairs(elements) do reply[i + 5] = element end
   return reply
 end
+-- Of commands, each with its first argument, those that the caller has no right to.
+local function rights(_, args)
+  local may, gone = redis.acl_check_cmd, {}
+  for i = 1, #args, 2 do if not may(args[i], args[i + 1]) then gone[#gone + 1] = args[i] end end
+  return gone
+end
 local VERSION = ''
 local function register(name, callback, flag)
   name = 'ff_' .. name .. VERSION
@@ -291,3 +297,4 @@ register('take', take, 'allow-oom')
 register('read', read, 'no-writes')
 register('scan', scan, 'no-writes')
 register('stream', stream, 'no-writes')
+register('rights', rights, 'no-writes')

@@ -1,5 +1,6 @@
 //! The backend: requests of the contract to the nodes that hold their partitions.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -112,7 +113,38 @@ impl Inner {
             return Err(unfit(format!("{} is {}; {advice}", found.subject, found.detail)));
         }
         let cannot = |failure| unfit(format!("the function library cannot be loaded: {failure}"));
-        self.load(node).await.map_err(cannot)
+        self.load(node).await.map_err(cannot)?;
+        match node.ask(&self.rights()).await.map(redis::from_redis_value::<Vec<String>>) {
+            Ok(Ok(lacking)) if !lacking.is_empty() => {
+                let lacking: BTreeSet<String> =
+                    lacking.iter().map(|command| format!("+{}", command.to_lowercase())).collect();
+                let lacking = lacking.into_iter().collect::<Vec<_>>().join(" ");
+                Err(unfit(format!(
+                    "its user lacks rights, {lacking}, or keys or channels for them; \
+                     docs/valkey.md has all, under Access"
+                )))
+            }
+            Err(Failure::Refused(refused)) if refused.contains(" NOPERM ") => Err(unfit(refused)),
+            // A server that cannot tell says so when a right is used.
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks which rights are missing to what the library does: a function that is refused midway
+    /// may have written.
+    fn rights(&self) -> Cmd {
+        let mut rights = cmd("FCALL");
+        rights.arg(self.library.rights()).arg(0);
+        for command in self.library.commands() {
+            if command == "PUBLISH" {
+                rights.arg(command).arg(Topic::Journal(Partition::META).channel());
+                continue;
+            }
+            for partition in [Partition::flow(0), Partition::META] {
+                rights.arg(command).arg(partition.to_string());
+            }
+        }
+        rights
     }
 
     /// Loads the library where it is missing.
@@ -151,7 +183,7 @@ impl Inner {
             return Err(Failure::Refused("a poll is no function".to_owned()));
         };
         let command = self.command(&call);
-        let value = self.send(request.partition(), &command).await?;
+        let value = self.send(request.partition(), &command, request.is_read_only()).await?;
         let reply = wire::decode(request, answer(value));
         reply.map_err(|error| Failure::MaybeApplied(error.to_string()))
     }
@@ -170,7 +202,12 @@ impl Inner {
     }
 
     /// Sends a command to the partition's node and follows where the node says.
-    async fn send(&self, partition: Partition, command: &Cmd) -> Result<Value, Failure> {
+    async fn send(
+        &self,
+        partition: Partition,
+        command: &Cmd,
+        only_reads: bool,
+    ) -> Result<Value, Failure> {
         let (mut loaded, mut redirections) = (false, 0);
         let mut asked: Option<Arc<Node>> = None;
         loop {
@@ -195,7 +232,11 @@ impl Inner {
             }
             let value = sent?;
             let Value::ServerError(error) = value else { return Ok(value) };
-            let (failure, remedy) = sort(&error, &node.name);
+            let (failure, remedy) = sort(&error, &node.name, only_reads);
+            if matches!((&failure, remedy), (Failure::MaybeApplied(_), Remedy::Tell)) {
+                // Its operation can only say that nobody knows whether it was applied.
+                tracing::warn!(%failure, "a function was stopped midway");
+            }
             let address = error.details().and_then(|details| details.rsplit(' ').next());
             match remedy {
                 Remedy::Load if !loaded => {
@@ -361,7 +402,7 @@ async fn poll_node(
     }
     let mut replies = node.send_all(&pipeline).await?.into_iter();
     let at = match replies.next() {
-        Some(Value::ServerError(error)) => return Err(sort(&error, &node.name).0),
+        Some(Value::ServerError(error)) => return Err(sort(&error, &node.name, true).0),
         Some(time) => redis::from_redis_value::<(u64, u64)>(time).ok(),
         None => None,
     };
@@ -369,7 +410,7 @@ async fn poll_node(
         at.ok_or_else(|| Failure::Refused(format!("{} tells no time", node.name)))?;
     let at = TimestampMs::new(seconds * 1_000 + microseconds / 1_000);
     let first = |value: Value| match (value.as_sequence(), &value) {
-        (_, Value::ServerError(error)) => Err(sort(error, &node.name).0.to_string()),
+        (_, Value::ServerError(error)) => Err(sort(error, &node.name, true).0.to_string()),
         (Some([]), _) => Ok(None),
         (Some([_, Value::BulkString(text)]), _) => {
             wire::score(text).map(Some).map_err(|error| error.to_string())

@@ -4,7 +4,8 @@
 //! | --- | --- | --- |
 //! | no connection | `NotSent` | the slots are asked for again, the next call connects again |
 //! | broken connection, no reply in time | `MaybeApplied` | the same; the connection is replaced |
-//! | an error raised inside a function | `MaybeApplied` | |
+//! | an error raised inside a function that writes | `MaybeApplied` | |
+//! | the same inside one that only reads | `Refused` | |
 //! | `non local key` inside a function | `MaybeApplied` | the slots are asked for again |
 //! | a reply in another form | `MaybeApplied` | |
 //! | `Function not found` | `Refused` | the library is loaded and the call repeated, once |
@@ -16,10 +17,14 @@
 //! | `LOADING`, `BUSY` | `Refused` | the operation tries again |
 //! | `OOM`, `MISCONF`, `NOREPLICAS` | `Refused` | the operation tries again |
 //! | `NOAUTH`, `WRONGPASS`, `NOPERM` | `Refused` | |
+//! | a right that a function lacks | as other errors inside it | |
 //! | any other error before the function begins | `Refused` | |
 //!
 //! A refused call was not begun, so nothing was applied. Operations repeat what was refused until
 //! their deadline, with growing waits, since each of these can be mended meanwhile.
+//!
+//! A function may have written before it comes to a command that its user has no right to. So
+//! rights are looked at when a program connects, which says at once what is missing.
 
 use ff_core::store::Failure;
 use redis::{RedisError, ServerError};
@@ -41,8 +46,8 @@ pub(super) enum Remedy {
     Demoted,
 }
 
-/// What an error reply means.
-pub(super) fn sort(error: &ServerError, node: &str) -> (Failure, Remedy) {
+/// What an error reply means, to a call that only reads or to another.
+pub(super) fn sort(error: &ServerError, node: &str, only_reads: bool) -> (Failure, Remedy) {
     let (code, details) = (error.code(), error.details().unwrap_or_default());
     let message = format!("{node} says {code} {details}");
     let remedy = match code {
@@ -58,7 +63,7 @@ pub(super) fn sort(error: &ServerError, node: &str) -> (Failure, Remedy) {
     let inside = details.contains("script: ff_") || details.contains("user_function:");
     // These are raised for a function as a whole, also where they name it.
     let before = matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "READONLY" | "LOADING" | "BUSY");
-    let maybe = inside && !before;
+    let maybe = inside && !before && !only_reads;
     (if maybe { Failure::MaybeApplied(message) } else { Failure::Refused(message) }, remedy)
 }
 
@@ -72,9 +77,13 @@ mod tests {
     use super::*;
 
     fn sorted(line: &str) -> (bool, Remedy) {
+        sorted_of(line, false)
+    }
+
+    fn sorted_of(line: &str, only_reads: bool) -> (bool, Remedy) {
         let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
         let redis::Value::ServerError(error) = value else { panic!("{value:?}") };
-        let (failure, remedy) = sort(&error, "node");
+        let (failure, remedy) = sort(&error, "node", only_reads);
         (matches!(failure, Failure::Refused(_)), remedy)
     }
 
@@ -112,9 +121,18 @@ mod tests {
                 ),
                 Remedy::Refresh,
             ),
+            (
+                format!("ERR ACL failure in script: User x has no permissions {inside}"),
+                Remedy::Tell,
+            ),
+            (
+                format!("ERR The user executing the script can't run this command {inside}"),
+                Remedy::Tell,
+            ),
         ];
         for (line, remedy) in maybe {
             assert_eq!(sorted(&line), (false, remedy), "{line}");
+            assert_eq!(sorted_of(&line, true), (true, remedy), "{line}");
         }
     }
 }

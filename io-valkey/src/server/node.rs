@@ -124,7 +124,7 @@ impl Node {
     /// Asks a question of the server's own; its error is refused.
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, Failure> {
         match self.send(command).await? {
-            Value::ServerError(error) => Err(failure::sort(&error, &self.name).0),
+            Value::ServerError(error) => Err(failure::sort(&error, &self.name, true).0),
             value => Ok(value),
         }
     }

@@ -1,5 +1,7 @@
 //! The function library's text and names.
 
+use std::collections::BTreeSet;
+
 use ff_core::execution::Purpose;
 use ff_core::store::{Request, Unit};
 use sha2::{Digest, Sha256};
@@ -58,6 +60,17 @@ impl Library {
     /// A function's name.
     pub fn function(&self, function: Function) -> String {
         format!("ff_{}_{}", function.name(), self.version)
+    }
+
+    /// The name of the function that tells which rights its caller lacks.
+    pub fn rights(&self) -> String {
+        format!("ff_rights_{}", self.version)
+    }
+
+    /// The commands of the server that the functions call.
+    pub fn commands(&self) -> BTreeSet<&str> {
+        let calls = self.text.split("call('").skip(1);
+        calls.filter_map(|call| call.split_once('\'').map(|(command, _)| command)).collect()
     }
 }
 
@@ -133,6 +146,23 @@ mod tests {
     fn the_bounds_are_those_of_the_contract() {
         let (name, value) = ("MAX_MESSAGE_BYTES", bounds::MAX_MESSAGE_BYTES);
         assert!(TEXT.contains(&format!("local {name} = {value}\n")), "{name}");
+    }
+
+    /// Each word in capitals that begins a command stands beside a call, or in another one too.
+    #[test]
+    fn the_commands_are_those_that_are_called() {
+        let library = Library::default();
+        let commands = library.commands();
+        assert_eq!(commands.len(), 22);
+        assert!(TEXT.contains("register('rights', ") && commands.contains("GETRANGE"));
+        let words =
+            TEXT.split('\'').skip(1).step_by(2).filter(|word| {
+                word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase())
+            });
+        let options = ["WITHSCORES", "BYSCORE", "LIMIT"];
+        for word in words.filter(|word| !options.contains(word)) {
+            assert!(commands.contains(word), "{word}");
+        }
     }
 
     #[test]
