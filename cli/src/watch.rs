@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ff_sdk::JournalCompletions;
 use ff_sdk::core::backend::{CompletionFilter, CompletionItem, Completions, CursorError};
+use ff_sdk::{Client, JournalCompletions};
 use serde_json::json;
 
 use crate::args::WatchArgs;
@@ -16,8 +16,10 @@ use crate::report::{printable, time};
 use crate::signals::{self, Wish};
 
 /// How often the place is kept though nothing was printed, so that it does not fall behind what the
-/// journals keep while the filter leaves everything out. Longer than a call of the store may take.
+/// journals keep while the filter leaves everything out.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked whether the store answers.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 pub async fn watch(args: WatchArgs) -> Result<ExitCode, Failed> {
@@ -29,23 +31,34 @@ pub async fn watch(args: WatchArgs) -> Result<ExitCode, Failed> {
     let filter = CompletionFilter { namespace, lane: args.lane, tags };
     let mut completions = JournalCompletions::new(client.backend().clone(), from, filter);
     let mut wishes = signals::follow()?;
-    let mut ticks = tokio::time::interval(KEEP_EVERY);
-    ticks.reset();
-    tokio::select! {
-        biased;
-        () = signals::asked(&mut wishes, Wish::Drain) => return Ok(ended(args.count.is_some())),
-        ready = completions.ready() => ready.map_err(refused)?,
+    let (mut keeping, mut looking) = (interval(KEEP_EVERY), interval(LOOK_EVERY));
+    let mut away = Away(0);
+    // Without a partition that does not answer the others are watched.
+    while !completions.is_ready() && away.0 == 0 {
+        tokio::select! {
+            biased;
+            () = signals::asked(&mut wishes, Wish::Drain) => return Ok(ended(args.count.is_some())),
+            ready = completions.ready() => ready.map_err(refused)?,
+            _ = looking.tick() => away.tell(&client, &completions),
+        }
     }
-    keep(&mut file, &completions)?;
-    warn(&format!("ff: watches namespace {}\n", client.namespace()));
-    let (mut out, mut printed) = (Out::new(), 0);
+    let (mut out, mut printed, mut watches) = (Out::new(), 0, false);
     let reached = |printed| args.count == Some(printed);
     while !reached(printed) {
+        if !watches && completions.is_ready() {
+            keep(&mut file, &completions)?;
+            warn(&format!("ff: watches namespace {}\n", client.namespace()));
+            watches = true;
+        }
         let item = tokio::select! {
             biased;
             () = signals::asked(&mut wishes, Wish::Drain) => break,
             item = completions.next() => item.map_err(refused)?,
-            _ = ticks.tick() => {
+            _ = looking.tick() => {
+                away.tell(&client, &completions);
+                continue;
+            }
+            _ = keeping.tick() => {
                 keep(&mut file, &completions)?;
                 continue;
             }
@@ -63,6 +76,32 @@ pub async fn watch(args: WatchArgs) -> Result<ExitCode, Failed> {
     }
     keep(&mut file, &completions)?;
     Ok(ended(args.count.is_some() && !reached(printed)))
+}
+
+/// How many partitions did not answer when that was told last.
+struct Away(usize);
+
+impl Away {
+    /// Tells when some do not answer, and when all do again.
+    fn tell(&mut self, client: &Client, completions: &JournalCompletions) {
+        let (before, now) = (self.0, completions.unanswered().len());
+        let all = client.partition_config().num_flow_partitions;
+        if before == 0 && now > 0 {
+            warn(&format!(
+                "ff: the store: {now} of {all} partitions do not answer; trying again\n"
+            ));
+        } else if before > 0 && now == 0 {
+            warn("ff: the store answers again\n");
+        }
+        self.0 = now;
+    }
+}
+
+/// Ticks from one period on.
+fn interval(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.reset();
+    ticks
 }
 
 /// The code to end with; lines of --count may be missing.

@@ -252,6 +252,21 @@ fn a_server_that_stands_still_for_a_while_ends_no_worker() {
 }
 
 #[test]
+fn a_server_that_stands_still_for_a_while_ends_no_watch() {
+    let store = Store::start();
+    let mut watching = store.ff(&["watch", "--count", "1"]).spawn().expect("ff starts");
+    let said = Said::by(&mut watching);
+    said.wait_for("watches namespace ff");
+    let server = store.pid();
+    kill(server, Signal::SIGSTOP).expect("the server is there");
+    said.wait_for("partitions do not answer; trying again");
+    kill(server, Signal::SIGCONT).expect("the server is there");
+    said.wait_for("the store answers again");
+    cancelled(&store, json!({"kind": "k"}));
+    assert_eq!(within(move || watching.wait().expect("ff ends")).code(), Some(0));
+}
+
+#[test]
 fn a_worker_takes_what_it_can_do_and_others_the_rest() {
     let store = Store::start();
     let gpu = store.submit_one(json!({"kind": "k", "requires": ["gpu"], "priority": 9}));

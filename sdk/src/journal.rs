@@ -1,8 +1,10 @@
 //! Reading the journals of all partitions: completions as a stream, with a cursor from which a
 //! later subscriber goes on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use ff_core::backend::{
@@ -16,33 +18,50 @@ use ff_core::op::{Patience, Query, ReadMeta, Terms};
 use ff_core::partition::Partition;
 use ff_core::store::bounds::MAX_PAGE;
 use ff_core::store::codec::Codec;
-use ff_core::store::{Cursor, JournalEntry, StreamEntry, StreamId, StreamName, StreamPage, Topic};
+use ff_core::store::{
+    Cursor, JournalEntry, StreamEntry, StreamId, StreamName, StreamPage, Topic, Wake,
+};
 use ff_core::time::{DurationMs, TimestampMs};
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use crate::drive::drive;
 use crate::host::{HostClock, system_entropy};
 
 /// Completions read from the journals of a store, over any backend. It wakes with the backend, and
-/// looks by itself every second. A store that does not answer is asked again for as long as it
-/// takes.
+/// looks by itself every second. A partition that does not answer is asked again for as long as it
+/// takes, and holds up no other one; see [`JournalCompletions::unanswered`].
 pub struct JournalCompletions {
     backend: Arc<dyn EngineBackend>,
-    clock: HostClock,
+    clock: Arc<HostClock>,
     entropy: Entropy,
     codec: Codec,
     filter: CompletionFilter,
     from: CompletionCursor,
-    /// The place in each partition, behind what was yielded; none until their number is known.
+    /// The question how many partitions there are, while it is asked.
+    counting: Option<BoxFuture<'static, Option<u16>>>,
+    /// The place in each partition, behind what was yielded; none until their number is known. An
+    /// end has to be fixed by a read.
     places: Vec<CompletionPlace>,
-    /// In how many partitions the place was looked at: an end has to be fixed first.
-    fixed: usize,
     /// When to look even if nobody wakes it.
     look_at: Option<Instant>,
     wakes: Option<Box<dyn WakeUps>>,
+    /// The partitions that may have something unread; those that were rung go first.
     unread: VecDeque<u16>,
+    /// The reads that are under way, at most one in each partition.
+    reading: Vec<Reading>,
+    /// The partitions whose latest read has failed.
+    away: BTreeSet<Partition>,
     /// What is left of the page that was read last.
     steps: VecDeque<Step>,
+}
+
+/// A read that is under way.
+struct Reading {
+    partition: u16,
+    begun: Instant,
+    /// Gives no page when the store does not answer.
+    page: BoxFuture<'static, Option<Page>>,
 }
 
 /// One step through a page.
@@ -110,6 +129,14 @@ impl std::fmt::Debug for JournalBackend {
 
 /// How long to wait for a wake-up before looking anyway.
 const BACKSTOP: Duration = Duration::from_secs(1);
+/// How long one read is tried before others go first.
+const PATIENCE: DurationMs = DurationMs::new(250);
+/// How many reads go on at once. One that has taken long is not counted any more.
+const MAX_READS: usize = 4;
+/// When a read has taken long: a node that stands still answers none of its partitions.
+const LONG: Duration = Duration::from_millis(100);
+/// How many wake-ups are taken before reads go on.
+const MAX_WAKES: usize = 256;
 
 impl JournalCompletions {
     /// Completions from a place on: the start of what is kept, the end, or where another
@@ -121,124 +148,219 @@ impl JournalCompletions {
     ) -> Self {
         Self {
             backend,
-            clock: HostClock::new(),
+            clock: Arc::new(HostClock::new()),
             entropy: system_entropy(),
             codec: Codec::default(),
             filter,
             from,
+            counting: None,
             places: Vec::new(),
-            fixed: 0,
             look_at: None,
             wakes: None,
             unread: VecDeque::new(),
+            reading: Vec::new(),
+            away: BTreeSet::new(),
             steps: VecDeque::new(),
         }
     }
 
-    /// Learns how many partitions there are, subscribes, and fixes the place in each. The end of a
-    /// journal has to be fixed before anything is waited for.
+    /// The partitions that do not answer: their latest read has failed, or goes on for more than a
+    /// second; that of the store's configuration as long as nothing is known of it. What ends there
+    /// is told later. It changes while [`Completions::ready`] or [`Completions::next`] is waited
+    /// for.
+    pub fn unanswered(&self) -> Vec<Partition> {
+        let slow = self.reading.iter().filter(|reading| reading.begun.elapsed() > BACKSTOP);
+        let slow = slow.map(|reading| Partition::flow(reading.partition));
+        self.away.iter().copied().chain(slow).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Whether the place in each partition is fixed: [`Completions::ready`] waits for nothing.
+    pub fn is_ready(&self) -> bool {
+        !self.places.is_empty() && self.places.iter().all(|place| *place != CompletionPlace::End)
+    }
+
+    /// Learns how many partitions there are, and subscribes.
     async fn begin(&mut self) -> Result<(), CursorError> {
-        if self.places.is_empty() {
-            let Some(count) = self.count_partitions().await else {
-                // Nobody has set the store up yet, or it does not answer.
-                tokio::time::sleep(BACKSTOP).await;
-                return Ok(());
-            };
-            let places = self.from.places(count)?;
-            let topics = (0..count).map(|index| Topic::Journal(Partition::flow(index))).collect();
-            self.wakes = self.backend.subscribe(topics);
-            self.places = places;
+        if let Some(look_at) = self.look_at {
+            tokio::time::sleep_until(look_at).await;
         }
-        // One after the other, so that a caller who is dropped midway goes on where it was.
-        while let Some(place) = self.places.get(self.fixed).copied() {
-            if place == CompletionPlace::End {
-                let Some(page) = self.page(self.fixed as u16, place).await else {
-                    // The store does not answer: it is asked again after the backstop.
-                    tokio::time::sleep(BACKSTOP).await;
-                    return Ok(());
-                };
-                self.places[self.fixed] = page.behind();
-            }
-            self.fixed += 1;
+        if self.counting.is_none() {
+            let read = ReadMeta::new(self.patience(PATIENCE));
+            let (backend, clock) = (self.backend.clone(), self.clock.clone());
+            self.counting = Some(Box::pin(async move {
+                let meta = drive(&*backend, &clock, read).await.ok()??;
+                Some(meta.partitions.num_flow_partitions)
+            }));
         }
-        self.unread = (0..self.places.len() as u16).collect();
+        let Some(counting) = &mut self.counting else { return Ok(()) };
+        let counted = counting.await;
+        self.counting = None;
+        let Some(count) = counted else {
+            // Nobody has set the store up yet, or it does not answer.
+            self.away.insert(Partition::META);
+            self.look_at = Some(Instant::now() + BACKSTOP);
+            return Ok(());
+        };
+        let places = self.from.places(count)?;
+        let topics = (0..count).map(|index| Topic::Journal(Partition::flow(index))).collect();
+        self.wakes = self.backend.subscribe(topics);
+        self.places = places;
+        self.look_at = None;
+        self.away.clear();
+        self.unread = (0..count).collect();
         Ok(())
     }
 
-    /// Whether the place in each partition is fixed.
-    const fn is_ready(&self) -> bool {
-        !self.places.is_empty() && self.fixed == self.places.len()
-    }
-
-    async fn count_partitions(&mut self) -> Option<u16> {
-        let read = ReadMeta::new(self.patience());
-        let meta = drive(&*self.backend, &self.clock, read).await.ok()??;
-        Some(meta.partitions.num_flow_partitions)
-    }
-
     /// A page behind a place; `None` when the store does not answer.
-    async fn page(&mut self, partition: u16, from: CompletionPlace) -> Option<Page> {
+    fn page(&mut self, partition: u16, from: CompletionPlace) -> BoxFuture<'static, Option<Page>> {
         let page = StreamPage {
             partition: Partition::flow(partition),
             stream: StreamName::Journal,
             from: from.cursor(),
             limit: MAX_PAGE as u32,
         };
-        let query = Query::stream(page, self.patience());
-        let (page, _) = drive(&*self.backend, &self.clock, query).await.ok()?;
-        match page.next {
-            Cursor::After { history, id: end } => {
-                Some(Page { partition, history, entries: page.entries, end, gap: page.gap })
+        // What did not answer last time is asked once, and not again and again.
+        let is_away = self.away.contains(&page.partition);
+        let patience = if is_away { DurationMs::new(1) } else { PATIENCE };
+        let query = Query::stream(page, self.patience(patience));
+        let (backend, clock) = (self.backend.clone(), self.clock.clone());
+        Box::pin(async move {
+            let (page, _) = drive(&*backend, &clock, query).await.ok()?;
+            match page.next {
+                Cursor::After { history, id: end } => {
+                    Some(Page { partition, history, entries: page.entries, end, gap: page.gap })
+                }
+                // A store that does not say where its page ends has not answered.
+                Cursor::Start | Cursor::End => None,
             }
-            // A store that does not say where its page ends has not answered.
-            Cursor::Start | Cursor::End => None,
+        })
+    }
+
+    fn patience(&mut self, allowed: DurationMs) -> Patience {
+        Patience::new(Terms::new(allowed, self.codec.clone()), self.entropy.fork())
+    }
+
+    /// Begins to read what may have something, as far as that many reads can go on; of the
+    /// partitions whose place is not fixed only, if that is all that is wanted.
+    fn begin_reads(&mut self, only_ends: bool) {
+        let mut at = 0;
+        while let Some(partition) = self.unread.get(at).copied() {
+            let place = self.places[usize::from(partition)];
+            let is_read = self.reading.iter().any(|reading| reading.partition == partition);
+            if is_read || (only_ends && place != CompletionPlace::End) {
+                at += 1;
+                continue;
+            }
+            if self.short_reads().count() >= MAX_READS {
+                return;
+            }
+            self.unread.remove(at);
+            let page = self.page(partition, place);
+            self.reading.push(Reading { partition, begun: Instant::now(), page });
         }
     }
 
-    fn patience(&mut self) -> Patience {
-        let terms = Terms::new(DurationMs::from_secs(5), self.codec.clone());
-        Patience::new(terms, self.entropy.fork())
+    /// When the reads that do not take long yet will.
+    fn short_reads(&self) -> impl Iterator<Item = Instant> {
+        let now = Instant::now();
+        self.reading.iter().map(|reading| reading.begun + LONG).filter(move |long| *long > now)
     }
 
-    /// Reads one page of the first partition that may have more.
-    async fn read(&mut self, index: u16) {
-        let place = self.places[usize::from(index)];
-        let Some(page) = self.page(index, place).await else {
-            // The store does not answer: it is asked again after the backstop.
-            tokio::time::sleep(BACKSTOP).await;
-            return;
-        };
-        if page.entries.len() < MAX_PAGE {
-            self.unread.retain(|unread| *unread != index);
+    /// Reads, and waits until something has come of it, for a wake-up, or for the backstop.
+    async fn advance(&mut self, only_ends: bool) {
+        self.take_wakes();
+        if self.look_at.is_some_and(|at| at <= Instant::now()) {
+            self.look_everywhere();
         }
-        page.steps(place, &self.codec, &self.filter, &mut self.steps);
-    }
-
-    /// Waits for a wake-up, or for the backstop.
-    async fn wait(&mut self) {
-        let look_at = *self.look_at.get_or_insert_with(|| Instant::now() + BACKSTOP);
+        self.begin_reads(only_ends);
+        let mut until = *self.look_at.get_or_insert_with(|| Instant::now() + BACKSTOP);
+        if !self.unread.is_empty() {
+            until = self.short_reads().min().map_or(until, |long| until.min(long));
+        }
         let wake = async {
             match &mut self.wakes {
                 Some(wakes) => wakes.next().await,
                 None => std::future::pending().await,
             }
         };
-        match tokio::time::timeout_at(look_at, wake).await {
-            Ok(Some(Some(wake))) => self.unread.push_back(wake.partition.index),
-            Ok(None) => self.wakes = None,
-            Ok(Some(None)) | Err(_) => {
-                self.unread.extend(0..self.places.len() as u16);
-                self.look_at = None;
-            }
+        tokio::select! {
+            biased;
+            (partition, page) = finished(&mut self.reading) => self.on_page(partition, page),
+            wake = wake => self.on_wake(wake),
+            () = tokio::time::sleep_until(until) => {}
         }
     }
+
+    fn on_page(&mut self, partition: u16, page: Option<Page>) {
+        let Some(page) = page else {
+            // It is asked again after the backstop; meanwhile others are.
+            self.away.insert(Partition::flow(partition));
+            return;
+        };
+        self.away.remove(&Partition::flow(partition));
+        if page.entries.len() == MAX_PAGE && !self.unread.contains(&partition) {
+            self.unread.push_back(partition);
+        }
+        match self.places[usize::from(partition)] {
+            CompletionPlace::End => self.places[usize::from(partition)] = page.behind(),
+            place => page.steps(place, &self.codec, &self.filter, &mut self.steps),
+        }
+    }
+
+    /// Takes the wake-ups that are there.
+    fn take_wakes(&mut self) {
+        for _ in 0..MAX_WAKES {
+            let Some(wakes) = &mut self.wakes else { return };
+            let Some(wake) = wakes.next().now_or_never() else { return };
+            self.on_wake(wake);
+        }
+    }
+
+    /// What was rung is read first. Anybody can ring: what it names may not exist.
+    fn on_wake(&mut self, wake: Option<Option<Wake>>) {
+        match wake {
+            Some(Some(Wake { partition, .. })) => {
+                let index = partition.index;
+                if partition == Partition::flow(index) && usize::from(index) < self.places.len() {
+                    self.unread.retain(|unread| *unread != index);
+                    self.unread.push_front(index);
+                }
+            }
+            Some(None) => self.look_everywhere(),
+            None => self.wakes = None,
+        }
+    }
+
+    /// Looks into each partition, and again after the backstop.
+    fn look_everywhere(&mut self) {
+        let known: BTreeSet<u16> = self.unread.iter().copied().collect();
+        let all = 0..self.places.len() as u16;
+        self.unread.extend(all.filter(|index| !known.contains(index)));
+        self.look_at = None;
+    }
+}
+
+/// The first of these reads that ends; never, where there is none.
+async fn finished(reading: &mut Vec<Reading>) -> (u16, Option<Page>) {
+    poll_fn(|context| {
+        for at in 0..reading.len() {
+            if let Poll::Ready(page) = reading[at].page.as_mut().poll(context) {
+                return Poll::Ready((reading.remove(at).partition, page));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 impl Completions for JournalCompletions {
     fn ready(&mut self) -> BoxFuture<'_, Result<(), CursorError>> {
         Box::pin(async {
             while !self.is_ready() {
-                self.begin().await?;
+                match self.places.is_empty() {
+                    true => self.begin().await?,
+                    false => self.advance(true).await,
+                }
             }
             Ok(())
         })
@@ -253,12 +375,9 @@ impl Completions for JournalCompletions {
                         return Ok(step.item);
                     }
                 }
-                if !self.is_ready() {
-                    self.begin().await?;
-                } else if let Some(index) = self.unread.front().copied() {
-                    self.read(index).await;
-                } else {
-                    self.wait().await;
+                match self.places.is_empty() {
+                    true => self.begin().await?,
+                    false => self.advance(false).await,
                 }
             }
         })

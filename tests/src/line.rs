@@ -28,6 +28,7 @@ pub struct Line {
 struct Plan {
     lose: Option<(u32, Meets)>,
     cut: bool,
+    cut_off: Option<Meets>,
     refuses: bool,
     garbled: Option<Meets>,
     before: Option<(Duration, Meets)>,
@@ -72,6 +73,11 @@ impl Line {
     /// No call is sent from now on.
     pub fn cut(&self) {
         self.change(|plan| plan.cut = true);
+    }
+
+    /// No call of this kind is sent from now on.
+    pub fn cut_off(&self, of: Meets) {
+        self.change(|plan| plan.cut_off = Some(of));
     }
 
     /// The store refuses every call from now on.
@@ -153,7 +159,7 @@ impl Line {
 
     async fn carry(&self, request: Request) -> Result<Reply, Failure> {
         let (plan, lost) = self.plan_for(&request);
-        if plan.cut {
+        if plan.cut || plan.cut_off.is_some_and(|meets| meets(&request)) {
             return Err(Failure::NotSent("the line is cut".to_owned()));
         }
         if plan.refuses {

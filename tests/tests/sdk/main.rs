@@ -12,3 +12,4 @@ mod output;
 mod runtime;
 mod shutdown;
 mod suspending;
+mod unreachable;
