@@ -83,7 +83,7 @@ impl ValkeyBackend {
         }
         answered?;
         if cluster {
-            let refreshed = topology.refresh().await;
+            let refreshed = topology.refresh(None).await;
             refreshed.map_err(|failure| topology.primaries()[0].unreachable(&failure))?;
         }
         let functions = Function::ALL.map(|function| library.function(function));
@@ -249,7 +249,8 @@ impl Inner {
                 }
                 Remedy::Moved if redirections < MAX_REDIRECTIONS => {
                     redirections += 1;
-                    self.topology.refresh().await?;
+                    let target = self.topology.node_at(address.unwrap_or_default(), &node)?;
+                    self.topology.refresh(Some(target)).await?;
                 }
                 Remedy::Tell | Remedy::Load | Remedy::Ask => return Err(failure),
                 Remedy::Demoted | Remedy::Refresh | Remedy::Moved => {
@@ -266,7 +267,7 @@ impl Inner {
     /// Learns the slots anew; where that fails, the next call finds out.
     async fn refresh(&self) {
         if self.cluster {
-            let _ = self.topology.refresh().await;
+            let _ = self.topology.refresh(None).await;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which node holds which partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ const LEAST_AGE: Duration = Duration::from_millis(50);
 /// The nodes of a store and what each holds.
 pub(super) struct Topology {
     target: Target,
+    /// The names of the nodes that the target names, which are never forgotten.
+    seeds: BTreeSet<String>,
     map: RwLock<Arc<Map>>,
     /// Held while the slots are asked for; when they were.
     asking: tokio::sync::Mutex<Option<Instant>>,
@@ -43,8 +45,9 @@ impl Topology {
             map.primaries.push(node.clone());
             map.nodes.insert(node.name.clone(), node);
         }
+        let seeds = map.nodes.keys().cloned().collect();
         let (map, asking) = (RwLock::new(Arc::new(map)), tokio::sync::Mutex::new(None));
-        Ok(Self { target, map, asking })
+        Ok(Self { target, seeds, map, asking })
     }
 
     fn map(&self) -> Arc<Map> {
@@ -79,19 +82,20 @@ impl Topology {
         Arc::make_mut(&mut map).node(host, port, &self.target)
     }
 
-    /// Asks the nodes, one after the other, for the slots. Whoever waits for it shares the outcome.
-    pub(super) async fn refresh(&self) -> Result<(), Failure> {
+    /// Asks the nodes, one after the other, for the slots, until one gives them: first the one that
+    /// should know best, then the primaries, then those that the target names. Whoever waits for it
+    /// shares the outcome.
+    pub(super) async fn refresh(&self, best: Option<Arc<Node>>) -> Result<(), Failure> {
         let asked = Instant::now();
         let mut latest = self.asking.lock().await;
         if latest.is_some_and(|at| at > asked || at.elapsed() < LEAST_AGE) {
             return Ok(());
         }
         let mut last = Failure::NotSent("the cluster has no node".to_owned());
-        let nodes: Vec<Arc<Node>> = self.map().nodes.values().cloned().collect();
-        for node in nodes {
-            match node.ask(cmd("CLUSTER").arg("SLOTS")).await {
-                Ok(slots) => {
-                    let map = self.read(&slots, &node)?;
+        for node in self.in_turn(best) {
+            let slots = node.ask(cmd("CLUSTER").arg("SLOTS")).await;
+            match slots.and_then(|slots| self.read(&slots, &node)) {
+                Ok(map) => {
                     *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
                     *latest = Some(Instant::now());
                     return Ok(());
@@ -100,6 +104,14 @@ impl Topology {
             }
         }
         Err(last)
+    }
+
+    /// The nodes in the order in which they are asked, each once.
+    fn in_turn(&self, best: Option<Arc<Node>>) -> Vec<Arc<Node>> {
+        let map = self.map();
+        let all = best.iter().chain(&map.primaries).chain(map.nodes.values());
+        let mut seen = BTreeSet::new();
+        all.filter(|node| seen.insert(node.name.clone())).cloned().collect()
     }
 
     /// A map of what `CLUSTER SLOTS` says: ranges, each with its primary first.
@@ -135,6 +147,9 @@ impl Topology {
         if map.primaries.is_empty() {
             return Err(Failure::Refused(format!("{} knows of no slot", sender.name)));
         }
+        // Those that have left would cost a timeout each whenever all are asked.
+        let primaries: BTreeSet<&String> = map.primaries.iter().map(|node| &node.name).collect();
+        map.nodes.retain(|name, _| primaries.contains(name) || self.seeds.contains(name));
         Ok(map)
     }
 }
@@ -177,6 +192,127 @@ fn slot_of(partition: Partition) -> usize {
 mod tests {
     use super::*;
     use ff_core::partition::PartitionFamily;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// What stands behind an address: it answers every question for the slots in the same way.
+    struct Standin {
+        address: String,
+        asked: Arc<AtomicUsize>,
+    }
+
+    /// Stand-ins in the order of their addresses; each gives the reply that is made of all of them.
+    async fn standins(replies: &[fn(&[u16]) -> String]) -> Vec<Standin> {
+        let mut listeners = Vec::new();
+        for _ in replies {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            listeners.push((listener.local_addr().unwrap().port(), listener));
+        }
+        // As text, as nodes are sorted.
+        listeners.sort_by_key(|(port, _)| port.to_string());
+        let ports: Vec<u16> = listeners.iter().map(|(port, _)| *port).collect();
+        let each = listeners.into_iter().zip(replies);
+        each.map(|((port, listener), reply)| {
+            let (asked, reply) = (Arc::new(AtomicUsize::new(0)), reply(&ports));
+            let counted = asked.clone();
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(answer(stream, reply.clone(), counted.clone()));
+                }
+            });
+            Standin { address: format!("127.0.0.1:{port}"), asked }
+        })
+        .collect()
+    }
+
+    /// Answers whatever else is asked with `OK`, until the other side leaves.
+    async fn answer(stream: TcpStream, reply: String, asked: Arc<AtomicUsize>) {
+        let (read, mut write) = stream.into_split();
+        let mut lines = BufReader::new(read).lines();
+        while let Ok(Some(head)) = lines.next_line().await {
+            let (words, mut is_slots) = (head[1..].parse::<usize>().unwrap(), false);
+            for _ in 0..2 * words {
+                is_slots |= lines.next_line().await.unwrap().unwrap() == "SLOTS";
+            }
+            asked.fetch_add(usize::from(is_slots), Ordering::SeqCst);
+            let said = if is_slots { reply.as_str() } else { "+OK\r\n" };
+            write.write_all(said.as_bytes()).await.unwrap();
+        }
+    }
+
+    /// All slots at a port.
+    fn all_at(port: u16) -> String {
+        format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n")
+    }
+
+    fn to_second(ports: &[u16]) -> String {
+        all_at(ports[1])
+    }
+
+    fn to_third(ports: &[u16]) -> String {
+        all_at(ports[2])
+    }
+
+    fn topology_of(seeds: &[&Standin]) -> Topology {
+        let addresses: Vec<&str> = seeds.iter().map(|seed| seed.address.as_str()).collect();
+        let url = format!("valkey-cluster://{}", addresses.join(","));
+        Topology::new(Target::parse(&url).unwrap()).unwrap()
+    }
+
+    fn asked(standins: &[Standin]) -> Vec<usize> {
+        standins.iter().map(|standin| standin.asked.load(Ordering::SeqCst)).collect()
+    }
+
+    /// Goal: nodes that give no slots, or none that can be read, hide no node that gives them.
+    #[tokio::test]
+    async fn a_node_that_gives_no_slots_is_passed_over() {
+        let no_port = |_: &[u16]| "*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n$1\r\na\r\n:70000\r\n".to_owned();
+        let nodes = standins(&[
+            |_| "*0\r\n".to_owned(),
+            |_| ":1\r\n".to_owned(),
+            no_port,
+            |_| "-ERR This instance has cluster support disabled\r\n".to_owned(),
+            |ports| all_at(ports[4]),
+        ])
+        .await;
+        let topology = topology_of(&nodes.iter().collect::<Vec<_>>());
+        topology.refresh(None).await.unwrap();
+        assert_eq!(asked(&nodes), [1; 5]);
+        assert_eq!(topology.primaries()[0].name, nodes[4].address);
+        let alone = topology_of(&[&nodes[0]]);
+        let failure = alone.refresh(None).await.unwrap_err();
+        assert!(failure.to_string().contains("knows of no slot"), "{failure}");
+    }
+
+    /// Goal: a redirection names the node that knows best; then those that hold slots are asked.
+    #[tokio::test]
+    async fn those_who_know_best_are_asked_first() {
+        let nodes = standins(&[to_second, to_third, to_third]).await;
+        let topology = topology_of(&[&nodes[0]]);
+        topology.refresh(None).await.unwrap();
+        *topology.asking.lock().await = None;
+        // The seed stands before the primary in the order of names.
+        topology.refresh(None).await.unwrap();
+        assert_eq!(asked(&nodes), [1, 1, 0]);
+        *topology.asking.lock().await = None;
+        let best = topology.node_at(&nodes[0].address, &topology.primaries()[0]).unwrap();
+        topology.refresh(Some(best)).await.unwrap();
+        assert_eq!(asked(&nodes), [2, 1, 0]);
+    }
+
+    /// Goal: what has left the cluster is not asked for ever; what the target names is.
+    #[tokio::test]
+    async fn nodes_that_hold_nothing_are_forgotten_but_for_seeds() {
+        let nodes = standins(&[to_second, to_third, to_third]).await;
+        let topology = topology_of(&[&nodes[0]]);
+        for known in [[0, 1], [0, 2], [0, 2]] {
+            topology.refresh(None).await.unwrap();
+            *topology.asking.lock().await = None;
+            let names: Vec<String> = topology.map().nodes.keys().cloned().collect();
+            assert_eq!(names, known.map(|number: usize| nodes[number].address.clone()));
+        }
+    }
 
     /// As `CLUSTER KEYSLOT` of Valkey 8.0 says.
     #[test]
