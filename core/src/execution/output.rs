@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptIndex, FrameType};
+use crate::state::TerminalOutcome;
 use crate::time::TimestampMs;
 
 use super::record::{AttemptEnd, Execution, LeaseFate, Phase};
@@ -52,7 +53,8 @@ pub enum CloseReason {
 }
 
 /// Why no more output of an attempt will come, if none will. A suspended or delayed attempt goes on
-/// later, so that its output stays open.
+/// later, so that its output stays open; one that has not begun when its execution's life ends does
+/// not come, unless there is another life.
 pub fn output_closed(
     execution: &Execution,
     attempt: AttemptIndex,
@@ -69,6 +71,18 @@ pub fn output_closed(
         });
     }
     match &execution.phase {
+        Phase::Terminal(_) if attempt.0 >= execution.attempts_total => {
+            match execution.terminal_outcome() {
+                TerminalOutcome::Success => Some(CloseReason::Success),
+                TerminalOutcome::Failed => Some(CloseReason::Failure),
+                TerminalOutcome::Expired => Some(CloseReason::Expired),
+                // Others have decided that it does not run.
+                TerminalOutcome::Cancelled | TerminalOutcome::Skipped => {
+                    Some(CloseReason::Cancelled)
+                }
+                TerminalOutcome::None => None,
+            }
+        }
         _ if execution.attempt().is_some_and(|present| present.index < attempt) => None,
         Phase::Active(active) if active.attempt.index == attempt => {
             let lost = active.fate != LeaseFate::Held || active.is_expired(now);

@@ -178,6 +178,32 @@ fn output_is_open_while_more_may_come_and_closed_by_each_end() {
     assert_eq!(closed(&bench, 0, START + 10), Some(CloseReason::Expired));
 }
 
+/// Goal: who waits for an attempt that never comes learns how the life has ended; in another life
+/// it may come.
+#[test]
+fn output_of_an_attempt_that_never_began_is_closed_by_the_end_of_the_life() {
+    let mut bench = Bench::new(Submission::new());
+    assert_eq!(closed(&bench, 0, START), None);
+    bench.applied(cancel(call(1)), START);
+    assert_eq!(closed(&bench, 0, START), Some(CloseReason::Cancelled));
+    bench.applied(replay(call(2)), START);
+    assert_eq!(closed(&bench, 0, START), None);
+
+    let mut bench = Bench::new(Submission::new().deadline(START + 10));
+    bench.applied(on_due(), START + 10);
+    assert_eq!(closed(&bench, 0, START + 10), Some(CloseReason::Expired));
+
+    // A retry that does not come any more, and an attempt behind the last one.
+    let (mut bench, fence) = leased();
+    bench.applied(fail(fence, "broken"), START);
+    bench.applied(cancel(call(1)), START);
+    assert_eq!(closed(&bench, 0, START), Some(CloseReason::Failure));
+    assert_eq!(closed(&bench, 1, START), Some(CloseReason::Cancelled));
+    let (mut bench, fence) = leased();
+    bench.applied(complete(fence, None), START);
+    assert_eq!(closed(&bench, 1, START), Some(CloseReason::Success));
+}
+
 #[test]
 fn output_of_an_attempt_that_is_not_remembered_is_closed() {
     let mut bench = Bench::new(Submission::new().retries(20));

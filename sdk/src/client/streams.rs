@@ -216,11 +216,15 @@ impl Tail {
         }
     }
 
-    /// The items as a stream.
+    /// The items as a stream. It goes on after an error that can be tried again
+    /// ([`SdkError::is_retryable`]), and ends after any other, such as `NotFound` when the
+    /// execution is gone: whoever passes over errors does not ask for it for ever.
     pub fn into_stream(self) -> impl Stream<Item = Result<TailItem, SdkError>> + Send {
-        futures_util::stream::unfold(self, async |mut tail| {
+        futures_util::stream::unfold(Some(self), async |tail| {
+            let mut tail = tail?;
             let item = tail.next().await?;
-            Some((item, tail))
+            let goes_on = item.as_ref().map_or_else(SdkError::is_retryable, |_| true);
+            Some((item, goes_on.then_some(tail)))
         })
     }
 

@@ -104,6 +104,7 @@ macro_rules! for_each_scenario {
                 pages_are_never_empty_while_frames_follow,
                 a_tail_follows_and_ends_with_its_attempt,
                 a_tail_ends_when_the_lease_runs_out,
+                a_tail_ends_though_no_attempt_ran,
                 a_waiting_reader_delays_no_writer;
         }
     };

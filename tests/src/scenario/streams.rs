@@ -7,6 +7,7 @@ use ff_sdk::core::execution::Command;
 use ff_sdk::core::id::{AttemptIndex, ExecutionId};
 use ff_sdk::core::store::Cursor;
 use ff_sdk::{ClaimedTask, Client, CloseReason, Suspension, Tail, TailItem};
+use tokio::time::timeout;
 
 use crate::ground::Ground;
 use crate::kit::{claim, fence_of, kind, ms, secs, submit, work};
@@ -159,6 +160,21 @@ pub async fn a_tail_ends_when_the_lease_runs_out(ground: &Ground) {
     assert_eq!(next(&mut tail).await, TailItem::Closed(CloseReason::LeaseExpired));
     let waited = ground.now().await.since(before).get();
     assert!(waited <= 7_000, "{waited} ms for a lease of 5 s");
+}
+
+/// A tail ends with an execution that nobody has worked on, and does not wait for its retention.
+pub async fn a_tail_ends_though_no_attempt_ran(ground: &Ground) {
+    let client = ground.client().await;
+    let id = submit(&client, work()).await;
+    let mut tail = client.tail(&id, None, Cursor::Start, None).await.unwrap();
+    let (item, _) = tokio::join!(timeout(secs(10), next(&mut tail)), async {
+        ground.advance(secs(3)).await;
+        client.cancel(&id, "no").await
+    });
+    assert_eq!(item.expect("it ends"), TailItem::Closed(CloseReason::Cancelled));
+    assert!(tail.next().await.is_none());
+    let page = client.read_stream(&id, FIRST, Cursor::Start, 10, None).await.unwrap();
+    assert_eq!(page.closed, Some(CloseReason::Cancelled));
 }
 
 /// A reader that waits 30 s never delays an append.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ff_sdk::TailItem;
 use ff_sdk::core::store::Cursor;
+use ff_sdk::{DurationMs, EngineError, ExecutionPolicy, TailItem};
 use ff_tests::Ground;
 use ff_tests::kit::{claim, ms, submit, work};
 use ff_tests::line::any;
+use futures_util::StreamExt;
 
 /// A tail that keeps up with its writer asks some times in a second, however many frames come and
 /// however long an answer takes, and one that is behind reads on at once.
@@ -51,4 +52,32 @@ async fn a_tail_reads_at_its_own_pace() {
         u128::from(took) <= REPLY.as_millis() * u128::from(calls),
         "{took} ms for {calls} calls, one after the other"
     );
+}
+
+/// Goal: who follows a tail as a stream and passes over errors does not ask for ever for an
+/// execution that is gone, and goes on where a store was away.
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_output_ends_with_an_error_that_stays() {
+    let ground = Ground::memory();
+    let (plain, worker, line) = (ground.client().await, ground.worker("w").await, ground.line());
+    let client = ground.client_on(line.clone()).await;
+    let retention_ms = DurationMs::from_secs(60);
+    let brief = ExecutionPolicy { retention_ms, ..Default::default() };
+    let id = submit(&client, work().policy(brief)).await;
+    let task = claim(&worker).await;
+    let tail = client.tail(&id, None, Cursor::Start, None).await.unwrap();
+    let mut items = std::pin::pin!(tail.into_stream());
+    line.cut();
+    let error = items.next().await.unwrap().unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    line.mend();
+    task.append_frame("log", "x", BTreeMap::new()).await.unwrap();
+    assert!(matches!(items.next().await, Some(Ok(TailItem::Frame(_)))));
+    task.complete(None).await.unwrap();
+    ground.advance(ms(61_000)).await;
+    while !ground.tick().await.applied.is_empty() {}
+    assert_eq!(plain.describe(&id).await.unwrap(), None);
+    let error = items.next().await.unwrap().unwrap_err();
+    assert!(matches!(error.engine(), Some(EngineError::NotFound { .. })), "{error}");
+    assert!(items.next().await.is_none());
 }
