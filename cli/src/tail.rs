@@ -117,7 +117,7 @@ async fn read(client: &Client, args: &TailArgs, shown: &mut Shown) -> Result<(),
         None => {
             let seen = client.describe(&args.id).await?;
             let seen = seen.ok_or_else(|| backend::not_found(client))?;
-            seen.attempt_index.unwrap_or_default()
+            seen.latest_attempt().unwrap_or_default()
         }
     };
     let mut from = args.from;

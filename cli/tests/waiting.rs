@@ -335,6 +335,15 @@ async fn a_tail_that_does_not_follow_tells_where_to_go_on() {
     task.complete(None).await.expect("it completes");
     let said = store.out(&["tail", &id, "--from", &format!("1:7:{entry}")]);
     assert!(said.starts_with("gap: ") && said.ends_with("closed: success\n"), "{said}");
+    // In another life, until its next attempt begins, the latest one is that of the life before.
+    for attempt in [0, 1] {
+        store.out(&["replay", &id]);
+        let seen = read(&[]);
+        assert_eq!(seen[0]["attempt"], attempt, "{seen:?}");
+        let again = worker.claim_next().await.expect("it answers").expect("there is work");
+        append(&again, "log", b"anew").await;
+        again.complete(None).await.expect("it completes");
+    }
 
     refused(&store.run(&["tail", NOBODY]), 1, "there is no such execution in namespace ff");
     let other = store.run(&["tail", &id, "--no-follow", "--namespace", "else"]);

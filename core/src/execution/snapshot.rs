@@ -75,6 +75,14 @@ pub struct ExecutionSnapshot {
     pub signals: u32,
 }
 
+impl ExecutionSnapshot {
+    /// The latest attempt that there was, also while the next one is awaited: after a failure that
+    /// is retried, or a replay. `None` before the first.
+    pub fn latest_attempt(&self) -> Option<AttemptIndex> {
+        self.attempt_index.or_else(|| self.attempts_total.checked_sub(1).map(AttemptIndex))
+    }
+}
+
 /// A suspension as users see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

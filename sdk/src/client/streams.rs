@@ -104,8 +104,8 @@ impl Client {
         }
     }
 
-    /// The output of an attempt as it comes, from a cursor on; of the latest attempt unless one is
-    /// named.
+    /// The output of an attempt as it comes, from a cursor on; of the latest attempt that there is
+    /// unless one is named, of the first where there was none yet.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ impl Client {
     ) -> Result<Tail, SdkError> {
         let snapshot = self.describe(id).await?;
         let snapshot = snapshot.ok_or(EngineError::NotFound { entity: "execution" })?;
-        let attempt = attempt.or(snapshot.attempt_index).unwrap_or_default();
+        let attempt = attempt.or_else(|| snapshot.latest_attempt()).unwrap_or_default();
         Ok(Tail {
             client: self.clone(),
             id: *id,

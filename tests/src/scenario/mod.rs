@@ -105,6 +105,7 @@ macro_rules! for_each_scenario {
                 a_tail_follows_and_ends_with_its_attempt,
                 a_tail_ends_when_the_lease_runs_out,
                 a_tail_ends_though_no_attempt_ran,
+                the_latest_attempt_is_the_latest_that_there_was,
                 a_waiting_reader_delays_no_writer;
         }
     };

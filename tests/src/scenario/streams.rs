@@ -10,7 +10,7 @@ use ff_sdk::{ClaimedTask, Client, CloseReason, Suspension, Tail, TailItem};
 use tokio::time::timeout;
 
 use crate::ground::Ground;
-use crate::kit::{claim, fence_of, kind, ms, secs, submit, work};
+use crate::kit::{claim, fence_of, kind, ms, secs, see, submit, work};
 use crate::line::commits;
 
 const FIRST: AttemptIndex = AttemptIndex(0);
@@ -175,6 +175,37 @@ pub async fn a_tail_ends_though_no_attempt_ran(ground: &Ground) {
     assert!(tail.next().await.is_none());
     let page = client.read_stream(&id, FIRST, Cursor::Start, 10, None).await.unwrap();
     assert_eq!(page.closed, Some(CloseReason::Cancelled));
+}
+
+/// A tail of the latest attempt reads the latest one that there was, also while the next one is
+/// awaited: before it is tried again, and after a replay.
+pub async fn the_latest_attempt_is_the_latest_that_there_was(ground: &Ground) {
+    let client = ground.client().await;
+    let worker = ground.worker("w").await;
+    let id = submit(&client, work()).await;
+    assert_eq!(client.tail(&id, None, Cursor::Start, None).await.unwrap().attempt(), FIRST);
+    for attempt in 0..3 {
+        let task = claim(&worker).await;
+        append(&task, "log", "one").await;
+        assert_eq!(task.attempt_index(), AttemptIndex(attempt));
+        match attempt {
+            2 => task.complete(None).await.unwrap(),
+            _ => drop(task.fail("it broke", "network").await.unwrap()),
+        }
+        if attempt == 2 {
+            client.replay(&id).await.unwrap();
+        }
+        let seen = see(&client, &id).await;
+        assert_eq!(
+            (seen.attempt_index, seen.latest_attempt()),
+            (None, Some(AttemptIndex(attempt)))
+        );
+        let mut tail = client.tail(&id, None, Cursor::Start, None).await.unwrap();
+        assert_eq!(tail.attempt(), AttemptIndex(attempt));
+        assert!(matches!(next(&mut tail).await, TailItem::Frame(_)));
+        ground.advance(secs(60)).await;
+        ground.tick().await;
+    }
 }
 
 /// A reader that waits 30 s never delays an append.
