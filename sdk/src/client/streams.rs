@@ -9,7 +9,7 @@ use ff_core::execution::CloseReason;
 use ff_core::id::{AttemptIndex, ExecutionId, FrameType};
 use ff_core::op::{FramePage, ReadFrames, StoredFrame};
 use ff_core::store::{Cursor, Topic};
-use futures_util::Stream;
+use futures_util::{FutureExt, Stream};
 use tokio::time::Instant;
 
 use super::Client;
@@ -176,6 +176,19 @@ async fn wait_for(wakes: &mut Option<Box<dyn WakeUps>>, until: Instant) -> bool 
     }
 }
 
+/// Takes the wake-ups that are there; tells whether one was.
+fn drain(wakes: &mut Option<Box<dyn WakeUps>>) -> bool {
+    let mut any = false;
+    while let Some(stream) = wakes {
+        match stream.next().now_or_never() {
+            Some(Some(_)) => any = true,
+            Some(None) => *wakes = None,
+            None => break,
+        }
+    }
+    any
+}
+
 impl Tail {
     /// The attempt whose output it is.
     pub const fn attempt(&self) -> AttemptIndex {
@@ -230,6 +243,10 @@ impl Tail {
 
     /// Reads a page; tells whether there was anything.
     async fn read(&mut self) -> Result<bool, SdkError> {
+        // What has rung up to now is seen by this read: kept, it would make an idle tail read on.
+        if drain(&mut self.wakes) {
+            self.last_came = Instant::now();
+        }
         let (client, only) = (&self.client, self.only.clone());
         let page = client.page(&self.id, self.attempt, self.next, PAGE, only).await?;
         if page.gap {

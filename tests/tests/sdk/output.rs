@@ -9,6 +9,7 @@ use ff_tests::Ground;
 use ff_tests::kit::{claim, ms, submit, work};
 use ff_tests::line::any;
 use futures_util::StreamExt;
+use tokio::time::timeout;
 
 /// A tail that keeps up with its writer asks some times in a second, however many frames come and
 /// however long an answer takes, and one that is behind reads on at once.
@@ -52,6 +53,34 @@ async fn a_tail_reads_at_its_own_pace() {
         u128::from(took) <= REPLY.as_millis() * u128::from(calls),
         "{took} ms for {calls} calls, one after the other"
     );
+}
+
+/// Goal: what has rung while frames came does not keep a tail busy once none come any more.
+#[tokio::test(start_paused = true)]
+async fn a_tail_is_quiet_after_a_busy_time() {
+    let ground = Ground::memory();
+    let (worker, line) = (ground.worker("w").await, ground.line());
+    let client = ground.client_on(line.clone()).await;
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let mut tail = client.tail(&id, None, Cursor::Start, None).await.unwrap();
+    let write = async {
+        for _ in 0..1_000 {
+            task.append_frame("log", "x", BTreeMap::new()).await.unwrap();
+            ground.advance(ms(1)).await;
+        }
+    };
+    let read = async {
+        for _ in 0..1_000 {
+            tail.next().await.unwrap().unwrap();
+        }
+    };
+    tokio::join!(write, read);
+    let before = line.calls();
+    assert!(timeout(ms(3_000), tail.next()).await.is_err(), "nothing comes");
+    // Each look where nothing is are two calls, and there is one in a second.
+    let calls = line.calls() - before;
+    assert!(calls <= 20, "{calls} calls in three quiet seconds");
 }
 
 /// Goal: who follows a tail as a stream and passes over errors does not ask for ever for an
