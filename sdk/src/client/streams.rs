@@ -93,14 +93,20 @@ impl Client {
             return Ok(page);
         }
         let mut wakes = self.readers_wakes(id, attempt);
+        // Somebody else may have been woken just now: whatever follows soon rings nobody.
+        let mut reads_on = Instant::now() + READS_ON;
         loop {
             // Subscribed now; what came before that is seen by reading once more.
             let page = self.page(id, attempt, page.next, limit, None).await?;
             let nothing = page.frames.is_empty() && !page.gap && page.closed.is_none();
-            if !nothing || Instant::now() >= until {
+            let now = Instant::now();
+            if !nothing || now >= until {
                 return Ok(page);
             }
-            wait_for(&mut wakes, until.min(Instant::now() + BACKSTOP)).await;
+            let longest = if now < reads_on { RING_EVERY } else { BACKSTOP };
+            if wait_for(&mut wakes, until.min(now + longest)).await {
+                reads_on = Instant::now() + READS_ON;
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use ff_tests::Ground;
 use ff_tests::kit::{claim, ms, submit, work};
 use ff_tests::line::any;
 use futures_util::StreamExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// A tail that keeps up with its writer asks some times in a second, however many frames come and
 /// however long an answer takes, and one that is behind reads on at once.
@@ -81,6 +81,32 @@ async fn a_tail_is_quiet_after_a_busy_time() {
     // Each look where nothing is are two calls, and there is one in a second.
     let calls = line.calls() - before;
     assert!(calls <= 20, "{calls} calls in three quiet seconds");
+}
+
+/// Goal: a call that waits for output gets what rang nobody, since another frame did just before,
+/// as soon as a tail does.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_gets_what_rang_nobody() {
+    let ground = Ground::memory();
+    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    let attempt = task.attempt_index();
+    let append = async || task.append_frame("log", "x", BTreeMap::new()).await.unwrap();
+    for wait in [0, 10, 25] {
+        append().await;
+        let page = client.read_stream(&id, attempt, Cursor::Start, 100, None).await.unwrap();
+        let began = Instant::now();
+        let (next, ()) =
+            tokio::join!(client.tail_stream(&id, attempt, page.next, 10, ms(5_000)), async {
+                ground.advance(ms(wait)).await;
+                append().await;
+            });
+        assert_eq!(next.unwrap().frames.len(), 1);
+        let took = began.elapsed();
+        assert!(took <= ms(wait) + ms(40), "{took:?} for a frame after {wait} ms");
+        ground.advance(ms(200)).await;
+    }
 }
 
 /// Goal: who follows a tail as a stream and passes over errors does not ask for ever for an
