@@ -14,12 +14,10 @@ use std::error::Error;
 use std::process::Stdio;
 use std::time::Duration;
 
-use ff_sdk::core::id::AttemptIndex;
-use ff_sdk::core::store::Cursor;
 use ff_sdk::{
-    Client, ExecutionId, FlowFabricWorker, HandlerError, IssuedWaitpoint, RawPayload, Signal,
-    Signals, State, Submission, Suspension, SuspensionReason, TailItem, TaskContext, TaskOutcome,
-    TimeoutBehaviour, WorkerConfig, WorkerRuntime,
+    AttemptIndex, Client, Cursor, ExecutionId, FlowFabricWorker, HandlerError, IssuedWaitpoint,
+    RawPayload, Signal, Signals, State, Submission, Suspension, SuspensionReason, TailItem,
+    TaskContext, TaskOutcome, TimeoutBehaviour, WorkerConfig, WorkerRuntime,
 };
 use tokio::sync::mpsc;
 

@@ -391,6 +391,17 @@ impl Completions for JournalCompletions {
     }
 }
 
+impl std::fmt::Debug for JournalCompletions {
+    /// Its place, without the completions that were read.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JournalCompletions")
+            .field("filter", &self.filter)
+            .field("cursor", &self.cursor())
+            .field("unanswered", &self.unanswered())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Page {
     /// The place behind it.
     const fn behind(&self) -> CompletionPlace {

@@ -31,6 +31,7 @@ mod audit;
 mod client;
 mod config;
 mod connect;
+mod debug;
 mod drive;
 mod error;
 mod gather;
@@ -75,21 +76,39 @@ pub use worker::FlowFabricWorker;
 pub use ff_io_valkey::{ConnectError, ValkeyBackend};
 
 pub use ff_core as core;
+pub use ff_core::agent::WorkerGrant;
+pub use ff_core::backend::{
+    BackendReport, CompletionBackend, CompletionCursor, CompletionFilter, CompletionItem,
+    Completions, CursorError, EngineBackend, Finding, FindingLevel,
+};
 pub use ff_core::capability::Capabilities;
 pub use ff_core::condition::{
-    Condition, CountKind, SignalMatcher, SuspensionReason, TimeoutBehaviour,
+    Condition, CountKind, ResumePolicy, SignalMatcher, SuspensionReason, TimeoutBehaviour,
 };
-pub use ff_core::error::{EngineError, ErrorClass, Rejection, RejectionKind};
+pub use ff_core::error::{Applied, EngineError, ErrorClass, Rejection, RejectionKind};
 pub use ff_core::execution::{
-    CloseReason, Command, CreateOutcome, ExecutionSnapshot, FailOutcome, Failure, IssuedWaitpoint,
-    Outcome, SignalEffect, SignalOutcome,
+    AnyOutcome, AttemptKind, AttemptSummary, CloseReason, Command, CreateOutcome, Event,
+    ExecutionSnapshot, FailOutcome, Failure, Frame, IssuedWaitpoint, Outcome, Replayed, Resumed,
+    ResumedBy, Resumption, Revoked, SignalEffect, SignalOutcome, ValueKind,
 };
-pub use ff_core::id::{ExecutionId, LaneId, Namespace};
-pub use ff_core::op::{FramePage, ListFilter, ReceivedSignal, StoredFrame};
-pub use ff_core::policy::{Backoff, ExecutionPolicy, RetryPolicy};
-pub use ff_core::state::PublicState;
+pub use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
+pub use ff_core::id::{
+    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FrameType, LaneId, LeaseEpoch, LeaseId,
+    Namespace, SignalId, SignalName, SignalSource, SuspensionId, WaitpointId, WaitpointKey,
+    WorkerId, WorkerInstanceId,
+};
+pub use ff_core::op::{
+    FramePage, ListFilter, ListPage, ListPosition, ReceivedSignal, StoredFrame, Suspect,
+};
+pub use ff_core::partition::{Partition, PartitionConfig};
+pub use ff_core::policy::{
+    Backoff, ExecutionPolicy, Priority, ReclaimMode, RetryPolicy, TimeoutPolicy,
+};
+pub use ff_core::state::{PublicState, TerminalOutcome};
+pub use ff_core::store::{Bytes, Cursor};
+pub use ff_core::tags::Tags;
 pub use ff_core::time::{DurationMs, TimestampMs};
-pub use ff_core::token::WaitpointToken;
+pub use ff_core::token::{Rotation, SecretInfo, WaitpointToken};
 
 /// The examples of the front page compile and run.
 #[cfg(doctest)]

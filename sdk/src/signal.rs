@@ -23,7 +23,7 @@ use crate::shared::Connection;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a signal has to be delivered"]
 pub struct Signal {
     name: SignalName,
@@ -33,7 +33,7 @@ pub struct Signal {
     identity: Identity,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Identity {
     Random,
     Id(SignalId),
@@ -103,5 +103,16 @@ impl Signal {
             keyring: KnownKeyring::default(),
             found: FoundSignal::Unread,
         }
+    }
+}
+
+impl std::fmt::Debug for Signal {
+    /// Without the payload and the key, which may be anything, and the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signal")
+            .field("name", &self.name)
+            .field("source", &self.source)
+            .field("payload_bytes", &self.payload.as_ref().map(|payload| payload.len()))
+            .finish_non_exhaustive()
     }
 }

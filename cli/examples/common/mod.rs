@@ -6,7 +6,7 @@ mod private_server;
 use std::error::Error;
 use std::sync::Arc;
 
-use ff_sdk::core::backend::EngineBackend;
+use ff_sdk::EngineBackend;
 use private_server::PrivateServer;
 
 /// A store, and the server that was started for it, if one was.

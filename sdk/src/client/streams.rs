@@ -292,3 +292,14 @@ impl Tail {
         }
     }
 }
+
+impl std::fmt::Debug for Tail {
+    /// Without the frames that were read.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tail")
+            .field("execution_id", &self.id)
+            .field("attempt", &self.attempt)
+            .field("cursor", &self.cursor())
+            .finish_non_exhaustive()
+    }
+}

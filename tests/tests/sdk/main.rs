@@ -8,6 +8,7 @@ mod completions;
 mod errors;
 mod keeping;
 mod many_signals;
+mod names;
 mod output;
 mod runtime;
 mod shutdown;
