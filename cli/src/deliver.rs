@@ -33,7 +33,7 @@ pub async fn signal(args: SignalArgs) -> Result<ExitCode, Failed> {
     let client = backend::client(&args.store).await?;
     let waitpoint = match &args.waitpoint {
         WaitpointRef::Id(id) => *id,
-        WaitpointRef::Key(key) => find(&client, &args.id, key).await?,
+        WaitpointRef::Key(key) => find(&client, &args.id, key, &token).await?,
     };
     let key = args.idempotency_key.map_or_else(fresh, Ok)?;
     let mut signal = Signal::new(args.name.as_str(), token)?.idempotency_key(&key);
@@ -87,17 +87,23 @@ fn payload(path: &Path) -> Result<Vec<u8>, Failed> {
     }
 }
 
-/// The open waitpoint of a name.
+/// The waitpoint of a name: the one that the token is of, or else the one that is open, or the one
+/// that closed last, which recognises what it has had.
 async fn find(
     client: &Client,
     id: &ExecutionId,
     key: &WaitpointKey,
+    token: &WaitpointToken,
 ) -> Result<WaitpointId, Failed> {
     let seen = client.describe(id).await?.ok_or_else(|| backend::not_found(client))?;
-    let found = seen.waitpoints.iter().find(|waitpoint| waitpoint.key == *key);
+    let all = seen.waitpoints.iter().chain(&seen.closed_waitpoints);
+    let mut named = all.filter(|waitpoint| waitpoint.key == *key);
+    let first = named.clone().next();
+    let fingerprint = token.fingerprint().to_string();
+    let found = named.find(|waitpoint| waitpoint.fingerprint == fingerprint).or(first);
     found.map(|waitpoint| waitpoint.waitpoint_id).ok_or_else(|| {
         Failed::runtime(format!(
-            "the execution has no open waitpoint {key}; ff waitpoints {id} lists those that it has"
+            "the execution knows no waitpoint {key}; ff waitpoints {id} lists those that are open"
         ))
     })
 }

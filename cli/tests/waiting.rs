@@ -124,8 +124,12 @@ async fn signals_are_counted_once_each_and_the_last_one_resumes() {
         &["signal", &id, "approval", "approved", "--source", "bob", "--token-file", path][..],
         &["--payload-file", payload.path().to_str().expect("a path")],
     ];
-    let said = store.out(&last.concat());
-    assert!(said.starts_with("resumed: it was the last one needed (idempotency key "), "{said}");
+    let last = [&last.concat()[..], &["--idempotency-key", "b"]].concat();
+    let said = store.out(&last);
+    assert!(said.starts_with("resumed: it was the last one needed (idempotency key b"), "{said}");
+    // As after a reply that was lost: the name still stands for the waitpoint that has closed.
+    let said = store.out(&last);
+    assert!(said.starts_with("duplicate: "), "{said}");
     let task = taken(&worker).await;
     let signals = task.resume_signals().await.expect("the store answers");
     let heard: Vec<_> = signals.iter().map(|signal| signal.payload.as_deref()).collect();
@@ -135,7 +139,20 @@ async fn signals_are_counted_once_each_and_the_last_one_resumes() {
     refused(&late, 1, "ff waitpoints lists those that are open");
     let late =
         store.run(&[&["signal", &id, "approval", "x"][..], &["--token-file", path]].concat());
-    refused(&late, 1, "no open waitpoint approval");
+    refused(&late, 1, "ff waitpoints lists those that are open");
+    let late = store.run(&[&["signal", &id, "other", "x"][..], &["--token-file", path]].concat());
+    refused(&late, 1, "knows no waitpoint other");
+
+    // Another one of the name is open: the token says which one is meant.
+    let [next] = &suspend(task, two_approvers()).await[..] else { panic!("one waitpoint") };
+    assert_ne!(next.id, waitpoint.id);
+    let said = store.out(&last);
+    assert!(said.starts_with("duplicate: "), "{said}");
+    let token = self::file(next.token.expose());
+    let path = token.path().to_str().expect("a path");
+    let fresh = ["signal", &id, "approval", "approved", "--source", "bob", "--token-file", path];
+    let said = store.out(&[&fresh[..], &["--idempotency-key", "b"]].concat());
+    assert!(said.starts_with("accepted: it counts"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use super::store::StoreArgs;
 pub struct SignalArgs {
     /// The execution.
     pub id: ExecutionId,
-    /// The waitpoint: its id, or its name while it is open.
+    /// The waitpoint: its id, or its name; of several that had it the one that the token is of.
     pub waitpoint: WaitpointRef,
     /// What the signal says: 1 to 64 printable ASCII bytes without space.
     pub name: SignalName,

@@ -71,6 +71,10 @@ pub struct ExecutionSnapshot {
     pub suspension: Option<SuspensionSnapshot>,
     /// The waitpoints that take signals.
     pub waitpoints: Vec<WaitpointSnapshot>,
+    /// The latest ones, at most 16, that take none any more, the last one first: a signal that they
+    /// have had is recognised when it is repeated.
+    #[serde(default)]
+    pub closed_waitpoints: Vec<WaitpointSnapshot>,
     /// How many signals it was sent.
     pub signals: u32,
 }
@@ -188,6 +192,10 @@ pub fn snapshot(execution: &Execution, now: TimestampMs) -> ExecutionSnapshot {
         waitpoints: waiting.map_or_else(Vec::new, |waiting| {
             let open = waiting.open.iter().filter(|waitpoint| !waitpoint.is_expired(now));
             open.map(of_waitpoint).collect()
+        }),
+        closed_waitpoints: waiting.map_or_else(Vec::new, |waiting| {
+            let expired = waiting.open.iter().filter(|waitpoint| waitpoint.is_expired(now));
+            expired.chain(waiting.closed.iter().rev()).map(of_waitpoint).collect()
         }),
         signals: waiting.map_or(0, |waiting| waiting.signals),
     }
