@@ -125,7 +125,7 @@ async fn read(client: &Client, args: &TailArgs, shown: &mut Shown) -> Result<(),
         let only = args.frame_type.clone();
         let page = client.read_stream(&args.id, attempt, from, PAGE, only).await?;
         if page.gap {
-            shown.gap(from)?;
+            shown.gap(page.begins())?;
         }
         for frame in &page.frames {
             shown.frame(attempt, frame)?;

@@ -331,6 +331,8 @@ async fn a_tail_that_does_not_follow_tells_where_to_go_on() {
     let (_, entry) = next.rsplit_once(':').expect("a place has parts");
     let gap = &read(&["--from", &format!("1:7:{entry}")])[0];
     assert_eq!(gap["gap"], true, "another history: {gap}");
+    let on = &read(&["--from", gap["cursor"].as_str().expect("a place")])[0];
+    assert_eq!(on["payload"], "one", "the gap is told once: {on}");
     let said = store.out(&["tail", &id, "--no-follow", "--from", &format!("1:7:{entry}")]);
     assert!(said.starts_with("gap: frames are missing here"), "{said}");
 

@@ -18,7 +18,8 @@ pub struct TailArgs {
     #[arg(long, value_name = "N")]
     pub attempt: Option<u32>,
     /// Where to begin: start is all that is kept, end what comes from now on, and CURSOR a place
-    /// that --json or --no-follow has told.
+    /// that --json or --no-follow has told. A line "gap" says that frames are missing, or that the
+    /// store has another history: then all that is kept is printed again.
     #[arg(long, value_name = "start|end|CURSOR", default_value = "start")]
     pub from: Cursor,
     /// Frames of this type only.

@@ -133,18 +133,7 @@ impl CompletionPlace {
             Self::End => Cursor::End,
             Self::After { history, id } => Cursor::After { history, id },
             // Behind whatever came before the entry: a reader finds a gap when the entry is gone.
-            Self::Within { history, id, .. } => Cursor::After { history, id: just_before(id) },
-        }
-    }
-}
-
-/// The greatest number below that of an entry.
-fn just_before(id: StreamId) -> StreamId {
-    match id.sequence.checked_sub(1) {
-        Some(sequence) => StreamId { at: id.at, sequence },
-        None => {
-            let at = TimestampMs::new(id.at.get().saturating_sub(1));
-            StreamId { at, sequence: u64::MAX }
+            Self::Within { history, id, .. } => Cursor::After { history, id: id.before() },
         }
     }
 }

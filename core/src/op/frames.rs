@@ -33,9 +33,23 @@ pub struct FramePage {
     /// Where the next page begins.
     pub next: Cursor,
     /// Whether frames behind the cursor are not kept any more, or the store's history changed.
+    /// Then the page begins with the first frame that is kept: in another history some may have
+    /// been read before. Frames that were lost with the history before can have been appended
+    /// anew, so that a sequence may stand for another frame.
     pub gap: bool,
     /// Why no more will come, once all was read.
     pub closed: Option<CloseReason>,
+}
+
+impl FramePage {
+    /// Where its frames begin: whoever goes on from there reads them, and is not told again of a
+    /// gap before them.
+    pub fn begins(&self) -> Cursor {
+        match self.frames.first().map(|first| first.cursor) {
+            Some(Cursor::After { history, id }) => Cursor::After { history, id: id.before() },
+            _ => self.next,
+        }
+    }
 }
 
 /// Reads a page of an attempt's output. It reads on until it has a frame that is wanted, so that a

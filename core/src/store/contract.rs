@@ -293,6 +293,20 @@ pub struct StreamId {
     pub sequence: u64,
 }
 
+impl StreamId {
+    /// The greatest number below it: behind it stand this entry and what follows.
+    #[must_use]
+    pub fn before(self) -> Self {
+        match self.sequence.checked_sub(1) {
+            Some(sequence) => Self { at: self.at, sequence },
+            None => {
+                let at = TimestampMs::new(self.at.get().saturating_sub(1));
+                Self { at, sequence: u64::MAX }
+            }
+        }
+    }
+}
+
 /// A store's answer; it carries the store's time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {

@@ -31,7 +31,9 @@ const PAGE: u32 = 50;
 pub enum TailItem {
     /// A frame.
     Frame(StoredFrame),
-    /// Some frames were not kept, or the store's history changed.
+    /// Some frames were not kept, or the store's history changed. It goes on with the first frame
+    /// that is kept: in another history frames that were yielded before come again, and one that
+    /// was lost with the history before may be another one under its sequence.
     Gap,
     /// No more will come; it is the last item.
     Closed(CloseReason),
@@ -201,7 +203,8 @@ impl Tail {
         self.attempt
     }
 
-    /// The place behind the item that was yielded last: another tail goes on from there.
+    /// The place behind the item that was yielded last: another tail goes on from there, and is not
+    /// told again of a gap that this one has yielded.
     pub const fn cursor(&self) -> Cursor {
         self.yielded
     }
@@ -256,7 +259,7 @@ impl Tail {
         let (client, only) = (&self.client, self.only.clone());
         let page = client.page(&self.id, self.attempt, self.next, PAGE, only).await?;
         if page.gap {
-            self.items.push_back((TailItem::Gap, self.next));
+            self.items.push_back((TailItem::Gap, page.begins()));
         }
         let came = page.frames.len();
         for frame in page.frames {

@@ -1,13 +1,17 @@
 //! Reading output while it comes: at the reader's own pace, and not with each frame.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ff_sdk::core::store::Cursor;
-use ff_sdk::{DurationMs, EngineError, ExecutionPolicy, TailItem};
+use ff_sdk::{
+    DurationMs, EngineError, ExecutionPolicy, MemoryBackend, SdkError, TailItem, ValkeyBackend,
+};
 use ff_tests::Ground;
 use ff_tests::kit::{claim, ms, submit, work};
 use ff_tests::line::any;
+use ff_tests::server::Server;
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
@@ -106,6 +110,51 @@ async fn a_call_that_waits_gets_what_rang_nobody() {
         let took = began.elapsed();
         assert!(took <= ms(wait) + ms(40), "{took:?} for a frame after {wait} ms");
         ground.advance(ms(200)).await;
+    }
+}
+
+/// Goal: in another history a tail tells of the gap once and goes on with what is kept, and whoever
+/// goes on from its place behind the gap is not told again.
+#[tokio::test]
+async fn a_gap_is_told_once_also_to_who_goes_on_behind_it() {
+    let memory = MemoryBackend::new();
+    let ground = Ground::on(Arc::new(memory.clone()));
+    let mut server = Server::valkey_with(&["--appendonly", "yes"]);
+    let on_server = Ground::on(Arc::new(ValkeyBackend::connect(&server.url()).await.unwrap()));
+    for (number, ground) in [ground, on_server].iter().enumerate() {
+        let (client, worker) = (ground.client().await, ground.worker("w").await);
+        let id = submit(&client, work()).await;
+        let task = claim(&worker).await;
+        let mut tail = client.tail(&id, None, Cursor::Start, None).await.unwrap();
+        for sequence in 1..=3 {
+            task.append_frame("log", "x", BTreeMap::new()).await.unwrap();
+            assert_eq!(sequence_of(tail.next().await), Some(sequence));
+        }
+        let behind = tail.cursor();
+        match number {
+            0 => memory.with_store(|store| store.set_history(4_711)),
+            _ => server.restart(),
+        }
+        assert_eq!(sequence_of(tail.next().await), None);
+        let gap = tail.cursor();
+        let page = client.read_stream(&id, tail.attempt(), behind, 10, None).await.unwrap();
+        assert!(page.gap && page.begins() == gap && gap != behind, "{page:?}");
+        let mut again = client.tail(&id, None, gap, None).await.unwrap();
+        for tail in [&mut tail, &mut again] {
+            for sequence in 1..=3 {
+                assert_eq!(sequence_of(tail.next().await), Some(sequence));
+            }
+            assert!(timeout(ms(300), tail.next()).await.is_err(), "nothing else is told");
+        }
+    }
+}
+
+/// The sequence of a frame; `None` where a gap is told.
+fn sequence_of(item: Option<Result<TailItem, SdkError>>) -> Option<u64> {
+    match item {
+        Some(Ok(TailItem::Frame(stored))) => Some(stored.frame.sequence),
+        Some(Ok(TailItem::Gap)) => None,
+        other => panic!("{other:?}"),
     }
 }
 
