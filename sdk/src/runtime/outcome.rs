@@ -21,9 +21,10 @@ pub enum TaskOutcome {
     Cancel(String),
     /// It is given back until it is resumed; the same attempt goes on then, and the handler is
     /// called again with the signals ([`Signals`](super::Signals)). Tokens are for waitpoints that
-    /// the handler has opened before ([`TaskContext::create_pending_waitpoint`]
-    /// (super::TaskContext::create_pending_waitpoint)). Where the signals were there already, the
-    /// handler is called again at once.
+    /// the handler has opened before with [`create_pending_waitpoint`]. Where the signals were
+    /// there already, the handler is called again at once.
+    ///
+    /// [`create_pending_waitpoint`]: crate::ClaimedTask::create_pending_waitpoint
     Suspend(Box<Suspension>),
 }
 

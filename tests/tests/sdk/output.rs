@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use ff_sdk::core::store::Cursor;
 use ff_sdk::{
-    DurationMs, EngineError, ExecutionPolicy, MemoryBackend, SdkError, TailItem, ValkeyBackend,
+    AttemptIndex, DurationMs, EngineError, ExecutionPolicy, MemoryBackend, SdkError, TailItem,
+    ValkeyBackend,
 };
 use ff_tests::Ground;
 use ff_tests::kit::{claim, ms, submit, work};
-use ff_tests::line::any;
+use ff_tests::line::{any, commits};
 use ff_tests::server::Server;
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
@@ -184,4 +185,24 @@ async fn a_stream_of_output_ends_with_an_error_that_stays() {
     let error = items.next().await.unwrap().unwrap_err();
     assert!(matches!(error.engine(), Some(EngineError::NotFound { .. })), "{error}");
     assert!(items.next().await.is_none());
+}
+
+/// A frame whose caller has given up may come late: it takes the place of no other.
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_comes_late_takes_the_place_of_no_other() {
+    let ground = Ground::memory();
+    let line = ground.line();
+    let worker = ground.worker_on(line.clone(), "w", |_| ()).await;
+    let client = ground.client().await;
+    let id = submit(&client, work()).await;
+    let task = claim(&worker).await;
+    line.slow_requests(ms(50), commits);
+    let given_up = task.append_frame("log", "first", BTreeMap::new());
+    assert!(tokio::time::timeout(ms(10), given_up).await.is_err(), "it is on its way");
+    let second = task.append_frame("log", "second", BTreeMap::new()).await.unwrap();
+    let third = task.append_frame("log", "third", BTreeMap::new()).await.unwrap();
+    assert_eq!((second, third), (2, 3));
+    let page = client.read_stream(&id, AttemptIndex(0), Cursor::Start, 10, None).await.unwrap();
+    let told: Vec<_> = page.frames.iter().map(|frame| frame.frame.payload.as_ref()).collect();
+    assert_eq!(told, [b"first".as_ref(), b"second", b"third"]);
 }
