@@ -31,7 +31,6 @@ mod audit;
 mod client;
 mod config;
 mod connect;
-mod debug;
 mod drive;
 mod error;
 mod gather;

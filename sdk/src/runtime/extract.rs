@@ -43,6 +43,18 @@ pub struct TaskContext {
     pub(super) signals: Arc<[ReceivedSignal]>,
 }
 
+impl std::fmt::Debug for TaskContext {
+    /// Without what its task was given.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskContext")
+            .field("execution_id", &self.execution_id())
+            .field("execution_kind", self.execution_kind())
+            .field("attempt_index", &self.attempt_index())
+            .field("lease_epoch", &self.lease_epoch())
+            .finish_non_exhaustive()
+    }
+}
+
 impl TaskContext {
     /// The execution.
     pub fn execution_id(&self) -> ExecutionId {

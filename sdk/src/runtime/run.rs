@@ -60,6 +60,14 @@ pub struct WorkerRuntime {
     report: Arc<Counters>,
 }
 
+impl std::fmt::Debug for WorkerRuntime {
+    /// Its figures.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let report = self.reports().report();
+        f.debug_struct("WorkerRuntime").field("report", &report).finish_non_exhaustive()
+    }
+}
+
 /// Tells what a runtime has done so far, also while it runs. Cloning is cheap.
 #[derive(Clone)]
 pub struct RuntimeReports(Arc<Counters>);
