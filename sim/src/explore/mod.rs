@@ -53,6 +53,7 @@ mod state;
 mod step;
 mod telling;
 mod visited;
+mod waiting;
 
 use std::fmt;
 
