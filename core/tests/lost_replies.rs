@@ -102,6 +102,18 @@ fn kids(world: &mut World) -> Vec<String> {
     listed.into_iter().map(|info| info.kid.as_str().to_owned()).collect()
 }
 
+/// A rotation that is applied, and whose reply was lost.
+fn lost_rotation(world: &mut World, to: &str, hex: &str) -> RotateSecret {
+    let mut lost = RotateSecret::new(kid(to), secret(hex), ms(60_000), patience(10_000));
+    let Step::Send(read) = lost.start(world.now()) else { panic!("it reads first") };
+    let found = world.call(read).expect("a reply");
+    let Step::Send(commit) = lost.on_reply(found, world.now()) else { panic!("it writes") };
+    world.call(commit).expect("a reply");
+    let failure = Failure::MaybeApplied("the reply was lost".to_owned());
+    let Step::Wait(_) = lost.on_failure(&failure, world.now()) else { panic!("it waits") };
+    lost
+}
+
 /// A rotation whose reply was lost does not take the place of one that came after it.
 #[test]
 fn a_rotation_whose_reply_was_lost_is_not_made_again_after_another() {
@@ -109,13 +121,7 @@ fn a_rotation_whose_reply_was_lost_is_not_made_again_after_another() {
     rotate(&mut world, "k1", "00aa", 60_000).expect("rotated");
     for (to, known) in [("k2", false), ("k1", true)] {
         let hex = if known { "00aa" } else { "00bb" };
-        let mut lost = RotateSecret::new(kid(to), secret(hex), ms(60_000), patience(10_000));
-        let Step::Send(read) = lost.start(world.now()) else { panic!("it reads first") };
-        let found = world.call(read).expect("a reply");
-        let Step::Send(commit) = lost.on_reply(found, world.now()) else { panic!("it writes") };
-        world.call(commit).expect("a reply");
-        let failure = Failure::MaybeApplied("the reply was lost".to_owned());
-        let Step::Wait(_) = lost.on_failure(&failure, world.now()) else { panic!("it waits") };
+        let mut lost = lost_rotation(&mut world, to, hex);
         let after = if known { "k4" } else { "k3" };
         rotate(&mut world, after, "00cc", 60_000).expect("rotated since");
         let Step::Send(read) = lost.on_wake(world.now()) else { panic!("it reads again") };
@@ -134,13 +140,7 @@ fn a_rotation_whose_reply_was_lost_is_not_made_again_after_another() {
 fn a_rotation_whose_reply_was_lost_does_not_bring_back_what_was_taken_away() {
     let mut world = World::new();
     rotate(&mut world, "k1", "00aa", 60_000).expect("rotated");
-    let mut lost = RotateSecret::new(kid("k2"), secret("00bb"), ms(60_000), patience(10_000));
-    let Step::Send(read) = lost.start(world.now()) else { panic!("it reads first") };
-    let found = world.call(read).expect("a reply");
-    let Step::Send(commit) = lost.on_reply(found, world.now()) else { panic!("it writes") };
-    world.call(commit).expect("a reply");
-    let failure = Failure::MaybeApplied("the reply was lost".to_owned());
-    let Step::Wait(_) = lost.on_failure(&failure, world.now()) else { panic!("it waits") };
+    let mut lost = lost_rotation(&mut world, "k2", "00bb");
     // Without any grace: it is known to have leaked.
     rotate(&mut world, "k3", "00cc", 0).expect("rotated since");
     let Step::Send(read) = lost.on_wake(world.now()) else { panic!("it reads again") };
