@@ -248,7 +248,7 @@ async fn an_operator_resumes_and_may_repeat_the_call() {
     let store = Store::start();
     let worker = worker(&store).await;
     let (id, task) = claimed(&store, &worker).await;
-    refused(&store.run(&["resume", &id]), 1, "there is no suspension to resume");
+    refused(&store.run(&["resume", &id]), 1, "there is no such suspension to resume");
     let _ = suspend(task, Suspension::until_operator()).await;
     assert!(store.out(&["waitpoints", &id]).contains("an operator: ff resume"));
     let other = store.run(&["resume", &id, "--namespace", "else"]);
@@ -259,7 +259,7 @@ async fn an_operator_resumes_and_may_repeat_the_call() {
     assert_eq!(store.json(&["resume", &id, "--request-id", "r-1"]), resumed);
     taken(&worker).await.complete(None).await.expect("it completes");
     assert!(store.out(&["history", &id]).contains("resumed by an operator"));
-    refused(&store.run(&["resume", &id]), 1, "there is no suspension to resume");
+    refused(&store.run(&["resume", &id]), 1, "there is no such suspension to resume");
     refused(&store.run(&["resume", NOBODY]), 1, "there is no such execution");
 }
 

@@ -307,7 +307,7 @@ rejections! {
     AlreadySuspended => State, Cooperative, 409;
     /// The execution is not suspended, its suspension has taken too long, or it is another one than
     /// the call saw first.
-    #[error("the execution is {lifecycle_phase}, and the suspension to resume is over")]
+    #[error("the execution is {lifecycle_phase}: there is no such suspension to resume")]
     ExecutionNotSuspended {
         /// Where it is.
         lifecycle_phase: LifecyclePhase,
