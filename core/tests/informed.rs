@@ -9,54 +9,24 @@ use std::sync::Arc;
 use common::suspending::{
     any_at, append, deliver, named, pending, signal_id, suspend, suspend_on, suspension_id, timeout,
 };
-use common::world::{Fate, World, patience};
+use common::world::{Fate, World, inform, others, patience, terms};
 use common::{
-    START, Submission, at, complete, execution_id, fail, grant, ms, offer, on_due, take_resumed,
+    Submission, at, complete, execution_id, fail, grant, ms, offer, on_due, take_resumed,
 };
 use ff_core::condition::TimeoutBehaviour;
 use ff_core::entropy::Entropy;
 use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{
-    AppendFrame, CloseReason, Decide, DeliverSignal, DueKind, EventKind, Fence, Frame,
-    IssuedWaitpoint, MAX_FRAME_PAYLOAD, Offered, SignalEffect, SignalOutcome, Suspend,
-    SuspendOutcome,
+    DeliverSignal, DueKind, EventKind, Fence, IssuedWaitpoint, Offered, SignalEffect,
+    SignalOutcome, Suspend, SuspendOutcome,
 };
-use ff_core::id::{AttemptIndex, FrameType, Nonce};
-use ff_core::op::{
-    Committed, FramePage, Informed, Known, ListSecrets, ReadFrames, ReadSignals, RotateSecret,
-    Terms, Tick,
-};
+use ff_core::id::{AttemptIndex, Nonce};
+use ff_core::op::{Informed, Known, ListSecrets, ReadSignals, RotateSecret, Terms, Tick};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::policy::Backoff;
-use ff_core::store::bounds::MAX_FRAMES_BYTES;
 use ff_core::store::codec::Codec;
-use ff_core::store::{
-    Cursor, IndexName, MemoryStore, RecordKey, ReplyBody, Request, StreamName, StreamPage,
-};
-use ff_core::time::DurationMs;
+use ff_core::store::{Cursor, IndexName, RecordKey, ReplyBody, Request, StreamName, StreamPage};
 use ff_core::token::{Kid, Rotation, Secret, WaitpointToken};
-
-fn terms() -> Terms {
-    Terms::new(DurationMs::new(10_000), Codec::default())
-}
-
-fn inform<C: Decide>(
-    world: &mut World,
-    terms: &Terms,
-    command: C,
-) -> Result<Committed<C::Outcome>, EngineError> {
-    let entropy = Entropy::from_u64(world.true_now);
-    world.drive(Informed::new(command, Known::Nothing, terms.clone(), entropy))
-}
-
-/// Somebody else who uses the same store.
-fn others(store: &mut MemoryStore, now: u64, act: impl FnOnce(&mut World)) {
-    let mut other = World::new();
-    std::mem::swap(&mut other.store, store);
-    other.true_now = now;
-    act(&mut other);
-    std::mem::swap(&mut other.store, store);
-}
 
 /// How often the secrets were read and written.
 fn secret_calls(calls: &[Request]) -> (usize, usize) {
@@ -494,131 +464,4 @@ fn a_tick_takes_two_hundred_and_fifty_signals_in_one_go() {
     let is_signal = |key: &RecordKey| matches!(key, RecordKey::Signal { .. });
     let left = world.store.records(partition).filter(|(key, _)| is_signal(key)).count();
     assert_eq!(left, 0);
-}
-
-fn read(
-    world: &mut World,
-    from: Cursor,
-    limit: u32,
-    only: Option<&str>,
-) -> Result<FramePage, EngineError> {
-    let only = only.map(|text| FrameType::try_new(text).expect("a type"));
-    let (id, attempt) = (execution_id(), AttemptIndex(0));
-    let reading = ReadFrames::new(id, attempt, from, limit, patience(10_000)).expect("a limit");
-    world.drive(reading.only(only))
-}
-
-fn sequences(page: &FramePage) -> Vec<u64> {
-    page.frames.iter().map(|stored| stored.frame.sequence).collect()
-}
-
-fn typed(fence: Fence, sequence: u64, text: &str) -> AppendFrame {
-    let command = append(fence, sequence);
-    let frame_type = FrameType::try_new(text).expect("a type");
-    AppendFrame { frame: Frame { frame_type, ..command.frame }, ..command }
-}
-
-#[test]
-fn a_page_of_output_is_empty_only_where_nothing_wanted_follows() {
-    let mut world = World::new();
-    let fence = world.leased();
-    for sequence in 1..=30 {
-        let text = if sequence == 25 { "progress" } else { "log" };
-        world.transact(typed(fence, sequence, text)).expect("appended");
-    }
-    let page = read(&mut world, Cursor::Start, 10, Some("progress")).expect("read");
-    assert_eq!((sequences(&page), page.gap, page.closed), (vec![25], false, None));
-    let rest = read(&mut world, page.next, 10, Some("progress")).expect("read");
-    assert_eq!((sequences(&rest), rest.closed), (vec![], None), "more may come");
-    world.transact(typed(fence, 31, "progress")).expect("appended");
-    let more = read(&mut world, rest.next, 10, Some("progress")).expect("read");
-    assert_eq!(sequences(&more), [31]);
-
-    let mut all = Vec::new();
-    let mut from = Cursor::Start;
-    loop {
-        let page = read(&mut world, from, 7, None).expect("read");
-        if page.frames.is_empty() {
-            break;
-        }
-        all.extend(sequences(&page));
-        from = page.next;
-    }
-    assert_eq!(all, (1..=31).collect::<Vec<_>>());
-    for limit in [0, 10_001] {
-        let (id, attempt) = (execution_id(), AttemptIndex(0));
-        let refused = ReadFrames::new(id, attempt, Cursor::Start, limit, patience(1));
-        assert!(matches!(refused, Err(Rejection::InvalidInput { field: "limit", .. })));
-    }
-}
-
-#[test]
-fn a_reader_at_the_end_is_told_why_no_more_comes() {
-    let (mut world, terms) = (World::new(), terms());
-    let absent = read(&mut world, Cursor::Start, 10, None).expect_err("there is none");
-    assert!(matches!(absent, EngineError::NotFound { .. }), "{absent:?}");
-    let fence = world.leased();
-    world.transact(append(fence, 1)).expect("appended");
-    let page = read(&mut world, Cursor::Start, 10, None).expect("read");
-    let end = |world: &mut World| read(world, page.next, 10, None).expect("read").closed;
-    assert_eq!(end(&mut world), None);
-    world.true_now = START + 50_000;
-    assert_eq!(end(&mut world), Some(CloseReason::LeaseExpired));
-    let offered = world.transact(offer(2)).expect("taken over").outcome;
-    let fence = offered.claimed().expect("claimed").fence();
-    assert_eq!(end(&mut world), Some(CloseReason::Reclaimed));
-    inform(&mut world, &terms, suspend(fence, 1, any_at("a"))).expect("suspended");
-    let reading = |attempt| {
-        let attempt = AttemptIndex(attempt);
-        ReadFrames::new(execution_id(), attempt, Cursor::Start, 10, patience(10_000))
-    };
-    let closed =
-        |world: &mut World| world.drive(reading(1).expect("a limit")).expect("read").closed;
-    assert_eq!(closed(&mut world), None, "it goes on when it is resumed");
-    // Everything that is there is read before the end is told.
-    let page = read(&mut world, Cursor::Start, 10, None).expect("read");
-    assert_eq!((sequences(&page), page.closed), (vec![1], None));
-}
-
-#[test]
-fn a_frame_that_comes_before_the_end_is_not_missed() {
-    let mut world = World::new();
-    let fence = world.leased();
-    let mut turns = 0;
-    // The reader has seen the end of the output; then a frame comes, and the attempt is over.
-    world.meddle = Box::new(move |store, now| {
-        turns += 1;
-        if turns == 2 {
-            others(store, now, |other| {
-                other.transact(append(fence, 1)).expect("appended");
-                other.transact(complete(fence, None)).expect("completed");
-            });
-        }
-    });
-    let page = read(&mut world, Cursor::Start, 10, None).expect("read");
-    assert_eq!((sequences(&page), page.closed), (vec![1], None));
-    let end = read(&mut world, page.next, 10, None).expect("read");
-    assert_eq!((sequences(&end), end.closed), (vec![], Some(CloseReason::Success)));
-}
-
-#[test]
-fn a_reader_that_is_behind_what_is_kept_is_told_of_the_gap() {
-    let mut world = World::new();
-    let fence = world.leased();
-    let large = |sequence| {
-        let command = append(fence, sequence);
-        let payload = Arc::from(vec![0; MAX_FRAME_PAYLOAD]);
-        AppendFrame { frame: Frame { payload, ..command.frame }, ..command }
-    };
-    world.transact(large(1)).expect("appended");
-    let first = read(&mut world, Cursor::Start, 1, None).expect("read");
-    let kept = (MAX_FRAMES_BYTES / MAX_FRAME_PAYLOAD) as u64;
-    for sequence in 2..=kept + 2 {
-        world.transact(large(sequence)).expect("appended");
-    }
-    let page = read(&mut world, first.next, 1, None).expect("read");
-    assert!(page.gap && sequences(&page)[0] > 2, "{:?}", sequences(&page));
-    let next = read(&mut world, page.next, 1, None).expect("read");
-    assert!(!next.gap);
-    assert_eq!(sequences(&next)[0], sequences(&page)[0] + 1);
 }

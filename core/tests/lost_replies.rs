@@ -4,33 +4,16 @@ mod common;
 
 use common::ms;
 use common::suspending::{any_at, deliver, pending, suspend_on};
-use common::world::{World, patience};
+use common::world::{World, inform, patience, terms};
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::execution::{Decide, Fence, IssuedWaitpoint, Suspend, SuspendOutcome};
-use ff_core::op::{
-    Committed, Informed, Known, ListSecrets, Operation, Patience, RotateSecret, Step, Terms,
-};
-use ff_core::store::codec::Codec;
+use ff_core::op::{Informed, Known, ListSecrets, Operation, Patience, RotateSecret, Step, Terms};
 use ff_core::store::{Failure, Request};
-use ff_core::time::DurationMs;
 use ff_core::token::{Kid, Rotation, Secret};
-
-fn terms() -> Terms {
-    Terms::new(DurationMs::new(10_000), Codec::default())
-}
 
 fn informed<C: Decide>(world: &World, terms: &Terms, command: C) -> Informed<C> {
     Informed::new(command, Known::Nothing, terms.clone(), Entropy::from_u64(world.true_now))
-}
-
-fn inform<C: Decide>(
-    world: &mut World,
-    terms: &Terms,
-    command: C,
-) -> Result<Committed<C::Outcome>, EngineError> {
-    let operation = informed(world, terms, command);
-    world.drive(operation)
 }
 
 /// An execution that is leased, and waitpoint 9 open in it, with a signal.

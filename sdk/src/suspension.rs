@@ -78,8 +78,8 @@ impl Suspension {
     }
 
     /// Uses this waitpoint, which is open already, with the signals that it has buffered; refused
-    /// with `WaitpointClosed` when it is not open any more. Without it, what is open under a name of
-    /// the condition is used, or opened.
+    /// with `WaitpointClosed` when it is not open any more. Without it, what is open under a name
+    /// of the condition is used, or opened.
     pub fn open(mut self, waitpoint: &IssuedWaitpoint) -> Self {
         self.open.push((waitpoint.id, waitpoint.key.clone()));
         self

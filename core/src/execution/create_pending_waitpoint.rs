@@ -39,8 +39,8 @@ pub struct CreatePendingWaitpoint {
 ///
 /// # Errors
 ///
-/// Those of a holder's call; `InvalidInput` for more than 16 open waitpoints and for a time of zero;
-/// `Unread` when the operation has to read the secrets first.
+/// Those of a holder's call; `InvalidInput` for more than 16 open waitpoints and for a time of
+/// zero; `Unread` when the operation has to read the secrets first.
 pub fn create_pending_waitpoint(
     current: &Execution,
     command: &CreatePendingWaitpoint,

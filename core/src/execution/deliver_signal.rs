@@ -13,7 +13,7 @@ use super::decision::{Beside, Decision, Ruling, ValueEffect, ValueKind, Verdict}
 use super::event::Event;
 use super::guard::deadline_passed;
 use super::record::{Execution, Phase};
-use super::resume::{resume_now, time_out, waits_until};
+use super::resume::{past_timeout, resume_now, waits_until};
 use super::signal::{SignalEffect, SignalOutcome, SignalRecord};
 use super::tally;
 use super::waiting::{ResumedBy, Resumes, WaitpointState};
@@ -150,19 +150,6 @@ fn repeated(first: &SignalRecord, command: &DeliverSignal) -> SignalOutcome {
         return first.effect.into();
     }
     SignalOutcome::Duplicate { existing_signal_id: first.id }
-}
-
-/// The execution once its suspension's timeout has passed, if it has and nobody has marked it, with
-/// what that tells and from when on it holds.
-fn past_timeout(current: &Execution, now: TimestampMs) -> (Execution, Option<Event>, Window) {
-    let mut next = current.clone();
-    let timeout = current.suspension().and_then(|suspension| suspension.timeout);
-    let passed = timeout.filter(|timeout| timeout.at <= now);
-    let Some(timeout) = passed.filter(|_| !planted!(TimeoutAndSignalBothWin)) else {
-        return (next, None, Window::ALWAYS);
-    };
-    let event = time_out(&mut next, now);
-    (next, Some(event), Window::from(timeout.at))
 }
 
 /// How long a waitpoint takes signals, if nobody does anything: to its own end and to the deadline.

@@ -93,6 +93,10 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
         });
     }
     let window = if planted!(DueWindowForgotten) { Window::ALWAYS } else { Window::from(since) };
+    let (next, window) = match anchored_again(&next, now) {
+        Some((next, until)) => (next, window.and(Window::until(until))),
+        None => (next, window),
+    };
     let mut decision = Decision::put(next, now, outcome).within(window);
     decision.events = events;
     decision.values = values;

@@ -31,8 +31,8 @@ pub struct Resume {
     pub suspension: SeenSuspension,
 }
 
-/// The suspension that an operator's call saw first: by the time that it is carried out, a later one
-/// may be there, which nobody has looked at.
+/// The suspension that an operator's call saw first: by the time that it is carried out, a later
+/// one may be there, which nobody has looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SeenSuspension(Option<SuspensionId>);
 
@@ -81,29 +81,41 @@ pub fn resume(current: &Execution, command: &Resume, now: TimestampMs) -> Ruling
         return Ok(Verdict::Repeat(outcome));
     }
     command.call.check_life(current)?;
-    let seen = |suspension: &&Suspension| command.suspension.is(suspension);
-    let suspension = current.suspension().filter(seen);
-    let suspension = suspension.filter(|suspension| !suspension.is_over(now));
+    let (mut next, timed_out, over) = past_timeout(current, now);
+    let suspension = next.suspension().filter(|suspension| command.suspension.is(suspension));
     let (Some(suspension), false) = (suspension, deadline_passed(current, now)) else {
         let lifecycle_phase = current.phase.word();
         return Err(Rejection::ExecutionNotSuspended { lifecycle_phase });
     };
-    let window = waits_until(current, suspension);
+    let window = over.and(waits_until(&next, suspension));
     let outcome = Resumed { suspension_id: suspension.id };
-    let mut next = current.clone();
     let event = resume_now(&mut next, ResumedBy::Operator, now);
     command.call.remember(&mut next, OperatorOutcome::Resumed(outcome.suspension_id));
-    Ok(Decision::put(next, now, outcome).within(window).event(event).into())
+    let before = timed_out.into_iter().collect();
+    Ok(Decision::put(next, now, outcome).within(window).event(event).after(before).into())
 }
 
-/// How long a suspension waits: to its timeout, unless that escalates, and to the deadline.
-pub(super) fn waits_until(current: &Execution, suspension: &Suspension) -> Window {
-    let ends = |timeout: &super::waiting::Timeout| {
-        timeout.behaviour != TimeoutBehaviour::Escalate && !planted!(TimeoutAndSignalBothWin)
+/// The execution once its suspension's timeout has passed, if it has and nobody has marked it, with
+/// what that tells and from when on it holds.
+pub(super) fn past_timeout(
+    current: &Execution,
+    now: TimestampMs,
+) -> (Execution, Option<Event>, Window) {
+    let mut next = current.clone();
+    let timeout = current.suspension().and_then(|suspension| suspension.timeout);
+    let passed = timeout.filter(|timeout| timeout.at <= now);
+    let Some(timeout) = passed.filter(|_| !planted!(TimeoutAndSignalBothWin)) else {
+        return (next, None, Window::ALWAYS);
     };
-    let timeout = suspension.timeout.filter(ends).map(|timeout| timeout.at);
-    let until = |at: Option<TimestampMs>| at.map_or(Window::ALWAYS, Window::until);
-    until(timeout).and(until(current.deadline))
+    let event = time_out(&mut next, now);
+    (next, Some(event), Window::from(timeout.at))
+}
+
+/// How long a suspension waits as it does: to its timeout, and to the deadline.
+pub(super) fn waits_until(current: &Execution, suspension: &Suspension) -> Window {
+    let timeout = suspension.timeout.filter(|_| !planted!(TimeoutAndSignalBothWin));
+    let ends = timeout.map(|timeout| timeout.at).into_iter().chain(current.deadline);
+    ends.map(Window::until).fold(Window::ALWAYS, Window::and)
 }
 
 /// Ends a suspension: the attempt goes on when it is claimed, after the resume delay if there is
@@ -132,8 +144,8 @@ pub(super) fn resume_now(next: &mut Execution, by: ResumedBy, now: TimestampMs) 
     Event::Resumed { suspension_id, by }
 }
 
-/// Closes the waitpoints that a suspension used, or leaves them open for a later one, which does not
-/// count signals of a lower number than `counts_from`, where the policy is so.
+/// Closes the waitpoints that a suspension used, or leaves them open for a later one, which does
+/// not count signals of a lower number than `counts_from`, where the policy is so.
 pub(super) fn leave_waitpoints(waiting: &mut Waiting, policy: ResumePolicy, counts_from: u32) {
     if policy.close_waitpoints {
         waiting.close(|waitpoint| waitpoint.state == WaitpointState::Active);

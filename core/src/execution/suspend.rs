@@ -57,8 +57,8 @@ pub struct Suspend {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BindWaitpoint {
-    /// The one of that name that is open already, with the signals that it has buffered; where there
-    /// is none, a new one.
+    /// The one of that name that is open already, with the signals that it has buffered; where
+    /// there is none, a new one.
     New {
         /// Chosen by the caller, for a new one.
         id: WaitpointId,
@@ -107,8 +107,8 @@ pub enum SuspendOutcome {
 /// # Errors
 ///
 /// Those of a holder's call; `AlreadySuspended`; `InvalidInput` for a condition, its waitpoints or
-/// a timeout that is not in the future; `WaitpointClosed` for a waitpoint that is not open; `Unread` when the operation has to read
-/// secrets or signals first.
+/// a timeout that is not in the future; `WaitpointClosed` for a waitpoint that is not open;
+/// `Unread` when the operation has to read secrets or signals first.
 pub fn suspend(current: &Execution, command: &Suspend, now: TimestampMs) -> Ruling<SuspendOutcome> {
     if let Some(outcome) = repeated(current, command, now)? {
         return Ok(Verdict::Repeat(outcome));
@@ -299,8 +299,8 @@ fn hear(
     Ok(None)
 }
 
-/// The condition was satisfied before the worker asked, `by` the signal of that number: it keeps its
-/// lease. Those that came after it are for a later suspension.
+/// The condition was satisfied before the worker asked, `by` the signal of that number: it keeps
+/// its lease. Those that came after it are for a later suspension.
 fn satisfied(
     mut next: Execution,
     command: &Suspend,

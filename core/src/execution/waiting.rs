@@ -211,12 +211,3 @@ impl Waiting {
         }
     }
 }
-
-impl Suspension {
-    /// Whether it has taken too long, marked or not, and does not wait any longer.
-    pub fn is_over(&self, now: TimestampMs) -> bool {
-        self.timeout.is_some_and(|timeout| {
-            timeout.at <= now && timeout.behaviour != TimeoutBehaviour::Escalate
-        })
-    }
-}

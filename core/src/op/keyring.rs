@@ -112,8 +112,8 @@ pub struct RotateSecret {
     secret: Secret,
     grace: DurationMs,
     patience: Patience,
-    /// Commits that may be applied: their reply was lost, or they were refused, it may be because of
-    /// themselves: a client that sends again by itself has its first copy refuse the second.
+    /// Commits that may be applied: their reply was lost, or they were refused, it may be because
+    /// of themselves: a client that sends again by itself has its first copy refuse the second.
     doubted: Vec<Sent>,
     /// Whether one of them got no reply.
     lost: bool,

@@ -368,8 +368,8 @@ impl<C: Decide> Transact<C> {
     }
 }
 
-/// Whether a record of this version shows that a commit of that nonce on an expected version has not
-/// applied.
+/// Whether a record of this version shows that a commit of that nonce on an expected version has
+/// not applied.
 pub(super) fn is_other(version: Option<Version>, expected: Version, nonce: u64) -> bool {
     let version = version.unwrap_or(Version::ABSENT);
     version == expected || (version.count == expected.count + 1 && version.nonce != nonce)

@@ -5,7 +5,9 @@ use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::execution::{ChangePriority, Decide, Event, Fence, OperatorCall};
 use ff_core::id::RequestId;
-use ff_core::op::{Committed, Loaded, Operation, Patience, Step, Terms, Transact, load};
+use ff_core::op::{
+    Committed, Informed, Known, Loaded, Operation, Patience, Step, Terms, Transact, load,
+};
 use ff_core::policy::Priority;
 use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
@@ -217,4 +219,28 @@ pub fn change<C: Decide>(store: &mut MemoryStore, now: u64, command: C) {
         let reply = store.handle(request, at(now));
         step = operation.on_reply(reply, host);
     }
+}
+
+/// Ten seconds for each call, and secrets that nobody has read yet.
+pub fn terms() -> Terms {
+    Terms::new(DurationMs::new(10_000), Codec::default())
+}
+
+/// Carries a command that has to know secrets or signals.
+pub fn inform<C: Decide>(
+    world: &mut World,
+    terms: &Terms,
+    command: C,
+) -> Result<Committed<C::Outcome>, EngineError> {
+    let entropy = Entropy::from_u64(world.true_now);
+    world.drive(Informed::new(command, Known::Nothing, terms.clone(), entropy))
+}
+
+/// Somebody else who uses the same store.
+pub fn others(store: &mut MemoryStore, now: u64, act: impl FnOnce(&mut World)) {
+    let mut other = World::new();
+    std::mem::swap(&mut other.store, store);
+    other.true_now = now;
+    act(&mut other);
+    std::mem::swap(&mut other.store, store);
 }

@@ -402,8 +402,8 @@ async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) -> Option<R
     None
 }
 
-/// A suspension that can never be fails its attempt, like a handler's own error; one whose waitpoint
-/// has closed meanwhile may do better in another.
+/// A suspension that can never be fails its attempt, like a handler's own error; one whose
+/// waitpoint has closed meanwhile may do better in another.
 async fn refused<'r>(
     report: &'r Counters,
     task: &ClaimedTask,

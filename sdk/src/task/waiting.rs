@@ -144,7 +144,8 @@ impl ClaimedTask {
     /// `InvalidInput` for metadata over 4 KiB, and `Timeout` when nobody can say whether it was
     /// appended.
     ///
-    /// Dropping the future may leave the frame appended or not; the next call makes sure that it is.
+    /// Dropping the future may leave the frame appended or not; the next call makes sure that it
+    /// is.
     pub async fn append_frame(
         &self,
         frame_type: impl AsRef<str>,

@@ -2,9 +2,9 @@
 //!
 //! A part of the state is read through its `Debug` text, which shows every field that core has now
 //! or will have. Of the text are set apart, in the order of their appearance, ids (uuids, nonces,
-//! names of processes, fingerprints of tokens) and instants; the rest is hashed once and kept with the part. The hash of a
-//! whole state then numbers ids in the order of their first appearance, and takes instants relative
-//! to the present one.
+//! names of processes, fingerprints of tokens) and instants; the rest is hashed once and kept with
+//! the part. The hash of a whole state then numbers ids in the order of their first appearance, and
+//! takes instants relative to the present one.
 
 use std::fmt::{Debug, Write};
 

@@ -33,10 +33,10 @@
 //! What is left out, and why nothing is lost by it:
 //!
 //! - A request that only reads is answered, and its reply delivered, in one step: what it has read
-//!   may be as old as one likes when the commit comes that it leads to. A look at the secrets, which
-//!   nobody rotates, one over the partitions, and the `Take` that follows, are carried out at once: one that takes long does what one does
-//!   that is sent later. A worker begins its rotation anew with each draw, and without work in a
-//!   lane it does not look.
+//!   may be as old as one likes when the commit comes that it leads to. A look at the secrets,
+//!   which nobody rotates, one over the partitions, and the `Take` that follows, are carried out at
+//!   once: one that takes long does what one does that is sent later. A worker begins its rotation
+//!   anew with each draw, and without work in a lane it does not look.
 //! - A reply is delivered before anybody else acts, where its process has nothing else under way:
 //!   nobody else can tell, and it commutes with every step of others.
 //! - The waits of operations between two tries, some milliseconds, take no time.

@@ -126,9 +126,9 @@ pub fn check_answer(
     }
 }
 
-/// Who is told that nobody knows what became of a call has missed a reply, or its requests were sent
-/// twice. Of grants and leases that are over no record tells, so that who asks for one may be told
-/// so where the record has moved on.
+/// Who is told that nobody knows what became of a call has missed a reply, or its requests were
+/// sent twice. Of grants and leases that are over no record tells, so that who asks for one may be
+/// told so where the record has moved on.
 ///
 /// # Errors
 ///

@@ -95,8 +95,8 @@ async fn ask(
     Ok(TaskOutcome::Suspend(Box::new(asked)))
 }
 
-/// A handler that was called with its signals and is dropped at the deadline: whoever takes its work
-/// next calls it with the same.
+/// A handler that was called with its signals and is dropped at the deadline: whoever takes its
+/// work next calls it with the same.
 #[tokio::test(start_paused = true)]
 async fn shutdown_gives_signals_back_with_their_lease() {
     let ground = Ground::memory();
