@@ -2,18 +2,19 @@
 
 use ff_core::error::Rejection;
 use ff_core::execution::{
-    DEFAULT_PAYLOAD_LIMIT, EventKind, Fence, FenceParts, Progress, Situation, UpdateProgress,
-    ValueKind, state_vector,
+    CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, DueKind, EventKind, Fence, FenceParts, Progress,
+    Situation, UpdateProgress, ValueKind, state_vector,
 };
 use ff_core::id::LeaseEpoch;
 use ff_core::score::Score;
 use ff_core::state::{LifecyclePhase, OwnershipState, TerminalOutcome};
 
+use crate::common::suspending::pending;
 use crate::common::{
     Answer, Bench, LEASE, START, Submission, at, attempt_id, call, cancel, complete, execution_id,
-    fail, lease_id, on_due, renew, revoke,
+    fail, lease_id, ms, on_due, renew, revoke,
 };
-use crate::{not_active, nothing_due};
+use crate::{due, not_active, nothing_due};
 
 #[test]
 fn an_expiry_is_believed_a_minute_beyond_the_ttl_and_no_further() {
@@ -187,6 +188,21 @@ fn no_lease_ends_after_the_attempt_timeout_or_the_deadline() {
     let fence = bench.take(1, START);
     bench.applied(renew(fence, LEASE), START + 20_000);
     assert_eq!(bench.active().lease.expires_at, at(START + 40_000));
+}
+
+/// What else is due then is done in the same step.
+#[test]
+fn a_lease_is_anchored_again_with_what_is_due() {
+    let mut bench = Bench::new(Submission::new());
+    let fence = bench.take(1, START);
+    let back = START - 100_000;
+    let waitpoint =
+        CreatePendingWaitpoint { expires_in: Some(ms(3_000)), ..pending(fence, 1, "a") };
+    bench.applied(waitpoint, back);
+    let now = back + 4_000;
+    assert_eq!(due(&mut bench, now), [DueKind::WaitpointExpiry]);
+    assert_eq!(bench.active().lease.expires_at, at(now + LEASE));
+    assert_eq!(bench.apply(on_due(), now), Ok(Answer::Kept(nothing_due())));
 }
 
 #[test]
