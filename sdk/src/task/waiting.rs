@@ -161,12 +161,12 @@ impl ClaimedTask {
         }
         if let Some(doubted) = output.doubted.clone() {
             let appended = self.append(doubted, rings).await;
-            output.settle(&appended);
-            if let Err(error) = appended
-                && is_in_doubt(&error)
+            if let Err(error) = &appended
+                && !is_decided(error)
             {
-                return Err(error);
+                return appended;
             }
+            output.settle(&appended);
         }
         let sequence = output.next.unwrap_or(self.claimed().attempt.frames + 1);
         let mut frame = Frame { sequence, frame_type, payload, metadata };
@@ -201,6 +201,12 @@ impl Output {
             Err(_) => {}
         }
     }
+}
+
+/// Whether the store has decided that a call is refused, and not failed to answer it.
+fn is_decided(error: &SdkError) -> bool {
+    let refused = |error: &EngineError| error.rejection().is_some();
+    error.engine().is_some_and(refused) || !error.is_retryable()
 }
 
 /// Whether a call that failed may have been applied.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ff_sdk::core::store::Cursor;
 use ff_sdk::{
     AttemptIndex, DurationMs, EngineError, ExecutionPolicy, MemoryBackend, SdkError, TailItem,
-    ValkeyBackend,
+    ValkeyBackend, WorkerConfig,
 };
 use ff_tests::Ground;
 use ff_tests::kit::{claim, ms, submit, work};
@@ -192,13 +192,20 @@ async fn a_stream_of_output_ends_with_an_error_that_stays() {
 async fn a_frame_that_comes_late_takes_the_place_of_no_other() {
     let ground = Ground::memory();
     let line = ground.line();
-    let worker = ground.worker_on(line.clone(), "w", |_| ()).await;
+    let brief = |config: &mut WorkerConfig| config.call_timeout_ms = 2_000;
+    let worker = ground.worker_on(line.clone(), "w", brief).await;
     let client = ground.client().await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     line.slow_requests(ms(50), commits);
     let given_up = task.append_frame("log", "first", BTreeMap::new());
     assert!(tokio::time::timeout(ms(10), given_up).await.is_err(), "it is on its way");
+    // A store that cannot be reached says nothing of the first.
+    line.cut();
+    let unsent = task.append_frame("log", "unsent", BTreeMap::new());
+    assert!(unsent.await.unwrap_err().is_retryable());
+    line.mend();
+    line.slow_requests(ms(50), commits);
     let second = task.append_frame("log", "second", BTreeMap::new()).await.unwrap();
     let third = task.append_frame("log", "third", BTreeMap::new()).await.unwrap();
     assert_eq!((second, third), (2, 3));
