@@ -203,10 +203,25 @@ pub struct SecretInfo {
     pub good_until: Option<TimestampMs>,
 }
 
-/// The secrets that are good; the last one signs new tokens. Cloning is cheap.
+/// The secrets that are good, each under a name of its own; the last one signs new tokens. Cloning is
+/// cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "Vec<SigningKey>")]
 pub struct Keyring(Arc<[SigningKey]>);
+
+impl TryFrom<Vec<SigningKey>> for Keyring {
+    type Error = String;
+
+    fn try_from(keys: Vec<SigningKey>) -> Result<Self, String> {
+        let repeated = |(at, key): (usize, &SigningKey)| {
+            keys[..at].iter().any(|earlier| earlier.kid == key.kid)
+        };
+        if keys.iter().enumerate().any(repeated) {
+            return Err("two secrets have one name".to_owned());
+        }
+        Ok(Self(keys.into()))
+    }
+}
 
 /// What came of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -415,6 +430,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::codec::{FIRST_FORMAT, decode, encode};
     use uuid::Uuid;
 
     fn ring() -> Keyring {
@@ -444,6 +460,17 @@ mod tests {
         let key = WaitpointKey::try_new("a").unwrap();
         let id = WaitpointId::from_uuid(Uuid::from_u128(1));
         ring.sign(Subject { id, key: &key, created_at: at(5) }).unwrap().1
+    }
+
+    /// A ring that nobody has made is no ring: a name would stand for two secrets.
+    #[test]
+    fn each_secret_of_a_record_has_a_name_of_its_own() {
+        let two = rotated(&ring(), "k2", "00ff", 60_000, 5);
+        let bytes = encode(&two, FIRST_FORMAT);
+        assert_eq!(decode::<Keyring>(&bytes, FIRST_FORMAT).as_ref(), Ok(&two));
+        let twice = bytes.iter().map(|byte| if *byte == b'2' { b'1' } else { *byte });
+        let decoded = decode::<Keyring>(&twice.collect::<Vec<_>>(), FIRST_FORMAT);
+        assert!(decoded.is_err(), "{decoded:?}");
     }
 
     /// A known answer, so that the signed form never changes by accident.

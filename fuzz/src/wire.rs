@@ -286,9 +286,9 @@ fn answer(reply: &Reply) -> Answer {
             items.push(Answer::Number(i64::from(streamed.gap)));
             items.extend([number_text(id.at.get()), number_text(id.sequence)]);
             for entry in &streamed.entries {
-                let id = entry.id;
-                items.extend([number_text(id.at.get()), number_text(id.sequence)]);
-                items.push(Answer::Data(entry.entry.to_vec()));
+                // What a head has behind time and sequence is for the function library.
+                let head = format!("{}:{}:1:1 ", entry.id.at.get(), entry.id.sequence);
+                items.push(Answer::Data([head.as_bytes(), &entry.entry].concat()));
             }
         }
         ReplyBody::Poll(_) | ReplyBody::OverBound(_) => panic!("no function answers so"),

@@ -105,6 +105,10 @@ impl Run {
         let (command, remembered) = (observed(command, before.as_ref()), self.remembered);
         // A repeat makes nothing remembered for longer.
         let answered = outcome.filter(|_| applied);
+        if answered.is_some() {
+            // What the record has forgotten since is carried out anew under its id.
+            self.answered.retain(|earlier| !is_same_suspension(&earlier.command, &command));
+        }
         self.answered.extend(answered.map(|outcome| Answered { command, outcome, remembered }));
         invariants::check_record(record, self.now);
         invariants::check_beside(record, &self.bench);
@@ -134,6 +138,11 @@ impl Run {
             }
         }
     }
+}
+
+fn is_same_suspension(one: &AnyCommand, other: &AnyCommand) -> bool {
+    let (AnyCommand::Suspend(one), AnyCommand::Suspend(other)) = (one, other) else { return false };
+    one.suspension_id == other.suspension_id
 }
 
 /// Whether the record shows by itself that it has met this suspension or this waitpoint.
