@@ -203,8 +203,8 @@ pub struct SecretInfo {
     pub good_until: Option<TimestampMs>,
 }
 
-/// The secrets that are good, each under a name of its own; the last one signs new tokens. Cloning is
-/// cheap.
+/// The secrets that are good, each under a name of its own; the last one signs new tokens. Cloning
+/// is cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<SigningKey>")]
 pub struct Keyring(Arc<[SigningKey]>);
