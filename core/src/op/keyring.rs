@@ -204,8 +204,18 @@ impl Operation for RotateSecret {
             }
             ReplyBody::Commit(mut units) => match units.pop() {
                 Some(UnitReply::Committed { .. }) => Step::Done(Ok(Rotation::Rotated)),
-                Some(UnitReply::Conflict { .. } | UnitReply::OutsideWindow) | None => {
-                    self.doubted.extend(pending);
+                refused => {
+                    let version = match &refused {
+                        Some(UnitReply::Conflict { current }) => {
+                            let current = current.first().and_then(Option::as_ref);
+                            Some(current.map_or(Version::ABSENT, |stored| stored.version))
+                        }
+                        _ => None,
+                    };
+                    let never = |sent: &Sent| {
+                        version.is_some() && is_other(version, sent.expected, sent.nonce)
+                    };
+                    self.doubted.extend(pending.filter(|sent| !never(sent)));
                     match self.patience.after_refusal(OP) {
                         Ok(wait) => Step::Wait(wait),
                         Err(error) => Step::Done(Err(error)),

@@ -127,8 +127,8 @@ pub fn check_answer(
 }
 
 /// Who is told that nobody knows what became of a call has missed a reply, or its requests were
-/// sent twice. Of grants and leases that are over no record tells, so that who asks for one may be
-/// told so where the record has moved on.
+/// sent twice. Of grants and leases that are over, and of secrets that were taken away, no record
+/// tells, so that who asks for one may be told so where the record has moved on.
 ///
 /// # Errors
 ///
@@ -136,7 +136,8 @@ pub fn check_answer(
 pub fn check_doubt(model: &Model, caller: &Caller, error: &EngineError) -> Result<(), Broken> {
     let heard_all = !caller.resent && !caller.failed;
     let kind = caller.command.as_ref().map(ff_core::execution::Identity::identity);
-    let is_forgotten = matches!(kind, Some(IdentityKind::Grant | IdentityKind::Lease));
+    let is_forgotten =
+        caller.rotates.is_some() || matches!(kind, Some(IdentityKind::Grant | IdentityKind::Lease));
     if error.may_be_applied() && model.watched.contains(Invariant::Identity) {
         let (carries, doubts) = (caller.carries, !heard_all || is_forgotten);
         ensure!(doubts, TAG, "{carries:?} was told ({error}), and every request was answered");
