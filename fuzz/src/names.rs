@@ -181,7 +181,9 @@ fn key(bytes: &mut Unstructured<'_>) -> Result<(String, Partition, Vec<u8>)> {
     macro_rules! named {
         ($name:expr) => {{
             let name = $name;
-            (format!("{name:?}"), name.text(at))
+            // The record and the value of a signal are printed alike.
+            let kind = std::any::type_name_of_val(&name);
+            (format!("{kind} {name:?}"), name.text(at))
         }};
     }
     let signal = Uuid::from_bytes(bytes.arbitrary()?);
