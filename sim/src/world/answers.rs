@@ -194,7 +194,7 @@ impl World {
     /// Whether indexes may differ from records for a time: an error inside a function leaves what
     /// it has written before.
     fn may_drift(&self) -> bool {
-        self.settings.on(FaultKind::ErrorInside).is_some()
+        self.settings.weights.on(FaultKind::ErrorInside).is_some()
     }
 
     /// What an auditor sees twice, with longer than a hold between, is wrong.
