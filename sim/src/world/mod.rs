@@ -32,6 +32,7 @@ use crate::determinism::random::{between, call_key, stream};
 use crate::fault::chances::Chances;
 use crate::fault::planned::{self, Planned};
 use crate::fault::{clock, process};
+use crate::invariant::answer::Seen;
 use crate::invariant::frame::Watched;
 use crate::invariant::readers::Followed;
 use crate::invariant::{health, liveness};
@@ -105,6 +106,13 @@ struct Running {
     present: Vec<(ExecutionId, u32)>,
     /// Leases that it took itself, and was shown when it asked again.
     own: OwnLeases,
+}
+
+impl Running {
+    fn seen(&self) -> Seen<'_> {
+        let (record, at) = (self.seen.0.as_deref(), self.seen.1);
+        Seen { record, at, begun: self.begun, jumps: self.jumps }
+    }
 }
 
 /// Something that happens at its time.
