@@ -25,9 +25,9 @@ pub mod error;
 pub mod grant;
 pub mod id;
 pub mod partition;
-#[cfg(not(ff_planted_bugs))]
+#[cfg(not(feature = "planted-bugs"))]
 mod planted;
-#[cfg(ff_planted_bugs)]
+#[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod policy;
 pub mod score;
