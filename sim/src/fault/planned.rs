@@ -1,9 +1,10 @@
 //! Faults that a seed has planned for an instant, whatever happens until then.
 
-use crate::settings::Settings;
-use crate::streams::{Draws, Source, between};
+use crate::determinism::random::{Draws, Source, between};
+use crate::plan::settings::Settings;
+use crate::plan::{FaultId, FaultKind};
 
-use super::{FaultId, FaultKind, clock_freeze, clock_offset, clock_step, crash, partition, pause};
+use super::{clock_freeze, clock_offset, clock_step, crash, partition, pause};
 
 /// Something that goes wrong at an instant.
 #[derive(Clone, Copy, Debug)]

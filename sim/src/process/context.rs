@@ -10,10 +10,10 @@ use ff_core::op::{Informed, Known, Loaded, Operation, Patience, Terms, Transact}
 use ff_core::store::Member;
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
-use crate::hash::hashed;
-use crate::marks::CommandKind;
+use crate::determinism::hash::hashed;
 use crate::plan::{WishId, WishKind};
-use crate::task::{Errand, Output, Task, driven};
+use crate::process::task::{Errand, Output, Task, driven};
+use crate::report::coverage::CommandKind;
 
 use super::wishes::namespace;
 
