@@ -1,4 +1,5 @@
-//! A store with a clock that a test sets, and names for what is put into it.
+//! The fixture of the tests: a reference store with a clock that the test sets, and short names for
+//! keys, units and entries.
 
 use ff_core::execution::Purpose;
 use ff_core::id::{AttemptIndex, LaneId, Namespace};
@@ -37,12 +38,12 @@ pub fn lane(name: &str) -> IndexName {
     IndexName::Eligible { namespace, lane: LaneId::try_new(name).expect("a lane") }
 }
 
-/// The output of an attempt of execution 1.
+/// Returns the name of the output of an attempt of execution 1.
 pub fn output(attempt: u32) -> StreamName {
     StreamName::Frames { execution: uuid(1), attempt: AttemptIndex(attempt) }
 }
 
-/// The record of a signal to execution 1.
+/// Returns the key of a signal to execution 1.
 pub fn signal(number: u128) -> RecordKey {
     RecordKey::Signal { execution: uuid(1), signal: uuid(number) }
 }
@@ -64,12 +65,12 @@ pub fn version(count: u64, nonce: u64) -> Version {
 }
 
 /// A store with a clock that a test sets.
-pub struct Ground {
+pub struct Fixture {
     pub store: MemoryStore,
     pub now: TimestampMs,
 }
 
-impl Ground {
+impl Fixture {
     pub fn new() -> Self {
         Self { store: MemoryStore::new(77), now: at(1_000_000) }
     }
@@ -134,7 +135,7 @@ impl Ground {
         }
     }
 
-    /// Appends so many equal frames to the output of an attempt.
+    /// Appends `frames` equal frames to the output of an attempt.
     pub fn emit(&mut self, attempt: u32, frames: usize, content: &[u8]) {
         let entry = bytes(content);
         for count in (0..frames).step_by(MAX_ENTRIES_PER_UNIT) {
@@ -145,7 +146,7 @@ impl Ground {
         }
     }
 
-    /// Everything that a stream keeps, page by page.
+    /// Reads all entries of a stream, page by page.
     pub fn kept(&mut self, stream: &StreamName) -> Vec<StreamEntry> {
         let (mut from, mut kept) = (Cursor::Start, Vec::new());
         loop {
@@ -164,7 +165,7 @@ impl Ground {
         assert!(matches!(self.commit_one(unit), UnitReply::Committed { .. }));
     }
 
-    /// Executions with a record and an entry in a lane.
+    /// Creates executions with a record and an entry in lane `l`.
     pub fn fill(&mut self, entries: &[(u128, i64)]) {
         for (number, score) in entries {
             let mut unit = unit(*number, Version::ABSENT, 1);
