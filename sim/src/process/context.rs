@@ -15,7 +15,7 @@ use crate::plan::{WishId, WishKind};
 use crate::process::task::{Errand, Output, Task, driven};
 use crate::report::coverage::CommandKind;
 
-use super::wishes::namespace;
+use super::submissions::namespace;
 
 /// A grant on its way to a worker.
 #[derive(Clone, Copy, Debug)]
