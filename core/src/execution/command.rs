@@ -8,14 +8,14 @@ use crate::token::{Kid, KnownKeyring};
 
 use super::identity::{Identity, IdentityKind};
 use super::record::{Execution, FailOutcome, Purpose, Ruling, SignalOutcome, ValueKind};
+use super::retention::{ForgetSignals, Forgotten};
 use super::rule::{
     Admit, Admitted, AppendFrame, Appended, Block, BlockOutcome, CREATE_WITHIN, Cancel,
     CancelledBy, ChangePriority, Claim, Claimed, Complete, Create, CreateOutcome,
-    CreatePendingWaitpoint, DelayExecution, DeliverSignal, DueOutcome, Fail, ForgetSignals,
-    Forgotten, FoundSignal, Granted, Heard, IssueClaimGrant, IssueReclaimGrant, IssuedWaitpoint,
-    MoveToWaitingChildren, Offer, Offered, OnDue, OperatorCall, ReclaimGranted, Renew, Renewed,
-    Replay, Replayed, Resume, Resumed, RevokeLease, Revoked, Suspend, SuspendOutcome, Unblock,
-    UpdateProgress,
+    CreatePendingWaitpoint, DelayExecution, DeliverSignal, DueOutcome, Fail, FoundSignal, Granted,
+    Heard, IssueClaimGrant, IssueReclaimGrant, IssuedWaitpoint, MoveToWaitingChildren, Offer,
+    Offered, OnDue, OperatorCall, ReclaimGranted, Renew, Renewed, Replay, Replayed, Resume,
+    Resumed, RevokeLease, Revoked, Suspend, SuspendOutcome, Unblock, UpdateProgress,
 };
 
 /// A command on one execution, decided by the rule of its name.

@@ -105,22 +105,23 @@ impl<T> Decision<T> {
     /// A decision for a changed record that holds at any time.
     pub fn put(mut next: Execution, now: TimestampMs, outcome: T) -> Self {
         next.updated_at = now;
-        Self {
-            next: Next::Put(next),
-            window: Window::ALWAYS,
-            stores_ttl: None,
-            events: Vec::new(),
-            values: Vec::new(),
-            beside: None,
-            outcome,
-        }
+        Self::new(Next::Put(next), outcome)
     }
 
     /// A decision that only writes the record's index entries again: that is how an entry comes
     /// back whose taker died or gave it back.
-    pub fn keep(outcome: T) -> Self {
+    pub const fn keep(outcome: T) -> Self {
+        Self::new(Next::Keep, outcome)
+    }
+
+    /// A decision that removes the record.
+    pub const fn remove(outcome: T) -> Self {
+        Self::new(Next::Remove, outcome)
+    }
+
+    const fn new(next: Next, outcome: T) -> Self {
         Self {
-            next: Next::Keep,
+            next,
             window: Window::ALWAYS,
             stores_ttl: None,
             events: Vec::new(),

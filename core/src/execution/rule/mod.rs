@@ -17,7 +17,6 @@ mod create_pending_waitpoint;
 mod delay_execution;
 mod deliver_signal;
 mod fail;
-mod forget_signals;
 mod guard;
 mod issue_claim_grant;
 mod issue_reclaim_grant;
@@ -51,7 +50,6 @@ pub use deliver_signal::{
     DeliverSignal, FoundSignal, MAX_SIGNAL_PAYLOAD, MAX_SIGNALS, deliver_signal,
 };
 pub use fail::{Fail, fail};
-pub use forget_signals::{FORGOTTEN_AT_ONCE, ForgetSignals, Forgotten, forget_signals};
 pub use guard::FenceParts;
 pub use issue_claim_grant::{Granted, IssueClaimGrant, issue_claim_grant};
 pub use issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
@@ -69,4 +67,5 @@ pub use suspend::{BindWaitpoint, Heard, Suspend, SuspendOutcome, suspend};
 pub use update_progress::{UpdateProgress, update_progress};
 pub use waitpoint::IssuedWaitpoint;
 
+pub(super) use super::retention::forget_signals;
 pub(super) use create::CREATE_WITHIN;

@@ -2,6 +2,7 @@
 //! (`docs/architecture.md`, Records).
 
 use crate::execution::record::{BlockKind, Execution, LeaseFate, NotBefore, Phase};
+use crate::execution::retention;
 use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs};
 
@@ -30,15 +31,10 @@ pub enum DueKind {
     Retention,
 }
 
-/// How long a record is kept from its creation on, however short its retention is: longer than a
-/// copy of its submission may be under way, which would create it again. \[INV-IDENTITY-1\]
-const KEPT_AT_LEAST: DurationMs = DurationMs::from_secs(60);
-
 /// Everything that will be due if nobody does anything, in no order.
 pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, DueKind)> + '_ {
     let continuation = execution.continuation.map(|_| (TimestampMs::ZERO, DueKind::Continuation));
-    let (mut lease, mut timeout, mut delay, mut retention, mut blocks) =
-        (None, None, None, None, None);
+    let (mut lease, mut timeout, mut delay, mut blocks) = (None, None, None, None);
     match &execution.phase {
         Phase::Runnable(runnable) => {
             delay = runnable.not_before.map(|delay| (over_at(delay), DueKind::DelayOver));
@@ -55,13 +51,6 @@ pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, Du
             let over = suspended.suspension.timeout;
             timeout = over.map(|timeout| (timeout.at, DueKind::SuspensionTimeout));
         }
-        Phase::Terminal(terminal) if continuation.is_none() => {
-            let since =
-                if planted!(RetentionFromCreation) { execution.created_at } else { terminal.at };
-            let until = since.plus(execution.policy.retention_ms);
-            let least = execution.created_at.plus(KEPT_AT_LEAST);
-            retention = Some((until.max(least), DueKind::Retention));
-        }
         Phase::Terminal(_) => {}
     }
     let over = matches!(execution.phase, Phase::Terminal(_));
@@ -71,6 +60,7 @@ pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, Du
         .into_iter()
         .flat_map(|blocks| blocks.iter())
         .filter_map(|block| block.recheck_at.map(|at| (at, DueKind::Recheck(block.kind))));
+    let retention = retention::over_at(execution).map(|at| (at, DueKind::Retention));
     let open = execution.waiting.iter().flat_map(|waiting| &waiting.open);
     let waitpoints = open.filter_map(|waitpoint| waitpoint.expires_at());
     [continuation, deadline, timeout, lease, grant, delay, retention]
