@@ -209,7 +209,7 @@ impl<C: Decide> Decide for InNamespace<C> {
     }
 }
 
-/// A claim by one of its three rules.
+/// A claim by one of its names.
 macro_rules! claims {
     ($($(#[$doc:meta])* $command:ident => $rule:ident;)+) => {
         $(
@@ -258,6 +258,8 @@ claims! {
     TakeNew => claim;
     /// Takes an execution with its interrupted attempt: [`super::claim_resumed()`].
     TakeResumed => claim_resumed;
+    /// Takes an execution with a new or its interrupted attempt: [`super::claim_granted()`].
+    TakeGranted => claim_granted;
     /// Takes an execution from an owner that lost its lease: [`super::reclaim()`].
     TakeOver => reclaim;
 }

@@ -18,7 +18,7 @@ mod view;
 mod wire;
 
 pub use any_command::{AnyCommand, AnyOutcome};
-pub use command::{Decide, InNamespace, TakeNew, TakeOver, TakeResumed};
+pub use command::{Decide, InNamespace, TakeGranted, TakeNew, TakeOver, TakeResumed};
 pub use identity::{Identity, IdentityKind, Mark};
 pub use record::*;
 pub use retention::{FORGOTTEN_AT_ONCE, ForgetSignals, Forgotten, forget_signals};

@@ -8,13 +8,10 @@ use crate::policy::ReclaimMode;
 use crate::time::TimestampMs;
 
 use super::block::{Block, block};
-use super::claim::{claim, repeated};
-use super::claim_resumed::claim_resumed;
+use super::claim::{Claim, Claimed, claim_granted, reclaim, repeated};
 use super::issue_claim_grant::{IssueClaimGrant, issue_claim_grant, unused_from};
 use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
-use super::lease::{Claim, Claimed};
 use super::on_due::on_due;
-use super::reclaim::reclaim;
 
 /// Offers an execution to a worker. Identity: the lease id of its last command.
 #[derive(Clone, Debug)]
@@ -98,8 +95,7 @@ fn take(current: &Execution, command: &Offer, now: TimestampMs) -> Ruling<Offere
     let Verdict::Apply(granted) = issue_claim_grant(current, &asking(command), now)? else {
         return Err(Rejection::InvalidClaimGrant);
     };
-    let rule = if granted.outcome.resumes { claim_resumed } else { claim };
-    let claimed = granted.then(|next| rule(next, &command.claim, now))?;
+    let claimed = granted.then(|next| claim_granted(next, &command.claim, now))?;
     Ok(claimed.map(|(_, claimed)| Offered::Claimed(Box::new(claimed))))
 }
 
