@@ -16,7 +16,7 @@ use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs};
 
 use super::record::{
-    Beside, Continuation, Decision, Execution, Phase, Ruling, ValueEffect, ValueKind, Verdict,
+    Continuation, Decision, Execution, Phase, Ruling, SideEffects, ValueEffect, ValueKind, Verdict,
 };
 
 /// How many signals are removed in one step.
@@ -126,9 +126,9 @@ pub fn forget_signals(
     if command.last {
         next.continuation = Some(after_signals(current));
     }
-    let gone = Beside { forgotten: command.signals.clone(), ..Beside::default() };
+    let gone = SideEffects { forgotten: command.signals.clone(), ..SideEffects::default() };
     let outcome = Forgotten { more: !command.last };
-    let mut decision = Decision::put(next, now, outcome).beside(gone);
+    let mut decision = Decision::put(next, now, outcome).side_effects(gone);
     let payload = |(id, _): &(SignalId, Option<u64>)| ValueEffect::Remove(ValueKind::Signal(*id));
     decision.values = command.signals.iter().map(payload).collect();
     Ok(decision.into())

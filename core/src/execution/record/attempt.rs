@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AttemptId, AttemptIndex};
 use crate::time::TimestampMs;
 
-use super::outcome::Failure;
+use super::outcome::WorkFailure;
 
 /// One run of an execution by workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ pub enum AttemptEnd {
     /// It completed.
     Succeeded,
     /// It failed.
-    Failed(Failure),
+    Failed(WorkFailure),
     /// Its lease was lost and another attempt took over, or nobody could.
     Interrupted,
     /// The execution was cancelled.

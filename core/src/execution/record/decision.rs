@@ -39,7 +39,7 @@ pub struct Decision<T> {
     /// What becomes of the values beside the record.
     pub values: Vec<ValueEffect>,
     /// What becomes of signals and output, where anything does.
-    pub beside: Option<Box<Beside>>,
+    pub side_effects: Option<Box<SideEffects>>,
     /// What the caller learns.
     pub outcome: T,
 }
@@ -58,7 +58,7 @@ pub enum Next {
 
 /// What becomes of an execution's signals and output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Beside {
+pub struct SideEffects {
     /// A signal that is taken; its record is expected to be absent.
     pub signal: Option<SignalRecord>,
     /// Signals that go, with the nonces of their records' versions; `None` where only an entry is
@@ -126,7 +126,7 @@ impl<T> Decision<T> {
             stores_ttl: None,
             events: Vec::new(),
             values: Vec::new(),
-            beside: None,
+            side_effects: None,
             outcome,
         }
     }
@@ -162,8 +162,8 @@ impl<T> Decision<T> {
     }
 
     /// The same decision with effects on signals or output.
-    pub fn beside(mut self, beside: Beside) -> Self {
-        self.beside = Some(Box::new(beside));
+    pub fn side_effects(mut self, effects: SideEffects) -> Self {
+        self.side_effects = Some(Box::new(effects));
         self
     }
 
@@ -175,7 +175,7 @@ impl<T> Decision<T> {
             stores_ttl: self.stores_ttl,
             events: self.events,
             values: self.values,
-            beside: self.beside,
+            side_effects: self.side_effects,
             outcome: outcome(self.outcome),
         }
     }
@@ -207,7 +207,7 @@ impl<T> Decision<T> {
                     stores_ttl,
                     events,
                     values,
-                    beside: second.beside.or(self.beside),
+                    side_effects: second.side_effects.or(self.side_effects),
                     outcome: (self.outcome, second.outcome),
                 }))
             }

@@ -14,7 +14,7 @@ use crate::time::TimestampMs;
 
 use super::blocks::BlockKind;
 use super::lease::{ClaimKind, ReleaseOutcome};
-use super::outcome::Failure;
+use super::outcome::WorkFailure;
 use super::signal::SignalEffect;
 use super::waiting::ResumedBy;
 
@@ -60,7 +60,7 @@ pub enum Event {
     /// An attempt failed and is tried again.
     RetryScheduled {
         /// Why it failed.
-        failure: Failure,
+        failure: WorkFailure,
         /// When the next attempt may start.
         delay_until: TimestampMs,
     },
@@ -97,7 +97,7 @@ pub enum Event {
         /// How it ended.
         outcome: TerminalOutcome,
         /// Why it failed, if it did.
-        failure: Option<Failure>,
+        failure: Option<WorkFailure>,
     },
     /// A new life began.
     Replayed {

@@ -12,7 +12,7 @@ pub enum Outcome {
     /// Completed.
     Success,
     /// Failed without a retry left.
-    Failed(Failure),
+    Failed(WorkFailure),
     /// Cancelled by its holder or an operator.
     Cancelled {
         /// Why, in the canceller's words.
@@ -24,7 +24,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// The failure of a failed life.
-    pub const fn failure(&self) -> Option<&Failure> {
+    pub const fn failure(&self) -> Option<&WorkFailure> {
         match self {
             Self::Failed(failure) => Some(failure),
             _ => None,
@@ -56,14 +56,14 @@ impl std::fmt::Display for Outcome {
 
 /// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct WorkFailure {
     /// By which a retry policy decides.
     pub category: FailureCategory,
-    /// For people; at most [`Failure::REASON_MAX_BYTES`] bytes.
+    /// For people; at most [`WorkFailure::REASON_MAX_BYTES`] bytes.
     pub reason: String,
 }
 
-impl Failure {
+impl WorkFailure {
     /// The longest reason that is kept of an outcome, in bytes; what is longer is cut.
     pub const REASON_MAX_BYTES: usize = 4_096;
     /// The longest reason that is kept of a past attempt or told in an event, in bytes.

@@ -2,7 +2,7 @@
 
 use crate::error::Rejection;
 use crate::execution::record::{
-    Beside, Decision, Execution, Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD, Phase, Ruling,
+    Decision, Execution, Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD, Phase, Ruling, SideEffects,
     Verdict,
 };
 use crate::id::ExecutionId;
@@ -73,8 +73,9 @@ pub fn append_frame(
     }
     next.framed = next.framed.max(attempt.0.saturating_add(1));
     let frame = (attempt, command.frame.clone());
-    let beside = Beside { frame: Some(frame), rings_readers: command.rings, ..Beside::default() };
-    Ok(Decision::put(next, now, appended).within(holds).beside(beside).into())
+    let effects =
+        SideEffects { frame: Some(frame), rings_readers: command.rings, ..SideEffects::default() };
+    Ok(Decision::put(next, now, appended).within(holds).side_effects(effects).into())
 }
 
 /// Whether the frame of this sequence was appended before, by the owner who asks.

@@ -3,8 +3,8 @@
 use crate::bounded::truncated;
 use crate::error::Rejection;
 use crate::execution::record::{
-    AttemptEnd, Decision, Execution, Failure, OperatorOutcome, Outcome, Phase, ReleaseOutcome,
-    Ruling, Verdict,
+    AttemptEnd, Decision, Execution, OperatorOutcome, Outcome, Phase, ReleaseOutcome, Ruling,
+    Verdict, WorkFailure,
 };
 use crate::id::ExecutionId;
 use crate::planted::planted;
@@ -65,7 +65,7 @@ pub fn cancel(current: &Execution, command: &Cancel, now: TimestampMs) -> Ruling
             Window::ALWAYS
         }
     };
-    let reason = truncated(&command.reason, Failure::REASON_MAX_BYTES).to_owned();
+    let reason = truncated(&command.reason, WorkFailure::REASON_MAX_BYTES).to_owned();
     let ended = end_life(&mut next, Outcome::Cancelled { reason }, AttemptEnd::Cancelled, now);
     let by_operator = matches!(command.by, CancelledBy::Operator(_));
     if planted!(CancelledKeepsLease) && by_operator && matches!(current.phase, Phase::Active(_)) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Missing, Rejection};
 use crate::execution::record::{
-    Beside, Decision, Event, Execution, Phase, ResumedBy, Resumes, Ruling, SignalEffect,
+    Decision, Event, Execution, Phase, ResumedBy, Resumes, Ruling, SideEffects, SignalEffect,
     SignalOutcome, SignalRecord, ValueEffect, ValueKind, Verdict, WaitpointState,
 };
 use crate::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
@@ -106,7 +106,7 @@ pub fn deliver_signal(
     };
     let mut decision = Decision::put(next, now, SignalOutcome::from(effect))
         .within(window.and(Window::until(good_until)).and(command.keyring.window()))
-        .beside(Beside { signal: Some(taken), ..Beside::default() });
+        .side_effects(SideEffects { signal: Some(taken), ..SideEffects::default() });
     decision.events.extend(timed_out);
     decision = decision.event(event);
     if effect == SignalEffect::Resumed

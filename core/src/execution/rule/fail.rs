@@ -2,8 +2,8 @@
 
 use crate::bounded::truncated;
 use crate::execution::record::{
-    Attempt, AttemptEnd, Decision, DelayReason, Event, Execution, FailOutcome, Failure,
-    Interruption, NextAttempt, NotBefore, Outcome, ReleaseOutcome, Ruling, Verdict,
+    Attempt, AttemptEnd, Decision, DelayReason, Event, Execution, FailOutcome, Interruption,
+    NextAttempt, NotBefore, Outcome, ReleaseOutcome, Ruling, Verdict, WorkFailure,
 };
 use crate::id::{ExecutionId, FailureCategory};
 use crate::planted::planted;
@@ -43,9 +43,9 @@ pub fn fail(current: &Execution, command: &Fail, now: TimestampMs) -> Ruling<Fai
     }
     let (active, fence) = current_holder(current, &command.fence, now)?;
     let holds = Window::until(active.expires_at(now));
-    let failure = Failure {
+    let failure = WorkFailure {
         category: command.category.clone(),
-        reason: truncated(&command.reason, Failure::REASON_MAX_BYTES).to_owned(),
+        reason: truncated(&command.reason, WorkFailure::REASON_MAX_BYTES).to_owned(),
     };
     let attempt = active.attempt;
     let mut next = current.clone();
@@ -58,7 +58,7 @@ pub fn fail(current: &Execution, command: &Fail, now: TimestampMs) -> Ruling<Fai
 pub(super) fn fail_attempt(
     next: &mut Execution,
     attempt: Attempt,
-    failure: Failure,
+    failure: WorkFailure,
     permanent: bool,
     now: TimestampMs,
 ) -> (FailOutcome, Event) {

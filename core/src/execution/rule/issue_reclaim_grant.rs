@@ -2,8 +2,8 @@
 
 use crate::error::Rejection;
 use crate::execution::record::{
-    Active, AttemptEnd, Decision, Event, Execution, Failure, LeaseFate, Outcome, Phase, Ruling,
-    Verdict,
+    Active, AttemptEnd, Decision, Event, Execution, LeaseFate, Outcome, Phase, Ruling, Verdict,
+    WorkFailure,
 };
 use crate::grant::ReclaimGrant;
 use crate::id::FailureCategory;
@@ -119,7 +119,7 @@ fn fail_by_cap(
     now: TimestampMs,
 ) -> Decision<ReclaimGranted> {
     let reclaims = next.counts.reclaims;
-    let failure = Failure {
+    let failure = WorkFailure {
         category: FailureCategory::try_new(MAX_RECLAIMS_EXCEEDED).expect("a valid category"),
         reason: MAX_RECLAIMS_EXCEEDED.to_owned(),
     };

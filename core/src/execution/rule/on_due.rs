@@ -2,8 +2,8 @@
 //! background scanner.
 
 use crate::execution::record::{
-    Active, AttemptEnd, Beside, Decision, Event, Execution, Failure, LeaseFate, Outcome, Phase,
-    Ruling, ValueEffect, ValueKind,
+    Active, AttemptEnd, Decision, Event, Execution, LeaseFate, Outcome, Phase, Ruling, SideEffects,
+    ValueEffect, ValueKind, WorkFailure,
 };
 use crate::execution::retention::{self, Removal};
 use crate::execution::view::{DueKind, next_due};
@@ -91,7 +91,7 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
             decision.values = kinds.map(ValueEffect::Remove).into();
         }
         Some(Removal::Frames(dropped)) => {
-            decision = decision.beside(Beside { dropped, ..Beside::default() });
+            decision = decision.side_effects(SideEffects { dropped, ..SideEffects::default() });
         }
         Some(Removal::Record) | None => {}
     }
@@ -105,7 +105,7 @@ fn apply(next: &mut Execution, kind: DueKind, now: TimestampMs) -> Event {
         (DueKind::AttemptTimeout, Phase::Active(active)) => {
             let attempt = active.attempt;
             let timeout = next.policy.timeout.attempt_timeout_ms.unwrap_or_default();
-            let failure = Failure {
+            let failure = WorkFailure {
                 category: FailureCategory::try_new(ATTEMPT_TIMEOUT).expect("a valid category"),
                 reason: format!("the attempt took longer than {timeout}"),
             };

@@ -4,9 +4,9 @@
 use crate::condition::{ResumePolicy, TimeoutBehaviour};
 use crate::error::Rejection;
 use crate::execution::record::{
-    AttemptEnd, Decision, DelayReason, Event, Execution, Failure, Interruption, NextAttempt,
-    NotBefore, OperatorOutcome, Outcome, Phase, ResumedBy, Resumes, Resumption, Ruling, Suspended,
-    Suspension, Verdict, Waiting, WaitpointState,
+    AttemptEnd, Decision, DelayReason, Event, Execution, Interruption, NextAttempt, NotBefore,
+    OperatorOutcome, Outcome, Phase, ResumedBy, Resumes, Resumption, Ruling, Suspended, Suspension,
+    Verdict, Waiting, WaitpointState, WorkFailure,
 };
 use crate::id::{ExecutionId, FailureCategory, SuspensionId};
 use crate::planted::planted;
@@ -181,7 +181,7 @@ pub(super) fn time_out(next: &mut Execution, now: TimestampMs) -> Event {
         }
         TimeoutBehaviour::Fail => {
             let category = FailureCategory::try_new(SUSPENSION_TIMEOUT);
-            Outcome::Failed(Failure { category: category.expect("a valid category"), reason })
+            Outcome::Failed(WorkFailure { category: category.expect("a valid category"), reason })
         }
         TimeoutBehaviour::Cancel => Outcome::Cancelled { reason },
         TimeoutBehaviour::Expire => Outcome::Expired,
