@@ -1,13 +1,13 @@
-//! The end of an execution's life in the store: when its retention is over, and in which order it is
-//! removed (`docs/spec.md`, 4).
+//! The end of an execution's life in the store: when its retention is over, and in which order it
+//! is removed (`docs/spec.md`, 4).
 //!
-//! `on_due` removes a terminal execution in steps, each of a bounded size and in its own commit. The
-//! record goes last: its [`Continuation`] names the next step and makes it due immediately.
+//! `on_due` removes a terminal execution in steps, each of a bounded size and in its own commit.
+//! The record goes last: its [`Continuation`] names the next step and makes it due immediately.
 //!
 //! 1. Payload and result.
-//! 2. Signals, [`FORGOTTEN_AT_ONCE`] in a step. Only the store knows their ids, so `on_due` reports
-//!    that there are some ([`DueOutcome::forgets`](super::DueOutcome::forgets)); the timekeeper reads
-//!    a page of them and removes it with [`forget_signals`].
+//! 2. Signals, [`FORGOTTEN_AT_ONCE`] in a step. Only the store knows their ids, so `on_due`
+//!    reports that there are some ([`DueOutcome::forgets`](super::DueOutcome::forgets)); the
+//!    timekeeper reads a page of them and removes it with [`forget_signals`].
 //! 3. The output of attempts, [`DROPPED_AT_ONCE`] attempts in a step.
 //! 4. The record, with all its index entries.
 
@@ -55,7 +55,8 @@ pub(super) fn is_at_signals(execution: &Execution) -> bool {
     execution.continuation == Some(Continuation::RemoveSignals)
 }
 
-/// Takes the next step, which is not that of the signals, and notes in the record which one follows.
+/// Takes the next step, unless it is that of the signals, and notes in the record which one
+/// follows.
 pub(super) fn remove_next(next: &mut Execution) -> Removal {
     match next.continuation {
         None | Some(Continuation::RemoveSignals) => {

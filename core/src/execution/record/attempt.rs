@@ -55,12 +55,12 @@ pub enum AttemptEnd {
     Succeeded,
     /// It failed.
     Failed(WorkFailure),
-    /// Its lease was lost and another attempt took over, or nobody could.
+    /// Its lease was lost: another attempt took over, or the reclaim limit was reached.
     Interrupted,
     /// The execution was cancelled.
     Cancelled,
     /// The execution's deadline passed.
     Expired,
-    /// It was suspended for too long, which ended the execution.
+    /// Its suspension timed out, which ended the execution.
     SuspensionTimedOut,
 }

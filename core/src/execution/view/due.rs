@@ -1,4 +1,4 @@
-//! When something about an execution is due: one timer for everything
+//! When something about an execution is due: one timer for all of it
 //! (`docs/architecture.md`, Records).
 
 use crate::execution::record::{BlockKind, Execution, LeaseFate, NotBefore, Phase};
@@ -6,32 +6,32 @@ use crate::execution::retention;
 use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs};
 
-/// What can be due, in the order in which ties are resolved.
+/// The kind of work that is due, in the order in which ties are resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DueKind {
-    /// Work on the record itself goes on.
+    /// The record's removal goes on with its next step.
     Continuation,
-    /// The execution's deadline passes: terminal expired.
+    /// The execution's deadline passes: it ends as expired.
     Deadline,
-    /// The attempt has taken too long: a failure, retried by policy.
+    /// The attempt times out: a failure, retried by policy.
     AttemptTimeout,
-    /// The suspension has taken too long.
+    /// The suspension times out.
     SuspensionTimeout,
-    /// The lease runs out.
+    /// The lease expires.
     LeaseExpiry,
-    /// The grant runs out.
+    /// The grant expires.
     GrantExpiry,
-    /// A waitpoint closes that no suspension uses.
+    /// A waitpoint closes because no suspension uses it.
     WaitpointExpiry,
     /// The delay is over.
     DelayOver,
     /// Something that holds the execution back is looked at again.
     Recheck(BlockKind),
-    /// The terminal execution has been kept long enough.
+    /// The retention of a terminal execution is over.
     Retention,
 }
 
-/// Everything that will be due if nobody does anything, in no order.
+/// Everything that will be due unless a command comes first, in no order.
 pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, DueKind)> + '_ {
     let continuation = execution.continuation.map(|_| (TimestampMs::ZERO, DueKind::Continuation));
     let (mut lease, mut timeout, mut delay, mut blocks) = (None, None, None, None);
