@@ -1,4 +1,4 @@
-//! `cancel`: the work is not wanted any more (`docs/spec.md`, 4).
+//! `cancel`: end an execution that is no longer wanted (`docs/spec.md`, 4).
 
 use crate::bounded::truncated;
 use crate::error::Rejection;
@@ -19,9 +19,9 @@ use super::operator_call::OperatorCall;
 pub struct Cancel {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// Who wishes it.
+    /// Who cancels it.
     pub by: CancelledBy,
-    /// For people; what is over 4096 bytes is cut.
+    /// A text for people, truncated to 4,096 bytes.
     pub reason: String,
 }
 
@@ -34,12 +34,12 @@ pub enum CancelledBy {
     Operator(OperatorCall),
 }
 
-/// Cancels an execution that is not over. Its holder finds out at its next call.
+/// Cancels an execution that is not over. Its holder learns of it with its next call.
 ///
 /// # Errors
 ///
 /// By the holder: those of a holder's call. By an operator: `Superseded`, and
-/// `ExecutionNotActive` when the execution is over.
+/// `ExecutionNotActive` if the execution is over.
 pub fn cancel(current: &Execution, command: &Cancel, now: TimestampMs) -> Ruling<()> {
     let mut next = current.clone();
     let window = match &command.by {

@@ -21,7 +21,7 @@ use super::guard::{MAX_LEASE_TTL, check_ttl, deadline_passed};
 use super::issue_reclaim_grant::failed_by_cap;
 use super::lease::{end_attempt, forget_resumption, lease_end};
 
-/// Takes an execution under a grant. Identity: the lease id.
+/// Claims an execution under a grant. Identity: the lease id.
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// The execution.
@@ -30,24 +30,24 @@ pub struct Claim {
     pub grant_id: GrantId,
     /// The worker that the grant was issued to.
     pub worker: WorkerId,
-    /// The process that takes it; any instance of the worker may.
+    /// The process that claims; any instance of the worker may.
     pub instance: WorkerInstanceId,
     /// Chosen by the caller.
     pub lease_id: LeaseId,
     /// Chosen by the caller, for a new attempt; a resumed one keeps its id.
     pub attempt_id: AttemptId,
-    /// How long the lease is good unless it is renewed, 1 ms to 24 h.
+    /// How long the lease lasts unless it is renewed, 1 ms to 24 h.
     pub lease_ttl: DurationMs,
 }
 
-/// What a worker knows of an execution that it has taken.
+/// An execution that a worker has claimed, as the worker sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// Its queue.
+    /// Its lane (queue).
     pub lane: LaneId,
-    /// Which handler it is for.
+    /// The kind of work, which selects the handler.
     pub kind: ExecutionKind,
     /// Its labels.
     pub tags: Tags,
@@ -59,13 +59,13 @@ pub struct Claimed {
     pub lease_epoch: LeaseEpoch,
     /// When the lease ends unless it is renewed.
     pub expires_at: TimestampMs,
-    /// The ttl that it was taken with.
+    /// The ttl that it was claimed with.
     pub lease_ttl: DurationMs,
-    /// How it was taken.
+    /// How it was claimed.
     pub how: ClaimKind,
     /// Retries, reclaims and lives so far.
     pub counts: Counts,
-    /// The suspension that this claim resumed, and by what, if it resumed one.
+    /// The suspension that this claim goes on from and what resumed it, if it does.
     pub resumption: Option<Resumption>,
 }
 
@@ -87,7 +87,7 @@ impl Claimed {
         }
     }
 
-    /// The proof of ownership that each lease-bound call carries.
+    /// The proof of ownership that each call of the holder carries.
     pub const fn fence(&self) -> Fence {
         Fence {
             lease_id: self.lease_id,
@@ -240,7 +240,7 @@ fn next_run(current: &Execution, accepts: Accepts) -> Result<NextRun<'_>, Reject
     }
 }
 
-/// Refuses an execution that something holds back or somebody owns, though a grant is out.
+/// Refuses an execution that is held back or owned although a grant is issued.
 fn check_leaseable(current: &Execution, now: TimestampMs) -> Result<(), Rejection> {
     let free = match &current.phase {
         Phase::Active(active) => !active.is_leased(now),
@@ -267,7 +267,7 @@ fn new_attempt(
     Attempt { id: command.attempt_id, index, kind, started_at: now, frames: 0 }
 }
 
-/// Consumes the grant and gives the lease. \[INV-LEASE-1\] \[INV-EPOCH-1\] \[INV-GRANT-1\]
+/// Consumes the grant and starts the lease. \[INV-LEASE-1\] \[INV-EPOCH-1\] \[INV-GRANT-1\]
 fn start_lease(
     mut next: Execution,
     command: &Claim,

@@ -1,4 +1,4 @@
-//! How leases begin and attempts and lives end: the steps that several rules have in common.
+//! How leases, attempts and lives end: steps that several rules share.
 
 use crate::execution::record::{
     Active, Attempt, AttemptEnd, AttemptSummary, Blocks, Event, Execution, Fence, LeaseFate,
@@ -7,7 +7,8 @@ use crate::execution::record::{
 use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs};
 
-/// When a lease that is given or renewed now ends: never after the attempt timeout or the deadline.
+/// The expiry of a lease that starts or is renewed now: never after the attempt timeout or the
+/// deadline.
 pub(super) fn lease_end(
     execution: &Execution,
     acquired_at: TimestampMs,
@@ -24,7 +25,7 @@ pub(super) fn lease_end(
     execution.deadline.map_or(end, |deadline| end.min(deadline))
 }
 
-/// Marks a lease that ran out unnoticed, so that it stays expired.
+/// Marks a lease as expired, so that it stays expired if the clock steps back.
 pub(super) fn mark_expired(next: &mut Execution) -> Option<Event> {
     match &mut next.phase {
         Phase::Active(Active { fate: fate @ LeaseFate::Held, lease, .. }) => {
@@ -35,7 +36,7 @@ pub(super) fn mark_expired(next: &mut Execution) -> Option<Event> {
     }
 }
 
-/// Lets go of how a suspension was resumed: what comes next is not the claim that it resumed.
+/// Forgets how a suspension was resumed: the next claim does not go on from it.
 pub(super) fn forget_resumption(execution: &mut Execution) {
     if let Some(waiting) = &mut execution.waiting
         && !planted!(ResumptionKept)
@@ -44,7 +45,7 @@ pub(super) fn forget_resumption(execution: &mut Execution) {
     }
 }
 
-/// Moves an attempt to the past ones. Its waitpoints take no signals any more.
+/// Moves an attempt to the past ones and closes its waitpoints.
 pub(super) fn end_attempt(
     execution: &mut Execution,
     attempt: Attempt,
@@ -57,7 +58,7 @@ pub(super) fn end_attempt(
     execution.past_attempts.push(AttemptSummary { attempt, ended_at: now, end });
 }
 
-/// Remembers how the holder gave its lease back, so that a repeat is recognised.
+/// Records how the holder gave its lease back, so that a repeat is recognised.
 pub(super) fn remember_release(execution: &mut Execution, fence: Fence, outcome: ReleaseOutcome) {
     execution.last_release = Some(Release { fence, outcome });
 }
@@ -72,7 +73,7 @@ pub(super) fn wait_for(
     execution.phase = Phase::Runnable(Runnable { next, not_before, blocks, grant: None });
 }
 
-/// Ends the life: whatever attempt there is ends too, the lease and grant are gone.
+/// Ends the life, with the attempt, the lease and the grant if there are any.
 /// \[INV-TERMINAL-1\]
 pub(super) fn end_life(
     execution: &mut Execution,

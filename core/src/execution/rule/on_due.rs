@@ -1,5 +1,5 @@
-//! `on_due`: what time does to an execution (`docs/spec.md`, 4). This one rule replaces every
-//! background scanner.
+//! `on_due`: apply the timers of an execution that are due (`docs/spec.md`, 4). This one rule
+//! replaces background scanners.
 
 use crate::execution::record::{
     Active, AttemptEnd, Decision, Event, Execution, LeaseFate, Outcome, Phase, Ruling, SideEffects,
@@ -16,37 +16,37 @@ use super::lease::{end_life, lease_end};
 use super::resume::time_out;
 use super::waitpoint::close_expired;
 
-/// Applies whatever is due. Identity: the record itself; what was applied is not due any more.
+/// Applies the timers that are due. Identity: the record itself; an applied timer is no longer due.
 #[derive(Clone, Debug)]
 pub struct OnDue {
     /// The execution.
     pub execution_id: ExecutionId,
 }
 
-/// What was due.
+/// The outcome of `on_due`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DueOutcome {
-    /// In the order of time; empty when nothing was.
+    /// The timers that were applied, in the order of time; empty if none was due.
     pub applied: Vec<DueKind>,
-    /// Whether signals are left that retention takes away: `forget_signals` does.
+    /// Whether the next step is to remove signals, which `forget_signals` does.
     pub forgets: bool,
 }
 
-/// More than can be due about one execution at a time; what is left is due at once again.
+/// More timers than can be due for one execution at a time. Any that are left stay due.
 const MAX_AT_ONCE: usize = 16;
 
-/// The category of an attempt that took too long.
+/// The category of an attempt that timed out.
 const ATTEMPT_TIMEOUT: &str = "attempt_timeout";
 
-/// Applies whatever is due, in the order of time; on a tie deadline, attempt timeout, lease.
-/// \[INV-TIME-1\]
+/// Applies the timers that are due, in the order of time; on a tie deadline, attempt timeout,
+/// lease. \[INV-TIME-1\]
 ///
-/// When nothing is due the record stays and its index entries are written again: that is how an
-/// entry comes back whose taker died.
+/// If none is due, the record stays and its index entries are written again, which restores an
+/// entry whose taker died.
 ///
 /// # Errors
 ///
-/// None of its own.
+/// None.
 pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
     let mut next = current.clone();
     let mut outcome = DueOutcome::default();
@@ -98,7 +98,7 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
     Ok(decision.into())
 }
 
-/// Applies one thing that is due, so that it is not due any more.
+/// Applies one timer, so that it is no longer due.
 fn apply(next: &mut Execution, kind: DueKind, now: TimestampMs) -> Event {
     match (kind, &mut next.phase) {
         (DueKind::Deadline, _) => end_life(next, Outcome::Expired, AttemptEnd::Expired, now),
@@ -140,9 +140,9 @@ fn apply(next: &mut Execution, kind: DueKind, now: TimestampMs) -> Event {
     }
 }
 
-/// The record with its lease's expiry counted from now, where the store's clock has stepped back so
-/// far that it would last longer than its ttl and a minute; and until when that is so, since a
-/// caller whose own clock is behind must not cut a lease short.
+/// The record with its lease's expiry counted from now, if the store's clock has stepped back so
+/// far that the lease would last longer than its ttl and a minute. Also returns until when that is
+/// so, because a caller whose own clock is behind must not cut a lease short.
 fn anchored_again(current: &Execution, now: TimestampMs) -> Option<(Execution, TimestampMs)> {
     let Phase::Active(Active { lease, fate: LeaseFate::Held, .. }) = &current.phase else {
         return None;
