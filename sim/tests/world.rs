@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use ff_sim::marks::Gap;
+use ff_sim::coverage::Gap;
 use ff_sim::{Marks, Options, Plan, Report, check_determinism, run, run_plan};
 
 fn passes(seed: u64) -> Report {

@@ -203,6 +203,10 @@ impl<C: Decide> Decide for InNamespace<C> {
         self.command.observe_signals(heard);
     }
 
+    fn tried_for(&self) -> Option<DurationMs> {
+        self.command.tried_for()
+    }
+
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<C::Outcome> {
         // To a command, what is another tenant's is not there.
         self.command.decide(current.filter(|found| found.namespace == self.namespace), now)

@@ -2,10 +2,10 @@
 
 use ff_core::store::Failure;
 
-use crate::settings::Settings;
+use crate::plan::settings::Settings;
 
-use super::FaultKind;
 use super::episode::{Episode, plan as episodes};
+use crate::plan::FaultKind;
 
 /// The episodes of a seed.
 pub fn plan(seed: u64, settings: &Settings) -> impl Iterator<Item = Episode> {

@@ -1,9 +1,7 @@
 //! Which faults happen: what a seed draws for each step, unless the plan leaves it out.
 
-use crate::plan::Plan;
-use crate::streams::{Choices, Draws};
-
-use super::{FaultId, FaultKind};
+use crate::determinism::random::{Choices, Draws};
+use crate::plan::{FaultId, FaultKind, Plan};
 
 /// Draws for faults, and what they came to.
 #[derive(Debug)]

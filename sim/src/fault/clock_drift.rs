@@ -6,11 +6,11 @@
 //! are within 0.05 % while they are disciplined. What is simulated stays within four
 //! fifths of what the margin covers; within that \[INV-HEALTH-1\] holds.
 
-use crate::settings::Settings;
-use crate::streams::{between, start_key};
+use crate::determinism::random::{between, start_key};
+use crate::plan::settings::Settings;
 
-use super::FaultKind;
 use super::chances::Chances;
+use crate::plan::FaultKind;
 
 /// By how many parts in a million the clock of a process runs too fast.
 pub fn at_start(chances: &mut Chances, settings: &Settings, process: usize, start: u64) -> i64 {

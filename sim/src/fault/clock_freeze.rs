@@ -2,7 +2,7 @@
 //!
 //! Its local clock goes on: a worker never believes in a lease for longer because of it.
 
-use crate::streams::{Source, between, one_of};
+use crate::determinism::random::{Source, between, one_of};
 
 /// How long it stands still, in milliseconds.
 pub fn lasts_ms(source: &mut impl Source) -> u64 {

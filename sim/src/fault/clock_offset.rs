@@ -3,11 +3,11 @@
 //! It does so from its start until the first reply, and again whenever it forgets what it heard. A
 //! wrong clock must cost a refusal and a second try, nothing else.
 
-use crate::settings::Settings;
-use crate::streams::{Source, between, one_of, start_key};
+use crate::determinism::random::{Source, between, one_of, start_key};
+use crate::plan::settings::Settings;
 
-use super::FaultKind;
 use super::chances::Chances;
+use crate::plan::FaultKind;
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 

@@ -1,6 +1,6 @@
 //! A client's clock step: its idea of the store's time jumps, until it hears from the store again.
 
-use crate::streams::{Source, between, one_of};
+use crate::determinism::random::{Source, between, one_of};
 
 /// How far it jumps, in milliseconds.
 pub fn by_ms(source: &mut impl Source) -> i64 {

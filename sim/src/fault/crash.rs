@@ -6,7 +6,7 @@
 //! The steps are those between which a real process can end: right after a request has left, right
 //! before its reply is handled, and anywhere among the things that it is about to do next.
 
-use crate::streams::{Source, between, happens};
+use crate::determinism::random::{Source, between, happens};
 
 /// How long a process stays away, in milliseconds.
 pub fn down_ms(source: &mut impl Source) -> u64 {

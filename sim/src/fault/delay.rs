@@ -1,6 +1,6 @@
 //! Delay: a call or its reply takes long, perhaps longer than its caller waits.
 
-use crate::streams::{Source, between, happens, one_of};
+use crate::determinism::random::{Source, between, happens, one_of};
 
 /// How much longer a call takes on its way there and back, in milliseconds.
 pub fn draw(source: &mut impl Source, per_mille: u64, timeout_ms: u64) -> Option<(u64, u64)> {

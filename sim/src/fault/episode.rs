@@ -1,9 +1,9 @@
 //! Times of a store in which it answers otherwise than at others: what they have in common.
 
-use crate::settings::Settings;
-use crate::streams::{Draws, between, one_of};
+use crate::determinism::random::{Draws, between, one_of};
+use crate::plan::settings::Settings;
 
-use super::FaultKind;
+use crate::plan::FaultKind;
 
 /// A time of trouble.
 #[derive(Clone, Copy, Debug)]

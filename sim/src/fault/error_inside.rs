@@ -8,7 +8,7 @@
 
 use ff_core::store::Failure;
 
-use crate::streams::{Source, happens};
+use crate::determinism::random::{Source, happens};
 
 /// Where an error is raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

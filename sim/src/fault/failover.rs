@@ -3,10 +3,10 @@
 //! From a moment on the replica hears nothing more; some time later it is the store. What was
 //! acknowledged in between is gone, connections are broken, and the store has another history.
 
-use crate::settings::Settings;
-use crate::streams::{Draws, between, one_of};
+use crate::determinism::random::{Draws, between, one_of};
+use crate::plan::settings::Settings;
 
-use super::FaultKind;
+use crate::plan::FaultKind;
 
 /// One failover.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@
 //! perhaps has been told no: then the request arrives. Its time window and its expected versions
 //! have to stop what is not wanted any more.
 
-use crate::streams::{Source, between, happens};
+use crate::determinism::random::{Source, between, happens};
 
 /// How long after its timeout a call is carried out, in milliseconds, if it is late.
 pub fn draw(source: &mut impl Source, per_mille: u64) -> Option<u64> {

@@ -5,10 +5,10 @@
 
 use ff_core::store::{Failure, Request};
 
-use crate::settings::Settings;
-use crate::streams::{Draws, between};
+use crate::determinism::random::{Draws, between};
+use crate::plan::settings::Settings;
 
-use super::FaultKind;
+use crate::plan::FaultKind;
 
 /// One failover of this kind.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,8 @@
 //! Partitions: a process and the store hear nothing of each other for a while, or only one of them
 //! hears the other.
 
-use crate::settings::Settings;
-use crate::streams::{Source, between, one_of};
+use crate::determinism::random::{Source, between, one_of};
+use crate::plan::settings::Settings;
 
 /// How long a partition lasts, in milliseconds: often longer than a lease.
 pub fn lasts_ms(settings: &Settings, source: &mut impl Source) -> u64 {

@@ -4,8 +4,8 @@
 //! the pause (CLOCK_BOOTTIME), so that it knows of its leases what there is to know; what it had
 //! sent before has arrived meanwhile, what came in waits for it, in order.
 
-use crate::settings::Settings;
-use crate::streams::{Source, between, happens};
+use crate::determinism::random::{Source, between, happens};
+use crate::plan::settings::Settings;
 
 /// How long a process stands still, in milliseconds.
 pub fn lasts_ms(settings: &Settings, source: &mut impl Source) -> u64 {

@@ -1,9 +1,10 @@
 //! Faults that a seed has planned for an instant, whatever happens until then.
 
-use crate::settings::Settings;
-use crate::streams::{Draws, Source, between};
+use crate::determinism::random::{Draws, Source, between};
+use crate::plan::settings::Settings;
+use crate::plan::{FaultId, FaultKind};
 
-use super::{FaultId, FaultKind, clock_freeze, clock_offset, clock_step, crash, partition, pause};
+use super::{clock_freeze, clock_offset, clock_step, crash, partition, pause};
 
 /// Something that goes wrong at an instant.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,23 @@ pub fn all(seed: u64, settings: &Settings, processes: usize) -> Vec<Planned> {
             planned.push(Planned { id, process, at, lasts_ms, by_ms });
         }
     }
+    if settings.is_stubborn() && settings.on(FaultKind::PartitionReplies).is_some() {
+        planned.push(long_cut(seed, settings));
+    }
     planned
+}
+
+/// The client gets no replies for longer than a record is kept at least.
+fn long_cut(seed: u64, settings: &Settings) -> Planned {
+    let (kind, key) = (FaultKind::PartitionReplies, u64::MAX);
+    let mut draws = Draws::new(seed, kind as u64 + 1, key);
+    Planned {
+        id: FaultId { kind, key },
+        process: settings.client_process(),
+        at: between(&mut draws, 0, 5_000),
+        lasts_ms: between(&mut draws, 65_000, 95_000),
+        by_ms: 0,
+    }
 }
 
 /// Whether faults of this kind are planned here.

@@ -3,7 +3,7 @@
 //! A caller that waits in vain learns that the call may be applied. It has to find out by itself
 //! whether it was.
 
-use crate::streams::{Source, happens};
+use crate::determinism::random::{Source, happens};
 
 /// Whether the reply to a call is lost.
 pub fn draw(source: &mut impl Source, per_mille: u64) -> bool {

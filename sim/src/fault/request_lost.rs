@@ -1,6 +1,6 @@
 //! Request lost before it reaches the store.
 
-use crate::streams::{Source, happens};
+use crate::determinism::random::{Source, happens};
 
 /// Where a request is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Silent resend: the client's library loses its connection in the middle of a call and sends the
 //! request again by itself, so that the store gets it twice.
 
-use crate::streams::{Source, between, happens};
+use crate::determinism::random::{Source, between, happens};
 
 /// The second sending of a request.
 #[derive(Clone, Copy, Debug)]

@@ -1,11 +1,11 @@
 //! Restart with the same instance id: a process comes back under the name that it had before, and
 //! knows nothing of what it did under it.
 
-use crate::settings::Settings;
-use crate::streams::{happens, start_key};
+use crate::determinism::random::{happens, start_key};
+use crate::plan::settings::Settings;
 
-use super::FaultKind;
 use super::chances::Chances;
+use crate::plan::FaultKind;
 
 /// Whether a process comes back under the same name.
 pub fn at_start(chances: &mut Chances, settings: &Settings, process: usize, start: u64) -> bool {

@@ -1,11 +1,11 @@
 //! A store that is slow: what reaches it waits, and is carried out when its sender may have given
 //! it up.
 
-use crate::settings::Settings;
-use crate::streams::{Draws, Source, between, one_of};
+use crate::determinism::random::{Draws, Source, between, one_of};
+use crate::plan::settings::Settings;
 
-use super::FaultKind;
 use super::episode::{Episode, plan as episodes};
+use crate::plan::FaultKind;
 
 /// The episodes of a seed.
 pub fn plan(seed: u64, settings: &Settings) -> impl Iterator<Item = Episode> {

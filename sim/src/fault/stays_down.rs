@@ -2,11 +2,11 @@
 //!
 //! It happens when the faults are over, to processes that the work can be finished without.
 
-use crate::settings::Settings;
-use crate::streams::happens;
+use crate::determinism::random::happens;
+use crate::plan::settings::Settings;
 
-use super::FaultKind;
 use super::chances::Chances;
+use crate::plan::FaultKind;
 
 /// Whether a process that can be spared stays down. The first worker serves every lane and has all
 /// capabilities; it, the first timekeeper, the client and the reader are needed.

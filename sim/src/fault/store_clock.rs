@@ -4,10 +4,10 @@
 //! After a step back, what is due waits until the clock is there again; so steps back are of at
 //! most a minute and a half together, which leaves time for the end of a run.
 
-use crate::settings::Settings;
-use crate::streams::{Draws, between, happens, one_of};
+use crate::determinism::random::{Draws, between, happens, one_of};
+use crate::plan::settings::Settings;
 
-use super::FaultKind;
+use crate::plan::FaultKind;
 
 /// One step.
 #[derive(Clone, Copy, Debug)]

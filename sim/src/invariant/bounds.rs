@@ -3,10 +3,10 @@
 use ff_core::error::EngineError;
 use ff_core::execution::{AnyCommand, Outcome, Phase, Progress, WorkFailure};
 
-use crate::change::Change;
 use crate::model::Model;
+use crate::model::change::Change;
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::watch::Invariant;
 
 const TAG: &str = "BOUNDS";
 

@@ -26,10 +26,10 @@ pub mod terminal;
 pub mod time;
 pub mod token;
 
-use crate::change::Change;
 use crate::model::Model;
+use crate::model::change::Change;
 use crate::report::Broken;
-use crate::watch::Invariant;
+use crate::report::invariants::Invariant;
 
 /// What an invariant says of a step.
 type Check = fn(&Model, &Change<'_>) -> Result<(), Broken>;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ff_core::entropy::Entropy;
 
-use crate::streams::{between, happens, one_of, stream};
+use crate::determinism::random::{between, happens, one_of, stream};
 
 /// One thing that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,10 +9,11 @@ use ff_core::execution::{Phase, situation, snapshot};
 use ff_core::store::{Topic, Wake};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::clock::store_time;
-use crate::store::{Server, StoreKind};
-use crate::streams::{between, happens, stream};
-use crate::watch::InvariantSet;
+use crate::determinism::clock::store_time;
+use crate::determinism::random::{between, happens, stream};
+use crate::report::StoreKind;
+use crate::report::invariants::InvariantSet;
+use crate::store::Server;
 
 use super::call::Call;
 use super::faults::{Fault, Faults, Weights, clock_drift, clock_offset};

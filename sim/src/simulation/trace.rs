@@ -8,7 +8,7 @@ use ff_core::id::ExecutionId;
 use ff_core::store::codec::{FORMAT, decode};
 use ff_core::store::{Commit, JournalEntry, Request};
 
-use crate::hash::Fnv;
+use crate::determinism::hash::Fnv;
 
 /// The lines of a run, if they are wanted, and its hash in any case.
 #[derive(Debug, Default)]

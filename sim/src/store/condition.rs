@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use ff_core::store::{Failure, Request};
 use ff_core::time::TimestampMs;
 
-use crate::clock::store_time;
+use crate::determinism::clock::store_time;
 use crate::fault::episode::Episode;
-use crate::fault::{FaultKind, busy, library_missing, loading, out_of_memory, read_only};
+use crate::fault::{busy, library_missing, loading, out_of_memory, read_only};
+use crate::plan::FaultKind;
 
 /// How the store receives a request.
 #[derive(Debug)]

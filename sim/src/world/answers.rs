@@ -11,14 +11,15 @@ use ff_core::partition::Partition;
 use ff_core::store::Fetched;
 use ff_core::time::{DurationMs, TimestampMs};
 
-use crate::fault::FaultKind;
-use crate::identity::is_certain;
 use crate::invariant::{
     bounds, durable, fence, frame, identity, readers, reading, refusal, signal, suspend, token,
 };
-use crate::marks::{Effect, Marks};
+use crate::model::caller::Caller;
+use crate::model::identity::is_certain;
+use crate::plan::FaultKind;
+use crate::process::task::Output;
 use crate::report::Broken;
-use crate::task::{Caller, Output};
+use crate::report::coverage::{Effect, Marks};
 
 use super::{Running, World};
 

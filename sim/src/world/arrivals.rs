@@ -2,17 +2,18 @@
 
 use ff_core::store::{Failure, Request};
 
+use crate::fault::journey::Journey;
 use crate::fault::{
-    FaultKind, busy, error_inside, failover, library_missing, loading, out_of_memory, read_only,
-    slow_store, store_clock,
+    busy, error_inside, failover, library_missing, loading, out_of_memory, read_only, slow_store,
+    store_clock,
 };
-use crate::network::Journey;
+use crate::model::caller::Caller;
+use crate::plan::FaultKind;
 use crate::report::Broken;
+use crate::report::describe::{self, shortened};
 use crate::store::Reception;
-use crate::task::Caller;
-use crate::words::{self, shortened};
 
-use super::parcels::{Arrival, Trouble};
+use super::messages::{Arrival, Trouble};
 use super::{FULL_CHECK_EVERY, Happening, World};
 
 impl World {
@@ -157,7 +158,7 @@ impl World {
         let caller = self.callers.get_mut(&number).expect("every operation has a caller");
         let reply = self.server.serve(caller, arrival.request, now)?;
         if self.options.trace {
-            let body = words::reply(&reply.body, now);
+            let body = describe::reply(&reply.body, now);
             self.note(format!("the store answers operation {number}: {}", shortened(&body)));
         }
         if self.server.calls.is_multiple_of(FULL_CHECK_EVERY) {

@@ -5,12 +5,13 @@ use ff_core::op::Step;
 use ff_core::store::{Failure, IndexName, Reply, Request, Topic};
 use ff_core::time::HostTime;
 
-use crate::fault::{FaultKind, connections_dropped, crash, pause, wake_up_lost};
-use crate::network::journey;
+use crate::fault::journey::journey;
+use crate::fault::{connections_dropped, crash, pause, wake_up_lost};
+use crate::plan::FaultKind;
+use crate::process::task::{Output, Task};
 use crate::report::Broken;
-use crate::task::{Output, Task};
 
-use super::parcels::{Arrival, Call, Delivery};
+use super::messages::{Arrival, Call, Delivery};
 use super::{Happening, World};
 
 impl World {

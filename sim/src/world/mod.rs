@@ -4,10 +4,16 @@ mod answers;
 mod arrivals;
 mod calls;
 mod grants;
-mod moments;
-mod parcels;
-mod telling;
-mod upheaval;
+mod host;
+mod messages;
+mod notices;
+mod process_faults;
+mod runs;
+mod shrink;
+mod trace;
+
+pub use runs::{check_determinism, run, run_plan};
+pub use shrink::{Shrunk, shrink};
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -21,25 +27,27 @@ use ff_core::partition::Partition;
 use ff_core::store::Failure;
 use ff_core::time::TimestampMs;
 
+use crate::determinism::queue::Queue;
+use crate::determinism::random::{between, call_key, stream};
 use crate::fault::chances::Chances;
 use crate::fault::planned::Planned;
 use crate::fault::{clock_drift, clock_offset, planned};
-use crate::host::{Host, Kind, Start, host, profiles};
 use crate::invariant::frame::Watched;
 use crate::invariant::readers::Followed;
 use crate::invariant::{health, liveness};
 use crate::model::Model;
-use crate::own_leases::OwnLeases;
+use crate::model::caller::Caller;
+use crate::model::shown_leases::OwnLeases;
 use crate::plan::Plan;
+use crate::plan::settings::Settings;
 use crate::process::context::{About, Context, Effect, GrantInHand, Moment, TokenInHand};
+use crate::process::task::{Output, Task};
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, Options, Report, Violation};
-use crate::settings::Settings;
 use crate::store::Server;
-use crate::streams::{between, call_key, stream};
-use crate::task::{Caller, Output, Task};
-use crate::watch::Invariant;
 
-use parcels::{Arrival, Call, Delivery, Trouble};
+use host::{Host, Kind, Start, host, profiles};
+use messages::{Arrival, Call, Delivery, Trouble};
 
 /// A small world of processes around one store.
 #[derive(Debug)]
@@ -48,7 +56,7 @@ pub struct World {
     chances: Chances,
     settings: Settings,
     now: u64,
-    queue: crate::queue::Queue<Happening>,
+    queue: Queue<Happening>,
     server: Server,
     hosts: Vec<Host>,
     profiles: Arc<[WorkerProfile]>,
@@ -142,7 +150,7 @@ impl World {
             server: Server::new(options.store, seed),
             options,
             now: 0,
-            queue: crate::queue::Queue::new(),
+            queue: Queue::new(),
             hosts,
             profiles,
             running: BTreeMap::new(),

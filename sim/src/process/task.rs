@@ -1,0 +1,174 @@
+//! Any operation behind one small trait, so that one driver carries them all.
+
+use ff_core::agent::{AdmitTo, ClaimedWork};
+use ff_core::error::EngineError;
+use ff_core::execution::{AnyOutcome, Renewed, Resumption};
+use ff_core::id::{AttemptIndex, ExecutionId, LeaseId};
+use ff_core::op::{
+    AuditLook, Committed, Drawn, FramePage, ListFilter, ListPage, Loaded, Operation,
+    ReceivedSignal, Rotation, Step, TickReport,
+};
+use ff_core::partition::Partition;
+use ff_core::store::{Cursor, Failure, Fetched, Reply, Streamed};
+use ff_core::time::{HostTime, TimestampMs};
+use ff_core::token::{Rotation as Rotated, SecretInfo};
+
+/// What an operation of whichever kind came to.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // Moved once, from the task to its process.
+pub enum Output {
+    /// A worker drew work.
+    Claimed(Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>),
+    /// A worker renewed a lease.
+    Renewed(LeaseId, Result<Committed<Renewed>, EngineError>),
+    /// A worker looked for what no worker fitted.
+    Swept,
+    /// A timekeeper made its round.
+    Ticked(Result<TickReport, EngineError>),
+    /// A command was carried to its execution.
+    Command(Errand, Result<Committed<AnyOutcome>, EngineError>),
+    /// The scheduler drew work for a worker.
+    Drawn(Result<Drawn<AdmitTo>, EngineError>),
+    /// A page of a journal was read.
+    Read {
+        /// Whose journal.
+        partition: Partition,
+        /// From where.
+        from: Cursor,
+        /// How many entries at most.
+        limit: u32,
+        /// The page.
+        result: Result<(Streamed, TimestampMs), EngineError>,
+    },
+    /// Completions in one partition were carried together.
+    Gathered(Partition, Vec<(Errand, Result<Committed<AnyOutcome>, EngineError>)>),
+    /// A list was read. `whole`: it was to show everything.
+    Listed { filter: ListFilter, whole: bool, result: Result<ListPage, EngineError> },
+    /// An execution was read.
+    Described(ExecutionId, Result<(Option<Loaded>, Vec<Fetched>, TimestampMs), EngineError>),
+    /// An auditor looked at a partition.
+    Looked(Partition, Result<AuditLook, EngineError>),
+    /// A job has read the signals that resumed its execution.
+    Signals {
+        /// The execution.
+        id: ExecutionId,
+        /// The job's lease.
+        lease: LeaseId,
+        /// How it was resumed.
+        resumption: Resumption,
+        /// The signals.
+        result: Result<Vec<ReceivedSignal>, EngineError>,
+    },
+    /// A page of output was read.
+    Frames {
+        /// Of which attempt.
+        of: (ExecutionId, AttemptIndex),
+        /// From where.
+        from: Cursor,
+        /// The page.
+        result: Result<FramePage, EngineError>,
+    },
+    /// Secrets were rotated.
+    Rotated(Result<Rotated, EngineError>),
+    /// Secrets were listed.
+    Secrets(Result<Vec<SecretInfo>, EngineError>),
+    /// The store's configuration was written or read.
+    Activated(Result<(), EngineError>),
+}
+
+/// On whose behalf a command was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// A job gives its lease back.
+    Finish(LeaseId),
+    /// A job says again how it gave its lease back, or says it otherwise.
+    Afterwards,
+    /// A job reports progress.
+    Progress(LeaseId),
+    /// A job gives its lease back until it is resumed.
+    Suspend(LeaseId),
+    /// A job opens a waitpoint.
+    Waitpoint(LeaseId),
+    /// A job appends a frame.
+    Frame(LeaseId),
+    /// Somebody signals.
+    Signal,
+    /// A worker takes an execution under a grant.
+    Take,
+    /// The client wishes something.
+    Wish,
+    /// The client asks for a grant for this worker process.
+    Grant(usize),
+}
+
+impl Errand {
+    /// Whether a client sent the command, which sees the executions of one namespace only.
+    pub const fn is_client(self) -> bool {
+        matches!(self, Self::Wish | Self::Grant(_) | Self::Signal)
+    }
+}
+
+/// Work that is driven by requests and replies.
+pub trait Task: std::fmt::Debug {
+    /// The first step.
+    fn start(&mut self, now: HostTime) -> Step<Output>;
+    /// The step after a reply.
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output>;
+    /// The step after a call that got no reply.
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Output>;
+    /// The step after a wait.
+    fn on_wake(&mut self, now: HostTime) -> Step<Output>;
+}
+
+/// An operation whose output is understood by a function.
+pub struct Driven<O, F> {
+    operation: O,
+    understand: F,
+}
+
+impl<O, F> std::fmt::Debug for Driven<O, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Driven")
+    }
+}
+
+/// An operation as a task.
+pub fn driven<O, F>(operation: O, understand: F) -> Box<dyn Task>
+where
+    O: Operation + 'static,
+    F: Fn(O::Output) -> Output + 'static,
+{
+    Box::new(Driven { operation, understand })
+}
+
+impl<O: Operation, F: Fn(O::Output) -> Output> Driven<O, F> {
+    fn step(&self, step: Step<O::Output>) -> Step<Output> {
+        match step {
+            Step::Send(request) => Step::Send(request),
+            Step::Wait(wait) => Step::Wait(wait),
+            Step::Done(output) => Step::Done((self.understand)(output)),
+        }
+    }
+}
+
+impl<O: Operation, F: Fn(O::Output) -> Output> Task for Driven<O, F> {
+    fn start(&mut self, now: HostTime) -> Step<Output> {
+        let step = self.operation.start(now);
+        self.step(step)
+    }
+
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output> {
+        let step = self.operation.on_reply(reply, now);
+        self.step(step)
+    }
+
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Output> {
+        let step = self.operation.on_failure(failure, now);
+        self.step(step)
+    }
+
+    fn on_wake(&mut self, now: HostTime) -> Step<Output> {
+        let step = self.operation.on_wake(now);
+        self.step(step)
+    }
+}
