@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
-use crate::execution::Failure as WorkFailure;
+use crate::execution::WorkFailure;
 use crate::id::{ExecutionId, LaneId, Namespace};
 use crate::partition::Partition;
 use crate::state::TerminalOutcome;

@@ -12,11 +12,11 @@ use ff_core::condition::{
 use ff_core::execution::{
     Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockEntry, BlockKind, Blocks,
     ClaimKind, ConsumedGrant, ContentDigest, Continuation, Counted, Counts, DelayReason, Event,
-    Execution, FailOutcome, Failure, Fence, Frame, Grant, GrantAudit, Interruption,
-    LatestSuspension, Lease, LeaseFate, NextAttempt, NotBefore, OperatorOutcome, Outcome, Phase,
-    Progress, Release, ReleaseOutcome, ResumedBy, Resumes, Resumption, Runnable, SignalEffect,
-    SignalRecord, Suspended, SuspendedHow, Suspension, Tally, Terminal, Timeout, Waiting,
-    Waitpoint, WaitpointState,
+    Execution, FailOutcome, Fence, Frame, Grant, GrantAudit, Interruption, LatestSuspension, Lease,
+    LeaseFate, NextAttempt, NotBefore, OperatorOutcome, Outcome, Phase, Progress, Release,
+    ReleaseOutcome, ResumedBy, Resumes, Resumption, Runnable, SignalEffect, SignalRecord,
+    Suspended, SuspendedHow, Suspension, Tally, Terminal, Timeout, Waiting, Waitpoint,
+    WaitpointState, WorkFailure,
 };
 use ff_core::id::{
     AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, FrameType, GrantId,
@@ -66,9 +66,9 @@ fn fence() -> Fence {
     }
 }
 
-fn failure() -> Failure {
+fn failure() -> WorkFailure {
     let category = FailureCategory::try_new("exit_code").expect("a category");
-    Failure { category, reason: "exit code 3: disk on fire".to_owned() }
+    WorkFailure { category, reason: "exit code 3: disk on fire".to_owned() }
 }
 
 /// Returns a record without optional content.
