@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use ff_sdk::core::execution::{ExecutionSnapshot, Failure, Outcome, ValueKind};
+use ff_sdk::core::execution::{ExecutionSnapshot, Outcome, ValueKind, WorkFailure};
 use ff_sdk::core::id::ExecutionId;
 use ff_sdk::core::time::TimestampMs;
 use ff_sdk::{Client, SdkError};
@@ -39,7 +39,7 @@ pub struct JobResult {
     pub result_hex: Option<String>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub failure: Option<Failure>,
+    pub failure: Option<WorkFailure>,
 }
 
 impl JobResult {

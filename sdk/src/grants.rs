@@ -136,12 +136,6 @@ fn check_lane_of(
     Err(SdkError::config("grant", field, message))
 }
 
-/// Whether a claim was refused because the execution goes on with an interrupted attempt.
-pub(crate) fn is_resumed(error: &SdkError) -> bool {
-    let rejection = error.engine().and_then(EngineError::rejection);
-    matches!(rejection, Some(Rejection::UseClaimResumedExecution))
-}
-
 /// The outcome of a reclaim that was refused.
 pub(crate) fn reclaim_rejected(error: SdkError) -> Result<ReclaimExecutionOutcome, SdkError> {
     match error.engine().and_then(EngineError::rejection) {

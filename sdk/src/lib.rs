@@ -87,8 +87,8 @@ pub use ff_core::condition::{
 pub use ff_core::error::{Applied, EngineError, ErrorClass, Rejection, RejectionKind};
 pub use ff_core::execution::{
     AnyOutcome, AttemptKind, AttemptSummary, CloseReason, Command, CreateOutcome, Event,
-    ExecutionSnapshot, FailOutcome, Failure, Frame, IssuedWaitpoint, Outcome, Replayed, Resumed,
-    ResumedBy, Resumption, Revoked, SignalEffect, SignalOutcome, ValueKind,
+    ExecutionSnapshot, FailOutcome, Frame, IssuedWaitpoint, Outcome, Replayed, Resumed, ResumedBy,
+    Resumption, Revoked, SignalEffect, SignalOutcome, ValueKind, WorkFailure,
 };
 pub use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 pub use ff_core::id::{

@@ -30,11 +30,11 @@ pub struct Signal {
     token: WaitpointToken,
     source: Option<SignalSource>,
     payload: Option<Bytes>,
-    identity: Identity,
+    identity: SignalIdentity,
 }
 
 #[derive(Clone)]
-enum Identity {
+enum SignalIdentity {
     Random,
     Id(SignalId),
     Key(String),
@@ -48,7 +48,7 @@ impl Signal {
     /// [`SdkError::Engine`] when it is no such name.
     pub fn new(name: impl AsRef<str>, token: WaitpointToken) -> Result<Self, SdkError> {
         let (name, source, payload) = (SignalName::try_new(name)?, None, None);
-        Ok(Self { name, token, source, payload, identity: Identity::Random })
+        Ok(Self { name, token, source, payload, identity: SignalIdentity::Random })
     }
 
     /// Who sends it, in the sender's own words, 1 to 64 printable ASCII bytes without space. The
@@ -70,13 +70,13 @@ impl Signal {
 
     /// A key under which the waitpoint takes one signal, however often it is sent.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
-        self.identity = Identity::Key(key.into());
+        self.identity = SignalIdentity::Key(key.into());
         self
     }
 
     /// The signal's id, in place of a random one.
     pub fn id(mut self, id: SignalId) -> Self {
-        self.identity = Identity::Id(id);
+        self.identity = SignalIdentity::Id(id);
         self
     }
 
@@ -92,9 +92,9 @@ impl Signal {
             waitpoint_id,
             token: self.token,
             signal_id: match self.identity {
-                Identity::Random => SignalId::random(&mut entropy),
-                Identity::Id(id) => id,
-                Identity::Key(key) => SignalId::for_idempotency_key(waitpoint_id, &key),
+                SignalIdentity::Random => SignalId::random(&mut entropy),
+                SignalIdentity::Id(id) => id,
+                SignalIdentity::Key(key) => SignalId::for_idempotency_key(waitpoint_id, &key),
             },
             name: self.name,
             source: self.source,

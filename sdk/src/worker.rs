@@ -6,7 +6,7 @@ use std::time::Duration;
 use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerGrant, WorkerProfile};
 use ff_core::backend::{CompletionBackend, EngineBackend, WakeUps};
 use ff_core::execution::{
-    Claimed, ExecutionSnapshot, SignalOutcome, TakeNew, TakeOver, TakeResumed, snapshot,
+    Claimed, ExecutionSnapshot, SignalOutcome, TakeGranted, TakeOver, TakeResumed, snapshot,
 };
 use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 use ff_core::id::{AttemptId, ExecutionId, LaneId, LeaseId, WaitpointId};
@@ -21,7 +21,7 @@ use crate::config::WorkerConfig;
 use crate::error::SdkError;
 use crate::grants::{
     GrantArguments, ReclaimExecutionArgs, ReclaimExecutionOutcome, check_grant, check_lane,
-    is_resumed, reclaim_rejected,
+    reclaim_rejected,
 };
 #[cfg(feature = "valkey-default")]
 use crate::journal::JournalBackend;
@@ -195,7 +195,7 @@ impl FlowFabricWorker {
         }
     }
 
-    /// Takes an execution under a claim grant; falls back to the resumed claim by itself.
+    /// Claims an execution under a claim grant: with a new attempt, or with its interrupted one.
     ///
     /// # Errors
     ///
@@ -221,13 +221,8 @@ impl FlowFabricWorker {
     ) -> Result<ClaimedTask, SdkError> {
         let arguments = GrantArguments::of_claim(&grant, lane);
         let claim = self.claim(&arguments, self.0.config.lease_ttl_ms)?;
-        match self.0.upkeep.state.connection.transact(TakeNew(claim.clone())).await {
-            Err(error) if is_resumed(&error) => {
-                let committed = self.0.upkeep.state.connection.transact(TakeResumed(claim)).await?;
-                self.granted(slot, committed).await
-            }
-            other => self.granted(slot, other?).await,
-        }
+        let committed = self.0.upkeep.state.connection.transact(TakeGranted(claim)).await?;
+        self.granted(slot, committed).await
     }
 
     /// Goes on with an interrupted attempt under a resume grant.

@@ -2,7 +2,7 @@
 
 use crate::error::{Bug, EngineError};
 use crate::execution::{
-    Beside, Decision, Event, Execution, FoundSignal, Next, Phase, Purpose, SignalRecord,
+    Decision, Event, Execution, FoundSignal, Next, Phase, Purpose, SideEffects, SignalRecord,
     ValueEffect, ValueKind, index_entries,
 };
 use crate::id::{AttemptIndex, ExecutionId, SignalId};
@@ -104,7 +104,7 @@ pub fn unit_for<T>(
     let repair = matches!(decision.next, Next::Keep);
     write_indexes(&mut unit, id, held, after, repair);
     ring_readers(&mut unit, id, held, after);
-    if let Some(beside) = decision.beside {
+    if let Some(beside) = decision.side_effects {
         write_beside(&mut unit, id, *beside, stamp.codec);
     }
     if !decision.events.is_empty() {
@@ -131,7 +131,7 @@ pub fn unit_for<T>(
 }
 
 /// Adds what becomes of signals and output.
-fn write_beside(unit: &mut Unit, id: &ExecutionId, beside: Beside, codec: &Codec) {
+fn write_beside(unit: &mut Unit, id: &ExecutionId, beside: SideEffects, codec: &Codec) {
     let index = || IndexName::Signals { execution: id.uuid() };
     if let Some(signal) = beside.signal {
         let key = signal_key(id, signal.id);

@@ -45,6 +45,9 @@ pub const MEDDLING: u64 = WEIGHTS + 4;
 /// The concern of how often jobs wait, signals are sent and output is written.
 pub const CUSTOMS: u64 = WEIGHTS + 5;
 
+/// The concern of how long the client tries.
+pub const STUBBORN: u64 = WEIGHTS + 6;
+
 /// Where random numbers come from.
 pub trait Source {
     /// A number in `0..bound`; zero if `bound` is zero.

@@ -33,7 +33,23 @@ pub fn all(seed: u64, settings: &Settings, processes: usize) -> Vec<Planned> {
             planned.push(Planned { id: FaultId { kind, key }, process, at, lasts_ms, by_ms });
         }
     }
+    if settings.is_stubborn() && settings.weights.on(FaultKind::PartitionReplies).is_some() {
+        planned.push(long_cut(seed, settings));
+    }
     planned
+}
+
+/// A partition in which the client receives no replies for longer than the least retention.
+fn long_cut(seed: u64, settings: &Settings) -> Planned {
+    let (kind, key) = (FaultKind::PartitionReplies, u64::MAX);
+    let mut draws = Draws::new(seed, kind as u64 + 1, key);
+    Planned {
+        id: FaultId { kind, key },
+        process: settings.client_process(),
+        at: between(&mut draws, 0, 5_000),
+        lasts_ms: between(&mut draws, 65_000, 95_000),
+        by_ms: 0,
+    }
 }
 
 /// How long it lasts, and by how much a clock is off.

@@ -7,8 +7,11 @@ use ff_core::time::DurationMs;
 
 use super::{FaultKind, FaultWeights, Overrides, Plan, Trigger};
 use crate::determinism::random::{
-    CUSTOMS, Draws, MEDDLING, WEIGHTS, between, happens, one_of, stream,
+    CUSTOMS, Draws, MEDDLING, STUBBORN, WEIGHTS, between, happens, one_of, stream,
 };
+
+/// How long a stubborn client tries: an execution may end and be removed meanwhile.
+const STUBBORN_PATIENCE: DurationMs = DurationMs::from_secs(120);
 
 /// The configuration of a run. Each seed switches a subset of the faults on, with very different
 /// weights.
@@ -26,6 +29,8 @@ pub struct Settings {
     pub lease_ttl: DurationMs,
     /// How long an operation tries.
     pub patience: DurationMs,
+    /// How long an operation of the client tries: at times longer than a record is kept at least.
+    pub client_patience: DurationMs,
     /// How many executions the client wishes for.
     pub executions: u64,
     /// How long the client is at work, in milliseconds.
@@ -112,7 +117,7 @@ impl Settings {
             14..19 => between(entropy, 40, 120),
             _ => between(entropy, 100, 400),
         };
-        Self {
+        let mut settings = Self {
             partitions,
             workers: one_of(entropy, &[1, 2, 2, 3, 3, 4, 6, 8]),
             timekeepers: one_of(entropy, &[1, 1, 1, 2, 3]),
@@ -122,6 +127,7 @@ impl Settings {
                 &[200, 500, 800, 1_500, 3_000, 10_000, 30_000],
             )),
             patience: DurationMs::new(one_of(entropy, &[400, 900, 2_000, 4_000])),
+            client_patience: DurationMs::ZERO,
             executions,
             // At times everything happens at once, at times little.
             busy_ms: 500 + executions * one_of(entropy, &[20, 150, 400, 600, 1_000]),
@@ -131,12 +137,37 @@ impl Settings {
             meddling: one_of(&mut Draws::new(seed, MEDDLING, 0), &[0, 60, 150, 400]),
             customs: Customs::of(seed),
             weights: weights(seed),
+        };
+        settings.client_patience = settings.patience;
+        if happens(&mut Draws::new(seed, STUBBORN, 0), 20) {
+            settings.client_patience = STUBBORN_PATIENCE;
+            // Long enough for the cut of the client that goes with it, and for what comes after.
+            settings.busy_ms += STUBBORN_PATIENCE.get();
+            if settings.weights.on(FaultKind::PartitionReplies).is_none() {
+                settings.weights.set(FaultKind::PartitionReplies, 1);
+            }
         }
+        settings
     }
 
     /// The terms of one more program's operations.
     pub fn terms(&self) -> Terms {
         Terms::new(self.patience, Codec::default())
+    }
+
+    /// The terms of the client's operations.
+    pub fn client_terms(&self) -> Terms {
+        Terms::new(self.client_patience, Codec::default())
+    }
+
+    /// The number of the client's process: the workers and the timekeepers come before it.
+    pub const fn client_process(&self) -> usize {
+        self.workers + self.timekeepers
+    }
+
+    /// Whether the client tries for longer than the least time for which a record is kept.
+    pub fn is_stubborn(&self) -> bool {
+        self.client_patience > self.patience
     }
 }
 

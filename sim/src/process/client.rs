@@ -164,7 +164,7 @@ impl ClientProcess {
         }
         self.memory.note(&command);
         let stale = happens(&mut self.entropy, 500);
-        let patience = Patience::new(self.settings.terms(), self.entropy.fork());
+        let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
         if cx.wishes_for(kind, self.wishes) {
             cx.command(errand, command, stale, patience);
         }
@@ -215,7 +215,7 @@ impl ClientProcess {
             _ => AnyCommand::Admit(Admit(request)),
         };
         let stale = happens(&mut self.entropy, 500);
-        let patience = Patience::new(self.settings.terms(), self.entropy.fork());
+        let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
         if cx.wishes_for(kind, key) {
             cx.command(Errand::Grant(worker), command, stale, patience);
         }
@@ -310,7 +310,7 @@ impl ClientProcess {
         let again = self.memory.about(moment.id, &mut self.entropy);
         match again.filter(|_| happens(&mut self.entropy, 300)) {
             Some(command) => {
-                let patience = Patience::new(self.settings.terms(), self.entropy.fork());
+                let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
                 if cx.wishes_for(WishKind::Meddle, moment.key) {
                     cx.command(Errand::Wish, command, false, patience);
                 }

@@ -119,6 +119,13 @@ pub enum Errand {
     Grant(usize),
 }
 
+impl Errand {
+    /// Whether a client sent the command, which sees the executions of one namespace only.
+    pub const fn is_client(self) -> bool {
+        matches!(self, Self::Wish | Self::Grant(_) | Self::Signal)
+    }
+}
+
 /// Work that is driven by requests and replies.
 pub trait Task: std::fmt::Debug {
     /// The first step.

@@ -101,7 +101,7 @@ pub fn request_words(request: &Request) -> String {
 
 /// An event in words; `None` for what explains nothing.
 fn words(event: &Event) -> Option<String> {
-    let failed = |failure: &ff_core::execution::Failure| {
+    let failed = |failure: &ff_core::execution::WorkFailure| {
         format!("{}: {}", failure.category, truncated(&failure.reason, 200))
     };
     Some(match event {

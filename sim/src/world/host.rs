@@ -202,7 +202,7 @@ pub fn host(
         Kind::Worker(WorkerProcess::new(seed, settings.customs, profile, entropy))
     } else if number < profiles.len() + settings.timekeepers {
         Kind::Timekeeper(TimekeeperProcess::new(settings, entropy))
-    } else if number == profiles.len() + settings.timekeepers {
+    } else if number == settings.client_process() {
         Kind::Client(ClientProcess::new(seed, settings, Arc::clone(profiles), entropy))
     } else if number == profiles.len() + settings.timekeepers + 1 {
         Kind::Reader(ReaderProcess::new(settings, entropy))

@@ -1,0 +1,85 @@
+//! Signals: each has its own record, so that it is kept and a repeat is recognised
+//! (`docs/spec.md`, 5). \[INV-SIGNAL-1\]
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Nonce, SignalId, SignalName, SignalSource, WaitpointId, WaitpointKey};
+use crate::time::TimestampMs;
+use crate::token::Subject;
+
+/// A signal that was taken. Its payload is stored apart from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalRecord {
+    /// Chosen by its sender, or derived from an idempotency key.
+    pub id: SignalId,
+    /// Its number among the signals of its execution, from 0 without gaps.
+    pub number: u32,
+    /// The waitpoint that it was sent to.
+    pub waitpoint_id: WaitpointId,
+    /// The name of that waitpoint.
+    pub waitpoint_key: WaitpointKey,
+    /// When that waitpoint was created: a repeat is verified with the same token.
+    pub waitpoint_created_at: TimestampMs,
+    /// Its name.
+    pub name: SignalName,
+    /// Who sent it, as the sender says.
+    pub source: Option<SignalSource>,
+    /// When it was taken.
+    pub at: TimestampMs,
+    /// Drawn by the call that sent it: tells that call's lost reply from a duplicate.
+    pub creator: Nonce,
+    /// Its effect.
+    pub effect: SignalEffect,
+}
+
+impl SignalRecord {
+    /// The data that the token of its waitpoint signs.
+    pub const fn subject(&self) -> Subject<'_> {
+        Subject {
+            id: self.waitpoint_id,
+            key: &self.waitpoint_key,
+            created_at: self.waitpoint_created_at,
+        }
+    }
+}
+
+/// The effect of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalEffect {
+    /// Kept for a later suspension: none uses its waitpoint yet.
+    Buffered,
+    /// Counted, and more are needed.
+    Counted,
+    /// Kept but not counted: the condition asks for others.
+    Recorded,
+    /// Satisfied the condition and resumed the execution.
+    Resumed,
+}
+
+/// The outcome of `deliver_signal`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalOutcome {
+    /// It was taken.
+    Accepted {
+        /// Its effect.
+        effect: SignalEffect,
+    },
+    /// It was taken and resumed the execution.
+    TriggeredResume,
+    /// A signal of this id was taken before; nothing was changed.
+    Duplicate {
+        /// That signal.
+        existing_signal_id: SignalId,
+    },
+}
+
+impl From<SignalEffect> for SignalOutcome {
+    fn from(effect: SignalEffect) -> Self {
+        match effect {
+            SignalEffect::Resumed => Self::TriggeredResume,
+            effect => Self::Accepted { effect },
+        }
+    }
+}
