@@ -76,6 +76,24 @@ pub enum Output {
     Activated(Result<(), EngineError>),
 }
 
+impl Output {
+    /// The error that its caller is told, for those that no process expects.
+    pub const fn error(&self) -> Option<&EngineError> {
+        match self {
+            Self::Renewed(_, Err(error))
+            | Self::Listed { result: Err(error), .. }
+            | Self::Looked(_, Err(error))
+            | Self::Described(_, Err(error))
+            | Self::Activated(Err(error))
+            | Self::Signals { result: Err(error), .. }
+            | Self::Frames { result: Err(error), .. }
+            | Self::Rotated(Err(error))
+            | Self::Secrets(Err(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 /// On whose behalf a command was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Errand {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ff_core::store::{Failure, Reply, Request};
 use tokio::sync::oneshot;
 
-use super::faults::Fault;
 use super::outbox::{AnyReply, Effect, ServiceCall};
+use crate::plan::FaultKind;
 
 /// A call and what has come of it.
 pub struct Call {
@@ -108,12 +108,12 @@ impl Call {
 }
 
 /// What a fault is called in the trace, after what it met.
-pub const fn fault_words(fault: Fault) -> &'static str {
+pub const fn fault_words(fault: FaultKind) -> &'static str {
     match fault {
-        Fault::RequestLost => "never arrives",
-        Fault::ReplyLost => "is carried out and its reply is lost",
-        Fault::LateExecution => "is given up, and carried out later",
-        Fault::Resend => "is sent twice",
+        FaultKind::RequestLost => "never arrives",
+        FaultKind::ReplyLost => "is carried out and its reply is lost",
+        FaultKind::LateExecution => "is given up, and carried out later",
+        FaultKind::Resend => "is sent twice",
         _ => "is slow",
     }
 }

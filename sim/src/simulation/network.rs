@@ -7,10 +7,11 @@ use ff_core::store::{ReplyBody, Request, UnitReply, Wake};
 use crate::determinism::clock::store_time;
 use crate::determinism::random::{between, happens, one_of, stream};
 use crate::model::caller::Caller;
+use crate::plan::FaultKind;
 use crate::report::Broken;
 
 use super::call::{Call, Cargo, fault_words};
-use super::faults::{Fault, Journey, journey};
+use super::faults::{Journey, journey};
 use super::outcome::FailureKind;
 use super::process::panic_text;
 use super::scene::{Happening, Scene, TEST, Wrong};
@@ -37,7 +38,7 @@ impl Scene {
         let key = (slot as u64) << 32 | self.slots[slot].calls;
         let mut entropy = stream(self.seed, "simulation: call", key);
         let mut way = journey(&mut entropy, &self.weights);
-        let crash = happens(&mut entropy, self.weights.crash) && slot != TEST;
+        let crash = happens(&mut entropy, self.weights.crash_at_call) && slot != TEST;
         let crash = crash.then(|| {
             one_of(&mut entropy, &[Crash::BeforeIt, Crash::AfterIt, Crash::BeforeItsReply])
         });
@@ -83,7 +84,7 @@ impl Scene {
         if from_it && way.arrives.is_some() {
             (way.arrives, way.copy_arrives, way.reply_after) = (None, None, None);
             way.fails = Some((self.weights.timeout_ms, false));
-            way.fault = Some(Fault::RequestLost);
+            way.fault = Some(FaultKind::RequestLost);
         }
     }
 
@@ -115,7 +116,7 @@ impl Scene {
         self.slots[slot].waits_for.clear();
         self.slots[slot].stands = false;
         self.subscriptions.retain(|_, subscription| subscription.slot != slot);
-        self.count(Fault::Crash);
+        self.count(FaultKind::Crash);
         let name = self.slots[slot].name.clone();
         self.trace.line(at, &name, || format!("crashes ({during})"));
         self.upheavals += 1;
@@ -226,16 +227,16 @@ impl Scene {
         for (key, slot) in listening {
             self.rings += 1;
             let mut entropy = stream(self.seed, "simulation: wake-up", self.rings);
-            let lost = happens(&mut entropy, self.weights.wake_lost);
-            let repeated = happens(&mut entropy, self.weights.wake_repeated);
+            let lost = happens(&mut entropy, self.weights.of(FaultKind::WakeUpLost));
+            let repeated = happens(&mut entropy, self.weights.of(FaultKind::WakeUpRepeated));
             if lost {
-                self.count(Fault::WakeUpLost);
+                self.count(FaultKind::WakeUpLost);
             }
             if lost || self.slots[slot].cut.1 {
                 continue;
             }
             if repeated {
-                self.count(Fault::WakeUpRepeated);
+                self.count(FaultKind::WakeUpRepeated);
             }
             for _ in 0..=u64::from(repeated) {
                 let after = between(&mut entropy, 1, self.weights.latency_ms);
@@ -265,12 +266,12 @@ impl Scene {
     }
 
     /// One of the things that the seed has planned, to a process that the seed chooses.
-    fn upheaval(&mut self, fault: Fault) {
+    fn upheaval(&mut self, fault: FaultKind) {
         self.upheavals += 1;
         let mut entropy = stream(self.seed, "simulation: upheaval", self.upheavals);
         let everybody = self.slots.len() as u64;
-        let only_workers = matches!(fault, Fault::Crash | Fault::Pause);
-        if fault == Fault::SlowStore {
+        let only_workers = matches!(fault, FaultKind::Crash | FaultKind::Pause);
+        if fault == FaultKind::SlowStore {
             return self.slow_store(between(&mut entropy, 10, 1_000), entropy.below(20_000));
         }
         if only_workers && everybody == 1 {
@@ -285,12 +286,12 @@ impl Scene {
             return;
         }
         match fault {
-            Fault::Crash => self.end(slot, self.now, "at some await"),
-            Fault::Pause => {
+            FaultKind::Crash => self.end(slot, self.now, "at some await"),
+            FaultKind::Pause => {
                 let most = one_of(&mut entropy, &[1_000, 20_000, 90_000]);
                 self.pause(slot, between(&mut entropy, most / 2, most));
             }
-            Fault::Disconnect => self.disconnect(slot),
+            FaultKind::ConnectionsDropped => self.disconnect(slot),
             _ => {
                 let most = if slot == TEST { 5_000 } else { 60_000 };
                 let ways = one_of(&mut entropy, &[(true, true), (true, false), (false, true)]);
@@ -301,7 +302,7 @@ impl Scene {
 
     fn slow_store(&mut self, by_ms: u64, for_ms: u64) {
         self.slow_ms = by_ms;
-        self.count(Fault::SlowStore);
+        self.count(FaultKind::SlowStore);
         self.trace
             .line(self.now, "fault", || format!("the store is slow by {by_ms} ms for {for_ms} ms"));
         self.later(self.now + for_ms, Happening::Quick);
@@ -311,14 +312,14 @@ impl Scene {
         if std::mem::replace(&mut self.slots[slot].stands, true) {
             return;
         }
-        self.count(Fault::Pause);
+        self.count(FaultKind::Pause);
         let name = self.slots[slot].name.clone();
         self.trace.line(self.now, &name, || format!("stands still for {for_ms} ms"));
         self.later(self.now + for_ms, Happening::Thaw(slot));
     }
 
     fn disconnect(&mut self, slot: usize) {
-        self.count(Fault::Disconnect);
+        self.count(FaultKind::ConnectionsDropped);
         let name = self.slots[slot].name.clone();
         self.trace.line(self.now, "fault", || format!("the connections of {name} break"));
         for key in std::mem::take(&mut self.slots[slot].waits_for) {
@@ -336,7 +337,7 @@ impl Scene {
 
     fn part(&mut self, slot: usize, ways: (bool, bool), for_ms: u64) {
         self.slots[slot].cut = ways;
-        self.count(Fault::Partition);
+        self.count(FaultKind::Partition);
         let name = self.slots[slot].name.clone();
         self.trace.line(self.now, "fault", || {
             let what = match ways {

@@ -11,12 +11,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::determinism::clock::store_time;
 use crate::determinism::random::{between, happens, stream};
+use crate::plan::FaultKind;
 use crate::report::StoreKind;
 use crate::report::invariants::InvariantSet;
 use crate::store::Server;
 
 use super::call::Call;
-use super::faults::{Fault, Faults, Weights, clock_drift, clock_offset};
+use super::faults::{Faults, Weights, clock_drift, clock_offset};
 use super::outbox::{Content, Letter, Outbox, Start, Starter, Turn};
 use super::outcome::{Failure, FailureKind, Outcome};
 use super::process::{Ending, Process, Stopped};
@@ -52,7 +53,7 @@ pub enum Happening {
     /// The store is quick again.
     Quick,
     /// One of the things that a seed has planned.
-    Upheaval(Fault),
+    Upheaval(FaultKind),
     /// Nothing goes wrong any more.
     Calm,
 }
@@ -107,7 +108,7 @@ pub struct Scene {
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
     turn: Turn,
-    faults: BTreeMap<Fault, u64>,
+    faults: BTreeMap<FaultKind, u64>,
     calm_since: Option<u64>,
     limit_ms: u64,
     settling: Option<oneshot::Sender<()>>,
@@ -149,19 +150,20 @@ impl Scene {
 
     fn plan(&mut self) {
         let weights = self.weights.clone();
-        let counts = [
-            (Fault::Crash, weights.crashes),
-            (Fault::Pause, weights.pauses),
-            (Fault::Disconnect, weights.disconnects),
-            (Fault::Partition, weights.partitions),
-            (Fault::SlowStore, weights.slow_times),
+        let kinds = [
+            FaultKind::Crash,
+            FaultKind::Pause,
+            FaultKind::ConnectionsDropped,
+            FaultKind::Partition,
+            FaultKind::SlowStore,
         ];
-        for (fault, count) in counts {
-            let mut times = stream(self.seed, "simulation: upheavals", fault as u64);
-            for _ in 0..count {
+        for kind in kinds {
+            let number = kind.in_simulations().map_or(0, |(number, _)| number);
+            let mut times = stream(self.seed, "simulation: upheavals", number);
+            for _ in 0..weights.of(kind) {
                 // Most tests are busy in the beginning.
                 let until = if happens(&mut times, 700) { 10_000 } else { weights.until_ms };
-                self.later(between(&mut times, 0, until), Happening::Upheaval(fault));
+                self.later(between(&mut times, 0, until), Happening::Upheaval(kind));
             }
         }
         self.later(weights.until_ms, Happening::Calm);
@@ -298,8 +300,9 @@ impl Scene {
         let same_instance = happens(&mut entropy, 300);
         let seed = entropy.next_u64();
         let is_calm = self.calm_since.is_some();
-        let offset = if self.weights.clock_offset && !is_calm { offset } else { 0 };
-        let drift = if self.weights.clock_drift && !is_calm { drift } else { 0 };
+        let offset =
+            if self.weights.of(FaultKind::ClockOffset) > 0 && !is_calm { offset } else { 0 };
+        let drift = if self.weights.of(FaultKind::ClockDrift) > 0 && !is_calm { drift } else { 0 };
         let wall = store_time(self.now).shifted(offset);
         let outbox = Arc::new(Outbox::default());
         let name = slot.name.to_string();
@@ -317,8 +320,8 @@ impl Scene {
             }
             text
         });
-        self.count_if(offset != 0, Fault::ClockOffset);
-        self.count_if(drift != 0, Fault::ClockDrift);
+        self.count_if(offset != 0, FaultKind::ClockOffset);
+        self.count_if(drift != 0, FaultKind::ClockDrift);
     }
 
     /// Lets something happen then.
@@ -328,11 +331,11 @@ impl Scene {
     }
 
     /// Notes that something went wrong.
-    pub fn count(&mut self, fault: Fault) {
+    pub fn count(&mut self, fault: FaultKind) {
         *self.faults.entry(fault).or_default() += 1;
     }
 
-    fn count_if(&mut self, happened: bool, fault: Fault) {
+    fn count_if(&mut self, happened: bool, fault: FaultKind) {
         if happened {
             self.count(fault);
         }

@@ -16,7 +16,7 @@ use ff_core::store::{
 use ff_core::time::TimestampMs;
 
 use crate::determinism::hash::Fnv;
-use crate::fault::error_inside::Raised;
+use crate::fault::store::Raised;
 use crate::invariant::{check_change, durable, frame, journal, lists, signal};
 use crate::model::Model;
 use crate::model::caller::Caller;

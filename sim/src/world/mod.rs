@@ -30,8 +30,9 @@ use ff_core::time::TimestampMs;
 use crate::determinism::queue::Queue;
 use crate::determinism::random::{between, call_key, stream};
 use crate::fault::chances::Chances;
-use crate::fault::planned::Planned;
-use crate::fault::{clock_drift, clock_offset, planned};
+use crate::fault::planned::{self, Planned};
+use crate::fault::{clock, process};
+use crate::invariant::answer::Seen;
 use crate::invariant::frame::Watched;
 use crate::invariant::readers::Followed;
 use crate::invariant::{health, liveness};
@@ -107,6 +108,13 @@ struct Running {
     own: OwnLeases,
 }
 
+impl Running {
+    fn seen(&self) -> Seen<'_> {
+        let (record, at) = (self.seen.0.as_deref(), self.seen.1);
+        Seen { record, at, begun: self.begun, jumps: self.jumps }
+    }
+}
+
 /// Something that happens at its time.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // Moved in and out of the queue once.
@@ -137,10 +145,12 @@ impl World {
         let settings = Settings::of(plan);
         let profiles = profiles(seed, &settings);
         let count = settings.workers + settings.timekeepers + 4;
-        let mut chances = Chances::new(plan.clone(), options.choices.clone().unwrap_or_default());
+        let choices = options.choices.clone().unwrap_or_default();
+        let mut chances = Chances::new(plan.clone(), settings.weights.clone(), choices);
+        let lease_ttl_ms = settings.lease_ttl.get();
         let start = |process| {
-            let skew = clock_offset::at_start(&mut chances, &settings, process, 0);
-            let drift = clock_drift::at_start(&mut chances, &settings, process, 0);
+            let skew = clock::offset_at_start(&mut chances, process, 0);
+            let drift = clock::drift_at_start(&mut chances, lease_ttl_ms, process, 0);
             let start = Start { process, start: 0, now: 0, instance: 0, skew, drift };
             host(seed, &settings, &profiles, start)
         };
@@ -347,7 +357,8 @@ impl World {
         let key = call_key(process, host.start, host.steps, 0);
         self.report.wishes.append(&mut cx.wishes);
         let mut effects = cx.effects;
-        if let Some((done, down_ms)) = self.ends_between_steps(key, effects.len()) {
+        let crash = process::crash_between(&mut self.chances, key, effects.len());
+        if let Some((done, down_ms)) = crash {
             effects.truncate(done);
             for effect in effects {
                 self.carry_out(process, effect)?;
