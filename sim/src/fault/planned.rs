@@ -39,7 +39,7 @@ pub fn all(seed: u64, settings: &Settings, processes: usize) -> Vec<Planned> {
     planned
 }
 
-/// A partition in which the client receives no replies for longer than the least retention.
+/// The client gets no replies for longer than a record is kept at least.
 fn long_cut(seed: u64, settings: &Settings) -> Planned {
     let (kind, key) = (FaultKind::PartitionReplies, u64::MAX);
     let mut draws = Draws::new(seed, kind as u64 + 1, key);

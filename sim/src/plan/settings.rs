@@ -143,9 +143,8 @@ impl Settings {
             settings.client_patience = STUBBORN_PATIENCE;
             // Long enough for the cut of the client that goes with it, and for what comes after.
             settings.busy_ms += STUBBORN_PATIENCE.get();
-            if settings.weights.on(FaultKind::PartitionReplies).is_none() {
-                settings.weights.set(FaultKind::PartitionReplies, 1);
-            }
+            let cuts = settings.weights.on(FaultKind::PartitionReplies).unwrap_or(1);
+            settings.weights.set(FaultKind::PartitionReplies, cuts);
         }
         settings
     }
@@ -165,7 +164,7 @@ impl Settings {
         self.workers + self.timekeepers
     }
 
-    /// Whether the client tries for longer than the least time for which a record is kept.
+    /// Whether the client tries for longer than a record is kept at least.
     pub fn is_stubborn(&self) -> bool {
         self.client_patience > self.patience
     }
