@@ -51,12 +51,12 @@ mod world;
 pub use ff_sim_macros::test;
 
 pub use exhaustive::{crash_points, explore};
-pub use plan::{FaultId, FaultKind, Overrides, Plan, WishId, WishKind};
-pub use report::coverage::{self, Marks};
+pub use plan::{ActionId, ActionKind, FaultId, FaultKind, Overrides, Plan};
+pub use report::coverage::{self, Coverage};
 pub use report::invariants::{Invariant, InvariantSet, UnknownInvariant};
 pub use report::{Options, Report, StoreKind, Violation};
 pub use simulation::{
-    CallFailed, Failure, FailureKind, Faults, Host, NAMESPACE, Outcome, Seeds, Service, Sim,
-    Simulation, Summary, Verdict,
+    CallFailed, FailureKind, Faults, Host, NAMESPACE, Seeds, Service, Sim, Simulation,
+    SimulationFailure, SimulationOutcome, Summary, TestResult,
 };
 pub use world::{Shrunk, World, check_determinism, run, run_plan, shrink};

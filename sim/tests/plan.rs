@@ -28,10 +28,10 @@ fn a_fault_that_is_left_out_does_not_happen() {
 #[test]
 fn a_wish_that_is_left_out_is_not_carried_out() {
     for seed in 0..20 {
-        let whole = passes(&Plan::from(seed)).wishes;
+        let whole = passes(&Plan::from(seed)).actions;
         let middle = whole[whole.len() / 2];
-        let plan = Plan { without_wishes: [middle].into(), ..Plan::from(seed) };
-        let rest = passes(&plan).wishes;
+        let plan = Plan { without_actions: [middle].into(), ..Plan::from(seed) };
+        let rest = passes(&plan).actions;
         assert_eq!(rest[..whole.len() / 2], whole[..whole.len() / 2], "seed {seed}");
         assert!(!rest.contains(&middle), "seed {seed}: {middle:?}");
     }
@@ -42,12 +42,12 @@ fn a_wish_that_is_left_out_is_not_carried_out() {
 #[test]
 fn wishes_do_not_depend_on_faults() {
     for seed in 0..20 {
-        let whole: BTreeSet<_> = passes(&Plan::from(seed)).wishes.into_iter().collect();
+        let whole: BTreeSet<_> = passes(&Plan::from(seed)).actions.into_iter().collect();
         let weights = FaultKind::ALL.iter().map(|kind| (*kind, 0)).collect();
         let overrides = Overrides { weights, ..Overrides::default() };
         let calm = passes(&Plan { overrides, ..Plan::from(seed) });
         assert_eq!(calm.injected, [], "seed {seed}");
-        let same = calm.wishes.iter().filter(|wish| whole.contains(wish)).count();
+        let same = calm.actions.iter().filter(|wish| whole.contains(wish)).count();
         assert!(same * 3 > whole.len(), "seed {seed}: {same} of {}", whole.len());
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use ff_sim::coverage::Gap;
-use ff_sim::{Marks, Options, Plan, Report, check_determinism, run, run_plan};
+use ff_sim::{Coverage, Options, Plan, Report, check_determinism, run, run_plan};
 
 fn passes(seed: u64) -> Report {
     run(seed).unwrap_or_else(|violation| panic!("{violation}"))
@@ -51,11 +51,11 @@ fn seeds_differ() {
 /// world that never gets into trouble proves nothing.
 #[test]
 fn two_hundred_seeds_meet_nearly_everything() {
-    let mut marks = Marks::default();
+    let mut coverage = Coverage::default();
     for seed in 0..200 {
-        marks.merge(&passes(seed).marks);
+        coverage.merge(&passes(seed).coverage);
     }
-    let missing = marks.missing();
+    let missing = coverage.missing();
     let always = |gap: &&Gap| matches!(gap, Gap::Event(_) | Gap::Fault(_));
     assert_eq!(missing.iter().find(always), None);
     assert!(missing.len() <= MOST_MISSING, "{}: {missing:?}", missing.len());

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use ff_sim::coverage::{Gap, UNREACHABLE, transitions};
-use ff_sim::{Marks, Plan, Violation};
+use ff_sim::{Coverage, Plan, Violation};
 use serde_json::json;
 
 use super::args::CoverageArgs;
@@ -20,14 +20,14 @@ const RAREST: usize = 8;
 pub fn coverage(args: &CoverageArgs) -> Result<Ending, Unusable> {
     let options = options(&args.world)?;
     let stop = interruption()?;
-    let (mut met, mut seeds, mut broken) = (Marks::default(), 0, None::<Box<Violation>>);
+    let (mut met, mut seeds, mut broken) = (Coverage::default(), 0, None::<Box<Violation>>);
     // After how many seeds nothing was missing any more.
     let mut complete = None;
     let mut progress = Progress::new("seeds", Some(args.seeds.seeds));
     let one = |seed| ff_sim::run_plan(&Plan::from(seed), options.clone());
     each(&args.seeds, None, &stop, one, |done| {
         match done.result {
-            Ok(report) => met.merge(&report.marks),
+            Ok(report) => met.merge(&report.coverage),
             Err(violation) => broken = Some(violation),
         }
         seeds += 1;
@@ -67,7 +67,7 @@ pub fn coverage(args: &CoverageArgs) -> Result<Ending, Unusable> {
     })
 }
 
-fn show(met: &Marks, missing: &[Gap], seeds: u64, complete: Option<u64>) {
+fn show(met: &Coverage, missing: &[Gap], seeds: u64, complete: Option<u64>) {
     let cells = met.cells();
     let hit = |count: usize, all: usize| format!("{count} of {all}");
     let effects = transitions().len();

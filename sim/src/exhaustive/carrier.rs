@@ -16,7 +16,7 @@ use ff_core::time::{HostTime, TimestampMs};
 use crate::invariant::answer::{self, Seen};
 use crate::invariant::bounds;
 use crate::model::caller::Caller;
-use crate::model::shown_leases::OwnLeases;
+use crate::model::shown_leases::ShownLeases;
 use crate::report::Broken;
 use crate::store::Server;
 
@@ -132,7 +132,7 @@ pub struct Carrier {
     /// When the store gave it, by its clock.
     pub seen_at: TimestampMs,
     /// Leases that it took itself, and was shown when it asked again.
-    pub own: OwnLeases,
+    pub own: ShownLeases,
 }
 
 impl Carrier {
@@ -144,7 +144,7 @@ impl Carrier {
             Work::Renew(work) => Caller::of(number, process, work.command().clone().into()),
             _ => Caller::new(number, process),
         };
-        let (seen, seen_at, own) = (None, TimestampMs::ZERO, OwnLeases::default());
+        let (seen, seen_at, own) = (None, TimestampMs::ZERO, ShownLeases::default());
         Self { work, caller, seen, seen_at, own }
     }
 

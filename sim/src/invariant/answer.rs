@@ -11,7 +11,7 @@ use ff_core::time::TimestampMs;
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::identity::is_certain;
-use crate::model::shown_leases::OwnLeases;
+use crate::model::shown_leases::ShownLeases;
 use crate::report::Broken;
 
 use super::{bounds, durable, fence, frame, identity, signal, suspend, token};
@@ -83,7 +83,7 @@ fn check_claimed(
 pub fn check_drawn(
     model: &Model,
     number: u64,
-    own: &OwnLeases,
+    own: &ShownLeases,
     work: &[ClaimedWork],
 ) -> Result<(), Broken> {
     let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();

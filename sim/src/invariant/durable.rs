@@ -8,7 +8,7 @@ use ff_core::store::{Bytes, Fetched};
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::{Change, is_terminal};
-use crate::model::identity::claim_of;
+use crate::model::identity::effect_of;
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
 
@@ -70,7 +70,7 @@ pub fn check_answer(
     }
     let Some(command) = &caller.command else { return Ok(()) };
     let Some(identity) = model.identity_of(command) else { return Ok(()) };
-    if let Some(told) = claim_of(&identity, &committed.outcome) {
+    if let Some(told) = effect_of(&identity, &committed.outcome) {
         ensure!(
             model.applied.contains_key(&identity),
             TAG,

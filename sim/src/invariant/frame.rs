@@ -28,7 +28,7 @@ const TAG: &str = "INV-FRAME-1";
 /// When it is appended by somebody else, twice, or elsewhere.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let id = change.id;
-    for (attempt, frame) in &change.beside.frames {
+    for (attempt, frame) in &change.side_writes.frames {
         let sent = match &change.caller.command {
             Some(AnyCommand::AppendFrame(sent)) => sent,
             // A user's handler appends with the sdk, and nobody else knows what it has sent.
@@ -58,7 +58,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         ensure!(counted == Some(frame.sequence), TAG, "{id} counts {counted:?} frames");
     }
     let over = change.before.as_ref().is_some_and(|before| before.continuation.is_some());
-    let early = !change.beside.dropped.is_empty() && !over;
+    let early = !change.side_writes.dropped.is_empty() && !over;
     ensure!(!early, TAG, "output of {id} went before its retention was over");
     Ok(())
 }

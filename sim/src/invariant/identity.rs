@@ -11,8 +11,8 @@ use ff_core::op::Committed;
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::Change;
-use crate::model::identity::{Identity, claim_of, is_decided, life_of, memory_of};
-use crate::model::shown_leases::OwnLeases;
+use crate::model::identity::{CommandIdentity, effect_of, is_decided, life_of, remembered_of};
+use crate::model::shown_leases::ShownLeases;
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
 
@@ -30,7 +30,7 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         let forgotten = change.before.is_none()
             && model.applied_by.get(&identity) != Some(&change.caller.number);
         ensure!(
-            first.is_none() || (forgotten && matches!(identity, Identity::Creator(..))),
+            first.is_none() || (forgotten && matches!(identity, CommandIdentity::Creator(..))),
             TAG,
             "{identity:?} was carried out again, by operation {}; the first time: {first:?}",
             change.caller.number
@@ -80,7 +80,7 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
 pub fn check_own(
     model: &Model,
     number: u64,
-    own: &OwnLeases,
+    own: &ShownLeases,
     known: &[LeaseId],
 ) -> Result<(), Broken> {
     for (id, lease) in own.iter() {
@@ -114,7 +114,7 @@ pub fn check_answer(
         Ok(committed) => check_same(model, (command, &identity), seen, &committed.outcome),
         Err(error) if is_decided(error) => {
             let proves = seen.is_some_and(|seen| proves_itself(command, seen));
-            let memory = seen.and_then(|seen| memory_of(&identity, seen)).filter(|_| proves);
+            let memory = seen.and_then(|seen| remembered_of(&identity, seen)).filter(|_| proves);
             ensure!(
                 memory.is_none(),
                 TAG,
@@ -160,12 +160,12 @@ fn proves_itself(command: &AnyCommand, seen: &Execution) -> bool {
 
 fn check_same(
     model: &Model,
-    (command, identity): (&AnyCommand, &Identity),
+    (command, identity): (&AnyCommand, &CommandIdentity),
     seen: Option<&Execution>,
     outcome: &AnyOutcome,
 ) -> Result<(), Broken> {
-    let Some(told) = claim_of(identity, outcome) else {
-        let memory = seen.and_then(|seen| memory_of(identity, seen));
+    let Some(told) = effect_of(identity, outcome) else {
+        let memory = seen.and_then(|seen| remembered_of(identity, seen));
         ensure!(
             memory.is_none(),
             TAG,

@@ -10,7 +10,7 @@ use ff_core::store::codec::Codec;
 use ff_core::store::{IndexName, RecordKey, ScanPosition, Stored};
 
 use crate::model::Model;
-use crate::model::index_positions::Places;
+use crate::model::index_positions::IndexPositions;
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
 
@@ -29,12 +29,12 @@ pub fn check<'s>(
     if !model.watched.contains(Invariant::Index) {
         return Ok(());
     }
-    let mut found: BTreeMap<ExecutionId, Places> = BTreeMap::new();
+    let mut found: BTreeMap<ExecutionId, IndexPositions> = BTreeMap::new();
     for (index, position) in entries {
         let id = Model::id(partition.index, position.member);
         note(model, id, index, position, found.entry(id).or_default())?;
     }
-    for id in model.places.keys().filter(|id| id.partition() == partition) {
+    for id in model.positions.keys().filter(|id| id.partition() == partition) {
         compare(model, id, found.get(id).copied().unwrap_or_default())?;
     }
     Ok(())
@@ -53,11 +53,11 @@ pub fn check_one<'s>(
     if !model.watched.contains(Invariant::Index) {
         return Ok(());
     }
-    let mut places = Places::default();
+    let mut positions = IndexPositions::default();
     for (index, position) in entries {
-        note(model, id, index, position, &mut places)?;
+        note(model, id, index, position, &mut positions)?;
     }
-    compare(model, &id, places)
+    compare(model, &id, positions)
 }
 
 /// Notes where an entry stands.
@@ -66,7 +66,7 @@ fn note(
     id: ExecutionId,
     index: &IndexName,
     position: ScanPosition,
-    places: &mut Places,
+    positions: &mut IndexPositions,
 ) -> Result<(), Broken> {
     if matches!(index, IndexName::Signals { .. }) {
         // Its members are signals, not executions: they are looked at by themselves.
@@ -84,11 +84,11 @@ fn note(
         IndexName::Eligible { namespace, lane } => {
             let own = *namespace == record.namespace && *lane == record.lane;
             ensure!(own || adrift, TAG, "{id} stands in {index:?}");
-            &mut places.eligible
+            &mut positions.eligible
         }
-        IndexName::Due => &mut places.due,
-        IndexName::BlockedRoute { .. } => &mut places.blocked_route,
-        IndexName::All { .. } => &mut places.all,
+        IndexName::Due => &mut positions.due,
+        IndexName::BlockedRoute { .. } => &mut positions.blocked_route,
+        IndexName::All { .. } => &mut positions.all,
         IndexName::Quarantine | IndexName::Signals { .. } => {
             ensure!(false, TAG, "{id} is in {index:?}");
             return Ok(());
@@ -99,15 +99,15 @@ fn note(
 }
 
 /// Compares where an execution stands with where it should.
-fn compare(model: &Model, id: &ExecutionId, places: Places) -> Result<(), Broken> {
-    let Some(expected) = model.places.get(id) else { return Ok(()) };
+fn compare(model: &Model, id: &ExecutionId, positions: IndexPositions) -> Result<(), Broken> {
+    let Some(expected) = model.positions.get(id) else { return Ok(()) };
     let expected = match model.adrift.get(id) {
         None => *expected,
         // The others are written where they change.
-        Some(due) if due.contains(&places.due) => places,
+        Some(due) if due.contains(&positions.due) => positions,
         Some(_) => *expected,
     };
-    ensure!(places == expected, TAG, "{id} stands at {places:?} instead of {expected:?}");
+    ensure!(positions == expected, TAG, "{id} stands at {positions:?} instead of {expected:?}");
     Ok(())
 }
 

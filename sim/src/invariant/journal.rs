@@ -72,7 +72,7 @@ fn check_waits(change: &Change<'_>) -> Result<(), Broken> {
     let began = began(change).is_some();
     tell(EventKind::Suspended, usize::from(began && is.is_some()))?;
     tell(EventKind::AlreadySatisfied, usize::from(began && is.is_none()))?;
-    tell(EventKind::SignalTaken, change.beside.signals.len())?;
+    tell(EventKind::SignalTaken, change.side_writes.signals.len())?;
     let goes_on = change.after.as_deref().is_some_and(|after| !is_terminal(Some(after)));
     // What was resumed in time may be over in the same step.
     let resumed = was.is_some() && is.is_none();

@@ -31,7 +31,7 @@ const TAG: &str = "INV-SIGNAL-1";
 ///
 /// When it is taken otherwise, or counted otherwise than it was taken.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
-    let signals = &change.beside.signals;
+    let signals = &change.side_writes.signals;
     let id = change.id;
     for (signal, payload) in signals {
         let sent = match &change.caller.command {
@@ -69,7 +69,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         ensure!(taken == expected, TAG, "{id} counts {taken} signals of {expected}");
         check_counts(model, change, after)?;
     }
-    for signal in &change.beside.forgotten {
+    for signal in &change.side_writes.forgotten {
         let over = change.before.as_ref().is_some_and(|before| before.continuation.is_some());
         ensure!(over, TAG, "signal {signal} of {id} went before its retention was over");
     }
@@ -82,11 +82,11 @@ fn resumption(record: Option<&Execution>) -> Option<&Resumption> {
 
 /// Each waitpoint counts the signals that it had.
 fn check_counts(model: &Model, change: &Change<'_>, after: &Execution) -> Result<(), Broken> {
-    if change.beside.signals.is_empty() {
+    if change.side_writes.signals.is_empty() {
         return Ok(());
     }
     let known = model.waits.signals.get(&change.id).into_iter().flatten();
-    let new = change.beside.signals.iter().map(|(signal, _)| signal.waitpoint_id);
+    let new = change.side_writes.signals.iter().map(|(signal, _)| signal.waitpoint_id);
     let all: Vec<_> = known.map(|taken| taken.record.waitpoint_id).chain(new).collect();
     for waitpoint in after.waiting.iter().flat_map(|waiting| &waiting.open) {
         let had = all.iter().filter(|id| **id == waitpoint.id).count();

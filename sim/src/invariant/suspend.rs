@@ -57,7 +57,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
 /// The records of what a suspension has heard, with the signals of this step.
 fn heard<'s>(change: &'s Change<'_>, known: &'s Suspension) -> Vec<&'s SignalRecord> {
     let own = |signal: &&SignalRecord| known.bound.contains(&signal.waitpoint_id);
-    let new = change.beside.signals.iter().map(|(signal, _)| signal).filter(own);
+    let new = change.side_writes.signals.iter().map(|(signal, _)| signal).filter(own);
     known.records().into_iter().chain(new).collect()
 }
 
@@ -94,7 +94,7 @@ fn check_goes_on(change: &Change<'_>, known: &Suspension) -> Result<(), Broken> 
     let signals = heard(change, known);
     let satisfied = is_satisfied(&known.condition, &signals);
     ensure!(!satisfied, TAG, "{id} waits on though {:?} is satisfied", known.condition);
-    for (signal, _) in &change.beside.signals {
+    for (signal, _) in &change.side_writes.signals {
         let expected = effect_of(known, &signals, signal);
         let right = signal.effect == expected;
         ensure!(right, TAG, "{signal:?} of {id} should have the effect {expected:?}");
@@ -170,7 +170,7 @@ fn check_by(
     match found.by {
         ResumedBy::Signals => {
             let signals = heard(change, known);
-            let last = change.beside.signals.iter().any(|(signal, _)| {
+            let last = change.side_writes.signals.iter().any(|(signal, _)| {
                 signal.effect == SignalEffect::Resumed && known.bound.contains(&signal.waitpoint_id)
             });
             let before = is_satisfied(&known.condition, &known.records());

@@ -6,7 +6,7 @@ use ff_core::store::IndexName;
 
 use crate::model::Model;
 use crate::model::change::{Change, is_terminal};
-use crate::model::index_positions::places_of;
+use crate::model::index_positions::positions_of;
 use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-TERMINAL-1";
@@ -60,7 +60,7 @@ fn check_places(change: &Change<'_>, record: &Execution) -> Result<(), Broken> {
     if !is_terminal(Some(record)) {
         return Ok(());
     }
-    let allowed = places_of(record).due;
+    let allowed = positions_of(record).due;
     for write in &change.writes {
         let right = match &write.index {
             IndexName::All { .. } => true,

@@ -20,7 +20,7 @@ const TAG: &str = "INV-TOKEN-1";
 ///
 /// When it was taken with another one, or too late.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
-    if change.beside.signals.is_empty() {
+    if change.side_writes.signals.is_empty() {
         return Ok(());
     }
     let Some(AnyCommand::DeliverSignal(sent)) = &change.caller.command else { return Ok(()) };

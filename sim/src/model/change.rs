@@ -13,7 +13,7 @@ use crate::model::caller::Caller;
 
 /// What a unit did beside the record.
 #[derive(Debug, Default)]
-pub struct Beside {
+pub struct SideWrites {
     /// The signals that it took, with their payloads.
     pub signals: Vec<(SignalRecord, Option<Bytes>)>,
     /// The signals that it took away.
@@ -24,7 +24,7 @@ pub struct Beside {
     pub dropped: Vec<AttemptIndex>,
 }
 
-impl Beside {
+impl SideWrites {
     /// Whether it did nothing beside the record.
     pub const fn is_empty(&self) -> bool {
         self.signals.is_empty()
@@ -52,7 +52,7 @@ pub struct Change<'c> {
     /// Where the unit put the execution.
     pub writes: Vec<IndexWrite>,
     /// What became of signals and output.
-    pub beside: Beside,
+    pub side_writes: SideWrites,
     /// Who sent it.
     pub caller: &'c Caller,
 }

@@ -8,7 +8,7 @@ use ff_core::time::{DurationMs, TimestampMs};
 
 /// Where an execution stands in the indexes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct IndexPositions {
     /// In its lane.
     pub eligible: Option<Score>,
     /// Among what is due.
@@ -23,7 +23,7 @@ pub struct Places {
 const PRIORITY_WEIGHT: i64 = 1_000_000_000_000;
 
 /// Where the record says that its execution stands.
-pub fn places_of(record: &Execution) -> Places {
+pub fn positions_of(record: &Execution) -> IndexPositions {
     use ff_core::execution::BlockKind;
     let blocks = record.blocks();
     let (blocked, by_route) = blocks.map_or((false, false), |blocks| {
@@ -39,7 +39,7 @@ pub fn places_of(record: &Execution) -> Places {
     };
     let age = record.created_at.get() as i64 + i64::from(record.position);
     let in_lane = Score::new(age - i64::from(record.priority.get()) * PRIORITY_WEIGHT);
-    Places {
+    IndexPositions {
         eligible: (waits && !blocked).then_some(in_lane),
         due: due_of(record).map(|at| Score::new(at.get() as i64)),
         blocked_route: by_route.then_some(in_lane),

@@ -23,8 +23,8 @@ use ff_core::store::{Bytes, IndexName, IndexWrite, StreamEntry, StreamId, Take};
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::model::change::Change;
-use crate::model::identity::{Identity, Memory, identity_of, memory_of};
-use crate::model::index_positions::{Places, places_of};
+use crate::model::identity::{CommandIdentity, Remembered, identity_of, remembered_of};
+use crate::model::index_positions::{IndexPositions, positions_of};
 use crate::model::waits::Waits;
 use crate::report::invariants::InvariantSet;
 
@@ -51,7 +51,7 @@ pub struct Model {
     /// The records as they should be.
     pub records: BTreeMap<ExecutionId, Rc<Execution>>,
     /// The index entries as they should be.
-    pub places: BTreeMap<ExecutionId, Places>,
+    pub positions: BTreeMap<ExecutionId, IndexPositions>,
     /// Each execution that ever was.
     pub lives: BTreeMap<ExecutionId, Life>,
     /// Which lease consumed each grant.
@@ -63,9 +63,9 @@ pub struct Model {
     /// Leases that their holder gave back.
     pub given_back: BTreeSet<LeaseId>,
     /// Commands that were carried out.
-    pub applied: BTreeMap<Identity, Memory>,
+    pub applied: BTreeMap<CommandIdentity, Remembered>,
     /// The operations that carried them out.
-    pub applied_by: BTreeMap<Identity, u64>,
+    pub applied_by: BTreeMap<CommandIdentity, u64>,
     /// Lives that are over: execution, generation, number of replays.
     pub ended: BTreeSet<(ExecutionId, u32, u32)>,
     /// Executions that somebody was told exist, by generation.
@@ -109,7 +109,7 @@ impl Model {
 
     /// The identity of a command that was answered. What it was about may have been removed and
     /// created anew since: then it is the latest one under which it was carried out.
-    pub fn identity_of(&self, command: &AnyCommand) -> Option<Identity> {
+    pub fn identity_of(&self, command: &AnyCommand) -> Option<CommandIdentity> {
         let generation = self.generation(&command.execution_id());
         let earlier = (0..=generation).rev().filter_map(|past| identity_of(command, past));
         let applied = earlier.into_iter().find(|identity| self.applied.contains_key(identity));
@@ -117,11 +117,11 @@ impl Model {
     }
 
     /// The identity of the command that a change carries out, if it does.
-    pub fn carried_out(&self, change: &Change<'_>) -> Option<(Identity, Memory)> {
+    pub fn carried_out(&self, change: &Change<'_>) -> Option<(CommandIdentity, Remembered)> {
         let command = change.caller.command.as_ref()?;
         let identity = identity_of(command, self.generation(&change.id))?;
-        let after = memory_of(&identity, change.after.as_deref()?)?;
-        let before = change.before.as_deref().and_then(|before| memory_of(&identity, before));
+        let after = remembered_of(&identity, change.after.as_deref()?)?;
+        let before = change.before.as_deref().and_then(|before| remembered_of(&identity, before));
         (!change.kept && before.is_none()).then_some((identity, after))
     }
 
@@ -134,7 +134,7 @@ impl Model {
             self.applied_by.insert(identity.clone(), change.caller.number);
             self.applied.insert(identity, memory);
         }
-        let wanted = change.after.as_ref().map(|after| places_of(after));
+        let wanted = change.after.as_ref().map(|after| positions_of(after));
         if let Some(due) = self.adrift.get_mut(&change.id) {
             // What is due is written by each commit that has it, and where it changes.
             let wanted = wanted.and_then(|wanted| wanted.due).map(Some);
@@ -147,11 +147,11 @@ impl Model {
         }
         match &change.after {
             Some(after) => {
-                self.places.extend(wanted.map(|wanted| (change.id, wanted)));
+                self.positions.extend(wanted.map(|wanted| (change.id, wanted)));
                 self.records.insert(change.id, Rc::clone(after));
             }
             None => {
-                self.places.remove(&change.id);
+                self.positions.remove(&change.id);
                 self.records.remove(&change.id);
             }
         }
@@ -205,13 +205,13 @@ impl Model {
     pub fn note_take(&mut self, id: ExecutionId, take: &Take, now: TimestampMs) {
         self.taken.insert(id, now);
         let hold = Score::at(now.plus(take.hold));
-        let places = self.places.entry(id).or_default();
+        let positions = self.positions.entry(id).or_default();
         match &take.index {
-            IndexName::Due => places.due = None,
-            IndexName::Eligible { .. } => places.eligible = None,
+            IndexName::Due => positions.due = None,
+            IndexName::Eligible { .. } => positions.eligible = None,
             _ => {}
         }
-        places.due = Some(places.due.map_or(hold, |due| due.min(hold)));
+        positions.due = Some(positions.due.map_or(hold, |due| due.min(hold)));
         if let Some(due) = self.adrift.get_mut(&id) {
             let before = |due: &Option<Score>| due.filter(|_| take.index != IndexName::Due);
             let after = |due| Some(before(due).map_or(hold, |due| due.min(hold)));
@@ -221,7 +221,7 @@ impl Model {
 
     /// Takes over that the index entries of an execution were written, and nothing else.
     pub fn note_adrift(&mut self, id: ExecutionId, index: &[IndexWrite]) {
-        let stood = self.places.get(&id).and_then(|places| places.due);
+        let stood = self.positions.get(&id).and_then(|positions| positions.due);
         let due = self.adrift.entry(id).or_insert_with(|| BTreeSet::from([stood]));
         if let Some(written) = written_due(index) {
             *due = BTreeSet::from([written]);
@@ -244,17 +244,17 @@ impl Model {
     /// stands in its lane, or among what is due no later than its record wants it, or soon.
     pub fn is_found_by(&self, id: ExecutionId, index: &[IndexWrite], now: TimestampMs) -> bool {
         let Some(record) = self.records.get(&id) else { return true };
-        let mut places = self.places.get(&id).copied().unwrap_or_default();
+        let mut positions = self.positions.get(&id).copied().unwrap_or_default();
         for write in index {
             match write.index {
-                IndexName::Eligible { .. } => places.eligible = write.score,
-                IndexName::Due => places.due = write.score,
+                IndexName::Eligible { .. } => positions.eligible = write.score,
+                IndexName::Due => positions.due = write.score,
                 _ => {}
             }
         }
         let soon = Score::at(now.plus(DurationMs::from_secs(30)));
-        let wanted = places_of(record).due.map_or(soon, |due| due.max(soon));
-        places.eligible.is_some() || places.due.is_some_and(|due| due <= wanted)
+        let wanted = positions_of(record).due.map_or(soon, |due| due.max(soon));
+        positions.eligible.is_some() || positions.due.is_some_and(|due| due <= wanted)
     }
 
     /// The store's clock has stepped.

@@ -24,7 +24,7 @@ pub fn pending(model: &Model, workers: &[WorkerProfile], now: TimestampMs) -> Ve
             "{} is {}, stands at {:?} (now {now}), in {:?}",
             record.id,
             situation(record, now),
-            model.places.get(&record.id),
+            model.positions.get(&record.id),
             record.phase
         )
     };

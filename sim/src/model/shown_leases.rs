@@ -15,9 +15,9 @@ use crate::model::Model;
 
 /// The leases that an operation took itself, and was shown when it asked again.
 #[derive(Clone, Debug, Default)]
-pub struct OwnLeases(BTreeMap<ExecutionId, LeaseId>);
+pub struct ShownLeases(BTreeMap<ExecutionId, LeaseId>);
 
-impl OwnLeases {
+impl ShownLeases {
     /// Forgets those of the executions that a request is about: it may know better after it.
     pub fn forget_touched(&mut self, request: &Request) {
         if !self.0.is_empty() {

@@ -30,7 +30,7 @@ pub struct Plan {
     pub without_faults: BTreeSet<FaultId>,
     /// Wishes of the client and acts of workers that are not carried out.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub without_wishes: BTreeSet<WishId>,
+    pub without_actions: BTreeSet<ActionId>,
     /// Settings that are not the seed's.
     #[serde(default, skip_serializing_if = "Overrides::is_empty")]
     pub overrides: Overrides,
@@ -76,7 +76,7 @@ impl Overrides {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum WishKind {
+pub enum ActionKind {
     /// The client submits an execution.
     Submit,
     /// The client sends its latest command again.
@@ -113,9 +113,9 @@ pub enum WishKind {
 
 /// One wish of a run: what is wished for, and at which step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct WishId {
+pub struct ActionId {
     /// What is wished for.
-    pub kind: WishKind,
+    pub kind: ActionKind,
     /// The step: the number of the client's wish, or a hash of the lease or grant of the worker's
     /// and the number of its act.
     pub key: u64,

@@ -16,21 +16,21 @@ use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::determinism::hash::hashed;
 use crate::determinism::random::{Draws, HAND_OVER, Source, between, happens, one_of, stream};
-use crate::plan::WishKind;
+use crate::plan::ActionKind;
 use crate::plan::settings::Settings;
-use crate::process::task::{Errand, Output};
+use crate::process::task::{Origin, Output};
 use crate::report::coverage::CommandKind;
 
 use super::context::{Context, Effect, GrantInHand, Moment, Way};
 use super::operator_calls::ANY;
-use super::sent_commands::Memory;
+use super::sent_commands::SentCommands;
 use super::submissions::{lane, namespace, submission};
 
 /// Calls that a record has to remember which one execution gets from the client at most: with
 /// those of the operator fewer than a record remembers.
 const MAX_CALLS: u32 = 3;
 
-/// The client's process. What it has sent outlives its crashes, as a person's memory would.
+/// The client's process. What it has sent outlives its crashes, as a person's sent would.
 #[derive(Debug)]
 pub struct ClientProcess {
     seed: u64,
@@ -39,7 +39,7 @@ pub struct ClientProcess {
     /// What its present wish draws from: a stream of each wish's own.
     entropy: Entropy,
     /// How many wishes it has had.
-    wishes: u64,
+    actions: u64,
     /// Submissions that are left.
     left: u64,
     next: TimestampMs,
@@ -51,7 +51,7 @@ pub struct ClientProcess {
     workers: Arc<[WorkerProfile]>,
     /// The worker and the lane for which the scheduler looks.
     asked_for: Option<(usize, LaneId)>,
-    memory: Memory,
+    sent: SentCommands,
 }
 
 impl ClientProcess {
@@ -68,14 +68,14 @@ impl ClientProcess {
             settings: settings.clone(),
             scheduler,
             entropy,
-            wishes: 0,
+            actions: 0,
             left: settings.executions,
             next: TimestampMs::ZERO,
             known: Vec::new(),
             latest: None,
             workers,
             asked_for: None,
-            memory: Memory::default(),
+            sent: SentCommands::default(),
         }
     }
 
@@ -95,9 +95,9 @@ impl ClientProcess {
             return;
         }
         if self.next <= cx.now.local {
-            self.wishes += 1;
-            self.entropy = stream(self.seed, "wish", self.wishes);
-            self.wish(cx);
+            self.actions += 1;
+            self.entropy = stream(self.seed, "wish", self.actions);
+            self.act(cx);
             // A submission and some three other wishes for each execution.
             let pause = self.settings.busy_ms / (self.settings.executions * 4);
             let pause = between(&mut self.entropy, 1, pause * 2);
@@ -106,7 +106,7 @@ impl ClientProcess {
         cx.wake_at(self.next);
     }
 
-    fn wish(&mut self, cx: &mut Context<'_>) {
+    fn act(&mut self, cx: &mut Context<'_>) {
         let choice = self.entropy.below(20);
         match choice {
             0..7 if self.left > 0 => {
@@ -115,11 +115,11 @@ impl ClientProcess {
                 if !self.known.iter().any(|(id, _)| *id == create.execution_id) {
                     self.known.push((create.execution_id, 0));
                 }
-                self.wish_for(WishKind::Submit, Errand::Wish, create.into(), cx);
+                self.perform(ActionKind::Submit, Origin::Detached, create.into(), cx);
             }
             0..10 => {
                 let again = if happens(&mut self.entropy, 400) {
-                    self.memory.any(&mut self.entropy)
+                    self.sent.any(&mut self.entropy)
                 } else {
                     self.latest.clone()
                 };
@@ -130,7 +130,7 @@ impl ClientProcess {
                         // Somebody else submits the same.
                         create.creator = Nonce(self.entropy.next_u64());
                     }
-                    self.wish_for(WishKind::Repeat, Errand::Wish, command, cx);
+                    self.perform(ActionKind::Repeat, Origin::Detached, command, cx);
                 }
                 self.latest = None;
             }
@@ -138,35 +138,35 @@ impl ClientProcess {
                 let Some(id) = self.any_execution() else { return };
                 let call = one_of(&mut self.entropy, ANY);
                 if !call.is_remembered() || self.may_call(id) {
-                    let held_by = self.memory.block_of(id);
+                    let held_by = self.sent.block_of(id);
                     let command = call.command(id, held_by, &mut self.entropy);
-                    self.wish_for(WishKind::Operate, Errand::Wish, command, cx);
+                    self.perform(ActionKind::Operate, Origin::Detached, command, cx);
                 }
             }
             15..17 => {
                 let Some(id) = self.any_execution() else { return };
-                self.ask_for_grant(id, WishKind::AskForGrant, self.wishes, cx);
+                self.ask_for_grant(id, ActionKind::AskForGrant, self.actions, cx);
             }
             _ => self.draw(cx),
         }
     }
 
     /// Carries a wish out, unless it is left out: all later ones are then as if it had been sent.
-    fn wish_for(
+    fn perform(
         &mut self,
-        kind: WishKind,
-        errand: Errand,
+        kind: ActionKind,
+        origin: Origin,
         command: AnyCommand,
         cx: &mut Context<'_>,
     ) {
-        if errand == Errand::Wish {
+        if origin == Origin::Detached {
             self.latest = Some(command.clone());
         }
-        self.memory.note(&command);
+        self.sent.note(&command);
         let stale = happens(&mut self.entropy, 500);
         let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
-        if cx.wishes_for(kind, self.wishes) {
-            cx.command(errand, command, stale, patience);
+        if cx.performs(kind, self.actions) {
+            cx.command(origin, command, stale, patience);
         }
     }
 
@@ -195,7 +195,7 @@ impl ClientProcess {
     fn ask_for_grant(
         &mut self,
         execution_id: ExecutionId,
-        kind: WishKind,
+        kind: ActionKind,
         key: u64,
         cx: &mut Context<'_>,
     ) {
@@ -216,8 +216,8 @@ impl ClientProcess {
         };
         let stale = happens(&mut self.entropy, 500);
         let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
-        if cx.wishes_for(kind, key) {
-            cx.command(Errand::Grant(worker), command, stale, patience);
+        if cx.performs(kind, key) {
+            cx.command(Origin::Grant(worker), command, stale, patience);
         }
     }
 
@@ -237,7 +237,7 @@ impl ClientProcess {
             capabilities: profile.capabilities.clone(),
             grant_ttl: DurationMs::new(between(&mut self.entropy, 100, 4_000)),
         };
-        if !cx.wishes_for(WishKind::Draw, self.wishes) {
+        if !cx.performs(ActionKind::Draw, self.actions) {
             return;
         }
         self.asked_for = Some((worker, lane));
@@ -266,11 +266,11 @@ impl ClientProcess {
     /// Notes the answer to a command.
     pub fn answered(
         &mut self,
-        errand: Errand,
+        origin: Origin,
         result: Result<Committed<AnyOutcome>, EngineError>,
         cx: &mut Context<'_>,
     ) {
-        let (Errand::Grant(worker), Ok(committed)) = (errand, result) else { return };
+        let (Origin::Grant(worker), Ok(committed)) = (origin, result) else { return };
         let in_hand = |granted: Granted, way| GrantInHand {
             execution_id: granted.execution_id,
             grant_id: granted.grant_id,
@@ -307,15 +307,15 @@ impl ClientProcess {
             return;
         }
         self.entropy = stream(self.seed, "meddle", moment.key);
-        let again = self.memory.about(moment.id, &mut self.entropy);
+        let again = self.sent.about(moment.id, &mut self.entropy);
         match again.filter(|_| happens(&mut self.entropy, 300)) {
             Some(command) => {
                 let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
-                if cx.wishes_for(WishKind::Meddle, moment.key) {
-                    cx.command(Errand::Wish, command, false, patience);
+                if cx.performs(ActionKind::Meddle, moment.key) {
+                    cx.command(Origin::Detached, command, false, patience);
                 }
             }
-            None => self.ask_for_grant(moment.id, WishKind::Meddle, moment.key, cx),
+            None => self.ask_for_grant(moment.id, ActionKind::Meddle, moment.key, cx),
         }
     }
 

@@ -11,8 +11,8 @@ use ff_core::store::Member;
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::determinism::hash::hashed;
-use crate::plan::{WishId, WishKind};
-use crate::process::task::{Errand, Output, Task, driven};
+use crate::plan::{ActionId, ActionKind};
+use crate::process::task::{Origin, Output, Task, driven};
 use crate::report::coverage::CommandKind;
 
 use super::submissions::namespace;
@@ -109,21 +109,21 @@ pub struct Context<'w> {
     /// Old copies of records.
     pub copies: &'w BTreeMap<Member, Loaded>,
     /// The wishes that are left out of this run.
-    pub without: &'w BTreeSet<WishId>,
+    pub without: &'w BTreeSet<ActionId>,
     /// The wishes that it carries out.
-    pub wishes: Vec<WishId>,
+    pub actions: Vec<ActionId>,
     /// What it asks of the world.
     pub effects: Vec<Effect>,
 }
 
 impl Context<'_> {
-    /// Whether a wish is to be carried out. What depends on it draws from a stream of its own, so
-    /// that a wish which is left out leaves the others as they were.
-    pub fn wishes_for(&mut self, kind: WishKind, key: u64) -> bool {
-        let wish = WishId { kind, key };
-        let wanted = self.without.is_empty() || !self.without.contains(&wish);
+    /// Whether a action is to be carried out. What depends on it draws from a stream of its own, so
+    /// that a action which is left out leaves the others as they were.
+    pub fn performs(&mut self, kind: ActionKind, key: u64) -> bool {
+        let action = ActionId { kind, key };
+        let wanted = self.without.is_empty() || !self.without.contains(&action);
         if wanted {
-            self.wishes.push(wish);
+            self.actions.push(action);
         }
         wanted
     }
@@ -181,7 +181,7 @@ impl Context<'_> {
     /// Carries a command to its execution. `stale`: beginning with an old copy of its record.
     pub fn command(
         &mut self,
-        errand: Errand,
+        origin: Origin,
         command: impl Into<AnyCommand>,
         stale: bool,
         patience: Patience,
@@ -197,13 +197,13 @@ impl Context<'_> {
             // The life that it sees first, which checkers remember by its own command.
             command.observe(&copy.execution);
         }
-        self.command_knowing(errand, command, known, patience);
+        self.command_knowing(origin, command, known, patience);
     }
 
     /// Carries a command to an execution of which something is known.
     pub fn command_knowing(
         &mut self,
-        errand: Errand,
+        origin: Origin,
         command: AnyCommand,
         known: Known,
         patience: Patience,
@@ -212,36 +212,36 @@ impl Context<'_> {
             let (name, id) = (command.name(), command.execution_id());
             let text = format!("{} {} {name} {id}", self.now.local, self.effects.len());
             let entropy = Entropy::from_u64(hashed(text.as_bytes()));
-            self.informed(errand, command, known, (self.terms.clone(), entropy));
+            self.informed(origin, command, known, (self.terms.clone(), entropy));
             return;
         }
-        if errand.is_client() {
+        if origin.is_client() {
             // As `Client::execute` does.
             let carried = InNamespace { namespace: namespace(), command: command.clone() };
             let operation = Transact::knowing(carried, known, patience);
-            self.carry(command, operation, move |result| Output::Command(errand, result));
+            self.carry(command, operation, move |result| Output::Command(origin, result));
             return;
         }
         let operation = Transact::knowing(command.clone(), known, patience);
-        self.carry(command, operation, move |result| Output::Command(errand, result));
+        self.carry(command, operation, move |result| Output::Command(origin, result));
     }
 
     /// Carries a command that has to know secrets or signals.
     pub fn informed(
         &mut self,
-        errand: Errand,
+        origin: Origin,
         command: AnyCommand,
         known: Known,
         (terms, entropy): (Terms, Entropy),
     ) {
-        if errand.is_client() {
+        if origin.is_client() {
             let carried = InNamespace { namespace: namespace(), command: command.clone() };
             let operation = Informed::new(carried, known, terms, entropy);
-            self.carry(command, operation, move |result| Output::Command(errand, result));
+            self.carry(command, operation, move |result| Output::Command(origin, result));
             return;
         }
         let operation = Informed::new(command.clone(), known, terms, entropy);
-        self.carry(command, operation, move |result| Output::Command(errand, result));
+        self.carry(command, operation, move |result| Output::Command(origin, result));
     }
 
     /// Starts an operation that rotates secrets.

@@ -8,7 +8,7 @@ use ff_core::op::{Batch, Known, Patience, Transact};
 use ff_core::partition::Partition;
 use ff_core::store::bounds::MAX_UNITS;
 
-use crate::process::task::{Errand, Output};
+use crate::process::task::{Origin, Output};
 
 use super::context::Context;
 
@@ -23,14 +23,14 @@ pub struct Gatherer {
 #[derive(Debug)]
 struct Call {
     /// What it carries, if that is a single completion.
-    single: Option<Errand>,
+    single: Option<Origin>,
     /// What waits for its return.
     waiting: Vec<Waiting>,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    errand: Errand,
+    origin: Origin,
     command: AnyCommand,
     operation: Transact<AnyCommand>,
 }
@@ -40,7 +40,7 @@ impl Gatherer {
     /// together with the others that are ready when that one returns.
     pub fn complete(
         &mut self,
-        errand: Errand,
+        origin: Origin,
         command: AnyCommand,
         known: Known,
         patience: Patience,
@@ -50,19 +50,19 @@ impl Gatherer {
         match self.under_way.get_mut(&partition) {
             Some(call) => {
                 let operation = Transact::knowing(command.clone(), known, patience);
-                call.waiting.push(Waiting { errand, command, operation });
+                call.waiting.push(Waiting { origin, command, operation });
             }
             None => {
-                let call = Call { single: Some(errand), waiting: Vec::new() };
+                let call = Call { single: Some(origin), waiting: Vec::new() };
                 self.under_way.insert(partition, call);
-                cx.command_knowing(errand, command, known, patience);
+                cx.command_knowing(origin, command, known, patience);
             }
         }
     }
 
     /// A single command was answered; if it was a completion, what waited for it goes next.
-    pub fn answered(&mut self, errand: Errand, cx: &mut Context<'_>) {
-        let carries = |(_, call): &(&Partition, &Call)| call.single == Some(errand);
+    pub fn answered(&mut self, origin: Origin, cx: &mut Context<'_>) {
+        let carries = |(_, call): &(&Partition, &Call)| call.single == Some(origin);
         if let Some(partition) = self.under_way.iter().find(carries).map(|(at, _)| *at) {
             self.returned(partition, cx);
         }
@@ -77,12 +77,12 @@ impl Gatherer {
             self.under_way.remove(&partition);
             return;
         }
-        let errands: Vec<Errand> = next.iter().map(|waiting| waiting.errand).collect();
+        let origins: Vec<Origin> = next.iter().map(|waiting| waiting.origin).collect();
         let commands = next.iter().map(|waiting| waiting.command.clone()).collect();
         let operations = next.into_iter().map(|waiting| waiting.operation).collect();
         let batch = Batch::new(partition, operations);
         cx.together(commands, batch, move |results| {
-            Output::Gathered(partition, errands.iter().copied().zip(results).collect())
+            Output::Gathered(partition, origins.iter().copied().zip(results).collect())
         });
     }
 }

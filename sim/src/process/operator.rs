@@ -18,13 +18,13 @@ use ff_core::time::{DurationMs, TimestampMs};
 use ff_core::token::{Kid, Secret};
 
 use crate::determinism::random::{between, happens, one_of, stream};
-use crate::plan::WishKind;
+use crate::plan::ActionKind;
 use crate::plan::settings::Settings;
-use crate::process::task::{Errand, Output};
+use crate::process::task::{Origin, Output};
 
 use super::context::{Context, Moment};
 use super::operator_calls::{ANY, Call, calls_after};
-use super::sent_commands::Memory;
+use super::sent_commands::SentCommands;
 use super::submissions::{lane, namespace};
 
 /// Calls that a record has to remember which one execution gets from an operator at most: with
@@ -33,7 +33,7 @@ const MAX_CALLS: u32 = 4;
 /// More executions than a run has.
 const WHOLE_LIST: usize = 1_000;
 
-/// The operator's process. What it has sent outlives its crashes, as a person's memory would.
+/// The operator's process. What it has sent outlives its crashes, as a person's sent would.
 #[derive(Debug)]
 pub struct OperatorProcess {
     seed: u64,
@@ -47,7 +47,7 @@ pub struct OperatorProcess {
     looked: BTreeMap<ExecutionId, SuspensionId>,
     /// The calls that a record has to remember, by execution.
     calls: BTreeMap<ExecutionId, u32>,
-    memory: Memory,
+    sent: SentCommands,
 }
 
 impl OperatorProcess {
@@ -61,7 +61,7 @@ impl OperatorProcess {
             known: Vec::new(),
             looked: BTreeMap::new(),
             calls: BTreeMap::new(),
-            memory: Memory::default(),
+            sent: SentCommands::default(),
         }
     }
 
@@ -82,7 +82,7 @@ impl OperatorProcess {
             let mut entropy = stream(self.seed, "operator", self.rounds);
             let pause = between(&mut entropy, 100, 1_500);
             self.next = cx.now.local.plus(DurationMs::new(pause));
-            if cx.wishes_for(WishKind::LookAround, self.rounds) {
+            if cx.performs(ActionKind::LookAround, self.rounds) {
                 self.look_around(&mut entropy, cx);
             }
         }
@@ -202,15 +202,15 @@ impl OperatorProcess {
             self.wakes_up(moment, cx);
             return;
         }
-        if !cx.wishes_for(WishKind::Meddle, moment.key) {
+        if !cx.performs(ActionKind::Meddle, moment.key) {
             return;
         }
         let mut entropy = stream(self.seed, "meddle", moment.key);
         if happens(&mut entropy, 300)
-            && let Some(command) = self.memory.about(moment.id, &mut entropy)
+            && let Some(command) = self.sent.about(moment.id, &mut entropy)
         {
             let (stale, patience) = (happens(&mut entropy, 300), self.patience(&mut entropy));
-            cx.command(Errand::Wish, command, stale, patience);
+            cx.command(Origin::Detached, command, stale, patience);
             return;
         }
         let call = one_of(&mut entropy, calls_after(moment.event));
@@ -223,7 +223,7 @@ impl OperatorProcess {
             // Somebody looked at what there was then, and calls late.
             let command = Call::resume(moment.id, SeenSuspension::of(looked), &mut entropy);
             let patience = self.patience(&mut entropy);
-            cx.command(Errand::Wish, command, false, patience);
+            cx.command(Origin::Detached, command, false, patience);
             return;
         }
         self.call(call, moment.id, &mut entropy, cx);
@@ -233,7 +233,7 @@ impl OperatorProcess {
     fn wakes_up(&self, moment: Moment, cx: &mut Context<'_>) {
         let mut entropy = stream(self.seed, "wakes up", moment.key);
         let command = Call::Resume.command(moment.id, None, &mut entropy);
-        cx.command(Errand::Wish, command, false, self.patience(&mut entropy));
+        cx.command(Origin::Detached, command, false, self.patience(&mut entropy));
     }
 
     fn call(&mut self, call: Call, id: ExecutionId, entropy: &mut Entropy, cx: &mut Context<'_>) {
@@ -244,9 +244,9 @@ impl OperatorProcess {
             }
             *calls += 1;
         }
-        let command = call.command(id, self.memory.block_of(id), entropy);
-        self.memory.note(&command);
+        let command = call.command(id, self.sent.block_of(id), entropy);
+        self.sent.note(&command);
         let (stale, patience) = (happens(entropy, 500), self.patience(entropy));
-        cx.command(Errand::Wish, command, stale, patience);
+        cx.command(Origin::Detached, command, stale, patience);
     }
 }

@@ -23,7 +23,7 @@ pub struct ReaderProcess {
     terms: Terms,
     entropy: Entropy,
     /// How far it has read in each partition.
-    places: Vec<Cursor>,
+    cursors: Vec<Cursor>,
     /// The partitions that may have more.
     unread: Vec<Partition>,
     reading: bool,
@@ -41,7 +41,7 @@ impl ReaderProcess {
             partitions,
             terms: settings.terms(),
             entropy,
-            places: partitions.flow_partitions().map(|_| Cursor::Start).collect(),
+            cursors: partitions.flow_partitions().map(|_| Cursor::Start).collect(),
             unread: Vec::new(),
             reading: false,
             output: BTreeMap::new(),
@@ -54,7 +54,7 @@ impl ReaderProcess {
     pub fn goes_on_from(&mut self, crashed: Self, now: TimestampMs) {
         self.next = now;
         if self.entropy.below(4) > 0 {
-            self.places = crashed.places;
+            self.cursors = crashed.cursors;
             self.output = crashed.output;
         }
     }
@@ -75,7 +75,7 @@ impl ReaderProcess {
             return;
         };
         self.reading = true;
-        let from = self.places[usize::from(partition.index)];
+        let from = self.cursors[usize::from(partition.index)];
         // Pages of all sizes, so that many have an end in their middle.
         let limit = one_of(&mut self.entropy, &[1, 3, 20, 100]);
         let page = StreamPage { partition, stream: StreamName::Journal, from, limit };
@@ -131,7 +131,7 @@ impl ReaderProcess {
         self.reading = false;
         match result {
             Ok((page, _)) => {
-                self.places[usize::from(partition.index)] = page.next;
+                self.cursors[usize::from(partition.index)] = page.next;
                 if page.entries.len() < limit as usize {
                     self.unread.pop();
                 }

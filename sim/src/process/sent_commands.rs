@@ -9,14 +9,14 @@ use crate::determinism::random::Source;
 
 /// The latest commands of a process that may come again at any time.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub struct SentCommands {
     sent: VecDeque<AnyCommand>,
 }
 
 /// More than most executions ever get.
 const MOST: usize = 64;
 
-impl Memory {
+impl SentCommands {
     /// Remembers a command. A grant that is asked for, and an offer, are recognised only while the
     /// grant or its lease is out: nobody says those again but the operation itself.
     pub fn note(&mut self, command: &AnyCommand) {

@@ -13,9 +13,9 @@ use ff_core::token::{KnownKeyring, WaitpointToken};
 
 use crate::determinism::hash::hashed;
 use crate::determinism::random::{between, happens, one_of, stream};
-use crate::plan::WishKind;
+use crate::plan::ActionKind;
 use crate::plan::settings::Settings;
-use crate::process::task::Errand;
+use crate::process::task::Origin;
 
 use super::context::{Context, Moment, TokenInHand};
 use super::suspensions::AWAITED;
@@ -241,7 +241,7 @@ impl SignallerProcess {
     }
 
     fn send(&mut self, sent: DeliverSignal, key: u64, entropy: &mut Entropy, cx: &mut Context<'_>) {
-        if !cx.wishes_for(WishKind::Signal, key) {
+        if !cx.performs(ActionKind::Signal, key) {
             return;
         }
         if self.sent.len() == MOST_SENT {
@@ -250,6 +250,6 @@ impl SignallerProcess {
         self.sent.push(sent.clone());
         let command: AnyCommand = sent.into();
         let terms = (self.terms.clone(), entropy.fork());
-        cx.informed(Errand::Signal, command, Known::Nothing, terms);
+        cx.informed(Origin::Signal, command, Known::Nothing, terms);
     }
 }

@@ -26,7 +26,7 @@ pub enum Output {
     /// A timekeeper made its round.
     Ticked(Result<TickReport, EngineError>),
     /// A command was carried to its execution.
-    Command(Errand, Result<Committed<AnyOutcome>, EngineError>),
+    Command(Origin, Result<Committed<AnyOutcome>, EngineError>),
     /// The scheduler drew work for a worker.
     Drawn(Result<Drawn<AdmitTo>, EngineError>),
     /// A page of a journal was read.
@@ -41,7 +41,7 @@ pub enum Output {
         result: Result<(Streamed, TimestampMs), EngineError>,
     },
     /// Completions in one partition were carried together.
-    Gathered(Partition, Vec<(Errand, Result<Committed<AnyOutcome>, EngineError>)>),
+    Gathered(Partition, Vec<(Origin, Result<Committed<AnyOutcome>, EngineError>)>),
     /// A list was read. `whole`: it was to show everything.
     Listed { filter: ListFilter, whole: bool, result: Result<ListPage, EngineError> },
     /// An execution was read.
@@ -96,7 +96,7 @@ impl Output {
 
 /// On whose behalf a command was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Errand {
+pub enum Origin {
     /// A job gives its lease back.
     Finish(LeaseId),
     /// A job says again how it gave its lease back, or says it otherwise.
@@ -114,15 +114,15 @@ pub enum Errand {
     /// A worker takes an execution under a grant.
     Take,
     /// The client wishes something.
-    Wish,
+    Detached,
     /// The client asks for a grant for this worker process.
     Grant(usize),
 }
 
-impl Errand {
+impl Origin {
     /// Whether a client sent the command, which sees the executions of one namespace only.
     pub const fn is_client(self) -> bool {
-        matches!(self, Self::Wish | Self::Grant(_) | Self::Signal)
+        matches!(self, Self::Detached | Self::Grant(_) | Self::Signal)
     }
 }
 

@@ -6,9 +6,9 @@ use ff_core::error::EngineError;
 use ff_core::op::{Patience, Terms, TickReport};
 
 use crate::determinism::random::happens;
-use crate::plan::WishKind;
+use crate::plan::ActionKind;
 use crate::plan::settings::Settings;
-use crate::process::task::{Errand, Output};
+use crate::process::task::{Origin, Output};
 use crate::report::coverage::CommandKind;
 
 use super::context::Context;
@@ -54,9 +54,9 @@ impl TimekeeperProcess {
         let command = mistaken::act(cx.copies, cx.now.store, &mut self.entropy);
         let patience = Patience::new(self.terms.clone(), self.entropy.fork());
         if let Some(command) = command
-            && cx.wishes_for(WishKind::Hurry, key)
+            && cx.performs(ActionKind::Hurry, key)
         {
-            cx.command(Errand::Wish, command, true, patience);
+            cx.command(Origin::Detached, command, true, patience);
         }
     }
 

@@ -15,16 +15,16 @@ use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::determinism::hash::hashed;
 use crate::determinism::random::{Draws, Source, TAKE, between, happens, one_of, stream};
-use crate::plan::WishKind;
+use crate::plan::ActionKind;
 use crate::plan::settings::Customs;
-use crate::process::task::{Errand, Output};
+use crate::process::task::{Origin, Output};
 use crate::report::coverage::CommandKind;
 
 use super::context::{Context, GrantInHand, Moment, Way};
 use super::gather::Gatherer;
 use super::job::{Act, Job};
 use super::operator_calls::as_holder;
-use super::sent_commands::Memory;
+use super::sent_commands::SentCommands;
 
 /// Leases that were had, and are not forgotten.
 const MOST_REMEMBERED: usize = 32;
@@ -47,7 +47,7 @@ pub struct WorkerProcess {
     /// Completions that travel together.
     gatherer: Gatherer,
     /// What it has sent for its handlers, some of which do not know when it is over.
-    memory: Memory,
+    sent: SentCommands,
     /// The leases that it had, the latest last.
     had: VecDeque<(ExecutionId, Fence)>,
 }
@@ -68,7 +68,7 @@ impl WorkerProcess {
             reckless,
             used: Vec::new(),
             gatherer: Gatherer::default(),
-            memory: Memory::default(),
+            sent: SentCommands::default(),
             had: VecDeque::new(),
         }
     }
@@ -112,7 +112,7 @@ impl WorkerProcess {
             }
             if let Some((command, _)) = job.finishing.clone() {
                 job.busy = true;
-                self.send(Errand::Finish(lease_id), command, cx);
+                self.send(Origin::Finish(lease_id), command, cx);
                 return;
             }
             if job.asking.is_some() {
@@ -123,30 +123,30 @@ impl WorkerProcess {
             match act {
                 Some(Act::Work(ms)) => job.next_at = cx.now.local.plus(DurationMs::new(ms)),
                 Some(Act::Progress(percent)) => {
-                    if cx.wishes_for(WishKind::Progress, key) {
+                    if cx.performs(ActionKind::Progress, key) {
                         job.busy = true;
                         let command = job.progress(percent);
-                        self.send(Errand::Progress(lease_id), command, cx);
+                        self.send(Origin::Progress(lease_id), command, cx);
                     }
                 }
                 Some(Act::Waitpoint) => {
-                    if cx.wishes_for(WishKind::Suspend, key) {
+                    if cx.performs(ActionKind::Suspend, key) {
                         job.asking = Some((job.waitpoint(), 0));
                     }
                 }
                 Some(Act::Suspend) => {
-                    if cx.wishes_for(WishKind::Suspend, key) {
+                    if cx.performs(ActionKind::Suspend, key) {
                         self.suspend(lease_id, cx);
                     }
                 }
                 Some(Act::Frame) => {
-                    if cx.wishes_for(WishKind::Frame, key) {
+                    if cx.performs(ActionKind::Frame, key) {
                         job.asking = Some((job.frame(), 0));
                     }
                 }
                 Some(Act::ReadSignals) => self.read_signals(lease_id, cx),
                 Some(Act::Neglect) => {
-                    if cx.wishes_for(WishKind::Neglect, key) {
+                    if cx.performs(ActionKind::Neglect, key) {
                         self.agent.leases.release(lease_id);
                     }
                 }
@@ -154,7 +154,7 @@ impl WorkerProcess {
                     job.finishing = Some((job.finish(&how, cx.now.store), 0));
                 }
                 Some(Act::Drop) | None => {
-                    if act.is_none() || cx.wishes_for(WishKind::Drop, key) {
+                    if act.is_none() || cx.performs(ActionKind::Drop, key) {
                         self.agent.leases.release(lease_id);
                         self.jobs.remove(&lease_id);
                     }
@@ -163,23 +163,23 @@ impl WorkerProcess {
         }
     }
 
-    fn send(&mut self, errand: Errand, command: AnyCommand, cx: &mut Context<'_>) {
+    fn send(&mut self, origin: Origin, command: AnyCommand, cx: &mut Context<'_>) {
         let stale = happens(&mut self.entropy, 300);
         let patience = self.agent.patience();
-        self.memory.note(&command);
-        match errand {
-            Errand::Finish(lease_id) if matches!(command, AnyCommand::Complete(_)) => {
+        self.sent.note(&command);
+        match origin {
+            Origin::Finish(lease_id) if matches!(command, AnyCommand::Complete(_)) => {
                 let known = if stale { Known::Nothing } else { self.agent.leases.known(lease_id) };
-                self.gatherer.complete(errand, command, known, patience, cx);
+                self.gatherer.complete(origin, command, known, patience, cx);
             }
             // As the sdk does: with the record that the latest commit of this process has left.
-            Errand::Finish(lease_id) | Errand::Progress(lease_id) | Errand::Frame(lease_id)
+            Origin::Finish(lease_id) | Origin::Progress(lease_id) | Origin::Frame(lease_id)
                 if !stale =>
             {
                 let known = self.agent.leases.known(lease_id);
-                cx.command_knowing(errand, command, known, patience);
+                cx.command_knowing(origin, command, known, patience);
             }
-            _ => cx.command(errand, command, stale, patience),
+            _ => cx.command(origin, command, stale, patience),
         }
     }
 
@@ -249,14 +249,14 @@ impl WorkerProcess {
     /// Notes the answer to a command.
     pub fn answered(
         &mut self,
-        errand: Errand,
+        origin: Origin,
         result: Result<Committed<AnyOutcome>, EngineError>,
         cx: &mut Context<'_>,
     ) {
-        self.gatherer.answered(errand, cx);
-        match (errand, result) {
-            (Errand::Finish(lease_id), result) => self.finished(lease_id, &result, cx),
-            (Errand::Progress(lease_id), result) => {
+        self.gatherer.answered(origin, cx);
+        match (origin, result) {
+            (Origin::Finish(lease_id), result) => self.finished(lease_id, &result, cx),
+            (Origin::Progress(lease_id), result) => {
                 if let Ok(committed) = result {
                     self.agent.leases.learn(lease_id, committed.record);
                 }
@@ -265,10 +265,10 @@ impl WorkerProcess {
                 }
             }
             (
-                Errand::Suspend(lease_id) | Errand::Waitpoint(lease_id) | Errand::Frame(lease_id),
+                Origin::Suspend(lease_id) | Origin::Waitpoint(lease_id) | Origin::Frame(lease_id),
                 result,
             ) => self.asked(lease_id, result, cx),
-            (Errand::Take, Ok(committed)) => {
+            (Origin::Take, Ok(committed)) => {
                 if let Some(claimed) = claimed_by(committed.outcome) {
                     // A repeated claim may have lost much of its lease, and is left to run out.
                     if !committed.repeat {
@@ -287,11 +287,11 @@ impl WorkerProcess {
     pub fn gathered(
         &mut self,
         partition: Partition,
-        answers: Vec<(Errand, Result<Committed<AnyOutcome>, EngineError>)>,
+        answers: Vec<(Origin, Result<Committed<AnyOutcome>, EngineError>)>,
         cx: &mut Context<'_>,
     ) {
-        for (errand, result) in answers {
-            if let Errand::Finish(lease_id) = errand {
+        for (origin, result) in answers {
+            if let Origin::Finish(lease_id) = origin {
                 self.finished(lease_id, &result, cx);
             }
         }
@@ -301,7 +301,7 @@ impl WorkerProcess {
 
     /// Something has just happened to an execution: a handler that had it once speaks up again.
     pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
-        if cx.healing || !cx.wishes_for(WishKind::Meddle, moment.key) {
+        if cx.healing || !cx.performs(ActionKind::Meddle, moment.key) {
             return;
         }
         let mut entropy = stream(self.seed, "meddle", moment.key);
@@ -309,7 +309,7 @@ impl WorkerProcess {
             self.take_at_once(moment.id, &mut entropy, cx);
             return;
         }
-        let again = self.memory.about(moment.id, &mut entropy);
+        let again = self.sent.about(moment.id, &mut entropy);
         let is_over = |(id, fence): &&(ExecutionId, Fence)| {
             *id == moment.id && !self.jobs.contains_key(&fence.lease_id)
         };
@@ -320,7 +320,7 @@ impl WorkerProcess {
             (again, None) => again,
         };
         if let Some(command) = command {
-            self.send(Errand::Afterwards, command, cx);
+            self.send(Origin::Afterwards, command, cx);
         }
     }
 
@@ -347,9 +347,9 @@ impl WorkerProcess {
         let Some(mut job) = self.jobs.remove(&lease_id) else { return };
         self.next_claim = cx.now.local;
         if let Some((command, key)) = job.afterwards(cx.now.store)
-            && cx.wishes_for(WishKind::Afterwards, key)
+            && cx.performs(ActionKind::Afterwards, key)
         {
-            self.send(Errand::Afterwards, command, cx);
+            self.send(Origin::Afterwards, command, cx);
         }
     }
 
@@ -365,7 +365,7 @@ impl WorkerProcess {
             let way = draws.below(10);
             let wrong = happens(&mut draws, 100);
             let Some(grant) = grant else { continue };
-            if !cx.wishes_for(WishKind::Take, (key & !0xff) + number as u64) {
+            if !cx.performs(ActionKind::Take, (key & !0xff) + number as u64) {
                 continue;
             }
             let way = match way {
@@ -395,7 +395,7 @@ impl WorkerProcess {
             claim.grant_id = GrantId::random(self.agent.entropy());
         }
         let command = way.command(claim, &self.agent.profile().capabilities);
-        self.send(Errand::Take, command, cx);
+        self.send(Origin::Take, command, cx);
     }
 
     fn claim_under(&mut self, grant: &GrantInHand, wrong: bool) -> Claim {

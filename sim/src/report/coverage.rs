@@ -16,7 +16,7 @@ use ff_core::time::TimestampMs;
 use crate::plan::FaultKind;
 
 /// A situation, or no execution at all.
-pub type Place = Option<Situation>;
+pub type MaybeSituation = Option<Situation>;
 
 macro_rules! command_kinds {
     ($($variant:ident $name:literal $identity:ident;)+) => {
@@ -89,7 +89,7 @@ impl fmt::Display for CommandKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
     /// The record was written and is in this situation now, or is gone.
-    Becomes(Place),
+    Becomes(MaybeSituation),
     /// The record stayed as it was; its index entries were written again.
     Kept,
     /// It was recognised as applied before.
@@ -102,14 +102,14 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cell {
     /// The situation that it was decided in.
-    pub from: Place,
+    pub from: MaybeSituation,
     /// The command.
     pub command: CommandKind,
 }
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}", self.command, place_name(self.from))
+        write!(f, "{} on {}", self.command, situation_name(self.from))
     }
 }
 
@@ -152,7 +152,7 @@ impl fmt::Display for Gap {
         match self {
             Self::Cell(cell) => write!(f, "command {cell}"),
             Self::Effect(cell, Effect::Becomes(to)) => {
-                write!(f, "effect {cell}: {}", place_name(*to))
+                write!(f, "effect {cell}: {}", situation_name(*to))
             }
             Self::Effect(cell, effect) => write!(f, "effect {cell}: {effect:?}"),
             Self::Rejection(kind) => write!(f, "rejection {}", kind.row().name),
@@ -187,15 +187,15 @@ const APPLIED_AGAIN: &[CommandKind] = &[
 /// The table of transitions as it was observed from the rules.
 const STATES: &str = include_str!("../../../docs/states.md");
 
-const PLACES: usize = Situation::ALL.len() + 1;
-const KEPT: usize = PLACES;
-const REPEAT: usize = PLACES + 1;
-const REFUSED: usize = PLACES + 2;
+const SITUATIONS: usize = Situation::ALL.len() + 1;
+const KEPT: usize = SITUATIONS;
+const REPEAT: usize = SITUATIONS + 1;
+const REFUSED: usize = SITUATIONS + 2;
 const EFFECTS: usize = REFUSED + TABLE.len();
 
 /// What one run has met, or many.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Marks {
+pub struct Coverage {
     /// How often each command had each effect in each situation.
     effects: Vec<u64>,
     /// Repeats that were recognised of cancels by holders.
@@ -205,10 +205,10 @@ pub struct Marks {
     faults: BTreeMap<FaultKind, u64>,
 }
 
-impl Default for Marks {
+impl Default for Coverage {
     fn default() -> Self {
         Self {
-            effects: vec![0; PLACES * CommandKind::ALL.len() * EFFECTS],
+            effects: vec![0; SITUATIONS * CommandKind::ALL.len() * EFFECTS],
             holder_cancels: 0,
             rejections: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -217,9 +217,9 @@ impl Default for Marks {
     }
 }
 
-impl fmt::Debug for Marks {
+impl fmt::Debug for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Marks")
+        f.debug_struct("Coverage")
             .field("cells", &self.cells().values().filter(|count| **count > 0).count())
             .field("rejections", &self.rejections)
             .field("events", &self.events)
@@ -228,7 +228,7 @@ impl fmt::Debug for Marks {
     }
 }
 
-impl Marks {
+impl Coverage {
     /// Notes what a command came to, decided on a record at an instant of the store's clock.
     pub fn note(
         &mut self,
@@ -301,7 +301,7 @@ impl Marks {
             let own = if *command == CommandKind::Cancel { self.holder_cancels } else { 0 };
             let by_holder = command.identity() == IdentityKind::Fence;
             let row = IdentityRow { command: *command, by_holder };
-            (row, places().map(repeat).sum::<u64>() - own)
+            (row, situations().map(repeat).sum::<u64>() - own)
         };
         let repeated = |command: &&CommandKind| !APPLIED_AGAIN.contains(command);
         let rows = CommandKind::ALL.iter().filter(repeated).map(row);
@@ -354,37 +354,37 @@ fn add<K: Copy + Ord>(to: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>) {
 /// Where the count of an effect stands.
 const fn number(cell: Cell, effect: Effect) -> usize {
     let effect = match effect {
-        Effect::Becomes(place) => place_number(place),
+        Effect::Becomes(found) => situation_number(found),
         Effect::Kept => KEPT,
         Effect::Repeat => REPEAT,
         Effect::Refused(kind) => REFUSED + kind as usize,
     };
-    let cell = place_number(cell.from) * CommandKind::ALL.len() + cell.command as usize;
+    let cell = situation_number(cell.from) * CommandKind::ALL.len() + cell.command as usize;
     cell * EFFECTS + effect
 }
 
-const fn place_number(place: Place) -> usize {
-    match place {
+const fn situation_number(found: MaybeSituation) -> usize {
+    match found {
         None => 0,
         Some(situation) => 1 + situation as usize,
     }
 }
 
 /// No execution, and every situation.
-pub fn places() -> impl Iterator<Item = Place> {
+pub fn situations() -> impl Iterator<Item = MaybeSituation> {
     std::iter::once(None).chain(Situation::ALL.map(Some))
 }
 
 /// The name of a situation, or of having none.
-pub fn place_name(place: Place) -> &'static str {
-    place.map_or("absent", Situation::as_str)
+pub fn situation_name(found: MaybeSituation) -> &'static str {
+    found.map_or("absent", Situation::as_str)
 }
 
 /// Every command in every situation.
 pub fn every_cell() -> impl Iterator<Item = Cell> {
     let commands =
         |from| CommandKind::ALL.iter().map(move |command| Cell { from, command: *command });
-    places().flat_map(commands)
+    situations().flat_map(commands)
 }
 
 /// Every effect that is no refusal which the rules give to a command in a situation, as the table
@@ -392,7 +392,7 @@ pub fn every_cell() -> impl Iterator<Item = Cell> {
 pub fn transitions() -> BTreeSet<(Cell, Effect)> {
     let is_header = |line: &&str| line.starts_with("| command | absent |");
     let mut rows = STATES.lines().skip_while(|line| !is_header(line));
-    let places: Vec<Place> = rows.next().map(places_of).unwrap_or_default();
+    let situations: Vec<MaybeSituation> = rows.next().map(situations_of).unwrap_or_default();
     let rows = rows.skip(1).take_while(|line| line.starts_with('|'));
     let mut found = BTreeSet::new();
     for row in rows {
@@ -401,7 +401,7 @@ pub fn transitions() -> BTreeSet<(Cell, Effect)> {
         let Some(command) = CommandKind::ALL.iter().find(|kind| kind.name() == name) else {
             continue;
         };
-        for (from, effects) in places.iter().zip(columns) {
+        for (from, effects) in situations.iter().zip(columns) {
             let cell = Cell { from: *from, command: *command };
             found.extend(effects.split(", ").filter_map(effect).map(|effect| (cell, effect)));
         }
@@ -413,19 +413,19 @@ fn columns(row: &str) -> impl Iterator<Item = &str> {
     row.trim_matches('|').split('|').map(str::trim)
 }
 
-fn places_of(header: &str) -> Vec<Place> {
-    columns(header).skip(1).filter_map(place).collect()
+fn situations_of(header: &str) -> Vec<MaybeSituation> {
+    columns(header).skip(1).filter_map(situation_named).collect()
 }
 
-fn place(name: &str) -> Option<Place> {
-    places().find(|place| place_name(*place) == name)
+fn situation_named(name: &str) -> Option<MaybeSituation> {
+    situations().find(|found| situation_name(*found) == name)
 }
 
 fn effect(name: &str) -> Option<Effect> {
     match name {
         "_kept_" => Some(Effect::Kept),
         "_repeat_" => Some(Effect::Repeat),
-        name => place(name).map(Effect::Becomes),
+        name => situation_named(name).map(Effect::Becomes),
     }
 }
 
@@ -433,7 +433,7 @@ fn effect(name: &str) -> Option<Effect> {
 mod tests {
     use super::*;
 
-    /// A command that is missing here would leave no marks.
+    /// A command that is missing here would leave no coverage.
     #[test]
     fn commands_are_those_of_the_rules() {
         let variants: Vec<String> =
@@ -456,10 +456,10 @@ mod tests {
         assert!(found.contains(&(cell, Effect::Repeat)));
     }
 
-    /// Every count has a place of its own.
+    /// Every count has a found of its own.
     #[test]
     fn no_two_effects_share_a_count() {
-        let effects: Vec<Effect> = places()
+        let effects: Vec<Effect> = situations()
             .map(Effect::Becomes)
             .chain([Effect::Kept, Effect::Repeat])
             .chain(TABLE.iter().map(|row| Effect::Refused(row.kind)))
@@ -467,22 +467,22 @@ mod tests {
         let numbers: BTreeSet<usize> = every_cell()
             .flat_map(|cell| effects.iter().map(move |effect| number(cell, *effect)))
             .collect();
-        assert_eq!(numbers.len(), Marks::default().effects.len());
-        assert_eq!(numbers.last().copied(), Some(Marks::default().effects.len() - 1));
+        assert_eq!(numbers.len(), Coverage::default().effects.len());
+        assert_eq!(numbers.last().copied(), Some(Coverage::default().effects.len() - 1));
     }
 
     /// What is met is no gap any more, merged or not.
     #[test]
     fn what_is_met_is_not_missing() {
-        let mut marks = Marks::default();
-        let everything = marks.missing();
+        let mut coverage = Coverage::default();
+        let everything = coverage.missing();
         let gap = Gap::Cell(Cell { from: None, command: CommandKind::Create });
         assert!(everything.contains(&gap));
-        let mut other = Marks::default();
+        let mut other = Coverage::default();
         other.note(CommandKind::Create, None, TimestampMs::ZERO, Effect::Becomes(None));
         other.note_run(&BTreeMap::new(), &[(EventKind::Created, 1)].into(), &BTreeMap::new());
-        marks.merge(&other);
-        assert!(!marks.missing().contains(&gap));
-        assert_eq!(marks.missing().len(), everything.len() - 2);
+        coverage.merge(&other);
+        assert!(!coverage.missing().contains(&gap));
+        assert_eq!(coverage.missing().len(), everything.len() - 2);
     }
 }

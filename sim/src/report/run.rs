@@ -6,9 +6,9 @@ use std::fmt;
 use ff_core::error::RejectionKind;
 use ff_core::execution::EventKind;
 
-use crate::plan::{FaultId, FaultKind, Plan, WishId};
+use crate::plan::{ActionId, FaultId, FaultKind, Plan};
 use crate::report::StoreKind;
-use crate::report::coverage::Marks;
+use crate::report::coverage::Coverage;
 use crate::report::invariants::InvariantSet;
 
 /// How a run is watched, and what decides it beside its plan.
@@ -48,7 +48,7 @@ pub struct Report {
     /// The faults that were injected, in order.
     pub injected: Vec<FaultId>,
     /// The wishes that were carried out, in order.
-    pub wishes: Vec<WishId>,
+    pub actions: Vec<ActionId>,
     /// Rejections that callers were given.
     pub rejections: BTreeMap<RejectionKind, u64>,
     /// Events that the journal was given.
@@ -56,15 +56,15 @@ pub struct Report {
     /// Commands that callers were answered, by name.
     pub commands: BTreeMap<&'static str, u64>,
     /// What it met.
-    pub marks: Marks,
+    pub coverage: Coverage,
     /// Every step in words, if that was asked for.
     pub trace: Vec<String>,
 }
 
 impl Report {
-    /// Adds what was counted elsewhere to the marks.
-    pub(crate) fn note_marks(&mut self) {
-        self.marks.note_run(&self.rejections, &self.events, &self.faults);
+    /// Adds what was counted elsewhere to the coverage.
+    pub(crate) fn note_coverage(&mut self) {
+        self.coverage.note_run(&self.rejections, &self.events, &self.faults);
     }
 }
 
@@ -87,7 +87,7 @@ pub struct Violation {
     /// The faults that had been injected, in order.
     pub injected: Vec<FaultId>,
     /// The wishes that had been carried out, in order.
-    pub wishes: Vec<WishId>,
+    pub actions: Vec<ActionId>,
     /// Its steps in words, the last ones alone unless all were asked for.
     pub trace: Vec<String>,
 }

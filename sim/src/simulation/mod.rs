@@ -27,7 +27,7 @@ mod trace;
 
 pub use faults::Faults;
 pub use host::{Host, NAMESPACE};
-pub use outcome::{Failure, FailureKind, Outcome, Verdict};
+pub use outcome::{FailureKind, SimulationFailure, SimulationOutcome, TestResult};
 pub use seeds::{Seeds, Summary};
 pub use service::{CallFailed, Service};
 pub use sim::Sim;

@@ -11,7 +11,7 @@ use crate::plan::FaultKind;
 /// What a run met, when nothing was wrong.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Outcome {
+pub struct SimulationOutcome {
     /// The seed that decided everything.
     pub seed: u64,
     /// A hash over everything that happened: equal runs have equal hashes.
@@ -33,7 +33,7 @@ pub struct Outcome {
 /// What was wrong in a run, and how to see it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Failure {
+pub struct SimulationFailure {
     /// The seed of the run.
     pub seed: u64,
     /// How much time had passed in the simulation.
@@ -76,7 +76,7 @@ impl fmt::Display for FailureKind {
 /// How many lines of a trace are printed.
 const LAST_LINES: usize = 60;
 
-impl fmt::Display for Failure {
+impl fmt::Display for SimulationFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left_out = self.trace.len().saturating_sub(LAST_LINES);
         if left_out > 0 {
@@ -91,21 +91,21 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for SimulationFailure {}
 
 /// What a test may come to.
-pub trait Verdict {
+pub trait TestResult {
     /// Whether the test is content, or why not.
     fn verdict(self) -> Result<(), String>;
 }
 
-impl Verdict for () {
+impl TestResult for () {
     fn verdict(self) -> Result<(), String> {
         Ok(())
     }
 }
 
-impl<E: fmt::Debug> Verdict for Result<(), E> {
+impl<E: fmt::Debug> TestResult for Result<(), E> {
     fn verdict(self) -> Result<(), String> {
         self.map_err(|error| format!("the test came to an error: {error:?}"))
     }

@@ -21,7 +21,7 @@ use crate::store::Server;
 use super::call::Call;
 use super::faults::{Conditions, Faults};
 use super::outbox::{Content, Letter, Outbox, Start, Starter, Turn};
-use super::outcome::{Failure, FailureKind, Outcome};
+use super::outcome::{FailureKind, SimulationFailure, SimulationOutcome};
 use super::process::{Ending, Process, Stopped};
 use super::trace::Trace;
 
@@ -177,7 +177,7 @@ impl Scene {
     }
 
     /// Runs a test, from its start to its end.
-    pub fn run(mut self, test: Starter) -> Result<Outcome, Failure> {
+    pub fn run(mut self, test: Starter) -> Result<SimulationOutcome, SimulationFailure> {
         self.add("test".into(), test);
         loop {
             if let Err(wrong) = self.step() {
@@ -399,10 +399,10 @@ impl Scene {
         }
     }
 
-    fn outcome(self) -> Outcome {
+    fn outcome(self) -> SimulationOutcome {
         let now = store_time(self.now);
         let records = self.server.model.records.values();
-        Outcome {
+        SimulationOutcome {
             seed: self.seed,
             hash: self.trace.hash(self.server.hash),
             simulated: Duration::from_millis(self.now),
@@ -414,8 +414,8 @@ impl Scene {
         }
     }
 
-    fn failure(self, wrong: Wrong) -> Failure {
-        Failure {
+    fn failure(self, wrong: Wrong) -> SimulationFailure {
+        SimulationFailure {
             seed: self.seed,
             at: Duration::from_millis(self.now),
             kind: wrong.kind,

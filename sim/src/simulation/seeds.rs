@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::plan::FaultKind;
 
 use super::faults::Faults;
-use super::outcome::{Failure, FailureKind, Outcome, Verdict};
+use super::outcome::{FailureKind, SimulationFailure, SimulationOutcome, TestResult};
 use super::sim::Sim;
 use super::simulation::Simulation;
 
@@ -103,10 +103,10 @@ impl Seeds {
     ///
     /// The first failure.
     #[allow(clippy::result_large_err)] // One for each run of a test.
-    pub fn run<F, R>(&self, test: F) -> Result<Summary, Failure>
+    pub fn run<F, R>(&self, test: F) -> Result<Summary, SimulationFailure>
     where
         F: Fn(Sim) -> R + Clone + Send + Sync + 'static,
-        R: Future<Output: Verdict> + Send + 'static,
+        R: Future<Output: TestResult> + Send + 'static,
     {
         let mut summary = Summary::default();
         let seeds = self.only.map_or(0..self.count, |seed| seed..seed.saturating_add(1));
@@ -130,7 +130,7 @@ impl Seeds {
     pub fn check<F, R>(&self, test: F)
     where
         F: Fn(Sim) -> R + Clone + Send + Sync + 'static,
-        R: Future<Output: Verdict> + Send + 'static,
+        R: Future<Output: TestResult> + Send + 'static,
     {
         match self.run(test) {
             Err(failure) => panic!("the simulation failed\n{failure}"),
@@ -143,10 +143,10 @@ impl Seeds {
     }
 
     #[allow(clippy::result_large_err)] // One for each run of a test.
-    fn run_one<F, R>(&self, seed: u64, test: &F) -> Result<Outcome, Failure>
+    fn run_one<F, R>(&self, seed: u64, test: &F) -> Result<SimulationOutcome, SimulationFailure>
     where
         F: Fn(Sim) -> R + Clone + Send + Sync + 'static,
-        R: Future<Output: Verdict> + Send + 'static,
+        R: Future<Output: TestResult> + Send + 'static,
     {
         let mut simulation = Simulation::new(seed).faults(self.faults.clone());
         if let Some(limit) = self.limit {
@@ -157,16 +157,16 @@ impl Seeds {
     }
 
     #[allow(clippy::result_large_err)] // One for each run of a test.
-    fn compare<F, R>(&self, outcome: &Outcome, test: &F) -> Result<(), Failure>
+    fn compare<F, R>(&self, outcome: &SimulationOutcome, test: &F) -> Result<(), SimulationFailure>
     where
         F: Fn(Sim) -> R + Clone + Send + Sync + 'static,
-        R: Future<Output: Verdict> + Send + 'static,
+        R: Future<Output: TestResult> + Send + 'static,
     {
         let again = self.run_one(outcome.seed, test)?;
         if again.hash == outcome.hash {
             return Ok(());
         }
-        Err(self.named(Failure {
+        Err(self.named(SimulationFailure {
             seed: outcome.seed,
             at: outcome.simulated,
             kind: FailureKind::Determinism,
@@ -179,14 +179,14 @@ impl Seeds {
         }))
     }
 
-    fn named(&self, mut failure: Failure) -> Failure {
+    fn named(&self, mut failure: SimulationFailure) -> SimulationFailure {
         failure.again = format!("FF_SIM_SEED={} {}", failure.seed, self.command);
         failure
     }
 }
 
 impl Summary {
-    fn add(&mut self, outcome: Outcome) {
+    fn add(&mut self, outcome: SimulationOutcome) {
         self.seeds += 1;
         self.simulated += outcome.simulated;
         self.store_calls += outcome.store_calls;

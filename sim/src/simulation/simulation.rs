@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::faults::Faults;
 use super::outbox::{Start, Starter, Turn};
-use super::outcome::{Failure, Outcome, Verdict};
+use super::outcome::{SimulationFailure, SimulationOutcome, TestResult};
 use super::scene::Scene;
 use super::sim::Sim;
 
@@ -75,10 +75,10 @@ impl Simulation {
     ///
     /// What was wrong: an assertion of the test, an invariant of the engine, or that it is stuck.
     #[allow(clippy::result_large_err)] // One for each run of a test.
-    pub fn run<F, R>(&self, test: F) -> Result<Outcome, Failure>
+    pub fn run<F, R>(&self, test: F) -> Result<SimulationOutcome, SimulationFailure>
     where
         F: Fn(Sim) -> R + Send + Sync + 'static,
-        R: Future<Output: Verdict> + Send + 'static,
+        R: Future<Output: TestResult> + Send + 'static,
     {
         let test = Arc::new(test);
         match self.run_once(test.clone(), self.traced) {
@@ -89,10 +89,14 @@ impl Simulation {
     }
 
     #[allow(clippy::result_large_err)] // One for each run of a test.
-    fn run_once<F, R>(&self, test: Arc<F>, traced: bool) -> Result<Outcome, Failure>
+    fn run_once<F, R>(
+        &self,
+        test: Arc<F>,
+        traced: bool,
+    ) -> Result<SimulationOutcome, SimulationFailure>
     where
         F: Fn(Sim) -> R + Send + Sync + 'static,
-        R: Future<Output: Verdict> + Send + 'static,
+        R: Future<Output: TestResult> + Send + 'static,
     {
         let (turn, seed) = (Turn::default(), self.seed);
         let given = turn.clone();

@@ -20,8 +20,8 @@ use crate::fault::store::Raised;
 use crate::invariant::{check_change, durable, frame, journal, lists, signal};
 use crate::model::Model;
 use crate::model::caller::Caller;
-use crate::model::change::{Beside, Change};
-use crate::report::coverage::{CommandKind, Effect, Marks};
+use crate::model::change::{Change, SideWrites};
+use crate::report::coverage::{CommandKind, Coverage, Effect};
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, StoreKind, ensure};
 
@@ -54,7 +54,7 @@ pub struct Server {
     /// Executions of which signals or output have changed since they were looked at.
     pub dirty: BTreeSet<ExecutionId>,
     /// What was met.
-    pub marks: Marks,
+    pub coverage: Coverage,
     /// The hash over everything that happened.
     pub hash: Fnv,
 }
@@ -68,7 +68,7 @@ struct Plan {
     entries: Vec<JournalEntry>,
     told: Vec<Bytes>,
     writes: Vec<IndexWrite>,
-    beside: Beside,
+    side_writes: SideWrites,
 }
 
 impl Server {
@@ -87,7 +87,7 @@ impl Server {
             events: BTreeMap::new(),
             moments: Vec::new(),
             dirty: BTreeSet::new(),
-            marks: Marks::default(),
+            coverage: Coverage::default(),
             hash: Fnv::default(),
         }
     }
@@ -132,11 +132,11 @@ impl Server {
         mut unit: Unit,
         now: TimestampMs,
     ) -> Result<(), Broken> {
-        let Some(Plan { id, beside, .. }) = plan(partition, &unit)? else { return Ok(()) };
-        if !self.model.is_found_by(id, &unit.index, now) || !beside.forgotten.is_empty() {
+        let Some(Plan { id, side_writes, .. }) = plan(partition, &unit)? else { return Ok(()) };
+        if !self.model.is_found_by(id, &unit.index, now) || !side_writes.forgotten.is_empty() {
             return Ok(());
         }
-        let adrift = beside.signals.iter().map(|(signal, _)| (id, signal.id));
+        let adrift = side_writes.signals.iter().map(|(signal, _)| (id, signal.id));
         let adrift: Vec<_> = adrift.collect();
         (unit.put, unit.remove, unit.values) = (Vec::new(), Vec::new(), Vec::new());
         (unit.append, unit.ring, unit.fetch) = (Vec::new(), Vec::new(), Vec::new());
@@ -287,19 +287,19 @@ impl Server {
             *self.events.entry(event.kind()).or_default() += 1;
             self.moments.push((plan.id, event.kind()));
         }
-        let (id, writes, beside) = (plan.id, plan.writes, plan.beside);
+        let (id, writes, side_writes) = (plan.id, plan.writes, plan.side_writes);
         for entry in plan.told {
             self.model.note_entry(id.partition(), entry, now);
         }
-        let change = Change { id, now, before, after, kept, events, writes, beside, caller };
+        let change = Change { id, now, before, after, kept, events, writes, side_writes, caller };
         check_change(&self.model, &change)?;
         if let (Some(before), None) = (&change.before, &change.after) {
             signal::check_gone(&self.model, before, |request| self.store.handle(request, now))?;
         }
-        if !change.beside.is_empty() {
+        if !change.side_writes.is_empty() {
             self.dirty.insert(id);
         }
-        mark(&mut self.marks, &self.model, &change);
+        cover(&mut self.coverage, &self.model, &change);
         self.model.note(&change);
         if let (Some(after), false, 0) = (&change.after, kept, self.commits % 2) {
             let copy = Loaded { version: plan.version, execution: Execution::clone(after) };
@@ -353,7 +353,7 @@ impl Server {
 }
 
 /// Notes what a unit's command has come to.
-fn mark(marks: &mut Marks, model: &Model, change: &Change<'_>) {
+fn cover(coverage: &mut Coverage, model: &Model, change: &Change<'_>) {
     let Some(mut command) = change.caller.carries else { return };
     let own = |lease| model.leases.get(lease) == Some(&change.caller.number);
     if command == CommandKind::Offer
@@ -368,7 +368,7 @@ fn mark(marks: &mut Marks, model: &Model, change: &Change<'_>) {
     }
     let after = change.after.as_deref().map(|after| situation(after, change.now));
     let effect = if change.kept { Effect::Kept } else { Effect::Becomes(after) };
-    marks.note(command, change.before.as_deref(), change.now, effect);
+    coverage.note(command, change.before.as_deref(), change.now, effect);
 }
 
 /// What a unit is about, which is the execution whose record it expects first; nothing where it is
@@ -402,36 +402,36 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Option<Plan>, Broken> {
         entries,
         told,
         writes: writes.cloned().collect(),
-        beside: beside(unit)?,
+        side_writes: side_writes(unit)?,
     }))
 }
 
 /// What a unit does to signals and output.
-fn beside(unit: &Unit) -> Result<Beside, Broken> {
-    let mut beside = Beside::default();
+fn side_writes(unit: &Unit) -> Result<SideWrites, Broken> {
+    let mut side_writes = SideWrites::default();
     for (key, bytes) in &unit.put {
         let RecordKey::Signal { execution, signal } = key else { continue };
         let key = ValueKey::Signal { execution: *execution, signal: *signal };
         let payload = unit.values.iter().find(|write| write.key == key);
         let payload = payload.and_then(|write| write.value.clone());
-        beside.signals.push((understood(bytes)?, payload));
+        side_writes.signals.push((understood(bytes)?, payload));
     }
     for key in &unit.remove {
         if let RecordKey::Signal { signal, .. } = key {
-            beside.forgotten.push(SignalId::from_uuid(*signal));
+            side_writes.forgotten.push(SignalId::from_uuid(*signal));
         }
     }
     for append in &unit.append {
         if let StreamName::Frames { attempt, .. } = append.stream {
-            beside.frames.push((attempt, understood(&append.entry)?));
+            side_writes.frames.push((attempt, understood(&append.entry)?));
         }
     }
     for stream in &unit.drop_streams {
         if let StreamName::Frames { attempt, .. } = stream {
-            beside.dropped.push(*attempt);
+            side_writes.dropped.push(*attempt);
         }
     }
-    Ok(beside)
+    Ok(side_writes)
 }
 
 fn understood<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Broken> {

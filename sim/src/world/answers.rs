@@ -13,7 +13,7 @@ use crate::model::identity::is_certain;
 use crate::plan::FaultKind;
 use crate::process::task::Output;
 use crate::report::Broken;
-use crate::report::coverage::{Effect, Marks};
+use crate::report::coverage::{Coverage, Effect};
 
 use super::{Running, World};
 
@@ -49,7 +49,7 @@ impl World {
                     model.doubtful.remove(lease);
                 }
                 let seen = (running.seen.0.as_deref(), running.seen.1);
-                mark_answer(&mut self.server.marks, &self.callers[&number], seen, result);
+                cover_answer(&mut self.server.coverage, &self.callers[&number], seen, result);
             }
             Output::Claimed(Ok((work, _))) => {
                 answer::check_drawn(model, number, &running.own, work)?;
@@ -90,7 +90,7 @@ impl World {
             *self.report.commands.entry(command.name()).or_default() += 1;
         }
         answer::check_command(&mut self.server.model, caller, seen, result)?;
-        mark_answer(&mut self.server.marks, caller, (seen.record, seen.at), result);
+        cover_answer(&mut self.server.coverage, caller, (seen.record, seen.at), result);
         self.note_error((number, part), result.as_ref().err())
     }
 
@@ -139,8 +139,8 @@ impl World {
 
 /// Notes a repeat that was recognised or a refusal that is final; what is carried out is noted
 /// where it is committed.
-fn mark_answer<T>(
-    marks: &mut Marks,
+fn cover_answer<T>(
+    coverage: &mut Coverage,
     caller: &Caller,
     (seen, at): (Option<&Execution>, TimestampMs),
     result: &Result<Committed<T>, EngineError>,
@@ -148,14 +148,14 @@ fn mark_answer<T>(
     let (Some(command), Some(kind)) = (&caller.command, caller.carries) else { return };
     match result {
         Ok(committed) if committed.repeat => {
-            marks.note(kind, seen, at, Effect::Repeat);
+            coverage.note(kind, seen, at, Effect::Repeat);
             if let AnyCommand::Cancel(Cancel { by: CancelledBy::Holder(_), .. }) = command {
-                marks.note_holder_cancel();
+                coverage.note_holder_cancel();
             }
         }
         Err(error) if is_certain(error) => {
             if let Some(rejection) = rejection_of(error) {
-                marks.note(kind, seen, at, Effect::Refused(rejection));
+                coverage.note(kind, seen, at, Effect::Refused(rejection));
             }
         }
         _ => {}

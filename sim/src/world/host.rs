@@ -101,8 +101,8 @@ impl Kind {
             (Self::Worker(worker), Output::Claimed(result)) => worker.claimed(result, cx),
             (Self::Worker(worker), Output::Renewed(id, result)) => worker.renewed(id, result, cx),
             (Self::Worker(worker), Output::Swept) => worker.swept(cx),
-            (Self::Worker(worker), Output::Command(errand, result)) => {
-                worker.answered(errand, result, cx);
+            (Self::Worker(worker), Output::Command(origin, result)) => {
+                worker.answered(origin, result, cx);
             }
             (Self::Worker(worker), Output::Gathered(partition, answers)) => {
                 worker.gathered(partition, answers, cx);
@@ -112,8 +112,8 @@ impl Kind {
             }
             (Self::Timekeeper(_), Output::Command(..)) => {}
             (Self::Client(client), Output::Drawn(result)) => client.drawn(result, cx),
-            (Self::Client(client), Output::Command(errand, result)) => {
-                client.answered(errand, result, cx);
+            (Self::Client(client), Output::Command(origin, result)) => {
+                client.answered(origin, result, cx);
             }
             (Self::Reader(reader), Output::Read { partition, limit, result, .. }) => {
                 reader.read((partition, limit), result, cx);

@@ -38,7 +38,7 @@ use crate::invariant::readers::Followed;
 use crate::invariant::{health, liveness};
 use crate::model::Model;
 use crate::model::caller::Caller;
-use crate::model::shown_leases::OwnLeases;
+use crate::model::shown_leases::ShownLeases;
 use crate::plan::Plan;
 use crate::plan::settings::Settings;
 use crate::process::context::{About, Context, Effect, GrantInHand, Moment, TokenInHand};
@@ -105,7 +105,7 @@ struct Running {
     /// What was there when it began to list what there is, and how often each was created.
     present: Vec<(ExecutionId, u32)>,
     /// Leases that it took itself, and was shown when it asked again.
-    own: OwnLeases,
+    own: ShownLeases,
 }
 
 impl Running {
@@ -248,8 +248,8 @@ impl World {
         for fault in self.chances.injected() {
             *self.report.faults.entry(fault.kind).or_default() += 1;
         }
-        self.report.marks = std::mem::take(&mut self.server.marks);
-        self.report.note_marks();
+        self.report.coverage = std::mem::take(&mut self.server.coverage);
+        self.report.note_coverage();
         self.report.trace = self.trace;
         self.report
     }
@@ -264,7 +264,7 @@ impl World {
             tag: broken.tag,
             detail: broken.detail,
             injected: self.chances.injected().to_vec(),
-            wishes: self.report.wishes,
+            actions: self.report.actions,
             trace: self.trace,
         })
     }
@@ -348,14 +348,14 @@ impl World {
             healing: self.healing_since.is_some(),
             terms: host.terms.clone(),
             copies: &self.server.copies,
-            without: &self.chances.plan().without_wishes,
-            wishes: Vec::new(),
+            without: &self.chances.plan().without_actions,
+            actions: Vec::new(),
             effects: Vec::new(),
         };
         act(&mut host.kind, &mut cx);
         host.steps += 1;
         let key = call_key(process, host.start, host.steps, 0);
-        self.report.wishes.append(&mut cx.wishes);
+        self.report.actions.append(&mut cx.actions);
         let mut effects = cx.effects;
         let crash = process::crash_between(&mut self.chances, key, effects.len());
         effects.truncate(crash.map_or(effects.len(), |(done, _)| done));
@@ -414,7 +414,7 @@ impl World {
                     jumps: 0,
                     begun: self.server.condition.clock(self.now),
                     present,
-                    own: OwnLeases::default(),
+                    own: ShownLeases::default(),
                 };
                 self.running.insert(number, running);
                 self.follow(number, step)

@@ -1,7 +1,7 @@
-//! From a failing plan to a small one: faults and wishes are left out for as long as the same rule
+//! From a failing plan to a small one: faults and actions are left out for as long as the same rule
 //! breaks (delta debugging).
 
-use crate::plan::{FaultId, Plan, WishId};
+use crate::plan::{ActionId, FaultId, Plan};
 use crate::report::{Options, Violation};
 use crate::world::runs::run_once;
 
@@ -12,7 +12,7 @@ pub struct Shrunk {
     pub plan: Plan,
     /// What its run breaks, with its steps.
     pub violation: Box<Violation>,
-    /// Faults and wishes that the run had at first.
+    /// Faults and actions that the run had at first.
     pub before: usize,
     /// Those that are left.
     pub after: usize,
@@ -24,11 +24,11 @@ pub struct Shrunk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     Fault(FaultId),
-    Wish(WishId),
+    Action(ActionId),
 }
 
 /// Shrinks a plan that breaks a rule; `None` when it breaks none. `watch` is told after each run
-/// how many there were and how many faults and wishes are left, and ends the search by answering
+/// how many there were and how many faults and actions are left, and ends the search by answering
 /// `false`.
 pub fn shrink(
     plan: &Plan,
@@ -89,8 +89,8 @@ impl Search<'_> {
 /// What a run had that can be left out, the last first: what comes late matters least.
 fn parts(violation: &Violation) -> Vec<Part> {
     let faults = violation.injected.iter().map(|fault| Part::Fault(*fault));
-    let wishes = violation.wishes.iter().map(|wish| Part::Wish(*wish));
-    let mut parts: Vec<Part> = wishes.chain(faults).collect();
+    let actions = violation.actions.iter().map(|action| Part::Action(*action));
+    let mut parts: Vec<Part> = actions.chain(faults).collect();
     parts.reverse();
     parts
 }
@@ -102,8 +102,8 @@ fn without(plan: &Plan, parts: &[Part]) -> Plan {
             Part::Fault(fault) => {
                 plan.without_faults.insert(*fault);
             }
-            Part::Wish(wish) => {
-                plan.without_wishes.insert(*wish);
+            Part::Action(action) => {
+                plan.without_actions.insert(*action);
             }
         }
     }

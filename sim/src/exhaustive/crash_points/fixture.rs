@@ -206,7 +206,7 @@ impl Bench {
 
     /// The next time at which something is due, by the indexes.
     pub fn next_due(&self) -> Option<u64> {
-        let due = self.server.model.places.values().filter_map(|places| places.due);
+        let due = self.server.model.positions.values().filter_map(|positions| positions.due);
         due.map(|due| due.instant().since(store_time(0)).get()).filter(|at| *at > self.now).min()
     }
 }

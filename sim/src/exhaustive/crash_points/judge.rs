@@ -9,7 +9,7 @@ use ff_core::execution::{
 use ff_core::id::ExecutionId;
 
 use crate::exhaustive::carrier::Came;
-use crate::model::identity::{Memory, claim_of, identity_of};
+use crate::model::identity::{Remembered, effect_of, identity_of};
 use crate::report::{Broken, ensure};
 
 use super::boundary::Then;
@@ -32,7 +32,7 @@ pub struct Reference {
     /// Its records right after the operation.
     after: BTreeMap<ExecutionId, Rc<Execution>>,
     /// What its caller was told that was done.
-    told: Option<Memory>,
+    told: Option<Remembered>,
     /// What comes at last when it is carried out, and when it is not.
     allowed: [Summaries; 2],
 }
@@ -129,13 +129,13 @@ impl Reference {
     }
 }
 
-fn told(subject: &Subject, came: &Came, bench: &Bench) -> Option<Memory> {
+fn told(subject: &Subject, came: &Came, bench: &Bench) -> Option<Remembered> {
     let Came::Command(Ok(committed)) = came else { return None };
     let command = subject.commands(bench).pop()?;
     let generation = bench.server.model.generation(&command.execution_id());
     let identity = identity_of(&command, generation)?;
     let outcome: &AnyOutcome = &committed.outcome;
-    claim_of(&identity, outcome)
+    effect_of(&identity, outcome)
 }
 
 /// What came of each execution that there ever was.

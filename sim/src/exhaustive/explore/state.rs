@@ -13,7 +13,7 @@ use ff_core::time::{HostTime, TimestampMs};
 use crate::determinism::clock::store_time;
 use crate::exhaustive::carrier::{Came, Carrier, Work};
 use crate::invariant::health;
-use crate::model::identity::{Identity, identity_of};
+use crate::model::identity::{CommandIdentity, identity_of};
 use crate::report::StoreKind;
 use crate::report::{Broken, ensure};
 use crate::store::Server;
@@ -39,7 +39,7 @@ pub enum Slot {
     Signal,
 }
 
-/// All places.
+/// All positions.
 pub const SLOTS: [Slot; 9] = [
     Slot::Claim(0),
     Slot::Finish(0),
@@ -158,7 +158,7 @@ impl Clone for State {
 }
 
 /// The number of a place.
-pub fn place(slot: Slot) -> usize {
+pub fn slot_number(slot: Slot) -> usize {
     match slot {
         Slot::Claim(worker) => worker * 3,
         Slot::Finish(worker) => worker * 3 + 1,
@@ -305,9 +305,9 @@ impl State {
             numbers.push(part.get().carrier.caller.number);
             part.sketch().add(hasher, names, self.now);
         };
-        add(&self.running[place(Slot::Round)], &mut hasher, &mut names);
-        add(&self.running[place(Slot::Call)], &mut hasher, &mut names);
-        add(&self.running[place(Slot::Signal)], &mut hasher, &mut names);
+        add(&self.running[slot_number(Slot::Round)], &mut hasher, &mut names);
+        add(&self.running[slot_number(Slot::Call)], &mut hasher, &mut names);
+        add(&self.running[slot_number(Slot::Signal)], &mut hasher, &mut names);
         match &self.issued {
             Some(issued) => issued.sketch().add(&mut hasher, &mut names, self.now),
             None => hasher.number(5),
@@ -315,7 +315,7 @@ impl State {
         for worker in order {
             self.workers[worker].sketch().add(&mut hasher, &mut names, self.now);
             for slot in [Slot::Claim(worker), Slot::Finish(worker), Slot::Renew(worker)] {
-                add(&self.running[place(slot)], &mut hasher, &mut names);
+                add(&self.running[slot_number(slot)], &mut hasher, &mut names);
             }
         }
         for late in &self.late {
@@ -329,9 +329,10 @@ impl State {
     /// Adds where the executions stand in the indexes.
     fn add_places(&self, hasher: &mut Hasher) {
         for number in 0..self.world.executions {
-            let places = self.server.model.places.get(&id(number));
-            let due = places.and_then(|places| places.due).map(|due| due.instant().get());
-            hasher.number(u64::from(places.is_some_and(|places| places.eligible.is_some())));
+            let positions = self.server.model.positions.get(&id(number));
+            let due = positions.and_then(|positions| positions.due).map(|due| due.instant().get());
+            hasher
+                .number(u64::from(positions.is_some_and(|positions| positions.eligible.is_some())));
             hasher.number(match due {
                 None => u64::MAX,
                 Some(due) if due <= self.now => u64::MAX - 1,
@@ -356,7 +357,7 @@ impl State {
                 | u64::from(model.given_back.contains(&lease)) << 1
                 | u64::from(model.consumed.contains_key(&grant)) << 2
                 | u64::from(model.leases.contains_key(&lease)) << 3
-                | u64::from(model.applied.contains_key(&Identity::Lease(lease))) << 4;
+                | u64::from(model.applied.contains_key(&CommandIdentity::Lease(lease))) << 4;
             if facts != 0 {
                 hasher.number((number as u64) << 8 | facts);
                 hasher.number(live(model.leases.get(&lease)));
@@ -389,7 +390,7 @@ impl State {
         }
         self.add_work(&mut choices);
         for slot in SLOTS {
-            let Some(part) = &self.running[place(slot)] else { continue };
+            let Some(part) = &self.running[slot_number(slot)] else { continue };
             match &part.get().way {
                 Way::There(request) => {
                     choices.push(Choice::Arrive(slot));
@@ -416,7 +417,7 @@ impl State {
     /// tell when the reply comes, so that it comes first.
     fn alone(&self) -> Option<Slot> {
         let back = |slot: &Slot| {
-            let part = self.running[place(*slot)].as_ref();
+            let part = self.running[slot_number(*slot)].as_ref();
             part.is_some_and(|part| matches!(part.get().way, Way::Back(_)))
         };
         let alone = |slot: &Slot| match *slot {
@@ -445,9 +446,9 @@ impl State {
 
     /// What processes may begin.
     fn add_work(&self, choices: &mut Vec<Choice>) {
-        let free = |slot| self.running[place(slot)].is_none();
-        let places = || self.server.model.places.values();
-        let waiting = places().any(|places| places.eligible.is_some());
+        let free = |slot| self.running[slot_number(slot)].is_none();
+        let positions = || self.server.model.positions.values();
+        let waiting = positions().any(|positions| positions.eligible.is_some());
         for (number, part) in self.workers.iter().enumerate() {
             let Worker { agent, job, .. } = part.get();
             let idle = job.is_none() && free(Slot::Claim(number)) && free(Slot::Finish(number));
@@ -477,7 +478,7 @@ impl State {
             }
         }
         let is_due = |due: ff_core::score::Score| due.instant().get() <= self.now;
-        if free(Slot::Round) && places().any(|places| places.due.is_some_and(is_due)) {
+        if free(Slot::Round) && positions().any(|positions| positions.due.is_some_and(is_due)) {
             choices.push(Choice::Round);
         }
         if self.left.calls > 0 && free(Slot::Call) {
@@ -499,12 +500,12 @@ impl State {
     }
 
     fn may_renew(&self, number: usize) -> bool {
-        self.left.renewals > 0 && self.running[place(Slot::Renew(number))].is_none()
+        self.left.renewals > 0 && self.running[slot_number(Slot::Renew(number))].is_none()
     }
 
     /// The next instant at which anything can change by the passing of time alone.
     pub fn next_instant(&self) -> Option<u64> {
-        let due = self.server.model.places.values().filter_map(|places| places.due);
+        let due = self.server.model.positions.values().filter_map(|positions| positions.due);
         let due = due.map(|due| due.instant().get());
         let tended = (0..2).filter(|worker| self.may_renew(*worker));
         let tended = tended.filter_map(|worker| {

@@ -15,7 +15,7 @@ use crate::exhaustive::carrier::{Came, Carrier, Work};
 use crate::report::Broken;
 
 use super::parts::{Exchange, Job, Late, Part, Way, Worker};
-use super::state::{Choice, SLOTS, Slot, State, place, worker};
+use super::state::{Choice, SLOTS, Slot, State, slot_number, worker};
 use super::waiting::goes_on;
 use super::worlds::{id, terms};
 
@@ -65,7 +65,7 @@ impl State {
     }
 
     fn take_up(&mut self, slot: Slot) -> Exchange {
-        let part = self.running[place(slot)].take();
+        let part = self.running[slot_number(slot)].take();
         part.expect("only what is under way goes on").copy()
     }
 
@@ -94,13 +94,13 @@ impl State {
                 let now = self.store();
                 let reply = carrier.arrives(&mut self.server, request, now)?;
                 let exchange = Exchange { carrier, way: Way::Back(reply) };
-                self.running[place(slot)] = Some(Part::new(exchange));
+                self.running[slot_number(slot)] = Some(Part::new(exchange));
                 Ok(())
             }
             Step::Send(request) => {
                 carrier.sends(&request);
                 let exchange = Exchange { carrier, way: Way::There(request) };
-                self.running[place(slot)] = Some(Part::new(exchange));
+                self.running[slot_number(slot)] = Some(Part::new(exchange));
                 Ok(())
             }
             Step::Wait(wait) => {
@@ -141,7 +141,8 @@ impl State {
         if reads {
             return self.deliver(slot, carrier, reply);
         }
-        self.running[place(slot)] = Some(Part::new(Exchange { carrier, way: Way::Back(reply) }));
+        self.running[slot_number(slot)] =
+            Some(Part::new(Exchange { carrier, way: Way::Back(reply) }));
         Ok(())
     }
 
@@ -233,7 +234,7 @@ impl State {
         self.left.crashes -= 1;
         self.left.faults -= 1;
         for slot in &SLOTS[number * 3..number * 3 + 3] {
-            let Some(part) = self.running[place(*slot)].take() else { continue };
+            let Some(part) = self.running[slot_number(*slot)].take() else { continue };
             let Exchange { carrier, way } = part.copy();
             if let Way::There(request) = way
                 && !request.is_read_only()

@@ -3,7 +3,7 @@
 use crate::report::describe::{self, shortened};
 
 use super::parts::Way;
-use super::state::{Choice, Slot, State, place};
+use super::state::{Choice, Slot, State, slot_number};
 
 impl State {
     /// What happens by a choice.
@@ -15,7 +15,7 @@ impl State {
         else {
             return format!("{choice:?}{}", self.late_request(choice));
         };
-        let what = self.running[place(slot)].as_ref().map(|part| match &part.get().way {
+        let what = self.running[slot_number(slot)].as_ref().map(|part| match &part.get().way {
             Way::There(request) => describe::request(request, self.store()),
             Way::Back(reply) => describe::reply(&reply.body, self.store()),
         });

@@ -158,25 +158,26 @@ impl Waits {
             self.forget(&id);
         }
         let count_before = self.count(&id);
-        for (record, payload) in &change.beside.signals {
+        for (record, payload) in &change.side_writes.signals {
             let (record, payload) = (record.clone(), payload.clone());
             let taken = Rc::new(Taken { record, payload, at: change.now, jumps });
             self.adrift.remove(&(id, taken.record.id));
             self.signals.entry(id).or_default().push(taken);
         }
-        for signal in &change.beside.forgotten {
+        for signal in &change.side_writes.forgotten {
             self.adrift.remove(&(id, *signal));
             self.forgotten.insert((id, *signal));
         }
-        if !change.beside.frames.is_empty() {
+        if !change.side_writes.frames.is_empty() {
             let frames = self.frames.entry(id).or_default();
-            for (attempt, frame) in &change.beside.frames {
+            for (attempt, frame) in &change.side_writes.frames {
                 frames.entry(*attempt).or_default().push(frame.clone());
             }
         }
-        if let (false, Some(frames)) = (change.beside.dropped.is_empty(), self.frames.get_mut(&id))
+        if let (false, Some(frames)) =
+            (change.side_writes.dropped.is_empty(), self.frames.get_mut(&id))
         {
-            frames.retain(|attempt, _| !change.beside.dropped.contains(attempt));
+            frames.retain(|attempt, _| !change.side_writes.dropped.contains(attempt));
         }
         if let Some(after) = &change.after
             && (after.waiting.is_some() || self.waiting.contains_key(&id))

@@ -8,7 +8,7 @@ use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::determinism::random::happens;
 use crate::process::context::{Context, Effect, TokenInHand};
-use crate::process::task::{Errand, Output};
+use crate::process::task::{Origin, Output};
 
 use super::WorkerProcess;
 
@@ -29,20 +29,20 @@ impl WorkerProcess {
         let Some((command, _)) = &job.asking else { return };
         let command = command.clone();
         job.busy = true;
-        let errand = match &command {
-            AnyCommand::Suspend(_) => Errand::Suspend(lease_id),
-            AnyCommand::CreatePendingWaitpoint(_) => Errand::Waitpoint(lease_id),
+        let origin = match &command {
+            AnyCommand::Suspend(_) => Origin::Suspend(lease_id),
+            AnyCommand::CreatePendingWaitpoint(_) => Origin::Waitpoint(lease_id),
             _ => {
-                self.send(Errand::Frame(lease_id), command, cx);
+                self.send(Origin::Frame(lease_id), command, cx);
                 return;
             }
         };
-        self.memory.note(&command);
+        self.sent.note(&command);
         let stale = happens(&mut self.entropy, 300);
         let known = if stale { Known::Nothing } else { self.agent.leases.known(lease_id) };
         let terms = self.agent.profile().terms.clone();
         let entropy = self.agent.entropy().fork();
-        cx.informed(errand, command, known, (terms, entropy));
+        cx.informed(origin, command, known, (terms, entropy));
     }
 
     /// Notes what came of what a job has asked for.
