@@ -1,5 +1,5 @@
-//! By what a command is recognised, and what a record remembers of it
-//! (`docs/architecture.md`, CommandIdentity). Written here a second time, independently of the rules.
+//! The identity by which a command is recognised, and the trace that it leaves in the record
+//! (`docs/architecture.md`, Identity), implemented independently of the rules.
 
 use ff_core::error::EngineError;
 use ff_core::execution::Fence;
@@ -41,18 +41,18 @@ pub enum OperatorKind {
     Resume,
 }
 
-/// By what a command is recognised.
+/// The identity by which a command is recognised.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CommandIdentity {
     /// The fence of a holder and the command's kind.
     Fence(Fence, ReleaseKind),
-    /// The lease that a claim begins.
+    /// The lease that a claim creates.
     Lease(LeaseId),
-    /// The grant that is asked for.
+    /// The grant that is requested.
     Grant(GrantId),
     /// The execution and its creator's nonce.
     Creator(ExecutionId, Nonce),
-    /// An operator's request, and which creation of the execution it was about.
+    /// An operator's request, and the generation of the execution that it was about.
     Request(ExecutionId, RequestId, OperatorKind, u32),
     /// The suspension that a holder begins.
     Suspension(SuspensionId),
@@ -60,7 +60,7 @@ pub enum CommandIdentity {
     Waitpoint(WaitpointId),
 }
 
-/// What a record remembers of a command.
+/// The trace of a command in the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remembered {
     /// How a lease was given back.
@@ -71,9 +71,9 @@ pub enum Remembered {
     Granted(GrantId),
     /// It was created.
     Created,
-    /// What came of an operator's call.
+    /// The outcome of an operator's call.
     Operated(OperatorOutcome),
-    /// Until when the lease was given back, at the latest.
+    /// The latest time until which the lease was given back.
     Suspended(Option<TimestampMs>),
     /// The lease was kept, for so many signals.
     Satisfied(usize),
@@ -81,8 +81,8 @@ pub enum Remembered {
     Opened(TimestampMs),
 }
 
-/// The identity of a command, if it has one beside the record itself. `generation`: which creation
-/// of the execution this is.
+/// The identity of a command, if it has one apart from the record itself. `generation`: how often
+/// the execution was created.
 pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<CommandIdentity> {
     let held = |fence: &FenceParts, kind| match fence {
         FenceParts::Complete(fence) => Some(CommandIdentity::Fence(*fence, kind)),
@@ -120,7 +120,7 @@ pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<CommandIdent
         AnyCommand::Resume(c) => request(c.execution_id, &c.call.request_id, OperatorKind::Resume),
         AnyCommand::Suspend(c) => Some(CommandIdentity::Suspension(c.suspension_id)),
         AnyCommand::CreatePendingWaitpoint(c) => Some(CommandIdentity::Waitpoint(c.waitpoint_id)),
-        // Signals have records of their own, and frames a place in a stream.
+        // Signals have their own records, and frames a position in a stream.
         AnyCommand::DeliverSignal(_)
         | AnyCommand::AppendFrame(_)
         | AnyCommand::ForgetSignals(_)
@@ -132,7 +132,7 @@ pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<CommandIdent
     }
 }
 
-/// The life that an operator's call is meant for, where that was known when it was sent.
+/// The life that an operator's call is meant for, if the sender knew it.
 pub const fn life_of(command: &AnyCommand) -> Option<u32> {
     match command {
         AnyCommand::Cancel(c) => match &c.by {
@@ -147,7 +147,7 @@ pub const fn life_of(command: &AnyCommand) -> Option<u32> {
     }
 }
 
-/// What a record remembers of the command of this identity.
+/// The trace in a record of the command of this identity.
 pub fn remembered_of(identity: &CommandIdentity, record: &Execution) -> Option<Remembered> {
     match identity {
         CommandIdentity::Fence(fence, kind) => {
@@ -211,8 +211,8 @@ const fn operator_kind(outcome: &OperatorOutcome) -> OperatorKind {
     }
 }
 
-/// What an acknowledged outcome says was done by a command of this identity. `None`: it says that
-/// nothing had to be done.
+/// The effect that an outcome acknowledges to the command of this identity. `None`: there was
+/// nothing to do.
 pub fn effect_of(identity: &CommandIdentity, outcome: &AnyOutcome) -> Option<Remembered> {
     let leased = |claimed: &Claimed| Some(Remembered::Leased(claimed.fence()));
     let operated = |outcome| Some(Remembered::Operated(outcome));
@@ -248,7 +248,7 @@ pub fn effect_of(identity: &CommandIdentity, outcome: &AnyOutcome) -> Option<Rem
         AnyOutcome::Suspend(SuspendOutcome::AlreadySatisfied { signals, .. }) => {
             Some(Remembered::Satisfied(signals.len()))
         }
-        // Under a name that is open already it hands out that waitpoint, and opens none.
+        // For a name that is open already the outcome has that waitpoint, and none was opened.
         AnyOutcome::CreatePendingWaitpoint(issued) => {
             let own = *identity == CommandIdentity::Waitpoint(issued.id);
             own.then_some(Remembered::Opened(issued.created_at))
@@ -258,7 +258,7 @@ pub fn effect_of(identity: &CommandIdentity, outcome: &AnyOutcome) -> Option<Rem
     }
 }
 
-/// Whether an error says for certain that the command was not carried out.
+/// Whether an error makes certain that the command was not applied.
 pub fn is_certain(error: &EngineError) -> bool {
     matches!(
         error,

@@ -1,10 +1,10 @@
-//! What a run has met: which commands in which situations, with what effect, and what else a world
-//! has to have met before its silence says anything.
+//! The coverage of a run: the commands that it decided in each situation, with their effects, and
+//! the rejections, events and faults that it met. A run without violations proves something only
+//! if its coverage is complete.
 //!
-//! A command counts where it was decided for good: where its unit was committed, with the record
+//! A command counts where it was decided finally: where its unit was committed, with the record
 //! and the clock that the store had then; where it was refused or recognised as a repeat, with the
-//! record and the time of the reply that settled it. What is decided on less and then decided again
-//! counts for nothing.
+//! record and the time of the reply that settled it. A decision that was made again does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,7 +15,7 @@ use ff_core::time::TimestampMs;
 
 use crate::plan::FaultKind;
 
-/// A situation, or no execution at all.
+/// A situation, or `None` where there is no execution.
 pub type MaybeSituation = Option<Situation>;
 
 macro_rules! command_kinds {
@@ -35,7 +35,7 @@ macro_rules! command_kinds {
                 match self { $(Self::$variant => $name,)+ }
             }
 
-            /// By what it is recognised when it comes again; for a cancel that of operators.
+            /// The identity by which a repeat is recognised; for a cancel, that of operators.
             const fn identity(self) -> IdentityKind {
                 match self { $(Self::$variant => IdentityKind::$identity,)+ }
             }
@@ -85,7 +85,7 @@ impl fmt::Display for CommandKind {
     }
 }
 
-/// What became of a command.
+/// The effect of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
     /// The record was written and is in this situation now, or is gone.
@@ -94,7 +94,7 @@ pub enum Effect {
     Kept,
     /// It was recognised as applied before.
     Repeat,
-    /// It was refused.
+    /// It was rejected.
     Refused(RejectionKind),
 }
 
@@ -113,13 +113,13 @@ impl fmt::Display for Cell {
     }
 }
 
-/// By what a repeat was recognised: a row of the table of identities
+/// The identity by which a repeat was recognised: a row of the table of identities
 /// (`docs/architecture.md`, Identity).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IdentityRow {
     /// The command.
     pub command: CommandKind,
-    /// Whether it is a holder's, where operators have it too.
+    /// Whether it is a holder's, for commands that operators have too.
     pub by_holder: bool,
 }
 
@@ -130,20 +130,20 @@ impl fmt::Display for IdentityRow {
     }
 }
 
-/// Something that a world has to meet and did not.
+/// A gap in the coverage of many seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gap {
     /// A command was never decided in a situation.
     Cell(Cell),
-    /// A command never had an effect, in a situation in which the rules give it.
+    /// A command never had an effect that the rules give it in a situation.
     Effect(Cell, Effect),
-    /// No caller was ever refused like this.
+    /// No caller ever got this rejection.
     Rejection(RejectionKind),
-    /// It never happened to an execution.
+    /// No execution ever had this event.
     Event(EventKind),
-    /// It never went wrong.
+    /// The fault never happened.
     Fault(FaultKind),
-    /// It was never recognised as a repeat.
+    /// The command was never recognised as a repeat.
     Identity(IdentityRow),
 }
 
@@ -163,7 +163,7 @@ impl fmt::Display for Gap {
     }
 }
 
-/// Rejections that no world of executions can meet, and why.
+/// Rejections that no simulated world can meet, and why.
 pub const UNREACHABLE: &[(RejectionKind, &str)] = &[
     (RejectionKind::PartitionOutOfRange, "programs check the ids that they are given themselves"),
     (RejectionKind::InvalidCapabilities, "comes from parsing, before there is a command"),
@@ -176,7 +176,7 @@ pub const UNREACHABLE: &[(RejectionKind, &str)] = &[
     (RejectionKind::Unread, "operations read what is missing, and never tell their callers of it"),
 ];
 
-/// Commands whose repeat is simply applied again, to the same effect.
+/// Commands whose repeats are applied again, with the same effect.
 const APPLIED_AGAIN: &[CommandKind] = &[
     CommandKind::Renew,
     CommandKind::UpdateProgress,
@@ -184,7 +184,7 @@ const APPLIED_AGAIN: &[CommandKind] = &[
     CommandKind::ForgetSignals,
 ];
 
-/// The table of transitions as it was observed from the rules.
+/// The table of transitions, as `docs/states.md` records it from the rules.
 const STATES: &str = include_str!("../../../docs/states.md");
 
 const SITUATIONS: usize = Situation::ALL.len() + 1;
@@ -193,12 +193,12 @@ const REPEAT: usize = SITUATIONS + 1;
 const REFUSED: usize = SITUATIONS + 2;
 const EFFECTS: usize = REFUSED + TABLE.len();
 
-/// What one run has met, or many.
+/// The coverage of one run, or of many.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Coverage {
     /// How often each command had each effect in each situation.
     effects: Vec<u64>,
-    /// Repeats that were recognised of cancels by holders.
+    /// Cancels by holders that were recognised as repeats.
     holder_cancels: u64,
     rejections: BTreeMap<RejectionKind, u64>,
     events: BTreeMap<EventKind, u64>,
@@ -229,7 +229,7 @@ impl fmt::Debug for Coverage {
 }
 
 impl Coverage {
-    /// Notes what a command came to, decided on a record at an instant of the store's clock.
+    /// Records the effect of a command that was decided on a record, at a time of the store.
     pub fn note(
         &mut self,
         command: CommandKind,
@@ -241,12 +241,12 @@ impl Coverage {
         self.effects[number(Cell { from, command }, effect)] += 1;
     }
 
-    /// Notes that a cancel by a holder was recognised as a repeat.
+    /// Records that a cancel by a holder was recognised as a repeat.
     pub const fn note_holder_cancel(&mut self) {
         self.holder_cancels += 1;
     }
 
-    /// Notes what a whole run has counted.
+    /// Records the counts of a whole run.
     pub fn note_run(
         &mut self,
         rejections: &BTreeMap<RejectionKind, u64>,
@@ -258,7 +258,7 @@ impl Coverage {
         add(&mut self.faults, faults);
     }
 
-    /// Adds what another run has met.
+    /// Adds the coverage of another run.
     pub fn merge(&mut self, other: &Self) {
         for (count, more) in self.effects.iter_mut().zip(&other.effects) {
             *count += more;
@@ -278,17 +278,17 @@ impl Coverage {
         every_cell().map(count).collect()
     }
 
-    /// How often commands were refused for each reason, callers told or not.
+    /// How often commands were rejected for each reason.
     pub const fn rejections(&self) -> &BTreeMap<RejectionKind, u64> {
         &self.rejections
     }
 
-    /// How often each thing happened to executions.
+    /// How often executions had each event.
     pub const fn events(&self) -> &BTreeMap<EventKind, u64> {
         &self.events
     }
 
-    /// How often each thing went wrong.
+    /// How often each fault happened.
     pub const fn faults(&self) -> &BTreeMap<FaultKind, u64> {
         &self.faults
     }
@@ -308,7 +308,7 @@ impl Coverage {
         rows.chain([(holder, self.holder_cancels)]).collect()
     }
 
-    /// Everything that has to be met and was not.
+    /// The gaps.
     pub fn missing(&self) -> Vec<Gap> {
         let cells = self.cells();
         let cells = none(cells.iter().map(|(cell, count)| (Gap::Cell(*cell), *count)));
@@ -328,7 +328,7 @@ impl Coverage {
         cells.into_iter().chain(none(others)).collect()
     }
 
-    /// The effects that the rules give and that were not met.
+    /// The effects that the rules give and that no run has met.
     pub fn missing_effects(&self) -> Vec<Gap> {
         let count = |(cell, effect)| (Gap::Effect(cell, effect), self.count(cell, effect));
         none(transitions().into_iter().map(count))
@@ -340,7 +340,7 @@ impl Coverage {
     }
 }
 
-/// The gaps that were met not once.
+/// The gaps whose count is zero.
 fn none(counted: impl Iterator<Item = (Gap, u64)>) -> Vec<Gap> {
     counted.filter(|(_, count)| *count == 0).map(|(gap, _)| gap).collect()
 }
@@ -351,7 +351,7 @@ fn add<K: Copy + Ord>(to: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>) {
     }
 }
 
-/// Where the count of an effect stands.
+/// The position of an effect's count.
 const fn number(cell: Cell, effect: Effect) -> usize {
     let effect = match effect {
         Effect::Becomes(found) => situation_number(found),
@@ -375,7 +375,7 @@ pub fn situations() -> impl Iterator<Item = MaybeSituation> {
     std::iter::once(None).chain(Situation::ALL.map(Some))
 }
 
-/// The name of a situation, or of having none.
+/// The name of a situation, or of its absence.
 pub fn situation_name(found: MaybeSituation) -> &'static str {
     found.map_or("absent", Situation::as_str)
 }
@@ -387,8 +387,8 @@ pub fn every_cell() -> impl Iterator<Item = Cell> {
     situations().flat_map(commands)
 }
 
-/// Every effect that is no refusal which the rules give to a command in a situation, as the table
-/// of `docs/states.md` has them.
+/// Every effect other than a rejection that the rules give to a command in a situation, as the
+/// table of `docs/states.md` has them.
 pub fn transitions() -> BTreeSet<(Cell, Effect)> {
     let is_header = |line: &&str| line.starts_with("| command | absent |");
     let mut rows = STATES.lines().skip_while(|line| !is_header(line));
@@ -441,7 +441,7 @@ mod tests {
         assert_eq!(variants, AnyCommand::NAMES);
     }
 
-    /// The table is read as it is written: each command has an effect, and only one creates.
+    /// The table is read correctly: each command has an effect, and only one creates.
     #[test]
     fn the_table_of_transitions_is_understood() {
         let found = transitions();
@@ -456,7 +456,7 @@ mod tests {
         assert!(found.contains(&(cell, Effect::Repeat)));
     }
 
-    /// Every count has a found of its own.
+    /// Every count has its own position.
     #[test]
     fn no_two_effects_share_a_count() {
         let effects: Vec<Effect> = situations()
@@ -471,7 +471,7 @@ mod tests {
         assert_eq!(numbers.last().copied(), Some(Coverage::default().effects.len() - 1));
     }
 
-    /// What is met is no gap any more, merged or not.
+    /// A count above zero is not a gap any more, merged or not.
     #[test]
     fn what_is_met_is_not_missing() {
         let mut coverage = Coverage::default();

@@ -1,4 +1,4 @@
-//! The store's side of the world: it carries requests out and has every step checked.
+//! The simulated store: it serves requests and checks every step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -29,37 +29,37 @@ use super::backing::Backing;
 use super::behind::Behind;
 use super::condition::Condition;
 
-/// The store, what the world remembers of it, and what it has counted.
+/// The store, the model of its contents, and counts.
 #[derive(Debug)]
 pub struct Server {
     pub(super) store: Backing,
     pub(super) history: u64,
     pub(super) behind: Option<Behind>,
-    /// How it does.
+    /// Its condition.
     pub condition: Condition,
-    /// What should be in the store.
+    /// The contents that it should have.
     pub model: Model,
-    /// Old copies of records, for callers that begin with one.
+    /// Old copies of records, for callers that begin with a stale one.
     pub copies: BTreeMap<Member, Loaded>,
-    /// Requests that were carried out.
+    /// Requests that were served.
     pub calls: u64,
     /// Units that were committed.
     pub commits: u64,
     /// Executions that were created.
     pub created: u64,
-    /// Events that the journal was given.
+    /// Events that were written to the journal.
     pub events: BTreeMap<EventKind, u64>,
-    /// What the latest request has made happen.
+    /// The events of the latest request.
     pub moments: Vec<(ExecutionId, EventKind)>,
-    /// Executions of which signals or output have changed since they were looked at.
+    /// Executions whose signals or output have changed since the last full check.
     pub dirty: BTreeSet<ExecutionId>,
-    /// What was met.
+    /// The coverage.
     pub coverage: Coverage,
-    /// The hash over everything that happened.
+    /// The hash over all steps.
     pub hash: Fnv,
 }
 
-/// What a unit is about, noted before the store gets it.
+/// The writes of a unit, extracted before the store gets it.
 struct Plan {
     id: ExecutionId,
     put: Option<Bytes>,
@@ -92,7 +92,8 @@ impl Server {
         }
     }
 
-    /// Carries out what comes before an error that is raised inside a function, and checks that.
+    /// Serves the part of a request before an error that is raised inside a function, and checks
+    /// it.
     ///
     /// # Errors
     ///
@@ -124,8 +125,7 @@ impl Server {
         }
     }
 
-    /// Writes the index entries of a unit and nothing else of it, if its record can be found by
-    /// them.
+    /// Writes the index entries of a unit and nothing else, if the execution is found by them.
     fn write_indexes_alone(
         &mut self,
         partition: Partition,
@@ -153,14 +153,13 @@ impl Server {
         self.store.check_indexes(&self.model, partition)
     }
 
-    /// A copy of the store and of what the world remembers of it, without what was counted; `None`
-    /// where the store cannot be copied.
+    /// A copy of the store and its model, without the counts; `None` if the store cannot be copied.
     pub fn copied(&self) -> Option<Self> {
         let (store, model) = (self.store.copied()?, self.model.clone());
         Some(Self { store, model, ..Self::new(StoreKind::Memory, self.history) })
     }
 
-    /// The version of a record as the store has it.
+    /// The version of a record in the store.
     ///
     /// # Errors
     ///
@@ -176,7 +175,7 @@ impl Server {
         Ok(stored.map_or(Version::ABSENT, |stored| stored.version))
     }
 
-    /// Carries a request out and checks what it did.
+    /// Serves a request and checks its effect.
     ///
     /// # Errors
     ///
@@ -190,7 +189,7 @@ impl Server {
         self.calls += 1;
         self.moments.clear();
         match request {
-            // What all processes agree on when they connect; it is about no execution.
+            // The configuration that all processes share; it is not about an execution.
             Request::Commit(commit) if commit.partition == Partition::META => {
                 self.commit_meta(caller, commit, now)
             }
@@ -200,7 +199,7 @@ impl Server {
         }
     }
 
-    /// Commits what all processes agree on, and takes over which secrets there are.
+    /// Commits shared configuration, and takes over the secrets.
     fn commit_meta(
         &mut self,
         caller: &Caller,
@@ -222,7 +221,7 @@ impl Server {
         Ok(reply)
     }
 
-    /// The wake-ups that were rung since the last call.
+    /// The wake-ups since the last call.
     pub fn take_wakes(&mut self) -> Vec<ff_core::store::Wake> {
         self.store.take_wakes()
     }
@@ -324,7 +323,7 @@ impl Server {
         Ok(reply)
     }
 
-    /// Checks everything that the store holds.
+    /// Checks all contents of the store.
     ///
     /// # Errors
     ///
@@ -352,14 +351,14 @@ impl Server {
     }
 }
 
-/// Notes what a unit's command has come to.
+/// Covers the effect of a unit's command.
 fn cover(coverage: &mut Coverage, model: &Model, change: &Change<'_>) {
     let Some(mut command) = change.caller.carries else { return };
     let own = |lease| model.leases.get(lease) == Some(&change.caller.number);
     if command == CommandKind::Offer
         && change.active_before().is_some_and(|active| own(&active.lease.id))
     {
-        // Who draws and finds that it has the lease already confirms it.
+        // An operation that draws work and already holds the lease confirms it.
         command = CommandKind::Renew;
     }
     let continuation = change.before.as_deref().and_then(|before| before.continuation);
@@ -371,8 +370,8 @@ fn cover(coverage: &mut Coverage, model: &Model, change: &Change<'_>) {
     coverage.note(command, change.before.as_deref(), change.now, effect);
 }
 
-/// What a unit is about, which is the execution whose record it expects first; nothing where it is
-/// what all processes agree on.
+/// Extracts the writes of a unit. It is about the execution whose record it expects first; `None`
+/// for shared configuration.
 fn plan(partition: Partition, unit: &Unit) -> Result<Option<Plan>, Broken> {
     if let Some((RecordKey::Meta | RecordKey::Secrets, _)) = unit.expect.first() {
         return Ok(None);
@@ -406,7 +405,7 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Option<Plan>, Broken> {
     }))
 }
 
-/// What a unit does to signals and output.
+/// The signals and the output that a unit writes.
 fn side_writes(unit: &Unit) -> Result<SideWrites, Broken> {
     let mut side_writes = SideWrites::default();
     for (key, bytes) in &unit.put {
