@@ -1,4 +1,4 @@
-//! Everything that is checked when a caller is answered.
+//! The checks of an answer to a caller.
 
 use ff_core::agent::ClaimedWork;
 use ff_core::error::EngineError;
@@ -16,7 +16,7 @@ use crate::report::Broken;
 
 use super::{bounds, durable, fence, frame, identity, signal, suspend, token};
 
-/// What an operation had seen of the store when it answered its caller.
+/// The state of the store that an operation had seen when it answered its caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'s> {
     /// The record that the latest reply was about.
@@ -74,8 +74,8 @@ fn check_claimed(
     durable::check_claimed(model, claimed, payload)
 }
 
-/// Checks the work that a worker has drawn. `own`: the leases of its own that the operation was
-/// shown.
+/// Checks the work that a worker has drawn. `own`: the worker's own leases that the store showed to
+/// the operation.
 ///
 /// # Errors
 ///
@@ -106,8 +106,9 @@ pub fn check_error(
 ) -> Result<(), Broken> {
     bounds::check_error(model, caller.number, error)?;
     identity::check_doubt(model, caller, error)?;
-    // Of a request that its client library sent twice a caller knows one reply: it may be refused
-    // by what followed its own success, when the record remembers nothing of it any more.
+    // Of a request that its client library sent twice, a caller receives one reply: it may be
+    // refused by a state that followed its own success, when the record has no trace of it any
+    // more.
     if !is_certain(error) || caller.resent {
         return Ok(());
     }

@@ -1,4 +1,5 @@
-//! \[INV-DURABLE-1\] What was acknowledged is there: submissions, completions, outcomes, results.
+//! \[INV-DURABLE-1\] Everything that was acknowledged is there: submissions, completions, outcomes,
+//! results.
 
 use ff_core::execution::{AnyCommand, AnyOutcome, Claimed, Event, Execution};
 use ff_core::id::ExecutionId;
@@ -14,16 +15,16 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-DURABLE-1";
 
-/// A record goes only when its retention is over and the journal says so.
+/// A record is removed only when its retention is over, and with an event.
 ///
 /// # Errors
 ///
-/// When a record goes otherwise.
+/// When a record is removed otherwise.
 pub fn check_change(change: &Change<'_>) -> Result<(), Broken> {
     match (&change.before, &change.after) {
         (Some(before), None) => {
             let told = change.events.contains(&Event::Removed) && before.continuation.is_some();
-            ensure!(told, TAG, "{} went without its retention being over", change.id);
+            ensure!(told, TAG, "{} was removed before its retention was over", change.id);
             Ok(())
         }
         (Some(before), Some(after)) => check_kept(change, before, after),
@@ -31,7 +32,7 @@ pub fn check_change(change: &Change<'_>) -> Result<(), Broken> {
     }
 }
 
-/// What the submitter has said stays as it was, whatever happens to the execution.
+/// The values of a submission never change.
 fn check_kept(change: &Change<'_>, before: &Execution, after: &Execution) -> Result<(), Broken> {
     let prioritized = matches!(change.caller.command, Some(AnyCommand::ChangePriority(_)));
     let same = before.id == after.id
@@ -47,7 +48,7 @@ fn check_kept(change: &Change<'_>, before: &Execution, after: &Execution) -> Res
         && before.tags == after.tags
         && (before.priority == after.priority || prioritized)
         && after.deadline == before.deadline.filter(|_| !replayed(before, after));
-    ensure!(same, TAG, "{} is another one: {before:?} became {after:?}", change.id);
+    ensure!(same, TAG, "{} has changed: {before:?} became {after:?}", change.id);
     Ok(())
 }
 
@@ -55,11 +56,11 @@ fn replayed(before: &Execution, after: &Execution) -> bool {
     is_terminal(Some(before)) && !is_terminal(Some(after))
 }
 
-/// What a caller is told was done was done.
+/// Every acknowledged effect was committed.
 ///
 /// # Errors
 ///
-/// When a caller is told of something that no commit did.
+/// When a caller gets an acknowledgement of an effect that no commit had.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
@@ -74,13 +75,13 @@ pub fn check_answer(
         ensure!(
             model.applied.contains_key(&identity),
             TAG,
-            "{identity:?} was acknowledged with {told:?}, and no commit did it"
+            "{identity:?} was acknowledged with {told:?}, but no commit applied it"
         );
     }
     Ok(())
 }
 
-/// An execution that somebody was told exists is there, or its retention was over.
+/// An execution whose existence was acknowledged is there, or its retention was over.
 ///
 /// # Errors
 ///
@@ -92,17 +93,16 @@ pub fn check_acknowledged(model: &Model) -> Result<(), Broken> {
     for (id, generation) in &model.acknowledged {
         let removed = model.generation(id) > *generation || !model.records.contains_key(id);
         let over = || model.ended.iter().any(|(ended, of, _)| ended == id && of == generation);
-        ensure!(!removed || over(), TAG, "{id} was acknowledged and is gone");
+        ensure!(!removed || over(), TAG, "{id} was acknowledged and does not exist");
     }
     Ok(())
 }
 
-/// The payload that comes with a claim is the one that was handed in, while the execution is still
-/// the claimed one.
+/// A claim returns the payload of the submission, while the execution is still the claimed one.
 ///
 /// # Errors
 ///
-/// When it is another one.
+/// When it returns another one.
 pub fn check_claimed(
     model: &Model,
     claimed: &Claimed,
@@ -117,11 +117,11 @@ pub fn check_claimed(
     Ok(())
 }
 
-/// The payload that a worker gets is the one that was handed in.
+/// A worker gets the payload of the submission.
 ///
 /// # Errors
 ///
-/// When it is another one.
+/// When it gets another one.
 pub fn check_payload(
     model: &Model,
     id: &ExecutionId,
@@ -130,17 +130,17 @@ pub fn check_payload(
     if !model.watched.contains(Invariant::Durable) {
         return Ok(());
     }
-    let handed_in = model.lives.get(id).and_then(|life| life.payload.as_ref());
+    let submitted = model.lives.get(id).and_then(|life| life.payload.as_ref());
     ensure!(
-        handed_in == payload,
+        submitted == payload,
         TAG,
-        "a worker of {id} got the payload {payload:?} instead of {handed_in:?}"
+        "a worker of {id} got the payload {payload:?} instead of {submitted:?}"
     );
     Ok(())
 }
 
-/// A completed execution has the result that was handed back, byte for byte, until its retention
-/// is over, and one that is not completed has none.
+/// A completed execution has the result of its completion, byte for byte, until its retention is
+/// over, and an execution that is not completed has none.
 ///
 /// # Errors
 ///

@@ -10,11 +10,11 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-FENCE-1";
 
-/// Only the holder of a live lease changes something under a fence, and nobody who was refused.
+/// Only the holder of a live lease changes something under a fence, and no caller after a refusal.
 ///
 /// # Errors
 ///
-/// When a change was made under a fence that does not hold, or after a certain refusal.
+/// When a change was made under an invalid fence, or after a certain refusal.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     if change.kept {
         return Ok(());
@@ -23,7 +23,7 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     ensure!(
         !change.caller.refused,
         TAG,
-        "{name} of operation {} changed {} after its caller was told that it is refused",
+        "{name} of operation {} changed {} after its caller got a certain refusal",
         change.caller.number,
         change.id
     );
@@ -44,7 +44,7 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-/// A command that was refused for certain has changed nothing.
+/// A command that got a certain refusal has changed nothing.
 ///
 /// # Errors
 ///
@@ -53,7 +53,7 @@ pub fn check_refused(model: &Model, caller: &Caller) -> Result<(), Broken> {
     ensure!(
         caller.applied == 0 || !model.watched.contains(Invariant::Fence),
         TAG,
-        "operation {} was refused, and {} of its commits changed something: {:?}",
+        "operation {} got a certain refusal, but {} of its commits changed something: {:?}",
         caller.number,
         caller.applied,
         caller.command

@@ -18,21 +18,22 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-IDENTITY-1";
 
-/// A command is carried out once, and its carrier knows its own work.
+/// A command is applied once, and an operation recognises its own effect.
 ///
 /// # Errors
 ///
-/// When a command has a second effect, or an operation gives back what it holds itself.
+/// When a command has a second effect, or an operation puts back an execution that it holds.
 pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     if let Some((identity, _)) = model.carried_out(change) {
         let first = model.applied.get(&identity);
-        // What is removed is forgotten: a later call may create it again, the same call may not.
+        // A removed execution leaves no trace: a later call may create it again, the same call may
+        // not.
         let forgotten = change.before.is_none()
             && model.applied_by.get(&identity) != Some(&change.caller.number);
         ensure!(
             first.is_none() || (forgotten && matches!(identity, CommandIdentity::Creator(..))),
             TAG,
-            "{identity:?} was carried out again, by operation {}; the first time: {first:?}",
+            "{identity:?} was applied again, by operation {}; the first time: {first:?}",
             change.caller.number
         );
     }
@@ -43,7 +44,7 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         ensure!(
             meant.is_none_or(|meant| meant == present),
             TAG,
-            "{command:?} was meant for life {meant:?} and carried out in life {present}"
+            "{command:?} was meant for life {meant:?} and applied in life {present}"
         );
     }
     if let Some(new) = change.new_lease() {
@@ -51,7 +52,7 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         ensure!(
             first.is_none(),
             TAG,
-            "lease {} of {} was given twice, by operations {first:?} and {}",
+            "lease {} of {} was granted twice, by operations {first:?} and {}",
             new.lease.id,
             change.id,
             change.caller.number
@@ -63,7 +64,7 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         ensure!(
             !(lives && own),
             TAG,
-            "operation {} gave {} back though it holds it under lease {} itself",
+            "operation {} put {} back although it holds it under lease {}",
             change.caller.number,
             change.id,
             held.lease.id
@@ -72,11 +73,11 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Who draws work and is shown, when it asks again, a lease that it took itself, knows it.
+/// An operation that draws work recognises its own lease when the store shows it again.
 ///
 /// # Errors
 ///
-/// When it ends without that lease, and without another word about it.
+/// When it ends without that lease, and without another statement about it.
 pub fn check_own(
     model: &Model,
     number: u64,
@@ -87,18 +88,18 @@ pub fn check_own(
         ensure!(
             known.contains(lease) || !model.watched.contains(Invariant::Identity),
             TAG,
-            "operation {number} was shown its own lease {lease} of {id} and did not know it"
+            "operation {number} did not recognise its own lease {lease} of {id}"
         );
     }
     Ok(())
 }
 
-/// Who repeats a command is told what came of it the first time. `seen`: the record on which the
-/// answer was decided.
+/// A repeated command gets the answer of the first time. `seen`: the record on which the answer was
+/// decided.
 ///
 /// # Errors
 ///
-/// When the record remembers a command that was refused, or the answer is another one.
+/// When the record has a trace of a command that was refused, or the answer differs.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
@@ -118,7 +119,7 @@ pub fn check_answer(
             ensure!(
                 memory.is_none(),
                 TAG,
-                "{identity:?} was refused ({error}) though its record remembers {memory:?}"
+                "{identity:?} was refused ({error}) although its record shows {memory:?}"
             );
             Ok(())
         }
@@ -126,13 +127,13 @@ pub fn check_answer(
     }
 }
 
-/// Who is told that nobody knows what became of a call has missed a reply, or its requests were
-/// sent twice. Of grants and leases that are over, and of secrets that were taken away, no record
-/// tells, so that who asks for one may be told so where the record has moved on.
+/// A caller that is told that its call may be applied has missed a reply, or its requests were sent
+/// twice. Records keep no trace of grants and leases that are over, nor of removed secrets, so a
+/// request for one may get this answer when the record has changed since.
 ///
 /// # Errors
 ///
-/// When every request of it was answered.
+/// When every request of the caller was answered.
 pub fn check_doubt(model: &Model, caller: &Caller, error: &EngineError) -> Result<(), Broken> {
     let heard_all = !caller.resent && !caller.failed;
     let kind = caller.command.as_ref().map(ff_core::execution::Identity::identity);
@@ -140,13 +141,17 @@ pub fn check_doubt(model: &Model, caller: &Caller, error: &EngineError) -> Resul
         caller.rotates.is_some() || matches!(kind, Some(IdentityKind::Grant | IdentityKind::Lease));
     if error.may_be_applied() && model.watched.contains(Invariant::Identity) {
         let (carries, doubts) = (caller.carries, !heard_all || is_forgotten);
-        ensure!(doubts, TAG, "{carries:?} was told ({error}), and every request was answered");
+        ensure!(
+            doubts,
+            TAG,
+            "{carries:?} got an error that it may be applied ({error}), but every request was answered"
+        );
     }
     Ok(())
 }
 
-/// Whether a call that hands out tokens shows that it comes from an attempt which the record still
-/// knows; others prove nothing to be recognised.
+/// Whether a call that returns tokens comes from an attempt that the record still has. Other calls
+/// need no such proof.
 fn proves_itself(command: &AnyCommand, seen: &Execution) -> bool {
     let fence = match command {
         AnyCommand::Suspend(suspend) => &suspend.fence,
@@ -169,7 +174,7 @@ fn check_same(
         ensure!(
             memory.is_none(),
             TAG,
-            "{identity:?} was answered {outcome:?} though its record remembers {memory:?}"
+            "{identity:?} was answered {outcome:?} although its record shows {memory:?}"
         );
         return check_content(command, seen, outcome);
     };
@@ -177,13 +182,13 @@ fn check_same(
         ensure!(
             *first == told,
             TAG,
-            "{identity:?} was answered {told:?}, and the first time it came to {first:?}"
+            "{identity:?} was answered {told:?}, but the first time {first:?}"
         );
     }
     Ok(())
 }
 
-/// Who is told that a submission under its idempotency key is there had submitted the same.
+/// An idempotency key that is taken refers to a submission with the same content.
 fn check_content(
     command: &AnyCommand,
     seen: Option<&Execution>,
@@ -195,7 +200,7 @@ fn check_content(
         let waiting = seen.and_then(|seen| seen.waiting.as_ref());
         let found = waiting.and_then(|waiting| waiting.open_by_key(&open.key));
         let same = found.is_some_and(|found| found.id == issued.id && issued.key == open.key);
-        ensure!(same, TAG, "{:?} was answered with {issued:?}, and {found:?} is open", open.key);
+        ensure!(same, TAG, "{:?} was answered {issued:?}, but {found:?} is open", open.key);
     }
     let (AnyCommand::Create(create), AnyOutcome::Create(CreateOutcome::Duplicate(id))) =
         (command, outcome)
@@ -203,6 +208,6 @@ fn check_content(
         return Ok(());
     };
     let other = seen.is_some_and(|seen| create.content.is_some() && seen.content != create.content);
-    ensure!(!other, TAG, "other content than that of {id} was taken for the same");
+    ensure!(!other, TAG, "a submission with other content than {id} was accepted as the same");
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! \[INV-INDEX-1\] Indexes equal the function of the records; an entry that a `Take` holds may
-//! stand in `due` alone until the hold ends.
+//! be in `due` alone until the hold ends.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +16,11 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-INDEX-1";
 
-/// Each entry of a partition's indexes is where the record and the takes since want it.
+/// Each index entry of a partition follows from its record and the takes since.
 ///
 /// # Errors
 ///
-/// When an entry is missing, elsewhere, in a wrong index, or without a record.
+/// When an entry is missing, has another score, is in a wrong index, or has no record.
 pub fn check<'s>(
     model: &Model,
     entries: impl Iterator<Item = (&'s IndexName, ScanPosition)>,
@@ -40,11 +40,11 @@ pub fn check<'s>(
     Ok(())
 }
 
-/// The entries of one execution are where its record and the takes since want them.
+/// The index entries of one execution follow from its record and the takes since.
 ///
 /// # Errors
 ///
-/// When an entry is missing, elsewhere, in a wrong index, or without a record.
+/// When an entry is missing, has another score, is in a wrong index, or has no record.
 pub fn check_one<'s>(
     model: &Model,
     entries: impl Iterator<Item = (&'s IndexName, ScanPosition)>,
@@ -60,7 +60,7 @@ pub fn check_one<'s>(
     compare(model, &id, positions)
 }
 
-/// Notes where an entry stands.
+/// Notes the score of an entry.
 fn note(
     model: &Model,
     id: ExecutionId,
@@ -69,7 +69,7 @@ fn note(
     positions: &mut IndexPositions,
 ) -> Result<(), Broken> {
     if matches!(index, IndexName::Signals { .. }) {
-        // Its members are signals, not executions: they are looked at by themselves.
+        // Its members are signals, not executions: another check reads them.
         return Ok(());
     }
     let record = model.records.get(&id);
@@ -83,14 +83,14 @@ fn note(
     let place = match index {
         IndexName::Eligible { namespace, lane } => {
             let own = *namespace == record.namespace && *lane == record.lane;
-            ensure!(own || adrift, TAG, "{id} stands in {index:?}");
+            ensure!(own || adrift, TAG, "{id} has an entry in {index:?}");
             &mut positions.eligible
         }
         IndexName::Due => &mut positions.due,
         IndexName::BlockedRoute { .. } => &mut positions.blocked_route,
         IndexName::All { .. } => &mut positions.all,
         IndexName::Quarantine | IndexName::Signals { .. } => {
-            ensure!(false, TAG, "{id} is in {index:?}");
+            ensure!(false, TAG, "{id} has an entry in {index:?}");
             return Ok(());
         }
     };
@@ -98,16 +98,20 @@ fn note(
     Ok(())
 }
 
-/// Compares where an execution stands with where it should.
+/// Compares the scores of an execution with the expected ones.
 fn compare(model: &Model, id: &ExecutionId, positions: IndexPositions) -> Result<(), Broken> {
     let Some(expected) = model.positions.get(id) else { return Ok(()) };
     let expected = match model.adrift.get(id) {
         None => *expected,
-        // The others are written where they change.
+        // The other entries are written where they change.
         Some(due) if due.contains(&positions.due) => positions,
         Some(_) => *expected,
     };
-    ensure!(positions == expected, TAG, "{id} stands at {positions:?} instead of {expected:?}");
+    ensure!(
+        positions == expected,
+        TAG,
+        "{id} has the entries {positions:?} instead of {expected:?}"
+    );
     Ok(())
 }
 
@@ -131,7 +135,7 @@ pub fn check_records<'s>(
         let loaded = load(stored, &codec);
         let same = loaded.as_ref().ok().map(|loaded| &loaded.execution)
             == model.records.get(&id).map(AsRef::as_ref);
-        ensure!(same, TAG, "the record of {id} is not what was written: {loaded:?}");
+        ensure!(same, TAG, "the record of {id} differs from the one written: {loaded:?}");
         count += 1;
     }
     let expected = model.records.keys().filter(|id| id.partition() == partition).count();

@@ -101,6 +101,6 @@ fn check_shown(model: &Model, seen: &ExecutionSnapshot) -> Result<(), Broken> {
             && seen.attempts_total == record.attempts_total
             && seen.updated_at == record.updated_at
     });
-    ensure!(same, TAG, "a list shows {seen:?}, and the record is {record:?}");
+    ensure!(same, TAG, "a list shows {seen:?}, but the record is {record:?}");
     Ok(())
 }
