@@ -154,10 +154,6 @@ impl Carrier {
     }
 
     /// Lets a request of this operation reach the store.
-    ///
-    /// # Errors
-    ///
-    /// The first invariant that it breaks.
     pub fn arrives(
         &mut self,
         server: &mut Server,
@@ -180,10 +176,6 @@ impl Carrier {
     }
 
     /// Checks what the operation came to, and remembers it.
-    ///
-    /// # Errors
-    ///
-    /// The first invariant that the answer breaks.
     pub fn ends(&mut self, server: &mut Server, came: &Came) -> Result<(), Broken> {
         match came {
             Came::Command(result) => {

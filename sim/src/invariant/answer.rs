@@ -30,10 +30,6 @@ pub struct Seen<'s> {
 }
 
 /// Checks the answer to a command, and remembers the executions that it acknowledges.
-///
-/// # Errors
-///
-/// The first invariant that the answer breaks.
 pub fn check_command(
     model: &mut Model,
     caller: &Caller,
@@ -76,10 +72,6 @@ fn check_claimed(
 
 /// Checks the work that a worker has drawn. `own`: the worker's own leases that the store showed to
 /// the operation.
-///
-/// # Errors
-///
-/// The first invariant that the answer breaks.
 pub fn check_drawn(
     model: &Model,
     number: u64,
@@ -94,10 +86,6 @@ pub fn check_drawn(
 
 /// Checks the error that an operation, or one of the commands that it carries together, returns to
 /// its caller, and remembers whether it is a certain refusal.
-///
-/// # Errors
-///
-/// The first invariant that the error breaks.
 pub fn check_error(
     model: &Model,
     caller: &mut Caller,

@@ -11,10 +11,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "BOUNDS";
 
 /// A commit stores no value that exceeds its bound.
-///
-/// # Errors
-///
-/// When a value is larger.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     if let (Some(AnyCommand::Create(create)), None) = (&change.caller.command, &change.before) {
         let bytes = create.payload.as_ref().map_or(0, |payload| payload.len());
@@ -41,10 +37,6 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
 }
 
 /// No operation returns an internal error of the engine.
-///
-/// # Errors
-///
-/// When one does.
 pub fn check_error(model: &Model, number: u64, error: &EngineError) -> Result<(), Broken> {
     let wrong = matches!(error, EngineError::Bug(_) | EngineError::ResourceExhausted { .. });
     ensure!(

@@ -9,10 +9,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "COUNTS";
 
 /// The counters of a record follow from its changes.
-///
-/// # Errors
-///
-/// When one differs, or exceeds the limit of its policy.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     let (Some(before), Some(after)) = (&change.before, &change.after) else { return Ok(()) };
     let expected = expected(change, before, after);

@@ -16,10 +16,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "INV-DURABLE-1";
 
 /// A record is removed only when its retention is over, and with an event.
-///
-/// # Errors
-///
-/// When a record is removed otherwise.
 pub fn check_change(change: &Change<'_>) -> Result<(), Broken> {
     match (&change.before, &change.after) {
         (Some(before), None) => {
@@ -57,10 +53,6 @@ fn replayed(before: &Execution, after: &Execution) -> bool {
 }
 
 /// Every acknowledged effect was committed.
-///
-/// # Errors
-///
-/// When a caller gets an acknowledgement of an effect that no commit had.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
@@ -82,10 +74,6 @@ pub fn check_answer(
 }
 
 /// An execution whose existence was acknowledged is there, or its retention was over.
-///
-/// # Errors
-///
-/// When it is not.
 pub fn check_acknowledged(model: &Model) -> Result<(), Broken> {
     if !model.watched.contains(Invariant::Durable) {
         return Ok(());
@@ -99,10 +87,6 @@ pub fn check_acknowledged(model: &Model) -> Result<(), Broken> {
 }
 
 /// A claim returns the payload of the submission, while the execution is still the claimed one.
-///
-/// # Errors
-///
-/// When it returns another one.
 pub fn check_claimed(
     model: &Model,
     claimed: &Claimed,
@@ -118,10 +102,6 @@ pub fn check_claimed(
 }
 
 /// A worker gets the payload of the submission.
-///
-/// # Errors
-///
-/// When it gets another one.
 pub fn check_payload(
     model: &Model,
     id: &ExecutionId,
@@ -141,10 +121,6 @@ pub fn check_payload(
 
 /// A completed execution has the result of its completion, byte for byte, until its retention is
 /// over, and an execution that is not completed has none.
-///
-/// # Errors
-///
-/// When it has another one.
 pub fn check_result(model: &Model, record: &Execution, stored: &Fetched) -> Result<(), Broken> {
     if record.continuation.is_some() || !model.watched.contains(Invariant::Durable) {
         return Ok(());

@@ -10,10 +10,6 @@ const TAG: &str = "INV-EPOCH-1";
 
 /// Each lease raises the epoch by one, each new attempt takes the next index, and no other change
 /// affects either.
-///
-/// # Errors
-///
-/// When an epoch or an attempt's index is not the next one.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     let Some(after) = &change.after else { return Ok(()) };
     let (epoch, attempts) =

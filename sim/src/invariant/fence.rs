@@ -11,10 +11,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "INV-FENCE-1";
 
 /// Only the holder of a live lease changes something under a fence, and no caller after a refusal.
-///
-/// # Errors
-///
-/// When a change was made under an invalid fence, or after a certain refusal.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     if change.kept {
         return Ok(());
@@ -45,10 +41,6 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
 }
 
 /// A command that got a certain refusal has changed nothing.
-///
-/// # Errors
-///
-/// When it has.
 pub fn check_refused(model: &Model, caller: &Caller) -> Result<(), Broken> {
     ensure!(
         caller.applied == 0 || !model.watched.contains(Invariant::Fence),

@@ -22,10 +22,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "INV-FRAME-1";
 
 /// The owner of an attempt appends a frame, after the previous one.
-///
-/// # Errors
-///
-/// When another worker appends it, or twice, or at another position.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let id = change.id;
     for (attempt, frame) in &change.side_writes.frames {
@@ -70,10 +66,6 @@ fn known<'m>(model: &'m Model, id: &ExecutionId, attempt: AttemptIndex) -> &'m [
 
 /// An acknowledged frame is there, and a refused frame is not. `seen`: the record on which the
 /// answer was decided.
-///
-/// # Errors
-///
-/// When the answer is wrong.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
@@ -121,10 +113,6 @@ fn is_there(record: &Execution, sent: &AppendFrame) -> bool {
 pub type Watched = BTreeMap<(ExecutionId, AttemptIndex), (u32, u64)>;
 
 /// A page of output continues at its reader's position, or reports a gap.
-///
-/// # Errors
-///
-/// When a frame is missing, repeated, or another one.
 pub fn check_page(
     model: &Model,
     watched: &mut Watched,
@@ -155,10 +143,6 @@ pub fn check_page(
 }
 
 /// The store holds the output that was appended to an execution's attempts.
-///
-/// # Errors
-///
-/// When it holds other frames.
 pub fn check_stored(
     model: &Model,
     id: &ExecutionId,

@@ -9,10 +9,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "INV-GRANT-1";
 
 /// Each lease consumes a fresh grant that was issued for its worker, and leaves none.
-///
-/// # Errors
-///
-/// When a grant is used again, too late, by another worker, or remains.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     if let Some(out) = change.grant_after() {
         let consumed = model.consumed.get(&out);

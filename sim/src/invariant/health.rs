@@ -12,10 +12,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "INV-HEALTH-1";
 
 /// Each lease that a worker trusts is live by the store's clock.
-///
-/// # Errors
-///
-/// When it is not.
 pub fn check(
     model: &Model,
     leases: &Leases,

@@ -19,10 +19,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "INV-IDENTITY-1";
 
 /// A command is applied once, and an operation recognises its own effect.
-///
-/// # Errors
-///
-/// When a command has a second effect, or an operation puts back an execution that it holds.
 pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     if let Some((identity, _)) = model.carried_out(change) {
         let first = model.applied.get(&identity);
@@ -74,10 +70,6 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
 }
 
 /// An operation that draws work recognises its own lease when the store shows it again.
-///
-/// # Errors
-///
-/// When it ends without that lease, and without another statement about it.
 pub fn check_own(
     model: &Model,
     number: u64,
@@ -96,10 +88,6 @@ pub fn check_own(
 
 /// A repeated command gets the answer of the first time. `seen`: the record on which the answer was
 /// decided.
-///
-/// # Errors
-///
-/// When the record has a trace of a command that was refused, or the answer differs.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
@@ -130,10 +118,6 @@ pub fn check_answer(
 /// A caller that is told that its call may be applied has missed a reply, or its requests were sent
 /// twice. Records keep no trace of grants and leases that are over, nor of removed secrets, so a
 /// request for one may get this answer when the record has changed since.
-///
-/// # Errors
-///
-/// When every request of the caller was answered.
 pub fn check_doubt(model: &Model, caller: &Caller, error: &EngineError) -> Result<(), Broken> {
     let heard_all = !caller.resent && !caller.failed;
     let kind = caller.command.as_ref().map(ff_core::execution::Identity::identity);

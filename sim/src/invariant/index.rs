@@ -17,10 +17,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "INV-INDEX-1";
 
 /// Each index entry of a partition follows from its record and the takes since.
-///
-/// # Errors
-///
-/// When an entry is missing, has another score, is in a wrong index, or has no record.
 pub fn check<'s>(
     model: &Model,
     entries: impl Iterator<Item = (&'s IndexName, ScanPosition)>,
@@ -41,10 +37,6 @@ pub fn check<'s>(
 }
 
 /// The index entries of one execution follow from its record and the takes since.
-///
-/// # Errors
-///
-/// When an entry is missing, has another score, is in a wrong index, or has no record.
 pub fn check_one<'s>(
     model: &Model,
     entries: impl Iterator<Item = (&'s IndexName, ScanPosition)>,
@@ -116,10 +108,6 @@ fn compare(model: &Model, id: &ExecutionId, positions: IndexPositions) -> Result
 }
 
 /// The store holds the records that the steps have written, and no others.
-///
-/// # Errors
-///
-/// When a record differs.
 pub fn check_records<'s>(
     model: &Model,
     records: impl Iterator<Item = (&'s RecordKey, &'s Stored)>,

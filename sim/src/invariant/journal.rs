@@ -13,10 +13,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "JOURNAL";
 
 /// Each difference between the records before and after has one event.
-///
-/// # Errors
-///
-/// When a change has no event, or an event no change.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     let told = |wanted: &dyn Fn(&Event) -> bool| change.events.iter().filter(|e| wanted(e)).count();
     let tell = |what: &str, happened: bool, count: usize| {
@@ -143,10 +139,6 @@ fn check_blocks(change: &Change<'_>, before: &Execution, after: &Execution) -> R
 }
 
 /// An entry names the version, the epoch and the attempt of its record.
-///
-/// # Errors
-///
-/// When it names others.
 pub fn check_entry(
     entry: &JournalEntry,
     version: u64,

@@ -8,10 +8,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "INV-LEASE-1";
 
 /// A new lease begins only where no other one is live, and no lease exceeds its ttl.
-///
-/// # Errors
-///
-/// When two leases are live together.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     check_end(change)?;
     let Some(new) = change.new_lease() else { return Ok(()) };

@@ -20,10 +20,6 @@ const TAG: &str = "LISTS";
 const PAGE: usize = 3;
 
 /// A list over everything shows each record as it is, once.
-///
-/// # Errors
-///
-/// When a record is missing, shown twice, or shown otherwise.
 pub fn check(
     model: &Model,
     now: TimestampMs,

@@ -14,10 +14,6 @@ const fn calls_allowed(now: u64, processes: u64, executions: u64) -> u64 {
 }
 
 /// The processes call the store no more often than their work requires.
-///
-/// # Errors
-///
-/// When there are too many calls.
 pub fn check_calls(calls: u64, now: u64, processes: u64, executions: u64) -> Result<(), Broken> {
     let bound = calls_allowed(now, processes, executions);
     ensure!(calls <= bound, TAG, "{calls} calls in {now} ms are more than the {bound} allowed");

@@ -36,10 +36,6 @@ use crate::report::invariants::Invariant;
 type Check = fn(&Model, &Change<'_>) -> Result<(), Broken>;
 
 /// Checks the effect of one step on one execution, before the model takes it over.
-///
-/// # Errors
-///
-/// The first invariant that it breaks, among those that the run checks.
 pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let on = |invariant| model.watched.contains(invariant);
     let checks: [(Invariant, Check); 15] = [

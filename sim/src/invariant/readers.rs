@@ -18,10 +18,6 @@ const TAG: &str = "INV-DURABLE-1";
 pub type Followed = BTreeMap<Partition, usize>;
 
 /// A page continues exactly at its reader's position, or reports a gap.
-///
-/// # Errors
-///
-/// When an entry is missing, repeated, or another one, and no gap is reported.
 pub fn check(
     model: &Model,
     followed: &mut Followed,

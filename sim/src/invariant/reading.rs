@@ -19,10 +19,6 @@ const DURABLE: &str = "INV-DURABLE-1";
 
 /// A list shows every execution that existed all the while. `present`: the executions at its
 /// beginning, and how often each was created.
-///
-/// # Errors
-///
-/// When something is missing.
 pub fn check_list(
     model: &Model,
     present: &[(ExecutionId, u32)],
@@ -46,10 +42,6 @@ pub fn check_list(
 
 /// A read returns the requested execution, with the payload of its submission. `present`: the
 /// executions at its beginning, and how often each was created.
-///
-/// # Errors
-///
-/// When it is another execution, or has another payload.
 pub fn check_read(
     model: &Model,
     id: &ExecutionId,
@@ -73,10 +65,6 @@ pub fn check_read(
 /// A fault that two looks of an auditor find, with longer than a hold between them, is real; except
 /// for an entry that a `Take` moved between two pages of the look, from an index that was still to
 /// be read to one that had been read. `begun`: when the later look began, by the store's clock.
-///
-/// # Errors
-///
-/// When there is such a fault.
 pub fn check_looks(
     model: &Model,
     earlier: &AuditLook,

@@ -19,10 +19,6 @@ const TAG: &str = "REFUSAL";
 
 /// A certain refusal is true of the record in the latest reply. `record` and `at`: the record in
 /// that reply, and the store's clock in it; zero before the first reply.
-///
-/// # Errors
-///
-/// When there was no reply, or the refusal is not true of it.
 pub fn check(
     model: &Model,
     command: &AnyCommand,

@@ -26,10 +26,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "INV-SIGNAL-1";
 
 /// A signal is recorded once, by the call that sent it, under the next number.
-///
-/// # Errors
-///
-/// When it is recorded otherwise, or counted otherwise.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let signals = &change.side_writes.signals;
     let id = change.id;
@@ -102,10 +98,6 @@ fn check_counts(model: &Model, change: &Change<'_>, after: &Execution) -> Result
 
 /// The sender of a signal is told the effect that it had the first time. `at`, `jumps`: the store's
 /// clock in the latest reply, and how often it had jumped then.
-///
-/// # Errors
-///
-/// When the answer is wrong.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
@@ -164,10 +156,6 @@ pub fn check_answer(
 }
 
 /// A job reads exactly the signals that have resumed its execution, with their payloads.
-///
-/// # Errors
-///
-/// When it reads others.
 pub fn check_read(
     model: &Model,
     id: &ExecutionId,
@@ -196,10 +184,6 @@ pub fn check_read(
 }
 
 /// The store holds the recorded signals of an execution, and no others.
-///
-/// # Errors
-///
-/// When one is missing, differs, or should have been removed.
 pub fn check_stored(
     model: &Model,
     id: &ExecutionId,
@@ -247,10 +231,6 @@ pub fn check_stored(
 }
 
 /// No data remain of an execution whose record was removed.
-///
-/// # Errors
-///
-/// When a signal, its entry, its payload, or output remains.
 pub fn check_gone(
     model: &Model,
     record: &Execution,

@@ -24,10 +24,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "INV-SUSPEND-1";
 
 /// A step begins, continues, or ends a suspension as the specification says.
-///
-/// # Errors
-///
-/// When a suspension begins, continues or ends otherwise.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let Some(after) = &change.after else { return Ok(()) };
     check_claim(model, change, after)?;
@@ -267,10 +263,6 @@ fn check_claim(model: &Model, change: &Change<'_>, after: &Execution) -> Result<
 
 /// The answer to a suspension is about that suspension and its waitpoints. `at`: the store's clock
 /// in the answer.
-///
-/// # Errors
-///
-/// When it is about another one.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,

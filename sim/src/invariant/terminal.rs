@@ -12,10 +12,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "INV-TERMINAL-1";
 
 /// A life ends once and stays ended until it is replayed or removed.
-///
-/// # Errors
-///
-/// When a life ends twice or without an event, or continues without a replay.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let count = |wanted: fn(&Event) -> bool| change.events.iter().filter(|e| wanted(e)).count();
     let ended = count(|event| matches!(event, Event::Ended { .. }));

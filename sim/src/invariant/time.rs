@@ -16,10 +16,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "INV-TIME-1";
 
 /// Delays, leases, grants, deadlines, timeouts and retention end at their time, not before.
-///
-/// # Errors
-///
-/// When something happens before its time.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     let (Some(before), after) = (&change.before, &change.after) else {
         return match (&change.caller.command, &change.after) {

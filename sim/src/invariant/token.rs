@@ -15,10 +15,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "INV-TOKEN-1";
 
 /// A signal was accepted with a good token of its waitpoint.
-///
-/// # Errors
-///
-/// When the token was another one, or too old.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     if change.side_writes.signals.is_empty() {
         return Ok(());
@@ -46,10 +42,6 @@ fn waitpoint(record: Option<&Execution>, id: ff_core::id::WaitpointId) -> Option
 
 /// A refused token is bad, and an issued token is good. `seen`, `at`: the record on which the
 /// answer was decided, and the store's clock then; `begun`: the store's clock when the call began.
-///
-/// # Errors
-///
-/// When it is not so.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,

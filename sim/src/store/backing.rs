@@ -52,10 +52,6 @@ impl Backing {
     }
 
     /// Answers a request at an instant of the store's clock.
-    ///
-    /// # Errors
-    ///
-    /// When the function library raises an error, or its answer differs from the reference store's.
     pub(super) fn handle(&mut self, request: Request, now: TimestampMs) -> Result<Reply, Broken> {
         match self {
             Self::Memory(store) => Ok(store.handle(request, now)),
@@ -112,10 +108,6 @@ impl Backing {
     }
 
     /// Checks the index entries of a partition.
-    ///
-    /// # Errors
-    ///
-    /// When an entry is not where it should be.
     pub(super) fn check_indexes(
         &mut self,
         model: &Model,
@@ -133,10 +125,6 @@ impl Backing {
     }
 
     /// Checks the index entries of some executions of a partition: those that a step has touched.
-    ///
-    /// # Errors
-    ///
-    /// When an entry is not where it should be.
     pub(super) fn check_touched(
         &mut self,
         model: &Model,
@@ -154,10 +142,6 @@ impl Backing {
     }
 
     /// Checks the records of a partition.
-    ///
-    /// # Errors
-    ///
-    /// When a record differs from the one that was written.
     pub(super) fn check_records(
         &mut self,
         model: &Model,

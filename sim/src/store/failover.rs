@@ -21,10 +21,6 @@ impl Server {
     }
 
     /// Makes the replica of a failover the store; returns whether there is one.
-    ///
-    /// # Errors
-    ///
-    /// When the replica lacks something that was promised before it fell behind.
     pub fn fail_over(
         &mut self,
         number: u64,

@@ -53,10 +53,6 @@ impl LuaStore {
     }
 
     /// Answers a request, if both stores answer the same.
-    ///
-    /// # Errors
-    ///
-    /// When their replies differ, or when the library raises an error.
     pub(super) fn handle(&mut self, request: Request, now: TimestampMs) -> Result<Reply, Broken> {
         self.note_names(&request);
         let answer = self.library.handle(request.clone(), now);
@@ -138,10 +134,6 @@ impl LuaStore {
     }
 
     /// The entries of all indexes of a partition, in the order of the reference store's.
-    ///
-    /// # Errors
-    ///
-    /// When the key of an index holds something else.
     pub(super) fn entries(
         &mut self,
         partition: Partition,
@@ -178,10 +170,6 @@ impl LuaStore {
 
     /// Checks that requests have named each list and sorted set, and that there are no keys of
     /// partitions in which the reference store has nothing.
-    ///
-    /// # Errors
-    ///
-    /// When there is another key.
     pub(super) fn check_keys(&mut self) -> Result<(), Broken> {
         let partitions = self.partitions();
         let (indexes, streams) = (&self.indexes, &self.streams);

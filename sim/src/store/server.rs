@@ -94,10 +94,6 @@ impl Server {
 
     /// Serves the part of a request before an error that is raised inside a function, and checks
     /// it.
-    ///
-    /// # Errors
-    ///
-    /// The first invariant that it breaks.
     pub fn serve_in_part(
         &mut self,
         caller: &mut Caller,
@@ -160,10 +156,6 @@ impl Server {
     }
 
     /// The version of a record in the store.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
     pub fn version(&mut self, id: &ExecutionId, now: TimestampMs) -> Result<Version, Broken> {
         let (records, values) = (vec![RecordKey::of(id)], Vec::new());
         let read = Read { partition: id.partition(), records, values };
@@ -176,10 +168,6 @@ impl Server {
     }
 
     /// Serves a request and checks its effect.
-    ///
-    /// # Errors
-    ///
-    /// The first invariant that it breaks.
     pub fn serve(
         &mut self,
         caller: &mut Caller,
@@ -324,10 +312,6 @@ impl Server {
     }
 
     /// Checks all contents of the store.
-    ///
-    /// # Errors
-    ///
-    /// The first invariant that is broken.
     pub fn check_all(&mut self, now: TimestampMs) -> Result<(), Broken> {
         for partition in self.store.partitions() {
             self.store.check_indexes(&self.model, partition)?;

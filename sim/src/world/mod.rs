@@ -218,10 +218,6 @@ impl World {
     }
 
     /// Lets the next thing happen; `false` once everything is settled.
-    ///
-    /// # Errors
-    ///
-    /// The first rule that it breaks.
     pub(crate) fn advance(&mut self) -> Result<bool, Broken> {
         if self.finished {
             self.check_end()?;
@@ -270,10 +266,6 @@ impl World {
     }
 
     /// Lets the next thing happen.
-    ///
-    /// # Errors
-    ///
-    /// The first rule that it breaks.
     fn step(&mut self) -> Result<(), Broken> {
         let Some((at, happening)) = self.queue.pop() else {
             return self.stuck(|| "nothing happens any more".to_owned());

@@ -30,10 +30,6 @@ pub fn run_plan(plan: &Plan, options: Options) -> Result<Report, Box<Violation>>
 }
 
 /// Runs the world of a plan once, without a second look when it fails.
-///
-/// # Errors
-///
-/// The first rule that is seen broken.
 pub(crate) fn run_once(plan: &Plan, options: Options) -> Result<Report, Box<Violation>> {
     World::new(plan, options).run()
 }

@@ -12,12 +12,13 @@ use ff_core::policy::Priority;
 use ff_core::time::DurationMs;
 
 use crate::exhaustive::carrier::Work;
+use crate::exhaustive::inputs::{call, fail, lane, namespace};
 use crate::report::Broken;
 
 use super::commands::{
-    BACKOFF, EXPIRY, GRANT, LEASE, ONE, PARTITIONS, RETENTION, SUSPENSION, call, cancel, capable,
-    claim, complete, create, create_keyed, delay, fail, frame, grant, id, lane, namespace, offer,
-    profile, signal, suspend, waitpoint,
+    BACKOFF, EXPIRY, GRANT, LEASE, ONE, PARTITIONS, RETENTION, SUSPENSION, cancel, capable, claim,
+    complete, create, create_keyed, delay, frame, grant, id, offer, profile, signal, suspend,
+    waitpoint,
 };
 use super::fixture::Bench;
 
@@ -100,9 +101,9 @@ pub const CASES: &[Case] = &[
         UpdateProgress { execution_id: ONE, fence, percent: 50, message }.into()
     }),
     command("complete", leased, |bench| complete(ONE, bench.fence(ONE)).into()),
-    command("fail with a retry", leased, |bench| fail(bench.fence(ONE), false).into()),
-    command("fail without a retry", leased_last, |bench| fail(bench.fence(ONE), false).into()),
-    command("fail for good", leased, |bench| fail(bench.fence(ONE), true).into()),
+    command("fail with a retry", leased, |bench| fail(ONE, bench.fence(ONE), false).into()),
+    command("fail without a retry", leased_last, |bench| fail(ONE, bench.fence(ONE), false).into()),
+    command("fail for good", leased, |bench| fail(ONE, bench.fence(ONE), true).into()),
     command("delay_execution", leased, |bench| {
         delay(bench.fence(ONE), bench.store().plus(BACKOFF)).into()
     }),
@@ -242,7 +243,7 @@ fn leased(bench: &mut Bench) -> Prepared {
 
 fn leased_last(bench: &mut Bench) -> Prepared {
     leased(bench)?;
-    bench.prepare(fail(bench.fence(ONE), false))?;
+    bench.prepare(fail(ONE, bench.fence(ONE), false))?;
     pass(bench, BACKOFF)?;
     bench.prepare(OnDue { execution_id: ONE })?;
     bench.prepare(offer(ONE, 2))
@@ -331,7 +332,7 @@ fn grant_ran_out(bench: &mut Bench) -> Prepared {
 
 fn delay_over(bench: &mut Bench) -> Prepared {
     leased(bench)?;
-    bench.prepare(fail(bench.fence(ONE), false))?;
+    bench.prepare(fail(ONE, bench.fence(ONE), false))?;
     pass(bench, BACKOFF)
 }
 

@@ -10,21 +10,20 @@ use ff_core::condition::{
 };
 use ff_core::execution::{
     AnyCommand, AppendFrame, BindWaitpoint, Cancel, CancelledBy, Claim, Complete, Create,
-    CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, DelayExecution, DeliverSignal, Fail, FenceParts,
-    FoundSignal, Frame, Heard, IssueClaimGrant, Offer, OperatorCall, Start, Suspend,
-    content_digest,
+    CreatePendingWaitpoint, DelayExecution, DeliverSignal, FenceParts, FoundSignal, Frame, Heard,
+    IssueClaimGrant, Offer, Suspend, content_digest,
 };
 use ff_core::id::{
-    AttemptId, ExecutionId, ExecutionKind, FailureCategory, FrameType, GrantId, LaneId, LeaseId,
-    Namespace, Nonce, RequestId, SignalId, SignalName, SuspensionId, WaitpointId, WaitpointKey,
-    WorkerId, WorkerInstanceId,
+    AttemptId, ExecutionId, FrameType, GrantId, LeaseId, Nonce, SignalId, SignalName, SuspensionId,
+    WaitpointId, WaitpointKey,
 };
 use ff_core::partition::PartitionConfig;
-use ff_core::policy::{Backoff, ExecutionPolicy, Priority};
+use ff_core::policy::{Backoff, ExecutionPolicy};
 use ff_core::store::Member;
-use ff_core::tags::Tags;
 use ff_core::time::{DurationMs, TimestampMs};
 use ff_core::token::{KnownKeyring, WaitpointToken};
+
+use crate::exhaustive::inputs::{self, call, instance, submission, worker};
 
 use super::fixture::Bench;
 
@@ -59,42 +58,16 @@ const fn numbered(room: u128, number: u64) -> Member {
     Member::from_u128(room << 96 | number as u128)
 }
 
-/// The one tenant.
-pub fn namespace() -> Namespace {
-    Namespace::try_new("crash-points").expect("a valid namespace")
-}
-
-/// The one lane.
-pub fn lane() -> LaneId {
-    LaneId::try_new("lane").expect("a valid lane")
-}
-
-fn worker(number: u64) -> WorkerId {
-    WorkerId::try_new(format!("worker-{number}")).expect("a valid id")
-}
-
-fn instance(number: u64) -> WorkerInstanceId {
-    WorkerInstanceId::try_new(format!("process-{number}")).expect("a valid id")
-}
-
 /// What a worker can do that can do everything.
 pub fn capable() -> Capabilities {
     Capabilities::try_new(["gpu"]).expect("valid tokens")
 }
 
-/// A worker process.
+/// A worker process that can do everything.
 pub fn profile(number: u64) -> WorkerProfile {
-    WorkerProfile {
-        namespace: namespace(),
-        lanes: vec![lane()],
-        worker: worker(number),
-        instance: instance(number),
-        capabilities: capable(),
-        slots: 4,
-        lease_ttl: LEASE,
-        terms: Bench::terms(),
-        partitions: PARTITIONS,
-    }
+    let (worker, instance) = (worker(number), instance(number));
+    let profile = inputs::profile(worker, instance, LEASE, Bench::terms(), PARTITIONS);
+    WorkerProfile { capabilities: capable(), slots: 4, ..profile }
 }
 
 /// An execution that may be retried, reclaimed and replayed once each.
@@ -104,23 +77,7 @@ pub fn create(execution_id: ExecutionId) -> Create {
     policy.retry.backoff = Backoff::Fixed { delay_ms: BACKOFF };
     policy.max_reclaim_count = 4;
     policy.max_replay_count = 1;
-    Create {
-        execution_id,
-        namespace: namespace(),
-        lane: lane(),
-        kind: ExecutionKind::try_new("work").expect("a valid kind"),
-        payload: Some(Arc::from(*b"payload")),
-        payload_limit: DEFAULT_PAYLOAD_LIMIT,
-        priority: Priority::default(),
-        policy,
-        requires: Capabilities::default(),
-        tags: Tags::default(),
-        start: Start::Now,
-        deadline: None,
-        position: 0,
-        creator: Nonce(1),
-        content: None,
-    }
+    submission(execution_id, b"payload", policy)
 }
 
 /// The same under an idempotency key.
@@ -165,25 +122,9 @@ pub fn complete(execution_id: ExecutionId, fence: FenceParts) -> Complete {
     Complete { execution_id, fence, result: Some(Arc::from(*b"result")) }
 }
 
-/// A failure.
-pub fn fail(fence: FenceParts, permanent: bool) -> Fail {
-    Fail {
-        execution_id: ONE,
-        fence,
-        reason: "it broke".to_owned(),
-        category: FailureCategory::try_new("broken").expect("a valid category"),
-        permanent,
-    }
-}
-
 /// A delay by the holder.
 pub fn delay(fence: FenceParts, until: TimestampMs) -> DelayExecution {
     DelayExecution { execution_id: ONE, fence, until, keeps_resumption: false }
-}
-
-/// An operator's call.
-pub fn call(number: u64) -> OperatorCall {
-    OperatorCall::new(RequestId::try_new(format!("request-{number}")).expect("a valid id"))
 }
 
 /// A cancellation by an operator.

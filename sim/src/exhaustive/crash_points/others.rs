@@ -8,11 +8,12 @@ use ff_core::id::ExecutionId;
 
 use crate::determinism::clock::store_time;
 use crate::exhaustive::carrier::{Came, Work};
+use crate::exhaustive::inputs::call;
 use crate::invariant::health;
 use crate::model::settled::{is_pending, pending};
 use crate::report::{Broken, ensure};
 
-use super::commands::{PARTITIONS, call, cancel, complete, profile};
+use super::commands::{PARTITIONS, cancel, complete, profile};
 use super::fixture::Bench;
 
 /// What somebody else does at the worst moment.

@@ -93,28 +93,6 @@ pub enum Choice {
     Time,
 }
 
-/// How much of each thing may still happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
-    pub renewals: u8,
-    pub lost_requests: u8,
-    pub lost_replies: u8,
-    pub crashes: u8,
-    pub calls: u8,
-    pub slow: u8,
-    pub failures: u8,
-    pub faults: u8,
-    pub suspensions: u8,
-    pub signals: u8,
-}
-
-impl Left {
-    /// Whether a fault of a kind may still happen, of which that many are left.
-    const fn may(&self, of_kind: u8) -> bool {
-        of_kind > 0 && self.faults > 0
-    }
-}
-
 /// A state of a small world.
 #[derive(Debug)]
 pub struct State {
@@ -135,7 +113,7 @@ pub struct State {
     /// The waitpoint whose token was given out last.
     pub issued: Option<Part<IssuedWaitpoint>>,
     /// How much of each thing may still happen.
-    pub left: Left,
+    pub left: SmallWorld,
     /// Operations that were begun.
     pub operations: u64,
 }
@@ -178,23 +156,7 @@ pub fn worker(number: usize, start: u32) -> Part<Worker> {
 
 impl State {
     /// The beginning of a world: its executions wait.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be created.
     pub fn new(world: &SmallWorld) -> Result<Self, Broken> {
-        let left = Left {
-            renewals: world.renewals,
-            lost_requests: world.lost_requests,
-            lost_replies: world.lost_replies,
-            crashes: world.crashes,
-            calls: world.calls,
-            slow: world.slow,
-            failures: world.failures,
-            faults: world.faults,
-            suspensions: world.suspensions,
-            signals: world.signals,
-        };
         let mut state = Self {
             world: *world,
             now: store_time(0).get(),
@@ -204,7 +166,7 @@ impl State {
             running: Default::default(),
             late: Vec::new(),
             issued: None,
-            left,
+            left: *world,
             operations: 0,
         };
         for number in 0..world.executions {
@@ -289,9 +251,9 @@ impl State {
 
     fn hash_in(&self, order: [usize; 2]) -> Hash128 {
         let (mut hasher, mut names) = (Hasher::new(), Names::default());
-        let Left { renewals, lost_requests, lost_replies, crashes, calls, slow, failures, .. } =
+        let SmallWorld { renewals, lost_requests, lost_replies, crashes, calls, slow, .. } =
             self.left;
-        let Left { faults, suspensions, signals, .. } = self.left;
+        let SmallWorld { failures, faults, suspensions, signals, .. } = self.left;
         let left = [renewals, lost_requests, lost_replies, crashes, calls, slow, failures, faults];
         hasher.number(u64::from_le_bytes(left));
         hasher.number(u64::from(suspensions) << 8 | u64::from(signals));

@@ -2,16 +2,15 @@
 
 use ff_core::error::ErrorClass;
 use ff_core::execution::{
-    AnyCommand, Cancel, CancelledBy, Claimed, Complete, Fail, OperatorCall, Resume, RevokeLease,
-    SeenSuspension,
+    AnyCommand, Cancel, CancelledBy, Claimed, Complete, Resume, RevokeLease, SeenSuspension,
 };
-use ff_core::id::{FailureCategory, RequestId};
 use ff_core::op::{Known, Patience, Step, Transact};
 use ff_core::partition::Partition;
 use ff_core::store::{Failure, Reply, Request};
 use ff_core::time::HostTime;
 
 use crate::exhaustive::carrier::{Came, Carrier, Work};
+use crate::exhaustive::inputs::{call, fail};
 use crate::report::Broken;
 
 use super::parts::{Exchange, Job, Late, Part, Way, Worker};
@@ -21,10 +20,6 @@ use super::worlds::{id, terms};
 
 impl State {
     /// Lets something happen.
-    ///
-    /// # Errors
-    ///
-    /// The first rule that it breaks.
     pub fn take(&mut self, choice: Choice) -> Result<(), Broken> {
         match choice {
             Choice::Claim(number) => self.claim(number)?,
@@ -248,8 +243,7 @@ impl State {
 
     fn call(&mut self, choice: Choice) -> Result<(), Broken> {
         self.left.calls -= 1;
-        let name = format!("request-{}", self.left.calls);
-        let call = OperatorCall::new(RequestId::try_new(name).expect("a valid id"));
+        let call = call(self.left.calls);
         let execution_id = id(0);
         let command: AnyCommand = match choice {
             Choice::Revoke => RevokeLease { execution_id, call }.into(),
@@ -316,12 +310,5 @@ fn give_back(claimed: &Claimed, completes: bool) -> AnyCommand {
     if completes {
         return Complete { execution_id, fence, result: None }.into();
     }
-    Fail {
-        execution_id,
-        fence,
-        reason: "it broke".to_owned(),
-        category: FailureCategory::try_new("broken").expect("a valid category"),
-        permanent: false,
-    }
-    .into()
+    fail(execution_id, fence, false).into()
 }

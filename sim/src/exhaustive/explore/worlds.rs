@@ -1,20 +1,16 @@
 //! The small worlds that are explored.
 
-use std::sync::Arc;
-
 use ff_core::agent::WorkerProfile;
-use ff_core::capability::Capabilities;
-use ff_core::execution::{Create, DEFAULT_PAYLOAD_LIMIT, Start};
-use ff_core::id::{
-    ExecutionId, ExecutionKind, LaneId, Namespace, Nonce, WorkerId, WorkerInstanceId,
-};
+use ff_core::execution::Create;
+use ff_core::id::ExecutionId;
 use ff_core::op::Terms;
 use ff_core::partition::PartitionConfig;
-use ff_core::policy::{Backoff, ExecutionPolicy, Priority};
+use ff_core::policy::{Backoff, ExecutionPolicy};
 use ff_core::store::Member;
 use ff_core::store::codec::Codec;
-use ff_core::tags::Tags;
 use ff_core::time::DurationMs;
+
+use crate::exhaustive::inputs::{self, instance};
 
 /// A small world: two workers, a timekeeper, and how much of each thing may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,53 +158,25 @@ pub const fn id(number: u8) -> ExecutionId {
     ExecutionId::from_parts(0, Member::from_u128(number as u128 + 1))
 }
 
-fn namespace() -> Namespace {
-    Namespace::try_new("small").expect("a valid namespace")
-}
-
-fn lane() -> LaneId {
-    LaneId::try_new("lane").expect("a valid lane")
-}
-
 /// A worker process, started for the `start`th time.
 pub fn profile(worker: usize, start: u32) -> WorkerProfile {
-    WorkerProfile {
-        namespace: namespace(),
-        lanes: vec![lane()],
-        worker: WorkerId::try_new(format!("worker-{worker}")).expect("a valid id"),
-        instance: WorkerInstanceId::try_new(format!("process-{worker}.{start}"))
-            .expect("a valid id"),
-        capabilities: Capabilities::default(),
-        slots: 1,
-        lease_ttl: LEASE,
-        terms: terms(),
-        partitions: PARTITIONS,
-    }
+    let instance = instance(format_args!("{worker}.{start}"));
+    inputs::profile(inputs::worker(worker), instance, LEASE, terms(), PARTITIONS)
 }
 
 impl SmallWorld {
+    /// Whether a fault may still happen of a kind of which that many are left.
+    pub(super) const fn may(&self, of_kind: u8) -> bool {
+        of_kind > 0 && self.faults > 0
+    }
+
     /// The submission of an execution.
     pub fn submission(&self, number: u8) -> Create {
         let mut policy = ExecutionPolicy::default();
         policy.retry.max_retries = u32::from(self.failures);
         policy.retry.backoff = Backoff::Fixed { delay_ms: DurationMs::ZERO };
         policy.max_reclaim_count = self.reclaims;
-        Create {
-            execution_id: id(number),
-            namespace: namespace(),
-            lane: lane(),
-            kind: ExecutionKind::try_new("work").expect("a valid kind"),
-            payload: Some(Arc::from([number])),
-            payload_limit: DEFAULT_PAYLOAD_LIMIT,
-            priority: Priority::default(),
-            policy,
-            requires: Capabilities::default(),
-            tags: Tags::default(),
-            start: Start::Now,
-            deadline: None,
-            position: u16::from(number),
-            creator: Nonce(1),
-            content: None,
-        }
+        let position = u16::from(number);
+        Create { position, ..inputs::submission(id(number), &[number], policy) }
     }
 }

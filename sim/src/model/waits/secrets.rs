@@ -47,10 +47,6 @@ pub struct Keys {
 impl Keys {
     /// Takes over that the record of the secrets was written, by a rotation with that grace or by
     /// the first program that needed a secret. Returns a promised secret that the record lost.
-    ///
-    /// # Errors
-    ///
-    /// When the record does not decode.
     pub fn note(
         &mut self,
         bytes: &Bytes,
