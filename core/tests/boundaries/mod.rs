@@ -1,9 +1,6 @@
 //! Each rule at its exact boundaries: the last millisecond at which something holds, the first at
 //! which it does not, and the last try that is allowed.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod attempts;
 mod blocks;
 mod commands;
@@ -20,7 +17,7 @@ mod suspensions;
 mod waitpoints;
 mod wire;
 
-use common::Bench;
+use crate::common::Bench;
 use ff_core::error::Rejection;
 use ff_core::execution::{AnyOutcome, DueKind, DueOutcome};
 use ff_core::state::{LifecyclePhase, TerminalOutcome};
@@ -33,7 +30,7 @@ fn nothing_due() -> AnyOutcome {
 /// What `on_due` applied, in order.
 #[track_caller]
 fn due(bench: &mut Bench, now: u64) -> Vec<DueKind> {
-    match bench.applied(common::on_due(), now) {
+    match bench.applied(crate::common::on_due(), now) {
         AnyOutcome::OnDue(DueOutcome { applied, .. }) => applied,
         other => panic!("on_due gave {other:?}"),
     }
