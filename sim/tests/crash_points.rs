@@ -21,7 +21,7 @@ fn every_operation_survives_a_crash_at_every_boundary() {
     assert_eq!(report.operations, crash_points::names().count() as u64);
 }
 
-/// One run can be looked at by itself, with its steps.
+/// One crash point can be replayed by its name, with its steps.
 #[test]
 fn a_run_is_replayed_by_its_name() {
     let name = "complete/1.applied/take-over/told";

@@ -1,4 +1,4 @@
-//! `ff-sim coverage`: what many seeds have met and what they have missed.
+//! `ff-sim coverage`: the coverage of many seeds, and its gaps.
 
 use std::sync::atomic::Ordering;
 
@@ -13,15 +13,15 @@ use super::seeds::{each, interruption};
 use super::table::{figures, table};
 use super::worlds::{options, store_name};
 
-/// What is told of cells that were met least often.
+/// How many of the rarest cells are shown.
 const RAREST: usize = 8;
 
-/// Runs the seeds and says what they have met.
+/// Runs the seeds and shows their coverage.
 pub fn coverage(args: &CoverageArgs) -> Result<Ending, Unusable> {
     let options = options(&args.world)?;
     let stop = interruption()?;
     let (mut met, mut seeds, mut broken) = (Coverage::default(), 0, None::<Box<Violation>>);
-    // After how many seeds nothing was missing any more.
+    // The number of seeds after which the coverage was complete.
     let mut complete = None;
     let mut progress = Progress::new("seeds", Some(args.seeds.seeds));
     let one = |seed| ff_sim::run_plan(&Plan::from(seed), options.clone());
@@ -34,7 +34,7 @@ pub fn coverage(args: &CoverageArgs) -> Result<Ending, Unusable> {
         if complete.is_none() && met.missing().is_empty() {
             complete = Some(seeds);
         }
-        progress.more(if complete.is_some() { "nothing missing" } else { "" });
+        progress.more(if complete.is_some() { "coverage complete" } else { "" });
         broken.is_none()
     });
     progress.finish();
@@ -81,7 +81,7 @@ fn show(met: &Coverage, missing: &[Gap], seeds: u64, complete: Option<u64>) {
         ),
         ("effects of rules", &hit(effects - met.missing_effects().len(), effects)),
         ("rejections", &reachable),
-        ("rejections that cannot be met", &UNREACHABLE.len()),
+        ("unreachable rejections", &UNREACHABLE.len()),
         ("events", &met.events().values().filter(|count| **count > 0).count()),
         ("faults", &met.faults().values().filter(|count| **count > 0).count()),
         (
@@ -92,16 +92,16 @@ fn show(met: &Coverage, missing: &[Gap], seeds: u64, complete: Option<u64>) {
     print(&format!("{table_of_all}\n"));
     let mut rarest: Vec<_> = cells.iter().map(|(cell, count)| (*count, cell)).collect();
     rarest.sort_unstable();
-    let mut rare = table(&["met least often", "times#"]);
+    let mut rare = table(&["rarest", "count#"]);
     for (count, cell) in rarest.into_iter().take(RAREST) {
         rare.add_row(vec![cell.to_string(), count.to_string()]);
     }
     print(&format!("{rare}\n"));
     for gap in missing {
-        print(&format!("never met: {gap}\n"));
+        print(&format!("not covered: {gap}\n"));
     }
     match complete {
-        Some(seeds) => print(&format!("nothing was missing after {seeds} seeds\n")),
-        None => print(&format!("{} things were never met\n", missing.len())),
+        Some(seeds) => print(&format!("coverage was complete after {seeds} seeds\n")),
+        None => print(&format!("{} gaps in the coverage\n", missing.len())),
     }
 }

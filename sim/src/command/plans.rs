@@ -17,13 +17,13 @@ pub fn write_plan(path: &Path, plan: &Plan) -> Result<(), Unusable> {
 /// Reads a plan.
 pub fn read_plan(path: &Path) -> Result<Plan, Unusable> {
     let wrong = |error: &dyn std::fmt::Display| {
-        Unusable::new(format!("{} is no plan: {error}", path.display()))
+        Unusable::new(format!("{}: not a plan: {error}", path.display()))
     };
     let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
     serde_json::from_str(&text).map_err(|error| wrong(&error))
 }
 
-/// The files that are meant: each file itself, and of a folder those that end in `.json`, by name.
+/// The files: each named file, and the `.json` files of each named folder, by name.
 pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Unusable> {
     let mut files = Vec::new();
     for path in paths {
@@ -43,7 +43,7 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Unusable> {
         files.extend(within);
     }
     if files.is_empty() {
-        return Err(Unusable::new("there is no plan in what was named"));
+        return Err(Unusable::new("no plan files (*.json) in the named folders"));
     }
     Ok(files)
 }

@@ -89,7 +89,7 @@ pub struct UnknownInvariant(String);
 impl fmt::Display for UnknownInvariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tags: Vec<&str> = Invariant::ALL.iter().map(|invariant| invariant.tag()).collect();
-        write!(f, "no invariant is called {:?}; there are {}", self.0, tags.join(", "))
+        write!(f, "unknown invariant {:?}: expected one of {}", self.0, tags.join(", "))
     }
 }
 

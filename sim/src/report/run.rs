@@ -99,10 +99,10 @@ impl fmt::Display for Violation {
         }
         writeln!(f, "[{}] {}", self.tag, self.detail)?;
         let seed = self.plan.seed;
-        writeln!(f, "at step {} of seed {seed}, {} ms after its start", self.step, self.at)?;
+        writeln!(f, "at step {} of seed {seed}, at {} ms", self.step, self.at)?;
         // The command for a plan names the plan's file, which is unknown here.
         match self.plan == Plan::from(seed) {
-            true => write!(f, "to see it again: {}", self.again()),
+            true => write!(f, "to reproduce: {}", self.again()),
             false => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! Many seeds of one test, and what the environment asks for.
+//! Many seeds of one test.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::outcome::{FailureKind, SimulationFailure, SimulationOutcome, TestResu
 use super::sim::Sim;
 use super::simulation::Simulation;
 
-/// Runs a test with one seed after the other. [`test`](crate::test) makes one for a function.
+/// Runs a test with many seeds. [`test`](crate::test) creates one for a function.
 ///
 /// ```
 /// use ff_sim::{Seeds, Sim};
@@ -32,72 +32,71 @@ pub struct Seeds {
     command: String,
 }
 
-/// What many seeds have met, when nothing was wrong.
+/// The summary of many successful seeds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// How many seeds were run.
+    /// How many seeds ran.
     pub seeds: u64,
-    /// How much time passed in all simulations.
+    /// The simulated time of all seeds.
     pub simulated: Duration,
-    /// Requests that the store carried out.
+    /// Requests that the store served.
     pub store_calls: u64,
-    /// Calls that outside services carried out.
+    /// Calls that services carried out.
     pub service_calls: u64,
-    /// Executions that were kept at the end.
+    /// Executions that the store kept at the end.
     pub executions: u64,
-    /// What went wrong, and how often.
+    /// How often each fault happened.
     pub faults: BTreeMap<FaultKind, u64>,
-    /// What happened in the seed that was asked for.
+    /// The trace, if a single seed was selected.
     pub trace: Vec<String>,
 }
 
 impl Seeds {
-    /// The seeds from 0 on, so many.
+    /// The seeds from 0 to `count`, exclusive.
     pub fn new(count: u64) -> Self {
         let command = "cargo test -- --nocapture".to_owned();
         Self { count, only: None, faults: Faults::all(), limit: None, command }
     }
 
-    /// What may go wrong; everything unless set.
+    /// Sets the faults that may happen; all by default.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
         self
     }
 
-    /// How much time the test may take in a simulation after the last fault, as for
-    /// [`Simulation::time_limit`].
+    /// Sets how long the test may take after the last fault, in simulated time, as
+    /// [`Simulation::time_limit`] does.
     pub const fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// Only this seed, with its trace.
+    /// Runs only this seed, with its trace.
     pub const fn only(mut self, seed: u64) -> Self {
         self.only = Some(seed);
         self
     }
 
-    /// The command that runs the test; a failure prints it behind the seed.
+    /// Sets the command that runs the test; a failure prints it after the seed.
     pub fn command(mut self, command: impl Into<String>) -> Self {
         self.command = command.into();
         self
     }
 
-    /// Does what the environment asks for: `FF_SIM_SEED=17` runs this seed only, with its trace,
-    /// and `FF_SIM_SEEDS=10000` so many seeds.
+    /// Reads the environment: `FF_SIM_SEED=17` runs only this seed, with its trace, and
+    /// `FF_SIM_SEEDS=10000` sets the number of seeds.
     ///
     /// # Panics
     ///
-    /// When one of the two is no number.
+    /// If one of the variables is not a number.
     pub fn from_environment(mut self) -> Self {
         self.only = number("FF_SIM_SEED").or(self.only);
         self.count = number("FF_SIM_SEEDS").unwrap_or(self.count);
         self
     }
 
-    /// Runs the test with each seed. The first one is run twice, to see that nothing in the test
-    /// differs from run to run.
+    /// Runs the test with each seed. The first seed runs twice, to detect differences between runs.
     ///
     /// # Errors
     ///
@@ -121,8 +120,7 @@ impl Seeds {
         Ok(summary)
     }
 
-    /// Runs the test, prints what came of it, and panics at the first failure: what a test
-    /// function does.
+    /// Runs the test, prints the trace, and panics at the first failure, as a test function does.
     ///
     /// # Panics
     ///
@@ -171,8 +169,8 @@ impl Seeds {
             at: outcome.simulated,
             kind: FailureKind::Determinism,
             detail:
-                "two runs of the seed differ: something in the test or its handlers comes from \
-                     the machine (a hash table's order, the system's time or randomness, a thread)"
+                "two runs of the seed differ: the test or a handler uses something outside of the \
+                     seed (the order of a hash table, the system's time or randomness, a thread)"
                     .to_owned(),
             trace: differing(&outcome.trace, &again.trace),
             again: String::new(),
@@ -209,5 +207,5 @@ fn differing(first: &[String], second: &[String]) -> Vec<String> {
 #[allow(clippy::disallowed_methods)] // Which seeds are run is no part of any run.
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")))
+    Some(text.parse().unwrap_or_else(|_| panic!("invalid {variable} {text:?}: expected a number")))
 }

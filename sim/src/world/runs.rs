@@ -70,9 +70,9 @@ fn difference(first: World, second: World) -> Box<Violation> {
     let broken = || Broken { tag: "DETERMINISM", detail: detail.clone() };
     let (mut first, second) = (first.violation(broken()), second.violation(broken()));
     let last = |trace: &[String]| trace[trace.len().saturating_sub(TOLD_STEPS)..].to_vec();
-    let mut trace = vec!["the one run:".to_owned()];
+    let mut trace = vec!["first run:".to_owned()];
     trace.extend(last(&first.trace));
-    trace.push("the other:".to_owned());
+    trace.push("second run:".to_owned());
     trace.extend(last(&second.trace));
     first.trace = trace;
     first

@@ -107,7 +107,7 @@ impl fmt::Display for CrashPointsViolation {
             writeln!(f, "  {line}")?;
         }
         writeln!(f, "[{}] {}", self.tag, self.detail)?;
-        write!(f, "in the run \"{}\"", self.name)
+        write!(f, "at the crash point \"{}\"", self.name)
     }
 }
 

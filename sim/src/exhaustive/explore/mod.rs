@@ -141,7 +141,7 @@ impl fmt::Display for ExploreViolation {
         }
         writeln!(f, "[{}] {}", self.tag, self.detail)?;
         let path: Vec<String> = self.path.iter().map(u16::to_string).collect();
-        write!(f, "in the world \"{}\" on the way {}", self.world, path.join("."))
+        write!(f, "in the world \"{}\" on the path {}", self.world, path.join("."))
     }
 }
 
