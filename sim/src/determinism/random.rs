@@ -38,7 +38,7 @@ pub const TAKE: u64 = WEIGHTS + 2;
 /// The concern of how long a grant is on its way.
 pub const WAY_OF_GRANT: u64 = WEIGHTS + 16;
 /// The concern of which process interferes after an event.
-pub const MOMENT: u64 = WEIGHTS + 3;
+pub const NOTICE: u64 = WEIGHTS + 3;
 /// The concern of how often processes interfere.
 pub const MEDDLING: u64 = WEIGHTS + 4;
 

@@ -21,7 +21,7 @@ use crate::plan::settings::Settings;
 use crate::process::task::{Origin, Output};
 use crate::report::coverage::CommandKind;
 
-use super::context::{Context, Effect, GrantInHand, Moment, Way};
+use super::context::{Context, Effect, GrantInHand, Notice, Way};
 use super::operator_calls::ANY;
 use super::sent_commands::SentCommands;
 use super::submissions::{lane, namespace, submission};
@@ -302,20 +302,20 @@ impl ClientProcess {
     }
 
     /// Something has just happened to an execution.
-    pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
+    pub fn notice(&mut self, notice: Notice, cx: &mut Context<'_>) {
         if cx.healing {
             return;
         }
-        self.entropy = stream(self.seed, "meddle", moment.key);
-        let again = self.sent.about(moment.id, &mut self.entropy);
+        self.entropy = stream(self.seed, "meddle", notice.key);
+        let again = self.sent.about(notice.id, &mut self.entropy);
         match again.filter(|_| happens(&mut self.entropy, 300)) {
             Some(command) => {
                 let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
-                if cx.performs(ActionKind::Meddle, moment.key) {
+                if cx.performs(ActionKind::Meddle, notice.key) {
                     cx.command(Origin::Detached, command, false, patience);
                 }
             }
-            None => self.ask_for_grant(moment.id, ActionKind::Meddle, moment.key, cx),
+            None => self.ask_for_grant(notice.id, ActionKind::Meddle, notice.key, cx),
         }
     }
 

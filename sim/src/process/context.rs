@@ -72,7 +72,7 @@ pub enum About {
 
 /// Something that has just happened to an execution.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct Notice {
     /// The execution.
     pub id: ExecutionId,
     /// What happened.

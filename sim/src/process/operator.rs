@@ -1,4 +1,4 @@
-//! The operator's process: somebody who watches what happens and calls at the worst moment, lists
+//! The operator's process: somebody who watches what happens and calls at the worst notice, lists
 //! and audits meanwhile, and activates record formats.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use crate::plan::ActionKind;
 use crate::plan::settings::Settings;
 use crate::process::task::{Origin, Output};
 
-use super::context::{Context, Moment};
+use super::context::{Context, Notice};
 use super::operator_calls::{ANY, Call, calls_after};
 use super::sent_commands::SentCommands;
 use super::submissions::{lane, namespace};
@@ -194,45 +194,45 @@ impl OperatorProcess {
     }
 
     /// Something has just happened to an execution.
-    pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
-        if !self.known.contains(&moment.id) {
-            self.known.push(moment.id);
+    pub fn notice(&mut self, notice: Notice, cx: &mut Context<'_>) {
+        if !self.known.contains(&notice.id) {
+            self.known.push(notice.id);
         }
         if cx.healing {
-            self.wakes_up(moment, cx);
+            self.wakes_up(notice, cx);
             return;
         }
-        if !cx.performs(ActionKind::Meddle, moment.key) {
+        if !cx.performs(ActionKind::Meddle, notice.key) {
             return;
         }
-        let mut entropy = stream(self.seed, "meddle", moment.key);
+        let mut entropy = stream(self.seed, "meddle", notice.key);
         if happens(&mut entropy, 300)
-            && let Some(command) = self.sent.about(moment.id, &mut entropy)
+            && let Some(command) = self.sent.about(notice.id, &mut entropy)
         {
             let (stale, patience) = (happens(&mut entropy, 300), self.patience(&mut entropy));
             cx.command(Origin::Detached, command, stale, patience);
             return;
         }
-        let call = one_of(&mut entropy, calls_after(moment.event));
-        let looked = self.looked.get(&moment.id).copied();
-        self.looked.extend(moment.suspension.map(|suspension| (moment.id, suspension)));
-        if let (Some(looked), Some(present)) = (looked, moment.suspension)
+        let call = one_of(&mut entropy, calls_after(notice.event));
+        let looked = self.looked.get(&notice.id).copied();
+        self.looked.extend(notice.suspension.map(|suspension| (notice.id, suspension)));
+        if let (Some(looked), Some(present)) = (looked, notice.suspension)
             && looked != present
-            && happens(&mut stream(self.seed, "has looked", moment.key), 300)
+            && happens(&mut stream(self.seed, "has looked", notice.key), 300)
         {
             // Somebody looked at what there was then, and calls late.
-            let command = Call::resume(moment.id, SeenSuspension::of(looked), &mut entropy);
+            let command = Call::resume(notice.id, SeenSuspension::of(looked), &mut entropy);
             let patience = self.patience(&mut entropy);
             cx.command(Origin::Detached, command, false, patience);
             return;
         }
-        self.call(call, moment.id, &mut entropy, cx);
+        self.call(call, notice.id, &mut entropy, cx);
     }
 
     /// Resumes what nothing else would end.
-    fn wakes_up(&self, moment: Moment, cx: &mut Context<'_>) {
-        let mut entropy = stream(self.seed, "wakes up", moment.key);
-        let command = Call::Resume.command(moment.id, None, &mut entropy);
+    fn wakes_up(&self, notice: Notice, cx: &mut Context<'_>) {
+        let mut entropy = stream(self.seed, "wakes up", notice.key);
+        let command = Call::Resume.command(notice.id, None, &mut entropy);
         cx.command(Origin::Detached, command, false, self.patience(&mut entropy));
     }
 

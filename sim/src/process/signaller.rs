@@ -17,7 +17,7 @@ use crate::plan::ActionKind;
 use crate::plan::settings::Settings;
 use crate::process::task::Origin;
 
-use super::context::{Context, Moment, TokenInHand};
+use super::context::{Context, Notice, TokenInHand};
 use super::suspensions::AWAITED;
 
 /// The process of whoever signals. What it knows outlives its crashes.
@@ -115,36 +115,36 @@ impl SignallerProcess {
     }
 
     /// Something has just happened to an execution: who has a token of it uses it.
-    pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
+    pub fn notice(&mut self, notice: Notice, cx: &mut Context<'_>) {
         if cx.healing {
             return;
         }
         let about = |(number, token): (usize, &TokenInHand)| {
-            (token.execution_id == moment.id).then_some(number)
+            (token.execution_id == notice.id).then_some(number)
         };
         let tokens: Vec<usize> = self.tokens.iter().enumerate().filter_map(about).collect();
-        let mut entropy = stream(self.seed, "meddle", moment.key);
+        let mut entropy = stream(self.seed, "meddle", notice.key);
         let token = match tokens.get(entropy.below(tokens.len() as u64) as usize) {
             Some(token) => *token,
             None if self.tokens.is_empty() => {
-                self.guess(moment, &mut entropy, cx);
+                self.guess(notice, &mut entropy, cx);
                 return;
             }
             None => entropy.below(self.tokens.len() as u64) as usize,
         };
         if tokens.is_empty() && happens(&mut entropy, 500) {
-            self.guess(moment, &mut entropy, cx);
+            self.guess(notice, &mut entropy, cx);
         } else {
-            self.signal(token, moment.key, &mut entropy, cx);
+            self.signal(token, notice.key, &mut entropy, cx);
         }
     }
 
     /// Signals without any token.
-    fn guess(&mut self, moment: Moment, entropy: &mut Entropy, cx: &mut Context<'_>) {
+    fn guess(&mut self, notice: Notice, entropy: &mut Entropy, cx: &mut Context<'_>) {
         let waitpoint = WaitpointId::random(entropy);
         let token = WaitpointToken::new(one_of(entropy, &["", "k1:00", "nonsense"]));
-        let sent = self.compose(moment.id, waitpoint, token, entropy);
-        self.send(sent, moment.key, entropy, cx);
+        let sent = self.compose(notice.id, waitpoint, token, entropy);
+        self.send(sent, notice.key, entropy, cx);
     }
 
     fn signal(&mut self, token: usize, key: u64, entropy: &mut Entropy, cx: &mut Context<'_>) {

@@ -20,7 +20,7 @@ use crate::plan::settings::Customs;
 use crate::process::task::{Origin, Output};
 use crate::report::coverage::CommandKind;
 
-use super::context::{Context, GrantInHand, Moment, Way};
+use super::context::{Context, GrantInHand, Notice, Way};
 use super::gather::Gatherer;
 use super::job::{Act, Job};
 use super::operator_calls::as_holder;
@@ -300,23 +300,23 @@ impl WorkerProcess {
     }
 
     /// Something has just happened to an execution: a handler that had it once speaks up again.
-    pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
-        if cx.healing || !cx.performs(ActionKind::Meddle, moment.key) {
+    pub fn notice(&mut self, notice: Notice, cx: &mut Context<'_>) {
+        if cx.healing || !cx.performs(ActionKind::Meddle, notice.key) {
             return;
         }
-        let mut entropy = stream(self.seed, "meddle", moment.key);
+        let mut entropy = stream(self.seed, "meddle", notice.key);
         if happens(&mut entropy, 300) {
-            self.take_at_once(moment.id, &mut entropy, cx);
+            self.take_at_once(notice.id, &mut entropy, cx);
             return;
         }
-        let again = self.sent.about(moment.id, &mut entropy);
+        let again = self.sent.about(notice.id, &mut entropy);
         let is_over = |(id, fence): &&(ExecutionId, Fence)| {
-            *id == moment.id && !self.jobs.contains_key(&fence.lease_id)
+            *id == notice.id && !self.jobs.contains_key(&fence.lease_id)
         };
         let had = self.had.iter().filter(is_over).map(|(_, fence)| *fence).next_back();
         let command = match (again, had) {
             (Some(command), _) if happens(&mut entropy, 600) => Some(command),
-            (_, Some(fence)) => Some(as_holder(moment.id, fence.into(), &mut entropy)),
+            (_, Some(fence)) => Some(as_holder(notice.id, fence.into(), &mut entropy)),
             (again, None) => again,
         };
         if let Some(command) = command {

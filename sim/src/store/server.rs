@@ -50,7 +50,7 @@ pub struct Server {
     /// Events that were written to the journal.
     pub events: BTreeMap<EventKind, u64>,
     /// The events of the latest request.
-    pub moments: Vec<(ExecutionId, EventKind)>,
+    pub latest_events: Vec<(ExecutionId, EventKind)>,
     /// Executions whose signals or output have changed since the last full check.
     pub dirty: BTreeSet<ExecutionId>,
     /// The coverage.
@@ -85,7 +85,7 @@ impl Server {
             commits: 0,
             created: 0,
             events: BTreeMap::new(),
-            moments: Vec::new(),
+            latest_events: Vec::new(),
             dirty: BTreeSet::new(),
             coverage: Coverage::default(),
             hash: Fnv::default(),
@@ -102,7 +102,7 @@ impl Server {
         now: TimestampMs,
     ) -> Result<(), Broken> {
         self.hash.number(5);
-        self.moments.clear();
+        self.latest_events.clear();
         match request {
             Request::Commit(mut commit) => {
                 let next = commit.units.get(raised.units).cloned().filter(|_| raised.indexes);
@@ -175,7 +175,7 @@ impl Server {
         now: TimestampMs,
     ) -> Result<Reply, Broken> {
         self.calls += 1;
-        self.moments.clear();
+        self.latest_events.clear();
         match request {
             // The configuration that all processes share; it is not about an execution.
             Request::Commit(commit) if commit.partition == Partition::META => {
@@ -272,7 +272,7 @@ impl Server {
         let events: Vec<Event> = plan.entries.into_iter().flat_map(|entry| entry.events).collect();
         for event in &events {
             *self.events.entry(event.kind()).or_default() += 1;
-            self.moments.push((plan.id, event.kind()));
+            self.latest_events.push((plan.id, event.kind()));
         }
         let (id, writes, side_writes) = (plan.id, plan.writes, plan.side_writes);
         for entry in plan.told {

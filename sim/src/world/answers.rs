@@ -1,4 +1,4 @@
-//! What callers are told, checked against what was done.
+//! The answers to callers, checked against the model.
 
 use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{AnyCommand, AnyOutcome, Cancel, CancelledBy, Decide, Execution};
@@ -17,11 +17,11 @@ use crate::report::coverage::{Coverage, Effect};
 
 use super::{Running, World};
 
-/// Between two looks of an auditor: longer than a taker holds what it took.
+/// The time between two looks of an auditor: longer than a hold.
 const BETWEEN_LOOKS: DurationMs = DurationMs::new(HOLD.get() + 1_000);
 
 impl World {
-    /// Checks what a caller is told, and remembers it.
+    /// Checks an answer to a caller, and remembers it.
     pub(super) fn note_answer(
         &mut self,
         number: u64,
@@ -94,24 +94,24 @@ impl World {
         self.note_error((number, part), result.as_ref().err())
     }
 
-    /// Whether indexes may differ from records for a time: an error inside a function leaves what
-    /// it has written before.
+    /// Whether indexes may differ from records for a time: after an error inside a function, its
+    /// first writes remain.
     fn may_drift(&self) -> bool {
         self.settings.weights.on(FaultKind::ErrorInside).is_some()
     }
 
-    /// What an auditor sees twice, with longer than a hold between, is wrong.
+    /// A fault that an auditor finds twice, with longer than a hold between, is real.
     fn note_look(
         &mut self,
         partition: Partition,
         (look, begun): (&AuditLook, TimestampMs),
     ) -> Result<(), Broken> {
         if self.server.model.jumps > 0 || self.may_drift() {
-            // Holds last longer than an auditor waits, where a clock has stepped back.
+            // After a step back of the clock, holds last longer than an auditor waits.
             return Ok(());
         }
         let looked = self.looks.get(&partition);
-        // One that began earlier may have been under way for long.
+        // A look that began earlier may have taken long.
         if looked.is_some_and(|(at, _)| begun < at.plus(BETWEEN_LOOKS)) {
             return Ok(());
         }
@@ -137,8 +137,8 @@ impl World {
     }
 }
 
-/// Notes a repeat that was recognised or a refusal that is final; what is carried out is noted
-/// where it is committed.
+/// Covers a repeat that was recognised or a final refusal. Applied commands are covered where they
+/// are committed.
 fn cover_answer<T>(
     coverage: &mut Coverage,
     caller: &Caller,
@@ -162,7 +162,7 @@ fn cover_answer<T>(
     }
 }
 
-/// Why a command was refused, where that is so.
+/// The rejection of an error, if it has one.
 fn rejection_of(error: &EngineError) -> Option<RejectionKind> {
     match error {
         EngineError::Validation { kind, .. } => Some(*kind),
