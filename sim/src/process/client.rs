@@ -1,5 +1,5 @@
-//! The client's process: it submits, it operates, it repeats itself, and it runs a scheduler that
-//! grants work to workers.
+//! The client's process: it submits, calls as an operator, repeats its commands, and runs a
+//! scheduler that grants work to workers.
 
 use std::sync::Arc;
 
@@ -26,26 +26,26 @@ use super::operator_calls::ANY;
 use super::sent_commands::SentCommands;
 use super::submissions::{lane, namespace, submission};
 
-/// Calls that a record has to remember which one execution gets from the client at most: with
-/// those of the operator fewer than a record remembers.
+/// The most remembered calls that the client makes about one execution: together with those of the
+/// operator fewer than a record remembers.
 const MAX_CALLS: u32 = 3;
 
-/// The client's process. What it has sent outlives its crashes, as a person's sent would.
+/// The client's process. Its memory of sent commands survives crashes, as a person's would.
 #[derive(Debug)]
 pub struct ClientProcess {
     seed: u64,
     settings: Settings,
     scheduler: Scheduler,
-    /// What its present wish draws from: a stream of each wish's own.
+    /// The stream of its present action. Each action has its own.
     entropy: Entropy,
-    /// How many wishes it has had.
+    /// How many actions it has taken.
     actions: u64,
     /// Submissions that are left.
     left: u64,
     next: TimestampMs,
-    /// Executions that it knows of, the latest last, and how many calls of operators each got.
+    /// The executions that it knows, the latest last, and how many remembered calls each got.
     known: Vec<(ExecutionId, u32)>,
-    /// Its latest command, which it may repeat at once.
+    /// Its latest command, which it may repeat immediately.
     latest: Option<AnyCommand>,
     /// Its workers by process.
     workers: Arc<[WorkerProfile]>,
@@ -55,7 +55,7 @@ pub struct ClientProcess {
 }
 
 impl ClientProcess {
-    /// A client with wishes for those workers.
+    /// A client of those workers.
     pub fn new(
         seed: u64,
         settings: &Settings,
@@ -79,7 +79,7 @@ impl ClientProcess {
         }
     }
 
-    /// The same client after a crash: it remembers what it wishes and forgets what it was doing.
+    /// The same client after a crash: it remembers its commands and forgets its operations.
     #[must_use]
     pub fn restarted(mut self, now: TimestampMs) -> Self {
         let (partitions, terms) = (self.settings.partitions, self.settings.terms());
@@ -89,7 +89,7 @@ impl ClientProcess {
         self
     }
 
-    /// Wishes for something when it is time.
+    /// Takes an action when it is due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         if cx.healing {
             return;
@@ -98,7 +98,7 @@ impl ClientProcess {
             self.actions += 1;
             self.entropy = stream(self.seed, "wish", self.actions);
             self.act(cx);
-            // A submission and some three other wishes for each execution.
+            // A submission and some three other actions for each execution.
             let pause = self.settings.busy_ms / (self.settings.executions * 4);
             let pause = between(&mut self.entropy, 1, pause * 2);
             self.next = cx.now.local.plus(DurationMs::new(pause));
@@ -127,7 +127,7 @@ impl ClientProcess {
                     if let (AnyCommand::Create(create), true) =
                         (&mut command, happens(&mut self.entropy, 300))
                     {
-                        // Somebody else submits the same.
+                        // Another client submits the same.
                         create.creator = Nonce(self.entropy.next_u64());
                     }
                     self.perform(ActionKind::Repeat, Origin::Detached, command, cx);
@@ -151,7 +151,7 @@ impl ClientProcess {
         }
     }
 
-    /// Carries a wish out, unless it is left out: all later ones are then as if it had been sent.
+    /// Performs an action, unless the plan leaves it out. The later actions do not depend on it.
     fn perform(
         &mut self,
         kind: ActionKind,
@@ -170,7 +170,7 @@ impl ClientProcess {
         }
     }
 
-    /// One of those that it knows, half of the time one of the latest.
+    /// One of the known executions, half of the time one of the latest.
     fn any_execution(&mut self) -> Option<ExecutionId> {
         let count = self.known.len() as u64;
         let from = if happens(&mut self.entropy, 500) { count.saturating_sub(5) } else { 0 };
@@ -178,7 +178,7 @@ impl ClientProcess {
         self.known.get(number as usize).map(|(id, _)| *id)
     }
 
-    /// Counts one more call of an operator about an execution, if it may get one.
+    /// Counts one more remembered call about an execution, if it may get one.
     fn may_call(&mut self, id: ExecutionId) -> bool {
         let known = self.known.iter_mut().find(|(known, _)| *known == id);
         known.is_some_and(|(_, calls)| {
@@ -191,7 +191,7 @@ impl ClientProcess {
         self.entropy.below(self.workers.len() as u64) as usize
     }
 
-    /// Asks for a grant on a certain execution.
+    /// Requests a grant on an execution.
     fn ask_for_grant(
         &mut self,
         execution_id: ExecutionId,
@@ -211,7 +211,7 @@ impl ClientProcess {
         let command = match self.entropy.below(5) {
             0 | 1 => AnyCommand::IssueClaimGrant(request),
             2 | 3 => AnyCommand::IssueReclaimGrant(IssueReclaimGrant(request)),
-            // As the scheduler does with what it drew, perhaps long ago.
+            // As the scheduler does with work that it drew, perhaps long ago.
             _ => AnyCommand::Admit(Admit(request)),
         };
         let stale = happens(&mut self.entropy, 500);
@@ -221,7 +221,7 @@ impl ClientProcess {
         }
     }
 
-    /// Has the scheduler look for work for a worker.
+    /// Lets the scheduler look for work for a worker.
     fn draw(&mut self, cx: &mut Context<'_>) {
         if self.asked_for.is_some() {
             return;
@@ -244,7 +244,7 @@ impl ClientProcess {
         cx.start(CommandKind::Admit, self.scheduler.claim_for_worker(request), Output::Drawn);
     }
 
-    /// Notes what the scheduler drew, and hands it over.
+    /// Takes over the work that the scheduler drew, and passes the grant on.
     pub fn drawn(
         &mut self,
         result: Result<Drawn<ff_core::agent::AdmitTo>, EngineError>,
@@ -263,7 +263,7 @@ impl ClientProcess {
         self.hand_over(worker, GrantInHand { execution_id, grant_id, way }, cx);
     }
 
-    /// Notes the answer to a command.
+    /// Takes over the answer to a command.
     pub fn answered(
         &mut self,
         origin: Origin,
@@ -289,7 +289,7 @@ impl ClientProcess {
             | AnyOutcome::Admit(Admitted::ReclaimGranted(granted)) => in_hand(granted, Way::Over),
             AnyOutcome::IssueReclaimGrant(ReclaimGranted::CapExceeded { .. })
             | AnyOutcome::Admit(Admitted::CapExceeded { .. }) => {
-                // There is no grant; who does not listen tries all the same.
+                // There is no grant; a careless client tries all the same.
                 let Some(record) = committed.record else { return };
                 let execution_id = record.execution.id;
                 let key = hashed(execution_id.uuid().as_bytes());
@@ -301,7 +301,7 @@ impl ClientProcess {
         self.hand_over(worker, grant, cx);
     }
 
-    /// Something has just happened to an execution.
+    /// Reacts to an event of an execution.
     pub fn notice(&mut self, notice: Notice, cx: &mut Context<'_>) {
         if cx.healing {
             return;
@@ -319,7 +319,7 @@ impl ClientProcess {
         }
     }
 
-    /// Hands a grant to its worker, or to another one, once or twice, soon or late.
+    /// Passes a grant to its worker, or to another one, once or twice, soon or late.
     fn hand_over(&mut self, worker: usize, grant: GrantInHand, cx: &mut Context<'_>) {
         let mut draws = Draws::new(self.seed, HAND_OVER, hashed(grant.grant_id.uuid().as_bytes()));
         let copies = if happens(&mut draws, 300) { 2 } else { 1 };

@@ -1,5 +1,5 @@
-//! Completions that are ready together travel in one call, as the shell's do: those of one
-//! partition that are ready while a call of that partition is under way wait for its return.
+//! Completions that are ready together travel in one call, as in the SDK: while a call of a
+//! partition is in flight, the completions of that partition wait for its return.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,16 @@ use super::context::Context;
 /// The completions of one worker, by partition.
 #[derive(Debug, Default)]
 pub struct Gatherer {
-    /// The partitions with a call under way.
+    /// The partitions with a call in flight.
     under_way: BTreeMap<Partition, Call>,
 }
 
-/// A call that is under way.
+/// A call in flight.
 #[derive(Debug)]
 struct Call {
-    /// What it carries, if that is a single completion.
+    /// The origin of its command, if it carries a single completion.
     single: Option<Origin>,
-    /// What waits for its return.
+    /// The completions that wait for its return.
     waiting: Vec<Waiting>,
 }
 
@@ -36,8 +36,8 @@ struct Waiting {
 }
 
 impl Gatherer {
-    /// Carries a completion: at once where no call of its partition is under way, otherwise
-    /// together with the others that are ready when that one returns.
+    /// Carries a completion: immediately if no call of its partition is in flight, otherwise
+    /// together with the others that are ready when that call returns.
     pub fn complete(
         &mut self,
         origin: Origin,
@@ -60,7 +60,7 @@ impl Gatherer {
         }
     }
 
-    /// A single command was answered; if it was a completion, what waited for it goes next.
+    /// Takes over the answer to a single command. If it was a completion, the waiting ones go next.
     pub fn answered(&mut self, origin: Origin, cx: &mut Context<'_>) {
         let carries = |(_, call): &(&Partition, &Call)| call.single == Some(origin);
         if let Some(partition) = self.under_way.iter().find(carries).map(|(at, _)| *at) {
@@ -68,7 +68,7 @@ impl Gatherer {
         }
     }
 
-    /// The call of a partition has returned: what waits goes next.
+    /// Takes over the return of a partition's call: the waiting completions go next.
     pub fn returned(&mut self, partition: Partition, cx: &mut Context<'_>) {
         let Some(call) = self.under_way.get_mut(&partition) else { return };
         let next: Vec<Waiting> = call.waiting.drain(..call.waiting.len().min(MAX_UNITS)).collect();

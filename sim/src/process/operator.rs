@@ -1,5 +1,5 @@
-//! The operator's process: somebody who watches what happens and calls at the worst notice, lists
-//! and audits meanwhile, and activates record formats.
+//! The operator's process: it watches events and calls at the worst time, lists and audits
+//! meanwhile, and activates record formats.
 
 use std::collections::BTreeMap;
 
@@ -27,31 +27,31 @@ use super::operator_calls::{ANY, Call, calls_after};
 use super::sent_commands::SentCommands;
 use super::submissions::{lane, namespace};
 
-/// Calls that a record has to remember which one execution gets from an operator at most: with
-/// those of the client fewer than a record remembers.
+/// The most remembered calls that the operator makes about one execution: together with those of
+/// the client fewer than a record remembers.
 const MAX_CALLS: u32 = 4;
 /// More executions than a run has.
 const WHOLE_LIST: usize = 1_000;
 
-/// The operator's process. What it has sent outlives its crashes, as a person's sent would.
+/// The operator's process. Its memory of sent commands survives crashes, as a person's would.
 #[derive(Debug)]
 pub struct OperatorProcess {
     seed: u64,
     settings: Settings,
-    /// How often it has looked around.
+    /// How many rounds it has made.
     rounds: u64,
     next: TimestampMs,
-    /// Executions that it has heard of, the latest last.
+    /// Executions that it knows, the latest last.
     known: Vec<ExecutionId>,
-    /// The suspension that it has heard of last, by execution.
+    /// The latest suspension that it knows, by execution.
     looked: BTreeMap<ExecutionId, SuspensionId>,
-    /// The calls that a record has to remember, by execution.
+    /// The number of remembered calls, by execution.
     calls: BTreeMap<ExecutionId, u32>,
     sent: SentCommands,
 }
 
 impl OperatorProcess {
-    /// An operator who knows of nothing yet.
+    /// An operator that knows no executions yet.
     pub fn new(seed: u64, settings: &Settings) -> Self {
         Self {
             seed,
@@ -72,7 +72,7 @@ impl OperatorProcess {
         self
     }
 
-    /// Looks around when it is time.
+    /// Makes a round when it is due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         if cx.healing {
             return;
@@ -140,7 +140,7 @@ impl OperatorProcess {
         }
     }
 
-    /// Rotates secrets, to and fro, or lists them.
+    /// Rotates secrets, back and forth, or lists them.
     fn see_to_secrets(&self, entropy: &mut Entropy, cx: &mut Context<'_>) {
         let patience = self.patience(entropy);
         if happens(entropy, 250) {
@@ -177,7 +177,7 @@ impl OperatorProcess {
         cx.look(list, move |result| Output::Listed { filter: filter.clone(), whole, result });
     }
 
-    /// Goes on with a list.
+    /// Reads the next page of a list.
     pub fn listed(&self, filter: ListFilter, page: &ListPage, cx: &mut Context<'_>) {
         if cx.healing {
             return;
@@ -193,7 +193,7 @@ impl OperatorProcess {
         self.known.get(entropy.below(self.known.len() as u64) as usize).copied()
     }
 
-    /// Something has just happened to an execution.
+    /// Reacts to an event of an execution.
     pub fn notice(&mut self, notice: Notice, cx: &mut Context<'_>) {
         if !self.known.contains(&notice.id) {
             self.known.push(notice.id);
@@ -220,7 +220,7 @@ impl OperatorProcess {
             && looked != present
             && happens(&mut stream(self.seed, "has looked", notice.key), 300)
         {
-            // Somebody looked at what there was then, and calls late.
+            // The operator looked earlier, and calls late.
             let command = Call::resume(notice.id, SeenSuspension::of(looked), &mut entropy);
             let patience = self.patience(&mut entropy);
             cx.command(Origin::Detached, command, false, patience);
@@ -229,7 +229,7 @@ impl OperatorProcess {
         self.call(call, notice.id, &mut entropy, cx);
     }
 
-    /// Resumes what nothing else would end.
+    /// Resumes an execution that nothing else ends.
     fn wakes_up(&self, notice: Notice, cx: &mut Context<'_>) {
         let mut entropy = stream(self.seed, "wakes up", notice.key);
         let command = Call::Resume.command(notice.id, None, &mut entropy);

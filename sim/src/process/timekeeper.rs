@@ -24,14 +24,14 @@ pub struct TimekeeperProcess {
 }
 
 impl TimekeeperProcess {
-    /// A timekeeper that begins at once.
+    /// A timekeeper that begins immediately.
     pub fn new(settings: &Settings, mut entropy: Entropy) -> Self {
         let terms = settings.terms();
         let agent = Timekeeper::new(settings.partitions, terms.clone(), entropy.fork());
         Self { agent, ticking: false, terms, entropy }
     }
 
-    /// Begins a round when it is time.
+    /// Begins a round when it is due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         if self.ticking {
             return;
@@ -45,7 +45,7 @@ impl TimekeeperProcess {
         }
     }
 
-    /// Acts now and then on what it knows, before it asks for what is due.
+    /// Acts on old copies of records from time to time, before it reads the due timers.
     fn hurry(&mut self, cx: &mut Context<'_>) {
         if cx.healing || !happens(&mut self.entropy, 300) {
             return;
@@ -60,7 +60,7 @@ impl TimekeeperProcess {
         }
     }
 
-    /// Notes what came of a round.
+    /// Takes over the result of a round.
     pub fn ticked(&mut self, report: &Result<TickReport, EngineError>, cx: &mut Context<'_>) {
         self.ticking = false;
         self.agent.ticked(report, cx.now);

@@ -26,7 +26,7 @@ use super::job::{Act, Job};
 use super::operator_calls::as_holder;
 use super::sent_commands::SentCommands;
 
-/// Leases that were had, and are not forgotten.
+/// How many former leases it remembers.
 const MOST_REMEMBERED: usize = 32;
 
 /// A worker's process.
@@ -40,20 +40,20 @@ pub struct WorkerProcess {
     seed: u64,
     customs: Customs,
     entropy: Entropy,
-    /// Whether its handlers go on when their lease is lost.
+    /// Whether its handlers continue after their lease is lost.
     reckless: bool,
     /// Grants that it has used already.
     used: Vec<GrantInHand>,
     /// Completions that travel together.
     gatherer: Gatherer,
-    /// What it has sent for its handlers, some of which do not know when it is over.
+    /// The commands that it has sent for its handlers.
     sent: SentCommands,
-    /// The leases that it had, the latest last.
+    /// Its leases, including former ones, the latest last.
     had: VecDeque<(ExecutionId, Fence)>,
 }
 
 impl WorkerProcess {
-    /// A process of that worker.
+    /// A process of a worker.
     pub fn new(seed: u64, customs: Customs, profile: WorkerProfile, mut entropy: Entropy) -> Self {
         let agent = WorkerAgent::new(profile, entropy.fork());
         let reckless = happens(&mut entropy, 300);
@@ -73,7 +73,7 @@ impl WorkerProcess {
         }
     }
 
-    /// Does whatever it is time for.
+    /// Takes the steps that are due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         for lost in self.agent.leases.ran_out(cx.now) {
             self.lose(lost.lease_id);
@@ -104,7 +104,7 @@ impl WorkerProcess {
         jobs.chain(claim).fold(self.agent.next_wakeup(), TimestampMs::min)
     }
 
-    /// Does the next things of a job, as far as their time has come.
+    /// Takes the next actions of a job, as far as they are due.
     fn act(&mut self, lease_id: LeaseId, cx: &mut Context<'_>) {
         while let Some(job) = self.jobs.get_mut(&lease_id) {
             if job.busy || job.next_at > cx.now.local {
@@ -172,7 +172,7 @@ impl WorkerProcess {
                 let known = if stale { Known::Nothing } else { self.agent.leases.known(lease_id) };
                 self.gatherer.complete(origin, command, known, patience, cx);
             }
-            // As the sdk does: with the record that the latest commit of this process has left.
+            // As the SDK does: with the record that the latest commit of this process has left.
             Origin::Finish(lease_id) | Origin::Progress(lease_id) | Origin::Frame(lease_id)
                 if !stale =>
             {
@@ -183,14 +183,14 @@ impl WorkerProcess {
         }
     }
 
-    /// A lease is lost: its handler is stopped, unless it is a reckless one.
+    /// Stops the handler of a lost lease, unless the worker is reckless.
     fn lose(&mut self, lease_id: LeaseId) {
         if !self.reckless {
             self.jobs.remove(&lease_id);
         }
     }
 
-    /// Notes what was drawn.
+    /// Takes over claimed work.
     pub fn claimed(
         &mut self,
         result: Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>,
@@ -220,7 +220,7 @@ impl WorkerProcess {
         self.jobs.insert(lease_id, job);
     }
 
-    /// Notes what came of a renewal.
+    /// Takes over the result of a renewal.
     pub fn renewed(
         &mut self,
         lease_id: LeaseId,
@@ -233,20 +233,20 @@ impl WorkerProcess {
         self.wake(cx);
     }
 
-    /// Notes that a look at what no worker fitted is over.
+    /// Takes over that a sweep has ended.
     pub fn swept(&mut self, cx: &mut Context<'_>) {
         self.agent.swept();
         self.wake(cx);
     }
 
-    /// Notes a hint that a partition has work.
+    /// Takes over a hint that a partition has work.
     pub fn hint(&mut self, lane: &LaneId, partition: Partition, cx: &mut Context<'_>) {
         self.agent.hint(lane, partition);
         self.next_claim = cx.now.local;
         self.wake(cx);
     }
 
-    /// Notes the answer to a command.
+    /// Takes over the answer to a command.
     pub fn answered(
         &mut self,
         origin: Origin,
@@ -270,7 +270,8 @@ impl WorkerProcess {
             ) => self.asked(lease_id, result, cx),
             (Origin::Take, Ok(committed)) => {
                 if let Some(claimed) = claimed_by(committed.outcome) {
-                    // A repeated claim may have lost much of its lease, and is left to run out.
+                    // A repeated claim may have lost much of its lease, so the lease is left to
+                    // expire.
                     if !committed.repeat {
                         let record = committed.record;
                         self.agent.track(&claimed, record, committed.first_sent, committed.at);
@@ -283,7 +284,7 @@ impl WorkerProcess {
         self.wake(cx);
     }
 
-    /// Notes the answers to completions that were carried together.
+    /// Takes over the answers to completions that were carried together.
     pub fn gathered(
         &mut self,
         partition: Partition,
@@ -299,7 +300,7 @@ impl WorkerProcess {
         self.wake(cx);
     }
 
-    /// Something has just happened to an execution: a handler that had it once speaks up again.
+    /// Reacts to an event of an execution: a handler that had it once calls again.
     pub fn notice(&mut self, notice: Notice, cx: &mut Context<'_>) {
         if cx.healing || !cx.performs(ActionKind::Meddle, notice.key) {
             return;
@@ -353,7 +354,7 @@ impl WorkerProcess {
         }
     }
 
-    /// Uses a grant, sometimes twice, sometimes under a wrong name, sometimes the wrong way.
+    /// Uses a grant, sometimes twice, sometimes as another worker, sometimes the wrong way.
     pub fn take(&mut self, grant: GrantInHand, cx: &mut Context<'_>) {
         let key = hashed(grant.grant_id.uuid().as_bytes());
         let mut draws = Draws::new(self.seed, TAKE, key.wrapping_add(self.used.len() as u64));
@@ -372,7 +373,7 @@ impl WorkerProcess {
                 0 => Way::New,
                 1 => Way::Resumed,
                 2 | 3 => Way::Over,
-                // As one does that was slow with what it drew.
+                // As a worker does that was slow with the work that it drew.
                 4 => Way::Offered,
                 _ => grant.way,
             };
@@ -380,7 +381,7 @@ impl WorkerProcess {
         }
     }
 
-    /// Tries to take an execution in any way, under a grant that it had once or never.
+    /// Tries to claim an execution in any way, under a former grant or a forged one.
     fn take_at_once(&mut self, id: ExecutionId, entropy: &mut Entropy, cx: &mut Context<'_>) {
         let had = self.used.iter().rev().find(|grant| grant.execution_id == id).copied();
         let grant_id = GrantId::random(entropy);
@@ -414,7 +415,7 @@ impl WorkerProcess {
     }
 }
 
-/// What was taken, if something was.
+/// The claim in an outcome, if there is one.
 fn claimed_by(outcome: AnyOutcome) -> Option<Claimed> {
     match outcome {
         AnyOutcome::Claim(claimed)
