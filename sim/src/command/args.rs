@@ -13,8 +13,8 @@ Examples:
   ff-sim shrink 17               find the fewest faults and actions that still break the rule
   ff-sim replay sim/corpus       replay the plans of fixed defects
 
-Exit codes: 0 success, 1 a rule was broken, 2 work did not come to an end, 3 coverage or known counts
-are missed, 4 a seed gave two different runs, 64 wrong usage, 130 interrupted.";
+Exit codes: 0 success, 1 a rule was broken, 2 work did not end, 3 coverage or known counts missed,
+4 a seed gave two different runs, 64 wrong usage, 130 interrupted.";
 
 /// Simulates FlowFabric: runs the real operations and agents in seeded worlds of faults.
 #[derive(Debug, Parser)]
@@ -38,8 +38,8 @@ pub enum Task {
     ///     store_calls, executions    totals of all seeds
     ///     calls_per_s                store calls per second of one core's time
     ///     simulated_ms, elapsed_ms   simulated and real time
-    ///     calls_per_seed             distribution of store calls over the seeds: min, p5, p25, p50,
-    ///                                p75, p95, max
+    ///     calls_per_seed             distribution of store calls over the seeds: min, p5, p25,
+    ///                                p50, p75, p95, max
     ///     executions_per_seed        the same for executions
     ///     failures                   the seeds that failed, each with the broken rule, the file of
     ///                                its plan and the command that reproduces it
@@ -65,7 +65,8 @@ pub enum Task {
     Explore(ExploreArgs),
     /// Search for each planted bug, with all invariants and with each alone
     ///
-    /// Needs a build that contains them: cargo run --release -p ff-sim --features planted-bugs -- bugs
+    /// Needs a build with the feature planted-bugs:
+    /// cargo run --release -p ff-sim --features planted-bugs -- bugs
     Bugs(BugsArgs),
     /// Show the coverage of many seeds: the situations, effects, rejections, events and faults
     Coverage(CoverageArgs),

@@ -1,5 +1,5 @@
-//! Operations under way as values that can be copied: what the exhaustive searches drive, with the
-//! same checks of what callers are told as the seeded world has.
+//! Running operations as values that can be copied, for the exhaustive searches, with the same
+//! checks of their answers as in the seeded world.
 
 use std::rc::Rc;
 
@@ -25,7 +25,7 @@ macro_rules! works {
         $($(#[$doc:meta])* $kind:ident($operation:ty) -> $output:ty;)+
         = $informed:ident($asking:ty), $also:literal;
     ) => {
-        /// An operation of whichever kind.
+        /// A running operation of any kind.
         #[derive(Clone, Debug)]
         #[allow(clippy::large_enum_variant)] // A handful of them.
         pub enum Work {
@@ -34,7 +34,7 @@ macro_rules! works {
             $informed($asking),
         }
 
-        /// What an operation came to.
+        /// The output of an operation.
         #[derive(Clone, Debug)]
         #[allow(clippy::large_enum_variant)] // Short-lived.
         pub enum Came {
@@ -94,7 +94,7 @@ works! {
     Admit(Draw<AdmitTo>) -> Result<Drawn<AdmitTo>, EngineError>;
     /// A timekeeper makes its round.
     Tick(Tick) -> Result<TickReport, EngineError>;
-    /// A worker looks for what no worker fitted.
+    /// A worker looks for work that fits no worker.
     Sweep(RouteSweep) -> Result<usize, EngineError>;
     /// A page of a list.
     List(ListExecutions) -> Result<ListPage, EngineError>;
@@ -103,7 +103,7 @@ works! {
     = Informed(Asking), "A command that has to know secrets or signals: it comes to the same.";
 }
 
-/// A command that has to know secrets or signals, on its way.
+/// A command that needs secrets or signals.
 #[derive(Clone, Debug)]
 pub struct Asking {
     /// The command as it was begun.
@@ -120,23 +120,23 @@ fn then<T>(step: Step<T>, understand: impl FnOnce(T) -> Came) -> Step<Came> {
     }
 }
 
-/// An operation under way, with what its caller was shown so far.
+/// A running operation, with the state that its caller has seen.
 #[derive(Clone, Debug)]
 pub struct Carrier {
     /// The operation.
     pub work: Work,
-    /// Who carries it.
+    /// The caller.
     pub caller: Caller,
     /// The record that the latest reply was about.
     pub seen: Option<Rc<Execution>>,
-    /// When the store gave it, by its clock.
+    /// The store's clock in that reply.
     pub seen_at: TimestampMs,
-    /// Leases that it took itself, and was shown when it asked again.
+    /// The own leases that the store has shown it.
     pub own: ShownLeases,
 }
 
 impl Carrier {
-    /// An operation of a process that has not begun.
+    /// An operation of a process, before its first step.
     pub fn new(number: u64, process: usize, work: Work) -> Self {
         let caller = match &work {
             Work::Command(work) => Caller::of(number, process, work.command().clone()),
@@ -148,7 +148,7 @@ impl Carrier {
         Self { work, caller, seen, seen_at, own }
     }
 
-    /// Notes that a request is sent.
+    /// Takes over that a request is sent.
     pub fn sends(&mut self, request: &Request) {
         self.own.forget_touched(request);
     }
@@ -167,7 +167,7 @@ impl Carrier {
         Ok(reply)
     }
 
-    /// Notes which of its own leases a reply shows it.
+    /// Takes over a reply, with the own leases that it shows.
     pub fn hears(&mut self, server: &Server, reply: &Reply) {
         self.caller.sees(self.seen.as_deref());
         if self.caller.command.is_none() {
@@ -175,7 +175,7 @@ impl Carrier {
         }
     }
 
-    /// Checks what the operation came to, and remembers it.
+    /// Checks the output of the operation, and remembers it.
     pub fn ends(&mut self, server: &mut Server, came: &Came) -> Result<(), Broken> {
         match came {
             Came::Command(result) => {

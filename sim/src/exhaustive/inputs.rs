@@ -1,4 +1,4 @@
-//! Inputs of both searches: submissions, workers, and commands.
+//! Inputs of both searches: submissions, workers and commands.
 
 use std::fmt::Display;
 use std::sync::Arc;

@@ -128,7 +128,7 @@ pub fn check_doubt(model: &Model, caller: &Caller, error: &EngineError) -> Resul
         ensure!(
             doubts,
             TAG,
-            "{carries:?} got an error that it may be applied ({error}), but every request was answered"
+            "{carries:?} may be applied ({error}), although every request was answered"
         );
     }
     Ok(())

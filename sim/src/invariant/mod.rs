@@ -1,7 +1,8 @@
 //! The invariants, one file for each (`docs/architecture.md`, Invariants).
 //!
 //! Each checks the effect of a step, the answer to a caller, or the whole store from time to time.
-//! None of them calls a rule of core: they compare the state before with the state after.
+//! None of them calls a rule of core: they compare the state before with the state after. The
+//! summary of a check states its rule; the check returns a [`Broken`] when the rule does not hold.
 
 pub mod answer;
 pub mod bounds;

@@ -109,8 +109,8 @@ faults! {
     PartitionRequests: PlannedForProcess [1, 2, 3, 4, 5, 6];
     /// Nothing that the store sends reaches a process for a while.
     PartitionReplies: PlannedForProcess [1, 2, 3, 4, 5, 6];
-    /// Connections break: every one in a seeded world, those of one process in a simulation. Callers
-    /// learn that their replies will not come; some of the requests are carried out all the same.
+    /// Connections break: every one in a seeded world, those of one process in a simulation.
+    /// Callers get an error instead of their replies; some requests are carried out all the same.
     ConnectionsDropped: PlannedForProcess [1, 2, 3, 4, 5, 6], users [0, 1, 4];
     /// A wake-up never arrives. It is a hint, and nothing may depend on it.
     WakeUpLost: Step [50, 500, 1_000], users [0, 100, 500, 1_000];

@@ -1,35 +1,35 @@
-//! Where a process is cut off, and what becomes of it.
+//! The points at which a process is interrupted, and what happens next.
 
-/// How far a call got when its process was cut off.
+/// How far a call got when its process was interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Point {
     /// It is about to be sent.
     Unsent,
-    /// It was lost on its way.
+    /// The request was lost.
     Lost,
     /// It was applied, and its reply is lost or late.
     Applied,
-    /// It arrives when nobody expects it any more.
+    /// It arrives when no process expects it any more.
     Late,
-    /// It was the last one, and the reply has come.
+    /// It was the last one, and the reply has arrived.
     Over,
 }
 
-/// What becomes of the process that was cut off.
+/// What happens to the interrupted process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Then {
-    /// It died; a fresh one repeats the operation.
+    /// It crashed; a new process repeats the operation.
     Repeat,
-    /// It died, and nobody repeats the operation.
+    /// It crashed, and no process repeats the operation.
     Gone,
-    /// It was slow, and goes on as if nothing had happened.
+    /// It was paused, and continues with the reply.
     GoesOn,
-    /// It is told that there was no reply.
+    /// It gets an error instead of the reply.
     Told,
 }
 
 impl Point {
-    /// What may come then.
+    /// What may happen next.
     pub const fn continuations(self) -> &'static [Then] {
         match self {
             Self::Unsent => &[Then::Repeat, Then::Gone, Then::GoesOn],

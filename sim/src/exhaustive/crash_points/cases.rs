@@ -1,4 +1,4 @@
-//! Every operation that core has, each in the situations in which it does something else.
+//! Every operation of core, in each of the situations in which it behaves differently.
 
 use ff_core::agent::{Scheduler, Timekeeper, WorkerAgent, WorkerRequest};
 use ff_core::execution::{
@@ -28,22 +28,22 @@ type Prepared = Result<(), Broken>;
 pub struct Case {
     /// Its name.
     pub name: &'static str,
-    /// Makes the situation.
+    /// Sets the situation up.
     pub prepare: fn(&mut Bench) -> Prepared,
     /// The operation.
     pub subject: Subject,
 }
 
-/// What is carried out.
+/// The operation of a case.
 #[derive(Clone, Copy)]
 pub enum Subject {
-    /// A command, which a fresh process repeats under the same identity.
+    /// A command, which a new process repeats under the same identity.
     Command(fn(&Bench) -> AnyCommand),
     /// Several commands in one batch, likewise.
     Commands(fn(&Bench) -> Vec<AnyCommand>),
-    /// What an agent does; a fresh process has an agent of its own.
+    /// An operation of an agent. A new process has its own agent.
     Agent(fn(&Bench, u64) -> Work),
-    /// The same, and it only reads.
+    /// The same, for operations that only read.
     Reader(fn(&Bench, u64) -> Work),
 }
 
@@ -257,7 +257,7 @@ fn three_leased(bench: &mut Bench) -> Prepared {
     Ok(())
 }
 
-/// The lease is over and nobody has marked it so.
+/// The lease has expired and is not marked so.
 fn ran_out(bench: &mut Bench) -> Prepared {
     leased(bench)?;
     pass(bench, LEASE)
@@ -399,7 +399,7 @@ fn framed(bench: &mut Bench) -> Prepared {
     bench.prepare(frame(1, bench))
 }
 
-/// Retention has taken the values away and left the signals and the output.
+/// Retention has removed the values, but not the signals and the output.
 fn signals_left(bench: &mut Bench) -> Prepared {
     signalled(bench)?;
     bench.prepare(frame(1, bench))?;
@@ -408,7 +408,7 @@ fn signals_left(bench: &mut Bench) -> Prepared {
     bench.prepare(OnDue { execution_id: ONE })
 }
 
-/// Somebody took the entry, died, and its hold is over.
+/// A process took the entry and crashed, and its hold is over.
 fn taken_and_dropped(bench: &mut Bench) -> Prepared {
     waiting(bench)?;
     let mut carrier = bench.carrier(0, draw(bench, 99));
@@ -428,7 +428,7 @@ fn pass(bench: &mut Bench, time: DurationMs) -> Prepared {
 
 // -------------------------------------------------------------------------------- the operations
 
-/// A completion in a batch, whose values the world does not follow.
+/// A completion in a batch, without a result.
 fn without_result(id: ExecutionId, bench: &Bench) -> Complete {
     Complete { result: None, ..complete(id, bench.fence(id)) }
 }
@@ -483,7 +483,7 @@ fn audit(bench: &Bench, start: u64) -> Work {
 }
 
 impl Subject {
-    /// The commands that are carried out, to be repeated as they are.
+    /// The commands, to be repeated unchanged.
     pub fn commands(&self, bench: &Bench) -> Vec<AnyCommand> {
         match self {
             Self::Command(make) => vec![make(bench)],
@@ -492,7 +492,7 @@ impl Subject {
         }
     }
 
-    /// The operation of the `start`th process that carries it out.
+    /// The operation, as the `start`th process runs it.
     pub fn work(&self, commands: &[AnyCommand], bench: &mut Bench, start: u64) -> Work {
         match self {
             Self::Command(_) => bench.transact(commands[0].clone()),
@@ -509,12 +509,12 @@ impl Subject {
         }
     }
 
-    /// Whether a repeat by a fresh process has the same identity.
+    /// Whether a repeat by a new process has the same identity.
     pub const fn has_identity(&self) -> bool {
         matches!(self, Self::Command(_) | Self::Commands(_))
     }
 
-    /// The executions that it is about.
+    /// The executions of the case.
     pub fn executions(&self, commands: &[AnyCommand], bench: &Bench) -> Vec<ExecutionId> {
         let mut ids: Vec<ExecutionId> = bench.records().into_keys().collect();
         ids.extend(commands.iter().map(ff_core::execution::Decide::execution_id));

@@ -1,5 +1,5 @@
-//! The commands of the cases: each with the arguments that matter, and ids that are the same each
-//! time, so that a fresh process can repeat what another one began.
+//! The commands of the cases. Their ids are the same each time, so that a new process can repeat
+//! the command of another one.
 
 use std::sync::Arc;
 
@@ -27,50 +27,50 @@ use crate::exhaustive::inputs::{self, call, instance, submission, worker};
 
 use super::fixture::Bench;
 
-/// How long leases are good.
+/// The time of leases.
 pub const LEASE: DurationMs = DurationMs::from_secs(3);
-/// How long grants are good.
+/// The time of grants.
 pub const GRANT: DurationMs = DurationMs::from_secs(2);
-/// How long a retry waits.
+/// The backoff of a retry.
 pub const BACKOFF: DurationMs = DurationMs::from_secs(1);
 
-/// How long a suspension lasts at most.
+/// The timeout of a suspension.
 pub const SUSPENSION: DurationMs = DurationMs::from_secs(4);
-/// How long a waitpoint waits for its suspension.
+/// The expiry of a waitpoint before its suspension.
 pub const EXPIRY: DurationMs = DurationMs::from_secs(2);
-/// How long an execution is kept that is over.
+/// The retention.
 pub const RETENTION: DurationMs = DurationMs::from_secs(60);
 
 /// The store's partitions.
 pub const PARTITIONS: PartitionConfig =
     PartitionConfig { num_flow_partitions: 2, num_budget_partitions: 1, num_quota_partitions: 1 };
 
-/// An execution: those with a number below 10 share a partition.
+/// An execution id. Those with a number below 10 share a partition.
 pub const fn id(number: u8) -> ExecutionId {
     let partition = if number < 10 { 0 } else { 1 };
     ExecutionId::from_parts(partition, Member::from_u128(number as u128 + 1))
 }
 
-/// The one execution of most cases.
+/// The execution of most cases.
 pub const ONE: ExecutionId = id(0);
 
 const fn numbered(room: u128, number: u64) -> Member {
     Member::from_u128(room << 96 | number as u128)
 }
 
-/// What a worker can do that can do everything.
+/// All capabilities that an execution requires.
 pub fn capable() -> Capabilities {
     Capabilities::try_new(["gpu"]).expect("valid tokens")
 }
 
-/// A worker process that can do everything.
+/// A worker process with all capabilities.
 pub fn profile(number: u64) -> WorkerProfile {
     let (worker, instance) = (worker(number), instance(number));
     let profile = inputs::profile(worker, instance, LEASE, Bench::terms(), PARTITIONS);
     WorkerProfile { capabilities: capable(), slots: 4, ..profile }
 }
 
-/// An execution that may be retried, reclaimed and replayed once each.
+/// An execution that may be retried and replayed once each, and reclaimed four times.
 pub fn create(execution_id: ExecutionId) -> Create {
     let mut policy = ExecutionPolicy::default();
     policy.retry.max_retries = 1;
@@ -80,7 +80,7 @@ pub fn create(execution_id: ExecutionId) -> Create {
     submission(execution_id, b"payload", policy)
 }
 
-/// The same under an idempotency key.
+/// The same with an idempotency key.
 pub fn create_keyed() -> Create {
     let mut create = create(ONE);
     create.content = Some(content_digest(&create));
@@ -112,12 +112,12 @@ pub fn claim(number: u64) -> Claim {
     }
 }
 
-/// An offer of an execution to a worker that can do everything.
+/// An offer of an execution to a worker with all capabilities.
 pub fn offer(execution_id: ExecutionId, number: u64) -> Offer {
     Offer { claim: Claim { execution_id, ..claim(number) }, capabilities: capable() }
 }
 
-/// The end of an attempt.
+/// A completion.
 pub fn complete(execution_id: ExecutionId, fence: FenceParts) -> Complete {
     Complete { execution_id, fence, result: Some(Arc::from(*b"result")) }
 }

@@ -1,4 +1,4 @@
-//! One store, a clock, and operations that can be stopped between any two of their steps.
+//! A store, a clock, and operations that can be interrupted between any two of their steps.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -19,26 +19,26 @@ use crate::report::describe;
 use crate::report::{Broken, ensure};
 use crate::store::Server;
 
-/// Where an operation stands between two of its steps.
+/// The state of an operation between two of its steps.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // One at a time.
 pub enum Stand {
-    /// It is about to send this.
+    /// It is about to send a request.
     Sends(Request),
-    /// It is over.
+    /// It has ended.
     Done(Came),
 }
 
-/// A store with its checks, and a clock that is the store's and everybody's.
+/// A store with its checks, and a clock for the store and all processes.
 #[derive(Debug)]
 pub struct Bench {
     /// The store.
     pub server: Server,
     /// Milliseconds since the start.
     pub now: u64,
-    /// Whether what happens is told.
+    /// The steps as text, if a trace is kept.
     pub told: Option<Vec<String>>,
-    /// The waitpoints that were opened to prepare something, with their tokens.
+    /// The waitpoints that were opened to set up a case, with their tokens.
     pub issued: Vec<IssuedWaitpoint>,
     operations: u64,
 }
@@ -61,7 +61,7 @@ impl Bench {
         store_time(self.now)
     }
 
-    /// Randomness that is the same each time, for one thing.
+    /// A random stream that is the same in each run.
     pub fn entropy(&self, number: u64) -> Entropy {
         Entropy::from_u64(number).without_jitter()
     }
@@ -71,23 +71,23 @@ impl Bench {
         Terms::new(DurationMs::from_secs(30), Codec::default())
     }
 
-    /// A record as it is.
+    /// The present record of an execution.
     pub fn record(&self, id: ExecutionId) -> Option<&Execution> {
         self.server.model.records.get(&id).map(Rc::as_ref)
     }
 
-    /// All records as they are.
+    /// All present records.
     pub fn records(&self) -> BTreeMap<ExecutionId, Rc<Execution>> {
         self.server.model.records.clone()
     }
 
-    /// The proof of whoever holds an execution, or held it last.
+    /// The fence of the latest holder of an execution.
     pub fn fence(&self, id: ExecutionId) -> FenceParts {
         let fence: Option<Fence> = self.record(id).and_then(|record| record.last_fence);
         fence.map_or(FenceParts::Missing, FenceParts::Complete)
     }
 
-    /// A command on its way to its execution.
+    /// The operation that carries a command.
     pub fn transact(&mut self, command: AnyCommand) -> Work {
         self.operations += 1;
         let entropy = self.entropy(1_000_000 + self.operations);
@@ -104,13 +104,13 @@ impl Bench {
         Work::Command(Transact::knowing(command, known, patience))
     }
 
-    /// A process takes up an operation.
+    /// Assigns an operation to a process.
     pub fn carrier(&mut self, process: usize, work: Work) -> Carrier {
         self.operations += 1;
         Carrier::new(self.operations, process, work)
     }
 
-    /// Notes something that happens.
+    /// Adds a line to the trace.
     pub fn tell(&mut self, text: impl FnOnce() -> String) {
         let now = self.now;
         if let Some(told) = &mut self.told {
@@ -118,7 +118,7 @@ impl Bench {
         }
     }
 
-    /// Begins an operation.
+    /// Takes the first step of an operation.
     pub fn begin(&mut self, carrier: &mut Carrier) -> Result<Stand, Broken> {
         let step = carrier.work.start(self.time());
         self.stand(carrier, step)
@@ -133,14 +133,14 @@ impl Bench {
         Ok(reply)
     }
 
-    /// Hands an operation its reply.
+    /// Delivers a reply to an operation.
     pub fn answer(&mut self, carrier: &mut Carrier, reply: Reply) -> Result<Stand, Broken> {
         carrier.hears(&self.server, &reply);
         let step = carrier.work.on_reply(reply, self.time());
         self.stand(carrier, step)
     }
 
-    /// Tells an operation that no reply comes.
+    /// Delivers an error instead of a reply to an operation.
     pub fn fail(&mut self, carrier: &mut Carrier, failure: &Failure) -> Result<Stand, Broken> {
         carrier.caller.failed = true;
         let step = carrier.work.on_failure(failure, self.time());
@@ -168,7 +168,7 @@ impl Bench {
         }
     }
 
-    /// Lets an operation go on to its end, without anything in its way.
+    /// Runs an operation to its end, without interruption.
     pub fn finish(&mut self, carrier: &mut Carrier, mut stand: Stand) -> Result<Came, Broken> {
         for _ in 0..MAX_EXCHANGES {
             match stand {
@@ -183,14 +183,14 @@ impl Bench {
         Err(Broken { tag: "LIVENESS", detail })
     }
 
-    /// Carries an operation out.
+    /// Runs an operation.
     pub fn carry_out(&mut self, process: usize, work: Work) -> Result<Came, Broken> {
         let mut carrier = self.carrier(process, work);
         let stand = self.begin(&mut carrier)?;
         self.finish(&mut carrier, stand)
     }
 
-    /// Carries a command out that must be applied, to prepare something.
+    /// Runs a command that sets up a case and must be applied.
     pub fn prepare(&mut self, command: impl Into<AnyCommand>) -> Result<(), Broken> {
         let work = self.transact(command.into());
         let came = self.carry_out(0, work)?;
@@ -204,14 +204,14 @@ impl Bench {
         Ok(())
     }
 
-    /// The next time at which something is due, by the indexes.
+    /// The next time in `due`.
     pub fn next_due(&self) -> Option<u64> {
         let due = self.server.model.positions.values().filter_map(|positions| positions.due);
         due.map(|due| due.instant().since(store_time(0)).get()).filter(|at| *at > self.now).min()
     }
 }
 
-/// Exchanges after which an operation will never end.
+/// The number of exchanges after which an operation counts as endless.
 const MAX_EXCHANGES: usize = 200;
 
 fn told(came: &Came) -> String {

@@ -1,4 +1,4 @@
-//! What a run is compared with: the same case without any fault, carried out whole and not at all.
+//! The reference of a run: the same case without a fault, with and without the operation.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -17,28 +17,28 @@ use super::cases::{Case, Subject};
 use super::fixture::{Bench, Stand};
 use super::others::heal;
 
-/// What came of each execution in the end, without what differs by the way there: how it ended, and
-/// how many retries, reclaims, replays and attempts it took. `None`: its retention was over.
+/// The result of each execution: its outcome, and the number of its retries, reclaims, replays and
+/// attempts. `None`: its retention was over.
 pub type Summaries = BTreeMap<ExecutionId, Option<String>>;
 
-/// A case without any fault.
+/// A case without a fault.
 pub struct Reference {
-    /// Exchanges with the store that the operation has.
+    /// The number of exchanges of the operation with the store.
     pub exchanges: usize,
-    /// Whether the store remembers it only while nobody else comes.
+    /// Whether the store remembers the operation only until another process interferes.
     pub forgets: bool,
-    /// Whether carrying it out again gets further: what is due next is applied then.
+    /// Whether a repeat makes progress, by applying the next due timer.
     progresses: bool,
     /// Its records right after the operation.
     after: BTreeMap<ExecutionId, Rc<Execution>>,
-    /// What its caller was told that was done.
+    /// The effect that its caller was told.
     told: Option<Remembered>,
-    /// What comes at last when it is carried out, and when it is not.
+    /// The results with the operation, and without it.
     allowed: [Summaries; 2],
 }
 
 impl Reference {
-    /// Carries a case out without any fault.
+    /// Runs a case without a fault.
     pub fn of(case: &Case) -> Result<Self, Broken> {
         let mut bench = Bench::new(false);
         (case.prepare)(&mut bench)?;
@@ -78,7 +78,7 @@ impl Reference {
         })
     }
 
-    /// Checks what is there before anything heals.
+    /// Checks the state before the agents finish all work.
     pub fn check_at_once(
         &self,
         subject: &Subject,
@@ -103,7 +103,7 @@ impl Reference {
         Ok(())
     }
 
-    /// Checks what comes in the end.
+    /// Checks the results.
     pub fn check_at_last(
         &self,
         subject: &Subject,
@@ -112,7 +112,7 @@ impl Reference {
     ) -> Result<(), Broken> {
         let came = summaries(bench);
         let [whole, nothing] = &self.allowed;
-        // What an agent was about is gone with it: the next one is about what it finds then.
+        // An agent's work is lost with the agent: the next agent works on whatever it finds.
         let atomic = then == Then::Gone || !subject.has_identity();
         let allowed = [Some(whole), atomic.then_some(nothing)];
         for (id, summary) in &came {
@@ -138,7 +138,7 @@ fn told(subject: &Subject, came: &Came, bench: &Bench) -> Option<Remembered> {
     effect_of(&identity, outcome)
 }
 
-/// What came of each execution that there ever was.
+/// The results of all executions that ever existed.
 fn summaries(bench: &Bench) -> Summaries {
     let ids = bench.server.model.lives.keys();
     ids.map(|id| (*id, bench.record(*id).map(summary))).collect()
@@ -159,8 +159,7 @@ fn summary(record: &Execution) -> String {
     )
 }
 
-/// Checks that the work of each execution has ended, and only once: the checks of the steps see a
-/// second end, and here is seen that there is one at all.
+/// Checks that the work of each execution has ended. The checks of the steps find a second end.
 pub fn check_ended(ids: &[ExecutionId], bench: &Bench) -> Result<(), Broken> {
     for id in ids {
         let over = match bench.record(*id) {

@@ -1,24 +1,22 @@
-//! A crash at every effect boundary of every operation, enumerated.
+//! Crashes at every effect boundary of every operation.
 //!
-//! A _case_ is an operation in a situation. It is carried out once without any fault, which says
-//! how many exchanges with the store it has. Then it is carried out again for every _boundary_ of
-//! every exchange: the request is not sent yet, it is lost, it is applied and the reply is lost, or
-//! it is still on its way and arrives after everybody thinks that it is gone; and once more with
-//! the process dying after its last reply. At each boundary somebody else may do a competing thing:
-//! let time pass, take over, complete, cancel, revoke. Then either the process is dead, and a fresh
-//! one repeats the operation under the same identity, or nobody does (a grant and a lease are
-//! remembered while they last, so what asks for one is repeated only where nobody else was there);
-//! or the process was only slow, and goes on with the reply, or without it. At last the agents
-//! bring everything to an end.
+//! A _case_ is an operation in a situation. It runs once without a fault, which determines the
+//! number of its exchanges with the store. Then it runs again for every _boundary_ of every
+//! exchange: the request is not sent yet, it is lost, it is applied and the reply is lost, or it is
+//! delayed and arrives after all processes have given it up; and once more with a crash after the
+//! last reply. At each boundary another process may interfere: let time pass, take over, complete,
+//! cancel, revoke. Then either the process has crashed, and a new one repeats the operation under
+//! the same identity, or no process does (grants and leases are remembered only while they last, so
+//! requests for them are repeated only without interference); or the process was paused, and
+//! continues with the reply or without it. At last the agents finish all work.
 //!
-//! Checked are every invariant after every step, that everything ends, and against the run without
-//! fault:
+//! The checks are every invariant after every step, that all work ends, and by comparison with the
+//! run without a fault:
 //!
-//! - where a fresh process repeats a command and nobody else was there, the record is then the very
-//!   same, and so is what the caller is told, where the command has an identity;
-//! - where nobody repeats it, what comes of the work is what comes of it when the operation was
-//!   carried out whole, or not at all: there is nothing between;
-//! - what only reads changes nothing.
+//! - If a new process repeats a command without interference, the record is the same, and so is the
+//! answer to the caller if the command has an identity. - If no process repeats it, the result of
+//! the work is that of the whole operation or that without   the operation: there is nothing in
+//! between. - An operation that only reads changes nothing.
 
 mod boundary;
 mod cases;
@@ -41,7 +39,7 @@ use fixture::{Bench, Stand};
 use judge::Reference;
 use others::{Rival, heal};
 
-/// One run: a case, a boundary, what somebody else does there, and what comes then.
+/// One run: a case, a boundary, an interference, and what happens next.
 #[derive(Clone, Copy)]
 struct Run {
     case: &'static Case,
@@ -60,34 +58,34 @@ impl fmt::Display for Run {
     }
 }
 
-/// What was enumerated.
+/// The counts of an enumeration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CrashPointsReport {
     /// Operations, each in each of its situations.
     pub operations: u64,
-    /// Effect boundaries of all of them.
+    /// Effect boundaries of all operations.
     pub boundaries: u64,
-    /// Runs: each boundary with everything that may come then.
+    /// Runs: each boundary with everything that may happen next.
     pub runs: u64,
-    /// Requests that reached the store.
+    /// Requests that the store served.
     pub store_calls: u64,
-    /// The steps in words, of a run that was replayed.
+    /// The steps of a run that was replayed.
     pub trace: Vec<String>,
 }
 
-/// How far the enumeration is.
+/// The progress of an enumeration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrashPointsProgress {
     /// Operations that are done.
     pub done: u64,
-    /// Operations that there are.
+    /// The number of operations.
     pub operations: u64,
     /// Runs so far.
     pub runs: u64,
 }
 
-/// A rule that was seen broken, and in which run.
+/// A broken rule, and the run that broke it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CrashPointsViolation {
@@ -95,9 +93,9 @@ pub struct CrashPointsViolation {
     pub name: String,
     /// The invariant, or `LIVENESS`, `ATOMIC`, `REPEAT` or `READS`.
     pub tag: &'static str,
-    /// What is wrong.
+    /// The violation in words.
     pub detail: String,
-    /// The steps in words.
+    /// The steps.
     pub trace: Vec<String>,
 }
 
@@ -113,7 +111,7 @@ impl fmt::Display for CrashPointsViolation {
 
 impl std::error::Error for CrashPointsViolation {}
 
-/// Carries out every run of every case.
+/// Runs every case at every boundary.
 ///
 /// # Errors
 ///
@@ -130,12 +128,12 @@ pub fn run(
     Ok(report)
 }
 
-/// The names of all cases: a run's name begins with that of its case.
+/// The names of all cases. The name of a run begins with that of its case.
 pub fn names() -> impl Iterator<Item = &'static str> {
     CASES.iter().map(|case| case.name)
 }
 
-/// Carries out the runs whose names begin with a text, and tells the steps of the last one.
+/// Runs those whose names begin with a text, and returns the steps of the last one.
 ///
 /// # Errors
 ///
@@ -186,7 +184,7 @@ fn violation(name: String, broken: Broken) -> CrashPointsViolation {
     CrashPointsViolation { name, tag, detail, trace: Vec::new() }
 }
 
-/// What is left of an operation that was cut off.
+/// The rest of an interrupted call.
 #[allow(clippy::large_enum_variant)] // One at a time.
 enum Left {
     Request(Request),
@@ -248,7 +246,7 @@ impl Run {
         judge::check_ended(&ids, bench)
     }
 
-    /// Lets the operation run up to the boundary.
+    /// Runs the operation up to the boundary.
     fn cut_off(&self, carrier: &mut Carrier, bench: &mut Bench) -> Result<Left, Broken> {
         let mut stand = bench.begin(carrier)?;
         for _ in 0..self.exchange {
@@ -269,7 +267,7 @@ impl Run {
         }
     }
 
-    /// What comes after the boundary; tells what a caller that is still there is told.
+    /// Continues after the boundary; returns the output for a caller that still exists.
     fn go_on(
         &self,
         commands: &[AnyCommand],

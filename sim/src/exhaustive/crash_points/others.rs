@@ -1,5 +1,5 @@
-//! Who acts beside the operation of a case: somebody who gets in its way, and the agents that bring
-//! everything to an end.
+//! Other processes: one that interferes with the operation of a case, and the agents that finish
+//! all work.
 
 use ff_core::agent::{Timekeeper, WorkerAgent};
 use ff_core::error::{EngineError, ErrorClass};
@@ -16,18 +16,18 @@ use crate::report::{Broken, ensure};
 use super::commands::{PARTITIONS, cancel, complete, profile};
 use super::fixture::Bench;
 
-/// What somebody else does at the worst moment.
+/// The interference of another process at the worst time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rival {
-    /// Time passes until something is due, and a timekeeper applies it.
+    /// Time passes until a timer is due, and a timekeeper applies it.
     Time,
-    /// Time passes until another worker gets an execution, which it holds on to.
+    /// Time passes until another worker claims an execution, which it keeps.
     TakeOver,
     /// The same, and the other worker completes it.
     Finish,
     /// An operator cancels.
     Cancel,
-    /// An operator takes the lease away.
+    /// An operator revokes the lease.
     Revoke,
 }
 
@@ -47,7 +47,7 @@ impl Rival {
         }
     }
 
-    /// Does it to everything that there is; being refused is as good.
+    /// Interferes with every execution; a refusal is fine.
     pub fn act(self, bench: &mut Bench, ids: &[ExecutionId]) -> Result<(), Broken> {
         bench.tell(|| format!("somebody else acts: {}", self.word()));
         match self {
@@ -96,7 +96,7 @@ impl Crew {
         }
     }
 
-    /// Looks for work that no worker fitted, and draws work.
+    /// Looks for work that fits no worker, and claims work.
     fn claim(&mut self, bench: &mut Bench) -> Result<Vec<Claimed>, Broken> {
         if let Some(sweep) = self.worker.sweep(bench.time()) {
             bench.carry_out(self.process, Work::Sweep(sweep))?;
@@ -113,7 +113,7 @@ impl Crew {
         Ok(work.into_iter().map(|work| work.claimed).collect())
     }
 
-    /// Lets time pass until this worker gets something; it may never.
+    /// Lets time pass until this worker claims something; it may never.
     fn take_over(&mut self, bench: &mut Bench) -> Result<Vec<Claimed>, Broken> {
         for _ in 0..8 {
             self.tick(bench)?;
@@ -143,10 +143,10 @@ impl Crew {
     }
 }
 
-/// Rounds after which nothing will ever end.
+/// The number of rounds after which the work counts as endless.
 const MAX_ROUNDS: usize = 60;
 
-/// Brings everything to an end: operators let go, time passes, agents do their work.
+/// Finishes all work: operators lift blocks, time passes, agents work.
 pub fn heal(bench: &mut Bench) -> Result<(), Broken> {
     bench.tell(|| "everything heals".to_owned());
     let blocked: Vec<ExecutionId> = bench.records().into_keys().collect();
@@ -158,7 +158,7 @@ pub fn heal(bench: &mut Bench) -> Result<(), Broken> {
         }
     }
     let mut crew = Crew::new(bench, 6);
-    // What a taker took before it died comes back after its hold.
+    // An entry that a crashed process took comes back after its hold.
     let held_until = bench.now + 6_000;
     for _ in 0..MAX_ROUNDS {
         crew.tick(bench)?;

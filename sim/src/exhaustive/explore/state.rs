@@ -1,4 +1,4 @@
-//! A state of a small world, and what can happen in it next.
+//! A state of a small world, and its choices.
 
 use std::rc::Rc;
 
@@ -22,10 +22,10 @@ use super::canon::{FAR_MS, Hash128, Hasher, Names};
 use super::parts::{Exchange, Kept, Late, Part, Way, Worker};
 use super::worlds::{SmallWorld, id, partitions, profile, terms};
 
-/// Where an operation runs. Each place has at most one.
+/// The slot of a running operation. Each slot has at most one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slot {
-    /// A worker draws work.
+    /// A worker claims work.
     Claim(usize),
     /// A worker gives its lease back.
     Finish(usize),
@@ -35,11 +35,11 @@ pub enum Slot {
     Round,
     /// An operator calls.
     Call,
-    /// Somebody signals.
+    /// The signaller signals.
     Signal,
 }
 
-/// All positions.
+/// All slots.
 pub const SLOTS: [Slot; 9] = [
     Slot::Claim(0),
     Slot::Finish(0),
@@ -52,24 +52,24 @@ pub const SLOTS: [Slot; 9] = [
     Slot::Signal,
 ];
 
-/// Something that can happen next.
+/// A choice: an event that can happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// A worker without work looks for some.
+    /// An idle worker draws work.
     Claim(usize),
-    /// A handler is done.
+    /// A handler completes.
     Complete(usize),
-    /// A handler has failed.
+    /// A handler fails.
     Fail(usize),
-    /// A worker sees to its lease: it renews it, or gives it up.
+    /// A worker renews its lease, or gives it up.
     Tend(usize),
-    /// A worker dies and begins anew.
+    /// A worker crashes and restarts.
     Crash(usize),
     /// The timekeeper begins a round.
     Round,
     /// An operator cancels the first execution.
     Cancel,
-    /// An operator takes the lease of the first execution away.
+    /// An operator revokes the lease of the first execution.
     Revoke,
     /// An operator resumes the first execution.
     Resume,
@@ -77,19 +77,19 @@ pub enum Choice {
     Open(usize),
     /// A handler suspends.
     Suspend(usize),
-    /// Who was given a token signals.
+    /// The signaller signals.
     Signal,
     /// A request reaches the store.
     Arrive(Slot),
-    /// A reply reaches who waits for it.
+    /// A reply reaches its operation.
     Deliver(Slot),
-    /// Who waits for a reply is told that none comes, before the store has carried it out.
+    /// An operation gets an error instead of its reply, before the store has received the request.
     LoseRequest(Slot),
-    /// The same, after the store has.
+    /// The same, after the store has served the request.
     LoseReply(Slot),
-    /// A request arrives that nobody waits for any more.
+    /// A request arrives that no operation waits for any more.
     Late(usize),
-    /// Time moves on to the next instant at which anything can change by it.
+    /// Time moves on to the next instant that makes a difference.
     Time,
 }
 
@@ -98,23 +98,23 @@ pub enum Choice {
 pub struct State {
     /// The world.
     pub world: SmallWorld,
-    /// The clock of the store and of everybody, in milliseconds.
+    /// The clock of the store and all processes, in milliseconds.
     pub now: u64,
     /// The store.
     pub server: Server,
-    /// Its records, by their executions' numbers.
+    /// Its records, by the numbers of their executions.
     pub records: Vec<Part<Kept>>,
     /// The workers.
     pub workers: [Part<Worker>; 2],
-    /// What is under way, by the order of [`SLOTS`].
+    /// The running operations, in the order of [`SLOTS`].
     pub running: [Option<Part<Exchange>>; SLOTS.len()],
-    /// Requests that nobody waits for any more.
+    /// Requests that no operation waits for any more.
     pub late: Vec<Part<Late>>,
-    /// The waitpoint whose token was given out last.
+    /// The waitpoint whose token was issued last.
     pub issued: Option<Part<IssuedWaitpoint>>,
-    /// How much of each thing may still happen.
+    /// The remaining number of each kind of event.
     pub left: SmallWorld,
-    /// Operations that were begun.
+    /// Operations that were started.
     pub operations: u64,
 }
 
@@ -135,7 +135,7 @@ impl Clone for State {
     }
 }
 
-/// The number of a place.
+/// The number of a slot.
 pub fn slot_number(slot: Slot) -> usize {
     match slot {
         Slot::Claim(worker) => worker * 3,
@@ -155,7 +155,7 @@ pub fn worker(number: usize, start: u32) -> Part<Worker> {
 }
 
 impl State {
-    /// The beginning of a world: its executions wait.
+    /// The initial state of a world: its executions wait.
     pub fn new(world: &SmallWorld) -> Result<Self, Broken> {
         let mut state = Self {
             world: *world,
@@ -195,18 +195,18 @@ impl State {
         TimestampMs::new(self.now)
     }
 
-    /// Everybody's clocks: there is only one.
+    /// The clocks of any process: there is only one clock.
     pub const fn time(&self) -> HostTime {
         HostTime { local: self.store(), store: self.store() }
     }
 
-    /// Randomness that nothing else has: it only decides ids and nonces.
+    /// A new random stream, which decides only ids and nonces.
     pub fn entropy(&mut self) -> Entropy {
         self.operations += 1;
         Entropy::from_u64(1_000_000 + self.operations).without_jitter()
     }
 
-    /// A process takes up an operation.
+    /// Assigns an operation to a process.
     pub fn carrier(&mut self, process: usize, work: Work) -> Carrier {
         self.operations += 1;
         Carrier::new(self.operations, process, work)
@@ -217,7 +217,7 @@ impl State {
         Work::Tick(Timekeeper::new(partitions(), terms(), self.entropy()).tick())
     }
 
-    /// Takes over which records the store has now.
+    /// Takes over the records of the store.
     pub fn refresh(&mut self) -> Result<(), Broken> {
         for number in 0..self.world.executions {
             let id = id(number);
@@ -243,8 +243,8 @@ impl State {
         Ok(())
     }
 
-    /// The hash of this state and of all that differ from it only by names: of the two workers
-    /// either may come first.
+    /// The hash of this state, the same for all states that differ only by names: either of the two
+    /// workers may come first.
     pub fn hash(&self) -> Hash128 {
         self.hash_in([0, 1]).min(self.hash_in([1, 0]))
     }
@@ -288,7 +288,7 @@ impl State {
         hasher.get()
     }
 
-    /// Adds where the executions stand in the indexes.
+    /// Adds the index entries of the executions.
     fn add_places(&self, hasher: &mut Hasher) {
         for number in 0..self.world.executions {
             let positions = self.server.model.positions.get(&id(number));
@@ -304,8 +304,8 @@ impl State {
         }
     }
 
-    /// Adds what the checks remember of the ids that this state mentions. What they remember of
-    /// others is left out: no step can mention those any more.
+    /// Adds the memory of the checks about the ids in this state. Their memory of other ids is left
+    /// out: no step can contain those any more.
     fn add_memories(&self, hasher: &mut Hasher, names: &Names, numbers: &[u64]) {
         let model = &self.server.model;
         let live = |number: Option<&u64>| {
@@ -335,7 +335,7 @@ impl State {
         }
     }
 
-    /// What can happen next.
+    /// The choices.
     pub fn choices(&self) -> Vec<Choice> {
         let mut choices = Vec::new();
         if let Some(slot) = self.alone() {
@@ -375,8 +375,8 @@ impl State {
         choices
     }
 
-    /// An operation whose reply is on its way, and the only one of its process: nobody else can
-    /// tell when the reply comes, so that it comes first.
+    /// An operation whose reply is in flight, and the only one of its process: no other process can
+    /// see when the reply arrives, so it arrives first.
     fn alone(&self) -> Option<Slot> {
         let back = |slot: &Slot| {
             let part = self.running[slot_number(*slot)].as_ref();
@@ -392,21 +392,20 @@ impl State {
         SLOTS.into_iter().find(|slot| back(slot) && alone(slot))
     }
 
-    /// Requests that are on their way.
+    /// The number of requests in flight.
     pub fn travelling(&self) -> usize {
         let there = |part: &&Part<Exchange>| matches!(part.get().way, Way::There(_));
         self.running.iter().flatten().filter(there).count()
     }
 
-    /// Whether time may pass: not while a reply is on its way, and while a request is only so
-    /// often.
+    /// Whether time may pass: not while a reply is in flight, and only so often while a request is.
     fn may_pass(&self) -> bool {
         let there = self.travelling();
         let under_way = self.running.iter().flatten().count();
         there == under_way && (there == 0 || self.left.slow > 0)
     }
 
-    /// What processes may begin.
+    /// Adds the operations that processes may start.
     fn add_work(&self, choices: &mut Vec<Choice>) {
         let free = |slot| self.running[slot_number(slot)].is_none();
         let positions = || self.server.model.positions.values();
@@ -454,7 +453,7 @@ impl State {
         }
     }
 
-    /// Whether a worker has something to do about its lease.
+    /// Whether a worker can renew its lease or give it up.
     fn tends(&self, number: usize) -> bool {
         let leases = &self.workers[number].get().agent.leases;
         let due = leases.next_wakeup().is_some_and(|at| at.get() <= self.now);
@@ -465,7 +464,7 @@ impl State {
         self.left.renewals > 0 && self.running[slot_number(Slot::Renew(number))].is_none()
     }
 
-    /// The next instant at which anything can change by the passing of time alone.
+    /// The next instant at which the passing of time makes a difference.
     pub fn next_instant(&self) -> Option<u64> {
         let due = self.server.model.positions.values().filter_map(|positions| positions.due);
         let due = due.map(|due| due.instant().get());
@@ -482,7 +481,7 @@ impl State {
         all.filter(|at| *at > self.now && *at <= self.now + FAR_MS).min()
     }
 
-    /// Checks what holds in every state.
+    /// Checks the invariants of every state.
     pub fn check(&self) -> Result<(), Broken> {
         for part in &self.workers {
             let (model, leases) = (&self.server.model, &part.get().agent.leases);
@@ -491,7 +490,7 @@ impl State {
         Ok(())
     }
 
-    /// Checks what holds when nothing is left to happen.
+    /// Checks a state without choices.
     pub fn check_end(&mut self) -> Result<(), Broken> {
         for number in 0..self.world.executions {
             let record = self.server.model.records.get(&id(number));
@@ -503,7 +502,7 @@ impl State {
     }
 }
 
-/// The instants at which what a request decided begins or ceases to hold.
+/// The ends of the windows in a request.
 fn windows(request: &Request) -> Vec<u64> {
     let Request::Commit(commit) = request else { return Vec::new() };
     let windows = commit.units.iter().map(|unit| unit.window);

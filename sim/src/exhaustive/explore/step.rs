@@ -19,7 +19,7 @@ use super::waiting::goes_on;
 use super::worlds::{id, terms};
 
 impl State {
-    /// Lets something happen.
+    /// Takes a choice.
     pub fn take(&mut self, choice: Choice) -> Result<(), Broken> {
         match choice {
             Choice::Claim(number) => self.claim(number)?,
@@ -76,8 +76,8 @@ impl State {
         self.follow(slot, carrier, step)
     }
 
-    /// Does what an operation wants next. A look over the partitions and one at the secrets are
-    /// answered at once, a `Take` is carried out at once, and a wait takes no time.
+    /// Carries out the next step of an operation. Polls, reads of the secrets and a `Take` are
+    /// carried out immediately, and a wait takes no time.
     fn follow(&mut self, slot: Slot, mut carrier: Carrier, step: Step<Came>) -> Result<(), Broken> {
         match step {
             Step::Send(request) if is_answered_at_once(&request) => {
@@ -113,7 +113,7 @@ impl State {
         }
     }
 
-    /// Lets those late requests know what their caller was told.
+    /// Updates the caller of its late requests.
     fn share(&mut self, carrier: &Carrier) {
         let caller = &carrier.caller;
         for part in &mut self.late {
@@ -147,7 +147,7 @@ impl State {
         self.follow(slot, carrier, step)
     }
 
-    /// A caller is told that no reply comes. A request that was not carried out yet may still be.
+    /// Delivers an error instead of a reply. A request in flight may still arrive.
     fn lose(&mut self, slot: Slot) -> Result<(), Broken> {
         let Exchange { mut carrier, way } = self.take_up(slot);
         match way {
@@ -224,7 +224,7 @@ impl State {
         Ok(())
     }
 
-    /// A worker dies: what it has sent still arrives, or not.
+    /// Crashes a worker: its requests may still arrive.
     fn crash(&mut self, number: usize) {
         self.left.crashes -= 1;
         self.left.faults -= 1;
@@ -261,13 +261,13 @@ impl State {
         self.begin(Slot::Call, Work::Command(work))
     }
 
-    /// Notes what an operation came to, as the shells of workers do.
+    /// Takes over the output of an operation, as the SDK does.
     fn done(&mut self, slot: Slot, came: Came) {
         let now = self.time();
         match (slot, came) {
             (Slot::Claim(number), Came::Claim(result)) => self.change(number, |worker| {
                 let (mut work, _) = result.unwrap_or_default();
-                // Where it looks next it finds out anew.
+                // The worker restarts its rotation.
                 worker.agent.claimed(&mut work, None);
                 let claimed = work.pop().map(|work| work.claimed);
                 worker.job = claimed.map(|claimed| Job { claimed, ending: None, opens: false });
@@ -298,13 +298,13 @@ impl State {
     }
 }
 
-/// Looks over the partitions, and whatever has to do with secrets, of which there is one from the
-/// beginning to the end: it is the same whenever it is answered.
+/// Whether a request is a poll, or about secrets. There is one secret all the time, so the answer
+/// is the same at any time.
 fn is_answered_at_once(request: &Request) -> bool {
     matches!(request, Request::Poll(_)) || request.partition() == Partition::META
 }
 
-/// How a handler gives its lease back.
+/// The call of a handler that gives its lease back.
 fn give_back(claimed: &Claimed, completes: bool) -> AnyCommand {
     let (execution_id, fence) = (claimed.execution_id, claimed.fence().into());
     if completes {

@@ -1,4 +1,4 @@
-//! The steps of a way in words.
+//! The steps of a path as text.
 
 use crate::report::describe::{self, shortened};
 
@@ -6,7 +6,7 @@ use super::parts::Way;
 use super::state::{Choice, Slot, State, slot_number};
 
 impl State {
-    /// What happens by a choice.
+    /// Describes a choice.
     pub fn tell(&self, choice: Choice) -> String {
         let (Choice::Arrive(slot)
         | Choice::Deliver(slot)
