@@ -13,10 +13,10 @@ use crate::store::{
 use crate::time::{DurationMs, HostTime, TimestampMs, Window};
 use crate::token::{KEYRING_FOR, Keyring, Kid, Rotation, Secret, SecretInfo};
 
+use super::doubt::{Doubt, Evidence, SentCommit};
 use super::operation::{Operation, Step};
 use super::query::Query;
 use super::retry::Patience;
-use super::transact::is_other;
 use super::unit::unreadable;
 
 /// The record of the secrets.
@@ -112,21 +112,10 @@ pub struct RotateSecret {
     secret: Secret,
     grace: DurationMs,
     patience: Patience,
-    /// Commits that may be applied: their reply was lost, or they were refused, it may be because
-    /// of themselves: a client that sends again by itself has its first copy refuse the second.
-    doubted: Vec<Sent>,
-    /// Whether one of them got no reply.
-    lost: bool,
+    doubt: Doubt,
     /// Whether the kid was known before anything was sent.
     knew: Option<bool>,
-    pending: Option<Sent>,
-}
-
-/// A commit that was sent: the version that it is to replace, and the nonce of the one it writes.
-#[derive(Clone, Copy, Debug)]
-struct Sent {
-    expected: Version,
-    nonce: u64,
+    pending: Option<SentCommit>,
 }
 
 const OP: &str = "rotate_waitpoint_secret";
@@ -134,8 +123,7 @@ const OP: &str = "rotate_waitpoint_secret";
 impl RotateSecret {
     /// Rotates to this secret; the one before stays good for `grace`.
     pub fn new(kid: Kid, secret: Secret, grace: DurationMs, patience: Patience) -> Self {
-        let (doubted, lost) = (Vec::new(), false);
-        Self { kid, secret, grace, patience, doubted, lost, knew: None, pending: None }
+        Self { kid, secret, grace, patience, doubt: Doubt::default(), knew: None, pending: None }
     }
 
     fn left_open(&self, now: HostTime) -> EngineError {
@@ -155,9 +143,8 @@ impl RotateSecret {
             Err(error) => return Step::Done(Err(error)),
         };
         let version = stored.map_or(Version::ABSENT, |stored| stored.version);
-        let is_own = self.doubted.iter().any(|sent| sent.nonce == version.nonce);
-        let other = |sent: &Sent| is_other(Some(version), sent.expected, sent.nonce);
-        let shows_none = self.doubted.iter().all(other);
+        let is_own = self.doubt.wrote(version);
+        let shows_none = self.doubt.all_are_disproved(&Evidence { version, mark: None });
         let knows = ring.knows(&self.kid);
         let knew = *self.knew.get_or_insert(knows);
         let is_current = ring.list().last().is_some_and(|last| last.kid == self.kid);
@@ -179,9 +166,10 @@ impl RotateSecret {
             return Step::Done(Ok(if is_own { Rotation::Rotated } else { Rotation::Noop }));
         }
         let nonce = self.patience.nonce();
-        self.pending = Some(Sent { expected: version, nonce });
         // A grace is counted from a time that is at most a second off.
         let around = Window::from(at.minus(KEYRING_FOR)).and(Window::until(at.plus(KEYRING_FOR)));
+        let until = around.not_after;
+        self.pending = Some(SentCommit { expected: version, nonce, until, mark: None });
         Step::Send(write_ring(&ring, version, around, nonce))
     }
 }
@@ -205,17 +193,15 @@ impl Operation for RotateSecret {
             ReplyBody::Commit(mut units) => match units.pop() {
                 Some(UnitReply::Committed { .. }) => Step::Done(Ok(Rotation::Rotated)),
                 refused => {
-                    let version = match &refused {
-                        Some(UnitReply::Conflict { current }) => {
-                            let current = current.first().and_then(Option::as_ref);
-                            Some(current.map_or(Version::ABSENT, |stored| stored.version))
+                    match (pending, refused) {
+                        (Some(sent), Some(UnitReply::Conflict { current })) => {
+                            let found = current.first().and_then(Option::as_ref);
+                            let version = found.map_or(Version::ABSENT, |stored| stored.version);
+                            self.doubt.conflicted(sent, version);
                         }
-                        _ => None,
-                    };
-                    let never = |sent: &Sent| {
-                        version.is_some() && is_other(version, sent.expected, sent.nonce)
-                    };
-                    self.doubted.extend(pending.filter(|sent| !never(sent)));
+                        (Some(sent), _) => self.doubt.refused(sent),
+                        (None, _) => {}
+                    }
                     match self.patience.after_refusal(OP) {
                         Ok(wait) => Step::Wait(wait),
                         Err(error) => Step::Done(Err(error)),
@@ -227,15 +213,10 @@ impl Operation for RotateSecret {
     }
 
     fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        match (self.pending.take(), failure) {
-            (None, _) | (_, Failure::NotSent(_)) => {}
-            (Some(sent), Failure::Refused(_)) => self.doubted.push(sent),
-            (Some(sent), Failure::MaybeApplied(_)) => {
-                self.doubted.push(sent);
-                self.lost = true;
-            }
+        if let Some(sent) = self.pending.take() {
+            self.doubt.failed(sent, failure);
         }
-        let applied = if self.lost { Applied::Unknown } else { Applied::No };
+        let applied = self.doubt.applied();
         match self.patience.after_failure(OP, failure, applied, now) {
             Ok(wait) => Step::Wait(wait),
             Err(error) => Step::Done(Err(error)),

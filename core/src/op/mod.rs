@@ -7,6 +7,7 @@
 mod audit;
 mod batch;
 mod clear;
+mod doubt;
 mod draw;
 mod frames;
 mod handed;

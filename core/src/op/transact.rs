@@ -2,7 +2,7 @@
 //! again.
 
 use crate::error::{Applied, Bug, EngineError, Rejection};
-use crate::execution::{Decide, IdentityKind, Mark, Verdict};
+use crate::execution::{Decide, IdentityKind, Verdict};
 use crate::partition::Partition;
 use crate::planted::planted;
 use crate::store::{
@@ -11,6 +11,7 @@ use crate::store::{
 };
 use crate::time::{HostTime, TimestampMs};
 
+use super::doubt::{Doubt, Evidence, SentCommit};
 use super::operation::{Operation, Step};
 use super::retry::Patience;
 use super::unit::{Loaded, Stamp, found_signal, load, quarantine, signal_key, unit_for, value_key};
@@ -27,12 +28,7 @@ pub struct Transact<C: Decide> {
     known: Known,
     patience: Patience,
     pending: Pending<C::Outcome>,
-    /// Commits whose reply was lost.
-    ambiguous: Vec<Sent>,
-    /// Commits that were refused, as long as the record does not show that they never applied. A
-    /// client of the store that sends a request again by itself hands over one reply for both: the
-    /// second may be refused because of the first, or by a store that takes no writes any more.
-    refused: Vec<Sent>,
+    doubt: Doubt,
     first_sent: Option<TimestampMs>,
 }
 
@@ -75,21 +71,8 @@ pub struct Committed<T> {
 enum Pending<T> {
     Nothing,
     Read,
-    Commit { outcome: T, sent: Sent, after: Option<Loaded> },
+    Commit { outcome: T, sent: SentCommit, after: Option<Loaded> },
     Quarantine(Bug),
-}
-
-/// A commit that was sent.
-#[derive(Clone, Debug)]
-struct Sent {
-    /// The version that it is to replace.
-    expected: Version,
-    /// The nonce of the version that it writes.
-    nonce: u64,
-    /// From when on, by the store's clock, it cannot apply any more.
-    until: TimestampMs,
-    /// What the record that it is to replace shows of commands of its kind.
-    mark: Option<Mark>,
 }
 
 type Output<T> = Result<Committed<T>, EngineError>;
@@ -102,9 +85,8 @@ impl<C: Decide> Transact<C> {
 
     /// An operation that begins with what is known of the record.
     pub fn knowing(command: C, known: Known, patience: Patience) -> Self {
-        let pending = Pending::Nothing;
-        let (ambiguous, refused) = (Vec::new(), Vec::new());
-        Self { command, known, patience, pending, ambiguous, refused, first_sent: None }
+        let (pending, doubt) = (Pending::Nothing, Doubt::default());
+        Self { command, known, patience, pending, doubt, first_sent: None }
     }
 
     /// Counts the time that it may take from now on, where it has not begun.
@@ -114,7 +96,7 @@ impl<C: Decide> Transact<C> {
 
     /// Whether it has sent something that may be applied, as far as it knows.
     pub(super) const fn may_be_applied(&self) -> Applied {
-        if self.ambiguous.is_empty() { Applied::No } else { Applied::Unknown }
+        self.doubt.applied()
     }
 
     /// The command that it carries, to be told what else was read for it.
@@ -150,17 +132,16 @@ impl<C: Decide> Transact<C> {
         if let Some(record) = record {
             self.command.observe(record);
         }
-        let never = fresh.is_some() && self.shows_none_of(&self.refused, current.as_ref());
-        if never || planted!(ResendForgotten) {
-            self.refused.clear();
+        let evidence = self.evidence(current.as_ref());
+        if fresh.is_some() {
+            self.doubt.settle_refused(&evidence);
         }
         match (self.command.decide(record, at), fresh) {
             (Err(rejection), fresh) if fresh.is_some() || planted!(StaleRejectionTrusted) => {
                 let error = self.rejected(rejection, current.as_ref(), at, now);
                 // Whoever has read what was missing goes on from here, unless a commit may have
                 // been applied: then what was read since is not enough.
-                let certain = self.ambiguous.is_empty() && self.refused.is_empty();
-                let known = current.filter(|_| certain);
+                let known = current.filter(|_| self.doubt.is_empty());
                 self.known = known.map_or(Known::Nothing, Known::Stale);
                 Step::Done(Err(error))
             }
@@ -173,8 +154,7 @@ impl<C: Decide> Transact<C> {
             (Ok(Verdict::Apply(_)), Some(_))
                 if self.may_be_removed(current.as_ref(), now)
                     || self.may_be_forgotten(current.as_ref())
-                        && !(self.refused.is_empty()
-                            && self.shows_none_of(&self.ambiguous, current.as_ref())) =>
+                        && !self.doubt.is_disproved(&evidence) =>
             {
                 Step::Done(Err(self.moved_on("it would be applied a second time", now)))
             }
@@ -191,9 +171,8 @@ impl<C: Decide> Transact<C> {
                 let fetches = self.command.fetches();
                 let made = unit_for(&id, current.as_ref(), decision, stamp, fetches);
                 let (unit, outcome, after) = made;
-                let expected = current.as_ref().map_or(Version::ABSENT, |loaded| loaded.version);
-                let mark = self.mark(current.as_ref());
-                let sent = Sent { expected, nonce, until: unit.window.not_after, mark };
+                let Evidence { version: expected, mark } = evidence;
+                let sent = SentCommit { expected, nonce, until: unit.window.not_after, mark };
                 self.pending = Pending::Commit { outcome, sent, after };
                 self.first_sent.get_or_insert(now.local);
                 self.known = current.map_or(Known::Absent, Known::Stale);
@@ -247,7 +226,7 @@ impl<C: Decide> Transact<C> {
         &mut self,
         reply: Option<(UnitReply, TimestampMs)>,
         (outcome, record): (C::Outcome, Option<Loaded>),
-        sent: Sent,
+        sent: SentCommit,
         now: HostTime,
     ) -> Step<Output<C::Outcome>> {
         let Some((reply, at)) = reply else { return self.unexpected() };
@@ -259,10 +238,8 @@ impl<C: Decide> Transact<C> {
             }
             UnitReply::Conflict { current } => {
                 let found = current.first().and_then(Option::as_ref);
-                let version = found.map(|stored| stored.version);
-                if !is_other(version, sent.expected, sent.nonce) {
-                    self.refused.push(sent);
-                }
+                let version = found.map_or(Version::ABSENT, |stored| stored.version);
+                self.doubt.conflicted(sent, version);
                 match self.patience.after_conflict(self.command.name()) {
                     Err(error) => Step::Done(Err(error)),
                     Ok(None) => {
@@ -276,7 +253,7 @@ impl<C: Decide> Transact<C> {
                 }
             }
             UnitReply::OutsideWindow => {
-                self.refused.push(sent);
+                self.doubt.refused(sent);
                 self.known = Known::Nothing;
                 match self.patience.after_refusal(self.command.name()) {
                     Ok(wait) => Step::Wait(wait),
@@ -300,10 +277,9 @@ impl<C: Decide> Transact<C> {
             // Whoever has read it asks again.
             return rejection.into();
         }
-        let version = current.map_or(Version::ABSENT, |loaded| loaded.version);
-        let under_way = |sent: &Sent| version == sent.expected && at < sent.until;
-        if self.shows_none_of(&self.ambiguous, current)
-            && !self.ambiguous.iter().any(under_way)
+        let evidence = self.evidence(current);
+        if self.doubt.unanswered_are_disproved(&evidence)
+            && !self.doubt.may_still_apply(evidence.version, at)
             && !self.may_be_removed(current, now)
         {
             return rejection.into();
@@ -311,19 +287,12 @@ impl<C: Decide> Transact<C> {
         self.moved_on(&rejection.to_string(), now)
     }
 
-    fn mark(&self, current: Option<&Loaded>) -> Option<Mark> {
-        current.and_then(|loaded| self.command.identity().mark(&loaded.execution))
-    }
-
-    /// Whether the record shows that none of these commits has applied: by its version, or because
-    /// nothing of their kind has been carried out since they were decided.
-    fn shows_none_of(&self, commits: &[Sent], current: Option<&Loaded>) -> bool {
-        let version = current.map(|loaded| loaded.version);
-        let mark = self.mark(current);
-        let unmarked =
-            |sent: &Sent| mark.is_some() && mark == sent.mark && !planted!(ConflictDoubted);
-        let other = |sent: &Sent| is_other(version, sent.expected, sent.nonce);
-        commits.iter().all(|sent| other(sent) || unmarked(sent))
+    /// What a record shows of the commits of this operation.
+    fn evidence(&self, current: Option<&Loaded>) -> Evidence {
+        Evidence {
+            version: current.map_or(Version::ABSENT, |loaded| loaded.version),
+            mark: current.and_then(|loaded| self.command.identity().mark(&loaded.execution)),
+        }
     }
 
     /// Whether the record may have forgotten the command while the same execution goes on: a grant
@@ -351,7 +320,7 @@ impl<C: Decide> Transact<C> {
         let passed = self.first_sent.map(|sent| now.local.since(sent));
         let tried = self.command.tried_for();
         current.is_none()
-            && !self.ambiguous.is_empty()
+            && self.doubt.has_unanswered()
             && tried.is_some_and(|tried| passed.is_some_and(|passed| passed >= tried))
     }
 
@@ -366,13 +335,6 @@ impl<C: Decide> Transact<C> {
     fn unexpected(&self) -> Step<Output<C::Outcome>> {
         Step::Done(Err(Bug::unexpected_reply(self.command.name())))
     }
-}
-
-/// Whether a record of this version shows that a commit of that nonce on an expected version has
-/// not applied.
-pub(super) fn is_other(version: Option<Version>, expected: Version, nonce: u64) -> bool {
-    let version = version.unwrap_or(Version::ABSENT);
-    version == expected || (version.count == expected.count + 1 && version.nonce != nonce)
 }
 
 impl<C: Decide> Operation for Transact<C> {
@@ -419,12 +381,7 @@ impl<C: Decide> Operation for Transact<C> {
     fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
         let pending = std::mem::replace(&mut self.pending, Pending::Nothing);
         if let Pending::Commit { sent, .. } = pending {
-            match failure {
-                Failure::NotSent(_) => {}
-                Failure::Refused(_) => self.refused.push(sent),
-                Failure::MaybeApplied(_) if planted!(LostReplyForgotten) => {}
-                Failure::MaybeApplied(_) => self.ambiguous.push(sent),
-            }
+            self.doubt.failed(sent, failure);
         }
         self.known = Known::Nothing;
         let applied = self.may_be_applied();
