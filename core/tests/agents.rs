@@ -14,7 +14,7 @@ use ff_core::error::{Bug, EngineError, Rejection};
 use ff_core::execution::{ClaimKind, DueKind, Execution, Renewed, Situation, situation};
 use ff_core::id::{ExecutionId, LaneId, Namespace, WorkerId, WorkerInstanceId};
 use ff_core::op::{
-    Committed, HOLD, Known, Operation, Patience, Step, Terms, TickReport, Transact, load,
+    Committed, Event, HOLD, Known, Operation, Patience, Step, Terms, TickReport, Transact, load,
 };
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
@@ -49,18 +49,18 @@ impl World {
     }
 
     fn drive<O: Operation>(&mut self, mut operation: O) -> O::Output {
-        let mut step = operation.start(self.host());
+        let mut step = operation.resume(Event::Start, self.host());
         loop {
             step = match step {
                 Step::Done(output) => return output,
                 Step::Wait(wait) => {
                     self.now += wait.get();
-                    operation.on_wake(self.host())
+                    operation.resume(Event::Wake, self.host())
                 }
                 Step::Send(request) => {
                     self.calls += 1;
                     let reply = self.store.handle(request, at(self.now));
-                    operation.on_reply(reply, self.host())
+                    operation.resume(Event::Reply(reply), self.host())
                 }
             };
         }
@@ -112,7 +112,8 @@ impl World {
         let key = RecordKey::Execution(Uuid::from_u128(number));
         let mut records = self.store.records(Partition::flow(0));
         let (_, stored) = records.find(|(held, _)| **held == key).expect("it is there");
-        load(stored, &Codec::default()).expect("it decodes").execution
+        let loaded = load(stored, &Codec::default()).expect("it decodes");
+        std::sync::Arc::unwrap_or_clone(loaded.execution)
     }
 
     fn situation(&self, number: u128) -> Situation {
@@ -170,14 +171,17 @@ fn two_draws_that_run_side_by_side_never_get_the_same_execution() {
     world.submit(1..=8);
     let (mut one, mut two) = (world.worker(1, &[]), world.worker(2, &[]));
     let (mut first, mut second) = (one.claim(4), two.claim(4));
-    let mut steps = [Some(first.start(world.host())), Some(second.start(world.host()))];
+    let mut steps = [
+        Some(first.resume(Event::Start, world.host())),
+        Some(second.resume(Event::Start, world.host())),
+    ];
     let mut seen = BTreeSet::new();
     while steps.iter().any(Option::is_some) {
         for (step, operation) in steps.iter_mut().zip([&mut first, &mut second]) {
             match step.take() {
                 Some(Step::Send(request)) => {
                     let reply = world.store.handle(request, at(world.now));
-                    *step = Some(operation.on_reply(reply, world.host()));
+                    *step = Some(operation.resume(Event::Reply(reply), world.host()));
                 }
                 Some(Step::Done(Ok((work, _)))) => {
                     assert_eq!(work.len(), 4);
@@ -287,12 +291,12 @@ fn what_a_dead_taker_took_comes_back_after_the_hold() {
     let mut world = World::new(1);
     world.submit([1]);
     let mut dead = world.worker(1, &[]).claim(1);
-    let mut step = dead.start(world.host());
+    let mut step = dead.resume(Event::Start, world.host());
     // It polls and takes, and is never heard of again.
     for _ in 0..2 {
         let Step::Send(request) = step else { panic!("a request") };
         let reply = world.store.handle(request, at(world.now));
-        step = dead.on_reply(reply, world.host());
+        step = dead.resume(Event::Reply(reply), world.host());
     }
     let mut worker = world.worker(2, &[]);
     assert_eq!(numbers(&world.claim(&mut worker, 1)), [0_u128; 0]);
@@ -329,9 +333,11 @@ fn a_timekeeper_with_a_wrong_estimate_sleeps_until_the_next_thing_is_due() {
         let now = HostTime { local: at(7), store };
         let mut timekeeper = Timekeeper::new(world.config, terms(1_000), Entropy::from_u64(1));
         let mut round = timekeeper.tick();
-        let Step::Send(request) = round.start(now) else { panic!("a request") };
+        let Step::Send(request) = round.resume(Event::Start, now) else { panic!("a request") };
         let reply = world.store.handle(request, at(world.now));
-        let Step::Done(report) = round.on_reply(reply, now) else { panic!("nothing is due") };
+        let Step::Done(report) = round.resume(Event::Reply(reply), now) else {
+            panic!("nothing is due")
+        };
         timekeeper.ticked(&report, now);
         assert_eq!(timekeeper.next_wakeup(), at(107));
     }

@@ -10,8 +10,8 @@ use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, Decide, OnDue, Purpose, index_entries};
 use ff_core::id::{ExecutionId, LaneId, Namespace};
 use ff_core::op::{
-    AuditLook, AuditPartition, Fault, FindOutside, HOLD, Informed, Known, Operation, Patience,
-    RotateSecret, Step, Terms, Tick, Transact, load,
+    AuditLook, AuditPartition, Event, Fault, FindOutside, HOLD, Informed, Known, Operation,
+    Patience, RotateSecret, Step, Terms, Tick, Transact, load,
 };
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
@@ -59,18 +59,18 @@ impl World {
         mut operation: O,
         mut meanwhile: impl FnMut(&mut Self),
     ) -> O::Output {
-        let mut step = operation.start(self.host());
+        let mut step = operation.resume(Event::Start, self.host());
         loop {
             step = match step {
                 Step::Done(output) => return output,
                 Step::Wait(wait) => {
                     self.now += wait.get();
-                    operation.on_wake(self.host())
+                    operation.resume(Event::Wake, self.host())
                 }
                 Step::Send(request) => {
                     meanwhile(self);
                     let reply = self.store.handle(request, at(self.now));
-                    operation.on_reply(reply, self.host())
+                    operation.resume(Event::Reply(reply), self.host())
                 }
             };
         }
@@ -128,7 +128,8 @@ impl World {
     }
 
     fn record(&self) -> Option<ff_core::execution::Execution> {
-        self.stored().map(|stored| load(&stored, &Codec::default()).expect("it decodes").execution)
+        let loaded = load(&self.stored()?, &Codec::default()).expect("it decodes");
+        Some(std::sync::Arc::unwrap_or_clone(loaded.execution))
     }
 
     /// Writes an entry, or removes it, behind everybody's back.

@@ -271,12 +271,12 @@ impl Client {
         loop {
             let (found, mut values) = self.read(id, &[ValueKind::Result]).await?;
             let loaded = found.ok_or(EngineError::NotFound { entity: "execution" })?.0;
-            if let ff_core::execution::Phase::Terminal(terminal) = loaded.execution.phase {
+            if let ff_core::execution::Phase::Terminal(terminal) = &loaded.execution.phase {
                 let result = match values.pop() {
                     Some(Fetched::Value(result)) => Some(result),
                     _ => None,
                 };
-                let (outcome, ended_at) = (terminal.outcome, terminal.at);
+                let (outcome, ended_at) = (terminal.outcome.clone(), terminal.at);
                 return Ok(ExecutionResult { outcome, result, ended_at });
             }
             match &mut wakes {

@@ -10,10 +10,10 @@ use ff_core::execution::{
 };
 use ff_core::id::LeaseId;
 use ff_core::op::{
-    AuditLook, AuditPartition, Batch, Committed, Draw, Drawn, Informed, ListExecutions, ListPage,
-    Operation, Rotation, RouteSweep, Step, Tick, TickReport, Transact,
+    AuditLook, AuditPartition, Batch, Committed, Draw, Drawn, Event, Informed, ListExecutions,
+    ListPage, Operation, Rotation, RouteSweep, Step, Tick, TickReport, Transact,
 };
-use ff_core::store::{Failure, Fetched, Reply, Request};
+use ff_core::store::{Fetched, Reply, Request};
 use ff_core::time::{HostTime, TimestampMs};
 
 use crate::identity::is_certain;
@@ -45,39 +45,11 @@ macro_rules! works {
         }
 
         impl Work {
-            /// The first step.
-            pub fn start(&mut self, now: HostTime) -> Step<Came> {
+            /// Takes the next step.
+            pub fn resume(&mut self, event: Event, now: HostTime) -> Step<Came> {
                 match self {
-                    $(Self::$kind(work) => then(work.start(now), Came::$kind),)+
-                    Self::$informed(work) => then(work.operation.start(now), Came::Command),
-                }
-            }
-
-            /// The step after a reply.
-            pub fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Came> {
-                match self {
-                    $(Self::$kind(work) => then(work.on_reply(reply, now), Came::$kind),)+
-                    Self::$informed(work) => {
-                        then(work.operation.on_reply(reply, now), Came::Command)
-                    }
-                }
-            }
-
-            /// The step after a call that got no reply.
-            pub fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Came> {
-                match self {
-                    $(Self::$kind(work) => then(work.on_failure(failure, now), Came::$kind),)+
-                    Self::$informed(work) => {
-                        then(work.operation.on_failure(failure, now), Came::Command)
-                    }
-                }
-            }
-
-            /// The step after a wait.
-            pub fn on_wake(&mut self, now: HostTime) -> Step<Came> {
-                match self {
-                    $(Self::$kind(work) => then(work.on_wake(now), Came::$kind),)+
-                    Self::$informed(work) => then(work.operation.on_wake(now), Came::Command),
+                    $(Self::$kind(work) => work.resume(event, now).map(Came::$kind),)+
+                    Self::$informed(work) => work.operation.resume(event, now).map(Came::Command),
                 }
             }
         }
@@ -113,14 +85,6 @@ pub struct Asking {
     pub command: AnyCommand,
     /// The operation that carries it.
     pub operation: Informed<AnyCommand>,
-}
-
-fn then<T>(step: Step<T>, understand: impl FnOnce(T) -> Came) -> Step<Came> {
-    match step {
-        Step::Send(request) => Step::Send(request),
-        Step::Wait(wait) => Step::Wait(wait),
-        Step::Done(output) => Step::Done(understand(output)),
-    }
 }
 
 /// An operation under way, with what its caller was shown so far.

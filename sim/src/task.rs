@@ -7,11 +7,11 @@ use ff_core::execution::{
 };
 use ff_core::id::{AttemptIndex, ExecutionId, LeaseId};
 use ff_core::op::{
-    AuditLook, Committed, Drawn, FramePage, ListFilter, ListPage, Loaded, Operation,
+    AuditLook, Committed, Drawn, Event, FramePage, ListFilter, ListPage, Loaded, Operation,
     ReceivedSignal, Rotation, Step, TickReport,
 };
 use ff_core::partition::Partition;
-use ff_core::store::{Cursor, Failure, Fetched, Reply, Streamed};
+use ff_core::store::{Cursor, Fetched, Streamed};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 use ff_core::token::{Rotation as Rotated, SecretInfo};
 
@@ -107,14 +107,8 @@ pub enum Errand {
 
 /// Work that is driven by requests and replies.
 pub trait Task: std::fmt::Debug {
-    /// The first step.
-    fn start(&mut self, now: HostTime) -> Step<Output>;
-    /// The step after a reply.
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output>;
-    /// The step after a call that got no reply.
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Output>;
-    /// The step after a wait.
-    fn on_wake(&mut self, now: HostTime) -> Step<Output>;
+    /// Takes the next step.
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Output>;
 }
 
 /// An operation whose output is understood by a function.
@@ -138,35 +132,9 @@ where
     Box::new(Driven { operation, understand })
 }
 
-impl<O: Operation, F: Fn(O::Output) -> Output> Driven<O, F> {
-    fn step(&self, step: Step<O::Output>) -> Step<Output> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(output) => Step::Done((self.understand)(output)),
-        }
-    }
-}
-
 impl<O: Operation, F: Fn(O::Output) -> Output> Task for Driven<O, F> {
-    fn start(&mut self, now: HostTime) -> Step<Output> {
-        let step = self.operation.start(now);
-        self.step(step)
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output> {
-        let step = self.operation.on_reply(reply, now);
-        self.step(step)
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Output> {
-        let step = self.operation.on_failure(failure, now);
-        self.step(step)
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Output> {
-        let step = self.operation.on_wake(now);
-        self.step(step)
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Output> {
+        self.operation.resume(event, now).map(&self.understand)
     }
 }
 

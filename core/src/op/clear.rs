@@ -4,13 +4,12 @@
 use std::collections::VecDeque;
 
 use crate::entropy::Entropy;
-use crate::error::EngineError;
 use crate::execution::{FORGOTTEN_AT_ONCE, ForgetSignals};
 use crate::id::{ExecutionId, SignalId};
-use crate::store::{Failure, IndexName, Reply, Scan, ScanEntry, Scanned};
+use crate::store::{IndexName, Scan, ScanEntry, Scanned};
 use crate::time::{HostTime, TimestampMs};
 
-use super::operation::{Operation, Step};
+use super::operation::{Event, Operation, Step};
 use super::query::Query;
 use super::retry::Patience;
 use super::terms::Terms;
@@ -26,10 +25,9 @@ pub(super) struct ClearSignals {
 }
 
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)] // One for each operation.
 enum Doing {
     Nothing,
-    Scanning(Query<Scanned>),
+    Scanning(Query<(Scanned, TimestampMs)>),
     Forgetting(Transact<ForgetSignals>),
 }
 
@@ -46,50 +44,24 @@ impl ClearSignals {
             after: None,
             limit: FORGOTTEN_AT_ONCE,
         };
-        let mut query = Query::scan(scan, Patience::new(self.terms.clone(), self.entropy.fork()));
-        let step = query.start(now);
+        let query = Query::scan(scan, Patience::new(self.terms.clone(), self.entropy.fork()));
         self.doing = Doing::Scanning(query);
-        self.scanned(step, now)
+        self.resume(Event::Start, now)
     }
 
-    fn scanned(
-        &mut self,
-        step: Step<Result<(Scanned, TimestampMs), EngineError>>,
-        now: HostTime,
-    ) -> Step<()> {
-        match (step, self.waiting.front().copied()) {
-            (Step::Send(request), _) => Step::Send(request),
-            (Step::Wait(wait), _) => Step::Wait(wait),
-            (Step::Done(Ok((page, _))), Some(execution_id)) => {
-                let last = page.next.is_none();
-                // An error inside a function can leave an entry that has no record.
-                let with_nonce = |entry: &ScanEntry| {
-                    let nonce = entry.record.as_ref().map(|stored| stored.version.nonce);
-                    (SignalId::from_uuid(entry.position.member), nonce)
-                };
-                let signals = page.entries.iter().map(with_nonce).collect();
-                let command = ForgetSignals { execution_id, signals, last };
-                let patience = Patience::new(self.terms.clone(), self.entropy.fork());
-                let mut transact = Transact::new(command, patience);
-                let step = transact.start(now);
-                self.doing = Doing::Forgetting(transact);
-                self.forgotten(step, now)
-            }
-            (Step::Done(_), _) => self.leave(now),
-        }
-    }
-
-    fn forgotten(
-        &mut self,
-        step: Step<<Transact<ForgetSignals> as Operation>::Output>,
-        now: HostTime,
-    ) -> Step<()> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(Ok(done)) if done.outcome.more => self.next(now),
-            Step::Done(_) => self.leave(now),
-        }
+    fn scanned(&mut self, page: Scanned, now: HostTime) -> Step<()> {
+        let Some(execution_id) = self.waiting.front().copied() else { return Step::Done(()) };
+        let last = page.next.is_none();
+        // An error inside a function can leave an entry that has no record.
+        let with_nonce = |entry: &ScanEntry| {
+            let nonce = entry.record.as_ref().map(|stored| stored.version.nonce);
+            (SignalId::from_uuid(entry.position.member), nonce)
+        };
+        let signals = page.entries.iter().map(with_nonce).collect();
+        let command = ForgetSignals { execution_id, signals, last };
+        let patience = Patience::new(self.terms.clone(), self.entropy.fork());
+        self.doing = Doing::Forgetting(Transact::new(command, patience));
+        self.resume(Event::Start, now)
     }
 
     /// Goes on to the next execution. One that could not be cleared is due still.
@@ -99,39 +71,20 @@ impl ClearSignals {
     }
 }
 
-/// Asks whichever operation is under way for its next step.
-macro_rules! advance {
-    ($self:ident, $now:ident, $operation:ident => $step:expr) => {
-        match &mut $self.doing {
-            Doing::Nothing => $self.next($now),
-            Doing::Scanning($operation) => {
-                let step = $step;
-                $self.scanned(step, $now)
-            }
-            Doing::Forgetting($operation) => {
-                let step = $step;
-                $self.forgotten(step, $now)
-            }
-        }
-    };
-}
-
 impl Operation for ClearSignals {
     type Output = ();
 
-    fn start(&mut self, now: HostTime) -> Step<()> {
-        self.next(now)
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<()> {
-        advance!(self, now, operation => operation.on_reply(reply, now))
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<()> {
-        advance!(self, now, operation => operation.on_failure(failure, now))
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<()> {
-        advance!(self, now, operation => operation.on_wake(now))
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<()> {
+        match &mut self.doing {
+            Doing::Nothing => self.next(now),
+            Doing::Scanning(query) => query.resume(event, now).then(|read| match read {
+                Ok((page, _)) => self.scanned(page, now),
+                Err(_) => self.leave(now),
+            }),
+            Doing::Forgetting(transact) => transact.resume(event, now).then(|done| match done {
+                Ok(done) if done.outcome.more => self.next(now),
+                _ => self.leave(now),
+            }),
+        }
     }
 }

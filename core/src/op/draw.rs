@@ -15,13 +15,13 @@ use crate::planted::planted;
 use crate::score::Score;
 use crate::store::bounds::{MAX_TAKE, MAX_UNITS};
 use crate::store::{
-    Failure, IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned,
-    Take, TakeUntil, Taken,
+    IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned, Take,
+    TakeUntil, Taken,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::handed::{Handed, Page};
-use super::operation::{Operation, Step};
+use super::operation::{Event, Operation, Step};
 use super::retry::Patience;
 use super::terms::Terms;
 use super::transact::Committed;
@@ -175,8 +175,9 @@ pub struct Draw<A: Ask> {
     failed: Vec<EngineError>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 enum Doing<C: Decide> {
+    #[default]
     Nothing,
     /// Looks over all partitions; what it has found in the lanes so far.
     Looking(Vec<Vec<u16>>),
@@ -306,7 +307,7 @@ impl<A: Ask> Draw<A> {
             self.rotation.doubt();
         }
         self.hand((place, true), &taken.entries, at);
-        self.begin(now)
+        self.resume(Event::Start, now)
     }
 
     /// Goes on behind a page that has nothing for this program, and from the start again once one
@@ -328,7 +329,7 @@ impl<A: Ask> Draw<A> {
                 self.rotation.passed.remove(&place);
             }
         }
-        self.begin(now)
+        self.resume(Event::Start, now)
     }
 
     /// Prepares the command for entries, for no more than were asked for; tells for how many.
@@ -352,54 +353,28 @@ impl<A: Ask> Draw<A> {
         asked
     }
 
-    /// Begins to carry out what was prepared.
-    fn begin(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
-        match &mut self.doing {
-            Doing::Deciding(handed) => {
-                let step = handed.start(now);
-                self.decided(step, now)
-            }
-            _ => self.next(now),
-        }
-    }
-
     fn decided(
         &mut self,
-        step: Step<<Handed<A::Command> as Operation>::Output>,
+        results: <Handed<A::Command> as Operation>::Output,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(results) => {
-                let mut kept = Vec::with_capacity(results.len());
-                for result in results {
-                    match result {
-                        Ok(committed) if A::keeps(&committed.outcome) => kept.push(committed),
-                        Ok(_) => {}
-                        Err(error) => self.failed.push(error),
-                    }
-                }
-                if !kept.is_empty() || self.patience.left(now) == DurationMs::ZERO {
-                    return self.end(kept);
-                }
-                self.next(now)
+        self.doing = Doing::Nothing;
+        let mut kept = Vec::with_capacity(results.len());
+        for result in results {
+            match result {
+                Ok(committed) if A::keeps(&committed.outcome) => kept.push(committed),
+                Ok(_) => {}
+                Err(error) => self.failed.push(error),
             }
         }
-    }
-}
-
-impl<A: Ask> Operation for Draw<A> {
-    /// What was drawn.
-    type Output = Result<Drawn<A>, EngineError>;
-
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.patience.begin(now);
+        if !kept.is_empty() || self.patience.left(now) == DurationMs::ZERO {
+            return self.end(kept);
+        }
         self.next(now)
     }
 
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        match (std::mem::replace(&mut self.doing, Doing::Nothing), reply.body) {
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
+        match (std::mem::take(&mut self.doing), reply.body) {
             (Doing::Looking(mut found), ReplyBody::Poll(scores)) => {
                 found.push(self.with_work(&scores));
                 self.look(found, now)
@@ -410,33 +385,32 @@ impl<A: Ask> Operation for Draw<A> {
             (Doing::Scanning(place), ReplyBody::Scan(scanned)) => {
                 self.scanned(&scanned, place, reply.at, now)
             }
-            (Doing::Deciding(mut handed), body) => {
-                let step = handed.on_reply(Reply { at: reply.at, body }, now);
-                self.doing = Doing::Deciding(handed);
-                self.decided(step, now)
+            _ => Step::fail(Bug::unexpected_reply(OP)),
+        }
+    }
+}
+
+impl<A: Ask> Operation for Draw<A> {
+    /// What was drawn.
+    type Output = Result<Drawn<A>, EngineError>;
+
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match (&mut self.doing, event) {
+            (Doing::Deciding(handed), event) => {
+                handed.resume(event, now).then(|results| self.decided(results, now))
             }
-            _ => Step::Done(Err(Bug::unexpected_reply(OP))),
+            (_, Event::Start) => {
+                self.patience.begin(now);
+                self.next(now)
+            }
+            (_, Event::Reply(reply)) => self.on_reply(reply, now),
+            (_, Event::Failure(failure)) => {
+                // A take whose reply was lost has hidden its entries; they come back after the
+                // hold.
+                self.doing = Doing::Nothing;
+                Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
+            }
+            (_, Event::Wake) => self.next(now),
         }
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        if let Doing::Deciding(handed) = &mut self.doing {
-            let step = handed.on_failure(failure, now);
-            return self.decided(step, now);
-        }
-        // A take whose reply was lost has hidden its entries; they come back after the hold.
-        self.doing = Doing::Nothing;
-        match self.patience.after_failure(OP, failure, Applied::No, now) {
-            Ok(wait) => Step::Wait(wait),
-            Err(error) => Step::Done(Err(error)),
-        }
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        if let Doing::Deciding(handed) = &mut self.doing {
-            let step = handed.on_wake(now);
-            return self.decided(step, now);
-        }
-        self.next(now)
     }
 }

@@ -6,11 +6,11 @@ use crate::id::{AttemptIndex, ExecutionId, FrameType};
 use crate::partition::Partition;
 use crate::store::bounds::MAX_PAGE;
 use crate::store::{
-    Cursor, Failure, Read, RecordKey, Reply, ReplyBody, Request, StreamId, StreamPage, Streamed,
+    Cursor, Read, RecordKey, Reply, ReplyBody, Request, Stored, StreamId, StreamPage, Streamed,
 };
 use crate::time::{HostTime, TimestampMs};
 
-use super::operation::{Operation, Step};
+use super::operation::{Event, Operation, Step};
 use super::retry::Patience;
 use super::unit::{frames_of, load, unreadable};
 
@@ -115,7 +115,7 @@ impl ReadFrames {
         for entry in page.entries {
             let frame = match self.patience.codec().decode::<Frame>(&entry.entry) {
                 Ok(frame) => frame,
-                Err(error) => return Step::Done(Err(unreadable(error))),
+                Err(error) => return Step::fail(unreadable(error)),
             };
             if self.only.as_ref().is_none_or(|only| *only == frame.frame_type) {
                 let cursor = behind(page.next, entry.id);
@@ -137,6 +137,27 @@ impl ReadFrames {
             }
         }
     }
+
+    /// Looks whether more can come.
+    fn read(
+        &mut self,
+        record: Option<Stored>,
+        at: TimestampMs,
+    ) -> Step<<Self as Operation>::Output> {
+        let Some(stored) = record else { return Step::fail(Rejection::NotFound) };
+        let loaded = match load(&stored, self.patience.codec()) {
+            Ok(loaded) => loaded,
+            Err(error) => return Step::fail(error),
+        };
+        let closed = output_closed(&loaded.execution, self.attempt, at);
+        self.closed = Some(closed);
+        if closed.is_some() {
+            // What came between the page and the record.
+            return self.page();
+        }
+        let (frames, next, gap) = (Vec::new(), self.from, self.gap);
+        Step::Done(Ok(FramePage { frames, next, gap, closed }))
+    }
 }
 
 /// The place behind an entry of the page that this cursor stands behind.
@@ -155,44 +176,20 @@ impl Operation for ReadFrames {
         Some(self.id.partition())
     }
 
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.patience.begin(now);
-        self.page()
-    }
-
-    fn on_reply(&mut self, reply: Reply, _now: HostTime) -> Step<Self::Output> {
-        match reply.body {
-            ReplyBody::Stream(page) => self.streamed(page),
-            ReplyBody::Read(mut read) => {
-                let Some(stored) = read.records.pop().flatten() else {
-                    return Step::Done(Err(Rejection::NotFound.into()));
-                };
-                match load(&stored, self.patience.codec()) {
-                    Ok(loaded) => {
-                        let closed = output_closed(&loaded.execution, self.attempt, reply.at);
-                        self.closed = Some(closed);
-                        if closed.is_some() {
-                            // What came between the page and the record.
-                            return self.page();
-                        }
-                        let (frames, next, gap) = (Vec::new(), self.from, self.gap);
-                        Step::Done(Ok(FramePage { frames, next, gap, closed }))
-                    }
-                    Err(error) => Step::Done(Err(error)),
-                }
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match event {
+            Event::Start | Event::Wake => {
+                self.patience.begin(now);
+                self.page()
             }
-            _ => Step::Done(Err(Bug::unexpected_reply(OP))),
+            Event::Reply(Reply { body: ReplyBody::Stream(page), .. }) => self.streamed(page),
+            Event::Reply(Reply { body: ReplyBody::Read(mut read), at }) => {
+                self.read(read.records.pop().flatten(), at)
+            }
+            Event::Reply(_) => Step::fail(Bug::unexpected_reply(OP)),
+            Event::Failure(failure) => {
+                Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
+            }
         }
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        match self.patience.after_failure(OP, failure, Applied::No, now) {
-            Ok(wait) => Step::Wait(wait),
-            Err(error) => Step::Done(Err(error)),
-        }
-    }
-
-    fn on_wake(&mut self, _now: HostTime) -> Step<Self::Output> {
-        self.page()
     }
 }

@@ -1,19 +1,18 @@
 //! What an index has handed out: a command for each record, and a place for what cannot be read.
 
 use crate::entropy::Entropy;
-use crate::error::EngineError;
+use crate::error::{Bug, EngineError};
 use crate::execution::Decide;
 use crate::partition::Partition;
-use crate::store::codec::DecodeError;
-use crate::store::{Commit, Failure, IndexName, Reply, Request, ScanEntry, Unit};
+use crate::store::{Commit, IndexName, Request, ScanEntry, Unit};
 use crate::time::{HostTime, TimestampMs};
 
 use super::batch::Batch;
-use super::operation::{Operation, Step};
+use super::operation::{Event, Operation, Step};
 use super::retry::Patience;
 use super::terms::Terms;
 use super::transact::{Committed, Known, Transact};
-use super::unit::{Loaded, put_back, quarantine};
+use super::unit::{Loaded, load, put_back, quarantine};
 
 /// Entries of an index with their records, as a reply has brought them.
 #[derive(Clone, Copy, Debug)]
@@ -55,9 +54,8 @@ impl<C: Decide> Handed<C> {
         for entry in entries {
             let Some(stored) = &entry.record else { continue };
             let version = stored.version;
-            match terms.codec().decode(&stored.bytes) {
-                Ok(execution) => {
-                    let loaded = Loaded { version, execution };
+            match load(stored, terms.codec()) {
+                Ok(loaded) => {
                     let Some(command) = ask(&loaded) else { continue };
                     let patience = Patience::new(terms.clone(), entropy.fork());
                     let known = Known::Fresh(loaded, at);
@@ -66,14 +64,14 @@ impl<C: Decide> Handed<C> {
                 Err(error) => {
                     unreadable += 1;
                     match error {
-                        DecodeError::Corrupt { .. } => {
+                        EngineError::Bug(Bug::NewerFormat { .. }) if taken => {
+                            aside.push(put_back(entry, version, index));
+                        }
+                        EngineError::Bug(Bug::NewerFormat { .. }) => {}
+                        _ => {
                             let member = entry.position.member;
                             aside.push(quarantine(member, version, Some(index), at));
                         }
-                        DecodeError::NewerFormat { .. } if taken => {
-                            aside.push(put_back(entry, version, index));
-                        }
-                        DecodeError::NewerFormat { .. } => {}
                     }
                 }
             }
@@ -86,32 +84,16 @@ impl<C: Decide> Operation for Handed<C> {
     /// One for each command, in the order of the entries.
     type Output = Vec<Result<Committed<C::Outcome>, EngineError>>;
 
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         if self.aside.is_empty() {
-            return self.batch.start(now);
+            return self.batch.resume(event, now);
         }
-        let (partition, units) = (self.partition, self.aside.clone());
-        Step::Send(Request::Commit(Commit { partition, units }))
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        if self.aside.is_empty() {
-            return self.batch.on_reply(reply, now);
+        if let Event::Start = event {
+            let (partition, units) = (self.partition, self.aside.clone());
+            return Step::Send(Request::Commit(Commit { partition, units }));
         }
+        // After a failure, entries that were not put back are found again when their hold is over.
         self.aside.clear();
-        self.batch.start(now)
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        if self.aside.is_empty() {
-            return self.batch.on_failure(failure, now);
-        }
-        // What is not in its place yet is found again when its hold is over.
-        self.aside.clear();
-        self.batch.start(now)
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.batch.on_wake(now)
+        self.batch.resume(Event::Start, now)
     }
 }

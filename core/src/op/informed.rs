@@ -9,15 +9,13 @@ use crate::execution::{Decide, Heard, SignalRecord};
 use crate::partition::Partition;
 use crate::score::Score;
 use crate::store::bounds::MAX_PAGE;
-use crate::store::{
-    Failure, IndexName, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned, Stored, UnitReply,
-    Version,
-};
-use crate::time::{HostTime, TimestampMs, Window};
+use crate::store::{IndexName, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned, Stored};
+use crate::time::{HostTime, TimestampMs};
 use crate::token::{KEYRING_FOR, Keyring, KnownKeyring};
 
-use super::keyring::{first_ring, read_ring, secrets_record, write_ring};
-use super::operation::{Operation, Step};
+use super::config_record::Answer;
+use super::keyring::{read_ring, read_secrets, write_first_ring};
+use super::operation::{Event, Operation, Step};
 use super::retry::Patience;
 use super::terms::Terms;
 use super::transact::{Committed, Known, Transact};
@@ -77,14 +75,13 @@ impl<C: Decide> Informed<C> {
         }
     }
 
-    fn carried(
-        &mut self,
-        step: Step<Output<C::Outcome>>,
-        now: HostTime,
-    ) -> Step<Output<C::Outcome>> {
+    /// Lets the command go on, and reads what its decision turns out to need.
+    fn carry(&mut self, event: Event, now: HostTime) -> Step<Output<C::Outcome>> {
+        self.doing = Doing::Carrying;
+        let step = self.transact.resume(event, now);
         let missing = match &step {
             Step::Done(Err(EngineError::State(Rejection::Unread { what }))) => *what,
-            // A token that was just signed is not refused because of what was read before.
+            // A token that was just signed is not refused because of secrets that were read before.
             Step::Done(Err(EngineError::Validation {
                 kind: RejectionKind::InvalidToken, ..
             })) if self.doubtful => Missing::Secrets,
@@ -102,12 +99,6 @@ impl<C: Decide> Informed<C> {
         }
     }
 
-    fn carry(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
-        self.doing = Doing::Carrying;
-        let step = self.transact.start(now);
-        self.carried(step, now)
-    }
-
     /// Secrets that were read within a second by the host's own clock are new: only the clock of
     /// their node is another one than that of the execution's. Others are read again.
     fn renew_secrets(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
@@ -116,8 +107,7 @@ impl<C: Decide> Informed<C> {
             (Some(ring), Some(at)) if age < KEYRING_FOR => {
                 let known = KnownKeyring::new(ring, at.minus(age));
                 self.transact.command_mut().observe_keyring(known);
-                let step = self.transact.on_wake(now);
-                self.carried(step, now)
+                self.carry(Event::Wake, now)
             }
             _ => self.read_secrets(now),
         }
@@ -126,7 +116,7 @@ impl<C: Decide> Informed<C> {
     fn read_secrets(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
         self.doing = Doing::ReadingSecrets;
         self.asked_at = now.local;
-        Step::Send(Request::Read(secrets_record()))
+        Step::Send(read_secrets())
     }
 
     fn found_secrets(
@@ -143,15 +133,14 @@ impl<C: Decide> Informed<C> {
                 self.doubtful = false;
                 self.transact.command_mut().observe_keyring(ring.clone());
                 self.terms.keyrings().put(ring, self.asked_at);
-                self.carry(now)
+                self.carry(Event::Start, now)
             }
             Ok(None) => {
                 self.doing = Doing::MakingSecrets;
                 let nonce = self.patience.nonce();
-                let ring = first_ring(&mut self.patience.entropy());
-                Step::Send(write_ring(&ring, Version::ABSENT, Window::ALWAYS, nonce))
+                Step::Send(write_first_ring(&mut self.patience.entropy(), nonce))
             }
-            Err(error) => Step::Done(Err(error)),
+            Err(error) => Step::fail(error),
         }
     }
 
@@ -178,22 +167,43 @@ impl<C: Decide> Informed<C> {
                     self.heard.through = signal.number.saturating_add(1);
                     self.heard.signals.push(signal);
                 }
-                Err(error) => return Step::Done(Err(unreadable(error))),
+                Err(error) => return Step::fail(unreadable(error)),
             }
         }
         let heard = self.heard.clone();
         self.transact.command_mut().observe_signals(heard);
-        self.carry(now)
+        self.carry(Event::Start, now)
     }
 
-    fn read_again(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
-        match self.doing {
-            Doing::Carrying => {
-                let step = self.transact.on_wake(now);
-                self.carried(step, now)
+    fn start(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
+        self.patience.begin(now);
+        self.transact.begin(now);
+        let kid = self.transact.command().kid();
+        let held = self.terms.keyrings().get(now.local);
+        let held = held.filter(|ring| kid.as_ref().is_none_or(|kid| ring.knows(kid)));
+        match held {
+            Some(ring) => {
+                self.doubtful = kid.is_some_and(|kid| !ring.is_current(&kid));
+                self.transact.command_mut().observe_keyring(ring);
+                self.carry(Event::Start, now)
             }
-            Doing::ReadingSecrets | Doing::MakingSecrets => self.read_secrets(now),
-            Doing::Hearing => self.hear(),
+            None if self.transact.command().uses_tokens() => self.read_secrets(now),
+            None => self.carry(Event::Start, now),
+        }
+    }
+
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output<C::Outcome>> {
+        let name = self.transact.command().name();
+        match (self.doing, reply.body) {
+            (Doing::ReadingSecrets | Doing::MakingSecrets, body) => match Answer::of(name, body) {
+                Ok(Answer::Found(stored)) => self.found_secrets(stored, reply.at, now),
+                // Whichever program was first, it is read: no secret is known that is not stored.
+                Ok(Answer::Written | Answer::Conflict(_)) => self.read_secrets(now),
+                Ok(Answer::Refused) => Step::fail(Bug::unexpected_reply(name)),
+                Err(error) => Step::fail(error),
+            },
+            (Doing::Hearing, ReplyBody::Scan(page)) => self.heard(page, now),
+            _ => Step::fail(Bug::unexpected_reply(name)),
         }
     }
 }
@@ -205,63 +215,29 @@ impl<C: Decide> Operation for Informed<C> {
         self.transact.partition()
     }
 
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.patience.begin(now);
-        self.transact.begin(now);
-        let kid = self.transact.command().kid();
-        let held = self.terms.keyrings().get(now.local);
-        let held = held.filter(|ring| kid.is_none_or(|kid| ring.knows(&kid)));
-        match held {
-            Some(ring) => {
-                let kid = self.transact.command().kid();
-                self.doubtful = kid.is_some_and(|kid| !ring.is_current(&kid));
-                self.transact.command_mut().observe_keyring(ring);
-                self.carry(now)
-            }
-            None if self.transact.command().uses_tokens() => self.read_secrets(now),
-            None => self.carry(now),
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        if let Event::Failure(_) = event {
+            // The store may have lost what was heard.
+            self.heard = Heard::default();
+            self.transact.command_mut().observe_signals(Heard::default());
         }
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        if let Doing::Carrying = self.doing {
-            self.partition_at = Some(reply.at);
-            let step = self.transact.on_reply(reply, now);
-            return self.carried(step, now);
-        }
-        match (self.doing, reply.body) {
-            (Doing::ReadingSecrets, ReplyBody::Read(mut read)) => {
-                self.found_secrets(read.records.pop().flatten(), reply.at, now)
-            }
-            // Whoever was first, it is read: a secret is never known that is not there.
-            (Doing::MakingSecrets, ReplyBody::Commit(units)) => match units.first() {
-                Some(UnitReply::Committed { .. } | UnitReply::Conflict { .. }) => {
-                    self.read_secrets(now)
+        match (self.doing, event) {
+            (_, Event::Start) => self.start(now),
+            (Doing::Carrying, event) => {
+                if let Event::Reply(reply) = &event {
+                    self.partition_at = Some(reply.at);
                 }
-                _ => Step::Done(Err(Bug::unexpected_reply(self.transact.command().name()))),
-            },
-            (Doing::Hearing, ReplyBody::Scan(page)) => self.heard(page, now),
-            _ => Step::Done(Err(Bug::unexpected_reply(self.transact.command().name()))),
+                self.carry(event, now)
+            }
+            (_, Event::Reply(reply)) => self.on_reply(reply, now),
+            (_, Event::Failure(failure)) => {
+                let (name, applied) =
+                    (self.transact.command().name(), self.transact.may_be_applied());
+                Step::retry(self.patience.after_failure(name, &failure, applied, now))
+            }
+            (Doing::ReadingSecrets | Doing::MakingSecrets, Event::Wake) => self.read_secrets(now),
+            (Doing::Hearing, Event::Wake) => self.hear(),
         }
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        // The store may have lost what was heard.
-        self.heard = Heard::default();
-        self.transact.command_mut().observe_signals(Heard::default());
-        if let Doing::Carrying = self.doing {
-            let step = self.transact.on_failure(failure, now);
-            return self.carried(step, now);
-        }
-        let name = self.transact.command().name();
-        match self.patience.after_failure(name, failure, self.transact.may_be_applied(), now) {
-            Ok(wait) => Step::Wait(wait),
-            Err(error) => Step::Done(Err(error)),
-        }
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.read_again(now)
     }
 }
 
@@ -307,21 +283,21 @@ mod tests {
         }
 
         fn drive<O: Operation>(&mut self, mut operation: O) -> O::Output {
-            let mut step = operation.start(self.time());
+            let mut step = operation.resume(Event::Start, self.time());
             loop {
                 self.now += 1;
                 step = match step {
                     Step::Done(output) => return output,
                     Step::Wait(wait) => {
                         self.now += wait.get();
-                        operation.on_wake(self.time())
+                        operation.resume(Event::Wake, self.time())
                     }
                     Step::Send(request) => {
                         let of_secrets = request.partition() == Partition::META;
                         let ahead = if of_secrets { self.secrets_ahead } else { 0 };
                         let at = TimestampMs::new(self.now).shifted(ahead);
                         let reply = self.store.handle(request, at);
-                        operation.on_reply(reply, self.time())
+                        operation.resume(Event::Reply(reply), self.time())
                     }
                 };
             }

@@ -1,107 +1,62 @@
-//! The secrets that sign the tokens of waitpoints: read, made where there are none, and rotated
+//! The secrets that sign the tokens of waitpoints: listed, created if there are none, and rotated
 //! (`docs/spec.md`, 5).
 
 use crate::entropy::Entropy;
-use crate::error::{Applied, Bug, EngineError};
-use crate::execution::Purpose;
-use crate::partition::Partition;
-use crate::store::codec::{Codec, FIRST_FORMAT, encode};
-use crate::store::{
-    Commit, Failure, Read, RecordKey, Reply, ReplyBody, Request, Stored, Unit, UnitReply, Values,
-    Version,
-};
+use crate::error::{Applied, EngineError};
+use crate::store::codec::Codec;
+use crate::store::{RecordKey, Request, Stored, Version};
 use crate::time::{DurationMs, HostTime, TimestampMs, Window};
 use crate::token::{KEYRING_FOR, Keyring, Kid, Rotation, Secret, SecretInfo};
 
+use super::config_record::{Answer, one_record, read_record, write_record};
 use super::doubt::{Doubt, Evidence, SentCommit};
-use super::operation::{Operation, Step};
+use super::operation::{Event, Operation, Step};
 use super::query::Query;
 use super::retry::Patience;
 use super::unit::unreadable;
 
-/// The record of the secrets.
-pub(super) fn secrets_record() -> Read {
-    let (partition, records) = (Partition::META, vec![RecordKey::Secrets]);
-    Read { partition, records, values: Vec::new() }
+/// Reads the secrets.
+pub(super) fn read_secrets() -> Request {
+    Request::Read(read_record(RecordKey::Secrets))
 }
 
-/// The secrets of that record. It keeps the first format, so that a program of any age reads it.
+/// The secrets of their record.
 pub(super) fn read_ring(stored: &Stored, codec: &Codec) -> Result<Keyring, EngineError> {
     codec.decode(&stored.bytes).map_err(unreadable)
 }
 
-/// Writes the secrets in place of that version.
-pub(super) fn write_ring(ring: &Keyring, version: Version, window: Window, nonce: u64) -> Request {
-    let unit = Unit {
-        expect: vec![(RecordKey::Secrets, version)],
-        put: vec![(RecordKey::Secrets, encode(ring, FIRST_FORMAT))],
-        window,
-        ..Unit::new(Purpose::Admit, nonce)
-    };
-    Request::Commit(Commit { partition: Partition::META, units: vec![unit] })
-}
-
-/// The first secret of a store, drawn by whoever needs one first.
-pub(super) fn first_ring(entropy: &mut Entropy) -> Keyring {
+/// Writes the first secret of a store, which a program draws that needs one.
+pub(super) fn write_first_ring(entropy: &mut Entropy, nonce: u64) -> Request {
     let kid = Kid::try_new("k1").expect("a valid kid");
-    Keyring::new(kid, Secret::random(entropy))
+    let ring = Keyring::new(kid, Secret::random(entropy));
+    write_record(RecordKey::Secrets, &ring, Version::ABSENT, Window::ALWAYS, nonce)
 }
 
-/// Lists the secrets that are good: their names, and never themselves.
-#[derive(Clone, Debug)]
-pub struct ListSecrets {
-    query: Query<Values>,
-    codec: Codec,
-}
+/// Lists the good secrets by name, never the secrets themselves: oldest first, the last one signs
+/// new tokens.
+pub type ListSecrets = Query<Vec<SecretInfo>>;
 
 impl ListSecrets {
     /// Reads them once.
     pub fn new(patience: Patience) -> Self {
-        let codec = patience.codec().clone();
-        Self { query: Query::read(secrets_record(), patience), codec }
-    }
-
-    fn understand(
-        &self,
-        step: Step<Result<(Values, TimestampMs), EngineError>>,
-    ) -> Step<<Self as Operation>::Output> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(done) => Step::Done(done.and_then(|(mut values, now)| {
-                let stored = values.records.pop().flatten();
-                let ring = stored.map(|stored| read_ring(&stored, &self.codec)).transpose()?;
-                let all = ring.map(|ring| ring.list()).unwrap_or_default();
-                let good = |info: &SecretInfo| info.good_until.is_none_or(|until| now < until);
-                Ok(all.into_iter().filter(good).collect())
-            })),
-        }
+        let read = read_record(RecordKey::Secrets);
+        let parse = |reply: crate::store::Reply, codec: &Codec| {
+            let now = reply.at;
+            Some(good_secrets(one_record(reply)?, codec, now))
+        };
+        Self::of_values("read", read, parse, patience)
     }
 }
 
-impl Operation for ListSecrets {
-    /// Oldest first; the last one signs new tokens.
-    type Output = Result<Vec<SecretInfo>, EngineError>;
-
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
-        let step = self.query.start(now);
-        self.understand(step)
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        let step = self.query.on_reply(reply, now);
-        self.understand(step)
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        let step = self.query.on_failure(failure, now);
-        self.understand(step)
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        let step = self.query.on_wake(now);
-        self.understand(step)
-    }
+fn good_secrets(
+    stored: Option<Stored>,
+    codec: &Codec,
+    now: TimestampMs,
+) -> Result<Vec<SecretInfo>, EngineError> {
+    let ring = stored.map(|stored| read_ring(&stored, codec)).transpose()?;
+    let all = ring.map(|ring| ring.list()).unwrap_or_default();
+    let is_good = |info: &SecretInfo| info.good_until.is_none_or(|until| now < until);
+    Ok(all.into_iter().filter(is_good).collect())
 }
 
 /// Makes a secret the one that signs new tokens. The call has the same effect however often it is
@@ -140,18 +95,17 @@ impl RotateSecret {
     ) -> Step<<Self as Operation>::Output> {
         let ring = match stored.map(|stored| read_ring(stored, self.patience.codec())).transpose() {
             Ok(ring) => ring.unwrap_or_default(),
-            Err(error) => return Step::Done(Err(error)),
+            Err(error) => return Step::fail(error),
         };
         let version = stored.map_or(Version::ABSENT, |stored| stored.version);
-        let is_own = self.doubt.wrote(version);
-        let shows_none = self.doubt.all_are_disproved(&Evidence { version, mark: None });
+        let none_applied = self.doubt.all_are_disproved(&Evidence { version, mark: None });
         let knows = ring.knows(&self.kid);
         let knew = *self.knew.get_or_insert(knows);
         let is_current = ring.list().last().is_some_and(|last| last.kid == self.kid);
-        if !shows_none && !is_current {
-            // Somebody has rotated since. What was not known before and is now, a commit of this
-            // call has made current; anything else leaves it open, and making it current again
-            // could bring back what was taken away.
+        if !none_applied && !is_current {
+            // Somebody has rotated since. If the kid was not known before and is now, a commit of
+            // this call made it current. Anything else leaves it open: making it current again
+            // could bring back a secret that was taken away.
             return Step::Done(match knows && !knew {
                 true => Ok(Rotation::Rotated),
                 false => Err(self.left_open(now)),
@@ -159,18 +113,19 @@ impl RotateSecret {
         }
         let (ring, rotation) = match ring.rotate(&self.kid, &self.secret, self.grace, at) {
             Ok(rotated) => rotated,
-            Err(rejection) => return Step::Done(Err(rejection.into())),
+            Err(rejection) => return Step::fail(rejection),
         };
         if rotation == Rotation::Noop {
-            // One's own lost reply is no repeat.
-            return Step::Done(Ok(if is_own { Rotation::Rotated } else { Rotation::Noop }));
+            // The operation's own commit whose reply was lost is not a repeat.
+            let rotated = self.doubt.wrote(version);
+            return Step::Done(Ok(if rotated { Rotation::Rotated } else { Rotation::Noop }));
         }
         let nonce = self.patience.nonce();
         // A grace is counted from a time that is at most a second off.
         let around = Window::from(at.minus(KEYRING_FOR)).and(Window::until(at.plus(KEYRING_FOR)));
         let until = around.not_after;
         self.pending = Some(SentCommit { expected: version, nonce, until, mark: None });
-        Step::Send(write_ring(&ring, version, around, nonce))
+        Step::Send(write_record(RecordKey::Secrets, &ring, version, around, nonce))
     }
 }
 
@@ -179,51 +134,32 @@ impl Operation for RotateSecret {
     /// written.
     type Output = Result<Rotation, EngineError>;
 
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.patience.begin(now);
-        Step::Send(Request::Read(secrets_record()))
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         let pending = self.pending.take();
-        match reply.body {
-            ReplyBody::Read(mut read) => {
-                self.found(read.records.pop().flatten().as_ref(), reply.at, now)
+        match event {
+            Event::Start | Event::Wake => {
+                self.patience.begin(now);
+                Step::Send(read_secrets())
             }
-            ReplyBody::Commit(mut units) => match units.pop() {
-                Some(UnitReply::Committed { .. }) => Step::Done(Ok(Rotation::Rotated)),
-                refused => {
-                    match (pending, refused) {
-                        (Some(sent), Some(UnitReply::Conflict { current })) => {
-                            let found = current.first().and_then(Option::as_ref);
-                            let version = found.map_or(Version::ABSENT, |stored| stored.version);
-                            self.doubt.conflicted(sent, version);
-                        }
-                        (Some(sent), _) => self.doubt.refused(sent),
-                        (None, _) => {}
-                    }
-                    match self.patience.after_refusal(OP) {
-                        Ok(wait) => Step::Wait(wait),
-                        Err(error) => Step::Done(Err(error)),
-                    }
+            Event::Reply(reply) => match Answer::of(OP, reply.body) {
+                Ok(Answer::Found(stored)) => self.found(stored.as_ref(), reply.at, now),
+                Ok(Answer::Written) => Step::Done(Ok(Rotation::Rotated)),
+                Ok(Answer::Conflict(current)) => {
+                    let version = current.map_or(Version::ABSENT, |stored| stored.version);
+                    pending.into_iter().for_each(|sent| self.doubt.conflicted(sent, version));
+                    Step::retry(self.patience.after_refusal(OP))
                 }
+                Ok(Answer::Refused) => {
+                    pending.into_iter().for_each(|sent| self.doubt.refused(sent));
+                    Step::retry(self.patience.after_refusal(OP))
+                }
+                Err(error) => Step::fail(error),
             },
-            _ => Step::Done(Err(Bug::unexpected_reply(OP))),
+            Event::Failure(failure) => {
+                pending.into_iter().for_each(|sent| self.doubt.failed(sent, &failure));
+                let applied = self.doubt.applied();
+                Step::retry(self.patience.after_failure(OP, &failure, applied, now))
+            }
         }
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        if let Some(sent) = self.pending.take() {
-            self.doubt.failed(sent, failure);
-        }
-        let applied = self.doubt.applied();
-        match self.patience.after_failure(OP, failure, applied, now) {
-            Ok(wait) => Step::Wait(wait),
-            Err(error) => Step::Done(Err(error)),
-        }
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.start(now)
     }
 }

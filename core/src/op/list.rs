@@ -7,10 +7,10 @@ use crate::partition::{Partition, PartitionConfig};
 use crate::planted::planted;
 use crate::state::PublicState;
 use crate::store::bounds::MAX_PAGE;
-use crate::store::{Failure, IndexName, Reply, Scan, ScanEntry, ScanPosition, Scanned};
+use crate::store::{IndexName, Scan, ScanEntry, ScanPosition, Scanned};
 use crate::time::{HostTime, TimestampMs};
 
-use super::operation::{Operation, Step};
+use super::operation::{Event, Operation, Step};
 use super::query::Query;
 use super::retry::Patience;
 use super::unit::load;
@@ -55,7 +55,7 @@ pub struct ListExecutions {
     limit: usize,
     place: ListPosition,
     patience: Patience,
-    query: Option<Query<Scanned>>,
+    query: Option<Query<(Scanned, TimestampMs)>>,
     page: ListPage,
 }
 
@@ -101,40 +101,35 @@ impl ListExecutions {
                 MAX_PAGE
             } as u32,
         };
-        let mut query = Query::scan(scan, self.patience.clone());
-        let step = query.start(now);
-        self.query = Some(query);
-        self.take(step, now)
+        let query = self.query.insert(Query::scan(scan, self.patience.clone()));
+        query.resume(Event::Start, now).then(|read| self.scanned(read, now))
     }
 
-    fn take(
+    fn scanned(
         &mut self,
-        step: Step<Result<(Scanned, TimestampMs), EngineError>>,
+        read: Result<(Scanned, TimestampMs), EngineError>,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(Err(error)) => Step::Done(Err(error)),
-            Step::Done(Ok((scanned, at))) => {
-                let behind = planted!(ListSkipsBetweenPages) && self.place.after.is_some();
-                for entry in scanned.entries.iter().skip(usize::from(behind)) {
-                    if self.page.executions.len() == self.limit {
-                        return self.next(now);
-                    }
-                    self.show(entry, at);
-                    self.place.after = Some(entry.position);
-                }
-                match scanned.next {
-                    Some(_) => self.place.after = scanned.next,
-                    None => {
-                        let partition = self.place.partition + 1;
-                        self.place = ListPosition { partition, after: None };
-                    }
-                }
-                self.next(now)
+        let (scanned, at) = match read {
+            Ok(read) => read,
+            Err(error) => return Step::fail(error),
+        };
+        let behind = planted!(ListSkipsBetweenPages) && self.place.after.is_some();
+        for entry in scanned.entries.iter().skip(usize::from(behind)) {
+            if self.page.executions.len() == self.limit {
+                return self.next(now);
+            }
+            self.show(entry, at);
+            self.place.after = Some(entry.position);
+        }
+        match scanned.next {
+            Some(_) => self.place.after = scanned.next,
+            None => {
+                let partition = self.place.partition + 1;
+                self.place = ListPosition { partition, after: None };
             }
         }
+        self.next(now)
     }
 
     fn show(&mut self, entry: &ScanEntry, at: TimestampMs) {
@@ -158,29 +153,13 @@ impl ListExecutions {
 impl Operation for ListExecutions {
     type Output = Result<ListPage, EngineError>;
 
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.patience.begin(now);
-        self.next(now)
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        match self.query.as_mut().map(|query| query.on_reply(reply, now)) {
-            Some(step) => self.take(step, now),
-            None => self.next(now),
-        }
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        match self.query.as_mut().map(|query| query.on_failure(failure, now)) {
-            Some(step) => self.take(step, now),
-            None => self.next(now),
-        }
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        match self.query.as_mut().map(|query| query.on_wake(now)) {
-            Some(step) => self.take(step, now),
-            None => self.next(now),
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match &mut self.query {
+            None => {
+                self.patience.begin(now);
+                self.next(now)
+            }
+            Some(query) => query.resume(event, now).then(|read| self.scanned(read, now)),
         }
     }
 }

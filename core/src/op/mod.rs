@@ -7,6 +7,7 @@
 mod audit;
 mod batch;
 mod clear;
+mod config_record;
 mod doubt;
 mod draw;
 mod frames;
@@ -35,7 +36,7 @@ pub use keyring::{ListSecrets, RotateSecret};
 pub use keyring_cache::KeyringCache;
 pub use list::{ListExecutions, ListFilter, ListPage, ListPosition};
 pub use meta::{ActivateFormat, EnsureMeta, ReadMeta};
-pub use operation::{Operation, Step};
+pub use operation::{Event, Operation, Step};
 pub use query::{Query, ReadExecution};
 pub use retry::Patience;
 pub use signals::{ReadSignals, ReceivedSignal};

@@ -7,10 +7,10 @@ use crate::execution::{ResumedBy, Resumption, SignalRecord, ValueKind};
 use crate::id::{ExecutionId, SignalId, SignalName, SignalSource, WaitpointKey};
 use crate::partition::Partition;
 use crate::store::codec::Codec;
-use crate::store::{Bytes, Failure, Fetched, Read, Reply, Stored, Values};
+use crate::store::{Bytes, Fetched, Read, Stored, Values};
 use crate::time::{HostTime, TimestampMs};
 
-use super::operation::{Operation, Step};
+use super::operation::{Event, Operation, Step};
 use super::query::Query;
 use super::retry::Patience;
 use super::unit::{signal_key, unreadable, value_key};
@@ -50,7 +50,7 @@ impl fmt::Debug for ReceivedSignal {
 /// Reads the signals that have resumed an execution.
 #[derive(Clone, Debug)]
 pub struct ReadSignals {
-    query: Query<Values>,
+    query: Query<(Values, TimestampMs)>,
     resumption: Resumption,
     codec: Codec,
 }
@@ -66,17 +66,6 @@ impl ReadSignals {
         };
         let codec = patience.codec().clone();
         Self { query: Query::read(read, patience), resumption, codec }
-    }
-
-    fn understand(
-        &self,
-        step: Step<Result<(Values, TimestampMs), EngineError>>,
-    ) -> Step<<Self as Operation>::Output> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(done) => Step::Done(done.and_then(|(values, _)| self.received(values))),
-        }
     }
 
     fn received(&self, values: Values) -> Result<Vec<ReceivedSignal>, EngineError> {
@@ -129,26 +118,11 @@ impl Operation for ReadSignals {
         self.query.partition()
     }
 
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         if self.resumption.signals.is_empty() {
             return Step::Done(self.received(Values { records: Vec::new(), values: Vec::new() }));
         }
-        let step = self.query.start(now);
-        self.understand(step)
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        let step = self.query.on_reply(reply, now);
-        self.understand(step)
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        let step = self.query.on_failure(failure, now);
-        self.understand(step)
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        let step = self.query.on_wake(now);
-        self.understand(step)
+        let step = self.query.resume(event, now);
+        step.map(|read| read.and_then(|(values, _)| self.received(values)))
     }
 }

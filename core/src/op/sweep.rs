@@ -8,13 +8,11 @@ use crate::execution::{BlockKind, Unblock};
 use crate::id::{LaneId, Namespace};
 use crate::partition::{Partition, PartitionConfig};
 use crate::store::bounds::MAX_UNITS;
-use crate::store::{
-    Failure, IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned,
-};
+use crate::store::{IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::handed::{Handed, Page};
-use super::operation::{Operation, Step};
+use super::operation::{Event, Operation, Step};
 use super::retry::Patience;
 use super::terms::Terms;
 use super::unit::Loaded;
@@ -37,8 +35,9 @@ pub struct RouteSweep {
     unblocked: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 enum Doing {
+    #[default]
     Nothing,
     Scanning(Partition, Option<ScanPosition>),
     /// The place behind this page, if there are more.
@@ -117,47 +116,30 @@ impl RouteSweep {
         };
         let index = IndexName::BlockedRoute { namespace: self.namespace.clone() };
         let page = Page { partition, index: &index, entries: &scanned.entries, at, taken: false };
-        let mut handed = Handed::new(page, (&self.terms, &mut self.entropy), unblock);
-        let step = handed.start(now);
+        let handed = Handed::new(page, (&self.terms, &mut self.entropy), unblock);
         self.doing = Doing::Unblocking(handed, partition, scanned.next);
-        self.unblocked(step, now)
+        self.resume(Event::Start, now)
     }
 
-    fn unblocked(
-        &mut self,
-        step: Step<<Handed<Unblock> as Operation>::Output>,
-        now: HostTime,
-    ) -> Step<<Self as Operation>::Output> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(results) => {
-                // Somebody else may have been faster: that is as good.
-                self.unblocked += results.iter().filter(|result| result.is_ok()).count();
-                match std::mem::replace(&mut self.doing, Doing::Nothing) {
-                    Doing::Unblocking(_, partition, Some(after)) if self.goes_on(now) => {
-                        self.scan(partition, Some(after))
-                    }
-                    _ => self.next(now),
-                }
+    fn unblocked(&mut self, count: usize, now: HostTime) -> Step<<Self as Operation>::Output> {
+        self.unblocked += count;
+        match std::mem::take(&mut self.doing) {
+            Doing::Unblocking(_, partition, Some(after)) if self.goes_on(now) => {
+                self.scan(partition, Some(after))
             }
+            _ => self.next(now),
         }
     }
-}
 
-impl Operation for RouteSweep {
-    /// How many executions can go on.
-    type Output = Result<usize, EngineError>;
-
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+    fn poll(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
         self.patience.begin(now);
         let index = IndexName::BlockedRoute { namespace: self.namespace.clone() };
         let partitions = self.config.flow_partitions().collect();
         Step::Send(Request::Poll(Poll { index, partitions }))
     }
 
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        match (std::mem::replace(&mut self.doing, Doing::Nothing), reply.body) {
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
+        match (std::mem::take(&mut self.doing), reply.body) {
             (Doing::Nothing, ReplyBody::Poll(scores)) => {
                 let full = |(index, score): (usize, &Result<Option<_>, _>)| {
                     matches!(score, Ok(Some(_))).then_some(Partition::flow(index as u16))
@@ -168,34 +150,32 @@ impl Operation for RouteSweep {
             (Doing::Scanning(partition, _), ReplyBody::Scan(scanned)) => {
                 self.scanned(&scanned, partition, reply.at, now)
             }
-            (Doing::Unblocking(mut handed, partition, after), body) => {
-                let step = handed.on_reply(Reply { at: reply.at, body }, now);
-                self.doing = Doing::Unblocking(handed, partition, after);
-                self.unblocked(step, now)
+            _ => Step::fail(Bug::unexpected_reply(OP)),
+        }
+    }
+}
+
+impl Operation for RouteSweep {
+    /// How many executions can go on.
+    type Output = Result<usize, EngineError>;
+
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        if let Doing::Unblocking(handed, ..) = &mut self.doing {
+            return handed.resume(event, now).then(|results| {
+                // Somebody else may have been faster: that is as good.
+                self.unblocked(results.iter().filter(|result| result.is_ok()).count(), now)
+            });
+        }
+        match event {
+            Event::Start => self.poll(now),
+            Event::Reply(reply) => self.on_reply(reply, now),
+            Event::Failure(failure) => {
+                Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
             }
-            _ => Step::Done(Err(Bug::unexpected_reply(OP))),
-        }
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        if let Doing::Unblocking(handed, ..) = &mut self.doing {
-            let step = handed.on_failure(failure, now);
-            return self.unblocked(step, now);
-        }
-        match self.patience.after_failure(OP, failure, Applied::No, now) {
-            Ok(wait) => Step::Wait(wait),
-            Err(error) => Step::Done(Err(error)),
-        }
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        if let Doing::Unblocking(handed, ..) = &mut self.doing {
-            let step = handed.on_wake(now);
-            return self.unblocked(step, now);
-        }
-        match std::mem::replace(&mut self.doing, Doing::Nothing) {
-            Doing::Scanning(partition, after) => self.scan(partition, after),
-            _ => self.start(now),
+            Event::Wake => match self.doing {
+                Doing::Scanning(partition, after) => self.scan(partition, after),
+                _ => self.poll(now),
+            },
         }
     }
 }

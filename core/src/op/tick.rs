@@ -9,15 +9,15 @@ use crate::partition::{Partition, PartitionConfig};
 use crate::score::Score;
 use crate::store::bounds::MAX_UNITS;
 use crate::store::{
-    Failure, IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned,
-    Take, TakeUntil, Taken,
+    IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned, Take,
+    TakeUntil, Taken,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::clear::ClearSignals;
 use super::draw::HOLD;
 use super::handed::{Handed, Page};
-use super::operation::{Operation, Step};
+use super::operation::{Event, Operation, Step};
 use super::retry::Patience;
 use super::terms::Terms;
 use super::unit::Loaded;
@@ -38,9 +38,9 @@ pub struct Tick {
     report: TickReport,
 }
 
-#[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)] // One for each round.
+#[derive(Clone, Debug, Default)]
 enum Doing {
+    #[default]
     Nothing,
     Polling,
     Taking(Partition),
@@ -175,68 +175,48 @@ impl Tick {
     ) -> Step<<Self as Operation>::Output> {
         let on_due = |loaded: &Loaded| Some(OnDue { execution_id: loaded.execution.id });
         let page = Page { partition, index: &IndexName::Due, entries, at, taken };
-        let mut handed = Handed::new(page, (&self.terms, &mut self.entropy), on_due);
+        let handed = Handed::new(page, (&self.terms, &mut self.entropy), on_due);
         self.report.unreadable += handed.unreadable;
-        let step = handed.start(now);
         self.doing = Doing::Applying(handed);
-        self.applied(step, now)
+        self.resume(Event::Start, now)
     }
 
     fn applied(
         &mut self,
-        step: Step<<Handed<OnDue> as Operation>::Output>,
+        results: <Handed<OnDue> as Operation>::Output,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(results) => {
-                let mut forgetful = VecDeque::new();
-                for result in results {
-                    match result {
-                        Ok(committed) => {
-                            let record = committed.record.filter(|_| committed.outcome.forgets);
-                            forgetful.extend(record.map(|loaded| loaded.execution.id));
-                            self.report.applied.extend(committed.outcome.applied);
-                        }
-                        // Somebody else removed it, which settles what was due.
-                        Err(EngineError::NotFound { .. }) => {}
-                        Err(_) => self.report.failed += 1,
-                    }
+        let mut forgetful = VecDeque::new();
+        for result in results {
+            match result {
+                Ok(committed) => {
+                    let record = committed.record.filter(|_| committed.outcome.forgets);
+                    forgetful.extend(record.map(|loaded| loaded.execution.id));
+                    self.report.applied.extend(committed.outcome.applied);
                 }
-                if forgetful.is_empty() {
-                    return self.next(now);
-                }
-                let terms = self.terms.within(self.patience.left(now));
-                let mut clear = ClearSignals::new(forgetful, terms, self.entropy.fork());
-                let step = clear.start(now);
-                self.doing = Doing::Clearing(clear);
-                self.cleared(step, now)
+                // Somebody else removed it, which settles what was due.
+                Err(EngineError::NotFound { .. }) => {}
+                Err(_) => self.report.failed += 1,
             }
         }
-    }
-
-    fn cleared(&mut self, step: Step<()>, now: HostTime) -> Step<<Self as Operation>::Output> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(()) => self.next(now),
+        if forgetful.is_empty() {
+            self.doing = Doing::Nothing;
+            return self.next(now);
         }
+        let terms = self.terms.within(self.patience.left(now));
+        self.doing = Doing::Clearing(ClearSignals::new(forgetful, terms, self.entropy.fork()));
+        self.resume(Event::Start, now)
     }
-}
 
-impl Operation for Tick {
-    type Output = Result<TickReport, EngineError>;
-
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+    fn poll(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
         self.patience.begin(now);
         self.doing = Doing::Polling;
         let partitions = self.config.flow_partitions().collect();
         Step::Send(Request::Poll(Poll { index: IndexName::Due, partitions }))
     }
 
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        match (std::mem::replace(&mut self.doing, Doing::Nothing), reply.body) {
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
+        match (std::mem::take(&mut self.doing), reply.body) {
             (Doing::Polling, ReplyBody::Poll(scores)) => {
                 self.polled(&scores, reply.at, now);
                 self.next(now)
@@ -247,58 +227,34 @@ impl Operation for Tick {
             (Doing::Scanning(partition), ReplyBody::Scan(scanned)) => {
                 self.scanned(&scanned, partition, reply.at, now)
             }
-            (Doing::Applying(mut handed), body) => {
-                let step = handed.on_reply(Reply { at: reply.at, body }, now);
-                self.doing = Doing::Applying(handed);
-                self.applied(step, now)
-            }
-            (Doing::Clearing(mut clear), body) => {
-                let step = clear.on_reply(Reply { at: reply.at, body }, now);
-                self.doing = Doing::Clearing(clear);
-                self.cleared(step, now)
-            }
-            _ => Step::Done(Err(Bug::unexpected_reply(OP))),
+            _ => Step::fail(Bug::unexpected_reply(OP)),
         }
     }
+}
 
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        match std::mem::replace(&mut self.doing, Doing::Nothing) {
-            Doing::Applying(mut handed) => {
-                let step = handed.on_failure(failure, now);
-                self.doing = Doing::Applying(handed);
-                return self.applied(step, now);
-            }
-            Doing::Clearing(mut clear) => {
-                let step = clear.on_failure(failure, now);
-                self.doing = Doing::Clearing(clear);
-                return self.cleared(step, now);
-            }
-            Doing::Taking(_) | Doing::Scanning(_) => {
-                // Its entries come back after the hold, others may be due meanwhile.
-                self.done();
-            }
-            Doing::Polling | Doing::Nothing => {}
-        }
-        match self.patience.after_failure(OP, failure, Applied::No, now) {
-            Ok(wait) => Step::Wait(wait),
-            Err(error) => Step::Done(Err(error)),
-        }
-    }
+impl Operation for Tick {
+    type Output = Result<TickReport, EngineError>;
 
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        match std::mem::replace(&mut self.doing, Doing::Nothing) {
-            Doing::Applying(mut handed) => {
-                let step = handed.on_wake(now);
-                self.doing = Doing::Applying(handed);
-                self.applied(step, now)
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match (&mut self.doing, event) {
+            (Doing::Applying(handed), event) => {
+                handed.resume(event, now).then(|results| self.applied(results, now))
             }
-            Doing::Clearing(mut clear) => {
-                let step = clear.on_wake(now);
-                self.doing = Doing::Clearing(clear);
-                self.cleared(step, now)
+            (Doing::Clearing(clear), event) => clear.resume(event, now).then(|()| {
+                self.doing = Doing::Nothing;
+                self.next(now)
+            }),
+            (_, Event::Start) => self.poll(now),
+            (_, Event::Reply(reply)) => self.on_reply(reply, now),
+            (_, Event::Failure(failure)) => {
+                if let Doing::Taking(_) | Doing::Scanning(_) = std::mem::take(&mut self.doing) {
+                    // Its entries come back after the hold, others may be due meanwhile.
+                    self.done();
+                }
+                Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
             }
-            _ if self.ready.is_empty() => self.start(now),
-            _ => self.next(now),
+            (_, Event::Wake) if self.ready.is_empty() => self.poll(now),
+            (_, Event::Wake) => self.next(now),
         }
     }
 }

@@ -6,13 +6,12 @@ use crate::execution::{Decide, IdentityKind, Verdict};
 use crate::partition::Partition;
 use crate::planted::planted;
 use crate::store::{
-    Commit, Failure, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply,
-    Version,
+    Commit, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply, Version,
 };
 use crate::time::{HostTime, TimestampMs};
 
 use super::doubt::{Doubt, Evidence, SentCommit};
-use super::operation::{Operation, Step};
+use super::operation::{Event, Operation, Step};
 use super::retry::Patience;
 use super::unit::{Loaded, Stamp, found_signal, load, quarantine, signal_key, unit_for, value_key};
 
@@ -34,7 +33,6 @@ pub struct Transact<C: Decide> {
 
 /// What an operation knows of a record before its first step.
 #[derive(Clone, Debug, Default)]
-#[allow(clippy::large_enum_variant)] // One for each operation, moved once.
 pub enum Known {
     /// Nothing: read first.
     #[default]
@@ -66,13 +64,23 @@ pub struct Committed<T> {
     pub record: Option<Loaded>,
 }
 
-#[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)] // One for each operation, moved once.
+#[derive(Clone, Debug, Default)]
 enum Pending<T> {
+    #[default]
     Nothing,
     Read,
-    Commit { outcome: T, sent: SentCommit, after: Option<Loaded> },
+    Commit(CommitInFlight<T>),
     Quarantine(Bug),
+}
+
+/// A commit whose reply is awaited.
+#[derive(Clone, Debug)]
+struct CommitInFlight<T> {
+    /// The caller's outcome if the commit applies.
+    outcome: T,
+    sent: SentCommit,
+    /// The record if the commit applies.
+    after: Option<Loaded>,
 }
 
 type Output<T> = Result<Committed<T>, EngineError>;
@@ -128,7 +136,7 @@ impl<C: Decide> Transact<C> {
         fresh: Option<Option<Vec<Fetched>>>,
         now: HostTime,
     ) -> Step<Output<C::Outcome>> {
-        let record = current.as_ref().map(|loaded| &loaded.execution);
+        let record = current.as_ref().map(|loaded| &*loaded.execution);
         if let Some(record) = record {
             self.command.observe(record);
         }
@@ -143,7 +151,7 @@ impl<C: Decide> Transact<C> {
                 // been applied: then what was read since is not enough.
                 let known = current.filter(|_| self.doubt.is_empty());
                 self.known = known.map_or(Known::Nothing, Known::Stale);
-                Step::Done(Err(error))
+                Step::fail(error)
             }
             (Ok(Verdict::Repeat(outcome)), Some(Some(values))) => {
                 let first_sent = self.first_sent.unwrap_or(now.local);
@@ -156,7 +164,7 @@ impl<C: Decide> Transact<C> {
                     || self.may_be_forgotten(current.as_ref())
                         && !self.doubt.is_disproved(&evidence) =>
             {
-                Step::Done(Err(self.moved_on("it would be applied a second time", now)))
+                Step::fail(self.moved_on("it would be applied a second time", now))
             }
             (Ok(Verdict::Apply(decision)), _) => {
                 let id = self.command.execution_id();
@@ -173,7 +181,7 @@ impl<C: Decide> Transact<C> {
                 let (unit, outcome, after) = made;
                 let Evidence { version: expected, mark } = evidence;
                 let sent = SentCommit { expected, nonce, until: unit.window.not_after, mark };
-                self.pending = Pending::Commit { outcome, sent, after };
+                self.pending = Pending::Commit(CommitInFlight { outcome, sent, after });
                 self.first_sent.get_or_insert(now.local);
                 self.known = current.map_or(Known::Absent, Known::Stale);
                 Step::Send(Request::Commit(Commit { partition: id.partition(), units: vec![unit] }))
@@ -195,14 +203,11 @@ impl<C: Decide> Transact<C> {
         if self.command.signal().is_some() {
             match found_signal(records.next().flatten(), self.patience.codec()) {
                 Ok(found) => self.command.observe_signal(found),
-                Err(error) => return Step::Done(Err(error)),
+                Err(error) => return Step::fail(error),
             }
         }
-        let mut current = match stored
-            .as_ref()
-            .map(|stored| load(stored, self.patience.codec()))
-            .transpose()
-        {
+        let loaded = stored.as_ref().map(|stored| load(stored, self.patience.codec()));
+        let mut current = match loaded.transpose() {
             Ok(current) => current,
             Err(EngineError::Bug(bug @ Bug::CorruptRecord { .. })) => {
                 let id = self.command.execution_id();
@@ -211,7 +216,7 @@ impl<C: Decide> Transact<C> {
                 let units = vec![quarantine(id.uuid(), version, None, at)];
                 return Step::Send(Request::Commit(Commit { partition: id.partition(), units }));
             }
-            Err(error) => return Step::Done(Err(error)),
+            Err(error) => return Step::fail(error),
         };
         if let (true, Some(found), Known::Stale(old)) =
             (planted!(OldDecisionRetried), &mut current, &self.known)
@@ -224,24 +229,25 @@ impl<C: Decide> Transact<C> {
     /// What the store says to a commit, and when.
     fn on_commit(
         &mut self,
-        reply: Option<(UnitReply, TimestampMs)>,
-        (outcome, record): (C::Outcome, Option<Loaded>),
-        sent: SentCommit,
+        reply: Option<UnitReply>,
+        at: TimestampMs,
+        commit: CommitInFlight<C::Outcome>,
         now: HostTime,
     ) -> Step<Output<C::Outcome>> {
-        let Some((reply, at)) = reply else { return self.unexpected() };
+        let CommitInFlight { outcome, sent, after: record } = commit;
         match reply {
-            UnitReply::Committed { fetched: values } => {
+            None => self.unexpected(),
+            Some(UnitReply::Committed { fetched: values }) => {
                 let first_sent = self.first_sent.unwrap_or(now.local);
                 let repeat = false;
                 Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
             }
-            UnitReply::Conflict { current } => {
+            Some(UnitReply::Conflict { current }) => {
                 let found = current.first().and_then(Option::as_ref);
                 let version = found.map_or(Version::ABSENT, |stored| stored.version);
                 self.doubt.conflicted(sent, version);
                 match self.patience.after_conflict(self.command.name()) {
-                    Err(error) => Step::Done(Err(error)),
+                    Err(error) => Step::fail(error),
                     Ok(None) => {
                         let values = self.command.fetches().is_empty().then(Vec::new);
                         self.decide_on(current, values, at, now)
@@ -252,13 +258,10 @@ impl<C: Decide> Transact<C> {
                     }
                 }
             }
-            UnitReply::OutsideWindow => {
+            Some(UnitReply::OutsideWindow) => {
                 self.doubt.refused(sent);
                 self.known = Known::Nothing;
-                match self.patience.after_refusal(self.command.name()) {
-                    Ok(wait) => Step::Wait(wait),
-                    Err(error) => Step::Done(Err(error)),
-                }
+                Step::retry(self.patience.after_refusal(self.command.name()))
             }
         }
     }
@@ -332,19 +335,8 @@ impl<C: Decide> Transact<C> {
             .context(format!("a reply was lost and the record has moved on since ({why})"))
     }
 
-    fn unexpected(&self) -> Step<Output<C::Outcome>> {
-        Step::Done(Err(Bug::unexpected_reply(self.command.name())))
-    }
-}
-
-impl<C: Decide> Operation for Transact<C> {
-    type Output = Output<C::Outcome>;
-
-    fn partition(&self) -> Option<Partition> {
-        Some(self.command.execution_id().partition())
-    }
-
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+    /// Begins, or goes on after a wait.
+    fn start(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
         self.patience.begin(now);
         match std::mem::take(&mut self.known) {
             _ if self.command.signal().is_some() => self.read(),
@@ -359,39 +351,44 @@ impl<C: Decide> Operation for Transact<C> {
         }
     }
 
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        let pending = std::mem::replace(&mut self.pending, Pending::Nothing);
-        match (pending, reply.body) {
-            (_, ReplyBody::OverBound(over)) => {
-                let (what, given, bound) = (over.what, over.given, over.bound);
-                Step::Done(Err(EngineError::ResourceExhausted { what, given, bound }))
-            }
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output<C::Outcome>> {
+        match (std::mem::take(&mut self.pending), reply.body) {
+            (_, ReplyBody::OverBound(over)) => Step::fail(over),
             (Pending::Read, ReplyBody::Read(read)) => {
                 self.decide_on(read.records, Some(read.values), reply.at, now)
             }
-            (Pending::Quarantine(bug), _) => Step::Done(Err(EngineError::Bug(bug))),
-            (Pending::Commit { outcome, after, sent }, ReplyBody::Commit(mut units)) => {
-                let unit = units.pop().map(|unit| (unit, reply.at));
-                self.on_commit(unit, (outcome, after), sent, now)
+            (Pending::Quarantine(bug), _) => Step::fail(EngineError::Bug(bug)),
+            (Pending::Commit(commit), ReplyBody::Commit(mut units)) => {
+                self.on_commit(units.pop(), reply.at, commit, now)
             }
             _ => self.unexpected(),
         }
     }
 
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        let pending = std::mem::replace(&mut self.pending, Pending::Nothing);
-        if let Pending::Commit { sent, .. } = pending {
-            self.doubt.failed(sent, failure);
-        }
-        self.known = Known::Nothing;
-        let applied = self.may_be_applied();
-        match self.patience.after_failure(self.command.name(), failure, applied, now) {
-            Ok(wait) => Step::Wait(wait),
-            Err(error) => Step::Done(Err(error)),
-        }
+    fn unexpected(&self) -> Step<Output<C::Outcome>> {
+        Step::fail(Bug::unexpected_reply(self.command.name()))
+    }
+}
+
+impl<C: Decide> Operation for Transact<C> {
+    type Output = Output<C::Outcome>;
+
+    fn partition(&self) -> Option<Partition> {
+        Some(self.command.execution_id().partition())
     }
 
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.start(now)
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match event {
+            Event::Start | Event::Wake => self.start(now),
+            Event::Reply(reply) => self.on_reply(reply, now),
+            Event::Failure(failure) => {
+                if let Pending::Commit(commit) = std::mem::take(&mut self.pending) {
+                    self.doubt.failed(commit.sent, &failure);
+                }
+                self.known = Known::Nothing;
+                let (op, applied) = (self.command.name(), self.doubt.applied());
+                Step::retry(self.patience.after_failure(op, &failure, applied, now))
+            }
+        }
     }
 }

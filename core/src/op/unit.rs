@@ -1,5 +1,7 @@
 //! From a decision to writes: the only place that knows about indexes, versions and the journal.
 
+use std::sync::Arc;
+
 use crate::error::{Bug, EngineError};
 use crate::execution::{
     Beside, Decision, Event, Execution, FoundSignal, Next, Phase, Purpose, SignalRecord,
@@ -20,8 +22,8 @@ use crate::time::{DurationMs, TimestampMs, Window};
 pub struct Loaded {
     /// The version that was read.
     pub version: Version,
-    /// The record.
-    pub execution: Execution,
+    /// The record. It is large: clones share it.
+    pub execution: Arc<Execution>,
 }
 
 /// What a commit adds to a decision.
@@ -45,8 +47,8 @@ pub struct Stamp<'a> {
 ///
 /// `Bug` with `NewerFormat` or `CorruptRecord`.
 pub fn load(stored: &Stored, codec: &Codec) -> Result<Loaded, EngineError> {
-    let execution = codec.decode(&stored.bytes).map_err(unreadable)?;
-    Ok(Loaded { version: stored.version, execution })
+    let execution: Execution = codec.decode(&stored.bytes).map_err(unreadable)?;
+    Ok(Loaded { version: stored.version, execution: Arc::new(execution) })
 }
 
 /// The error of a record that cannot be read.
@@ -68,7 +70,7 @@ pub fn unit_for<T>(
 ) -> (Unit, T, Option<Loaded>) {
     let key = RecordKey::of(id);
     let version = before.map_or(Version::ABSENT, |loaded| loaded.version);
-    let held = before.map(|loaded| &loaded.execution);
+    let held = before.map(|loaded| &*loaded.execution);
     // A third of the shortest ttl: what is stored a little early only shortens a lease.
     let third = decision.stores_ttl.map(|ttl| DurationMs::new((ttl.get() / 3).max(1)));
     let ahead = third.map_or(stamp.patience, |third| third.min(stamp.patience));
@@ -123,7 +125,9 @@ pub fn unit_for<T>(
         unit.append.push(StreamAppend { stream: StreamName::Journal, entry });
     }
     let record = match decision.next {
-        Next::Put(execution) => Some(Loaded { version: version.next(stamp.nonce), execution }),
+        Next::Put(next) => {
+            Some(Loaded { version: version.next(stamp.nonce), execution: Arc::new(next) })
+        }
         Next::Keep => before.cloned(),
         Next::Remove => None,
     };

@@ -76,7 +76,7 @@ impl World {
             Output::Described(id, result) => {
                 if let Ok((Some(loaded), values, _)) = result {
                     let model = &self.server.model;
-                    let read = (&loaded.execution, values.as_slice());
+                    let read = (&*loaded.execution, values.as_slice());
                     reading::check_read(model, id, &running.present, read)?;
                 }
                 self.note_error((number, None), result.as_ref().err())
