@@ -14,7 +14,8 @@ use ff_core::error::{Bug, EngineError, Rejection};
 use ff_core::execution::{ClaimKind, DueKind, Execution, Renewed, Situation, situation};
 use ff_core::id::{ExecutionId, LaneId, Namespace, WorkerId, WorkerInstanceId};
 use ff_core::op::{
-    Committed, Event, HOLD, Known, Operation, Patience, Step, Terms, TickReport, Transact, load,
+    Committed, DueReport, Event, HOLD, Known, Operation, OperationContext, Patience, Step,
+    Transact, load,
 };
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
@@ -34,8 +35,8 @@ struct World {
 }
 
 /// The terms of a program of this build.
-fn terms(milliseconds: u64) -> Terms {
-    Terms::new(ms(milliseconds), Codec::default())
+fn terms(milliseconds: u64) -> OperationContext {
+    OperationContext::new(ms(milliseconds), Codec::default())
 }
 
 impl World {
@@ -90,7 +91,7 @@ impl World {
             capabilities: capabilities(tokens),
             slots: 4,
             lease_ttl: ms(3_000),
-            terms: terms(10_000),
+            context: terms(10_000),
             partitions: self.config,
         };
         WorkerAgent::new(profile, Entropy::from_u64(name))
@@ -102,10 +103,10 @@ impl World {
         work
     }
 
-    fn tick(&mut self) -> TickReport {
+    fn tick(&mut self) -> DueReport {
         let entropy = Entropy::from_u64(self.now);
         let mut timekeeper = Timekeeper::new(self.config, terms(10_000), entropy);
-        self.drive(timekeeper.tick()).expect("the store answers")
+        self.drive(timekeeper.apply_due()).expect("the store answers")
     }
 
     fn record(&self, number: u128) -> Execution {
@@ -216,15 +217,15 @@ fn an_execution_that_the_worker_cannot_run_is_set_aside_and_the_next_one_served(
     assert_eq!(world.situation(1), Situation::Blocked);
     // Two workers that only together have what it needs do not unblock it.
     for worker in [&mut gpu, &mut eu] {
-        let sweep = worker.sweep(world.host()).expect("it is due at first");
+        let sweep = worker.unblock_routes(world.host()).expect("it is due at first");
         assert_eq!(world.drive(sweep).expect("the store answers"), 0);
         assert_eq!(numbers(&world.claim(worker, 1)), [0_u128; 0]);
     }
     let mut able = world.worker(3, &["gpu", "eu", "more"]);
-    let sweep = able.sweep(world.host()).expect("it is due at first");
+    let sweep = able.unblock_routes(world.host()).expect("it is due at first");
     assert_eq!(world.drive(sweep).expect("the store answers"), 1);
     assert_eq!(numbers(&world.claim(&mut able, 1)), [1]);
-    assert!(able.sweep(world.host()).is_none(), "not again at once");
+    assert!(able.unblock_routes(world.host()).is_none(), "not again at once");
 }
 
 #[test]
@@ -311,13 +312,13 @@ fn the_timekeeper_applies_what_is_due_and_knows_when_the_next_thing_is() {
     let mut world = World::new(4);
     world.submit_one(1, Submission::new().deadline(START + 100));
     world.submit_one(2, Submission::new().deadline(START + 5_000));
-    assert_eq!(world.tick(), TickReport { next_due: Some(at(START + 100)), ..Default::default() });
+    assert_eq!(world.tick(), DueReport { next_due: Some(at(START + 100)), ..Default::default() });
     world.now += 100;
     let report = world.tick();
     assert_eq!(report.applied, [DueKind::Deadline]);
     assert_eq!(world.situation(1), Situation::Terminal);
     let mut timekeeper = Timekeeper::new(world.config, terms(1_000), Entropy::from_u64(1));
-    timekeeper.ticked(&Ok(report), world.host());
+    timekeeper.applied(&Ok(report), world.host());
     let sleeps = timekeeper.next_wakeup().since(at(world.now)).get();
     assert!((750..=1_250).contains(&sleeps), "a jittered second, not {sleeps} ms");
     timekeeper.learn(at(world.now + 30), world.host());
@@ -332,13 +333,13 @@ fn a_timekeeper_with_a_wrong_estimate_sleeps_until_the_next_thing_is_due() {
     for store in [at(world.now).plus(hour), at(world.now).minus(hour)] {
         let now = HostTime { local: at(7), store };
         let mut timekeeper = Timekeeper::new(world.config, terms(1_000), Entropy::from_u64(1));
-        let mut round = timekeeper.tick();
+        let mut round = timekeeper.apply_due();
         let Step::Send(request) = round.resume(Event::Start, now) else { panic!("a request") };
         let reply = world.store.handle(request, at(world.now));
         let Step::Done(report) = round.resume(Event::Reply(reply), now) else {
             panic!("nothing is due")
         };
-        timekeeper.ticked(&report, now);
+        timekeeper.applied(&report, now);
         assert_eq!(timekeeper.next_wakeup(), at(107));
     }
 }
@@ -458,19 +459,19 @@ fn a_sweep_lets_go_on_only_what_its_worker_draws_and_has_slots_for() {
     let mut unable = world.worker(1, &[]);
     assert_eq!(numbers(&world.claim(&mut unable, 6)), [0_u128; 0]);
     let mut able = world.worker(2, &["gpu"]);
-    let sweep = able.sweep(world.host()).expect("it is due at first");
+    let sweep = able.unblock_routes(world.host()).expect("it is due at first");
     assert_eq!(world.drive(sweep).expect("the store answers"), 4, "it has four slots");
     assert_eq!(world.claim(&mut able, 4).len(), 4);
     world.now += 2_000;
-    assert!(able.sweep(world.host()).is_none(), "the first one is not over");
-    able.swept();
+    assert!(able.unblock_routes(world.host()).is_none(), "the first one is not over");
+    able.unblocked();
     world.now += 2_000;
-    assert!(able.sweep(world.host()).is_none(), "it is full");
+    assert!(able.unblock_routes(world.host()).is_none(), "it is full");
 
     let mut profile = able.profile().clone();
     profile.lanes = vec![LaneId::try_new("elsewhere").expect("a lane")];
     let mut other = WorkerAgent::new(profile, Entropy::from_u64(3));
-    let sweep = other.sweep(world.host()).expect("it is due at first");
+    let sweep = other.unblock_routes(world.host()).expect("it is due at first");
     assert_eq!(world.drive(sweep).expect("the store answers"), 0, "it never draws from this lane");
 }
 
@@ -485,9 +486,9 @@ fn an_entry_that_was_left_behind_takes_nobodys_place_in_a_sweep() {
     let blocked = IndexName::BlockedRoute { namespace: namespace() };
     let entries = world.entries(&blocked);
     let mut able = world.worker(2, &["gpu"]);
-    let sweep = able.sweep(world.host()).expect("it is due at first");
+    let sweep = able.unblock_routes(world.host()).expect("it is due at first");
     assert_eq!(world.drive(sweep).expect("the store answers"), 4, "it has four slots");
-    able.swept();
+    able.unblocked();
     // Four entries are there again, before the one that waits.
     let index = entries[..4].iter().map(|(score, member)| IndexWrite {
         index: blocked.clone(),
@@ -498,7 +499,7 @@ fn an_entry_that_was_left_behind_takes_nobodys_place_in_a_sweep() {
     let commit = Commit { partition: Partition::flow(0), units: vec![unit] };
     world.store.handle(Request::Commit(commit), at(world.now));
     world.now += 2_000;
-    let sweep = able.sweep(world.host()).expect("it is due again");
+    let sweep = able.unblock_routes(world.host()).expect("it is due again");
     assert_eq!(world.drive(sweep).expect("the store answers"), 1, "the one that waits");
 }
 

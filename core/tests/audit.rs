@@ -10,8 +10,8 @@ use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, Decide, OnDue, Purpose, index_entries};
 use ff_core::id::{ExecutionId, LaneId, Namespace};
 use ff_core::op::{
-    AuditLook, AuditPartition, Event, Fault, FindOutside, HOLD, Informed, Known, Operation,
-    Patience, RotateSecret, Step, Terms, Tick, Transact, load,
+    ApplyDue, AuditLook, AuditPartition, Event, Fault, FindOutside, HOLD, Informed, Known,
+    Operation, OperationContext, Patience, RotateSecret, Step, Transact, load,
 };
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
@@ -100,7 +100,8 @@ impl World {
     }
 
     fn tick(&mut self) {
-        let tick = Tick::new(config(partition().index + 1), terms(), Entropy::from_u64(self.now));
+        let tick =
+            ApplyDue::new(config(partition().index + 1), terms(), Entropy::from_u64(self.now));
         self.drive(tick, |_| {}).expect("the store answers");
     }
 
@@ -170,8 +171,8 @@ impl World {
     }
 }
 
-fn terms() -> Terms {
-    Terms::new(ms(10_000), Codec::default())
+fn terms() -> OperationContext {
+    OperationContext::new(ms(10_000), Codec::default())
 }
 
 fn patience() -> Patience {

@@ -9,17 +9,17 @@ use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::execution::{Decide, Fence, IssuedWaitpoint, Suspend, SuspendOutcome};
 use ff_core::op::{
-    Event, Informed, Known, ListSecrets, Operation, Patience, RotateSecret, Step, Terms,
+    Event, Informed, Known, ListSecrets, Operation, OperationContext, Patience, RotateSecret, Step,
 };
 use ff_core::store::{Failure, Request};
 use ff_core::token::{Kid, Rotation, Secret};
 
-fn informed<C: Decide>(world: &World, terms: &Terms, command: C) -> Informed<C> {
+fn informed<C: Decide>(world: &World, terms: &OperationContext, command: C) -> Informed<C> {
     Informed::new(command, Known::Nothing, terms.clone(), Entropy::from_u64(world.true_now))
 }
 
 /// An execution that is leased, and waitpoint 9 open in it, with a signal.
-fn with_signal(world: &mut World, terms: &Terms) -> (Fence, IssuedWaitpoint) {
+fn with_signal(world: &mut World, terms: &OperationContext) -> (Fence, IssuedWaitpoint) {
     let fence = world.leased();
     let opened = inform(world, terms, pending(fence, 9, "b")).expect("it is opened").outcome;
     inform(world, terms, deliver(9, &opened.token, 1, "go")).expect("it is taken");

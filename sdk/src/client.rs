@@ -17,8 +17,8 @@ use ff_core::execution::{
 };
 use ff_core::id::{ExecutionId, LeaseEpoch, Namespace, RequestId};
 use ff_core::op::{
-    Batch, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded, Query, ReadExecution,
-    Terms, Transact,
+    Batch, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded, OperationContext,
+    Query, ReadExecution, Transact,
 };
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::Priority;
@@ -140,9 +140,10 @@ impl Client {
     ) -> Result<Self, SdkError> {
         config.check()?;
         let codec = Codec::knowing(config.known_format);
-        let terms = Terms::new(DurationMs::from(config.call_timeout), codec);
+        let context = OperationContext::new(DurationMs::from(config.call_timeout), codec);
         let sources = Sources { seed: config.seed, clock: config.clock };
-        let connection = Connection::open(backend, config.partition_config, terms, sources).await?;
+        let connection =
+            Connection::open(backend, config.partition_config, context, sources).await?;
         let (places, in_flight) = (Mutex::default(), Semaphore::new(config.max_in_flight));
         Ok(Self(Arc::new(Inner { connection, config, places, in_flight })))
     }
@@ -374,7 +375,7 @@ impl Client {
             let count = page.entries.len();
             for entry in page.entries {
                 // An entry of a newer format is another program's to understand.
-                let codec = connection.terms().codec();
+                let codec = connection.context().codec();
                 let Ok(journal) = codec.decode::<JournalEntry>(&entry.entry) else { continue };
                 if journal.execution == *id {
                     let (at, version, epoch) = (entry.id.at, journal.version, journal.epoch);

@@ -10,8 +10,9 @@ use ff_core::execution::{
 };
 use ff_core::id::LeaseId;
 use ff_core::op::{
-    AuditLook, AuditPartition, Batch, Committed, Draw, Drawn, Event, Informed, ListExecutions,
-    ListPage, Operation, Rotation, RouteSweep, Step, Tick, TickReport, Transact,
+    ApplyDue, AuditLook, AuditPartition, Batch, Committed, DueReport, Event, Informed,
+    LaneRotation, ListExecutions, ListPage, Operation, Step, TakeFromLane, TakenFromLane, Transact,
+    UnblockRoutes,
 };
 use ff_core::store::{Fetched, Reply, Request};
 use ff_core::time::{HostTime, TimestampMs};
@@ -62,15 +63,15 @@ works! {
     /// Many commands to executions of one partition.
     Commands(Batch<AnyCommand>) -> Vec<Result<Committed<AnyOutcome>, EngineError>>;
     /// A worker draws work.
-    Claim(ClaimWork) -> Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>;
+    Claim(ClaimWork) -> Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>;
     /// A worker renews a lease.
     Renew(Transact<Renew>) -> Result<Committed<Renewed>, EngineError>;
     /// A scheduler draws work for a worker.
-    Admit(Draw<AdmitTo>) -> Result<Drawn<AdmitTo>, EngineError>;
+    Admit(TakeFromLane<AdmitTo>) -> Result<TakenFromLane<AdmitTo>, EngineError>;
     /// A timekeeper makes its round.
-    Tick(Tick) -> Result<TickReport, EngineError>;
+    Tick(ApplyDue) -> Result<DueReport, EngineError>;
     /// A worker looks for what no worker fitted.
-    Sweep(RouteSweep) -> Result<usize, EngineError>;
+    Sweep(UnblockRoutes) -> Result<usize, EngineError>;
     /// A page of a list.
     List(ListExecutions) -> Result<ListPage, EngineError>;
     /// A look at a partition.

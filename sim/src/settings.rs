@@ -1,6 +1,6 @@
 //! What a seed decides before anything happens: sizes, times, and which faults are on.
 
-use ff_core::op::Terms;
+use ff_core::op::OperationContext;
 use ff_core::partition::PartitionConfig;
 use ff_core::store::codec::Codec;
 use ff_core::time::DurationMs;
@@ -136,8 +136,8 @@ impl Settings {
 
 impl Settings {
     /// The terms of one more program's operations.
-    pub fn terms(&self) -> Terms {
-        Terms::new(self.patience, Codec::default())
+    pub fn terms(&self) -> OperationContext {
+        OperationContext::new(self.patience, Codec::default())
     }
 
     /// How often a fault happens, if it is switched on.

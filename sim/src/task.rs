@@ -7,8 +7,8 @@ use ff_core::execution::{
 };
 use ff_core::id::{AttemptIndex, ExecutionId, LeaseId};
 use ff_core::op::{
-    AuditLook, Committed, Drawn, Event, FramePage, ListFilter, ListPage, Loaded, Operation,
-    ReceivedSignal, Rotation, Step, TickReport,
+    AuditLook, Committed, DueReport, Event, FramePage, LaneRotation, ListFilter, ListPage, Loaded,
+    Operation, ReceivedSignal, Step, TakenFromLane,
 };
 use ff_core::partition::Partition;
 use ff_core::store::{Cursor, Fetched, Streamed};
@@ -22,17 +22,17 @@ use crate::marks::CommandKind;
 #[allow(clippy::large_enum_variant)] // Moved once, from the task to its process.
 pub enum Output {
     /// A worker drew work.
-    Claimed(Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>),
+    Claimed(Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>),
     /// A worker renewed a lease.
     Renewed(LeaseId, Result<Committed<Renewed>, EngineError>),
     /// A worker looked for what no worker fitted.
     Swept,
     /// A timekeeper made its round.
-    Ticked(Result<TickReport, EngineError>),
+    Ticked(Result<DueReport, EngineError>),
     /// A command was carried to its execution.
     Command(Errand, Result<Committed<AnyOutcome>, EngineError>),
     /// The scheduler drew work for a worker.
-    Drawn(Result<Drawn<AdmitTo>, EngineError>),
+    Drawn(Result<TakenFromLane<AdmitTo>, EngineError>),
     /// A page of a journal was read.
     Read {
         /// Whose journal.

@@ -1,4 +1,4 @@
-//! Drawing work for a worker: grant and claim in one commit, payload included.
+//! Claiming work for a worker: grant and claim in one commit, payload included.
 
 use crate::capability::Capabilities;
 use crate::entropy::Entropy;
@@ -6,8 +6,8 @@ use crate::error::EngineError;
 use crate::execution::{Claim, Claimed, Offer, Offered, Renew, Renewed};
 use crate::id::{AttemptId, GrantId, LeaseId, WorkerId, WorkerInstanceId};
 use crate::op::{
-    Ask, Batch, Committed, Draw, Drawn, Event, Loaded, Operation, Patience, Query, Rotation, Step,
-    Terms, Transact,
+    Batch, Committed, Event, LaneRotation, Loaded, Operation, OperationContext, Patience, Query,
+    Step, TakeFromLane, TakenFromLane, Taker, Transact,
 };
 use crate::store::{Bytes, Fetched, Read, ValueKey, Values};
 use crate::time::{DurationMs, HostTime, TimestampMs};
@@ -27,10 +27,10 @@ pub struct OfferTo {
     pub entropy: Entropy,
 }
 
-impl Ask for OfferTo {
+impl Taker for OfferTo {
     type Command = Offer;
 
-    fn ask(&mut self, record: &Loaded) -> Offer {
+    fn command(&mut self, record: &Loaded) -> Offer {
         Offer {
             claim: Claim {
                 execution_id: record.execution.id,
@@ -50,14 +50,14 @@ impl Ask for OfferTo {
     }
 }
 
-/// An execution that a worker has, and may start to work on.
+/// An execution that a worker holds and may start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimedWork {
-    /// What was claimed.
+    /// The claim.
     pub claimed: Claimed,
-    /// What the submitter handed in.
+    /// The payload that the submitter passed.
     pub payload: Option<Bytes>,
-    /// The record that the claim has left, until it is in care.
+    /// The record after the claim, until the agent takes it.
     pub record: Option<Loaded>,
     /// When the claim or the renewal that confirmed it was first sent, by the host's clock.
     pub first_sent: TimestampMs,
@@ -65,46 +65,49 @@ pub struct ClaimedWork {
     pub at: TimestampMs,
 }
 
-/// Draws executions and claims them. A claim that was recognised as a repeat may have lost much of
-/// its lease: it is renewed before work starts.
+/// Takes executions from lanes and claims them. A claim that was recognised as a repeat may have
+/// lost much of its lease: it is renewed before work starts.
 #[derive(Clone, Debug)]
 pub struct ClaimWork {
-    terms: Terms,
+    context: OperationContext,
     entropy: Entropy,
     doing: Doing,
+    /// The claims, each with whether it was recognised as a repeat.
     work: Vec<(ClaimedWork, bool)>,
+    /// The claims whose payload has to be read, by their number.
     missing: Vec<usize>,
-    rotation: Option<Rotation>,
+    rotation: Option<LaneRotation>,
 }
 
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // One for each operation.
 enum Doing {
-    Drawing(Draw<OfferTo>),
+    Taking(TakeFromLane<OfferTo>),
     Fetching(Query<(Values, TimestampMs)>),
     Confirming(Batch<Renew>),
 }
 
-/// What a draw for a worker comes to.
-type Output = Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>;
+/// The executions that may be started, and the rotation for the next claim.
+type Output = Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>;
 
 impl ClaimWork {
-    /// Draws up to `count` executions on these terms.
+    /// Claims up to `count` executions.
     pub fn new(
-        rotation: Rotation,
-        ask: OfferTo,
+        rotation: LaneRotation,
+        offer: OfferTo,
         count: usize,
-        terms: Terms,
+        context: OperationContext,
         mut entropy: Entropy,
     ) -> Self {
-        let doing = Doing::Drawing(Draw::new(rotation, ask, count, terms.clone(), entropy.fork()));
+        let take = TakeFromLane::new(rotation, offer, count, context.clone(), entropy.fork());
+        let doing = Doing::Taking(take);
         let (work, missing, rotation) = (Vec::new(), Vec::new(), None);
-        Self { terms, entropy, doing, work, missing, rotation }
+        Self { context, entropy, doing, work, missing, rotation }
     }
 
-    fn drawn(&mut self, drawn: Drawn<OfferTo>, now: HostTime) -> Step<Output> {
-        self.rotation = Some(drawn.rotation);
-        for committed in drawn.kept {
+    fn taken(&mut self, taken: TakenFromLane<OfferTo>, now: HostTime) -> Step<Output> {
+        self.rotation = Some(taken.rotation);
+        for committed in taken.kept {
             self.keep(committed);
         }
         self.fetch(now)
@@ -133,7 +136,7 @@ impl ClaimWork {
         };
         let values = self.missing.iter().map(|n| ValueKey::Payload(id(n).uuid())).collect();
         let read = Read { partition: first.partition(), records: Vec::new(), values };
-        let query = Query::read(read, Patience::new(self.terms.clone(), self.entropy.fork()));
+        let query = Query::read(read, Patience::new(self.context.clone(), self.entropy.fork()));
         self.doing = Doing::Fetching(query);
         self.resume(Event::Start, now)
     }
@@ -169,7 +172,7 @@ impl ClaimWork {
             let claimed = &work.claimed;
             let (execution_id, lease_ttl) = (claimed.execution_id, claimed.lease_ttl);
             let command = Renew { execution_id, fence: claimed.fence().into(), lease_ttl };
-            Transact::new(command, Patience::new(self.terms.clone(), entropy.fork()))
+            Transact::new(command, Patience::new(self.context.clone(), entropy.fork()))
         });
         self.doing = Doing::Confirming(Batch::new(partition, renewals.collect()));
         self.resume(Event::Start, now)
@@ -198,13 +201,12 @@ impl ClaimWork {
 }
 
 impl Operation for ClaimWork {
-    /// The executions that may be started, and the rotation for the next draw.
     type Output = Output;
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Output> {
         match &mut self.doing {
-            Doing::Drawing(draw) => draw.resume(event, now).then(|drawn| match drawn {
-                Ok(drawn) => self.drawn(drawn, now),
+            Doing::Taking(take) => take.resume(event, now).then(|taken| match taken {
+                Ok(taken) => self.taken(taken, now),
                 Err(error) => Step::Done(Err(error)),
             }),
             Doing::Fetching(query) => query

@@ -11,9 +11,9 @@ use crate::store::{
 };
 use crate::time::{HostTime, TimestampMs};
 
+use super::loaded::{Loaded, load, value_key};
 use super::operation::{Event, Operation, Step};
-use super::retry::Patience;
-use super::unit::{Loaded, load, value_key};
+use super::patience::Patience;
 
 /// One read-only request, and how its reply is understood.
 #[derive(Clone, Debug)]

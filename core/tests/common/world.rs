@@ -6,7 +6,8 @@ use ff_core::error::EngineError;
 use ff_core::execution::{ChangePriority, Decide, Event, Fence, OperatorCall};
 use ff_core::id::RequestId;
 use ff_core::op::{
-    self, Committed, Informed, Known, Loaded, Operation, Patience, Step, Terms, Transact, load,
+    self, Committed, Informed, Known, Loaded, Operation, OperationContext, Patience, Step,
+    Transact, load,
 };
 use ff_core::policy::Priority;
 use ff_core::store::codec::{Codec, FORMAT, decode};
@@ -195,7 +196,7 @@ pub fn found(store: &mut MemoryStore, now: u64) -> Option<Loaded> {
 
 pub fn patience(milliseconds: u64) -> Patience {
     Patience::new(
-        Terms::new(DurationMs::new(milliseconds), Codec::default()),
+        OperationContext::new(DurationMs::new(milliseconds), Codec::default()),
         Entropy::from_u64(milliseconds),
     )
 }
@@ -210,7 +211,7 @@ pub fn change_priority(store: &mut MemoryStore, now: u64, number: u64) {
 
 /// Somebody else who changes the execution.
 pub fn change<C: Decide>(store: &mut MemoryStore, now: u64, command: C) {
-    let terms = Terms::new(DurationMs::new(1_000), Codec::default());
+    let terms = OperationContext::new(DurationMs::new(1_000), Codec::default());
     let patience = Patience::new(terms, Entropy::from_u64(now));
     let mut operation = Transact::new(command, patience);
     let host = HostTime { local: at(now), store: at(now) };
@@ -222,14 +223,14 @@ pub fn change<C: Decide>(store: &mut MemoryStore, now: u64, command: C) {
 }
 
 /// Ten seconds for each call, and secrets that nobody has read yet.
-pub fn terms() -> Terms {
-    Terms::new(DurationMs::new(10_000), Codec::default())
+pub fn terms() -> OperationContext {
+    OperationContext::new(DurationMs::new(10_000), Codec::default())
 }
 
 /// Carries a command that has to know secrets or signals.
 pub fn inform<C: Decide>(
     world: &mut World,
-    terms: &Terms,
+    terms: &OperationContext,
     command: C,
 ) -> Result<Committed<C::Outcome>, EngineError> {
     let entropy = Entropy::from_u64(world.true_now);

@@ -64,7 +64,7 @@ impl Client {
             let count = missing.min(MAX_PAGE) as u32;
             let (scanned, _) =
                 self.scan(partition, IndexName::Quarantine, place.after, count).await?;
-            let codec = self.0.connection.terms().codec();
+            let codec = self.0.connection.context().codec();
             let entries = scanned.entries.iter();
             page.records.extend(entries.filter_map(|entry| held(partition, entry, codec)));
             place = match scanned.next {
@@ -131,7 +131,7 @@ impl Client {
 
     fn is_open(&self, entry: &ScanEntry, lanes: &[LaneId]) -> bool {
         // What cannot be read cannot be worked on either.
-        let codec = self.0.connection.terms().codec();
+        let codec = self.0.connection.context().codec();
         let record = entry.record.as_ref().map(|stored| load(stored, codec));
         let Some(Ok(loaded)) = record else { return false };
         let execution = &loaded.execution;

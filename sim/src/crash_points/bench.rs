@@ -6,7 +6,7 @@ use std::rc::Rc;
 use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, AnyOutcome, Execution, Fence, FenceParts, IssuedWaitpoint};
 use ff_core::id::ExecutionId;
-use ff_core::op::{Event, Informed, Known, Patience, Step, Terms, Transact};
+use ff_core::op::{Event, Informed, Known, OperationContext, Patience, Step, Transact};
 use ff_core::store::codec::Codec;
 use ff_core::store::{Failure, Reply, Request};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
@@ -66,8 +66,8 @@ impl Bench {
     }
 
     /// The terms of any operation.
-    pub fn terms() -> Terms {
-        Terms::new(DurationMs::from_secs(30), Codec::default())
+    pub fn terms() -> OperationContext {
+        OperationContext::new(DurationMs::from_secs(30), Codec::default())
     }
 
     /// A record as it is.

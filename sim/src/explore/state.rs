@@ -251,7 +251,7 @@ impl State {
 
     /// A round of a timekeeper.
     pub fn round(&mut self) -> Work {
-        Work::Tick(Timekeeper::new(partitions(), terms(), self.entropy()).tick())
+        Work::Tick(Timekeeper::new(partitions(), terms(), self.entropy()).apply_due())
     }
 
     /// Takes over which records the store has now.

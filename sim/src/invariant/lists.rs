@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use ff_core::entropy::Entropy;
 use ff_core::execution::ExecutionSnapshot;
 use ff_core::id::{ExecutionId, Namespace};
-use ff_core::op::{Event, ListExecutions, ListFilter, ListPage, Operation, Patience, Step, Terms};
+use ff_core::op::{
+    Event, ListExecutions, ListFilter, ListPage, Operation, OperationContext, Patience, Step,
+};
 use ff_core::store::codec::Codec;
 use ff_core::store::{Reply, Request};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
@@ -67,8 +69,8 @@ pub fn check(
     Ok(())
 }
 
-fn terms() -> Terms {
-    Terms::new(DurationMs::from_secs(1), Codec::default())
+fn terms() -> OperationContext {
+    OperationContext::new(DurationMs::from_secs(1), Codec::default())
 }
 
 fn read(

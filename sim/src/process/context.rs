@@ -6,7 +6,7 @@ use ff_core::capability::Capabilities;
 use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, Claim, Decide, EventKind, IssuedWaitpoint};
 use ff_core::id::{ExecutionId, GrantId, SuspensionId};
-use ff_core::op::{Informed, Known, Loaded, Operation, Patience, Terms, Transact};
+use ff_core::op::{Informed, Known, Loaded, Operation, OperationContext, Patience, Transact};
 use ff_core::store::Member;
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
@@ -103,7 +103,7 @@ pub struct Context<'w> {
     /// Whether the faults are over and all work shall come to an end.
     pub healing: bool,
     /// On which terms its operations run that have none of their own.
-    pub terms: Terms,
+    pub terms: OperationContext,
     /// Old copies of records.
     pub copies: &'w BTreeMap<Member, Loaded>,
     /// The wishes that are left out of this run.
@@ -224,7 +224,7 @@ impl Context<'_> {
         errand: Errand,
         command: AnyCommand,
         known: Known,
-        (terms, entropy): (Terms, Entropy),
+        (terms, entropy): (OperationContext, Entropy),
     ) {
         let operation = Informed::new(command.clone(), known, terms, entropy);
         self.carry(command, operation, move |result| Output::Command(errand, result));

@@ -8,8 +8,8 @@ use crate::store::bounds::{MAX_MESSAGE_BYTES, MAX_READ_KEYS, MAX_UNITS};
 use crate::store::{Commit, Read, RecordKey, Reply, ReplyBody, Request, Unit, Values};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::operation::{Event, Operation, Step};
 use super::transact::{Committed, Transact};
+use crate::op::operation::{Event, Operation, Step};
 
 /// Carries many commands to executions of one partition: what is ready together travels together.
 /// Each keeps an outcome of its own.

@@ -1,25 +1,24 @@
-//! Taking the signals of executions away whose retention is over, page by page
-//! (`docs/spec.md`, 4).
+//! Removing the signals of executions whose retention is over, page by page (`docs/spec.md`, 4).
 
 use std::collections::VecDeque;
 
 use crate::entropy::Entropy;
 use crate::execution::{FORGOTTEN_AT_ONCE, ForgetSignals};
 use crate::id::{ExecutionId, SignalId};
+use crate::op::command::Transact;
+use crate::op::context::OperationContext;
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
+use crate::op::query::Query;
 use crate::store::{IndexName, Scan, ScanEntry, Scanned};
 use crate::time::{HostTime, TimestampMs};
 
-use super::operation::{Event, Operation, Step};
-use super::query::Query;
-use super::retry::Patience;
-use super::terms::Terms;
-use super::transact::Transact;
-
-/// Takes the signals of some executions away.
+/// Removes the signals of some executions.
 #[derive(Clone, Debug)]
 pub(super) struct ClearSignals {
-    terms: Terms,
+    context: OperationContext,
     entropy: Entropy,
+    /// The executions that are left, the present one first.
     waiting: VecDeque<ExecutionId>,
     doing: Doing,
 }
@@ -32,8 +31,17 @@ enum Doing {
 }
 
 impl ClearSignals {
-    pub(super) fn new(waiting: VecDeque<ExecutionId>, terms: Terms, entropy: Entropy) -> Self {
-        Self { terms, entropy, waiting, doing: Doing::Nothing }
+    /// Removes the signals of these executions.
+    pub(super) fn new(
+        waiting: VecDeque<ExecutionId>,
+        context: OperationContext,
+        entropy: Entropy,
+    ) -> Self {
+        Self { context, entropy, waiting, doing: Doing::Nothing }
+    }
+
+    fn patience(&mut self) -> Patience {
+        Patience::new(self.context.clone(), self.entropy.fork())
     }
 
     fn next(&mut self, now: HostTime) -> Step<()> {
@@ -44,12 +52,11 @@ impl ClearSignals {
             after: None,
             limit: FORGOTTEN_AT_ONCE,
         };
-        let query = Query::scan(scan, Patience::new(self.terms.clone(), self.entropy.fork()));
-        self.doing = Doing::Scanning(query);
+        self.doing = Doing::Scanning(Query::scan(scan, self.patience()));
         self.resume(Event::Start, now)
     }
 
-    fn scanned(&mut self, page: Scanned, now: HostTime) -> Step<()> {
+    fn scanned(&mut self, page: &Scanned, now: HostTime) -> Step<()> {
         let Some(execution_id) = self.waiting.front().copied() else { return Step::Done(()) };
         let last = page.next.is_none();
         // An error inside a function can leave an entry that has no record.
@@ -59,12 +66,11 @@ impl ClearSignals {
         };
         let signals = page.entries.iter().map(with_nonce).collect();
         let command = ForgetSignals { execution_id, signals, last };
-        let patience = Patience::new(self.terms.clone(), self.entropy.fork());
-        self.doing = Doing::Forgetting(Transact::new(command, patience));
+        self.doing = Doing::Forgetting(Transact::new(command, self.patience()));
         self.resume(Event::Start, now)
     }
 
-    /// Goes on to the next execution. One that could not be cleared is due still.
+    /// Goes on to the next execution. One whose signals could not be removed stays due.
     fn leave(&mut self, now: HostTime) -> Step<()> {
         self.waiting.pop_front();
         self.next(now)
@@ -78,7 +84,7 @@ impl Operation for ClearSignals {
         match &mut self.doing {
             Doing::Nothing => self.next(now),
             Doing::Scanning(query) => query.resume(event, now).then(|read| match read {
-                Ok((page, _)) => self.scanned(page, now),
+                Ok((page, _)) => self.scanned(&page, now),
                 Err(_) => self.leave(now),
             }),
             Doing::Forgetting(transact) => transact.resume(event, now).then(|done| match done {

@@ -2,18 +2,21 @@
 //! again.
 
 use crate::error::{Applied, Bug, EngineError, Rejection};
-use crate::execution::{Decide, IdentityKind, Verdict};
+use crate::execution::{Decide, FoundSignal, IdentityKind, SignalRecord, Verdict};
 use crate::partition::Partition;
 use crate::planted::planted;
+use crate::store::codec::Codec;
 use crate::store::{
     Commit, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply, Version,
 };
 use crate::time::{HostTime, TimestampMs};
 
-use super::doubt::{Doubt, Evidence, SentCommit};
-use super::operation::{Event, Operation, Step};
-use super::retry::Patience;
-use super::unit::{Loaded, Stamp, found_signal, load, quarantine, signal_key, unit_for, value_key};
+use crate::op::doubt::{Doubt, Evidence, SentCommit};
+use crate::op::loaded::{Loaded, load, signal_key, unreadable, value_key};
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
+
+use super::commit_unit::{CommitUnit, Stamp, commit_unit, quarantine};
 
 /// Carries one command to its execution.
 ///
@@ -177,8 +180,8 @@ impl<C: Decide> Transact<C> {
                     purpose: self.command.purpose(),
                 };
                 let fetches = self.command.fetches();
-                let made = unit_for(&id, current.as_ref(), decision, stamp, fetches);
-                let (unit, outcome, after) = made;
+                let CommitUnit { unit, outcome, after } =
+                    commit_unit(&id, current.as_ref(), decision, stamp, fetches);
                 let Evidence { version: expected, mark } = evidence;
                 let sent = SentCommit { expected, nonce, until: unit.window.not_after, mark };
                 self.pending = Pending::Commit(CommitInFlight { outcome, sent, after });
@@ -368,6 +371,17 @@ impl<C: Decide> Transact<C> {
     fn unexpected(&self) -> Step<Output<C::Outcome>> {
         Step::fail(Bug::unexpected_reply(self.command.name()))
     }
+}
+
+/// A signal's record as the store returned it.
+fn found_signal(stored: Option<Stored>, codec: &Codec) -> Result<FoundSignal, EngineError> {
+    Ok(match stored {
+        None => FoundSignal::Absent,
+        Some(stored) => {
+            let signal = codec.decode::<SignalRecord>(&stored.bytes).map_err(unreadable)?;
+            FoundSignal::Taken(Box::new(signal))
+        }
+    })
 }
 
 impl<C: Decide> Operation for Transact<C> {

@@ -1,10 +1,14 @@
-//! One round of the timekeeper: find what is due, apply it, tell when the next thing is.
+//! One round of the timekeeper: find what is due, apply it, and report when the next thing is due.
 
 use std::collections::VecDeque;
 
 use crate::entropy::Entropy;
 use crate::error::{Applied, Bug, EngineError};
 use crate::execution::{DueKind, OnDue};
+use crate::op::context::OperationContext;
+use crate::op::loaded::Loaded;
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::{HOLD, Patience};
 use crate::partition::{Partition, PartitionConfig};
 use crate::score::Score;
 use crate::store::bounds::MAX_UNITS;
@@ -14,28 +18,23 @@ use crate::store::{
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::clear::ClearSignals;
-use super::draw::HOLD;
-use super::handed::{Handed, Page};
-use super::operation::{Event, Operation, Step};
-use super::retry::Patience;
-use super::terms::Terms;
-use super::unit::Loaded;
+use super::clear_signals::ClearSignals;
+use super::fetched::{FetchedEntries, Page};
 
-/// Takes whatever is due in all partitions and applies it. A program that is older than some
-/// records looks first, and leaves those in their places for others.
+/// Takes everything that is due in all partitions and applies it. A program that is older than some
+/// records looks first, and leaves their entries in their places for others.
 #[derive(Clone, Debug)]
-pub struct Tick {
+pub struct ApplyDue {
     config: PartitionConfig,
     entropy: Entropy,
     patience: Patience,
-    terms: Terms,
+    context: OperationContext,
     /// Partitions that have due entries.
     ready: VecDeque<Partition>,
     /// How far the first of them was looked through.
     passed: Option<ScanPosition>,
     doing: Doing,
-    report: TickReport,
+    report: DueReport,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -45,68 +44,75 @@ enum Doing {
     Polling,
     Taking(Partition),
     Scanning(Partition),
-    Applying(Handed<OnDue>),
-    Clearing(ClearSignals),
+    Applying(FetchedEntries<OnDue>),
+    Clearing(Box<ClearSignals>),
 }
 
-/// What a round did.
+/// The result of a round.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct TickReport {
-    /// What was applied, in the order of the partitions that were visited.
+pub struct DueReport {
+    /// What was applied, in the order in which the partitions were visited.
     pub applied: Vec<DueKind>,
     /// Entries whose record could not be read.
     pub unreadable: usize,
     /// Entries that could not be decided on; they are found again when their hold is over.
     pub failed: usize,
     /// The earliest time, by the host's own clock, at which something known is due. It is counted
-    /// from the replies that told of it: a wrong estimate of the store's clock costs nothing.
+    /// from the replies that showed it, so that a wrong estimate of the store's clock costs
+    /// nothing.
     pub next_due: Option<TimestampMs>,
 }
 
 const OP: &str = "tick";
 
-impl Tick {
-    /// A round over all partitions, on these terms.
-    pub fn new(config: PartitionConfig, terms: Terms, mut entropy: Entropy) -> Self {
-        let patience = Patience::new(terms.clone(), entropy.fork());
-        let (ready, doing, report) = (VecDeque::new(), Doing::Nothing, TickReport::default());
-        Self { config, entropy, patience, terms, ready, passed: None, doing, report }
+impl ApplyDue {
+    /// A round over all partitions.
+    pub fn new(config: PartitionConfig, context: OperationContext, mut entropy: Entropy) -> Self {
+        let patience = Patience::new(context.clone(), entropy.fork());
+        let (ready, doing, report) = (VecDeque::new(), Doing::Nothing, DueReport::default());
+        Self { config, entropy, patience, context, ready, passed: None, doing, report }
+    }
+
+    fn poll(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        self.patience.begin(now);
+        self.doing = Doing::Polling;
+        let partitions = self.config.flow_partitions().collect();
+        Step::Send(Request::Poll(Poll { index: IndexName::Due, partitions }))
     }
 
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
-        match self.ready.front().copied() {
-            Some(partition) if self.patience.left(now) > DurationMs::ZERO => {
-                if self.terms.codec().is_outdated() {
-                    return self.scan(partition);
-                }
-                self.doing = Doing::Taking(partition);
-                Step::Send(Request::Take(Take {
-                    partition,
-                    index: IndexName::Due,
-                    count: MAX_UNITS as u32,
-                    until: TakeUntil::Now,
-                    hold: HOLD,
-                    ring_rest: false,
-                }))
-            }
-            Some(_) => {
-                // More is due than one round may do.
-                self.knows_of(DurationMs::ZERO, now);
-                Step::Done(Ok(std::mem::take(&mut self.report)))
-            }
-            None => Step::Done(Ok(std::mem::take(&mut self.report))),
+        let next = self.ready.front().copied();
+        if next.is_some() && self.patience.left(now) == DurationMs::ZERO {
+            // More is due than one round may do.
+            self.knows_of(DurationMs::ZERO, now);
+            return Step::Done(Ok(std::mem::take(&mut self.report)));
         }
+        let Some(partition) = next else {
+            return Step::Done(Ok(std::mem::take(&mut self.report)));
+        };
+        if self.context.codec().is_outdated() {
+            return self.scan(partition);
+        }
+        self.doing = Doing::Taking(partition);
+        Step::Send(Request::Take(Take {
+            partition,
+            index: IndexName::Due,
+            count: MAX_UNITS as u32,
+            until: TakeUntil::Now,
+            hold: HOLD,
+            ring_rest: false,
+        }))
     }
 
-    /// Looks at what is due where it is, behind what was looked at before.
+    /// Looks at due entries where they are, after those that it has looked at.
     fn scan(&mut self, partition: Partition) -> Step<<Self as Operation>::Output> {
         self.doing = Doing::Scanning(partition);
         let (index, after) = (IndexName::Due, self.passed);
         Step::Send(Request::Scan(Scan { partition, index, after, limit: MAX_UNITS as u32 }))
     }
 
-    /// The first partition is done with.
-    fn done(&mut self) {
+    /// Leaves the first partition.
+    fn leave(&mut self) {
         self.ready.pop_front();
         self.passed = None;
     }
@@ -117,7 +123,8 @@ impl Tick {
         self.report.next_due = Some(earliest);
     }
 
-    /// Notes what is due, from a random partition on, and when the rest will be.
+    /// Notes the partitions that have due entries, beginning with a random one, and when something
+    /// is due in the others.
     fn polled(&mut self, scores: &[Result<Option<Score>, String>], at: TimestampMs, now: HostTime) {
         let count = scores.len();
         let offset = self.entropy.below(count as u64) as usize;
@@ -141,9 +148,10 @@ impl Tick {
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         if taken.rest.is_none() {
-            self.done();
+            self.leave();
         }
-        self.apply((partition, true), &taken.entries, at, now)
+        let (index, entries) = (&IndexName::Due, &taken.entries);
+        self.apply(Page { partition, index, entries, at, taken: true }, now)
     }
 
     fn scanned(
@@ -160,30 +168,24 @@ impl Tick {
         }
         match scanned.next {
             Some(next) if later.is_empty() => self.passed = Some(next),
-            _ => self.done(),
+            _ => self.leave(),
         }
-        self.apply((partition, false), due, at, now)
+        let index = &IndexName::Due;
+        self.apply(Page { partition, index, entries: due, at, taken: false }, now)
     }
 
     /// Applies what is due of these entries.
-    fn apply(
-        &mut self,
-        (partition, taken): (Partition, bool),
-        entries: &[ScanEntry],
-        at: TimestampMs,
-        now: HostTime,
-    ) -> Step<<Self as Operation>::Output> {
+    fn apply(&mut self, page: Page<'_>, now: HostTime) -> Step<<Self as Operation>::Output> {
         let on_due = |loaded: &Loaded| Some(OnDue { execution_id: loaded.execution.id });
-        let page = Page { partition, index: &IndexName::Due, entries, at, taken };
-        let handed = Handed::new(page, (&self.terms, &mut self.entropy), on_due);
-        self.report.unreadable += handed.unreadable;
-        self.doing = Doing::Applying(handed);
+        let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, on_due);
+        self.report.unreadable += fetched.unreadable;
+        self.doing = Doing::Applying(fetched);
         self.resume(Event::Start, now)
     }
 
     fn applied(
         &mut self,
-        results: <Handed<OnDue> as Operation>::Output,
+        results: <FetchedEntries<OnDue> as Operation>::Output,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         let mut forgetful = VecDeque::new();
@@ -194,7 +196,7 @@ impl Tick {
                     forgetful.extend(record.map(|loaded| loaded.execution.id));
                     self.report.applied.extend(committed.outcome.applied);
                 }
-                // Somebody else removed it, which settles what was due.
+                // Another program removed the execution, so that nothing is due any more.
                 Err(EngineError::NotFound { .. }) => {}
                 Err(_) => self.report.failed += 1,
             }
@@ -203,16 +205,10 @@ impl Tick {
             self.doing = Doing::Nothing;
             return self.next(now);
         }
-        let terms = self.terms.within(self.patience.left(now));
-        self.doing = Doing::Clearing(ClearSignals::new(forgetful, terms, self.entropy.fork()));
+        let context = self.context.within(self.patience.left(now));
+        let clear = ClearSignals::new(forgetful, context, self.entropy.fork());
+        self.doing = Doing::Clearing(Box::new(clear));
         self.resume(Event::Start, now)
-    }
-
-    fn poll(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
-        self.patience.begin(now);
-        self.doing = Doing::Polling;
-        let partitions = self.config.flow_partitions().collect();
-        Step::Send(Request::Poll(Poll { index: IndexName::Due, partitions }))
     }
 
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
@@ -232,13 +228,13 @@ impl Tick {
     }
 }
 
-impl Operation for Tick {
-    type Output = Result<TickReport, EngineError>;
+impl Operation for ApplyDue {
+    type Output = Result<DueReport, EngineError>;
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         match (&mut self.doing, event) {
-            (Doing::Applying(handed), event) => {
-                handed.resume(event, now).then(|results| self.applied(results, now))
+            (Doing::Applying(fetched), event) => {
+                fetched.resume(event, now).then(|results| self.applied(results, now))
             }
             (Doing::Clearing(clear), event) => clear.resume(event, now).then(|()| {
                 self.doing = Doing::Nothing;
@@ -248,8 +244,8 @@ impl Operation for Tick {
             (_, Event::Reply(reply)) => self.on_reply(reply, now),
             (_, Event::Failure(failure)) => {
                 if let Doing::Taking(_) | Doing::Scanning(_) = std::mem::take(&mut self.doing) {
-                    // Its entries come back after the hold, others may be due meanwhile.
-                    self.done();
+                    // Its entries return after the hold; others may be due meanwhile.
+                    self.leave();
                 }
                 Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
             }

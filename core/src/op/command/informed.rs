@@ -13,13 +13,12 @@ use crate::store::{IndexName, Reply, ReplyBody, Request, Scan, ScanPosition, Sca
 use crate::time::{HostTime, TimestampMs};
 use crate::token::{KEYRING_FOR, Keyring, KnownKeyring};
 
-use super::config_record::Answer;
-use super::keyring::{read_ring, read_secrets, write_first_ring};
-use super::operation::{Event, Operation, Step};
-use super::retry::Patience;
-use super::terms::Terms;
 use super::transact::{Committed, Known, Transact};
-use super::unit::unreadable;
+use crate::op::config::{Answer, read_ring, read_secrets, write_first_ring};
+use crate::op::context::OperationContext;
+use crate::op::loaded::unreadable;
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
 
 /// Carries a command to its execution, and reads for it what it turns out to need: the secrets,
 /// when the program has not read them within a second or does not know the token's, and the
@@ -28,7 +27,7 @@ use super::unit::unreadable;
 pub struct Informed<C: Decide> {
     transact: Transact<C>,
     patience: Patience,
-    terms: Terms,
+    context: OperationContext,
     heard: Heard,
     doing: Doing,
     /// The secrets as they were read last, and when they were asked for, by the host's clock.
@@ -58,13 +57,13 @@ type Output<T> = Result<Committed<T>, EngineError>;
 
 impl<C: Decide> Informed<C> {
     /// An operation that begins with what is known of the record.
-    pub fn new(command: C, known: Known, terms: Terms, mut entropy: Entropy) -> Self {
-        let patience = Patience::new(terms.clone(), entropy.fork());
-        let transact = Transact::knowing(command, known, Patience::new(terms.clone(), entropy));
+    pub fn new(command: C, known: Known, context: OperationContext, mut entropy: Entropy) -> Self {
+        let patience = Patience::new(context.clone(), entropy.fork());
+        let transact = Transact::knowing(command, known, Patience::new(context.clone(), entropy));
         Self {
             transact,
             patience,
-            terms,
+            context,
             heard: Heard::default(),
             doing: Doing::Carrying,
             ring: None,
@@ -132,7 +131,7 @@ impl<C: Decide> Informed<C> {
                 let ring = KnownKeyring::new(ring, at);
                 self.doubtful = false;
                 self.transact.command_mut().observe_keyring(ring.clone());
-                self.terms.keyrings().put(ring, self.asked_at);
+                self.context.keyrings().put(ring, self.asked_at);
                 self.carry(Event::Start, now)
             }
             Ok(None) => {
@@ -179,7 +178,7 @@ impl<C: Decide> Informed<C> {
         self.patience.begin(now);
         self.transact.begin(now);
         let kid = self.transact.command().kid();
-        let held = self.terms.keyrings().get(now.local);
+        let held = self.context.keyrings().get(now.local);
         let held = held.filter(|ring| kid.as_ref().is_none_or(|kid| ring.knows(kid)));
         match held {
             Some(ring) => {
@@ -243,8 +242,6 @@ impl<C: Decide> Operation for Informed<C> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keyring::RotateSecret;
-    use super::super::tick::Tick;
     use super::*;
     use crate::capability::Capabilities;
     use crate::condition::{Condition, ResumePolicy, SuspensionReason};
@@ -257,6 +254,7 @@ mod tests {
         AttemptId, ExecutionId, ExecutionKind, GrantId, LaneId, LeaseId, Namespace, Nonce,
         SignalId, SignalName, SuspensionId, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
     };
+    use crate::op::{ApplyDue, RotateSecret};
     use crate::partition::PartitionConfig;
     use crate::policy::{ExecutionPolicy, Priority};
     use crate::store::codec::Codec;
@@ -303,7 +301,7 @@ mod tests {
             }
         }
 
-        fn leased(&mut self, terms: &Terms) -> Claimed {
+        fn leased(&mut self, terms: &OperationContext) -> Claimed {
             let create = Create {
                 execution_id: ID,
                 namespace: Namespace::try_new("n").unwrap(),
@@ -344,7 +342,7 @@ mod tests {
         world: &mut World,
         claimed: &Claimed,
         number: u128,
-        terms: &Terms,
+        terms: &OperationContext,
     ) -> Result<IssuedWaitpoint, EngineError> {
         let command = CreatePendingWaitpoint {
             execution_id: ID,
@@ -363,7 +361,7 @@ mod tests {
         world: &mut World,
         to: &IssuedWaitpoint,
         number: u128,
-        terms: &Terms,
+        terms: &OperationContext,
     ) -> Result<SignalOutcome, EngineError> {
         let command = DeliverSignal {
             execution_id: ID,
@@ -386,7 +384,7 @@ mod tests {
     /// was signed since.
     #[test]
     fn a_token_of_a_secret_that_signs_again_is_good_at_once() {
-        let terms = || Terms::new(DurationMs::from_secs(20), Codec::default());
+        let terms = || OperationContext::new(DurationMs::from_secs(20), Codec::default());
         let store = MemoryStore::new(1);
         let mut world = World { store, now: 1_000_000_000, wrong_by: 0, secrets_ahead: 0 };
         let claimed = world.leased(&terms());
@@ -412,7 +410,7 @@ mod tests {
     /// with its execution.
     #[test]
     fn an_entry_without_its_signal_goes_with_its_execution() {
-        let terms = Terms::new(DurationMs::from_secs(20), Codec::default());
+        let terms = OperationContext::new(DurationMs::from_secs(20), Codec::default());
         let store = MemoryStore::new(1);
         let mut world = World { store, now: 1_000_000_000, wrong_by: 0, secrets_ahead: 0 };
         let claimed = world.leased(&terms);
@@ -430,7 +428,7 @@ mod tests {
         world.now += ExecutionPolicy::default().retention_ms.get() + 60_000;
         for _ in 0..8 {
             let config = PartitionConfig::default();
-            world.drive(Tick::new(config, terms.clone(), Entropy::from_u64(4))).unwrap();
+            world.drive(ApplyDue::new(config, terms.clone(), Entropy::from_u64(4))).unwrap();
             world.now += 10_000;
         }
         let scan = Scan { partition, index, after: None, limit: 10 };
@@ -441,7 +439,7 @@ mod tests {
     /// A signal that was heard and that the store has lost since satisfies nothing.
     #[test]
     fn a_signal_that_was_lost_satisfies_nothing() {
-        let terms = Terms::new(DurationMs::from_secs(20), Codec::default());
+        let terms = OperationContext::new(DurationMs::from_secs(20), Codec::default());
         let store = MemoryStore::new(1);
         let mut world = World { store, now: 1_000_000_000, wrong_by: 0, secrets_ahead: 0 };
         let claimed = world.leased(&terms);
@@ -482,7 +480,7 @@ mod tests {
     fn a_wrong_clock_does_not_make_secrets_old() {
         let apart = [(-10_000, 0), (0, 0), (10_000, 0), (0, -5_000), (0, 5_000), (9_000, 5_000)];
         for (wrong_by, ahead) in apart {
-            let terms = Terms::new(DurationMs::from_secs(20), Codec::default());
+            let terms = OperationContext::new(DurationMs::from_secs(20), Codec::default());
             let store = MemoryStore::new(1);
             let mut world = World { store, now: 1_000_000_000, wrong_by: 0, secrets_ahead: 0 };
             let claimed = world.leased(&terms);

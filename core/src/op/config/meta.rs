@@ -6,11 +6,11 @@ use crate::store::codec::Codec;
 use crate::store::{Failure, RecordKey, Request, StoreMeta, Stored, Version};
 use crate::time::{HostTime, Window};
 
-use super::config_record::{Answer, one_record, read_record, write_record};
-use super::operation::{Event, Operation, Step};
-use super::query::Query;
-use super::retry::Patience;
-use super::unit::unreadable;
+use super::record::{Answer, one_record, read_record, write_record};
+use crate::op::loaded::unreadable;
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
+use crate::op::query::Query;
 
 /// Reads the store's configuration, and writes it if there is none.
 #[derive(Clone, Debug)]

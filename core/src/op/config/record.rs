@@ -13,7 +13,7 @@ use crate::store::{
 use crate::time::Window;
 
 /// The store's answer to a request about one record of its configuration.
-pub(super) enum Answer {
+pub(in crate::op) enum Answer {
     /// The record that was read.
     Found(Option<Stored>),
     /// The record is written.
@@ -26,7 +26,7 @@ pub(super) enum Answer {
 
 impl Answer {
     /// Understands a reply.
-    pub(super) fn of(op: &'static str, body: ReplyBody) -> Result<Self, EngineError> {
+    pub(in crate::op) fn of(op: &'static str, body: ReplyBody) -> Result<Self, EngineError> {
         match body {
             ReplyBody::Read(mut read) => Ok(Self::Found(read.records.pop().flatten())),
             ReplyBody::Commit(mut units) => Ok(match units.pop() {

@@ -21,11 +21,10 @@ use crate::store::{
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::draw::HOLD;
-use super::operation::{Event, Operation, Step};
-use super::query::Query;
-use super::retry::Patience;
-use super::unit::load;
+use crate::op::loaded::load;
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::{HOLD, Patience};
+use crate::op::query::Query;
 
 /// How long something may be due before nobody seems to keep time: 60 s.
 pub const OVERDUE: DurationMs = DurationMs::from_secs(60);

@@ -1,4 +1,4 @@
-//! Reading signals by their ids: what a resumed worker gets (`docs/spec.md`, 5).
+//! Reading the signals that resumed an execution (`docs/spec.md`, 5).
 
 use std::fmt;
 
@@ -10,31 +10,31 @@ use crate::store::codec::Codec;
 use crate::store::{Bytes, Fetched, Read, Stored, Values};
 use crate::time::{HostTime, TimestampMs};
 
-use super::operation::{Event, Operation, Step};
-use super::query::Query;
-use super::retry::Patience;
-use super::unit::{signal_key, unreadable, value_key};
+use crate::op::loaded::{signal_key, unreadable, value_key};
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
+use crate::op::query::Query;
 
 /// A signal as a worker gets it.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceivedSignal {
-    /// The signal; `None` for the one that stands for a timeout.
+    /// The signal's ID; `None` for the signal of a timeout.
     pub signal_id: Option<SignalId>,
-    /// Where it was sent to; `None` for the one that stands for a timeout.
+    /// The waitpoint that it was sent to; `None` for the signal of a timeout.
     pub waitpoint: Option<WaitpointKey>,
-    /// What it says; `timeout` for the one that stands for a timeout.
+    /// Its name; `timeout` for the signal of a timeout.
     pub name: SignalName,
-    /// Who sent it, in the sender's own words.
+    /// Its sender, as the sender named itself.
     pub source: Option<SignalSource>,
-    /// What it brought.
+    /// Its payload.
     pub payload: Option<Bytes>,
-    /// When it was taken, by the store's clock.
+    /// When the store accepted it, by the store's clock.
     pub at: TimestampMs,
 }
 
 impl fmt::Debug for ReceivedSignal {
-    /// Without the payload, which may be anything.
+    /// Leaves out the payload, which may be anything.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReceivedSignal")
             .field("signal_id", &self.signal_id)
@@ -47,7 +47,7 @@ impl fmt::Debug for ReceivedSignal {
     }
 }
 
-/// Reads the signals that have resumed an execution.
+/// Reads the signals that resumed an execution.
 #[derive(Clone, Debug)]
 pub struct ReadSignals {
     query: Query<(Values, TimestampMs)>,
@@ -56,7 +56,7 @@ pub struct ReadSignals {
 }
 
 impl ReadSignals {
-    /// Reads the signals of how an execution was resumed.
+    /// Reads the signals of this resumption.
     pub fn new(id: &ExecutionId, resumption: Resumption, patience: Patience) -> Self {
         let signals = &resumption.signals;
         let read = Read {
@@ -111,7 +111,7 @@ impl ReadSignals {
 }
 
 impl Operation for ReadSignals {
-    /// In the order in which they were taken.
+    /// The signals in the order in which the store accepted them.
     type Output = Result<Vec<ReceivedSignal>, EngineError>;
 
     fn partition(&self) -> Option<Partition> {

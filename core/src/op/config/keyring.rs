@@ -8,25 +8,25 @@ use crate::store::{RecordKey, Request, Stored, Version};
 use crate::time::{DurationMs, HostTime, TimestampMs, Window};
 use crate::token::{KEYRING_FOR, Keyring, Kid, Rotation, Secret, SecretInfo};
 
-use super::config_record::{Answer, one_record, read_record, write_record};
-use super::doubt::{Doubt, Evidence, SentCommit};
-use super::operation::{Event, Operation, Step};
-use super::query::Query;
-use super::retry::Patience;
-use super::unit::unreadable;
+use super::record::{Answer, one_record, read_record, write_record};
+use crate::op::doubt::{Doubt, Evidence, SentCommit};
+use crate::op::loaded::unreadable;
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
+use crate::op::query::Query;
 
 /// Reads the secrets.
-pub(super) fn read_secrets() -> Request {
+pub(in crate::op) fn read_secrets() -> Request {
     Request::Read(read_record(RecordKey::Secrets))
 }
 
 /// The secrets of their record.
-pub(super) fn read_ring(stored: &Stored, codec: &Codec) -> Result<Keyring, EngineError> {
+pub(in crate::op) fn read_ring(stored: &Stored, codec: &Codec) -> Result<Keyring, EngineError> {
     codec.decode(&stored.bytes).map_err(unreadable)
 }
 
 /// Writes the first secret of a store, which a program draws that needs one.
-pub(super) fn write_first_ring(entropy: &mut Entropy, nonce: u64) -> Request {
+pub(in crate::op) fn write_first_ring(entropy: &mut Entropy, nonce: u64) -> Request {
     let kid = Kid::try_new("k1").expect("a valid kid");
     let ring = Keyring::new(kid, Secret::random(entropy));
     write_record(RecordKey::Secrets, &ring, Version::ABSENT, Window::ALWAYS, nonce)

@@ -1,25 +1,24 @@
-//! What an index has handed out: a command for each record, and a place for what cannot be read.
+//! Entries of an index with their records: a command for each record that can be read, and a place
+//! for the others.
 
 use crate::entropy::Entropy;
 use crate::error::{Bug, EngineError};
 use crate::execution::Decide;
+use crate::op::command::{Batch, Committed, Known, Transact, put_back, quarantine};
+use crate::op::context::OperationContext;
+use crate::op::loaded::{Loaded, load};
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
 use crate::partition::Partition;
 use crate::store::{Commit, IndexName, Request, ScanEntry, Unit};
 use crate::time::{HostTime, TimestampMs};
 
-use super::batch::Batch;
-use super::operation::{Event, Operation, Step};
-use super::retry::Patience;
-use super::terms::Terms;
-use super::transact::{Committed, Known, Transact};
-use super::unit::{Loaded, load, put_back, quarantine};
-
-/// Entries of an index with their records, as a reply has brought them.
+/// Entries of an index with their records, from one reply.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Page<'a> {
-    /// Where.
+    /// The partition.
     pub(super) partition: Partition,
-    /// Of which index.
+    /// The index.
     pub(super) index: &'a IndexName,
     /// The entries.
     pub(super) entries: &'a [ScanEntry],
@@ -30,48 +29,46 @@ pub(super) struct Page<'a> {
 }
 
 /// Carries a command to each execution of a page of entries. A record that does not decode goes
-/// into quarantine first; one of a newer format is put back as it is.
+/// into quarantine first; the entry of one of a newer format is put back.
 #[derive(Clone, Debug)]
-pub(super) struct Handed<C: Decide> {
+pub(super) struct FetchedEntries<C: Decide> {
     partition: Partition,
-    /// What is done with the entries that cannot be read.
+    /// Units that move the entries that cannot be read.
     aside: Vec<Unit>,
     batch: Batch<C>,
     /// How many entries have a record that could not be read.
     pub(super) unreadable: usize,
 }
 
-impl<C: Decide> Handed<C> {
-    /// Carries what `ask` wishes for each record, if anything, to the entries of a page.
+impl<C: Decide> FetchedEntries<C> {
+    /// Carries the command that `command` returns for a record, if any, to each entry of a page.
     pub(super) fn new(
         page: Page<'_>,
-        (terms, entropy): (&Terms, &mut Entropy),
-        mut ask: impl FnMut(&Loaded) -> Option<C>,
+        context: &OperationContext,
+        entropy: &mut Entropy,
+        mut command: impl FnMut(&Loaded) -> Option<C>,
     ) -> Self {
         let Page { partition, index, entries, at, taken } = page;
         let mut operations = Vec::with_capacity(entries.len());
         let (mut aside, mut unreadable) = (Vec::new(), 0);
         for entry in entries {
             let Some(stored) = &entry.record else { continue };
-            let version = stored.version;
-            match load(stored, terms.codec()) {
+            match load(stored, context.codec()) {
                 Ok(loaded) => {
-                    let Some(command) = ask(&loaded) else { continue };
-                    let patience = Patience::new(terms.clone(), entropy.fork());
+                    let Some(command) = command(&loaded) else { continue };
+                    let patience = Patience::new(context.clone(), entropy.fork());
                     let known = Known::Fresh(loaded, at);
                     operations.push(Transact::knowing(command, known, patience));
                 }
                 Err(error) => {
                     unreadable += 1;
+                    let (member, version) = (entry.position.member, stored.version);
                     match error {
                         EngineError::Bug(Bug::NewerFormat { .. }) if taken => {
                             aside.push(put_back(entry, version, index));
                         }
                         EngineError::Bug(Bug::NewerFormat { .. }) => {}
-                        _ => {
-                            let member = entry.position.member;
-                            aside.push(quarantine(member, version, Some(index), at));
-                        }
+                        _ => aside.push(quarantine(member, version, Some(index), at)),
                     }
                 }
             }
@@ -80,7 +77,7 @@ impl<C: Decide> Handed<C> {
     }
 }
 
-impl<C: Decide> Operation for Handed<C> {
+impl<C: Decide> Operation for FetchedEntries<C> {
     /// One for each command, in the order of the entries.
     type Output = Vec<Result<Committed<C::Outcome>, EngineError>>;
 

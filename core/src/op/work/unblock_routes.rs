@@ -1,4 +1,4 @@
-//! Letting executions go on that no worker fitted, when one comes that does
+//! Unblocking executions that no worker fitted, when a worker that fits comes
 //! (`docs/spec.md`, 7).
 
 use crate::capability::Capabilities;
@@ -6,30 +6,39 @@ use crate::entropy::Entropy;
 use crate::error::{Applied, Bug, EngineError};
 use crate::execution::{BlockKind, Unblock};
 use crate::id::{LaneId, Namespace};
+use crate::op::context::OperationContext;
+use crate::op::loaded::Loaded;
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
 use crate::partition::{Partition, PartitionConfig};
 use crate::store::bounds::MAX_UNITS;
 use crate::store::{IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::handed::{Handed, Page};
-use super::operation::{Event, Operation, Step};
-use super::retry::Patience;
-use super::terms::Terms;
-use super::unit::Loaded;
+use super::fetched::{FetchedEntries, Page};
 
-/// Unblocks those executions of a worker's lanes that it can run and that no worker fitted before,
-/// no more than it has free slots for: what it could not take would only be set aside again.
+/// A worker that can run executions which no worker fitted before.
 #[derive(Clone, Debug)]
-pub struct RouteSweep {
-    namespace: Namespace,
-    lanes: Vec<LaneId>,
-    offered: Capabilities,
-    /// How many more may go on.
-    left: usize,
+pub struct RouteOffer {
+    /// Whose executions it sees.
+    pub namespace: Namespace,
+    /// The lanes that it claims from.
+    pub lanes: Vec<LaneId>,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// How many executions it can take: more would only be blocked again.
+    pub free_slots: usize,
+}
+
+/// Unblocks executions of a worker's lanes that it can run and that no worker fitted before.
+#[derive(Clone, Debug)]
+pub struct UnblockRoutes {
+    offer: RouteOffer,
     config: PartitionConfig,
     entropy: Entropy,
     patience: Patience,
-    terms: Terms,
+    context: OperationContext,
+    /// Partitions that have blocked executions.
     ready: Vec<Partition>,
     doing: Doing,
     unblocked: usize,
@@ -40,37 +49,33 @@ enum Doing {
     #[default]
     Nothing,
     Scanning(Partition, Option<ScanPosition>),
-    /// The place behind this page, if there are more.
-    Unblocking(Handed<Unblock>, Partition, Option<ScanPosition>),
+    /// With the position after the page, if there are more.
+    Unblocking(FetchedEntries<Unblock>, Partition, Option<ScanPosition>),
 }
 
 const OP: &str = "sweep";
 
-impl RouteSweep {
-    /// A sweep for a worker of these lanes, with these capabilities and free slots, on
-    /// these terms.
+impl UnblockRoutes {
+    /// A look over all partitions for this worker.
     pub fn new(
-        (namespace, lanes): (Namespace, Vec<LaneId>),
-        (offered, left): (Capabilities, usize),
+        offer: RouteOffer,
         config: PartitionConfig,
-        terms: Terms,
+        context: OperationContext,
         mut entropy: Entropy,
     ) -> Self {
-        let patience = Patience::new(terms.clone(), entropy.fork());
+        let patience = Patience::new(context.clone(), entropy.fork());
         let (ready, doing, unblocked) = (Vec::new(), Doing::Nothing, 0);
-        Self {
-            namespace,
-            lanes,
-            offered,
-            left,
-            config,
-            entropy,
-            patience,
-            terms,
-            ready,
-            doing,
-            unblocked,
-        }
+        Self { offer, config, entropy, patience, context, ready, doing, unblocked }
+    }
+
+    fn index(&self) -> IndexName {
+        IndexName::BlockedRoute { namespace: self.offer.namespace.clone() }
+    }
+
+    fn poll(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        self.patience.begin(now);
+        let partitions = self.config.flow_partitions().collect();
+        Step::Send(Request::Poll(Poll { index: self.index(), partitions }))
     }
 
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
@@ -81,7 +86,7 @@ impl RouteSweep {
     }
 
     fn goes_on(&self, now: HostTime) -> bool {
-        self.left > 0 && self.patience.left(now) > DurationMs::ZERO
+        self.offer.free_slots > 0 && self.patience.left(now) > DurationMs::ZERO
     }
 
     fn scan(
@@ -90,8 +95,8 @@ impl RouteSweep {
         after: Option<ScanPosition>,
     ) -> Step<<Self as Operation>::Output> {
         self.doing = Doing::Scanning(partition, after);
-        let index = IndexName::BlockedRoute { namespace: self.namespace.clone() };
-        Step::Send(Request::Scan(Scan { partition, index, after, limit: MAX_UNITS as u32 }))
+        let (index, limit) = (self.index(), MAX_UNITS as u32);
+        Step::Send(Request::Scan(Scan { partition, index, after, limit }))
     }
 
     fn scanned(
@@ -101,23 +106,24 @@ impl RouteSweep {
         at: TimestampMs,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        let (lanes, offered, left) = (&self.lanes, &self.offered, &mut self.left);
+        let index = self.index();
+        let RouteOffer { lanes, capabilities, free_slots, .. } = &mut self.offer;
         let unblock = |loaded: &Loaded| {
             let execution = &loaded.execution;
-            // An entry that an error inside a function has left behind takes nobody's place.
+            // An entry that an error inside a function has left takes no slot.
             let waits = execution.blocks().is_some_and(|b| b.get(BlockKind::Route).is_some());
-            let fits = lanes.contains(&execution.lane) && execution.requires.satisfied_by(offered);
+            let fits =
+                lanes.contains(&execution.lane) && execution.requires.satisfied_by(capabilities);
             if !waits || !fits {
                 return None;
             }
-            *left = left.checked_sub(1)?;
-            let (execution_id, offered) = (execution.id, Some(offered.clone()));
+            *free_slots = free_slots.checked_sub(1)?;
+            let (execution_id, offered) = (execution.id, Some(capabilities.clone()));
             Some(Unblock { execution_id, kind: BlockKind::Route, offered })
         };
-        let index = IndexName::BlockedRoute { namespace: self.namespace.clone() };
         let page = Page { partition, index: &index, entries: &scanned.entries, at, taken: false };
-        let handed = Handed::new(page, (&self.terms, &mut self.entropy), unblock);
-        self.doing = Doing::Unblocking(handed, partition, scanned.next);
+        let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, unblock);
+        self.doing = Doing::Unblocking(fetched, partition, scanned.next);
         self.resume(Event::Start, now)
     }
 
@@ -131,20 +137,12 @@ impl RouteSweep {
         }
     }
 
-    fn poll(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
-        self.patience.begin(now);
-        let index = IndexName::BlockedRoute { namespace: self.namespace.clone() };
-        let partitions = self.config.flow_partitions().collect();
-        Step::Send(Request::Poll(Poll { index, partitions }))
-    }
-
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
         match (std::mem::take(&mut self.doing), reply.body) {
             (Doing::Nothing, ReplyBody::Poll(scores)) => {
-                let full = |(index, score): (usize, &Result<Option<_>, _>)| {
-                    matches!(score, Ok(Some(_))).then_some(Partition::flow(index as u16))
-                };
-                self.ready = scores.iter().enumerate().filter_map(full).collect();
+                let partitions = self.config.flow_partitions().zip(scores);
+                let full = partitions.filter(|(_, score)| matches!(score, Ok(Some(_))));
+                self.ready = full.map(|(partition, _)| partition).collect();
                 self.next(now)
             }
             (Doing::Scanning(partition, _), ReplyBody::Scan(scanned)) => {
@@ -155,14 +153,14 @@ impl RouteSweep {
     }
 }
 
-impl Operation for RouteSweep {
+impl Operation for UnblockRoutes {
     /// How many executions can go on.
     type Output = Result<usize, EngineError>;
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
-        if let Doing::Unblocking(handed, ..) = &mut self.doing {
-            return handed.resume(event, now).then(|results| {
-                // Somebody else may have been faster: that is as good.
+        if let Doing::Unblocking(fetched, ..) = &mut self.doing {
+            return fetched.resume(event, now).then(|results| {
+                // An execution that another worker unblocked first can go on as well.
                 self.unblocked(results.iter().filter(|result| result.is_ok()).count(), now)
             });
         }
