@@ -5,36 +5,17 @@ use crate::policy::Priority;
 use crate::time::{DurationMs, TimestampMs};
 use crate::token::{Kid, KnownKeyring};
 
-use super::admit::{Admit, Admitted};
-use super::append_frame::{AppendFrame, Appended};
-use super::block::{Block, BlockOutcome, Unblock};
-use super::cancel::Cancel;
-use super::change_priority::ChangePriority;
 use super::command::{Decide, TakeNew, TakeOver, TakeResumed};
-use super::complete::Complete;
-use super::create::{Create, CreateOutcome};
-use super::create_pending_waitpoint::CreatePendingWaitpoint;
-use super::decision::{Purpose, Ruling, ValueKind};
-use super::delay_execution::DelayExecution;
-use super::deliver_signal::{DeliverSignal, FoundSignal};
-use super::fail::Fail;
-use super::forget_signals::{ForgetSignals, Forgotten};
 use super::identity::{Identity, IdentityKind};
-use super::issue_claim_grant::{Granted, IssueClaimGrant};
-use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted};
-use super::lease::Claimed;
-use super::move_to_waiting_children::MoveToWaitingChildren;
-use super::offer::{Offer, Offered};
-use super::on_due::{DueOutcome, OnDue};
-use super::record::{Execution, FailOutcome};
-use super::renew::{Renew, Renewed};
-use super::replay::{Replay, Replayed};
-use super::resume::{Resume, Resumed};
-use super::revoke_lease::{RevokeLease, Revoked};
-use super::signal::SignalOutcome;
-use super::suspend::{Heard, Suspend, SuspendOutcome};
-use super::update_progress::UpdateProgress;
-use super::waitpoint::IssuedWaitpoint;
+use super::record::{Execution, FailOutcome, Purpose, Ruling, SignalOutcome, ValueKind};
+use super::rule::{
+    Admit, Admitted, AppendFrame, Appended, Block, BlockOutcome, Cancel, ChangePriority, Claimed,
+    Complete, Create, CreateOutcome, CreatePendingWaitpoint, DelayExecution, DeliverSignal,
+    DueOutcome, Fail, ForgetSignals, Forgotten, FoundSignal, Granted, Heard, IssueClaimGrant,
+    IssueReclaimGrant, IssuedWaitpoint, MoveToWaitingChildren, Offer, Offered, OnDue,
+    ReclaimGranted, Renew, Renewed, Replay, Replayed, Resume, Resumed, RevokeLease, Revoked,
+    Suspend, SuspendOutcome, Unblock, UpdateProgress,
+};
 
 macro_rules! any_command {
     ($($(#[$doc:meta])* $variant:ident($command:ty) -> $outcome:ident($value:ty);)+) => {

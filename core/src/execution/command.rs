@@ -6,35 +6,17 @@ use crate::policy::Priority;
 use crate::time::{DurationMs, TimestampMs};
 use crate::token::{Kid, KnownKeyring};
 
-use super::admit::{Admit, Admitted};
-use super::append_frame::{AppendFrame, Appended};
-use super::block::{Block, BlockOutcome, Unblock};
-use super::cancel::{Cancel, CancelledBy};
-use super::change_priority::ChangePriority;
-use super::complete::Complete;
-use super::create::{CREATE_WITHIN, Create, CreateOutcome};
-use super::create_pending_waitpoint::CreatePendingWaitpoint;
-use super::decision::{Purpose, Ruling, ValueKind};
-use super::delay_execution::DelayExecution;
-use super::deliver_signal::{DeliverSignal, FoundSignal};
-use super::fail::Fail;
-use super::forget_signals::{ForgetSignals, Forgotten};
-use super::identity::{Identity, IdentityKind, OperatorCall};
-use super::issue_claim_grant::{Granted, IssueClaimGrant};
-use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted};
-use super::lease::{Claim, Claimed};
-use super::move_to_waiting_children::MoveToWaitingChildren;
-use super::offer::{Offer, Offered};
-use super::on_due::{DueOutcome, OnDue};
-use super::record::{Execution, FailOutcome};
-use super::renew::{Renew, Renewed};
-use super::replay::{Replay, Replayed};
-use super::resume::{Resume, Resumed};
-use super::revoke_lease::{RevokeLease, Revoked};
-use super::signal::SignalOutcome;
-use super::suspend::{Heard, Suspend, SuspendOutcome};
-use super::update_progress::UpdateProgress;
-use super::waitpoint::IssuedWaitpoint;
+use super::identity::{Identity, IdentityKind};
+use super::record::{Execution, FailOutcome, Purpose, Ruling, SignalOutcome, ValueKind};
+use super::rule::{
+    Admit, Admitted, AppendFrame, Appended, Block, BlockOutcome, CREATE_WITHIN, Cancel,
+    CancelledBy, ChangePriority, Claim, Claimed, Complete, Create, CreateOutcome,
+    CreatePendingWaitpoint, DelayExecution, DeliverSignal, DueOutcome, Fail, ForgetSignals,
+    Forgotten, FoundSignal, Granted, Heard, IssueClaimGrant, IssueReclaimGrant, IssuedWaitpoint,
+    MoveToWaitingChildren, Offer, Offered, OnDue, OperatorCall, ReclaimGranted, Renew, Renewed,
+    Replay, Replayed, Resume, Resumed, RevokeLease, Revoked, Suspend, SuspendOutcome, Unblock,
+    UpdateProgress,
+};
 
 /// A command on one execution, decided by the rule of its name.
 pub trait Decide: Identity {
@@ -99,7 +81,7 @@ pub trait Decide: Identity {
 }
 
 macro_rules! commands {
-    ($($command:ident => $room:ident::$rule:ident, $outcome:ty, $identity:ident
+    ($($command:ident => $rule:ident, $outcome:ty, $identity:ident
         $(, purpose: $purpose:ident)? $(, observe: $($call:ident)+)?;)+) => {
         $(
             impl Identity for $command {
@@ -132,7 +114,7 @@ macro_rules! commands {
                     current: Option<&Execution>,
                     now: TimestampMs,
                 ) -> Ruling<$outcome> {
-                    super::$room::$rule(current.ok_or(Rejection::NotFound)?, self, now)
+                    super::rule::$rule(current.ok_or(Rejection::NotFound)?, self, now)
                 }
             }
         )+
@@ -140,21 +122,21 @@ macro_rules! commands {
 }
 
 commands! {
-    IssueClaimGrant => issue_claim_grant::issue_claim_grant, Granted, Grant;
-    Renew => renew::renew, Renewed, Absolute;
-    Complete => complete::complete, (), Fence;
-    Fail => fail::fail, FailOutcome, Fence;
-    DelayExecution => delay_execution::delay_execution, (), Fence;
-    MoveToWaitingChildren => move_to_waiting_children::move_to_waiting_children, (), Fence;
-    UpdateProgress => update_progress::update_progress, (), Absolute;
-    RevokeLease => revoke_lease::revoke_lease, Revoked, Request, observe: call;
-    ChangePriority => change_priority::change_priority, Priority, Request, observe: call;
-    Replay => replay::replay, Replayed, Request, purpose: Admit, observe: call;
-    Resume => resume::resume, Resumed, Request, observe: call suspension;
-    AppendFrame => append_frame::append_frame, Appended, Sequence, purpose: Admit;
-    ForgetSignals => forget_signals::forget_signals, Forgotten, Absolute;
-    Block => block::block, BlockOutcome, Absolute;
-    Unblock => block::unblock, BlockOutcome, Absolute;
+    IssueClaimGrant => issue_claim_grant, Granted, Grant;
+    Renew => renew, Renewed, Absolute;
+    Complete => complete, (), Fence;
+    Fail => fail, FailOutcome, Fence;
+    DelayExecution => delay_execution, (), Fence;
+    MoveToWaitingChildren => move_to_waiting_children, (), Fence;
+    UpdateProgress => update_progress, (), Absolute;
+    RevokeLease => revoke_lease, Revoked, Request, observe: call;
+    ChangePriority => change_priority, Priority, Request, observe: call;
+    Replay => replay, Replayed, Request, purpose: Admit, observe: call;
+    Resume => resume, Resumed, Request, observe: call suspension;
+    AppendFrame => append_frame, Appended, Sequence, purpose: Admit;
+    ForgetSignals => forget_signals, Forgotten, Absolute;
+    Block => block, BlockOutcome, Absolute;
+    Unblock => unblock, BlockOutcome, Absolute;
 }
 
 /// A command that sees the executions of one namespace only: another tenant's is not found.
@@ -264,7 +246,7 @@ macro_rules! claims {
                     current: Option<&Execution>,
                     now: TimestampMs,
                 ) -> Ruling<Claimed> {
-                    super::$rule::$rule(current.ok_or(Rejection::NotFound)?, &self.0, now)
+                    super::rule::$rule(current.ok_or(Rejection::NotFound)?, &self.0, now)
                 }
             }
         )+
@@ -282,7 +264,7 @@ claims! {
 
 /// A command that hands out tokens.
 macro_rules! issues_tokens {
-    ($($command:ident => $room:ident::$rule:ident, $outcome:ty, $identity:ident
+    ($($command:ident => $rule:ident, $outcome:ty, $identity:ident
         $(, hears: $heard:ident)?;)+) => {
         $(
             impl Identity for $command {
@@ -319,7 +301,7 @@ macro_rules! issues_tokens {
                     current: Option<&Execution>,
                     now: TimestampMs,
                 ) -> Ruling<$outcome> {
-                    super::$room::$rule(current.ok_or(Rejection::NotFound)?, self, now)
+                    super::rule::$rule(current.ok_or(Rejection::NotFound)?, self, now)
                 }
             }
         )+
@@ -327,8 +309,8 @@ macro_rules! issues_tokens {
 }
 
 issues_tokens! {
-    Suspend => suspend::suspend, SuspendOutcome, Suspension, hears: heard;
-    CreatePendingWaitpoint => create_pending_waitpoint::create_pending_waitpoint,
+    Suspend => suspend, SuspendOutcome, Suspension, hears: heard;
+    CreatePendingWaitpoint => create_pending_waitpoint,
         IssuedWaitpoint, Waitpoint;
 }
 
@@ -374,7 +356,7 @@ impl Decide for DeliverSignal {
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<SignalOutcome> {
-        super::deliver_signal::deliver_signal(current, self, now)
+        super::rule::deliver_signal(current, self, now)
     }
 }
 
@@ -404,7 +386,7 @@ impl Decide for Create {
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<CreateOutcome> {
-        super::create::create(current, self, now)
+        super::rule::create(current, self, now)
     }
 }
 
@@ -426,11 +408,7 @@ impl Decide for IssueReclaimGrant {
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<ReclaimGranted> {
-        super::issue_reclaim_grant::issue_reclaim_grant(
-            current.ok_or(Rejection::NotFound)?,
-            self,
-            now,
-        )
+        super::rule::issue_reclaim_grant(current.ok_or(Rejection::NotFound)?, self, now)
     }
 }
 
@@ -461,7 +439,7 @@ impl Decide for Cancel {
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<()> {
-        super::cancel::cancel(current.ok_or(Rejection::NotFound)?, self, now)
+        super::rule::cancel(current.ok_or(Rejection::NotFound)?, self, now)
     }
 }
 
@@ -487,7 +465,7 @@ impl Decide for Offer {
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<Offered> {
-        super::offer::offer(current.ok_or(Rejection::NotFound)?, self, now)
+        super::rule::offer(current.ok_or(Rejection::NotFound)?, self, now)
     }
 }
 
@@ -509,7 +487,7 @@ impl Decide for Admit {
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<Admitted> {
-        super::admit::admit(current.ok_or(Rejection::NotFound)?, self, now)
+        super::rule::admit(current.ok_or(Rejection::NotFound)?, self, now)
     }
 }
 
@@ -531,6 +509,6 @@ impl Decide for OnDue {
     }
 
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<DueOutcome> {
-        super::on_due::on_due(current.ok_or(Rejection::NotFound)?, now)
+        super::rule::on_due(current.ok_or(Rejection::NotFound)?, now)
     }
 }

@@ -21,32 +21,15 @@ use crate::time::{DurationMs, TimestampMs};
 use crate::token::{KnownKeyring, WaitpointToken};
 
 use super::any_command::AnyCommand;
-use super::append_frame::AppendFrame;
-use super::block::{Block, Unblock};
-use super::blocks::BlockKind;
-use super::cancel::{Cancel, CancelledBy};
-use super::change_priority::ChangePriority;
 use super::command::{TakeNew, TakeOver, TakeResumed};
-use super::complete::Complete;
-use super::create::{Create, DEFAULT_PAYLOAD_LIMIT, Start, content_digest};
-use super::create_pending_waitpoint::CreatePendingWaitpoint;
-use super::delay_execution::DelayExecution;
-use super::deliver_signal::{DeliverSignal, FoundSignal};
-use super::fail::Fail;
-use super::guard::FenceParts;
-use super::identity::OperatorCall;
-use super::issue_claim_grant::IssueClaimGrant;
-use super::issue_reclaim_grant::IssueReclaimGrant;
-use super::lease::Claim;
-use super::move_to_waiting_children::MoveToWaitingChildren;
-use super::output::Frame;
-use super::record::GrantAudit;
-use super::renew::Renew;
-use super::replay::Replay;
-use super::resume::{Resume, SeenSuspension};
-use super::revoke_lease::RevokeLease;
-use super::suspend::{BindWaitpoint, Heard, Suspend};
-use super::update_progress::UpdateProgress;
+use super::record::{BlockKind, Frame, GrantAudit};
+use super::rule::{
+    AppendFrame, BindWaitpoint, Block, Cancel, CancelledBy, ChangePriority, Claim, Complete,
+    Create, CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, DelayExecution, DeliverSignal, Fail,
+    FenceParts, FoundSignal, Heard, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren,
+    OperatorCall, Renew, Replay, Resume, RevokeLease, SeenSuspension, Start, Suspend, Unblock,
+    UpdateProgress, content_digest,
+};
 
 /// The fence of a lease-bound call; whether it is complete is checked by the command's rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

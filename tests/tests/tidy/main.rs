@@ -28,6 +28,9 @@ const CRATES: [&str; 5] = ["core", "io-valkey", "sdk", "cli", "sim"];
 /// The rooms of core above the words, from the ground up. A word is any other module of core.
 const FLOORS: [&str; 5] = ["execution", "store", "op", "agent", "backend"];
 
+/// The layers of `core/src/execution`, from the ground up; its other files are above them.
+const EXECUTION: [&str; 3] = ["record", "view", "rule"];
+
 /// The floors of the adapter in io-valkey, from the ground up.
 const ADAPTER: [&[&str]; 5] =
     [&["failure", "target"], &["node"], &["info", "topology"], &["hub"], &["backend"]];
@@ -173,6 +176,23 @@ fn imports_in_core_never_go_up() {
     let upwards = imports.filter(|((from, to), _)| floor(from) < floor(to));
     let broken = upwards.map(|(_, text)| text).collect();
     report("words < execution < store < op < agent < backend: imports go down", broken);
+}
+
+#[test]
+fn imports_in_execution_never_go_up() {
+    let layer = |module: &[String]| match module {
+        [room, layer, ..] if room == "execution" => {
+            EXECUTION.iter().position(|name| name == layer).unwrap_or(EXECUTION.len())
+        }
+        [room] if room == "execution" => EXECUTION.len() + 1,
+        _ => 0,
+    };
+    let imports = Crate::read("core").imports().into_iter();
+    let upwards = imports.filter(|((from, to), _)| {
+        from.first().is_some_and(|room| room == "execution") && layer(from) < layer(to)
+    });
+    let broken = upwards.map(|(_, text)| text).collect();
+    report("record < view < rule < commands: imports go down", broken);
 }
 
 fn floor(module: &[String]) -> usize {

@@ -1,0 +1,211 @@
+//! The record of an execution: its whole control state. Payload and result are values beside it
+//! (`docs/architecture.md`, Records).
+
+use serde::{Deserialize, Serialize};
+
+use crate::bounded::Bounded;
+use crate::capability::Capabilities;
+use crate::id::{
+    ExecutionId, ExecutionKind, LaneId, LeaseEpoch, Namespace, Nonce, RequestId, SuspensionId,
+};
+use crate::policy::{ExecutionPolicy, Priority};
+use crate::state::TerminalOutcome;
+use crate::tags::Tags;
+use crate::time::TimestampMs;
+
+use super::attempt::{Attempt, AttemptSummary};
+use super::blocks::Blocks;
+use super::grant::Grant;
+use super::lease::{Fence, Lease, Release};
+use super::phase::{NextAttempt, Phase, Runnable};
+use super::waiting::{Suspension, Waiting};
+
+/// One execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Execution {
+    /// Its id.
+    pub id: ExecutionId,
+    /// The tenant that it belongs to.
+    pub namespace: Namespace,
+    /// The queue that it waits in.
+    pub lane: LaneId,
+    /// What kind of work it is.
+    pub kind: ExecutionKind,
+    /// Higher is served first.
+    pub priority: Priority,
+    /// When it was created.
+    pub created_at: TimestampMs,
+    /// Its position among executions that one client created together.
+    pub position: u16,
+    /// When it was changed last, renewals and progress included.
+    pub updated_at: TimestampMs,
+    /// Who created it: tells one's own lost reply from a duplicate.
+    pub creator: Nonce,
+    /// The digest of its content, when it was created under an idempotency key.
+    pub content: Option<ContentDigest>,
+    /// How it is run.
+    pub policy: ExecutionPolicy,
+    /// What a worker must be able to do.
+    pub requires: Capabilities,
+    /// The user's labels.
+    pub tags: Tags,
+    /// When it expires, in whatever phase.
+    pub deadline: Option<TimestampMs>,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Of the latest lease ever given; only grows.
+    pub epoch: LeaseEpoch,
+    /// The fence of the latest lease ever given, in every phase.
+    pub last_fence: Option<Fence>,
+    /// How many attempts there were; the index of the next new one.
+    pub attempts_total: u32,
+    /// The latest attempts that are over.
+    pub past_attempts: Bounded<AttemptSummary, 8>,
+    /// Counters of the present life, and of lives.
+    pub counts: Counts,
+    /// What the holder reported last.
+    pub progress: Option<Progress>,
+    /// How the latest lease was given back, so that a repeat is recognised.
+    pub last_release: Option<Release>,
+    /// The latest calls of operators, so that a repeat is recognised.
+    pub requests: Bounded<(RequestId, OperatorOutcome), 8>,
+    /// Its waitpoints and suspensions, once it has had one.
+    pub waiting: Option<Box<Waiting>>,
+    /// How many attempts, counted from the first, may have output; retention takes it away.
+    pub framed: u32,
+    /// Work on the record itself that is due now.
+    pub continuation: Option<Continuation>,
+}
+
+/// Counters of an execution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Retries in this life.
+    pub retries: u32,
+    /// Reclaims in this life.
+    pub reclaims: u32,
+    /// Replays: the number of the present life, from 0.
+    pub replays: u32,
+    /// Blocks that were rechecked since the last claim; the wait doubles with each.
+    pub rechecks: u8,
+}
+
+/// What a holder reported of its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// 0 to 100.
+    pub percent: u8,
+    /// In the worker's words; at most [`Progress::MESSAGE_MAX_BYTES`] bytes.
+    pub message: Option<String>,
+}
+
+impl Progress {
+    /// The longest message that is kept, in bytes; what is longer is cut.
+    pub const MESSAGE_MAX_BYTES: usize = 1_024;
+}
+
+/// What came of an operator's call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OperatorOutcome {
+    /// `cancel`.
+    Cancelled,
+    /// `revoke_lease`, with the epoch of the revoked lease.
+    Revoked(LeaseEpoch),
+    /// `replay`, with the number of the new life.
+    Replayed(u32),
+    /// `change_priority`.
+    PriorityChanged(Priority),
+    /// `resume`, with the suspension that it ended.
+    Resumed(SuspensionId),
+}
+
+/// Work on the record itself that goes on in bounded steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Continuation {
+    /// Retention is over and payload and result are gone: signals go next.
+    RemoveSignals,
+    /// Then the output of attempts, from this one on.
+    RemoveFrames(u32),
+    /// Everything beside the record is gone: it goes last.
+    RemoveRecord,
+}
+
+/// A SHA-256 over the content of a submission.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ContentDigest(pub [u8; 32]);
+
+impl std::fmt::Debug for ContentDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str("…")
+    }
+}
+
+impl Execution {
+    /// The attempt that runs, is interrupted, or ran last.
+    pub const fn attempt(&self) -> Option<&Attempt> {
+        match &self.phase {
+            Phase::Runnable(Runnable { next: NextAttempt::Resume { attempt, .. }, .. }) => {
+                Some(attempt)
+            }
+            Phase::Runnable(_) => None,
+            Phase::Active(active) => Some(&active.attempt),
+            Phase::Suspended(suspended) => Some(&suspended.attempt),
+            Phase::Terminal(terminal) => terminal.attempt.as_ref(),
+        }
+    }
+
+    /// The grant that is out, live or not.
+    pub const fn grant(&self) -> Option<&Grant> {
+        match &self.phase {
+            Phase::Runnable(runnable) => runnable.grant.as_ref(),
+            Phase::Active(active) => active.grant.as_ref(),
+            Phase::Suspended(_) | Phase::Terminal(_) => None,
+        }
+    }
+
+    /// What holds the execution back, while it waits for a worker.
+    pub const fn blocks(&self) -> Option<&Blocks> {
+        match &self.phase {
+            Phase::Runnable(runnable) => Some(&runnable.blocks),
+            Phase::Active(active) => Some(&active.blocks),
+            Phase::Suspended(_) | Phase::Terminal(_) => None,
+        }
+    }
+
+    /// What holds the execution back, to be changed.
+    pub(in crate::execution) const fn blocks_mut(&mut self) -> Option<&mut Blocks> {
+        match &mut self.phase {
+            Phase::Runnable(runnable) => Some(&mut runnable.blocks),
+            Phase::Active(active) => Some(&mut active.blocks),
+            Phase::Suspended(_) | Phase::Terminal(_) => None,
+        }
+    }
+
+    /// Its waitpoints and suspensions, to be changed.
+    pub(in crate::execution) fn waiting_mut(&mut self) -> &mut Waiting {
+        self.waiting.get_or_insert_default()
+    }
+
+    /// The suspension that holds it.
+    pub const fn suspension(&self) -> Option<&Suspension> {
+        match &self.phase {
+            Phase::Suspended(suspended) => Some(&suspended.suspension),
+            _ => None,
+        }
+    }
+
+    /// When the attempt that runs has taken too long, if it may.
+    pub fn attempt_times_out_at(&self, lease: &Lease) -> Option<TimestampMs> {
+        self.policy.timeout.attempt_timeout_ms.map(|timeout| lease.acquired_at.plus(timeout))
+    }
+
+    /// How an execution that is over ended.
+    pub const fn terminal_outcome(&self) -> TerminalOutcome {
+        match &self.phase {
+            Phase::Terminal(terminal) => terminal.outcome.word(),
+            _ => TerminalOutcome::None,
+        }
+    }
+}

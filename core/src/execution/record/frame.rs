@@ -1,0 +1,26 @@
+//! Frames: the output of an attempt, piece by piece (`docs/spec.md`, 6).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::FrameType;
+
+/// The largest payload of a frame: 64 KiB.
+pub const MAX_FRAME_PAYLOAD: usize = 64 << 10;
+/// The most bytes of a frame's metadata, keys and values together.
+pub const MAX_FRAME_METADATA: usize = 4 << 10;
+
+/// A piece of output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// Counts from 1 within its attempt.
+    pub sequence: u64,
+    /// What kind of output it is.
+    pub frame_type: FrameType,
+    /// The output, at most 64 KiB.
+    pub payload: Arc<[u8]>,
+    /// Labels, at most 4 KiB.
+    pub metadata: BTreeMap<String, String>,
+}

@@ -1,0 +1,102 @@
+//! Leases: who owns an execution, until when, and how the ownership was given back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AttemptId, LeaseEpoch, LeaseId, WorkerId, WorkerInstanceId};
+use crate::time::{DurationMs, TimestampMs};
+
+use super::grant::ConsumedGrant;
+
+/// A worker's ownership of an execution until a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Its id, chosen by the claimer.
+    pub id: LeaseId,
+    /// Its fencing token.
+    pub epoch: LeaseEpoch,
+    /// The worker that holds it.
+    pub worker: WorkerId,
+    /// The process that holds it.
+    pub instance: WorkerInstanceId,
+    /// How it was taken.
+    pub how: ClaimKind,
+    /// When it was given; the attempt timeout counts from here.
+    pub acquired_at: TimestampMs,
+    /// When it ends unless it is renewed.
+    pub expires_at: TimestampMs,
+    /// The ttl of its latest renewal.
+    pub ttl_ms: DurationMs,
+    /// The grant that it consumed.
+    pub grant: ConsumedGrant,
+}
+
+/// How an execution was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClaimKind {
+    /// With a new attempt.
+    New,
+    /// With its interrupted attempt.
+    Resumed,
+    /// From an owner that lost its lease.
+    Reclaimed,
+}
+
+/// What became of a lease that nobody gave back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LeaseFate {
+    /// It is held, or ran out unnoticed.
+    Held,
+    /// It ran out and was marked so; it stays expired if the clock goes back.
+    Expired,
+    /// An operator took it away.
+    Revoked,
+}
+
+/// What each lease-bound call carries: proof of being the latest owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Fence {
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// Its fencing token.
+    pub lease_epoch: LeaseEpoch,
+    /// The attempt that runs under it.
+    pub attempt_id: AttemptId,
+}
+
+/// How a lease was given back by its holder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The fence of the call.
+    pub fence: Fence,
+    /// What the call was and what came of it.
+    pub outcome: ReleaseOutcome,
+}
+
+/// The kind and outcome of a call that gave a lease back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReleaseOutcome {
+    /// `complete`.
+    Completed,
+    /// `fail`.
+    Failed(FailOutcome),
+    /// `delay_execution`.
+    Delayed,
+    /// `move_to_waiting_children`.
+    WaitingChildren,
+    /// `cancel` by the holder.
+    Cancelled,
+}
+
+/// What came of a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailOutcome {
+    /// It is tried again.
+    RetryScheduled {
+        /// Not before this instant.
+        delay_until: TimestampMs,
+    },
+    /// The life is over.
+    TerminalFailed,
+}

@@ -1,0 +1,33 @@
+//! What is stored of an execution, and what a decision writes: the record with its phases, lease,
+//! grant, attempts, waitpoints and suspension, the events of the journal, and the decision itself.
+
+mod attempt;
+mod blocks;
+mod decision;
+mod event;
+mod execution;
+mod frame;
+mod grant;
+mod lease;
+mod outcome;
+mod phase;
+mod signal;
+mod waiting;
+
+pub use attempt::{Attempt, AttemptEnd, AttemptKind, AttemptSummary};
+pub use blocks::{BlockEntry, BlockKind, Blocks};
+pub use decision::{Beside, Decision, Next, Purpose, Ruling, ValueEffect, ValueKind, Verdict};
+pub use event::{Event, EventKind};
+pub use execution::{ContentDigest, Continuation, Counts, Execution, OperatorOutcome, Progress};
+pub use frame::{Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD};
+pub use grant::{ConsumedGrant, Grant, GrantAudit};
+pub use lease::{ClaimKind, FailOutcome, Fence, Lease, LeaseFate, Release, ReleaseOutcome};
+pub use outcome::{Failure, Outcome};
+pub use phase::{
+    Active, DelayReason, Interruption, NextAttempt, NotBefore, Phase, Runnable, Suspended, Terminal,
+};
+pub use signal::{SignalEffect, SignalOutcome, SignalRecord};
+pub use waiting::{
+    Counted, LatestSuspension, ResumedBy, Resumes, Resumption, SuspendedHow, Suspension, Tally,
+    Timeout, Waiting, Waitpoint, WaitpointState,
+};

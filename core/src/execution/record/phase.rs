@@ -1,0 +1,183 @@
+//! Where an execution is in its life: waiting, owned, suspended or over (`docs/spec.md`, 1).
+
+use serde::{Deserialize, Serialize};
+
+use crate::planted::planted;
+use crate::state::LifecyclePhase;
+use crate::time::{DurationMs, TimestampMs};
+
+use super::attempt::Attempt;
+use super::blocks::Blocks;
+use super::grant::Grant;
+use super::lease::{Fence, Lease, LeaseFate};
+use super::outcome::Outcome;
+use super::waiting::Suspension;
+
+/// Where an execution is in its life. A state that makes no sense cannot be written down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Waiting to run. Eligible when nothing holds it back and no grant is out.
+    Runnable(Runnable),
+    /// Owned, or owned until recently.
+    Active(Active),
+    /// Interrupted by its worker until it is resumed.
+    Suspended(Box<Suspended>),
+    /// Over.
+    Terminal(Terminal),
+}
+
+/// An execution that waits to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runnable {
+    /// What a claim starts.
+    pub next: NextAttempt,
+    /// Not before a time.
+    pub not_before: Option<NotBefore>,
+    /// What else holds it back.
+    pub blocks: Blocks,
+    /// The admission that is out.
+    pub grant: Option<Grant>,
+}
+
+/// An execution under a lease; an expired or revoked lease stays here until it is reclaimed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Active {
+    /// The attempt that runs.
+    pub attempt: Attempt,
+    /// The lease that it runs under.
+    pub lease: Lease,
+    /// What became of the lease.
+    pub fate: LeaseFate,
+    /// Why nobody may take over, once the lease is lost; a missing capability is the only reason.
+    pub blocks: Blocks,
+    /// The reclaim grant that is out, once the lease is lost.
+    pub grant: Option<Grant>,
+}
+
+/// An execution whose attempt is interrupted until it is resumed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspended {
+    /// The attempt that will go on.
+    pub attempt: Attempt,
+    /// What it waits for.
+    pub suspension: Suspension,
+}
+
+/// An execution that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terminal {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The last attempt, if one ever ran.
+    pub attempt: Option<Attempt>,
+    /// When it ended.
+    pub at: TimestampMs,
+}
+
+/// What the next claim of a runnable execution starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NextAttempt {
+    /// The first attempt.
+    First,
+    /// A new attempt after a failed one.
+    Retry,
+    /// The first attempt of another life.
+    Replay,
+    /// The interrupted attempt goes on.
+    Resume {
+        /// The attempt.
+        attempt: Attempt,
+        /// What interrupted it.
+        interruption: Interruption,
+    },
+}
+
+/// What interrupted an attempt that will go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Interruption {
+    /// Its worker delayed it.
+    Delay,
+    /// It waits for its children.
+    WaitingChildren,
+    /// It was suspended, and resumed since.
+    Suspension,
+}
+
+/// A time before which an execution does not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotBefore {
+    /// The first instant at which it may start.
+    pub until: TimestampMs,
+    /// Why.
+    pub reason: DelayReason,
+}
+
+/// Why an execution is delayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DelayReason {
+    /// Its submitter or its worker wished it.
+    Requested,
+    /// A failed attempt is retried later.
+    RetryBackoff,
+    /// It was resumed, and waits a while first.
+    ResumeDelay,
+}
+
+impl Phase {
+    /// The phase in one word.
+    pub const fn word(&self) -> LifecyclePhase {
+        match self {
+            Self::Runnable(_) => LifecyclePhase::Runnable,
+            Self::Active(_) => LifecyclePhase::Active,
+            Self::Suspended(_) => LifecyclePhase::Suspended,
+            Self::Terminal(_) => LifecyclePhase::Terminal,
+        }
+    }
+}
+
+impl Active {
+    /// The proof of ownership that its holder's calls carry.
+    pub const fn fence(&self) -> Fence {
+        Fence {
+            lease_id: self.lease.id,
+            lease_epoch: self.lease.epoch,
+            attempt_id: self.attempt.id,
+        }
+    }
+
+    /// When the lease ends by a clock that shows `now`. An expiry further away than the ttl and a
+    /// minute comes from a clock that has stepped back since, and is treated as `now` + ttl.
+    pub fn expires_at(&self, now: TimestampMs) -> TimestampMs {
+        if planted!(LeaseGoodAtItsEnd) {
+            return self.lease.expires_at.plus(DurationMs::new(1));
+        }
+        let ttl_from_now = now.plus(self.lease.ttl_ms);
+        let farthest = ttl_from_now.plus(Self::CLOCK_STEP);
+        if self.lease.expires_at > farthest { ttl_from_now } else { self.lease.expires_at }
+    }
+
+    /// How much further away than its ttl an expiry may be before the clock must have stepped.
+    pub const CLOCK_STEP: DurationMs = DurationMs::from_secs(60);
+
+    /// Whether the lease ran out, marked or not. A revoked lease is not expired.
+    pub fn is_expired(&self, now: TimestampMs) -> bool {
+        match self.fate {
+            LeaseFate::Held => now >= self.expires_at(now),
+            LeaseFate::Expired => true,
+            LeaseFate::Revoked => false,
+        }
+    }
+
+    /// Whether a worker owns the execution.
+    pub fn is_leased(&self, now: TimestampMs) -> bool {
+        self.fate == LeaseFate::Held && !self.is_expired(now)
+    }
+
+    /// From when on the lease is lost: at once where that is marked.
+    pub const fn lost_from(&self) -> TimestampMs {
+        match self.fate {
+            LeaseFate::Held => self.lease.expires_at,
+            LeaseFate::Expired | LeaseFate::Revoked => TimestampMs::ZERO,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `admit`: issue whichever grant an execution asks for to a worker that takes it elsewhere
+//! (`docs/spec.md`, 7: `claim_for_worker`).
+
+use crate::error::Rejection;
+use crate::execution::record::{Execution, Phase, Ruling, Verdict};
+use crate::time::TimestampMs;
+
+use super::issue_claim_grant::{Granted, IssueClaimGrant, issue_claim_grant};
+use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
+use super::offer::{check_taken_over_unasked, set_aside};
+
+/// Admits a worker to an execution that was taken from a lane. Identity: the grant id.
+#[derive(Clone, Debug)]
+pub struct Admit(
+    /// The grant that is asked for.
+    pub IssueClaimGrant,
+);
+
+/// What came of an admission.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Admitted {
+    /// A claim or resume grant was issued.
+    Granted(Granted),
+    /// A reclaim grant was issued.
+    ReclaimGranted(Granted),
+    /// It was reclaimed too often and has failed.
+    CapExceeded {
+        /// How often it was reclaimed.
+        reclaims: u32,
+    },
+    /// The worker lacks a capability: it waits for another one, out of the way of others.
+    BlockedByRoute(Rejection),
+    /// It cannot be taken now; its index entries are as they should be again.
+    GivenBack(Rejection),
+}
+
+/// Issues a grant if the execution can be taken, and puts it where it belongs if not.
+///
+/// # Errors
+///
+/// `InvalidInput` for the ttl.
+pub fn admit(current: &Execution, command: &Admit, now: TimestampMs) -> Ruling<Admitted> {
+    match grant(current, &command.0, now) {
+        Err(rejection @ Rejection::InvalidInput { .. }) => Err(rejection),
+        Err(rejection) => Ok(set_aside(current, &rejection, now)?.map(|blocked| match blocked {
+            true => Admitted::BlockedByRoute(rejection),
+            false => Admitted::GivenBack(rejection),
+        })),
+        Ok(verdict) => Ok(verdict),
+    }
+}
+
+fn grant(current: &Execution, request: &IssueClaimGrant, now: TimestampMs) -> Ruling<Admitted> {
+    if let Phase::Active(_) = &current.phase {
+        check_taken_over_unasked(current)?;
+        let request = IssueReclaimGrant(request.clone());
+        let verdict = issue_reclaim_grant(current, &request, now)?;
+        return Ok(verdict.map(|granted| match granted {
+            ReclaimGranted::Granted(granted) => Admitted::ReclaimGranted(granted),
+            ReclaimGranted::CapExceeded { reclaims } => Admitted::CapExceeded { reclaims },
+        }));
+    }
+    let verdict: Verdict<Granted> = issue_claim_grant(current, request, now)?;
+    Ok(verdict.map(Admitted::Granted))
+}

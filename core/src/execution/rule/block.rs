@@ -1,0 +1,116 @@
+//! `block` and `unblock`: hold an execution back for a reason, and let go of one reason
+//! (`docs/spec.md`, 4 and 7).
+
+use crate::capability::Capabilities;
+use crate::error::Rejection;
+use crate::execution::record::{
+    BlockEntry, BlockKind, Blocks, Decision, Event, Execution, LeaseFate, Phase, Ruling, Verdict,
+};
+use crate::id::ExecutionId;
+use crate::planted::planted;
+use crate::time::{DurationMs, TimestampMs};
+
+use super::issue_claim_grant::check_capabilities;
+
+/// Holds an execution back. Identity: the reason; a repeat changes nothing.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The reason.
+    pub kind: BlockKind,
+    /// When a budget or a quota is expected to allow it again; otherwise 1 s after the block,
+    /// doubling up to 60 s.
+    pub recheck_at: Option<TimestampMs>,
+}
+
+/// Lets go of one reason; the others still hold. Identity: the reason; a repeat changes nothing.
+#[derive(Clone, Debug)]
+pub struct Unblock {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The reason.
+    pub kind: BlockKind,
+    /// Only for a worker that can do this: what a sweep offers to executions that no worker
+    /// fitted.
+    pub offered: Option<Capabilities>,
+}
+
+/// What came of `block` or `unblock`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockOutcome {
+    /// The first reason that holds the execution back now.
+    pub held_by: Option<BlockKind>,
+}
+
+/// Adds a reason that holds the execution back.
+///
+/// # Errors
+///
+/// `ExecutionNotRunnable`: only what waits to run can be held back. An execution whose lease was
+/// lost waits too, but only a missing capability can hold it.
+pub fn block(current: &Execution, command: &Block, now: TimestampMs) -> Ruling<BlockOutcome> {
+    let kind = command.kind;
+    check_waits(current, kind)?;
+    if current.blocks().is_some_and(|blocks| blocks.get(kind).is_some()) {
+        return Ok(Verdict::Repeat(held_by(current)));
+    }
+    let wait = DurationMs::new(1_000 << current.counts.rechecks.min(6)).min(MAX_RECHECK);
+    let recheck_at = match kind {
+        BlockKind::Operator | BlockKind::Lane | BlockKind::Dependencies => None,
+        BlockKind::Budget | BlockKind::Quota => Some(command.recheck_at.unwrap_or(now.plus(wait))),
+        BlockKind::Route => Some(now.plus(wait)),
+    };
+    let mut next = current.clone();
+    if let Some(blocks) = next.blocks_mut() {
+        blocks.insert(BlockEntry { kind, recheck_at });
+    }
+    let outcome = held_by(&next);
+    Ok(Decision::put(next, now, outcome).event(Event::Blocked { kind }).into())
+}
+
+/// The longest wait before a block is looked at again.
+const MAX_RECHECK: DurationMs = DurationMs::from_secs(60);
+
+/// Takes one reason away.
+///
+/// # Errors
+///
+/// `ExecutionNotRunnable`, and `CapabilityMismatch` when capabilities are offered and one is
+/// missing.
+pub fn unblock(current: &Execution, command: &Unblock, now: TimestampMs) -> Ruling<BlockOutcome> {
+    let kind = command.kind;
+    check_waits(current, kind)?;
+    if current.blocks().is_none_or(|blocks| blocks.get(kind).is_none()) {
+        return Ok(Verdict::Repeat(held_by(current)));
+    }
+    if let Some(offered) = &command.offered {
+        check_capabilities(current, offered)?;
+    }
+    let mut next = current.clone();
+    if let Some(blocks) = next.blocks_mut() {
+        blocks.remove(kind);
+        if planted!(BlocksAllLifted) {
+            *blocks = Blocks::default();
+        }
+    }
+    let outcome = held_by(&next);
+    Ok(Decision::put(next, now, outcome).event(Event::Unblocked { kind }).into())
+}
+
+/// Refuses an execution that nothing can hold back: only what waits to run can be, and what waits
+/// to be taken over since its lease is marked as lost, by a missing capability.
+fn check_waits(current: &Execution, kind: BlockKind) -> Result<(), Rejection> {
+    match &current.phase {
+        Phase::Runnable(_) => Ok(()),
+        Phase::Active(active) if kind == BlockKind::Route && active.fate != LeaseFate::Held => {
+            Ok(())
+        }
+        phase => Err(Rejection::ExecutionNotRunnable { lifecycle_phase: phase.word() }),
+    }
+}
+
+fn held_by(execution: &Execution) -> BlockOutcome {
+    let first = execution.blocks().and_then(|blocks| blocks.first());
+    BlockOutcome { held_by: first.map(|entry| entry.kind) }
+}

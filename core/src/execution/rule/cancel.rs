@@ -1,0 +1,87 @@
+//! `cancel`: the work is not wanted any more (`docs/spec.md`, 4).
+
+use crate::bounded::truncated;
+use crate::error::Rejection;
+use crate::execution::record::{
+    AttemptEnd, Decision, Execution, Failure, OperatorOutcome, Outcome, Phase, ReleaseOutcome,
+    Ruling, Verdict,
+};
+use crate::id::ExecutionId;
+use crate::planted::planted;
+use crate::time::{TimestampMs, Window};
+
+use super::guard::{FenceParts, current_holder, not_active, released};
+use super::lease::{end_life, remember_release};
+use super::operator_call::OperatorCall;
+
+/// Cancels an execution. Identity: the fence of a holder, the request id of an operator.
+#[derive(Clone, Debug)]
+pub struct Cancel {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// Who wishes it.
+    pub by: CancelledBy,
+    /// For people; what is over 4096 bytes is cut.
+    pub reason: String,
+}
+
+/// Who cancels.
+#[derive(Clone, Debug)]
+pub enum CancelledBy {
+    /// The worker that holds the lease.
+    Holder(FenceParts),
+    /// An operator, from any phase, without a fence.
+    Operator(OperatorCall),
+}
+
+/// Cancels an execution that is not over. Its holder finds out at its next call.
+///
+/// # Errors
+///
+/// By the holder: those of a holder's call. By an operator: `Superseded`, and
+/// `ExecutionNotActive` when the execution is over.
+pub fn cancel(current: &Execution, command: &Cancel, now: TimestampMs) -> Ruling<()> {
+    let mut next = current.clone();
+    let window = match &command.by {
+        CancelledBy::Holder(parts) => {
+            let cancelled =
+                |outcome: &ReleaseOutcome| (*outcome == ReleaseOutcome::Cancelled).then_some(());
+            if released(current, parts, cancelled).is_some() {
+                return Ok(Verdict::Repeat(()));
+            }
+            let (active, fence) = current_holder(current, parts, now)?;
+            remember_release(&mut next, fence, ReleaseOutcome::Cancelled);
+            Window::until(active.expires_at(now))
+        }
+        CancelledBy::Operator(call) => {
+            let cancelled =
+                |outcome: &OperatorOutcome| (*outcome == OperatorOutcome::Cancelled).then_some(());
+            if call.repeated(current, cancelled).is_some() {
+                return Ok(Verdict::Repeat(()));
+            }
+            call.check_life(current)?;
+            check_not_over(current)?;
+            call.remember(&mut next, OperatorOutcome::Cancelled);
+            Window::ALWAYS
+        }
+    };
+    let reason = truncated(&command.reason, Failure::REASON_MAX_BYTES).to_owned();
+    let ended = end_life(&mut next, Outcome::Cancelled { reason }, AttemptEnd::Cancelled, now);
+    let by_operator = matches!(command.by, CancelledBy::Operator(_));
+    if planted!(CancelledKeepsLease) && by_operator && matches!(current.phase, Phase::Active(_)) {
+        next.phase = current.phase.clone();
+    }
+    let mut decision = Decision::put(next, now, ()).within(window).event(ended);
+    if planted!(EndNotTold) && by_operator {
+        decision.events.clear();
+    }
+    Ok(decision.into())
+}
+
+/// Refuses an execution that is over.
+pub(super) fn check_not_over(current: &Execution) -> Result<(), Rejection> {
+    match current.phase {
+        Phase::Terminal(_) => Err(not_active(current)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,47 @@
+//! `change_priority`: serve an execution earlier or later (`docs/spec.md`, 4).
+
+use crate::execution::record::{Decision, Event, Execution, OperatorOutcome, Ruling, Verdict};
+use crate::id::ExecutionId;
+use crate::policy::Priority;
+use crate::time::TimestampMs;
+
+use super::cancel::check_not_over;
+use super::operator_call::OperatorCall;
+
+/// Changes the priority. Identity: the request id.
+#[derive(Clone, Debug)]
+pub struct ChangePriority {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The operator's call.
+    pub call: OperatorCall,
+    /// The new priority.
+    pub priority: Priority,
+}
+
+/// Changes the priority of an execution that is not over. It keeps its place in time; an execution
+/// that is not eligible takes its new place when it next is.
+///
+/// # Errors
+///
+/// `Superseded`; `ExecutionNotActive` when the execution is over.
+pub fn change_priority(
+    current: &Execution,
+    command: &ChangePriority,
+    now: TimestampMs,
+) -> Ruling<Priority> {
+    let changed = |outcome: &OperatorOutcome| match outcome {
+        OperatorOutcome::PriorityChanged(priority) => Some(*priority),
+        _ => None,
+    };
+    if let Some(priority) = command.call.repeated(current, changed) {
+        return Ok(Verdict::Repeat(priority));
+    }
+    command.call.check_life(current)?;
+    check_not_over(current)?;
+    let priority = command.priority;
+    let mut next = current.clone();
+    next.priority = priority;
+    command.call.remember(&mut next, OperatorOutcome::PriorityChanged(priority));
+    Ok(Decision::put(next, now, priority).event(Event::PriorityChanged { priority }).into())
+}

@@ -1,0 +1,66 @@
+//! `complete`: the work is done (`docs/spec.md`, 4).
+
+use std::sync::Arc;
+
+use crate::error::Rejection;
+use crate::execution::record::{
+    AttemptEnd, Decision, Execution, Outcome, ReleaseOutcome, Ruling, ValueEffect, ValueKind,
+    Verdict,
+};
+use crate::id::ExecutionId;
+use crate::planted::planted;
+use crate::time::{TimestampMs, Window};
+
+use super::create::DEFAULT_PAYLOAD_LIMIT;
+use super::guard::{FenceParts, current_holder, released};
+use super::lease::{end_life, remember_release};
+
+/// Finishes an execution with success. Identity: the fence and the command's kind.
+#[derive(Clone, Debug)]
+pub struct Complete {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The holder's proof.
+    pub fence: FenceParts,
+    /// Stored byte for byte, at most 1 MiB; no result and an empty one are different.
+    pub result: Option<Arc<[u8]>>,
+}
+
+/// Completes an execution. \[INV-TERMINAL-1\]
+///
+/// # Errors
+///
+/// Those of a holder's call, and `PayloadTooLarge`.
+pub fn complete(current: &Execution, command: &Complete, now: TimestampMs) -> Ruling<()> {
+    let completed =
+        |outcome: &ReleaseOutcome| (*outcome == ReleaseOutcome::Completed).then_some(());
+    let repeated = released(current, &command.fence, completed).is_some();
+    if repeated && !planted!(CompletionRepeatUnknown) {
+        return Ok(Verdict::Repeat(()));
+    }
+    let (active, fence) = current_holder(current, &command.fence, now)?;
+    let bytes = command.result.as_ref().map_or(0, |result| result.len());
+    if bytes > DEFAULT_PAYLOAD_LIMIT {
+        return Err(Rejection::PayloadTooLarge { bytes, limit: DEFAULT_PAYLOAD_LIMIT });
+    }
+    let mut holds = Window::until(active.expires_at(now));
+    if planted!(CompletionWindowForgotten) {
+        holds = Window::ALWAYS;
+    }
+    let mut next = current.clone();
+    remember_release(&mut next, fence, ReleaseOutcome::Completed);
+    let ended = end_life(&mut next, Outcome::Success, AttemptEnd::Succeeded, now);
+    let mut decision = Decision::put(next, now, ()).within(holds).event(ended.clone());
+    if planted!(EndToldTwice) {
+        decision = decision.event(ended);
+    }
+    if let Some(result) = &command.result
+        && !(planted!(ResultDropped) && result.is_empty())
+    {
+        decision = decision.value(ValueEffect::Put(ValueKind::Result, result.clone()));
+    }
+    if planted!(PayloadRemovedEarly) {
+        decision = decision.value(ValueEffect::Remove(ValueKind::Payload));
+    }
+    Ok(decision.into())
+}

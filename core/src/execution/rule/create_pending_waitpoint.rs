@@ -1,0 +1,76 @@
+//! `create_pending_waitpoint`: a place for signals while the worker still runs
+//! (`docs/spec.md`, 5).
+
+use crate::error::Rejection;
+use crate::execution::record::{Decision, Event, Execution, Ruling, Verdict, WaitpointState};
+use crate::id::{ExecutionId, WaitpointId, WaitpointKey};
+use crate::time::{DurationMs, TimestampMs, Window};
+use crate::token::KnownKeyring;
+
+use super::guard::{FenceParts, current_holder, is_of_an_attempt};
+use super::waitpoint::{
+    IssuedWaitpoint, LEAST_CLIP, check_room, issued, new_waitpoint, past_expiries,
+};
+
+/// Opens a waitpoint before its suspension. Identity: the waitpoint id.
+#[derive(Clone, Debug)]
+pub struct CreatePendingWaitpoint {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The holder's proof.
+    pub fence: FenceParts,
+    /// Chosen by the caller.
+    pub waitpoint_id: WaitpointId,
+    /// Its name, which one open waitpoint of the execution has.
+    pub key: WaitpointKey,
+    /// After which time it closes unless a suspension uses it, at least 1 ms; it saturates at the
+    /// latest instant there is. `None` leaves it open as long as its attempt.
+    pub expires_in: Option<DurationMs>,
+    /// The secrets that sign tokens, as the operation has read them.
+    pub keyring: KnownKeyring,
+}
+
+/// Opens a waitpoint: signals to it are buffered until a suspension uses it. The one of that name
+/// that is open already is handed out again as it is: a handler that is called again in the same
+/// attempt finds what it had opened.
+///
+/// # Errors
+///
+/// Those of a holder's call; `InvalidInput` for more than 16 open waitpoints and for a time of
+/// zero; `Unread` when the operation has to read the secrets first.
+pub fn create_pending_waitpoint(
+    current: &Execution,
+    command: &CreatePendingWaitpoint,
+    now: TimestampMs,
+) -> Ruling<IssuedWaitpoint> {
+    let known = current.waiting.as_ref().and_then(|all| all.waitpoint(command.waitpoint_id));
+    if let Some((waitpoint, _)) = known.filter(|_| is_of_an_attempt(current, &command.fence)) {
+        return Ok(Verdict::Repeat(issued(waitpoint, &command.keyring, now)?));
+    }
+    let (active, _) = current_holder(current, &command.fence, now)?;
+    let holds = Window::until(active.expires_at(now));
+    if command.expires_in == Some(DurationMs::ZERO) {
+        let problem = "must be at least 1 ms".to_owned();
+        return Err(Rejection::InvalidInput { field: "expires_in", problem });
+    }
+    let (mut next, expired) = past_expiries(current, &[&command.key], now);
+    let waiting = next.waiting_mut();
+    let (id, key) = (command.waitpoint_id, &command.key);
+    if let Some(open) = waiting.open_by_key(key) {
+        return Ok(Verdict::Repeat(issued(open, &command.keyring, now)?));
+    }
+    check_room(waiting, id)?;
+    let expires_at = command.expires_in.map(|time| now.plus(time));
+    let state = WaitpointState::Pending { expires_at };
+    let (waitpoint, token) = new_waitpoint(waiting, id, key, state, &command.keyring, now)?;
+    let issued = IssuedWaitpoint { id, key: key.clone(), created_at: now, token };
+    waiting.open.push(waitpoint);
+    let event = Event::WaitpointCreated { waitpoint_id: id, key: key.clone() };
+    let holds = holds.and(expired.window).and(command.keyring.window());
+    let mut decision =
+        Decision::put(next, now, issued).within(holds).after(expired.events).event(event);
+    if let Some(time) = command.expires_in {
+        decision = decision.storing_ttl(time.max(LEAST_CLIP));
+    }
+    Ok(decision.into())
+}

@@ -1,0 +1,58 @@
+//! `delay_execution`: give the work back until a time; its attempt goes on then
+//! (`docs/spec.md`, 4).
+
+use crate::execution::record::{
+    Decision, DelayReason, Event, Execution, Interruption, NextAttempt, NotBefore, ReleaseOutcome,
+    Ruling, Verdict,
+};
+use crate::id::ExecutionId;
+use crate::planted::planted;
+use crate::time::{TimestampMs, Window};
+
+use super::guard::{FenceParts, current_holder, released};
+use super::lease::{remember_release, wait_for};
+
+/// Gives the lease back until a time. Identity: the fence and the command's kind.
+#[derive(Clone, Debug)]
+pub struct DelayExecution {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The holder's proof.
+    pub fence: FenceParts,
+    /// The first instant at which the attempt may go on.
+    pub until: TimestampMs,
+    /// Whether what has resumed the attempt is for whoever takes it next too, as if this lease had
+    /// never been; otherwise its signals have been dealt with.
+    pub keeps_resumption: bool,
+}
+
+/// Delays an execution: runnable, its attempt interrupted.
+///
+/// # Errors
+///
+/// Those of a holder's call.
+pub fn delay_execution(
+    current: &Execution,
+    command: &DelayExecution,
+    now: TimestampMs,
+) -> Ruling<()> {
+    let delayed = |outcome: &ReleaseOutcome| (*outcome == ReleaseOutcome::Delayed).then_some(());
+    if released(current, &command.fence, delayed).is_some() {
+        return Ok(Verdict::Repeat(()));
+    }
+    let (active, fence) = current_holder(current, &command.fence, now)?;
+    let holds = Window::until(active.expires_at(now));
+    let resumed = current.waiting.as_ref().is_some_and(|waiting| waiting.resumption.is_some());
+    let kept = command.keeps_resumption && resumed && !planted!(SignalsLostWithGiveBack);
+    let interruption = if kept { Interruption::Suspension } else { Interruption::Delay };
+    let resume = NextAttempt::Resume { attempt: active.attempt, interruption };
+    let delay = NotBefore { until: command.until, reason: DelayReason::Requested };
+    // What goes on at once must not have been decided before its time.
+    let over = if command.until > now { Window::ALWAYS } else { Window::from(command.until) };
+    let mut next = current.clone();
+    remember_release(&mut next, fence, ReleaseOutcome::Delayed);
+    let waits = command.until > now && !planted!(DelayForgotten);
+    wait_for(&mut next, resume, waits.then_some(delay));
+    let event = Event::Released { how: ReleaseOutcome::Delayed };
+    Ok(Decision::put(next, now, ()).within(holds.and(over)).event(event).into())
+}

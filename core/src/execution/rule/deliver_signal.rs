@@ -1,0 +1,215 @@
+//! `deliver_signal`: whoever has a waitpoint's token tells its execution something
+//! (`docs/spec.md`, 5).
+
+use std::sync::Arc;
+
+use crate::error::{Missing, Rejection};
+use crate::execution::record::{
+    Beside, Decision, Event, Execution, Phase, ResumedBy, Resumes, Ruling, SignalEffect,
+    SignalOutcome, SignalRecord, ValueEffect, ValueKind, Verdict, WaitpointState,
+};
+use crate::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
+use crate::planted::planted;
+use crate::time::{TimestampMs, Window};
+use crate::token::{KnownKeyring, WaitpointToken};
+
+use super::guard::deadline_passed;
+use super::resume::{past_timeout, resume_now, waits_until};
+use super::tally;
+
+/// The most signals that one execution takes, over all its waitpoints and lives.
+pub const MAX_SIGNALS: u32 = 10_000;
+/// The largest payload of a signal: 256 KiB.
+pub const MAX_SIGNAL_PAYLOAD: usize = 256 << 10;
+
+/// Delivers a signal to a waitpoint. Identity: the signal id.
+#[derive(Clone, Debug)]
+pub struct DeliverSignal {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The waitpoint.
+    pub waitpoint_id: WaitpointId,
+    /// The proof that the caller may signal it.
+    pub token: WaitpointToken,
+    /// Chosen by the caller, or standing for an idempotency key; one of its own for each waitpoint.
+    pub signal_id: SignalId,
+    /// What it says.
+    pub name: SignalName,
+    /// Who sends it.
+    pub source: Option<SignalSource>,
+    /// Whatever the worker is to get, at most 256 KiB.
+    pub payload: Option<Arc<[u8]>>,
+    /// Drawn once for this call.
+    pub creator: Nonce,
+    /// The secrets that tokens are signed with, as the operation has read them.
+    pub keyring: KnownKeyring,
+    /// The signal of this id, as the operation has read it.
+    pub found: FoundSignal,
+}
+
+/// What an operation knows of a signal's record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum FoundSignal {
+    /// Nothing yet.
+    #[default]
+    Unread,
+    /// There is none.
+    Absent,
+    /// It was taken before.
+    Taken(Box<SignalRecord>),
+}
+
+/// Takes a signal, once. The token is checked before all else, so that a refusal tells nothing to
+/// whoever has none. \[INV-SIGNAL-1\] \[INV-TOKEN-1\]
+///
+/// # Errors
+///
+/// `InvalidToken`, also for an execution or a waitpoint that is not there; then
+/// `InvalidInput` for the id of a signal to another waitpoint, `PayloadTooLarge`,
+/// `WaitpointClosed`, `SignalLimitExceeded`. `Unread` when the operation has to
+/// read first.
+pub fn deliver_signal(
+    current: Option<&Execution>,
+    command: &DeliverSignal,
+    now: TimestampMs,
+) -> Ruling<SignalOutcome> {
+    let good_until = check_token(current, command, now)?;
+    match &command.found {
+        FoundSignal::Unread => return Err(Rejection::Unread { what: Missing::Signal }),
+        // Whoever has the token of one waitpoint says nothing in the place of another's signal.
+        FoundSignal::Taken(first) if first.waitpoint_id != command.waitpoint_id => {
+            let problem = "is that of a signal to another waitpoint".to_owned();
+            return Err(Rejection::InvalidInput { field: "signal_id", problem });
+        }
+        FoundSignal::Taken(first) if !planted!(SignalRepeatUnknown) => {
+            return Ok(Verdict::Repeat(repeated(first, command)));
+        }
+        _ => {}
+    }
+    let current = current.ok_or(Rejection::InvalidToken)?;
+    let bytes = command.payload.as_ref().map_or(0, |payload| payload.len());
+    if bytes > MAX_SIGNAL_PAYLOAD {
+        return Err(Rejection::PayloadTooLarge { bytes, limit: MAX_SIGNAL_PAYLOAD });
+    }
+    let (mut next, timed_out, mut window) = past_timeout(current, now);
+    let taken = take(&mut next, command, now)?;
+    if let (Some(suspension), None) = (current.suspension(), &timed_out) {
+        window = window.and(waits_until(current, suspension));
+    }
+    window = window.and(takes_until(current, taken.waitpoint_id));
+    let effect = taken.effect;
+    let event = Event::SignalTaken {
+        signal_id: taken.id,
+        waitpoint_id: taken.waitpoint_id,
+        name: taken.name.clone(),
+        effect,
+    };
+    let mut decision = Decision::put(next, now, SignalOutcome::from(effect))
+        .within(window.and(Window::until(good_until)).and(command.keyring.window()))
+        .beside(Beside { signal: Some(taken), ..Beside::default() });
+    decision.events.extend(timed_out);
+    decision = decision.event(event);
+    if effect == SignalEffect::Resumed
+        && let Phase::Suspended(_) = &current.phase
+    {
+        let resumed = current.suspension().map(|suspension| suspension.id);
+        let by = ResumedBy::Signals;
+        decision.events.extend(resumed.map(|suspension_id| Event::Resumed { suspension_id, by }));
+    }
+    if let Some(payload) = &command.payload {
+        let kind = ValueKind::Signal(command.signal_id);
+        decision = decision.value(ValueEffect::Put(kind, payload.clone()));
+    }
+    Ok(decision.into())
+}
+
+/// Until when the token is good.
+fn check_token(
+    current: Option<&Execution>,
+    command: &DeliverSignal,
+    now: TimestampMs,
+) -> Result<TimestampMs, Rejection> {
+    let ring = command.keyring.ring(now)?;
+    let waitpoint = current
+        .and_then(|current| current.waiting.as_ref())
+        .and_then(|waiting| waiting.waitpoint(command.waitpoint_id));
+    let open_or_closed = waitpoint.map(|(waitpoint, _)| waitpoint.subject());
+    let subject = match &command.found {
+        FoundSignal::Taken(first) if first.waitpoint_id == command.waitpoint_id => {
+            Some(first.subject())
+        }
+        _ => open_or_closed,
+    };
+    ring.verify(&command.token, subject, now)
+}
+
+/// What came of the signal of this id when it was taken. \[INV-IDENTITY-1\]
+fn repeated(first: &SignalRecord, command: &DeliverSignal) -> SignalOutcome {
+    if first.creator == command.creator {
+        return first.effect.into();
+    }
+    SignalOutcome::Duplicate { existing_signal_id: first.id }
+}
+
+/// How long a waitpoint takes signals, if nobody does anything: to its own end and to the deadline.
+fn takes_until(current: &Execution, id: WaitpointId) -> Window {
+    let mut open = current.waiting.iter().flat_map(|waiting| &waiting.open);
+    let own = open.find(|open| open.id == id).and_then(|open| open.expires_at());
+    own.into_iter().chain(current.deadline).map(Window::until).fold(Window::ALWAYS, Window::and)
+}
+
+/// Takes the signal into the execution: counts it, and resumes where it was the last one needed.
+fn take(
+    next: &mut Execution,
+    command: &DeliverSignal,
+    now: TimestampMs,
+) -> Result<SignalRecord, Rejection> {
+    if matches!(next.phase, Phase::Terminal(_)) || deadline_passed(next, now) {
+        return Err(Rejection::WaitpointClosed);
+    }
+    let waiting = next.waiting_mut();
+    let number = waiting.signals;
+    let open = waiting.open.iter_mut().find(|waitpoint| waitpoint.id == command.waitpoint_id);
+    let waitpoint = open.filter(|open| !open.is_expired(now)).ok_or(Rejection::WaitpointClosed)?;
+    if number >= MAX_SIGNALS {
+        return Err(Rejection::SignalLimitExceeded { limit: MAX_SIGNALS });
+    }
+    waitpoint.signals = waitpoint.signals.saturating_add(1);
+    let is_active = waitpoint.state == WaitpointState::Active;
+    let mut signal = SignalRecord {
+        id: command.signal_id,
+        number,
+        waitpoint_id: waitpoint.id,
+        waitpoint_key: waitpoint.key.clone(),
+        waitpoint_created_at: waitpoint.created_at,
+        name: command.name.clone(),
+        source: command.source.clone(),
+        at: now,
+        creator: command.creator,
+        effect: SignalEffect::Buffered,
+    };
+    waiting.signals = number + 1;
+    if let (Some(resumption), true) = (&mut waiting.resumption, planted!(ResumedTwice)) {
+        resumption.signals.push(command.signal_id);
+    }
+    if is_active {
+        signal.effect = count(next, &signal);
+    }
+    if signal.effect == SignalEffect::Resumed {
+        resume_now(next, ResumedBy::Signals, now);
+    }
+    Ok(signal)
+}
+
+/// What a signal to an active waitpoint does to the suspension.
+fn count(next: &mut Execution, signal: &SignalRecord) -> SignalEffect {
+    let Phase::Suspended(suspended) = &mut next.phase else { return SignalEffect::Recorded };
+    let Resumes::Signals(tallies) = &mut suspended.suspension.resumes else {
+        return SignalEffect::Recorded;
+    };
+    match (tally::count(tallies, signal), tally::is_satisfied(tallies)) {
+        (false, _) => SignalEffect::Recorded,
+        (true, false) => SignalEffect::Counted,
+        (true, true) => SignalEffect::Resumed,
+    }
+}

@@ -1,0 +1,85 @@
+//! `fail`: the attempt failed; it is retried or the life ends (`docs/spec.md`, 4).
+
+use crate::bounded::truncated;
+use crate::execution::record::{
+    Attempt, AttemptEnd, Decision, DelayReason, Event, Execution, FailOutcome, Failure,
+    Interruption, NextAttempt, NotBefore, Outcome, ReleaseOutcome, Ruling, Verdict,
+};
+use crate::id::{ExecutionId, FailureCategory};
+use crate::planted::planted;
+use crate::time::{TimestampMs, Window};
+
+use super::guard::{FenceParts, current_holder, released};
+use super::lease::{end_attempt, end_life, remember_release, wait_for};
+
+/// Reports a failed attempt. Identity: the fence and the command's kind.
+#[derive(Clone, Debug)]
+pub struct Fail {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The holder's proof.
+    pub fence: FenceParts,
+    /// For people; what is over 4096 bytes is cut.
+    pub reason: String,
+    /// By which the retry policy decides.
+    pub category: FailureCategory,
+    /// Whether a retry cannot help.
+    pub permanent: bool,
+}
+
+/// Fails an attempt: a retry is scheduled when retries remain, the category is retryable and the
+/// failure is not permanent.
+///
+/// # Errors
+///
+/// Those of a holder's call.
+pub fn fail(current: &Execution, command: &Fail, now: TimestampMs) -> Ruling<FailOutcome> {
+    let failed = |outcome: &ReleaseOutcome| match outcome {
+        ReleaseOutcome::Failed(outcome) => Some(*outcome),
+        _ => None,
+    };
+    if let Some(outcome) = released(current, &command.fence, failed) {
+        return Ok(Verdict::Repeat(outcome));
+    }
+    let (active, fence) = current_holder(current, &command.fence, now)?;
+    let holds = Window::until(active.expires_at(now));
+    let failure = Failure {
+        category: command.category.clone(),
+        reason: truncated(&command.reason, Failure::REASON_MAX_BYTES).to_owned(),
+    };
+    let attempt = active.attempt;
+    let mut next = current.clone();
+    let (outcome, event) = fail_attempt(&mut next, attempt, failure, command.permanent, now);
+    remember_release(&mut next, fence, ReleaseOutcome::Failed(outcome));
+    Ok(Decision::put(next, now, outcome).within(holds).event(event).into())
+}
+
+/// Ends an attempt as failed, by its holder or by its timeout, and retries it by policy.
+pub(super) fn fail_attempt(
+    next: &mut Execution,
+    attempt: Attempt,
+    failure: Failure,
+    permanent: bool,
+    now: TimestampMs,
+) -> (FailOutcome, Event) {
+    let retry = &next.policy.retry;
+    let retries = next.counts.retries;
+    let again =
+        !permanent && retries < retry.max_retries && retry.retries_category(&failure.category);
+    let end = AttemptEnd::Failed(failure.shortened());
+    if !again {
+        let event = end_life(next, Outcome::Failed(failure), end, now);
+        return (FailOutcome::TerminalFailed, event);
+    }
+    let until = now.plus(retry.backoff.delay(retries, &next.id, attempt.index));
+    next.counts.retries = retries.saturating_add(if planted!(RetryCountedTwice) { 2 } else { 1 });
+    end_attempt(next, attempt, end, now);
+    let delay = NotBefore { until, reason: DelayReason::RetryBackoff };
+    let mut start = NextAttempt::Retry;
+    if planted!(FailedAttemptResumed) {
+        start = NextAttempt::Resume { attempt, interruption: Interruption::Delay };
+    }
+    wait_for(next, start, (until > now).then_some(delay));
+    let event = Event::RetryScheduled { failure: failure.shortened(), delay_until: until };
+    (FailOutcome::RetryScheduled { delay_until: until }, event)
+}

@@ -1,0 +1,133 @@
+//! Guards that several rules share, so that their order is written once (`docs/spec.md`, 4).
+
+use crate::error::Rejection;
+use crate::execution::record::{Active, Execution, Fence, LeaseFate, Phase, ReleaseOutcome};
+use crate::id::{AttemptId, LeaseEpoch, LeaseId};
+use crate::planted::planted;
+use crate::time::{DurationMs, TimestampMs};
+
+/// The longest lease: 24 hours.
+pub(super) const MAX_LEASE_TTL: DurationMs = DurationMs::from_secs(24 * 60 * 60);
+/// The longest grant: one minute.
+pub(super) const MAX_GRANT_TTL: DurationMs = DurationMs::from_secs(60);
+
+/// A fence as a caller gave it, parsed once at the edge. Whether it is complete is a guard with its
+/// place among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FenceParts {
+    /// No part of it.
+    Missing,
+    /// Some parts of it.
+    Partial,
+    /// All parts.
+    Complete(Fence),
+}
+
+impl FenceParts {
+    /// The fence of optional parts.
+    pub const fn from_parts(
+        lease_id: Option<LeaseId>,
+        lease_epoch: Option<LeaseEpoch>,
+        attempt_id: Option<AttemptId>,
+    ) -> Self {
+        match (lease_id, lease_epoch, attempt_id) {
+            (None, None, None) => Self::Missing,
+            (Some(lease_id), Some(lease_epoch), Some(attempt_id)) => {
+                Self::Complete(Fence { lease_id, lease_epoch, attempt_id })
+            }
+            _ => Self::Partial,
+        }
+    }
+}
+
+impl From<Fence> for FenceParts {
+    fn from(fence: Fence) -> Self {
+        Self::Complete(fence)
+    }
+}
+
+/// The holder of the latest lease, if the fence is its and the lease still stands. \[INV-FENCE-1\]
+///
+/// Guards in order: fence complete, fence of the latest lease ever given, phase active, not
+/// revoked, not expired.
+pub(super) fn current_holder<'e>(
+    execution: &'e Execution,
+    fence: &FenceParts,
+    now: TimestampMs,
+) -> Result<(&'e Active, Fence), Rejection> {
+    let fence = match fence {
+        FenceParts::Missing => return Err(Rejection::FenceRequired),
+        FenceParts::Partial => return Err(Rejection::PartialFenceTriple),
+        FenceParts::Complete(fence) => *fence,
+    };
+    if !execution.last_fence.is_some_and(|latest| is_same(latest, fence)) {
+        return Err(Rejection::StaleLease { lease_epoch: execution.epoch });
+    }
+    let Phase::Active(active) = &execution.phase else {
+        return Err(not_active(execution));
+    };
+    if active.fate == LeaseFate::Revoked && !planted!(RevocationIgnored) {
+        return Err(Rejection::LeaseRevoked);
+    }
+    if active.is_expired(now) && planted!(ExpiryToldAsRevocation) {
+        return Err(Rejection::LeaseRevoked);
+    }
+    if active.is_expired(now) {
+        return Err(Rejection::LeaseExpired { expired_at: active.lease.expires_at });
+    }
+    Ok((active, fence))
+}
+
+/// Whether two fences are the same, in all parts.
+fn is_same(latest: Fence, given: Fence) -> bool {
+    latest.lease_epoch == given.lease_epoch
+        && (latest.lease_id == given.lease_id || planted!(FenceWithoutLease))
+        && (latest.attempt_id == given.attempt_id || planted!(FenceWithoutAttempt))
+}
+
+/// Whether a call comes from an attempt of this execution: whoever repeats a call that hands out
+/// tokens has to prove that much.
+pub(super) fn is_of_an_attempt(execution: &Execution, fence: &FenceParts) -> bool {
+    let FenceParts::Complete(fence) = fence else { return false };
+    let past = execution.past_attempts.iter().map(|past| &past.attempt);
+    past.chain(execution.attempt()).any(|attempt| attempt.id == fence.attempt_id)
+}
+
+/// The outcome of the call that gave back the lease of this fence, if it was of the kind that
+/// `of_kind` recognises. \[INV-IDENTITY-1\]
+pub(super) fn released<T>(
+    execution: &Execution,
+    fence: &FenceParts,
+    of_kind: impl FnOnce(&ReleaseOutcome) -> Option<T>,
+) -> Option<T> {
+    let release = execution.last_release.as_ref()?;
+    (FenceParts::Complete(release.fence) == *fence).then(|| of_kind(&release.outcome)).flatten()
+}
+
+/// The rejection of a call that needs a living owner.
+pub(super) fn not_active(execution: &Execution) -> Rejection {
+    Rejection::ExecutionNotActive {
+        terminal_outcome: execution.terminal_outcome(),
+        lease_epoch: execution.epoch,
+        lifecycle_phase: execution.phase.word(),
+        attempt_id: execution.attempt().map(|attempt| attempt.id),
+    }
+}
+
+/// Refuses a ttl outside of `1..=max` milliseconds.
+pub(super) fn check_ttl(
+    field: &'static str,
+    ttl: DurationMs,
+    max: DurationMs,
+) -> Result<(), Rejection> {
+    if ttl == DurationMs::ZERO || ttl > max {
+        let problem = format!("is {ttl}, and must be 1 to {max}");
+        return Err(Rejection::InvalidInput { field, problem });
+    }
+    Ok(())
+}
+
+/// Whether the execution's deadline has passed, marked or not.
+pub(super) fn deadline_passed(execution: &Execution, now: TimestampMs) -> bool {
+    execution.deadline.is_some_and(|deadline| deadline <= now)
+}

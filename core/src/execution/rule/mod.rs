@@ -1,0 +1,72 @@
+//! What is decided: one file for each command and for `on_due`, with the guards and steps that they
+//! share.
+//!
+//! A rule reads from top to bottom: guards in the order of `docs/spec.md`, then the new state, then
+//! the events.
+
+mod admit;
+mod append_frame;
+mod block;
+mod cancel;
+mod change_priority;
+mod claim;
+mod claim_resumed;
+mod complete;
+mod create;
+mod create_pending_waitpoint;
+mod delay_execution;
+mod deliver_signal;
+mod fail;
+mod forget_signals;
+mod guard;
+mod issue_claim_grant;
+mod issue_reclaim_grant;
+mod lease;
+mod move_to_waiting_children;
+mod offer;
+mod on_due;
+mod operator_call;
+mod reclaim;
+mod renew;
+mod replay;
+mod resume;
+mod revoke_lease;
+mod suspend;
+mod tally;
+mod update_progress;
+mod waitpoint;
+
+pub use admit::{Admit, Admitted, admit};
+pub use append_frame::{AppendFrame, Appended, append_frame};
+pub use block::{Block, BlockOutcome, Unblock, block, unblock};
+pub use cancel::{Cancel, CancelledBy, cancel};
+pub use change_priority::{ChangePriority, change_priority};
+pub use claim::claim;
+pub use claim_resumed::claim_resumed;
+pub use complete::{Complete, complete};
+pub use create::{Create, CreateOutcome, DEFAULT_PAYLOAD_LIMIT, Start, content_digest, create};
+pub use create_pending_waitpoint::{CreatePendingWaitpoint, create_pending_waitpoint};
+pub use delay_execution::{DelayExecution, delay_execution};
+pub use deliver_signal::{
+    DeliverSignal, FoundSignal, MAX_SIGNAL_PAYLOAD, MAX_SIGNALS, deliver_signal,
+};
+pub use fail::{Fail, fail};
+pub use forget_signals::{FORGOTTEN_AT_ONCE, ForgetSignals, Forgotten, forget_signals};
+pub use guard::FenceParts;
+pub use issue_claim_grant::{Granted, IssueClaimGrant, issue_claim_grant};
+pub use issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
+pub use lease::{Claim, Claimed};
+pub use move_to_waiting_children::{MoveToWaitingChildren, move_to_waiting_children};
+pub use offer::{Offer, Offered, offer};
+pub use on_due::{DueOutcome, OnDue, on_due};
+pub use operator_call::OperatorCall;
+pub use reclaim::reclaim;
+pub use renew::{Renew, Renewed, renew};
+pub use replay::{Replay, Replayed, replay};
+pub use resume::{Resume, Resumed, SeenSuspension, resume};
+pub use revoke_lease::{RevokeLease, Revoked, revoke_lease};
+pub use suspend::{BindWaitpoint, Heard, Suspend, SuspendOutcome, suspend};
+pub use update_progress::{UpdateProgress, update_progress};
+pub use waitpoint::IssuedWaitpoint;
+
+pub(super) use create::CREATE_WITHIN;

@@ -1,0 +1,60 @@
+//! Calls of operators: how a repeat is recognised, and the life that a call is meant for
+//! (`docs/architecture.md`, Identity).
+
+use crate::error::Rejection;
+use crate::execution::record::{Execution, OperatorOutcome};
+use crate::id::RequestId;
+use crate::planted::planted;
+
+/// An operator's call: its name, and the life that it is meant for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorCall {
+    /// Chosen by the caller; the same for each repeat of the call.
+    pub request_id: RequestId,
+    /// The life (replay count) that the operation saw first; `None` before it has seen one.
+    pub life: Option<u32>,
+}
+
+impl OperatorCall {
+    /// A call that is meant for whatever life it meets first.
+    pub const fn new(request_id: RequestId) -> Self {
+        Self { request_id, life: None }
+    }
+
+    /// Notes the life that the operation sees first.
+    pub const fn observe(&mut self, execution: &Execution) {
+        if self.life.is_none() {
+            self.life = Some(execution.counts.replays);
+        }
+    }
+
+    /// The outcome of the same call, if it was applied before and is of the kind that `of_kind`
+    /// recognises. \[INV-IDENTITY-1\]
+    pub(super) fn repeated<T>(
+        &self,
+        execution: &Execution,
+        of_kind: impl Fn(&OperatorOutcome) -> Option<T>,
+    ) -> Option<T> {
+        if planted!(OperatorRepeatUnknown) {
+            return None;
+        }
+        let same = execution.requests.iter().rev().filter(|(id, _)| *id == self.request_id);
+        same.filter_map(|(_, outcome)| of_kind(outcome)).next()
+    }
+
+    /// Refuses the call when it was meant for another life.
+    pub(super) fn check_life(&self, execution: &Execution) -> Result<(), Rejection> {
+        let current = execution.counts.replays;
+        match self.life {
+            Some(asked) if asked != current && !planted!(LifeNotChecked) => {
+                Err(Rejection::Superseded { asked, current })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers the call with its outcome.
+    pub(super) fn remember(&self, execution: &mut Execution, outcome: OperatorOutcome) {
+        execution.requests.push((self.request_id.clone(), outcome));
+    }
+}

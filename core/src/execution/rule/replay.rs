@@ -1,0 +1,72 @@
+//! `replay`: a new life for an execution that is over (`docs/spec.md`, 4).
+
+use crate::error::Rejection;
+use crate::execution::record::{
+    Decision, Event, Execution, NextAttempt, OperatorOutcome, Phase, Ruling, ValueEffect,
+    ValueKind, Verdict,
+};
+use crate::id::ExecutionId;
+use crate::planted::planted;
+use crate::time::TimestampMs;
+
+use super::lease::wait_for;
+use super::operator_call::OperatorCall;
+
+/// Starts a new life. Identity: the request id.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The operator's call.
+    pub call: OperatorCall,
+}
+
+/// A life that was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// Its number; the first life has 0.
+    pub life: u32,
+}
+
+/// Replays an execution: counters of retries and reclaims, result, failure and deadline are
+/// cleared; epochs and attempt indexes go on rising.
+///
+/// # Errors
+///
+/// `Superseded`, `ExecutionNotTerminal`, `MaxReplaysExhausted`; `NotFound` once its retention is
+/// over.
+pub fn replay(current: &Execution, command: &Replay, now: TimestampMs) -> Ruling<Replayed> {
+    let replayed = |outcome: &OperatorOutcome| match outcome {
+        OperatorOutcome::Replayed(life) => Some(Replayed { life: *life }),
+        _ => None,
+    };
+    if let Some(outcome) = command.call.repeated(current, replayed) {
+        return Ok(Verdict::Repeat(outcome));
+    }
+    command.call.check_life(current)?;
+    let Phase::Terminal(_) = &current.phase else {
+        let lifecycle_phase = current.phase.word();
+        return Err(Rejection::ExecutionNotTerminal { lifecycle_phase });
+    };
+    if current.continuation.is_some() {
+        return Err(Rejection::NotFound);
+    }
+    let replays = current.counts.replays;
+    if replays >= current.policy.max_replay_count {
+        return Err(Rejection::MaxReplaysExhausted { replays });
+    }
+    let life = replays.saturating_add(1);
+    let mut next = current.clone();
+    next.counts.replays = life;
+    next.counts.retries = 0;
+    next.counts.reclaims = 0;
+    next.deadline = current.deadline.filter(|_| planted!(ReplayKeepsDeadline));
+    next.progress = None;
+    wait_for(&mut next, NextAttempt::Replay, None);
+    command.call.remember(&mut next, OperatorOutcome::Replayed(life));
+    let decision = Decision::put(next, now, Replayed { life }).event(Event::Replayed { life });
+    if planted!(ReplayKeepsResult) {
+        return Ok(decision.into());
+    }
+    Ok(decision.value(ValueEffect::Remove(ValueKind::Result)).into())
+}

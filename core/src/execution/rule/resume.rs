@@ -1,0 +1,190 @@
+//! `resume`: an operator ends a suspension; and the steps by which every suspension ends
+//! (`docs/spec.md`, 5).
+
+use crate::condition::{ResumePolicy, TimeoutBehaviour};
+use crate::error::Rejection;
+use crate::execution::record::{
+    AttemptEnd, Decision, DelayReason, Event, Execution, Failure, Interruption, NextAttempt,
+    NotBefore, OperatorOutcome, Outcome, Phase, ResumedBy, Resumes, Resumption, Ruling, Suspended,
+    Suspension, Verdict, Waiting, WaitpointState,
+};
+use crate::id::{ExecutionId, FailureCategory, SuspensionId};
+use crate::planted::planted;
+use crate::time::{DurationMs, TimestampMs, Window};
+
+use super::guard::deadline_passed;
+use super::lease::{end_life, wait_for};
+use super::operator_call::OperatorCall;
+use super::tally;
+
+/// Resumes a suspended execution, whatever it waits for. Identity: the request id.
+#[derive(Clone, Debug)]
+pub struct Resume {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The operator's call.
+    pub call: OperatorCall,
+    /// The suspension that it is meant for.
+    pub suspension: SeenSuspension,
+}
+
+/// The suspension that an operator's call saw first: by the time that it is carried out, a later
+/// one may be there, which nobody has looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeenSuspension(Option<SuspensionId>);
+
+impl SeenSuspension {
+    /// A call that is meant for this suspension.
+    pub const fn of(suspension: SuspensionId) -> Self {
+        Self(Some(suspension))
+    }
+
+    /// Notes the suspension that the operation sees first.
+    pub fn observe(&mut self, execution: &Execution) {
+        if self.0.is_none() {
+            self.0 = execution.suspension().map(|suspension| suspension.id);
+        }
+    }
+
+    /// The suspension, once the operation has seen one.
+    pub const fn id(self) -> Option<SuspensionId> {
+        self.0
+    }
+
+    fn is(self, suspension: &Suspension) -> bool {
+        self.0.is_none_or(|seen| seen == suspension.id) || planted!(LaterSuspensionResumed)
+    }
+}
+
+/// A suspension that an operator has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The suspension.
+    pub suspension_id: SuspensionId,
+}
+
+/// Resumes an execution without its signals.
+///
+/// # Errors
+///
+/// `Superseded`; `ExecutionNotSuspended` when it is not, its time is over, or it is suspended anew
+/// since the call saw it first.
+pub fn resume(current: &Execution, command: &Resume, now: TimestampMs) -> Ruling<Resumed> {
+    let resumed = |outcome: &OperatorOutcome| match outcome {
+        OperatorOutcome::Resumed(suspension_id) => Some(Resumed { suspension_id: *suspension_id }),
+        _ => None,
+    };
+    if let Some(outcome) = command.call.repeated(current, resumed) {
+        return Ok(Verdict::Repeat(outcome));
+    }
+    command.call.check_life(current)?;
+    let (mut next, timed_out, over) = past_timeout(current, now);
+    let suspension = next.suspension().filter(|suspension| command.suspension.is(suspension));
+    let (Some(suspension), false) = (suspension, deadline_passed(current, now)) else {
+        let lifecycle_phase = current.phase.word();
+        return Err(Rejection::ExecutionNotSuspended { lifecycle_phase });
+    };
+    let window = over.and(waits_until(&next, suspension));
+    let outcome = Resumed { suspension_id: suspension.id };
+    let event = resume_now(&mut next, ResumedBy::Operator, now);
+    command.call.remember(&mut next, OperatorOutcome::Resumed(outcome.suspension_id));
+    let before = timed_out.into_iter().collect();
+    Ok(Decision::put(next, now, outcome).within(window).event(event).after(before).into())
+}
+
+/// The execution once its suspension's timeout has passed, if it has and nobody has marked it, with
+/// what that tells and from when on it holds.
+pub(super) fn past_timeout(
+    current: &Execution,
+    now: TimestampMs,
+) -> (Execution, Option<Event>, Window) {
+    let mut next = current.clone();
+    let timeout = current.suspension().and_then(|suspension| suspension.timeout);
+    let passed = timeout.filter(|timeout| timeout.at <= now);
+    let Some(timeout) = passed.filter(|_| !planted!(TimeoutAndSignalBothWin)) else {
+        return (next, None, Window::ALWAYS);
+    };
+    let event = time_out(&mut next, now);
+    (next, Some(event), Window::from(timeout.at))
+}
+
+/// How long a suspension waits as it does: to its timeout, and to the deadline.
+pub(super) fn waits_until(current: &Execution, suspension: &Suspension) -> Window {
+    let timeout = suspension.timeout.filter(|_| !planted!(TimeoutAndSignalBothWin));
+    let ends = timeout.map(|timeout| timeout.at).into_iter().chain(current.deadline);
+    ends.map(Window::until).fold(Window::ALWAYS, Window::and)
+}
+
+/// Ends a suspension: the attempt goes on when it is claimed, after the resume delay if there is
+/// one. \[INV-SUSPEND-1\]
+pub(super) fn resume_now(next: &mut Execution, by: ResumedBy, now: TimestampMs) -> Event {
+    let Phase::Suspended(suspended) = &next.phase else {
+        unreachable!("only what is suspended is resumed");
+    };
+    let Suspended { attempt, suspension } = *suspended.clone();
+    let signals = match (&by, &suspension.resumes) {
+        (ResumedBy::Signals, Resumes::Signals(tallies)) => tally::counted(tallies),
+        (_, Resumes::Signals(tallies)) if planted!(SignalsLeftAfterTimeout) => {
+            tally::counted(tallies)
+        }
+        _ => Vec::new(),
+    };
+    let (policy, suspension_id) = (suspension.policy, suspension.id);
+    let waiting = next.waiting_mut();
+    leave_waitpoints(waiting, policy, waiting.signals);
+    waiting.resumption = Some(Resumption { suspension_id, by, signals });
+    let delay = policy.resume_delay_ms;
+    let waits = delay > DurationMs::ZERO && !planted!(ResumeDelayForgotten);
+    let not_before = NotBefore { until: now.plus(delay), reason: DelayReason::ResumeDelay };
+    let goes_on = NextAttempt::Resume { attempt, interruption: Interruption::Suspension };
+    wait_for(next, goes_on, waits.then_some(not_before));
+    Event::Resumed { suspension_id, by }
+}
+
+/// Closes the waitpoints that a suspension used, or leaves them open for a later one, which does
+/// not count signals of a lower number than `counts_from`, where the policy is so.
+pub(super) fn leave_waitpoints(waiting: &mut Waiting, policy: ResumePolicy, counts_from: u32) {
+    if policy.close_waitpoints {
+        waiting.close(|waitpoint| waitpoint.state == WaitpointState::Active);
+        return;
+    }
+    for waitpoint in &mut waiting.open {
+        if waitpoint.state == WaitpointState::Active {
+            waitpoint.state = WaitpointState::Pending { expires_at: None };
+            if policy.consume_signals {
+                waitpoint.counts_from = counts_from;
+            }
+        }
+    }
+}
+
+/// The category of an execution that was suspended for too long.
+pub(super) const SUSPENSION_TIMEOUT: &str = "suspension_timeout";
+
+/// What happens when a suspension has taken too long.
+pub(super) fn time_out(next: &mut Execution, now: TimestampMs) -> Event {
+    let Phase::Suspended(suspended) = &mut next.phase else {
+        unreachable!("only what is suspended has such a timeout");
+    };
+    let suspension = &mut suspended.suspension;
+    let timeout = suspension.timeout.expect("it is due");
+    let reason = "the suspension took too long".to_owned();
+    let outcome = match timeout.behaviour {
+        TimeoutBehaviour::AutoResume | TimeoutBehaviour::AutoResumeWithTimeoutSignal => {
+            let signal = timeout.behaviour == TimeoutBehaviour::AutoResumeWithTimeoutSignal;
+            return resume_now(next, ResumedBy::Timeout { signal, at: timeout.at }, now);
+        }
+        TimeoutBehaviour::Escalate => {
+            suspension.timeout = None;
+            suspension.escalated_at = Some(timeout.at);
+            return Event::Escalated { suspension_id: suspension.id };
+        }
+        TimeoutBehaviour::Fail => {
+            let category = FailureCategory::try_new(SUSPENSION_TIMEOUT);
+            Outcome::Failed(Failure { category: category.expect("a valid category"), reason })
+        }
+        TimeoutBehaviour::Cancel => Outcome::Cancelled { reason },
+        TimeoutBehaviour::Expire => Outcome::Expired,
+    };
+    end_life(next, outcome, AttemptEnd::SuspensionTimedOut, now)
+}

@@ -1,0 +1,46 @@
+//! `update_progress`: what a holder has done so far (`docs/spec.md`, 4).
+
+use crate::bounded::truncated;
+use crate::error::Rejection;
+use crate::execution::record::{Decision, Execution, Progress, Ruling};
+use crate::id::ExecutionId;
+use crate::planted::planted;
+use crate::time::{TimestampMs, Window};
+
+use super::guard::{FenceParts, current_holder};
+
+/// Reports progress; the last report wins. Identity: a repeat simply writes the same again.
+#[derive(Clone, Debug)]
+pub struct UpdateProgress {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The holder's proof.
+    pub fence: FenceParts,
+    /// 0 to 100.
+    pub percent: u8,
+    /// For people; what is over 1024 bytes is cut.
+    pub message: Option<String>,
+}
+
+/// Stores the report. No index and no event.
+///
+/// # Errors
+///
+/// Those of a holder's call, and `InvalidInput` for the percent.
+pub fn update_progress(
+    current: &Execution,
+    command: &UpdateProgress,
+    now: TimestampMs,
+) -> Ruling<()> {
+    let (active, _) = current_holder(current, &command.fence, now)?;
+    if command.percent > 100 && !planted!(ProgressUnchecked) {
+        let problem = format!("is {}, and must be 0 to 100", command.percent);
+        return Err(Rejection::InvalidInput { field: "percent", problem });
+    }
+    let holds = Window::until(active.expires_at(now));
+    let cut = |message: &String| truncated(message, Progress::MESSAGE_MAX_BYTES).to_owned();
+    let message = command.message.as_ref().map(cut);
+    let mut next = current.clone();
+    next.progress = Some(Progress { percent: command.percent, message });
+    Ok(Decision::put(next, now, ()).within(holds).into())
+}

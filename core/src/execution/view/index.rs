@@ -1,0 +1,46 @@
+//! The index entries of an execution: one function of its record, so that no rule ever touches an
+//! index by hand. A change of it is a change of the record's format.
+
+use crate::execution::record::{BlockKind, Execution, LeaseFate, Phase};
+use crate::planted::planted;
+use crate::policy::{Priority, ReclaimMode};
+use crate::score::Score;
+
+use super::due::next_due;
+
+/// Where an execution stands in the indexes of its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexEntries {
+    /// Its place in its lane, when a worker may take it.
+    pub eligible: Option<Score>,
+    /// When something about it is due.
+    pub due: Option<Score>,
+    /// Its place among those that no worker fitted.
+    pub blocked_route: Option<Score>,
+    /// Its place in lists by creation time.
+    pub all: Score,
+}
+
+/// The index entries of an execution. \[INV-INDEX-1\]
+pub fn index_entries(execution: &Execution) -> IndexEntries {
+    let priority = if planted!(PriorityLost) { Priority::default() } else { execution.priority };
+    let place = Score::in_lane(execution.created_at, execution.position, priority);
+    let waits = match &execution.phase {
+        Phase::Runnable(runnable) => runnable.not_before.is_none() && runnable.grant.is_none(),
+        Phase::Active(active) => {
+            active.fate != LeaseFate::Held
+                && active.grant.is_none()
+                && execution.policy.reclaim_mode == ReclaimMode::Automatic
+        }
+        Phase::Suspended(_) | Phase::Terminal(_) => false,
+    };
+    let blocks = execution.blocks();
+    let free = blocks.is_some_and(|blocks| blocks.is_empty());
+    let unroutable = blocks.is_some_and(|blocks| blocks.get(BlockKind::Route).is_some());
+    IndexEntries {
+        eligible: (waits && free).then_some(place),
+        due: next_due(execution).map(|(at, _)| Score::at(at)),
+        blocked_route: unroutable.then_some(place),
+        all: Score::at(execution.created_at),
+    }
+}

@@ -1,0 +1,20 @@
+//! What is derived from the record of an execution: index entries, due times, the state vector, and
+//! what users see.
+
+mod due;
+mod index;
+mod output;
+mod situation;
+mod snapshot;
+mod state_vector;
+
+pub use due::{DueKind, due_times, next_due};
+pub use index::{IndexEntries, index_entries};
+pub use output::{CloseReason, output_closed};
+pub use situation::{Situation, situation};
+pub use snapshot::{
+    ExecutionSnapshot, LeaseSnapshot, SuspensionSnapshot, WaitpointSnapshot, snapshot,
+};
+pub use state_vector::state_vector;
+
+pub(super) use state_vector::eligibility;
