@@ -10,7 +10,7 @@ use ff_core::id::{
     ExecutionId, ExecutionKind, FailureCategory, LaneId, Namespace, Nonce, RequestId, WorkerId,
     WorkerInstanceId,
 };
-use ff_core::op::Terms;
+use ff_core::op::OperationContext;
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{ExecutionPolicy, Priority};
 use ff_core::tags::Tags;
@@ -41,7 +41,7 @@ pub fn profile(
     worker: WorkerId,
     instance: WorkerInstanceId,
     lease_ttl: DurationMs,
-    terms: Terms,
+    context: OperationContext,
     partitions: PartitionConfig,
 ) -> WorkerProfile {
     WorkerProfile {
@@ -52,7 +52,7 @@ pub fn profile(
         capabilities: Capabilities::default(),
         slots: 1,
         lease_ttl,
-        terms,
+        context,
         partitions,
     }
 }

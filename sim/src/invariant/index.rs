@@ -121,7 +121,7 @@ pub fn check_records<'s>(
         let RecordKey::Execution(uuid) = key else { continue };
         let id = Model::id(partition.index, *uuid);
         let loaded = load(stored, &codec);
-        let same = loaded.as_ref().ok().map(|loaded| &loaded.execution)
+        let same = loaded.as_ref().ok().map(|loaded| &*loaded.execution)
             == model.records.get(&id).map(AsRef::as_ref);
         ensure!(same, TAG, "the record of {id} differs from the one written: {loaded:?}");
         count += 1;

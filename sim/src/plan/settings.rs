@@ -1,6 +1,6 @@
 //! The settings that a seed decides before the run: sizes, times, and the weights of faults.
 
-use ff_core::op::Terms;
+use ff_core::op::OperationContext;
 use ff_core::partition::PartitionConfig;
 use ff_core::store::codec::Codec;
 use ff_core::time::DurationMs;
@@ -148,14 +148,14 @@ impl Settings {
         settings
     }
 
-    /// The terms of a process's operations.
-    pub fn terms(&self) -> Terms {
-        Terms::new(self.patience, Codec::default())
+    /// The context of a process's operations.
+    pub fn terms(&self) -> OperationContext {
+        OperationContext::new(self.patience, Codec::default())
     }
 
     /// The terms of the client's operations.
-    pub fn client_terms(&self) -> Terms {
-        Terms::new(self.client_patience, Codec::default())
+    pub fn client_terms(&self) -> OperationContext {
+        OperationContext::new(self.client_patience, Codec::default())
     }
 
     /// The number of the client's process: the workers and the timekeepers come before it.

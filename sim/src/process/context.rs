@@ -6,7 +6,7 @@ use ff_core::capability::Capabilities;
 use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, Claim, Decide, EventKind, InNamespace, IssuedWaitpoint};
 use ff_core::id::{ExecutionId, GrantId, SuspensionId};
-use ff_core::op::{Informed, Known, Loaded, Operation, Patience, Terms, Transact};
+use ff_core::op::{Informed, Known, Loaded, Operation, OperationContext, Patience, Transact};
 use ff_core::store::Member;
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
@@ -104,8 +104,8 @@ pub struct Context<'w> {
     pub now: HostTime,
     /// Whether the faults are over and all work is to end.
     pub healing: bool,
-    /// The default terms of its operations.
-    pub terms: Terms,
+    /// The default context of its operations.
+    pub terms: OperationContext,
     /// Old copies of records.
     pub copies: &'w BTreeMap<Member, Loaded>,
     /// The actions that the plan leaves out.
@@ -232,7 +232,7 @@ impl Context<'_> {
         origin: Origin,
         command: AnyCommand,
         known: Known,
-        (terms, entropy): (Terms, Entropy),
+        (terms, entropy): (OperationContext, Entropy),
     ) {
         if origin.is_client() {
             let carried = InNamespace { namespace: namespace(), command: command.clone() };

@@ -3,7 +3,7 @@
 use ff_core::agent::WorkerProfile;
 use ff_core::execution::Create;
 use ff_core::id::ExecutionId;
-use ff_core::op::Terms;
+use ff_core::op::OperationContext;
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{Backoff, ExecutionPolicy};
 use ff_core::store::Member;
@@ -147,9 +147,9 @@ pub const fn partitions() -> PartitionConfig {
     PARTITIONS
 }
 
-/// The terms of operations that never give up: an hour is longer than any run of these worlds.
-pub fn terms() -> Terms {
-    Terms::new(DurationMs::from_secs(3_600), Codec::default())
+/// The context of operations that never give up: an hour is longer than any run of these worlds.
+pub fn terms() -> OperationContext {
+    OperationContext::new(DurationMs::from_secs(3_600), Codec::default())
 }
 
 /// An execution id.
