@@ -38,16 +38,16 @@ macro_rules! works {
         /// The output of an operation.
         #[derive(Clone, Debug)]
         #[allow(clippy::large_enum_variant)] // Short-lived.
-        pub enum Came {
+        pub enum AnyOutput {
             $($(#[$doc])* $kind($output),)+
         }
 
         impl Work {
             /// Takes the next step.
-            pub fn resume(&mut self, event: Event, now: HostTime) -> Step<Came> {
+            pub fn resume(&mut self, event: Event, now: HostTime) -> Step<AnyOutput> {
                 match self {
-                    $(Self::$kind(work) => work.resume(event, now).map(Came::$kind),)+
-                    Self::$informed(work) => work.operation.resume(event, now).map(Came::Command),
+                    $(Self::$kind(work) => work.resume(event, now).map(AnyOutput::$kind),)+
+                    Self::$informed(work) => work.operation.resume(event, now).map(AnyOutput::Command),
                 }
             }
         }
@@ -141,29 +141,29 @@ impl Carrier {
     }
 
     /// Checks the output of the operation, and remembers it.
-    pub fn ends(&mut self, server: &mut Server, came: &Came) -> Result<(), Broken> {
-        match came {
-            Came::Command(result) => {
+    pub fn ends(&mut self, server: &mut Server, output: &AnyOutput) -> Result<(), Broken> {
+        match output {
+            AnyOutput::Command(result) => {
                 let (record, at) = (self.seen.as_deref(), self.seen_at);
                 let seen = Seen { record, at, begun: at, jumps: server.model.jumps };
                 answer::check_command(&mut server.model, &self.caller, seen, result)?;
                 self.refused(server, result.as_ref().err())
             }
-            Came::Renew(result) => self.refused(server, result.as_ref().err()),
-            Came::Commands(results) => {
+            AnyOutput::Renew(result) => self.refused(server, result.as_ref().err()),
+            AnyOutput::Commands(results) => {
                 let number = self.caller.number;
                 results.iter().try_for_each(|result| check_bug(server, number, result))
             }
-            Came::Claim(result) => {
+            AnyOutput::Claim(result) => {
                 check_bug(server, self.caller.number, result)?;
                 let Ok((work, _)) = result else { return Ok(()) };
                 answer::check_drawn(&server.model, self.caller.number, &self.own, work)
             }
-            Came::Admit(result) => check_bug(server, self.caller.number, result),
-            Came::Tick(result) => check_bug(server, self.caller.number, result),
-            Came::Sweep(result) => check_bug(server, self.caller.number, result),
-            Came::List(result) => check_bug(server, self.caller.number, result),
-            Came::Audit(result) => check_bug(server, self.caller.number, result),
+            AnyOutput::Admit(result) => check_bug(server, self.caller.number, result),
+            AnyOutput::Tick(result) => check_bug(server, self.caller.number, result),
+            AnyOutput::Sweep(result) => check_bug(server, self.caller.number, result),
+            AnyOutput::List(result) => check_bug(server, self.caller.number, result),
+            AnyOutput::Audit(result) => check_bug(server, self.caller.number, result),
         }
     }
 

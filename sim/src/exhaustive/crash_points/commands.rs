@@ -25,7 +25,7 @@ use ff_core::token::{KnownKeyring, WaitpointToken};
 
 use crate::exhaustive::inputs::{self, call, instance, submission, worker};
 
-use super::fixture::Bench;
+use super::fixture::Fixture;
 
 /// The time of leases.
 pub const LEASE: DurationMs = DurationMs::from_secs(3);
@@ -66,7 +66,7 @@ pub fn capable() -> Capabilities {
 /// A worker process with all capabilities.
 pub fn profile(number: u64) -> WorkerProfile {
     let (worker, instance) = (worker(number), instance(number));
-    let profile = inputs::profile(worker, instance, LEASE, Bench::terms(), PARTITIONS);
+    let profile = inputs::profile(worker, instance, LEASE, Fixture::terms(), PARTITIONS);
     WorkerProfile { capabilities: capable(), slots: 4, ..profile }
 }
 
@@ -142,10 +142,10 @@ fn waitpoint_key(number: u64) -> WaitpointKey {
 }
 
 /// A waitpoint of the holder.
-pub fn waitpoint(number: u64, bench: &Bench) -> CreatePendingWaitpoint {
+pub fn waitpoint(number: u64, fixture: &Fixture) -> CreatePendingWaitpoint {
     CreatePendingWaitpoint {
         execution_id: ONE,
-        fence: bench.fence(ONE),
+        fence: fixture.fence(ONE),
         waitpoint_id: waitpoint_id(number),
         key: waitpoint_key(number),
         expires_in: Some(EXPIRY),
@@ -154,10 +154,10 @@ pub fn waitpoint(number: u64, bench: &Bench) -> CreatePendingWaitpoint {
 }
 
 /// A suspension for one signal at the first waitpoint.
-pub fn suspend(bench: &Bench) -> Suspend {
+pub fn suspend(fixture: &Fixture) -> Suspend {
     Suspend {
         execution_id: ONE,
-        fence: bench.fence(ONE),
+        fence: fixture.fence(ONE),
         suspension_id: SuspensionId::from_uuid(numbered(5, 1)),
         reason: SuspensionReason::Signal,
         waitpoints: vec![BindWaitpoint::Open { id: waitpoint_id(1) }],
@@ -170,8 +170,8 @@ pub fn suspend(bench: &Bench) -> Suspend {
 }
 
 /// A signal to the first waitpoint.
-pub fn signal(number: u64, bench: &Bench) -> DeliverSignal {
-    let token = bench.issued.first().map(|issued| issued.token.clone());
+pub fn signal(number: u64, fixture: &Fixture) -> DeliverSignal {
+    let token = fixture.issued.first().map(|issued| issued.token.clone());
     DeliverSignal {
         execution_id: ONE,
         waitpoint_id: waitpoint_id(1),
@@ -187,12 +187,12 @@ pub fn signal(number: u64, bench: &Bench) -> DeliverSignal {
 }
 
 /// A frame of the holder.
-pub fn frame(sequence: u64, bench: &Bench) -> AppendFrame {
+pub fn frame(sequence: u64, fixture: &Fixture) -> AppendFrame {
     let frame = Frame {
         sequence,
         frame_type: FrameType::try_new("log").expect("a valid type"),
         payload: Arc::from(*b"frame"),
         metadata: Default::default(),
     };
-    AppendFrame { execution_id: ONE, fence: bench.fence(ONE), frame, rings: true }
+    AppendFrame { execution_id: ONE, fence: fixture.fence(ONE), frame, rings: true }
 }

@@ -30,12 +30,12 @@ use std::fmt;
 use ff_core::execution::AnyCommand;
 use ff_core::store::{Failure, Reply, Request};
 
-use crate::exhaustive::carrier::{Came, Carrier};
+use crate::exhaustive::carrier::{AnyOutput, Carrier};
 use crate::report::{Broken, ensure};
 
 use boundary::{Point, Then};
 use cases::{CASES, Case, Subject};
-use fixture::{Bench, Stand};
+use fixture::{Fixture, Next};
 use judge::Reference;
 use others::{Rival, heal};
 
@@ -197,71 +197,71 @@ impl Run {
         &self,
         reference: &Reference,
         report: &mut CrashPointsReport,
-        told: bool,
+        traced: bool,
     ) -> Result<(), CrashPointsViolation> {
-        let mut bench = Bench::new(told);
-        let result = self.carry_out(reference, &mut bench);
-        report.store_calls += bench.server.calls;
+        let mut fixture = Fixture::new(traced);
+        let result = self.carry_out(reference, &mut fixture);
+        report.store_calls += fixture.server.calls;
         match result {
             Ok(()) => {
-                report.trace = bench.told.unwrap_or_default();
+                report.trace = fixture.trace.unwrap_or_default();
                 Ok(())
             }
-            Err(_) if !told => self.check(reference, report, true),
+            Err(_) if !traced => self.check(reference, report, true),
             Err(broken) => {
-                let trace = bench.told.unwrap_or_default();
+                let trace = fixture.trace.unwrap_or_default();
                 Err(CrashPointsViolation { trace, ..violation(self.to_string(), broken) })
             }
         }
     }
 
-    fn carry_out(&self, reference: &Reference, bench: &mut Bench) -> Result<(), Broken> {
-        (self.case.prepare)(bench)?;
-        let commands = self.case.subject.commands(bench);
-        let ids = self.case.subject.executions(&commands, bench);
-        let before = bench.records();
-        let work = self.case.subject.work(&commands, bench, 0);
-        let mut carrier = bench.carrier(0, work);
-        let mut left = self.cut_off(&mut carrier, bench)?;
-        bench.tell(|| format!("the process is cut off: {self}"));
+    fn carry_out(&self, reference: &Reference, fixture: &mut Fixture) -> Result<(), Broken> {
+        (self.case.prepare)(fixture)?;
+        let commands = self.case.subject.commands(fixture);
+        let ids = self.case.subject.executions(&commands, fixture);
+        let before = fixture.records();
+        let work = self.case.subject.work(&commands, fixture, 0);
+        let mut carrier = fixture.carrier(0, work);
+        let mut left = self.interrupt(&mut carrier, fixture)?;
+        fixture.note(|| format!("the process is interrupted: {self}"));
         if let Some(rival) = self.rival {
-            rival.act(bench, &ids)?;
+            rival.act(fixture, &ids)?;
         }
-        let came = self.go_on(&commands, &mut carrier, &mut left, bench)?;
+        let output = self.go_on(&commands, &mut carrier, &mut left, fixture)?;
         if let (Point::Late, Left::Request(request)) = (self.point, left) {
-            bench.tell(|| "the late request arrives".to_owned());
-            bench.serve(&mut carrier, request)?;
+            fixture.note(|| "the late request arrives".to_owned());
+            fixture.serve(&mut carrier, request)?;
         }
         if let Subject::Reader(_) = self.case.subject {
-            let same = self.rival.is_some() || bench.records() == before;
-            ensure!(same, "READS", "what only reads has changed something");
+            let same = self.rival.is_some() || fixture.records() == before;
+            ensure!(same, "READS", "an operation that only reads has changed something");
         }
         if self.rival.is_none() {
-            reference.check_at_once(&self.case.subject, self.then, came.as_ref(), bench)?;
+            reference.check_at_once(&self.case.subject, self.then, output.as_ref(), fixture)?;
         }
-        heal(bench)?;
+        heal(fixture)?;
         if self.rival.is_none() {
-            reference.check_at_last(&self.case.subject, self.then, bench)?;
+            reference.check_at_last(&self.case.subject, self.then, fixture)?;
         }
-        judge::check_ended(&ids, bench)
+        judge::check_ended(&ids, fixture)
     }
 
     /// Runs the operation up to the boundary.
-    fn cut_off(&self, carrier: &mut Carrier, bench: &mut Bench) -> Result<Left, Broken> {
-        let mut stand = bench.begin(carrier)?;
+    fn interrupt(&self, carrier: &mut Carrier, fixture: &mut Fixture) -> Result<Left, Broken> {
+        let mut next = fixture.begin(carrier)?;
         for _ in 0..self.exchange {
-            let Stand::Sends(request) = stand else { break };
-            let reply = bench.serve(carrier, request)?;
-            stand = bench.answer(carrier, reply)?;
+            let Next::Send(request) = next else { break };
+            let reply = fixture.serve(carrier, request)?;
+            next = fixture.answer(carrier, reply)?;
         }
-        match (stand, self.point) {
-            (Stand::Done(_), Point::Over) | (Stand::Sends(_), Point::Lost) => Ok(Left::Nothing),
-            (Stand::Sends(request), Point::Applied) => {
-                bench.serve(carrier, request).map(Left::Reply)
+        match (next, self.point) {
+            (Next::Done(_), Point::Over) | (Next::Send(_), Point::Lost) => Ok(Left::Nothing),
+            (Next::Send(request), Point::Applied) => {
+                fixture.serve(carrier, request).map(Left::Reply)
             }
-            (Stand::Sends(request), Point::Unsent | Point::Late) => Ok(Left::Request(request)),
-            (stand, _) => {
-                let detail = format!("{self} differs from the run without fault: {stand:?}");
+            (Next::Send(request), Point::Unsent | Point::Late) => Ok(Left::Request(request)),
+            (next, _) => {
+                let detail = format!("{self} differs from the run without a fault: {next:?}");
                 Err(Broken { tag: "DETERMINISM", detail })
             }
         }
@@ -273,29 +273,29 @@ impl Run {
         commands: &[AnyCommand],
         carrier: &mut Carrier,
         left: &mut Left,
-        bench: &mut Bench,
-    ) -> Result<Option<Came>, Broken> {
+        fixture: &mut Fixture,
+    ) -> Result<Option<AnyOutput>, Broken> {
         match self.then {
             Then::Gone => Ok(None),
             Then::Repeat => {
-                bench.tell(|| "a fresh process repeats it".to_owned());
-                let work = self.case.subject.work(commands, bench, 1);
-                bench.carry_out(1, work).map(Some)
+                fixture.note(|| "a new process repeats it".to_owned());
+                let work = self.case.subject.work(commands, fixture, 1);
+                fixture.carry_out(1, work).map(Some)
             }
             Then::GoesOn => {
-                bench.tell(|| "the process goes on".to_owned());
+                fixture.note(|| "the process continues".to_owned());
                 let reply = match std::mem::replace(left, Left::Nothing) {
-                    Left::Request(request) => bench.serve(carrier, request)?,
+                    Left::Request(request) => fixture.serve(carrier, request)?,
                     Left::Reply(reply) => reply,
                     Left::Nothing => return Ok(None),
                 };
-                let stand = bench.answer(carrier, reply)?;
-                bench.finish(carrier, stand).map(Some)
+                let next = fixture.answer(carrier, reply)?;
+                fixture.finish(carrier, next).map(Some)
             }
             Then::Told => {
                 let failure = Failure::MaybeApplied("no reply in time".to_owned());
-                let stand = bench.fail(carrier, &failure)?;
-                bench.finish(carrier, stand).map(Some)
+                let next = fixture.fail(carrier, &failure)?;
+                fixture.finish(carrier, next).map(Some)
             }
         }
     }

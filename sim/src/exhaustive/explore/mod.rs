@@ -173,10 +173,10 @@ pub fn explore(
     let mut visited = Visited::new();
     let first = State::new(world).map_err(|broken| violation(world, &[], broken))?;
     visited.insert(first.hash());
-    let mut way = vec![frame(first)];
-    while let Some(top) = way.last_mut() {
+    let mut path = vec![frame(first)];
+    while let Some(top) = path.last_mut() {
         let Some(choice) = top.choices.get(top.next).copied() else {
-            way.pop();
+            path.pop();
             continue;
         };
         top.next += 1;
@@ -185,20 +185,20 @@ pub fn explore(
         report.transitions += 1;
         if report.transitions.is_multiple_of(PROGRESS_EVERY) {
             let (states, transitions) = (visited.len() as u64, report.transitions);
-            progress(ExploreProgress { states, transitions, depth: way.len() as u64 });
+            progress(ExploreProgress { states, transitions, depth: path.len() as u64 });
         }
-        taken.map_err(|broken| violation(world, &way, broken))?;
+        taken.map_err(|broken| violation(world, &path, broken))?;
         if !visited.insert(state.hash()) {
             continue;
         }
-        way.push(frame(state));
-        report.depth = report.depth.max(way.len() as u64 - 1);
-        let top = way.last_mut().expect("it was just pushed");
+        path.push(frame(state));
+        report.depth = report.depth.max(path.len() as u64 - 1);
+        let top = path.last_mut().expect("it was just pushed");
         // A request that no operation waits for may never arrive.
         if top.choices.iter().all(|choice| matches!(choice, Choice::Late(_))) {
             report.ends += 1;
             let ended = top.state.check_end();
-            ended.map_err(|broken| violation(world, &way, broken))?;
+            ended.map_err(|broken| violation(world, &path, broken))?;
         }
     }
     report.states = visited.len() as u64;
@@ -210,22 +210,22 @@ fn frame(state: State) -> Frame {
     Frame { state, choices, next: 0 }
 }
 
-fn violation(world: &SmallWorld, way: &[Frame], broken: Broken) -> ExploreViolation {
+fn violation(world: &SmallWorld, path: &[Frame], broken: Broken) -> ExploreViolation {
     let Broken { tag, detail, .. } = broken;
-    let gone = way.iter().filter(|frame| frame.next > 0);
+    let gone = path.iter().filter(|frame| frame.next > 0);
     let path: Vec<u16> = gone.map(|frame| (frame.next - 1) as u16).collect();
-    let trace = told(world, &path);
+    let trace = trace_of(world, &path);
     ExploreViolation { world: world.name, tag, detail, path, trace }
 }
 
 /// The choices of a path as text.
-fn told(world: &SmallWorld, path: &[u16]) -> Vec<String> {
+fn trace_of(world: &SmallWorld, path: &[u16]) -> Vec<String> {
     let mut trace = Vec::new();
     let Ok(mut state) = State::new(world) else { return trace };
     let start = state.now;
     for number in path {
         let Some(choice) = state.choices().get(usize::from(*number)).copied() else { break };
-        trace.push(format!("{:>6} ms  {}", state.now - start, state.tell(choice)));
+        trace.push(format!("{:>6} ms  {}", state.now - start, state.describe(choice)));
         if state.take(choice).is_err() {
             break;
         }
@@ -241,7 +241,7 @@ fn told(world: &SmallWorld, path: &[u16]) -> Vec<String> {
 pub fn replay(world: &SmallWorld, path: &[u16]) -> Result<Vec<String>, ExploreViolation> {
     let fails = |broken| {
         let Broken { tag, detail, .. } = broken;
-        let (path, trace) = (path.to_vec(), told(world, path));
+        let (path, trace) = (path.to_vec(), trace_of(world, path));
         ExploreViolation { world: world.name, tag, detail, path, trace }
     };
     let mut state = State::new(world).map_err(fails)?;
@@ -252,5 +252,5 @@ pub fn replay(world: &SmallWorld, path: &[u16]) -> Result<Vec<String>, ExploreVi
     if state.choices().iter().all(|choice| matches!(choice, Choice::Late(_))) {
         state.check_end().map_err(fails)?;
     }
-    Ok(told(world, path))
+    Ok(trace_of(world, path))
 }

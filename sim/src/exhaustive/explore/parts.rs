@@ -59,17 +59,17 @@ pub struct Exchange {
     /// The operation.
     pub carrier: Carrier,
     /// The message that it waits for.
-    pub way: Way,
+    pub message: Message,
 }
 
 /// The message that an operation waits for.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // A handful of them.
-pub enum Way {
+pub enum Message {
     /// Its request is in flight.
-    There(Request),
+    Request(Request),
     /// Its reply is in flight.
-    Back(Reply),
+    Reply(Reply),
 }
 
 /// A worker process between its operations.
@@ -132,9 +132,9 @@ impl Sketched for Exchange {
             reader.value(seen, &["at"]);
         }
         reader.value(own, &[]);
-        match &self.way {
-            Way::There(request) => read_request(request, reader),
-            Way::Back(reply) => read_reply(reply, reader),
+        match &self.message {
+            Message::Request(request) => read_request(request, reader),
+            Message::Reply(reply) => read_reply(reply, reader),
         }
     }
 }

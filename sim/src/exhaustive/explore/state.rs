@@ -11,7 +11,7 @@ use ff_core::store::{Member, Request};
 use ff_core::time::{HostTime, TimestampMs};
 
 use crate::determinism::clock::store_time;
-use crate::exhaustive::carrier::{Came, Carrier, Work};
+use crate::exhaustive::carrier::{AnyOutput, Carrier, Work};
 use crate::invariant::health;
 use crate::model::identity::{CommandIdentity, identity_of};
 use crate::report::StoreKind;
@@ -19,7 +19,7 @@ use crate::report::{Broken, ensure};
 use crate::store::Server;
 
 use super::canon::{FAR_MS, Hash128, Hasher, Names};
-use super::parts::{Exchange, Kept, Late, Part, Way, Worker};
+use super::parts::{Exchange, Kept, Late, Message, Part, Worker};
 use super::worlds::{SmallWorld, id, partitions, profile, terms};
 
 /// The slot of a running operation. Each slot has at most one.
@@ -179,12 +179,12 @@ impl State {
                 let reply = carrier.arrives(&mut state.server, request, now)?;
                 step = carrier.work.resume(Event::Reply(reply), state.time());
             }
-            let ff_core::op::Step::Done(came) = step else {
-                unreachable!("without faults nothing waits");
+            let ff_core::op::Step::Done(output) = step else {
+                unreachable!("without faults no operation waits");
             };
-            carrier.ends(&mut state.server, &came)?;
-            let created = matches!(came, Came::Command(Ok(_)));
-            ensure!(created, "PREPARATION", "a submission came to {came:?}");
+            carrier.ends(&mut state.server, &output)?;
+            let created = matches!(output, AnyOutput::Command(Ok(_)));
+            ensure!(created, "PREPARATION", "a submission returned {output:?}");
         }
         state.refresh()?;
         Ok(state)
@@ -353,14 +353,14 @@ impl State {
         self.add_work(&mut choices);
         for slot in SLOTS {
             let Some(part) = &self.running[slot_number(slot)] else { continue };
-            match &part.get().way {
-                Way::There(request) => {
+            match &part.get().message {
+                Message::Request(request) => {
                     choices.push(Choice::Arrive(slot));
                     if self.left.may(self.left.lost_requests) && !request.is_read_only() {
                         choices.push(Choice::LoseRequest(slot));
                     }
                 }
-                Way::Back(_) => {
+                Message::Reply(_) => {
                     choices.push(Choice::Deliver(slot));
                     if self.left.may(self.left.lost_replies) {
                         choices.push(Choice::LoseReply(slot));
@@ -380,7 +380,7 @@ impl State {
     fn alone(&self) -> Option<Slot> {
         let back = |slot: &Slot| {
             let part = self.running[slot_number(*slot)].as_ref();
-            part.is_some_and(|part| matches!(part.get().way, Way::Back(_)))
+            part.is_some_and(|part| matches!(part.get().message, Message::Reply(_)))
         };
         let alone = |slot: &Slot| match *slot {
             Slot::Claim(number) | Slot::Finish(number) | Slot::Renew(number) => {
@@ -394,7 +394,7 @@ impl State {
 
     /// The number of requests in flight.
     pub fn travelling(&self) -> usize {
-        let there = |part: &&Part<Exchange>| matches!(part.get().way, Way::There(_));
+        let there = |part: &&Part<Exchange>| matches!(part.get().message, Message::Request(_));
         self.running.iter().flatten().filter(there).count()
     }
 
@@ -472,9 +472,9 @@ impl State {
         let tended = tended.filter_map(|worker| {
             self.workers[worker].get().agent.leases.next_wakeup().map(TimestampMs::get)
         });
-        let running = self.running.iter().flatten().flat_map(|part| match &part.get().way {
-            Way::There(request) => windows(request),
-            Way::Back(_) => Vec::new(),
+        let running = self.running.iter().flatten().flat_map(|part| match &part.get().message {
+            Message::Request(request) => windows(request),
+            Message::Reply(_) => Vec::new(),
         });
         let late = self.late.iter().flat_map(|late| windows(&late.get().request));
         let all = due.chain(tended).chain(running).chain(late);
@@ -495,7 +495,7 @@ impl State {
         for number in 0..self.world.executions {
             let record = self.server.model.records.get(&id(number));
             let over = crate::model::change::is_terminal(record.map(Rc::as_ref));
-            ensure!(over, "LIVENESS", "nothing happens any more, and {number} is {record:?}");
+            ensure!(over, "LIVENESS", "no event is left, and execution {number} is {record:?}");
         }
         let now = self.store();
         self.server.check_all(now)

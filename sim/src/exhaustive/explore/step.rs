@@ -9,11 +9,11 @@ use ff_core::partition::Partition;
 use ff_core::store::{Failure, Reply, Request};
 use ff_core::time::HostTime;
 
-use crate::exhaustive::carrier::{Came, Carrier, Work};
+use crate::exhaustive::carrier::{AnyOutput, Carrier, Work};
 use crate::exhaustive::inputs::{call, fail};
 use crate::report::Broken;
 
-use super::parts::{Exchange, Job, Late, Part, Way, Worker};
+use super::parts::{Exchange, Job, Late, Message, Part, Worker};
 use super::state::{Choice, SLOTS, Slot, State, slot_number, worker};
 use super::waiting::goes_on;
 use super::worlds::{id, terms};
@@ -37,8 +37,8 @@ impl State {
             Choice::Signal => self.signal()?,
             Choice::Arrive(slot) => self.arrive(slot)?,
             Choice::Deliver(slot) => {
-                let Exchange { carrier, way } = self.take_up(slot);
-                if let Way::Back(reply) = way {
+                let Exchange { carrier, message } = self.take_up(slot);
+                if let Message::Reply(reply) = message {
                     self.deliver(slot, carrier, reply)?;
                 }
             }
@@ -61,7 +61,7 @@ impl State {
 
     fn take_up(&mut self, slot: Slot) -> Exchange {
         let part = self.running[slot_number(slot)].take();
-        part.expect("only what is under way goes on").copy()
+        part.expect("only what is under path goes on").copy()
     }
 
     pub(super) fn begin(&mut self, slot: Slot, work: Work) -> Result<(), Broken> {
@@ -78,7 +78,12 @@ impl State {
 
     /// Carries out the next step of an operation. Polls, reads of the secrets and a `Take` are
     /// carried out immediately, and a wait takes no time.
-    fn follow(&mut self, slot: Slot, mut carrier: Carrier, step: Step<Came>) -> Result<(), Broken> {
+    fn follow(
+        &mut self,
+        slot: Slot,
+        mut carrier: Carrier,
+        step: Step<AnyOutput>,
+    ) -> Result<(), Broken> {
         match step {
             Step::Send(request) if is_answered_at_once(&request) => {
                 let now = self.store();
@@ -88,13 +93,13 @@ impl State {
             Step::Send(request @ Request::Take(_)) => {
                 let now = self.store();
                 let reply = carrier.arrives(&mut self.server, request, now)?;
-                let exchange = Exchange { carrier, way: Way::Back(reply) };
+                let exchange = Exchange { carrier, message: Message::Reply(reply) };
                 self.running[slot_number(slot)] = Some(Part::new(exchange));
                 Ok(())
             }
             Step::Send(request) => {
                 carrier.sends(&request);
-                let exchange = Exchange { carrier, way: Way::There(request) };
+                let exchange = Exchange { carrier, message: Message::Request(request) };
                 self.running[slot_number(slot)] = Some(Part::new(exchange));
                 Ok(())
             }
@@ -104,10 +109,10 @@ impl State {
                 let step = carrier.work.resume(Event::Wake, HostTime { local, ..now });
                 self.follow(slot, carrier, step)
             }
-            Step::Done(came) => {
-                carrier.ends(&mut self.server, &came)?;
+            Step::Done(output) => {
+                carrier.ends(&mut self.server, &output)?;
                 self.share(&carrier);
-                self.done(slot, came);
+                self.done(slot, output);
                 Ok(())
             }
         }
@@ -126,9 +131,9 @@ impl State {
     }
 
     fn arrive(&mut self, slot: Slot) -> Result<(), Broken> {
-        let Exchange { mut carrier, way } = self.take_up(slot);
-        let Way::There(request) = way else {
-            unreachable!("only what is on its way arrives");
+        let Exchange { mut carrier, message } = self.take_up(slot);
+        let Message::Request(request) = message else {
+            unreachable!("only what is on its path arrives");
         };
         let (reads, now) = (request.is_read_only(), self.store());
         let reply = carrier.arrives(&mut self.server, request, now)?;
@@ -137,7 +142,7 @@ impl State {
             return self.deliver(slot, carrier, reply);
         }
         self.running[slot_number(slot)] =
-            Some(Part::new(Exchange { carrier, way: Way::Back(reply) }));
+            Some(Part::new(Exchange { carrier, message: Message::Reply(reply) }));
         Ok(())
     }
 
@@ -149,15 +154,15 @@ impl State {
 
     /// Delivers an error instead of a reply. A request in flight may still arrive.
     fn lose(&mut self, slot: Slot) -> Result<(), Broken> {
-        let Exchange { mut carrier, way } = self.take_up(slot);
-        match way {
-            Way::There(request) => {
+        let Exchange { mut carrier, message } = self.take_up(slot);
+        match message {
+            Message::Request(request) => {
                 self.left.lost_requests -= 1;
                 self.left.faults -= 1;
                 let carrier = carrier.clone();
                 self.late.push(Part::new(Late { carrier, request }));
             }
-            Way::Back(_) => {
+            Message::Reply(_) => {
                 self.left.lost_replies -= 1;
                 self.left.faults -= 1;
             }
@@ -230,8 +235,8 @@ impl State {
         self.left.faults -= 1;
         for slot in &SLOTS[number * 3..number * 3 + 3] {
             let Some(part) = self.running[slot_number(*slot)].take() else { continue };
-            let Exchange { carrier, way } = part.copy();
-            if let Way::There(request) = way
+            let Exchange { carrier, message } = part.copy();
+            if let Message::Request(request) = message
                 && !request.is_read_only()
             {
                 self.late.push(Part::new(Late { carrier, request }));
@@ -262,23 +267,23 @@ impl State {
     }
 
     /// Takes over the output of an operation, as the SDK does.
-    fn done(&mut self, slot: Slot, came: Came) {
+    fn done(&mut self, slot: Slot, output: AnyOutput) {
         let now = self.time();
-        match (slot, came) {
-            (Slot::Claim(number), Came::Claim(result)) => self.change(number, |worker| {
+        match (slot, output) {
+            (Slot::Claim(number), AnyOutput::Claim(result)) => self.change(number, |worker| {
                 let (mut work, _) = result.unwrap_or_default();
                 // The worker restarts its rotation.
                 worker.agent.claimed(&mut work, None);
                 let claimed = work.pop().map(|work| work.claimed);
                 worker.job = claimed.map(|claimed| Job { claimed, ending: None, opens: false });
             }),
-            (Slot::Renew(number), Came::Renew(result)) => self.change(number, |worker| {
+            (Slot::Renew(number), AnyOutput::Renew(result)) => self.change(number, |worker| {
                 let Some(lease) = worker.renewing.take() else { return };
                 if let Some(lost) = worker.agent.leases.renewed(lease, result, now) {
                     worker.job.take_if(|job| job.claimed.lease_id == lost.lease_id);
                 }
             }),
-            (Slot::Finish(number), Came::Command(result)) => {
+            (Slot::Finish(number), AnyOutput::Command(result)) => {
                 if let Ok(committed) = &result {
                     self.give_out(&committed.outcome);
                 }
