@@ -12,30 +12,37 @@ pub enum Point {
     /// It arrives when no process expects it any more.
     Late,
     /// It was the last one, and the reply has arrived.
-    Over,
+    Replied,
 }
 
 /// What happens to the interrupted process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Then {
+pub enum Continuation {
     /// It crashed; a new process repeats the operation.
     Repeat,
     /// It crashed, and no process repeats the operation.
-    Gone,
+    Abandon,
     /// It was paused, and continues with the reply.
-    GoesOn,
+    Continue,
     /// It gets an error instead of the reply.
-    Told,
+    Error,
 }
 
 impl Point {
     /// What may happen next.
-    pub const fn continuations(self) -> &'static [Then] {
+    pub const fn continuations(self) -> &'static [Continuation] {
         match self {
-            Self::Unsent => &[Then::Repeat, Then::Gone, Then::GoesOn],
-            Self::Lost | Self::Late => &[Then::Repeat, Then::Gone, Then::Told],
-            Self::Applied => &[Then::Repeat, Then::Gone, Then::GoesOn, Then::Told],
-            Self::Over => &[Then::Repeat, Then::Gone],
+            Self::Unsent => &[Continuation::Repeat, Continuation::Abandon, Continuation::Continue],
+            Self::Lost | Self::Late => {
+                &[Continuation::Repeat, Continuation::Abandon, Continuation::Error]
+            }
+            Self::Applied => &[
+                Continuation::Repeat,
+                Continuation::Abandon,
+                Continuation::Continue,
+                Continuation::Error,
+            ],
+            Self::Replied => &[Continuation::Repeat, Continuation::Abandon],
         }
     }
 }

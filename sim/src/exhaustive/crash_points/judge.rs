@@ -12,7 +12,7 @@ use crate::exhaustive::carrier::AnyOutput;
 use crate::model::identity::{Remembered, effect_of, identity_of};
 use crate::report::{Broken, ensure};
 
-use super::boundary::Then;
+use super::boundary::Continuation;
 use super::cases::{Case, Subject};
 use super::fixture::{Fixture, Next};
 use super::others::heal;
@@ -82,11 +82,11 @@ impl Reference {
     pub fn check_at_once(
         &self,
         subject: &Subject,
-        then: Then,
+        then: Continuation,
         output: Option<&AnyOutput>,
         fixture: &Fixture,
     ) -> Result<(), Broken> {
-        let at_once = matches!(then, Then::Repeat | Then::GoesOn);
+        let at_once = matches!(then, Continuation::Repeat | Continuation::Continue);
         if !at_once || !subject.has_identity() || self.progresses {
             return Ok(());
         }
@@ -112,13 +112,13 @@ impl Reference {
     pub fn check_at_last(
         &self,
         subject: &Subject,
-        then: Then,
+        then: Continuation,
         fixture: &Fixture,
     ) -> Result<(), Broken> {
         let output = summaries(fixture);
         let [whole, nothing] = &self.allowed;
         // An agent's work is lost with the agent: the next agent works on whatever it finds.
-        let atomic = then == Then::Gone || !subject.has_identity();
+        let atomic = then == Continuation::Abandon || !subject.has_identity();
         let allowed = [Some(whole), atomic.then_some(nothing)];
         for (id, summary) in &output {
             let fits = |one: &&Summaries| one.get(id).unwrap_or(&None) == summary;

@@ -14,9 +14,10 @@
 //! run without a fault:
 //!
 //! - If a new process repeats a command without interference, the record is the same, and so is the
-//! answer to the caller if the command has an identity. - If no process repeats it, the result of
-//! the work is that of the whole operation or that without   the operation: there is nothing in
-//! between. - An operation that only reads changes nothing.
+//!   answer to the caller if the command has an identity.
+//! - If no process repeats it, the result of the work is that of the whole operation or that
+//!   without the operation: there is nothing in between.
+//! - An operation that only reads changes nothing.
 
 mod boundary;
 mod cases;
@@ -33,7 +34,7 @@ use ff_core::store::{Failure, Reply, Request};
 use crate::exhaustive::carrier::{AnyOutput, Carrier};
 use crate::report::{Broken, ensure};
 
-use boundary::{Point, Then};
+use boundary::{Continuation, Point};
 use cases::{CASES, Case, Subject};
 use fixture::{Fixture, Next};
 use judge::Reference;
@@ -46,7 +47,7 @@ struct Run {
     exchange: usize,
     point: Point,
     rival: Option<Rival>,
-    then: Then,
+    then: Continuation,
 }
 
 impl fmt::Display for Run {
@@ -158,14 +159,14 @@ fn run_case(
     for exchange in 0..=reference.exchanges {
         let over = exchange == reference.exchanges;
         let points: &[Point] = match over {
-            true => &[Point::Over],
+            true => &[Point::Replied],
             false => &[Point::Unsent, Point::Lost, Point::Applied, Point::Late],
         };
         for point in points.iter().copied() {
             report.boundaries += 1;
             for rival in [None].into_iter().chain(Rival::ALL.map(Some)) {
                 let forgotten = rival.is_some() && reference.forgets;
-                let repeats = |then: &Then| *then != Then::Repeat || !forgotten;
+                let repeats = |then: &Continuation| *then != Continuation::Repeat || !forgotten;
                 for then in point.continuations().iter().copied().filter(repeats) {
                     let run = Run { case, exchange, point, rival, then };
                     if only.is_none_or(|only| run.to_string().starts_with(only)) {
@@ -255,7 +256,7 @@ impl Run {
             next = fixture.answer(carrier, reply)?;
         }
         match (next, self.point) {
-            (Next::Done(_), Point::Over) | (Next::Send(_), Point::Lost) => Ok(Left::Nothing),
+            (Next::Done(_), Point::Replied) | (Next::Send(_), Point::Lost) => Ok(Left::Nothing),
             (Next::Send(request), Point::Applied) => {
                 fixture.serve(carrier, request).map(Left::Reply)
             }
@@ -276,13 +277,13 @@ impl Run {
         fixture: &mut Fixture,
     ) -> Result<Option<AnyOutput>, Broken> {
         match self.then {
-            Then::Gone => Ok(None),
-            Then::Repeat => {
+            Continuation::Abandon => Ok(None),
+            Continuation::Repeat => {
                 fixture.note(|| "a new process repeats it".to_owned());
                 let work = self.case.subject.work(commands, fixture, 1);
                 fixture.carry_out(1, work).map(Some)
             }
-            Then::GoesOn => {
+            Continuation::Continue => {
                 fixture.note(|| "the process continues".to_owned());
                 let reply = match std::mem::replace(left, Left::Nothing) {
                     Left::Request(request) => fixture.serve(carrier, request)?,
@@ -292,7 +293,7 @@ impl Run {
                 let next = fixture.answer(carrier, reply)?;
                 fixture.finish(carrier, next).map(Some)
             }
-            Then::Told => {
+            Continuation::Error => {
                 let failure = Failure::MaybeApplied("no reply in time".to_owned());
                 let next = fixture.fail(carrier, &failure)?;
                 fixture.finish(carrier, next).map(Some)

@@ -10,17 +10,19 @@
 //! and the memory of the checks. States with the same future count as one:
 //!
 //! - _Names._ Uuids, nonces and the names of workers and processes count only by where else they
-//! appear. Rules compare them only for equality, so renaming them changes no future. The two
-//! workers are alike, and either may come first. Executions differ by their positions in the lane.
+//!   appear. Rules compare them only for equality, so renaming them changes no future. The two
+//!   workers are alike, and either may come first. Executions differ by their positions in the
+//!   lane.
 //! - _Time_ counts from the present instant. A limit (an expiry, the end of a window, a renewal's
-//! time) that is past is past, however long: rules only compare it with the present. Other
-//! instants keep their distance, except for those that no rule reads (creation, start, end).
-//! Instants more than half an hour ahead (retention, the patience of operations) are never
-//! reached. - _Randomness._ Entropy has no jitter ([`ff_core::entropy::Entropy::without_jitter`]):
-//! it decides   only ids and nonces, so equal states have equal futures. - _The memory of the
-//! checks_ counts as far as it is about ids that the state still contains. Other   ids cannot
-//! appear any more, since new ids are new. - _The journal_ and wake-ups do not count: no operation
-//! here reads them.
+//!   time) that is past is past, however long: rules only compare it with the present. Other
+//!   instants keep their distance, except for those that no rule reads (creation, start, end).
+//!   Instants more than half an hour ahead (retention, the patience of operations) are never
+//!   reached.
+//! - _Randomness._ Entropy has no jitter ([`ff_core::entropy::Entropy::without_jitter`]): it
+//!   decides only ids and nonces, so equal states have equal futures.
+//! - _The memory of the checks_ counts as far as it is about ids that the state still contains.
+//!   Other ids cannot appear any more, since new ids are new.
+//! - _The journal_ and wake-ups do not count: no operation here reads them.
 //!
 //! Each state has a number of choices: an idle worker draws work if there is some; a handler
 //! completes, fails, opens a waitpoint or suspends; the signaller signals; a worker renews its
@@ -32,12 +34,13 @@
 //! Some interleavings are left out, because they are equivalent to others:
 //!
 //! - A request that only reads is answered, and its reply delivered, in one step: its result may be
-//! arbitrarily old when the commit follows. Reads of the secrets, which are never rotated here,
-//! polls, and the `Take` after a poll are carried out immediately: a slow one is equivalent to one
-//! that is sent later. A worker restarts its rotation with each draw, and does not look at empty
-//! lanes. - If a process waits only for one reply, the reply is delivered before any other step: no
-//! other   process can see the difference, and the delivery commutes with every step of others. -
-//! The waits of operations between two tries, some milliseconds, take no time.
+//!   arbitrarily old when the commit follows. Reads of the secrets, which are never rotated here,
+//!   polls, and the `Take` after a poll are carried out immediately: a slow one is equivalent to
+//!   one that is sent later. A worker restarts its rotation with each draw, and does not look at
+//!   empty lanes.
+//! - If a process waits only for one reply, the reply is delivered before any other step: no other
+//!   process can see the difference, and the delivery commutes with every step of others.
+//! - The waits of operations between two tries, some milliseconds, take no time.
 //!
 //! The numbers of each world ([`SmallWorld`]) bound failures, renewals, lost requests, lost
 //! replies, crashes and calls of operators, and how often time passes while requests are in flight.
