@@ -6,14 +6,14 @@
     reason = "the tests read the pages, and write them if UPDATE_DOCS=1 is set"
 )]
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use common::exploration::{Effect, OBSERVED, Place, TIME, command_names, place_name, places};
-use common::{at, attempt_id, execution_id, ms};
+use crate::common::exploration::{
+    Effect, OBSERVED, Place, TIME, command_names, place_name, places,
+};
+use crate::common::{at, attempt_id, execution_id, ms};
 use ff_core::capability::CapabilityError;
 use ff_core::error::{
     Applied, Bug, EngineError, ErrorRow, Missing, Rejection, RejectionKind, TABLE,
@@ -24,7 +24,7 @@ use ff_core::policy::PolicyError;
 use ff_core::state::{EligibilityState, LifecyclePhase, TerminalOutcome};
 use ff_core::tags::TagError;
 
-const REFRESH: &str = "UPDATE_DOCS=1 cargo test -p ff-core --test docs";
+const REFRESH: &str = "UPDATE_DOCS=1 cargo test -p ff-core --test suite docs";
 
 #[test]
 fn the_page_of_states_matches_the_rules() {

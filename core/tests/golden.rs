@@ -463,7 +463,7 @@ fn the_bytes_of_format_1_are_pinned() {
         golden == text,
         "the bytes of a record changed, but a store may hold records with the old bytes: give the \
          change a new format number, and keep reading this format. Only before the first release \
-         may the file be rewritten: UPDATE_GOLDEN=1 cargo test -p ff-core --test golden"
+         may the file be rewritten: UPDATE_GOLDEN=1 cargo test -p ff-core --test suite golden"
     );
 }
 

@@ -2,15 +2,13 @@
 //! all of it. Against a store that loses replies and programs that race, what a caller is told is
 //! true (`docs/spec.md`, 5 and 6).
 
-mod common;
-
 use std::sync::Arc;
 
-use common::suspending::{
+use crate::common::suspending::{
     any_at, append, deliver, named, pending, signal_id, suspend, suspend_on, suspension_id, timeout,
 };
-use common::world::{Fate, World, inform, others, patience, terms};
-use common::{
+use crate::common::world::{Fate, World, inform, others, patience, terms};
+use crate::common::{
     Submission, at, complete, execution_id, fail, grant, ms, offer, on_due, take_resumed,
 };
 use ff_core::condition::TimeoutBehaviour;
@@ -21,7 +19,9 @@ use ff_core::execution::{
     SignalOutcome, Suspend, SuspendOutcome,
 };
 use ff_core::id::{AttemptIndex, Nonce};
-use ff_core::op::{Informed, Known, ListSecrets, ReadSignals, RotateSecret, Terms, Tick};
+use ff_core::op::{
+    ApplyDue, Informed, Known, ListSecrets, OperationContext, ReadSignals, RotateSecret,
+};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::policy::Backoff;
 use ff_core::store::codec::Codec;
@@ -42,7 +42,7 @@ fn secret_calls(calls: &[Request]) -> (usize, usize) {
 }
 
 /// An execution that is leased, and waitpoint 9 open in it.
-fn with_waitpoint(world: &mut World, terms: &Terms) -> (Fence, IssuedWaitpoint) {
+fn with_waitpoint(world: &mut World, terms: &OperationContext) -> (Fence, IssuedWaitpoint) {
     let fence = world.leased();
     let opened = inform(world, terms, pending(fence, 9, "b")).expect("it is opened");
     (fence, opened.outcome)
@@ -122,7 +122,7 @@ fn the_first_secret_is_made_once_by_two_who_race() {
             turns += 1;
             if turns == turn {
                 others(store, now, |other| {
-                    let fresh = Terms::new(ms(10_000), Codec::default());
+                    let fresh = OperationContext::new(ms(10_000), Codec::default());
                     inform(other, &fresh, pending(fence, 20, "theirs")).expect("it is opened");
                 });
             }
@@ -207,7 +207,7 @@ fn a_signal_that_comes_while_others_are_heard_is_not_missed() {
         // Read, scan, and then the commit that would suspend.
         if turns == 3 {
             others(store, now, |other| {
-                let fresh = Terms::new(ms(10_000), Codec::default());
+                let fresh = OperationContext::new(ms(10_000), Codec::default());
                 inform(other, &fresh, deliver(9, &token, 2, "last")).expect("taken");
             });
         }
@@ -343,7 +343,7 @@ fn a_worker_reads_the_signals_that_resumed_in_their_order() {
     let (fence, waitpoint) = with_waitpoint(&mut world, &terms);
     let mut command = suspend_on(fence, 1, any_at("b"), &[9]);
     command.condition =
-        common::suspending::count(2, ff_core::condition::CountKind::DistinctSignals, &["b"]);
+        crate::common::suspending::count(2, ff_core::condition::CountKind::DistinctSignals, &["b"]);
     inform(&mut world, &terms, command).expect("suspended");
     for (number, payload) in [(5, Some(Arc::from(*b"yes"))), (3, None)] {
         let signal = DeliverSignal { payload, ..deliver(9, &waitpoint.token, number, "x") };
@@ -381,7 +381,7 @@ fn a_timeout_that_signals_is_read_as_a_signal() {
 fn tick(world: &mut World) -> Vec<DueKind> {
     let num_flow_partitions = execution_id().partition().index + 1;
     let config = PartitionConfig { num_flow_partitions, ..PartitionConfig::default() };
-    let tick = Tick::new(config, terms(), Entropy::from_u64(world.true_now));
+    let tick = ApplyDue::new(config, terms(), Entropy::from_u64(world.true_now));
     world.drive(tick).expect("the store answers").applied
 }
 

@@ -56,7 +56,7 @@ pub use report::coverage::{self, Marks};
 pub use report::invariants::{Invariant, InvariantSet, UnknownInvariant};
 pub use report::{Options, Report, StoreKind, Violation};
 pub use simulation::{
-    CallFailed, Failure, FailureKind, Fault, Faults, Host, NAMESPACE, Outcome, Seeds, Service, Sim,
+    CallFailed, Failure, FailureKind, Faults, Host, NAMESPACE, Outcome, Seeds, Service, Sim,
     Simulation, Summary, Verdict,
 };
 pub use world::{Shrunk, World, check_determinism, run, run_plan, shrink};

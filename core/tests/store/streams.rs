@@ -11,7 +11,7 @@ use ff_core::store::{
 };
 use ff_core::time::DurationMs;
 
-use crate::fixture::*;
+use super::fixture::*;
 
 #[test]
 fn stream_ids_follow_the_clock_and_never_go_back() {

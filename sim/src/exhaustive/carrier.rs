@@ -5,20 +5,18 @@ use std::rc::Rc;
 
 use ff_core::agent::{AdmitTo, ClaimWork, ClaimedWork};
 use ff_core::error::EngineError;
-use ff_core::execution::{
-    AnyCommand, AnyOutcome, CreateOutcome, Decide, Execution, Renew, Renewed,
-};
-use ff_core::id::LeaseId;
+use ff_core::execution::{AnyCommand, AnyOutcome, Decide, Execution, Renew, Renewed};
 use ff_core::op::{
-    AuditLook, AuditPartition, Batch, Committed, Draw, Drawn, Informed, ListExecutions, ListPage,
-    Operation, Rotation, RouteSweep, Step, Tick, TickReport, Transact,
+    ApplyDue, AuditLook, AuditPartition, Batch, Committed, DueReport, Event, Informed,
+    LaneRotation, ListExecutions, ListPage, Operation, Step, TakeFromLane, TakenFromLane, Transact,
+    UnblockRoutes,
 };
-use ff_core::store::{Failure, Fetched, Reply, Request};
+use ff_core::store::{Reply, Request};
 use ff_core::time::{HostTime, TimestampMs};
 
-use crate::invariant::{bounds, durable, fence, frame, identity, signal, suspend, token};
+use crate::invariant::answer::{self, Seen};
+use crate::invariant::bounds;
 use crate::model::caller::Caller;
-use crate::model::identity::is_certain;
 use crate::model::shown_leases::OwnLeases;
 use crate::report::Broken;
 use crate::store::Server;
@@ -45,39 +43,11 @@ macro_rules! works {
         }
 
         impl Work {
-            /// The first step.
-            pub fn start(&mut self, now: HostTime) -> Step<Came> {
+            /// Takes the next step.
+            pub fn resume(&mut self, event: Event, now: HostTime) -> Step<Came> {
                 match self {
-                    $(Self::$kind(work) => then(work.start(now), Came::$kind),)+
-                    Self::$informed(work) => then(work.operation.start(now), Came::Command),
-                }
-            }
-
-            /// The step after a reply.
-            pub fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Came> {
-                match self {
-                    $(Self::$kind(work) => then(work.on_reply(reply, now), Came::$kind),)+
-                    Self::$informed(work) => {
-                        then(work.operation.on_reply(reply, now), Came::Command)
-                    }
-                }
-            }
-
-            /// The step after a call that got no reply.
-            pub fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Came> {
-                match self {
-                    $(Self::$kind(work) => then(work.on_failure(failure, now), Came::$kind),)+
-                    Self::$informed(work) => {
-                        then(work.operation.on_failure(failure, now), Came::Command)
-                    }
-                }
-            }
-
-            /// The step after a wait.
-            pub fn on_wake(&mut self, now: HostTime) -> Step<Came> {
-                match self {
-                    $(Self::$kind(work) => then(work.on_wake(now), Came::$kind),)+
-                    Self::$informed(work) => then(work.operation.on_wake(now), Came::Command),
+                    $(Self::$kind(work) => work.resume(event, now).map(Came::$kind),)+
+                    Self::$informed(work) => work.operation.resume(event, now).map(Came::Command),
                 }
             }
         }
@@ -90,15 +60,15 @@ works! {
     /// Many commands to executions of one partition.
     Commands(Batch<AnyCommand>) -> Vec<Result<Committed<AnyOutcome>, EngineError>>;
     /// A worker draws work.
-    Claim(ClaimWork) -> Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>;
+    Claim(ClaimWork) -> Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>;
     /// A worker renews a lease.
     Renew(Transact<Renew>) -> Result<Committed<Renewed>, EngineError>;
     /// A scheduler draws work for a worker.
-    Admit(Draw<AdmitTo>) -> Result<Drawn<AdmitTo>, EngineError>;
+    Admit(TakeFromLane<AdmitTo>) -> Result<TakenFromLane<AdmitTo>, EngineError>;
     /// A timekeeper makes its round.
-    Tick(Tick) -> Result<TickReport, EngineError>;
+    Tick(ApplyDue) -> Result<DueReport, EngineError>;
     /// A worker looks for what no worker fitted.
-    Sweep(RouteSweep) -> Result<usize, EngineError>;
+    Sweep(UnblockRoutes) -> Result<usize, EngineError>;
     /// A page of a list.
     List(ListExecutions) -> Result<ListPage, EngineError>;
     /// A look at a partition.
@@ -113,14 +83,6 @@ pub struct Asking {
     pub command: AnyCommand,
     /// The operation that carries it.
     pub operation: Informed<AnyCommand>,
-}
-
-fn then<T>(step: Step<T>, understand: impl FnOnce(T) -> Came) -> Step<Came> {
-    match step {
-        Step::Send(request) => Step::Send(request),
-        Step::Wait(wait) => Step::Wait(wait),
-        Step::Done(output) => Step::Done(understand(output)),
-    }
 }
 
 /// An operation under way, with what its caller was shown so far.
@@ -190,27 +152,9 @@ impl Carrier {
     pub fn ends(&mut self, server: &mut Server, came: &Came) -> Result<(), Broken> {
         match came {
             Came::Command(result) => {
-                let (model, seen) = (&mut server.model, self.seen.as_deref());
-                let (at, jumps) = (self.seen_at, model.jumps);
-                suspend::check_answer(model, &self.caller, result, at)?;
-                signal::check_answer(model, &self.caller, (at, jumps), result)?;
-                token::check_answer(model, &self.caller, (seen, at, at), result)?;
-                frame::check_answer(model, &self.caller, seen, result)?;
-                identity::check_answer(model, &self.caller, seen, result)?;
-                if let Err(error) = result {
-                    identity::check_doubt(model, &self.caller, error)?;
-                }
-                if let Ok(committed) = result {
-                    durable::check_answer(model, &self.caller, committed)?;
-                    if let AnyOutcome::Create(
-                        CreateOutcome::Created(id) | CreateOutcome::Duplicate(id),
-                    ) = &committed.outcome
-                    {
-                        let generation = model.generation(id);
-                        model.acknowledged.insert((*id, generation));
-                    }
-                    check_claim(server, committed)?;
-                }
+                let (record, at) = (self.seen.as_deref(), self.seen_at);
+                let seen = Seen { record, at, begun: at, jumps: server.model.jumps };
+                answer::check_command(&mut server.model, &self.caller, seen, result)?;
                 self.refused(server, result.as_ref().err())
             }
             Came::Renew(result) => self.refused(server, result.as_ref().err()),
@@ -221,11 +165,7 @@ impl Carrier {
             Came::Claim(result) => {
                 check_bug(server, self.caller.number, result)?;
                 let Ok((work, _)) = result else { return Ok(()) };
-                let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
-                identity::check_own(&server.model, self.caller.number, &self.own, &known)?;
-                work.iter().try_for_each(|work| {
-                    durable::check_claimed(&server.model, &work.claimed, work.payload.as_ref())
-                })
+                answer::check_drawn(&server.model, self.caller.number, &self.own, work)
             }
             Came::Admit(result) => check_bug(server, self.caller.number, result),
             Came::Tick(result) => check_bug(server, self.caller.number, result),
@@ -237,13 +177,7 @@ impl Carrier {
 
     fn refused(&mut self, server: &Server, error: Option<&EngineError>) -> Result<(), Broken> {
         let Some(error) = error else { return Ok(()) };
-        let number = self.caller.number;
-        bounds::check_error(&server.model, number, error)?;
-        if is_certain(error) {
-            self.caller.refused = true;
-            fence::check_refused(&server.model, &self.caller)?;
-        }
-        Ok(())
+        answer::check_error(&server.model, &mut self.caller, None, error)
     }
 }
 
@@ -256,18 +190,4 @@ fn check_bug<T>(
         Err(error) => bounds::check_error(&server.model, number, error),
         Ok(_) => Ok(()),
     }
-}
-
-fn check_claim(server: &Server, committed: &Committed<AnyOutcome>) -> Result<(), Broken> {
-    let (AnyOutcome::Claim(claimed)
-    | AnyOutcome::ClaimResumed(claimed)
-    | AnyOutcome::Reclaim(claimed)) = &committed.outcome
-    else {
-        return Ok(());
-    };
-    let payload = match committed.values.first() {
-        Some(Fetched::Value(value)) => Some(value.clone()),
-        _ => None,
-    };
-    durable::check_claimed(&server.model, claimed, payload.as_ref())
 }

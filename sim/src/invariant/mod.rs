@@ -3,6 +3,7 @@
 //! Each looks at what one step did, at what a caller was told, or at the whole world now and then.
 //! None of them calls a rule of core: they compare what was before with what is after.
 
+pub mod answer;
 pub mod bounds;
 pub mod counts;
 pub mod durable;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use fault_kind::{FaultId, FaultKind};
+pub use fault_kind::{FaultId, FaultKind, FaultWeights, Trigger};
 
 /// A run: everything that its seed decides, less what is left out. Equal plans give equal runs.
 ///

@@ -1,13 +1,13 @@
 //! What a seed decides before anything happens: sizes, times, and which faults are on.
 
-use ff_core::op::Terms;
+use ff_core::op::OperationContext;
 use ff_core::partition::PartitionConfig;
 use ff_core::store::codec::Codec;
 use ff_core::time::DurationMs;
 
-use super::{FaultKind, Overrides, Plan};
+use super::{FaultKind, FaultWeights, Overrides, Plan, Trigger};
 use crate::determinism::random::{
-    CUSTOMS, Draws, MEDDLING, STUBBORN, Source, WEIGHTS, between, happens, one_of, stream,
+    CUSTOMS, Draws, MEDDLING, STUBBORN, WEIGHTS, between, happens, one_of, stream,
 };
 
 /// How long a stubborn client tries: an execution may end and be removed meanwhile.
@@ -45,8 +45,8 @@ pub struct Settings {
     pub meddling: u64,
     /// How often jobs wait, signals are sent and output is written.
     pub customs: Customs,
-    /// How often each fault happens: in a thousand calls, or how many, as the kind has it.
-    weights: [u64; FaultKind::ALL.len()],
+    /// How often each fault happens.
+    pub weights: FaultWeights,
 }
 
 /// How often jobs wait, signals are sent and output is written. Each seed switches some of it on.
@@ -97,7 +97,7 @@ impl Settings {
         settings.executions = executions.unwrap_or(settings.executions).max(1);
         settings.customs = settings.customs.scaled(*waits);
         for (kind, weight) in weights {
-            settings.weights[*kind as usize] = *weight;
+            settings.weights.set(*kind, *weight);
         }
         settings
     }
@@ -143,22 +143,20 @@ impl Settings {
             settings.client_patience = STUBBORN_PATIENCE;
             // Long enough for the cut of the client that goes with it, and for what comes after.
             settings.busy_ms += STUBBORN_PATIENCE.get();
-            let cuts = &mut settings.weights[FaultKind::PartitionReplies as usize];
-            *cuts = (*cuts).max(1);
+            let cuts = settings.weights.on(FaultKind::PartitionReplies).unwrap_or(1);
+            settings.weights.set(FaultKind::PartitionReplies, cuts);
         }
         settings
     }
-}
 
-impl Settings {
     /// The terms of one more program's operations.
-    pub fn terms(&self) -> Terms {
-        Terms::new(self.patience, Codec::default())
+    pub fn terms(&self) -> OperationContext {
+        OperationContext::new(self.patience, Codec::default())
     }
 
     /// The terms of the client's operations.
-    pub fn client_terms(&self) -> Terms {
-        Terms::new(self.client_patience, Codec::default())
+    pub fn client_terms(&self) -> OperationContext {
+        OperationContext::new(self.client_patience, Codec::default())
     }
 
     /// The number of the client's process: the workers and the timekeepers come before it.
@@ -170,81 +168,21 @@ impl Settings {
     pub fn is_stubborn(&self) -> bool {
         self.client_patience > self.patience
     }
-
-    /// How often a fault happens, if it is switched on.
-    pub fn on(&self, kind: FaultKind) -> Option<u64> {
-        let weight = self.weights[kind as usize];
-        (weight > 0).then_some(weight)
-    }
 }
 
-/// How often each fault happens. Each draws for itself, so that a new kind leaves the others as
-/// they were.
-fn weights(seed: u64) -> [u64; FaultKind::ALL.len()] {
-    let mut weights = [0; FaultKind::ALL.len()];
+/// How often each fault happens. Each kind draws from its own stream, so that a new kind leaves the
+/// others as they were.
+fn weights(seed: u64) -> FaultWeights {
+    let mut weights = FaultWeights::NONE;
     // One seed has next to no faults, another one nearly all.
     let switched_on = one_of(&mut Draws::new(seed, WEIGHTS, u64::MAX), &[40, 150, 300, 500, 800]);
-    for kind in FaultKind::ALL {
-        let mut draws = Draws::new(seed, WEIGHTS, *kind as u64);
-        // Those of the store are many, and each concerns everybody.
-        let often = if concerns_store(*kind) { switched_on / 2 } else { switched_on };
+    for kind in FaultKind::of_worlds() {
+        let mut draws = Draws::new(seed, WEIGHTS, kind as u64);
+        // There are many kinds of store faults, and each affects all processes.
+        let often = if kind.trigger() == Trigger::Store { switched_on / 2 } else { switched_on };
         if happens(&mut draws, often) {
-            weights[*kind as usize] = weight(*kind, &mut draws);
+            weights.set(kind, one_of(&mut draws, kind.weights()));
         }
     }
     weights
-}
-
-/// Whether a fault is one of the store's.
-const fn concerns_store(kind: FaultKind) -> bool {
-    use FaultKind as F;
-    matches!(
-        kind,
-        F::StoreClockStep
-            | F::Failover
-            | F::LibraryMissing
-            | F::ReadOnly
-            | F::OutOfMemory
-            | F::Busy
-            | F::Loading
-            | F::ErrorInside
-            | F::SlowStore
-    )
-}
-
-/// How often a fault happens that is switched on: in a thousand calls, starts or wake-ups; for
-/// those that are planned, how many there are; for drift, the share of what is allowed in percent.
-fn weight(kind: FaultKind, source: &mut impl Source) -> u64 {
-    match kind {
-        FaultKind::RequestLost
-        | FaultKind::ReplyLost
-        | FaultKind::LateExecution
-        | FaultKind::Delay
-        | FaultKind::Resend => one_of(source, &[5, 20, 60, 150]),
-        FaultKind::Reordering => one_of(source, &[20, 200, 1_000]),
-        FaultKind::WakeUpLost => one_of(source, &[50, 500, 1_000]),
-        FaultKind::CrashAfterSend
-        | FaultKind::CrashBeforeReply
-        | FaultKind::CrashBetweenSteps
-        | FaultKind::PauseBeforeReply => one_of(source, &[1, 4, 15]),
-        FaultKind::SameInstance | FaultKind::StaysDown => one_of(source, &[300, 1_000]),
-        FaultKind::ClockDrift => one_of(source, &[1, 10, 100]),
-        FaultKind::ClockOffset => one_of(source, &[3, 20, 80]),
-        FaultKind::ClockStep | FaultKind::ClockFreeze => one_of(source, &[2, 8, 30]),
-        FaultKind::Crash
-        | FaultKind::Partition
-        | FaultKind::PartitionRequests
-        | FaultKind::PartitionReplies
-        | FaultKind::ConnectionsDropped
-        | FaultKind::Pause => between(source, 1, 6),
-        FaultKind::ErrorInside => one_of(source, &[5, 20, 80]),
-        FaultKind::StoreClockStep
-        | FaultKind::Failover
-        | FaultKind::LibraryMissing
-        | FaultKind::ReadOnly
-        | FaultKind::OutOfMemory
-        | FaultKind::Busy
-        | FaultKind::Loading
-        | FaultKind::SlowStore => between(source, 1, 3),
-    }
 }

@@ -321,7 +321,7 @@ impl Marks {
         let met = |kind: &EventKind| self.events.get(kind).copied().unwrap_or_default();
         let events = EventKind::ALL.iter().map(|kind| (Gap::Event(*kind), met(kind)));
         let met = |kind: &FaultKind| self.faults.get(kind).copied().unwrap_or_default();
-        let faults = FaultKind::ALL.iter().map(|kind| (Gap::Fault(*kind), met(kind)));
+        let faults = FaultKind::of_worlds().map(|kind| (Gap::Fault(kind), met(&kind)));
         let repeats = self.repeats();
         let repeats = repeats.iter().map(|(row, count)| (Gap::Identity(*row), *count));
         let others = rejections.chain(events).chain(faults).chain(repeats);

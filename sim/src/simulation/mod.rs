@@ -25,7 +25,7 @@ mod sim;
 mod simulation;
 mod trace;
 
-pub use faults::{Fault, Faults};
+pub use faults::Faults;
 pub use host::{Host, NAMESPACE};
 pub use outcome::{Failure, FailureKind, Outcome, Verdict};
 pub use seeds::{Seeds, Summary};

@@ -5,10 +5,7 @@ use std::rc::Rc;
 use ff_core::execution::Execution;
 use ff_core::store::{Reply, Request};
 
-use crate::fault::episode::Episode;
-use crate::fault::failover::Failover;
-use crate::fault::library_missing::LibraryMissing;
-use crate::fault::store_clock::ClockStep;
+use crate::fault::store::{ClockStep, Episode, Failover};
 
 /// One call of an operation.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +60,7 @@ pub(super) enum Trouble {
     /// That replica takes over.
     FailOver(Failover),
     /// A server without the function library takes over.
-    LibraryMissing(LibraryMissing),
+    LibraryMissing(u64),
     /// Somebody has loaded the function library.
     LibraryLoaded,
 }

@@ -6,7 +6,7 @@ use ff_core::time::TimestampMs;
 
 use crate::determinism::hash::hashed;
 use crate::fault::planned::Planned;
-use crate::fault::{clock_drift, clock_offset, crash, same_instance, stays_down};
+use crate::fault::{clock, process};
 use crate::invariant::readers;
 use crate::model::settled::{HEALED_WITHIN_MS, is_pending, pending, sleepers};
 use crate::plan::FaultKind;
@@ -73,10 +73,10 @@ impl World {
         let (start, now) = (self.hosts[process].start + 1, self.now);
         let (mut skew, mut drift, mut instance) = (0, 0, start);
         if self.healing_since.is_none() {
-            let (chances, settings) = (&mut self.chances, &self.settings);
-            skew = clock_offset::at_start(chances, settings, process, start);
-            drift = clock_drift::at_start(chances, settings, process, start);
-            if same_instance::at_start(chances, settings, process, start) {
+            let (chances, lease_ttl_ms) = (&mut self.chances, self.settings.lease_ttl.get());
+            skew = clock::offset_at_start(chances, process, start);
+            drift = clock::drift_at_start(chances, lease_ttl_ms, process, start);
+            if process::keeps_instance(chances, process, start) {
                 instance = self.hosts[process].instance;
             }
         }
@@ -95,15 +95,6 @@ impl World {
         }
         self.hosts[process].wake = Some(self.now);
         self.queue.push(self.now, Happening::Wake { process });
-    }
-
-    /// How many of the things that a process is about to do are done, and for how long it is gone
-    /// then, if it ends among them.
-    pub(super) fn ends_between_steps(&mut self, key: u64, things: usize) -> Option<(usize, u64)> {
-        let kind = FaultKind::CrashBetweenSteps;
-        let weight = self.settings.on(kind).filter(|_| self.healing_since.is_none())?;
-        let ends = crash::between_steps(&mut self.chances.draws(kind, key), weight, things)?;
-        self.chances.inject(kind, key).then_some(ends)
     }
 
     /// What happens to a process that stands still happens when it goes on.
@@ -140,8 +131,12 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.healing_since = Some(self.now);
         self.server.condition.recover();
-        for process in 0..self.hosts.len() {
-            if stays_down::draw(&mut self.chances, &self.settings, process) {
+        let (chances, settings) = (&mut self.chances, &self.settings);
+        let stays_down = |process| process::stays_down(chances, settings, process);
+        let stay_down: Vec<bool> = (0..self.hosts.len()).map(stays_down).collect();
+        self.chances.end();
+        for (process, stays_down) in stay_down.into_iter().enumerate() {
+            if stays_down {
                 self.hosts[process].gone = true;
                 self.crash(process, 0);
             }

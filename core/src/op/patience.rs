@@ -1,0 +1,131 @@
+//! How long and how often an operation tries.
+
+use crate::entropy::Entropy;
+use crate::error::{Applied, EngineError};
+use crate::store::Failure;
+use crate::store::codec::Codec;
+use crate::time::{DurationMs, HostTime, TimestampMs};
+
+use super::context::OperationContext;
+
+/// How long a program holds the entries that it took before others are offered them: 5 s.
+pub const HOLD: DurationMs = DurationMs::from_secs(5);
+
+/// The patience of one operation: a deadline on the host's clock, a bound on conflicts, and backoff
+/// with jitter.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    entropy: Entropy,
+    context: OperationContext,
+    started: Option<TimestampMs>,
+    conflicts: u32,
+    failures: u32,
+}
+
+/// Conflicts and refusals for time in a row after which an operation gives up.
+const MAX_CONFLICTS: u32 = 16;
+/// Conflicts after which the operation tries again without a wait.
+const EAGER_CONFLICTS: u32 = 2;
+
+impl Patience {
+    /// The patience of an operation in this context, counted from its first step.
+    pub const fn new(context: OperationContext, entropy: Entropy) -> Self {
+        Self { entropy, context, started: None, conflicts: 0, failures: 0 }
+    }
+
+    /// Notes the first step.
+    pub fn begin(&mut self, now: HostTime) {
+        self.started.get_or_insert(now.local);
+    }
+
+    /// The time that is left until the deadline.
+    pub fn left(&self, now: HostTime) -> DurationMs {
+        DurationMs::new(self.context.allowed().get().saturating_sub(self.elapsed(now).get()))
+    }
+
+    /// The time since the first step.
+    pub fn elapsed(&self, now: HostTime) -> DurationMs {
+        self.started.map_or(DurationMs::ZERO, |started| now.local.since(started))
+    }
+
+    /// The program's codec.
+    pub const fn codec(&self) -> &Codec {
+        self.context.codec()
+    }
+
+    /// A separate stream of randomness.
+    pub(super) fn entropy(&mut self) -> Entropy {
+        self.entropy.fork()
+    }
+
+    /// A random nonce.
+    pub fn nonce(&mut self) -> u64 {
+        self.entropy.next_u64()
+    }
+
+    /// The wait after a conflict; none after the first ones.
+    ///
+    /// # Errors
+    ///
+    /// `Contention` after 16 in a row.
+    pub fn after_conflict(&mut self, op: &'static str) -> Result<Option<DurationMs>, EngineError> {
+        self.count_conflict(op)?;
+        if self.conflicts <= EAGER_CONFLICTS {
+            return Ok(None);
+        }
+        Ok(Some(self.jittered(1 << self.conflicts.min(6))))
+    }
+
+    /// The wait after a refusal for time.
+    ///
+    /// # Errors
+    ///
+    /// `Contention` after 16 conflicts and refusals in a row.
+    pub fn after_refusal(&mut self, op: &'static str) -> Result<DurationMs, EngineError> {
+        self.count_conflict(op)?;
+        Ok(self.jittered(2 << self.conflicts.min(7)))
+    }
+
+    fn count_conflict(&mut self, op: &'static str) -> Result<(), EngineError> {
+        self.conflicts += 1;
+        match self.conflicts < MAX_CONFLICTS {
+            true => Ok(()),
+            false => Err(EngineError::Contention { op, tries: self.conflicts }),
+        }
+    }
+
+    /// The wait after a call that got no reply: 10 ms doubling to 1 s, with jitter.
+    ///
+    /// # Errors
+    ///
+    /// After the deadline `Timeout` if the command may be applied; otherwise `Transport` if the
+    /// store refused the last call, and `Unavailable` if it did not answer.
+    pub fn after_failure(
+        &mut self,
+        op: &'static str,
+        failure: &Failure,
+        applied: Applied,
+        now: HostTime,
+    ) -> Result<DurationMs, EngineError> {
+        self.failures += 1;
+        let wait = self.jittered((5 << self.failures.min(8)).min(1_000));
+        if self.left(now) > wait {
+            return Ok(wait);
+        }
+        Err(match (applied, failure) {
+            (Applied::Unknown, _) => {
+                EngineError::Timeout { op, elapsed: self.elapsed(now), applied }
+            }
+            (Applied::No, Failure::Refused(message)) => {
+                EngineError::Transport { op, message: message.clone() }
+            }
+            (Applied::No, failure) => EngineError::Unavailable { op, message: failure.to_string() },
+        })
+    }
+
+    /// A random time between half of `milliseconds` and all of it, at least 1 ms.
+    fn jittered(&mut self, milliseconds: u64) -> DurationMs {
+        let half = milliseconds / 2;
+        DurationMs::new((half + self.entropy.below(half + 1)).max(1))
+    }
+}

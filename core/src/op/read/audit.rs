@@ -1,0 +1,564 @@
+//! Auditing a store: do the indexes of a partition say what its records say? It only reads.
+//!
+//! Records change between two pages, and a taker holds what it took in `due` alone. So one look
+//! only finds suspects: what a second look, after longer than a hold, finds again at the same
+//! version is wrong, unless its entry was taken and given back between two pages of each look. A
+//! record that stands in no index at all is not found this way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use crate::error::{Applied, Bug, EngineError};
+use crate::execution::{Execution, IndexEntries, index_entries};
+use crate::id::{ExecutionId, LaneId, Namespace};
+use crate::partition::{Partition, PartitionConfig};
+use crate::score::Score;
+use crate::store::bounds::MAX_PAGE;
+use crate::store::{
+    IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned, Stored,
+    Version,
+};
+use crate::time::{DurationMs, HostTime, TimestampMs};
+
+use crate::op::loaded::load;
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::{HOLD, Patience};
+use crate::op::query::Query;
+
+/// How long something may be due before nobody seems to keep time: 60 s.
+pub const OVERDUE: DurationMs = DurationMs::from_secs(60);
+
+/// What is wrong with one entry or one record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The record wants an entry, and there is none.
+    Missing {
+        /// Where.
+        index: IndexName,
+    },
+    /// The entry stands at another place than the record wants.
+    Misplaced {
+        /// Where.
+        index: IndexName,
+        /// Its place.
+        found: Score,
+        /// The place that the record wants.
+        expected: Score,
+    },
+    /// There is an entry that the record does not want.
+    Stray {
+        /// Where.
+        index: IndexName,
+    },
+    /// There is an entry, and no record.
+    Orphan {
+        /// Where.
+        index: IndexName,
+    },
+    /// The record does not decode though its format is known.
+    Unreadable {
+        /// Whether it is in quarantine.
+        quarantined: bool,
+        /// What the decoder said.
+        detail: String,
+    },
+    /// The record under this key is of another execution, or of another partition.
+    OtherExecution {
+        /// The execution that the record is of.
+        found: ExecutionId,
+    },
+}
+
+impl Fault {
+    /// What kind of fault it is, in a few words; the same for each fault of the kind.
+    pub fn title(&self) -> String {
+        match self {
+            Self::Missing { index } => format!("not in {}", words(index)),
+            Self::Misplaced { index, .. } => format!("at a wrong place in {}", words(index)),
+            Self::Stray { index } => format!("in {} against its record", words(index)),
+            Self::Orphan { index } => format!("in {} without a record", words(index)),
+            Self::Unreadable { quarantined: true, .. } => "unreadable, in quarantine".to_owned(),
+            Self::Unreadable { .. } => "unreadable, not yet in quarantine".to_owned(),
+            Self::OtherExecution { .. } => "under the key of another".to_owned(),
+        }
+    }
+
+    /// How to mend it; the same for each fault of the kind.
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Missing { index: IndexName::Eligible { .. } } => {
+                "no worker is offered it: ff cancel it, then ff replay it"
+            }
+            Self::Missing { index: IndexName::Due }
+            | Self::Misplaced { index: IndexName::Due, .. } => {
+                "nothing happens to it when its time comes: ff cancel it, then ff replay it; one \
+                 that is over is only kept too long"
+            }
+            Self::Missing { index: IndexName::BlockedRoute { .. } } => {
+                "no new worker lets it go on: ff cancel it, then ff replay it"
+            }
+            Self::Missing { .. } => "lists do not show it; it runs all the same",
+            Self::Misplaced { .. } => {
+                "its order is wrong; the next change of the execution mends it"
+            }
+            Self::Stray { index: IndexName::Eligible { .. } | IndexName::Due } => {
+                "the next worker or timekeeper that takes it mends it: run one"
+            }
+            Self::Stray { .. } => "harmless by itself; something has written the store by hand",
+            Self::Orphan { .. } => {
+                "its record was evicted or removed by hand: look at maxmemory-policy, and at who \
+                 else writes to this server"
+            }
+            Self::Unreadable { quarantined: true, .. } => {
+                "nobody can run it: restore the record from a backup, or submit the work again"
+            }
+            Self::Unreadable { .. } => {
+                "the next worker or timekeeper that takes it puts it in quarantine; restore the \
+                 record from a backup, or submit the work again"
+            }
+            Self::OtherExecution { .. } => {
+                "the record was copied by hand, or the partitions were changed: restore the store"
+            }
+        }
+    }
+
+    /// Whether it is what an earlier look has found.
+    fn is_again(&self, earlier: &Self) -> bool {
+        let unreadable = |fault: &Self| matches!(fault, Self::Unreadable { .. });
+        self == earlier || unreadable(self) && unreadable(earlier)
+    }
+}
+
+fn words(index: &IndexName) -> String {
+    match index {
+        IndexName::Eligible { lane, .. } => format!("the lane {lane}"),
+        IndexName::Due => "the timer".to_owned(),
+        IndexName::BlockedRoute { .. } => "those that no worker fits".to_owned(),
+        IndexName::All { .. } => "the list".to_owned(),
+        IndexName::Quarantine => "quarantine".to_owned(),
+        IndexName::Signals { .. } => "its signals".to_owned(),
+    }
+}
+
+/// Something that looked wrong.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Suspect {
+    /// The execution, by the place where its record is kept.
+    pub execution: ExecutionId,
+    /// The version of its record; [`Version::ABSENT`] without one.
+    pub version: Version,
+    /// What looked wrong.
+    pub fault: Fault,
+}
+
+/// What one look at a partition has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditLook {
+    /// Executions of the namespace that were looked at.
+    pub executions: u64,
+    /// Whether an index had more entries than the look may read.
+    pub partial: bool,
+    /// Records of a newer format; they were left alone.
+    pub newer_format: u64,
+    /// Entries, of any namespace, that have been due for longer than [`OVERDUE`].
+    pub overdue: u64,
+    /// Executions of the namespace that wait for a worker that fits.
+    pub unroutable: u64,
+    /// Lanes that were looked at.
+    pub lanes: BTreeSet<LaneId>,
+    /// What looked wrong.
+    pub suspects: BTreeSet<Suspect>,
+}
+
+impl AuditLook {
+    /// What an earlier look has found as well, at the same versions: it is wrong.
+    pub fn confirms(&self, earlier: &Self) -> Vec<Suspect> {
+        let again = |suspect: &&Suspect| {
+            let of_the_same = earlier.suspects.iter().filter(|other| {
+                other.execution == suspect.execution && other.version == suspect.version
+            });
+            of_the_same.into_iter().any(|other| suspect.fault.is_again(&other.fault))
+        };
+        self.suspects.iter().filter(again).cloned().collect()
+    }
+}
+
+/// One look at one partition for a namespace: at most `limit` entries of each index, page by page.
+#[derive(Clone, Debug)]
+pub struct AuditPartition {
+    partition: Partition,
+    namespace: Namespace,
+    limit: usize,
+    patience: Patience,
+    /// The indexes to look at, the next one last.
+    pending: Vec<IndexName>,
+    query: Option<(IndexName, Query<(Scanned, TimestampMs)>)>,
+    /// Entries of the present index that were read.
+    read: usize,
+    reached: BTreeMap<IndexName, Reach>,
+    seen: BTreeMap<Uuid, Seen>,
+    corrupt: BTreeMap<Uuid, (Version, String)>,
+    quarantined: BTreeSet<Uuid>,
+    newer: BTreeSet<Uuid>,
+    at: TimestampMs,
+    look: AuditLook,
+}
+
+/// How much of an index was read.
+#[derive(Clone, Copy, Debug)]
+enum Reach {
+    Until(Score),
+    End,
+}
+
+/// Where an execution of the namespace stands.
+#[derive(Clone, Debug)]
+struct Seen {
+    version: Version,
+    /// Whether it was seen at two versions.
+    changed: bool,
+    entries: IndexEntries,
+    lane: LaneId,
+    due: Option<Score>,
+    in_lane: bool,
+    in_list: bool,
+    in_blocked: bool,
+}
+
+impl AuditPartition {
+    /// A look at a partition, and at these lanes beside those that its records name.
+    pub fn new(
+        partition: Partition,
+        namespace: Namespace,
+        lanes: impl IntoIterator<Item = LaneId>,
+        limit: usize,
+        patience: Patience,
+    ) -> Self {
+        let of_all = || namespace.clone();
+        let pending = vec![
+            IndexName::Quarantine,
+            IndexName::BlockedRoute { namespace: of_all() },
+            IndexName::Due,
+            IndexName::All { namespace: of_all() },
+        ];
+        let mut new = Self {
+            partition,
+            limit: limit.max(1),
+            patience,
+            pending,
+            query: None,
+            read: 0,
+            reached: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            corrupt: BTreeMap::new(),
+            quarantined: BTreeSet::new(),
+            newer: BTreeSet::new(),
+            at: TimestampMs::ZERO,
+            look: AuditLook::default(),
+            namespace,
+        };
+        lanes.into_iter().for_each(|lane| new.learn(&lane));
+        new
+    }
+
+    /// Notes a lane, to be looked at once all that can name lanes was.
+    fn learn(&mut self, lane: &LaneId) {
+        if self.look.lanes.insert(lane.clone()) {
+            let (namespace, lane) = (self.namespace.clone(), lane.clone());
+            self.pending.insert(0, IndexName::Eligible { namespace, lane });
+        }
+    }
+
+    fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        match self.pending.pop() {
+            Some(index) => {
+                self.read = 0;
+                self.page(index, None, now)
+            }
+            None => Step::Done(Ok(self.settle())),
+        }
+    }
+
+    fn page(
+        &mut self,
+        index: IndexName,
+        after: Option<ScanPosition>,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        let limit = (self.limit - self.read).min(MAX_PAGE) as u32;
+        let scan = Scan { partition: self.partition, index: index.clone(), after, limit };
+        let (_, query) = self.query.insert((index, Query::scan(scan, self.patience.clone())));
+        query.resume(Event::Start, now).then(|read| self.scanned(read, now))
+    }
+
+    fn scanned(
+        &mut self,
+        read: Result<(Scanned, TimestampMs), EngineError>,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        let (scanned, at) = match read {
+            Ok(read) => read,
+            Err(error) => return Step::fail(error),
+        };
+        let Some((index, _)) = self.query.take() else { return self.next(now) };
+        self.at = at;
+        self.read += scanned.entries.len();
+        for entry in &scanned.entries {
+            self.visit(&index, entry);
+        }
+        match scanned.next {
+            Some(after) if self.read < self.limit => self.page(index, Some(after), now),
+            Some(after) => {
+                self.look.partial = true;
+                self.reached.insert(index, Reach::Until(after.score));
+                self.next(now)
+            }
+            None => {
+                self.reached.insert(index, Reach::End);
+                self.next(now)
+            }
+        }
+    }
+
+    fn visit(&mut self, index: &IndexName, entry: &ScanEntry) {
+        let member = entry.position.member;
+        let Some(stored) = &entry.record else {
+            let fault = Fault::Orphan { index: index.clone() };
+            return self.suspect(member, Version::ABSENT, fault);
+        };
+        if *index == IndexName::Due && self.at.since(entry.position.score.instant()) >= OVERDUE {
+            self.look.overdue += 1;
+        }
+        match load(stored, self.patience.codec()) {
+            Ok(loaded) => self.judge(index, entry.position, stored, &loaded.execution),
+            Err(EngineError::Bug(Bug::NewerFormat { .. })) => {
+                self.newer.insert(member);
+            }
+            Err(error) => {
+                if *index == IndexName::Quarantine {
+                    self.quarantined.insert(member);
+                }
+                let detail = match error {
+                    EngineError::Bug(Bug::CorruptRecord { detail }) => detail,
+                    other => other.to_string(),
+                };
+                self.corrupt.insert(member, (stored.version, detail));
+            }
+        }
+    }
+
+    /// Compares an entry with its record, which came in one reply.
+    fn judge(
+        &mut self,
+        index: &IndexName,
+        ScanPosition { score, member }: ScanPosition,
+        stored: &Stored,
+        execution: &Execution,
+    ) {
+        let found = execution.id;
+        if found != ExecutionId::from_parts(self.partition.index, member) {
+            return self.suspect(member, stored.version, Fault::OtherExecution { found });
+        }
+        let own = execution.namespace == self.namespace;
+        if !own && *index == IndexName::Due {
+            return;
+        }
+        let entries = index_entries(execution);
+        let expected = match index {
+            _ if !own => None,
+            IndexName::Eligible { lane, .. } if *lane != execution.lane => None,
+            IndexName::Eligible { .. } => entries.eligible,
+            IndexName::Due => entries.due,
+            IndexName::BlockedRoute { .. } => entries.blocked_route,
+            IndexName::All { .. } => Some(entries.all),
+            IndexName::Quarantine | IndexName::Signals { .. } => None,
+        };
+        let held = *index == IndexName::Due && score <= self.held_until();
+        match expected {
+            Some(expected) if expected == score => {}
+            _ if held => {}
+            Some(expected) => {
+                let (index, found) = (index.clone(), score);
+                let fault = Fault::Misplaced { index, found, expected };
+                self.suspect(member, stored.version, fault);
+            }
+            None => {
+                let fault = Fault::Stray { index: index.clone() };
+                self.suspect(member, stored.version, fault);
+            }
+        }
+        if own {
+            self.stands(index, score, member, stored.version, execution, entries);
+        }
+    }
+
+    /// Notes where an execution of the namespace stands.
+    fn stands(
+        &mut self,
+        index: &IndexName,
+        score: Score,
+        member: Uuid,
+        version: Version,
+        execution: &Execution,
+        entries: IndexEntries,
+    ) {
+        self.learn(&execution.lane);
+        let seen = self.seen.entry(member).or_insert_with(|| Seen {
+            version,
+            changed: false,
+            entries,
+            lane: execution.lane.clone(),
+            due: None,
+            in_lane: false,
+            in_list: false,
+            in_blocked: false,
+        });
+        seen.changed |= seen.version != version;
+        match index {
+            IndexName::Eligible { lane, .. } => seen.in_lane |= *lane == execution.lane,
+            IndexName::Due => seen.due = Some(score),
+            IndexName::BlockedRoute { .. } => {
+                seen.in_blocked = true;
+                self.look.unroutable += 1;
+            }
+            IndexName::All { .. } => seen.in_list = true,
+            // What it stands in is of executions: signals are not looked at.
+            IndexName::Quarantine | IndexName::Signals { .. } => {}
+        }
+    }
+
+    /// Up to where an entry of `due` may be that of a taker.
+    fn held_until(&self) -> Score {
+        Score::at(self.at.plus(HOLD))
+    }
+
+    fn suspect(&mut self, member: Uuid, version: Version, fault: Fault) {
+        let execution = ExecutionId::from_parts(self.partition.index, member);
+        self.look.suspects.insert(Suspect { execution, version, fault });
+    }
+
+    /// Whether everything of an index up to a score was read.
+    fn covers(&self, index: &IndexName, score: Score) -> bool {
+        match self.reached.get(index) {
+            Some(Reach::End) => true,
+            Some(Reach::Until(reached)) => score < *reached,
+            None => false,
+        }
+    }
+
+    /// All pages are read: which entries are missing?
+    fn settle(&mut self) -> AuditLook {
+        let seen = std::mem::take(&mut self.seen);
+        for (member, seen) in seen.iter().filter(|(_, seen)| !seen.changed) {
+            for index in self.missing(seen) {
+                self.suspect(*member, seen.version, Fault::Missing { index });
+            }
+        }
+        let whole = self.covers(&IndexName::Quarantine, Score::MAX);
+        for (member, (version, detail)) in std::mem::take(&mut self.corrupt) {
+            let quarantined = self.quarantined.contains(&member) || !whole;
+            self.suspect(member, version, Fault::Unreadable { quarantined, detail });
+        }
+        self.look.executions = seen.len() as u64;
+        self.look.newer_format = self.newer.len() as u64;
+        std::mem::take(&mut self.look)
+    }
+
+    fn missing(&self, seen: &Seen) -> Vec<IndexName> {
+        let namespace = || self.namespace.clone();
+        let lane = IndexName::Eligible { namespace: namespace(), lane: seen.lane.clone() };
+        let (hold, entries) = (self.held_until(), &seen.entries);
+        let held = seen.due.is_some_and(|due| due <= hold);
+        let knows_held = self.covers(&IndexName::Due, hold);
+        let list = IndexName::All { namespace: namespace() };
+        let blocked = IndexName::BlockedRoute { namespace: namespace() };
+        let wanted = [
+            (lane, entries.eligible, seen.in_lane || held || !knows_held),
+            (IndexName::Due, entries.due, seen.due.is_some() || !knows_held),
+            (blocked, entries.blocked_route, seen.in_blocked),
+            (list, Some(entries.all), seen.in_list),
+        ];
+        let absent = |(index, expected, there): (IndexName, Option<Score>, bool)| {
+            let known = expected.is_some_and(|expected| self.covers(&index, expected));
+            (known && !there).then_some(index)
+        };
+        wanted.into_iter().filter_map(absent).collect()
+    }
+}
+
+impl Operation for AuditPartition {
+    type Output = Result<AuditLook, EngineError>;
+
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match &mut self.query {
+            None => {
+                self.patience.begin(now);
+                self.next(now)
+            }
+            Some((_, query)) => query.resume(event, now).then(|read| self.scanned(read, now)),
+        }
+    }
+}
+
+/// Looks for executions of a namespace in partitions that the store's configuration does not have:
+/// nobody looks there.
+#[derive(Clone, Debug)]
+pub struct FindOutside {
+    namespace: Namespace,
+    from: u32,
+    patience: Patience,
+    found: Vec<Partition>,
+}
+
+/// Partitions in one poll.
+const POLLED: u32 = 4_096;
+const OP: &str = "audit";
+
+impl FindOutside {
+    /// Looks at every partition behind the last one that there is.
+    pub const fn new(config: &PartitionConfig, namespace: Namespace, patience: Patience) -> Self {
+        let from = config.num_flow_partitions as u32;
+        Self { namespace, from, patience, found: Vec::new() }
+    }
+
+    fn polled(&self) -> impl Iterator<Item = Partition> + use<> {
+        let until = (self.from + POLLED).min(u32::from(u16::MAX) + 1);
+        (self.from..until).map(|index| Partition::flow(index as u16))
+    }
+
+    fn poll(&mut self) -> Step<<Self as Operation>::Output> {
+        let partitions: Vec<_> = self.polled().collect();
+        if partitions.is_empty() {
+            return Step::Done(Ok(std::mem::take(&mut self.found)));
+        }
+        let index = IndexName::All { namespace: self.namespace.clone() };
+        Step::Send(Request::Poll(Poll { index, partitions }))
+    }
+}
+
+impl Operation for FindOutside {
+    /// The partitions that hold executions and should not.
+    type Output = Result<Vec<Partition>, EngineError>;
+
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match event {
+            Event::Start | Event::Wake => {
+                self.patience.begin(now);
+                self.poll()
+            }
+            Event::Reply(Reply { body: ReplyBody::Poll(scores), .. }) => {
+                let polled = self.polled().zip(scores);
+                let full = polled.filter(|(_, score)| matches!(score, Ok(Some(_))));
+                self.found.extend(full.map(|(partition, _)| partition));
+                self.from += POLLED;
+                self.poll()
+            }
+            Event::Reply(_) => Step::fail(Bug::unexpected_reply(OP)),
+            Event::Failure(failure) => {
+                Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Reading the signals that resumed an execution (`docs/spec.md`, 5).
+
+use std::fmt;
+
+use crate::error::{Bug, EngineError};
+use crate::execution::{ResumedBy, Resumption, SignalRecord, ValueKind};
+use crate::id::{ExecutionId, SignalId, SignalName, SignalSource, WaitpointKey};
+use crate::partition::Partition;
+use crate::store::codec::Codec;
+use crate::store::{Bytes, Fetched, Read, Stored, Values};
+use crate::time::{HostTime, TimestampMs};
+
+use crate::op::loaded::{signal_key, unreadable, value_key};
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
+use crate::op::query::Query;
+
+/// A signal as a worker gets it.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReceivedSignal {
+    /// The signal's ID; `None` for the signal of a timeout.
+    pub signal_id: Option<SignalId>,
+    /// The waitpoint that it was sent to; `None` for the signal of a timeout.
+    pub waitpoint: Option<WaitpointKey>,
+    /// Its name; `timeout` for the signal of a timeout.
+    pub name: SignalName,
+    /// Its sender, as the sender named itself.
+    pub source: Option<SignalSource>,
+    /// Its payload.
+    pub payload: Option<Bytes>,
+    /// When the store accepted it, by the store's clock.
+    pub at: TimestampMs,
+}
+
+impl fmt::Debug for ReceivedSignal {
+    /// Leaves out the payload, which may be anything.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceivedSignal")
+            .field("signal_id", &self.signal_id)
+            .field("waitpoint", &self.waitpoint)
+            .field("name", &self.name)
+            .field("source", &self.source)
+            .field("payload_bytes", &self.payload.as_ref().map(|payload| payload.len()))
+            .field("at", &self.at)
+            .finish()
+    }
+}
+
+/// Reads the signals that resumed an execution.
+#[derive(Clone, Debug)]
+pub struct ReadSignals {
+    query: Query<(Values, TimestampMs)>,
+    resumption: Resumption,
+    codec: Codec,
+}
+
+impl ReadSignals {
+    /// Reads the signals of this resumption.
+    pub fn new(id: &ExecutionId, resumption: Resumption, patience: Patience) -> Self {
+        let signals = &resumption.signals;
+        let read = Read {
+            partition: id.partition(),
+            records: signals.iter().map(|signal| signal_key(id, *signal)).collect(),
+            values: signals.iter().map(|s| value_key(id, ValueKind::Signal(*s))).collect(),
+        };
+        let codec = patience.codec().clone();
+        Self { query: Query::read(read, patience), resumption, codec }
+    }
+
+    fn received(&self, values: Values) -> Result<Vec<ReceivedSignal>, EngineError> {
+        let mut signals = Vec::with_capacity(values.records.len() + 1);
+        for (stored, value) in values.records.into_iter().zip(values.values) {
+            // Retention may have begun since, but not while a lease is held.
+            let Some(stored) = stored else { continue };
+            signals.push(self.one(&stored, value)?);
+        }
+        signals.sort_by_key(|(number, _)| *number);
+        let mut signals: Vec<_> = signals.into_iter().map(|(_, signal)| signal).collect();
+        if let ResumedBy::Timeout { signal: true, at } = self.resumption.by {
+            signals.push(ReceivedSignal {
+                signal_id: None,
+                waitpoint: None,
+                name: SignalName::try_new("timeout").expect("a valid name"),
+                source: None,
+                payload: None,
+                at,
+            });
+        }
+        Ok(signals)
+    }
+
+    fn one(&self, stored: &Stored, value: Fetched) -> Result<(u32, ReceivedSignal), EngineError> {
+        let record: SignalRecord = self.codec.decode(&stored.bytes).map_err(unreadable)?;
+        let payload = match value {
+            Fetched::Value(payload) => Some(payload),
+            Fetched::Absent => None,
+            // As many signals as a condition can ask for fit into one reply.
+            Fetched::Deferred => return Err(Bug::unexpected_reply("resume_signals")),
+        };
+        let signal = ReceivedSignal {
+            signal_id: Some(record.id),
+            waitpoint: Some(record.waitpoint_key),
+            name: record.name,
+            source: record.source,
+            payload,
+            at: record.at,
+        };
+        Ok((record.number, signal))
+    }
+}
+
+impl Operation for ReadSignals {
+    /// The signals in the order in which the store accepted them.
+    type Output = Result<Vec<ReceivedSignal>, EngineError>;
+
+    fn partition(&self) -> Option<Partition> {
+        self.query.partition()
+    }
+
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        if self.resumption.signals.is_empty() {
+            return Step::Done(self.received(Values { records: Vec::new(), values: Vec::new() }));
+        }
+        let step = self.query.resume(event, now);
+        step.map(|read| read.and_then(|(values, _)| self.received(values)))
+    }
+}
