@@ -9,11 +9,6 @@ use crate::{CRATES, Source, report, root};
 /// type.
 const LAYERS: [&str; 5] = ["execution", "store", "op", "agent", "backend"];
 
-/// Whether the layers of `core/src/op` are checked. Set it to true once the modules in
-/// [`OP_LAYERS`] exist. From then on, a listed module that does not exist is an error, and so is a
-/// module that is not listed.
-const CHECK_OP_LAYERS: bool = false;
-
 /// The layers of `core/src/op`, lowest first. Every module of `op` is in one of them.
 const OP_LAYERS: &[&[&str]] = &[
     &["operation", "context", "loaded"],
@@ -55,10 +50,8 @@ fn core_layer(module: &[String]) -> usize {
 
 #[test]
 fn imports_in_op_never_go_up() {
-    if CHECK_OP_LAYERS {
-        let broken = op_violations(&Crate::read("core"));
-        report("operation < doubt, patience < config < command < work, read", broken);
-    }
+    let broken = op_violations(&Crate::read("core"));
+    report("operation < doubt, patience < config < command < work, read", broken);
 }
 
 /// Returns the imports within `op` that go up, the listed modules that do not exist, and the
