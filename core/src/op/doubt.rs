@@ -80,7 +80,7 @@ impl Doubt {
         if self.unanswered.is_empty() { Applied::No } else { Applied::Unknown }
     }
 
-    /// Whether no commit is in doubt: no reply was lost, and no refused commit is left to disprove.
+    /// Whether no commit is in doubt: no reply was lost, and records disproved all refused commits.
     pub(super) const fn is_empty(&self) -> bool {
         self.unanswered.is_empty() && self.refused.is_empty()
     }
@@ -90,7 +90,7 @@ impl Doubt {
         !self.unanswered.is_empty()
     }
 
-    /// Whether no commit was applied: no refused commit is left to disprove, and the record
+    /// Whether no commit was applied: earlier records disproved all refused commits, and this one
     /// disproves all commits whose reply was lost.
     pub(super) fn is_disproved(&self, evidence: &Evidence) -> bool {
         self.refused.is_empty() && self.unanswered_are_disproved(evidence)
@@ -107,7 +107,7 @@ impl Doubt {
     }
 
     /// Whether a commit whose reply was lost may still arrive and be applied: the record has the
-    /// version that the commit replaces, and at `at`, by the store's clock, its window is open.
+    /// version that the commit replaces, and the window is still open at `at`, by the store's clock.
     pub(super) fn may_still_apply(&self, version: Version, at: TimestampMs) -> bool {
         self.unanswered.iter().any(|sent| version == sent.expected && at < sent.until)
     }
