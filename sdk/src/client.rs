@@ -125,9 +125,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Validation` for an invalid submission,
-    /// `Conflict(IdempotencyMismatch)` when the idempotency key was used for other content, and when
-    /// the store does not answer.
+    /// [`SdkError::Engine`] with `Validation` for an invalid submission, with
+    /// `Conflict(IdempotencyMismatch)` when the idempotency key was used for other content, and
+    /// when the store does not answer.
     ///
     /// # Cancel safety
     ///
@@ -284,8 +284,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Validation` for an id of another partition configuration, and when
-    /// the store does not answer.
+    /// [`SdkError::Engine`] with `Validation` for an id of another partition configuration, and
+    /// when the store does not answer.
     ///
     /// # Cancel safety
     ///
@@ -295,8 +295,8 @@ impl Client {
         Ok(found.map(|(loaded, at)| snapshot(&loaded.execution, at)))
     }
 
-    /// Reads a value stored beside an execution's record: its payload, its result, or the payload of
-    /// a signal. `None` when there is no such value.
+    /// Reads a value stored beside an execution's record: its payload, its result, or the payload
+    /// of a signal. `None` when there is no such value.
     ///
     /// # Errors
     ///
