@@ -1,4 +1,4 @@
-//! What a shell implements: a way to call a store, to be woken, and to hear of completions.
+//! Traits that a host program implements: calls to a store, wake-ups, and streams of completions.
 
 mod cursor;
 
@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
-use crate::execution::Failure as WorkFailure;
+use crate::execution::WorkFailure;
 use crate::id::{ExecutionId, LaneId, Namespace};
 use crate::partition::Partition;
 use crate::state::TerminalOutcome;
@@ -21,101 +21,107 @@ pub use cursor::{CompletionCursor, CompletionPlace, CursorError};
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A store behind a transport. Nothing else is needed for a new backend.
+/// A store behind a transport. A new backend implements this trait and nothing else.
 pub trait EngineBackend: Send + Sync {
-    /// The backend's name, for errors and traces.
+    /// Returns the backend's name, for errors and traces.
     fn name(&self) -> &'static str;
 
     /// Sends a request and waits for its reply.
     ///
-    /// Dropping the future may leave the request applied or not: it is as ambiguous as
+    /// If the future is dropped, the request may be applied or not, as with
     /// [`Failure::MaybeApplied`].
     ///
     /// # Errors
     ///
-    /// [`Failure`], sorted by whether the request can have been applied.
+    /// [`Failure::NotSent`] and [`Failure::Refused`] if nothing was applied,
+    /// [`Failure::MaybeApplied`] if the request may be applied.
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Failure>>;
 
-    /// Which of the store's clocks decides on this partition: the nodes of a cluster have clocks of
-    /// their own, and callers keep an estimate of each.
+    /// Returns the number of the clock that decides on this partition. Each node of a cluster has
+    /// its own clock, and callers keep an estimate of each.
     fn clock_of(&self, _partition: Partition) -> usize {
         0
     }
 
-    /// Wake-ups for these topics; `None` when the backend has none: then callers poll.
+    /// Subscribes to wake-ups for these topics. Returns `None` if the backend has no wake-ups, so
+    /// that callers must poll.
     fn subscribe(&self, topics: Vec<Topic>) -> Option<Box<dyn WakeUps>>;
 
-    /// What the backend knows of the store's load.
-    fn report(&self) -> BoxFuture<'_, Result<BackendReport, Failure>>;
-
-    /// What the backend knows of how fit its store is: version, eviction policy, function library,
-    /// the clocks of its nodes. It changes nothing.
+    /// Reports the store's load.
     ///
     /// # Errors
     ///
-    /// [`Failure`] when the store cannot be asked; what is wrong with a store that answers is a
+    /// [`Failure`] if the store cannot be asked.
+    fn report(&self) -> BoxFuture<'_, Result<BackendReport, Failure>>;
+
+    /// Checks the health of the store: version, eviction policy, function library, the clocks of
+    /// its nodes. It changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] if the store cannot be asked. A problem of a store that answers is a
     /// [`Finding`].
     fn examine(&self) -> BoxFuture<'_, Result<Vec<Finding>, Failure>>;
 }
 
 /// A stream of wake-ups.
 pub trait WakeUps: Send {
-    /// The next wake-up; `None` when no more will come. A wake-up without a partition means that
-    /// some were missed: look everywhere.
+    /// Waits for the next wake-up. Returns `None` when the stream has ended, and `Some(None)` when
+    /// wake-ups were missed, so that the caller must look into every partition.
     ///
     /// Cancel safe: dropping the future loses no wake-up.
     fn next(&mut self) -> BoxFuture<'_, Option<Option<Wake>>>;
 }
 
-/// What a backend knows of its store.
+/// A backend's report on its store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BackendReport {
     /// The store and its version.
     pub store: String,
-    /// Bytes in use for keys, records, values and entries, streams apart.
+    /// Bytes in use for keys, records, values and entries, without streams.
     pub used_bytes: u64,
     /// Bytes in use for streams.
     pub stream_bytes: u64,
     /// Calls that this backend has answered.
     pub calls: u64,
-    /// Processor time that the server has used so far, user and system, in microseconds; `None`
-    /// where there is no server.
+    /// Processor time that the server has used so far, user and system, in microseconds; `None` for
+    /// a store without a server.
     pub cpu_us: Option<u64>,
-    /// Commands that the server has processed so far, of every client; `None` where there is no
-    /// server.
+    /// Commands that the server has processed so far, from all clients; `None` for a store without
+    /// a server.
     pub commands: Option<u64>,
 }
 
 impl BackendReport {
-    /// A report of these figures, of a store without a server.
+    /// Creates the report of a store without a server.
     pub fn new(store: impl Into<String>, used_bytes: u64, stream_bytes: u64, calls: u64) -> Self {
         let store = store.into();
         Self { store, used_bytes, stream_bytes, calls, cpu_us: None, commands: None }
     }
 }
 
-/// One thing that was found out about a store, and how to mend it if it is wrong.
+/// One result of a health check of a store, with advice how to fix a problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub level: FindingLevel,
-    /// What it is about, in a word or two: `eviction policy`.
+    /// The subject in a word or two, such as `eviction policy`.
     pub subject: String,
-    /// What was found.
+    /// The observation.
     pub detail: String,
-    /// What to do about it, where there is something to do.
+    /// The advice how to fix the problem, if there is one.
     pub advice: Option<String>,
 }
 
 impl Finding {
-    /// A finding without advice.
+    /// Creates a finding without advice.
     pub fn new(level: FindingLevel, subject: &str, detail: impl Into<String>) -> Self {
         Self { level, subject: subject.to_owned(), detail: detail.into(), advice: None }
     }
 
-    /// The same finding, with what to do about it.
+    /// Adds advice to the finding.
     #[must_use]
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
@@ -123,72 +129,74 @@ impl Finding {
     }
 }
 
-/// How bad a finding is, from nothing on.
+/// The severity of a finding, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingLevel {
-    /// As it should be.
+    /// Everything is as it should be.
     Good,
-    /// Worth knowing; nothing is lost by it.
+    /// The operator should know. No work is at risk.
     Warning,
-    /// Wrong: work can be lost or stand still.
+    /// Work can be lost or stop.
     Problem,
 }
 
 /// Completions as a stream, read from the journals.
 ///
-/// A journal keeps 24 h and 1 MiB of its partition. A subscriber that stores
-/// [`Completions::cursor`] after it has handled an item, and subscribes from there the next time,
-/// is told of every later completion exactly once, however long it was away, or is told of a
-/// [`CompletionItem::Gap`].
+/// The journal of a partition keeps at most 24 h and 1 MiB of entries. A subscriber that stores
+/// [`Completions::cursor`] after each item, and later subscribes from there, receives every later
+/// completion exactly once, however long it was away, or a [`CompletionItem::Gap`].
 pub trait CompletionBackend: Send + Sync {
-    /// Completions that pass the filter, from a place on. [`CompletionCursor::end`] is fixed in
-    /// each partition by [`Completions::ready`], or by the first call of [`Completions::next`].
+    /// Subscribes to the completions after a cursor that pass the filter. The first call of
+    /// [`Completions::ready`] or [`Completions::next`] fixes the positions of
+    /// [`CompletionCursor::end`].
     fn completions(&self, from: CompletionCursor, filter: CompletionFilter)
     -> Box<dyn Completions>;
 }
 
-/// A stream of completions. Those of one partition come in the order in which they happened.
+/// A stream of completions. Completions of one partition arrive in the order in which they
+/// happened.
 pub trait Completions: Send {
-    /// Fixes the place in each partition and returns: whatever ends from then on will be told.
-    /// It waits for a store that does not answer or was not set up. [`Completions::next`] does it
-    /// too.
+    /// Fixes the position in each partition: the stream yields every execution that ends after this
+    /// call has returned. It waits while the store does not answer or is not set up yet. The first
+    /// call of [`Completions::next`] does the same.
     ///
-    /// Cancel safe: the next call goes on where it was.
+    /// Cancel safe: the next call continues.
     ///
     /// # Errors
     ///
-    /// As [`Completions::next`].
+    /// As for [`Completions::next`].
     fn ready(&mut self) -> BoxFuture<'_, Result<(), CursorError>>;
 
-    /// The next item; `None` when the backend is gone. It waits for as long as there is none.
+    /// Waits for the next item. Returns `None` when the backend is gone.
     ///
     /// Cancel safe: dropping the future loses no item.
     ///
     /// # Errors
     ///
-    /// [`CursorError::OtherPartitions`] when the cursor of the subscription is of another store;
-    /// each later call says the same.
+    /// [`CursorError::OtherPartitions`] if the cursor of the subscription belongs to another store.
+    /// Each later call returns the same error.
     fn next(&mut self) -> BoxFuture<'_, Result<Option<CompletionItem>, CursorError>>;
 
-    /// The place behind the item that [`Completions::next`] returned last; before the first, the
-    /// one that the subscription began with. It also moves past what the filter leaves out.
+    /// Returns the cursor after the last item that [`Completions::next`] returned, or the cursor
+    /// of the subscription before the first item. It also advances past completions that the filter
+    /// removes.
     fn cursor(&self) -> CompletionCursor;
 }
 
-/// Which completions a subscriber wants: those that pass every part of it.
+/// The filter of a subscription: a completion passes if every part matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompletionFilter {
-    /// Of this namespace only.
+    /// The only namespace to report; `None` for all.
     pub namespace: Option<Namespace>,
-    /// Of this lane only.
+    /// The only lane to report; `None` for all.
     pub lane: Option<LaneId>,
-    /// With all of these tags only.
+    /// The tags that a completion must have, all of them.
     pub tags: BTreeMap<String, String>,
 }
 
 impl CompletionFilter {
-    /// Whether a completion passes.
+    /// Whether a completion with these properties passes.
     pub fn passes(&self, namespace: &Namespace, lane: &LaneId, tags: &Tags) -> bool {
         self.namespace.as_ref().is_none_or(|wanted| wanted == namespace)
             && self.lane.as_ref().is_none_or(|wanted| wanted == lane)
@@ -196,32 +204,32 @@ impl CompletionFilter {
     }
 }
 
-/// What a stream of completions yields.
+/// An item of a stream of completions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CompletionItem {
-    /// A life ended.
+    /// A life of an execution ended.
     Completed {
         /// The execution.
         execution_id: ExecutionId,
-        /// Its tenant.
+        /// The namespace of the execution.
         namespace: Namespace,
-        /// Its queue.
+        /// The lane of the execution.
         lane: LaneId,
-        /// Its labels.
+        /// The tags of the execution.
         tags: Tags,
-        /// How it ended.
+        /// The outcome.
         outcome: TerminalOutcome,
-        /// Why it failed, if it did.
+        /// The failure, if the execution failed.
         failure: Option<WorkFailure>,
-        /// When, by the store's clock.
+        /// The time of the end, by the store's clock.
         at: TimestampMs,
     },
-    /// Some completions of a partition were not kept or cannot be read, or the store's history
-    /// changed: read again what you wait for. The stream goes on with what is kept, and may tell
-    /// some of it again.
+    /// Completions of a partition were dropped or cannot be read, or the store's history changed:
+    /// read again the executions that you wait for. The stream continues with the entries that are
+    /// kept, and may repeat some of them.
     Gap {
-        /// Where.
+        /// The partition.
         partition: Partition,
     },
 }

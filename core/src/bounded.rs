@@ -1,27 +1,27 @@
-//! A list that never grows beyond a constant: the oldest element makes room for the newest.
+//! A list with a constant maximum length: a push to a full list drops the oldest element.
 
 use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
-/// At most `N` elements, oldest first. Pushing to a full list drops the oldest element.
+/// A list of at most `N` elements, oldest first. Pushing to a full list drops the oldest element.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<T>", into = "Vec<T>")]
 #[serde(bound(serialize = "T: Clone + Serialize", deserialize = "T: Deserialize<'de>"))]
 pub struct Bounded<T, const N: usize>(Vec<T>);
 
 impl<T, const N: usize> Bounded<T, N> {
-    /// An empty list.
+    /// Creates an empty list.
     pub const fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// Whether the next element drops the oldest one.
+    /// Whether the list has `N` elements, so that the next push drops the oldest one.
     pub const fn is_full(&self) -> bool {
         self.0.len() == N
     }
 
-    /// Appends an element and drops the oldest one if there would be more than `N`.
+    /// Appends an element. Drops the oldest one if the list is full.
     pub fn push(&mut self, element: T) {
         if self.is_full() {
             self.0.remove(0);
@@ -49,7 +49,8 @@ impl<T, const N: usize> TryFrom<Vec<T>> for Bounded<T, N> {
 
     fn try_from(elements: Vec<T>) -> Result<Self, String> {
         if elements.len() > N {
-            return Err(format!("a list of at most {N} has {} elements", elements.len()));
+            let count = elements.len();
+            return Err(format!("list of {count} elements is too long: at most {N} are allowed"));
         }
         Ok(Self(elements))
     }
@@ -61,7 +62,8 @@ impl<T, const N: usize> From<Bounded<T, N>> for Vec<T> {
     }
 }
 
-/// The longest prefix of `text` that has at most `max_bytes` bytes and ends between characters.
+/// Returns the longest prefix of `text` that has at most `max_bytes` bytes and ends at a character
+/// boundary.
 pub fn truncated(text: &str, max_bytes: usize) -> &str {
     if text.len() <= max_bytes {
         return text;

@@ -1,4 +1,4 @@
-//! What a worker can do and an execution needs: a set of tokens (`docs/spec.md`, 2).
+//! Capabilities: the tokens that a worker offers and an execution requires (`docs/spec.md`, 2).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,54 +6,61 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The most tokens of one set.
+/// The maximum number of tokens in one set.
 pub const MAX_CAPABILITIES: usize = 256;
-/// The most bytes of one set, joined by commas.
+/// The maximum size of one set, in bytes of its tokens joined by commas.
 pub const MAX_CAPABILITIES_BYTES: usize = 4_096;
 
 /// A set of capability tokens, ordered by their bytes.
+///
+/// At most [`MAX_CAPABILITIES`] tokens and [`MAX_CAPABILITIES_BYTES`] bytes. A token is not empty
+/// and has no comma, whitespace or control character.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Arc<str>>", into = "Vec<Arc<str>>")]
 pub struct Capabilities(BTreeSet<Arc<str>>);
 
-/// Why a set of tokens is no capability set.
+/// The reason a set of tokens is not a valid capability set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CapabilityError {
     /// A token is empty, or has a comma, whitespace or a control character.
-    #[error("a capability token has no comma, whitespace or control character: {token:?}")]
+    #[error(
+        "invalid capability token {token:?}: it must not be empty or contain a comma, whitespace \
+         or a control character"
+    )]
     InvalidToken {
         /// The token.
         token: String,
     },
     /// More than [`MAX_CAPABILITIES`] tokens.
-    #[error("at most 256 capability tokens, not {count}")]
+    #[error("too many capability tokens: {count}; at most 256 are allowed")]
     TooMany {
-        /// How many there are.
+        /// The number of distinct tokens.
         count: usize,
     },
     /// More than [`MAX_CAPABILITIES_BYTES`] bytes when joined by commas.
-    #[error("capability tokens have at most 4096 bytes joined by commas, not {bytes}")]
+    #[error("capability tokens have {bytes} bytes joined by commas; at most 4096 are allowed")]
     TooLong {
-        /// How many bytes there are.
+        /// The size of the tokens, in bytes.
         bytes: usize,
     },
 }
 
 impl Capabilities {
-    /// Parses the tokens; a token that is given twice counts once.
+    /// Parses the tokens. A token that occurs twice counts once.
     ///
     /// # Errors
     ///
-    /// [`CapabilityError`] names the first token that is wrong, or the bound that is exceeded.
+    /// [`CapabilityError::InvalidToken`] with the first invalid token,
+    /// [`CapabilityError::TooMany`] or [`CapabilityError::TooLong`].
     pub fn try_new<T: AsRef<str>>(
         tokens: impl IntoIterator<Item = T>,
     ) -> Result<Self, CapabilityError> {
         let mut set = BTreeSet::new();
         for token in tokens {
             let token = token.as_ref();
-            let wrong = |c: char| c == ',' || c.is_whitespace() || c.is_control();
-            if token.is_empty() || token.contains(wrong) {
+            let is_forbidden = |c: char| c == ',' || c.is_whitespace() || c.is_control();
+            if token.is_empty() || token.contains(is_forbidden) {
                 return Err(CapabilityError::InvalidToken { token: token.to_owned() });
             }
             set.insert(Arc::from(token));
@@ -68,7 +75,7 @@ impl Capabilities {
         }
     }
 
-    /// The tokens of this set that `offered` lacks; empty when it has all.
+    /// Returns the tokens of this set that `offered` lacks.
     pub fn missing_in(&self, offered: &Self) -> Vec<Arc<str>> {
         self.0.difference(&offered.0).cloned().collect()
     }
@@ -78,12 +85,12 @@ impl Capabilities {
         self.0.is_subset(&offered.0)
     }
 
-    /// The tokens in order.
+    /// Iterates over the tokens in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|token| &**token)
     }
 
-    /// Whether there is no token.
+    /// Whether the set has no tokens.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -120,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrong_tokens_and_too_many_are_refused() {
+    fn invalid_tokens_and_oversized_sets_are_refused() {
         for token in ["", "a,b", "a b", "a\u{0}", "a\u{a0}"] {
             let error = Capabilities::try_new([token]).unwrap_err();
             assert!(matches!(error, CapabilityError::InvalidToken { .. }), "{token:?}");
@@ -134,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_needs_every_token() {
+    fn a_worker_must_offer_every_required_token() {
         let needs = Capabilities::try_new(["gpu", "eu"]).unwrap();
         let offers = Capabilities::try_new(["gpu", "us"]).unwrap();
         assert_eq!(needs.missing_in(&offers), [Arc::from("eu")]);

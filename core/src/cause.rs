@@ -1,50 +1,56 @@
-//! What lies behind some errors: defects of records and replies, and what a decision lacks.
+//! Causes of some errors: defects of records and replies, and facts that a decision lacks.
 
 use std::fmt;
 
-/// What a decision needs to have read.
+/// The data that a decision needs and that was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// The secrets that sign the tokens of waitpoints.
+    /// The secrets that sign waitpoint tokens.
     Secrets,
     /// The record of the signal.
     Signal,
-    /// The signals that were buffered.
+    /// The buffered signals.
     BufferedSignals,
 }
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Secrets => "the secrets of tokens",
-            Self::Signal => "the signal's records",
+            Self::Secrets => "the secrets of waitpoint tokens",
+            Self::Signal => "the record of the signal",
             Self::BufferedSignals => "the buffered signals",
         })
     }
 }
 
-/// A defect that a person should look at.
+/// A defect that a person should investigate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Bug {
-    /// A record does not decode though its format is known; it is put into quarantine.
-    #[error("a record does not decode ({detail}); it is in quarantine")]
+    /// A record does not decode although its format is known. It is put into quarantine.
+    #[error(
+        "cannot decode a record ({detail}); it is in quarantine: restore it from a backup, or \
+         submit the work again"
+    )]
     CorruptRecord {
-        /// What the decoder said.
+        /// The decoder's message.
         detail: String,
     },
-    /// A record was written by a newer program; it is left alone.
-    #[error("a record has format {found}, this program knows up to {known}; update it")]
+    /// A newer program wrote the record. It is left as it is.
+    #[error(
+        "a record has format {found}, but this program reads formats up to {known}; use a newer \
+         program"
+    )]
     NewerFormat {
         /// The record's format number.
         found: u8,
-        /// The highest that this program knows.
+        /// The highest format number that this program reads.
         known: u8,
     },
-    /// The store answered something else than it was asked.
-    #[error("the store's reply does not fit the request: {detail}")]
+    /// The reply of the store does not match the request.
+    #[error("the store's reply does not match the request: {detail}")]
     UnexpectedReply {
-        /// What was wrong.
+        /// The mismatch.
         detail: String,
     },
 }

@@ -1,5 +1,5 @@
-//! What a suspended execution waits for: reasons, conditions, timeouts and how it goes on
-//! (`docs/spec.md`, 5).
+//! The arguments of a suspension: its reason, the condition that resumes the execution, the timeout
+//! and the resume policy (`docs/spec.md`, 5).
 
 use serde::{Deserialize, Serialize};
 
@@ -7,45 +7,46 @@ use crate::error::Rejection;
 use crate::id::{SignalName, WaitpointKey};
 use crate::time::{DurationMs, TimestampMs};
 
-/// The most waitpoints that are open in one execution at a time, and that are remembered once they
-/// are closed.
+/// The maximum number of open waitpoints of one execution. Its record also keeps at most this many
+/// closed ones.
 pub const MAX_WAITPOINTS: usize = 16;
-/// The most signals that one condition asks for, over all its parts.
+/// The maximum number of signals that one condition asks for, over all its parts.
 pub const MAX_CONDITION_SIGNALS: usize = 64;
-/// The most waitpoints that one condition names, over all its parts, each time counted.
+/// The maximum number of waitpoints that one condition names, over all its parts. A waitpoint that
+/// is named twice counts twice.
 pub const MAX_CONDITION_WAITPOINTS: usize = 64;
-/// The deepest nesting of a condition.
+/// The maximum nesting depth of a condition.
 pub const MAX_CONDITION_DEPTH: usize = 4;
 
-/// Why a worker suspends; it shows as the blocking reason.
+/// The reason for which a worker suspends an execution. It determines the blocking reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SuspensionReason {
-    /// It waits for a signal.
+    /// The execution waits for a signal.
     #[default]
     Signal,
-    /// It waits for a person's approval.
+    /// The execution waits for a person's approval.
     Approval,
-    /// It waits for another system to call back.
+    /// The execution waits for a callback from another system.
     Callback,
-    /// It waits for the result of a tool.
+    /// The execution waits for the result of a tool.
     ToolResult,
-    /// It is paused until an operator resumes it.
+    /// The execution is paused until an operator resumes it.
     Operator,
-    /// A policy pauses it.
+    /// A policy pauses the execution.
     Policy,
-    /// It waits for a budget.
+    /// The execution waits for a budget.
     Budget,
 }
 
-/// Which signals count.
+/// The signals that a condition counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignalMatcher {
     /// Every signal.
     #[default]
     Wildcard,
-    /// Signals of this name only.
+    /// Only signals of this name.
     ByName(SignalName),
 }
 
@@ -59,19 +60,19 @@ impl SignalMatcher {
     }
 }
 
-/// What is counted.
+/// The unit in which a condition counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CountKind {
-    /// Waitpoints that had a signal.
+    /// Waitpoints that received a signal.
     DistinctWaitpoints,
     /// Signals.
     DistinctSignals,
-    /// Sources that sent a signal; one without a source does not count.
+    /// Sources that sent a signal. A signal without a source does not count.
     DistinctSources,
 }
 
-/// What resumes a suspended execution.
+/// The condition that resumes a suspended execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -79,68 +80,73 @@ pub enum Condition {
     Single {
         /// The waitpoint.
         waitpoint: WaitpointKey,
-        /// Which signals count; without a matcher every one does.
+        /// The signals that count; every signal by default.
         #[serde(default)]
         matcher: SignalMatcher,
     },
-    /// No signal: an operator resumes it.
+    /// No signal: only an operator resumes the execution.
     OperatorOnly,
-    /// No signal: its timeout resumes or ends it.
+    /// No signal: only the suspension's timeout resumes or ends the execution.
     TimeoutOnly,
-    /// All of these. They are signals' conditions: an operator and a timeout need no condition.
+    /// Every member is satisfied. The members are conditions on signals, so neither `OperatorOnly`
+    /// nor `TimeoutOnly`.
     AllOf {
-        /// At least one.
+        /// The members, at least one.
         members: Vec<Condition>,
     },
-    /// So many different ones.
+    /// At least `n` distinct waitpoints, signals or sources.
     Count {
-        /// At least 1; of waitpoints at most as many as there are.
+        /// The required number, at least 1. For [`CountKind::DistinctWaitpoints`] at most the
+        /// number of waitpoints.
         n: u32,
-        /// What is counted.
+        /// The unit in which signals are counted.
         kind: CountKind,
-        /// Which signals count.
+        /// The signals that count.
         #[serde(default)]
         matcher: SignalMatcher,
-        /// The waitpoints at which they count.
+        /// The waitpoints at which signals count.
         waitpoints: Vec<WaitpointKey>,
     },
 }
 
 impl Condition {
-    /// One signal of whatever name at a waitpoint.
+    /// Creates a condition that one signal of any name at this waitpoint satisfies.
     pub const fn any_signal(waitpoint: WaitpointKey) -> Self {
         Self::Single { waitpoint, matcher: SignalMatcher::Wildcard }
     }
 
-    /// One signal of this name at a waitpoint.
+    /// Creates a condition that one signal of this name at this waitpoint satisfies.
     pub const fn signal(waitpoint: WaitpointKey, name: SignalName) -> Self {
         Self::Single { waitpoint, matcher: SignalMatcher::ByName(name) }
     }
 
-    /// The condition as parts that must all be satisfied; none where no signal resumes it.
+    /// Flattens the condition into parts that must all be satisfied. Returns no part if no signal
+    /// resumes the execution.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a condition that cannot be satisfied as it is written: an empty `AllOf`,
-    /// `n` of zero or above the number of waitpoints, nesting deeper than [`MAX_CONDITION_DEPTH`],
-    /// more than [`MAX_CONDITION_SIGNALS`] signals or [`MAX_CONDITION_WAITPOINTS`] waitpoints.
+    /// [`Rejection::InvalidInput`] for a condition that is malformed or over a bound: an empty
+    /// `AllOf`, `OperatorOnly` or `TimeoutOnly` as a member, `n` of zero or above the number of
+    /// waitpoints, a count without waitpoints or with the same waitpoint twice, nesting deeper than
+    /// [`MAX_CONDITION_DEPTH`], more than [`MAX_CONDITION_SIGNALS`] signals or
+    /// [`MAX_CONDITION_WAITPOINTS`] waitpoints.
     pub fn parts(&self) -> Result<Vec<ConditionPart>, Rejection> {
         let mut parts = Vec::new();
         self.gather(1, &mut parts)?;
         let asked: u64 = parts.iter().map(|part| u64::from(part.n)).sum();
         if asked > MAX_CONDITION_SIGNALS as u64 {
-            return Err(wrong(format!("asks for {asked} signals, at most 64 are possible")));
+            return Err(invalid(format!("asks for {asked} signals; at most 64 are allowed")));
         }
         let named: usize = parts.iter().map(|part| part.waitpoints.len()).sum();
         if named > MAX_CONDITION_WAITPOINTS {
-            return Err(wrong(format!("names waitpoints {named} times, at most 64 are possible")));
+            return Err(invalid(format!("names {named} waitpoints; at most 64 are allowed")));
         }
         Ok(parts)
     }
 
     fn gather(&self, depth: usize, parts: &mut Vec<ConditionPart>) -> Result<(), Rejection> {
         if depth > MAX_CONDITION_DEPTH {
-            return Err(wrong(format!("is nested deeper than {MAX_CONDITION_DEPTH}")));
+            return Err(invalid(format!("is nested deeper than {MAX_CONDITION_DEPTH} levels")));
         }
         match self {
             Self::Single { waitpoint, matcher } => parts.push(ConditionPart {
@@ -151,10 +157,12 @@ impl Condition {
             }),
             Self::OperatorOnly | Self::TimeoutOnly if depth == 1 => {}
             Self::OperatorOnly | Self::TimeoutOnly => {
-                return Err(wrong("has an operator or a timeout as a part of all_of".to_owned()));
+                let problem = "has operator_only or timeout_only as a member of all_of; only \
+                               conditions on signals are allowed there";
+                return Err(invalid(problem.to_owned()));
             }
             Self::AllOf { members } if members.is_empty() => {
-                return Err(wrong("has an empty all_of".to_owned()));
+                return Err(invalid("has an all_of without members; give at least one".to_owned()));
             }
             Self::AllOf { members } => {
                 for member in members {
@@ -174,98 +182,101 @@ impl Condition {
 
 fn check_count(n: u32, kind: CountKind, waitpoints: &[WaitpointKey]) -> Result<(), Rejection> {
     if n == 0 {
-        return Err(wrong("counts to zero".to_owned()));
+        return Err(invalid("has a count with n = 0; n must be at least 1".to_owned()));
     }
     if waitpoints.is_empty() {
-        return Err(wrong("counts at no waitpoint".to_owned()));
+        return Err(invalid("has a count without waitpoints; give at least one".to_owned()));
     }
     let mut different: Vec<&WaitpointKey> = waitpoints.iter().collect();
     different.sort_unstable();
     different.dedup();
     if different.len() < waitpoints.len() {
-        return Err(wrong("names a waitpoint twice in one count".to_owned()));
+        return Err(invalid("names the same waitpoint twice in one count".to_owned()));
     }
     if kind == CountKind::DistinctWaitpoints && n as usize > waitpoints.len() {
         let count = waitpoints.len();
-        return Err(wrong(format!("counts to {n} waitpoints of {count}")));
+        let problem = format!("has a count with n = {n}, but only {count} waitpoints to count");
+        return Err(invalid(problem));
     }
     Ok(())
 }
 
-fn wrong(problem: String) -> Rejection {
+fn invalid(problem: String) -> Rejection {
     Rejection::InvalidInput { field: "condition", problem }
 }
 
-/// A part of a condition: so many different ones at these waitpoints. All parts must be satisfied.
+/// One part of a condition: `n` distinct waitpoints, signals or sources. All parts of a condition
+/// must be satisfied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConditionPart {
-    /// How many.
+    /// The required number.
     pub n: u32,
-    /// What is counted.
+    /// The unit in which signals are counted.
     pub kind: CountKind,
-    /// Which signals count.
+    /// The signals that count.
     pub matcher: SignalMatcher,
-    /// Where they count.
+    /// The waitpoints at which signals count.
     pub waitpoints: Vec<WaitpointKey>,
 }
 
-/// When a suspension ends by itself, and how.
+/// The timeout of a suspension, and its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SuspensionTimeout {
-    /// When.
+    /// The time of the timeout.
     pub when: TimeoutAt,
-    /// What happens then.
+    /// The effect of the timeout.
     #[serde(default)]
     pub behaviour: TimeoutBehaviour,
 }
 
 impl SuspensionTimeout {
-    /// A timeout after that time from the suspension.
+    /// Creates a timeout that fires `after` this time from the suspension.
     pub const fn after(after: DurationMs, behaviour: TimeoutBehaviour) -> Self {
         Self { when: TimeoutAt::After(after), behaviour }
     }
 }
 
-/// An instant, or a time from the suspension.
+/// The time of a timeout: an instant, or a duration from the suspension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeoutAt {
-    /// At an instant of the store's clock.
+    /// An instant of the store's clock.
     At(TimestampMs),
-    /// After a time from the suspension; it saturates at the latest instant there is.
+    /// A duration from the suspension. The sum saturates at [`TimestampMs::MAX`].
     After(DurationMs),
 }
 
-/// What happens when a suspension takes too long.
+/// The effect of a suspension's timeout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeoutBehaviour {
-    /// The execution has failed, with category `suspension_timeout`; it is not retried.
+    /// Fails the execution with category `suspension_timeout`. It is not retried.
     #[default]
     Fail,
-    /// The execution is cancelled.
+    /// Cancels the execution.
     Cancel,
-    /// The execution has expired.
+    /// Ends the execution as expired.
     Expire,
-    /// The execution goes on, without a signal.
+    /// Resumes the execution without a signal.
     AutoResume,
-    /// The execution goes on, and its worker sees a signal named `timeout`.
+    /// Resumes the execution. Its worker sees a signal named `timeout`.
     AutoResumeWithTimeoutSignal,
-    /// The execution stays suspended and can still be signalled; the journal tells of it.
+    /// Keeps the execution suspended, open for signals, and writes an event to the journal.
     Escalate,
 }
 
-/// How an execution goes on when it is resumed.
+/// The settings for resuming an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ResumePolicy {
-    /// How long it waits before it can be claimed, in milliseconds; 0 by default.
+    /// The delay between the resumption and the first possible claim, in milliseconds; 0 by
+    /// default.
     pub resume_delay_ms: DurationMs,
-    /// Whether the waitpoints of the suspension are closed, which they are by default. Those that
-    /// stay open take signals for a later suspension, under the same tokens.
+    /// Whether the waitpoints of the suspension are closed; true by default. Waitpoints that stay
+    /// open accept signals for a later suspension, under the same tokens.
     pub close_waitpoints: bool,
-    /// Whether signals up to the one that resumed are not counted by a later suspension at a
-    /// waitpoint that stays open; they are not, by default.
+    /// Whether signals up to the one that resumed the execution are used up, so that a later
+    /// suspension does not count them at a waitpoint that stays open; true by default.
     pub consume_signals: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Randomness that a host seeds: ids, nonces and jitter are repeatable under a simulator.
+//! Randomness from a seed of the host, so that a simulator can repeat ids, nonces and jitter.
 
 use std::fmt;
 
@@ -14,25 +14,26 @@ pub struct Entropy {
 }
 
 impl Entropy {
-    /// The stream of a 32-byte seed, which in production comes from the operating system.
+    /// Creates the stream of a 32-byte seed. In production the seed comes from the operating
+    /// system.
     pub fn from_seed(seed: [u8; 32]) -> Self {
         Self { stream: ChaCha8Rng::from_seed(seed), jitter: true }
     }
 
-    /// The stream of a number, for simulations and tests.
+    /// Creates the stream of a number, for simulations and tests.
     pub fn from_u64(seed: u64) -> Self {
         Self { stream: ChaCha8Rng::seed_from_u64(seed), jitter: true }
     }
 
-    /// The same stream with each number below a bound zero, and that of each stream forked from
-    /// it: what it still decides are ids and nonces. So an exhaustive search meets no two states
-    /// that differ in their future only by luck.
+    /// Disables jitter in this stream and in streams forked from it: [`Entropy::below`] returns
+    /// zero, while ids and nonces stay random. An exhaustive search uses it, so that no two states
+    /// differ only in the random numbers they will draw.
     #[must_use]
     pub fn without_jitter(self) -> Self {
         Self { jitter: false, ..self }
     }
 
-    /// A new stream, seeded from this one and independent of it from then on.
+    /// Creates a new stream, seeded from this one and independent of it afterwards.
     #[must_use]
     pub fn fork(&mut self) -> Self {
         let mut seed = [0; 32];
@@ -40,19 +41,19 @@ impl Entropy {
         Self { jitter: self.jitter, ..Self::from_seed(seed) }
     }
 
-    /// The next random number.
+    /// Draws a random number.
     pub fn next_u64(&mut self) -> u64 {
         self.stream.next_u64()
     }
 
-    /// A number in `0..bound`; zero if `bound` is zero. The bias is below 2^-32 for bounds that
-    /// fit 32 bits.
+    /// Draws a number in `0..bound`, or zero if `bound` is zero. The bias is below 2^-32 for bounds
+    /// that fit 32 bits.
     pub fn below(&mut self, bound: u64) -> u64 {
         let drawn = self.stream.next_u64();
         if self.jitter { ((u128::from(drawn) * u128::from(bound)) >> 64) as u64 } else { 0 }
     }
 
-    /// A random uuid in the form of version 4.
+    /// Draws a random uuid of version 4.
     pub fn uuid(&mut self) -> Uuid {
         let mut bytes = [0; 16];
         self.stream.fill_bytes(&mut bytes);
@@ -61,7 +62,7 @@ impl Entropy {
 }
 
 impl fmt::Debug for Entropy {
-    /// Not what it will draw: two values that differ in nothing else read the same.
+    /// Hides the state of the stream, so that two values that differ only in it print the same.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Entropy")
     }
@@ -89,9 +90,9 @@ mod tests {
 
     #[test]
     fn without_jitter_only_ids_are_random() {
-        let mut calm = Entropy::from_u64(1).without_jitter();
-        let mut fork = calm.fork();
-        assert!((0..100).all(|_| calm.below(1_000) == 0 && fork.below(1_000) == 0));
-        assert_ne!(calm.uuid(), fork.uuid());
+        let mut entropy = Entropy::from_u64(1).without_jitter();
+        let mut fork = entropy.fork();
+        assert!((0..100).all(|_| entropy.below(1_000) == 0 && fork.below(1_000) == 0));
+        assert_ne!(entropy.uuid(), fork.uuid());
     }
 }

@@ -1,7 +1,7 @@
-//! Why a command is refused, and what a caller sees of it (`docs/spec.md`, 10).
+//! Rejections of commands, and the errors that callers see (`docs/spec.md`, 10).
 //!
-//! [`Rejection`] is what a rule answers. [`TABLE`] maps each kind of it to a variant of
-//! [`EngineError`], a class and an HTTP status; `docs/errors.md` is generated from that table.
+//! A rule that refuses a command returns a [`Rejection`]. [`TABLE`] maps each kind of rejection to
+//! a variant of [`EngineError`], a class and an HTTP status; `docs/errors.md` is generated from it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use crate::time::{DurationMs, TimestampMs};
 
 pub use crate::cause::{Bug, Missing};
 
-/// What a caller should do about an error.
+/// The class of an error. It says how a caller should react.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
-    /// The same call will never succeed.
+    /// The same call never succeeds.
     Terminal,
     /// The same call may succeed later.
     Retryable,
-    /// Somebody else owns the work now: stop working on it.
+    /// The caller no longer owns the work: stop working on it.
     Cooperative,
-    /// Nothing is wrong; the wish is fulfilled or void.
+    /// Nothing is wrong: the request is already satisfied, or no longer applies.
     Informational,
-    /// A defect of the engine or of its store's content.
+    /// A defect of the engine or of the data in its store.
     Bug,
 }
 
@@ -37,7 +37,7 @@ macro_rules! rejections {
     ($($(#[doc = $doc:literal])* #[error($($error:tt)*)] $variant:ident
         $({ $($(#[$field_doc:meta])* $field:ident : $type:ty),+ $(,)? })?
         => $engine:ident, $class:ident, $status:literal;)+) => {
-        /// Why a rule refuses a command. A refused command changes nothing at all.
+        /// The reason a rule refuses a command. A refused command changes nothing.
         #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
         #[non_exhaustive]
         pub enum Rejection {
@@ -53,13 +53,13 @@ macro_rules! rejections {
         }
 
         impl Rejection {
-            /// Its kind.
+            /// Returns the kind of the rejection.
             pub const fn kind(&self) -> RejectionKind {
                 match self { $(Self::$variant { .. } => RejectionKind::$variant,)+ }
             }
         }
 
-        /// The one table of errors: a row for each kind of rejection, in the order of the kinds.
+        /// The table of errors: a row for each kind of rejection, in the order of the kinds.
         pub const TABLE: &[ErrorRow] = &[
             $(ErrorRow {
                 kind: RejectionKind::$variant,
@@ -85,122 +85,122 @@ pub enum EngineVariant {
     State,
 }
 
-/// How one kind of rejection is shown to callers.
+/// The form in which callers see one kind of rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorRow {
-    /// The kind.
+    /// The kind of the rejection.
     pub kind: RejectionKind,
-    /// Its stable name.
+    /// The stable name of the kind.
     pub name: &'static str,
-    /// The variant of [`EngineError`] that carries it.
+    /// The variant of [`EngineError`] that carries the rejection.
     pub variant: EngineVariant,
-    /// What a caller should do about it.
+    /// The class of the error.
     pub class: ErrorClass,
-    /// The status of an HTTP reply.
+    /// The HTTP status of a reply with this error.
     pub http_status: u16,
 }
 
 impl RejectionKind {
-    /// The kind's row in [`TABLE`].
+    /// Returns the row of this kind in [`TABLE`].
     pub const fn row(self) -> &'static ErrorRow {
         &TABLE[self as usize]
     }
 }
 
 rejections! {
-    /// There is no execution of this id, or its retention is over.
-    #[error("there is no such execution; its retention may be over")]
+    /// The execution does not exist, or its retention is over.
+    #[error("execution not found: the id does not exist, or its retention is over")]
     NotFound => NotFound, Terminal, 404;
-    /// The id's partition is outside of the store's configuration.
-    #[error("partition {index} does not exist: the store has {count}")]
+    /// The partition in the execution id does not exist in this store.
+    #[error("partition {index} does not exist: the store has {count} partitions; check the id")]
     PartitionOutOfRange {
-        /// The partition of the id.
+        /// The partition in the id.
         index: u16,
-        /// How many there are.
+        /// The number of partitions.
         count: u16,
     } => Validation, Terminal, 400;
     /// The deadline is not in the future.
-    #[error("the deadline {deadline} is not after now, which is {now}")]
+    #[error("the deadline {deadline} is not in the future: the store's time is {now}")]
     DeadlineNotInFuture {
-        /// The deadline that was asked for.
+        /// The requested deadline.
         deadline: TimestampMs,
-        /// The time by the store's clock.
+        /// The store's time.
         now: TimestampMs,
     } => Validation, Terminal, 400;
     /// A payload or result is over its limit.
-    #[error("a payload or result of {bytes} bytes is over the limit of {limit}")]
+    #[error("the payload or result has {bytes} bytes; at most {limit} are allowed")]
     PayloadTooLarge {
-        /// How many bytes there are.
+        /// The size, in bytes.
         bytes: usize,
-        /// How many are allowed.
+        /// The limit, in bytes.
         limit: usize,
     } => Validation, Terminal, 413;
-    /// A policy that cannot be carried out.
-    #[error("the policy cannot be carried out: {0}", .source)]
+    /// The policy is not valid.
+    #[error("invalid policy: {0}", .source)]
     InvalidPolicy {
-        /// What is wrong.
+        /// The problem.
         source: PolicyError,
     } => Validation, Terminal, 400;
-    /// A capability set that is malformed or too large.
+    /// The capability set is malformed or too large.
     #[error("{0}", .source)]
     InvalidCapabilities {
-        /// What is wrong.
+        /// The problem.
         source: CapabilityError,
     } => Validation, Terminal, 400;
-    /// A batch of tags with a bad key or too many of them.
+    /// A tag key is invalid, or there are too many tags.
     #[error("{0}", .source)]
     InvalidTagKey {
-        /// What is wrong.
+        /// The problem.
         source: TagError,
     } => Validation, Terminal, 400;
-    /// A text that is no id.
+    /// A text is not a valid id.
     #[error("{0}", .source)]
     InvalidId {
-        /// What is wrong.
+        /// The problem.
         source: TextIdError,
     } => Validation, Terminal, 400;
-    /// A text that is no execution id.
+    /// A text is not a valid execution id.
     #[error("{0}", .source)]
     InvalidExecutionId {
-        /// What is wrong.
+        /// The problem.
         source: ExecutionIdError,
     } => Validation, Terminal, 400;
-    /// A field outside of its bounds.
+    /// A field is out of its bounds.
     #[error("{field} {problem}")]
     InvalidInput {
         /// The field.
         field: &'static str,
-        /// What is wrong with it, and what would be right.
+        /// The problem, and the values that are allowed.
         problem: String,
     } => Validation, Terminal, 400;
-    /// A lease-bound call without a fence.
-    #[error("this call needs the fence of a lease: lease_id, lease_epoch and attempt_id")]
+    /// A call that needs a lease has no fence.
+    #[error("missing fence: this call needs lease_id, lease_epoch and attempt_id")]
     FenceRequired => Validation, Terminal, 400;
-    /// A lease-bound call with a part of a fence.
-    #[error("a fence has three parts, lease_id, lease_epoch and attempt_id; some are missing")]
+    /// A call that needs a lease has an incomplete fence.
+    #[error("incomplete fence: give all of lease_id, lease_epoch and attempt_id")]
     PartialFenceTriple => Validation, Terminal, 400;
     /// The idempotency key was used for other content.
-    #[error("this idempotency key stands for {existing}, which has other content")]
+    #[error("the idempotency key belongs to {existing}, which has other content; use another key")]
     IdempotencyMismatch {
-        /// The execution that the key stands for.
+        /// The execution to which the key belongs.
         existing: ExecutionId,
     } => Conflict, Terminal, 409;
-    /// A live grant is out already.
-    #[error("a grant is out until {expires_at}")]
+    /// Another grant for the execution is still valid.
+    #[error("another grant is valid until {expires_at}; try again later")]
     GrantAlreadyExists {
-        /// When it ends.
+        /// The expiry of the other grant.
         expires_at: TimestampMs,
     } => Conflict, Retryable, 409;
-    /// The operator's call was meant for another life of the execution.
-    #[error("the call was meant for life {asked}; the execution is in life {current}")]
+    /// The operator's call was made for another life of the execution.
+    #[error("the call was made for life {asked}, but the execution is in life {current}")]
     Superseded {
         /// The life that the call saw first.
         asked: u32,
-        /// The present one.
+        /// The current life.
         current: u32,
     } => Conflict, Terminal, 409;
-    /// The fence is not that of the latest lease.
-    #[error("the lease is not the latest one any more; the latest has epoch {lease_epoch}")]
+    /// The fence does not belong to the latest lease.
+    #[error("the lease is out of date: the latest lease has epoch {lease_epoch}")]
     StaleLease {
         /// The epoch of the latest lease.
         lease_epoch: LeaseEpoch,
@@ -208,203 +208,203 @@ rejections! {
     /// No worker owns the execution.
     #[error("the execution is {lifecycle_phase}, not active (outcome {terminal_outcome})")]
     ExecutionNotActive {
-        /// How it ended, if it did.
+        /// The outcome, if the execution has ended.
         terminal_outcome: TerminalOutcome,
-        /// The epoch of its latest lease.
+        /// The epoch of the latest lease.
         lease_epoch: LeaseEpoch,
-        /// Where it is instead.
+        /// The current phase.
         lifecycle_phase: LifecyclePhase,
-        /// Its present or last attempt.
+        /// The current or last attempt.
         attempt_id: Option<AttemptId>,
     } => State, Cooperative, 409;
-    /// An operator took the lease away.
+    /// An operator revoked the lease.
     #[error("the lease was revoked")]
     LeaseRevoked => State, Cooperative, 409;
-    /// The lease ran out.
-    #[error("the lease ran out at {expired_at}")]
+    /// The lease expired.
+    #[error("the lease expired at {expired_at}")]
     LeaseExpired {
-        /// When.
+        /// The expiry.
         expired_at: TimestampMs,
     } => State, Cooperative, 409;
-    /// There is no grant of this kind, for this worker, by this key.
-    #[error("there is no such grant for this worker; ask for a new one")]
+    /// No grant of this kind, for this worker and with this key exists.
+    #[error("no such grant for this worker; request a new one")]
     InvalidClaimGrant => State, Terminal, 409;
-    /// The grant ran out before it was used.
-    #[error("the grant ran out at {expired_at}; ask for a new one")]
+    /// The grant expired before it was used.
+    #[error("the grant expired at {expired_at}; request a new one")]
     ClaimGrantExpired {
-        /// When.
+        /// The expiry.
         expired_at: TimestampMs,
     } => State, Terminal, 409;
-    /// The execution has an interrupted attempt: take it with a resumed claim.
-    #[error("the execution goes on with an interrupted attempt: use claim_resumed")]
+    /// The execution has an interrupted attempt, so it needs a resumed claim.
+    #[error("the execution has an interrupted attempt: use claim_resumed")]
     UseClaimResumedExecution => State, Terminal, 409;
-    /// The execution has no interrupted attempt: take it with an ordinary claim.
+    /// The execution has no interrupted attempt, so it needs an ordinary claim.
     #[error("the execution has no interrupted attempt: use claim")]
     NotAResumedExecution => State, Terminal, 409;
-    /// The execution cannot be leased as it is now.
+    /// The execution cannot be leased in its current phase.
     #[error("the execution is {lifecycle_phase} and cannot be leased")]
     ExecutionNotLeaseable {
-        /// Where it is.
+        /// The current phase.
         lifecycle_phase: LifecyclePhase,
     } => State, Retryable, 409;
-    /// The execution is not ready to be granted.
-    #[error("the execution is {lifecycle_phase}, {eligibility}")]
+    /// The execution is not eligible for a grant.
+    #[error("the execution is not eligible for a grant: {lifecycle_phase}, {eligibility}")]
     ExecutionNotEligible {
-        /// Where it is.
+        /// The current phase.
         lifecycle_phase: LifecyclePhase,
-        /// What holds it back.
+        /// The reason it is not eligible.
         eligibility: EligibilityState,
     } => State, Retryable, 409;
-    /// The worker lacks capabilities that the execution needs.
-    #[error("the worker lacks the capabilities {}", missing.join(","))]
+    /// The worker lacks capabilities that the execution requires.
+    #[error("the worker lacks these capabilities: {}", missing.join(","))]
     CapabilityMismatch {
         /// The missing tokens.
         missing: Vec<Arc<str>>,
     } => State, Terminal, 409;
-    /// There is nothing to reclaim: no lease was lost, or it ends with its attempt's time, or the
-    /// execution is reclaimed on request only.
-    #[error("there is no lost lease to take over")]
+    /// There is nothing to reclaim: no lease was lost, or the attempt's time ends with the lease,
+    /// or the execution is reclaimed on request only.
+    #[error("the execution has no lost lease to reclaim")]
     ExecutionNotReclaimable => State, Informational, 409;
-    /// The execution was reclaimed too often and has failed.
-    #[error("the execution was reclaimed {reclaims} times, its limit, and has failed")]
+    /// The execution reached its limit of reclaims and has failed.
+    #[error("the execution has failed: it was reclaimed {reclaims} times, its limit")]
     ReclaimCapExceeded {
-        /// How often it was reclaimed.
+        /// The number of reclaims.
         reclaims: u32,
     } => State, Terminal, 409;
     /// The execution is not waiting to run.
     #[error("the execution is {lifecycle_phase}, not runnable")]
     ExecutionNotRunnable {
-        /// Where it is instead.
+        /// The current phase.
         lifecycle_phase: LifecyclePhase,
     } => State, Terminal, 409;
-    /// The execution is not over.
+    /// The execution has not ended.
     #[error("the execution is {lifecycle_phase}, not terminal")]
     ExecutionNotTerminal {
-        /// Where it is instead.
+        /// The current phase.
         lifecycle_phase: LifecyclePhase,
     } => State, Terminal, 409;
-    /// The execution was replayed as often as its policy allows.
+    /// The execution reached the limit of replays in its policy.
     #[error("the execution was replayed {replays} times, its limit")]
     MaxReplaysExhausted {
-        /// How often it was replayed.
+        /// The number of replays.
         replays: u32,
     } => State, Terminal, 409;
-    /// Whoever calls may not signal this waitpoint: whether there is such an execution or
-    /// waitpoint, and what is wrong with the token, is not told.
-    #[error("the token is not good for this waitpoint")]
+    /// The caller may not signal this waitpoint. The error reveals neither whether the execution
+    /// or the waitpoint exists nor why the token is not valid.
+    #[error("the token is not valid for this waitpoint")]
     InvalidToken => Validation, Terminal, 403;
-    /// The waitpoint takes no signals any more: its suspension, its time or its attempt is over.
-    #[error("the waitpoint is closed: it takes no signals any more")]
+    /// The waitpoint accepts no more signals: its suspension, its time or its attempt is over.
+    #[error("the waitpoint is closed and accepts no more signals")]
     WaitpointClosed => State, Informational, 409;
-    /// The execution had as many signals as it may.
-    #[error("the execution had {limit} signals, its limit")]
+    /// The execution reached its limit of signals.
+    #[error("the execution has received {limit} signals, its limit")]
     SignalLimitExceeded {
-        /// How many it may have.
+        /// The limit.
         limit: u32,
     } => State, Terminal, 409;
-    /// The holder's lease is given back already: the execution is suspended.
-    #[error("the execution is suspended already")]
+    /// The execution is suspended, so the caller no longer holds a lease.
+    #[error("the execution is already suspended")]
     AlreadySuspended => State, Cooperative, 409;
-    /// The execution is not suspended, its suspension has taken too long, or it is another one than
-    /// the call saw first.
-    #[error("the execution is {lifecycle_phase}: there is no such suspension to resume")]
+    /// The execution is not suspended, its suspension has timed out, or its suspension is not the
+    /// one that the call saw first.
+    #[error("the execution is {lifecycle_phase}: the suspension to resume is over")]
     ExecutionNotSuspended {
-        /// Where it is.
+        /// The current phase.
         lifecycle_phase: LifecyclePhase,
     } => State, Terminal, 409;
-    /// The decision needs something that was not read, or was read too long ago.
-    #[error("{what} have to be read first")]
+    /// The decision needs data that was not read, or was read too long ago.
+    #[error("{what} must be read first")]
     Unread {
-        /// What.
+        /// The missing data.
         what: Missing,
     } => State, Retryable, 409;
-    /// The lease of whoever appends is lost.
-    #[error("the lease is lost: output of this attempt is not taken from here any more")]
+    /// The worker that appends has lost its lease.
+    #[error("the lease is lost: this worker may no longer append output to the attempt")]
     StaleOwnerCannotAppend => State, Cooperative, 409;
     /// The attempt whose output it is has ended or is interrupted.
-    #[error("the output is closed: its attempt does not run")]
+    #[error("the output is closed: its attempt is not running")]
     StreamClosed => State, Cooperative, 409;
     /// A frame before this one is missing.
-    #[error("frame {given} does not follow: {expected} is the next one")]
+    #[error("frame {given} is out of order: the next frame is {expected}")]
     SequenceGap {
-        /// The next sequence.
+        /// The next sequence number.
         expected: u64,
-        /// The sequence that was given.
+        /// The sequence number in the call.
         given: u64,
     } => State, Retryable, 409;
-    /// The kid stands for another secret.
-    #[error("kid {kid} stands for another secret; choose another kid")]
+    /// The key ID belongs to another secret.
+    #[error("key ID {kid} belongs to another secret; choose another key ID")]
     RotationConflict {
-        /// The kid.
+        /// The key ID.
         kid: String,
     } => Conflict, Terminal, 409;
-    /// A text that is no kid.
-    #[error("a kid is 1 to 64 printable ASCII bytes without space and colon")]
+    /// A text is not a valid key ID.
+    #[error("invalid key ID: expected 1 to 64 printable ASCII bytes without spaces and colons")]
     InvalidKid => Validation, Terminal, 400;
-    /// A text that is no secret.
-    #[error("a secret is 1 to 128 bytes in hexadecimal digits")]
+    /// A text is not a valid secret.
+    #[error("invalid secret: expected 1 to 128 bytes in hexadecimal digits")]
     InvalidSecretHex => Validation, Terminal, 400;
-    /// A grace that is too long.
-    #[error("a grace of {grace} is over the limit of {max}")]
+    /// The grace of a rotation is too long.
+    #[error("the grace of {grace} is too long: at most {max} is allowed")]
     InvalidGraceMs {
-        /// The grace.
+        /// The requested grace.
         grace: DurationMs,
-        /// The longest one.
+        /// The longest allowed grace.
         max: DurationMs,
     } => Validation, Terminal, 400;
-    /// The record format is beyond what this program knows.
-    #[error("this program knows record formats up to {known}, not {asked}; use a newer one")]
+    /// This program does not know the record format.
+    #[error("unknown record format {asked}: this program knows up to {known}; use a newer one")]
     FormatUnknown {
-        /// The format that was to be activated.
+        /// The format to activate.
         asked: u8,
-        /// The highest that this program knows.
+        /// The highest format that this program knows.
         known: u8,
     } => State, Terminal, 409;
-    /// A higher record format is active; the number never goes down.
-    #[error("record format {active} is active and stays so; {asked} is lower")]
+    /// A higher record format is active. The format never goes down.
+    #[error("cannot activate record format {asked}: the higher format {active} is active")]
     FormatSuperseded {
-        /// The format that was to be activated.
+        /// The format to activate.
         asked: u8,
-        /// The active one.
+        /// The active format.
         active: u8,
     } => Conflict, Terminal, 409;
 }
 
-/// Whether a call took effect.
+/// Whether a failed call took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Applied {
-    /// It did not.
+    /// The call had no effect.
     No,
-    /// Nobody can say: a reply was lost and the store could not be asked again, or the record has
-    /// moved on too far since.
+    /// The effect is unknown: a reply was lost and the store could not be asked again, or the
+    /// record has changed too often since.
     Unknown,
 }
 
-/// What a caller of the engine sees.
+/// The error of a call to the engine.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// The thing that was asked for does not exist.
-    #[error("{entity} was not found")]
+    /// The requested object does not exist.
+    #[error("{entity} not found")]
     NotFound {
-        /// What was looked for.
+        /// The kind of object.
         entity: &'static str,
     },
-    /// The arguments cannot be right.
+    /// An argument is not valid.
     #[error("{detail}")]
     Validation {
         /// The kind of mistake.
         kind: RejectionKind,
-        /// What is wrong, in words.
+        /// The message of the rejection.
         detail: String,
     },
-    /// Others changed the same record again and again while this call tried.
-    #[error("{op} met {tries} conflicts in a row; try again later")]
+    /// Other callers changed the same record during each try.
+    #[error("{op} failed after {tries} conflicts in a row; try again later")]
     Contention {
         /// The operation.
         op: &'static str,
-        /// How often it tried.
+        /// The number of tries.
         tries: u32,
     },
     /// The call contradicts an earlier one.
@@ -413,15 +413,15 @@ pub enum EngineError {
     /// The execution is not in a state that allows the call.
     #[error("{0}")]
     State(Rejection),
-    /// A defect of the engine or of its store's content.
+    /// A defect of the engine or of the data in its store.
     #[error("internal error: {0}")]
     Bug(Bug),
-    /// The store refused the call for a reason of its own.
+    /// The store refused the call, for example because its memory is full.
     #[error("the store refused {op}: {message}")]
     Transport {
         /// The operation.
         op: &'static str,
-        /// What it said.
+        /// The store's message.
         message: String,
     },
     /// The store cannot be reached.
@@ -429,44 +429,44 @@ pub enum EngineError {
     Unavailable {
         /// The operation.
         op: &'static str,
-        /// What the transport said.
+        /// The transport's message.
         message: String,
     },
-    /// A bound of the store contract is exceeded; nothing was sent.
-    #[error("{what}: {given} is over the bound of {bound}")]
+    /// The request is over a bound of the store contract. Nothing was sent.
+    #[error("too many {what}: {given}; at most {bound} are allowed")]
     ResourceExhausted {
-        /// What is bounded.
+        /// The bounded quantity, such as `bytes in a record`.
         what: &'static str,
-        /// How much there is.
+        /// The amount in the request.
         given: usize,
-        /// How much is allowed.
+        /// The bound.
         bound: usize,
     },
-    /// The call took longer than it was allowed to.
-    #[error("{op} did not end within {elapsed}{}", match applied {
+    /// The call took longer than its deadline allows.
+    #[error("{op} timed out after {elapsed}{}", match applied {
         Applied::No => "; it was not applied",
         Applied::Unknown => "; whether it was applied is unknown",
     })]
     Timeout {
         /// The operation.
         op: &'static str,
-        /// How long it tried.
+        /// The time since the call started.
         elapsed: DurationMs,
-        /// Whether it took effect.
+        /// Whether the call took effect.
         applied: Applied,
     },
-    /// Another error with what was being done.
+    /// Another error, with a description of the activity that failed.
     #[error("{context}: {source}")]
     Contextual {
-        /// What was being done.
+        /// The activity that failed.
         context: String,
-        /// The error itself.
+        /// The error.
         source: Box<EngineError>,
     },
 }
 
 impl Bug {
-    /// The store answered `op` with something else than it was asked.
+    /// Creates the error for a store that answered `op` with a reply to another request.
     pub(crate) fn unexpected_reply(op: &str) -> EngineError {
         let detail = format!("{op} got the reply of another request");
         EngineError::Bug(Self::UnexpectedReply { detail })
@@ -474,7 +474,7 @@ impl Bug {
 }
 
 impl EngineError {
-    /// What a caller should do about it.
+    /// Returns the class of the error, which says how a caller should react.
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::NotFound { .. } | Self::ResourceExhausted { .. } => ErrorClass::Terminal,
@@ -489,7 +489,7 @@ impl EngineError {
         }
     }
 
-    /// The status of an HTTP reply that carries it.
+    /// Returns the status of an HTTP reply with this error.
     pub fn http_status(&self) -> u16 {
         match self {
             Self::NotFound { .. } => 404,
@@ -506,8 +506,7 @@ impl EngineError {
         }
     }
 
-    /// Whether nobody can say if the call took effect; of any other error it is certain that it did
-    /// not.
+    /// Whether the call may have taken effect. For any other error it certainly did not.
     pub fn may_be_applied(&self) -> bool {
         match self {
             Self::Timeout { applied, .. } => *applied == Applied::Unknown,
@@ -516,7 +515,7 @@ impl EngineError {
         }
     }
 
-    /// The rejection behind it, where a rule refused the call.
+    /// Returns the rejection, if a rule refused the call.
     pub fn rejection(&self) -> Option<&Rejection> {
         match self {
             Self::Conflict(rejection) | Self::State(rejection) => Some(rejection),
@@ -525,7 +524,7 @@ impl EngineError {
         }
     }
 
-    /// The same error with what was being done.
+    /// Wraps the error with a description of the activity that failed.
     #[must_use]
     pub fn context(self, context: impl Into<String>) -> Self {
         Self::Contextual { context: context.into(), source: Box::new(self) }
@@ -579,7 +578,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_row_stands_at_its_kind() {
+    fn each_row_has_the_position_of_its_kind() {
         for (position, row) in TABLE.iter().enumerate() {
             assert_eq!(row.kind as usize, position);
             assert_eq!(row.kind.row().name, row.name);

@@ -1,4 +1,6 @@
-//! The three grants as they travel between processes (`docs/spec.md`, 1).
+//! The three kinds of grants, in the form in which processes exchange them (`docs/spec.md`, 1).
+//!
+//! A grant admits one worker to one execution for a limited time.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,14 +14,14 @@ macro_rules! grant {
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[non_exhaustive]
         pub struct $name {
-            /// The execution that may be taken.
+            /// The execution that the worker may claim.
             pub execution_id: ExecutionId,
-            /// The partition that it lives in.
+            /// The partition that holds the execution.
             pub partition_key: PartitionKey,
-            /// The opaque name of the grant.
+            /// The opaque text that identifies the grant.
             pub grant_key: String,
-            /// When it ends, in milliseconds since the epoch by the store's clock: it is good
-            /// while `now < expires_at_ms`.
+            /// The expiry by the store's clock, in milliseconds since the Unix epoch: the grant
+            /// is valid while `now < expires_at_ms`.
             pub expires_at_ms: TimestampMs,
             $(
                 /// The lane of the execution.
@@ -28,7 +30,7 @@ macro_rules! grant {
         }
 
         impl $name {
-            /// A grant with these parts.
+            /// Creates a grant from its parts.
             pub fn new(
                 execution_id: ExecutionId,
                 partition_key: PartitionKey,
@@ -45,11 +47,11 @@ macro_rules! grant {
                 }
             }
 
-            /// The partition that the grant's key names.
+            /// Parses the grant's partition key.
             ///
             /// # Errors
             ///
-            /// [`PartitionKeyParseError`] when the key names none.
+            /// [`PartitionKeyParseError`] if the key does not name a partition.
             pub fn partition(&self) -> Result<Partition, PartitionKeyParseError> {
                 self.partition_key.parse()
             }
@@ -58,16 +60,16 @@ macro_rules! grant {
 }
 
 grant!(
-    /// Admits one worker to an execution that starts a new attempt.
+    /// Admits one worker to an execution to start a new attempt.
     ClaimGrant
 );
 grant!(
-    /// Admits one worker to an execution that goes on with its interrupted attempt.
+    /// Admits one worker to an execution to continue its interrupted attempt.
     ResumeGrant,
     lane_id
 );
 grant!(
-    /// Admits one worker to an execution whose lease expired or was revoked.
+    /// Admits one worker to an execution whose lease has expired or was revoked.
     ReclaimGrant,
     lane_id
 );

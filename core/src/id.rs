@@ -1,4 +1,4 @@
-//! Names of things: user-chosen text ids, uuids, and the execution id with its partition
+//! Identifiers: text ids that users choose, uuids, and the execution id with its partition
 //! (`docs/spec.md`, 2).
 
 use std::fmt;
@@ -11,35 +11,38 @@ use uuid::Uuid;
 use crate::entropy::Entropy;
 use crate::partition::{Partition, PartitionConfig, PartitionFamily};
 
-/// The longest text id, in bytes.
+/// The maximum length of a text id, in bytes.
 pub const TEXT_ID_MAX_BYTES: usize = 64;
 
-/// Why a text is no id.
+/// The reason a text is not a valid id. Each variant names the kind of id in `what`: `lane`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextIdError {
     /// The text is empty.
-    #[error("a {what} must not be empty")]
+    #[error("invalid {what}: it is empty; expected 1 to 64 printable ASCII bytes without spaces")]
     Empty {
         /// The kind of id.
         what: &'static str,
     },
     /// The text is longer than [`TEXT_ID_MAX_BYTES`].
-    #[error("a {what} has at most 64 bytes, this one has {bytes}")]
+    #[error("invalid {what}: it has {bytes} bytes; at most 64 are allowed")]
     TooLong {
         /// The kind of id.
         what: &'static str,
-        /// How many bytes it has.
+        /// The length of the text, in bytes.
         bytes: usize,
     },
-    /// The text has a byte that is not printable ASCII, or a space.
-    #[error("a {what} is printable ASCII without spaces; byte {position} of {text:?} is not")]
+    /// The text has a byte that is not printable ASCII, or is a space.
+    #[error(
+        "invalid {what} {text:?}: byte {position} is not allowed; expected printable ASCII \
+         without spaces"
+    )]
     InvalidByte {
         /// The kind of id.
         what: &'static str,
-        /// The text that was given.
+        /// The text.
         text: String,
-        /// The first wrong byte.
+        /// The position of the first invalid byte, from 0.
         position: usize,
     },
 }
@@ -85,13 +88,14 @@ macro_rules! text_id {
             ///
             /// # Errors
             ///
-            /// [`TextIdError`] when it is empty, too long or not printable ASCII.
+            /// [`TextIdError::Empty`], [`TextIdError::TooLong`] above [`TEXT_ID_MAX_BYTES`], or
+            /// [`TextIdError::InvalidByte`].
             pub fn try_new(text: impl AsRef<str>) -> Result<Self, TextIdError> {
                 check_text($what, text.as_ref())?;
                 Ok(Self(Arc::from(text.as_ref())))
             }
 
-            /// The text itself.
+            /// Returns the text of the id.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -140,17 +144,17 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// A named queue of executions within a namespace.
+    /// A lane: a named queue of executions within a namespace.
     LaneId,
     "lane"
 );
 text_id!(
-    /// A tenant: workers see the executions of their own namespace only.
+    /// A namespace (a tenant): workers see only the executions of their own namespace.
     Namespace,
     "namespace"
 );
 text_id!(
-    /// A worker, of which several instances may run. Grants are bound to it.
+    /// A worker. Several instances of it may run. Grants are bound to the worker.
     WorkerId,
     "worker id"
 );
@@ -160,37 +164,37 @@ text_id!(
     "worker instance id"
 );
 text_id!(
-    /// What kind of work an execution is: it selects the handler.
+    /// The kind of work of an execution. It selects the handler.
     ExecutionKind,
     "execution kind"
 );
 text_id!(
-    /// The category of a failure, by which a retry policy decides.
+    /// The category of a failure. A retry policy decides by it.
     FailureCategory,
     "failure category"
 );
 text_id!(
-    /// Names one call of an operator, so that its repeat is recognised.
+    /// The id of one call of an operator, so that a repeated call is recognised.
     RequestId,
     "request id"
 );
 text_id!(
-    /// The name of a waitpoint within its execution: what a condition refers to.
+    /// The name of a waitpoint within its execution. Conditions refer to it.
     WaitpointKey,
     "waitpoint key"
 );
 text_id!(
-    /// What a signal says: `approved`, `done`.
+    /// The name of a signal, such as `approved` or `done`.
     SignalName,
     "signal name"
 );
 text_id!(
-    /// Who sent a signal, in the sender's own words; a condition may count distinct ones.
+    /// The sender of a signal, as stated by the sender. A condition may count distinct sources.
     SignalSource,
     "signal source"
 );
 text_id!(
-    /// What kind of output a frame is: `progress`, `token`, `log`.
+    /// The kind of output in a frame, such as `progress`, `token` or `log`.
     FrameType,
     "frame type"
 );
@@ -203,17 +207,17 @@ macro_rules! uuid_id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// The id of a uuid.
+            /// Wraps a uuid.
             pub const fn from_uuid(uuid: Uuid) -> Self {
                 Self(uuid)
             }
 
-            /// A random id.
+            /// Draws a random id.
             pub fn random(entropy: &mut Entropy) -> Self {
                 Self(entropy.uuid())
             }
 
-            /// Its uuid.
+            /// Returns the uuid.
             pub const fn uuid(self) -> Uuid {
                 self.0
             }
@@ -242,31 +246,31 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// One lease; chosen by the claimer.
+    /// The id of a lease, chosen by the claimer.
     LeaseId
 );
 uuid_id!(
-    /// One attempt; stays the same when the attempt is resumed.
+    /// The id of an attempt. It stays the same when the attempt is resumed.
     AttemptId
 );
 uuid_id!(
-    /// One grant; chosen by the caller that asks for it.
+    /// The id of a grant, chosen by the caller that requests it.
     GrantId
 );
 uuid_id!(
-    /// One flow.
+    /// The id of a flow.
     FlowId
 );
 uuid_id!(
-    /// One suspension; chosen by the worker that suspends.
+    /// The id of a suspension, chosen by the worker that suspends.
     SuspensionId
 );
 uuid_id!(
-    /// One waitpoint; chosen by the worker that creates it.
+    /// The id of a waitpoint, chosen by the worker that creates it.
     WaitpointId
 );
 uuid_id!(
-    /// One signal; chosen by its sender, or standing for an idempotency key.
+    /// The id of a signal, chosen by its sender or derived from an idempotency key.
     SignalId
 );
 
@@ -275,15 +279,15 @@ const SIGNAL_KEY_SPACE: Uuid = Uuid::from_bytes([
 ]);
 
 impl SignalId {
-    /// The signal that an idempotency key stands for within a waitpoint.
+    /// Derives the id of a signal from an idempotency key within a waitpoint, by uuid v5.
     pub fn for_idempotency_key(waitpoint: WaitpointId, key: &str) -> Self {
         let space = Uuid::new_v5(&SIGNAL_KEY_SPACE, waitpoint.uuid().as_bytes());
         Self(Uuid::new_v5(&space, key.as_bytes()))
     }
 }
 
-/// The fencing token: 0 before the first lease, one more at each claim, resumed claim and
-/// reclaim; untouched by renewal, expiry and revocation.
+/// The fencing epoch of a lease: 0 before the first lease, one more at each claim, resumed claim
+/// and reclaim. Renewal, expiry and revocation do not change it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -291,7 +295,7 @@ impl SignalId {
 pub struct LeaseEpoch(pub u64);
 
 impl LeaseEpoch {
-    /// The epoch of the next lease.
+    /// Returns the epoch of the next lease.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -304,7 +308,7 @@ impl fmt::Display for LeaseEpoch {
     }
 }
 
-/// The number of an attempt: from 0, without gaps.
+/// The number of an attempt, counted from 0 without gaps.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -317,37 +321,40 @@ impl fmt::Display for AttemptIndex {
     }
 }
 
-/// A random number that tells one creator or committer from another.
+/// A random number that distinguishes creators or committers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Nonce(pub u64);
 
-/// An execution's id: the partition that it lives in, and a uuid. Its text is
-/// `{fp:N}:<uuid>` in one canonical form.
+/// The id of an execution: its partition and a uuid. The text has one canonical form,
+/// `{fp:N}:<uuid>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExecutionId {
     index: u16,
     uuid: Uuid,
 }
 
-/// Why a text is no execution id.
+/// The reason a text is not a valid execution id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecutionIdError {
-    /// It does not begin with `{fp:` or the tag is not closed.
-    #[error("an execution id looks like {{fp:7}}:<uuid>; {text:?} has no such tag")]
+    /// The text does not begin with `{fp:`, or the tag is not closed.
+    #[error("invalid execution id {text:?}: expected {{fp:N}}:<uuid>, such as {{fp:7}}:<uuid>")]
     MissingTag {
-        /// The text that was given.
+        /// The text.
         text: String,
     },
-    /// The partition's number has a sign, a leading zero, or does not fit 16 bits.
-    #[error("{index:?} is no partition index: digits without sign or leading zero, below 65536")]
+    /// The partition's number has a sign or a leading zero, or does not fit 16 bits.
+    #[error(
+        "invalid partition index {index:?}: expected 0 to 65535 in digits, without sign or \
+         leading zero"
+    )]
     InvalidPartitionIndex {
         /// The text between the colon and the brace.
         index: String,
     },
     /// The uuid is not in its canonical form.
-    #[error("{uuid:?} is no uuid in lower case with hyphens")]
+    #[error("invalid uuid {uuid:?}: expected 36 characters, in lower case and with hyphens")]
     InvalidUuid {
         /// The text after the tag.
         uuid: String,
@@ -359,34 +366,36 @@ const IDEMPOTENCY_SPACE: Uuid = Uuid::from_bytes([
 ]);
 
 impl ExecutionId {
-    /// The id with these parts. Whether the partition exists is checked where it is used.
+    /// Creates an id from its parts. It does not check whether the partition exists: the SDK does,
+    /// before each call.
     pub const fn from_parts(partition_index: u16, uuid: Uuid) -> Self {
         Self { index: partition_index, uuid }
     }
 
-    /// An id for an execution on its own: the uuid spreads a lane over all partitions.
+    /// Creates the id of an execution outside of a flow. The uuid selects the partition, so that a
+    /// lane spreads over all partitions.
     pub fn solo(config: &PartitionConfig, uuid: Uuid) -> Self {
         Self { index: config.spread(uuid), uuid }
     }
 
-    /// An id for a member of a flow, in the flow's partition.
+    /// Creates the id of a member of a flow, in the flow's partition.
     pub fn for_flow(config: &PartitionConfig, flow: FlowId, uuid: Uuid) -> Self {
         Self { index: config.spread(flow.uuid()), uuid }
     }
 
-    /// The id that an idempotency key stands for: the same for every process, by uuid v5.
+    /// Derives the id from an idempotency key by uuid v5: every process derives the same id.
     pub fn for_idempotency_key(config: &PartitionConfig, namespace: &Namespace, key: &str) -> Self {
         // A namespace has no byte below 0x21, so the separator keeps the pair unambiguous.
         let name = [namespace.as_str().as_bytes(), b"\n", key.as_bytes()].concat();
         Self::solo(config, Uuid::new_v5(&IDEMPOTENCY_SPACE, &name))
     }
 
-    /// The partition that holds the execution.
+    /// Returns the partition that holds the execution.
     pub const fn partition(&self) -> Partition {
         Partition { family: PartitionFamily::Flow, index: self.index }
     }
 
-    /// The uuid.
+    /// Returns the uuid.
     pub const fn uuid(&self) -> Uuid {
         self.uuid
     }
@@ -476,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn text_ids_refuse_what_could_not_be_printed() {
+    fn text_ids_accept_only_printable_ascii() {
         assert!(LaneId::try_new("default").is_ok());
         assert!(LaneId::try_new("x".repeat(64)).is_ok());
         assert_eq!(LaneId::try_new(""), Err(TextIdError::Empty { what: "lane" }));

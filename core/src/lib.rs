@@ -1,20 +1,20 @@
 //! FlowFabric's core: every rule of durable execution as pure functions, without I/O.
 //!
-//! An _execution_ is a unit of work that must not be lost, run twice at once, or finished by a
-//! worker that no longer owns it. This crate decides everything about it and knows no runtime,
-//! socket, clock or source of entropy, so that the same code runs under a simulator and in
-//! production. `docs/architecture.md` says how the rooms fit together, `docs/spec.md` what each
-//! operation means.
+//! An _execution_ (a job) is a unit of work that must not be lost, run by two workers at the same
+//! time, or finished by a worker that no longer owns it. This crate makes every decision about
+//! executions. It uses no runtime, socket, clock or source of entropy, so the same code runs in a
+//! simulator and in production. `docs/architecture.md` describes how the modules fit together,
+//! `docs/spec.md` defines what each operation does.
 //!
-//! From the ground up:
+//! The layers, lowest first:
 //!
-//! - words: [`id`], [`partition`], [`time`], [`score`], [`policy`], [`capability`], [`tags`],
+//! - basic types: [`id`], [`partition`], [`time`], [`score`], [`policy`], [`capability`], [`tags`],
 //!   [`condition`], [`token`], [`state`], [`grant`], [`error`], [`entropy`], [`bounded`];
 //! - records and rules: [`execution`];
 //! - the store contract and its reference implementation: [`store`];
 //! - sans-I/O operations, which read, decide, commit and decide again: [`op`];
-//! - sans-I/O agents, which say when to do what: [`agent`];
-//! - the traits that a shell implements: [`backend`].
+//! - sans-I/O agents, which choose the operations and when to start them: [`agent`];
+//! - the traits that a host program implements: [`backend`].
 
 pub mod bounded;
 pub mod capability;
@@ -25,9 +25,9 @@ pub mod error;
 pub mod grant;
 pub mod id;
 pub mod partition;
-#[cfg(not(ff_planted_bugs))]
+#[cfg(not(feature = "planted-bugs"))]
 mod planted;
-#[cfg(ff_planted_bugs)]
+#[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod policy;
 pub mod score;

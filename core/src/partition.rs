@@ -1,4 +1,4 @@
-//! Where records live: partitions, their families, and the configuration that never changes
+//! Partitions, their families, and the partition configuration of a store, which never changes
 //! (`docs/spec.md`, 2).
 
 use std::fmt;
@@ -7,16 +7,16 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// How many partitions each family has. The first process to start writes it to the store; it
-/// never changes after.
+/// The number of partitions of each family. The first process to start writes the configuration to
+/// the store. It never changes afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartitionConfig {
-    /// Partitions of flows and executions.
+    /// The number of partitions of flows and executions, at least 1; 256 by default.
     pub num_flow_partitions: u16,
-    /// Partitions of budgets.
+    /// The number of partitions of budgets, at least 1; 32 by default.
     pub num_budget_partitions: u16,
-    /// Partitions of quota policies.
+    /// The number of partitions of quota policies, at least 1; 32 by default.
     pub num_quota_partitions: u16,
 }
 
@@ -26,12 +26,12 @@ impl Default for PartitionConfig {
     }
 }
 
-/// Why a partition configuration cannot be used.
+/// The reason a partition configuration cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartitionConfigError {
-    /// A family would have no partition at all.
-    #[error("{field} must be at least 1")]
+    /// A family would have no partition.
+    #[error("invalid partition configuration: {field} is 0; it must be at least 1")]
     Zero {
         /// The field that is zero.
         field: &'static str,
@@ -43,7 +43,7 @@ impl PartitionConfig {
     ///
     /// # Errors
     ///
-    /// [`PartitionConfigError::Zero`] names the first field that is zero.
+    /// [`PartitionConfigError::Zero`] with the first field that is zero.
     pub fn check(&self) -> Result<(), PartitionConfigError> {
         let fields = [
             ("num_flow_partitions", self.num_flow_partitions),
@@ -56,23 +56,23 @@ impl PartitionConfig {
         }
     }
 
-    /// The partition index of a uuid: its first eight bytes modulo the count.
+    /// Returns the flow partition of a uuid: a hash of its bytes modulo the count.
     pub(crate) fn spread(&self, uuid: Uuid) -> u16 {
         let (high, low) = uuid.as_u64_pair();
         let count = u64::from(self.num_flow_partitions.max(1));
-        // Uuids of version 7 share their first bytes, those of version 4 have fixed bits: mixing
-        // both halves spreads every version evenly.
+        // Uuids of version 7 share their first bytes, and those of version 4 have fixed bits.
+        // Mixing both halves spreads every version evenly.
         ((high ^ low).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32) % count) as u16
     }
 
-    /// Every partition of flows and executions.
+    /// Iterates over the partitions of flows and executions.
     pub fn flow_partitions(&self) -> impl Iterator<Item = Partition> + use<> {
         (0..self.num_flow_partitions)
             .map(|index| Partition { family: PartitionFamily::Flow, index })
     }
 }
 
-/// What a partition holds.
+/// The family of a partition: the kind of records that it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PartitionFamily {
     /// Flows and executions, tag `{fp:N}`.
@@ -83,16 +83,16 @@ pub enum PartitionFamily {
     Quota,
     /// Workers, tag `{w:N}`.
     Worker,
-    /// Configuration and format, tag `{meta}`; it has one partition.
+    /// Configuration and format, tag `{meta}`. This family has one partition.
     Meta,
 }
 
-/// One partition: records of one partition can be read and written atomically.
+/// A partition. Records of one partition can be read and written atomically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Partition {
-    /// Its family.
+    /// The family.
     pub family: PartitionFamily,
-    /// Its number within the family.
+    /// The number within the family, from 0.
     pub index: u16,
 }
 
@@ -100,7 +100,7 @@ impl Partition {
     /// The partition that holds the configuration.
     pub const META: Self = Self { family: PartitionFamily::Meta, index: 0 };
 
-    /// The partition of flows and executions with this number.
+    /// Returns the partition of flows and executions with this number.
     pub const fn flow(index: u16) -> Self {
         Self { family: PartitionFamily::Flow, index }
     }
@@ -119,35 +119,38 @@ impl fmt::Display for Partition {
     }
 }
 
-/// A partition as an opaque text on the wire.
+/// The wire form of a partition, an opaque text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PartitionKey(String);
 
-/// A partition key that names no partition.
+/// The error for a partition key that does not name a partition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key:?} is no partition key")]
+#[error(
+    "invalid partition key {key:?}: expected {{fp:N}}, {{b:N}}, {{q:N}} or {{w:N}} with N from 0 \
+     to 65535, or {{meta}}"
+)]
 pub struct PartitionKeyParseError {
-    /// The text that was given.
+    /// The text.
     pub key: String,
 }
 
 impl PartitionKey {
-    /// The key of that text; it is looked into only by [`PartitionKey::parse`].
+    /// Wraps a text without checking it; [`PartitionKey::parse`] checks it.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself.
+    /// Returns the text of the key.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The partition that the key names. An execution's partition is the flow family's.
+    /// Parses the key. The partition of an execution belongs to the flow family.
     ///
     /// # Errors
     ///
-    /// [`PartitionKeyParseError`] when the text names no partition.
+    /// [`PartitionKeyParseError`] if the text does not name a partition.
     pub fn parse(&self) -> Result<Partition, PartitionKeyParseError> {
         parse_tag(&self.0).ok_or_else(|| PartitionKeyParseError { key: self.0.clone() })
     }
@@ -189,7 +192,8 @@ fn parse_tag(text: &str) -> Option<Partition> {
     Some(Partition { family, index: parse_index(index)? })
 }
 
-/// A partition's number in its one canonical form: digits, no sign, no leading zero, 16 bits.
+/// Parses a partition's number in its one canonical form: digits, no sign, no leading zero, 16
+/// bits.
 pub(crate) fn parse_index(text: &str) -> Option<u16> {
     let canonical = text.bytes().all(|byte| byte.is_ascii_digit())
         && (text.len() == 1 || !text.starts_with('0'));
@@ -212,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_no_partition_are_refused() {
+    fn malformed_partition_keys_are_refused() {
         for key in ["", "{fp:}", "{fp:01}", "{fp:+1}", "{x:1}", "fp:1", "{fp:70000}"] {
             assert!(PartitionKey::new(key).parse().is_err(), "{key}");
         }
@@ -225,7 +229,7 @@ mod tests {
         let mut counts = [0_u32; 256];
         for number in 0..25_600_u128 {
             let random = entropy.uuid();
-            // Like version 7: a shared time in front, random bits behind.
+            // Like version 7: a shared time in the first half, random bits in the second.
             let timed = Uuid::from_u128((0x0190_f3a1_u128 << 96) | (random.as_u128() >> 64));
             let uuid = if number % 2 == 0 { random } else { timed };
             counts[usize::from(config.spread(uuid))] += 1;

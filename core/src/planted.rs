@@ -1,12 +1,12 @@
 //! Bugs that are planted on purpose, so that the simulator can prove that it would see them
 //! (`docs/architecture.md`, What makes a green run worth something).
 //!
-//! Only a build with `--cfg ff_planted_bugs` has them, and there only the one that is selected
+//! Only a build with the feature `planted-bugs` has them, and there only the one that is selected
 //! does anything. In every other build `planted!` is the constant `false` and this file is empty
 //! otherwise.
 
 /// Whether this bug is selected; `false` at compile time in an ordinary build.
-#[cfg(ff_planted_bugs)]
+#[cfg(feature = "planted-bugs")]
 macro_rules! planted {
     ($bug:ident) => {
         $crate::planted::is_selected($crate::planted::PlantedBug::$bug)
@@ -14,7 +14,7 @@ macro_rules! planted {
 }
 
 /// Whether this bug is selected; `false` at compile time in an ordinary build.
-#[cfg(not(ff_planted_bugs))]
+#[cfg(not(feature = "planted-bugs"))]
 macro_rules! planted {
     ($bug:ident) => {
         false
@@ -23,10 +23,10 @@ macro_rules! planted {
 
 pub(crate) use planted;
 
-#[cfg(ff_planted_bugs)]
+#[cfg(feature = "planted-bugs")]
 pub use bugs::{PlantedBug, UnknownBug, is_selected, select};
 
-#[cfg(ff_planted_bugs)]
+#[cfg(feature = "planted-bugs")]
 mod bugs {
     use std::fmt;
     use std::str::FromStr;
@@ -189,6 +189,8 @@ mod bugs {
             "nothing starts early";
         ResumptionKept: "a later attempt gets the signals of an earlier one",
             "signals are for the claim that their suspension resumed";
+        ResendBoundForgotten: "a submission is sent again however long ago it was sent first",
+            "what may have come and gone is not created again";
         ResumedTwice: "a signal that comes after the resumption is added to it",
             "a suspension ends once, by what its record says";
         RetentionFromCreation: "retention is counted from the creation",
@@ -268,14 +270,14 @@ mod bugs {
 #[cfg(test)]
 mod tests {
     /// Where the cfg is off there is nothing to select: the macro is a constant, whatever its name.
-    #[cfg(not(ff_planted_bugs))]
+    #[cfg(not(feature = "planted-bugs"))]
     #[test]
     fn an_ordinary_build_has_no_planted_bug() {
         const { assert!(!planted!(EpochNotRaised)) };
         const { assert!(!planted!(ThereIsNoSuchBug)) };
     }
 
-    #[cfg(ff_planted_bugs)]
+    #[cfg(feature = "planted-bugs")]
     #[test]
     fn one_bug_at_a_time_is_selected() {
         use super::{PlantedBug, is_selected, select};

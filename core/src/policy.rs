@@ -1,12 +1,13 @@
-//! What a submitter wishes for an execution: priority, retries, timeouts, reclaim, retention
-//! (`docs/spec.md`, 4).
+//! The policy of an execution, set by its submitter: priority, retries, timeouts, reclaim and
+//! retention (`docs/spec.md`, 4).
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::id::{AttemptIndex, ExecutionId, FailureCategory};
 use crate::time::DurationMs;
 
-/// Higher is served first; 0 to 9000.
+/// The priority of an execution within its lane, from 0 to 9000. Higher priorities are claimed
+/// first.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -17,7 +18,7 @@ impl Priority {
     /// The highest priority.
     pub const MAX: Self = Self(9_000);
 
-    /// The nearest priority in 0..=9000.
+    /// Returns the nearest priority in 0..=9000.
     pub const fn clamped(value: i64) -> Self {
         if value < 0 {
             Self(0)
@@ -28,7 +29,7 @@ impl Priority {
         }
     }
 
-    /// Its number.
+    /// Returns the number.
     pub const fn get(self) -> u16 {
         self.0
     }
@@ -46,22 +47,23 @@ impl From<i64> for Priority {
     }
 }
 
-/// How long to wait before a retry, in whole milliseconds.
+/// The backoff of a retry policy: the time between a failed attempt and its retry, in whole
+/// milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Backoff {
-    /// The same time before each retry.
+    /// The same delay before each retry.
     Fixed {
-        /// The time, in milliseconds.
+        /// The delay, in milliseconds.
         delay_ms: DurationMs,
     },
-    /// Multiplied at each retry.
+    /// A delay that grows with each retry. The default: 1 s, doubled up to 60 s.
     Exponential {
-        /// Before the first retry, in milliseconds.
+        /// The delay before the first retry, in milliseconds.
         initial_ms: DurationMs,
-        /// What it is multiplied by, at least 1.
+        /// The factor between the delays of one retry and the next, at least 1.
         multiplier: u32,
-        /// Never more than this, in milliseconds.
+        /// The longest delay, in milliseconds.
         max_ms: DurationMs,
     },
 }
@@ -77,7 +79,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait before retry number `retry` (0 is the first), without jitter.
+    /// Returns the delay before retry number `retry` (0 is the first), without jitter.
     pub fn base(&self, retry: u32) -> DurationMs {
         match *self {
             Self::Fixed { delay_ms } => delay_ms,
@@ -88,13 +90,14 @@ impl Backoff {
         }
     }
 
-    /// The wait with jitter: between three quarters of [`Backoff::base`] and all of it, derived
-    /// from the execution and the attempt that failed, so that a simulated run repeats it.
+    /// Returns the delay with jitter, between three quarters of [`Backoff::base`] and all of it.
+    /// The jitter is derived from the execution and the failed attempt, so that a simulated run
+    /// repeats it.
     pub fn delay(&self, retry: u32, execution: &ExecutionId, attempt: AttemptIndex) -> DurationMs {
         let base = self.base(retry).get();
         let (high, low) = execution.uuid().as_u64_pair();
         let mut seed = high ^ low.rotate_left(17) ^ (u64::from(attempt.0) << 32);
-        // SplitMix64: enough to spread neighbours, and the same for ever.
+        // SplitMix64 spreads neighbouring seeds well enough, and never changes.
         seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
         seed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         seed = (seed ^ (seed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -103,17 +106,17 @@ impl Backoff {
     }
 }
 
-/// When a failed attempt is tried again.
+/// The policy for retries of failed attempts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryPolicy {
-    /// How many retries follow the first attempt; 3 by default.
+    /// The maximum number of retries after the first attempt; 3 by default.
     #[serde(deserialize_with = "or_3")]
     pub max_retries: u32,
-    /// How long to wait before each.
+    /// The delay before each retry.
     #[serde(deserialize_with = "or_default")]
     pub backoff: Backoff,
-    /// The categories that are retried; an empty list means every category.
+    /// The failure categories that are retried, at most 64. An empty list means every category.
     #[serde(deserialize_with = "or_default")]
     pub retryable_categories: Vec<FailureCategory>,
 }
@@ -125,13 +128,13 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// No retry at all.
+    /// Creates a policy without retries.
     pub fn never() -> Self {
         Self { max_retries: 0, ..Self::default() }
     }
 
-    /// So many retries, each after the same time, in milliseconds, less up to a quarter of it as
-    /// jitter.
+    /// Creates a policy with `max_retries` retries, each after the same delay in milliseconds, less
+    /// up to a quarter of it as jitter.
     pub fn fixed(max_retries: u32, delay: impl Into<DurationMs>) -> Self {
         let backoff = Backoff::Fixed { delay_ms: delay.into() };
         Self { max_retries, backoff, ..Self::default() }
@@ -143,50 +146,50 @@ impl RetryPolicy {
     }
 }
 
-/// How long an attempt and an execution may take.
+/// The time limits of an attempt and of an execution. There is no limit by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TimeoutPolicy {
-    /// The time an attempt may run under a lease, in milliseconds; it starts again at each new
-    /// attempt and each resumed claim.
+    /// The time for which an attempt may run under a lease, in milliseconds, at least 1. It starts
+    /// again at each new attempt and each resumed claim.
     pub attempt_timeout_ms: Option<DurationMs>,
-    /// The time from creation after which the execution expires, in milliseconds.
+    /// The time from creation after which the execution expires, in milliseconds, at least 1.
     pub execution_deadline_ms: Option<DurationMs>,
 }
 
-/// Who takes over an execution whose lease ran out or was revoked.
+/// The rule for reclaiming an execution whose lease has expired or was revoked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReclaimMode {
-    /// Claimers are offered it like an eligible one.
+    /// Any claimer may take over the execution, as if it were eligible.
     #[default]
     Automatic,
-    /// Nobody, until a reclaim grant is asked for.
+    /// Only a worker with a reclaim grant may take over the execution.
     OnRequest,
 }
 
-/// Everything that a submitter decides about how an execution is run.
+/// The policy of an execution. Its submitter sets it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExecutionPolicy {
-    /// When a failed attempt is tried again.
+    /// The policy for retries of failed attempts.
     #[serde(deserialize_with = "or_default")]
     pub retry: RetryPolicy,
-    /// How long it may take.
+    /// The time limits.
     #[serde(deserialize_with = "or_default")]
     pub timeout: TimeoutPolicy,
-    /// Who takes over after a lost lease.
+    /// The rule for reclaiming the execution after a lost lease.
     #[serde(deserialize_with = "or_default")]
     pub reclaim_mode: ReclaimMode,
-    /// How often it may be reclaimed in one life; 10 by default.
+    /// The maximum number of reclaims in one life; 10 by default.
     #[serde(deserialize_with = "or_10")]
     pub max_reclaim_count: u32,
-    /// How often it may be replayed; 10 by default.
+    /// The maximum number of replays; 10 by default.
     #[serde(deserialize_with = "or_10")]
     pub max_replay_count: u32,
-    /// How long it is kept once terminal, in milliseconds; 24 h by default. It is kept for at least
-    /// 60 s from its creation. Who repeats a submission for longer, under an idempotency key, needs
-    /// a longer retention: what is removed cannot be recognised.
+    /// The retention: the time for which the store keeps the execution once it is terminal, in
+    /// milliseconds; 24 h by default. The execution is kept for at least 60 s from its creation.
+    /// Repeated submissions under an idempotency key are recognised only during the retention.
     #[serde(deserialize_with = "or_a_day")]
     pub retention_ms: DurationMs,
 }
@@ -204,33 +207,33 @@ impl Default for ExecutionPolicy {
     }
 }
 
-/// Why a policy is refused.
+/// The reason a policy is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
-    /// A multiplier of zero would never back off.
-    #[error("backoff.multiplier must be at least 1")]
+    /// The multiplier is zero, so that every delay after the first would be zero.
+    #[error("backoff.multiplier is 0; it must be at least 1")]
     ZeroMultiplier,
     /// More than 64 categories.
-    #[error("retryable_categories has at most 64 entries, not {count}")]
+    #[error("retryable_categories has {count} entries; at most 64 are allowed")]
     TooManyCategories {
-        /// How many there are.
+        /// The number of categories.
         count: usize,
     },
-    /// An attempt could not even start.
-    #[error("timeout.attempt_timeout_ms must be at least 1")]
+    /// The attempt timeout is zero, so that no attempt could run.
+    #[error("timeout.attempt_timeout_ms is 0; it must be at least 1")]
     ZeroAttemptTimeout,
-    /// The execution would be expired when it is created.
-    #[error("timeout.execution_deadline_ms must be at least 1")]
+    /// The deadline is zero, so that the execution would expire at its creation.
+    #[error("timeout.execution_deadline_ms is 0; it must be at least 1")]
     ZeroExecutionDeadline,
 }
 
 impl ExecutionPolicy {
-    /// Checks that the policy can be carried out.
+    /// Checks the policy.
     ///
     /// # Errors
     ///
-    /// [`PolicyError`] names the first field that is wrong.
+    /// [`PolicyError`] for the first invalid field.
     pub fn check(&self) -> Result<(), PolicyError> {
         if let Backoff::Exponential { multiplier: 0, .. } = self.retry.backoff {
             return Err(PolicyError::ZeroMultiplier);
@@ -251,8 +254,8 @@ impl ExecutionPolicy {
 
 const RETENTION: DurationMs = DurationMs::from_secs(24 * 60 * 60);
 
-/// Reads a field whose JSON null means the same as its absence. The binary codec has no null and
-/// writes the bare value.
+/// Reads a field whose JSON null means the same as its absence. The binary codec has no null: it
+/// writes the value alone.
 fn null_or<'de, D, T>(deserializer: D, default: T) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -313,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_that_cannot_be_carried_out_are_refused() {
+    fn invalid_policies_are_refused() {
         let mut policy = ExecutionPolicy::default();
         policy.timeout.attempt_timeout_ms = Some(DurationMs::ZERO);
         assert_eq!(policy.check(), Err(PolicyError::ZeroAttemptTimeout));

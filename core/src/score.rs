@@ -1,27 +1,29 @@
-//! The position of an entry in an index: an integer between -2^53 and 2^53, exact in a double.
+//! Scores: the positions of entries in an index, as integers between -2^53 and 2^53 that a double
+//! represents exactly.
 
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Priority;
 use crate::time::{DurationMs, TimestampMs};
 
-/// Where an entry stands in an index; lower is first.
+/// The position of an entry in an index. Lower scores come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Score(i64);
 
-/// The weight of one step of priority: more than any difference of creation times.
+/// The weight of one priority level: larger than any difference of creation times, in
+/// milliseconds.
 const PRIORITY_STEP: i64 = 1_000_000_000_000;
 
 const LIMIT: i64 = (1 << 53) - 1;
 
 impl Score {
-    /// Before every other entry.
+    /// The lowest score.
     pub const MIN: Self = Self(-LIMIT);
-    /// Behind every other entry.
+    /// The highest score.
     pub const MAX: Self = Self(LIMIT);
 
-    /// A score; values beyond 2^53 saturate, so that a double holds every score exactly.
+    /// Creates a score. Values beyond 2^53 saturate, so that a double holds every score exactly.
     pub const fn new(value: i64) -> Self {
         if value > LIMIT {
             Self::MAX
@@ -32,27 +34,27 @@ impl Score {
         }
     }
 
-    /// Its number.
+    /// Returns the number.
     pub const fn get(self) -> i64 {
         self.0
     }
 
-    /// The score of an instant, in `due` and in lists by creation time.
+    /// Creates the score of an instant, as used in `due` and in lists by creation time.
     pub const fn at(instant: TimestampMs) -> Self {
-        // An instant is at most 2^52 and fits.
+        // An instant is at most 2^52, so it fits.
         Self(instant.get() as i64)
     }
 
-    /// The instant of a score made by [`Score::at`]; scores below zero are the epoch.
+    /// Returns the instant of a score made by [`Score::at`]. Scores below zero give the epoch.
     pub const fn instant(self) -> TimestampMs {
         TimestampMs::new(if self.0 < 0 { 0 } else { self.0 as u64 })
     }
 
-    /// The place in a lane: priority from high to low, then creation time, then position within a
-    /// batch: created_at_ms + position - priority x 10^12 (`docs/spec.md`, 4).
+    /// Returns the score in a lane: priority from high to low, then creation time, then position
+    /// within a batch. It is created_at_ms + position - priority x 10^12 (`docs/spec.md`, 4).
     pub fn in_lane(created_at: TimestampMs, position: u16, priority: Priority) -> Self {
-        let place = Self::at(created_at.plus(DurationMs::new(u64::from(position)))).0;
-        Self::new(place - i64::from(priority.get()) * PRIORITY_STEP)
+        let by_age = Self::at(created_at.plus(DurationMs::new(u64::from(position)))).0;
+        Self::new(by_age - i64::from(priority.get()) * PRIORITY_STEP)
     }
 }
 

@@ -1,11 +1,11 @@
-//! The state that users and dashboards see (`docs/spec.md`, 3). Records hold a phase instead; this
-//! vector is derived from it.
+//! The state vector that users and dashboards see (`docs/spec.md`, 3). It is derived from the
+//! phase that a record holds.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-macro_rules! words {
+macro_rules! dimension {
     ($(#[$doc:meta])* $name:ident {
         $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)?
     }) => {
@@ -16,10 +16,10 @@ macro_rules! words {
         }
 
         impl $name {
-            /// Every value, in the order of the specification.
+            /// All values, in the order of the specification.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The value's stable name.
+            /// Returns the value's stable name.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
@@ -35,26 +35,31 @@ macro_rules! words {
             type Err = UnknownWord;
 
             fn from_str(text: &str) -> Result<Self, UnknownWord> {
-                Self::ALL.iter().copied().find(|word| word.as_str() == text).ok_or_else(|| {
-                    UnknownWord { dimension: stringify!($name), word: text.to_owned() }
+                let found = Self::ALL.iter().copied().find(|value| value.as_str() == text);
+                found.ok_or_else(|| UnknownWord {
+                    dimension: stringify!($name),
+                    word: text.to_owned(),
+                    expected: [$($text),+].join(", "),
                 })
             }
         }
     };
 }
 
-/// A text that names no value of a dimension.
+/// The error for a text that is not a value of a dimension.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{word:?} is no {dimension}")]
+#[error("unknown {dimension} {word:?}: expected one of {expected}")]
 pub struct UnknownWord {
-    /// The dimension that was asked for.
+    /// The type name of the dimension, such as `PublicState`.
     pub dimension: &'static str,
-    /// The text that was given.
+    /// The text.
     pub word: String,
+    /// The names of all values, separated by commas.
+    pub expected: String,
 }
 
-words! {
-    /// Where an execution is in its life.
+dimension! {
+    /// The phase of an execution in its life.
     LifecyclePhase {
         /// Reserved.
         Submitted = "submitted",
@@ -64,69 +69,69 @@ words! {
         Active = "active",
         /// Waiting for signals.
         Suspended = "suspended",
-        /// Over, until it is replayed.
+        /// Ended, unless it is replayed.
         Terminal = "terminal",
     }
 }
 
-words! {
-    /// Who owns an execution.
+dimension! {
+    /// The ownership of an execution.
     OwnershipState {
-        /// Nobody.
+        /// No worker owns it.
         Unowned = "unowned",
         /// A worker holds a lease.
         Leased = "leased",
-        /// The lease ran out; the work can be reclaimed.
+        /// The lease expired. The execution can be reclaimed.
         LeaseExpiredReclaimable = "lease_expired_reclaimable",
-        /// An operator took the lease away; the work can be reclaimed.
+        /// An operator revoked the lease. The execution can be reclaimed.
         LeaseRevoked = "lease_revoked",
     }
 }
 
-words! {
-    /// Whether a runnable execution may be claimed, and what holds it back first.
+dimension! {
+    /// Whether a runnable execution may be claimed, and if not, the first reason.
     EligibilityState {
-        /// Nothing holds it back.
+        /// It may be claimed.
         EligibleNow = "eligible_now",
-        /// Delayed.
+        /// It is delayed.
         NotEligibleUntilTime = "not_eligible_until_time",
-        /// Waits for other executions.
+        /// It waits for other executions.
         BlockedByDependencies = "blocked_by_dependencies",
-        /// Waits for a budget.
+        /// It waits for a budget.
         BlockedByBudget = "blocked_by_budget",
-        /// Waits for a quota.
+        /// It waits for a quota.
         BlockedByQuota = "blocked_by_quota",
-        /// Waits for a worker that has the capabilities it needs.
+        /// It waits for a worker that has the required capabilities.
         BlockedByRoute = "blocked_by_route",
         /// Its lane is paused.
         BlockedByLaneState = "blocked_by_lane_state",
-        /// An operator holds it.
+        /// An operator blocks it.
         BlockedByOperator = "blocked_by_operator",
-        /// Not runnable.
+        /// It is not runnable.
         NotApplicable = "not_applicable",
     }
 }
 
-words! {
-    /// Why an execution does not run right now.
+dimension! {
+    /// The reason an execution does not run right now.
     BlockingReason {
-        /// It runs, or is over.
+        /// It runs, or has ended.
         None = "none",
-        /// Nothing but a free worker is missing.
+        /// It waits only for a free worker.
         WaitingForWorker = "waiting_for_worker",
-        /// A failed attempt is retried later.
+        /// It waits for the backoff after a failed attempt.
         WaitingForRetryBackoff = "waiting_for_retry_backoff",
-        /// Resumed, but not before a delay.
+        /// It was resumed and waits for the resume delay.
         WaitingForResumeDelay = "waiting_for_resume_delay",
-        /// Delayed by its submitter or its worker.
+        /// Its submitter or its worker delayed it.
         WaitingForDelay = "waiting_for_delay",
-        /// Suspended until a signal comes.
+        /// It is suspended until a signal arrives.
         WaitingForSignal = "waiting_for_signal",
-        /// Suspended until somebody approves.
+        /// It is suspended until a person approves.
         WaitingForApproval = "waiting_for_approval",
-        /// Suspended until a callback comes.
+        /// It is suspended until another system calls back.
         WaitingForCallback = "waiting_for_callback",
-        /// Suspended until a tool answers.
+        /// It is suspended until a tool answers.
         WaitingForToolResult = "waiting_for_tool_result",
         /// Other executions must finish first.
         WaitingForChildren = "waiting_for_children",
@@ -134,37 +139,37 @@ words! {
         WaitingForBudget = "waiting_for_budget",
         /// A quota is at its limit.
         WaitingForQuota = "waiting_for_quota",
-        /// No worker has the capabilities it needs.
+        /// No known worker has the required capabilities.
         WaitingForCapableWorker = "waiting_for_capable_worker",
-        /// An operator holds it.
+        /// An operator paused it.
         PausedByOperator = "paused_by_operator",
-        /// A policy holds it.
+        /// A policy paused it.
         PausedByPolicy = "paused_by_policy",
     }
 }
 
-words! {
-    /// How a life ended.
+dimension! {
+    /// The outcome of one life of an execution.
     TerminalOutcome {
         /// It has not ended.
         None = "none",
-        /// Completed.
+        /// It completed.
         Success = "success",
-        /// Failed, and no retry is left.
+        /// It failed, and no retry is left.
         Failed = "failed",
-        /// Cancelled by its holder or an operator.
+        /// Its holder or an operator cancelled it.
         Cancelled = "cancelled",
         /// Its deadline passed.
         Expired = "expired",
-        /// Another execution's outcome made it needless.
+        /// Another execution's outcome made it unnecessary.
         Skipped = "skipped",
     }
 }
 
-words! {
-    /// What the present or next attempt is.
+dimension! {
+    /// The state of the current or next attempt.
     AttemptState {
-        /// There is none.
+        /// There is no attempt.
         None = "none",
         /// The first attempt has not started.
         PendingFirstAttempt = "pending_first_attempt",
@@ -176,37 +181,37 @@ words! {
         PendingRetryAttempt = "pending_retry_attempt",
         /// A replay has not started.
         PendingReplayAttempt = "pending_replay_attempt",
-        /// The last attempt is over.
+        /// The last attempt has ended.
         AttemptTerminal = "attempt_terminal",
     }
 }
 
-words! {
-    /// One word for all dimensions together.
+dimension! {
+    /// The summary of all dimensions in one value.
     PublicState {
-        /// Ready, or held back by an operator, a lane or a missing capability.
+        /// Ready, or blocked by an operator, its lane or a missing capability.
         Waiting = "waiting",
-        /// Until a time.
+        /// Delayed until a time.
         Delayed = "delayed",
-        /// By a budget or a quota.
+        /// Blocked by a budget or a quota.
         RateLimited = "rate_limited",
-        /// For other executions.
+        /// Waiting for other executions.
         WaitingChildren = "waiting_children",
         /// Owned by a worker.
         Active = "active",
-        /// Until a signal.
+        /// Suspended until a signal.
         Suspended = "suspended",
-        /// Ready to go on after a suspension.
+        /// Ready to continue after a suspension.
         Resumable = "resumable",
-        /// Over: success.
+        /// Terminal: it completed.
         Completed = "completed",
-        /// Over: failed.
+        /// Terminal: it failed.
         Failed = "failed",
-        /// Over: cancelled.
+        /// Terminal: it was cancelled.
         Cancelled = "cancelled",
-        /// Over: its deadline passed.
+        /// Terminal: its deadline passed.
         Expired = "expired",
-        /// Over: not needed.
+        /// Terminal: it was not needed.
         Skipped = "skipped",
     }
 }
@@ -214,19 +219,19 @@ words! {
 /// All dimensions of an execution's state at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StateVector {
-    /// Where it is in its life.
+    /// The phase of its life.
     pub lifecycle_phase: LifecyclePhase,
-    /// Who owns it.
+    /// The ownership.
     pub ownership_state: OwnershipState,
     /// Whether it may be claimed.
     pub eligibility_state: EligibilityState,
-    /// Why it does not run.
+    /// The reason it does not run.
     pub blocking_reason: BlockingReason,
-    /// How its life ended.
+    /// The outcome of its life.
     pub terminal_outcome: TerminalOutcome,
-    /// What its present or next attempt is.
+    /// The state of its current or next attempt.
     pub attempt_state: AttemptState,
-    /// One word for all of it.
+    /// The summary.
     pub public_state: PublicState,
 }
 
@@ -245,10 +250,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_parse_back() {
-        for word in PublicState::ALL {
-            assert_eq!(word.as_str().parse(), Ok(*word));
+    fn names_of_states_parse_back() {
+        for state in PublicState::ALL {
+            assert_eq!(state.as_str().parse(), Ok(*state));
         }
-        assert!("done".parse::<PublicState>().is_err());
+        let error = "done".parse::<PublicState>().unwrap_err().to_string();
+        assert!(error.starts_with("unknown PublicState \"done\": expected one of waiting, "));
     }
 }

@@ -1,42 +1,49 @@
-//! Labels that a user puts on an execution (`docs/spec.md`, 2).
+//! Tags: labels that a user sets on an execution (`docs/spec.md`, 2).
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The most tags of one execution.
+/// The maximum number of tags of one execution.
 pub const MAX_TAGS: usize = 64;
-/// The most bytes of one tag's key or value.
+/// The maximum size of a tag's key or value, in bytes.
 pub const MAX_TAG_BYTES: usize = 1_024;
 
-/// Tags by key, in the order of the keys.
+/// The tags of an execution, ordered by key.
 ///
-/// Keys match `^[a-z][a-z0-9_]*(\.[a-z0-9_]+)+$`: a dot separates the owner's name from the rest.
+/// At most [`MAX_TAGS`] tags. A key or value has at most [`MAX_TAG_BYTES`] bytes. Keys match
+/// `^[a-z][a-z0-9_]*(\.[a-z0-9_]+)+$`: a dot separates the owner's name from the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
 pub struct Tags(BTreeMap<String, String>);
 
-/// Why a batch of tags is refused; nothing of it is kept.
+/// The reason a set of tags is refused. No tag of it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TagError {
     /// A key is not of the form `owner.name`.
-    #[error("a tag key looks like owner.name, in lower case, digits and underscores: {key:?}")]
+    #[error(
+        "invalid tag key {key:?}: expected owner.name with lower-case letters, digits and \
+         underscores"
+    )]
     InvalidTagKey {
         /// The key.
         key: String,
     },
     /// More than [`MAX_TAGS`] tags, or a key or value over [`MAX_TAG_BYTES`].
-    #[error("an execution has at most 64 tags of at most 1024 bytes each")]
+    #[error(
+        "too many or too large tags: at most 64 are allowed, each key and value of at most \
+             1024 bytes"
+    )]
     TooLarge,
 }
 
 impl Tags {
-    /// Parses a batch of tags.
+    /// Parses a set of tags. The last value of a repeated key wins.
     ///
     /// # Errors
     ///
-    /// [`TagError`] when one key is wrong or the batch is too large; then none is taken.
+    /// [`TagError::InvalidTagKey`] with the first invalid key, or [`TagError::TooLarge`].
     pub fn try_new<K: Into<String>, V: Into<String>>(
         tags: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, TagError> {
@@ -53,30 +60,30 @@ impl Tags {
         Ok(Self(tags))
     }
 
-    /// The value of a tag.
+    /// Returns the value of a tag.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
 
-    /// Keys and values in the order of the keys.
+    /// Iterates over keys and values in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// Whether there is no tag.
+    /// Whether there are no tags.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 fn is_tag_key(key: &str) -> bool {
-    let word = |part: &str| {
+    let is_name = |part: &str| {
         !part.is_empty()
             && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     };
     key.starts_with(|c: char| c.is_ascii_lowercase())
         && key.contains('.')
-        && key.split('.').all(word)
+        && key.split('.').all(is_name)
 }
 
 impl TryFrom<BTreeMap<String, String>> for Tags {
@@ -98,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_bad_key_refuses_the_batch() {
+    fn one_invalid_key_refuses_the_whole_set() {
         assert!(Tags::try_new([("team.name", "x"), ("a1.b_2.c", "y")]).is_ok());
         for key in ["team", "Team.name", "1a.b", "a.", ".a", "a..b", "a.B", "a b.c", ""] {
             let error = Tags::try_new([("team.name", "x"), (key, "y")]).unwrap_err();

@@ -1,14 +1,14 @@
 //! Instants, durations and the half-open time windows that travel with a commit
 //! (`docs/architecture.md`, Time).
 //!
-//! The store's clock is the only clock that decides. One boundary rule everywhere: a thing that
-//! expires at T is good while `now < T` and gone when `now >= T`.
+//! The store's clock is the only clock that decides. One boundary rule applies everywhere: what
+//! expires at T is valid while `now < T`, and expired when `now >= T`.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Milliseconds since the Unix epoch, by the store's clock.
+/// An instant of the store's clock, in milliseconds since the Unix epoch; at most 2^52.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -22,53 +22,52 @@ pub struct TimestampMs(u64);
 #[serde(transparent)]
 pub struct DurationMs(u64);
 
-/// The largest instant that can be stored: scores of an index stay below 2^53.
+/// The largest instant that can be stored, since scores of an index stay below 2^53.
 const MAX_INSTANT_MS: u64 = 1 << 52;
 
 impl TimestampMs {
     /// The Unix epoch, which is also the earliest instant.
     pub const ZERO: Self = Self(0);
-    /// The latest instant (2^52 ms, about the year 144,000): "never" in a window.
+    /// The latest instant (2^52 ms, about the year 144,000). In a window it means "never".
     pub const MAX: Self = Self(MAX_INSTANT_MS);
 
-    /// An instant; values above [`TimestampMs::MAX`] saturate.
+    /// Creates an instant. Values above [`TimestampMs::MAX`] saturate.
     pub const fn new(milliseconds: u64) -> Self {
         if milliseconds > MAX_INSTANT_MS { Self::MAX } else { Self(milliseconds) }
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// This instant later by `duration`; saturates at [`TimestampMs::MAX`].
+    /// Adds `duration`. Saturates at [`TimestampMs::MAX`].
     #[must_use]
     pub const fn plus(self, duration: DurationMs) -> Self {
         Self::new(self.0.saturating_add(duration.0))
     }
 
-    /// This instant earlier by `duration`; saturates at the epoch.
+    /// Subtracts `duration`. Saturates at the epoch.
     #[must_use]
     pub const fn minus(self, duration: DurationMs) -> Self {
         Self(self.0.saturating_sub(duration.0))
     }
 
-    /// This instant moved by so many milliseconds, back where they are negative; saturates at both
-    /// ends.
+    /// Adds a signed number of milliseconds. Saturates at the epoch and at [`TimestampMs::MAX`].
     #[must_use]
     pub const fn shifted(self, by_ms: i64) -> Self {
         let by = DurationMs(by_ms.unsigned_abs());
         if by_ms < 0 { self.minus(by) } else { self.plus(by) }
     }
 
-    /// The time from `earlier` to this instant, zero if `earlier` is later.
+    /// Returns the time from `earlier` to this instant, or zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> DurationMs {
         DurationMs(self.0.saturating_sub(earlier.0))
     }
 }
 
 impl From<u64> for TimestampMs {
-    /// What comes from outside saturates like everything else.
+    /// Converts a number from outside, which saturates as in [`TimestampMs::new`].
     fn from(milliseconds: u64) -> Self {
         Self::new(milliseconds)
     }
@@ -87,20 +86,20 @@ impl fmt::Display for TimestampMs {
 }
 
 impl DurationMs {
-    /// No time at all.
+    /// The duration of 0 ms.
     pub const ZERO: Self = Self(0);
 
-    /// A duration of that many milliseconds.
+    /// Creates a duration of this many milliseconds.
     pub const fn new(milliseconds: u64) -> Self {
         Self(milliseconds)
     }
 
-    /// A duration of that many seconds.
+    /// Creates a duration of this many seconds. Saturates.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds.saturating_mul(1_000))
     }
 
-    /// Its milliseconds.
+    /// Returns the milliseconds.
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -113,7 +112,7 @@ impl fmt::Display for DurationMs {
 }
 
 impl From<std::time::Duration> for DurationMs {
-    /// Whole milliseconds, rounded up, so that a duration above zero never becomes zero.
+    /// Rounds up to whole milliseconds, so that a duration above zero never becomes zero.
     fn from(duration: std::time::Duration) -> Self {
         Self(u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
     }
@@ -125,13 +124,13 @@ impl From<DurationMs> for std::time::Duration {
     }
 }
 
-/// A host's view of time: its own monotonic clock, and its estimate of the store's clock.
+/// A host's view of time: its monotonic clock, and its estimate of the store's clock.
 ///
-/// Operations measure their deadlines and leases on `local` and decide for `store`; only the
-/// store's reply turns the estimate into knowledge.
+/// Operations measure deadlines and leases with `local`, and decide for the time `store`. Only a
+/// reply from the store confirms the estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostTime {
-    /// The host's monotonic clock, from an origin of its own choice.
+    /// The host's monotonic clock, with an origin that the host chooses.
     pub local: TimestampMs,
     /// The host's estimate of the store's clock.
     pub store: TimestampMs,
@@ -147,23 +146,23 @@ pub struct Window {
 }
 
 impl Window {
-    /// How far below the time that a decision was made for its window may begin, at most.
+    /// The maximum time by which a window may begin before the time of its decision: 1 s.
     pub const MAX_AHEAD_MS: DurationMs = DurationMs(1_000);
 
-    /// Holds at any time.
+    /// The window that contains every instant.
     pub const ALWAYS: Self = Self { not_before: TimestampMs::ZERO, not_after: TimestampMs::MAX };
 
-    /// Holds before `instant`.
+    /// Creates the window of all instants before `instant`.
     pub const fn until(instant: TimestampMs) -> Self {
         Self { not_before: TimestampMs::ZERO, not_after: instant }
     }
 
-    /// Holds from `instant` on.
+    /// Creates the window of all instants from `instant` on.
     pub const fn from(instant: TimestampMs) -> Self {
         Self { not_before: instant, not_after: TimestampMs::MAX }
     }
 
-    /// Holds where both hold.
+    /// Returns the intersection of two windows.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -177,8 +176,9 @@ impl Window {
         self.not_before <= now && now < self.not_after
     }
 
-    /// The same decision made for `now` by a clock that may be wrong: at most
-    /// [`Window::MAX_AHEAD_MS`] below `now`, and at most `ahead` above it.
+    /// Narrows the window of a decision for `now`, because the clock of the decider may be wrong:
+    /// to at most [`Window::MAX_AHEAD_MS`] before `now` and at most `ahead` after it. Without
+    /// `ahead` the end stays the same.
     #[must_use]
     pub fn clipped(self, now: TimestampMs, ahead: Option<DurationMs>) -> Self {
         let upper = ahead.map_or(TimestampMs::MAX, |ahead| now.plus(ahead));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_from_outside_saturates_too() {
+    fn decoded_instants_saturate() {
         let read: TimestampMs = serde_json::from_str("18446744073709551615").unwrap();
         assert_eq!(read, TimestampMs::MAX);
         let bytes = postcard::to_allocvec(&u64::MAX).unwrap();

@@ -1,11 +1,9 @@
 //! The audit finds each thing that can be wrong with a partition, and nothing else: neither in
 //! what takers hold nor in what changes while it looks.
 
-mod common;
-
-use common::steps::{Clock, Step as Random, sequences, submissions};
-use common::suspending::known_secret;
-use common::{Bench, START, Submission, at, call, cancel, execution_id, grant, ms, offer};
+use crate::common::steps::{Clock, Step as Random, sequences, submissions};
+use crate::common::suspending::known_secret;
+use crate::common::{Bench, START, Submission, at, call, cancel, execution_id, grant, ms, offer};
 use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, Decide, OnDue, Purpose, index_entries};
 use ff_core::id::{ExecutionId, LaneId, Namespace};

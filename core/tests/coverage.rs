@@ -3,11 +3,9 @@
 //! The cells are found by walking through all that can happen to an execution; a command, a
 //! rejection or a kind of event that the walk never meets fails here.
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::exploration::{
+use crate::common::exploration::{
     Effect, OBSERVED, Observation, Place, TIME, command_names, place_name, places,
 };
 use ff_core::error::{RejectionKind, TABLE};

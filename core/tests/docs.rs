@@ -1,19 +1,19 @@
-//! The pages `docs/states.md` and `docs/errors.md` say what the rules do and what the table of
-//! errors holds: they are written from them, and a stale page fails here.
+//! Generates `docs/states.md` from the observed behaviour of the rules, and `docs/errors.md` from
+//! the table of errors. The tests fail if a page is out of date.
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "this test compares files, and rewrites them when it is asked to"
+    reason = "the tests read the pages, and write them if UPDATE_DOCS=1 is set"
 )]
-
-mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use common::exploration::{Effect, OBSERVED, Place, TIME, command_names, place_name, places};
-use common::{at, attempt_id, execution_id, ms};
+use crate::common::exploration::{
+    Effect, OBSERVED, Place, TIME, command_names, place_name, places,
+};
+use crate::common::{at, attempt_id, execution_id, ms};
 use ff_core::capability::CapabilityError;
 use ff_core::error::{Applied, Bug, EngineError, Missing, Rejection, RejectionKind, TABLE};
 use ff_core::execution::Situation;
@@ -22,15 +22,15 @@ use ff_core::policy::PolicyError;
 use ff_core::state::{EligibilityState, LifecyclePhase, TerminalOutcome};
 use ff_core::tags::TagError;
 
-const REFRESH: &str = "UPDATE_DOCS=1 cargo test -p ff-core --test docs";
+const REFRESH: &str = "UPDATE_DOCS=1 cargo test -p ff-core --test suite docs";
 
 #[test]
-fn the_page_of_states_is_what_the_rules_do() {
+fn the_page_of_states_matches_the_rules() {
     check("docs/states.md", &states_page());
 }
 
 #[test]
-fn the_page_of_errors_is_what_the_table_holds() {
+fn the_page_of_errors_matches_the_table() {
     check("docs/errors.md", &errors_page());
 }
 
@@ -42,7 +42,7 @@ fn every_kind_of_rejection_has_one_sample() {
 }
 
 #[test]
-fn every_variant_of_the_engines_error_has_one_sample() {
+fn every_variant_of_engine_error_has_one_sample() {
     let source = std::fs::read_to_string(root().join("core/src/error.rs")).expect("the source");
     let (_, body) = source.split_once("pub enum EngineError {\n").expect("the enum");
     let (body, _) = body.split_once("\n}\n").expect("its end");
@@ -59,18 +59,18 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Compares a page with what it should be, or writes it.
+/// Compares a page with its expected text, or writes the text if `UPDATE_DOCS=1` is set.
 #[track_caller]
-fn check(page: &str, wanted: &str) {
+fn check(page: &str, expected: &str) {
     let path = root().join(page);
     if std::env::var("UPDATE_DOCS").is_ok_and(|value| value == "1") {
-        std::fs::write(&path, wanted).expect("the page can be written");
+        std::fs::write(&path, expected).expect("the page can be written");
         return;
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
-    let differs = found.lines().zip(wanted.lines()).position(|(found, wanted)| found != wanted);
-    let line = differs.unwrap_or_else(|| found.lines().count().min(wanted.lines().count())) + 1;
-    assert!(found == wanted, "{page} is stale from line {line} on; refresh it with: {REFRESH}");
+    let differs = found.lines().zip(expected.lines()).position(|(one, other)| one != other);
+    let line = differs.unwrap_or_else(|| found.lines().count().min(expected.lines().count())) + 1;
+    assert!(found == expected, "{page} is out of date from line {line} on; refresh it: {REFRESH}");
 }
 
 fn generated(page: &mut String) {
@@ -83,31 +83,30 @@ fn states_page() -> String {
     let mut page = String::from("# States\n\n");
     generated(&mut page);
     page.push_str(
-        "What happens to an execution, as it was observed: starting from nothing, every command \
-         was tried\nwith right and wrong arguments, and every due time was let pass, until no \
-         new kind of record turned\nup. [spec.md, 4](spec.md#4-commands-on-executions) says what \
-         should happen.\n\n## Situations\n\n| situation | meaning |\n| --- | --- |\n",
+        "The observed behaviour of the rules. The generator starts without an execution. It tries \
+         every\ncommand with valid and invalid arguments, and lets every due time pass, until it \
+         finds no new kind\nof record. [spec.md, 4](spec.md#4-commands-on-executions) defines the \
+         behaviour.\n\n## Situations\n\n| situation | meaning |\n| --- | --- |\n",
     );
     for place in places() {
         writeln!(page, "| {} | {} |", place_name(place), meaning(place)).unwrap();
     }
     page.push_str(
-        "\n## Transitions\n\nLabelled by the commands that make them; `time` stands for the \
-         passing of a due time, before anybody\nhas acted on it. Commands that leave the \
-         situation as it is are not drawn.\n\n```mermaid\nstateDiagram-v2\n",
+        "\n## Transitions\n\nEach arrow names the commands that cause the transition. `time` means \
+         that a due time has passed and\nno process has applied it yet. Commands that keep the \
+         situation are not drawn.\n\n```mermaid\nstateDiagram-v2\n",
     );
     page.push_str(&diagram());
     page.push_str(
-        "```\n\n## Effects\n\nWhat becomes of an execution in each situation when the command is \
-         applied. _kept_: the record stays,\nits index entries are written again. _repeat_: a \
-         copy of a command that was applied earlier is\nrecognised and has no effect. An empty \
-         cell: whatever was tried was refused.\n\n",
+        "```\n\n## Effects\n\nEach cell lists the situations that a command leads to. _kept_: the \
+         record stays, and its index\nentries are written again. _repeat_: the command is \
+         recognised as a copy of an earlier one and has\nno effect. An empty cell: every variant \
+         of the command was refused.\n\n",
     );
     page.push_str(&effects());
     page.push_str(
-        "\n## Refusals\n\nWhat a command can be refused with in each situation. What each \
-         rejection means is in\n[errors.md](errors.md).\n\n| command | situation | refused with \
-         |\n| --- | --- | --- |\n",
+        "\n## Refusals\n\nThe rejections of each command in each situation. [errors.md](errors.md) \
+         explains the rejections.\n\n| command | situation | rejections |\n| --- | --- | --- |\n",
     );
     page.push_str(&refusals());
     page
@@ -115,21 +114,21 @@ fn states_page() -> String {
 
 fn meaning(place: Place) -> &'static str {
     match place {
-        None => "there is no execution of this id, or its retention is over",
+        None => "the execution does not exist, or its retention is over",
         Some(Situation::Waiting) => "eligible; a claim starts a new attempt",
-        Some(Situation::Granted) => "a live grant is out",
-        Some(Situation::Delayed) => "not before a time",
-        Some(Situation::Blocked) => "something else holds it back",
-        Some(Situation::Interrupted) => "eligible; a claim goes on with the interrupted attempt",
-        Some(Situation::Leased) => "a worker holds a live lease",
-        Some(Situation::Expired) => "the lease ran out",
+        Some(Situation::Granted) => "a worker holds a valid grant",
+        Some(Situation::Delayed) => "not eligible before a time",
+        Some(Situation::Blocked) => "not eligible: at least one block is set",
+        Some(Situation::Interrupted) => "eligible; a claim continues the interrupted attempt",
+        Some(Situation::Leased) => "a worker holds a valid lease",
+        Some(Situation::Expired) => "the lease expired",
         Some(Situation::Revoked) => "the lease was revoked",
-        Some(Situation::Suspended) => "waits for signals, an operator or its timeout",
-        Some(Situation::Terminal) => "over",
+        Some(Situation::Suspended) => "waits for signals, an operator or a timeout",
+        Some(Situation::Terminal) => "ended",
     }
 }
 
-/// All commands in their order, and the passing of time.
+/// Returns all commands in their order, followed by the passing of time.
 fn causes() -> Vec<String> {
     command_names().into_iter().chain([TIME.to_owned()]).collect()
 }
@@ -172,11 +171,12 @@ fn effects() -> String {
     text
 }
 
-/// What was seen of a command in a situation, refusals left out: situations first, then words.
+/// Returns the observed effects of a command in a situation, without refusals: first the next
+/// situations, then `_kept_` and `_repeat_`.
 fn effects_of(command: &str, place: Place) -> Vec<&'static str> {
-    let seen = |wanted: Effect| {
+    let seen = |effect: Effect| {
         let here = OBSERVED.iter().filter(|seen| seen.from == place && seen.command == command);
-        here.into_iter().any(|seen| seen.effect == wanted)
+        here.into_iter().any(|seen| seen.effect == effect)
     };
     let next = places().skip(1).chain([None]).filter(|to| seen(Effect::Becomes(*to)));
     let mut cell: Vec<&str> = next.map(place_name).collect();
@@ -189,7 +189,7 @@ fn effects_of(command: &str, place: Place) -> Vec<&'static str> {
     cell
 }
 
-/// A row for each command and set of rejections, with all situations that have this set.
+/// Writes a row for each command and set of rejections, with all situations that have this set.
 fn refusals() -> String {
     let mut text = String::new();
     for command in command_names() {
@@ -221,12 +221,14 @@ fn errors_page() -> String {
     let mut page = String::from("# Errors\n\n");
     generated(&mut page);
     page.push_str(
-        "Why a command is refused, and what a caller sees of it. The class says what to do: \
-         _Terminal_, the\nsame call will never succeed; _Retryable_, it may succeed later; \
-         _Cooperative_, somebody else owns\nthe work now, stop working on it; _Informational_, \
-         nothing is wrong; _Bug_, a defect.\n\n## Rejections\n\nA refused command changes \
-         nothing at all. The messages are samples.\n\n| kind | message | variant | class | HTTP \
-         |\n| --- | --- | --- | --- | --- |\n",
+        "The reasons for which the engine refuses a command, and the errors that callers see. The \
+         class says\nhow a caller should react:\n\n- _Terminal_: the same call never succeeds.\n- \
+         _Retryable_: the same call may succeed later.\n- _Cooperative_: the caller no longer \
+         owns the work and must stop working on it.\n- _Informational_: nothing is wrong; the \
+         request is already satisfied, or no longer applies.\n- _Bug_: a defect of the engine or \
+         of the data in its store.\n\n## Rejections\n\nA refused command changes nothing. The \
+         messages are samples.\n\n| kind | message | variant | class | HTTP |\n| --- | --- | --- | \
+         --- | --- |\n",
     );
     for (row, sample) in TABLE.iter().zip(rejections()) {
         let (name, variant, class) = (row.name, row.variant, row.class);
@@ -235,16 +237,19 @@ fn errors_page() -> String {
         writeln!(page, "| `{name}` | {message} | {variant:?} | {class:?} | {status} |").unwrap();
     }
     page.push_str(
-        "\n## `EngineError`\n\nWhat calls of the engine return. The variants that carry a \
-         rejection have its class and status;\n`Contextual` has those of the error inside.\n\n| \
-         variant | message | class | HTTP |\n| --- | --- | --- | --- |\n",
+        "\n## `EngineError`\n\nThe error of a call to the engine. The variants with a rejection \
+         have its class and status.\n`Contextual` has the class and status of the error in it. \
+         The messages are samples.\n\n| variant | message | class | HTTP |\n| --- | --- | --- | \
+         --- |\n",
     );
     for error in engine_errors() {
         let (class, status) = match &error {
             EngineError::Validation { .. } | EngineError::Conflict(_) | EngineError::State(_) => {
                 ("as above".to_owned(), "as above".to_owned())
             }
-            EngineError::Contextual { .. } => ("as inside".to_owned(), "as inside".to_owned()),
+            EngineError::Contextual { .. } => {
+                ("as its source".to_owned(), "as its source".to_owned())
+            }
             other => (format!("{:?}", other.class()), other.http_status().to_string()),
         };
         let (name, message) = (variant_name(&error), cell(&error.to_string()));
@@ -253,7 +258,7 @@ fn errors_page() -> String {
     page
 }
 
-/// A text that does not end the cell of a table.
+/// Escapes a text for a cell of a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('<', "&lt;")
 }
@@ -361,7 +366,7 @@ fn engine_errors() -> Vec<EngineError> {
         EngineError::Bug(Bug::NewerFormat { found: 2, known: 1 }),
         EngineError::Transport { op: "create", message: "out of memory".to_owned() },
         EngineError::Unavailable { op, message: "connection refused".to_owned() },
-        EngineError::ResourceExhausted { what: "units in a commit", given: 300, bound: 256 },
+        EngineError::ResourceExhausted { what: "units in a commit", given: 65, bound: 64 },
         EngineError::Timeout { op, elapsed, applied: Applied::Unknown },
         EngineError::from(Rejection::LeaseRevoked).context("finishing the task"),
     ]

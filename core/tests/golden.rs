@@ -12,11 +12,11 @@ use ff_core::condition::{
 use ff_core::execution::{
     Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockEntry, BlockKind, Blocks,
     ClaimKind, ConsumedGrant, ContentDigest, Continuation, Counted, Counts, DelayReason, Event,
-    Execution, FailOutcome, Failure, Fence, Frame, Grant, GrantAudit, Interruption,
-    LatestSuspension, Lease, LeaseFate, NextAttempt, NotBefore, OperatorOutcome, Outcome, Phase,
-    Progress, Release, ReleaseOutcome, ResumedBy, Resumes, Resumption, Runnable, SignalEffect,
-    SignalRecord, Suspended, SuspendedHow, Suspension, Tally, Terminal, Timeout, Waiting,
-    Waitpoint, WaitpointState,
+    Execution, FailOutcome, Fence, Frame, Grant, GrantAudit, Interruption, LatestSuspension, Lease,
+    LeaseFate, NextAttempt, NotBefore, OperatorOutcome, Outcome, Phase, Progress, Release,
+    ReleaseOutcome, ResumedBy, Resumes, Resumption, Runnable, SignalEffect, SignalRecord,
+    Suspended, SuspendedHow, Suspension, Tally, Terminal, Timeout, Waiting, Waitpoint,
+    WaitpointState, WorkFailure,
 };
 use ff_core::id::{
     AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, FrameType, GrantId,
@@ -66,12 +66,12 @@ fn fence() -> Fence {
     }
 }
 
-fn failure() -> Failure {
+fn failure() -> WorkFailure {
     let category = FailureCategory::try_new("exit_code").expect("a category");
-    Failure { category, reason: "exit code 3: disk on fire".to_owned() }
+    WorkFailure { category, reason: "exit code 3: disk on fire".to_owned() }
 }
 
-/// As little as a record can hold.
+/// Returns a record without optional content.
 fn plain(phase: Phase) -> Execution {
     Execution {
         id: ExecutionId::from_parts(7, uuid(0)),
@@ -112,7 +112,7 @@ fn waiting() -> Phase {
     })
 }
 
-/// A record in which everything optional is there.
+/// Returns a record with all optional content.
 fn full(phase: Phase) -> Execution {
     let mut past = Bounded::new();
     for end in [AttemptEnd::Interrupted, AttemptEnd::Failed(failure())] {
@@ -263,7 +263,7 @@ fn waitpoints() -> Waiting {
     }
 }
 
-/// Three parts: what is counted, by whom, and what counts.
+/// Returns one tally for each kind of count.
 fn tallies() -> Vec<Tally> {
     let parts = [
         (CountKind::DistinctSignals, SignalMatcher::Wildcard),
@@ -456,17 +456,17 @@ fn the_bytes_of_format_1_are_pinned() {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(GOLDEN, &text).expect("the golden file is written");
     }
-    let golden = std::fs::read_to_string(GOLDEN).expect("the golden file is there");
+    let golden = std::fs::read_to_string(GOLDEN).expect("the golden file exists");
     assert!(
         golden == text,
-        "the bytes of a record changed, and a store may hold the old ones: give the change a \
-         format number of its own and go on reading this one. Only before the first release may \
-         the file be written anew: UPDATE_GOLDEN=1 cargo test -p ff-core --test golden"
+        "the bytes of a record changed, but a store may hold records with the old bytes: give the \
+         change a new format number, and keep reading this format. Only before the first release \
+         may the file be rewritten: UPDATE_GOLDEN=1 cargo test -p ff-core --test suite golden"
     );
 }
 
 #[test]
-fn a_newer_format_is_told_from_corruption() {
+fn a_newer_format_is_distinguished_from_corruption() {
     let mut bytes = encode(&plain(waiting()), 1).to_vec();
     bytes[0] = FORMAT + 1;
     let newer = DecodeError::NewerFormat { found: FORMAT + 1, known: FORMAT };
@@ -478,29 +478,29 @@ fn a_newer_format_is_told_from_corruption() {
 }
 
 #[test]
-fn every_cut_and_every_addition_is_noticed() {
+fn truncated_and_extended_records_do_not_decode() {
     for (name, execution) in executions() {
         let bytes = encode(&execution, 1).to_vec();
         for length in 0..bytes.len() {
             assert!(decode::<Execution>(&bytes[..length], 1).is_err(), "{name} cut to {length}");
         }
         let longer = [&bytes[..], &[0]].concat();
-        assert!(decode::<Execution>(&longer, 1).is_err(), "{name} with a byte too many");
+        assert!(decode::<Execution>(&longer, 1).is_err(), "{name} with one more byte");
     }
 }
 
 proptest! {
     #[test]
-    fn decoding_never_panics(bytes: Vec<u8>, which in 0..15_usize, place: prop::sample::Index) {
+    fn decoding_never_panics(bytes: Vec<u8>, which in 0..15_usize, index: prop::sample::Index) {
         let _ = decode::<Execution>(&bytes, 1);
         let _ = decode::<JournalEntry>(&bytes, 1);
         let _ = decode::<SignalRecord>(&bytes, 1);
         let _ = decode::<Keyring>(&bytes, 1);
         let _ = decode::<Frame>(&bytes, 1);
-        // One byte of a real record changed is closer to what a disk does.
+        // A real record with one changed byte is closer to the errors of a disk.
         let mut record = encode(&executions()[which].1, 1).to_vec();
-        let place = place.index(record.len());
-        record[place] ^= bytes.first().copied().unwrap_or(1);
+        let position = index.index(record.len());
+        record[position] ^= bytes.first().copied().unwrap_or(1);
         if let Ok(execution) = decode::<Execution>(&record, 1) {
             prop_assert_eq!(decode(&encode(&execution, 1), 1), Ok(execution));
         }

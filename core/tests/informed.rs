@@ -2,15 +2,13 @@
 //! all of it. Against a store that loses replies and programs that race, what a caller is told is
 //! true (`docs/spec.md`, 5 and 6).
 
-mod common;
-
 use std::sync::Arc;
 
-use common::suspending::{
+use crate::common::suspending::{
     any_at, append, deliver, named, pending, signal_id, suspend, suspend_on, suspension_id, timeout,
 };
-use common::world::{Fate, World, inform, others, patience, terms};
-use common::{
+use crate::common::world::{Fate, World, inform, others, patience, terms};
+use crate::common::{
     Submission, at, complete, execution_id, fail, grant, ms, offer, on_due, take_resumed,
 };
 use ff_core::condition::TimeoutBehaviour;
@@ -345,7 +343,7 @@ fn a_worker_reads_the_signals_that_resumed_in_their_order() {
     let (fence, waitpoint) = with_waitpoint(&mut world, &terms);
     let mut command = suspend_on(fence, 1, any_at("b"), &[9]);
     command.condition =
-        common::suspending::count(2, ff_core::condition::CountKind::DistinctSignals, &["b"]);
+        crate::common::suspending::count(2, ff_core::condition::CountKind::DistinctSignals, &["b"]);
     inform(&mut world, &terms, command).expect("suspended");
     for (number, payload) in [(5, Some(Arc::from(*b"yes"))), (3, None)] {
         let signal = DeliverSignal { payload, ..deliver(9, &waitpoint.token, number, "x") };

@@ -1,10 +1,8 @@
 //! Calls whose reply is lost, and what others do before they are made again (`docs/spec.md`, 5).
 
-mod common;
-
-use common::ms;
-use common::suspending::{any_at, deliver, pending, suspend_on};
-use common::world::{World, inform, patience, terms};
+use crate::common::ms;
+use crate::common::suspending::{any_at, deliver, pending, suspend_on};
+use crate::common::world::{World, inform, patience, terms};
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::execution::{Decide, Fence, IssuedWaitpoint, Suspend, SuspendOutcome};

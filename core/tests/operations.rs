@@ -1,10 +1,8 @@
 //! Operations against a store that loses replies, is late, or is changed by others: what a caller
 //! is told is true (`docs/architecture.md`, Operations and Identity).
 
-mod common;
-
-use common::world::{Fate, World, change, change_priority, found, loaded, patience};
-use common::{
+use crate::common::world::{Fate, World, change, change_priority, found, loaded, patience};
+use crate::common::{
     LEASE, START, Submission, at, claim, complete, execution_id, grant, reclaim_grant, renew,
     take_new,
 };

@@ -1,13 +1,11 @@
 //! Reading the output of attempts: pages, their end, and what is not kept any more
 //! (`docs/spec.md`, 6).
 
-mod common;
-
 use std::sync::Arc;
 
-use common::suspending::{any_at, append, suspend};
-use common::world::{World, inform, others, patience, terms};
-use common::{START, complete, execution_id, offer};
+use crate::common::suspending::{any_at, append, suspend};
+use crate::common::world::{World, inform, others, patience, terms};
+use crate::common::{START, complete, execution_id, offer};
 use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::{AppendFrame, CloseReason, Fence, Frame, MAX_FRAME_PAYLOAD};
 use ff_core::id::{AttemptIndex, FrameType};

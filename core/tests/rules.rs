@@ -6,13 +6,11 @@
 //! are current, stale, partial, forged or missing, grants that are out or not, times at and around
 //! what is due. A failing sequence shrinks to a short one.
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::exploration::command_names;
-use common::run::Run;
-use common::steps::{sequences, submissions};
+use crate::common::exploration::command_names;
+use crate::common::run::Run;
+use crate::common::steps::{sequences, submissions};
 use ff_core::execution::{Decide, Situation, situation};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

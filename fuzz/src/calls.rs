@@ -1,4 +1,4 @@
-//! One call of each kind on an execution, as a caller that knows its record would make it.
+//! Commands of every kind on an execution, as a caller that knows the record would send them.
 
 use ff_core::capability::Capabilities;
 use ff_core::execution::{
@@ -14,7 +14,7 @@ use ff_core::policy::Priority;
 use ff_core::time::{DurationMs, TimestampMs};
 use uuid::Uuid;
 
-/// The calls.
+/// Returns at least one command of every kind.
 pub(crate) fn all(record: &Execution, now: TimestampMs) -> Vec<AnyCommand> {
     let mut all = by_workers(record);
     all.extend(by_holder(record, now));
@@ -26,14 +26,14 @@ pub(crate) fn all(record: &Execution, now: TimestampMs) -> Vec<AnyCommand> {
 fn by_workers(record: &Execution) -> Vec<AnyCommand> {
     let execution_id = record.id;
     let worker = record.grant().map(|grant| grant.worker.clone());
-    let worker = worker.unwrap_or_else(|| WorkerId::try_new("worker").expect("it is an id"));
+    let worker = worker.unwrap_or_else(|| WorkerId::try_new("worker").expect("a valid id"));
     let uuid = Uuid::from_u128(1);
-    let out = record.grant().map(|grant| grant.id);
+    let granted = record.grant().map(|grant| grant.id);
     let claim = Claim {
         execution_id,
-        grant_id: out.unwrap_or(GrantId::from_uuid(uuid)),
+        grant_id: granted.unwrap_or(GrantId::from_uuid(uuid)),
         worker: worker.clone(),
-        instance: WorkerInstanceId::try_new("instance").expect("it is an id"),
+        instance: WorkerInstanceId::try_new("instance").expect("a valid id"),
         lease_id: LeaseId::from_uuid(uuid),
         attempt_id: AttemptId::from_uuid(uuid),
         lease_ttl: DurationMs::new(30_000),
@@ -62,9 +62,11 @@ fn by_workers(record: &Execution) -> Vec<AnyCommand> {
 fn by_holder(record: &Execution, now: TimestampMs) -> Vec<AnyCommand> {
     let execution_id = record.id;
     let fence = record.last_fence.map_or(FenceParts::Missing, FenceParts::from);
-    let category = FailureCategory::try_new("broken").expect("it is a category");
-    let (reason, until) = ("it broke".to_owned(), now.plus(DurationMs::new(1)));
-    let (by, message) = (CancelledBy::Holder(fence), Some(reason.clone()));
+    let category = FailureCategory::try_new("broken").expect("a valid category");
+    let reason = "it broke".to_owned();
+    let until = now.plus(DurationMs::new(1));
+    let by = CancelledBy::Holder(fence);
+    let message = Some(reason.clone());
     vec![
         Renew { execution_id, fence, lease_ttl: DurationMs::new(1) }.into(),
         Complete { execution_id, fence, result: None }.into(),
@@ -79,11 +81,10 @@ fn by_holder(record: &Execution, now: TimestampMs) -> Vec<AnyCommand> {
 
 fn by_operators(record: &Execution) -> Vec<AnyCommand> {
     let execution_id = record.id;
-    let request = || RequestId::try_new("request").expect("it is an id");
-    let call = OperatorCall::new(request());
-    let (by, reason) = (CancelledBy::Operator(call.clone()), String::new());
+    let call = OperatorCall::new(RequestId::try_new("request").expect("a valid id"));
+    let by = CancelledBy::Operator(call.clone());
     let mut all = vec![
-        Cancel { execution_id, by, reason }.into(),
+        Cancel { execution_id, by, reason: String::new() }.into(),
         RevokeLease { execution_id, call: call.clone() }.into(),
         Replay { execution_id, call: call.clone() }.into(),
         ChangePriority { execution_id, call, priority: Priority::MAX }.into(),

@@ -1,5 +1,5 @@
-//! JSON from users as commands, policies and lines of input: what is read is written and read again
-//! as the same, becomes a command without a panic, and the command is decided without one.
+//! Decodes JSON from users as commands, policies and lines of input. A value that was read is
+//! unchanged after it was written and read again. Parsing and deciding a command never panic.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use uuid::Uuid;
 use crate::common::{Bench, claim};
 use crate::job_line::JobLine;
 
-/// The same bytes are taken for each of them.
+/// Decodes the bytes as each kind of input.
 pub fn check(data: &[u8]) {
     if let Some(command) = json::<Command>(data) {
         decide(command);
     }
     if let Some(policy) = json::<ExecutionPolicy>(data) {
-        carry_out(&policy);
+        check_backoff(&policy);
     }
     if let Some(condition) = json::<Condition>(data) {
-        wait_for(&condition);
+        check_condition(&condition);
     }
     let _ = json::<SuspensionTimeout>(data);
     let _ = json::<ResumePolicy>(data);
@@ -41,36 +41,36 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// What the bytes say, if they say anything.
+/// Decodes a value, if the bytes are one, and checks that it can be written and read again.
 fn json<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
     let value: T = serde_json::from_slice(bytes).ok()?;
-    let text = serde_json::to_string(&value).expect("what was read can be written");
-    assert_eq!(serde_json::from_str::<T>(&text).expect("what was written is read"), value);
+    let text = serde_json::to_string(&value).expect("a decoded value can be written");
+    assert_eq!(serde_json::from_str::<T>(&text).expect("a written value can be read"), value);
     Some(value)
 }
 
-/// Decides a command on nothing, and on what a submission of the same execution leaves.
+/// Decides a command without a record, and with the record of a submitted execution.
 fn decide(command: Command) {
     let now = TimestampMs::new(1_764_000_000_000);
     let Ok(command) = command.parse(&mut Entropy::from_u64(7)) else { return };
     let created = command.decide(None, now);
     if let (AnyCommand::Create(create), Ok(Verdict::Apply(decision))) = (&command, &created) {
-        let Next::Put(record) = &decision.next else { panic!("nothing was created") };
-        is_as_asked(create, record, now);
+        let Next::Put(record) = &decision.next else { panic!("no record was created") };
+        check_created(create, record, now);
         let again = command.decide(Some(record), now);
         assert!(matches!(again, Ok(Verdict::Repeat(_))), "created twice: {again:?}");
-        carry_out(&record.policy);
+        check_backoff(&record.policy);
         return;
     }
     let Some(record) = existing(command.execution_id(), now) else { return };
     by_owner(command.clone(), &record, now);
     for now in [TimestampMs::ZERO, now, TimestampMs::MAX] {
         let ruling = command.decide(Some(&record), now);
-        assert_eq!(command.decide(Some(&record), now), ruling, "decided in two ways");
+        assert_eq!(command.decide(Some(&record), now), ruling, "two decisions differ");
     }
 }
 
-/// The same command by the owner of the execution, with all that it might have to read.
+/// Decides the same command for the owner of the execution, with all facts that it may need.
 fn by_owner(mut command: AnyCommand, record: &Execution, now: TimestampMs) {
     let bench = Bench { record: Some(record.clone()), ..Bench::default() };
     let claimed = Offer {
@@ -93,38 +93,41 @@ fn by_owner(mut command: AnyCommand, record: &Execution, now: TimestampMs) {
     if let Ok(Verdict::Apply(decision)) = command.decide(Some(&leased), now)
         && let Next::Put(next) = &decision.next
     {
-        assert!(encode(next, FIRST_FORMAT).len() <= MAX_RECORD_BYTES, "the record is too large");
+        assert!(
+            encode(next, FIRST_FORMAT).len() <= MAX_RECORD_BYTES,
+            "the record is over its bound"
+        );
         let again = command.decide(Some(next), now);
         assert!(matches!(again, Ok(Verdict::Repeat(_))), "applied twice: {again:?}");
     }
 }
 
-/// What a condition asks for is bounded, whatever it says.
-fn wait_for(condition: &Condition) {
+/// Checks that the parts of a condition are within their bounds.
+fn check_condition(condition: &Condition) {
     let Ok(parts) = condition.parts() else { return };
     let asked: u64 = parts.iter().map(|part| u64::from(part.n)).sum();
     assert!(parts.len() as u64 <= asked && asked <= MAX_CONDITION_SIGNALS as u64);
     assert!(parts.iter().all(|part| !part.waitpoints.is_empty()));
 }
 
-fn is_as_asked(create: &Create, record: &Execution, now: TimestampMs) {
+fn check_created(create: &Create, record: &Execution, now: TimestampMs) {
     assert_eq!(record.id, create.execution_id);
     assert_eq!((&record.namespace, &record.lane), (&create.namespace, &create.lane));
     assert_eq!((&record.kind, &record.tags), (&create.kind, &create.tags));
     assert_eq!((&record.requires, &record.policy), (&create.requires, &create.policy));
     assert_eq!((record.created_at, record.updated_at), (now, now));
-    assert_eq!(record.policy.check(), Ok(()), "a policy that cannot be carried out");
+    assert_eq!(record.policy.check(), Ok(()), "an invalid policy was stored");
 }
 
-/// An execution with this id that waits for a worker.
+/// Returns the record of an execution with this id that waits for a worker.
 fn existing(id: ExecutionId, now: TimestampMs) -> Option<Execution> {
     let create = serde_json::json!({
         "command": "create", "execution_id": id.to_string(), "namespace": "tenant",
         "lane": "default", "kind": "email", "payload": [1, 2, 3],
         "policy": { "max_replay_count": 1 },
     });
-    let command: Command = serde_json::from_value(create).expect("it is a command");
-    let mut command = command.parse(&mut Entropy::from_u64(8)).expect("it is one");
+    let command: Command = serde_json::from_value(create).expect("a command");
+    let mut command = command.parse(&mut Entropy::from_u64(8)).expect("a valid command");
     if let AnyCommand::Create(create) = &mut command {
         (create.start, create.payload) = (Start::Now, Some(Arc::from([])));
     }
@@ -133,30 +136,30 @@ fn existing(id: ExecutionId, now: TimestampMs) -> Option<Execution> {
             Next::Put(record) => Some(record),
             Next::Keep | Next::Remove => None,
         },
-        other => panic!("a plain submission is refused: {other:?}"),
+        other => panic!("a valid submission was refused: {other:?}"),
     }
 }
 
-/// Waits of a policy stay within its bounds, whatever they are.
-fn carry_out(policy: &ExecutionPolicy) {
+/// Checks that the delays of a policy are within its bounds.
+fn check_backoff(policy: &ExecutionPolicy) {
     if policy.check().is_err() {
         return;
     }
     let backoff = policy.retry.backoff;
-    let most = match backoff {
+    let longest = match backoff {
         Backoff::Fixed { delay_ms } => delay_ms,
         Backoff::Exponential { max_ms, .. } => max_ms,
     };
     let id = ExecutionId::from_parts(7, Uuid::from_u128(7));
-    let mut before = DurationMs::ZERO;
+    let mut previous = DurationMs::ZERO;
     for retry in [0, 1, 2, 31, 63, u32::MAX] {
         let base = backoff.base(retry);
-        assert!(before <= base && base <= most, "{backoff:?} waits {base} at {retry}");
+        assert!(previous <= base && base <= longest, "{backoff:?} has {base} at retry {retry}");
         let delay = backoff.delay(retry, &id, AttemptIndex(retry));
         assert!(delay <= base && delay.get() >= base.get() - base.get() / 4);
-        before = base;
+        previous = base;
     }
     let binary = postcard::to_allocvec(policy).expect("a policy has a binary form");
-    let again: ExecutionPolicy = postcard::from_bytes(&binary).expect("what was written is read");
+    let again: ExecutionPolicy = postcard::from_bytes(&binary).expect("the binary form is read");
     assert_eq!(again, *policy);
 }

@@ -1,5 +1,5 @@
-//! Requests against the reference store and the function library in process: sequences of them,
-//! each meant for the store as it stands, are answered by both in the same way.
+//! Sends sequences of requests to the reference store and to the function library in process. Each
+//! request fits the current state of the store, and both return the same replies.
 
 use std::cell::RefCell;
 
@@ -15,20 +15,20 @@ use crate::conformance::{
 };
 use crate::requests::text;
 
-/// Steps of a sequence, at most.
+/// The maximum number of steps in a sequence.
 const STEPS: usize = 40;
 
 const HOUR_MS: i64 = 3_600_000;
 
 thread_local! {
-    // To load the library takes far longer than to run a sequence.
+    // Loading the library takes far longer than running a sequence, so each thread loads it once.
     static MODEL: RefCell<Model> = RefCell::new(Model {
         store: ModelStore::new(0xfedc_ba98_7654_3210),
         now: TimestampMs::ZERO,
     });
 }
 
-/// The bytes are a sequence of steps.
+/// Decodes the bytes as a sequence of steps, and runs it.
 pub fn check(data: &[u8]) {
     let Ok(sequence) = sequence(&mut Unstructured::new(data)) else { return };
     MODEL.with_borrow_mut(|model| {
@@ -37,7 +37,7 @@ pub fn check(data: &[u8]) {
     });
 }
 
-/// The function library in process, with a clock of its own.
+/// The function library in process, with its own clock.
 struct Model {
     store: ModelStore,
     now: TimestampMs,
@@ -99,7 +99,7 @@ fn step(u: &mut Unstructured<'_>) -> Result<Step> {
     Ok(Step { pass_ms, partition, action })
 }
 
-/// Fewer than so many of something.
+/// Generates a list of fewer than `end` elements.
 fn few<'a, T>(
     u: &mut Unstructured<'a>,
     end: usize,
@@ -110,7 +110,8 @@ fn few<'a, T>(
 }
 
 fn commit(u: &mut Unstructured<'_>) -> Result<Action> {
-    let (finish, collide) = (u.arbitrary()?, u.ratio(1, 16)?);
+    let finish = u.arbitrary()?;
+    let collide = u.ratio(1, 16)?;
     let mut units = vec![unit(u)?];
     units.extend(few(u, 3, unit)?);
     Ok(Action::Commit { finish, collide, units })
@@ -161,9 +162,9 @@ fn write(u: &mut Unstructured<'_>) -> Result<Write> {
 }
 
 fn body(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
-    let marks: [&[u8]; 8] = [b"", b"-", b"+", b"0", b"nil", b"\r\n", b"0-0-0 ", b"now"];
+    let special: [&[u8]; 8] = [b"", b"-", b"+", b"0", b"nil", b"\r\n", b"0-0-0 ", b"now"];
     if u.arbitrary()? {
-        return Ok(u.choose(&marks)?.to_vec());
+        return Ok(u.choose(&special)?.to_vec());
     }
     let length = u.int_in_range(0..=24)?;
     Ok(u.bytes(length)?.to_vec())

@@ -1,5 +1,5 @@
-//! What the fuzz targets check: one module for each, and in each a function `check` that takes the
-//! fuzzer's bytes and panics where a promise is broken. `fuzz/README.md` says how to run them.
+//! The checks of the fuzz targets: one module for each target. Its function `check` takes the
+//! fuzzer's bytes and panics if a promise is broken. `fuzz/README.md` describes how to run them.
 #![forbid(unsafe_code)]
 
 mod calls;
@@ -12,25 +12,25 @@ pub mod rules;
 pub mod schedules;
 pub mod wire;
 
-// What the property tests of the rules and the conformance suite check stands in tests, or beside
-// clients of servers: the files themselves are built here, so that it has one source.
+// The checks of the property tests and of the conformance suite belong to tests, or to a crate with
+// clients of servers. Their files are compiled here again, so that each check has one source.
 #[path = "../../core/tests/common/mod.rs"]
 mod common;
 #[allow(dead_code, unused_imports, reason = "the suites of stores use all of it")]
 #[path = "../../tests/src/conformance/mod.rs"]
 mod conformance;
 
-// The command's parsers of what users give it. The command is a program that nothing can depend
-// on, so that the files themselves are built here.
+// The parsers of the command-line tool. A program cannot be a dependency, so their files are
+// compiled here again.
 #[path = "../../cli/src/cursor.rs"]
 mod cursor;
 #[path = "../../cli/src/job_line.rs"]
 mod job_line;
 
-/// A target: its name, and what it checks.
+/// A target: its name and its check.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target.
+/// All targets.
 pub const TARGETS: &[Target] = &[
     ("commands", commands::check),
     ("contract", contract::check),

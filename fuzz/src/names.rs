@@ -1,5 +1,6 @@
-//! Texts from users as names: ids, partition keys, capabilities, tags, states, places in lists.
-//! What parses prints as it should, what prints parses to the same, and no two names share a key.
+//! Parses texts from users as ids, partition keys, capabilities, tags, states and list cursors. A
+//! parsed value prints in its canonical form and parses back to the same value. No two names have
+//! the same key.
 
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
@@ -23,7 +24,7 @@ use uuid::Uuid;
 
 use crate::cursor::PageCursor;
 
-/// The first byte says what the others are taken for.
+/// Parses the bytes as a name. The first byte selects the kind.
 pub fn check(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
     if kind % 8 == 7 {
@@ -38,11 +39,11 @@ pub fn check(data: &[u8]) {
         3 => uuid_ids(text),
         4 => capabilities(text),
         5 => tags(text),
-        _ => words(text),
+        _ => states(text),
     }
 }
 
-/// A text id, by its type: whether a text is one is said by its bytes alone.
+/// Checks that every type of text id accepts the same texts, by their bytes alone.
 fn text_ids(text: &str) {
     let valid = (1..=TEXT_ID_MAX_BYTES).contains(&text.len())
         && text.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
@@ -61,14 +62,14 @@ fn text_ids(text: &str) {
         )+};
     }
     each!(LaneId Namespace WorkerId WorkerInstanceId ExecutionKind FailureCategory RequestId);
-    let namespace = Namespace::try_new("tenant").expect("it is an id");
+    let namespace = Namespace::try_new("tenant").expect("a valid id");
     let config = PartitionConfig::default();
     let id = ExecutionId::for_idempotency_key(&config, &namespace, text);
-    assert_eq!(ExecutionId::solo(&config, id.uuid()), id, "a key always has the same place");
+    assert_eq!(ExecutionId::solo(&config, id.uuid()), id, "the partition follows from the uuid");
     assert_eq!(id.to_string().parse(), Ok(id));
 }
 
-/// An execution id has one text.
+/// Checks that an execution id has one text form.
 fn execution_id(text: &str) {
     let Ok(id) = text.parse::<ExecutionId>() else { return };
     assert_eq!(id.to_string(), text);
@@ -78,7 +79,7 @@ fn execution_id(text: &str) {
     assert!(text.starts_with(key.as_str()));
 }
 
-/// A partition has one key.
+/// Checks that a partition has one key.
 fn partition_key(text: &str) {
     let key = PartitionKey::new(text);
     let parsed = key.parse();
@@ -89,7 +90,7 @@ fn partition_key(text: &str) {
     }
 }
 
-/// Uuids have several texts and are written in one.
+/// Checks that a uuid, which may have several text forms, prints in one.
 fn uuid_ids(text: &str) {
     macro_rules! each {
         ($($name:ident)+) => {$(
@@ -102,7 +103,7 @@ fn uuid_ids(text: &str) {
     each!(LeaseId AttemptId GrantId FlowId);
 }
 
-/// Tokens, one on each line.
+/// Checks capability tokens, one on each line.
 fn capabilities(text: &str) {
     let tokens = || text.split('\n');
     let Ok(set) = Capabilities::try_new(tokens()) else { return };
@@ -115,51 +116,53 @@ fn capabilities(text: &str) {
     assert!(joined.len() <= MAX_CAPABILITIES_BYTES);
     assert_eq!(Capabilities::try_new(joined.split(',')).as_ref(), Ok(&set));
     reads_back(&set);
-    let fewer = Capabilities::try_new(kept.iter().skip(1)).expect("a part of a set is one");
+    let fewer =
+        Capabilities::try_new(kept.iter().skip(1)).expect("a subset of a valid set is valid");
     assert!(fewer.satisfied_by(&set) && fewer.missing_in(&set).is_empty());
     assert!(!set.satisfied_by(&fewer) && set.missing_in(&fewer).len() == 1);
 }
 
-/// Tags, one on each line, with a sign between key and value.
+/// Checks tags, one `key=value` on each line.
 fn tags(text: &str) {
     let pairs = || text.split('\n').filter_map(|line| line.split_once('='));
     let Ok(tags) = Tags::try_new(pairs()) else { return };
     assert!(tags.iter().count() <= MAX_TAGS);
     for (key, value) in tags.iter() {
         assert!(key.len() <= MAX_TAG_BYTES && value.len() <= MAX_TAG_BYTES);
-        assert!(key.split('.').count() >= 2 && key.split('.').all(|word| !word.is_empty()));
+        assert!(key.split('.').count() >= 2 && key.split('.').all(|part| !part.is_empty()));
         assert!(pairs().any(|pair| pair == (key, value)));
         assert_eq!(tags.get(key), Some(value));
     }
     reads_back(&tags);
 }
 
-/// Words for states, and places in lists.
-fn words(text: &str) {
+/// Checks names of states, and cursors of lists.
+fn states(text: &str) {
     macro_rules! each {
         ($($name:ident)+) => {$(
-            if let Ok(word) = text.parse::<$name>() {
-                assert_eq!(word.as_str(), text);
-                reads_back(&word);
+            if let Ok(state) = text.parse::<$name>() {
+                assert_eq!(state.as_str(), text);
+                reads_back(&state);
             }
         )+};
     }
     each!(LifecyclePhase OwnershipState EligibilityState BlockingReason);
     each!(TerminalOutcome AttemptState PublicState);
-    if let Ok(place) = text.parse::<PageCursor>() {
-        prints_back(&place);
+    if let Ok(cursor) = text.parse::<PageCursor>() {
+        prints_back(&cursor);
     }
 }
 
-/// Names that differ have keys that differ, and each key tells its partition.
+/// Checks that different names have different keys, and that each key contains its partition.
 fn keys(bytes: &mut Unstructured<'_>) -> Result<()> {
     let (one, one_at, one_text) = key(bytes)?;
     let (other, other_at, other_text) = key(bytes)?;
     assert_eq!(one == other && one_at == other_at, one_text == other_text, "{one} and {other}");
     for (partition, text) in [(one_at, one_text), (other_at, other_text)] {
-        let end = text.iter().position(|byte| *byte == b'}').expect("a key has a tag") + 1;
-        let tag = std::str::from_utf8(&text[..end]).expect("a tag is text");
-        assert_eq!(tag.parse::<PartitionKey>().expect("a tag names it").parse(), Ok(partition));
+        let end =
+            text.iter().position(|byte| *byte == b'}').expect("a key has a partition tag") + 1;
+        let tag = std::str::from_utf8(&text[..end]).expect("a partition tag is text");
+        assert_eq!(tag.parse::<PartitionKey>().expect("a partition key").parse(), Ok(partition));
     }
     Ok(())
 }
@@ -173,15 +176,15 @@ fn key(bytes: &mut Unstructured<'_>) -> Result<(String, Partition, Vec<u8>)> {
         let text: String = bytes.arbitrary()?;
         Ok(if Namespace::try_new(&text).is_ok() { text } else { "a".to_owned() })
     };
-    let namespace = Namespace::try_new(text()?).expect("it was tried");
-    let lane = LaneId::try_new(text()?).expect("it was tried");
+    let namespace = Namespace::try_new(text()?).expect("text() returns valid ids");
+    let lane = LaneId::try_new(text()?).expect("text() returns valid ids");
     let uuid = Uuid::from_bytes(bytes.arbitrary()?);
     let at = [Partition::META, Partition::flow(u16::from(bytes.arbitrary::<u8>()?))];
     let at = *bytes.choose(&at)?;
     macro_rules! named {
         ($name:expr) => {{
             let name = $name;
-            // The record and the value of a signal are printed alike.
+            // The record and the value of a signal print the same text.
             let kind = std::any::type_name_of_val(&name);
             (format!("{kind} {name:?}"), name.text(at))
         }};
@@ -212,7 +215,7 @@ fn key(bytes: &mut Unstructured<'_>) -> Result<(String, Partition, Vec<u8>)> {
     Ok((name, at, text))
 }
 
-/// What is printed is read as the same.
+/// Checks that the printed text parses to the same value, and returns the text.
 fn prints_back<T: Display + FromStr + PartialEq + Debug>(value: &T) -> String {
     let text = value.to_string();
     let Ok(again) = text.parse::<T>() else { panic!("{text} does not parse") };
@@ -220,10 +223,10 @@ fn prints_back<T: Display + FromStr + PartialEq + Debug>(value: &T) -> String {
     text
 }
 
-/// Both forms of writing are read as the same.
+/// Checks that the value is unchanged after both serialised forms.
 fn reads_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
-    let json = serde_json::to_string(value).expect("it has a text form");
-    assert_eq!(serde_json::from_str::<T>(&json).expect("what was written is read"), *value);
-    let bytes = postcard::to_allocvec(value).expect("it has a binary form");
-    assert_eq!(postcard::from_bytes::<T>(&bytes).expect("what was written is read"), *value);
+    let json = serde_json::to_string(value).expect("the value has a JSON form");
+    assert_eq!(serde_json::from_str::<T>(&json).expect("the JSON form is read"), *value);
+    let bytes = postcard::to_allocvec(value).expect("the value has a binary form");
+    assert_eq!(postcard::from_bytes::<T>(&bytes).expect("the binary form is read"), *value);
 }

@@ -1,4 +1,5 @@
-//! Bytes from a store as records: nothing panics, and what decodes comes back the same.
+//! Decodes bytes as records. Decoding never panics, and a decoded record is unchanged after it was
+//! encoded and decoded again.
 
 use ff_core::execution::{
     Decide, Execution, FenceParts, Frame, SignalRecord, due_times, index_entries, next_due,
@@ -18,7 +19,7 @@ use crate::common::suspending::{key, known_secret, waitpoint_id};
 use crate::common::waits::waits;
 use crate::common::{Bench, at};
 
-/// The first byte says what the others are taken for.
+/// Decodes the bytes as a record. The first byte selects the kind.
 pub fn check(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
     match kind % 6 {
@@ -33,27 +34,27 @@ pub fn check(data: &[u8]) {
         3 => drop(record::<SignalRecord>(bytes)),
         4 => {
             if let Some(ring) = record::<Keyring>(bytes) {
-                turn(&ring);
+                check_keyring(&ring);
             }
         }
         _ => drop(record::<Frame>(bytes)),
     }
 }
 
-/// The record of the bytes, if they are one. Two texts may mean one record, since a number may be
-/// written with more bytes than it needs; what is written again is the shortest one and stays.
+/// Decodes a record, if the bytes are one. The bytes may differ from the encoded record, since a
+/// number may be written with more bytes than it needs. The encoded record is the shortest form.
 fn record<T>(bytes: &[u8]) -> Option<T>
 where
     T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
 {
     let decoded = decode::<T>(bytes, FORMAT);
     let codec = Codec::default();
-    assert_eq!(codec.decode::<T>(bytes), decoded, "two decoders of one format differ");
+    assert_eq!(codec.decode::<T>(bytes), decoded, "two decoders of the same format differ");
     match decoded {
         Ok(record) => {
             let written = encode(&record, FIRST_FORMAT);
-            assert!(written.len() <= bytes.len(), "it grew when it was written again");
-            let again = decode::<T>(&written, FORMAT).expect("what was encoded decodes");
+            assert!(written.len() <= bytes.len(), "the encoded record is longer than its source");
+            let again = decode::<T>(&written, FORMAT).expect("an encoded record decodes");
             assert_eq!(again, record);
             assert_eq!(encode(&again, FIRST_FORMAT), written);
             Some(record)
@@ -63,14 +64,14 @@ where
             None
         }
         Err(DecodeError::Corrupt { .. }) => {
-            assert!(!codec.is_outdated(), "what is corrupt says nothing of newer programs");
+            assert!(!codec.is_outdated(), "a corrupt record does not make a program outdated");
             None
         }
     }
 }
 
-/// What follows from a record is derived without a panic, whatever the record says: an audit does
-/// so with everything that decodes.
+/// Derives all views of a record. Deriving never panics, whatever the record holds, since an audit
+/// derives them for every record that decodes.
 fn derive(record: &Execution) {
     let entries = index_entries(record);
     let earliest = due_times(record).map(|(at, _)| at).min();
@@ -86,8 +87,8 @@ fn derive(record: &Execution) {
     }
 }
 
-/// Rules refuse or decide, and never panic. The invariants of a record that nobody wrote need not
-/// hold; that is what `rules` checks.
+/// Decides commands on a record. Rules refuse or apply a command, and never panic. The invariants
+/// need not hold here, since no program wrote the record; the target `rules` checks them.
 fn decide(record: &Execution) {
     let fence = record.last_fence.map_or(FenceParts::Missing, FenceParts::from);
     let fences = [fence, FenceParts::Partial, fence, FenceParts::Missing];
@@ -102,9 +103,9 @@ fn decide(record: &Execution) {
     }
 }
 
-/// Whatever a ring holds, it signs, checks and is replaced without a panic, and what it signs now
-/// is good now.
-fn turn(ring: &Keyring) {
+/// Signs, verifies and rotates with a keyring. It never panics, and a token that the current secret
+/// has signed is valid.
+fn check_keyring(ring: &Keyring) {
     let (key, id) = (key("a"), waitpoint_id(1));
     let subject = Subject { id, key: &key, created_at: at(5) };
     let (kid, secret) = known_secret();

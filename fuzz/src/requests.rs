@@ -1,5 +1,5 @@
-//! Requests of the store contract from the fuzzer's bytes, with any content and no meaning: none
-//! of them was made for the store that it would be sent to.
+//! Generators for requests of the store contract, with arbitrary content that does not depend on
+//! any store.
 
 use arbitrary::{Result, Unstructured};
 use ff_core::execution::Purpose;
@@ -13,7 +13,7 @@ use ff_core::store::{
 };
 use ff_core::time::{DurationMs, TimestampMs, Window};
 
-/// A request.
+/// Generates a request.
 pub(crate) fn request(u: &mut Unstructured<'_>) -> Result<Request> {
     let partition = partition(u)?;
     Ok(match u.int_in_range(0..=5)? {
@@ -46,13 +46,13 @@ pub(crate) fn request(u: &mut Unstructured<'_>) -> Result<Request> {
                 1 => Cursor::End,
                 _ => Cursor::After { history: u.arbitrary()?, id: stream_id(u)? },
             };
-            let (stream, limit) = (stream(u)?, u.arbitrary()?);
-            Request::Stream(StreamPage { partition, stream, from, limit })
+            let stream = stream(u)?;
+            Request::Stream(StreamPage { partition, stream, from, limit: u.arbitrary()? })
         }
     })
 }
 
-/// Up to seven of something.
+/// Generates a list of up to seven elements.
 pub(crate) fn list<'a, T>(
     u: &mut Unstructured<'a>,
     mut element: impl FnMut(&mut Unstructured<'a>) -> Result<T>,
@@ -61,40 +61,41 @@ pub(crate) fn list<'a, T>(
     (0..count).map(|_| element(u)).collect()
 }
 
-/// A few bytes.
+/// Generates up to 32 bytes.
 pub(crate) fn content(u: &mut Unstructured<'_>) -> Result<Bytes> {
     let length = u.int_in_range(0..=32)?;
     Ok(Bytes::from(u.bytes(length)?))
 }
 
-/// A place in an index.
+/// Generates a position in an index.
 pub(crate) fn position(u: &mut Unstructured<'_>) -> Result<ScanPosition> {
     Ok(ScanPosition { score: score(u)?, member: member(u)? })
 }
 
-/// A number of a stream's entry.
+/// Generates the number of a stream entry.
 pub(crate) fn stream_id(u: &mut Unstructured<'_>) -> Result<StreamId> {
     Ok(StreamId { at: instant(u)?, sequence: u.arbitrary()? })
 }
 
-/// A score.
+/// Generates a score.
 pub(crate) fn score(u: &mut Unstructured<'_>) -> Result<Score> {
     Ok(Score::new(u.arbitrary()?))
 }
 
-/// An instant.
+/// Generates an instant.
 pub(crate) fn instant(u: &mut Unstructured<'_>) -> Result<TimestampMs> {
     Ok(TimestampMs::new(u.arbitrary()?))
 }
 
-/// A version of a record that exists, or none.
+/// Generates the version of a record, which may be the absent one.
 pub(crate) fn version(u: &mut Unstructured<'_>) -> Result<Version> {
     Ok(Version { count: u.arbitrary()?, nonce: u.arbitrary()? })
 }
 
 fn unit(u: &mut Unstructured<'_>, partition: Partition) -> Result<Unit> {
     let expect = list(u, |u| Ok((record_key(u)?, version(u)?)))?;
-    let (mut put, mut remove) = (Vec::new(), Vec::new());
+    let mut put = Vec::new();
+    let mut remove = Vec::new();
     for (key, _) in &expect {
         match u.int_in_range(0..=2)? {
             0 => {}
@@ -178,17 +179,17 @@ fn stream(u: &mut Unstructured<'_>) -> Result<StreamName> {
 fn index(u: &mut Unstructured<'_>) -> Result<IndexName> {
     Ok(match u.int_in_range(0..=5)? {
         0 => {
-            let namespace = Namespace::try_new(text(u)?).expect("it is made so");
-            let lane = LaneId::try_new(text(u)?).expect("it is made so");
+            let namespace = Namespace::try_new(text(u)?).expect("text() generates valid ids");
+            let lane = LaneId::try_new(text(u)?).expect("text() generates valid ids");
             IndexName::Eligible { namespace, lane }
         }
         1 => IndexName::Due,
         2 => {
-            let namespace = Namespace::try_new(text(u)?).expect("it is made so");
+            let namespace = Namespace::try_new(text(u)?).expect("text() generates valid ids");
             IndexName::BlockedRoute { namespace }
         }
         3 => {
-            let namespace = Namespace::try_new(text(u)?).expect("it is made so");
+            let namespace = Namespace::try_new(text(u)?).expect("text() generates valid ids");
             IndexName::All { namespace }
         }
         4 => IndexName::Signals { execution: member(u)? },
@@ -196,7 +197,7 @@ fn index(u: &mut Unstructured<'_>) -> Result<IndexName> {
     })
 }
 
-/// A text that a user may choose.
+/// Generates a valid text id.
 pub(crate) fn text(u: &mut Unstructured<'_>) -> Result<String> {
     let length = u.int_in_range(1..=6)?;
     let letter = |byte: &u8| char::from(0x21 + byte % (0x7f - 0x21));

@@ -1,6 +1,6 @@
-//! Commands on one execution at any times: each means something for the record as it stands, and
-//! after each the invariants hold, as far as one record can show them. What a rule refuses or
-//! recognises as a repeat has no effect.
+//! Sequences of commands on one execution, at any times. Each command fits the current record.
+//! After each command the invariants hold that one record can show. A command that a rule refuses
+//! or recognises as a repeat has no effect.
 
 use arbitrary::{Result, Unstructured};
 use ff_core::execution::{BlockKind, Start};
@@ -15,10 +15,10 @@ use crate::common::waits::{
 };
 use crate::common::{START, Submission, at, category, ms};
 
-/// Steps of a sequence, at most.
+/// The maximum number of steps in a sequence.
 const STEPS: usize = 120;
 
-/// The bytes are a submission and the steps that follow it.
+/// Decodes the bytes as a submission and the steps that follow it, and runs them.
 pub fn check(data: &[u8]) {
     let u = &mut Unstructured::new(data);
     let Ok(submission) = submission(u) else { return };

@@ -1,15 +1,15 @@
-//! The simulator with the fuzzer's bytes as its choices: what the network, the clocks and the
-//! faults do is bred by what the code under them reaches, instead of drawn by chance.
+//! Runs the simulator with the fuzzer's bytes as its choices. Coverage guides the behaviour of the
+//! network, the clocks and the faults, in place of a random generator.
 
 use ff_sim::{Options, Overrides, Plan, run_plan};
 
-/// Few executions and a short time at work: a short run with the right faults is worth more than a
-/// long one, and breaks the same invariants.
+/// A small number of executions and a short time of work: a short run with the right faults finds
+/// the same violations as a long one.
 const EXECUTIONS: u64 = 4;
 const BUSY_MS: u64 = 1_500;
 
-/// The first two bytes are the seed, which settles sizes and which faults are on; the others decide
-/// what happens.
+/// Runs one simulation. The first two bytes are the seed, which determines the sizes and the
+/// enabled faults. The other bytes are the choices during the run.
 pub fn check(data: &[u8]) {
     let Some((seed, choices)) = data.split_first_chunk::<2>() else { return };
     let executions = Some(EXECUTIONS);

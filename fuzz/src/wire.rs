@@ -1,5 +1,5 @@
-//! The wire form of the Valkey backend: a request becomes a call that says what the request says, a
-//! reply that travels comes back the same, and an answer of any other form is refused.
+//! The wire form of the Valkey backend. A request is encoded as a call with the same content. A
+//! reply is unchanged after encoding and decoding. An answer of any other form is refused.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use ff_io_valkey::wire::{Answer, Call, SECTIONS, decode, encode};
 
 use crate::requests::{content, instant, list, position, request, score, stream_id, version};
 
-/// The bytes are a request, and then either its reply or an answer of any form.
+/// Decodes the bytes as a request, followed by either a reply to it or an arbitrary answer.
 pub fn check(data: &[u8]) {
     let _ = exchange(&mut Unstructured::new(data));
 }
@@ -27,20 +27,21 @@ fn exchange(u: &mut Unstructured<'_>) -> Result<()> {
     }
     if u.arbitrary()? {
         let Some(reply) = reply(u, &request)? else { return Ok(()) };
-        assert_eq!(decode(&request, answer(&reply)), Ok(reply), "a reply did not come back");
+        assert_eq!(decode(&request, answer(&reply)), Ok(reply), "a decoded reply differs");
         return Ok(());
     }
     let given = any_answer(u, 4)?;
     if let Ok(reply) = decode(&request, given) {
         check_shape(&request, &reply);
-        assert_eq!(decode(&request, answer(&reply)), Ok(reply), "a reply did not come back");
+        assert_eq!(decode(&request, answer(&reply)), Ok(reply), "a decoded reply differs");
     }
     Ok(())
 }
 
 // ------------------------------------------------------------------------------------- the calls
 
-/// Each key is in the partition of the request, and a commit says what its units say.
+/// Checks that each key is in the partition of the request, and that a commit has the content of
+/// its units.
 fn check_call(request: &Request, call: &Call<'_>) {
     let tag = PartitionKey::from(request.partition());
     assert!(!call.keys.is_empty() || matches!(request, Request::Commit(_)));
@@ -51,11 +52,12 @@ fn check_call(request: &Request, call: &Call<'_>) {
         for unit in &commit.units {
             reader.check_unit(unit, commit);
         }
-        assert!(reader.keys.next().is_none() && reader.args.next().is_none(), "more than it says");
+        let is_read = reader.keys.next().is_none() && reader.args.next().is_none();
+        assert!(is_read, "the call has more keys or arguments than its units");
     }
 }
 
-/// Reads a commit as the function library does.
+/// A reader of a commit's call, in the order of the function library.
 struct Reader<'a> {
     keys: std::slice::Iter<'a, Vec<u8>>,
     args: std::slice::Iter<'a, Cow<'a, [u8]>>,
@@ -66,11 +68,11 @@ impl Reader<'_> {
         self.args.next().expect("an argument is missing")
     }
 
-    fn is_number(&mut self, number: impl ToString) {
+    fn check_number(&mut self, number: impl ToString) {
         assert_eq!(self.arg(), number.to_string().as_bytes());
     }
 
-    fn is_key(&mut self, key: Vec<u8>) {
+    fn check_key(&mut self, key: Vec<u8>) {
         assert_eq!(self.keys.next(), Some(&key));
     }
 
@@ -85,45 +87,45 @@ impl Reader<'_> {
             unit.fetch.len(),
         ];
         assert_eq!(counts.len(), SECTIONS.len());
-        let said: Vec<usize> = self.arg().iter().map(|count| usize::from(*count)).collect();
-        assert_eq!(said, counts);
-        self.is_number(unit.window.not_before.get());
-        self.is_number(unit.window.not_after.get());
+        let encoded: Vec<usize> = self.arg().iter().map(|count| usize::from(*count)).collect();
+        assert_eq!(encoded, counts);
+        self.check_number(unit.window.not_before.get());
+        self.check_number(unit.window.not_after.get());
         self.check_records(unit, at);
         for write in &unit.values {
-            self.is_key(write.key.text(at));
+            self.check_key(write.key.text(at));
             assert_eq!(self.arg() == b"+", write.value.is_some());
             assert_eq!(self.arg(), write.value.as_deref().unwrap_or_default());
         }
         for stream in &unit.drop_streams {
-            self.is_key(stream.text(at));
+            self.check_key(stream.text(at));
             assert_eq!(self.arg(), b"-");
             assert_eq!(self.arg(), b"");
         }
         for write in &unit.index {
-            self.is_key(write.index.text(at));
+            self.check_key(write.index.text(at));
             assert_eq!(self.arg(), write.member.as_bytes());
             assert_eq!(self.arg(), score_text(write.score).as_bytes());
         }
         for append in &unit.append {
-            self.is_key(append.stream.text(at));
+            self.check_key(append.stream.text(at));
             assert_eq!(self.arg(), &*append.entry);
             let caps = append.stream.caps();
-            self.is_number(caps.bytes);
-            self.is_number(caps.entries);
-            self.is_number(caps.age_ms);
+            self.check_number(caps.bytes);
+            self.check_number(caps.entries);
+            self.check_number(caps.age_ms);
         }
         for topic in &unit.ring {
-            self.keys.next().expect("a ring has a key");
+            self.keys.next().expect("a topic to ring has a key");
             self.arg();
             assert_eq!(self.arg(), topic.channel());
         }
-        unit.fetch.iter().for_each(|key| self.is_key(key.text(at)));
+        unit.fetch.iter().for_each(|key| self.check_key(key.text(at)));
     }
 
     fn check_records(&mut self, unit: &Unit, at: Partition) {
         for (key, seen) in &unit.expect {
-            self.is_key(key.text(at));
+            self.check_key(key.text(at));
             assert_eq!(self.arg(), version_bytes(*seen));
             let written = self.arg();
             match unit.put.iter().find(|(put, _)| put == key) {
@@ -151,7 +153,7 @@ fn score_text(score: Option<ff_core::score::Score>) -> String {
 
 // ----------------------------------------------------------------------------------- the replies
 
-/// A reply has as many parts as the request asked for: whoever asked may rely on it.
+/// Checks that a reply has one part for each part of its request. Callers rely on it.
 fn check_shape(request: &Request, reply: &Reply) {
     match (request, &reply.body) {
         (Request::Commit(commit), ReplyBody::Commit(units)) => {
@@ -159,27 +161,27 @@ fn check_shape(request: &Request, reply: &Reply) {
             for (unit, reply) in commit.units.iter().zip(units) {
                 match reply {
                     UnitReply::Committed { fetched } => {
-                        assert_eq!(fetched.len(), unit.fetch.len(), "values that were fetched");
+                        assert_eq!(fetched.len(), unit.fetch.len(), "fetched values");
                     }
                     UnitReply::Conflict { current } => {
-                        assert_eq!(current.len(), unit.expect.len(), "present records");
+                        assert_eq!(current.len(), unit.expect.len(), "current records");
                     }
                     UnitReply::OutsideWindow => {}
                 }
             }
         }
         (Request::Read(read), ReplyBody::Read(values)) => {
-            assert_eq!(values.records.len(), read.records.len(), "records that were read");
-            assert_eq!(values.values.len(), read.values.len(), "values that were read");
+            assert_eq!(values.records.len(), read.records.len(), "records of the read");
+            assert_eq!(values.values.len(), read.values.len(), "values of the read");
         }
         (Request::Take(_), ReplyBody::Take(_))
         | (Request::Scan(_), ReplyBody::Scan(_))
         | (Request::Stream(_), ReplyBody::Stream(_)) => {}
-        (request, body) => panic!("{request:?} is answered with {body:?}"),
+        (request, body) => panic!("{request:?} has a reply of another kind: {body:?}"),
     }
 }
 
-/// What a store may reply to a request; nothing to a poll, which no function answers.
+/// Generates a reply to a request. A poll has none, since the function library does not process it.
 fn reply(u: &mut Unstructured<'_>, request: &Request) -> Result<Option<Reply>> {
     let at = instant(u)?;
     let body = match request {
@@ -244,7 +246,7 @@ fn fetched(u: &mut Unstructured<'_>) -> Result<Fetched> {
     })
 }
 
-/// An answer of any form, often with what an answer is made of.
+/// Generates an answer of any form. Most of its parts are those of a valid answer.
 fn any_answer(u: &mut Unstructured<'_>, depth: u32) -> Result<Answer> {
     Ok(match u.int_in_range(0..=if depth == 0 { 5 } else { 9 })? {
         0 => Answer::Nil,
@@ -257,7 +259,7 @@ fn any_answer(u: &mut Unstructured<'_>, depth: u32) -> Result<Answer> {
     })
 }
 
-// ------------------------------------------------------------------- replies as the library writes
+// -------------------------------------------------------- replies in the form of the library
 
 fn answer(reply: &Reply) -> Answer {
     let at = i64::try_from(reply.at.get()).expect("an instant is below 2^52");
@@ -272,7 +274,7 @@ fn answer(reply: &Reply) -> Answer {
             items.extend(values.records.iter().map(stored_answer));
             items.extend(values.values.iter().map(fetched_answer));
             if items.len() == 1 {
-                // A read of nothing names a key all the same, which is answered.
+                // An empty read still sends one key, so its answer has one element.
                 items.push(Answer::Nil);
             }
         }
@@ -281,17 +283,19 @@ fn answer(reply: &Reply) -> Answer {
             items.extend(scanned.entries.iter().flat_map(entry_answers));
         }
         ReplyBody::Stream(streamed) => {
-            let Cursor::After { history, id } = streamed.next else { panic!("it ends nowhere") };
+            let Cursor::After { history, id } = streamed.next else {
+                panic!("the next cursor of a page is after an entry");
+            };
             items.push(Answer::Data(format!("{history:016x}").into_bytes()));
             items.push(Answer::Number(i64::from(streamed.gap)));
             items.extend([number_text(id.at.get()), number_text(id.sequence)]);
             for entry in &streamed.entries {
-                // What a head has behind time and sequence is for the function library.
+                // The function library uses the two numbers after time and sequence.
                 let head = format!("{}:{}:1:1 ", entry.id.at.get(), entry.id.sequence);
                 items.push(Answer::Data([head.as_bytes(), &entry.entry].concat()));
             }
         }
-        ReplyBody::Poll(_) | ReplyBody::OverBound(_) => panic!("no function answers so"),
+        ReplyBody::Poll(_) | ReplyBody::OverBound(_) => panic!("not a reply of the library"),
     }
     Answer::List(items)
 }

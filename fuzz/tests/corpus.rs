@@ -1,5 +1,5 @@
-//! Every input that is kept, through its target: what was mended stays so, on any toolchain and
-//! without a fuzzer.
+//! Runs every input in the corpus through its target, so that a fixed defect stays fixed. It needs
+//! no fuzzer and runs with any toolchain.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,16 +14,16 @@ fn names_in(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_kept_input_passes() {
+fn every_input_in_the_corpus_passes() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let targets: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(names_in(&folder), targets, "each target has a folder of inputs");
     for (name, check) in TARGETS {
         let folder = folder.join(name);
         let inputs = names_in(&folder);
-        assert!(!inputs.is_empty(), "{name} has no input");
+        assert!(!inputs.is_empty(), "the corpus of {name} is empty");
         for input in inputs {
-            println!("{name}: {input}"); // Shown when it fails.
+            println!("{name}: {input}"); // Shown if the test fails.
             check(&fs::read(folder.join(&input)).expect("an input can be read"));
         }
     }

@@ -15,66 +15,48 @@
 //! What goes wrong: replies are lost after the write, processes crash and restart, clocks are off,
 //! and calls that timed out are carried out later.
 //!
-//! Where to look:
+//! The folders are layers: a file imports from its own folder and from folders above it in this list,
+//! never from one below.
 //!
-//! - `world`: the loop that lets one thing happen after the other;
-//! - `process`: workers, the timekeeper, the client, and what they wish for;
-//! - `fault`: one file for each thing that goes wrong;
-//! - `store`: the store's side, which has every step checked;
-//! - `model`: what the world remembers by itself, to compare the store with;
-//! - `waits`: what it remembers of suspensions, signals, tokens and output;
-//! - `invariant`: one file for each thing that always holds (`docs/architecture.md`, Invariants);
-//! - [`marks`]: what a run has met, and what a run of seeds has to meet;
-//! - `heal`: once the faults are over, everything comes to an end.
+//! - `determinism`: seeded randomness, virtual time, the event queue, a fixed hash;
+//! - `plan`: what a seed decides: [`Plan`], the settings, and the names of all faults;
+//! - `report`: what a run returns: [`Report`], [`Violation`], [`coverage`], the set of invariants;
+//! - `fault`: one file for each fault, and the journey of a call through the network;
+//! - `model`: what the simulator remembers by itself, to compare the store with;
+//! - `invariant`: one file for each invariant (`docs/architecture.md`, Invariants);
+//! - `store`: the simulated store, which checks every request that it serves;
+//! - `process`: the simulated processes: workers, timekeepers, a client, a reader, an operator and a
+//!   signaller;
+//! - `world`: the loop of a seeded run, and the runs of seeds and plans; `exhaustive`:
+//!   [`crash_points`] and [`explore`]; `simulation`: users' handlers ([`Simulation`]). These three
+//!   do not import from each other;
+//! - [`bugs`]: the search for planted bugs.
 //!
 //! To add an invariant, write its check as a comparison of what was before with what is after,
 //! without calling a rule of core: a check that shares code with what it checks finds nothing.
 
 pub mod bugs;
-mod carrier;
-mod change;
-mod clock;
-pub mod crash_points;
-pub mod explore;
+mod determinism;
+mod exhaustive;
 mod fault;
-mod hash;
-mod heal;
-mod host;
-mod identity;
 mod invariant;
-pub mod marks;
 mod model;
-mod network;
-mod own_leases;
-mod places;
 mod plan;
 mod process;
-mod queue;
 mod report;
-mod runs;
-mod settings;
-mod shrink;
 mod simulation;
 mod store;
-mod streams;
-mod task;
-mod waits;
-mod watch;
-mod words;
 mod world;
 
 pub use ff_sim_macros::test;
 
-pub use fault::{FaultId, FaultKind};
-pub use marks::Marks;
-pub use plan::{Overrides, Plan, WishId, WishKind};
-pub use report::{Options, Report, Violation};
-pub use runs::{check_determinism, run, run_plan};
-pub use shrink::{Shrunk, shrink};
+pub use exhaustive::{crash_points, explore};
+pub use plan::{FaultId, FaultKind, Overrides, Plan, WishId, WishKind};
+pub use report::coverage::{self, Marks};
+pub use report::invariants::{Invariant, InvariantSet, UnknownInvariant};
+pub use report::{Options, Report, StoreKind, Violation};
 pub use simulation::{
-    CallFailed, Failure, FailureKind, Fault, Faults, Host, NAMESPACE, Outcome, Seeds, Service, Sim,
+    CallFailed, Failure, FailureKind, Faults, Host, NAMESPACE, Outcome, Seeds, Service, Sim,
     Simulation, Summary, Verdict,
 };
-pub use store::StoreKind;
-pub use watch::{Invariant, InvariantSet, UnknownInvariant};
-pub use world::World;
+pub use world::{Shrunk, World, check_determinism, run, run_plan, shrink};

@@ -1,6 +1,6 @@
 //! The hunt for planted bugs, where they are compiled in: nothing is seen without a bug, and what
 //! an invariant sees among others it sees by itself. `ff-sim bugs` hunts all of them.
-#![cfg(ff_planted_bugs)]
+#![cfg(feature = "planted-bugs")]
 
 use ff_core::planted::{PlantedBug, select};
 use ff_sim::bugs::{Limits, hunt, hunt_with, sightings};

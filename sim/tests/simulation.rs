@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ff_sdk::{Json, Payload, Submission};
-use ff_sim::{FailureKind, Fault, Faults, Seeds, Sim, Simulation};
+use ff_sim::{FailureKind, FaultKind, Faults, Seeds, Sim, Simulation};
 
 #[allow(dead_code)] // Its `main` is run by `cargo run`.
 #[path = "../examples/charge_card.rs"]
@@ -84,16 +84,16 @@ fn the_same_seed_gives_the_same_run() {
 #[test]
 fn every_fault_happens() {
     let summary = Seeds::new(100).run(some_work).unwrap_or_else(|failure| panic!("{failure}"));
-    let met: BTreeSet<Fault> = summary.faults.keys().copied().collect();
-    assert_eq!(met, BTreeSet::from(Fault::ALL));
+    let met: BTreeSet<FaultKind> = summary.faults.keys().copied().collect();
+    assert_eq!(met, FaultKind::of_simulations().collect());
 }
 
 /// What is switched off does not happen.
 #[test]
 fn only_the_faults_that_are_on_happen() {
-    let crashes = Seeds::new(20).faults(Faults::only([Fault::Crash]));
+    let crashes = Seeds::new(20).faults(Faults::only([FaultKind::Crash]));
     let summary = crashes.run(some_work).unwrap_or_else(|failure| panic!("{failure}"));
-    assert_eq!(summary.faults.into_keys().collect::<Vec<_>>(), [Fault::Crash]);
+    assert_eq!(summary.faults.into_keys().collect::<Vec<_>>(), [FaultKind::Crash]);
 }
 
 /// Work that nobody can do is reported, by its id.

@@ -1,10 +1,10 @@
-//! A place in the completions of a store, as a text that outlives the program.
+//! A position in the completions of a store, with a text form that a subscriber can save.
 //!
-//! A journal is read partition by partition, so the place is one in each of them. The text is
-//! `start`, `end`, or `1:HISTORIES:PLACES` with hexadecimal numbers: the histories of the store
-//! that were read, and for each partition `s` (the start), `z` (the end) or the number of an
-//! entry, `[HISTORY/]TIME[.SEQUENCE]`. An entry stands for the place behind it; with `+EVENTS`
-//! for the place within it, behind so many of its events.
+//! Journals are read partition by partition, so a cursor has one position for each of them. The
+//! text is `start`, `end`, or `1:HISTORIES:POSITIONS` with hexadecimal numbers: the histories of
+//! the store that were read, and for each partition `s` (the start), `z` (the end) or the number of
+//! an entry, `[HISTORY/]TIME[.SEQUENCE]`. The number of an entry means the position after it, or
+//! with `+EVENTS` the position within it, after this many of its events.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,122 +17,123 @@ use crate::time::TimestampMs;
 /// The version of the text.
 const VERSION: &str = "1";
 
-/// A place in the completions of a store: a place in the journal of each partition.
+/// A position in the completions of a store: one position in the journal of each partition.
 ///
-/// Its text ([`Display`](fmt::Display), [`FromStr`]) is one line without spaces, of about 12 bytes
-/// for each partition, to be kept as it is. It is good for the store in which it was made.
+/// The text form ([`Display`](fmt::Display), [`FromStr`]) is one line without spaces, of about 12
+/// bytes for each partition. Save it unchanged. It is valid for the store in which it was made.
 ///
 /// ```
 /// use ff_core::backend::{CompletionCursor, CompletionPlace, CursorError};
 ///
-/// let place = CompletionPlace::Start;
-/// let cursor = CompletionCursor::of(vec![place; 4]);
+/// let cursor = CompletionCursor::of(vec![CompletionPlace::Start; 4]);
 /// assert_eq!(cursor.to_string().parse(), Ok(cursor));
 /// assert_eq!("end".parse(), Ok(CompletionCursor::end()));
 /// assert_eq!("somewhere".parse::<CompletionCursor>(), Err(CursorError::Malformed));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct CompletionCursor(Places);
+pub struct CompletionCursor(Positions);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Places {
-    /// The same place in each, however many there are.
+enum Positions {
+    /// The same position in every partition.
     All(CompletionPlace),
+    /// One position for each partition, in their order.
     Each(Vec<CompletionPlace>),
 }
 
-/// A place in the completions of one partition.
+/// A position in the completions of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompletionPlace {
     /// Before the first entry that is kept.
     Start,
-    /// Behind the last entry that there is when it is looked at first.
+    /// After the last entry that exists at the first read.
     End,
-    /// Behind an entry.
+    /// After an entry.
     After {
         /// The history of the store in which the entry was read.
         history: u64,
         /// The entry.
         id: StreamId,
     },
-    /// Within an entry that stands for several events.
+    /// Within an entry that has several events.
     Within {
         /// The history of the store in which the entry was read.
         history: u64,
         /// The entry.
         id: StreamId,
-        /// How many of its events lie before the place.
+        /// The number of its events before the position.
         events: u32,
     },
 }
 
-/// Why a cursor cannot be used.
+/// The reason a cursor cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CursorError {
-    /// The text is no cursor.
-    #[error("it is no cursor: give start, end, or the text that a subscription has given")]
+    /// The text is not a cursor.
+    #[error("invalid cursor: expected start, end, or the text of a cursor from a subscription")]
     Malformed,
-    /// The text is of a version that this program does not know.
-    #[error("this program does not know cursors of version {version}: use a newer program")]
+    /// This program does not know the version of the text.
+    #[error("unknown cursor version {version}: this program knows version 1; use a newer program")]
     UnknownVersion {
         /// The version.
         version: u64,
     },
     /// The cursor was made in a store with another number of partitions.
     #[error(
-        "the cursor is of a store with {cursor} partitions, and this one has {store}: begin at the \
-         start or the end"
+        "the cursor belongs to a store with {cursor} partitions, but this store has {store}: use \
+         start or end"
     )]
     OtherPartitions {
-        /// How many partitions the cursor names.
+        /// The number of partitions in the cursor.
         cursor: usize,
-        /// How many flow partitions the store has.
+        /// The number of flow partitions in the store.
         store: u16,
     },
 }
 
 impl CompletionCursor {
-    /// Before everything that is kept.
+    /// Returns the cursor before all entries that are kept.
     pub const fn start() -> Self {
-        Self(Places::All(CompletionPlace::Start))
+        Self(Positions::All(CompletionPlace::Start))
     }
 
-    /// Behind everything that there is when the subscriber begins.
+    /// Returns the cursor after all entries that exist when the subscription begins.
     pub const fn end() -> Self {
-        Self(Places::All(CompletionPlace::End))
+        Self(Positions::All(CompletionPlace::End))
     }
 
-    /// A place in each partition, in their order; of no partition it is the start.
-    pub fn of(places: Vec<CompletionPlace>) -> Self {
-        if places.is_empty() { Self::start() } else { Self(Places::Each(places)) }
+    /// Creates a cursor from the position in each partition, in their order. Without positions it
+    /// is the start.
+    pub fn of(positions: Vec<CompletionPlace>) -> Self {
+        if positions.is_empty() { Self::start() } else { Self(Positions::Each(positions)) }
     }
 
-    /// The place in each partition of a store.
+    /// Returns the position in each partition of a store with this many flow partitions.
     ///
     /// # Errors
     ///
-    /// [`CursorError::OtherPartitions`] when it names another number of them.
+    /// [`CursorError::OtherPartitions`] if the cursor has another number of positions.
     pub fn places(&self, partitions: u16) -> Result<Vec<CompletionPlace>, CursorError> {
         match &self.0 {
-            Places::All(place) => Ok(vec![*place; usize::from(partitions)]),
-            Places::Each(places) if places.len() == usize::from(partitions) => Ok(places.clone()),
-            Places::Each(places) => {
-                Err(CursorError::OtherPartitions { cursor: places.len(), store: partitions })
+            Positions::All(position) => Ok(vec![*position; usize::from(partitions)]),
+            Positions::Each(each) if each.len() == usize::from(partitions) => Ok(each.clone()),
+            Positions::Each(each) => {
+                Err(CursorError::OtherPartitions { cursor: each.len(), store: partitions })
             }
         }
     }
 }
 
 impl CompletionPlace {
-    /// From where a page has to be read to hold what is behind this place.
+    /// Returns the stream cursor whose page holds the entry or entries after this position.
     pub fn cursor(self) -> Cursor {
         match self {
             Self::Start => Cursor::Start,
             Self::End => Cursor::End,
             Self::After { history, id } => Cursor::After { history, id },
-            // Behind whatever came before the entry: a reader finds a gap when the entry is gone.
+            // The page begins with the entry itself. If the entry was dropped, the page has a gap.
             Self::Within { history, id, .. } => Cursor::After { history, id: id.before() },
         }
     }
@@ -140,12 +141,12 @@ impl CompletionPlace {
 
 impl fmt::Display for CompletionCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places = match &self.0 {
-            Places::All(CompletionPlace::Start) => return f.write_str("start"),
-            Places::All(_) => return f.write_str("end"),
-            Places::Each(places) => places,
+        let positions = match &self.0 {
+            Positions::All(CompletionPlace::Start) => return f.write_str("start"),
+            Positions::All(_) => return f.write_str("end"),
+            Positions::Each(positions) => positions,
         };
-        let mut histories: Vec<u64> = places.iter().filter_map(|place| place.history()).collect();
+        let mut histories: Vec<u64> = positions.iter().filter_map(|at| at.history()).collect();
         histories.sort_unstable();
         histories.dedup();
         write!(f, "{VERSION}:")?;
@@ -153,9 +154,9 @@ impl fmt::Display for CompletionCursor {
             write!(f, "{}{history:x}", comma(number))?;
         }
         f.write_str(":")?;
-        for (number, place) in places.iter().enumerate() {
+        for (number, position) in positions.iter().enumerate() {
             f.write_str(comma(number))?;
-            place.write(&histories, f)?;
+            position.write(&histories, f)?;
         }
         Ok(())
     }
@@ -180,7 +181,7 @@ impl CompletionPlace {
             Self::After { history, id } => (history, id, None),
             Self::Within { history, id, events } => (history, id, Some(events)),
         };
-        // Most stores have one history at a time: its number, 0, is left out.
+        // Most stores have one history at a time. Its number, 0, is left out.
         let number = histories.partition_point(|known| *known < history);
         if number > 0 {
             write!(f, "{number:x}/")?;
@@ -235,19 +236,19 @@ impl FromStr for CompletionCursor {
             return Err(CursorError::UnknownVersion { version });
         }
         let cursor = parse(rest).ok_or(CursorError::Malformed)?;
-        // A place has one text only: what differs has been tampered with, or cut.
+        // Each cursor has one text. A different text was changed or truncated.
         if cursor.to_string() == text { Ok(cursor) } else { Err(CursorError::Malformed) }
     }
 }
 
 fn parse(text: &str) -> Option<CompletionCursor> {
-    let (histories, places) = text.split_once(':')?;
+    let (histories, positions) = text.split_once(':')?;
     let histories: Vec<u64> = match histories {
         "" => Vec::new(),
         histories => histories.split(',').map(hex).collect::<Option<_>>()?,
     };
-    let place = |text| CompletionPlace::parse(text, &histories);
-    Some(CompletionCursor::of(places.split(',').map(place).collect::<Option<_>>()?))
+    let position = |text| CompletionPlace::parse(text, &histories);
+    Some(CompletionCursor::of(positions.split(',').map(position).collect::<Option<_>>()?))
 }
 
 impl TryFrom<String> for CompletionCursor {
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_reads_back_from_its_text_and_from_json() {
+    fn a_cursor_reads_back_from_its_text_and_from_json() {
         let cursor = CompletionCursor::of(every_kind());
         let (latest, most) = (TimestampMs::MAX.get(), u64::MAX);
         let text = format!("1:7,9,{most:x}:2/{latest:x}.{most:x},s,1af,z,1af.1e+2,1/0+0");
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_text_is_refused() {
+    fn malformed_texts_are_refused() {
         let texts = [
             "",
             "Start",
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_for_as_many_partitions_as_it_names() {
+    fn a_cursor_is_valid_for_its_number_of_partitions_only() {
         let cursor = CompletionCursor::of(every_kind());
         assert_eq!(cursor.places(6), Ok(every_kind()));
         let other = CursorError::OtherPartitions { cursor: 6, store: 4 };
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_within_an_entry_is_read_from_just_before_it() {
+    fn a_position_within_an_entry_is_read_from_just_before_the_entry() {
         let within = |id| CompletionPlace::Within { history: 7, id, events: 1 }.cursor();
         let after = |id| Cursor::After { history: 7, id };
         assert_eq!(within(id(5, 3)), after(id(5, 2)));

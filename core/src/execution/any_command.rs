@@ -8,13 +8,14 @@ use crate::token::{Kid, KnownKeyring};
 use super::command::{Decide, TakeNew, TakeOver, TakeResumed};
 use super::identity::{Identity, IdentityKind};
 use super::record::{Execution, FailOutcome, Purpose, Ruling, SignalOutcome, ValueKind};
+use super::retention::{ForgetSignals, Forgotten};
 use super::rule::{
     Admit, Admitted, AppendFrame, Appended, Block, BlockOutcome, Cancel, ChangePriority, Claimed,
     Complete, Create, CreateOutcome, CreatePendingWaitpoint, DelayExecution, DeliverSignal,
-    DueOutcome, Fail, ForgetSignals, Forgotten, FoundSignal, Granted, Heard, IssueClaimGrant,
-    IssueReclaimGrant, IssuedWaitpoint, MoveToWaitingChildren, Offer, Offered, OnDue,
-    ReclaimGranted, Renew, Renewed, Replay, Replayed, Resume, Resumed, RevokeLease, Revoked,
-    Suspend, SuspendOutcome, Unblock, UpdateProgress,
+    DueOutcome, Fail, FoundSignal, Granted, Heard, IssueClaimGrant, IssueReclaimGrant,
+    IssuedWaitpoint, MoveToWaitingChildren, Offer, Offered, OnDue, ReclaimGranted, Renew, Renewed,
+    Replay, Replayed, Resume, Resumed, RevokeLease, Revoked, Suspend, SuspendOutcome, Unblock,
+    UpdateProgress,
 };
 
 macro_rules! any_command {

@@ -8,14 +8,14 @@ use crate::token::{Kid, KnownKeyring};
 
 use super::identity::{Identity, IdentityKind};
 use super::record::{Execution, FailOutcome, Purpose, Ruling, SignalOutcome, ValueKind};
+use super::retention::{ForgetSignals, Forgotten};
 use super::rule::{
     Admit, Admitted, AppendFrame, Appended, Block, BlockOutcome, CREATE_WITHIN, Cancel,
     CancelledBy, ChangePriority, Claim, Claimed, Complete, Create, CreateOutcome,
-    CreatePendingWaitpoint, DelayExecution, DeliverSignal, DueOutcome, Fail, ForgetSignals,
-    Forgotten, FoundSignal, Granted, Heard, IssueClaimGrant, IssueReclaimGrant, IssuedWaitpoint,
-    MoveToWaitingChildren, Offer, Offered, OnDue, OperatorCall, ReclaimGranted, Renew, Renewed,
-    Replay, Replayed, Resume, Resumed, RevokeLease, Revoked, Suspend, SuspendOutcome, Unblock,
-    UpdateProgress,
+    CreatePendingWaitpoint, DelayExecution, DeliverSignal, DueOutcome, Fail, FoundSignal, Granted,
+    Heard, IssueClaimGrant, IssueReclaimGrant, IssuedWaitpoint, MoveToWaitingChildren, Offer,
+    Offered, OnDue, OperatorCall, ReclaimGranted, Renew, Renewed, Replay, Replayed, Resume,
+    Resumed, RevokeLease, Revoked, Suspend, SuspendOutcome, Unblock, UpdateProgress,
 };
 
 /// A command on one execution, decided by the rule of its name.
@@ -203,13 +203,17 @@ impl<C: Decide> Decide for InNamespace<C> {
         self.command.observe_signals(heard);
     }
 
+    fn tried_for(&self) -> Option<DurationMs> {
+        self.command.tried_for()
+    }
+
     fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<C::Outcome> {
         // To a command, what is another tenant's is not there.
         self.command.decide(current.filter(|found| found.namespace == self.namespace), now)
     }
 }
 
-/// A claim by one of its three rules.
+/// A claim by one of its names.
 macro_rules! claims {
     ($($(#[$doc:meta])* $command:ident => $rule:ident;)+) => {
         $(
@@ -258,6 +262,8 @@ claims! {
     TakeNew => claim;
     /// Takes an execution with its interrupted attempt: [`super::claim_resumed()`].
     TakeResumed => claim_resumed;
+    /// Takes an execution with a new or its interrupted attempt: [`super::claim_granted()`].
+    TakeGranted => claim_granted;
     /// Takes an execution from an owner that lost its lease: [`super::reclaim()`].
     TakeOver => reclaim;
 }

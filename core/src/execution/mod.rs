@@ -4,21 +4,24 @@
 //! recognised repeat, or a [`Decision`] to commit. Nothing else decides. The rule for a command is
 //! the function of its name in the file of its name below `rule/` (`docs/spec.md`, 4).
 //!
-//! From the ground up: `record/` is what is stored, `view/` what is derived from a record, `rule/`
-//! what is decided. `command` carries commands to their rules, and `wire` is their JSON form.
+//! From the ground up: `record/` is what is stored, `retention` how it is removed in the end,
+//! `view/` what is derived from a record, `rule/` what is decided. `command` carries commands to
+//! their rules, and `wire` is their JSON form.
 
 mod any_command;
 mod command;
 mod identity;
 mod record;
+mod retention;
 mod rule;
 mod view;
 mod wire;
 
 pub use any_command::{AnyCommand, AnyOutcome};
-pub use command::{Decide, InNamespace, TakeNew, TakeOver, TakeResumed};
+pub use command::{Decide, InNamespace, TakeGranted, TakeNew, TakeOver, TakeResumed};
 pub use identity::{Identity, IdentityKind, Mark};
 pub use record::*;
+pub use retention::{FORGOTTEN_AT_ONCE, ForgetSignals, Forgotten, forget_signals};
 pub use rule::*;
 pub use view::*;
 pub use wire::{Command, WireClaim, WireCreate, WireFence, WireGrantRequest, parse_grant_key};

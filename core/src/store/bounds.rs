@@ -1,64 +1,69 @@
-//! Every bound of the store contract, in one place. Over a bound is a typed error before anything
-//! is sent.
+//! The bounds of the store contract. A request over a bound is a typed error, before anything is
+//! sent.
 
 use super::contract::{Commit, OverBound, Request, StreamAppend, Unit};
 use super::keys::{RecordKey, StreamName};
 
-/// Units in one commit.
+/// The maximum number of units in one commit.
 pub const MAX_UNITS: usize = 64;
-/// Records, values and streams that go, index entries, or stream entries in one unit, each.
+/// The maximum number of elements of each kind in one unit: records, values together with dropped
+/// streams, index entries, stream entries, topics.
 pub const MAX_ENTRIES_PER_UNIT: usize = 255;
-/// Members in one take.
+/// The maximum number of members in one take.
 pub const MAX_TAKE: usize = 256;
-/// Partitions in one poll.
+/// The maximum number of partitions in one poll.
 pub const MAX_POLL_PARTITIONS: usize = 65_536;
-/// Keys in one read.
+/// The maximum number of keys in one read.
 pub const MAX_READ_KEYS: usize = 1_024;
-/// Entries on one page of an index or a stream.
+/// The maximum number of entries on one page of an index or a stream.
 pub const MAX_PAGE: usize = 1_024;
-/// Bytes in one record.
+/// The maximum size of a record, in bytes: 256 KiB.
 pub const MAX_RECORD_BYTES: usize = 1 << 18;
-/// Bytes in one value: 16 MiB.
+/// The maximum size of a value, in bytes: 16 MiB.
 pub const MAX_VALUE_BYTES: usize = 1 << 24;
-/// Bytes in one entry of a stream: the end of a life tells all its tags, of 128 KiB at most.
+/// The maximum size of a stream entry, in bytes: 256 KiB. The event for the end of a life contains
+/// all tags, up to 128 KiB.
 pub const MAX_STREAM_ENTRY_BYTES: usize = 1 << 18;
-/// Bytes of values in one request, and in one reply: what is beyond is deferred.
+/// The maximum size of all values in one request, and in one reply, in bytes: 32 MiB. A reply
+/// defers the values beyond it.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 25;
-/// Bytes of a partition's journal; the oldest entries go first.
+/// The maximum size of a partition's journal, in bytes: 1 MiB. The oldest entries are dropped
+/// first.
 pub const MAX_JOURNAL_BYTES: usize = 1 << 20;
-/// How long an entry of a journal is kept, at most: 24 h, in milliseconds.
+/// The maximum age of a journal entry, in milliseconds: 24 h.
 pub const MAX_JOURNAL_AGE_MS: u64 = 24 * 60 * 60 * 1_000;
-/// Bytes of the output of one attempt: 8 MiB; the oldest frames go first.
+/// The maximum size of the output of one attempt, in bytes: 8 MiB. The oldest frames are dropped
+/// first.
 pub const MAX_FRAMES_BYTES: usize = 1 << 23;
-/// Frames of the output of one attempt; the oldest ones go first.
+/// The maximum number of frames in the output of one attempt. The oldest frames are dropped first.
 pub const MAX_FRAMES: usize = 10_000;
 
-/// As many entries as no stream reaches.
+/// A number of entries that no stream reaches.
 const ANY_ENTRIES: usize = u32::MAX as usize;
-/// As long as no instant lies from another, and exact as a number of Lua, in milliseconds.
+/// An age that no entry reaches, in milliseconds. Lua represents it exactly.
 const ANY_AGE_MS: u64 = 1 << 52;
 
-// A page of a stream holds no more than the stream, so that every page fits into a reply; and the
-// latest entry always fits into its stream.
+// A page of a stream is at most as large as the stream, so these assertions prove that every page
+// fits into a reply, and that the latest entry always fits into its stream.
 const _: () = assert!(MAX_JOURNAL_BYTES <= MAX_MESSAGE_BYTES);
 const _: () = assert!(MAX_FRAMES_BYTES <= MAX_MESSAGE_BYTES);
 const _: () = assert!(MAX_STREAM_ENTRY_BYTES <= MAX_JOURNAL_BYTES);
 const _: () = assert!(MAX_STREAM_ENTRY_BYTES <= MAX_FRAMES_BYTES);
 
-/// What a stream keeps: its latest entries, and never more than any of these allows. The caps are
+/// The caps of a stream. A stream keeps its latest entries within all of these caps. They are
 /// applied when an entry is appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamCaps {
-    /// Bytes of all entries.
+    /// The maximum size of all entries, in bytes.
     pub bytes: usize,
-    /// How many entries.
+    /// The maximum number of entries.
     pub entries: usize,
-    /// How old an entry may be when a later one is appended, in milliseconds.
+    /// The maximum age of an entry when a later one is appended, in milliseconds.
     pub age_ms: u64,
 }
 
 impl StreamName {
-    /// What the stream keeps.
+    /// Returns the caps of the stream.
     pub const fn caps(&self) -> StreamCaps {
         match self {
             Self::Journal => StreamCaps {
@@ -82,7 +87,7 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// [`OverBound`] names the first bound that is exceeded.
+    /// [`OverBound`] for the first bound that is exceeded.
     pub fn check(&self) -> Result<(), OverBound> {
         match self {
             Self::Commit(commit) => check_commit(commit),
@@ -122,7 +127,7 @@ fn check_unit(unit: &Unit) -> Result<(), OverBound> {
         unit.expect.len(),
         unit.put.len(),
         unit.remove.len(),
-        // Streams that go are written among the values.
+        // A dropped stream is written like a removed value.
         unit.values.len() + unit.drop_streams.len(),
         unit.index.len(),
         unit.append.len(),
@@ -142,8 +147,8 @@ fn check_unit(unit: &Unit) -> Result<(), OverBound> {
     for append in &unit.append {
         within("bytes in a stream entry", append.entry.len(), MAX_STREAM_ENTRY_BYTES)?;
     }
-    let goes = |append: &&StreamAppend| unit.drop_streams.contains(&append.stream);
-    within("appends to a stream that goes", unit.append.iter().filter(goes).count(), 0)?;
+    let is_dropped = |append: &&StreamAppend| unit.drop_streams.contains(&append.stream);
+    within("appends to a dropped stream", unit.append.iter().filter(is_dropped).count(), 0)?;
     let unexpected = |key: &RecordKey| !unit.expect.iter().any(|(expected, _)| expected == key);
     let written = unit.put.iter().map(|(key, _)| key).chain(&unit.remove);
     within("records written without a version", written.filter(|key| unexpected(key)).count(), 0)

@@ -1,5 +1,5 @@
-//! How records become bytes: a format number and a postcard body
-//! (`docs/architecture.md`, Encoding).
+//! The encoding of records: a format number and a postcard body (`docs/architecture.md`,
+//! Encoding).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -12,36 +12,36 @@ use super::contract::Bytes;
 /// The highest format that this build reads and writes.
 pub const FORMAT: u8 = if cfg!(feature = "next-format") { 2 } else { 1 };
 
-/// The first format: what every program reads. The store's own record keeps it, so that a program
-/// of any age can tell which format is active.
+/// The first format, which every program reads. The configuration record of the store keeps it, so
+/// that every program can read which format is active.
 pub const FIRST_FORMAT: u8 = 1;
 
-/// Why bytes are no record.
+/// The reason bytes are not a readable record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// A newer program wrote them: they are left alone, never put into quarantine.
-    #[error("the record has format {found}, this program knows up to {known}")]
+    /// A newer program wrote the record. It is left as it is, and never put into quarantine.
+    #[error("the record has format {found}, but this program reads formats up to {known}")]
     NewerFormat {
         /// The format of the bytes.
         found: u8,
-        /// The highest format that this program knows.
+        /// The highest format that this program reads.
         known: u8,
     },
-    /// They do not decode though their format is known.
-    #[error("the record does not decode: {detail}")]
+    /// The bytes do not decode although their format is known.
+    #[error("cannot decode the record: {detail}")]
     Corrupt {
-        /// What the decoder said.
+        /// The decoder's message.
         detail: String,
     },
 }
 
-/// The bytes of a record in a format.
+/// Encodes a record in the given format.
 ///
 /// # Panics
 ///
-/// When the format is not one of 1 to [`FORMAT`].
+/// If the format is not in 1..=[`FORMAT`].
 pub fn encode<T: Serialize>(record: &T, format: u8) -> Bytes {
-    assert!((FIRST_FORMAT..=FORMAT).contains(&format), "format {format} can be written");
+    assert!((FIRST_FORMAT..=FORMAT).contains(&format), "cannot write format {format}");
     let mut start = Vec::with_capacity(256);
     start.push(format);
     let bytes = postcard::to_extend(record, start).expect("a record always serializes");
@@ -50,11 +50,11 @@ pub fn encode<T: Serialize>(record: &T, format: u8) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// The record of these bytes, in whatever format up to `known`.
+/// Decodes a record in any format up to `known`. It never panics, whatever the bytes are.
 ///
 /// # Errors
 ///
-/// [`DecodeError`]; decoding never panics, whatever the bytes are.
+/// [`DecodeError::NewerFormat`] above `known`, otherwise [`DecodeError::Corrupt`].
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], known: u8) -> Result<T, DecodeError> {
     let corrupt = |detail: String| DecodeError::Corrupt { detail };
     let body = match bytes.split_first() {
@@ -63,22 +63,22 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], known: u8) -> Result<T, DecodeE
         Some((1, body)) => body,
         #[cfg(feature = "next-format")]
         Some((2, _)) if known >= 2 => {
-            next::body(bytes).ok_or_else(|| corrupt("its sum is wrong".to_owned()))?
+            next::body(bytes).ok_or_else(|| corrupt("its checksum is wrong".to_owned()))?
         }
         Some((&found, _)) => return Err(DecodeError::NewerFormat { found, known }),
     };
     match postcard::take_from_bytes(body) {
         Ok((record, [])) => Ok(record),
-        Ok((_, rest)) => Err(corrupt(format!("{} bytes are left over", rest.len()))),
+        Ok((_, rest)) => Err(corrupt(format!("it has {} bytes too many", rest.len()))),
         Err(error) => Err(corrupt(error.to_string())),
     }
 }
 
-/// Format 2, for the suite that proves how a program meets a newer one: the body of format 1 and a
-/// sum of all bytes before it, which a reader of format 1 cannot take for part of a record.
+/// Format 2, for the test suite that shows how a program reacts to a newer format: the body of
+/// format 1, followed by a checksum of all bytes before it. A reader of format 1 cannot decode it.
 #[cfg(feature = "next-format")]
 mod next {
-    /// Adds what format 2 has after the body.
+    /// Appends the checksum to a record of format 2.
     pub(super) fn finish(mut bytes: Vec<u8>) -> Vec<u8> {
         if bytes[0] == 2 {
             let sum = sum(&bytes);
@@ -87,7 +87,7 @@ mod next {
         bytes
     }
 
-    /// The body of a record of format 2, if its sum is right.
+    /// Returns the body of a record of format 2, if its checksum is right.
     pub(super) fn body(bytes: &[u8]) -> Option<&[u8]> {
         let (summed, last) = bytes.split_last_chunk::<4>()?;
         (*last == sum(summed).to_be_bytes()).then(|| summed.get(1..)).flatten()
@@ -100,80 +100,82 @@ mod next {
     }
 }
 
-/// What one program knows of the formats in its store: it writes the active one and reads every
-/// number up to its own. Clones share what they learn; two programs never do.
+/// The codec of one program. It writes the active format, and reads every format up to the highest
+/// one that the program knows. Clones share what they observe in the store; each program has its
+/// own codec.
 #[derive(Clone, Debug)]
 pub struct Codec {
     known: u8,
-    met: Arc<Met>,
+    observed: Arc<Observed>,
 }
 
-/// What a program has met in its store.
+/// The formats that a program has observed in its store.
 #[derive(Debug)]
-struct Met {
-    /// The format that it writes; only grows.
+struct Observed {
+    /// The format that the program writes. It never goes down.
     active: AtomicU8,
-    /// Whether the store holds, as far as it knows, records beyond what it reads.
+    /// Whether the store is known to hold records that the program cannot read.
     beyond: AtomicBool,
 }
 
 impl Default for Codec {
-    /// The codec of a program that knows all that this build does.
+    /// Creates the codec of a program that knows every format of this build.
     fn default() -> Self {
         Self::knowing(FORMAT)
     }
 }
 
 impl Codec {
-    /// The codec of a program that knows the formats up to a number; this build knows up to
-    /// [`FORMAT`]. It writes the first format until it learns which one is active.
+    /// Creates the codec of a program that knows the formats up to `known`, at most [`FORMAT`]. It
+    /// writes the first format until it learns which one is active.
     pub fn knowing(known: u8) -> Self {
-        let met = Met { active: AtomicU8::new(FIRST_FORMAT), beyond: AtomicBool::new(false) };
-        Self { known: known.clamp(FIRST_FORMAT, FORMAT), met: Arc::new(met) }
+        let observed =
+            Observed { active: AtomicU8::new(FIRST_FORMAT), beyond: AtomicBool::new(false) };
+        Self { known: known.clamp(FIRST_FORMAT, FORMAT), observed: Arc::new(observed) }
     }
 
-    /// The highest format that the program reads.
+    /// Returns the highest format that the program reads.
     pub const fn known(&self) -> u8 {
         self.known
     }
 
-    /// The format that the program writes.
+    /// Returns the format that the program writes.
     pub fn active(&self) -> u8 {
-        self.met.active.load(Ordering::Relaxed)
+        self.observed.active.load(Ordering::Relaxed)
     }
 
-    /// Whether the store has records that the program cannot read, as far as it knows: it then
-    /// leaves entries in their place until it has seen that it can read their records.
+    /// Whether the store is known to hold records that the program cannot read. Such a program
+    /// takes an entry only after it has seen that it can read the record.
     pub fn is_outdated(&self) -> bool {
-        self.met.beyond.load(Ordering::Relaxed)
+        self.observed.beyond.load(Ordering::Relaxed)
     }
 
-    /// Notes which format the store says is active.
+    /// Stores the active format, as read from the store.
     pub fn confirm(&self, active: u8) {
-        self.met.beyond.store(active > self.known, Ordering::Relaxed);
-        self.met.active.fetch_max(active.min(self.known), Ordering::Relaxed);
+        self.observed.beyond.store(active > self.known, Ordering::Relaxed);
+        self.observed.active.fetch_max(active.min(self.known), Ordering::Relaxed);
     }
 
-    /// The bytes of a record in the active format. A record is never written in a lower format
-    /// than it was read in: reading it has made its format the active one.
+    /// Encodes a record in the active format. A record is never written in a lower format than it
+    /// was read in, since reading it has made its format the active one.
     pub fn encode<T: Serialize>(&self, record: &T) -> Bytes {
         encode(record, self.active())
     }
 
-    /// The record of these bytes. A format that is known and higher than the active one must have
-    /// been activated since.
+    /// Decodes a record. If its format is known and higher than the active one, it was activated in
+    /// the meantime, and becomes the active one of this codec.
     ///
     /// # Errors
     ///
-    /// As for [`decode`].
+    /// As for [`decode`](fn@decode).
     pub fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, DecodeError> {
         let decoded = decode(bytes, self.known);
         match (&decoded, bytes.first()) {
             (Ok(_), Some(&format)) if format > self.active() => {
-                self.met.active.fetch_max(format, Ordering::Relaxed);
+                self.observed.active.fetch_max(format, Ordering::Relaxed);
             }
             (Err(DecodeError::NewerFormat { .. }), _) => {
-                self.met.beyond.store(true, Ordering::Relaxed);
+                self.observed.beyond.store(true, Ordering::Relaxed);
             }
             _ => {}
         }

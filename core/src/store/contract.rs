@@ -1,4 +1,4 @@
-//! Requests and replies of a store, as values.
+//! The requests and replies of the store contract, as values.
 
 use std::sync::Arc;
 
@@ -11,31 +11,31 @@ use crate::time::{DurationMs, TimestampMs, Window};
 
 use super::keys::{IndexName, RecordKey, StreamName, Topic, ValueKey};
 
-/// An immutable piece of data; cloning is cheap.
+/// An immutable piece of data. Cloning is cheap.
 pub type Bytes = Arc<[u8]>;
 
-/// A member of an index: the uuid of an execution, or of a signal among those of one execution.
+/// A member of an index: the uuid of an execution, or of a signal in the index of one execution.
 pub type Member = Uuid;
 
-/// What a store is asked to do.
+/// A request to a store.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// Swap records if nobody changed them.
+    /// Replaces records if their versions are unchanged.
     Commit(Commit),
-    /// Hand out the next entries of an index.
+    /// Takes the next entries of an index for one caller.
     Take(Take),
-    /// The first score of one index in many partitions.
+    /// Returns the first score of one index in many partitions.
     Poll(Poll),
-    /// Records and values by key.
+    /// Returns records and values by key.
     Read(Read),
-    /// A page of an index with its records.
+    /// Returns a page of an index with its records.
     Scan(Scan),
-    /// A page of a stream.
+    /// Returns a page of a stream.
     Stream(StreamPage),
 }
 
 impl Request {
-    /// The partition that it concerns; of a poll the first.
+    /// Returns the partition of the request; for a poll, the first one.
     pub fn partition(&self) -> Partition {
         match self {
             Self::Commit(commit) => commit.partition,
@@ -48,14 +48,14 @@ impl Request {
     }
 }
 
-/// The version of a record: a number that grows by one and a nonce drawn by the committer. All of
-/// it is compared, so that a version that was lost in a failover or removed by retention is never
+/// The version of a record: a count that grows by one, and a nonce drawn by the committer. Both are
+/// compared, so that a version that was lost in a failover or removed by retention is never
 /// mistaken for another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
-    /// Grows by one with each commit of the record.
+    /// The number of commits of the record so far.
     pub count: u64,
-    /// Drawn by the committer.
+    /// A random number drawn by the committer.
     pub nonce: u64,
 }
 
@@ -63,7 +63,7 @@ impl Version {
     /// The version of a record that does not exist.
     pub const ABSENT: Self = Self { count: 0, nonce: 0 };
 
-    /// The version that a commit with that nonce gives a record of this version.
+    /// Returns the version of the record after a commit with this nonce.
     #[must_use]
     pub const fn next(self, nonce: u64) -> Self {
         Self { count: self.count.saturating_add(1), nonce }
@@ -73,55 +73,56 @@ impl Version {
 /// A record as the store holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Its version.
+    /// The version of the record.
     pub version: Version,
-    /// Its encoded body.
+    /// The encoded body.
     pub bytes: Bytes,
 }
 
-/// One or more units of one partition. Each unit is all or nothing with a reply of its own:
-/// batching never couples unrelated executions. No record stands in two units, and all units have
-/// the same purpose: a full store allows a call or refuses it as a whole.
+/// One or more units of one partition. Each unit is atomic and has its own reply, so batching never
+/// couples unrelated executions. A record is expected by at most one unit. All units have the same
+/// purpose, because a full store allows or refuses a call as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Commit {
-    /// Where all keys live.
+    /// The partition of all keys.
     pub partition: Partition,
-    /// Run one after the other: the checks of a unit, then its writes, then the next unit.
+    /// The units, processed in order: the checks of a unit, then its writes, then the next unit.
     pub units: Vec<Unit>,
 }
 
-/// Writes that happen together or not at all.
+/// Writes that are applied together or not at all.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unit {
-    /// Every record that the decision looked at, with the version that it saw.
+    /// Every record that the decision depends on, with the version that it saw.
     pub expect: Vec<(RecordKey, Version)>,
-    /// When the decision holds, by the store's clock.
+    /// The window in which the decision holds, by the store's clock.
     pub window: Window,
-    /// Whether it is allowed when the store's memory is full.
+    /// The purpose, which determines whether a store with full memory allows the unit.
     pub purpose: Purpose,
     /// The nonce of the versions that this unit writes.
     pub nonce: u64,
-    /// Records to write; each is among the expected ones.
+    /// Records to write. Each must be in `expect`.
     pub put: Vec<(RecordKey, Bytes)>,
-    /// Records to remove; each is among the expected ones.
+    /// Records to remove. Each must be in `expect`.
     pub remove: Vec<RecordKey>,
     /// Values to write or remove.
     pub values: Vec<ValueWrite>,
-    /// Index entries to put or remove.
+    /// Index entries to write or remove.
     pub index: Vec<IndexWrite>,
     /// Entries to append to streams.
     pub append: Vec<StreamAppend>,
-    /// Streams that go as a whole, none of which the unit appends to. One that went is as one that
-    /// never was: what is appended later begins it anew, and a reader finds no gap.
+    /// Streams to remove as a whole. The unit must not append to them. A removed stream is like one
+    /// that never existed: a later append starts it again, and a reader finds no gap.
     pub drop_streams: Vec<StreamName>,
-    /// Whom to wake.
+    /// Topics to ring: their subscribers are woken.
     pub ring: Vec<Topic>,
     /// Values to return with the reply, as they are after the writes.
     pub fetch: Vec<ValueKey>,
 }
 
 impl Unit {
-    /// A unit that expects nothing, holds at any time, and neither writes, rings nor fetches.
+    /// Creates a unit that expects nothing, holds at any time, and neither writes, rings nor
+    /// fetches.
     #[must_use]
     pub const fn new(purpose: Purpose, nonce: u64) -> Self {
         Self {
@@ -141,28 +142,28 @@ impl Unit {
     }
 }
 
-/// A value to write, or to remove.
+/// A value to write or to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueWrite {
-    /// Its key.
+    /// The key of the value.
     pub key: ValueKey,
-    /// Its content; `None` removes it.
+    /// The new content; `None` removes the value.
     pub value: Option<Bytes>,
 }
 
-/// An index entry to put, wherever it stood before, or to remove.
+/// An index entry to write or to remove. A write replaces an earlier score of the member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexWrite {
     /// The index.
     pub index: IndexName,
-    /// Whose entry.
+    /// The member.
     pub member: Member,
-    /// Its place; `None` removes it.
+    /// The new score; `None` removes the entry.
     pub score: Option<Score>,
 }
 
-/// An entry to append to a stream. The store numbers it, and drops the oldest ones that are beyond
-/// the stream's caps.
+/// An entry to append to a stream. The store numbers it, and drops the oldest entries beyond the
+/// stream's caps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamAppend {
     /// The stream.
@@ -171,48 +172,48 @@ pub struct StreamAppend {
     pub entry: Bytes,
 }
 
-/// A wake-up: a hint that nothing may depend on.
+/// A wake-up: a hint. Nothing may depend on its arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wake {
-    /// What happened.
+    /// The topic that rang.
     pub topic: Topic,
-    /// Where.
+    /// The partition of the change.
     pub partition: Partition,
 }
 
-/// Hands the first entries of an index to one caller. Each stays in `due` at min(present due, now +
-/// hold), or at now + hold when it is taken from `due` itself, so that a caller who dies loses
-/// nothing.
+/// Takes the first entries of an index for one caller. Each taken entry gets the score
+/// min(its current score, now + hold) in `due`, or now + hold when it is taken from `due` itself,
+/// so that no entry is lost if the caller dies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Take {
-    /// Where.
+    /// The partition.
     pub partition: Partition,
-    /// From which index.
+    /// The index to take from.
     pub index: IndexName,
-    /// How many entries to look at, at most. One whose record is gone is dropped, so that fewer
-    /// may be handed out though some are left.
+    /// The maximum number of entries to examine. An entry whose record no longer exists is dropped,
+    /// so a reply may have fewer entries although others are left.
     pub count: u32,
-    /// How far.
+    /// The end of the range to take from.
     pub until: TakeUntil,
-    /// How long the caller has before others are offered the entries.
+    /// The time for which the caller holds the entries before they become due for others.
     pub hold: DurationMs,
-    /// Whether to ring the index's topic when some are left. A caller that goes on here by itself
-    /// need not do so each time.
+    /// Whether to ring the index's topic when entries are left. A caller that continues with the
+    /// rest does not need it.
     pub ring_rest: bool,
 }
 
-/// How far a `Take` goes.
+/// The end of the range of a `Take`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TakeUntil {
-    /// To the end.
+    /// The end of the index.
     End,
-    /// Up to a score, inclusive.
+    /// A score, inclusive.
     Score(Score),
-    /// Up to the store's own now, inclusive.
+    /// The store's current time, inclusive.
     Now,
 }
 
-/// Asks for the first score of one index in many partitions.
+/// Reads the first score of one index in many partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Poll {
     /// The index.
@@ -221,61 +222,61 @@ pub struct Poll {
     pub partitions: Vec<Partition>,
 }
 
-/// Asks for records and values by key.
+/// Reads records and values by key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
-    /// Where all keys live.
+    /// The partition of all keys.
     pub partition: Partition,
-    /// Records.
+    /// The keys of the records.
     pub records: Vec<RecordKey>,
-    /// Values.
+    /// The keys of the values.
     pub values: Vec<ValueKey>,
 }
 
-/// Asks for a page of an index with its records.
+/// Reads a page of an index with its records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
-    /// Where.
+    /// The partition.
     pub partition: Partition,
     /// The index.
     pub index: IndexName,
-    /// The last entry of the page before.
+    /// The last entry of the previous page; `None` for the first page.
     pub after: Option<ScanPosition>,
-    /// How many entries at most.
+    /// The maximum number of entries.
     pub limit: u32,
 }
 
-/// A place in an index.
+/// A position in an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ScanPosition {
     /// The score.
     pub score: Score,
-    /// The member, which decides among equal scores.
+    /// The member, which orders entries with equal scores.
     pub member: Member,
 }
 
-/// Asks for a page of a stream; never waits. No page is larger than what its stream may hold
-/// ([`StreamCaps`](super::bounds::StreamCaps)), which fits into a reply.
+/// Reads a page of a stream, without waiting for entries. A page is at most as large as the caps of
+/// its stream ([`StreamCaps`](super::bounds::StreamCaps)), which fit into a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamPage {
-    /// Where.
+    /// The partition.
     pub partition: Partition,
     /// The stream.
     pub stream: StreamName,
-    /// From where.
+    /// The position before the first entry of the page.
     pub from: Cursor,
-    /// How many entries at most.
+    /// The maximum number of entries.
     pub limit: u32,
 }
 
-/// A place in a stream.
+/// A position in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cursor {
     /// Before the first entry that is kept.
     Start,
-    /// Behind the last entry that there is now.
+    /// After the last entry that exists now.
     End,
-    /// Behind an entry, in one history of the store.
+    /// After an entry, in one history of the store.
     After {
         /// The history in which the entry was read.
         history: u64,
@@ -284,17 +285,17 @@ pub enum Cursor {
     },
 }
 
-/// The number of a stream's entry: the store's time and a sequence within the millisecond.
+/// The number of a stream entry: the store's time, and a sequence within the millisecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId {
-    /// Never lower than that of the entry before.
+    /// The time of the append. It is never lower than that of the previous entry.
     pub at: TimestampMs,
-    /// Counts from 0 within the millisecond.
+    /// The sequence within the millisecond, from 0.
     pub sequence: u64,
 }
 
 impl StreamId {
-    /// The greatest number below it: behind it stand this entry and what follows.
+    /// Returns the greatest number below this one. A page after it begins with this entry.
     #[must_use]
     pub fn before(self) -> Self {
         match self.sequence.checked_sub(1) {
@@ -307,143 +308,142 @@ impl StreamId {
     }
 }
 
-/// A store's answer; it carries the store's time.
+/// The reply of a store, with the store's time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
-    /// The store's clock when it answered.
+    /// The store's time when it processed the request.
     pub at: TimestampMs,
-    /// The answer.
+    /// The body of the reply.
     pub body: ReplyBody,
 }
 
-/// What a store answers, by request.
+/// The body of a reply, by request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReplyBody {
-    /// To `Commit`: one for each unit.
+    /// The reply to `Commit`: one element for each unit.
     Commit(Vec<UnitReply>),
-    /// To `Take`.
+    /// The reply to `Take`.
     Take(Taken),
-    /// To `Poll`: the first score in each partition, in the order of the request. An error
-    /// concerns its own partition only.
+    /// The reply to `Poll`: the first score in each partition, in the order of the request. An
+    /// error concerns only its own partition.
     Poll(Vec<Result<Option<Score>, String>>),
-    /// To `Read`.
+    /// The reply to `Read`.
     Read(Values),
-    /// To `Scan`.
+    /// The reply to `Scan`.
     Scan(Scanned),
-    /// To `Stream`.
+    /// The reply to `Stream`.
     Stream(Streamed),
-    /// The request is over a bound; nothing was done.
+    /// The request is over a bound. Nothing was done.
     OverBound(OverBound),
 }
 
-/// What became of a unit.
+/// The result of a unit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UnitReply {
-    /// All of it is written, and stays. \[INV-DURABLE-1\]
+    /// All writes are applied and durable. \[INV-DURABLE-1\]
     Committed {
-        /// The values that were asked for, in order.
+        /// The requested values, in the order of `fetch`.
         fetched: Vec<Fetched>,
     },
-    /// A record has another version; nothing is written. The records as they are, in the order of
-    /// `expect`, so that the next try needs no read.
+    /// A record has another version. Nothing was written.
     Conflict {
-        /// The present records.
+        /// The current records in the order of `expect`, so that the next try needs no read.
         current: Vec<Option<Stored>>,
     },
-    /// The store's clock is outside of the window; nothing is written.
+    /// The store's time is outside of the window. Nothing was written.
     OutsideWindow,
 }
 
-/// A value that was asked for.
+/// A requested value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// There is none.
+    /// The value does not exist.
     Absent,
-    /// Its content.
+    /// The content of the value.
     Value(Bytes),
-    /// The reply would have been too large: read it by itself.
+    /// The reply would have been too large: read this value in its own request.
     Deferred,
 }
 
-/// Entries that were handed out.
+/// The entries that a `Take` returned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Taken {
-    /// In order; an entry without a record is dropped for good and not among them.
+    /// The entries in order. An entry without a record is removed from the index and not returned.
     pub entries: Vec<ScanEntry>,
-    /// The first score that is left, within the bound of the request.
+    /// The first score that is left within the range of the request.
     pub rest: Option<Score>,
 }
 
 /// An entry of an index with its record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScanEntry {
-    /// Its place.
+    /// The position of the entry.
     pub position: ScanPosition,
-    /// Its record.
+    /// The record of the member.
     pub record: Option<Stored>,
 }
 
-/// Records and values that were read, in the order of the request.
+/// The records and values of a `Read`, in the order of the request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Values {
-    /// Records.
+    /// The records.
     pub records: Vec<Option<Stored>>,
-    /// Values.
+    /// The values.
     pub values: Vec<Fetched>,
 }
 
 /// A page of an index.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scanned {
-    /// In order.
+    /// The entries in order.
     pub entries: Vec<ScanEntry>,
-    /// Where the next page begins; `None` at the end.
+    /// The position after which the next page begins; `None` at the end.
     pub next: Option<ScanPosition>,
 }
 
 /// A page of a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Streamed {
-    /// In order.
+    /// The entries in order.
     pub entries: Vec<StreamEntry>,
-    /// Where the next page begins.
+    /// The cursor of the next page.
     pub next: Cursor,
-    /// Whether entries behind the cursor are not there any more, or the store's history changed:
-    /// read again what you wait for.
+    /// Whether entries after the cursor were dropped, or the store's history changed. The reader
+    /// must read again what it waits for.
     pub gap: bool,
 }
 
 /// An entry of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamEntry {
-    /// Its number.
+    /// The number of the entry.
     pub id: StreamId,
-    /// Its content.
+    /// The content.
     pub entry: Bytes,
 }
 
-/// A request that is over a bound.
+/// The error for a request over a bound.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}: {given} is over the bound of {bound}")]
+#[error("too many {what}: {given}; at most {bound} are allowed")]
 pub struct OverBound {
-    /// What is bounded.
+    /// The bounded quantity, such as `bytes in a record`.
     pub what: &'static str,
-    /// How much there is.
+    /// The amount in the request.
     pub given: usize,
-    /// How much is allowed.
+    /// The bound.
     pub bound: usize,
 }
 
-/// Why a call got no reply.
+/// The reason a call has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// It never left: nothing was applied.
+    /// The call was not sent. Nothing was applied.
     #[error("the call was not sent: {0}")]
     NotSent(String),
-    /// It left and no reply came: it may be applied, now or later.
-    #[error("the call was sent and no reply came: {0}")]
+    /// The call was sent and no reply arrived. It may be applied, now or later.
+    #[error("the call was sent, but no reply arrived: {0}")]
     MaybeApplied(String),
-    /// The store refused it: nothing was applied.
+    /// The store refused the call. Nothing was applied.
     #[error("the store refused the call: {0}")]
     Refused(String),
 }

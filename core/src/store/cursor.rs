@@ -1,7 +1,7 @@
-//! A place in a stream as a text that outlives the program.
+//! The text form of a position in a stream, which a reader can save.
 //!
-//! The text is `start`, `end`, or `1:HISTORY:TIME[.SEQUENCE]` with hexadecimal numbers: the place
-//! behind the entry of that number, in that history of the store.
+//! The text is `start`, `end`, or `1:HISTORY:TIME[.SEQUENCE]` with hexadecimal numbers: the
+//! position after the entry with this number, in this history of the store.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,12 +13,13 @@ use super::contract::{Cursor, StreamId};
 /// The version of the text.
 const VERSION: &str = "1";
 
-/// The text is no place in a stream.
+/// The error for a text that is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is no cursor: give start, end, or the text that a reader has given")]
+#[error("invalid cursor: expected start, end, or the text of a cursor from a reader")]
 pub struct InvalidCursor;
 
-/// One line without spaces, to be kept as it is. It is good for the stream in which it was made.
+/// Prints one line without spaces. Save it unchanged. It is valid for the stream in which it was
+/// made.
 ///
 /// ```
 /// use ff_core::store::Cursor;
@@ -48,7 +49,7 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let cursor = parse(text).ok_or(InvalidCursor)?;
-        // A place has one text only: what differs has been tampered with, or cut.
+        // Each cursor has one text. A different text was changed or truncated.
         if cursor.to_string() == text { Ok(cursor) } else { Err(InvalidCursor) }
     }
 }
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_reads_back_from_its_text() {
+    fn a_cursor_reads_back_from_its_text() {
         let (latest, most) = (TimestampMs::MAX.get(), u64::MAX);
         for (cursor, text) in [
             (Cursor::Start, "start".to_owned()),
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_text_is_refused() {
+    fn malformed_texts_are_refused() {
         for text in [
             "",
             "Start",

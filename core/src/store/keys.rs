@@ -1,13 +1,14 @@
-//! Names of what a partition holds, and the one place that turns them into key text.
+//! The names of records, values, indexes and streams in a partition, and their keys. Key text is
+//! built only in this module.
 //!
-//! Text that a user chose is length-prefixed, so that no two names share a key.
+//! Text that a user chose is length-prefixed, so that no two names have the same key.
 
 use uuid::Uuid;
 
 use crate::id::{AttemptIndex, ExecutionId, LaneId, Namespace};
 use crate::partition::Partition;
 
-/// A record of a partition.
+/// The name of a record in a partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordKey {
     /// An execution, by its uuid.
@@ -19,20 +20,20 @@ pub enum RecordKey {
         /// The signal.
         signal: Uuid,
     },
-    /// The store's configuration, in the partition [`Partition::META`].
+    /// The configuration of the store, in the partition [`Partition::META`].
     Meta,
-    /// The secrets that sign the tokens of waitpoints, in the partition [`Partition::META`].
+    /// The secrets that sign waitpoint tokens, in the partition [`Partition::META`].
     Secrets,
 }
 
-/// A value of a partition.
+/// The name of a value in a partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValueKey {
-    /// What an execution's submitter handed in.
+    /// The payload of an execution, by its uuid.
     Payload(Uuid),
-    /// What an execution's worker handed back.
+    /// The result of an execution, by its uuid.
     Result(Uuid),
-    /// What a signal to an execution carries.
+    /// The payload of a signal to an execution.
     Signal {
         /// The execution, by its uuid.
         execution: Uuid,
@@ -41,76 +42,76 @@ pub enum ValueKey {
     },
 }
 
-/// An index of a partition.
+/// The name of an index in a partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IndexName {
-    /// Executions that a worker may take.
+    /// The executions of a lane that a worker may claim, in the order of claims.
     Eligible {
-        /// The tenant.
+        /// The namespace.
         namespace: Namespace,
-        /// The queue.
+        /// The lane.
         lane: LaneId,
     },
-    /// Executions by the time at which something about them is due.
+    /// Executions by the time of their next timer.
     Due,
-    /// Executions that no worker fitted.
+    /// Executions that are blocked because no worker has the required capabilities.
     BlockedRoute {
-        /// The tenant.
+        /// The namespace.
         namespace: Namespace,
     },
     /// Executions by creation time, for lists.
     All {
-        /// The tenant.
+        /// The namespace.
         namespace: Namespace,
     },
-    /// Records that do not decode though their format is known.
+    /// Records that do not decode although their format is known.
     Quarantine,
-    /// The signals of one execution by their number. Members are signals, and their records are
-    /// those of signals: it is scanned, never taken from.
+    /// The signals of one execution, by their number. Its members are signals, not executions. It
+    /// is scanned, and never taken from.
     Signals {
         /// The execution, by its uuid.
         execution: Uuid,
     },
 }
 
-/// A stream of a partition.
+/// The name of a stream in a partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StreamName {
-    /// What happened to the partition's executions.
+    /// The events of the partition's executions.
     Journal,
     /// The output of one attempt.
     Frames {
         /// The execution, by its uuid.
         execution: Uuid,
-        /// Which of its attempts.
+        /// The number of the attempt.
         attempt: AttemptIndex,
     },
 }
 
-/// Something that a subscriber waits for.
+/// A topic of wake-ups, to which a subscriber listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
-    /// Entries of an index, in whatever partition. Rung when a commit made the index non-empty and
-    /// when a `Take` leaves a remainder.
+    /// Entries of an index, in any partition. It rings when a commit makes the index non-empty, and
+    /// when a `Take` leaves entries.
     Index(IndexName),
-    /// The journal of one partition. Rung by each commit that names it.
+    /// The journal of one partition. It rings with each commit that names it.
     Journal(Partition),
-    /// The output of one attempt. Rung by each commit that names it.
+    /// The output of one attempt. It rings with each commit that names it.
     Frames {
         /// The execution, by its uuid.
         execution: Uuid,
-        /// Which of its attempts.
+        /// The number of the attempt.
         attempt: AttemptIndex,
     },
 }
 
 impl RecordKey {
-    /// The key of an execution's record.
+    /// Returns the name of an execution's record.
     pub const fn of(id: &ExecutionId) -> Self {
         Self::Execution(id.uuid())
     }
 
-    /// The key's text.
+    /// Returns the text of the key.
     pub fn text(&self, partition: Partition) -> Vec<u8> {
         match self {
             Self::Execution(uuid) => with_uuid(partition, b'x', uuid),
@@ -122,7 +123,7 @@ impl RecordKey {
 }
 
 impl ValueKey {
-    /// The key's text.
+    /// Returns the text of the key.
     pub fn text(&self, partition: Partition) -> Vec<u8> {
         match self {
             Self::Payload(uuid) => with_uuid(partition, b'p', uuid),
@@ -133,7 +134,7 @@ impl ValueKey {
 }
 
 impl IndexName {
-    /// The key's text.
+    /// Returns the text of the key.
     pub fn text(&self, partition: Partition) -> Vec<u8> {
         match self {
             Self::Eligible { namespace, lane } => {
@@ -150,7 +151,7 @@ impl IndexName {
         }
     }
 
-    /// The record that a member of the index stands for.
+    /// Returns the record of a member of the index.
     pub const fn record_of(&self, member: Uuid) -> RecordKey {
         match self {
             Self::Signals { execution } => {
@@ -160,7 +161,8 @@ impl IndexName {
         }
     }
 
-    /// What stands before the member in the texts of the keys of its members' records.
+    /// Returns the common prefix of the record keys of all members. The uuid of the member follows
+    /// it.
     pub fn record_prefix(&self, partition: Partition) -> Vec<u8> {
         let member = Uuid::nil();
         let mut key = self.record_of(member).text(partition);
@@ -170,7 +172,7 @@ impl IndexName {
 }
 
 impl StreamName {
-    /// The key's text.
+    /// Returns the text of the key.
     pub fn text(&self, partition: Partition) -> Vec<u8> {
         match self {
             Self::Journal => prefix(partition, b'j'),
@@ -184,8 +186,8 @@ impl StreamName {
 }
 
 impl Topic {
-    /// The name of the channel on which its wake-ups travel: that of the key in no partition, and
-    /// for a journal that of the key.
+    /// Returns the name of the pub/sub channel for the topic: `ff:` and the text of a key. The key
+    /// of a journal is in its own partition, the key of any other topic in [`Partition::META`].
     pub fn channel(&self) -> Vec<u8> {
         let key = match self {
             Self::Index(index) => index.text(Partition::META),
@@ -237,7 +239,7 @@ mod tests {
         ]
     }
 
-    /// Texts that try to look like parts of keys.
+    /// Texts that look like parts of keys.
     fn texts() -> impl Strategy<Value = String> {
         prop_oneof!["[:0-9a-c{}]{1,6}", "[!-~]{1,64}"]
     }
@@ -252,7 +254,7 @@ mod tests {
             let attempt = AttemptIndex(other as u32);
             macro_rules! named {
                 ($name:expr) => {{
-                    // A record and a value may have one name and are different still.
+                    // A record and a value may print the same name, but they are different.
                     let (kind, name) = (stringify!($name), $name);
                     (format!("{at} {kind} {name:?}"), name.text(at))
                 }};
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_be_shifted_into_its_neighbour() {
+    fn text_cannot_move_from_one_part_of_a_key_to_the_next() {
         let name = |namespace: &str, lane: &str| IndexName::Eligible {
             namespace: Namespace::try_new(namespace).unwrap(),
             lane: LaneId::try_new(lane).unwrap(),
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_and_a_member_are_the_key_of_the_members_record() {
+    fn a_record_key_is_the_prefix_followed_by_the_member() {
         let (at, execution) = (Partition::flow(1), Uuid::from_u128(7));
         let member = Uuid::from_u128(1 << 127 | 9);
         for (index, letter) in [(IndexName::Due, b'x'), (IndexName::Signals { execution }, b's')] {
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_output_of_an_attempt_has_a_channel_in_no_partition() {
+    fn the_channel_of_an_attempts_output_does_not_depend_on_the_partition() {
         let (execution, attempt) = (Uuid::from_u128(7), AttemptIndex(258));
         let channel = Topic::Frames { execution, attempt }.channel();
         let ending = [execution.as_bytes().as_slice(), &[0, 0, 1, 2]].concat();

@@ -1,14 +1,15 @@
-//! The store's own record: what every process must agree on.
+//! The configuration record of a store, which every process reads.
 
 use serde::{Deserialize, Serialize};
 
 use crate::partition::PartitionConfig;
 
-/// Written by the first process to start; the partitions never change after.
+/// The configuration of a store. The first process to start writes it. The partitions never change
+/// afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreMeta {
-    /// How many partitions each family has.
+    /// The number of partitions of each family.
     pub partitions: PartitionConfig,
-    /// The format in which programs write records.
+    /// The active format, in which programs write records.
     pub format: u8,
 }

@@ -1,8 +1,9 @@
-//! The store contract: what every backend answers identically, and the reference that says how.
+//! The store contract, which every backend implements identically, and its reference
+//! implementation in memory.
 //!
-//! Two things happen atomically in a store: swap these records if nobody changed them (`Commit`),
-//! and hand out the next entries of an index (`Take`). Everything else is reading. The store never
-//! looks inside a record (`docs/architecture.md`, The store contract).
+//! A store has two atomic operations: `Commit` replaces records if their versions are unchanged,
+//! and `Take` takes the next entries of an index for one caller. All other requests only read. The
+//! store never interprets the content of a record (`docs/architecture.md`, The store contract).
 
 pub mod bounds;
 pub mod codec;

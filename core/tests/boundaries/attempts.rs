@@ -9,12 +9,12 @@ use ff_core::id::{AttemptIndex, LeaseEpoch};
 use ff_core::policy::{Backoff, ReclaimMode};
 use ff_core::state::{LifecyclePhase, TerminalOutcome};
 
+use super::due;
 use crate::common::{
     Answer, Bench, LEASE, START, Submission, at, attempt_id, call, cancel, category, complete,
     delay, fail, grant, lease_id, ms, offer, reclaim_grant, revoke, take_new, take_over,
     take_resumed,
 };
-use crate::due;
 
 /// A submission whose retries come at once.
 fn eager(max_retries: u32) -> Submission {

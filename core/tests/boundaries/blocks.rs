@@ -8,11 +8,11 @@ use ff_core::execution::{
 use ff_core::score::Score;
 use ff_core::state::{BlockingReason, EligibilityState, LifecyclePhase, PublicState};
 
+use super::due;
 use crate::common::{
     Bench, START, Submission, at, block, call, capabilities, execution_id, grant, offer,
     offer_plain, reclaim_grant, revoke, take_new, unblock,
 };
-use crate::due;
 
 fn held_by(kind: Option<BlockKind>) -> BlockOutcome {
     BlockOutcome { held_by: kind }

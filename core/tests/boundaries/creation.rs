@@ -5,8 +5,8 @@ use ff_core::execution::{
     AnyOutcome, CreateOutcome, DueKind, Outcome, Situation, Start, ValueKind,
 };
 
+use super::{due, nothing_due};
 use crate::common::{Answer, Bench, START, Submission, at, execution_id, grant, ms, on_due};
-use crate::{due, nothing_due};
 
 #[test]
 fn the_same_id_again_is_a_duplicate_and_keeps_the_first_values() {

@@ -3,10 +3,10 @@
 use ff_core::execution::{BlockKind, DueKind, EventKind, Next, Outcome, due_times, next_due};
 use ff_core::state::TerminalOutcome;
 
+use super::{due, nothing_due};
 use crate::common::{
     Answer, Bench, LEASE, START, Submission, at, block, fail, grant, ms, on_due, renew,
 };
-use crate::{due, nothing_due};
 
 #[test]
 fn nothing_due_keeps_the_record_and_its_version() {

@@ -137,7 +137,7 @@ fn readers_are_woken_when_the_writer_says_so() {
     for rings in [true, false] {
         let decision: Decision<AnyOutcome> =
             bench.decision(AppendFrame { rings, ..append(fence, 1) }, START);
-        assert_eq!(decision.beside.unwrap().rings_readers, rings);
+        assert_eq!(decision.side_effects.unwrap().rings_readers, rings);
     }
 }
 

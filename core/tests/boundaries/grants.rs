@@ -4,11 +4,11 @@ use ff_core::error::Rejection;
 use ff_core::execution::{AnyCommand, AnyOutcome, ClaimKind, DueKind};
 use ff_core::id::LeaseEpoch;
 
+use super::due;
 use crate::common::{
     Bench, GRANT, START, Submission, at, call, grant, grant_id, instance, ms, offer, offer_plain,
     reclaim_grant, revoke, take_new, take_resumed, wait_for_children, worker,
 };
-use crate::due;
 
 #[test]
 fn a_grant_is_good_for_any_instance_of_its_worker_and_for_no_other_worker() {

@@ -9,12 +9,12 @@ use ff_core::id::LeaseEpoch;
 use ff_core::score::Score;
 use ff_core::state::{LifecyclePhase, OwnershipState, TerminalOutcome};
 
+use super::{due, not_active, nothing_due};
 use crate::common::suspending::pending;
 use crate::common::{
     Answer, Bench, LEASE, START, Submission, at, attempt_id, call, cancel, complete, execution_id,
     fail, lease_id, ms, on_due, renew, revoke,
 };
-use crate::{due, not_active, nothing_due};
 
 #[test]
 fn an_expiry_is_believed_a_minute_beyond_the_ttl_and_no_further() {

@@ -9,11 +9,11 @@ use ff_core::policy::Priority;
 use ff_core::score::Score;
 use ff_core::state::LifecyclePhase;
 
+use super::{due, nothing_due};
 use crate::common::{
     Answer, Bench, START, Submission, at, call, call_for, cancel, complete, execution_id, fail,
     grant, ms, on_due, replay, revoke,
 };
-use crate::{due, nothing_due};
 
 #[test]
 fn a_replay_starts_afresh_but_for_epoch_and_attempts() {

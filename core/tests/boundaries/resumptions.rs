@@ -12,6 +12,7 @@ use ff_core::id::AttemptIndex;
 use ff_core::state::{BlockingReason, LifecyclePhase, PublicState, TerminalOutcome};
 use ff_core::time::TimestampMs;
 
+use super::due;
 use crate::common::suspending::{
     any_at, pending, resume, signal_id, suspend, suspend_on, suspension_id, timeout,
 };
@@ -20,7 +21,6 @@ use crate::common::{
     Bench, LEASE, START, Submission, at, call, call_for, cancel, complete, delay, fail, ms, offer,
     replay,
 };
-use crate::due;
 
 const OVER: u64 = START + 9_000;
 

@@ -14,12 +14,12 @@ use ff_core::store::codec::encode;
 use ff_core::time::DurationMs;
 use ff_core::token::{KEYRING_FOR, Keyring, Kid, KnownKeyring, Secret, WaitpointToken};
 
+use super::due;
 use crate::common::suspending::{
     all_of, any_at, append, count, deliver, frame, from_source, key, known, known_secret, name,
     named, pending, ring, signal_id, suspend, suspend_on, token_of, waitpoint_id,
 };
 use crate::common::{Answer, Bench, START, Submission, at, complete, ms, on_due};
-use crate::due;
 
 /// An execution that waits for `approved` at waitpoint 100 and has waitpoint 9 open besides.
 fn waiting() -> Bench {

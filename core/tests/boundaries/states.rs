@@ -3,11 +3,11 @@
 use ff_core::execution::{BlockKind, Fence, Outcome, Start, snapshot, state_vector};
 use ff_core::state::StateVector;
 
+use super::due;
 use crate::common::{
     Bench, LEASE, START, Submission, at, block, call, cancel, complete, delay, fail, offer_plain,
     replay, revoke, wait_for_children,
 };
-use crate::due;
 
 /// The dimensions in the order of the specification, as words.
 fn seen(bench: &Bench, now: u64) -> String {

@@ -12,6 +12,7 @@ use ff_core::execution::{
 use ff_core::state::{BlockingReason, LifecyclePhase, PublicState, TerminalOutcome};
 use ff_core::time::TimestampMs;
 
+use super::not_active;
 use crate::common::suspending::{
     all_of, any_at, count, from_source, issued, key, name, named, pending, signal_id, suspend,
     suspend_on, suspension_id, timeout, token_of, waitpoint_id,
@@ -19,7 +20,6 @@ use crate::common::suspending::{
 use crate::common::{
     Bench, LEASE, START, Submission, at, call, complete, ms, on_due, renew, replay, revoke,
 };
-use crate::not_active;
 
 fn leased() -> (Bench, Fence) {
     let mut bench = Bench::new(Submission::new());

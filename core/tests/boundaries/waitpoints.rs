@@ -9,6 +9,7 @@ use ff_core::execution::{
 use ff_core::time::TimestampMs;
 use ff_core::token::KEYRING_FOR;
 
+use super::due;
 use crate::common::suspending::{
     any_at, count, issued, key, pending, resume, signal_id, suspend, suspend_on, token_of,
     waitpoint_id,
@@ -16,7 +17,6 @@ use crate::common::suspending::{
 use crate::common::{
     Answer, Bench, LEASE, START, Submission, at, call, cancel, complete, delay, fail, ms, on_due,
 };
-use crate::due;
 
 fn leased() -> (Bench, Fence) {
     let mut bench = Bench::new(Submission::new());

@@ -298,7 +298,7 @@ fn check_suspension(before: &Execution, after: &Execution, decision: &Decision<A
     let taken = |record: &Execution| record.waiting.as_ref().map_or(0, |waiting| waiting.signals);
     let signals = count(EventKind::SignalTaken);
     assert_eq!(taken(after) as usize, taken(before) as usize + signals);
-    let beside = decision.beside.as_deref();
+    let beside = decision.side_effects.as_deref();
     let written = beside.is_some_and(|beside| beside.signal.is_some());
     assert_eq!(usize::from(written), signals);
 }

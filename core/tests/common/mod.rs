@@ -343,7 +343,7 @@ impl Bench {
                 ValueEffect::Remove(kind) => self.values.remove(&kind),
             };
         }
-        self.commit_beside(decision.beside.map(|beside| *beside).unwrap_or_default());
+        self.commit_beside(decision.side_effects.map(|beside| *beside).unwrap_or_default());
         self.history.extend(decision.events);
     }
 

@@ -9,10 +9,10 @@ use ff_core::condition::{
     TimeoutBehaviour,
 };
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, AppendFrame, Beside, BindWaitpoint, CreatePendingWaitpoint, Decide,
+    AnyCommand, AnyOutcome, AppendFrame, BindWaitpoint, CreatePendingWaitpoint, Decide,
     DeliverSignal, Execution, FORGOTTEN_AT_ONCE, FenceParts, ForgetSignals, FoundSignal, Frame,
-    Heard, IssuedWaitpoint, OperatorCall, Resume, SeenSuspension, SignalRecord, Suspend,
-    SuspendOutcome, Suspension,
+    Heard, IssuedWaitpoint, OperatorCall, Resume, SeenSuspension, SideEffects, SignalRecord,
+    Suspend, SuspendOutcome, Suspension,
 };
 use ff_core::id::{
     FrameType, Nonce, SignalId, SignalName, SignalSource, SuspensionId, WaitpointId, WaitpointKey,
@@ -240,7 +240,7 @@ impl Bench {
     }
 
     /// Writes what a decision wants beside the record, as a store would.
-    pub(super) fn commit_beside(&mut self, beside: Beside) {
+    pub(super) fn commit_beside(&mut self, beside: SideEffects) {
         if let Some(signal) = beside.signal {
             let before = self.signals.insert(signal.id, signal);
             assert_eq!(before, None, "a signal is taken once");

@@ -4,7 +4,7 @@ use ff_core::planted::{PlantedBug, select};
 
 use crate::plan::Plan;
 use crate::report::Options;
-use crate::watch::{Invariant, InvariantSet};
+use crate::report::invariants::{Invariant, InvariantSet};
 use crate::world::World;
 
 use super::table::{Row, Sighting};

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::watch::{Invariant, InvariantSet};
+use crate::report::invariants::{Invariant, InvariantSet};
 
 /// An invariant has seen a bug.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -24,7 +24,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub task: Task,
     /// Run with this bug, to see what it breaks: `ff-sim bugs` names them.
-    #[cfg(ff_planted_bugs)]
+    #[cfg(feature = "planted-bugs")]
     #[arg(long, global = true, value_name = "BUG")]
     pub planted: Option<ff_core::planted::PlantedBug>,
 }
@@ -67,8 +67,7 @@ pub enum Task {
     Explore(ExploreArgs),
     /// Look for each planted bug, with all invariants and with each by itself
     ///
-    /// Needs a build that has them: RUSTFLAGS='--cfg ff_planted_bugs' cargo run --release
-    /// --target-dir target/planted -p ff-sim -- bugs
+    /// Needs a build that has them: cargo run --release -p ff-sim --features planted-bugs -- bugs
     Bugs(BugsArgs),
     /// Say what a run over many seeds has met and what it has missed
     Coverage(CoverageArgs),

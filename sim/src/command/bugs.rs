@@ -1,26 +1,25 @@
 //! `ff-sim bugs`: each planted bug is hunted, with all invariants and with each by itself.
 
-#[cfg(not(ff_planted_bugs))]
+#[cfg(not(feature = "planted-bugs"))]
 use super::args::BugsArgs;
-#[cfg(not(ff_planted_bugs))]
+#[cfg(not(feature = "planted-bugs"))]
 use super::ending::{Ending, Unusable};
 
 /// How to get a build that has the bugs.
-#[cfg(not(ff_planted_bugs))]
+#[cfg(not(feature = "planted-bugs"))]
 const HOW: &str = "an ordinary build has no planted bugs; this one has:\n  \
-                   RUSTFLAGS='--cfg ff_planted_bugs' cargo run --release \
-                   --target-dir target/planted -p ff-sim -- bugs";
+                   cargo run --release -p ff-sim --features planted-bugs -- bugs";
 
 /// Hunts the bugs.
-#[cfg(not(ff_planted_bugs))]
+#[cfg(not(feature = "planted-bugs"))]
 pub fn bugs(_: &BugsArgs) -> Result<Ending, Unusable> {
     Err(Unusable::new(HOW))
 }
 
-#[cfg(ff_planted_bugs)]
+#[cfg(feature = "planted-bugs")]
 pub use hunt::bugs;
 
-#[cfg(ff_planted_bugs)]
+#[cfg(feature = "planted-bugs")]
 mod hunt {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};

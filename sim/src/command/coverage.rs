@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use ff_sim::marks::{Gap, UNREACHABLE, transitions};
+use ff_sim::coverage::{Gap, UNREACHABLE, transitions};
 use ff_sim::{Marks, Plan, Violation};
 use serde_json::json;
 

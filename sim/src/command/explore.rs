@@ -45,8 +45,8 @@ pub fn explore(args: &ExploreArgs) -> Result<Ending, Unusable> {
         if !same {
             let line = report.golden_line();
             super::ending::warn(&format!(
-                "{} has other counts than in sim/src/explore/golden.txt: understand why, then put \
-                 there\n{line}\n",
+                "{} has other counts than in sim/src/exhaustive/explore/golden.txt: understand why, \
+                 then put there\n{line}\n",
                 world.name
             ));
             ending = Ending::Missed;

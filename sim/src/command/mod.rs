@@ -34,7 +34,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    #[cfg(ff_planted_bugs)]
+    #[cfg(feature = "planted-bugs")]
     ff_core::planted::select(cli.planted);
     let ended = match &cli.task {
         Task::Run(args) => run::run(args),

@@ -1,22 +1,23 @@
-//! Which faults happen: what a seed draws for each step, unless the plan leaves it out.
+//! Which faults happen: those that the seed draws at each step, unless the plan leaves them out.
 
-use crate::plan::Plan;
-use crate::streams::{Choices, Draws};
+use crate::determinism::random::{Choices, Draws, happens};
+use crate::plan::{FaultId, FaultKind, FaultWeights, Plan};
 
-use super::{FaultId, FaultKind};
-
-/// Draws for faults, and what they came to.
+/// Draws faults, and records those that happened.
 #[derive(Debug)]
 pub struct Chances {
     plan: Plan,
+    weights: FaultWeights,
     choices: Choices,
     injected: Vec<FaultId>,
+    over: bool,
 }
 
 impl Chances {
-    /// The chances of a plan. Bytes that are chosen decide first.
-    pub fn new(plan: Plan, choices: Vec<u8>) -> Self {
-        Self { plan, choices: Choices::new(choices), injected: Vec::new() }
+    /// The chances of a plan. The chosen bytes decide before the seed does.
+    pub fn new(plan: Plan, weights: FaultWeights, choices: Vec<u8>) -> Self {
+        let choices = Choices::new(choices);
+        Self { plan, weights, choices, injected: Vec::new(), over: false }
     }
 
     /// The stream of a fault at a step, which no other step draws from.
@@ -33,14 +34,37 @@ impl Chances {
         Draws::chosen(self.plan.seed, concern, key, &mut self.choices)
     }
 
-    /// Notes that a fault is to happen; it is not when the plan leaves it out.
+    /// Draws whether a fault happens at a step. `draw` gets the fault's weight and returns what the
+    /// fault does, if it happens.
+    pub fn strike<T>(
+        &mut self,
+        kind: FaultKind,
+        key: u64,
+        draw: impl FnOnce(&mut Draws<'_>, u64) -> Option<T>,
+    ) -> Option<T> {
+        let weight = self.weights.on(kind).filter(|_| !self.over)?;
+        let drawn = draw(&mut self.draws(kind, key), weight)?;
+        self.inject(kind, key).then_some(drawn)
+    }
+
+    /// Draws whether a fault happens at a step that has no more to it than that.
+    pub fn strikes(&mut self, kind: FaultKind, key: u64) -> bool {
+        self.strike(kind, key, |draws, weight| happens(draws, weight).then_some(())).is_some()
+    }
+
+    /// Records that a fault happens; returns `false` where the plan leaves it out.
     pub fn inject(&mut self, kind: FaultKind, key: u64) -> bool {
         let id = FaultId { kind, key };
-        if !self.plan.without_faults.is_empty() && self.plan.without_faults.contains(&id) {
-            return false;
+        let happens = !self.plan.without_faults.contains(&id);
+        if happens {
+            self.injected.push(id);
         }
-        self.injected.push(id);
-        true
+        happens
+    }
+
+    /// Ends all faults: none strikes any more.
+    pub const fn end(&mut self) {
+        self.over = true;
     }
 
     /// The plan.

@@ -1,69 +1,67 @@
-//! Faults that a seed has planned for an instant, whatever happens until then.
+//! Faults that a seed plans for an instant, whatever happens until then.
 
-use crate::settings::Settings;
-use crate::streams::{Draws, Source, between};
+use crate::determinism::random::{Draws, Source, between};
+use crate::plan::settings::Settings;
+use crate::plan::{FaultId, FaultKind, Trigger};
 
-use super::{FaultId, FaultKind, clock_freeze, clock_offset, clock_step, crash, partition, pause};
+use super::{clock, process};
 
-/// Something that goes wrong at an instant.
+/// A fault of a process at an instant.
 #[derive(Clone, Copy, Debug)]
 pub struct Planned {
-    /// What it is; its key is its number among those of its kind.
+    /// The fault; its key is its number among those of its kind.
     pub id: FaultId,
-    /// The process that it concerns.
+    /// The process that it affects.
     pub process: usize,
-    /// When it begins.
+    /// When it begins, in milliseconds.
     pub at: u64,
     /// How long it lasts, in milliseconds.
     pub lasts_ms: u64,
-    /// By how much something is off, in milliseconds.
+    /// By how much a clock is off, in milliseconds.
     pub by_ms: i64,
 }
 
-/// The faults that a seed has planned, among that many processes.
+/// The faults that a seed plans among that many processes.
 pub fn all(seed: u64, settings: &Settings, processes: usize) -> Vec<Planned> {
     let mut planned = Vec::new();
-    for kind in FaultKind::ALL {
-        let count = if is_planned(*kind) { settings.on(*kind) } else { None };
-        for key in 0..count.unwrap_or(0) {
-            let mut draws = Draws::new(seed, *kind as u64 + 1, key);
-            let draws = &mut draws;
-            let (process, at) =
-                (draws.below(processes as u64) as usize, between(draws, 0, settings.busy_ms));
-            let (lasts_ms, by_ms) = extent(*kind, settings, draws);
-            let id = FaultId { kind: *kind, key };
-            planned.push(Planned { id, process, at, lasts_ms, by_ms });
+    for kind in FaultKind::of_worlds().filter(|kind| kind.trigger() == Trigger::PlannedForProcess) {
+        for key in 0..settings.weights.on(kind).unwrap_or(0) {
+            let draws = &mut Draws::new(seed, kind as u64 + 1, key);
+            let process = draws.below(processes as u64) as usize;
+            let at = between(draws, 0, settings.busy_ms);
+            let (lasts_ms, by_ms) = extent(kind, settings, draws);
+            planned.push(Planned { id: FaultId { kind, key }, process, at, lasts_ms, by_ms });
         }
+    }
+    if settings.is_stubborn() && settings.weights.on(FaultKind::PartitionReplies).is_some() {
+        planned.push(long_cut(seed, settings));
     }
     planned
 }
 
-/// Whether faults of this kind are planned here.
-pub const fn is_planned(kind: FaultKind) -> bool {
-    matches!(
-        kind,
-        FaultKind::Crash
-            | FaultKind::ClockOffset
-            | FaultKind::ClockStep
-            | FaultKind::ClockFreeze
-            | FaultKind::Partition
-            | FaultKind::PartitionRequests
-            | FaultKind::PartitionReplies
-            | FaultKind::ConnectionsDropped
-            | FaultKind::Pause
-    )
+/// The client gets no replies for longer than a record is kept at least.
+fn long_cut(seed: u64, settings: &Settings) -> Planned {
+    let (kind, key) = (FaultKind::PartitionReplies, u64::MAX);
+    let mut draws = Draws::new(seed, kind as u64 + 1, key);
+    Planned {
+        id: FaultId { kind, key },
+        process: settings.client_process(),
+        at: between(&mut draws, 0, 5_000),
+        lasts_ms: between(&mut draws, 65_000, 95_000),
+        by_ms: 0,
+    }
 }
 
-/// How long it lasts, and by how much something is off.
+/// How long it lasts, and by how much a clock is off.
 fn extent(kind: FaultKind, settings: &Settings, draws: &mut Draws<'_>) -> (u64, i64) {
     match kind {
-        FaultKind::Crash => (crash::down_ms(draws), 0),
-        FaultKind::ClockOffset => (0, clock_offset::draw(draws)),
-        FaultKind::ClockStep => (0, clock_step::by_ms(draws)),
-        FaultKind::ClockFreeze => (clock_freeze::lasts_ms(draws), 0),
-        FaultKind::Pause => (pause::lasts_ms(settings, draws), 0),
+        FaultKind::Crash => (process::down_ms(draws), 0),
+        FaultKind::ClockOffset => (0, clock::offset_ms(draws)),
+        FaultKind::ClockStep => (0, clock::step_ms(draws)),
+        FaultKind::ClockFreeze => (clock::freeze_ms(draws), 0),
+        FaultKind::Pause => (process::pause_ms(settings, draws), 0),
         FaultKind::Partition | FaultKind::PartitionRequests | FaultKind::PartitionReplies => {
-            (partition::lasts_ms(settings, draws), 0)
+            (process::partition_ms(settings, draws), 0)
         }
         _ => (0, 0),
     }

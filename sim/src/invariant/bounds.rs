@@ -1,12 +1,12 @@
 //! \[BOUNDS\] Nothing over a bound or undecodable is sent, stored or answered.
 
 use ff_core::error::EngineError;
-use ff_core::execution::{AnyCommand, Failure, Outcome, Phase, Progress};
+use ff_core::execution::{AnyCommand, Outcome, Phase, Progress, WorkFailure};
 
-use crate::change::Change;
 use crate::model::Model;
+use crate::model::change::Change;
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::watch::Invariant;
 
 const TAG: &str = "BOUNDS";
 
@@ -34,7 +34,7 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
             Outcome::Success | Outcome::Expired => return Ok(()),
         };
         let length = reason.len();
-        let fits = length <= Failure::REASON_MAX_BYTES;
+        let fits = length <= WorkFailure::REASON_MAX_BYTES;
         ensure!(fits, TAG, "{} ended for a reason of {length} bytes", change.id);
     }
     Ok(())

@@ -3,7 +3,7 @@
 
 use ff_core::execution::{ClaimKind, Counts, Event, Execution, NextAttempt, Phase};
 
-use crate::change::{Change, is_terminal};
+use crate::model::change::{Change, is_terminal};
 use crate::report::{Broken, ensure};
 
 const TAG: &str = "COUNTS";

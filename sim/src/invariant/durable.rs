@@ -5,12 +5,12 @@ use ff_core::id::ExecutionId;
 use ff_core::op::Committed;
 use ff_core::store::{Bytes, Fetched};
 
-use crate::change::{Change, is_terminal};
-use crate::identity::claim_of;
 use crate::model::Model;
+use crate::model::caller::Caller;
+use crate::model::change::{Change, is_terminal};
+use crate::model::identity::claim_of;
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::task::Caller;
-use crate::watch::Invariant;
 
 const TAG: &str = "INV-DURABLE-1";
 

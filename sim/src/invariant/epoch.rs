@@ -3,7 +3,7 @@
 
 use ff_core::execution::ClaimKind;
 
-use crate::change::Change;
+use crate::model::change::Change;
 use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-EPOCH-1";

@@ -2,11 +2,11 @@
 
 use ff_core::execution::{Fence, FenceParts, LeaseFate};
 
-use crate::change::Change;
 use crate::model::Model;
+use crate::model::caller::Caller;
+use crate::model::change::Change;
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::task::Caller;
-use crate::watch::Invariant;
 
 const TAG: &str = "INV-FENCE-1";
 

@@ -12,12 +12,12 @@ use ff_core::op::{Committed, FramePage};
 use ff_core::store::codec::{FORMAT, decode};
 use ff_core::store::{Cursor, Reply, ReplyBody, Request, StreamName, StreamPage};
 
-use crate::change::Change;
-use crate::identity::is_certain;
 use crate::model::Model;
+use crate::model::caller::Caller;
+use crate::model::change::Change;
+use crate::model::identity::is_certain;
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::task::Caller;
-use crate::watch::Invariant;
 
 const TAG: &str = "INV-FRAME-1";
 

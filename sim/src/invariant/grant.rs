@@ -2,8 +2,8 @@
 
 use ff_core::execution::{AnyCommand, Claim};
 
-use crate::change::Change;
 use crate::model::Model;
+use crate::model::change::Change;
 use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-GRANT-1";

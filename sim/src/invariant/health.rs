@@ -6,8 +6,8 @@ use ff_core::execution::{LeaseFate, Phase};
 use ff_core::time::{HostTime, TimestampMs};
 
 use crate::model::Model;
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::watch::Invariant;
 
 const TAG: &str = "INV-HEALTH-1";
 

@@ -8,13 +8,13 @@ use ff_core::execution::{
 use ff_core::id::LeaseId;
 use ff_core::op::Committed;
 
-use crate::change::Change;
-use crate::identity::{Identity, claim_of, is_decided, life_of, memory_of};
 use crate::model::Model;
-use crate::own_leases::OwnLeases;
+use crate::model::caller::Caller;
+use crate::model::change::Change;
+use crate::model::identity::{Identity, claim_of, is_decided, life_of, memory_of};
+use crate::model::shown_leases::OwnLeases;
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::task::Caller;
-use crate::watch::Invariant;
 
 const TAG: &str = "INV-IDENTITY-1";
 

@@ -10,9 +10,9 @@ use ff_core::store::codec::Codec;
 use ff_core::store::{IndexName, RecordKey, ScanPosition, Stored};
 
 use crate::model::Model;
-use crate::places::Places;
+use crate::model::index_positions::Places;
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::watch::Invariant;
 
 const TAG: &str = "INV-INDEX-1";
 

@@ -6,9 +6,9 @@ use ff_core::execution::{
 };
 use ff_core::store::JournalEntry;
 
-use crate::change::{Change, is_terminal};
+use crate::model::change::{Change, is_terminal};
+use crate::model::waits::began;
 use crate::report::{Broken, ensure};
-use crate::waits::began;
 
 const TAG: &str = "JOURNAL";
 

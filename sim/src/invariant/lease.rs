@@ -2,7 +2,7 @@
 
 use ff_core::execution::{LeaseFate, Phase};
 
-use crate::change::Change;
+use crate::model::change::Change;
 use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-LEASE-1";

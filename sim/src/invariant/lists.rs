@@ -13,8 +13,8 @@ use ff_core::store::{Reply, Request};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::model::Model;
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::watch::Invariant;
 
 const TAG: &str = "LISTS";
 

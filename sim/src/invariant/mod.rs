@@ -3,6 +3,7 @@
 //! Each looks at what one step did, at what a caller was told, or at the whole world now and then.
 //! None of them calls a rule of core: they compare what was before with what is after.
 
+pub mod answer;
 pub mod bounds;
 pub mod counts;
 pub mod durable;
@@ -26,10 +27,10 @@ pub mod terminal;
 pub mod time;
 pub mod token;
 
-use crate::change::Change;
 use crate::model::Model;
+use crate::model::change::Change;
 use crate::report::Broken;
-use crate::watch::Invariant;
+use crate::report::invariants::Invariant;
 
 /// What an invariant says of a step.
 type Check = fn(&Model, &Change<'_>) -> Result<(), Broken>;

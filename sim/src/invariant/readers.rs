@@ -9,8 +9,8 @@ use ff_core::store::{Cursor, StreamEntry, Streamed};
 use ff_core::time::DurationMs;
 
 use crate::model::Model;
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::watch::Invariant;
 
 const TAG: &str = "INV-DURABLE-1";
 

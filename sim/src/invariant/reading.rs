@@ -10,8 +10,8 @@ use ff_core::time::TimestampMs;
 
 use crate::invariant::durable;
 use crate::model::Model;
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::watch::Invariant;
 
 const LISTS: &str = "LISTS";
 const INDEX: &str = "INV-INDEX-1";

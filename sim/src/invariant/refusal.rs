@@ -9,11 +9,11 @@ use ff_core::execution::{
 use ff_core::id::WaitpointId;
 use ff_core::time::TimestampMs;
 
-use crate::change::fence_of;
-use crate::identity::is_certain;
 use crate::model::Model;
+use crate::model::change::fence_of;
+use crate::model::identity::is_certain;
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::watch::Invariant;
 
 const TAG: &str = "REFUSAL";
 

@@ -16,12 +16,12 @@ use ff_core::store::{
 };
 use ff_core::time::TimestampMs;
 
-use crate::change::Change;
-use crate::identity::is_certain;
 use crate::model::Model;
+use crate::model::caller::Caller;
+use crate::model::change::Change;
+use crate::model::identity::is_certain;
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::task::Caller;
-use crate::watch::Invariant;
 
 const TAG: &str = "INV-SIGNAL-1";
 
@@ -228,7 +228,7 @@ pub fn check_stored(
         let same = matches!(&record, Some(Ok(record)) if taken.record == *record);
         ensure!(same, TAG, "{id} has {record:?} in place of {:?}", taken.record);
     }
-    let value = |taken: &&std::rc::Rc<crate::waits::Taken>| ValueKey::Signal {
+    let value = |taken: &&std::rc::Rc<crate::model::waits::Taken>| ValueKey::Signal {
         execution: id.uuid(),
         signal: taken.record.id.uuid(),
     };

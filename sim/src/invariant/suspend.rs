@@ -13,13 +13,13 @@ use ff_core::id::SignalId;
 use ff_core::op::Committed;
 use ff_core::time::{DurationMs, TimestampMs};
 
-use crate::change::{Change, is_terminal};
 use crate::model::Model;
+use crate::model::caller::Caller;
+use crate::model::change::{Change, is_terminal};
+use crate::model::waits::condition::{counted, is_satisfied};
+use crate::model::waits::{Suspension, began};
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::task::Caller;
-use crate::waits::condition::{counted, is_satisfied};
-use crate::waits::{Suspension, began};
-use crate::watch::Invariant;
 
 const TAG: &str = "INV-SUSPEND-1";
 

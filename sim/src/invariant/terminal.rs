@@ -4,9 +4,9 @@
 use ff_core::execution::{Event, Execution, Phase};
 use ff_core::store::IndexName;
 
-use crate::change::{Change, is_terminal};
 use crate::model::Model;
-use crate::places::places_of;
+use crate::model::change::{Change, is_terminal};
+use crate::model::index_positions::places_of;
 use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-TERMINAL-1";

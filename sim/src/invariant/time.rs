@@ -8,9 +8,9 @@ use ff_core::execution::{
 use ff_core::state::TerminalOutcome;
 use ff_core::time::TimestampMs;
 
-use crate::change::Change;
-use crate::marks::CommandKind;
-use crate::places::due_of;
+use crate::model::change::Change;
+use crate::model::index_positions::due_of;
+use crate::report::coverage::CommandKind;
 use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-TIME-1";

@@ -6,11 +6,11 @@ use ff_core::execution::{AnyCommand, AnyOutcome, Execution, SuspendOutcome, Wait
 use ff_core::op::Committed;
 use ff_core::time::TimestampMs;
 
-use crate::change::Change;
 use crate::model::Model;
+use crate::model::caller::Caller;
+use crate::model::change::Change;
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-use crate::task::Caller;
-use crate::watch::Invariant;
 
 const TAG: &str = "INV-TOKEN-1";
 

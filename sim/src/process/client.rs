@@ -14,17 +14,17 @@ use ff_core::id::{ExecutionId, GrantId, LaneId, Nonce};
 use ff_core::op::{Committed, Patience, TakenFromLane};
 use ff_core::time::{DurationMs, TimestampMs};
 
-use crate::hash::hashed;
-use crate::marks::CommandKind;
+use crate::determinism::hash::hashed;
+use crate::determinism::random::{Draws, HAND_OVER, Source, between, happens, one_of, stream};
 use crate::plan::WishKind;
-use crate::settings::Settings;
-use crate::streams::{Draws, HAND_OVER, Source, between, happens, one_of, stream};
-use crate::task::{Errand, Output};
+use crate::plan::settings::Settings;
+use crate::process::task::{Errand, Output};
+use crate::report::coverage::CommandKind;
 
-use super::calls::ANY;
 use super::context::{Context, Effect, GrantInHand, Moment, Way};
-use super::memory::Memory;
-use super::wishes::{lane, namespace, submission};
+use super::operator_calls::ANY;
+use super::sent_commands::Memory;
+use super::submissions::{lane, namespace, submission};
 
 /// Calls that a record has to remember which one execution gets from the client at most: with
 /// those of the operator fewer than a record remembers.
@@ -164,7 +164,7 @@ impl ClientProcess {
         }
         self.memory.note(&command);
         let stale = happens(&mut self.entropy, 500);
-        let patience = Patience::new(self.settings.terms(), self.entropy.fork());
+        let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
         if cx.wishes_for(kind, self.wishes) {
             cx.command(errand, command, stale, patience);
         }
@@ -215,7 +215,7 @@ impl ClientProcess {
             _ => AnyCommand::Admit(Admit(request)),
         };
         let stale = happens(&mut self.entropy, 500);
-        let patience = Patience::new(self.settings.terms(), self.entropy.fork());
+        let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
         if cx.wishes_for(kind, key) {
             cx.command(Errand::Grant(worker), command, stale, patience);
         }
@@ -310,7 +310,7 @@ impl ClientProcess {
         let again = self.memory.about(moment.id, &mut self.entropy);
         match again.filter(|_| happens(&mut self.entropy, 300)) {
             Some(command) => {
-                let patience = Patience::new(self.settings.terms(), self.entropy.fork());
+                let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
                 if cx.wishes_for(WishKind::Meddle, moment.key) {
                     cx.command(Errand::Wish, command, false, patience);
                 }

@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ff_core::capability::Capabilities;
 use ff_core::entropy::Entropy;
-use ff_core::execution::{AnyCommand, Claim, Decide, EventKind, IssuedWaitpoint};
+use ff_core::execution::{AnyCommand, Claim, Decide, EventKind, InNamespace, IssuedWaitpoint};
 use ff_core::id::{ExecutionId, GrantId, SuspensionId};
 use ff_core::op::{Informed, Known, Loaded, Operation, OperationContext, Patience, Transact};
 use ff_core::store::Member;
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
-use crate::hash::hashed;
-use crate::marks::CommandKind;
+use crate::determinism::hash::hashed;
 use crate::plan::{WishId, WishKind};
-use crate::task::{Errand, Output, Task, driven};
+use crate::process::task::{Errand, Output, Task, driven};
+use crate::report::coverage::CommandKind;
+
+use super::submissions::namespace;
 
 /// A grant on its way to a worker.
 #[derive(Clone, Copy, Debug)]
@@ -213,9 +215,15 @@ impl Context<'_> {
             self.informed(errand, command, known, (self.terms.clone(), entropy));
             return;
         }
+        if errand.is_client() {
+            // As `Client::execute` does.
+            let carried = InNamespace { namespace: namespace(), command: command.clone() };
+            let operation = Transact::knowing(carried, known, patience);
+            self.carry(command, operation, move |result| Output::Command(errand, result));
+            return;
+        }
         let operation = Transact::knowing(command.clone(), known, patience);
-        let task = driven(operation, move |result| Output::Command(errand, result));
-        self.effects.push(Effect::Start { task, about: About::Command(command) });
+        self.carry(command, operation, move |result| Output::Command(errand, result));
     }
 
     /// Carries a command that has to know secrets or signals.
@@ -226,6 +234,12 @@ impl Context<'_> {
         known: Known,
         (terms, entropy): (OperationContext, Entropy),
     ) {
+        if errand.is_client() {
+            let carried = InNamespace { namespace: namespace(), command: command.clone() };
+            let operation = Informed::new(carried, known, terms, entropy);
+            self.carry(command, operation, move |result| Output::Command(errand, result));
+            return;
+        }
         let operation = Informed::new(command.clone(), known, terms, entropy);
         self.carry(command, operation, move |result| Output::Command(errand, result));
     }

@@ -8,7 +8,7 @@ use ff_core::op::{Batch, Known, Patience, Transact};
 use ff_core::partition::Partition;
 use ff_core::store::bounds::MAX_UNITS;
 
-use crate::task::{Errand, Output};
+use crate::process::task::{Errand, Output};
 
 use super::context::Context;
 

@@ -11,11 +11,11 @@ use ff_core::execution::{
 use ff_core::id::{AttemptId, FailureCategory, LeaseEpoch, LeaseId};
 use ff_core::time::{DurationMs, TimestampMs};
 
-use crate::hash::Fnv;
-use crate::settings::Customs;
-use crate::streams::{between, happens, one_of, stream};
+use crate::determinism::hash::Fnv;
+use crate::determinism::random::{between, happens, one_of, stream};
+use crate::plan::settings::Customs;
 
-use super::suspending;
+use super::suspensions;
 
 /// One thing that a handler does.
 #[derive(Clone, Debug)]
@@ -156,20 +156,20 @@ impl Job {
     /// The call that opens a waitpoint.
     pub fn waitpoint(&mut self) -> AnyCommand {
         let (id, fence) = (self.claimed.execution_id, self.fence());
-        suspending::waitpoint(id, fence, &mut self.waits).into()
+        suspensions::waitpoint(id, fence, &mut self.waits).into()
     }
 
     /// The call that suspends. `record`: what its worker knows of it.
     pub fn suspension(&mut self, record: Option<&Execution>, store: TimestampMs) -> AnyCommand {
         let (id, fence) = (self.claimed.execution_id, self.fence());
-        suspending::suspension(id, fence, record, store, &mut self.waits).into()
+        suspensions::suspension(id, fence, record, store, &mut self.waits).into()
     }
 
     /// The call that appends the next frame.
     pub fn frame(&mut self) -> AnyCommand {
         let (id, fence) = (self.claimed.execution_id, self.fence());
         let place = (self.claimed.attempt.id, self.frames + 1);
-        suspending::frame(id, fence, place, &mut self.waits).into()
+        suspensions::frame(id, fence, place, &mut self.waits).into()
     }
 
     /// Whether it says something again that was taken.

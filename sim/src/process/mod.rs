@@ -1,16 +1,17 @@
 //! The processes of the world: loops around the agents of core, as a real shell would be.
 
-pub mod beliefs;
-pub mod calls;
 pub mod client;
 pub mod context;
 pub mod gather;
 pub mod job;
-pub mod memory;
+pub mod mistaken;
 pub mod operator;
+pub mod operator_calls;
 pub mod reader;
+pub mod sent_commands;
 pub mod signaller;
-pub mod suspending;
+pub mod submissions;
+pub mod suspensions;
+pub mod task;
 pub mod timekeeper;
-pub mod wishes;
 pub mod worker;

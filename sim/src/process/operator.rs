@@ -17,15 +17,15 @@ use ff_core::store::codec::FORMAT;
 use ff_core::time::{DurationMs, TimestampMs};
 use ff_core::token::{Kid, Secret};
 
+use crate::determinism::random::{between, happens, one_of, stream};
 use crate::plan::WishKind;
-use crate::settings::Settings;
-use crate::streams::{between, happens, one_of, stream};
-use crate::task::{Errand, Output};
+use crate::plan::settings::Settings;
+use crate::process::task::{Errand, Output};
 
-use super::calls::{ANY, Call, calls_after};
 use super::context::{Context, Moment};
-use super::memory::Memory;
-use super::wishes::{lane, namespace};
+use super::operator_calls::{ANY, Call, calls_after};
+use super::sent_commands::Memory;
+use super::submissions::{lane, namespace};
 
 /// Calls that a record has to remember which one execution gets from an operator at most: with
 /// those of the client fewer than a record remembers.

@@ -10,9 +10,9 @@ use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::store::{Cursor, StreamName, StreamPage, Streamed};
 use ff_core::time::{DurationMs, TimestampMs};
 
-use crate::settings::Settings;
-use crate::streams::{between, one_of};
-use crate::task::Output;
+use crate::determinism::random::{between, one_of};
+use crate::plan::settings::Settings;
+use crate::process::task::Output;
 
 use super::context::Context;
 

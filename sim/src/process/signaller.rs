@@ -11,14 +11,14 @@ use ff_core::op::{Known, OperationContext};
 use ff_core::time::{DurationMs, TimestampMs};
 use ff_core::token::{KnownKeyring, WaitpointToken};
 
-use crate::hash::hashed;
+use crate::determinism::hash::hashed;
+use crate::determinism::random::{between, happens, one_of, stream};
 use crate::plan::WishKind;
-use crate::settings::Settings;
-use crate::streams::{between, happens, one_of, stream};
-use crate::task::Errand;
+use crate::plan::settings::Settings;
+use crate::process::task::Errand;
 
 use super::context::{Context, Moment, TokenInHand};
-use super::suspending::AWAITED;
+use super::suspensions::AWAITED;
 
 /// The process of whoever signals. What it knows outlives its crashes.
 #[derive(Debug)]

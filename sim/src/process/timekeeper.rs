@@ -5,14 +5,14 @@ use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::op::{DueReport, OperationContext, Patience};
 
-use crate::marks::CommandKind;
+use crate::determinism::random::happens;
 use crate::plan::WishKind;
-use crate::settings::Settings;
-use crate::streams::happens;
-use crate::task::{Errand, Output};
+use crate::plan::settings::Settings;
+use crate::process::task::{Errand, Output};
+use crate::report::coverage::CommandKind;
 
-use super::beliefs;
 use super::context::Context;
+use super::mistaken;
 
 /// A process that runs a timekeeper.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl TimekeeperProcess {
             return;
         }
         let key = self.entropy.next_u64();
-        let command = beliefs::act(cx.copies, cx.now.store, &mut self.entropy);
+        let command = mistaken::act(cx.copies, cx.now.store, &mut self.entropy);
         let patience = Patience::new(self.terms.clone(), self.entropy.fork());
         if let Some(command) = command
             && cx.wishes_for(WishKind::Hurry, key)

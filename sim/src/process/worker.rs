@@ -13,18 +13,18 @@ use ff_core::op::{Committed, Known, LaneRotation};
 use ff_core::partition::Partition;
 use ff_core::time::{DurationMs, TimestampMs};
 
-use crate::hash::hashed;
-use crate::marks::CommandKind;
+use crate::determinism::hash::hashed;
+use crate::determinism::random::{Draws, Source, TAKE, between, happens, one_of, stream};
 use crate::plan::WishKind;
-use crate::settings::Customs;
-use crate::streams::{Draws, Source, TAKE, between, happens, one_of, stream};
-use crate::task::{Errand, Output};
+use crate::plan::settings::Customs;
+use crate::process::task::{Errand, Output};
+use crate::report::coverage::CommandKind;
 
-use super::calls::as_holder;
 use super::context::{Context, GrantInHand, Moment, Way};
 use super::gather::Gatherer;
 use super::job::{Act, Job};
-use super::memory::Memory;
+use super::operator_calls::as_holder;
+use super::sent_commands::Memory;
 
 /// Leases that were had, and are not forgotten.
 const MOST_REMEMBERED: usize = 32;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ff_core::store::{Failure, Reply, Request};
 use tokio::sync::oneshot;
 
-use super::faults::Fault;
 use super::outbox::{AnyReply, Effect, ServiceCall};
+use crate::plan::FaultKind;
 
 /// A call and what has come of it.
 pub struct Call {
@@ -14,8 +14,6 @@ pub struct Call {
     pub cargo: Cargo,
     /// When its sender gives it up where no reply comes.
     pub gives_up: u64,
-    /// How long its reply takes, if it comes.
-    pub reply_after: Option<u64>,
     /// Whether its sender ends when the reply comes, before it has seen it.
     pub ends_sender: bool,
 }
@@ -60,7 +58,7 @@ impl Call {
     }
 
     const fn new(cargo: Cargo) -> Self {
-        Self { slot: 0, cargo, gives_up: 0, reply_after: None, ends_sender: false }
+        Self { slot: 0, cargo, gives_up: 0, ends_sender: false }
     }
 
     /// Whether a service is called.
@@ -108,12 +106,12 @@ impl Call {
 }
 
 /// What a fault is called in the trace, after what it met.
-pub const fn fault_words(fault: Fault) -> &'static str {
+pub const fn fault_words(fault: FaultKind) -> &'static str {
     match fault {
-        Fault::RequestLost => "never arrives",
-        Fault::ReplyLost => "is carried out and its reply is lost",
-        Fault::LateExecution => "is given up, and carried out later",
-        Fault::Resend => "is sent twice",
+        FaultKind::RequestLost => "never arrives",
+        FaultKind::ReplyLost => "is carried out and its reply is lost",
+        FaultKind::LateExecution => "is given up, and carried out later",
+        FaultKind::Resend => "is sent twice",
         _ => "is slow",
     }
 }

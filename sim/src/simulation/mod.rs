@@ -5,15 +5,15 @@
 //!
 //! - `simulation`, `seeds`: one run of a test, and many;
 //! - `sim`, `host`, `service`: what a test and its processes hold;
-//! - `scene`: the loop; `carry`: what becomes of calls, wake-ups and processes;
+//! - `scene`: the loop; `network`: what becomes of calls, wake-ups and processes;
 //! - `process`: a process with a runtime and a clock of its own;
 //! - `faults`: what goes wrong, and how often.
 
 mod backend;
 mod call;
-mod carry;
 mod faults;
 mod host;
+mod network;
 mod outbox;
 mod outcome;
 mod process;
@@ -25,7 +25,7 @@ mod sim;
 mod simulation;
 mod trace;
 
-pub use faults::{Fault, Faults};
+pub use faults::Faults;
 pub use host::{Host, NAMESPACE};
 pub use outcome::{Failure, FailureKind, Outcome, Verdict};
 pub use seeds::{Seeds, Summary};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ff_core::execution::ExecutionSnapshot;
 
-use super::faults::Fault;
+use crate::plan::FaultKind;
 
 /// What a run met, when nothing was wrong.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +25,7 @@ pub struct Outcome {
     /// Every execution that is kept, as it is at the end.
     pub executions: Vec<ExecutionSnapshot>,
     /// What went wrong, and how often.
-    pub faults: BTreeMap<Fault, u64>,
+    pub faults: BTreeMap<FaultKind, u64>,
     /// What happened, a line for each step, if that was asked for.
     pub trace: Vec<String>,
 }

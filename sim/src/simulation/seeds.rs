@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::faults::{Fault, Faults};
+use crate::plan::FaultKind;
+
+use super::faults::Faults;
 use super::outcome::{Failure, FailureKind, Outcome, Verdict};
 use super::sim::Sim;
 use super::simulation::Simulation;
@@ -45,7 +47,7 @@ pub struct Summary {
     /// Executions that were kept at the end.
     pub executions: u64,
     /// What went wrong, and how often.
-    pub faults: BTreeMap<Fault, u64>,
+    pub faults: BTreeMap<FaultKind, u64>,
     /// What happened in the seed that was asked for.
     pub trace: Vec<String>,
 }

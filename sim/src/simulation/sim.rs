@@ -6,7 +6,7 @@ use ff_core::entropy::Entropy;
 use ff_sdk::{Client, WorkerConfig, WorkerRuntime};
 use tokio::sync::oneshot;
 
-use crate::streams::stream;
+use crate::determinism::random::stream;
 
 use super::host::Host;
 use super::outbox::{Content, Start, Starter, Turn, lock};

@@ -8,7 +8,7 @@ use ff_core::id::ExecutionId;
 use ff_core::store::codec::{FORMAT, decode};
 use ff_core::store::{Commit, JournalEntry, Request};
 
-use crate::hash::Fnv;
+use crate::determinism::hash::Fnv;
 
 /// The lines of a run, if they are wanted, and its hash in any case.
 #[derive(Debug, Default)]
@@ -101,7 +101,7 @@ pub fn request_words(request: &Request) -> String {
 
 /// An event in words; `None` for what explains nothing.
 fn words(event: &Event) -> Option<String> {
-    let failed = |failure: &ff_core::execution::Failure| {
+    let failed = |failure: &ff_core::execution::WorkFailure| {
         format!("{}: {}", failure.category, truncated(&failure.reason, 200))
     };
     Some(match event {

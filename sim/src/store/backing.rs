@@ -7,9 +7,8 @@ use ff_core::time::TimestampMs;
 
 use crate::invariant::index;
 use crate::model::Model;
-use crate::report::Broken;
+use crate::report::{Broken, StoreKind};
 
-use super::kind::StoreKind;
 #[cfg(feature = "lua")]
 use super::lua::{LuaReplica, LuaStore};
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use ff_core::store::{Failure, Request};
 use ff_core::time::TimestampMs;
 
-use crate::clock::store_time;
-use crate::fault::episode::Episode;
-use crate::fault::{FaultKind, busy, library_missing, loading, out_of_memory, read_only};
+use crate::determinism::clock::store_time;
+use crate::fault::store::{Episode, needs_function, refusal};
+use crate::plan::FaultKind;
 
 /// How the store receives a request.
 #[derive(Debug)]
@@ -65,20 +65,15 @@ impl Condition {
     /// How it receives a request. `again`: its sender has loaded the function library for it.
     pub fn receive(&self, request: &Request, now: u64, again: bool) -> Reception {
         let is = |kind| self.episode(kind, now).is_some();
-        if is(FaultKind::Loading) {
-            return Reception::Refused(loading::refusal());
+        let refuses = |kind| refusal(kind, request).filter(|_| is(kind));
+        let any = refuses(FaultKind::Loading).or_else(|| refuses(FaultKind::Busy));
+        if any.is_none() && self.library_missing && needs_function(request) {
+            let not_loaded = again || is(FaultKind::ReadOnly);
+            let refused = refusal(FaultKind::LibraryMissing, request).filter(|_| not_loaded);
+            return refused.map_or(Reception::LibraryMissing, Reception::Refused);
         }
-        if is(FaultKind::Busy) {
-            return Reception::Refused(busy::refusal());
-        }
-        let read_only = is(FaultKind::ReadOnly);
-        if self.library_missing && library_missing::needs_function(request) {
-            let lost = again || read_only;
-            let refused = || Reception::Refused(library_missing::refusal());
-            return if lost { refused() } else { Reception::LibraryMissing };
-        }
-        let writes = read_only.then(|| read_only::refusal(request)).flatten();
-        let full = || is(FaultKind::OutOfMemory).then(|| out_of_memory::refusal(request)).flatten();
-        writes.or_else(full).map_or(Reception::Welcome, Reception::Refused)
+        any.or_else(|| refuses(FaultKind::ReadOnly))
+            .or_else(|| refuses(FaultKind::OutOfMemory))
+            .map_or(Reception::Welcome, Reception::Refused)
     }
 }

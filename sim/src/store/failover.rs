@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use ff_core::time::TimestampMs;
 
-use crate::hash::Fnv;
+use crate::determinism::hash::Fnv;
+use crate::model::caller::Caller;
 use crate::report::Broken;
-use crate::task::Caller;
 
 use super::Server;
 use super::behind::Behind;

@@ -4,11 +4,9 @@ mod backing;
 mod behind;
 mod condition;
 mod failover;
-mod kind;
 #[cfg(feature = "lua")]
 mod lua;
 mod server;
 
 pub use condition::Reception;
-pub use kind::StoreKind;
 pub use server::Server;

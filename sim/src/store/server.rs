@@ -16,20 +16,19 @@ use ff_core::store::{
 };
 use ff_core::time::TimestampMs;
 
-use crate::change::{Beside, Change};
-use crate::fault::error_inside::Raised;
-use crate::hash::Fnv;
+use crate::determinism::hash::Fnv;
+use crate::fault::store::Raised;
 use crate::invariant::{check_change, durable, frame, journal, lists, signal};
-use crate::marks::{CommandKind, Effect, Marks};
 use crate::model::Model;
-use crate::report::{Broken, ensure};
-use crate::task::Caller;
-use crate::watch::Invariant;
+use crate::model::caller::Caller;
+use crate::model::change::{Beside, Change};
+use crate::report::coverage::{CommandKind, Effect, Marks};
+use crate::report::invariants::Invariant;
+use crate::report::{Broken, StoreKind, ensure};
 
 use super::backing::Backing;
 use super::behind::Behind;
 use super::condition::Condition;
-use super::kind::StoreKind;
 
 /// The store, what the world remembers of it, and what it has counted.
 #[derive(Debug)]

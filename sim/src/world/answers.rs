@@ -1,24 +1,19 @@
 //! What callers are told, checked against what was done.
 
-use ff_core::agent::ClaimedWork;
 use ff_core::error::{EngineError, Rejection, RejectionKind};
-use ff_core::execution::{
-    AnyCommand, AnyOutcome, Cancel, CancelledBy, Claimed, CreateOutcome, Decide, Execution, Offered,
-};
-use ff_core::id::LeaseId;
+use ff_core::execution::{AnyCommand, AnyOutcome, Cancel, CancelledBy, Decide, Execution};
 use ff_core::op::{AuditLook, Committed, HOLD};
 use ff_core::partition::Partition;
-use ff_core::store::Fetched;
 use ff_core::time::{DurationMs, TimestampMs};
 
-use crate::fault::FaultKind;
-use crate::identity::is_certain;
-use crate::invariant::{
-    bounds, durable, fence, frame, identity, readers, reading, refusal, signal, suspend, token,
-};
-use crate::marks::{Effect, Marks};
+use crate::invariant::answer::{self, Seen};
+use crate::invariant::{frame, readers, reading, refusal, signal};
+use crate::model::caller::Caller;
+use crate::model::identity::is_certain;
+use crate::plan::FaultKind;
+use crate::process::task::Output;
 use crate::report::Broken;
-use crate::task::{Caller, Output};
+use crate::report::coverage::{Effect, Marks};
 
 use super::{Running, World};
 
@@ -33,167 +28,76 @@ impl World {
         running: &Running,
         output: &Output,
     ) -> Result<(), Broken> {
+        let may_drift = self.may_drift();
+        let model = &mut self.server.model;
         match output {
             Output::Command(_, result) => {
-                let (seen, at) = (running.seen.0.as_deref(), running.seen.1);
+                let seen = running.seen();
                 if let (Err(error), Some(command)) = (result, &self.callers[&number].command) {
-                    refusal::check(&self.server.model, command, (seen, at), error)?;
+                    refusal::check(model, command, (seen.record, seen.at), error)?;
                 }
-                self.check_waits(number, running, result)?;
-                self.note_command((number, None), (seen, at), result)
+                return self.note_command((number, None), seen, result);
             }
-            Output::Read { partition, from, result: Ok((page, _)), .. } => {
-                readers::check(&self.server.model, &mut self.followed, *partition, *from, page)
+            Output::Gathered(_, answers) => {
+                let seen = Seen { record: None, ..running.seen() };
+                return answers.iter().enumerate().try_for_each(|(part, (_, result))| {
+                    self.note_command((number, Some(part)), seen, result)
+                });
             }
             Output::Renewed(lease, result) => {
-                let model = &mut self.server.model;
                 if result.is_ok() && running.jumps == model.jumps {
                     model.doubtful.remove(lease);
                 }
                 let seen = (running.seen.0.as_deref(), running.seen.1);
                 mark_answer(&mut self.server.marks, &self.callers[&number], seen, result);
-                self.note_error((number, None), result.as_ref().err())
             }
-            Output::Gathered(_, answers) => {
-                for (part, (_, result)) in answers.iter().enumerate() {
-                    let seen = (None, running.seen.1);
-                    self.note_command((number, Some(part)), seen, result)?;
-                }
-                Ok(())
+            Output::Claimed(Ok((work, _))) => {
+                answer::check_drawn(model, number, &running.own, work)?;
             }
-            Output::Listed { whole, result, .. } => {
-                if let (true, Ok(page), false) = (whole, result, self.may_drift()) {
-                    reading::check_list(&self.server.model, &running.present, page)?;
-                }
-                self.note_error((number, None), result.as_ref().err())
+            Output::Read { partition, from, result: Ok((page, _)), .. } => {
+                readers::check(model, &mut self.followed, *partition, *from, page)?;
             }
-            Output::Looked(partition, result) => {
-                if let Ok(look) = result {
-                    self.note_look(*partition, (look, running.begun))?;
-                }
-                self.note_error((number, None), result.as_ref().err())
+            Output::Listed { whole: true, result: Ok(page), .. } if !may_drift => {
+                reading::check_list(model, &running.present, page)?;
             }
-            Output::Described(id, result) => {
-                if let Ok((Some(loaded), values, _)) = result {
-                    let model = &self.server.model;
-                    let read = (&*loaded.execution, values.as_slice());
-                    reading::check_read(model, id, &running.present, read)?;
-                }
-                self.note_error((number, None), result.as_ref().err())
+            Output::Looked(partition, Ok(look)) => {
+                self.note_look(*partition, (look, running.begun))?;
             }
-            Output::Activated(result) => self.note_error((number, None), result.as_ref().err()),
-            Output::Signals { .. }
-            | Output::Frames { .. }
-            | Output::Rotated(_)
-            | Output::Secrets(_) => self.note_waits(number, output),
-            Output::Claimed(Ok((work, _))) => self.note_claimed(number, running, work),
-            _ => Ok(()),
+            Output::Described(id, Ok((Some(loaded), values, _))) => {
+                let read = (&*loaded.execution, values.as_slice());
+                reading::check_read(model, id, &running.present, read)?;
+            }
+            Output::Signals { id, resumption, result: Ok(read), .. } => {
+                signal::check_read(model, id, resumption, read)?;
+            }
+            Output::Frames { of, from, result: Ok(page) } => {
+                frame::check_page(model, &mut self.watched, *of, *from, page)?;
+            }
+            _ => {}
         }
+        self.note_error((number, None), output.error())
     }
 
-    /// Checks what a worker was handed.
-    fn note_claimed(
-        &self,
-        number: u64,
-        running: &Running,
-        work: &[ClaimedWork],
-    ) -> Result<(), Broken> {
-        let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
-        identity::check_own(&self.server.model, number, &running.own, &known)?;
-        for work in work {
-            let payload = work.payload.as_ref();
-            durable::check_claimed(&self.server.model, &work.claimed, payload)?;
-        }
-        Ok(())
-    }
-
-    /// Checks what those are told who read signals and output, or see to secrets.
-    fn note_waits(&mut self, number: u64, output: &Output) -> Result<(), Broken> {
-        match output {
-            Output::Signals { id, resumption, result, .. } => {
-                if let Ok(read) = result {
-                    signal::check_read(&self.server.model, id, resumption, read)?;
-                }
-                self.note_error((number, None), result.as_ref().err())
-            }
-            Output::Frames { of, from, result } => {
-                if let Ok(page) = result {
-                    frame::check_page(&self.server.model, &mut self.watched, *of, *from, page)?;
-                }
-                self.note_error((number, None), result.as_ref().err())
-            }
-            Output::Rotated(result) => self.note_error((number, None), result.as_ref().err()),
-            Output::Secrets(result) => self.note_error((number, None), result.as_ref().err()),
-            _ => Ok(()),
-        }
-    }
-
-    /// Checks what a caller is told of suspensions, signals, tokens and output.
-    fn check_waits(
-        &self,
-        number: u64,
-        running: &Running,
-        result: &Result<Committed<AnyOutcome>, EngineError>,
-    ) -> Result<(), Broken> {
-        let (model, caller) = (&self.server.model, &self.callers[&number]);
-        let (seen, at) = (running.seen.0.as_deref(), running.seen.1);
-        suspend::check_answer(model, caller, result, at)?;
-        signal::check_answer(model, caller, (at, running.jumps), result)?;
-        token::check_answer(model, caller, (seen, at, running.begun), result)?;
-        frame::check_answer(model, caller, seen, result)
-    }
-
-    pub(super) fn note_command(
+    fn note_command(
         &mut self,
         (number, part): (u64, Option<usize>),
-        (seen, at): (Option<&Execution>, TimestampMs),
+        seen: Seen<'_>,
         result: &Result<Committed<AnyOutcome>, EngineError>,
     ) -> Result<(), Broken> {
         let caller = &self.callers[&number];
         let caller = part.map_or(caller, |part| &caller.parts[part]);
-        let model = &mut self.server.model;
         if let Some(command) = &caller.command {
             *self.report.commands.entry(command.name()).or_default() += 1;
         }
-        identity::check_answer(model, caller, seen, result)?;
-        mark_answer(&mut self.server.marks, caller, (seen, at), result);
-        if let Ok(committed) = result {
-            durable::check_answer(model, caller, committed)?;
-            match &committed.outcome {
-                AnyOutcome::Create(CreateOutcome::Created(id) | CreateOutcome::Duplicate(id)) => {
-                    let generation = model.generation(id);
-                    model.acknowledged.insert((*id, generation));
-                }
-                AnyOutcome::Claim(claimed)
-                | AnyOutcome::ClaimResumed(claimed)
-                | AnyOutcome::Reclaim(claimed) => {
-                    self.check_taken(claimed, committed)?;
-                }
-                AnyOutcome::Offer(Offered::Claimed(claimed)) => {
-                    self.check_taken(claimed, committed)?;
-                }
-                _ => {}
-            }
-        }
+        answer::check_command(&mut self.server.model, caller, seen, result)?;
+        mark_answer(&mut self.server.marks, caller, (seen.record, seen.at), result);
         self.note_error((number, part), result.as_ref().err())
-    }
-
-    fn check_taken(
-        &self,
-        claimed: &Claimed,
-        committed: &Committed<AnyOutcome>,
-    ) -> Result<(), Broken> {
-        let payload = match committed.values.first() {
-            Some(Fetched::Value(value)) => Some(value.clone()),
-            _ => None,
-        };
-        durable::check_claimed(&self.server.model, claimed, payload.as_ref())
     }
 
     /// Whether indexes may differ from records for a time: an error inside a function leaves what
     /// it has written before.
     fn may_drift(&self) -> bool {
-        self.settings.on(FaultKind::ErrorInside).is_some()
+        self.settings.weights.on(FaultKind::ErrorInside).is_some()
     }
 
     /// What an auditor sees twice, with longer than a hold between, is wrong.
@@ -219,7 +123,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn note_error(
+    fn note_error(
         &mut self,
         (number, part): (u64, Option<usize>),
         error: Option<&EngineError>,
@@ -228,20 +132,8 @@ impl World {
         if let Some(kind) = rejection_of(error) {
             *self.report.rejections.entry(kind).or_default() += 1;
         }
-        bounds::check_error(&self.server.model, number, error)?;
         let caller = self.callers.get_mut(&number).expect("every operation has a caller");
-        identity::check_doubt(&self.server.model, caller, error)?;
-        // Of a request that its library sent twice a caller knows one reply: it may be refused by
-        // what came after its own success, where the record remembers nothing of it any more.
-        if is_certain(error) && !caller.resent {
-            let caller = match part {
-                Some(part) => &mut caller.parts[part],
-                None => caller,
-            };
-            caller.refused = true;
-            fence::check_refused(&self.server.model, caller)?;
-        }
-        Ok(())
+        answer::check_error(&self.server.model, caller, part, error)
     }
 }
 

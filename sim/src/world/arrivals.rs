@@ -2,17 +2,15 @@
 
 use ff_core::store::{Failure, Request};
 
-use crate::fault::{
-    FaultKind, busy, error_inside, failover, library_missing, loading, out_of_memory, read_only,
-    slow_store, store_clock,
-};
-use crate::network::Journey;
+use crate::fault::journey::Journey;
+use crate::fault::store;
+use crate::model::caller::Caller;
+use crate::plan::FaultKind;
 use crate::report::Broken;
+use crate::report::describe::{self, shortened};
 use crate::store::Reception;
-use crate::task::Caller;
-use crate::words::{self, shortened};
 
-use super::parcels::{Arrival, Trouble};
+use super::messages::{Arrival, Trouble};
 use super::{FULL_CHECK_EVERY, Happening, World};
 
 impl World {
@@ -20,21 +18,17 @@ impl World {
     pub(super) fn schedule_troubles(&mut self) {
         let (seed, settings) = (self.chances.plan().seed, &self.settings);
         let mut troubles = Vec::new();
-        for step in store_clock::plan(seed, settings) {
+        for step in store::clock_steps(seed, settings) {
             troubles.push((step.at, Trouble::Step(step)));
         }
-        for failover in failover::plan(seed, settings) {
+        for failover in store::failovers(seed, settings) {
             troubles.push((failover.heard_until, Trouble::FallBehind(failover)));
             troubles.push((failover.at, Trouble::FailOver(failover)));
         }
-        for missing in library_missing::plan(seed, settings) {
-            troubles.push((missing.at, Trouble::LibraryMissing(missing)));
+        for (number, at) in store::missing_libraries(seed, settings) {
+            troubles.push((at, Trouble::LibraryMissing(number)));
         }
-        let episodes = read_only::plan(seed, settings)
-            .chain(out_of_memory::plan(seed, settings))
-            .chain(busy::plan(seed, settings))
-            .chain(loading::plan(seed, settings))
-            .chain(slow_store::plan(seed, settings));
+        let episodes = store::episodes(seed, settings);
         troubles.extend(episodes.map(|episode| (episode.at, Trouble::Episode(episode))));
         for (at, trouble) in troubles {
             self.queue.push(at, Happening::Store(trouble));
@@ -83,8 +77,8 @@ impl World {
                     }
                 }
             }
-            Trouble::LibraryMissing(missing) => {
-                if self.chances.inject(FaultKind::LibraryMissing, missing.number) {
+            Trouble::LibraryMissing(number) => {
+                if self.chances.inject(FaultKind::LibraryMissing, number) {
                     self.server.condition.library_missing = true;
                     self.server.change_history();
                     self.connection += 1;
@@ -100,7 +94,7 @@ impl World {
         let kind = FaultKind::SlowStore;
         let Some(episode) = self.server.condition.episode(kind, self.now) else { return journey };
         let seed = self.chances.plan().seed;
-        let wait = slow_store::wait(seed, episode.number, &mut self.chances.draws(kind, key));
+        let wait = store::slow_ms(seed, episode.number, &mut self.chances.draws(kind, key));
         for arrival in journey.arrivals.iter_mut().flatten() {
             arrival.after += wait;
         }
@@ -149,7 +143,7 @@ impl World {
         if let Some(raised) = self.raised(&arrival) {
             let caller = self.callers.get_mut(&number).expect("every operation has a caller");
             self.server.serve_in_part(caller, arrival.request.clone(), raised, now)?;
-            self.turn_down(&arrival, error_inside::failure());
+            self.turn_down(&arrival, store::error_inside());
             self.ring();
             self.tempt();
             return Ok(());
@@ -157,7 +151,7 @@ impl World {
         let caller = self.callers.get_mut(&number).expect("every operation has a caller");
         let reply = self.server.serve(caller, arrival.request, now)?;
         if self.options.trace {
-            let body = words::reply(&reply.body, now);
+            let body = describe::reply(&reply.body, now);
             self.note(format!("the store answers operation {number}: {}", shortened(&body)));
         }
         if self.server.calls.is_multiple_of(FULL_CHECK_EVERY) {
@@ -173,17 +167,15 @@ impl World {
     }
 
     /// Where an error is raised inside the function of a request, if it is.
-    fn raised(&mut self, arrival: &Arrival) -> Option<error_inside::Raised> {
-        let kind = FaultKind::ErrorInside;
-        let weight = self.settings.on(kind).filter(|_| self.healing_since.is_none())?;
+    fn raised(&mut self, arrival: &Arrival) -> Option<store::Raised> {
         let units = match &arrival.request {
             Request::Poll(_) => return None,
             request if request.check().is_err() => return None,
             Request::Commit(commit) => commit.units.len(),
             _ => 1,
         };
-        let key = arrival.call.key;
-        let raised = error_inside::draw(&mut self.chances.draws(kind, key), weight, units)?;
-        self.chances.inject(kind, key).then_some(raised)
+        self.chances.strike(FaultKind::ErrorInside, arrival.call.key, |draws, weight| {
+            store::raised(draws, weight, units)
+        })
     }
 }

@@ -5,12 +5,15 @@ use ff_core::op::{Event, Step};
 use ff_core::store::{Failure, IndexName, Reply, Request, Topic};
 use ff_core::time::HostTime;
 
-use crate::fault::{FaultKind, connections_dropped, crash, pause, wake_up_lost};
-use crate::network::journey;
+use crate::determinism::random::happens;
+use crate::fault::journey::{Network, journey};
+use crate::fault::process;
+use crate::plan::FaultKind;
+use crate::plan::settings::Settings;
+use crate::process::task::{Output, Task};
 use crate::report::Broken;
-use crate::task::{Output, Task};
 
-use super::parcels::{Arrival, Call, Delivery};
+use super::messages::{Arrival, Call, Delivery};
 use super::{Happening, World};
 
 impl World {
@@ -21,8 +24,9 @@ impl World {
         running.key += 1;
         running.waiting = Some(key);
         let (process, now) = (running.process, self.now);
-        let calm = self.healing_since.is_some();
-        let journey = journey(&mut self.chances, &self.settings, key, calm);
+        let Settings { latency_ms, timeout_ms, .. } = self.settings;
+        let network = Network { latency_ms, timeout_ms, resends: true };
+        let journey = journey(&mut self.chances, network, key);
         let journey = self.slowed(journey, key);
         let call = Call { number, key, sent_at: now, in_order: journey.in_order };
         if let (Some(fault), true) = (journey.fault, self.options.trace) {
@@ -58,11 +62,8 @@ impl World {
         if !journey.unsent {
             self.expect(call, replies_at);
         }
-        let (chances, kind) = (&mut self.chances, FaultKind::CrashAfterSend);
-        if let Some(weight) = self.settings.on(kind).filter(|_| !calm)
-            && let Some(down_ms) = crash::at_step(&mut chances.draws(kind, key), weight)
-            && chances.inject(kind, key)
-        {
+        let crash = process::crash_at_step(&mut self.chances, FaultKind::CrashAfterSend, key);
+        if let Some(down_ms) = crash {
             self.crash(process, down_ms);
         }
     }
@@ -78,12 +79,8 @@ impl World {
 
     /// Whether a request was lost when every connection was dropped.
     pub(super) fn is_dropped(&mut self, call: Call) -> bool {
-        if call.sent_at >= self.dropped_at {
-            return false;
-        }
-        let key = call.key;
-        let mut draws = self.chances.draws(FaultKind::ConnectionsDropped, key);
-        !connections_dropped::survives(&mut draws)
+        call.sent_at < self.dropped_at
+            && !process::survives_dropped_connection(&mut self.chances, call.key)
     }
 
     /// Sends a failure that the store knows of on its way, if anybody waits for it.
@@ -142,10 +139,7 @@ impl World {
 
     fn loses_wake_up(&mut self) -> bool {
         self.rings += 1;
-        let (kind, key, chances) = (FaultKind::WakeUpLost, self.rings, &mut self.chances);
-        let weight = self.settings.on(kind).filter(|_| self.healing_since.is_none());
-        weight.is_some_and(|weight| wake_up_lost::draw(&mut chances.draws(kind, key), weight))
-            && chances.inject(kind, key)
+        self.chances.strikes(FaultKind::WakeUpLost, self.rings)
     }
 
     /// Lets an operation go on that still has a process.
@@ -167,7 +161,9 @@ impl World {
             let failure = Failure::MaybeApplied("the connection broke".to_owned());
             return self.fail(call, failure);
         }
-        if self.ends_before_reply(process, call.key) {
+        let kind = FaultKind::CrashBeforeReply;
+        if let Some(down_ms) = process::crash_at_step(&mut self.chances, kind, call.key) {
+            self.crash(process, down_ms);
             return Ok(());
         }
         if let Some(lasts_ms) = self.pauses_before_reply(call) {
@@ -197,30 +193,18 @@ impl World {
         (running.waiting == Some(call.key)).then_some(running.process)
     }
 
-    fn ends_before_reply(&mut self, process: usize, key: u64) -> bool {
-        let (kind, chances) = (FaultKind::CrashBeforeReply, &mut self.chances);
-        if let Some(weight) = self.settings.on(kind).filter(|_| self.healing_since.is_none())
-            && let Some(down_ms) = crash::at_step(&mut chances.draws(kind, key), weight)
-            && chances.inject(kind, key)
-        {
-            self.crash(process, down_ms);
-            return true;
-        }
-        false
-    }
-
     fn pauses_before_reply(&mut self, call: Call) -> Option<u64> {
-        let (kind, chances) = (FaultKind::PauseBeforeReply, &mut self.chances);
-        let weight = self.settings.on(kind).filter(|_| self.healing_since.is_none())?;
-        let settings = &self.settings;
-        let lasts_ms = pause::before_reply(settings, &mut chances.draws(kind, call.key), weight)?;
         let running = self.running.get_mut(&call.number)?;
         // Once: a reply that has waited is handled.
-        if running.held_back == Some(call.key) || !chances.inject(kind, call.key) {
-            return None;
-        }
+        let first = running.held_back != Some(call.key);
+        let settings = &self.settings;
+        let pause =
+            self.chances.strike(FaultKind::PauseBeforeReply, call.key, |draws, weight| {
+                let pauses = happens(draws, weight);
+                pauses.then(|| process::pause_ms(settings, draws)).filter(|_| first)
+            })?;
         running.held_back = Some(call.key);
-        Some(lasts_ms)
+        Some(pause)
     }
 
     pub(super) fn fail(&mut self, call: Call, failure: Failure) -> Result<(), Broken> {

@@ -2,9 +2,9 @@
 
 use ff_core::execution::Execution;
 
-use crate::hash::hashed;
+use crate::determinism::hash::hashed;
+use crate::determinism::random::{Draws, WAY_OF_GRANT, between, happens};
 use crate::process::context::GrantInHand;
-use crate::streams::{Draws, WAY_OF_GRANT, between, happens};
 
 use super::World;
 

@@ -4,10 +4,16 @@ mod answers;
 mod arrivals;
 mod calls;
 mod grants;
-mod moments;
-mod parcels;
-mod telling;
-mod upheaval;
+mod host;
+mod messages;
+mod notices;
+mod process_faults;
+mod runs;
+mod shrink;
+mod trace;
+
+pub use runs::{check_determinism, run, run_plan};
+pub use shrink::{Shrunk, shrink};
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -21,25 +27,28 @@ use ff_core::partition::Partition;
 use ff_core::store::Failure;
 use ff_core::time::TimestampMs;
 
+use crate::determinism::queue::Queue;
+use crate::determinism::random::{between, call_key, stream};
 use crate::fault::chances::Chances;
-use crate::fault::planned::Planned;
-use crate::fault::{clock_drift, clock_offset, planned};
-use crate::host::{Host, Kind, Start, host, profiles};
+use crate::fault::planned::{self, Planned};
+use crate::fault::{clock, process};
+use crate::invariant::answer::Seen;
 use crate::invariant::frame::Watched;
 use crate::invariant::readers::Followed;
 use crate::invariant::{health, liveness};
 use crate::model::Model;
-use crate::own_leases::OwnLeases;
+use crate::model::caller::Caller;
+use crate::model::shown_leases::OwnLeases;
 use crate::plan::Plan;
+use crate::plan::settings::Settings;
 use crate::process::context::{About, Context, Effect, GrantInHand, Moment, TokenInHand};
+use crate::process::task::{Output, Task};
+use crate::report::invariants::Invariant;
 use crate::report::{Broken, Options, Report, Violation};
-use crate::settings::Settings;
 use crate::store::Server;
-use crate::streams::{between, call_key, stream};
-use crate::task::{Caller, Output, Task};
-use crate::watch::Invariant;
 
-use parcels::{Arrival, Call, Delivery, Trouble};
+use host::{Host, Kind, Start, host, profiles};
+use messages::{Arrival, Call, Delivery, Trouble};
 
 /// A small world of processes around one store.
 #[derive(Debug)]
@@ -48,7 +57,7 @@ pub struct World {
     chances: Chances,
     settings: Settings,
     now: u64,
-    queue: crate::queue::Queue<Happening>,
+    queue: Queue<Happening>,
     server: Server,
     hosts: Vec<Host>,
     profiles: Arc<[WorkerProfile]>,
@@ -99,6 +108,13 @@ struct Running {
     own: OwnLeases,
 }
 
+impl Running {
+    fn seen(&self) -> Seen<'_> {
+        let (record, at) = (self.seen.0.as_deref(), self.seen.1);
+        Seen { record, at, begun: self.begun, jumps: self.jumps }
+    }
+}
+
 /// Something that happens at its time.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // Moved in and out of the queue once.
@@ -129,10 +145,12 @@ impl World {
         let settings = Settings::of(plan);
         let profiles = profiles(seed, &settings);
         let count = settings.workers + settings.timekeepers + 4;
-        let mut chances = Chances::new(plan.clone(), options.choices.clone().unwrap_or_default());
+        let choices = options.choices.clone().unwrap_or_default();
+        let mut chances = Chances::new(plan.clone(), settings.weights.clone(), choices);
+        let lease_ttl_ms = settings.lease_ttl.get();
         let start = |process| {
-            let skew = clock_offset::at_start(&mut chances, &settings, process, 0);
-            let drift = clock_drift::at_start(&mut chances, &settings, process, 0);
+            let skew = clock::offset_at_start(&mut chances, process, 0);
+            let drift = clock::drift_at_start(&mut chances, lease_ttl_ms, process, 0);
             let start = Start { process, start: 0, now: 0, instance: 0, skew, drift };
             host(seed, &settings, &profiles, start)
         };
@@ -142,7 +160,7 @@ impl World {
             server: Server::new(options.store, seed),
             options,
             now: 0,
-            queue: crate::queue::Queue::new(),
+            queue: Queue::new(),
             hosts,
             profiles,
             running: BTreeMap::new(),
@@ -339,24 +357,23 @@ impl World {
         let key = call_key(process, host.start, host.steps, 0);
         self.report.wishes.append(&mut cx.wishes);
         let mut effects = cx.effects;
-        if let Some((done, down_ms)) = self.ends_between_steps(key, effects.len()) {
-            effects.truncate(done);
-            for effect in effects {
-                self.carry_out(process, effect)?;
-            }
-            self.crash(process, down_ms);
-            return Ok(());
-        }
+        let crash = process::crash_between(&mut self.chances, key, effects.len());
+        effects.truncate(crash.map_or(effects.len(), |(done, _)| done));
         for effect in effects {
-            // It may end in the middle.
-            if self.hosts[process].up {
-                self.carry_out(process, effect)?;
-            }
+            self.carry_out(process, effect)?;
+        }
+        if let Some((_, down_ms)) = crash {
+            self.crash(process, down_ms);
         }
         Ok(())
     }
 
+    /// Does what a process asks for, unless it has crashed at something that it asked for before:
+    /// what a process starts must not outlive it and reach its next start.
     fn carry_out(&mut self, process: usize, effect: Effect) -> Result<(), Broken> {
+        if !self.hosts[process].up {
+            return Ok(());
+        }
         match effect {
             Effect::WakeAt(local) => {
                 let host = &mut self.hosts[process];
@@ -474,5 +491,30 @@ fn caller(number: u64, process: usize, about: About) -> Caller {
         }
         About::Rotation(grace) => Caller { rotates: Some(grace), ..caller },
         About::Present | About::Nothing => caller,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ff_core::op::{EnsureMeta, Patience};
+    use ff_core::store::StoreMeta;
+    use ff_core::store::codec::FORMAT;
+
+    use crate::process::task::driven;
+
+    use super::*;
+
+    /// A process that crashes at its first request starts nothing more: the replies would reach its
+    /// next start, which knows nothing of them.
+    #[test]
+    fn a_crashed_process_starts_nothing() {
+        let mut world = World::new(&Plan::from(1), Options::default());
+        world.crash(0, 40);
+        let patience = Patience::new(world.settings.terms(), stream(1, "test", 0));
+        let wanted = StoreMeta { format: FORMAT, partitions: world.settings.partitions };
+        let output = |result: Result<_, _>| Output::Activated(result.map(|_| ()));
+        let task = driven(EnsureMeta::new(wanted, patience), output);
+        let result = world.carry_out(0, Effect::Start { task, about: About::Nothing });
+        assert!(result.is_ok() && world.running.is_empty());
     }
 }

@@ -24,7 +24,7 @@ pub const EXPECTED: &[&str] = &[
     "commit: outside of its window",
     "commit: removed a record",
     "commit: several records, of which some are written",
-    "over a bound: appends to a stream that goes",
+    "over a bound: appends to a dropped stream",
     "over a bound: bytes in a record",
     "over a bound: bytes in a stream entry",
     "over a bound: entries in a unit",

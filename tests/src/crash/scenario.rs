@@ -6,7 +6,7 @@ use ff_sdk::core::entropy::Entropy;
 use ff_sdk::core::partition::{Partition, PartitionConfig};
 
 use super::fleet::Fleet;
-use crate::server::{Cluster, Fault, Proxy, Server};
+use crate::server::{Cluster, Proxy, ProxyFault, Server};
 
 /// Few partitions, so that many executions meet in one; enough for each node of a cluster.
 pub const PARTITIONS: PartitionConfig =
@@ -173,29 +173,29 @@ fn kill_clients(server: &Server, entropy: &mut Entropy) {
 fn disturb(scenario: Scenario, proxy: &Proxy, entropy: &mut Entropy) -> bool {
     let before = proxy.struck();
     let (fault, lasting) = match (scenario, entropy.below(4)) {
-        (Scenario::NetworkDrops, 0) => (Fault::Refuse, between(entropy, 50, 400)),
-        (Scenario::NetworkDrops, 1) => (Fault::CutReply, between(entropy, 10, 100)),
-        (Scenario::NetworkDrops, 2) => (Fault::CutRequest, between(entropy, 10, 100)),
-        (Scenario::NetworkDrops, _) => (Fault::Pass, Duration::ZERO),
+        (Scenario::NetworkDrops, 0) => (ProxyFault::Refuse, between(entropy, 50, 400)),
+        (Scenario::NetworkDrops, 1) => (ProxyFault::CutReply, between(entropy, 10, 100)),
+        (Scenario::NetworkDrops, 2) => (ProxyFault::CutRequest, between(entropy, 10, 100)),
+        (Scenario::NetworkDrops, _) => (ProxyFault::Pass, Duration::ZERO),
         (Scenario::NetworkDelays, 0) => {
-            (Fault::Delay(between(entropy, 1_000, 1_500)), between(entropy, 10, 50))
+            (ProxyFault::Delay(between(entropy, 1_000, 1_500)), between(entropy, 10, 50))
         }
         (Scenario::NetworkDelays, _) => {
-            (Fault::Delay(between(entropy, 1, 200)), between(entropy, 200, 600))
+            (ProxyFault::Delay(between(entropy, 1, 200)), between(entropy, 200, 600))
         }
         (_, close) => {
             // Those that stay open cost their client a whole timeout: few of them are enough.
             let close = close > 0 || entropy.below(2) > 0;
-            (Fault::Swallow { close }, between(entropy, 10, 200))
+            (ProxyFault::Swallow { close }, between(entropy, 10, 200))
         }
     };
     proxy.set(fault);
-    if matches!(fault, Fault::Pass | Fault::Refuse) {
+    if matches!(fault, ProxyFault::Pass | ProxyFault::Refuse) {
         proxy.drop_connections();
     }
     std::thread::sleep(lasting);
-    proxy.set(Fault::Pass);
-    fault == Fault::Pass || proxy.struck() > before
+    proxy.set(ProxyFault::Pass);
+    fault == ProxyFault::Pass || proxy.struck() > before
 }
 
 fn move_slot(cluster: &Cluster, entropy: &mut Entropy) {

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 pub use cluster::Cluster;
 pub use process::Process;
-pub use proxy::{Fault, Proxy};
+pub use proxy::{Proxy, ProxyFault};
 
 /// How long a server may take for anything that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 /// What happens to the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum ProxyFault {
     /// Nothing.
     Pass,
     /// New connections are closed at once.
@@ -44,7 +44,7 @@ pub struct Proxy {
 
 #[derive(Clone, Copy, Debug)]
 struct Control {
-    fault: Fault,
+    fault: ProxyFault,
     /// Connections of an older generation are closed.
     generation: u64,
 }
@@ -61,7 +61,7 @@ impl Proxy {
         let runtime = runtime.expect("a runtime starts");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        let (control, seen) = watch::channel(Control { fault: Fault::Pass, generation: 0 });
+        let (control, seen) = watch::channel(Control { fault: ProxyFault::Pass, generation: 0 });
         let struck = Arc::new(AtomicU64::new(0));
         let line = Line { server, control: seen, struck: struck.clone() };
         // A thread of its own: tests that block, and tests whose clock is paused, can both use it.
@@ -80,7 +80,7 @@ impl Proxy {
     }
 
     /// Changes what happens to the traffic from now on, on all connections.
-    pub fn set(&self, fault: Fault) {
+    pub fn set(&self, fault: ProxyFault) {
         self.change(|control| control.fault = fault);
     }
 
@@ -120,7 +120,7 @@ struct Line {
 }
 
 impl Line {
-    fn fault(&self) -> Fault {
+    fn fault(&self) -> ProxyFault {
         self.control.borrow().fault
     }
 
@@ -141,7 +141,7 @@ async fn accept(listener: TcpListener, line: Line) {
             }
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                if line.fault() == Fault::Refuse {
+                if line.fault() == ProxyFault::Refuse {
                     line.strike();
                 } else {
                     tokio::spawn(carry(client, line.clone()));
@@ -182,15 +182,18 @@ async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line) -
             return Ok(());
         }
         match line.fault() {
-            Fault::CutRequest => {
+            ProxyFault::CutRequest => {
                 line.strike();
                 return to.write_all(&buffer[..count / 2]).await;
             }
-            Fault::Delay(delay) => {
+            ProxyFault::Delay(delay) => {
                 line.strike();
                 tokio::time::sleep(delay).await;
             }
-            Fault::Pass | Fault::Refuse | Fault::Swallow { .. } | Fault::CutReply => {}
+            ProxyFault::Pass
+            | ProxyFault::Refuse
+            | ProxyFault::Swallow { .. }
+            | ProxyFault::CutReply => {}
         }
         to.write_all(&buffer[..count]).await?;
     }
@@ -206,7 +209,7 @@ async fn replies(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line) ->
         }
         match line.fault() {
             _ if has_lost => continue,
-            Fault::Swallow { close } => {
+            ProxyFault::Swallow { close } => {
                 line.strike();
                 if close {
                     return Ok(());
@@ -214,15 +217,15 @@ async fn replies(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line) ->
                 has_lost = true;
                 continue;
             }
-            Fault::CutReply => {
+            ProxyFault::CutReply => {
                 line.strike();
                 return to.write_all(&buffer[..count / 2]).await;
             }
-            Fault::Delay(delay) => {
+            ProxyFault::Delay(delay) => {
                 line.strike();
                 tokio::time::sleep(delay).await;
             }
-            Fault::Pass | Fault::Refuse | Fault::CutRequest => {}
+            ProxyFault::Pass | ProxyFault::Refuse | ProxyFault::CutRequest => {}
         }
         to.write_all(&buffer[..count]).await?;
     }
@@ -272,17 +275,17 @@ mod tests {
     #[test]
     fn new_connections_can_be_refused() {
         let (_server, proxy, mut connection) = ground();
-        proxy.set(Fault::Refuse);
+        proxy.set(ProxyFault::Refuse);
         assert!(connect(&proxy).and_then(|mut new| add(&mut new)).is_err());
         assert_eq!(add(&mut connection).unwrap(), 2);
-        proxy.set(Fault::Pass);
+        proxy.set(ProxyFault::Pass);
         assert_eq!(add(&mut connect(&proxy).unwrap()).unwrap(), 3);
     }
 
     #[test]
     fn a_delayed_reply_comes_late() {
         let (_server, proxy, mut connection) = ground();
-        proxy.set(Fault::Delay(Duration::from_millis(40)));
+        proxy.set(ProxyFault::Delay(Duration::from_millis(40)));
         let start = Instant::now();
         assert_eq!(add(&mut connection).unwrap(), 2);
         assert!(start.elapsed() >= Duration::from_millis(80), "request and reply wait");
@@ -294,14 +297,14 @@ mod tests {
     fn a_swallowed_reply_is_of_a_command_that_was_applied() {
         for close in [true, false] {
             let (server, proxy, mut connection) = ground();
-            proxy.set(Fault::Swallow { close });
+            proxy.set(ProxyFault::Swallow { close });
             let start = Instant::now();
             let error = add(&mut connection).unwrap_err();
             assert_eq!(error.is_timeout(), !close, "{error}");
             assert_eq!(start.elapsed() >= Duration::from_millis(300), !close);
             assert_eq!(count(&server), 2);
             // This connection has lost a reply; another has not.
-            proxy.set(Fault::Pass);
+            proxy.set(ProxyFault::Pass);
             assert!(add(&mut connection).is_err());
             wait_for("a connection", || add(&mut connect(&proxy).ok()?).ok());
         }
@@ -309,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_cut_reply_is_of_a_command_that_was_applied_and_a_cut_request_is_not() {
-        for (fault, applied) in [(Fault::CutReply, 2), (Fault::CutRequest, 1)] {
+        for (fault, applied) in [(ProxyFault::CutReply, 2), (ProxyFault::CutRequest, 1)] {
             let (server, proxy, mut connection) = ground();
             proxy.set(fault);
             let error = add(&mut connection).unwrap_err();

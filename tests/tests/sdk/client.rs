@@ -1,15 +1,17 @@
 //! The client: results, many submissions, lists, history.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ff_sdk::core::error::{Applied, EngineError, RejectionKind};
-use ff_sdk::core::execution::{AttemptEnd, CreateOutcome, EventKind, Outcome};
+use ff_sdk::core::execution::{AttemptEnd, Command, CreateOutcome, EventKind, Outcome, WireCreate};
 use ff_sdk::core::id::{ExecutionId, ExecutionKind, LaneId};
 use ff_sdk::core::op::ListFilter;
+use ff_sdk::core::policy::ExecutionPolicy;
 use ff_sdk::core::state::PublicState;
-use ff_sdk::{Client, ClientConfig, Submission};
+use ff_sdk::core::time::DurationMs;
+use ff_sdk::{Client, ClientConfig, SdkError, Submission};
 use ff_tests::Ground;
-use ff_tests::ground::{NAMESPACE, PARTITIONS};
+use ff_tests::ground::{LANE, NAMESPACE, PARTITIONS};
 use ff_tests::kit::{claim, events, kind, ms, secs, submit, work};
 use ff_tests::line::{any, commits};
 use tokio::time::Instant;
@@ -181,4 +183,46 @@ async fn another_tenants_execution_is_out_of_reach() {
     assert_eq!(kind(stranger.execute(block).await), RejectionKind::NotFound);
     let seen = client.describe(&id).await.unwrap().expect("it is there");
     assert_eq!((seen.state.public_state, seen.priority.get()), (PublicState::Active, 0));
+}
+
+/// A submission in its wire form is resent for 30 s at most, however long the call timeout: after
+/// that the execution may have ended and been removed, and a second one would run the work twice.
+#[tokio::test(start_paused = true)]
+async fn a_resent_wire_submission_creates_no_second_execution() {
+    let ground = Ground::memory();
+    let (others, line) = (ground.client().await, ground.line());
+    let mut config = ClientConfig::new(NAMESPACE).unwrap();
+    (config.partition_config, config.call_timeout) = (Some(PARTITIONS), secs(120));
+    let client = Client::connect(config, line.clone()).await.unwrap();
+    let id = ground.id_in(0);
+    let policy = ExecutionPolicy { retention_ms: DurationMs::ZERO, ..Default::default() };
+    let create = WireCreate {
+        execution_id: id,
+        namespace: NAMESPACE.to_owned(),
+        lane: LANE.to_owned(),
+        kind: "work".to_owned(),
+        payload: None,
+        priority: None,
+        policy: Some(policy),
+        requires: Vec::new(),
+        tags: BTreeMap::new(),
+        start: None,
+        deadline: None,
+        idempotent: false,
+    };
+    line.lose_replies(1, commits);
+    let call = tokio::spawn(async move { client.execute(Command::Create(Box::new(create))).await });
+    ground.advance(ms(1)).await;
+    line.cut();
+    assert!(ground.record(&id).await.is_some(), "the submission whose reply is lost is applied");
+    others.cancel(&id, "not wanted").await.unwrap();
+    ground.advance(secs(61)).await;
+    while ground.record(&id).await.is_some() {
+        ground.tick().await;
+    }
+    line.mend();
+    let error = call.await.unwrap().expect_err("the call cannot know whether it was applied");
+    let SdkError::Engine(EngineError::Contextual { source, .. }) = error else { panic!("{error}") };
+    assert!(matches!(*source, EngineError::Timeout { applied: Applied::Unknown, .. }), "{source}");
+    assert_eq!(ground.record(&id).await, None);
 }

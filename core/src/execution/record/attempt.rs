@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AttemptId, AttemptIndex};
 use crate::time::TimestampMs;
 
-use super::outcome::Failure;
+use super::outcome::WorkFailure;
 
 /// One run of an execution by workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,13 +54,13 @@ pub enum AttemptEnd {
     /// It completed.
     Succeeded,
     /// It failed.
-    Failed(Failure),
-    /// Its lease was lost and another attempt took over, or nobody could.
+    Failed(WorkFailure),
+    /// Its lease was lost: another attempt took over, or the reclaim limit was reached.
     Interrupted,
     /// The execution was cancelled.
     Cancelled,
     /// The execution's deadline passed.
     Expired,
-    /// It was suspended for too long, which ended the execution.
+    /// Its suspension timed out, which ended the execution.
     SuspensionTimedOut,
 }

@@ -1,14 +1,15 @@
-//! The reasons that hold an execution back: several at once, each by its kind.
+//! Blocks: the reasons that hold an execution back. Several can hold at the same time, one of each
+//! kind.
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::TimestampMs;
 
-/// What holds an execution back, in the order in which users see it.
+/// The kind of a reason that holds an execution back, in the order in which users see them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockKind {
-    /// An operator.
+    /// An operator blocked it.
     Operator,
     /// The state of its lane.
     Lane,
@@ -18,7 +19,7 @@ pub enum BlockKind {
     Budget,
     /// A quota.
     Quota,
-    /// No worker has the capabilities it needs.
+    /// No worker had the capabilities that it needs.
     Route,
 }
 
@@ -33,12 +34,12 @@ impl BlockKind {
 pub struct BlockEntry {
     /// The reason.
     pub kind: BlockKind,
-    /// When to look again. A reason that waits for something in another partition has one, since
-    /// a wake-up that crosses partitions can be lost.
+    /// When the reason is checked again. A reason that depends on another partition has such a
+    /// time, because a wake-up that crosses partitions can be lost.
     pub recheck_at: Option<TimestampMs>,
 }
 
-/// The reasons that hold an execution back: a set by kind, so that removing one never forgets
+/// The reasons that hold an execution back: a set by kind, so that removing one never removes
 /// another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocks(Vec<BlockEntry>);
@@ -52,7 +53,7 @@ impl Blocks {
         }
     }
 
-    /// Takes a reason away; tells whether it was there.
+    /// Removes a reason and returns whether it was there.
     pub fn remove(&mut self, kind: BlockKind) -> bool {
         let before = self.0.len();
         self.0.retain(|entry| entry.kind != kind);

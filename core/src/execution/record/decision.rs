@@ -1,4 +1,4 @@
-//! What a rule answers: a rejection, a recognised repeat, or a decision to commit.
+//! The result of a rule: a rejection, a recognised repeat, or a decision to commit.
 
 use std::sync::Arc;
 
@@ -11,126 +11,128 @@ use super::execution::Execution;
 use super::frame::Frame;
 use super::signal::SignalRecord;
 
-/// What a rule answers.
+/// The result of a rule.
 pub type Ruling<T> = Result<Verdict<T>, Rejection>;
 
-/// An answer that is no rejection.
+/// The result of a rule that does not reject the command.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)] // Nearly always `Apply`.
 pub enum Verdict<T> {
-    /// The same command was applied before: this was its outcome. Nothing is written.
+    /// The same command was applied before, with this outcome. Nothing is written.
     Repeat(T),
-    /// To be committed.
+    /// The command takes effect once this is committed.
     Apply(Decision<T>),
 }
 
-/// What to commit, and what the caller learns once it is committed.
+/// What to commit, and the outcome that the caller gets once it is committed.
 #[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision<T> {
-    /// What becomes of the record.
+    /// What happens to the record.
     pub next: Next,
-    /// When the decision holds, by the store's clock.
+    /// The times by the store's clock at which the decision may be committed.
     pub window: Window,
-    /// The shortest ttl that the decision stores, counted from the time it was decided for.
+    /// The shortest ttl that the decision stores, counted from the time it was made for.
     pub stores_ttl: Option<DurationMs>,
-    /// What happened, for the journal.
+    /// Events for the journal.
     pub events: Vec<Event>,
-    /// What becomes of the values beside the record.
+    /// What happens to payload, result and signal payloads.
     pub values: Vec<ValueEffect>,
-    /// What becomes of signals and output, where anything does.
-    pub beside: Option<Box<Beside>>,
-    /// What the caller learns.
+    /// What happens to signals and output, if anything does.
+    pub side_effects: Option<Box<SideEffects>>,
+    /// The outcome that the caller gets.
     pub outcome: T,
 }
 
-/// What becomes of a record.
+/// What a decision does to the record.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)] // Nearly always `Put`; a box would only add an allocation.
 pub enum Next {
-    /// It is written with a new version.
+    /// Writes it with a new version.
     Put(Execution),
-    /// It stays as it is, and so does its version; its index entries are written again.
+    /// Keeps it and its version, and writes its index entries again.
     Keep,
-    /// It goes, with all its index entries.
+    /// Removes it, with all its index entries.
     Remove,
 }
 
-/// What becomes of an execution's signals and output.
+/// What a decision does to an execution's signals and output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Beside {
-    /// A signal that is taken; its record is expected to be absent.
+pub struct SideEffects {
+    /// A signal to store; its record is expected to be absent.
     pub signal: Option<SignalRecord>,
-    /// Signals that go, with the nonces of their records' versions; `None` where only an entry is
-    /// left.
+    /// Signals to remove, with the nonces of their records' versions; `None` where only an index
+    /// entry is left.
     pub forgotten: Vec<(SignalId, Option<u64>)>,
-    /// A frame that is appended to an attempt's output.
+    /// A frame to append to an attempt's output.
     pub frame: Option<(AttemptIndex, Frame)>,
-    /// Whether the readers of that output are woken.
+    /// Whether to wake the readers of that output.
     pub rings_readers: bool,
-    /// Attempts whose output goes.
+    /// Attempts whose output to remove.
     pub dropped: Vec<AttemptIndex>,
 }
 
-/// A value beside a record.
+/// A value that is stored apart from the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValueKind {
-    /// What the submitter handed in.
+    /// The payload that the submitter gave.
     Payload,
-    /// What the worker handed back.
+    /// The result that the worker returned.
     Result,
-    /// What a signal brought.
+    /// The payload of a signal.
     Signal(SignalId),
 }
 
-/// What becomes of a value.
+/// What a decision does to a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueEffect {
-    /// It is written byte for byte.
+    /// Writes it byte for byte.
     Put(ValueKind, Arc<[u8]>),
-    /// It goes.
+    /// Removes it.
     Remove(ValueKind),
 }
 
-/// Why a commit is made: a full store refuses admission and still allows what frees it.
+/// The purpose of a commit. A store without memory refuses to admit work and still lets it finish,
+/// which frees memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Adds work; refused when the store's memory is full.
+    /// Adds work; refused when the store is out of memory.
     Admit,
-    /// Finishes or keeps up work; allowed when the store's memory is full.
+    /// Finishes or keeps up work; allowed when the store is out of memory.
     Finish,
 }
 
 impl<T> Decision<T> {
-    /// A decision for a changed record that holds at any time.
+    /// A decision that writes a changed record and may be committed at any time.
     pub fn put(mut next: Execution, now: TimestampMs, outcome: T) -> Self {
         next.updated_at = now;
+        Self::new(Next::Put(next), outcome)
+    }
+
+    /// A decision that only writes the record's index entries again. It restores an entry whose
+    /// taker died or did not keep it.
+    pub const fn keep(outcome: T) -> Self {
+        Self::new(Next::Keep, outcome)
+    }
+
+    /// A decision that removes the record.
+    pub const fn remove(outcome: T) -> Self {
+        Self::new(Next::Remove, outcome)
+    }
+
+    const fn new(next: Next, outcome: T) -> Self {
         Self {
-            next: Next::Put(next),
+            next,
             window: Window::ALWAYS,
             stores_ttl: None,
             events: Vec::new(),
             values: Vec::new(),
-            beside: None,
+            side_effects: None,
             outcome,
         }
     }
 
-    /// A decision that only writes the record's index entries again: that is how an entry comes
-    /// back whose taker died or gave it back.
-    pub fn keep(outcome: T) -> Self {
-        Self {
-            next: Next::Keep,
-            window: Window::ALWAYS,
-            stores_ttl: None,
-            events: Vec::new(),
-            values: Vec::new(),
-            beside: None,
-            outcome,
-        }
-    }
-
-    /// The same decision, held to a window.
+    /// The same decision, limited to a window.
     pub fn within(mut self, window: Window) -> Self {
         self.window = self.window.and(window);
         self
@@ -148,7 +150,7 @@ impl<T> Decision<T> {
         self
     }
 
-    /// The same decision with what happened before.
+    /// The same decision with earlier events before its own.
     pub fn after(mut self, events: Vec<Event>) -> Self {
         self.events.splice(0..0, events);
         self
@@ -161,8 +163,8 @@ impl<T> Decision<T> {
     }
 
     /// The same decision with effects on signals or output.
-    pub fn beside(mut self, beside: Beside) -> Self {
-        self.beside = Some(Box::new(beside));
+    pub fn side_effects(mut self, effects: SideEffects) -> Self {
+        self.side_effects = Some(Box::new(effects));
         self
     }
 
@@ -174,17 +176,18 @@ impl<T> Decision<T> {
             stores_ttl: self.stores_ttl,
             events: self.events,
             values: self.values,
-            beside: self.beside,
+            side_effects: self.side_effects,
             outcome: outcome(self.outcome),
         }
     }
 
-    /// Applies another rule to the record that this decision writes: one unit, intersected
-    /// windows, events of both. A composite asks its last command first whether it is a repeat.
+    /// Applies another rule to the record that this decision writes: one commit, the intersection
+    /// of both windows, the events of both. A composite first checks whether its last command is a
+    /// repeat.
     ///
     /// # Errors
     ///
-    /// What the second rule refuses is refused as a whole.
+    /// Those of the second rule; then neither is applied.
     pub fn then<U>(self, rule: impl FnOnce(&Execution) -> Ruling<U>) -> Ruling<(T, U)> {
         let Next::Put(record) = &self.next else {
             return Err(Rejection::NotFound);
@@ -206,7 +209,7 @@ impl<T> Decision<T> {
                     stores_ttl,
                     events,
                     values,
-                    beside: second.beside.or(self.beside),
+                    side_effects: second.side_effects.or(self.side_effects),
                     outcome: (self.outcome, second.outcome),
                 }))
             }

@@ -1,4 +1,4 @@
-//! What happened to an execution, as the journal tells it (`docs/architecture.md`, Journal).
+//! Events: what the journal reports of an execution (`docs/architecture.md`, Journal).
 
 use serde::{Deserialize, Serialize};
 
@@ -14,11 +14,11 @@ use crate::time::TimestampMs;
 
 use super::blocks::BlockKind;
 use super::lease::{ClaimKind, ReleaseOutcome};
-use super::outcome::Failure;
+use super::outcome::WorkFailure;
 use super::signal::SignalEffect;
 use super::waiting::ResumedBy;
 
-/// One thing that happened. Renewals and progress are not worth an event.
+/// One thing that happened to an execution. Renewals and progress reports have no event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
@@ -26,78 +26,78 @@ pub enum Event {
     Created {
         /// Its tenant.
         namespace: Namespace,
-        /// Its queue.
+        /// Its lane (queue).
         lane: LaneId,
     },
-    /// A grant went out.
+    /// A grant was issued.
     GrantIssued {
         /// When it ends.
         expires_at: TimestampMs,
     },
-    /// A grant ran out unused.
+    /// A grant expired unused.
     GrantExpired,
-    /// A worker took it.
+    /// A worker claimed it.
     Claimed {
         /// How.
         how: ClaimKind,
-        /// The process that took it.
+        /// The process that claimed it.
         instance: WorkerInstanceId,
         /// The attempt that runs now.
         attempt: AttemptIndex,
         /// The fencing token of the lease.
         epoch: LeaseEpoch,
     },
-    /// Its lease ran out.
+    /// Its lease expired.
     LeaseExpired {
         /// The fencing token of the lease.
         epoch: LeaseEpoch,
     },
-    /// An operator took the lease away.
+    /// An operator revoked the lease.
     LeaseRevoked {
         /// The fencing token of the lease.
         epoch: LeaseEpoch,
     },
-    /// An attempt failed and is tried again.
+    /// An attempt failed and will be retried.
     RetryScheduled {
         /// Why it failed.
-        failure: Failure,
+        failure: WorkFailure,
         /// When the next attempt may start.
         delay_until: TimestampMs,
     },
-    /// Its worker gave it back for later.
+    /// Its worker gave it back, to go on later.
     Released {
         /// How.
         how: ReleaseOutcome,
     },
-    /// Something holds it back.
+    /// A reason began to hold it back.
     Blocked {
-        /// What.
+        /// The reason.
         kind: BlockKind,
     },
-    /// Something no longer holds it back.
+    /// A reason no longer holds it back.
     Unblocked {
-        /// What.
+        /// The reason.
         kind: BlockKind,
     },
     /// Its delay is over.
     DelayOver,
     /// Its priority changed.
     PriorityChanged {
-        /// To what.
+        /// The new priority.
         priority: Priority,
     },
     /// Its life is over.
     Ended {
         /// Its tenant.
         namespace: Namespace,
-        /// Its queue.
+        /// Its lane (queue).
         lane: LaneId,
         /// Its labels.
         tags: Tags,
         /// How it ended.
         outcome: TerminalOutcome,
         /// Why it failed, if it did.
-        failure: Option<Failure>,
+        failure: Option<WorkFailure>,
     },
     /// A new life began.
     Replayed {
@@ -111,7 +111,7 @@ pub enum Event {
         /// Its name.
         key: WaitpointKey,
     },
-    /// A waitpoint closed that no suspension has used in time.
+    /// A waitpoint closed because no suspension used it in time.
     WaitpointExpired {
         /// The waitpoint.
         waitpoint_id: WaitpointId,
@@ -122,10 +122,10 @@ pub enum Event {
         suspension_id: SuspensionId,
         /// Why.
         reason: SuspensionReason,
-        /// When it has taken too long.
+        /// When it times out.
         timeout_at: Option<TimestampMs>,
     },
-    /// Its worker need not suspend it: the signals were there already.
+    /// Its worker did not have to suspend it: buffered signals satisfied the condition.
     AlreadySatisfied {
         /// The suspension that was not needed.
         suspension_id: SuspensionId,
@@ -134,26 +134,26 @@ pub enum Event {
     SignalTaken {
         /// The signal.
         signal_id: SignalId,
-        /// Where.
+        /// The waitpoint that it was sent to.
         waitpoint_id: WaitpointId,
-        /// What it says.
+        /// Its name.
         name: SignalName,
         /// What it did.
         effect: SignalEffect,
     },
-    /// Its suspension has ended and it goes on.
+    /// Its suspension ended; the attempt goes on with the next claim.
     Resumed {
         /// The suspension.
         suspension_id: SuspensionId,
-        /// By what.
+        /// What ended it.
         by: ResumedBy,
     },
-    /// Its suspension has taken too long, and waits on.
+    /// Its suspension timed out and goes on waiting.
     Escalated {
         /// The suspension.
         suspension_id: SuspensionId,
     },
-    /// Its retention is over; the record is gone.
+    /// Its retention is over; the record was removed.
     Removed,
 }
 
@@ -162,23 +162,23 @@ pub enum Event {
 pub enum EventKind {
     /// It was created.
     Created,
-    /// A grant went out.
+    /// A grant was issued.
     GrantIssued,
-    /// A grant ran out unused.
+    /// A grant expired unused.
     GrantExpired,
-    /// A worker took it.
+    /// A worker claimed it.
     Claimed,
-    /// Its lease ran out.
+    /// Its lease expired.
     LeaseExpired,
-    /// An operator took the lease away.
+    /// An operator revoked the lease.
     LeaseRevoked,
-    /// An attempt failed and is tried again.
+    /// An attempt failed and will be retried.
     RetryScheduled,
-    /// Its worker gave it back for later.
+    /// Its worker gave it back, to go on later.
     Released,
-    /// Something holds it back.
+    /// A reason began to hold it back.
     Blocked,
-    /// Something no longer holds it back.
+    /// A reason no longer holds it back.
     Unblocked,
     /// Its delay is over.
     DelayOver,
@@ -190,19 +190,19 @@ pub enum EventKind {
     Replayed,
     /// A waitpoint was opened before its suspension.
     WaitpointCreated,
-    /// A waitpoint closed that no suspension has used in time.
+    /// A waitpoint closed because no suspension used it in time.
     WaitpointExpired,
     /// Its worker gave it back until it is resumed.
     Suspended,
-    /// Its worker need not suspend it.
+    /// Its worker did not have to suspend it.
     AlreadySatisfied,
     /// A signal was taken.
     SignalTaken,
-    /// Its suspension has ended and it goes on.
+    /// Its suspension ended; the attempt goes on with the next claim.
     Resumed,
-    /// Its suspension has taken too long, and waits on.
+    /// Its suspension timed out and goes on waiting.
     Escalated,
-    /// Its retention is over. The last: [`EventKind::ALL`] counts up to here.
+    /// Its retention is over. Must stay the last: [`EventKind::ALL`] counts up to here.
     Removed,
 }
 

@@ -1,4 +1,4 @@
-//! The record of an execution: its whole control state. Payload and result are values beside it
+//! The record of an execution: its whole control state. Payload and result are separate values
 //! (`docs/architecture.md`, Records).
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub struct Execution {
     pub id: ExecutionId,
     /// The tenant that it belongs to.
     pub namespace: Namespace,
-    /// The queue that it waits in.
+    /// The lane (queue) that it waits in.
     pub lane: LaneId,
     /// What kind of work it is.
     pub kind: ExecutionKind,
@@ -39,7 +39,7 @@ pub struct Execution {
     pub position: u16,
     /// When it was changed last, renewals and progress included.
     pub updated_at: TimestampMs,
-    /// Who created it: tells one's own lost reply from a duplicate.
+    /// Drawn by the call that created it: tells that call's lost reply from a duplicate.
     pub creator: Nonce,
     /// The digest of its content, when it was created under an idempotency key.
     pub content: Option<ContentDigest>,
@@ -53,7 +53,7 @@ pub struct Execution {
     pub deadline: Option<TimestampMs>,
     /// Where it is in its life.
     pub phase: Phase,
-    /// Of the latest lease ever given; only grows.
+    /// The fencing epoch of the latest lease ever given; only grows.
     pub epoch: LeaseEpoch,
     /// The fence of the latest lease ever given, in every phase.
     pub last_fence: Option<Fence>,
@@ -71,13 +71,13 @@ pub struct Execution {
     pub requests: Bounded<(RequestId, OperatorOutcome), 8>,
     /// Its waitpoints and suspensions, once it has had one.
     pub waiting: Option<Box<Waiting>>,
-    /// How many attempts, counted from the first, may have output; retention takes it away.
+    /// How many attempts, counted from the first, may have output; retention removes it.
     pub framed: u32,
-    /// Work on the record itself that is due now.
+    /// The next step of the record's removal, which is due now.
     pub continuation: Option<Continuation>,
 }
 
-/// Counters of an execution.
+/// The counters of an execution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Retries in this life.
@@ -95,16 +95,16 @@ pub struct Counts {
 pub struct Progress {
     /// 0 to 100.
     pub percent: u8,
-    /// In the worker's words; at most [`Progress::MESSAGE_MAX_BYTES`] bytes.
+    /// A text of the worker's, at most [`Progress::MESSAGE_MAX_BYTES`] bytes.
     pub message: Option<String>,
 }
 
 impl Progress {
-    /// The longest message that is kept, in bytes; what is longer is cut.
+    /// The longest message that is kept, in bytes; a longer one is truncated.
     pub const MESSAGE_MAX_BYTES: usize = 1_024;
 }
 
-/// What came of an operator's call.
+/// The outcome of an operator's call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OperatorOutcome {
     /// `cancel`.
@@ -119,14 +119,15 @@ pub enum OperatorOutcome {
     Resumed(SuspensionId),
 }
 
-/// Work on the record itself that goes on in bounded steps.
+/// The next step of a record's removal once its retention is over. The first step removes payload
+/// and result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Continuation {
-    /// Retention is over and payload and result are gone: signals go next.
+    /// Remove the signals.
     RemoveSignals,
-    /// Then the output of attempts, from this one on.
+    /// Remove the output of attempts, from this one on.
     RemoveFrames(u32),
-    /// Everything beside the record is gone: it goes last.
+    /// Remove the record, which is all that is left.
     RemoveRecord,
 }
 
@@ -156,7 +157,7 @@ impl Execution {
         }
     }
 
-    /// The grant that is out, live or not.
+    /// The grant that is issued, live or expired.
     pub const fn grant(&self) -> Option<&Grant> {
         match &self.phase {
             Phase::Runnable(runnable) => runnable.grant.as_ref(),
@@ -165,7 +166,7 @@ impl Execution {
         }
     }
 
-    /// What holds the execution back, while it waits for a worker.
+    /// The reasons that hold the execution back while it waits for a worker.
     pub const fn blocks(&self) -> Option<&Blocks> {
         match &self.phase {
             Phase::Runnable(runnable) => Some(&runnable.blocks),
@@ -174,7 +175,7 @@ impl Execution {
         }
     }
 
-    /// What holds the execution back, to be changed.
+    /// The reasons that hold the execution back, to be changed.
     pub(in crate::execution) const fn blocks_mut(&mut self) -> Option<&mut Blocks> {
         match &mut self.phase {
             Phase::Runnable(runnable) => Some(&mut runnable.blocks),
@@ -196,7 +197,7 @@ impl Execution {
         }
     }
 
-    /// When the attempt that runs has taken too long, if it may.
+    /// When the attempt that runs times out, if its policy has an attempt timeout.
     pub fn attempt_times_out_at(&self, lease: &Lease) -> Option<TimestampMs> {
         self.policy.timeout.attempt_timeout_ms.map(|timeout| lease.acquired_at.plus(timeout))
     }

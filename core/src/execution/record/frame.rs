@@ -12,12 +12,12 @@ pub const MAX_FRAME_PAYLOAD: usize = 64 << 10;
 /// The most bytes of a frame's metadata, keys and values together.
 pub const MAX_FRAME_METADATA: usize = 4 << 10;
 
-/// A piece of output.
+/// One piece of an attempt's output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {
-    /// Counts from 1 within its attempt.
+    /// Its number in its attempt, from 1 without gaps.
     pub sequence: u64,
-    /// What kind of output it is.
+    /// The kind of output.
     pub frame_type: FrameType,
     /// The output, at most 64 KiB.
     pub payload: Arc<[u8]>,

@@ -26,14 +26,14 @@ pub struct Grant {
     pub worker: WorkerId,
     /// When it ends.
     pub expires_at: TimestampMs,
-    /// What the asker wants to be remembered; it plays no part in admission.
+    /// What the caller wants to be stored with it; it plays no part in admission.
     pub audit: Option<Box<GrantAudit>>,
 }
 
-/// What the asker of a grant wants to be remembered.
+/// What the caller of a grant request wants to be stored with the grant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantAudit {
-    /// The process that asked.
+    /// The process that sent the request.
     pub instance: Option<WorkerInstanceId>,
     /// A hash over the worker's capabilities.
     pub capability_hash: Option<String>,
@@ -49,7 +49,7 @@ impl Grant {
         now < self.good_until()
     }
 
-    /// The first instant at which the grant cannot be used any more.
+    /// The first instant at which the grant can no longer be used.
     pub(in crate::execution) fn good_until(&self) -> TimestampMs {
         if planted!(GrantGoodAtItsEnd) {
             return self.expires_at.plus(DurationMs::new(1));

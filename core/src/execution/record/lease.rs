@@ -18,7 +18,7 @@ pub struct Lease {
     pub worker: WorkerId,
     /// The process that holds it.
     pub instance: WorkerInstanceId,
-    /// How it was taken.
+    /// How it was claimed.
     pub how: ClaimKind,
     /// When it was given; the attempt timeout counts from here.
     pub acquired_at: TimestampMs,
@@ -30,7 +30,7 @@ pub struct Lease {
     pub grant: ConsumedGrant,
 }
 
-/// How an execution was taken.
+/// How an execution was claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClaimKind {
@@ -38,22 +38,22 @@ pub enum ClaimKind {
     New,
     /// With its interrupted attempt.
     Resumed,
-    /// From an owner that lost its lease.
+    /// Taken over from an owner that lost its lease.
     Reclaimed,
 }
 
-/// What became of a lease that nobody gave back.
+/// What became of a lease that its holder did not give back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LeaseFate {
-    /// It is held, or ran out unnoticed.
+    /// It is held, or it expired and no command has marked that yet.
     Held,
-    /// It ran out and was marked so; it stays expired if the clock goes back.
+    /// It expired and was marked so; it stays expired if the clock steps back.
     Expired,
-    /// An operator took it away.
+    /// An operator revoked it.
     Revoked,
 }
 
-/// What each lease-bound call carries: proof of being the latest owner.
+/// The proof of ownership that each call of a lease's holder carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fence {
     /// The lease.
@@ -69,7 +69,7 @@ pub struct Fence {
 pub struct Release {
     /// The fence of the call.
     pub fence: Fence,
-    /// What the call was and what came of it.
+    /// The kind of the call and its outcome.
     pub outcome: ReleaseOutcome,
 }
 
@@ -88,11 +88,11 @@ pub enum ReleaseOutcome {
     Cancelled,
 }
 
-/// What came of a failed attempt.
+/// The outcome of a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailOutcome {
-    /// It is tried again.
+    /// It will be retried.
     RetryScheduled {
         /// Not before this instant.
         delay_until: TimestampMs,

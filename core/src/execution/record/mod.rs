@@ -16,13 +16,13 @@ mod waiting;
 
 pub use attempt::{Attempt, AttemptEnd, AttemptKind, AttemptSummary};
 pub use blocks::{BlockEntry, BlockKind, Blocks};
-pub use decision::{Beside, Decision, Next, Purpose, Ruling, ValueEffect, ValueKind, Verdict};
+pub use decision::{Decision, Next, Purpose, Ruling, SideEffects, ValueEffect, ValueKind, Verdict};
 pub use event::{Event, EventKind};
 pub use execution::{ContentDigest, Continuation, Counts, Execution, OperatorOutcome, Progress};
 pub use frame::{Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD};
 pub use grant::{ConsumedGrant, Grant, GrantAudit};
 pub use lease::{ClaimKind, FailOutcome, Fence, Lease, LeaseFate, Release, ReleaseOutcome};
-pub use outcome::{Failure, Outcome};
+pub use outcome::{Outcome, WorkFailure};
 pub use phase::{
     Active, DelayReason, Interruption, NextAttempt, NotBefore, Phase, Runnable, Suspended, Terminal,
 };

@@ -11,11 +11,11 @@ use crate::state::TerminalOutcome;
 pub enum Outcome {
     /// Completed.
     Success,
-    /// Failed without a retry left.
-    Failed(Failure),
+    /// Failed with no retry left, or none allowed.
+    Failed(WorkFailure),
     /// Cancelled by its holder or an operator.
     Cancelled {
-        /// Why, in the canceller's words.
+        /// The reason that the caller gave.
         reason: String,
     },
     /// Its deadline passed.
@@ -24,14 +24,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// The failure of a failed life.
-    pub const fn failure(&self) -> Option<&Failure> {
+    pub const fn failure(&self) -> Option<&WorkFailure> {
         match self {
             Self::Failed(failure) => Some(failure),
             _ => None,
         }
     }
 
-    /// The outcome in one word.
+    /// The outcome without its values.
     pub const fn word(&self) -> TerminalOutcome {
         match self {
             Self::Success => TerminalOutcome::Success,
@@ -56,17 +56,17 @@ impl std::fmt::Display for Outcome {
 
 /// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// By which a retry policy decides.
+pub struct WorkFailure {
+    /// The category that the retry policy decides by.
     pub category: FailureCategory,
-    /// For people; at most [`Failure::REASON_MAX_BYTES`] bytes.
+    /// A text for people, at most [`WorkFailure::REASON_MAX_BYTES`] bytes.
     pub reason: String,
 }
 
-impl Failure {
-    /// The longest reason that is kept of an outcome, in bytes; what is longer is cut.
+impl WorkFailure {
+    /// The longest reason that an outcome keeps, in bytes; a longer one is truncated.
     pub const REASON_MAX_BYTES: usize = 4_096;
-    /// The longest reason that is kept of a past attempt or told in an event, in bytes.
+    /// The longest reason that a past attempt or an event keeps, in bytes.
     pub const SHORT_REASON_MAX_BYTES: usize = 256;
 
     /// The same failure with a reason short enough for a list.

@@ -13,10 +13,10 @@ use super::lease::{Fence, Lease, LeaseFate};
 use super::outcome::Outcome;
 use super::waiting::Suspension;
 
-/// Where an execution is in its life. A state that makes no sense cannot be written down.
+/// Where an execution is in its life. A state that makes no sense cannot be represented.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
-    /// Waiting to run. Eligible when nothing holds it back and no grant is out.
+    /// Waiting to run. Eligible when nothing holds it back and no grant is issued.
     Runnable(Runnable),
     /// Owned, or owned until recently.
     Active(Active),
@@ -31,11 +31,11 @@ pub enum Phase {
 pub struct Runnable {
     /// What a claim starts.
     pub next: NextAttempt,
-    /// Not before a time.
+    /// The time before which it does not start, if there is one.
     pub not_before: Option<NotBefore>,
-    /// What else holds it back.
+    /// The other reasons that hold it back.
     pub blocks: Blocks,
-    /// The admission that is out.
+    /// The grant that is issued, live or expired.
     pub grant: Option<Grant>,
 }
 
@@ -48,9 +48,10 @@ pub struct Active {
     pub lease: Lease,
     /// What became of the lease.
     pub fate: LeaseFate,
-    /// Why nobody may take over, once the lease is lost; a missing capability is the only reason.
+    /// The reasons that hold back a takeover, once the lease is lost; a missing capability is the
+    /// only one.
     pub blocks: Blocks,
-    /// The reclaim grant that is out, once the lease is lost.
+    /// The reclaim grant that is issued, once the lease is lost.
     pub grant: Option<Grant>,
 }
 
@@ -59,7 +60,7 @@ pub struct Active {
 pub struct Suspended {
     /// The attempt that will go on.
     pub attempt: Attempt,
-    /// What it waits for.
+    /// The suspension, with the condition that resumes it.
     pub suspension: Suspension,
 }
 
@@ -115,16 +116,16 @@ pub struct NotBefore {
 /// Why an execution is delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DelayReason {
-    /// Its submitter or its worker wished it.
+    /// Its submitter or its worker asked for it.
     Requested,
-    /// A failed attempt is retried later.
+    /// It waits for the backoff of a retry.
     RetryBackoff,
-    /// It was resumed, and waits a while first.
+    /// It was resumed, with a resume delay.
     ResumeDelay,
 }
 
 impl Phase {
-    /// The phase in one word.
+    /// The phase without its values.
     pub const fn word(&self) -> LifecyclePhase {
         match self {
             Self::Runnable(_) => LifecyclePhase::Runnable,
@@ -146,7 +147,7 @@ impl Active {
     }
 
     /// When the lease ends by a clock that shows `now`. An expiry further away than the ttl and a
-    /// minute comes from a clock that has stepped back since, and is treated as `now` + ttl.
+    /// minute means that the clock has stepped back since; it counts as `now` + ttl.
     pub fn expires_at(&self, now: TimestampMs) -> TimestampMs {
         if planted!(LeaseGoodAtItsEnd) {
             return self.lease.expires_at.plus(DurationMs::new(1));
@@ -159,7 +160,7 @@ impl Active {
     /// How much further away than its ttl an expiry may be before the clock must have stepped.
     pub const CLOCK_STEP: DurationMs = DurationMs::from_secs(60);
 
-    /// Whether the lease ran out, marked or not. A revoked lease is not expired.
+    /// Whether the lease expired, marked or not. A revoked lease is not expired.
     pub fn is_expired(&self, now: TimestampMs) -> bool {
         match self.fate {
             LeaseFate::Held => now >= self.expires_at(now),
@@ -173,7 +174,7 @@ impl Active {
         self.fate == LeaseFate::Held && !self.is_expired(now)
     }
 
-    /// From when on the lease is lost: at once where that is marked.
+    /// The first instant at which the lease is lost: any instant if that is marked.
     pub const fn lost_from(&self) -> TimestampMs {
         match self.fate {
             LeaseFate::Held => self.lease.expires_at,

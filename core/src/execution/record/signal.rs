@@ -1,4 +1,4 @@
-//! Signals: a record for each, so that what was sent is kept and a repeat is recognised
+//! Signals: each has its own record, so that it is kept and a repeat is recognised
 //! (`docs/spec.md`, 5). \[INV-SIGNAL-1\]
 
 use serde::{Deserialize, Serialize};
@@ -7,33 +7,33 @@ use crate::id::{Nonce, SignalId, SignalName, SignalSource, WaitpointId, Waitpoin
 use crate::time::TimestampMs;
 use crate::token::Subject;
 
-/// A signal as it was taken. Its payload is a value beside it.
+/// A signal that was taken. Its payload is stored apart from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignalRecord {
-    /// Chosen by its sender, or standing for an idempotency key.
+    /// Chosen by its sender, or derived from an idempotency key.
     pub id: SignalId,
     /// Its number among the signals of its execution, from 0 without gaps.
     pub number: u32,
-    /// Where it was sent to.
+    /// The waitpoint that it was sent to.
     pub waitpoint_id: WaitpointId,
     /// The name of that waitpoint.
     pub waitpoint_key: WaitpointKey,
-    /// When that waitpoint was created: a repeat proves itself with the same token.
+    /// When that waitpoint was created: a repeat is verified with the same token.
     pub waitpoint_created_at: TimestampMs,
-    /// What it says.
+    /// Its name.
     pub name: SignalName,
-    /// Who sent it, in the sender's own words.
+    /// Who sent it, as the sender says.
     pub source: Option<SignalSource>,
     /// When it was taken.
     pub at: TimestampMs,
-    /// Drawn once for the call that sent it: tells one's own lost reply from a duplicate.
+    /// Drawn by the call that sent it: tells that call's lost reply from a duplicate.
     pub creator: Nonce,
-    /// What it did.
+    /// Its effect.
     pub effect: SignalEffect,
 }
 
 impl SignalRecord {
-    /// What the token of its waitpoint is signed for.
+    /// The data that the token of its waitpoint signs.
     pub const fn subject(&self) -> Subject<'_> {
         Subject {
             id: self.waitpoint_id,
@@ -43,27 +43,27 @@ impl SignalRecord {
     }
 }
 
-/// What a signal did.
+/// The effect of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignalEffect {
-    /// It is kept for a suspension to come: none uses its waitpoint yet.
+    /// Kept for a later suspension: none uses its waitpoint yet.
     Buffered,
-    /// It counts, and more is needed.
+    /// Counted, and more are needed.
     Counted,
-    /// It is kept and does not count: the condition asks for another one.
+    /// Kept but not counted: the condition asks for others.
     Recorded,
-    /// It satisfied the condition and resumed the execution.
+    /// Satisfied the condition and resumed the execution.
     Resumed,
 }
 
-/// What came of a signal that was delivered.
+/// The outcome of `deliver_signal`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignalOutcome {
     /// It was taken.
     Accepted {
-        /// What it did.
+        /// Its effect.
         effect: SignalEffect,
     },
     /// It was taken and resumed the execution.

@@ -1,6 +1,6 @@
 //! What an execution waits for: its waitpoints, its suspension, and how it was resumed
-//! (`docs/spec.md`, 5). Signals are records of their own; here are only counts and the ids of those
-//! that satisfied a condition, so that the record stays small whatever is sent.
+//! (`docs/spec.md`, 5). Each signal has its own record. This one has only counts and the ids of
+//! those that satisfied a condition, so that it stays small however many are sent.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -24,9 +24,9 @@ pub struct Suspension {
     pub since: TimestampMs,
     /// What resumes it.
     pub resumes: Resumes,
-    /// When it has taken too long, and what happens then; `None` once that has happened.
+    /// When it times out, and what happens then; `None` once that has happened.
     pub timeout: Option<Timeout>,
-    /// When it was escalated because it took too long.
+    /// When it was escalated because it timed out.
     pub escalated_at: Option<TimestampMs>,
     /// How it goes on.
     pub policy: ResumePolicy,
@@ -36,7 +36,7 @@ pub struct Suspension {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resumes {
-    /// Signals that satisfy all of these.
+    /// Signals that satisfy all of these parts.
     Signals(Vec<Tally>),
     /// An operator only.
     OperatorOnly,
@@ -47,48 +47,48 @@ pub enum Resumes {
 /// A part of a condition with the signals that have counted for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// What is asked for.
+    /// The part.
     pub part: ConditionPart,
-    /// What has counted, never more than is asked for.
+    /// The signals that have counted, never more than the part asks for.
     pub counted: Vec<Counted>,
 }
 
 /// A signal that counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
-    /// By what it is told from others of the same count: the waitpoint, the signal, or the digest
-    /// of its source.
+    /// The value that must be distinct among those that count: the waitpoint, the signal, or the
+    /// digest of its source.
     pub mark: Uuid,
     /// The signal.
     pub signal: SignalId,
 }
 
-/// When a suspension has taken too long, and what happens then.
+/// When a suspension times out, and what happens then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeout {
-    /// When.
+    /// The first instant after its time.
     pub at: TimestampMs,
-    /// What.
+    /// What happens.
     pub behaviour: TimeoutBehaviour,
 }
 
-/// What an execution that had a waitpoint keeps of all of them.
+/// The waitpoints and suspensions of an execution that has had one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// The waitpoints that take signals.
     pub open: Vec<Waitpoint>,
-    /// The latest ones that take none any more: a late signal learns that, and a repeated one is
-    /// recognised.
+    /// The latest ones that no longer do, so that a late signal is refused as such and a repeated
+    /// one is recognised.
     pub closed: Bounded<Waitpoint, MAX_WAITPOINTS>,
-    /// How many signals there were, over all waitpoints and lives; the number of the next one.
+    /// How many signals were taken, over all waitpoints and lives: the number of the next one.
     pub signals: u32,
     /// The present or latest suspension, so that a repeat is recognised.
     pub latest: Option<LatestSuspension>,
-    /// How the lease that runs came to be, or the next one will, if a suspension was resumed by it.
+    /// How the suspension was resumed that the present or the next lease goes on from, if it does.
     pub resumption: Option<Resumption>,
 }
 
-/// A named place where an execution waits for signals.
+/// A named point at which an execution waits for signals.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waitpoint {
     /// Chosen by the worker that created it.
@@ -99,13 +99,13 @@ pub struct Waitpoint {
     pub created_at: TimestampMs,
     /// The secret that its token was signed with when it was created.
     pub kid: Kid,
-    /// By which its token is told from others, without giving it away.
+    /// Tells its token from others without revealing it.
     pub fingerprint: Fingerprint,
     /// Whether a suspension uses it.
     pub state: WaitpointState,
     /// The number of the first signal that counts at it.
     pub counts_from: u32,
-    /// How many signals it has had.
+    /// How many signals it has taken.
     pub signals: u32,
 }
 
@@ -113,12 +113,13 @@ pub struct Waitpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitpointState {
-    /// None does yet: signals are buffered.
+    /// No suspension uses it yet: signals are buffered.
     Pending {
-        /// When it closes unless a suspension uses it; `None` where it stays open with its attempt.
+        /// When it closes unless a suspension uses it; `None` if it stays open as long as its
+        /// attempt.
         expires_at: Option<TimestampMs>,
     },
-    /// The present one does.
+    /// The present suspension uses it.
     Active,
 }
 
@@ -129,17 +130,17 @@ pub struct LatestSuspension {
     pub id: SuspensionId,
     /// Its waitpoints.
     pub waitpoints: Vec<WaitpointId>,
-    /// What came of the call.
+    /// The outcome of the call.
     pub outcome: SuspendedHow,
 }
 
-/// What came of the call that suspended.
+/// The outcome of the call that suspended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SuspendedHow {
-    /// The lease was given back, until this time at the latest.
+    /// The lease was given back; the suspension times out at this instant, if it does.
     Suspended(Option<TimestampMs>),
-    /// Its condition was satisfied already by these signals, and the lease was kept.
+    /// Buffered signals had satisfied the condition, and the lease was kept.
     AlreadySatisfied(Vec<SignalId>),
 }
 
@@ -148,7 +149,7 @@ pub enum SuspendedHow {
 pub struct Resumption {
     /// The suspension.
     pub suspension_id: SuspensionId,
-    /// By what.
+    /// What resumed it.
     pub by: ResumedBy,
     /// The signals that satisfied its condition, in the order in which they counted.
     pub signals: Vec<SignalId>,
@@ -164,20 +165,20 @@ pub enum ResumedBy {
     Operator,
     /// Its timeout.
     Timeout {
-        /// Whether its worker sees a signal for it.
+        /// Whether its worker gets a signal for it.
         signal: bool,
-        /// When.
+        /// When it timed out.
         at: TimestampMs,
     },
 }
 
 impl Waitpoint {
-    /// What its token is signed for.
+    /// The data that its token signs.
     pub const fn subject(&self) -> Subject<'_> {
         Subject { id: self.id, key: &self.key, created_at: self.created_at }
     }
 
-    /// When it closes by itself.
+    /// When it closes unless a suspension uses it.
     pub const fn expires_at(&self) -> Option<TimestampMs> {
         match self.state {
             WaitpointState::Pending { expires_at } => expires_at,
@@ -185,7 +186,7 @@ impl Waitpoint {
         }
     }
 
-    /// Whether it has closed by itself, marked or not.
+    /// Whether it has expired, marked or not.
     pub fn is_expired(&self, now: TimestampMs) -> bool {
         self.expires_at().is_some_and(|at| at <= now)
     }

@@ -1,5 +1,5 @@
-//! `admit`: issue whichever grant an execution asks for to a worker that takes it elsewhere
-//! (`docs/spec.md`, 7: `claim_for_worker`).
+//! `admit`: issue the grant that an execution's situation asks for, to a worker that claims it in
+//! another process (`docs/spec.md`, 7: `claim_for_worker`).
 
 use crate::error::Rejection;
 use crate::execution::record::{Execution, Phase, Ruling, Verdict};
@@ -12,29 +12,31 @@ use super::offer::{check_taken_over_unasked, set_aside};
 /// Admits a worker to an execution that was taken from a lane. Identity: the grant id.
 #[derive(Clone, Debug)]
 pub struct Admit(
-    /// The grant that is asked for.
+    /// The request for the grant.
     pub IssueClaimGrant,
 );
 
-/// What came of an admission.
+/// The outcome of `admit`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Admitted {
     /// A claim or resume grant was issued.
     Granted(Granted),
     /// A reclaim grant was issued.
     ReclaimGranted(Granted),
-    /// It was reclaimed too often and has failed.
+    /// The execution reached its reclaim limit and has failed.
     CapExceeded {
         /// How often it was reclaimed.
         reclaims: u32,
     },
-    /// The worker lacks a capability: it waits for another one, out of the way of others.
+    /// The worker lacks a capability. The execution is blocked by route, where it does not hold up
+    /// others, until a sweep offers it to another worker.
     BlockedByRoute(Rejection),
-    /// It cannot be taken now; its index entries are as they should be again.
+    /// The execution cannot be claimed now. Its index entries were written again.
     GivenBack(Rejection),
 }
 
-/// Issues a grant if the execution can be taken, and puts it where it belongs if not.
+/// Issues a grant if the execution can be claimed; otherwise sets it aside, so that its entry does
+/// not hold up those after it.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
-//! `append_frame`: a worker tells what it is doing, frame by frame (`docs/spec.md`, 6).
+//! `append_frame`: append to the output of an attempt (`docs/spec.md`, 6).
 
 use crate::error::Rejection;
 use crate::execution::record::{
-    Beside, Decision, Execution, Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD, Phase, Ruling,
+    Decision, Execution, Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD, Phase, Ruling, SideEffects,
     Verdict,
 };
 use crate::id::ExecutionId;
@@ -19,10 +19,10 @@ pub struct AppendFrame {
     pub execution_id: ExecutionId,
     /// The holder's proof.
     pub fence: FenceParts,
-    /// What is appended. Its sequence is one more than that of the frame before, from 1.
+    /// The frame. Its sequence is one more than that of the frame before, from 1.
     pub frame: Frame,
-    /// Whether readers that wait are woken. A writer need not wake them with every frame: whoever
-    /// was woken reads on for a while.
+    /// Whether to wake waiting readers. A writer need not do so with every frame: a reader that was
+    /// woken goes on reading for a while.
     pub rings: bool,
 }
 
@@ -37,8 +37,8 @@ pub struct Appended {
 ///
 /// # Errors
 ///
-/// `FenceRequired`, `PartialFenceTriple`; `StaleOwnerCannotAppend` when the lease is lost in
-/// whatever way; `StreamClosed` when the attempt is over or interrupted; `PayloadTooLarge`,
+/// `FenceRequired`, `PartialFenceTriple`; `StaleOwnerCannotAppend` if the lease was taken over,
+/// revoked or expired; `StreamClosed` if the attempt is over or interrupted; `PayloadTooLarge`,
 /// `InvalidInput` for the metadata; `SequenceGap`.
 pub fn append_frame(
     current: &Execution,
@@ -73,11 +73,12 @@ pub fn append_frame(
     }
     next.framed = next.framed.max(attempt.0.saturating_add(1));
     let frame = (attempt, command.frame.clone());
-    let beside = Beside { frame: Some(frame), rings_readers: command.rings, ..Beside::default() };
-    Ok(Decision::put(next, now, appended).within(holds).beside(beside).into())
+    let effects =
+        SideEffects { frame: Some(frame), rings_readers: command.rings, ..SideEffects::default() };
+    Ok(Decision::put(next, now, appended).within(holds).side_effects(effects).into())
 }
 
-/// Whether the frame of this sequence was appended before, by the owner who asks.
+/// Whether the frame of this sequence was appended before, under the same lease.
 /// \[INV-IDENTITY-1\]
 fn is_repeat(current: &Execution, command: &AppendFrame) -> bool {
     let FenceParts::Complete(fence) = command.fence else { return false };
@@ -90,7 +91,7 @@ fn is_repeat(current: &Execution, command: &AppendFrame) -> bool {
         && !planted!(FrameRepeatUnknown)
 }
 
-/// What a refused owner's call means for a stream.
+/// The rejection of a stream's call, for a refused call of the holder.
 fn stale_or_closed(rejection: Rejection) -> Rejection {
     match rejection {
         Rejection::StaleLease { .. } | Rejection::LeaseRevoked | Rejection::LeaseExpired { .. } => {

@@ -1,5 +1,5 @@
-//! `block` and `unblock`: hold an execution back for a reason, and let go of one reason
-//! (`docs/spec.md`, 4 and 7).
+//! `block` and `unblock`: add and remove a reason that holds an execution back (`docs/spec.md`, 4
+//! and 7).
 
 use crate::capability::Capabilities;
 use crate::error::Rejection;
@@ -19,24 +19,24 @@ pub struct Block {
     pub execution_id: ExecutionId,
     /// The reason.
     pub kind: BlockKind,
-    /// When a budget or a quota is expected to allow it again; otherwise 1 s after the block,
+    /// When a budget or a quota is expected to allow it again; by default 1 s after the block,
     /// doubling up to 60 s.
     pub recheck_at: Option<TimestampMs>,
 }
 
-/// Lets go of one reason; the others still hold. Identity: the reason; a repeat changes nothing.
+/// Removes one reason; the others still hold. Identity: the reason; a repeat changes nothing.
 #[derive(Clone, Debug)]
 pub struct Unblock {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The reason.
     pub kind: BlockKind,
-    /// Only for a worker that can do this: what a sweep offers to executions that no worker
-    /// fitted.
+    /// The capabilities of a worker, if only for a worker that has those needed: a sweep offers
+    /// them to executions that are blocked by route.
     pub offered: Option<Capabilities>,
 }
 
-/// What came of `block` or `unblock`.
+/// The outcome of `block` and `unblock`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockOutcome {
     /// The first reason that holds the execution back now.
@@ -47,8 +47,8 @@ pub struct BlockOutcome {
 ///
 /// # Errors
 ///
-/// `ExecutionNotRunnable`: only what waits to run can be held back. An execution whose lease was
-/// lost waits too, but only a missing capability can hold it.
+/// `ExecutionNotRunnable`: only an execution that waits to run can be held back. One whose lease
+/// was lost waits too, but only a missing capability can hold it back.
 pub fn block(current: &Execution, command: &Block, now: TimestampMs) -> Ruling<BlockOutcome> {
     let kind = command.kind;
     check_waits(current, kind)?;
@@ -69,15 +69,14 @@ pub fn block(current: &Execution, command: &Block, now: TimestampMs) -> Ruling<B
     Ok(Decision::put(next, now, outcome).event(Event::Blocked { kind }).into())
 }
 
-/// The longest wait before a block is looked at again.
+/// The longest time until a block is checked again.
 const MAX_RECHECK: DurationMs = DurationMs::from_secs(60);
 
-/// Takes one reason away.
+/// Removes one reason.
 ///
 /// # Errors
 ///
-/// `ExecutionNotRunnable`, and `CapabilityMismatch` when capabilities are offered and one is
-/// missing.
+/// `ExecutionNotRunnable`, and `CapabilityMismatch` if capabilities are offered and one is missing.
 pub fn unblock(current: &Execution, command: &Unblock, now: TimestampMs) -> Ruling<BlockOutcome> {
     let kind = command.kind;
     check_waits(current, kind)?;
@@ -98,8 +97,8 @@ pub fn unblock(current: &Execution, command: &Unblock, now: TimestampMs) -> Ruli
     Ok(Decision::put(next, now, outcome).event(Event::Unblocked { kind }).into())
 }
 
-/// Refuses an execution that nothing can hold back: only what waits to run can be, and what waits
-/// to be taken over since its lease is marked as lost, by a missing capability.
+/// Refuses an execution that this reason cannot hold back. Any reason can hold back a runnable one;
+/// a missing capability also one whose lease is marked as lost, which waits to be taken over.
 fn check_waits(current: &Execution, kind: BlockKind) -> Result<(), Rejection> {
     match &current.phase {
         Phase::Runnable(_) => Ok(()),

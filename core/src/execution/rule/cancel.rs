@@ -1,10 +1,10 @@
-//! `cancel`: the work is not wanted any more (`docs/spec.md`, 4).
+//! `cancel`: end an execution that is no longer wanted (`docs/spec.md`, 4).
 
 use crate::bounded::truncated;
 use crate::error::Rejection;
 use crate::execution::record::{
-    AttemptEnd, Decision, Execution, Failure, OperatorOutcome, Outcome, Phase, ReleaseOutcome,
-    Ruling, Verdict,
+    AttemptEnd, Decision, Execution, OperatorOutcome, Outcome, Phase, ReleaseOutcome, Ruling,
+    Verdict, WorkFailure,
 };
 use crate::id::ExecutionId;
 use crate::planted::planted;
@@ -19,9 +19,9 @@ use super::operator_call::OperatorCall;
 pub struct Cancel {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// Who wishes it.
+    /// Who cancels it.
     pub by: CancelledBy,
-    /// For people; what is over 4096 bytes is cut.
+    /// A text for people, truncated to 4,096 bytes.
     pub reason: String,
 }
 
@@ -34,12 +34,12 @@ pub enum CancelledBy {
     Operator(OperatorCall),
 }
 
-/// Cancels an execution that is not over. Its holder finds out at its next call.
+/// Cancels an execution that is not over. Its holder learns of it with its next call.
 ///
 /// # Errors
 ///
 /// By the holder: those of a holder's call. By an operator: `Superseded`, and
-/// `ExecutionNotActive` when the execution is over.
+/// `ExecutionNotActive` if the execution is over.
 pub fn cancel(current: &Execution, command: &Cancel, now: TimestampMs) -> Ruling<()> {
     let mut next = current.clone();
     let window = match &command.by {
@@ -65,7 +65,7 @@ pub fn cancel(current: &Execution, command: &Cancel, now: TimestampMs) -> Ruling
             Window::ALWAYS
         }
     };
-    let reason = truncated(&command.reason, Failure::REASON_MAX_BYTES).to_owned();
+    let reason = truncated(&command.reason, WorkFailure::REASON_MAX_BYTES).to_owned();
     let ended = end_life(&mut next, Outcome::Cancelled { reason }, AttemptEnd::Cancelled, now);
     let by_operator = matches!(command.by, CancelledBy::Operator(_));
     if planted!(CancelledKeepsLease) && by_operator && matches!(current.phase, Phase::Active(_)) {

@@ -19,12 +19,12 @@ pub struct ChangePriority {
     pub priority: Priority,
 }
 
-/// Changes the priority of an execution that is not over. It keeps its place in time; an execution
-/// that is not eligible takes its new place when it next is.
+/// Changes the priority of an execution that is not over. Among those of the new priority it is
+/// ordered by its creation time; one that is not eligible now takes that position once it is.
 ///
 /// # Errors
 ///
-/// `Superseded`; `ExecutionNotActive` when the execution is over.
+/// `Superseded`; `ExecutionNotActive` if the execution is over.
 pub fn change_priority(
     current: &Execution,
     command: &ChangePriority,

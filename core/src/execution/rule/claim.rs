@@ -1,16 +1,101 @@
-//! `claim`: consume a claim grant and start a new attempt (`docs/spec.md`, 1 and 4).
+//! `claim`, `claim_resumed` and `reclaim`: consume a grant and start a lease (`docs/spec.md`, 1 and
+//! 4). They are one rule; each name takes only executions of its kind.
 
 use crate::error::Rejection;
 use crate::execution::record::{
-    AttemptKind, ClaimKind, Execution, Grant, NextAttempt, Phase, Ruling, Verdict,
+    Active, Attempt, AttemptEnd, AttemptKind, Blocks, ClaimKind, ConsumedGrant, Counts, Decision,
+    Event, Execution, Fence, Grant, Interruption, Lease, LeaseFate, NextAttempt, Phase, Resumption,
+    Ruling, Verdict,
 };
 use crate::execution::view::eligibility;
+use crate::id::{
+    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, GrantId, LaneId, LeaseEpoch, LeaseId,
+    WorkerId, WorkerInstanceId,
+};
 use crate::planted::planted;
 use crate::state::EligibilityState;
-use crate::time::TimestampMs;
+use crate::tags::Tags;
+use crate::time::{DurationMs, TimestampMs, Window};
 
 use super::guard::{MAX_LEASE_TTL, check_ttl, deadline_passed};
-use super::lease::{Claim, Claimed, new_attempt, start_lease};
+use super::issue_reclaim_grant::failed_by_cap;
+use super::lease::{end_attempt, forget_resumption, lease_end};
+
+/// Claims an execution under a grant. Identity: the lease id.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The grant to consume.
+    pub grant_id: GrantId,
+    /// The worker that the grant was issued to.
+    pub worker: WorkerId,
+    /// The process that claims; any instance of the worker may.
+    pub instance: WorkerInstanceId,
+    /// Chosen by the caller.
+    pub lease_id: LeaseId,
+    /// Chosen by the caller, for a new attempt; a resumed one keeps its id.
+    pub attempt_id: AttemptId,
+    /// How long the lease lasts unless it is renewed, 1 ms to 24 h.
+    pub lease_ttl: DurationMs,
+}
+
+/// An execution that a worker has claimed, as the worker sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// Its lane (queue).
+    pub lane: LaneId,
+    /// The kind of work, which selects the handler.
+    pub kind: ExecutionKind,
+    /// Its labels.
+    pub tags: Tags,
+    /// The attempt that runs.
+    pub attempt: Attempt,
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// The fencing token.
+    pub lease_epoch: LeaseEpoch,
+    /// When the lease ends unless it is renewed.
+    pub expires_at: TimestampMs,
+    /// The ttl that it was claimed with.
+    pub lease_ttl: DurationMs,
+    /// How it was claimed.
+    pub how: ClaimKind,
+    /// Retries, reclaims and lives so far.
+    pub counts: Counts,
+    /// The suspension that this claim goes on from and what resumed it, if it does.
+    pub resumption: Option<Resumption>,
+}
+
+impl Claimed {
+    fn of(execution: &Execution, active: &Active) -> Self {
+        Self {
+            execution_id: execution.id,
+            lane: execution.lane.clone(),
+            kind: execution.kind.clone(),
+            tags: execution.tags.clone(),
+            attempt: active.attempt,
+            lease_id: active.lease.id,
+            lease_epoch: active.lease.epoch,
+            expires_at: active.lease.expires_at,
+            lease_ttl: active.lease.ttl_ms,
+            how: active.lease.how,
+            counts: execution.counts,
+            resumption: execution.waiting.as_ref().and_then(|waiting| waiting.resumption.clone()),
+        }
+    }
+
+    /// The proof of ownership that each call of the holder carries.
+    pub const fn fence(&self) -> Fence {
+        Fence {
+            lease_id: self.lease_id,
+            lease_epoch: self.lease_epoch,
+            attempt_id: self.attempt.id,
+        }
+    }
+}
 
 /// Starts a new attempt: initial, retry or replay.
 ///
@@ -19,25 +104,95 @@ use super::lease::{Claim, Claimed, new_attempt, start_lease};
 /// `InvalidClaimGrant`, `UseClaimResumedExecution`, `ClaimGrantExpired`, `ExecutionNotLeaseable`,
 /// `InvalidInput` for the ttl.
 pub fn claim(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling<Claimed> {
+    take(current, command, Accepts::New, now)
+}
+
+/// Goes on with the same attempt, index and id, under a new epoch.
+///
+/// # Errors
+///
+/// `InvalidClaimGrant`, `NotAResumedExecution`, `ClaimGrantExpired`, `ExecutionNotLeaseable`,
+/// `InvalidInput` for the ttl.
+pub fn claim_resumed(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling<Claimed> {
+    take(current, command, Accepts::Resumed, now)
+}
+
+/// Starts a new attempt or goes on with the interrupted one, whichever the grant was issued for.
+///
+/// # Errors
+///
+/// `InvalidClaimGrant`, `ClaimGrantExpired`, `ExecutionNotLeaseable`, `InvalidInput` for the ttl.
+pub fn claim_granted(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling<Claimed> {
+    take(current, command, Accepts::NewOrResumed, now)
+}
+
+/// Takes over from an owner that lost its lease: its attempt ends interrupted and a new one starts.
+/// Retries are not consumed. \[INV-TIME-1\]
+///
+/// # Errors
+///
+/// `ReclaimCapExceeded`, `InvalidClaimGrant`, `ClaimGrantExpired`, `ExecutionNotLeaseable`,
+/// `InvalidInput` for the ttl.
+pub fn reclaim(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling<Claimed> {
+    take(current, command, Accepts::Lost, now)
+}
+
+/// The executions that a claim takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accepts {
+    New,
+    Resumed,
+    NewOrResumed,
+    Lost,
+}
+
+/// How an execution goes on under the new lease.
+enum NextRun<'e> {
+    New(AttemptKind),
+    Resumed(Attempt, Interruption),
+    Reclaimed(&'e Active),
+}
+
+fn take(
+    current: &Execution,
+    command: &Claim,
+    accepts: Accepts,
+    now: TimestampMs,
+) -> Ruling<Claimed> {
     if let Some(claimed) = repeated(current, command) {
         return Ok(Verdict::Repeat(claimed));
     }
+    if accepts == Accepts::Lost
+        && let Some(reclaims) = failed_by_cap(current)
+    {
+        return Err(Rejection::ReclaimCapExceeded { reclaims });
+    }
     check_ttl("lease_ttl_ms", command.lease_ttl, MAX_LEASE_TTL)?;
     let grant = admission(current, command)?;
-    let kind = match &current.phase {
-        Phase::Runnable(runnable) => match runnable.next {
-            NextAttempt::First => AttemptKind::Initial,
-            NextAttempt::Retry => AttemptKind::Retry,
-            NextAttempt::Replay => AttemptKind::Replay,
-            NextAttempt::Resume { .. } => return Err(Rejection::UseClaimResumedExecution),
-        },
-        _ => return Err(Rejection::InvalidClaimGrant),
-    };
-    check_grant_is_live(grant, now)?;
+    let run = next_run(current, accepts)?;
+    if !grant.is_live(now) {
+        return Err(Rejection::ClaimGrantExpired { expired_at: grant.expires_at });
+    }
     check_leaseable(current, now)?;
     let mut next = current.clone();
-    let attempt = new_attempt(&mut next, command, kind, now);
-    Ok(start_lease(next, command, (attempt, ClaimKind::New), grant, now).into())
+    let mut holds = Window::ALWAYS;
+    let (attempt, how) = match run {
+        NextRun::New(kind) => (new_attempt(&mut next, command, kind, now), ClaimKind::New),
+        NextRun::Resumed(attempt, interruption) => {
+            if interruption != Interruption::Suspension {
+                forget_resumption(&mut next);
+            }
+            (attempt, ClaimKind::Resumed)
+        }
+        NextRun::Reclaimed(lost) => {
+            holds = Window::from(lost.lost_from());
+            end_attempt(&mut next, lost.attempt, AttemptEnd::Interrupted, now);
+            next.counts.reclaims = next.counts.reclaims.saturating_add(1);
+            let attempt = new_attempt(&mut next, command, AttemptKind::Reclaim, now);
+            (attempt, ClaimKind::Reclaimed)
+        }
+    };
+    Ok(start_lease(next, command, attempt, how, grant, now).within(holds).into())
 }
 
 /// The lease of this id, if it was given before. \[INV-IDENTITY-1\]
@@ -53,10 +208,7 @@ pub(super) fn repeated(current: &Execution, command: &Claim) -> Option<Claimed> 
 }
 
 /// The grant of this id for this worker. \[INV-GRANT-1\]
-pub(super) fn admission<'e>(
-    current: &'e Execution,
-    command: &Claim,
-) -> Result<&'e Grant, Rejection> {
+fn admission<'e>(current: &'e Execution, command: &Claim) -> Result<&'e Grant, Rejection> {
     let fits = |grant: &&Grant| {
         grant.id == command.grant_id
             && (grant.worker == command.worker || planted!(GrantForAnybody))
@@ -64,18 +216,98 @@ pub(super) fn admission<'e>(
     current.grant().filter(fits).ok_or(Rejection::InvalidClaimGrant)
 }
 
-pub(super) fn check_grant_is_live(grant: &Grant, now: TimestampMs) -> Result<(), Rejection> {
-    if grant.is_live(now) {
-        return Ok(());
+/// How the execution goes on, if the claim takes executions of its kind.
+fn next_run(current: &Execution, accepts: Accepts) -> Result<NextRun<'_>, Rejection> {
+    let runnable = match &current.phase {
+        Phase::Runnable(runnable) if accepts != Accepts::Lost => runnable,
+        Phase::Active(active) if accepts == Accepts::Lost => return Ok(NextRun::Reclaimed(active)),
+        _ => return Err(Rejection::InvalidClaimGrant),
+    };
+    let kind = match runnable.next {
+        NextAttempt::First => AttemptKind::Initial,
+        NextAttempt::Retry => AttemptKind::Retry,
+        NextAttempt::Replay => AttemptKind::Replay,
+        NextAttempt::Resume { attempt, interruption } => {
+            return match accepts {
+                Accepts::New => Err(Rejection::UseClaimResumedExecution),
+                _ => Ok(NextRun::Resumed(attempt, interruption)),
+            };
+        }
+    };
+    match accepts {
+        Accepts::Resumed => Err(Rejection::NotAResumedExecution),
+        _ => Ok(NextRun::New(kind)),
     }
-    Err(Rejection::ClaimGrantExpired { expired_at: grant.expires_at })
 }
 
-/// Refuses a runnable execution that something holds back though a grant is out.
-pub(super) fn check_leaseable(current: &Execution, now: TimestampMs) -> Result<(), Rejection> {
-    if eligibility(current, now) == EligibilityState::EligibleNow && !deadline_passed(current, now)
-    {
+/// Refuses an execution that is held back or owned although a grant is issued.
+fn check_leaseable(current: &Execution, now: TimestampMs) -> Result<(), Rejection> {
+    let free = match &current.phase {
+        Phase::Active(active) => !active.is_leased(now),
+        _ => eligibility(current, now) == EligibilityState::EligibleNow,
+    };
+    if free && !deadline_passed(current, now) {
         return Ok(());
     }
     Err(Rejection::ExecutionNotLeaseable { lifecycle_phase: current.phase.word() })
+}
+
+/// The next new attempt. Its index follows the last one without a gap. \[INV-EPOCH-1\]
+fn new_attempt(
+    execution: &mut Execution,
+    command: &Claim,
+    kind: AttemptKind,
+    now: TimestampMs,
+) -> Attempt {
+    let index = AttemptIndex(execution.attempts_total);
+    let taken = if planted!(AttemptIndexSkipped) && kind == AttemptKind::Reclaim { 2 } else { 1 };
+    execution.attempts_total = execution.attempts_total.saturating_add(taken);
+    execution.progress = None;
+    forget_resumption(execution);
+    Attempt { id: command.attempt_id, index, kind, started_at: now, frames: 0 }
+}
+
+/// Consumes the grant and starts the lease. \[INV-LEASE-1\] \[INV-EPOCH-1\] \[INV-GRANT-1\]
+fn start_lease(
+    mut next: Execution,
+    command: &Claim,
+    attempt: Attempt,
+    how: ClaimKind,
+    grant: &Grant,
+    now: TimestampMs,
+) -> Decision<Claimed> {
+    if !(planted!(EpochNotRaised) && how == ClaimKind::Reclaimed) {
+        next.epoch = next.epoch.next();
+    }
+    next.counts.rechecks = 0;
+    let lease = Lease {
+        id: command.lease_id,
+        epoch: next.epoch,
+        worker: command.worker.clone(),
+        instance: command.instance.clone(),
+        how,
+        acquired_at: now,
+        expires_at: lease_end(&next, now, command.lease_ttl, now),
+        ttl_ms: command.lease_ttl,
+        grant: ConsumedGrant { id: grant.id, expires_at: grant.expires_at },
+    };
+    next.last_fence =
+        Some(Fence { lease_id: lease.id, lease_epoch: lease.epoch, attempt_id: attempt.id });
+    let event = Event::Claimed {
+        how,
+        instance: lease.instance.clone(),
+        attempt: attempt.index,
+        epoch: lease.epoch,
+    };
+    let left = planted!(GrantKept).then(|| grant.clone());
+    let active =
+        Active { attempt, lease, fate: LeaseFate::Held, blocks: Blocks::default(), grant: left };
+    let claimed = Claimed::of(&next, &active);
+    let window = if planted!(ClaimWindowForgotten) {
+        Window::ALWAYS
+    } else {
+        Window::until(grant.good_until()).and(next.deadline.map_or(Window::ALWAYS, Window::until))
+    };
+    next.phase = Phase::Active(active);
+    Decision::put(next, now, claimed).within(window).storing_ttl(command.lease_ttl).event(event)
 }

@@ -1,4 +1,4 @@
-//! `complete`: the work is done (`docs/spec.md`, 4).
+//! `complete`: end an execution with success (`docs/spec.md`, 4).
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct Complete {
     pub execution_id: ExecutionId,
     /// The holder's proof.
     pub fence: FenceParts,
-    /// Stored byte for byte, at most 1 MiB; no result and an empty one are different.
+    /// The result, stored byte for byte, at most 1 MiB. No result and an empty one are different.
     pub result: Option<Arc<[u8]>>,
 }
 

@@ -1,4 +1,4 @@
-//! `create`: a new execution (`docs/spec.md`, 4).
+//! `create`: submit a new execution (`docs/spec.md`, 4).
 
 use std::sync::Arc;
 
@@ -21,24 +21,25 @@ use crate::time::{DurationMs, TimestampMs, Window};
 /// The largest payload or result unless a client says otherwise: 1 MiB.
 pub const DEFAULT_PAYLOAD_LIMIT: usize = 1 << 20;
 
-/// How long a submission is tried from its first send on, and each copy of it is good: 30 s.
+/// How long a submission is retried after it was first sent, and how long each copy of it can be
+/// applied: 30 s.
 pub(in crate::execution) const CREATE_WITHIN: DurationMs = DurationMs::from_secs(30);
 
-/// A new execution.
+/// A submission.
 ///
-/// Identity: the execution id and the creator's nonce. An idempotency key stands for the id; then
-/// `content` holds the digest by which other content is told from the same.
+/// Identity: the execution id and the creator's nonce. If the id is derived from an idempotency
+/// key, `content` holds the digest that tells a repeat from a submission of other content.
 #[derive(Clone, Debug)]
 pub struct Create {
     /// The id.
     pub execution_id: ExecutionId,
     /// The tenant.
     pub namespace: Namespace,
-    /// The queue.
+    /// The lane (queue).
     pub lane: LaneId,
-    /// Which handler it is for.
+    /// The kind of work, which selects the handler.
     pub kind: ExecutionKind,
-    /// What the handler gets, byte for byte.
+    /// The payload that the handler gets, byte for byte.
     pub payload: Option<Arc<[u8]>>,
     /// The largest payload that this client allows, in bytes.
     pub payload_limit: usize,
@@ -46,19 +47,19 @@ pub struct Create {
     pub priority: Priority,
     /// How it is run.
     pub policy: ExecutionPolicy,
-    /// What a worker must be able to do.
+    /// The capabilities that a worker must have.
     pub requires: Capabilities,
     /// Labels.
     pub tags: Tags,
     /// When it may start.
     pub start: Start,
-    /// When it expires; the policy's `execution_deadline_ms` counts too, the earlier one holds.
+    /// When it expires; the policy's `execution_deadline_ms` counts too, and the earlier one holds.
     pub deadline: Option<TimestampMs>,
     /// Its position among executions that this client creates together.
     pub position: u16,
     /// Drawn once for this call.
     pub creator: Nonce,
-    /// The digest of the content, when the id stands for an idempotency key.
+    /// The digest of the content, if the id is derived from an idempotency key.
     pub content: Option<ContentDigest>,
 }
 
@@ -66,7 +67,7 @@ pub struct Create {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
-    /// At once.
+    /// Immediately.
     #[default]
     Now,
     /// Not before an instant of the store's clock.
@@ -75,13 +76,13 @@ pub enum Start {
     After(DurationMs),
 }
 
-/// What came of `create`.
+/// The outcome of `create`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CreateOutcome {
     /// The execution is new.
     Created(ExecutionId),
-    /// The execution was there already; nothing was changed.
+    /// The execution existed; nothing was changed.
     Duplicate(ExecutionId),
 }
 
@@ -94,7 +95,7 @@ impl CreateOutcome {
     }
 }
 
-/// Creates an execution, or recognises it.
+/// Creates an execution, or recognises one that exists.
 ///
 /// # Errors
 ///
@@ -138,9 +139,9 @@ pub fn create(
     };
     let next = waiting(command, until, deadline, now);
     let event = Event::Created { namespace: command.namespace.clone(), lane: command.lane.clone() };
-    // What starts at once must not have been decided before its time.
+    // One that starts immediately must not be committed before its start.
     let started = if until > now { Window::ALWAYS } else { Window::from(until) };
-    // Nor may it arrive when its record may have come and gone.
+    // None may be committed so late that its record may have been created and removed before.
     let arrived = Window::until(now.plus(CREATE_WITHIN));
     let mut decision = Decision::put(next, now, CreateOutcome::Created(id))
         .within(started.and(arrived).and(deadline.map_or(Window::ALWAYS, Window::until)))
@@ -194,8 +195,8 @@ fn waiting(
     }
 }
 
-/// The digest of what an idempotency key stands for: lane, kind, payload, priority, policy,
-/// capabilities, tags and delay.
+/// The digest of a submission's content: lane, kind, payload, priority, policy, capabilities, tags
+/// and delay.
 pub fn content_digest(command: &Create) -> ContentDigest {
     let fields = (
         &command.lane,

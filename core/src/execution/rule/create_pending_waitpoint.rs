@@ -1,4 +1,4 @@
-//! `create_pending_waitpoint`: a place for signals while the worker still runs
+//! `create_pending_waitpoint`: open a waitpoint for signals while the worker still runs
 //! (`docs/spec.md`, 5).
 
 use crate::error::Rejection;
@@ -21,23 +21,23 @@ pub struct CreatePendingWaitpoint {
     pub fence: FenceParts,
     /// Chosen by the caller.
     pub waitpoint_id: WaitpointId,
-    /// Its name, which one open waitpoint of the execution has.
+    /// Its name, unique among the open waitpoints of the execution.
     pub key: WaitpointKey,
-    /// After which time it closes unless a suspension uses it, at least 1 ms; it saturates at the
-    /// latest instant there is. `None` leaves it open as long as its attempt.
+    /// The time after which it closes unless a suspension uses it, at least 1 ms; the sum saturates
+    /// at the latest instant. `None` leaves it open as long as its attempt.
     pub expires_in: Option<DurationMs>,
     /// The secrets that sign tokens, as the operation has read them.
     pub keyring: KnownKeyring,
 }
 
-/// Opens a waitpoint: signals to it are buffered until a suspension uses it. The one of that name
-/// that is open already is handed out again as it is: a handler that is called again in the same
-/// attempt finds what it had opened.
+/// Opens a waitpoint: signals to it are buffered until a suspension uses it. If one of that name is
+/// open, it is returned as it is: a handler that runs again in the same attempt finds the
+/// waitpoints that it had opened.
 ///
 /// # Errors
 ///
 /// Those of a holder's call; `InvalidInput` for more than 16 open waitpoints and for a time of
-/// zero; `Unread` when the operation has to read the secrets first.
+/// zero; `Unread` if the operation has to read the secrets first.
 pub fn create_pending_waitpoint(
     current: &Execution,
     command: &CreatePendingWaitpoint,

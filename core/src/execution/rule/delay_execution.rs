@@ -1,4 +1,4 @@
-//! `delay_execution`: give the work back until a time; its attempt goes on then
+//! `delay_execution`: give the work back until a time, at which its attempt goes on
 //! (`docs/spec.md`, 4).
 
 use crate::execution::record::{
@@ -21,12 +21,12 @@ pub struct DelayExecution {
     pub fence: FenceParts,
     /// The first instant at which the attempt may go on.
     pub until: TimestampMs,
-    /// Whether what has resumed the attempt is for whoever takes it next too, as if this lease had
-    /// never been; otherwise its signals have been dealt with.
+    /// Whether the next claim gets the resumption of this one too, as if this lease had never been.
+    /// Otherwise its signals count as handled.
     pub keeps_resumption: bool,
 }
 
-/// Delays an execution: runnable, its attempt interrupted.
+/// Delays an execution: it becomes runnable with its attempt interrupted.
 ///
 /// # Errors
 ///
@@ -47,7 +47,7 @@ pub fn delay_execution(
     let interruption = if kept { Interruption::Suspension } else { Interruption::Delay };
     let resume = NextAttempt::Resume { attempt: active.attempt, interruption };
     let delay = NotBefore { until: command.until, reason: DelayReason::Requested };
-    // What goes on at once must not have been decided before its time.
+    // One that goes on immediately must not be committed before that time.
     let over = if command.until > now { Window::ALWAYS } else { Window::from(command.until) };
     let mut next = current.clone();
     remember_release(&mut next, fence, ReleaseOutcome::Delayed);

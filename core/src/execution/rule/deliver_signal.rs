@@ -1,11 +1,10 @@
-//! `deliver_signal`: whoever has a waitpoint's token tells its execution something
-//! (`docs/spec.md`, 5).
+//! `deliver_signal`: send a signal to a waitpoint, with the waitpoint's token (`docs/spec.md`, 5).
 
 use std::sync::Arc;
 
 use crate::error::{Missing, Rejection};
 use crate::execution::record::{
-    Beside, Decision, Event, Execution, Phase, ResumedBy, Resumes, Ruling, SignalEffect,
+    Decision, Event, Execution, Phase, ResumedBy, Resumes, Ruling, SideEffects, SignalEffect,
     SignalOutcome, SignalRecord, ValueEffect, ValueKind, Verdict, WaitpointState,
 };
 use crate::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
@@ -29,15 +28,15 @@ pub struct DeliverSignal {
     pub execution_id: ExecutionId,
     /// The waitpoint.
     pub waitpoint_id: WaitpointId,
-    /// The proof that the caller may signal it.
+    /// The token of the waitpoint: proof that the caller may signal it.
     pub token: WaitpointToken,
-    /// Chosen by the caller, or standing for an idempotency key; one of its own for each waitpoint.
+    /// Chosen by the caller, or derived from an idempotency key; a separate one for each waitpoint.
     pub signal_id: SignalId,
-    /// What it says.
+    /// Its name.
     pub name: SignalName,
-    /// Who sends it.
+    /// Who sends it, as the sender says.
     pub source: Option<SignalSource>,
-    /// Whatever the worker is to get, at most 256 KiB.
+    /// The payload that the worker gets, at most 256 KiB.
     pub payload: Option<Arc<[u8]>>,
     /// Drawn once for this call.
     pub creator: Nonce,
@@ -47,27 +46,26 @@ pub struct DeliverSignal {
     pub found: FoundSignal,
 }
 
-/// What an operation knows of a signal's record.
+/// The record of a signal, as far as an operation has read it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FoundSignal {
-    /// Nothing yet.
+    /// Not read yet.
     #[default]
     Unread,
-    /// There is none.
+    /// There is no such record.
     Absent,
-    /// It was taken before.
+    /// The signal was taken before.
     Taken(Box<SignalRecord>),
 }
 
-/// Takes a signal, once. The token is checked before all else, so that a refusal tells nothing to
-/// whoever has none. \[INV-SIGNAL-1\] \[INV-TOKEN-1\]
+/// Takes a signal, once. The token is checked first, so that a refusal reveals nothing to a caller
+/// without a token. \[INV-SIGNAL-1\] \[INV-TOKEN-1\]
 ///
 /// # Errors
 ///
-/// `InvalidToken`, also for an execution or a waitpoint that is not there; then
+/// `InvalidToken`, also for an execution or a waitpoint that does not exist; then
 /// `InvalidInput` for the id of a signal to another waitpoint, `PayloadTooLarge`,
-/// `WaitpointClosed`, `SignalLimitExceeded`. `Unread` when the operation has to
-/// read first.
+/// `WaitpointClosed`, `SignalLimitExceeded`. `Unread` if the operation has to read first.
 pub fn deliver_signal(
     current: Option<&Execution>,
     command: &DeliverSignal,
@@ -76,7 +74,7 @@ pub fn deliver_signal(
     let good_until = check_token(current, command, now)?;
     match &command.found {
         FoundSignal::Unread => return Err(Rejection::Unread { what: Missing::Signal }),
-        // Whoever has the token of one waitpoint says nothing in the place of another's signal.
+        // The token of one waitpoint does not allow to name the signal of another.
         FoundSignal::Taken(first) if first.waitpoint_id != command.waitpoint_id => {
             let problem = "is that of a signal to another waitpoint".to_owned();
             return Err(Rejection::InvalidInput { field: "signal_id", problem });
@@ -106,7 +104,7 @@ pub fn deliver_signal(
     };
     let mut decision = Decision::put(next, now, SignalOutcome::from(effect))
         .within(window.and(Window::until(good_until)).and(command.keyring.window()))
-        .beside(Beside { signal: Some(taken), ..Beside::default() });
+        .side_effects(SideEffects { signal: Some(taken), ..SideEffects::default() });
     decision.events.extend(timed_out);
     decision = decision.event(event);
     if effect == SignalEffect::Resumed
@@ -123,7 +121,7 @@ pub fn deliver_signal(
     Ok(decision.into())
 }
 
-/// Until when the token is good.
+/// Checks the token and returns until when it is good.
 fn check_token(
     current: Option<&Execution>,
     command: &DeliverSignal,
@@ -143,7 +141,7 @@ fn check_token(
     ring.verify(&command.token, subject, now)
 }
 
-/// What came of the signal of this id when it was taken. \[INV-IDENTITY-1\]
+/// The outcome of the signal of this id when it was taken. \[INV-IDENTITY-1\]
 fn repeated(first: &SignalRecord, command: &DeliverSignal) -> SignalOutcome {
     if first.creator == command.creator {
         return first.effect.into();
@@ -151,14 +149,14 @@ fn repeated(first: &SignalRecord, command: &DeliverSignal) -> SignalOutcome {
     SignalOutcome::Duplicate { existing_signal_id: first.id }
 }
 
-/// How long a waitpoint takes signals, if nobody does anything: to its own end and to the deadline.
+/// How long a waitpoint takes signals unless a command closes it: to its expiry and the deadline.
 fn takes_until(current: &Execution, id: WaitpointId) -> Window {
     let mut open = current.waiting.iter().flat_map(|waiting| &waiting.open);
     let own = open.find(|open| open.id == id).and_then(|open| open.expires_at());
     own.into_iter().chain(current.deadline).map(Window::until).fold(Window::ALWAYS, Window::and)
 }
 
-/// Takes the signal into the execution: counts it, and resumes where it was the last one needed.
+/// Takes the signal into the execution: counts it, and resumes if it was the last one needed.
 fn take(
     next: &mut Execution,
     command: &DeliverSignal,
@@ -201,7 +199,7 @@ fn take(
     Ok(signal)
 }
 
-/// What a signal to an active waitpoint does to the suspension.
+/// Counts a signal to an active waitpoint, and returns its effect on the suspension.
 fn count(next: &mut Execution, signal: &SignalRecord) -> SignalEffect {
     let Phase::Suspended(suspended) = &mut next.phase else { return SignalEffect::Recorded };
     let Resumes::Signals(tallies) = &mut suspended.suspension.resumes else {

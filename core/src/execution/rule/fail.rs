@@ -1,9 +1,9 @@
-//! `fail`: the attempt failed; it is retried or the life ends (`docs/spec.md`, 4).
+//! `fail`: report a failed attempt, which is retried or ends the life (`docs/spec.md`, 4).
 
 use crate::bounded::truncated;
 use crate::execution::record::{
-    Attempt, AttemptEnd, Decision, DelayReason, Event, Execution, FailOutcome, Failure,
-    Interruption, NextAttempt, NotBefore, Outcome, ReleaseOutcome, Ruling, Verdict,
+    Attempt, AttemptEnd, Decision, DelayReason, Event, Execution, FailOutcome, Interruption,
+    NextAttempt, NotBefore, Outcome, ReleaseOutcome, Ruling, Verdict, WorkFailure,
 };
 use crate::id::{ExecutionId, FailureCategory};
 use crate::planted::planted;
@@ -19,15 +19,15 @@ pub struct Fail {
     pub execution_id: ExecutionId,
     /// The holder's proof.
     pub fence: FenceParts,
-    /// For people; what is over 4096 bytes is cut.
+    /// A text for people, truncated to 4,096 bytes.
     pub reason: String,
-    /// By which the retry policy decides.
+    /// The category that the retry policy decides by.
     pub category: FailureCategory,
-    /// Whether a retry cannot help.
+    /// Whether the failure is permanent, so that a retry cannot help.
     pub permanent: bool,
 }
 
-/// Fails an attempt: a retry is scheduled when retries remain, the category is retryable and the
+/// Fails an attempt. A retry is scheduled if retries remain, the category is retryable and the
 /// failure is not permanent.
 ///
 /// # Errors
@@ -43,9 +43,9 @@ pub fn fail(current: &Execution, command: &Fail, now: TimestampMs) -> Ruling<Fai
     }
     let (active, fence) = current_holder(current, &command.fence, now)?;
     let holds = Window::until(active.expires_at(now));
-    let failure = Failure {
+    let failure = WorkFailure {
         category: command.category.clone(),
-        reason: truncated(&command.reason, Failure::REASON_MAX_BYTES).to_owned(),
+        reason: truncated(&command.reason, WorkFailure::REASON_MAX_BYTES).to_owned(),
     };
     let attempt = active.attempt;
     let mut next = current.clone();
@@ -54,11 +54,11 @@ pub fn fail(current: &Execution, command: &Fail, now: TimestampMs) -> Ruling<Fai
     Ok(Decision::put(next, now, outcome).within(holds).event(event).into())
 }
 
-/// Ends an attempt as failed, by its holder or by its timeout, and retries it by policy.
+/// Ends an attempt as failed, by its holder or by its timeout, and schedules a retry by policy.
 pub(super) fn fail_attempt(
     next: &mut Execution,
     attempt: Attempt,
-    failure: Failure,
+    failure: WorkFailure,
     permanent: bool,
     now: TimestampMs,
 ) -> (FailOutcome, Event) {

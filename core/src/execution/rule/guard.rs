@@ -46,7 +46,8 @@ impl From<Fence> for FenceParts {
     }
 }
 
-/// The holder of the latest lease, if the fence is its and the lease still stands. \[INV-FENCE-1\]
+/// The holder of the latest lease, if the fence matches it and the lease is still held.
+/// \[INV-FENCE-1\]
 ///
 /// Guards in order: fence complete, fence of the latest lease ever given, phase active, not
 /// revoked, not expired.
@@ -78,23 +79,23 @@ pub(super) fn current_holder<'e>(
     Ok((active, fence))
 }
 
-/// Whether two fences are the same, in all parts.
+/// Whether two fences are equal in all parts.
 fn is_same(latest: Fence, given: Fence) -> bool {
     latest.lease_epoch == given.lease_epoch
         && (latest.lease_id == given.lease_id || planted!(FenceWithoutLease))
         && (latest.attempt_id == given.attempt_id || planted!(FenceWithoutAttempt))
 }
 
-/// Whether a call comes from an attempt of this execution: whoever repeats a call that hands out
-/// tokens has to prove that much.
+/// Whether a call comes from an attempt of this execution. A repeat of a call that returns tokens
+/// has to prove that.
 pub(super) fn is_of_an_attempt(execution: &Execution, fence: &FenceParts) -> bool {
     let FenceParts::Complete(fence) = fence else { return false };
     let past = execution.past_attempts.iter().map(|past| &past.attempt);
     past.chain(execution.attempt()).any(|attempt| attempt.id == fence.attempt_id)
 }
 
-/// The outcome of the call that gave back the lease of this fence, if it was of the kind that
-/// `of_kind` recognises. \[INV-IDENTITY-1\]
+/// The outcome of the call that gave back the lease of this fence, if `of_kind` recognises the kind
+/// of that call. \[INV-IDENTITY-1\]
 pub(super) fn released<T>(
     execution: &Execution,
     fence: &FenceParts,
@@ -104,7 +105,7 @@ pub(super) fn released<T>(
     (FenceParts::Complete(release.fence) == *fence).then(|| of_kind(&release.outcome)).flatten()
 }
 
-/// The rejection of a call that needs a living owner.
+/// The rejection of a call that needs an active execution.
 pub(super) fn not_active(execution: &Execution) -> Rejection {
     Rejection::ExecutionNotActive {
         terminal_outcome: execution.terminal_outcome(),

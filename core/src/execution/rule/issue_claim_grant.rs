@@ -15,7 +15,7 @@ use crate::time::{DurationMs, TimestampMs, Window};
 
 use super::guard::{MAX_GRANT_TTL, check_ttl, deadline_passed};
 
-/// Asks for a grant on an execution that is eligible. Identity: the grant id.
+/// A request for a grant on an eligible execution. Identity: the grant id.
 #[derive(Clone, Debug)]
 pub struct IssueClaimGrant {
     /// The execution.
@@ -24,11 +24,11 @@ pub struct IssueClaimGrant {
     pub grant_id: GrantId,
     /// The worker that may use the grant.
     pub worker: WorkerId,
-    /// What the worker can do.
+    /// The worker's capabilities.
     pub capabilities: Capabilities,
-    /// How long the grant is good, 1 to 60,000 milliseconds.
+    /// How long the grant can be used, 1 to 60,000 milliseconds.
     pub ttl: DurationMs,
-    /// To be remembered with the grant.
+    /// What to store with the grant.
     pub audit: Option<GrantAudit>,
 }
 
@@ -48,13 +48,13 @@ pub struct Granted {
 }
 
 impl Granted {
-    /// The grant as it travels, for an execution that starts a new attempt.
+    /// The grant that the worker gets, for an execution that starts a new attempt.
     pub fn claim_grant(&self) -> ClaimGrant {
         let key = PartitionKey::from(self.execution_id.partition());
         ClaimGrant::new(self.execution_id, key, self.grant_id.to_string(), self.expires_at)
     }
 
-    /// The grant as it travels, for an execution that goes on with its interrupted attempt.
+    /// The grant that the worker gets, for an execution that goes on with its interrupted attempt.
     pub fn resume_grant(&self) -> ResumeGrant {
         let key = PartitionKey::from(self.execution_id.partition());
         let grant_key = self.grant_id.to_string();
@@ -62,8 +62,8 @@ impl Granted {
     }
 }
 
-/// Issues a grant. A live grant takes the execution out of the eligible index; when it ends
-/// unused, the execution goes back to its old place.
+/// Issues a grant. A live grant takes the execution out of the eligible index; if it expires
+/// unused, the execution goes back to its old position.
 ///
 /// # Errors
 ///
@@ -108,7 +108,7 @@ pub fn issue_claim_grant(
         .into())
 }
 
-/// The grant of this id, if it is out or was consumed by the present lease. \[INV-IDENTITY-1\]
+/// The grant of this id, if it is issued or was consumed by the present lease. \[INV-IDENTITY-1\]
 pub(super) fn repeated(current: &Execution, id: GrantId) -> Option<Granted> {
     let out = current.grant().filter(|grant| grant.id == id).map(|grant| grant.expires_at);
     let consumed = match &current.phase {
@@ -128,7 +128,7 @@ pub(super) fn granted(current: &Execution, id: GrantId, expires_at: TimestampMs)
     Granted { execution_id, lane, grant_id: id, expires_at, resumes }
 }
 
-/// Since when a grant that is out, if there is one, has run out unused.
+/// The time from which an issued grant, if there is one, has expired unused.
 pub(super) fn unused_from(current: &Execution) -> Window {
     current.grant().map_or(Window::ALWAYS, |grant| Window::from(grant.expires_at))
 }
@@ -144,7 +144,7 @@ pub(super) fn new_grant(
     Grant { id, worker: worker.clone(), expires_at: now.plus(ttl), audit }
 }
 
-/// Refuses a worker that lacks a capability; the rejection names what is missing.
+/// Refuses a worker that lacks a capability; the rejection names those that are missing.
 pub(super) fn check_capabilities(
     current: &Execution,
     offered: &Capabilities,

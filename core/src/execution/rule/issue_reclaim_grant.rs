@@ -2,8 +2,8 @@
 
 use crate::error::Rejection;
 use crate::execution::record::{
-    Active, AttemptEnd, Decision, Event, Execution, Failure, LeaseFate, Outcome, Phase, Ruling,
-    Verdict,
+    Active, AttemptEnd, Decision, Event, Execution, LeaseFate, Outcome, Phase, Ruling, Verdict,
+    WorkFailure,
 };
 use crate::grant::ReclaimGrant;
 use crate::id::FailureCategory;
@@ -17,20 +17,21 @@ use super::issue_claim_grant::{
 };
 use super::lease::{end_life, mark_expired};
 
-/// Asks for a grant on an execution whose lease expired or was revoked. Identity: the grant id.
+/// A request for a grant on an execution whose lease expired or was revoked. Identity: the grant
+/// id.
 #[derive(Clone, Debug)]
 pub struct IssueReclaimGrant(
     /// The same arguments as for a claim grant.
     pub IssueClaimGrant,
 );
 
-/// What came of the request for a reclaim grant.
+/// The outcome of `issue_reclaim_grant`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReclaimGranted {
     /// The grant was issued.
     Granted(Granted),
-    /// The execution was reclaimed too often: it has failed with reason `max_reclaims_exceeded`.
-    /// This outcome is applied; the API shows it as an error.
+    /// The execution reached its reclaim limit: it has failed with reason `max_reclaims_exceeded`.
+    /// This outcome is applied; the API reports it as an error.
     CapExceeded {
         /// How often it was reclaimed.
         reclaims: u32,
@@ -38,7 +39,7 @@ pub enum ReclaimGranted {
 }
 
 impl Granted {
-    /// The grant as it travels, for an execution whose lease was lost.
+    /// The grant that the worker gets, for an execution whose lease was lost.
     pub fn reclaim_grant(&self) -> ReclaimGrant {
         let key = PartitionKey::from(self.execution_id.partition());
         let grant_key = self.grant_id.to_string();
@@ -46,10 +47,10 @@ impl Granted {
     }
 }
 
-/// The category and reason of an execution that was reclaimed too often.
+/// The category and reason of an execution that reached its reclaim limit.
 pub(super) const MAX_RECLAIMS_EXCEEDED: &str = "max_reclaims_exceeded";
 
-/// Issues a reclaim grant, or fails an execution that was reclaimed too often.
+/// Issues a reclaim grant, or fails an execution that reached its reclaim limit.
 ///
 /// # Errors
 ///
@@ -106,8 +107,8 @@ pub fn issue_reclaim_grant(
     Ok(decision.event(Event::GrantIssued { expires_at }).into())
 }
 
-/// Whether the lease, where nobody has marked or revoked it, ends with its attempt's time: then the
-/// attempt fails, and nobody takes over.
+/// Whether the lease, unless it is marked or revoked, ends with the attempt's timeout: then the
+/// attempt fails and is not taken over.
 fn ends_by_timeout(current: &Execution, active: &Active) -> bool {
     let timeout = current.attempt_times_out_at(&active.lease);
     active.fate == LeaseFate::Held && timeout.is_some_and(|at| at <= active.lease.expires_at)
@@ -119,7 +120,7 @@ fn fail_by_cap(
     now: TimestampMs,
 ) -> Decision<ReclaimGranted> {
     let reclaims = next.counts.reclaims;
-    let failure = Failure {
+    let failure = WorkFailure {
         category: FailureCategory::try_new(MAX_RECLAIMS_EXCEEDED).expect("a valid category"),
         reason: MAX_RECLAIMS_EXCEEDED.to_owned(),
     };
@@ -129,11 +130,11 @@ fn fail_by_cap(
     decision.event(ended)
 }
 
-/// How often an execution was reclaimed that has failed because of it.
+/// How often an execution was reclaimed, if it has failed because it reached its limit.
 pub(super) fn failed_by_cap(current: &Execution) -> Option<u32> {
     let Phase::Terminal(terminal) = &current.phase else { return None };
     let failure = terminal.outcome.failure()?;
-    // A worker may use the same category; its attempt failed and was not interrupted.
+    // A worker may use the same category, but then its attempt has failed and is not interrupted.
     let interrupted =
         current.past_attempts.last().is_some_and(|last| last.end == AttemptEnd::Interrupted);
     (failure.category.as_str() == MAX_RECLAIMS_EXCEEDED && interrupted)

@@ -19,8 +19,8 @@ pub struct MoveToWaitingChildren {
     pub fence: FenceParts,
 }
 
-/// Waits for children: runnable, its attempt interrupted. An execution that is no member of a flow
-/// has no child, so it is eligible at once.
+/// Makes the execution runnable with its attempt interrupted. An execution that is not a member of
+/// a flow has no children, so it is eligible immediately.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! `offer`: hand an execution to a worker that took it from a lane: grant and claim in one
-//! decision, by whichever of the three ways its situation asks for (`docs/spec.md`, 7).
+//! `offer`: give an execution to a worker that took its entry from a lane: grant and claim in one
+//! decision, of the kind that its situation asks for (`docs/spec.md`, 7).
 
 use crate::capability::Capabilities;
 use crate::error::Rejection;
@@ -8,41 +8,39 @@ use crate::policy::ReclaimMode;
 use crate::time::TimestampMs;
 
 use super::block::{Block, block};
-use super::claim::{claim, repeated};
-use super::claim_resumed::claim_resumed;
+use super::claim::{Claim, Claimed, claim_granted, reclaim, repeated};
 use super::issue_claim_grant::{IssueClaimGrant, issue_claim_grant, unused_from};
 use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
-use super::lease::{Claim, Claimed};
 use super::on_due::on_due;
-use super::reclaim::reclaim;
 
 /// Offers an execution to a worker. Identity: the lease id of its last command.
 #[derive(Clone, Debug)]
 pub struct Offer {
-    /// How the worker would take it; its grant is issued and consumed in the same commit.
+    /// The worker's claim; its grant is issued and consumed in the same commit.
     pub claim: Claim,
-    /// What the worker can do.
+    /// The worker's capabilities.
     pub capabilities: Capabilities,
 }
 
-/// What came of an offer.
+/// The outcome of `offer`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Offered {
-    /// The worker has it.
+    /// The worker has claimed it.
     Claimed(Box<Claimed>),
-    /// It was reclaimed too often and has failed.
+    /// The execution reached its reclaim limit and has failed.
     CapExceeded {
         /// How often it was reclaimed.
         reclaims: u32,
     },
-    /// The worker lacks a capability: it waits for another one, out of the way of others.
+    /// The worker lacks a capability. The execution is blocked by route, where it does not hold up
+    /// others, until a sweep offers it to another worker.
     BlockedByRoute(Rejection),
-    /// It cannot be taken now; its index entries are as they should be again.
+    /// The execution cannot be claimed now. Its index entries were written again.
     GivenBack(Rejection),
 }
 
-/// Takes an execution if it can be taken, and puts it where it belongs if not, so that an entry
-/// that cannot be claimed never blocks those behind it.
+/// Claims an execution if it can be claimed; otherwise sets it aside, so that its entry does not
+/// hold up those after it.
 ///
 /// # Errors
 ///
@@ -65,9 +63,9 @@ pub fn offer(current: &Execution, command: &Offer, now: TimestampMs) -> Ruling<O
     }
 }
 
-/// Puts an execution that was not taken where it belongs. Where the worker lacks a capability it
-/// waits for another one, and the outcome is true; otherwise whatever is due about it is applied,
-/// or only its index entries are written again.
+/// Sets aside an execution that could not be claimed. If the worker lacks a capability, it is
+/// blocked by route and the outcome is true. Otherwise whatever is due is applied, or only its
+/// index entries are written again.
 pub(super) fn set_aside(
     current: &Execution,
     rejection: &Rejection,
@@ -86,7 +84,7 @@ pub(super) fn set_aside(
     Ok(on_due(current, now)?.map(|_| false))
 }
 
-/// Refuses to take over what is taken over on request only.
+/// Refuses an execution that is taken over on request only.
 pub(super) fn check_taken_over_unasked(current: &Execution) -> Result<(), Rejection> {
     match current.policy.reclaim_mode {
         ReclaimMode::Automatic => Ok(()),
@@ -98,8 +96,7 @@ fn take(current: &Execution, command: &Offer, now: TimestampMs) -> Ruling<Offere
     let Verdict::Apply(granted) = issue_claim_grant(current, &asking(command), now)? else {
         return Err(Rejection::InvalidClaimGrant);
     };
-    let rule = if granted.outcome.resumes { claim_resumed } else { claim };
-    let claimed = granted.then(|next| rule(next, &command.claim, now))?;
+    let claimed = granted.then(|next| claim_granted(next, &command.claim, now))?;
     Ok(claimed.map(|(_, claimed)| Offered::Claimed(Box::new(claimed))))
 }
 
@@ -129,7 +126,7 @@ fn asking(command: &Offer) -> IssueClaimGrant {
 }
 
 impl Offered {
-    /// The claim, if the worker has it.
+    /// The claim, if the worker has claimed it.
     pub const fn claimed(&self) -> Option<&Claimed> {
         match self {
             Self::Claimed(claimed) => Some(claimed),

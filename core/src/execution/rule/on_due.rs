@@ -1,12 +1,13 @@
-//! `on_due`: what time does to an execution (`docs/spec.md`, 4). This one rule replaces every
-//! background scanner.
+//! `on_due`: apply the timers of an execution that are due (`docs/spec.md`, 4). This one rule
+//! replaces background scanners.
 
 use crate::execution::record::{
-    Active, AttemptEnd, Beside, Continuation, Decision, Event, Execution, Failure, LeaseFate, Next,
-    Outcome, Phase, Ruling, ValueEffect, ValueKind,
+    Active, AttemptEnd, Decision, Event, Execution, LeaseFate, Outcome, Phase, Ruling, SideEffects,
+    ValueEffect, ValueKind, WorkFailure,
 };
+use crate::execution::retention::{self, Removal};
 use crate::execution::view::{DueKind, next_due};
-use crate::id::{AttemptIndex, ExecutionId, FailureCategory};
+use crate::id::{ExecutionId, FailureCategory};
 use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
@@ -15,135 +16,96 @@ use super::lease::{end_life, lease_end};
 use super::resume::time_out;
 use super::waitpoint::close_expired;
 
-/// Applies whatever is due. Identity: the record itself; what was applied is not due any more.
+/// Applies the timers that are due. Identity: the record itself; an applied timer is no longer due.
 #[derive(Clone, Debug)]
 pub struct OnDue {
     /// The execution.
     pub execution_id: ExecutionId,
 }
 
-/// What was due.
+/// The outcome of `on_due`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DueOutcome {
-    /// In the order of time; empty when nothing was.
+    /// The timers that were applied, in the order of time; empty if none was due.
     pub applied: Vec<DueKind>,
-    /// Whether signals are left that retention takes away: `forget_signals` does.
+    /// Whether the next step is to remove signals, which `forget_signals` does.
     pub forgets: bool,
 }
 
-/// More than can be due about one execution at a time; what is left is due at once again.
+/// More timers than can be due for one execution at a time. Any that are left stay due.
 const MAX_AT_ONCE: usize = 16;
 
-/// The category of an attempt that took too long.
+/// The category of an attempt that timed out.
 const ATTEMPT_TIMEOUT: &str = "attempt_timeout";
 
-/// Applies whatever is due, in the order of time; on a tie deadline, attempt timeout, lease.
-/// \[INV-TIME-1\]
+/// Applies the timers that are due, in the order of time; on a tie deadline, attempt timeout,
+/// lease. \[INV-TIME-1\]
 ///
-/// When nothing is due the record stays and its index entries are written again: that is how an
-/// entry comes back whose taker died.
+/// If none is due, the record stays and its index entries are written again, which restores an
+/// entry whose taker died.
 ///
 /// # Errors
 ///
-/// None of its own.
+/// None.
 pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
     let mut next = current.clone();
     let mut outcome = DueOutcome::default();
-    let (mut events, mut values, mut since) = (Vec::new(), Vec::new(), TimestampMs::ZERO);
-    let mut dropped = Vec::new();
+    let (mut since, mut events, mut removal) = (TimestampMs::ZERO, Vec::new(), None);
     for _ in 0..MAX_AT_ONCE {
         let Some((at, kind)) = next_due(&next).filter(|(at, _)| *at <= now) else { break };
-        if next.continuation == Some(Continuation::RemoveSignals) {
-            outcome.forgets = true;
+        if kind == DueKind::Continuation && retention::is_at_signals(&next) {
             break;
         }
         since = since.max(at);
         outcome.applied.push(kind);
-        match kind {
-            DueKind::Continuation => {
-                if let Some(Continuation::RemoveFrames(from)) = next.continuation {
-                    dropped = drop_frames(&mut next, from);
-                    break;
-                }
-                let mut removed = Decision::keep(outcome).event(Event::Removed);
-                removed.next = Next::Remove;
-                return Ok(removed.into());
-            }
-            DueKind::Retention => {
-                // What is beside the record goes first and the record last, each step in a commit
-                // of its own.
-                next.continuation = (!planted!(ContinuationForgotten)).then(|| after_values(&next));
-                outcome.forgets = next.continuation == Some(Continuation::RemoveSignals);
-                let kinds = [ValueKind::Payload, ValueKind::Result];
-                values.extend(kinds.map(ValueEffect::Remove));
-                break;
-            }
-            _ => events.push(apply(&mut next, kind, now)),
+        if let DueKind::Retention | DueKind::Continuation = kind {
+            removal = Some(retention::remove_next(&mut next));
+            break;
         }
+        events.push(apply(&mut next, kind, now));
         if planted!(FirstDueOnly) {
             break;
         }
     }
-    if outcome.applied.is_empty() {
-        return Ok(match anchored_again(current, now) {
-            Some((next, until)) => {
-                Decision::put(next, now, outcome).within(Window::until(until)).into()
-            }
-            None => Decision::keep(outcome).into(),
-        });
+    outcome.forgets = retention::is_at_signals(&next);
+    if let Some(Removal::Record) = removal {
+        return Ok(Decision::remove(outcome).event(Event::Removed).into());
     }
-    let window = if planted!(DueWindowForgotten) { Window::ALWAYS } else { Window::from(since) };
-    let (next, window) = match anchored_again(&next, now) {
-        Some((next, until)) => (next, window.and(Window::until(until))),
-        None => (next, window),
-    };
+    let is_due = !outcome.applied.is_empty();
+    let anchored = anchored_again(&next, now);
+    let mut window = Window::ALWAYS;
+    if is_due && !planted!(DueWindowForgotten) {
+        window = Window::from(since);
+    }
+    if let Some((record, until)) = anchored {
+        next = record;
+        window = window.and(Window::until(until));
+    } else if !is_due {
+        return Ok(Decision::keep(outcome).into());
+    }
     let mut decision = Decision::put(next, now, outcome).within(window);
     decision.events = events;
-    decision.values = values;
-    if !dropped.is_empty() {
-        decision = decision.beside(Beside { dropped, ..Beside::default() });
+    match removal {
+        Some(Removal::Values) => {
+            let kinds = [ValueKind::Payload, ValueKind::Result];
+            decision.values = kinds.map(ValueEffect::Remove).into();
+        }
+        Some(Removal::Frames(dropped)) => {
+            decision = decision.side_effects(SideEffects { dropped, ..SideEffects::default() });
+        }
+        Some(Removal::Record) | None => {}
     }
     Ok(decision.into())
 }
 
-/// What retention does when payload and result are gone.
-fn after_values(execution: &Execution) -> Continuation {
-    // An error inside a function may have left the entry of a signal that was never taken.
-    if execution.waiting.is_some() && !planted!(SignalsLeftBehind) {
-        return Continuation::RemoveSignals;
-    }
-    after_signals(execution)
-}
-
-/// What retention does when the signals are gone too.
-pub(super) const fn after_signals(execution: &Execution) -> Continuation {
-    match execution.framed {
-        0 => Continuation::RemoveRecord,
-        _ => Continuation::RemoveFrames(0),
-    }
-}
-
-/// How many attempts' output goes in one step.
-const DROPPED_AT_ONCE: u32 = 100;
-
-/// Lets the output of some attempts go; after the last ones the record does.
-fn drop_frames(next: &mut Execution, from: u32) -> Vec<AttemptIndex> {
-    let until = from.saturating_add(DROPPED_AT_ONCE).min(next.framed);
-    next.continuation = Some(match until < next.framed {
-        true => Continuation::RemoveFrames(until),
-        false => Continuation::RemoveRecord,
-    });
-    (from..until).map(AttemptIndex).collect()
-}
-
-/// Applies one thing that is due, so that it is not due any more.
+/// Applies one timer, so that it is no longer due.
 fn apply(next: &mut Execution, kind: DueKind, now: TimestampMs) -> Event {
     match (kind, &mut next.phase) {
         (DueKind::Deadline, _) => end_life(next, Outcome::Expired, AttemptEnd::Expired, now),
         (DueKind::AttemptTimeout, Phase::Active(active)) => {
             let attempt = active.attempt;
             let timeout = next.policy.timeout.attempt_timeout_ms.unwrap_or_default();
-            let failure = Failure {
+            let failure = WorkFailure {
                 category: FailureCategory::try_new(ATTEMPT_TIMEOUT).expect("a valid category"),
                 reason: format!("the attempt took longer than {timeout}"),
             };
@@ -178,9 +140,9 @@ fn apply(next: &mut Execution, kind: DueKind, now: TimestampMs) -> Event {
     }
 }
 
-/// The record with its lease's expiry counted from now, where the store's clock has stepped back so
-/// far that it would last longer than its ttl and a minute; and until when that is so, since a
-/// caller whose own clock is behind must not cut a lease short.
+/// The record with its lease's expiry counted from now, if the store's clock has stepped back so
+/// far that the lease would last longer than its ttl and a minute. Also returns until when that is
+/// so, because a caller whose own clock is behind must not cut a lease short.
 fn anchored_again(current: &Execution, now: TimestampMs) -> Option<(Execution, TimestampMs)> {
     let Phase::Active(Active { lease, fate: LeaseFate::Held, .. }) = &current.phase else {
         return None;

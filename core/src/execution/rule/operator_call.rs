@@ -1,4 +1,4 @@
-//! Calls of operators: how a repeat is recognised, and the life that a call is meant for
+//! Calls of operators: how a repeat is recognised, and which life a call is meant for
 //! (`docs/architecture.md`, Identity).
 
 use crate::error::Rejection;
@@ -6,7 +6,7 @@ use crate::execution::record::{Execution, OperatorOutcome};
 use crate::id::RequestId;
 use crate::planted::planted;
 
-/// An operator's call: its name, and the life that it is meant for.
+/// An operator's call: its request id, and the life that it is meant for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorCall {
     /// Chosen by the caller; the same for each repeat of the call.
@@ -16,7 +16,7 @@ pub struct OperatorCall {
 }
 
 impl OperatorCall {
-    /// A call that is meant for whatever life it meets first.
+    /// A call that is meant for the life that it meets first.
     pub const fn new(request_id: RequestId) -> Self {
         Self { request_id, life: None }
     }
@@ -28,8 +28,8 @@ impl OperatorCall {
         }
     }
 
-    /// The outcome of the same call, if it was applied before and is of the kind that `of_kind`
-    /// recognises. \[INV-IDENTITY-1\]
+    /// The outcome of the same call, if it was applied before and `of_kind` recognises its kind.
+    /// \[INV-IDENTITY-1\]
     pub(super) fn repeated<T>(
         &self,
         execution: &Execution,
@@ -53,7 +53,7 @@ impl OperatorCall {
         }
     }
 
-    /// Remembers the call with its outcome.
+    /// Records the call with its outcome.
     pub(super) fn remember(&self, execution: &mut Execution, outcome: OperatorOutcome) {
         execution.requests.push((self.request_id.clone(), outcome));
     }

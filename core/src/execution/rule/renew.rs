@@ -1,4 +1,4 @@
-//! `renew`: keep a lease (`docs/spec.md`, 4).
+//! `renew`: extend a lease (`docs/spec.md`, 4).
 
 use crate::execution::record::{Decision, Execution, Phase, Ruling};
 use crate::id::ExecutionId;
@@ -7,7 +7,7 @@ use crate::time::{DurationMs, TimestampMs, Window};
 use super::guard::{FenceParts, MAX_LEASE_TTL, check_ttl, current_holder};
 use super::lease::lease_end;
 
-/// Keeps a lease for another ttl from now. Identity: a repeat simply renews again.
+/// Extends a lease for a ttl from now. Identity: none is needed, a repeat renews again.
 #[derive(Clone, Debug)]
 pub struct Renew {
     /// The execution.

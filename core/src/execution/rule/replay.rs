@@ -1,4 +1,4 @@
-//! `replay`: a new life for an execution that is over (`docs/spec.md`, 4).
+//! `replay`: start a new life of an execution that is over (`docs/spec.md`, 4).
 
 use crate::error::Rejection;
 use crate::execution::record::{
@@ -28,8 +28,8 @@ pub struct Replayed {
     pub life: u32,
 }
 
-/// Replays an execution: counters of retries and reclaims, result, failure and deadline are
-/// cleared; epochs and attempt indexes go on rising.
+/// Replays an execution: clears the counters of retries and reclaims, the result, the failure and
+/// the deadline. Epochs and attempt indexes go on rising.
 ///
 /// # Errors
 ///

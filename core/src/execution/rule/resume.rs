@@ -1,12 +1,12 @@
-//! `resume`: an operator ends a suspension; and the steps by which every suspension ends
+//! `resume`: end a suspension by an operator's call; and the steps that end any suspension
 //! (`docs/spec.md`, 5).
 
 use crate::condition::{ResumePolicy, TimeoutBehaviour};
 use crate::error::Rejection;
 use crate::execution::record::{
-    AttemptEnd, Decision, DelayReason, Event, Execution, Failure, Interruption, NextAttempt,
-    NotBefore, OperatorOutcome, Outcome, Phase, ResumedBy, Resumes, Resumption, Ruling, Suspended,
-    Suspension, Verdict, Waiting, WaitpointState,
+    AttemptEnd, Decision, DelayReason, Event, Execution, Interruption, NextAttempt, NotBefore,
+    OperatorOutcome, Outcome, Phase, ResumedBy, Resumes, Resumption, Ruling, Suspended, Suspension,
+    Verdict, Waiting, WaitpointState, WorkFailure,
 };
 use crate::id::{ExecutionId, FailureCategory, SuspensionId};
 use crate::planted::planted;
@@ -28,8 +28,8 @@ pub struct Resume {
     pub suspension: SeenSuspension,
 }
 
-/// The suspension that an operator's call saw first: by the time that it is carried out, a later
-/// one may be there, which nobody has looked at.
+/// The suspension that an operator's call saw first. When the call is applied there may be a later
+/// one, which the operator has not seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SeenSuspension(Option<SuspensionId>);
 
@@ -67,8 +67,8 @@ pub struct Resumed {
 ///
 /// # Errors
 ///
-/// `Superseded`; `ExecutionNotSuspended` when it is not, its time is over, or it is suspended anew
-/// since the call saw it first.
+/// `Superseded`; `ExecutionNotSuspended` if it is not suspended, its deadline has passed, or it was
+/// suspended again since the call saw it first.
 pub fn resume(current: &Execution, command: &Resume, now: TimestampMs) -> Ruling<Resumed> {
     let resumed = |outcome: &OperatorOutcome| match outcome {
         OperatorOutcome::Resumed(suspension_id) => Some(Resumed { suspension_id: *suspension_id }),
@@ -92,8 +92,8 @@ pub fn resume(current: &Execution, command: &Resume, now: TimestampMs) -> Ruling
     Ok(Decision::put(next, now, outcome).within(window).event(event).after(before).into())
 }
 
-/// The execution once its suspension's timeout has passed, if it has and nobody has marked it, with
-/// what that tells and from when on it holds.
+/// The execution with its suspension's timeout applied, if that has passed and is not marked yet.
+/// Also returns the event of it and the time from which it has passed.
 pub(super) fn past_timeout(
     current: &Execution,
     now: TimestampMs,
@@ -108,14 +108,14 @@ pub(super) fn past_timeout(
     (next, Some(event), Window::from(timeout.at))
 }
 
-/// How long a suspension waits as it does: to its timeout, and to the deadline.
+/// How long a suspension lasts unless a command ends it: to its timeout and the deadline.
 pub(super) fn waits_until(current: &Execution, suspension: &Suspension) -> Window {
     let timeout = suspension.timeout.filter(|_| !planted!(TimeoutAndSignalBothWin));
     let ends = timeout.map(|timeout| timeout.at).into_iter().chain(current.deadline);
     ends.map(Window::until).fold(Window::ALWAYS, Window::and)
 }
 
-/// Ends a suspension: the attempt goes on when it is claimed, after the resume delay if there is
+/// Ends a suspension: the attempt goes on with the next claim, after the resume delay if there is
 /// one. \[INV-SUSPEND-1\]
 pub(super) fn resume_now(next: &mut Execution, by: ResumedBy, now: TimestampMs) -> Event {
     let Phase::Suspended(suspended) = &next.phase else {
@@ -141,8 +141,8 @@ pub(super) fn resume_now(next: &mut Execution, by: ResumedBy, now: TimestampMs) 
     Event::Resumed { suspension_id, by }
 }
 
-/// Closes the waitpoints that a suspension used, or leaves them open for a later one, which does
-/// not count signals of a lower number than `counts_from`, where the policy is so.
+/// Closes the waitpoints that a suspension used, or leaves them open for a later one, as its policy
+/// says. If the policy consumes signals, the later one does not count those below `counts_from`.
 pub(super) fn leave_waitpoints(waiting: &mut Waiting, policy: ResumePolicy, counts_from: u32) {
     if policy.close_waitpoints {
         waiting.close(|waitpoint| waitpoint.state == WaitpointState::Active);
@@ -158,10 +158,10 @@ pub(super) fn leave_waitpoints(waiting: &mut Waiting, policy: ResumePolicy, coun
     }
 }
 
-/// The category of an execution that was suspended for too long.
+/// The category of an execution whose suspension timed out.
 pub(super) const SUSPENSION_TIMEOUT: &str = "suspension_timeout";
 
-/// What happens when a suspension has taken too long.
+/// Applies the timeout of a suspension.
 pub(super) fn time_out(next: &mut Execution, now: TimestampMs) -> Event {
     let Phase::Suspended(suspended) = &mut next.phase else {
         unreachable!("only what is suspended has such a timeout");
@@ -181,7 +181,7 @@ pub(super) fn time_out(next: &mut Execution, now: TimestampMs) -> Event {
         }
         TimeoutBehaviour::Fail => {
             let category = FailureCategory::try_new(SUSPENSION_TIMEOUT);
-            Outcome::Failed(Failure { category: category.expect("a valid category"), reason })
+            Outcome::Failed(WorkFailure { category: category.expect("a valid category"), reason })
         }
         TimeoutBehaviour::Cancel => Outcome::Cancelled { reason },
         TimeoutBehaviour::Expire => Outcome::Expired,

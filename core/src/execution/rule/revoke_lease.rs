@@ -1,4 +1,4 @@
-//! `revoke_lease`: an operator takes a lease away (`docs/spec.md`, 4).
+//! `revoke_lease`: end a lease by an operator's call (`docs/spec.md`, 4).
 
 use crate::error::Rejection;
 use crate::execution::record::{
@@ -26,12 +26,13 @@ pub struct Revoked {
     pub lease_epoch: LeaseEpoch,
 }
 
-/// Revokes a lease; the work can be reclaimed at once. Revoking again answers the same.
+/// Revokes a lease; the execution can be reclaimed immediately. Revoking again has the same
+/// outcome.
 ///
 /// # Errors
 ///
-/// `Superseded`; `ExecutionNotActive` when nobody holds the execution, `LeaseExpired` when the
-/// lease ran out by itself.
+/// `Superseded`; `ExecutionNotActive` if the execution has no lease; `LeaseExpired` if the lease
+/// has expired.
 pub fn revoke_lease(
     current: &Execution,
     command: &RevokeLease,
@@ -50,8 +51,8 @@ pub fn revoke_lease(
     };
     let outcome = Revoked { lease_epoch: active.lease.epoch };
     let mut next = current.clone();
-    // Remembered also where the lease is revoked already, or a late copy of this call would revoke
-    // the lease of whoever took over.
+    // Recorded also if the lease is revoked already, or a late copy of this call would revoke the
+    // lease of the next owner.
     command.call.remember(&mut next, OperatorOutcome::Revoked(outcome.lease_epoch));
     if active.fate == LeaseFate::Revoked {
         return Ok(Decision::put(next, now, outcome).into());

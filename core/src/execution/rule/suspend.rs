@@ -1,4 +1,4 @@
-//! `suspend`: give the lease back until signals, an operator or time resume the attempt
+//! `suspend`: give the lease back until signals, an operator or a timeout resume the attempt
 //! (`docs/spec.md`, 5).
 
 use serde::{Deserialize, Serialize};
@@ -34,13 +34,13 @@ pub struct Suspend {
     pub fence: FenceParts,
     /// Chosen by the caller.
     pub suspension_id: SuspensionId,
-    /// Why; it shows as the blocking reason.
+    /// Why; shown as the blocking reason.
     pub reason: SuspensionReason,
     /// The waitpoints that the condition refers to.
     pub waitpoints: Vec<BindWaitpoint>,
     /// What resumes it.
     pub condition: Condition,
-    /// When it has taken too long, and what happens then.
+    /// When it times out, and what happens then.
     pub timeout: Option<SuspensionTimeout>,
     /// How it goes on.
     pub policy: ResumePolicy,
@@ -54,15 +54,15 @@ pub struct Suspend {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BindWaitpoint {
-    /// The one of that name that is open already, with the signals that it has buffered; where
-    /// there is none, a new one.
+    /// The one of that name that is open, with the signals that it has buffered; if there is none,
+    /// a new one.
     New {
         /// Chosen by the caller, for a new one.
         id: WaitpointId,
         /// Its name.
         key: WaitpointKey,
     },
-    /// One that is open already, with the signals that it has buffered.
+    /// One that is open, with the signals that it has buffered.
     Open {
         /// Its id.
         id: WaitpointId,
@@ -78,7 +78,7 @@ pub struct Heard {
     pub signals: Vec<SignalRecord>,
 }
 
-/// What came of a suspension.
+/// The outcome of `suspend`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SuspendOutcome {
     /// The lease was given back.
@@ -87,10 +87,10 @@ pub enum SuspendOutcome {
         suspension_id: SuspensionId,
         /// Its waitpoints with their tokens.
         waitpoints: Vec<IssuedWaitpoint>,
-        /// When it has taken too long.
+        /// When it times out.
         timeout_at: Option<TimestampMs>,
     },
-    /// Buffered signals satisfied the condition already: the lease is kept.
+    /// Buffered signals have satisfied the condition: the lease is kept.
     AlreadySatisfied {
         /// The suspension that was not needed.
         suspension_id: SuspensionId,
@@ -99,13 +99,13 @@ pub enum SuspendOutcome {
     },
 }
 
-/// Suspends an execution, or finds that it need not be. \[INV-SUSPEND-1\]
+/// Suspends an execution, unless buffered signals satisfy the condition. \[INV-SUSPEND-1\]
 ///
 /// # Errors
 ///
 /// Those of a holder's call; `AlreadySuspended`; `InvalidInput` for a condition, its waitpoints or
 /// a timeout that is not in the future; `WaitpointClosed` for a waitpoint that is not open;
-/// `Unread` when the operation has to read secrets or signals first.
+/// `Unread` if the operation has to read secrets or signals first.
 pub fn suspend(current: &Execution, command: &Suspend, now: TimestampMs) -> Ruling<SuspendOutcome> {
     if let Some(outcome) = repeated(current, command, now)? {
         return Ok(Verdict::Repeat(outcome));
@@ -190,7 +190,7 @@ fn timeout(command: &Suspend, now: TimestampMs) -> Result<Option<Timeout>, Rejec
     Ok(Some(Timeout { at, behaviour: timeout.behaviour }))
 }
 
-/// The name of a waitpoint that is to be made where it is not open.
+/// The name of a waitpoint that is created unless one of that name is open.
 const fn new_name(waitpoint: &BindWaitpoint) -> Option<&WaitpointKey> {
     match waitpoint {
         BindWaitpoint::New { key, .. } => Some(key),
@@ -198,7 +198,8 @@ const fn new_name(waitpoint: &BindWaitpoint) -> Option<&WaitpointKey> {
     }
 }
 
-/// Takes the open waitpoints, makes the others, and tells until when those stay open.
+/// Binds the open waitpoints and creates the others. Returns all of them, and until when the open
+/// ones stay open.
 fn bind(
     waiting: &mut Waiting,
     command: &Suspend,
@@ -263,8 +264,8 @@ fn wrong_waitpoints(problem: &str) -> Rejection {
     Rejection::InvalidInput { field: "waitpoints", problem: problem.to_owned() }
 }
 
-/// Counts the buffered signals of the bound waitpoints, in order; tells the number of the one that
-/// satisfies.
+/// Counts the buffered signals of the bound waitpoints, in order. Returns the number of the one
+/// that satisfies the condition.
 fn hear(
     tallies: &mut [Tally],
     waiting: &Waiting,
@@ -276,7 +277,7 @@ fn hear(
     }
     let taken = |id: WaitpointId| waiting.open.iter().find(|waitpoint| waitpoint.id == id);
     for signal in &heard.signals {
-        // A store that has lost its last commits may have lost a signal that was heard.
+        // A store that has lost its last commits may have lost a signal that was read before.
         let counts = signal.number < waiting.signals
             && bound.contains(&signal.waitpoint_id)
             && taken(signal.waitpoint_id).is_some_and(|at| signal.number >= at.counts_from);
@@ -296,8 +297,8 @@ fn hear(
     Ok(None)
 }
 
-/// The condition was satisfied before the worker asked, `by` the signal of that number: it keeps
-/// its lease. Those that came after it are for a later suspension.
+/// Keeps the lease: the condition was satisfied before the call, `by` the signal of that number.
+/// Later signals are for a later suspension.
 fn satisfied(
     mut next: Execution,
     command: &Suspend,
@@ -350,7 +351,7 @@ fn suspended(
     let outcome = SuspendOutcome::Suspended { suspension_id: id, waitpoints, timeout_at };
     let mut decision = Decision::put(next, now, outcome).event(event);
     if !command.waitpoints.is_empty() {
-        // It hands out tokens.
+        // The outcome has tokens, which the keyring signs only for so long.
         decision = decision.within(command.keyring.window());
     }
     if let Some(SuspensionTimeout { when: TimeoutAt::After(after), .. }) = command.timeout {

@@ -1,5 +1,5 @@
-//! Counting signals for a condition: one evaluation for buffered signals and for those that come
-//! while the execution is suspended (`docs/spec.md`, 5). \[INV-SUSPEND-1\]
+//! Counting signals for a condition: one evaluation for buffered signals and for those that are
+//! sent during the suspension (`docs/spec.md`, 5). \[INV-SUSPEND-1\]
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -14,7 +14,7 @@ pub(super) fn begin(parts: Vec<ConditionPart>) -> Vec<Tally> {
     parts.into_iter().map(|part| Tally { part, counted: Vec::new() }).collect()
 }
 
-/// Counts a signal wherever it fits; tells whether it did anywhere.
+/// Counts a signal for each part that it fits, and returns whether it fitted any.
 pub(super) fn count(tallies: &mut [Tally], signal: &SignalRecord) -> bool {
     let mut counted = false;
     for tally in tallies {
@@ -64,7 +64,7 @@ impl Tally {
     }
 }
 
-/// By what a signal is told from others of the same count.
+/// The value of a signal that must be distinct among those that count.
 fn mark(kind: CountKind, signal: &SignalRecord) -> Option<Uuid> {
     match kind {
         CountKind::DistinctSources if planted!(SourcesCountedBySignal) => Some(signal.id.uuid()),

@@ -1,4 +1,4 @@
-//! `update_progress`: what a holder has done so far (`docs/spec.md`, 4).
+//! `update_progress`: report the progress of an attempt (`docs/spec.md`, 4).
 
 use crate::bounded::truncated;
 use crate::error::Rejection;
@@ -9,7 +9,7 @@ use crate::time::{TimestampMs, Window};
 
 use super::guard::{FenceParts, current_holder};
 
-/// Reports progress; the last report wins. Identity: a repeat simply writes the same again.
+/// Reports progress; the last report wins. Identity: none is needed, a repeat writes the same.
 #[derive(Clone, Debug)]
 pub struct UpdateProgress {
     /// The execution.
@@ -18,11 +18,11 @@ pub struct UpdateProgress {
     pub fence: FenceParts,
     /// 0 to 100.
     pub percent: u8,
-    /// For people; what is over 1024 bytes is cut.
+    /// A text for people, truncated to 1,024 bytes.
     pub message: Option<String>,
 }
 
-/// Stores the report. No index and no event.
+/// Stores the report. Changes no index and has no event.
 ///
 /// # Errors
 ///

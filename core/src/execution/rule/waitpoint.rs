@@ -1,4 +1,4 @@
-//! How waitpoints are made and handed out: the steps that several rules have in common
+//! How waitpoints are created, issued and expired: steps that several rules share
 //! (`docs/spec.md`, 5).
 
 use crate::condition::MAX_WAITPOINTS;
@@ -8,12 +8,12 @@ use crate::id::{WaitpointId, WaitpointKey};
 use crate::time::{DurationMs, TimestampMs, Window};
 use crate::token::{KnownKeyring, Subject, WaitpointToken};
 
-/// A time from now that is shorter than this does not make a decision hold for less than a third
-/// of it, 1 s: such a time may be over when the commit arrives, and a commit that never arrives in
-/// time would be worse.
+/// A ttl below this clips the decision's window as this does, to a third of it, 1 s. Such a ttl may
+/// be over when the commit arrives; a window so short that no commit arrives in time would be
+/// worse.
 pub(super) const LEAST_CLIP: DurationMs = DurationMs::from_secs(3);
 
-/// A waitpoint with its token, which is handed to whoever may signal.
+/// A waitpoint with its token, which goes to those who may signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuedWaitpoint {
     /// The waitpoint.
@@ -26,16 +26,16 @@ pub struct IssuedWaitpoint {
     pub token: WaitpointToken,
 }
 
-/// What waitpoints that no suspension has used in time add to a decision.
+/// The effect of expired waitpoints on a decision.
 pub(super) struct Expired {
-    /// That they have closed.
+    /// An event for each.
     pub(super) events: Vec<Event>,
-    /// From when on that is so.
+    /// The time from which they have expired.
     pub(super) window: Window,
 }
 
-/// The execution without those waitpoints whose time is over, marked or not, and which are in the
-/// way of others of these names: they have the name, or there is no room.
+/// The execution without those expired waitpoints that are in the way of new ones of these names:
+/// those of the same name, and all of them if there is no room.
 pub(super) fn past_expiries(
     current: &Execution,
     names: &[&WaitpointKey],
@@ -56,7 +56,7 @@ pub(super) fn past_expiries(
     (next, expired)
 }
 
-/// The open waitpoint of this kind whose time was over first, and when.
+/// The waitpoint of this kind that expired first, and when.
 fn first_expired(
     current: &Execution,
     of_kind: impl Fn(&Waitpoint) -> bool,
@@ -68,14 +68,14 @@ fn first_expired(
     ended.min_by_key(|(at, _)| *at).map(|(at, id)| (id, at))
 }
 
-/// Closes the waitpoint whose time was over first.
+/// Closes the waitpoint that expired first.
 pub(super) fn close_expired(next: &mut Execution, now: TimestampMs) -> Event {
     let (waitpoint_id, _) = first_expired(next, |_| true, now).expect("one is due");
     next.waiting_mut().close(|waitpoint| waitpoint.id == waitpoint_id);
     Event::WaitpointExpired { waitpoint_id }
 }
 
-/// Refuses a waitpoint too many, and one whose id is taken.
+/// Refuses a waitpoint if too many are open or its id is taken.
 pub(super) fn check_room(waiting: &Waiting, id: WaitpointId) -> Result<(), Rejection> {
     let wrong = |problem: String| Err(Rejection::InvalidInput { field: "waitpoints", problem });
     if waiting.open.len() >= MAX_WAITPOINTS {
@@ -87,7 +87,7 @@ pub(super) fn check_room(waiting: &Waiting, id: WaitpointId) -> Result<(), Rejec
     Ok(())
 }
 
-/// A waitpoint that is created now, and its token.
+/// Creates a waitpoint and its token.
 pub(super) fn new_waitpoint(
     waiting: &Waiting,
     id: WaitpointId,
@@ -110,7 +110,7 @@ pub(super) fn new_waitpoint(
     Ok((waitpoint, token))
 }
 
-/// A waitpoint with a token of it, signed with the current secret.
+/// A waitpoint with a token that is signed with the current secret.
 pub(super) fn issued(
     waitpoint: &Waitpoint,
     keyring: &KnownKeyring,

@@ -1,44 +1,40 @@
-//! When something about an execution is due: one timer for everything
+//! When something about an execution is due: one timer for all of it
 //! (`docs/architecture.md`, Records).
 
 use crate::execution::record::{BlockKind, Execution, LeaseFate, NotBefore, Phase};
+use crate::execution::retention;
 use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs};
 
-/// What can be due, in the order in which ties are resolved.
+/// The kind of work that is due, in the order in which ties are resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DueKind {
-    /// Work on the record itself goes on.
+    /// The record's removal goes on with its next step.
     Continuation,
-    /// The execution's deadline passes: terminal expired.
+    /// The execution's deadline passes: it ends as expired.
     Deadline,
-    /// The attempt has taken too long: a failure, retried by policy.
+    /// The attempt times out: a failure, retried by policy.
     AttemptTimeout,
-    /// The suspension has taken too long.
+    /// The suspension times out.
     SuspensionTimeout,
-    /// The lease runs out.
+    /// The lease expires.
     LeaseExpiry,
-    /// The grant runs out.
+    /// The grant expires.
     GrantExpiry,
-    /// A waitpoint closes that no suspension uses.
+    /// A waitpoint closes because no suspension uses it.
     WaitpointExpiry,
     /// The delay is over.
     DelayOver,
     /// Something that holds the execution back is looked at again.
     Recheck(BlockKind),
-    /// The terminal execution has been kept long enough.
+    /// The retention of a terminal execution is over.
     Retention,
 }
 
-/// How long a record is kept from its creation on, however short its retention is: longer than a
-/// copy of its submission may be under way, which would create it again. \[INV-IDENTITY-1\]
-const KEPT_AT_LEAST: DurationMs = DurationMs::from_secs(60);
-
-/// Everything that will be due if nobody does anything, in no order.
+/// Everything that will be due unless a command comes first, in no order.
 pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, DueKind)> + '_ {
     let continuation = execution.continuation.map(|_| (TimestampMs::ZERO, DueKind::Continuation));
-    let (mut lease, mut timeout, mut delay, mut retention, mut blocks) =
-        (None, None, None, None, None);
+    let (mut lease, mut timeout, mut delay, mut blocks) = (None, None, None, None);
     match &execution.phase {
         Phase::Runnable(runnable) => {
             delay = runnable.not_before.map(|delay| (over_at(delay), DueKind::DelayOver));
@@ -55,13 +51,6 @@ pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, Du
             let over = suspended.suspension.timeout;
             timeout = over.map(|timeout| (timeout.at, DueKind::SuspensionTimeout));
         }
-        Phase::Terminal(terminal) if continuation.is_none() => {
-            let since =
-                if planted!(RetentionFromCreation) { execution.created_at } else { terminal.at };
-            let until = since.plus(execution.policy.retention_ms);
-            let least = execution.created_at.plus(KEPT_AT_LEAST);
-            retention = Some((until.max(least), DueKind::Retention));
-        }
         Phase::Terminal(_) => {}
     }
     let over = matches!(execution.phase, Phase::Terminal(_));
@@ -71,6 +60,7 @@ pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, Du
         .into_iter()
         .flat_map(|blocks| blocks.iter())
         .filter_map(|block| block.recheck_at.map(|at| (at, DueKind::Recheck(block.kind))));
+    let retention = retention::over_at(execution).map(|at| (at, DueKind::Retention));
     let open = execution.waiting.iter().flat_map(|waiting| &waiting.open);
     let waitpoints = open.filter_map(|waitpoint| waitpoint.expires_at());
     [continuation, deadline, timeout, lease, grant, delay, retention]

@@ -1,5 +1,5 @@
-//! The index entries of an execution: one function of its record, so that no rule ever touches an
-//! index by hand. A change of it is a change of the record's format.
+//! The index entries of an execution: one function of its record, so that no rule writes an index
+//! by hand. A change of this function is a change of the record's format.
 
 use crate::execution::record::{BlockKind, Execution, LeaseFate, Phase};
 use crate::planted::planted;
@@ -8,16 +8,16 @@ use crate::score::Score;
 
 use super::due::next_due;
 
-/// Where an execution stands in the indexes of its partition.
+/// The scores of an execution in the indexes of its partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexEntries {
-    /// Its place in its lane, when a worker may take it.
+    /// Its position in its lane, if a worker may take it.
     pub eligible: Option<Score>,
     /// When something about it is due.
     pub due: Option<Score>,
-    /// Its place among those that no worker fitted.
+    /// Its position among those for which no worker had the capabilities.
     pub blocked_route: Option<Score>,
-    /// Its place in lists by creation time.
+    /// Its position in lists by creation time.
     pub all: Score,
 }
 

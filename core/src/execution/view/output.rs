@@ -1,4 +1,4 @@
-//! Whether more output of an attempt can come (`docs/spec.md`, 6).
+//! Whether an attempt can still append output (`docs/spec.md`, 6).
 
 use serde::{Deserialize, Serialize};
 
@@ -20,19 +20,19 @@ pub enum CloseReason {
     Cancelled,
     /// The execution's deadline passed.
     Expired,
-    /// The execution was suspended for too long.
+    /// The suspension timed out and ended the execution.
     SuspensionTimeout,
-    /// The attempt lost its lease, and another took over or nobody could.
+    /// The attempt lost its lease: another took over, or the reclaim limit was reached.
     Reclaimed,
-    /// The attempt lost its lease, and nobody has taken over yet.
+    /// The attempt lost its lease and is not taken over yet.
     LeaseExpired,
-    /// Later attempts ran; how this one ended is not kept any more.
+    /// Later attempts ran; the record no longer has how this one ended.
     Superseded,
 }
 
-/// Why no more output of an attempt will come, if none will. A suspended or delayed attempt goes on
-/// later, so that its output stays open; one that has not begun when its execution's life ends does
-/// not come, unless there is another life.
+/// Why an attempt appends no more output, if it does not. The output of a suspended or delayed
+/// attempt stays open, because the attempt goes on later. An attempt that has not begun when its
+/// execution's life ends is closed: it begins only in another life.
 pub fn output_closed(
     execution: &Execution,
     attempt: AttemptIndex,
@@ -54,7 +54,7 @@ pub fn output_closed(
                 TerminalOutcome::Success => Some(CloseReason::Success),
                 TerminalOutcome::Failed => Some(CloseReason::Failure),
                 TerminalOutcome::Expired => Some(CloseReason::Expired),
-                // Others have decided that it does not run.
+                // Decided by others: the attempt does not run.
                 TerminalOutcome::Cancelled | TerminalOutcome::Skipped => {
                     Some(CloseReason::Cancelled)
                 }

@@ -1,4 +1,4 @@
-//! The situations that an execution can be in, by which rules are told apart in tests and tables.
+//! Situations: the cases of an execution that rules distinguish, for tests and tables.
 
 use std::fmt;
 
@@ -13,17 +13,17 @@ use super::state_vector::eligibility;
 pub enum Situation {
     /// Eligible, a new attempt would start.
     Waiting,
-    /// A live grant is out.
+    /// A live grant is issued.
     Granted,
-    /// Not before a time.
+    /// Delayed until a time.
     Delayed,
-    /// Something else holds it back.
+    /// Another reason holds it back.
     Blocked,
     /// Eligible, an interrupted attempt would go on.
     Interrupted,
     /// A worker holds a live lease.
     Leased,
-    /// The lease ran out.
+    /// The lease expired.
     Expired,
     /// The lease was revoked.
     Revoked,

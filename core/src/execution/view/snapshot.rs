@@ -1,4 +1,4 @@
-//! What a user sees of an execution.
+//! Snapshots: what users see of an execution.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,9 +28,9 @@ pub struct ExecutionSnapshot {
     pub execution_id: ExecutionId,
     /// Its tenant.
     pub namespace: Namespace,
-    /// Its queue.
+    /// Its lane (queue).
     pub lane: LaneId,
-    /// Which handler it is for.
+    /// The kind of work, which selects the handler.
     pub kind: ExecutionKind,
     /// Its state in all dimensions.
     pub state: StateVector,
@@ -38,13 +38,13 @@ pub struct ExecutionSnapshot {
     pub priority: Priority,
     /// How it is run.
     pub policy: ExecutionPolicy,
-    /// What a worker must be able to do.
+    /// The capabilities that a worker must have.
     pub requires: Capabilities,
     /// Labels.
     pub tags: Tags,
     /// When it was created.
     pub created_at: TimestampMs,
-    /// When it was changed last.
+    /// When it was last changed.
     pub updated_at: TimestampMs,
     /// When it may start, if it is delayed.
     pub delayed_until: Option<TimestampMs>,
@@ -66,17 +66,17 @@ pub struct ExecutionSnapshot {
     pub past_attempts: Vec<AttemptSummary>,
     /// Retries and reclaims in this life, and lives.
     pub counts: Counts,
-    /// What its holder reported last.
+    /// The last progress report of its holder.
     pub progress: Option<Progress>,
-    /// What holds it, while it is suspended.
+    /// Its suspension, while it is suspended.
     pub suspension: Option<SuspensionSnapshot>,
     /// The waitpoints that take signals.
     pub waitpoints: Vec<WaitpointSnapshot>,
-    /// The latest ones, at most 16, that take none any more, the last one first: a signal that they
-    /// have had is recognised when it is repeated.
+    /// The latest ones, at most 16, that no longer do, the last one first. A repeat of a signal
+    /// that they have taken is recognised.
     #[serde(default)]
     pub closed_waitpoints: Vec<WaitpointSnapshot>,
-    /// How many signals it was sent.
+    /// How many signals it has taken.
     pub signals: u32,
 }
 
@@ -98,9 +98,9 @@ pub struct SuspensionSnapshot {
     pub reason: SuspensionReason,
     /// Since when.
     pub since: TimestampMs,
-    /// When it has taken too long, and what happens then.
+    /// When it times out, and what happens then.
     pub timeout: Option<Timeout>,
-    /// When it was escalated because it took too long.
+    /// When it was escalated because it timed out.
     pub escalated_at: Option<TimestampMs>,
     /// What resumes it, with what has counted so far.
     pub resumes: Resumes,
@@ -120,9 +120,9 @@ pub struct WaitpointSnapshot {
     pub state: WaitpointState,
     /// The secret that its token was signed with.
     pub kid: Kid,
-    /// 16 digits by which its token is told from others.
+    /// 16 digits that tell its token from others.
     pub fingerprint: String,
-    /// How many signals it has had.
+    /// How many signals it has taken.
     pub signals: u32,
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::execution::{
-    Beside, Decision, Event, Execution, IndexEntries, Next, Phase, Purpose, ValueEffect, ValueKind,
-    index_entries,
+    Decision, Event, Execution, IndexEntries, Next, Phase, Purpose, SideEffects, ValueEffect,
+    ValueKind, index_entries,
 };
 use crate::id::ExecutionId;
 use crate::op::loaded::{Loaded, frames_of, signal_key, value_key};
@@ -86,7 +86,7 @@ pub(super) fn commit_unit<T>(
     let change = Change { id, before: old.as_deref(), after: new.as_deref(), repair };
     change.write_indexes(&mut unit);
     change.ring_readers(&mut unit);
-    if let Some(beside) = decision.beside {
+    if let Some(beside) = decision.side_effects {
         write_beside(&mut unit, id, *beside, stamp.codec);
     }
     if !decision.events.is_empty() {
@@ -193,7 +193,7 @@ struct Move {
 }
 
 /// Adds what a decision does to signals and output.
-fn write_beside(unit: &mut Unit, id: &ExecutionId, beside: Beside, codec: &Codec) {
+fn write_beside(unit: &mut Unit, id: &ExecutionId, beside: SideEffects, codec: &Codec) {
     let index = || IndexName::Signals { execution: id.uuid() };
     if let Some(signal) = beside.signal {
         let key = signal_key(id, signal.id);

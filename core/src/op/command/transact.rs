@@ -328,6 +328,7 @@ impl<C: Decide> Transact<C> {
         current.is_none()
             && self.doubt.has_unanswered()
             && tried.is_some_and(|tried| passed.is_some_and(|passed| passed >= tried))
+            && !planted!(ResendBoundForgotten)
     }
 
     /// The error of a command of which nobody can say any more whether it was applied.

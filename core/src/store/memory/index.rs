@@ -1,4 +1,4 @@
-//! A sorted set: members by score, and each member's score.
+//! A sorted set: members ordered by score, with a lookup of each member's score.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -30,7 +30,7 @@ impl Index {
         self.by_member.get(member).copied()
     }
 
-    /// Puts the member at a score, wherever it stood before, or removes it.
+    /// Sets the score of a member, or removes the member.
     pub(super) fn write(&mut self, member: Member, score: Option<Score>) {
         let before = match score {
             Some(score) => self.by_member.insert(member, score),
@@ -47,14 +47,14 @@ impl Index {
         }
     }
 
-    /// The entries in order.
+    /// Iterates over the entries in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = ScanPosition> {
         self.by_score.iter().copied()
     }
 
-    /// The entries behind a place, in order.
-    pub(super) fn after(&self, place: Option<ScanPosition>) -> impl Iterator<Item = ScanPosition> {
-        let lower = place.map_or(Bound::Unbounded, Bound::Excluded);
+    /// Iterates over the entries after a position, in order.
+    pub(super) fn after(&self, last: Option<ScanPosition>) -> impl Iterator<Item = ScanPosition> {
+        let lower = last.map_or(Bound::Unbounded, Bound::Excluded);
         self.by_score.range((lower, Bound::Unbounded)).copied()
     }
 }

@@ -1,6 +1,7 @@
-//! The reference store: every rule of the contract on ordered maps, one request at a time.
+//! The reference implementation of the store contract: ordered maps that process one request at a
+//! time.
 //!
-//! The simulator uses it as it is; a backend for one process puts a mutex and a clock around it.
+//! The simulator uses it unchanged. A backend for one process adds a mutex and a clock.
 
 mod index;
 mod partition;
@@ -29,12 +30,12 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store with a history of its own.
+    /// Creates an empty store with the given history.
     pub fn new(history: u64) -> Self {
         Self { history, ..Self::default() }
     }
 
-    /// Answers a request at an instant of the store's clock.
+    /// Processes a request at the instant `now` of the store's clock.
     pub fn handle(&mut self, request: Request, now: TimestampMs) -> Reply {
         let body = match request.check() {
             Err(over) => ReplyBody::OverBound(over),
@@ -50,27 +51,27 @@ impl MemoryStore {
         Reply { at: now, body }
     }
 
-    /// The wake-ups that the requests since the last call have rung.
+    /// Returns the wake-ups that rang since the last call.
     pub fn take_wakes(&mut self) -> Vec<Wake> {
         std::mem::take(&mut self.wakes)
     }
 
-    /// Starts another history: readers of streams find a gap.
+    /// Starts another history, so that readers of streams find a gap.
     pub const fn set_history(&mut self, history: u64) {
         self.history = history;
     }
 
-    /// What the store holds, in bytes.
+    /// Returns the memory use of the store, in bytes.
     pub fn account(&self) -> Account {
         self.partitions.iter().map(|(partition, data)| data.account(*partition)).sum()
     }
 
-    /// The records of a partition in the order of their keys, for checkers.
+    /// Iterates over the records of a partition in the order of their keys, for checkers.
     pub fn records(&self, partition: Partition) -> impl Iterator<Item = (&RecordKey, &Stored)> {
         self.partitions.get(&partition).into_iter().flat_map(|data| &data.records)
     }
 
-    /// The entries of all indexes of a partition, for checkers.
+    /// Iterates over the entries of all indexes of a partition, for checkers.
     pub fn entries(
         &self,
         partition: Partition,
@@ -80,7 +81,7 @@ impl MemoryStore {
             .flat_map(|(name, index)| index.iter().map(move |position| (name, position)))
     }
 
-    /// The entries of one member in all indexes of a partition, for checkers.
+    /// Iterates over the entries of one member in all indexes of a partition, for checkers.
     pub fn entries_of(
         &self,
         partition: Partition,
@@ -93,7 +94,7 @@ impl MemoryStore {
         })
     }
 
-    /// The partitions that hold anything.
+    /// Iterates over the partitions that a commit or a take has used.
     pub fn partitions(&self) -> impl Iterator<Item = Partition> {
         self.partitions.keys().copied()
     }

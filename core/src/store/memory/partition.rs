@@ -17,7 +17,7 @@ use crate::time::TimestampMs;
 use super::index::Index;
 use super::stream::StreamData;
 
-/// What one partition holds.
+/// The data of one partition.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PartitionData {
     pub(super) records: BTreeMap<RecordKey, Stored>,
@@ -26,23 +26,23 @@ pub(super) struct PartitionData {
     pub(super) streams: BTreeMap<StreamName, StreamData>,
 }
 
-/// What a store holds, in bytes.
+/// The memory use of a store, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// Texts of keys of records and values.
+    /// The keys of records and values.
     pub keys: usize,
-    /// Records with their versions.
+    /// The records with their versions.
     pub records: usize,
-    /// Values.
+    /// The values.
     pub values: usize,
-    /// Entries of indexes: member and score.
+    /// The entries of indexes: member and score.
     pub entries: usize,
-    /// Streams.
+    /// The entries of streams.
     pub streams: usize,
 }
 
 impl Account {
-    /// Everything but the streams, which are capped by themselves.
+    /// Returns the sum without streams, which have their own caps.
     pub const fn without_streams(&self) -> usize {
         self.keys + self.records + self.values + self.entries
     }
@@ -64,7 +64,7 @@ const VERSION_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 16 + 8;
 
 impl PartitionData {
-    /// Checks a unit, then writes all of it; tells whom to wake.
+    /// Checks a unit and applies it. Returns the reply and the topics that ring.
     pub(super) fn commit(&mut self, unit: Unit, now: TimestampMs) -> (UnitReply, Vec<Topic>) {
         let is_same = |found: Version, expected: Version| {
             found == expected || (planted!(VersionByCount) && found.count == expected.count)
@@ -110,7 +110,7 @@ impl PartitionData {
         (UnitReply::Committed { fetched: self.fetch(&unit.fetch) }, rung)
     }
 
-    /// The topics that can ring: an index only when it is empty before the writes.
+    /// Returns the topics that can ring. An index can ring only if it is empty before the writes.
     fn ringing(&self, topics: &[Topic]) -> Vec<Topic> {
         let empty = |topic: &&Topic| match topic {
             Topic::Index(name) => !self.indexes.contains_key(name),
@@ -123,7 +123,7 @@ impl PartitionData {
         self.records.get(key).map_or(Version::ABSENT, |stored| stored.version)
     }
 
-    /// An index without entries does not exist.
+    /// Writes an index entry. An index without entries does not exist.
     fn write_index(&mut self, name: IndexName, member: uuid::Uuid, score: Option<Score>) {
         if let Some(index) = self.indexes.get_mut(&name) {
             index.write(member, score);
@@ -135,7 +135,7 @@ impl PartitionData {
         }
     }
 
-    /// Hands out the first entries of an index and leaves each in `due`.
+    /// Takes the first entries of an index, and keeps each in `due`.
     pub(super) fn take(&mut self, take: &Take, now: TimestampMs) -> Taken {
         let limit = match take.until {
             TakeUntil::End => Score::MAX,
@@ -171,8 +171,8 @@ impl PartitionData {
         Values { records, values: self.fetch(&read.values) }
     }
 
-    /// The values in order; those that would make the reply too large are deferred, but never the
-    /// first, so that each request gets on.
+    /// Returns the values in order. Values that would make the reply too large are deferred, but
+    /// never the first one, so that each request makes progress.
     fn fetch(&self, keys: &[ValueKey]) -> Vec<Fetched> {
         let mut total = 0;
         let fetch = |key| match self.values.get(key) {

@@ -1,4 +1,4 @@
-//! A capped stream: entries numbered by the store's time, the oldest dropped first.
+//! A capped stream. The store's time numbers the entries, and the oldest are dropped first.
 
 use std::collections::VecDeque;
 
@@ -22,7 +22,7 @@ impl StreamData {
         self.bytes
     }
 
-    /// Appends an entry and drops what is too old or too much.
+    /// Appends an entry, and drops the oldest entries until the stream is within its caps.
     pub(super) fn append(&mut self, entry: Bytes, caps: StreamCaps, now: TimestampMs) {
         self.last = if now > self.last.at {
             StreamId { at: now, sequence: 0 }
@@ -43,7 +43,7 @@ impl StreamData {
         }
     }
 
-    /// A page behind a cursor.
+    /// Returns a page after a cursor.
     pub(super) fn page(&self, from: Cursor, limit: usize, history: u64) -> Streamed {
         let (after, gap) = match from {
             Cursor::Start => (None, false),

@@ -6,9 +6,9 @@ use ff_core::id::{ExecutionId, LeaseId};
 use ff_core::op::{Committed, Known, ReadSignals};
 use ff_core::time::{DurationMs, TimestampMs};
 
+use crate::determinism::random::happens;
 use crate::process::context::{Context, Effect, TokenInHand};
-use crate::streams::happens;
-use crate::task::{Errand, Output};
+use crate::process::task::{Errand, Output};
 
 use super::WorkerProcess;
 

@@ -1,0 +1,326 @@
+//! Tests of the store contract, rule by rule, on the reference store (`docs/architecture.md`, The
+//! store contract). A correct backend replies in the same way.
+
+mod fixture;
+mod streams;
+
+use ff_core::execution::Purpose;
+use ff_core::partition::Partition;
+use ff_core::score::Score;
+use ff_core::store::bounds::{MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_UNITS};
+use ff_core::store::{
+    Commit, Cursor, Fetched, IndexName, IndexWrite, Poll, RecordKey, ReplyBody, Request, Scan,
+    ScanEntry, ScanPosition, Stored, StreamAppend, StreamName, Take, TakeUntil, Topic, Unit,
+    UnitReply, ValueKey, ValueWrite, Version,
+};
+use ff_core::time::{DurationMs, Window};
+
+use fixture::*;
+
+#[test]
+fn a_record_is_replaced_only_if_count_and_nonce_of_its_version_match() {
+    let mut fixture = Fixture::new();
+    let created = fixture.commit_one(unit(1, Version::ABSENT, 9));
+    assert_eq!(created, UnitReply::Committed { fetched: vec![] });
+    let held = Stored { version: version(1, 9), bytes: bytes(b"record") };
+    assert_eq!(fixture.stored(1), Some(held.clone()));
+    // The same count with another nonce is another version.
+    for wrong in [Version::ABSENT, version(1, 8), version(2, 9)] {
+        let conflict = fixture.commit_one(unit(1, wrong, 10));
+        assert_eq!(conflict, UnitReply::Conflict { current: vec![Some(held.clone())] });
+    }
+    assert_eq!(fixture.stored(1), Some(held));
+    fixture.commit_one(unit(1, version(1, 9), 10));
+    assert_eq!(fixture.stored(1).expect("it is there").version, version(2, 10));
+}
+
+#[test]
+fn a_conflict_writes_nothing_and_does_not_affect_other_units() {
+    let mut fixture = Fixture::new();
+    let mut losing = unit(1, version(4, 4), 1);
+    losing.values.push(ValueWrite { key: ValueKey::Payload(uuid(1)), value: Some(bytes(b"p")) });
+    losing.index.push(entry(lane("l"), 1, 5));
+    losing.append.push(StreamAppend { stream: StreamName::Journal, entry: bytes(b"e") });
+    losing.ring.push(Topic::Index(lane("l")));
+    let replies = fixture.commit(vec![losing, unit(2, Version::ABSENT, 2)]);
+    assert_eq!(replies[0], UnitReply::Conflict { current: vec![None] });
+    assert_eq!(replies[1], UnitReply::Committed { fetched: vec![] });
+    assert_eq!(fixture.read(&[], &[ValueKey::Payload(uuid(1))]).values, [Fetched::Absent]);
+    assert_eq!(fixture.scan(lane("l")), []);
+    assert_eq!(fixture.stream(Cursor::Start, 10).entries, []);
+    assert_eq!(fixture.store.take_wakes(), []);
+}
+
+#[test]
+fn a_window_is_checked_against_the_stores_clock_and_is_half_open() {
+    let mut fixture = Fixture::new();
+    let outside = |window| Unit { window, ..unit(1, Version::ABSENT, 1) };
+    let now = fixture.now;
+    for window in [
+        Window::until(now),
+        Window::from(now.plus(DurationMs::new(1))),
+        Window { not_before: now, not_after: now },
+    ] {
+        assert_eq!(fixture.commit_one(outside(window)), UnitReply::OutsideWindow);
+        assert_eq!(fixture.stored(1), None);
+    }
+    let window = Window { not_before: now, not_after: now.plus(DurationMs::new(1)) };
+    assert!(matches!(fixture.commit_one(outside(window)), UnitReply::Committed { .. }));
+}
+
+#[test]
+fn a_removed_record_is_absent_and_its_index_entries_are_removed_in_the_same_unit() {
+    let mut fixture = Fixture::new();
+    fixture.fill(&[(1, 10)]);
+    let mut removal = unit(1, version(1, 1), 2);
+    removal.put.clear();
+    removal.remove.push(record(1));
+    removal.index.push(IndexWrite { index: lane("l"), member: uuid(1), score: None });
+    assert!(matches!(fixture.commit_one(removal), UnitReply::Committed { .. }));
+    assert_eq!((fixture.stored(1), fixture.scan(lane("l"))), (None, vec![]));
+    assert!(matches!(fixture.commit_one(unit(1, Version::ABSENT, 3)), UnitReply::Committed { .. }));
+}
+
+#[test]
+fn values_are_fetched_as_they_are_after_the_writes() {
+    let mut fixture = Fixture::new();
+    let (payload, result) = (ValueKey::Payload(uuid(1)), ValueKey::Result(uuid(1)));
+    let every_byte: Vec<u8> = (0..=255).collect();
+    let mut writing = unit(1, Version::ABSENT, 1);
+    let value = Some(bytes(&every_byte));
+    writing.values.push(ValueWrite { key: payload.clone(), value });
+    writing.fetch = vec![result, payload];
+    let fetched = vec![Fetched::Absent, Fetched::Value(bytes(&every_byte))];
+    assert_eq!(fixture.commit_one(writing), UnitReply::Committed { fetched });
+}
+
+#[test]
+fn an_oversized_reply_defers_values_but_never_the_first() {
+    let mut fixture = Fixture::new();
+    let large = bytes(&vec![7; MAX_MESSAGE_BYTES / 2 - 1]);
+    let mut keys = Vec::new();
+    for number in 1..=3 {
+        let mut writing = unit(number, Version::ABSENT, 1);
+        let key = ValueKey::Payload(uuid(number));
+        writing.values.push(ValueWrite { key: key.clone(), value: Some(large.clone()) });
+        assert!(matches!(fixture.commit_one(writing), UnitReply::Committed { .. }));
+        keys.push(key);
+    }
+    let read = fixture.read(&[1], &keys);
+    let value = Fetched::Value(large);
+    assert_eq!(read.values, [value.clone(), value.clone(), Fetched::Deferred]);
+    assert!(read.records[0].is_some(), "every reply has the records");
+    assert_eq!(fixture.read(&[], &keys[2..]).values, [value]);
+}
+
+#[test]
+fn a_request_over_a_bound_is_refused_before_anything_happens() {
+    let mut fixture = Fixture::new();
+    let commit = |units| Request::Commit(Commit { partition: HERE, units });
+    let mut unexpected = unit(1, Version::ABSENT, 1);
+    unexpected.expect.clear();
+    let huge = bytes(&vec![0; MAX_RECORD_BYTES + 1]);
+    let large = Unit { put: vec![(record(1), huge)], ..unit(1, Version::ABSENT, 1) };
+    let many = (0..=MAX_UNITS as u128).map(|number| unit(number, Version::ABSENT, 1)).collect();
+    let twice = vec![unit(1, Version::ABSENT, 1), unit(1, version(1, 1), 2)];
+    let take = Take {
+        partition: HERE,
+        index: IndexName::Due,
+        count: 257,
+        until: TakeUntil::End,
+        hold: HOLD,
+        ring_rest: true,
+    };
+    let requests = [
+        (commit(twice), "units for one record"),
+        (commit(vec![unexpected]), "records written without a version"),
+        (commit(vec![large]), "bytes in a record"),
+        (commit(many), "units in a commit"),
+        (Request::Take(take), "members in a take"),
+    ];
+    for (request, what) in requests {
+        let over = request.check().expect_err(what);
+        assert_eq!(over.what, what);
+        assert_eq!(fixture.ask(request), ReplyBody::OverBound(over));
+    }
+    assert_eq!(fixture.stored(1), None);
+}
+
+#[test]
+fn a_take_returns_the_first_entries_in_order_with_their_records() {
+    let mut fixture = Fixture::new();
+    fixture.fill(&[(5, 30), (6, 10), (7, 20), (8, 20)]);
+    let taken = fixture.take(lane("l"), 3, TakeUntil::End);
+    assert_eq!(numbers(&taken), [6, 7, 8], "by score, then by member");
+    assert!(taken.entries.iter().all(|entry| entry.record.is_some()));
+    assert_eq!(taken.rest, Some(Score::new(30)));
+    let rest = fixture.take(lane("l"), 3, TakeUntil::End);
+    assert_eq!((numbers(&rest), rest.rest), (vec![5], None));
+    assert_eq!(numbers(&fixture.take(lane("l"), 3, TakeUntil::End)), [0_u128; 0]);
+}
+
+#[test]
+fn a_taken_entry_stays_in_due_so_that_a_dead_caller_loses_nothing() {
+    let mut fixture = Fixture::new();
+    let now = fixture.now.get() as i64;
+    fixture.fill(&[(1, 10), (2, 20)]);
+    let mut sooner = unit(2, version(1, 1), 2);
+    sooner.index.push(entry(IndexName::Due, 2, now + 100));
+    fixture.commit_one(sooner);
+    fixture.take(lane("l"), 2, TakeUntil::End);
+    let hold = HOLD.get() as i64;
+    assert_eq!(fixture.scan(IndexName::Due), [(now + 100, 2), (now + hold, 1)]);
+    fixture.now = at(now as u64 + 100);
+    // An entry that is taken from `due` itself moves to now + hold.
+    assert_eq!(numbers(&fixture.take(IndexName::Due, 9, TakeUntil::Now)), [2]);
+    assert_eq!(fixture.scan(IndexName::Due), [(now + hold, 1), (now + 100 + hold, 2)]);
+}
+
+#[test]
+fn a_take_ends_at_its_bound() {
+    let mut fixture = Fixture::new();
+    let now = fixture.now.get() as i64;
+    fixture.fill(&[(1, now - 1), (2, now), (3, now + 1)]);
+    let taken = fixture.take(lane("l"), 9, TakeUntil::Score(Score::new(now - 1)));
+    assert_eq!((numbers(&taken), taken.rest), (vec![1], None));
+    let taken = fixture.take(lane("l"), 9, TakeUntil::Now);
+    assert_eq!((numbers(&taken), taken.rest), (vec![2], None));
+    assert_eq!(fixture.scan(lane("l")), [(now + 1, 3)]);
+}
+
+#[test]
+fn an_entry_without_a_record_is_removed_by_a_take_and_counts_once() {
+    let mut fixture = Fixture::new();
+    fixture.fill(&[(2, 20), (3, 30)]);
+    let mut stray = unit(9, Version::ABSENT, 1);
+    stray.put.clear();
+    stray.index.push(entry(lane("l"), 1, 10));
+    fixture.commit_one(stray);
+    let taken = fixture.take(lane("l"), 2, TakeUntil::End);
+    assert_eq!((numbers(&taken), taken.rest), (vec![2], Some(Score::new(30))));
+    assert_eq!(fixture.scan(lane("l")), [(30, 3)]);
+    assert_eq!(fixture.scan(IndexName::Due).len(), 1, "only the returned entry is held");
+}
+
+#[test]
+fn a_lane_rings_when_it_becomes_non_empty_and_when_a_take_leaves_entries() {
+    let mut fixture = Fixture::new();
+    let ringing = |number: u128, score: i64| {
+        let mut unit = unit(number, Version::ABSENT, 1);
+        unit.index.push(entry(lane("l"), number, score));
+        unit.ring.push(Topic::Index(lane("l")));
+        unit
+    };
+    fixture.commit_one(ringing(1, 10));
+    let wakes = fixture.store.take_wakes();
+    assert_eq!(wakes.len(), 1);
+    assert_eq!((&wakes[0].topic, wakes[0].partition), (&Topic::Index(lane("l")), HERE));
+    fixture.commit_one(ringing(2, 20));
+    assert_eq!(fixture.store.take_wakes(), [], "the lane was not empty");
+    fixture.take(lane("l"), 1, TakeUntil::End);
+    assert_eq!(fixture.store.take_wakes().len(), 1, "one entry is left");
+    fixture.take(lane("l"), 1, TakeUntil::End);
+    assert_eq!(fixture.store.take_wakes(), []);
+    let mut named_only = unit(3, Version::ABSENT, 1);
+    named_only.ring = vec![Topic::Index(lane("l")), Topic::Journal(HERE)];
+    fixture.commit_one(named_only);
+    let wakes = fixture.store.take_wakes();
+    assert_eq!(wakes.len(), 1, "the unit added nothing to the lane");
+    assert_eq!(wakes[0].topic, Topic::Journal(HERE));
+}
+
+#[test]
+fn a_poll_returns_the_first_score_of_each_partition() {
+    let mut fixture = Fixture::new();
+    fixture.fill(&[(1, 10), (2, 5)]);
+    let partitions = vec![Partition::flow(2), HERE];
+    let poll = Poll { index: lane("l"), partitions };
+    let scores = ReplyBody::Poll(vec![Ok(None), Ok(Some(Score::new(5)))]);
+    assert_eq!(fixture.ask(Request::Poll(poll)), scores);
+}
+
+#[test]
+fn a_scan_pages_through_an_index() {
+    let mut fixture = Fixture::new();
+    fixture.fill(&[(1, 10), (2, 10), (3, 20)]);
+    let mut after: Option<ScanPosition> = None;
+    let mut seen = Vec::new();
+    loop {
+        let scan = Scan { partition: HERE, index: lane("l"), after, limit: 1 };
+        let ReplyBody::Scan(page) = fixture.ask(Request::Scan(scan)) else { panic!("a page") };
+        seen.extend(page.entries.iter().map(|entry| entry.position.member.as_u128()));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, [1, 2, 3]);
+}
+
+#[test]
+fn the_account_counts_keys_records_values_and_entries() {
+    let mut fixture = Fixture::new();
+    fixture.fill(&[(1, 10)]);
+    let account = fixture.store.account();
+    // Key: `{fp:3}x` and 16 bytes. Record: "record" and a version. Entry: a member and a score.
+    assert_eq!((account.keys, account.records, account.entries), (7 + 16, 6 + 16, 16 + 8));
+    assert_eq!((account.values, account.streams), (0, 0));
+}
+
+#[test]
+fn a_unit_checks_several_records_and_writes_only_some() {
+    let mut fixture = Fixture::new();
+    fixture.fill(&[(1, 10), (2, 20)]);
+    let three = |seen: [Version; 3]| Unit {
+        expect: vec![(record(2), seen[0]), (signal(7), seen[1]), (record(1), seen[2])],
+        put: vec![(signal(7), bytes(b"signal"))],
+        values: vec![ValueWrite {
+            key: ValueKey::Signal { execution: uuid(1), signal: uuid(7) },
+            value: Some(bytes(b"body")),
+        }],
+        ..Unit::new(Purpose::Admit, 5)
+    };
+    let held = |version| Some(Stored { version, bytes: bytes(b"record") });
+    let (first, absent) = (version(1, 1), Version::ABSENT);
+    for wrong in [[first, first, first], [absent, absent, first], [first, absent, version(1, 2)]] {
+        let current = vec![held(first), None, held(first)];
+        assert_eq!(fixture.commit_one(three(wrong)), UnitReply::Conflict { current });
+    }
+    let committed = fixture.commit_one(three([first, absent, first]));
+    assert_eq!(committed, UnitReply::Committed { fetched: vec![] });
+    let expected = Stored { version: version(1, 5), bytes: bytes(b"signal") };
+    let current = vec![held(first), Some(expected), held(first)];
+    assert_eq!(fixture.commit_one(three([first; 3])), UnitReply::Conflict { current });
+    let body = ValueKey::Signal { execution: uuid(1), signal: uuid(7) };
+    assert_eq!(fixture.read(&[], &[body]).values, [Fetched::Value(bytes(b"body"))]);
+}
+
+#[test]
+fn an_index_of_signals_returns_the_signals_of_its_execution() {
+    let mut fixture = Fixture::new();
+    let (index, other) = (
+        IndexName::Signals { execution: uuid(1) },
+        RecordKey::Signal { execution: uuid(2), signal: uuid(8) },
+    );
+    // An execution, and a signal to another execution, have the same uuids as signals of this index.
+    // The index must return neither.
+    fixture.fill(&[(7, 10)]);
+    let written = Unit {
+        expect: [signal(7), signal(9), other.clone()].map(|key| (key, Version::ABSENT)).to_vec(),
+        put: vec![(signal(7), bytes(b"7")), (signal(9), bytes(b"9")), (other, bytes(b"8"))],
+        index: [(7, 2), (9, 1), (8, 3)].map(|(n, at)| entry(index.clone(), n, at)).to_vec(),
+        ..Unit::new(Purpose::Finish, 1)
+    };
+    assert!(matches!(fixture.commit_one(written), UnitReply::Committed { .. }));
+    let scan = Scan { partition: HERE, index: index.clone(), after: None, limit: 9 };
+    let ReplyBody::Scan(page) = fixture.ask(Request::Scan(scan)) else { panic!("a page") };
+    let found = |entry: &ScanEntry| {
+        let record = entry.record.as_ref().map(|record| record.bytes.to_vec());
+        (entry.position.member.as_u128(), record)
+    };
+    let found: Vec<_> = page.entries.iter().map(found).collect();
+    assert_eq!(found, [(9, Some(b"9".to_vec())), (7, Some(b"7".to_vec())), (8, None)]);
+    let taken = fixture.take(index, 9, TakeUntil::End);
+    assert_eq!(numbers(&taken), [9, 7], "an entry without a record is removed");
+    assert_eq!(taken.entries[1].record.as_ref().map(|record| &*record.bytes), Some(&b"7"[..]));
+}

@@ -1,0 +1,6 @@
+//! What makes a run repeatable: seeded randomness, virtual time, an ordered queue, a fixed hash.
+
+pub mod clock;
+pub mod hash;
+pub mod queue;
+pub mod random;

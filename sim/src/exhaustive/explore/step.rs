@@ -1,0 +1,326 @@
+//! One step of a small world.
+
+use ff_core::error::ErrorClass;
+use ff_core::execution::{
+    AnyCommand, Cancel, CancelledBy, Claimed, Complete, Fail, OperatorCall, Resume, RevokeLease,
+    SeenSuspension,
+};
+use ff_core::id::{FailureCategory, RequestId};
+use ff_core::op::{Event, Known, Patience, Step, Transact};
+use ff_core::partition::Partition;
+use ff_core::store::{Failure, Reply, Request};
+use ff_core::time::HostTime;
+
+use crate::exhaustive::carrier::{Came, Carrier, Work};
+use crate::report::Broken;
+
+use super::parts::{Exchange, Job, Late, Part, Way, Worker};
+use super::state::{Choice, SLOTS, Slot, State, place, worker};
+use super::waiting::goes_on;
+use super::worlds::{id, terms};
+
+impl State {
+    /// Lets something happen.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that it breaks.
+    pub fn take(&mut self, choice: Choice) -> Result<(), Broken> {
+        match choice {
+            Choice::Claim(number) => self.claim(number)?,
+            Choice::Complete(number) => self.finish(number, true)?,
+            Choice::Fail(number) => self.finish(number, false)?,
+            Choice::Tend(number) => self.tend(number)?,
+            Choice::Crash(number) => self.crash(number),
+            Choice::Round => {
+                let work = self.round();
+                self.begin(Slot::Round, work)?;
+            }
+            Choice::Cancel | Choice::Revoke | Choice::Resume => self.call(choice)?,
+            Choice::Open(number) => self.open(number)?,
+            Choice::Suspend(number) => self.suspend(number)?,
+            Choice::Signal => self.signal()?,
+            Choice::Arrive(slot) => self.arrive(slot)?,
+            Choice::Deliver(slot) => {
+                let Exchange { carrier, way } = self.take_up(slot);
+                if let Way::Back(reply) = way {
+                    self.deliver(slot, carrier, reply)?;
+                }
+            }
+            Choice::LoseRequest(slot) | Choice::LoseReply(slot) => self.lose(slot)?,
+            Choice::Late(number) => self.arrive_late(number)?,
+            Choice::Time => {
+                self.left.slow -= u8::from(self.travelling() > 0);
+                self.now = self.next_instant().unwrap_or(self.now);
+            }
+        }
+        self.refresh()?;
+        self.check()
+    }
+
+    pub(super) fn change(&mut self, number: usize, change: impl FnOnce(&mut Worker)) {
+        let mut worker = self.workers[number].copy();
+        change(&mut worker);
+        self.workers[number] = Part::new(worker);
+    }
+
+    fn take_up(&mut self, slot: Slot) -> Exchange {
+        let part = self.running[place(slot)].take();
+        part.expect("only what is under way goes on").copy()
+    }
+
+    pub(super) fn begin(&mut self, slot: Slot, work: Work) -> Result<(), Broken> {
+        let process = match slot {
+            Slot::Claim(number) | Slot::Finish(number) | Slot::Renew(number) => number,
+            Slot::Round => 2,
+            Slot::Call => 3,
+            Slot::Signal => 4,
+        };
+        let mut carrier = self.carrier(process, work);
+        let step = carrier.work.resume(Event::Start, self.time());
+        self.follow(slot, carrier, step)
+    }
+
+    /// Does what an operation wants next. A look over the partitions and one at the secrets are
+    /// answered at once, a `Take` is carried out at once, and a wait takes no time.
+    fn follow(&mut self, slot: Slot, mut carrier: Carrier, step: Step<Came>) -> Result<(), Broken> {
+        match step {
+            Step::Send(request) if is_answered_at_once(&request) => {
+                let now = self.store();
+                let reply = carrier.arrives(&mut self.server, request, now)?;
+                self.deliver(slot, carrier, reply)
+            }
+            Step::Send(request @ Request::Take(_)) => {
+                let now = self.store();
+                let reply = carrier.arrives(&mut self.server, request, now)?;
+                let exchange = Exchange { carrier, way: Way::Back(reply) };
+                self.running[place(slot)] = Some(Part::new(exchange));
+                Ok(())
+            }
+            Step::Send(request) => {
+                carrier.sends(&request);
+                let exchange = Exchange { carrier, way: Way::There(request) };
+                self.running[place(slot)] = Some(Part::new(exchange));
+                Ok(())
+            }
+            Step::Wait(wait) => {
+                let now = self.time();
+                let local = now.local.plus(wait);
+                let step = carrier.work.resume(Event::Wake, HostTime { local, ..now });
+                self.follow(slot, carrier, step)
+            }
+            Step::Done(came) => {
+                carrier.ends(&mut self.server, &came)?;
+                self.share(&carrier);
+                self.done(slot, came);
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets those late requests know what their caller was told.
+    fn share(&mut self, carrier: &Carrier) {
+        let caller = &carrier.caller;
+        for part in &mut self.late {
+            if part.get().carrier.caller.number == caller.number {
+                let mut late = part.copy();
+                late.carrier.caller = caller.clone();
+                *part = Part::new(late);
+            }
+        }
+    }
+
+    fn arrive(&mut self, slot: Slot) -> Result<(), Broken> {
+        let Exchange { mut carrier, way } = self.take_up(slot);
+        let Way::There(request) = way else {
+            unreachable!("only what is on its way arrives");
+        };
+        let (reads, now) = (request.is_read_only(), self.store());
+        let reply = carrier.arrives(&mut self.server, request, now)?;
+        self.share(&carrier);
+        if reads {
+            return self.deliver(slot, carrier, reply);
+        }
+        self.running[place(slot)] = Some(Part::new(Exchange { carrier, way: Way::Back(reply) }));
+        Ok(())
+    }
+
+    fn deliver(&mut self, slot: Slot, mut carrier: Carrier, reply: Reply) -> Result<(), Broken> {
+        carrier.hears(&self.server, &reply);
+        let step = carrier.work.resume(Event::Reply(reply), self.time());
+        self.follow(slot, carrier, step)
+    }
+
+    /// A caller is told that no reply comes. A request that was not carried out yet may still be.
+    fn lose(&mut self, slot: Slot) -> Result<(), Broken> {
+        let Exchange { mut carrier, way } = self.take_up(slot);
+        match way {
+            Way::There(request) => {
+                self.left.lost_requests -= 1;
+                self.left.faults -= 1;
+                let carrier = carrier.clone();
+                self.late.push(Part::new(Late { carrier, request }));
+            }
+            Way::Back(_) => {
+                self.left.lost_replies -= 1;
+                self.left.faults -= 1;
+            }
+        }
+        let failure = Failure::MaybeApplied("no reply in time".to_owned());
+        carrier.caller.failed = true;
+        let step = carrier.work.resume(Event::Failure(failure), self.time());
+        self.follow(slot, carrier, step)
+    }
+
+    fn arrive_late(&mut self, number: usize) -> Result<(), Broken> {
+        let mut late = self.late.remove(number).copy();
+        let (request, now) = (late.request, self.store());
+        late.carrier.arrives(&mut self.server, request, now)?;
+        let caller = late.carrier.caller;
+        for part in self.running.iter_mut().flatten() {
+            if part.get().carrier.caller.number == caller.number {
+                let mut exchange = part.copy();
+                exchange.carrier.caller.applied = caller.applied;
+                *part = Part::new(exchange);
+            }
+        }
+        Ok(())
+    }
+
+    fn claim(&mut self, number: usize) -> Result<(), Broken> {
+        let mut work = None;
+        self.change(number, |worker| work = Some(worker.agent.claim(1)));
+        self.begin(Slot::Claim(number), Work::Claim(work.expect("it was just begun")))
+    }
+
+    fn finish(&mut self, number: usize, completes: bool) -> Result<(), Broken> {
+        self.left.failures -= u8::from(!completes);
+        let mut work = None;
+        self.change(number, |worker| {
+            let Some(job) = &mut worker.job else { return };
+            let Job { claimed, ending, .. } = job;
+            let lease = claimed.lease_id;
+            let command = ending.get_or_insert_with(|| give_back(claimed, completes));
+            let known = worker.agent.leases.known(lease);
+            let patience = worker.agent.patience();
+            work = Some(Transact::knowing(command.clone(), known, patience));
+        });
+        self.begin(Slot::Finish(number), Work::Command(work.expect("there is a job")))
+    }
+
+    fn tend(&mut self, number: usize) -> Result<(), Broken> {
+        let (now, renews) = (self.time(), self.left.renewals > 0);
+        let mut renewals = Vec::new();
+        self.change(number, |worker| {
+            for lost in worker.agent.leases.ran_out(now) {
+                worker.job.take_if(|job| job.claimed.lease_id == lost.lease_id);
+            }
+            if renews {
+                renewals = worker.agent.renewals(now);
+            }
+        });
+        for renewal in renewals {
+            self.left.renewals -= 1;
+            let lease = renewal.lease_id;
+            self.change(number, |worker| worker.renewing = Some(lease));
+            self.begin(Slot::Renew(number), Work::Renew(renewal.operation))?;
+        }
+        Ok(())
+    }
+
+    /// A worker dies: what it has sent still arrives, or not.
+    fn crash(&mut self, number: usize) {
+        self.left.crashes -= 1;
+        self.left.faults -= 1;
+        for slot in &SLOTS[number * 3..number * 3 + 3] {
+            let Some(part) = self.running[place(*slot)].take() else { continue };
+            let Exchange { carrier, way } = part.copy();
+            if let Way::There(request) = way
+                && !request.is_read_only()
+            {
+                self.late.push(Part::new(Late { carrier, request }));
+            }
+        }
+        let start = self.workers[number].get().start + 1;
+        self.workers[number] = worker(number, start);
+    }
+
+    fn call(&mut self, choice: Choice) -> Result<(), Broken> {
+        self.left.calls -= 1;
+        let name = format!("request-{}", self.left.calls);
+        let call = OperatorCall::new(RequestId::try_new(name).expect("a valid id"));
+        let execution_id = id(0);
+        let command: AnyCommand = match choice {
+            Choice::Revoke => RevokeLease { execution_id, call }.into(),
+            Choice::Resume => {
+                let suspension = SeenSuspension::default();
+                Resume { execution_id, call, suspension }.into()
+            }
+            _ => {
+                let by = CancelledBy::Operator(call);
+                Cancel { execution_id, by, reason: "not wanted".to_owned() }.into()
+            }
+        };
+        let patience = Patience::new(terms(), self.entropy());
+        let work = Transact::knowing(command, Known::Nothing, patience);
+        self.begin(Slot::Call, Work::Command(work))
+    }
+
+    /// Notes what an operation came to, as the shells of workers do.
+    fn done(&mut self, slot: Slot, came: Came) {
+        let now = self.time();
+        match (slot, came) {
+            (Slot::Claim(number), Came::Claim(result)) => self.change(number, |worker| {
+                let (mut work, _) = result.unwrap_or_default();
+                // Where it looks next it finds out anew.
+                worker.agent.claimed(&mut work, None);
+                let claimed = work.pop().map(|work| work.claimed);
+                worker.job = claimed.map(|claimed| Job { claimed, ending: None, opens: false });
+            }),
+            (Slot::Renew(number), Came::Renew(result)) => self.change(number, |worker| {
+                let Some(lease) = worker.renewing.take() else { return };
+                if let Some(lost) = worker.agent.leases.renewed(lease, result, now) {
+                    worker.job.take_if(|job| job.claimed.lease_id == lost.lease_id);
+                }
+            }),
+            (Slot::Finish(number), Came::Command(result)) => {
+                if let Ok(committed) = &result {
+                    self.give_out(&committed.outcome);
+                }
+                self.change(number, |worker| {
+                    let again = |error| ErrorClass::Retryable == error;
+                    let Some(job) = &mut worker.job else { return };
+                    if result.as_ref().is_ok_and(|committed| goes_on(&committed.outcome)) {
+                        job.ending = None;
+                    } else if !result.is_err_and(|error| again(error.class())) {
+                        worker.agent.leases.release(job.claimed.lease_id);
+                        worker.job = None;
+                    }
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Looks over the partitions, and whatever has to do with secrets, of which there is one from the
+/// beginning to the end: it is the same whenever it is answered.
+fn is_answered_at_once(request: &Request) -> bool {
+    matches!(request, Request::Poll(_)) || request.partition() == Partition::META
+}
+
+/// How a handler gives its lease back.
+fn give_back(claimed: &Claimed, completes: bool) -> AnyCommand {
+    let (execution_id, fence) = (claimed.execution_id, claimed.fence().into());
+    if completes {
+        return Complete { execution_id, fence, result: None }.into();
+    }
+    Fail {
+        execution_id,
+        fence,
+        reason: "it broke".to_owned(),
+        category: FailureCategory::try_new("broken").expect("a valid category"),
+        permanent: false,
+    }
+    .into()
+}

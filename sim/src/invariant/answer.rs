@@ -1,0 +1,120 @@
+//! Everything that is checked when a caller is answered.
+
+use ff_core::agent::ClaimedWork;
+use ff_core::error::EngineError;
+use ff_core::execution::{AnyOutcome, Claimed, CreateOutcome, Execution, Offered};
+use ff_core::id::LeaseId;
+use ff_core::op::Committed;
+use ff_core::store::Fetched;
+use ff_core::time::TimestampMs;
+
+use crate::model::Model;
+use crate::model::caller::Caller;
+use crate::model::identity::is_certain;
+use crate::model::shown_leases::OwnLeases;
+use crate::report::Broken;
+
+use super::{bounds, durable, fence, frame, identity, signal, suspend, token};
+
+/// What an operation had seen of the store when it answered its caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'s> {
+    /// The record that the latest reply was about.
+    pub record: Option<&'s Execution>,
+    /// The store's clock in that reply; zero before the first one.
+    pub at: TimestampMs,
+    /// The store's clock when the operation began.
+    pub begun: TimestampMs,
+    /// How often the store's clock or history had jumped when it gave that reply.
+    pub jumps: u64,
+}
+
+/// Checks the answer to a command, and remembers the executions that it acknowledges.
+///
+/// # Errors
+///
+/// The first invariant that the answer breaks.
+pub fn check_command(
+    model: &mut Model,
+    caller: &Caller,
+    seen: Seen<'_>,
+    result: &Result<Committed<AnyOutcome>, EngineError>,
+) -> Result<(), Broken> {
+    let Seen { record, at, begun, jumps } = seen;
+    suspend::check_answer(model, caller, result, at)?;
+    signal::check_answer(model, caller, (at, jumps), result)?;
+    token::check_answer(model, caller, (record, at, begun), result)?;
+    frame::check_answer(model, caller, record, result)?;
+    identity::check_answer(model, caller, record, result)?;
+    let Ok(committed) = result else { return Ok(()) };
+    durable::check_answer(model, caller, committed)?;
+    match &committed.outcome {
+        AnyOutcome::Create(CreateOutcome::Created(id) | CreateOutcome::Duplicate(id)) => {
+            let generation = model.generation(id);
+            model.acknowledged.insert((*id, generation));
+            Ok(())
+        }
+        AnyOutcome::Claim(claimed)
+        | AnyOutcome::ClaimResumed(claimed)
+        | AnyOutcome::Reclaim(claimed) => check_claimed(model, claimed, committed),
+        AnyOutcome::Offer(Offered::Claimed(claimed)) => check_claimed(model, claimed, committed),
+        _ => Ok(()),
+    }
+}
+
+fn check_claimed(
+    model: &Model,
+    claimed: &Claimed,
+    committed: &Committed<AnyOutcome>,
+) -> Result<(), Broken> {
+    let payload = match committed.values.first() {
+        Some(Fetched::Value(value)) => Some(value),
+        _ => None,
+    };
+    durable::check_claimed(model, claimed, payload)
+}
+
+/// Checks the work that a worker has drawn. `own`: the leases of its own that the operation was
+/// shown.
+///
+/// # Errors
+///
+/// The first invariant that the answer breaks.
+pub fn check_drawn(
+    model: &Model,
+    number: u64,
+    own: &OwnLeases,
+    work: &[ClaimedWork],
+) -> Result<(), Broken> {
+    let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
+    identity::check_own(model, number, own, &known)?;
+    work.iter()
+        .try_for_each(|work| durable::check_claimed(model, &work.claimed, work.payload.as_ref()))
+}
+
+/// Checks the error that an operation, or one of the commands that it carries together, returns to
+/// its caller, and remembers whether it is a certain refusal.
+///
+/// # Errors
+///
+/// The first invariant that the error breaks.
+pub fn check_error(
+    model: &Model,
+    caller: &mut Caller,
+    part: Option<usize>,
+    error: &EngineError,
+) -> Result<(), Broken> {
+    bounds::check_error(model, caller.number, error)?;
+    identity::check_doubt(model, caller, error)?;
+    // Of a request that its client library sent twice a caller knows one reply: it may be refused
+    // by what followed its own success, when the record remembers nothing of it any more.
+    if !is_certain(error) || caller.resent {
+        return Ok(());
+    }
+    let caller = match part {
+        Some(part) => &mut caller.parts[part],
+        None => caller,
+    };
+    caller.refused = true;
+    fence::check_refused(model, caller)
+}

@@ -1,0 +1,188 @@
+//! What a seed decides before anything happens: sizes, times, and which faults are on.
+
+use ff_core::op::OperationContext;
+use ff_core::partition::PartitionConfig;
+use ff_core::store::codec::Codec;
+use ff_core::time::DurationMs;
+
+use super::{FaultKind, FaultWeights, Overrides, Plan, Trigger};
+use crate::determinism::random::{
+    CUSTOMS, Draws, MEDDLING, STUBBORN, WEIGHTS, between, happens, one_of, stream,
+};
+
+/// How long a stubborn client tries: an execution may end and be removed meanwhile.
+const STUBBORN_PATIENCE: DurationMs = DurationMs::from_secs(120);
+
+/// The configuration of a run. Each seed switches a subset of the faults on, with very different
+/// weights.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The store's partitions.
+    pub partitions: PartitionConfig,
+    /// How many worker processes there are.
+    pub workers: usize,
+    /// How many timekeepers there are.
+    pub timekeepers: usize,
+    /// How many executions a worker process has at most at once.
+    pub slots: u64,
+    /// How long leases are good unless they are renewed.
+    pub lease_ttl: DurationMs,
+    /// How long an operation tries.
+    pub patience: DurationMs,
+    /// How long an operation of the client tries: at times longer than a record is kept at least.
+    pub client_patience: DurationMs,
+    /// How many executions the client wishes for.
+    pub executions: u64,
+    /// How long the client is at work, in milliseconds.
+    pub busy_ms: u64,
+    /// The slowest way to the store or back, in milliseconds.
+    pub latency_ms: u64,
+    /// How long a process waits for a reply, in milliseconds.
+    pub timeout_ms: u64,
+    /// Whether wake-ups travel; without them workers only poll.
+    pub wakes: bool,
+    /// In a thousand things that happen to executions, how many make somebody call at once.
+    pub meddling: u64,
+    /// How often jobs wait, signals are sent and output is written.
+    pub customs: Customs,
+    /// How often each fault happens.
+    pub weights: FaultWeights,
+}
+
+/// How often jobs wait, signals are sent and output is written. Each seed switches some of it on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Customs {
+    /// In a thousand jobs, how many open waitpoints or suspend.
+    pub suspends: u64,
+    /// In a thousand jobs, how many write output.
+    pub frames: u64,
+    /// The most signals that a waitpoint is sent by whoever has its token.
+    pub signals: u64,
+    /// In a thousand signals, how many are wrong somehow.
+    pub wrong: u64,
+    /// In a thousand looks of an operator, in how many he rotates secrets.
+    pub rotates: u64,
+}
+
+impl Customs {
+    fn of(seed: u64) -> Self {
+        let draws = &mut Draws::new(seed, CUSTOMS, 0);
+        Self {
+            suspends: one_of(draws, &[0, 0, 150, 400, 700]),
+            frames: one_of(draws, &[0, 0, 200, 600]),
+            signals: one_of(draws, &[1, 3, 3, 6]),
+            wrong: one_of(draws, &[0, 100, 300]),
+            rotates: one_of(draws, &[0, 40, 120, 300]),
+        }
+    }
+
+    /// The same, where `waits` says in a thousand how many jobs open waitpoints, suspend, or write
+    /// output.
+    const fn scaled(self, waits: Option<u64>) -> Self {
+        match waits {
+            Some(0) => Self { suspends: 0, frames: 0, rotates: 0, ..self },
+            Some(waits) => Self { suspends: waits, frames: waits, ..self },
+            None => self,
+        }
+    }
+}
+
+impl Settings {
+    /// The configuration of a plan.
+    pub fn of(plan: &Plan) -> Self {
+        let mut settings = Self::of_seed(plan.seed);
+        let Overrides { workers, busy_ms, executions, waits, weights } = &plan.overrides;
+        settings.workers = workers.unwrap_or(settings.workers).max(1);
+        settings.busy_ms = busy_ms.unwrap_or(settings.busy_ms);
+        settings.executions = executions.unwrap_or(settings.executions).max(1);
+        settings.customs = settings.customs.scaled(*waits);
+        for (kind, weight) in weights {
+            settings.weights.set(*kind, *weight);
+        }
+        settings
+    }
+
+    fn of_seed(seed: u64) -> Self {
+        let mut entropy = stream(seed, "configuration", 0);
+        let entropy = &mut entropy;
+        let partitions = PartitionConfig {
+            num_flow_partitions: one_of(entropy, &[1, 1, 2, 2, 3, 4, 8]),
+            num_budget_partitions: 1,
+            num_quota_partitions: 1,
+        };
+        // From a handful of executions to some hundreds.
+        let executions = match entropy.below(20) {
+            0..3 => between(entropy, 1, 15),
+            3..14 => between(entropy, 16, 50),
+            14..19 => between(entropy, 40, 120),
+            _ => between(entropy, 100, 400),
+        };
+        let mut settings = Self {
+            partitions,
+            workers: one_of(entropy, &[1, 2, 2, 3, 3, 4, 6, 8]),
+            timekeepers: one_of(entropy, &[1, 1, 1, 2, 3]),
+            slots: one_of(entropy, &[1, 1, 2, 3, 8]),
+            lease_ttl: DurationMs::new(one_of(
+                entropy,
+                &[200, 500, 800, 1_500, 3_000, 10_000, 30_000],
+            )),
+            patience: DurationMs::new(one_of(entropy, &[400, 900, 2_000, 4_000])),
+            client_patience: DurationMs::ZERO,
+            executions,
+            // At times everything happens at once, at times little.
+            busy_ms: 500 + executions * one_of(entropy, &[20, 150, 400, 600, 1_000]),
+            latency_ms: one_of(entropy, &[0, 1, 2, 5, 20, 60]),
+            timeout_ms: one_of(entropy, &[150, 300, 700]),
+            wakes: happens(entropy, 750),
+            meddling: one_of(&mut Draws::new(seed, MEDDLING, 0), &[0, 60, 150, 400]),
+            customs: Customs::of(seed),
+            weights: weights(seed),
+        };
+        settings.client_patience = settings.patience;
+        if happens(&mut Draws::new(seed, STUBBORN, 0), 20) {
+            settings.client_patience = STUBBORN_PATIENCE;
+            // Long enough for the cut of the client that goes with it, and for what comes after.
+            settings.busy_ms += STUBBORN_PATIENCE.get();
+            let cuts = settings.weights.on(FaultKind::PartitionReplies).unwrap_or(1);
+            settings.weights.set(FaultKind::PartitionReplies, cuts);
+        }
+        settings
+    }
+
+    /// The terms of one more program's operations.
+    pub fn terms(&self) -> OperationContext {
+        OperationContext::new(self.patience, Codec::default())
+    }
+
+    /// The terms of the client's operations.
+    pub fn client_terms(&self) -> OperationContext {
+        OperationContext::new(self.client_patience, Codec::default())
+    }
+
+    /// The number of the client's process: the workers and the timekeepers come before it.
+    pub const fn client_process(&self) -> usize {
+        self.workers + self.timekeepers
+    }
+
+    /// Whether the client tries for longer than a record is kept at least.
+    pub fn is_stubborn(&self) -> bool {
+        self.client_patience > self.patience
+    }
+}
+
+/// How often each fault happens. Each kind draws from its own stream, so that a new kind leaves the
+/// others as they were.
+fn weights(seed: u64) -> FaultWeights {
+    let mut weights = FaultWeights::NONE;
+    // One seed has next to no faults, another one nearly all.
+    let switched_on = one_of(&mut Draws::new(seed, WEIGHTS, u64::MAX), &[40, 150, 300, 500, 800]);
+    for kind in FaultKind::of_worlds() {
+        let mut draws = Draws::new(seed, WEIGHTS, kind as u64);
+        // There are many kinds of store faults, and each affects all processes.
+        let often = if kind.trigger() == Trigger::Store { switched_on / 2 } else { switched_on };
+        if happens(&mut draws, often) {
+            weights.set(kind, one_of(&mut draws, kind.weights()));
+        }
+    }
+    weights
+}

@@ -1,0 +1,181 @@
+//! What operators, and people who should know better, ask of an execution.
+
+use ff_core::entropy::Entropy;
+use ff_core::execution::{
+    AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, DelayExecution,
+    EventKind, Fail, Fence, FenceParts, ForgetSignals, MoveToWaitingChildren, OnDue, OperatorCall,
+    Renew, Replay, Resume, RevokeLease, SeenSuspension, Unblock, UpdateProgress,
+};
+use ff_core::id::{AttemptId, ExecutionId, FailureCategory, LeaseEpoch, LeaseId, RequestId};
+use ff_core::policy::Priority;
+use ff_core::time::{DurationMs, TimestampMs};
+
+use crate::determinism::random::{between, happens, one_of};
+
+use super::suspensions;
+
+/// A kind of call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Ends it.
+    Cancel,
+    /// Takes its lease away.
+    Revoke,
+    /// Begins a new life.
+    Replay,
+    /// Changes its priority.
+    Priority,
+    /// Holds it back.
+    Block,
+    /// Lets it go.
+    Unblock,
+    /// Says that something is due: whoever thinks so may.
+    OnDue,
+    /// Ends its suspension.
+    Resume,
+    /// Goes on with its retention, whoever may.
+    Forget,
+    /// Claims to be a holder, without the proof.
+    Unproved,
+}
+
+use Call::{Block as Hold, Cancel as End, OnDue as Due, Priority as Rank, Unblock as Free};
+use Call::{Forget, Replay as Again, Resume as Wake, Revoke as Evict, Unproved as Pretend};
+
+/// What is asked for at any time; what is often there twice is asked for twice as often.
+pub const ANY: &[Call] = &[
+    End, End, Evict, Evict, Evict, Again, Again, Again, Rank, Rank, Hold, Hold, Free, Due, Pretend,
+    Wake, Wake, Forget,
+];
+
+/// What makes the most trouble just after something has happened.
+pub const fn calls_after(event: EventKind) -> &'static [Call] {
+    match event {
+        EventKind::Suspended | EventKind::SignalTaken | EventKind::Escalated => {
+            &[Wake, Wake, Wake, Wake, Evict, End, Rank, Hold, Free, Again, Due, Pretend, Forget]
+        }
+        EventKind::Claimed => {
+            &[Wake, Forget, Evict, Evict, Evict, End, Rank, Hold, Free, Again, Due, Pretend]
+        }
+        EventKind::GrantIssued => {
+            &[Wake, Forget, Hold, Hold, Hold, Free, End, Rank, Again, Evict, Due, Pretend]
+        }
+        EventKind::LeaseExpired | EventKind::LeaseRevoked => {
+            &[Hold, Hold, Free, Free, End, Rank, Rank, Again, Evict, Due, Pretend, Wake, Forget]
+        }
+        EventKind::Blocked => {
+            &[Wake, Forget, Free, Free, Free, Hold, End, Rank, Again, Evict, Due, Pretend]
+        }
+        EventKind::Ended => {
+            &[Again, Again, Again, Again, End, Evict, Rank, Hold, Free, Due, Pretend, Wake, Forget]
+        }
+        EventKind::RetryScheduled | EventKind::Released => {
+            &[Hold, Hold, Free, End, Rank, Again, Evict, Due, Pretend, Wake, Forget]
+        }
+        _ => &[End, Evict, Again, Rank, Hold, Hold, Free, Due, Pretend, Wake, Forget],
+    }
+}
+
+impl Call {
+    /// Whether a record remembers the call, for as long as not too many others follow.
+    pub const fn is_remembered(self) -> bool {
+        matches!(self, Self::Cancel | Self::Revoke | Self::Replay | Self::Priority | Self::Resume)
+    }
+
+    /// The call about an execution. `held_by`: the reason for which it is believed to be held back.
+    pub fn command(
+        self,
+        id: ExecutionId,
+        held_by: Option<BlockKind>,
+        entropy: &mut Entropy,
+    ) -> AnyCommand {
+        let request = format!("request-{}", entropy.next_u64());
+        let call = OperatorCall::new(RequestId::try_new(request).expect("a valid id"));
+        let kind = one_of(entropy, &KINDS);
+        match self {
+            Self::Cancel => {
+                let by = CancelledBy::Operator(call);
+                Cancel { execution_id: id, by, reason: "not wanted".to_owned() }.into()
+            }
+            Self::Revoke => RevokeLease { execution_id: id, call }.into(),
+            Self::Replay => Replay { execution_id: id, call }.into(),
+            Self::Priority => {
+                let priority = Priority::clamped(between(entropy, 0, 9_000) as i64);
+                ChangePriority { execution_id: id, call, priority }.into()
+            }
+            Self::Block => Block { execution_id: id, kind, recheck_at: None }.into(),
+            Self::Unblock => {
+                let kind = held_by.filter(|_| happens(entropy, 800)).unwrap_or(kind);
+                Unblock { execution_id: id, kind, offered: None }.into()
+            }
+            Self::OnDue => OnDue { execution_id: id }.into(),
+            Self::Resume => {
+                let suspension = SeenSuspension::default();
+                Resume { execution_id: id, call, suspension }.into()
+            }
+            Self::Forget => {
+                let signals = Vec::new();
+                ForgetSignals { execution_id: id, signals, last: false }.into()
+            }
+            Self::Unproved => {
+                let forged = Fence {
+                    lease_id: LeaseId::random(entropy),
+                    lease_epoch: LeaseEpoch(between(entropy, 0, 3)),
+                    attempt_id: AttemptId::random(entropy),
+                };
+                let parts = [FenceParts::Missing, FenceParts::Partial, forged.into()];
+                let fence = one_of(entropy, &parts);
+                as_holder(id, fence, entropy)
+            }
+        }
+    }
+}
+
+impl Call {
+    /// The call to resume that suspension.
+    pub fn resume(
+        id: ExecutionId,
+        suspension: SeenSuspension,
+        entropy: &mut Entropy,
+    ) -> AnyCommand {
+        let request = format!("request-{}", entropy.next_u64());
+        let call = OperatorCall::new(RequestId::try_new(request).expect("a valid id"));
+        Resume { execution_id: id, call, suspension }.into()
+    }
+}
+
+const KINDS: [BlockKind; 5] =
+    [BlockKind::Operator, BlockKind::Lane, BlockKind::Budget, BlockKind::Quota, BlockKind::Route];
+
+/// Any call of a holder, with that proof.
+pub fn as_holder(id: ExecutionId, fence: FenceParts, entropy: &mut Entropy) -> AnyCommand {
+    match entropy.below(10) {
+        7 => suspensions::waitpoint(id, fence, entropy).into(),
+        8 => suspensions::suspension(id, fence, None, TimestampMs::ZERO, entropy).into(),
+        9 => {
+            let sequence = between(entropy, 1, 3);
+            let attempt = match fence {
+                FenceParts::Complete(fence) => fence.attempt_id,
+                _ => AttemptId::random(entropy),
+            };
+            suspensions::frame(id, fence, (attempt, sequence), entropy).into()
+        }
+        0 => Renew { execution_id: id, fence, lease_ttl: DurationMs::new(1_000) }.into(),
+        1 => Complete { execution_id: id, fence, result: None }.into(),
+        2 => {
+            let category = FailureCategory::try_new("flaky").expect("a valid category");
+            let reason = "it said so".to_owned();
+            Fail { execution_id: id, fence, reason, category, permanent: false }.into()
+        }
+        3 => {
+            let until = TimestampMs::ZERO;
+            DelayExecution { execution_id: id, fence, until, keeps_resumption: false }.into()
+        }
+        4 => MoveToWaitingChildren { execution_id: id, fence }.into(),
+        5 => UpdateProgress { execution_id: id, fence, percent: 50, message: None }.into(),
+        _ => {
+            let by = CancelledBy::Holder(fence);
+            Cancel { execution_id: id, by, reason: "it said so".to_owned() }.into()
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What the client wishes for: submissions and operators' calls, drawn from the seed.
+
+use std::sync::Arc;
+
+use ff_core::capability::Capabilities;
+use ff_core::entropy::Entropy;
+use ff_core::execution::{Create, DEFAULT_PAYLOAD_LIMIT, Start, content_digest};
+use ff_core::id::{ExecutionId, ExecutionKind, FailureCategory, LaneId, Namespace, Nonce};
+use ff_core::policy::{Backoff, ExecutionPolicy, Priority, ReclaimMode};
+use ff_core::tags::Tags;
+use ff_core::time::{DurationMs, TimestampMs};
+
+use crate::determinism::random::{between, happens, one_of};
+use crate::plan::settings::Settings;
+
+/// The one tenant.
+pub fn namespace() -> Namespace {
+    Namespace::try_new("world").expect("a valid namespace")
+}
+
+/// The two queues.
+pub fn lane(number: u64) -> LaneId {
+    LaneId::try_new(if number == 0 { "fast" } else { "slow" }).expect("a valid lane")
+}
+
+/// What workers can do; the last one is known to none of them.
+pub const TOKENS: [&str; 3] = ["gpu", "disk", "telepathy"];
+
+/// A submission. `store` is the client's estimate of the store's clock.
+pub fn submission(settings: &Settings, store: TimestampMs, entropy: &mut Entropy) -> Create {
+    let keyed = happens(entropy, 250);
+    let execution_id = if keyed {
+        let key = format!("key-{}", entropy.below(4));
+        ExecutionId::for_idempotency_key(&settings.partitions, &namespace(), &key)
+    } else {
+        ExecutionId::solo(&settings.partitions, entropy.uuid())
+    };
+    let payload = match entropy.below(4) {
+        0 => None,
+        1 => Some(Arc::from([])),
+        _ => Some(Arc::from(entropy.below(3).to_le_bytes())),
+    };
+    let mut create = Create {
+        execution_id,
+        namespace: namespace(),
+        lane: lane(entropy.below(2)),
+        kind: ExecutionKind::try_new("work").expect("a valid kind"),
+        payload,
+        payload_limit: if happens(entropy, 30) { 4 } else { DEFAULT_PAYLOAD_LIMIT },
+        priority: Priority::clamped(between(entropy, 0, 3) as i64 * 100),
+        policy: policy(settings, entropy),
+        requires: requires(entropy),
+        tags: Tags::default(),
+        start: start(store, entropy),
+        deadline: happens(entropy, 150)
+            .then(|| store.plus(DurationMs::new(between(entropy, 0, 12_000)))),
+        position: 0,
+        creator: Nonce(entropy.next_u64()),
+        content: None,
+    };
+    if keyed {
+        create.content = Some(content_digest(&create));
+    }
+    create
+}
+
+fn start(store: TimestampMs, entropy: &mut Entropy) -> Start {
+    let soon = DurationMs::new(between(entropy, 0, 3_000));
+    match entropy.below(10) {
+        0 => Start::At(store.plus(soon)),
+        1 | 2 => Start::After(soon),
+        _ => Start::Now,
+    }
+}
+
+fn requires(entropy: &mut Entropy) -> Capabilities {
+    let tokens: &[&str] = match entropy.below(20) {
+        0..3 => &TOKENS[..1],
+        3..5 => &TOKENS[1..2],
+        5 => &TOKENS[..2],
+        6 => &TOKENS[2..],
+        _ => &[],
+    };
+    Capabilities::try_new(tokens).expect("valid tokens")
+}
+
+fn policy(settings: &Settings, entropy: &mut Entropy) -> ExecutionPolicy {
+    let mut policy = ExecutionPolicy::default();
+    policy.retry.max_retries = between(entropy, 0, 3) as u32;
+    policy.retry.backoff = if happens(entropy, 500) {
+        Backoff::Fixed { delay_ms: DurationMs::new(between(entropy, 0, 1_500)) }
+    } else {
+        let (initial_ms, max_ms) = (DurationMs::new(200), DurationMs::new(3_000));
+        Backoff::Exponential { initial_ms, multiplier: 2, max_ms }
+    };
+    if happens(entropy, 300) {
+        let flaky = FailureCategory::try_new("flaky").expect("a valid category");
+        policy.retry.retryable_categories = vec![flaky];
+    }
+    if happens(entropy, 200) {
+        let timeout = between(entropy, 100, 4_000);
+        policy.timeout.attempt_timeout_ms = Some(DurationMs::new(timeout));
+    }
+    if happens(entropy, 150) {
+        let after = between(entropy, 500, 15_000);
+        policy.timeout.execution_deadline_ms = Some(DurationMs::new(after));
+    }
+    if happens(entropy, 100) {
+        policy.reclaim_mode = ReclaimMode::OnRequest;
+    }
+    policy.max_reclaim_count = one_of(entropy, &[1, 3, 10, 10]);
+    policy.max_replay_count = one_of(entropy, &[1, 10]);
+    if happens(entropy, 400) {
+        // Some come and go while whoever submitted them still tries.
+        let most = one_of(entropy, &[1, 500, settings.patience.get() + 4_000]);
+        policy.retention_ms = DurationMs::new(between(entropy, 0, most));
+    }
+    if happens(entropy, 10) {
+        // Which is refused.
+        policy.timeout.execution_deadline_ms = Some(DurationMs::ZERO);
+    }
+    policy
+}

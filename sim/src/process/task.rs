@@ -1,0 +1,160 @@
+//! Any operation behind one small trait, so that one driver carries them all.
+
+use ff_core::agent::{AdmitTo, ClaimedWork};
+use ff_core::error::EngineError;
+use ff_core::execution::{AnyOutcome, Renewed, Resumption};
+use ff_core::id::{AttemptIndex, ExecutionId, LeaseId};
+use ff_core::op::{
+    AuditLook, Committed, DueReport, Event, FramePage, LaneRotation, ListFilter, ListPage, Loaded,
+    Operation, ReceivedSignal, Step, TakenFromLane,
+};
+use ff_core::partition::Partition;
+use ff_core::store::{Cursor, Fetched, Streamed};
+use ff_core::time::{HostTime, TimestampMs};
+use ff_core::token::{Rotation as Rotated, SecretInfo};
+
+/// What an operation of whichever kind came to.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // Moved once, from the task to its process.
+pub enum Output {
+    /// A worker drew work.
+    Claimed(Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>),
+    /// A worker renewed a lease.
+    Renewed(LeaseId, Result<Committed<Renewed>, EngineError>),
+    /// A worker looked for what no worker fitted.
+    Swept,
+    /// A timekeeper made its round.
+    Ticked(Result<DueReport, EngineError>),
+    /// A command was carried to its execution.
+    Command(Errand, Result<Committed<AnyOutcome>, EngineError>),
+    /// The scheduler drew work for a worker.
+    Drawn(Result<TakenFromLane<AdmitTo>, EngineError>),
+    /// A page of a journal was read.
+    Read {
+        /// Whose journal.
+        partition: Partition,
+        /// From where.
+        from: Cursor,
+        /// How many entries at most.
+        limit: u32,
+        /// The page.
+        result: Result<(Streamed, TimestampMs), EngineError>,
+    },
+    /// Completions in one partition were carried together.
+    Gathered(Partition, Vec<(Errand, Result<Committed<AnyOutcome>, EngineError>)>),
+    /// A list was read. `whole`: it was to show everything.
+    Listed { filter: ListFilter, whole: bool, result: Result<ListPage, EngineError> },
+    /// An execution was read.
+    Described(ExecutionId, Result<(Option<Loaded>, Vec<Fetched>, TimestampMs), EngineError>),
+    /// An auditor looked at a partition.
+    Looked(Partition, Result<AuditLook, EngineError>),
+    /// A job has read the signals that resumed its execution.
+    Signals {
+        /// The execution.
+        id: ExecutionId,
+        /// The job's lease.
+        lease: LeaseId,
+        /// How it was resumed.
+        resumption: Resumption,
+        /// The signals.
+        result: Result<Vec<ReceivedSignal>, EngineError>,
+    },
+    /// A page of output was read.
+    Frames {
+        /// Of which attempt.
+        of: (ExecutionId, AttemptIndex),
+        /// From where.
+        from: Cursor,
+        /// The page.
+        result: Result<FramePage, EngineError>,
+    },
+    /// Secrets were rotated.
+    Rotated(Result<Rotated, EngineError>),
+    /// Secrets were listed.
+    Secrets(Result<Vec<SecretInfo>, EngineError>),
+    /// The store's configuration was written or read.
+    Activated(Result<(), EngineError>),
+}
+
+impl Output {
+    /// The error that its caller is told, for those that no process expects.
+    pub const fn error(&self) -> Option<&EngineError> {
+        match self {
+            Self::Renewed(_, Err(error))
+            | Self::Listed { result: Err(error), .. }
+            | Self::Looked(_, Err(error))
+            | Self::Described(_, Err(error))
+            | Self::Activated(Err(error))
+            | Self::Signals { result: Err(error), .. }
+            | Self::Frames { result: Err(error), .. }
+            | Self::Rotated(Err(error))
+            | Self::Secrets(Err(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// On whose behalf a command was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// A job gives its lease back.
+    Finish(LeaseId),
+    /// A job says again how it gave its lease back, or says it otherwise.
+    Afterwards,
+    /// A job reports progress.
+    Progress(LeaseId),
+    /// A job gives its lease back until it is resumed.
+    Suspend(LeaseId),
+    /// A job opens a waitpoint.
+    Waitpoint(LeaseId),
+    /// A job appends a frame.
+    Frame(LeaseId),
+    /// Somebody signals.
+    Signal,
+    /// A worker takes an execution under a grant.
+    Take,
+    /// The client wishes something.
+    Wish,
+    /// The client asks for a grant for this worker process.
+    Grant(usize),
+}
+
+impl Errand {
+    /// Whether a client sent the command, which sees the executions of one namespace only.
+    pub const fn is_client(self) -> bool {
+        matches!(self, Self::Wish | Self::Grant(_) | Self::Signal)
+    }
+}
+
+/// Work that is driven by requests and replies.
+pub trait Task: std::fmt::Debug {
+    /// Takes the next step.
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Output>;
+}
+
+/// An operation whose output is understood by a function.
+pub struct Driven<O, F> {
+    operation: O,
+    understand: F,
+}
+
+impl<O, F> std::fmt::Debug for Driven<O, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Driven")
+    }
+}
+
+/// An operation as a task.
+pub fn driven<O, F>(operation: O, understand: F) -> Box<dyn Task>
+where
+    O: Operation + 'static,
+    F: Fn(O::Output) -> Output + 'static,
+{
+    Box::new(Driven { operation, understand })
+}
+
+impl<O: Operation, F: Fn(O::Output) -> Output> Task for Driven<O, F> {
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Output> {
+        self.operation.resume(event, now).map(&self.understand)
+    }
+}

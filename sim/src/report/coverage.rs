@@ -1,0 +1,488 @@
+//! What a run has met: which commands in which situations, with what effect, and what else a world
+//! has to have met before its silence says anything.
+//!
+//! A command counts where it was decided for good: where its unit was committed, with the record
+//! and the clock that the store had then; where it was refused or recognised as a repeat, with the
+//! record and the time of the reply that settled it. What is decided on less and then decided again
+//! counts for nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use ff_core::error::{RejectionKind, TABLE};
+use ff_core::execution::{AnyCommand, EventKind, Execution, IdentityKind, Situation, situation};
+use ff_core::time::TimestampMs;
+
+use crate::plan::FaultKind;
+
+/// A situation, or no execution at all.
+pub type Place = Option<Situation>;
+
+macro_rules! command_kinds {
+    ($($variant:ident $name:literal $identity:ident;)+) => {
+        /// A command without its arguments.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum CommandKind {
+            $(#[doc = concat!("`", $name, "`.")] $variant,)+
+        }
+
+        impl CommandKind {
+            /// Every command.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name of its rule.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// By what it is recognised when it comes again; for a cancel that of operators.
+            const fn identity(self) -> IdentityKind {
+                match self { $(Self::$variant => IdentityKind::$identity,)+ }
+            }
+        }
+
+        impl From<&AnyCommand> for CommandKind {
+            fn from(command: &AnyCommand) -> Self {
+                match command { $(AnyCommand::$variant(_) => Self::$variant,)+ }
+            }
+        }
+    };
+}
+
+command_kinds! {
+    Create "create" Creator;
+    IssueClaimGrant "issue_claim_grant" Grant;
+    Claim "claim" Lease;
+    ClaimResumed "claim_resumed" Lease;
+    IssueReclaimGrant "issue_reclaim_grant" Grant;
+    Reclaim "reclaim" Lease;
+    Offer "offer" Lease;
+    Admit "admit" Grant;
+    Renew "renew" Absolute;
+    Complete "complete" Fence;
+    Fail "fail" Fence;
+    DelayExecution "delay_execution" Fence;
+    MoveToWaitingChildren "move_to_waiting_children" Fence;
+    UpdateProgress "update_progress" Absolute;
+    Cancel "cancel" Request;
+    RevokeLease "revoke_lease" Request;
+    ChangePriority "change_priority" Request;
+    Replay "replay" Request;
+    Suspend "suspend" Suspension;
+    CreatePendingWaitpoint "create_pending_waitpoint" Waitpoint;
+    DeliverSignal "deliver_signal" Signal;
+    Resume "resume" Request;
+    AppendFrame "append_frame" Sequence;
+    ForgetSignals "forget_signals" Absolute;
+    Block "block" Absolute;
+    Unblock "unblock" Absolute;
+    OnDue "on_due" Absolute;
+}
+
+impl fmt::Display for CommandKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// The record was written and is in this situation now, or is gone.
+    Becomes(Place),
+    /// The record stayed as it was; its index entries were written again.
+    Kept,
+    /// It was recognised as applied before.
+    Repeat,
+    /// It was refused.
+    Refused(RejectionKind),
+}
+
+/// A command in a situation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cell {
+    /// The situation that it was decided in.
+    pub from: Place,
+    /// The command.
+    pub command: CommandKind,
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.command, place_name(self.from))
+    }
+}
+
+/// By what a repeat was recognised: a row of the table of identities
+/// (`docs/architecture.md`, Identity).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IdentityRow {
+    /// The command.
+    pub command: CommandKind,
+    /// Whether it is a holder's, where operators have it too.
+    pub by_holder: bool,
+}
+
+impl fmt::Display for IdentityRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = if self.by_holder { " by its holder" } else { "" };
+        write!(f, "{}{by}", self.command)
+    }
+}
+
+/// Something that a world has to meet and did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gap {
+    /// A command was never decided in a situation.
+    Cell(Cell),
+    /// A command never had an effect, in a situation in which the rules give it.
+    Effect(Cell, Effect),
+    /// No caller was ever refused like this.
+    Rejection(RejectionKind),
+    /// It never happened to an execution.
+    Event(EventKind),
+    /// It never went wrong.
+    Fault(FaultKind),
+    /// It was never recognised as a repeat.
+    Identity(IdentityRow),
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cell(cell) => write!(f, "command {cell}"),
+            Self::Effect(cell, Effect::Becomes(to)) => {
+                write!(f, "effect {cell}: {}", place_name(*to))
+            }
+            Self::Effect(cell, effect) => write!(f, "effect {cell}: {effect:?}"),
+            Self::Rejection(kind) => write!(f, "rejection {}", kind.row().name),
+            Self::Event(kind) => write!(f, "event {kind:?}"),
+            Self::Fault(kind) => write!(f, "fault {kind:?}"),
+            Self::Identity(row) => write!(f, "repeat of {row}"),
+        }
+    }
+}
+
+/// Rejections that no world of executions can meet, and why.
+pub const UNREACHABLE: &[(RejectionKind, &str)] = &[
+    (RejectionKind::PartitionOutOfRange, "programs check the ids that they are given themselves"),
+    (RejectionKind::InvalidCapabilities, "comes from parsing, before there is a command"),
+    (RejectionKind::InvalidTagKey, "comes from parsing, before there is a command"),
+    (RejectionKind::InvalidId, "comes from parsing, before there is a command"),
+    (RejectionKind::InvalidExecutionId, "comes from parsing, before there is a command"),
+    (RejectionKind::InvalidKid, "comes from parsing, before there is a command"),
+    (RejectionKind::InvalidSecretHex, "comes from parsing, before there is a command"),
+    (RejectionKind::SignalLimitExceeded, "no execution of a run is sent ten thousand signals"),
+    (RejectionKind::Unread, "operations read what is missing, and never tell their callers of it"),
+];
+
+/// Commands whose repeat is simply applied again, to the same effect.
+const APPLIED_AGAIN: &[CommandKind] = &[
+    CommandKind::Renew,
+    CommandKind::UpdateProgress,
+    CommandKind::OnDue,
+    CommandKind::ForgetSignals,
+];
+
+/// The table of transitions as it was observed from the rules.
+const STATES: &str = include_str!("../../../docs/states.md");
+
+const PLACES: usize = Situation::ALL.len() + 1;
+const KEPT: usize = PLACES;
+const REPEAT: usize = PLACES + 1;
+const REFUSED: usize = PLACES + 2;
+const EFFECTS: usize = REFUSED + TABLE.len();
+
+/// What one run has met, or many.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Marks {
+    /// How often each command had each effect in each situation.
+    effects: Vec<u64>,
+    /// Repeats that were recognised of cancels by holders.
+    holder_cancels: u64,
+    rejections: BTreeMap<RejectionKind, u64>,
+    events: BTreeMap<EventKind, u64>,
+    faults: BTreeMap<FaultKind, u64>,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self {
+            effects: vec![0; PLACES * CommandKind::ALL.len() * EFFECTS],
+            holder_cancels: 0,
+            rejections: BTreeMap::new(),
+            events: BTreeMap::new(),
+            faults: BTreeMap::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Marks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Marks")
+            .field("cells", &self.cells().values().filter(|count| **count > 0).count())
+            .field("rejections", &self.rejections)
+            .field("events", &self.events)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Marks {
+    /// Notes what a command came to, decided on a record at an instant of the store's clock.
+    pub fn note(
+        &mut self,
+        command: CommandKind,
+        record: Option<&Execution>,
+        now: TimestampMs,
+        effect: Effect,
+    ) {
+        let from = record.map(|record| situation(record, now));
+        self.effects[number(Cell { from, command }, effect)] += 1;
+    }
+
+    /// Notes that a cancel by a holder was recognised as a repeat.
+    pub const fn note_holder_cancel(&mut self) {
+        self.holder_cancels += 1;
+    }
+
+    /// Notes what a whole run has counted.
+    pub fn note_run(
+        &mut self,
+        rejections: &BTreeMap<RejectionKind, u64>,
+        events: &BTreeMap<EventKind, u64>,
+        faults: &BTreeMap<FaultKind, u64>,
+    ) {
+        add(&mut self.rejections, rejections);
+        add(&mut self.events, events);
+        add(&mut self.faults, faults);
+    }
+
+    /// Adds what another run has met.
+    pub fn merge(&mut self, other: &Self) {
+        for (count, more) in self.effects.iter_mut().zip(&other.effects) {
+            *count += more;
+        }
+        self.holder_cancels += other.holder_cancels;
+        self.note_run(&other.rejections, &other.events, &other.faults);
+    }
+
+    /// How often a command had an effect in a situation.
+    pub fn count(&self, cell: Cell, effect: Effect) -> u64 {
+        self.effects[number(cell, effect)]
+    }
+
+    /// How often each command was decided in each situation.
+    pub fn cells(&self) -> BTreeMap<Cell, u64> {
+        let count = |cell| (cell, self.effects_of(cell).iter().sum());
+        every_cell().map(count).collect()
+    }
+
+    /// How often commands were refused for each reason, callers told or not.
+    pub const fn rejections(&self) -> &BTreeMap<RejectionKind, u64> {
+        &self.rejections
+    }
+
+    /// How often each thing happened to executions.
+    pub const fn events(&self) -> &BTreeMap<EventKind, u64> {
+        &self.events
+    }
+
+    /// How often each thing went wrong.
+    pub const fn faults(&self) -> &BTreeMap<FaultKind, u64> {
+        &self.faults
+    }
+
+    /// How often each command was recognised as a repeat.
+    pub fn repeats(&self) -> BTreeMap<IdentityRow, u64> {
+        let holder = IdentityRow { command: CommandKind::Cancel, by_holder: true };
+        let row = |command: &CommandKind| {
+            let repeat = |from| self.count(Cell { from, command: *command }, Effect::Repeat);
+            let own = if *command == CommandKind::Cancel { self.holder_cancels } else { 0 };
+            let by_holder = command.identity() == IdentityKind::Fence;
+            let row = IdentityRow { command: *command, by_holder };
+            (row, places().map(repeat).sum::<u64>() - own)
+        };
+        let repeated = |command: &&CommandKind| !APPLIED_AGAIN.contains(command);
+        let rows = CommandKind::ALL.iter().filter(repeated).map(row);
+        rows.chain([(holder, self.holder_cancels)]).collect()
+    }
+
+    /// Everything that has to be met and was not.
+    pub fn missing(&self) -> Vec<Gap> {
+        let cells = self.cells();
+        let cells = none(cells.iter().map(|(cell, count)| (Gap::Cell(*cell), *count)));
+        let reachable = TABLE
+            .iter()
+            .map(|row| row.kind)
+            .filter(|kind| UNREACHABLE.iter().all(|(unreachable, _)| unreachable != kind));
+        let met = |kind: &RejectionKind| self.rejections.get(kind).copied().unwrap_or_default();
+        let rejections = reachable.map(|kind| (Gap::Rejection(kind), met(&kind)));
+        let met = |kind: &EventKind| self.events.get(kind).copied().unwrap_or_default();
+        let events = EventKind::ALL.iter().map(|kind| (Gap::Event(*kind), met(kind)));
+        let met = |kind: &FaultKind| self.faults.get(kind).copied().unwrap_or_default();
+        let faults = FaultKind::of_worlds().map(|kind| (Gap::Fault(kind), met(&kind)));
+        let repeats = self.repeats();
+        let repeats = repeats.iter().map(|(row, count)| (Gap::Identity(*row), *count));
+        let others = rejections.chain(events).chain(faults).chain(repeats);
+        cells.into_iter().chain(none(others)).collect()
+    }
+
+    /// The effects that the rules give and that were not met.
+    pub fn missing_effects(&self) -> Vec<Gap> {
+        let count = |(cell, effect)| (Gap::Effect(cell, effect), self.count(cell, effect));
+        none(transitions().into_iter().map(count))
+    }
+
+    fn effects_of(&self, cell: Cell) -> &[u64] {
+        let first = number(cell, Effect::Becomes(None));
+        &self.effects[first..first + EFFECTS]
+    }
+}
+
+/// The gaps that were met not once.
+fn none(counted: impl Iterator<Item = (Gap, u64)>) -> Vec<Gap> {
+    counted.filter(|(_, count)| *count == 0).map(|(gap, _)| gap).collect()
+}
+
+fn add<K: Copy + Ord>(to: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>) {
+    for (kind, count) in more {
+        *to.entry(*kind).or_default() += count;
+    }
+}
+
+/// Where the count of an effect stands.
+const fn number(cell: Cell, effect: Effect) -> usize {
+    let effect = match effect {
+        Effect::Becomes(place) => place_number(place),
+        Effect::Kept => KEPT,
+        Effect::Repeat => REPEAT,
+        Effect::Refused(kind) => REFUSED + kind as usize,
+    };
+    let cell = place_number(cell.from) * CommandKind::ALL.len() + cell.command as usize;
+    cell * EFFECTS + effect
+}
+
+const fn place_number(place: Place) -> usize {
+    match place {
+        None => 0,
+        Some(situation) => 1 + situation as usize,
+    }
+}
+
+/// No execution, and every situation.
+pub fn places() -> impl Iterator<Item = Place> {
+    std::iter::once(None).chain(Situation::ALL.map(Some))
+}
+
+/// The name of a situation, or of having none.
+pub fn place_name(place: Place) -> &'static str {
+    place.map_or("absent", Situation::as_str)
+}
+
+/// Every command in every situation.
+pub fn every_cell() -> impl Iterator<Item = Cell> {
+    let commands =
+        |from| CommandKind::ALL.iter().map(move |command| Cell { from, command: *command });
+    places().flat_map(commands)
+}
+
+/// Every effect that is no refusal which the rules give to a command in a situation, as the table
+/// of `docs/states.md` has them.
+pub fn transitions() -> BTreeSet<(Cell, Effect)> {
+    let is_header = |line: &&str| line.starts_with("| command | absent |");
+    let mut rows = STATES.lines().skip_while(|line| !is_header(line));
+    let places: Vec<Place> = rows.next().map(places_of).unwrap_or_default();
+    let rows = rows.skip(1).take_while(|line| line.starts_with('|'));
+    let mut found = BTreeSet::new();
+    for row in rows {
+        let mut columns = columns(row);
+        let name = columns.next().unwrap_or_default();
+        let Some(command) = CommandKind::ALL.iter().find(|kind| kind.name() == name) else {
+            continue;
+        };
+        for (from, effects) in places.iter().zip(columns) {
+            let cell = Cell { from: *from, command: *command };
+            found.extend(effects.split(", ").filter_map(effect).map(|effect| (cell, effect)));
+        }
+    }
+    found
+}
+
+fn columns(row: &str) -> impl Iterator<Item = &str> {
+    row.trim_matches('|').split('|').map(str::trim)
+}
+
+fn places_of(header: &str) -> Vec<Place> {
+    columns(header).skip(1).filter_map(place).collect()
+}
+
+fn place(name: &str) -> Option<Place> {
+    places().find(|place| place_name(*place) == name)
+}
+
+fn effect(name: &str) -> Option<Effect> {
+    match name {
+        "_kept_" => Some(Effect::Kept),
+        "_repeat_" => Some(Effect::Repeat),
+        name => place(name).map(Effect::Becomes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A command that is missing here would leave no marks.
+    #[test]
+    fn commands_are_those_of_the_rules() {
+        let variants: Vec<String> =
+            CommandKind::ALL.iter().map(|kind| format!("{kind:?}")).collect();
+        assert_eq!(variants, AnyCommand::NAMES);
+    }
+
+    /// The table is read as it is written: each command has an effect, and only one creates.
+    #[test]
+    fn the_table_of_transitions_is_understood() {
+        let found = transitions();
+        for command in CommandKind::ALL {
+            assert!(found.iter().any(|(cell, _)| cell.command == *command), "{command}");
+        }
+        let creating = found.iter().filter(|(cell, _)| cell.from.is_none());
+        assert!(creating.clone().all(|(cell, _)| cell.command == CommandKind::Create));
+        assert_eq!(creating.count(), 2);
+        let cell = Cell { from: Some(Situation::Expired), command: CommandKind::Reclaim };
+        assert!(found.contains(&(cell, Effect::Becomes(Some(Situation::Leased)))));
+        assert!(found.contains(&(cell, Effect::Repeat)));
+    }
+
+    /// Every count has a place of its own.
+    #[test]
+    fn no_two_effects_share_a_count() {
+        let effects: Vec<Effect> = places()
+            .map(Effect::Becomes)
+            .chain([Effect::Kept, Effect::Repeat])
+            .chain(TABLE.iter().map(|row| Effect::Refused(row.kind)))
+            .collect();
+        let numbers: BTreeSet<usize> = every_cell()
+            .flat_map(|cell| effects.iter().map(move |effect| number(cell, *effect)))
+            .collect();
+        assert_eq!(numbers.len(), Marks::default().effects.len());
+        assert_eq!(numbers.last().copied(), Some(Marks::default().effects.len() - 1));
+    }
+
+    /// What is met is no gap any more, merged or not.
+    #[test]
+    fn what_is_met_is_not_missing() {
+        let mut marks = Marks::default();
+        let everything = marks.missing();
+        let gap = Gap::Cell(Cell { from: None, command: CommandKind::Create });
+        assert!(everything.contains(&gap));
+        let mut other = Marks::default();
+        other.note(CommandKind::Create, None, TimestampMs::ZERO, Effect::Becomes(None));
+        other.note_run(&BTreeMap::new(), &[(EventKind::Created, 1)].into(), &BTreeMap::new());
+        marks.merge(&other);
+        assert!(!marks.missing().contains(&gap));
+        assert_eq!(marks.missing().len(), everything.len() - 2);
+    }
+}

@@ -1,0 +1,351 @@
+//! What happens to calls, wake-ups and processes at their time.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ff_core::store::{ReplyBody, Request, UnitReply, Wake};
+
+use crate::determinism::clock::store_time;
+use crate::determinism::random::{between, happens, one_of, stream};
+use crate::fault::journey::{Arrival, Journey, Network, journey};
+use crate::model::caller::Caller;
+use crate::plan::FaultKind;
+use crate::report::Broken;
+
+use super::call::{Call, Cargo, fault_words};
+use super::outcome::FailureKind;
+use super::process::panic_text;
+use super::scene::{Happening, Scene, TEST, Wrong};
+use super::trace::{request_words, told};
+
+impl From<Broken> for Wrong {
+    fn from(broken: Broken) -> Self {
+        Self { kind: FailureKind::Invariant(broken.tag), detail: broken.detail }
+    }
+}
+
+/// At which point of a call its sender crashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Crash {
+    BeforeIt,
+    AfterIt,
+    BeforeItsReply,
+}
+
+impl Scene {
+    /// Sends a call of a process on its way.
+    pub fn send(&mut self, slot: usize, at: u64, mut call: Call) {
+        self.slots[slot].calls += 1;
+        let key = (slot as u64) << 32 | self.slots[slot].calls;
+        let network = Network { resends: !call.is_service(), ..self.conditions.network };
+        let mut way = journey(&mut self.chances, network, key);
+        let (crash_at_call, may_crash) = (self.conditions.crash_at_call, slot != TEST);
+        let crash = self.chances.strike(FaultKind::Crash, key, |draws, _| {
+            (may_crash && happens(draws, crash_at_call))
+                .then(|| one_of(draws, &[Crash::BeforeIt, Crash::AfterIt, Crash::BeforeItsReply]))
+        });
+        if crash == Some(Crash::BeforeIt) {
+            return self.crash(slot, at, &call);
+        }
+        // A process that is cut off loses its requests.
+        if self.slots[slot].cut.0 && !way.unsent {
+            (way.arrivals, way.fault) = ([None, None], Some(FaultKind::RequestLost));
+        }
+        if call.is_service() {
+            self.stirred = self.stirred.max(at);
+            if way.arrivals[0].is_some() {
+                self.under_way.insert(key);
+            }
+        } else {
+            way.arrivals.iter_mut().flatten().for_each(|arrival| arrival.after += self.slow_ms);
+        }
+        self.note_sent(slot, at, &call, way);
+        call.slot = slot;
+        call.gives_up = at + network.timeout_ms;
+        call.ends_sender = crash == Some(Crash::BeforeItsReply);
+        let (gives_up, mut replies_at) = (call.gives_up, None);
+        self.calls.insert(key, call);
+        self.slots[slot].waits_for.insert(key);
+        for Arrival { after, reply_after } in way.arrivals.into_iter().flatten() {
+            replies_at = reply_after.map(|reply_after| at + after + reply_after).or(replies_at);
+            self.later(at + after, Happening::Arrives { call: key, reply_after });
+        }
+        if way.unsent {
+            self.later(at + 1, Happening::Fails { call: key, known: true });
+        } else if replies_at.is_none_or(|replies_at| replies_at > gives_up) {
+            self.later(gives_up, Happening::Fails { call: key, known: false });
+        }
+        if crash == Some(Crash::AfterIt)
+            && let Some(call) = self.calls.remove(&key)
+        {
+            self.crash(slot, at, &call);
+            self.calls.insert(key, call);
+        }
+    }
+
+    fn note_sent(&mut self, slot: usize, at: u64, call: &Call, way: Journey) {
+        let name = self.slots[slot].name.clone();
+        if call.is_service() {
+            self.trace.line(at, &name, || format!("calls {}", words(call)));
+        }
+        self.trace.number(at);
+        if let Some(fault) = way.fault {
+            self.count(fault);
+            if !call.only_reads() {
+                self.trace.line(at, "fault", || {
+                    format!("{} of {name} {}", words(call), fault_words(fault))
+                });
+            }
+        }
+    }
+
+    /// Lets a process end without a word, at a call of its.
+    fn crash(&mut self, slot: usize, at: u64, call: &Call) {
+        let during = words(call);
+        self.end(slot, at, &during);
+    }
+
+    fn end(&mut self, slot: usize, at: u64, during: &str) {
+        let Some(process) = self.slots[slot].process.take() else { return };
+        drop(process);
+        self.slots[slot].waits_for.clear();
+        self.slots[slot].stands = false;
+        self.subscriptions.retain(|_, subscription| subscription.slot != slot);
+        self.count(FaultKind::Crash);
+        let name = self.slots[slot].name.clone();
+        self.trace.line(at, &name, || format!("crashes ({during})"));
+        self.upheavals += 1;
+        let mut entropy = stream(self.seed, "simulation: restart", self.upheavals);
+        let most = one_of(&mut entropy, &[100, 1_000, 10_000]);
+        let back = at.max(self.now) + between(&mut entropy, 1, most);
+        self.later(back, Happening::Restart(slot));
+    }
+
+    /// Lets what is due happen.
+    pub fn happen(&mut self, happening: Happening) -> Result<(), Wrong> {
+        match happening {
+            Happening::Arrives { call, reply_after } => self.arrives(call, reply_after)?,
+            Happening::Answers(call) => self.answers(call),
+            Happening::Fails { call, known } => self.fails(call, known),
+            Happening::Rings(number, wake) => {
+                if let Some(subscription) = self.subscriptions.get(&number)
+                    && subscription.sender.send(wake).is_err()
+                {
+                    self.subscriptions.remove(&number);
+                }
+            }
+            Happening::Restart(slot) => {
+                if self.slots[slot].process.is_none() {
+                    self.stirred = self.now;
+                    self.start(slot);
+                }
+            }
+            Happening::Thaw(slot) => {
+                let name = self.slots[slot].name.clone();
+                if std::mem::take(&mut self.slots[slot].stands) {
+                    self.trace.line(self.now, &name, || "goes on".to_owned());
+                }
+            }
+            Happening::Mend(slot) => self.slots[slot].cut = (false, false),
+            Happening::Quick => self.slow_ms = 0,
+            Happening::Upheaval(fault) => self.upheaval(fault),
+            Happening::Calm => self.calm(),
+        }
+        Ok(())
+    }
+
+    fn arrives(&mut self, key: u64, reply_after: Option<u64>) -> Result<(), Wrong> {
+        let Some(mut call) = self.calls.remove(&key) else { return Ok(()) };
+        let served = match &mut call.cargo {
+            Cargo::Store { request, reply, .. } => {
+                let request = request.clone();
+                let served = self.serve(key, call.slot, request);
+                served.map(|answered| *reply = reply_after.map(|_| answered).or(reply.take()))
+            }
+            Cargo::Service { service, what, effect, reply, .. } => {
+                self.under_way.remove(&key);
+                (self.stirred, self.service_calls) = (self.now, self.service_calls + 1);
+                self.trace.line(self.now, service, || format!("carries out: {what}"));
+                let effect = effect.take().expect("a service call arrives once");
+                let done = catch_unwind(AssertUnwindSafe(effect));
+                done.map(|answered| *reply = Some(answered)).map_err(|panic| Wrong {
+                    kind: FailureKind::Assertion,
+                    detail: format!("{service} panicked: {}", panic_text(&*panic)),
+                })
+            }
+        };
+        if let Some(after) = reply_after {
+            if self.slots[call.slot].cut.1 {
+                let gives_up = call.gives_up.max(self.now);
+                self.later(gives_up, Happening::Fails { call: key, known: false });
+            } else {
+                self.later(self.now + after, Happening::Answers(key));
+            }
+        }
+        self.calls.insert(key, call);
+        served
+    }
+
+    fn serve(
+        &mut self,
+        number: u64,
+        slot: usize,
+        request: Request,
+    ) -> Result<ff_core::store::Reply, Wrong> {
+        let told = match &request {
+            Request::Commit(commit) => told(commit),
+            _ => Vec::new(),
+        };
+        let (process, now) = (slot, store_time(self.now));
+        // A backend sees requests, and not which command each carries.
+        let (command, carries) = (None, None);
+        let mut caller = Caller { command, carries, ..Caller::new(number, process) };
+        let reply = self.server.serve(&mut caller, request, now)?;
+        if let ReplyBody::Commit(units) = &reply.body {
+            let name = self.slots[slot].name.clone();
+            for (unit, told) in units.iter().zip(&told) {
+                if matches!(unit, UnitReply::Committed { .. }) && !told.is_empty() {
+                    self.stirred = self.now;
+                    self.trace.changes(self.now, &name, told);
+                }
+            }
+        }
+        for wake in self.server.take_wakes() {
+            self.ring(&wake);
+        }
+        Ok(reply)
+    }
+
+    fn ring(&mut self, wake: &Wake) {
+        let subscribed = self.subscriptions.iter();
+        let listening = subscribed.filter(|(_, one)| one.topics.contains(&wake.topic));
+        let listening: Vec<(u64, usize)> = listening.map(|(key, one)| (*key, one.slot)).collect();
+        for (key, slot) in listening {
+            self.rings += 1;
+            let lost = self.chances.strikes(FaultKind::WakeUpLost, self.rings);
+            self.count_if(lost, FaultKind::WakeUpLost);
+            if lost || self.slots[slot].cut.1 {
+                continue;
+            }
+            let repeated = self.chances.strikes(FaultKind::WakeUpRepeated, self.rings);
+            self.count_if(repeated, FaultKind::WakeUpRepeated);
+            let mut entropy = stream(self.seed, "simulation: wake-up", self.rings);
+            for _ in 0..=u64::from(repeated) {
+                let after = between(&mut entropy, 1, self.conditions.network.latency_ms);
+                self.later(self.now + after, Happening::Rings(key, Some(wake.clone())));
+            }
+        }
+    }
+
+    fn answers(&mut self, key: u64) {
+        let Some(mut call) = self.calls.remove(&key) else { return };
+        let slot = call.slot;
+        if !self.slots[slot].waits_for.remove(&key) {
+            return;
+        }
+        if call.ends_sender && self.slots[slot].process.is_some() {
+            let during = format!("before it sees the reply to {}", words(&call));
+            return self.end(slot, self.now, &during);
+        }
+        call.answer();
+    }
+
+    fn fails(&mut self, key: u64, known: bool) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        if self.slots[call.slot].waits_for.remove(&key) {
+            call.fail(known);
+        }
+    }
+
+    /// One of the things that the seed has planned, to a process that the seed chooses.
+    fn upheaval(&mut self, fault: FaultKind) {
+        self.upheavals += 1;
+        let mut entropy = stream(self.seed, "simulation: upheaval", self.upheavals);
+        let everybody = self.slots.len() as u64;
+        let only_workers = matches!(fault, FaultKind::Crash | FaultKind::Pause);
+        if fault == FaultKind::SlowStore {
+            return self.slow_store(between(&mut entropy, 10, 1_000), entropy.below(20_000));
+        }
+        if only_workers && everybody == 1 {
+            return;
+        }
+        let slot = if only_workers {
+            1 + entropy.below(everybody - 1) as usize
+        } else {
+            entropy.below(everybody) as usize
+        };
+        if self.slots[slot].process.is_none() {
+            return;
+        }
+        match fault {
+            FaultKind::Crash => self.end(slot, self.now, "at some await"),
+            FaultKind::Pause => {
+                let most = one_of(&mut entropy, &[1_000, 20_000, 90_000]);
+                self.pause(slot, between(&mut entropy, most / 2, most));
+            }
+            FaultKind::ConnectionsDropped => self.disconnect(slot),
+            _ => {
+                let most = if slot == TEST { 5_000 } else { 60_000 };
+                let ways = one_of(&mut entropy, &[(true, true), (true, false), (false, true)]);
+                self.part(slot, ways, between(&mut entropy, 1, most));
+            }
+        }
+    }
+
+    fn slow_store(&mut self, by_ms: u64, for_ms: u64) {
+        self.slow_ms = by_ms;
+        self.count(FaultKind::SlowStore);
+        self.trace
+            .line(self.now, "fault", || format!("the store is slow by {by_ms} ms for {for_ms} ms"));
+        self.later(self.now + for_ms, Happening::Quick);
+    }
+
+    fn pause(&mut self, slot: usize, for_ms: u64) {
+        if std::mem::replace(&mut self.slots[slot].stands, true) {
+            return;
+        }
+        self.count(FaultKind::Pause);
+        let name = self.slots[slot].name.clone();
+        self.trace.line(self.now, &name, || format!("stands still for {for_ms} ms"));
+        self.later(self.now + for_ms, Happening::Thaw(slot));
+    }
+
+    fn disconnect(&mut self, slot: usize) {
+        self.count(FaultKind::ConnectionsDropped);
+        let name = self.slots[slot].name.clone();
+        self.trace.line(self.now, "fault", || format!("the connections of {name} break"));
+        for key in std::mem::take(&mut self.slots[slot].waits_for) {
+            if let Some(call) = self.calls.get_mut(&key) {
+                call.fail(false);
+            }
+        }
+        let subscribed = self.subscriptions.iter().filter(|(_, one)| one.slot == slot);
+        let keys: Vec<u64> = subscribed.map(|(key, _)| *key).collect();
+        for key in keys {
+            // Whoever connects again is told that wake-ups may have been missed.
+            self.later(self.now + 1, Happening::Rings(key, None));
+        }
+    }
+
+    fn part(&mut self, slot: usize, ways: (bool, bool), for_ms: u64) {
+        self.slots[slot].cut = ways;
+        self.count(FaultKind::Partition);
+        let name = self.slots[slot].name.clone();
+        self.trace.line(self.now, "fault", || {
+            let what = match ways {
+                (true, true) => "reaches nobody and hears of nobody",
+                (true, false) => "reaches nobody",
+                _ => "hears of nobody",
+            };
+            format!("{name} {what} for {for_ms} ms")
+        });
+        self.later(self.now + for_ms, Happening::Mend(slot));
+    }
+}
+
+/// What a call is about.
+fn words(call: &Call) -> String {
+    match &call.cargo {
+        Cargo::Store { request, .. } => request_words(request),
+        Cargo::Service { service, what, .. } => format!("{service}: {what}"),
+    }
+}

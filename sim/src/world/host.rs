@@ -1,0 +1,230 @@
+//! The processes of a run, their clocks, and how each is started.
+
+use std::sync::Arc;
+
+use ff_core::agent::WorkerProfile;
+use ff_core::capability::Capabilities;
+use ff_core::id::{WorkerId, WorkerInstanceId};
+use ff_core::op::OperationContext;
+
+use crate::determinism::clock::Clock;
+use crate::determinism::random::{between, happens, stream};
+use crate::plan::settings::Settings;
+use crate::process::client::ClientProcess;
+use crate::process::context::{Context, Moment};
+use crate::process::operator::OperatorProcess;
+use crate::process::reader::ReaderProcess;
+use crate::process::signaller::SignallerProcess;
+use crate::process::submissions::{TOKENS, lane, namespace};
+use crate::process::task::Output;
+use crate::process::timekeeper::TimekeeperProcess;
+use crate::process::worker::WorkerProcess;
+
+/// A process and its clocks.
+#[derive(Debug)]
+pub struct Host {
+    /// What runs in it.
+    pub kind: Kind,
+    /// Its clocks.
+    pub clock: Clock,
+    /// On which terms its operations run that have none of their own.
+    pub terms: OperationContext,
+    /// Whether it runs.
+    pub up: bool,
+    /// When it is woken next, in simulated time.
+    pub wake: Option<u64>,
+    /// Which start of the process this is, from 0.
+    pub start: u64,
+    /// The start whose instance id it has.
+    pub instance: u64,
+    /// How many operations it has begun since its start.
+    pub operations: u64,
+    /// How many steps it has made since its start.
+    pub steps: u64,
+    /// Whether it never comes back.
+    pub gone: bool,
+    /// Until when it stands still.
+    pub paused_until: u64,
+    /// Until when nothing that it sends gets through.
+    pub mute_until: u64,
+    /// Until when it hears nothing.
+    pub deaf_until: u64,
+    /// When the latest request arrives of those that keep their order, and the latest reply.
+    pub in_order: (u64, u64),
+}
+
+/// What runs in a process.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // A handful of them.
+pub enum Kind {
+    /// A worker.
+    Worker(WorkerProcess),
+    /// A timekeeper.
+    Timekeeper(TimekeeperProcess),
+    /// The client.
+    Client(ClientProcess),
+    /// The reader of the journals.
+    Reader(ReaderProcess),
+    /// The operator.
+    Operator(OperatorProcess),
+    /// Whoever has tokens.
+    Signaller(SignallerProcess),
+}
+
+impl Kind {
+    /// Does whatever it is time for.
+    pub fn wake(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Self::Worker(worker) => worker.wake(cx),
+            Self::Timekeeper(timekeeper) => timekeeper.wake(cx),
+            Self::Client(client) => client.wake(cx),
+            Self::Reader(reader) => reader.wake(cx),
+            Self::Operator(operator) => operator.wake(cx),
+            Self::Signaller(signaller) => signaller.wake(cx),
+        }
+    }
+
+    /// Notes that something has just happened to an execution.
+    pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
+        match self {
+            Self::Worker(worker) => worker.moment(moment, cx),
+            Self::Timekeeper(_) | Self::Reader(_) => {}
+            Self::Client(client) => client.moment(moment, cx),
+            Self::Operator(operator) => operator.moment(moment, cx),
+            Self::Signaller(signaller) => signaller.moment(moment, cx),
+        }
+    }
+
+    /// Notes what an operation came to.
+    pub fn done(&mut self, output: Output, cx: &mut Context<'_>) {
+        match (self, output) {
+            (Self::Worker(worker), Output::Claimed(result)) => worker.claimed(result, cx),
+            (Self::Worker(worker), Output::Renewed(id, result)) => worker.renewed(id, result, cx),
+            (Self::Worker(worker), Output::Swept) => worker.swept(cx),
+            (Self::Worker(worker), Output::Command(errand, result)) => {
+                worker.answered(errand, result, cx);
+            }
+            (Self::Worker(worker), Output::Gathered(partition, answers)) => {
+                worker.gathered(partition, answers, cx);
+            }
+            (Self::Timekeeper(timekeeper), Output::Ticked(report)) => {
+                timekeeper.ticked(&report, cx);
+            }
+            (Self::Timekeeper(_), Output::Command(..)) => {}
+            (Self::Client(client), Output::Drawn(result)) => client.drawn(result, cx),
+            (Self::Client(client), Output::Command(errand, result)) => {
+                client.answered(errand, result, cx);
+            }
+            (Self::Reader(reader), Output::Read { partition, limit, result, .. }) => {
+                reader.read((partition, limit), result, cx);
+            }
+            (Self::Operator(operator), Output::Listed { filter, result: Ok(page), .. }) => {
+                operator.listed(filter, &page, cx);
+            }
+            (Self::Worker(worker), Output::Signals { lease, .. }) => worker.has_read(lease, cx),
+            (Self::Reader(reader), Output::Frames { of, result, .. }) => {
+                reader.has_frames(of, &result, cx);
+            }
+            (Self::Operator(_) | Self::Signaller(_), _) => {}
+            (kind, output) => unreachable!("{kind:?} never starts what comes to {output:?}"),
+        }
+    }
+}
+
+/// The workers of a run. The first two can be instances of one worker; the first serves both lanes
+/// and has every capability that any worker has.
+pub fn profiles(seed: u64, settings: &Settings) -> Arc<[WorkerProfile]> {
+    let mut entropy = stream(seed, "profiles", 0);
+    let twins = happens(&mut entropy, 300);
+    let profile = |number: usize| {
+        let name = if twins && number == 1 { 0 } else { number };
+        let lanes = match if number == 0 { 0 } else { entropy.below(3) } {
+            0 => vec![lane(0), lane(1)],
+            1 => vec![lane(0)],
+            _ => vec![lane(1)],
+        };
+        let tokens = match entropy.below(4) {
+            0 => &TOKENS[..1],
+            1 => &TOKENS[1..2],
+            _ => &[],
+        };
+        let tokens = if number == 0 { &TOKENS[..2] } else { tokens };
+        WorkerProfile {
+            namespace: namespace(),
+            lanes,
+            worker: WorkerId::try_new(format!("worker-{name}")).expect("a valid id"),
+            instance: instance_id(number, 0),
+            capabilities: Capabilities::try_new(tokens).expect("valid tokens"),
+            slots: 1,
+            lease_ttl: settings.lease_ttl,
+            context: settings.terms(),
+            partitions: settings.partitions,
+        }
+    };
+    (0..settings.workers).map(profile).collect()
+}
+
+fn instance_id(number: usize, start: u64) -> WorkerInstanceId {
+    WorkerInstanceId::try_new(format!("process-{number}.{start}")).expect("a valid id")
+}
+
+/// When and how a process starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// Its number: the workers first, then the timekeepers, the client, the reader, the
+    /// operator and whoever signals.
+    pub process: usize,
+    /// Which start of it this is, from 0.
+    pub start: u64,
+    /// The simulated time.
+    pub now: u64,
+    /// The start whose instance id it has.
+    pub instance: u64,
+    /// How far its wall clock is off, in milliseconds.
+    pub skew: i64,
+    /// By how many parts in a million its own clock runs too fast.
+    pub drift: i64,
+}
+
+/// Starts a process.
+pub fn host(
+    seed: u64,
+    settings: &Settings,
+    profiles: &Arc<[WorkerProfile]>,
+    Start { process: number, start, now, instance, skew, drift }: Start,
+) -> Host {
+    let mut entropy = stream(seed, "process", number as u64 * 1_000 + start);
+    let clock = Clock::new(now, between(&mut entropy, 0, 1_000_000), skew, drift);
+    let kind = if number < profiles.len() {
+        let mut profile = profiles[number].clone();
+        profile.instance = instance_id(number, instance);
+        profile.slots = between(&mut entropy, 1, settings.slots) as usize;
+        Kind::Worker(WorkerProcess::new(seed, settings.customs, profile, entropy))
+    } else if number < profiles.len() + settings.timekeepers {
+        Kind::Timekeeper(TimekeeperProcess::new(settings, entropy))
+    } else if number == settings.client_process() {
+        Kind::Client(ClientProcess::new(seed, settings, Arc::clone(profiles), entropy))
+    } else if number == profiles.len() + settings.timekeepers + 1 {
+        Kind::Reader(ReaderProcess::new(settings, entropy))
+    } else if number == profiles.len() + settings.timekeepers + 2 {
+        Kind::Operator(OperatorProcess::new(seed, settings))
+    } else {
+        Kind::Signaller(SignallerProcess::new(seed, settings))
+    };
+    Host {
+        kind,
+        clock,
+        terms: settings.terms(),
+        up: true,
+        wake: None,
+        start,
+        instance,
+        operations: 0,
+        steps: 0,
+        gone: false,
+        paused_until: 0,
+        mute_until: 0,
+        deaf_until: 0,
+        in_order: (now, now),
+    }
+}

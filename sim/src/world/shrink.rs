@@ -1,0 +1,111 @@
+//! From a failing plan to a small one: faults and wishes are left out for as long as the same rule
+//! breaks (delta debugging).
+
+use crate::plan::{FaultId, Plan, WishId};
+use crate::report::{Options, Violation};
+use crate::world::runs::run_once;
+
+/// What shrinking came to.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The plan with the least in it.
+    pub plan: Plan,
+    /// What its run breaks, with its steps.
+    pub violation: Box<Violation>,
+    /// Faults and wishes that the run had at first.
+    pub before: usize,
+    /// Those that are left.
+    pub after: usize,
+    /// Runs that it took.
+    pub runs: u64,
+}
+
+/// Something that can be left out of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Fault(FaultId),
+    Wish(WishId),
+}
+
+/// Shrinks a plan that breaks a rule; `None` when it breaks none. `watch` is told after each run
+/// how many there were and how many faults and wishes are left, and ends the search by answering
+/// `false`.
+pub fn shrink(
+    plan: &Plan,
+    options: &Options,
+    watch: &mut dyn FnMut(u64, usize) -> bool,
+) -> Option<Shrunk> {
+    let first = run_once(plan, options.clone()).err()?;
+    let mut search = Search { options, tag: first.tag, runs: 1, goes_on: true, watch };
+    let mut parts = parts(&first);
+    let before = parts.len();
+    let mut best = (plan.clone(), first);
+    let mut chunk = parts.len().div_ceil(2);
+    while chunk > 0 && search.goes_on {
+        let mut smaller = false;
+        let mut from = 0;
+        while from < parts.len() && search.goes_on {
+            let gone = &parts[from..parts.len().min(from + chunk)];
+            let found = search.still_breaks(&without(&best.0, gone), parts.len());
+            // What is left out may take others along, or bring some.
+            let left = found.as_ref().map(|found| self::parts(&found.1));
+            match (found, left) {
+                (Some(found), Some(left)) if left.len() < parts.len() => {
+                    (best, parts) = (found, left);
+                    smaller = true;
+                }
+                _ => from += chunk,
+            }
+        }
+        if chunk == 1 && !smaller {
+            break;
+        }
+        chunk = if smaller && chunk == 1 { 1 } else { chunk / 2 };
+    }
+    let after = parts.len();
+    let traced = Options { trace: true, ..options.clone() };
+    let violation = run_once(&best.0, traced).err().map_or(best.1, Violation::shorten);
+    Some(Shrunk { plan: best.0, violation, before, after, runs: search.runs + 1 })
+}
+
+struct Search<'s> {
+    options: &'s Options,
+    tag: &'static str,
+    runs: u64,
+    goes_on: bool,
+    watch: &'s mut dyn FnMut(u64, usize) -> bool,
+}
+
+impl Search<'_> {
+    /// The plan and what it breaks, if that is the same rule.
+    fn still_breaks(&mut self, plan: &Plan, left: usize) -> Option<(Plan, Box<Violation>)> {
+        self.runs += 1;
+        self.goes_on = (self.watch)(self.runs, left);
+        let violation = run_once(plan, self.options.clone()).err()?;
+        (violation.tag == self.tag).then(|| (plan.clone(), violation))
+    }
+}
+
+/// What a run had that can be left out, the last first: what comes late matters least.
+fn parts(violation: &Violation) -> Vec<Part> {
+    let faults = violation.injected.iter().map(|fault| Part::Fault(*fault));
+    let wishes = violation.wishes.iter().map(|wish| Part::Wish(*wish));
+    let mut parts: Vec<Part> = wishes.chain(faults).collect();
+    parts.reverse();
+    parts
+}
+
+fn without(plan: &Plan, parts: &[Part]) -> Plan {
+    let mut plan = plan.clone();
+    for part in parts {
+        match part {
+            Part::Fault(fault) => {
+                plan.without_faults.insert(*fault);
+            }
+            Part::Wish(wish) => {
+                plan.without_wishes.insert(*wish);
+            }
+        }
+    }
+    plan
+}

@@ -1,0 +1,43 @@
+//! The steps of a run in words.
+
+use ff_core::execution::{AnyCommand, Decide};
+
+use crate::report::describe::{self, shortened};
+
+use super::messages::{Arrival, Call, Delivery};
+use super::{Happening, World};
+
+impl World {
+    pub(super) fn tell(&mut self, happening: &Happening) {
+        if self.options.trace {
+            let text = match happening {
+                Happening::Look | Happening::Wake { .. } => return,
+                Happening::Arrive(Arrival { call: Call { number, .. }, request, .. }) => {
+                    let now = self.server.condition.clock(self.now);
+                    let request = describe::request(request, now);
+                    let caller = self.describe(*number);
+                    format!("{caller} reaches the store: {}", shortened(&request))
+                }
+                Happening::Deliver(Delivery { call: Call { number, .. }, .. }) => {
+                    format!("{} gets its reply", self.describe(*number))
+                }
+                Happening::Fail { call: Call { number, .. }, failure } => {
+                    format!("{} gets no reply: {failure}", self.describe(*number))
+                }
+                Happening::GoOn { number } => format!("{} goes on", self.describe(*number)),
+                other => shortened(&format!("{other:?}")).to_owned(),
+            };
+            self.note(text);
+        }
+    }
+
+    pub(super) fn describe(&self, number: u64) -> String {
+        let caller = &self.callers[&number];
+        let name = caller.command.as_ref().map_or("agent", AnyCommand::name);
+        format!("operation {number} ({name}) of process {}", caller.process)
+    }
+
+    pub(super) fn note(&mut self, text: String) {
+        self.trace.push(format!("{:>6} ms  {text}", self.now));
+    }
+}

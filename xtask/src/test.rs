@@ -1,0 +1,33 @@
+//! Every check that a change has to pass.
+
+use crate::docs;
+use crate::shell::{Outcome, cargo, run as run_command};
+use crate::steps::Steps;
+
+/// Runs the checks one after the other, and stops at the first that fails.
+///
+/// # Errors
+///
+/// The failed check's.
+pub fn run() -> Outcome {
+    let mut steps = Steps::new("test");
+    steps.step("format", || run_command(cargo(&["fmt", "--all", "--check"])))?;
+    steps.step("clippy, warnings are errors", || {
+        run_command(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    })?;
+    steps.step("build of the tests", || {
+        run_command(cargo(&["test", "--workspace", "--no-run", "--quiet"]))
+    })?;
+    steps.step("tests", || {
+        run_command(cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]))
+    })?;
+    steps.step("doctests", || run_command(cargo(&["test", "--workspace", "--doc"])))?;
+    steps.step("tests of programs that know different record formats", || {
+        let format = ["--package", "ff-tests", "--features", "next-format", "--test", "format"];
+        run_command(cargo(&[&["clippy"], &format[..], &["--", "-D", "warnings"]].concat()))?;
+        run_command(cargo(&[&["test"], &format[..]].concat()))
+    })?;
+    steps.step("documentation, warnings are errors", docs::build)?;
+    steps.passed();
+    Ok(())
+}
