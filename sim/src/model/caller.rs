@@ -16,6 +16,8 @@ pub struct Caller {
     pub process: usize,
     /// The command, where the operation carries one.
     pub command: Option<AnyCommand>,
+    /// The life that its operator's call is meant for, where that was known when it was sent.
+    pub life: Option<u32>,
     /// What it carries to each execution, a command of its own or those of an agent.
     pub carries: Option<CommandKind>,
     /// The grace of the secret before, where it rotates secrets.
@@ -39,6 +41,7 @@ impl Caller {
             number,
             process,
             command: None,
+            life: None,
             carries: None,
             rotates: None,
             resent: false,
@@ -58,7 +61,8 @@ impl Caller {
     /// Notes the record that a reply was about.
     pub fn sees(&mut self, record: Option<&Execution>) {
         if let (Some(AnyCommand::Resume(resume)), Some(record)) = (&mut self.command, record) {
-            resume.suspension.observe(record);
+            let seen = record.suspension().map(|suspension| suspension.id);
+            resume.suspension = resume.suspension.or(seen);
         }
     }
 

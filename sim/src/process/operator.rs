@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ff_core::entropy::Entropy;
-use ff_core::execution::{SeenSuspension, ValueKind};
+use ff_core::execution::ValueKind;
 use ff_core::id::{ExecutionId, SuspensionId};
 use ff_core::op::{
     ActivateFormat, AuditPartition, EnsureMeta, ListExecutions, ListFilter, ListPage, ListPosition,
@@ -221,7 +221,7 @@ impl OperatorProcess {
             && happens(&mut stream(self.seed, "has looked", moment.key), 300)
         {
             // Somebody looked at what there was then, and calls late.
-            let command = Call::resume(moment.id, SeenSuspension::of(looked), &mut entropy);
+            let command = Call::resume(moment.id, Some(looked), &mut entropy);
             let patience = self.patience(&mut entropy);
             cx.command(Errand::Wish, command, false, patience);
             return;

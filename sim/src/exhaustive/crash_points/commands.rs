@@ -11,8 +11,7 @@ use ff_core::condition::{
 use ff_core::execution::{
     AnyCommand, AppendFrame, BindWaitpoint, Cancel, CancelledBy, Claim, Complete, Create,
     CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, DelayExecution, DeliverSignal, Fail, FenceParts,
-    FoundSignal, Frame, Heard, IssueClaimGrant, Offer, OperatorCall, Start, Suspend,
-    content_digest,
+    Frame, IssueClaimGrant, Offer, OperatorCall, Start, Suspend, content_digest,
 };
 use ff_core::id::{
     AttemptId, ExecutionId, ExecutionKind, FailureCategory, FrameType, GrantId, LaneId, LeaseId,
@@ -24,7 +23,7 @@ use ff_core::policy::{Backoff, ExecutionPolicy, Priority};
 use ff_core::store::Member;
 use ff_core::tags::Tags;
 use ff_core::time::{DurationMs, TimestampMs};
-use ff_core::token::{KnownKeyring, WaitpointToken};
+use ff_core::token::WaitpointToken;
 
 use super::fixture::Bench;
 
@@ -208,7 +207,6 @@ pub fn waitpoint(number: u64, bench: &Bench) -> CreatePendingWaitpoint {
         waitpoint_id: waitpoint_id(number),
         key: waitpoint_key(number),
         expires_in: Some(EXPIRY),
-        keyring: KnownKeyring::default(),
     }
 }
 
@@ -223,8 +221,6 @@ pub fn suspend(bench: &Bench) -> Suspend {
         condition: Condition::any_signal(waitpoint_key(1)),
         timeout: Some(SuspensionTimeout::after(SUSPENSION, TimeoutBehaviour::AutoResume)),
         policy: ResumePolicy::default(),
-        keyring: KnownKeyring::default(),
-        heard: Heard::default(),
     }
 }
 
@@ -240,8 +236,6 @@ pub fn signal(number: u64, bench: &Bench) -> DeliverSignal {
         source: None,
         payload: Some(Arc::from(*b"signal")),
         creator: Nonce(number),
-        keyring: KnownKeyring::default(),
-        found: FoundSignal::Unread,
     }
 }
 

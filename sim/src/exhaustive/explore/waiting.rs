@@ -5,14 +5,13 @@ use ff_core::condition::{
     TimeoutBehaviour,
 };
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, BindWaitpoint, Claimed, CreatePendingWaitpoint, DeliverSignal,
-    FoundSignal, Heard, Suspend, SuspendOutcome,
+    AnyCommand, AnyOutcome, BindWaitpoint, Claimed, CreatePendingWaitpoint, DeliverSignal, Suspend,
+    SuspendOutcome,
 };
 use ff_core::id::{Nonce, SignalId, SignalName, SuspensionId, WaitpointId, WaitpointKey};
-use ff_core::op::{Informed, Known};
-use ff_core::token::KnownKeyring;
+use ff_core::op::{CarryCommand, Known, Patience};
 
-use crate::exhaustive::carrier::{Asking, Work};
+use crate::exhaustive::carrier::Work;
 use crate::report::Broken;
 
 use super::parts::Part;
@@ -33,7 +32,6 @@ impl State {
                 waitpoint_id,
                 key: key(OPENED),
                 expires_in: None,
-                keyring: KnownKeyring::default(),
             };
             asked = Some((command, worker.agent.leases.known(job.claimed.lease_id)));
         });
@@ -76,16 +74,14 @@ impl State {
             source: None,
             payload: None,
             creator: Nonce(entropy.next_u64()),
-            keyring: KnownKeyring::default(),
-            found: FoundSignal::default(),
         };
         self.ask(Slot::Signal, command.into(), Known::Nothing)
     }
 
     /// Begins a command that has to know secrets or signals.
     fn ask(&mut self, slot: Slot, command: AnyCommand, known: Known) -> Result<(), Broken> {
-        let operation = Informed::new(command.clone(), known, terms(), self.entropy());
-        self.begin(slot, Work::Informed(Asking { command, operation }))
+        let patience = Patience::new(terms(), self.entropy());
+        self.begin(slot, Work::Command(CarryCommand::knowing(command, known, patience)))
     }
 
     /// A handler gives the token that it has got to whoever is to signal.
@@ -131,8 +127,6 @@ fn suspension(
         condition: Condition::Single { waitpoint: key(waits_at), matcher: SignalMatcher::Wildcard },
         timeout: Some(SuspensionTimeout { when, behaviour }),
         policy: ResumePolicy::default(),
-        keyring: KnownKeyring::default(),
-        heard: Heard::default(),
     }
     .into()
 }
