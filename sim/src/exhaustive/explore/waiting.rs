@@ -1,4 +1,4 @@
-//! Handlers that open waitpoints and suspend, and who signals to them.
+//! Handlers that open waitpoints and suspend, and the signaller.
 
 use ff_core::condition::{
     Condition, ResumePolicy, SignalMatcher, SuspensionReason, SuspensionTimeout, TimeoutAt,
@@ -19,7 +19,7 @@ use super::state::{Slot, State};
 use super::worlds::{MADE, OPENED, WAITS_FOR, id, terms};
 
 impl State {
-    /// A handler opens a waitpoint, whose token it gives to whoever is to signal.
+    /// Lets a handler open a waitpoint.
     pub(super) fn open(&mut self, number: usize) -> Result<(), Broken> {
         let waitpoint_id = WaitpointId::random(&mut self.entropy());
         let mut asked = None;
@@ -39,7 +39,7 @@ impl State {
         self.ask(Slot::Finish(number), command.into(), known)
     }
 
-    /// A handler waits for a signal, at the waitpoint that was opened for it or at one of its own.
+    /// Lets a handler suspend, at the waitpoint that was opened before or at a new one.
     pub(super) fn suspend(&mut self, number: usize) -> Result<(), Broken> {
         self.left.suspensions -= 1;
         let mut entropy = self.entropy();
@@ -60,7 +60,7 @@ impl State {
         self.ask(Slot::Finish(number), command, known)
     }
 
-    /// Who was given a token signals.
+    /// Lets the signaller signal.
     pub(super) fn signal(&mut self) -> Result<(), Broken> {
         self.left.signals -= 1;
         let issued = self.issued.as_ref().expect("a token was given out").get().clone();
@@ -78,13 +78,13 @@ impl State {
         self.ask(Slot::Signal, command.into(), Known::Nothing)
     }
 
-    /// Begins a command that has to know secrets or signals.
+    /// Starts a command that needs secrets or signals.
     fn ask(&mut self, slot: Slot, command: AnyCommand, known: Known) -> Result<(), Broken> {
         let patience = Patience::new(terms(), self.entropy());
         self.begin(slot, Work::Command(CarryCommand::knowing(command, known, patience)))
     }
 
-    /// A handler gives the token that it has got to whoever is to signal.
+    /// Gives the issued token to the signaller.
     pub(super) fn give_out(&mut self, outcome: &AnyOutcome) {
         let issued = match outcome {
             AnyOutcome::CreatePendingWaitpoint(issued) => Some(issued),
@@ -97,7 +97,7 @@ impl State {
     }
 }
 
-/// Whether a handler goes on with its lease.
+/// Whether a handler continues with its lease.
 pub(super) const fn goes_on(outcome: &AnyOutcome) -> bool {
     matches!(
         outcome,
@@ -110,7 +110,7 @@ fn key(name: &str) -> WaitpointKey {
     WaitpointKey::try_new(name).expect("a valid key")
 }
 
-/// How a handler waits for a signal.
+/// The suspension of a handler.
 fn suspension(
     claimed: &Claimed,
     suspension_id: SuspensionId,
