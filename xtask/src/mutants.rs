@@ -1,5 +1,5 @@
-//! Mutation testing of the rules: cargo-mutants changes one place of `core/src/execution` at a time,
-//! and some test has to fail. First core's tests are asked; what gets past them is judged by 200
+//! Mutation testing of the rules: cargo-mutants changes one place of `core/src/execution` at a
+//! time, and some test has to fail. First core's tests are asked; what gets past them is judged by 200
 //! seeds of the simulator. `docs/mutants.md` lists the mutants that are known to be harmless.
 
 use std::fs;
