@@ -111,7 +111,7 @@ async fn say_signals(
         let refused = client.deliver_signal(id, &at.id, bad).await;
         writeln!(said, "{}", refused.as_ref().unwrap_err()).unwrap();
         said.debug(refused);
-        let command = Command::DeliverSignal {
+        let command = Command::DeliverSignal(ff_sdk::core::execution::DeliverSignal {
             execution_id: *id,
             waitpoint_id: at.id,
             token: at.token.clone(),
@@ -119,7 +119,10 @@ async fn say_signals(
             name: "again".parse().unwrap(),
             source: None,
             payload: None,
-        };
+            creator: Default::default(),
+            keyring: Default::default(),
+            found: Default::default(),
+        });
         said.debug(&command);
         said.debug(client.execute(command).await);
     }

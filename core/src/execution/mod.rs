@@ -24,4 +24,4 @@ pub use record::*;
 pub use retention::{FORGOTTEN_AT_ONCE, ForgetSignals, Forgotten, forget_signals};
 pub use rule::*;
 pub use view::*;
-pub use wire::{Command, WireClaim, WireCreate, WireFence, WireGrantRequest, parse_grant_key};
+pub use wire::{Command, WireClaim, WireCreate, WireGrantRequest, parse_grant_key};

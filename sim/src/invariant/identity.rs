@@ -3,7 +3,7 @@
 
 use ff_core::error::EngineError;
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, CreateOutcome, Execution, FenceParts, IdentityKind, LeaseFate,
+    AnyCommand, AnyOutcome, CreateOutcome, Execution, IdentityKind, LeaseFate,
 };
 use ff_core::id::LeaseId;
 use ff_core::op::Committed;
@@ -153,7 +153,7 @@ fn proves_itself(command: &AnyCommand, seen: &Execution) -> bool {
         AnyCommand::CreatePendingWaitpoint(open) => &open.fence,
         _ => return true,
     };
-    let FenceParts::Complete(fence) = fence else { return false };
+    let Some(fence) = fence.complete() else { return false };
     let past = seen.past_attempts.iter().map(|past| &past.attempt);
     past.chain(seen.attempt()).any(|attempt| attempt.id == fence.attempt_id)
 }

@@ -1,6 +1,6 @@
 //! Who sends requests to the store.
 
-use ff_core::execution::{AnyCommand, Complete, Decide, Execution, Fence, FenceParts};
+use ff_core::execution::{AnyCommand, Complete, Decide, Execution, Fence};
 use ff_core::id::ExecutionId;
 use ff_core::time::DurationMs;
 
@@ -112,9 +112,7 @@ impl Caller {
     /// The fence of the completion that it sends.
     fn proof(&self) -> Option<Fence> {
         match &self.command {
-            Some(AnyCommand::Complete(Complete { fence: FenceParts::Complete(fence), .. })) => {
-                Some(*fence)
-            }
+            Some(AnyCommand::Complete(Complete { fence, .. })) => fence.complete(),
             _ => None,
         }
     }

@@ -84,10 +84,8 @@ pub enum Memory {
 /// The identity of a command, if it has one beside the record itself. `generation`: which creation
 /// of the execution this is.
 pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<Identity> {
-    let held = |fence: &FenceParts, kind| match fence {
-        FenceParts::Complete(fence) => Some(Identity::Fence(*fence, kind)),
-        _ => None,
-    };
+    let held =
+        |fence: &FenceParts, kind| fence.complete().map(|fence| Identity::Fence(fence, kind));
     let request = |id: ExecutionId, request: &RequestId, kind| {
         Some(Identity::Request(id, request.clone(), kind, generation))
     };

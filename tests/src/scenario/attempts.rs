@@ -2,7 +2,7 @@
 
 use ff_sdk::core::error::{EngineError, Rejection, RejectionKind};
 use ff_sdk::core::execution::{
-    AttemptEnd, AttemptKind, Command, EventKind, FailOutcome, Outcome, ValueKind, WireFence,
+    AttemptEnd, AttemptKind, Command, EventKind, FailOutcome, FenceParts, Outcome, ValueKind,
 };
 use ff_sdk::core::id::{AttemptIndex, ExecutionId, FailureCategory, LeaseEpoch};
 use ff_sdk::core::policy::{Backoff, ExecutionPolicy, ReclaimMode, RetryPolicy};
@@ -342,7 +342,7 @@ pub async fn retention_removes_everything_of_its_own_and_nothing_else(ground: &G
         assert_eq!(ground.place(&id, index).await, None);
     }
     assert!(has_everything(ground, &client, &other).await, "nothing else is gone");
-    let fence = WireFence::default();
+    let fence = FenceParts::default();
     let late = client.execute(crate::kit::complete(id, fence)).await;
     assert_eq!(kind(late), RejectionKind::NotFound);
     submit(&client, full(id)).await;

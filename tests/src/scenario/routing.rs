@@ -2,7 +2,7 @@
 
 use ff_sdk::core::capability::Capabilities;
 use ff_sdk::core::error::{Rejection, RejectionKind};
-use ff_sdk::core::execution::{AnyOutcome, BlockKind, BlockOutcome, Command};
+use ff_sdk::core::execution::{AnyOutcome, Block, BlockKind, BlockOutcome, Command, Unblock};
 use ff_sdk::core::id::{ExecutionId, LeaseEpoch, Namespace};
 use ff_sdk::core::state::{BlockingReason, EligibilityState, LifecyclePhase, PublicState};
 use ff_sdk::core::store::IndexName;
@@ -132,7 +132,7 @@ pub async fn several_blocks_hold_until_the_last_is_gone(ground: &Ground) {
     let worker = ground.worker("w").await;
     let id = submit(&client, work()).await;
     for kind in BlockKind::ALL.into_iter().rev() {
-        let block = Command::Block { execution_id: id, kind, recheck_at: None };
+        let block = Command::Block(Block { execution_id: id, kind, recheck_at: None });
         let outcome = client.execute(block.clone()).await.unwrap();
         assert_eq!(outcome, AnyOutcome::Block(BlockOutcome { held_by: Some(kind) }));
         let record = ground.stored(&id).await;
@@ -152,11 +152,12 @@ pub async fn several_blocks_hold_until_the_last_is_gone(ground: &Ground) {
         assert_eq!((seen.eligibility_state, seen.public_state), shown[number]);
         assert!(is_idle(&worker).await);
         let held_by = BlockKind::ALL.get(number + 1).copied();
-        let outcome = client.execute(Command::Unblock { execution_id: id, kind }).await.unwrap();
+        let unblock = Unblock { execution_id: id, kind, offered: None };
+        let outcome = client.execute(Command::Unblock(unblock)).await.unwrap();
         assert_eq!(outcome, AnyOutcome::Unblock(BlockOutcome { held_by }));
     }
     grant(&client, &asking(ground, id, "w")).await;
-    let held = Command::Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
-    client.execute(held).await.unwrap();
+    let held = Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
+    client.execute(Command::Block(held)).await.unwrap();
     assert!(is_idle(&worker).await);
 }

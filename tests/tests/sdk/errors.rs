@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use ff_sdk::core::error::{RejectionKind, TABLE};
 use ff_sdk::core::execution::{
-    BlockKind, Command, DeliverSignal, FailOutcome, FoundSignal, WireFence,
+    Block, BlockKind, Command, DeliverSignal, FailOutcome, FenceParts, FoundSignal,
 };
 use ff_sdk::core::id::{ExecutionId, Nonce, SignalId};
 use ff_sdk::core::op::{Patience, Terms, Transact};
@@ -21,8 +21,8 @@ use ff_sdk::{
 use ff_tests::Ground;
 use ff_tests::ground::{NAMESPACE, PARTITIONS};
 use ff_tests::kit::{
-    asking, claim, claiming, complete, fence_of, grant, kind_of, ms, renew, secs, send, submit,
-    suspend_command, work,
+    append_frame, asking, claim, claiming, complete, fence_of, grant, kind_of, ms, renew, secs,
+    send, submit, suspend_command, work,
 };
 use ff_tests::line::any;
 
@@ -90,8 +90,8 @@ async fn by_grants(ground: &Ground, client: &Client, reached: &mut Reached) {
     grant(client, &first).await;
     reached.by(client.execute(Command::IssueClaimGrant(asking(ground, id, "w"))).await);
     reached.by(client.execute(Command::ClaimResumed(claiming(ground, &first))).await);
-    let block = Command::Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
-    client.execute(block).await.unwrap();
+    let block = Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
+    client.execute(Command::Block(block)).await.unwrap();
     reached.by(client.execute(Command::Claim(claiming(ground, &first))).await);
     ground.advance(secs(10)).await;
     reached.by(client.execute(Command::Claim(claiming(ground, &first))).await);
@@ -119,9 +119,9 @@ async fn by_leases(ground: &Ground, client: &Client, reached: &mut Reached) {
     let id = submit(client, work().policy(policy)).await;
     let task = claim(&worker).await;
     let fence = fence_of(&task);
-    reached.by(client.execute(complete(id, WireFence::default())).await);
-    reached.by(client.execute(complete(id, WireFence { lease_id: None, ..fence })).await);
-    let stale = WireFence { lease_epoch: Some(task.lease_epoch().next()), ..fence };
+    reached.by(client.execute(complete(id, FenceParts::default())).await);
+    reached.by(client.execute(complete(id, FenceParts { lease_id: None, ..fence })).await);
+    let stale = FenceParts { lease_epoch: Some(task.lease_epoch().next()), ..fence };
     reached.by(client.execute(complete(id, stale)).await);
     reached.by(admin.issue_reclaim_grant(&id, worker.config(), 1_000).await);
     drop(task);
@@ -143,8 +143,8 @@ async fn by_phases(ground: &Ground, client: &Client, reached: &mut Reached) {
     reached.by(client.replay(&id).await);
     let worker = ground.worker("w").await;
     let task = claim(&worker).await;
-    let block = Command::Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
-    reached.by(client.execute(block).await);
+    let block = Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
+    reached.by(client.execute(Command::Block(block)).await);
     task.complete(None).await.unwrap();
     reached.by(client.replay(&id).await);
 }
@@ -189,14 +189,7 @@ async fn by_output(ground: &Ground, client: &Client, reached: &mut Reached) {
     let worker = ground.worker("w").await;
     let id = submit(client, work()).await;
     let task = claim(&worker).await;
-    let frame = |sequence: u64| Command::AppendFrame {
-        execution_id: id,
-        fence: fence_of(&task),
-        sequence,
-        frame_type: "log".parse().unwrap(),
-        payload: Vec::new(),
-        metadata: Default::default(),
-    };
+    let frame = |sequence| append_frame(id, fence_of(&task), sequence, "");
     reached.by(client.execute(frame(2)).await);
     client.revoke_lease(&id).await.unwrap();
     reached.by(client.execute(frame(1)).await);

@@ -1,5 +1,7 @@
 //! `append_frame`: append to the output of an attempt (`docs/spec.md`, 6).
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Rejection;
 use crate::execution::record::{
     Decision, Execution, Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD, Phase, Ruling, SideEffects,
@@ -13,17 +15,24 @@ use super::guard::{FenceParts, current_holder};
 
 /// Appends a frame to the output of the attempt that runs. Identity: the attempt and the frame's
 /// sequence.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppendFrame {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The holder's proof.
+    #[serde(flatten)]
     pub fence: FenceParts,
     /// The frame. Its sequence is one more than that of the frame before, from 1.
+    #[serde(flatten)]
     pub frame: Frame,
     /// Whether to wake waiting readers. A writer need not do so with every frame: a reader that was
     /// woken goes on reading for a while.
+    #[serde(skip, default = "rings")]
     pub rings: bool,
+}
+
+const fn rings() -> bool {
+    true
 }
 
 /// A frame that was appended.
@@ -81,7 +90,7 @@ pub fn append_frame(
 /// Whether the frame of this sequence was appended before, under the same lease.
 /// \[INV-IDENTITY-1\]
 fn is_repeat(current: &Execution, command: &AppendFrame) -> bool {
-    let FenceParts::Complete(fence) = command.fence else { return false };
+    let Some(fence) = command.fence.complete() else { return false };
     let attempt = current.attempt();
     current.last_fence == Some(fence)
         && attempt.is_some_and(|attempt| {

@@ -1,6 +1,8 @@
 //! `block` and `unblock`: add and remove a reason that holds an execution back (`docs/spec.md`, 4
 //! and 7).
 
+use serde::{Deserialize, Serialize};
+
 use crate::capability::Capabilities;
 use crate::error::Rejection;
 use crate::execution::record::{
@@ -13,7 +15,7 @@ use crate::time::{DurationMs, TimestampMs};
 use super::issue_claim_grant::check_capabilities;
 
 /// Holds an execution back. Identity: the reason; a repeat changes nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -21,11 +23,12 @@ pub struct Block {
     pub kind: BlockKind,
     /// When a budget or a quota is expected to allow it again; by default 1 s after the block,
     /// doubling up to 60 s.
+    #[serde(default)]
     pub recheck_at: Option<TimestampMs>,
 }
 
 /// Removes one reason; the others still hold. Identity: the reason; a repeat changes nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unblock {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -33,6 +36,7 @@ pub struct Unblock {
     pub kind: BlockKind,
     /// The capabilities of a worker, if only for a worker that has those needed: a sweep offers
     /// them to executions that are blocked by route.
+    #[serde(skip)]
     pub offered: Option<Capabilities>,
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Rejection;
 use crate::execution::record::{
     AttemptEnd, Decision, Execution, Outcome, ReleaseOutcome, Ruling, ValueEffect, ValueKind,
@@ -16,13 +18,15 @@ use super::guard::{FenceParts, current_holder, released};
 use super::lease::{end_life, remember_release};
 
 /// Finishes an execution with success. Identity: the fence and the command's kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Complete {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The holder's proof.
+    #[serde(flatten)]
     pub fence: FenceParts,
     /// The result, stored byte for byte, at most 1 MiB. No result and an empty one are different.
+    #[serde(default)]
     pub result: Option<Arc<[u8]>>,
 }
 

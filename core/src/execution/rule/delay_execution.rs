@@ -1,6 +1,8 @@
 //! `delay_execution`: give the work back until a time, at which its attempt goes on
 //! (`docs/spec.md`, 4).
 
+use serde::{Deserialize, Serialize};
+
 use crate::execution::record::{
     Decision, DelayReason, Event, Execution, Interruption, NextAttempt, NotBefore, ReleaseOutcome,
     Ruling, Verdict,
@@ -13,16 +15,18 @@ use super::guard::{FenceParts, current_holder, released};
 use super::lease::{remember_release, wait_for};
 
 /// Gives the lease back until a time. Identity: the fence and the command's kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DelayExecution {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The holder's proof.
+    #[serde(flatten)]
     pub fence: FenceParts,
     /// The first instant at which the attempt may go on.
     pub until: TimestampMs,
     /// Whether the next claim gets the resumption of this one too, as if this lease had never been.
     /// Otherwise its signals count as handled.
+    #[serde(default)]
     pub keeps_resumption: bool,
 }
 

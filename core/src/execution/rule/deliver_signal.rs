@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Missing, Rejection};
 use crate::execution::record::{
     Decision, Event, Execution, Phase, ResumedBy, Resumes, Ruling, SideEffects, SignalEffect,
@@ -22,7 +24,7 @@ pub const MAX_SIGNALS: u32 = 10_000;
 pub const MAX_SIGNAL_PAYLOAD: usize = 256 << 10;
 
 /// Delivers a signal to a waitpoint. Identity: the signal id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliverSignal {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -35,14 +37,19 @@ pub struct DeliverSignal {
     /// Its name.
     pub name: SignalName,
     /// Who sends it, as the sender says.
+    #[serde(default)]
     pub source: Option<SignalSource>,
     /// The payload that the worker gets, at most 256 KiB.
+    #[serde(default)]
     pub payload: Option<Arc<[u8]>>,
     /// Drawn once for this call.
+    #[serde(skip)]
     pub creator: Nonce,
     /// The secrets that tokens are signed with, as the operation has read them.
+    #[serde(skip)]
     pub keyring: KnownKeyring,
     /// The signal of this id, as the operation has read it.
+    #[serde(skip)]
     pub found: FoundSignal,
 }
 

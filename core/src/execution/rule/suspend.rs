@@ -26,27 +26,34 @@ use super::waitpoint::{
 };
 
 /// Suspends an execution. Identity: the suspension id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspend {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The holder's proof.
+    #[serde(flatten)]
     pub fence: FenceParts,
     /// Chosen by the caller.
     pub suspension_id: SuspensionId,
     /// Why; shown as the blocking reason.
+    #[serde(default)]
     pub reason: SuspensionReason,
     /// The waitpoints that the condition refers to.
+    #[serde(default)]
     pub waitpoints: Vec<BindWaitpoint>,
     /// What resumes it.
     pub condition: Condition,
     /// When it times out, and what happens then.
+    #[serde(default)]
     pub timeout: Option<SuspensionTimeout>,
     /// How it goes on.
+    #[serde(default)]
     pub policy: ResumePolicy,
     /// The secrets that sign tokens, as the operation has read them.
+    #[serde(skip)]
     pub keyring: KnownKeyring,
     /// The buffered signals, as the operation has read them.
+    #[serde(skip)]
     pub heard: Heard,
 }
 

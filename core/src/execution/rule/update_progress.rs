@@ -1,5 +1,7 @@
 //! `update_progress`: report the progress of an attempt (`docs/spec.md`, 4).
 
+use serde::{Deserialize, Serialize};
+
 use crate::bounded::truncated;
 use crate::error::Rejection;
 use crate::execution::record::{Decision, Execution, Progress, Ruling};
@@ -10,15 +12,17 @@ use crate::time::{TimestampMs, Window};
 use super::guard::{FenceParts, current_holder};
 
 /// Reports progress; the last report wins. Identity: none is needed, a repeat writes the same.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdateProgress {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The holder's proof.
+    #[serde(flatten)]
     pub fence: FenceParts,
     /// 0 to 100.
     pub percent: u8,
     /// A text for people, truncated to 1,024 bytes.
+    #[serde(default)]
     pub message: Option<String>,
 }
 

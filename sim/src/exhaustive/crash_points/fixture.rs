@@ -84,7 +84,7 @@ impl Bench {
     /// The proof of whoever holds an execution, or held it last.
     pub fn fence(&self, id: ExecutionId) -> FenceParts {
         let fence: Option<Fence> = self.record(id).and_then(|record| record.last_fence);
-        fence.map_or(FenceParts::Missing, FenceParts::Complete)
+        fence.map_or(FenceParts::MISSING, FenceParts::of)
     }
 
     /// A command on its way to its execution.
