@@ -1,46 +1,46 @@
 #!lua name=flowfabric
--- FlowFabric's function library: swap records if nobody changed them, and hand out the next entries
--- of an index. It decides nothing else and never looks inside a record. Needs Valkey 7.2 or Redis
--- 7.0. Programs load it under names that end in this text's hash, so versions live side by side.
+-- The function library of FlowFabric. It replaces records if their versions have not changed, and
+-- takes the next entries of an index. It decides nothing else, and never looks inside a record. It
+-- needs Valkey 7.2 or Redis 7.0. Its names end in the hash of this text, so that versions coexist.
 --
--- WIRE FORM (a test holds the Rust module `wire` against this table). All keys of a call share one
+-- WIRE FORM (a test compares this table with the Rust module `wire`). All keys of a call share one
 -- hash tag. Numbers are decimal text. A record is its version, 16 bytes, and its body; an absent
--- one has the version ''. A reply is a list that begins with the server's time in milliseconds.
+-- record has the version ''. A reply is a list that begins with the time of the server in ms.
 -- function  keys                   arguments
 -- commit    item...                tag, (counts, not_before, not_after, item...)...
--- take      index, due             tag, prefix, count, until, hold, channel or '' not to ring
+-- take      index, due             tag, prefix, count, until, hold, channel or '' for no wake-up
 -- read      record..., value...    records
 -- scan      index                  prefix, limit, score, member
 -- stream    stream                 limit, from, history, time, sequence
 --
 -- function  reply after the time
 -- commit    for each unit {0, fetched...} committed, {1, record...} conflict or {2} outside window
--- take      first score that is left, (member, score, record)...
+-- take      first remaining score, (member, score, record)...
 -- read      record..., value...
--- scan      1 when there is more or 0, (member, score, record)...
+-- scan      1 if there are more entries or 0, (member, score, record)...
 -- stream    history, gap (1 or 0), time, sequence of the end, element...
--- `until` is '' for the end, 'now', or a score; `from` is 'start', 'end' or 'after'. What is absent
--- is nil; a value that would make a reply too large is 0. A prefix and a member are a record's key.
--- A unit's counts are one byte for each section; an item has a key and this many arguments:
+-- `until` is '' for the end, 'now', or a score; `from` is 'start', 'end' or 'after'. A value is nil
+-- if absent, and 0 if it would make the reply too large. Prefix and member form a record key.
+-- The counts of a unit are one byte for each section; an item has a key and this many arguments:
 -- records 2: expected version; '' to keep, '-' to remove, or the record to write
 -- values 2: '+' to write or '-' to remove, which removes a stream too; the value
 -- indexes 2: member; score, or '' to remove
--- streams 4: entry to append; bytes, entries and age that the stream may have with it
+-- streams 4: entry to append; the most bytes, entries and age of the stream with it
 -- rings 2: 'filled' to ring when the unit fills the empty index, or 'always'; channel
 -- fetches 0
 local MAX_MESSAGE_BYTES = 33554432
--- redis.call, which is not there yet while the library is loaded: now() runs first and fetches it.
+-- redis.call, which does not exist while the library is loaded: now() runs first and sets it.
 local call
 
--- In milliseconds. The server's clock stands still while a function runs.
+-- In milliseconds. The clock of the server does not advance while a function runs.
 local function now()
   call = redis.call
   local time = call('TIME')
   return time[1] * 1000 + (time[2] - time[2] % 1000) / 1000
 end
 
--- Appends the values of keys to a reply. What would make it too large is deferred, but never the
--- first, so that each request gets on.
+-- Appends the values of keys to a reply. Values that would make it too large are deferred, except
+-- for the first one, so that each request makes progress.
 local function fetch(reply, keys, first, last)
   local total = 0
   for i = first, last do
@@ -51,13 +51,13 @@ local function fetch(reply, keys, first, last)
   return reply
 end
 
--- STREAMS. A stream is a list: that costs a fraction of a server's stream while it is short. An
--- element is its head and the content. The head of an entry has its time and sequence, the bytes of
--- content up to its end, those dropped so far, and the time of the oldest entry that was kept. The
--- first element has no content: it stands for the entry dropped last, 0:0 when there was none.
+-- STREAMS. A stream is a list, which takes a fraction of the memory of a native stream while it is
+-- short. An element is a head and the content. The head of an entry has its time and sequence, the
+-- bytes of content up to its end, the bytes dropped so far, and the time of the oldest entry. The
+-- first element has no content: it is the head of the entry dropped last, 0:0 if there was none.
 local HEAD = '^(%d+):(%d+):(%d+):(%d+):(%d+) ()'
 
--- What an append has to know: the numbers of the last head.
+-- The state that an append needs: the numbers of the last head.
 local function open(key)
   local last = call('LINDEX', key, -1)
   if not last then return { 0, 0, 0, 0 } end
@@ -65,7 +65,7 @@ local function open(key)
   return { at + 0, sequence + 0, total + 0, dropped + 0, oldest + 0 }
 end
 
--- Drops what is too old or too much, then appends an entry.
+-- Drops entries that are too old or too many, then appends one.
 local function append(stream, key, args, a, at)
   local entry, bytes, entries, age = args[a], args[a + 1] + 0, args[a + 2] + 0, args[a + 3] + 0
   if at > stream[1] then stream[1], stream[2] = at, 0 else stream[2] = stream[2] + 1 end
@@ -82,8 +82,8 @@ local function append(stream, key, args, a, at)
   call('RPUSH', key, ('%d:%d:%d:%d:%d '):format(unpack(stream)) .. entry)
 end
 
--- COMMIT. The functions of a section get its first key, its first argument and its items' number.
--- The present records when one of them has another version.
+-- COMMIT. The functions of a section get its first key, its first argument and its number of items.
+-- Returns the present records if one of them has another version than expected.
 local function conflict(keys, args, k, a, n)
   for i = 0, n - 1 do
     if call('GETRANGE', keys[k + i], '0', '15') ~= args[a + 2 * i] then
@@ -102,7 +102,7 @@ local function write_records(keys, args, k, a, n)
   end
 end
 
--- A stream that goes is not as it was known before.
+-- The known state of a removed stream is outdated.
 local function write_values(keys, args, k, a, n, streams)
   for i = 0, n - 1 do
     local key, value = keys[k + i], args[a + 2 * i + 1]
@@ -118,7 +118,7 @@ local function write_indexes(keys, args, k, a, n)
   end
 end
 
--- Where what a unit may ring was empty before its writes.
+-- Which indexes that the unit may ring were empty before its writes.
 local function empty_ones(keys, args, k, a, n)
   local was = {}
   for i = 0, n - 1 do was[i] = args[a + 2 * i] == 'filled' and call('EXISTS', keys[k + i]) == 0 end
@@ -132,8 +132,8 @@ local function ring(keys, args, k, a, n, empty)
   end
 end
 
--- The whole call is measured before anything is read or written, so that an argument too many or
--- too few is refused.
+-- Measures the whole call before anything is read or written, so that a call with an argument too
+-- many or too few is refused.
 local function measure(keys, args)
   local k, a = 1, 2
   while a <= #args do
@@ -155,8 +155,8 @@ local function commit(keys, args)
     local ks, as = kx + x, ax + 2 * x
     local kr, ar = ks + s, as + 4 * s
     local kf = kr + r
-    -- Scripts do not roll back. What a write of the truth could choke on is read before. Indexes
-    -- are written first: they follow from records, and the record's next commit puts them right.
+    -- Scripts do not roll back. So keys that a write of records or streams could fail on are read
+    -- before. Indexes are written first: they are derived, and the next commit corrects them.
     local outcome = conflict(keys, args, k, an, n)
     if not outcome and (at < args[a + 1] + 0 or at >= args[a + 2] + 0) then outcome = { 2 } end
     if not outcome then
@@ -175,8 +175,8 @@ local function commit(keys, args)
   return reply
 end
 
--- The index, which stands for nothing, and the records of the first entries of a range. The index
--- goes with them: one key alone reads as absent where its slot is just moving in, two raise.
+-- Reads the records of the first entries of a range, after the index itself, whose value is unused:
+-- while a slot is being imported, one key alone reads as absent, but two keys raise an error.
 local function records_of(index, prefix, found, count)
   local keys = { index }
   for i = 1, count do keys[i + 1] = prefix .. found[2 * i - 1] end
@@ -191,7 +191,7 @@ local function take(keys, args)
   local found, hold = call(unpack(range)), ('%d'):format(math.min(at + args[5], 2 ^ 52))
   local seen = math.min(count, #found / 2)
   local records = records_of(index, args[2], found, seen)
-  -- All is read but `due`, which is written first: now move. What has no record goes for good.
+  -- All but `due` has been read, and `due` is written first. Entries without a record are removed.
   local reply, gone, held = { at, found[2 * count + 2] or false }, {}, {}
   for i = 1, seen do
     local member, score, record, place = found[2 * i - 1], found[2 * i], records[i + 1], #reply
@@ -217,8 +217,8 @@ local function read(keys, args)
   return fetch(reply, keys, args[1] + 1, #keys)
 end
 
--- The rank of the first entry behind a place at which no entry stands any more. Lua compares text
--- by the server's locale, so members are compared byte by byte.
+-- The rank of the first entry after a position whose entry was removed. Lua compares text by the
+-- locale of the server, so members are compared byte by byte.
 local function rank_behind(index, score, member)
   local rank = call('ZCOUNT', index, '-inf', '(' .. score)
   repeat
@@ -246,7 +246,7 @@ local function scan(keys, args)
   return reply
 end
 
--- The number of the first element behind an entry: they stand in the order of time and sequence.
+-- The number of the first element after an entry; elements are in the order of time and sequence.
 local function first_behind(key, at, sequence)
   local low, high = 1, call('LLEN', key)
   while low < high do
@@ -279,7 +279,7 @@ local function stream(keys, args)
   for i, element in ipairs(elements) do reply[i + 5] = element end
   return reply
 end
--- Of commands, each with its first argument, those that the caller has no right to.
+-- Returns those of the commands, each with its first argument, that the caller has no right to.
 local function rights(_, args)
   local may, gone = redis.acl_check_cmd, {}
   for i = 1, #args, 2 do if not may(args[i], args[i + 1]) then gone[#gone + 1] = args[i] end end
@@ -291,7 +291,7 @@ local function register(name, callback, flag)
   redis.register_function({ function_name = name, callback = callback, flags = { flag } })
 end
 register('commit', commit)
--- What finishes work goes on when the server's memory is full: it is what frees memory.
+-- Commits that finish work are allowed when the memory of the server is full: they free memory.
 register('commit_full', commit, 'allow-oom')
 register('take', take, 'allow-oom')
 register('read', read, 'no-writes')

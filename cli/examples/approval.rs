@@ -1,10 +1,10 @@
-//! Work that waits for people: a release is built, two different people approve it, then it is
-//! deployed. Where nobody answers in time it is escalated, and still waits.
+//! Work that waits for people: a release is built, two different people approve it, and then it is
+//! deployed. If they do not answer in time, the release is escalated and still waits for them.
 //!
 //!     cargo run --example approval               in this process
 //!     cargo run --example approval -- valkey:    on a private Valkey server
 //!
-//! Or name a server that runs, like `valkey://127.0.0.1:6379`.
+//! To use a running server, give its URL, for example `valkey://127.0.0.1:6379`.
 
 mod common;
 
@@ -19,16 +19,16 @@ use ff_sdk::{
 };
 use tokio::sync::mpsc;
 
-/// What an approver finds in the mail: which release, and the token that lets them approve it.
+/// The mail to the approvers: the release, and the waitpoint with the token to approve it.
 struct Mail {
     release: ExecutionId,
     waitpoint: IssuedWaitpoint,
 }
 
 /// How long a release waits before it is escalated.
-const PATIENCE: Duration = Duration::from_millis(500);
+const APPROVAL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Two different people say "approved".
+/// Signals named "approved" from two different people.
 fn two_approvers() -> Result<Condition, SdkError> {
     Ok(Condition::Count {
         n: 2,
@@ -38,7 +38,7 @@ fn two_approvers() -> Result<Condition, SdkError> {
     })
 }
 
-/// The handler. It is called once to build, and again when the release is approved.
+/// The handler. It is called to build the release, and again when the release is approved.
 async fn release(
     Payload(version): Payload<String>,
     approvals: Signals,
@@ -47,15 +47,15 @@ async fn release(
 ) -> Result<TaskOutcome, HandlerError> {
     if context.resumption().is_none() {
         println!("  build {version}");
-        // Opened before the mail goes out, so that an answer that is quicker than we are is kept.
+        // Opened before the mail is sent, so that an answer that arrives early is kept.
         let waitpoint = context.create_pending_waitpoint("approval", None).await?;
         let release = context.execution_id();
-        let asked = Suspension::until(two_approvers()?)
+        let suspension = Suspension::until(two_approvers()?)
             .open(&waitpoint)
             .reason(SuspensionReason::Approval)
-            .timeout(PATIENCE, TimeoutBehaviour::Escalate);
+            .timeout(APPROVAL_TIMEOUT, TimeoutBehaviour::Escalate);
         mail.send(Mail { release, waitpoint })?;
-        return Ok(TaskOutcome::Suspend(Box::new(asked)));
+        return Ok(TaskOutcome::Suspend(Box::new(suspension)));
     }
     let people: Vec<_> = approvals.iter().filter_map(|signal| signal.source.as_ref()).collect();
     let people: Vec<_> = people.iter().map(|source| source.as_str()).collect();
@@ -63,7 +63,7 @@ async fn release(
     Ok(TaskOutcome::Complete(Some(people.join(",").into_bytes())))
 }
 
-/// A click on "approve".
+/// Sends the signal for a click on "approve".
 async fn approve(client: &Client, mail: &Mail, person: &str) -> Result<SignalOutcome, SdkError> {
     let signal = Signal::new("approved", mail.waitpoint.token.clone())?.source(person)?;
     // Clicking twice is one approval.
@@ -73,7 +73,7 @@ async fn approve(client: &Client, mail: &Mail, person: &str) -> Result<SignalOut
     outcome
 }
 
-/// Two different people approve, one of them twice, and somebody tries with a token of their own.
+/// Two different people approve, one of them twice, and a third person tries a forged token.
 async fn approved(
     client: &Client,
     mail: &mut mpsc::UnboundedReceiver<Mail>,
@@ -103,22 +103,22 @@ async fn approved(
     Ok(())
 }
 
-/// Nobody answers in time: the release is escalated, and waits on for whoever looks after it.
+/// No answer in time: the release is escalated, and waits for the managers to approve it.
 async fn escalated(
     client: &Client,
     mail: &mut mpsc::UnboundedReceiver<Mail>,
 ) -> Result<(), Box<dyn Error>> {
-    println!("release 2.0: nobody answers");
+    println!("release 2.0: no answer in time");
     let id = client.submit(Submission::new("release").json(&"2.0")?).await?.id();
     let mail = mail.recv().await.ok_or("the handler asks for approval")?;
     loop {
-        let seen = client.describe(&id).await?.ok_or("the release is there")?;
+        let seen = client.describe(&id).await?.ok_or("the release exists")?;
         if seen.suspension.is_some_and(|suspension| suspension.escalated_at.is_some()) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    println!("  escalated after {PATIENCE:?}: the managers are asked");
+    println!("  escalated after {APPROVAL_TIMEOUT:?}: the managers are asked");
     approve(client, &mail, "carol").await?;
     approve(client, &mail, "dave").await?;
     assert_eq!(client.result(&id).await?.bytes(), Some(&b"carol,dave"[..]));

@@ -1,11 +1,11 @@
-//! Work that waits for another system and tells what it is doing: a worker hands a video to an
-//! encoder, streams its progress, and goes on when the encoder calls back. A second process tails
-//! the progress (in memory, a second task).
+//! Work that waits for another system and streams its progress: a worker sends a video to an
+//! encoder, and continues when the encoder calls back. A second process tails the progress (a
+//! second task, if the store is in memory).
 //!
 //!     cargo run --example callback               in this process
 //!     cargo run --example callback -- valkey:    on a private Valkey server
 //!
-//! Or name a server that runs, like `valkey://127.0.0.1:6379`.
+//! To use a running server, give its URL, for example `valkey://127.0.0.1:6379`.
 
 mod common;
 
@@ -21,7 +21,7 @@ use ff_sdk::{
 };
 use tokio::sync::mpsc;
 
-/// What the encoder is asked for, and where it calls back.
+/// An order to the encoder, with the waitpoint that it calls back to.
 struct Order {
     video: String,
     id: ExecutionId,
@@ -30,12 +30,12 @@ struct Order {
 
 const NAMESPACE: &str = "callback";
 
-async fn tell(context: &TaskContext, text: &str) -> Result<(), HandlerError> {
+async fn report(context: &TaskContext, text: &str) -> Result<(), HandlerError> {
     context.append_frame("progress", text, BTreeMap::new()).await?;
     Ok(())
 }
 
-/// The handler: it is called once to order the encoding, and again when that has called back.
+/// The handler. It is called to order the encoding, and again after the callback.
 async fn encode(
     RawPayload(video): RawPayload,
     called_back: Signals,
@@ -45,24 +45,24 @@ async fn encode(
     let video = String::from_utf8_lossy(&video.unwrap_or_default()).into_owned();
     let Some(answer) = called_back.first() else {
         for percent in [25, 50, 75, 100] {
-            tell(&context, &format!("uploading {video}: {percent} %")).await?;
+            report(&context, &format!("uploading {video}: {percent} %")).await?;
         }
         let waitpoint =
             context.create_pending_waitpoint("callback", Some(Duration::from_secs(60))).await?;
-        let asked = Suspension::until_signal("callback")?
+        let suspension = Suspension::until_signal("callback")?
             .open(&waitpoint)
             .reason(SuspensionReason::Callback)
             .timeout(Duration::from_secs(60), TimeoutBehaviour::Fail);
         encoder.send(Order { video, id: context.execution_id(), waitpoint })?;
-        tell(&context, "waiting for the encoder").await?;
-        return Ok(TaskOutcome::Suspend(Box::new(asked)));
+        report(&context, "waiting for the encoder").await?;
+        return Ok(TaskOutcome::Suspend(Box::new(suspension)));
     };
     let file = answer.payload.clone().unwrap_or_default();
-    tell(&context, &format!("encoded: {}", String::from_utf8_lossy(&file))).await?;
+    report(&context, &format!("encoded: {}", String::from_utf8_lossy(&file))).await?;
     Ok(TaskOutcome::Complete(Some(file.to_vec())))
 }
 
-/// The other system: it takes its time, then calls back with what it has made.
+/// The other system. It calls back with the encoded file after a while.
 async fn encoder(client: Client, mut orders: mpsc::UnboundedReceiver<Order>) {
     while let Some(order) = orders.recv().await {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -90,15 +90,15 @@ async fn tail(client: Client, id: ExecutionId, who: &str) -> Result<(), Box<dyn 
                 println!("  [{who}] {} {text}", stored.frame.sequence);
             }
             TailItem::Closed(reason) => println!("  [{who}] closed: {reason:?}"),
-            TailItem::Gap => println!("  [{who}] some frames were not kept"),
+            TailItem::Gap => println!("  [{who}] some frames were dropped"),
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Starts whoever tails: a second process where the store can be seen from there.
-async fn start_tail(
+/// Tails the progress in a second process, or in this one if the store is in memory.
+async fn tail_elsewhere(
     url: Option<&str>,
     client: &Client,
     id: ExecutionId,
@@ -135,7 +135,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let runtime = WorkerRuntime::new(worker).state(sender).handle("encode", encode);
     let work = async {
         let id = client.submit(Submission::new("encode").payload("holiday")).await?.id();
-        start_tail(store.url.as_deref(), &client, id).await?;
+        tail_elsewhere(store.url.as_deref(), &client, id).await?;
         let result = client.result(&id).await?;
         assert_eq!(result.bytes(), Some(&b"holiday.webm"[..]));
         Ok::<_, Box<dyn Error>>(())

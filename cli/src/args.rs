@@ -1,61 +1,65 @@
-//! The arguments of the command.
+//! The command line arguments, and the help texts.
 
+mod list;
 mod operate;
+mod run;
 mod secret;
-mod show;
-pub mod store;
+mod signal;
+mod store;
 mod submit;
 mod tail;
-mod waiting;
 mod watch;
 mod work;
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand};
-use ff_sdk::Namespace;
+use clap::{Parser, Subcommand};
 
 use crate::bench::BenchArgs;
 use crate::doctor::DoctorArgs;
-use crate::pool::NAMESPACE;
 
+pub use list::ListArgs;
 pub use operate::{CancelArgs, OperateArgs};
-pub use secret::{ListSecretsArgs, RotateArgs, SecretArgs, SecretFrom, SecretTask, WholeStoreArgs};
-pub use show::{DescribeArgs, HistoryArgs, ListArgs};
+pub use run::RunArgs;
+pub use secret::{
+    ListSecretsArgs, RotateArgs, SecretArgs, SecretCommand, SecretSource, SecretStoreArgs,
+};
+pub use signal::{SignalArgs, WaitpointRef};
+pub use store::{ExecutionArgs, StoreArgs, TransientStoreArgs};
 pub use submit::SubmitArgs;
 pub use tail::TailArgs;
-pub use waiting::{SignalArgs, WaitpointRef, WaitpointsArgs};
 pub use watch::WatchArgs;
 pub use work::WorkArgs;
 
 const EXAMPLES: &str = "\
 Examples:
-  ff run jobs.jsonl                        all in this process, which takes its state along
-  ff run jobs.jsonl --backend valkey:      the same on a private server, started for it
+  ff run jobs.jsonl                       run a file of jobs in this process, without a server
+  ff run jobs.jsonl --backend valkey:     the same on a private server, started for this command
   export FF_BACKEND=valkey://127.0.0.1:6379
-  ff submit jobs.jsonl                     hand work to others, through a server
-  ff work --exec ./resize.sh               work on it, here or on another machine
-  ff list
-  ff tail ID                               what its worker says, as it comes
-  ff signal ID approval approved           let an execution go on that waits for it
-  ff doctor                                is all well with the store?";
+  ff submit jobs.jsonl                    submit the jobs to a server
+  ff work --exec ./resize.sh              run them, on this machine or on others
+  ff list                                 list the executions
+  ff tail ID                              follow the output of an execution
+  ff signal ID approval approved          signal an execution that waits for an approval
+  ff doctor                               check the health of the store";
 
-/// Runs work that must not be lost, run twice at once, or finished by a worker that no longer owns
-/// it.
+/// Submit, run, watch and operate durable executions
 ///
-/// Set FF_LOG (for example FF_LOG=debug) to see what the engine does, on standard error.
+/// An execution is a unit of work (a job), kept in a store. It waits on a lane (a named queue)
+/// until a worker claims it. If the worker dies, another worker takes over. An execution ends when
+/// it has completed, failed, expired or been cancelled.
+///
+/// To log what the engine does to standard error, set FF_LOG, for example FF_LOG=debug.
 #[derive(Debug, Parser)]
 #[command(name = "ff", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
-    pub task: Task,
+    pub command: Command,
 }
 
-/// What to do.
+/// The subcommands of `ff`.
 #[derive(Debug, Subcommand)]
-pub enum Task {
-    /// Submit executions from a file, work them off in this process, and report
+pub enum Command {
+    /// Run the executions of a file in this process and print a summary
     ///
     /// Each line of the file is a JSON object, for example
     ///
@@ -63,311 +67,309 @@ pub enum Task {
     ///
     /// with these optional fields:
     ///
-    ///     priority         0 to 9000, higher is served first
-    ///     delay_ms         not before this time from now
-    ///     timeout_ms       how long an attempt may take; up to a tenth of it earlier, at most
-    ///                      250 ms, its command is killed
+    ///     priority         0 to 9000, default 0; a higher priority runs first
+    ///     delay_ms         how long to wait before the first attempt
+    ///     timeout_ms       the time limit of an attempt. The command is killed a little earlier:
+    ///                      a tenth of the limit, at most 250 ms
     ///     retry            {"max_retries": 3, "backoff": B, "retryable_categories": [...]}, where
     ///                      B is {"fixed": {"delay_ms": 100}} or {"exponential":
-    ///                      {"initial_ms": 1000, "multiplier": 2, "max_ms": 60000}}; jitter takes
-    ///                      up to a quarter of each delay away
-    ///     idempotency_key  the same key and content are one execution
+    ///                      {"initial_ms": 1000, "multiplier": 2, "max_ms": 60000}}. Jitter
+    ///                      shortens each delay by up to a quarter
+    ///     idempotency_key  lines with the same key and content are one execution
     ///     tags             {"team.name": "x"}
     ///
-    /// Kind shell runs payload.command with sh, or the list payload.argv as it is, with the payload
-    /// on its standard input and FF_EXECUTION_ID, FF_EXECUTION_KIND, FF_LANE, FF_ATTEMPT_INDEX,
-    /// FF_RETRY_COUNT and FF_LEASE_EPOCH in its environment. Its standard output, at most 1 MiB, is
-    /// the result. Exit code 0 completes it; any other fails the attempt with category exit_code, a
-    /// signal with category signal. What it leaves running is killed.
+    /// The kind must be shell. It runs payload.command with sh -c, or the program and arguments in
+    /// payload.argv without a shell. The command reads the payload from standard input. Its
+    /// environment has FF_EXECUTION_ID, FF_EXECUTION_KIND, FF_LANE, FF_ATTEMPT_INDEX,
+    /// FF_RETRY_COUNT and FF_LEASE_EPOCH. Its standard output, at most 1 MiB, is the result.
     ///
-    /// Ctrl-C lets running commands end and starts no more; a second one stops at once.
+    /// Exit code 0 of the command completes the execution. Any other exit code fails the attempt
+    /// with category exit_code, and a signal fails it with category signal. Processes that the
+    /// command leaves running are killed.
     ///
-    /// Exit code: 0 when all completed, 1 when some did not, 2 for bad usage or input (then nothing
-    /// was run), 130 when interrupted.
+    /// Ctrl-C waits for the running commands and starts no more. A second Ctrl-C, SIGTERM or SIGHUP
+    /// kills the running commands.
+    ///
+    /// Exit code: 0 if every execution completed, 1 if one did not or the store failed, 2 for bad
+    /// usage or input (nothing was run), 130 if interrupted.
     #[command(verbatim_doc_comment)]
     Run(RunArgs),
-    /// Submit executions from a file to a store, for workers elsewhere
+    /// Submit the executions of a file to a store, for workers in other processes
     ///
-    /// Each line of the file is a JSON object as for ff run, of any kind, for example
+    /// Each line of the file is a JSON object as for ff run, but of any kind, for example
     ///
     ///     {"kind": "resize", "payload": {"image": 17}, "lane": "media", "requires": ["gpu"]}
     ///
-    /// The payload may be any JSON, which the worker gets as text, or be left out. Beside the
-    /// fields of ff run (see ff run --help) a line may have
+    /// The payload is any JSON value, or absent. The worker gets it as text. A line can have the
+    /// fields of ff run (see ff run --help) and
     ///
-    ///     lane             the queue; that of --lane unless set
-    ///     requires         what a worker must be able to do, a list of capability tokens
+    ///     lane             the lane (a named queue) of this execution, instead of --lane
+    ///     requires         the capabilities that a worker needs, a list of tokens
     ///
-    /// All lines are checked before the first is sent. Then the id of each is printed, in the order
-    /// of the input; with --json {"line": 1, "outcome": "created", "id": "..."}, where outcome is
-    /// created, duplicate (the idempotency_key was known) or refused, with the error.
+    /// All lines are checked before the first one is submitted. The command then prints the ID of
+    /// each execution in the order of the input. With --json it prints one object per line:
+    /// {"line": 1, "outcome": "created", "id": "..."}. The outcome is created, duplicate (the
+    /// idempotency_key is known), refused or unanswered. The last two have an "error" instead of an
+    /// "id".
     ///
-    /// Submitting a file again creates its executions anew, except for lines with an
-    /// idempotency_key: those are there already.
+    /// Submitting a file twice creates its executions twice, except for lines with an
+    /// idempotency_key.
     ///
-    /// Exit code: 0 when all were submitted, 1 when one was refused or the store did not answer
-    /// within 10 s, 2 for bad usage or input (then nothing was sent).
+    /// Exit code: 0 if all lines were submitted, 1 if a line was refused or the store does not
+    /// answer within 10 s, 2 for bad usage or input (nothing was submitted).
     #[command(verbatim_doc_comment)]
     Submit(SubmitArgs),
-    /// Work on executions with a command in any language
+    /// Run a worker that handles executions with a command in any language
     ///
     ///     ff work --exec ./resize.sh --lane media --capability gpu --slots 4
     ///
-    /// The command gets the payload on its standard input, and FF_EXECUTION_ID, FF_EXECUTION_KIND,
-    /// FF_LANE, FF_ATTEMPT_INDEX, FF_RETRY_COUNT and FF_LEASE_EPOCH in its environment. Its
-    /// standard output, at most 1 MiB, is the result. Exit code 0 completes the execution; any
-    /// other fails the attempt with category exit_code, a signal with category signal, and the end
-    /// of what it said on standard error as the reason. When the lease is lost, or the attempt's
-    /// time is over, the command is killed, and what it leaves running too.
+    /// The command reads the payload from standard input. Its environment has FF_EXECUTION_ID,
+    /// FF_EXECUTION_KIND, FF_LANE, FF_ATTEMPT_INDEX, FF_RETRY_COUNT and FF_LEASE_EPOCH. Its
+    /// standard output, at most 1 MiB, is the result.
     ///
-    /// A store that goes away is tried again until it is back.
+    /// Exit code 0 of the command completes the execution. Any other exit code fails the attempt
+    /// with category exit_code, and a signal fails it with category signal. The end of standard
+    /// error becomes the reason. When the lease is lost or the attempt times out, the command is
+    /// killed, with the processes that it left running.
     ///
-    /// Ctrl-C and SIGTERM let running commands end and claim no more; a second one stops at once:
-    /// commands are killed and their executions given back for others.
+    /// If the store goes away, the worker retries until it is back.
     ///
-    /// Exit code: 0 when it ended as it was told, whatever became of the executions, 1 when the
-    /// store refuses to work, 2 for bad usage, 130 when it was stopped at once.
+    /// Ctrl-C, SIGTERM or SIGHUP shuts down: the worker claims no more and waits for the running
+    /// commands. A second one kills them and gives their executions back for other workers.
+    ///
+    /// Exit code: 0 after a shutdown, --until-idle, --max or --timeout-ms, even if executions
+    /// failed; 1 if the store cannot be used; 2 for bad usage; 130 after a second signal.
     #[command(verbatim_doc_comment)]
     Work(WorkArgs),
-    /// Show what there is to know of an execution
+    /// Show an execution: its state, lease, payload, result and more
     ///
-    /// Times are of the store's clock: UTC, with --json in milliseconds since 1970.
+    /// Times are UTC by the store's clock. With --json they are milliseconds since 1970.
     ///
-    /// Exit code: 0, 1 when there is none or the store does not answer within 10 s, 2 for bad
-    /// usage.
+    /// Exit code: 0 on success, 1 if there is no such execution or the store does not answer within
+    /// 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]
-    Describe(DescribeArgs),
-    /// List executions, page by page
+    Describe(ExecutionArgs),
+    /// List executions, one page at a time
     ///
-    /// A list goes through the store's partitions, and by time of creation within each. Where there
-    /// is more it ends with the place to go on, for --after; with --json as a last line
-    /// {"next": "CURSOR"}.
+    /// The list is ordered by partition of the store, and by creation time within a partition. If
+    /// there are more executions, the page ends with a cursor. Give it to --after to print the next
+    /// page. With --json the cursor is in a last line {"next": "CURSOR"}.
     ///
-    /// Exit code: 0, 1 when the store does not answer within 10 s, 2 for bad usage.
+    /// Exit code: 0 on success, 1 if the store does not answer within 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     List(ListArgs),
-    /// Show what happened to an execution
+    /// Show the attempts and events of an execution
     ///
-    /// The attempts that are over come from its record, which keeps the latest 8; the events from
-    /// the journal of its partition, which keeps 24 h and 1 MiB. Times are as for ff describe.
+    /// The table shows the latest 8 attempts that have ended. The events come from the journal of
+    /// the execution's partition, which keeps events for 24 h and at most 1 MiB of them.
     ///
-    /// Exit code: 0, 1 when there is none or the store does not answer within 10 s, 2 for bad
-    /// usage.
+    /// Times are UTC by the store's clock. With --json they are milliseconds since 1970.
+    ///
+    /// Exit code: 0 on success, 1 if there is no such execution or the store does not answer within
+    /// 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]
-    History(HistoryArgs),
-    /// Print completions as they happen
+    History(ExecutionArgs),
+    /// Print executions as they end
     ///
     ///     ff watch --lane media --tag team.name=pictures --cursor-file media.cursor
     ///
-    /// Prints a line for each execution that completed, failed, expired or was cancelled: when, its
-    /// id and lane, how and why, and its tags; with --json {"item": "completed", "execution_id":
-    /// ..., "namespace": ..., "lane": ..., "tags": {...}, "outcome": "success", "failure": ...,
-    /// "at": ...}. Times are as for ff describe.
+    /// Prints a line for each execution that completes, fails, expires or is cancelled: the time,
+    /// ID, lane, outcome with the failure, and tags. With --json the line is an object:
     ///
-    /// Completions come from the journals of the partitions, each of which keeps 24 h and 1 MiB.
-    /// Where some were not kept, or the store has another history after a failover, that is a line
-    /// too, with --json {"item": "gap", "partition": 7}: look again at what you wait for. After it
-    /// some lines may come again.
+    ///     {"item": "completed", "execution_id": "...", "namespace": "ff", "lane": "media",
+    ///      "tags": {...}, "outcome": "success", "failure": null, "at": 1764000000000}
     ///
-    /// With --cursor-file every completion is printed once, however often the command is ended and
-    /// started; the last line again where it was killed between the line and the file.
+    /// Times are UTC by the store's clock. With --json they are milliseconds since 1970.
     ///
-    /// A store that goes away is tried again until it is back. Ctrl-C and SIGTERM end it.
+    /// The lines come from the journals of the store's partitions. Each journal keeps entries for
+    /// 24 h and at most 1 MiB of them. If a journal dropped entries, or the store lost its latest
+    /// writes in a failover, the command prints a line that begins with gap, with --json {"item":
+    /// "gap", "partition": 7}. After a gap, check the executions that you wait for with ff
+    /// describe. Lines after a gap can repeat earlier ones.
     ///
-    /// Exit code: 0 when it ended as it was told, 1 when the store does not answer within 10 s at
-    /// the beginning or the file cannot be written, 2 for bad usage, 130 when it was ended before
-    /// the lines of --count were printed.
+    /// With --cursor-file, a restarted command continues after the last printed line. If it was
+    /// killed right after it printed a line, it prints that line again.
+    ///
+    /// If the store goes away, the command retries until it is back. Ctrl-C, SIGTERM or SIGHUP ends
+    /// it.
+    ///
+    /// Exit code: 0 when it ends as requested, 1 if the store does not answer within 10 s at the
+    /// start or the cursor file cannot be written, 2 for bad usage, 130 if it is ended before it
+    /// has printed --count lines.
     #[command(verbatim_doc_comment)]
     Watch(WatchArgs),
-    /// Print the output of an attempt as it comes
+    /// Follow the output of an execution
     ///
     ///     ff tail ID --type log
     ///
-    /// Prints the frames that a worker has appended, and waits for more until the output is closed:
-    /// when, its sequence from 1, type and labels, and the payload where it is text; with --json
-    /// {"attempt": 0, "sequence": 1, "type": "log", "metadata": {...}, "payload": "...", "at": ...,
-    /// "cursor": "..."}, and payload_hex in place of a payload that is no text. Times are as for ff
-    /// describe. An attempt keeps its latest 10,000 frames and 8 MiB, and its output stays open
-    /// while it is delayed or suspended.
+    /// Prints the frames (pieces of output) that the worker has appended to an attempt, and waits
+    /// for more until the output is closed. A frame is printed as the time, the sequence number
+    /// from 1, the type, the labels, and the payload if it is text. With --json it is an object:
     ///
-    /// Where frames are missing, because they are not kept any more or the store has another
-    /// history after a failover, that is a line too, with --json {"gap": true, "cursor": "..."}.
-    /// The last line says why no more will come, with --json {"closed": "success", "cursor":
-    /// "..."}: success, failure, cancelled, expired, suspension_timeout, reclaimed, lease_expired
-    /// or superseded. With --no-follow it ends where nothing follows now, and with the place to go
-    /// on, for --from; with --json {"next": "CURSOR"}.
+    ///     {"attempt": 0, "sequence": 1, "type": "log", "metadata": {...}, "payload": "...",
+    ///      "at": 1764000000000, "cursor": "..."}
     ///
-    /// A store that goes away is tried again until it is back. Ctrl-C and SIGTERM end it.
+    /// If the payload is not text, the object has it as payload_hex. Times are UTC by the store's
+    /// clock. With --json they are milliseconds since 1970.
     ///
-    /// Exit code: 0 when the output is closed or it ended as it was told, 1 when there is no such
-    /// execution or the store does not answer within 10 s at the beginning, 2 for bad usage.
+    /// An attempt keeps its latest 10,000 frames and at most 8 MiB of them. If frames were dropped,
+    /// or the store lost its latest writes in a failover, the command prints a line that begins
+    /// with gap, with --json {"gap": true, "cursor": "..."}.
+    ///
+    /// The output stays open while the attempt is delayed or suspended. When it is closed, the last
+    /// line gives the reason: success, failure, cancelled, expired, suspension_timeout, reclaimed,
+    /// lease_expired or superseded. With --json it is {"closed": "success", "cursor": "..."}.
+    ///
+    /// With --no-follow the command does not wait. If the output is still open, the last line has a
+    /// cursor, with --json {"next": "CURSOR"}. Give it to --from to continue.
+    ///
+    /// If the store goes away, the command retries until it is back. Ctrl-C, SIGTERM or SIGHUP ends
+    /// it.
+    ///
+    /// Exit code: 0 when the output is closed or the command ends as requested, 1 if there is no
+    /// such execution or the store does not answer within 10 s at the start, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Tail(TailArgs),
-    /// Show what an execution waits for: its suspension and its open waitpoints
+    /// Show what a suspended execution waits for
     ///
-    /// Of a token it shows the kid, which is the name of the secret that signed it, and a
-    /// fingerprint; the token itself is known only to whoever it was handed out to. Times are as
-    /// for ff describe.
+    /// Shows the suspension, and the open waitpoints (the named places that signals are sent to).
+    /// For the token of a waitpoint it shows a fingerprint and the kid, the name of the secret that
+    /// signed it. It never shows the token itself.
     ///
-    /// Exit code: 0, 1 when there is none or the store does not answer within 10 s, 2 for bad
-    /// usage.
+    /// Times are UTC by the store's clock. With --json they are milliseconds since 1970.
+    ///
+    /// Exit code: 0 on success, 1 if there is no such execution or the store does not answer within
+    /// 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]
-    Waitpoints(WaitpointsArgs),
+    Waitpoints(ExecutionArgs),
     /// Send a signal to a waitpoint of an execution
     ///
     ///     ff signal ID approval approved --source alice --token-file ./token
     ///     pass show approval | ff signal ID approval approved --token-stdin
     ///
-    /// The token proves that you may. It is read from --token-file, from standard input with
-    /// --token-stdin, or from FF_WAITPOINT_TOKEN, and cannot be an argument: others see those in
-    /// the list of processes.
+    /// The waitpoint's token proves that you may send the signal. The command reads it from
+    /// --token-file, from standard input with --token-stdin, or from FF_WAITPOINT_TOKEN. It cannot
+    /// be an argument, because other users see arguments in the list of processes.
     ///
-    /// Prints accepted when the signal was taken, with what it did (buffered, counted or recorded),
-    /// resumed when it was the last one needed, and duplicate when the waitpoint had taken it
-    /// before; with --json {"id": ..., "waitpoint_id": ..., "outcome": "accepted", "effect":
-    /// "counted", "signal_id": ..., "idempotency_key": ...}.
+    /// Prints the outcome:
     ///
-    /// Exit code: 0, 1 when it was refused (the token is not good, the waitpoint is closed) or the
+    ///     accepted     the waitpoint took the signal
+    ///     resumed      the waitpoint took the signal, and the execution resumes
+    ///     duplicate    the waitpoint had already taken the signal, and nothing changed
+    ///
+    /// With --json the outcome is an object. The effect of an accepted signal is buffered (kept for
+    /// a later suspension), counted or recorded (kept, but not counted):
+    ///
+    ///     {"id": "...", "waitpoint_id": "...", "outcome": "accepted", "effect": "counted",
+    ///      "signal_id": "...", "idempotency_key": "..."}
+    ///
+    /// Exit code: 0 on success, 1 if the signal is refused (wrong token, closed waitpoint) or the
     /// store does not answer within 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Signal(SignalArgs),
-    /// Resume a suspended execution without its signals
+    /// Resume a suspended execution without waiting for its signals
     ///
-    /// Exit code: 0, 1 when it was refused (the execution is not suspended, or there is none) or
-    /// the store does not answer within 10 s, 2 for bad usage.
-    #[command(verbatim_doc_comment)]
-    Resume(OperateArgs),
-    /// Replace or list the secrets that sign the tokens of waitpoints
-    Secret(SecretArgs),
-    /// Cancel an execution, in whatever state it is
-    ///
-    /// Its command is killed at the worker's next renewal, at the latest when its lease ends.
-    ///
-    /// Exit code: 0, 1 when it was refused (the execution is over, or there is none) or the store
+    /// Exit code: 0 on success, 1 if the execution does not exist or is not suspended, or the store
     /// does not answer within 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]
-    Cancel(CancelArgs),
-    /// Start a new life of an execution that is over
+    Resume(OperateArgs),
+    /// Rotate or list the secrets that sign waitpoint tokens
+    Secret(SecretArgs),
+    /// Cancel an execution that has not ended
     ///
-    /// Exit code: 0, 1 when it was refused (the execution is not over, was replayed too often, or
-    /// there is none) or the store does not answer within 10 s, 2 for bad usage.
-    #[command(verbatim_doc_comment)]
-    Replay(OperateArgs),
-    /// Take an execution away from its worker; another takes over at once
+    /// If a worker is running the execution, the worker kills the command when it next renews its
+    /// lease, at the latest when the lease expires.
     ///
-    /// Exit code: 0, 1 when it was refused (no worker has it, or there is none) or the store does
+    /// Exit code: 0 on success, 1 if the execution does not exist or has ended, or the store does
     /// not answer within 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]
+    Cancel(CancelArgs),
+    /// Run an ended execution again
+    ///
+    /// The execution keeps its ID and payload. Its result, failure, deadline, and the counters of
+    /// retries and reclaims are cleared.
+    ///
+    /// Exit code: 0 on success, 1 if the execution does not exist, has not ended or has reached its
+    /// limit of replays, or the store does not answer within 10 s, 2 for bad usage.
+    #[command(verbatim_doc_comment)]
+    Replay(OperateArgs),
+    /// Revoke a worker's lease so that another worker takes over immediately
+    ///
+    /// The worker that had the lease kills its command when it next tries to renew the lease.
+    ///
+    /// Exit code: 0 on success, 1 if the execution does not exist or has no lease, or the store
+    /// does not answer within 10 s, 2 for bad usage.
+    #[command(verbatim_doc_comment)]
     Revoke(OperateArgs),
-    /// Measure the engine and print figures
+    /// Measure the engine and print the figures
     ///
     ///     ff bench --backend valkey: --scenario all --payload 4096
     ///
-    /// Each scenario runs on a fresh store where the store is this command's own, and in a
-    /// namespace of its own on a server that runs; what it leaves there stays for 24 h, and the
-    /// number of partitions for good. Scenario all runs
-    /// all of them, and shows each figure as the scenario that is about it has measured it.
+    /// With memory: or valkey:, each scenario runs on a new store. On a server that is already
+    /// running, each scenario runs in a new namespace. The server keeps its executions for 24 h,
+    /// and the number of partitions permanently.
     ///
-    /// All scenarios:
-    ///     tasks, workers, slots, partitions, payload_bytes   what was asked for
-    /// Scenario drain submits everything, then starts the workers and the clock:
-    ///     submit_per_s               executions submitted in a second, many in one call
-    ///     drain_per_s                executions claimed and completed in a second
-    ///     end_to_end_per_s           executions in a second, over both
+    /// Scenario all runs all the others. If two of them report the same figure, it prints the one
+    /// of the more specific scenario.
+    ///
+    /// A figure that ends with _ms has milliseconds at p50, p95 and p99.
+    ///
+    /// Every scenario prints its settings:
+    ///     scenario, backend, tasks, workers, slots, partitions, payload_bytes
+    /// Scenario drain submits all executions, and then starts the workers and the clock:
+    ///     submit_per_s               executions submitted per second, many in one call
+    ///     drain_per_s                executions claimed and completed per second
+    ///     end_to_end_per_s           executions per second over both phases
     ///     latency_ms                 from the submit call of an execution to its completion
-    ///     pending_bytes_per_task     what the store holds for an execution once all are submitted:
+    ///     pending_bytes_per_task     bytes in the store for each execution when all are submitted:
     ///                                keys, records, values and index entries, without the journals
-    ///     completed_bytes_per_task   the same, once all are completed
-    ///     store_cpu_us_per_task      processor time of the server, user and system, for submitting
-    ///                                and completing an execution; none where there is no server
-    ///     store_calls_per_task       calls of the store for the same; one can carry many
-    /// Scenario submit submits everything, with no worker:
+    ///     completed_bytes_per_task   the same when all are completed
+    ///     store_cpu_us_per_task      CPU time of the server, user and system, to submit and
+    ///                                complete an execution; null without a server
+    ///     store_calls_per_task       store calls for the same; one call can carry many executions
+    /// Scenario submit submits all executions without a worker:
     ///     submit_per_s               as above
-    /// Scenario dispatch submits up to 500, one at a time, to one worker that waits:
-    ///     dispatch_ms                from the beginning of a submit call to that of the handler
-    /// Scenario resume suspends up to 5,000, four calls at a time, and then signals each, one at a
-    /// time, to one worker that waits:
-    ///     suspend_ms                 the call that gives an execution back until its signal comes
-    ///     resume_ms                  from the beginning of the call that delivers the signal to
-    ///                                that of the resumed handler
-    ///     resume_busy_ms             the same for the second half, four at a time
-    /// Scenario frames appends frames of 256 bytes from 16 tasks at once, each frame when the one
-    /// before it is kept, five times with a reader for each task and five times without, in turn.
-    /// Every figure is the median of the five:
-    ///     frames                     how many frames each time
-    ///     frames_per_s               frames in a second until all are kept and read
+    /// Scenario dispatch submits up to 500 executions, one at a time, to one idle worker:
+    ///     dispatch_ms                from the start of the submit call to the start of the handler
+    /// Scenario resume suspends up to 5,000 executions, four at a time. One idle worker resumes
+    /// them as they are signalled, half of them one at a time and half of them four at a time:
+    ///     suspend_ms                 the suspend call
+    ///     resume_ms                  one at a time: from the start of the call that delivers the
+    ///                                signal to the start of the resumed handler
+    ///     resume_busy_ms             the same, four at a time
+    /// Scenario frames appends frames of 256 bytes from 16 tasks concurrently. It runs ten times,
+    /// alternately with a reader for each task and without. Each figure is the median of five runs:
+    ///     frames                     frames in each run
+    ///     frames_per_s               frames per second until all are stored and read
     ///     frames_without_tails_per_s    the same without readers
     ///     append_ms                  the call that appends a frame, with readers
     ///     append_without_tails_ms    the same without readers
-    ///     append_p99_ratio           p99 of that call with readers by p99 without
-    /// Scenario idle watches one worker without work:
-    ///     idle_calls_per_s           calls of the store in a second
-    ///     idle_commands_per_s        commands that the server has processed in a second, those
-    ///                                within a call and those of others included
+    ///     append_p99_ratio           the p99 of that call with readers, divided by the p99 without
+    /// Scenario idle watches one worker that has nothing to do:
+    ///     idle_calls_per_s           store calls per second
+    ///     idle_commands_per_s        commands that the server processes per second, with those
+    ///                                inside a call and those of other clients
     /// Scenario memory submits and completes executions without payload:
     ///     pending_bytes_per_task, completed_bytes_per_task    as above
     ///     completed_added_bytes_per_task   what completing adds to a pending execution
-    ///     journal_bytes_per_task           what the journals hold of an execution; they are capped
+    ///     journal_bytes_per_task           bytes in the journals for each execution, which are
+    ///                                      capped
     ///
-    /// Exit code: 0, 1 when something failed, 2 for bad usage or a server that is in use.
+    /// Exit code: 0 on success, 1 if something failed, 2 for bad usage or a server that is in use.
     #[command(verbatim_doc_comment)]
     Bench(BenchArgs),
-    /// Examine a store: what is wrong with it, and how to mend it
+    /// Check the health of a store and suggest fixes
     ///
-    /// It looks at the server (version, eviction policy, function library, clocks), at the store's
-    /// format and partitions, and audits the executions of a namespace: it compares the indexes of
-    /// each partition with the records. What looks wrong is looked at again after 6 s, since work
-    /// goes on meanwhile. It changes nothing, and reads page by page.
+    /// Checks the server (version, eviction policy, function library, clock), the format and the
+    /// partitions of the store. Then audits the executions of a namespace: it compares the indexes
+    /// of each partition with the records. Since work goes on during the audit, it checks each
+    /// suspicious entry again after 6 s. The command only reads.
     ///
-    /// A record that stands in no index, because somebody has removed its entries, is not found.
+    /// The audit finds records through their index entries. It does not find a record that has
+    /// none.
     ///
-    /// Exit code: 0 when nothing is wrong, be there warnings, 1 when a problem was found, or the
-    /// store cannot be reached or used, 2 for bad usage.
+    /// Exit code: 0 if there is no problem (warnings do not count), 1 if there is a problem or the
+    /// audit fails, 2 for bad usage or a store that cannot be opened.
     #[command(verbatim_doc_comment)]
     Doctor(DoctorArgs),
-}
-
-/// The arguments of `ff run`.
-#[derive(Debug, Args)]
-pub struct RunArgs {
-    /// The file with one execution in each line; - is standard input.
-    pub file: PathBuf,
-    /// Where executions live: memory: is this process, valkey: a private server that is started
-    /// for it, and a server that runs is named like valkey://127.0.0.1:6379.
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "memory:",
-        env = "FF_BACKEND",
-        hide_env_values = true
-    )]
-    pub backend: String,
-    /// Whose executions: 1 to 64 printable ASCII bytes without space. A run works on all that waits
-    /// on its lane, default: on a store that others use give it a namespace of its own.
-    #[arg(long, value_name = "NS", default_value = NAMESPACE)]
-    pub namespace: Namespace,
-    /// Workers in this process, each with one execution at a time; as many as there are cores
-    /// unless set, at least 2.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub workers: Option<u32>,
-    /// Write one JSON line for each execution to this file, in the order of the input.
-    #[arg(long, value_name = "FILE")]
-    pub results: Option<PathBuf>,
-    /// Print the summary as one JSON object instead of a table.
-    #[arg(long)]
-    pub json: bool,
-    /// The seed of all randomness: ids, jitter, which worker is killed.
-    #[arg(long, value_name = "SEED")]
-    pub seed: Option<u64>,
-    /// How long a lease is good unless it is renewed.
-    #[arg(long, value_name = "MS", default_value_t = 2_000,
-        value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
-    pub lease_ttl_ms: u64,
-    /// Every so often, drop a random worker without releasing its lease and kill its command: what
-    /// it had is reclaimed by others.
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub kill_workers_every: Option<u64>,
-    /// Print what happened to every execution that was retried, reclaimed or failed.
-    #[arg(long, short)]
-    pub verbose: bool,
 }

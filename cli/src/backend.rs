@@ -1,38 +1,41 @@
-//! Which store a command works on.
+//! Opening the store of a command, and reading an execution from it.
 
 use std::sync::Arc;
 
 use ff_sdk::core::backend::EngineBackend;
-use ff_sdk::{Client, ClientConfig, ConnectError, MemoryBackend, SdkError};
+use ff_sdk::core::execution::ExecutionSnapshot;
+use ff_sdk::{
+    Client, ClientConfig, ConnectError, EngineError, ExecutionId, MemoryBackend, SdkError,
+};
 
-use crate::args::store::StoreArgs;
-use crate::outcome::Failed;
+use crate::args::StoreArgs;
+use crate::exit::CliError;
 use crate::private_server::PrivateServer;
 
-/// A store that is open for a command.
-pub struct Opened {
+/// An open store.
+pub struct OpenStore {
     /// The store.
     pub backend: Arc<dyn EngineBackend>,
-    /// Whether others may use the store too, now or later; otherwise it ends with this command.
+    /// Whether other processes can use the store; otherwise it ends with this command.
     pub shared: bool,
-    /// Where a server is; `None` for a store in this process.
-    address: Option<String>,
-    /// The server that was started for it; the backend goes first.
+    /// The URL of the server; `None` for a store in this process.
+    url: Option<String>,
+    /// The private server. The fields are dropped in this order, so that it outlives the backend.
     _server: Option<PrivateServer>,
 }
 
-impl Opened {
-    /// The store over a connection of its own, as another process has it; a store in this process
-    /// has none.
-    pub async fn another_connection(&self) -> Result<Arc<dyn EngineBackend>, Failed> {
-        match &self.address {
-            Some(address) => connect(address).await,
+impl OpenStore {
+    /// Opens another connection to the store, like another process. A store in this process has no
+    /// connections.
+    pub async fn another_connection(&self) -> Result<Arc<dyn EngineBackend>, CliError> {
+        match &self.url {
+            Some(url) => connect(url).await,
             None => Ok(self.backend.clone()),
         }
     }
 }
 
-/// What a URL of another store begins with.
+/// The schemes of the URLs of servers.
 const SCHEMES: [&str; 8] = [
     "valkey",
     "valkeys",
@@ -44,82 +47,86 @@ const SCHEMES: [&str; 8] = [
     "rediss-cluster",
 ];
 
-/// A URL of a store that others see too.
+/// The URL of a server, for messages.
 const EXAMPLE: &str = "valkey://127.0.0.1:6379";
 
-/// How long one call of a command for operators tries while the store does not answer.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long a call is retried while the store does not answer.
+const CALL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Opens the store of a URL.
-pub async fn open(url: &str) -> Result<Opened, Failed> {
+/// Opens the store at a URL.
+pub async fn open(url: &str) -> Result<OpenStore, CliError> {
     match url.split_once(':') {
         Some(("memory", "")) => {
             let backend = Arc::new(MemoryBackend::new());
-            Ok(Opened { backend, shared: false, address: None, _server: None })
+            Ok(OpenStore { backend, shared: false, url: None, _server: None })
         }
         Some(("valkey", "")) => {
-            // It waits for the server to answer.
+            // Starting blocks until the server answers.
             let started = tokio::task::spawn_blocking(PrivateServer::start).await;
-            let server = started.map_err(Failed::runtime)?.map_err(Failed::runtime)?;
-            let (backend, address) = (connect(&server.url()).await?, Some(server.url()));
-            Ok(Opened { backend, shared: false, address, _server: Some(server) })
+            let server = started.map_err(CliError::runtime)?.map_err(CliError::runtime)?;
+            let (backend, url) = (connect(&server.url()).await?, Some(server.url()));
+            Ok(OpenStore { backend, shared: false, url, _server: Some(server) })
         }
         Some((scheme, address)) if SCHEMES.contains(&scheme) && address.len() > 2 => {
-            let (backend, address) = (connect(url).await?, Some(url.to_owned()));
-            Ok(Opened { backend, shared: true, address, _server: None })
+            let (backend, url) = (connect(url).await?, Some(url.to_owned()));
+            Ok(OpenStore { backend, shared: true, url, _server: None })
         }
-        _ => Err(Failed::usage(format!(
-            "--backend {} is unknown: memory: is a store in this process, valkey: starts a \
-             private server, and a server that runs is named like {EXAMPLE}",
-            hidden(url)
+        _ => Err(CliError::usage(format!(
+            "invalid store URL `{}`: expected memory: (a store in this process), valkey: (a \
+             private server) or the URL of a running server, for example {EXAMPLE}",
+            redacted(url)
         ))),
     }
 }
 
-/// A client of the store that the command was told to use, which must be one that others see.
-pub async fn client(args: &StoreArgs) -> Result<Client, Failed> {
-    let opened = open_shared(args).await?;
+/// Connects a client to the shared store that the arguments name.
+pub async fn client(args: &StoreArgs) -> Result<Client, CliError> {
+    let store = open_shared(args.backend.as_deref()).await?;
     let mut config = ClientConfig::new(args.namespace.as_str())?;
-    config.call_timeout = PATIENCE;
-    Ok(Client::connect(config, opened.backend).await?)
+    config.call_timeout = CALL_TIMEOUT;
+    Ok(Client::connect(config, store.backend).await?)
 }
 
 /// Opens a store that outlives the command.
-pub async fn open_shared(args: &StoreArgs) -> Result<Opened, Failed> {
-    open_named(args.backend.as_deref()).await
-}
-
-/// Opens the store of this name, if there is one, which must outlive the command.
-pub async fn open_named(url: Option<&str>) -> Result<Opened, Failed> {
-    let Some(url) = url else {
-        return Err(Failed::usage(format!(
-            "no store: say which with --backend URL or FF_BACKEND, for example --backend {EXAMPLE}"
-        )));
-    };
-    if matches!(url, "memory:" | "valkey:") {
-        return Err(Failed::usage(format!(
-            "--backend {url} is a store of one command, which ends with it: name one that others \
-             see, for example {EXAMPLE}"
-        )));
+pub async fn open_shared(url: Option<&str>) -> Result<OpenStore, CliError> {
+    match url {
+        None => Err(CliError::usage(format!(
+            "no store given: set --backend URL or FF_BACKEND, for example --backend {EXAMPLE}"
+        ))),
+        Some(url @ ("memory:" | "valkey:")) => Err(CliError::usage(format!(
+            "the store `{url}` ends with this command: give the URL of a running server, for \
+             example --backend {EXAMPLE}"
+        ))),
+        Some(url) => open(url).await,
     }
-    open(url).await
 }
 
-/// There is no such execution, as far as the client sees.
-pub fn not_found(client: &Client) -> Failed {
-    Failed::runtime(format!("there is no such execution in namespace {}", client.namespace()))
+/// Reads an execution, which must exist.
+pub async fn describe(client: &Client, id: &ExecutionId) -> Result<ExecutionSnapshot, CliError> {
+    client.describe(id).await?.ok_or_else(|| not_found(client, id))
 }
 
-/// Connects to a server.
-async fn connect(url: &str) -> Result<Arc<dyn EngineBackend>, Failed> {
+/// The error of a call on an execution.
+pub fn call_error(client: &Client, id: &ExecutionId, error: SdkError) -> CliError {
+    match error {
+        SdkError::Engine(EngineError::NotFound { .. }) => not_found(client, id),
+        error => error.into(),
+    }
+}
+
+fn not_found(client: &Client, id: &ExecutionId) -> CliError {
+    CliError::runtime(format!("there is no execution {id} in namespace {}", client.namespace()))
+}
+
+async fn connect(url: &str) -> Result<Arc<dyn EngineBackend>, CliError> {
     ff_sdk::open(url).await.map_err(|error| match &error {
-        SdkError::Connect(ConnectError::Url { .. }) => Failed::usage(error.to_string()),
-        _ => Failed::runtime(error),
+        SdkError::Connect(ConnectError::Url { .. }) => CliError::usage(error.to_string()),
+        _ => CliError::runtime(error),
     })
 }
 
-/// A URL without its password, to be shown.
-pub fn hidden(url: &str) -> String {
+/// The URL without its user and password, for messages.
+pub fn redacted(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
         _ => url.to_owned(),
@@ -131,9 +138,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_never_shown() {
-        assert_eq!(hidden("valkey://user:secret@host:1/0"), "valkey://***@host:1/0");
-        assert_eq!(hidden("valkey://:s@cret@host:1"), "valkey://***@host:1");
-        assert_eq!(hidden("valkey://host:1"), "valkey://host:1");
+    fn passwords_are_redacted() {
+        assert_eq!(redacted("valkey://user:secret@host:1/0"), "valkey://***@host:1/0");
+        assert_eq!(redacted("valkey://:s@cret@host:1"), "valkey://***@host:1");
+        assert_eq!(redacted("valkey://host:1"), "valkey://host:1");
     }
 }

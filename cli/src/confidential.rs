@@ -1,46 +1,47 @@
-//! Tokens and secrets as users hand them over: in a file, in the environment or by standard input,
-//! never as an argument, which others see in the list of processes. No message repeats them.
+//! Reading tokens and secrets from a file, the environment or standard input. They are never
+//! arguments, because other users see arguments in the list of processes. No message repeats them.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::outcome::Failed;
+use crate::exit::CliError;
 
-/// No token and no secret is longer.
+/// The most bytes of a token or a secret.
 const MAX_BYTES: u64 = 4_096;
 
-/// The text in a file.
-pub fn in_file(what: &str, path: &Path) -> Result<String, Failed> {
+/// Reads the token or secret in a file.
+pub fn from_file(what: &str, path: &Path) -> Result<String, CliError> {
     let name = path.display().to_string();
-    let file = File::open(path).map_err(|error| Failed::usage(format!("{name}: {error}")))?;
+    let file = File::open(path)
+        .map_err(|error| CliError::usage(format!("cannot open {name}: {error}")))?;
     read(what, &name, file)
 }
 
-/// The text on standard input.
-pub fn on_stdin(what: &str) -> Result<String, Failed> {
+/// Reads the token or secret on standard input.
+pub fn from_stdin(what: &str) -> Result<String, CliError> {
     read(what, "standard input", std::io::stdin().lock())
 }
 
-/// The text in a variable of the environment, if it is set.
-pub fn in_environment(what: &str, name: &str) -> Result<Option<String>, Failed> {
+/// Reads the token or secret in an environment variable, if it is set.
+pub fn from_environment(what: &str, name: &str) -> Result<Option<String>, CliError> {
     let Some(text) = std::env::var_os(name) else { return Ok(None) };
     read(what, name, text.as_encoded_bytes()).map(Some)
 }
 
-/// Blanks and line ends around it do not belong to it.
-fn read(what: &str, name: &str, from: impl Read) -> Result<String, Failed> {
+/// Reads the text and trims the white space around it.
+fn read(what: &str, name: &str, source: impl Read) -> Result<String, CliError> {
+    let error = |problem: String| CliError::usage(format!("{name}: {problem}"));
     let mut bytes = Vec::new();
-    let read = from.take(MAX_BYTES + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Failed::usage(format!("{name}: {error}")))?;
-    let wrong = |problem: &str| Failed::usage(format!("{name}: {problem}"));
+    let read = source.take(MAX_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|problem| error(problem.to_string()))?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(wrong(&format!("it is longer than {MAX_BYTES} bytes: it is no {what}")));
+        return Err(error(format!("this is not a {what}: it is longer than {MAX_BYTES} bytes")));
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| wrong(&format!("it is no {what}")))?;
-    match text.trim() {
-        "" => Err(wrong(&format!("there is no {what} in it"))),
-        text => Ok(text.to_owned()),
+    match std::str::from_utf8(&bytes).map(str::trim) {
+        Err(_) => Err(error(format!("this is not a {what}: it is not UTF-8 text"))),
+        Ok("") => Err(error(format!("expected a {what}, but it is empty"))),
+        Ok(text) => Ok(text.to_owned()),
     }
 }
 
@@ -49,13 +50,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_around_it_does_not_belong_to_it_and_no_message_repeats_it() {
-        assert_eq!(read("token", "x", &b" k1:00\r\n"[..]).expect("a text"), "k1:00");
+    fn white_space_is_trimmed_and_no_message_repeats_the_text() {
+        assert_eq!(read("token", "x", &b" k1:00\r\n"[..]).expect("a token"), "k1:00");
         let long = vec![b'7'; 5_000];
         for bytes in [&b" \n"[..], b"", b"7777\xff", &long] {
-            let refused = read("token", "somewhere", bytes).expect_err("it is none");
-            let said = refused.message();
-            assert!(said.starts_with("somewhere: ") && !said.contains("777"), "{said}");
+            let error = read("token", "somewhere", bytes).expect_err("not a token");
+            let message = error.message();
+            assert!(message.starts_with("somewhere: ") && !message.contains("777"), "{message}");
         }
     }
 }

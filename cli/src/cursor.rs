@@ -1,4 +1,4 @@
-//! A place in a list as a text: the partition, and the entry behind which the next page begins.
+//! The cursor of a list as text: the partition, and the entry after which the next page begins.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use ff_sdk::core::op::ListPosition;
 use ff_sdk::core::score::Score;
 use ff_sdk::core::store::{Member, ScanPosition};
 
-/// A place in a list, written `PARTITION` or `PARTITION:SCORE:MEMBER`.
+/// A position in a list, written `PARTITION` or `PARTITION:SCORE:MEMBER`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageCursor(pub ListPosition);
 
@@ -21,33 +21,33 @@ impl fmt::Display for PageCursor {
     }
 }
 
-/// The text is no place in a list.
+/// The text is not a list cursor.
 #[derive(Debug)]
-pub struct NoCursor;
+pub struct InvalidCursor;
 
-impl fmt::Display for NoCursor {
+impl fmt::Display for InvalidCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("it is no place in a list: give the text that a page ended with")
+        f.write_str("expected the cursor that a page of ff list ended with")
     }
 }
 
-impl std::error::Error for NoCursor {}
+impl std::error::Error for InvalidCursor {}
 
 impl FromStr for PageCursor {
-    type Err = NoCursor;
+    type Err = InvalidCursor;
 
-    fn from_str(text: &str) -> Result<Self, NoCursor> {
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let mut parts = text.split(':');
         let mut part = || parts.next();
-        let partition = part().and_then(|text| text.parse().ok()).ok_or(NoCursor)?;
+        let partition = part().and_then(|text| text.parse().ok()).ok_or(InvalidCursor)?;
         let after = match (part(), part(), part()) {
             (None, ..) => None,
             (Some(score), Some(member), None) => {
-                let score = Score::new(score.parse().map_err(|_| NoCursor)?);
-                let member = Member::parse_str(member).map_err(|_| NoCursor)?;
+                let score = Score::new(score.parse().map_err(|_| InvalidCursor)?);
+                let member = Member::parse_str(member).map_err(|_| InvalidCursor)?;
                 Some(ScanPosition { score, member })
             }
-            _ => return Err(NoCursor),
+            _ => return Err(InvalidCursor),
         };
         Ok(Self(ListPosition { partition, after }))
     }
@@ -58,12 +58,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_reads_back_and_other_texts_are_refused() {
+    fn a_cursor_round_trips_and_other_texts_are_refused() {
         let member = Member::from_u128(7);
         let score = Score::new(-12);
         for after in [None, Some(ScanPosition { score, member })] {
             let cursor = PageCursor(ListPosition { partition: 255, after });
-            assert_eq!(cursor.to_string().parse::<PageCursor>().expect("a place"), cursor);
+            assert_eq!(cursor.to_string().parse::<PageCursor>().expect("a cursor"), cursor);
         }
         for text in ["", "x", "-1", "70000", "1:", "1:2", "1:2:x", "1:2:0:4"] {
             assert!(text.parse::<PageCursor>().is_err(), "{text:?}");

@@ -1,52 +1,53 @@
-//! A file that keeps a place in the completions from one run of a command to the next.
+//! The file of `ff watch` that stores the completion cursor between runs.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use ff_sdk::core::backend::CompletionCursor;
 
-use crate::outcome::Failed;
+use crate::exit::CliError;
 
-/// A place that a file keeps.
+/// A file with a completion cursor.
 pub struct CursorFile {
     path: PathBuf,
-    /// What is written before it takes the place of the file.
+    /// The new content is written here and then renamed to `path`.
     partial: PathBuf,
-    kept: Option<CompletionCursor>,
+    stored: Option<CompletionCursor>,
 }
 
 impl CursorFile {
-    /// Reads it, if there is one.
-    pub fn open(path: &Path) -> Result<Self, Failed> {
-        let wrong =
-            |problem: String| Failed::usage(format!("--cursor-file {}: {problem}", path.display()));
-        let kept = match std::fs::read_to_string(path) {
-            Ok(text) => Some(text.trim_end().parse().map_err(|error| wrong(format!("{error}")))?),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(wrong(error.to_string())),
+    /// Reads the file, if it exists.
+    pub fn open(path: &Path) -> Result<Self, CliError> {
+        let error = |problem: &dyn std::fmt::Display| {
+            CliError::usage(format!("--cursor-file {}: {problem}", path.display()))
+        };
+        let stored = match std::fs::read_to_string(path) {
+            Ok(text) => Some(text.trim_end().parse().map_err(|problem| error(&problem))?),
+            Err(problem) if problem.kind() == ErrorKind::NotFound => None,
+            Err(problem) => return Err(error(&problem)),
         };
         let mut partial = path.as_os_str().to_owned();
         partial.push(".partial");
-        Ok(Self { path: path.to_owned(), partial: PathBuf::from(partial), kept })
+        Ok(Self { path: path.to_owned(), partial: PathBuf::from(partial), stored })
     }
 
-    /// The place that it keeps.
-    pub const fn kept(&self) -> Option<&CompletionCursor> {
-        self.kept.as_ref()
+    /// The cursor in the file.
+    pub const fn stored(&self) -> Option<&CompletionCursor> {
+        self.stored.as_ref()
     }
 
-    /// Keeps this place from now on. Whenever this process ends, the file has either place as a
-    /// whole; after a loss of power it may have an earlier one.
-    pub fn keep(&mut self, cursor: CompletionCursor) -> Result<(), Failed> {
-        if self.kept.as_ref() == Some(&cursor) {
+    /// Replaces the cursor in the file. If this process is killed, the file has the old or the new
+    /// cursor as a whole; after a power loss it may have an earlier one.
+    pub fn store(&mut self, cursor: CompletionCursor) -> Result<(), CliError> {
+        if self.stored.as_ref() == Some(&cursor) {
             return Ok(());
         }
         std::fs::write(&self.partial, format!("{cursor}\n"))
             .and_then(|()| std::fs::rename(&self.partial, &self.path))
             .map_err(|error| {
-                Failed::runtime(format!("--cursor-file {}: {error}", self.path.display()))
+                CliError::runtime(format!("--cursor-file {}: {error}", self.path.display()))
             })?;
-        self.kept = Some(cursor);
+        self.stored = Some(cursor);
         Ok(())
     }
 }
@@ -58,25 +59,25 @@ mod tests {
     use ff_sdk::core::backend::CompletionPlace;
 
     #[test]
-    fn a_place_is_kept_as_a_whole_and_other_files_are_refused() {
+    fn a_cursor_is_replaced_as_a_whole_and_other_files_are_refused() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("cursor");
-        let mut file = CursorFile::open(&path).expect("there need be none");
-        assert_eq!(file.kept(), None);
+        let mut file = CursorFile::open(&path).expect("the file may be missing");
+        assert_eq!(file.stored(), None);
         for count in [4, 2, 3] {
             let cursor = CompletionCursor::of(vec![CompletionPlace::Start; count]);
-            file.keep(cursor.clone()).expect("it is written");
-            let kept = CursorFile::open(&path).expect("it is a place").kept().cloned();
-            assert_eq!(kept, Some(cursor));
+            file.store(cursor.clone()).expect("the file can be written");
+            let stored = CursorFile::open(&path).expect("a cursor").stored().cloned();
+            assert_eq!(stored, Some(cursor));
         }
         let names = std::fs::read_dir(directory.path()).expect("a directory").count();
-        assert_eq!(names, 1, "nothing is left beside it");
+        assert_eq!(names, 1, "no other file is left in the directory");
 
-        std::fs::write(&path, "").expect("it is written");
+        std::fs::write(&path, "").expect("the file can be written");
         for path in [path.as_path(), directory.path()] {
-            let refused = CursorFile::open(path).err().expect("it is no place");
+            let error = CursorFile::open(path).err().expect("not a cursor");
             let wanted = format!("--cursor-file {}: ", path.display());
-            assert!(refused.message().contains(&wanted), "{}", refused.message());
+            assert!(error.message().contains(&wanted), "{}", error.message());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `ff describe`: what there is to know of an execution.
+//! `ff describe`: shows an execution.
 
 use std::process::ExitCode;
 
@@ -6,103 +6,95 @@ use ff_sdk::core::execution::{ExecutionSnapshot, Outcome, ValueKind};
 use ff_sdk::{EngineError, SdkError};
 use serde_json::{Value, json};
 
-use crate::args::DescribeArgs;
-use crate::outcome::{ALL_COMPLETED, Failed, print};
-use crate::report::{plain_table, printable, shortened, time};
-use crate::results::readable;
+use crate::args::ExecutionArgs;
+use crate::exit::{CliError, print, print_line};
+use crate::report::{counted, name_value_table, shortened, time};
+use crate::results::text_or_hex;
 use crate::{backend, waitpoints};
 
-/// How much of a payload or a result the table shows, in characters.
-const MAX_SHOWN: usize = 400;
+/// The most characters of a payload or a result in the table.
+const MAX_VALUE_CHARS: usize = 400;
 
 /// Runs the command.
-pub async fn describe(args: DescribeArgs) -> Result<ExitCode, Failed> {
+pub async fn describe(args: ExecutionArgs) -> Result<ExitCode, CliError> {
     let client = backend::client(&args.store).await?;
-    let seen = client.describe(&args.id).await?.ok_or_else(|| backend::not_found(&client))?;
+    let snapshot = backend::describe(&client, &args.id).await?;
     let mut values = Vec::new();
     for (name, kind) in [("payload", ValueKind::Payload), ("result", ValueKind::Result)] {
         match client.value(&args.id, kind).await {
-            Ok(value) => values.push((name, value)),
-            // Its retention has ended meanwhile.
+            Ok(value) => values.push((name, text_or_hex(value.as_deref()))),
+            // Retention has removed the value since the snapshot was read.
             Err(SdkError::Engine(EngineError::NotFound { .. })) => {}
             Err(error) => return Err(error.into()),
         }
     }
     if args.json {
-        let mut object = json!(seen);
-        for (name, value) in values {
-            let (text, hex) = readable(value.as_deref());
+        let mut object = json!(snapshot);
+        for (name, (text, hex)) in values {
             object[name] = json!(text);
             if let Some(hex) = hex {
                 object[format!("{name}_hex")] = json!(hex);
             }
         }
-        print(&format!("{object}\n"))?;
+        print_line(object)?;
     } else {
-        let mut rows = rows(&seen);
-        for (name, value) in values {
-            let (text, hex) = readable(value.as_deref());
-            if let Some(text) = text.or(hex) {
-                rows.push((name, shortened(&text, MAX_SHOWN)));
-            }
+        let mut rows = rows(&snapshot);
+        for (name, (text, hex)) in values {
+            rows.extend(text.or(hex).map(|value| (name, shortened(&value, MAX_VALUE_CHARS))));
         }
-        let mut table = plain_table();
-        for (name, value) in rows {
-            table.add_row(vec![name.to_owned(), printable(&value)]);
-        }
-        print(&format!("{}\n", table.trim_fmt()))?;
+        print(&name_value_table(rows))?;
     }
-    Ok(ExitCode::from(ALL_COMPLETED))
+    Ok(ExitCode::SUCCESS)
 }
 
-fn rows(seen: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
-    let state = &seen.state;
+fn rows(snapshot: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
+    let state = &snapshot.state;
     let mut rows = vec![
-        ("id", seen.execution_id.to_string()),
-        ("kind", seen.kind.to_string()),
-        ("lane", seen.lane.to_string()),
+        ("id", snapshot.execution_id.to_string()),
+        ("kind", snapshot.kind.to_string()),
+        ("lane", snapshot.lane.to_string()),
         ("state", state.public_state.to_string()),
         ("phase", format!("{}, {}", state.lifecycle_phase, state.ownership_state)),
         ("attempt", state.attempt_state.to_string()),
-        ("priority", seen.priority.get().to_string()),
-        ("created", time(seen.created_at)),
-        ("updated", time(seen.updated_at)),
+        ("priority", snapshot.priority.get().to_string()),
+        ("created", time(snapshot.created_at)),
+        ("updated", time(snapshot.updated_at)),
     ];
     if !state.public_state.is_terminal() {
-        rows.push(("waits for", format!("{}", state.blocking_reason)));
+        rows.push(("waits for", state.blocking_reason.to_string()));
     }
     let times = [
-        ("delayed until", seen.delayed_until),
-        ("deadline", seen.deadline),
-        ("ended", seen.ended_at),
+        ("delayed until", snapshot.delayed_until),
+        ("deadline", snapshot.deadline),
+        ("ended", snapshot.ended_at),
     ];
     rows.extend(times.into_iter().filter_map(|(name, at)| Some((name, time(at?)))));
-    if let Some(lease) = &seen.lease {
+    if let Some(lease) = &snapshot.lease {
         let until = time(lease.expires_at);
-        let (by, epoch) = (&lease.worker_instance_id, seen.lease_epoch);
-        rows.push(("lease", format!("{by} until {until}, epoch {epoch}")));
+        let (worker, epoch) = (&lease.worker_instance_id, snapshot.lease_epoch);
+        rows.push(("lease", format!("{worker} until {until}, epoch {epoch}")));
     }
-    rows.extend(waiting(seen));
-    if let Some(progress) = &seen.progress {
+    rows.extend(waiting_rows(snapshot));
+    if let Some(progress) = &snapshot.progress {
         let message = progress.message.as_deref().unwrap_or_default();
         rows.push(("progress", format!("{} % {message}", progress.percent)));
     }
-    let counts = &seen.counts;
-    rows.push((
-        "attempts",
-        format!(
-            "{} (in this life {} retries, {} reclaims; {} replays)",
-            seen.attempts_total, counts.retries, counts.reclaims, counts.replays
-        ),
-    ));
+    let counts = &snapshot.counts;
+    let retries = counted(counts.retries.into(), "retry", "retries");
+    let reclaims = counted(counts.reclaims.into(), "reclaim", "reclaims");
+    let total = snapshot.attempts_total;
+    rows.push(("attempts", format!("{total} (in this life: {retries}, {reclaims})")));
+    if counts.replays > 0 {
+        rows.push(("replays", counts.replays.to_string()));
+    }
     for (name, value) in
-        [("requires", list(json!(seen.requires))), ("tags", list(json!(seen.tags)))]
+        [("requires", list(json!(snapshot.requires))), ("tags", list(json!(snapshot.tags)))]
     {
         if !value.is_empty() {
             rows.push((name, value));
         }
     }
-    match &seen.outcome {
+    match &snapshot.outcome {
         Some(Outcome::Failed(failure)) => {
             let reason = failure.reason.trim();
             rows.push(("failure", format!("{}: {reason}", failure.category)));
@@ -113,30 +105,29 @@ fn rows(seen: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// What it waits for, and how many signals it had.
-fn waiting(seen: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
-    let mut rows: Vec<_> = seen.suspension.iter().flat_map(waitpoints::rows).collect();
-    if !seen.waitpoints.is_empty() {
-        rows.push(("waitpoints", waitpoints::summary(&seen.waitpoints)));
+/// The suspension, the open waitpoints and the number of signals.
+fn waiting_rows(snapshot: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
+    let mut rows: Vec<_> = snapshot.suspension.iter().flat_map(waitpoints::rows).collect();
+    if !snapshot.waitpoints.is_empty() {
+        rows.push(("waitpoints", waitpoints::summary(&snapshot.waitpoints)));
     }
-    if seen.signals > 0 {
-        rows.push(("signals", seen.signals.to_string()));
+    if snapshot.signals > 0 {
+        rows.push(("signals", snapshot.signals.to_string()));
     }
     rows
 }
 
-/// The words of a list, or the pairs of an object.
+/// The strings of a list, or the pairs of an object, separated by commas.
 fn list(value: Value) -> String {
-    match value {
-        Value::Array(items) => {
-            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
-        }
+    let items: Vec<String> = match &value {
+        Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         Value::Object(map) => {
-            let text = |(key, value): (&String, &Value)| {
+            let pair = |(key, value): (&String, &Value)| {
                 format!("{key}={}", value.as_str().unwrap_or_default())
             };
-            map.iter().map(text).collect::<Vec<_>>().join(", ")
+            map.iter().map(pair).collect()
         }
-        _ => String::new(),
-    }
+        _ => Vec::new(),
+    };
+    items.join(", ")
 }

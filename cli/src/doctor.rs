@@ -1,30 +1,28 @@
-//! `ff doctor`: what is wrong with a store, and how to mend it.
+//! `ff doctor`: checks the health of a store and suggests fixes.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use ff_sdk::core::backend::{Finding, FindingLevel};
 use ff_sdk::{AuditProgress, AuditReport, Auditor, Namespace};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::args::store::StoreArgs;
-use crate::backend;
-use crate::outcome::{ALL_COMPLETED, Failed, SOME_FAILED, print};
+use crate::args::StoreArgs;
+use crate::exit::{CliError, FAILED, print_line};
+use crate::report::{counted, wire_name};
+use crate::{backend, progress};
 
 /// The arguments of `ff doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     #[command(flatten)]
     pub store: StoreArgs,
-    /// Leave out the audit: look at the server only.
+    /// Check only the server, the format and the partitions, without the audit.
     #[arg(long)]
     pub no_audit: bool,
-    /// How many entries of each index of a partition the audit reads at most.
+    /// The most entries of each index of a partition that the audit reads.
     #[arg(long, value_name = "N", default_value_t = 10_000,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
@@ -33,21 +31,21 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
-/// Width of the table where the terminal does not tell.
+/// The width of the table if the width of the terminal is not known.
 const WIDTH: u16 = 100;
 
 /// Runs the command.
-pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, Failed> {
+pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, CliError> {
     let namespace = args.store.namespace.clone();
-    // A store of this command's own shows at least that one can be opened.
+    // A store of this command alone is accepted: it shows at least that one can be opened.
     let store = match &args.store.backend {
         Some(url) => backend::open(url).await,
-        None => backend::open_shared(&args.store).await,
+        None => backend::open_shared(None).await,
     };
-    let store = store.map_err(Failed::before_anything)?;
-    let cannot = |error| Failed::runtime(format!("the store cannot be examined: {error}"));
-    let auditor = Auditor::connect(store.backend.clone()).await.map_err(cannot)?;
-    let mut findings = auditor.examine().await.map_err(cannot)?;
+    let store = store.map_err(CliError::into_usage)?;
+    let failed = |error| CliError::runtime(format!("cannot check the store: {error}"));
+    let auditor = Auditor::connect(store.backend.clone()).await.map_err(failed)?;
+    let mut findings = auditor.examine().await.map_err(failed)?;
     let report = match args.no_audit {
         true => None,
         false => Some(audit(&auditor, &namespace, args.limit as usize).await?),
@@ -55,29 +53,23 @@ pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, Failed> {
     findings.extend(report.iter().flat_map(AuditReport::findings));
     let worst = findings.iter().map(|finding| finding.level).max();
     if args.json {
-        print(&format!("{}\n", object(&args, worst, &findings, report.as_ref())))?;
+        print_line(object(&args, worst, &findings, report.as_ref()))?;
     } else {
-        print(&format!("{}\n{}\n", table(&findings), verdict(&findings)))?;
+        print_line(format_args!("{}\n{}", table(&findings), verdict(&findings)))?;
     }
-    Ok(ExitCode::from(match worst {
-        Some(FindingLevel::Problem) => SOME_FAILED,
-        _ => ALL_COMPLETED,
-    }))
+    Ok(match worst {
+        Some(FindingLevel::Problem) => ExitCode::from(FAILED),
+        _ => ExitCode::SUCCESS,
+    })
 }
 
 async fn audit(
     auditor: &Auditor,
     namespace: &Namespace,
     limit: usize,
-) -> Result<AuditReport, Failed> {
-    let bar = match std::io::stderr().is_terminal() {
-        true => ProgressBar::new(0),
-        false => ProgressBar::hidden(),
-    };
-    let style = "{msg} {bar:20.cyan/blue} {pos}/{len} partitions";
-    bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
+) -> Result<AuditReport, CliError> {
+    let bar = progress::bar(0, "{msg} {bar:20.cyan/blue} {pos}/{len} partitions");
     bar.set_message("auditing");
-    bar.enable_steady_tick(Duration::from_millis(100));
     let audit = auditor.audit(namespace, limit, |progress| match progress {
         AuditProgress::Looking { done, total } => {
             bar.set_length(total);
@@ -85,7 +77,7 @@ async fn audit(
         }
         AuditProgress::Waiting { suspicious, pause } => {
             let seconds = pause.as_secs();
-            bar.set_message(format!("{suspicious} look odd: looking again in {seconds} s"));
+            bar.set_message(format!("{suspicious} suspicious: checking again in {seconds} s"));
         }
         _ => {}
     });
@@ -94,36 +86,28 @@ async fn audit(
     Ok(report?)
 }
 
-const fn word(level: FindingLevel) -> &'static str {
-    match level {
-        FindingLevel::Good => "good",
-        FindingLevel::Warning => "warning",
-        FindingLevel::Problem => "problem",
-    }
-}
-
 fn table(findings: &[Finding]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     if table.width().is_none() {
         table.set_width(WIDTH);
     }
-    table.set_header(vec!["", "what", "found", "advice"]);
+    table.set_header(vec!["level", "check", "finding", "advice"]);
     for finding in findings {
         let advice = finding.advice.clone().unwrap_or_default();
         let (subject, detail) = (finding.subject.clone(), finding.detail.clone());
-        table.add_row(vec![word(finding.level).to_owned(), subject, detail, advice]);
+        table.add_row(vec![wire_name(finding.level), subject, detail, advice]);
     }
     table
 }
 
 fn verdict(findings: &[Finding]) -> String {
-    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
-    match (count(FindingLevel::Problem), count(FindingLevel::Warning)) {
-        (0, 0) => "nothing is wrong".to_owned(),
-        (0, warnings) => format!("nothing is wrong; {warnings} to look at"),
-        (problems, warnings) => format!("{problems} wrong, {warnings} to look at"),
-    }
+    let count = |level, singular, plural| {
+        let count = findings.iter().filter(|finding| finding.level == level).count();
+        counted(count as u64, singular, plural)
+    };
+    let problems = count(FindingLevel::Problem, "problem", "problems");
+    format!("{problems}, {}", count(FindingLevel::Warning, "warning", "warnings"))
 }
 
 fn object(
@@ -152,10 +136,24 @@ fn object(
         })
     };
     json!({
-        "backend": args.store.backend.as_deref().map(backend::hidden),
+        "backend": args.store.backend.as_deref().map(backend::redacted),
         "namespace": args.store.namespace,
         "worst": worst,
         "findings": findings,
         "audit": report.map(audit),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_counts_problems_and_warnings() {
+        let finding = |level| Finding::new(level, "store", "detail");
+        let (problem, warning) = (finding(FindingLevel::Problem), finding(FindingLevel::Warning));
+        assert_eq!(verdict(&[finding(FindingLevel::Good)]), "0 problems, 0 warnings");
+        let findings = [problem.clone(), warning, problem];
+        assert_eq!(verdict(&findings), "2 problems, 1 warning");
+    }
 }

@@ -1,27 +1,23 @@
-//! `ff history`: what happened to an execution.
+//! `ff history`: the attempts and events of an execution.
 
 use std::process::ExitCode;
 
+use ff_sdk::History;
 use ff_sdk::core::execution::{AttemptEnd, AttemptSummary};
-use ff_sdk::{EngineError, History, SdkError};
 use serde_json::{Value, json};
 
-use crate::args::HistoryArgs;
-use crate::outcome::{ALL_COMPLETED, Failed, print};
-use crate::report::{printable, table, time, word};
+use crate::args::ExecutionArgs;
+use crate::exit::{CliError, print};
+use crate::report::{printable, table, time, wire_name};
 use crate::{backend, timeline};
 
 /// Runs the command.
-pub async fn history(args: HistoryArgs) -> Result<ExitCode, Failed> {
+pub async fn history(args: ExecutionArgs) -> Result<ExitCode, CliError> {
     let client = backend::client(&args.store).await?;
-    let history = match client.history(&args.id).await {
-        Err(SdkError::Engine(EngineError::NotFound { .. })) => {
-            return Err(backend::not_found(&client));
-        }
-        history => history?,
-    };
+    let history = client.history(&args.id).await;
+    let history = history.map_err(|error| backend::call_error(&client, &args.id, error))?;
     print(&if args.json { object(&history) } else { text(&history) })?;
-    Ok(ExitCode::from(ALL_COMPLETED))
+    Ok(ExitCode::SUCCESS)
 }
 
 fn object(history: &History) -> String {
@@ -41,30 +37,31 @@ fn text(history: &History) -> String {
     let mut text = String::new();
     if !history.attempts.is_empty() {
         let mut table = table(&["attempt", "began as", "started", "ms", "end"]);
-        for past in &history.attempts {
+        for summary in &history.attempts {
+            let attempt = &summary.attempt;
             table.add_row(vec![
-                past.attempt.index.to_string(),
-                word(past.attempt.kind),
-                time(past.attempt.started_at),
-                past.ended_at.since(past.attempt.started_at).get().to_string(),
-                printable(&end(past)),
+                attempt.index.to_string(),
+                wire_name(attempt.kind),
+                time(attempt.started_at),
+                summary.ended_at.since(attempt.started_at).get().to_string(),
+                printable(&end(summary)),
             ]);
         }
         text.push_str(&format!("{table}\n"));
     }
     for entry in &history.events {
-        let what = printable(&timeline::describe(&entry.event, entry.at));
-        text.push_str(&format!("{}  {what}\n", time(entry.at)));
+        let event = printable(&timeline::describe(&entry.event, entry.at));
+        text.push_str(&format!("{}  {event}\n", time(entry.at)));
     }
     if history.events.is_empty() {
-        text.push_str("its events are not kept any more\n");
+        text.push_str("the journal no longer has the events of this execution\n");
     }
     text
 }
 
-fn end(past: &AttemptSummary) -> String {
-    match &past.end {
+fn end(summary: &AttemptSummary) -> String {
+    match &summary.end {
         AttemptEnd::Failed(failure) => format!("{}: {}", failure.category, failure.reason.trim()),
-        end => word(end),
+        end => wire_name(end),
     }
 }

@@ -1,4 +1,4 @@
-//! The input of `ff run`: all executions are read and checked before anything is submitted.
+//! The input of `ff run`. All lines are read and checked before any is submitted.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,15 +8,16 @@ use ff_sdk::core::time::DurationMs;
 use ff_sdk::{Client, Submission};
 use serde_json::Value;
 
+use crate::exit::CliError;
 use crate::job_line::JobLine;
-use crate::outcome::Failed;
+use crate::lines::Lines;
 use crate::shell::ShellJob;
 
-/// An execution to be submitted.
+/// An execution to submit.
 pub struct Job {
-    /// Its line in the input, from 1.
+    /// The line in the input, from 1.
     pub line: usize,
-    /// What is submitted.
+    /// The submission.
     pub submission: Submission,
 }
 
@@ -26,52 +27,20 @@ pub const SHELL: &str = "shell";
 /// The lane of a run.
 const LANE: &str = "default";
 
-/// So many reclaims only ever happen to jobs whose workers are killed on purpose.
+/// High enough that only jobs whose workers are killed on purpose are reclaimed this often.
 const MAX_RECLAIMS: u32 = 1_000;
 
 /// Reads and checks all executions. Every bad line is reported with the file's name and its number.
-/// In a store that is `shared` they are kept after the run no longer than others.
-pub fn read(path: &Path, client: &Client, shared: bool) -> Result<Vec<Job>, Failed> {
-    let (name, text) = if path.as_os_str() == "-" {
-        ("standard input".to_owned(), std::io::read_to_string(std::io::stdin()))
-    } else {
-        (path.display().to_string(), std::fs::read_to_string(path))
-    };
-    let text = text.map_err(|error| Failed::usage(format!("{name}: {error}")))?;
-    let policy = policy(shared);
-    let mut jobs = Vec::new();
-    let mut problems = Vec::new();
-    let mut keys: BTreeMap<String, (usize, JobLine)> = BTreeMap::new();
-    // Some editors begin a file with a byte order mark.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    for (number, text) in text.lines().enumerate() {
-        let line = number + 1;
-        if text.trim().is_empty() {
-            continue;
-        }
-        match parse(text, line, client, &policy, &mut keys) {
-            Ok(job) => jobs.push(job),
-            Err(problem) => problems.push(format!("{name}:{line}: {problem}")),
-        }
-    }
-    if !problems.is_empty() {
-        problems.push("nothing was submitted".to_owned());
-        return Err(Failed::usage(problems.join("\n")));
-    }
-    if jobs.is_empty() {
-        return Err(Failed::usage(format!("{name}: there is no execution in it")));
-    }
-    Ok(jobs)
-}
-
-fn policy(shared: bool) -> ExecutionPolicy {
+/// In a `shared` store they have the usual retention.
+pub fn read(path: &Path, client: &Client, shared: bool) -> Result<Vec<Job>, CliError> {
     let mut policy =
         ExecutionPolicy { max_reclaim_count: MAX_RECLAIMS, ..ExecutionPolicy::default() };
     if !shared {
-        // The store ends with this process, and the report wants every execution.
+        // The store ends with this process, and the summary reads every execution.
         policy.retention_ms = DurationMs::new(u64::MAX);
     }
-    policy
+    let mut keys = BTreeMap::new();
+    Lines::open(path)?.parse_all(|line, text| parse(&text, line, client, &policy, &mut keys))
 }
 
 fn parse(
@@ -83,18 +52,17 @@ fn parse(
 ) -> Result<Job, String> {
     let job = JobLine::parse(text)?;
     if job.kind != SHELL {
-        return Err(format!("kind {:?} is unknown; ff run knows {SHELL:?}", job.kind));
+        return Err(format!("unknown kind {:?}: ff run supports only {SHELL:?}", job.kind));
     }
     if job.lane.is_some() || !job.requires.is_empty() {
-        return Err("lane and requires are for ff submit; ff run serves one lane".to_owned());
+        return Err("remove `lane` and `requires`: only ff submit supports them".to_owned());
     }
     ShellJob::parse(job.payload.as_ref().unwrap_or(&Value::Null))?;
     if let Some(key) = &job.idempotency_key {
-        let first = keys.entry(key.clone()).or_insert_with(|| (line, job.clone()));
-        if first.1 != job {
+        let (first_line, first) = keys.entry(key.clone()).or_insert_with(|| (line, job.clone()));
+        if *first != job {
             return Err(format!(
-                "idempotency_key {key:?} stands for other content in line {}",
-                first.0
+                "idempotency_key {key:?} is already used by line {first_line} with other content"
             ));
         }
     }

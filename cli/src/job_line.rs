@@ -1,4 +1,4 @@
-//! One line of the input: an execution as JSON.
+//! A line of the input: an execution as JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,25 +8,25 @@ use ff_sdk::core::policy::{ExecutionPolicy, RetryPolicy};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// One line of the input.
+/// An execution as a line of the input describes it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(
     deny_unknown_fields,
     expecting = "an object like {\"kind\": \"shell\", \"payload\": {...}}"
 )]
 pub struct JobLine {
-    /// Which handler it is for.
+    /// The kind, which selects the handler.
     pub kind: String,
-    /// What the handler gets.
+    /// The input of the handler.
     #[serde(default)]
     pub payload: Option<Value>,
-    /// The queue, where the command does not say it.
+    /// The lane, if it is not the default of the command.
     #[serde(default)]
     pub lane: Option<String>,
-    /// What a worker must be able to do.
+    /// The capabilities that a worker needs.
     #[serde(default)]
     pub requires: Vec<String>,
-    /// A key that stands for this content.
+    /// The idempotency key, which identifies this content.
     #[serde(default)]
     pub idempotency_key: Option<String>,
     #[serde(default)]
@@ -45,13 +45,13 @@ impl JobLine {
     /// Parses a line.
     pub fn parse(text: &str) -> Result<Self, String> {
         serde_json::from_str(text).map_err(|error| {
-            let place = format!(" at line 1 column {}", error.column());
-            format!("column {}: {}", error.column(), error.to_string().replace(&place, ""))
+            let position = format!(" at line 1 column {}", error.column());
+            format!("column {}: {}", error.column(), error.to_string().replace(&position, ""))
         })
     }
 
-    /// What is submitted for it, on a lane unless it names one, and under a policy but for what it
-    /// says itself.
+    /// The submission for this line. The lane and the retry policy of the line take precedence over
+    /// the arguments.
     pub fn submission(&self, lane: &str, policy: ExecutionPolicy) -> Submission {
         let policy = ExecutionPolicy { retry: self.retry.clone().unwrap_or_default(), ..policy };
         let mut submission = Submission::new(&self.kind)

@@ -1,8 +1,7 @@
-//! `ff list`: executions, page by page.
+//! `ff list`: lists executions or quarantined records, one page at a time.
 
 use std::process::ExitCode;
 
-use comfy_table::Table;
 use ff_sdk::core::execution::ExecutionSnapshot;
 use ff_sdk::core::op::{ListFilter, ListPosition};
 use ff_sdk::{Client, Quarantined};
@@ -11,23 +10,21 @@ use serde_json::json;
 use crate::args::ListArgs;
 use crate::backend;
 use crate::cursor::PageCursor;
-use crate::outcome::{ALL_COMPLETED, Failed, Out, warn};
-use crate::report::{printable, table, time};
+use crate::exit::{CliError, Stdout, warn};
+use crate::report::{counted, printable, table, time};
 
 /// Runs the command.
-pub async fn list(args: ListArgs) -> Result<ExitCode, Failed> {
+pub async fn list(args: ListArgs) -> Result<ExitCode, CliError> {
     let client = backend::client(&args.store).await?;
-    let mut out = Out::new();
+    let mut out = Stdout::new();
     let mut from = args.after.map(|cursor| cursor.0);
     loop {
-        let page = match args.quarantined {
-            true => quarantined(&client, from, args.limit as usize).await?,
-            false => executions(&client, &args, from).await?,
-        };
+        let page = read_page(&client, &args, from).await?;
         if page.unreadable > 0 {
             warn(&format!(
-                "ff: {} records could not be read: in quarantine, or of a newer program\n",
-                page.unreadable
+                "ff: skipped {}: in quarantine (see ff list --quarantined), or written by a newer \
+                 version of ff\n",
+                counted(page.unreadable as u64, "record", "records")
             ));
         }
         out.print(&if args.json { page.lines() } else { page.table() })?;
@@ -40,12 +37,12 @@ pub async fn list(args: ListArgs) -> Result<ExitCode, Failed> {
             let next = PageCursor(next).to_string();
             out.print(&match args.json {
                 true => format!("{}\n", json!({"next": next})),
-                false => format!("there is more: --after {next}\n"),
+                false => format!("more executions: continue with --after {next}\n"),
             })?;
             break;
         }
     }
-    Ok(ExitCode::from(ALL_COMPLETED))
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A page of either list.
@@ -60,31 +57,27 @@ enum Rows {
     Quarantined(Vec<Quarantined>),
 }
 
-async fn executions(
+async fn read_page(
     client: &Client,
     args: &ListArgs,
     from: Option<ListPosition>,
-) -> Result<Page, Failed> {
+) -> Result<Page, CliError> {
+    let limit = args.limit as usize;
+    if args.quarantined {
+        let page = client.quarantined(from, limit).await?;
+        return Ok(Page { rows: Rows::Quarantined(page.records), unreadable: 0, next: page.next });
+    }
     let filter = ListFilter { lane: args.lane.clone(), kind: args.kind.clone(), state: args.state };
-    let page = client.list(filter, from, args.limit as usize).await?;
+    let page = client.list(filter, from, limit).await?;
     let rows = Rows::Executions(page.executions);
     Ok(Page { rows, unreadable: page.unreadable, next: page.next })
-}
-
-async fn quarantined(
-    client: &Client,
-    from: Option<ListPosition>,
-    limit: usize,
-) -> Result<Page, Failed> {
-    let page = client.quarantined(from, limit).await?;
-    Ok(Page { rows: Rows::Quarantined(page.records), unreadable: 0, next: page.next })
 }
 
 impl Page {
     fn lines(&self) -> String {
         let lines: Vec<String> = match &self.rows {
             Rows::Executions(rows) => {
-                rows.iter().map(|seen| format!("{}\n", json!(seen))).collect()
+                rows.iter().map(|snapshot| format!("{}\n", json!(snapshot))).collect()
             }
             Rows::Quarantined(rows) => rows.iter().map(quarantined_line).collect(),
         };
@@ -92,40 +85,39 @@ impl Page {
     }
 
     fn table(&self) -> String {
-        let (mut table, empty) = match &self.rows {
-            Rows::Executions(rows) => {
-                let names = ["id", "kind", "lane", "state", "priority", "attempts", "created"];
-                (table(&names), rows.is_empty())
+        let (header, rows): (&[&str], Vec<Vec<String>>) = match &self.rows {
+            Rows::Executions(rows) => (
+                &["id", "kind", "lane", "state", "priority", "attempts", "created"],
+                rows.iter().map(row).collect(),
+            ),
+            Rows::Quarantined(rows) => {
+                (&["id", "since", "problem"], rows.iter().map(quarantined_row).collect())
             }
-            Rows::Quarantined(rows) => (table(&["id", "since", "problem"]), rows.is_empty()),
         };
-        if empty {
+        if rows.is_empty() {
             return String::new();
         }
-        match &self.rows {
-            Rows::Executions(rows) => rows.iter().for_each(|seen| add(&mut table, seen)),
-            Rows::Quarantined(rows) => {
-                for record in rows {
-                    let problem = record.problem.as_deref().unwrap_or("none any more");
-                    let (id, since) = (record.execution_id.to_string(), time(record.since));
-                    table.add_row(vec![id, since, printable(problem)]);
-                }
-            }
-        }
+        let mut table = table(header);
+        table.add_rows(rows);
         format!("{table}\n")
     }
 }
 
-fn add(table: &mut Table, seen: &ExecutionSnapshot) {
-    table.add_row(vec![
-        seen.execution_id.to_string(),
-        seen.kind.to_string(),
-        seen.lane.to_string(),
-        seen.state.public_state.to_string(),
-        seen.priority.get().to_string(),
-        seen.attempts_total.to_string(),
-        time(seen.created_at),
-    ]);
+fn row(snapshot: &ExecutionSnapshot) -> Vec<String> {
+    vec![
+        snapshot.execution_id.to_string(),
+        snapshot.kind.to_string(),
+        snapshot.lane.to_string(),
+        snapshot.state.public_state.to_string(),
+        snapshot.priority.get().to_string(),
+        snapshot.attempts_total.to_string(),
+        time(snapshot.created_at),
+    ]
+}
+
+fn quarantined_row(record: &Quarantined) -> Vec<String> {
+    let problem = record.problem.as_deref().unwrap_or("none: it can be decoded again");
+    vec![record.execution_id.to_string(), time(record.since), printable(problem)]
 }
 
 fn quarantined_line(record: &Quarantined) -> String {

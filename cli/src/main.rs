@@ -1,4 +1,4 @@
-//! `ff`: run, submit and measure durable executions from the command line.
+//! `ff`: submits, runs, watches and measures durable executions.
 
 mod args;
 mod backend;
@@ -6,9 +6,9 @@ mod bench;
 mod confidential;
 mod cursor;
 mod cursor_file;
-mod deliver;
 mod describe;
 mod doctor;
+mod exit;
 mod history;
 mod input;
 mod job_line;
@@ -16,7 +16,6 @@ mod lines;
 mod list;
 mod names;
 mod operate;
-mod outcome;
 mod pool;
 mod private_server;
 mod progress;
@@ -25,7 +24,8 @@ mod results;
 mod run;
 mod secret;
 mod shell;
-mod signals;
+mod shutdown;
+mod signal;
 mod submit;
 mod tail;
 mod timeline;
@@ -38,11 +38,11 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::args::{Cli, Task};
-use crate::outcome::Failed;
+use crate::args::{Cli, Command};
+use crate::exit::CliError;
 
-/// How long to wait at the end for what still runs to be dropped.
-const SHUTDOWN: Duration = Duration::from_secs(2);
+/// How long the process waits at its end until running tasks are dropped.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -55,33 +55,32 @@ fn main() -> ExitCode {
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return Failed::usage(format!("no runtime: {error}")).report(),
+        Err(error) => {
+            return CliError::usage(format!("cannot start the async runtime: {error}")).report();
+        }
     };
-    let done = runtime.block_on(async {
-        match cli.task {
-            Task::Run(args) => run::run(args).await,
-            Task::Bench(args) => bench::bench(args).await,
-            Task::Doctor(args) => doctor::doctor(args).await,
-            Task::Submit(args) => submit::submit(args).await,
-            Task::Work(args) => work::work(args).await,
-            Task::Describe(args) => describe::describe(args).await,
-            Task::List(args) => list::list(args).await,
-            Task::History(args) => history::history(args).await,
-            Task::Watch(args) => watch::watch(args).await,
-            Task::Tail(args) => tail::tail(args).await,
-            Task::Waitpoints(args) => waitpoints::waitpoints(args).await,
-            Task::Signal(args) => deliver::signal(args).await,
-            Task::Resume(args) => operate::resume(args).await,
-            Task::Secret(args) => secret::secret(args.task).await,
-            Task::Cancel(args) => operate::cancel(args).await,
-            Task::Replay(args) => operate::replay(args).await,
-            Task::Revoke(args) => operate::revoke(args).await,
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Run(args) => run::run(args).await,
+            Command::Bench(args) => bench::bench(args).await,
+            Command::Doctor(args) => doctor::doctor(args).await,
+            Command::Submit(args) => submit::submit(args).await,
+            Command::Work(args) => work::work(args).await,
+            Command::Describe(args) => describe::describe(args).await,
+            Command::List(args) => list::list(args).await,
+            Command::History(args) => history::history(args).await,
+            Command::Watch(args) => watch::watch(args).await,
+            Command::Tail(args) => tail::tail(args).await,
+            Command::Waitpoints(args) => waitpoints::waitpoints(args).await,
+            Command::Signal(args) => signal::signal(args).await,
+            Command::Resume(args) => operate::resume(args).await,
+            Command::Secret(args) => secret::secret(args.command).await,
+            Command::Cancel(args) => operate::cancel(args).await,
+            Command::Replay(args) => operate::replay(args).await,
+            Command::Revoke(args) => operate::revoke(args).await,
         }
     });
-    // Dropping what still runs kills its commands; no command outlives this process.
-    runtime.shutdown_timeout(SHUTDOWN);
-    match done {
-        Ok(code) => code,
-        Err(failed) => failed.report(),
-    }
+    // Dropping the running tasks kills their commands, so that none outlives this process.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    result.unwrap_or_else(|error| error.report())
 }

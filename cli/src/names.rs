@@ -1,24 +1,25 @@
-//! Names for this host and this process, where the user gives none.
+//! Default names for the worker and its instance.
 
-use crate::outcome::Failed;
+use crate::exit::CliError;
 
-/// The longest part of a host's name that is used.
-const MAX_HOST: usize = 40;
+/// How many characters of a host or worker name are used.
+const MAX_NAME: usize = 40;
 
-/// This host's name, as far as it can be a worker's.
+/// The host name, without the characters that a worker ID cannot have.
 pub fn host() -> String {
     let name = nix::unistd::gethostname().unwrap_or_default();
     let name = name.to_string_lossy();
-    let usable: String = name.chars().filter(char::is_ascii_graphic).take(MAX_HOST).collect();
+    let usable: String = name.chars().filter(char::is_ascii_graphic).take(MAX_NAME).collect();
     if usable.is_empty() { "worker".to_owned() } else { usable }
 }
 
-/// A name for this process that no other has: in containers even process ids are the same.
-pub fn instance(of: &str) -> Result<String, Failed> {
+/// A unique instance ID for this process. It has a random part, because processes in different
+/// containers can have the same process ID.
+pub fn instance(worker: &str) -> Result<String, CliError> {
     let mut random = [0; 4];
-    getrandom::fill(&mut random).map_err(Failed::runtime)?;
-    let of: String = of.chars().take(MAX_HOST).collect();
-    Ok(format!("{of}-{}-{:08x}", std::process::id(), u32::from_ne_bytes(random)))
+    getrandom::fill(&mut random).map_err(CliError::runtime)?;
+    let worker: String = worker.chars().take(MAX_NAME).collect();
+    Ok(format!("{worker}-{}-{:08x}", std::process::id(), u32::from_ne_bytes(random)))
 }
 
 #[cfg(test)]
@@ -28,9 +29,9 @@ mod tests {
     use ff_sdk::core::id::{WorkerId, WorkerInstanceId};
 
     #[test]
-    fn they_are_names_and_differ() {
+    fn default_names_are_valid_and_instances_differ() {
         assert!(WorkerId::try_new(host()).is_ok());
-        let names = [&host(), &"x".repeat(64)].map(|of| instance(of).expect("random bytes"));
+        let names = [&host(), &"x".repeat(64)].map(|name| instance(name).expect("random bytes"));
         for name in &names {
             assert!(WorkerInstanceId::try_new(name).is_ok(), "{name}");
         }

@@ -1,86 +1,75 @@
-//! `ff cancel`, `ff resume`, `ff replay` and `ff revoke`: what operators do to one execution.
+//! `ff cancel`, `ff resume`, `ff replay` and `ff revoke`: an operator's commands on an execution.
 
 use std::process::ExitCode;
 
 use ff_sdk::core::entropy::Entropy;
 use ff_sdk::core::execution::{AnyOutcome, Command};
-use ff_sdk::{EngineError, Rejection, RejectionKind, SdkError};
+use ff_sdk::{EngineError, ExecutionId, Rejection, RejectionKind, SdkError};
 use serde_json::{Map, Value, json};
 
 use crate::args::{CancelArgs, OperateArgs};
 use crate::backend;
-use crate::outcome::{ALL_COMPLETED, Failed, print};
+use crate::exit::{CliError, print_line};
 
 /// Runs `ff cancel`.
-pub async fn cancel(args: CancelArgs) -> Result<ExitCode, Failed> {
-    let CancelArgs { call, reason } = args;
-    carry_out(call, "cancelled", |execution_id, request_id| Command::Cancel {
-        execution_id,
-        request_id,
-        reason,
-    })
-    .await
+pub async fn cancel(args: CancelArgs) -> Result<ExitCode, CliError> {
+    let CancelArgs { operate, reason } = args;
+    let command = |execution_id, request_id| Command::Cancel { execution_id, request_id, reason };
+    execute(operate, "cancelled", command).await
 }
 
 /// Runs `ff resume`.
-pub async fn resume(args: OperateArgs) -> Result<ExitCode, Failed> {
-    carry_out(args, "resumed", |execution_id, request_id| Command::Resume {
-        execution_id,
-        request_id,
-    })
-    .await
+pub async fn resume(args: OperateArgs) -> Result<ExitCode, CliError> {
+    let command = |execution_id, request_id| Command::Resume { execution_id, request_id };
+    execute(args, "resumed", command).await
 }
 
 /// Runs `ff replay`.
-pub async fn replay(args: OperateArgs) -> Result<ExitCode, Failed> {
-    carry_out(args, "replayed", |execution_id, request_id| Command::Replay {
-        execution_id,
-        request_id,
-    })
-    .await
+pub async fn replay(args: OperateArgs) -> Result<ExitCode, CliError> {
+    let command = |execution_id, request_id| Command::Replay { execution_id, request_id };
+    execute(args, "replayed", command).await
 }
 
 /// Runs `ff revoke`.
-pub async fn revoke(args: OperateArgs) -> Result<ExitCode, Failed> {
-    carry_out(args, "revoked", |execution_id, request_id| Command::RevokeLease {
-        execution_id,
-        request_id,
-    })
-    .await
+pub async fn revoke(args: OperateArgs) -> Result<ExitCode, CliError> {
+    let command = |execution_id, request_id| Command::RevokeLease { execution_id, request_id };
+    execute(args, "revoked", command).await
 }
 
-async fn carry_out(
+async fn execute(
     args: OperateArgs,
     done: &'static str,
-    command: impl FnOnce(ff_sdk::ExecutionId, String) -> Command,
-) -> Result<ExitCode, Failed> {
-    let client = backend::client(&args.store).await?;
-    let request_id = args.request_id.map_or_else(fresh, |id| Ok(id.to_string()))?;
-    let outcome = match client.execute(command(args.id, request_id.clone())).await {
+    command: impl FnOnce(ExecutionId, String) -> Command,
+) -> Result<ExitCode, CliError> {
+    let OperateArgs { execution, request_id } = args;
+    let id = execution.id;
+    let client = backend::client(&execution.store).await?;
+    let request_id = request_id.map_or_else(new_id, |id| Ok(id.to_string()))?;
+    let outcome = match client.execute(command(id, request_id.clone())).await {
         Ok(outcome) => outcome,
-        Err(SdkError::Engine(EngineError::NotFound { .. })) => {
-            return Err(backend::not_found(&client));
+        Err(error @ SdkError::Engine(EngineError::NotFound { .. })) => {
+            return Err(backend::call_error(&client, &id, error));
         }
-        Err(error) => return Err(unanswered(&error, &format!("--request-id {request_id}"))),
+        Err(error) => return Err(with_retry_advice(&error, &format!("--request-id {request_id}"))),
     };
-    let told = told(&outcome);
-    if args.json {
+    let detail = detail(&outcome);
+    if execution.json {
         let mut object = Map::new();
-        object.insert("id".to_owned(), json!(args.id));
+        object.insert("id".to_owned(), json!(id));
         object.insert("outcome".to_owned(), json!(done));
         object.insert("request_id".to_owned(), json!(request_id));
-        object.extend(told.map(|(name, value)| (name.to_owned(), value)));
-        print(&format!("{}\n", Value::Object(object)))?;
+        object.extend(detail.map(|(name, value)| (name.to_owned(), value)));
+        print_line(Value::Object(object))?;
     } else {
-        let told = told.map(|(name, value)| format!(", {} {value}", name.replace('_', " ")));
-        let told = told.unwrap_or_default();
-        print(&format!("{done} {}{told} (request id {request_id})\n", args.id))?;
+        let detail = detail.map(|(name, value)| format!(", {} {value}", name.replace('_', " ")));
+        let detail = detail.unwrap_or_default();
+        print_line(format_args!("{done} {id}{detail} (request ID {request_id})"))?;
     }
-    Ok(ExitCode::from(ALL_COMPLETED))
+    Ok(ExitCode::SUCCESS)
 }
 
-/// What there is to tell of an outcome beside that it was carried out.
-fn told(outcome: &AnyOutcome) -> Option<(&'static str, Value)> {
+/// The name and value of what else the outcome reports.
+fn detail(outcome: &AnyOutcome) -> Option<(&'static str, Value)> {
     match outcome {
         AnyOutcome::Replay(replayed) => Some(("life", json!(replayed.life))),
         AnyOutcome::RevokeLease(revoked) => Some(("lease_epoch", json!(revoked.lease_epoch))),
@@ -89,16 +78,16 @@ fn told(outcome: &AnyOutcome) -> Option<(&'static str, Value)> {
     }
 }
 
-/// A refusal is final; after anything else the same call can be made again, with this added.
-pub fn unanswered(error: &SdkError, again: &str) -> Failed {
-    match refusal(error) {
-        Some(_) => Failed::runtime(error),
-        None => Failed::runtime(format!("{error}\nto make the same call again add {again}")),
+/// The error of a call. Unless it is a rejection, which is final, it says how to retry the call.
+pub fn with_retry_advice(error: &SdkError, argument: &str) -> CliError {
+    match rejection(error) {
+        Some(_) => CliError::runtime(error),
+        None => CliError::runtime(format!("{error}\nto retry safely, add {argument}")),
     }
 }
 
-/// Why the engine has refused a call, if it has.
-pub fn refusal(error: &SdkError) -> Option<RejectionKind> {
+/// The reason why the engine rejected a call, if it did.
+pub fn rejection(error: &SdkError) -> Option<RejectionKind> {
     fn of(error: &EngineError) -> Option<RejectionKind> {
         match error {
             EngineError::Validation { kind, .. } => Some(*kind),
@@ -109,10 +98,10 @@ pub fn refusal(error: &SdkError) -> Option<RejectionKind> {
     error.engine().and_then(of)
 }
 
-/// A name for a call that nobody has used.
-pub fn fresh() -> Result<String, Failed> {
+/// A new ID for a call.
+pub fn new_id() -> Result<String, CliError> {
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(Failed::runtime)?;
+    getrandom::fill(&mut seed).map_err(CliError::runtime)?;
     Ok(Entropy::from_seed(seed).uuid().to_string())
 }
 
@@ -124,10 +113,10 @@ mod tests {
     use ff_sdk::core::time::DurationMs;
 
     #[test]
-    fn a_call_that_nobody_answered_can_be_made_again() {
+    fn the_error_of_a_call_without_an_answer_says_how_to_retry_it() {
         let elapsed = DurationMs::new(7);
         let timeout = EngineError::Timeout { op: "cancel", elapsed, applied: Applied::Unknown };
-        let failed = unanswered(&timeout.into(), "--request-id r-1");
-        assert!(failed.message().contains("--request-id r-1"), "{}", failed.message());
+        let error = with_retry_advice(&timeout.into(), "--request-id r-1");
+        assert!(error.message().contains("--request-id r-1"), "{}", error.message());
     }
 }

@@ -1,4 +1,5 @@
-//! Workers in this process, each a worker of its own, so that one can be killed alone.
+//! The workers of `ff run` in this process. Each has a separate worker instance, so that one can be
+//! killed alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::entropy::Entropy;
+use ff_sdk::core::execution::AttemptKind;
 use ff_sdk::{
     FlowFabricWorker, Namespace, RawPayload, SdkError, State, TaskContext, WorkerConfig,
     WorkerRuntime,
@@ -16,18 +18,18 @@ use tokio::task::{JoinError, JoinSet};
 use crate::input::SHELL;
 use crate::shell;
 
-/// How long commands that run may take once nothing new is claimed: as long as they want, since a
-/// second Ctrl-C stops them.
-const DRAIN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How long running commands may take once nothing new is claimed. There is no real limit, because
+/// a second Ctrl-C kills them.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The namespace of everything that is run from the command line, unless it is set.
+/// The default namespace of every command.
 pub const NAMESPACE: &str = "ff";
 
-/// What the workers are doing, for the progress bar.
+/// Counters of the pool, for the progress bar.
 #[derive(Debug, Default)]
-pub struct Doing {
-    /// Commands that run now.
-    pub active: AtomicU64,
+pub struct PoolStats {
+    /// Commands that are running.
+    pub running: AtomicU64,
     /// Attempts that were started after a failed one.
     pub retries: AtomicU64,
     /// Attempts that were started after a lost lease.
@@ -36,43 +38,43 @@ pub struct Doing {
     pub killed: AtomicU64,
 }
 
-/// How the pool is set up.
+/// The configuration of the pool.
 #[derive(Clone)]
 pub struct PoolConfig {
     /// The store.
     pub backend: Arc<dyn EngineBackend>,
-    /// What the workers' names begin with.
+    /// The prefix of the workers' instance IDs.
     pub instance: String,
-    /// Whose executions.
+    /// The namespace of the executions.
     pub namespace: Namespace,
-    /// How many workers.
+    /// The number of workers.
     pub workers: usize,
-    /// How long their leases are good.
+    /// How long a lease lasts unless it is renewed.
     pub lease_ttl_ms: u64,
-    /// How often one is killed.
+    /// How often a worker is killed.
     pub kill_every: Option<Duration>,
-    /// The seed of all randomness.
+    /// The seed of all random choices.
     pub seed: Option<u64>,
 }
 
-/// Runs workers until told to drain. A worker that is killed is replaced at once.
+/// Runs the workers until `drain` is true and their commands have ended. A worker that is killed is
+/// replaced immediately.
 ///
-/// Dropping the future kills all of them and their commands.
+/// Dropping the future kills all workers and their commands.
 pub async fn run(
     config: PoolConfig,
-    doing: Arc<Doing>,
+    stats: Arc<PoolStats>,
     drain: watch::Receiver<bool>,
 ) -> Result<(), SdkError> {
-    let mut entropy = Entropy::from_u64(config.seed.unwrap_or_else(|| {
-        // Which worker is killed need not be repeatable without a seed.
-        u64::from(std::process::id())
-    }));
+    // Without a seed the choice of the killed worker need not be repeatable.
+    let seed = config.seed.unwrap_or_else(|| u64::from(std::process::id()));
+    let mut entropy = Entropy::from_u64(seed);
     let mut workers = JoinSet::new();
     let mut handles = Vec::new();
     let mut number = 0;
     while handles.len() < config.workers {
         number += 1;
-        handles.push(workers.spawn(worker(config.clone(), doing.clone(), drain.clone(), number)));
+        handles.push(workers.spawn(worker(config.clone(), stats.clone(), drain.clone(), number)));
     }
     let mut ticks = config.kill_every.map(tokio::time::interval);
     if let Some(ticks) = &mut ticks {
@@ -94,9 +96,9 @@ pub async fn run(
             _ = tick, if !*drain.borrow() => {
                 let victim = entropy.below(handles.len() as u64) as usize;
                 handles[victim].abort();
-                doing.killed.fetch_add(1, Ordering::Relaxed);
+                stats.killed.fetch_add(1, Ordering::Relaxed);
                 number += 1;
-                let next = worker(config.clone(), doing.clone(), drain.clone(), number);
+                let next = worker(config.clone(), stats.clone(), drain.clone(), number);
                 handles[victim] = workers.spawn(next);
             }
         }
@@ -113,7 +115,7 @@ fn finished(ended: Result<Result<(), SdkError>, JoinError>) -> Result<(), SdkErr
 
 async fn worker(
     pool: PoolConfig,
-    doing: Arc<Doing>,
+    stats: Arc<PoolStats>,
     mut drain: watch::Receiver<bool>,
     number: u64,
 ) -> Result<(), SdkError> {
@@ -126,9 +128,9 @@ async fn worker(
     config.seed = pool.seed.map(|seed| seed.wrapping_add(number));
     let worker = FlowFabricWorker::connect_with(config, pool.backend, None).await?;
     let runtime = WorkerRuntime::new(worker)
-        .state(Watched(doing))
-        .handle(SHELL, watched)
-        .shutdown_deadline(DRAIN);
+        .state(stats)
+        .handle(SHELL, handle)
+        .shutdown_deadline(DRAIN_TIMEOUT);
     runtime
         .run_until(async move {
             // The sender lives as long as the pool.
@@ -137,29 +139,26 @@ async fn worker(
         .await
 }
 
-struct Watched(Arc<Doing>);
+/// Counts a running command until it is dropped, also when its worker is killed.
+struct Running(Arc<PoolStats>);
 
-/// Counts a command in and out, also when it is killed.
-struct Active(Arc<Doing>);
-
-impl Drop for Active {
+impl Drop for Running {
     fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::Relaxed);
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-async fn watched(
+async fn handle(
     context: TaskContext,
     payload: RawPayload,
-    doing: State<Watched>,
+    stats: State<Arc<PoolStats>>,
 ) -> Result<Vec<u8>, ff_sdk::HandlerError> {
-    use ff_sdk::core::execution::AttemptKind;
-    let doing = doing.0.0.clone();
-    doing.active.fetch_add(1, Ordering::Relaxed);
-    let _active = Active(doing.clone());
+    let stats = (*stats.0).clone();
+    stats.running.fetch_add(1, Ordering::Relaxed);
+    let _running = Running(stats.clone());
     match context.attempt_kind() {
-        AttemptKind::Retry => doing.retries.fetch_add(1, Ordering::Relaxed),
-        AttemptKind::Reclaim => doing.reclaims.fetch_add(1, Ordering::Relaxed),
+        AttemptKind::Retry => stats.retries.fetch_add(1, Ordering::Relaxed),
+        AttemptKind::Reclaim => stats.reclaims.fetch_add(1, Ordering::Relaxed),
         AttemptKind::Initial | AttemptKind::Replay => 0,
     };
     shell::run(context, payload).await

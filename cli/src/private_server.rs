@@ -1,8 +1,9 @@
-//! A server of this command's own: started on a free port, gone with the command.
+//! A private server: started on a free port, and stopped at the end of the command.
 //!
-//! It runs under a shell that waits for the end of a pipe. The pipe is closed when the server is
-//! dropped, and by the system when this process ends in any other way, be it killed: then the shell
-//! kills the server and removes its directory. This file stands alone, so that tests can use it.
+//! The server runs under a shell that waits for the end of a pipe. The pipe is closed when the
+//! server is dropped, or by the operating system when this process ends in any other way, even by
+//! SIGKILL. The shell then kills the server and removes its directory. This file has no imports
+//! from this crate, so that tests and examples can include it.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
@@ -14,17 +15,17 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// The programs that can be the server, the first that is found.
+/// The server programs. The first one that is installed is used.
 const PROGRAMS: [&str; 2] = ["valkey-server", "redis-server"];
-/// How long a server may take until it answers.
-const START: Duration = Duration::from_secs(10);
-/// How long to wait before asking a server that does not listen yet again.
-const PAUSE: Duration = Duration::from_millis(5);
-/// How many ports are tried: another process may take a port between its choice and its use.
-const ATTEMPTS: usize = 5;
+/// How long a server may take to answer after its start.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause between two attempts to connect while the server starts.
+const CONNECT_PAUSE: Duration = Duration::from_millis(5);
+/// How many ports are tried. Another process may take a port after it was chosen.
+const MAX_PORTS: usize = 5;
 
-/// Runs the server `$@` until standard input ends. It says in the directory `$0` who the server is,
-/// and that it has ended by itself.
+/// Runs the server `$@` until standard input ends. The directory `$0` gets the server's log, its
+/// process ID in `pid`, and the file `ended` if the server has ended by itself.
 const SUPERVISE: &str = r#"
 exec 3<&0
 "$@" </dev/null >"$0/log" 2>&1 3<&- &
@@ -42,12 +43,12 @@ wait
 rm -rf "$0"
 "#;
 
-/// Why there is no server.
+/// The server could not be started.
 #[derive(Debug)]
 pub enum StartError {
-    /// None of the programs is on the PATH.
+    /// No server program is on the PATH.
     NotInstalled,
-    /// It could not be started, or did not answer in time.
+    /// The program could not be run, or the server did not answer in time.
     Failed(String),
 }
 
@@ -55,11 +56,11 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotInstalled => f.write_str(
-                "no server to start: neither valkey-server nor redis-server is on the PATH; \
-                 install Valkey (https://valkey.io, package valkey-server or valkey), \
-                 or name a server that runs, like valkey://127.0.0.1:6379",
+                "cannot start a private server: neither valkey-server nor redis-server is on the \
+                 PATH. Install Valkey (https://valkey.io, package valkey-server or valkey), or \
+                 give the URL of a running server, for example valkey://127.0.0.1:6379",
             ),
-            Self::Failed(problem) => write!(f, "the private server did not start: {problem}"),
+            Self::Failed(problem) => write!(f, "cannot start a private server: {problem}"),
         }
     }
 }
@@ -72,49 +73,44 @@ impl From<io::Error> for StartError {
     }
 }
 
-/// A server that runs; dropping it ends the server and removes its directory.
+/// A running server. Dropping it stops the server and removes its directory.
 #[derive(Debug)]
 pub struct PrivateServer {
     address: SocketAddr,
     shell: Child,
-    /// Closing it ends the server.
-    lifeline: Option<ChildStdin>,
+    /// The pipe. Closing it stops the server.
+    pipe: Option<ChildStdin>,
     directory: TempDir,
 }
 
-/// What came of one attempt to start it.
-enum Attempt {
-    Answers,
-    PortTaken,
-}
-
 impl PrivateServer {
-    /// Starts it, without persistence, and waits until it answers. Blocks the thread.
+    /// Starts a server without persistence and waits until it answers. Blocks the thread.
     ///
     /// # Errors
     ///
-    /// [`StartError`].
+    /// [`StartError`] if no server program is installed, or the server does not answer.
     pub fn start() -> Result<Self, StartError> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let program = PROGRAMS.iter().find_map(|name| find(name, &path));
         let program = program.ok_or(StartError::NotInstalled)?;
-        for _ in 0..ATTEMPTS {
-            let mut server = Self::spawn(&program)?;
-            if let Attempt::Answers = server.wait_until_it_answers()? {
+        for _ in 0..MAX_PORTS {
+            let server = Self::spawn(&program)?;
+            if server.answers()? {
                 return Ok(server);
             }
         }
-        Err(StartError::Failed(format!("{ATTEMPTS} ports were taken before it could listen")))
+        let problem = format!("{MAX_PORTS} ports in a row were taken by other processes");
+        Err(StartError::Failed(problem))
     }
 
-    /// Its URL.
+    /// The URL of the server.
     pub fn url(&self) -> String {
         format!("valkey://{}", self.address)
     }
 
     fn spawn(program: &Path) -> Result<Self, StartError> {
         let directory = tempfile::Builder::new().prefix("ff-valkey-").tempdir()?;
-        // A port that was free a moment ago.
+        // The operating system chooses a free port.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut shell = Command::new("sh")
             .args(["-c", SUPERVISE])
@@ -126,47 +122,46 @@ impl PrivateServer {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Ctrl-C is for the command; the server is needed until that has ended.
+            // Ctrl-C must not reach the server, which the command needs until its end.
             .process_group(0)
             .spawn()?;
-        let lifeline = shell.stdin.take();
-        Ok(Self { address, shell, lifeline, directory })
+        let pipe = shell.stdin.take();
+        Ok(Self { address, shell, pipe, directory })
     }
 
-    fn wait_until_it_answers(&mut self) -> Result<Attempt, StartError> {
-        let began = Instant::now();
+    /// Waits until the server answers. Returns false if another process has taken the port.
+    fn answers(&self) -> Result<bool, StartError> {
+        let started = Instant::now();
         loop {
             if self.is_mine().unwrap_or(false) {
-                return Ok(Attempt::Answers);
+                return Ok(true);
             }
             let ended = self.directory.path().join("ended").exists();
-            let said = || {
+            if ended || started.elapsed() > START_TIMEOUT {
                 let log = std::fs::read_to_string(self.directory.path().join("log"));
-                log.unwrap_or_default()
-            };
-            if ended && said().contains("Address already in use") {
-                return Ok(Attempt::PortTaken);
+                let log = log.unwrap_or_default();
+                if ended && log.contains("Address already in use") {
+                    return Ok(false);
+                }
+                let problem = if ended { "it ended" } else { "it does not answer" };
+                let last = log.lines().rev().find(|line| !line.trim().is_empty());
+                let last = last.unwrap_or("its log is empty");
+                return Err(StartError::Failed(format!("{problem}: {last}")));
             }
-            if ended || began.elapsed() > START {
-                let said = said();
-                let last = said.lines().rev().find(|line| !line.trim().is_empty());
-                let what = if ended { "it ended" } else { "it does not answer" };
-                return Err(StartError::Failed(format!("{what}: {}", last.unwrap_or("no word"))));
-            }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(CONNECT_PAUSE);
         }
     }
 
-    /// Whether the port answers, and as this server: another process may have taken the port.
+    /// Whether this server answers on the port. Another process may have taken it.
     fn is_mine(&self) -> io::Result<bool> {
-        let mut stream = TcpStream::connect_timeout(&self.address, START)?;
-        stream.set_read_timeout(Some(START))?;
+        let mut stream = TcpStream::connect_timeout(&self.address, START_TIMEOUT)?;
+        stream.set_read_timeout(Some(START_TIMEOUT))?;
         stream.write_all(b"PING\r\nCONFIG GET dir\r\n")?;
         let mut lines = BufReader::new(stream).lines();
         if lines.next().transpose()?.as_deref() != Some("+PONG") {
             return Ok(false);
         }
-        // *2, $3, dir, $length, and the directory.
+        // The reply has the lines *2, $3, dir, $LENGTH, and the directory.
         let found = lines.nth(4).transpose()?.unwrap_or_default();
         Ok(std::fs::canonicalize(found)? == std::fs::canonicalize(self.directory.path())?)
     }
@@ -174,13 +169,13 @@ impl PrivateServer {
 
 impl Drop for PrivateServer {
     fn drop(&mut self) {
-        drop(self.lifeline.take());
-        // The shell kills the server and ends; whatever fails here, nothing more can be done.
+        drop(self.pipe.take());
+        // The shell kills the server and ends. If waiting fails, there is nothing else to do.
         let _ = self.shell.wait();
     }
 }
 
-/// A program's file on a path of directories.
+/// Finds a program in the directories of PATH.
 fn find(name: &str, path: &std::ffi::OsStr) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let executable = |file: &PathBuf| {

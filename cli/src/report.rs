@@ -1,4 +1,4 @@
-//! Tables for people, and the summary at the end of a run.
+//! Tables and text for people, and the summary of `ff run`.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,22 +10,26 @@ use serde_json::json;
 
 use crate::results::JobResult;
 
-/// Executions that are listed one by one; more are only summed up.
+/// The most executions that are listed one by one. A longer run is summed up by outcome.
 const MAX_ROWS: usize = 40;
-/// Failures that are told with their reason where executions are not listed.
+/// The most failures that are printed with their reason if the run is summed up.
 const MAX_FAILURES: usize = 20;
+/// The most characters of a result or reason in a table.
+const MAX_RESULT_CHARS: usize = 48;
+/// The last millisecond of the year 9999, the latest time that can be formatted.
+const MAX_TIME_MS: u64 = 253_402_300_799_999;
 
-/// What a run came to.
+/// The summary of a run.
 pub struct Summary<'a> {
-    /// What became of each execution.
+    /// The result of each execution.
     pub results: &'a [JobResult],
-    /// Executions that were submitted and stood for the same as an earlier line.
+    /// How many lines had the idempotency key of an execution that existed.
     pub duplicates: usize,
-    /// Workers that were killed on purpose.
+    /// How many workers were killed on purpose.
     pub killed: u64,
-    /// How long it took.
+    /// How long the run took.
     pub took: Duration,
-    /// Whether it was interrupted.
+    /// Whether the run was interrupted.
     pub interrupted: bool,
 }
 
@@ -42,7 +46,7 @@ impl Summary<'_> {
         self.results.iter().filter(|result| result.ended_at.is_none()).count()
     }
 
-    /// One JSON object.
+    /// The summary as a JSON object.
     pub fn json(&self) -> String {
         json!({
             "executions": self.results.len(),
@@ -62,13 +66,13 @@ impl Summary<'_> {
         .to_string()
     }
 
-    /// A table for people.
-    pub fn table(&self) -> String {
+    /// The summary as text: a table and a line of totals.
+    pub fn text(&self) -> String {
         let mut text = String::new();
         if self.results.len() <= MAX_ROWS {
             text.push_str(&self.rows().to_string());
         } else {
-            text.push_str(&self.sums().to_string());
+            text.push_str(&self.outcomes().to_string());
             let failed = || self.results.iter().filter(|result| result.failure.is_some());
             for result in failed().take(MAX_FAILURES) {
                 let reason = first_line(result);
@@ -76,25 +80,25 @@ impl Summary<'_> {
             }
             let more = failed().count().saturating_sub(MAX_FAILURES);
             if more > 0 {
-                text.push_str(&format!("\nand {more} more; --results has them all"));
+                text.push_str(&format!("\nand {more} more: --results writes all of them"));
             }
         }
         text.push_str(&format!(
-            "\n{} of {} completed, {} failed, {} retries, {} reclaims in {:.1} s",
+            "\n{} of {} completed, {} failed, {}, {} in {:.1} s",
             self.count("completed"),
             self.results.len(),
             self.results.len() - self.count("completed") - self.unfinished(),
-            self.total(|result| result.retries),
-            self.total(|result| result.reclaims),
+            counted(self.total(|result| result.retries), "retry", "retries"),
+            counted(self.total(|result| result.reclaims), "reclaim", "reclaims"),
             self.took.as_secs_f64(),
         ));
-        for (count, what) in [
-            (self.killed, "workers killed on purpose"),
-            (self.duplicates as u64, "lines that stood for an earlier one"),
-            (self.unfinished() as u64, "left unfinished"),
+        for (count, singular, plural) in [
+            (self.killed, "worker killed on purpose", "workers killed on purpose"),
+            (self.duplicates as u64, "duplicate line", "duplicate lines"),
+            (self.unfinished() as u64, "unfinished", "unfinished"),
         ] {
             if count > 0 {
-                text.push_str(&format!(", {count} {what}"));
+                text.push_str(&format!(", {}", counted(count, singular, plural)));
             }
         }
         text
@@ -104,7 +108,6 @@ impl Summary<'_> {
         let mut table =
             table(&["line", "kind", "outcome", "attempts", "retries", "reclaims", "ms", "result"]);
         for result in self.results {
-            let took = result.took_ms().map_or_else(|| "-".to_owned(), |took| took.to_string());
             table.add_row(vec![
                 result.line.to_string(),
                 result.kind.clone(),
@@ -112,14 +115,14 @@ impl Summary<'_> {
                 result.attempts.to_string(),
                 result.retries.to_string(),
                 result.reclaims.to_string(),
-                took,
+                result.took_ms().map_or_else(|| "-".to_owned(), |took| took.to_string()),
                 first_line(result),
             ]);
         }
         table
     }
 
-    fn sums(&self) -> Table {
+    fn outcomes(&self) -> Table {
         let mut table = table(&["outcome", "executions", "attempts", "p50 ms", "p95 ms", "max ms"]);
         let mut outcomes: Vec<&str> =
             self.results.iter().map(|result| result.outcome.as_str()).collect();
@@ -130,9 +133,8 @@ impl Summary<'_> {
                 self.results.iter().filter(|result| result.outcome == outcome).collect();
             let mut took: Vec<u64> = of.iter().filter_map(|result| result.took_ms()).collect();
             took.sort_unstable();
-            let at = |percent: usize| {
-                let place = (took.len() * percent / 100).min(took.len().saturating_sub(1));
-                took.get(place).map_or_else(|| "-".to_owned(), u64::to_string)
+            let at = |percent| {
+                percentile(&took, percent).map_or_else(|| "-".to_owned(), |ms| ms.to_string())
             };
             let attempts: u64 = of.iter().map(|result| u64::from(result.attempts)).sum();
             table.add_row(vec![
@@ -148,34 +150,41 @@ impl Summary<'_> {
     }
 }
 
-/// Names and values, one below the other.
-pub fn plain_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table
+/// A percentile of sorted values; `None` if there are none.
+pub fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
+    let index = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(index).copied()
 }
 
-/// An instant of the store's clock, in UTC.
+/// Names and values as a table without borders.
+pub fn name_value_table(rows: Vec<(&str, String)>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    for (name, value) in rows {
+        table.add_row(vec![name.to_owned(), printable(&value)]);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+/// A time of the store's clock, in UTC.
 pub fn time(at: TimestampMs) -> String {
-    let at = UNIX_EPOCH + Duration::from_millis(at.get().min(LAST_MS));
+    let at = UNIX_EPOCH + Duration::from_millis(at.get().min(MAX_TIME_MS));
     humantime::format_rfc3339_millis(at).to_string()
 }
 
-/// The last millisecond of the year 9999, the last that can be written.
-const LAST_MS: u64 = 253_402_300_799_999;
-
-/// The text, or its beginning.
-pub fn shortened(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
+/// The text, cut after this number of characters.
+pub fn shortened(text: &str, max_chars: usize) -> String {
+    match text.char_indices().nth(max_chars) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
 }
 
-/// A table whose columns of numbers are to the right.
+/// A table whose columns of numbers are aligned to the right.
 pub fn table(header: &[&str]) -> Table {
-    const NUMBERS: [&str; 11] = [
+    const NUMBERS: [&str; 12] = [
         "line",
+        "attempt",
         "attempts",
         "retries",
         "reclaims",
@@ -190,7 +199,7 @@ pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(header.to_vec());
     for (number, name) in header.iter().enumerate() {
-        if (NUMBERS.contains(name) || *name == "attempt")
+        if NUMBERS.contains(name)
             && let Some(column) = table.column_mut(number)
         {
             column.set_cell_alignment(CellAlignment::Right);
@@ -199,20 +208,25 @@ pub fn table(header: &[&str]) -> Table {
     table
 }
 
-/// The word that stands for a value in JSON.
-pub fn word(value: impl Serialize) -> String {
+/// The count and the name of what is counted, for example "1 retry" and "2 retries".
+pub fn counted(count: u64, singular: &str, plural: &str) -> String {
+    format!("{count} {}", if count == 1 { singular } else { plural })
+}
+
+/// The string that a value is in JSON.
+pub fn wire_name(value: impl Serialize) -> String {
     json!(value).as_str().unwrap_or_default().to_owned()
 }
 
-/// The text without anything that a terminal would act on.
+/// The text with spaces in place of control characters, so that it cannot control the terminal.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// The first line of what an execution came to, short enough for a table.
+/// The first line of the failure or the result, short enough for a table.
 fn first_line(result: &JobResult) -> String {
     let reason = result.failure.as_ref().map(|failure| failure.reason.as_str());
     let text = reason.or(result.result.as_deref()).unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();
-    shortened(&printable(line), 48)
+    shortened(&printable(line), MAX_RESULT_CHARS)
 }

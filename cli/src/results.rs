@@ -1,28 +1,30 @@
-//! What became of each execution.
+//! The results of `ff run`, and the file that they are written to.
 
-use std::io::{BufWriter, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use ff_sdk::core::execution::{ExecutionSnapshot, Outcome, ValueKind, WorkFailure};
+use ff_sdk::core::execution::{Outcome, ValueKind, WorkFailure};
 use ff_sdk::core::id::ExecutionId;
 use ff_sdk::core::time::TimestampMs;
 use ff_sdk::{Client, SdkError};
 use serde::Serialize;
 
-use crate::outcome::Failed;
+use crate::exit::CliError;
 
-/// One line of the results.
+/// The result of one execution, a line of the results file.
 #[derive(Debug, Serialize)]
 pub struct JobResult {
-    /// Its line in the input.
+    /// The line in the input.
     pub line: usize,
-    /// Its id.
+    /// The ID of the execution.
     pub id: ExecutionId,
-    /// Its kind.
+    /// The kind.
     pub kind: String,
-    /// Its public state at the end: completed, failed, cancelled, expired, or where it was left.
+    /// The public state when the run ended: completed, failed, cancelled, expired, or a state that
+    /// is not terminal if the run was interrupted.
     pub outcome: String,
-    /// How many attempts there were.
+    /// The number of attempts.
     pub attempts: u32,
     /// How many of them were retries.
     pub retries: u32,
@@ -32,18 +34,18 @@ pub struct JobResult {
     pub created_at: TimestampMs,
     /// When it ended.
     pub ended_at: Option<TimestampMs>,
-    /// Its result, where that is text.
+    /// The result, if it is text.
     pub result: Option<String>,
-    /// Its result in hexadecimal, where that is no text.
+    /// The result in hexadecimal, if it is not text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_hex: Option<String>,
-    /// Why it failed.
+    /// The failure, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<WorkFailure>,
 }
 
 impl JobResult {
-    /// Whether it completed.
+    /// Whether the execution completed.
     pub fn is_completed(&self) -> bool {
         self.outcome == "completed"
     }
@@ -54,20 +56,33 @@ impl JobResult {
     }
 }
 
-/// Reads what became of an execution.
+/// Reads the result of an execution. `None` if the execution does not exist.
 pub async fn read(
     client: &Client,
     line: usize,
     id: ExecutionId,
 ) -> Result<Option<JobResult>, SdkError> {
-    let Some(seen) = client.describe(&id).await? else { return Ok(None) };
+    let Some(snapshot) = client.describe(&id).await? else { return Ok(None) };
     let bytes = client.value(&id, ValueKind::Result).await?;
-    let (result, result_hex) = readable(bytes.as_deref());
-    Ok(Some(of(seen, line, result, result_hex)))
+    let (result, result_hex) = text_or_hex(bytes.as_deref());
+    Ok(Some(JobResult {
+        line,
+        id: snapshot.execution_id,
+        kind: snapshot.kind.to_string(),
+        outcome: snapshot.state.public_state.to_string(),
+        attempts: snapshot.attempts_total,
+        retries: snapshot.counts.retries,
+        reclaims: snapshot.counts.reclaims,
+        created_at: snapshot.created_at,
+        ended_at: snapshot.ended_at,
+        result,
+        result_hex,
+        failure: snapshot.outcome.as_ref().and_then(Outcome::failure).cloned(),
+    }))
 }
 
-/// A value as text, and in hexadecimal where it is no text.
-pub fn readable(bytes: Option<&[u8]>) -> (Option<String>, Option<String>) {
+/// A value as text, or in hexadecimal if it is not text.
+pub fn text_or_hex(bytes: Option<&[u8]>) -> (Option<String>, Option<String>) {
     match bytes.map(std::str::from_utf8) {
         None => (None, None),
         Some(Ok(text)) => (Some(text.to_owned()), None),
@@ -75,56 +90,36 @@ pub fn readable(bytes: Option<&[u8]>) -> (Option<String>, Option<String>) {
     }
 }
 
-fn of(
-    seen: ExecutionSnapshot,
-    line: usize,
-    result: Option<String>,
-    result_hex: Option<String>,
-) -> JobResult {
-    JobResult {
-        line,
-        id: seen.execution_id,
-        kind: seen.kind.to_string(),
-        outcome: seen.state.public_state.to_string(),
-        attempts: seen.attempts_total,
-        retries: seen.counts.retries,
-        reclaims: seen.counts.reclaims,
-        created_at: seen.created_at,
-        ended_at: seen.ended_at,
-        result,
-        result_hex,
-        failure: seen.outcome.as_ref().and_then(Outcome::failure).cloned(),
-    }
-}
-
-/// Bytes in hexadecimal digits.
+/// Bytes as hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a text takes any write");
+        write!(text, "{byte:02x}").expect("writing to a String never fails");
         text
     })
 }
 
-/// Where the results go: opened before anything runs, and in place only when all are written.
+/// The results file. It is opened before anything runs, and gets its name when all results are
+/// written.
 pub struct ResultsFile {
-    file: std::fs::File,
+    file: File,
     path: PathBuf,
-    /// What is written until it is complete; none where the path is a device or a pipe.
+    /// The temporary file; `None` if the path is a device or a pipe.
     partial: Option<PathBuf>,
 }
 
 impl ResultsFile {
-    /// Opens it. The input is never overwritten.
-    pub fn create(path: &Path, input: &Path) -> Result<Self, Failed> {
-        let wrong =
-            |problem: String| Failed::usage(format!("--results {}: {problem}", path.display()));
+    /// Opens the file. The input is never overwritten.
+    pub fn create(path: &Path, input: &Path) -> Result<Self, CliError> {
+        let error = |problem: &dyn std::fmt::Display| {
+            CliError::usage(format!("--results {}: {problem}", path.display()))
+        };
         if path.as_os_str() == "-" {
-            return Err(wrong("is no file; name one, or /dev/stdout".to_owned()));
+            return Err(error(&"this is not a file: give the path of a file, or /dev/stdout"));
         }
         let real = |path: &Path| std::fs::canonicalize(path).ok();
         if real(path).is_some_and(|results| real(input) == Some(results)) {
-            return Err(wrong("is the input".to_owned()));
+            return Err(error(&"this is the input file: give the path of another file"));
         }
         let regular = std::fs::metadata(path).map_or(true, |found| found.is_file());
         let partial = regular.then(|| {
@@ -132,27 +127,26 @@ impl ResultsFile {
             name.push(".partial");
             PathBuf::from(name)
         });
-        let target = partial.as_deref().unwrap_or(path);
-        let opened = match regular {
-            true => std::fs::File::create(target),
-            false => std::fs::OpenOptions::new().write(true).open(target),
+        let opened = match &partial {
+            Some(partial) => File::create(partial),
+            None => OpenOptions::new().write(true).open(path),
         };
-        let file = opened.map_err(|error| wrong(error.to_string()))?;
+        let file = opened.map_err(|problem| error(&problem))?;
         Ok(Self { file, path: path.to_owned(), partial })
     }
 
-    /// Writes one line for each execution.
-    pub fn write(self, results: &[JobResult]) -> Result<(), Failed> {
+    /// Writes one line per execution.
+    pub fn write(self, results: &[JobResult]) -> Result<(), CliError> {
         let Self { file, path, partial } = self;
         let written = write_lines(file, results).and_then(|()| match &partial {
             Some(partial) => std::fs::rename(partial, &path),
             None => Ok(()),
         });
-        written.map_err(|error| Failed::runtime(format!("--results {}: {error}", path.display())))
+        written.map_err(|error| CliError::runtime(format!("--results {}: {error}", path.display())))
     }
 }
 
-fn write_lines(file: std::fs::File, results: &[JobResult]) -> std::io::Result<()> {
+fn write_lines(file: File, results: &[JobResult]) -> io::Result<()> {
     let mut file = BufWriter::new(file);
     for result in results {
         serde_json::to_writer(&mut file, result)?;

@@ -1,4 +1,4 @@
-//! `ff run`: submit, work off, report.
+//! `ff run`: submits the executions of a file, runs them in this process and prints a summary.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -15,32 +15,33 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args::RunArgs;
+use crate::exit::{CliError, FAILED, INTERRUPTED, print, print_line, warn};
 use crate::input::{self, Job};
-use crate::outcome::{ALL_COMPLETED, Failed, INTERRUPTED, SOME_FAILED, print, warn};
-use crate::pool::{self, Doing, PoolConfig};
+use crate::pool::{self, PoolConfig, PoolStats};
 use crate::progress::Progress;
 use crate::report::Summary;
 use crate::results::ResultsFile;
+use crate::shutdown::waiting_message;
 use crate::{backend, names, results, timeline};
 
-/// How often the figures are shown.
+/// How often the progress is updated.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs the command.
-pub async fn run(args: RunArgs) -> Result<ExitCode, Failed> {
-    let opened = backend::open(&args.backend).await?;
+pub async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
+    let store = backend::open(&args.store.backend).await?;
     let mut config = ClientConfig::new(args.namespace.as_str())?;
     config.seed = args.seed;
-    let client = Client::connect(config, opened.backend.clone()).await?;
-    let jobs = input::read(&args.file, &client, opened.shared)?;
+    let client = Client::connect(config, store.backend.clone()).await?;
+    let jobs = input::read(&args.file, &client, store.shared)?;
     let results_file =
         args.results.as_deref().map(|path| ResultsFile::create(path, &args.file)).transpose()?;
     let started = Instant::now();
     let submitted = submit(&client, jobs).await?;
-    let doing = Arc::new(Doing::default());
+    let stats = Arc::new(PoolStats::default());
     let pool = PoolConfig {
-        backend: opened.backend.clone(),
-        instance: match opened.shared {
+        backend: store.backend.clone(),
+        instance: match store.shared {
             // Two runs on one store must not share a name.
             true => names::instance("ff-run")?,
             false => "ff-run".to_owned(),
@@ -51,7 +52,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failed> {
         kill_every: args.kill_workers_every.map(Duration::from_millis),
         seed: args.seed,
     };
-    let interrupted = work_off(pool, &client, &doing, &submitted).await?;
+    let interrupted = run_submitted(pool, &client, &stats, &submitted).await?;
     let took = started.elapsed();
     let mut rows = Vec::with_capacity(submitted.ids.len());
     for (line, id) in &submitted.ids {
@@ -60,22 +61,22 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     let written = results_file.map_or(Ok(()), |file| file.write(&rows));
     if args.verbose {
         let text = timeline::text(&client, &rows).await?;
-        // Standard output is for the one object then.
+        // With --json, standard output is only for the object.
         if args.json { warn(&text) } else { print(&text)? }
     }
-    let killed = doing.killed.load(Ordering::Relaxed);
+    let killed = stats.killed.load(Ordering::Relaxed);
     let duplicates = submitted.duplicates;
-    // Lines that stood for an earlier one are no executions of their own.
+    // A duplicate line is not counted as another execution.
     let mut seen = BTreeSet::new();
     rows.retain(|row| seen.insert(row.id));
     let summary = Summary { results: &rows, duplicates, killed, took, interrupted };
-    print(&format!("{}\n", if args.json { summary.json() } else { summary.table() }))?;
+    print_line(if args.json { summary.json() } else { summary.text() })?;
     written?;
-    Ok(ExitCode::from(match interrupted {
-        true => INTERRUPTED,
-        false if rows.iter().all(|row| row.is_completed()) => ALL_COMPLETED,
-        false => SOME_FAILED,
-    }))
+    Ok(match interrupted {
+        true => ExitCode::from(INTERRUPTED),
+        false if rows.iter().all(|row| row.is_completed()) => ExitCode::SUCCESS,
+        false => ExitCode::from(FAILED),
+    })
 }
 
 fn workers(wanted: Option<u32>) -> usize {
@@ -83,46 +84,48 @@ fn workers(wanted: Option<u32>) -> usize {
     wanted.map_or_else(cores, |wanted| wanted as usize)
 }
 
-/// Executions that were submitted.
+/// The submitted executions.
 struct Submitted {
-    /// Line and id, in the order of the input.
+    /// Lines and IDs, in the order of the input.
     ids: Vec<(usize, ExecutionId)>,
     duplicates: usize,
 }
 
-async fn submit(client: &Client, jobs: Vec<Job>) -> Result<Submitted, Failed> {
+async fn submit(client: &Client, jobs: Vec<Job>) -> Result<Submitted, CliError> {
     let lines: Vec<usize> = jobs.iter().map(|job| job.line).collect();
     let outcomes = client.submit_many(jobs.into_iter().map(|job| job.submission)).await;
     let mut ids = Vec::with_capacity(outcomes.len());
     let mut duplicates = 0;
     for (line, outcome) in lines.into_iter().zip(outcomes) {
-        let outcome = outcome.map_err(|error| Failed::runtime(format!("line {line}: {error}")))?;
+        let outcome =
+            outcome.map_err(|error| CliError::runtime(format!("line {line}: {error}")))?;
         duplicates += usize::from(matches!(outcome, CreateOutcome::Duplicate(_)));
         ids.push((line, outcome.id()));
     }
     Ok(Submitted { ids, duplicates })
 }
 
-/// Works until everything is over, or until interrupted; tells which.
-async fn work_off(
+/// Runs the pool until all executions have ended, or the run is interrupted. Returns whether it was
+/// interrupted.
+async fn run_submitted(
     pool: PoolConfig,
     client: &Client,
-    doing: &Arc<Doing>,
+    stats: &Arc<PoolStats>,
     submitted: &Submitted,
-) -> Result<bool, Failed> {
+) -> Result<bool, CliError> {
     let mut open: BTreeSet<ExecutionId> = submitted.ids.iter().map(|(_, id)| *id).collect();
     let mut progress = Progress::new(open.len() as u64);
     let namespace = Some(client.namespace().clone());
     let filter = CompletionFilter { namespace, ..CompletionFilter::default() };
     let backend = client.backend().clone();
     let mut completions = JournalCompletions::new(backend, CompletionCursor::start(), filter);
-    // One stream, opened before anything runs, so that no interrupt is missed.
-    let mut interrupted = signal(SignalKind::interrupt()).map_err(Failed::runtime)?;
-    let mut terminated = signal(SignalKind::terminate()).map_err(Failed::runtime)?;
-    let mut hung_up = signal(SignalKind::hangup()).map_err(Failed::runtime)?;
+    // Registered before anything runs, so that no signal is missed.
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(CliError::runtime)?;
+    let mut terminated = signal(SignalKind::terminate()).map_err(CliError::runtime)?;
+    let mut hung_up = signal(SignalKind::hangup()).map_err(CliError::runtime)?;
     let (drain, draining) = watch::channel(false);
-    let mut workers = tokio::spawn(pool::run(pool, doing.clone(), draining));
-    let mut shows = tokio::time::interval(SHOW_EVERY);
+    let mut workers = tokio::spawn(pool::run(pool, stats.clone(), draining));
+    let mut ticks = tokio::time::interval(SHOW_EVERY);
     let mut interrupts = 0;
     while !progress.is_over() {
         tokio::select! {
@@ -132,7 +135,8 @@ async fn work_off(
                 if interrupts > 1 {
                     break;
                 }
-                progress.say("ff: draining: running commands end; press Ctrl-C again to stop them");
+                let running = stats.running.load(Ordering::Relaxed);
+                progress.print_line(&waiting_message(running));
                 drain.send_replace(true);
             }
             _ = terminated.recv() => {
@@ -143,10 +147,17 @@ async fn work_off(
                 interrupts = 2;
                 break;
             }
-            _ = shows.tick() => progress.show(doing),
-            item = completions.next() => match item.map_err(Failed::runtime)? {
-                Some(CompletionItem::Gap { .. }) => look(client, &mut open, &mut progress).await?,
-                item => note(item, &mut open, &mut progress),
+            _ = ticks.tick() => progress.show(stats),
+            item = completions.next() => match item.map_err(CliError::runtime)? {
+                Some(CompletionItem::Gap { .. }) => {
+                    read_open(client, &mut open, &mut progress).await?;
+                }
+                Some(CompletionItem::Completed { execution_id, outcome, .. })
+                    if open.remove(&execution_id) =>
+                {
+                    progress.ended(outcome == TerminalOutcome::Success);
+                }
+                _ => {}
             },
             ended = &mut workers => {
                 progress.finish();
@@ -158,7 +169,7 @@ async fn work_off(
     progress.finish();
     drain.send_replace(true);
     if interrupts > 1 {
-        // Aborting drops the workers, and that kills their commands.
+        // Aborting drops the workers, which kills their commands.
         workers.abort();
     }
     match workers.await {
@@ -167,23 +178,15 @@ async fn work_off(
     }
 }
 
-fn note(item: Option<CompletionItem>, open: &mut BTreeSet<ExecutionId>, progress: &mut Progress) {
-    if let Some(CompletionItem::Completed { execution_id, outcome, .. }) = item
-        && open.remove(&execution_id)
-    {
-        progress.ended(outcome == TerminalOutcome::Success);
-    }
-}
-
-/// Looks at what is open, where the journal has not kept all that happened.
-async fn look(
+/// Reads the open executions, because the journal has dropped completions.
+async fn read_open(
     client: &Client,
     open: &mut BTreeSet<ExecutionId>,
     progress: &mut Progress,
-) -> Result<(), Failed> {
+) -> Result<(), CliError> {
     for id in open.clone() {
-        let seen = client.describe(&id).await?;
-        let outcome = seen.map_or(TerminalOutcome::None, |seen| seen.state.terminal_outcome);
+        let snapshot = client.describe(&id).await?;
+        let outcome = snapshot.map_or(TerminalOutcome::None, |seen| seen.state.terminal_outcome);
         if outcome != TerminalOutcome::None && open.remove(&id) {
             progress.ended(outcome == TerminalOutcome::Success);
         }
@@ -191,9 +194,9 @@ async fn look(
     Ok(())
 }
 
-fn joined(ended: Result<Result<(), SdkError>, tokio::task::JoinError>) -> Result<(), Failed> {
+fn joined(ended: Result<Result<(), SdkError>, tokio::task::JoinError>) -> Result<(), CliError> {
     match ended {
         Ok(result) => Ok(result?),
-        Err(error) => Err(Failed::runtime(format!("a worker stopped: {error}"))),
+        Err(error) => Err(CliError::runtime(format!("a worker stopped unexpectedly: {error}"))),
     }
 }

@@ -1,4 +1,4 @@
-//! `ff secret`: the secrets that sign the tokens of waitpoints.
+//! `ff secret`: rotates and lists the secrets that sign waitpoint tokens.
 
 use std::process::ExitCode;
 
@@ -6,96 +6,94 @@ use ff_sdk::core::token::{Rotation, SecretInfo};
 use ff_sdk::{FlowFabricAdminClient, RejectionKind, SdkError};
 use serde_json::json;
 
-use crate::args::{ListSecretsArgs, RotateArgs, SecretFrom, SecretTask, WholeStoreArgs};
-use crate::operate::refusal;
-use crate::outcome::{ALL_COMPLETED, Failed, print};
-use crate::report::{table, time, word};
+use crate::args::{ListSecretsArgs, RotateArgs, SecretCommand, SecretSource, SecretStoreArgs};
+use crate::exit::{CliError, print, print_line};
+use crate::operate::rejection;
+use crate::report::{table, time, wire_name};
 use crate::results::hex;
 use crate::{backend, confidential};
 
-/// How many bytes a secret has that is drawn here.
-const RANDOM_BYTES: usize = 32;
+/// The number of bytes of a generated secret.
+const GENERATED_BYTES: usize = 32;
 
 /// Runs the command.
-pub async fn secret(task: SecretTask) -> Result<ExitCode, Failed> {
-    match task {
-        SecretTask::Rotate(args) => rotate(args).await,
-        SecretTask::List(args) => list(args).await,
+pub async fn secret(command: SecretCommand) -> Result<ExitCode, CliError> {
+    match command {
+        SecretCommand::Rotate(args) => rotate(args).await?,
+        SecretCommand::List(args) => list(args).await?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn rotate(args: RotateArgs) -> Result<ExitCode, Failed> {
-    let RotateArgs { store, kid, from, grace, json } = args;
-    let secret = given(&from)?;
+async fn rotate(args: RotateArgs) -> Result<(), CliError> {
+    let RotateArgs { store, kid, source, grace, json } = args;
+    let secret = read_secret(&source)?;
     let admin = admin(&store).await?;
     let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
     let rotated = admin.rotate_waitpoint_secret(kid.as_str(), &secret, grace_ms).await;
-    let rotation = rotated.map_err(|error| failed(&error))?;
-    let line = match (json, rotation) {
-        (true, rotation) => {
-            let object = json!({"kid": kid, "outcome": word(rotation), "grace_ms": grace_ms});
-            format!("{object}\n")
-        }
-        (false, Rotation::Rotated) => format!(
-            "rotated: new tokens are signed with {kid}, those of the secret before are good for \
-             {}\n",
+    let rotation = rotated.map_err(|error| rotation_error(&error))?;
+    if json {
+        let outcome = wire_name(rotation);
+        return print_line(json!({"kid": kid, "outcome": outcome, "grace_ms": grace_ms}));
+    }
+    match rotation {
+        Rotation::Rotated => print_line(format_args!(
+            "rotated: {kid} signs new tokens, and the tokens of the old secret are accepted for {}",
             humantime::format_duration(grace)
-        ),
-        (false, Rotation::Noop) => {
-            format!("nothing to do: new tokens are signed with {kid} already\n")
+        )),
+        Rotation::Noop => {
+            print_line(format_args!("nothing changed: {kid} already signs new tokens"))
         }
-    };
-    print(&line)?;
-    Ok(ExitCode::from(ALL_COMPLETED))
+    }
 }
 
-/// The secret in hexadecimal digits.
-fn given(from: &SecretFrom) -> Result<String, Failed> {
-    match &from.secret_file {
-        Some(path) => confidential::in_file("secret", path),
-        None if from.secret_stdin => confidential::on_stdin("secret"),
+/// The secret as hexadecimal digits.
+fn read_secret(source: &SecretSource) -> Result<String, CliError> {
+    match &source.secret_file {
+        Some(path) => confidential::from_file("secret", path),
+        None if source.secret_stdin => confidential::from_stdin("secret"),
         None => {
-            let mut random = [0; RANDOM_BYTES];
-            getrandom::fill(&mut random).map_err(Failed::runtime)?;
+            let mut random = [0; GENERATED_BYTES];
+            getrandom::fill(&mut random).map_err(CliError::runtime)?;
             Ok(hex(&random))
         }
     }
 }
 
-fn failed(error: &SdkError) -> Failed {
-    match refusal(error) {
+fn rotation_error(error: &SdkError) -> CliError {
+    match rejection(error) {
         Some(RejectionKind::InvalidSecretHex | RejectionKind::InvalidGraceMs) => {
-            Failed::usage(error.to_string())
+            CliError::usage(error.to_string())
         }
-        Some(_) => Failed::runtime(error),
-        None => Failed::runtime(format!("{error}\nff secret list tells whether it has the kid")),
+        Some(_) => CliError::runtime(error),
+        None => CliError::runtime(format!(
+            "{error}\ncheck with ff secret list whether the store has the new kid"
+        )),
     }
 }
 
-async fn list(args: ListSecretsArgs) -> Result<ExitCode, Failed> {
+async fn list(args: ListSecretsArgs) -> Result<(), CliError> {
     let secrets = admin(&args.store).await?.list_waitpoint_secrets().await?;
-    let text = match args.json {
-        true => format!("{}\n", json!({"secrets": secrets})),
-        false => lines(&secrets),
-    };
-    print(&text)?;
-    Ok(ExitCode::from(ALL_COMPLETED))
+    match args.json {
+        true => print_line(json!({"secrets": secrets})),
+        false => print(&text(&secrets)),
+    }
 }
 
-fn lines(secrets: &[SecretInfo]) -> String {
+fn text(secrets: &[SecretInfo]) -> String {
     if secrets.is_empty() {
-        return "no secret yet: the first waitpoint makes one\n".to_owned();
+        return "no secret yet: the first waitpoint creates one\n".to_owned();
     }
-    let mut table = table(&["kid", "current", "good until"]);
+    let mut table = table(&["kid", "current", "accepted until"]);
     for secret in secrets {
         let current = if secret.current { "yes" } else { "no" };
-        let until = secret.good_until.map_or_else(|| "until replaced".to_owned(), time);
+        let until = secret.good_until.map_or_else(|| "the next rotation".to_owned(), time);
         table.add_row(vec![secret.kid.to_string(), current.to_owned(), until]);
     }
     format!("{table}\n")
 }
 
-async fn admin(store: &WholeStoreArgs) -> Result<FlowFabricAdminClient, Failed> {
-    let opened = backend::open_named(store.backend.as_deref()).await?;
-    Ok(FlowFabricAdminClient::connect_with(opened.backend).await?)
+async fn admin(store: &SecretStoreArgs) -> Result<FlowFabricAdminClient, CliError> {
+    let store = backend::open_shared(store.backend.as_deref()).await?;
+    Ok(FlowFabricAdminClient::connect_with(store.backend).await?)
 }

@@ -1,4 +1,4 @@
-//! A command that works on a task, in a process group of its own.
+//! Runs the command that handles a task, in a separate process group.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -17,19 +17,19 @@ const MAX_RESULT_BYTES: usize = ff_sdk::core::execution::DEFAULT_PAYLOAD_LIMIT;
 /// How much of the end of standard error a failure's reason holds, in bytes.
 const MAX_STDERR_BYTES: usize = 2_048;
 
-/// How long the pipes of a command that has ended are read.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long the pipes of a command are read after its end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What to run.
+/// The command of a job.
 #[derive(Debug)]
 pub enum ShellJob {
-    /// A text for `sh -c`.
+    /// A command for `sh -c`.
     Command(String),
     /// A program and its arguments.
     Argv(Vec<String>),
 }
 
-/// The part of a payload that says what to run; it may hold anything else for the command to read.
+/// The fields of a payload that name the command. It may have others for the command to read.
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct Payload {
@@ -40,13 +40,13 @@ struct Payload {
 impl ShellJob {
     /// Parses a payload.
     pub fn parse(payload: &Value) -> Result<Self, String> {
-        let wanted = "payload needs \"command\" (a text for sh) or \"argv\" (a list), not both";
+        let expected = "the payload must have either \"command\" (a string) or \"argv\" (a list)";
         let payload =
-            Payload::deserialize(payload).map_err(|error| format!("{wanted}: {error}"))?;
+            Payload::deserialize(payload).map_err(|error| format!("{expected}: {error}"))?;
         match (payload.command, payload.argv) {
             (Some(command), None) => Ok(Self::Command(command)),
             (None, Some(argv)) if !argv.is_empty() => Ok(Self::Argv(argv)),
-            _ => Err(wanted.to_owned()),
+            _ => Err(expected.to_owned()),
         }
     }
 
@@ -73,24 +73,24 @@ impl ShellJob {
     }
 }
 
-/// Kills the process group when it is dropped: at a timeout, a lost lease, or when the worker is
-/// dropped, nothing of the command goes on.
-struct Group(Pid);
+/// Kills the process group when it is dropped: after a timeout or a lost lease, or when the worker
+/// is dropped, no process of the command goes on.
+struct ProcessGroup(Pid);
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The group may have ended.
         let _ = killpg(self.0, Signal::SIGKILL);
     }
 }
 
-/// What a command is told of its task, in its environment.
-pub struct Told(Vec<(&'static str, String)>);
+/// The environment variables that describe a task to its command.
+pub struct TaskEnv(Vec<(&'static str, String)>);
 
-/// What a handler's context and a task both know.
-macro_rules! told {
+/// `TaskContext` and `ClaimedTask` have the same methods, but share no trait.
+macro_rules! task_env {
     ($task:expr) => {
-        Told(vec![
+        TaskEnv(vec![
             ("FF_EXECUTION_ID", $task.execution_id().to_string()),
             ("FF_EXECUTION_KIND", $task.execution_kind().to_string()),
             ("FF_LANE", $task.lane_id().to_string()),
@@ -101,111 +101,116 @@ macro_rules! told {
     };
 }
 
-impl From<&ClaimedTask> for Told {
+impl From<&ClaimedTask> for TaskEnv {
     fn from(task: &ClaimedTask) -> Self {
-        told!(task)
+        task_env!(task)
     }
 }
 
+/// The result of a command, or why its attempt fails.
+pub type CommandResult = Result<Vec<u8>, HandlerError>;
+
 /// Runs the command that a task's payload names. Its standard output is the result.
-pub async fn run(context: TaskContext, RawPayload(payload): RawPayload) -> Ran {
+pub async fn run(context: TaskContext, RawPayload(payload): RawPayload) -> CommandResult {
     let invalid = |reason: String| HandlerError::new("invalid_payload", reason).permanent();
     let text = payload.as_deref().unwrap_or_default();
     let value = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
     let job = ShellJob::parse(&value).map_err(invalid)?;
-    execute(&job, told!(context), payload).await
+    execute(&job, task_env!(context), payload).await
 }
 
-/// Runs a command with a payload as its input. Its standard output is the result.
-pub async fn execute(job: &ShellJob, Told(told): Told, payload: Option<Bytes>) -> Ran {
+/// Runs a command with a payload as its standard input. Its standard output is the result.
+pub async fn execute(
+    job: &ShellJob,
+    TaskEnv(env): TaskEnv,
+    payload: Option<Bytes>,
+) -> CommandResult {
     let mut command = job.to_command();
     command
-        .envs(told)
+        .envs(env)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let spawn =
+    let spawn_error =
         |error: std::io::Error| HandlerError::new("spawn", format!("{}: {error}", job.program()));
-    let mut child = command.spawn().map_err(spawn)?;
+    let mut child = command.spawn().map_err(spawn_error)?;
     let pid = child.id().and_then(|id| i32::try_from(id).ok());
-    let group = pid.map(|pid| Group(Pid::from_raw(pid)));
+    let group = pid.map(|pid| ProcessGroup(Pid::from_raw(pid)));
     let stdin = child.stdin.take();
     let feed = async move {
         if let Some(mut stdin) = stdin {
-            // A command that does not read its input is as good as one that does.
+            // A command need not read its input.
             let _ = stdin.write_all(payload.as_deref().unwrap_or_default()).await;
         }
     };
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let status = {
-        let said = async {
+        let pipes = async {
             tokio::join!(
                 read(stdout, &mut output, MAX_RESULT_BYTES + 1, false),
                 read(stderr, &mut errors, MAX_STDERR_BYTES, true),
                 feed,
             );
         };
-        tokio::pin!(said);
-        let mut silent = false;
+        tokio::pin!(pipes);
+        let mut closed = false;
         let status = loop {
             tokio::select! {
                 biased;
                 status = child.wait() => break status,
                 // A command may close its pipes and go on.
-                () = &mut said, if !silent => silent = true,
+                () = &mut pipes, if !closed => closed = true,
             }
         };
-        // What the command left running goes too. What has left its group as well could hold the
-        // pipes open for ever: it is not waited for.
+        // Kills what the command left running. A process that has also left the group could hold
+        // the pipes open forever, so that the wait for them is bounded.
         drop(group);
-        if !silent {
-            let _ = tokio::time::timeout(LAST_WORDS, &mut said).await;
+        if !closed {
+            let _ = tokio::time::timeout(DRAIN_TIMEOUT, &mut pipes).await;
         }
         status
     };
-    let status = status.map_err(spawn)?;
-    finish(status, output, &errors)
+    finish(status.map_err(spawn_error)?, output, &errors)
 }
 
-/// What a command came to: its result, or why it failed.
-pub type Ran = Result<Vec<u8>, HandlerError>;
-
-fn finish(status: ExitStatus, output: Vec<u8>, errors: &[u8]) -> Ran {
+fn finish(status: ExitStatus, output: Vec<u8>, errors: &[u8]) -> CommandResult {
     use std::os::unix::process::ExitStatusExt;
-    let said = String::from_utf8_lossy(errors);
-    let said = said.trim();
-    let with = |what: String| if said.is_empty() { what } else { format!("{what}: {said}") };
+    let errors = String::from_utf8_lossy(errors);
+    let reason = |status: String| match errors.trim() {
+        "" => status,
+        errors => format!("{status}: {errors}"),
+    };
     match (status.code(), status.signal()) {
         (Some(0), _) if output.len() > MAX_RESULT_BYTES => {
             let reason = format!("standard output is over the limit of {MAX_RESULT_BYTES} bytes");
             Err(HandlerError::new("result_too_large", reason).permanent())
         }
         (Some(0), _) => Ok(output),
-        (Some(code), _) => Err(HandlerError::new("exit_code", with(format!("exit code {code}")))),
+        (Some(code), _) => Err(HandlerError::new("exit_code", reason(format!("exit code {code}")))),
         (None, Some(signal)) => {
             let name = Signal::try_from(signal)
                 .map_or_else(|_| signal.to_string(), |signal| signal.as_str().to_owned());
-            Err(HandlerError::new("signal", with(format!("killed by {name}"))))
+            Err(HandlerError::new("signal", reason(format!("killed by {name}"))))
         }
-        (None, None) => Err(HandlerError::new("signal", with("it did not exit".to_owned()))),
+        (None, None) => Err(HandlerError::new("signal", reason("no exit code".to_owned()))),
     }
 }
 
-/// Reads to the end and keeps the first or the last bytes.
-async fn read(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>, keep: usize, last: bool) {
-    let Some(mut from) = from else { return };
+/// Reads to the end, and keeps the first or the last bytes.
+async fn read(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>, most: usize, last: bool) {
+    let Some(mut pipe) = pipe else { return };
     let mut chunk = vec![0; 16 * 1_024];
-    while let Ok(count) = from.read(&mut chunk).await {
+    while let Ok(count) = pipe.read(&mut chunk).await {
         if count == 0 {
             break;
         }
-        let room = if last { count } else { count.min(keep - kept.len()) };
-        kept.extend_from_slice(&chunk[..room]);
-        if last && kept.len() > keep {
-            kept.drain(..kept.len() - keep);
+        let count = if last { count } else { count.min(most - kept.len()) };
+        kept.extend_from_slice(&chunk[..count]);
+        if last && kept.len() > most {
+            kept.drain(..kept.len() - most);
         }
     }
 }

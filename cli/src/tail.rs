@@ -1,106 +1,84 @@
-//! `ff tail`: the output of an attempt as it comes.
+//! `ff tail`: follows the output of an attempt.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use ff_sdk::core::id::AttemptIndex;
 use ff_sdk::core::store::Cursor;
-use ff_sdk::{Client, CloseReason, EngineError, SdkError, StoredFrame, Tail, TailItem};
+use ff_sdk::{Client, CloseReason, SdkError, StoredFrame, Tail, TailItem};
 use serde_json::{Value, json};
 
 use crate::args::TailArgs;
 use crate::backend;
-use crate::outcome::{ALL_COMPLETED, Failed, Out, warn};
-use crate::report::{printable, time, word};
-use crate::results::readable;
-use crate::signals::{self, Wish};
+use crate::exit::{CliError, Stdout, warn};
+use crate::report::{printable, time, wire_name};
+use crate::results::text_or_hex;
+use crate::shutdown::{self, Shutdown};
 
-/// How many frames are read at a time where nobody waits for more.
+/// The number of frames in a page with --no-follow.
 const PAGE: u32 = 500;
-/// How long to wait before a store that did not answer is asked again.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The pause before a call is retried that the store did not answer.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs the command.
-pub async fn tail(args: TailArgs) -> Result<ExitCode, Failed> {
+pub async fn tail(args: TailArgs) -> Result<ExitCode, CliError> {
     let client = backend::client(&args.store).await?;
-    let mut wishes = signals::follow()?;
-    let mut shown = Shown { out: Out::new(), json: args.json };
+    let mut shutdown = shutdown::follow()?;
+    let mut printer = Printer { out: Stdout::new(), json: args.json };
     let work = async {
         match args.no_follow {
-            true => read(&client, &args, &mut shown).await,
-            false => follow(&client, &args, &mut shown).await,
+            true => read(&client, &args, &mut printer).await,
+            false => follow(&client, &args, &mut printer).await,
         }
     };
     tokio::select! {
         biased;
-        () = signals::asked(&mut wishes, Wish::Drain) => {}
-        ended = work => ended.map_err(|ended| match ended {
-            Ended::Failed(failed) => failed,
-            Ended::Sdk(SdkError::Engine(EngineError::NotFound { .. })) => {
-                backend::not_found(&client)
-            }
-            Ended::Sdk(error) => error.into(),
-        })?,
+        () = shutdown::requested(&mut shutdown, Shutdown::Drain) => {}
+        ended = work => ended?,
     }
-    Ok(ExitCode::from(ALL_COMPLETED))
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Why it ended early.
-enum Ended {
-    Failed(Failed),
-    Sdk(SdkError),
-}
-
-impl From<Failed> for Ended {
-    fn from(failed: Failed) -> Self {
-        Self::Failed(failed)
-    }
-}
-
-impl From<SdkError> for Ended {
-    fn from(error: SdkError) -> Self {
-        Self::Sdk(error)
-    }
-}
-
-/// Prints what comes until the output is closed. A store that goes away is asked again.
-async fn follow(client: &Client, args: &TailArgs, shown: &mut Shown) -> Result<(), Ended> {
+/// Prints frames until the output is closed. Retries if the store goes away.
+async fn follow(client: &Client, args: &TailArgs, printer: &mut Printer) -> Result<(), CliError> {
+    let error = |error| backend::call_error(client, &args.id, error);
     let attempt = args.attempt.map(AttemptIndex);
-    let mut tail = client.tail(&args.id, attempt, args.from, args.frame_type.clone()).await?;
-    let mut away = false;
-    while let Some(item) = next(&mut tail, &mut away).await? {
+    let tail = client.tail(&args.id, attempt, args.from, args.frame_type.clone()).await;
+    let mut tail = tail.map_err(error)?;
+    let mut unanswered = false;
+    while let Some(item) = next(&mut tail, &mut unanswered).await.map_err(error)? {
         let cursor = tail.cursor();
         match item {
-            TailItem::Frame(frame) => shown.frame(tail.attempt(), &frame)?,
-            TailItem::Gap => shown.gap(cursor)?,
-            TailItem::Closed(reason) => shown.closed(reason, cursor)?,
+            TailItem::Frame(frame) => printer.frame(tail.attempt(), &frame)?,
+            TailItem::Gap => printer.gap(cursor)?,
+            TailItem::Closed(reason) => printer.closed(reason, cursor)?,
             other => {
-                let problem = format!("this program does not know the item {other:?}");
-                return Err(Failed::runtime(problem).into());
+                let problem = format!("unknown item, use a newer version of ff: {other:?}");
+                return Err(CliError::runtime(problem));
             }
         }
-        if shown.out.is_closed() {
+        if printer.out.is_closed() {
             break;
         }
     }
     Ok(())
 }
 
-/// The next item, however long the store is away.
-async fn next(tail: &mut Tail, away: &mut bool) -> Result<Option<TailItem>, SdkError> {
+/// The next item. Retries for as long as the store does not answer.
+async fn next(tail: &mut Tail, unanswered: &mut bool) -> Result<Option<TailItem>, SdkError> {
     loop {
         match tail.next().await {
             Some(Err(error)) if error.is_retryable() => {
-                if !*away {
+                if !*unanswered {
                     let problem = printable(&error.to_string());
-                    warn(&format!("ff: the store: {problem}; trying again\n"));
+                    warn(&format!("ff: the store does not answer, retrying: {problem}\n"));
                 }
-                *away = true;
-                tokio::time::sleep(PAUSE).await;
+                *unanswered = true;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
             Some(Err(error)) => return Err(error),
             Some(Ok(item)) => {
-                if std::mem::take(away) {
+                if std::mem::take(unanswered) {
                     warn("ff: the store answers again\n");
                 }
                 return Ok(Some(item));
@@ -110,47 +88,44 @@ async fn next(tail: &mut Tail, away: &mut bool) -> Result<Option<TailItem>, SdkE
     }
 }
 
-/// Prints what there is now.
-async fn read(client: &Client, args: &TailArgs, shown: &mut Shown) -> Result<(), Ended> {
+/// Prints the frames that exist now.
+async fn read(client: &Client, args: &TailArgs, printer: &mut Printer) -> Result<(), CliError> {
     let attempt = match args.attempt {
         Some(attempt) => AttemptIndex(attempt),
-        None => {
-            let seen = client.describe(&args.id).await?;
-            let seen = seen.ok_or_else(|| backend::not_found(client))?;
-            seen.latest_attempt().unwrap_or_default()
-        }
+        None => backend::describe(client, &args.id).await?.latest_attempt().unwrap_or_default(),
     };
     let mut from = args.from;
     loop {
-        let only = args.frame_type.clone();
-        let page = client.read_stream(&args.id, attempt, from, PAGE, only).await?;
+        let frame_type = args.frame_type.clone();
+        let page = client.read_stream(&args.id, attempt, from, PAGE, frame_type).await;
+        let page = page.map_err(|error| backend::call_error(client, &args.id, error))?;
         if page.gap {
-            shown.gap(page.begins())?;
+            printer.gap(page.begins())?;
         }
         for frame in &page.frames {
-            shown.frame(attempt, frame)?;
+            printer.frame(attempt, frame)?;
         }
         from = page.next;
         if let Some(reason) = page.closed {
-            return Ok(shown.closed(reason, from)?);
+            return printer.closed(reason, from);
         }
         if page.frames.is_empty() {
-            return Ok(shown.open(from)?);
+            return printer.open(from);
         }
-        if shown.out.is_closed() {
+        if printer.out.is_closed() {
             return Ok(());
         }
     }
 }
 
-/// Items as they are printed.
-struct Shown {
-    out: Out,
+/// Prints items as text or JSON.
+struct Printer {
+    out: Stdout,
     json: bool,
 }
 
-impl Shown {
-    fn frame(&mut self, attempt: AttemptIndex, stored: &StoredFrame) -> Result<(), Failed> {
+impl Printer {
+    fn frame(&mut self, attempt: AttemptIndex, stored: &StoredFrame) -> Result<(), CliError> {
         let text = match self.json {
             true => format!("{}\n", object(attempt, stored)),
             false => lines(stored),
@@ -158,31 +133,31 @@ impl Shown {
         self.out.print(&text)
     }
 
-    fn gap(&mut self, cursor: Cursor) -> Result<(), Failed> {
-        let told = "gap: frames are missing here: they are not kept any more, or the store has \
-                    another history";
-        self.tell(told.to_owned(), json!({"gap": true, "cursor": cursor.to_string()}))
+    fn gap(&mut self, cursor: Cursor) -> Result<(), CliError> {
+        let text = "gap: frames are missing here: they were dropped, or the store lost its latest \
+                    writes in a failover";
+        self.line(text, &json!({"gap": true, "cursor": cursor.to_string()}))
     }
 
-    fn closed(&mut self, reason: CloseReason, cursor: Cursor) -> Result<(), Failed> {
-        let reason = word(reason);
+    fn closed(&mut self, reason: CloseReason, cursor: Cursor) -> Result<(), CliError> {
+        let reason = wire_name(reason);
         let object = json!({"closed": reason, "cursor": cursor.to_string()});
-        self.tell(format!("closed: {reason}"), object)
+        self.line(&format!("closed: {reason}"), &object)
     }
 
-    fn open(&mut self, cursor: Cursor) -> Result<(), Failed> {
-        let told = format!("more may come: --from {cursor}");
-        self.tell(told, json!({"next": cursor.to_string()}))
+    fn open(&mut self, cursor: Cursor) -> Result<(), CliError> {
+        let text = format!("the output is still open: continue with --from {cursor}");
+        self.line(&text, &json!({"next": cursor.to_string()}))
     }
 
-    fn tell(&mut self, told: String, object: Value) -> Result<(), Failed> {
-        self.out.print(&if self.json { format!("{object}\n") } else { format!("{told}\n") })
+    fn line(&mut self, text: &str, object: &Value) -> Result<(), CliError> {
+        self.out.print(&if self.json { format!("{object}\n") } else { format!("{text}\n") })
     }
 }
 
 fn object(attempt: AttemptIndex, stored: &StoredFrame) -> Value {
     let frame = &stored.frame;
-    let (text, hex) = readable(Some(&frame.payload));
+    let (text, hex) = text_or_hex(Some(&frame.payload));
     let mut object = json!({
         "attempt": attempt,
         "sequence": frame.sequence,
@@ -198,13 +173,13 @@ fn object(attempt: AttemptIndex, stored: &StoredFrame) -> Value {
     object
 }
 
-/// A frame for people. Only its first line begins at the margin, so that no payload looks like
-/// another frame, a gap or an end.
+/// A frame as text. All lines but the first are indented, so that no payload looks like another
+/// frame, a gap or the end of the output.
 fn lines(stored: &StoredFrame) -> String {
     let frame = &stored.frame;
     let payload = match std::str::from_utf8(&frame.payload) {
         Ok(text) => text.to_owned(),
-        Err(_) => format!("({} bytes that are no text)", frame.payload.len()),
+        Err(_) => format!("({} bytes that are not text)", frame.payload.len()),
     };
     let labels: Vec<String> =
         frame.metadata.iter().map(|(key, value)| format!(" {key}={value}")).collect();
@@ -245,20 +220,20 @@ mod tests {
     }
 
     #[test]
-    fn no_payload_looks_like_another_line_and_none_reaches_the_terminal() {
-        let said = lines(&stored(b"one\nclosed: success\n\x1b[2J"));
+    fn a_payload_cannot_look_like_another_line_or_control_the_terminal() {
+        let text = lines(&stored(b"one\nclosed: success\n\x1b[2J"));
         let wanted =
             "1970-01-01T00:00:01.000Z  3 log level=a b  one\n    closed: success\n     [2J\n";
-        assert_eq!(said, wanted);
-        assert!(lines(&stored(b"\xff\xfe")).contains("(2 bytes that are no text)"));
+        assert_eq!(text, wanted);
+        assert!(lines(&stored(b"\xff\xfe")).contains("(2 bytes that are not text)"));
         assert!(lines(&stored(b"")).ends_with("a b\n"));
     }
 
     #[test]
-    fn what_is_no_text_is_hexadecimal_in_json() {
-        let seen = object(AttemptIndex(1), &stored(b"\xff\x01"));
-        assert_eq!((&seen["payload"], &seen["payload_hex"]), (&Value::Null, &json!("ff01")));
-        let seen = object(AttemptIndex(1), &stored(b"text"));
-        assert_eq!((&seen["payload"], seen.get("payload_hex")), (&json!("text"), None));
+    fn a_payload_that_is_not_text_is_hexadecimal_in_json() {
+        let line = object(AttemptIndex(1), &stored(b"\xff\x01"));
+        assert_eq!((&line["payload"], &line["payload_hex"]), (&Value::Null, &json!("ff01")));
+        let line = object(AttemptIndex(1), &stored(b"text"));
+        assert_eq!((&line["payload"], line.get("payload_hex")), (&json!("text"), None));
     }
 }

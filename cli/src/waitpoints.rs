@@ -1,63 +1,55 @@
-//! `ff waitpoints`: what an execution waits for.
+//! `ff waitpoints`: shows what a suspended execution waits for.
 
 use std::process::ExitCode;
 
+use comfy_table::Table;
 use ff_sdk::core::execution::{
     ExecutionSnapshot, Resumes, SuspensionSnapshot, Tally, WaitpointSnapshot, WaitpointState,
 };
 use ff_sdk::{CountKind, SignalMatcher};
 use serde_json::json;
 
-use crate::args::WaitpointsArgs;
+use crate::args::ExecutionArgs;
 use crate::backend;
-use crate::outcome::{ALL_COMPLETED, Failed, print};
-use crate::report::{plain_table, printable, table, time, word};
+use crate::exit::{CliError, print};
+use crate::report::{self, name_value_table, table, time, wire_name};
 
 /// Runs the command.
-pub async fn waitpoints(args: WaitpointsArgs) -> Result<ExitCode, Failed> {
+pub async fn waitpoints(args: ExecutionArgs) -> Result<ExitCode, CliError> {
     let client = backend::client(&args.store).await?;
-    let seen = client.describe(&args.id).await?;
-    let seen = seen.ok_or_else(|| backend::not_found(&client))?;
-    print(&if args.json { object(&seen) } else { text(&seen) })?;
-    Ok(ExitCode::from(ALL_COMPLETED))
+    let snapshot = backend::describe(&client, &args.id).await?;
+    print(&if args.json { object(&snapshot) } else { text(&snapshot) })?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn object(seen: &ExecutionSnapshot) -> String {
+fn object(snapshot: &ExecutionSnapshot) -> String {
     let object = json!({
-        "id": seen.execution_id,
-        "state": seen.state.public_state,
-        "suspension": seen.suspension,
-        "waitpoints": seen.waitpoints,
-        "signals": seen.signals,
+        "id": snapshot.execution_id,
+        "state": snapshot.state.public_state,
+        "suspension": snapshot.suspension,
+        "waitpoints": snapshot.waitpoints,
+        "signals": snapshot.signals,
     });
     format!("{object}\n")
 }
 
-fn text(seen: &ExecutionSnapshot) -> String {
-    let mut text = String::new();
-    match &seen.suspension {
-        Some(suspension) => {
-            let mut table = plain_table();
-            for (name, value) in rows(suspension) {
-                table.add_row(vec![name.to_owned(), printable(&value)]);
-            }
-            text.push_str(&format!("{}\n", table.trim_fmt()));
-        }
-        None => text.push_str(&format!("not suspended: {}\n", seen.state.public_state)),
+fn text(snapshot: &ExecutionSnapshot) -> String {
+    let suspension = match &snapshot.suspension {
+        Some(suspension) => name_value_table(rows(suspension)),
+        None => format!("not suspended: {}\n", snapshot.state.public_state),
+    };
+    match snapshot.waitpoints.is_empty() {
+        true => format!("{suspension}no open waitpoints\n"),
+        false => format!("{suspension}{}\n", waitpoint_table(&snapshot.waitpoints)),
     }
-    match seen.waitpoints.is_empty() {
-        true => text.push_str("no open waitpoint\n"),
-        false => text.push_str(&format!("{}\n", open(&seen.waitpoints))),
-    }
-    text
 }
 
-/// A suspension as rows of a table.
+/// The rows of a suspension.
 pub fn rows(suspension: &SuspensionSnapshot) -> Vec<(&'static str, String)> {
-    let (reason, since) = (word(suspension.reason), time(suspension.since));
+    let (reason, since) = (wire_name(suspension.reason), time(suspension.since));
     let mut rows = vec![("suspended", format!("{reason}, since {since}"))];
     if let Some(timeout) = &suspension.timeout {
-        rows.push(("timeout", format!("{}: {}", time(timeout.at), word(timeout.behaviour))));
+        rows.push(("timeout", format!("{}: {}", time(timeout.at), wire_name(timeout.behaviour))));
     }
     if let Some(at) = suspension.escalated_at {
         rows.push(("escalated", time(at)));
@@ -75,31 +67,31 @@ pub fn rows(suspension: &SuspensionSnapshot) -> Vec<(&'static str, String)> {
 /// How far a part of the condition is.
 fn counted(tally: &Tally) -> String {
     let part = &tally.part;
-    let what = match part.kind {
+    let kind = match part.kind {
         CountKind::DistinctSignals => "signals",
         CountKind::DistinctWaitpoints => "waitpoints with a signal",
         CountKind::DistinctSources => "sources of a signal",
     };
-    let named = match &part.matcher {
+    let name = match &part.matcher {
         SignalMatcher::Wildcard => String::new(),
         SignalMatcher::ByName(name) => format!(" named {name}"),
     };
     let keys: Vec<&str> = part.waitpoints.iter().map(|key| key.as_str()).collect();
-    format!("{} of {} {what}{named} at {}", tally.counted.len(), part.n, keys.join(", "))
+    format!("{} of {} {kind}{name} at {}", tally.counted.len(), part.n, keys.join(", "))
 }
 
-fn open(waitpoints: &[WaitpointSnapshot]) -> String {
+fn waitpoint_table(waitpoints: &[WaitpointSnapshot]) -> Table {
     let mut table =
         table(&["waitpoint", "id", "state", "created", "expires", "kid", "fingerprint", "signals"]);
     for waitpoint in waitpoints {
-        let (state, expires) = match waitpoint.state {
-            WaitpointState::Pending { expires_at } => ("pending", expires_at.map(time)),
-            WaitpointState::Active => ("active", None),
+        let expires = match waitpoint.state {
+            WaitpointState::Pending { expires_at } => expires_at.map(time),
+            WaitpointState::Active => None,
         };
         table.add_row(vec![
             waitpoint.key.to_string(),
             waitpoint.waitpoint_id.to_string(),
-            state.to_owned(),
+            state_name(waitpoint).to_owned(),
             time(waitpoint.created_at),
             expires.unwrap_or_else(|| "-".to_owned()),
             waitpoint.kid.to_string(),
@@ -107,17 +99,21 @@ fn open(waitpoints: &[WaitpointSnapshot]) -> String {
             waitpoint.signals.to_string(),
         ]);
     }
-    table.to_string()
+    table
 }
 
-/// The open waitpoints in a few words.
+/// The open waitpoints in one line.
 pub fn summary(waitpoints: &[WaitpointSnapshot]) -> String {
     let one = |waitpoint: &WaitpointSnapshot| {
-        let state = match waitpoint.state {
-            WaitpointState::Pending { .. } => "pending",
-            WaitpointState::Active => "active",
-        };
-        format!("{} ({state}, {} signals)", waitpoint.key, waitpoint.signals)
+        let signals = report::counted(waitpoint.signals.into(), "signal", "signals");
+        format!("{} ({}, {signals})", waitpoint.key, state_name(waitpoint))
     };
     waitpoints.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+const fn state_name(waitpoint: &WaitpointSnapshot) -> &'static str {
+    match waitpoint.state {
+        WaitpointState::Pending { .. } => "pending",
+        WaitpointState::Active => "active",
+    }
 }

@@ -1,4 +1,4 @@
-//! `ff watch`: completions as they happen.
+//! `ff watch`: prints executions as they end.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -11,85 +11,85 @@ use serde_json::json;
 use crate::args::WatchArgs;
 use crate::backend;
 use crate::cursor_file::CursorFile;
-use crate::outcome::{ALL_COMPLETED, Failed, INTERRUPTED, Out, warn};
+use crate::exit::{CliError, INTERRUPTED, Stdout, warn};
 use crate::report::{printable, time};
-use crate::signals::{self, Wish};
+use crate::shutdown::{self, Shutdown};
 
-/// How often the place is kept though nothing was printed, so that it does not fall behind what the
-/// journals keep while the filter leaves everything out.
-const KEEP_EVERY: Duration = Duration::from_secs(10);
-/// How often it is looked whether the store answers.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the cursor is stored if nothing is printed. Otherwise the journals could drop the
+/// entries after the cursor while the filter excludes all of them.
+const STORE_EVERY: Duration = Duration::from_secs(10);
+/// How often the command checks whether all partitions answer.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the command.
-pub async fn watch(args: WatchArgs) -> Result<ExitCode, Failed> {
+pub async fn watch(args: WatchArgs) -> Result<ExitCode, CliError> {
     let tags = tags(&args.tag)?;
     let mut file = args.cursor_file.as_deref().map(CursorFile::open).transpose()?;
     let client = backend::client(&args.store).await?;
-    let from = file.as_ref().and_then(CursorFile::kept).unwrap_or(&args.from).clone();
+    let from = file.as_ref().and_then(CursorFile::stored).unwrap_or(&args.from).clone();
     let namespace = Some(client.namespace().clone());
     let filter = CompletionFilter { namespace, lane: args.lane, tags };
     let mut completions = JournalCompletions::new(client.backend().clone(), from, filter);
-    let mut wishes = signals::follow()?;
-    let (mut keeping, mut looking) = (interval(KEEP_EVERY), interval(LOOK_EVERY));
-    let mut away = Away(0);
-    // Without a partition that does not answer the others are watched.
-    while !completions.is_ready() && away.0 == 0 {
+    let mut shutdown = shutdown::follow()?;
+    let (mut store_ticks, mut check_ticks) = (interval(STORE_EVERY), interval(CHECK_EVERY));
+    let mut unanswered = Unanswered(0);
+    // If a partition does not answer, the others are watched without waiting for it.
+    while !completions.is_ready() && unanswered.0 == 0 {
         tokio::select! {
             biased;
-            () = signals::asked(&mut wishes, Wish::Drain) => return Ok(ended(args.count.is_some())),
-            ready = completions.ready() => ready.map_err(refused)?,
-            _ = looking.tick() => away.tell(&client, &completions),
+            () = shutdown::requested(&mut shutdown, Shutdown::Drain) => {
+                return Ok(exit_code(args.count.is_some()));
+            }
+            ready = completions.ready() => ready.map_err(cursor_error)?,
+            _ = check_ticks.tick() => unanswered.update(&client, &completions),
         }
     }
-    let (mut out, mut printed, mut watches) = (Out::new(), 0, false);
+    let (mut out, mut printed, mut watching) = (Stdout::new(), 0, false);
     let reached = |printed| args.count == Some(printed);
     while !reached(printed) {
-        if !watches && completions.is_ready() {
-            keep(&mut file, &completions)?;
-            warn(&format!("ff: watches namespace {}\n", client.namespace()));
-            watches = true;
+        if !watching && completions.is_ready() {
+            store_cursor(&mut file, &completions)?;
+            warn(&format!("ff: watching namespace {}\n", client.namespace()));
+            watching = true;
         }
         let item = tokio::select! {
             biased;
-            () = signals::asked(&mut wishes, Wish::Drain) => break,
-            item = completions.next() => item.map_err(refused)?,
-            _ = looking.tick() => {
-                away.tell(&client, &completions);
+            () = shutdown::requested(&mut shutdown, Shutdown::Drain) => break,
+            item = completions.next() => item.map_err(cursor_error)?,
+            _ = check_ticks.tick() => {
+                unanswered.update(&client, &completions);
                 continue;
             }
-            _ = keeping.tick() => {
-                keep(&mut file, &completions)?;
+            _ = store_ticks.tick() => {
+                store_cursor(&mut file, &completions)?;
                 continue;
             }
         };
         let Some(item) = item else {
-            return Err(Failed::runtime("the store is gone"));
+            return Err(CliError::runtime("the store has ended the stream of completions"));
         };
         out.print(&text(&item, args.json)?)?;
         if out.is_closed() {
-            // Nobody has seen it: the place stays before it.
-            return Ok(ExitCode::from(ALL_COMPLETED));
+            // The reader has not seen the item: the cursor stays before it.
+            return Ok(ExitCode::SUCCESS);
         }
         printed += 1;
-        keep(&mut file, &completions)?;
+        store_cursor(&mut file, &completions)?;
     }
-    keep(&mut file, &completions)?;
-    Ok(ended(args.count.is_some() && !reached(printed)))
+    store_cursor(&mut file, &completions)?;
+    Ok(exit_code(args.count.is_some() && !reached(printed)))
 }
 
-/// How many partitions did not answer when that was told last.
-struct Away(usize);
+/// The number of partitions that did not answer at the last check.
+struct Unanswered(usize);
 
-impl Away {
-    /// Tells when some do not answer, and when all do again.
-    fn tell(&mut self, client: &Client, completions: &JournalCompletions) {
+impl Unanswered {
+    /// Checks again. Warns when some partitions do not answer, and when all of them answer again.
+    fn update(&mut self, client: &Client, completions: &JournalCompletions) {
         let (before, now) = (self.0, completions.unanswered().len());
         let all = client.partition_config().num_flow_partitions;
         if before == 0 && now > 0 {
-            warn(&format!(
-                "ff: the store: {now} of {all} partitions do not answer; trying again\n"
-            ));
+            warn(&format!("ff: {now} of {all} partitions of the store do not answer, retrying\n"));
         } else if before > 0 && now == 0 {
             warn("ff: the store answers again\n");
         }
@@ -97,42 +97,50 @@ impl Away {
     }
 }
 
-/// Ticks from one period on.
+/// An interval whose first tick is after one period.
 fn interval(period: Duration) -> tokio::time::Interval {
     let mut ticks = tokio::time::interval(period);
     ticks.reset();
     ticks
 }
 
-/// The code to end with; lines of --count may be missing.
-fn ended(too_early: bool) -> ExitCode {
-    ExitCode::from(if too_early { INTERRUPTED } else { ALL_COMPLETED })
+/// The exit code; `early` if lines of --count are missing.
+fn exit_code(early: bool) -> ExitCode {
+    if early { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS }
 }
 
-/// The cursor is of another store.
-fn refused(error: CursorError) -> Failed {
-    Failed::usage(error.to_string())
+/// The cursor belongs to another store.
+fn cursor_error(error: CursorError) -> CliError {
+    CliError::usage(error.to_string())
 }
 
-fn tags(given: &[(String, String)]) -> Result<BTreeMap<String, String>, Failed> {
+fn tags(pairs: &[(String, String)]) -> Result<BTreeMap<String, String>, CliError> {
     let mut tags = BTreeMap::new();
-    for (key, value) in given {
-        if tags.insert(key.clone(), value.clone()).is_some_and(|other| other != *value) {
-            return Err(Failed::usage(format!("--tag {key}: an execution has one value of it")));
+    for (key, value) in pairs {
+        if let Some(other) = tags.insert(key.clone(), value.clone())
+            && other != *value
+        {
+            return Err(CliError::usage(format!(
+                "--tag {key} is given as `{other}` and as `{value}`: an execution has one value \
+                 for a key"
+            )));
         }
     }
     Ok(tags)
 }
 
-fn keep(file: &mut Option<CursorFile>, completions: &JournalCompletions) -> Result<(), Failed> {
+fn store_cursor(
+    file: &mut Option<CursorFile>,
+    completions: &JournalCompletions,
+) -> Result<(), CliError> {
     match file {
-        Some(file) => file.keep(completions.cursor()),
+        Some(file) => file.store(completions.cursor()),
         None => Ok(()),
     }
 }
 
-/// A line for an item.
-fn text(item: &CompletionItem, as_json: bool) -> Result<String, Failed> {
+/// The line of an item.
+fn text(item: &CompletionItem, as_json: bool) -> Result<String, CliError> {
     match item {
         CompletionItem::Completed { execution_id, namespace, lane, tags, outcome, failure, at } => {
             if as_json {
@@ -155,10 +163,13 @@ fn text(item: &CompletionItem, as_json: bool) -> Result<String, Failed> {
             Ok(format!("{}\n", json!({"item": "gap", "partition": partition.index})))
         }
         CompletionItem::Gap { partition } => Ok(format!(
-            "gap: partition {} has not kept all completions, or has another history: look again at \
-             what you wait for (ff list)\n",
+            "gap: the journal of partition {} dropped completions, or the store lost its latest \
+             writes in a failover: check the executions that you wait for\n",
             partition.index
         )),
-        other => Err(Failed::runtime(format!("this program does not know the item {other:?}"))),
+        other => {
+            let problem = format!("unknown item, use a newer version of ff: {other:?}");
+            Err(CliError::runtime(problem))
+        }
     }
 }

@@ -1,5 +1,4 @@
-//! `ff bench` as a user runs it, with small numbers: every scenario prints its figures, and they
-//! can be right.
+//! `ff bench` with small numbers: every scenario prints its figures, and they are plausible.
 
 use std::process::{Command, Output};
 
@@ -11,14 +10,14 @@ fn bench(arguments: &[&str]) -> Output {
     command.output().expect("ff runs")
 }
 
-/// The figures of a scenario on a store in memory.
+/// The figures of a scenario on the memory backend.
 fn figures(scenario: &str, arguments: &[&str]) -> Value {
     let common = ["--json", "--tasks", "300", "--partitions", "8", "--idle-seconds", "1"];
     let named = ["--scenario", scenario];
     let output = bench(&[&named[..], &common[..], arguments].concat());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stderr), "", "nothing is said where there is no terminal");
+    assert_eq!(text(&output.stderr), "", "no progress without a terminal");
     let figures: Value = serde_json::from_slice(&output.stdout).expect("one object");
     for (key, expected) in [("scenario", scenario), ("backend", "memory:")] {
         assert_eq!(figures[key], expected, "{figures}");
@@ -31,10 +30,10 @@ fn figures(scenario: &str, arguments: &[&str]) -> Value {
 
 #[track_caller]
 fn number(figures: &Value, key: &str) -> f64 {
-    figures[key].as_f64().unwrap_or_else(|| panic!("{key} is no number in {figures}"))
+    figures[key].as_f64().unwrap_or_else(|| panic!("{key} is not a number in {figures}"))
 }
 
-/// The figure is a number within bounds that any machine keeps.
+/// The figure is a number within bounds that hold on any machine.
 #[track_caller]
 fn within(figures: &Value, key: &str, least: f64, most: f64) {
     let number = number(figures, key);
@@ -48,7 +47,7 @@ fn percentiles(figures: &Value, key: &str) {
 }
 
 #[test]
-fn drain_tells_how_fast_and_at_what_cost() {
+fn drain_prints_throughput_and_cost() {
     let figures = figures("drain", &["--payload", "100"]);
     for key in ["submit_per_s", "drain_per_s", "end_to_end_per_s"] {
         within(&figures, key, 1.0, 1e7);
@@ -57,16 +56,16 @@ fn drain_tells_how_fast_and_at_what_cost() {
     assert!(number(&figures, "end_to_end_per_s") <= slower, "{figures}");
     percentiles(&figures, "latency_ms");
     assert_eq!(figures["payload_bytes"], 100);
-    // The payload and a record.
+    // At least the payload and a part of a record.
     within(&figures, "pending_bytes_per_task", 150.0, 2_000.0);
     within(&figures, "completed_bytes_per_task", 150.0, 2_000.0);
-    // At least a share of a submission, a take and a claim and a completion.
+    // At least a claim and a completion.
     within(&figures, "store_calls_per_task", 2.0, 100.0);
     assert_eq!(figures.get("store_cpu_us_per_task"), Some(&Value::Null), "there is no server");
 }
 
 #[test]
-fn a_worker_with_many_slots_drains_all_of_it_too() {
+fn a_worker_with_many_slots_drains_everything() {
     let figures = {
         let arguments = ["bench", "--json", "--tasks", "300", "--workers", "1", "--slots", "16"];
         let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
@@ -78,26 +77,26 @@ fn a_worker_with_many_slots_drains_all_of_it_too() {
 }
 
 #[test]
-fn submit_tells_how_fast_and_nothing_else() {
+fn submit_prints_only_its_throughput() {
     let figures = figures("submit", &[]);
     within(&figures, "submit_per_s", 1.0, 1e7);
     assert_eq!(figures.get("drain_per_s"), None);
 }
 
 #[test]
-fn dispatch_tells_how_long_an_execution_waits_for_a_worker_that_waits() {
+fn dispatch_prints_its_latency() {
     percentiles(&figures("dispatch", &["--payload", "10"]), "dispatch_ms");
 }
 
 #[test]
-fn resume_tells_how_long_an_execution_takes_to_go_on_after_its_signal() {
+fn resume_prints_the_latency_of_suspend_and_resume() {
     let figures = figures("resume", &["--payload", "10"]);
     percentiles(&figures, "resume_ms");
     percentiles(&figures, "suspend_ms");
 }
 
 #[test]
-fn frames_tells_how_fast_output_is_kept_and_what_readers_cost() {
+fn frames_prints_throughput_and_the_cost_of_readers() {
     let figures = figures("frames", &["--payload", "5000"]);
     assert_eq!((&figures["frames"], &figures["payload_bytes"]), (&3_008.into(), &0.into()));
     within(&figures, "frames_per_s", 1.0, 1e7);
@@ -110,15 +109,15 @@ fn frames_tells_how_fast_output_is_kept_and_what_readers_cost() {
 }
 
 #[test]
-fn idle_tells_how_often_a_worker_without_work_calls() {
+fn idle_prints_the_rate_of_calls() {
     let figures = figures("idle", &[]);
-    // It looks at all partitions now and then, and asks the timer.
+    // An idle worker polls the partitions and the due executions.
     within(&figures, "idle_calls_per_s", 0.1, 100.0);
     assert_eq!(figures.get("idle_commands_per_s"), Some(&Value::Null), "there is no server");
 }
 
 #[test]
-fn memory_tells_what_an_execution_needs_without_its_payload() {
+fn memory_prints_bytes_per_execution_without_payload() {
     let figures = figures("memory", &["--payload", "5000"]);
     assert_eq!(figures["payload_bytes"], 0);
     within(&figures, "pending_bytes_per_task", 50.0, 2_000.0);
@@ -156,7 +155,7 @@ fn all_prints_every_figure_in_one_object() {
 }
 
 #[test]
-fn the_table_shows_the_same_figures_for_people() {
+fn the_table_has_the_figures() {
     let output = bench(&["--scenario", "submit", "--tasks", "20"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("submit_per_s") && text.contains("partitions"), "{text}");

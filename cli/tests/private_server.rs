@@ -1,4 +1,4 @@
-//! The private server by itself: it answers, and is gone however its owner ends.
+//! The private server: it answers, and it is gone however its owner ends.
 
 mod common;
 #[path = "../src/private_server.rs"]
@@ -15,28 +15,28 @@ use nix::unistd::Pid;
 use common::{DEADLINE, is_gone, signal, within};
 use private_server::PrivateServer;
 
-/// Asks a server for one figure.
-fn ask(address: &str, command: &str, name: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).expect("it reads");
-    let mut said = String::new();
-    stream.read_to_string(&mut said).expect("it answers");
-    let line = said.lines().find_map(|line| line.strip_prefix(name));
-    line.unwrap_or_else(|| panic!("{name} is missing in {said}")).trim().to_owned()
+/// Sends a command and returns one value of the reply.
+fn query(address: &str, command: &str, name: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).expect("the server reads");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).expect("the server answers");
+    let line = reply.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("{name} is missing in {reply}")).trim().to_owned()
 }
 
 fn pid(address: &str) -> Pid {
-    Pid::from_raw(ask(address, "INFO server", "process_id:").parse().expect("a number"))
+    Pid::from_raw(query(address, "INFO server", "process_id:").parse().expect("a number"))
 }
 
-/// The directory of a server.
+/// The data directory of a server.
 fn directory(address: &str) -> String {
-    let file = ask(address, "INFO server", "executable:");
+    let file = query(address, "INFO server", "executable:");
     assert!(file.contains("server"), "{file}");
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    stream.write_all(b"CONFIG GET dir\r\n").expect("it reads");
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    stream.write_all(b"CONFIG GET dir\r\n").expect("the server reads");
     let mut lines = BufReader::new(stream).lines();
-    lines.nth(4).expect("five lines").expect("it answers")
+    lines.nth(4).expect("five lines").expect("the server answers")
 }
 
 fn wait_until_gone(pid: Pid, directory: String) {
@@ -48,13 +48,13 @@ fn wait_until_gone(pid: Pid, directory: String) {
 }
 
 #[test]
-fn it_answers_keeps_nothing_and_is_gone_when_it_is_dropped() {
+fn a_dropped_server_is_gone_with_its_directory() {
     let server = PrivateServer::start().expect("a server is installed");
     let other = PrivateServer::start().expect("a server is installed");
     assert_ne!(server.url(), other.url());
     let address = server.url().replace("valkey://", "");
     assert!(address.starts_with("127.0.0.1:"), "{address}");
-    assert_eq!(ask(&address, "INFO persistence", "aof_enabled:"), "0");
+    assert_eq!(query(&address, "INFO persistence", "aof_enabled:"), "0");
     let (pid, directory) = (pid(&address), directory(&address));
     drop(server);
     assert!(TcpStream::connect(&address).is_err(), "it still listens");
@@ -63,7 +63,7 @@ fn it_answers_keeps_nothing_and_is_gone_when_it_is_dropped() {
 }
 
 #[test]
-fn a_panic_ends_it() {
+fn a_panic_of_the_owner_ends_the_server() {
     let (sender, receiver) = mpsc::channel();
     let panicked = std::thread::spawn(move || {
         let server = PrivateServer::start().expect("a server is installed");
@@ -76,8 +76,8 @@ fn a_panic_ends_it() {
     wait_until_gone(pid, directory);
 }
 
-/// Set in a process that owns a server and is killed by the test that started it.
-const BE_AN_OWNER: &str = "FF_TESTS_BE_AN_OWNER";
+/// Set in the process that owns a server, and that the test kills.
+const OWNER: &str = "FF_TESTS_OWNER";
 
 /// Owns a server until its input ends.
 fn own_a_server() {
@@ -89,8 +89,8 @@ fn own_a_server() {
 
 fn start_owner() -> (Child, String) {
     let mut child = Command::new(std::env::current_exe().expect("this test"))
-        .args(["signals_and_an_abort_of_its_owner_end_it", "--exact", "--nocapture"])
-        .env(BE_AN_OWNER, "yes")
+        .args(["signals_and_an_abort_of_the_owner_end_the_server", "--exact", "--nocapture"])
+        .env(OWNER, "yes")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -101,22 +101,22 @@ fn start_owner() -> (Child, String) {
         let mut address = lines.find_map(|line| {
             line.ok()?.split_once("valkey://").map(|(_, address)| address.to_owned())
         });
-        address.take().expect("it says where its server is")
+        address.take().expect("the owner prints the URL of its server")
     });
     (child, address)
 }
 
-/// The owner is this test, run again as a process of its own.
+/// The owner is this test, run again as a separate process.
 #[test]
-fn signals_and_an_abort_of_its_owner_end_it() {
-    if std::env::var_os(BE_AN_OWNER).is_some() {
+fn signals_and_an_abort_of_the_owner_end_the_server() {
+    if std::env::var_os(OWNER).is_some() {
         return own_a_server();
     }
-    for strike in [Some(Signal::SIGKILL), Some(Signal::SIGTERM), Some(Signal::SIGINT), None] {
+    for fatal in [Some(Signal::SIGKILL), Some(Signal::SIGTERM), Some(Signal::SIGINT), None] {
         let (mut owner, address) = start_owner();
         let (pid, directory) = (pid(&address), directory(&address));
-        match strike {
-            Some(strike) => signal(&owner, strike),
+        match fatal {
+            Some(fatal) => signal(&owner, fatal),
             None => drop(owner.stdin.take()),
         }
         wait_until_gone(pid, directory);
@@ -125,11 +125,11 @@ fn signals_and_an_abort_of_its_owner_end_it() {
 }
 
 #[test]
-fn a_server_that_died_leaves_nothing_behind() {
+fn a_killed_server_leaves_no_directory() {
     let server = PrivateServer::start().expect("a server is installed");
     let address = server.url().replace("valkey://", "");
     let (pid, directory) = (pid(&address), directory(&address));
-    kill(pid, Signal::SIGKILL).expect("it is there");
+    kill(pid, Signal::SIGKILL).expect("the server exists");
     drop(server);
     wait_until_gone(pid, directory);
 }

@@ -1,5 +1,5 @@
-//! `ff run` as a user runs it: real processes, real signals. Nothing here waits on a clock: each
-//! test waits for an event or an exit, with a deadline.
+//! `ff run` with real processes and signals. The tests wait for an event or an exit with a
+//! deadline, and never for a fixed time.
 
 mod common;
 
@@ -25,7 +25,7 @@ fn run(arguments: &[&str]) -> Output {
     ff(arguments).output().expect("ff runs")
 }
 
-/// Runs with these lines as standard input.
+/// Runs `ff run` with these lines as standard input.
 fn run_lines(lines: &str, arguments: &[&str]) -> Output {
     let mut command = ff(&["run", "-"]);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -41,21 +41,21 @@ fn results(path: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
 
-/// What must be the same in every run: line, outcome and result.
+/// What is the same in every run: line, outcome and result.
 fn outcomes(path: &Path) -> Vec<(Value, Value, Value)> {
     let keep =
         |line: &Value| (line["line"].clone(), line["outcome"].clone(), line["result"].clone());
     results(path).iter().map(keep).collect()
 }
 
-/// Waits until the process says this on standard error.
-fn wait_until_says(child: &mut Child, wanted: &'static str) {
-    let stderr = child.stderr.take().expect("its errors are a pipe");
+/// Waits until the process prints this to standard error.
+fn wait_for_stderr(child: &mut Child, wanted: &'static str) {
+    let stderr = child.stderr.take().expect("standard error is a pipe");
     within(move || {
         let mut lines = BufReader::new(stderr).lines();
-        let said = lines.any(|line| line.is_ok_and(|line| line.contains(wanted)));
-        assert!(said, "it ended without saying {wanted:?}");
-        // Go on reading, so that the process never waits for its reader.
+        let found = lines.any(|line| line.is_ok_and(|line| line.contains(wanted)));
+        assert!(found, "the process ended without printing {wanted:?}");
+        // Keep reading, so that the process never waits for its reader.
         std::thread::spawn(move || lines.for_each(drop));
     });
 }
@@ -89,11 +89,11 @@ fn the_example_completes_with_and_without_killed_workers() {
 }
 
 #[test]
-fn failures_are_told_with_category_reason_and_timeline() {
+fn failures_are_reported_with_category_and_reason() {
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("results");
     let name = file.to_str().expect("a text");
-    let output = run(&["run", "examples/failing.jsonl", "--verbose", "--results", name]);
+    let output = run(&["run", "examples/failing.jsonl", "--results", name]);
     assert_eq!(output.status.code(), Some(1));
     let categories: Vec<Value> =
         results(&file).iter().map(|line| line["failure"]["category"].clone()).collect();
@@ -106,13 +106,12 @@ fn failures_are_told_with_category_reason_and_timeline() {
         Some("spawn"),
     ];
     assert_eq!(categories, expected.map(Value::from));
-    let said = text(&output.stdout);
-    assert!(said.contains("disk on fire), retried in"), "{said}");
-    assert!(said.contains("1 of 6 completed, 5 failed, 3 retries"), "{said}");
+    let out = text(&output.stdout);
+    assert!(out.contains("1 of 6 completed, 5 failed, 3 retries"), "{out}");
 }
 
 #[test]
-fn bad_lines_are_reported_with_their_numbers_and_nothing_runs() {
+fn bad_lines_are_reported_by_number_and_nothing_runs() {
     let directory = TempDir::new().expect("a directory");
     let witness = directory.path().join("witness");
     let lines = format!(
@@ -130,11 +129,10 @@ fn bad_lines_are_reported_with_their_numbers_and_nothing_runs() {
     );
     let output = run_lines(&lines, &[]);
     assert_eq!(output.status.code(), Some(2));
-    let said = text(&output.stderr);
+    let errors = text(&output.stderr);
     for number in 3..=8 {
-        assert!(said.contains(&format!("standard input:{number}: ")), "line {number}: {said}");
+        assert!(errors.contains(&format!("standard input:{number}: ")), "line {number}: {errors}");
     }
-    assert!(said.contains("nothing was submitted"), "{said}");
     assert!(!witness.exists(), "something ran");
 }
 
@@ -155,7 +153,7 @@ fn usage_errors_end_with_2() {
 }
 
 #[test]
-fn the_same_idempotency_key_runs_once_and_other_content_is_refused() {
+fn an_idempotency_key_runs_once_and_other_content_is_refused() {
     let line = |command: &str| {
         format!(
             r#"{{"kind": "shell", "payload": {{"command": "{command}"}}, "idempotency_key": "k"}}"#
@@ -189,7 +187,7 @@ fn a_command_sees_its_payload_and_environment() {
 }
 
 #[test]
-fn an_interrupt_drains_what_runs() {
+fn an_interrupt_waits_for_running_commands() {
     let directory = TempDir::new().expect("a directory");
     let (up, go) = (Pipe::new(&directory, "up"), Pipe::new(&directory, "go"));
     let jobs = directory.path().join("jobs");
@@ -205,7 +203,7 @@ fn an_interrupt_drains_what_runs() {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ff starts");
     assert_eq!(up.line(), "up");
     signal(&child, Signal::SIGINT);
-    wait_until_says(&mut child, "draining");
+    wait_for_stderr(&mut child, "shutting down: waiting for 1 running task;");
     go.write("done");
     let output = within(move || child.wait_with_output().expect("ff ends"));
     assert_eq!(output.status.code(), Some(130));
@@ -214,7 +212,7 @@ fn an_interrupt_drains_what_runs() {
 }
 
 #[test]
-fn a_second_interrupt_stops_at_once_and_leaves_no_process() {
+fn a_second_interrupt_kills_running_commands() {
     let directory = TempDir::new().expect("a directory");
     let up = Pipe::new(&directory, "up");
     let jobs = directory.path().join("jobs");
@@ -226,9 +224,9 @@ fn a_second_interrupt_stops_at_once_and_leaves_no_process() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("ff starts");
-    let grandchild = Pid::from_raw(up.line().parse().expect("a process id"));
+    let grandchild = Pid::from_raw(up.line().parse().expect("a process ID"));
     signal(&child, Signal::SIGINT);
-    wait_until_says(&mut child, "draining");
+    wait_for_stderr(&mut child, "shutting down: waiting for 1 running task;");
     signal(&child, Signal::SIGINT);
     let status = within(move || child.wait().expect("ff ends"));
     assert_eq!(status.code(), Some(130));
@@ -249,7 +247,7 @@ fn a_timeout_kills_the_whole_process_group() {
         .stderr(Stdio::null())
         .spawn()
         .expect("ff starts");
-    let grandchild = Pid::from_raw(up.line().parse().expect("a process id"));
+    let grandchild = Pid::from_raw(up.line().parse().expect("a process ID"));
     let output = within(move || child.wait_with_output().expect("ff ends"));
     assert_eq!(output.status.code(), Some(1));
     wait_until_gone(grandchild);
@@ -264,7 +262,7 @@ fn wait_until_gone(pid: Pid) {
 }
 
 #[test]
-fn termination_leaves_no_process_and_still_reports() {
+fn termination_kills_running_commands_and_still_reports() {
     let directory = TempDir::new().expect("a directory");
     let up = Pipe::new(&directory, "up");
     let (jobs, results) = (directory.path().join("jobs"), directory.path().join("results"));
@@ -277,17 +275,17 @@ fn termination_leaves_no_process_and_still_reports() {
         .stderr(Stdio::null())
         .spawn()
         .expect("ff starts");
-    let grandchild = Pid::from_raw(up.line().parse().expect("a process id"));
+    let grandchild = Pid::from_raw(up.line().parse().expect("a process ID"));
     signal(&child, Signal::SIGTERM);
     let output = within(move || child.wait_with_output().expect("ff ends"));
     assert_eq!(output.status.code(), Some(130));
     wait_until_gone(grandchild);
-    assert_eq!(outcomes(&results).len(), 1, "what was left unfinished is told");
+    assert_eq!(outcomes(&results).len(), 1, "the results have the unfinished execution");
 }
 
 #[test]
 fn a_process_that_left_its_group_is_not_waited_for() {
-    // The command ends only once the other process leads a session of its own.
+    // The command ends after the other process has become the leader of a separate session.
     let left = "[ $(cut -d' ' -f6 /proc/$!/stat) = $! ]";
     let command = format!("setsid sleep 5 & until {left}; do :; done; echo left");
     let line = format!(r#"{{"kind": "shell", "payload": {{"command": "{command}"}}}}"#);
@@ -298,16 +296,16 @@ fn a_process_that_left_its_group_is_not_waited_for() {
 }
 
 #[test]
-fn nobody_who_reads_the_errors_is_needed() {
+fn a_closed_standard_error_does_not_change_the_exit_code() {
     let mut command = ff(&["run", "no-such-file"]);
     let mut child = command.stderr(Stdio::piped()).spawn().expect("ff starts");
     drop(child.stderr.take());
     let status = within(move || child.wait().expect("ff ends"));
-    assert_eq!(status.code(), Some(2), "it neither panics nor forgets its code");
+    assert_eq!(status.code(), Some(2), "the exit code of a usage error");
 }
 
 #[test]
-fn results_never_overwrite_the_input_and_come_after_the_report() {
+fn results_never_overwrite_the_input_and_a_full_disk_is_reported() {
     let directory = TempDir::new().expect("a directory");
     let jobs = directory.path().join("jobs");
     let line = r#"{"kind": "shell", "payload": {"command": "echo one"}}"#;
@@ -315,17 +313,9 @@ fn results_never_overwrite_the_input_and_come_after_the_report() {
     let name = jobs.to_str().expect("a text");
     let output = run(&["run", name, "--results", name]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
-    assert_eq!(std::fs::read_to_string(&jobs).expect("it is there"), line);
+    assert_eq!(std::fs::read_to_string(&jobs).expect("the file exists"), line);
     let output = run(&["run", name, "--results", "/dev/full"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("1 of 1 completed"), "{}", text(&output.stdout));
     assert!(text(&output.stderr).contains("/dev/full"), "{}", text(&output.stderr));
-}
-
-#[test]
-fn the_help_says_what_a_line_holds_and_how_a_run_ends() {
-    let said = text(&run(&["run", "--help"]).stdout);
-    for word in ["idempotency_key", "retryable_categories", "FF_RETRY_COUNT", "130", "Ctrl-C"] {
-        assert!(said.contains(word), "{word} is missing in {said}");
-    }
 }

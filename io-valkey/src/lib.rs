@@ -1,9 +1,12 @@
-//! FlowFabric on Valkey and Redis.
+//! The FlowFabric backend for Valkey and Redis.
 //!
-//! Every decision is made in `ff-core`; a server only swaps records if nobody changed them and
-//! hands out the next entries of an index, in the function library `lua/flowfabric.lua`. [`wire`]
-//! is the form in which requests and replies travel; [`ValkeyBackend`] sends them to a server or a
-//! cluster. The module `model` runs the library in process, for tests and simulations.
+//! `ff-core` makes every decision. A server runs the function library `lua/flowfabric.lua`, which
+//! replaces records if their versions have not changed, and takes the next entries of an index.
+//!
+//! - [`ValkeyBackend`] sends requests to a server or a cluster (feature `redis`, on by default).
+//! - [`wire`] encodes requests as function calls and decodes their replies.
+//! - The module `model` runs the library in process, for tests and simulations (feature
+//!   `lua-model`).
 
 #[cfg(feature = "lua-model")]
 pub mod model;

@@ -1,4 +1,4 @@
-//! The admin client: what a server does for workers and operators, here in process.
+//! The admin client: grants, record formats and waitpoint secrets.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,18 +18,46 @@ use crate::config::WorkerConfig;
 use crate::error::SdkError;
 use crate::shared::{Connection, Sources, lock};
 
-/// Grants work to workers that ask for it.
+/// The admin client: issues grants to workers, activates record formats, and rotates the secrets of
+/// waitpoint tokens (`docs/spec.md`, 11). It does in this process what a server would do.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ff_sdk::{
+///     Client, FlowFabricAdminClient, FlowFabricWorker, LaneId, MemoryBackend, Submission,
+///     WorkerConfig,
+/// };
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let backend = Arc::new(MemoryBackend::new());
+/// let admin = FlowFabricAdminClient::connect_with(backend.clone()).await?;
+/// let client = Client::connect_with(backend.clone(), "demo").await?;
+/// let config = WorkerConfig::new("worker", "worker-1", "demo")?;
+/// let worker = FlowFabricWorker::connect_with(config, backend, None).await?;
+///
+/// client.submit(Submission::new("greet")).await?;
+/// let lane = LaneId::try_new("default")?;
+/// let task = worker.claim_via_server(&admin, &lane, 5_000).await?.expect("there is work");
+/// task.complete(None).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct FlowFabricAdminClient {
     connection: Connection,
     scheduler: Mutex<Scheduler>,
 }
 
 impl FlowFabricAdminClient {
-    /// A client that does in this process what a server would.
+    /// Connects an admin client to a backend.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] when the store does not answer. Cancel safe.
+    /// [`SdkError::Engine`] when the store does not answer, or has a newer record format.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn connect_with(backend: Arc<dyn EngineBackend>) -> Result<Self, SdkError> {
         let terms = Terms::new(DurationMs::from_secs(30), Codec::default());
         let connection = Connection::open(backend, None, terms.clone(), Sources::default()).await?;
@@ -37,14 +65,17 @@ impl FlowFabricAdminClient {
         Ok(Self { connection, scheduler: Mutex::new(scheduler) })
     }
 
-    /// Looks for an execution that the worker may have, and grants it: new, resumed or reclaimed.
-    /// `None` when there is no work. The grant is good for 1 to 60,000 milliseconds.
+    /// Finds an execution of the lane that the worker can run (new, resumed or reclaimed), and
+    /// issues a grant for it. `None` when there is no work now. `grant_ttl_ms` is 1 to 60,000
+    /// milliseconds.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Config`] for the ttl, [`SdkError::Engine`] when the store does not answer.
+    /// [`SdkError::Config`] for the ttl; [`SdkError::Engine`] when the store does not answer.
     ///
-    /// Dropping the future may leave a grant that nobody uses; it runs out.
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: a grant may be issued and stay unused until it expires.
     pub async fn claim_for_worker(
         &self,
         worker: &WorkerConfig,
@@ -66,13 +97,18 @@ impl FlowFabricAdminClient {
         Ok(lock(&self.scheduler).admitted(namespace, lane, drawn))
     }
 
-    /// Grants an execution whose lease expired or was revoked.
+    /// Issues a reclaim grant for an execution whose lease expired or was revoked. `grant_ttl_ms`
+    /// is 1 to 60,000 milliseconds.
     ///
     /// # Errors
     ///
     /// [`SdkError::Config`] for the ttl; [`SdkError::Engine`] with `NotFound`,
     /// `ExecutionNotReclaimable`, `GrantAlreadyExists`, `CapabilityMismatch`, and
     /// `ReclaimCapExceeded`, which is applied: the execution has failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`FlowFabricAdminClient::claim_for_worker`].
     pub async fn issue_reclaim_grant(
         &self,
         id: &ExecutionId,
@@ -98,15 +134,19 @@ impl FlowFabricAdminClient {
         }
     }
 
-    /// Makes a record format the one that programs write. Do so when every program of the store
-    /// knows it: an older one leaves records of that format alone. The number never goes down, and
-    /// the call has the same effect however often it is made (`docs/architecture.md`, Encoding).
+    /// Activates a record format: programs write it from now on (`docs/spec.md`, 2). Activate it
+    /// when every program of the store knows it; an older program leaves records of that format
+    /// alone. The active format never goes down. Activating it again changes nothing.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `FormatUnknown` for a number beyond what this program knows,
-    /// `FormatSuperseded` for one below the active number, and `Timeout` when nobody can say
-    /// whether it was applied. Dropping the future may leave the format activated or not.
+    /// [`SdkError::Engine`] with `FormatUnknown` for a format that this program does not know,
+    /// `FormatSuperseded` for one below the active format, and `Timeout` when the store did not
+    /// answer in time, which says whether the call may have been applied.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: the format may or may not be activated. The call can be repeated.
     pub async fn activate_format(&self, format: u8) -> Result<(), SdkError> {
         let operation = ActivateFormat::new(format, self.connection.patience());
         self.connection.drive(operation).await?;
@@ -114,15 +154,20 @@ impl FlowFabricAdminClient {
         Ok(())
     }
 
-    /// Makes a secret the one that signs the tokens of waitpoints; the one before stays good for
-    /// `grace_ms`, at most a year. The secret is given in hexadecimal digits of either case, 1 to
-    /// 128 bytes; 32 random bytes are a good one. It takes a second or two to reach every process.
+    /// Rotates the secret that signs waitpoint tokens (`docs/spec.md`, 5). The previous secret
+    /// stays valid for `grace_ms` milliseconds, at most a year. `kid` is the key ID of the new
+    /// secret; `secret_hex` is its 1 to 128 bytes in hexadecimal digits (32 random bytes are a good
+    /// choice). The new secret reaches every process within two seconds.
     ///
     /// # Errors
     ///
     /// [`SdkError::Engine`] with `InvalidKid`, `InvalidSecretHex`, `InvalidGraceMs`,
-    /// `RotationConflict` when the kid stands for another secret, and `Timeout` when nobody can say
-    /// whether it was applied. Dropping the future may leave it rotated or not.
+    /// `RotationConflict` when the key ID stands for another secret, and `Timeout` when the store
+    /// did not answer in time, which says whether the call may have been applied.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: the secret may or may not be rotated. The call can be repeated.
     pub async fn rotate_waitpoint_secret(
         &self,
         kid: &str,
@@ -134,16 +179,20 @@ impl FlowFabricAdminClient {
         let (grace, patience) = (DurationMs::new(grace_ms), self.connection.patience());
         let operation = RotateSecret::new(kid.clone(), secret, grace, patience);
         let rotation = self.connection.drive(operation).await?;
-        tracing::info!(%kid, grace_ms, ?rotation, "waitpoint secret");
+        tracing::info!(%kid, grace_ms, ?rotation, "waitpoint secret rotation");
         Ok(rotation)
     }
 
-    /// The secrets that are good, oldest first: their names, never themselves. The last one signs
-    /// new tokens.
+    /// Lists the valid secrets, oldest first, by key ID and fingerprint; never their bytes. The
+    /// last one signs new tokens.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] when the store does not answer. Cancel safe.
+    /// [`SdkError::Engine`] when the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn list_waitpoint_secrets(&self) -> Result<Vec<SecretInfo>, SdkError> {
         Ok(self.connection.drive(ListSecrets::new(self.connection.patience())).await?)
     }
@@ -153,7 +202,7 @@ fn check_grant_ttl(grant_ttl_ms: u64) -> Result<(), SdkError> {
     if (1..=60_000).contains(&grant_ttl_ms) {
         return Ok(());
     }
-    let message = format!("is {grant_ttl_ms}, and must be 1 to 60000");
+    let message = format!("is {grant_ttl_ms}: it must be 1 to 60000");
     Err(SdkError::config("grant", "grant_ttl_ms", message))
 }
 

@@ -1,4 +1,4 @@
-//! Looking for what is wrong with a store, without changing it.
+//! The audit: finds faults of a store without changing it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,26 @@ use crate::error::SdkError;
 use crate::host::{HostClock, system_entropy};
 use crate::shared::lock;
 
-/// Examines a store. It only reads: connecting does not even set up an empty store.
+/// Examines a store for faults (`docs/spec.md`, Stores). It only reads: connecting does not set up
+/// an empty store.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ff_sdk::{Auditor, Client, MemoryBackend, Namespace, Submission};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let backend = Arc::new(MemoryBackend::new());
+/// let client = Client::connect_with(backend.clone(), "demo").await?;
+/// client.submit(Submission::new("greet")).await?;
+///
+/// let auditor = Auditor::connect(backend).await?;
+/// let report = auditor.audit(&Namespace::try_new("demo")?, 1_000, |_| {}).await?;
+/// assert!(report.faults.is_empty());
+/// assert_eq!(report.executions, 1);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Auditor {
     backend: Arc<dyn EngineBackend>,
     clock: HostClock,
@@ -30,61 +49,65 @@ pub struct Auditor {
     meta: Option<StoreMeta>,
 }
 
-/// How long one look at a partition tries.
+/// The time limit of each call of the audit.
 const PATIENCE: DurationMs = DurationMs::from_secs(30);
-/// Between two looks: longer than a taker holds what it took.
+/// The pause before suspects are checked again: longer than workers hold entries that they took.
 const PAUSE: Duration = Duration::from_millis(HOLD.get() + 1_000);
-/// Executions that a finding names.
+/// The number of executions that a finding names.
 const EXAMPLES: usize = 3;
 
-/// How far an audit is.
+/// The progress of an audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuditProgress {
-    /// It looks at the partitions.
+    /// It reads the partitions.
     Looking {
-        /// Partitions that were looked at.
+        /// Partitions read so far.
         done: u64,
-        /// Partitions to look at.
+        /// All partitions.
         total: u64,
     },
-    /// Something looks wrong; it waits until what is only under way must be over.
+    /// It has found suspects, and waits before it checks them again, since they may be changes in
+    /// progress.
     Waiting {
-        /// Partitions in which something looks wrong.
+        /// Partitions with suspects.
         suspicious: u64,
-        /// How long it waits.
+        /// The length of the wait.
         pause: Duration,
     },
 }
 
-/// What an audit has found.
+/// The result of an audit.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct AuditReport {
-    /// Partitions that were looked at.
+    /// Partitions that were read.
     pub partitions: u64,
-    /// Partitions with more entries than the audit might read.
+    /// Partitions with more entries than the limit; only a part of them was read.
     pub partial: u64,
-    /// Executions of the namespace that were looked at.
+    /// Executions of the namespace that were read.
     pub executions: u64,
-    /// Records of a newer format; they were left alone.
+    /// Records of a newer format, which were skipped.
     pub newer_format: u64,
-    /// Entries, of any namespace, that have been due for more than a minute.
+    /// Entries of any namespace that have been due for more than a minute.
     pub overdue: u64,
-    /// Executions of the namespace that wait for a worker that fits.
+    /// Executions of the namespace that wait for a worker with their capabilities.
     pub unroutable: u64,
-    /// What is wrong, each thing found twice with a pause between.
+    /// The faults; each was found twice, with a pause in between.
     pub faults: Vec<Suspect>,
-    /// Partitions that hold executions and that the store's configuration does not have.
+    /// Partitions that hold executions but are not in the store's configuration.
     pub outside: Vec<Partition>,
 }
 
 impl Auditor {
-    /// Reads the store's configuration.
+    /// Connects to a store and reads its configuration.
     ///
     /// # Errors
     ///
     /// [`SdkError::Engine`] when the store does not answer, or its configuration cannot be read.
+    ///
+    /// # Cancel safety
+    ///
     /// Cancel safe.
     pub async fn connect(backend: Arc<dyn EngineBackend>) -> Result<Self, SdkError> {
         let (clock, mut entropy) = (HostClock::new(), system_entropy());
@@ -95,16 +118,21 @@ impl Auditor {
         Ok(Self { backend, clock, codec, entropy: Mutex::new(entropy), meta })
     }
 
-    /// The store's configuration; `None` when nobody has set it up yet.
+    /// The store's configuration; `None` when the store is not set up yet.
     pub const fn meta(&self) -> Option<&StoreMeta> {
         self.meta.as_ref()
     }
 
-    /// What the backend knows of its store, and what the store's configuration says.
+    /// Returns the backend's findings about its servers, and findings about the store's
+    /// configuration.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Backend`] when the store cannot be asked. Cancel safe.
+    /// [`SdkError::Backend`] when the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn examine(&self) -> Result<Vec<Finding>, SdkError> {
         let backend = self.backend.name();
         let failed = |source| SdkError::Backend { backend, source };
@@ -114,20 +142,25 @@ impl Auditor {
                 vec![format_finding(meta.format, self.codec.known()), partitions_finding(meta)]
             }
             None => {
-                let detail = "empty: no worker or client has set it up yet";
+                let detail = "empty: no worker or client has set up this store yet";
                 vec![Finding::new(FindingLevel::Good, "configuration", detail)]
             }
         });
         Ok(findings)
     }
 
-    /// Compares the indexes of all partitions with the records of a namespace, at most `limit`
-    /// entries of each index of a partition. What looks wrong is looked at again after a pause of
-    /// 6 s: records change under the audit, and takers hold what they took for 5 s.
+    /// Compares the indexes of all partitions with the records of a namespace. It reads at most
+    /// `limit` entries of each index in each partition. Suspects are checked again after a pause of
+    /// 6 s, since records change during the audit, and a worker may hold entries that it took for
+    /// 5 s. An execution that is in no index is not found.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] when the store does not answer. Cancel safe.
+    /// [`SdkError::Engine`] when the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn audit(
         &self,
         namespace: &Namespace,
@@ -163,7 +196,7 @@ impl Auditor {
         Ok(report)
     }
 
-    /// One look at a partition. Lanes that it learns of are looked at in those that follow, too.
+    /// Reads a partition once. Lanes found in it are also read in the partitions after it.
     async fn look(
         &self,
         partition: Partition,
@@ -200,7 +233,7 @@ impl AuditReport {
         self.unroutable += look.unroutable;
     }
 
-    /// The report as findings: one for each kind of fault, with a few examples.
+    /// Returns the report as findings: one for each kind of fault, with up to three executions.
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut kinds: BTreeMap<(String, &str), Vec<String>> = BTreeMap::new();
@@ -214,14 +247,16 @@ impl AuditReport {
         }
         if !self.outside.is_empty() {
             let partitions: Vec<_> = self.outside.iter().map(Partition::to_string).collect();
-            let detail = format!("executions in partitions there are not: {}", named(&partitions));
-            let advice = "nobody looks there: the partitions must never change; restore the store";
+            let detail =
+                format!("executions in partitions that do not exist: {}", named(&partitions));
+            let advice = "workers do not read them. The partition counts of a store must never \
+                          change: restore the store's configuration";
             findings.push(Finding::new(FindingLevel::Problem, "audit", detail).advise(advice));
         }
         findings.extend(self.warnings());
         if findings.is_empty() && self.partitions > 0 {
             let detail = format!(
-                "{} in {} partitions; their indexes say what their records say",
+                "{} in {} partitions; all indexes match the records",
                 count(self.executions as usize),
                 self.partitions
             );
@@ -238,16 +273,17 @@ impl AuditReport {
                 findings.push(finding.advise(advice));
             }
         };
-        let detail = format!("{} of a newer format, left alone", count(self.newer_format as usize));
-        warn(self.newer_format, detail, "update this program to see them");
+        let detail = format!("{} of a newer format, skipped", count(self.newer_format as usize));
+        warn(self.newer_format, detail, "update this program to check them");
         let seconds = OVERDUE.get() / 1_000;
-        let detail = format!("{} due for more than {seconds} s", count(self.overdue as usize));
-        warn(self.overdue, detail, "nobody keeps time: run a worker, for example ff work");
+        let detail = format!("{} overdue by more than {seconds} s", count(self.overdue as usize));
+        let advice = "no timekeeper applies due timers: run a worker, for example ff work";
+        warn(self.overdue, detail, advice);
         let waiting = count(self.unroutable as usize);
-        let detail = format!("{waiting} waiting for a worker that fits");
+        let detail = format!("{waiting} waiting for a capable worker");
         warn(self.unroutable, detail, "run a worker that has the capabilities they require");
-        let detail = format!("{} partitions have more than was looked at", self.partial);
-        warn(self.partial, detail, "raise the limit to look at all");
+        let detail = format!("{} partitions with more entries than the limit", self.partial);
+        warn(self.partial, detail, "raise the limit to check all entries");
         findings
     }
 }
@@ -269,7 +305,7 @@ fn named(names: &[String]) -> String {
 }
 
 fn format_finding(active: u8, known: u8) -> Finding {
-    let detail = format!("format {active} is active, this program knows up to {known}");
+    let detail = format!("format {active} is active; this program knows formats up to {known}");
     if active > known {
         Finding::new(FindingLevel::Problem, "format", detail).advise("update this program")
     } else {

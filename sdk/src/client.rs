@@ -1,5 +1,6 @@
-//! A client: submits executions, waits for their results, and operates on them.
+//! The client: submits executions, waits for their results, and operates on them.
 
+mod result;
 mod scans;
 mod streams;
 mod waiting;
@@ -11,11 +12,11 @@ use std::time::Duration;
 use ff_core::backend::{BackendReport, EngineBackend};
 use ff_core::error::{Applied, EngineError};
 use ff_core::execution::{
-    AnyOutcome, AttemptSummary, Cancel, CancelledBy, ChangePriority, Command, Create,
-    CreateOutcome, Event, ExecutionSnapshot, InNamespace, OperatorCall, Outcome, Replay, Replayed,
-    RevokeLease, Revoked, ValueKind, snapshot,
+    AnyOutcome, Cancel, CancelledBy, ChangePriority, Command, Create, CreateOutcome,
+    ExecutionSnapshot, InNamespace, OperatorCall, Replay, Replayed, RevokeLease, Revoked,
+    ValueKind, snapshot,
 };
-use ff_core::id::{ExecutionId, LeaseEpoch, Namespace, RequestId};
+use ff_core::id::{ExecutionId, Namespace, RequestId};
 use ff_core::op::{
     Batch, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded, Query, ReadExecution,
     Terms, Transact,
@@ -26,7 +27,6 @@ use ff_core::store::bounds::{MAX_PAGE, MAX_UNITS};
 use ff_core::store::codec::Codec;
 use ff_core::store::{Bytes, Cursor, Fetched, JournalEntry, StreamName, StreamPage, Topic};
 use ff_core::time::{DurationMs, TimestampMs};
-use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 use crate::config::ClientConfig;
@@ -34,85 +34,48 @@ use crate::error::SdkError;
 use crate::shared::{Connection, Sources, lock};
 use crate::submission::Submission;
 
+pub use result::{ExecutionResult, History, HistoryEntry};
 pub use scans::{QuarantinePage, Quarantined};
 pub use streams::{Tail, TailItem};
 
-/// A client of one namespace. Cloning gives another handle to the same client.
+/// A client of one namespace: submits executions, waits for their results, cancels and replays
+/// them, delivers signals, and reads lists, history and output (`docs/spec.md`, 11).
+///
+/// Clones share one connection. Calls need a tokio runtime with time enabled.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ff_sdk::{Client, MemoryBackend, PublicState, Submission};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::connect_with(Arc::new(MemoryBackend::new()), "demo").await?;
+/// let id = client.submit(Submission::new("greet").payload("world")).await?.id();
+/// let snapshot = client.describe(&id).await?.expect("it was just submitted");
+/// assert_eq!(snapshot.state.public_state, PublicState::Waiting);
+///
+/// client.cancel(&id, "not needed any more").await?;
+/// assert!(!client.result(&id).await?.is_success());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
 struct Inner {
     connection: Connection,
     config: ClientConfig,
-    /// The latest place in time given to a submission in each partition, so that one client's
-    /// submissions keep their order.
-    places: Mutex<BTreeMap<u16, TimestampMs>>,
+    /// The latest creation time given to a submission in each partition, so that the submissions
+    /// of one client keep their order.
+    latest_created: Mutex<BTreeMap<u16, TimestampMs>>,
     in_flight: Semaphore,
 }
 
-/// How an execution ended.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct ExecutionResult {
-    /// How its life ended.
-    pub outcome: Outcome,
-    /// What its worker handed back; no result and an empty one are different.
-    pub result: Option<Bytes>,
-    /// When it ended, by the store's clock.
-    pub ended_at: TimestampMs,
-}
-
-impl ExecutionResult {
-    /// What its worker handed back.
-    pub fn bytes(&self) -> Option<&[u8]> {
-        self.result.as_deref()
-    }
-
-    /// What its worker handed back, read as JSON; no result is read as `null`.
-    ///
-    /// # Errors
-    ///
-    /// [`SdkError::Config`] when it is no such JSON.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, SdkError> {
-        serde_json::from_slice(self.bytes().unwrap_or(b"null"))
-            .map_err(|error| SdkError::config("execution result", "result", error.to_string()))
-    }
-
-    /// Whether it completed.
-    pub fn is_success(&self) -> bool {
-        self.outcome == Outcome::Success
-    }
-}
-
-/// What happened to an execution, as far as it is kept.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct History {
-    /// Its latest attempts that are over, from the record.
-    pub attempts: Vec<AttemptSummary>,
-    /// Its events, from the journal; older ones may be dropped.
-    pub events: Vec<HistoryEntry>,
-}
-
-/// One event of an execution.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct HistoryEntry {
-    /// When, by the store's clock.
-    pub at: TimestampMs,
-    /// The count of the record's version after it.
-    pub version: u64,
-    /// The fencing token of the latest lease.
-    pub epoch: LeaseEpoch,
-    /// What happened.
-    pub event: Event,
-}
-
-/// The farthest that a submission's place in its lane is moved, so that those of one client keep
-/// their order: just under a second.
+/// The most milliseconds that a submission moves back in its lane, so that the submissions of one
+/// client keep their order.
 const MAX_POSITION: u64 = 999;
 
-/// How long to wait for a wake-up before reading a record again.
+/// The longest wait for a wake-up before a record is read again.
 const BACKSTOP: Duration = Duration::from_secs(1);
 
 impl Client {
@@ -120,7 +83,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As for [`Client::connect`]. Cancel safe.
+    /// As for [`Client::connect`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn connect_with(
         backend: Arc<dyn EngineBackend>,
         namespace: impl AsRef<str>,
@@ -128,12 +95,16 @@ impl Client {
         Self::connect(ClientConfig::new(namespace)?, backend).await
     }
 
-    /// Connects a client and agrees on the partition configuration.
+    /// Connects a client and reads the store's partition configuration, or sets up an empty store.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Config`] for a configuration that cannot be or that the store contradicts,
-    /// [`SdkError::Engine`] when the store does not answer. Cancel safe.
+    /// - [`SdkError::Config`] when the configuration is invalid or differs from the store's.
+    /// - [`SdkError::Engine`] when the store does not answer, or has a newer record format.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn connect(
         config: ClientConfig,
         backend: Arc<dyn EngineBackend>,
@@ -143,19 +114,25 @@ impl Client {
         let terms = Terms::new(DurationMs::from(config.call_timeout), codec);
         let sources = Sources { seed: config.seed, clock: config.clock };
         let connection = Connection::open(backend, config.partition_config, terms, sources).await?;
-        let (places, in_flight) = (Mutex::default(), Semaphore::new(config.max_in_flight));
-        Ok(Self(Arc::new(Inner { connection, config, places, in_flight })))
+        let (latest_created, in_flight) = (Mutex::default(), Semaphore::new(config.max_in_flight));
+        Ok(Self(Arc::new(Inner { connection, config, latest_created, in_flight })))
     }
 
-    /// Submits one execution.
+    /// Submits one execution (`docs/spec.md`, 4: create).
+    ///
+    /// An execution with the same id, or the same idempotency key and content, is a success:
+    /// [`CreateOutcome::Duplicate`] with its id.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Validation` for what cannot be right and
-    /// `Conflict(IdempotencyMismatch)` when the key stands for other content.
+    /// [`SdkError::Engine`] with `Validation` for an invalid submission,
+    /// `Conflict(IdempotencyMismatch)` when the idempotency key was used for other content, and
+    /// `Timeout` or `Unavailable` when the store does not answer.
     ///
-    /// Dropping the future may leave the execution submitted or not: use an idempotency key or an
-    /// id of your own to submit it again.
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: the execution may or may not be submitted. With an idempotency key, or an
+    /// id that you choose, it can be submitted again.
     pub async fn submit(&self, submission: Submission) -> Result<CreateOutcome, SdkError> {
         let create = self.create(submission)?;
         let execution = create.execution_id;
@@ -166,13 +143,19 @@ impl Client {
         Ok(committed.outcome)
     }
 
-    /// Submits many executions, gathered by partition, a bounded number of calls at once. The
-    /// results are in the order of the submissions; within a lane and partition the executions are
-    /// too, up to a thousand in a second.
+    /// Submits many executions, in batches by partition, with at most
+    /// [`max_in_flight`](ClientConfig::max_in_flight) batches at the same time.
+    ///
+    /// The results are in the order of the submissions. The executions of one lane and partition
+    /// are in that order too, up to a thousand per second.
     ///
     /// # Errors
     ///
-    /// Each submission has its own result, as for [`Client::submit`]; cancellation is as there.
+    /// Each submission has its own result, as for [`Client::submit`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Client::submit`].
     pub async fn submit_many(
         &self,
         submissions: impl IntoIterator<Item = Submission>,
@@ -199,11 +182,11 @@ impl Client {
                 results[number] = Some(result);
             }
         }
-        let lost = || Err(unfinished("create"));
-        results.into_iter().map(|result| result.unwrap_or_else(lost)).collect()
+        let stopped = || Err(stopped_while_submitting());
+        results.into_iter().map(|result| result.unwrap_or_else(stopped)).collect()
     }
 
-    /// Submits executions of one partition in their order, a chunk at a time.
+    /// Submits executions of one partition in their order, a batch at a time.
     async fn submit_to_one(
         &self,
         creates: Vec<(usize, Create)>,
@@ -228,11 +211,11 @@ impl Client {
         results
     }
 
-    /// Checks a submission as far as that is possible without asking the store.
+    /// Validates a submission without calling the store.
     ///
     /// # Errors
     ///
-    /// As for [`Client::submit`].
+    /// As for [`Client::submit`], except for errors that depend on the store's records.
     pub fn check(&self, submission: &Submission) -> Result<(), SdkError> {
         let Inner { connection, config, .. } = &*self.0;
         let drawn = (connection.entropy().uuid(), 0);
@@ -250,24 +233,29 @@ impl Client {
         let (partitions, limit) = (&connection.partitions, config.payload_limit);
         let mut create = submission.into_create(&config.namespace, partitions, limit, drawn)?;
         let now = connection.store_now(create.execution_id.partition());
-        let mut places = lock(&self.0.places);
-        let last = places.entry(create.execution_id.partition().index).or_default();
-        let place = now.max(last.plus(DurationMs::new(1)));
-        let position = place.since(now).get().min(MAX_POSITION);
-        *last = now.plus(DurationMs::new(position));
+        let mut latest = lock(&self.0.latest_created);
+        let latest = latest.entry(create.execution_id.partition().index).or_default();
+        let created = now.max(latest.plus(DurationMs::new(1)));
+        let position = created.since(now).get().min(MAX_POSITION);
+        *latest = now.plus(DurationMs::new(position));
         create.position = position as u16;
         Ok(create)
     }
 
-    /// Waits until the execution is over.
+    /// Waits until the execution ends, and returns its outcome and result. It waits without a time
+    /// limit.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound` when there is no such execution, or its retention is
-    /// over. Cancel safe.
+    /// [`SdkError::Engine`] with `NotFound` when the namespace has no such execution, or its
+    /// retention has ended; `Unavailable` when the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn result(&self, id: &ExecutionId) -> Result<ExecutionResult, SdkError> {
         let connection = &self.0.connection;
-        let mut wakes = None;
+        let mut wake_ups = None;
         loop {
             let (found, mut values) = self.read(id, &[ValueKind::Result]).await?;
             let loaded = found.ok_or(EngineError::NotFound { entity: "execution" })?.0;
@@ -279,12 +267,12 @@ impl Client {
                 let (outcome, ended_at) = (terminal.outcome, terminal.at);
                 return Ok(ExecutionResult { outcome, result, ended_at });
             }
-            match &mut wakes {
-                // Subscribed now; what ended before that is seen by reading once more.
-                None => wakes = Some(connection.backend.subscribe(journal_of(id))),
+            match &mut wake_ups {
+                // It may have ended before the subscription: the next turn reads once more.
+                None => wake_ups = Some(connection.backend.subscribe(journal_of(id))),
                 Some(Some(stream)) => {
                     if let Ok(None) = tokio::time::timeout(BACKSTOP, stream.next()).await {
-                        wakes = Some(None);
+                        wake_ups = Some(None);
                     }
                 }
                 Some(None) => tokio::time::sleep(BACKSTOP).await,
@@ -292,21 +280,31 @@ impl Client {
         }
     }
 
-    /// What there is to know of an execution; `None` when there is none.
+    /// Reads an execution's snapshot; `None` when the namespace has no such execution.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`]. Cancel safe.
+    /// [`SdkError::Engine`] with `Validation` for an id of another partition configuration, and
+    /// `Unavailable` when the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn describe(&self, id: &ExecutionId) -> Result<Option<ExecutionSnapshot>, SdkError> {
         let (found, _) = self.read(id, &[]).await?;
         Ok(found.map(|(loaded, at)| snapshot(&loaded.execution, at)))
     }
 
-    /// A value beside an execution: what its submitter handed in, or its worker handed back.
+    /// Reads a value stored beside an execution's record: its payload or its result. `None` when
+    /// it has no such value.
     ///
     /// # Errors
     ///
-    /// As for [`Client::result`]. Cancel safe.
+    /// As for [`Client::result`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn value(
         &self,
         id: &ExecutionId,
@@ -329,17 +327,22 @@ impl Client {
         connection.check_id(id)?;
         let read = ReadExecution::new(id, values, connection.patience());
         let (found, values, at) = connection.drive(read).await?;
-        // Another tenant's execution is none of ours.
+        // An execution of another namespace does not exist for this client.
         let namespace = &self.0.config.namespace;
         let found = found.filter(|loaded| loaded.execution.namespace == *namespace);
         Ok((found.map(|loaded| (loaded, at)), values))
     }
 
-    /// A page of the namespace's executions: partition by partition, within each by creation time.
+    /// Reads a page of the namespace's executions, at most `limit`: partition by partition, and by
+    /// creation time within each. `from` is the [`ListPage`]'s position of the page before.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`]. Cancel safe.
+    /// [`SdkError::Engine`] with `Unavailable` when the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn list(
         &self,
         filter: ListFilter,
@@ -353,11 +356,15 @@ impl Client {
         Ok(connection.drive(list).await?)
     }
 
-    /// What happened to an execution: attempts from the record, events from the journal.
+    /// Reads the history of an execution: attempts from its record, events from the journal.
     ///
     /// # Errors
     ///
-    /// As for [`Client::result`]. Cancel safe.
+    /// As for [`Client::result`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn history(&self, id: &ExecutionId) -> Result<History, SdkError> {
         let (found, _) = self.read(id, &[]).await?;
         let loaded = found.ok_or(EngineError::NotFound { entity: "execution" })?.0;
@@ -373,7 +380,7 @@ impl Client {
             let (page, _) = connection.drive(query).await?;
             let count = page.entries.len();
             for entry in page.entries {
-                // An entry of a newer format is another program's to understand.
+                // An entry of a newer format is left out.
                 let codec = connection.terms().codec();
                 let Ok(journal) = codec.decode::<JournalEntry>(&entry.entry) else { continue };
                 if journal.execution == *id {
@@ -389,14 +396,18 @@ impl Client {
         }
     }
 
-    /// Cancels an execution, in whatever phase it is.
+    /// Cancels an execution that has not ended, in any phase (`docs/spec.md`, 4). A worker that
+    /// holds it loses its lease.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotActive` when it is over, `Superseded`
-    /// when it was replayed meanwhile, and `Timeout` when nobody can say whether it was applied.
+    /// [`SdkError::Engine`] with `NotFound`; `ExecutionNotActive` when it has ended; `Superseded`
+    /// when it was replayed while the call was repeated; `Timeout` when the store did not answer
+    /// in time, which says whether the call may have been applied.
     ///
-    /// Dropping the future may leave the call applied or not, like a crash.
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: the call may or may not be applied, as in a crash.
     pub async fn cancel(
         &self,
         id: &ExecutionId,
@@ -406,24 +417,30 @@ impl Client {
         self.operate(Cancel { execution_id, by, reason: reason.into() }).await
     }
 
-    /// Takes an execution's lease away; the work can be reclaimed at once.
+    /// Revokes the lease of an execution, so that another worker can reclaim it immediately.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotActive`, `LeaseExpired`, and `Superseded`
-    /// and `Timeout` as for [`Client::cancel`]; cancellation too.
+    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotActive` and `LeaseExpired`; `Superseded`
+    /// and `Timeout` as for [`Client::cancel`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Client::cancel`].
     pub async fn revoke_lease(&self, id: &ExecutionId) -> Result<Revoked, SdkError> {
         self.operate(RevokeLease { execution_id: *id, call: self.operator_call() }).await
     }
 
-    /// Changes an execution's priority; it keeps its place in time.
+    /// Changes the priority of an execution that has not ended, and returns the new one (clamped to
+    /// 0..=9000). Among executions of the same priority it keeps its position by creation time.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotActive` when it is over, `Superseded`
-    /// when it was replayed meanwhile, and `Timeout` when nobody can say whether it was applied.
+    /// As for [`Client::cancel`].
     ///
-    /// Dropping the future may leave the call applied or not, like a crash.
+    /// # Cancel safety
+    ///
+    /// As for [`Client::cancel`].
     pub async fn change_priority(
         &self,
         id: &ExecutionId,
@@ -433,23 +450,30 @@ impl Client {
         self.operate(ChangePriority { execution_id: *id, call, priority }).await
     }
 
-    /// Starts a new life of an execution that is over.
+    /// Starts a new life of an execution that has ended.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotTerminal`, `MaxReplaysExhausted`, and
-    /// `Superseded` and `Timeout` as for [`Client::cancel`]; cancellation too.
+    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotTerminal` and `MaxReplaysExhausted`;
+    /// `Superseded` and `Timeout` as for [`Client::cancel`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Client::cancel`].
     pub async fn replay(&self, id: &ExecutionId) -> Result<Replayed, SdkError> {
         self.operate(Replay { execution_id: *id, call: self.operator_call() }).await
     }
 
-    /// Carries any command in its wire form: for tools and tests that need the store's own answer
-    /// to a fence, a grant or a request id of their choice.
+    /// Executes any command of `docs/spec.md`, 4 and 5, in its wire form: for tools and tests that
+    /// choose the fence, the grant or the request id themselves.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with every rejection of `docs/errors.md`; cancellation is as for
-    /// [`Client::cancel`].
+    /// [`SdkError::Engine`] with any rejection of `docs/errors.md`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Client::cancel`].
     pub async fn execute(&self, command: Command) -> Result<AnyOutcome, SdkError> {
         let command = command.parse(&mut self.0.connection.entropy()).map_err(EngineError::from)?;
         let namespace = self.0.config.namespace.clone();
@@ -468,40 +492,44 @@ impl Client {
         Ok(committed.outcome)
     }
 
-    /// A call under a fresh request id.
+    /// Creates an operator's call with a new request id.
     fn operator_call(&self) -> OperatorCall {
         let id = self.0.connection.entropy().uuid().to_string();
         OperatorCall::new(RequestId::try_new(id).expect("a uuid is a request id"))
     }
 
-    /// What the backend knows of its store's load.
+    /// Reads the backend's report on its store: load and memory, as far as the backend knows them.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Backend`] when it cannot say. Cancel safe.
+    /// [`SdkError::Backend`] when the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn report(&self) -> Result<BackendReport, SdkError> {
         let backend = &self.0.connection.backend;
         let failed = |source| SdkError::Backend { backend: backend.name(), source };
         backend.report().await.map_err(failed)
     }
 
-    /// The backend that it is connected to.
+    /// The backend of this client.
     pub fn backend(&self) -> &Arc<dyn EngineBackend> {
         &self.0.connection.backend
     }
 
-    /// Whose executions it submits and sees.
+    /// The namespace whose executions it submits and sees.
     pub fn namespace(&self) -> &Namespace {
         &self.0.config.namespace
     }
 
-    /// The store's partitions.
+    /// The partition counts of the store.
     pub fn partition_config(&self) -> &PartitionConfig {
         &self.0.connection.partitions
     }
 
-    /// The store's clock, as far as this host knows it; of a cluster that of the node that replied
-    /// last.
+    /// The store's time, as this host estimates it from replies; in a cluster, the time of the node
+    /// that replied last.
     pub fn store_now(&self) -> TimestampMs {
         self.0.connection.clock.now().store
     }
@@ -511,9 +539,9 @@ fn journal_of(id: &ExecutionId) -> Vec<Topic> {
     vec![Topic::Journal(id.partition())]
 }
 
-/// The error of a submission whose task was shut down under it.
-fn unfinished(op: &'static str) -> SdkError {
-    let (elapsed, applied) = (DurationMs::ZERO, Applied::Unknown);
+/// The error of a submission whose tokio task did not end, since the runtime shut down.
+fn stopped_while_submitting() -> SdkError {
+    let (op, elapsed, applied) = ("create", DurationMs::ZERO, Applied::Unknown);
     EngineError::Timeout { op, elapsed, applied }.into()
 }
 

@@ -1,68 +1,84 @@
-//! How workers and clients are set up.
+//! The configuration of workers and clients.
 
 use std::time::Duration;
 
 use ff_core::capability::Capabilities;
 use ff_core::id::{LaneId, Namespace, WorkerId, WorkerInstanceId};
 use ff_core::partition::PartitionConfig;
+use ff_core::store::bounds::MAX_VALUE_BYTES;
 use ff_core::store::codec::FORMAT;
 
 use crate::error::SdkError;
 use crate::host::ClockSource;
 
-/// How a worker is set up.
+/// The configuration of a worker (`docs/spec.md`, 11).
+///
+/// ```
+/// use ff_sdk::{Capabilities, LaneId, WorkerConfig};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut config = WorkerConfig::new("resizer", "resizer-1", "media")?;
+/// config.lanes = vec![LaneId::try_new("images")?];
+/// config.capabilities = Capabilities::try_new(["gpu"])?;
+/// config.max_concurrent_tasks = 8;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WorkerConfig {
-    /// The store that [`FlowFabricWorker::connect`](crate::FlowFabricWorker::connect) opens, by its
-    /// address as for [`open`](crate::open); `valkey://127.0.0.1:6379` unless set.
+    /// The URL of the store that [`FlowFabricWorker::connect`](crate::FlowFabricWorker::connect)
+    /// opens, as for [`open`](crate::open). Default: `valkey://127.0.0.1:6379`.
     pub backend: String,
-    /// The worker: grants are bound to it.
+    /// The worker's name; grants are bound to it. All instances of one worker share it.
     pub worker_id: WorkerId,
-    /// This process; two live processes must not share it.
+    /// The name of this process; two live processes must not share it.
     pub worker_instance_id: WorkerInstanceId,
-    /// Whose executions it sees.
+    /// The namespace whose executions it claims.
     pub namespace: Namespace,
-    /// The queues that it draws from, in turn; `default` unless set.
+    /// The lanes (named queues) that it claims from, in rotation; at least one. Default: `default`.
     pub lanes: Vec<LaneId>,
-    /// What it can do.
+    /// The capabilities it offers; it runs executions that require no others. Default: none.
     pub capabilities: Capabilities,
-    /// How long a lease is good unless it is renewed, in milliseconds; 30,000 unless set. Renewal
-    /// runs at a third of it.
+    /// The lifetime of a lease from its last renewal, in milliseconds: 1 to 86,400,000. The worker
+    /// renews at a third of it. Default: 30,000.
     pub lease_ttl_ms: u64,
-    /// How long to wait for a wake-up before looking for work again, in milliseconds; 1,000 unless
-    /// set.
+    /// The longest wait for a wake-up before looking for work again, in milliseconds; at least 1.
+    /// Default: 1,000.
     pub claim_poll_interval_ms: u64,
-    /// How many tasks it holds at once; 1 unless set.
+    /// The number of slots: tasks held at the same time; at least 1. Default: 1.
     pub max_concurrent_tasks: usize,
-    /// What the store must be configured with; `None` takes what it has.
+    /// The partition counts that the store must have; `None` accepts any. A store that is not set
+    /// up yet gets these. Default: `None`.
     pub partition_config: Option<PartitionConfig>,
-    /// How long one call tries while the store does not answer, in milliseconds; 30,000 unless
-    /// set.
+    /// The time limit of one call while the store does not answer, in milliseconds; at least 1.
+    /// Default: 30,000.
     pub call_timeout_ms: u64,
-    /// Whether this process also applies what is due; on unless switched off.
+    /// Whether this process runs a timekeeper, which applies due timers (lease expiries, delays,
+    /// timeouts, retention) for the whole store. Default: `true`.
     pub timekeeper: bool,
-    /// The seed of all randomness; `None` asks the operating system.
+    /// The seed of ids, nonces and jitter; `None` takes one from the operating system.
     pub seed: Option<u64>,
-    /// Where its time comes from; the machine unless set.
+    /// The source of this process's time. Default: the machine.
     pub clock: ClockSource,
-    /// The highest record format that it reads and writes: what this build knows, unless it is told
-    /// to do as an older program.
+    /// The highest record format that it reads and writes. Default: the highest of this build; a
+    /// lower one makes it behave like an older program.
     pub known_format: u8,
 }
 
-/// The lane of submissions and workers that name none.
+/// The lane of submissions and workers that do not name one.
 pub(crate) const DEFAULT_LANE: &str = "default";
 
-/// The store of workers that name none.
+/// The store of workers that do not name one.
 const DEFAULT_STORE: &str = "valkey://127.0.0.1:6379";
 
 impl WorkerConfig {
-    /// A worker of a namespace, on the lane `default`.
+    /// Creates a configuration with defaults: lane `default`, one slot.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Validation` when a text is no id.
+    /// [`SdkError::Engine`] with `Validation` when an argument is not a valid id (1 to 64 printable
+    /// ASCII bytes without space).
     pub fn new(
         worker_id: impl AsRef<str>,
         worker_instance_id: impl AsRef<str>,
@@ -89,56 +105,70 @@ impl WorkerConfig {
 
     pub(crate) fn check(&self) -> Result<(), SdkError> {
         const CONTEXT: &str = "worker configuration";
-        let wrong = |field, message: &str| Err(SdkError::config(CONTEXT, field, message));
+        let invalid = |field, message: &str| Err(SdkError::config(CONTEXT, field, message));
         if self.lanes.is_empty() {
-            return wrong("lanes", "must name at least one lane");
+            return invalid("lanes", "is empty: name at least one lane");
         }
         if self.max_concurrent_tasks == 0 {
-            return wrong("max_concurrent_tasks", "must be at least 1");
+            return invalid("max_concurrent_tasks", "is 0: it must be at least 1");
         }
         if !(1..=86_400_000).contains(&self.lease_ttl_ms) {
-            return wrong("lease_ttl_ms", "must be 1 to 86400000");
+            let message = format!("is {}: it must be 1 to 86400000", self.lease_ttl_ms);
+            return invalid("lease_ttl_ms", &message);
         }
         if self.claim_poll_interval_ms == 0 {
-            return wrong("claim_poll_interval_ms", "must be at least 1");
+            return invalid("claim_poll_interval_ms", "is 0: it must be at least 1");
         }
         if self.call_timeout_ms == 0 {
-            return wrong("call_timeout_ms", "must be at least 1");
+            return invalid("call_timeout_ms", "is 0: it must be at least 1");
         }
         check_format(CONTEXT, self.known_format)?;
         check_partitions(CONTEXT, self.partition_config.as_ref())
     }
 }
 
-/// How a client is set up.
+/// The configuration of a client.
+///
+/// ```
+/// use std::time::Duration;
+/// use ff_sdk::ClientConfig;
+///
+/// # fn main() -> Result<(), ff_sdk::SdkError> {
+/// let mut config = ClientConfig::new("media")?;
+/// config.call_timeout = Duration::from_secs(5);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClientConfig {
-    /// Whose executions it submits and sees.
+    /// The namespace whose executions it submits and sees.
     pub namespace: Namespace,
-    /// What the store must be configured with; `None` takes what it has.
+    /// The partition counts that the store must have; `None` accepts any. A store that is not set
+    /// up yet gets these. Default: `None`.
     pub partition_config: Option<PartitionConfig>,
-    /// The largest payload, in bytes; 1 MiB unless set, 16 MiB at most.
+    /// The largest payload of a submission, in bytes; at most 16 MiB. Default: 1 MiB.
     pub payload_limit: usize,
-    /// Batches of submissions under way at once; 16 unless set.
+    /// The number of submission batches in flight at the same time; at least 1. Default: 16.
     pub max_in_flight: usize,
-    /// How long one call tries while the store does not answer; 30 s unless set.
+    /// The time limit of one call while the store does not answer; above zero. Default: 30 s.
     pub call_timeout: Duration,
-    /// The seed of all randomness; `None` asks the operating system.
+    /// The seed of ids, nonces and jitter; `None` takes one from the operating system.
     pub seed: Option<u64>,
-    /// Where its time comes from; the machine unless set.
+    /// The source of this process's time. Default: the machine.
     pub clock: ClockSource,
-    /// The highest record format that it reads and writes: what this build knows, unless it is told
-    /// to do as an older program.
+    /// The highest record format that it reads and writes. Default: the highest of this build; a
+    /// lower one makes it behave like an older program.
     pub known_format: u8,
 }
 
 impl ClientConfig {
-    /// A client of a namespace.
+    /// Creates a configuration with defaults.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Validation` when the text is no namespace.
+    /// [`SdkError::Engine`] with `Validation` when the argument is not a valid namespace (1 to 64
+    /// printable ASCII bytes without space).
     pub fn new(namespace: impl AsRef<str>) -> Result<Self, SdkError> {
         Ok(Self {
             namespace: Namespace::try_new(namespace)?,
@@ -154,14 +184,16 @@ impl ClientConfig {
 
     pub(crate) fn check(&self) -> Result<(), SdkError> {
         const CONTEXT: &str = "client configuration";
-        if self.payload_limit > ff_core::store::bounds::MAX_VALUE_BYTES {
-            return Err(SdkError::config(CONTEXT, "payload_limit", "must be at most 16777216"));
+        let invalid = |field, message: &str| Err(SdkError::config(CONTEXT, field, message));
+        if self.payload_limit > MAX_VALUE_BYTES {
+            let message = format!("is {}: at most {MAX_VALUE_BYTES} bytes", self.payload_limit);
+            return invalid("payload_limit", &message);
         }
         if self.call_timeout.is_zero() {
-            return Err(SdkError::config(CONTEXT, "call_timeout", "must be more than zero"));
+            return invalid("call_timeout", "is zero: it must be longer");
         }
         if self.max_in_flight == 0 {
-            return Err(SdkError::config(CONTEXT, "max_in_flight", "must be at least 1"));
+            return invalid("max_in_flight", "is 0: it must be at least 1");
         }
         check_format(CONTEXT, self.known_format)?;
         check_partitions(CONTEXT, self.partition_config.as_ref())
@@ -180,6 +212,6 @@ fn check_format(context: &'static str, known: u8) -> Result<(), SdkError> {
     if (1..=FORMAT).contains(&known) {
         return Ok(());
     }
-    let message = format!("is {known}, and must be 1 to {FORMAT}");
+    let message = format!("is {known}: it must be 1 to {FORMAT}");
     Err(SdkError::config(context, "known_format", message))
 }

@@ -1,4 +1,4 @@
-//! Stores by their address: the one argument that changes between memory and Valkey.
+//! Opens a store by its URL: the one argument that differs between memory and Valkey.
 
 use std::sync::Arc;
 
@@ -7,19 +7,41 @@ use ff_core::backend::EngineBackend;
 use crate::error::SdkError;
 use crate::memory::MemoryBackend;
 
-/// Opens the store of an address: `memory:` is a new store in this process; `valkey://HOST:PORT`,
-/// `valkeys://` with TLS and `valkey-cluster://HOST:PORT,HOST:PORT` (and the same with `redis`) are
-/// servers. User and password go before an `@`.
+/// Opens a store by its URL (`docs/spec.md`, Stores).
 ///
-/// Every handle from one call shares its connections: open a store once and hand it to all workers
-/// and clients of the process.
+/// | URL | store |
+/// | --- | --- |
+/// | `memory:` | a new store in this process, dropped with its last handle |
+/// | `valkey://HOST:PORT` | a Valkey or Redis server |
+/// | `valkeys://HOST:PORT` | the same over TLS |
+/// | `valkey-cluster://HOST:PORT,HOST:PORT` | a cluster, by one or more of its nodes |
+/// | `valkeys-cluster://HOST:PORT,HOST:PORT` | the same over TLS |
+///
+/// `redis` (with TLS `rediss`) may stand for `valkey`. User and password go before an `@`.
+///
+/// All clones of the returned handle share its connections: open a store once and pass the handle
+/// to all workers and clients of the process. A tokio runtime with I/O and time enabled is needed.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let backend = ff_sdk::open("memory:").await?;
+/// let client = ff_sdk::Client::connect_with(backend, "demo").await?;
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 ///
-/// [`SdkError::Connect`] when the address is none, the server cannot be reached, or it would lose
-/// work.
+/// - [`SdkError::Connect`] when the URL is invalid, the server cannot be reached, or its
+///   configuration could lose acknowledged work.
+/// - [`SdkError::Config`] for any URL but `memory:` when this crate was built without its feature
+///   `valkey-default`.
 ///
-/// Cancel safe. It needs a tokio runtime with I/O and time enabled.
+/// # Cancel safety
+///
+/// Cancel safe.
 pub async fn open(address: &str) -> Result<Arc<dyn EngineBackend>, SdkError> {
     if address == "memory:" {
         return Ok(Arc::new(MemoryBackend::new()));
@@ -34,6 +56,11 @@ async fn open_server(address: &str) -> Result<Arc<dyn EngineBackend>, SdkError> 
 
 #[cfg(not(feature = "valkey-default"))]
 async fn open_server(address: &str) -> Result<Arc<dyn EngineBackend>, SdkError> {
-    let message = format!("{address:?} is unknown: this program is built for \"memory:\" only");
+    // Without the rest, which may hold a password.
+    let scheme = address.split_once("://").map_or(address, |(scheme, _)| scheme);
+    let message = format!(
+        "`{scheme}` is not supported: this program was built without the feature \
+         `valkey-default`, so that only memory: can be opened"
+    );
     Err(SdkError::config("open", "address", message))
 }

@@ -5,9 +5,11 @@ use ff_core::op::{Operation, Step};
 
 use crate::host::HostClock;
 
-/// Carries an operation to its end: sends what it wants sent, waits when it wants to wait.
+/// Runs an operation to its end: sends its requests to the backend, and waits when it asks to.
 ///
-/// Dropping the future gives the operation up; what it has sent may be applied.
+/// # Cancel safety
+///
+/// Not cancel safe: the operation ends; requests in flight may be applied.
 pub async fn drive<O: Operation>(
     backend: &dyn EngineBackend,
     clock: &HostClock,
@@ -63,7 +65,7 @@ mod tests {
         nodes: [Mutex<MemoryStore>; 2],
         calls: [AtomicUsize; 2],
         clock: HostClock,
-        /// Whether it tells the clocks apart.
+        /// Whether it reports two clocks.
         tells: bool,
     }
 
@@ -115,7 +117,8 @@ mod tests {
         }
     }
 
-    /// How many of 32 commands take more than one call, and on how many of them the nodes change.
+    /// Sends 32 commands. Returns how many took more than one call, and how many went to another
+    /// node than the command before.
     async fn repeated(nodes: &Arc<TwoNodes>) -> (usize, usize) {
         let mut config = ClientConfig::new("clocks").unwrap();
         config.seed = Some(7);
@@ -134,11 +137,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_clock_of_the_store_is_estimated_for_itself() {
+    async fn each_clock_of_the_store_has_its_own_estimate() {
         // The first command on the second node learns its clock.
         let (learned, changes) = repeated(&TwoNodes::new(true)).await;
         assert!(learned <= 1 && changes > 5, "{learned} of {changes}");
-        // With one estimate for both, each change of the node costs a refusal.
+        // With one estimate for both clocks, the first command after a change of node is refused.
         let (refused, changes) = repeated(&TwoNodes::new(false)).await;
         assert_eq!(refused, changes);
     }

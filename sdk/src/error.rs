@@ -1,43 +1,44 @@
-//! What can go wrong for a user of this crate.
+//! The error type of this crate.
 
 use ff_core::error::EngineError;
 use ff_core::id::{ExecutionIdError, TextIdError};
 use ff_core::store::Failure;
 
-/// What can go wrong for a user of this crate.
+/// An error of a call to this crate (`docs/spec.md`, 10).
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SdkError {
-    /// A configuration or an argument cannot be right; nothing was sent.
+    /// A configuration value or an argument is invalid; nothing was sent.
     #[error("{context}: {field} {message}")]
     Config {
-        /// What was being configured or called.
+        /// The object that was being configured, or the call.
         context: &'static str,
-        /// The field.
+        /// The invalid field.
         field: &'static str,
-        /// What is wrong with it, and what would be right.
+        /// The problem with its value, and what is valid; it continues "FIELD ...".
         message: String,
     },
-    /// All slots of the worker are taken; nothing was sent and a grant is untouched. Try again
+    /// All slots of the worker are taken. Nothing was sent, and a grant is still usable. Try again
     /// when a task has ended.
     #[error("all {slots} slots of the worker are taken; try again when a task has ended")]
     WorkerAtCapacity {
-        /// How many slots the worker has.
+        /// The number of slots of the worker.
         slots: usize,
     },
-    /// The engine refused the call, or could not carry it out.
+    /// The engine rejected the call, or could not carry it out.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// A store cannot be used: its address is none, it cannot be reached, or it would lose work.
+    /// A store cannot be used: its URL is invalid, it cannot be reached, or its configuration could
+    /// lose acknowledged work.
     #[cfg(feature = "valkey-default")]
     #[error(transparent)]
     Connect(#[from] ff_io_valkey::ConnectError),
-    /// The backend could not answer a question about itself.
-    #[error("{backend}: {source}")]
+    /// The backend could not report on itself.
+    #[error("cannot examine the {backend} backend: {source}")]
     Backend {
-        /// The backend.
+        /// The name of the backend.
         backend: &'static str,
-        /// What happened.
+        /// The failed call.
         source: Failure,
     },
 }
@@ -51,7 +52,7 @@ impl SdkError {
         Self::Config { context, field, message: message.into() }
     }
 
-    /// The engine's error, if it is one.
+    /// Returns the engine's error, if this is one.
     pub const fn engine(&self) -> Option<&EngineError> {
         match self {
             Self::Engine(error) => Some(error),
@@ -59,7 +60,7 @@ impl SdkError {
         }
     }
 
-    /// Whether the same call may succeed later.
+    /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Config { .. } => false,

@@ -1,5 +1,6 @@
-//! Completions that are ready together travel in one call: slots of one partition that finish while
-//! a call of that partition is under way wait for its return, and no timer.
+//! Completions of one partition that are ready together travel in one call: a completion that is
+//! ready while a call of its partition is in progress waits for the end of that call. No timer is
+//! involved.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -20,7 +21,7 @@ type Outcome = Result<Committed<<Complete as Decide>::Outcome>, EngineError>;
 /// The completions of one worker, by partition.
 #[derive(Default)]
 pub(crate) struct Gatherer {
-    /// The partitions with a call under way, and what waits for its return.
+    /// The partitions with a call in progress, and the completions that wait for its end.
     under_way: Mutex<BTreeMap<Partition, Vec<Waiting>>>,
 }
 
@@ -29,20 +30,20 @@ struct Waiting {
     answer: oneshot::Sender<Outcome>,
 }
 
-/// How a completion is carried.
+/// How a completion is sent.
 enum Joined {
-    /// With others; this is where its outcome comes.
+    /// Later, with others; the receiver gets its outcome.
     Waits(oneshot::Receiver<Outcome>),
-    /// At once and alone.
+    /// Immediately and alone.
     Goes(Box<Transact<Complete>>),
 }
 
 impl Gatherer {
-    /// Carries a completion: at once where no call of its partition is under way, otherwise
-    /// together with the others that are ready when that one returns.
+    /// Sends a completion: immediately if no call of its partition is in progress, otherwise
+    /// together with the others that are ready when that call ends.
     ///
-    /// Dropping the future gives up a completion that travels alone; one that waits for others is
-    /// carried all the same. Both may be applied.
+    /// Not cancel safe: a completion that travels alone may or may not be applied; one that waits
+    /// for others is still sent.
     pub(crate) async fn complete(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
@@ -59,7 +60,7 @@ impl Gatherer {
         }
     }
 
-    /// Waits for the call of the partition that is under way, or becomes that call.
+    /// Queues a completion after the partition's call in progress, or makes it that call.
     fn join(&self, partition: Partition, operation: Transact<Complete>) -> Joined {
         let mut under_way = lock(&self.under_way);
         if let Some(waiting) = under_way.get_mut(&partition) {
@@ -71,8 +72,8 @@ impl Gatherer {
         Joined::Goes(Box::new(operation))
     }
 
-    /// What waits in a partition, as much as fits into one call; a partition in which nothing waits
-    /// has no call under way any more.
+    /// Takes the waiting completions of a partition, as many as fit into one call. If there are
+    /// none, the partition has no call in progress any more.
     fn next(&self, partition: Partition) -> Vec<Waiting> {
         let mut under_way = lock(&self.under_way);
         let Some(waiting) = under_way.get_mut(&partition) else { return Vec::new() };
@@ -83,7 +84,7 @@ impl Gatherer {
         next
     }
 
-    /// Carries what waits, round after round, until nothing does.
+    /// Sends the waiting completions, one call after the other, until none waits.
     async fn carry(&self, connection: &Connection, partition: Partition, first: Vec<Waiting>) {
         let mut round = first;
         while !round.is_empty() {
@@ -91,7 +92,7 @@ impl Gatherer {
                 round.into_iter().map(|waiting| (waiting.operation, waiting.answer)).unzip();
             let outcomes = connection.drive(Batch::new(partition, operations)).await;
             for (answer, outcome) in answers.into_iter().zip(outcomes) {
-                // Who does not wait any more does not need to know.
+                // The receiver may have been dropped.
                 let _ = answer.send(outcome);
             }
             round = self.next(partition);
@@ -99,7 +100,7 @@ impl Gatherer {
     }
 }
 
-/// A call that is under way; those who wait for it go on when it is dropped.
+/// A call in progress; when it is dropped, the waiting completions are sent.
 struct Turn {
     gatherer: Arc<Gatherer>,
     connection: Arc<Connection>,
@@ -112,7 +113,7 @@ impl Drop for Turn {
         if next.is_empty() {
             return;
         }
-        // Without a runtime nobody waits: each completion is given up, as in a crash.
+        // Without a runtime the waiting completions are dropped, as in a crash.
         if let Ok(runtime) = Handle::try_current() {
             let (gatherer, connection) = (self.gatherer.clone(), self.connection.clone());
             let partition = self.partition;

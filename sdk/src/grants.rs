@@ -1,4 +1,4 @@
-//! Grants from elsewhere: what is checked before anything is sent.
+//! Grants that another process issued: the checks before anything is sent.
 
 use ff_core::error::{EngineError, Rejection};
 use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
@@ -11,22 +11,23 @@ use crate::error::SdkError;
 use crate::shared::Connection;
 use crate::task::ClaimedTask;
 
-/// How a reclaim grant is used.
+/// The options of [`claim_from_reclaim_grant`].
+///
+/// [`claim_from_reclaim_grant`]: crate::FlowFabricWorker::claim_from_reclaim_grant
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReclaimExecutionArgs {
-    /// How long the lease is good unless it is renewed, in milliseconds; the worker's own unless
-    /// set.
+    /// The lifetime of the lease from its last renewal, in milliseconds; `None` takes the worker's.
     pub lease_ttl_ms: Option<u64>,
 }
 
 impl ReclaimExecutionArgs {
-    /// The worker's own lease ttl.
+    /// Creates the default options: the worker's lease ttl.
     pub const fn new() -> Self {
         Self { lease_ttl_ms: None }
     }
 
-    /// Another lease ttl, in milliseconds.
+    /// Sets the lease ttl, in milliseconds.
     #[must_use]
     pub const fn lease_ttl_ms(mut self, lease_ttl_ms: u64) -> Self {
         self.lease_ttl_ms = Some(lease_ttl_ms);
@@ -34,21 +35,21 @@ impl ReclaimExecutionArgs {
     }
 }
 
-/// What came of a reclaim.
+/// The outcome of a reclaim (`docs/spec.md`, 4: reclaim).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReclaimExecutionOutcome {
-    /// The worker has it.
+    /// The worker holds the execution.
     Claimed(Box<ClaimedTask>),
-    /// The execution cannot be reclaimed: its lease lives, or its deadline passed.
+    /// The execution cannot be reclaimed: its lease is live, or its deadline has passed.
     NotReclaimable,
-    /// It was reclaimed too often and has failed.
+    /// The execution was reclaimed too often and has failed.
     ReclaimCapExceeded,
-    /// There is no such grant, or it ran out.
+    /// There is no such grant, or it has expired.
     GrantNotFound,
 }
 
-/// What a grant says, whatever its kind.
+/// The fields that all kinds of grants have.
 pub(crate) struct GrantArguments<'g> {
     pub(crate) execution_id: ExecutionId,
     pub(crate) grant_key: &'g str,
@@ -93,8 +94,8 @@ impl<'g> GrantArguments<'g> {
     }
 }
 
-/// Refuses a grant that does not match itself or the worker, or that has expired by what is known
-/// of the store's clock.
+/// Refuses a grant whose fields contradict each other or the worker's lanes, or that has expired by
+/// the estimate of the store's clock.
 pub(crate) fn check_grant(
     grant: &GrantArguments<'_>,
     config: &WorkerConfig,
@@ -104,7 +105,8 @@ pub(crate) fn check_grant(
     match grant.partition_key.parse() {
         Err(error) => return Err(SdkError::config(CONTEXT, "partition_key", error.to_string())),
         Ok(partition) if partition != grant.execution_id.partition() => {
-            let message = format!("is not the partition of {}", grant.execution_id);
+            let (key, id) = (grant.partition_key, grant.execution_id);
+            let message = format!("is {key}, which is not the partition of {id}");
             return Err(SdkError::config(CONTEXT, "partition_key", message));
         }
         Ok(_) => {}
@@ -113,13 +115,13 @@ pub(crate) fn check_grant(
     let (clock, partition) = (&connection.clock, grant.execution_id.partition());
     let is_known = clock.has_observed(connection.backend.clock_of(partition));
     if is_known && grant.expires_at <= connection.store_now(partition) {
-        let message = format!("was {}, which is over; ask for a new grant", grant.expires_at);
+        let message = format!("is {}, which has passed: get a new grant", grant.expires_at);
         return Err(SdkError::config(CONTEXT, "expires_at_ms", message));
     }
     Ok(())
 }
 
-/// Refuses a lane that is none of the worker's.
+/// Refuses a lane that the worker does not claim from.
 pub(crate) fn check_lane(config: &WorkerConfig, lane: &LaneId) -> Result<(), SdkError> {
     check_lane_of(config, lane, "lane")
 }
@@ -132,11 +134,12 @@ fn check_lane_of(
     if config.lanes.contains(lane) {
         return Ok(());
     }
-    let message = format!("is {lane}, which is none of the worker's lanes");
+    let own: Vec<&str> = config.lanes.iter().map(LaneId::as_str).collect();
+    let message = format!("is {lane}: the worker's lanes are {}", own.join(", "));
     Err(SdkError::config("grant", field, message))
 }
 
-/// The outcome of a reclaim that was refused.
+/// Maps the rejections of a reclaim to outcomes.
 pub(crate) fn reclaim_rejected(error: SdkError) -> Result<ReclaimExecutionOutcome, SdkError> {
     match error.engine().and_then(EngineError::rejection) {
         Some(Rejection::InvalidClaimGrant | Rejection::ClaimGrantExpired { .. }) => {

@@ -1,4 +1,4 @@
-//! This host's clock, and its estimate of the store's.
+//! This host's clock, and its estimates of the store's clocks.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -7,49 +7,49 @@ use ff_core::entropy::Entropy;
 use ff_core::time::{HostTime, TimestampMs};
 use tokio::time::Instant;
 
-/// A monotonic clock that also counts the time in which the machine was suspended, and an estimate
-/// of each of the store's clocks that its replies correct: the nodes of a cluster have clocks of
-/// their own ([`EngineBackend::clock_of`](ff_core::backend::EngineBackend::clock_of)).
+/// A monotonic clock of this host that also counts the time in which the machine was suspended,
+/// with an estimate of each of the store's clocks, which replies correct. Each node of a cluster
+/// has its own clock ([`EngineBackend::clock_of`](ff_core::backend::EngineBackend::clock_of)).
 ///
-/// It follows tokio's clock, so that paused time works.
+/// It follows tokio's clock, so that tokio's paused time works.
 #[derive(Debug)]
 pub struct HostClock {
     origin: Instant,
-    /// How long the machine had been suspended then; `None` where that is not asked.
+    /// The time in which the machine had been suspended before; `None` if suspensions do not count.
     suspended_at_origin: Option<Duration>,
-    /// The clock that replied last, less the local one, in milliseconds.
+    /// The clock that replied last minus the local one, in milliseconds.
     latest: AtomicI64,
-    /// Each clock less the local one, by its number; [`UNKNOWN`] before its first reply.
+    /// Each clock minus the local one, by its number; [`UNKNOWN`] before its first reply.
     offsets: Box<[AtomicI64]>,
 }
 
-/// Where a process takes its time from.
+/// The source of a process's time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClockSource {
-    /// From the machine: tokio's clock, the time in which the machine was suspended, and the wall
-    /// clock as the first estimate of the store's.
+    /// The machine: tokio's clock, the time in which the machine was suspended, and the wall clock
+    /// as the first estimate of the store's clock.
     #[default]
     Machine,
-    /// From tokio's clock alone: for simulations, in which nothing may depend on the machine.
+    /// Tokio's clock alone: for simulations, which must not depend on the machine.
     Runtime {
-        /// What the wall clock shows at the start, right or wrong.
+        /// The time of the wall clock at the start, right or wrong.
         wall: TimestampMs,
     },
 }
 
-/// How many clocks are told apart. Beyond it some share an estimate, at the price of a refusal for
-/// time now and then.
+/// The number of separate estimates. Further clocks share them, which costs a refused commit now
+/// and then.
 const MAX_CLOCKS: usize = 256;
 const UNKNOWN: i64 = i64::MIN;
 
 impl HostClock {
-    /// A clock whose first estimate of the store's time is this host's wall clock.
+    /// Creates a clock whose first estimate of the store's time is this host's wall clock.
     pub fn new() -> Self {
         Self::from_source(ClockSource::Machine)
     }
 
-    /// A clock that takes its time from there.
+    /// Creates a clock with a source of time.
     pub fn from_source(source: ClockSource) -> Self {
         let (wall_ms, suspended_at_origin) = match source {
             ClockSource::Machine => {
@@ -67,25 +67,25 @@ impl HostClock {
         }
     }
 
-    /// Now, by the local clock and by the clock of the store that replied last.
+    /// The present time, by the local clock and by the store's clock that replied last.
     pub fn now(&self) -> HostTime {
         self.at_offset(self.latest.load(Ordering::Relaxed))
     }
 
-    /// Now, by the local clock and by that clock of the store; by the one that replied last as long
-    /// as nothing is known of it.
+    /// The present time, by the local clock and by the store's clock of this number; before its
+    /// first reply, by the clock that replied last.
     pub fn now_of(&self, number: usize) -> HostTime {
         self.known_offset(number).map_or_else(|| self.now(), |offset| self.at_offset(offset))
     }
 
-    /// Corrects the estimate of a clock by a reply that was just received.
+    /// Corrects the estimate of a clock with the time of a reply that was just received.
     pub fn observe(&self, number: usize, at: TimestampMs) {
         let offset = (at.get() as i64).saturating_sub(self.local().get() as i64);
         self.offsets[number % MAX_CLOCKS].store(offset, Ordering::Relaxed);
         self.latest.store(offset, Ordering::Relaxed);
     }
 
-    /// Whether a reply has ever corrected the estimate of that clock.
+    /// Returns whether a reply has corrected the estimate of this clock.
     pub fn has_observed(&self, number: usize) -> bool {
         self.known_offset(number).is_some()
     }
@@ -101,7 +101,7 @@ impl HostClock {
         HostTime { local, store: TimestampMs::new(u64::try_from(store).unwrap_or(0)) }
     }
 
-    /// The instant of tokio's clock at a time of this one.
+    /// The instant of tokio's clock at a local time of this clock.
     pub(crate) fn instant(&self, local: TimestampMs) -> Instant {
         self.origin + Duration::from_millis(local.get()).saturating_sub(self.suspended())
     }
@@ -111,7 +111,7 @@ impl HostClock {
         TimestampMs::new(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// How long the machine has been suspended since the origin.
+    /// The time in which the machine was suspended since the origin.
     fn suspended(&self) -> Duration {
         let at_origin = self.suspended_at_origin;
         at_origin.map_or(Duration::ZERO, |before| suspended().saturating_sub(before))
@@ -124,12 +124,13 @@ impl Default for HostClock {
     }
 }
 
-/// How long the machine has been suspended since it was started, as far as it can tell.
+/// The time in which the machine was suspended since it was started, as far as it is known.
 #[cfg(target_os = "linux")]
 fn suspended() -> Duration {
     use nix::time::{ClockId, clock_gettime};
     let read = |clock| clock_gettime(clock).map(Duration::from).unwrap_or_default();
-    // Read in this order, the difference is never too small by more than the time between reads.
+    // In this order the difference may be too large, by the time between the reads, never too
+    // small.
     let monotonic = read(ClockId::CLOCK_MONOTONIC);
     let since_boot = read(ClockId::CLOCK_BOOTTIME);
     let suspended = since_boot.saturating_sub(monotonic);
@@ -142,7 +143,7 @@ fn suspended() -> Duration {
     Duration::ZERO
 }
 
-/// Randomness for ids, nonces and jitter, seeded by the operating system.
+/// Returns entropy for ids, nonces and jitter, seeded by the operating system.
 pub(crate) fn system_entropy() -> Entropy {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).expect("the operating system provides randomness");
@@ -153,9 +154,9 @@ pub(crate) fn system_entropy() -> Entropy {
 mod tests {
     use super::*;
 
-    /// Two clocks of one runtime show the same, whatever the machine's clocks do.
+    /// Two clocks of one runtime show the same time, whatever the machine's clocks do.
     #[tokio::test(start_paused = true)]
-    async fn a_clock_that_follows_the_runtime_depends_on_nothing_else() {
+    async fn a_clock_that_follows_the_runtime_does_not_depend_on_the_machine() {
         let wall = TimestampMs::new(5_000);
         let clocks = [wall; 2].map(|wall| HostClock::from_source(ClockSource::Runtime { wall }));
         for elapsed in [0, 1, 3_600_000] {

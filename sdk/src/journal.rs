@@ -1,5 +1,5 @@
-//! Reading the journals of all partitions: completions as a stream, with a cursor from which a
-//! later subscriber goes on.
+//! Completions as a stream, read from the journals of all partitions, with a cursor from which a
+//! later subscriber can continue.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
@@ -28,9 +28,9 @@ use tokio::time::Instant;
 use crate::drive::drive;
 use crate::host::{HostClock, system_entropy};
 
-/// Completions read from the journals of a store, over any backend. It wakes with the backend, and
-/// looks by itself every second. A partition that does not answer is asked again for as long as it
-/// takes, and holds up no other one; see [`JournalCompletions::unanswered`].
+/// A stream of completions, read from the journals of a store over any backend (`docs/spec.md`,
+/// 11). It reads when the backend wakes it, and every second. It keeps asking a partition that does
+/// not answer, without delaying the others; see [`JournalCompletions::unanswered`].
 pub struct JournalCompletions {
     backend: Arc<dyn EngineBackend>,
     clock: Arc<HostClock>,
@@ -38,38 +38,38 @@ pub struct JournalCompletions {
     codec: Codec,
     filter: CompletionFilter,
     from: CompletionCursor,
-    /// The question how many partitions there are, while it is asked.
+    /// The read of the number of partitions, while it is in progress.
     counting: Option<BoxFuture<'static, Option<u16>>>,
-    /// The place in each partition, behind what was yielded; none until their number is known. An
-    /// end has to be fixed by a read.
+    /// The position in each partition, after the items that were yielded; empty until the number of
+    /// partitions is known. A position at the end is fixed by a read.
     places: Vec<CompletionPlace>,
-    /// When to look even if nobody wakes it.
+    /// The time of the next read without a wake-up.
     look_at: Option<Instant>,
     wakes: Option<Box<dyn WakeUps>>,
-    /// The partitions that may have something unread; those that were rung go first.
+    /// The partitions that may have unread entries; those with a wake-up first.
     unread: VecDeque<u16>,
-    /// The reads that are under way, at most one in each partition.
+    /// The reads in progress, at most one for each partition.
     reading: Vec<Reading>,
-    /// The partitions whose latest read has failed.
+    /// The partitions whose latest read failed.
     away: BTreeSet<Partition>,
-    /// What is left of the page that was read last.
+    /// The rest of the pages read so far.
     steps: VecDeque<Step>,
 }
 
-/// A read that is under way.
+/// A read in progress.
 struct Reading {
     partition: u16,
     begun: Instant,
-    /// Gives no page when the store does not answer.
+    /// `None` when the store does not answer.
     page: BoxFuture<'static, Option<Page>>,
 }
 
 /// One step through a page.
 struct Step {
     partition: u16,
-    /// Where it leads.
+    /// The position after the step.
     place: CompletionPlace,
-    /// What is yielded on the way; the last step of a page passes what the filter leaves out.
+    /// The item that the step yields; the last step of a page yields none.
     item: Option<CompletionItem>,
 }
 
@@ -79,14 +79,14 @@ struct Page {
     /// The history of the store in which it was read.
     history: u64,
     entries: Vec<StreamEntry>,
-    /// The place behind it.
+    /// The id of its last entry.
     end: StreamId,
     gap: bool,
 }
 
-/// The completions of any store, from its journals: what to hand to
-/// [`FlowFabricWorker::connect_with`](crate::FlowFabricWorker::connect_with) beside a backend that
-/// is no [`CompletionBackend`] itself.
+/// A [`CompletionBackend`] over the journals of any store. Pass it to
+/// [`FlowFabricWorker::connect_with`](crate::FlowFabricWorker::connect_with) together with a
+/// backend that does not implement [`CompletionBackend`] itself.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -105,7 +105,7 @@ struct Page {
 pub struct JournalBackend(Arc<dyn EngineBackend>);
 
 impl JournalBackend {
-    /// The completions of this store.
+    /// Creates the completion backend of this store.
     pub fn new(store: Arc<dyn EngineBackend>) -> Self {
         Self(store)
     }
@@ -127,20 +127,21 @@ impl std::fmt::Debug for JournalBackend {
     }
 }
 
-/// How long to wait for a wake-up before looking anyway.
+/// The longest wait for a wake-up before the next read.
 const BACKSTOP: Duration = Duration::from_secs(1);
-/// How long one read is tried before others go first.
+/// The time limit of one read; a failed read is repeated after the others.
 const PATIENCE: DurationMs = DurationMs::new(250);
-/// How many reads go on at once. One that has taken long is not counted any more.
+/// The number of reads in progress at the same time, without the long ones.
 const MAX_READS: usize = 4;
-/// When a read has taken long: a node that stands still answers none of its partitions.
+/// The age from which a read is a long one: a node that hangs answers none of its partitions.
 const LONG: Duration = Duration::from_millis(100);
-/// How many wake-ups are taken before reads go on.
+/// The number of wake-ups consumed between two reads.
 const MAX_WAKES: usize = 256;
 
 impl JournalCompletions {
-    /// Completions from a place on: the start of what is kept, the end, or where another
-    /// subscriber was.
+    /// Creates a stream from a cursor on: the oldest entries that the store has
+    /// ([`CompletionCursor::start`]), the end of each journal ([`CompletionCursor::end`]), or the
+    /// cursor of an earlier subscriber. It reads nothing until it is polled.
     pub fn new(
         backend: Arc<dyn EngineBackend>,
         from: CompletionCursor,
@@ -164,22 +165,24 @@ impl JournalCompletions {
         }
     }
 
-    /// The partitions that do not answer: their latest read has failed, or goes on for more than a
-    /// second; that of the store's configuration as long as nothing is known of it. What ends there
-    /// is told later. It changes while [`Completions::ready`] or [`Completions::next`] is waited
-    /// for.
+    /// The partitions that do not answer: their latest read failed, or has taken more than a
+    /// second. Their completions are yielded when they answer again. Before the store's
+    /// configuration was read, [`Partition::META`] stands for all.
+    ///
+    /// The list changes while [`Completions::ready`] or [`Completions::next`] is polled.
     pub fn unanswered(&self) -> Vec<Partition> {
         let slow = self.reading.iter().filter(|reading| reading.begun.elapsed() > BACKSTOP);
         let slow = slow.map(|reading| Partition::flow(reading.partition));
         self.away.iter().copied().chain(slow).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Whether the place in each partition is fixed: [`Completions::ready`] waits for nothing.
+    /// Returns whether the position in each partition is fixed, so that [`Completions::ready`]
+    /// returns immediately.
     pub fn is_ready(&self) -> bool {
         !self.places.is_empty() && self.places.iter().all(|place| *place != CompletionPlace::End)
     }
 
-    /// Learns how many partitions there are, and subscribes.
+    /// Reads the number of partitions, and subscribes to their wake-ups.
     async fn begin(&mut self) -> Result<(), CursorError> {
         if let Some(look_at) = self.look_at {
             tokio::time::sleep_until(look_at).await;
@@ -196,7 +199,7 @@ impl JournalCompletions {
         let counted = counting.await;
         self.counting = None;
         let Some(count) = counted else {
-            // Nobody has set the store up yet, or it does not answer.
+            // The store is not set up yet, or does not answer.
             self.away.insert(Partition::META);
             self.look_at = Some(Instant::now() + BACKSTOP);
             return Ok(());
@@ -211,7 +214,7 @@ impl JournalCompletions {
         Ok(())
     }
 
-    /// A page behind a place; `None` when the store does not answer.
+    /// Reads a page from a position on; `None` when the store does not answer.
     fn page(&mut self, partition: u16, from: CompletionPlace) -> BoxFuture<'static, Option<Page>> {
         let page = StreamPage {
             partition: Partition::flow(partition),
@@ -219,7 +222,7 @@ impl JournalCompletions {
             from: from.cursor(),
             limit: MAX_PAGE as u32,
         };
-        // What did not answer last time is asked once, and not again and again.
+        // A partition that did not answer last time is tried once, without repeats.
         let is_away = self.away.contains(&page.partition);
         let patience = if is_away { DurationMs::new(1) } else { PATIENCE };
         let query = Query::stream(page, self.patience(patience));
@@ -230,7 +233,7 @@ impl JournalCompletions {
                 Cursor::After { history, id: end } => {
                     Some(Page { partition, history, entries: page.entries, end, gap: page.gap })
                 }
-                // A store that does not say where its page ends has not answered.
+                // A page without an end is not a valid answer.
                 Cursor::Start | Cursor::End => None,
             }
         })
@@ -240,8 +243,8 @@ impl JournalCompletions {
         Patience::new(Terms::new(allowed, self.codec.clone()), self.entropy.fork())
     }
 
-    /// Begins to read what may have something, as far as that many reads can go on; of the
-    /// partitions whose place is not fixed only, if that is all that is wanted.
+    /// Starts reads of unread partitions, up to the limit; with `only_ends` only of those whose
+    /// position is not fixed yet.
     fn begin_reads(&mut self, only_ends: bool) {
         let mut at = 0;
         while let Some(partition) = self.unread.get(at).copied() {
@@ -260,13 +263,13 @@ impl JournalCompletions {
         }
     }
 
-    /// When the reads that do not take long yet will.
+    /// The times at which the reads that are not long yet become long.
     fn short_reads(&self) -> impl Iterator<Item = Instant> {
         let now = Instant::now();
         self.reading.iter().map(|reading| reading.begun + LONG).filter(move |long| *long > now)
     }
 
-    /// Reads, and waits until something has come of it, for a wake-up, or for the backstop.
+    /// Starts reads, and waits for a page, a wake-up or the backstop.
     async fn advance(&mut self, only_ends: bool) {
         self.take_wakes();
         if self.look_at.is_some_and(|at| at <= Instant::now()) {
@@ -293,7 +296,7 @@ impl JournalCompletions {
 
     fn on_page(&mut self, partition: u16, page: Option<Page>) {
         let Some(page) = page else {
-            // It is asked again after the backstop; meanwhile others are.
+            // It is read again after the backstop.
             self.away.insert(Partition::flow(partition));
             return;
         };
@@ -307,7 +310,7 @@ impl JournalCompletions {
         }
     }
 
-    /// Takes the wake-ups that are there.
+    /// Consumes the wake-ups received so far.
     fn take_wakes(&mut self) {
         for _ in 0..MAX_WAKES {
             let Some(wakes) = &mut self.wakes else { return };
@@ -316,7 +319,8 @@ impl JournalCompletions {
         }
     }
 
-    /// What was rung is read first. Anybody can ring: what it names may not exist.
+    /// Moves the partition of a wake-up to the front. A wake-up is not trusted: any client of the
+    /// store can send one, and it may name a partition that does not exist.
     fn on_wake(&mut self, wake: Option<Option<Wake>>) {
         match wake {
             Some(Some(Wake { partition, .. })) => {
@@ -331,7 +335,7 @@ impl JournalCompletions {
         }
     }
 
-    /// Looks into each partition, and again after the backstop.
+    /// Marks each partition as unread, and starts a new backstop.
     fn look_everywhere(&mut self) {
         let known: BTreeSet<u16> = self.unread.iter().copied().collect();
         let all = 0..self.places.len() as u16;
@@ -340,7 +344,7 @@ impl JournalCompletions {
     }
 }
 
-/// The first of these reads that ends; never, where there is none.
+/// Waits for the first of these reads that ends; forever when there are none.
 async fn finished(reading: &mut Vec<Reading>) -> (u16, Option<Page>) {
     poll_fn(|context| {
         for at in 0..reading.len() {
@@ -392,7 +396,7 @@ impl Completions for JournalCompletions {
 }
 
 impl std::fmt::Debug for JournalCompletions {
-    /// Its place, without the completions that were read.
+    /// Shows its cursor, without the completions that were read.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("JournalCompletions")
             .field("filter", &self.filter)
@@ -403,13 +407,13 @@ impl std::fmt::Debug for JournalCompletions {
 }
 
 impl Page {
-    /// The place behind it.
+    /// The position after it.
     const fn behind(&self) -> CompletionPlace {
         CompletionPlace::After { history: self.history, id: self.end }
     }
 
-    /// The steps through it, from the place where it was read from. Each leads to the place exactly
-    /// behind its item, so that a subscriber can go on between any two.
+    /// Appends the steps through it from the position where it was read. Each step leads to the
+    /// position exactly after its item, so that a subscriber can continue between any two.
     fn steps(
         self,
         from: CompletionPlace,
@@ -421,7 +425,7 @@ impl Page {
         let lost = || CompletionItem::Gap { partition: Partition::flow(partition) };
         let within = |id, events| CompletionPlace::Within { history, id, events };
         if self.gap {
-            // It may be that nothing is kept.
+            // The journal may have no entries any more.
             let place = self.entries.first().map_or(behind, |first| within(first.id, 0));
             steps.push_back(Step { partition, place, item: Some(lost()) });
         }
@@ -435,7 +439,7 @@ impl Page {
             };
             let after = CompletionPlace::After { history, id };
             let Ok(journal) = codec.decode::<JournalEntry>(&entry.entry) else {
-                // What it tells is in the records, if this program is not too old for them too.
+                // This program cannot read the entry: its completions are a gap.
                 match steps.back_mut().filter(|last| last.item == Some(lost())) {
                     Some(last) => last.place = after,
                     None => steps.push_back(Step { partition, place: after, item: Some(lost()) }),
@@ -448,7 +452,8 @@ impl Page {
                 let Some(item) = completion(journal.execution, event, id.at, filter) else {
                     continue;
                 };
-                // Behind the last one nothing is left, so that the entry may go.
+                // After the last completion the position is after the entry, which the store may
+                // then drop without a gap.
                 let place = match last == Some(number) {
                     true => after,
                     false => within(id, number as u32 + 1),
@@ -460,7 +465,7 @@ impl Page {
     }
 }
 
-/// The item that an event is, if it is a completion and passes.
+/// The item of an event; `None` unless it is a completion that passes the filter.
 fn completion(
     execution_id: ExecutionId,
     event: Event,

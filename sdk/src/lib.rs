@@ -1,9 +1,13 @@
-//! What users program against: workers, tasks, clients and a runtime, on tokio.
+//! The FlowFabric SDK: workers, tasks, clients and a runtime, on tokio.
 //!
-//! A [`Client`] submits executions and waits for their results. A [`FlowFabricWorker`] claims them
-//! and hands each to you as a [`ClaimedTask`], whose lease is renewed while you work. A
-//! [`WorkerRuntime`] runs `async` handlers by kind. Everything is decided by `ff-core`; this crate
-//! only carries its requests to a backend and waits when it says so.
+//! - [`Client`] submits executions (jobs) and waits for their results.
+//! - [`FlowFabricWorker`] claims executions. Each one is a [`ClaimedTask`], whose lease the worker
+//!   renews until the task is finished or dropped.
+//! - [`WorkerRuntime`] runs `async` handlers by kind, on top of a worker.
+//! - [`open`] connects to a store; [`MemoryBackend`] is a store in this process.
+//!
+//! `ff-core` makes every decision. This crate sends its requests to a backend, and waits when an
+//! operation asks it to. `docs/spec.md` specifies each operation; section 11 lists this crate.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -109,7 +113,7 @@ pub use ff_core::tags::Tags;
 pub use ff_core::time::{DurationMs, TimestampMs};
 pub use ff_core::token::{Rotation, SecretInfo, WaitpointToken};
 
-/// The examples of the front page compile and run.
+/// Compiles and runs the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct ReadMe;

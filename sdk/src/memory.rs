@@ -1,4 +1,4 @@
-//! The embedded backend: the reference store behind a mutex and a clock.
+//! The memory backend: the reference store with a mutex and a clock.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -18,10 +18,23 @@ use crate::host::system_entropy;
 use crate::journal::JournalCompletions;
 use crate::shared::lock;
 
-/// A store in this process; what it holds is gone with it. Cloning gives another handle to the same
-/// store.
+/// A store in this process, for tests and for work that may end with the process (`docs/spec.md`,
+/// Stores). Clones are handles to the same store; it is dropped with the last one.
 ///
-/// Its clock is the wall clock of its creation plus tokio's time since, so that paused time works.
+/// Its clock is the wall clock at its creation plus the time of tokio's clock since then, so that
+/// tokio's paused time works.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ff_sdk::{Client, MemoryBackend};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::connect_with(Arc::new(MemoryBackend::new()), "demo").await?;
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct MemoryBackend(Arc<Inner>);
 
@@ -40,11 +53,11 @@ struct Subscriber {
     missed: Arc<AtomicBool>,
 }
 
-/// Wake-ups that wait for one subscriber; beyond it they are counted as missed.
-const MAX_WAITING: usize = 1_024;
+/// Wake-ups queued for one subscriber; further ones are reported as missed.
+const MAX_QUEUED: usize = 1_024;
 
 impl MemoryBackend {
-    /// An empty store.
+    /// Creates an empty store.
     pub fn new() -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self(Arc::new(Inner {
@@ -57,12 +70,13 @@ impl MemoryBackend {
         }))
     }
 
-    /// Looks at the store itself, or changes it behind everybody's back: for tests and tools.
-    pub fn with_store<T>(&self, look: impl FnOnce(&mut MemoryStore) -> T) -> T {
-        look(&mut lock(&self.0.store))
+    /// Runs a function on the store itself, under its lock: for tests and tools. Changes made this
+    /// way ring no wake-ups.
+    pub fn with_store<T>(&self, access: impl FnOnce(&mut MemoryStore) -> T) -> T {
+        access(&mut lock(&self.0.store))
     }
 
-    /// The store's clock.
+    /// The time of the store's clock.
     pub fn now(&self) -> TimestampMs {
         let elapsed = u64::try_from(self.0.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
         TimestampMs::new(self.0.origin_ms.saturating_add(elapsed))
@@ -123,7 +137,7 @@ impl EngineBackend for MemoryBackend {
     }
 
     fn subscribe(&self, topics: Vec<Topic>) -> Option<Box<dyn WakeUps>> {
-        let (sender, receiver) = mpsc::channel(MAX_WAITING);
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         let missed = Arc::new(AtomicBool::new(false));
         let mut known = lock(&self.0.topics);
         for topic in topics {
@@ -143,7 +157,7 @@ impl EngineBackend for MemoryBackend {
     }
 
     fn examine(&self) -> BoxFuture<'_, Result<Vec<Finding>, Failure>> {
-        let detail = "in this process; what it holds ends with it";
+        let detail = "in this process; its content is lost when the process ends";
         let finding = Finding::new(FindingLevel::Good, "store", detail);
         Box::pin(std::future::ready(Ok(vec![finding])))
     }
@@ -180,7 +194,7 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         self.receiver.close();
         self.backend.0.subscribers.fetch_sub(1, Ordering::Relaxed);
-        // Its places go with the next wake-up of each topic, or here where nobody else listens.
+        // A subscriber is also removed by the next wake-up of its topic, but there may be none.
         let mut topics = lock(&self.backend.0.topics);
         topics.retain(|_, subscribers| {
             subscribers.retain(|subscriber| !subscriber.sender.is_closed());

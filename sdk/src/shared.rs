@@ -1,4 +1,4 @@
-//! What every handle to a store has: the backend, the clock, the agreed configuration.
+//! The connection that all handles to a store share: backend, clock and partition configuration.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,7 +18,7 @@ use crate::drive::drive;
 use crate::error::SdkError;
 use crate::host::{ClockSource, HostClock, system_entropy};
 
-/// A connection to a store, agreed on its configuration.
+/// A connection to a store whose configuration has been checked.
 pub(crate) struct Connection {
     pub(crate) backend: Arc<dyn EngineBackend>,
     pub(crate) clock: HostClock,
@@ -27,17 +27,18 @@ pub(crate) struct Connection {
     entropy: Mutex<Entropy>,
 }
 
-/// Where a connection takes from what no rule decides.
+/// The sources of a connection's randomness and time.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Sources {
-    /// The seed of its randomness; `None` asks the operating system.
+    /// The seed of its randomness; `None` takes one from the operating system.
     pub(crate) seed: Option<u64>,
-    /// Its time.
+    /// The source of its time.
     pub(crate) clock: ClockSource,
 }
 
 impl Connection {
-    /// Agrees with the store on its configuration.
+    /// Reads the store's configuration, or sets up an empty store, and compares the partition
+    /// counts with the wanted ones.
     pub(crate) async fn open(
         backend: Arc<dyn EngineBackend>,
         wanted: Option<PartitionConfig>,
@@ -54,7 +55,7 @@ impl Connection {
             && wanted != found.partitions
         {
             let message = format!(
-                "is {wanted:?}, but the store was set up with {:?} and never changes",
+                "is {wanted:?}, but the store was set up with {:?}, which never changes: use these",
                 found.partitions
             );
             return Err(SdkError::config("connect", "partition_config", message));
@@ -63,32 +64,32 @@ impl Connection {
         Ok(Self { backend, clock, partitions, terms, entropy })
     }
 
-    /// Randomness for one more use.
+    /// Forks the entropy for one more user.
     pub(crate) fn entropy(&self) -> Entropy {
         lock(&self.entropy).fork()
     }
 
-    /// Patience for one more operation.
+    /// The retry policy of one more operation.
     pub(crate) fn patience(&self) -> Patience {
         Patience::new(self.terms.clone(), self.entropy())
     }
 
-    /// The terms of its operations.
+    /// The time limit and the codec of its operations.
     pub(crate) const fn terms(&self) -> &Terms {
         &self.terms
     }
 
-    /// The clock that decides on a partition, as far as it is known.
+    /// The estimated time of the clock that decides on a partition.
     pub(crate) fn store_now(&self, partition: Partition) -> TimestampMs {
         self.clock.now_of(self.backend.clock_of(partition)).store
     }
 
-    /// Carries an operation to its end.
+    /// Runs an operation to its end.
     pub(crate) async fn drive<O: Operation>(&self, operation: O) -> O::Output {
         drive(&*self.backend, &self.clock, operation).await
     }
 
-    /// Carries a command to its execution.
+    /// Applies a command to its execution.
     pub(crate) async fn transact<C: Decide>(
         &self,
         command: C,
@@ -96,7 +97,7 @@ impl Connection {
         self.transact_knowing(command, Known::Nothing).await
     }
 
-    /// Carries a command to an execution of which something is known.
+    /// Applies a command, starting from what is known of its execution's record.
     pub(crate) async fn transact_knowing<C: Decide>(
         &self,
         command: C,
@@ -109,7 +110,7 @@ impl Connection {
         Ok(self.drive(operation).instrument(span).await?)
     }
 
-    /// Carries a command that needs the secrets of tokens, or signals.
+    /// Applies a command that needs the secrets of tokens, or buffered signals.
     pub(crate) async fn inform<C: Decide>(
         &self,
         command: C,
@@ -122,7 +123,7 @@ impl Connection {
         Ok(self.drive(operation).instrument(span).await?)
     }
 
-    /// Refuses an id whose partition does not exist, before anything is sent.
+    /// Refuses an id whose partition does not exist.
     pub(crate) fn check_id(&self, id: &ExecutionId) -> Result<(), EngineError> {
         let (index, count) = (id.partition().index, self.partitions.num_flow_partitions);
         if index < count {
@@ -132,8 +133,8 @@ impl Connection {
     }
 }
 
-/// Locks a mutex; what a panicking holder left behind is still consistent, since nothing panics
-/// between two changes that belong together.
+/// Locks a mutex, also after a holder has panicked: no holder panics between two changes that
+/// belong together, so that the value is consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Signals as their senders write them.
+//! The builder of a signal to a waitpoint.
 
 use ff_core::execution::{DeliverSignal, FoundSignal};
 use ff_core::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
@@ -8,7 +8,7 @@ use ff_core::token::{KnownKeyring, WaitpointToken};
 use crate::error::SdkError;
 use crate::shared::Connection;
 
-/// A signal to a waitpoint: what it says, and the token that proves that its sender may.
+/// A signal to a waitpoint, with the token that permits sending it (`docs/spec.md`, 5).
 ///
 /// ```
 /// use ff_sdk::{Signal, WaitpointToken};
@@ -41,40 +41,41 @@ enum SignalIdentity {
 }
 
 impl Signal {
-    /// A signal of this name, 1 to 64 printable ASCII bytes without space.
+    /// Creates a signal. A name is 1 to 64 printable ASCII bytes without space.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] when it is no such name.
+    /// [`SdkError::Engine`] with `Validation` when the name is invalid.
     pub fn new(name: impl AsRef<str>, token: WaitpointToken) -> Result<Self, SdkError> {
         let (name, source, payload) = (SignalName::try_new(name)?, None, None);
         Ok(Self { name, token, source, payload, identity: SignalIdentity::Random })
     }
 
-    /// Who sends it, in the sender's own words, 1 to 64 printable ASCII bytes without space. The
-    /// token proves that somebody may signal, not who it is.
+    /// Sets the source: the sender's name for itself, 1 to 64 printable ASCII bytes without space.
+    /// The token proves the permission to signal, not the identity of the sender.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] when it is no such text.
+    /// [`SdkError::Engine`] with `Validation` when the source is invalid.
     pub fn source(mut self, source: impl AsRef<str>) -> Result<Self, SdkError> {
         self.source = Some(SignalSource::try_new(source)?);
         Ok(self)
     }
 
-    /// What the worker gets with it, at most 256 KiB.
+    /// Sets the payload for the worker, at most 256 KiB. Default: none.
     pub fn payload(mut self, payload: impl AsRef<[u8]>) -> Self {
         self.payload = Some(Bytes::from(payload.as_ref()));
         self
     }
 
-    /// A key under which the waitpoint takes one signal, however often it is sent.
+    /// Sets the idempotency key: the waitpoint accepts one signal under a key, however often it is
+    /// sent.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.identity = SignalIdentity::Key(key.into());
         self
     }
 
-    /// The signal's id, in place of a random one.
+    /// Sets the signal's id. Default: a random one. It replaces an idempotency key.
     pub fn id(mut self, id: SignalId) -> Self {
         self.identity = SignalIdentity::Id(id);
         self
@@ -107,7 +108,7 @@ impl Signal {
 }
 
 impl std::fmt::Debug for Signal {
-    /// Without the payload and the key, which may be anything, and the token.
+    /// Leaves out the token, and the payload and the key, which may be confidential.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Signal")
             .field("name", &self.name)

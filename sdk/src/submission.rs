@@ -1,4 +1,4 @@
-//! What a client submits.
+//! The builder of an execution to submit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::config::DEFAULT_LANE;
 use crate::error::SdkError;
 
-/// An execution to be submitted. Everything but the kind has a default.
+/// An execution to submit (`docs/spec.md`, 4: create). Everything but the kind has a default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,7 +47,7 @@ pub struct Submission {
 }
 
 impl Submission {
-    /// An execution of a kind, on the lane `default`.
+    /// Creates a submission of a kind, which selects the handler. It goes to the lane `default`.
     pub fn new(kind: impl Into<String>) -> Self {
         Self {
             kind: kind.into(),
@@ -64,97 +64,103 @@ impl Submission {
         }
     }
 
-    /// The queue.
+    /// Sets the lane (a named queue). Default: `default`.
     pub fn lane(mut self, lane: impl Into<String>) -> Self {
         self.lane = lane.into();
         self
     }
 
-    /// What the handler gets, byte for byte.
+    /// Sets the payload, which the handler gets byte for byte; at most
+    /// [`payload_limit`](crate::ClientConfig::payload_limit) bytes. Default: none.
     pub fn payload(mut self, payload: impl AsRef<[u8]>) -> Self {
         self.payload = Some(Arc::from(payload.as_ref()));
         self
     }
 
-    /// What the handler gets, as JSON.
+    /// Sets the payload to a value as JSON.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Config`] when the value cannot be written as JSON.
+    /// [`SdkError::Config`] when the value cannot be serialized as JSON.
     pub fn json(self, value: &impl Serialize) -> Result<Self, SdkError> {
-        let text = serde_json::to_vec(value)
-            .map_err(|error| SdkError::config("submission", "payload", error.to_string()))?;
+        let text = serde_json::to_vec(value).map_err(|error| {
+            let message = format!("cannot be serialized as JSON: {error}");
+            SdkError::config("submission", "payload", message)
+        })?;
         Ok(self.payload(text))
     }
 
-    /// Higher is served first; clamped to 0..=9000.
+    /// Sets the priority; higher is claimed first. It is clamped to 0..=9000. Default: 0.
     pub const fn priority(mut self, priority: i64) -> Self {
         self.priority = priority;
         self
     }
 
-    /// How it is run.
+    /// Sets the whole policy: retries, timeouts, reclaims, replays, retention.
     pub fn policy(mut self, policy: ExecutionPolicy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// When a failed attempt is tried again.
+    /// Sets how often and after which backoff a failed attempt is retried.
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.policy.retry = retry;
         self
     }
 
-    /// How long an attempt may run under a lease.
+    /// Limits the time that an attempt may run under a lease, in whole milliseconds. Default: no
+    /// limit.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.policy.timeout.attempt_timeout_ms = Some(timeout.into());
         self
     }
 
-    /// The capabilities that a worker must have.
+    /// Adds capabilities that a worker must have to run it.
     pub fn requires<T: Into<String>>(mut self, tokens: impl IntoIterator<Item = T>) -> Self {
         self.requires.extend(tokens.into_iter().map(Into::into));
         self
     }
 
-    /// A label; keys look like `owner.name`.
+    /// Adds a tag. A key is of the form `owner.name`: lower-case letters, digits and `_`, with at
+    /// least one dot.
     pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push((key.into(), value.into()));
         self
     }
 
-    /// Not before this time from now.
+    /// Delays the start by this time after the submission.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.start = Start::After(DurationMs::from(delay));
         self
     }
 
-    /// Not before an instant of the store's clock.
+    /// Delays the start until a time of the store's clock.
     pub const fn delay_until(mut self, until: TimestampMs) -> Self {
         self.start = Start::At(until);
         self
     }
 
-    /// When it expires, in whatever phase, by the store's clock.
+    /// Sets the time of the store's clock at which it expires, in any phase. Default: never.
     pub const fn deadline(mut self, deadline: TimestampMs) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Its id, instead of a random one.
+    /// Sets its id. Default: a random one. An id and an idempotency key exclude each other.
     pub const fn id(mut self, id: ExecutionId) -> Self {
         self.id = Some(id);
         self
     }
 
-    /// A key that stands for this content: submitting the same twice gives one execution, other
-    /// content under the same key is refused. Good until the execution's retention ends.
+    /// Sets the idempotency key: submitting the same content twice under one key creates one
+    /// execution, and other content under that key is refused. The key is remembered until the
+    /// execution's retention ends.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.idempotency_key = Some(key.into());
         self
     }
 
-    /// The command, once everything is parsed.
+    /// Parses all parts into the command.
     pub(crate) fn into_create(
         self,
         namespace: &Namespace,
@@ -167,7 +173,7 @@ impl Submission {
             .as_ref()
             .map(|key| ExecutionId::for_idempotency_key(partitions, namespace, key));
         if self.id.is_some() && by_key.is_some() {
-            let problem = "cannot be given together with an id: it stands for one".to_owned();
+            let problem = "and an id exclude each other: the key determines the id".to_owned();
             return Err(Rejection::InvalidInput { field: "idempotency_key", problem }.into());
         }
         let execution_id =

@@ -1,4 +1,4 @@
-//! What a worker waits for when it gives its task back until it is resumed.
+//! The builder of a suspension: the condition that a worker's execution waits for.
 
 use std::time::Duration;
 
@@ -13,11 +13,14 @@ use ff_core::token::KnownKeyring;
 use crate::error::SdkError;
 use crate::shared::Connection;
 
-/// What a worker waits for: a condition over waitpoints, a timeout, and how it goes on.
+/// A suspension: a condition over waitpoints, a timeout, and a resume policy (`docs/spec.md`, 5).
 ///
-/// A waitpoint that the condition names is opened with the suspension, unless it was opened before
-/// and is given with [`Suspension::open`]. Only then can its token be handed out before the worker
-/// lets go of the task, and signals that come meanwhile are not lost.
+/// The suspension opens each waitpoint that its condition names, unless it is open already. Open a
+/// waitpoint before ([`create_pending_waitpoint`], then [`Suspension::open`]) when its token must
+/// be passed on before the task is given back; the waitpoint buffers signals that arrive in
+/// between.
+///
+/// [`create_pending_waitpoint`]: crate::ClaimedTask::create_pending_waitpoint
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,69 +53,70 @@ pub struct Suspension {
 }
 
 impl Suspension {
-    /// Until a condition is satisfied.
+    /// Creates a suspension until a condition is satisfied.
     pub fn until(condition: Condition) -> Self {
         let (reason, policy) = (SuspensionReason::default(), ResumePolicy::default());
         Self { condition, reason, open: Vec::new(), timeout: None, policy }
     }
 
-    /// Until any signal comes to a waitpoint of this name, 1 to 64 printable ASCII bytes without
-    /// space.
+    /// Creates a suspension until any signal to the waitpoint of this name. A name is 1 to 64
+    /// printable ASCII bytes without space.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] when it is no such name.
+    /// [`SdkError::Engine`] with `Validation` when the name is invalid.
     pub fn until_signal(waitpoint: impl AsRef<str>) -> Result<Self, SdkError> {
         Ok(Self::until(Condition::any_signal(WaitpointKey::try_new(waitpoint)?)))
     }
 
-    /// Until an operator resumes it.
+    /// Creates a suspension until an operator resumes the execution.
     pub fn until_operator() -> Self {
         Self::until(Condition::OperatorOnly).reason(SuspensionReason::Operator)
     }
 
-    /// Why; it shows as the execution's blocking reason.
+    /// Sets the reason, which is shown as the execution's blocking reason.
     pub const fn reason(mut self, reason: SuspensionReason) -> Self {
         self.reason = reason;
         self
     }
 
-    /// Uses this waitpoint, which is open already, with the signals that it has buffered; refused
-    /// with `WaitpointClosed` when it is not open any more. Without it, what is open under a name
-    /// of the condition is used, or opened.
+    /// Uses exactly this open waitpoint, with the signals that it has buffered. If it has closed,
+    /// the suspension is refused with `WaitpointClosed`. Without this call, the suspension uses the
+    /// waitpoint that is open under the name, or opens one.
     pub fn open(mut self, waitpoint: &IssuedWaitpoint) -> Self {
         self.open.push((waitpoint.id, waitpoint.key.clone()));
         self
     }
 
-    /// After which time from the suspension it has taken too long, and what happens then.
+    /// Sets a timeout, counted from the suspension, and what happens then. Default: none.
     pub fn timeout(mut self, after: Duration, behaviour: TimeoutBehaviour) -> Self {
         self.timeout = Some(SuspensionTimeout::after(DurationMs::from(after), behaviour));
         self
     }
 
-    /// From which time of the store's clock on it has taken too long, and what happens then.
+    /// Sets a timeout at a time of the store's clock, and what happens then.
     pub const fn timeout_at(mut self, at: TimestampMs, behaviour: TimeoutBehaviour) -> Self {
         self.timeout = Some(SuspensionTimeout { when: TimeoutAt::At(at), behaviour });
         self
     }
 
-    /// How long it waits before it can be claimed once it is resumed.
+    /// Sets the time between the resume and the moment when the execution can be claimed, in whole
+    /// milliseconds. Default: none.
     pub fn resume_delay(mut self, delay: Duration) -> Self {
         self.policy.resume_delay_ms = DurationMs::from(delay);
         self
     }
 
-    /// Leaves its waitpoints open when it is resumed, so that signals under the same tokens count
-    /// for a later suspension: those that came after the one that resumed, or, where `count_again`,
-    /// all that have come.
+    /// Leaves the waitpoints open when the execution is resumed: signals under the same tokens
+    /// count for a later suspension. With `count_again`, all signals received so far count there
+    /// too; otherwise only those after the signal that resumed.
     pub const fn keep_waitpoints(mut self, count_again: bool) -> Self {
         self.policy.close_waitpoints = false;
         self.policy.consume_signals = !count_again;
         self
     }
 
-    /// The command that suspends.
+    /// Builds the command.
     pub(crate) fn into_command(
         self,
         execution_id: ExecutionId,
@@ -122,7 +126,7 @@ impl Suspension {
         let mut entropy = connection.entropy();
         let mut waitpoints: Vec<BindWaitpoint> =
             self.open.iter().map(|(id, _)| BindWaitpoint::Open { id: *id }).collect();
-        // What is wrong with a condition is for its rule to say.
+        // An invalid condition is refused by the rule of the command.
         let parts = self.condition.parts().unwrap_or_default();
         let mut named: Vec<&WaitpointKey> =
             parts.iter().flat_map(|part| &part.waitpoints).collect();

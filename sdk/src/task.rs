@@ -1,4 +1,4 @@
-//! A task: an execution that this worker owns, until it is finished, given back or lost.
+//! The task: an execution that this worker owns, until it is finished, given back or lost.
 
 mod waiting;
 
@@ -25,13 +25,37 @@ use crate::upkeep::{LeaseState, Slots};
 
 pub use waiting::SuspendOutcome;
 
-/// An execution that this worker owns. Its lease is renewed at a third of its ttl, also during the
-/// finishing call, until the task is consumed or dropped.
+/// An execution that this worker owns (`docs/spec.md`, 11). The worker renews its lease at a third
+/// of the ttl, also during the finishing call, until the task is consumed or dropped.
 ///
-/// The finishing calls take `self`, so that finishing twice does not compile. Dropping a task
-/// without finishing it releases nothing: its lease runs out and the execution is reclaimed.
+/// The finishing calls take `self`, so that finishing twice does not compile. Dropping an
+/// unfinished task does not release its lease: the execution is reclaimed when the lease expires.
+/// [`give_back`](Self::give_back) releases it immediately.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ff_sdk::{Client, FlowFabricWorker, MemoryBackend, Submission, WorkerConfig};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let client = Client::connect_with(backend.clone(), "demo").await?;
+/// # client.submit(Submission::new("double").payload("21")).await?;
+/// # let config = WorkerConfig::new("worker", "worker-1", "demo")?;
+/// # let worker = FlowFabricWorker::connect_with(config, backend, None).await?;
+/// let task = worker.claim_next().await?.expect("there is work");
+/// let text = String::from_utf8_lossy(task.input_payload().unwrap_or_default()).into_owned();
+/// match text.parse::<u64>() {
+///     Ok(number) => task.complete(Some((2 * number).to_string().into_bytes())).await?,
+///     Err(error) => {
+///         task.fail_permanently(error.to_string(), "bad_number").await?;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
-#[must_use = "a task that is dropped is reclaimed only when its lease has run out"]
+#[must_use = "a dropped task is reclaimed only after its lease has expired"]
 pub struct ClaimedTask {
     owner: Owner,
     work: ClaimedWork,
@@ -39,7 +63,7 @@ pub struct ClaimedTask {
     output: tokio::sync::Mutex<Output>,
 }
 
-/// The worker's side of a task: gives the lease out of care, and then the slot back.
+/// The worker's side of a task: on drop it stops renewing the lease, and then frees the slot.
 struct Owner {
     slot: Slots,
     lease_id: LeaseId,
@@ -57,18 +81,22 @@ impl Drop for Owner {
     }
 }
 
-/// Tells when a task's lease is lost; may outlive the task, and then tells that it has ended.
+/// Watches the lease of a task. It may outlive the task; then it resolves when the task ends.
 #[derive(Clone, Debug)]
 pub struct LeaseWatch(Arc<LeaseState>);
 
 impl LeaseWatch {
-    /// Resolves when the lease is lost or revoked, when the execution is over, and when the task is
-    /// finished or dropped. Cancel safe.
+    /// Waits until the lease is lost or revoked, the execution ends, or the task is finished or
+    /// dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn lost(&self) {
         self.0.lost().await;
     }
 
-    /// Whether it is lost.
+    /// Returns whether the lease is lost, or the task has ended.
     pub fn is_lost(&self) -> bool {
         self.0.is_lost()
     }
@@ -95,12 +123,12 @@ impl ClaimedTask {
         self.answered(name, result)
     }
 
-    /// What is known of the record: a command begins with it instead of a read.
+    /// The cached record, from which a command starts instead of a read.
     fn known(&self) -> Known {
         lock(&self.owner.slot.state().agent).leases.known(self.lease_id())
     }
 
-    /// Notes what came of a command.
+    /// Logs the result of a command, and caches the record that it wrote.
     fn answered<T: std::fmt::Debug>(
         &self,
         name: &'static str,
@@ -116,79 +144,80 @@ impl ClaimedTask {
                 Ok(committed.outcome)
             }
             Err(error) => {
-                tracing::debug!(%execution, %epoch, %error, "{name} was refused");
+                tracing::debug!(%execution, %epoch, %error, "{name} failed");
                 Err(error)
             }
         }
     }
 
-    /// The execution.
+    /// The id of the execution.
     pub const fn execution_id(&self) -> ExecutionId {
         self.claimed().execution_id
     }
 
-    /// The number of the attempt that runs, from 0.
+    /// The index of this attempt, from 0.
     pub const fn attempt_index(&self) -> AttemptIndex {
         self.claimed().attempt.index
     }
 
-    /// The attempt that runs.
+    /// The id of this attempt.
     pub const fn attempt_id(&self) -> AttemptId {
         self.claimed().attempt.id
     }
 
-    /// Why the attempt was started.
+    /// The reason why this attempt was started: first, retry, reclaim or replay.
     pub const fn attempt_kind(&self) -> AttemptKind {
         self.claimed().attempt.kind
     }
 
-    /// The lease.
+    /// The id of the lease.
     pub const fn lease_id(&self) -> LeaseId {
         self.claimed().lease_id
     }
 
-    /// The fencing token: fence the outside world with it and the lease id.
+    /// The fencing epoch of the lease. Pass it and the lease id to outside systems as a fencing
+    /// token.
     pub const fn lease_epoch(&self) -> LeaseEpoch {
         self.claimed().lease_epoch
     }
 
-    /// What the submitter handed in; no payload and an empty one are different.
+    /// The payload of the submission; `None` (no payload) and an empty payload are different.
     pub fn input_payload(&self) -> Option<&[u8]> {
         self.work.payload.as_deref()
     }
 
-    /// The payload as shared data.
+    /// The payload as a shared buffer, which is cheap to clone.
     pub const fn payload(&self) -> Option<&Bytes> {
         self.work.payload.as_ref()
     }
 
-    /// Which handler it is for.
+    /// The kind of the execution, which selects the handler.
     pub const fn execution_kind(&self) -> &ExecutionKind {
         &self.claimed().kind
     }
 
-    /// The queue that it came from.
+    /// The lane of the execution.
     pub const fn lane_id(&self) -> &LaneId {
         &self.claimed().lane
     }
 
-    /// The user's labels.
+    /// The tags of the execution.
     pub const fn tags(&self) -> &Tags {
         &self.claimed().tags
     }
 
-    /// Retries in this life so far.
+    /// The number of retries in this life so far.
     pub const fn retry_count(&self) -> u32 {
         self.claimed().counts.retries
     }
 
-    /// Reclaims in this life so far.
+    /// The number of reclaims in this life so far.
     pub const fn reclaim_count(&self) -> u32 {
         self.claimed().counts.reclaims
     }
 
-    /// Whether this worker may believe that it owns the execution: not after three renewals have
-    /// failed in a row, and not when the lease must have run out by this host's own clock.
+    /// Returns whether this worker can assume that it owns the execution. `false` after three
+    /// failed renewals in a row, and when the lease must have expired by this host's own clock.
     pub fn is_lease_healthy(&self) -> bool {
         let state = self.owner.slot.state();
         let now = state.connection.clock.now();
@@ -196,7 +225,7 @@ impl ClaimedTask {
         !self.lease.is_lost() && health.is_some_and(|health| health.healthy)
     }
 
-    /// Renewals that failed in a row.
+    /// The number of renewals that failed in a row.
     pub fn consecutive_renewal_failures(&self) -> u32 {
         let state = self.owner.slot.state();
         let now = state.connection.clock.now();
@@ -204,22 +233,31 @@ impl ClaimedTask {
         health.map_or(0, |health| health.consecutive_failures)
     }
 
-    /// Resolves when the lease is lost or revoked, or the execution is over. Cancel safe.
+    /// Waits until the lease is lost or revoked, or the execution ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn lease_lost(&self) {
         self.lease.lost().await;
     }
 
-    /// Tells when the lease is lost, without borrowing the task.
+    /// Returns a watch of the lease that does not borrow the task.
     pub fn lease_watch(&self) -> LeaseWatch {
         LeaseWatch(self.lease.clone())
     }
 
-    /// Renews the lease now. The upkeep does so by itself; call it only to be sure.
+    /// Renews the lease now, and returns when it expires, by the store's clock. The worker renews
+    /// leases itself; call this only to check a lease with the store.
     ///
     /// # Errors
     ///
     /// [`SdkError::Engine`] with `StaleLease`, `ExecutionNotActive`, `LeaseRevoked` or
-    /// `LeaseExpired`. Cancel safe.
+    /// `LeaseExpired`; `Timeout` or `Unavailable` when the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn renew_lease(&self) -> Result<TimestampMs, SdkError> {
         let (execution_id, lease_ttl) = (self.execution_id(), self.claimed().lease_ttl);
         let state = self.owner.slot.state();
@@ -232,11 +270,15 @@ impl ClaimedTask {
         Ok(renewed.outcome.expires_at)
     }
 
-    /// Reports progress; the last report wins.
+    /// Reports progress: 0 to 100 percent, and a message. The last report wins.
     ///
     /// # Errors
     ///
-    /// As for [`ClaimedTask::renew_lease`], and `InvalidInput` over 100 percent. Cancel safe.
+    /// As for [`ClaimedTask::renew_lease`], and `InvalidInput` above 100 percent.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn update_progress(
         &self,
         percent: u8,
@@ -247,15 +289,18 @@ impl ClaimedTask {
         self.call(UpdateProgress { execution_id, fence, percent, message }).await
     }
 
-    /// Finishes the execution with success. The result is stored byte for byte, at most 1 MiB.
+    /// Completes the execution. The result is stored byte for byte, at most 1 MiB; no result and an
+    /// empty one are different.
     ///
     /// # Errors
     ///
     /// [`SdkError::Engine`] with `StaleLease`, `ExecutionNotActive`, `LeaseRevoked`,
-    /// `LeaseExpired` or `PayloadTooLarge`; `Timeout` when the store did not answer, which says
-    /// whether it may be applied.
+    /// `LeaseExpired` or `PayloadTooLarge`; `Timeout` or `Unavailable` when the store does not
+    /// answer. `Timeout` says whether the call may have been applied.
     ///
-    /// Dropping the future may leave the execution completed or not, like a crash.
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: the call may or may not be applied, as in a crash.
     pub async fn complete(self, result: Option<Vec<u8>>) -> Result<(), SdkError> {
         self.end_complete(result).await
     }
@@ -270,12 +315,17 @@ impl ClaimedTask {
         self.answered(name, result.map_err(SdkError::from))
     }
 
-    /// Reports the attempt as failed; the retry policy decides whether it is tried again.
+    /// Fails the attempt. The retry policy decides by `category` whether the execution is retried;
+    /// `reason` is for people.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] as for [`ClaimedTask::complete`], and when `category` is no category.
-    /// Cancellation is as there.
+    /// As for [`ClaimedTask::complete`], and [`SdkError::Engine`] with `Validation` for an invalid
+    /// category (1 to 64 printable ASCII bytes without space are valid).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`ClaimedTask::complete`].
     pub async fn fail(
         self,
         reason: impl Into<String>,
@@ -284,11 +334,15 @@ impl ClaimedTask {
         self.end_fail(reason.into(), FailureCategory::try_new(category)?, false).await
     }
 
-    /// Reports a failure that no retry can help; the life is over.
+    /// Fails the execution without a retry, whatever its retry policy.
     ///
     /// # Errors
     ///
-    /// As for [`ClaimedTask::fail`]; cancellation too.
+    /// As for [`ClaimedTask::fail`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`ClaimedTask::complete`].
     pub async fn fail_permanently(
         self,
         reason: impl Into<String>,
@@ -316,7 +370,11 @@ impl ClaimedTask {
     ///
     /// # Errors
     ///
-    /// As for [`ClaimedTask::complete`]; cancellation too.
+    /// As for [`ClaimedTask::complete`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`ClaimedTask::complete`].
     pub async fn cancel(self, reason: impl Into<String>) -> Result<(), SdkError> {
         self.end_cancel(reason.into()).await
     }
@@ -326,11 +384,16 @@ impl ClaimedTask {
         self.call(Cancel { execution_id, by, reason }).await
     }
 
-    /// Gives the execution back until a time of the store's clock; the same attempt goes on then.
+    /// Releases the execution until a time of the store's clock. Then a worker continues the same
+    /// attempt.
     ///
     /// # Errors
     ///
-    /// As for [`ClaimedTask::complete`]; cancellation too.
+    /// As for [`ClaimedTask::complete`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`ClaimedTask::complete`].
     pub async fn delay_execution(self, until: TimestampMs) -> Result<(), SdkError> {
         self.end_delay(until).await
     }
@@ -339,12 +402,16 @@ impl ClaimedTask {
         self.end_until(until, false).await
     }
 
-    /// Gives the execution back at once, as if it had not been claimed: the same attempt goes on
-    /// with whoever takes it next, and with the signals that have resumed it.
+    /// Releases the execution immediately, as if it had not been claimed. The next worker continues
+    /// the same attempt, with the signals that resumed it.
     ///
     /// # Errors
     ///
-    /// As for [`ClaimedTask::complete`]; cancellation too.
+    /// As for [`ClaimedTask::complete`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`ClaimedTask::complete`].
     pub async fn give_back(self) -> Result<(), SdkError> {
         self.end_give_back().await
     }
@@ -360,11 +427,16 @@ impl ClaimedTask {
         Ok(())
     }
 
-    /// Gives the execution back until no child of it is open; the same attempt goes on then.
+    /// Releases the execution until all its children have ended. Then a worker continues the same
+    /// attempt.
     ///
     /// # Errors
     ///
-    /// As for [`ClaimedTask::complete`]; cancellation too.
+    /// As for [`ClaimedTask::complete`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`ClaimedTask::complete`].
     pub async fn move_to_waiting_children(self) -> Result<(), SdkError> {
         self.end_wait_for_children().await
     }
@@ -374,12 +446,12 @@ impl ClaimedTask {
         self.call(MoveToWaitingChildren { execution_id, fence }).await
     }
 
-    /// Ends the care for the lease: it is renewed no more.
-    pub(crate) fn let_go(&self) {
+    /// Stops renewing the lease.
+    pub(crate) fn stop_renewing(&self) {
         self.owner.slot.state().release(self.lease_id());
     }
 
-    /// The store's clock, as far as this host knows it.
+    /// The store's time, as this host estimates it from replies.
     pub fn store_now(&self) -> TimestampMs {
         self.owner.slot.state().connection.store_now(self.execution_id().partition())
     }

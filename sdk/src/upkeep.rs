@@ -1,4 +1,5 @@
-//! What goes on behind a worker's back: renewals, lost leases, sweeps, and the timekeeper.
+//! The background tasks of a worker: lease renewals, route sweeps, the check of the record format,
+//! and the timekeeper.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -22,14 +23,14 @@ pub(crate) struct WorkerState {
     pub(crate) gatherer: Arc<Gatherer>,
     pub(crate) agent: Mutex<WorkerAgent>,
     watched: Mutex<BTreeMap<LeaseId, Arc<LeaseState>>>,
-    /// Until when the upkeep sleeps, by the host's clock.
+    /// The end of the lease task's sleep, by the host's clock.
     sleeps_until: AtomicU64,
     earlier: Notify,
-    /// Tells this process's timekeeper what will be due.
+    /// Sends due times to the timekeeper of this process.
     dues: mpsc::Sender<TimestampMs>,
 }
 
-/// Whether a lease is lost, for those who wait for it.
+/// The state of a lease, for tasks that wait until it is lost.
 #[derive(Debug, Default)]
 pub(crate) struct LeaseState {
     lost: AtomicBool,
@@ -71,7 +72,7 @@ impl WorkerState {
         }
     }
 
-    /// Watches a lease that the agent has taken into care.
+    /// Watches a lease that the agent tracks.
     pub(crate) fn watch(&self, lease_id: LeaseId) -> Arc<LeaseState> {
         let state = Arc::new(LeaseState::default());
         lock(&self.watched).insert(lease_id, state.clone());
@@ -81,7 +82,7 @@ impl WorkerState {
             (health.is_some(), agent.next_wakeup())
         };
         if !held {
-            // It was lost before anybody could be told.
+            // The lease was lost before it was watched.
             lock(&self.watched).remove(&lease_id);
             state.lose();
         }
@@ -91,7 +92,7 @@ impl WorkerState {
         state
     }
 
-    /// Lets go of a lease; whoever still waits for its end is told.
+    /// Stops renewing a lease, and wakes the tasks that wait until it is lost.
     pub(crate) fn release(&self, lease_id: LeaseId) {
         lock(&self.agent).leases.release(lease_id);
         if let Some(state) = lock(&self.watched).remove(&lease_id) {
@@ -99,9 +100,9 @@ impl WorkerState {
         }
     }
 
-    /// Notes that something will be due: a hint, so that this process need not look for it.
+    /// Tells the timekeeper of this process a due time. It is a hint, which saves a poll.
     pub(crate) fn will_be_due(&self, due: TimestampMs) {
-        // With so many hints waiting the timekeeper is about to look anyway.
+        // A timekeeper whose queue of hints is full is about to poll anyway.
         let _ = self.dues.try_send(due);
     }
 
@@ -125,10 +126,11 @@ impl WorkerState {
     }
 }
 
-/// Hints that wait for the timekeeper.
+/// Hints queued for the timekeeper.
 const MAX_HINTS: usize = 256;
 
-/// The running upkeep of a worker, and its slots. It ends with the last handle and the last task.
+/// The background tasks of a worker, and its slots. They end with the last handle and the last
+/// task.
 pub(crate) struct Upkeep {
     pub(crate) state: Arc<WorkerState>,
     slots: usize,
@@ -137,7 +139,7 @@ pub(crate) struct Upkeep {
 }
 
 impl Upkeep {
-    /// Starts to keep leases, and time if wanted.
+    /// Starts the background tasks, with or without a timekeeper.
     pub(crate) fn start(
         connection: Connection,
         agent: WorkerAgent,
@@ -156,7 +158,7 @@ impl Upkeep {
         Arc::new(Self { state, slots, taken: AtomicUsize::new(0), background })
     }
 
-    /// How many slots are free.
+    /// The number of free slots.
     pub(crate) fn free(&self) -> usize {
         self.slots.saturating_sub(self.taken.load(Ordering::Acquire))
     }
@@ -184,25 +186,25 @@ impl Drop for Upkeep {
     }
 }
 
-/// Slots that somebody has taken; they are given back when this is dropped.
+/// Taken slots; dropping this frees them.
 pub(crate) struct Slots {
     upkeep: Arc<Upkeep>,
     count: usize,
 }
 
 impl Slots {
-    /// How many there are.
+    /// The number of these slots.
     pub(crate) const fn count(&self) -> usize {
         self.count
     }
 
-    /// One of them, if any is left.
+    /// Splits one slot off, if any is left.
     pub(crate) fn split_one(&mut self) -> Option<Self> {
         self.count = self.count.checked_sub(1)?;
         Some(Self { upkeep: self.upkeep.clone(), count: 1 })
     }
 
-    /// The upkeep that they belong to.
+    /// The state of the worker that they belong to.
     pub(crate) fn state(&self) -> &WorkerState {
         &self.upkeep.state
     }
@@ -214,8 +216,8 @@ impl Drop for Slots {
     }
 }
 
-/// Renews leases at a third of their ttl, notices those that are lost, and lets executions go on
-/// that this worker can run and no other could.
+/// Renews leases at a third of their ttl, marks lost ones, and unblocks executions that waited for
+/// the capabilities of this worker.
 async fn keep_leases(state: Arc<WorkerState>) {
     loop {
         let now = state.connection.clock.now();
@@ -237,7 +239,7 @@ async fn keep_leases(state: Arc<WorkerState>) {
                 if let Some(lost) = lost {
                     state.lost(&lost);
                 }
-                // The next renewal or the end of the lease may be earlier than what was known.
+                // The next renewal, or the end of the lease, may be earlier than the sleep's end.
                 state.earlier.notify_one();
             });
         }
@@ -246,8 +248,8 @@ async fn keep_leases(state: Arc<WorkerState>) {
             tokio::spawn(async move {
                 match state.connection.drive(sweep).await {
                     Ok(0) => {}
-                    Ok(unblocked) => tracing::debug!(unblocked, "executions can go on"),
-                    Err(error) => tracing::debug!(%error, "sweep failed"),
+                    Ok(unblocked) => tracing::debug!(unblocked, "executions unblocked"),
+                    Err(error) => tracing::debug!(%error, "cannot unblock executions"),
                 }
                 lock(&state.agent).swept();
             });
@@ -256,27 +258,27 @@ async fn keep_leases(state: Arc<WorkerState>) {
     }
 }
 
-/// The time between two looks at the store's configuration.
-const LOOK_AT_FORMAT: Duration = Duration::from_secs(30);
+/// The time between two reads of the store's configuration.
+const FORMAT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Notices that another record format was activated, and says so when it is one that this program
-/// does not know.
+/// Learns the active record format, and warns when this program does not know it.
 async fn keep_format(state: Arc<WorkerState>) {
     let connection = &state.connection;
     loop {
-        tokio::time::sleep(LOOK_AT_FORMAT).await;
+        tokio::time::sleep(FORMAT_INTERVAL).await;
         let known = connection.terms().codec().known();
         match connection.drive(ReadMeta::new(connection.patience())).await {
             Ok(Some(meta)) if meta.format > known => {
-                tracing::warn!(active = meta.format, known, "update this program: it is too old");
+                let active = meta.format;
+                tracing::warn!(active, known, "unknown record format: update this program");
             }
             Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "the configuration could not be read"),
+            Err(error) => tracing::debug!(%error, "cannot read the store's configuration"),
         }
     }
 }
 
-/// Applies what is due, round after round.
+/// Runs the timekeeper, which applies due timers.
 async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampMs>) {
     let connection = &state.connection;
     let mut timekeeper =
@@ -286,14 +288,14 @@ async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampM
         let report = connection.drive(timekeeper.tick()).await;
         match &report {
             Ok(report) if report.applied.is_empty() => {}
-            Ok(report) => tracing::debug!(applied = ?report.applied, "time passed"),
-            Err(error) => tracing::warn!(%error, "the timekeeper's round failed"),
+            Ok(report) => tracing::debug!(applied = ?report.applied, "due timers applied"),
+            Err(error) => tracing::warn!(%error, "cannot apply due timers"),
         }
-        let met = report.as_ref().map_or(unreadable, |report| report.unreadable);
-        if met > unreadable {
-            tracing::warn!(records = met, "what is due cannot be read");
+        let found = report.as_ref().map_or(unreadable, |report| report.unreadable);
+        if found > unreadable {
+            tracing::warn!(records = found, "due records cannot be read");
         }
-        unreadable = met;
+        unreadable = found;
         timekeeper.ticked(&report, connection.clock.now());
         loop {
             let instant = connection.clock.instant(timekeeper.next_wakeup());
@@ -320,9 +322,9 @@ mod tests {
     use crate::memory::MemoryBackend;
     use crate::shared::Sources;
 
-    /// A claim that took longer than its lease is lost before its task is there to be told.
+    /// A claim that took longer than its lease is lost before its task exists.
     #[tokio::test(start_paused = true)]
-    async fn a_lease_that_is_out_of_care_before_it_is_watched_is_lost() {
+    async fn a_lease_that_ended_before_it_is_watched_is_lost() {
         let terms = Terms::new(DurationMs::from_secs(1), Codec::default());
         let backend = Arc::new(MemoryBackend::new());
         let sources = Sources { seed: Some(1), ..Sources::default() };

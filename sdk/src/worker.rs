@@ -1,4 +1,4 @@
-//! A worker: claims executions and hands them out as tasks.
+//! The worker: claims executions and returns them as tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,11 +30,34 @@ use crate::signal::Signal;
 use crate::task::ClaimedTask;
 use crate::upkeep::{Slots, Upkeep};
 
-/// One worker process: claims executions of its lanes and keeps their leases. Cloning gives another
-/// handle to the same worker.
+/// A worker: claims executions of its lanes and renews their leases (`docs/spec.md`, 11). Clones
+/// are handles to the same worker.
 ///
-/// It needs a tokio runtime with time enabled. When the last handle and the last task are dropped,
-/// its upkeep ends.
+/// Background tasks renew leases, and run a timekeeper unless
+/// [`timekeeper`](WorkerConfig::timekeeper) is off. They end when the last handle and the last task
+/// are dropped. A tokio runtime with time enabled is needed.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ff_sdk::{Client, FlowFabricWorker, MemoryBackend, Submission, WorkerConfig};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let client = Client::connect_with(backend.clone(), "demo").await?;
+/// # client.submit(Submission::new("greet")).await?;
+/// let config = WorkerConfig::new("worker", "worker-1", "demo")?;
+/// let worker = FlowFabricWorker::connect_with(config, backend, None).await?;
+/// let task = loop {
+///     match worker.claim_next().await? {
+///         Some(task) => break task,
+///         None => worker.wait_for_work().await,
+///     }
+/// };
+/// task.complete(Some(b"done".to_vec())).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct FlowFabricWorker(Arc<Inner>);
 
@@ -42,14 +65,14 @@ struct Inner {
     config: WorkerConfig,
     completion: Option<Arc<dyn CompletionBackend>>,
     upkeep: Arc<Upkeep>,
-    /// Serializes draws, so that a worker never races itself.
-    drawing: tokio::sync::Mutex<()>,
-    wakes: tokio::sync::Mutex<Option<Box<dyn WakeUps>>>,
+    /// Serializes claims, so that a worker never races itself.
+    claiming: tokio::sync::Mutex<()>,
+    wake_ups: tokio::sync::Mutex<Option<Box<dyn WakeUps>>>,
 }
 
 impl FlowFabricWorker {
-    /// Opens the store that the configuration names and connects a worker to it, with a stream of
-    /// completions from the store's journals.
+    /// Opens the store at the configured URL and connects a worker to it. Its completion backend
+    /// reads the store's journals.
     ///
     /// ```
     /// use ff_sdk::{FlowFabricWorker, WorkerConfig};
@@ -57,7 +80,7 @@ impl FlowFabricWorker {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let mut config = WorkerConfig::new("worker", "worker-1", "demo")?;
-    /// config.backend = "memory:".to_owned(); // A server at this host unless set.
+    /// config.backend = "memory:".to_owned(); // Default: a server on this host.
     /// let worker = FlowFabricWorker::connect(config).await?;
     /// assert!(worker.claim_next().await?.is_none());
     /// # Ok(())
@@ -66,8 +89,10 @@ impl FlowFabricWorker {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Connect`] when the store cannot be used, and those of
+    /// [`SdkError::Connect`] when the store cannot be used; otherwise as for
     /// [`FlowFabricWorker::connect_with`].
+    ///
+    /// # Cancel safety
     ///
     /// Cancel safe.
     #[cfg(feature = "valkey-default")]
@@ -78,13 +103,16 @@ impl FlowFabricWorker {
         Self::connect_with(config, backend, Some(Arc::new(completions))).await
     }
 
-    /// Connects a worker to a backend, agrees on the partition configuration, and starts its
-    /// upkeep. Without a completion backend there is no completion stream.
+    /// Connects a worker to a backend, reads the store's partition configuration (or sets up an
+    /// empty store), and starts the background tasks. With `None` the worker has no completion
+    /// stream.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Config`] for a configuration that cannot be or that the store contradicts,
-    /// [`SdkError::Engine`] when the store does not answer.
+    /// - [`SdkError::Config`] when the configuration is invalid or differs from the store's.
+    /// - [`SdkError::Engine`] when the store does not answer, or has a newer record format.
+    ///
+    /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn connect_with(
@@ -113,44 +141,50 @@ impl FlowFabricWorker {
         let topic = |lane: &LaneId| {
             Topic::Index(IndexName::Eligible { namespace: namespace.clone(), lane: lane.clone() })
         };
-        let wakes = connection.backend.subscribe(config.lanes.iter().map(topic).collect());
+        let wake_ups = connection.backend.subscribe(config.lanes.iter().map(topic).collect());
         let agent = WorkerAgent::new(profile, connection.entropy());
         let (slots, timekeeper) = (config.max_concurrent_tasks, config.timekeeper);
         let upkeep = Upkeep::start(connection, agent, slots, timekeeper);
         let (worker, instance) = (&config.worker_id, &config.worker_instance_id);
-        tracing::debug!(%worker, %instance, "connected");
+        tracing::debug!(%worker, %instance, "worker connected");
         Ok(Self(Arc::new(Inner {
             config,
             completion,
             upkeep,
-            drawing: tokio::sync::Mutex::new(()),
-            wakes: tokio::sync::Mutex::new(wakes),
+            claiming: tokio::sync::Mutex::new(()),
+            wake_ups: tokio::sync::Mutex::new(wake_ups),
         })))
     }
 
-    /// Claims the next execution of the worker's lanes, new, resumed or reclaimed; admission
-    /// included. `None` when there is no work now.
+    /// Claims the next execution of the worker's lanes: new, resumed or reclaimed. `None` when
+    /// there is no work now. It includes admission: no grant is needed.
     ///
     /// # Errors
     ///
-    /// [`SdkError::WorkerAtCapacity`] when all slots are taken, [`SdkError::Engine`] when the store
-    /// does not answer.
+    /// - [`SdkError::WorkerAtCapacity`] when all slots are taken.
+    /// - [`SdkError::Engine`] when the store does not answer.
     ///
-    /// Not cancel safe: an execution that was claimed when the future is dropped is lost until its
-    /// lease runs out.
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: an execution may be claimed without a task, and then waits until its lease
+    /// expires.
     pub async fn claim_next(&self) -> Result<Option<ClaimedTask>, SdkError> {
         Ok(self.claim_many(1).await?.pop())
     }
 
-    /// Claims up to `count` executions at once, as far as there are free slots; they come from one
-    /// partition. Empty when there is no work now.
+    /// Claims up to `count` executions of one partition in one call, limited by the free slots.
+    /// Empty when there is no work now.
     ///
     /// # Errors
     ///
-    /// As for [`FlowFabricWorker::claim_next`]; cancellation too.
+    /// As for [`FlowFabricWorker::claim_next`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`FlowFabricWorker::claim_next`].
     pub async fn claim_many(&self, count: usize) -> Result<Vec<ClaimedTask>, SdkError> {
         let mut slots = self.0.upkeep.take_slots(count)?;
-        let _drawing = self.0.drawing.lock().await;
+        let _claiming = self.0.claiming.lock().await;
         let state = &self.0.upkeep.state;
         let draw = lock(&state.agent).claim(slots.count());
         let (mut work, rotation) = state.connection.drive(draw).await?;
@@ -159,21 +193,24 @@ impl FlowFabricWorker {
         Ok(work.into_iter().filter_map(task).collect())
     }
 
-    /// Waits until there may be work: a wake-up, or the poll interval.
+    /// Waits until there may be work: for a wake-up, at most for
+    /// [`claim_poll_interval_ms`](WorkerConfig::claim_poll_interval_ms).
+    ///
+    /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn wait_for_work(&self) {
         let interval = Duration::from_millis(self.0.config.claim_poll_interval_ms);
-        // One of those who wait is woken; the others look when their interval is over.
-        let Ok(mut wakes) = tokio::time::timeout(interval, self.0.wakes.lock()).await else {
+        // One waiting caller is woken; the others return after their interval.
+        let Ok(mut wake_ups) = tokio::time::timeout(interval, self.0.wake_ups.lock()).await else {
             return;
         };
-        let Some(stream) = wakes.as_mut() else {
+        let Some(stream) = wake_ups.as_mut() else {
             tokio::time::sleep(interval).await;
             return;
         };
         let mut next = tokio::time::timeout(interval, stream.next()).await;
-        // Whatever else has rung meanwhile is the same news.
+        // Consume the other wake-ups received so far: they mean the same.
         while let Ok(Some(wake)) = next {
             if let Some(wake) = wake {
                 self.hint(&wake);
@@ -185,7 +222,7 @@ impl FlowFabricWorker {
             };
         }
         if let Ok(None) = next {
-            *wakes = None;
+            *wake_ups = None;
         }
     }
 
@@ -195,15 +232,20 @@ impl FlowFabricWorker {
         }
     }
 
-    /// Claims an execution under a claim grant: with a new attempt, or with its interrupted one.
+    /// Claims an execution with a claim grant. If its attempt was interrupted meanwhile, the
+    /// attempt is resumed.
     ///
     /// # Errors
     ///
-    /// [`SdkError::WorkerAtCapacity`] first, which leaves the grant untouched;
-    /// [`SdkError::Config`] when the grant does not match the arguments or has expired, before
-    /// anything is sent; [`SdkError::Engine`] with the rejections of a claim.
+    /// - [`SdkError::WorkerAtCapacity`] when all slots are taken; the grant is still usable.
+    /// - [`SdkError::Config`] when the grant does not match the arguments or has expired; nothing
+    ///   was sent.
+    /// - [`SdkError::Engine`] with the rejections of a claim: `NotFound`, `InvalidClaimGrant`,
+    ///   `ClaimGrantExpired` or `ExecutionNotLeaseable`; or when the store does not answer.
     ///
-    /// Not cancel safe, like [`FlowFabricWorker::claim_next`].
+    /// # Cancel safety
+    ///
+    /// As for [`FlowFabricWorker::claim_next`].
     pub async fn claim_from_grant(
         &self,
         lane: &LaneId,
@@ -225,11 +267,16 @@ impl FlowFabricWorker {
         self.granted(slot, committed).await
     }
 
-    /// Goes on with an interrupted attempt under a resume grant.
+    /// Resumes an interrupted attempt with a resume grant.
     ///
     /// # Errors
     ///
-    /// As for [`FlowFabricWorker::claim_from_grant`]; cancellation too.
+    /// As for [`FlowFabricWorker::claim_from_grant`], and [`SdkError::Engine`] with
+    /// `NotAResumedExecution`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`FlowFabricWorker::claim_next`].
     pub async fn claim_from_resume_grant(
         &self,
         grant: ResumeGrant,
@@ -249,12 +296,16 @@ impl FlowFabricWorker {
         self.granted(slot, committed).await
     }
 
-    /// Takes over from an owner that lost its lease, under a reclaim grant.
+    /// Reclaims an execution whose owner lost its lease, with a reclaim grant.
     ///
     /// # Errors
     ///
-    /// As for [`FlowFabricWorker::claim_from_grant`], except that rejections are outcomes here;
-    /// cancellation too.
+    /// As for [`FlowFabricWorker::claim_from_grant`], except that the rejections of a claim are
+    /// outcomes ([`ReclaimExecutionOutcome`]).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`FlowFabricWorker::claim_next`].
     pub async fn claim_from_reclaim_grant(
         &self,
         grant: ReclaimGrant,
@@ -282,18 +333,24 @@ impl FlowFabricWorker {
         }
     }
 
-    /// Asks a server for a grant and takes the execution under it. `None` when there is no work.
+    /// Asks the admin client for a grant, and claims the execution with it. `None` when there is no
+    /// work now. `grant_ttl_ms` is 1 to 60,000 milliseconds.
     ///
     /// # Errors
     ///
-    /// As for [`FlowFabricWorker::claim_from_grant`], and those of the server; cancellation too.
+    /// As for [`FlowFabricWorker::claim_from_grant`] and
+    /// [`FlowFabricAdminClient::claim_for_worker`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`FlowFabricWorker::claim_next`].
     pub async fn claim_via_server(
         &self,
         server: &FlowFabricAdminClient,
         lane: &LaneId,
         grant_ttl_ms: u64,
     ) -> Result<Option<ClaimedTask>, SdkError> {
-        // The slot is taken first, so that a full worker never costs a grant.
+        // The slot is taken first, so that a full worker never uses up a grant.
         let slot = self.0.upkeep.take_slots(1)?;
         let config = &self.0.config;
         check_lane(config, lane)?;
@@ -311,11 +368,16 @@ impl FlowFabricWorker {
         }
     }
 
-    /// Delivers a signal to a waitpoint. Whoever has the waitpoint's token may.
+    /// Delivers a signal to a waitpoint, like
+    /// [`Client::deliver_signal`](crate::Client::deliver_signal).
     ///
     /// # Errors
     ///
-    /// As for [`Client::deliver_signal`](crate::Client::deliver_signal); cancellation too.
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
     pub async fn deliver_signal(
         &self,
         id: &ExecutionId,
@@ -325,11 +387,15 @@ impl FlowFabricWorker {
         self.0.upkeep.state.connection.deliver(id, waitpoint, signal).await
     }
 
-    /// What there is to know of an execution; `None` when the worker's namespace has none.
+    /// Reads an execution's snapshot; `None` when the worker's namespace has no such execution.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`]. Cancel safe.
+    /// As for [`Client::describe`](crate::Client::describe).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn describe_execution(
         &self,
         id: &ExecutionId,
@@ -343,27 +409,27 @@ impl FlowFabricWorker {
         Ok(found.map(|loaded| snapshot(&loaded.execution, at)))
     }
 
-    /// The backend that it is connected to.
+    /// The backend of this worker.
     pub fn backend(&self) -> &Arc<dyn EngineBackend> {
         &self.0.upkeep.state.connection.backend
     }
 
-    /// The completion stream that it was connected with.
+    /// The completion backend that was passed to [`FlowFabricWorker::connect_with`].
     pub fn completion_backend(&self) -> Option<&Arc<dyn CompletionBackend>> {
         self.0.completion.as_ref()
     }
 
-    /// How it was set up.
+    /// The configuration of this worker.
     pub fn config(&self) -> &WorkerConfig {
         &self.0.config
     }
 
-    /// The store's partitions.
+    /// The partition counts of the store.
     pub fn partition_config(&self) -> &PartitionConfig {
         &self.0.upkeep.state.connection.partitions
     }
 
-    /// How many slots are free.
+    /// The number of free slots.
     pub fn free_slots(&self) -> usize {
         self.0.upkeep.free()
     }
@@ -388,8 +454,8 @@ impl FlowFabricWorker {
         })
     }
 
-    /// A task of a claim under a grant. A repeated claim may have lost much of its lease and is
-    /// renewed before work starts.
+    /// Creates the task of a claim with a grant. A repeated claim may have used up much of its
+    /// lease, and is renewed before work starts.
     async fn granted(
         &self,
         slot: Slots,
@@ -417,7 +483,7 @@ impl FlowFabricWorker {
         Ok(self.task(ClaimedWork { claimed, payload, record: None, first_sent, at }, slot))
     }
 
-    /// A task of work that the agent has taken into care.
+    /// Creates the task of a lease that the agent tracks.
     fn task(&self, work: ClaimedWork, slot: Slots) -> ClaimedTask {
         let claimed = &work.claimed;
         tracing::debug!(
@@ -425,7 +491,7 @@ impl FlowFabricWorker {
             attempt = %claimed.attempt.index,
             epoch = %claimed.lease_epoch,
             how = ?claimed.how,
-            "claimed"
+            "execution claimed"
         );
         let lease = self.0.upkeep.state.watch(claimed.lease_id);
         ClaimedTask::new(slot, work, lease)

@@ -1,4 +1,4 @@
-//! What the examples share: the store that the first argument names.
+//! Shared by the examples: opens the store that the first argument names.
 
 #[path = "../../src/private_server.rs"]
 mod private_server;
@@ -9,16 +9,17 @@ use std::sync::Arc;
 use ff_sdk::EngineBackend;
 use private_server::PrivateServer;
 
-/// A store, and the server that was started for it, if one was.
+/// A store, and its private server if there is one.
 pub struct Store {
     pub backend: Arc<dyn EngineBackend>,
-    /// Where other processes find it; `None` for a store in this process.
-    #[allow(dead_code)] // One example has no other process.
+    /// The URL for other processes; `None` for a store in this process.
+    #[allow(dead_code)] // The example `approval` has one process.
     pub url: Option<String>,
     _server: Option<PrivateServer>,
 }
 
-/// Opens `memory:`, `valkey:` (a private server, for the time of the example), or a server's URL.
+/// Opens `memory:`, `valkey:` (a private server that ends with the example), or the URL of a
+/// server.
 pub async fn open(url: &str) -> Result<Store, Box<dyn Error>> {
     let (url, server) = match url {
         "memory:" => {

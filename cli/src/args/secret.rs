@@ -9,44 +9,46 @@ use ff_sdk::core::token::Kid;
 /// The arguments of `ff secret`.
 #[derive(Debug, Args)]
 pub struct SecretArgs {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
-    pub task: SecretTask,
+    pub command: SecretCommand,
 }
 
-/// What to do with the secrets.
+/// The subcommands of `ff secret`.
 #[derive(Debug, Subcommand)]
-pub enum SecretTask {
-    /// Sign new tokens with another secret; those of the secret before stay good for a while
+pub enum SecretCommand {
+    /// Sign new tokens with a new secret, and accept old tokens for a grace period
     ///
     ///     ff secret rotate --kid 2026-08 --generate --grace 7d
     ///     ff secret rotate --kid 2026-08 --secret-file ./secret
     ///
-    /// A secret is written in hexadecimal digits, 1 to 128 bytes; 32 random bytes are a good one.
-    /// It is never an argument, because others see those in the list of processes, and never
-    /// printed. It takes a second or two to reach every process.
+    /// A secret is 1 to 128 bytes, written as hexadecimal digits. Use 32 random bytes. A secret
+    /// cannot be an argument, because other users see arguments in the list of processes, and it is
+    /// never printed. Within two seconds every process uses the new secret.
     ///
-    /// The same kid and secret again change nothing. With --generate the secret is new each time:
-    /// when the store did not answer, look with ff secret list whether it has the kid.
+    /// Repeating the command with the same kid and secret changes nothing. With --generate every
+    /// call makes a new secret. If the store did not answer, check with ff secret list whether it
+    /// knows the kid.
     ///
-    /// Exit code: 0, 1 when it was refused (the kid stands for another secret) or the store does
-    /// not answer within 30 s, 2 for bad usage.
+    /// Exit code: 0 on success, 1 if the kid is already the name of another secret or the store
+    /// does not answer within 30 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Rotate(RotateArgs),
-    /// List the secrets whose tokens are good: their names, never themselves
+    /// List the names of the secrets whose tokens are accepted
     ///
-    /// The current one signs new tokens; the others were replaced and are good for a while.
+    /// The current secret signs new tokens. The others were replaced, and their tokens are accepted
+    /// until the grace period ends. The secrets themselves are never printed.
     ///
-    /// Exit code: 0, 1 when the store does not answer within 30 s, 2 for bad usage.
+    /// Exit code: 0 on success, 1 if the store does not answer within 30 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     List(ListSecretsArgs),
 }
 
-/// The store of the secrets, which are those of all its namespaces.
+/// The store. All its namespaces share its secrets.
 #[derive(Debug, Args)]
-pub struct WholeStoreArgs {
-    /// The store, named here or in FF_BACKEND, for example valkey://127.0.0.1:6379; its secrets are
-    /// those of all namespaces.
+pub struct SecretStoreArgs {
+    /// The URL of the store, for example valkey://127.0.0.1:6379. All namespaces of a store share
+    /// its secrets.
     #[arg(long, value_name = "URL", env = "FF_BACKEND", hide_env_values = true)]
     pub backend: Option<String>,
 }
@@ -55,18 +57,18 @@ pub struct WholeStoreArgs {
 #[derive(Debug, Args)]
 pub struct RotateArgs {
     #[command(flatten)]
-    pub store: WholeStoreArgs,
-    /// The name of the secret: 1 to 64 printable ASCII bytes without space and colon.
+    pub store: SecretStoreArgs,
+    /// The name of the new secret (its key ID): 1 to 64 printable ASCII characters without spaces
+    /// and colons.
     #[arg(long, value_name = "KID", value_parser = kid)]
     pub kid: Kid,
     #[command(flatten)]
-    pub from: SecretFrom,
-    /// How long tokens of the secret before stay good, for example 90m or 7d, at most a year: as
-    /// long as somebody may hold on to one.
+    pub source: SecretSource,
+    /// How long the tokens of the old secret are accepted, for example 90m or 7d, at most a year.
     #[arg(long, value_name = "TIME", default_value = "1h",
         value_parser = humantime::parse_duration)]
     pub grace: Duration,
-    /// Print one JSON object instead of a line.
+    /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
 }
@@ -74,14 +76,14 @@ pub struct RotateArgs {
 /// Where the secret comes from.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub struct SecretFrom {
-    /// The file with the secret.
+pub struct SecretSource {
+    /// Read the secret from this file.
     #[arg(long, value_name = "PATH")]
     pub secret_file: Option<PathBuf>,
     /// Read the secret from standard input.
     #[arg(long)]
     pub secret_stdin: bool,
-    /// Draw 32 random bytes, which only the store knows.
+    /// Generate a secret of 32 random bytes. Only the store knows it.
     #[arg(long)]
     pub generate: bool,
 }
@@ -90,7 +92,7 @@ pub struct SecretFrom {
 #[derive(Debug, Args)]
 pub struct ListSecretsArgs {
     #[command(flatten)]
-    pub store: WholeStoreArgs,
+    pub store: SecretStoreArgs,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub json: bool,

@@ -10,14 +10,14 @@ use super::store::StoreArgs;
 /// The arguments of `ff submit`.
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
-    /// The file with one execution in each line; - is standard input.
+    /// The file with one execution per line, or - for standard input.
     pub file: PathBuf,
     #[command(flatten)]
     pub store: StoreArgs,
-    /// The lane of the lines that name none.
+    /// The lane (a named queue) of the lines that have no lane field.
     #[arg(long, value_name = "LANE", default_value = "default")]
     pub lane: LaneId,
-    /// Print one JSON object for each line instead of its id.
+    /// Print one JSON object per line of the input instead of its ID.
     #[arg(long)]
     pub json: bool,
 }

@@ -10,25 +10,25 @@ use super::store::StoreArgs;
 /// The arguments of `ff tail`.
 #[derive(Debug, Args)]
 pub struct TailArgs {
-    /// The execution.
+    /// The ID of the execution.
     pub id: ExecutionId,
     #[command(flatten)]
     pub store: StoreArgs,
-    /// The attempt, from 0; the latest one that there is unless set.
+    /// The attempt, from 0. The default is the latest attempt.
     #[arg(long, value_name = "N")]
     pub attempt: Option<u32>,
-    /// Where to begin: start is all that is kept, end what comes from now on, and CURSOR a place
-    /// that --json or --no-follow has told. A line "gap" says that frames are missing, or that the
-    /// store has another history: then all that is kept is printed again.
+    /// Where to begin: start is the oldest frame that is kept, end is the first frame from now on,
+    /// and CURSOR is a cursor that --json or --no-follow has printed. If a failover has made the
+    /// cursor invalid, a gap is printed, and then all frames that are kept.
     #[arg(long, value_name = "start|end|CURSOR", default_value = "start")]
     pub from: Cursor,
-    /// Frames of this type only.
+    /// Only frames of this type.
     #[arg(long = "type", value_name = "TYPE")]
     pub frame_type: Option<FrameType>,
-    /// End when nothing follows now.
+    /// Print the frames that exist now and end.
     #[arg(long)]
     pub no_follow: bool,
-    /// Print one JSON object in each line.
+    /// Print one JSON object per line.
     #[arg(long)]
     pub json: bool,
 }

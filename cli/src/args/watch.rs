@@ -14,31 +14,31 @@ use super::store::StoreArgs;
 pub struct WatchArgs {
     #[command(flatten)]
     pub store: StoreArgs,
-    /// Of this lane only.
+    /// Only executions of this lane (a named queue).
     #[arg(long, value_name = "LANE")]
     pub lane: Option<LaneId>,
-    /// With this tag only, and all others of another --tag.
+    /// Only executions with this tag. Repeat --tag to require several tags.
     #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
     pub tag: Vec<(String, String)>,
-    /// Where to begin: end is what ends from now on, start is all that is kept, and CURSOR the text
-    /// that a --cursor-file has.
+    /// Where to begin: end is now, start is the oldest entry in the journals, and CURSOR is
+    /// the content of a --cursor-file.
     #[arg(long, value_name = "start|end|CURSOR", default_value = "end")]
     pub from: CompletionCursor,
-    /// Where to keep the place behind what was printed, stored after each line: a watch that finds
-    /// the file goes on from there, whatever --from says.
+    /// The file that stores the cursor after each printed line. If the file exists, the command
+    /// continues from its cursor and ignores --from.
     #[arg(long, value_name = "PATH")]
     pub cursor_file: Option<PathBuf>,
-    /// End after so many lines.
+    /// End after this number of lines.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// Print one JSON object in each line.
+    /// Print one JSON object per line.
     #[arg(long)]
     pub json: bool,
 }
 
-/// A tag, as it is written on the command line.
+/// Parses a tag.
 fn tag(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("a tag is written KEY=VALUE")?;
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     Tags::try_new([(key, value)]).map_err(|error: TagError| error.to_string())?;
     Ok((key.to_owned(), value.to_owned()))
 }

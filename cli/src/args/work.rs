@@ -11,49 +11,50 @@ use super::store::StoreArgs;
 pub struct WorkArgs {
     #[command(flatten)]
     pub store: StoreArgs,
-    /// The command that does the work, run with sh -c.
+    /// The command that handles an execution, run with sh -c.
     #[arg(long, value_name = "CMD")]
     pub exec: String,
-    /// The kind that the command is for, more with another --kind; any kind unless set. A lane
-    /// hands out whatever is next, of any kind: what is of another kind fails its attempt with
-    /// category no_handler. Give kinds that need different workers lanes of their own.
+    /// The kind of executions that the command handles. Repeat --kind for several; the default is
+    /// any kind. A worker claims executions of every kind from its lanes, and fails an attempt of
+    /// any other kind with category no_handler. If kinds need different workers, put them on
+    /// different lanes.
     #[arg(long, value_name = "KIND")]
     pub kind: Vec<ExecutionKind>,
-    /// The lane to work on, more with another --lane, which are served in turn.
+    /// The lane (a named queue) to claim from. Repeat --lane for several, which are served in turn.
     #[arg(long, value_name = "LANE", default_value = "default")]
     pub lane: Vec<LaneId>,
-    /// Something that this worker can do and executions may require, more with another
-    /// --capability.
+    /// A capability of this worker, which executions can require. Repeat --capability for several.
     #[arg(long, value_name = "TOKEN")]
     pub capability: Vec<String>,
-    /// How many commands run at once; as many as there are cores unless set.
+    /// How many commands run concurrently. The default is the number of CPU cores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub slots: Option<u32>,
-    /// How long a lease is good unless it is renewed, which happens at a third of it. When a worker
-    /// dies, others take over after this time at the latest.
+    /// How long a lease lasts unless it is renewed, in milliseconds. The worker renews it after a
+    /// third of this time. If the worker dies, others take over when its leases expire.
     #[arg(long, value_name = "MS", default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub lease_ttl_ms: u64,
-    /// The worker's name; this host's unless set.
+    /// The ID of the worker. The default is the host name.
     #[arg(long, value_name = "ID")]
     pub worker: Option<WorkerId>,
-    /// This process's name, which no other that lives may have; made of the worker's unless set.
+    /// The instance ID of this process, which no other live process may use. The default is made
+    /// from the worker ID, the process ID and a random number.
     #[arg(long, value_name = "ID")]
     pub instance: Option<WorkerInstanceId>,
-    /// End when nothing on the lanes waits, runs anywhere, or is due within a minute. Meanwhile
-    /// it looks at all partitions every second.
+    /// End when no execution on the lanes is waiting, running on any worker, or due within a
+    /// minute. To find out, the worker reads all partitions of the store every second.
     #[arg(long)]
     pub until_idle: bool,
-    /// End after so many executions.
+    /// End after this number of executions.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max: Option<u64>,
-    /// End after this time, as after Ctrl-C.
+    /// Shut down after this time in milliseconds, as after Ctrl-C.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout_ms: Option<u64>,
-    /// Print a line for each execution that it finished.
+    /// Print a line for each finished attempt.
     #[arg(long, short)]
     pub verbose: bool,
-    /// Print a JSON object for each execution that it finished.
+    /// Print a JSON object for each finished attempt.
     #[arg(long)]
     pub json: bool,
 }

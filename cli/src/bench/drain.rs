@@ -1,23 +1,23 @@
-//! Submit everything, then start the workers and the clock.
+//! Scenario drain: submits all executions, then starts the workers and the clock.
 
 use serde_json::json;
 
 use super::BenchArgs;
-use super::figures::{Figures, figures, percentiles_ms, short};
-use super::ground::Ground;
+use super::figures::{Figures, figures, percentiles_ms, rounded};
+use super::fixture::Fixture;
 use super::work::{drain_all, submit_all};
-use crate::outcome::Failed;
+use crate::exit::CliError;
 
 /// Runs the scenario.
-pub async fn run(args: &BenchArgs, ground: &Ground) -> Result<Figures, Failed> {
+pub async fn run(args: &BenchArgs, fixture: &Fixture) -> Result<Figures, CliError> {
     let tasks = f64::from(args.tasks);
-    let before = ground.report().await?;
-    let submitted = submit_all(args, ground).await?;
+    let before = fixture.report().await?;
+    let submitted = submit_all(args, fixture).await?;
     let submit_s = submitted.took.as_secs_f64();
-    let pending = ground.report().await?;
-    let drained = drain_all(args, ground, submitted).await?;
+    let pending = fixture.report().await?;
+    let drained = drain_all(args, fixture, submitted).await?;
     let drain_s = drained.took.as_secs_f64();
-    let after = ground.report().await?;
+    let after = fixture.report().await?;
     let per_second = |seconds: f64| (tasks / seconds).round();
     let per_task = |bytes: u64| (bytes.saturating_sub(before.used_bytes) as f64 / tasks).round();
     let cpu_us = before.cpu_us.zip(after.cpu_us);
@@ -29,7 +29,7 @@ pub async fn run(args: &BenchArgs, ground: &Ground) -> Result<Figures, Failed> {
         "pending_bytes_per_task": per_task(pending.used_bytes),
         "completed_bytes_per_task": per_task(after.used_bytes),
         "store_cpu_us_per_task":
-            cpu_us.map(|(before, after)| short(after.saturating_sub(before) as f64 / tasks)),
-        "store_calls_per_task": short((after.calls - before.calls) as f64 / tasks),
+            cpu_us.map(|(before, after)| rounded(after.saturating_sub(before) as f64 / tasks)),
+        "store_calls_per_task": rounded((after.calls - before.calls) as f64 / tasks),
     })))
 }

@@ -1,10 +1,11 @@
-//! Figures and how they are shown.
+//! The figures of a scenario, and how they are printed.
 
 use comfy_table::Table;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde_json::{Map, Value, json};
 
-/// Figures by name, in the order in which they are shown.
+use crate::report;
+
+/// Figures by name, in the order in which they are printed.
 pub type Figures = Map<String, Value>;
 
 /// The figures of a JSON object.
@@ -15,10 +16,9 @@ pub fn figures(object: Value) -> Figures {
     }
 }
 
-/// The figures as people read them.
+/// The figures as a table.
 pub fn table(figures: &Figures) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(vec!["figure", "value"]);
+    let mut table = report::table(&["figure", "value"]);
     for (name, value) in figures {
         let text = match value {
             Value::String(text) => text.clone(),
@@ -34,22 +34,19 @@ pub fn table(figures: &Figures) -> Table {
     table
 }
 
-/// The median and the tail of times in microseconds, in milliseconds.
+/// The p50, p95 and p99 of times in microseconds, in milliseconds.
 pub fn percentiles_ms(mut times_us: Vec<u64>) -> Value {
-    let [p50, p95, p99] = percentiles_us(&mut times_us).map(|us| short(us as f64 / 1_000.0));
+    let [p50, p95, p99] = percentiles_us(&mut times_us).map(|us| rounded(us as f64 / 1_000.0));
     json!({ "p50": p50, "p95": p95, "p99": p99 })
 }
 
-/// The median and the tail of times: p50, p95 and p99. They are sorted.
+/// The p50, p95 and p99 of times. Sorts the times.
 pub fn percentiles_us(times_us: &mut [u64]) -> [u64; 3] {
     times_us.sort_unstable();
-    [50, 95, 99].map(|percent| {
-        let place = (times_us.len() * percent / 100).min(times_us.len().saturating_sub(1));
-        times_us.get(place).copied().unwrap_or_default()
-    })
+    [50, 95, 99].map(|percent| report::percentile(times_us, percent).unwrap_or_default())
 }
 
-/// A number with at most two decimals.
-pub fn short(number: f64) -> f64 {
+/// The number with at most two decimals.
+pub fn rounded(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
 }

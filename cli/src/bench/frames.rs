@@ -1,4 +1,4 @@
-//! How fast tasks append output that is kept, and what readers cost them.
+//! Scenario frames: how fast tasks append output, and how much readers slow them down.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,47 +9,49 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::BenchArgs;
-use super::figures::{Figures, figures, percentiles_us, short};
-use super::ground::{Ground, bar};
+use super::figures::{Figures, figures, percentiles_us, rounded};
+use super::fixture::{Fixture, bar};
 use super::work::{elapsed_us, submission};
-use crate::outcome::Failed;
+use crate::exit::CliError;
 
-/// How many tasks append at once.
+/// The number of tasks that append concurrently.
 const TASKS: usize = 16;
-/// How many bytes a frame has.
+/// The bytes of a frame.
 const FRAME_BYTES: usize = 256;
-/// Frames for each execution that was asked for.
+/// The frames for each execution of --tasks.
 const FRAMES_PER_TASK: u32 = 10;
-/// Frames of a run at most: what an attempt keeps is bounded.
-const MOST: u32 = 100_000;
-/// How often it is done with readers and without: the median of each figure is shown.
+/// The most frames of a run, because an attempt keeps a limited number.
+const MAX_FRAMES: u32 = 100_000;
+/// The number of runs with readers and of runs without. Each figure is the median.
 const PAIRS: usize = 5;
-/// How long a reader may wait for a frame before the run is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a reader waits for a frame.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Runs the scenario: pairs of a run with a reader for each task and one without, in turn.
-pub async fn run(args: &BenchArgs, ground: &Ground) -> Result<Figures, Failed> {
+/// Runs the scenario: pairs of a run with a reader for each task and a run without.
+pub async fn run(args: &BenchArgs, fixture: &Fixture) -> Result<Figures, CliError> {
     let args = BenchArgs { slots: TASKS as u32, ..args.clone() };
-    let each = (args.tasks.saturating_mul(FRAMES_PER_TASK).min(MOST) as usize).div_ceil(TASKS);
-    let (worker, reader) = (ground.worker(&args, 0).await?, ground.reader().await?);
+    let each =
+        (args.tasks.saturating_mul(FRAMES_PER_TASK).min(MAX_FRAMES) as usize).div_ceil(TASKS);
+    let (worker, reader) = (fixture.worker(&args, 0).await?, fixture.reader().await?);
     let bar = bar((2 * PAIRS) as u64, "appending");
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for pair in 0..PAIRS {
-        // Whoever goes first does so only every other time.
+        // Each of the two goes first in every other pair.
         for second in [false, true] {
             let tails = (pair % 2 == 0) == second;
-            let ran = append_all(ground, &worker, each, tails.then_some(&reader)).await?;
+            let run = append_all(fixture, &worker, each, tails.then_some(&reader)).await?;
             if tails {
-                with.push(ran)
+                with.push(run)
             } else {
-                without.push(ran)
+                without.push(run)
             };
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
-    let ratio =
-        |(with, without): (&Ran, &Ran)| with.append_us[2] as f64 / without.append_us[2] as f64;
+    let ratio = |(with, without): (&RunFigures, &RunFigures)| {
+        with.append_us[2] as f64 / without.append_us[2] as f64
+    };
     let ratios: Vec<f64> = with.iter().zip(&without).map(ratio).collect();
     Ok(figures(json!({
         "frames": each * TASKS,
@@ -57,25 +59,25 @@ pub async fn run(args: &BenchArgs, ground: &Ground) -> Result<Figures, Failed> {
         "frames_without_tails_per_s": per_s(&without),
         "append_ms": append_ms(&with),
         "append_without_tails_ms": append_ms(&without),
-        "append_p99_ratio": short(median(ratios)),
+        "append_p99_ratio": rounded(median(ratios)),
     })))
 }
 
-/// What one run came to.
-struct Ran {
+/// The figures of one run.
+struct RunFigures {
     per_s: f64,
-    /// p50, p95 and p99 of a call, in microseconds.
+    /// The p50, p95 and p99 of a call, in microseconds.
     append_us: [u64; 3],
 }
 
-fn per_s(runs: &[Ran]) -> f64 {
-    median(runs.iter().map(|ran| ran.per_s).collect()).round()
+fn per_s(runs: &[RunFigures]) -> f64 {
+    median(runs.iter().map(|run| run.per_s).collect()).round()
 }
 
-fn append_ms(runs: &[Ran]) -> Value {
-    let at = |place: usize| {
-        let us = median(runs.iter().map(|ran| ran.append_us[place] as f64).collect());
-        short(us / 1_000.0)
+fn append_ms(runs: &[RunFigures]) -> Value {
+    let at = |index: usize| {
+        let us = median(runs.iter().map(|run| run.append_us[index] as f64).collect());
+        rounded(us / 1_000.0)
     };
     json!({ "p50": at(0), "p95": at(1), "p99": at(2) })
 }
@@ -85,15 +87,15 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.get(numbers.len() / 2).copied().unwrap_or_default()
 }
 
-/// Appends so many frames by each task, all at once, with a tail for each if there is a reader,
-/// until all are kept, and read.
+/// Appends this number of frames from each task concurrently, and waits until all are stored. With
+/// a reader, each task has a tail, and the run ends when all frames are read.
 async fn append_all(
-    ground: &Ground,
+    fixture: &Fixture,
     worker: &FlowFabricWorker,
     each: usize,
     reader: Option<&Client>,
-) -> Result<Ran, Failed> {
-    let tasks = claim(ground, worker).await?;
+) -> Result<RunFigures, CliError> {
+    let tasks = claim(fixture, worker).await?;
     let mut reading = JoinSet::new();
     if let Some(reader) = reader {
         for task in &tasks {
@@ -103,28 +105,28 @@ async fn append_all(
             reading.spawn(read(tail, each));
         }
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut appending: JoinSet<_> = tasks.into_iter().map(|task| append(task, each)).collect();
     let (mut times, mut tasks) = (Vec::with_capacity(each * TASKS), Vec::new());
     while let Some(done) = appending.join_next().await {
-        let (task, mut took) = done.map_err(Failed::runtime)??;
+        let (task, mut took) = done.map_err(CliError::runtime)??;
         times.append(&mut took);
         tasks.push(task);
     }
     while let Some(done) = reading.join_next().await {
-        done.map_err(Failed::runtime)??;
+        done.map_err(CliError::runtime)??;
     }
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = started.elapsed().as_secs_f64();
     for task in tasks {
         task.complete(None).await?;
     }
     let per_s = (each * TASKS) as f64 / seconds;
-    Ok(Ran { per_s, append_us: percentiles_us(&mut times) })
+    Ok(RunFigures { per_s, append_us: percentiles_us(&mut times) })
 }
 
 /// Submits the executions of a run and claims them.
-async fn claim(ground: &Ground, worker: &FlowFabricWorker) -> Result<Vec<ClaimedTask>, Failed> {
-    for outcome in ground.client.submit_many((0..TASKS).map(|_| submission(&[]))).await {
+async fn claim(fixture: &Fixture, worker: &FlowFabricWorker) -> Result<Vec<ClaimedTask>, CliError> {
+    for outcome in fixture.client.submit_many((0..TASKS).map(|_| submission(&[]))).await {
         outcome?;
     }
     let mut tasks = Vec::new();
@@ -138,30 +140,34 @@ async fn claim(ground: &Ground, worker: &FlowFabricWorker) -> Result<Vec<Claimed
     Ok(tasks)
 }
 
-/// Appends frames, each once the one before is kept. How long each call took, in microseconds.
-async fn append(task: ClaimedTask, count: usize) -> Result<(ClaimedTask, Vec<u64>), Failed> {
+/// Appends frames one after another. Returns how long each call took, in microseconds.
+async fn append(task: ClaimedTask, count: usize) -> Result<(ClaimedTask, Vec<u64>), CliError> {
     let payload = [b'x'; FRAME_BYTES];
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
-        let begun = Instant::now();
+        let started = Instant::now();
         task.append_frame("bench", payload, BTreeMap::new()).await?;
-        times.push(elapsed_us(begun));
-        // A call in this process never waits: let the others run too.
+        times.push(elapsed_us(started));
+        // A call on the memory backend never waits: let the other tasks run.
         tokio::task::consume_budget().await;
     }
     Ok((task, times))
 }
 
-/// Reads until all frames have come, each of them once and in order.
-async fn read(mut tail: Tail, count: usize) -> Result<(), Failed> {
+/// Reads until all frames have arrived, each of them once and in order.
+async fn read(mut tail: Tail, count: usize) -> Result<(), CliError> {
     for sequence in 1..=count as u64 {
-        let Ok(Some(item)) = tokio::time::timeout(PATIENCE, tail.next()).await else {
-            return Err(Failed::runtime(format!("frame {sequence} did not come")));
+        let Ok(Some(item)) = tokio::time::timeout(READ_TIMEOUT, tail.next()).await else {
+            return Err(CliError::runtime(format!(
+                "frame {sequence} did not arrive within {READ_TIMEOUT:?}"
+            )));
         };
         match item? {
             TailItem::Frame(stored) if stored.frame.sequence == sequence => {}
             other => {
-                return Err(Failed::runtime(format!("in place of frame {sequence}: {other:?}")));
+                return Err(CliError::runtime(format!(
+                    "expected frame {sequence}, read {other:?}"
+                )));
             }
         }
     }

@@ -1,11 +1,11 @@
-//! `ff bench`: figures that can be repeated.
+//! `ff bench`: repeatable measurements.
 
 mod args;
 mod dispatch;
 mod drain;
 mod figures;
+mod fixture;
 mod frames;
-mod ground;
 mod idle;
 mod memory;
 mod resume;
@@ -14,17 +14,17 @@ mod work;
 
 use std::process::ExitCode;
 
+use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use crate::backend;
-use crate::outcome::{ALL_COMPLETED, Failed, print};
+use crate::exit::{CliError, print_line, warn};
 
 pub use args::{BenchArgs, Scenario};
 use figures::{Figures, figures, table};
-use ground::Ground;
+use fixture::Fixture;
 
-/// The scenarios of `all`. Where two have a figure of one name, that of the later one is shown:
-/// the scenario that is about it.
+/// The scenarios of `all`. If two of them report the same figure, the later one counts, which is
+/// the more specific one.
 const ALL: [Scenario; 7] = [
     Scenario::Drain,
     Scenario::Submit,
@@ -36,58 +36,58 @@ const ALL: [Scenario; 7] = [
 ];
 
 /// Runs the command.
-pub async fn bench(args: BenchArgs) -> Result<ExitCode, Failed> {
+pub async fn bench(args: BenchArgs) -> Result<ExitCode, CliError> {
     let scenarios = match args.scenario {
         Scenario::All => ALL.to_vec(),
         one => vec![one],
     };
     let mut figures = Figures::new();
-    let mut left_behind = Vec::new();
+    let mut namespaces = Vec::new();
     for scenario in scenarios {
-        let ground = Ground::open(&args).await?;
+        let fixture = Fixture::open(&args).await?;
         if figures.is_empty() {
-            figures = head(&args, &ground);
+            figures = settings(&args, &fixture);
         }
-        figures.append(&mut run(scenario, &args, &ground).await?);
-        left_behind.extend(ground.left_behind());
+        figures.append(&mut run(scenario, &args, &fixture).await?);
+        namespaces.extend(fixture.remaining_namespace());
     }
-    if args.json {
-        print(&format!("{}\n", Value::Object(figures)))?;
-    } else {
-        print(&format!("{}\n", table(&figures)))?;
+    match args.json {
+        true => print_line(Value::Object(figures))?,
+        false => print_line(table(&figures))?,
     }
-    if !left_behind.is_empty() {
-        let namespaces = left_behind.join(" ");
-        crate::outcome::warn(&format!(
-            "ff: the executions of this run stay on the server for 24 h after their end, in \
-             {namespaces}\n"
+    if !namespaces.is_empty() {
+        warn(&format!(
+            "ff: the executions of this run stay on the server for 24 h after their end, in the \
+             namespaces {}\n",
+            namespaces.join(", ")
         ));
     }
-    Ok(ExitCode::from(ALL_COMPLETED))
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn run(scenario: Scenario, args: &BenchArgs, ground: &Ground) -> Result<Figures, Failed> {
+async fn run(scenario: Scenario, args: &BenchArgs, fixture: &Fixture) -> Result<Figures, CliError> {
     match scenario {
-        Scenario::Drain | Scenario::All => drain::run(args, ground).await,
-        Scenario::Submit => submit::run(args, ground).await,
-        Scenario::Dispatch => dispatch::run(args, ground).await,
-        Scenario::Resume => resume::run(args, ground).await,
-        Scenario::Frames => frames::run(args, ground).await,
-        Scenario::Idle => idle::run(args, ground).await,
-        Scenario::Memory => memory::run(args, ground).await,
+        Scenario::Drain | Scenario::All => drain::run(args, fixture).await,
+        Scenario::Submit => submit::run(args, fixture).await,
+        Scenario::Dispatch => dispatch::run(args, fixture).await,
+        Scenario::Resume => resume::run(args, fixture).await,
+        Scenario::Frames => frames::run(args, fixture).await,
+        Scenario::Idle => idle::run(args, fixture).await,
+        Scenario::Memory => memory::run(args, fixture).await,
     }
 }
 
-/// What was measured.
-fn head(args: &BenchArgs, ground: &Ground) -> Figures {
+/// The settings of the measurement.
+fn settings(args: &BenchArgs, fixture: &Fixture) -> Figures {
     let without_payload = matches!(args.scenario, Scenario::Memory | Scenario::Frames);
+    let scenario = args.scenario.to_possible_value();
     figures(json!({
-        "scenario": args.scenario.name(),
-        "backend": backend::hidden(&ground.url),
+        "scenario": scenario.as_ref().map(clap::builder::PossibleValue::get_name),
+        "backend": fixture.url,
         "tasks": args.tasks,
         "workers": args.workers,
         "slots": args.slots,
-        "partitions": ground.client.partition_config().num_flow_partitions,
+        "partitions": fixture.client.partition_config().num_flow_partitions,
         "payload_bytes": if without_payload { 0 } else { args.payload },
     }))
 }

@@ -1,4 +1,4 @@
-//! What several scenarios do: submit all executions, and work them off.
+//! The steps that several scenarios share: submitting all executions, and running them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,48 +12,48 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::BenchArgs;
-use super::ground::{Ground, bar};
-use crate::outcome::Failed;
+use super::fixture::{Fixture, bar};
+use crate::exit::CliError;
 
-/// Submissions handed to the client at once.
+/// The most submissions in one call.
 const CHUNK: usize = 4_096;
 /// The kind of every execution.
 pub const KIND: &str = "bench";
 
-/// When each execution's submit call began, since the scenario did, in microseconds.
+/// When the submit call of each execution started, in microseconds since the start of the scenario.
 type SubmittedAt = BTreeMap<ExecutionId, u64>;
 
-/// All executions, submitted.
+/// The submitted executions.
 pub struct Submitted {
     at: SubmittedAt,
-    begun: Instant,
-    /// How long it took.
+    started: Instant,
+    /// How long submitting took.
     pub took: Duration,
 }
 
-/// Submits all executions, many at once.
-pub async fn submit_all(args: &BenchArgs, ground: &Ground) -> Result<Submitted, Failed> {
+/// Submits all executions, many in one call.
+pub async fn submit_all(args: &BenchArgs, fixture: &Fixture) -> Result<Submitted, CliError> {
     let payload = vec![b'x'; args.payload as usize];
     let bar = bar(u64::from(args.tasks), "submitting");
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut submitted = Vec::with_capacity(args.tasks as usize);
     let mut left = args.tasks as usize;
     while left > 0 {
         let count = left.min(CHUNK);
         left -= count;
-        let at = elapsed_us(begun);
+        let at = elapsed_us(started);
         let submissions = (0..count).map(|_| submission(&payload));
-        for outcome in ground.client.submit_many(submissions).await {
+        for outcome in fixture.client.submit_many(submissions).await {
             submitted.push((outcome?.id(), at));
         }
         bar.inc(count as u64);
     }
-    let took = begun.elapsed();
+    let took = started.elapsed();
     bar.finish_and_clear();
-    Ok(Submitted { at: submitted.into_iter().collect(), begun, took })
+    Ok(Submitted { at: submitted.into_iter().collect(), started, took })
 }
 
-/// One execution.
+/// The submission of one execution.
 pub fn submission(payload: &[u8]) -> Submission {
     match payload.is_empty() {
         true => Submission::new(KIND),
@@ -61,7 +61,7 @@ pub fn submission(payload: &[u8]) -> Submission {
     }
 }
 
-/// What working everything off came to.
+/// The times of running all executions.
 pub struct Drained {
     /// From the start of the workers to the last completion.
     pub took: Duration,
@@ -69,16 +69,16 @@ pub struct Drained {
     pub latencies_us: Vec<u64>,
 }
 
-/// Connects the workers, then starts them and the clock: each claims and completes until nothing
-/// is left.
+/// Connects the workers, then starts them and the clock. They claim and complete until nothing is
+/// left.
 pub async fn drain_all(
     args: &BenchArgs,
-    ground: &Ground,
+    fixture: &Fixture,
     submitted: Submitted,
-) -> Result<Drained, Failed> {
+) -> Result<Drained, CliError> {
     let mut workers = Vec::new();
     for number in 0..args.workers {
-        workers.push(ground.worker(args, number).await?);
+        workers.push(fixture.worker(args, number).await?);
     }
     let (done, over) = watch::channel(false);
     let all = Arc::new(Drain {
@@ -87,21 +87,21 @@ pub async fn drain_all(
         done,
         submitted,
     });
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut running = JoinSet::new();
     for worker in workers {
         running.spawn(work(worker, all.clone(), over.clone()));
     }
     let mut latencies_us = Vec::with_capacity(args.tasks as usize);
     while let Some(ended) = running.join_next().await {
-        latencies_us.append(&mut ended.map_err(Failed::runtime)??);
+        latencies_us.append(&mut ended.map_err(CliError::runtime)??);
     }
-    let took = begun.elapsed();
+    let took = started.elapsed();
     all.bar.finish_and_clear();
     Ok(Drained { took, latencies_us })
 }
 
-/// What the workers share.
+/// The state that the workers share.
 struct Drain {
     bar: ProgressBar,
     left: AtomicU64,
@@ -110,18 +110,18 @@ struct Drain {
 }
 
 impl Drain {
-    /// Notes that an execution is completed; the time since its submit call, in microseconds.
+    /// Counts a completed execution. Returns the time since its submit call, in microseconds.
     fn completed(&self, id: &ExecutionId) -> u64 {
         self.bar.inc(1);
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.done.send_replace(true);
         }
         let at = self.submitted.at.get(id).copied().unwrap_or_default();
-        elapsed_us(self.submitted.begun).saturating_sub(at)
+        elapsed_us(self.submitted.started).saturating_sub(at)
     }
 }
 
-/// Claims and completes until nothing is left, and waits for work in between like any worker.
+/// Claims and completes until nothing is left. Waits for work like any worker.
 async fn work(
     worker: FlowFabricWorker,
     all: Arc<Drain>,
@@ -144,7 +144,7 @@ async fn work(
                 latencies.push(all.completed(&id));
             }
             _ => {
-                // A worker with many slots does many things at once.
+                // A worker with several slots completes its tasks concurrently.
                 let mut completing = JoinSet::new();
                 for task in tasks {
                     completing.spawn(async move {
@@ -157,7 +157,7 @@ async fn work(
                 }
             }
         }
-        // A claim and a completion in this process never wait: let the upkeep run too.
+        // Calls on the memory backend never wait: let the other tasks run.
         tokio::task::consume_budget().await;
     }
     Ok(latencies)

@@ -1,4 +1,4 @@
-//! One attempt: the command is run under the task's lease, and its end reported.
+//! One attempt: runs the command under the lease of the task, and reports the result.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,74 +8,74 @@ use ff_sdk::{ClaimedTask, ExecutionId, FailOutcome, HandlerError, SdkError, Time
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::shell::{self, ShellJob, Told};
-use crate::signals::{Wish, asked};
+use crate::shell::{self, CommandResult, ShellJob, TaskEnv};
+use crate::shutdown::{Shutdown, requested};
 
-/// How long a task that is stopped may take to be given back.
-const GIVE_BACK: Duration = Duration::from_secs(1);
+/// How long giving back a task may take.
+const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The command, and what it is for.
+/// The command, and the kinds of executions that it handles.
 pub struct Exec {
     /// The command.
     pub job: ShellJob,
-    /// The kinds that it is for; none are all.
+    /// The kinds. An empty list means any kind.
     pub kinds: Vec<ExecutionKind>,
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Became {
+pub enum AttemptOutcome {
     /// The execution completed.
     Completed,
-    /// The execution failed for good.
+    /// The execution failed permanently.
     Failed,
-    /// The attempt failed and is tried again.
+    /// The attempt failed and will be retried.
     Retried,
-    /// The lease was lost, or the store did not take the end.
+    /// The lease was lost, or the store did not accept the result.
     Lost,
-    /// It was given back for others.
+    /// The execution was given back for other workers.
     GivenBack,
 }
 
-/// An attempt that this worker is done with.
+/// An attempt that has ended on this worker.
 #[derive(Debug, Serialize)]
-pub struct Finished {
-    /// The execution.
+pub struct FinishedAttempt {
+    /// The ID of the execution.
     pub id: ExecutionId,
-    /// Its kind.
+    /// The kind.
     pub kind: ExecutionKind,
-    /// Its queue.
+    /// The lane.
     pub lane: LaneId,
     /// The attempt, from 0.
     pub attempt: AttemptIndex,
-    /// The fencing token.
+    /// The fencing epoch of the lease.
     pub epoch: LeaseEpoch,
-    /// What became of it.
-    pub outcome: Became,
-    /// How long it took here.
+    /// The outcome.
+    pub outcome: AttemptOutcome,
+    /// How long the attempt ran on this worker, in milliseconds.
     pub ms: u64,
-    /// By which the retry policy decided.
+    /// The category of the failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
-    /// Why it did not complete.
+    /// Why the attempt did not complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When it is tried again, by the store's clock.
+    /// When it will be retried, by the store's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<TimestampMs>,
 }
 
-impl Finished {
-    /// For people, without a line's end.
+impl FinishedAttempt {
+    /// A line for people, without a line end.
     pub fn line(&self) -> String {
         let Self { id, kind, attempt, ms, .. } = self;
         let outcome = match self.outcome {
-            Became::Completed => "completed",
-            Became::Failed => "failed",
-            Became::Retried => "failed, to be retried,",
-            Became::Lost => "lost",
-            Became::GivenBack => "given back",
+            AttemptOutcome::Completed => "completed",
+            AttemptOutcome::Failed => "failed",
+            AttemptOutcome::Retried => "failed (will be retried)",
+            AttemptOutcome::Lost => "lost",
+            AttemptOutcome::GivenBack => "given back",
         };
         let why: Vec<&str> =
             [&self.category, &self.reason].into_iter().flatten().map(|part| part.trim()).collect();
@@ -84,71 +84,68 @@ impl Finished {
     }
 }
 
-/// Runs the command for a task and reports how it ended.
+/// Runs the command for a task, and reports the result to the store.
 pub async fn run(
     task: ClaimedTask,
     exec: Arc<Exec>,
-    mut wishes: watch::Receiver<Wish>,
-) -> Finished {
-    let began = Instant::now();
-    let mut finished = Finished {
+    mut shutdown: watch::Receiver<Shutdown>,
+) -> FinishedAttempt {
+    let started = Instant::now();
+    let mut finished = FinishedAttempt {
         id: task.execution_id(),
         kind: task.execution_kind().clone(),
         lane: task.lane_id().clone(),
         attempt: task.attempt_index(),
         epoch: task.lease_epoch(),
-        outcome: Became::Lost,
+        outcome: AttemptOutcome::Lost,
         ms: 0,
         category: None,
         reason: None,
         retry_at: None,
     };
     let lease = task.lease_watch();
-    let ended = if exec.kinds.is_empty() || exec.kinds.contains(task.execution_kind()) {
+    if exec.kinds.is_empty() || exec.kinds.contains(task.execution_kind()) {
         tokio::select! {
             biased;
-            () = lease.lost() => Err("its lease was lost, or its time is over".to_owned()),
-            () = asked(&mut wishes, Wish::Stop) => Ok(None),
-            ran = shell::execute(&exec.job, Told::from(&task), task.payload().cloned()) => {
-                Ok(Some(ran))
+            () = lease.lost() => {
+                finished.reason = Some("the lease was lost, or the attempt timed out".to_owned());
+            }
+            () = requested(&mut shutdown, Shutdown::Stop) => give_back(&mut finished, task).await,
+            result = shell::execute(&exec.job, TaskEnv::from(&task), task.payload().cloned()) => {
+                report(&mut finished, task, result).await;
             }
         }
     } else {
         let reason = format!("no command for kind {}", task.execution_kind());
-        Ok(Some(Err(HandlerError::new("no_handler", reason))))
-    };
-    match ended {
-        Ok(Some(ran)) => report(&mut finished, task, ran).await,
-        Ok(None) => give_back(&mut finished, task).await,
-        Err(reason) => finished.reason = Some(reason),
+        report(&mut finished, task, Err(HandlerError::new("no_handler", reason))).await;
     }
-    finished.ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    finished.ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     finished
 }
 
-/// Gives back a task that was claimed too late to be worked on.
+/// Gives back a task that was claimed after the shutdown began.
 pub async fn refuse(task: ClaimedTask) {
-    // If it cannot be given back its lease runs out.
-    let _ = tokio::time::timeout(GIVE_BACK, back(task)).await;
+    // If the task cannot be given back, its lease expires.
+    let _ = tokio::time::timeout(GIVE_BACK_TIMEOUT, release(task)).await;
 }
 
-/// The same attempt goes on with whoever takes it next.
-async fn back(task: ClaimedTask) -> Result<(), SdkError> {
+/// Releases the lease. Another worker continues the same attempt.
+async fn release(task: ClaimedTask) -> Result<(), SdkError> {
     let now = task.store_now();
     task.delay_execution(now).await
 }
 
-async fn give_back(finished: &mut Finished, task: ClaimedTask) {
-    match tokio::time::timeout(GIVE_BACK, back(task)).await {
-        Ok(Ok(())) => finished.outcome = Became::GivenBack,
+async fn give_back(finished: &mut FinishedAttempt, task: ClaimedTask) {
+    match tokio::time::timeout(GIVE_BACK_TIMEOUT, release(task)).await {
+        Ok(Ok(())) => finished.outcome = AttemptOutcome::GivenBack,
         Ok(Err(error)) => finished.reason = Some(error.to_string()),
         Err(_) => finished.reason = Some("the store did not answer".to_owned()),
     }
 }
 
-async fn report(finished: &mut Finished, task: ClaimedTask, ran: shell::Ran) {
-    let reported = match ran {
-        Ok(output) => task.complete(Some(output)).await.map(|()| Became::Completed),
+async fn report(finished: &mut FinishedAttempt, task: ClaimedTask, result: CommandResult) {
+    let reported = match result {
+        Ok(output) => task.complete(Some(output)).await.map(|()| AttemptOutcome::Completed),
         Err(HandlerError { category, reason, permanent }) => {
             let failed = match permanent {
                 true => task.fail_permanently(&reason, &category).await,
@@ -158,9 +155,9 @@ async fn report(finished: &mut Finished, task: ClaimedTask, ran: shell::Ran) {
             failed.map(|outcome| match outcome {
                 FailOutcome::RetryScheduled { delay_until } => {
                     finished.retry_at = Some(delay_until);
-                    Became::Retried
+                    AttemptOutcome::Retried
                 }
-                FailOutcome::TerminalFailed => Became::Failed,
+                FailOutcome::TerminalFailed => AttemptOutcome::Failed,
             })
         }
     };

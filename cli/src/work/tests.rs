@@ -1,4 +1,4 @@
-//! A worker's loop on a store in this process.
+//! Tests of the work loop on a store in this process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,33 +14,33 @@ use ff_sdk::{
 use tokio::sync::watch;
 
 use super::attempt::Exec;
-use super::shift::{End, Limits, Shift, Sums, Tell};
+use super::work_loop::{Counts, Limits, Output, WorkLoop};
 use crate::shell::ShellJob;
-use crate::signals::Wish;
+use crate::shutdown::Shutdown;
 
-/// How long a test waits for anything.
+/// How long a test waits for an event.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Whose executions.
+/// The namespace of the executions.
 const NAMESPACE: &str = "ns";
 
-/// A store that can be away.
-struct Store {
+/// A store that can stop answering.
+struct FlakyStore {
     memory: MemoryBackend,
-    away: AtomicBool,
-    /// Calls that were not answered.
+    down: AtomicBool,
+    /// The number of calls without an answer.
     unanswered: AtomicU64,
 }
 
-impl EngineBackend for Store {
+impl EngineBackend for FlakyStore {
     fn name(&self) -> &'static str {
         "test"
     }
 
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Failure>> {
-        if self.away.load(Ordering::Relaxed) {
+        if self.down.load(Ordering::Relaxed) {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
-            return Box::pin(std::future::ready(Err(Failure::NotSent("away".to_owned()))));
+            return Box::pin(std::future::ready(Err(Failure::NotSent("down".to_owned()))));
         }
         self.memory.call(request)
     }
@@ -58,19 +58,22 @@ impl EngineBackend for Store {
     }
 }
 
-/// A store, a client of it, and what the worker is asked to do.
-struct World {
-    store: Arc<Store>,
+/// A store, a client of it, and the shutdown of the worker.
+struct Fixture {
+    store: Arc<FlakyStore>,
     client: Client,
-    wishes: watch::Sender<Wish>,
+    shutdown: watch::Sender<Shutdown>,
 }
 
-impl World {
+impl Fixture {
     async fn new() -> Self {
         let memory = MemoryBackend::new();
-        let store =
-            Arc::new(Store { memory, away: AtomicBool::new(false), unanswered: AtomicU64::new(0) });
-        // One partition, since there is no order between several.
+        let store = Arc::new(FlakyStore {
+            memory,
+            down: AtomicBool::new(false),
+            unanswered: AtomicU64::new(0),
+        });
+        // Executions of one partition have an order.
         let mut config = ClientConfig::new(NAMESPACE).expect("a name");
         config.partition_config = Some(PartitionConfig {
             num_flow_partitions: 1,
@@ -78,15 +81,15 @@ impl World {
             num_quota_partitions: 1,
         });
         let client = Client::connect(config, store.clone()).await.expect("it connects");
-        Self { store, client, wishes: watch::channel(Wish::Work).0 }
+        Self { store, client, shutdown: watch::channel(Shutdown::No).0 }
     }
 
     async fn submit(&self, submission: Submission) -> ExecutionId {
-        self.client.submit(submission).await.expect("it is taken").id()
+        self.client.submit(submission).await.expect("the store accepts it").id()
     }
 
-    /// Works with a command that ends when nothing is left, within the limits.
-    async fn work(&self, command: &str, kinds: &[&str], limits: Limits) -> (End, Sums) {
+    /// Runs the loop with a command. Returns whether it was stopped, and the counts.
+    async fn work(&self, command: &str, kinds: &[&str], limits: Limits) -> (bool, Counts) {
         let mut config = WorkerConfig::new("w", "w-1", NAMESPACE).expect("names");
         config.max_concurrent_tasks = 2;
         config.call_timeout_ms = 200;
@@ -95,16 +98,16 @@ impl World {
             job: ShellJob::Command(command.to_owned()),
             kinds: kinds.iter().map(|kind| kind.parse().expect("a kind")).collect(),
         };
-        let (client, wishes) = (self.client.clone(), self.wishes.subscribe());
+        let (client, shutdown) = (self.client.clone(), self.shutdown.subscribe());
         let worker = worker.expect("it connects");
-        let shift = Shift::new(worker, client, exec, limits, Tell::Nothing, wishes);
-        let worked = tokio::time::timeout(DEADLINE, shift.run()).await.expect("it ends in time");
-        worked.expect("it works")
+        let work_loop = WorkLoop::new(worker, client, exec, limits, Output::Quiet, shutdown);
+        let ended = tokio::time::timeout(DEADLINE, work_loop.run()).await;
+        ended.expect("the loop ends in time").expect("the loop does not fail")
     }
 
     async fn state(&self, id: &ExecutionId) -> PublicState {
-        let seen = self.client.describe(id).await.expect("it answers");
-        seen.expect("it is there").state.public_state
+        let snapshot = self.client.describe(id).await.expect("the store answers");
+        snapshot.expect("the execution exists").state.public_state
     }
 }
 
@@ -112,11 +115,11 @@ fn until_idle() -> Limits {
     Limits { max: u64::MAX, until_idle: true, timeout: None }
 }
 
-fn endless() -> Limits {
+fn without_limits() -> Limits {
     Limits { until_idle: false, ..until_idle() }
 }
 
-/// A pipe with a name.
+/// Creates a named pipe.
 fn pipe(directory: &tempfile::TempDir, name: &str) -> std::path::PathBuf {
     let path = directory.path().join(name);
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
@@ -124,128 +127,130 @@ fn pipe(directory: &tempfile::TempDir, name: &str) -> std::path::PathBuf {
 }
 
 #[tokio::test]
-async fn it_works_until_nothing_is_left_retries_included() {
-    let world = World::new().await;
+async fn until_idle_waits_for_retries() {
+    let fixture = Fixture::new().await;
     let fixed = Backoff::Fixed { delay_ms: DurationMs::new(20) };
     let retry = RetryPolicy { max_retries: 1, backoff: fixed, ..RetryPolicy::default() };
-    let good = world.submit(Submission::new("good").payload("in")).await;
-    let bad = world.submit(Submission::new("bad").retry(retry)).await;
+    let good = fixture.submit(Submission::new("good").payload("in")).await;
+    let bad = fixture.submit(Submission::new("bad").retry(retry)).await;
     let command = "cat; echo \" $FF_EXECUTION_KIND $FF_LANE $FF_ATTEMPT_INDEX $FF_LEASE_EPOCH\"; \
                    [ $FF_EXECUTION_KIND = good ]";
-    let (end, sums) = world.work(command, &[], until_idle()).await;
-    assert_eq!(end, End::AsTold);
-    assert_eq!(sums, Sums { completed: 1, failed: 1, retried: 1, ..Sums::default() });
-    let result = world.client.result(&good).await.expect("it is over");
+    let (stopped, counts) = fixture.work(command, &[], until_idle()).await;
+    assert!(!stopped);
+    assert_eq!(counts, Counts { completed: 1, failed: 1, retried: 1, ..Counts::default() });
+    let result = fixture.client.result(&good).await.expect("it has ended");
     assert_eq!(result.bytes(), Some(&b"in good default 0 1\n"[..]));
-    assert_eq!(world.state(&bad).await, PublicState::Failed);
+    assert_eq!(fixture.state(&bad).await, PublicState::Failed);
 }
 
 #[tokio::test]
-async fn what_is_of_another_kind_fails_and_no_more_than_asked_are_taken() {
-    let world = World::new().await;
+async fn another_kind_fails_and_no_more_than_max_are_claimed() {
+    let fixture = Fixture::new().await;
     let once = RetryPolicy { max_retries: 0, ..RetryPolicy::default() };
-    let other = world.submit(Submission::new("other").retry(once).priority(9)).await;
+    let other = fixture.submit(Submission::new("other").retry(once).priority(9)).await;
     for _ in 0..3 {
-        world.submit(Submission::new("mine")).await;
+        fixture.submit(Submission::new("mine")).await;
     }
-    let (end, sums) = world.work("true", &["mine"], Limits { max: 3, ..endless() }).await;
-    assert_eq!(end, End::AsTold);
-    assert_eq!(sums, Sums { completed: 2, failed: 1, ..Sums::default() });
-    let history = world.client.history(&other).await.expect("it is there");
-    let told = format!("{:?}", history.events);
-    assert!(told.contains("no_handler"), "{told}");
+    let (stopped, counts) =
+        fixture.work("true", &["mine"], Limits { max: 3, ..without_limits() }).await;
+    assert!(!stopped);
+    assert_eq!(counts, Counts { completed: 2, failed: 1, ..Counts::default() });
+    let history = fixture.client.history(&other).await.expect("it exists");
+    let events = format!("{:?}", history.events);
+    assert!(events.contains("no_handler"), "{events}");
 }
 
 #[tokio::test]
-async fn it_waits_for_what_another_worker_may_lose() {
-    let world = World::new().await;
-    let id = world.submit(Submission::new("k")).await;
+async fn until_idle_waits_for_the_leases_of_other_workers() {
+    let fixture = Fixture::new().await;
+    let id = fixture.submit(Submission::new("k")).await;
     let mut config = WorkerConfig::new("dead", "dead-1", NAMESPACE).expect("names");
     config.lease_ttl_ms = 300;
-    let dead = FlowFabricWorker::connect_with(config, world.store.clone(), None).await;
-    let task = dead.expect("it connects").claim_next().await.expect("it answers");
+    let dead = FlowFabricWorker::connect_with(config, fixture.store.clone(), None).await;
+    let task = dead.expect("it connects").claim_next().await.expect("the store answers");
     drop(task.expect("there is work"));
-    let (_, sums) = world.work("echo done", &[], until_idle()).await;
-    assert_eq!(sums, Sums { completed: 1, ..Sums::default() });
-    assert_eq!(world.state(&id).await, PublicState::Completed);
+    let (_, counts) = fixture.work("echo done", &[], until_idle()).await;
+    assert_eq!(counts, Counts { completed: 1, ..Counts::default() });
+    assert_eq!(fixture.state(&id).await, PublicState::Completed);
 }
 
 #[tokio::test]
-async fn a_wish_to_drain_lets_commands_end_and_claims_no_more() {
-    let world = World::new().await;
+async fn a_drain_waits_for_commands_and_claims_no_more() {
+    let fixture = Fixture::new().await;
     let directory = tempfile::tempdir().expect("a directory");
     let (up, go) = (pipe(&directory, "up"), pipe(&directory, "go"));
-    let running = world.submit(Submission::new("k")).await;
+    let running = fixture.submit(Submission::new("k")).await;
     let command = format!("echo up > {}; cat {}", up.display(), go.display());
     let drained = async {
         let read = move || std::fs::read_to_string(&up).expect("it reads");
         tokio::task::spawn_blocking(read).await.expect("it ends");
-        world.wishes.send_replace(Wish::Drain);
-        let late = world.submit(Submission::new("k")).await;
+        fixture.shutdown.send_replace(Shutdown::Drain);
+        let late = fixture.submit(Submission::new("k")).await;
         let write = move || std::fs::write(&go, "done").expect("it writes");
         tokio::task::spawn_blocking(write).await.expect("it ends");
         late
     };
-    let ((end, sums), late) = tokio::join!(world.work(&command, &[], endless()), drained);
-    assert_eq!((end, sums), (End::AsTold, Sums { completed: 1, ..Sums::default() }));
+    let ((stopped, counts), late) =
+        tokio::join!(fixture.work(&command, &[], without_limits()), drained);
+    assert_eq!((stopped, counts), (false, Counts { completed: 1, ..Counts::default() }));
     assert_eq!(
-        world.client.result(&running).await.expect("it is over").bytes(),
+        fixture.client.result(&running).await.expect("it has ended").bytes(),
         Some(&b"done"[..])
     );
-    assert_eq!(world.state(&late).await, PublicState::Waiting);
+    assert_eq!(fixture.state(&late).await, PublicState::Waiting);
 }
 
 #[tokio::test]
-async fn a_wish_to_stop_kills_commands_and_gives_their_executions_back() {
-    let world = World::new().await;
+async fn a_stop_kills_commands_and_gives_their_executions_back() {
+    let fixture = Fixture::new().await;
     let directory = tempfile::tempdir().expect("a directory");
     let up = pipe(&directory, "up");
-    let id = world.submit(Submission::new("k")).await;
+    let id = fixture.submit(Submission::new("k")).await;
     let command = format!("echo up > {}; sleep 1000", up.display());
-    let wishes = world.wishes.clone();
+    let shutdown = fixture.shutdown.clone();
     let reader = tokio::task::spawn_blocking(move || {
         std::fs::read_to_string(&up).expect("it reads");
-        wishes.send_replace(Wish::Stop);
+        shutdown.send_replace(Shutdown::Stop);
     });
-    let (end, sums) = world.work(&command, &[], endless()).await;
+    let (stopped, counts) = fixture.work(&command, &[], without_limits()).await;
     reader.await.expect("it ends");
-    assert_eq!(end, End::Stopped);
-    assert_eq!(sums, Sums { given_back: 1, ..Sums::default() });
-    assert_ne!(world.state(&id).await, PublicState::Active);
-    world.wishes.send_replace(Wish::Work);
-    let (_, sums) = world.work("true", &[], until_idle()).await;
-    assert_eq!(sums.completed, 1);
-    assert_eq!(world.state(&id).await, PublicState::Completed);
+    assert!(stopped);
+    assert_eq!(counts, Counts { given_back: 1, ..Counts::default() });
+    assert_ne!(fixture.state(&id).await, PublicState::Active);
+    fixture.shutdown.send_replace(Shutdown::No);
+    let (_, counts) = fixture.work("true", &[], until_idle()).await;
+    assert_eq!(counts.completed, 1);
+    assert_eq!(fixture.state(&id).await, PublicState::Completed);
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_for_a_while_ends_no_worker() {
-    let world = World::new().await;
-    let store = world.store.clone();
-    let back = async {
-        store.away.store(true, Ordering::Relaxed);
+async fn a_worker_survives_a_store_that_is_down_for_a_while() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store.clone();
+    let outage = async {
+        store.down.store(true, Ordering::Relaxed);
         while store.unanswered.load(Ordering::Relaxed) < 5 {
             tokio::task::yield_now().await;
         }
-        // Longer than one call tries, so that a claim has failed.
+        // Longer than the call timeout, so that a claim has failed.
         tokio::time::sleep(Duration::from_millis(500)).await;
-        store.away.store(false, Ordering::Relaxed);
-        world.submit(Submission::new("k")).await
+        store.down.store(false, Ordering::Relaxed);
+        fixture.submit(Submission::new("k")).await
     };
-    let working = world.work("true", &[], Limits { max: 1, ..endless() });
-    let away_once_connected = async {
+    let working = fixture.work("true", &[], Limits { max: 1, ..without_limits() });
+    let outage_after_connecting = async {
         tokio::task::yield_now().await;
-        back.await
+        outage.await
     };
-    let ((end, sums), id) = tokio::join!(working, away_once_connected);
-    assert_eq!((end, sums.completed), (End::AsTold, 1));
-    assert_eq!(world.state(&id).await, PublicState::Completed);
+    let ((stopped, counts), id) = tokio::join!(working, outage_after_connecting);
+    assert_eq!((stopped, counts.completed), (false, 1));
+    assert_eq!(fixture.state(&id).await, PublicState::Completed);
 }
 
 #[tokio::test]
-async fn it_ends_after_its_time() {
-    let world = World::new().await;
-    let limits = Limits { timeout: Some(Duration::from_millis(50)), ..endless() };
-    let (end, sums) = world.work("true", &[], limits).await;
-    assert_eq!((end, sums), (End::AsTold, Sums::default()));
+async fn the_loop_ends_after_the_timeout() {
+    let fixture = Fixture::new().await;
+    let limits = Limits { timeout: Some(Duration::from_millis(50)), ..without_limits() };
+    let (stopped, counts) = fixture.work("true", &[], limits).await;
+    assert_eq!((stopped, counts), (false, Counts::default()));
 }

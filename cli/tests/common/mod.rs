@@ -1,6 +1,6 @@
-//! What the tests with real processes share: waiting with a deadline, signals and named pipes.
+//! Helpers for tests with real processes: deadlines, signals and named pipes.
 
-#![allow(dead_code, reason = "each test is a crate of its own and uses a part of this")]
+#![allow(dead_code, reason = "each test is a separate crate and uses some of the helpers")]
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -14,14 +14,14 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
-/// How long a test waits for anything.
+/// How long a test waits for an event.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Does something that waits, but not longer than the deadline.
+/// Runs a blocking function, and panics if it does not return before the deadline.
 pub fn within<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(wait()));
-    receiver.recv_timeout(DEADLINE).expect("it happens before the deadline")
+    receiver.recv_timeout(DEADLINE).expect("it returns before the deadline")
 }
 
 pub fn text(bytes: &[u8]) -> String {
@@ -29,18 +29,17 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 pub fn signal(child: &Child, signal: Signal) {
-    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
-    kill(pid, signal).expect("the process is there");
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process ID"));
+    kill(pid, signal).expect("the process exists");
 }
 
-/// Whether a killed process has ended. It stays in the table of processes until whoever adopted it
-/// has noticed.
+/// Whether a killed process has ended. It may still be a zombie.
 pub fn is_gone(pid: Pid) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     kill(pid, None) == Err(Errno::ESRCH) || status.contains(") Z ")
 }
 
-/// A named pipe: opening it to read waits for the one who writes.
+/// A named pipe. Opening it for reading waits for a writer, and the reverse.
 pub struct Pipe(pub PathBuf);
 
 impl Pipe {
@@ -50,7 +49,7 @@ impl Pipe {
         Self(path)
     }
 
-    /// The first line that somebody writes.
+    /// The first line that is written to the pipe.
     pub fn line(&self) -> String {
         let path = self.0.clone();
         within(move || {
@@ -63,6 +62,6 @@ impl Pipe {
 
     pub fn write(&self, line: &'static str) {
         let path = self.0.clone();
-        within(move || std::fs::write(path, line).expect("somebody reads"));
+        within(move || std::fs::write(path, line).expect("the pipe has a reader"));
     }
 }

@@ -1,6 +1,6 @@
-//! A real server for one test, and the command `ff` on it.
+//! A real server for one test, and `ff` commands on it.
 
-#![allow(dead_code, reason = "each test is a crate of its own and uses a part of this")]
+#![allow(dead_code, reason = "each test is a separate crate and uses some of the helpers")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use crate::common::{DEADLINE, text, within};
 use crate::private_server::PrivateServer;
+
+/// The ID of an execution that does not exist.
+pub const MISSING: &str = "{fp:1}:00000000-0000-0000-0000-000000000001";
 
 /// A server for one test.
 pub struct Store(PrivateServer);
@@ -29,41 +32,48 @@ impl Store {
         command
     }
 
-    /// Where it is.
     pub fn url(&self) -> String {
         self.0.url()
     }
 
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.ff(arguments).spawn().expect("ff starts")
+    }
+
     pub fn run(&self, arguments: &[&str]) -> Output {
-        let child = self.ff(arguments).spawn().expect("ff starts");
+        let child = self.spawn(arguments);
         within(move || child.wait_with_output().expect("ff ends"))
     }
 
-    /// Runs a command that must succeed; its standard output.
+    /// Runs a command with this standard input.
+    pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = self.ff(arguments).stdin(Stdio::piped()).spawn().expect("ff starts");
+        let mut stdin = child.stdin.take().expect("its input is a pipe");
+        stdin.write_all(input.as_bytes()).expect("ff reads its input");
+        drop(stdin);
+        within(move || child.wait_with_output().expect("ff ends"))
+    }
+
+    /// Runs a command that must succeed. Returns its standard output.
     pub fn out(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
         text(&output.stdout)
     }
 
+    /// Runs a command that must succeed and print one JSON object.
     pub fn json(&self, arguments: &[&str]) -> Value {
-        let said = self.out(&[arguments, &["--json"]].concat());
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+        let out = self.out(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
     }
 
-    /// Submits lines by standard input; what it prints.
+    /// Submits lines from standard input.
     pub fn submit(&self, lines: &[Value], arguments: &[&str]) -> Output {
-        let mut command = self.ff(&[&["submit", "-"], arguments].concat());
-        let mut child = command.stdin(Stdio::piped()).spawn().expect("ff starts");
-        let mut stdin = child.stdin.take().expect("its input is a pipe");
-        for line in lines {
-            writeln!(stdin, "{line}").expect("ff reads its input");
-        }
-        drop(stdin);
-        within(move || child.wait_with_output().expect("ff ends"))
+        let input: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        self.run_with_input(&[&["submit", "-"], arguments].concat(), &input)
     }
 
-    /// Submits one execution; its id.
+    /// Submits one execution. Returns its ID.
     pub fn submit_one(&self, line: Value) -> String {
         let output = self.submit(&[line], &[]);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -71,47 +81,45 @@ impl Store {
     }
 
     pub fn state(&self, id: &str) -> String {
-        let seen = self.json(&["describe", id]);
-        seen["state"]["public_state"].as_str().expect("a word").to_owned()
+        let snapshot = self.json(&["describe", id]);
+        snapshot["state"]["public_state"].as_str().expect("a string").to_owned()
     }
 
-    /// What the server says to a command.
-    pub fn ask(&self, command: &str) -> String {
+    /// The server's reply to a command.
+    pub fn query(&self, command: &str) -> String {
         let address = self.0.url().replace("valkey://", "");
-        let mut stream = TcpStream::connect(address).expect("it listens");
-        stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).expect("it reads");
-        let mut said = String::new();
-        stream.read_to_string(&mut said).expect("it answers");
-        said
+        let mut stream = TcpStream::connect(address).expect("the server listens");
+        stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).expect("the server reads");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("the server answers");
+        reply
     }
 
-    /// The process of the server.
+    /// The process ID of the server.
     pub fn pid(&self) -> Pid {
-        let said = self.ask("INFO server");
-        let pid = said.lines().find_map(|line| line.strip_prefix("process_id:"));
-        Pid::from_raw(pid.expect("a process id").trim().parse().expect("a number"))
+        let reply = self.query("INFO server");
+        let pid = reply.lines().find_map(|line| line.strip_prefix("process_id:"));
+        Pid::from_raw(pid.expect("a process ID").trim().parse().expect("a number"))
     }
 }
 
-pub fn objects(said: &str) -> Vec<Value> {
-    said.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+pub fn objects(out: &str) -> Vec<Value> {
+    out.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
 
-/// What a process says, line by line.
-pub struct Said(mpsc::Receiver<String>);
+/// Reads the output of a process line by line, with a deadline.
+pub struct LineReader(mpsc::Receiver<String>);
 
-impl Said {
-    /// On standard error.
-    pub fn by(child: &mut Child) -> Self {
-        Self::on(child.stderr.take().expect("its errors are a pipe"))
+impl LineReader {
+    pub fn stderr(child: &mut Child) -> Self {
+        Self::new(child.stderr.take().expect("standard error is a pipe"))
     }
 
-    /// On standard output.
-    pub fn in_the_open(child: &mut Child) -> Self {
-        Self::on(child.stdout.take().expect("its output is a pipe"))
+    pub fn stdout(child: &mut Child) -> Self {
+        Self::new(child.stdout.take().expect("standard output is a pipe"))
     }
 
-    fn on(pipe: impl Read + Send + 'static) -> Self {
+    fn new(pipe: impl Read + Send + 'static) -> Self {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             BufReader::new(pipe)
@@ -122,12 +130,12 @@ impl Said {
         Self(receiver)
     }
 
-    /// The next line.
+    /// Waits for the next line.
     pub fn line(&self) -> String {
-        self.0.recv_timeout(DEADLINE).expect("it says something before the deadline")
+        self.0.recv_timeout(DEADLINE).expect("a line before the deadline")
     }
 
-    /// A line that was said already.
+    /// The next line, if it was already printed.
     pub fn try_line(&self) -> Option<String> {
         self.0.try_recv().ok()
     }

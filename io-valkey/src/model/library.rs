@@ -1,4 +1,5 @@
-//! The interpreter: a library's text, its functions, and what goes between Lua and the server.
+//! The interpreter: loads the text of a library, calls its functions, and converts values between
+//! Lua and the server.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +13,11 @@ use crate::wire::Answer;
 
 const PRELUDE: &str = include_str!("prelude.lua");
 
-/// Why a library cannot be loaded.
+/// The error of a library that cannot be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the function library cannot be loaded: {detail}")]
+#[error("cannot load the function library: {detail}")]
 pub struct LoadError {
-    /// What the interpreter said.
+    /// The error of the interpreter.
     pub detail: String,
 }
 
@@ -40,17 +41,17 @@ fn locked(server: &Mutex<Server>) -> MutexGuard<'_, Server> {
 }
 
 impl Library {
-    /// Loads a library's text; its first line may say what it is named.
+    /// Loads the text of a library; its first line may be its name (`#!lua name=...`).
     pub(super) fn load(text: &str, server: Server) -> Result<Self, LoadError> {
         let lua =
             Lua::new_with(StdLib::STRING | StdLib::TABLE | StdLib::MATH, LuaOptions::default())?;
-        // Numbers of chance differ from run to run.
+        // Random numbers differ from run to run.
         let math: Table = lua.globals().get("math")?;
         math.set("random", mlua::Nil)?;
         math.set("randomseed", mlua::Nil)?;
         let server = Arc::new(Mutex::new(server));
         let shared = Arc::clone(&server);
-        let call = lua.create_function(move |lua, words: MultiValue| call(lua, &shared, &words))?;
+        let call = lua.create_function(move |lua, args: MultiValue| call(lua, &shared, &args))?;
         let shared = Arc::clone(&server);
         let begin = lua.create_function(move |_, read_only: bool| {
             locked(&shared).begin(read_only);
@@ -70,16 +71,16 @@ impl Library {
         }
     }
 
-    /// The server, for what needs no function.
+    /// The server, for access without a function.
     pub(super) fn server(&self) -> MutexGuard<'_, Server> {
         locked(&self.server)
     }
 
-    /// Calls a function at an instant of the server's clock.
+    /// Calls a function at a time of the server's clock.
     ///
     /// # Errors
     ///
-    /// What the server would answer. What the function wrote before stays.
+    /// The error text of the server. The writes of the function before the error remain.
     pub(super) fn call(
         &self,
         name: &str,
@@ -108,7 +109,7 @@ impl Library {
     }
 
     fn texts<'a>(&self, texts: impl Iterator<Item = &'a [u8]>) -> mlua::Result<Table> {
-        // One after the other: only so many are held at once.
+        // Pushed one by one, since Lua limits the number of values on its stack.
         let table = self.lua.create_table()?;
         for text in texts {
             table.raw_push(self.lua.create_string(text)?)?;
@@ -117,11 +118,11 @@ impl Library {
     }
 }
 
-/// A command of a function: whether it was done, and the answer or the error's text.
-fn call(lua: &Lua, server: &Mutex<Server>, words: &MultiValue) -> mlua::Result<MultiValue> {
-    let mut texts = Vec::with_capacity(words.len());
-    for word in words {
-        match word {
+/// Runs a command for a function. Returns whether it succeeded, and the reply or the error's text.
+fn call(lua: &Lua, server: &Mutex<Server>, args: &MultiValue) -> mlua::Result<MultiValue> {
+    let mut texts = Vec::with_capacity(args.len());
+    for arg in args {
+        match arg {
             mlua::Value::String(text) => texts.push(text.as_bytes().to_vec()),
             mlua::Value::Integer(number) => texts.push(number.to_string().into_bytes()),
             _ => {
@@ -130,24 +131,24 @@ fn call(lua: &Lua, server: &Mutex<Server>, words: &MultiValue) -> mlua::Result<M
             }
         }
     }
-    let words: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
-    let answer = locked(server).call(&words);
+    let args: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+    let answer = locked(server).call(&args);
     match answer {
         Ok(answer) => (true, value_of(lua, answer)?).into_lua_multi(lua),
         Err(error) => (false, error.to_string()).into_lua_multi(lua),
     }
 }
 
-/// An answer as a function sees it: nothing is `false`.
+/// Converts a reply to a value of Lua; no value is `false`.
 fn value_of(lua: &Lua, answer: answer::Answer) -> mlua::Result<mlua::Value> {
     match answer {
         answer::Answer::Nil => Ok(mlua::Value::Boolean(false)),
-        // Numbers of Lua are doubles.
+        // Lua numbers are doubles.
         answer::Answer::Integer(number) => Ok(mlua::Value::Number(number as f64)),
         answer::Answer::Text(text) => lua.create_string(text)?.into_lua(lua),
-        answer::Answer::Status(word) => {
+        answer::Answer::Status(text) => {
             let status = lua.create_table()?;
-            status.set("ok", word)?;
+            status.set("ok", text)?;
             status.into_lua(lua)
         }
         answer::Answer::List(answers) => {
@@ -158,8 +159,8 @@ fn value_of(lua: &Lua, answer: answer::Answer) -> mlua::Result<mlua::Value> {
     }
 }
 
-/// What a function returns as the server answers it: numbers lose their fraction, `false` is
-/// nothing, and a list ends with the first `nil`.
+/// Converts the value that a function returned to a reply, as a server does: numbers lose their
+/// fraction, `false` is no value, and a list ends at the first `nil`.
 fn answer_of(value: &mlua::Value) -> mlua::Result<Answer> {
     Ok(match value {
         mlua::Value::Boolean(true) => Answer::Number(1),

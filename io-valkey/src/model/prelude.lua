@@ -1,7 +1,7 @@
--- What a server puts around a library: the globals that a function sees, and how it is called.
+-- The environment of a library as on a server: the globals that a function sees, and its call.
 local raw_call = ...
 
--- Neither reading a global that is not there nor writing any is allowed.
+-- Reading a global that does not exist, and writing any global, raises an error.
 local function sealed(content)
   return setmetatable(content, {
     __index = function(_, name)
@@ -48,8 +48,8 @@ local function call(...)
   return answer
 end
 
--- While a library loads it can register functions and cannot call commands; afterwards the other way
--- round. The two tables differ: one that is kept while loading is of no use later.
+-- While a library is loaded, it can register functions but not call commands; afterwards it can
+-- call commands but not register functions. A `redis` that was stored while loading stays useless.
 local while_loading = sealed({ register_function = register })
 local while_running = sealed({
   call = call,
@@ -67,8 +67,8 @@ local globals = {
 }
 sealed(globals)
 
--- What an error says, as a server would put it.
-local function said(problem)
+-- The text of an error, as a server formats it.
+local function error_text(problem)
   if type(problem) == 'table' then
     return tostring(rawget(problem, 'err'))
   end
@@ -79,7 +79,7 @@ local function load(chunk)
   setfenv(chunk, globals)
   local done, problem = pcall(chunk)
   rawset(globals, 'redis', while_running)
-  return not done and said(problem) or nil
+  return not done and error_text(problem) or nil
 end
 
 local function run(name, keys, args, begin)
@@ -90,7 +90,7 @@ local function run(name, keys, args, begin)
   begin(entry.read_only or false)
   local done, result = pcall(entry.callback, keys, args)
   if not done then
-    return false, said(result)
+    return false, error_text(result)
   end
   if type(result) == 'table' and rawget(result, 'err') then
     return false, tostring(result.err)

@@ -1,11 +1,11 @@
-//! The server around the keyspace: its commands by name, its clock, its channels.
+//! The model of a server: its commands by name, its clock and its channels, around the keyspace.
 
 use ff_core::time::TimestampMs;
 
 use super::answer::{Answer, CommandError, integer};
 use super::keyspace::Keyspace;
 
-/// Which arguments of a command are keys.
+/// The arguments of a command that are keys.
 enum Keys {
     None,
     First,
@@ -15,7 +15,7 @@ enum Keys {
 /// A command that the library may call.
 struct Command {
     name: &'static str,
-    /// How many arguments with the name; below zero at least so many.
+    /// The number of arguments, with the name; negative: the least number.
     arity: i32,
     writes: bool,
     keys: Keys,
@@ -77,7 +77,7 @@ const COMMANDS: &[Command] = &[
     }),
     reads("INFO", 2, Keys::None, |server, args| server.info(args[0])),
     reads("TIME", 1, Keys::None, |server, _| Ok(server.time())),
-    // It changes no key, but replicas hear of it.
+    // It changes no key, but it is replicated.
     writes("PUBLISH", 3, Keys::None, |server, args| Ok(server.publish(args[0], args[1]))),
 ];
 
@@ -85,15 +85,15 @@ const COMMANDS: &[Command] = &[
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     pub(super) keyspace: Keyspace,
-    /// Its clock, which stands still while a function runs.
+    /// Its clock, which does not advance while a function runs.
     pub(super) now: TimestampMs,
-    /// What it is known by among its replicas.
+    /// Its replication id.
     pub(super) history: u64,
-    /// Channel and message, in order.
+    /// The published channels and messages, in order.
     pub(super) published: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Whether the function that runs may write.
+    /// Whether the running function must not write.
     read_only: bool,
-    /// The hash tag of the keys of the function that runs.
+    /// The hash tag of the keys of the running function.
     tag: Option<Vec<u8>>,
 }
 
@@ -109,24 +109,24 @@ impl Server {
         }
     }
 
-    /// A function begins to run.
+    /// Begins a function.
     pub(super) fn begin(&mut self, read_only: bool) {
         self.read_only = read_only;
         self.tag = None;
     }
 
     /// Runs a command for a function.
-    pub(super) fn call(&mut self, words: &[&[u8]]) -> Result<Answer, CommandError> {
-        let [name, args @ ..] = words else {
+    pub(super) fn call(&mut self, command: &[&[u8]]) -> Result<Answer, CommandError> {
+        let [name, args @ ..] = command else {
             return Err(CommandError(
                 "ERR Please specify at least one argument for this redis lib call script",
             ));
         };
         let named = |command: &&Command| name.eq_ignore_ascii_case(command.name.as_bytes());
+        let count = i32::try_from(command.len()).unwrap_or(i32::MAX);
         let command = COMMANDS.iter().find(named);
         let command =
             command.ok_or(CommandError("ERR Unknown Redis command called from script"))?;
-        let count = i32::try_from(words.len()).unwrap_or(i32::MAX);
         if if command.arity < 0 { count < -command.arity } else { count != command.arity } {
             return Err(CommandError("ERR Wrong number of args calling Redis command from script"));
         }
@@ -142,8 +142,8 @@ impl Server {
         (command.run)(self, args)
     }
 
-    /// All keys that a function touches share one slot. A cluster says so in most cases, a server
-    /// that stands alone never does: the model always.
+    /// Checks that all keys of a function share one slot. A cluster checks it in most cases, a
+    /// standalone server never; the model always.
     fn touch(&mut self, key: &[u8]) -> Result<(), CommandError> {
         let tag = hash_tag(key);
         match &self.tag {
@@ -166,7 +166,7 @@ impl Server {
 
     fn info(&self, section: &[u8]) -> Result<Answer, CommandError> {
         if !section.eq_ignore_ascii_case(b"replication") {
-            return Err(CommandError("ERR the model tells of its replication only"));
+            return Err(CommandError("ERR the model has only the INFO section replication"));
         }
         let info = format!(
             "# Replication\r\nrole:master\r\nmaster_replid:{:016x}{:024x}\r\n",
@@ -175,14 +175,14 @@ impl Server {
         Ok(Answer::Text(info.into_bytes()))
     }
 
-    /// Nobody listens; what was said is kept.
+    /// Records the message.
     fn publish(&mut self, channel: &[u8], message: &[u8]) -> Answer {
         self.published.push((channel.to_vec(), message.to_vec()));
         Answer::Integer(0)
     }
 }
 
-/// What decides a key's slot: the text within its first braces, or all of it.
+/// The part of a key that determines its slot: the text between its first braces, or all of it.
 fn hash_tag(key: &[u8]) -> &[u8] {
     let open = key.iter().position(|byte| *byte == b'{');
     let rest = open.map_or(&key[..0], |open| &key[open + 1..]);

@@ -1,4 +1,4 @@
-//! The model as a store: requests in, replies out.
+//! The model as a store: answers the requests of the store contract.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::library::{self, LoadError};
 use super::server::Server;
 use crate::wire::{self, Library};
 
-/// A store whose answers come from the function library itself.
+/// A store in process that runs the function library over the model of a server.
 #[derive(Debug)]
 pub struct ModelStore {
     names: Library,
@@ -22,12 +22,12 @@ pub struct ModelStore {
 }
 
 impl ModelStore {
-    /// An empty store with a history of its own, and the library of this program.
+    /// Creates an empty store with this replication history, and the library of this program.
     pub fn new(history: u64) -> Self {
         Self::with_library(history, Library::default()).expect("the library of this program loads")
     }
 
-    /// An empty store with a library of another text.
+    /// Creates an empty store with another library.
     ///
     /// # Errors
     ///
@@ -37,11 +37,11 @@ impl ModelStore {
         Ok(Self { names, library, wakes: Vec::new() })
     }
 
-    /// Answers a request at an instant of the store's clock.
+    /// Answers a request at a time of the store's clock.
     ///
     /// # Errors
     ///
-    /// [`Failure::MaybeApplied`] when a function raised an error: what it wrote before stays.
+    /// [`Failure::MaybeApplied`] when a function raised an error; its writes before that remain.
     pub fn handle(&mut self, request: Request, now: TimestampMs) -> Result<Reply, Failure> {
         if let Err(over) = request.check() {
             return Ok(Reply { at: now, body: ReplyBody::OverBound(over) });
@@ -53,30 +53,30 @@ impl ModelStore {
         let call = wire::encode(&request).expect("every other request has a function");
         let name = self.names.function(call.function);
         let answer = self.library.call(&name, &call.keys, &call.args, now);
-        self.hear(&request);
+        self.collect_wakes(&request);
         let answer = answer.map_err(Failure::MaybeApplied)?;
         wire::decode(&request, answer).map_err(|error| Failure::MaybeApplied(error.to_string()))
     }
 
-    /// Removes everything, as FLUSHALL does, and forgets the wake-ups.
+    /// Removes all keys, as FLUSHALL does, and the pending wake-ups.
     pub fn clear(&mut self) {
         self.wakes.clear();
         self.with_keyspace(|keyspace| *keyspace = Keyspace::default());
     }
 
-    /// The wake-ups that the requests since the last call have rung.
+    /// Takes the wake-ups that requests have rung since the last call.
     pub fn take_wakes(&mut self) -> Vec<Wake> {
         std::mem::take(&mut self.wakes)
     }
 
-    /// Starts another history: readers of streams find a gap.
+    /// Starts another replication history, so that readers of streams find a gap.
     pub fn set_history(&mut self, history: u64) {
         self.library.server().history = history;
     }
 
-    /// Looks at what the server holds, or changes it, as nobody could through requests.
-    pub fn with_keyspace<R>(&mut self, look: impl FnOnce(&mut Keyspace) -> R) -> R {
-        look(&mut self.library.server().keyspace)
+    /// Runs a function on the keys of the server, for checks and changes that requests cannot make.
+    pub fn with_keyspace<R>(&mut self, access: impl FnOnce(&mut Keyspace) -> R) -> R {
+        access(&mut self.library.server().keyspace)
     }
 
     fn poll(&self, poll: &Poll) -> Vec<Result<Option<Score>, String>> {
@@ -85,8 +85,8 @@ impl ModelStore {
         keys.map(|key| first_score(&mut server, &key)).collect()
     }
 
-    /// What was published, as wake-ups: only topics that the request names can be among them.
-    fn hear(&mut self, request: &Request) {
+    /// Converts the published messages to wake-ups. Their topics are among those of the request.
+    fn collect_wakes(&mut self, request: &Request) {
         let published = std::mem::take(&mut self.library.server().published);
         if published.is_empty() {
             return;
@@ -102,19 +102,19 @@ impl ModelStore {
             topics.into_iter().map(|topic| (topic.channel(), topic)).collect();
         for (channel, message) in published {
             let topic =
-                topics.get(&channel).expect("functions ring what they were told to").clone();
+                topics.get(&channel).expect("functions ring only topics of their request").clone();
             let tag = String::from_utf8_lossy(&message).into_owned();
-            let partition = PartitionKey::new(tag).parse().expect("a ring says where it was rung");
+            let partition = PartitionKey::new(tag).parse().expect("a wake-up names its partition");
             self.wakes.push(Wake { topic, partition });
         }
     }
 }
 
-/// The first score of an index, by a plain command as on a server.
+/// Reads the first score of an index with a plain command, as on a server.
 fn first_score(server: &mut Server, key: &[u8]) -> Result<Option<Score>, String> {
     server.begin(true);
-    let words: [&[u8]; 5] = [b"ZRANGE", key, b"0", b"0", b"WITHSCORES"];
-    let answer = server.call(&words).map_err(|error: CommandError| error.to_string())?;
+    let command: [&[u8]; 5] = [b"ZRANGE", key, b"0", b"0", b"WITHSCORES"];
+    let answer = server.call(&command).map_err(|error: CommandError| error.to_string())?;
     match answer {
         Answer::List(entry) => match entry.get(1) {
             Some(Answer::Text(score)) => {

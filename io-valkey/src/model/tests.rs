@@ -1,4 +1,4 @@
-//! What the model says to a function that does something wrong: as servers do, word for word.
+//! The errors of the model for functions that do something wrong: the same texts as servers.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::wire::Answer;
 
 const NOW: TimestampMs = TimestampMs::new(1_764_000_000_123);
 
-/// What a function with this body answers, called with the key `{t}k` and the argument `4`.
+/// Calls a function with this body with the key `{t}k` and the argument `4`.
 fn run(body: &str) -> Result<Answer, String> {
     run_on(Server::new(7), "'allow-oom'", body).0
 }
@@ -31,13 +31,13 @@ fn data(text: &str) -> Answer {
     Answer::Data(text.as_bytes().to_vec())
 }
 
-fn refused(body: &str, words: &str) {
+fn refused(body: &str, text: &str) {
     let problem = run(body).expect_err(body);
-    assert!(problem.contains(words), "{body}: {problem}");
+    assert!(problem.contains(text), "{body}: {problem}");
 }
 
 #[test]
-fn answers_are_converted_as_servers_do() {
+fn replies_are_converted_as_on_servers() {
     let list = |items: &[Answer]| Ok(Answer::List(items.to_vec()));
     assert_eq!(run("return 4.9"), Ok(Answer::Number(4)));
     assert_eq!(run("return args[1] - 4.9"), Ok(Answer::Number(0)));
@@ -53,7 +53,7 @@ fn answers_are_converted_as_servers_do() {
 }
 
 #[test]
-fn errors_are_those_of_servers() {
+fn errors_have_the_texts_of_servers() {
     refused("redis.call('RPUSH', keys[1], 1) return redis.call('GET', keys[1])", "WRONGTYPE ");
     refused("redis.call('SET', keys[1], 1) return redis.call('ZADD', keys[1], 1, 1)", "WRONGTYPE ");
     refused("redis.call('SET', keys[1], 1) return redis.call('LLEN', keys[1])", "WRONGTYPE ");
@@ -79,7 +79,7 @@ fn errors_are_those_of_servers() {
 }
 
 #[test]
-fn functions_see_neither_the_machine_nor_each_other() {
+fn functions_cannot_reach_the_machine_or_each_other() {
     for name in ["os", "io", "require", "cjson", "bit", "print", "load", "dofile", "_G", "x"] {
         refused(&format!("return {name}"), "nonexistent global variable");
     }
@@ -90,7 +90,7 @@ fn functions_see_neither_the_machine_nor_each_other() {
     assert!(load("local call = redis.call").contains("nonexistent global variable 'call'"));
     assert!(load("redis.register_function('a b', pairs)").contains("needs a name"));
     assert!(load("x = 1").contains("readonly"));
-    assert!(load("this is no Lua").contains("syntax error"));
+    assert!(load("this is not Lua").contains("syntax error"));
     let kept = "local kept = redis\nredis.register_function('g', function() kept.call('TIME') end)";
     let library = Library::load(kept, Server::new(7)).expect("it loads");
     let none: [Vec<u8>; 0] = [];
@@ -112,7 +112,7 @@ fn a_read_only_function_changes_nothing() {
 }
 
 #[test]
-fn what_a_function_wrote_before_its_error_stays() {
+fn writes_of_a_function_before_its_error_remain() {
     let body = "redis.call('SET', keys[1], 'kept') error('boom')";
     let (answer, keyspace) = run_on(Server::new(7), "", body);
     assert!(answer.is_err());

@@ -1,4 +1,4 @@
-//! The backend: requests of the contract to the nodes that hold their partitions.
+//! The backend: sends the requests of the store contract to the nodes that hold their partitions.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use ff_core::time::TimestampMs;
 use futures_util::future::join_all;
 use redis::{Cmd, Pipeline, Value, cmd};
 
-use super::failure::{Remedy, sort};
+use super::failure::{Remedy, classify};
 use super::hub::Hub;
 use super::info::ServerInfo;
 use super::node::Node;
@@ -22,15 +22,14 @@ use super::target::{ConnectError, Target};
 use super::topology::Topology;
 use crate::wire::{self, Answer, Call, Function, Library};
 
-/// A store on a Valkey or Redis server, or on a cluster. Cloning gives another handle to the same
-/// connections.
+/// A store on a Valkey or Redis server, or on a cluster. Clones share its connections.
 #[derive(Clone)]
 pub struct ValkeyBackend(Arc<Inner>);
 
 struct Inner {
     topology: Arc<Topology>,
     library: Library,
-    /// The names of the functions, by number.
+    /// The names of the functions, indexed by their number.
     functions: [String; 6],
     allow_eviction: bool,
     cluster: bool,
@@ -38,38 +37,50 @@ struct Inner {
     hub: OnceLock<Hub>,
 }
 
-/// How often a call follows a slot that moves before its operation is told to wait.
+/// The most redirections that one call follows; then it fails, and its operation waits.
 const MAX_REDIRECTIONS: u32 = 5;
 
 impl ValkeyBackend {
-    /// Connects to the store of a URL; see [`Target::parse`] for its forms. Loads the function
-    /// library on every primary.
+    /// Connects to the store at a URL ([`Target::parse`]): checks every primary, and loads the
+    /// function library into it. A tokio runtime with I/O and time enabled is needed.
     ///
     /// # Errors
     ///
-    /// [`ConnectError`]: the URL is none, a server cannot be reached, or it would lose work.
+    /// - [`ConnectError::Url`] when the URL is invalid.
+    /// - [`ConnectError::Unreachable`] when a server does not answer.
+    /// - [`ConnectError::Unfit`] when a server is too old or a replica, may evict keys, or lacks
+    ///   access rights.
     ///
-    /// Cancel safe. It needs a tokio runtime with I/O and time enabled.
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {
         Self::open(Target::parse(url)?).await
     }
 
-    /// Connects to a store; as [`ValkeyBackend::connect`].
+    /// Connects to a store like [`ValkeyBackend::connect`], by a parsed URL.
     ///
     /// # Errors
     ///
     /// As for [`ValkeyBackend::connect`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn open(target: Target) -> Result<Self, ConnectError> {
         if matches!(target.seeds[0].addr(), redis::ConnectionAddr::TcpTls { .. }) {
-            // Without a word, rustls panics. A program that has made its choice keeps it.
+            // rustls panics without a default provider. It keeps one that the program has set.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let library = target.library.clone();
         let (allow_eviction, mut cluster) = (target.allow_eviction, target.cluster);
-        let topology = Arc::new(Topology::new(target).map_err(|error| ConnectError::Url {
-            url: String::new(),
-            problem: error.to_string(),
-        })?);
+        let url = target.url.clone();
+        let topology = Topology::new(target);
+        let topology = topology.map_err(|error| {
+            let problem = error.to_string();
+            ConnectError::Url { url, problem }
+        })?;
+        let topology = Arc::new(topology);
         let mut answered = Ok(());
         for node in topology.primaries() {
             match ServerInfo::of(&node).await {
@@ -103,35 +114,35 @@ impl std::fmt::Debug for ValkeyBackend {
 }
 
 impl Inner {
-    /// Checks that a server is fit to hold executions, and gives it the library.
+    /// Checks that a server is fit to hold executions, and loads the library into it.
     async fn check(&self, node: &Node) -> Result<(), ConnectError> {
         let info = ServerInfo::of(node).await.map_err(|failure| node.unreachable(&failure))?;
         let unfit = |problem| ConnectError::Unfit { node: node.name.clone(), problem };
         let mut findings = info.findings(&node.name, self.allow_eviction).into_iter();
         if let Some(found) = findings.find(|found| found.level == FindingLevel::Problem) {
             let advice = found.advice.unwrap_or_default();
-            return Err(unfit(format!("{} is {}; {advice}", found.subject, found.detail)));
+            return Err(unfit(format!("{} is {}: {advice}", found.subject, found.detail)));
         }
-        let cannot = |failure| unfit(format!("the function library cannot be loaded: {failure}"));
-        self.load(node).await.map_err(cannot)?;
+        let not_loaded = |failure| unfit(format!("cannot load the function library: {failure}"));
+        self.load(node).await.map_err(not_loaded)?;
         match node.ask(&self.rights()).await.map(redis::from_redis_value::<Vec<String>>) {
-            Ok(Ok(lacking)) if !lacking.is_empty() => {
-                let lacking: BTreeSet<String> =
-                    lacking.iter().map(|command| format!("+{}", command.to_lowercase())).collect();
-                let lacking = lacking.into_iter().collect::<Vec<_>>().join(" ");
+            Ok(Ok(missing)) if !missing.is_empty() => {
+                let missing: BTreeSet<String> =
+                    missing.iter().map(|command| format!("+{}", command.to_lowercase())).collect();
+                let missing = missing.into_iter().collect::<Vec<_>>().join(" ");
                 Err(unfit(format!(
-                    "its user lacks rights, {lacking}, or keys or channels for them; \
-                     docs/valkey.md has all, under Access"
+                    "its user lacks the rights {missing}, or the keys or channels for them: \
+                     grant all rights of docs/valkey.md, Access"
                 )))
             }
             Err(Failure::Refused(refused)) if refused.contains(" NOPERM ") => Err(unfit(refused)),
-            // A server that cannot tell says so when a right is used.
+            // A server that cannot report its rights fails when a missing one is used.
             _ => Ok(()),
         }
     }
 
-    /// Asks which rights are missing to what the library does: a function that is refused midway
-    /// may have written.
+    /// The call that returns the missing rights of the user. They are checked in advance, since a
+    /// function that is refused midway may have written.
     fn rights(&self) -> Cmd {
         let mut rights = cmd("FCALL");
         rights.arg(self.library.rights()).arg(0);
@@ -147,12 +158,12 @@ impl Inner {
         rights
     }
 
-    /// Loads the library where it is missing.
+    /// Loads the library into a server that lacks it.
     async fn load(&self, node: &Node) -> Result<(), Failure> {
         let mut load = cmd("FUNCTION");
         load.arg("LOAD").arg(self.library.text());
         match node.ask(&load).await {
-            // It has it, or another was faster; a full server refuses to load what it has, too.
+            // The library is there already. A full server refuses to load it again, too.
             Err(Failure::Refused(_)) if self.is_loaded(node).await.unwrap_or(false) => Ok(()),
             loaded => loaded.map(|_| tracing::debug!(node = node.name, "library loaded")),
         }
@@ -180,7 +191,7 @@ impl Inner {
     /// Calls the function for a request.
     async fn function(&self, request: &Request) -> Result<Reply, Failure> {
         let Some(call) = wire::encode(request) else {
-            return Err(Failure::Refused("a poll is no function".to_owned()));
+            return Err(Failure::Refused("a poll is not a function call".to_owned()));
         };
         let command = self.command(&call);
         let value = self.send(request.partition(), &command, request.is_read_only()).await?;
@@ -201,7 +212,7 @@ impl Inner {
         command
     }
 
-    /// Sends a command to the partition's node and follows where the node says.
+    /// Sends a command to the partition's node, and follows its redirections.
     async fn send(
         &self,
         partition: Partition,
@@ -227,15 +238,15 @@ impl Inner {
                 }
             };
             if sent.is_err() {
-                // It may be gone for good, and another holds its slots.
+                // The node may be lost, and another may hold its slots.
                 self.refresh().await;
             }
             let value = sent?;
             let Value::ServerError(error) = value else { return Ok(value) };
-            let (failure, remedy) = sort(&error, &node.name, only_reads);
-            if matches!((&failure, remedy), (Failure::MaybeApplied(_), Remedy::Tell)) {
-                // Its operation can only say that nobody knows whether it was applied.
-                tracing::warn!(%failure, "a function was stopped midway");
+            let (failure, remedy) = classify(&error, &node.name, only_reads);
+            if matches!((&failure, remedy), (Failure::MaybeApplied(_), Remedy::Return)) {
+                // The operation cannot show the cause: it reports a call in doubt.
+                tracing::warn!(%failure, "the server stopped a function midway");
             }
             let address = error.details().and_then(|details| details.rsplit(' ').next());
             match remedy {
@@ -252,7 +263,7 @@ impl Inner {
                     let target = self.topology.node_at(address.unwrap_or_default(), &node)?;
                     self.topology.refresh(Some(target)).await?;
                 }
-                Remedy::Tell | Remedy::Load | Remedy::Ask => return Err(failure),
+                Remedy::Return | Remedy::Load | Remedy::Ask => return Err(failure),
                 Remedy::Demoted | Remedy::Refresh | Remedy::Moved => {
                     if remedy == Remedy::Demoted {
                         node.reconnect();
@@ -264,47 +275,49 @@ impl Inner {
         }
     }
 
-    /// Learns the slots anew; where that fails, the next call finds out.
+    /// Refreshes the slots of a cluster. If that fails, the next call fails.
     async fn refresh(&self) {
         if self.cluster {
             let _ = self.topology.refresh(None).await;
         }
     }
 
-    /// The places of these partitions, by node; those that no node holds are left out.
+    /// Groups these partitions, by their position in the slice, by node. Partitions that no node
+    /// holds are left out.
     fn by_node(&self, partitions: &[Partition]) -> Vec<(Arc<Node>, Vec<usize>)> {
         let mut by_node: Vec<(Arc<Node>, Vec<usize>)> = Vec::new();
-        for (place, partition) in partitions.iter().enumerate() {
+        for (index, partition) in partitions.iter().enumerate() {
             let Ok(node) = self.topology.node_of(*partition) else { continue };
             match by_node.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &node)) {
-                Some((_, places)) => places.push(place),
-                None => by_node.push((node, vec![place])),
+                Some((_, indexes)) => indexes.push(index),
+                None => by_node.push((node, vec![index])),
             }
         }
         by_node
     }
 
-    /// The first score in each partition: a pipeline for each node, all at once. The time is that
-    /// of the first node that answers, in the order of the partitions.
+    /// Reads the first score of each partition, with a pipeline for each node at the same time. The
+    /// time of the reply is that of the first node that answers, in the order of the partitions.
     async fn poll(&self, poll: &Poll) -> Result<Reply, Failure> {
         let mut by_node = self.by_node(&poll.partitions);
         if by_node.is_empty() {
             by_node.push((self.topology.node_of(Partition::META)?, Vec::new()));
         }
-        let mut scores = vec![Err("no node holds its slot".to_owned()); poll.partitions.len()];
-        let polls = by_node.into_iter().map(async |(node, places)| {
-            let keys = places.iter().map(|place| poll.index.text(poll.partitions[*place]));
-            (poll_node(&node, &keys.collect::<Vec<_>>()).await, places)
+        let no_node = Err("no node of the cluster holds its slot".to_owned());
+        let mut scores = vec![no_node; poll.partitions.len()];
+        let polls = by_node.into_iter().map(async |(node, indexes)| {
+            let keys = indexes.iter().map(|index| poll.index.text(poll.partitions[*index]));
+            (poll_node(&node, &keys.collect::<Vec<_>>()).await, indexes)
         });
-        let mut answered = Err(Failure::NotSent("nothing was asked".to_owned()));
-        for (polled, places) in join_all(polls).await {
+        let mut answered = Err(Failure::NotSent("no node was asked".to_owned()));
+        for (polled, indexes) in join_all(polls).await {
             match polled {
                 Ok((at, found)) => {
                     answered = answered.or(Ok(at));
-                    places.into_iter().zip(found).for_each(|(place, found)| scores[place] = found);
+                    indexes.into_iter().zip(found).for_each(|(index, found)| scores[index] = found);
                 }
                 Err(failure) => {
-                    places.into_iter().for_each(|place| scores[place] = Err(failure.to_string()));
+                    indexes.into_iter().for_each(|index| scores[index] = Err(failure.to_string()));
                     answered = answered.or(Err(failure));
                 }
             }
@@ -331,7 +344,7 @@ impl Inner {
         Ok(report)
     }
 
-    /// What the journals take, where they are in their places: one question to each node.
+    /// Reads the memory used by the journals, with one pipeline for each node.
     async fn stream_bytes(&self) -> Result<u64, Failure> {
         let (partition, records) = (Partition::META, vec![RecordKey::Meta]);
         let read = Request::Read(Read { partition, records, values: Vec::new() });
@@ -342,10 +355,10 @@ impl Inner {
         let config = meta.map_or(PartitionConfig::default(), |meta| meta.partitions);
         let partitions: Vec<Partition> = config.flow_partitions().collect();
         let mut total = 0;
-        for (node, places) in self.by_node(&partitions) {
-            let mut usages = Pipeline::with_capacity(places.len());
-            for place in places {
-                let key = StreamName::Journal.text(partitions[place]);
+        for (node, indexes) in self.by_node(&partitions) {
+            let mut usages = Pipeline::with_capacity(indexes.len());
+            for index in indexes {
+                let key = StreamName::Journal.text(partitions[index]);
                 usages.cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0);
             }
             let usages = node.send_all(&usages).await?.into_iter();
@@ -372,12 +385,12 @@ impl Inner {
         if self.is_loaded(node).await? {
             return Ok(Finding::new(FindingLevel::Good, &subject, name));
         }
-        Ok(Finding::new(FindingLevel::Warning, &subject, format!("{name} is missing"))
-            .advise("the next call loads it again"))
+        Ok(Finding::new(FindingLevel::Warning, &subject, format!("{name} is not loaded"))
+            .advise("no action is needed: the next call loads it"))
     }
 }
 
-/// A clock that is off by more than this is worth a word.
+/// The difference of clocks from which there is a warning.
 const CLOCK_TOLERANCE_MS: u128 = 500;
 
 fn examine_clock(node: &str, at: TimestampMs, took: Duration) -> Finding {
@@ -385,13 +398,16 @@ fn examine_clock(node: &str, at: TimestampMs, took: Duration) -> Finding {
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let apart = u128::from(at.get()).abs_diff(wall.as_millis());
     if apart <= CLOCK_TOLERANCE_MS + took.as_millis() {
-        return Finding::new(FindingLevel::Good, &subject, "it agrees with this host's");
+        return Finding::new(FindingLevel::Good, &subject, "agrees with this host's clock");
     }
-    Finding::new(FindingLevel::Warning, &subject, format!("{apart} ms from this host's"))
-        .advise("set the clocks by NTP; only the servers' clocks decide, so no work is at risk")
+    Finding::new(FindingLevel::Warning, &subject, format!("{apart} ms from this host's clock"))
+        .advise(
+            "synchronize the clocks with NTP; no work is at risk, since only the servers' \
+                 clocks decide",
+        )
 }
 
-/// A node's time, and the first score of each of these indexes.
+/// Reads a node's time, and the first score of each of these indexes.
 async fn poll_node(
     node: &Node,
     keys: &[Vec<u8>],
@@ -403,20 +419,20 @@ async fn poll_node(
     }
     let mut replies = node.send_all(&pipeline).await?.into_iter();
     let at = match replies.next() {
-        Some(Value::ServerError(error)) => return Err(sort(&error, &node.name, true).0),
+        Some(Value::ServerError(error)) => return Err(classify(&error, &node.name, true).0),
         Some(time) => redis::from_redis_value::<(u64, u64)>(time).ok(),
         None => None,
     };
     let (seconds, microseconds) =
-        at.ok_or_else(|| Failure::Refused(format!("{} tells no time", node.name)))?;
+        at.ok_or_else(|| Failure::Refused(format!("{}: malformed reply to TIME", node.name)))?;
     let at = TimestampMs::new(seconds * 1_000 + microseconds / 1_000);
     let first = |value: Value| match (value.as_sequence(), &value) {
-        (_, Value::ServerError(error)) => Err(sort(error, &node.name, true).0.to_string()),
+        (_, Value::ServerError(error)) => Err(classify(error, &node.name, true).0.to_string()),
         (Some([]), _) => Ok(None),
         (Some([_, Value::BulkString(text)]), _) => {
             wire::score(text).map(Some).map_err(|error| error.to_string())
         }
-        _ => Err(format!("{} gives no score", node.name)),
+        _ => Err(format!("{}: malformed reply to ZRANGE", node.name)),
     };
     Ok((at, replies.map(first).collect()))
 }
@@ -462,9 +478,9 @@ impl EngineBackend for ValkeyBackend {
 mod tests {
     use super::*;
 
-    /// The other side takes the connection, and closes it without a word.
+    /// The listener accepts the connection and closes it.
     #[tokio::test]
-    async fn tls_needs_nothing_of_the_program() {
+    async fn tls_needs_no_setup_by_the_program() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("valkeys://{}", listener.local_addr().unwrap());
         let closing = tokio::task::spawn_blocking(move || drop(listener.accept()));

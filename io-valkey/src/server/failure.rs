@@ -1,55 +1,55 @@
-//! What an error of a server means: sent or not, applied or not, and what to do about it.
+//! Classifies the errors of a server: whether the call may have been applied, and the remedy.
 //!
-//! | error | sorted as | and then |
+//! | error | class | remedy |
 //! | --- | --- | --- |
-//! | no connection | `NotSent` | the slots are asked for again, the next call connects again |
-//! | broken connection, no reply in time | `MaybeApplied` | the same; the connection is replaced |
+//! | no connection | `NotSent` | refresh the slots; the next call connects again |
+//! | broken connection, no reply in time | `MaybeApplied` | the same; replace the connection |
 //! | an error raised inside a function that writes | `MaybeApplied` | |
-//! | the same inside one that only reads | `Refused` | |
-//! | `non local key` inside a function | `MaybeApplied` | the slots are asked for again |
-//! | a reply in another form | `MaybeApplied` | |
-//! | `Function not found` | `Refused` | the library is loaded and the call repeated, once |
-//! | `MOVED` | `Refused` | the slots are asked for again, the call follows, at most five times |
-//! | `ASK` | `Refused` | the call goes to the other node, once for each such answer |
+//! | the same inside a function that only reads | `Refused` | |
+//! | `non local key` inside a function | `MaybeApplied` | refresh the slots |
+//! | a malformed reply | `MaybeApplied` | |
+//! | `Function not found` | `Refused` | load the library and repeat the call, once |
+//! | `MOVED` | `Refused` | refresh the slots and follow, at most five times for a call |
+//! | `ASK` | `Refused` | send this call to the other node, once for each such reply |
 //! | `TRYAGAIN` | `Refused` | the operation tries again: its slot is being moved |
-//! | `CLUSTERDOWN`, `MASTERDOWN` | `Refused` | the slots are asked for again |
-//! | `READONLY` | `Refused` | a replica now: the connection is replaced, the slots asked for |
+//! | `CLUSTERDOWN`, `MASTERDOWN` | `Refused` | refresh the slots |
+//! | `READONLY` | `Refused` | a replica now: replace the connection, refresh the slots |
 //! | `LOADING`, `BUSY` | `Refused` | the operation tries again |
 //! | `OOM`, `MISCONF`, `NOREPLICAS` | `Refused` | the operation tries again |
 //! | `NOAUTH`, `WRONGPASS`, `NOPERM` | `Refused` | |
 //! | a right that a function lacks | as other errors inside it | |
 //! | any other error before the function begins | `Refused` | |
 //!
-//! A refused call was not begun, so nothing was applied. Operations repeat what was refused until
-//! their deadline, with growing waits, since each of these can be mended meanwhile.
+//! The server did not begin a refused call, so nothing was applied. Operations repeat refused calls
+//! until their deadline, with backoff, since each of these errors can be fixed meanwhile.
 //!
-//! A function may have written before it comes to a command that its user has no right to. So
-//! rights are looked at when a program connects, which says at once what is missing.
+//! A function may have written before it reaches a command that its user has no right to. So a
+//! program checks its rights when it connects, and reports the missing ones.
 
 use ff_core::store::Failure;
 use redis::{RedisError, ServerError};
 
-/// What to do about an error before it is told.
+/// What to do about an error before it is returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// Nothing.
-    Tell,
-    /// Load the library and call again.
+    Return,
+    /// Load the library and repeat the call.
     Load,
-    /// Learn the slots anew and follow.
+    /// Refresh the slots and follow.
     Moved,
-    /// Call the other node once.
+    /// Send this call to the other node.
     Ask,
-    /// Learn the slots anew.
+    /// Refresh the slots.
     Refresh,
-    /// Replace the connection and learn the slots anew.
+    /// Replace the connection and refresh the slots.
     Demoted,
 }
 
-/// What an error reply means, to a call that only reads or to another.
-pub(super) fn sort(error: &ServerError, node: &str, only_reads: bool) -> (Failure, Remedy) {
+/// Classifies an error reply; `only_reads` is true for a call that writes nothing.
+pub(super) fn classify(error: &ServerError, node: &str, only_reads: bool) -> (Failure, Remedy) {
     let (code, details) = (error.code(), error.details().unwrap_or_default());
-    let message = format!("{node} says {code} {details}");
+    let message = format!("{node}: {code} {details}");
     let remedy = match code {
         "ERR" if details.starts_with("Function not found") => Remedy::Load,
         "MOVED" => Remedy::Moved,
@@ -57,17 +57,17 @@ pub(super) fn sort(error: &ServerError, node: &str, only_reads: bool) -> (Failur
         "CLUSTERDOWN" | "MASTERDOWN" => Remedy::Refresh,
         "READONLY" => Remedy::Demoted,
         _ if details.contains("non local key") => Remedy::Refresh,
-        _ => Remedy::Tell,
+        _ => Remedy::Return,
     };
-    // The server says so where an error was raised inside a function; a unit may be written then.
+    // The server marks errors raised inside a function, which may have written a unit.
     let inside = details.contains("script: ff_") || details.contains("user_function:");
-    // These are raised for a function as a whole, also where they name it.
+    // These are raised before a function begins, even if they name it.
     let before = matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "READONLY" | "LOADING" | "BUSY");
     let maybe = inside && !before && !only_reads;
     (if maybe { Failure::MaybeApplied(message) } else { Failure::Refused(message) }, remedy)
 }
 
-/// What an error of the connection means for a call that was handed to it.
+/// Classifies an error of the connection on which a call was sent.
 pub(super) fn broken(error: &RedisError, node: &str) -> Failure {
     Failure::MaybeApplied(format!("{node}: {error}"))
 }
@@ -76,45 +76,42 @@ pub(super) fn broken(error: &RedisError, node: &str) -> Failure {
 mod tests {
     use super::*;
 
-    fn sorted(line: &str) -> (bool, Remedy) {
-        sorted_of(line, false)
-    }
-
-    fn sorted_of(line: &str, only_reads: bool) -> (bool, Remedy) {
+    /// Whether the error is refused, and its remedy.
+    fn classified(line: &str, only_reads: bool) -> (bool, Remedy) {
         let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
         let redis::Value::ServerError(error) = value else { panic!("{value:?}") };
-        let (failure, remedy) = sort(&error, "node", only_reads);
+        let (failure, remedy) = classify(&error, "node", only_reads);
         (matches!(failure, Failure::Refused(_)), remedy)
     }
 
-    /// As Valkey 8.0 and Redis 7.0 write them.
+    /// The texts are those of Valkey 8.0 and Redis 7.0.
     #[test]
-    fn errors_are_sorted_by_what_they_mean() {
+    fn errors_are_classified_by_their_code_and_origin() {
         let refused = [
             ("ERR Function not found", Remedy::Load),
             ("MOVED 3999 127.0.0.1:6381", Remedy::Moved),
             ("ASK 3999 127.0.0.1:6381", Remedy::Ask),
-            ("TRYAGAIN Multiple keys request during rehashing of slot", Remedy::Tell),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", Remedy::Return),
             ("CLUSTERDOWN The cluster is down", Remedy::Refresh),
             ("CLUSTERDOWN Hash slot not served", Remedy::Refresh),
             ("MASTERDOWN Link with MASTER is down", Remedy::Refresh),
             ("READONLY You can't write against a read only replica.", Remedy::Demoted),
-            ("LOADING Valkey is loading the dataset in memory", Remedy::Tell),
-            ("BUSY Valkey is busy running a script.", Remedy::Tell),
-            ("OOM command not allowed when used memory > 'maxmemory'.", Remedy::Tell),
-            ("MISCONF Errors writing to the AOF file: No space left on device", Remedy::Tell),
-            ("NOREPLICAS Not enough good replicas to write.", Remedy::Tell),
-            ("NOAUTH Authentication required.", Remedy::Tell),
-            ("NOPERM User x has no permissions to run the 'fcall' command", Remedy::Tell),
-            ("ERR unknown command 'FCALL', with args beginning with: 'x'", Remedy::Tell),
+            ("LOADING Valkey is loading the dataset in memory", Remedy::Return),
+            ("BUSY Valkey is busy running a script.", Remedy::Return),
+            ("OOM command not allowed when used memory > 'maxmemory'.", Remedy::Return),
+            ("MISCONF Errors writing to the AOF file: No space left on device", Remedy::Return),
+            ("NOREPLICAS Not enough good replicas to write.", Remedy::Return),
+            ("NOAUTH Authentication required.", Remedy::Return),
+            ("NOPERM User x has no permissions to run the 'fcall' command", Remedy::Return),
+            ("ERR unknown command 'FCALL', with args beginning with: 'x'", Remedy::Return),
         ];
         for (line, remedy) in refused {
-            assert_eq!(sorted(line), (true, remedy), "{line}");
+            assert_eq!(classified(line, false), (true, remedy), "{line}");
         }
         let inside = "script: ff_commit_1, on @user_function:120.";
         let maybe = [
-            (format!("WRONGTYPE Operation against a key {inside}"), Remedy::Tell),
-            (format!("ERR user_function:99: a score is no integer {inside}"), Remedy::Tell),
+            (format!("WRONGTYPE Operation against a key {inside}"), Remedy::Return),
+            (format!("ERR user_function:99: a score is not an integer {inside}"), Remedy::Return),
             (
                 format!(
                     "ERR Script attempted to access a non local key in a cluster node {inside}"
@@ -123,16 +120,16 @@ mod tests {
             ),
             (
                 format!("ERR ACL failure in script: User x has no permissions {inside}"),
-                Remedy::Tell,
+                Remedy::Return,
             ),
             (
                 format!("ERR The user executing the script can't run this command {inside}"),
-                Remedy::Tell,
+                Remedy::Return,
             ),
         ];
         for (line, remedy) in maybe {
-            assert_eq!(sorted(&line), (false, remedy), "{line}");
-            assert_eq!(sorted_of(&line, true), (true, remedy), "{line}");
+            assert_eq!(classified(&line, false), (false, remedy), "{line}");
+            assert_eq!(classified(&line, true), (true, remedy), "{line}");
         }
     }
 }

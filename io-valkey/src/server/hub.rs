@@ -1,7 +1,8 @@
 //! Wake-ups: one connection for all subscribers of this process.
 //!
-//! A wake-up is a hint; nothing depends on its arrival. What may have been missed, because nothing
-//! was subscribed yet or the connection was broken, is told as "look everywhere".
+//! A wake-up is a hint; nothing depends on its arrival. After a subscription, and after a broken
+//! connection, subscribers get a wake-up without a partition: wake-ups may have been missed, so
+//! they have to look everywhere.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,30 +19,30 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::topology::Topology;
 
-/// Wake-ups that wait for one subscriber; beyond it they are counted as missed.
-const MAX_WAITING: usize = 1_024;
-/// How often an idle connection is asked whether it still lives, and how long it may take.
+/// Wake-ups queued for one subscriber; further ones are reported as missed.
+const MAX_QUEUED: usize = 1_024;
+/// The interval of pings on an idle connection, and the time limit of each call on it.
 const PING: Duration = Duration::from_secs(5);
 /// The wait before connecting again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// For each channel its topic, and who is subscribed to it.
+/// The topic and the subscribers of each channel.
 type Subscribers = BTreeMap<Vec<u8>, (Topic, Vec<Subscriber>)>;
 
-/// Who is subscribed to what.
+/// The channels with subscribers.
 #[derive(Default)]
 struct Channels(Mutex<Subscribers>);
 
 #[derive(Clone)]
 struct Subscriber {
-    /// `None` says that some were missed.
+    /// `None` means that wake-ups may have been missed.
     sender: mpsc::Sender<Option<Wake>>,
     missed: Arc<AtomicBool>,
 }
 
 impl Subscriber {
-    /// Hands a wake-up over; false when nobody listens any more.
-    fn tell(&self, wake: Option<Wake>) -> bool {
+    /// Queues a wake-up; returns `false` when the subscriber was dropped.
+    fn send(&self, wake: Option<Wake>) -> bool {
         match self.sender.try_send(wake) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.missed.store(true, Ordering::Release),
@@ -58,14 +59,14 @@ pub(super) struct Hub {
 }
 
 enum Change {
-    /// Channels to listen to, and who is to look everywhere once that is so.
+    /// Channels to subscribe to, and the subscriber that then has to look everywhere.
     Listen(Vec<Vec<u8>>, Subscriber),
-    /// Channels that nobody may listen to any more.
+    /// Channels that may have no subscribers any more.
     Leave(Vec<Vec<u8>>),
 }
 
 impl Hub {
-    /// Starts the task that listens; it needs a tokio runtime.
+    /// Starts the task that receives wake-ups, on the current tokio runtime.
     pub(super) fn start(topology: Arc<Topology>) -> Self {
         let channels = Arc::new(Channels::default());
         let (changes, received) = mpsc::unbounded_channel();
@@ -73,10 +74,10 @@ impl Hub {
         Self { channels, changes }
     }
 
-    /// Wake-ups for these topics. The first one says to look everywhere: what happened before the
-    /// subscription was there is seen by looking once more.
+    /// Subscribes to topics. The first wake-up asks to look everywhere, since others may have been
+    /// missed before the subscription.
     pub(super) fn subscribe(&self, topics: Vec<Topic>) -> Box<dyn WakeUps> {
-        let (sender, receiver) = mpsc::channel(MAX_WAITING);
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         let missed = Arc::new(AtomicBool::new(false));
         let subscriber = Subscriber { sender, missed: missed.clone() };
         let names: Vec<Vec<u8>> = topics.iter().map(Topic::channel).collect();
@@ -84,7 +85,7 @@ impl Hub {
             let mut channels = self.channels.lock();
             channels.entry(name.clone()).or_insert((topic, Vec::new())).1.push(subscriber.clone());
         }
-        // Without the task there are no wake-ups, which the receiver sees as its end.
+        // If the task has ended, the receiver ends too.
         let _ = self.changes.send(Change::Listen(names.clone(), subscriber));
         Box::new(Subscription { receiver, missed, names, changes: self.changes.clone() })
     }
@@ -95,24 +96,25 @@ impl Channels {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everybody is to look everywhere.
-    fn tell_all(&self) {
+    /// Asks all subscribers to look everywhere.
+    fn wake_all(&self) {
         for (_, subscribers) in self.lock().values_mut() {
-            subscribers.retain(|subscriber| subscriber.tell(None));
+            subscribers.retain(|subscriber| subscriber.send(None));
         }
     }
 
-    fn tell(&self, message: &Msg) {
+    /// Passes a message to the subscribers of its channel.
+    fn wake(&self, message: &Msg) {
         let mut channels = self.lock();
         let name = message.get_channel_name().as_bytes();
         let Some((topic, subscribers)) = channels.get_mut(name) else { return };
         let text = String::from_utf8_lossy(message.get_payload_bytes()).into_owned();
         let Ok(partition) = PartitionKey::new(text).parse() else { return };
         let wake = Wake { topic: topic.clone(), partition };
-        subscribers.retain(|subscriber| subscriber.tell(Some(wake.clone())));
+        subscribers.retain(|subscriber| subscriber.send(Some(wake.clone())));
     }
 
-    /// Forgets those who have left; the channels that nobody listens to any more.
+    /// Removes dropped subscribers. Returns the channels that have no subscribers any more.
     fn leave(&self, mut names: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         let mut channels = self.lock();
         names.retain(|name| {
@@ -124,7 +126,7 @@ impl Channels {
     }
 }
 
-/// Listens for as long as a handle is there.
+/// Receives wake-ups until the last handle is dropped.
 async fn listen(
     topology: Arc<Topology>,
     channels: Arc<Channels>,
@@ -133,11 +135,11 @@ async fn listen(
     // The first to subscribe opens the connection.
     let Some(first) = changes.recv().await else { return };
     if let Change::Listen(_, subscriber) = &first {
-        subscriber.tell(None);
+        subscriber.send(None);
     }
     let mut turn = 0;
     loop {
-        // Wake-ups reach every node of a cluster: any will do.
+        // Every node of a cluster publishes all wake-ups.
         let nodes = topology.primaries();
         let node = &nodes[turn % nodes.len()];
         turn += 1;
@@ -146,13 +148,13 @@ async fn listen(
                 Ok(()) => return,
                 Err(problem) => tracing::debug!(node = node.name, problem, "wake-ups interrupted"),
             },
-            Err(problem) => tracing::debug!(node = node.name, problem, "no wake-ups"),
+            Err(problem) => tracing::debug!(node = node.name, problem, "cannot receive wake-ups"),
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// Listens on one connection until it breaks, or nobody is left.
+/// Receives wake-ups on one connection, until it breaks or the last handle is dropped.
 async fn serve(
     connection: PubSub,
     channels: &Channels,
@@ -161,7 +163,7 @@ async fn serve(
     let (mut sink, mut messages) = connection.split();
     let names: Vec<Vec<u8>> = channels.lock().keys().cloned().collect();
     within(sink_listen(&mut sink, &names)).await?;
-    channels.tell_all();
+    channels.wake_all();
     loop {
         tokio::select! {
             biased;
@@ -169,7 +171,7 @@ async fn serve(
                 None => return Ok(()),
                 Some(Change::Listen(names, subscriber)) => {
                     let listening = within(sink_listen(&mut sink, &names)).await;
-                    subscriber.tell(None);
+                    subscriber.send(None);
                     listening?;
                 }
                 Some(Change::Leave(names)) => {
@@ -180,7 +182,7 @@ async fn serve(
                 }
             },
             message = messages.next() => match message {
-                Some(message) => channels.tell(&message),
+                Some(message) => channels.wake(&message),
                 None => return Err("the connection was closed".to_owned()),
             },
             () = tokio::time::sleep(PING) => drop(within(sink.ping::<Value>()).await?),

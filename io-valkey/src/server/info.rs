@@ -1,4 +1,4 @@
-//! What a server says of itself, and whether it is fit to hold executions.
+//! The `INFO` of a server, and whether the server is fit to hold executions.
 
 use ff_core::backend::{Finding, FindingLevel};
 use ff_core::store::Failure;
@@ -6,37 +6,38 @@ use redis::cmd;
 
 use super::node::Node;
 
-/// What a server says of itself.
+/// The reply of a server to `INFO`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ServerInfo {
     text: String,
 }
 
 impl ServerInfo {
-    /// Asks a server.
+    /// Reads the `INFO` of a server.
     pub(super) async fn of(node: &Node) -> Result<Self, Failure> {
         let text = redis::from_redis_value(node.ask(cmd("INFO").arg("everything")).await?);
-        let wrong = |error| Failure::Refused(format!("INFO is answered by no text: {error}"));
-        Ok(Self { text: text.map_err(wrong)? })
+        let malformed =
+            |error| Failure::Refused(format!("{}: malformed reply to INFO: {error}", node.name));
+        Ok(Self { text: text.map_err(malformed)? })
     }
 
     fn field(&self, name: &str) -> Option<&str> {
         self.text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
     }
 
-    /// A figure, 0 where the server has none.
+    /// A number; 0 if the server does not report it.
     pub(super) fn number(&self, name: &str) -> u64 {
         self.field(name).and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
-    /// Processor time of the server process, user and system, in microseconds.
+    /// The processor time of the server, user and system, in microseconds.
     pub(super) fn cpu_us(&self) -> u64 {
         let seconds =
             |name| self.field(name).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
         ((seconds("used_cpu_user") + seconds("used_cpu_sys")) * 1e6) as u64
     }
 
-    /// Whether it is part of a cluster.
+    /// Returns whether the server is part of a cluster.
     pub(super) fn is_cluster(&self) -> bool {
         self.field("cluster_enabled") == Some("1")
     }
@@ -49,7 +50,7 @@ impl ServerInfo {
         }
     }
 
-    /// Everything about the server that matters to a store.
+    /// The findings about version, role and eviction policy.
     pub(super) fn findings(&self, node: &str, allow_eviction: bool) -> Vec<Finding> {
         let policy = self.check_policy(node, allow_eviction);
         vec![self.check_version(node), self.check_role(node), policy]
@@ -79,8 +80,8 @@ impl ServerInfo {
         Finding::new(FindingLevel::Good, &subject, "primary")
     }
 
-    /// A store must not evict: what it forgets was acknowledged. No key of ours has a ttl, so
-    /// policies that evict only keys with one do no harm.
+    /// A store must not evict keys: they hold acknowledged work. No key of the store has a ttl, so
+    /// policies that evict only keys with a ttl are fine.
     fn check_policy(&self, node: &str, allow_eviction: bool) -> Finding {
         let policy = self.field("maxmemory_policy").unwrap_or("unknown");
         let subject = format!("maxmemory-policy of {node}");
@@ -89,8 +90,8 @@ impl ServerInfo {
         }
         let level = if allow_eviction { FindingLevel::Warning } else { FindingLevel::Problem };
         Finding::new(level, &subject, policy).advise(
-            "it would drop executions when its memory is full: set maxmemory-policy to noeviction \
-             (or add ?allow_eviction=true to the URL to take that risk)",
+            "the server would drop executions when its memory is full: set maxmemory-policy to \
+             noeviction, or add ?allow_eviction=true to the URL to accept that risk",
         )
     }
 }
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_read() {
+    fn numbers_are_parsed() {
         let text = "used_cpu_sys:1.25\r\nused_cpu_user:0.5\r\nused_memory:77\r\n".to_owned();
         let info = ServerInfo { text };
         assert_eq!((info.cpu_us(), info.number("used_memory")), (1_750_000, 77));

@@ -1,4 +1,4 @@
-//! The adapter: requests to real servers, standalone and cluster.
+//! The adapter: sends requests to real servers, standalone and in a cluster.
 
 mod backend;
 mod failure;

@@ -1,4 +1,4 @@
-//! One server: its connection, replaced when it breaks.
+//! One server with its connection, which is replaced when it breaks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,13 +13,13 @@ use ff_core::store::Failure;
 
 /// One server.
 pub(super) struct Node {
-    /// Its address.
+    /// Its address, `HOST:PORT`.
     pub(super) name: String,
     client: Client,
     connect_timeout: Duration,
     response_timeout: Duration,
     current: Mutex<Option<Current>>,
-    /// Held while connecting; when and why the latest try failed.
+    /// Locked while connecting; the time and the reason of the latest failed try.
     connecting: tokio::sync::Mutex<Option<(tokio::time::Instant, String)>>,
     next_number: AtomicU64,
 }
@@ -30,8 +30,8 @@ struct Current {
     number: u64,
 }
 
-/// A multiplexed connection sends as much as this before it waits for replies: bounds what waits.
-const WAITING_CALLS: usize = 1_024;
+/// The most calls in flight on one connection; further calls wait.
+const MAX_IN_FLIGHT: usize = 1_024;
 
 impl Node {
     pub(super) fn new(info: ConnectionInfo, target: &Target) -> Result<Self, RedisError> {
@@ -50,8 +50,7 @@ impl Node {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection, a new one where there is none. Those who wait for the same try share its
-    /// outcome.
+    /// Returns the connection, or opens one. Concurrent callers share the outcome of one try.
     async fn connection(&self) -> Result<Current, Failure> {
         if let Some(current) = self.current().clone() {
             return Ok(current);
@@ -67,7 +66,7 @@ impl Node {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(Some(self.response_timeout))
-            .set_pipeline_buffer_size(WAITING_CALLS);
+            .set_pipeline_buffer_size(MAX_IN_FLIGHT);
         match self.client.get_multiplexed_async_connection_with_config(&config).await {
             Ok(connection) => {
                 let number = self.next_number.fetch_add(1, Ordering::Relaxed);
@@ -84,7 +83,7 @@ impl Node {
         }
     }
 
-    /// Gives a connection up; others may already have replaced it.
+    /// Drops a connection, unless another caller has already replaced it.
     fn replace(&self, number: u64) {
         let mut current = self.current();
         if current.as_ref().is_some_and(|current| current.number == number) {
@@ -92,12 +91,12 @@ impl Node {
         }
     }
 
-    /// Gives up whatever connection there is.
+    /// Drops the connection; the next call opens a new one.
     pub(super) fn reconnect(&self) {
         *self.current() = None;
     }
 
-    /// Sends a command; the reply may be an error of the server.
+    /// Sends a command. An error reply of the server is a value here.
     pub(super) async fn send(&self, command: &Cmd) -> Result<Value, Failure> {
         let mut current = self.connection().await?;
         current.connection.req_packed_command(command).await.map_err(|error| {
@@ -106,7 +105,7 @@ impl Node {
         })
     }
 
-    /// Sends commands one after the other without waiting in between; each has its reply.
+    /// Sends commands as one pipeline; returns a reply for each.
     pub(super) async fn send_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
         let mut current = self.connection().await?;
         let replies = current.connection.req_packed_commands(commands, 0, commands.len()).await;
@@ -118,28 +117,29 @@ impl Node {
             return Ok(replies);
         }
         self.replace(current.number);
-        Err(Failure::MaybeApplied(format!("{} has answered in part", self.name)))
+        let (got, sent) = (replies.len(), commands.len());
+        Err(Failure::MaybeApplied(format!("{}: {got} replies to {sent} commands", self.name)))
     }
 
-    /// Asks a question of the server's own; its error is refused.
+    /// Sends a read-only command; an error reply of the server is a [`Failure`].
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, Failure> {
         match self.send(command).await? {
-            Value::ServerError(error) => Err(failure::sort(&error, &self.name, true).0),
+            Value::ServerError(error) => Err(failure::classify(&error, &self.name, true).0),
             value => Ok(value),
         }
     }
 
-    /// A connection of its own for subscriptions.
+    /// Opens a separate connection for subscriptions.
     pub(super) async fn subscriptions(&self) -> Result<redis::aio::PubSub, String> {
         let connecting = self.client.get_async_pubsub();
         match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(Ok(subscriptions)) => Ok(subscriptions),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("it does not answer".to_owned()),
+            Err(_) => Err("the server does not answer".to_owned()),
         }
     }
 
-    /// How this node cannot be reached.
+    /// The connect error for a failure of this node.
     pub(super) fn unreachable(&self, failure: &Failure) -> ConnectError {
         ConnectError::Unreachable { node: self.name.clone(), problem: failure.to_string() }
     }

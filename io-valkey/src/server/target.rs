@@ -1,13 +1,15 @@
-//! Where a store is: URLs, credentials and timeouts.
+//! The target of a connection: parses store URLs with credentials and options.
 
 use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-/// What a URL says.
+/// A parsed store URL.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The first node, which has the credentials and says whether TLS is used.
+    /// The URL without its password, for messages.
+    pub(super) url: String,
+    /// The nodes of the URL; all have its credentials and TLS setting.
     pub(super) seeds: Vec<ConnectionInfo>,
     pub(super) cluster: bool,
     pub(super) allow_eviction: bool,
@@ -16,74 +18,88 @@ pub struct Target {
     pub(super) library: crate::wire::Library,
 }
 
-/// Why a store cannot be used.
+/// The reason why a store cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The URL is none.
-    #[error("{url:?} is no address of a store: {problem}")]
+    /// The URL is invalid.
+    #[error("invalid store URL `{url}`: {problem}")]
     Url {
         /// The URL without its password.
         url: String,
-        /// What is wrong with it.
+        /// The problem with it, and what is valid.
         problem: String,
     },
     /// The server did not answer, or refused the connection.
     #[error("cannot reach {node}: {problem}")]
     Unreachable {
-        /// The server.
+        /// The address of the server.
         node: String,
-        /// What happened.
+        /// The failure.
         problem: String,
     },
-    /// The server is not fit to hold executions.
-    #[error("{node} cannot be used: {problem}")]
+    /// The server is unfit to hold executions: its version, role, eviction policy or access rights.
+    #[error("cannot use {node}: {problem}")]
     Unfit {
-        /// The server.
+        /// The address of the server.
         node: String,
-        /// What is wrong with it, and how to mend it.
+        /// The problem with it, and how to fix it.
         problem: String,
     },
 }
 
-const FORMS: &str = "write valkey://HOST:PORT, valkeys:// with TLS, or \
-                     valkey-cluster://HOST:PORT,HOST:PORT; user and password go before an @";
+const FORMS: &str = "expected memory:, valkey://HOST:PORT or \
+                     valkey-cluster://HOST:PORT,HOST:PORT (with TLS valkeys:// and \
+                     valkeys-cluster://); user and password go before an @";
 
-const OPTIONS: &str = "there are allow_eviction, connect_timeout_ms and response_timeout_ms";
+const OPTIONS: &str = "the options are allow_eviction, connect_timeout_ms and response_timeout_ms";
 
-/// How long to wait for a connection unless `connect_timeout_ms` says otherwise.
+/// The default of `connect_timeout_ms`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait for a reply unless `response_timeout_ms` says otherwise.
+/// The default of `response_timeout_ms`.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Target {
-    /// Reads a URL: `valkey://`, `redis://`, with TLS `valkeys://` and `rediss://`, and
-    /// `valkey-cluster://`, `redis-cluster://`, `valkeys-cluster://`, `rediss-cluster://` with one
-    /// or more nodes, comma-separated. Options: `allow_eviction=true`, `connect_timeout_ms`,
-    /// `response_timeout_ms`.
+    /// Parses a store URL: `SCHEME://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/DATABASE]`,
+    /// followed by `?OPTION=VALUE[&OPTION=VALUE...]`.
+    ///
+    /// | scheme | store |
+    /// | --- | --- |
+    /// | `valkey`, `redis` | one server |
+    /// | `valkeys`, `rediss` | one server over TLS |
+    /// | `valkey-cluster`, `redis-cluster` | a cluster, by one or more of its nodes |
+    /// | `valkeys-cluster`, `rediss-cluster` | a cluster over TLS |
+    ///
+    /// | option | meaning | default |
+    /// | --- | --- | --- |
+    /// | `allow_eviction` | `true` accepts a server that may evict keys | `false` |
+    /// | `connect_timeout_ms` | the longest wait for a connection, at least 1 | 5,000 |
+    /// | `response_timeout_ms` | the longest wait for a reply, at least 1 | 5,000 |
     ///
     /// # Errors
     ///
     /// [`ConnectError::Url`].
     pub fn parse(url: &str) -> Result<Self, ConnectError> {
-        let wrong = |problem: String| ConnectError::Url { url: hidden(url), problem };
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong(FORMS.to_owned()))?;
+        let invalid = |problem: String| ConnectError::Url { url: redacted(url), problem };
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid(FORMS.to_owned()))?;
         let single = scheme.strip_suffix("-cluster").unwrap_or(scheme);
         let cluster = single != scheme;
         if !matches!(single, "valkey" | "valkeys" | "redis" | "rediss") {
-            return Err(wrong(format!("{scheme}:// is unknown; {FORMS}")));
+            return Err(invalid(format!("unknown scheme {scheme}://; {FORMS}")));
         }
-        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-        // A password may hold commas and slashes, but only in their percent form.
-        let (user, hosts) = place.split_at(place.rfind('@').map_or(0, |at| at + 1));
+        let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
+        // A password may contain commas and slashes, but only percent-encoded.
+        let (user, hosts) = location.split_at(location.rfind('@').map_or(0, |at| at + 1));
         let (hosts, database) = hosts.split_once('/').unwrap_or((hosts, ""));
         if hosts.is_empty() {
-            return Err(wrong(format!("it names no host; {FORMS}")));
+            return Err(invalid(format!("it has no host; {FORMS}")));
         }
         if !cluster && hosts.contains(',') {
-            return Err(wrong(format!("several hosts are a cluster: {single}-cluster://{hosts}")));
+            let problem = format!("several hosts are a cluster: use {single}-cluster://{hosts}");
+            return Err(invalid(problem));
         }
         let mut target = Self {
+            url: redacted(url),
             seeds: Vec::new(),
             cluster,
             allow_eviction: false,
@@ -93,15 +109,15 @@ impl Target {
         };
         for host in hosts.split(',') {
             let info = format!("{single}://{user}{host}/{database}").into_connection_info();
-            target.seeds.push(info.map_err(|error| wrong(error.to_string()))?);
+            target.seeds.push(info.map_err(|error| invalid(error.to_string()))?);
         }
         for option in query.split('&').filter(|option| !option.is_empty()) {
-            target.set(option).map_err(wrong)?;
+            target.set(option).map_err(invalid)?;
         }
         Ok(target)
     }
 
-    /// Loads another text than this program's own, for tests of the library.
+    /// Replaces the function library that is loaded into the servers, for tests of the library.
     #[must_use]
     pub fn with_library(mut self, library: crate::wire::Library) -> Self {
         self.library = library;
@@ -112,21 +128,21 @@ impl Target {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let duration = || match value.parse::<u64>() {
             Ok(milliseconds) if milliseconds > 0 => Ok(Duration::from_millis(milliseconds)),
-            _ => Err(format!("{name} must be a number of milliseconds above 0")),
+            _ => Err(format!("{name} is `{value}`: it must be milliseconds, at least 1")),
         };
         match name {
             "allow_eviction" => match value.parse() {
                 Ok(allowed) => self.allow_eviction = allowed,
-                Err(_) => return Err(format!("{name} must be true or false")),
+                Err(_) => return Err(format!("{name} is `{value}`: it must be true or false")),
             },
             "connect_timeout_ms" => self.connect_timeout = duration()?,
             "response_timeout_ms" => self.response_timeout = duration()?,
-            _ => return Err(format!("option {name} is unknown; {OPTIONS}")),
+            _ => return Err(format!("unknown option {name}; {OPTIONS}")),
         }
         Ok(())
     }
 
-    /// The connection to another node of the cluster, like the first one.
+    /// The connection settings of another node of the cluster: those of the first one.
     pub(super) fn node(&self, host: &str, port: u16) -> ConnectionInfo {
         let mut address = self.seeds[0].addr().clone();
         if let ConnectionAddr::Tcp(its_host, its_port)
@@ -138,10 +154,10 @@ impl Target {
     }
 }
 
-/// A URL without its password.
-fn hidden(url: &str) -> String {
+/// The URL without its user and password.
+fn redacted(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://***@{place}"),
+        (Some((scheme, _)), Some((_, location))) => format!("{scheme}://***@{location}"),
         _ => url.to_owned(),
     }
 }
@@ -151,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_of_every_kind_are_read() {
+    fn urls_of_every_scheme_are_parsed() {
         let target = Target::parse("valkeys://me:s%2Fecret@db.example:7000/2").unwrap();
         assert_eq!(target.seeds[0].addr().to_string(), "db.example:7000");
         assert_eq!(target.seeds[0].redis_settings().password(), Some("s/ecret"));
@@ -167,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_telling_the_password() {
+    fn an_invalid_url_is_refused_without_showing_the_password() {
         for url in [
             "localhost:6379",
             "http://x",

@@ -1,4 +1,4 @@
-//! Which node holds which partition.
+//! The topology of a store: which node holds which partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,17 +14,17 @@ use super::node::Node;
 use super::target::Target;
 
 const SLOTS: usize = 16_384;
-/// Slots are asked for again at most this often, however many calls find them wrong.
+/// The shortest time between two refreshes of the slots, however many calls find them outdated.
 const LEAST_AGE: Duration = Duration::from_millis(50);
 
-/// The nodes of a store and what each holds.
+/// The nodes of a store and the slots that each holds.
 pub(super) struct Topology {
     target: Target,
-    /// The names of the nodes that the target names, which are never forgotten.
+    /// The names of the nodes of the URL, which are never removed.
     seeds: BTreeSet<String>,
     map: RwLock<Arc<Map>>,
-    /// Held while the slots are asked for; when they were.
-    asking: tokio::sync::Mutex<Option<Instant>>,
+    /// Locked during a refresh; the time of the latest one.
+    refreshed: tokio::sync::Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Default)]
@@ -32,12 +32,12 @@ struct Map {
     nodes: BTreeMap<String, Arc<Node>>,
     /// The primaries, each once; a standalone server is one.
     primaries: Vec<Arc<Node>>,
-    /// For each slot the number of its primary; empty where one server holds all.
+    /// For each slot the number of its primary; empty if one server holds all slots.
     slots: Vec<Option<u16>>,
 }
 
 impl Topology {
-    /// The nodes that the target names; slots are not known yet.
+    /// Creates the topology with the nodes of the URL, before the first refresh of the slots.
     pub(super) fn new(target: Target) -> Result<Self, redis::RedisError> {
         let mut map = Map::default();
         for seed in &target.seeds {
@@ -46,8 +46,8 @@ impl Topology {
             map.nodes.insert(node.name.clone(), node);
         }
         let seeds = map.nodes.keys().cloned().collect();
-        let (map, asking) = (RwLock::new(Arc::new(map)), tokio::sync::Mutex::new(None));
-        Ok(Self { target, seeds, map, asking })
+        let (map, refreshed) = (RwLock::new(Arc::new(map)), tokio::sync::Mutex::new(None));
+        Ok(Self { target, seeds, map, refreshed })
     }
 
     fn map(&self) -> Arc<Map> {
@@ -68,33 +68,35 @@ impl Topology {
     pub(super) fn node_of(&self, partition: Partition) -> Result<Arc<Node>, Failure> {
         let map = self.map();
         let node = map.number_of(partition).map(|number| map.primaries[number].clone());
-        let lacks = || format!("no node of the cluster holds the slot of {partition}");
-        node.ok_or_else(|| Failure::NotSent(lacks()))
+        let missing = || format!("no node of the cluster holds the slot of {partition}");
+        node.ok_or_else(|| Failure::NotSent(missing()))
     }
 
-    /// The node at an address that a redirection names; a host left out is that of the sender.
+    /// The node at the address of a redirection; an empty host is that of the sender.
     pub(super) fn node_at(&self, address: &str, sender: &Node) -> Result<Arc<Node>, Failure> {
-        let wrong = || Failure::Refused(format!("{} redirects to {address:?}", sender.name));
-        let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
-        let port: u16 = port.parse().map_err(|_| wrong())?;
+        let invalid = || {
+            let name = &sender.name;
+            Failure::Refused(format!("{name}: redirection to the invalid address `{address}`"))
+        };
+        let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
+        let port: u16 = port.parse().map_err(|_| invalid())?;
         let host = if host.is_empty() { host_of(&sender.name) } else { host };
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut map).node(host, port, &self.target)
     }
 
-    /// Asks the nodes, one after the other, for the slots, until one gives them: first the one that
-    /// should know best, then the primaries, then those that the target names. Whoever waits for it
-    /// shares the outcome.
+    /// Reads the slots from the first node that returns them: first `best`, which should know them
+    /// best, then the primaries, then the nodes of the URL. Concurrent callers share the outcome.
     pub(super) async fn refresh(&self, best: Option<Arc<Node>>) -> Result<(), Failure> {
-        let asked = Instant::now();
-        let mut latest = self.asking.lock().await;
-        if latest.is_some_and(|at| at > asked || at.elapsed() < LEAST_AGE) {
+        let called = Instant::now();
+        let mut latest = self.refreshed.lock().await;
+        if latest.is_some_and(|at| at > called || at.elapsed() < LEAST_AGE) {
             return Ok(());
         }
-        let mut last = Failure::NotSent("the cluster has no node".to_owned());
+        let mut last = Failure::NotSent("the cluster has no nodes".to_owned());
         for node in self.in_turn(best) {
             let slots = node.ask(cmd("CLUSTER").arg("SLOTS")).await;
-            match slots.and_then(|slots| self.read(&slots, &node)) {
+            match slots.and_then(|slots| self.parse(&slots, &node)) {
                 Ok(map) => {
                     *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
                     *latest = Some(Instant::now());
@@ -106,7 +108,7 @@ impl Topology {
         Err(last)
     }
 
-    /// The nodes in the order in which they are asked, each once.
+    /// The nodes in the order of a refresh, each once.
     fn in_turn(&self, best: Option<Arc<Node>>) -> Vec<Arc<Node>> {
         let map = self.map();
         let all = best.iter().chain(&map.primaries).chain(map.nodes.values());
@@ -114,18 +116,19 @@ impl Topology {
         all.filter(|node| seen.insert(node.name.clone())).cloned().collect()
     }
 
-    /// A map of what `CLUSTER SLOTS` says: ranges, each with its primary first.
-    fn read(&self, value: &Value, sender: &Node) -> Result<Map, Failure> {
-        let wrong = || Failure::Refused(format!("{} gives no slots", sender.name));
-        let Value::Array(ranges) = value else { return Err(wrong()) };
+    /// Parses the reply to `CLUSTER SLOTS`: ranges, each with its primary first.
+    fn parse(&self, value: &Value, sender: &Node) -> Result<Map, Failure> {
+        let malformed =
+            || Failure::Refused(format!("{}: malformed reply to CLUSTER SLOTS", sender.name));
+        let Value::Array(ranges) = value else { return Err(malformed()) };
         let mut map = Map { slots: vec![None; SLOTS], ..(*self.map()).clone() };
         map.primaries.clear();
         for range in ranges {
             let Some([Value::Int(from), Value::Int(to), primary, ..]) = range.as_sequence() else {
-                return Err(wrong());
+                return Err(malformed());
             };
             let Some([host, Value::Int(port), ..]) = primary.as_sequence() else {
-                return Err(wrong());
+                return Err(malformed());
             };
             let host = match host {
                 Value::BulkString(host) if !host.is_empty() && host != b"?" => {
@@ -133,7 +136,7 @@ impl Topology {
                 }
                 _ => host_of(&sender.name).into(),
             };
-            let port = u16::try_from(*port).map_err(|_| wrong())?;
+            let port = u16::try_from(*port).map_err(|_| malformed())?;
             let node = map.node(&host, port, &self.target)?;
             let known = map.primaries.iter().position(|known| known.name == node.name);
             let number = known.unwrap_or_else(|| {
@@ -142,12 +145,12 @@ impl Topology {
             });
             let range = usize::try_from(*from).ok().zip(usize::try_from(*to).ok());
             let slots = range.and_then(|(from, to)| map.slots.get_mut(from..=to));
-            slots.ok_or_else(wrong)?.fill(u16::try_from(number).ok());
+            slots.ok_or_else(malformed)?.fill(u16::try_from(number).ok());
         }
         if map.primaries.is_empty() {
-            return Err(Failure::Refused(format!("{} knows of no slot", sender.name)));
+            return Err(Failure::Refused(format!("{} knows no slots", sender.name)));
         }
-        // Those that have left would cost a timeout each whenever all are asked.
+        // Each node that has left the cluster would cost a timeout at every refresh.
         let primaries: BTreeSet<&String> = map.primaries.iter().map(|node| &node.name).collect();
         map.nodes.retain(|name, _| primaries.contains(name) || self.seeds.contains(name));
         Ok(map)
@@ -162,7 +165,7 @@ impl Map {
         self.slots[slot_of(partition)].map(usize::from)
     }
 
-    /// The node of an address, a new one where it is not known.
+    /// The node at an address; a new one if it is not known.
     fn node(&mut self, host: &str, port: u16, target: &Target) -> Result<Arc<Node>, Failure> {
         let info = target.node(host, port);
         let name = info.addr().to_string();
@@ -170,7 +173,7 @@ impl Map {
             return Ok(node.clone());
         }
         let node = Node::new(info, target)
-            .map_err(|error| Failure::NotSent(format!("{name} is no address: {error}")))?;
+            .map_err(|error| Failure::NotSent(format!("invalid address `{name}`: {error}")))?;
         let node = Arc::new(node);
         self.nodes.insert(name, node.clone());
         Ok(node)
@@ -181,7 +184,7 @@ fn host_of(name: &str) -> &str {
     name.rsplit_once(':').map_or(name, |(host, _)| host)
 }
 
-/// The slot of a partition's keys: of the text within the braces of its tag.
+/// The slot of a partition's keys, which follows from the text between the braces of its tag.
 fn slot_of(partition: Partition) -> usize {
     let tag = partition.to_string();
     let inner = tag.trim_start_matches('{').trim_end_matches('}');
@@ -196,20 +199,20 @@ mod tests {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     use tokio::net::{TcpListener, TcpStream};
 
-    /// What stands behind an address: it answers every question for the slots in the same way.
-    struct Standin {
+    /// A fake node, which counts the requests for the slots and has one reply to them.
+    struct FakeNode {
         address: String,
         asked: Arc<AtomicUsize>,
     }
 
-    /// Stand-ins in the order of their addresses; each gives the reply that is made of all of them.
-    async fn standins(replies: &[fn(&[u16]) -> String]) -> Vec<Standin> {
+    /// Starts fake nodes in the order of their addresses. A reply is built from the ports of all.
+    async fn fake_nodes(replies: &[fn(&[u16]) -> String]) -> Vec<FakeNode> {
         let mut listeners = Vec::new();
         for _ in replies {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             listeners.push((listener.local_addr().unwrap().port(), listener));
         }
-        // As text, as nodes are sorted.
+        // Nodes are sorted by their address as text.
         listeners.sort_by_key(|(port, _)| port.to_string());
         let ports: Vec<u16> = listeners.iter().map(|(port, _)| *port).collect();
         let each = listeners.into_iter().zip(replies);
@@ -221,27 +224,27 @@ mod tests {
                     tokio::spawn(answer(stream, reply.clone(), counted.clone()));
                 }
             });
-            Standin { address: format!("127.0.0.1:{port}"), asked }
+            FakeNode { address: format!("127.0.0.1:{port}"), asked }
         })
         .collect()
     }
 
-    /// Answers whatever else is asked with `OK`, until the other side leaves.
+    /// Answers requests for the slots with the reply, and others with `OK`.
     async fn answer(stream: TcpStream, reply: String, asked: Arc<AtomicUsize>) {
         let (read, mut write) = stream.into_split();
         let mut lines = BufReader::new(read).lines();
         while let Ok(Some(head)) = lines.next_line().await {
-            let (words, mut is_slots) = (head[1..].parse::<usize>().unwrap(), false);
-            for _ in 0..2 * words {
+            let (arguments, mut is_slots) = (head[1..].parse::<usize>().unwrap(), false);
+            for _ in 0..2 * arguments {
                 is_slots |= lines.next_line().await.unwrap().unwrap() == "SLOTS";
             }
             asked.fetch_add(usize::from(is_slots), Ordering::SeqCst);
-            let said = if is_slots { reply.as_str() } else { "+OK\r\n" };
-            write.write_all(said.as_bytes()).await.unwrap();
+            let answer = if is_slots { reply.as_str() } else { "+OK\r\n" };
+            write.write_all(answer.as_bytes()).await.unwrap();
         }
     }
 
-    /// All slots at a port.
+    /// The reply that the node at this port holds all slots.
     fn all_at(port: u16) -> String {
         format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n")
     }
@@ -254,21 +257,21 @@ mod tests {
         all_at(ports[2])
     }
 
-    fn topology_of(seeds: &[&Standin]) -> Topology {
+    fn topology_of(seeds: &[&FakeNode]) -> Topology {
         let addresses: Vec<&str> = seeds.iter().map(|seed| seed.address.as_str()).collect();
         let url = format!("valkey-cluster://{}", addresses.join(","));
         Topology::new(Target::parse(&url).unwrap()).unwrap()
     }
 
-    fn asked(standins: &[Standin]) -> Vec<usize> {
-        standins.iter().map(|standin| standin.asked.load(Ordering::SeqCst)).collect()
+    fn asked(nodes: &[FakeNode]) -> Vec<usize> {
+        nodes.iter().map(|node| node.asked.load(Ordering::SeqCst)).collect()
     }
 
-    /// Goal: nodes that give no slots, or none that can be read, hide no node that gives them.
+    /// A refresh tries all nodes until one returns valid slots.
     #[tokio::test]
-    async fn a_node_that_gives_no_slots_is_passed_over() {
+    async fn a_node_without_valid_slots_is_skipped() {
         let no_port = |_: &[u16]| "*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n$1\r\na\r\n:70000\r\n".to_owned();
-        let nodes = standins(&[
+        let nodes = fake_nodes(&[
             |_| "*0\r\n".to_owned(),
             |_| ":1\r\n".to_owned(),
             no_port,
@@ -282,41 +285,41 @@ mod tests {
         assert_eq!(topology.primaries()[0].name, nodes[4].address);
         let alone = topology_of(&[&nodes[0]]);
         let failure = alone.refresh(None).await.unwrap_err();
-        assert!(failure.to_string().contains("knows of no slot"), "{failure}");
+        assert!(failure.to_string().contains("knows no slots"), "{failure}");
     }
 
-    /// Goal: a redirection names the node that knows best; then those that hold slots are asked.
+    /// The node of a redirection is asked first, then the primaries, then the nodes of the URL.
     #[tokio::test]
-    async fn those_who_know_best_are_asked_first() {
-        let nodes = standins(&[to_second, to_third, to_third]).await;
+    async fn the_node_of_a_redirection_and_the_primaries_are_asked_first() {
+        let nodes = fake_nodes(&[to_second, to_third, to_third]).await;
         let topology = topology_of(&[&nodes[0]]);
         topology.refresh(None).await.unwrap();
-        *topology.asking.lock().await = None;
-        // The seed stands before the primary in the order of names.
+        *topology.refreshed.lock().await = None;
+        // By name, the seed is before the primary.
         topology.refresh(None).await.unwrap();
         assert_eq!(asked(&nodes), [1, 1, 0]);
-        *topology.asking.lock().await = None;
+        *topology.refreshed.lock().await = None;
         let best = topology.node_at(&nodes[0].address, &topology.primaries()[0]).unwrap();
         topology.refresh(Some(best)).await.unwrap();
         assert_eq!(asked(&nodes), [2, 1, 0]);
     }
 
-    /// Goal: what has left the cluster is not asked for ever; what the target names is.
+    /// A node that has left the cluster is removed; a node of the URL is not.
     #[tokio::test]
-    async fn nodes_that_hold_nothing_are_forgotten_but_for_seeds() {
-        let nodes = standins(&[to_second, to_third, to_third]).await;
+    async fn nodes_without_slots_are_removed_except_for_seeds() {
+        let nodes = fake_nodes(&[to_second, to_third, to_third]).await;
         let topology = topology_of(&[&nodes[0]]);
         for known in [[0, 1], [0, 2], [0, 2]] {
             topology.refresh(None).await.unwrap();
-            *topology.asking.lock().await = None;
+            *topology.refreshed.lock().await = None;
             let names: Vec<String> = topology.map().nodes.keys().cloned().collect();
             assert_eq!(names, known.map(|number: usize| nodes[number].address.clone()));
         }
     }
 
-    /// As `CLUSTER KEYSLOT` of Valkey 8.0 says.
+    /// The numbers are those of `CLUSTER KEYSLOT` in Valkey 8.0.
     #[test]
-    fn slots_are_those_of_the_server() {
+    fn slots_are_computed_as_by_the_server() {
         let worker = Partition { family: PartitionFamily::Worker, index: 7 };
         let found = [Partition::flow(0), Partition::flow(255), Partition::META, worker];
         assert_eq!(found.map(slot_of), [14_926, 15_470, 10_453, 12_658]);

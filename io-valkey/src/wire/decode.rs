@@ -1,4 +1,4 @@
-//! Replies of functions as replies of the contract.
+//! Decodes the replies of functions into replies of the store contract.
 
 use ff_core::score::Score;
 use ff_core::store::{
@@ -8,45 +8,45 @@ use ff_core::store::{
 use ff_core::time::TimestampMs;
 use uuid::Uuid;
 
-/// A reply as the protocol gives it.
+/// A reply value of the server's protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Nothing.
+    /// No value.
     Nil,
-    /// A number.
+    /// An integer.
     Number(i64),
     /// Bytes.
     Data(Vec<u8>),
-    /// Answers in order.
+    /// A list of values.
     List(Vec<Self>),
 }
 
-/// A reply that is not in the form of the library: the caller cannot know what was done.
+/// A malformed reply of the function library. The call may have been applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store's reply is not in the form of the function library: {what}")]
+#[error("malformed reply of the function library: {what}")]
 pub struct WireError {
     what: &'static str,
 }
 
 type Decoded<T> = Result<T, WireError>;
 
-const fn wrong<T>(what: &'static str) -> Decoded<T> {
+const fn malformed<T>(what: &'static str) -> Decoded<T> {
     Err(WireError { what })
 }
 
-/// The reply to a request.
+/// Decodes the reply to a request. It never panics, whatever the answer is.
 ///
 /// # Errors
 ///
-/// [`WireError`]; decoding never panics, whatever the answer is.
+/// [`WireError`].
 pub fn decode(request: &Request, answer: Answer) -> Decoded<Reply> {
     let mut items = list(answer)?.into_iter();
-    let Some(Answer::Number(at)) = items.next() else { return wrong("no time") };
+    let Some(Answer::Number(at)) = items.next() else { return malformed("no time") };
     let at = TimestampMs::new(u64::try_from(at).unwrap_or(0));
     let body = match request {
         Request::Commit(commit) => {
             if items.len() != commit.units.len() {
-                return wrong("another number of units");
+                return malformed("the number of units differs");
             }
             let units = commit.units.iter().zip(items).map(|(asked, answer)| unit(asked, answer));
             ReplyBody::Commit(units.collect::<Decoded<_>>()?)
@@ -58,12 +58,12 @@ pub fn decode(request: &Request, answer: Answer) -> Decoded<Reply> {
             };
             ReplyBody::Take(Taken { rest, entries: entries(items)? })
         }
-        Request::Poll(_) => return wrong("a poll is answered by no function"),
+        Request::Poll(_) => return malformed("no function answers a poll"),
         Request::Read(read) => {
             let (records, values) = (read.records.len(), read.values.len());
-            // A read of nothing has a key that shows its place, and that is answered too.
+            // An empty read has one key that routes the call; its value is in the reply.
             if items.len() != (records + values).max(1) {
-                return wrong("another number of records and values");
+                return malformed("the number of records and values differs");
             }
             let stored = items.by_ref().take(records).map(stored).collect::<Decoded<_>>()?;
             let values = items.take(values).map(fetched).collect::<Decoded<_>>()?;
@@ -81,35 +81,35 @@ pub fn decode(request: &Request, answer: Answer) -> Decoded<Reply> {
 }
 
 fn list(answer: Answer) -> Decoded<Vec<Answer>> {
-    if let Answer::List(items) = answer { Ok(items) } else { wrong("no list") }
+    if let Answer::List(items) = answer { Ok(items) } else { malformed("not a list") }
 }
 
 fn data(answer: Option<Answer>) -> Decoded<Vec<u8>> {
-    if let Some(Answer::Data(bytes)) = answer { Ok(bytes) } else { wrong("no text") }
+    if let Some(Answer::Data(bytes)) = answer { Ok(bytes) } else { malformed("not a text") }
 }
 
 fn parsed<T: std::str::FromStr>(text: &[u8], what: &'static str) -> Decoded<T> {
     let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    parsed.map_or(wrong(what), Ok)
+    parsed.map_or(malformed(what), Ok)
 }
 
-/// A score as a server writes it.
+/// Parses a score of the server.
 ///
 /// # Errors
 ///
-/// [`WireError`] when the text is no integer.
+/// [`WireError`] when the text is not an integer.
 pub fn score(text: &[u8]) -> Decoded<Score> {
-    parsed(text, "a score is no integer").map(Score::new)
+    parsed(text, "a score is not an integer").map(Score::new)
 }
 
 fn stored(answer: Answer) -> Decoded<Option<Stored>> {
     let record = match answer {
         Answer::Nil => return Ok(None),
         Answer::Data(record) => record,
-        _ => return wrong("no record"),
+        _ => return malformed("not a record"),
     };
     let parts = record.split_at_checked(16);
-    let (version, body) = parts.map_or(wrong("a record is shorter than its version"), Ok)?;
+    let (version, body) = parts.map_or(malformed("a record is shorter than its version"), Ok)?;
     let half = |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     let version = Version { count: half(&version[..8]), nonce: half(&version[8..]) };
     Ok(Some(Stored { version, bytes: Bytes::from(body) }))
@@ -120,7 +120,7 @@ fn fetched(answer: Answer) -> Decoded<Fetched> {
         Answer::Nil => Ok(Fetched::Absent),
         Answer::Number(0) => Ok(Fetched::Deferred),
         Answer::Data(value) => Ok(Fetched::Value(Bytes::from(value))),
-        _ => wrong("no value"),
+        _ => malformed("not a value"),
     }
 }
 
@@ -134,14 +134,15 @@ fn unit(asked: &Unit, answer: Answer) -> Decoded<UnitReply> {
             Ok(UnitReply::Conflict { current: items.map(stored).collect::<Decoded<_>>()? })
         }
         Some(Answer::Number(2)) => Ok(UnitReply::OutsideWindow),
-        _ => wrong("no outcome of a unit"),
+        _ => malformed("not the outcome of a unit"),
     }
 }
 
 fn entries(mut items: impl Iterator<Item = Answer>) -> Decoded<Vec<ScanEntry>> {
     let mut entries = Vec::new();
     while let Some(member) = items.next() {
-        let member = Uuid::from_slice(&data(Some(member))?).or(wrong("a member is no uuid"))?;
+        let member = data(Some(member))?;
+        let member = Uuid::from_slice(&member).or(malformed("a member is not a uuid"))?;
         let score = score(&data(items.next())?)?;
         let record = stored(items.next().unwrap_or(Answer::Nil))?;
         entries.push(ScanEntry { position: ScanPosition { score, member }, record });
@@ -155,20 +156,21 @@ fn stream_id(mut number: impl FnMut() -> Decoded<u64>) -> Decoded<StreamId> {
 
 fn streamed(mut items: impl Iterator<Item = Answer>) -> Decoded<Streamed> {
     let history = data(items.next())?;
-    let text = std::str::from_utf8(&history).or(wrong("no history"))?;
-    let history = u64::from_str_radix(text, 16).or(wrong("no history"))?;
+    let text = std::str::from_utf8(&history).or(malformed("not a history"))?;
+    let history = u64::from_str_radix(text, 16).or(malformed("not a history"))?;
     let gap = items.next() == Some(Answer::Number(1));
-    let id = stream_id(|| parsed(&data(items.next())?, "no number"))?;
+    let id = stream_id(|| parsed(&data(items.next())?, "not a number"))?;
     let next = Cursor::After { history, id };
     let entries = items.map(|item| entry(&data(Some(item))?)).collect::<Decoded<_>>()?;
     Ok(Streamed { entries, next, gap })
 }
 
-/// An element of a stream's list: a head that begins with time and sequence, and the content.
+/// Decodes an element of a stream's list: a head that begins with time and sequence, and the
+/// content.
 fn entry(element: &[u8]) -> Decoded<StreamEntry> {
     let (head, content) = element.split_at(element.iter().position(|b| *b == b' ').unwrap_or(0));
     let mut numbers = head.split(|byte| *byte == b':');
-    let id = stream_id(|| parsed(numbers.next().unwrap_or_default(), "no number"))?;
+    let id = stream_id(|| parsed(numbers.next().unwrap_or_default(), "not a number"))?;
     Ok(StreamEntry { id, entry: Bytes::from(content.get(1..).unwrap_or_default()) })
 }
 
@@ -179,14 +181,14 @@ mod tests {
     use ff_core::partition::Partition;
     use ff_core::store::{Commit, Read, RecordKey, ValueKey};
 
-    fn is_read(request: &Request, answers: Vec<Answer>) -> bool {
+    fn decodes(request: &Request, answers: Vec<Answer>) -> bool {
         let items = std::iter::once(Answer::Number(1)).chain(answers);
         decode(request, Answer::List(items.collect())).is_ok()
     }
 
-    /// A missing part would be taken for an absent record, and one too many for another's.
+    /// Otherwise a missing part would be decoded as an absent record.
     #[test]
-    fn an_answer_with_another_number_of_parts_is_refused() {
+    fn a_reply_with_a_missing_or_additional_part_is_refused() {
         let partition = Partition::flow(0);
         let (records, values) = (vec![RecordKey::Meta; 2], vec![ValueKey::Result(Uuid::nil())]);
         let expect = records.iter().map(|key| (key.clone(), Version::ABSENT)).collect();
@@ -200,10 +202,10 @@ mod tests {
             vec![Answer::List(outcome.chain(vec![Answer::Nil; count]).collect())]
         };
         for count in 0..5 {
-            assert_eq!(is_read(&read, vec![Answer::Nil; count]), count == 3, "{count} parts");
-            assert_eq!(is_read(&nothing, vec![Answer::Nil; count]), count == 1, "{count} parts");
-            assert_eq!(is_read(&commit, parts(0, count)), count == 1, "{count} values");
-            assert_eq!(is_read(&commit, parts(1, count)), count == 2, "{count} records");
+            assert_eq!(decodes(&read, vec![Answer::Nil; count]), count == 3, "{count} parts");
+            assert_eq!(decodes(&nothing, vec![Answer::Nil; count]), count == 1, "{count} parts");
+            assert_eq!(decodes(&commit, parts(0, count)), count == 1, "{count} values");
+            assert_eq!(decodes(&commit, parts(1, count)), count == 2, "{count} records");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Requests as arguments of functions.
+//! Encodes requests of the store contract as calls of functions.
 
 use std::borrow::Cow;
 
@@ -7,23 +7,23 @@ use ff_core::store::{Bytes, Commit, Cursor, IndexName, Request, TakeUntil, Topic
 
 use super::library::Function;
 
-/// What to call: a function, its keys and its arguments. All keys share one hash tag.
+/// A function call: the function, its keys and its arguments. All keys share one hash tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call<'a> {
     /// The function.
     pub function: Function,
     /// Its keys, in the order in which the function reads them.
     pub keys: Vec<Vec<u8>>,
-    /// Its arguments, likewise.
+    /// Its arguments, in the order in which the function reads them.
     pub args: Vec<Cow<'a, [u8]>>,
 }
 
-/// A section of a unit: its items have a key and so many arguments each.
+/// A section of a unit. Each of its items has a key and a fixed number of arguments.
 #[derive(Clone, Copy)]
 pub struct Section {
     /// Its name in the library.
     pub name: &'static str,
-    /// Arguments of an item.
+    /// The number of arguments of an item.
     pub arguments: usize,
     count: fn(&Unit) -> usize,
     write: fn(&mut Writer<'_, '_>),
@@ -48,7 +48,7 @@ const fn section(
     Section { name, arguments, count, write }
 }
 
-/// The call for a request within its bounds; `None` for a `Poll`, which plain commands answer.
+/// Encodes a request that is within its bounds. `None` for a `Poll`, which plain commands answer.
 pub fn encode(request: &Request) -> Option<Call<'_>> {
     let function = Function::of(request)?;
     let (mut keys, mut args) = (Vec::new(), Vec::new());
@@ -74,7 +74,7 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
             keys.extend(read.values.iter().map(|key| key.text(read.partition)));
             args.push(text(read.records.len()));
             if keys.is_empty() {
-                // A call without a key has no place: any key of the partition shows where.
+                // A cluster routes a call by its keys: any key of the partition will do.
                 keys.push(Vec::from(&*text(read.partition)));
             }
         }
@@ -83,9 +83,9 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
             let prefix = Cow::Owned(scan.index.record_prefix(scan.partition));
             args.extend([prefix, text(scan.limit)]);
             match scan.after {
-                Some(place) => {
-                    args.push(text(place.score.get()));
-                    args.push(Cow::Owned(place.member.as_bytes().to_vec()));
+                Some(position) => {
+                    args.push(text(position.score.get()));
+                    args.push(Cow::Owned(position.member.as_bytes().to_vec()));
                 }
                 None => args.extend([Cow::Borrowed(b"".as_slice()), Cow::Borrowed(b"".as_slice())]),
             }

@@ -1,4 +1,4 @@
-//! The function library's text and names.
+//! The text of the function library and the names of its functions.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,8 @@ use ff_core::execution::Purpose;
 use ff_core::store::{Request, Unit};
 use sha2::{Digest, Sha256};
 
-/// The text that is loaded into a server, with names that end in its hash: versions live side by
-/// side during a rolling upgrade, and nothing is ever replaced.
+/// The function library that is loaded into a server. All names end in the hash of its text, so
+/// that versions coexist during a rolling upgrade, and no version replaces another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Library {
     name: String,
@@ -18,11 +18,11 @@ pub struct Library {
 /// A function of the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
-    /// Commits what a full server refuses.
+    /// Commits new work; refused when the server's memory is full.
     Commit,
-    /// Commits what a full server allows.
+    /// Commits the end of work; allowed when the server's memory is full.
     CommitFull,
-    /// Hands out the next entries of an index.
+    /// Takes the next entries of an index.
     Take,
     /// Reads records and values.
     Read,
@@ -37,7 +37,7 @@ const NAME: &str = "#!lua name=flowfabric\n";
 const VERSION: &str = "local VERSION = ''\n";
 
 impl Library {
-    /// A library of another text, for tests of the library itself.
+    /// Creates a library from another text, for tests of the library itself.
     pub fn of(text: &str) -> Self {
         let hash = Sha256::digest(text.as_bytes());
         let version: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -57,12 +57,12 @@ impl Library {
         &self.text
     }
 
-    /// A function's name.
+    /// The name of a function.
     pub fn function(&self, function: Function) -> String {
         format!("ff_{}_{}", function.name(), self.version)
     }
 
-    /// The name of the function that tells which rights its caller lacks.
+    /// The name of the function that returns the rights that its caller lacks.
     pub fn rights(&self) -> String {
         format!("ff_rights_{}", self.version)
     }
@@ -86,7 +86,7 @@ impl Function {
     pub const ALL: [Self; 6] =
         [Self::Commit, Self::CommitFull, Self::Take, Self::Read, Self::Scan, Self::Stream];
 
-    /// The function that answers a request; a `Poll` is answered by plain commands.
+    /// The function that answers a request; `None` for a `Poll`, which plain commands answer.
     pub fn of(request: &Request) -> Option<Self> {
         let finishes = |unit: &Unit| unit.purpose == Purpose::Finish;
         Some(match request {
@@ -104,7 +104,7 @@ impl Function {
         ["commit", "commit_full", "take", "read", "scan", "stream"][self.number()]
     }
 
-    /// Its place in [`Function::ALL`].
+    /// Its position in [`Function::ALL`].
     pub const fn number(self) -> usize {
         self as usize
     }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_sections_is_that_of_the_library() {
+    fn the_sections_are_those_of_the_table_in_the_library() {
         let rows = TEXT.lines().skip_while(|line| !line.contains("this many arguments:")).skip(1);
         let rows = rows.take_while(|line| line.starts_with("--")).map(|line| {
             let (name, arguments) = line.trim_start_matches("-- ").split_once(' ')?;
@@ -148,7 +148,7 @@ mod tests {
         assert!(TEXT.contains(&format!("local {name} = {value}\n")), "{name}");
     }
 
-    /// Each word in capitals that begins a command stands beside a call, or in another one too.
+    /// Every quoted word in capitals is a command of some `call('...')`, or a known option.
     #[test]
     fn the_commands_are_those_that_are_called() {
         let library = Library::default();

@@ -1,8 +1,8 @@
-//! The wire form of requests and replies: what the function library takes and gives.
+//! The wire form: the arguments and replies of the function library.
 //!
-//! The table in the head of `lua/flowfabric.lua` describes it; [`SECTIONS`] repeats that table and
+//! The table in the head of `lua/flowfabric.lua` describes it. [`SECTIONS`] repeats that table, and
 //! a test compares the two. The library measures each call before it reads or writes anything, so
-//! that an argument too many or too few is refused.
+//! that a call with an argument too many or too few is refused.
 
 mod decode;
 mod encode;

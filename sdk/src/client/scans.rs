@@ -1,5 +1,4 @@
-//! What a client reads from the indexes themselves: the quarantine, and whether anything is left
-//! to do.
+//! Calls that read the indexes: the quarantine, and whether lanes are idle.
 
 use std::time::Duration;
 
@@ -17,13 +16,13 @@ use ff_core::time::TimestampMs;
 use super::Client;
 use crate::error::SdkError;
 
-/// A page of the quarantine: partition by partition, within each by time.
+/// A page of the quarantine: partition by partition, and by time within each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QuarantinePage {
     /// The records in quarantine.
     pub records: Vec<Quarantined>,
-    /// Where the next page begins; `None` at the end.
+    /// The position of the next page; `None` at the end.
     pub next: Option<ListPosition>,
 }
 
@@ -33,57 +32,68 @@ pub struct QuarantinePage {
 pub struct Quarantined {
     /// The execution whose record it is.
     pub execution_id: ExecutionId,
-    /// When it was put there, by the store's clock.
+    /// The time it was put there, by the store's clock.
     pub since: TimestampMs,
-    /// Why it does not decode; `None` when it does by now.
+    /// The reason why it cannot be decoded; `None` when it can by now.
     pub problem: Option<String>,
 }
 
 impl Client {
-    /// A page of at most `limit` records that do not decode though their format is known, of all
-    /// namespaces: what does not decode does not say whose it is.
+    /// Reads a page of the quarantine: at most `limit` records that cannot be decoded although
+    /// their format is known. `from` is [`QuarantinePage::next`] of the page before.
+    ///
+    /// The records are of all namespaces, since an undecodable record does not reveal its own.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`]. Cancel safe.
+    /// [`SdkError::Engine`] with `Unavailable` when the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn quarantined(
         &self,
         from: Option<ListPosition>,
         limit: usize,
     ) -> Result<QuarantinePage, SdkError> {
         let limit = limit.max(1);
-        let mut place = from.unwrap_or(ListPosition { partition: 0, after: None });
+        let mut position = from.unwrap_or(ListPosition { partition: 0, after: None });
         let mut page = QuarantinePage::default();
-        while place.partition < self.partition_config().num_flow_partitions {
+        while position.partition < self.partition_config().num_flow_partitions {
             let missing = limit - page.records.len();
             if missing == 0 {
-                page.next = Some(place);
+                page.next = Some(position);
                 break;
             }
-            let partition = Partition::flow(place.partition);
+            let partition = Partition::flow(position.partition);
             let count = missing.min(MAX_PAGE) as u32;
             let (scanned, _) =
-                self.scan(partition, IndexName::Quarantine, place.after, count).await?;
+                self.scan(partition, IndexName::Quarantine, position.after, count).await?;
             let codec = self.0.connection.terms().codec();
             let entries = scanned.entries.iter();
-            page.records.extend(entries.filter_map(|entry| held(partition, entry, codec)));
-            place = match scanned.next {
-                Some(after) => ListPosition { after: Some(after), ..place },
-                None => ListPosition { partition: place.partition + 1, after: None },
+            page.records.extend(entries.filter_map(|entry| quarantined(partition, entry, codec)));
+            position = match scanned.next {
+                Some(after) => ListPosition { after: Some(after), ..position },
+                None => ListPosition { partition: position.partition + 1, after: None },
             };
         }
         Ok(page)
     }
 
-    /// Whether nothing on these lanes waits for a worker, and no lease, delay or deadline of them
-    /// is due within a time. What waits for capabilities that no worker has is left out.
+    /// Returns whether these lanes are idle: no execution waits for a worker, and none has a lease,
+    /// a delay or a deadline that ends within this time. Executions that no worker is capable of
+    /// running do not count.
     ///
-    /// It looks at every partition: it is for scripts that wait for the end of their work, not for
-    /// a worker's loop.
+    /// The call reads every partition. It is meant for scripts that wait until all work has ended,
+    /// not for the loop of a worker.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`]. Cancel safe.
+    /// [`SdkError::Engine`] with `Unavailable` when the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn is_idle(&self, lanes: &[LaneId], within: Duration) -> Result<bool, SdkError> {
         for index in 0..self.partition_config().num_flow_partitions {
             let partition = Partition::flow(index);
@@ -102,7 +112,7 @@ impl Client {
         Ok(true)
     }
 
-    /// Whether something of these lanes that is not over is due within a time.
+    /// Returns whether an open execution of these lanes is due within this time.
     async fn is_due(
         &self,
         partition: Partition,
@@ -129,13 +139,14 @@ impl Client {
         }
     }
 
+    /// Returns whether the entry is an execution of these lanes that has not ended.
     fn is_open(&self, entry: &ScanEntry, lanes: &[LaneId]) -> bool {
-        // What cannot be read cannot be worked on either.
+        // No worker can run an execution whose record cannot be read.
         let codec = self.0.connection.terms().codec();
         let record = entry.record.as_ref().map(|stored| load(stored, codec));
         let Some(Ok(loaded)) = record else { return false };
         let execution = &loaded.execution;
-        // What no worker fitted is looked at again and again; that alone is nothing to wait for.
+        // An execution that no worker fits is due again and again, for a recheck.
         let unfit = execution.blocks().is_some_and(|blocks| blocks.get(BlockKind::Route).is_some());
         !unfit
             && !matches!(execution.phase, Phase::Terminal(_))
@@ -156,8 +167,8 @@ impl Client {
     }
 }
 
-/// An entry of the quarantine; nothing when its record is gone.
-fn held(partition: Partition, entry: &ScanEntry, codec: &Codec) -> Option<Quarantined> {
+/// The record of a quarantine entry; `None` when it was removed.
+fn quarantined(partition: Partition, entry: &ScanEntry, codec: &Codec) -> Option<Quarantined> {
     let problem = load(entry.record.as_ref()?, codec).err().map(|error| error.to_string());
     Some(Quarantined {
         execution_id: ExecutionId::from_parts(partition.index, entry.position.member),
@@ -188,7 +199,7 @@ mod tests {
         Client::connect_with(backend.clone(), "ns").await.expect("it connects")
     }
 
-    /// Puts a record that does not decode where others would find it.
+    /// Writes a record that cannot be decoded, with its quarantine entry.
     async fn put_into_quarantine(backend: &MemoryBackend, id: ExecutionId, at: u64) {
         let key = RecordKey::of(&id);
         let score = Some(Score::at(TimestampMs::new(at)));
@@ -231,14 +242,14 @@ mod tests {
         let worker = worker.expect("it connects");
         let idle = || async { client.is_idle(&lanes, MINUTE).await.expect("it answers") };
         assert!(idle().await, "an empty store");
-        client.submit(Submission::new("k").lane("other")).await.expect("it is taken");
-        client.submit(Submission::new("k").delay(2 * MINUTE)).await.expect("it is taken");
-        assert!(idle().await, "another lane, and what is due later");
-        client.submit(Submission::new("k")).await.expect("it is taken");
-        assert!(!idle().await, "it waits");
+        client.submit(Submission::new("k").lane("other")).await.expect("it is accepted");
+        client.submit(Submission::new("k").delay(2 * MINUTE)).await.expect("it is accepted");
+        assert!(idle().await, "another lane, and a delay that ends later, do not count");
+        client.submit(Submission::new("k")).await.expect("it is accepted");
+        assert!(!idle().await, "an execution waits");
         let task = worker.claim_next().await.expect("it answers").expect("there is work");
-        assert!(!idle().await, "it runs");
+        assert!(!idle().await, "an execution runs");
         task.complete(None).await.expect("it completes");
-        assert!(idle().await, "what is over is due later");
+        assert!(idle().await, "the retention of a completed execution does not count");
     }
 }

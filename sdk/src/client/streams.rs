@@ -1,4 +1,4 @@
-//! Reading the output of attempts: page by page, or as it comes.
+//! Calls that read the output of attempts: page by page, or as it is written.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,53 +16,92 @@ use super::Client;
 use crate::error::SdkError;
 use crate::output::RING_EVERY;
 
-/// The longest that one call waits for output.
+/// The longest wait of one call for output.
 const MAX_WAIT: Duration = Duration::from_secs(30);
-/// How long to wait for a wake-up before looking anyway.
+/// The longest wait for a wake-up before the next read.
 const BACKSTOP: Duration = Duration::from_secs(1);
-/// How long a reader looks by itself after something came: a writer wakes readers only so often.
-const READS_ON: Duration = Duration::from_millis(3 * RING_EVERY.as_millis() as u64);
+/// How long a reader polls after new frames or a wake-up, since a writer wakes readers at most once
+/// in [`RING_EVERY`].
+const POLLS_FOR: Duration = Duration::from_millis(3 * RING_EVERY.as_millis() as u64);
 /// Frames on one page of a tail.
 const PAGE: u32 = 50;
 
-/// What a tail yields.
+/// An item of a [`Tail`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TailItem {
     /// A frame.
     Frame(StoredFrame),
-    /// Some frames were not kept, or the store's history changed. It goes on with the first frame
-    /// that is kept: in another history frames that were yielded before come again, and one that
-    /// was lost with the history before may be another one under its sequence.
+    /// Some frames were dropped, or the store's history changed (after a failover). The tail goes
+    /// on with the first frame that the store has. In a changed history, frames that were yielded
+    /// before can come again, and a sequence can stand for another frame than before.
     Gap,
-    /// No more will come; it is the last item.
+    /// The output is closed; this is the last item.
     Closed(CloseReason),
 }
 
-/// The output of one attempt, as it comes. It reads and never holds up a writer.
+/// The output of one attempt, yielded as it is written (`docs/spec.md`, 6). A tail never delays
+/// the writer.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::sync::Arc;
+/// use ff_sdk::{
+///     Client, Cursor, FlowFabricWorker, MemoryBackend, Submission, TailItem, WorkerConfig,
+/// };
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let client = Client::connect_with(backend.clone(), "demo").await?;
+/// # let config = WorkerConfig::new("worker", "worker-1", "demo")?;
+/// # let worker = FlowFabricWorker::connect_with(config, backend, None).await?;
+/// let id = client.submit(Submission::new("count")).await?.id();
+/// let task = worker.claim_next().await?.expect("there is work");
+/// task.append_frame("log", "1, 2, 3", BTreeMap::new()).await?;
+/// task.complete(None).await?;
+///
+/// let mut tail = client.tail(&id, None, Cursor::Start, None).await?;
+/// while let Some(item) = tail.next().await {
+///     match item? {
+///         TailItem::Frame(frame) => println!("{} bytes", frame.frame.payload.len()),
+///         TailItem::Closed(reason) => println!("closed: {reason:?}"),
+///         _ => println!("some output was dropped"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Tail {
     client: Client,
     id: ExecutionId,
     attempt: AttemptIndex,
     only: Option<FrameType>,
     next: Cursor,
-    /// Behind the item that was yielded last.
+    /// The cursor after the item that was yielded last.
     yielded: Cursor,
     items: VecDeque<(TailItem, Cursor)>,
-    wakes: Option<Box<dyn WakeUps>>,
-    last_came: Instant,
-    /// Whether the latest page had all that there was, so that the next one would have little.
+    wake_ups: Option<Box<dyn WakeUps>>,
+    /// The time of the latest new frames or wake-up.
+    last_news: Instant,
+    /// Whether the latest page had all frames that there were, so that the next one would have
+    /// few.
     caught_up: bool,
     ended: bool,
 }
 
 impl Client {
-    /// A page of an attempt's output from a cursor on: at most `limit` frames, 1 to 10,000, and at
-    /// most 1,024 at a time. A page is empty only where no wanted frame follows now.
+    /// Reads a page of an attempt's output from a cursor on: at most `limit` frames (1 to 10,000;
+    /// at most 1,024 are returned). `only` filters by type. A page is empty only when no matching
+    /// frame follows yet.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`, and `InvalidInput` for the limit. Cancel safe.
+    /// [`SdkError::Engine`] with `NotFound`, and with `InvalidInput` for the limit.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn read_stream(
         &self,
         id: &ExecutionId,
@@ -71,16 +110,20 @@ impl Client {
         limit: u32,
         only: Option<FrameType>,
     ) -> Result<FramePage, SdkError> {
-        self.check_is_ours(id).await?;
+        self.check_namespace(id).await?;
         self.page(id, attempt, from, limit, only).await
     }
 
-    /// The same, but waits up to `wait`, at most 30 s, where no wanted frame follows yet. It ends
-    /// early when the output is closed.
+    /// Reads a page like [`Client::read_stream`]. When no frame follows yet and the output is not
+    /// closed, it waits for one, up to `wait` and at most 30 s.
     ///
     /// # Errors
     ///
-    /// As for [`Client::read_stream`]. Cancel safe.
+    /// As for [`Client::read_stream`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn tail_stream(
         &self,
         id: &ExecutionId,
@@ -94,30 +137,34 @@ impl Client {
         if !page.frames.is_empty() || page.gap || page.closed.is_some() {
             return Ok(page);
         }
-        let mut wakes = self.readers_wakes(id, attempt);
-        // Somebody else may have been woken just now: whatever follows soon rings nobody.
-        let mut reads_on = Instant::now() + READS_ON;
+        let mut wake_ups = self.frame_wake_ups(id, attempt);
+        // Another reader may have been woken just now; then the next frames wake no reader.
+        let mut polls_until = Instant::now() + POLLS_FOR;
         loop {
-            // Subscribed now; what came before that is seen by reading once more.
+            // Frames appended before the subscription are found by this read.
             let page = self.page(id, attempt, page.next, limit, None).await?;
             let nothing = page.frames.is_empty() && !page.gap && page.closed.is_none();
             let now = Instant::now();
             if !nothing || now >= until {
                 return Ok(page);
             }
-            let longest = if now < reads_on { RING_EVERY } else { BACKSTOP };
-            if wait_for(&mut wakes, until.min(now + longest)).await {
-                reads_on = Instant::now() + READS_ON;
+            let longest = if now < polls_until { RING_EVERY } else { BACKSTOP };
+            if wait_for(&mut wake_ups, until.min(now + longest)).await {
+                polls_until = Instant::now() + POLLS_FOR;
             }
         }
     }
 
-    /// The output of an attempt as it comes, from a cursor on; of the latest attempt that there is
-    /// unless one is named, of the first where there was none yet.
+    /// Follows the output of an attempt from a cursor on. `None` means the latest attempt, or the
+    /// first one when none has started yet. `only` filters by type.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`. Cancel safe.
+    /// [`SdkError::Engine`] with `NotFound`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn tail(
         &self,
         id: &ExecutionId,
@@ -136,8 +183,8 @@ impl Client {
             next: from,
             yielded: from,
             items: VecDeque::new(),
-            wakes: self.readers_wakes(id, attempt),
-            last_came: Instant::now(),
+            wake_ups: self.frame_wake_ups(id, attempt),
+            last_news: Instant::now(),
             caught_up: false,
             ended: false,
         })
@@ -156,41 +203,41 @@ impl Client {
         Ok(connection.drive(read.map_err(EngineError::from)?.only(only)).await?)
     }
 
-    /// Another tenant's output is none of ours.
-    async fn check_is_ours(&self, id: &ExecutionId) -> Result<(), SdkError> {
+    /// Refuses an execution of another namespace.
+    async fn check_namespace(&self, id: &ExecutionId) -> Result<(), SdkError> {
         let (found, _) = self.read(id, &[]).await?;
         Ok(found.map(|_| ()).ok_or(EngineError::NotFound { entity: "execution" })?)
     }
 
-    fn readers_wakes(&self, id: &ExecutionId, attempt: AttemptIndex) -> Option<Box<dyn WakeUps>> {
+    fn frame_wake_ups(&self, id: &ExecutionId, attempt: AttemptIndex) -> Option<Box<dyn WakeUps>> {
         let topic = Topic::Frames { execution: id.uuid(), attempt };
         self.0.connection.backend.subscribe(vec![topic])
     }
 }
 
-/// Waits for a wake-up, at most until then; tells whether one came.
-async fn wait_for(wakes: &mut Option<Box<dyn WakeUps>>, until: Instant) -> bool {
-    let Some(stream) = wakes else {
+/// Waits for a wake-up until a time; returns whether there was one.
+async fn wait_for(wake_ups: &mut Option<Box<dyn WakeUps>>, until: Instant) -> bool {
+    let Some(stream) = wake_ups else {
         tokio::time::sleep_until(until).await;
         return false;
     };
     match tokio::time::timeout_at(until, stream.next()).await {
         Ok(Some(_)) => true,
         Ok(None) => {
-            *wakes = None;
+            *wake_ups = None;
             false
         }
         Err(_) => false,
     }
 }
 
-/// Takes the wake-ups that are there; tells whether one was.
-fn drain(wakes: &mut Option<Box<dyn WakeUps>>) -> bool {
+/// Consumes the wake-ups received so far; returns whether there was one.
+fn drain(wake_ups: &mut Option<Box<dyn WakeUps>>) -> bool {
     let mut any = false;
-    while let Some(stream) = wakes {
+    while let Some(stream) = wake_ups {
         match stream.next().now_or_never() {
             Some(Some(_)) => any = true,
-            Some(None) => *wakes = None,
+            Some(None) => *wake_ups = None,
             None => break,
         }
     }
@@ -203,18 +250,22 @@ impl Tail {
         self.attempt
     }
 
-    /// The place behind the item that was yielded last: another tail goes on from there, and is not
-    /// told again of a gap that this one has yielded.
+    /// The cursor after the item that was yielded last. Another tail can continue from it; a gap
+    /// that this one has yielded is not yielded again.
     pub const fn cursor(&self) -> Cursor {
         self.yielded
     }
 
-    /// The next item; `None` after the output was closed.
+    /// Waits for the next item; `None` after [`TailItem::Closed`].
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] when the store does not answer, or the execution is gone; the next call
-    /// tries again. Cancel safe.
+    /// [`SdkError::Engine`] with `Unavailable` when the store does not answer, and with `NotFound`
+    /// when the execution was removed. The next call tries again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no item is lost.
     pub async fn next(&mut self) -> Option<Result<TailItem, SdkError>> {
         loop {
             if let Some((item, cursor)) = self.items.pop_front() {
@@ -226,8 +277,8 @@ impl Tail {
                 return None;
             }
             if self.caught_up {
-                // Reading with each frame that comes would cost its writer more than the frame.
-                tokio::time::sleep_until(self.last_came + self.pace()).await;
+                // A read for each frame would load the store more than the frame itself.
+                tokio::time::sleep_until(self.last_news + self.pace()).await;
                 self.caught_up = false;
             }
             match self.read().await {
@@ -238,9 +289,9 @@ impl Tail {
         }
     }
 
-    /// The items as a stream. It goes on after an error that can be tried again
-    /// ([`SdkError::is_retryable`]), and ends after any other, such as `NotFound` when the
-    /// execution is gone: whoever passes over errors does not ask for it for ever.
+    /// Returns the items as a stream. It continues after a retryable error
+    /// ([`SdkError::is_retryable`]) and ends after any other, such as `NotFound`, so that a
+    /// consumer that skips errors does not loop forever.
     pub fn into_stream(self) -> impl Stream<Item = Result<TailItem, SdkError>> + Send {
         futures_util::stream::unfold(Some(self), async |tail| {
             let mut tail = tail?;
@@ -250,18 +301,18 @@ impl Tail {
         })
     }
 
-    /// Reads a page; tells whether there was anything.
+    /// Reads a page; returns whether it had any item.
     async fn read(&mut self) -> Result<bool, SdkError> {
-        // What has rung up to now is seen by this read: kept, it would make an idle tail read on.
-        if drain(&mut self.wakes) {
-            self.last_came = Instant::now();
+        // This read finds the frames of all wake-ups so far, which would make an idle tail poll on.
+        if drain(&mut self.wake_ups) {
+            self.last_news = Instant::now();
         }
         let (client, only) = (&self.client, self.only.clone());
         let page = client.page(&self.id, self.attempt, self.next, PAGE, only).await?;
         if page.gap {
             self.items.push_back((TailItem::Gap, page.begins()));
         }
-        let came = page.frames.len();
+        let count = page.frames.len();
         for frame in page.frames {
             let cursor = frame.cursor;
             self.items.push_back((TailItem::Frame(frame), cursor));
@@ -271,27 +322,27 @@ impl Tail {
         if self.items.is_empty() {
             return Ok(false);
         }
-        self.last_came = Instant::now();
-        self.caught_up = came < PAGE as usize;
+        self.last_news = Instant::now();
+        self.caught_up = count < PAGE as usize;
         Ok(true)
     }
 
-    /// How long to wait before looking again. Readers that began together do not stay together: all
-    /// at once they would hold up writers.
+    /// The wait before the next read, with jitter: readers that read at the same moment would delay
+    /// writers.
     fn pace(&self) -> Duration {
         let spread = u64::try_from(RING_EVERY.as_micros() / 2).unwrap_or(u64::MAX);
         let less = self.client.0.connection.entropy().below(spread);
         RING_EVERY - Duration::from_micros(less)
     }
 
-    /// Waits for more. While frames come it looks at its own pace, and not with each of them.
+    /// Waits before the next read: shortly after news for its own pace, otherwise for a wake-up.
     async fn wait(&mut self) {
-        if self.last_came.elapsed() < READS_ON {
+        if self.last_news.elapsed() < POLLS_FOR {
             tokio::time::sleep(self.pace()).await;
             return;
         }
-        if wait_for(&mut self.wakes, Instant::now() + BACKSTOP).await {
-            self.last_came = Instant::now();
+        if wait_for(&mut self.wake_ups, Instant::now() + BACKSTOP).await {
+            self.last_news = Instant::now();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a client does about suspended executions: signals, and operators' resumes.
+//! Calls on suspended executions: delivering signals, and an operator's resume.
 
 use ff_core::execution::{Resume, Resumed, SeenSuspension, SignalOutcome};
 use ff_core::id::{ExecutionId, WaitpointId};
@@ -9,17 +9,19 @@ use crate::error::SdkError;
 use crate::signal::Signal;
 
 impl Client {
-    /// Delivers a signal to a waitpoint. Whoever has the waitpoint's token may, of whatever
-    /// namespace.
+    /// Delivers a signal to a waitpoint (`docs/spec.md`, 5). The waitpoint's token is the only
+    /// permission that is needed; the client's namespace does not matter.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `InvalidToken`, also where there is no such execution or
-    /// waitpoint; then `PayloadTooLarge`, `WaitpointClosed` and `SignalLimitExceeded`; `Timeout`
-    /// when nobody can say whether it was taken.
+    /// [`SdkError::Engine`] with `InvalidToken`, also when there is no such execution or waitpoint;
+    /// `PayloadTooLarge`, `WaitpointClosed` and `SignalLimitExceeded`; `Timeout` when the store did
+    /// not answer in time, which says whether the signal may have been accepted.
     ///
-    /// Dropping the future may leave the signal taken or not: give it an idempotency key to send it
-    /// again.
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: the signal may or may not be accepted. With an idempotency key it can be
+    /// sent again.
     pub async fn deliver_signal(
         &self,
         id: &ExecutionId,
@@ -29,12 +31,16 @@ impl Client {
         self.0.connection.deliver(id, waitpoint, signal).await
     }
 
-    /// Resumes a suspended execution without its signals.
+    /// Resumes a suspended execution although its condition is not satisfied.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`, `ExecutionNotSuspended`, and `Superseded` and
-    /// `Timeout` as for [`Client::cancel`]; cancellation too.
+    /// [`SdkError::Engine`] with `NotFound` and `ExecutionNotSuspended`; `Superseded` and `Timeout`
+    /// as for [`Client::cancel`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Client::cancel`].
     pub async fn resume(&self, id: &ExecutionId) -> Result<Resumed, SdkError> {
         let (call, suspension) = (self.operator_call(), SeenSuspension::default());
         self.operate(Resume { execution_id: *id, call, suspension }).await

@@ -1,4 +1,4 @@
-//! What a handler can ask for: its payload, shared state, and the context of its task.
+//! The arguments of handlers: payload, signals, shared state, and the context of the task.
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use crate::task::ClaimedTask;
 
 use super::outcome::HandlerError;
 
-/// Values that handlers share, by type.
+/// The values that handlers share, by type.
 #[derive(Clone, Default)]
 pub(super) struct States(BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>);
 
@@ -33,8 +33,22 @@ impl States {
     }
 }
 
-/// A task as its handler sees it: everything but the finishing calls, which follow from what the
+/// The task of a handler: everything but the finishing calls, which the runtime makes when the
 /// handler returns. Cloning is cheap.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use ff_sdk::{HandlerError, TaskContext};
+///
+/// async fn count(task: TaskContext) -> Result<String, HandlerError> {
+///     for number in 1..=3_u8 {
+///         task.append_frame("log", number.to_string(), BTreeMap::new()).await?;
+///         task.update_progress(number * 33, Some("counting")).await?;
+///     }
+///     Ok("counted".to_owned())
+/// }
+/// # let _ = |runtime: ff_sdk::WorkerRuntime| runtime.handle("count", count);
+/// ```
 #[derive(Clone)]
 pub struct TaskContext {
     pub(super) task: Arc<ClaimedTask>,
@@ -44,7 +58,7 @@ pub struct TaskContext {
 }
 
 impl std::fmt::Debug for TaskContext {
-    /// Without what its task was given.
+    /// Leaves out the payload and the signals, which may be confidential.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TaskContext")
             .field("execution_id", &self.execution_id())
@@ -56,66 +70,77 @@ impl std::fmt::Debug for TaskContext {
 }
 
 impl TaskContext {
-    /// The execution.
+    /// The id of the execution.
     pub fn execution_id(&self) -> ExecutionId {
         self.task.execution_id()
     }
 
-    /// Which handler it is for.
+    /// The kind of the execution, which selected the handler.
     pub fn execution_kind(&self) -> &ExecutionKind {
         self.task.execution_kind()
     }
 
-    /// The queue that it came from.
+    /// The lane of the execution.
     pub fn lane_id(&self) -> &LaneId {
         self.task.lane_id()
     }
 
-    /// The number of the attempt that runs, from 0.
+    /// The index of this attempt, from 0.
     pub fn attempt_index(&self) -> AttemptIndex {
         self.task.attempt_index()
     }
 
-    /// Why the attempt was started.
+    /// The reason why this attempt was started: first, retry, reclaim or replay.
     pub fn attempt_kind(&self) -> AttemptKind {
         self.task.attempt_kind()
     }
 
-    /// Retries in this life so far.
+    /// The number of retries in this life so far.
     pub fn retry_count(&self) -> u32 {
         self.task.retry_count()
     }
 
-    /// The lease.
+    /// The id of the lease.
     pub fn lease_id(&self) -> LeaseId {
         self.task.lease_id()
     }
 
-    /// The fencing token: fence the outside world with it and the lease id.
+    /// The fencing epoch of the lease. Pass it and the lease id to outside systems as a fencing
+    /// token.
     pub fn lease_epoch(&self) -> LeaseEpoch {
         self.task.lease_epoch()
     }
 
-    /// The user's labels.
+    /// The tags of the execution.
     pub fn tags(&self) -> &Tags {
         self.task.tags()
     }
 
-    /// Whether this worker may believe that it owns the execution.
+    /// Returns whether this worker can assume that it owns the execution, as
+    /// [`ClaimedTask::is_lease_healthy`].
     pub fn is_lease_healthy(&self) -> bool {
         self.task.is_lease_healthy()
     }
 
-    /// Resolves when the lease is lost or revoked, or the execution is over. Cancel safe.
+    /// Waits until the lease is lost or revoked, or the execution ends. Unless a handler needs to
+    /// clean up, it need not wait: the runtime drops its future then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn lease_lost(&self) {
         self.task.lease_lost().await;
     }
 
-    /// Reports progress; the last report wins.
+    /// Reports progress, as [`ClaimedTask::update_progress`].
     ///
     /// # Errors
     ///
-    /// As for [`ClaimedTask::update_progress`]. Cancel safe.
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn update_progress(
         &self,
         percent: u8,
@@ -124,11 +149,15 @@ impl TaskContext {
         self.task.update_progress(percent, message).await
     }
 
-    /// Appends a frame to the attempt's output, and waits until it is kept.
+    /// Appends a frame to the attempt's output, as [`ClaimedTask::append_frame`].
     ///
     /// # Errors
     ///
-    /// As for [`ClaimedTask::append_frame`]; cancellation too.
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
     pub async fn append_frame(
         &self,
         frame_type: impl AsRef<str>,
@@ -138,12 +167,16 @@ impl TaskContext {
         self.task.append_frame(frame_type, payload, metadata).await
     }
 
-    /// Opens a waitpoint while the handler runs, so that its token can be handed out before the
-    /// handler returns a suspension that uses it.
+    /// Opens a waitpoint while the handler runs, as [`ClaimedTask::create_pending_waitpoint`]: the
+    /// handler can pass its token on before it returns a suspension.
     ///
     /// # Errors
     ///
-    /// As for [`ClaimedTask::create_pending_waitpoint`]; cancellation too.
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
     pub async fn create_pending_waitpoint(
         &self,
         key: impl AsRef<str>,
@@ -152,24 +185,44 @@ impl TaskContext {
         self.task.create_pending_waitpoint(key, expires_in).await
     }
 
-    /// How a suspension was resumed, if the handler goes on after one.
+    /// How the suspension ended after which the handler was called; `None` if there was none.
     pub fn resumption(&self) -> Option<&Resumption> {
         self.resumption.as_deref()
     }
 
-    /// The store's clock, as far as this host knows it.
+    /// The store's time, as this host estimates it from replies.
     pub fn store_now(&self) -> TimestampMs {
         self.task.store_now()
     }
 }
 
-/// Something that a handler can ask for as an argument.
+/// A type that can be an argument of a handler. Implement it to add your own.
+///
+/// ```
+/// use ff_sdk::{FromTask, HandlerError, TaskContext};
+///
+/// /// The team that a task belongs to.
+/// struct Team(String);
+///
+/// impl FromTask for Team {
+///     fn from_task(task: &TaskContext) -> Result<Self, HandlerError> {
+///         let team = task.tags().get("team.name");
+///         let missing = || HandlerError::new("no_team", "the execution has no tag team.name");
+///         Ok(Self(team.ok_or_else(missing)?.to_owned()))
+///     }
+/// }
+///
+/// async fn greet(Team(team): Team) -> String {
+///     format!("hello {team}")
+/// }
+/// # let _ = |runtime: ff_sdk::WorkerRuntime| runtime.handle("greet", greet);
+/// ```
 pub trait FromTask: Sized {
-    /// Makes it from the task.
+    /// Extracts the argument from the task.
     ///
     /// # Errors
     ///
-    /// Whatever makes the attempt fail before the handler is called.
+    /// A [`HandlerError`] fails the attempt before the handler is called.
     fn from_task(context: &TaskContext) -> Result<Self, HandlerError>;
 }
 
@@ -179,8 +232,22 @@ impl FromTask for TaskContext {
     }
 }
 
-/// The signals that satisfied the suspension after which the handler goes on, in the order in which
-/// they came; none where it does not go on after one, or by an operator or a timeout.
+/// The signals that satisfied the suspension after which the handler was called, in the order in
+/// which they were received. Empty when there was no suspension, and when an operator or a timeout
+/// ended it.
+///
+/// ```
+/// use ff_sdk::{HandlerError, Signals, Suspension, TaskOutcome};
+///
+/// async fn deploy(signals: Signals) -> Result<TaskOutcome, HandlerError> {
+///     if signals.is_empty() {
+///         let suspension = Suspension::until_signal("approval")?;
+///         return Ok(TaskOutcome::Suspend(Box::new(suspension)));
+///     }
+///     Ok(TaskOutcome::Complete(Some(b"deployed".to_vec())))
+/// }
+/// # let _ = |runtime: ff_sdk::WorkerRuntime| runtime.handle("deploy", deploy);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Signals(
     /// The signals.
@@ -201,8 +268,8 @@ impl FromTask for Signals {
     }
 }
 
-/// The payload, read as JSON. What is no such JSON fails for good with category
-/// `invalid_payload`.
+/// The payload, parsed as JSON; no payload is parsed as `null`. A payload that cannot be parsed
+/// fails the execution permanently with category `invalid_payload`.
 #[derive(Clone, Debug)]
 pub struct Payload<T>(
     /// The value.
@@ -212,13 +279,14 @@ pub struct Payload<T>(
 impl<T: DeserializeOwned> FromTask for Payload<T> {
     fn from_task(context: &TaskContext) -> Result<Self, HandlerError> {
         let bytes = context.task.input_payload().unwrap_or(b"null");
-        serde_json::from_slice(bytes)
-            .map(Self)
-            .map_err(|error| HandlerError::new("invalid_payload", error.to_string()).permanent())
+        serde_json::from_slice(bytes).map(Self).map_err(|error| {
+            let reason = format!("cannot parse the payload as JSON: {error}");
+            HandlerError::new("invalid_payload", reason).permanent()
+        })
     }
 }
 
-/// The payload as it is; `None` without one.
+/// The payload as bytes; `None` if the execution has none.
 #[derive(Clone, Debug)]
 pub struct RawPayload(
     /// The payload.
@@ -231,7 +299,8 @@ impl FromTask for RawPayload {
     }
 }
 
-/// A value that was given to the runtime with `state`; it derefs to the value.
+/// A value that was passed to [`WorkerRuntime::state`](crate::WorkerRuntime::state). It derefs to
+/// the value. A type without a value fails the attempt with category `missing_state`.
 #[derive(Debug)]
 pub struct State<T>(
     /// The value.
@@ -256,7 +325,7 @@ impl<T: Send + Sync + 'static> FromTask for State<T> {
     fn from_task(context: &TaskContext) -> Result<Self, HandlerError> {
         context.states.get().map(Self).ok_or_else(|| {
             let wanted = std::any::type_name::<T>();
-            let reason = format!("no state of type {wanted}: give it with WorkerRuntime::state");
+            let reason = format!("no state of type {wanted}: pass one to WorkerRuntime::state");
             HandlerError::new("missing_state", reason)
         })
     }

@@ -1,15 +1,15 @@
-//! Functions that are handlers: `async` functions of up to four arguments that can be extracted.
+//! Handlers: `async` functions of up to four arguments that can be extracted from a task.
 
 use ff_core::backend::BoxFuture;
 
 use super::extract::{FromTask, TaskContext};
 use super::outcome::{IntoTaskOutcome, TaskOutcome};
 
-/// An `async` function that works on tasks of a kind. It is implemented for functions and closures
-/// of up to four arguments that implement [`FromTask`], returning what implements
-/// [`IntoTaskOutcome`].
+/// An `async` function that runs tasks of one kind. It is implemented for functions and closures
+/// with up to four arguments that implement [`FromTask`], and with a return type that implements
+/// [`IntoTaskOutcome`]. Register one with [`WorkerRuntime::handle`](crate::WorkerRuntime::handle).
 pub trait Handler<Args>: Send + Sync + 'static {
-    /// Works on a task.
+    /// Runs a task.
     fn call(&self, context: TaskContext) -> BoxFuture<'static, TaskOutcome>;
 }
 
@@ -43,7 +43,7 @@ handler!(A1, A2);
 handler!(A1, A2, A3);
 handler!(A1, A2, A3, A4);
 
-/// A handler whose arguments are forgotten.
+/// A handler of any argument types.
 pub(super) type AnyHandler =
     Box<dyn Fn(TaskContext) -> BoxFuture<'static, TaskOutcome> + Send + Sync>;
 

@@ -1,4 +1,4 @@
-//! The runtime: `async` handlers by kind, run under leases.
+//! The runtime: runs `async` handlers by kind, under leases.
 
 mod extract;
 mod handler;

@@ -1,51 +1,56 @@
-//! What a handler comes to.
+//! The outcomes of handlers.
 
 use ff_core::time::TimestampMs;
 use serde::Serialize;
 
 use crate::suspension::Suspension;
 
-/// What becomes of a task when its handler has returned.
+/// The outcome of a handler, which determines how the runtime finishes the task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TaskOutcome {
-    /// It is done, with or without a result.
+    /// Completes the execution, with or without a result; at most 1 MiB.
     Complete(Option<Vec<u8>>),
-    /// The attempt failed; the retry policy decides.
+    /// Fails the attempt; the retry policy decides whether the execution is retried.
     Fail(HandlerError),
-    /// It is given back until a time of the store's clock; the same attempt goes on then.
+    /// Releases the execution until a time of the store's clock. Then the handler is called again
+    /// in the same attempt.
     Delay(TimestampMs),
-    /// It is given back until no child of it is open; the same attempt goes on then.
+    /// Releases the execution until all its children have ended. Then the handler is called again
+    /// in the same attempt.
     WaitForChildren,
-    /// It is not wanted any more.
+    /// Cancels the execution, with a reason.
     Cancel(String),
-    /// It is given back until it is resumed; the same attempt goes on then, and the handler is
-    /// called again with the signals ([`Signals`](super::Signals)). Tokens are for waitpoints that
-    /// the handler has opened before with [`create_pending_waitpoint`]. Where the signals were
-    /// there already, the handler is called again at once.
+    /// Suspends the execution. When it is resumed, the handler is called again in the same attempt,
+    /// with the signals ([`Signals`](super::Signals)); immediately if the condition is already
+    /// satisfied. To pass a waitpoint's token on, open the waitpoint before with
+    /// [`create_pending_waitpoint`].
     ///
-    /// [`create_pending_waitpoint`]: crate::ClaimedTask::create_pending_waitpoint
+    /// An invalid suspension fails the execution permanently with category `invalid_suspension`.
+    ///
+    /// [`create_pending_waitpoint`]: super::TaskContext::create_pending_waitpoint
     Suspend(Box<Suspension>),
 }
 
-/// Why a handler failed. Any error becomes one of category `handler_error`.
+/// The failure of a handler. Any other error converts to one of category `handler_error`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandlerError {
-    /// By which the retry policy decides.
+    /// The category, by which the retry policy decides: 1 to 64 printable ASCII bytes without
+    /// space.
     pub category: String,
-    /// For people.
+    /// The reason, for people.
     pub reason: String,
-    /// Whether a retry cannot help.
+    /// Whether the execution fails without a retry.
     pub permanent: bool,
 }
 
 impl HandlerError {
-    /// A failure that the retry policy decides on.
+    /// Creates a failure; the retry policy decides whether the execution is retried.
     pub fn new(category: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { category: category.into(), reason: reason.into(), permanent: false }
     }
 
-    /// The same failure, which no retry can help.
+    /// Makes the failure permanent: the execution is not retried.
     #[must_use]
     pub fn permanent(mut self) -> Self {
         self.permanent = true;
@@ -59,16 +64,18 @@ impl<E: std::error::Error> From<E> for HandlerError {
     }
 }
 
-/// A result that is written as JSON.
+/// A result that is serialized as JSON. A value that cannot be serialized fails the execution
+/// permanently with category `invalid_result`.
 #[derive(Clone, Debug)]
 pub struct Json<T>(
     /// The value.
     pub T,
 );
 
-/// What a handler may return.
+/// A return type of handlers: `()`, bytes, text, [`Json`], [`Suspension`], [`TaskOutcome`], or a
+/// `Result` of one of them.
 pub trait IntoTaskOutcome {
-    /// What becomes of the task.
+    /// Converts the value into the outcome of the task.
     fn into_task_outcome(self) -> TaskOutcome;
 }
 
@@ -107,7 +114,7 @@ impl<T: Serialize> IntoTaskOutcome for Json<T> {
         match serde_json::to_vec(&self.0) {
             Ok(result) => TaskOutcome::Complete(Some(result)),
             Err(error) => {
-                let reason = format!("the result is no JSON: {error}");
+                let reason = format!("cannot serialize the result as JSON: {error}");
                 TaskOutcome::Fail(HandlerError::new("invalid_result", reason).permanent())
             }
         }

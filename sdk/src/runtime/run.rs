@@ -24,11 +24,12 @@ use super::handler::{AnyHandler, Handler, any};
 use super::outcome::{HandlerError, TaskOutcome};
 use super::unwind::CatchUnwind;
 
-/// Runs `async` handlers by kind, as many at once as the worker has slots.
+/// Runs `async` handlers by kind, as many at the same time as the worker has slots (`docs/spec.md`,
+/// 11).
 ///
-/// A handler that panics fails its attempt with category `handler_panic`. When a lease is lost the
-/// handler's future is dropped. A kind without a handler fails its attempt with category
-/// `no_handler`.
+/// A handler that panics fails its attempt with category `handler_panic`. An execution of a kind
+/// without a handler fails its attempt with category `no_handler`. When a lease is lost, the
+/// handler's future is dropped.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -61,14 +62,14 @@ pub struct WorkerRuntime {
 }
 
 impl std::fmt::Debug for WorkerRuntime {
-    /// Its figures.
+    /// Shows its report.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let report = self.reports().report();
         f.debug_struct("WorkerRuntime").field("report", &report).finish_non_exhaustive()
     }
 }
 
-/// Tells what a runtime has done so far, also while it runs. Cloning is cheap.
+/// A handle to the counters of a runtime, also while it runs. Cloning is cheap.
 #[derive(Clone)]
 pub struct RuntimeReports(Arc<Counters>);
 
@@ -83,34 +84,34 @@ struct Counters {
     suspended: AtomicU64,
 }
 
-/// What a runtime has done.
+/// The counters of a runtime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuntimeReport {
     /// Executions that it completed.
     pub completed: u64,
-    /// Executions that failed for good with it.
+    /// Executions that it failed without a retry.
     pub failed: u64,
-    /// Executions whose handler did not want them any more.
+    /// Executions that their handler cancelled.
     pub cancelled: u64,
-    /// Attempts that failed and are tried again.
+    /// Attempts that failed and are retried.
     pub retried: u64,
-    /// Tasks whose lease was lost, or whose finishing call was refused.
+    /// Tasks whose lease was lost, or whose finishing call failed.
     pub lost: u64,
-    /// Tasks that were given back: delayed, waiting for children, or at shutdown.
+    /// Tasks that were released: delayed, waiting for children, or at shutdown.
     pub given_back: u64,
-    /// Tasks that were given back until they are resumed.
+    /// Tasks that were suspended.
     pub suspended: u64,
 }
 
-/// How long a graceful shutdown waits for running handlers unless set.
+/// The default of [`WorkerRuntime::shutdown_deadline`].
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long to wait after the store did not answer.
+/// The pause after a failed claim.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl WorkerRuntime {
-    /// A runtime without handlers yet.
+    /// Creates a runtime without handlers.
     pub fn new(worker: FlowFabricWorker) -> Self {
         Self {
             worker,
@@ -121,45 +122,50 @@ impl WorkerRuntime {
         }
     }
 
-    /// The handler of a kind; a later one replaces an earlier one.
+    /// Registers the handler of a kind; a later one replaces an earlier one.
     #[must_use]
     pub fn handle<Args>(mut self, kind: impl Into<String>, handler: impl Handler<Args>) -> Self {
         self.handlers.insert(kind.into(), any(handler));
         self
     }
 
-    /// A value that handlers share and ask for with [`super::State`]; one for each type.
+    /// Adds a value that handlers share, as the argument [`State`](super::State). A later value of
+    /// the same type replaces an earlier one.
     #[must_use]
     pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
         self.states.insert(Arc::new(state));
         self
     }
 
-    /// How long a graceful shutdown waits for running handlers; 10 s unless set. Those that take
-    /// longer are dropped and their leases given back, so that others go on at once.
+    /// Sets how long a graceful shutdown waits for running handlers. Handlers that take longer are
+    /// dropped and their executions released, so that other workers continue them immediately.
+    /// Default: 10 s.
     #[must_use]
     pub const fn shutdown_deadline(mut self, deadline: Duration) -> Self {
         self.shutdown_deadline = deadline;
         self
     }
 
-    /// A handle that tells what it has done so far, also while it runs.
+    /// Returns a handle to the counters, which can be read while the runtime runs.
     pub fn reports(&self) -> RuntimeReports {
         RuntimeReports(self.report.clone())
     }
 
-    /// Claims and works until `shutdown` resolves, then drains: nothing new is claimed, running
-    /// handlers have until the shutdown deadline. Returns what `shutdown` resolved to.
+    /// Claims executions and runs their handlers until `shutdown` resolves. Then it claims nothing
+    /// new, and waits for running handlers until the
+    /// [shutdown deadline](WorkerRuntime::shutdown_deadline). Returns the output of `shutdown`.
     ///
-    /// A store that does not answer is asked again every second. A worker that goes on until it is
-    /// told to stop is `run_until(tokio::signal::ctrl_c())`.
+    /// When the store does not answer, it tries again every second.
+    /// `run_until(tokio::signal::ctrl_c())` runs until Ctrl-C.
     ///
     /// # Errors
     ///
-    /// [`SdkError`] when claiming fails in a way that no retry can help; then running handlers are
-    /// dropped and their leases run out.
+    /// [`SdkError`] when claiming fails with an error that is not retryable. Then running handlers
+    /// are dropped, and their leases expire.
     ///
-    /// Dropping the future drops the running handlers; their leases run out.
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: running handlers are dropped, and their leases expire.
     pub async fn run_until<T>(self, shutdown: impl Future<Output = T>) -> Result<T, SdkError> {
         let Self { worker, handlers, states, shutdown_deadline, report } = self;
         let (drain, draining) = watch::channel(false);
@@ -176,7 +182,7 @@ impl WorkerRuntime {
                 value = &mut shutdown => value,
                 ended = &mut claiming => match ended {
                     Some(error) => return Err(error),
-                    None => unreachable!("nobody has told it to drain"),
+                    None => unreachable!("claiming ends without an error only after the drain"),
                 },
             };
             drain.send_replace(true);
@@ -189,7 +195,7 @@ impl WorkerRuntime {
         };
         let drained = async { while running.join_next().await.is_some() {} };
         if tokio::time::timeout(left, drained).await.is_err() {
-            // Those that are left give their leases back by themselves.
+            // The remaining tasks release their leases themselves.
             stop.send_replace(true);
             while running.join_next().await.is_some() {}
         }
@@ -198,7 +204,7 @@ impl WorkerRuntime {
 }
 
 impl RuntimeReports {
-    /// What the runtime has done so far.
+    /// Returns the present values of the counters.
     pub fn report(&self) -> RuntimeReport {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         RuntimeReport {
@@ -223,15 +229,15 @@ struct Shared {
     handlers: BTreeMap<String, AnyHandler>,
     states: Arc<States>,
     report: Arc<Counters>,
-    /// Nothing new is to be claimed.
+    /// Whether claiming has to stop.
     draining: watch::Receiver<bool>,
-    /// Running handlers are to give their leases back.
+    /// Whether running handlers have to be dropped and their leases released.
     stopped: watch::Receiver<bool>,
 }
 
-/// Claims as many executions as there are free slots, and runs each in a task of its own. Returns
-/// an error when claiming fails for good, and nothing once it is told to drain: what was just being
-/// claimed is given back.
+/// Claims as many executions as there are free slots, and runs each in its own task. Returns an
+/// error that is not retryable, or `None` after the drain began; the executions of a claim in
+/// progress are then released.
 async fn claim_and_run(
     worker: &FlowFabricWorker,
     shared: &Arc<Shared>,
@@ -257,11 +263,11 @@ async fn claim_and_run(
                         running.spawn(run_task(shared.clone(), task).instrument(span));
                     }
                 }
-                // Others that have this worker may hold its slots and give them back.
+                // Other users of this worker may hold its slots.
                 None if running.is_empty() => tokio::time::sleep(PAUSE).await,
                 None => drop(tokio::time::timeout(PAUSE, running.join_next()).await),
                 Some(Err(error)) if error.is_retryable() => {
-                    tracing::warn!(%error, "claiming failed, trying again");
+                    tracing::warn!(%error, "cannot claim executions; trying again in a second");
                     tokio::time::sleep(PAUSE).await;
                 }
                 Some(Err(error)) => return Some(error),
@@ -279,7 +285,7 @@ async fn claim_and_run(
     }
 }
 
-/// The span that a handler runs in, so that what it logs says for which task.
+/// The span that a handler runs in, so that its log lines name the task.
 fn span_of(task: &ClaimedTask) -> tracing::Span {
     tracing::info_span!(
         "task",
@@ -311,13 +317,13 @@ async fn run_task(shared: Arc<Shared>, task: ClaimedTask) {
                 let (resumption, signals) = (resumption.map(Arc::new), signals.into());
                 run_handler(&shared, TaskContext { task, states, resumption, signals }).await
             }
-            // Whoever takes it next reads them again.
+            // The next worker reads them again.
             Err(error) => {
-                tracing::warn!(%error, "the signals could not be read");
+                tracing::warn!(%error, "cannot read the signals; releasing the execution");
                 Ended::Stopped
             }
         };
-        // What the handler has cloned of its context may keep the task and its slot for longer.
+        // A clone of the context that the handler left behind keeps the task and its slot.
         resumption = finish(&shared.report, &task, ended).await;
         if resumption.is_none() {
             return;
@@ -354,8 +360,8 @@ fn panicked(message: &str) -> TaskOutcome {
     ))
 }
 
-/// Does what a handler's end asks for. Where it would have suspended and the signals were there
-/// already, it goes on with them instead.
+/// Makes the finishing call for a handler's end. Returns a resumption when the handler has to be
+/// called again, since the condition of its suspension was satisfied already.
 async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) -> Option<Resumption> {
     let execution = task.execution_id();
     let finished = match ended {
@@ -363,7 +369,7 @@ async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) -> Option<R
             report.lost.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        // The same attempt goes on with whoever takes it next, and has the same signals.
+        // The next worker continues the same attempt, with the same signals.
         Ended::Stopped => task.end_give_back().await.map(|()| &report.given_back),
         Ended::Returned(outcome) => match outcome {
             TaskOutcome::Complete(Some(result)) if result.len() > DEFAULT_PAYLOAD_LIMIT => {
@@ -389,21 +395,21 @@ async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) -> Option<R
             }
         },
     };
-    // Whatever came of it, nobody works on it any more: a lease that could not be given back runs
-    // out, even if the handler has left a clone of its context behind.
-    task.let_go();
+    // The work has ended, whatever the result: a lease that could not be released expires, even if
+    // the handler left a clone of its context behind.
+    task.stop_renewing();
     match finished {
         Ok(counter) => counter.fetch_add(1, Ordering::Relaxed),
         Err(error) => {
-            tracing::warn!(%execution, %error, "the task could not be finished");
+            tracing::warn!(%execution, %error, "cannot finish the task");
             report.lost.fetch_add(1, Ordering::Relaxed)
         }
     };
     None
 }
 
-/// A suspension that can never be fails its attempt, like a handler's own error; one whose
-/// waitpoint has closed meanwhile may do better in another.
+/// Fails the attempt of a refused suspension: permanently if the suspension is invalid; with a
+/// retry if its waitpoint has closed meanwhile, since another attempt may succeed.
 async fn refused<'r>(
     report: &'r Counters,
     task: &ClaimedTask,
@@ -411,8 +417,8 @@ async fn refused<'r>(
 ) -> Result<&'r AtomicU64, SdkError> {
     match error.engine() {
         Some(EngineError::Validation { detail, .. }) => {
-            let wrong = HandlerError::new("invalid_suspension", detail.clone());
-            fail(report, task, wrong.permanent()).await
+            let invalid = HandlerError::new("invalid_suspension", detail.clone());
+            fail(report, task, invalid.permanent()).await
         }
         Some(EngineError::State(rejection @ Rejection::WaitpointClosed)) => {
             let closed = HandlerError::new("waitpoint_closed", rejection.to_string());
@@ -422,13 +428,13 @@ async fn refused<'r>(
     }
 }
 
-/// A result that the store would refuse each time that the handler runs.
+/// The error of a result that the store would refuse at every attempt.
 fn too_large(bytes: usize) -> HandlerError {
     let reason = format!("the result has {bytes} bytes, over the limit of {DEFAULT_PAYLOAD_LIMIT}");
     HandlerError::new("invalid_result", reason).permanent()
 }
 
-/// Reports a failed attempt. A category that is none would leave the attempt to run out.
+/// Fails the attempt. An invalid category is replaced, since the store would refuse the call.
 async fn fail<'r>(
     report: &'r Counters,
     task: &ClaimedTask,
@@ -437,9 +443,9 @@ async fn fail<'r>(
     let HandlerError { category, reason, permanent } = error;
     let (category, reason) = match FailureCategory::try_new(&category) {
         Ok(category) => (category, reason),
-        Err(wrong) => {
+        Err(invalid) => {
             let category = FailureCategory::try_new("handler_error").expect("a valid category");
-            (category, format!("{reason} ({wrong})"))
+            (category, format!("{reason} ({invalid})"))
         }
     };
     Ok(match task.end_fail(reason, category, permanent).await? {

@@ -1,4 +1,4 @@
-//! A future whose panics are caught.
+//! A future that catches panics.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use ff_core::backend::BoxFuture;
 
-/// Resolves to the future's output, or to what it panicked with.
+/// Resolves to the future's output, or to the message of its panic.
 pub(super) struct CatchUnwind<T>(pub(super) BoxFuture<'static, T>);
 
 impl<T> Future for CatchUnwind<T> {
@@ -26,5 +26,5 @@ impl<T> Future for CatchUnwind<T> {
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a value that is no text".to_owned())
+    text.unwrap_or_else(|| "a value that is not text".to_owned())
 }

@@ -1,4 +1,4 @@
-//! What a task does about waitpoints, signals and output.
+//! The calls of a task on waitpoints, suspensions, signals and output.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,35 +20,38 @@ use crate::error::SdkError;
 use crate::output::{Output, RING_EVERY};
 use crate::suspension::Suspension;
 
-/// What came of a suspension.
+/// The outcome of [`ClaimedTask::suspend`].
 #[derive(Debug)]
 #[must_use = "a task that is still held has to be finished"]
 pub enum SuspendOutcome {
-    /// The task was given back until it is resumed.
+    /// The execution is suspended, and the lease is released.
     Suspended {
-        /// The suspension.
+        /// The id of the suspension.
         suspension_id: SuspensionId,
-        /// Its waitpoints with their tokens, to be handed to whoever may signal.
+        /// Its waitpoints with their tokens. Pass a token to everyone who may signal.
         waitpoints: Vec<IssuedWaitpoint>,
-        /// When it has taken too long, by the store's clock.
+        /// The time of the timeout, by the store's clock.
         timeout_at: Option<TimestampMs>,
     },
-    /// The signals were there already: the task is still held, and
-    /// [`ClaimedTask::resume_signals`] gives them.
+    /// The condition was satisfied by signals received before: the task is still held, and
+    /// [`ClaimedTask::resume_signals`] returns the signals.
     AlreadySatisfied(Box<ClaimedTask>),
 }
 
 impl ClaimedTask {
-    /// Opens a waitpoint while the work goes on: signals to it are kept until a suspension uses it
-    /// ([`Suspension::open`]). It closes after `expires_in` unless one does, and with its attempt.
-    /// The name is 1 to 64 printable ASCII bytes without space.
+    /// Opens a waitpoint while the work continues. It buffers signals until a suspension uses it
+    /// ([`Suspension::open`]). It closes after `expires_in`, unless a suspension uses it before,
+    /// and with its attempt. `key`, its name, is 1 to 64 printable ASCII bytes without space. If a
+    /// waitpoint of this name is open, that one is returned.
     ///
     /// # Errors
     ///
-    /// As for [`ClaimedTask::renew_lease`]; `InvalidInput` for a name that is taken, for more than
-    /// 16 open waitpoints, and for a time of zero.
+    /// As for [`ClaimedTask::renew_lease`]; `InvalidInput` for more than 16 open waitpoints, and
+    /// for a time of zero.
     ///
-    /// Dropping the future may leave the waitpoint open or not.
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: the waitpoint may or may not be open. The call can be repeated.
     pub async fn create_pending_waitpoint(
         &self,
         key: impl AsRef<str>,
@@ -67,15 +70,17 @@ impl ClaimedTask {
         self.answered("create_pending_waitpoint", result)
     }
 
-    /// Gives the task back until a condition is satisfied; the same attempt goes on then, with
-    /// whichever worker claims it.
+    /// Suspends the execution until the condition of the suspension is satisfied (`docs/spec.md`,
+    /// 5). Then the worker that claims it continues the same attempt.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] as for [`ClaimedTask::complete`], `WaitpointClosed`, and `InvalidInput`
-    /// for a condition, its waitpoints or a timeout that cannot be.
+    /// As for [`ClaimedTask::complete`]; [`SdkError::Engine`] with `WaitpointClosed`, and with
+    /// `InvalidInput` for an invalid condition, its waitpoints, or a timeout in the past.
     ///
-    /// Dropping the future may leave the execution suspended or not, like a crash.
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: the execution may or may not be suspended, as in a crash.
     pub async fn suspend(mut self, suspension: Suspension) -> Result<SuspendOutcome, SdkError> {
         Ok(match self.end_suspend(suspension).await? {
             Suspended::Suspended { suspension_id, waitpoints, timeout_at } => {
@@ -100,24 +105,31 @@ impl ClaimedTask {
         Ok(outcome)
     }
 
-    /// Notes the signals that satisfied a suspension while the lease was kept.
+    /// Stores the signals that satisfied a suspension while the lease was kept.
     pub(crate) fn resumed_by(&mut self, suspension_id: SuspensionId, signals: Vec<SignalId>) {
         let by = ff_core::execution::ResumedBy::Signals;
         self.work.claimed.resumption = Some(Resumption { suspension_id, by, signals });
     }
 
-    /// How a suspension was resumed, if this very claim goes on after one.
+    /// How the suspension ended that this claim, or this task, resumed from; `None` if it did not
+    /// resume from one.
     pub const fn resumption(&self) -> Option<&Resumption> {
         self.claimed().resumption.as_ref()
     }
 
-    /// The signals that satisfied the condition of the suspension that this very claim resumed, in
-    /// the order in which they came. Empty after an operator's resume and after a timeout, unless
-    /// that asked for a signal of its own, and where nothing was suspended.
+    /// Reads the signals that satisfied the condition of the suspension that this claim resumed
+    /// from, in the order in which they were received. Empty when an operator or a timeout ended
+    /// the suspension (except for [`AutoResumeWithTimeoutSignal`]), and when there was none.
+    ///
+    /// [`AutoResumeWithTimeoutSignal`]: crate::TimeoutBehaviour::AutoResumeWithTimeoutSignal
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] when the store does not answer. Cancel safe.
+    /// [`SdkError::Engine`] with `Unavailable` when the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn resume_signals(&self) -> Result<Vec<ReceivedSignal>, SdkError> {
         match self.resumption() {
             Some(resumption) => self.signals_of(resumption.clone()).await,
@@ -134,18 +146,22 @@ impl ClaimedTask {
         Ok(connection.drive(read).await?)
     }
 
-    /// Appends a frame to the attempt's output, and waits until it is kept. A frame has at most 64
-    /// KiB; of an attempt's output 10,000 frames and 8 MiB are kept, the oldest go first. Frames of
-    /// one task stand in the order of the calls. Gives the frame's sequence, from 1.
+    /// Appends a frame to the attempt's output (`docs/spec.md`, 6), and returns its sequence, from
+    /// 1, when the store has it. Frames of one task are in the order of the calls.
+    ///
+    /// A frame has at most 64 KiB, and its metadata 4 KiB. The store has the latest 10,000 frames
+    /// and 8 MiB of an attempt.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `StaleOwnerCannotAppend`, `StreamClosed`, `PayloadTooLarge`,
-    /// `InvalidInput` for metadata over 4 KiB, and `Timeout` when nobody can say whether it was
-    /// appended.
+    /// [`SdkError::Engine`] with `StaleOwnerCannotAppend`, `StreamClosed`, `PayloadTooLarge`, and
+    /// `InvalidInput` for the metadata; `Timeout` when the store did not answer in time, which says
+    /// whether the frame may have been appended.
     ///
-    /// Dropping the future may leave the frame appended or not; the next call makes sure that it
-    /// is.
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: the frame may or may not be appended. The next call of this task sends it
+    /// again first.
     pub async fn append_frame(
         &self,
         frame_type: impl AsRef<str>,
@@ -159,8 +175,8 @@ impl ClaimedTask {
         if rings {
             output.rang = Some(Instant::now());
         }
-        if let Some(doubted) = output.doubted.clone() {
-            let appended = self.append(doubted, rings).await;
+        if let Some(in_doubt) = output.in_doubt.clone() {
+            let appended = self.append(in_doubt, rings).await;
             if let Err(error) = &appended
                 && !is_decided(error)
             {
@@ -170,15 +186,15 @@ impl ClaimedTask {
         }
         let sequence = output.next.unwrap_or(self.claimed().attempt.frames + 1);
         let mut frame = Frame { sequence, frame_type, payload, metadata };
-        output.doubted = Some(frame.clone());
+        output.in_doubt = Some(frame.clone());
         let mut appended = self.append(frame.clone(), rings).await;
         if let Err(error) = &appended
             && let Some(Rejection::SequenceGap { expected, .. }) =
                 error.engine().and_then(EngineError::rejection)
         {
-            // The store has lost frames that it had.
+            // The store lost frames in a failover.
             frame.sequence = *expected;
-            output.doubted = Some(frame.clone());
+            output.in_doubt = Some(frame.clone());
             appended = self.append(frame, rings).await;
         }
         output.settle(&appended);
@@ -193,23 +209,23 @@ impl ClaimedTask {
 }
 
 impl Output {
-    /// Takes over what is known of the frame that was sent.
+    /// Updates the position with the result of the frame that was sent.
     fn settle(&mut self, appended: &Result<u64, SdkError>) {
         match appended {
-            Ok(sequence) => (self.next, self.doubted) = (Some(sequence + 1), None),
-            Err(error) if !is_in_doubt(error) => self.doubted = None,
+            Ok(sequence) => (self.next, self.in_doubt) = (Some(sequence + 1), None),
+            Err(error) if !is_in_doubt(error) => self.in_doubt = None,
             Err(_) => {}
         }
     }
 }
 
-/// Whether the store has decided that a call is refused, and not failed to answer it.
+/// Returns whether the store decided to refuse a call, rather than not answering it.
 fn is_decided(error: &SdkError) -> bool {
     let refused = |error: &EngineError| error.rejection().is_some();
     error.engine().is_some_and(refused) || !error.is_retryable()
 }
 
-/// Whether a call that failed may have been applied.
+/// Returns whether a failed call may have been applied.
 fn is_in_doubt(error: &SdkError) -> bool {
     error.engine().is_some_and(EngineError::may_be_applied)
 }

@@ -12,6 +12,8 @@ pub struct Network {
     pub latency_ms: u64,
     /// How long a caller waits for a reply, in milliseconds.
     pub timeout_ms: u64,
+    /// Whether the client library sends requests again by itself.
+    pub resends: bool,
 }
 
 /// The journey of a call; times in milliseconds from its sending.
@@ -56,7 +58,8 @@ pub fn journey(chances: &mut Chances, network: Network, key: u64) -> Journey {
     let there = between(&mut delays, least, network.latency_ms);
     let back = between(&mut delays, least, network.latency_ms);
     unanswered(chances, network.timeout_ms, key, there)
-        .or_else(|| unusual(chances, network.timeout_ms, key, (there, back)))
+        .or_else(|| resent(chances, network, key, (there, back)))
+        .or_else(|| delayed(chances, network.timeout_ms, key, (there, back)))
         .unwrap_or_else(|| Journey::answered(None, there, back))
 }
 
@@ -82,27 +85,35 @@ fn unanswered(chances: &mut Chances, timeout: u64, key: u64, there: u64) -> Opti
     chances.strikes(ReplyLost, key).then(|| Journey::unanswered(ReplyLost, Some(there)))
 }
 
-/// A call that arrives twice, takes longer than others, or arrives out of order.
-fn unusual(
+/// A call that arrives twice.
+fn resent(
+    chances: &mut Chances,
+    network: Network,
+    key: u64,
+    (there, back): (u64, u64),
+) -> Option<Journey> {
+    let kind = FaultKind::Resend;
+    let (later, first_answers) = chances.strike(kind, key, |draws, weight| {
+        (network.resends && happens(draws, weight)).then(|| {
+            let longest = if happens(draws, 500) { 5 } else { network.timeout_ms };
+            // A request that waits on the way is carried out after the one that replaced it.
+            (between(draws, 0, longest), happens(draws, 300))
+        })
+    })?;
+    let arrival =
+        |after, answers: bool| Some(Arrival { after, reply_after: answers.then_some(back) });
+    let arrivals = [arrival(there, first_answers), arrival(there + later, !first_answers)];
+    Some(Journey { arrivals, ..Journey::answered(Some(kind), there, back) })
+}
+
+/// A call that takes longer than others, or arrives out of order.
+fn delayed(
     chances: &mut Chances,
     timeout: u64,
     key: u64,
     (there, back): (u64, u64),
 ) -> Option<Journey> {
-    use FaultKind::{Delay, Reordering, Resend};
-    let resent = chances.strike(Resend, key, |draws, weight| {
-        happens(draws, weight).then(|| {
-            let longest = if happens(draws, 500) { 5 } else { timeout };
-            // A request that waits on the way is carried out after the one that replaced it.
-            (between(draws, 0, longest), happens(draws, 300))
-        })
-    });
-    if let Some((later, first_answers)) = resent {
-        let arrival =
-            |after, answers: bool| Some(Arrival { after, reply_after: answers.then_some(back) });
-        let arrivals = [arrival(there, first_answers), arrival(there + later, !first_answers)];
-        return Some(Journey { arrivals, ..Journey::answered(Some(Resend), there, back) });
-    }
+    use FaultKind::{Delay, Reordering};
     let delay = chances.strike(Delay, key, |draws, weight| {
         happens(draws, weight).then(|| {
             let longest = one_of(draws, &[timeout / 4, timeout, 2 * timeout]);

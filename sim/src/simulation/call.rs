@@ -14,8 +14,6 @@ pub struct Call {
     pub cargo: Cargo,
     /// When its sender gives it up where no reply comes.
     pub gives_up: u64,
-    /// How long its reply takes, if it comes.
-    pub reply_after: Option<u64>,
     /// Whether its sender ends when the reply comes, before it has seen it.
     pub ends_sender: bool,
 }
@@ -60,7 +58,7 @@ impl Call {
     }
 
     const fn new(cargo: Cargo) -> Self {
-        Self { slot: 0, cargo, gives_up: 0, reply_after: None, ends_sender: false }
+        Self { slot: 0, cargo, gives_up: 0, ends_sender: false }
     }
 
     /// Whether a service is called.

@@ -6,12 +6,12 @@ use ff_core::store::{ReplyBody, Request, UnitReply, Wake};
 
 use crate::determinism::clock::store_time;
 use crate::determinism::random::{between, happens, one_of, stream};
+use crate::fault::journey::{Arrival, Journey, Network, journey};
 use crate::model::caller::Caller;
 use crate::plan::FaultKind;
 use crate::report::Broken;
 
 use super::call::{Call, Cargo, fault_words};
-use super::faults::{Journey, journey};
 use super::outcome::FailureKind;
 use super::process::panic_text;
 use super::scene::{Happening, Scene, TEST, Wrong};
@@ -36,55 +36,49 @@ impl Scene {
     pub fn send(&mut self, slot: usize, at: u64, mut call: Call) {
         self.slots[slot].calls += 1;
         let key = (slot as u64) << 32 | self.slots[slot].calls;
-        let mut entropy = stream(self.seed, "simulation: call", key);
-        let mut way = journey(&mut entropy, &self.weights);
-        let crash = happens(&mut entropy, self.weights.crash_at_call) && slot != TEST;
-        let crash = crash.then(|| {
-            one_of(&mut entropy, &[Crash::BeforeIt, Crash::AfterIt, Crash::BeforeItsReply])
+        let network = Network { resends: !call.is_service(), ..self.conditions.network };
+        let mut way = journey(&mut self.chances, network, key);
+        let (crash_at_call, may_crash) = (self.conditions.crash_at_call, slot != TEST);
+        let crash = self.chances.strike(FaultKind::Crash, key, |draws, _| {
+            (may_crash && happens(draws, crash_at_call))
+                .then(|| one_of(draws, &[Crash::BeforeIt, Crash::AfterIt, Crash::BeforeItsReply]))
         });
         if crash == Some(Crash::BeforeIt) {
             return self.crash(slot, at, &call);
         }
-        if call.is_service() {
-            way.copy_arrives = None;
-            self.stirred = self.stirred.max(at);
-        } else if self.slow_ms > 0 {
-            way.arrives = way.arrives.map(|arrives| arrives + self.slow_ms);
+        // A process that is cut off loses its requests.
+        if self.slots[slot].cut.0 && !way.unsent {
+            (way.arrivals, way.fault) = ([None, None], Some(FaultKind::RequestLost));
         }
-        self.cut_off(slot, &mut way);
-        if call.is_service() && way.arrives.is_some() {
-            self.under_way.insert(key);
+        if call.is_service() {
+            self.stirred = self.stirred.max(at);
+            if way.arrivals[0].is_some() {
+                self.under_way.insert(key);
+            }
+        } else {
+            way.arrivals.iter_mut().flatten().for_each(|arrival| arrival.after += self.slow_ms);
         }
         self.note_sent(slot, at, &call, way);
-        (call.slot, call.gives_up) = (slot, at + self.weights.timeout_ms);
-        call.reply_after = way.reply_after;
+        call.slot = slot;
+        call.gives_up = at + network.timeout_ms;
         call.ends_sender = crash == Some(Crash::BeforeItsReply);
+        let (gives_up, mut replies_at) = (call.gives_up, None);
         self.calls.insert(key, call);
         self.slots[slot].waits_for.insert(key);
-        if let Some(after) = way.copy_arrives {
-            self.later(at + after, Happening::Arrives { call: key, copy: true });
+        for Arrival { after, reply_after } in way.arrivals.into_iter().flatten() {
+            replies_at = reply_after.map(|reply_after| at + after + reply_after).or(replies_at);
+            self.later(at + after, Happening::Arrives { call: key, reply_after });
         }
-        if let Some(after) = way.arrives {
-            self.later(at + after, Happening::Arrives { call: key, copy: false });
-        }
-        if let Some((after, known)) = way.fails {
-            self.later(at + after, Happening::Fails { call: key, known });
+        if way.unsent {
+            self.later(at + 1, Happening::Fails { call: key, known: true });
+        } else if replies_at.is_none_or(|replies_at| replies_at > gives_up) {
+            self.later(gives_up, Happening::Fails { call: key, known: false });
         }
         if crash == Some(Crash::AfterIt)
             && let Some(call) = self.calls.remove(&key)
         {
             self.crash(slot, at, &call);
             self.calls.insert(key, call);
-        }
-    }
-
-    /// A process that reaches nobody loses its requests, and one that hears of nobody the replies.
-    fn cut_off(&mut self, slot: usize, way: &mut Journey) {
-        let (from_it, _) = self.slots[slot].cut;
-        if from_it && way.arrives.is_some() {
-            (way.arrives, way.copy_arrives, way.reply_after) = (None, None, None);
-            way.fails = Some((self.weights.timeout_ms, false));
-            way.fault = Some(FaultKind::RequestLost);
         }
     }
 
@@ -129,7 +123,7 @@ impl Scene {
     /// Lets what is due happen.
     pub fn happen(&mut self, happening: Happening) -> Result<(), Wrong> {
         match happening {
-            Happening::Arrives { call, copy } => self.arrives(call, copy)?,
+            Happening::Arrives { call, reply_after } => self.arrives(call, reply_after)?,
             Happening::Answers(call) => self.answers(call),
             Happening::Fails { call, known } => self.fails(call, known),
             Happening::Rings(number, wake) => {
@@ -159,12 +153,13 @@ impl Scene {
         Ok(())
     }
 
-    fn arrives(&mut self, key: u64, copy: bool) -> Result<(), Wrong> {
+    fn arrives(&mut self, key: u64, reply_after: Option<u64>) -> Result<(), Wrong> {
         let Some(mut call) = self.calls.remove(&key) else { return Ok(()) };
         let served = match &mut call.cargo {
             Cargo::Store { request, reply, .. } => {
                 let request = request.clone();
-                self.serve(key, call.slot, request).map(|answered| *reply = Some(answered))
+                let served = self.serve(key, call.slot, request);
+                served.map(|answered| *reply = reply_after.map(|_| answered).or(reply.take()))
             }
             Cargo::Service { service, what, effect, reply, .. } => {
                 self.under_way.remove(&key);
@@ -178,7 +173,7 @@ impl Scene {
                 })
             }
         };
-        if let (Some(after), false) = (call.reply_after, copy) {
+        if let Some(after) = reply_after {
             if self.slots[call.slot].cut.1 {
                 let gives_up = call.gives_up.max(self.now);
                 self.later(gives_up, Happening::Fails { call: key, known: false });
@@ -226,20 +221,16 @@ impl Scene {
         let listening: Vec<(u64, usize)> = listening.map(|(key, one)| (*key, one.slot)).collect();
         for (key, slot) in listening {
             self.rings += 1;
-            let mut entropy = stream(self.seed, "simulation: wake-up", self.rings);
-            let lost = happens(&mut entropy, self.weights.of(FaultKind::WakeUpLost));
-            let repeated = happens(&mut entropy, self.weights.of(FaultKind::WakeUpRepeated));
-            if lost {
-                self.count(FaultKind::WakeUpLost);
-            }
+            let lost = self.chances.strikes(FaultKind::WakeUpLost, self.rings);
+            self.count_if(lost, FaultKind::WakeUpLost);
             if lost || self.slots[slot].cut.1 {
                 continue;
             }
-            if repeated {
-                self.count(FaultKind::WakeUpRepeated);
-            }
+            let repeated = self.chances.strikes(FaultKind::WakeUpRepeated, self.rings);
+            self.count_if(repeated, FaultKind::WakeUpRepeated);
+            let mut entropy = stream(self.seed, "simulation: wake-up", self.rings);
             for _ in 0..=u64::from(repeated) {
-                let after = between(&mut entropy, 1, self.weights.latency_ms);
+                let after = between(&mut entropy, 1, self.conditions.network.latency_ms);
                 self.later(self.now + after, Happening::Rings(key, Some(wake.clone())));
             }
         }

@@ -11,13 +11,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::determinism::clock::store_time;
 use crate::determinism::random::{between, happens, stream};
-use crate::plan::FaultKind;
+use crate::fault::chances::Chances;
+use crate::fault::clock::{drift_at_start, offset_at_start};
+use crate::plan::{FaultKind, Plan};
 use crate::report::StoreKind;
 use crate::report::invariants::InvariantSet;
 use crate::store::Server;
 
 use super::call::Call;
-use super::faults::{Faults, Weights, clock_drift, clock_offset};
+use super::faults::{Conditions, Faults};
 use super::outbox::{Content, Letter, Outbox, Start, Starter, Turn};
 use super::outcome::{Failure, FailureKind, Outcome};
 use super::process::{Ending, Process, Stopped};
@@ -33,11 +35,14 @@ const IDLE_MS: u64 = 100;
 /// How long nothing must have happened before everything counts as being at rest.
 const REST_MS: u64 = 30_000;
 
+/// How long the leases of workers are unless set up otherwise, which bounds the drift of clocks.
+const LEASE_TTL_MS: u64 = 30_000;
+
 /// Something that will happen.
 #[derive(Debug)]
 pub enum Happening {
-    /// A call arrives where it is carried out; the reply counts unless it is a copy.
-    Arrives { call: u64, copy: bool },
+    /// A call arrives where it is carried out; how long its reply takes, if it has one.
+    Arrives { call: u64, reply_after: Option<u64> },
     /// A reply comes back.
     Answers(u64),
     /// A sender gives a call up; whether it knows that nothing left.
@@ -89,7 +94,8 @@ pub struct Wrong {
 /// Everything that there is in a simulation.
 pub struct Scene {
     pub seed: u64,
-    pub weights: Weights,
+    pub conditions: Conditions,
+    pub chances: Chances,
     pub now: u64,
     pub server: Server,
     pub slots: Vec<Slot>,
@@ -118,10 +124,12 @@ pub struct Scene {
 impl Scene {
     /// An empty scene, in which the faults of the seed are planned.
     pub fn new(seed: u64, faults: &Faults, limit: Duration, traced: bool, turn: Turn) -> Self {
-        let weights = Weights::draw(seed, faults);
+        let conditions = Conditions::draw(seed, faults);
+        let chances = Chances::new(Plan::from(seed), conditions.weights.clone(), Vec::new());
         let mut scene = Self {
             seed,
-            weights,
+            conditions,
+            chances,
             now: 0,
             server: Server::new(StoreKind::default(), seed),
             slots: Vec::new(),
@@ -149,7 +157,7 @@ impl Scene {
     }
 
     fn plan(&mut self) {
-        let weights = self.weights.clone();
+        let Conditions { until_ms, weights, .. } = self.conditions.clone();
         let kinds = [
             FaultKind::Crash,
             FaultKind::Pause,
@@ -158,15 +166,14 @@ impl Scene {
             FaultKind::SlowStore,
         ];
         for kind in kinds {
-            let number = kind.in_simulations().map_or(0, |(number, _)| number);
-            let mut times = stream(self.seed, "simulation: upheavals", number);
-            for _ in 0..weights.of(kind) {
+            let mut times = stream(self.seed, "simulation: upheavals", kind as u64);
+            for _ in 0..weights.on(kind).unwrap_or(0) {
                 // Most tests are busy in the beginning.
-                let until = if happens(&mut times, 700) { 10_000 } else { weights.until_ms };
+                let until = if happens(&mut times, 700) { 10_000 } else { until_ms };
                 self.later(between(&mut times, 0, until), Happening::Upheaval(kind));
             }
         }
-        self.later(weights.until_ms, Happening::Calm);
+        self.later(until_ms, Happening::Calm);
     }
 
     /// Runs a test, from its start to its end.
@@ -296,13 +303,10 @@ impl Scene {
         let count = slot.starts;
         slot.starts += 1;
         let mut entropy = stream(self.seed, "simulation: process", number as u64 * 1_000 + count);
-        let (offset, drift) = (clock_offset(&mut entropy), clock_drift(&mut entropy));
+        let offset = offset_at_start(&mut self.chances, number, count);
+        let drift = drift_at_start(&mut self.chances, LEASE_TTL_MS, number, count);
         let same_instance = happens(&mut entropy, 300);
         let seed = entropy.next_u64();
-        let is_calm = self.calm_since.is_some();
-        let offset =
-            if self.weights.of(FaultKind::ClockOffset) > 0 && !is_calm { offset } else { 0 };
-        let drift = if self.weights.of(FaultKind::ClockDrift) > 0 && !is_calm { drift } else { 0 };
         let wall = store_time(self.now).shifted(offset);
         let outbox = Arc::new(Outbox::default());
         let name = slot.name.to_string();
@@ -335,7 +339,7 @@ impl Scene {
         *self.faults.entry(fault).or_default() += 1;
     }
 
-    fn count_if(&mut self, happened: bool, fault: FaultKind) {
+    pub fn count_if(&mut self, happened: bool, fault: FaultKind) {
         if happened {
             self.count(fault);
         }
@@ -347,7 +351,7 @@ impl Scene {
             return;
         }
         self.calm_since = Some(self.now);
-        self.weights = Weights::draw(self.seed, &Faults::none());
+        self.chances.end();
         self.queue
             .retain(|_, happening| !matches!(happening, Happening::Upheaval(_) | Happening::Calm));
         self.slow_ms = 0;

@@ -25,7 +25,8 @@ impl World {
         running.waiting = Some(key);
         let (process, now) = (running.process, self.now);
         let Settings { latency_ms, timeout_ms, .. } = self.settings;
-        let journey = journey(&mut self.chances, Network { latency_ms, timeout_ms }, key);
+        let network = Network { latency_ms, timeout_ms, resends: true };
+        let journey = journey(&mut self.chances, network, key);
         let journey = self.slowed(journey, key);
         let call = Call { number, key, sent_at: now, in_order: journey.in_order };
         if let (Some(fault), true) = (journey.fault, self.options.trace) {

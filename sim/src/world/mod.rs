@@ -358,24 +358,22 @@ impl World {
         self.report.wishes.append(&mut cx.wishes);
         let mut effects = cx.effects;
         let crash = process::crash_between(&mut self.chances, key, effects.len());
-        if let Some((done, down_ms)) = crash {
-            effects.truncate(done);
-            for effect in effects {
-                self.carry_out(process, effect)?;
-            }
-            self.crash(process, down_ms);
-            return Ok(());
-        }
+        effects.truncate(crash.map_or(effects.len(), |(done, _)| done));
         for effect in effects {
-            // It may end in the middle.
-            if self.hosts[process].up {
-                self.carry_out(process, effect)?;
-            }
+            self.carry_out(process, effect)?;
+        }
+        if let Some((_, down_ms)) = crash {
+            self.crash(process, down_ms);
         }
         Ok(())
     }
 
+    /// Does what a process asks for, unless it has crashed at something that it asked for before:
+    /// what a process starts must not outlive it and reach its next start.
     fn carry_out(&mut self, process: usize, effect: Effect) -> Result<(), Broken> {
+        if !self.hosts[process].up {
+            return Ok(());
+        }
         match effect {
             Effect::WakeAt(local) => {
                 let host = &mut self.hosts[process];
@@ -493,5 +491,30 @@ fn caller(number: u64, process: usize, about: About) -> Caller {
         }
         About::Rotation(grace) => Caller { rotates: Some(grace), ..caller },
         About::Present | About::Nothing => caller,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ff_core::op::{EnsureMeta, Patience};
+    use ff_core::store::StoreMeta;
+    use ff_core::store::codec::FORMAT;
+
+    use crate::process::task::driven;
+
+    use super::*;
+
+    /// A process that crashes at its first request starts nothing more: the replies would reach its
+    /// next start, which knows nothing of them.
+    #[test]
+    fn a_crashed_process_starts_nothing() {
+        let mut world = World::new(&Plan::from(1), Options::default());
+        world.crash(0, 40);
+        let patience = Patience::new(world.settings.terms(), stream(1, "test", 0));
+        let wanted = StoreMeta { format: FORMAT, partitions: world.settings.partitions };
+        let output = |result: Result<_, _>| Output::Activated(result.map(|_| ()));
+        let task = driven(EnsureMeta::new(wanted, patience), output);
+        let result = world.carry_out(0, Effect::Start { task, about: About::Nothing });
+        assert!(result.is_ok() && world.running.is_empty());
     }
 }

@@ -73,7 +73,7 @@ impl Keyspace {
     /// LINDEX key index
     pub(in super::super) fn element(&self, key: &[u8], index: i64) -> Result<Answer, CommandError> {
         let list = self.get::<List>(key)?;
-        let element = list.and_then(|list| position(list, index).map(|place| &list[place]));
+        let element = list.and_then(|list| position(list, index).map(|position| &list[position]));
         Ok(Answer::text_or_nil(element))
     }
 

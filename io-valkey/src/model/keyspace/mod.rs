@@ -1,4 +1,4 @@
-//! What a server holds: values by key, and the commands on each kind of value.
+//! The keyspace of a server: values by key, and the commands on each kind of value.
 
 mod list;
 mod sorted;

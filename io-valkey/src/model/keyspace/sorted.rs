@@ -1,7 +1,7 @@
 //! A sorted set.
 //!
-//! A server's scores are doubles. Those of the library are integers that a double holds exactly, so
-//! the model knows no others.
+//! The scores of a server are doubles. The library uses only integers that a double holds exactly,
+//! so the model has only those.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -19,12 +19,12 @@ impl Sorted {
         self.by_score.iter().map(|(score, member)| (member.as_slice(), *score))
     }
 
-    /// How many members there are.
+    /// The number of members.
     pub fn len(&self) -> usize {
         self.by_score.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no members.
     pub fn is_empty(&self) -> bool {
         self.by_score.is_empty()
     }
@@ -60,7 +60,7 @@ impl Sorted {
             Bound::Excluded(max) => score < max,
             Bound::Unbounded => true,
         };
-        // Members are never lower than the empty one.
+        // No member is lower than the empty one.
         let start = match min {
             Bound::Included(min) | Bound::Excluded(min) => Bound::Included((min, Vec::new())),
             Bound::Unbounded => Bound::Unbounded,
@@ -72,5 +72,5 @@ impl Sorted {
     }
 }
 
-/// One end of a range of scores; no bound is an infinity that lets everything through.
+/// One end of a range of scores; `Unbounded` is an infinity that admits all scores.
 pub(super) type Limit = Bound<i64>;

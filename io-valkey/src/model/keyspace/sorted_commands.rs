@@ -24,14 +24,15 @@ impl Kind for Sorted {
     }
 }
 
-/// An integer that a double holds exactly.
+/// Parses an integer that a double holds exactly.
 fn score(text: &[u8]) -> Result<i64, CommandError> {
     const LIMIT: u64 = 1 << 53;
     let exact = integer(text).ok().filter(|score| score.unsigned_abs() <= LIMIT);
     exact.ok_or(CommandError("ERR value is not a valid float"))
 }
 
-/// One end of a range; the infinity of the other end lets nothing through and is not known here.
+/// Parses one end of a range. The infinity of the other end, which would admit nothing, is not
+/// supported.
 fn limit(text: &[u8], infinity: &[u8]) -> Result<Limit, CommandError> {
     let limit = match text.split_first() {
         _ if text == infinity => Ok(Bound::Unbounded),
@@ -45,7 +46,7 @@ fn limits(min: &[u8], max: &[u8]) -> Result<(Limit, Limit), CommandError> {
     Ok((limit(min, b"-inf")?, limit(max, b"+inf")?))
 }
 
-/// What stands behind the ends of a range.
+/// The options after the ends of a range.
 #[derive(Default)]
 struct RangeOptions {
     by_score: bool,
@@ -54,10 +55,10 @@ struct RangeOptions {
 }
 
 impl RangeOptions {
-    fn parse(mut words: &[&[u8]]) -> Result<Self, CommandError> {
+    fn parse(mut args: &[&[u8]]) -> Result<Self, CommandError> {
         let mut options = Self::default();
-        while let Some((word, rest)) = words.split_first() {
-            words = match (word.to_ascii_uppercase().as_slice(), rest) {
+        while let Some((name, rest)) = args.split_first() {
+            args = match (name.to_ascii_uppercase().as_slice(), rest) {
                 (b"BYSCORE", rest) => {
                     options.by_score = true;
                     rest
@@ -88,16 +89,16 @@ impl Keyspace {
     pub(in super::super) fn add_scored(
         &mut self,
         key: &[u8],
-        words: &[&[u8]],
+        args: &[&[u8]],
     ) -> Result<Answer, CommandError> {
-        let (only_lower, pairs) = match words.split_first() {
+        let (only_lower, pairs) = match args.split_first() {
             Some((first, rest)) if first.eq_ignore_ascii_case(b"LT") => (true, rest),
-            _ => (false, words),
+            _ => (false, args),
         };
         if pairs.is_empty() || pairs.len() % 2 == 1 {
             return Err(CommandError::SYNTAX);
         }
-        // All scores are looked at before the first is written.
+        // All scores are checked before the first is written.
         let pairs = pairs.chunks(2).map(|pair| Ok((score(pair[0])?, pair[1])));
         let pairs = pairs.collect::<Result<Vec<_>, CommandError>>()?;
         self.edit(key, |sorted: &mut Sorted| {

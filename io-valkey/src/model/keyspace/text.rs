@@ -27,8 +27,8 @@ impl Keyspace {
         Ok(Answer::text_or_nil(self.get::<Vec<u8>>(key)?))
     }
 
-    /// GETRANGE key from to, counted from 0 and to the last included; places from the end are not
-    /// modelled.
+    /// GETRANGE key from to, from 0 and with both ends included; negative positions are not
+    /// supported.
     pub(in super::super) fn text_range(
         &self,
         key: &[u8],
@@ -36,8 +36,8 @@ impl Keyspace {
         to: i64,
     ) -> Result<Answer, CommandError> {
         let text = self.get::<Vec<u8>>(key)?.map_or(&[][..], Vec::as_slice);
-        let place = |place: i64| usize::try_from(place).unwrap_or(0).min(text.len());
-        let range = text.get(place(from)..place(to.saturating_add(1)));
+        let clamp = |position: i64| usize::try_from(position).unwrap_or(0).min(text.len());
+        let range = text.get(clamp(from)..clamp(to.saturating_add(1)));
         Ok(Answer::Text(range.unwrap_or_default().to_vec()))
     }
 
@@ -58,12 +58,12 @@ impl Keyspace {
         Ok(Answer::count(self.get::<Vec<u8>>(key)?.map_or(0, Vec::len)))
     }
 
-    /// EXISTS key ...: whatever kind they are; one that is named twice counts twice.
+    /// EXISTS key ...: of any kind; a key that is named twice counts twice.
     pub(in super::super) fn count_present(&self, keys: &[&[u8]]) -> Answer {
         Answer::count(keys.iter().filter(|key| self.value(key).is_some()).count())
     }
 
-    /// UNLINK key ...: whatever kind they are.
+    /// UNLINK key ...: of any kind.
     pub(in super::super) fn unlink(&mut self, keys: &[&[u8]]) -> Answer {
         Answer::count(keys.iter().filter(|key| self.remove(key)).count())
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::super::answer::CommandError;
 use super::sorted::Sorted;
 
-/// A value of a key. There are no empty lists and sorted sets: they are not there at all.
+/// The value of a key. Empty lists and sorted sets do not exist; their keys are removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// Bytes.
@@ -24,13 +24,13 @@ pub struct Keyspace {
 
 /// One kind of value.
 pub(super) trait Kind: Default {
-    /// The value seen as this kind.
+    /// The content of a value of this kind.
     fn of(value: &Value) -> Option<&Self>;
-    /// The value seen as this kind, to be changed.
+    /// The content of a value of this kind, to be changed.
     fn of_mut(value: &mut Value) -> Option<&mut Self>;
-    /// A value of this kind.
+    /// Wraps the content into a value.
     fn into_value(self) -> Value;
-    /// Whether it is so empty that its key goes.
+    /// Returns whether the content is empty, so that its key is removed.
     fn is_gone(&self) -> bool;
 }
 
@@ -45,12 +45,12 @@ impl Keyspace {
         self.values.get(key)
     }
 
-    /// Puts a value under a key, whatever stood there before.
+    /// Sets the value of a key, and replaces a value of any kind.
     pub fn put(&mut self, key: &[u8], value: Value) {
         self.values.insert(key.to_vec(), value);
     }
 
-    /// Removes a key; tells whether it was there.
+    /// Removes a key; returns whether it existed.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         self.values.remove(key).is_some()
     }
@@ -63,8 +63,8 @@ impl Keyspace {
         }
     }
 
-    /// Changes the value of a key, which has to be of this kind; an absent one is begun, and one
-    /// that is empty afterwards is removed.
+    /// Changes the value of a key, which has to be of this kind. An absent value starts empty; a
+    /// value that is empty afterwards is removed.
     pub(super) fn edit<K: Kind, R>(
         &mut self,
         key: &[u8],

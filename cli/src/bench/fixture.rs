@@ -1,8 +1,7 @@
-//! The store that a scenario runs on: a fresh one, or a namespace of its own on a user's server.
+//! The store of a scenario: a new store, or a new namespace on a user's server.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use ff_sdk::core::backend::{BackendReport, EngineBackend};
 use ff_sdk::core::entropy::Entropy;
@@ -14,35 +13,36 @@ use ff_sdk::{
     Auditor, Client, ClientConfig, DurationMs, FlowFabricWorker, HostClock, Namespace,
     WorkerConfig, drive,
 };
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::BenchArgs;
-use crate::backend::{self, Opened};
-use crate::outcome::Failed;
+use crate::backend::{self, OpenStore};
+use crate::exit::CliError;
 use crate::pool::NAMESPACE;
+use crate::progress;
 
-/// What the namespaces of this command begin with.
+/// The prefix of the namespaces of this command.
 const PREFIX: &str = "ff-bench-";
-/// Entries of a partition that are looked at for executions of others.
+/// The entries of each index that are searched for other executions.
 const SAMPLE: u32 = 16;
 
 /// A store to measure.
-pub struct Ground {
-    /// What the user named it.
+pub struct Fixture {
+    /// The URL of the store, without credentials.
     pub url: String,
-    /// A client of the scenario's namespace.
+    /// A client in the namespace of the scenario.
     pub client: Client,
     namespace: String,
     /// Keeps a private server running.
-    store: Opened,
+    store: OpenStore,
 }
 
-impl Ground {
-    /// Opens the store; where it is private it is a fresh one.
-    pub async fn open(args: &BenchArgs) -> Result<Self, Failed> {
-        let store = backend::open(&args.backend).await?;
+impl Fixture {
+    /// Opens the store. A store that is not shared is a new one.
+    pub async fn open(args: &BenchArgs) -> Result<Self, CliError> {
+        let store = backend::open(&args.store.backend).await?;
         let (backend, shared) = (store.backend.clone(), store.shared);
-        let url = backend::hidden(&args.backend);
+        let url = backend::redacted(&args.store.backend);
         let namespace = match shared {
             true => format!("{PREFIX}{}-{}", std::process::id(), now_ms()),
             false => NAMESPACE.to_owned(),
@@ -51,11 +51,11 @@ impl Ground {
         if let Some(partitions) = &known
             && shared
             && !args.force
-            && let Some(other) = others(&backend, partitions).await?
+            && let Some(other) = other_namespace(&backend, partitions).await?
         {
-            return Err(Failed::usage(format!(
-                "{url} holds executions of namespace {other}: a benchmark would compete with them; \
-                 name another server, or --force"
+            return Err(CliError::usage(format!(
+                "{url} has executions in namespace {other}, and a benchmark would compete with \
+                 them: use another server, or --force"
             )));
         }
         let mut config = ClientConfig::new(&namespace)?;
@@ -71,45 +71,49 @@ impl Ground {
     }
 
     /// Connects a worker.
-    pub async fn worker(&self, args: &BenchArgs, number: u32) -> Result<FlowFabricWorker, Failed> {
+    pub async fn worker(
+        &self,
+        args: &BenchArgs,
+        number: u32,
+    ) -> Result<FlowFabricWorker, CliError> {
         let mut config = WorkerConfig::new("bench", format!("bench-{number}"), &self.namespace)?;
         config.max_concurrent_tasks = args.slots as usize;
         Ok(FlowFabricWorker::connect_with(config, self.store.backend.clone(), None).await?)
     }
 
-    /// A client with a connection of its own, as readers in other processes have.
-    pub async fn reader(&self) -> Result<Client, Failed> {
+    /// A client with a separate connection, like a reader in another process.
+    pub async fn reader(&self) -> Result<Client, CliError> {
         let config = ClientConfig::new(&self.namespace)?;
         Ok(Client::connect(config, self.store.another_connection().await?).await?)
     }
 
-    /// The store's own figures.
-    pub async fn report(&self) -> Result<BackendReport, Failed> {
+    /// The figures of the store itself.
+    pub async fn report(&self) -> Result<BackendReport, CliError> {
         Ok(self.client.report().await?)
     }
 
-    /// The namespace that stays behind on a user's server.
-    pub fn left_behind(&self) -> Option<String> {
+    /// The namespace whose executions stay on a user's server.
+    pub fn remaining_namespace(&self) -> Option<String> {
         self.store.shared.then(|| self.namespace.clone())
     }
 }
 
-/// A namespace that has executions on the store and is none of this command's, if there is one
-/// among what is due and what the command `ff` has submitted.
-async fn others(
+/// Searches for executions that this command has not created: among those that are due, and in the
+/// default namespace of `ff`. Returns the namespace of the first one.
+async fn other_namespace(
     backend: &Arc<dyn EngineBackend>,
     partitions: &PartitionConfig,
-) -> Result<Option<String>, Failed> {
+) -> Result<Option<String>, CliError> {
     let (clock, mut entropy) = (HostClock::new(), Entropy::from_u64(now_ms()));
     let codec = Codec::default();
-    let namespace = Namespace::try_new(NAMESPACE).map_err(Failed::runtime)?;
+    let namespace = Namespace::try_new(NAMESPACE).map_err(CliError::runtime)?;
     for partition in partitions.flow_partitions() {
         for index in [IndexName::All { namespace: namespace.clone() }, IndexName::Due] {
             let scan = Scan { partition, index, after: None, limit: SAMPLE };
             let terms = Terms::new(DurationMs::from_secs(10), codec.clone());
             let patience = Patience::new(terms, entropy.fork());
             let scanned = drive(&**backend, &clock, Query::scan(scan, patience)).await;
-            let (scanned, _) = scanned.map_err(Failed::runtime)?;
+            let (scanned, _) = scanned.map_err(CliError::runtime)?;
             let records = scanned.entries.iter().filter_map(|entry| entry.record.as_ref());
             let mut owners = records.filter_map(|stored| load(stored, &codec).ok());
             let other =
@@ -127,15 +131,9 @@ fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A bar on a terminal that tells what is done; nothing elsewhere.
-pub fn bar(total: u64, what: &'static str) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(total);
-    let style = "{msg:10} {bar:20.cyan/blue} {pos}/{len} {per_sec} eta {eta}";
-    bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
-    bar.set_message(what);
-    bar.enable_steady_tick(Duration::from_millis(100));
+/// A progress bar with this label.
+pub fn bar(total: u64, label: &'static str) -> ProgressBar {
+    let bar = progress::bar(total, "{msg:10} {bar:20.cyan/blue} {pos}/{len} {per_sec} eta {eta}");
+    bar.set_message(label);
     bar
 }

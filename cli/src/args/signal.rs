@@ -1,4 +1,4 @@
-//! The arguments of the commands for what waits: `ff signal` and `ff waitpoints`.
+//! The arguments of `ff signal`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,56 +13,47 @@ use super::store::StoreArgs;
 /// The arguments of `ff signal`.
 #[derive(Debug, Args)]
 pub struct SignalArgs {
-    /// The execution.
+    /// The ID of the execution.
     pub id: ExecutionId,
-    /// The waitpoint: its id, or its name; of several that had it the one that the token is of.
+    /// The ID or the name of the waitpoint. If several waitpoints had this name, the signal goes to
+    /// the one that the token belongs to.
     pub waitpoint: WaitpointRef,
-    /// What the signal says: 1 to 64 printable ASCII bytes without space.
+    /// The name of the signal: 1 to 64 printable ASCII characters without spaces.
     pub name: SignalName,
     #[command(flatten)]
     pub store: StoreArgs,
-    /// The file with the waitpoint's token.
+    /// Read the waitpoint's token from this file.
     #[arg(long, value_name = "PATH", conflicts_with = "token_stdin")]
     pub token_file: Option<PathBuf>,
     /// Read the waitpoint's token from standard input.
     #[arg(long)]
     pub token_stdin: bool,
-    /// Who sends it, in your own words: 1 to 64 printable ASCII bytes without space.
+    /// The name of the sender: 1 to 64 printable ASCII characters without spaces. The token does
+    /// not prove it.
     #[arg(long, value_name = "WHO")]
     pub source: Option<SignalSource>,
-    /// What the worker gets with it, as it is written here.
+    /// The payload for the worker.
     #[arg(long, value_name = "TEXT", conflicts_with = "payload_file")]
     pub payload: Option<String>,
-    /// The file with what the worker gets with it, at most 256 KiB.
+    /// The file with the payload for the worker, at most 256 KiB.
     #[arg(long, value_name = "PATH")]
     pub payload_file: Option<PathBuf>,
-    /// The waitpoint takes one signal under a key, however often it is sent; a new key unless set.
-    /// It is printed, also when the store did not answer.
+    /// The idempotency key. To retry safely, repeat the command with the same key: the waitpoint
+    /// takes one signal for each key. The default is a new key, which is printed, also if the store
+    /// does not answer.
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
-    /// Print one JSON object instead of a line.
+    /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
 }
 
-/// The arguments of `ff waitpoints`.
-#[derive(Debug, Args)]
-pub struct WaitpointsArgs {
-    /// The execution.
-    pub id: ExecutionId,
-    #[command(flatten)]
-    pub store: StoreArgs,
-    /// Print one JSON object instead of tables.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// A waitpoint as it is named on the command line. What reads as an id is one.
+/// A waitpoint on the command line. Text that parses as an ID is an ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitpointRef {
-    /// By its id.
+    /// The ID.
     Id(WaitpointId),
-    /// By its name, which one open waitpoint of an execution has.
+    /// The name. At most one open waitpoint of an execution has it.
     Key(WaitpointKey),
 }
 

@@ -1,0 +1,47 @@
+//! The arguments of `ff run`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ff_sdk::Namespace;
+
+use super::store::TransientStoreArgs;
+use crate::pool::NAMESPACE;
+
+/// The arguments of `ff run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The file with one execution per line, or - for standard input.
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub store: TransientStoreArgs,
+    /// The namespace of the executions: 1 to 64 printable ASCII characters without spaces. The run
+    /// also claims other executions that wait on lane default of this namespace. On a server that
+    /// others use, choose an unused namespace.
+    #[arg(long, value_name = "NS", default_value = NAMESPACE)]
+    pub namespace: Namespace,
+    /// The number of workers in this process. Each runs one execution at a time. The default is the
+    /// number of CPU cores, at least 2.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub workers: Option<u32>,
+    /// Write one JSON line per execution to this file, in the order of the input.
+    #[arg(long, value_name = "FILE")]
+    pub results: Option<PathBuf>,
+    /// Print the summary as one JSON object instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// The seed of all random choices: IDs, jitter and which worker is killed.
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+    /// How long a lease lasts unless it is renewed, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 2_000,
+        value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
+    pub lease_ttl_ms: u64,
+    /// Kill a random worker and its command at this interval in milliseconds, without releasing its
+    /// lease. Other workers reclaim its execution.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub kill_workers_every: Option<u64>,
+    /// Print the events of every execution that was retried, reclaimed or failed.
+    #[arg(long, short)]
+    pub verbose: bool,
+}

@@ -1,0 +1,278 @@
+//! The loop of a worker: claims, runs and reports until a shutdown or a limit.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ff_sdk::{ClaimedTask, Client, FlowFabricWorker, SdkError};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::attempt::{self, AttemptOutcome, Exec, FinishedAttempt};
+use crate::exit::{CliError, print_line, warn};
+use crate::report::printable;
+use crate::shutdown::{Shutdown, requested, waiting_message};
+
+/// With --until-idle, the worker waits for executions that are due within this time.
+const IDLE_HORIZON: Duration = Duration::from_secs(60);
+/// The pause after the store refused a claim or did not answer one.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long the store may take before the user is warned, and the least time between warnings.
+const WARN_AFTER: Duration = Duration::from_secs(3);
+/// How long a shutdown waits for a claim that was already sent.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// When the loop ends without a shutdown.
+pub struct Limits {
+    /// After this number of executions.
+    pub max: u64,
+    /// When no work is left.
+    pub until_idle: bool,
+    /// After this time.
+    pub timeout: Option<Duration>,
+}
+
+/// What is printed for each finished attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Nothing.
+    Quiet,
+    /// A line of text.
+    Lines,
+    /// A JSON object.
+    Json,
+}
+
+/// The number of attempts by outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Executions that completed.
+    pub completed: u64,
+    /// Executions that failed permanently.
+    pub failed: u64,
+    /// Attempts that failed and will be retried.
+    pub retried: u64,
+    /// Attempts whose lease was lost, or whose result the store did not accept.
+    pub lost: u64,
+    /// Executions that were given back.
+    pub given_back: u64,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { completed, failed, retried, lost, given_back } = self;
+        write!(
+            f,
+            "{completed} completed, {failed} failed, {retried} to be retried, {lost} lost, \
+             {given_back} given back"
+        )
+    }
+}
+
+/// The loop of a worker.
+pub struct WorkLoop {
+    worker: FlowFabricWorker,
+    client: Client,
+    exec: Arc<Exec>,
+    limits: Limits,
+    output: Output,
+    shutdown: watch::Receiver<Shutdown>,
+    running: JoinSet<FinishedAttempt>,
+    claimed: u64,
+    ends_at: Option<Instant>,
+    /// When the user was last warned about the store.
+    warned: Option<Instant>,
+    counts: Counts,
+}
+
+impl WorkLoop {
+    /// A loop that has not started.
+    pub fn new(
+        worker: FlowFabricWorker,
+        client: Client,
+        exec: Exec,
+        limits: Limits,
+        output: Output,
+        shutdown: watch::Receiver<Shutdown>,
+    ) -> Self {
+        let ends_at = limits.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        Self {
+            worker,
+            client,
+            exec: Arc::new(exec),
+            limits,
+            output,
+            shutdown,
+            running: JoinSet::new(),
+            claimed: 0,
+            ends_at,
+            warned: None,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Runs until the end, and waits for the running tasks. Returns whether they were stopped, and
+    /// the counts.
+    pub async fn run(mut self) -> Result<(bool, Counts), CliError> {
+        loop {
+            while let Some(ended) = self.running.try_join_next() {
+                self.finished(ended)?;
+            }
+            if self.is_over() {
+                break;
+            }
+            let left = usize::try_from(self.limits.max - self.claimed).unwrap_or(usize::MAX);
+            let free = self.worker.free_slots().min(left);
+            if free == 0 {
+                self.wait(std::future::pending()).await?;
+                continue;
+            }
+            match self.claim(free).await {
+                None => break,
+                Some(Ok(tasks)) if tasks.is_empty() => {
+                    self.answered();
+                    if self.limits.until_idle && self.running.is_empty() && self.is_idle().await {
+                        break;
+                    }
+                    let worker = self.worker.clone();
+                    self.wait(worker.wait_for_work()).await?;
+                }
+                Some(Ok(tasks)) => {
+                    self.answered();
+                    self.start(tasks).await;
+                }
+                Some(Err(error)) => {
+                    self.warn_about_store(&error.to_string());
+                    self.wait(tokio::time::sleep(RETRY_PAUSE)).await?;
+                }
+            }
+        }
+        self.drain().await
+    }
+
+    /// Whether no more tasks may be claimed.
+    fn is_over(&self) -> bool {
+        *self.shutdown.borrow() > Shutdown::No
+            || self.claimed >= self.limits.max
+            || self.ends_at.is_some_and(|end| end <= Instant::now())
+    }
+
+    /// Waits for `until`, for an attempt that ends, or for the end of the loop.
+    async fn wait(&mut self, until: impl Future<Output = ()>) -> Result<(), CliError> {
+        let Self { running, shutdown, ends_at, .. } = self;
+        let ended = tokio::select! {
+            biased;
+            Some(ended) = running.join_next() => Some(ended),
+            () = over(shutdown, *ends_at) => None,
+            () = until => None,
+        };
+        ended.map_or(Ok(()), |ended| self.finished(ended))
+    }
+
+    /// Claims up to `free` tasks. `None` if the loop ended first. Dropping a claim may leave an
+    /// execution claimed until its lease expires, so that the end waits a little for the claim.
+    async fn claim(&mut self, free: usize) -> Option<Result<Vec<ClaimedTask>, SdkError>> {
+        let worker = self.worker.clone();
+        let claim = worker.claim_many(free);
+        tokio::pin!(claim);
+        let (mut shutdown, ends_at) = (self.shutdown.clone(), self.ends_at);
+        let end = async {
+            over(&mut shutdown, ends_at).await;
+            tokio::time::sleep(CLAIM_TIMEOUT).await;
+        };
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                biased;
+                claimed = &mut claim => return Some(claimed),
+                () = &mut end => return None,
+                () = tokio::time::sleep(WARN_AFTER) => self.warn_about_store("no answer yet"),
+            }
+        }
+    }
+
+    /// Starts the command for each task, or gives the tasks back if the loop has ended.
+    async fn start(&mut self, tasks: Vec<ClaimedTask>) {
+        for task in tasks {
+            if self.is_over() {
+                attempt::refuse(task).await;
+                continue;
+            }
+            self.claimed += 1;
+            self.running.spawn(attempt::run(task, self.exec.clone(), self.shutdown.clone()));
+        }
+    }
+
+    async fn is_idle(&mut self) -> bool {
+        let lanes = self.worker.config().lanes.clone();
+        let mut shutdown = self.shutdown.clone();
+        let idle = tokio::select! {
+            idle = self.client.is_idle(&lanes, IDLE_HORIZON) => idle,
+            () = over(&mut shutdown, self.ends_at) => return false,
+        };
+        idle.unwrap_or_else(|error| {
+            self.warn_about_store(&error.to_string());
+            false
+        })
+    }
+
+    /// Waits for the running tasks. Each of them follows a request to stop.
+    async fn drain(mut self) -> Result<(bool, Counts), CliError> {
+        if !self.running.is_empty() && *self.shutdown.borrow() == Shutdown::Drain {
+            warn(&format!("{}\n", waiting_message(self.running.len() as u64)));
+        }
+        while let Some(ended) = self.running.join_next().await {
+            self.finished(ended)?;
+        }
+        let stopped = *self.shutdown.borrow() == Shutdown::Stop;
+        Ok((stopped, self.counts))
+    }
+
+    /// Counts and prints a finished attempt.
+    fn finished(&mut self, ended: Result<FinishedAttempt, JoinError>) -> Result<(), CliError> {
+        let panicked = |error| CliError::runtime(format!("a task stopped unexpectedly: {error}"));
+        let finished = ended.map_err(panicked)?;
+        *match finished.outcome {
+            AttemptOutcome::Completed => &mut self.counts.completed,
+            AttemptOutcome::Failed => &mut self.counts.failed,
+            AttemptOutcome::Retried => &mut self.counts.retried,
+            AttemptOutcome::Lost => &mut self.counts.lost,
+            AttemptOutcome::GivenBack => &mut self.counts.given_back,
+        } += 1;
+        match self.output {
+            Output::Quiet => Ok(()),
+            Output::Lines => print_line(printable(&finished.line())),
+            Output::Json => print_line(json!(finished)),
+        }
+    }
+
+    /// Warns that the store does not answer or refuses calls, but not too often.
+    fn warn_about_store(&mut self, problem: &str) {
+        if self.warned.is_none_or(|warned| warned.elapsed() >= WARN_AFTER) {
+            self.warned = Some(Instant::now());
+            warn(&format!("ff: cannot claim from the store, retrying: {}\n", printable(problem)));
+        }
+    }
+
+    fn answered(&mut self) {
+        if self.warned.take().is_some() {
+            warn("ff: the store answers again\n");
+        }
+    }
+}
+
+/// Waits until no more tasks may be claimed.
+async fn over(shutdown: &mut watch::Receiver<Shutdown>, ends_at: Option<Instant>) {
+    let timeout = async {
+        match ends_at {
+            Some(end) => tokio::time::sleep_until(end).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = requested(shutdown, Shutdown::Drain) => {}
+        () = timeout => {}
+    }
+}
