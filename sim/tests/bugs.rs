@@ -2,8 +2,7 @@
 //! an invariant sees among others it sees by itself. `ff-sim bugs` hunts all of them.
 #![cfg(feature = "planted-bugs")]
 
-use ff_core::planted::{PlantedBug, select};
-use ff_sim::bugs::{Limits, hunt, hunt_with, sightings};
+use ff_sim::bugs::{Limits, PlantedBug, hunt, hunt_with, select, sightings};
 use ff_sim::{Invariant, InvariantSet, Options, Plan, World};
 
 /// One test, since the selected bug is the whole process's.

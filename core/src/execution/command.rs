@@ -19,9 +19,9 @@ use super::rule::{
 };
 
 /// A command on one execution, decided by the rule of its name.
-pub trait Decide: Identity {
+pub trait Decide: Identity + 'static {
     /// What the caller learns.
-    type Outcome: Clone + std::fmt::Debug;
+    type Outcome: Clone + std::fmt::Debug + 'static;
 
     /// The command's name, for errors and traces.
     fn name(&self) -> &'static str;

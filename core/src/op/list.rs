@@ -4,7 +4,6 @@ use crate::error::EngineError;
 use crate::execution::{ExecutionSnapshot, snapshot};
 use crate::id::{ExecutionKind, LaneId, Namespace};
 use crate::partition::{Partition, PartitionConfig};
-use crate::planted::planted;
 use crate::state::PublicState;
 use crate::store::bounds::MAX_PAGE;
 use crate::store::{Failure, IndexName, Reply, Scan, ScanEntry, ScanPosition, Scanned};
@@ -117,8 +116,7 @@ impl ListExecutions {
             Step::Wait(wait) => Step::Wait(wait),
             Step::Done(Err(error)) => Step::Done(Err(error)),
             Step::Done(Ok((scanned, at))) => {
-                let behind = planted!(ListSkipsBetweenPages) && self.place.after.is_some();
-                for entry in scanned.entries.iter().skip(usize::from(behind)) {
+                for entry in &scanned.entries {
                     if self.page.executions.len() == self.limit {
                         return self.next(now);
                     }

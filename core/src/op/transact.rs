@@ -154,7 +154,10 @@ impl<C: Decide> Transact<C> {
         if never || planted!(ResendForgotten) {
             self.refused.clear();
         }
-        match (self.command.decide(record, at), fresh) {
+        let ruling = self.command.decide(record, at);
+        #[cfg(feature = "planted-bugs")]
+        let ruling = crate::execution::spoil(&self.command, record, at, ruling);
+        match (ruling, fresh) {
             (Err(rejection), fresh) if fresh.is_some() || planted!(StaleRejectionTrusted) => {
                 let error = self.rejected(rejection, current.as_ref(), at, now);
                 // Whoever has read what was missing goes on from here, unless a commit may have

@@ -6,14 +6,13 @@ use crate::execution::{
     ValueEffect, ValueKind, index_entries,
 };
 use crate::id::{AttemptIndex, ExecutionId, SignalId};
-use crate::planted::planted;
 use crate::score::Score;
 use crate::store::codec::{Codec, DecodeError};
 use crate::store::{
     Bytes, IndexName, IndexWrite, JournalEntry, RecordKey, ScanEntry, ScanPosition, Stored,
     StreamAppend, StreamName, Topic, Unit, ValueKey, ValueWrite, Version,
 };
-use crate::time::{DurationMs, TimestampMs, Window};
+use crate::time::{DurationMs, TimestampMs};
 
 /// A record that was read, decoded.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,11 +73,7 @@ pub fn unit_for<T>(
     let ahead = third.map_or(stamp.patience, |third| third.min(stamp.patience));
     let mut unit = Unit {
         expect: vec![(key.clone(), version)],
-        window: if planted!(WallClockTrusted) {
-            Window::ALWAYS
-        } else {
-            decision.window.clipped(stamp.now, Some(ahead))
-        },
+        window: decision.window.clipped(stamp.now, Some(ahead)),
         purpose: stamp.purpose,
         nonce: stamp.nonce,
         put: Vec::new(),
@@ -114,7 +109,7 @@ pub fn unit_for<T>(
         let subject = after.or(held);
         let entry = JournalEntry {
             execution: *id,
-            version: version.next(stamp.nonce).count - u64::from(planted!(JournalVersionOld)),
+            version: version.next(stamp.nonce).count,
             epoch: subject.map(|execution| execution.epoch).unwrap_or_default(),
             attempt: subject.and_then(|execution| execution.attempt()).map(|last| last.index),
             events: decision.events,
@@ -278,20 +273,13 @@ fn write_indexes(
     let all = (old.map(|entries| entries.all), new.map(|entries| entries.all));
     let mut write =
         |index: &dyn Fn() -> IndexName, (old, new): (Option<Score>, Option<Score>), again: bool| {
-            let left = planted!(IndexEntryLeftBehind) && old.is_some() && new.is_none();
-            if (old == new && !again) || left {
-                return;
+            if old != new || again {
+                unit.index.push(IndexWrite { index: index(), member: id.uuid(), score: new });
             }
-            unit.index.push(IndexWrite { index: index(), member: id.uuid(), score: new });
         };
     let lane = || IndexName::Eligible { namespace: namespace(), lane: named.lane.clone() };
-    let given_back = eligible.1.is_some() && !(planted!(HoldNotGivenBack) && repair);
-    write(&lane, eligible, given_back);
-    let active =
-        |held: Option<&Execution>| held.is_some_and(|h| matches!(h.phase, Phase::Active(_)));
-    if !(planted!(DueNotMoved) && active(before) && active(after)) {
-        write(&|| IndexName::Due, due, before.is_some() && !planted!(HeldEntryKept));
-    }
+    write(&lane, eligible, eligible.1.is_some());
+    write(&|| IndexName::Due, due, before.is_some());
     let again = repair && route.1.is_some();
     write(&|| IndexName::BlockedRoute { namespace: namespace() }, route, again);
     write(&|| IndexName::All { namespace: namespace() }, all, repair && all.1.is_some());

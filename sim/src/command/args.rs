@@ -26,7 +26,7 @@ pub struct Cli {
     /// Run with this bug, to see what it breaks: `ff-sim bugs` names them.
     #[cfg(feature = "planted-bugs")]
     #[arg(long, global = true, value_name = "BUG")]
-    pub planted: Option<ff_core::planted::PlantedBug>,
+    pub planted: Option<ff_sim::bugs::PlantedBug>,
 }
 
 /// What to do.

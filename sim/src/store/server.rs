@@ -189,7 +189,9 @@ impl Server {
     ) -> Result<Reply, Broken> {
         self.calls += 1;
         self.moments.clear();
-        match request {
+        #[cfg(feature = "planted-bugs")]
+        let (request, answered) = super::spoil::sent(request, &self.model);
+        let reply = match request {
             // What all processes agree on when they connect; it is about no execution.
             Request::Commit(commit) if commit.partition == Partition::META => {
                 self.commit_meta(caller, commit, now)
@@ -197,7 +199,10 @@ impl Server {
             Request::Commit(commit) => self.commit(caller, commit, now),
             Request::Take(take) => self.take(take, now),
             other => self.store.handle(other, now),
-        }
+        };
+        #[cfg(feature = "planted-bugs")]
+        let reply = reply.map(|reply| answered.spoil(reply));
+        reply
     }
 
     /// Commits what all processes agree on, and takes over which secrets there are.

@@ -8,7 +8,6 @@ use crate::execution::record::{
     Verdict,
 };
 use crate::id::ExecutionId;
-use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::guard::{FenceParts, current_holder};
@@ -59,16 +58,7 @@ pub fn append_frame(
     if is_repeat(current, command) {
         return Ok(Verdict::Repeat(appended));
     }
-    let holder = current_holder(current, &command.fence, now);
-    let (active, _) = match holder {
-        Err(Rejection::StaleLease { .. }) if planted!(StaleOwnerAppends) => {
-            let Phase::Active(active) = &current.phase else {
-                return Err(Rejection::StreamClosed);
-            };
-            (active, active.fence())
-        }
-        other => other.map_err(stale_or_closed)?,
-    };
+    let (active, _) = current_holder(current, &command.fence, now).map_err(stale_or_closed)?;
     check_size(&command.frame)?;
     let expected = active.attempt.frames.saturating_add(1);
     if sequence != expected {
@@ -97,7 +87,6 @@ fn is_repeat(current: &Execution, command: &AppendFrame) -> bool {
             attempt.id == fence.attempt_id && command.frame.sequence <= attempt.frames
         })
         && command.frame.sequence > 0
-        && !planted!(FrameRepeatUnknown)
 }
 
 /// The rejection of a stream's call, for a refused call of the holder.

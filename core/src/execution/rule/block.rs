@@ -6,10 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::capability::Capabilities;
 use crate::error::Rejection;
 use crate::execution::record::{
-    BlockEntry, BlockKind, Blocks, Decision, Event, Execution, LeaseFate, Phase, Ruling, Verdict,
+    BlockEntry, BlockKind, Decision, Event, Execution, LeaseFate, Phase, Ruling, Verdict,
 };
 use crate::id::ExecutionId;
-use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs};
 
 use super::issue_claim_grant::check_capabilities;
@@ -93,9 +92,6 @@ pub fn unblock(current: &Execution, command: &Unblock, now: TimestampMs) -> Ruli
     let mut next = current.clone();
     if let Some(blocks) = next.blocks_mut() {
         blocks.remove(kind);
-        if planted!(BlocksAllLifted) {
-            *blocks = Blocks::default();
-        }
     }
     let outcome = held_by(&next);
     Ok(Decision::put(next, now, outcome).event(Event::Unblocked { kind }).into())

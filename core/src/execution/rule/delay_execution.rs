@@ -8,7 +8,6 @@ use crate::execution::record::{
     Ruling, Verdict,
 };
 use crate::id::ExecutionId;
-use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::guard::{FenceParts, current_holder, released};
@@ -47,7 +46,7 @@ pub fn delay_execution(
     let (active, fence) = current_holder(current, &command.fence, now)?;
     let holds = Window::until(active.expires_at(now));
     let resumed = current.waiting.as_ref().is_some_and(|waiting| waiting.resumption.is_some());
-    let kept = command.keeps_resumption && resumed && !planted!(SignalsLostWithGiveBack);
+    let kept = command.keeps_resumption && resumed;
     let interruption = if kept { Interruption::Suspension } else { Interruption::Delay };
     let resume = NextAttempt::Resume { attempt: active.attempt, interruption };
     let delay = NotBefore { until: command.until, reason: DelayReason::Requested };
@@ -55,7 +54,7 @@ pub fn delay_execution(
     let over = if command.until > now { Window::ALWAYS } else { Window::from(command.until) };
     let mut next = current.clone();
     remember_release(&mut next, fence, ReleaseOutcome::Delayed);
-    let waits = command.until > now && !planted!(DelayForgotten);
+    let waits = command.until > now;
     wait_for(&mut next, resume, waits.then_some(delay));
     let event = Event::Released { how: ReleaseOutcome::Delayed };
     Ok(Decision::put(next, now, ()).within(holds.and(over)).event(event).into())

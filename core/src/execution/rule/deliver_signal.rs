@@ -10,7 +10,6 @@ use crate::execution::record::{
     SignalOutcome, SignalRecord, ValueEffect, ValueKind, Verdict, WaitpointState,
 };
 use crate::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
-use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 use crate::token::{KnownKeyring, WaitpointToken};
 
@@ -86,7 +85,7 @@ pub fn deliver_signal(
             let problem = "is that of a signal to another waitpoint".to_owned();
             return Err(Rejection::InvalidInput { field: "signal_id", problem });
         }
-        FoundSignal::Taken(first) if !planted!(SignalRepeatUnknown) => {
+        FoundSignal::Taken(first) => {
             return Ok(Verdict::Repeat(repeated(first, command)));
         }
         _ => {}
@@ -194,9 +193,6 @@ fn take(
         effect: SignalEffect::Buffered,
     };
     waiting.signals = number + 1;
-    if let (Some(resumption), true) = (&mut waiting.resumption, planted!(ResumedTwice)) {
-        resumption.signals.push(command.signal_id);
-    }
     if is_active {
         signal.effect = count(next, &signal);
     }

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::Rejection;
 use crate::execution::record::{Active, Execution, Fence, LeaseFate, Phase, ReleaseOutcome};
 use crate::id::{AttemptId, LeaseEpoch, LeaseId};
-use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs};
 
 /// The longest lease: 24 hours.
@@ -72,29 +71,19 @@ pub(super) fn current_holder<'e>(
         return Err(Rejection::FenceRequired);
     }
     let fence = fence.complete().ok_or(Rejection::PartialFenceTriple)?;
-    if !execution.last_fence.is_some_and(|latest| is_same(latest, fence)) {
+    if execution.last_fence != Some(fence) {
         return Err(Rejection::StaleLease { lease_epoch: execution.epoch });
     }
     let Phase::Active(active) = &execution.phase else {
         return Err(not_active(execution));
     };
-    if active.fate == LeaseFate::Revoked && !planted!(RevocationIgnored) {
-        return Err(Rejection::LeaseRevoked);
-    }
-    if active.is_expired(now) && planted!(ExpiryToldAsRevocation) {
+    if active.fate == LeaseFate::Revoked {
         return Err(Rejection::LeaseRevoked);
     }
     if active.is_expired(now) {
         return Err(Rejection::LeaseExpired { expired_at: active.lease.expires_at });
     }
     Ok((active, fence))
-}
-
-/// Whether two fences are equal in all parts.
-fn is_same(latest: Fence, given: Fence) -> bool {
-    latest.lease_epoch == given.lease_epoch
-        && (latest.lease_id == given.lease_id || planted!(FenceWithoutLease))
-        && (latest.attempt_id == given.attempt_id || planted!(FenceWithoutAttempt))
 }
 
 /// Whether a call comes from an attempt of this execution. A repeat of a call that returns tokens

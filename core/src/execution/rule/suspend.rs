@@ -13,7 +13,6 @@ use crate::execution::record::{
     WaitpointState,
 };
 use crate::id::{ExecutionId, SignalId, SuspensionId, WaitpointId, WaitpointKey};
-use crate::planted::planted;
 use crate::state::LifecyclePhase;
 use crate::time::{TimestampMs, Window};
 use crate::token::KnownKeyring;
@@ -151,8 +150,7 @@ fn repeated(
 ) -> Result<Option<SuspendOutcome>, Rejection> {
     let Some(waiting) = &current.waiting else { return Ok(None) };
     let Some(latest) = &waiting.latest else { return Ok(None) };
-    let same = latest.id == command.suspension_id || planted!(SuspensionIdIgnored);
-    if !same || !is_of_an_attempt(current, &command.fence) {
+    if latest.id != command.suspension_id || !is_of_an_attempt(current, &command.fence) {
         return Ok(None);
     }
     let suspension_id = latest.id;
@@ -279,9 +277,6 @@ fn hear(
     bound: &[WaitpointId],
     heard: &Heard,
 ) -> Result<Option<u32>, Rejection> {
-    if planted!(BufferedSignalsForgotten) {
-        return Ok(None);
-    }
     let taken = |id: WaitpointId| waiting.open.iter().find(|waitpoint| waitpoint.id == id);
     for signal in &heard.signals {
         // A store that has lost its last commits may have lost a signal that was read before.
@@ -316,8 +311,7 @@ fn satisfied(
     let signals = tally::counted(tallies);
     let suspension_id = command.suspension_id;
     let waiting = next.waiting_mut();
-    let later = if planted!(BufferedSignalsConsumed) { waiting.signals } else { by + 1 };
-    leave_waitpoints(waiting, command.policy, later);
+    leave_waitpoints(waiting, command.policy, by + 1);
     waiting.latest = Some(LatestSuspension {
         id: suspension_id,
         waitpoints: bound,

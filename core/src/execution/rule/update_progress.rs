@@ -6,7 +6,6 @@ use crate::bounded::truncated;
 use crate::error::Rejection;
 use crate::execution::record::{Decision, Execution, Progress, Ruling};
 use crate::id::ExecutionId;
-use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::guard::{FenceParts, current_holder};
@@ -37,7 +36,7 @@ pub fn update_progress(
     now: TimestampMs,
 ) -> Ruling<()> {
     let (active, _) = current_holder(current, &command.fence, now)?;
-    if command.percent > 100 && !planted!(ProgressUnchecked) {
+    if command.percent > 100 {
         let problem = format!("is {}, and must be 0 to 100", command.percent);
         return Err(Rejection::InvalidInput { field: "percent", problem });
     }
