@@ -18,8 +18,8 @@ use ff_core::execution::{
 };
 use ff_core::id::{ExecutionId, Namespace, RequestId};
 use ff_core::op::{
-    Batch, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded, Query, ReadExecution,
-    Terms, Transact,
+    Batch, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded, OperationContext,
+    Query, ReadExecution, Transact,
 };
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::Priority;
@@ -111,9 +111,10 @@ impl Client {
     ) -> Result<Self, SdkError> {
         config.check()?;
         let codec = Codec::knowing(config.known_format);
-        let terms = Terms::new(DurationMs::from(config.call_timeout), codec);
+        let context = OperationContext::new(DurationMs::from(config.call_timeout), codec);
         let sources = Sources { seed: config.seed, clock: config.clock };
-        let connection = Connection::open(backend, config.partition_config, terms, sources).await?;
+        let connection =
+            Connection::open(backend, config.partition_config, context, sources).await?;
         let (latest_created, in_flight) = (Mutex::default(), Semaphore::new(config.max_in_flight));
         Ok(Self(Arc::new(Inner { connection, config, latest_created, in_flight })))
     }
@@ -126,8 +127,8 @@ impl Client {
     /// # Errors
     ///
     /// [`SdkError::Engine`] with `Validation` for an invalid submission,
-    /// `Conflict(IdempotencyMismatch)` when the idempotency key was used for other content, and
-    /// `Timeout` or `Unavailable` when the store does not answer.
+    /// `Conflict(IdempotencyMismatch)` when the idempotency key was used for other content, and when
+    /// the store does not answer.
     ///
     /// # Cancel safety
     ///
@@ -248,7 +249,7 @@ impl Client {
     /// # Errors
     ///
     /// [`SdkError::Engine`] with `NotFound` when the namespace has no such execution, or its
-    /// retention has ended; `Unavailable` when the store does not answer.
+    /// retention has ended, and when the store does not answer.
     ///
     /// # Cancel safety
     ///
@@ -259,12 +260,12 @@ impl Client {
         loop {
             let (found, mut values) = self.read(id, &[ValueKind::Result]).await?;
             let loaded = found.ok_or(EngineError::NotFound { entity: "execution" })?.0;
-            if let ff_core::execution::Phase::Terminal(terminal) = loaded.execution.phase {
+            if let ff_core::execution::Phase::Terminal(terminal) = &loaded.execution.phase {
                 let result = match values.pop() {
                     Some(Fetched::Value(result)) => Some(result),
                     _ => None,
                 };
-                let (outcome, ended_at) = (terminal.outcome, terminal.at);
+                let (outcome, ended_at) = (terminal.outcome.clone(), terminal.at);
                 return Ok(ExecutionResult { outcome, result, ended_at });
             }
             match &mut wake_ups {
@@ -284,8 +285,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Validation` for an id of another partition configuration, and
-    /// `Unavailable` when the store does not answer.
+    /// [`SdkError::Engine`] with `Validation` for an id of another partition configuration, and when
+    /// the store does not answer.
     ///
     /// # Cancel safety
     ///
@@ -295,8 +296,8 @@ impl Client {
         Ok(found.map(|(loaded, at)| snapshot(&loaded.execution, at)))
     }
 
-    /// Reads a value stored beside an execution's record: its payload or its result. `None` when
-    /// it has no such value.
+    /// Reads a value stored beside an execution's record: its payload, its result, or the payload of
+    /// a signal. `None` when there is no such value.
     ///
     /// # Errors
     ///
@@ -334,11 +335,11 @@ impl Client {
     }
 
     /// Reads a page of the namespace's executions, at most `limit`: partition by partition, and by
-    /// creation time within each. `from` is the [`ListPage`]'s position of the page before.
+    /// creation time within each. `from` is [`ListPage::next`] of the page before.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Unavailable` when the store does not answer.
+    /// [`SdkError::Engine`] when the store does not answer.
     ///
     /// # Cancel safety
     ///
@@ -381,7 +382,7 @@ impl Client {
             let count = page.entries.len();
             for entry in page.entries {
                 // An entry of a newer format is left out.
-                let codec = connection.terms().codec();
+                let codec = connection.context().codec();
                 let Ok(journal) = codec.decode::<JournalEntry>(&entry.entry) else { continue };
                 if journal.execution == *id {
                     let (at, version, epoch) = (entry.id.at, journal.version, journal.epoch);
@@ -402,8 +403,8 @@ impl Client {
     /// # Errors
     ///
     /// [`SdkError::Engine`] with `NotFound`; `ExecutionNotActive` when it has ended; `Superseded`
-    /// when it was replayed while the call was repeated; `Timeout` when the store did not answer
-    /// in time, which says whether the call may have been applied.
+    /// when it was replayed during the call; `Timeout` when the store did not answer in time, which
+    /// says whether the call may have been applied.
     ///
     /// # Cancel safety
     ///

@@ -1,5 +1,5 @@
-//! What somebody does who has old records and a clock that may be wrong: he says that something is
-//! due, or asks for a grant on what he takes for lost. Where he errs, nothing must come of it.
+//! Calls of a process with old records and a wrong clock: it applies timers that are not due, or
+//! requests a grant on an execution that is not lost. Mistaken calls must have no effect.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use ff_core::time::{DurationMs, TimestampMs};
 use crate::determinism::random::happens;
 use crate::model::index_positions::due_of;
 
-/// What he does about one of the copies, by a clock that shows `now`.
+/// The call about one of the copies, by a clock that shows `now`.
 pub fn act(
     copies: &BTreeMap<Member, Loaded>,
     now: TimestampMs,
@@ -24,7 +24,7 @@ pub fn act(
     let takes_over = happens(entropy, 500);
     let believed =
         |copy: &&Execution| if takes_over { is_lost(copy, now) } else { is_due(copy, now) };
-    let copies: Vec<_> = copies.values().map(|copy| &copy.execution).filter(believed).collect();
+    let copies: Vec<_> = copies.values().map(|copy| &*copy.execution).filter(believed).collect();
     let copy = copies.get(entropy.below(copies.len() as u64) as usize)?;
     let execution_id = copy.id;
     if !takes_over {
