@@ -12,8 +12,8 @@ use ff_core::error::{Bug, EngineError, Rejection};
 use ff_core::execution::{ClaimKind, DueKind, Execution, Renewed, Situation, situation};
 use ff_core::id::{ExecutionId, LaneId, Namespace, WorkerId, WorkerInstanceId};
 use ff_core::op::{
-    Committed, DueReport, Event, HOLD, Known, Operation, OperationContext, Patience, Step,
-    Transact, load,
+    CarryCommand, Committed, DueReport, Event, HOLD, Known, Operation, OperationContext, Patience,
+    Step, load,
 };
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
@@ -77,7 +77,7 @@ impl World {
         create.execution_id = id(number);
         create.position = number as u16;
         let patience = Patience::new(terms(1_000), Entropy::from_u64(number as u64));
-        self.drive(Transact::knowing(create, Known::Absent, patience)).expect("it is created");
+        self.drive(CarryCommand::knowing(create, Known::Absent, patience)).expect("it is created");
     }
 
     fn worker(&self, name: u64, tokens: &[&str]) -> WorkerAgent {
@@ -240,7 +240,7 @@ fn a_corrupt_record_goes_into_quarantine_and_blocks_nobody() {
     let renew = crate::common::renew(ff_core::execution::FenceParts::MISSING, 1_000);
     let renew = ff_core::execution::Renew { execution_id: id(1), ..renew };
     let patience = Patience::new(terms(1_000), Entropy::from_u64(1));
-    let error = world.drive(Transact::new(renew, patience)).expect_err("it cannot be read");
+    let error = world.drive(CarryCommand::new(renew, patience)).expect_err("it cannot be read");
     assert!(matches!(error, EngineError::Bug(Bug::CorruptRecord { .. })), "{error:?}");
 }
 

@@ -8,8 +8,8 @@ use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, Decide, OnDue, Purpose, index_entries};
 use ff_core::id::{ExecutionId, LaneId, Namespace};
 use ff_core::op::{
-    ApplyDue, AuditLook, AuditPartition, Event, Fault, FindOutside, HOLD, Informed, Known,
-    Operation, OperationContext, Patience, RotateSecret, Step, Transact, load,
+    ApplyDue, AuditLook, AuditPartition, CarryCommand, Event, Fault, FindOutside, HOLD, Known,
+    Operation, OperationContext, Patience, RotateSecret, Step, load,
 };
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
@@ -76,13 +76,16 @@ impl World {
 
     /// Carries a command to its execution, whatever comes of it.
     fn apply<C: Decide>(&mut self, command: C) {
-        let _ = self.drive(Transact::new(command, patience()), |_| {});
+        let _ = self.drive(CarryCommand::new(command, patience()), |_| {});
     }
 
     /// The same for a command that may need the secrets and signals.
-    fn inform<C: Decide>(&mut self, command: C) {
+    fn carry<C: Decide>(&mut self, command: C) {
         let entropy = Entropy::from_u64(self.now);
-        let _ = self.drive(Informed::new(command, Known::Nothing, terms(), entropy), |_| {});
+        let _ = self.drive(
+            CarryCommand::knowing(command, Known::Nothing, Patience::new(terms(), entropy)),
+            |_| {},
+        );
     }
 
     /// Makes the secret that random steps sign with the one of the store.
@@ -374,7 +377,7 @@ proptest! {
         let mut world = World::new();
         world.rotate_to_known_secret();
         let create = submission.clone().0;
-        let operation = Transact::knowing(create, Known::Absent, patience());
+        let operation = CarryCommand::knowing(create, Known::Absent, patience());
         let _ = world.drive(operation, |_| {});
         let mut given = Vec::new();
         for (Random { clock, action }, take) in steps.iter().zip(takes) {
@@ -386,7 +389,7 @@ proptest! {
             match action.command(&submission, &bench, &given, at(world.now)) {
                 // What signals there are, only the store knows here.
                 AnyCommand::ForgetSignals(_) => world.tick(),
-                command => world.inform(command),
+                command => world.carry(command),
             }
             given.extend(world.record().and_then(|record| record.last_fence));
             match take {

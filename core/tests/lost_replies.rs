@@ -2,25 +2,30 @@
 
 use crate::common::ms;
 use crate::common::suspending::{any_at, deliver, pending, suspend_on};
-use crate::common::world::{World, inform, patience, terms};
+use crate::common::world::{World, carry, patience, terms};
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::execution::{Decide, Fence, IssuedWaitpoint, Suspend, SuspendOutcome};
 use ff_core::op::{
-    Event, Informed, Known, ListSecrets, Operation, OperationContext, Patience, RotateSecret, Step,
+    CarryCommand, Event, Known, ListSecrets, Operation, OperationContext, Patience, RotateSecret,
+    Step,
 };
 use ff_core::store::{Failure, Request};
 use ff_core::token::{Kid, Rotation, Secret};
 
-fn informed<C: Decide>(world: &World, terms: &OperationContext, command: C) -> Informed<C> {
-    Informed::new(command, Known::Nothing, terms.clone(), Entropy::from_u64(world.true_now))
+fn carrier<C: Decide>(world: &World, terms: &OperationContext, command: C) -> CarryCommand<C> {
+    CarryCommand::knowing(
+        command,
+        Known::Nothing,
+        Patience::new(terms.clone(), Entropy::from_u64(world.true_now)),
+    )
 }
 
 /// An execution that is leased, and waitpoint 9 open in it, with a signal.
 fn with_signal(world: &mut World, terms: &OperationContext) -> (Fence, IssuedWaitpoint) {
     let fence = world.leased();
-    let opened = inform(world, terms, pending(fence, 9, "b")).expect("it is opened").outcome;
-    inform(world, terms, deliver(9, &opened.token, 1, "go")).expect("it is taken");
+    let opened = carry(world, terms, pending(fence, 9, "b")).expect("it is opened").outcome;
+    carry(world, terms, deliver(9, &opened.token, 1, "go")).expect("it is taken");
     (fence, opened)
 }
 
@@ -36,7 +41,7 @@ fn a_suspension_that_was_forgotten_is_not_carried_out_again() {
         (command.policy.close_waitpoints, command.policy.consume_signals) = (false, false);
         command
     };
-    let mut lost = informed(&world, &terms, again(1));
+    let mut lost = carrier(&world, &terms, again(1));
     let mut step = lost.resume(Event::Start, world.now());
     let commit = loop {
         match step {
@@ -53,7 +58,7 @@ fn a_suspension_that_was_forgotten_is_not_carried_out_again() {
     let Step::Wait(_) = lost.resume(Event::Failure(failure), world.now()) else {
         panic!("it waits")
     };
-    let second = inform(&mut world, &terms, again(2)).expect("satisfied too").outcome;
+    let second = carry(&mut world, &terms, again(2)).expect("satisfied too").outcome;
     assert!(matches!(second, SuspendOutcome::AlreadySatisfied { .. }), "{second:?}");
     let mut step = lost.resume(Event::Wake, world.now());
     let error = loop {

@@ -11,7 +11,7 @@ use ff_core::execution::{
     Cancel, CancelledBy, ChangePriority, Complete, CreateOutcome, OnDue, OperatorCall, Replay,
 };
 use ff_core::id::{ExecutionId, RequestId};
-use ff_core::op::{Batch, Known, Transact};
+use ff_core::op::{Batch, CarryCommand, Known};
 use ff_core::policy::Priority;
 use ff_core::store::{ReplyBody, Request, UnitReply};
 use ff_core::time::DurationMs;
@@ -22,12 +22,12 @@ fn a_lost_reply_to_a_submission_is_recognised_as_ones_own() {
     let mut world = World::new();
     let create = Submission::new().0;
     world.fates = vec![Fate::ReplyLost];
-    let done = world.drive(Transact::knowing(create, Known::Absent, patience(10_000)));
+    let done = world.drive(CarryCommand::knowing(create, Known::Absent, patience(10_000)));
     let done = done.expect("it is created");
     assert_eq!((done.outcome, done.repeat), (CreateOutcome::Created(execution_id()), true));
     // Another creator's is a duplicate.
     let other = Submission::new().creator(99).0;
-    let done = world.drive(Transact::knowing(other, Known::Absent, patience(10_000)));
+    let done = world.drive(CarryCommand::knowing(other, Known::Absent, patience(10_000)));
     assert_eq!(done.expect("a success").outcome, CreateOutcome::Duplicate(execution_id()));
 }
 
@@ -91,7 +91,7 @@ fn a_wrong_clock_is_refused_with_the_right_time_and_then_right() {
         let known = Known::Stale(world.record());
         world.wrong_by = wrong_by;
         let complete: Complete = complete(fence, None);
-        let done = world.drive(Transact::knowing(complete, known, patience(10_000)));
+        let done = world.drive(CarryCommand::knowing(complete, known, patience(10_000)));
         assert!(!done.expect("it is completed").repeat, "by {wrong_by}");
         assert_eq!(world.ended(), 1);
     }
@@ -106,7 +106,7 @@ fn a_rejection_on_stale_knowledge_reads_first() {
     };
     world.transact(grant(1)).expect("it is granted");
     // By the old record there is no such grant.
-    let operation = Transact::knowing(take_new(1), Known::Stale(before), patience(10_000));
+    let operation = CarryCommand::knowing(take_new(1), Known::Stale(before), patience(10_000));
     let claimed = world.drive(operation).expect("it is claimed");
     assert_eq!(claimed.outcome.fence(), world.record().execution.last_fence.expect("a lease"));
 }
@@ -148,7 +148,7 @@ fn a_command_that_may_still_arrive_is_not_called_refused() {
     // would be good later; the store, asked again, says that it is too early.
     world.wrong_by = LEASE as i64;
     world.fates = vec![Fate::Late];
-    let operation = Transact::knowing(reclaim_grant(2), Known::Stale(leased), patience(10_000));
+    let operation = CarryCommand::knowing(reclaim_grant(2), Known::Stale(leased), patience(10_000));
     let error = world.drive(operation).expect_err("it is too early");
     let EngineError::Contextual { source, .. } = error else { panic!("{error:?}") };
     assert!(matches!(*source, EngineError::Timeout { applied: Applied::Unknown, .. }));
@@ -159,20 +159,20 @@ fn a_store_that_does_not_answer_is_given_up_at_the_deadline() {
     let mut world = World::new();
     let started = world.true_now;
     world.fates = vec![Fate::NotSent; 1_000];
-    let error = world.drive(Transact::new(grant(1), patience(5_000))).expect_err("no store");
+    let error = world.drive(CarryCommand::new(grant(1), patience(5_000))).expect_err("no store");
     assert!(matches!(error, EngineError::Unavailable { .. }), "{error:?}");
     assert!(world.true_now - started <= 5_000, "it took {}", world.true_now - started);
     assert!(world.calls.len() < 40, "{} calls are a storm", world.calls.len());
 
     let mut world = World::new();
     world.fates = vec![Fate::Refused; 1_000];
-    let error = world.drive(Transact::new(grant(1), patience(5_000))).expect_err("it is full");
+    let error = world.drive(CarryCommand::new(grant(1), patience(5_000))).expect_err("it is full");
     assert!(matches!(error, EngineError::Transport { .. }), "{error:?}");
 
     let mut world = World::new();
     let fence = world.leased();
     world.fates = [vec![Fate::Answered, Fate::Late], vec![Fate::NotSent; 1_000]].concat();
-    let error = world.drive(Transact::new(complete(fence, None), patience(5_000)));
+    let error = world.drive(CarryCommand::new(complete(fence, None), patience(5_000)));
     let error = error.expect_err("no store");
     assert!(matches!(error, EngineError::Timeout { applied: Applied::Unknown, .. }), "{error:?}");
 }
@@ -210,7 +210,7 @@ fn a_batch_travels_in_few_calls_and_each_command_has_its_own_outcome() {
     let create = |number: u128, creator: u64| {
         let mut create = Submission::new().creator(creator).0;
         create.execution_id = ExecutionId::from_parts(partition.index, Uuid::from_u128(number));
-        Transact::knowing(create, Known::Absent, patience(10_000))
+        CarryCommand::knowing(create, Known::Absent, patience(10_000))
     };
     let mut operations: Vec<_> = (0..70).map(|number| create(number, number as u64)).collect();
     // The same execution again, by another creator.
@@ -229,7 +229,7 @@ fn a_batch_whose_reply_is_lost_recognises_its_own_work() {
     let mut world = World::new();
     let fence = world.leased();
     world.fates = vec![Fate::Answered, Fate::ReplyLost];
-    let operations = vec![Transact::new(complete(fence, None), patience(10_000))];
+    let operations = vec![CarryCommand::new(complete(fence, None), patience(10_000))];
     let results = world.drive(Batch::new(execution_id().partition(), operations));
     assert!(results[0].as_ref().expect("it is completed").repeat);
     assert_eq!(world.ended(), 1);
@@ -311,7 +311,7 @@ fn what_may_have_been_created_and_removed_is_not_created_again() {
         let mut submission = Submission::new().0;
         submission.policy.retention_ms = DurationMs::ZERO;
         submission.deadline = Some(at(START + deadline));
-        world.drive(Transact::new(submission, patience(100_000)))
+        world.drive(CarryCommand::new(submission, patience(100_000)))
     };
     // Later it could be created again, or it is too late for it.
     for deadline in [200_000, 5] {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::common::suspending::{any_at, append, suspend};
-use crate::common::world::{World, inform, others, patience, terms};
+use crate::common::world::{World, carry, others, patience, terms};
 use crate::common::{START, complete, execution_id, offer};
 use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::{AppendFrame, CloseReason, Fence, Frame, MAX_FRAME_PAYLOAD};
@@ -84,7 +84,7 @@ fn a_reader_at_the_end_is_told_why_no_more_comes() {
     let offered = world.transact(offer(2)).expect("taken over").outcome;
     let fence = offered.claimed().expect("claimed").fence();
     assert_eq!(end(&mut world), Some(CloseReason::Reclaimed));
-    inform(&mut world, &terms, suspend(fence, 1, any_at("a"))).expect("suspended");
+    carry(&mut world, &terms, suspend(fence, 1, any_at("a"))).expect("suspended");
     let reading = |attempt| {
         let attempt = AttemptIndex(attempt);
         ReadFrames::new(execution_id(), attempt, Cursor::Start, 10, patience(10_000))

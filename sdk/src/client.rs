@@ -18,8 +18,8 @@ use ff_core::execution::{
 };
 use ff_core::id::{ExecutionId, Namespace, RequestId};
 use ff_core::op::{
-    Batch, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded, OperationContext,
-    Query, ReadExecution, Transact,
+    Batch, CarryCommand, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded,
+    OperationContext, Query, ReadExecution,
 };
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::Priority;
@@ -138,7 +138,7 @@ impl Client {
         let create = self.create(submission)?;
         let execution = create.execution_id;
         let connection = &self.0.connection;
-        let operation = Transact::knowing(create, Known::Absent, connection.patience());
+        let operation = CarryCommand::knowing(create, Known::Absent, connection.patience());
         let committed = connection.drive(operation).await?;
         tracing::debug!(%execution, outcome = ?committed.outcome, "submitted");
         Ok(committed.outcome)
@@ -202,7 +202,7 @@ impl Client {
                 .take(MAX_UNITS)
                 .map(|(number, create)| {
                     let patience = self.0.connection.patience();
-                    (number, Transact::knowing(create, Known::Absent, patience))
+                    (number, CarryCommand::knowing(create, Known::Absent, patience))
                 })
                 .unzip();
             let done = self.0.connection.drive(Batch::new(partition, operations)).await;
@@ -479,7 +479,7 @@ impl Client {
         let command = command.parse(&mut self.0.connection.entropy()).map_err(EngineError::from)?;
         let namespace = self.0.config.namespace.clone();
         let command = InNamespace { namespace, command };
-        Ok(self.0.connection.inform(command, Known::Nothing).await?.outcome)
+        Ok(self.0.connection.transact(command).await?.outcome)
     }
 
     async fn operate<C: ff_core::execution::Decide>(

@@ -213,8 +213,6 @@ pub fn suspend_command(
         condition,
         timeout: None,
         policy: Default::default(),
-        keyring: Default::default(),
-        heard: Default::default(),
     })
 }
 

@@ -120,8 +120,6 @@ async fn print_signals(
             source: None,
             payload: None,
             creator: Default::default(),
-            keyring: Default::default(),
-            found: Default::default(),
         });
         output.debug(&command);
         output.debug(client.execute(command).await);

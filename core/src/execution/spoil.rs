@@ -11,15 +11,16 @@ use crate::time::TimestampMs;
 
 use super::any_command::{AnyCommand, AnyOutcome};
 use super::command::Decide;
-use super::record::{Execution, Ruling};
+use super::facts::Facts;
+use super::record::Ruling;
 
 /// What a rule was asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// The command.
     pub command: &'a AnyCommand,
-    /// The record, if there is one.
-    pub record: Option<&'a Execution>,
+    /// The facts.
+    pub facts: Facts<'a>,
     /// The time that the rule decided for.
     pub now: TimestampMs,
 }
@@ -37,7 +38,7 @@ pub fn install_ruling_bug(bug: Option<RulingBug>) {
 /// The ruling as the installed bug leaves it.
 pub(crate) fn spoil<C: Decide>(
     command: &C,
-    record: Option<&Execution>,
+    facts: &Facts<'_>,
     now: TimestampMs,
     ruling: Ruling<C::Outcome>,
 ) -> Ruling<C::Outcome> {
@@ -45,10 +46,10 @@ pub(crate) fn spoil<C: Decide>(
     let (Some(bug), Some((command, namespace))) = (installed, AnyCommand::of(command)) else {
         return ruling;
     };
-    let record = record.filter(|record| namespace.is_none_or(|name| name == record.namespace));
+    let facts = namespace.map_or(*facts, |namespace| facts.in_namespace(&namespace));
     let widened = |outcome| AnyOutcome::of(&command, Box::new(outcome));
     let ruling = ruling.map(|verdict| verdict.map(widened));
-    let spoiled = bug(Asked { command: &command, record, now }, ruling);
+    let spoiled = bug(Asked { command: &command, facts, now }, ruling);
     spoiled.map(|verdict| verdict.map(narrowed))
 }
 

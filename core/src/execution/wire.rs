@@ -26,7 +26,7 @@ use super::rule::{
     AppendFrame, Block, Cancel, CancelledBy, ChangePriority, Claim, Complete, Create,
     CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, DelayExecution, DeliverSignal, Fail, FenceParts,
     IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren, OperatorCall, Renew, Replay, Resume,
-    RevokeLease, SeenSuspension, Start, Suspend, Unblock, UpdateProgress, content_digest,
+    RevokeLease, Start, Suspend, Unblock, UpdateProgress, content_digest,
 };
 
 /// A request for a claim or reclaim grant.
@@ -243,8 +243,8 @@ impl Command {
             }
             Self::AppendFrame(append) => append.into(),
             Self::Resume { execution_id, request_id } => {
-                let (call, suspension) = (operator_call(request_id)?, SeenSuspension::default());
-                Resume { execution_id, call, suspension }.into()
+                let call = operator_call(request_id)?;
+                Resume { execution_id, call, suspension: None }.into()
             }
             Self::Cancel { execution_id, request_id, reason } => {
                 let by = CancelledBy::Operator(operator_call(request_id)?);

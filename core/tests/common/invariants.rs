@@ -17,6 +17,7 @@ use ff_core::state::{
 };
 use ff_core::time::TimestampMs;
 
+use super::suspending::decide;
 use super::{Bench, offer, on_due};
 
 /// Checks what holds of a record at any time.
@@ -172,7 +173,7 @@ fn check_eligible(record: &Execution, now: TimestampMs) {
         return;
     }
     let eligible = index_entries(record).eligible.is_some();
-    let ruling = AnyCommand::from(offer(1_000)).decide(Some(record), now);
+    let ruling = decide(&offer(1_000).into(), Some(record), now);
     let taken = match ruling.expect("an offer is never refused").outcome() {
         AnyOutcome::Offer(Offered::Claimed(_) | Offered::CapExceeded { .. }) => true,
         AnyOutcome::Offer(_) => false,
@@ -183,7 +184,7 @@ fn check_eligible(record: &Execution, now: TimestampMs) {
 
 /// Whatever is due is done with in one go, but for the removal of the record.
 fn check_on_due(record: &Execution, now: TimestampMs) {
-    let ruling = AnyCommand::from(on_due()).decide(Some(record), now);
+    let ruling = decide(&on_due().into(), Some(record), now);
     let Ok(Verdict::Apply(decision)) = ruling else { panic!("due work was refused: {ruling:?}") };
     let late = |record: &Execution| {
         next_due(record).filter(|(at, kind)| *at <= now && *kind != DueKind::Continuation)

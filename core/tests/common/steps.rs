@@ -18,8 +18,8 @@ use super::waits::{
     CONDITIONS, FrameChoice, POLICIES, PendingChoice, SignalChoice, SuspendChoice, TIMEOUTS,
 };
 use super::{
-    Bench, START, Submission, at, attempt_id, call, cancel_by_holder, claim, complete, delay,
-    execution_id, fail, grant, grant_id, lease_id, ms, offer, on_due, renew, replay, revoke,
+    Bench, START, Submission, at, attempt_id, call, call_for, cancel_by_holder, claim, complete,
+    delay, execution_id, fail, grant, grant_id, lease_id, ms, offer, on_due, renew, replay, revoke,
     wait_for_children, worker,
 };
 
@@ -544,7 +544,10 @@ fn resolve_fence(choice: FenceChoice, record: Option<&Execution>, given: &[Fence
 
 fn resolve_call(choice: CallChoice, record: Option<&Execution>) -> OperatorCall {
     let life = record.map_or(0, |record| record.counts.replays);
-    OperatorCall { life: choice.off.map(|off| life + off), ..call(choice.number) }
+    match choice.off {
+        Some(off) => call_for(choice.number, life + off),
+        None => call(choice.number),
+    }
 }
 
 fn resolve_grant(choice: GrantChoice) -> IssueClaimGrant {

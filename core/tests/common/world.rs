@@ -6,9 +6,9 @@ use ff_core::error::EngineError;
 use ff_core::execution::{ChangePriority, Decide, Event, Fence, OperatorCall};
 use ff_core::id::RequestId;
 use ff_core::op::{
-    self, Committed, Informed, Known, Loaded, Operation, OperationContext, Patience, Step,
-    Transact, load,
+    self, CarryCommand, Committed, Known, Loaded, Operation, OperationContext, Patience, Step, load,
 };
+use ff_core::partition::Partition;
 use ff_core::policy::Priority;
 use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
@@ -48,6 +48,8 @@ pub struct World {
     pub true_now: u64,
     /// The host's estimate of the store's clock, less the truth.
     pub wrong_by: i64,
+    /// How far the clock of the node that has the secrets is ahead of the execution's.
+    pub secrets_ahead: i64,
     /// Whether the host corrects its estimate by each reply, as those of programs do.
     pub learns: bool,
     pub fates: Vec<Fate>,
@@ -65,6 +67,7 @@ impl World {
             store: MemoryStore::new(1),
             true_now: START,
             wrong_by: 0,
+            secrets_ahead: 0,
             learns: false,
             fates: Vec::new(),
             pause: 0,
@@ -85,7 +88,9 @@ impl World {
         (self.meddle)(&mut self.store, self.true_now);
         let lost = || Failure::MaybeApplied("no reply".to_owned());
         let fate = if self.fates.is_empty() { Fate::Answered } else { self.fates.remove(0) };
-        let now = at(self.true_now);
+        let of_secrets = request.partition() == Partition::META;
+        let ahead = if of_secrets { self.secrets_ahead } else { 0 };
+        let now = at(self.true_now.checked_add_signed(ahead).expect("a time"));
         let late = std::mem::take(&mut self.late);
         let answer = match fate {
             Fate::NotSent => Err(Failure::NotSent("unplugged".to_owned())),
@@ -143,7 +148,7 @@ impl World {
         &mut self,
         command: C,
     ) -> Result<Committed<C::Outcome>, EngineError> {
-        self.drive(Transact::new(command, patience(10_000)))
+        self.drive(CarryCommand::new(command, patience(10_000)))
     }
 
     /// An execution that is leased, and the fence of its holder.
@@ -213,7 +218,7 @@ pub fn change_priority(store: &mut MemoryStore, now: u64, number: u64) {
 pub fn change<C: Decide>(store: &mut MemoryStore, now: u64, command: C) {
     let terms = OperationContext::new(DurationMs::new(1_000), Codec::default());
     let patience = Patience::new(terms, Entropy::from_u64(now));
-    let mut operation = Transact::new(command, patience);
+    let mut operation = CarryCommand::new(command, patience);
     let host = HostTime { local: at(now), store: at(now) };
     let mut step = operation.resume(op::Event::Start, host);
     while let Step::Send(request) = step {
@@ -227,14 +232,18 @@ pub fn terms() -> OperationContext {
     OperationContext::new(DurationMs::new(10_000), Codec::default())
 }
 
-/// Carries a command that has to know secrets or signals.
-pub fn inform<C: Decide>(
+/// Carries a command in this context.
+pub fn carry<C: Decide>(
     world: &mut World,
     terms: &OperationContext,
     command: C,
 ) -> Result<Committed<C::Outcome>, EngineError> {
     let entropy = Entropy::from_u64(world.true_now);
-    world.drive(Informed::new(command, Known::Nothing, terms.clone(), entropy))
+    world.drive(CarryCommand::knowing(
+        command,
+        Known::Nothing,
+        Patience::new(terms.clone(), entropy),
+    ))
 }
 
 /// Somebody else who uses the same store.

@@ -2,8 +2,8 @@
 
 use ff_core::error::Rejection;
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, Asked, BlockOutcome, Blocks, Claim, ClaimKind, Decide, Event,
-    Execution, Grant, LeaseFate, Phase,
+    AnyCommand, AnyOutcome, Asked, BlockOutcome, Blocks, Claim, ClaimKind, Event, Execution, Grant,
+    LeaseFate, Phase,
 };
 use ff_core::id::{LeaseEpoch, LeaseId};
 use ff_core::time::{DurationMs, TimestampMs, Window};
@@ -22,14 +22,14 @@ const fn claim(command: &mut AnyCommand) -> Option<&mut Claim> {
 
 /// The record that is written, if a lease has begun with it.
 fn new_lease<'r>(asked: Asked<'_>, ruled: &'r mut Ruled) -> Option<&'r mut Execution> {
-    let before = asked.record.map(|record| record.last_fence);
+    let before = asked.facts.record.map(|record| record.last_fence);
     let next = next(ruled)?;
     (Some(next.last_fence) != before && matches!(next.phase, Phase::Active(_))).then_some(next)
 }
 
 /// The capabilities of a worker are not compared.
 pub fn capability_ignored(asked: Asked<'_>, ruled: Ruled) -> Ruled {
-    let Some(record) = asked.record else { return ruled };
+    let Some(record) = asked.facts.record else { return ruled };
     let mut command = asked.command.clone();
     let offered = match &mut command {
         AnyCommand::IssueClaimGrant(request) => &mut request.capabilities,
@@ -49,7 +49,7 @@ pub fn capability_ignored(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 /// The worker of a grant is not compared.
 pub fn grant_for_anybody(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let mut command = asked.command.clone();
-    let grant = asked.record.and_then(Execution::grant);
+    let grant = asked.facts.record.and_then(Execution::grant);
     let (Some(claim), Some(grant), Err(Rejection::InvalidClaimGrant)) =
         (claim(&mut command), grant, &ruled)
     else {
@@ -69,7 +69,9 @@ pub fn grant_for_anybody(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 pub fn claim_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let claims = matches!(asked.command, AnyCommand::Offer(_))
         || claim(&mut asked.command.clone()).is_some();
-    let (Some(record), true) = (asked.record, claims && is_repeat(&ruled)) else { return ruled };
+    let (Some(record), true) = (asked.facts.record, claims && is_repeat(&ruled)) else {
+        return ruled;
+    };
     let mut other = record.clone();
     let Phase::Active(active) = &mut other.phase else { return ruled };
     active.lease.id = LeaseId::from_uuid(record.id.uuid());
@@ -161,7 +163,7 @@ pub fn lease_outlives_deadline(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
 
 /// A later attempt gets the signals of an earlier one.
 pub fn resumption_kept(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
-    let before = asked.record.and_then(|record| record.waiting.as_ref()?.resumption.clone());
+    let before = asked.facts.record.and_then(|record| record.waiting.as_ref()?.resumption.clone());
     let Some(next) = new_lease(asked, &mut ruled) else { return ruled };
     let Some(waiting) = &mut next.waiting else { return ruled };
     waiting.resumption.clone_from(&before);
@@ -173,7 +175,7 @@ pub fn resumption_kept(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
 
 /// A grant is good at the instant at which it ends.
 pub fn grant_good_at_its_end(asked: Asked<'_>, ruled: Ruled) -> Ruled {
-    let (Some(record), Some(_)) = (asked.record, claim(&mut asked.command.clone())) else {
+    let (Some(record), Some(_)) = (asked.facts.record, claim(&mut asked.command.clone())) else {
         return ruled;
     };
     let mut longer = record.clone();
@@ -196,7 +198,7 @@ pub fn grant_good_at_its_end(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 
 /// A reclaim grant is committed without a time window.
 pub fn reclaim_window_forgotten(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
-    let lost = asked.record.is_some_and(
+    let lost = asked.facts.record.is_some_and(
         |record| matches!(&record.phase, Phase::Active(active) if active.fate == LeaseFate::Held),
     );
     let Some(decision) = decision(&mut ruled).filter(|_| lost) else { return ruled };
@@ -216,10 +218,10 @@ pub fn reclaim_limit_ignored(asked: Asked<'_>, ruled: Ruled) -> Ruled {
         asked.command,
         AnyCommand::IssueReclaimGrant(_) | AnyCommand::Admit(_) | AnyCommand::Offer(_)
     );
-    let (Some(record), true) = (asked.record, grants) else { return ruled };
+    let (Some(record), true) = (asked.facts.record, grants) else { return ruled };
     let mut lax = record.clone();
     lax.policy.max_reclaim_count += 1;
-    let mut ruled = asked.command.decide(Some(&lax), asked.now);
+    let mut ruled = on(asked, &lax);
     if let Some(next) = next(&mut ruled) {
         next.policy.max_reclaim_count = record.policy.max_reclaim_count;
     }

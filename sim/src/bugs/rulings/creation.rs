@@ -9,7 +9,7 @@ use super::{Ruled, instead, is_repeat, on};
 /// A submission is not recognised when it comes again.
 pub fn repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let (AnyCommand::Create(create), Some(record), true) =
-        (asked.command, asked.record, is_repeat(&ruled))
+        (asked.command, asked.facts.record, is_repeat(&ruled))
     else {
         return ruled;
     };

@@ -12,7 +12,7 @@ use super::{Ruled, decision, fence, instead, is_repeat, next, on};
 
 /// A completion is not recognised when it comes again.
 pub fn completion_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
-    match (asked.command, asked.record) {
+    match (asked.command, asked.facts.record) {
         (AnyCommand::Complete(_), Some(record)) if is_repeat(&ruled) => {
             let mut record = record.clone();
             record.last_release = None;
@@ -75,7 +75,7 @@ pub fn progress_unchecked(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 
 /// A failed attempt counts as two retries.
 pub fn retry_counted_twice(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
-    if let (Some(record), Some(next)) = (asked.record, next(&mut ruled))
+    if let (Some(record), Some(next)) = (asked.facts.record, next(&mut ruled))
         && next.counts.retries > record.counts.retries
     {
         next.counts.retries += 1;
@@ -85,7 +85,7 @@ pub fn retry_counted_twice(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
 
 /// After a failure the failed attempt goes on.
 pub fn failed_attempt_resumed(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
-    let attempt = asked.record.and_then(|record| record.attempt().copied());
+    let attempt = asked.facts.record.and_then(|record| record.attempt().copied());
     if let (Some(attempt), Some(next)) = (attempt, next(&mut ruled))
         && let Phase::Runnable(runnable) = &mut next.phase
         && runnable.next == NextAttempt::Retry
@@ -120,7 +120,7 @@ pub fn signals_lost_with_give_back(asked: Asked<'_>, mut ruled: Ruled) -> Ruled 
 pub fn revocation_ignored(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let refused = Err(&Rejection::LeaseRevoked) == ruled.as_ref()
         || Err(&Rejection::StaleOwnerCannotAppend) == ruled.as_ref();
-    let (Some(record), true) = (asked.record, refused) else { return ruled };
+    let (Some(record), true) = (asked.facts.record, refused) else { return ruled };
     let mut record = record.clone();
     let Phase::Active(active) = &mut record.phase else { return ruled };
     if active.fate != LeaseFate::Revoked {
@@ -158,7 +158,7 @@ pub fn fence_without_attempt(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 /// The ruling on a command whose fence becomes the latest one by `completed`.
 fn with_lax_fence(asked: Asked<'_>, ruled: Ruled, completed: fn(Fence, Fence) -> Fence) -> Ruled {
     let mut command = asked.command.clone();
-    let latest = asked.record.and_then(|record| record.last_fence);
+    let latest = asked.facts.record.and_then(|record| record.last_fence);
     let (Some(fence), Some(latest), Err(_)) = (fence(&mut command), latest, &ruled) else {
         return ruled;
     };
@@ -173,7 +173,7 @@ fn with_lax_fence(asked: Asked<'_>, ruled: Ruled, completed: fn(Fence, Fence) ->
 /// An owner whose lease was taken over still appends.
 pub fn stale_owner_appends(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let (AnyCommand::AppendFrame(append), Some(record), Err(Rejection::StaleOwnerCannotAppend)) =
-        (asked.command, asked.record, &ruled)
+        (asked.command, asked.facts.record, &ruled)
     else {
         return ruled;
     };
@@ -186,7 +186,7 @@ pub fn stale_owner_appends(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 /// A frame is not recognised when it comes again.
 pub fn frame_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let (AnyCommand::AppendFrame(_), Some(record), true) =
-        (asked.command, asked.record, is_repeat(&ruled))
+        (asked.command, asked.facts.record, is_repeat(&ruled))
     else {
         return ruled;
     };
@@ -199,7 +199,7 @@ pub fn frame_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 /// A lease is good for its holder at the instant at which it ends.
 pub fn lease_good_at_its_end(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let of_holder = fence(&mut asked.command.clone()).is_some();
-    let (Some(record), true) = (asked.record, of_holder) else { return ruled };
+    let (Some(record), true) = (asked.facts.record, of_holder) else { return ruled };
     let mut longer = record.clone();
     let Phase::Active(active) = &mut longer.phase else { return ruled };
     let end = active.lease.expires_at;
@@ -217,7 +217,7 @@ pub fn lease_good_at_its_end(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 
 /// An operator's cancellation leaves the lease, if there is one.
 pub fn cancelled_keeps_lease(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
-    if let (AnyCommand::Cancel(_), Some(record)) = (asked.command, asked.record)
+    if let (AnyCommand::Cancel(_), Some(record)) = (asked.command, asked.facts.record)
         && let (Phase::Active(_), None) = (&record.phase, fence(&mut asked.command.clone()))
         && let Some(next) = next(&mut ruled)
     {

@@ -11,8 +11,8 @@ pub mod timer;
 pub mod waiting;
 
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, Asked, CancelledBy, Claimed, Decide, Decision, Execution, FenceParts,
-    Next, Offered, OperatorCall, Phase, Ruling, Suspended, Verdict,
+    AnyCommand, AnyOutcome, Asked, CancelledBy, Claimed, Decide, Decision, Execution, Facts,
+    FenceParts, Next, Offered, OperatorCall, Phase, Ruling, Suspended, Verdict,
 };
 
 /// How a rule has ruled.
@@ -20,12 +20,17 @@ pub type Ruled = Ruling<AnyOutcome>;
 
 /// The ruling on another record.
 fn on(asked: Asked<'_>, record: &Execution) -> Ruled {
-    asked.command.decide(Some(record), asked.now)
+    with(asked, Facts { record: Some(record), ..asked.facts })
+}
+
+/// The ruling on other facts.
+fn with(asked: Asked<'_>, facts: Facts<'_>) -> Ruled {
+    asked.command.decide(&facts, asked.now)
 }
 
 /// The ruling on another command.
 fn instead(asked: Asked<'_>, command: &AnyCommand) -> Ruled {
-    command.decide(asked.record, asked.now)
+    command.decide(&asked.facts, asked.now)
 }
 
 fn is_repeat(ruled: &Ruled) -> bool {

@@ -1,14 +1,15 @@
 //! Bugs in the calls of operators, except for cancellations.
 
 use ff_core::error::Rejection;
-use ff_core::execution::{AnyCommand, Asked, SeenSuspension};
+use ff_core::execution::{AnyCommand, Asked, Facts, FirstSeen};
 
-use super::{Ruled, call, decision, instead, is_repeat, next, on};
+use super::{Ruled, call, decision, instead, is_repeat, next, on, with};
 
 /// An operator's call is not recognised when it comes again.
 pub fn repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let mut command = asked.command.clone();
-    let (Some(call), Some(record), true) = (call(&mut command), asked.record, is_repeat(&ruled))
+    let (Some(call), Some(record), true) =
+        (call(&mut command), asked.facts.record, is_repeat(&ruled))
     else {
         return ruled;
     };
@@ -21,11 +22,10 @@ pub fn repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 
 /// An operator's call is applied to another life than it was meant for.
 pub fn life_not_checked(asked: Asked<'_>, ruled: Ruled) -> Ruled {
-    let mut command = asked.command.clone();
-    match (call(&mut command), &ruled) {
-        (Some(call), Err(Rejection::Superseded { current, .. })) => {
-            call.life = Some(*current);
-            instead(asked, &command)
+    match (asked.facts.first_seen, &ruled) {
+        (Some(seen), Err(Rejection::Superseded { current, .. })) => {
+            let first_seen = Some(FirstSeen { life: *current, ..seen });
+            with(asked, Facts { first_seen, ..asked.facts })
         }
         _ => ruled,
     }
@@ -33,7 +33,7 @@ pub fn life_not_checked(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 
 /// An operator's call resumes a suspension that it never saw.
 pub fn later_suspension_resumed(asked: Asked<'_>, ruled: Ruled) -> Ruled {
-    let suspension = asked.record.and_then(|record| record.suspension());
+    let suspension = asked.facts.record.and_then(|record| record.suspension());
     match (asked.command, suspension, &ruled) {
         (
             AnyCommand::Resume(resume),
@@ -41,7 +41,7 @@ pub fn later_suspension_resumed(asked: Asked<'_>, ruled: Ruled) -> Ruled {
             Err(Rejection::ExecutionNotSuspended { .. }),
         ) => {
             let mut resume = resume.clone();
-            resume.suspension = SeenSuspension::of(suspension.id);
+            resume.suspension = Some(suspension.id);
             instead(asked, &resume.into())
         }
         _ => ruled,
@@ -51,7 +51,7 @@ pub fn later_suspension_resumed(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 /// A replay keeps the deadline of the life before.
 pub fn replay_keeps_deadline(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     if let (AnyCommand::Replay(_), Some(record), Some(next)) =
-        (asked.command, asked.record, next(&mut ruled))
+        (asked.command, asked.facts.record, next(&mut ruled))
     {
         next.deadline = record.deadline;
     }

@@ -17,13 +17,13 @@ fn applied(ruled: &Ruled) -> &[DueKind] {
 
 /// Of two timers that are due, only the first is applied.
 pub fn first_due_only(asked: Asked<'_>, ruled: Ruled) -> Ruled {
-    let first = asked.record.and_then(next_due);
+    let first = asked.facts.record.and_then(next_due);
     let (AnyCommand::OnDue(_), Some((at, _)), true) =
         (asked.command, first, applied(&ruled).len() > 1)
     else {
         return ruled;
     };
-    let mut ruled = asked.command.decide(asked.record, at);
+    let mut ruled = asked.command.decide(&asked.facts, at);
     if let Some(next) = next(&mut ruled) {
         next.updated_at = asked.now;
     }
@@ -68,7 +68,8 @@ fn after_values(mut ruled: Ruled, step: fn(u32) -> Option<Continuation>) -> Rule
 
 /// Retention is counted from the creation.
 pub fn retention_from_creation(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
-    let was_over = asked.record.is_none_or(|record| matches!(record.phase, Phase::Terminal(_)));
+    let was_over =
+        asked.facts.record.is_none_or(|record| matches!(record.phase, Phase::Terminal(_)));
     if let (Some(next), false) = (next(&mut ruled), was_over)
         && let Phase::Terminal(terminal) = &mut next.phase
     {
@@ -83,7 +84,7 @@ pub fn delay_ended_early(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
         Phase::Runnable(runnable) => runnable.not_before.map(|delay| delay.until),
         _ => None,
     };
-    let before = asked.record.and_then(|record| delay(&record.phase));
+    let before = asked.facts.record.and_then(|record| delay(&record.phase));
     if let Some(next) = next(&mut ruled)
         && delay(&next.phase) != before
         && let Phase::Runnable(runnable) = &mut next.phase

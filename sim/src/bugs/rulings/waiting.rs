@@ -2,12 +2,12 @@
 
 use ff_core::condition::{CountKind, SignalMatcher};
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, Asked, DelayReason, Execution, FoundSignal, Heard, Phase, ResumedBy,
-    Resumes, SuspendOutcome, Tally,
+    AnyCommand, AnyOutcome, Asked, BufferedSignals, DelayReason, Execution, Facts, FoundSignal,
+    Phase, ResumedBy, Resumes, SuspendOutcome, Tally,
 };
 use ff_core::id::SignalId;
 
-use super::{Ruled, instead, is_repeat, next, on, suspended};
+use super::{Ruled, instead, is_repeat, next, on, suspended, with};
 
 /// The parts of the condition that a suspended execution waits for.
 fn tallies(record: &mut Execution) -> Option<&mut Vec<Tally>> {
@@ -20,7 +20,7 @@ fn tallies(record: &mut Execution) -> Option<&mut Vec<Tally>> {
 /// The ruling on a signal, with other parts of the condition; the parts are put back if the
 /// execution stays suspended.
 fn with_other_parts(asked: Asked<'_>, ruled: Ruled, change: fn(&mut Tally)) -> Ruled {
-    let (AnyCommand::DeliverSignal(_), Some(record)) = (asked.command, asked.record) else {
+    let (AnyCommand::DeliverSignal(_), Some(record)) = (asked.command, asked.facts.record) else {
         return ruled;
     };
     let mut other = record.clone();
@@ -52,7 +52,7 @@ pub fn sources_counted_by_signal(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 
 /// One part of a condition satisfies all of it.
 pub fn one_part_satisfies_all(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
-    let (AnyCommand::DeliverSignal(_), Some(record)) = (asked.command, asked.record) else {
+    let (AnyCommand::DeliverSignal(_), Some(record)) = (asked.command, asked.facts.record) else {
         return ruled;
     };
     let Some(counted) = next(&mut ruled).and_then(tallies) else { return ruled };
@@ -72,10 +72,8 @@ pub fn one_part_satisfies_all(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
 /// A signal is not recognised when it comes again.
 pub fn signal_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     match asked.command {
-        AnyCommand::DeliverSignal(signal) if is_repeat(&ruled) => {
-            let mut signal = signal.clone();
-            signal.found = FoundSignal::Absent;
-            instead(asked, &signal.into())
+        AnyCommand::DeliverSignal(_) if is_repeat(&ruled) => {
+            with(asked, Facts { signal: Some(&FoundSignal::Absent), ..asked.facts })
         }
         _ => ruled,
     }
@@ -83,7 +81,7 @@ pub fn signal_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 
 /// A signal that comes after the resumption is added to it.
 pub fn resumed_twice(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
-    let before = asked.record.and_then(|record| record.waiting.as_ref()?.resumption.as_ref());
+    let before = asked.facts.record.and_then(|record| record.waiting.as_ref()?.resumption.as_ref());
     if let (AnyCommand::DeliverSignal(signal), Some(before)) = (asked.command, before)
         && let Some(waiting) = next(&mut ruled).and_then(|next| next.waiting.as_mut())
         && let Some(resumption) = &mut waiting.resumption
@@ -97,7 +95,7 @@ pub fn resumed_twice(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
 /// A signal or an operator resumes a suspension that has timed out.
 pub fn timeout_and_signal_both_win(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let resumes = matches!(asked.command, AnyCommand::DeliverSignal(_) | AnyCommand::Resume(_));
-    let (Some(record), true) = (asked.record, resumes) else { return ruled };
+    let (Some(record), true) = (asked.facts.record, resumes) else { return ruled };
     let mut endless = record.clone();
     let Some(waits) = suspended(&mut endless) else { return ruled };
     let timeout = waits.suspension.timeout.take();
@@ -111,7 +109,7 @@ pub fn timeout_and_signal_both_win(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 /// After a timeout the worker gets the signals that had counted.
 pub fn signals_left_after_timeout(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     let mut counted: Vec<SignalId> = Vec::new();
-    let suspension = asked.record.and_then(|record| record.suspension());
+    let suspension = asked.facts.record.and_then(|record| record.suspension());
     if let Some(Resumes::Signals(tallies)) = suspension.map(|waits| &waits.resumes) {
         counted.extend(tallies.iter().flat_map(|tally| &tally.counted).map(|one| one.signal));
     }
@@ -127,7 +125,7 @@ pub fn signals_left_after_timeout(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
 
 /// A resumed execution does not wait for its resume delay.
 pub fn resume_delay_forgotten(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
-    let was_suspended = asked.record.is_some_and(|record| record.suspension().is_some());
+    let was_suspended = asked.facts.record.is_some_and(|record| record.suspension().is_some());
     if let (Some(next), true) = (next(&mut ruled), was_suspended)
         && let Phase::Runnable(runnable) = &mut next.phase
         && runnable.not_before.is_some_and(|delay| delay.reason == DelayReason::ResumeDelay)
@@ -139,7 +137,7 @@ pub fn resume_delay_forgotten(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
 
 /// A second suspension gets the outcome of the first.
 pub fn suspension_id_ignored(asked: Asked<'_>, ruled: Ruled) -> Ruled {
-    let latest = asked.record.and_then(|record| record.waiting.as_ref()?.latest.as_ref());
+    let latest = asked.facts.record.and_then(|record| record.waiting.as_ref()?.latest.as_ref());
     let (AnyCommand::Suspend(suspend), Some(latest)) = (asked.command, latest) else {
         return ruled;
     };
@@ -151,10 +149,9 @@ pub fn suspension_id_ignored(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 
 /// A suspension does not look at the signals that were buffered for it.
 pub fn buffered_signals_forgotten(asked: Asked<'_>, ruled: Ruled) -> Ruled {
-    let AnyCommand::Suspend(suspend) = asked.command else { return ruled };
-    let mut deaf = suspend.clone();
-    deaf.heard = Heard { through: u32::MAX, signals: Vec::new() };
-    instead(asked, &deaf.into())
+    let AnyCommand::Suspend(_) = asked.command else { return ruled };
+    let none = BufferedSignals { through: u32::MAX, signals: Vec::new() };
+    with(asked, Facts { buffered: Some(&none), ..asked.facts })
 }
 
 /// A suspension that buffered signals satisfy uses up those that it did not count.

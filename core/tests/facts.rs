@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::common::suspending::{
     any_at, append, deliver, named, pending, signal_id, suspend, suspend_on, suspension_id, timeout,
 };
-use crate::common::world::{Fate, World, inform, others, patience, terms};
+use crate::common::world::{Fate, World, carry, others, patience, terms};
 use crate::common::{
     Submission, at, complete, execution_id, fail, grant, ms, offer, on_due, take_resumed,
 };
@@ -15,17 +15,22 @@ use ff_core::condition::TimeoutBehaviour;
 use ff_core::entropy::Entropy;
 use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{
-    DeliverSignal, DueKind, EventKind, Fence, IssuedWaitpoint, Offered, SignalEffect,
+    DeliverSignal, DueKind, EventKind, Fence, IssuedWaitpoint, Offered, Purpose, SignalEffect,
     SignalOutcome, Suspend, SuspendOutcome,
 };
 use ff_core::id::{AttemptIndex, Nonce};
 use ff_core::op::{
-    ApplyDue, Informed, Known, ListSecrets, OperationContext, ReadSignals, RotateSecret,
+    ApplyDue, CarryCommand, Known, ListSecrets, OperationContext, Patience, ReadSignals,
+    RotateSecret,
 };
 use ff_core::partition::{Partition, PartitionConfig};
-use ff_core::policy::Backoff;
+use ff_core::policy::{Backoff, ExecutionPolicy};
+use ff_core::score::Score;
 use ff_core::store::codec::Codec;
-use ff_core::store::{Cursor, IndexName, RecordKey, ReplyBody, Request, StreamName, StreamPage};
+use ff_core::store::{
+    Commit, Cursor, IndexName, IndexWrite, RecordKey, ReplyBody, Request, Scan, Scanned,
+    StreamName, StreamPage, Unit,
+};
 use ff_core::token::{Kid, Rotation, Secret, WaitpointToken};
 
 /// How often the secrets were read and written.
@@ -44,7 +49,7 @@ fn secret_calls(calls: &[Request]) -> (usize, usize) {
 /// An execution that is leased, and waitpoint 9 open in it.
 fn with_waitpoint(world: &mut World, terms: &OperationContext) -> (Fence, IssuedWaitpoint) {
     let fence = world.leased();
-    let opened = inform(world, terms, pending(fence, 9, "b")).expect("it is opened");
+    let opened = carry(world, terms, pending(fence, 9, "b")).expect("it is opened");
     (fence, opened.outcome)
 }
 
@@ -79,10 +84,10 @@ fn secrets_are_made_once_and_read_once_a_second() {
     let (fence, _) = with_waitpoint(&mut world, &terms);
     assert_eq!(secret_calls(&world.calls), (2, 1), "looked for, made, and read");
     let before = world.calls.len();
-    inform(&mut world, &terms, pending(fence, 10, "c")).expect("it is opened");
+    carry(&mut world, &terms, pending(fence, 10, "c")).expect("it is opened");
     assert_eq!(secret_calls(&world.calls[before..]), (0, 0), "known still");
     world.true_now += 1_000;
-    inform(&mut world, &terms, pending(fence, 11, "d")).expect("it is opened");
+    carry(&mut world, &terms, pending(fence, 11, "d")).expect("it is opened");
     assert_eq!(secret_calls(&world.calls[before..]), (1, 0), "a second is over");
     assert_eq!(kids(&mut world), ["k1"]);
 }
@@ -92,7 +97,7 @@ fn a_command_without_tokens_reads_no_secrets() {
     let (mut world, terms) = (World::new(), terms());
     let (fence, _) = with_waitpoint(&mut world, &terms);
     let before = world.calls.len();
-    inform(&mut world, &self::terms(), complete(fence, None)).expect("it is completed");
+    carry(&mut world, &self::terms(), complete(fence, None)).expect("it is completed");
     assert_eq!(secret_calls(&world.calls[before..]), (0, 0));
 }
 
@@ -106,7 +111,7 @@ fn secrets_are_not_read_again_because_the_clock_was_wrong() {
         world.wrong_by = wrong_by;
         let before = world.calls.len();
         let name = format!("w{number}");
-        inform(&mut world, &terms, pending(fence, number, &name)).expect("it is opened");
+        carry(&mut world, &terms, pending(fence, number, &name)).expect("it is opened");
         assert_eq!(secret_calls(&world.calls[before..]), (0, 0), "by {wrong_by}");
     }
 }
@@ -123,16 +128,16 @@ fn the_first_secret_is_made_once_by_two_who_race() {
             if turns == turn {
                 others(store, now, |other| {
                     let fresh = OperationContext::new(ms(10_000), Codec::default());
-                    inform(other, &fresh, pending(fence, 20, "theirs")).expect("it is opened");
+                    carry(other, &fresh, pending(fence, 20, "theirs")).expect("it is opened");
                 });
             }
         });
-        let own = inform(&mut world, &terms, pending(fence, 10, "own")).expect("it is opened");
+        let own = carry(&mut world, &terms, pending(fence, 10, "own")).expect("it is opened");
         world.meddle = Box::new(|_, _| {});
         assert_eq!(kids(&mut world), ["k1"]);
-        let theirs = inform(&mut world, &terms, pending(fence, 20, "theirs")).expect("a repeat");
+        let theirs = carry(&mut world, &terms, pending(fence, 20, "theirs")).expect("a repeat");
         for (number, token) in [(10, own.outcome.token), (20, theirs.outcome.token)] {
-            let taken = inform(&mut world, &terms, deliver(number, &token, number, "x"));
+            let taken = carry(&mut world, &terms, deliver(number, &token, number, "x"));
             let effect = SignalEffect::Buffered;
             assert_eq!(taken.expect("taken").outcome, SignalOutcome::Accepted { effect });
         }
@@ -144,9 +149,9 @@ fn a_lost_reply_to_the_first_secret_makes_no_second_one() {
     let (mut world, terms) = (World::new(), terms());
     let fence = world.leased();
     world.fates = vec![Fate::Answered, Fate::ReplyLost];
-    let opened = inform(&mut world, &terms, pending(fence, 9, "b")).expect("it is opened");
+    let opened = carry(&mut world, &terms, pending(fence, 9, "b")).expect("it is opened");
     assert_eq!(secret_calls(&world.calls).1, 1);
-    let taken = inform(&mut world, &self::terms(), deliver(9, &opened.outcome.token, 1, "x"));
+    let taken = carry(&mut world, &self::terms(), deliver(9, &opened.outcome.token, 1, "x"));
     assert!(taken.is_ok(), "signed with what is kept: {taken:?}");
 }
 
@@ -157,17 +162,17 @@ fn a_kid_that_is_not_known_is_looked_for_once() {
     // Another program rotates, and hands a token out, within the second.
     assert_eq!(rotate(&mut world, "k2", "00ff", 60_000).expect("rotated"), Rotation::Rotated);
     let fresh = self::terms();
-    let opened = inform(&mut world, &fresh, pending(fence, 10, "c")).expect("it is opened");
+    let opened = carry(&mut world, &fresh, pending(fence, 10, "c")).expect("it is opened");
     let token = opened.outcome.token;
     assert_eq!(token.kid(), Some(kid("k2")));
     let before = world.calls.len();
-    let taken = inform(&mut world, &terms, deliver(10, &token, 1, "x"));
+    let taken = carry(&mut world, &terms, deliver(10, &token, 1, "x"));
     assert!(taken.is_ok(), "{taken:?}");
     assert_eq!(secret_calls(&world.calls[before..]), (1, 0));
 
     let before = world.calls.len();
     let forged = WaitpointToken::new(token.expose().replace("k2:", "k9:"));
-    let refused = inform(&mut world, &terms, deliver(10, &forged, 2, "x")).expect_err("forged");
+    let refused = carry(&mut world, &terms, deliver(10, &forged, 2, "x")).expect_err("forged");
     assert!(is_invalid_token(&refused), "{refused:?}");
     assert_eq!(secret_calls(&world.calls[before..]), (1, 0));
 }
@@ -179,11 +184,11 @@ fn three_thousand_buffered_signals_are_heard() {
     for number in 0..3_000 {
         let said = if number == 2_999 { "last" } else { "not-yet" };
         let signal = deliver(9, &waitpoint.token, number, said);
-        inform(&mut world, &terms, signal).expect("it is taken");
+        carry(&mut world, &terms, signal).expect("it is taken");
     }
     let before = world.calls.len();
     let command = suspend_on(fence, 1, named("b", "last"), &[9]);
-    let done = inform(&mut world, &terms, command).expect("it is answered");
+    let done = carry(&mut world, &terms, command).expect("it is answered");
     let satisfied = SuspendOutcome::AlreadySatisfied {
         suspension_id: suspension_id(1),
         signals: vec![signal_id(2_999)],
@@ -199,7 +204,7 @@ fn three_thousand_buffered_signals_are_heard() {
 fn a_signal_that_comes_while_others_are_heard_is_not_missed() {
     let (mut world, terms) = (World::new(), terms());
     let (fence, waitpoint) = with_waitpoint(&mut world, &terms);
-    inform(&mut world, &terms, deliver(9, &waitpoint.token, 1, "first")).expect("taken");
+    carry(&mut world, &terms, deliver(9, &waitpoint.token, 1, "first")).expect("taken");
     let mut turns = 0;
     let token = waitpoint.token;
     world.meddle = Box::new(move |store, now| {
@@ -208,12 +213,12 @@ fn a_signal_that_comes_while_others_are_heard_is_not_missed() {
         if turns == 3 {
             others(store, now, |other| {
                 let fresh = OperationContext::new(ms(10_000), Codec::default());
-                inform(other, &fresh, deliver(9, &token, 2, "last")).expect("taken");
+                carry(other, &fresh, deliver(9, &token, 2, "last")).expect("taken");
             });
         }
     });
     let command = suspend_on(fence, 1, named("b", "last"), &[9]);
-    let done = inform(&mut world, &terms, command).expect("it is answered");
+    let done = carry(&mut world, &terms, command).expect("it is answered");
     assert!(matches!(done.outcome, SuspendOutcome::AlreadySatisfied { .. }), "{done:?}");
 }
 
@@ -226,14 +231,14 @@ fn a_lost_reply_to_a_suspension_is_recognised_with_its_tokens() {
         let (mut world, terms) = (World::new(), terms());
         let (fence, _) = with_waitpoint(&mut world, &terms);
         (world.fates, world.pause) = (vec![Fate::Answered, Fate::ReplyLost], pause);
-        let done = inform(&mut world, &terms, suspend(fence, 1, any_at("a"))).expect("suspended");
+        let done = carry(&mut world, &terms, suspend(fence, 1, any_at("a"))).expect("suspended");
         assert!(done.repeat, "after {pause} ms");
         let SuspendOutcome::Suspended { waitpoints, .. } = done.outcome else {
             panic!("not suspended")
         };
         assert_eq!(count(&mut world, EventKind::Suspended), 1);
         let signal = deliver(100, &waitpoints[0].token, 1, "x");
-        let taken = inform(&mut world, &terms, signal).expect("the token is good");
+        let taken = carry(&mut world, &terms, signal).expect("the token is good");
         assert_eq!(taken.outcome, SignalOutcome::TriggeredResume);
     }
 }
@@ -244,11 +249,11 @@ fn a_lost_reply_to_a_waitpoint_is_recognised_with_its_token() {
         let (mut world, terms) = (World::new(), terms());
         let (fence, _) = with_waitpoint(&mut world, &terms);
         (world.fates, world.pause) = (vec![Fate::Answered, Fate::ReplyLost], pause);
-        let done = inform(&mut world, &terms, pending(fence, 10, "c")).expect("opened");
+        let done = carry(&mut world, &terms, pending(fence, 10, "c")).expect("opened");
         assert!(done.repeat, "after {pause} ms");
         assert_eq!(count(&mut world, EventKind::WaitpointCreated), 2);
         let signal = deliver(10, &done.outcome.token, 1, "x");
-        inform(&mut world, &terms, signal).expect("the token is good");
+        carry(&mut world, &terms, signal).expect("the token is good");
     }
 }
 
@@ -259,14 +264,14 @@ fn a_lost_reply_to_a_signal_is_recognised_as_ones_own() {
             let (mut world, terms) = (World::new(), terms());
             let (fence, waitpoint) = with_waitpoint(&mut world, &terms);
             let command = suspend_on(fence, 1, any_at("b"), &[9]);
-            inform(&mut world, &terms, command).expect("suspended");
+            carry(&mut world, &terms, command).expect("suspended");
             (world.fates, world.pause) = (vec![Fate::Answered, fate], pause);
             let signal = deliver(9, &waitpoint.token, 1, "x");
-            let done = inform(&mut world, &terms, signal.clone()).expect("taken");
+            let done = carry(&mut world, &terms, signal.clone()).expect("taken");
             assert_eq!(done.outcome, SignalOutcome::TriggeredResume, "{fate:?}, {pause} ms");
             assert_eq!(count(&mut world, EventKind::SignalTaken), 1);
             let other = DeliverSignal { creator: Nonce(77), ..signal };
-            let done = inform(&mut world, &terms, other).expect("a success");
+            let done = carry(&mut world, &terms, other).expect("a success");
             let existing_signal_id = signal_id(1);
             assert_eq!(done.outcome, SignalOutcome::Duplicate { existing_signal_id });
         }
@@ -293,16 +298,17 @@ fn what_was_buffered_since_a_worker_looked_is_heard() {
     for signals in 1..=3_u64 {
         let (mut world, terms) = (World::new(), terms());
         let fence = world.leased();
-        let opened = inform(&mut world, &terms, pending(fence, 9, "b")).expect("it is opened");
+        let opened = carry(&mut world, &terms, pending(fence, 9, "b")).expect("it is opened");
         let known = Known::Stale(opened.record.expect("it is there"));
         for number in 1..=signals {
             let signal = deliver(9, &opened.outcome.token, number, "go");
-            inform(&mut world, &terms, signal).expect("it is buffered");
+            carry(&mut world, &terms, signal).expect("it is buffered");
         }
         let entropy = Entropy::from_u64(world.true_now);
         let suspend = suspend_on(fence, 1, any_at("b"), &[9]);
         let before = world.calls.len();
-        let suspended = world.drive(Informed::new(suspend, known, terms, entropy));
+        let suspended =
+            world.drive(CarryCommand::knowing(suspend, known, Patience::new(terms, entropy)));
         let outcome = suspended.expect("every request was answered").outcome;
         let first = SuspendOutcome::AlreadySatisfied {
             suspension_id: suspension_id(1),
@@ -330,9 +336,9 @@ fn a_token_of_a_replaced_secret_is_good_for_its_grace() {
     rotate(&mut world, "k2", "00ff", 5_000).expect("rotated");
     let signal = |number| deliver(9, &waitpoint.token, number, "x");
     let fresh = self::terms;
-    inform(&mut world, &fresh(), signal(1)).expect("within its grace");
+    carry(&mut world, &fresh(), signal(1)).expect("within its grace");
     world.true_now += 5_000;
-    let refused = inform(&mut world, &fresh(), signal(2)).expect_err("its grace is over");
+    let refused = carry(&mut world, &fresh(), signal(2)).expect_err("its grace is over");
     assert!(is_invalid_token(&refused), "{refused:?}");
     assert_eq!(kids(&mut world), ["k2"]);
 }
@@ -344,10 +350,10 @@ fn a_worker_reads_the_signals_that_resumed_in_their_order() {
     let mut command = suspend_on(fence, 1, any_at("b"), &[9]);
     command.condition =
         crate::common::suspending::count(2, ff_core::condition::CountKind::DistinctSignals, &["b"]);
-    inform(&mut world, &terms, command).expect("suspended");
+    carry(&mut world, &terms, command).expect("suspended");
     for (number, payload) in [(5, Some(Arc::from(*b"yes"))), (3, None)] {
         let signal = DeliverSignal { payload, ..deliver(9, &waitpoint.token, number, "x") };
-        inform(&mut world, &terms, signal).expect("taken");
+        carry(&mut world, &terms, signal).expect("taken");
     }
     world.transact(grant(2)).expect("granted");
     let claimed = world.transact(take_resumed(2)).expect("claimed").outcome;
@@ -366,7 +372,7 @@ fn a_timeout_that_signals_is_read_as_a_signal() {
     let fence = world.leased();
     let timeout = timeout(5_000, TimeoutBehaviour::AutoResumeWithTimeoutSignal);
     let command = Suspend { timeout, ..suspend(fence, 1, any_at("a")) };
-    inform(&mut world, &terms, command).expect("suspended");
+    carry(&mut world, &terms, command).expect("suspended");
     world.true_now += 5_000;
     world.transact(on_due()).expect("resumed");
     let offered = world.transact(offer(2)).expect("claimed").outcome;
@@ -414,13 +420,13 @@ fn retention_leaves_nothing_of_signals_and_output() {
         for sequence in 1..=attempt {
             world.transact(append(fence, sequence)).expect("appended");
         }
-        let opened = inform(&mut world, &terms, pending(fence, attempt, "p")).expect("opened");
+        let opened = carry(&mut world, &terms, pending(fence, attempt, "p")).expect("opened");
         for _ in 0..if attempt == 4 { 100 } else { 50 } {
             number += 1;
             let payload = Some(Arc::from(*b"yes"));
             let token = &opened.outcome.token;
             let signal = DeliverSignal { payload, ..deliver(attempt, token, number, "x") };
-            inform(&mut world, &terms, signal).expect("taken");
+            carry(&mut world, &terms, signal).expect("taken");
         }
         match attempt {
             4 => drop(world.transact(complete(fence, Some(b"result"))).expect("completed")),
@@ -441,7 +447,7 @@ fn retention_leaves_nothing_of_signals_and_output() {
         assert_eq!(frames_left(&mut world, attempt), 0, "of attempt {attempt}");
     }
     assert_eq!(count(&mut world, EventKind::Removed), 1);
-    let gone = inform(&mut world, &terms, deliver(1, &WaitpointToken::new("k1:00"), 1, "x"));
+    let gone = carry(&mut world, &terms, deliver(1, &WaitpointToken::new("k1:00"), 1, "x"));
     assert!(is_invalid_token(&gone.expect_err("it is gone")));
 }
 
@@ -452,10 +458,10 @@ fn a_tick_takes_two_hundred_and_fifty_signals_in_one_go() {
     world.transact(submission.0).expect("created");
     let offered = world.transact(offer(1)).expect("claimed").outcome;
     let fence = offered.claimed().expect("claimed").fence();
-    let opened = inform(&mut world, &terms, pending(fence, 9, "p")).expect("opened").outcome;
+    let opened = carry(&mut world, &terms, pending(fence, 9, "p")).expect("opened").outcome;
     for number in 0..250 {
         let signal = deliver(9, &opened.token, number, "x");
-        inform(&mut world, &terms, signal).expect("taken");
+        carry(&mut world, &terms, signal).expect("taken");
     }
     world.transact(complete(fence, None)).expect("completed");
     world.true_now += 100_000;
@@ -464,4 +470,62 @@ fn a_tick_takes_two_hundred_and_fifty_signals_in_one_go() {
     let is_signal = |key: &RecordKey| matches!(key, RecordKey::Signal { .. });
     let left = world.store.records(partition).filter(|(key, _)| is_signal(key)).count();
     assert_eq!(left, 0);
+}
+
+/// A program that read the secrets before they were rotated back and forth accepts a token that was
+/// signed since.
+#[test]
+fn a_token_of_a_secret_that_signs_again_is_good_immediately() {
+    let mut world = World::new();
+    let fence = world.leased();
+    rotate(&mut world, "a", "0a", 1).expect("rotated");
+    let first = carry(&mut world, &terms(), pending(fence, 9, "b")).expect("opened").outcome;
+    rotate(&mut world, "b", "0a", 10).expect("rotated");
+    world.true_now += 20;
+    let program = terms();
+    let refused = carry(&mut world, &program, deliver(9, &first.token, 1, "x"));
+    assert!(is_invalid_token(&refused.expect_err("its grace is over")));
+    rotate(&mut world, "a", "0a", 10_000).expect("rotated");
+    let second = carry(&mut world, &terms(), pending(fence, 10, "c")).expect("opened").outcome;
+    let taken = carry(&mut world, &program, deliver(10, &second.token, 2, "x"));
+    assert!(taken.is_ok(), "{taken:?}");
+}
+
+/// An error inside a function can leave the entry of a signal that was never taken: it is removed
+/// with its execution.
+#[test]
+fn an_entry_without_its_signal_goes_with_its_execution() {
+    let (mut world, terms) = (World::new(), terms());
+    let (fence, _) = with_waitpoint(&mut world, &terms);
+    world.transact(complete(fence, None)).expect("completed");
+    let (index, member) = (IndexName::Signals { execution: execution_id().uuid() }, signal_id(9));
+    let member = member.uuid();
+    let left = IndexWrite { index: index.clone(), member, score: Some(Score::new(0)) };
+    let unit = Unit { index: vec![left], ..Unit::new(Purpose::Finish, 1) };
+    let (partition, units) = (execution_id().partition(), vec![unit]);
+    world.store.handle(Request::Commit(Commit { partition, units }), at(world.true_now));
+    world.true_now += ExecutionPolicy::default().retention_ms.get() + 60_000;
+    for _ in 0..8 {
+        tick(&mut world);
+        world.true_now += 10_000;
+    }
+    let scan = Request::Scan(Scan { partition, index, after: None, limit: 10 });
+    let reply = world.store.handle(scan, at(world.true_now));
+    assert_eq!(reply.body, ReplyBody::Scan(Scanned::default()));
+}
+
+/// Secrets that were just read are recent, whatever the host's estimate of the store's clock is and
+/// however far the clocks of two nodes are apart.
+#[test]
+fn a_wrong_clock_does_not_make_secrets_old() {
+    let apart = [(-10_000, 0), (0, 0), (10_000, 0), (0, -5_000), (0, 5_000), (9_000, 5_000)];
+    for (wrong_by, ahead) in apart {
+        let (mut world, terms) = (World::new(), terms());
+        let fence = world.leased();
+        (world.wrong_by, world.secrets_ahead) = (wrong_by, ahead);
+        for (number, key) in [(9, "b"), (10, "c")] {
+            let opened = carry(&mut world, &terms, pending(fence, number, key));
+            assert!(opened.is_ok(), "{wrong_by} ms, {ahead} ms: {opened:?}");
+        }
+    }
 }
