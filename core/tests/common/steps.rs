@@ -537,8 +537,8 @@ fn resolve_fence(choice: FenceChoice, record: Option<&Execution>, given: &[Fence
             count => given[pick % count].into(),
         },
         FenceChoice::Forged => forged.into(),
-        FenceChoice::Partial => FenceParts::Partial,
-        FenceChoice::Missing => FenceParts::Missing,
+        FenceChoice::Partial => FenceParts { attempt_id: None, ..forged.into() },
+        FenceChoice::Missing => FenceParts::MISSING,
     }
 }
 

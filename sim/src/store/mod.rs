@@ -7,6 +7,8 @@ mod failover;
 #[cfg(feature = "lua")]
 mod lua;
 mod server;
+#[cfg(feature = "planted-bugs")]
+pub mod spoil;
 
 pub use condition::Reception;
 pub use server::Server;
