@@ -374,19 +374,20 @@ proptest! {
         let create = submission.clone().0;
         let operation = Transact::knowing(create, Known::Absent, patience());
         let _ = world.drive(operation, |_| {});
-        let mut given = Vec::new();
+        let mut sent = Vec::new();
         for (Random { clock, action }, take) in steps.iter().zip(takes) {
             let record = world.record();
             if !matches!(clock, Clock::Back(_)) {
                 world.now = clock.moved(record.as_ref(), at(world.now)).get();
             }
             let bench = Bench { record, ..Bench::default() };
-            match action.command(&submission, &bench, &given, at(world.now)) {
+            let command = action.command(&submission, &bench, &sent, at(world.now));
+            sent.push(command.clone());
+            match command {
                 // What signals there are, only the store knows here.
                 AnyCommand::ForgetSignals(_) => world.tick(),
                 command => world.inform(command),
             }
-            given.extend(world.record().and_then(|record| record.last_fence));
             match take {
                 0 => world.take(eligible(), TakeUntil::End),
                 1 => world.take(IndexName::Due, TakeUntil::Now),

@@ -25,6 +25,8 @@ pub struct Run {
     submission: Submission,
     /// The time of the latest step.
     pub now: TimestampMs,
+    /// All commands so far.
+    sent: Vec<AnyCommand>,
     /// All fences that were ever given, in order.
     given: Vec<Fence>,
     /// How often an operator's call was remembered.
@@ -47,6 +49,7 @@ impl Run {
             bench: Bench::default(),
             submission,
             now: at(START),
+            sent: Vec::new(),
             given: Vec::new(),
             remembered: 0,
             answered: Vec::new(),
@@ -62,7 +65,8 @@ impl Run {
     /// Moves the clock and performs the command that the step means.
     pub fn step(&mut self, step: &Step) -> AnyCommand {
         self.now = step.clock.moved(self.bench.record.as_ref(), self.now);
-        let command = step.action.command(&self.submission, &self.bench, &self.given, self.now);
+        let command = step.action.command(&self.submission, &self.bench, &self.sent, self.now);
+        self.sent.push(command.clone());
         self.perform(&command);
         command
     }
@@ -93,6 +97,7 @@ impl Run {
         let Some(record) = &self.bench.record else {
             assert!(self.bench.is_empty(), "something is left behind: {:?}", self.bench);
             self.bench.history.clear();
+            self.sent.clear();
             self.given.clear();
             self.answered.clear();
             return;
