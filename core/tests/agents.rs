@@ -12,7 +12,8 @@ use ff_core::error::{Bug, EngineError, Rejection};
 use ff_core::execution::{ClaimKind, DueKind, Execution, Renewed, Situation, situation};
 use ff_core::id::{ExecutionId, LaneId, Namespace, WorkerId, WorkerInstanceId};
 use ff_core::op::{
-    Committed, HOLD, Known, Operation, Patience, Step, Terms, TickReport, Transact, load,
+    Committed, DueReport, Event, HOLD, Known, Operation, OperationContext, Patience, Step,
+    Transact, load,
 };
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
@@ -32,8 +33,8 @@ struct World {
 }
 
 /// The terms of a program of this build.
-fn terms(milliseconds: u64) -> Terms {
-    Terms::new(ms(milliseconds), Codec::default())
+fn terms(milliseconds: u64) -> OperationContext {
+    OperationContext::new(ms(milliseconds), Codec::default())
 }
 
 impl World {
@@ -47,18 +48,18 @@ impl World {
     }
 
     fn drive<O: Operation>(&mut self, mut operation: O) -> O::Output {
-        let mut step = operation.start(self.host());
+        let mut step = operation.resume(Event::Start, self.host());
         loop {
             step = match step {
                 Step::Done(output) => return output,
                 Step::Wait(wait) => {
                     self.now += wait.get();
-                    operation.on_wake(self.host())
+                    operation.resume(Event::Wake, self.host())
                 }
                 Step::Send(request) => {
                     self.calls += 1;
                     let reply = self.store.handle(request, at(self.now));
-                    operation.on_reply(reply, self.host())
+                    operation.resume(Event::Reply(reply), self.host())
                 }
             };
         }
@@ -88,7 +89,7 @@ impl World {
             capabilities: capabilities(tokens),
             slots: 4,
             lease_ttl: ms(3_000),
-            terms: terms(10_000),
+            context: terms(10_000),
             partitions: self.config,
         };
         WorkerAgent::new(profile, Entropy::from_u64(name))
@@ -100,17 +101,18 @@ impl World {
         work
     }
 
-    fn tick(&mut self) -> TickReport {
+    fn tick(&mut self) -> DueReport {
         let entropy = Entropy::from_u64(self.now);
         let mut timekeeper = Timekeeper::new(self.config, terms(10_000), entropy);
-        self.drive(timekeeper.tick()).expect("the store answers")
+        self.drive(timekeeper.apply_due()).expect("the store answers")
     }
 
     fn record(&self, number: u128) -> Execution {
         let key = RecordKey::Execution(Uuid::from_u128(number));
         let mut records = self.store.records(Partition::flow(0));
         let (_, stored) = records.find(|(held, _)| **held == key).expect("it is there");
-        load(stored, &Codec::default()).expect("it decodes").execution
+        let loaded = load(stored, &Codec::default()).expect("it decodes");
+        std::sync::Arc::unwrap_or_clone(loaded.execution)
     }
 
     fn situation(&self, number: u128) -> Situation {
@@ -168,14 +170,17 @@ fn two_draws_that_run_side_by_side_never_get_the_same_execution() {
     world.submit(1..=8);
     let (mut one, mut two) = (world.worker(1, &[]), world.worker(2, &[]));
     let (mut first, mut second) = (one.claim(4), two.claim(4));
-    let mut steps = [Some(first.start(world.host())), Some(second.start(world.host()))];
+    let mut steps = [
+        Some(first.resume(Event::Start, world.host())),
+        Some(second.resume(Event::Start, world.host())),
+    ];
     let mut seen = BTreeSet::new();
     while steps.iter().any(Option::is_some) {
         for (step, operation) in steps.iter_mut().zip([&mut first, &mut second]) {
             match step.take() {
                 Some(Step::Send(request)) => {
                     let reply = world.store.handle(request, at(world.now));
-                    *step = Some(operation.on_reply(reply, world.host()));
+                    *step = Some(operation.resume(Event::Reply(reply), world.host()));
                 }
                 Some(Step::Done(Ok((work, _)))) => {
                     assert_eq!(work.len(), 4);
@@ -210,15 +215,15 @@ fn an_execution_that_the_worker_cannot_run_is_set_aside_and_the_next_one_served(
     assert_eq!(world.situation(1), Situation::Blocked);
     // Two workers that only together have what it needs do not unblock it.
     for worker in [&mut gpu, &mut eu] {
-        let sweep = worker.sweep(world.host()).expect("it is due at first");
+        let sweep = worker.unblock_routes(world.host()).expect("it is due at first");
         assert_eq!(world.drive(sweep).expect("the store answers"), 0);
         assert_eq!(numbers(&world.claim(worker, 1)), [0_u128; 0]);
     }
     let mut able = world.worker(3, &["gpu", "eu", "more"]);
-    let sweep = able.sweep(world.host()).expect("it is due at first");
+    let sweep = able.unblock_routes(world.host()).expect("it is due at first");
     assert_eq!(world.drive(sweep).expect("the store answers"), 1);
     assert_eq!(numbers(&world.claim(&mut able, 1)), [1]);
-    assert!(able.sweep(world.host()).is_none(), "not again at once");
+    assert!(able.unblock_routes(world.host()).is_none(), "not again at once");
 }
 
 #[test]
@@ -285,12 +290,12 @@ fn what_a_dead_taker_took_comes_back_after_the_hold() {
     let mut world = World::new(1);
     world.submit([1]);
     let mut dead = world.worker(1, &[]).claim(1);
-    let mut step = dead.start(world.host());
+    let mut step = dead.resume(Event::Start, world.host());
     // It polls and takes, and is never heard of again.
     for _ in 0..2 {
         let Step::Send(request) = step else { panic!("a request") };
         let reply = world.store.handle(request, at(world.now));
-        step = dead.on_reply(reply, world.host());
+        step = dead.resume(Event::Reply(reply), world.host());
     }
     let mut worker = world.worker(2, &[]);
     assert_eq!(numbers(&world.claim(&mut worker, 1)), [0_u128; 0]);
@@ -305,13 +310,13 @@ fn the_timekeeper_applies_what_is_due_and_knows_when_the_next_thing_is() {
     let mut world = World::new(4);
     world.submit_one(1, Submission::new().deadline(START + 100));
     world.submit_one(2, Submission::new().deadline(START + 5_000));
-    assert_eq!(world.tick(), TickReport { next_due: Some(at(START + 100)), ..Default::default() });
+    assert_eq!(world.tick(), DueReport { next_due: Some(at(START + 100)), ..Default::default() });
     world.now += 100;
     let report = world.tick();
     assert_eq!(report.applied, [DueKind::Deadline]);
     assert_eq!(world.situation(1), Situation::Terminal);
     let mut timekeeper = Timekeeper::new(world.config, terms(1_000), Entropy::from_u64(1));
-    timekeeper.ticked(&Ok(report), world.host());
+    timekeeper.applied(&Ok(report), world.host());
     let sleeps = timekeeper.next_wakeup().since(at(world.now)).get();
     assert!((750..=1_250).contains(&sleeps), "a jittered second, not {sleeps} ms");
     timekeeper.learn(at(world.now + 30), world.host());
@@ -326,11 +331,13 @@ fn a_timekeeper_with_a_wrong_estimate_sleeps_until_the_next_thing_is_due() {
     for store in [at(world.now).plus(hour), at(world.now).minus(hour)] {
         let now = HostTime { local: at(7), store };
         let mut timekeeper = Timekeeper::new(world.config, terms(1_000), Entropy::from_u64(1));
-        let mut round = timekeeper.tick();
-        let Step::Send(request) = round.start(now) else { panic!("a request") };
+        let mut round = timekeeper.apply_due();
+        let Step::Send(request) = round.resume(Event::Start, now) else { panic!("a request") };
         let reply = world.store.handle(request, at(world.now));
-        let Step::Done(report) = round.on_reply(reply, now) else { panic!("nothing is due") };
-        timekeeper.ticked(&report, now);
+        let Step::Done(report) = round.resume(Event::Reply(reply), now) else {
+            panic!("nothing is due")
+        };
+        timekeeper.applied(&report, now);
         assert_eq!(timekeeper.next_wakeup(), at(107));
     }
 }
@@ -450,19 +457,19 @@ fn a_sweep_lets_go_on_only_what_its_worker_draws_and_has_slots_for() {
     let mut unable = world.worker(1, &[]);
     assert_eq!(numbers(&world.claim(&mut unable, 6)), [0_u128; 0]);
     let mut able = world.worker(2, &["gpu"]);
-    let sweep = able.sweep(world.host()).expect("it is due at first");
+    let sweep = able.unblock_routes(world.host()).expect("it is due at first");
     assert_eq!(world.drive(sweep).expect("the store answers"), 4, "it has four slots");
     assert_eq!(world.claim(&mut able, 4).len(), 4);
     world.now += 2_000;
-    assert!(able.sweep(world.host()).is_none(), "the first one is not over");
-    able.swept();
+    assert!(able.unblock_routes(world.host()).is_none(), "the first one is not over");
+    able.unblocked();
     world.now += 2_000;
-    assert!(able.sweep(world.host()).is_none(), "it is full");
+    assert!(able.unblock_routes(world.host()).is_none(), "it is full");
 
     let mut profile = able.profile().clone();
     profile.lanes = vec![LaneId::try_new("elsewhere").expect("a lane")];
     let mut other = WorkerAgent::new(profile, Entropy::from_u64(3));
-    let sweep = other.sweep(world.host()).expect("it is due at first");
+    let sweep = other.unblock_routes(world.host()).expect("it is due at first");
     assert_eq!(world.drive(sweep).expect("the store answers"), 0, "it never draws from this lane");
 }
 
@@ -477,9 +484,9 @@ fn an_entry_that_was_left_behind_takes_nobodys_place_in_a_sweep() {
     let blocked = IndexName::BlockedRoute { namespace: namespace() };
     let entries = world.entries(&blocked);
     let mut able = world.worker(2, &["gpu"]);
-    let sweep = able.sweep(world.host()).expect("it is due at first");
+    let sweep = able.unblock_routes(world.host()).expect("it is due at first");
     assert_eq!(world.drive(sweep).expect("the store answers"), 4, "it has four slots");
-    able.swept();
+    able.unblocked();
     // Four entries are there again, before the one that waits.
     let index = entries[..4].iter().map(|(score, member)| IndexWrite {
         index: blocked.clone(),
@@ -490,7 +497,7 @@ fn an_entry_that_was_left_behind_takes_nobodys_place_in_a_sweep() {
     let commit = Commit { partition: Partition::flow(0), units: vec![unit] };
     world.store.handle(Request::Commit(commit), at(world.now));
     world.now += 2_000;
-    let sweep = able.sweep(world.host()).expect("it is due again");
+    let sweep = able.unblock_routes(world.host()).expect("it is due again");
     assert_eq!(world.drive(sweep).expect("the store answers"), 1, "the one that waits");
 }
 

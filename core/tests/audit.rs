@@ -8,8 +8,8 @@ use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, Decide, OnDue, Purpose, index_entries};
 use ff_core::id::{ExecutionId, LaneId, Namespace};
 use ff_core::op::{
-    AuditLook, AuditPartition, Fault, FindOutside, HOLD, Informed, Known, Operation, Patience,
-    RotateSecret, Step, Terms, Tick, Transact, load,
+    ApplyDue, AuditLook, AuditPartition, Event, Fault, FindOutside, HOLD, Informed, Known,
+    Operation, OperationContext, Patience, RotateSecret, Step, Transact, load,
 };
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
@@ -57,18 +57,18 @@ impl World {
         mut operation: O,
         mut meanwhile: impl FnMut(&mut Self),
     ) -> O::Output {
-        let mut step = operation.start(self.host());
+        let mut step = operation.resume(Event::Start, self.host());
         loop {
             step = match step {
                 Step::Done(output) => return output,
                 Step::Wait(wait) => {
                     self.now += wait.get();
-                    operation.on_wake(self.host())
+                    operation.resume(Event::Wake, self.host())
                 }
                 Step::Send(request) => {
                     meanwhile(self);
                     let reply = self.store.handle(request, at(self.now));
-                    operation.on_reply(reply, self.host())
+                    operation.resume(Event::Reply(reply), self.host())
                 }
             };
         }
@@ -98,7 +98,8 @@ impl World {
     }
 
     fn tick(&mut self) {
-        let tick = Tick::new(config(partition().index + 1), terms(), Entropy::from_u64(self.now));
+        let tick =
+            ApplyDue::new(config(partition().index + 1), terms(), Entropy::from_u64(self.now));
         self.drive(tick, |_| {}).expect("the store answers");
     }
 
@@ -126,7 +127,8 @@ impl World {
     }
 
     fn record(&self) -> Option<ff_core::execution::Execution> {
-        self.stored().map(|stored| load(&stored, &Codec::default()).expect("it decodes").execution)
+        let loaded = load(&self.stored()?, &Codec::default()).expect("it decodes");
+        Some(std::sync::Arc::unwrap_or_clone(loaded.execution))
     }
 
     /// Writes an entry, or removes it, behind everybody's back.
@@ -167,8 +169,8 @@ impl World {
     }
 }
 
-fn terms() -> Terms {
-    Terms::new(ms(10_000), Codec::default())
+fn terms() -> OperationContext {
+    OperationContext::new(ms(10_000), Codec::default())
 }
 
 fn patience() -> Patience {

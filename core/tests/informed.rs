@@ -19,7 +19,9 @@ use ff_core::execution::{
     SignalOutcome, Suspend, SuspendOutcome,
 };
 use ff_core::id::{AttemptIndex, Nonce};
-use ff_core::op::{Informed, Known, ListSecrets, ReadSignals, RotateSecret, Terms, Tick};
+use ff_core::op::{
+    ApplyDue, Informed, Known, ListSecrets, OperationContext, ReadSignals, RotateSecret,
+};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::policy::Backoff;
 use ff_core::store::codec::Codec;
@@ -40,7 +42,7 @@ fn secret_calls(calls: &[Request]) -> (usize, usize) {
 }
 
 /// An execution that is leased, and waitpoint 9 open in it.
-fn with_waitpoint(world: &mut World, terms: &Terms) -> (Fence, IssuedWaitpoint) {
+fn with_waitpoint(world: &mut World, terms: &OperationContext) -> (Fence, IssuedWaitpoint) {
     let fence = world.leased();
     let opened = inform(world, terms, pending(fence, 9, "b")).expect("it is opened");
     (fence, opened.outcome)
@@ -120,7 +122,7 @@ fn the_first_secret_is_made_once_by_two_who_race() {
             turns += 1;
             if turns == turn {
                 others(store, now, |other| {
-                    let fresh = Terms::new(ms(10_000), Codec::default());
+                    let fresh = OperationContext::new(ms(10_000), Codec::default());
                     inform(other, &fresh, pending(fence, 20, "theirs")).expect("it is opened");
                 });
             }
@@ -205,7 +207,7 @@ fn a_signal_that_comes_while_others_are_heard_is_not_missed() {
         // Read, scan, and then the commit that would suspend.
         if turns == 3 {
             others(store, now, |other| {
-                let fresh = Terms::new(ms(10_000), Codec::default());
+                let fresh = OperationContext::new(ms(10_000), Codec::default());
                 inform(other, &fresh, deliver(9, &token, 2, "last")).expect("taken");
             });
         }
@@ -379,7 +381,7 @@ fn a_timeout_that_signals_is_read_as_a_signal() {
 fn tick(world: &mut World) -> Vec<DueKind> {
     let num_flow_partitions = execution_id().partition().index + 1;
     let config = PartitionConfig { num_flow_partitions, ..PartitionConfig::default() };
-    let tick = Tick::new(config, terms(), Entropy::from_u64(world.true_now));
+    let tick = ApplyDue::new(config, terms(), Entropy::from_u64(world.true_now));
     world.drive(tick).expect("the store answers").applied
 }
 

@@ -9,7 +9,7 @@ use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::{GrantAudit, IssueClaimGrant, IssueReclaimGrant, ReclaimGranted};
 use ff_core::grant::ReclaimGrant;
 use ff_core::id::{ExecutionId, GrantId, LaneId};
-use ff_core::op::{ActivateFormat, ListSecrets, RotateSecret, Terms};
+use ff_core::op::{ActivateFormat, ListSecrets, OperationContext, RotateSecret};
 use ff_core::store::codec::Codec;
 use ff_core::time::DurationMs;
 use ff_core::token::{Kid, Rotation, Secret, SecretInfo};
@@ -59,9 +59,10 @@ impl FlowFabricAdminClient {
     ///
     /// Cancel safe.
     pub async fn connect_with(backend: Arc<dyn EngineBackend>) -> Result<Self, SdkError> {
-        let terms = Terms::new(DurationMs::from_secs(30), Codec::default());
-        let connection = Connection::open(backend, None, terms.clone(), Sources::default()).await?;
-        let scheduler = Scheduler::new(connection.partitions, terms, connection.entropy());
+        let context = OperationContext::new(DurationMs::from_secs(30), Codec::default());
+        let connection =
+            Connection::open(backend, None, context.clone(), Sources::default()).await?;
+        let scheduler = Scheduler::new(connection.partitions, context, connection.entropy());
         Ok(Self { connection, scheduler: Mutex::new(scheduler) })
     }
 

@@ -8,7 +8,8 @@ use ff_core::backend::{EngineBackend, Finding, FindingLevel};
 use ff_core::entropy::Entropy;
 use ff_core::id::{LaneId, Namespace};
 use ff_core::op::{
-    AuditLook, AuditPartition, FindOutside, HOLD, OVERDUE, Patience, ReadMeta, Suspect, Terms,
+    AuditLook, AuditPartition, FindOutside, HOLD, OVERDUE, OperationContext, Patience, ReadMeta,
+    Suspect,
 };
 use ff_core::partition::Partition;
 use ff_core::store::StoreMeta;
@@ -112,8 +113,8 @@ impl Auditor {
     pub async fn connect(backend: Arc<dyn EngineBackend>) -> Result<Self, SdkError> {
         let (clock, mut entropy) = (HostClock::new(), system_entropy());
         let codec = Codec::default();
-        let terms = Terms::new(PATIENCE, codec.clone());
-        let read = ReadMeta::new(Patience::new(terms, entropy.fork()));
+        let context = OperationContext::new(PATIENCE, codec.clone());
+        let read = ReadMeta::new(Patience::new(context, entropy.fork()));
         let meta = drive(&*backend, &clock, read).await?;
         Ok(Self { backend, clock, codec, entropy: Mutex::new(entropy), meta })
     }
@@ -212,8 +213,8 @@ impl Auditor {
     }
 
     fn patience(&self) -> Patience {
-        let terms = Terms::new(PATIENCE, self.codec.clone());
-        Patience::new(terms, lock(&self.entropy).fork())
+        let context = OperationContext::new(PATIENCE, self.codec.clone());
+        Patience::new(context, lock(&self.entropy).fork())
     }
 }
 

@@ -18,8 +18,8 @@ use ff_core::execution::{
 };
 use ff_core::id::{ExecutionId, Namespace, RequestId};
 use ff_core::op::{
-    Batch, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded, Query, ReadExecution,
-    Terms, Transact,
+    Batch, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded, OperationContext,
+    Query, ReadExecution, Transact,
 };
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::Priority;
@@ -111,9 +111,10 @@ impl Client {
     ) -> Result<Self, SdkError> {
         config.check()?;
         let codec = Codec::knowing(config.known_format);
-        let terms = Terms::new(DurationMs::from(config.call_timeout), codec);
+        let context = OperationContext::new(DurationMs::from(config.call_timeout), codec);
         let sources = Sources { seed: config.seed, clock: config.clock };
-        let connection = Connection::open(backend, config.partition_config, terms, sources).await?;
+        let connection =
+            Connection::open(backend, config.partition_config, context, sources).await?;
         let (latest_created, in_flight) = (Mutex::default(), Semaphore::new(config.max_in_flight));
         Ok(Self(Arc::new(Inner { connection, config, latest_created, in_flight })))
     }
@@ -259,12 +260,12 @@ impl Client {
         loop {
             let (found, mut values) = self.read(id, &[ValueKind::Result]).await?;
             let loaded = found.ok_or(EngineError::NotFound { entity: "execution" })?.0;
-            if let ff_core::execution::Phase::Terminal(terminal) = loaded.execution.phase {
+            if let ff_core::execution::Phase::Terminal(terminal) = &loaded.execution.phase {
                 let result = match values.pop() {
                     Some(Fetched::Value(result)) => Some(result),
                     _ => None,
                 };
-                let (outcome, ended_at) = (terminal.outcome, terminal.at);
+                let (outcome, ended_at) = (terminal.outcome.clone(), terminal.at);
                 return Ok(ExecutionResult { outcome, result, ended_at });
             }
             match &mut wake_ups {
@@ -381,7 +382,7 @@ impl Client {
             let count = page.entries.len();
             for entry in page.entries {
                 // An entry of a newer format is left out.
-                let codec = connection.terms().codec();
+                let codec = connection.context().codec();
                 let Ok(journal) = codec.decode::<JournalEntry>(&entry.entry) else { continue };
                 if journal.execution == *id {
                     let (at, version, epoch) = (entry.id.at, journal.version, journal.epoch);

@@ -1,7 +1,7 @@
 //! The loop between an operation and a backend.
 
 use ff_core::backend::EngineBackend;
-use ff_core::op::{Operation, Step};
+use ff_core::op::{Event, Operation, Step};
 
 use crate::host::HostClock;
 
@@ -20,27 +20,28 @@ pub async fn drive<O: Operation>(
         number.map_or_else(|| clock.now(), |number| clock.now_of(number))
     };
     let begun = now(&operation);
-    let mut step = operation.start(begun);
+    let mut step = operation.resume(Event::Start, begun);
     loop {
         step = match step {
             Step::Done(output) => return output,
             Step::Wait(wait) => {
                 tokio::time::sleep(wait.into()).await;
                 let woken = now(&operation);
-                operation.on_wake(woken)
+                operation.resume(Event::Wake, woken)
             }
             Step::Send(request) => {
                 let number = backend.clock_of(request.partition());
-                match backend.call(request).await {
+                let event = match backend.call(request).await {
                     Ok(reply) => {
                         clock.observe(number, reply.at);
-                        operation.on_reply(reply, clock.now_of(number))
+                        Event::Reply(reply)
                     }
                     Err(failure) => {
                         tracing::debug!(backend = backend.name(), %failure, "call failed");
-                        operation.on_failure(&failure, clock.now_of(number))
+                        Event::Failure(failure)
                     }
-                }
+                };
+                operation.resume(event, clock.now_of(number))
             }
         };
     }

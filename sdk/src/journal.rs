@@ -14,7 +14,7 @@ use ff_core::backend::{
 use ff_core::entropy::Entropy;
 use ff_core::execution::Event;
 use ff_core::id::ExecutionId;
-use ff_core::op::{Patience, Query, ReadMeta, Terms};
+use ff_core::op::{OperationContext, Patience, Query, ReadMeta};
 use ff_core::partition::Partition;
 use ff_core::store::bounds::MAX_PAGE;
 use ff_core::store::codec::Codec;
@@ -240,7 +240,7 @@ impl JournalCompletions {
     }
 
     fn patience(&mut self, allowed: DurationMs) -> Patience {
-        Patience::new(Terms::new(allowed, self.codec.clone()), self.entropy.fork())
+        Patience::new(OperationContext::new(allowed, self.codec.clone()), self.entropy.fork())
     }
 
     /// Starts reads of unread partitions, up to the limit; with `only_ends` only of those whose

@@ -7,7 +7,9 @@ use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::execution::Decide;
 use ff_core::id::ExecutionId;
-use ff_core::op::{Committed, EnsureMeta, Informed, Known, Operation, Patience, Terms, Transact};
+use ff_core::op::{
+    Committed, EnsureMeta, Informed, Known, Operation, OperationContext, Patience, Transact,
+};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::store::StoreMeta;
 use ff_core::time::TimestampMs;
@@ -23,7 +25,7 @@ pub(crate) struct Connection {
     pub(crate) backend: Arc<dyn EngineBackend>,
     pub(crate) clock: HostClock,
     pub(crate) partitions: PartitionConfig,
-    terms: Terms,
+    context: OperationContext,
     entropy: Mutex<Entropy>,
 }
 
@@ -42,14 +44,14 @@ impl Connection {
     pub(crate) async fn open(
         backend: Arc<dyn EngineBackend>,
         wanted: Option<PartitionConfig>,
-        terms: Terms,
+        context: OperationContext,
         sources: Sources,
     ) -> Result<Self, SdkError> {
         let clock = HostClock::from_source(sources.clock);
         let mut entropy = sources.seed.map_or_else(system_entropy, Entropy::from_u64);
         let meta =
-            StoreMeta { partitions: wanted.unwrap_or_default(), format: terms.codec().known() };
-        let ensure = EnsureMeta::new(meta, Patience::new(terms.clone(), entropy.fork()));
+            StoreMeta { partitions: wanted.unwrap_or_default(), format: context.codec().known() };
+        let ensure = EnsureMeta::new(meta, Patience::new(context.clone(), entropy.fork()));
         let found = drive(&*backend, &clock, ensure).await?;
         if let Some(wanted) = wanted
             && wanted != found.partitions
@@ -61,7 +63,7 @@ impl Connection {
             return Err(SdkError::config("connect", "partition_config", message));
         }
         let (partitions, entropy) = (found.partitions, Mutex::new(entropy));
-        Ok(Self { backend, clock, partitions, terms, entropy })
+        Ok(Self { backend, clock, partitions, context, entropy })
     }
 
     /// Forks the entropy for one more user.
@@ -71,12 +73,12 @@ impl Connection {
 
     /// The retry policy of one more operation.
     pub(crate) fn patience(&self) -> Patience {
-        Patience::new(self.terms.clone(), self.entropy())
+        Patience::new(self.context.clone(), self.entropy())
     }
 
     /// The time limit and the codec of its operations.
-    pub(crate) const fn terms(&self) -> &Terms {
-        &self.terms
+    pub(crate) const fn context(&self) -> &OperationContext {
+        &self.context
     }
 
     /// The estimated time of the clock that decides on a partition.
@@ -119,7 +121,7 @@ impl Connection {
         let (name, execution) = (command.name(), command.execution_id());
         self.check_id(&execution)?;
         let span = tracing::debug_span!("command", name, %execution);
-        let operation = Informed::new(command, known, self.terms.clone(), self.entropy());
+        let operation = Informed::new(command, known, self.context.clone(), self.entropy());
         Ok(self.drive(operation).instrument(span).await?)
     }
 

@@ -224,7 +224,7 @@ async fn keep_leases(state: Arc<WorkerState>) {
         let (renewals, ran_out, sweep, wakeup) = {
             let mut agent = lock(&state.agent);
             let ran_out = agent.leases.ran_out(now);
-            let (renewals, sweep) = (agent.renewals(now), agent.sweep(now));
+            let (renewals, sweep) = (agent.renewals(now), agent.unblock_routes(now));
             (renewals, ran_out, sweep, agent.next_wakeup())
         };
         for lost in &ran_out {
@@ -251,7 +251,7 @@ async fn keep_leases(state: Arc<WorkerState>) {
                     Ok(unblocked) => tracing::debug!(unblocked, "executions unblocked"),
                     Err(error) => tracing::debug!(%error, "cannot unblock executions"),
                 }
-                lock(&state.agent).swept();
+                lock(&state.agent).unblocked();
             });
         }
         state.sleep_until(wakeup).await;
@@ -266,7 +266,7 @@ async fn keep_format(state: Arc<WorkerState>) {
     let connection = &state.connection;
     loop {
         tokio::time::sleep(FORMAT_INTERVAL).await;
-        let known = connection.terms().codec().known();
+        let known = connection.context().codec().known();
         match connection.drive(ReadMeta::new(connection.patience())).await {
             Ok(Some(meta)) if meta.format > known => {
                 let active = meta.format;
@@ -282,10 +282,10 @@ async fn keep_format(state: Arc<WorkerState>) {
 async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampMs>) {
     let connection = &state.connection;
     let mut timekeeper =
-        Timekeeper::new(connection.partitions, connection.terms().clone(), connection.entropy());
+        Timekeeper::new(connection.partitions, connection.context().clone(), connection.entropy());
     let mut unreadable = 0;
     loop {
-        let report = connection.drive(timekeeper.tick()).await;
+        let report = connection.drive(timekeeper.apply_due()).await;
         match &report {
             Ok(report) if report.applied.is_empty() => {}
             Ok(report) => tracing::debug!(applied = ?report.applied, "due timers applied"),
@@ -296,7 +296,7 @@ async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampM
             tracing::warn!(records = found, "due records cannot be read");
         }
         unreadable = found;
-        timekeeper.ticked(&report, connection.clock.now());
+        timekeeper.applied(&report, connection.clock.now());
         loop {
             let instant = connection.clock.instant(timekeeper.next_wakeup());
             tokio::select! {
@@ -315,7 +315,7 @@ mod tests {
     use ff_core::agent::WorkerProfile;
     use ff_core::entropy::Entropy;
     use ff_core::id::{LaneId, Namespace, WorkerId, WorkerInstanceId};
-    use ff_core::op::Terms;
+    use ff_core::op::OperationContext;
     use ff_core::store::codec::Codec;
     use ff_core::time::DurationMs;
 
@@ -325,10 +325,10 @@ mod tests {
     /// A claim that took longer than its lease is lost before its task exists.
     #[tokio::test(start_paused = true)]
     async fn a_lease_that_ended_before_it_is_watched_is_lost() {
-        let terms = Terms::new(DurationMs::from_secs(1), Codec::default());
+        let context = OperationContext::new(DurationMs::from_secs(1), Codec::default());
         let backend = Arc::new(MemoryBackend::new());
         let sources = Sources { seed: Some(1), ..Sources::default() };
-        let connection = Connection::open(backend, None, terms.clone(), sources).await.unwrap();
+        let connection = Connection::open(backend, None, context.clone(), sources).await.unwrap();
         let profile = WorkerProfile {
             namespace: Namespace::try_new("ns").unwrap(),
             lanes: vec![LaneId::try_new("default").unwrap()],
@@ -337,7 +337,7 @@ mod tests {
             capabilities: Default::default(),
             slots: 1,
             lease_ttl: DurationMs::from_secs(30),
-            terms,
+            context,
             partitions: connection.partitions,
         };
         let agent = WorkerAgent::new(profile, Entropy::from_u64(1));

@@ -10,7 +10,7 @@ use ff_core::execution::{
 };
 use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 use ff_core::id::{AttemptId, ExecutionId, LaneId, LeaseId, WaitpointId};
-use ff_core::op::{Committed, ReadExecution, Terms};
+use ff_core::op::{Committed, OperationContext, ReadExecution};
 use ff_core::partition::PartitionConfig;
 use ff_core::store::codec::Codec;
 use ff_core::store::{Fetched, IndexName, Topic, Wake};
@@ -122,10 +122,10 @@ impl FlowFabricWorker {
     ) -> Result<Self, SdkError> {
         config.check()?;
         let codec = Codec::knowing(config.known_format);
-        let terms = Terms::new(DurationMs::new(config.call_timeout_ms), codec);
+        let context = OperationContext::new(DurationMs::new(config.call_timeout_ms), codec);
         let sources = Sources { seed: config.seed, clock: config.clock };
         let connection =
-            Connection::open(backend, config.partition_config, terms.clone(), sources).await?;
+            Connection::open(backend, config.partition_config, context.clone(), sources).await?;
         let profile = WorkerProfile {
             namespace: config.namespace.clone(),
             lanes: config.lanes.clone(),
@@ -134,7 +134,7 @@ impl FlowFabricWorker {
             capabilities: config.capabilities.clone(),
             slots: config.max_concurrent_tasks,
             lease_ttl: DurationMs::new(config.lease_ttl_ms),
-            terms,
+            context,
             partitions: connection.partitions,
         };
         let namespace = &config.namespace;

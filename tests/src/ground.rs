@@ -6,7 +6,7 @@ use std::time::Duration;
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::entropy::Entropy;
 use ff_sdk::core::id::{ExecutionId, LaneId, Namespace};
-use ff_sdk::core::op::{Terms, Tick, TickReport};
+use ff_sdk::core::op::{ApplyDue, DueReport, OperationContext};
 use ff_sdk::core::partition::{Partition, PartitionConfig};
 use ff_sdk::core::score::Score;
 use ff_sdk::core::store::bounds::MAX_PAGE;
@@ -170,9 +170,9 @@ impl Ground {
     }
 
     /// Applies what is due now, once.
-    pub async fn tick(&self) -> TickReport {
-        let terms = Terms::new(DurationMs::from_secs(30), Codec::default());
-        let tick = Tick::new(PARTITIONS, terms, self.entropy());
+    pub async fn tick(&self) -> DueReport {
+        let context = OperationContext::new(DurationMs::from_secs(30), Codec::default());
+        let tick = ApplyDue::new(PARTITIONS, context, self.entropy());
         drive(&*self.backend, &HostClock::new(), tick).await.expect("the store answers")
     }
 

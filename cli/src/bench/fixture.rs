@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use ff_sdk::core::backend::{BackendReport, EngineBackend};
 use ff_sdk::core::entropy::Entropy;
-use ff_sdk::core::op::{Patience, Query, Terms, load};
+use ff_sdk::core::op::{OperationContext, Patience, Query, load};
 use ff_sdk::core::partition::PartitionConfig;
 use ff_sdk::core::store::codec::Codec;
 use ff_sdk::core::store::{IndexName, Scan};
@@ -110,8 +110,8 @@ async fn other_namespace(
     for partition in partitions.flow_partitions() {
         for index in [IndexName::All { namespace: namespace.clone() }, IndexName::Due] {
             let scan = Scan { partition, index, after: None, limit: SAMPLE };
-            let terms = Terms::new(DurationMs::from_secs(10), codec.clone());
-            let patience = Patience::new(terms, entropy.fork());
+            let context = OperationContext::new(DurationMs::from_secs(10), codec.clone());
+            let patience = Patience::new(context, entropy.fork());
             let scanned = drive(&**backend, &clock, Query::scan(scan, patience)).await;
             let (scanned, _) = scanned.map_err(CliError::runtime)?;
             let records = scanned.entries.iter().filter_map(|entry| entry.record.as_ref());

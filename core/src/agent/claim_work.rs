@@ -1,4 +1,4 @@
-//! Drawing work for a worker: grant and claim in one commit, payload included.
+//! Claiming work for a worker: grant and claim in one commit, payload included.
 
 use crate::capability::Capabilities;
 use crate::entropy::Entropy;
@@ -6,10 +6,10 @@ use crate::error::EngineError;
 use crate::execution::{Claim, Claimed, Offer, Offered, Renew, Renewed};
 use crate::id::{AttemptId, GrantId, LeaseId, WorkerId, WorkerInstanceId};
 use crate::op::{
-    Ask, Batch, Committed, Draw, Drawn, Loaded, Operation, Patience, Query, Rotation, Step, Terms,
-    Transact,
+    Batch, Committed, Event, LaneRotation, Loaded, Operation, OperationContext, Patience, Query,
+    Step, TakeFromLane, TakenFromLane, Taker, Transact,
 };
-use crate::store::{Bytes, Failure, Fetched, Read, Reply, ValueKey, Values};
+use crate::store::{Bytes, Fetched, Read, ValueKey, Values};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 /// Offers each entry that was taken to one worker.
@@ -27,10 +27,10 @@ pub struct OfferTo {
     pub entropy: Entropy,
 }
 
-impl Ask for OfferTo {
+impl Taker for OfferTo {
     type Command = Offer;
 
-    fn ask(&mut self, record: &Loaded) -> Offer {
+    fn command(&mut self, record: &Loaded) -> Offer {
         Offer {
             claim: Claim {
                 execution_id: record.execution.id,
@@ -50,14 +50,14 @@ impl Ask for OfferTo {
     }
 }
 
-/// An execution that a worker has, and may start to work on.
+/// An execution that a worker holds and may start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimedWork {
-    /// What was claimed.
+    /// The claim.
     pub claimed: Claimed,
-    /// What the submitter handed in.
+    /// The payload that the submitter passed.
     pub payload: Option<Bytes>,
-    /// The record that the claim has left, until it is in care.
+    /// The record after the claim, until the agent takes it.
     pub record: Option<Loaded>,
     /// When the claim or the renewal that confirmed it was first sent, by the host's clock.
     pub first_sent: TimestampMs,
@@ -65,60 +65,52 @@ pub struct ClaimedWork {
     pub at: TimestampMs,
 }
 
-/// Draws executions and claims them. A claim that was recognised as a repeat may have lost much of
-/// its lease: it is renewed before work starts.
+/// Takes executions from lanes and claims them. A claim that was recognised as a repeat may have
+/// lost much of its lease: it is renewed before work starts.
 #[derive(Clone, Debug)]
 pub struct ClaimWork {
-    terms: Terms,
+    context: OperationContext,
     entropy: Entropy,
     doing: Doing,
+    /// The claims, each with whether it was recognised as a repeat.
     work: Vec<(ClaimedWork, bool)>,
+    /// The claims whose payload has to be read, by their number.
     missing: Vec<usize>,
-    rotation: Option<Rotation>,
+    rotation: Option<LaneRotation>,
 }
 
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // One for each operation.
 enum Doing {
-    Drawing(Draw<OfferTo>),
-    Fetching(Query<Values>),
+    Taking(TakeFromLane<OfferTo>),
+    Fetching(Query<(Values, TimestampMs)>),
     Confirming(Batch<Renew>),
 }
 
-/// What a draw for a worker comes to.
-type Output = Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>;
+/// The executions that may be started, and the rotation for the next claim.
+type Output = Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>;
 
 impl ClaimWork {
-    /// Draws up to `count` executions on these terms.
+    /// Claims up to `count` executions.
     pub fn new(
-        rotation: Rotation,
-        ask: OfferTo,
+        rotation: LaneRotation,
+        offer: OfferTo,
         count: usize,
-        terms: Terms,
+        context: OperationContext,
         mut entropy: Entropy,
     ) -> Self {
-        let doing = Doing::Drawing(Draw::new(rotation, ask, count, terms.clone(), entropy.fork()));
+        let take = TakeFromLane::new(rotation, offer, count, context.clone(), entropy.fork());
+        let doing = Doing::Taking(take);
         let (work, missing, rotation) = (Vec::new(), Vec::new(), None);
-        Self { terms, entropy, doing, work, missing, rotation }
+        Self { context, entropy, doing, work, missing, rotation }
     }
 
-    fn drawn(
-        &mut self,
-        step: Step<Result<Drawn<OfferTo>, EngineError>>,
-        now: HostTime,
-    ) -> Step<Output> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(Err(error)) => Step::Done(Err(error)),
-            Step::Done(Ok(drawn)) => {
-                self.rotation = Some(drawn.rotation);
-                for committed in drawn.kept {
-                    self.keep(committed);
-                }
-                self.fetch(now)
-            }
+    fn taken(&mut self, taken: TakenFromLane<OfferTo>, now: HostTime) -> Step<Output> {
+        self.rotation = Some(taken.rotation);
+        for committed in taken.kept {
+            self.keep(committed);
         }
+        self.fetch(now)
     }
 
     fn keep(&mut self, committed: Committed<Offered>) {
@@ -144,40 +136,28 @@ impl ClaimWork {
         };
         let values = self.missing.iter().map(|n| ValueKey::Payload(id(n).uuid())).collect();
         let read = Read { partition: first.partition(), records: Vec::new(), values };
-        let mut query = Query::read(read, Patience::new(self.terms.clone(), self.entropy.fork()));
-        let step = query.start(now);
+        let query = Query::read(read, Patience::new(self.context.clone(), self.entropy.fork()));
         self.doing = Doing::Fetching(query);
-        self.fetched(step, now)
+        self.resume(Event::Start, now)
     }
 
-    fn fetched(
-        &mut self,
-        step: Step<Result<(Values, TimestampMs), EngineError>>,
-        now: HostTime,
-    ) -> Step<Output> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(Err(_)) => {
-                // What cannot be started without its payload is reclaimed in time.
-                for number in std::mem::take(&mut self.missing).into_iter().rev() {
-                    self.work.remove(number);
-                }
-                self.confirm(now)
+    fn fetched(&mut self, values: Option<Vec<Fetched>>, now: HostTime) -> Step<Output> {
+        let missing = std::mem::take(&mut self.missing);
+        let Some(values) = values else {
+            // An execution that cannot be started without its payload is reclaimed in time.
+            for number in missing.into_iter().rev() {
+                self.work.remove(number);
             }
-            Step::Done(Ok((read, _))) => {
-                for (number, value) in
-                    std::mem::take(&mut self.missing).into_iter().zip(read.values)
-                {
-                    match value {
-                        Fetched::Value(payload) => self.work[number].0.payload = Some(payload),
-                        Fetched::Deferred => self.missing.push(number),
-                        Fetched::Absent => {}
-                    }
-                }
-                self.fetch(now)
+            return self.confirm(now);
+        };
+        for (number, value) in missing.into_iter().zip(values) {
+            match value {
+                Fetched::Value(payload) => self.work[number].0.payload = Some(payload),
+                Fetched::Deferred => self.missing.push(number),
+                Fetched::Absent => {}
             }
         }
+        self.fetch(now)
     }
 
     /// Renews the claims that were recognised as repeats.
@@ -192,39 +172,26 @@ impl ClaimWork {
             let claimed = &work.claimed;
             let (execution_id, lease_ttl) = (claimed.execution_id, claimed.lease_ttl);
             let command = Renew { execution_id, fence: claimed.fence().into(), lease_ttl };
-            Transact::new(command, Patience::new(self.terms.clone(), entropy.fork()))
+            Transact::new(command, Patience::new(self.context.clone(), entropy.fork()))
         });
-        let mut batch = Batch::new(partition, renewals.collect());
-        let step = batch.start(now);
-        self.doing = Doing::Confirming(batch);
-        self.confirmed(step)
+        self.doing = Doing::Confirming(Batch::new(partition, renewals.collect()));
+        self.resume(Event::Start, now)
     }
 
-    fn confirmed(
-        &mut self,
-        step: Step<Vec<Result<Committed<Renewed>, EngineError>>>,
-    ) -> Step<Output> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(results) => {
-                let mut results = results.into_iter();
-                let work = std::mem::take(&mut self.work).into_iter();
-                self.work = work
-                    .filter_map(|(mut work, repeat)| {
-                        if repeat {
-                            // What cannot be confirmed is not started; it is reclaimed in time.
-                            let renewed = results.next()?.ok()?;
-                            work.claimed.expires_at = renewed.outcome.expires_at;
-                            work.record = renewed.record;
-                            (work.first_sent, work.at) = (renewed.first_sent, renewed.at);
-                        }
-                        Some((work, false))
-                    })
-                    .collect();
-                self.end()
+    fn confirmed(&mut self, results: Vec<Result<Committed<Renewed>, EngineError>>) -> Step<Output> {
+        let mut results = results.into_iter();
+        self.work.retain_mut(|(work, repeat)| {
+            if !*repeat {
+                return true;
             }
-        }
+            // An execution whose claim cannot be confirmed is not started; it is reclaimed in time.
+            let Some(Ok(renewed)) = results.next() else { return false };
+            work.claimed.expires_at = renewed.outcome.expires_at;
+            work.record = renewed.record;
+            (work.first_sent, work.at) = (renewed.first_sent, renewed.at);
+            true
+        });
+        self.end()
     }
 
     fn end(&mut self) -> Step<Output> {
@@ -233,43 +200,21 @@ impl ClaimWork {
     }
 }
 
-/// Asks whichever operation is under way for its next step.
-macro_rules! advance {
-    ($self:ident, $now:ident, $operation:ident => $step:expr) => {
-        match &mut $self.doing {
-            Doing::Drawing($operation) => {
-                let step = $step;
-                $self.drawn(step, $now)
-            }
-            Doing::Fetching($operation) => {
-                let step = $step;
-                $self.fetched(step, $now)
-            }
-            Doing::Confirming($operation) => {
-                let step = $step;
-                $self.confirmed(step)
-            }
-        }
-    };
-}
-
 impl Operation for ClaimWork {
-    /// The executions that may be started, and the rotation for the next draw.
     type Output = Output;
 
-    fn start(&mut self, now: HostTime) -> Step<Output> {
-        advance!(self, now, operation => operation.start(now))
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output> {
-        advance!(self, now, operation => operation.on_reply(reply, now))
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Output> {
-        advance!(self, now, operation => operation.on_failure(failure, now))
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Output> {
-        advance!(self, now, operation => operation.on_wake(now))
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Output> {
+        match &mut self.doing {
+            Doing::Taking(take) => take.resume(event, now).then(|taken| match taken {
+                Ok(taken) => self.taken(taken, now),
+                Err(error) => Step::Done(Err(error)),
+            }),
+            Doing::Fetching(query) => query
+                .resume(event, now)
+                .then(|read| self.fetched(read.ok().map(|(values, _)| values.values), now)),
+            Doing::Confirming(batch) => {
+                batch.resume(event, now).then(|results| self.confirmed(results))
+            }
+        }
     }
 }

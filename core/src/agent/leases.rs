@@ -1,4 +1,4 @@
-//! The leases of one worker process: when to renew each, and whether to believe in it.
+//! The leases of one worker process: when to renew each, and whether it may be relied upon.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use crate::entropy::Entropy;
 use crate::error::{EngineError, ErrorClass};
 use crate::execution::{Claimed, Fence, Renew, Renewed};
 use crate::id::{ExecutionId, LeaseId};
-use crate::op::{Committed, Known, Loaded, Patience, Terms, Transact};
+use crate::op::{Committed, Known, Loaded, OperationContext, Patience, Transact};
 use crate::planted::planted;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 /// The leases that a worker process holds.
 ///
-/// Health is judged on the host's own clock, counted from the moment at which the claim or renewal
-/// that succeeded was first sent, with a margin: wall clocks are compared nowhere.
+/// Health is judged by the host's own clock, counted from the moment at which the claim or renewal
+/// that succeeded was first sent, with a margin: wall clocks are never compared.
 /// \[INV-HEALTH-1\]
 #[derive(Clone, Debug, Default)]
 pub struct Leases {
@@ -23,7 +23,7 @@ pub struct Leases {
 #[derive(Clone, Debug)]
 struct Held {
     execution_id: ExecutionId,
-    /// The record as the latest commit of this process left it.
+    /// The record after the latest commit of this process.
     record: Option<Loaded>,
     fence: Fence,
     ttl: DurationMs,
@@ -34,10 +34,10 @@ struct Held {
     renewing: bool,
 }
 
-/// Renewals that fail in a row until a lease is not believed in any more.
+/// Renewals that fail in a row before a lease counts as unhealthy.
 const MAX_FAILURES: u32 = 3;
 
-/// A renewal to be carried out.
+/// A renewal that is due.
 #[derive(Clone, Debug)]
 pub struct Renewal {
     /// The lease.
@@ -46,16 +46,16 @@ pub struct Renewal {
     pub operation: Transact<Renew>,
 }
 
-/// How a worker judges one of its leases.
+/// The health of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseHealth {
-    /// Whether the worker may believe that it owns the execution.
+    /// Whether the worker may rely on owning the execution.
     pub healthy: bool,
     /// Renewals that failed in a row.
     pub consecutive_failures: u32,
 }
 
-/// A lease that is gone.
+/// A lease that was lost.
 #[derive(Clone, Debug)]
 pub struct LeaseLost {
     /// The lease.
@@ -71,15 +71,15 @@ pub struct LeaseLost {
 /// How a lease was lost.
 #[derive(Clone, Debug)]
 pub enum LostReason {
-    /// The store says so: revoked, reclaimed, expired, or the execution is over.
+    /// The store refused a renewal: revoked, reclaimed, expired, or the execution is over.
     Refused(EngineError),
-    /// The host's clock says that it must have run out.
+    /// It must have run out by the host's clock.
     RanOut,
 }
 
 impl Leases {
-    /// Takes a lease into care that was claimed or renewed: first sent at `first_sent` of the
-    /// host's clock, answered at `at` of the store's, with the record that this left.
+    /// Notes a lease that was claimed or renewed by a call that was first sent at `first_sent` of
+    /// the host's clock and answered at `at` of the store's; `record` is the one after it.
     pub fn track(
         &mut self,
         claimed: &Claimed,
@@ -94,7 +94,7 @@ impl Leases {
             fence: claimed.fence(),
             ttl,
             renew_at: first_sent.plus(third(ttl)),
-            healthy_until: believed_until(first_sent, claimed.expires_at.since(at), ttl),
+            healthy_until: healthy_until(first_sent, claimed.expires_at.since(at), ttl),
             expires_at: claimed.expires_at,
             failures: 0,
             renewing: false,
@@ -102,26 +102,26 @@ impl Leases {
         self.held.insert(claimed.lease_id, held);
     }
 
-    /// What is known of the record of a lease: a command on it begins with that instead of a read,
-    /// and meets a conflict where somebody else was there meanwhile.
+    /// The known record of a lease's execution: a command begins with it instead of a read, and
+    /// meets a conflict if the record has changed since.
     pub fn known(&self, lease_id: LeaseId) -> Known {
         let record = self.held.get(&lease_id).and_then(|held| held.record.clone());
         record.map_or(Known::Nothing, Known::Stale)
     }
 
-    /// Notes the record that a commit of this process has left.
+    /// Notes the record after a commit of this process.
     pub fn learn(&mut self, lease_id: LeaseId, record: Option<Loaded>) {
         if let Some(held) = self.held.get_mut(&lease_id) {
             held.record = record;
         }
     }
 
-    /// Lets go of a lease that was given back or is not wanted any more.
+    /// Forgets a lease that was given back or is no longer wanted.
     pub fn release(&mut self, lease_id: LeaseId) {
         self.held.remove(&lease_id);
     }
 
-    /// How the worker judges a lease; `None` when it does not hold it.
+    /// The health of a lease; `None` if the worker does not hold it.
     pub fn health(&self, lease_id: LeaseId, now: HostTime) -> Option<LeaseHealth> {
         self.held.get(&lease_id).map(|held| LeaseHealth {
             healthy: now.local < held.healthy_until && held.failures < MAX_FAILURES,
@@ -129,7 +129,7 @@ impl Leases {
         })
     }
 
-    /// The leases that are believed in, for checkers.
+    /// The healthy leases, for checkers.
     pub fn believed(&self, now: HostTime) -> impl Iterator<Item = (ExecutionId, Fence)> + '_ {
         let believed =
             move |held: &&Held| now.local < held.healthy_until && held.failures < MAX_FAILURES;
@@ -141,7 +141,7 @@ impl Leases {
         self.held.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
@@ -150,7 +150,7 @@ impl Leases {
     pub fn renewals(
         &mut self,
         now: HostTime,
-        terms: &Terms,
+        context: &OperationContext,
         entropy: &mut Entropy,
     ) -> Vec<Renewal> {
         let due = |held: &&mut Held| !held.renewing && held.renew_at <= now.local;
@@ -162,8 +162,8 @@ impl Leases {
                 fence: held.fence.into(),
                 lease_ttl: held.ttl,
             };
-            // A renewal that takes longer than this is given up and begun again.
-            let patience = Patience::new(terms.within(third(held.ttl)), entropy.fork());
+            // A renewal that takes longer is given up and begun again.
+            let patience = Patience::new(context.within(third(held.ttl)), entropy.fork());
             let known = held.record.clone().map_or(Known::Nothing, Known::Stale);
             let operation = Transact::knowing(command, known, patience);
             renewals.push(Renewal { lease_id: held.fence.lease_id, operation });
@@ -171,7 +171,7 @@ impl Leases {
         renewals
     }
 
-    /// Notes what came of a renewal; tells when the lease is lost by it.
+    /// Notes the result of a renewal, and returns the lease if it is lost.
     pub fn renewed(
         &mut self,
         lease_id: LeaseId,
@@ -187,7 +187,7 @@ impl Leases {
                 held.renew_at = renewed.first_sent.plus(third(held.ttl)).max(now.local);
                 let before = std::mem::replace(&mut held.expires_at, renewed.outcome.expires_at);
                 let left = renewed.outcome.expires_at.since(renewed.at);
-                held.healthy_until = believed_until(renewed.first_sent, left, held.ttl);
+                held.healthy_until = healthy_until(renewed.first_sent, left, held.ttl);
                 let kept = left.get().saturating_add(third(held.ttl).get()) > held.ttl.get();
                 if held.expires_at == before && !kept {
                     // The attempt timeout or the deadline ends it: renewing gains nothing.
@@ -210,7 +210,7 @@ impl Leases {
         }
     }
 
-    /// The leases that must have run out by the host's clock; they are let go of.
+    /// Forgets and returns the leases that must have run out by the host's clock.
     pub fn ran_out(&mut self, now: HostTime) -> Vec<LeaseLost> {
         let over = |held: &&Held| held.healthy_until <= now.local;
         let lost: Vec<LeaseLost> = self
@@ -249,9 +249,10 @@ const fn third(ttl: DurationMs) -> DurationMs {
     DurationMs::new(if third == 0 { 1 } else { third })
 }
 
-/// Until when a lease may be believed in, by the host's clock: what was left of it when the store
-/// answered, counted from when the call was first sent, less a tenth, rounded up, at most 250 ms.
-fn believed_until(first_sent: TimestampMs, left: DurationMs, ttl: DurationMs) -> TimestampMs {
+/// Until when a lease may be relied upon, by the host's clock: the time that was left when the store
+/// answered, counted from when the call was first sent, minus a tenth of it, rounded up, at most
+/// 250 ms.
+fn healthy_until(first_sent: TimestampMs, left: DurationMs, ttl: DurationMs) -> TimestampMs {
     if planted!(LostLeaseBelieved) {
         return first_sent.plus(ttl);
     }

@@ -1,7 +1,7 @@
 //! Sans-I/O agents: they say what to do and when, and own the state that lives across operations.
 //!
-//! An agent hands out operations and is told what came of them; `next_wakeup` says when to ask it
-//! again, on the host's monotonic clock. Shells are loops around them, the simulator is another
+//! An agent returns operations and takes their results; `next_wakeup` says when to ask it again, on
+//! the host's monotonic clock. Shells are loops around agents, and so is the simulator
 //! (`docs/architecture.md`, Operations and agents).
 
 mod claim_work;

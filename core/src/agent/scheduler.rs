@@ -1,4 +1,4 @@
-//! The scheduler: whom to admit to what, for workers that ask a server
+//! The scheduler: which worker is admitted to which execution, for workers that ask a server
 //! (`docs/spec.md`, 7: `claim_for_worker`).
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use crate::entropy::Entropy;
 use crate::execution::{Admit, Admitted, GrantAudit, IssueClaimGrant};
 use crate::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 use crate::id::{GrantId, LaneId, Namespace, WorkerId, WorkerInstanceId};
-use crate::op::{Ask, Draw, Drawn, Loaded, Rotation, Terms};
+use crate::op::{LaneRotation, Loaded, OperationContext, TakeFromLane, TakenFromLane, Taker};
 use crate::partition::PartitionConfig;
 use crate::time::DurationMs;
 
@@ -19,7 +19,7 @@ use crate::time::DurationMs;
 pub struct WorkerRequest {
     /// Whose executions it sees.
     pub namespace: Namespace,
-    /// The queue that it asks for.
+    /// The lane that it asks for.
     pub lane: LaneId,
     /// The worker that may use the grant.
     pub worker: WorkerId,
@@ -27,17 +27,17 @@ pub struct WorkerRequest {
     pub instance: Option<WorkerInstanceId>,
     /// What it can do.
     pub capabilities: Capabilities,
-    /// How long the grant is good, 1 to 60,000 milliseconds.
+    /// How long the grant is good, 1 to 60,000 ms.
     pub grant_ttl: DurationMs,
 }
 
-/// A grant of whichever kind the execution asks for.
+/// A grant of the kind that the execution's state asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WorkerGrant {
     /// Starts a new attempt.
     Claim(ClaimGrant),
-    /// Goes on with the interrupted attempt.
+    /// Resumes the interrupted attempt.
     Resume(ResumeGrant),
     /// Takes over from an owner that lost its lease.
     Reclaim(ReclaimGrant),
@@ -50,10 +50,10 @@ pub struct AdmitTo {
     entropy: Entropy,
 }
 
-impl Ask for AdmitTo {
+impl Taker for AdmitTo {
     type Command = Admit;
 
-    fn ask(&mut self, record: &Loaded) -> Admit {
+    fn command(&mut self, record: &Loaded) -> Admit {
         let instance = self.request.instance.clone();
         Admit(IssueClaimGrant {
             execution_id: record.execution.id,
@@ -71,48 +71,51 @@ impl Ask for AdmitTo {
     }
 }
 
-/// Lanes whose rotation is kept: callers name lanes as they like.
+/// Lanes whose rotation is kept: callers choose the names of lanes.
 const MAX_ROTATIONS: usize = 1_024;
 
 /// Grants work to workers that ask for it.
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     partitions: PartitionConfig,
-    terms: Terms,
+    context: OperationContext,
     entropy: Entropy,
-    rotations: BTreeMap<(Namespace, LaneId), Rotation>,
+    rotations: BTreeMap<(Namespace, LaneId), LaneRotation>,
 }
 
 impl Scheduler {
-    /// A scheduler over these partitions; each request runs on these terms.
-    pub const fn new(partitions: PartitionConfig, terms: Terms, entropy: Entropy) -> Self {
-        Self { partitions, terms, entropy, rotations: BTreeMap::new() }
+    /// A scheduler over these partitions.
+    pub const fn new(
+        partitions: PartitionConfig,
+        context: OperationContext,
+        entropy: Entropy,
+    ) -> Self {
+        Self { partitions, context, entropy, rotations: BTreeMap::new() }
     }
 
-    /// Looks for an execution that the worker may have. What came of it goes to
-    /// [`Scheduler::admitted`].
-    pub fn claim_for_worker(&mut self, request: WorkerRequest) -> Draw<AdmitTo> {
+    /// Looks for an execution for the worker. The result goes to [`Scheduler::admitted`].
+    pub fn claim_for_worker(&mut self, request: WorkerRequest) -> TakeFromLane<AdmitTo> {
         let place = (request.namespace.clone(), request.lane.clone());
         let rotation = self.rotations.remove(&place).unwrap_or_else(|| {
-            Rotation::new(place.0.clone(), vec![place.1.clone()], self.partitions)
+            LaneRotation::new(place.0.clone(), vec![place.1.clone()], self.partitions)
         });
-        let ask = AdmitTo { request, entropy: self.entropy.fork() };
-        Draw::new(rotation, ask, 1, self.terms.clone(), self.entropy.fork())
+        let admit = AdmitTo { request, entropy: self.entropy.fork() };
+        TakeFromLane::new(rotation, admit, 1, self.context.clone(), self.entropy.fork())
     }
 
-    /// Notes what was drawn for a worker; the grant, if there was work.
+    /// Notes the result for a worker, and returns the grant if there was work.
     pub fn admitted(
         &mut self,
         namespace: Namespace,
         lane: LaneId,
-        drawn: Drawn<AdmitTo>,
+        taken: TakenFromLane<AdmitTo>,
     ) -> Option<WorkerGrant> {
         if self.rotations.len() >= MAX_ROTATIONS {
-            // A rotation is only knowledge of where work was; it is found again.
+            // A rotation only knows where work was; the next look finds that again.
             self.rotations.clear();
         }
-        self.rotations.insert((namespace, lane), drawn.rotation);
-        drawn.kept.into_iter().find_map(|committed| match committed.outcome {
+        self.rotations.insert((namespace, lane), taken.rotation);
+        taken.kept.into_iter().find_map(|committed| match committed.outcome {
             Admitted::Granted(granted) if granted.resumes => {
                 Some(WorkerGrant::Resume(granted.resume_grant()))
             }

@@ -2,36 +2,40 @@
 
 use crate::entropy::Entropy;
 use crate::error::EngineError;
-use crate::op::{Terms, Tick, TickReport};
+use crate::op::{ApplyDue, DueReport, OperationContext};
 use crate::partition::PartitionConfig;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-/// Applies whatever time does to executions. Every worker process runs one; any number of them
-/// share the work.
+/// Applies the timers of executions. Every worker process runs one; any number of them share the
+/// work.
 #[derive(Clone, Debug)]
 pub struct Timekeeper {
     partitions: PartitionConfig,
-    terms: Terms,
+    context: OperationContext,
     entropy: Entropy,
     next: TimestampMs,
 }
 
-/// The longest sleep, with jitter: others create due work that this timekeeper does not know of.
+/// The longest sleep, with jitter: other programs create timers that this timekeeper does not know.
 const MAX_SLEEP_MS: u64 = 1_000;
 
 impl Timekeeper {
-    /// A timekeeper that begins at once; each round runs on these terms.
-    pub const fn new(partitions: PartitionConfig, terms: Terms, entropy: Entropy) -> Self {
-        Self { partitions, terms, entropy, next: TimestampMs::ZERO }
+    /// A timekeeper whose first round begins immediately.
+    pub const fn new(
+        partitions: PartitionConfig,
+        context: OperationContext,
+        entropy: Entropy,
+    ) -> Self {
+        Self { partitions, context, entropy, next: TimestampMs::ZERO }
     }
 
-    /// A round. What came of it goes to [`Timekeeper::ticked`].
-    pub fn tick(&mut self) -> Tick {
-        Tick::new(self.partitions, self.terms.clone(), self.entropy.fork())
+    /// Begins a round. Its result goes to [`Timekeeper::applied`].
+    pub fn apply_due(&mut self) -> ApplyDue {
+        ApplyDue::new(self.partitions, self.context.clone(), self.entropy.fork())
     }
 
-    /// Notes what came of a round.
-    pub fn ticked(&mut self, report: &Result<TickReport, EngineError>, now: HostTime) {
+    /// Notes the result of a round.
+    pub fn applied(&mut self, report: &Result<DueReport, EngineError>, now: HostTime) {
         let longest = MAX_SLEEP_MS * 3 / 4 + self.entropy.below(MAX_SLEEP_MS / 2);
         let due = report.as_ref().ok().and_then(|report| report.next_due);
         let sleep = due.map_or(longest, |due| due.since(now.local).get().min(longest)).max(1);

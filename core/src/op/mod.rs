@@ -1,45 +1,32 @@
-//! Sans-I/O operations: values that say what to send and are told what came back.
+//! Sans-I/O operations: values that say which request to send, and take the reply.
 //!
-//! An operation knows no socket and no runtime. A shell sends its requests and waits as it says;
-//! the simulator schedules the same steps as events. Ambiguous calls are repeated here, until the
-//! operation's deadline, so that no shell needs to (`docs/architecture.md`, Operations).
+//! An operation uses no socket and no runtime. A shell sends its requests and waits as it says; the
+//! simulator schedules the same steps as events. An operation repeats ambiguous calls itself until
+//! its deadline, so that no shell has to (`docs/architecture.md`, Operations).
 
-mod audit;
-mod batch;
-mod clear;
-mod draw;
-mod frames;
-mod handed;
-mod informed;
-mod keyring;
-mod keyring_cache;
-mod list;
-mod meta;
+mod command;
+mod config;
+mod context;
+mod doubt;
+mod loaded;
 mod operation;
+mod patience;
 mod query;
-mod retry;
-mod signals;
-mod sweep;
-mod terms;
-mod tick;
-mod transact;
-mod unit;
+mod read;
+mod work;
 
-pub use audit::{AuditLook, AuditPartition, Fault, FindOutside, OVERDUE, Suspect};
-pub use batch::Batch;
-pub use draw::{Ask, Draw, Drawn, HOLD, Rotation};
-pub use frames::{FramePage, ReadFrames, StoredFrame};
-pub use informed::Informed;
-pub use keyring::{ListSecrets, RotateSecret};
-pub use keyring_cache::KeyringCache;
-pub use list::{ListExecutions, ListFilter, ListPage, ListPosition};
-pub use meta::{ActivateFormat, EnsureMeta, ReadMeta};
-pub use operation::{Operation, Step};
+pub use command::{Batch, Committed, Informed, Known, Transact};
+pub use config::{ActivateFormat, EnsureMeta, ListSecrets, ReadMeta, RotateSecret};
+pub use context::{KeyringCache, OperationContext};
+pub use loaded::{Loaded, load};
+pub use operation::{Event, Operation, Step};
+pub use patience::{HOLD, Patience};
 pub use query::{Query, ReadExecution};
-pub use retry::Patience;
-pub use signals::{ReadSignals, ReceivedSignal};
-pub use sweep::RouteSweep;
-pub use terms::Terms;
-pub use tick::{Tick, TickReport};
-pub use transact::{Committed, Known, Transact};
-pub use unit::{Loaded, Stamp, load, unit_for};
+pub use read::{
+    AuditLook, AuditPartition, Fault, FindOutside, FramePage, ListExecutions, ListFilter, ListPage,
+    ListPosition, OVERDUE, ReadFrames, ReadSignals, ReceivedSignal, StoredFrame, Suspect,
+};
+pub use work::{
+    ApplyDue, DueReport, LaneRotation, RouteOffer, TakeFromLane, TakenFromLane, Taker,
+    UnblockRoutes,
+};

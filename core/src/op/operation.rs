@@ -1,44 +1,82 @@
-//! The form of every operation: what it wants next, and how it is told what came back.
+//! The form of every operation: an event goes in, the next step comes out.
 
+use crate::error::EngineError;
 use crate::partition::Partition;
-use crate::store::{Failure, Reply, Request};
+use crate::store::{Failure, OverBound, Reply, Request};
 use crate::time::{DurationMs, HostTime};
 
-/// What an operation wants next.
+/// What happened since an operation's last step.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(clippy::large_enum_variant)] // Moved once, from the operation to its shell.
+pub enum Event {
+    /// The caller starts the operation.
+    Start,
+    /// The store answered the request.
+    Reply(Reply),
+    /// The request got no reply.
+    Failure(Failure),
+    /// The wait is over.
+    Wake,
+}
+
+/// What an operation does next.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Step<T> {
-    /// Send this and report what comes back.
+    /// Sends a request. The next event is [`Event::Reply`] or [`Event::Failure`].
     Send(Request),
-    /// Wake the operation after this time.
+    /// Waits for this time. The next event is [`Event::Wake`].
     Wait(DurationMs),
-    /// It is over.
+    /// Ends.
     Done(T),
 }
 
-/// Work that reads, decides and commits, without doing any of it itself.
+/// Work that reads, decides and commits without doing any I/O itself.
 ///
-/// A shell calls [`Operation::start`] once and then answers each step: a `Send` with
-/// [`Operation::on_reply`] or [`Operation::on_failure`], a `Wait` with [`Operation::on_wake`].
+/// A shell calls [`Operation::resume`] with [`Event::Start`], does what the step says, and calls it
+/// again with what happened, until the step is [`Step::Done`].
 pub trait Operation {
-    /// What it comes to.
+    /// What the operation returns.
     type Output;
 
-    /// The partition for whose clock the next step is to be taken; `None` where a step without a
-    /// reply asks for no time of the store.
+    /// The partition whose clock the shell passes with an event that carries no reply; `None` if
+    /// the operation does not use the store's time there.
     fn partition(&self) -> Option<Partition> {
         None
     }
 
-    /// The first step.
-    fn start(&mut self, now: HostTime) -> Step<Self::Output>;
+    /// Takes the next step.
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output>;
+}
 
-    /// The step after a reply.
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output>;
+impl<T> Step<T> {
+    /// The same step with another output.
+    pub fn map<U>(self, output: impl FnOnce(T) -> U) -> Step<U> {
+        self.then(|done| Step::Done(output(done)))
+    }
 
-    /// The step after a call that got no reply.
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output>;
+    /// The same step, or the one that follows when the operation is over.
+    pub fn then<U>(self, next: impl FnOnce(T) -> Step<U>) -> Step<U> {
+        match self {
+            Self::Send(request) => Step::Send(request),
+            Self::Wait(wait) => Step::Wait(wait),
+            Self::Done(done) => next(done),
+        }
+    }
+}
 
-    /// The step after a wait.
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output>;
+impl<T> Step<Result<T, EngineError>> {
+    /// Waits before the next try, or fails if there is none.
+    pub(super) fn retry(wait: Result<DurationMs, EngineError>) -> Self {
+        wait.map_or_else(Self::fail, Self::Wait)
+    }
+
+    /// Ends with an error.
+    pub(super) fn fail(error: impl Into<EngineError>) -> Self {
+        Self::Done(Err(error.into()))
+    }
+}
+
+impl From<OverBound> for EngineError {
+    fn from(over: OverBound) -> Self {
+        Self::ResourceExhausted { what: over.what, given: over.given, bound: over.bound }
+    }
 }

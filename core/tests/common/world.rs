@@ -6,7 +6,8 @@ use ff_core::error::EngineError;
 use ff_core::execution::{ChangePriority, Decide, Event, Fence, OperatorCall};
 use ff_core::id::RequestId;
 use ff_core::op::{
-    Committed, Informed, Known, Loaded, Operation, Patience, Step, Terms, Transact, load,
+    self, Committed, Informed, Known, Loaded, Operation, OperationContext, Patience, Step,
+    Transact, load,
 };
 use ff_core::policy::Priority;
 use ff_core::store::codec::{Codec, FORMAT, decode};
@@ -121,17 +122,17 @@ impl World {
     }
 
     pub fn drive<O: Operation>(&mut self, mut operation: O) -> O::Output {
-        let mut step = operation.start(self.now());
+        let mut step = operation.resume(op::Event::Start, self.now());
         for _ in 0..10_000 {
             step = match step {
                 Step::Done(output) => return output,
                 Step::Wait(wait) => {
                     self.true_now += wait.get() + std::mem::take(&mut self.pause);
-                    operation.on_wake(self.now())
+                    operation.resume(op::Event::Wake, self.now())
                 }
                 Step::Send(request) => match self.call(request) {
-                    Ok(reply) => operation.on_reply(reply, self.now()),
-                    Err(failure) => operation.on_failure(&failure, self.now()),
+                    Ok(reply) => operation.resume(op::Event::Reply(reply), self.now()),
+                    Err(failure) => operation.resume(op::Event::Failure(failure), self.now()),
                 },
             };
         }
@@ -195,7 +196,7 @@ pub fn found(store: &mut MemoryStore, now: u64) -> Option<Loaded> {
 
 pub fn patience(milliseconds: u64) -> Patience {
     Patience::new(
-        Terms::new(DurationMs::new(milliseconds), Codec::default()),
+        OperationContext::new(DurationMs::new(milliseconds), Codec::default()),
         Entropy::from_u64(milliseconds),
     )
 }
@@ -210,26 +211,26 @@ pub fn change_priority(store: &mut MemoryStore, now: u64, number: u64) {
 
 /// Somebody else who changes the execution.
 pub fn change<C: Decide>(store: &mut MemoryStore, now: u64, command: C) {
-    let terms = Terms::new(DurationMs::new(1_000), Codec::default());
+    let terms = OperationContext::new(DurationMs::new(1_000), Codec::default());
     let patience = Patience::new(terms, Entropy::from_u64(now));
     let mut operation = Transact::new(command, patience);
     let host = HostTime { local: at(now), store: at(now) };
-    let mut step = operation.start(host);
+    let mut step = operation.resume(op::Event::Start, host);
     while let Step::Send(request) = step {
         let reply = store.handle(request, at(now));
-        step = operation.on_reply(reply, host);
+        step = operation.resume(op::Event::Reply(reply), host);
     }
 }
 
 /// Ten seconds for each call, and secrets that nobody has read yet.
-pub fn terms() -> Terms {
-    Terms::new(DurationMs::new(10_000), Codec::default())
+pub fn terms() -> OperationContext {
+    OperationContext::new(DurationMs::new(10_000), Codec::default())
 }
 
 /// Carries a command that has to know secrets or signals.
 pub fn inform<C: Decide>(
     world: &mut World,
-    terms: &Terms,
+    terms: &OperationContext,
     command: C,
 ) -> Result<Committed<C::Outcome>, EngineError> {
     let entropy = Entropy::from_u64(world.true_now);

@@ -69,7 +69,7 @@ impl Client {
             let count = missing.min(MAX_PAGE) as u32;
             let (scanned, _) =
                 self.scan(partition, IndexName::Quarantine, position.after, count).await?;
-            let codec = self.0.connection.terms().codec();
+            let codec = self.0.connection.context().codec();
             let entries = scanned.entries.iter();
             page.records.extend(entries.filter_map(|entry| quarantined(partition, entry, codec)));
             position = match scanned.next {
@@ -142,7 +142,7 @@ impl Client {
     /// Returns whether the entry is an execution of these lanes that has not ended.
     fn is_open(&self, entry: &ScanEntry, lanes: &[LaneId]) -> bool {
         // No worker can run an execution whose record cannot be read.
-        let codec = self.0.connection.terms().codec();
+        let codec = self.0.connection.context().codec();
         let record = entry.record.as_ref().map(|stored| load(stored, codec));
         let Some(Ok(loaded)) = record else { return false };
         let execution = &loaded.execution;

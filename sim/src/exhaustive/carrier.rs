@@ -7,10 +7,11 @@ use ff_core::agent::{AdmitTo, ClaimWork, ClaimedWork};
 use ff_core::error::EngineError;
 use ff_core::execution::{AnyCommand, AnyOutcome, Decide, Execution, Renew, Renewed};
 use ff_core::op::{
-    AuditLook, AuditPartition, Batch, Committed, Draw, Drawn, Informed, ListExecutions, ListPage,
-    Operation, Rotation, RouteSweep, Step, Tick, TickReport, Transact,
+    ApplyDue, AuditLook, AuditPartition, Batch, Committed, DueReport, Event, Informed,
+    LaneRotation, ListExecutions, ListPage, Operation, Step, TakeFromLane, TakenFromLane, Transact,
+    UnblockRoutes,
 };
-use ff_core::store::{Failure, Reply, Request};
+use ff_core::store::{Reply, Request};
 use ff_core::time::{HostTime, TimestampMs};
 
 use crate::invariant::answer::{self, Seen};
@@ -42,39 +43,11 @@ macro_rules! works {
         }
 
         impl Work {
-            /// The first step.
-            pub fn start(&mut self, now: HostTime) -> Step<Came> {
+            /// Takes the next step.
+            pub fn resume(&mut self, event: Event, now: HostTime) -> Step<Came> {
                 match self {
-                    $(Self::$kind(work) => then(work.start(now), Came::$kind),)+
-                    Self::$informed(work) => then(work.operation.start(now), Came::Command),
-                }
-            }
-
-            /// The step after a reply.
-            pub fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Came> {
-                match self {
-                    $(Self::$kind(work) => then(work.on_reply(reply, now), Came::$kind),)+
-                    Self::$informed(work) => {
-                        then(work.operation.on_reply(reply, now), Came::Command)
-                    }
-                }
-            }
-
-            /// The step after a call that got no reply.
-            pub fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Came> {
-                match self {
-                    $(Self::$kind(work) => then(work.on_failure(failure, now), Came::$kind),)+
-                    Self::$informed(work) => {
-                        then(work.operation.on_failure(failure, now), Came::Command)
-                    }
-                }
-            }
-
-            /// The step after a wait.
-            pub fn on_wake(&mut self, now: HostTime) -> Step<Came> {
-                match self {
-                    $(Self::$kind(work) => then(work.on_wake(now), Came::$kind),)+
-                    Self::$informed(work) => then(work.operation.on_wake(now), Came::Command),
+                    $(Self::$kind(work) => work.resume(event, now).map(Came::$kind),)+
+                    Self::$informed(work) => work.operation.resume(event, now).map(Came::Command),
                 }
             }
         }
@@ -87,15 +60,15 @@ works! {
     /// Many commands to executions of one partition.
     Commands(Batch<AnyCommand>) -> Vec<Result<Committed<AnyOutcome>, EngineError>>;
     /// A worker draws work.
-    Claim(ClaimWork) -> Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>;
+    Claim(ClaimWork) -> Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>;
     /// A worker renews a lease.
     Renew(Transact<Renew>) -> Result<Committed<Renewed>, EngineError>;
     /// A scheduler draws work for a worker.
-    Admit(Draw<AdmitTo>) -> Result<Drawn<AdmitTo>, EngineError>;
+    Admit(TakeFromLane<AdmitTo>) -> Result<TakenFromLane<AdmitTo>, EngineError>;
     /// A timekeeper makes its round.
-    Tick(Tick) -> Result<TickReport, EngineError>;
+    Tick(ApplyDue) -> Result<DueReport, EngineError>;
     /// A worker looks for what no worker fitted.
-    Sweep(RouteSweep) -> Result<usize, EngineError>;
+    Sweep(UnblockRoutes) -> Result<usize, EngineError>;
     /// A page of a list.
     List(ListExecutions) -> Result<ListPage, EngineError>;
     /// A look at a partition.
@@ -110,14 +83,6 @@ pub struct Asking {
     pub command: AnyCommand,
     /// The operation that carries it.
     pub operation: Informed<AnyCommand>,
-}
-
-fn then<T>(step: Step<T>, understand: impl FnOnce(T) -> Came) -> Step<Came> {
-    match step {
-        Step::Send(request) => Step::Send(request),
-        Step::Wait(wait) => Step::Wait(wait),
-        Step::Done(output) => Step::Done(understand(output)),
-    }
 }
 
 /// An operation under way, with what its caller was shown so far.

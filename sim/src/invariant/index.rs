@@ -129,7 +129,7 @@ pub fn check_records<'s>(
         let RecordKey::Execution(uuid) = key else { continue };
         let id = Model::id(partition.index, *uuid);
         let loaded = load(stored, &codec);
-        let same = loaded.as_ref().ok().map(|loaded| &loaded.execution)
+        let same = loaded.as_ref().ok().map(|loaded| &*loaded.execution)
             == model.records.get(&id).map(AsRef::as_ref);
         ensure!(same, TAG, "the record of {id} is not what was written: {loaded:?}");
         count += 1;

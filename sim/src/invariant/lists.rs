@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use ff_core::entropy::Entropy;
 use ff_core::execution::ExecutionSnapshot;
 use ff_core::id::{ExecutionId, Namespace};
-use ff_core::op::{ListExecutions, ListFilter, ListPage, Operation, Patience, Step, Terms};
+use ff_core::op::{
+    Event, ListExecutions, ListFilter, ListPage, Operation, OperationContext, Patience, Step,
+};
 use ff_core::store::codec::Codec;
 use ff_core::store::{Reply, Request};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
@@ -67,8 +69,8 @@ pub fn check(
     Ok(())
 }
 
-fn terms() -> Terms {
-    Terms::new(DurationMs::from_secs(1), Codec::default())
+fn terms() -> OperationContext {
+    OperationContext::new(DurationMs::from_secs(1), Codec::default())
 }
 
 fn read(
@@ -77,11 +79,11 @@ fn read(
     store: &mut impl FnMut(Request) -> Result<Reply, Broken>,
 ) -> Result<ListPage, Broken> {
     let host = HostTime { local: TimestampMs::ZERO, store: now };
-    let mut step = list.start(host);
+    let mut step = list.resume(Event::Start, host);
     loop {
         step = match step {
-            Step::Send(request) => list.on_reply(store(request)?, host),
-            Step::Wait(_) => list.on_wake(host),
+            Step::Send(request) => list.resume(Event::Reply(store(request)?), host),
+            Step::Wait(_) => list.resume(Event::Wake, host),
             Step::Done(Ok(page)) => return Ok(page),
             Step::Done(Err(error)) => {
                 let detail = format!("a list could not be read: {error}");

@@ -1,6 +1,6 @@
 //! What a seed decides before anything happens: sizes, times, and which faults are on.
 
-use ff_core::op::Terms;
+use ff_core::op::OperationContext;
 use ff_core::partition::PartitionConfig;
 use ff_core::store::codec::Codec;
 use ff_core::time::DurationMs;
@@ -150,13 +150,13 @@ impl Settings {
     }
 
     /// The terms of one more program's operations.
-    pub fn terms(&self) -> Terms {
-        Terms::new(self.patience, Codec::default())
+    pub fn terms(&self) -> OperationContext {
+        OperationContext::new(self.patience, Codec::default())
     }
 
     /// The terms of the client's operations.
-    pub fn client_terms(&self) -> Terms {
-        Terms::new(self.client_patience, Codec::default())
+    pub fn client_terms(&self) -> OperationContext {
+        OperationContext::new(self.client_patience, Codec::default())
     }
 
     /// The number of the client's process: the workers and the timekeepers come before it.

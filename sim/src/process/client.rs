@@ -11,7 +11,7 @@ use ff_core::execution::{
     ReclaimGranted, parse_grant_key,
 };
 use ff_core::id::{ExecutionId, GrantId, LaneId, Nonce};
-use ff_core::op::{Committed, Drawn, Patience};
+use ff_core::op::{Committed, Patience, TakenFromLane};
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::determinism::hash::hashed;
@@ -247,7 +247,7 @@ impl ClientProcess {
     /// Notes what the scheduler drew, and hands it over.
     pub fn drawn(
         &mut self,
-        result: Result<Drawn<ff_core::agent::AdmitTo>, EngineError>,
+        result: Result<TakenFromLane<ff_core::agent::AdmitTo>, EngineError>,
         cx: &mut Context<'_>,
     ) {
         let Some((worker, lane)) = self.asked_for.take() else { return };

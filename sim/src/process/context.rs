@@ -6,7 +6,7 @@ use ff_core::capability::Capabilities;
 use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, Claim, Decide, EventKind, InNamespace, IssuedWaitpoint};
 use ff_core::id::{ExecutionId, GrantId, SuspensionId};
-use ff_core::op::{Informed, Known, Loaded, Operation, Patience, Terms, Transact};
+use ff_core::op::{Informed, Known, Loaded, Operation, OperationContext, Patience, Transact};
 use ff_core::store::Member;
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
@@ -105,7 +105,7 @@ pub struct Context<'w> {
     /// Whether the faults are over and all work shall come to an end.
     pub healing: bool,
     /// On which terms its operations run that have none of their own.
-    pub terms: Terms,
+    pub terms: OperationContext,
     /// Old copies of records.
     pub copies: &'w BTreeMap<Member, Loaded>,
     /// The wishes that are left out of this run.
@@ -232,7 +232,7 @@ impl Context<'_> {
         errand: Errand,
         command: AnyCommand,
         known: Known,
-        (terms, entropy): (Terms, Entropy),
+        (terms, entropy): (OperationContext, Entropy),
     ) {
         if errand.is_client() {
             let carried = InNamespace { namespace: namespace(), command: command.clone() };

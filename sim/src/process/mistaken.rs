@@ -24,7 +24,7 @@ pub fn act(
     let takes_over = happens(entropy, 500);
     let believed =
         |copy: &&Execution| if takes_over { is_lost(copy, now) } else { is_due(copy, now) };
-    let copies: Vec<_> = copies.values().map(|copy| &copy.execution).filter(believed).collect();
+    let copies: Vec<_> = copies.values().map(|copy| &*copy.execution).filter(believed).collect();
     let copy = copies.get(entropy.below(copies.len() as u64) as usize)?;
     let execution_id = copy.id;
     if !takes_over {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::id::{AttemptIndex, ExecutionId};
-use ff_core::op::{FramePage, Patience, Query, ReadFrames, Terms};
+use ff_core::op::{FramePage, OperationContext, Patience, Query, ReadFrames};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::store::{Cursor, StreamName, StreamPage, Streamed};
 use ff_core::time::{DurationMs, TimestampMs};
@@ -20,7 +20,7 @@ use super::context::Context;
 #[derive(Debug)]
 pub struct ReaderProcess {
     partitions: PartitionConfig,
-    terms: Terms,
+    terms: OperationContext,
     entropy: Entropy,
     /// How far it has read in each partition.
     places: Vec<Cursor>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, DeliverSignal, FoundSignal};
 use ff_core::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
-use ff_core::op::{Known, Terms};
+use ff_core::op::{Known, OperationContext};
 use ff_core::time::{DurationMs, TimestampMs};
 use ff_core::token::{KnownKeyring, WaitpointToken};
 
@@ -25,7 +25,7 @@ use super::suspensions::AWAITED;
 pub struct SignallerProcess {
     seed: u64,
     settings: Settings,
-    terms: Terms,
+    terms: OperationContext,
     /// Every token that it was given, the latest last.
     tokens: Vec<TokenInHand>,
     /// The tokens that are used at a time of its own clock.

@@ -5,11 +5,11 @@ use ff_core::error::EngineError;
 use ff_core::execution::{AnyOutcome, Renewed, Resumption};
 use ff_core::id::{AttemptIndex, ExecutionId, LeaseId};
 use ff_core::op::{
-    AuditLook, Committed, Drawn, FramePage, ListFilter, ListPage, Loaded, Operation,
-    ReceivedSignal, Rotation, Step, TickReport,
+    AuditLook, Committed, DueReport, Event, FramePage, LaneRotation, ListFilter, ListPage, Loaded,
+    Operation, ReceivedSignal, Step, TakenFromLane,
 };
 use ff_core::partition::Partition;
-use ff_core::store::{Cursor, Failure, Fetched, Reply, Streamed};
+use ff_core::store::{Cursor, Fetched, Streamed};
 use ff_core::time::{HostTime, TimestampMs};
 use ff_core::token::{Rotation as Rotated, SecretInfo};
 
@@ -18,17 +18,17 @@ use ff_core::token::{Rotation as Rotated, SecretInfo};
 #[allow(clippy::large_enum_variant)] // Moved once, from the task to its process.
 pub enum Output {
     /// A worker drew work.
-    Claimed(Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>),
+    Claimed(Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>),
     /// A worker renewed a lease.
     Renewed(LeaseId, Result<Committed<Renewed>, EngineError>),
     /// A worker looked for what no worker fitted.
     Swept,
     /// A timekeeper made its round.
-    Ticked(Result<TickReport, EngineError>),
+    Ticked(Result<DueReport, EngineError>),
     /// A command was carried to its execution.
     Command(Errand, Result<Committed<AnyOutcome>, EngineError>),
     /// The scheduler drew work for a worker.
-    Drawn(Result<Drawn<AdmitTo>, EngineError>),
+    Drawn(Result<TakenFromLane<AdmitTo>, EngineError>),
     /// A page of a journal was read.
     Read {
         /// Whose journal.
@@ -128,14 +128,8 @@ impl Errand {
 
 /// Work that is driven by requests and replies.
 pub trait Task: std::fmt::Debug {
-    /// The first step.
-    fn start(&mut self, now: HostTime) -> Step<Output>;
-    /// The step after a reply.
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output>;
-    /// The step after a call that got no reply.
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Output>;
-    /// The step after a wait.
-    fn on_wake(&mut self, now: HostTime) -> Step<Output>;
+    /// Takes the next step.
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Output>;
 }
 
 /// An operation whose output is understood by a function.
@@ -159,34 +153,8 @@ where
     Box::new(Driven { operation, understand })
 }
 
-impl<O: Operation, F: Fn(O::Output) -> Output> Driven<O, F> {
-    fn step(&self, step: Step<O::Output>) -> Step<Output> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(output) => Step::Done((self.understand)(output)),
-        }
-    }
-}
-
 impl<O: Operation, F: Fn(O::Output) -> Output> Task for Driven<O, F> {
-    fn start(&mut self, now: HostTime) -> Step<Output> {
-        let step = self.operation.start(now);
-        self.step(step)
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output> {
-        let step = self.operation.on_reply(reply, now);
-        self.step(step)
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Output> {
-        let step = self.operation.on_failure(failure, now);
-        self.step(step)
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Output> {
-        let step = self.operation.on_wake(now);
-        self.step(step)
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Output> {
+        self.operation.resume(event, now).map(&self.understand)
     }
 }

@@ -3,7 +3,7 @@
 use ff_core::agent::Timekeeper;
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
-use ff_core::op::{Patience, Terms, TickReport};
+use ff_core::op::{DueReport, OperationContext, Patience};
 
 use crate::determinism::random::happens;
 use crate::plan::WishKind;
@@ -19,7 +19,7 @@ use super::mistaken;
 pub struct TimekeeperProcess {
     agent: Timekeeper,
     ticking: bool,
-    terms: Terms,
+    terms: OperationContext,
     entropy: Entropy,
 }
 
@@ -39,7 +39,7 @@ impl TimekeeperProcess {
         if self.agent.next_wakeup() <= cx.now.local {
             self.ticking = true;
             self.hurry(cx);
-            cx.start(CommandKind::OnDue, self.agent.tick(), Output::Ticked);
+            cx.start(CommandKind::OnDue, self.agent.apply_due(), Output::Ticked);
         } else {
             cx.wake_at(self.agent.next_wakeup());
         }
@@ -61,9 +61,9 @@ impl TimekeeperProcess {
     }
 
     /// Notes what came of a round.
-    pub fn ticked(&mut self, report: &Result<TickReport, EngineError>, cx: &mut Context<'_>) {
+    pub fn ticked(&mut self, report: &Result<DueReport, EngineError>, cx: &mut Context<'_>) {
         self.ticking = false;
-        self.agent.ticked(report, cx.now);
+        self.agent.applied(report, cx.now);
         self.wake(cx);
     }
 }

@@ -9,7 +9,7 @@ use ff_core::entropy::Entropy;
 use ff_core::error::{EngineError, ErrorClass};
 use ff_core::execution::{AnyCommand, AnyOutcome, Claim, Claimed, Fence, Offered};
 use ff_core::id::{AttemptId, ExecutionId, GrantId, LaneId, LeaseId, WorkerId};
-use ff_core::op::{Committed, Known, Rotation};
+use ff_core::op::{Committed, Known, LaneRotation};
 use ff_core::partition::Partition;
 use ff_core::time::{DurationMs, TimestampMs};
 
@@ -83,7 +83,7 @@ impl WorkerProcess {
             let understand = move |result| Output::Renewed(id, result);
             cx.carry(command.into(), renewal.operation, understand);
         }
-        if let Some(sweep) = self.agent.sweep(cx.now) {
+        if let Some(sweep) = self.agent.unblock_routes(cx.now) {
             cx.start(CommandKind::Unblock, sweep, |_| Output::Swept);
         }
         for lease_id in self.jobs.keys().copied().collect::<Vec<_>>() {
@@ -193,7 +193,7 @@ impl WorkerProcess {
     /// Notes what was drawn.
     pub fn claimed(
         &mut self,
-        result: Result<(Vec<ClaimedWork>, Option<Rotation>), EngineError>,
+        result: Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>,
         cx: &mut Context<'_>,
     ) {
         self.claiming = false;
@@ -235,7 +235,7 @@ impl WorkerProcess {
 
     /// Notes that a look at what no worker fitted is over.
     pub fn swept(&mut self, cx: &mut Context<'_>) {
-        self.agent.swept();
+        self.agent.unblocked();
         self.wake(cx);
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ff_core::execution::{Continuation, Event, EventKind, Execution, situation};
 use ff_core::id::{ExecutionId, SignalId};
@@ -302,7 +303,8 @@ impl Server {
         mark(&mut self.marks, &self.model, &change);
         self.model.note(&change);
         if let (Some(after), false, 0) = (&change.after, kept, self.commits % 2) {
-            let copy = Loaded { version: plan.version, execution: Execution::clone(after) };
+            let execution = Arc::new(Execution::clone(after));
+            let copy = Loaded { version: plan.version, execution };
             self.copies.insert(id.uuid(), copy);
         }
         caller.applied += u64::from(!kept);
@@ -443,7 +445,7 @@ fn understood<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Broken
 
 fn decoded(version: Version, bytes: &Bytes) -> Result<Execution, Broken> {
     match load(&Stored { version, bytes: bytes.clone() }, &Codec::default()) {
-        Ok(loaded) => Ok(loaded.execution),
+        Ok(loaded) => Ok(Arc::unwrap_or_clone(loaded.execution)),
         Err(error) => {
             let detail = format!("a record was written that does not decode: {error}");
             Err(Broken { tag: "BOUNDS", detail })

@@ -64,7 +64,7 @@ impl World {
                 self.note_look(*partition, (look, running.begun))?;
             }
             Output::Described(id, Ok((Some(loaded), values, _))) => {
-                let read = (&loaded.execution, values.as_slice());
+                let read = (&*loaded.execution, values.as_slice());
                 reading::check_read(model, id, &running.present, read)?;
             }
             Output::Signals { id, resumption, result: Ok(read), .. } => {

@@ -1,7 +1,7 @@
 //! Calls: from a process to the store and back.
 
 use ff_core::execution::Decide;
-use ff_core::op::Step;
+use ff_core::op::{Event, Step};
 use ff_core::store::{Failure, IndexName, Reply, Request, Topic};
 use ff_core::time::HostTime;
 
@@ -159,7 +159,7 @@ impl World {
         let Some(process) = self.waits(call) else { return Ok(()) };
         if delivery.connection != self.connection {
             let failure = Failure::MaybeApplied("the connection broke".to_owned());
-            return self.fail(call, &failure);
+            return self.fail(call, failure);
         }
         let kind = FaultKind::CrashBeforeReply;
         if let Some(down_ms) = process::crash_at_step(&mut self.chances, kind, call.key) {
@@ -184,7 +184,7 @@ impl World {
                 running.own.note(&self.server.model, number, &reply);
             }
         }
-        self.proceed(number, |task, now| task.on_reply(reply, now))
+        self.proceed(number, |task, now| task.resume(Event::Reply(reply), now))
     }
 
     /// The process that waits for a call's reply.
@@ -207,7 +207,7 @@ impl World {
         Some(pause)
     }
 
-    pub(super) fn fail(&mut self, call: Call, failure: &Failure) -> Result<(), Broken> {
+    pub(super) fn fail(&mut self, call: Call, failure: Failure) -> Result<(), Broken> {
         if self.waits(call).is_none() {
             return Ok(());
         }
@@ -216,10 +216,10 @@ impl World {
         }
         let caller = self.callers.get_mut(&call.number).expect("every operation has a caller");
         caller.failed = true;
-        self.proceed(call.number, |task, now| task.on_failure(failure, now))
+        self.proceed(call.number, |task, now| task.resume(Event::Failure(failure), now))
     }
 
     pub(super) fn go_on(&mut self, number: u64) -> Result<(), Broken> {
-        self.proceed(number, |task, now| task.on_wake(now))
+        self.proceed(number, |task, now| task.resume(Event::Wake, now))
     }
 }

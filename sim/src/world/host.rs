@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
 use ff_core::id::{WorkerId, WorkerInstanceId};
-use ff_core::op::Terms;
+use ff_core::op::OperationContext;
 
 use crate::determinism::clock::Clock;
 use crate::determinism::random::{between, happens, stream};
@@ -28,7 +28,7 @@ pub struct Host {
     /// Its clocks.
     pub clock: Clock,
     /// On which terms its operations run that have none of their own.
-    pub terms: Terms,
+    pub terms: OperationContext,
     /// Whether it runs.
     pub up: bool,
     /// When it is woken next, in simulated time.
@@ -157,7 +157,7 @@ pub fn profiles(seed: u64, settings: &Settings) -> Arc<[WorkerProfile]> {
             capabilities: Capabilities::try_new(tokens).expect("valid tokens"),
             slots: 1,
             lease_ttl: settings.lease_ttl,
-            terms: settings.terms(),
+            context: settings.terms(),
             partitions: settings.partitions,
         }
     };

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use ff_core::agent::WorkerProfile;
 use ff_core::execution::Execution;
 use ff_core::id::{ExecutionId, LaneId};
-use ff_core::op::{AuditLook, Step};
+use ff_core::op::{AuditLook, Event, Step};
 use ff_core::partition::Partition;
 use ff_core::store::Failure;
 use ff_core::time::TimestampMs;
@@ -289,7 +289,7 @@ impl World {
         match happening {
             Happening::Arrive(arrival) => self.arrive(arrival)?,
             Happening::Deliver(delivery) => self.deliver(delivery)?,
-            Happening::Fail { call, failure } => self.fail(call, &failure)?,
+            Happening::Fail { call, failure } => self.fail(call, failure)?,
             Happening::GoOn { number } => self.go_on(number)?,
             Happening::Wake { process } => {
                 if self.hosts[process].wake == Some(self.now) {
@@ -402,7 +402,7 @@ impl World {
                 self.callers.insert(number, caller);
                 let host = &mut self.hosts[process];
                 host.operations += 1;
-                let step = task.start(host.clock.read(self.now));
+                let step = task.resume(Event::Start, host.clock.read(self.now));
                 let key = call_key(process, host.start, host.operations, 0);
                 let running = Running {
                     process,

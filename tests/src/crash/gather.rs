@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ff_sdk::core::backend::EngineBackend;
-use ff_sdk::core::op::{ListPosition, Patience, Query, Terms};
+use ff_sdk::core::op::{ListPosition, OperationContext, Patience, Query};
 use ff_sdk::core::partition::Partition;
 use ff_sdk::core::score::Score;
 use ff_sdk::core::store::bounds::MAX_PAGE;
@@ -75,8 +75,8 @@ struct Reader {
 impl Reader {
     fn patience(&self) -> Patience {
         use ff_sdk::core::entropy::Entropy;
-        let terms = Terms::new(DurationMs::from_secs(10), codec::Codec::default());
-        Patience::new(terms, Entropy::from_u64(1))
+        let context = OperationContext::new(DurationMs::from_secs(10), codec::Codec::default());
+        Patience::new(context, Entropy::from_u64(1))
     }
 
     async fn journal(&self, partition: Partition, told: &mut Evidence) -> Result<(), SdkError> {

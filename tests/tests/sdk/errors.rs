@@ -8,7 +8,7 @@ use ff_sdk::core::execution::{
     BlockKind, Command, DeliverSignal, FailOutcome, FoundSignal, WireFence,
 };
 use ff_sdk::core::id::{ExecutionId, Nonce, SignalId};
-use ff_sdk::core::op::{Patience, Terms, Transact};
+use ff_sdk::core::op::{OperationContext, Patience, Transact};
 use ff_sdk::core::policy::{Backoff, ExecutionPolicy, ReclaimMode};
 use ff_sdk::core::store::IndexName;
 use ff_sdk::core::store::codec::{Codec, FORMAT};
@@ -179,8 +179,8 @@ async fn by_waiting(ground: &Ground, client: &Client, reached: &mut Reached) {
         keyring: KnownKeyring::default(),
         found: FoundSignal::Unread,
     };
-    let terms = Terms::new(DurationMs::from_secs(5), Codec::default());
-    let transact = Transact::new(command, Patience::new(terms, ground.entropy()));
+    let context = OperationContext::new(DurationMs::from_secs(5), Codec::default());
+    let transact = Transact::new(command, Patience::new(context, ground.entropy()));
     let unread = ff_sdk::drive(&*ground.backend(), &HostClock::new(), transact).await;
     reached.by(unread.map_err(SdkError::from));
 }

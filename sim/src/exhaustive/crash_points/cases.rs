@@ -462,12 +462,12 @@ fn schedule(bench: &Bench, start: u64) -> Work {
 }
 
 fn tick(bench: &Bench, start: u64) -> Work {
-    Work::Tick(Timekeeper::new(PARTITIONS, Bench::terms(), bench.entropy(300 + start)).tick())
+    Work::Tick(Timekeeper::new(PARTITIONS, Bench::terms(), bench.entropy(300 + start)).apply_due())
 }
 
 fn sweep(bench: &Bench, start: u64) -> Work {
     let mut agent = WorkerAgent::new(profile(start), bench.entropy(400 + start));
-    Work::Sweep(agent.sweep(bench.time()).expect("a new worker looks at once"))
+    Work::Sweep(agent.unblock_routes(bench.time()).expect("a new worker looks at once"))
 }
 
 fn list(bench: &Bench, start: u64) -> Work {

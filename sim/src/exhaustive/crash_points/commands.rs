@@ -92,7 +92,7 @@ pub fn profile(number: u64) -> WorkerProfile {
         capabilities: capable(),
         slots: 4,
         lease_ttl: LEASE,
-        terms: Bench::terms(),
+        context: Bench::terms(),
         partitions: PARTITIONS,
     }
 }

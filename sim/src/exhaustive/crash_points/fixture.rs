@@ -6,7 +6,7 @@ use std::rc::Rc;
 use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, AnyOutcome, Execution, Fence, FenceParts, IssuedWaitpoint};
 use ff_core::id::ExecutionId;
-use ff_core::op::{Informed, Known, Patience, Step, Terms, Transact};
+use ff_core::op::{Event, Informed, Known, OperationContext, Patience, Step, Transact};
 use ff_core::store::codec::Codec;
 use ff_core::store::{Failure, Reply, Request};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
@@ -67,8 +67,8 @@ impl Bench {
     }
 
     /// The terms of any operation.
-    pub fn terms() -> Terms {
-        Terms::new(DurationMs::from_secs(30), Codec::default())
+    pub fn terms() -> OperationContext {
+        OperationContext::new(DurationMs::from_secs(30), Codec::default())
     }
 
     /// A record as it is.
@@ -120,7 +120,7 @@ impl Bench {
 
     /// Begins an operation.
     pub fn begin(&mut self, carrier: &mut Carrier) -> Result<Stand, Broken> {
-        let step = carrier.work.start(self.time());
+        let step = carrier.work.resume(Event::Start, self.time());
         self.stand(carrier, step)
     }
 
@@ -136,14 +136,14 @@ impl Bench {
     /// Hands an operation its reply.
     pub fn answer(&mut self, carrier: &mut Carrier, reply: Reply) -> Result<Stand, Broken> {
         carrier.hears(&self.server, &reply);
-        let step = carrier.work.on_reply(reply, self.time());
+        let step = carrier.work.resume(Event::Reply(reply), self.time());
         self.stand(carrier, step)
     }
 
     /// Tells an operation that no reply comes.
     pub fn fail(&mut self, carrier: &mut Carrier, failure: &Failure) -> Result<Stand, Broken> {
         carrier.caller.failed = true;
-        let step = carrier.work.on_failure(failure, self.time());
+        let step = carrier.work.resume(Event::Failure(failure.clone()), self.time());
         self.stand(carrier, step)
     }
 
@@ -156,7 +156,7 @@ impl Bench {
                 }
                 Step::Wait(wait) => {
                     self.now += wait.get().max(1);
-                    step = carrier.work.on_wake(self.time());
+                    step = carrier.work.resume(Event::Wake, self.time());
                 }
                 Step::Done(came) => {
                     let number = carrier.caller.number;

@@ -89,7 +89,7 @@ impl Crew {
     }
 
     fn tick(&mut self, bench: &mut Bench) -> Result<(), Broken> {
-        match bench.carry_out(self.process, Work::Tick(self.timekeeper.tick()))? {
+        match bench.carry_out(self.process, Work::Tick(self.timekeeper.apply_due()))? {
             Came::Tick(Ok(_)) => Ok(()),
             came => Err(Broken { tag: "LIVENESS", detail: format!("a round came to {came:?}") }),
         }
@@ -97,9 +97,9 @@ impl Crew {
 
     /// Looks for work that no worker fitted, and draws work.
     fn claim(&mut self, bench: &mut Bench) -> Result<Vec<Claimed>, Broken> {
-        if let Some(sweep) = self.worker.sweep(bench.time()) {
+        if let Some(sweep) = self.worker.unblock_routes(bench.time()) {
             bench.carry_out(self.process, Work::Sweep(sweep))?;
-            self.worker.swept();
+            self.worker.unblocked();
         }
         let claim = Work::Claim(self.worker.claim(4));
         let Came::Claim(result) = bench.carry_out(self.process, claim)? else {

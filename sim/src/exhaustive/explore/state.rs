@@ -6,7 +6,7 @@ use ff_core::agent::{Timekeeper, WorkerAgent};
 use ff_core::entropy::Entropy;
 use ff_core::execution::IssuedWaitpoint;
 use ff_core::id::{GrantId, LeaseId};
-use ff_core::op::{Patience, Transact};
+use ff_core::op::{Event, Patience, Transact};
 use ff_core::store::{Member, Request};
 use ff_core::time::{HostTime, TimestampMs};
 
@@ -211,11 +211,11 @@ impl State {
             let patience = Patience::new(terms(), state.entropy());
             let create = Transact::new(state.world.submission(number).into(), patience);
             let mut carrier = state.carrier(2, Work::Command(create));
-            let mut step = carrier.work.start(state.time());
+            let mut step = carrier.work.resume(Event::Start, state.time());
             while let ff_core::op::Step::Send(request) = step {
                 let now = state.store();
                 let reply = carrier.arrives(&mut state.server, request, now)?;
-                step = carrier.work.on_reply(reply, state.time());
+                step = carrier.work.resume(Event::Reply(reply), state.time());
             }
             let ff_core::op::Step::Done(came) = step else {
                 unreachable!("without faults nothing waits");
@@ -252,7 +252,7 @@ impl State {
 
     /// A round of a timekeeper.
     pub fn round(&mut self) -> Work {
-        Work::Tick(Timekeeper::new(partitions(), terms(), self.entropy()).tick())
+        Work::Tick(Timekeeper::new(partitions(), terms(), self.entropy()).apply_due())
     }
 
     /// Takes over which records the store has now.

@@ -6,7 +6,7 @@ use ff_core::execution::{
     SeenSuspension,
 };
 use ff_core::id::{FailureCategory, RequestId};
-use ff_core::op::{Known, Patience, Step, Transact};
+use ff_core::op::{Event, Known, Patience, Step, Transact};
 use ff_core::partition::Partition;
 use ff_core::store::{Failure, Reply, Request};
 use ff_core::time::HostTime;
@@ -77,7 +77,7 @@ impl State {
             Slot::Signal => 4,
         };
         let mut carrier = self.carrier(process, work);
-        let step = carrier.work.start(self.time());
+        let step = carrier.work.resume(Event::Start, self.time());
         self.follow(slot, carrier, step)
     }
 
@@ -106,7 +106,7 @@ impl State {
             Step::Wait(wait) => {
                 let now = self.time();
                 let local = now.local.plus(wait);
-                let step = carrier.work.on_wake(HostTime { local, ..now });
+                let step = carrier.work.resume(Event::Wake, HostTime { local, ..now });
                 self.follow(slot, carrier, step)
             }
             Step::Done(came) => {
@@ -147,7 +147,7 @@ impl State {
 
     fn deliver(&mut self, slot: Slot, mut carrier: Carrier, reply: Reply) -> Result<(), Broken> {
         carrier.hears(&self.server, &reply);
-        let step = carrier.work.on_reply(reply, self.time());
+        let step = carrier.work.resume(Event::Reply(reply), self.time());
         self.follow(slot, carrier, step)
     }
 
@@ -168,7 +168,7 @@ impl State {
         }
         let failure = Failure::MaybeApplied("no reply in time".to_owned());
         carrier.caller.failed = true;
-        let step = carrier.work.on_failure(&failure, self.time());
+        let step = carrier.work.resume(Event::Failure(failure), self.time());
         self.follow(slot, carrier, step)
     }
 

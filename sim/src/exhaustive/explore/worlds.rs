@@ -8,7 +8,7 @@ use ff_core::execution::{Create, DEFAULT_PAYLOAD_LIMIT, Start};
 use ff_core::id::{
     ExecutionId, ExecutionKind, LaneId, Namespace, Nonce, WorkerId, WorkerInstanceId,
 };
-use ff_core::op::Terms;
+use ff_core::op::OperationContext;
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{Backoff, ExecutionPolicy, Priority};
 use ff_core::store::Member;
@@ -152,9 +152,9 @@ pub const fn partitions() -> PartitionConfig {
     PARTITIONS
 }
 
-/// Terms of operations that never give up: an hour is longer than any run of these worlds.
-pub fn terms() -> Terms {
-    Terms::new(DurationMs::from_secs(3_600), Codec::default())
+/// OperationContext of operations that never give up: an hour is longer than any run of these worlds.
+pub fn terms() -> OperationContext {
+    OperationContext::new(DurationMs::from_secs(3_600), Codec::default())
 }
 
 /// An execution.
@@ -181,7 +181,7 @@ pub fn profile(worker: usize, start: u32) -> WorkerProfile {
         capabilities: Capabilities::default(),
         slots: 1,
         lease_ttl: LEASE,
-        terms: terms(),
+        context: terms(),
         partitions: PARTITIONS,
     }
 }

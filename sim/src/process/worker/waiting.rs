@@ -40,7 +40,7 @@ impl WorkerProcess {
         self.memory.note(&command);
         let stale = happens(&mut self.entropy, 300);
         let known = if stale { Known::Nothing } else { self.agent.leases.known(lease_id) };
-        let terms = self.agent.profile().terms.clone();
+        let terms = self.agent.profile().context.clone();
         let entropy = self.agent.entropy().fork();
         cx.informed(errand, command, known, (terms, entropy));
     }

@@ -5,11 +5,11 @@ use crate::execution::Decide;
 use crate::partition::Partition;
 use crate::planted::planted;
 use crate::store::bounds::{MAX_MESSAGE_BYTES, MAX_READ_KEYS, MAX_UNITS};
-use crate::store::{Commit, Failure, Read, RecordKey, Reply, ReplyBody, Request, Unit, Values};
+use crate::store::{Commit, Read, RecordKey, Reply, ReplyBody, Request, Unit, Values};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::operation::{Operation, Step};
 use super::transact::{Committed, Transact};
+use crate::op::operation::{Event, Operation, Step};
 
 /// Carries many commands to executions of one partition: what is ready together travels together.
 /// Each keeps an outcome of its own.
@@ -27,7 +27,6 @@ struct Child<C: Decide> {
 }
 
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)] // Short-lived, one for each command of a batch.
 enum State<T> {
     Fresh,
     Commits(Unit),
@@ -51,8 +50,7 @@ impl<C: Decide> Batch<C> {
     fn gather(&mut self, now: HostTime) -> Step<Vec<Result<Committed<C::Outcome>, EngineError>>> {
         for child in &mut self.children {
             if matches!(child.state, State::Waits { until } if until <= now.local) {
-                let step = child.operation.on_wake(now);
-                child.take(step, now);
+                child.resume(Event::Wake, now);
             }
         }
         if let Some(request) = self.commits().or_else(|| self.reads()) {
@@ -125,7 +123,7 @@ impl<C: Decide> Batch<C> {
                 let mut units = units.into_iter();
                 for number in numbers {
                     let body = ReplyBody::Commit(units.next().into_iter().collect());
-                    self.children[number].answer(Reply { at, body }, now);
+                    self.children[number].resume(Event::Reply(Reply { at, body }), now);
                 }
             }
             ReplyBody::Read(all) => {
@@ -137,12 +135,13 @@ impl<C: Decide> Batch<C> {
                         records: records.by_ref().take(keys.0).collect(),
                         values: values.by_ref().take(keys.1).collect(),
                     });
-                    child.answer(Reply { at, body }, now);
+                    child.resume(Event::Reply(Reply { at, body }), now);
                 }
             }
             body => {
                 for number in numbers {
-                    self.children[number].answer(Reply { at, body: body.clone() }, now);
+                    let reply = Reply { at, body: body.clone() };
+                    self.children[number].resume(Event::Reply(reply), now);
                 }
             }
         }
@@ -150,8 +149,8 @@ impl<C: Decide> Batch<C> {
 }
 
 impl<C: Decide> Child<C> {
-    fn take(&mut self, step: Step<Result<Committed<C::Outcome>, EngineError>>, now: HostTime) {
-        self.state = match step {
+    fn resume(&mut self, event: Event, now: HostTime) {
+        self.state = match self.operation.resume(event, now) {
             Step::Send(Request::Commit(mut commit)) => match commit.units.pop() {
                 Some(unit) => State::Commits(unit),
                 None => State::Fresh,
@@ -161,11 +160,6 @@ impl<C: Decide> Child<C> {
             Step::Wait(wait) => State::Waits { until: now.local.plus(wait) },
             Step::Done(result) => State::Done(result),
         };
-    }
-
-    fn answer(&mut self, reply: Reply, now: HostTime) {
-        let step = self.operation.on_reply(reply, now);
-        self.take(step, now);
     }
 
     fn result(self) -> Option<Result<Committed<C::Outcome>, EngineError>> {
@@ -188,29 +182,17 @@ impl<C: Decide> Operation for Batch<C> {
         Some(self.partition)
     }
 
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
-        for child in &mut self.children {
-            let step = child.operation.start(now);
-            child.take(step, now);
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match event {
+            Event::Start => self.children.iter_mut().for_each(|c| c.resume(Event::Start, now)),
+            Event::Reply(reply) => self.hand_out(reply, now),
+            Event::Failure(failure) => {
+                for number in std::mem::take(&mut self.in_flight) {
+                    self.children[number].resume(Event::Failure(failure.clone()), now);
+                }
+            }
+            Event::Wake => {}
         }
-        self.gather(now)
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        self.hand_out(reply, now);
-        self.gather(now)
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        for number in std::mem::take(&mut self.in_flight) {
-            let child = &mut self.children[number];
-            let step = child.operation.on_failure(failure, now);
-            child.take(step, now);
-        }
-        self.gather(now)
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
         self.gather(now)
     }
 }

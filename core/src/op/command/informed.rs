@@ -9,19 +9,16 @@ use crate::execution::{Decide, Heard, SignalRecord};
 use crate::partition::Partition;
 use crate::score::Score;
 use crate::store::bounds::MAX_PAGE;
-use crate::store::{
-    Failure, IndexName, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned, Stored, UnitReply,
-    Version,
-};
-use crate::time::{HostTime, TimestampMs, Window};
+use crate::store::{IndexName, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned, Stored};
+use crate::time::{HostTime, TimestampMs};
 use crate::token::{KEYRING_FOR, Keyring, KnownKeyring};
 
-use super::keyring::{first_ring, read_ring, secrets_record, write_ring};
-use super::operation::{Operation, Step};
-use super::retry::Patience;
-use super::terms::Terms;
 use super::transact::{Committed, Known, Transact};
-use super::unit::unreadable;
+use crate::op::config::{Answer, read_ring, read_secrets, write_first_ring};
+use crate::op::context::OperationContext;
+use crate::op::loaded::unreadable;
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
 
 /// Carries a command to its execution, and reads for it what it turns out to need: the secrets,
 /// when the program has not read them within a second or does not know the token's, and the
@@ -30,7 +27,7 @@ use super::unit::unreadable;
 pub struct Informed<C: Decide> {
     transact: Transact<C>,
     patience: Patience,
-    terms: Terms,
+    context: OperationContext,
     heard: Heard,
     doing: Doing,
     /// The secrets as they were read last, and when they were asked for, by the host's clock.
@@ -60,13 +57,13 @@ type Output<T> = Result<Committed<T>, EngineError>;
 
 impl<C: Decide> Informed<C> {
     /// An operation that begins with what is known of the record.
-    pub fn new(command: C, known: Known, terms: Terms, mut entropy: Entropy) -> Self {
-        let patience = Patience::new(terms.clone(), entropy.fork());
-        let transact = Transact::knowing(command, known, Patience::new(terms.clone(), entropy));
+    pub fn new(command: C, known: Known, context: OperationContext, mut entropy: Entropy) -> Self {
+        let patience = Patience::new(context.clone(), entropy.fork());
+        let transact = Transact::knowing(command, known, Patience::new(context.clone(), entropy));
         Self {
             transact,
             patience,
-            terms,
+            context,
             heard: Heard::default(),
             doing: Doing::Carrying,
             ring: None,
@@ -77,14 +74,13 @@ impl<C: Decide> Informed<C> {
         }
     }
 
-    fn carried(
-        &mut self,
-        step: Step<Output<C::Outcome>>,
-        now: HostTime,
-    ) -> Step<Output<C::Outcome>> {
+    /// Lets the command go on, and reads what its decision turns out to need.
+    fn carry(&mut self, event: Event, now: HostTime) -> Step<Output<C::Outcome>> {
+        self.doing = Doing::Carrying;
+        let step = self.transact.resume(event, now);
         let missing = match &step {
             Step::Done(Err(EngineError::State(Rejection::Unread { what }))) => *what,
-            // A token that was just signed is not refused because of what was read before.
+            // A token that was just signed is not refused because of secrets that were read before.
             Step::Done(Err(EngineError::Validation {
                 kind: RejectionKind::InvalidToken, ..
             })) if self.doubtful => Missing::Secrets,
@@ -102,12 +98,6 @@ impl<C: Decide> Informed<C> {
         }
     }
 
-    fn carry(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
-        self.doing = Doing::Carrying;
-        let step = self.transact.start(now);
-        self.carried(step, now)
-    }
-
     /// Secrets that were read within a second by the host's own clock are new: only the clock of
     /// their node is another one than that of the execution's. Others are read again.
     fn renew_secrets(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
@@ -116,8 +106,7 @@ impl<C: Decide> Informed<C> {
             (Some(ring), Some(at)) if age < KEYRING_FOR => {
                 let known = KnownKeyring::new(ring, at.minus(age));
                 self.transact.command_mut().observe_keyring(known);
-                let step = self.transact.on_wake(now);
-                self.carried(step, now)
+                self.carry(Event::Wake, now)
             }
             _ => self.read_secrets(now),
         }
@@ -126,7 +115,7 @@ impl<C: Decide> Informed<C> {
     fn read_secrets(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
         self.doing = Doing::ReadingSecrets;
         self.asked_at = now.local;
-        Step::Send(Request::Read(secrets_record()))
+        Step::Send(read_secrets())
     }
 
     fn found_secrets(
@@ -142,16 +131,15 @@ impl<C: Decide> Informed<C> {
                 let ring = KnownKeyring::new(ring, at);
                 self.doubtful = false;
                 self.transact.command_mut().observe_keyring(ring.clone());
-                self.terms.keyrings().put(ring, self.asked_at);
-                self.carry(now)
+                self.context.keyrings().put(ring, self.asked_at);
+                self.carry(Event::Start, now)
             }
             Ok(None) => {
                 self.doing = Doing::MakingSecrets;
                 let nonce = self.patience.nonce();
-                let ring = first_ring(&mut self.patience.entropy());
-                Step::Send(write_ring(&ring, Version::ABSENT, Window::ALWAYS, nonce))
+                Step::Send(write_first_ring(&mut self.patience.entropy(), nonce))
             }
-            Err(error) => Step::Done(Err(error)),
+            Err(error) => Step::fail(error),
         }
     }
 
@@ -178,22 +166,43 @@ impl<C: Decide> Informed<C> {
                     self.heard.through = signal.number.saturating_add(1);
                     self.heard.signals.push(signal);
                 }
-                Err(error) => return Step::Done(Err(unreadable(error))),
+                Err(error) => return Step::fail(unreadable(error)),
             }
         }
         let heard = self.heard.clone();
         self.transact.command_mut().observe_signals(heard);
-        self.carry(now)
+        self.carry(Event::Start, now)
     }
 
-    fn read_again(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
-        match self.doing {
-            Doing::Carrying => {
-                let step = self.transact.on_wake(now);
-                self.carried(step, now)
+    fn start(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
+        self.patience.begin(now);
+        self.transact.begin(now);
+        let kid = self.transact.command().kid();
+        let held = self.context.keyrings().get(now.local);
+        let held = held.filter(|ring| kid.as_ref().is_none_or(|kid| ring.knows(kid)));
+        match held {
+            Some(ring) => {
+                self.doubtful = kid.is_some_and(|kid| !ring.is_current(&kid));
+                self.transact.command_mut().observe_keyring(ring);
+                self.carry(Event::Start, now)
             }
-            Doing::ReadingSecrets | Doing::MakingSecrets => self.read_secrets(now),
-            Doing::Hearing => self.hear(),
+            None if self.transact.command().uses_tokens() => self.read_secrets(now),
+            None => self.carry(Event::Start, now),
+        }
+    }
+
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output<C::Outcome>> {
+        let name = self.transact.command().name();
+        match (self.doing, reply.body) {
+            (Doing::ReadingSecrets | Doing::MakingSecrets, body) => match Answer::of(name, body) {
+                Ok(Answer::Found(stored)) => self.found_secrets(stored, reply.at, now),
+                // Whichever program was first, it is read: no secret is known that is not stored.
+                Ok(Answer::Written | Answer::Conflict(_)) => self.read_secrets(now),
+                Ok(Answer::Refused) => Step::fail(Bug::unexpected_reply(name)),
+                Err(error) => Step::fail(error),
+            },
+            (Doing::Hearing, ReplyBody::Scan(page)) => self.heard(page, now),
+            _ => Step::fail(Bug::unexpected_reply(name)),
         }
     }
 }
@@ -205,70 +214,34 @@ impl<C: Decide> Operation for Informed<C> {
         self.transact.partition()
     }
 
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.patience.begin(now);
-        self.transact.begin(now);
-        let kid = self.transact.command().kid();
-        let held = self.terms.keyrings().get(now.local);
-        let held = held.filter(|ring| kid.is_none_or(|kid| ring.knows(&kid)));
-        match held {
-            Some(ring) => {
-                let kid = self.transact.command().kid();
-                self.doubtful = kid.is_some_and(|kid| !ring.is_current(&kid));
-                self.transact.command_mut().observe_keyring(ring);
-                self.carry(now)
-            }
-            None if self.transact.command().uses_tokens() => self.read_secrets(now),
-            None => self.carry(now),
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        if let Event::Failure(_) = event {
+            // The store may have lost what was heard.
+            self.heard = Heard::default();
+            self.transact.command_mut().observe_signals(Heard::default());
         }
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        if let Doing::Carrying = self.doing {
-            self.partition_at = Some(reply.at);
-            let step = self.transact.on_reply(reply, now);
-            return self.carried(step, now);
-        }
-        match (self.doing, reply.body) {
-            (Doing::ReadingSecrets, ReplyBody::Read(mut read)) => {
-                self.found_secrets(read.records.pop().flatten(), reply.at, now)
-            }
-            // Whoever was first, it is read: a secret is never known that is not there.
-            (Doing::MakingSecrets, ReplyBody::Commit(units)) => match units.first() {
-                Some(UnitReply::Committed { .. } | UnitReply::Conflict { .. }) => {
-                    self.read_secrets(now)
+        match (self.doing, event) {
+            (_, Event::Start) => self.start(now),
+            (Doing::Carrying, event) => {
+                if let Event::Reply(reply) = &event {
+                    self.partition_at = Some(reply.at);
                 }
-                _ => Step::Done(Err(Bug::unexpected_reply(self.transact.command().name()))),
-            },
-            (Doing::Hearing, ReplyBody::Scan(page)) => self.heard(page, now),
-            _ => Step::Done(Err(Bug::unexpected_reply(self.transact.command().name()))),
+                self.carry(event, now)
+            }
+            (_, Event::Reply(reply)) => self.on_reply(reply, now),
+            (_, Event::Failure(failure)) => {
+                let (name, applied) =
+                    (self.transact.command().name(), self.transact.may_be_applied());
+                Step::retry(self.patience.after_failure(name, &failure, applied, now))
+            }
+            (Doing::ReadingSecrets | Doing::MakingSecrets, Event::Wake) => self.read_secrets(now),
+            (Doing::Hearing, Event::Wake) => self.hear(),
         }
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        // The store may have lost what was heard.
-        self.heard = Heard::default();
-        self.transact.command_mut().observe_signals(Heard::default());
-        if let Doing::Carrying = self.doing {
-            let step = self.transact.on_failure(failure, now);
-            return self.carried(step, now);
-        }
-        let name = self.transact.command().name();
-        match self.patience.after_failure(name, failure, self.transact.may_be_applied(), now) {
-            Ok(wait) => Step::Wait(wait),
-            Err(error) => Step::Done(Err(error)),
-        }
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.read_again(now)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::keyring::RotateSecret;
-    use super::super::tick::Tick;
     use super::*;
     use crate::capability::Capabilities;
     use crate::condition::{Condition, ResumePolicy, SuspensionReason};
@@ -281,6 +254,7 @@ mod tests {
         AttemptId, ExecutionId, ExecutionKind, GrantId, LaneId, LeaseId, Namespace, Nonce,
         SignalId, SignalName, SuspensionId, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
     };
+    use crate::op::{ApplyDue, RotateSecret};
     use crate::partition::PartitionConfig;
     use crate::policy::{ExecutionPolicy, Priority};
     use crate::store::codec::Codec;
@@ -307,27 +281,27 @@ mod tests {
         }
 
         fn drive<O: Operation>(&mut self, mut operation: O) -> O::Output {
-            let mut step = operation.start(self.time());
+            let mut step = operation.resume(Event::Start, self.time());
             loop {
                 self.now += 1;
                 step = match step {
                     Step::Done(output) => return output,
                     Step::Wait(wait) => {
                         self.now += wait.get();
-                        operation.on_wake(self.time())
+                        operation.resume(Event::Wake, self.time())
                     }
                     Step::Send(request) => {
                         let of_secrets = request.partition() == Partition::META;
                         let ahead = if of_secrets { self.secrets_ahead } else { 0 };
                         let at = TimestampMs::new(self.now).shifted(ahead);
                         let reply = self.store.handle(request, at);
-                        operation.on_reply(reply, self.time())
+                        operation.resume(Event::Reply(reply), self.time())
                     }
                 };
             }
         }
 
-        fn leased(&mut self, terms: &Terms) -> Claimed {
+        fn leased(&mut self, terms: &OperationContext) -> Claimed {
             let create = Create {
                 execution_id: ID,
                 namespace: Namespace::try_new("n").unwrap(),
@@ -368,7 +342,7 @@ mod tests {
         world: &mut World,
         claimed: &Claimed,
         number: u128,
-        terms: &Terms,
+        terms: &OperationContext,
     ) -> Result<IssuedWaitpoint, EngineError> {
         let command = CreatePendingWaitpoint {
             execution_id: ID,
@@ -387,7 +361,7 @@ mod tests {
         world: &mut World,
         to: &IssuedWaitpoint,
         number: u128,
-        terms: &Terms,
+        terms: &OperationContext,
     ) -> Result<SignalOutcome, EngineError> {
         let command = DeliverSignal {
             execution_id: ID,
@@ -410,7 +384,7 @@ mod tests {
     /// was signed since.
     #[test]
     fn a_token_of_a_secret_that_signs_again_is_good_at_once() {
-        let terms = || Terms::new(DurationMs::from_secs(20), Codec::default());
+        let terms = || OperationContext::new(DurationMs::from_secs(20), Codec::default());
         let store = MemoryStore::new(1);
         let mut world = World { store, now: 1_000_000_000, wrong_by: 0, secrets_ahead: 0 };
         let claimed = world.leased(&terms());
@@ -436,7 +410,7 @@ mod tests {
     /// with its execution.
     #[test]
     fn an_entry_without_its_signal_goes_with_its_execution() {
-        let terms = Terms::new(DurationMs::from_secs(20), Codec::default());
+        let terms = OperationContext::new(DurationMs::from_secs(20), Codec::default());
         let store = MemoryStore::new(1);
         let mut world = World { store, now: 1_000_000_000, wrong_by: 0, secrets_ahead: 0 };
         let claimed = world.leased(&terms);
@@ -454,7 +428,7 @@ mod tests {
         world.now += ExecutionPolicy::default().retention_ms.get() + 60_000;
         for _ in 0..8 {
             let config = PartitionConfig::default();
-            world.drive(Tick::new(config, terms.clone(), Entropy::from_u64(4))).unwrap();
+            world.drive(ApplyDue::new(config, terms.clone(), Entropy::from_u64(4))).unwrap();
             world.now += 10_000;
         }
         let scan = Scan { partition, index, after: None, limit: 10 };
@@ -465,7 +439,7 @@ mod tests {
     /// A signal that was heard and that the store has lost since satisfies nothing.
     #[test]
     fn a_signal_that_was_lost_satisfies_nothing() {
-        let terms = Terms::new(DurationMs::from_secs(20), Codec::default());
+        let terms = OperationContext::new(DurationMs::from_secs(20), Codec::default());
         let store = MemoryStore::new(1);
         let mut world = World { store, now: 1_000_000_000, wrong_by: 0, secrets_ahead: 0 };
         let claimed = world.leased(&terms);
@@ -506,7 +480,7 @@ mod tests {
     fn a_wrong_clock_does_not_make_secrets_old() {
         let apart = [(-10_000, 0), (0, 0), (10_000, 0), (0, -5_000), (0, 5_000), (9_000, 5_000)];
         for (wrong_by, ahead) in apart {
-            let terms = Terms::new(DurationMs::from_secs(20), Codec::default());
+            let terms = OperationContext::new(DurationMs::from_secs(20), Codec::default());
             let store = MemoryStore::new(1);
             let mut world = World { store, now: 1_000_000_000, wrong_by: 0, secrets_ahead: 0 };
             let claimed = world.leased(&terms);

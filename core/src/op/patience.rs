@@ -6,13 +6,17 @@ use crate::store::Failure;
 use crate::store::codec::Codec;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::terms::Terms;
+use super::context::OperationContext;
 
-/// An operation's patience: a deadline on the host's clock, a bound on conflicts, and jitter.
+/// How long a program holds the entries that it took before others are offered them: 5 s.
+pub const HOLD: DurationMs = DurationMs::from_secs(5);
+
+/// The patience of one operation: a deadline on the host's clock, a bound on conflicts, and backoff
+/// with jitter.
 #[derive(Clone, Debug)]
 pub struct Patience {
     entropy: Entropy,
-    terms: Terms,
+    context: OperationContext,
     started: Option<TimestampMs>,
     conflicts: u32,
     failures: u32,
@@ -20,13 +24,13 @@ pub struct Patience {
 
 /// Conflicts and refusals for time in a row after which an operation gives up.
 const MAX_CONFLICTS: u32 = 16;
-/// Conflicts that are answered at once, without a wait.
+/// Conflicts after which the operation tries again without a wait.
 const EAGER_CONFLICTS: u32 = 2;
 
 impl Patience {
-    /// Patience on those terms, from the first step on.
-    pub const fn new(terms: Terms, entropy: Entropy) -> Self {
-        Self { entropy, terms, started: None, conflicts: 0, failures: 0 }
+    /// The patience of an operation in this context, counted from its first step.
+    pub const fn new(context: OperationContext, entropy: Entropy) -> Self {
+        Self { entropy, context, started: None, conflicts: 0, failures: 0 }
     }
 
     /// Notes the first step.
@@ -34,9 +38,9 @@ impl Patience {
         self.started.get_or_insert(now.local);
     }
 
-    /// What is left until the deadline.
+    /// The time that is left until the deadline.
     pub fn left(&self, now: HostTime) -> DurationMs {
-        DurationMs::new(self.terms.allowed().get().saturating_sub(self.elapsed(now).get()))
+        DurationMs::new(self.context.allowed().get().saturating_sub(self.elapsed(now).get()))
     }
 
     /// The time since the first step.
@@ -44,12 +48,12 @@ impl Patience {
         self.started.map_or(DurationMs::ZERO, |started| now.local.since(started))
     }
 
-    /// What the program knows of the record formats.
+    /// The program's codec.
     pub const fn codec(&self) -> &Codec {
-        self.terms.codec()
+        self.context.codec()
     }
 
-    /// A stream of its own.
+    /// A separate stream of randomness.
     pub(super) fn entropy(&mut self) -> Entropy {
         self.entropy.fork()
     }
@@ -59,16 +63,13 @@ impl Patience {
         self.entropy.next_u64()
     }
 
-    /// The wait after a conflict; nothing for the first ones.
+    /// The wait after a conflict; none after the first ones.
     ///
     /// # Errors
     ///
     /// `Contention` after 16 in a row.
     pub fn after_conflict(&mut self, op: &'static str) -> Result<Option<DurationMs>, EngineError> {
-        self.conflicts += 1;
-        if self.conflicts >= MAX_CONFLICTS {
-            return Err(EngineError::Contention { op, tries: self.conflicts });
-        }
+        self.count_conflict(op)?;
         if self.conflicts <= EAGER_CONFLICTS {
             return Ok(None);
         }
@@ -81,19 +82,24 @@ impl Patience {
     ///
     /// `Contention` after 16 conflicts and refusals in a row.
     pub fn after_refusal(&mut self, op: &'static str) -> Result<DurationMs, EngineError> {
-        self.conflicts += 1;
-        if self.conflicts >= MAX_CONFLICTS {
-            return Err(EngineError::Contention { op, tries: self.conflicts });
-        }
+        self.count_conflict(op)?;
         Ok(self.jittered(2 << self.conflicts.min(7)))
+    }
+
+    fn count_conflict(&mut self, op: &'static str) -> Result<(), EngineError> {
+        self.conflicts += 1;
+        match self.conflicts < MAX_CONFLICTS {
+            true => Ok(()),
+            false => Err(EngineError::Contention { op, tries: self.conflicts }),
+        }
     }
 
     /// The wait after a call that got no reply: 10 ms doubling to 1 s, with jitter.
     ///
     /// # Errors
     ///
-    /// Past the deadline `Timeout` when the command may be applied; otherwise `Transport` when the
-    /// store refused the last call, and `Unavailable` when it did not answer.
+    /// After the deadline `Timeout` if the command may be applied; otherwise `Transport` if the
+    /// store refused the last call, and `Unavailable` if it did not answer.
     pub fn after_failure(
         &mut self,
         op: &'static str,
@@ -117,7 +123,7 @@ impl Patience {
         })
     }
 
-    /// Between half of `milliseconds` and all of it, at least one.
+    /// A random time between half of `milliseconds` and all of it, at least 1 ms.
     fn jittered(&mut self, milliseconds: u64) -> DurationMs {
         let half = milliseconds / 2;
         DurationMs::new((half + self.entropy.below(half + 1)).max(1))

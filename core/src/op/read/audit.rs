@@ -16,16 +16,15 @@ use crate::partition::{Partition, PartitionConfig};
 use crate::score::Score;
 use crate::store::bounds::MAX_PAGE;
 use crate::store::{
-    Failure, IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned,
-    Stored, Version,
+    IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned, Stored,
+    Version,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::draw::HOLD;
-use super::operation::{Operation, Step};
-use super::query::Query;
-use super::retry::Patience;
-use super::unit::load;
+use crate::op::loaded::load;
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::{HOLD, Patience};
+use crate::op::query::Query;
 
 /// How long something may be due before nobody seems to keep time: 60 s.
 pub const OVERDUE: DurationMs = DurationMs::from_secs(60);
@@ -195,7 +194,7 @@ pub struct AuditPartition {
     patience: Patience,
     /// The indexes to look at, the next one last.
     pending: Vec<IndexName>,
-    query: Option<(IndexName, Query<Scanned>)>,
+    query: Option<(IndexName, Query<(Scanned, TimestampMs)>)>,
     /// Entries of the present index that were read.
     read: usize,
     reached: BTreeMap<IndexName, Reach>,
@@ -290,22 +289,18 @@ impl AuditPartition {
     ) -> Step<<Self as Operation>::Output> {
         let limit = (self.limit - self.read).min(MAX_PAGE) as u32;
         let scan = Scan { partition: self.partition, index: index.clone(), after, limit };
-        let mut query = Query::scan(scan, self.patience.clone());
-        let step = query.start(now);
-        self.query = Some((index, query));
-        self.take(step, now)
+        let (_, query) = self.query.insert((index, Query::scan(scan, self.patience.clone())));
+        query.resume(Event::Start, now).then(|read| self.scanned(read, now))
     }
 
-    fn take(
+    fn scanned(
         &mut self,
-        step: Step<<Query<Scanned> as Operation>::Output>,
+        read: Result<(Scanned, TimestampMs), EngineError>,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        let (scanned, at) = match step {
-            Step::Send(request) => return Step::Send(request),
-            Step::Wait(wait) => return Step::Wait(wait),
-            Step::Done(Err(error)) => return Step::Done(Err(error)),
-            Step::Done(Ok(read)) => read,
+        let (scanned, at) = match read {
+            Ok(read) => read,
+            Err(error) => return Step::fail(error),
         };
         let Some((index, _)) = self.query.take() else { return self.next(now) };
         self.at = at;
@@ -496,29 +491,13 @@ impl AuditPartition {
 impl Operation for AuditPartition {
     type Output = Result<AuditLook, EngineError>;
 
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.patience.begin(now);
-        self.next(now)
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        match self.query.as_mut().map(|(_, query)| query.on_reply(reply, now)) {
-            Some(step) => self.take(step, now),
-            None => self.next(now),
-        }
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        match self.query.as_mut().map(|(_, query)| query.on_failure(failure, now)) {
-            Some(step) => self.take(step, now),
-            None => self.next(now),
-        }
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        match self.query.as_mut().map(|(_, query)| query.on_wake(now)) {
-            Some(step) => self.take(step, now),
-            None => self.next(now),
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match &mut self.query {
+            None => {
+                self.patience.begin(now);
+                self.next(now)
+            }
+            Some((_, query)) => query.resume(event, now).then(|read| self.scanned(read, now)),
         }
     }
 }
@@ -563,29 +542,23 @@ impl Operation for FindOutside {
     /// The partitions that hold executions and should not.
     type Output = Result<Vec<Partition>, EngineError>;
 
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.patience.begin(now);
-        self.poll()
-    }
-
-    fn on_reply(&mut self, reply: Reply, _now: HostTime) -> Step<Self::Output> {
-        let ReplyBody::Poll(scores) = reply.body else {
-            return Step::Done(Err(Bug::unexpected_reply(OP)));
-        };
-        let full = self.polled().zip(scores).filter(|(_, score)| matches!(score, Ok(Some(_))));
-        self.found.extend(full.map(|(partition, _)| partition));
-        self.from += POLLED;
-        self.poll()
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        match self.patience.after_failure(OP, failure, Applied::No, now) {
-            Ok(wait) => Step::Wait(wait),
-            Err(error) => Step::Done(Err(error)),
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match event {
+            Event::Start | Event::Wake => {
+                self.patience.begin(now);
+                self.poll()
+            }
+            Event::Reply(Reply { body: ReplyBody::Poll(scores), .. }) => {
+                let polled = self.polled().zip(scores);
+                let full = polled.filter(|(_, score)| matches!(score, Ok(Some(_))));
+                self.found.extend(full.map(|(partition, _)| partition));
+                self.from += POLLED;
+                self.poll()
+            }
+            Event::Reply(_) => Step::fail(Bug::unexpected_reply(OP)),
+            Event::Failure(failure) => {
+                Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
+            }
         }
-    }
-
-    fn on_wake(&mut self, _now: HostTime) -> Step<Self::Output> {
-        self.poll()
     }
 }

@@ -1,4 +1,4 @@
-//! Reading signals by their ids: what a resumed worker gets (`docs/spec.md`, 5).
+//! Reading the signals that resumed an execution (`docs/spec.md`, 5).
 
 use std::fmt;
 
@@ -7,34 +7,34 @@ use crate::execution::{ResumedBy, Resumption, SignalRecord, ValueKind};
 use crate::id::{ExecutionId, SignalId, SignalName, SignalSource, WaitpointKey};
 use crate::partition::Partition;
 use crate::store::codec::Codec;
-use crate::store::{Bytes, Failure, Fetched, Read, Reply, Stored, Values};
+use crate::store::{Bytes, Fetched, Read, Stored, Values};
 use crate::time::{HostTime, TimestampMs};
 
-use super::operation::{Operation, Step};
-use super::query::Query;
-use super::retry::Patience;
-use super::unit::{signal_key, unreadable, value_key};
+use crate::op::loaded::{signal_key, unreadable, value_key};
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
+use crate::op::query::Query;
 
 /// A signal as a worker gets it.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceivedSignal {
-    /// The signal; `None` for the one that stands for a timeout.
+    /// The signal's ID; `None` for the signal of a timeout.
     pub signal_id: Option<SignalId>,
-    /// Where it was sent to; `None` for the one that stands for a timeout.
+    /// The waitpoint that it was sent to; `None` for the signal of a timeout.
     pub waitpoint: Option<WaitpointKey>,
-    /// What it says; `timeout` for the one that stands for a timeout.
+    /// Its name; `timeout` for the signal of a timeout.
     pub name: SignalName,
-    /// Who sent it, in the sender's own words.
+    /// Its sender, as the sender named itself.
     pub source: Option<SignalSource>,
-    /// What it brought.
+    /// Its payload.
     pub payload: Option<Bytes>,
-    /// When it was taken, by the store's clock.
+    /// When the store accepted it, by the store's clock.
     pub at: TimestampMs,
 }
 
 impl fmt::Debug for ReceivedSignal {
-    /// Without the payload, which may be anything.
+    /// Leaves out the payload, which may be anything.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReceivedSignal")
             .field("signal_id", &self.signal_id)
@@ -47,16 +47,16 @@ impl fmt::Debug for ReceivedSignal {
     }
 }
 
-/// Reads the signals that have resumed an execution.
+/// Reads the signals that resumed an execution.
 #[derive(Clone, Debug)]
 pub struct ReadSignals {
-    query: Query<Values>,
+    query: Query<(Values, TimestampMs)>,
     resumption: Resumption,
     codec: Codec,
 }
 
 impl ReadSignals {
-    /// Reads the signals of how an execution was resumed.
+    /// Reads the signals of this resumption.
     pub fn new(id: &ExecutionId, resumption: Resumption, patience: Patience) -> Self {
         let signals = &resumption.signals;
         let read = Read {
@@ -66,17 +66,6 @@ impl ReadSignals {
         };
         let codec = patience.codec().clone();
         Self { query: Query::read(read, patience), resumption, codec }
-    }
-
-    fn understand(
-        &self,
-        step: Step<Result<(Values, TimestampMs), EngineError>>,
-    ) -> Step<<Self as Operation>::Output> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(done) => Step::Done(done.and_then(|(values, _)| self.received(values))),
-        }
     }
 
     fn received(&self, values: Values) -> Result<Vec<ReceivedSignal>, EngineError> {
@@ -122,33 +111,18 @@ impl ReadSignals {
 }
 
 impl Operation for ReadSignals {
-    /// In the order in which they were taken.
+    /// The signals in the order in which the store accepted them.
     type Output = Result<Vec<ReceivedSignal>, EngineError>;
 
     fn partition(&self) -> Option<Partition> {
         self.query.partition()
     }
 
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         if self.resumption.signals.is_empty() {
             return Step::Done(self.received(Values { records: Vec::new(), values: Vec::new() }));
         }
-        let step = self.query.start(now);
-        self.understand(step)
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        let step = self.query.on_reply(reply, now);
-        self.understand(step)
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        let step = self.query.on_failure(failure, now);
-        self.understand(step)
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        let step = self.query.on_wake(now);
-        self.understand(step)
+        let step = self.query.resume(event, now);
+        step.map(|read| read.and_then(|(values, _)| self.received(values)))
     }
 }

@@ -2,18 +2,21 @@
 //! again.
 
 use crate::error::{Applied, Bug, EngineError, Rejection};
-use crate::execution::{Decide, IdentityKind, Mark, Verdict};
+use crate::execution::{Decide, FoundSignal, IdentityKind, SignalRecord, Verdict};
 use crate::partition::Partition;
 use crate::planted::planted;
+use crate::store::codec::Codec;
 use crate::store::{
-    Commit, Failure, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply,
-    Version,
+    Commit, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply, Version,
 };
 use crate::time::{HostTime, TimestampMs};
 
-use super::operation::{Operation, Step};
-use super::retry::Patience;
-use super::unit::{Loaded, Stamp, found_signal, load, quarantine, signal_key, unit_for, value_key};
+use crate::op::doubt::{Doubt, Evidence, SentCommit};
+use crate::op::loaded::{Loaded, load, signal_key, unreadable, value_key};
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
+
+use super::commit_unit::{CommitUnit, Stamp, commit_unit, quarantine};
 
 /// Carries one command to its execution.
 ///
@@ -27,18 +30,12 @@ pub struct Transact<C: Decide> {
     known: Known,
     patience: Patience,
     pending: Pending<C::Outcome>,
-    /// Commits whose reply was lost.
-    ambiguous: Vec<Sent>,
-    /// Commits that were refused, as long as the record does not show that they never applied. A
-    /// client of the store that sends a request again by itself hands over one reply for both: the
-    /// second may be refused because of the first, or by a store that takes no writes any more.
-    refused: Vec<Sent>,
+    doubt: Doubt,
     first_sent: Option<TimestampMs>,
 }
 
 /// What an operation knows of a record before its first step.
 #[derive(Clone, Debug, Default)]
-#[allow(clippy::large_enum_variant)] // One for each operation, moved once.
 pub enum Known {
     /// Nothing: read first.
     #[default]
@@ -70,26 +67,23 @@ pub struct Committed<T> {
     pub record: Option<Loaded>,
 }
 
-#[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)] // One for each operation, moved once.
+#[derive(Clone, Debug, Default)]
 enum Pending<T> {
+    #[default]
     Nothing,
     Read,
-    Commit { outcome: T, sent: Sent, after: Option<Loaded> },
+    Commit(CommitInFlight<T>),
     Quarantine(Bug),
 }
 
-/// A commit that was sent.
+/// A commit whose reply is awaited.
 #[derive(Clone, Debug)]
-struct Sent {
-    /// The version that it is to replace.
-    expected: Version,
-    /// The nonce of the version that it writes.
-    nonce: u64,
-    /// From when on, by the store's clock, it cannot apply any more.
-    until: TimestampMs,
-    /// What the record that it is to replace shows of commands of its kind.
-    mark: Option<Mark>,
+struct CommitInFlight<T> {
+    /// The caller's outcome if the commit applies.
+    outcome: T,
+    sent: SentCommit,
+    /// The record if the commit applies.
+    after: Option<Loaded>,
 }
 
 type Output<T> = Result<Committed<T>, EngineError>;
@@ -102,9 +96,8 @@ impl<C: Decide> Transact<C> {
 
     /// An operation that begins with what is known of the record.
     pub fn knowing(command: C, known: Known, patience: Patience) -> Self {
-        let pending = Pending::Nothing;
-        let (ambiguous, refused) = (Vec::new(), Vec::new());
-        Self { command, known, patience, pending, ambiguous, refused, first_sent: None }
+        let (pending, doubt) = (Pending::Nothing, Doubt::default());
+        Self { command, known, patience, pending, doubt, first_sent: None }
     }
 
     /// Counts the time that it may take from now on, where it has not begun.
@@ -114,7 +107,7 @@ impl<C: Decide> Transact<C> {
 
     /// Whether it has sent something that may be applied, as far as it knows.
     pub(super) const fn may_be_applied(&self) -> Applied {
-        if self.ambiguous.is_empty() { Applied::No } else { Applied::Unknown }
+        self.doubt.applied()
     }
 
     /// The command that it carries, to be told what else was read for it.
@@ -146,23 +139,22 @@ impl<C: Decide> Transact<C> {
         fresh: Option<Option<Vec<Fetched>>>,
         now: HostTime,
     ) -> Step<Output<C::Outcome>> {
-        let record = current.as_ref().map(|loaded| &loaded.execution);
+        let record = current.as_ref().map(|loaded| &*loaded.execution);
         if let Some(record) = record {
             self.command.observe(record);
         }
-        let never = fresh.is_some() && self.shows_none_of(&self.refused, current.as_ref());
-        if never || planted!(ResendForgotten) {
-            self.refused.clear();
+        let evidence = self.evidence(current.as_ref());
+        if fresh.is_some() {
+            self.doubt.settle_refused(&evidence);
         }
         match (self.command.decide(record, at), fresh) {
             (Err(rejection), fresh) if fresh.is_some() || planted!(StaleRejectionTrusted) => {
                 let error = self.rejected(rejection, current.as_ref(), at, now);
                 // Whoever has read what was missing goes on from here, unless a commit may have
                 // been applied: then what was read since is not enough.
-                let certain = self.ambiguous.is_empty() && self.refused.is_empty();
-                let known = current.filter(|_| certain);
+                let known = current.filter(|_| self.doubt.is_empty());
                 self.known = known.map_or(Known::Nothing, Known::Stale);
-                Step::Done(Err(error))
+                Step::fail(error)
             }
             (Ok(Verdict::Repeat(outcome)), Some(Some(values))) => {
                 let first_sent = self.first_sent.unwrap_or(now.local);
@@ -173,10 +165,9 @@ impl<C: Decide> Transact<C> {
             (Ok(Verdict::Apply(_)), Some(_))
                 if self.may_be_removed(current.as_ref(), now)
                     || self.may_be_forgotten(current.as_ref())
-                        && !(self.refused.is_empty()
-                            && self.shows_none_of(&self.ambiguous, current.as_ref())) =>
+                        && !self.doubt.is_disproved(&evidence) =>
             {
-                Step::Done(Err(self.moved_on("it would be applied a second time", now)))
+                Step::fail(self.moved_on("it would be applied a second time", now))
             }
             (Ok(Verdict::Apply(decision)), _) => {
                 let id = self.command.execution_id();
@@ -189,12 +180,11 @@ impl<C: Decide> Transact<C> {
                     purpose: self.command.purpose(),
                 };
                 let fetches = self.command.fetches();
-                let made = unit_for(&id, current.as_ref(), decision, stamp, fetches);
-                let (unit, outcome, after) = made;
-                let expected = current.as_ref().map_or(Version::ABSENT, |loaded| loaded.version);
-                let mark = self.mark(current.as_ref());
-                let sent = Sent { expected, nonce, until: unit.window.not_after, mark };
-                self.pending = Pending::Commit { outcome, sent, after };
+                let CommitUnit { unit, outcome, after } =
+                    commit_unit(&id, current.as_ref(), decision, stamp, fetches);
+                let Evidence { version: expected, mark } = evidence;
+                let sent = SentCommit { expected, nonce, until: unit.window.not_after, mark };
+                self.pending = Pending::Commit(CommitInFlight { outcome, sent, after });
                 self.first_sent.get_or_insert(now.local);
                 self.known = current.map_or(Known::Absent, Known::Stale);
                 Step::Send(Request::Commit(Commit { partition: id.partition(), units: vec![unit] }))
@@ -216,14 +206,11 @@ impl<C: Decide> Transact<C> {
         if self.command.signal().is_some() {
             match found_signal(records.next().flatten(), self.patience.codec()) {
                 Ok(found) => self.command.observe_signal(found),
-                Err(error) => return Step::Done(Err(error)),
+                Err(error) => return Step::fail(error),
             }
         }
-        let mut current = match stored
-            .as_ref()
-            .map(|stored| load(stored, self.patience.codec()))
-            .transpose()
-        {
+        let loaded = stored.as_ref().map(|stored| load(stored, self.patience.codec()));
+        let mut current = match loaded.transpose() {
             Ok(current) => current,
             Err(EngineError::Bug(bug @ Bug::CorruptRecord { .. })) => {
                 let id = self.command.execution_id();
@@ -232,7 +219,7 @@ impl<C: Decide> Transact<C> {
                 let units = vec![quarantine(id.uuid(), version, None, at)];
                 return Step::Send(Request::Commit(Commit { partition: id.partition(), units }));
             }
-            Err(error) => return Step::Done(Err(error)),
+            Err(error) => return Step::fail(error),
         };
         if let (true, Some(found), Known::Stale(old)) =
             (planted!(OldDecisionRetried), &mut current, &self.known)
@@ -245,26 +232,25 @@ impl<C: Decide> Transact<C> {
     /// What the store says to a commit, and when.
     fn on_commit(
         &mut self,
-        reply: Option<(UnitReply, TimestampMs)>,
-        (outcome, record): (C::Outcome, Option<Loaded>),
-        sent: Sent,
+        reply: Option<UnitReply>,
+        at: TimestampMs,
+        commit: CommitInFlight<C::Outcome>,
         now: HostTime,
     ) -> Step<Output<C::Outcome>> {
-        let Some((reply, at)) = reply else { return self.unexpected() };
+        let CommitInFlight { outcome, sent, after: record } = commit;
         match reply {
-            UnitReply::Committed { fetched: values } => {
+            None => self.unexpected(),
+            Some(UnitReply::Committed { fetched: values }) => {
                 let first_sent = self.first_sent.unwrap_or(now.local);
                 let repeat = false;
                 Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
             }
-            UnitReply::Conflict { current } => {
+            Some(UnitReply::Conflict { current }) => {
                 let found = current.first().and_then(Option::as_ref);
-                let version = found.map(|stored| stored.version);
-                if !is_other(version, sent.expected, sent.nonce) {
-                    self.refused.push(sent);
-                }
+                let version = found.map_or(Version::ABSENT, |stored| stored.version);
+                self.doubt.conflicted(sent, version);
                 match self.patience.after_conflict(self.command.name()) {
-                    Err(error) => Step::Done(Err(error)),
+                    Err(error) => Step::fail(error),
                     Ok(None) => {
                         let values = self.command.fetches().is_empty().then(Vec::new);
                         self.decide_on(current, values, at, now)
@@ -275,13 +261,10 @@ impl<C: Decide> Transact<C> {
                     }
                 }
             }
-            UnitReply::OutsideWindow => {
-                self.refused.push(sent);
+            Some(UnitReply::OutsideWindow) => {
+                self.doubt.refused(sent);
                 self.known = Known::Nothing;
-                match self.patience.after_refusal(self.command.name()) {
-                    Ok(wait) => Step::Wait(wait),
-                    Err(error) => Step::Done(Err(error)),
-                }
+                Step::retry(self.patience.after_refusal(self.command.name()))
             }
         }
     }
@@ -300,10 +283,9 @@ impl<C: Decide> Transact<C> {
             // Whoever has read it asks again.
             return rejection.into();
         }
-        let version = current.map_or(Version::ABSENT, |loaded| loaded.version);
-        let under_way = |sent: &Sent| version == sent.expected && at < sent.until;
-        if self.shows_none_of(&self.ambiguous, current)
-            && !self.ambiguous.iter().any(under_way)
+        let evidence = self.evidence(current);
+        if self.doubt.unanswered_are_disproved(&evidence)
+            && !self.doubt.may_still_apply(evidence.version, at)
             && !self.may_be_removed(current, now)
         {
             return rejection.into();
@@ -311,19 +293,12 @@ impl<C: Decide> Transact<C> {
         self.moved_on(&rejection.to_string(), now)
     }
 
-    fn mark(&self, current: Option<&Loaded>) -> Option<Mark> {
-        current.and_then(|loaded| self.command.identity().mark(&loaded.execution))
-    }
-
-    /// Whether the record shows that none of these commits has applied: by its version, or because
-    /// nothing of their kind has been carried out since they were decided.
-    fn shows_none_of(&self, commits: &[Sent], current: Option<&Loaded>) -> bool {
-        let version = current.map(|loaded| loaded.version);
-        let mark = self.mark(current);
-        let unmarked =
-            |sent: &Sent| mark.is_some() && mark == sent.mark && !planted!(ConflictDoubted);
-        let other = |sent: &Sent| is_other(version, sent.expected, sent.nonce);
-        commits.iter().all(|sent| other(sent) || unmarked(sent))
+    /// What a record shows of the commits of this operation.
+    fn evidence(&self, current: Option<&Loaded>) -> Evidence {
+        Evidence {
+            version: current.map_or(Version::ABSENT, |loaded| loaded.version),
+            mark: current.and_then(|loaded| self.command.identity().mark(&loaded.execution)),
+        }
     }
 
     /// Whether the record may have forgotten the command while the same execution goes on: a grant
@@ -351,7 +326,7 @@ impl<C: Decide> Transact<C> {
         let passed = self.first_sent.map(|sent| now.local.since(sent));
         let tried = self.command.tried_for();
         current.is_none()
-            && !self.ambiguous.is_empty()
+            && self.doubt.has_unanswered()
             && tried.is_some_and(|tried| passed.is_some_and(|passed| passed >= tried))
             && !planted!(ResendBoundForgotten)
     }
@@ -364,26 +339,8 @@ impl<C: Decide> Transact<C> {
             .context(format!("a reply was lost and the record has moved on since ({why})"))
     }
 
-    fn unexpected(&self) -> Step<Output<C::Outcome>> {
-        Step::Done(Err(Bug::unexpected_reply(self.command.name())))
-    }
-}
-
-/// Whether a record of this version shows that a commit of that nonce on an expected version has
-/// not applied.
-pub(super) fn is_other(version: Option<Version>, expected: Version, nonce: u64) -> bool {
-    let version = version.unwrap_or(Version::ABSENT);
-    version == expected || (version.count == expected.count + 1 && version.nonce != nonce)
-}
-
-impl<C: Decide> Operation for Transact<C> {
-    type Output = Output<C::Outcome>;
-
-    fn partition(&self) -> Option<Partition> {
-        Some(self.command.execution_id().partition())
-    }
-
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
+    /// Begins, or goes on after a wait.
+    fn start(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
         self.patience.begin(now);
         match std::mem::take(&mut self.known) {
             _ if self.command.signal().is_some() => self.read(),
@@ -398,44 +355,55 @@ impl<C: Decide> Operation for Transact<C> {
         }
     }
 
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        let pending = std::mem::replace(&mut self.pending, Pending::Nothing);
-        match (pending, reply.body) {
-            (_, ReplyBody::OverBound(over)) => {
-                let (what, given, bound) = (over.what, over.given, over.bound);
-                Step::Done(Err(EngineError::ResourceExhausted { what, given, bound }))
-            }
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output<C::Outcome>> {
+        match (std::mem::take(&mut self.pending), reply.body) {
+            (_, ReplyBody::OverBound(over)) => Step::fail(over),
             (Pending::Read, ReplyBody::Read(read)) => {
                 self.decide_on(read.records, Some(read.values), reply.at, now)
             }
-            (Pending::Quarantine(bug), _) => Step::Done(Err(EngineError::Bug(bug))),
-            (Pending::Commit { outcome, after, sent }, ReplyBody::Commit(mut units)) => {
-                let unit = units.pop().map(|unit| (unit, reply.at));
-                self.on_commit(unit, (outcome, after), sent, now)
+            (Pending::Quarantine(bug), _) => Step::fail(EngineError::Bug(bug)),
+            (Pending::Commit(commit), ReplyBody::Commit(mut units)) => {
+                self.on_commit(units.pop(), reply.at, commit, now)
             }
             _ => self.unexpected(),
         }
     }
 
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        let pending = std::mem::replace(&mut self.pending, Pending::Nothing);
-        if let Pending::Commit { sent, .. } = pending {
-            match failure {
-                Failure::NotSent(_) => {}
-                Failure::Refused(_) => self.refused.push(sent),
-                Failure::MaybeApplied(_) if planted!(LostReplyForgotten) => {}
-                Failure::MaybeApplied(_) => self.ambiguous.push(sent),
-            }
+    fn unexpected(&self) -> Step<Output<C::Outcome>> {
+        Step::fail(Bug::unexpected_reply(self.command.name()))
+    }
+}
+
+/// A signal's record as the store returned it.
+fn found_signal(stored: Option<Stored>, codec: &Codec) -> Result<FoundSignal, EngineError> {
+    Ok(match stored {
+        None => FoundSignal::Absent,
+        Some(stored) => {
+            let signal = codec.decode::<SignalRecord>(&stored.bytes).map_err(unreadable)?;
+            FoundSignal::Taken(Box::new(signal))
         }
-        self.known = Known::Nothing;
-        let applied = self.may_be_applied();
-        match self.patience.after_failure(self.command.name(), failure, applied, now) {
-            Ok(wait) => Step::Wait(wait),
-            Err(error) => Step::Done(Err(error)),
-        }
+    })
+}
+
+impl<C: Decide> Operation for Transact<C> {
+    type Output = Output<C::Outcome>;
+
+    fn partition(&self) -> Option<Partition> {
+        Some(self.command.execution_id().partition())
     }
 
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.start(now)
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match event {
+            Event::Start | Event::Wake => self.start(now),
+            Event::Reply(reply) => self.on_reply(reply, now),
+            Event::Failure(failure) => {
+                if let Pending::Commit(commit) = std::mem::take(&mut self.pending) {
+                    self.doubt.failed(commit.sent, &failure);
+                }
+                self.known = Known::Nothing;
+                let (op, applied) = (self.command.name(), self.doubt.applied());
+                Step::retry(self.patience.after_failure(op, &failure, applied, now))
+            }
+        }
     }
 }

@@ -7,26 +7,26 @@ use crate::partition::{Partition, PartitionConfig};
 use crate::planted::planted;
 use crate::state::PublicState;
 use crate::store::bounds::MAX_PAGE;
-use crate::store::{Failure, IndexName, Reply, Scan, ScanEntry, ScanPosition, Scanned};
+use crate::store::{IndexName, Scan, ScanEntry, ScanPosition, Scanned};
 use crate::time::{HostTime, TimestampMs};
 
-use super::operation::{Operation, Step};
-use super::query::Query;
-use super::retry::Patience;
-use super::unit::load;
+use crate::op::loaded::load;
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
+use crate::op::query::Query;
 
 /// Which executions a list shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListFilter {
-    /// Of this lane only.
+    /// Only executions of this lane.
     pub lane: Option<LaneId>,
-    /// Of this kind only.
+    /// Only executions of this kind.
     pub kind: Option<ExecutionKind>,
-    /// In this state only.
+    /// Only executions in this state.
     pub state: Option<PublicState>,
 }
 
-/// A place in a list.
+/// A position in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListPosition {
     /// The partition.
@@ -42,7 +42,7 @@ pub struct ListPage {
     pub executions: Vec<ExecutionSnapshot>,
     /// Records that could not be read: in quarantine, or of a newer format.
     pub unreadable: usize,
-    /// Where the next page begins; `None` at the end.
+    /// Where the next page begins; `None` on the last page.
     pub next: Option<ListPosition>,
 }
 
@@ -53,14 +53,14 @@ pub struct ListExecutions {
     filter: ListFilter,
     partitions: u16,
     limit: usize,
-    place: ListPosition,
+    position: ListPosition,
     patience: Patience,
-    query: Option<Query<Scanned>>,
+    query: Option<Query<(Scanned, TimestampMs)>>,
     page: ListPage,
 }
 
 impl ListExecutions {
-    /// A page of at most `limit` executions of a namespace, from a place on.
+    /// A page of at most `limit` executions of a namespace.
     pub fn new(
         config: &PartitionConfig,
         namespace: Namespace,
@@ -74,7 +74,7 @@ impl ListExecutions {
             filter,
             partitions: config.num_flow_partitions,
             limit: limit.max(1),
-            place: from.unwrap_or(ListPosition { partition: 0, after: None }),
+            position: from.unwrap_or(ListPosition { partition: 0, after: None }),
             patience,
             query: None,
             page: ListPage::default(),
@@ -83,58 +83,53 @@ impl ListExecutions {
 
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
         let missing = self.limit - self.page.executions.len();
-        if self.place.partition >= self.partitions {
+        if self.position.partition >= self.partitions {
             return Step::Done(Ok(std::mem::take(&mut self.page)));
         }
         if missing == 0 {
-            self.page.next = Some(self.place);
+            self.page.next = Some(self.position);
             return Step::Done(Ok(std::mem::take(&mut self.page)));
         }
         let scan = Scan {
-            partition: Partition::flow(self.place.partition),
+            partition: Partition::flow(self.position.partition),
             index: IndexName::All { namespace: self.namespace.clone() },
-            after: self.place.after,
-            // What a filter leaves out is read in large steps.
+            after: self.position.after,
+            // A filter may leave out many executions: read in large steps.
             limit: if self.filter == ListFilter::default() {
                 missing.min(MAX_PAGE)
             } else {
                 MAX_PAGE
             } as u32,
         };
-        let mut query = Query::scan(scan, self.patience.clone());
-        let step = query.start(now);
-        self.query = Some(query);
-        self.take(step, now)
+        let query = self.query.insert(Query::scan(scan, self.patience.clone()));
+        query.resume(Event::Start, now).then(|read| self.scanned(read, now))
     }
 
-    fn take(
+    fn scanned(
         &mut self,
-        step: Step<Result<(Scanned, TimestampMs), EngineError>>,
+        read: Result<(Scanned, TimestampMs), EngineError>,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        match step {
-            Step::Send(request) => Step::Send(request),
-            Step::Wait(wait) => Step::Wait(wait),
-            Step::Done(Err(error)) => Step::Done(Err(error)),
-            Step::Done(Ok((scanned, at))) => {
-                let behind = planted!(ListSkipsBetweenPages) && self.place.after.is_some();
-                for entry in scanned.entries.iter().skip(usize::from(behind)) {
-                    if self.page.executions.len() == self.limit {
-                        return self.next(now);
-                    }
-                    self.show(entry, at);
-                    self.place.after = Some(entry.position);
-                }
-                match scanned.next {
-                    Some(_) => self.place.after = scanned.next,
-                    None => {
-                        let partition = self.place.partition + 1;
-                        self.place = ListPosition { partition, after: None };
-                    }
-                }
-                self.next(now)
+        let (scanned, at) = match read {
+            Ok(read) => read,
+            Err(error) => return Step::fail(error),
+        };
+        let skips = planted!(ListSkipsBetweenPages) && self.position.after.is_some();
+        for entry in scanned.entries.iter().skip(usize::from(skips)) {
+            if self.page.executions.len() == self.limit {
+                return self.next(now);
+            }
+            self.show(entry, at);
+            self.position.after = Some(entry.position);
+        }
+        match scanned.next {
+            Some(_) => self.position.after = scanned.next,
+            None => {
+                let partition = self.position.partition + 1;
+                self.position = ListPosition { partition, after: None };
             }
         }
+        self.next(now)
     }
 
     fn show(&mut self, entry: &ScanEntry, at: TimestampMs) {
@@ -158,29 +153,13 @@ impl ListExecutions {
 impl Operation for ListExecutions {
     type Output = Result<ListPage, EngineError>;
 
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.patience.begin(now);
-        self.next(now)
-    }
-
-    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Self::Output> {
-        match self.query.as_mut().map(|query| query.on_reply(reply, now)) {
-            Some(step) => self.take(step, now),
-            None => self.next(now),
-        }
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        match self.query.as_mut().map(|query| query.on_failure(failure, now)) {
-            Some(step) => self.take(step, now),
-            None => self.next(now),
-        }
-    }
-
-    fn on_wake(&mut self, now: HostTime) -> Step<Self::Output> {
-        match self.query.as_mut().map(|query| query.on_wake(now)) {
-            Some(step) => self.take(step, now),
-            None => self.next(now),
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match &mut self.query {
+            None => {
+                self.patience.begin(now);
+                self.next(now)
+            }
+            Some(query) => query.resume(event, now).then(|read| self.scanned(read, now)),
         }
     }
 }

@@ -6,20 +6,20 @@ use crate::id::{AttemptIndex, ExecutionId, FrameType};
 use crate::partition::Partition;
 use crate::store::bounds::MAX_PAGE;
 use crate::store::{
-    Cursor, Failure, Read, RecordKey, Reply, ReplyBody, Request, StreamId, StreamPage, Streamed,
+    Cursor, Read, RecordKey, Reply, ReplyBody, Request, Stored, StreamId, StreamPage, Streamed,
 };
 use crate::time::{HostTime, TimestampMs};
 
-use super::operation::{Operation, Step};
-use super::retry::Patience;
-use super::unit::{frames_of, load, unreadable};
+use crate::op::loaded::{frames_of, load, unreadable};
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
 
-/// A frame as it is kept.
+/// A frame as the store holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFrame {
     /// When it was appended, by the store's clock.
     pub at: TimestampMs,
-    /// The place behind it.
+    /// The position after it.
     pub cursor: Cursor,
     /// The frame.
     pub frame: Frame,
@@ -28,22 +28,22 @@ pub struct StoredFrame {
 /// A page of an attempt's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FramePage {
-    /// In order; empty only where no frame that is wanted follows now.
+    /// The frames, in order; empty only if no frame of the wanted type follows now.
     pub frames: Vec<StoredFrame>,
     /// Where the next page begins.
     pub next: Cursor,
-    /// Whether frames behind the cursor are not kept any more, or the store's history changed.
-    /// Then the page begins with the first frame that is kept: in another history some may have
-    /// been read before. Frames that were lost with the history before can have been appended
-    /// anew, so that a sequence may stand for another frame.
+    /// Whether frames after the cursor were dropped, or the store's history changed. Then the page
+    /// begins with the first frame that the store holds; in another history some of them may have
+    /// been read before. Frames that were lost with the earlier history may have been appended
+    /// again, so that a sequence may stand for another frame.
     pub gap: bool,
-    /// Why no more will come, once all was read.
+    /// Why no more frames will come, once all were read.
     pub closed: Option<CloseReason>,
 }
 
 impl FramePage {
-    /// Where its frames begin: whoever goes on from there reads them, and is not told again of a
-    /// gap before them.
+    /// The position before its first frame. A reader that goes on from there reads the same frames,
+    /// without another gap before them.
     pub fn begins(&self) -> Cursor {
         match self.frames.first().map(|first| first.cursor) {
             Some(Cursor::After { history, id }) => Cursor::After { history, id: id.before() },
@@ -52,8 +52,8 @@ impl FramePage {
     }
 }
 
-/// Reads a page of an attempt's output. It reads on until it has a frame that is wanted, so that a
-/// page is empty only at the end; there it looks whether more can come.
+/// Reads a page of an attempt's output. It reads on until it has a frame of the wanted type, so that
+/// a page is empty only at the end; there it looks whether more can come.
 #[derive(Clone, Debug)]
 pub struct ReadFrames {
     id: ExecutionId,
@@ -64,14 +64,15 @@ pub struct ReadFrames {
     only: Option<FrameType>,
     patience: Patience,
     gap: bool,
-    /// What the execution's record says, once it was read: no frame comes after it was.
+    /// Whether the output is closed, once the execution's record was read: no frame comes after
+    /// that.
     closed: Option<Option<CloseReason>>,
 }
 
 const OP: &str = "read_stream";
 
 impl ReadFrames {
-    /// A page of at most `limit` frames, 1 to 10,000, from a cursor on.
+    /// A page of at most `limit` frames, 1 to 10,000, after a cursor.
     ///
     /// # Errors
     ///
@@ -115,10 +116,10 @@ impl ReadFrames {
         for entry in page.entries {
             let frame = match self.patience.codec().decode::<Frame>(&entry.entry) {
                 Ok(frame) => frame,
-                Err(error) => return Step::Done(Err(unreadable(error))),
+                Err(error) => return Step::fail(unreadable(error)),
             };
             if self.only.as_ref().is_none_or(|only| *only == frame.frame_type) {
-                let cursor = behind(page.next, entry.id);
+                let cursor = after(page.next, entry.id);
                 frames.push(StoredFrame { at: entry.id.at, cursor, frame });
             }
         }
@@ -137,10 +138,31 @@ impl ReadFrames {
             }
         }
     }
+
+    /// Decides by the execution's record whether more frames can come.
+    fn read(
+        &mut self,
+        record: Option<Stored>,
+        at: TimestampMs,
+    ) -> Step<<Self as Operation>::Output> {
+        let Some(stored) = record else { return Step::fail(Rejection::NotFound) };
+        let loaded = match load(&stored, self.patience.codec()) {
+            Ok(loaded) => loaded,
+            Err(error) => return Step::fail(error),
+        };
+        let closed = output_closed(&loaded.execution, self.attempt, at);
+        self.closed = Some(closed);
+        if closed.is_some() {
+            // Frames may have been appended between the two reads.
+            return self.page();
+        }
+        let (frames, next, gap) = (Vec::new(), self.from, self.gap);
+        Step::Done(Ok(FramePage { frames, next, gap, closed }))
+    }
 }
 
-/// The place behind an entry of the page that this cursor stands behind.
-const fn behind(page: Cursor, id: StreamId) -> Cursor {
+/// The position after an entry of the page that ends at this cursor.
+const fn after(page: Cursor, id: StreamId) -> Cursor {
     match page {
         Cursor::After { history, .. } => Cursor::After { history, id },
         other => other,
@@ -148,51 +170,27 @@ const fn behind(page: Cursor, id: StreamId) -> Cursor {
 }
 
 impl Operation for ReadFrames {
-    /// `NotFound` where there is no such execution.
+    /// Fails with `NotFound` if the execution does not exist.
     type Output = Result<FramePage, EngineError>;
 
     fn partition(&self) -> Option<Partition> {
         Some(self.id.partition())
     }
 
-    fn start(&mut self, now: HostTime) -> Step<Self::Output> {
-        self.patience.begin(now);
-        self.page()
-    }
-
-    fn on_reply(&mut self, reply: Reply, _now: HostTime) -> Step<Self::Output> {
-        match reply.body {
-            ReplyBody::Stream(page) => self.streamed(page),
-            ReplyBody::Read(mut read) => {
-                let Some(stored) = read.records.pop().flatten() else {
-                    return Step::Done(Err(Rejection::NotFound.into()));
-                };
-                match load(&stored, self.patience.codec()) {
-                    Ok(loaded) => {
-                        let closed = output_closed(&loaded.execution, self.attempt, reply.at);
-                        self.closed = Some(closed);
-                        if closed.is_some() {
-                            // What came between the page and the record.
-                            return self.page();
-                        }
-                        let (frames, next, gap) = (Vec::new(), self.from, self.gap);
-                        Step::Done(Ok(FramePage { frames, next, gap, closed }))
-                    }
-                    Err(error) => Step::Done(Err(error)),
-                }
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match event {
+            Event::Start | Event::Wake => {
+                self.patience.begin(now);
+                self.page()
             }
-            _ => Step::Done(Err(Bug::unexpected_reply(OP))),
+            Event::Reply(Reply { body: ReplyBody::Stream(page), .. }) => self.streamed(page),
+            Event::Reply(Reply { body: ReplyBody::Read(mut read), at }) => {
+                self.read(read.records.pop().flatten(), at)
+            }
+            Event::Reply(_) => Step::fail(Bug::unexpected_reply(OP)),
+            Event::Failure(failure) => {
+                Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
+            }
         }
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Self::Output> {
-        match self.patience.after_failure(OP, failure, Applied::No, now) {
-            Ok(wait) => Step::Wait(wait),
-            Err(error) => Step::Done(Err(error)),
-        }
-    }
-
-    fn on_wake(&mut self, _now: HostTime) -> Step<Self::Output> {
-        self.page()
     }
 }

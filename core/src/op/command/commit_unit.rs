@@ -1,0 +1,266 @@
+//! From a decision to writes: the only place that knows about indexes, versions and the journal.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::execution::{
+    Decision, Event, Execution, IndexEntries, Next, Phase, Purpose, SideEffects, ValueEffect,
+    ValueKind, index_entries,
+};
+use crate::id::ExecutionId;
+use crate::op::loaded::{Loaded, frames_of, signal_key, value_key};
+use crate::planted::planted;
+use crate::score::Score;
+use crate::store::codec::Codec;
+use crate::store::{
+    IndexName, IndexWrite, JournalEntry, RecordKey, ScanEntry, ScanPosition, StreamAppend,
+    StreamName, Topic, Unit, ValueWrite, Version,
+};
+use crate::time::{DurationMs, TimestampMs, Window};
+
+/// What a commit adds to a decision.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp<'a> {
+    /// How records are written.
+    pub(super) codec: &'a Codec,
+    /// The time that the decision was made for.
+    pub(super) now: TimestampMs,
+    /// How long the operation will wait for the commit.
+    pub(super) patience: DurationMs,
+    /// The nonce of the new version.
+    pub(super) nonce: u64,
+    /// Why it commits.
+    pub(super) purpose: Purpose,
+}
+
+/// A decision as a unit of a commit.
+#[derive(Debug)]
+pub(super) struct CommitUnit<T> {
+    /// The unit.
+    pub(super) unit: Unit,
+    /// What the caller learns if it is committed.
+    pub(super) outcome: T,
+    /// The record once it is committed.
+    pub(super) after: Option<Loaded>,
+}
+
+/// The unit that applies a decision to the record that it was made for.
+pub(super) fn commit_unit<T>(
+    id: &ExecutionId,
+    before: Option<&Loaded>,
+    decision: Decision<T>,
+    stamp: Stamp<'_>,
+    fetch: &[ValueKind],
+) -> CommitUnit<T> {
+    let key = RecordKey::of(id);
+    let version = before.map_or(Version::ABSENT, |loaded| loaded.version);
+    // A third of the shortest ttl: storing it a little early only shortens a lease.
+    let third = decision.stores_ttl.map(|ttl| DurationMs::new((ttl.get() / 3).max(1)));
+    let ahead = third.map_or(stamp.patience, |third| third.min(stamp.patience));
+    let mut unit = Unit {
+        expect: vec![(key.clone(), version)],
+        window: if planted!(WallClockTrusted) {
+            Window::ALWAYS
+        } else {
+            decision.window.clipped(stamp.now, Some(ahead))
+        },
+        values: decision.values.into_iter().map(|effect| write_of(id, effect)).collect(),
+        fetch: fetch.iter().map(|kind| value_key(id, *kind)).collect(),
+        ..Unit::new(stamp.purpose, stamp.nonce)
+    };
+    let repair = matches!(decision.next, Next::Keep);
+    let after = match decision.next {
+        Next::Put(next) => {
+            unit.put.push((key, stamp.codec.encode(&next)));
+            Some(Loaded { version: version.next(stamp.nonce), execution: Arc::new(next) })
+        }
+        Next::Keep => before.cloned(),
+        Next::Remove => {
+            unit.remove.push(key);
+            None
+        }
+    };
+    let record = |loaded: Option<&'_ Loaded>| loaded.map(|loaded| loaded.execution.clone());
+    let (old, new) = (record(before), record(after.as_ref()));
+    let change = Change { id, before: old.as_deref(), after: new.as_deref(), repair };
+    change.write_indexes(&mut unit);
+    change.ring_readers(&mut unit);
+    if let Some(beside) = decision.side_effects {
+        write_beside(&mut unit, id, *beside, stamp.codec);
+    }
+    if !decision.events.is_empty() {
+        change.write_journal(&mut unit, version, decision.events, stamp);
+    }
+    CommitUnit { unit, outcome: decision.outcome, after }
+}
+
+/// A record before and after a commit.
+struct Change<'a> {
+    id: &'a ExecutionId,
+    before: Option<&'a Execution>,
+    after: Option<&'a Execution>,
+    /// Whether the record stays and only its index entries are written again.
+    repair: bool,
+}
+
+impl Change<'_> {
+    /// Puts every entry of the record after the commit, and removes those that only the record
+    /// before it had. An entry that a `Take` may hold is written even if it stays the same: that
+    /// brings it back. The entry in `due` of a record that existed is always written: a `Take` from
+    /// a lane may have left one there that neither record has.
+    /// \[INV-INDEX-1\]
+    fn write_indexes(&self, unit: &mut Unit) {
+        let (before, after, repair) = (self.before, self.after, self.repair);
+        let Some(named) = after.or(before) else { return };
+        let (old, new) = (before.map(index_entries), after.map(index_entries));
+        let moved = |score: fn(IndexEntries) -> Option<Score>| Move {
+            old: old.and_then(score),
+            new: new.and_then(score),
+        };
+        let mut write = |index: &dyn Fn() -> IndexName, moved: Move, again: bool| {
+            let left = planted!(IndexEntryLeftBehind) && moved.old.is_some() && moved.new.is_none();
+            if (moved.old != moved.new || again) && !left {
+                let (index, member) = (index(), self.id.uuid());
+                unit.index.push(IndexWrite { index, member, score: moved.new });
+            }
+        };
+        let namespace = || named.namespace.clone();
+        let lane = || IndexName::Eligible { namespace: namespace(), lane: named.lane.clone() };
+        let eligible = moved(|entries| entries.eligible);
+        let is_eligible = eligible.new.is_some();
+        write(&lane, eligible, is_eligible && !(planted!(HoldNotGivenBack) && repair));
+        let active =
+            |held: Option<&Execution>| held.is_some_and(|h| matches!(h.phase, Phase::Active(_)));
+        if !(planted!(DueNotMoved) && active(before) && active(after)) {
+            let again = before.is_some() && !planted!(HeldEntryKept);
+            write(&|| IndexName::Due, moved(|entries| entries.due), again);
+        }
+        let route = moved(|entries| entries.blocked_route);
+        let again = repair && route.new.is_some();
+        write(&|| IndexName::BlockedRoute { namespace: namespace() }, route, again);
+        let all = moved(|entries| Some(entries.all));
+        let again = repair && all.new.is_some();
+        write(&|| IndexName::All { namespace: namespace() }, all, again);
+        if is_eligible {
+            unit.ring.push(Topic::Index(lane()));
+        }
+    }
+
+    /// Wakes the readers of an attempt's output when the attempt ends or is interrupted: no more
+    /// frames come.
+    fn ring_readers(&self, unit: &mut Unit) {
+        let running = |execution: &Execution| match &execution.phase {
+            Phase::Active(active) if active.attempt.frames > 0 => Some(active.attempt.index),
+            _ => None,
+        };
+        if let Some(attempt) = self.before.and_then(running)
+            && self.after.and_then(running) != Some(attempt)
+        {
+            unit.ring.push(Topic::Frames { execution: self.id.uuid(), attempt });
+        }
+    }
+
+    /// Appends the events to the journal.
+    fn write_journal(
+        &self,
+        unit: &mut Unit,
+        version: Version,
+        events: Vec<Event>,
+        stamp: Stamp<'_>,
+    ) {
+        if events.iter().any(|event| matches!(event, Event::Ended { .. })) {
+            unit.ring.push(Topic::Journal(self.id.partition()));
+        }
+        let subject = self.after.or(self.before);
+        let entry = JournalEntry {
+            execution: *self.id,
+            version: version.next(stamp.nonce).count - u64::from(planted!(JournalVersionOld)),
+            epoch: subject.map(|execution| execution.epoch).unwrap_or_default(),
+            attempt: subject.and_then(|execution| execution.attempt()).map(|last| last.index),
+            events,
+        };
+        let entry = stamp.codec.encode(&entry);
+        unit.append.push(StreamAppend { stream: StreamName::Journal, entry });
+    }
+}
+
+/// The place of an entry before and after a commit.
+#[derive(Clone, Copy)]
+struct Move {
+    old: Option<Score>,
+    new: Option<Score>,
+}
+
+/// Adds what a decision does to signals and output.
+fn write_beside(unit: &mut Unit, id: &ExecutionId, beside: SideEffects, codec: &Codec) {
+    let index = || IndexName::Signals { execution: id.uuid() };
+    if let Some(signal) = beside.signal {
+        let key = signal_key(id, signal.id);
+        unit.expect.push((key.clone(), Version::ABSENT));
+        let (member, score) = (signal.id.uuid(), Some(Score::new(i64::from(signal.number))));
+        unit.put.push((key, codec.encode(&signal)));
+        unit.index.push(IndexWrite { index: index(), member, score });
+    }
+    for (signal, nonce) in beside.forgotten {
+        let key = signal_key(id, signal);
+        // A signal's record is written once.
+        let version = nonce.map_or(Version::ABSENT, |nonce| Version::ABSENT.next(nonce));
+        unit.expect.push((key.clone(), version));
+        unit.remove.extend(nonce.map(|_| key));
+        unit.index.push(IndexWrite { index: index(), member: signal.uuid(), score: None });
+    }
+    if let Some((attempt, frame)) = beside.frame {
+        let stream = frames_of(id, attempt);
+        unit.append.push(StreamAppend { stream, entry: codec.encode(&frame) });
+        if beside.rings_readers {
+            unit.ring.push(Topic::Frames { execution: id.uuid(), attempt });
+        }
+    }
+    unit.drop_streams.extend(beside.dropped.into_iter().map(|attempt| frames_of(id, attempt)));
+}
+
+fn write_of(id: &ExecutionId, effect: ValueEffect) -> ValueWrite {
+    match effect {
+        ValueEffect::Put(kind, value) => {
+            ValueWrite { key: value_key(id, kind), value: Some(value) }
+        }
+        ValueEffect::Remove(kind) => ValueWrite { key: value_key(id, kind), value: None },
+    }
+}
+
+/// The unit that puts a record that does not decode into quarantine: lists show it, and it never
+/// blocks the entries after it.
+pub(in crate::op) fn quarantine(
+    uuid: Uuid,
+    version: Version,
+    found_in: Option<&IndexName>,
+    now: TimestampMs,
+) -> Unit {
+    let index = [(IndexName::Quarantine, Some(Score::at(now))), (IndexName::Due, None)]
+        .into_iter()
+        .chain(found_in.map(|index| (index.clone(), None)));
+    move_entries(uuid, version, index)
+}
+
+/// The unit that puts an entry back into the index that it was taken from, for a program that can
+/// read its record. It stays in `due` too, until such a program sees when it is due.
+pub(in crate::op) fn put_back(entry: &ScanEntry, version: Version, index: &IndexName) -> Unit {
+    let ScanPosition { score, member } = entry.position;
+    let mut unit = move_entries(member, version, [(index.clone(), Some(score))].into_iter());
+    unit.ring.push(Topic::Index(index.clone()));
+    unit
+}
+
+/// The unit that changes the entries of a record that has this version, and not the record.
+fn move_entries(
+    member: Uuid,
+    version: Version,
+    entries: impl Iterator<Item = (IndexName, Option<Score>)>,
+) -> Unit {
+    Unit {
+        expect: vec![(RecordKey::Execution(member), version)],
+        index: entries.map(|(index, score)| IndexWrite { index, member, score }).collect(),
+        ..Unit::new(Purpose::Finish, 0)
+    }
+}

@@ -1,0 +1,256 @@
+//! One round of the timekeeper: find what is due, apply it, and report when the next thing is due.
+
+use std::collections::VecDeque;
+
+use crate::entropy::Entropy;
+use crate::error::{Applied, Bug, EngineError};
+use crate::execution::{DueKind, OnDue};
+use crate::op::context::OperationContext;
+use crate::op::loaded::Loaded;
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::{HOLD, Patience};
+use crate::partition::{Partition, PartitionConfig};
+use crate::score::Score;
+use crate::store::bounds::MAX_UNITS;
+use crate::store::{
+    IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned, Take,
+    TakeUntil, Taken,
+};
+use crate::time::{DurationMs, HostTime, TimestampMs};
+
+use super::clear_signals::ClearSignals;
+use super::fetched::{FetchedEntries, Page};
+
+/// Takes everything that is due in all partitions and applies it. A program that is older than some
+/// records looks first, and leaves their entries in their places for others.
+#[derive(Clone, Debug)]
+pub struct ApplyDue {
+    config: PartitionConfig,
+    entropy: Entropy,
+    patience: Patience,
+    context: OperationContext,
+    /// Partitions that have due entries.
+    ready: VecDeque<Partition>,
+    /// How far the first of them was looked through.
+    passed: Option<ScanPosition>,
+    doing: Doing,
+    report: DueReport,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Doing {
+    #[default]
+    Nothing,
+    Polling,
+    Taking(Partition),
+    Scanning(Partition),
+    Applying(FetchedEntries<OnDue>),
+    Clearing(Box<ClearSignals>),
+}
+
+/// The result of a round.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DueReport {
+    /// What was applied, in the order in which the partitions were visited.
+    pub applied: Vec<DueKind>,
+    /// Entries whose record could not be read.
+    pub unreadable: usize,
+    /// Entries that could not be decided on; they are found again when their hold is over.
+    pub failed: usize,
+    /// The earliest time, by the host's own clock, at which something known is due. It is counted
+    /// from the replies that showed it, so that a wrong estimate of the store's clock costs
+    /// nothing.
+    pub next_due: Option<TimestampMs>,
+}
+
+const OP: &str = "tick";
+
+impl ApplyDue {
+    /// A round over all partitions.
+    pub fn new(config: PartitionConfig, context: OperationContext, mut entropy: Entropy) -> Self {
+        let patience = Patience::new(context.clone(), entropy.fork());
+        let (ready, doing, report) = (VecDeque::new(), Doing::Nothing, DueReport::default());
+        Self { config, entropy, patience, context, ready, passed: None, doing, report }
+    }
+
+    fn poll(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        self.patience.begin(now);
+        self.doing = Doing::Polling;
+        let partitions = self.config.flow_partitions().collect();
+        Step::Send(Request::Poll(Poll { index: IndexName::Due, partitions }))
+    }
+
+    fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        let next = self.ready.front().copied();
+        if next.is_some() && self.patience.left(now) == DurationMs::ZERO {
+            // More is due than one round may do.
+            self.knows_of(DurationMs::ZERO, now);
+            return Step::Done(Ok(std::mem::take(&mut self.report)));
+        }
+        let Some(partition) = next else {
+            return Step::Done(Ok(std::mem::take(&mut self.report)));
+        };
+        if self.context.codec().is_outdated() {
+            return self.scan(partition);
+        }
+        self.doing = Doing::Taking(partition);
+        Step::Send(Request::Take(Take {
+            partition,
+            index: IndexName::Due,
+            count: MAX_UNITS as u32,
+            until: TakeUntil::Now,
+            hold: HOLD,
+            ring_rest: false,
+        }))
+    }
+
+    /// Looks at due entries where they are, after those that it has looked at.
+    fn scan(&mut self, partition: Partition) -> Step<<Self as Operation>::Output> {
+        self.doing = Doing::Scanning(partition);
+        let (index, after) = (IndexName::Due, self.passed);
+        Step::Send(Request::Scan(Scan { partition, index, after, limit: MAX_UNITS as u32 }))
+    }
+
+    /// Leaves the first partition.
+    fn leave(&mut self) {
+        self.ready.pop_front();
+        self.passed = None;
+    }
+
+    fn knows_of(&mut self, left: DurationMs, now: HostTime) {
+        let due = now.local.plus(left);
+        let earliest = self.report.next_due.map_or(due, |known| known.min(due));
+        self.report.next_due = Some(earliest);
+    }
+
+    /// Notes the partitions that have due entries, beginning with a random one, and when something
+    /// is due in the others.
+    fn polled(&mut self, scores: &[Result<Option<Score>, String>], at: TimestampMs, now: HostTime) {
+        let count = scores.len();
+        let offset = self.entropy.below(count as u64) as usize;
+        for step in 0..count {
+            let index = (offset + step) % count;
+            match scores[index] {
+                Ok(Some(due)) if due.instant() <= at => {
+                    self.ready.push_back(Partition::flow(index as u16));
+                }
+                Ok(Some(due)) => self.knows_of(due.instant().since(at), now),
+                Ok(None) | Err(_) => {}
+            }
+        }
+    }
+
+    fn taken(
+        &mut self,
+        taken: &Taken,
+        partition: Partition,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        if taken.rest.is_none() {
+            self.leave();
+        }
+        let (index, entries) = (&IndexName::Due, &taken.entries);
+        self.apply(Page { partition, index, entries, at, taken: true }, now)
+    }
+
+    fn scanned(
+        &mut self,
+        scanned: &Scanned,
+        partition: Partition,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        let is_due = |entry: &ScanEntry| entry.position.score.instant() <= at;
+        let (due, later) = scanned.entries.split_at(scanned.entries.partition_point(is_due));
+        if let Some(first) = later.first() {
+            self.knows_of(first.position.score.instant().since(at), now);
+        }
+        match scanned.next {
+            Some(next) if later.is_empty() => self.passed = Some(next),
+            _ => self.leave(),
+        }
+        let index = &IndexName::Due;
+        self.apply(Page { partition, index, entries: due, at, taken: false }, now)
+    }
+
+    /// Applies what is due of these entries.
+    fn apply(&mut self, page: Page<'_>, now: HostTime) -> Step<<Self as Operation>::Output> {
+        let on_due = |loaded: &Loaded| Some(OnDue { execution_id: loaded.execution.id });
+        let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, on_due);
+        self.report.unreadable += fetched.unreadable;
+        self.doing = Doing::Applying(fetched);
+        self.resume(Event::Start, now)
+    }
+
+    fn applied(
+        &mut self,
+        results: <FetchedEntries<OnDue> as Operation>::Output,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        let mut forgetful = VecDeque::new();
+        for result in results {
+            match result {
+                Ok(committed) => {
+                    let record = committed.record.filter(|_| committed.outcome.forgets);
+                    forgetful.extend(record.map(|loaded| loaded.execution.id));
+                    self.report.applied.extend(committed.outcome.applied);
+                }
+                // Another program removed the execution, so that nothing is due any more.
+                Err(EngineError::NotFound { .. }) => {}
+                Err(_) => self.report.failed += 1,
+            }
+        }
+        if forgetful.is_empty() {
+            self.doing = Doing::Nothing;
+            return self.next(now);
+        }
+        let context = self.context.within(self.patience.left(now));
+        let clear = ClearSignals::new(forgetful, context, self.entropy.fork());
+        self.doing = Doing::Clearing(Box::new(clear));
+        self.resume(Event::Start, now)
+    }
+
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
+        match (std::mem::take(&mut self.doing), reply.body) {
+            (Doing::Polling, ReplyBody::Poll(scores)) => {
+                self.polled(&scores, reply.at, now);
+                self.next(now)
+            }
+            (Doing::Taking(partition), ReplyBody::Take(taken)) => {
+                self.taken(&taken, partition, reply.at, now)
+            }
+            (Doing::Scanning(partition), ReplyBody::Scan(scanned)) => {
+                self.scanned(&scanned, partition, reply.at, now)
+            }
+            _ => Step::fail(Bug::unexpected_reply(OP)),
+        }
+    }
+}
+
+impl Operation for ApplyDue {
+    type Output = Result<DueReport, EngineError>;
+
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match (&mut self.doing, event) {
+            (Doing::Applying(fetched), event) => {
+                fetched.resume(event, now).then(|results| self.applied(results, now))
+            }
+            (Doing::Clearing(clear), event) => clear.resume(event, now).then(|()| {
+                self.doing = Doing::Nothing;
+                self.next(now)
+            }),
+            (_, Event::Start) => self.poll(now),
+            (_, Event::Reply(reply)) => self.on_reply(reply, now),
+            (_, Event::Failure(failure)) => {
+                if let Doing::Taking(_) | Doing::Scanning(_) = std::mem::take(&mut self.doing) {
+                    // Its entries return after the hold; others may be due meanwhile.
+                    self.leave();
+                }
+                Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
+            }
+            (_, Event::Wake) if self.ready.is_empty() => self.poll(now),
+            (_, Event::Wake) => self.next(now),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Entries of an index with their records: a command for each record that can be read, and a place
+//! for the others.
+
+use crate::entropy::Entropy;
+use crate::error::{Bug, EngineError};
+use crate::execution::Decide;
+use crate::op::command::{Batch, Committed, Known, Transact, put_back, quarantine};
+use crate::op::context::OperationContext;
+use crate::op::loaded::{Loaded, load};
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
+use crate::partition::Partition;
+use crate::store::{Commit, IndexName, Request, ScanEntry, Unit};
+use crate::time::{HostTime, TimestampMs};
+
+/// Entries of an index with their records, from one reply.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Page<'a> {
+    /// The partition.
+    pub(super) partition: Partition,
+    /// The index.
+    pub(super) index: &'a IndexName,
+    /// The entries.
+    pub(super) entries: &'a [ScanEntry],
+    /// The store's clock in the reply.
+    pub(super) at: TimestampMs,
+    /// Whether they were taken out of their places, rather than looked at.
+    pub(super) taken: bool,
+}
+
+/// Carries a command to each execution of a page of entries. A record that does not decode goes
+/// into quarantine first; the entry of one of a newer format is put back.
+#[derive(Clone, Debug)]
+pub(super) struct FetchedEntries<C: Decide> {
+    partition: Partition,
+    /// Units that move the entries that cannot be read.
+    aside: Vec<Unit>,
+    batch: Batch<C>,
+    /// How many entries have a record that could not be read.
+    pub(super) unreadable: usize,
+}
+
+impl<C: Decide> FetchedEntries<C> {
+    /// Carries the command that `command` returns for a record, if any, to each entry of a page.
+    pub(super) fn new(
+        page: Page<'_>,
+        context: &OperationContext,
+        entropy: &mut Entropy,
+        mut command: impl FnMut(&Loaded) -> Option<C>,
+    ) -> Self {
+        let Page { partition, index, entries, at, taken } = page;
+        let mut operations = Vec::with_capacity(entries.len());
+        let (mut aside, mut unreadable) = (Vec::new(), 0);
+        for entry in entries {
+            let Some(stored) = &entry.record else { continue };
+            match load(stored, context.codec()) {
+                Ok(loaded) => {
+                    let Some(command) = command(&loaded) else { continue };
+                    let patience = Patience::new(context.clone(), entropy.fork());
+                    let known = Known::Fresh(loaded, at);
+                    operations.push(Transact::knowing(command, known, patience));
+                }
+                Err(error) => {
+                    unreadable += 1;
+                    let (member, version) = (entry.position.member, stored.version);
+                    match error {
+                        EngineError::Bug(Bug::NewerFormat { .. }) if taken => {
+                            aside.push(put_back(entry, version, index));
+                        }
+                        EngineError::Bug(Bug::NewerFormat { .. }) => {}
+                        _ => aside.push(quarantine(member, version, Some(index), at)),
+                    }
+                }
+            }
+        }
+        Self { partition, aside, batch: Batch::new(partition, operations), unreadable }
+    }
+}
+
+impl<C: Decide> Operation for FetchedEntries<C> {
+    /// One for each command, in the order of the entries.
+    type Output = Vec<Result<Committed<C::Outcome>, EngineError>>;
+
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        if self.aside.is_empty() {
+            return self.batch.resume(event, now);
+        }
+        if let Event::Start = event {
+            let (partition, units) = (self.partition, self.aside.clone());
+            return Step::Send(Request::Commit(Commit { partition, units }));
+        }
+        // After a failure, entries that were not put back are found again when their hold is over.
+        self.aside.clear();
+        self.batch.resume(Event::Start, now)
+    }
+}

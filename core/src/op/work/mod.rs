@@ -1,0 +1,14 @@
+//! Looking for executions that need something, over all partitions: work in lanes, timers that are
+//! due, and executions that no worker fitted.
+
+mod apply_due;
+mod clear_signals;
+mod fetched;
+mod lane_rotation;
+mod take_from_lane;
+mod unblock_routes;
+
+pub use apply_due::{ApplyDue, DueReport};
+pub use lane_rotation::LaneRotation;
+pub use take_from_lane::{TakeFromLane, TakenFromLane, Taker};
+pub use unblock_routes::{RouteOffer, UnblockRoutes};

@@ -1,0 +1,293 @@
+//! Taking work from lanes: find a partition that has some, take entries, decide on each.
+//!
+//! Sixteen claimers of one lane must not compete for its first entry: entries are taken out, not
+//! looked at. An entry that is not kept returns to its place with the commit that decides so. A
+//! program that is older than some records looks first, and takes only what it can read.
+
+use crate::entropy::Entropy;
+use crate::error::{Applied, Bug, EngineError};
+use crate::execution::Decide;
+use crate::op::command::Committed;
+use crate::op::context::OperationContext;
+use crate::op::loaded::Loaded;
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::{HOLD, Patience};
+use crate::partition::Partition;
+use crate::score::Score;
+use crate::store::bounds::{MAX_TAKE, MAX_UNITS};
+use crate::store::{
+    Poll, Reply, ReplyBody, Request, Scan, ScanEntry, Scanned, Take, TakeUntil, Taken,
+};
+use crate::time::{DurationMs, HostTime, TimestampMs};
+
+use super::fetched::{FetchedEntries, Page};
+use super::lane_rotation::{LaneRotation, Place};
+
+/// Decides what to do with each entry that was taken.
+pub trait Taker {
+    /// The command for one entry.
+    type Command: Decide;
+
+    /// The command for this record.
+    fn command(&mut self, record: &Loaded) -> Self::Command;
+
+    /// Whether the entry is kept; others have returned to their place.
+    fn keeps(outcome: &<Self::Command as Decide>::Outcome) -> bool;
+}
+
+/// Takes up to a number of entries and carries a command to each.
+#[derive(Clone, Debug)]
+pub struct TakeFromLane<T: Taker> {
+    rotation: LaneRotation,
+    taker: T,
+    count: usize,
+    entropy: Entropy,
+    patience: Patience,
+    context: OperationContext,
+    doing: Doing<T::Command>,
+    /// Whether it has looked over all partitions.
+    looked: bool,
+    unreadable: usize,
+    failed: Vec<EngineError>,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Doing<C: Decide> {
+    #[default]
+    Nothing,
+    /// Looks over all partitions; the partitions that have work in each lane so far.
+    Looking(Vec<Vec<u16>>),
+    Taking(Place),
+    Scanning(Place),
+    Deciding(FetchedEntries<C>),
+}
+
+/// The entries that were taken.
+#[derive(Clone, Debug)]
+pub struct TakenFromLane<T: Taker> {
+    /// The entries that are kept; none if there is no work.
+    pub kept: Vec<Committed<<T::Command as Decide>::Outcome>>,
+    /// The rotation, for the next operation.
+    pub rotation: LaneRotation,
+    /// Entries whose record could not be read.
+    pub unreadable: usize,
+    /// Entries that were taken and could not be decided on; others are offered them once the hold
+    /// is over.
+    pub failed: Vec<EngineError>,
+}
+
+const OP: &str = "draw";
+
+impl<T: Taker> TakeFromLane<T> {
+    /// Takes at most `count` entries.
+    pub fn new(
+        rotation: LaneRotation,
+        taker: T,
+        count: usize,
+        context: OperationContext,
+        mut entropy: Entropy,
+    ) -> Self {
+        Self {
+            rotation,
+            taker,
+            count: count.clamp(1, MAX_TAKE.min(MAX_UNITS)),
+            patience: Patience::new(context.clone(), entropy.fork()),
+            entropy,
+            context,
+            doing: Doing::Nothing,
+            looked: false,
+            unreadable: 0,
+            failed: Vec::new(),
+        }
+    }
+
+    /// Takes from the next place that may have work, looks for one, or ends.
+    fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        if !self.looked && self.rotation.is_stale(now) {
+            return self.look(Vec::new(), now);
+        }
+        let Some(place) = self.rotation.current(now) else {
+            return self.end(Vec::new());
+        };
+        if self.context.codec().is_outdated() {
+            return self.scan(place);
+        }
+        self.doing = Doing::Taking(place);
+        Step::Send(Request::Take(Take {
+            partition: Partition::flow(place.partition),
+            index: self.rotation.index(place.lane),
+            count: self.count as u32,
+            until: TakeUntil::End,
+            hold: HOLD,
+            // One ring in each turn wakes other workers; this one goes on by itself.
+            ring_rest: self.rotation.begins_turn(),
+        }))
+    }
+
+    /// Looks at entries where they are, after those that cannot be read.
+    fn scan(&mut self, place: Place) -> Step<<Self as Operation>::Output> {
+        self.doing = Doing::Scanning(place);
+        Step::Send(Request::Scan(Scan {
+            partition: Partition::flow(place.partition),
+            index: self.rotation.index(place.lane),
+            after: self.rotation.passed.get(&place).copied(),
+            limit: MAX_UNITS as u32,
+        }))
+    }
+
+    /// Looks over the partitions of the next lane, until it has looked over all lanes.
+    fn look(&mut self, found: Vec<Vec<u16>>, now: HostTime) -> Step<<Self as Operation>::Output> {
+        let lane = found.len();
+        if lane == self.rotation.lanes() {
+            self.looked = true;
+            self.rotation.found(&found, now);
+            return self.next(now);
+        }
+        self.doing = Doing::Looking(found);
+        let (index, partitions) = (self.rotation.index(lane), self.rotation.partitions());
+        Step::Send(Request::Poll(Poll { index, partitions }))
+    }
+
+    /// The partitions that have work, beginning with a random one.
+    fn with_work(&mut self, scores: &[Result<Option<Score>, String>]) -> Vec<u16> {
+        let count = scores.len();
+        let offset = self.entropy.below(count as u64) as usize;
+        let has_work = |index: &usize| matches!(scores[*index], Ok(Some(_)));
+        let indexes = (0..count).map(|step| (offset + step) % count);
+        indexes.filter(has_work).map(|index| index as u16).collect()
+    }
+
+    fn end(
+        &mut self,
+        kept: Vec<Committed<<T::Command as Decide>::Outcome>>,
+    ) -> Step<<Self as Operation>::Output> {
+        Step::Done(Ok(TakenFromLane {
+            kept,
+            rotation: self.rotation.clone(),
+            unreadable: self.unreadable,
+            failed: std::mem::take(&mut self.failed),
+        }))
+    }
+
+    fn taken(
+        &mut self,
+        taken: &Taken,
+        place: Place,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        if taken.rest.is_none() {
+            self.rotation.exhausted(place);
+        }
+        if taken.entries.is_empty() {
+            self.rotation.found_empty();
+        }
+        self.fetched(place, &taken.entries, true, at);
+        self.resume(Event::Start, now)
+    }
+
+    /// Goes on after a page that has nothing for this program, and from the start again after one
+    /// that has something.
+    fn scanned(
+        &mut self,
+        scanned: &Scanned,
+        place: Place,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        let wanted = self.fetched(place, &scanned.entries, false, at);
+        match scanned.next {
+            Some(next) if wanted == 0 => {
+                self.rotation.passed.insert(place, next);
+            }
+            None if wanted < self.count => self.rotation.exhausted(place),
+            _ => {
+                self.rotation.passed.remove(&place);
+            }
+        }
+        self.resume(Event::Start, now)
+    }
+
+    /// Prepares commands for at most as many entries as are wanted, and returns for how many.
+    fn fetched(
+        &mut self,
+        place: Place,
+        entries: &[ScanEntry],
+        taken: bool,
+        at: TimestampMs,
+    ) -> usize {
+        let partition = Partition::flow(place.partition);
+        let index = self.rotation.index(place.lane);
+        let mut wanted = 0;
+        let command = |loaded: &Loaded| {
+            let is_wanted = wanted < self.count;
+            wanted += usize::from(is_wanted);
+            is_wanted.then(|| self.taker.command(loaded))
+        };
+        let page = Page { partition, index: &index, entries, at, taken };
+        let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, command);
+        self.unreadable += fetched.unreadable;
+        self.doing = Doing::Deciding(fetched);
+        wanted
+    }
+
+    fn decided(
+        &mut self,
+        results: <FetchedEntries<T::Command> as Operation>::Output,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        self.doing = Doing::Nothing;
+        let mut kept = Vec::with_capacity(results.len());
+        for result in results {
+            match result {
+                Ok(committed) if T::keeps(&committed.outcome) => kept.push(committed),
+                Ok(_) => {}
+                Err(error) => self.failed.push(error),
+            }
+        }
+        if !kept.is_empty() || self.patience.left(now) == DurationMs::ZERO {
+            return self.end(kept);
+        }
+        self.next(now)
+    }
+
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
+        match (std::mem::take(&mut self.doing), reply.body) {
+            (Doing::Looking(mut found), ReplyBody::Poll(scores)) => {
+                found.push(self.with_work(&scores));
+                self.look(found, now)
+            }
+            (Doing::Taking(place), ReplyBody::Take(taken)) => {
+                self.taken(&taken, place, reply.at, now)
+            }
+            (Doing::Scanning(place), ReplyBody::Scan(scanned)) => {
+                self.scanned(&scanned, place, reply.at, now)
+            }
+            _ => Step::fail(Bug::unexpected_reply(OP)),
+        }
+    }
+}
+
+impl<T: Taker> Operation for TakeFromLane<T> {
+    /// The entries that were taken.
+    type Output = Result<TakenFromLane<T>, EngineError>;
+
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match (&mut self.doing, event) {
+            (Doing::Deciding(fetched), event) => {
+                fetched.resume(event, now).then(|results| self.decided(results, now))
+            }
+            (_, Event::Start) => {
+                self.patience.begin(now);
+                self.next(now)
+            }
+            (_, Event::Reply(reply)) => self.on_reply(reply, now),
+            (_, Event::Failure(failure)) => {
+                // A take whose reply was lost has hidden its entries; they return after the hold.
+                self.doing = Doing::Nothing;
+                Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
+            }
+            (_, Event::Wake) => self.next(now),
+        }
+    }
+}
