@@ -6,8 +6,8 @@ use arbitrary::{Result, Unstructured};
 use ff_core::execution::Start;
 use ff_core::policy::{Backoff, ReclaimMode};
 
-use crate::common::run::Run;
-use crate::common::steps::{Action, Clock, Step};
+use crate::one_record::run::Run;
+use crate::one_record::steps::{Action, Clock, Step};
 use crate::common::{START, Submission, at, category, ms};
 
 /// The maximum number of steps in a sequence.
@@ -76,7 +76,8 @@ fn step(u: &mut Unstructured<'_>) -> Result<Step> {
 fn action(u: &mut Unstructured<'_>) -> Result<Action> {
     Ok(match u.int_in_range(0..=15)? {
         0..=7 => Action::Likely(u.arbitrary()?),
-        8..=13 => Action::Any(u.arbitrary()?),
+        8..=10 => Action::Any(u.arbitrary()?),
+        11..=13 => Action::Reusing(u.arbitrary()?),
         14 => Action::Again(u.arbitrary()?),
         _ => Action::Create,
     })

@@ -28,7 +28,7 @@
 //! - `process`: the simulated processes: workers, timekeepers, a client, a reader, an operator and a
 //!   signaller;
 //! - `world`: the loop of a seeded run, and the runs of seeds and plans; `exhaustive`:
-//!   [`crash_points`] and [`explore`]; `simulation`: users' handlers ([`Simulation`]). These three
+//!   [`crash_points`], [`explore`] and [`scripted`]; `simulation`: users' handlers ([`Simulation`]). These three
 //!   do not import from each other;
 //! - [`bugs`]: the search for planted bugs.
 //!
@@ -50,7 +50,7 @@ mod world;
 
 pub use ff_sim_macros::test;
 
-pub use exhaustive::{crash_points, explore};
+pub use exhaustive::{crash_points, explore, scripted};
 pub use plan::{FaultId, FaultKind, Overrides, Plan, WishId, WishKind};
 pub use report::coverage::{self, Marks};
 pub use report::invariants::{Invariant, InvariantSet, UnknownInvariant};

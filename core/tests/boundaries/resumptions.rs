@@ -14,9 +14,8 @@ use ff_core::time::TimestampMs;
 
 use super::due;
 use crate::common::suspending::{
-    any_at, pending, resume, signal_id, suspend, suspend_on, suspension_id, timeout,
+    BEHAVIOURS, any_at, pending, resume, signal_id, suspend, suspend_on, suspension_id, timeout,
 };
-use crate::common::waits::BEHAVIOURS;
 use crate::common::{
     Bench, LEASE, START, Submission, at, call, call_for, cancel, complete, delay, fail, ms, offer,
     replay,

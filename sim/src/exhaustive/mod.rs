@@ -3,3 +3,4 @@
 mod carrier;
 pub mod crash_points;
 pub mod explore;
+pub mod scripted;

@@ -37,7 +37,8 @@ use crate::report::{Broken, ensure};
 
 use boundary::{Point, Then};
 use cases::{CASES, Case, Subject};
-use fixture::{Bench, Stand};
+pub(in crate::exhaustive) use fixture::Bench;
+use fixture::Stand;
 use judge::Reference;
 use others::{Rival, heal};
 

@@ -9,7 +9,7 @@ use ff_core::time::TimestampMs;
 use proptest::prelude::*;
 
 use super::arguments::arguments;
-use super::{Bench, START, Submission, at, ms, on_due};
+use crate::common::{Bench, START, Submission, at, ms, on_due};
 
 /// One command at one time.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +35,10 @@ pub enum Clock {
 /// Which command is sent. The numbers pick one of those that fit.
 #[derive(Clone, Copy, Debug)]
 pub enum Action {
-    /// Any command with any kind of arguments. Its ids come again.
+    /// Any command with any kind of arguments. Its ids are new.
     Any(usize),
+    /// The same with ids that other commands use too.
+    Reusing(usize),
     /// A command that changes the execution, so that sequences get far. Its ids are new.
     Likely(usize),
     /// The execution's submission again, by the same creator.
@@ -74,7 +76,7 @@ pub fn submissions() -> impl Strategy<Value = Submission> {
                 policy.retry.max_retries = retries;
                 policy.retry.backoff = backoff;
                 if picky {
-                    policy.retry.retryable_categories = vec![super::category("broken")];
+                    policy.retry.retryable_categories = vec![crate::common::category("broken")];
                 }
                 policy.timeout.attempt_timeout_ms = timeout.map(ms);
                 policy.max_reclaim_count = reclaims;
@@ -97,7 +99,8 @@ fn actions() -> impl Strategy<Value = Action> {
     let pick = || 0..1_000_000_usize;
     prop_oneof![
         12 => pick().prop_map(Action::Likely),
-        6 => pick().prop_map(Action::Any),
+        3 => pick().prop_map(Action::Any),
+        3 => pick().prop_map(Action::Reusing),
         2 => pick().prop_map(Action::Again),
         1 => Just(Action::Create),
     ]
@@ -145,14 +148,17 @@ impl Action {
         sent: &[AnyCommand],
         now: TimestampMs,
     ) -> AnyCommand {
+        let fresh = 2_000 + sent.len() as u64;
         match self {
             Self::Again(pick) if !sent.is_empty() => sent[pick % sent.len()].clone(),
-            Self::Any(pick) if bench.record.is_some() => {
-                let all = arguments(bench, now, 1 + (pick % 7) as u64);
+            Self::Any(pick) | Self::Reusing(pick) if bench.record.is_some() => {
+                let reusing = matches!(self, Self::Reusing(_));
+                let ids = if reusing { 1 + (pick % 7) as u64 } else { fresh };
+                let all = arguments(bench, now, ids);
                 by_name(&all, pick).next().expect("there are commands").clone()
             }
             Self::Likely(pick) if bench.record.is_some() => {
-                let all = arguments(bench, now, 1_000 + sent.len() as u64);
+                let all = arguments(bench, now, fresh);
                 let changes = |command: &&AnyCommand| bench.is_changed_by(command, now);
                 by_name(&all, pick).find(changes).cloned().unwrap_or_else(|| on_due().into())
             }

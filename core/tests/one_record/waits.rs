@@ -10,25 +10,15 @@ use ff_core::execution::{
 use ff_core::id::{Nonce, WaitpointId};
 use ff_core::token::WaitpointToken;
 
-use super::suspending::{
-    all_of, any_at, append, count, deliver, from_source, name, named, pending, ring, suspend,
-    suspend_on, timeout, token_of, waitpoint_id,
+use crate::common::suspending::{
+    BEHAVIOURS, all_of, any_at, append, count, deliver, from_source, name, named, pending, ring,
+    suspend, suspend_on, timeout, token_of, waitpoint_id,
 };
-use super::{Bench, ms};
+use crate::common::{Bench, ms};
 
 /// One byte more than a signal may have.
 static TOO_LARGE: LazyLock<Arc<[u8]>> =
     LazyLock::new(|| Arc::from(vec![0; MAX_SIGNAL_PAYLOAD + 1]));
-
-/// The ways in which a suspension ends by itself.
-pub const BEHAVIOURS: [TimeoutBehaviour; 6] = [
-    TimeoutBehaviour::Fail,
-    TimeoutBehaviour::Cancel,
-    TimeoutBehaviour::Expire,
-    TimeoutBehaviour::AutoResume,
-    TimeoutBehaviour::AutoResumeWithTimeoutSignal,
-    TimeoutBehaviour::Escalate,
-];
 
 /// Every command about waiting and output with every kind of arguments.
 pub fn waits(bench: &Bench, fences: [FenceParts; 4], fresh: u64) -> Vec<AnyCommand> {
