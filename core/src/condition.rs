@@ -171,9 +171,12 @@ impl Condition {
             }
             Self::Count { n, kind, matcher, waitpoints } => {
                 check_count(*n, *kind, waitpoints)?;
-                let (n, kind, matcher) = (*n, *kind, matcher.clone());
-                let waitpoints = waitpoints.clone();
-                parts.push(ConditionPart { n, kind, matcher, waitpoints });
+                parts.push(ConditionPart {
+                    n: *n,
+                    kind: *kind,
+                    matcher: matcher.clone(),
+                    waitpoints: waitpoints.clone(),
+                });
             }
         }
         Ok(())

@@ -149,7 +149,7 @@ text_id!(
     "lane"
 );
 text_id!(
-    /// A namespace (a tenant): workers see only the executions of their own namespace.
+    /// A namespace (a tenant): workers see only executions of the same namespace.
     Namespace,
     "namespace"
 );

@@ -348,8 +348,7 @@ impl Keyring {
                 .to_owned();
             return Err(Rejection::InvalidInput { field: "kid", problem });
         }
-        let (kid, secret) = (kid.clone(), secret.clone());
-        keys.push(SigningKey { kid, secret, good_until: promised });
+        keys.push(SigningKey { kid: kid.clone(), secret: secret.clone(), good_until: promised });
         Ok((Self(keys.into()), Rotation::Rotated))
     }
 }
@@ -389,7 +388,8 @@ impl KnownKeyring {
     ///
     /// [`Rejection::Unread`] if the keyring is empty or must be read again.
     pub fn ring(&self, now: TimestampMs) -> Result<&Keyring, Rejection> {
-        let (earliest, latest) = (self.read_at.minus(KEYRING_FOR), self.read_at.plus(KEYRING_FOR));
+        let earliest = self.read_at.minus(KEYRING_FOR);
+        let latest = self.read_at.plus(KEYRING_FOR);
         if self.ring.is_empty() || now < earliest || now >= latest {
             return Err(UNREAD);
         }
@@ -446,7 +446,8 @@ mod tests {
     }
 
     fn rotated(ring: &Keyring, kid: &str, secret: &str, grace: u64, now: u64) -> Keyring {
-        let (kid, secret) = (Kid::try_new(kid).unwrap(), Secret::from_hex(secret).unwrap());
+        let kid = Kid::try_new(kid).unwrap();
+        let secret = Secret::from_hex(secret).unwrap();
         ring.rotate(&kid, &secret, DurationMs::new(grace), at(now)).unwrap().0
     }
 
@@ -530,7 +531,8 @@ mod tests {
     fn a_rotation_is_recognised_and_a_conflict_refused() {
         let ring = ring();
         let rotate = |kid: &str, hex: &str, grace: u64| {
-            let (kid, secret) = (Kid::try_new(kid)?, Secret::from_hex(hex)?);
+            let kid = Kid::try_new(kid)?;
+            let secret = Secret::from_hex(hex)?;
             ring.rotate(&kid, &secret, DurationMs::new(grace), at(10)).map(|(_, what)| what)
         };
         assert_eq!(rotate("k1", "00FF", 0), Ok(Rotation::Noop));

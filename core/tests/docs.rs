@@ -15,7 +15,9 @@ use crate::one_record::exploration::{
     Effect, OBSERVED, Place, TIME, command_names, place_name, places,
 };
 use ff_core::capability::CapabilityError;
-use ff_core::error::{Applied, Bug, EngineError, Missing, Rejection, RejectionKind, TABLE};
+use ff_core::error::{
+    Applied, Bug, EngineError, ErrorRow, Missing, Rejection, RejectionKind, TABLE,
+};
 use ff_core::execution::Situation;
 use ff_core::id::{ExecutionIdError, LeaseEpoch, TextIdError};
 use ff_core::policy::PolicyError;
@@ -147,8 +149,7 @@ fn diagram() -> String {
     for ((from, to), commands) in moves {
         let ordered: Vec<String> =
             causes().into_iter().filter(|cause| commands.contains(cause.as_str())).collect();
-        let (from, to) = (point(from), point(to));
-        writeln!(text, "    {from} --> {to}: {}", ordered.join(", ")).unwrap();
+        writeln!(text, "    {} --> {}: {}", point(from), point(to), ordered.join(", ")).unwrap();
     }
     text
 }
@@ -231,10 +232,10 @@ fn errors_page() -> String {
          --- | --- |\n",
     );
     for (row, sample) in TABLE.iter().zip(rejections()) {
-        let (name, variant, class) = (row.name, row.variant, row.class);
+        let ErrorRow { name, variant, class, http_status, .. } = row;
         let message = cell(&sample.to_string());
-        let status = row.http_status;
-        writeln!(page, "| `{name}` | {message} | {variant:?} | {class:?} | {status} |").unwrap();
+        writeln!(page, "| `{name}` | {message} | {variant:?} | {class:?} | {http_status} |")
+            .unwrap();
     }
     page.push_str(
         "\n## `EngineError`\n\nThe error of a call to the engine. The variants with a rejection \
@@ -252,7 +253,8 @@ fn errors_page() -> String {
             }
             other => (format!("{:?}", other.class()), other.http_status().to_string()),
         };
-        let (name, message) = (variant_name(&error), cell(&error.to_string()));
+        let name = variant_name(&error);
+        let message = cell(&error.to_string());
         writeln!(page, "| `{name}` | {message} | {class} | {status} |").unwrap();
     }
     page
@@ -310,7 +312,8 @@ fn conflicts() -> Vec<Rejection> {
 }
 
 fn states() -> Vec<Rejection> {
-    let (active, runnable) = (LifecyclePhase::Active, LifecyclePhase::Runnable);
+    let active = LifecyclePhase::Active;
+    let runnable = LifecyclePhase::Runnable;
     vec![
         Rejection::StaleLease { lease_epoch: LeaseEpoch(2) },
         Rejection::ExecutionNotActive {
@@ -356,7 +359,7 @@ fn states() -> Vec<Rejection> {
 
 /// One error of each variant, in the order of their definition.
 fn engine_errors() -> Vec<EngineError> {
-    let (op, elapsed) = ("complete", ms(30_000));
+    let op = "complete";
     vec![
         EngineError::NotFound { entity: "execution" },
         EngineError::from(Rejection::FenceRequired),
@@ -367,7 +370,7 @@ fn engine_errors() -> Vec<EngineError> {
         EngineError::Transport { op: "create", message: "out of memory".to_owned() },
         EngineError::Unavailable { op, message: "connection refused".to_owned() },
         EngineError::ResourceExhausted { what: "units in a commit", given: 65, bound: 64 },
-        EngineError::Timeout { op, elapsed, applied: Applied::Unknown },
+        EngineError::Timeout { op, elapsed: ms(30_000), applied: Applied::Unknown },
         EngineError::from(Rejection::LeaseRevoked).context("finishing the task"),
     ]
 }

@@ -231,7 +231,8 @@ fn keyring() -> Keyring {
 }
 
 fn waitpoint(number: u128, text: &str, state: WaitpointState) -> Waitpoint {
-    let (id, key) = (WaitpointId::from_uuid(uuid(10 + number)), key(text));
+    let id = WaitpointId::from_uuid(uuid(10 + number));
+    let key = key(text);
     let subject = Subject { id, key: &key, created_at: at(15) };
     let (kid, token) = keyring().sign(subject).expect("there is a secret");
     let fingerprint = token.fingerprint();
@@ -337,7 +338,8 @@ fn executions() -> Vec<(&'static str, Execution)> {
     let mut dropping = removing.clone();
     dropping.continuation = Some(Continuation::RemoveFrames(100));
     let timeout = |behaviour| Some(Timeout { at: at(90), behaviour });
-    let (signals, fails) = (Resumes::Signals(tallies()), timeout(TimeoutBehaviour::Fail));
+    let signals = Resumes::Signals(tallies());
+    let fails = timeout(TimeoutBehaviour::Fail);
     let resumes = timeout(TimeoutBehaviour::AutoResumeWithTimeoutSignal);
     let interruption = Interruption::Suspension;
     let resumed = Phase::Runnable(Runnable {
@@ -366,7 +368,7 @@ fn executions() -> Vec<(&'static str, Execution)> {
 }
 
 fn events() -> Vec<Event> {
-    let (namespace, lane) = (plain(waiting()).namespace, plain(waiting()).lane);
+    let Execution { namespace, lane, .. } = plain(waiting());
     vec![
         Event::Created { namespace: namespace.clone(), lane: lane.clone() },
         Event::GrantIssued { expires_at: at(500) },

@@ -106,8 +106,8 @@ fn decide(record: &Execution) {
 /// Signs, verifies and rotates with a keyring. It never panics, and a token that the current secret
 /// has signed is valid.
 fn check_keyring(ring: &Keyring) {
-    let (key, id) = (key("a"), waitpoint_id(1));
-    let subject = Subject { id, key: &key, created_at: at(5) };
+    let key = key("a");
+    let subject = Subject { id: waitpoint_id(1), key: &key, created_at: at(5) };
     let (kid, secret) = known_secret();
     for now in [TimestampMs::ZERO, at(1_000), TimestampMs::MAX] {
         ring.list();

@@ -127,8 +127,8 @@ impl Client {
     /// # Errors
     ///
     /// [`SdkError::Engine`] with `Validation` for an invalid submission,
-    /// `Conflict(IdempotencyMismatch)` when the idempotency key was used for other content, and
-    /// `Timeout` or `Unavailable` when the store does not answer.
+    /// `Conflict(IdempotencyMismatch)` when the idempotency key was used for other content, and when
+    /// the store does not answer.
     ///
     /// # Cancel safety
     ///
@@ -249,7 +249,7 @@ impl Client {
     /// # Errors
     ///
     /// [`SdkError::Engine`] with `NotFound` when the namespace has no such execution, or its
-    /// retention has ended; `Unavailable` when the store does not answer.
+    /// retention has ended, and when the store does not answer.
     ///
     /// # Cancel safety
     ///
@@ -285,8 +285,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Validation` for an id of another partition configuration, and
-    /// `Unavailable` when the store does not answer.
+    /// [`SdkError::Engine`] with `Validation` for an id of another partition configuration, and when
+    /// the store does not answer.
     ///
     /// # Cancel safety
     ///
@@ -296,8 +296,8 @@ impl Client {
         Ok(found.map(|(loaded, at)| snapshot(&loaded.execution, at)))
     }
 
-    /// Reads a value stored beside an execution's record: its payload or its result. `None` when
-    /// it has no such value.
+    /// Reads a value stored beside an execution's record: its payload, its result, or the payload of
+    /// a signal. `None` when there is no such value.
     ///
     /// # Errors
     ///
@@ -335,11 +335,11 @@ impl Client {
     }
 
     /// Reads a page of the namespace's executions, at most `limit`: partition by partition, and by
-    /// creation time within each. `from` is the [`ListPage`]'s position of the page before.
+    /// creation time within each. `from` is [`ListPage::next`] of the page before.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Unavailable` when the store does not answer.
+    /// [`SdkError::Engine`] when the store does not answer.
     ///
     /// # Cancel safety
     ///
@@ -403,8 +403,8 @@ impl Client {
     /// # Errors
     ///
     /// [`SdkError::Engine`] with `NotFound`; `ExecutionNotActive` when it has ended; `Superseded`
-    /// when it was replayed while the call was repeated; `Timeout` when the store did not answer
-    /// in time, which says whether the call may have been applied.
+    /// when it was replayed during the call; `Timeout` when the store did not answer in time, which
+    /// says whether the call may have been applied.
     ///
     /// # Cancel safety
     ///

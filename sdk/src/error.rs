@@ -25,7 +25,10 @@ pub enum SdkError {
         /// The number of slots of the worker.
         slots: usize,
     },
-    /// The engine rejected the call, or could not carry it out.
+    /// The engine rejected the call, or could not carry it out. A store that does not answer is
+    /// [`Unavailable`](EngineError::Unavailable) if nothing was sent,
+    /// [`Transport`](EngineError::Transport) if it refused the call, and
+    /// [`Timeout`](EngineError::Timeout) if the call may have been applied.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// A store cannot be used: its URL is invalid, it cannot be reached, or its configuration could

@@ -31,6 +31,31 @@ use crate::host::{HostClock, system_entropy};
 /// A stream of completions, read from the journals of a store over any backend (`docs/spec.md`,
 /// 11). It reads when the backend wakes it, and every second. It keeps asking a partition that does
 /// not answer, without delaying the others; see [`JournalCompletions::unanswered`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use ff_sdk::{
+///     Client, CompletionCursor, CompletionFilter, CompletionItem, Completions,
+///     JournalCompletions, MemoryBackend, Submission,
+/// };
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let backend = Arc::new(MemoryBackend::new());
+/// let client = Client::connect_with(backend.clone(), "demo").await?;
+/// let id = client.submit(Submission::new("greet")).await?.id();
+/// client.cancel(&id, "not needed any more").await?;
+///
+/// let filter = CompletionFilter::default();
+/// let mut stream = JournalCompletions::new(backend, CompletionCursor::start(), filter);
+/// match stream.next().await? {
+///     Some(CompletionItem::Completed { execution_id, .. }) => assert_eq!(execution_id, id),
+///     other => panic!("not a completion: {other:?}"),
+/// }
+/// let _later = stream.cursor().to_string(); // Parse it to continue here.
+/// # Ok(())
+/// # }
+/// ```
 pub struct JournalCompletions {
     backend: Arc<dyn EngineBackend>,
     clock: Arc<HostClock>,

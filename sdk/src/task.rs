@@ -82,6 +82,19 @@ impl Drop for Owner {
 }
 
 /// Watches the lease of a task. It may outlive the task; then it resolves when the task ends.
+///
+/// ```
+/// use ff_sdk::{ClaimedTask, SdkError};
+///
+/// async fn run(task: ClaimedTask) -> Result<(), SdkError> {
+///     let watch = task.lease_watch();
+///     tokio::select! {
+///         () = watch.lost() => Ok(()), // Another worker may own the execution now: stop.
+///         () = work() => task.complete(None).await,
+///     }
+/// }
+/// # async fn work() {}
+/// ```
 #[derive(Clone, Debug)]
 pub struct LeaseWatch(Arc<LeaseState>);
 
@@ -253,7 +266,7 @@ impl ClaimedTask {
     /// # Errors
     ///
     /// [`SdkError::Engine`] with `StaleLease`, `ExecutionNotActive`, `LeaseRevoked` or
-    /// `LeaseExpired`; `Timeout` or `Unavailable` when the store does not answer.
+    /// `LeaseExpired`, and when the store does not answer.
     ///
     /// # Cancel safety
     ///
@@ -295,8 +308,8 @@ impl ClaimedTask {
     /// # Errors
     ///
     /// [`SdkError::Engine`] with `StaleLease`, `ExecutionNotActive`, `LeaseRevoked`,
-    /// `LeaseExpired` or `PayloadTooLarge`; `Timeout` or `Unavailable` when the store does not
-    /// answer. `Timeout` says whether the call may have been applied.
+    /// `LeaseExpired` or `PayloadTooLarge`, and when the store does not answer. `Timeout` says
+    /// whether the call may have been applied.
     ///
     /// # Cancel safety
     ///

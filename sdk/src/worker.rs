@@ -166,8 +166,8 @@ impl FlowFabricWorker {
     ///
     /// # Cancel safety
     ///
-    /// Not cancel safe: an execution may be claimed without a task, and then waits until its lease
-    /// expires.
+    /// Not cancel safe: an execution may be claimed although no task is returned. It is reclaimed
+    /// when its lease expires.
     pub async fn claim_next(&self) -> Result<Option<ClaimedTask>, SdkError> {
         Ok(self.claim_many(1).await?.pop())
     }
@@ -232,7 +232,7 @@ impl FlowFabricWorker {
         }
     }
 
-    /// Claims an execution with a claim grant. If its attempt was interrupted meanwhile, the
+    /// Claims an execution with a claim grant. If the execution has an interrupted attempt, that
     /// attempt is resumed.
     ///
     /// # Errors
@@ -296,7 +296,7 @@ impl FlowFabricWorker {
         self.granted(slot, committed).await
     }
 
-    /// Reclaims an execution whose owner lost its lease, with a reclaim grant.
+    /// Reclaims an execution, with a reclaim grant, from an owner that lost its lease.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! A handler that charges a card, in a world where replies are lost and workers crash: a naive one
-//! charges twice, one with an idempotency key does not.
+//! A handler that charges a card, while replies are lost and workers crash: a naive handler charges
+//! twice, a handler with an idempotency key does not.
 //!
 //! ```text
 //! cargo run -p ff-sim --example charge_card
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use ff_sdk::{HandlerError, Payload, State, Submission, TaskContext, WorkerRuntime};
 use ff_sim::{Seeds, Service, Sim};
 
-/// What takes payments, outside of all workers.
+/// A payment service outside of all workers.
 #[derive(Default)]
 pub struct Payments {
     /// Each charge that was made.
@@ -26,7 +26,7 @@ impl Payments {
         self.charges.len()
     }
 
-    /// A key that it knows gets the charge that it stands for.
+    /// Returns the charge that was made under the key, or makes it.
     fn charge_once(&mut self, key: String, cents: u64) -> usize {
         if let Some(receipt) = self.by_key.get(&key) {
             return *receipt;
@@ -37,7 +37,7 @@ impl Payments {
     }
 }
 
-/// Charges whenever it runs. It runs again when the reply is lost, or the worker.
+/// Charges whenever it runs. It runs again when the reply is lost, or the worker crashes.
 pub async fn charge_naively(
     Payload(cents): Payload<u64>,
     payments: State<Service<Payments>>,
@@ -46,7 +46,7 @@ pub async fn charge_naively(
     Ok(format!("receipt {receipt}"))
 }
 
-/// Charges under the execution's id, which is the same whenever it runs.
+/// Charges under the execution's id, which is the same in every attempt.
 pub async fn charge_once(
     task: TaskContext,
     Payload(cents): Payload<u64>,
@@ -58,8 +58,8 @@ pub async fn charge_once(
     Ok(format!("receipt {receipt}"))
 }
 
-/// Two workers, one order: whatever goes wrong, the card is charged at most once, and exactly once
-/// when the order went through.
+/// Two workers and one order. Whatever fails, the card is charged at most once, and exactly once if
+/// the order succeeds.
 pub async fn order(sim: Sim, handlers: fn(WorkerRuntime) -> WorkerRuntime) {
     let payments = sim.service("payments", Payments::default());
     let given = payments.clone();
@@ -67,13 +67,13 @@ pub async fn order(sim: Sim, handlers: fn(WorkerRuntime) -> WorkerRuntime) {
 
     let client = sim.client().await;
     let order = Submission::new("charge").payload("4200").idempotency_key("order-17");
-    let id = client.submit(order).await.expect("the order is taken").id();
-    let result = client.result(&id).await.expect("the order comes to an end");
+    let id = client.submit(order).await.expect("the order is accepted").id();
+    let result = client.result(&id).await.expect("the order ends");
     sim.settle().await;
 
     let charges = payments.look(|payments| payments.charges.clone());
     assert!(charges.len() <= 1, "the card was charged {} times", charges.len());
-    assert!(!result.is_success() || charges == [4200], "the order went through without a charge");
+    assert!(!result.is_success() || charges == [4200], "the order succeeded without a charge");
 }
 
 /// The order with the naive handler.
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
         Seeds::new(200).command("cargo run -p ff-sim --example charge_card").from_environment();
     println!("the naive handler:");
     match seeds.run(naive) {
-        Ok(summary) => println!("nothing was found in {} seeds", summary.seeds),
+        Ok(summary) => println!("no failure in {} seeds", summary.seeds),
         Err(failure) => println!("{failure}"),
     }
     println!("\nthe idempotent handler:");
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
             for line in &summary.trace[..summary.trace.len() * usize::from(summary.seeds == 1)] {
                 println!("  {line}");
             }
-            println!("{} seeds, nothing wrong", summary.seeds);
+            println!("{} seeds passed", summary.seeds);
             ExitCode::SUCCESS
         }
         Err(failure) => {

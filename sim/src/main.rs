@@ -1,6 +1,6 @@
-//! `ff-sim`: runs the simulator over many seeds, looks closely at one, and proves that it can fail.
+//! `ff-sim`: runs the simulator over many seeds, shows single runs, and proves that it finds bugs.
 //!
-//! The command has a clock and threads, for its figures and its speed; no world sees either.
+//! The command uses a clock and threads, for its figures and its speed; no world can see either.
 
 mod command;
 

@@ -1,4 +1,4 @@
-//! Handlers that wait for people, in a world where replies are lost and workers crash.
+//! Handlers that wait for people, while replies are lost and workers crash.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use ff_sdk::{
 };
 use ff_sim::{Service, Sim};
 
-/// The outside world: mail to approvers, and what was deployed.
+/// The outside world: mail to approvers, and deployments.
 #[derive(Default)]
 struct Desk {
     mail: Vec<IssuedWaitpoint>,
-    /// The approvals that each deployment went by.
+    /// The approvals of each deployment.
     deployed: Vec<Vec<String>>,
 }
 
-/// Asks, waits, and deploys what was approved. A worker that dies before it has suspended leaves
-/// mail behind that nobody needs; the next attempt asks again.
+/// Asks, waits, and deploys the approved release. A worker that crashes before it has suspended
+/// leaves unneeded mail; the next attempt asks again.
 async fn release(
     context: TaskContext,
     signals: Signals,
@@ -43,7 +43,7 @@ async fn release(
     Ok(TaskOutcome::Suspend(Box::new(asked)))
 }
 
-/// Nothing is deployed without an approval, however often workers die; what was approved is
+/// Nothing is deployed without an approval, however often workers crash; an approved release is
 /// deployed in the end; and the same answer counts once.
 #[ff_sim::test(seeds = 200)]
 async fn nothing_is_deployed_without_an_approval(sim: Sim) {
@@ -60,7 +60,7 @@ async fn nothing_is_deployed_without_an_approval(sim: Sim) {
             for mail in desk.look(|desk| desk.mail.clone()) {
                 let signal = Signal::new("approved", mail.token.clone()).unwrap();
                 let signal = signal.idempotency_key("yes");
-                // Whoever gets no answer asks again.
+                // A caller without an answer asks again.
                 let delivered = client.deliver_signal(&id, &mail.id, signal).await;
                 resumed += usize::from(matches!(delivered, Ok(SignalOutcome::TriggeredResume)));
                 assert!(resumed <= desk.look(|desk| desk.mail.len()), "one resume a waitpoint");
@@ -71,15 +71,18 @@ async fn nothing_is_deployed_without_an_approval(sim: Sim) {
     let result = tokio::select! {
         biased;
         result = client.result(&id) => result.unwrap(),
-        () = answering => unreachable!("it is answered for ever"),
+        () = answering => unreachable!("it is answered forever"),
     };
     sim.settle().await;
 
     let deployed = desk.look(|desk| desk.deployed.clone());
     for approvals in &deployed {
-        assert_eq!(approvals, &["approved"], "something was deployed without an approval");
+        assert_eq!(approvals, &["approved"], "a deployment without an approval");
     }
-    assert!(!result.is_success() || !deployed.is_empty(), "it went through without a deployment");
+    assert!(
+        !result.is_success() || !deployed.is_empty(),
+        "the release succeeded without a deployment"
+    );
     let seen = client.describe(&id).await.unwrap().unwrap();
     if let (true, Some(attempt)) = (result.is_success(), seen.attempt_index) {
         let page = client.read_stream(&id, attempt, Cursor::Start, 100, None).await.unwrap();

@@ -1,12 +1,12 @@
-//! The hunt for planted bugs, where they are compiled in: nothing is seen without a bug, and what
-//! an invariant sees among others it sees by itself. `ff-sim bugs` hunts all of them.
+//! The search for planted bugs, in builds that contain them: without a bug no invariant breaks, and
+//! an invariant that sees a bug also sees it alone. `ff-sim bugs` searches for all of them.
 #![cfg(feature = "planted-bugs")]
 
 use ff_core::planted::{PlantedBug, select};
 use ff_sim::bugs::{Limits, hunt, hunt_with, sightings};
 use ff_sim::{Invariant, InvariantSet, Options, Plan, World};
 
-/// One test, since the selected bug is the whole process's.
+/// One test, because the selected bug applies to the whole process.
 #[test]
 fn an_invariant_sees_by_itself_what_it_sees_among_others() {
     for seed in 0..20 {
@@ -27,7 +27,7 @@ fn an_invariant_sees_by_itself_what_it_sees_among_others() {
             select(None);
             assert_eq!(alone.err().map(|violation| violation.tag), Some(*tag), "{bug}");
         }
-        // On more threads the table is the same.
+        // With more threads the table is the same.
         let reversed = hunt_with(bug, limits, |seeds, watched| {
             let mut seen: Vec<_> = seeds.iter().rev().map(|s| sightings(*s, watched)).collect();
             seen.reverse();

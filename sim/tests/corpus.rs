@@ -1,5 +1,5 @@
-//! What was found once stays mended: every plan of the corpus is run again. That each still finds
-//! the bug that it is named after, where that is planted, is seen by `cargo xtask simulate`.
+//! Fixed defects stay fixed: every plan of the corpus passes. `cargo xtask simulate` checks that
+//! each still finds the bug that it is named after, where that bug is planted.
 
 use std::fs;
 use std::path::Path;

@@ -21,10 +21,10 @@ fn every_operation_survives_a_crash_at_every_boundary() {
     assert_eq!(report.operations, crash_points::names().count() as u64);
 }
 
-/// One run can be looked at by itself, with its steps.
+/// One crash point can be replayed by its name, with its steps.
 #[test]
 fn a_run_is_replayed_by_its_name() {
-    let name = "complete/1.applied/take-over/told";
+    let name = "complete/1.applied/take-over/error";
     let report = crash_points::replay(name).unwrap_or_else(|violation| panic!("{violation}"));
     assert_eq!(report.runs, 1);
     assert!(report.trace.iter().any(|line| line.contains(name)), "{:?}", report.trace);

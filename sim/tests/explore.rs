@@ -8,16 +8,16 @@ use std::collections::BTreeSet;
 
 use ff_sim::explore::{ExploreReport, WORLDS, explore, replay};
 
-/// The smallest world is explored to exhaustion, breaks no rule, and comes to what it is known to.
+/// The smallest world is explored to exhaustion, breaks no rule, and has its known counts.
 #[test]
 fn the_smallest_world_is_explored_to_exhaustion() {
     let report = explore(&WORLDS[0], |_| ()).unwrap_or_else(|violation| panic!("{violation}"));
     assert_eq!(Some(&report), ExploreReport::golden(&WORLDS[0]).as_ref(), "golden.txt");
 }
 
-/// What the worlds come to that are explored within minutes is written down.
+/// The worlds that are explored within minutes have known counts.
 #[test]
-fn worlds_of_minutes_have_a_golden_line() {
+fn worlds_that_take_minutes_have_known_counts() {
     let known = WORLDS.iter().filter_map(ExploreReport::golden).collect::<Vec<_>>();
     let names: BTreeSet<&str> = known.iter().map(|report| report.world).collect();
     let minutes = [
@@ -33,9 +33,9 @@ fn worlds_of_minutes_have_a_golden_line() {
     assert!(known.iter().all(|report| report.transitions > report.states && report.ends > 0));
 }
 
-/// A way can be gone again, and is told.
+/// A path can be followed again, with its steps.
 #[test]
-fn a_way_is_gone_again() {
+fn a_path_is_replayed() {
     let told = replay(&WORLDS[0], &[0; 20]).unwrap_or_else(|violation| panic!("{violation}"));
     assert!(told.iter().any(|line| line.contains("Complete")), "{told:?}");
 }

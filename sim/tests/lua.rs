@@ -4,7 +4,7 @@
 
 use ff_sim::{Options, Plan, StoreKind, run, run_plan};
 
-/// Each reply of the function library is the reference store's, and so a seed gives the same run
+/// Each reply of the function library equals the reference store's, so a seed gives the same run
 /// with either.
 #[test]
 fn a_seed_gives_the_same_run_with_either_store() {

@@ -1,4 +1,4 @@
-//! Plans: what is left out does not happen, and leaves what happened before it as it was.
+//! Plans: a part that is left out does not happen, and does not change the run before it.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ fn passes(plan: &Plan) -> Report {
     run_plan(plan, Options::default()).unwrap_or_else(|violation| panic!("{violation}"))
 }
 
-/// The same faults happen before the one that is left out, and it does not.
+/// The faults before the one that is left out are the same, and it does not happen.
 #[test]
 fn a_fault_that_is_left_out_does_not_happen() {
     let mut tried = 0;
@@ -24,30 +24,30 @@ fn a_fault_that_is_left_out_does_not_happen() {
     assert!(tried > 20, "{tried} seeds had faults");
 }
 
-/// The same wishes are carried out before the one that is left out, and it is not.
+/// The actions before the one that is left out are the same, and it does not happen.
 #[test]
-fn a_wish_that_is_left_out_is_not_carried_out() {
+fn an_action_that_is_left_out_does_not_happen() {
     for seed in 0..20 {
-        let whole = passes(&Plan::from(seed)).wishes;
+        let whole = passes(&Plan::from(seed)).actions;
         let middle = whole[whole.len() / 2];
-        let plan = Plan { without_wishes: [middle].into(), ..Plan::from(seed) };
-        let rest = passes(&plan).wishes;
+        let plan = Plan { without_actions: [middle].into(), ..Plan::from(seed) };
+        let rest = passes(&plan).actions;
         assert_eq!(rest[..whole.len() / 2], whole[..whole.len() / 2], "seed {seed}");
         assert!(!rest.contains(&middle), "seed {seed}: {middle:?}");
     }
 }
 
-/// What one step draws does not depend on the others: most of the client's wishes stay what they
-/// were when all faults are left out.
+/// The draws of one step do not depend on the others: most of the client's actions stay the same
+/// when all faults are left out.
 #[test]
-fn wishes_do_not_depend_on_faults() {
+fn actions_do_not_depend_on_faults() {
     for seed in 0..20 {
-        let whole: BTreeSet<_> = passes(&Plan::from(seed)).wishes.into_iter().collect();
+        let whole: BTreeSet<_> = passes(&Plan::from(seed)).actions.into_iter().collect();
         let weights = FaultKind::ALL.iter().map(|kind| (*kind, 0)).collect();
         let overrides = Overrides { weights, ..Overrides::default() };
         let calm = passes(&Plan { overrides, ..Plan::from(seed) });
         assert_eq!(calm.injected, [], "seed {seed}");
-        let same = calm.wishes.iter().filter(|wish| whole.contains(wish)).count();
+        let same = calm.actions.iter().filter(|wish| whole.contains(wish)).count();
         assert!(same * 3 > whole.len(), "seed {seed}: {same} of {}", whole.len());
     }
 }
@@ -67,7 +67,7 @@ fn settings_can_be_replaced() {
     }
 }
 
-/// Bytes decide what the faults draw, and the seed decides the rest.
+/// The chosen bytes decide the draws of faults, and the seed decides the rest.
 #[test]
 fn choices_decide_before_the_seed() {
     let mut plan = Plan::from(7);

@@ -1,5 +1,5 @@
-//! Users' handlers in the simulation: what is wrong is found, what is right passes, and a seed
-//! decides everything.
+//! Simulations of users' handlers: wrong handlers are found, right ones pass, and a seed decides
+//! everything.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use ff_sim::{FailureKind, FaultKind, Faults, Seeds, Sim, Simulation};
 #[path = "../examples/charge_card.rs"]
 mod charge_card;
 
-/// A handler that charges whenever it runs is caught, and the line that is printed repeats it.
+/// A handler that charges whenever it runs is found, and the printed line reproduces the failure.
 #[test]
 fn a_handler_that_charges_twice_is_found() {
     let seeds = Seeds::new(200).command("cargo run");
@@ -27,7 +27,7 @@ fn a_handler_that_charges_twice_is_found() {
     assert_eq!(again, failure);
 }
 
-/// The same handler under an idempotency key passes whatever goes wrong.
+/// The same handler with an idempotency key passes despite all faults.
 #[ff_sim::test(seeds = 200)]
 async fn a_handler_that_charges_once_passes(sim: Sim) {
     charge_card::idempotent(sim).await;
@@ -39,7 +39,7 @@ async fn without_faults_the_naive_handler_passes(sim: Sim) {
     charge_card::naive(sim).await;
 }
 
-/// An ordinary day: some orders of work, some of which take longer than their leases.
+/// A test with some work, part of which takes longer than its leases.
 async fn some_work(sim: Sim) {
     let set_up = |config: &mut ff_sdk::WorkerConfig| {
         (config.lease_ttl_ms, config.max_concurrent_tasks) = (3_000, 2);
@@ -80,7 +80,7 @@ fn the_same_seed_gives_the_same_run() {
     assert_eq!(hashes.len(), 10, "different seeds give different runs");
 }
 
-/// Everything that can go wrong does, and the engine's invariants hold.
+/// Every fault happens, and the engine's invariants hold.
 #[test]
 fn every_fault_happens() {
     let summary = Seeds::new(100).run(some_work).unwrap_or_else(|failure| panic!("{failure}"));
@@ -88,7 +88,7 @@ fn every_fault_happens() {
     assert_eq!(met, FaultKind::of_simulations().collect());
 }
 
-/// What is switched off does not happen.
+/// Faults that are switched off do not happen.
 #[test]
 fn only_the_faults_that_are_on_happen() {
     let crashes = Seeds::new(20).faults(Faults::only([FaultKind::Crash]));
@@ -96,24 +96,24 @@ fn only_the_faults_that_are_on_happen() {
     assert_eq!(summary.faults.into_keys().collect::<Vec<_>>(), [FaultKind::Crash]);
 }
 
-/// Work that nobody can do is reported, by its id.
+/// Work that no worker can do is reported, with its id.
 #[test]
-fn work_that_never_ends_is_found() {
+fn work_that_never_ends_is_reported() {
     let stuck = |sim: Sim| async move {
         let client = sim.client().await;
         let id = client.submit(Submission::new("nobody's")).await.unwrap().id();
         sim.note(format!("waits for {id}"));
         client.result(&id).await.unwrap();
     };
-    let failure = Simulation::new(1).run(stuck).expect_err("nobody works on it");
+    let failure = Simulation::new(1).run(stuck).expect_err("no worker works on it");
     assert_eq!(failure.kind, FailureKind::Liveness, "{failure}");
     let waits = failure.trace.iter().find_map(|line| line.split("waits for ").nth(1));
     assert!(failure.detail.contains(waits.expect("the note is in the trace")), "{failure}");
 }
 
-/// A test that draws from elsewhere than the seed is told so.
+/// A test with randomness from outside of the seed is reported.
 #[test]
-fn what_differs_from_run_to_run_is_found() {
+fn differences_between_runs_are_found() {
     let runs = Arc::new(AtomicU64::new(0));
     let differs = move |sim: Sim| {
         let run = runs.fetch_add(1, Ordering::Relaxed);
@@ -126,10 +126,12 @@ fn what_differs_from_run_to_run_is_found() {
     assert_eq!(failure.kind, FailureKind::Determinism, "{failure}");
 }
 
-/// A test that fails says which line repeats it.
+/// A failing test prints the line that reproduces it.
 #[ff_sim::test(seeds = 3)]
-#[should_panic(expected = "FF_SIM_SEED=0 cargo test -p ff-sim a_failing_test_says_how_to_repeat")]
-async fn a_failing_test_says_how_to_repeat(_sim: Sim) -> Result<(), String> {
+#[should_panic(
+    expected = "FF_SIM_SEED=0 cargo test -p ff-sim a_failing_test_prints_how_to_reproduce_it"
+)]
+async fn a_failing_test_prints_how_to_reproduce_it(_sim: Sim) -> Result<(), String> {
     Err("no".to_owned())
 }
 
@@ -145,7 +147,7 @@ fn a_service_that_panics_fails_the_run() {
     assert_eq!(failure.detail, "picky panicked: not this");
 }
 
-/// The first test of the guide is the one that is run here.
+/// The guide shows the test that is run here.
 #[test]
 fn the_guide_shows_code_that_runs() {
     assert!(include_str!("../../docs/simulation.md").contains(include_str!("guide.rs")));

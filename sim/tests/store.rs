@@ -1,4 +1,4 @@
-//! What happens to the store itself breaks no rule, each by itself and as often as it may.
+//! Each fault of the store alone, as often as it can happen, breaks no rule.
 
 use std::collections::BTreeMap;
 
@@ -16,9 +16,9 @@ const OF_THE_STORE: [FaultKind; 9] = [
     FaultKind::SlowStore,
 ];
 
-/// Runs with one fault alone meet it, and end well.
+/// Runs with only one kind of fault meet it, and end well.
 #[test]
-fn each_trouble_of_the_store_is_survived_alone() {
+fn each_fault_of_the_store_is_survived_alone() {
     for kind in OF_THE_STORE {
         let mut met = 0;
         for seed in 0..6 {

@@ -1,4 +1,4 @@
-//! Runs of the small world: no invariant breaks, runs repeat, and all of it is met.
+//! Runs of seeds: no invariant breaks, runs repeat, and their coverage is nearly complete.
 //!
 //! \[INV-LEASE-1\] \[INV-EPOCH-1\] \[INV-FENCE-1\] \[INV-GRANT-1\] \[INV-TERMINAL-1\]
 //! \[INV-DURABLE-1\] \[INV-IDENTITY-1\] \[INV-INDEX-1\] \[INV-TIME-1\] \[INV-HEALTH-1\]
@@ -8,19 +8,19 @@
 use std::collections::BTreeSet;
 
 use ff_sim::coverage::Gap;
-use ff_sim::{Marks, Options, Plan, Report, check_determinism, run, run_plan};
+use ff_sim::{Coverage, Options, Plan, Report, check_determinism, run, run_plan};
 
 fn passes(seed: u64) -> Report {
     run(seed).unwrap_or_else(|violation| panic!("{violation}"))
 }
 
-/// Seeds that find a defect when its mending is taken back; they pass as it is.
+/// Seeds that find a defect when its fix is reverted; they pass with the fix.
 #[test]
-fn seeds_that_find_a_mended_defect_pass() {
-    // 3: an entry that a `Take` had left in `due` stayed there for good.
-    // 955: a claim whose reply was lost was carried out a second time under the same lease id.
-    // 9105173: a simulated reader that crashed twice within one step left an operation running, whose
-    // reply reached its next start.
+fn seeds_that_find_a_fixed_defect_pass() {
+    // 3: an entry that a `Take` had left in `due` stayed there permanently.
+    // 955: a claim whose reply was lost was applied a second time under the same lease id.
+    // 9105173: a simulated reader that crashed twice within one step left an operation running, and
+    // the reply reached the next start of the reader.
     for seed in [3, 955, 9_105_173] {
         passes(seed);
     }
@@ -47,19 +47,19 @@ fn seeds_differ() {
     assert_eq!(hashes.len(), 20);
 }
 
-/// Two hundred seeds break no rule, and meet every fault, every event and nearly everything else: a
-/// world that never gets into trouble proves nothing.
+/// Two hundred seeds break no rule, and cover every fault, every event and nearly everything else:
+/// a world without trouble proves nothing.
 #[test]
 fn two_hundred_seeds_meet_nearly_everything() {
-    let mut marks = Marks::default();
+    let mut coverage = Coverage::default();
     for seed in 0..200 {
-        marks.merge(&passes(seed).marks);
+        coverage.merge(&passes(seed).coverage);
     }
-    let missing = marks.missing();
+    let missing = coverage.missing();
     let always = |gap: &&Gap| matches!(gap, Gap::Event(_) | Gap::Fault(_));
     assert_eq!(missing.iter().find(always), None);
     assert!(missing.len() <= MOST_MISSING, "{}: {missing:?}", missing.len());
 }
 
-/// What two hundred seeds may leave out; the command `ff-sim coverage` runs more of them.
+/// The gaps that two hundred seeds may leave; `ff-sim coverage` runs more of them.
 const MOST_MISSING: usize = 5;

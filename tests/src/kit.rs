@@ -1,5 +1,4 @@
-//! Short forms that many scenarios share: commands in their wire form, and what is read off a
-//! result.
+//! Helpers of the scenarios: commands in their wire form, and assertions on results.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use ff_sdk::{
     SignalOutcome, Submission, SuspensionReason,
 };
 
-use crate::ground::Ground;
+use crate::fixture::Fixture;
 
 /// Milliseconds.
 pub const fn ms(milliseconds: u64) -> Duration {
@@ -28,71 +27,73 @@ pub const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A submission of no particular kind.
+/// A submission of the kind `work`.
 pub fn work() -> Submission {
     Submission::new("work")
 }
 
-/// Submits, and gives the id of what was created.
+/// Submits, and returns the execution's id.
 pub async fn submit(client: &Client, submission: Submission) -> ExecutionId {
-    client.submit(submission).await.expect("the submission is taken").id()
+    client.submit(submission).await.expect("the submission is accepted").id()
 }
 
-/// Claims what there must be.
+/// Claims an execution, which must exist.
 pub async fn claim(worker: &FlowFabricWorker) -> ClaimedTask {
     worker.claim_next().await.expect("the store answers").expect("there is work")
 }
 
-/// Whether there is nothing to claim.
+/// Whether a claim finds no work.
 pub async fn is_idle(worker: &FlowFabricWorker) -> bool {
     worker.claim_next().await.expect("the store answers").is_none()
 }
 
-/// What there is to know of an execution that must exist.
-pub async fn see(client: &Client, id: &ExecutionId) -> ExecutionSnapshot {
+/// The snapshot of an execution, which must exist.
+pub async fn describe(client: &Client, id: &ExecutionId) -> ExecutionSnapshot {
     client.describe(id).await.expect("the store answers").expect("the execution exists")
 }
 
-/// The state that users see first.
+/// The public state of an execution.
 pub async fn state(client: &Client, id: &ExecutionId) -> PublicState {
-    see(client, id).await.state.public_state
+    describe(client, id).await.state.public_state
 }
 
-/// The kinds of everything that happened to an execution.
+/// The kinds of all events of an execution.
 pub async fn events(client: &Client, id: &ExecutionId) -> Vec<EventKind> {
     let history = client.history(id).await.expect("the execution exists");
     history.events.iter().map(|entry| entry.event.kind()).collect()
 }
 
-/// How many lives of an execution have ended, by its journal.
+/// The number of ended lives of an execution, by its journal.
 pub async fn endings(client: &Client, id: &ExecutionId) -> usize {
     let history = client.history(id).await.expect("the execution exists");
     history.events.iter().filter(|entry| matches!(entry.event, Event::Ended { .. })).count()
 }
 
-/// The kind of the rejection behind an error that must be one.
+/// The kind of the rejection of a call, which must be rejected.
 #[track_caller]
 pub fn kind<T: Debug>(result: Result<T, SdkError>) -> RejectionKind {
     kind_of(&result.expect_err("the call is refused"))
 }
 
-/// The kind of the rejection behind an error.
+/// The kind of the rejection in an error.
 #[track_caller]
 pub fn kind_of(error: &SdkError) -> RejectionKind {
     match error.engine() {
         Some(EngineError::Validation { kind, .. }) => *kind,
         Some(EngineError::NotFound { .. }) => RejectionKind::NotFound,
-        Some(other) => other.rejection().unwrap_or_else(|| panic!("no rejection: {other}")).kind(),
-        None => panic!("not the engine's: {error}"),
+        Some(other) => {
+            other.rejection().unwrap_or_else(|| panic!("not a rejection: {other}")).kind()
+        }
+        None => panic!("not an engine error: {error}"),
     }
 }
 
-/// The rejection behind an error that must be one of a state or a conflict.
+/// The rejection of a call, which must be a `State` or a `Conflict`.
 #[track_caller]
 pub fn rejection<T: Debug>(result: Result<T, SdkError>) -> Rejection {
     let error = result.expect_err("the call is refused");
     let rejection = error.engine().and_then(EngineError::rejection);
-    rejection.unwrap_or_else(|| panic!("no rejection: {error}")).clone()
+    rejection.unwrap_or_else(|| panic!("not a rejection: {error}")).clone()
 }
 
 /// The fence of a task.
@@ -129,11 +130,15 @@ pub fn fail(execution_id: ExecutionId, fence: WireFence, category: &str) -> Comm
     Command::Fail { execution_id, fence, reason, category, permanent: false }
 }
 
-/// A request for a grant under a key of its own, good for ten seconds.
-pub fn asking(ground: &Ground, execution_id: ExecutionId, worker: &str) -> WireGrantRequest {
+/// A request for a grant with a new key and a ttl of ten seconds.
+pub fn grant_request(
+    fixture: &Fixture,
+    execution_id: ExecutionId,
+    worker: &str,
+) -> WireGrantRequest {
     WireGrantRequest {
         execution_id,
-        grant_key: GrantId::random(&mut ground.entropy()).to_string(),
+        grant_key: GrantId::random(&mut fixture.entropy()).to_string(),
         worker_id: worker.to_owned(),
         worker_instance_id: None,
         worker_capabilities: Vec::new(),
@@ -141,9 +146,9 @@ pub fn asking(ground: &Ground, execution_id: ExecutionId, worker: &str) -> WireG
     }
 }
 
-/// A claim under a grant, with ids of its own, by a worker's first instance.
-pub fn claiming(ground: &Ground, request: &WireGrantRequest) -> WireClaim {
-    let mut entropy = ground.entropy();
+/// A claim with the grant of a request, with new ids, by the worker's first instance.
+pub fn claim_of(fixture: &Fixture, request: &WireGrantRequest) -> WireClaim {
+    let mut entropy = fixture.entropy();
     WireClaim {
         execution_id: request.execution_id,
         grant_key: request.grant_key.clone(),
@@ -155,7 +160,7 @@ pub fn claiming(ground: &Ground, request: &WireGrantRequest) -> WireClaim {
     }
 }
 
-/// Sends a signal to a waitpoint; its payload is its name.
+/// Sends a signal to a waitpoint, with its name as the payload.
 pub async fn send(
     client: &Client,
     id: &ExecutionId,
@@ -180,7 +185,7 @@ pub async fn send_from(
 
 /// `suspend` without waitpoints.
 pub fn suspend_command(
-    ground: &Ground,
+    fixture: &Fixture,
     execution_id: ExecutionId,
     fence: WireFence,
     condition: Condition,
@@ -188,7 +193,7 @@ pub fn suspend_command(
     Command::Suspend {
         execution_id,
         fence,
-        suspension_id: SuspensionId::random(&mut ground.entropy()),
+        suspension_id: SuspensionId::random(&mut fixture.entropy()),
         reason: SuspensionReason::default(),
         waitpoints: Vec::new(),
         condition,
@@ -197,15 +202,15 @@ pub fn suspend_command(
     }
 }
 
-/// Asks for a claim or resume grant that must be issued.
+/// Requests a claim or resume grant, which must be issued.
 pub async fn grant(client: &Client, request: &WireGrantRequest) -> Granted {
     match client.execute(Command::IssueClaimGrant(request.clone())).await {
         Ok(AnyOutcome::IssueClaimGrant(granted)) => granted,
-        other => panic!("no grant: {other:?}"),
+        other => panic!("not a grant: {other:?}"),
     }
 }
 
-/// The claim that an outcome stands for.
+/// The claim in an outcome.
 #[track_caller]
 pub fn claimed(outcome: Result<AnyOutcome, SdkError>) -> Claimed {
     match outcome {
@@ -214,6 +219,6 @@ pub fn claimed(outcome: Result<AnyOutcome, SdkError>) -> Claimed {
             | AnyOutcome::ClaimResumed(claimed)
             | AnyOutcome::Reclaim(claimed),
         ) => claimed,
-        other => panic!("no claim: {other:?}"),
+        other => panic!("not a claim: {other:?}"),
     }
 }

@@ -1,15 +1,15 @@
-//! What the suites that cross crates share: a ground to stand on, a line to a store that can be
-//! disturbed, and the scenarios, each of which runs against every backend from one source.
+//! The shared parts of the suites that cross crates: fixtures, a backend that injects faults, real
+//! servers, and the scenarios, each of which runs against every backend from one source.
 
 pub mod conformance;
 pub mod crash;
-pub mod ground;
+pub mod faulty_backend;
+pub mod fixture;
 pub mod kit;
-pub mod line;
-pub mod paced;
 pub mod scenario;
 pub mod server;
+pub mod virtual_time;
 
-pub use ground::Ground;
-pub use line::Line;
-pub use paced::Paced;
+pub use faulty_backend::FaultyBackend;
+pub use fixture::Fixture;
+pub use virtual_time::VirtualTimeBackend;

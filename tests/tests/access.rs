@@ -1,5 +1,5 @@
-//! The rights that `docs/valkey.md` gives to a user suffice for everything that a program does, and
-//! one that is missing is told when a program connects.
+//! The rights that `docs/valkey.md` grants to a user suffice for everything that a program does,
+//! and a missing right is reported when a program connects.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,37 +18,37 @@ use redis::Value;
 use tokio::time::timeout;
 
 const GUIDE: &str = include_str!("../../docs/valkey.md");
-/// How long anything may take.
+/// The time limit of each step.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The words of the command in the guide that makes a user.
+/// The arguments of the command in the guide that creates a user.
 fn documented() -> Vec<String> {
     let lines = GUIDE.lines().skip_while(|line| !line.contains("ACL SETUSER"));
     let lines = lines.take_while(|line| line.starts_with("    "));
     lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
 }
 
-/// The rights that a sentence of the guide adds: those between this text and the next full stop.
+/// The rights that a sentence of the guide adds: those in the code spans after this text.
 fn added(after: &str) -> Vec<String> {
-    let sentence = GUIDE.split_once(after).expect("the guide says so").1;
+    let sentence = GUIDE.split_once(after).expect("the guide has this sentence").1;
     let quoted = sentence.split('`').skip(1).step_by(2).take_while(|text| text.starts_with('+'));
     quoted.flat_map(str::split_whitespace).map(str::to_owned).collect()
 }
 
-/// Makes the user of the guide with more rights, and without some.
-fn make_user(server: &Server, more: &[String], without: &[&str]) {
-    let words: Vec<String> = documented().into_iter().chain(more.iter().cloned()).collect();
+/// Creates the user of the guide with more rights, and without some.
+fn create_user(server: &Server, more: &[String], without: &[&str]) {
+    let args: Vec<String> = documented().into_iter().chain(more.iter().cloned()).collect();
     server.expect(&["ACL", "DELUSER", "flowfabric"]);
-    let words = words.iter().map(String::as_str).filter(|word| !without.contains(word));
-    server.expect(&words.collect::<Vec<_>>());
+    let args = args.iter().map(String::as_str).filter(|arg| !without.contains(arg));
+    server.expect(&args.collect::<Vec<_>>());
 }
 
-/// The address of a server for that user.
+/// The URL of a server for that user.
 fn url(server: &Server, database: u8) -> String {
     format!("valkey://flowfabric:PASSWORD@{}/{database}", server.address())
 }
 
-/// What the server has refused to the user, by its own log.
+/// The commands that the server has refused to the user, by its ACL log.
 fn refused(server: &Server) -> String {
     match server.expect(&["ACL", "LOG"]) {
         Value::Array(entries) if entries.is_empty() => String::new(),
@@ -73,7 +73,7 @@ async fn use_all(url: &str) {
     let suspension = Suspension::until_signal("go").unwrap();
     let SuspendOutcome::Suspended { waitpoints, .. } = task.suspend(suspension).await.unwrap()
     else {
-        panic!("nothing was signalled yet");
+        panic!("no signal was sent yet");
     };
     let signal = Signal::new("go", waitpoints[0].token.clone()).unwrap().payload("now");
     client.deliver_signal(&id, &waitpoints[0].id, signal).await.unwrap();
@@ -82,7 +82,7 @@ async fn use_all(url: &str) {
     task.complete(Some(b"done".to_vec())).await.unwrap();
     assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&b"done"[..]));
     while !matches!(tail.next().await.unwrap().unwrap(), TailItem::Closed(_)) {}
-    ended.next().await.unwrap().expect("the end is told");
+    ended.next().await.unwrap().expect("the completion is yielded");
     client.history(&id).await.unwrap();
     client.list(Default::default(), None, 10).await.unwrap();
     client.replay(&id).await.unwrap();
@@ -97,14 +97,14 @@ async fn the_documented_rights_suffice_on_valkey_and_redis() {
     for (server, without) in
         [(Server::valkey(), &[][..]), (Server::redis7(), &["+client|setinfo"][..])]
     {
-        make_user(&server, &[], without);
+        create_user(&server, &[], without);
         for database in [0, 1] {
             timeout(DEADLINE, use_all(&url(&server, database))).await.expect("in time");
         }
-        // A client that does not know it asks in vain, and does without.
-        let said = refused(&server);
-        let unknown = without.iter().any(|right| said.contains(&right[1..]));
-        assert!(said.is_empty() || (unknown && said.matches("\"object\"").count() == 1), "{said}");
+        // The redis client tries CLIENT SETINFO, which Redis 7.0 does not have, and goes on.
+        let log = refused(&server);
+        let unknown = without.iter().any(|right| log.contains(&right[1..]));
+        assert!(log.is_empty() || (unknown && log.matches("\"object\"").count() == 1), "{log}");
     }
 }
 
@@ -114,7 +114,7 @@ async fn the_documented_rights_suffice_on_a_cluster() {
     let more = added("On a cluster add ");
     assert_eq!(more, ["+cluster|slots", "+asking"]);
     for node in cluster.nodes() {
-        make_user(node, &more, &[]);
+        create_user(node, &more, &[]);
     }
     let url = cluster.url().replace("://", "://flowfabric:PASSWORD@");
     timeout(DEADLINE, use_all(&url)).await.expect("in time");
@@ -123,8 +123,8 @@ async fn the_documented_rights_suffice_on_a_cluster() {
     }
 }
 
-/// Goal: what the library calls and what the adapter sends by itself stands in the guide, also what
-/// is rarely sent.
+/// The guide lists all commands that the library calls and that the adapter sends, also the rare
+/// ones.
 #[test]
 fn every_command_is_documented() {
     let listed = [documented(), added("On a cluster add "), added("for `ff bench` ")].concat();
@@ -142,33 +142,33 @@ fn every_command_is_documented() {
         let calls = source.split("cmd(\"").skip(1).chain(source.split(".arg(\"FCALL").skip(1));
         sent.extend(calls.filter_map(|call| Some(call.split_once('"')?.0.to_owned())));
     }
-    // What the client of the store sends by itself, for what it is asked.
+    // Commands that the redis crate sends.
     sent.extend(["FCALL", "SELECT", "SUBSCRIBE", "UNSUBSCRIBE", "PING"].map(str::to_owned));
     assert!(sent.contains("CLUSTER") && sent.contains("GETRANGE") && sent.contains("MEMORY"));
     for command in sent.iter().map(|command| command.to_lowercase()).filter(|one| !one.is_empty()) {
         let is_listed = listed.iter().any(|right| right.split('|').next() == Some(&command));
-        assert!(is_listed, "docs/valkey.md does not give +{command}");
+        assert!(is_listed, "docs/valkey.md does not grant +{command}");
     }
 }
 
-/// Goal: a program whose user lacks a right says so when it connects, and changes nothing.
+/// A program whose user lacks a right reports it when it connects, and changes nothing.
 #[tokio::test]
-async fn a_right_that_is_missing_is_told_at_once() {
+async fn a_missing_right_is_reported_at_connect() {
     let server = Server::valkey();
     let library = Library::default();
     let commands: Vec<String> =
         library.commands().iter().map(|command| format!("+{}", command.to_lowercase())).collect();
     for lacking in commands.iter().map(String::as_str).chain(["&ff:*", "~{meta}*", "~{fp:*"]) {
-        make_user(&server, &[], &[lacking]);
+        create_user(&server, &[], &[lacking]);
         let connected = timeout(DEADLINE, ValkeyBackend::connect(&url(&server, 0))).await;
-        match connected.expect("at once").unwrap_err() {
-            // Both are asked before anything else.
+        match connected.expect("it fails within the time limit").unwrap_err() {
+            // INFO is sent before the rights are checked.
             ConnectError::Unreachable { problem, .. } if lacking == "+info" => {
                 assert!(problem.contains("NOPERM"), "{problem}");
             }
             ConnectError::Unfit { problem, .. } => {
                 let named = match lacking.strip_prefix('+') {
-                    Some(_) => format!("rights, {lacking},"),
+                    Some(_) => format!("rights {lacking},"),
                     None => "docs/valkey.md".to_owned(),
                 };
                 assert!(problem.contains(&named), "{lacking}: {problem}");
@@ -179,12 +179,12 @@ async fn a_right_that_is_missing_is_told_at_once() {
     assert_eq!(server.expect(&["DBSIZE"]), Value::Int(0));
 }
 
-/// Goal: a right that is taken away later is told by what reads, and nothing that may have been
-/// written is called refused.
+/// After a right was removed from the user of a connected program, a read reports the missing
+/// right, and a write that may have been applied is not reported as refused.
 #[tokio::test]
-async fn a_right_that_is_taken_away_is_told_by_reads() {
+async fn a_right_that_is_removed_later_is_reported_by_reads() {
     let server = Server::valkey();
-    make_user(&server, &[], &[]);
+    create_user(&server, &[], &[]);
     let store = Arc::new(ValkeyBackend::connect(&url(&server, 0)).await.unwrap());
     let mut config = ff_sdk::ClientConfig::new("demo").unwrap();
     config.call_timeout = Duration::from_millis(300);

@@ -1,5 +1,5 @@
-//! Every store answers as the reference store does: sequences of requests, drawn at random and
-//! shrunk when they show a difference. FF_CONFORMANCE_CASES says how many, 2,000 unless told.
+//! Every store answers as the reference store does: random sequences of requests, which are shrunk
+//! when they show a difference. FF_CONFORMANCE_CASES sets their number; the default is 2,000.
 
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,10 +20,10 @@ use tokio::runtime::{Builder, Runtime};
 
 const TEXT: &str = include_str!("../../lua/flowfabric.lua");
 
-/// Steps of a sequence, at most.
+/// The most steps of a sequence.
 const STEPS: usize = 30;
 
-/// The function library in process, with a clock of its own.
+/// The function library in process, with its own clock.
 struct Model {
     store: ModelStore,
     now: TimestampMs,
@@ -90,7 +90,7 @@ impl Subject for Remote {
         TimestampMs::new(DurationMs::from(since).get())
     }
 
-    /// The server's clock is its own.
+    /// A server has its own clock.
     fn pass(&mut self, _by_ms: i64) {}
 
     fn call(&mut self, request: Request) -> Result<Reply, Failure> {
@@ -107,8 +107,8 @@ fn cases() -> u32 {
     cases.map_or(2_000, |cases| cases.parse().expect("FF_CONFORMANCE_CASES is a number"))
 }
 
-/// Draws sequences for a subject, and checks that they met everything that can be met.
-fn draw(subject: impl Subject) {
+/// Runs random sequences on a subject, and checks that the census has no gaps.
+fn run_sequences(subject: impl Subject) {
     let (subject, census) = (RefCell::new(subject), RefCell::new(Census::default()));
     let config = Config { cases: cases(), failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new(config).run(&sequences(STEPS), |sequence| {
@@ -125,10 +125,10 @@ fn draw(subject: impl Subject) {
 
 #[test]
 fn the_function_library_in_process_answers_as_the_reference() {
-    draw(Model::new());
+    run_sequences(Model::new());
 }
 
-/// Every cap of every kind of stream.
+/// Checks every cap of every kind of stream.
 fn streams_are_capped(subject: &mut impl Subject) -> Result<(), String> {
     journals_are_capped_by_bytes(subject)?;
     frames_are_capped_by_bytes(subject)?;
@@ -141,18 +141,18 @@ fn the_function_library_in_process_caps_streams_as_the_reference() {
 }
 
 #[test]
-fn the_function_library_in_process_defers_what_the_reference_defers() {
+fn the_function_library_in_process_defers_the_same_values_as_the_reference() {
     assert_eq!(large_values_are_deferred(&mut Model::new()), Ok(()));
 }
 
 #[test]
 fn valkey_answers_as_the_reference() {
-    draw(Remote::new(Server::valkey()));
+    run_sequences(Remote::new(Server::valkey()));
 }
 
 #[test]
 fn redis_7_answers_as_the_reference() {
-    draw(Remote::new(Server::redis7()));
+    run_sequences(Remote::new(Server::redis7()));
 }
 
 #[test]
@@ -163,16 +163,15 @@ fn servers_cap_streams_as_the_reference() {
 }
 
 #[test]
-fn servers_defer_what_the_reference_defers() {
+fn servers_defer_the_same_values_as_the_reference() {
     for server in [Server::valkey(), Server::redis7()] {
         assert_eq!(large_values_are_deferred(&mut Remote::new(server)), Ok(()));
     }
 }
 
-/// Mistakes that are easily made in the library: what stands in its text, and what could stand
-/// there.
+/// Mistakes that are easily made in the library: a piece of its text, and its wrong replacement.
 const MISTAKES: &[(&str, &str)] = &[
-    // A take that looks at too few, forgets its rest, or gives the end of another range.
+    // A take that reads too few entries, forgets the rest, or returns the end of another range.
     ("'LIMIT', 0, count + 1,", "'LIMIT', 0, count,"),
     ("found[2 * count + 2] or false", "false"),
     ("reply[2] = call(unpack(range))[2] or false", "reply[2] = false"),
@@ -181,7 +180,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("if reply[2] and args[6] ~= '' then", "if args[6] ~= '' then"),
     ("if reply[2] and args[6] ~= '' then", "if reply[2] then"),
     ("math.min(at + args[5], 2 ^ 52)", "at + args[5]"),
-    // A commit that checks the window first, or one end of it wrongly, or not all of a version.
+    // A commit that checks the window first, or one end of it wrongly, or a part of a version.
     ("local outcome = conflict(", "local outcome = at < args[a + 2] + 0 and conflict("),
     ("at >= args[a + 2] + 0", "at > args[a + 2] + 0"),
     ("at < args[a + 1] + 0", "at <= args[a + 1] + 0"),
@@ -194,11 +193,11 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     ("n - 1 do\n    local record", "math.min(n, 1) - 1 do\n    local record"),
     ("if record == '-' then", "if record == '' then"),
-    // Wake-ups that are rung too often, or for the wrong reason.
+    // Wake-ups that are rung too often or for the wrong reason.
     ("== 'filled' and call('EXISTS', keys[k + i]) == 0", "== 'filled'"),
     ("empty[i] and call('EXISTS', keys[k + i]) == 1", "empty[i]"),
     ("if filled or args[a + 2 * i] == 'always' then", "if filled then"),
-    // Pages that begin or end in the wrong place.
+    // Pages that begin or end at the wrong position.
     ("call('ZRANK', index, member) + 1", "call('ZRANK', index, member)"),
     ("score and i < 16 and", "score and i < 15 and"),
     ("entry[1]:byte(i) <= member:byte(i)", "entry[1]:byte(i) > member:byte(i)"),
@@ -207,14 +206,14 @@ const MISTAKES: &[(&str, &str)] = &[
     ("this_sequence + 0 > sequence", "this_sequence + 0 >= sequence"),
     ("args[5] + 0 < sequence + 0", "args[5] + 0 <= sequence + 0"),
     ("or args[3] ~= history", ""),
-    // Streams that number or trim wrongly.
+    // Streams that are numbered or trimmed wrongly.
     ("if at > stream[1] then", "if at >= stream[1] then"),
     ("if gap == 0 then", "if gap == 1 then"),
-    // A stream that goes and is known as before.
+    // A removed stream whose state is still cached.
     ("    streams[key] = nil\n", ""),
 ];
 
-/// Mistakes in how a stream is capped, which a single byte or millisecond shows.
+/// Mistakes in the caps of a stream, which a single byte or millisecond reveals.
 const MISTAKES_AT_THE_CAP: &[(&str, &str)] = &[
     ("stream[5] < at - age", "stream[5] <= at - age"),
     ("stream[4] > bytes", "stream[4] >= bytes"),
@@ -225,14 +224,14 @@ const MISTAKES_AT_THE_CAP: &[(&str, &str)] = &[
     ("args[a + 3] + 0\n  if at", "86400000\n  if at"),
 ];
 
-/// A store with the library, one mistake made in it.
+/// A store with one mistake in the library.
 fn mistaken((right, wrong): &(&str, &str)) -> Model {
-    assert_eq!(TEXT.matches(right).count(), 1, "{right} stands in the library once");
+    assert_eq!(TEXT.matches(right).count(), 1, "{right} is in the library once");
     Model::of(&TEXT.replace(right, wrong))
 }
 
 #[test]
-fn a_library_with_a_mistake_is_found() {
+fn every_mistake_in_the_library_is_found() {
     let found = |mistake: &&(&str, &str)| {
         let model = RefCell::new(mistaken(mistake));
         let config = Config {
@@ -241,19 +240,19 @@ fn a_library_with_a_mistake_is_found() {
             failure_persistence: None,
             ..Config::default()
         };
-        let chance = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-        let outcome = TestRunner::new_with_rng(config, chance).run(&sequences(STEPS), |sequence| {
+        let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        let outcome = TestRunner::new_with_rng(config, rng).run(&sequences(STEPS), |sequence| {
             conform(&mut *model.borrow_mut(), &sequence, &mut Census::default())
                 .map_err(TestCaseError::fail)
         });
         outcome.is_err()
     };
-    let unfound: Vec<_> = MISTAKES.iter().filter(|mistake| !found(mistake)).collect();
-    assert!(unfound.is_empty(), "{unfound:#?}");
+    let missed: Vec<_> = MISTAKES.iter().filter(|mistake| !found(mistake)).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
 }
 
 #[test]
-fn a_library_with_a_mistake_at_the_cap_is_found() {
+fn every_mistake_at_a_cap_is_found() {
     for mistake in MISTAKES_AT_THE_CAP {
         let found = streams_are_capped(&mut mistaken(mistake));
         assert!(found.is_err(), "{mistake:?}");

@@ -1,14 +1,14 @@
 //! Crashes with real processes: each scenario of `ff_tests::crash`, with few executions. The soak
-//! (`cargo run --release -p ff-tests --bin soak`) runs the same with many, many times.
+//! (`cargo run --release -p ff-tests --bin soak`) runs them many times with many executions.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ff_tests::crash::{Plan, Scenario, binary};
 
-/// Runs one scenario, and fails with all that was wrong and where to look.
+/// Runs one scenario; fails with all problems and the folder of its evidence.
 fn survive(scenario: Scenario) {
-    // One after the other: they would only wait for the processor together, and a lease is short.
+    // One after the other: together they would delay each other beyond the short leases.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let lasting = Duration::from_secs(3);
@@ -16,7 +16,7 @@ fn survive(scenario: Scenario) {
     let report = plan.run();
     println!("{report:?}");
     let problems = report.problems.join("\n  ");
-    assert!(problems.is_empty(), "{problems}\nlook into {:?}\n", report.evidence);
+    assert!(problems.is_empty(), "{problems}\nevidence: {:?}\n", report.evidence);
 }
 
 /// A test for each scenario.
@@ -29,7 +29,7 @@ macro_rules! survive {
             }
         )+
 
-        /// A scenario that has no test would run in the soak only.
+        /// A scenario without a test would run only in the soak.
         #[test]
         fn every_scenario_has_a_test() {
             assert_eq!([$(Scenario::$scenario),+], Scenario::ALL);

@@ -1,5 +1,5 @@
-//! What scenarios say of processes, with processes: the command `ff`, a server and a cluster, and
-//! real time. Each test has the name of its scenario.
+//! Scenarios with several processes, run with real ones: the command `ff`, a server and a cluster,
+//! and real time. Each test has the name of its scenario.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -13,72 +13,72 @@ use ff_sdk::core::partition::PartitionConfig;
 use ff_sdk::core::state::PublicState;
 use ff_sdk::{Client, ClientConfig, ExecutionId, SdkError};
 use ff_tests::crash::{binary, open};
-use ff_tests::ground::{NAMESPACE, PARTITIONS};
-use ff_tests::kit::{endings, see, work};
+use ff_tests::fixture::{NAMESPACE, PARTITIONS};
+use ff_tests::kit::{describe, endings, work};
 use ff_tests::server::{Cluster, Process, Server, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// A store that processes share, and a folder for what they leave.
-struct Town {
+/// A store that processes share, and a folder for their output.
+struct Store {
     url: String,
     folder: TempDir,
-    /// For this process, which is one of them.
+    /// The runtime of this process, which uses the store too.
     runtime: Runtime,
 }
 
-/// A process of `ff`, and where it prints.
-struct Citizen {
+/// A process of `ff`, and the files of its output.
+struct Program {
     process: Process,
     output: PathBuf,
     errors: PathBuf,
 }
 
 /// Runs a test on a server and on a cluster.
-fn in_towns(test: impl Fn(&Town)) {
+fn on_each_store(test: impl Fn(&Store)) {
     let (server, cluster) = (Server::valkey(), Cluster::three());
     for url in [server.url(), cluster.url()] {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let runtime = Runtime::new().expect("threads can be started");
-        test(&Town { url, folder, runtime });
+        test(&Store { url, folder, runtime });
     }
 }
 
-impl Town {
+impl Store {
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn ff(&self, name: &str, arguments: &[&str]) -> Citizen {
+    fn ff(&self, name: &str, arguments: &[&str]) -> Program {
         self.spawn(name, arguments, Stdio::null())
     }
 
-    /// Starts a submission, of which nothing is sent before its input ends.
-    fn submitter(&self, name: &str, lines: &[Value]) -> (Citizen, PipeWriter) {
+    /// Starts a submitter. It sends nothing before its input ends.
+    fn submitter(&self, name: &str, lines: &[Value]) -> (Program, PipeWriter) {
         let (reader, mut writer) = pipe().expect("a pipe can be made");
-        let citizen = self.spawn(name, &["submit", "-", "--json"], reader.into());
+        let program = self.spawn(name, &["submit", "-", "--json"], reader.into());
         for line in lines {
             writeln!(writer, "{line}").expect("it reads");
         }
-        (citizen, writer)
+        (program, writer)
     }
 
-    /// Starts a worker with one slot whose leases are good for a second.
-    fn worker(&self, name: &str, command: &str, end: &[&str]) -> Citizen {
+    /// Starts a worker with one slot and leases of a second.
+    fn worker(&self, name: &str, command: &str, more: &[&str]) -> Program {
         let fixed = ["work", "--exec", command, "--slots", "1", "--lease-ttl-ms", "1000", "--json"];
-        self.ff(name, &[&fixed, end].concat())
+        self.ff(name, &[&fixed, more].concat())
     }
 
-    fn spawn(&self, name: &str, arguments: &[&str], input: Stdio) -> Citizen {
+    fn spawn(&self, name: &str, arguments: &[&str], input: Stdio) -> Program {
         let (output, errors) = (self.path(name), self.path(&format!("{name}.log")));
         let create = |path| File::create(path).expect("the folder can be written to");
         let mut command = Command::new(binary::ff());
         command.args(arguments).args(["--backend", &self.url, "--namespace", NAMESPACE]);
         command.stdin(input).stdout(create(&output)).stderr(create(&errors));
         let process = Process::start(&mut command).expect("the program runs");
-        Citizen { process, output, errors }
+        Program { process, output, errors }
     }
 
     fn connect(&self, partitions: Option<PartitionConfig>) -> Result<Client, SdkError> {
@@ -103,8 +103,8 @@ impl Town {
         wait_for(name, || self.path(name).exists().then_some(()));
     }
 
-    /// A command that says that its attempt has begun, and whose first attempt lasts while the file
-    /// `hold` is there. Its result is the epoch of its lease.
+    /// A command that creates the file `begun`, and whose first attempt lasts while the file `hold`
+    /// exists. Its result is the epoch of its lease.
     fn held_command(&self) -> String {
         let (hold, begun) = (self.path("hold"), self.path("begun"));
         File::create(&hold).expect("the folder can be written to");
@@ -117,31 +117,31 @@ impl Town {
     }
 }
 
-impl Citizen {
-    /// Waits for its end, which must be a success; what it printed.
+impl Program {
+    /// Waits for its end, which must be a success; returns its output.
     fn lines(mut self) -> Vec<Value> {
         let status = wait_for("ff to end", || self.process.ended());
-        let said = fs::read_to_string(&self.errors).expect("it has a log");
-        assert!(status.success(), "{status}: {said}");
+        let log = fs::read_to_string(&self.errors).expect("it has a log");
+        assert!(status.success(), "{status}: {log}");
         let text = fs::read_to_string(&self.output).expect("it has an output");
         text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 }
 
-/// The texts of a field in each line.
+/// The text of this field in each line.
 fn texts<'a>(lines: &'a [Value], field: &str) -> Vec<&'a str> {
     lines.iter().map(|line| line[field].as_str().expect("a text")).collect()
 }
 
 #[test]
 fn one_key_and_content_from_two_processes_is_one_execution() {
-    in_towns(|town| {
+    on_each_store(|store| {
         let line = |number| json!({"kind": "k", "payload": number, "idempotency_key": number});
         let lines: Vec<Value> = (0..50).map(|number| line(number.to_string())).collect();
-        let submitters = ["one", "two"].map(|name| town.submitter(name, &lines));
-        let (citizens, inputs): (Vec<_>, Vec<_>) = submitters.into_iter().unzip();
+        let submitters = ["one", "two"].map(|name| store.submitter(name, &lines));
+        let (programs, inputs): (Vec<_>, Vec<_>) = submitters.into_iter().unzip();
         drop(inputs);
-        let [one, two] = <[_; 2]>::try_from(citizens).ok().expect("there are two");
+        let [one, two] = <[_; 2]>::try_from(programs).ok().expect("there are two");
         let (one, two) = (one.lines(), two.lines());
         assert_eq!((one.len(), texts(&one, "id")), (50, texts(&two, "id")));
         for (one, two) in texts(&one, "outcome").into_iter().zip(texts(&two, "outcome")) {
@@ -150,7 +150,7 @@ fn one_key_and_content_from_two_processes_is_one_execution() {
             assert_eq!(outcomes, ["created", "duplicate"]);
         }
         let ids: BTreeSet<_> = texts(&one, "id").into_iter().collect();
-        let listed = town.ff("list", &["list", "--all", "--json"]).lines();
+        let listed = store.ff("list", &["list", "--all", "--json"]).lines();
         assert_eq!(texts(&listed, "execution_id").into_iter().collect::<BTreeSet<_>>(), ids);
         assert_eq!((listed.len(), ids.len()), (50, 50));
     });
@@ -158,33 +158,33 @@ fn one_key_and_content_from_two_processes_is_one_execution() {
 
 #[test]
 fn partitions_that_contradict_the_store_are_a_configuration_error() {
-    in_towns(|town| {
-        let (submitter, input) = town.submitter("first", &[json!({"kind": "k"})]);
+    on_each_store(|store| {
+        let (submitter, input) = store.submitter("first", &[json!({"kind": "k"})]);
         drop(input);
         assert_eq!(texts(&submitter.lines(), "outcome"), ["created"]);
-        let refused = town.connect(Some(PARTITIONS)).map(|_| ());
+        let refused = store.connect(Some(PARTITIONS)).map(|_| ());
         let Err(SdkError::Config { field, .. }) = refused else { panic!("{refused:?}") };
         assert_eq!(field, "partition_config");
-        assert_eq!(*town.client().partition_config(), PartitionConfig::default());
+        assert_eq!(*store.client().partition_config(), PartitionConfig::default());
     });
 }
 
 #[test]
-fn many_claimers_take_each_execution_once() {
-    in_towns(|town| {
+fn many_claimers_claim_each_execution_once() {
+    on_each_store(|store| {
         let lines: Vec<Value> = (0..60).map(|_| json!({"kind": "k"})).collect();
-        let (submitter, input) = town.submitter("submit", &lines);
+        let (submitter, input) = store.submitter("submit", &lines);
         drop(input);
         let submitter = submitter.lines();
         let submitted: BTreeSet<_> = texts(&submitter, "id").into_iter().collect();
         let workers = ["w1", "w2", "w3", "w4"].map(|name| {
-            let log = town.path("started");
+            let log = store.path("started");
             let command = format!("echo $FF_EXECUTION_ID $FF_LEASE_EPOCH >> {}", log.display());
-            town.ff(name, &["work", "--exec", &command, "--until-idle", "--slots", "4", "--json"])
+            store.ff(name, &["work", "--exec", &command, "--until-idle", "--slots", "4", "--json"])
         });
-        let finished = workers.map(Citizen::lines).concat();
+        let finished = workers.map(Program::lines).concat();
         assert!(texts(&finished, "outcome").iter().all(|outcome| *outcome == "completed"));
-        let started = fs::read_to_string(town.path("started")).expect("something has started");
+        let started = fs::read_to_string(store.path("started")).expect("an attempt has started");
         let started: Vec<_> = started.lines().filter_map(|line| line.split_once(' ')).collect();
         assert!(started.iter().all(|(_, epoch)| *epoch == "1"), "{started:?}");
         let once: BTreeSet<_> = started.iter().map(|(id, _)| *id).collect();
@@ -193,17 +193,17 @@ fn many_claimers_take_each_execution_once() {
 }
 
 #[test]
-fn a_crash_costs_a_reclaim_and_no_retry() {
-    in_towns(|town| {
-        let (client, command) = (town.client(), town.held_command());
-        let id = town.submit(&client);
-        let mut killed = town.worker("killed", &command, &[]);
-        town.wait_for_file("begun");
+fn a_crash_counts_as_a_reclaim_and_not_as_a_retry() {
+    on_each_store(|store| {
+        let (client, command) = (store.client(), store.held_command());
+        let id = store.submit(&client);
+        let mut killed = store.worker("killed", &command, &[]);
+        store.wait_for_file("begun");
         killed.process.kill();
-        let lines = town.worker("other", &command, &["--max", "1"]).lines();
+        let lines = store.worker("other", &command, &["--max", "1"]).lines();
         assert_eq!(texts(&lines, "outcome"), ["completed"]);
-        town.runtime.block_on(async {
-            let seen = see(&client, &id).await;
+        store.runtime.block_on(async {
+            let seen = describe(&client, &id).await;
             assert_eq!((seen.counts.retries, seen.counts.reclaims), (0, 1));
             assert_eq!((seen.lease_epoch, seen.attempts_total), (LeaseEpoch(2), 2));
             assert_eq!(seen.past_attempts[0].end, AttemptEnd::Interrupted);
@@ -214,20 +214,20 @@ fn a_crash_costs_a_reclaim_and_no_retry() {
 
 #[test]
 fn a_reclaimed_lease_is_stale_and_changes_nothing() {
-    in_towns(|town| {
-        let (client, command) = (town.client(), town.held_command());
-        let id = town.submit(&client);
-        let stopped = town.worker("stopped", &command, &["--max", "1"]);
-        town.wait_for_file("begun");
+    on_each_store(|store| {
+        let (client, command) = (store.client(), store.held_command());
+        let id = store.submit(&client);
+        let stopped = store.worker("stopped", &command, &["--max", "1"]);
+        store.wait_for_file("begun");
         stopped.process.signal(Signal::SIGSTOP);
-        let lines = town.worker("other", &command, &["--max", "1"]).lines();
+        let lines = store.worker("other", &command, &["--max", "1"]).lines();
         assert_eq!(texts(&lines, "outcome"), ["completed"]);
-        // The first attempt ends, and its worker goes on: it comes too late.
-        fs::remove_file(town.path("hold")).expect("the file is there");
+        // The first attempt ends after its lease has expired.
+        fs::remove_file(store.path("hold")).expect("the file exists");
         stopped.process.signal(Signal::SIGCONT);
         assert_eq!(texts(&stopped.lines(), "outcome"), ["lost"]);
-        town.runtime.block_on(async {
-            let seen = see(&client, &id).await;
+        store.runtime.block_on(async {
+            let seen = describe(&client, &id).await;
             assert_eq!(seen.state.public_state, PublicState::Completed);
             assert_eq!((seen.lease_epoch, seen.attempts_total), (LeaseEpoch(2), 2));
             assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&b"2"[..]));

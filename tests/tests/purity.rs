@@ -1,23 +1,22 @@
-//! What the crates may depend on, read from `cargo tree`.
+//! The permitted dependencies of the crates, checked with `cargo tree`.
 //!
-//! core decides and does nothing else: it has no runtime, socket, clock or source of entropy. The
-//! lists here name everything that it builds on, so that a new dependency fails a test until it is
-//! argued for and its name is added.
+//! core only decides: it has no runtime, socket, clock or source of entropy. The lists here name
+//! all its dependencies, so that a new one fails a test until it is justified and added.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// What core itself asks for: the codec, the seeded generator, serialization, digests, errors, ids
-/// made from names, and what signs the tokens of waitpoints.
+/// The direct dependencies of core: the codec, the seeded generator, serialization, digests,
+/// errors, ids made from names, and the signatures of waitpoint tokens.
 const DIRECT: [&str; 7] = ["hmac", "postcard", "rand_chacha", "serde", "sha2", "thiserror", "uuid"];
 
-/// What these bring along.
+/// The dependencies of these.
 const TRANSITIVE: [&str; 23] = [
     "block-buffer",    // sha2
     "cfg-if",          // sha2
     "cmov",            // hmac, through ctutils
     "cobs",            // postcard
-    "cpufeatures",     // sha2: which instructions the processor has
+    "cpufeatures",     // sha2: detects the instructions of the processor
     "crypto-common",   // sha2
     "ctutils",         // hmac: tokens of waitpoints are compared in constant time
     "digest",          // sha2
@@ -34,11 +33,11 @@ const TRANSITIVE: [&str; 23] = [
     "typenum",         // sha2
     "unicode-ident",   // derives, at build time
     "zerocopy",        // rand_chacha
-    "zerocopy-derive", // rand_chacha, where zerocopy asks for it
-    "libc",            // sha2, where only the system knows what the processor has
+    "zerocopy-derive", // rand_chacha, if zerocopy needs it
+    "libc",            // sha2, on platforms where only the system knows the processor
 ];
 
-/// Those of [`TRANSITIVE`] that some platforms do without.
+/// Those of [`TRANSITIVE`] that only some platforms need.
 const PLATFORM_DEPENDENT: [&str; 2] = ["libc", "zerocopy-derive"];
 
 /// The names in a package's dependency tree, without the package itself.
@@ -46,7 +45,7 @@ fn tree(package: &str, depth: &str) -> BTreeSet<String> {
     tree_with(package, depth, &[])
 }
 
-/// The same with a choice of features.
+/// The same with these features.
 fn tree_with(package: &str, depth: &str, features: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--package", package, "--edges", "normal", "--prefix", "none"])
@@ -67,45 +66,45 @@ fn set(names: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn core_asks_for_exactly_these_crates() {
+fn core_has_exactly_these_direct_dependencies() {
     assert_eq!(tree("ff-core", "1"), set(&DIRECT));
 }
 
 #[test]
-fn core_builds_on_nothing_that_was_not_argued_for() {
+fn core_has_only_justified_dependencies() {
     let present = tree("ff-core", "99");
-    let argued_for = &set(&DIRECT) | &set(&TRANSITIVE);
-    let new: Vec<_> = present.difference(&argued_for).collect();
-    assert!(new.is_empty(), "core now builds on {new:?}: argue for each, then add it to the list");
+    let justified = &set(&DIRECT) | &set(&TRANSITIVE);
+    let new: Vec<_> = present.difference(&justified).collect();
+    assert!(new.is_empty(), "core now depends on {new:?}: justify each, then add it to the list");
 
-    let expected = &argued_for - &set(&PLATFORM_DEPENDENT);
-    let gone: Vec<_> = expected.difference(&present).collect();
-    assert!(gone.is_empty(), "core no longer builds on {gone:?}: take them out of the list");
+    let expected = &justified - &set(&PLATFORM_DEPENDENT);
+    let unused: Vec<_> = expected.difference(&present).collect();
+    assert!(unused.is_empty(), "core no longer depends on {unused:?}: remove them from the list");
 }
 
 #[test]
-fn the_library_in_process_needs_no_server_and_no_runtime() {
+fn the_library_in_process_needs_no_redis_client_and_no_runtime() {
     let features = ["--no-default-features", "--features", "lua-model"];
     let present = tree_with("ff-io-valkey", "99", &features);
     let unwanted = ["redis", "tokio", "futures-util", "rustls"];
     let found: Vec<_> = unwanted.iter().filter(|name| present.contains(**name)).collect();
-    assert!(found.is_empty(), "the model builds on {found:?}");
+    assert!(found.is_empty(), "the model depends on {found:?}");
     assert!(present.contains("mlua") && tree("ff-io-valkey", "1").contains("redis"));
 }
 
 #[test]
-fn arrows_between_crates_go_one_way() {
+fn dependencies_between_crates_go_one_way() {
     let every: &[&str] = &["--all-features"];
-    let arrows: [(&str, &[&str], &[&str]); 6] = [
+    let permitted: [(&str, &[&str], &[&str]); 6] = [
         ("ff-core", every, &[]),
         ("ff-io-valkey", every, &["ff-core"]),
-        // Valkey is the store of the default features, and of no other.
+        // Only the default features include Valkey.
         ("ff-sdk", &["--no-default-features"], &["ff-core"]),
         ("ff-sdk", every, &["ff-core", "ff-io-valkey"]),
         ("ff-sim", every, &["ff-core", "ff-io-valkey", "ff-sdk", "ff-sim-macros"]),
         ("ff-cli", every, &["ff-core", "ff-sdk"]),
     ];
-    for (package, features, allowed) in arrows {
+    for (package, features, allowed) in permitted {
         let own =
             tree_with(package, "1", features).into_iter().filter(|name| name.starts_with("ff-"));
         let wrong: Vec<_> = own.filter(|name| !allowed.contains(&name.as_str())).collect();

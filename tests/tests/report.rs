@@ -1,12 +1,12 @@
-//! What the adapter tells of real servers: figures that its own questions do not change.
+//! Reports of the adapter on real servers, which its own commands do not change.
 
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::partition::Partition;
 use ff_sdk::{Client, Submission, ValkeyBackend};
 use ff_tests::server::{Cluster, Server};
 
-/// Reports count the calls of users, and neither their own questions nor those of an examination.
-async fn what_is_asked_for_a_report_counts_as_no_call(url: &str) {
+/// Reports count the calls of users, but not the commands of a report or an examination.
+async fn commands_of_a_report_are_not_counted_as_calls(url: &str) {
     let store = std::sync::Arc::new(ValkeyBackend::connect(url).await.unwrap());
     let client = Client::connect_with(store.clone(), "report").await.unwrap();
     let before = store.report().await.unwrap();
@@ -18,16 +18,16 @@ async fn what_is_asked_for_a_report_counts_as_no_call(url: &str) {
         client.submit(Submission::new("work")).await.unwrap();
     }
     let after = store.report().await.unwrap();
-    // The first commands may read first, where a clock is not known yet.
+    // The first command on a node may read first, since its clock is not known yet.
     assert!((64..=80).contains(&(after.calls - between.calls)), "{after:?}");
-    // An entry of a journal takes some bytes, wherever the partition is.
+    // Each entry of a journal takes some bytes, in all partitions.
     assert!(after.stream_bytes > before.stream_bytes + 64 * 50, "{before:?} {after:?}");
 }
 
 #[tokio::test]
 async fn reports_of_one_server() {
     let server = Server::valkey();
-    what_is_asked_for_a_report_counts_as_no_call(&server.url()).await;
+    commands_of_a_report_are_not_counted_as_calls(&server.url()).await;
     let store = ValkeyBackend::connect(&server.url()).await.unwrap();
     assert!((0..64).all(|index| store.clock_of(Partition::flow(index)) == 0));
 }
@@ -35,11 +35,11 @@ async fn reports_of_one_server() {
 #[tokio::test]
 async fn reports_of_a_cluster() {
     let cluster = Cluster::three();
-    what_is_asked_for_a_report_counts_as_no_call(&cluster.url()).await;
+    commands_of_a_report_are_not_counted_as_calls(&cluster.url()).await;
     let store = ValkeyBackend::connect(&cluster.url()).await.unwrap();
     let mut clocks: Vec<usize> =
         (0..64).map(|index| store.clock_of(Partition::flow(index))).collect();
     clocks.sort_unstable();
     clocks.dedup();
-    assert_eq!(clocks, [0, 1, 2], "each node has a clock of its own");
+    assert_eq!(clocks, [0, 1, 2], "each node has its own clock");
 }

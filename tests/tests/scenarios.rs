@@ -1,43 +1,43 @@
-//! Every scenario on every backend, from one source: `ff_tests::scenario`.
+//! Runs every scenario of `ff_tests::scenario` on every backend.
 
-/// The scenarios of the table on one ground, a test each. The ground stands in the module around.
+/// Defines a test for each scenario of the table, with the `fixture` function of the module.
 macro_rules! tests {
     ($($subject:ident: $($scenario:ident),+;)+) => {
         $($(
             #[tokio::test(start_paused = true)]
             async fn $scenario() {
-                ff_tests::scenario::$subject::$scenario(&ground()).await;
+                ff_tests::scenario::$subject::$scenario(&fixture()).await;
             }
         )+)+
     };
 }
 
-/// The embedded backend.
+/// The memory backend.
 mod memory {
-    use ff_tests::Ground;
+    use ff_tests::Fixture;
 
-    fn ground() -> Ground {
-        Ground::memory()
+    fn fixture() -> Fixture {
+        Fixture::memory()
     }
     ff_tests::for_each_scenario!(tests);
 }
 
 /// A Valkey server.
 mod valkey {
-    use ff_tests::Ground;
+    use ff_tests::Fixture;
 
-    fn ground() -> Ground {
-        Ground::valkey()
+    fn fixture() -> Fixture {
+        Fixture::valkey()
     }
     ff_tests::for_each_scenario!(tests);
 }
 
 /// A cluster of three primaries.
 mod cluster {
-    use ff_tests::Ground;
+    use ff_tests::Fixture;
 
-    fn ground() -> Ground {
-        Ground::cluster()
+    fn fixture() -> Fixture {
+        Fixture::cluster()
     }
     ff_tests::for_each_scenario!(tests);
 }
@@ -49,9 +49,9 @@ macro_rules! names {
     };
 }
 
-/// A scenario that is written but stands in no table would never run.
+/// A scenario that is not in the table would never run.
 #[test]
-fn the_table_names_every_scenario() {
+fn the_table_has_every_scenario() {
     const NAMES: &[&str] = ff_tests::for_each_scenario!(names);
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/scenario");
     let mut written = Vec::new();

@@ -1,5 +1,5 @@
-//! Subscribers that go away and come back, on memory and on a Valkey server: from the text of its
-//! cursor one goes on with exactly what it has not been told, or is told of a gap.
+//! Subscribers that stop and start again, on memory and on a Valkey server: from the text of its
+//! cursor, a subscriber gets exactly the completions that it has not got yet, or a gap.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use ff_sdk::core::store::{
 };
 use ff_sdk::core::tags::{MAX_TAG_BYTES, MAX_TAGS, Tags};
 use ff_sdk::{Client, ClientConfig, JournalBackend, MemoryBackend, Submission, ValkeyBackend};
-use ff_tests::ground::{NAMESPACE, lane, namespace};
+use ff_tests::fixture::{NAMESPACE, lane, namespace};
 use ff_tests::kit::{submit, work};
 use ff_tests::server::Server;
 use tokio::time::timeout;
 
-/// How long a test waits for an item that must come.
+/// The time limit for an item.
 const DEADLINE: Duration = Duration::from_secs(15);
 
 /// A store that outlives its subscribers.
@@ -36,7 +36,7 @@ enum Host {
 }
 
 impl Host {
-    /// A handle to the store, as another process has it.
+    /// A new handle to the store, like that of another process.
     async fn open(&self) -> Arc<dyn EngineBackend> {
         match self {
             Self::Memory(memory) => Arc::new(memory.clone()),
@@ -56,7 +56,7 @@ impl Host {
         Client::connect(config, self.open().await).await.unwrap()
     }
 
-    /// A subscriber that knows nothing but the text of a cursor.
+    /// A new subscriber from the text of a cursor.
     async fn subscribe(&self, from: &str) -> Box<dyn Completions> {
         self.subscribe_to(from, CompletionFilter::default()).await
     }
@@ -65,7 +65,7 @@ impl Host {
         JournalBackend::new(self.open().await).completions(from.parse().unwrap(), filter)
     }
 
-    /// As after a failover: the records are there, and the history of the store is another.
+    /// Changes the store's history and keeps its records, as in a failover.
     fn change_history(&mut self) {
         match self {
             Self::Memory(memory) => memory.with_store(|store| store.set_history(4_711)),
@@ -74,7 +74,7 @@ impl Host {
     }
 }
 
-/// Every test on every store.
+/// Defines every test for every store.
 macro_rules! on_each_store {
     ($($name:ident),+ $(,)?) => {
         mod memory {
@@ -95,22 +95,22 @@ macro_rules! on_each_store {
 }
 
 on_each_store!(
-    a_subscriber_that_was_away_for_ten_thousand_is_told_of_each_once,
-    a_subscriber_that_starts_again_between_any_two_items_misses_none_and_sees_none_twice,
-    a_subscriber_from_the_end_is_told_what_ends_once_it_is_ready,
-    what_was_trimmed_is_a_gap_and_what_was_kept_is_told,
-    an_entry_that_was_told_in_part_is_lost_only_if_something_of_it_is,
-    another_history_is_a_gap_in_each_partition_and_the_stream_goes_on,
-    filters_by_namespace_lane_and_tags_let_through_what_has_all_of_them,
-    a_filter_that_lets_nothing_through_does_not_hold_the_cursor_back,
+    a_subscriber_that_missed_ten_thousand_completions_gets_each_once,
+    a_subscriber_that_restarts_between_any_two_items_gets_each_once,
+    a_subscriber_from_the_end_gets_completions_after_it_is_ready,
+    trimmed_completions_are_a_gap_and_kept_ones_are_yielded,
+    a_partly_yielded_entry_is_a_gap_only_if_the_rest_is_dropped,
+    another_history_is_a_gap_in_each_partition_and_the_stream_continues,
+    a_filter_passes_completions_that_match_namespace_lane_and_tags,
+    a_filter_that_passes_nothing_does_not_hold_the_cursor_back,
     a_cursor_of_another_store_is_refused,
-    an_execution_with_as_many_tags_as_there_can_be_ends,
+    the_completion_of_an_execution_with_the_most_tags_is_yielded,
 );
 
-/// The next item, which must come.
+/// The next item, which must arrive.
 async fn next(stream: &mut Box<dyn Completions>) -> CompletionItem {
-    let item = timeout(DEADLINE, stream.next()).await.expect("it comes before the deadline");
-    item.unwrap().expect("the store is there")
+    let item = timeout(DEADLINE, stream.next()).await.expect("it arrives before the deadline");
+    item.unwrap().expect("the stream does not end")
 }
 
 fn id_of(item: &CompletionItem) -> ExecutionId {
@@ -124,7 +124,7 @@ fn gap_in(partition: u16) -> CompletionItem {
     CompletionItem::Gap { partition: Partition::flow(partition) }
 }
 
-/// Submits executions and ends them, many at once.
+/// Submits executions and ends them, many at the same time.
 async fn end(client: &Client, submissions: Vec<Submission>) -> Vec<ExecutionId> {
     let outcomes = client.submit_many(submissions).await;
     let ids: Vec<ExecutionId> = outcomes.into_iter().map(|outcome| outcome.unwrap().id()).collect();
@@ -143,12 +143,12 @@ async fn end(client: &Client, submissions: Vec<Submission>) -> Vec<ExecutionId> 
     ids
 }
 
-/// Ends one execution in each partition, behind everything else there.
+/// Ends one more execution in each partition; their completions are the last ones.
 async fn sentinels(client: &Client) -> BTreeSet<ExecutionId> {
     sentinels_of(client, &work(), 99).await
 }
 
-/// The same, of executions like this one.
+/// The same, with executions like this one.
 async fn sentinels_of(client: &Client, work: &Submission, seed: u64) -> BTreeSet<ExecutionId> {
     let mut entropy = Entropy::from_u64(seed);
     let count = client.partition_config().num_flow_partitions;
@@ -156,7 +156,7 @@ async fn sentinels_of(client: &Client, work: &Submission, seed: u64) -> BTreeSet
     end(client, ids.map(|id| work.clone().id(id)).collect()).await.into_iter().collect()
 }
 
-/// Everything before the sentinels: the order within a partition proves that nothing is missing.
+/// The items before the sentinels. The order within a partition proves that none is missing.
 async fn up_to(
     stream: &mut Box<dyn Completions>,
     mut sentinels: BTreeSet<ExecutionId>,
@@ -173,7 +173,7 @@ async fn up_to(
     items
 }
 
-/// The same items by partition, in which they have an order.
+/// Groups items by partition, within which they are ordered.
 fn by_partition(items: &[CompletionItem]) -> BTreeMap<u16, Vec<CompletionItem>> {
     let mut sorted: BTreeMap<u16, Vec<CompletionItem>> = BTreeMap::new();
     for item in items {
@@ -186,7 +186,7 @@ fn by_partition(items: &[CompletionItem]) -> BTreeMap<u16, Vec<CompletionItem>> 
     sorted
 }
 
-/// Appends an entry to a journal as it is.
+/// Appends an encoded entry to a journal.
 async fn append(backend: &dyn EngineBackend, partition: u16, entry: Bytes) {
     let append = vec![StreamAppend { stream: StreamName::Journal, entry }];
     let units = vec![Unit { append, ..Unit::new(Purpose::Finish, 1) }];
@@ -195,7 +195,7 @@ async fn append(backend: &dyn EngineBackend, partition: u16, entry: Bytes) {
     assert!(matches!(reply.body, ReplyBody::Commit(_)), "{reply:?}");
 }
 
-/// An entry of several lives, each of which ended with a tag of its own.
+/// An entry of several lives, each of which ended with its own tag.
 fn lives(execution: ExecutionId, values: &[String]) -> Bytes {
     let events = values.iter().flat_map(|value| {
         let tags = Tags::try_new([("test.life", value)]).unwrap();
@@ -207,7 +207,7 @@ fn lives(execution: ExecutionId, values: &[String]) -> Bytes {
     encode(&JournalEntry { execution, version, epoch, attempt, events: events.collect() }, 1)
 }
 
-async fn a_subscriber_that_was_away_for_ten_thousand_is_told_of_each_once(host: Host) {
+async fn a_subscriber_that_missed_ten_thousand_completions_gets_each_once(host: Host) {
     const AWAY: usize = 10_000;
     let client = host.client(256).await;
     let mut stream = host.subscribe("end").await;
@@ -225,19 +225,17 @@ async fn a_subscriber_that_was_away_for_ten_thousand_is_told_of_each_once(host: 
     let sentinels = sentinels(&client).await;
     let started = Instant::now();
     let mut stream = host.subscribe(&text).await;
-    let told = up_to(&mut stream, sentinels).await;
+    let items = up_to(&mut stream, sentinels).await;
     println!("{AWAY} completions and 256 more were read in {:?}", started.elapsed());
-    assert_eq!(told.len(), AWAY);
-    assert_eq!(told.iter().map(id_of).collect::<BTreeSet<_>>(), away);
+    assert_eq!(items.len(), AWAY);
+    assert_eq!(items.iter().map(id_of).collect::<BTreeSet<_>>(), away);
 }
 
-async fn a_subscriber_that_starts_again_between_any_two_items_misses_none_and_sees_none_twice(
-    host: Host,
-) {
+async fn a_subscriber_that_restarts_between_any_two_items_gets_each_once(host: Host) {
     let client = host.client(2).await;
     let mut entropy = Entropy::from_u64(5);
     for round in 0..4_usize {
-        // More than a page, and among them entries that stand for several completions.
+        // More than a page, with some entries that hold several completions.
         end(&client, vec![work(); MAX_PAGE / 3]).await;
         for partition in 0..2 {
             let id = ExecutionId::from_parts(partition, entropy.uuid());
@@ -253,9 +251,9 @@ async fn a_subscriber_that_starts_again_between_any_two_items_misses_none_and_se
         (sentinels, Vec::new(), "start".to_owned(), 0_usize);
     while !left.is_empty() {
         starts += 1;
-        assert!(starts < 5_000, "it gets nowhere: {text}");
+        assert!(starts < 5_000, "no progress at {text}");
         let mut stream = host.subscribe(&text).await;
-        // Mostly a few, so that it stops within the entries of several.
+        // Mostly a few, so that it stops within entries of several completions.
         for _ in 0..(if starts % 8 == 0 { 97 } else { starts % 8 }) {
             let item = next(&mut stream).await;
             if !left.remove(&id_of(&item)) {
@@ -271,7 +269,7 @@ async fn a_subscriber_that_starts_again_between_any_two_items_misses_none_and_se
     assert_eq!(by_partition(&items), by_partition(&whole));
 }
 
-async fn a_subscriber_from_the_end_is_told_what_ends_once_it_is_ready(host: Host) {
+async fn a_subscriber_from_the_end_gets_completions_after_it_is_ready(host: Host) {
     let client = host.client(4).await;
     end(&client, vec![work(); 10]).await;
     let mut stream = host.subscribe("end").await;
@@ -280,15 +278,15 @@ async fn a_subscriber_from_the_end_is_told_what_ends_once_it_is_ready(host: Host
     let fixed = stream.cursor().to_string();
     let ids: BTreeSet<ExecutionId> = end(&client, vec![work(); 10]).await.into_iter().collect();
     let sentinels = sentinels(&client).await;
-    // The cursor is good without a single item.
+    // The cursor can be used before the first item.
     for mut stream in [stream, host.subscribe(&fixed).await] {
-        let told = up_to(&mut stream, sentinels.clone()).await;
-        assert_eq!(told.len(), ids.len());
-        assert_eq!(told.iter().map(id_of).collect::<BTreeSet<_>>(), ids);
+        let items = up_to(&mut stream, sentinels.clone()).await;
+        assert_eq!(items.len(), ids.len());
+        assert_eq!(items.iter().map(id_of).collect::<BTreeSet<_>>(), ids);
     }
 }
 
-async fn what_was_trimmed_is_a_gap_and_what_was_kept_is_told(host: Host) {
+async fn trimmed_completions_are_a_gap_and_kept_ones_are_yielded(host: Host) {
     let client = host.client(1).await;
     let mut stream = host.subscribe("start").await;
     let first = end(&client, vec![work(); 2]).await;
@@ -308,16 +306,16 @@ async fn what_was_trimmed_is_a_gap_and_what_was_kept_is_told(host: Host) {
     let mut stream = host.subscribe(&text).await;
     assert_eq!(next(&mut stream).await, gap_in(0));
     let text = stream.cursor().to_string();
-    let told = up_to(&mut stream, sentinels.clone()).await;
-    let kept: Vec<ExecutionId> = told.iter().map(id_of).collect();
+    let items = up_to(&mut stream, sentinels.clone()).await;
+    let kept: Vec<ExecutionId> = items.iter().map(id_of).collect();
     assert!(kept.len() > 20 && kept.len() < 80, "{}", kept.len());
     assert_eq!(kept, ended[80 - kept.len()..], "the latest are kept, in their order");
-    // Behind the gap the cursor is before the first that is kept: no second gap.
-    assert_eq!(up_to(&mut host.subscribe(&text).await, sentinels).await, told);
+    // The cursor after the gap is before the first kept completion: there is no second gap.
+    assert_eq!(up_to(&mut host.subscribe(&text).await, sentinels).await, items);
 }
 
 /// \[INV-DURABLE-1\]
-async fn an_entry_that_was_told_in_part_is_lost_only_if_something_of_it_is(host: Host) {
+async fn a_partly_yielded_entry_is_a_gap_only_if_the_rest_is_dropped(host: Host) {
     let client = host.client(1).await;
     let mut entropy = Entropy::from_u64(5);
     let mut draw = || ExecutionId::from_parts(0, entropy.uuid());
@@ -325,13 +323,13 @@ async fn an_entry_that_was_told_in_part_is_lost_only_if_something_of_it_is(host:
     let values = ["1", "2", "3"].map(str::to_owned);
     append(&*backend, 0, lives(several, &values)).await;
     let mut stream = host.subscribe("start").await;
-    let mut places = Vec::new();
+    let mut cursors = Vec::new();
     for _ in 0..3 {
         assert_eq!(id_of(&next(&mut stream).await), several);
-        places.push(stream.cursor().to_string());
+        cursors.push(stream.cursor().to_string());
     }
 
-    // Just as much as drops that entry and nothing else.
+    // Append as many bytes as drop exactly that entry.
     let (mut room, mut later) = (MAX_JOURNAL_BYTES, Vec::new());
     while room > 0 {
         let id = draw();
@@ -340,7 +338,7 @@ async fn an_entry_that_was_told_in_part_is_lost_only_if_something_of_it_is(host:
             room if room > 100_000 => room / 2,
             room => room,
         };
-        // The length of a tag's text takes one byte more than that of none.
+        // The encoded length of a tag's text takes one byte more than that of an empty one.
         let text = bytes - lives(id, &vec![String::new(); 100]).len() - 100;
         let length = |life| text / 100 + usize::from(life < text % 100);
         let values: Vec<String> = (0..100).map(|life| "x".repeat(length(life))).collect();
@@ -349,22 +347,22 @@ async fn an_entry_that_was_told_in_part_is_lost_only_if_something_of_it_is(host:
         append(&*backend, 0, entry).await;
         later.extend(std::iter::repeat_n(id, 100));
     }
-    for (told, text) in places.iter().enumerate() {
+    for (index, text) in cursors.iter().enumerate() {
         let mut stream = host.subscribe(text).await;
-        if told < 2 {
-            assert_eq!(next(&mut stream).await, gap_in(0), "after {} of 3", told + 1);
-            // Behind the gap is before the first that is kept.
+        if index < 2 {
+            assert_eq!(next(&mut stream).await, gap_in(0), "after {} of 3", index + 1);
+            // The cursor after the gap is before the first kept completion.
             stream = host.subscribe(&stream.cursor().to_string()).await;
         }
         let mut ids = Vec::new();
         for _ in 0..later.len() {
             ids.push(id_of(&next(&mut stream).await));
         }
-        assert_eq!(ids, later, "after {} of 3", told + 1);
+        assert_eq!(ids, later, "after {} of 3", index + 1);
     }
 }
 
-async fn another_history_is_a_gap_in_each_partition_and_the_stream_goes_on(mut host: Host) {
+async fn another_history_is_a_gap_in_each_partition_and_the_stream_continues(mut host: Host) {
     let client = host.client(4).await;
     let mut stream = host.subscribe("end").await;
     stream.ready().await.unwrap();
@@ -381,22 +379,22 @@ async fn another_history_is_a_gap_in_each_partition_and_the_stream_goes_on(mut h
     let late = end(&client, vec![work(); 8]).await;
     let sentinels = sentinels(&client).await;
     let mut stream = host.subscribe(&text).await;
-    let told = up_to(&mut stream, sentinels).await;
-    for (partition, items) in by_partition(&told) {
+    let items = up_to(&mut stream, sentinels).await;
+    for (partition, items) in by_partition(&items) {
         assert_eq!(items[0], gap_in(partition));
         assert!(!items[1..].contains(&gap_in(partition)), "{items:?}");
     }
-    let gaps = told.iter().filter(|item| matches!(item, CompletionItem::Gap { .. })).count();
+    let gaps = items.iter().filter(|item| matches!(item, CompletionItem::Gap { .. })).count();
     assert_eq!(gaps, 4);
-    let completed = told.iter().filter(|item| !matches!(item, CompletionItem::Gap { .. }));
+    let completed = items.iter().filter(|item| !matches!(item, CompletionItem::Gap { .. }));
     let ids: BTreeSet<ExecutionId> = completed.map(id_of).collect();
-    assert_eq!(ids, early.into_iter().chain(late).collect(), "it goes on with all that is kept");
-    // The cursor is of the new history now.
+    assert_eq!(ids, early.into_iter().chain(late).collect(), "all kept completions follow");
+    // The cursor now belongs to the new history.
     let id = end(&client, vec![work()]).await[0];
     assert_eq!(id_of(&next(&mut host.subscribe(&stream.cursor().to_string()).await).await), id);
 }
 
-async fn filters_by_namespace_lane_and_tags_let_through_what_has_all_of_them(host: Host) {
+async fn a_filter_passes_completions_that_match_namespace_lane_and_tags(host: Host) {
     let client = host.client(4).await;
     let other = host.client_of("elsewhere", 4).await;
     let red = || work().tag("test.colour", "red");
@@ -431,27 +429,27 @@ async fn filters_by_namespace_lane_and_tags_let_through_what_has_all_of_them(hos
     .into_iter()
     .enumerate()
     {
-        // What is let through and comes last in each partition ends the reading.
+        // Sentinels that pass the filter end the reading.
         let mut last = work().tag("test.last", number.to_string());
         last = lane.iter().fold(last, |last, lane| last.lane(lane.as_str()));
         last = tags.iter().fold(last, |last, (key, value)| last.tag(key, value));
         let client = if *namespace == theirs { &other } else { &client };
         let sentinels = sentinels_of(client, &last, number as u64).await;
         let filter = CompletionFilter { namespace: namespace.clone(), lane: lane.clone(), tags };
-        let told = up_to(&mut host.subscribe_to("start", filter.clone()).await, sentinels).await;
-        let told = told.iter().filter(|item| match item {
+        let items = up_to(&mut host.subscribe_to("start", filter.clone()).await, sentinels).await;
+        let items = items.iter().filter(|item| match item {
             CompletionItem::Completed { tags, .. } => tags.get("test.last").is_none(),
             _ => true,
         });
-        let mut told: Vec<ExecutionId> = told.map(id_of).collect();
+        let mut ids: Vec<ExecutionId> = items.map(id_of).collect();
         let mut wanted = wanted.to_vec();
-        told.sort_unstable();
+        ids.sort_unstable();
         wanted.sort_unstable();
-        assert_eq!(told, wanted, "{filter:?}");
+        assert_eq!(ids, wanted, "{filter:?}");
     }
 }
 
-async fn a_filter_that_lets_nothing_through_does_not_hold_the_cursor_back(host: Host) {
+async fn a_filter_that_passes_nothing_does_not_hold_the_cursor_back(host: Host) {
     let client = host.client(1).await;
     let other = host.client_of("elsewhere", 1).await;
     let filter = CompletionFilter { namespace: Some(namespace()), ..CompletionFilter::default() };
@@ -459,7 +457,8 @@ async fn a_filter_that_lets_nothing_through_does_not_hold_the_cursor_back(host: 
     stream.ready().await.unwrap();
     let mut text = stream.cursor().to_string();
     drop(stream);
-    // Twice as much as is kept, of others, in steps of a quarter.
+    // Completions of another namespace, twice as many bytes as a journal keeps, in steps of a
+    // quarter.
     let mut entropy = Entropy::from_u64(5);
     for _ in 0..8 {
         for _ in 0..2 {
@@ -469,28 +468,28 @@ async fn a_filter_that_lets_nothing_through_does_not_hold_the_cursor_back(host: 
             append(&**other.backend(), 0, entry).await;
         }
         let mut stream = host.subscribe_to(&text, filter.clone()).await;
-        // It is told of one of its own, and with it passes what came before.
+        // It gets a completion of its own namespace, and passes those before it.
         let id = end(&client, vec![work()]).await[0];
         assert_eq!(id_of(&next(&mut stream).await), id);
         text = stream.cursor().to_string();
     }
-    // A subscriber that is told nothing at all moves on too, while it looks.
+    // The cursor of a subscriber that gets no completions moves on too, while it reads.
     let filter = CompletionFilter { lane: LaneId::try_new("none").ok(), ..filter };
     let mut stream = host.subscribe_to(&text, filter).await;
     end(&client, vec![work()]).await;
-    let looking = async {
+    let reading = async {
         loop {
             let turn = timeout(Duration::from_millis(50), stream.next());
-            assert!(turn.await.is_err(), "nothing passes");
+            assert!(turn.await.is_err(), "nothing passes the filter");
             if stream.cursor().to_string() != text {
                 break;
             }
         }
     };
-    timeout(DEADLINE, looking).await.expect("it moves before the deadline");
+    timeout(DEADLINE, reading).await.expect("the cursor moves before the deadline");
 }
 
-/// The same entry of another namespace.
+/// The same entry in another namespace.
 fn theirs(entry: Bytes) -> Bytes {
     let mut entry: JournalEntry = ff_sdk::core::store::codec::decode(&entry, 1).unwrap();
     for event in &mut entry.events {
@@ -512,7 +511,7 @@ async fn a_cursor_of_another_store_is_refused(host: Host) {
     assert_eq!(stream.cursor().to_string(), "1:7:1af,s");
 }
 
-async fn an_execution_with_as_many_tags_as_there_can_be_ends(host: Host) {
+async fn the_completion_of_an_execution_with_the_most_tags_is_yielded(host: Host) {
     let client = host.client(1).await;
     let mut stream = host.subscribe("start").await;
     let tagged = (0..MAX_TAGS).fold(work(), |work, number| {

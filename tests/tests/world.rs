@@ -6,7 +6,7 @@ use std::thread;
 
 use ff_sim::run;
 
-/// How many seeds each run of the tests tries; more with `FF_SIM_SEEDS`.
+/// The number of seeds, unless `FF_SIM_SEEDS` sets another.
 const SEEDS: u64 = 1_000;
 
 fn number(name: &str) -> Option<u64> {

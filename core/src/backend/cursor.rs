@@ -287,7 +287,8 @@ mod tests {
     #[test]
     fn a_cursor_reads_back_from_its_text_and_from_json() {
         let cursor = CompletionCursor::of(every_kind());
-        let (latest, most) = (TimestampMs::MAX.get(), u64::MAX);
+        let latest = TimestampMs::MAX.get();
+        let most = u64::MAX;
         let text = format!("1:7,9,{most:x}:2/{latest:x}.{most:x},s,1af,z,1af.1e+2,1/0+0");
         assert_eq!(cursor.to_string(), text);
         for cursor in [cursor, CompletionCursor::start(), CompletionCursor::end()] {

@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_back_from_its_text() {
-        let (latest, most) = (TimestampMs::MAX.get(), u64::MAX);
+        let latest = TimestampMs::MAX.get();
+        let most = u64::MAX;
         for (cursor, text) in [
             (Cursor::Start, "start".to_owned()),
             (Cursor::End, "end".to_owned()),

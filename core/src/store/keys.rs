@@ -250,12 +250,14 @@ mod tests {
         (partitions(), names).prop_map(|(at, (kind, first, second, (number, other)))| {
             let namespace = Namespace::try_new(first).unwrap();
             let lane = LaneId::try_new(second).unwrap();
-            let (uuid, signal) = (Uuid::from_u128(number), Uuid::from_u128(other));
+            let uuid = Uuid::from_u128(number);
+            let signal = Uuid::from_u128(other);
             let attempt = AttemptIndex(other as u32);
             macro_rules! named {
                 ($name:expr) => {{
                     // A record and a value may print the same name, but they are different.
-                    let (kind, name) = (stringify!($name), $name);
+                    let kind = stringify!($name);
+                    let name = $name;
                     (format!("{at} {kind} {name:?}"), name.text(at))
                 }};
             }
@@ -300,7 +302,8 @@ mod tests {
 
     #[test]
     fn a_record_key_is_the_prefix_followed_by_the_member() {
-        let (at, execution) = (Partition::flow(1), Uuid::from_u128(7));
+        let at = Partition::flow(1);
+        let execution = Uuid::from_u128(7);
         let member = Uuid::from_u128(1 << 127 | 9);
         for (index, letter) in [(IndexName::Due, b'x'), (IndexName::Signals { execution }, b's')] {
             let key = index.record_of(member).text(at);
@@ -311,7 +314,8 @@ mod tests {
 
     #[test]
     fn the_channel_of_an_attempts_output_does_not_depend_on_the_partition() {
-        let (execution, attempt) = (Uuid::from_u128(7), AttemptIndex(258));
+        let execution = Uuid::from_u128(7);
+        let attempt = AttemptIndex(258);
         let channel = Topic::Frames { execution, attempt }.channel();
         let ending = [execution.as_bytes().as_slice(), &[0, 0, 1, 2]].concat();
         let key = StreamName::Frames { execution, attempt }.text(Partition::META);

@@ -148,7 +148,8 @@ impl Fixture {
 
     /// Reads all entries of a stream, page by page.
     pub fn kept(&mut self, stream: &StreamName) -> Vec<StreamEntry> {
-        let (mut from, mut kept) = (Cursor::Start, Vec::new());
+        let mut from = Cursor::Start;
+        let mut kept = Vec::new();
         loop {
             let page = self.page(stream.clone(), from, MAX_PAGE as u32);
             if page.entries.is_empty() {

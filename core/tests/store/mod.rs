@@ -84,7 +84,8 @@ fn a_removed_record_is_absent_and_its_index_entries_are_removed_in_the_same_unit
 #[test]
 fn values_are_fetched_as_they_are_after_the_writes() {
     let mut fixture = Fixture::new();
-    let (payload, result) = (ValueKey::Payload(uuid(1)), ValueKey::Result(uuid(1)));
+    let payload = ValueKey::Payload(uuid(1));
+    let result = ValueKey::Result(uuid(1));
     let every_byte: Vec<u8> = (0..=255).collect();
     let mut writing = unit(1, Version::ABSENT, 1);
     let value = Some(bytes(&every_byte));
@@ -281,7 +282,8 @@ fn a_unit_checks_several_records_and_writes_only_some() {
         ..Unit::new(Purpose::Admit, 5)
     };
     let held = |version| Some(Stored { version, bytes: bytes(b"record") });
-    let (first, absent) = (version(1, 1), Version::ABSENT);
+    let first = version(1, 1);
+    let absent = Version::ABSENT;
     for wrong in [[first, first, first], [absent, absent, first], [first, absent, version(1, 2)]] {
         let current = vec![held(first), None, held(first)];
         assert_eq!(fixture.commit_one(three(wrong)), UnitReply::Conflict { current });
@@ -298,12 +300,10 @@ fn a_unit_checks_several_records_and_writes_only_some() {
 #[test]
 fn an_index_of_signals_returns_the_signals_of_its_execution() {
     let mut fixture = Fixture::new();
-    let (index, other) = (
-        IndexName::Signals { execution: uuid(1) },
-        RecordKey::Signal { execution: uuid(2), signal: uuid(8) },
-    );
-    // An execution, and a signal to another execution, have the same uuids as signals of this index.
-    // The index must return neither.
+    let index = IndexName::Signals { execution: uuid(1) };
+    let other = RecordKey::Signal { execution: uuid(2), signal: uuid(8) };
+    // An execution, and a signal to another execution, have the same uuids as signals of this
+    // index. The index must return neither.
     fixture.fill(&[(7, 10)]);
     let written = Unit {
         expect: [signal(7), signal(9), other.clone()].map(|key| (key, Version::ABSENT)).to_vec(),

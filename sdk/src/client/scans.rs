@@ -46,7 +46,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Unavailable` when the store does not answer.
+    /// [`SdkError::Engine`] when the store does not answer.
     ///
     /// # Cancel safety
     ///
@@ -89,7 +89,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Unavailable` when the store does not answer.
+    /// [`SdkError::Engine`] when the store does not answer.
     ///
     /// # Cancel safety
     ///

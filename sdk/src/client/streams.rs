@@ -32,8 +32,8 @@ const PAGE: u32 = 50;
 pub enum TailItem {
     /// A frame.
     Frame(StoredFrame),
-    /// Some frames were dropped, or the store's history changed (after a failover). The tail goes
-    /// on with the first frame that the store has. In a changed history, frames that were yielded
+    /// Some frames were dropped, or the store's history changed (after a failover). The tail
+    /// continues with the first frame that the store has. In a changed history, frames that were yielded
     /// before can come again, and a sequence can stand for another frame than before.
     Gap,
     /// The output is closed; this is the last item.
@@ -260,8 +260,8 @@ impl Tail {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Unavailable` when the store does not answer, and with `NotFound`
-    /// when the execution was removed. The next call tries again.
+    /// [`SdkError::Engine`] when the store does not answer, and with `NotFound` when the execution
+    /// was removed. The next call tries again.
     ///
     /// # Cancel safety
     ///
@@ -348,7 +348,7 @@ impl Tail {
 }
 
 impl std::fmt::Debug for Tail {
-    /// Without the frames that were read.
+    /// Leaves out the frames that were read.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tail")
             .field("execution_id", &self.id)

@@ -122,8 +122,8 @@ impl TaskContext {
         self.task.is_lease_healthy()
     }
 
-    /// Waits until the lease is lost or revoked, or the execution ends. Unless a handler needs to
-    /// clean up, it need not wait: the runtime drops its future then.
+    /// Waits until the lease is lost or revoked, or the execution ends. The runtime then drops the
+    /// handler's future, so this is for other tasks that the handler has spawned.
     ///
     /// # Cancel safety
     ///
@@ -185,7 +185,7 @@ impl TaskContext {
         self.task.create_pending_waitpoint(key, expires_in).await
     }
 
-    /// How the suspension ended after which the handler was called; `None` if there was none.
+    /// The end of the suspension after which the handler was called; `None` if there was none.
     pub fn resumption(&self) -> Option<&Resumption> {
         self.resumption.as_deref()
     }
@@ -301,6 +301,17 @@ impl FromTask for RawPayload {
 
 /// A value that was passed to [`WorkerRuntime::state`](crate::WorkerRuntime::state). It derefs to
 /// the value. A type without a value fails the attempt with category `missing_state`.
+///
+/// ```
+/// use ff_sdk::{Payload, State};
+///
+/// async fn greet(Payload(name): Payload<String>, greeting: State<String>) -> String {
+///     format!("{} {name}", *greeting)
+/// }
+/// # let _ = |runtime: ff_sdk::WorkerRuntime| {
+/// runtime.state("hello".to_owned()).handle("greet", greet)
+/// # };
+/// ```
 #[derive(Debug)]
 pub struct State<T>(
     /// The value.

@@ -33,6 +33,19 @@ pub enum TaskOutcome {
 }
 
 /// The failure of a handler. Any other error converts to one of category `handler_error`.
+///
+/// ```
+/// use ff_sdk::{HandlerError, Payload};
+///
+/// async fn parse(Payload(text): Payload<String>) -> Result<String, HandlerError> {
+///     let number: u64 = text.parse()?; // Category `handler_error`; the retry policy decides.
+///     if number == 0 {
+///         return Err(HandlerError::new("bad_input", "zero is not allowed").permanent());
+///     }
+///     Ok(number.to_string())
+/// }
+/// # let _ = |runtime: ff_sdk::WorkerRuntime| runtime.handle("parse", parse);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandlerError {
     /// The category, by which the retry policy decides: 1 to 64 printable ASCII bytes without

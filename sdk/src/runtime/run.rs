@@ -90,7 +90,7 @@ struct Counters {
 pub struct RuntimeReport {
     /// Executions that it completed.
     pub completed: u64,
-    /// Executions that it failed without a retry.
+    /// Executions that failed permanently.
     pub failed: u64,
     /// Executions that their handler cancelled.
     pub cancelled: u64,

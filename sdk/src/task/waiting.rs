@@ -21,6 +21,38 @@ use crate::output::{Output, RING_EVERY};
 use crate::suspension::Suspension;
 
 /// The outcome of [`ClaimedTask::suspend`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use ff_sdk::{
+///     Client, FlowFabricWorker, MemoryBackend, Signal, Submission, SuspendOutcome, Suspension,
+///     WorkerConfig,
+/// };
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let backend = Arc::new(MemoryBackend::new());
+/// # let client = Client::connect_with(backend.clone(), "demo").await?;
+/// # let config = WorkerConfig::new("worker", "worker-1", "demo")?;
+/// # let worker = FlowFabricWorker::connect_with(config, backend, None).await?;
+/// let id = client.submit(Submission::new("deploy")).await?.id();
+/// let task = worker.claim_next().await?.expect("there is work");
+/// let SuspendOutcome::Suspended { waitpoints, .. } =
+///     task.suspend(Suspension::until_signal("approval")?).await?
+/// else {
+///     panic!("no signal was sent yet");
+/// };
+///
+/// // Anyone with the token can signal.
+/// let signal = Signal::new("approved", waitpoints[0].token.clone())?;
+/// client.deliver_signal(&id, &waitpoints[0].id, signal).await?;
+///
+/// let task = worker.claim_next().await?.expect("the execution was resumed");
+/// assert_eq!(task.resume_signals().await?[0].name.as_str(), "approved");
+/// # task.complete(None).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a task that is still held has to be finished"]
 pub enum SuspendOutcome {
@@ -111,8 +143,7 @@ impl ClaimedTask {
         self.work.claimed.resumption = Some(Resumption { suspension_id, by, signals });
     }
 
-    /// How the suspension ended that this claim, or this task, resumed from; `None` if it did not
-    /// resume from one.
+    /// The end of the suspension from which this task was resumed; `None` if it was not resumed.
     pub const fn resumption(&self) -> Option<&Resumption> {
         self.claimed().resumption.as_ref()
     }
@@ -125,7 +156,7 @@ impl ClaimedTask {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Unavailable` when the store does not answer.
+    /// [`SdkError::Engine`] when the store does not answer.
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,4 @@
-//! What the attribute comes to.
+//! The expansion of the attribute.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -6,24 +6,24 @@ use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, ItemFn, MetaNameValue, Result, Token};
 
-/// How many seeds a test runs with unless it says so.
+/// The default number of seeds.
 const SEEDS: u64 = 100;
 
-/// What the attribute says.
+/// The arguments of the attribute.
 struct Settings {
     seeds: TokenStream,
-    /// Calls on `Seeds` for what else was given.
+    /// Calls on `Seeds` for the other arguments.
     others: Vec<TokenStream>,
 }
 
-/// The test that an `async` function becomes.
+/// The test function for an `async` function.
 pub fn test(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let Settings { seeds, others } = settings(attribute)?;
     let function: ItemFn = syn::parse2(item)?;
     check(&function)?;
     let ItemFn { attrs, vis, mut sig, block, .. } = function;
     let name = sig.ident.clone();
-    // The expectations of a test, such as `should_panic`, belong to the function that is run.
+    // Attributes of a test, such as `should_panic`, belong to the generated function.
     let inner = quote! { #sig #block };
     sig.asyncness = None;
     Ok(quote! {
@@ -56,7 +56,7 @@ fn settings(attribute: TokenStream) -> Result<Settings> {
         } else if path.is_ident("time_limit") {
             settings.others.push(quote! { .time_limit(#value) });
         } else {
-            let text = "there are `seeds = 200`, `faults = Faults::all()` and `time_limit = ..`";
+            let text = "expected `seeds = 200`, `faults = Faults::all()` or `time_limit = ..`";
             return Err(Error::new_spanned(path, text));
         }
     }
@@ -66,10 +66,10 @@ fn settings(attribute: TokenStream) -> Result<Settings> {
 fn check_seeds(value: &Expr) -> Result<()> {
     let Expr::Lit(literal) = value else { return Ok(()) };
     let syn::Lit::Int(number) = &literal.lit else {
-        return Err(Error::new_spanned(value, "`seeds` is how many seeds to run: a number"));
+        return Err(Error::new_spanned(value, "`seeds` must be a number"));
     };
     if number.base10_parse::<u64>()? == 0 {
-        return Err(Error::new_spanned(value, "a test that runs no seed tests nothing"));
+        return Err(Error::new_spanned(value, "`seeds` must be above 0"));
     }
     Ok(())
 }
@@ -77,22 +77,25 @@ fn check_seeds(value: &Expr) -> Result<()> {
 fn check(function: &ItemFn) -> Result<()> {
     let sig = &function.sig;
     if sig.asyncness.is_none() {
-        let text = "a test in a simulation is an `async fn`: it waits for what its workers do";
+        let text = "a simulation test must be an `async fn`";
         return Err(Error::new_spanned(sig.fn_token, text));
     }
     if sig.inputs.len() != 1 {
-        let text = "a test in a simulation takes one argument, `sim: ff_sim::Sim`";
+        let text = "a simulation test must take one argument, `sim: ff_sim::Sim`";
         return Err(Error::new_spanned(&sig.ident, text));
     }
     if !sig.generics.params.is_empty() {
-        return Err(Error::new_spanned(&sig.generics, "a test has no generic parameters"));
+        return Err(Error::new_spanned(
+            &sig.generics,
+            "a simulation test must not have generic parameters",
+        ));
     }
     let tests = function.attrs.iter().find(|attribute| {
         attribute.path().segments.last().is_some_and(|last| last.ident == "test")
     });
     match tests {
         Some(attribute) => {
-            let text = "`#[ff_sim::test]` makes the function a test: take the other one away";
+            let text = "`#[ff_sim::test]` makes the function a test: remove the other attribute";
             Err(Error::new_spanned(attribute, text))
         }
         None => Ok(()),
@@ -107,22 +110,22 @@ mod tests {
         test(attribute, item).expect_err("it is wrong").to_string()
     }
 
-    /// Wrong use is told in words, at the place that is wrong.
+    /// Wrong usage has a message at the position of the error.
     #[test]
     fn wrong_use_says_what_is_right() {
         let good = quote! { async fn name(sim: Sim) {} };
         assert!(wrong(quote! {}, quote! { fn name(sim: Sim) {} }).contains("`async fn`"));
         assert!(wrong(quote! {}, quote! { async fn name() {} }).contains("`sim: ff_sim::Sim`"));
         assert!(wrong(quote! {}, quote! { async fn name<T>(sim: Sim) {} }).contains("generic"));
-        assert!(wrong(quote! { seeds = 0 }, good.clone()).contains("tests nothing"));
+        assert!(wrong(quote! { seeds = 0 }, good.clone()).contains("above 0"));
         assert!(wrong(quote! { seeds = "many" }, good.clone()).contains("a number"));
         assert!(wrong(quote! { seed = 200 }, good.clone()).contains("`seeds = 200`"));
         let twice = quote! { #[tokio::test] async fn name(sim: Sim) {} };
-        assert!(wrong(quote! {}, twice).contains("take the other one away"));
+        assert!(wrong(quote! {}, twice).contains("remove the other attribute"));
         assert!(test(quote! { seeds = 200 }, good).is_ok());
     }
 
-    /// What is given reaches the seeds, and nothing else does.
+    /// The arguments become calls on `Seeds`.
     #[test]
     fn what_is_given_is_handed_on() {
         let good = quote! { async fn name(sim: Sim) {} };

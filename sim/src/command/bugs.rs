@@ -1,16 +1,16 @@
-//! `ff-sim bugs`: each planted bug is hunted, with all invariants and with each by itself.
+//! `ff-sim bugs`: the search for each planted bug, with all invariants and with each alone.
 
 #[cfg(not(feature = "planted-bugs"))]
 use super::args::BugsArgs;
 #[cfg(not(feature = "planted-bugs"))]
 use super::ending::{Ending, Unusable};
 
-/// How to get a build that has the bugs.
+/// How to get a build that contains the bugs.
 #[cfg(not(feature = "planted-bugs"))]
-const HOW: &str = "an ordinary build has no planted bugs; this one has:\n  \
+const HOW: &str = "this build contains no planted bugs; run a build that does:\n  \
                    cargo run --release -p ff-sim --features planted-bugs -- bugs";
 
-/// Hunts the bugs.
+/// Searches for the bugs.
 #[cfg(not(feature = "planted-bugs"))]
 pub fn bugs(_: &BugsArgs) -> Result<Ending, Unusable> {
     Err(Unusable::new(HOW))
@@ -35,7 +35,7 @@ mod hunt {
     use crate::command::seeds::{each, interruption};
     use crate::command::table::table;
 
-    /// Hunts the bugs.
+    /// Searches for the bugs.
     pub fn bugs(args: &BugsArgs) -> Result<Ending, Unusable> {
         let bugs = match &args.bug {
             Some(name) => vec![name.parse::<PlantedBug>().map_err(Unusable::new)?],
@@ -66,7 +66,7 @@ mod hunt {
         Ok(if complete { Ending::Clean } else { Ending::Missed })
     }
 
-    /// What is seen of each seed, in their order.
+    /// The sightings of each seed, in their order.
     fn at_once(
         seeds: &[u64],
         jobs: Option<u32>,
@@ -77,11 +77,11 @@ mod hunt {
         let range = SeedsArgs { seeds: seeds.len() as u64, from, jobs };
         let seen = Mutex::new(vec![Vec::new(); seeds.len()]);
         each(&range, None, stop, look, |done| {
-            let mut seen = seen.lock().expect("nobody panics while holding it");
+            let mut seen = seen.lock().expect("no thread panics while holding it");
             seen[(done.seed - from) as usize] = done.result;
             true
         });
-        seen.into_inner().expect("nobody panics while holding it")
+        seen.into_inner().expect("no thread panics while holding it")
     }
 
     fn show(args: &BugsArgs, matrix: &Matrix, blind: &[Invariant]) {
@@ -95,7 +95,7 @@ mod hunt {
             print(&matrix.markdown());
             return;
         }
-        let mut rows = table(&["bug", "found by", "at seed#", "seen by each of these alone"]);
+        let mut rows = table(&["bug", "found by", "at seed#", "seen alone by"]);
         for Row { bug, found, seen_by, .. } in &matrix.rows {
             let by = found.as_ref().map_or("nothing", |found| found.tag);
             let seed =
@@ -105,10 +105,10 @@ mod hunt {
         }
         print(&format!("{rows}\n"));
         for bug in matrix.missed() {
-            print(&format!("not found: {bug}\n"));
+            print(&format!("bug not found: {bug}\n"));
         }
         for invariant in blind {
-            print(&format!("sees no bug by itself: {invariant}\n"));
+            print(&format!("no bug is seen by {invariant} alone\n"));
         }
         let found = matrix.rows.len() - matrix.missed().len();
         print(&format!("{found} of {} bugs found\n", matrix.rows.len()));

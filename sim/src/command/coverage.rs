@@ -1,9 +1,9 @@
-//! `ff-sim coverage`: what many seeds have met and what they have missed.
+//! `ff-sim coverage`: the coverage of many seeds, and its gaps.
 
 use std::sync::atomic::Ordering;
 
 use ff_sim::coverage::{Gap, UNREACHABLE, transitions};
-use ff_sim::{Marks, Plan, Violation};
+use ff_sim::{Coverage, Plan, Violation};
 use serde_json::json;
 
 use super::args::CoverageArgs;
@@ -13,28 +13,28 @@ use super::seeds::{each, interruption};
 use super::table::{figures, table};
 use super::worlds::{options, store_name};
 
-/// What is told of cells that were met least often.
+/// How many of the rarest cells are shown.
 const RAREST: usize = 8;
 
-/// Runs the seeds and says what they have met.
+/// Runs the seeds and shows their coverage.
 pub fn coverage(args: &CoverageArgs) -> Result<Ending, Unusable> {
     let options = options(&args.world)?;
     let stop = interruption()?;
-    let (mut met, mut seeds, mut broken) = (Marks::default(), 0, None::<Box<Violation>>);
-    // After how many seeds nothing was missing any more.
+    let (mut met, mut seeds, mut broken) = (Coverage::default(), 0, None::<Box<Violation>>);
+    // The number of seeds after which the coverage was complete.
     let mut complete = None;
     let mut progress = Progress::new("seeds", Some(args.seeds.seeds));
     let one = |seed| ff_sim::run_plan(&Plan::from(seed), options.clone());
     each(&args.seeds, None, &stop, one, |done| {
         match done.result {
-            Ok(report) => met.merge(&report.marks),
+            Ok(report) => met.merge(&report.coverage),
             Err(violation) => broken = Some(violation),
         }
         seeds += 1;
         if complete.is_none() && met.missing().is_empty() {
             complete = Some(seeds);
         }
-        progress.more(if complete.is_some() { "nothing missing" } else { "" });
+        progress.more(if complete.is_some() { "coverage complete" } else { "" });
         broken.is_none()
     });
     progress.finish();
@@ -67,7 +67,7 @@ pub fn coverage(args: &CoverageArgs) -> Result<Ending, Unusable> {
     })
 }
 
-fn show(met: &Marks, missing: &[Gap], seeds: u64, complete: Option<u64>) {
+fn show(met: &Coverage, missing: &[Gap], seeds: u64, complete: Option<u64>) {
     let cells = met.cells();
     let hit = |count: usize, all: usize| format!("{count} of {all}");
     let effects = transitions().len();
@@ -81,7 +81,7 @@ fn show(met: &Marks, missing: &[Gap], seeds: u64, complete: Option<u64>) {
         ),
         ("effects of rules", &hit(effects - met.missing_effects().len(), effects)),
         ("rejections", &reachable),
-        ("rejections that cannot be met", &UNREACHABLE.len()),
+        ("unreachable rejections", &UNREACHABLE.len()),
         ("events", &met.events().values().filter(|count| **count > 0).count()),
         ("faults", &met.faults().values().filter(|count| **count > 0).count()),
         (
@@ -92,16 +92,16 @@ fn show(met: &Marks, missing: &[Gap], seeds: u64, complete: Option<u64>) {
     print(&format!("{table_of_all}\n"));
     let mut rarest: Vec<_> = cells.iter().map(|(cell, count)| (*count, cell)).collect();
     rarest.sort_unstable();
-    let mut rare = table(&["met least often", "times#"]);
+    let mut rare = table(&["rarest", "count#"]);
     for (count, cell) in rarest.into_iter().take(RAREST) {
         rare.add_row(vec![cell.to_string(), count.to_string()]);
     }
     print(&format!("{rare}\n"));
     for gap in missing {
-        print(&format!("never met: {gap}\n"));
+        print(&format!("not covered: {gap}\n"));
     }
     match complete {
-        Some(seeds) => print(&format!("nothing was missing after {seeds} seeds\n")),
-        None => print(&format!("{} things were never met\n", missing.len())),
+        Some(seeds) => print(&format!("coverage was complete after {seeds} seeds\n")),
+        None => print(&format!("{} gaps in the coverage\n", missing.len())),
     }
 }

@@ -20,7 +20,9 @@ pub fn crash_points(args: &CrashPointsArgs) -> Result<Ending, Unusable> {
     let mut progress = Progress::new("operations", Some(operations));
     let result = match &args.only {
         Some(name) if crash_points::names().all(|case| !matches(name, case)) => {
-            return Err(Unusable::new(format!("no run is called {name:?}: see --list")));
+            return Err(Unusable::new(format!(
+                "unknown crash point {name:?}: --list shows the names"
+            )));
         }
         Some(name) => crash_points::replay(name),
         None => crash_points::run(|at: CrashPointsProgress| {
@@ -36,7 +38,7 @@ pub fn crash_points(args: &CrashPointsArgs) -> Result<Ending, Unusable> {
     Ok(result.map_or_else(|violation| Ending::of(violation.tag), |_| Ending::Clean))
 }
 
-/// Whether a name is that of a case, the beginning of one, or of a run of it.
+/// Whether a name begins with that of a case, or is the beginning of one.
 fn matches(name: &str, case: &str) -> bool {
     case.starts_with(name) || name.starts_with(case)
 }
@@ -75,7 +77,7 @@ fn show(result: &Result<CrashPointsReport, CrashPointsViolation>) {
             print(&format!("{table}\n"));
         }
         Err(violation) => {
-            let again = "to see it again: cargo run --release -p ff-sim -- crash-points --only";
+            let again = "to reproduce: cargo run --release -p ff-sim -- crash-points --only";
             print(&format!("{violation}\n{again} '{}'\n", violation.name));
         }
     }

@@ -1,4 +1,4 @@
-//! `ff-sim determinism`: the same seed twice, step by step, and once more in another process.
+//! `ff-sim determinism`: each seed twice in lockstep, and once more in another process.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -72,14 +72,16 @@ fn compare(args: &DeterminismArgs, hashes: &BTreeMap<u64, u64>) -> Result<Ending
         print(&format!("{object}\n"));
     } else if differs.is_none() {
         print(&format!(
-            "{} seeds, each three times in two processes: no difference\n",
+            "{} seeds ran three times each in two processes: no difference\n",
             hashes.len()
         ));
     }
     let Some((seed, hash)) = differs else { return Ok(Ending::Clean) };
     if !args.output.json {
         let theirs = other.get(seed).map_or_else(|| "nothing".to_owned(), |h| format!("{h:016x}"));
-        print(&format!("seed {seed} comes to {hash:016x} here and {theirs} in another process\n"));
+        print(&format!(
+            "seed {seed} has the hash {hash:016x} in this process and {theirs} in the second one\n"
+        ));
     }
     Ok(Ending::Different)
 }

@@ -1,37 +1,37 @@
-//! How the command ends, and what it prints.
+//! The results of the command, and how it prints.
 
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// How the command ends.
+/// The result of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// All is well.
+    /// Success.
     Clean,
     /// A rule was broken.
     Broken,
     /// Work did not come to an end.
     Stuck,
-    /// Something was never met.
+    /// Coverage or known counts were missed.
     Missed,
-    /// The same seed gave two runs.
+    /// A seed gave two different runs.
     Different,
-    /// Somebody pressed Ctrl-C before the end.
+    /// Interrupted before the end.
     Interrupted,
 }
 
-/// The arguments, or what they name, cannot be used.
+/// The arguments, or the files that they name, cannot be used.
 #[derive(Debug)]
 pub struct Unusable(String);
 
 impl Unusable {
-    /// Says why.
+    /// Creates the error with its reason.
     pub fn new(why: impl Display) -> Self {
         Self(why.to_string())
     }
 
-    /// Tells the user.
+    /// Prints the error.
     pub fn report(&self) -> ExitCode {
         warn(&format!("ff-sim: {}\n", self.0));
         ExitCode::from(USAGE)
@@ -42,7 +42,7 @@ impl Unusable {
 pub const USAGE: u8 = 64;
 
 impl Ending {
-    /// How a run ends in which that rule was broken.
+    /// The result of a run that broke a rule.
     pub fn of(tag: &str) -> Self {
         match tag {
             "LIVENESS" => Self::Stuck,
@@ -65,12 +65,12 @@ impl From<Ending> for ExitCode {
     }
 }
 
-/// Prints on standard error; a reader that has gone away does not stop the work.
+/// Prints to standard error. A closed pipe does not stop the work.
 pub fn warn(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Prints on standard output. A reader that has gone away, such as `head`, is no failure.
+/// Prints to standard output. A closed pipe, such as `head` leaves, is not an error.
 pub fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::stopwatch::Stopwatch;
 use super::table::{grouped, table};
 
-/// Explores one world, or each of those whose counts are known.
+/// Explores one world, or every world with known counts.
 pub fn explore(args: &ExploreArgs) -> Result<Ending, Unusable> {
     let worlds = match &args.world {
         Some(name) => vec![world(name).ok_or_else(|| unknown(name))?],
@@ -22,7 +22,7 @@ pub fn explore(args: &ExploreArgs) -> Result<Ending, Unusable> {
         return walk(worlds[0], path);
     }
     let mut ending = Ending::Clean;
-    let mut rows = table(&["world", "states#", "steps#", "ends#", "longest way#", "seconds#"]);
+    let mut rows = table(&["world", "states#", "steps#", "ends#", "longest path#", "seconds#"]);
     for world in worlds {
         let mut progress = Progress::new("states", None);
         let stopwatch = Stopwatch::start();
@@ -45,8 +45,8 @@ pub fn explore(args: &ExploreArgs) -> Result<Ending, Unusable> {
         if !same {
             let line = report.golden_line();
             super::ending::warn(&format!(
-                "{} has other counts than in sim/src/exhaustive/explore/golden.txt: understand why, \
-                 then put there\n{line}\n",
+                "{} has other counts than in sim/src/exhaustive/explore/golden.txt; understand \
+                 why, then put this line there:\n{line}\n",
                 world.name
             ));
             ending = Ending::Missed;
@@ -60,13 +60,13 @@ pub fn explore(args: &ExploreArgs) -> Result<Ending, Unusable> {
 
 fn unknown(name: &str) -> Unusable {
     let names: Vec<&str> = WORLDS.iter().map(|world| world.name).collect();
-    Unusable::new(format!("no world is called {name:?}; there are {}", names.join(", ")))
+    Unusable::new(format!("unknown world {name:?}: expected one of {}", names.join(", ")))
 }
 
-/// Goes the way that a failure has told.
+/// Follows the path that a failure has printed.
 fn walk(world: &SmallWorld, path: &str) -> Result<Ending, Unusable> {
     let steps = path.split('.').map(str::parse).collect::<Result<Vec<u16>, _>>();
-    let steps = steps.map_err(|error| Unusable::new(format!("the way {path:?}: {error}")))?;
+    let steps = steps.map_err(|error| Unusable::new(format!("invalid path {path:?}: {error}")))?;
     match replay(world, &steps) {
         Ok(trace) => {
             print(&format!("{}\n", trace.join("\n")));
@@ -90,7 +90,7 @@ fn broken(violation: &ExploreViolation, json: bool) -> Ending {
     } else {
         let path: Vec<String> = violation.path.iter().map(u16::to_string).collect();
         print(&format!(
-            "{violation}\nto see it again: cargo run --release -p ff-sim -- explore --world {} \
+            "{violation}\nto reproduce: cargo run --release -p ff-sim -- explore --world {} \
              --path {}\n",
             violation.world,
             path.join(".")

@@ -45,18 +45,18 @@ pub struct FailedSeed {
     pub seed: u64,
     /// The invariant.
     pub tag: String,
-    /// What is wrong.
+    /// The violation in words.
     pub detail: String,
-    /// The step at which it was seen.
+    /// The step of the violation.
     pub step: u64,
     /// Where its plan was written.
     pub plan: Option<String>,
-    /// The command that shows it again.
+    /// The command that reproduces it.
     pub again: String,
 }
 
 impl FailedSeed {
-    /// What a violation says of its seed.
+    /// The failing seed of a violation.
     pub fn new(violation: &Violation, plan: Option<String>) -> Self {
         Self {
             seed: violation.plan.seed,
@@ -69,7 +69,7 @@ impl FailedSeed {
     }
 }
 
-/// What many seeds came to.
+/// The figures of many seeds.
 #[derive(Debug, Default)]
 pub struct Figures {
     seeds: u64,
@@ -93,7 +93,7 @@ pub struct Summary {
     pub store: &'static str,
     /// Requests that reached the store.
     pub store_calls: u64,
-    /// The same in a second of one core's time.
+    /// Store calls per second of one core's time.
     pub calls_per_s: u64,
     /// Executions that were created.
     pub executions: u64,
@@ -109,7 +109,7 @@ pub struct Summary {
     pub faults: BTreeMap<String, u64>,
     /// The seeds that failed.
     pub failures: Vec<FailedSeed>,
-    /// Whether somebody stopped it before its end.
+    /// Whether it was interrupted.
     pub interrupted: bool,
 }
 
@@ -132,7 +132,7 @@ impl Figures {
         self.failures.push(failed);
     }
 
-    /// All of it.
+    /// The summary.
     pub fn summary(self, from: u64, store: &'static str, elapsed_ms: u64) -> Summary {
         let store_calls = self.calls.iter().sum::<u64>();
         let busy = self.busy.as_secs_f64().max(0.000_001);

@@ -25,7 +25,7 @@ use clap::Parser;
 use self::args::{Cli, Task};
 use self::ending::USAGE;
 
-/// Does what the arguments ask for.
+/// Runs the command.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -1,5 +1,6 @@
 //! Plans in files.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,19 +12,21 @@ use super::ending::Unusable;
 pub fn write_plan(path: &Path, plan: &Plan) -> Result<(), Unusable> {
     let mut text = serde_json::to_string_pretty(plan).map_err(Unusable::new)?;
     text.push('\n');
-    fs::write(path, text).map_err(|error| Unusable::new(format!("{}: {error}", path.display())))
+    fs::write(path, text).map_err(|error| about(path, error))
+}
+
+/// An error about a path.
+fn about(path: &Path, error: impl Display) -> Unusable {
+    Unusable::new(format!("{}: {error}", path.display()))
 }
 
 /// Reads a plan.
 pub fn read_plan(path: &Path) -> Result<Plan, Unusable> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        Unusable::new(format!("{} is no plan: {error}", path.display()))
-    };
-    let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
-    serde_json::from_str(&text).map_err(|error| wrong(&error))
+    let text = fs::read_to_string(path).map_err(|error| about(path, error))?;
+    serde_json::from_str(&text).map_err(|error| about(path, format!("not a plan: {error}")))
 }
 
-/// The files that are meant: each file itself, and of a folder those that end in `.json`, by name.
+/// The files: each named file, and the `.json` files of each named folder, by name.
 pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Unusable> {
     let mut files = Vec::new();
     for path in paths {
@@ -31,7 +34,7 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Unusable> {
             files.push(path.clone());
             continue;
         }
-        let wrong = |error| Unusable::new(format!("{}: {error}", path.display()));
+        let wrong = |error| about(path, error);
         let mut within = Vec::new();
         for entry in fs::read_dir(path).map_err(wrong)? {
             let file = entry.map_err(wrong)?.path();
@@ -43,7 +46,7 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Unusable> {
         files.extend(within);
     }
     if files.is_empty() {
-        return Err(Unusable::new("there is no plan in what was named"));
+        return Err(Unusable::new("no plan files (*.json) in the named folders"));
     }
     Ok(files)
 }

@@ -1,4 +1,4 @@
-//! Progress on standard error: a bar on a terminal, a line now and then elsewhere.
+//! Progress on standard error: a bar on a terminal, otherwise a line from time to time.
 
 use std::io::IsTerminal;
 
@@ -7,10 +7,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::ending::warn;
 use super::stopwatch::Stopwatch;
 
-/// How often a line is printed where there is no terminal, in milliseconds.
+/// The time between two lines without a terminal, in milliseconds.
 const LINE_EVERY_MS: u64 = 10_000;
 
-/// How far the work is.
+/// The progress of some work.
 pub struct Progress {
     bar: Option<ProgressBar>,
     what: &'static str,
@@ -21,7 +21,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Progress over that many things, or over nobody knows how many.
+    /// Progress over a number of items, if it is known.
     pub fn new(what: &'static str, total: Option<u64>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
@@ -34,7 +34,7 @@ impl Progress {
         Self { bar, what, total, done: 0, stopwatch: Stopwatch::start(), last_line_ms: 0 }
     }
 
-    /// Notes how many are done.
+    /// Sets the number of items that are done.
     pub fn at(&mut self, done: u64, more: &str) {
         self.done = done;
         let elapsed_ms = self.stopwatch.elapsed_ms();
@@ -56,12 +56,12 @@ impl Progress {
         }
     }
 
-    /// Notes one more.
+    /// Adds an item that is done.
     pub fn more(&mut self, text: &str) {
         self.at(self.done + 1, text);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

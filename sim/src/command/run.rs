@@ -53,12 +53,12 @@ pub fn run(args: &RunArgs) -> Result<Ending, Unusable> {
     })
 }
 
-/// Writes the plan of a failing seed and tells of it.
+/// Writes the plan of a failing seed and reports it.
 fn failure(args: &RunArgs, violation: &Violation) -> Result<FailedSeed, Unusable> {
     let path = args.plans.join(format!("ff-sim-{}.json", violation.plan.seed));
     write_plan(&path, &violation.plan)?;
     if !args.output.json {
-        warn(&format!("{violation}\nits plan is in {}\n\n", path.display()));
+        warn(&format!("{violation}\nplan written to {}\n\n", path.display()));
     }
     Ok(FailedSeed::new(violation, Some(path.display().to_string())))
 }
@@ -72,7 +72,7 @@ fn show(summary: &Summary, json: bool) {
         ("seeds", &grouped(summary.seeds)),
         ("failures", &summary.failures.len()),
         ("store calls", &grouped(summary.store_calls)),
-        ("store calls a second and core", &grouped(summary.calls_per_s)),
+        ("store calls per second and core", &grouped(summary.calls_per_s)),
         ("executions", &grouped(summary.executions)),
         ("simulated hours", &grouped(summary.simulated_ms / 3_600_000)),
         ("seconds", &format!("{:.1}", summary.elapsed_ms as f64 / 1_000.0)),

@@ -1,9 +1,9 @@
-//! `ff-sim seed` and `ff-sim replay`: runs that are looked at closely.
+//! `ff-sim seed` and `ff-sim replay`: single runs with their reports.
 
 use ff_sim::{Options, Plan, Report, Violation};
 use serde_json::{Value, json};
 
-use super::args::{ReplayArgs, SeedArgs, Store};
+use super::args::{ReplayArgs, SeedArgs, ShowArgs, Store};
 use super::ending::{Ending, Unusable, print};
 use super::plans::{files, read_plan};
 use super::table::{figures, table};
@@ -11,30 +11,32 @@ use super::worlds::{options, store_name};
 
 /// Runs one seed.
 pub fn seed(args: &SeedArgs) -> Result<Ending, Unusable> {
-    let options = Options { trace: args.trace, ..options(&args.world)? };
-    let result = ff_sim::run_plan(&Plan::from(args.seed), options.clone());
-    if args.output.json {
-        print(&format!("{}\n", to_json(&result, args.world.store)));
+    let ShowArgs { trace, world, output } = &args.show;
+    let options = Options { trace: *trace, ..options(world)? };
+    let result = ff_sim::run_plan(&Plan::from(args.seed), options);
+    if output.json {
+        print(&format!("{}\n", to_json(&result, world.store)));
     } else {
         show(&result);
     }
     Ok(ending(&result))
 }
 
-/// Runs plans again.
+/// Replays plans.
 pub fn replay(args: &ReplayArgs) -> Result<Ending, Unusable> {
-    let options = Options { trace: args.trace, ..options(&args.world)? };
+    let ShowArgs { trace, world, output } = &args.show;
+    let options = Options { trace: *trace, ..options(world)? };
     let mut worst = Ending::Clean;
     let mut passed = 0;
     for file in files(&args.plans)? {
         let result = ff_sim::run_plan(&read_plan(&file)?, options.clone());
-        if args.output.json {
-            let mut object = to_json(&result, args.world.store);
+        if output.json {
+            let mut object = to_json(&result, world.store);
             object["file"] = json!(file.display().to_string());
             print(&format!("{object}\n"));
         } else {
-            print(&format!("{}: {}\n", file.display(), verdict(&result)));
-            if args.trace || result.is_err() {
+            print(&format!("{}: {}\n", file.display(), summary(&result)));
+            if *trace || result.is_err() {
                 show(&result);
             }
         }
@@ -44,13 +46,13 @@ pub fn replay(args: &ReplayArgs) -> Result<Ending, Unusable> {
             _ => {}
         }
     }
-    if !args.output.json {
+    if !output.json {
         print(&format!("{passed} passed\n"));
     }
     Ok(worst)
 }
 
-fn verdict(result: &Result<Report, Box<Violation>>) -> String {
+fn summary(result: &Result<Report, Box<Violation>>) -> String {
     match result {
         Ok(report) => format!("passed, {} store calls", report.store_calls),
         Err(violation) => format!("[{}] {}", violation.tag, violation.detail),
@@ -62,7 +64,7 @@ fn ending(result: &Result<Report, Box<Violation>>) -> Ending {
     result.as_ref().map_or_else(|violation| Ending::of(violation.tag), |_| Ending::Clean)
 }
 
-/// What a run came to, without anything that depends on the machine or the time of day.
+/// The result of a run, without values that depend on the machine or the time of day.
 fn to_json(result: &Result<Report, Box<Violation>>, store: Store) -> Value {
     let store = store_name(store);
     match result {
@@ -99,7 +101,7 @@ fn named<K: std::fmt::Debug>(counts: &std::collections::BTreeMap<K, u64>) -> Val
     counts.iter().map(|(kind, count)| (format!("{kind:?}"), json!(count))).collect()
 }
 
-/// Shows what a run came to.
+/// Shows the result of a run.
 fn show(result: &Result<Report, Box<Violation>>) {
     match result {
         Ok(report) => {

@@ -1,4 +1,4 @@
-//! Many seeds, some at a time. Each world lives on one thread and sees no other.
+//! Many seeds in parallel. Each world runs on one thread and shares nothing with the others.
 #![allow(clippy::disallowed_methods)] // The command's own threads.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use super::args::SeedsArgs;
 use super::ending::Unusable;
 use super::stopwatch::{Stopwatch, ThreadClock};
 
-/// Set once somebody has pressed Ctrl-C; a second one ends the process at once.
+/// A flag that Ctrl-C sets; a second Ctrl-C ends the process immediately.
 pub fn interruption() -> Result<Arc<AtomicBool>, Unusable> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -27,25 +27,25 @@ pub fn jobs(asked: Option<u32>) -> usize {
     asked.map_or_else(cores, |jobs| jobs as usize)
 }
 
-/// What became of one seed.
+/// The result of one seed.
 #[derive(Debug)]
 pub struct Done<T> {
     /// The seed.
     pub seed: u64,
-    /// What its run came to.
+    /// The result of its run.
     pub result: T,
-    /// The processor's time that it took.
+    /// The processor time that it took.
     pub spent: Duration,
 }
 
-/// Runs each seed and hands over what it came to, in the order in which they end, until there are
-/// no more, the time is over, `stop` is set or `hand_over` says that it is enough.
+/// Runs each seed and passes its result to `receive`, in the order in which they end, until there
+/// are no more, the time is over, `stop` is set or `receive` returns `false`.
 pub fn each<T: Send>(
     seeds: &SeedsArgs,
     time_limit: Option<Duration>,
     stop: &AtomicBool,
     run: impl Fn(u64) -> T + Sync,
-    mut hand_over: impl FnMut(Done<T>) -> bool,
+    mut receive: impl FnMut(Done<T>) -> bool,
 ) {
     let next = AtomicU64::new(0);
     let enough = AtomicBool::new(false);
@@ -76,7 +76,7 @@ pub fn each<T: Send>(
         }
         drop(sender);
         for done in receiver {
-            if !hand_over(done) {
+            if !receive(done) {
                 enough.store(true, Ordering::Relaxed);
             }
         }

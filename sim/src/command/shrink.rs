@@ -16,19 +16,19 @@ use super::worlds::options;
 /// Shrinks a failing seed or plan.
 pub fn shrink(args: &ShrinkArgs) -> Result<Ending, Unusable> {
     let options = Options { trace: false, ..options(&args.world)? };
-    let plan = match args.what.parse::<u64>() {
+    let plan = match args.subject.parse::<u64>() {
         Ok(seed) => Plan::from(seed),
-        Err(_) => read_plan(&PathBuf::from(&args.what))?,
+        Err(_) => read_plan(&PathBuf::from(&args.subject))?,
     };
     let stop = interruption()?;
     let mut progress = Progress::new("runs", None);
     let shrunk = ff_sim::shrink(&plan, &options, &mut |runs, left| {
-        progress.at(runs, &format!("{left} faults and wishes left"));
+        progress.at(runs, &format!("{left} faults and actions left"));
         !stop.load(Ordering::Relaxed)
     });
     progress.finish();
     let Some(shrunk) = shrunk else {
-        print(&format!("seed {} breaks no rule: there is nothing to shrink\n", plan.seed));
+        print(&format!("seed {} breaks no rule, so there is nothing to shrink\n", plan.seed));
         return Ok(Ending::Clean);
     };
     let out = args.out.clone();
@@ -49,8 +49,8 @@ pub fn shrink(args: &ShrinkArgs) -> Result<Ending, Unusable> {
         print(&format!("{object}\n"));
     } else {
         print(&format!(
-            "{violation}\n{} of {} faults and wishes are left after {} runs; the plan is in {}\nto \
-             see it again: cargo run --release -p ff-sim -- replay {} --trace\n",
+            "{violation}\n{} of {} faults and actions are left after {} runs; plan written to {}\n\
+             to reproduce: cargo run --release -p ff-sim -- replay {} --trace\n",
             shrunk.after,
             shrunk.before,
             shrunk.runs,

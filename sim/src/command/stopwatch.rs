@@ -1,4 +1,4 @@
-//! Real time, for progress, limits and figures. No world sees it.
+//! Real time, for progress, limits and figures. No world can read it.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use std::time::{Duration, Instant};
@@ -26,8 +26,8 @@ impl Stopwatch {
     }
 }
 
-/// Measures the time that the processor spends on the present thread: what a run costs on one core,
-/// however busy the machine is.
+/// Measures the processor time of the present thread: the cost of a run on one core, independently
+/// of the load of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct ThreadClock(Duration);
 

@@ -1,4 +1,4 @@
-//! Tables for people.
+//! Tables.
 
 use std::fmt::Display;
 
@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::figures::Distribution;
 
-/// A table; columns whose heading ends with `#` hold numbers and are to the right.
+/// A table; columns whose headings end with `#` hold numbers and are right-aligned.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     let headings: Vec<&str> = header.iter().map(|name| name.trim_end_matches('#')).collect();

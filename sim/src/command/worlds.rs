@@ -1,4 +1,4 @@
-//! From the arguments to the options of a world, and back to a command line.
+//! Conversions between arguments and options of a world.
 
 use ff_sim::{InvariantSet, Options, StoreKind};
 
@@ -22,7 +22,9 @@ fn kind(store: Store) -> Result<StoreKind, Unusable> {
         #[cfg(feature = "lua")]
         Store::Lua => Ok(StoreKind::Lua),
         #[cfg(not(feature = "lua"))]
-        Store::Lua => Err(Unusable::new("this build has no Lua: build it with the feature lua")),
+        Store::Lua => {
+            Err(Unusable::new("this build has no Lua store: build it with the feature `lua`"))
+        }
     }
 }
 

@@ -1,9 +1,9 @@
-//! The clocks of a process: a monotonic one with an origin of its own, and an estimate of the
-//! store's, which is a guess until the store has answered.
+//! The clocks of a process: a monotonic clock with its own origin, and an estimate of the store's
+//! clock, which is a guess until the store has answered.
 
 use ff_core::time::{HostTime, TimestampMs};
 
-/// What the store's clock shows at the start of a run.
+/// The store's clock at the start of a run.
 const STORE_EPOCH_MS: u64 = 1_764_000_000_000;
 
 /// The store's clock at a simulated time.
@@ -22,7 +22,7 @@ pub struct Clock {
     drift: i64,
     /// The store's time in its last reply, and the local time of its arrival.
     heard: Option<(TimestampMs, TimestampMs)>,
-    /// Until when the estimate stands still, and what it shows.
+    /// Until when the estimate stands still, and the time that it shows.
     frozen: Option<(u64, TimestampMs)>,
 }
 
@@ -46,7 +46,7 @@ impl Clock {
         if self.drift == 0 {
             return now.saturating_add(left);
         }
-        // What is further away than a year never comes.
+        // An instant further away than a year never comes.
         let left = if left < 1 << 35 { left as i64 } else { 1 << 35 };
         now + (left * MILLION / (MILLION + self.drift)) as u64
     }
@@ -62,18 +62,18 @@ impl Clock {
         HostTime { local, store }
     }
 
-    /// Notes the time of a reply.
+    /// Takes over the store's time from a reply.
     pub const fn hear(&mut self, at: TimestampMs, now: u64) {
         self.heard = Some((at, self.local(now)));
     }
 
-    /// Falls back on a wall clock that is off.
+    /// Forgets the store's time and falls back on a wall clock that is off.
     pub const fn forget(&mut self, skew: i64) {
         self.skew = skew;
         self.heard = None;
     }
 
-    /// Lets the estimate jump.
+    /// Makes the estimate jump.
     pub fn jump(&mut self, by_ms: i64) {
         match &mut self.heard {
             Some((at, _)) => *at = at.shifted(by_ms),
@@ -81,7 +81,7 @@ impl Clock {
         }
     }
 
-    /// Lets the estimate stand still.
+    /// Makes the estimate stand still.
     pub fn freeze(&mut self, now: u64, lasts_ms: u64) {
         self.frozen = Some((now + lasts_ms, self.read(now).store));
     }

@@ -1,17 +1,17 @@
-//! What will happen when: events in the order of time, and of their scheduling within an instant.
+//! The events to come, in the order of time, and within an instant in the order of scheduling.
 
 use std::collections::BTreeMap;
 
 /// The events to come.
 #[derive(Debug)]
 pub struct Queue<E> {
-    /// Each in a box: a map moves its values about.
+    /// Each event in a box, because a map moves its values.
     events: BTreeMap<(u64, u64), Box<E>>,
     scheduled: u64,
 }
 
 impl<E> Queue<E> {
-    /// No events.
+    /// Creates an empty queue.
     pub const fn new() -> Self {
         Self { events: BTreeMap::new(), scheduled: 0 }
     }
@@ -22,7 +22,7 @@ impl<E> Queue<E> {
         self.events.insert((at, self.scheduled), Box::new(event));
     }
 
-    /// The next event and its time.
+    /// Removes the next event and returns it with its time.
     pub fn pop(&mut self) -> Option<(u64, E)> {
         self.events.pop_first().map(|((at, _), event)| (at, *event))
     }

@@ -5,7 +5,7 @@ use ff_core::entropy::Entropy;
 
 use crate::determinism::hash::Fnv;
 
-/// The stream of a concern, for what draws ids too.
+/// The stream of a concern, for callers that also draw ids.
 pub fn stream(seed: u64, concern: &str, number: u64) -> Entropy {
     let mut hash = Fnv::default();
     hash.number(seed);
@@ -14,8 +14,8 @@ pub fn stream(seed: u64, concern: &str, number: u64) -> Entropy {
     Entropy::from_u64(hash.get())
 }
 
-/// The key of a call, by which its faults are known: the `call`th of an operation, which is the
-/// `operation`th of the `start`th process of that number.
+/// The key of a call, which identifies its faults: the number of the call in its operation, of the
+/// operation in this start of its process, and of the start.
 pub const fn call_key(process: usize, start: u64, operation: u64, call: u64) -> u64 {
     (process as u64) << 56
         | (start & 0xfff) << 44
@@ -23,32 +23,32 @@ pub const fn call_key(process: usize, start: u64, operation: u64, call: u64) -> 
         | (call & 0xfff)
 }
 
-/// The key of the start of a process, by which faults are known that it lives with from then on.
+/// The key of a process's start, which identifies the faults that affect it from then on.
 pub const fn start_key(process: usize, start: u64) -> u64 {
     // No process begins as many operations.
     call_key(process, start, 0xffff_ffff, 0)
 }
 
-/// The concern of the faults' weights; those of the faults themselves are small numbers.
+/// The concern of the faults' weights. The faults themselves have small numbers.
 pub const WEIGHTS: u64 = 1 << 32;
-/// The concern of how the client hands a grant over.
+/// The concern of how the client passes a grant on.
 pub const HAND_OVER: u64 = WEIGHTS + 1;
 /// The concern of how a worker uses a grant.
 pub const TAKE: u64 = WEIGHTS + 2;
 /// The concern of how long a grant is on its way.
 pub const WAY_OF_GRANT: u64 = WEIGHTS + 16;
-/// The concern of who meddles when something has happened.
-pub const MOMENT: u64 = WEIGHTS + 3;
-/// The concern of how often anybody meddles.
+/// The concern of which process interferes after an event.
+pub const NOTICE: u64 = WEIGHTS + 3;
+/// The concern of how often processes interfere.
 pub const MEDDLING: u64 = WEIGHTS + 4;
 
 /// The concern of how often jobs wait, signals are sent and output is written.
 pub const CUSTOMS: u64 = WEIGHTS + 5;
 
-/// The concern of how long the client tries.
+/// The concern of how long the client keeps trying.
 pub const STUBBORN: u64 = WEIGHTS + 6;
 
-/// Where random numbers come from.
+/// A source of random numbers.
 pub trait Source {
     /// A number in `0..bound`; zero if `bound` is zero.
     fn below(&mut self, bound: u64) -> u64;
@@ -60,7 +60,7 @@ impl Source for Entropy {
     }
 }
 
-/// Bytes from outside that decide draws, the first before the second.
+/// Bytes from outside that decide draws, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Choices {
     bytes: Vec<u8>,
@@ -68,7 +68,7 @@ pub struct Choices {
 }
 
 impl Choices {
-    /// All bytes are left.
+    /// All bytes are unused.
     pub const fn new(bytes: Vec<u8>) -> Self {
         Self { bytes, used: 0 }
     }
@@ -95,7 +95,7 @@ impl Draws<'static> {
 }
 
 impl<'c> Draws<'c> {
-    /// The stream of a concern at a step, unless choices are left: those decide first.
+    /// The stream of a concern at a step. Unused choices decide before the seed does.
     pub const fn chosen(seed: u64, concern: u64, key: u64, choices: &'c mut Choices) -> Self {
         let state = Draws::new(seed, concern, key).state;
         Self { state, choices: Some(choices) }
@@ -128,12 +128,12 @@ pub fn between(source: &mut impl Source, low: u64, high: u64) -> u64 {
     low + source.below(high - low + 1)
 }
 
-/// Whether something happens that happens that often in a thousand times.
+/// Whether an event happens that happens so often in a thousand times.
 pub fn happens(source: &mut impl Source, per_mille: u64) -> bool {
     source.below(1_000) < per_mille
 }
 
-/// One of several.
+/// One of several values.
 pub fn one_of<T: Copy>(source: &mut impl Source, choices: &[T]) -> T {
     choices[source.below(choices.len() as u64) as usize]
 }
@@ -142,7 +142,7 @@ pub fn one_of<T: Copy>(source: &mut impl Source, choices: &[T]) -> T {
 mod tests {
     use super::*;
 
-    /// What one step draws says nothing about what its neighbours draw.
+    /// The draws of one step are independent of those of its neighbours.
     #[test]
     fn neighbouring_steps_draw_otherwise() {
         let mut counts = [0_u32; 10];
@@ -153,7 +153,7 @@ mod tests {
         assert!(counts.iter().all(|count| (900..1_100).contains(count)), "{counts:?}");
     }
 
-    /// Chosen bytes decide, and the seed goes on where they end.
+    /// The chosen bytes decide first, and the seed decides after their end.
     #[test]
     fn choices_decide_first() {
         let mut choices = Choices::new(vec![0, 0, 255, 255]);

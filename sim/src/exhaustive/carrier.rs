@@ -1,5 +1,5 @@
-//! Operations under way as values that can be copied: what the exhaustive searches drive, with the
-//! same checks of what callers are told as the seeded world has.
+//! Running operations as values that can be copied, for the exhaustive searches, with the same
+//! checks of their answers as in the seeded world.
 
 use std::rc::Rc;
 
@@ -17,7 +17,7 @@ use ff_core::time::{HostTime, TimestampMs};
 use crate::invariant::answer::{self, Seen};
 use crate::invariant::bounds;
 use crate::model::caller::Caller;
-use crate::model::shown_leases::OwnLeases;
+use crate::model::shown_leases::ShownLeases;
 use crate::report::Broken;
 use crate::store::Server;
 
@@ -26,7 +26,7 @@ macro_rules! works {
         $($(#[$doc:meta])* $kind:ident($operation:ty) -> $output:ty;)+
         = $informed:ident($asking:ty), $also:literal;
     ) => {
-        /// An operation of whichever kind.
+        /// A running operation of any kind.
         #[derive(Clone, Debug)]
         #[allow(clippy::large_enum_variant)] // A handful of them.
         pub enum Work {
@@ -35,19 +35,19 @@ macro_rules! works {
             $informed($asking),
         }
 
-        /// What an operation came to.
+        /// The output of an operation.
         #[derive(Clone, Debug)]
         #[allow(clippy::large_enum_variant)] // Short-lived.
-        pub enum Came {
+        pub enum AnyOutput {
             $($(#[$doc])* $kind($output),)+
         }
 
         impl Work {
             /// Takes the next step.
-            pub fn resume(&mut self, event: Event, now: HostTime) -> Step<Came> {
+            pub fn resume(&mut self, event: Event, now: HostTime) -> Step<AnyOutput> {
                 match self {
-                    $(Self::$kind(work) => work.resume(event, now).map(Came::$kind),)+
-                    Self::$informed(work) => work.operation.resume(event, now).map(Came::Command),
+                    $(Self::$kind(work) => work.resume(event, now).map(AnyOutput::$kind),)+
+                    Self::$informed(work) => work.operation.resume(event, now).map(AnyOutput::Command),
                 }
             }
         }
@@ -67,7 +67,7 @@ works! {
     Admit(TakeFromLane<AdmitTo>) -> Result<TakenFromLane<AdmitTo>, EngineError>;
     /// A timekeeper makes its round.
     Tick(ApplyDue) -> Result<DueReport, EngineError>;
-    /// A worker looks for what no worker fitted.
+    /// A worker looks for work that fits no worker.
     Sweep(UnblockRoutes) -> Result<usize, EngineError>;
     /// A page of a list.
     List(ListExecutions) -> Result<ListPage, EngineError>;
@@ -76,7 +76,7 @@ works! {
     = Informed(Asking), "A command that has to know secrets or signals: it comes to the same.";
 }
 
-/// A command that has to know secrets or signals, on its way.
+/// A command that needs secrets or signals.
 #[derive(Clone, Debug)]
 pub struct Asking {
     /// The command as it was begun.
@@ -85,23 +85,23 @@ pub struct Asking {
     pub operation: Informed<AnyCommand>,
 }
 
-/// An operation under way, with what its caller was shown so far.
+/// A running operation, with the state that its caller has seen.
 #[derive(Clone, Debug)]
 pub struct Carrier {
     /// The operation.
     pub work: Work,
-    /// Who carries it.
+    /// The caller.
     pub caller: Caller,
     /// The record that the latest reply was about.
     pub seen: Option<Rc<Execution>>,
-    /// When the store gave it, by its clock.
+    /// The store's clock in that reply.
     pub seen_at: TimestampMs,
-    /// Leases that it took itself, and was shown when it asked again.
-    pub own: OwnLeases,
+    /// The own leases that the store has shown it.
+    pub own: ShownLeases,
 }
 
 impl Carrier {
-    /// An operation of a process that has not begun.
+    /// An operation of a process, before its first step.
     pub fn new(number: u64, process: usize, work: Work) -> Self {
         let caller = match &work {
             Work::Command(work) => Caller::of(number, process, work.command().clone()),
@@ -109,20 +109,16 @@ impl Carrier {
             Work::Renew(work) => Caller::of(number, process, work.command().clone().into()),
             _ => Caller::new(number, process),
         };
-        let (seen, seen_at, own) = (None, TimestampMs::ZERO, OwnLeases::default());
+        let (seen, seen_at, own) = (None, TimestampMs::ZERO, ShownLeases::default());
         Self { work, caller, seen, seen_at, own }
     }
 
-    /// Notes that a request is sent.
+    /// Takes over that a request is sent.
     pub fn sends(&mut self, request: &Request) {
         self.own.forget_touched(request);
     }
 
     /// Lets a request of this operation reach the store.
-    ///
-    /// # Errors
-    ///
-    /// The first invariant that it breaks.
     pub fn arrives(
         &mut self,
         server: &mut Server,
@@ -136,7 +132,7 @@ impl Carrier {
         Ok(reply)
     }
 
-    /// Notes which of its own leases a reply shows it.
+    /// Takes over a reply, with the own leases that it shows.
     pub fn hears(&mut self, server: &Server, reply: &Reply) {
         self.caller.sees(self.seen.as_deref());
         if self.caller.command.is_none() {
@@ -144,34 +140,30 @@ impl Carrier {
         }
     }
 
-    /// Checks what the operation came to, and remembers it.
-    ///
-    /// # Errors
-    ///
-    /// The first invariant that the answer breaks.
-    pub fn ends(&mut self, server: &mut Server, came: &Came) -> Result<(), Broken> {
-        match came {
-            Came::Command(result) => {
+    /// Checks the output of the operation, and remembers it.
+    pub fn ends(&mut self, server: &mut Server, output: &AnyOutput) -> Result<(), Broken> {
+        match output {
+            AnyOutput::Command(result) => {
                 let (record, at) = (self.seen.as_deref(), self.seen_at);
                 let seen = Seen { record, at, begun: at, jumps: server.model.jumps };
                 answer::check_command(&mut server.model, &self.caller, seen, result)?;
                 self.refused(server, result.as_ref().err())
             }
-            Came::Renew(result) => self.refused(server, result.as_ref().err()),
-            Came::Commands(results) => {
+            AnyOutput::Renew(result) => self.refused(server, result.as_ref().err()),
+            AnyOutput::Commands(results) => {
                 let number = self.caller.number;
                 results.iter().try_for_each(|result| check_bug(server, number, result))
             }
-            Came::Claim(result) => {
+            AnyOutput::Claim(result) => {
                 check_bug(server, self.caller.number, result)?;
                 let Ok((work, _)) = result else { return Ok(()) };
                 answer::check_drawn(&server.model, self.caller.number, &self.own, work)
             }
-            Came::Admit(result) => check_bug(server, self.caller.number, result),
-            Came::Tick(result) => check_bug(server, self.caller.number, result),
-            Came::Sweep(result) => check_bug(server, self.caller.number, result),
-            Came::List(result) => check_bug(server, self.caller.number, result),
-            Came::Audit(result) => check_bug(server, self.caller.number, result),
+            AnyOutput::Admit(result) => check_bug(server, self.caller.number, result),
+            AnyOutput::Tick(result) => check_bug(server, self.caller.number, result),
+            AnyOutput::Sweep(result) => check_bug(server, self.caller.number, result),
+            AnyOutput::List(result) => check_bug(server, self.caller.number, result),
+            AnyOutput::Audit(result) => check_bug(server, self.caller.number, result),
         }
     }
 

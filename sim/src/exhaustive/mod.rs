@@ -1,6 +1,7 @@
-//! Exhaustive searches: every crash point of every operation, and every interleaving of small worlds.
+//! Exhaustive searches: the crash points of every operation, and the interleavings of small worlds.
 
 mod carrier;
 pub mod crash_points;
 pub mod explore;
+mod inputs;
 pub mod scripted;

@@ -21,7 +21,7 @@ use ff_core::store::{Failure, MemoryStore, RecordKey, Reply, Request};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::determinism::clock::store_time;
-use crate::exhaustive::crash_points::Bench;
+use crate::exhaustive::crash_points::Fixture;
 use crate::model::caller::Caller;
 use crate::report::Broken;
 use crate::report::invariants::InvariantSet;
@@ -75,7 +75,7 @@ pub struct Script {
 /// A store with its checks, its clock, and a host that follows a script.
 #[derive(Debug)]
 pub struct Scripted {
-    bench: Bench,
+    fixture: Fixture,
     operations: u64,
     /// What happens to the calls to come.
     pub script: Script,
@@ -91,12 +91,12 @@ impl Scripted {
     /// An empty store, and a host with the right time, no faults, and calls of 1 ms.
     pub fn new() -> Self {
         let script = Script { latency: 1, ..Script::default() };
-        Self { bench: Bench::new(false), operations: 0, script }
+        Self { fixture: Fixture::new(false), operations: 0, script }
     }
 
     /// The store's clock.
     pub const fn now(&self) -> TimestampMs {
-        self.bench.store()
+        self.fixture.store()
     }
 
     /// The host's clocks.
@@ -108,12 +108,12 @@ impl Scripted {
 
     /// Lets time pass, in milliseconds.
     pub const fn pass(&mut self, milliseconds: u64) {
-        self.bench.now += milliseconds;
+        self.fixture.now += milliseconds;
     }
 
     /// Sets the store's clock, in milliseconds.
     pub const fn set(&mut self, now: u64) {
-        self.bench.now = now - store_time(0).get();
+        self.fixture.now = now - store_time(0).get();
     }
 
     /// The terms of an operation that may take ten seconds, with secrets that were not read yet.
@@ -174,14 +174,14 @@ impl Scripted {
         C: Decide + Clone + Into<AnyCommand>,
     {
         let caller = self.caller_of(command.clone().into());
-        let entropy = Entropy::from_u64(self.bench.now);
+        let entropy = Entropy::from_u64(self.fixture.now);
         self.drive_for(caller, Informed::new(command, known, context.clone(), entropy))
     }
 
     /// Carries any command to its execution, and checks the answer too.
     pub fn perform(&mut self, command: AnyCommand) {
-        let work = self.bench.transact(command);
-        self.bench
+        let work = self.fixture.transact(command);
+        self.fixture
             .carry_out(0, work)
             .unwrap_or_else(|Broken { tag, detail, .. }| panic!("[{tag}] {detail}"));
     }
@@ -195,24 +195,24 @@ impl Scripted {
     /// The record of an execution.
     pub fn record(&mut self, id: &ExecutionId) -> Option<Loaded> {
         let key = RecordKey::of(id);
-        let store = self.bench.server.memory();
+        let store = self.fixture.server.memory();
         let (_, stored) = store.records(id.partition()).find(|(held, _)| **held == key)?;
         Some(load(stored, &Codec::default()).expect("the store holds records"))
     }
 
     /// How often an event of this kind happened, by the journals.
     pub fn count(&self, kind: EventKind) -> u64 {
-        self.bench.server.events.get(&kind).copied().unwrap_or(0)
+        self.fixture.server.events.get(&kind).copied().unwrap_or(0)
     }
 
     /// The store itself.
     pub fn store(&mut self) -> &mut MemoryStore {
-        self.bench.server.memory()
+        self.fixture.server.memory()
     }
 
     /// Checks these invariants alone from now on.
     pub const fn watch(&mut self, invariants: InvariantSet) {
-        self.bench.server.model.watched = invariants;
+        self.fixture.server.model.watched = invariants;
     }
 
     /// Writes to the store past all checks. No invariant is checked afterwards.
@@ -298,7 +298,7 @@ impl Scripted {
 
     fn serve(&mut self, caller: &mut Caller, request: Request) -> Reply {
         let now = self.now();
-        self.bench
+        self.fixture
             .server
             .serve(caller, request, now)
             .unwrap_or_else(|Broken { tag, detail, .. }| panic!("[{tag}] {detail}"))

@@ -34,8 +34,8 @@ impl Chances {
         Draws::chosen(self.plan.seed, concern, key, &mut self.choices)
     }
 
-    /// Draws whether a fault happens at a step. `draw` gets the fault's weight and returns what the
-    /// fault does, if it happens.
+    /// Draws whether a fault happens at a step. `draw` gets the fault's weight and returns the
+    /// extent of the fault, if it happens.
     pub fn strike<T>(
         &mut self,
         kind: FaultKind,
@@ -47,7 +47,7 @@ impl Chances {
         self.inject(kind, key).then_some(drawn)
     }
 
-    /// Draws whether a fault happens at a step that has no more to it than that.
+    /// Draws whether a fault without further parameters happens at a step.
     pub fn strikes(&mut self, kind: FaultKind, key: u64) -> bool {
         self.strike(kind, key, |draws, weight| happens(draws, weight).then_some(())).is_some()
     }
@@ -62,7 +62,7 @@ impl Chances {
         happens
     }
 
-    /// Ends all faults: none strikes any more.
+    /// Ends all faults.
     pub const fn end(&mut self) {
         self.over = true;
     }

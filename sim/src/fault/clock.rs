@@ -38,8 +38,8 @@ pub fn offset_at_start(chances: &mut Chances, process: usize, start: u64) -> i64
 /// A worker judges its leases on this clock, with a margin of a tenth of the time that is left, at
 /// most 250 ms. The margin covers a clock that is slow by a tenth for leases of up to 2.5 s, and by
 /// 250 ms in the whole lease for longer ones: 0.8 % for 30 s, 0.07 % for six minutes. Real clocks
-/// are within 0.05 % while they are disciplined. The drift stays within four fifths of what the
-/// margin covers; within that \[INV-HEALTH-1\] holds.
+/// are within 0.05 % while they are disciplined. The drift stays within four fifths of the margin's
+/// limit; within that limit \[INV-HEALTH-1\] holds.
 pub fn drift_at_start(chances: &mut Chances, lease_ttl_ms: u64, process: usize, start: u64) -> i64 {
     let covered = (250 * 1_000_000 / lease_ttl_ms.max(1)).min(100_000);
     let key = start_key(process, start);

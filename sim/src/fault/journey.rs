@@ -5,7 +5,7 @@ use crate::plan::FaultKind;
 
 use super::chances::Chances;
 
-/// How fast the network is, and how long callers wait.
+/// The speed of the network, and the patience of callers.
 #[derive(Clone, Copy, Debug)]
 pub struct Network {
     /// The slowest way to the store or back, in milliseconds.

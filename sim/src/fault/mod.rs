@@ -1,7 +1,7 @@
-//! How each fault happens: when it strikes, for how long, and what callers learn.
+//! How each fault happens: when, for how long, and what callers learn of it.
 //!
-//! [`FaultKind`](crate::plan::FaultKind) lists the kinds and their weights. Each fault draws from its
-//! own stream, so that leaving one out leaves the others as they were.
+//! [`FaultKind`](crate::plan::FaultKind) lists the kinds and their weights. Each fault draws from
+//! its own stream, so that leaving one out does not change the others.
 
 pub mod chances;
 pub mod clock;

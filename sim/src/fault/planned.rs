@@ -1,4 +1,4 @@
-//! Faults that a seed plans for an instant, whatever happens until then.
+//! Faults that a seed plans for an instant, independently of the steps until then.
 
 use crate::determinism::random::{Draws, Source, between};
 use crate::plan::settings::Settings;
@@ -39,7 +39,7 @@ pub fn all(seed: u64, settings: &Settings, processes: usize) -> Vec<Planned> {
     planned
 }
 
-/// The client gets no replies for longer than a record is kept at least.
+/// A partition in which the client receives no replies for longer than the least retention.
 fn long_cut(seed: u64, settings: &Settings) -> Planned {
     let (kind, key) = (FaultKind::PartitionReplies, u64::MAX);
     let mut draws = Draws::new(seed, kind as u64 + 1, key);

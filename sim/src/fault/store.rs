@@ -22,7 +22,7 @@ pub struct ClockStep {
     pub by_ms: i64,
 }
 
-/// Further than any lease of a run and the minute within which an expiry is believed.
+/// Further back than any lease of a run, and than the minute for which an expiry is trusted.
 const FAR_BACK_MS: u64 = 75_000;
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 

@@ -1,4 +1,4 @@
-//! Everything that is checked when a caller is answered.
+//! The checks of an answer to a caller.
 
 use ff_core::agent::ClaimedWork;
 use ff_core::error::EngineError;
@@ -11,12 +11,12 @@ use ff_core::time::TimestampMs;
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::identity::is_certain;
-use crate::model::shown_leases::OwnLeases;
+use crate::model::shown_leases::ShownLeases;
 use crate::report::Broken;
 
 use super::{bounds, durable, fence, frame, identity, signal, suspend, token};
 
-/// What an operation had seen of the store when it answered its caller.
+/// The state of the store that an operation had seen when it answered its caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'s> {
     /// The record that the latest reply was about.
@@ -30,10 +30,6 @@ pub struct Seen<'s> {
 }
 
 /// Checks the answer to a command, and remembers the executions that it acknowledges.
-///
-/// # Errors
-///
-/// The first invariant that the answer breaks.
 pub fn check_command(
     model: &mut Model,
     caller: &Caller,
@@ -74,16 +70,12 @@ fn check_claimed(
     durable::check_claimed(model, claimed, payload)
 }
 
-/// Checks the work that a worker has drawn. `own`: the leases of its own that the operation was
-/// shown.
-///
-/// # Errors
-///
-/// The first invariant that the answer breaks.
+/// Checks the work that a worker has drawn. `own`: the worker's own leases that the store showed to
+/// the operation.
 pub fn check_drawn(
     model: &Model,
     number: u64,
-    own: &OwnLeases,
+    own: &ShownLeases,
     work: &[ClaimedWork],
 ) -> Result<(), Broken> {
     let known: Vec<LeaseId> = work.iter().map(|work| work.claimed.lease_id).collect();
@@ -94,10 +86,6 @@ pub fn check_drawn(
 
 /// Checks the error that an operation, or one of the commands that it carries together, returns to
 /// its caller, and remembers whether it is a certain refusal.
-///
-/// # Errors
-///
-/// The first invariant that the error breaks.
 pub fn check_error(
     model: &Model,
     caller: &mut Caller,
@@ -106,8 +94,9 @@ pub fn check_error(
 ) -> Result<(), Broken> {
     bounds::check_error(model, caller.number, error)?;
     identity::check_doubt(model, caller, error)?;
-    // Of a request that its client library sent twice a caller knows one reply: it may be refused
-    // by what followed its own success, when the record remembers nothing of it any more.
+    // Of a request that its client library sent twice, a caller receives one reply: it may be
+    // refused by a state that followed its own success, when the record has no trace of it any
+    // more.
     if !is_certain(error) || caller.resent {
         return Ok(());
     }

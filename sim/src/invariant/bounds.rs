@@ -1,4 +1,4 @@
-//! \[BOUNDS\] Nothing over a bound or undecodable is sent, stored or answered.
+//! \[BOUNDS\] No value that exceeds a bound or does not decode is sent, stored or returned.
 
 use ff_core::error::EngineError;
 use ff_core::execution::{AnyCommand, Outcome, Phase, Progress, WorkFailure};
@@ -10,11 +10,7 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "BOUNDS";
 
-/// What a commit stores is as small as was agreed.
-///
-/// # Errors
-///
-/// When something is larger.
+/// A commit stores no value that exceeds its bound.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     if let (Some(AnyCommand::Create(create)), None) = (&change.caller.command, &change.before) {
         let bytes = create.payload.as_ref().map_or(0, |payload| payload.len());
@@ -40,11 +36,7 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-/// No operation is answered that the engine itself is wrong.
-///
-/// # Errors
-///
-/// When one is.
+/// No operation returns an internal error of the engine.
 pub fn check_error(model: &Model, number: u64, error: &EngineError) -> Result<(), Broken> {
     let wrong = matches!(error, EngineError::Bug(_) | EngineError::ResourceExhausted { .. });
     ensure!(

@@ -1,5 +1,5 @@
 //! \[COUNTS\] Retries, reclaims and lives are counted once each, and never beyond their limits; an
-//! attempt that is over stands among the past ones and does not go on.
+//! attempt that is over is among the past ones and does not continue.
 
 use ff_core::execution::{ClaimKind, Counts, Event, Execution, NextAttempt, Phase};
 
@@ -8,11 +8,7 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "COUNTS";
 
-/// The counters of a record follow from what happened to it.
-///
-/// # Errors
-///
-/// When one is another, or beyond what the policy allows.
+/// The counters of a record follow from its changes.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     let (Some(before), Some(after)) = (&change.before, &change.after) else { return Ok(()) };
     let expected = expected(change, before, after);
@@ -29,7 +25,12 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     let limited = within(counts.retries, before.counts.retries, policy.retry.max_retries)
         && within(counts.reclaims, before.counts.reclaims, policy.max_reclaim_count)
         && within(counts.replays, before.counts.replays, policy.max_replay_count);
-    ensure!(limited, TAG, "{} counts {counts:?}, beyond its policy {policy:?}", change.id);
+    ensure!(
+        limited,
+        TAG,
+        "{} counts {counts:?}, beyond the limits of its policy {policy:?}",
+        change.id
+    );
     check_past(change, before, after)
 }
 
@@ -57,7 +58,7 @@ fn waits_for_retry(record: &Execution) -> bool {
     }
 }
 
-/// The attempt that was under way is still that, or the latest of the past ones.
+/// The attempt that was running either still is, or is the latest of the past ones.
 fn check_past(change: &Change<'_>, before: &Execution, after: &Execution) -> Result<(), Broken> {
     let (old, new) = (under_way(before), under_way(after));
     if old.map(|old| old.id) != new.map(|new| new.id)
@@ -68,12 +69,12 @@ fn check_past(change: &Change<'_>, before: &Execution, after: &Execution) -> Res
         ensure!(
             ended != last && ended.is_some_and(|past| past.attempt == old),
             TAG,
-            "attempt {old:?} of {} is over, and the last of the past ones is {ended:?}",
+            "attempt {old:?} of {} is over, but the latest past attempt is {ended:?}",
             change.id
         );
     }
     let over = new.filter(|new| after.past_attempts.iter().any(|past| past.attempt.id == new.id));
-    ensure!(over.is_none(), TAG, "{} goes on with {over:?}, which is over", change.id);
+    ensure!(over.is_none(), TAG, "{} continues attempt {over:?}, which is over", change.id);
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! \[INV-DURABLE-1\] What was acknowledged is there: submissions, completions, outcomes, results.
+//! \[INV-DURABLE-1\] Everything that was acknowledged is there: submissions, completions, outcomes,
+//! results.
 
 use ff_core::execution::{AnyCommand, AnyOutcome, Claimed, Event, Execution};
 use ff_core::id::ExecutionId;
@@ -8,22 +9,18 @@ use ff_core::store::{Bytes, Fetched};
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::{Change, is_terminal};
-use crate::model::identity::claim_of;
+use crate::model::identity::effect_of;
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-DURABLE-1";
 
-/// A record goes only when its retention is over and the journal says so.
-///
-/// # Errors
-///
-/// When a record goes otherwise.
+/// A record is removed only when its retention is over, and with an event.
 pub fn check_change(change: &Change<'_>) -> Result<(), Broken> {
     match (&change.before, &change.after) {
         (Some(before), None) => {
             let told = change.events.contains(&Event::Removed) && before.continuation.is_some();
-            ensure!(told, TAG, "{} went without its retention being over", change.id);
+            ensure!(told, TAG, "{} was removed before its retention was over", change.id);
             Ok(())
         }
         (Some(before), Some(after)) => check_kept(change, before, after),
@@ -31,7 +28,7 @@ pub fn check_change(change: &Change<'_>) -> Result<(), Broken> {
     }
 }
 
-/// What the submitter has said stays as it was, whatever happens to the execution.
+/// The values of a submission never change.
 fn check_kept(change: &Change<'_>, before: &Execution, after: &Execution) -> Result<(), Broken> {
     let prioritized = matches!(change.caller.command, Some(AnyCommand::ChangePriority(_)));
     let same = before.id == after.id
@@ -47,7 +44,7 @@ fn check_kept(change: &Change<'_>, before: &Execution, after: &Execution) -> Res
         && before.tags == after.tags
         && (before.priority == after.priority || prioritized)
         && after.deadline == before.deadline.filter(|_| !replayed(before, after));
-    ensure!(same, TAG, "{} is another one: {before:?} became {after:?}", change.id);
+    ensure!(same, TAG, "{} has changed: {before:?} became {after:?}", change.id);
     Ok(())
 }
 
@@ -55,11 +52,7 @@ fn replayed(before: &Execution, after: &Execution) -> bool {
     is_terminal(Some(before)) && !is_terminal(Some(after))
 }
 
-/// What a caller is told was done was done.
-///
-/// # Errors
-///
-/// When a caller is told of something that no commit did.
+/// Every acknowledged effect was committed.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
@@ -70,21 +63,17 @@ pub fn check_answer(
     }
     let Some(command) = &caller.command else { return Ok(()) };
     let Some(identity) = model.identity_of(command) else { return Ok(()) };
-    if let Some(told) = claim_of(&identity, &committed.outcome) {
+    if let Some(told) = effect_of(&identity, &committed.outcome) {
         ensure!(
             model.applied.contains_key(&identity),
             TAG,
-            "{identity:?} was acknowledged with {told:?}, and no commit did it"
+            "{identity:?} was acknowledged with {told:?}, but no commit applied it"
         );
     }
     Ok(())
 }
 
-/// An execution that somebody was told exists is there, or its retention was over.
-///
-/// # Errors
-///
-/// When it is not.
+/// An execution whose existence was acknowledged is there, or its retention was over.
 pub fn check_acknowledged(model: &Model) -> Result<(), Broken> {
     if !model.watched.contains(Invariant::Durable) {
         return Ok(());
@@ -92,17 +81,12 @@ pub fn check_acknowledged(model: &Model) -> Result<(), Broken> {
     for (id, generation) in &model.acknowledged {
         let removed = model.generation(id) > *generation || !model.records.contains_key(id);
         let over = || model.ended.iter().any(|(ended, of, _)| ended == id && of == generation);
-        ensure!(!removed || over(), TAG, "{id} was acknowledged and is gone");
+        ensure!(!removed || over(), TAG, "{id} was acknowledged and does not exist");
     }
     Ok(())
 }
 
-/// The payload that comes with a claim is the one that was handed in, while the execution is still
-/// the claimed one.
-///
-/// # Errors
-///
-/// When it is another one.
+/// A claim returns the payload of the submission, while the execution is still the claimed one.
 pub fn check_claimed(
     model: &Model,
     claimed: &Claimed,
@@ -117,11 +101,7 @@ pub fn check_claimed(
     Ok(())
 }
 
-/// The payload that a worker gets is the one that was handed in.
-///
-/// # Errors
-///
-/// When it is another one.
+/// A worker gets the payload of the submission.
 pub fn check_payload(
     model: &Model,
     id: &ExecutionId,
@@ -130,21 +110,17 @@ pub fn check_payload(
     if !model.watched.contains(Invariant::Durable) {
         return Ok(());
     }
-    let handed_in = model.lives.get(id).and_then(|life| life.payload.as_ref());
+    let submitted = model.lives.get(id).and_then(|life| life.payload.as_ref());
     ensure!(
-        handed_in == payload,
+        submitted == payload,
         TAG,
-        "a worker of {id} got the payload {payload:?} instead of {handed_in:?}"
+        "a worker of {id} got the payload {payload:?} instead of {submitted:?}"
     );
     Ok(())
 }
 
-/// A completed execution has the result that was handed back, byte for byte, until its retention
-/// is over, and one that is not completed has none.
-///
-/// # Errors
-///
-/// When it has another one.
+/// A completed execution has the result of its completion, byte for byte, until its retention is
+/// over, and an execution that is not completed has none.
 pub fn check_result(model: &Model, record: &Execution, stored: &Fetched) -> Result<(), Broken> {
     if record.continuation.is_some() || !model.watched.contains(Invariant::Durable) {
         return Ok(());

@@ -8,12 +8,8 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-EPOCH-1";
 
-/// Each lease raises the epoch by one, each new attempt takes the next index, nothing else changes
-/// either.
-///
-/// # Errors
-///
-/// When an epoch or an attempt's index is not the next one.
+/// Each lease raises the epoch by one, each new attempt takes the next index, and no other change
+/// affects either.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     let Some(after) = &change.after else { return Ok(()) };
     let (epoch, attempts) =
@@ -23,7 +19,7 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     ensure!(
         after.epoch.0 == next,
         TAG,
-        "{} has epoch {} after {epoch}, and {next} is the next one",
+        "{} has epoch {} after {epoch} instead of {next}",
         change.id,
         after.epoch
     );
@@ -39,7 +35,7 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     ensure!(
         new.lease.epoch == after.epoch,
         TAG,
-        "{} gave a lease of epoch {} at epoch {}",
+        "{} granted a lease of epoch {} at epoch {}",
         change.id,
         new.lease.epoch,
         after.epoch

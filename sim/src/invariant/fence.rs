@@ -10,11 +10,7 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-FENCE-1";
 
-/// Only the holder of a live lease changes something under a fence, and nobody who was refused.
-///
-/// # Errors
-///
-/// When a change was made under a fence that does not hold, or after a certain refusal.
+/// Only the holder of a live lease changes something under a fence, and no caller after a refusal.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     if change.kept {
         return Ok(());
@@ -23,7 +19,7 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     ensure!(
         !change.caller.refused,
         TAG,
-        "{name} of operation {} changed {} after its caller was told that it is refused",
+        "{name} of operation {} changed {} after its caller got a certain refusal",
         change.caller.number,
         change.id
     );
@@ -44,16 +40,12 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-/// A command that was refused for certain has changed nothing.
-///
-/// # Errors
-///
-/// When it has.
+/// A command that got a certain refusal has changed nothing.
 pub fn check_refused(model: &Model, caller: &Caller) -> Result<(), Broken> {
     ensure!(
         caller.applied == 0 || !model.watched.contains(Invariant::Fence),
         TAG,
-        "operation {} was refused, and {} of its commits changed something: {:?}",
+        "operation {} got a certain refusal, but {} of its commits changed something: {:?}",
         caller.number,
         caller.applied,
         caller.command

@@ -1,5 +1,5 @@
-//! \[INV-FRAME-1\] The output of an attempt has every acknowledged frame, once and in order; who
-//! has lost his lease adds nothing to it.
+//! \[INV-FRAME-1\] The output of an attempt has every acknowledged frame, once and in order; a
+//! worker that has lost its lease adds nothing to it.
 
 use std::collections::BTreeMap;
 
@@ -21,20 +21,16 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-FRAME-1";
 
-/// A frame is appended by the owner of its attempt, behind the one before.
-///
-/// # Errors
-///
-/// When it is appended by somebody else, twice, or elsewhere.
+/// The owner of an attempt appends a frame, after the previous one.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let id = change.id;
-    for (attempt, frame) in &change.beside.frames {
+    for (attempt, frame) in &change.side_writes.frames {
         let sent = match &change.caller.command {
             Some(AnyCommand::AppendFrame(sent)) => sent,
-            // A user's handler appends with the sdk, and nobody else knows what it has sent.
+            // A user's handler appends through the SDK, and the simulator does not know its frames.
             None if change.caller.is_unknown() => continue,
             _ => {
-                ensure!(false, TAG, "a frame of {id} was appended by nobody");
+                ensure!(false, TAG, "a frame of {id} was appended without a command for it");
                 continue;
             }
         };
@@ -58,8 +54,8 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         ensure!(counted == Some(frame.sequence), TAG, "{id} counts {counted:?} frames");
     }
     let over = change.before.as_ref().is_some_and(|before| before.continuation.is_some());
-    let early = !change.beside.dropped.is_empty() && !over;
-    ensure!(!early, TAG, "output of {id} went before its retention was over");
+    let early = !change.side_writes.dropped.is_empty() && !over;
+    ensure!(!early, TAG, "output of {id} was removed before its retention was over");
     Ok(())
 }
 
@@ -68,12 +64,8 @@ fn known<'m>(model: &'m Model, id: &ExecutionId, attempt: AttemptIndex) -> &'m [
     frames.map(Vec::as_slice).unwrap_or_default()
 }
 
-/// Who appends a frame is told that it is there, and it is; and is not told otherwise when it is.
-/// `seen`: the record on which it was decided.
-///
-/// # Errors
-///
-/// When he is told of a frame that is not there, or refused one that is.
+/// An acknowledged frame is there, and a refused frame is not. `seen`: the record on which the
+/// answer was decided.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
@@ -89,15 +81,19 @@ pub fn check_answer(
         Ok(committed) => {
             let right = committed.outcome == AnyOutcome::AppendFrame(Appended { sequence });
             ensure!(right, TAG, "frame {sequence} of {id} was answered {:?}", committed.outcome);
-            // Retention may have taken it away since.
+            // Retention may have removed it since.
             let kept = model.records.get(&id).is_some_and(|record| record.continuation.is_none());
             let all = model.waits.frames.get(&id);
             let there = all.is_some_and(|all| all.values().flatten().any(|f| *f == sent.frame));
-            ensure!(!kept || there, TAG, "frame {sequence} of {id} was acknowledged, and is lost");
+            ensure!(
+                !kept || there,
+                TAG,
+                "frame {sequence} of {id} was acknowledged and does not exist"
+            );
         }
         Err(error) if is_certain(error) => {
             let there = seen.is_some_and(|seen| is_there(seen, sent));
-            ensure!(!there, TAG, "frame {sequence} of {id} was refused ({error}), and is there");
+            ensure!(!there, TAG, "frame {sequence} of {id} was refused ({error}) but exists");
         }
         Err(_) => {}
     }
@@ -113,14 +109,10 @@ fn is_there(record: &Execution, sent: &AppendFrame) -> bool {
         && attempt.is_some_and(|attempt| attempt.id == fence.attempt_id)
 }
 
-/// How far the output of each attempt was read: its generation and its last sequence.
+/// The position of the reader in the output of each attempt: the generation and the last sequence.
 pub type Watched = BTreeMap<(ExecutionId, AttemptIndex), (u32, u64)>;
 
-/// A page of output goes on where its reader was, or says that it does not.
-///
-/// # Errors
-///
-/// When a frame is missing, comes twice, or is another one.
+/// A page of output continues at its reader's position, or reports a gap.
 pub fn check_page(
     model: &Model,
     watched: &mut Watched,
@@ -142,7 +134,7 @@ pub fn check_page(
         ensure!(
             !model.watched.contains(Invariant::Frame) || (right && same),
             TAG,
-            "a reader of attempt {attempt} of {id} was given {frame:?} in place of {follows}"
+            "a reader of attempt {attempt} of {id} got {frame:?} instead of frame {follows}"
         );
         last = Some(frame.sequence);
     }
@@ -150,11 +142,7 @@ pub fn check_page(
     Ok(())
 }
 
-/// The store holds the output of an execution's attempts that was appended.
-///
-/// # Errors
-///
-/// When it holds other frames.
+/// The store holds the output that was appended to an execution's attempts.
 pub fn check_stored(
     model: &Model,
     id: &ExecutionId,

@@ -8,18 +8,14 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-GRANT-1";
 
-/// Each lease consumes a fresh grant that was issued for its worker, and leaves none behind.
-///
-/// # Errors
-///
-/// When a grant is used again, too late, by somebody else, or stays.
+/// Each lease consumes a fresh grant that was issued for its worker, and leaves none.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     if let Some(out) = change.grant_after() {
         let consumed = model.consumed.get(&out);
         ensure!(
             consumed.is_none(),
             TAG,
-            "grant {out} of {} is out again after lease {consumed:?} has consumed it",
+            "grant {out} of {} is outstanding again after lease {consumed:?} consumed it",
             change.id
         );
     }
@@ -47,7 +43,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     ensure!(
         change.grant_after().is_none(),
         TAG,
-        "a grant of {} is out beside the new lease {}",
+        "a grant of {} is outstanding together with the new lease {}",
         change.id,
         new.lease.id
     );
@@ -68,7 +64,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-/// A grant that was not out before goes to a worker that can do what the execution needs.
+/// A new grant goes to a worker that has the required capabilities.
 fn check_capabilities(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let known = change.before.as_ref().and_then(|before| before.grant()).map(|grant| grant.id);
     let consumed = change.new_lease().map(|new| new.lease.grant.id);

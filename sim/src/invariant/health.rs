@@ -11,11 +11,7 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-HEALTH-1";
 
-/// Each lease that a worker believes in is live by the store's clock.
-///
-/// # Errors
-///
-/// When it is not.
+/// Each lease that a worker trusts is live by the store's clock.
 pub fn check(
     model: &Model,
     leases: &Leases,
@@ -26,7 +22,7 @@ pub fn check(
         return Ok(());
     }
     for (id, fence) in leases.believed(host) {
-        // Its own release may be carried out before the worker hears of it.
+        // The worker's own release may be applied before the worker receives the reply.
         if model.withdrawn.contains(&fence.lease_id) || model.given_back.contains(&fence.lease_id) {
             continue;
         }
@@ -45,7 +41,7 @@ pub fn check(
         ensure!(
             holds,
             TAG,
-            "a worker believes at {now} in {fence:?} of {id}, and it is {:?}",
+            "a worker trusts {fence:?} of {id} at {now}, but the execution is {:?}",
             record.map(|record| &record.phase)
         );
     }

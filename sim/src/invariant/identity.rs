@@ -11,28 +11,25 @@ use ff_core::op::Committed;
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::Change;
-use crate::model::identity::{Identity, claim_of, is_decided, life_of, memory_of};
-use crate::model::shown_leases::OwnLeases;
+use crate::model::identity::{CommandIdentity, effect_of, is_decided, life_of, remembered_of};
+use crate::model::shown_leases::ShownLeases;
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-IDENTITY-1";
 
-/// A command is carried out once, and its carrier knows its own work.
-///
-/// # Errors
-///
-/// When a command has a second effect, or an operation gives back what it holds itself.
+/// A command is applied once, and an operation recognises its own effect.
 pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     if let Some((identity, _)) = model.carried_out(change) {
         let first = model.applied.get(&identity);
-        // What is removed is forgotten: a later call may create it again, the same call may not.
+        // A removed execution leaves no trace: a later call may create it again, the same call may
+        // not.
         let forgotten = change.before.is_none()
             && model.applied_by.get(&identity) != Some(&change.caller.number);
         ensure!(
-            first.is_none() || (forgotten && matches!(identity, Identity::Creator(..))),
+            first.is_none() || (forgotten && matches!(identity, CommandIdentity::Creator(..))),
             TAG,
-            "{identity:?} was carried out again, by operation {}; the first time: {first:?}",
+            "{identity:?} was applied again, by operation {}; the first time: {first:?}",
             change.caller.number
         );
     }
@@ -43,7 +40,7 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         ensure!(
             meant.is_none_or(|meant| meant == present),
             TAG,
-            "{command:?} was meant for life {meant:?} and carried out in life {present}"
+            "{command:?} was meant for life {meant:?} and applied in life {present}"
         );
     }
     if let Some(new) = change.new_lease() {
@@ -51,7 +48,7 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         ensure!(
             first.is_none(),
             TAG,
-            "lease {} of {} was given twice, by operations {first:?} and {}",
+            "lease {} of {} was granted twice, by operations {first:?} and {}",
             new.lease.id,
             change.id,
             change.caller.number
@@ -63,7 +60,7 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         ensure!(
             !(lives && own),
             TAG,
-            "operation {} gave {} back though it holds it under lease {} itself",
+            "operation {} put {} back although it holds it under lease {}",
             change.caller.number,
             change.id,
             held.lease.id
@@ -72,33 +69,25 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Who draws work and is shown, when it asks again, a lease that it took itself, knows it.
-///
-/// # Errors
-///
-/// When it ends without that lease, and without another word about it.
+/// An operation that draws work recognises its own lease when the store shows it again.
 pub fn check_own(
     model: &Model,
     number: u64,
-    own: &OwnLeases,
+    own: &ShownLeases,
     known: &[LeaseId],
 ) -> Result<(), Broken> {
     for (id, lease) in own.iter() {
         ensure!(
             known.contains(lease) || !model.watched.contains(Invariant::Identity),
             TAG,
-            "operation {number} was shown its own lease {lease} of {id} and did not know it"
+            "operation {number} did not recognise its own lease {lease} of {id}"
         );
     }
     Ok(())
 }
 
-/// Who repeats a command is told what came of it the first time. `seen`: the record on which the
-/// answer was decided.
-///
-/// # Errors
-///
-/// When the record remembers a command that was refused, or the answer is another one.
+/// A repeated command gets the answer of the first time. `seen`: the record on which the answer was
+/// decided.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
@@ -114,11 +103,11 @@ pub fn check_answer(
         Ok(committed) => check_same(model, (command, &identity), seen, &committed.outcome),
         Err(error) if is_decided(error) => {
             let proves = seen.is_some_and(|seen| proves_itself(command, seen));
-            let memory = seen.and_then(|seen| memory_of(&identity, seen)).filter(|_| proves);
+            let memory = seen.and_then(|seen| remembered_of(&identity, seen)).filter(|_| proves);
             ensure!(
                 memory.is_none(),
                 TAG,
-                "{identity:?} was refused ({error}) though its record remembers {memory:?}"
+                "{identity:?} was refused ({error}) although its record shows {memory:?}"
             );
             Ok(())
         }
@@ -126,13 +115,9 @@ pub fn check_answer(
     }
 }
 
-/// Who is told that nobody knows what became of a call has missed a reply, or its requests were
-/// sent twice. Of grants and leases that are over, and of secrets that were taken away, no record
-/// tells, so that who asks for one may be told so where the record has moved on.
-///
-/// # Errors
-///
-/// When every request of it was answered.
+/// A caller that is told that its call may be applied has missed a reply, or its requests were sent
+/// twice. Records keep no trace of grants and leases that are over, nor of removed secrets, so a
+/// request for one may get this answer when the record has changed since.
 pub fn check_doubt(model: &Model, caller: &Caller, error: &EngineError) -> Result<(), Broken> {
     let heard_all = !caller.resent && !caller.failed;
     let kind = caller.command.as_ref().map(ff_core::execution::Identity::identity);
@@ -140,13 +125,17 @@ pub fn check_doubt(model: &Model, caller: &Caller, error: &EngineError) -> Resul
         caller.rotates.is_some() || matches!(kind, Some(IdentityKind::Grant | IdentityKind::Lease));
     if error.may_be_applied() && model.watched.contains(Invariant::Identity) {
         let (carries, doubts) = (caller.carries, !heard_all || is_forgotten);
-        ensure!(doubts, TAG, "{carries:?} was told ({error}), and every request was answered");
+        ensure!(
+            doubts,
+            TAG,
+            "{carries:?} may be applied ({error}), although every request was answered"
+        );
     }
     Ok(())
 }
 
-/// Whether a call that hands out tokens shows that it comes from an attempt which the record still
-/// knows; others prove nothing to be recognised.
+/// Whether a call that returns tokens comes from an attempt that the record still has. Other calls
+/// need no such proof.
 fn proves_itself(command: &AnyCommand, seen: &Execution) -> bool {
     let fence = match command {
         AnyCommand::Suspend(suspend) => &suspend.fence,
@@ -160,16 +149,16 @@ fn proves_itself(command: &AnyCommand, seen: &Execution) -> bool {
 
 fn check_same(
     model: &Model,
-    (command, identity): (&AnyCommand, &Identity),
+    (command, identity): (&AnyCommand, &CommandIdentity),
     seen: Option<&Execution>,
     outcome: &AnyOutcome,
 ) -> Result<(), Broken> {
-    let Some(told) = claim_of(identity, outcome) else {
-        let memory = seen.and_then(|seen| memory_of(identity, seen));
+    let Some(told) = effect_of(identity, outcome) else {
+        let memory = seen.and_then(|seen| remembered_of(identity, seen));
         ensure!(
             memory.is_none(),
             TAG,
-            "{identity:?} was answered {outcome:?} though its record remembers {memory:?}"
+            "{identity:?} was answered {outcome:?} although its record shows {memory:?}"
         );
         return check_content(command, seen, outcome);
     };
@@ -177,13 +166,13 @@ fn check_same(
         ensure!(
             *first == told,
             TAG,
-            "{identity:?} was answered {told:?}, and the first time it came to {first:?}"
+            "{identity:?} was answered {told:?}, but the first time {first:?}"
         );
     }
     Ok(())
 }
 
-/// Who is told that a submission under its idempotency key is there had submitted the same.
+/// An idempotency key that is taken refers to a submission with the same content.
 fn check_content(
     command: &AnyCommand,
     seen: Option<&Execution>,
@@ -195,7 +184,7 @@ fn check_content(
         let waiting = seen.and_then(|seen| seen.waiting.as_ref());
         let found = waiting.and_then(|waiting| waiting.open_by_key(&open.key));
         let same = found.is_some_and(|found| found.id == issued.id && issued.key == open.key);
-        ensure!(same, TAG, "{:?} was answered with {issued:?}, and {found:?} is open", open.key);
+        ensure!(same, TAG, "{:?} was answered {issued:?}, but {found:?} is open", open.key);
     }
     let (AnyCommand::Create(create), AnyOutcome::Create(CreateOutcome::Duplicate(id))) =
         (command, outcome)
@@ -203,6 +192,6 @@ fn check_content(
         return Ok(());
     };
     let other = seen.is_some_and(|seen| create.content.is_some() && seen.content != create.content);
-    ensure!(!other, TAG, "other content than that of {id} was taken for the same");
+    ensure!(!other, TAG, "a submission with other content than {id} was accepted as the same");
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! \[INV-INDEX-1\] Indexes equal the function of the records; an entry that a `Take` holds may
-//! stand in `due` alone until the hold ends.
+//! be in `due` alone until the hold ends.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,13 @@ use ff_core::store::codec::Codec;
 use ff_core::store::{IndexName, RecordKey, ScanPosition, Stored};
 
 use crate::model::Model;
-use crate::model::index_positions::Places;
+use crate::model::index_positions::IndexPositions;
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-INDEX-1";
 
-/// Each entry of a partition's indexes is where the record and the takes since want it.
-///
-/// # Errors
-///
-/// When an entry is missing, elsewhere, in a wrong index, or without a record.
+/// Each index entry of a partition follows from its record and the takes since.
 pub fn check<'s>(
     model: &Model,
     entries: impl Iterator<Item = (&'s IndexName, ScanPosition)>,
@@ -29,22 +25,18 @@ pub fn check<'s>(
     if !model.watched.contains(Invariant::Index) {
         return Ok(());
     }
-    let mut found: BTreeMap<ExecutionId, Places> = BTreeMap::new();
+    let mut found: BTreeMap<ExecutionId, IndexPositions> = BTreeMap::new();
     for (index, position) in entries {
         let id = Model::id(partition.index, position.member);
         note(model, id, index, position, found.entry(id).or_default())?;
     }
-    for id in model.places.keys().filter(|id| id.partition() == partition) {
+    for id in model.positions.keys().filter(|id| id.partition() == partition) {
         compare(model, id, found.get(id).copied().unwrap_or_default())?;
     }
     Ok(())
 }
 
-/// The entries of one execution are where its record and the takes since want them.
-///
-/// # Errors
-///
-/// When an entry is missing, elsewhere, in a wrong index, or without a record.
+/// The index entries of one execution follow from its record and the takes since.
 pub fn check_one<'s>(
     model: &Model,
     entries: impl Iterator<Item = (&'s IndexName, ScanPosition)>,
@@ -53,23 +45,23 @@ pub fn check_one<'s>(
     if !model.watched.contains(Invariant::Index) {
         return Ok(());
     }
-    let mut places = Places::default();
+    let mut positions = IndexPositions::default();
     for (index, position) in entries {
-        note(model, id, index, position, &mut places)?;
+        note(model, id, index, position, &mut positions)?;
     }
-    compare(model, &id, places)
+    compare(model, &id, positions)
 }
 
-/// Notes where an entry stands.
+/// Notes the score of an entry.
 fn note(
     model: &Model,
     id: ExecutionId,
     index: &IndexName,
     position: ScanPosition,
-    places: &mut Places,
+    positions: &mut IndexPositions,
 ) -> Result<(), Broken> {
     if matches!(index, IndexName::Signals { .. }) {
-        // Its members are signals, not executions: they are looked at by themselves.
+        // Its members are signals, not executions: another check reads them.
         return Ok(());
     }
     let record = model.records.get(&id);
@@ -83,14 +75,14 @@ fn note(
     let place = match index {
         IndexName::Eligible { namespace, lane } => {
             let own = *namespace == record.namespace && *lane == record.lane;
-            ensure!(own || adrift, TAG, "{id} stands in {index:?}");
-            &mut places.eligible
+            ensure!(own || adrift, TAG, "{id} has an entry in {index:?}");
+            &mut positions.eligible
         }
-        IndexName::Due => &mut places.due,
-        IndexName::BlockedRoute { .. } => &mut places.blocked_route,
-        IndexName::All { .. } => &mut places.all,
+        IndexName::Due => &mut positions.due,
+        IndexName::BlockedRoute { .. } => &mut positions.blocked_route,
+        IndexName::All { .. } => &mut positions.all,
         IndexName::Quarantine | IndexName::Signals { .. } => {
-            ensure!(false, TAG, "{id} is in {index:?}");
+            ensure!(false, TAG, "{id} has an entry in {index:?}");
             return Ok(());
         }
     };
@@ -98,24 +90,24 @@ fn note(
     Ok(())
 }
 
-/// Compares where an execution stands with where it should.
-fn compare(model: &Model, id: &ExecutionId, places: Places) -> Result<(), Broken> {
-    let Some(expected) = model.places.get(id) else { return Ok(()) };
+/// Compares the scores of an execution with the expected ones.
+fn compare(model: &Model, id: &ExecutionId, positions: IndexPositions) -> Result<(), Broken> {
+    let Some(expected) = model.positions.get(id) else { return Ok(()) };
     let expected = match model.adrift.get(id) {
         None => *expected,
-        // The others are written where they change.
-        Some(due) if due.contains(&places.due) => places,
+        // The other entries are written where they change.
+        Some(due) if due.contains(&positions.due) => positions,
         Some(_) => *expected,
     };
-    ensure!(places == expected, TAG, "{id} stands at {places:?} instead of {expected:?}");
+    ensure!(
+        positions == expected,
+        TAG,
+        "{id} has the entries {positions:?} instead of {expected:?}"
+    );
     Ok(())
 }
 
 /// The store holds the records that the steps have written, and no others.
-///
-/// # Errors
-///
-/// When a record differs.
 pub fn check_records<'s>(
     model: &Model,
     records: impl Iterator<Item = (&'s RecordKey, &'s Stored)>,
@@ -131,7 +123,7 @@ pub fn check_records<'s>(
         let loaded = load(stored, &codec);
         let same = loaded.as_ref().ok().map(|loaded| &*loaded.execution)
             == model.records.get(&id).map(AsRef::as_ref);
-        ensure!(same, TAG, "the record of {id} is not what was written: {loaded:?}");
+        ensure!(same, TAG, "the record of {id} differs from the one written: {loaded:?}");
         count += 1;
     }
     let expected = model.records.keys().filter(|id| id.partition() == partition).count();

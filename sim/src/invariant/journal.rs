@@ -1,5 +1,5 @@
-//! \[JOURNAL\] The journal tells what each commit did: each thing that happened has its event, with
-//! the version, epoch and attempt that the record has after it.
+//! \[JOURNAL\] The journal records the effect of each commit: each change has its event, with the
+//! version, epoch and attempt that the record has after it.
 
 use ff_core::execution::{
     AnyCommand, BlockKind, ClaimKind, Event, EventKind, Execution, LeaseFate, Phase, Suspended,
@@ -12,18 +12,14 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "JOURNAL";
 
-/// Each difference between the records before and after is told once.
-///
-/// # Errors
-///
-/// When something is not told, or told though it did not happen.
+/// Each difference between the records before and after has one event.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     let told = |wanted: &dyn Fn(&Event) -> bool| change.events.iter().filter(|e| wanted(e)).count();
     let tell = |what: &str, happened: bool, count: usize| {
         ensure!(
             count == usize::from(happened),
             TAG,
-            "{} was told {count} times that it was {what}, and {happened} is true: {:?}",
+            "{} has {count} events that it was {what}, and whether it was is {happened}: {:?}",
             change.id,
             change.events
         );
@@ -50,10 +46,10 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Suspensions, signals and waitpoints come and go with an event each.
+/// Suspensions, signals and waitpoints begin and end with an event each.
 fn check_waits(change: &Change<'_>) -> Result<(), Broken> {
     if change.caller.is_unknown() {
-        // What a user's program has asked for shows in no request.
+        // The requests of a user's program do not show its commands.
         return Ok(());
     }
     let told = |kind| change.events.iter().filter(|event| event.kind() == kind).count();
@@ -62,7 +58,7 @@ fn check_waits(change: &Change<'_>) -> Result<(), Broken> {
         ensure!(
             count == happened,
             TAG,
-            "{} was told {count} times of {kind:?}, which happened {happened} times: {:?}",
+            "{} has {count} events {kind:?}, which happened {happened} times: {:?}",
             change.id,
             change.events
         );
@@ -72,9 +68,9 @@ fn check_waits(change: &Change<'_>) -> Result<(), Broken> {
     let began = began(change).is_some();
     tell(EventKind::Suspended, usize::from(began && is.is_some()))?;
     tell(EventKind::AlreadySatisfied, usize::from(began && is.is_none()))?;
-    tell(EventKind::SignalTaken, change.beside.signals.len())?;
+    tell(EventKind::SignalTaken, change.side_writes.signals.len())?;
     let goes_on = change.after.as_deref().is_some_and(|after| !is_terminal(Some(after)));
-    // What was resumed in time may be over in the same step.
+    // A resumption in time may be over in the same step.
     let resumed = was.is_some() && is.is_none();
     if goes_on || !resumed {
         tell(EventKind::Resumed, usize::from(resumed && goes_on))?;
@@ -105,7 +101,7 @@ fn grants(change: &Change<'_>) -> bool {
     (out.is_some() && out != before) || (consumed.is_some() && consumed != before)
 }
 
-/// What became of the lease before, if it was held and did not go on being so.
+/// The end of the previous lease, if it was held and is not any more.
 fn fate_after(change: &Change<'_>) -> Option<LeaseFate> {
     let before = change.active_before().filter(|before| before.fate == LeaseFate::Held)?;
     let after = change.active_after()?;
@@ -117,12 +113,12 @@ fn expires(change: &Change<'_>) -> bool {
     let held = change.active_before().is_some_and(|before| before.fate == LeaseFate::Held);
     let over = change.new_lease().is_some_and(|new| new.lease.how == ClaimKind::Reclaimed);
     let told = change.events.iter().any(|event| matches!(event, Event::LeaseExpired { .. }));
-    // A lease that runs out together with its execution is told or not, as the clock strikes.
+    // If a lease and its execution expire together, the expiry has an event or not, by the clock.
     let ends = change.ends_life() && told;
     held && (over || ends || fate_after(change) == Some(LeaseFate::Expired))
 }
 
-/// What holds an execution back comes and goes with an event, while it waits.
+/// A block begins and ends with an event, while the execution waits.
 fn check_blocks(change: &Change<'_>, before: &Execution, after: &Execution) -> Result<(), Broken> {
     let (Phase::Runnable(before), Phase::Runnable(after)) = (&before.phase, &after.phase) else {
         return Ok(());
@@ -134,7 +130,7 @@ fn check_blocks(change: &Change<'_>, before: &Execution, after: &Execution) -> R
         ensure!(
             (blocked, freed) == (!was && is, was && !is),
             TAG,
-            "{} was held by {kind:?}: {was}, is: {is}, and told {:?}",
+            "{} was held by {kind:?}: {was}, is: {is}, and the events are {:?}",
             change.id,
             change.events
         );
@@ -142,11 +138,7 @@ fn check_blocks(change: &Change<'_>, before: &Execution, after: &Execution) -> R
     Ok(())
 }
 
-/// An entry names the version, the epoch and the attempt of the record that it tells of.
-///
-/// # Errors
-///
-/// When it names others.
+/// An entry names the version, the epoch and the attempt of its record.
 pub fn check_entry(
     entry: &JournalEntry,
     version: u64,
@@ -161,7 +153,7 @@ pub fn check_entry(
     ensure!(
         right,
         TAG,
-        "{} is told as {entry:?} at version {version}, epoch {} and attempt {attempt:?}",
+        "{} has the entry {entry:?} at version {version}, epoch {} and attempt {attempt:?}",
         record.id,
         record.epoch
     );

@@ -7,11 +7,7 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-LEASE-1";
 
-/// A new lease begins only where no other one lives, and none lives without its ttl.
-///
-/// # Errors
-///
-/// When two leases live at once.
+/// A new lease begins only where no other one is live, and no lease exceeds its ttl.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     check_end(change)?;
     let Some(new) = change.new_lease() else { return Ok(()) };
@@ -30,7 +26,7 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     }
     let over = change.before.as_ref().is_some_and(|b| matches!(b.phase, Phase::Terminal(_)));
     ensure!(!over, TAG, "{} got lease {} though it is over", change.id, new.lease.id);
-    // The claimer's clock may be ahead by as much as a window begins before its decision.
+    // The claimer's clock may be ahead by the time that a window begins before its decision.
     let longest = change.now.plus(new.lease.ttl_ms).plus(ff_core::time::Window::MAX_AHEAD_MS);
     ensure!(
         new.lease.expires_at <= longest,

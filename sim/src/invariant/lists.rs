@@ -22,10 +22,6 @@ const TAG: &str = "LISTS";
 const PAGE: usize = 3;
 
 /// A list over everything shows each record as it is, once.
-///
-/// # Errors
-///
-/// When a record is missing, shown twice, or shown otherwise.
 pub fn check(
     model: &Model,
     now: TimestampMs,
@@ -103,6 +99,6 @@ fn check_shown(model: &Model, seen: &ExecutionSnapshot) -> Result<(), Broken> {
             && seen.attempts_total == record.attempts_total
             && seen.updated_at == record.updated_at
     });
-    ensure!(same, TAG, "a list shows {seen:?}, and the record is {record:?}");
+    ensure!(same, TAG, "a list shows {seen:?}, but the record is {record:?}");
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! \[LIVENESS\] After the faults all work comes to its end, without a storm of calls.
+//! \[LIVENESS\] After the faults all work comes to its end, within a bounded number of calls.
 
 use crate::report::{Broken, ensure};
 
-/// The tag of what never comes to its end.
+/// The tag.
 pub const TAG: &str = "LIVENESS";
 
-/// More steps than any run takes: a run that takes more goes round in circles.
+/// More steps than any run takes: a run that takes more never ends.
 pub const MAX_STEPS: u64 = 400_000;
 
 /// Calls that a run of some processes may make in its simulated time, about so many executions.
@@ -13,13 +13,9 @@ const fn calls_allowed(now: u64, processes: u64, executions: u64) -> u64 {
     2_000 + (now / 1_000 + 1) * processes * 40 + executions * 40
 }
 
-/// The processes have not called the store more often than their work asks for.
-///
-/// # Errors
-///
-/// When their calls are a storm.
+/// The processes call the store no more often than their work requires.
 pub fn check_calls(calls: u64, now: u64, processes: u64, executions: u64) -> Result<(), Broken> {
     let bound = calls_allowed(now, processes, executions);
-    ensure!(calls <= bound, TAG, "{calls} calls in {now} ms are a storm");
+    ensure!(calls <= bound, TAG, "{calls} calls in {now} ms are more than the {bound} allowed");
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! What always holds, one file for each invariant (`docs/architecture.md`, Invariants).
+//! The invariants, one file for each (`docs/architecture.md`, Invariants).
 //!
-//! Each looks at what one step did, at what a caller was told, or at the whole world now and then.
-//! None of them calls a rule of core: they compare what was before with what is after.
+//! Each checks the effect of a step, the answer to a caller, or the whole store from time to time.
+//! None of them calls a rule of core: they compare the state before with the state after. The
+//! summary of a check states its rule; the check returns a [`Broken`] when the rule does not hold.
 
 pub mod answer;
 pub mod bounds;
@@ -32,14 +33,10 @@ use crate::model::change::Change;
 use crate::report::Broken;
 use crate::report::invariants::Invariant;
 
-/// What an invariant says of a step.
+/// The check of a step.
 type Check = fn(&Model, &Change<'_>) -> Result<(), Broken>;
 
-/// Checks what one step did to one execution, before the model takes it over.
-///
-/// # Errors
-///
-/// The first invariant that it breaks, of those that the run is watched for.
+/// Checks the effect of one step on one execution, before the model takes it over.
 pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let on = |invariant| model.watched.contains(invariant);
     let checks: [(Invariant, Check); 15] = [

@@ -1,5 +1,5 @@
-//! \[INV-DURABLE-1\] Readers of the journals hear of each event once, in order, and are told of the
-//! gap where entries are gone or the store's history has changed.
+//! \[INV-DURABLE-1\] Readers of the journals get each event once, in order, and are told of the gap
+//! where entries were dropped or the store's history has changed.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,10 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-DURABLE-1";
 
-/// How many entries of each journal a reader has behind it.
+/// How many entries of each journal a reader has read.
 pub type Followed = BTreeMap<Partition, usize>;
 
-/// A page goes on exactly where its reader was, or says that it does not.
-///
-/// # Errors
-///
-/// When an entry is missing, comes twice, or is another one, and no gap is told.
+/// A page continues exactly at its reader's position, or reports a gap.
 pub fn check(
     model: &Model,
     followed: &mut Followed,
@@ -51,7 +47,7 @@ pub fn check(
         ensure!(
             !model.watched.contains(Invariant::Durable) || journal.get(next) == Some(entry),
             TAG,
-            "a reader of {partition} was given {:?} as entry {next}, and that is {:?}",
+            "a reader of {partition} got {:?} as entry {next}, which is {:?}",
             entry.id,
             journal.get(next).map(|entry| entry.id)
         );
@@ -61,7 +57,7 @@ pub fn check(
     Ok(())
 }
 
-/// What is not kept any more was too old or too much.
+/// Dropped entries were too old or too many.
 fn check_dropped(
     model: &Model,
     journal: &[StreamEntry],
@@ -84,7 +80,7 @@ fn check_dropped(
     Ok(())
 }
 
-/// The partitions of whose journals a reader has not read everything.
+/// The partitions whose journals a reader has not read to the end.
 pub fn behind(model: &Model, followed: &Followed) -> Vec<Partition> {
     let read = |partition| followed.get(partition).copied().unwrap_or(0);
     let journals = model.journals.iter().filter(|(at, journal)| read(at) < journal.len());

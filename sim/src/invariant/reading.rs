@@ -1,4 +1,4 @@
-//! \[LISTS\] \[INV-DURABLE-1\] \[INV-INDEX-1\] Who lists, reads or audits sees what is there.
+//! \[LISTS\] \[INV-DURABLE-1\] \[INV-INDEX-1\] Lists, reads and audits show the state of the store.
 
 use std::collections::BTreeSet;
 
@@ -17,12 +17,8 @@ const LISTS: &str = "LISTS";
 const INDEX: &str = "INV-INDEX-1";
 const DURABLE: &str = "INV-DURABLE-1";
 
-/// What was there all the while is on the list. `present`: what was there when it was begun, and
-/// how often each was created.
-///
-/// # Errors
-///
-/// When something is missing.
+/// A list shows every execution that existed all the while. `present`: the executions at its
+/// beginning, and how often each was created.
 pub fn check_list(
     model: &Model,
     present: &[(ExecutionId, u32)],
@@ -38,18 +34,14 @@ pub fn check_list(
         ensure!(
             !stayed || shown.contains(id),
             LISTS,
-            "{id} was there while everything was listed, and is not on the list"
+            "{id} existed while everything was listed, but is not on the list"
         );
     }
     Ok(())
 }
 
-/// What is read is what was asked for, with the payload that was handed in. `present`: what was
-/// there when it was asked for, and how often each was created.
-///
-/// # Errors
-///
-/// When it is another execution, or has another payload.
+/// A read returns the requested execution, with the payload of its submission. `present`: the
+/// executions at its beginning, and how often each was created.
 pub fn check_read(
     model: &Model,
     id: &ExecutionId,
@@ -59,7 +51,7 @@ pub fn check_read(
     if !model.watched.contains(Invariant::Durable) {
         return Ok(());
     }
-    ensure!(record.id == *id, DURABLE, "{} was read in place of {id}", record.id);
+    ensure!(record.id == *id, DURABLE, "{} was read instead of {id}", record.id);
     if present.contains(&(*id, model.generation(id))) && record.continuation.is_none() {
         let payload = match values.first() {
             Some(Fetched::Value(value)) => Some(value),
@@ -70,13 +62,9 @@ pub fn check_read(
     Ok(())
 }
 
-/// What an auditor sees twice, with longer than a hold between, is wrong; but for an entry that was
-/// taken away between two pages of the look, from what it had still to read to what it had read.
-/// `begun`: when the later look began, by the store's clock.
-///
-/// # Errors
-///
-/// When there is any such thing.
+/// A fault that two looks of an auditor find, with longer than a hold between them, is real; except
+/// for an entry that a `Take` moved between two pages of the look, from an index that was still to
+/// be read to one that had been read. `begun`: when the later look began, by the store's clock.
 pub fn check_looks(
     model: &Model,
     earlier: &AuditLook,

@@ -1,4 +1,4 @@
-//! \[REFUSAL\] A refusal rests on what the store has said, and is true of it.
+//! \[REFUSAL\] A certain refusal rests on a reply of the store, and is true of it.
 
 use ff_core::condition::TimeoutBehaviour;
 use ff_core::error::{EngineError, Rejection, RejectionKind};
@@ -17,12 +17,8 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "REFUSAL";
 
-/// Who is refused for certain was told of a record of which the refusal is true. `record` and `at`:
-/// what the latest reply has shown, and the store's clock in it; zero where there was none.
-///
-/// # Errors
-///
-/// When nobody told the operation anything, or something else.
+/// A certain refusal is true of the record in the latest reply. `record` and `at`: the record in
+/// that reply, and the store's clock in it; zero before the first reply.
 pub fn check(
     model: &Model,
     command: &AnyCommand,
@@ -33,17 +29,17 @@ pub fn check(
         return Ok(());
     }
     let told = at > TimestampMs::ZERO;
-    ensure!(told, TAG, "{command:?} was refused ({error}) before the store has said anything");
+    ensure!(told, TAG, "{command:?} was refused ({error}) before any reply of the store");
     ensure!(
         is_true(command, record, at, error),
         TAG,
-        "{command:?} was refused ({error}) at {at}, and the record is {record:?}"
+        "{command:?} was refused ({error}) at {at}, but the record is {record:?}"
     );
     Ok(())
 }
 
-/// Whether a refusal is true of a record at a time. Kinds that depend on nothing but the command,
-/// or on too much to be told here, count as true.
+/// Whether a refusal is true of a record at a time. Refusals that depend on the command alone, or
+/// on more than the record, count as true.
 fn is_true(
     command: &AnyCommand,
     record: Option<&Execution>,
@@ -143,7 +139,7 @@ fn is_true_of_state(
     }
 }
 
-/// Whether a record waits to be resumed; `in_time`: and its time is not over.
+/// Whether a record waits to be resumed; `in_time`: and its timeout has not passed.
 fn is_suspended(record: &Execution, at: TimestampMs, in_time: bool) -> bool {
     let Phase::Suspended(suspended) = &record.phase else { return false };
     let timeout = suspended.suspension.timeout;
@@ -161,7 +157,7 @@ fn is_suspended_anew(command: &AnyCommand, record: &Execution) -> bool {
     resume.suspension.id().is_some_and(|seen| seen != suspended.suspension.id)
 }
 
-/// Whether a waitpoint that a command names takes no signals.
+/// Whether a waitpoint that a command names accepts no signals.
 fn takes_nothing(command: &AnyCommand, record: &Execution, at: TimestampMs) -> bool {
     let is_open = |id: WaitpointId| {
         let open = record.waiting.iter().flat_map(|waiting| &waiting.open);

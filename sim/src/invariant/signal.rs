@@ -1,5 +1,5 @@
 //! \[INV-SIGNAL-1\] An acknowledged signal has its record, once, and keeps it and its payload until
-//! retention takes both away; numbers have no gaps, and nothing of it outlives its execution.
+//! retention removes both; numbers have no gaps, and no signal outlives its execution.
 
 use ff_core::error::EngineError;
 use ff_core::execution::{
@@ -25,21 +25,17 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-SIGNAL-1";
 
-/// A signal is taken once, by the call that sent it, under the next number.
-///
-/// # Errors
-///
-/// When it is taken otherwise, or counted otherwise than it was taken.
+/// A signal is recorded once, by the call that sent it, under the next number.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
-    let signals = &change.beside.signals;
+    let signals = &change.side_writes.signals;
     let id = change.id;
     for (signal, payload) in signals {
         let sent = match &change.caller.command {
             Some(AnyCommand::DeliverSignal(sent)) => sent,
-            // A user signals with the sdk, and nobody else knows what was sent.
+            // A user signals through the SDK, and the simulator does not know the signal.
             None if change.caller.is_unknown() => continue,
             _ => {
-                ensure!(false, TAG, "{signal:?} of {id} was sent by nobody");
+                ensure!(false, TAG, "{signal:?} of {id} was recorded without a command for it");
                 continue;
             }
         };
@@ -49,11 +45,11 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
             && signal.source == sent.source
             && signal.creator == sent.creator
             && *payload == sent.payload;
-        ensure!(same, TAG, "{sent:?} was taken as {signal:?}");
+        ensure!(same, TAG, "{sent:?} was recorded as {signal:?}");
         let known = model.waits.signal(&id, signal.id);
-        ensure!(known.is_none(), TAG, "{signal:?} of {id} was taken before: {known:?}");
+        ensure!(known.is_none(), TAG, "{signal:?} of {id} was recorded before: {known:?}");
         let next = model.waits.count(&id);
-        ensure!(signal.number == next, TAG, "{signal:?} of {id} has not the number {next}");
+        ensure!(signal.number == next, TAG, "{signal:?} of {id} does not have the number {next}");
         let resumed = change.suspended_before().is_some()
             && resumption(change.after.as_deref())
                 .is_some_and(|found| found.by == ResumedBy::Signals)
@@ -61,7 +57,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         let effect = (signal.effect == SignalEffect::Resumed) == resumed;
         ensure!(effect, TAG, "{signal:?} of {id} has resumed it: {resumed}");
     }
-    ensure!(signals.len() <= 1, TAG, "{id} was sent {} signals at once", signals.len());
+    ensure!(signals.len() <= 1, TAG, "{id} got {} signals in one step", signals.len());
     if let Some(after) = &change.after {
         let taken = after.waiting.as_ref().map_or(0, |waiting| waiting.signals);
         let expected = model.waits.count(&id) + signals.len() as u32;
@@ -69,9 +65,9 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         ensure!(taken == expected, TAG, "{id} counts {taken} signals of {expected}");
         check_counts(model, change, after)?;
     }
-    for signal in &change.beside.forgotten {
+    for signal in &change.side_writes.forgotten {
         let over = change.before.as_ref().is_some_and(|before| before.continuation.is_some());
-        ensure!(over, TAG, "signal {signal} of {id} went before its retention was over");
+        ensure!(over, TAG, "signal {signal} of {id} was removed before its retention was over");
     }
     Ok(())
 }
@@ -80,13 +76,13 @@ fn resumption(record: Option<&Execution>) -> Option<&Resumption> {
     record?.waiting.as_ref()?.resumption.as_ref()
 }
 
-/// Each waitpoint counts the signals that it had.
+/// Each waitpoint counts its signals.
 fn check_counts(model: &Model, change: &Change<'_>, after: &Execution) -> Result<(), Broken> {
-    if change.beside.signals.is_empty() {
+    if change.side_writes.signals.is_empty() {
         return Ok(());
     }
     let known = model.waits.signals.get(&change.id).into_iter().flatten();
-    let new = change.beside.signals.iter().map(|(signal, _)| signal.waitpoint_id);
+    let new = change.side_writes.signals.iter().map(|(signal, _)| signal.waitpoint_id);
     let all: Vec<_> = known.map(|taken| taken.record.waitpoint_id).chain(new).collect();
     for waitpoint in after.waiting.iter().flat_map(|waiting| &waiting.open) {
         let had = all.iter().filter(|id| **id == waitpoint.id).count();
@@ -100,12 +96,8 @@ fn check_counts(model: &Model, change: &Change<'_>, after: &Execution) -> Result
     Ok(())
 }
 
-/// Who sends a signal is told what it did the first time. `at`, `jumps`: the store's clock in the
-/// latest reply, and how often it had jumped then.
-///
-/// # Errors
-///
-/// When he is told of what never was, or is not told of what was.
+/// The sender of a signal is told the effect that it had the first time. `at`, `jumps`: the store's
+/// clock in the latest reply, and how often it had jumped then.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
@@ -124,7 +116,7 @@ pub fn check_answer(
             let AnyOutcome::DeliverSignal(outcome) = &committed.outcome else { return Ok(()) };
             let Some(taken) = taken else {
                 let gone = !model.records.contains_key(&sent.execution_id);
-                ensure!(gone, TAG, "signal {signal} was answered {outcome:?} and is not there");
+                ensure!(gone, TAG, "signal {signal} was answered {outcome:?} and does not exist");
                 return Ok(());
             };
             let SignalRecord { creator, effect, .. } = taken.record;
@@ -139,35 +131,31 @@ pub fn check_answer(
                     creator != sent.creator && *existing_signal_id == signal
                 }
             };
-            ensure!(right, TAG, "{sent:?} was answered {outcome:?}, and was {taken:?}");
+            ensure!(right, TAG, "{sent:?} was answered {outcome:?}, but was {taken:?}");
         }
         Err(error) => {
             use ff_core::error::Rejection;
-            // Retention takes it away, and nothing is remembered then.
+            // Retention removes it, and leaves no trace.
             let kept = model.waits.signal(&sent.execution_id, signal).is_some();
             let taken = taken.filter(|_| kept);
             let first =
                 taken.filter(|first| first.at < at && first.jumps == jumps && model.jumps == jumps);
             let contends = matches!(error, EngineError::Contention { .. });
-            // Whoever has no good token is told nothing.
+            // The sender of a bad token is told nothing.
             let refused = is_certain(error)
                 && !matches!(error, EngineError::Validation { .. })
                 && error.rejection() != Some(&Rejection::InvalidToken);
             ensure!(
                 first.is_none() || !(refused || contends),
                 TAG,
-                "signal {signal} was refused ({error}) and was taken before: {first:?}"
+                "signal {signal} was refused ({error}) but was recorded before: {first:?}"
             );
         }
     }
     Ok(())
 }
 
-/// Who reads the signals that have resumed an execution gets those, with what they brought.
-///
-/// # Errors
-///
-/// When he gets others.
+/// A job reads exactly the signals that have resumed its execution, with their payloads.
 pub fn check_read(
     model: &Model,
     id: &ExecutionId,
@@ -188,18 +176,14 @@ pub fn check_read(
         .filter(|signal| signal.signal_id.is_some())
         .map(|signal| (signal.signal_id, signal.name.as_str(), signal.payload.as_ref()))
         .collect();
-    ensure!(found == expected, TAG, "{id} was given {found:?} instead of {expected:?}");
+    ensure!(found == expected, TAG, "{id} read {found:?} instead of {expected:?}");
     let timed_out = matches!(resumption.by, ResumedBy::Timeout { signal: true, .. });
     let told = read.len() - found.len();
     ensure!(told == usize::from(timed_out), TAG, "{id} was told {told} times of its timeout");
     Ok(())
 }
 
-/// The store holds the signals of an execution that were taken, and no others.
-///
-/// # Errors
-///
-/// When one is missing, differs, or is left.
+/// The store holds the recorded signals of an execution, and no others.
 pub fn check_stored(
     model: &Model,
     id: &ExecutionId,
@@ -221,12 +205,12 @@ pub fn check_stored(
     for entry in page.entries.iter().filter(|entry| entry.record.is_none()) {
         let signal = ff_core::id::SignalId::from_uuid(entry.position.member);
         let raised = model.waits.adrift.contains(&(*id, signal));
-        ensure!(raised, TAG, "{id} has an entry of signal {signal} and not its record");
+        ensure!(raised, TAG, "{id} has an entry of signal {signal} without its record");
     }
     for (entry, taken) in found.iter().zip(&kept) {
         let record = entry.record.as_ref().map(|stored| decode(&stored.bytes, FORMAT));
         let same = matches!(&record, Some(Ok(record)) if taken.record == *record);
-        ensure!(same, TAG, "{id} has {record:?} in place of {:?}", taken.record);
+        ensure!(same, TAG, "{id} has {record:?} instead of {:?}", taken.record);
     }
     let value = |taken: &&std::rc::Rc<crate::model::waits::Taken>| ValueKey::Signal {
         execution: id.uuid(),
@@ -246,11 +230,7 @@ pub fn check_stored(
     Ok(())
 }
 
-/// Nothing is left of an execution whose record has gone.
-///
-/// # Errors
-///
-/// When a signal, its entry, its payload, or output is left.
+/// No data remain of an execution whose record was removed.
 pub fn check_gone(
     model: &Model,
     record: &Execution,

@@ -1,5 +1,5 @@
-//! \[INV-SUSPEND-1\] A suspension ends at most once, by what its record says: signals that satisfy
-//! its condition, an operator, or its timeout. What resumed it is for the claim that it resumed.
+//! \[INV-SUSPEND-1\] A suspension ends at most once, as its record says: by signals that satisfy
+//! its condition, by an operator, or by its timeout. The claim that follows gets the resumption.
 
 use std::collections::BTreeSet;
 
@@ -23,11 +23,7 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-SUSPEND-1";
 
-/// A step begins, counts for, or ends a suspension as the specification has it.
-///
-/// # Errors
-///
-/// When a suspension begins, goes on or ends otherwise.
+/// A step begins, continues, or ends a suspension as the specification says.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let Some(after) = &change.after else { return Ok(()) };
     check_claim(model, change, after)?;
@@ -35,7 +31,12 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         return check_began(model, change, after);
     }
     let (was, is) = (change.suspended_before(), change.suspended_after());
-    ensure!(was.is_some() || is.is_none(), TAG, "{} is suspended by nobody", change.id);
+    ensure!(
+        was.is_some() || is.is_none(),
+        TAG,
+        "{} is suspended without a command for it",
+        change.id
+    );
     let (Some(was), false) = (was, change.kept) else { return Ok(()) };
     let known = model.waits.waiting.get(&change.id).and_then(|waits| waits.suspension.as_ref());
     let Some(known) = known else {
@@ -47,24 +48,24 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     match is {
         Some(is) if is.suspension.id == known.id => check_goes_on(change, known),
         Some(is) => {
-            ensure!(false, TAG, "{} went over to {}", change.id, is.suspension.id);
+            ensure!(false, TAG, "{} changed to the suspension {}", change.id, is.suspension.id);
             Ok(())
         }
         None => check_ended(change, after, known),
     }
 }
 
-/// The records of what a suspension has heard, with the signals of this step.
+/// The records of a suspension's signals, with those of this step.
 fn heard<'s>(change: &'s Change<'_>, known: &'s Suspension) -> Vec<&'s SignalRecord> {
     let own = |signal: &&SignalRecord| known.bound.contains(&signal.waitpoint_id);
-    let new = change.beside.signals.iter().map(|(signal, _)| signal).filter(own);
+    let new = change.side_writes.signals.iter().map(|(signal, _)| signal).filter(own);
     known.records().into_iter().chain(new).collect()
 }
 
 fn check_began(model: &Model, change: &Change<'_>, after: &Execution) -> Result<(), Broken> {
     let Some(known) = Suspension::of(&model.waits, change) else { return Ok(()) };
     let id = change.id;
-    ensure!(change.active_before().is_some(), TAG, "{id} was suspended and had no owner");
+    ensure!(change.active_before().is_some(), TAG, "{id} was suspended without an owner");
     let signals = known.records();
     let satisfied = is_satisfied(&known.condition, &signals);
     let Some(suspended) = change.suspended_after() else {
@@ -72,7 +73,7 @@ fn check_began(model: &Model, change: &Change<'_>, after: &Execution) -> Result<
         let resumption = after.waiting.as_ref().and_then(|waiting| waiting.resumption.as_ref());
         return check_signals(change, &known, resumption, &signals);
     };
-    ensure!(!satisfied, TAG, "{id} was suspended though {:?} is satisfied", known.condition);
+    ensure!(!satisfied, TAG, "{id} was suspended although {:?} is satisfied", known.condition);
     let suspension = &suspended.suspension;
     let timeout = suspension.timeout.map(|timeout| (timeout.at, timeout.behaviour));
     let right = suspension.id == known.id
@@ -85,7 +86,7 @@ fn check_began(model: &Model, change: &Change<'_>, after: &Execution) -> Result<
     Ok(())
 }
 
-/// The suspension waits on: nothing has satisfied it, and only time escalates it.
+/// The suspension continues: its condition is not satisfied, and only time escalates it.
 fn check_goes_on(change: &Change<'_>, known: &Suspension) -> Result<(), Broken> {
     let (Some(was), Some(is)) = (change.suspended_before(), change.suspended_after()) else {
         return Ok(());
@@ -93,8 +94,8 @@ fn check_goes_on(change: &Change<'_>, known: &Suspension) -> Result<(), Broken> 
     let (was, is, id) = (&was.suspension, &is.suspension, change.id);
     let signals = heard(change, known);
     let satisfied = is_satisfied(&known.condition, &signals);
-    ensure!(!satisfied, TAG, "{id} waits on though {:?} is satisfied", known.condition);
-    for (signal, _) in &change.beside.signals {
+    ensure!(!satisfied, TAG, "{id} still waits although {:?} is satisfied", known.condition);
+    for (signal, _) in &change.side_writes.signals {
         let expected = effect_of(known, &signals, signal);
         let right = signal.effect == expected;
         ensure!(right, TAG, "{signal:?} of {id} should have the effect {expected:?}");
@@ -109,7 +110,7 @@ fn check_goes_on(change: &Change<'_>, known: &Suspension) -> Result<(), Broken> 
     Ok(())
 }
 
-/// What a signal does that resumes nothing.
+/// The effect of a signal that resumes nothing.
 fn effect_of(known: &Suspension, all: &[&SignalRecord], signal: &SignalRecord) -> SignalEffect {
     if !known.bound.contains(&signal.waitpoint_id) {
         return SignalEffect::Buffered;
@@ -131,15 +132,15 @@ fn check_ended(change: &Change<'_>, after: &Execution, known: &Suspension) -> Re
             use TimeoutBehaviour::{Cancel, Expire, Fail};
             matches!(behaviour, Fail | Cancel | Expire)
         });
-        // What was resumed in time may end at once by its deadline.
+        // An execution that was resumed in time may end in the same step by its deadline.
         let ended = cancelled || timed_out || expired.is_some_and(|at| at <= now);
-        ensure!(ended, TAG, "{id} ended at {now} and waited for {known:?}");
+        ensure!(ended, TAG, "{id} ended at {now} while it waited for {known:?}");
         return Ok(());
     }
     let waiting = after.waiting.as_ref();
     let resumption = waiting.and_then(|waiting| waiting.resumption.as_ref());
     let Some(found) = resumption.filter(|found| found.suspension_id == known.id) else {
-        ensure!(false, TAG, "{id} goes on by {resumption:?} and waited for {}", known.id);
+        ensure!(false, TAG, "{id} was resumed by {resumption:?} while it waited for {}", known.id);
         return Ok(());
     };
     check_by(change, after, known, found)?;
@@ -151,13 +152,13 @@ fn check_ended(change: &Change<'_>, after: &Execution, known: &Suspension) -> Re
     let delay = known.policy.resume_delay_ms;
     let until = (delay > DurationMs::ZERO).then(|| after.updated_at.plus(delay));
     let found = runnable.not_before.map(|delay| delay.until);
-    // What is due meanwhile is over in the same step.
+    // A timer that is due meanwhile is applied in the same step.
     let passed = until.is_some_and(|until| found.is_none() && until <= now);
     ensure!(found == until || passed, TAG, "{id} was resumed until {found:?}, not {until:?}");
     Ok(())
 }
 
-/// What a suspension says that has resumed it did.
+/// Checks that the recorded cause of a resumption is the real one.
 fn check_by(
     change: &Change<'_>,
     after: &Execution,
@@ -170,7 +171,7 @@ fn check_by(
     match found.by {
         ResumedBy::Signals => {
             let signals = heard(change, known);
-            let last = change.beside.signals.iter().any(|(signal, _)| {
+            let last = change.side_writes.signals.iter().any(|(signal, _)| {
                 signal.effect == SignalEffect::Resumed && known.bound.contains(&signal.waitpoint_id)
             });
             let before = is_satisfied(&known.condition, &known.records());
@@ -178,7 +179,7 @@ fn check_by(
             ensure!(
                 last && satisfied && waits,
                 TAG,
-                "{id} was resumed at {now} by {signals:?}, and waited for {known:?}"
+                "{id} was resumed at {now} by {signals:?} while it waited for {known:?}"
             );
             check_signals(change, known, Some(found), &signals)
         }
@@ -225,7 +226,7 @@ fn check_signals(
     ensure!(
         by && distinct == expected && distinct.len() == told.len(),
         TAG,
-        "{} goes on by {found:?}, and {expected:?} satisfied {:?}",
+        "{} was resumed by {found:?}, but {expected:?} satisfied {:?}",
         change.id,
         known.condition
     );
@@ -248,7 +249,7 @@ fn check_left(change: &Change<'_>, after: &Execution, known: &Suspension) -> Res
     Ok(())
 }
 
-/// What resumed a suspension is there for the claim that it resumed, and for no other.
+/// A resumption is for the claim that it caused, and for no other.
 fn check_claim(model: &Model, change: &Change<'_>, after: &Execution) -> Result<(), Broken> {
     if change.new_lease().is_none() {
         return Ok(());
@@ -256,16 +257,12 @@ fn check_claim(model: &Model, change: &Change<'_>, after: &Execution) -> Result<
     let expected = model.waits.waiting.get(&change.id).and_then(|waits| waits.resumed.as_ref());
     let found = after.waiting.as_ref().and_then(|waiting| waiting.resumption.as_ref());
     let id = change.id;
-    ensure!(found == expected, TAG, "{id} was taken with {found:?} instead of {expected:?}");
+    ensure!(found == expected, TAG, "{id} was claimed with {found:?} instead of {expected:?}");
     Ok(())
 }
 
-/// Who suspends is told of his own suspension and its waitpoints. `at`: the store's clock when it
-/// was answered.
-///
-/// # Errors
-///
-/// When he is told of another one.
+/// The answer to a suspension is about that suspension and its waitpoints. `at`: the store's clock
+/// in the answer.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
@@ -286,7 +283,7 @@ pub fn check_answer(
                 BindWaitpoint::New { id, key } => found.id == *id || found.key == *key,
             };
             let all = asked.len() == waitpoints.len() && asked.iter().zip(waitpoints).all(as_asked);
-            // Those that are closed long ago are forgotten.
+            // Waitpoints that were closed long ago are forgotten.
             let own = all || (committed.repeat && waitpoints.len() < 16);
             *suspension_id == command.suspension_id && own
         }

@@ -6,16 +6,12 @@ use ff_core::store::IndexName;
 
 use crate::model::Model;
 use crate::model::change::{Change, is_terminal};
-use crate::model::index_positions::places_of;
+use crate::model::index_positions::positions_of;
 use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-TERMINAL-1";
 
 /// A life ends once and stays ended until it is replayed or removed.
-///
-/// # Errors
-///
-/// When a life ends twice or without an event, or goes on without a replay.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let count = |wanted: fn(&Event) -> bool| change.events.iter().filter(|e| wanted(e)).count();
     let ended = count(|event| matches!(event, Event::Ended { .. }));
@@ -23,7 +19,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     ensure!(
         ended == usize::from(change.ends_life()),
         TAG,
-        "{} told of {ended} ends in a step that ends its life: {}",
+        "{} has {ended} terminal events in a step that ends its life: {}",
         change.id,
         change.ends_life()
     );
@@ -36,10 +32,10 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     {
         if is_terminal(Some(after)) {
             let same = ending(before) == ending(after);
-            ensure!(same, TAG, "{} ended again otherwise: {:?}", change.id, after.phase);
+            ensure!(same, TAG, "{} ended again differently: {:?}", change.id, after.phase);
         } else {
             let next = after.counts.replays == before.counts.replays + 1;
-            ensure!(next && replayed == 1, TAG, "{} goes on without a replay", change.id);
+            ensure!(next && replayed == 1, TAG, "{} continues without a replay", change.id);
         }
     }
     match &change.after {
@@ -55,19 +51,20 @@ fn ending(record: &Execution) -> Option<(&ff_core::execution::Outcome, u64)> {
     }
 }
 
-/// What is over is put nowhere but in `due`, until its retention or a continuation, and lists.
+/// A terminal execution has entries only in `due`, until its retention or a continuation, and in
+/// lists.
 fn check_places(change: &Change<'_>, record: &Execution) -> Result<(), Broken> {
     if !is_terminal(Some(record)) {
         return Ok(());
     }
-    let allowed = places_of(record).due;
+    let allowed = positions_of(record).due;
     for write in &change.writes {
         let right = match &write.index {
             IndexName::All { .. } => true,
             IndexName::Due => write.score == allowed,
             _ => write.score.is_none(),
         };
-        ensure!(right, TAG, "{} is over and was put at {write:?}", change.id);
+        ensure!(right, TAG, "{} is over but got the index entry {write:?}", change.id);
     }
     Ok(())
 }

@@ -16,10 +16,6 @@ use crate::report::{Broken, ensure};
 const TAG: &str = "INV-TIME-1";
 
 /// Delays, leases, grants, deadlines, timeouts and retention end at their time, not before.
-///
-/// # Errors
-///
-/// When something happens before its time.
 pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     let (Some(before), after) = (&change.before, &change.after) else {
         return match (&change.caller.command, &change.after) {
@@ -43,7 +39,7 @@ fn on_time(change: &Change<'_>, at: TimestampMs, what: &str) -> Result<(), Broke
     ensure!(
         change.now >= at,
         TAG,
-        "{what} of {} at {}, and {at} is its time",
+        "{what} of {} at {}, but it is due at {at}",
         change.id,
         change.now
     );
@@ -72,13 +68,13 @@ fn check_delay(change: &Change<'_>, before: &Execution) -> Result<(), Broken> {
     let still = match change.after.as_deref().map(|after| &after.phase) {
         Some(Phase::Runnable(after)) => after.not_before.is_some_and(|a| a.until >= delay.until),
         Some(Phase::Active(_) | Phase::Suspended(_)) => false,
-        // It ended, which no delay holds up.
+        // It ended, which no delay prevents.
         Some(Phase::Terminal(_)) | None => true,
     };
     if still { Ok(()) } else { on_time(change, delay.until, "the end of the delay") }
 }
 
-/// What holds an execution back does so until it is taken away by itself, or its time has come.
+/// A block lasts until it is lifted by itself, or its time has come.
 fn check_blocks(change: &Change<'_>, before: &Execution) -> Result<(), Broken> {
     let (Phase::Runnable(old), Some(after)) = (&before.phase, &change.after) else { return Ok(()) };
     if matches!(after.phase, Phase::Terminal(_)) {
@@ -91,7 +87,7 @@ fn check_blocks(change: &Change<'_>, before: &Execution) -> Result<(), Broken> {
         };
         let taken_away = match &change.caller.command {
             Some(AnyCommand::Unblock(unblock)) => unblock.kind == block.kind,
-            // A sweep offers what a worker can do to what no worker fitted.
+            // A sweep offers an execution that fits no worker to a worker that it may fit.
             _ => block.kind == BlockKind::Route,
         };
         if !still && !taken_away {
@@ -102,7 +98,7 @@ fn check_blocks(change: &Change<'_>, before: &Execution) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Who applies what is due applies all of it: nothing is left that was due when it was decided.
+/// A command that applies due timers applies all that were due when it was decided.
 fn check_due(change: &Change<'_>) -> Result<(), Broken> {
     let is_due = change.caller.carries == Some(CommandKind::OnDue);
     let (true, Some(after), false) = (is_due, &change.after, change.kept) else { return Ok(()) };
@@ -110,14 +106,14 @@ fn check_due(change: &Change<'_>) -> Result<(), Broken> {
     ensure!(
         left.is_none(),
         TAG,
-        "something of {} was due at {left:?} and is so still at {}",
+        "something of {} was due at {left:?} and still is at {}",
         change.id,
         after.updated_at
     );
     Ok(())
 }
 
-/// What was given back until a time does not go on before it.
+/// An execution that was given back until a time does not continue before it.
 fn check_given_back(change: &Change<'_>) -> Result<(), Broken> {
     let (Some(AnyCommand::DelayExecution(delay)), Some(after)) =
         (&change.caller.command, &change.after)
@@ -127,7 +123,7 @@ fn check_given_back(change: &Change<'_>) -> Result<(), Broken> {
     let Phase::Runnable(runnable) = &after.phase else { return Ok(()) };
     match runnable.not_before {
         Some(held) => {
-            ensure!(held.until >= delay.until, TAG, "{} goes on before its time", change.id);
+            ensure!(held.until >= delay.until, TAG, "{} continues before its time", change.id);
             Ok(())
         }
         None => on_time(change, delay.until, "the end of the worker's delay"),
@@ -166,8 +162,8 @@ fn check_grant(change: &Change<'_>) -> Result<(), Broken> {
 
 fn check_removal(change: &Change<'_>, before: &Execution) -> Result<(), Broken> {
     let is_over = matches!(before.phase, Phase::Terminal(_));
-    ensure!(is_over, TAG, "{} was removed though it is not over", change.id);
-    // That its retention was over is written down, and stays so when the clock goes back.
+    ensure!(is_over, TAG, "{} was removed although it is not over", change.id);
+    // The record keeps that its retention is over, and stays so when the clock goes back.
     if before.continuation.is_some() {
         return Ok(());
     }
@@ -189,7 +185,7 @@ fn check_expiry(change: &Change<'_>, before: &Execution, after: &Execution) -> R
     if change.new_lease().is_some()
         && let Some(deadline) = before.deadline
     {
-        ensure!(change.now < deadline, TAG, "{} was taken after its deadline", change.id);
+        ensure!(change.now < deadline, TAG, "{} was claimed after its deadline", change.id);
     }
     Ok(())
 }

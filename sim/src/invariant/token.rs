@@ -1,4 +1,4 @@
-//! \[INV-TOKEN-1\] A signal is taken with a token of its waitpoint alone, and not long after the
+//! \[INV-TOKEN-1\] A signal is accepted only with a token of its waitpoint, and not long after the
 //! grace of the secret that signed it; a token within its grace is good.
 
 use ff_core::error::{EngineError, Rejection, RejectionKind};
@@ -14,13 +14,9 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-TOKEN-1";
 
-/// A signal was taken with a token of its waitpoint, while that was good.
-///
-/// # Errors
-///
-/// When it was taken with another one, or too late.
+/// A signal was accepted with a good token of its waitpoint.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
-    if change.beside.signals.is_empty() {
+    if change.side_writes.signals.is_empty() {
         return Ok(());
     }
     let Some(AnyCommand::DeliverSignal(sent)) = &change.caller.command else { return Ok(()) };
@@ -29,10 +25,14 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         waitpoint.map(|waitpoint| model.waits.keys.signers(sent.token.expose(), waitpoint));
     let signers = signers.unwrap_or_default();
     let (id, signal, now) = (change.id, sent.signal_id, change.now);
-    ensure!(!signers.is_empty(), TAG, "signal {signal} of {id} came with a token of nothing");
+    ensure!(
+        !signers.is_empty(),
+        TAG,
+        "signal {signal} of {id} came with a token that no secret signed"
+    );
     // A clock that goes back, or a failover, gives old secrets more time.
     let good = model.jumps > 0 || signers.iter().any(|key| key.may_be_taken(now));
-    ensure!(good, TAG, "signal {signal} of {id} was taken at {now}, after {signers:?}");
+    ensure!(good, TAG, "signal {signal} of {id} was accepted at {now}, signed by {signers:?}");
     Ok(())
 }
 
@@ -40,13 +40,8 @@ fn waitpoint(record: Option<&Execution>, id: ff_core::id::WaitpointId) -> Option
     record?.waiting.as_ref()?.waitpoint(id).map(|(waitpoint, _)| waitpoint)
 }
 
-/// Who is told that a token is not good has sent one that is not; who is given a token has a good
-/// one. `seen`, `at`: the record on which it was decided, and the store's clock then; `begun`: the
-/// store's clock when the call began.
-///
-/// # Errors
-///
-/// When it is good, or when it is not.
+/// A refused token is bad, and an issued token is good. `seen`, `at`: the record on which the
+/// answer was decided, and the store's clock then; `begun`: the store's clock when the call began.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
@@ -61,10 +56,10 @@ pub fn check_answer(
             let Some(waitpoint) = waitpoint(seen, sent.waitpoint_id) else { return Ok(()) };
             let signers = model.waits.keys.signers(sent.token.expose(), waitpoint);
             let good = model.jumps == 0 && signers.iter().any(|key| key.has_to_be_taken(at, begun));
-            ensure!(!good, TAG, "a token was refused at {at} that is good: {signers:?}");
+            ensure!(!good, TAG, "a good token was refused at {at}: {signers:?}");
         }
         (Some(AnyCommand::DeliverSignal(sent)), Ok(committed)) => {
-            // A repeat tells something too.
+            // The answer to a repeat reveals the effect too.
             let Some(waitpoint) = waitpoint(seen, sent.waitpoint_id) else { return Ok(()) };
             let signers = model.waits.keys.signers(sent.token.expose(), waitpoint);
             let good = model.jumps > 0 || signers.iter().any(|key| key.may_be_taken(at));
@@ -72,7 +67,7 @@ pub fn check_answer(
             ensure!(
                 !signers.is_empty() && good,
                 TAG,
-                "signal {} was answered {outcome:?} at {at}, after {signers:?}",
+                "signal {} was answered {outcome:?} at {at}, signed by {signers:?}",
                 sent.signal_id
             );
         }

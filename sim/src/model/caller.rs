@@ -1,4 +1,4 @@
-//! Who sends requests to the store.
+//! The senders of requests.
 
 use ff_core::execution::{AnyCommand, Complete, Decide, Execution, Fence, FenceParts};
 use ff_core::id::ExecutionId;
@@ -6,34 +6,34 @@ use ff_core::time::DurationMs;
 
 use crate::report::coverage::CommandKind;
 
-/// Who sent a request, and what it was about; remembered for the whole run, since requests can
-/// arrive long after their sender is gone.
+/// The sender of a request. Remembered for the whole run, because a request can arrive long after
+/// its sender has ended.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The number of the operation.
     pub number: u64,
     /// The process.
     pub process: usize,
-    /// The command, where the operation carries one.
+    /// The command, if the operation carries one.
     pub command: Option<AnyCommand>,
-    /// What it carries to each execution, a command of its own or those of an agent.
+    /// The kind of command that it carries to each execution, its own or an agent's.
     pub carries: Option<CommandKind>,
-    /// The grace of the secret before, where it rotates secrets.
+    /// The grace of the previous secret, if it rotates secrets.
     pub rotates: Option<DurationMs>,
-    /// Whether a request of it was sent again without its knowing.
+    /// Whether a client library sent one of its requests twice.
     pub resent: bool,
-    /// Whether a request of it failed, or got no reply in time.
+    /// Whether one of its requests failed, or got no reply in time.
     pub failed: bool,
-    /// For each command that it carries together with others, that one's side of it.
+    /// The callers of the commands that it carries together, one for each command.
     pub parts: Vec<Caller>,
-    /// Whether the caller was told that the command is refused for certain.
+    /// Whether the caller got a certain refusal of the command.
     pub refused: bool,
     /// How many of its commits changed something.
     pub applied: u64,
 }
 
 impl Caller {
-    /// Who sends an operation that carries no command.
+    /// The caller of an operation that carries no command.
     pub const fn new(number: u64, process: usize) -> Self {
         Self {
             number,
@@ -49,36 +49,36 @@ impl Caller {
         }
     }
 
-    /// Who sends a command.
+    /// The caller of a command.
     pub fn of(number: u64, process: usize, command: AnyCommand) -> Self {
         let carries = Some(CommandKind::from(&command));
         Self { command: Some(command), carries, ..Self::new(number, process) }
     }
 
-    /// Notes the record that a reply was about.
+    /// Takes over the record that a reply was about.
     pub fn sees(&mut self, record: Option<&Execution>) {
         if let (Some(AnyCommand::Resume(resume)), Some(record)) = (&mut self.command, record) {
             resume.suspension.observe(record);
         }
     }
 
-    /// Whether nobody knows what it carries: a user's program sends by the sdk.
+    /// Whether its commands are unknown, because a user's program sends them through the SDK.
     pub const fn is_unknown(&self) -> bool {
         self.command.is_none() && self.carries.is_none() && self.parts.is_empty()
     }
 
-    /// Whether it carries commands that somebody wishes to be carried out.
+    /// Whether it carries commands for which a process waits.
     pub const fn carries_commands(&self) -> bool {
         self.command.is_some() || !self.parts.is_empty()
     }
 
-    /// How many commits of it have changed something, and of each of its parts.
+    /// How many of its commits have changed something, and of the commits of each of its parts.
     pub fn applied_each(&self) -> Vec<u64> {
         [self].into_iter().chain(&self.parts).map(|caller| caller.applied).collect()
     }
 
-    /// Forgets all that was lost since its commits and those of its parts were so many, and what
-    /// it was told.
+    /// Returns to the time when its commits and those of its parts were so many, and forgets the
+    /// refusals.
     pub fn fall_back(&mut self, applied: &[u64]) {
         let mut applied = applied.iter().copied();
         self.applied = applied.next().unwrap_or(0);
@@ -88,14 +88,15 @@ impl Caller {
         }
     }
 
-    /// What is too late by a clock may be in time by one that was set back.
+    /// Forgets the refusals: a command that is too late by one clock may be in time after a step
+    /// back.
     pub fn clock_set_back(&mut self) {
         self.refused = false;
         self.parts.iter_mut().for_each(Self::clock_set_back);
     }
 
-    /// The side of the command that writes the record of an execution, of which `record` is what
-    /// was there before.
+    /// The caller of the command that writes the record of an execution. `record`: the record
+    /// before.
     pub fn part(&mut self, id: ExecutionId, record: Option<&Execution>) -> &mut Self {
         let about = |part: &Self| part.command.as_ref().is_some_and(|c| c.execution_id() == id);
         let holds = |part: &Self| {
@@ -109,7 +110,7 @@ impl Caller {
         }
     }
 
-    /// The fence of the completion that it sends.
+    /// The fence of its completion, if it carries one.
     fn proof(&self) -> Option<Fence> {
         match &self.command {
             Some(AnyCommand::Complete(Complete { fence: FenceParts::Complete(fence), .. })) => {

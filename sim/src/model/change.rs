@@ -1,4 +1,4 @@
-//! What one step did to one execution, seen from outside: its record before and after.
+//! The effect of one step on one execution: its record before and after.
 
 use std::rc::Rc;
 
@@ -11,21 +11,21 @@ use ff_core::time::TimestampMs;
 
 use crate::model::caller::Caller;
 
-/// What a unit did beside the record.
+/// The writes of a unit apart from the record.
 #[derive(Debug, Default)]
-pub struct Beside {
-    /// The signals that it took, with their payloads.
+pub struct SideWrites {
+    /// The signals that it recorded, with their payloads.
     pub signals: Vec<(SignalRecord, Option<Bytes>)>,
-    /// The signals that it took away.
+    /// The signals that it removed.
     pub forgotten: Vec<SignalId>,
     /// The frames that it appended.
     pub frames: Vec<(AttemptIndex, Frame)>,
-    /// The attempts whose output it took away.
+    /// The attempts whose output it removed.
     pub dropped: Vec<AttemptIndex>,
 }
 
-impl Beside {
-    /// Whether it did nothing beside the record.
+impl SideWrites {
+    /// Whether the unit wrote nothing apart from the record.
     pub const fn is_empty(&self) -> bool {
         self.signals.is_empty()
             && self.forgotten.is_empty()
@@ -34,7 +34,7 @@ impl Beside {
     }
 }
 
-/// A unit that was committed.
+/// A committed unit.
 #[derive(Debug)]
 pub struct Change<'c> {
     /// The execution.
@@ -47,13 +47,13 @@ pub struct Change<'c> {
     pub after: Option<Rc<Execution>>,
     /// Whether the unit left the record as it was and wrote only its index entries.
     pub kept: bool,
-    /// What the unit told the journal.
+    /// The events that the unit wrote to the journal.
     pub events: Vec<Event>,
-    /// Where the unit put the execution.
+    /// The index entries that the unit wrote.
     pub writes: Vec<IndexWrite>,
-    /// What became of signals and output.
-    pub beside: Beside,
-    /// Who sent it.
+    /// The signals and the output that the unit wrote.
+    pub side_writes: SideWrites,
+    /// The sender.
     pub caller: &'c Caller,
 }
 
@@ -68,17 +68,17 @@ impl Change<'_> {
         active(self.after.as_deref())
     }
 
-    /// What it waits for before.
+    /// The suspension before.
     pub fn suspended_before(&self) -> Option<&Suspended> {
         suspended(self.before.as_deref())
     }
 
-    /// What it waits for after.
+    /// The suspension after.
     pub fn suspended_after(&self) -> Option<&Suspended> {
         suspended(self.after.as_deref())
     }
 
-    /// The ownership after, if this unit gave the lease.
+    /// The ownership after, if this unit granted the lease.
     pub fn new_lease(&self) -> Option<&Active> {
         let after = self.active_after()?;
         let same = |before: &Active| {
@@ -87,23 +87,23 @@ impl Change<'_> {
         (!self.active_before().is_some_and(same)).then_some(after)
     }
 
-    /// The grant that is out before, if it is not out after.
+    /// The grant that is outstanding before, if it is not after.
     pub fn grant_gone(&self) -> Option<&ff_core::execution::Grant> {
         let grant = self.before.as_deref()?.grant()?;
         (self.grant_after() != Some(grant.id)).then_some(grant)
     }
 
-    /// The grant that is out after.
+    /// The grant that is outstanding after.
     pub fn grant_after(&self) -> Option<GrantId> {
         self.after.as_deref()?.grant().map(|grant| grant.id)
     }
 
-    /// Whether the life ended in this unit.
+    /// Whether the life ends in this unit.
     pub fn ends_life(&self) -> bool {
         !is_terminal(self.before.as_deref()) && is_terminal(self.after.as_deref())
     }
 
-    /// The fence of the command, if it is one of a holder.
+    /// The fence of the command, if it is a holder's.
     pub fn fence(&self) -> Option<FenceParts> {
         fence_of(self.caller.command.as_ref()?)
     }
@@ -128,7 +128,7 @@ pub fn is_terminal(record: Option<&Execution>) -> bool {
     record.is_some_and(|record| matches!(record.phase, Phase::Terminal(_)))
 }
 
-/// The fence that a command carries, if it is one of a holder.
+/// The fence that a command carries, if it is a holder's.
 pub fn fence_of(command: &AnyCommand) -> Option<FenceParts> {
     use ff_core::execution::CancelledBy;
     match command {

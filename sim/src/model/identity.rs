@@ -1,5 +1,5 @@
-//! By what a command is recognised, and what a record remembers of it
-//! (`docs/architecture.md`, Identity). Written here a second time, independently of the rules.
+//! The identity by which a command is recognised, and the trace that it leaves in the record
+//! (`docs/architecture.md`, Identity), implemented independently of the rules.
 
 use ff_core::error::EngineError;
 use ff_core::execution::Fence;
@@ -41,18 +41,18 @@ pub enum OperatorKind {
     Resume,
 }
 
-/// By what a command is recognised.
+/// The identity by which a command is recognised.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Identity {
+pub enum CommandIdentity {
     /// The fence of a holder and the command's kind.
     Fence(Fence, ReleaseKind),
-    /// The lease that a claim begins.
+    /// The lease that a claim creates.
     Lease(LeaseId),
-    /// The grant that is asked for.
+    /// The grant that is requested.
     Grant(GrantId),
     /// The execution and its creator's nonce.
     Creator(ExecutionId, Nonce),
-    /// An operator's request, and which creation of the execution it was about.
+    /// An operator's request, and the generation of the execution that it was about.
     Request(ExecutionId, RequestId, OperatorKind, u32),
     /// The suspension that a holder begins.
     Suspension(SuspensionId),
@@ -60,9 +60,9 @@ pub enum Identity {
     Waitpoint(WaitpointId),
 }
 
-/// What a record remembers of a command.
+/// The trace of a command in the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Memory {
+pub enum Remembered {
     /// How a lease was given back.
     Released(ReleaseOutcome),
     /// The fence of the lease that was given.
@@ -71,9 +71,9 @@ pub enum Memory {
     Granted(GrantId),
     /// It was created.
     Created,
-    /// What came of an operator's call.
+    /// The outcome of an operator's call.
     Operated(OperatorOutcome),
-    /// Until when the lease was given back, at the latest.
+    /// The latest time until which the lease was given back.
     Suspended(Option<TimestampMs>),
     /// The lease was kept, for so many signals.
     Satisfied(usize),
@@ -81,25 +81,25 @@ pub enum Memory {
     Opened(TimestampMs),
 }
 
-/// The identity of a command, if it has one beside the record itself. `generation`: which creation
-/// of the execution this is.
-pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<Identity> {
+/// The identity of a command, if it has one apart from the record itself. `generation`: how often
+/// the execution was created.
+pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<CommandIdentity> {
     let held = |fence: &FenceParts, kind| match fence {
-        FenceParts::Complete(fence) => Some(Identity::Fence(*fence, kind)),
+        FenceParts::Complete(fence) => Some(CommandIdentity::Fence(*fence, kind)),
         _ => None,
     };
     let request = |id: ExecutionId, request: &RequestId, kind| {
-        Some(Identity::Request(id, request.clone(), kind, generation))
+        Some(CommandIdentity::Request(id, request.clone(), kind, generation))
     };
     match command {
-        AnyCommand::Create(c) => Some(Identity::Creator(c.execution_id, c.creator)),
-        AnyCommand::IssueClaimGrant(c) => Some(Identity::Grant(c.grant_id)),
-        AnyCommand::IssueReclaimGrant(c) => Some(Identity::Grant(c.0.grant_id)),
-        AnyCommand::Admit(c) => Some(Identity::Grant(c.0.grant_id)),
-        AnyCommand::Claim(c) => Some(Identity::Lease(c.0.lease_id)),
-        AnyCommand::ClaimResumed(c) => Some(Identity::Lease(c.0.lease_id)),
-        AnyCommand::Reclaim(c) => Some(Identity::Lease(c.0.lease_id)),
-        AnyCommand::Offer(c) => Some(Identity::Lease(c.claim.lease_id)),
+        AnyCommand::Create(c) => Some(CommandIdentity::Creator(c.execution_id, c.creator)),
+        AnyCommand::IssueClaimGrant(c) => Some(CommandIdentity::Grant(c.grant_id)),
+        AnyCommand::IssueReclaimGrant(c) => Some(CommandIdentity::Grant(c.0.grant_id)),
+        AnyCommand::Admit(c) => Some(CommandIdentity::Grant(c.0.grant_id)),
+        AnyCommand::Claim(c) => Some(CommandIdentity::Lease(c.0.lease_id)),
+        AnyCommand::ClaimResumed(c) => Some(CommandIdentity::Lease(c.0.lease_id)),
+        AnyCommand::Reclaim(c) => Some(CommandIdentity::Lease(c.0.lease_id)),
+        AnyCommand::Offer(c) => Some(CommandIdentity::Lease(c.claim.lease_id)),
         AnyCommand::Complete(c) => held(&c.fence, ReleaseKind::Complete),
         AnyCommand::Fail(c) => held(&c.fence, ReleaseKind::Fail),
         AnyCommand::DelayExecution(c) => held(&c.fence, ReleaseKind::Delay),
@@ -118,9 +118,9 @@ pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<Identity> {
         }
         AnyCommand::Replay(c) => request(c.execution_id, &c.call.request_id, OperatorKind::Replay),
         AnyCommand::Resume(c) => request(c.execution_id, &c.call.request_id, OperatorKind::Resume),
-        AnyCommand::Suspend(c) => Some(Identity::Suspension(c.suspension_id)),
-        AnyCommand::CreatePendingWaitpoint(c) => Some(Identity::Waitpoint(c.waitpoint_id)),
-        // Signals have records of their own, and frames a place in a stream.
+        AnyCommand::Suspend(c) => Some(CommandIdentity::Suspension(c.suspension_id)),
+        AnyCommand::CreatePendingWaitpoint(c) => Some(CommandIdentity::Waitpoint(c.waitpoint_id)),
+        // Signals have their own records, and frames a position in a stream.
         AnyCommand::DeliverSignal(_)
         | AnyCommand::AppendFrame(_)
         | AnyCommand::ForgetSignals(_)
@@ -132,7 +132,7 @@ pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<Identity> {
     }
 }
 
-/// The life that an operator's call is meant for, where that was known when it was sent.
+/// The life that an operator's call is meant for, if the sender knew it.
 pub const fn life_of(command: &AnyCommand) -> Option<u32> {
     match command {
         AnyCommand::Cancel(c) => match &c.by {
@@ -147,43 +147,46 @@ pub const fn life_of(command: &AnyCommand) -> Option<u32> {
     }
 }
 
-/// What a record remembers of the command of this identity.
-pub fn memory_of(identity: &Identity, record: &Execution) -> Option<Memory> {
+/// The trace in a record of the command of this identity.
+pub fn remembered_of(identity: &CommandIdentity, record: &Execution) -> Option<Remembered> {
     match identity {
-        Identity::Fence(fence, kind) => {
+        CommandIdentity::Fence(fence, kind) => {
             let Release { fence: by, outcome } = record.last_release.as_ref()?;
-            (by == fence && release_kind(outcome) == *kind).then_some(Memory::Released(*outcome))
+            (by == fence && release_kind(outcome) == *kind)
+                .then_some(Remembered::Released(*outcome))
         }
-        Identity::Lease(id) => match &record.phase {
+        CommandIdentity::Lease(id) => match &record.phase {
             Phase::Active(active) if active.lease.id == *id => {
-                record.last_fence.map(Memory::Leased)
+                record.last_fence.map(Remembered::Leased)
             }
             _ => None,
         },
-        Identity::Grant(id) => {
+        CommandIdentity::Grant(id) => {
             let out = record.grant().is_some_and(|grant| grant.id == *id);
             let consumed =
                 matches!(&record.phase, Phase::Active(active) if active.lease.grant.id == *id);
-            (out || consumed).then_some(Memory::Granted(*id))
+            (out || consumed).then_some(Remembered::Granted(*id))
         }
-        Identity::Creator(_, nonce) => (record.creator == *nonce).then_some(Memory::Created),
-        Identity::Request(_, id, kind, _) => {
+        CommandIdentity::Creator(_, nonce) => {
+            (record.creator == *nonce).then_some(Remembered::Created)
+        }
+        CommandIdentity::Request(_, id, kind, _) => {
             let fits = |(by, outcome): &&(RequestId, OperatorOutcome)| {
                 by == id && operator_kind(outcome) == *kind
             };
             let found = record.requests.iter().rev().find(fits);
-            found.map(|(_, outcome)| Memory::Operated(*outcome))
+            found.map(|(_, outcome)| Remembered::Operated(*outcome))
         }
-        Identity::Suspension(id) => {
+        CommandIdentity::Suspension(id) => {
             let latest = record.waiting.as_ref()?.latest.as_ref()?;
             (latest.id == *id).then_some(match &latest.outcome {
-                SuspendedHow::Suspended(until) => Memory::Suspended(*until),
-                SuspendedHow::AlreadySatisfied(signals) => Memory::Satisfied(signals.len()),
+                SuspendedHow::Suspended(until) => Remembered::Suspended(*until),
+                SuspendedHow::AlreadySatisfied(signals) => Remembered::Satisfied(signals.len()),
             })
         }
-        Identity::Waitpoint(id) => {
+        CommandIdentity::Waitpoint(id) => {
             let (waitpoint, _) = record.waiting.as_ref()?.waitpoint(*id)?;
-            Some(Memory::Opened(waitpoint.created_at))
+            Some(Remembered::Opened(waitpoint.created_at))
         }
     }
 }
@@ -208,30 +211,30 @@ const fn operator_kind(outcome: &OperatorOutcome) -> OperatorKind {
     }
 }
 
-/// What an acknowledged outcome says was done by a command of this identity. `None`: it says that
-/// nothing had to be done.
-pub fn claim_of(identity: &Identity, outcome: &AnyOutcome) -> Option<Memory> {
-    let leased = |claimed: &Claimed| Some(Memory::Leased(claimed.fence()));
-    let operated = |outcome| Some(Memory::Operated(outcome));
+/// The effect that an outcome acknowledges to the command of this identity. `None`: there was
+/// nothing to do.
+pub fn effect_of(identity: &CommandIdentity, outcome: &AnyOutcome) -> Option<Remembered> {
+    let leased = |claimed: &Claimed| Some(Remembered::Leased(claimed.fence()));
+    let operated = |outcome| Some(Remembered::Operated(outcome));
     match outcome {
-        AnyOutcome::Create(CreateOutcome::Created(_)) => Some(Memory::Created),
+        AnyOutcome::Create(CreateOutcome::Created(_)) => Some(Remembered::Created),
         AnyOutcome::IssueClaimGrant(granted)
         | AnyOutcome::Admit(Admitted::Granted(granted) | Admitted::ReclaimGranted(granted))
         | AnyOutcome::IssueReclaimGrant(ReclaimGranted::Granted(granted)) => {
-            Some(Memory::Granted(granted.grant_id))
+            Some(Remembered::Granted(granted.grant_id))
         }
         AnyOutcome::Claim(claimed)
         | AnyOutcome::ClaimResumed(claimed)
         | AnyOutcome::Reclaim(claimed) => leased(claimed),
         AnyOutcome::Offer(Offered::Claimed(claimed)) => leased(claimed),
-        AnyOutcome::Complete(()) => Some(Memory::Released(ReleaseOutcome::Completed)),
-        AnyOutcome::Fail(outcome) => Some(Memory::Released(ReleaseOutcome::Failed(*outcome))),
-        AnyOutcome::DelayExecution(()) => Some(Memory::Released(ReleaseOutcome::Delayed)),
+        AnyOutcome::Complete(()) => Some(Remembered::Released(ReleaseOutcome::Completed)),
+        AnyOutcome::Fail(outcome) => Some(Remembered::Released(ReleaseOutcome::Failed(*outcome))),
+        AnyOutcome::DelayExecution(()) => Some(Remembered::Released(ReleaseOutcome::Delayed)),
         AnyOutcome::MoveToWaitingChildren(()) => {
-            Some(Memory::Released(ReleaseOutcome::WaitingChildren))
+            Some(Remembered::Released(ReleaseOutcome::WaitingChildren))
         }
         AnyOutcome::Cancel(()) => match identity {
-            Identity::Fence(..) => Some(Memory::Released(ReleaseOutcome::Cancelled)),
+            CommandIdentity::Fence(..) => Some(Remembered::Released(ReleaseOutcome::Cancelled)),
             _ => operated(OperatorOutcome::Cancelled),
         },
         AnyOutcome::Replay(replayed) => operated(OperatorOutcome::Replayed(replayed.life)),
@@ -240,22 +243,22 @@ pub fn claim_of(identity: &Identity, outcome: &AnyOutcome) -> Option<Memory> {
         }
         AnyOutcome::Resume(resumed) => operated(OperatorOutcome::Resumed(resumed.suspension_id)),
         AnyOutcome::Suspend(SuspendOutcome::Suspended { timeout_at, .. }) => {
-            Some(Memory::Suspended(*timeout_at))
+            Some(Remembered::Suspended(*timeout_at))
         }
         AnyOutcome::Suspend(SuspendOutcome::AlreadySatisfied { signals, .. }) => {
-            Some(Memory::Satisfied(signals.len()))
+            Some(Remembered::Satisfied(signals.len()))
         }
-        // Under a name that is open already it hands out that waitpoint, and opens none.
+        // For a name that is open already the outcome has that waitpoint, and none was opened.
         AnyOutcome::CreatePendingWaitpoint(issued) => {
-            let own = *identity == Identity::Waitpoint(issued.id);
-            own.then_some(Memory::Opened(issued.created_at))
+            let own = *identity == CommandIdentity::Waitpoint(issued.id);
+            own.then_some(Remembered::Opened(issued.created_at))
         }
         AnyOutcome::RevokeLease(revoked) => operated(OperatorOutcome::Revoked(revoked.lease_epoch)),
         _ => None,
     }
 }
 
-/// Whether an error says for certain that the command was not carried out.
+/// Whether an error makes certain that the command was not applied.
 pub fn is_certain(error: &EngineError) -> bool {
     matches!(
         error,

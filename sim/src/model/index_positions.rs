@@ -1,29 +1,29 @@
-//! Where an execution should stand in the indexes, written a second time from the specification
-//! and independently of the rule that writes them (`docs/spec.md`, 4).
+//! The index entries that an execution should have, implemented from the specification,
+//! independently of the rule that writes them (`docs/spec.md`, 4).
 
 use ff_core::execution::{Execution, LeaseFate, Phase, WaitpointState};
 use ff_core::policy::ReclaimMode;
 use ff_core::score::Score;
 use ff_core::time::{DurationMs, TimestampMs};
 
-/// Where an execution stands in the indexes.
+/// The scores of an execution in the indexes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct IndexPositions {
     /// In its lane.
     pub eligible: Option<Score>,
-    /// Among what is due.
+    /// In `due`.
     pub due: Option<Score>,
-    /// Among what no worker fitted.
+    /// In the index of work that fits no worker.
     pub blocked_route: Option<Score>,
     /// In the list of all.
     pub all: Option<Score>,
 }
 
-/// What one step of priority weighs against milliseconds of age.
+/// The weight of one step of priority against milliseconds of age.
 const PRIORITY_WEIGHT: i64 = 1_000_000_000_000;
 
-/// Where the record says that its execution stands.
-pub fn places_of(record: &Execution) -> Places {
+/// The index entries that follow from a record.
+pub fn positions_of(record: &Execution) -> IndexPositions {
     use ff_core::execution::BlockKind;
     let blocks = record.blocks();
     let (blocked, by_route) = blocks.map_or((false, false), |blocks| {
@@ -39,7 +39,7 @@ pub fn places_of(record: &Execution) -> Places {
     };
     let age = record.created_at.get() as i64 + i64::from(record.position);
     let in_lane = Score::new(age - i64::from(record.priority.get()) * PRIORITY_WEIGHT);
-    Places {
+    IndexPositions {
         eligible: (waits && !blocked).then_some(in_lane),
         due: due_of(record).map(|at| Score::new(at.get() as i64)),
         blocked_route: by_route.then_some(in_lane),
@@ -47,7 +47,7 @@ pub fn places_of(record: &Execution) -> Places {
     }
 }
 
-/// When something about an execution is due next.
+/// When the next timer of an execution is due.
 pub fn due_of(record: &Execution) -> Option<TimestampMs> {
     let mut due: Vec<TimestampMs> = Vec::new();
     let open = !matches!(record.phase, Phase::Terminal(_));
@@ -56,7 +56,7 @@ pub fn due_of(record: &Execution) -> Option<TimestampMs> {
     match &record.phase {
         Phase::Terminal(_) if record.continuation.is_some() => due.push(TimestampMs::ZERO),
         Phase::Terminal(terminal) => {
-            // A late copy of its submission must not create it again.
+            // A late copy of the submission must not create it again.
             let least = record.created_at.plus(DurationMs::from_secs(60));
             due.push(terminal.at.plus(record.policy.retention_ms).max(least));
         }

@@ -1,5 +1,5 @@
-//! What the world remembers by itself: a copy of every record and index entry as they should be,
-//! and the facts that somebody was told.
+//! The simulator's own copy of every record and index entry as they should be, and of everything
+//! that callers were told.
 
 pub mod caller;
 pub mod change;
@@ -23,62 +23,62 @@ use ff_core::store::{Bytes, IndexName, IndexWrite, StreamEntry, StreamId, Take};
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::model::change::Change;
-use crate::model::identity::{Identity, Memory, identity_of, memory_of};
-use crate::model::index_positions::{Places, places_of};
+use crate::model::identity::{CommandIdentity, Remembered, identity_of, remembered_of};
+use crate::model::index_positions::{IndexPositions, positions_of};
 use crate::model::waits::Waits;
 use crate::report::invariants::InvariantSet;
 
-/// What was promised about the present life of an execution.
+/// The promises about the present life of an execution.
 #[derive(Clone, Debug, Default)]
 pub struct Life {
     /// How often the execution was created under this id, from 1.
     pub generation: u32,
-    /// What its submitter handed in.
+    /// The payload of its submission.
     pub payload: Option<Bytes>,
-    /// What the commit of its completion handed back, once there was one.
+    /// The result of its completion, once it is committed.
     pub result: Option<Option<Bytes>>,
 }
 
-/// What the world remembers.
+/// What the simulator remembers.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
-    /// Which invariants are looked at; what is remembered does not depend on it.
+    /// The invariants that are checked. The other fields do not depend on it.
     pub watched: InvariantSet,
     /// The store's partitions.
     pub partitions: PartitionConfig,
-    /// What the worker processes can do, by number.
+    /// The capabilities of the worker processes, by number.
     pub capabilities: Vec<Capabilities>,
     /// The records as they should be.
     pub records: BTreeMap<ExecutionId, Rc<Execution>>,
     /// The index entries as they should be.
-    pub places: BTreeMap<ExecutionId, Places>,
-    /// Each execution that ever was.
+    pub positions: BTreeMap<ExecutionId, IndexPositions>,
+    /// The present life of each execution that was ever created.
     pub lives: BTreeMap<ExecutionId, Life>,
-    /// Which lease consumed each grant.
+    /// The lease that consumed each grant.
     pub consumed: BTreeMap<GrantId, LeaseId>,
-    /// Each lease ever given, and the operation that took it.
+    /// Each lease that was ever granted, and the operation that took it.
     pub leases: BTreeMap<LeaseId, u64>,
-    /// Leases that an operator took away, or whose execution an operator cancelled.
+    /// Leases that an operator revoked, or whose execution an operator cancelled.
     pub withdrawn: BTreeSet<LeaseId>,
-    /// Leases that their holder gave back.
+    /// Leases that their holders gave back.
     pub given_back: BTreeSet<LeaseId>,
-    /// Commands that were carried out.
-    pub applied: BTreeMap<Identity, Memory>,
-    /// The operations that carried them out.
-    pub applied_by: BTreeMap<Identity, u64>,
+    /// Commands that were applied.
+    pub applied: BTreeMap<CommandIdentity, Remembered>,
+    /// The operations that applied them.
+    pub applied_by: BTreeMap<CommandIdentity, u64>,
     /// Lives that are over: execution, generation, number of replays.
     pub ended: BTreeSet<(ExecutionId, u32, u32)>,
-    /// Executions that somebody was told exist, by generation.
+    /// Executions whose existence a caller was told, by generation.
     pub acknowledged: BTreeSet<(ExecutionId, u32)>,
-    /// What the journal of each partition was told in the present history, with the numbers that
-    /// the store has given.
+    /// The entries of each partition's journal in the present history, with the ids that the store
+    /// gave them.
     pub journals: BTreeMap<Partition, Vec<StreamEntry>>,
     /// How often the store's clock or history jumped.
     pub jumps: u64,
-    /// Leases of whose end their holder cannot know since then, until it hears of a renewal.
+    /// Leases whose end their holder cannot know since a jump, until it receives a renewal.
     pub doubtful: BTreeSet<LeaseId>,
-    /// Executions whose index entries were written without their record, when an error was raised
-    /// in the middle of a function; and where they may stand among what is due.
+    /// Executions whose index entries were written without their record, when a function raised an
+    /// error in its middle; and their possible scores in `due`.
     pub adrift: BTreeMap<ExecutionId, BTreeSet<Option<Score>>>,
     /// When each execution was last taken, by the store's clock.
     pub taken: BTreeMap<ExecutionId, TimestampMs>,
@@ -87,7 +87,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Nothing yet, about these partitions and the workers, which are the first processes.
+    /// An empty model of these partitions and workers. The workers are the first processes.
     pub fn new(
         watched: InvariantSet,
         partitions: PartitionConfig,
@@ -102,30 +102,30 @@ impl Model {
         self.lives.get(id).map_or(0, |life| life.generation)
     }
 
-    /// The execution of a member of a partition.
+    /// The id of a member of a partition.
     pub const fn id(partition: u16, member: Member) -> ExecutionId {
         ExecutionId::from_parts(partition, member)
     }
 
-    /// The identity of a command that was answered. What it was about may have been removed and
-    /// created anew since: then it is the latest one under which it was carried out.
-    pub fn identity_of(&self, command: &AnyCommand) -> Option<Identity> {
+    /// The identity of a command that was answered. The execution may have been removed and created
+    /// again since: then the latest identity under which the command was applied.
+    pub fn identity_of(&self, command: &AnyCommand) -> Option<CommandIdentity> {
         let generation = self.generation(&command.execution_id());
         let earlier = (0..=generation).rev().filter_map(|past| identity_of(command, past));
         let applied = earlier.into_iter().find(|identity| self.applied.contains_key(identity));
         applied.or_else(|| identity_of(command, generation))
     }
 
-    /// The identity of the command that a change carries out, if it does.
-    pub fn carried_out(&self, change: &Change<'_>) -> Option<(Identity, Memory)> {
+    /// The identity of the command that a change applies, if it does.
+    pub fn carried_out(&self, change: &Change<'_>) -> Option<(CommandIdentity, Remembered)> {
         let command = change.caller.command.as_ref()?;
         let identity = identity_of(command, self.generation(&change.id))?;
-        let after = memory_of(&identity, change.after.as_deref()?)?;
-        let before = change.before.as_deref().and_then(|before| memory_of(&identity, before));
+        let after = remembered_of(&identity, change.after.as_deref()?)?;
+        let before = change.before.as_deref().and_then(|before| remembered_of(&identity, before));
         (!change.kept && before.is_none()).then_some((identity, after))
     }
 
-    /// Takes over what a step did.
+    /// Takes over the effect of a step.
     pub fn note(&mut self, change: &Change<'_>) {
         self.note_life(change);
         self.note_leases(change);
@@ -134,24 +134,24 @@ impl Model {
             self.applied_by.insert(identity.clone(), change.caller.number);
             self.applied.insert(identity, memory);
         }
-        let wanted = change.after.as_ref().map(|after| places_of(after));
+        let wanted = change.after.as_ref().map(|after| positions_of(after));
         if let Some(due) = self.adrift.get_mut(&change.id) {
-            // What is due is written by each commit that has it, and where it changes.
+            // Each commit that has a due time writes it, and so does each commit that changes it.
             let wanted = wanted.and_then(|wanted| wanted.due).map(Some);
             if let Some(written) = wanted.or_else(|| written_due(&change.writes)) {
                 *due = BTreeSet::from([written]);
             } else if change.before.is_none() {
-                // A Take drops what has no record.
+                // A Take drops entries without a record.
                 due.insert(None);
             }
         }
         match &change.after {
             Some(after) => {
-                self.places.extend(wanted.map(|wanted| (change.id, wanted)));
+                self.positions.extend(wanted.map(|wanted| (change.id, wanted)));
                 self.records.insert(change.id, Rc::clone(after));
             }
             None => {
-                self.places.remove(&change.id);
+                self.positions.remove(&change.id);
                 self.records.remove(&change.id);
             }
         }
@@ -201,17 +201,17 @@ impl Model {
         }
     }
 
-    /// Takes over what a `Take` did to the indexes, exactly as the contract says.
+    /// Takes over the effect of a `Take` on the indexes, exactly as the contract specifies it.
     pub fn note_take(&mut self, id: ExecutionId, take: &Take, now: TimestampMs) {
         self.taken.insert(id, now);
         let hold = Score::at(now.plus(take.hold));
-        let places = self.places.entry(id).or_default();
+        let positions = self.positions.entry(id).or_default();
         match &take.index {
-            IndexName::Due => places.due = None,
-            IndexName::Eligible { .. } => places.eligible = None,
+            IndexName::Due => positions.due = None,
+            IndexName::Eligible { .. } => positions.eligible = None,
             _ => {}
         }
-        places.due = Some(places.due.map_or(hold, |due| due.min(hold)));
+        positions.due = Some(positions.due.map_or(hold, |due| due.min(hold)));
         if let Some(due) = self.adrift.get_mut(&id) {
             let before = |due: &Option<Score>| due.filter(|_| take.index != IndexName::Due);
             let after = |due| Some(before(due).map_or(hold, |due| due.min(hold)));
@@ -219,16 +219,16 @@ impl Model {
         }
     }
 
-    /// Takes over that the index entries of an execution were written, and nothing else.
+    /// Takes over that only the index entries of an execution were written.
     pub fn note_adrift(&mut self, id: ExecutionId, index: &[IndexWrite]) {
-        let stood = self.places.get(&id).and_then(|places| places.due);
+        let stood = self.positions.get(&id).and_then(|positions| positions.due);
         let due = self.adrift.entry(id).or_insert_with(|| BTreeSet::from([stood]));
         if let Some(written) = written_due(index) {
             *due = BTreeSet::from([written]);
         }
     }
 
-    /// Takes over an entry that a partition's journal was told.
+    /// Takes over a new entry of a partition's journal.
     pub fn note_entry(&mut self, partition: Partition, entry: Bytes, now: TimestampMs) {
         let journal = self.journals.entry(partition).or_default();
         let last = journal.last().map(|entry| entry.id).unwrap_or_default();
@@ -240,31 +240,31 @@ impl Model {
         journal.push(StreamEntry { id, entry });
     }
 
-    /// Whether an execution would be looked at in time if only its index entries were written: it
-    /// stands in its lane, or among what is due no later than its record wants it, or soon.
+    /// Whether an execution would still be found in time if only its index entries were written: it
+    /// is in its lane, or in `due` no later than its record requires, or soon.
     pub fn is_found_by(&self, id: ExecutionId, index: &[IndexWrite], now: TimestampMs) -> bool {
         let Some(record) = self.records.get(&id) else { return true };
-        let mut places = self.places.get(&id).copied().unwrap_or_default();
+        let mut positions = self.positions.get(&id).copied().unwrap_or_default();
         for write in index {
             match write.index {
-                IndexName::Eligible { .. } => places.eligible = write.score,
-                IndexName::Due => places.due = write.score,
+                IndexName::Eligible { .. } => positions.eligible = write.score,
+                IndexName::Due => positions.due = write.score,
                 _ => {}
             }
         }
         let soon = Score::at(now.plus(DurationMs::from_secs(30)));
-        let wanted = places_of(record).due.map_or(soon, |due| due.max(soon));
-        places.eligible.is_some() || places.due.is_some_and(|due| due <= wanted)
+        let wanted = positions_of(record).due.map_or(soon, |due| due.max(soon));
+        positions.eligible.is_some() || positions.due.is_some_and(|due| due <= wanted)
     }
 
-    /// The store's clock has stepped.
+    /// Takes over that the store's clock has stepped.
     pub fn note_clock_step(&mut self) {
         self.jumps += 1;
         self.doubtful.extend(self.leases.keys());
     }
 
-    /// The store has lost everything since it was as remembered `then`. What was promised before
-    /// stays promised, even where it was told later.
+    /// Takes over that the store has lost everything since the time of `then`. Promises from before
+    /// that time remain, even those that a caller received later.
     pub fn note_loss(&mut self, then: &Self) {
         let kept = |(id, generation): &&(ExecutionId, u32)| then.generation(id) >= *generation;
         let acknowledged = self.acknowledged.iter().filter(kept).copied().collect();
@@ -274,12 +274,12 @@ impl Model {
         *self = Self { acknowledged, doubtful, jumps, waits, ..then.clone() };
     }
 
-    /// The result of an execution that is completed, as it was committed.
+    /// The result that a completed execution was committed with.
     pub fn result(&self, id: &ExecutionId) -> Option<&Option<Bytes>> {
         self.lives.get(id).and_then(|life| life.result.as_ref())
     }
 
-    /// Whether a record says that its holder completed it.
+    /// Whether a record is that of a completed execution.
     pub fn completed(record: &Execution) -> bool {
         let release = record.last_release.as_ref();
         release.is_some_and(|release| release.outcome == ReleaseOutcome::Completed)
@@ -287,7 +287,7 @@ impl Model {
     }
 }
 
-/// Where a unit writes what is due, if it does.
+/// The score in `due` that a unit writes, if it writes one.
 fn written_due(index: &[IndexWrite]) -> Option<Option<Score>> {
     let due = index.iter().rev().find(|write| write.index == IndexName::Due);
     due.map(|write| write.score)

@@ -1,4 +1,4 @@
-//! What is left to do once the faults are over, and what may wait for ever.
+//! The work that is pending after the faults, and the work that may stay.
 
 use ff_core::agent::WorkerProfile;
 use ff_core::execution::{BlockKind, Execution, LeaseFate, Phase, situation};
@@ -8,15 +8,15 @@ use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::model::Model;
 
-/// How long after the last fault all work has come to an end, in milliseconds: ten minutes.
+/// How long after the last fault all work has come to its end, in milliseconds: ten minutes.
 pub const HEALED_WITHIN_MS: u64 = 10 * 60 * 1_000;
 
-/// Whether an execution is neither over nor waiting for something that will not come.
+/// Whether an execution is pending: neither over, nor waiting for an event that will not come.
 pub fn is_pending(model: &Model, workers: &[WorkerProfile], now: TimestampMs) -> bool {
     model.records.values().any(|record| !is_settled(record, workers, now))
 }
 
-/// The executions that are neither over nor waiting for something that will not come, and why.
+/// Describes the executions that are pending.
 pub fn pending(model: &Model, workers: &[WorkerProfile], now: TimestampMs) -> Vec<String> {
     let waits = |record: &&std::rc::Rc<Execution>| !is_settled(record, workers, now);
     let describe = |record: &std::rc::Rc<Execution>| {
@@ -24,7 +24,7 @@ pub fn pending(model: &Model, workers: &[WorkerProfile], now: TimestampMs) -> Ve
             "{} is {}, stands at {:?} (now {now}), in {:?}",
             record.id,
             situation(record, now),
-            model.places.get(&record.id),
+            model.positions.get(&record.id),
             record.phase
         )
     };
@@ -32,19 +32,19 @@ pub fn pending(model: &Model, workers: &[WorkerProfile], now: TimestampMs) -> Ve
 }
 
 /// Whether an execution is over, or waits for an operator, for a worker that does not exist, for
-/// somebody to ask for a reclaim grant, or for a time far off that a wrong clock has set.
-/// What is suspended is resumed by somebody unless it ends by itself.
+/// a request for a reclaim grant, or for a distant time that a wrong clock has set. A suspended
+/// execution is pending, because an operator resumes it if nothing else ends it.
 pub fn is_settled(record: &Execution, workers: &[WorkerProfile], now: TimestampMs) -> bool {
     let far = |at: TimestampMs| at > now.plus(DurationMs::from_secs(60));
     let routable = workers.iter().any(|worker| {
         worker.lanes.contains(&record.lane) && record.requires.satisfied_by(&worker.capabilities)
     });
-    // A deadline ends what nobody would end otherwise.
+    // A deadline ends an execution that nothing else ends.
     let may_stay = record.deadline.is_none_or(far);
     match &record.phase {
-        // What retention takes away goes to the end.
+        // Retention runs to its end.
         Phase::Terminal(_) => record.continuation.is_none(),
-        // Somebody resumes what nothing else would end.
+        // An operator resumes a suspension that nothing else ends.
         Phase::Suspended(suspended) => {
             let timeout = suspended.suspension.timeout;
             may_stay && timeout.is_some_and(|timeout| far(timeout.at))
@@ -63,7 +63,7 @@ pub fn is_settled(record: &Execution, workers: &[WorkerProfile], now: TimestampM
     }
 }
 
-/// The executions that are suspended and that neither time nor anybody ends.
+/// The suspended executions that no timer ends.
 pub fn sleepers(model: &Model, now: TimestampMs) -> Vec<ExecutionId> {
     let sleeps = |record: &&std::rc::Rc<Execution>| match &record.phase {
         Phase::Suspended(suspended) => {

@@ -1,7 +1,7 @@
-//! Which of its own leases an operation has been shown.
+//! The own leases that the store has shown to an operation.
 //!
-//! A claim whose reply was lost asks again, and is shown the lease that it took already. It has to
-//! recognise that one, and not take another (`docs/architecture.md`, Identity).
+//! A claim whose reply was lost asks again, and the store shows it the lease that it has already
+//! taken. It must recognise that lease, and not take another (`docs/architecture.md`, Identity).
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ use ff_core::store::{RecordKey, Reply, ReplyBody, Request, Stored, UnitReply};
 
 use crate::model::Model;
 
-/// The leases that an operation took itself, and was shown when it asked again.
+/// The leases that an operation took, and that the store showed it when it asked again.
 #[derive(Clone, Debug, Default)]
-pub struct OwnLeases(BTreeMap<ExecutionId, LeaseId>);
+pub struct ShownLeases(BTreeMap<ExecutionId, LeaseId>);
 
-impl OwnLeases {
-    /// Forgets those of the executions that a request is about: it may know better after it.
+impl ShownLeases {
+    /// Forgets those of the executions that a request is about: its reply may tell more.
     pub fn forget_touched(&mut self, request: &Request) {
         if !self.0.is_empty() {
             self.0.retain(|id, _| !touches(request, id));
@@ -30,7 +30,7 @@ impl OwnLeases {
         self.0.clear();
     }
 
-    /// Notes those that a reply shows to the operation of that number.
+    /// Adds those that a reply shows to the operation of that number.
     pub fn note(&mut self, model: &Model, number: u64, reply: &Reply) {
         let codec = Codec::default();
         for loaded in shown(reply).into_iter().filter_map(|stored| load(stored, &codec).ok()) {
@@ -49,7 +49,7 @@ impl OwnLeases {
     }
 }
 
-/// The records that a reply shows because somebody asked for them, or was too late.
+/// The records in a reply that were requested, or that conflict.
 fn shown(reply: &Reply) -> Vec<&Stored> {
     match &reply.body {
         ReplyBody::Read(read) => read.records.iter().flatten().collect(),

@@ -1,8 +1,8 @@
-//! Every fault, defined once: what goes wrong, what triggers it, and how often.
+//! Every fault, defined once: its effect, its trigger, and how often it happens.
 
 use serde::{Deserialize, Serialize};
 
-/// What triggers the faults of a kind.
+/// The trigger of a kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
     /// A step that a process takes: a call, a reply, a start, a wake-up.
@@ -32,7 +32,7 @@ macro_rules! faults {
             /// All kinds, in order.
             pub const ALL: &[Self] = &[$(Self::$kind),+];
 
-            /// What triggers it.
+            /// Its trigger.
             pub(crate) const fn trigger(self) -> Trigger {
                 match self { $(Self::$kind => Trigger::$trigger,)+ }
             }
@@ -66,8 +66,8 @@ faults! {
     /// A process ends without notice and is started again later, mostly under another instance id.
     /// It forgets its operations and its leases; the requests that it sent still arrive.
     Crash: PlannedForProcess [1, 2, 3, 4, 5, 6], users [0, 0, 1, 2, 5];
-    /// A process takes a wrong wall clock for the store's, from its start until the first reply, or
-    /// until the next reply after it forgets what it heard. It costs a refusal and a second try.
+    /// A process takes a wrong wall clock for the store's, from its start until the first reply and
+    /// whenever it forgets the store's time. This costs a rejection and a second try.
     ClockOffset: PlannedForProcess [3, 20, 80], users [0, 1];
     /// A call is carried out after its caller gave it up, perhaps sent it again, and perhaps was
     /// refused. Its time window and its expected versions must stop what is no longer wanted.
@@ -109,8 +109,8 @@ faults! {
     PartitionRequests: PlannedForProcess [1, 2, 3, 4, 5, 6];
     /// Nothing that the store sends reaches a process for a while.
     PartitionReplies: PlannedForProcess [1, 2, 3, 4, 5, 6];
-    /// Connections break: every one in a seeded world, those of one process in a simulation. Callers
-    /// learn that their replies will not come; some of the requests are carried out all the same.
+    /// Connections break: every one in a seeded world, those of one process in a simulation.
+    /// Callers get an error instead of their replies; some requests are carried out all the same.
     ConnectionsDropped: PlannedForProcess [1, 2, 3, 4, 5, 6], users [0, 1, 4];
     /// A wake-up never arrives. It is a hint, and nothing may depend on it.
     WakeUpLost: Step [50, 500, 1_000], users [0, 100, 500, 1_000];
@@ -129,14 +129,14 @@ faults! {
     Pause: PlannedForProcess [1, 2, 3, 4, 5, 6], users [0, 0, 1, 2];
     /// A process stands still right before it handles a reply.
     PauseBeforeReply: Step [1, 4, 15];
-    /// A process's local clock runs too fast or too slow, within what a worker's margin covers.
+    /// A process's local clock runs too fast or too slow, within the limits of a worker's margin.
     ClockDrift: Step [1, 10, 100], users [0, 1, 10];
     /// A process's estimate of the store's time jumps, until the store's next reply.
     ClockStep: PlannedForProcess [2, 8, 30];
-    /// A process's estimate of the store's time stands still for a while, whatever it receives. Its
+    /// A process's estimate of the store's time stands still for a while, despite replies. Its
     /// local clock goes on, so a worker never trusts a lease for longer because of it.
     ClockFreeze: PlannedForProcess [2, 8, 30];
-    /// A process that the work can be finished without never comes back after the last fault.
+    /// A process that is not needed to finish the work never comes back after the last fault.
     StaysDown: Step [300, 1_000];
     /// A wake-up arrives twice.
     WakeUpRepeated: UsersOnly [], users [0, 100, 500];

@@ -1,4 +1,4 @@
-//! What decides a run: a seed, and what is left out of what it would do.
+//! The input of a run: a seed, and the faults and actions that are left out.
 
 mod fault_kind;
 pub mod settings;
@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 
 pub use fault_kind::{FaultId, FaultKind, FaultWeights, Trigger};
 
-/// A run: everything that its seed decides, less what is left out. Equal plans give equal runs.
+/// The input of a run: a seed, minus the parts that are left out. Equal plans give equal runs.
 ///
-/// Each step draws from a stream of its own, so what is left out leaves the draws of the others as
-/// they were.
+/// Each step draws from its own stream, so leaving one out does not change the draws of the others.
 ///
 /// ```
 /// let plan = ff_sim::Plan::from(7);
@@ -23,15 +22,15 @@ pub use fault_kind::{FaultId, FaultKind, FaultWeights, Trigger};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// What decides everything that is not said here.
+    /// The seed, which decides everything that the other fields do not.
     pub seed: u64,
     /// Faults that do not happen.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub without_faults: BTreeSet<FaultId>,
-    /// Wishes of the client and acts of workers that are not carried out.
+    /// Actions of the processes that are not performed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub without_wishes: BTreeSet<WishId>,
-    /// Settings that are not the seed's.
+    pub without_actions: BTreeSet<ActionId>,
+    /// Settings that replace those of the seed.
     #[serde(default, skip_serializing_if = "Overrides::is_empty")]
     pub overrides: Overrides,
 }
@@ -49,7 +48,7 @@ pub struct Overrides {
     /// How many worker processes there are, at least one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
-    /// How long the client is at work, in milliseconds.
+    /// How long the client submits and operates, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub busy_ms: Option<u64>,
     /// How many executions the client submits, at least one.
@@ -59,31 +58,31 @@ pub struct Overrides {
     /// suspensions, signals and output off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<u64>,
-    /// How often faults happen: in a thousand calls, or how many, as the kind has it. Zero switches
-    /// a fault off.
+    /// How often faults happen: in a thousand steps, or how many, depending on the kind. Zero
+    /// switches a fault off.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<FaultKind, u64>,
 }
 
 impl Overrides {
-    /// Whether all is as the seed has it.
+    /// Whether nothing is replaced.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// What somebody in a run does of his own accord.
+/// An action that a process takes on its own initiative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum WishKind {
+pub enum ActionKind {
     /// The client submits an execution.
     Submit,
     /// The client sends its latest command again.
     Repeat,
-    /// An operator calls.
+    /// The client calls as an operator.
     Operate,
-    /// The client asks for a grant on an execution.
+    /// The client requests a grant on an execution.
     AskForGrant,
     /// The client has its scheduler look for work for a worker.
     Draw,
@@ -93,30 +92,30 @@ pub enum WishKind {
     Suspend,
     /// A handler appends a frame.
     Frame,
-    /// Somebody who has a token signals.
+    /// The signaller uses the token of a waitpoint.
     Signal,
-    /// A handler forgets to renew its lease.
+    /// A handler stops renewing its lease.
     Neglect,
     /// A handler ends without giving its lease back.
     Drop,
-    /// A handler says once more how it ended, or says it otherwise.
+    /// A handler repeats its last call, or makes a contradicting one.
     Afterwards,
     /// A worker uses a grant.
     Take,
-    /// Somebody who believes that something is due, or a lease lost, acts on it.
+    /// A process acts because it believes that a timer is due, or a lease lost.
     Hurry,
-    /// Somebody calls because something has just happened.
+    /// A process calls right after an event.
     Meddle,
     /// The operator lists, reads, audits, or activates a record format.
     LookAround,
 }
 
-/// One wish of a run: what is wished for, and at which step.
+/// One action of a run: its kind, and the step at which it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct WishId {
-    /// What is wished for.
-    pub kind: WishKind,
-    /// The step: the number of the client's wish, or a hash of the lease or grant of the worker's
-    /// and the number of its act.
+pub struct ActionId {
+    /// The kind of action.
+    pub kind: ActionKind,
+    /// The step: the number of the client's action, or a hash of the worker's lease or grant and
+    /// the number of the action.
     pub key: u64,
 }

@@ -1,4 +1,4 @@
-//! What a seed decides before anything happens: sizes, times, and which faults are on.
+//! The settings that a seed decides before the run: sizes, times, and the weights of faults.
 
 use ff_core::op::OperationContext;
 use ff_core::partition::PartitionConfig;
@@ -10,7 +10,7 @@ use crate::determinism::random::{
     CUSTOMS, Draws, MEDDLING, STUBBORN, WEIGHTS, between, happens, one_of, stream,
 };
 
-/// How long a stubborn client tries: an execution may end and be removed meanwhile.
+/// How long a stubborn client tries: an execution may end and be removed in that time.
 const STUBBORN_PATIENCE: DurationMs = DurationMs::from_secs(120);
 
 /// The configuration of a run. Each seed switches a subset of the faults on, with very different
@@ -23,17 +23,17 @@ pub struct Settings {
     pub workers: usize,
     /// How many timekeepers there are.
     pub timekeepers: usize,
-    /// How many executions a worker process has at most at once.
+    /// How many executions a worker process holds at most.
     pub slots: u64,
     /// How long leases are good unless they are renewed.
     pub lease_ttl: DurationMs,
     /// How long an operation tries.
     pub patience: DurationMs,
-    /// How long an operation of the client tries: at times longer than a record is kept at least.
+    /// How long an operation of the client tries: sometimes longer than the least retention.
     pub client_patience: DurationMs,
-    /// How many executions the client wishes for.
+    /// How many executions the client submits.
     pub executions: u64,
-    /// How long the client is at work, in milliseconds.
+    /// How long the client submits and operates, in milliseconds.
     pub busy_ms: u64,
     /// The slowest way to the store or back, in milliseconds.
     pub latency_ms: u64,
@@ -41,7 +41,7 @@ pub struct Settings {
     pub timeout_ms: u64,
     /// Whether wake-ups travel; without them workers only poll.
     pub wakes: bool,
-    /// In a thousand things that happen to executions, how many make somebody call at once.
+    /// In a thousand events of executions, how many make a process call immediately.
     pub meddling: u64,
     /// How often jobs wait, signals are sent and output is written.
     pub customs: Customs,
@@ -56,11 +56,11 @@ pub struct Customs {
     pub suspends: u64,
     /// In a thousand jobs, how many write output.
     pub frames: u64,
-    /// The most signals that a waitpoint is sent by whoever has its token.
+    /// The most signals that the holder of a waitpoint's token sends.
     pub signals: u64,
-    /// In a thousand signals, how many are wrong somehow.
+    /// In a thousand signals, how many are wrong in some way.
     pub wrong: u64,
-    /// In a thousand looks of an operator, in how many he rotates secrets.
+    /// In a thousand rounds of the operator, how many rotate secrets.
     pub rotates: u64,
 }
 
@@ -76,8 +76,7 @@ impl Customs {
         }
     }
 
-    /// The same, where `waits` says in a thousand how many jobs open waitpoints, suspend, or write
-    /// output.
+    /// The same, except that `waits` of a thousand jobs open waitpoints, suspend, or write output.
     const fn scaled(self, waits: Option<u64>) -> Self {
         match waits {
             Some(0) => Self { suspends: 0, frames: 0, rotates: 0, ..self },
@@ -129,7 +128,7 @@ impl Settings {
             patience: DurationMs::new(one_of(entropy, &[400, 900, 2_000, 4_000])),
             client_patience: DurationMs::ZERO,
             executions,
-            // At times everything happens at once, at times little.
+            // Some runs do everything within a short time, others little.
             busy_ms: 500 + executions * one_of(entropy, &[20, 150, 400, 600, 1_000]),
             latency_ms: one_of(entropy, &[0, 1, 2, 5, 20, 60]),
             timeout_ms: one_of(entropy, &[150, 300, 700]),
@@ -141,7 +140,7 @@ impl Settings {
         settings.client_patience = settings.patience;
         if happens(&mut Draws::new(seed, STUBBORN, 0), 20) {
             settings.client_patience = STUBBORN_PATIENCE;
-            // Long enough for the cut of the client that goes with it, and for what comes after.
+            // Long enough for the client's partition, and for the time after it.
             settings.busy_ms += STUBBORN_PATIENCE.get();
             let cuts = settings.weights.on(FaultKind::PartitionReplies).unwrap_or(1);
             settings.weights.set(FaultKind::PartitionReplies, cuts);
@@ -149,7 +148,7 @@ impl Settings {
         settings
     }
 
-    /// The terms of one more program's operations.
+    /// The context of a process's operations.
     pub fn terms(&self) -> OperationContext {
         OperationContext::new(self.patience, Codec::default())
     }
@@ -164,7 +163,7 @@ impl Settings {
         self.workers + self.timekeepers
     }
 
-    /// Whether the client tries for longer than a record is kept at least.
+    /// Whether the client tries for longer than the least retention.
     pub fn is_stubborn(&self) -> bool {
         self.client_patience > self.patience
     }

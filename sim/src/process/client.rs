@@ -1,5 +1,5 @@
-//! The client's process: it submits, it operates, it repeats itself, and it runs a scheduler that
-//! grants work to workers.
+//! The client's process: it submits, calls as an operator, repeats its commands, and runs a
+//! scheduler that grants work to workers.
 
 use std::sync::Arc;
 
@@ -16,46 +16,46 @@ use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::determinism::hash::hashed;
 use crate::determinism::random::{Draws, HAND_OVER, Source, between, happens, one_of, stream};
-use crate::plan::WishKind;
+use crate::plan::ActionKind;
 use crate::plan::settings::Settings;
-use crate::process::task::{Errand, Output};
+use crate::process::task::{Origin, Output};
 use crate::report::coverage::CommandKind;
 
-use super::context::{Context, Effect, GrantInHand, Moment, Way};
+use super::context::{Context, Effect, GrantInHand, Notice, Way};
 use super::operator_calls::ANY;
-use super::sent_commands::Memory;
+use super::sent_commands::SentCommands;
 use super::submissions::{lane, namespace, submission};
 
-/// Calls that a record has to remember which one execution gets from the client at most: with
-/// those of the operator fewer than a record remembers.
+/// The most remembered calls that the client makes about one execution: together with those of the
+/// operator fewer than a record remembers.
 const MAX_CALLS: u32 = 3;
 
-/// The client's process. What it has sent outlives its crashes, as a person's memory would.
+/// The client's process. Its memory of sent commands survives crashes, as a person's would.
 #[derive(Debug)]
 pub struct ClientProcess {
     seed: u64,
     settings: Settings,
     scheduler: Scheduler,
-    /// What its present wish draws from: a stream of each wish's own.
+    /// The stream of its present action. Each action has its own.
     entropy: Entropy,
-    /// How many wishes it has had.
-    wishes: u64,
+    /// How many actions it has taken.
+    actions: u64,
     /// Submissions that are left.
     left: u64,
     next: TimestampMs,
-    /// Executions that it knows of, the latest last, and how many calls of operators each got.
+    /// The executions that it knows, the latest last, and how many remembered calls each got.
     known: Vec<(ExecutionId, u32)>,
-    /// Its latest command, which it may repeat at once.
+    /// Its latest command, which it may repeat immediately.
     latest: Option<AnyCommand>,
     /// Its workers by process.
     workers: Arc<[WorkerProfile]>,
     /// The worker and the lane for which the scheduler looks.
     asked_for: Option<(usize, LaneId)>,
-    memory: Memory,
+    sent: SentCommands,
 }
 
 impl ClientProcess {
-    /// A client with wishes for those workers.
+    /// A client of those workers.
     pub fn new(
         seed: u64,
         settings: &Settings,
@@ -68,18 +68,18 @@ impl ClientProcess {
             settings: settings.clone(),
             scheduler,
             entropy,
-            wishes: 0,
+            actions: 0,
             left: settings.executions,
             next: TimestampMs::ZERO,
             known: Vec::new(),
             latest: None,
             workers,
             asked_for: None,
-            memory: Memory::default(),
+            sent: SentCommands::default(),
         }
     }
 
-    /// The same client after a crash: it remembers what it wishes and forgets what it was doing.
+    /// The same client after a crash: it remembers its commands and forgets its operations.
     #[must_use]
     pub fn restarted(mut self, now: TimestampMs) -> Self {
         let (partitions, terms) = (self.settings.partitions, self.settings.terms());
@@ -89,16 +89,16 @@ impl ClientProcess {
         self
     }
 
-    /// Wishes for something when it is time.
+    /// Takes an action when it is due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         if cx.healing {
             return;
         }
         if self.next <= cx.now.local {
-            self.wishes += 1;
-            self.entropy = stream(self.seed, "wish", self.wishes);
-            self.wish(cx);
-            // A submission and some three other wishes for each execution.
+            self.actions += 1;
+            self.entropy = stream(self.seed, "wish", self.actions);
+            self.act(cx);
+            // A submission and some three other actions for each execution.
             let pause = self.settings.busy_ms / (self.settings.executions * 4);
             let pause = between(&mut self.entropy, 1, pause * 2);
             self.next = cx.now.local.plus(DurationMs::new(pause));
@@ -106,7 +106,7 @@ impl ClientProcess {
         cx.wake_at(self.next);
     }
 
-    fn wish(&mut self, cx: &mut Context<'_>) {
+    fn act(&mut self, cx: &mut Context<'_>) {
         let choice = self.entropy.below(20);
         match choice {
             0..7 if self.left > 0 => {
@@ -115,11 +115,11 @@ impl ClientProcess {
                 if !self.known.iter().any(|(id, _)| *id == create.execution_id) {
                     self.known.push((create.execution_id, 0));
                 }
-                self.wish_for(WishKind::Submit, Errand::Wish, create.into(), cx);
+                self.perform(ActionKind::Submit, Origin::Detached, create.into(), cx);
             }
             0..10 => {
                 let again = if happens(&mut self.entropy, 400) {
-                    self.memory.any(&mut self.entropy)
+                    self.sent.any(&mut self.entropy)
                 } else {
                     self.latest.clone()
                 };
@@ -127,10 +127,10 @@ impl ClientProcess {
                     if let (AnyCommand::Create(create), true) =
                         (&mut command, happens(&mut self.entropy, 300))
                     {
-                        // Somebody else submits the same.
+                        // Another client submits the same.
                         create.creator = Nonce(self.entropy.next_u64());
                     }
-                    self.wish_for(WishKind::Repeat, Errand::Wish, command, cx);
+                    self.perform(ActionKind::Repeat, Origin::Detached, command, cx);
                 }
                 self.latest = None;
             }
@@ -138,39 +138,39 @@ impl ClientProcess {
                 let Some(id) = self.any_execution() else { return };
                 let call = one_of(&mut self.entropy, ANY);
                 if !call.is_remembered() || self.may_call(id) {
-                    let held_by = self.memory.block_of(id);
+                    let held_by = self.sent.block_of(id);
                     let command = call.command(id, held_by, &mut self.entropy);
-                    self.wish_for(WishKind::Operate, Errand::Wish, command, cx);
+                    self.perform(ActionKind::Operate, Origin::Detached, command, cx);
                 }
             }
             15..17 => {
                 let Some(id) = self.any_execution() else { return };
-                self.ask_for_grant(id, WishKind::AskForGrant, self.wishes, cx);
+                self.ask_for_grant(id, ActionKind::AskForGrant, self.actions, cx);
             }
             _ => self.draw(cx),
         }
     }
 
-    /// Carries a wish out, unless it is left out: all later ones are then as if it had been sent.
-    fn wish_for(
+    /// Performs an action, unless the plan leaves it out. The later actions do not depend on it.
+    fn perform(
         &mut self,
-        kind: WishKind,
-        errand: Errand,
+        kind: ActionKind,
+        origin: Origin,
         command: AnyCommand,
         cx: &mut Context<'_>,
     ) {
-        if errand == Errand::Wish {
+        if origin == Origin::Detached {
             self.latest = Some(command.clone());
         }
-        self.memory.note(&command);
+        self.sent.note(&command);
         let stale = happens(&mut self.entropy, 500);
         let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
-        if cx.wishes_for(kind, self.wishes) {
-            cx.command(errand, command, stale, patience);
+        if cx.performs(kind, self.actions) {
+            cx.command(origin, command, stale, patience);
         }
     }
 
-    /// One of those that it knows, half of the time one of the latest.
+    /// One of the known executions, half of the time one of the latest.
     fn any_execution(&mut self) -> Option<ExecutionId> {
         let count = self.known.len() as u64;
         let from = if happens(&mut self.entropy, 500) { count.saturating_sub(5) } else { 0 };
@@ -178,7 +178,7 @@ impl ClientProcess {
         self.known.get(number as usize).map(|(id, _)| *id)
     }
 
-    /// Counts one more call of an operator about an execution, if it may get one.
+    /// Counts one more remembered call about an execution, if it may get one.
     fn may_call(&mut self, id: ExecutionId) -> bool {
         let known = self.known.iter_mut().find(|(known, _)| *known == id);
         known.is_some_and(|(_, calls)| {
@@ -191,11 +191,11 @@ impl ClientProcess {
         self.entropy.below(self.workers.len() as u64) as usize
     }
 
-    /// Asks for a grant on a certain execution.
+    /// Requests a grant on an execution.
     fn ask_for_grant(
         &mut self,
         execution_id: ExecutionId,
-        kind: WishKind,
+        kind: ActionKind,
         key: u64,
         cx: &mut Context<'_>,
     ) {
@@ -211,17 +211,17 @@ impl ClientProcess {
         let command = match self.entropy.below(5) {
             0 | 1 => AnyCommand::IssueClaimGrant(request),
             2 | 3 => AnyCommand::IssueReclaimGrant(IssueReclaimGrant(request)),
-            // As the scheduler does with what it drew, perhaps long ago.
+            // As the scheduler does with work that it drew, perhaps long ago.
             _ => AnyCommand::Admit(Admit(request)),
         };
         let stale = happens(&mut self.entropy, 500);
         let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
-        if cx.wishes_for(kind, key) {
-            cx.command(Errand::Grant(worker), command, stale, patience);
+        if cx.performs(kind, key) {
+            cx.command(Origin::Grant(worker), command, stale, patience);
         }
     }
 
-    /// Has the scheduler look for work for a worker.
+    /// Lets the scheduler look for work for a worker.
     fn draw(&mut self, cx: &mut Context<'_>) {
         if self.asked_for.is_some() {
             return;
@@ -237,14 +237,14 @@ impl ClientProcess {
             capabilities: profile.capabilities.clone(),
             grant_ttl: DurationMs::new(between(&mut self.entropy, 100, 4_000)),
         };
-        if !cx.wishes_for(WishKind::Draw, self.wishes) {
+        if !cx.performs(ActionKind::Draw, self.actions) {
             return;
         }
         self.asked_for = Some((worker, lane));
         cx.start(CommandKind::Admit, self.scheduler.claim_for_worker(request), Output::Drawn);
     }
 
-    /// Notes what the scheduler drew, and hands it over.
+    /// Takes over the work that the scheduler drew, and passes the grant on.
     pub fn drawn(
         &mut self,
         result: Result<TakenFromLane<ff_core::agent::AdmitTo>, EngineError>,
@@ -263,14 +263,14 @@ impl ClientProcess {
         self.hand_over(worker, GrantInHand { execution_id, grant_id, way }, cx);
     }
 
-    /// Notes the answer to a command.
+    /// Takes over the answer to a command.
     pub fn answered(
         &mut self,
-        errand: Errand,
+        origin: Origin,
         result: Result<Committed<AnyOutcome>, EngineError>,
         cx: &mut Context<'_>,
     ) {
-        let (Errand::Grant(worker), Ok(committed)) = (errand, result) else { return };
+        let (Origin::Grant(worker), Ok(committed)) = (origin, result) else { return };
         let in_hand = |granted: Granted, way| GrantInHand {
             execution_id: granted.execution_id,
             grant_id: granted.grant_id,
@@ -289,7 +289,7 @@ impl ClientProcess {
             | AnyOutcome::Admit(Admitted::ReclaimGranted(granted)) => in_hand(granted, Way::Over),
             AnyOutcome::IssueReclaimGrant(ReclaimGranted::CapExceeded { .. })
             | AnyOutcome::Admit(Admitted::CapExceeded { .. }) => {
-                // There is no grant; who does not listen tries all the same.
+                // There is no grant; a careless client tries all the same.
                 let Some(record) = committed.record else { return };
                 let execution_id = record.execution.id;
                 let key = hashed(execution_id.uuid().as_bytes());
@@ -301,25 +301,25 @@ impl ClientProcess {
         self.hand_over(worker, grant, cx);
     }
 
-    /// Something has just happened to an execution.
-    pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
+    /// Reacts to an event of an execution.
+    pub fn notice(&mut self, notice: Notice, cx: &mut Context<'_>) {
         if cx.healing {
             return;
         }
-        self.entropy = stream(self.seed, "meddle", moment.key);
-        let again = self.memory.about(moment.id, &mut self.entropy);
+        self.entropy = stream(self.seed, "meddle", notice.key);
+        let again = self.sent.about(notice.id, &mut self.entropy);
         match again.filter(|_| happens(&mut self.entropy, 300)) {
             Some(command) => {
                 let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
-                if cx.wishes_for(WishKind::Meddle, moment.key) {
-                    cx.command(Errand::Wish, command, false, patience);
+                if cx.performs(ActionKind::Meddle, notice.key) {
+                    cx.command(Origin::Detached, command, false, patience);
                 }
             }
-            None => self.ask_for_grant(moment.id, WishKind::Meddle, moment.key, cx),
+            None => self.ask_for_grant(notice.id, ActionKind::Meddle, notice.key, cx),
         }
     }
 
-    /// Hands a grant to its worker, or to another one, once or twice, soon or late.
+    /// Passes a grant to its worker, or to another one, once or twice, soon or late.
     fn hand_over(&mut self, worker: usize, grant: GrantInHand, cx: &mut Context<'_>) {
         let mut draws = Draws::new(self.seed, HAND_OVER, hashed(grant.grant_id.uuid().as_bytes()));
         let copies = if happens(&mut draws, 300) { 2 } else { 1 };

@@ -1,4 +1,4 @@
-//! What a process sees of the world, and what it asks of it.
+//! The interface between a process and the world.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,35 +11,35 @@ use ff_core::store::Member;
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::determinism::hash::hashed;
-use crate::plan::{WishId, WishKind};
-use crate::process::task::{Errand, Output, Task, driven};
+use crate::plan::{ActionId, ActionKind};
+use crate::process::task::{Origin, Output, Task, driven};
 use crate::report::coverage::CommandKind;
 
 use super::submissions::namespace;
 
-/// A grant on its way to a worker.
+/// A grant in flight to a worker.
 #[derive(Clone, Copy, Debug)]
 pub struct GrantInHand {
-    /// What may be taken.
+    /// The execution.
     pub execution_id: ExecutionId,
     /// The grant.
     pub grant_id: GrantId,
-    /// How it is to be taken.
+    /// How it is to be claimed.
     pub way: Way,
 }
 
-/// The token of a waitpoint, on its way to whoever may signal.
+/// The token of a waitpoint, in flight to the signaller.
 #[derive(Clone, Debug)]
 pub struct TokenInHand {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The waitpoint, with its token.
     pub issued: IssuedWaitpoint,
-    /// When its suspension takes too long, if it has one that does.
+    /// The time of its suspension's timeout, if there is one.
     pub timeout_at: Option<TimestampMs>,
 }
 
-/// The ways to take an execution.
+/// The ways to claim an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// With a new attempt.
@@ -48,87 +48,87 @@ pub enum Way {
     Resumed,
     /// From an owner that lost its lease.
     Over,
-    /// Whichever way it asks for, with a grant of its own.
+    /// In any of these ways, with a grant of the offer's own.
     Offered,
 }
 
-/// What an operation is about, for those who watch.
+/// The subject of an operation, for the checks.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // Short-lived.
 pub enum About {
     /// It carries this command.
     Command(AnyCommand),
-    /// It carries these commands together, each with an answer of its own.
+    /// It carries these commands together, each with its own answer.
     Together(Vec<AnyCommand>),
-    /// It is an agent's, and carries that to each execution that it meets.
+    /// It is an agent's, and carries this kind of command to each execution that it finds.
     Each(CommandKind),
-    /// It rotates secrets, and the one before stays good for that long.
+    /// It rotates secrets, with this grace for the previous secret.
     Rotation(DurationMs),
-    /// It carries no command, and shows what is there.
+    /// It carries no command, and shows the existing executions.
     Present,
     /// It carries no command.
     Nothing,
 }
 
-/// Something that has just happened to an execution.
+/// A notice of an event of an execution.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct Notice {
     /// The execution.
     pub id: ExecutionId,
-    /// What happened.
+    /// The event.
     pub event: EventKind,
-    /// The key of what is done about it.
+    /// The key of the reaction.
     pub key: u64,
-    /// What the execution waits for then.
+    /// The suspension of the execution at that time.
     pub suspension: Option<SuspensionId>,
 }
 
-/// What a process asks of the world.
+/// An effect that a process has on the world.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // Short-lived.
 pub enum Effect {
-    /// Carry out an operation.
+    /// Runs an operation.
     Start { task: Box<dyn Task>, about: About },
-    /// Wake the process at an instant of its own clock.
+    /// Wakes the process at a time of its own clock.
     WakeAt(TimestampMs),
-    /// Give the token of a waitpoint to whoever may signal.
+    /// Sends the token of a waitpoint to the signaller.
     Token { token: TokenInHand },
-    /// Hand a grant to a worker process after that many milliseconds.
+    /// Sends a grant to a worker process after so many milliseconds.
     Grant { to: usize, after: u64, grant: GrantInHand },
 }
 
-/// What a process sees of the world in one step.
+/// The view that a process has of the world in one step.
 #[derive(Debug)]
 pub struct Context<'w> {
     /// Its clocks.
     pub now: HostTime,
-    /// Whether the faults are over and all work shall come to an end.
+    /// Whether the faults are over and all work is to end.
     pub healing: bool,
-    /// On which terms its operations run that have none of their own.
+    /// The default context of its operations.
     pub terms: OperationContext,
     /// Old copies of records.
     pub copies: &'w BTreeMap<Member, Loaded>,
-    /// The wishes that are left out of this run.
-    pub without: &'w BTreeSet<WishId>,
-    /// The wishes that it carries out.
-    pub wishes: Vec<WishId>,
-    /// What it asks of the world.
+    /// The actions that the plan leaves out.
+    pub without: &'w BTreeSet<ActionId>,
+    /// The actions that it performs.
+    pub actions: Vec<ActionId>,
+    /// Its effects.
     pub effects: Vec<Effect>,
 }
 
 impl Context<'_> {
-    /// Whether a wish is to be carried out. What depends on it draws from a stream of its own, so
-    /// that a wish which is left out leaves the others as they were.
-    pub fn wishes_for(&mut self, kind: WishKind, key: u64) -> bool {
-        let wish = WishId { kind, key };
-        let wanted = self.without.is_empty() || !self.without.contains(&wish);
+    /// Whether an action is to be performed. Each action draws from its own stream, so that leaving
+    /// one out does not change the others.
+    pub fn performs(&mut self, kind: ActionKind, key: u64) -> bool {
+        let action = ActionId { kind, key };
+        let wanted = self.without.is_empty() || !self.without.contains(&action);
         if wanted {
-            self.wishes.push(wish);
+            self.actions.push(action);
         }
         wanted
     }
 
-    /// Starts an operation of an agent, which carries that to each execution that it meets.
+    /// Starts an operation of an agent that carries this kind of command.
     pub fn start<O, F>(&mut self, carries: CommandKind, operation: O, understand: F)
     where
         O: Operation + 'static,
@@ -148,7 +148,7 @@ impl Context<'_> {
         self.effects.push(Effect::Start { task, about: About::Nothing });
     }
 
-    /// Starts an operation that shows what is there.
+    /// Starts an operation that shows the existing executions.
     pub fn look<O, F>(&mut self, operation: O, understand: F)
     where
         O: Operation + 'static,
@@ -158,7 +158,7 @@ impl Context<'_> {
         self.effects.push(Effect::Start { task, about: About::Present });
     }
 
-    /// Starts an operation that carries these commands, each with an answer of its own.
+    /// Starts an operation that carries these commands, each with its own answer.
     pub fn together<O, F>(&mut self, commands: Vec<AnyCommand>, operation: O, understand: F)
     where
         O: Operation + 'static,
@@ -168,7 +168,7 @@ impl Context<'_> {
         self.effects.push(Effect::Start { task, about: About::Together(commands) });
     }
 
-    /// Starts an operation that carries this command in a form of its own.
+    /// Starts an operation that carries this command in its own way.
     pub fn carry<O, F>(&mut self, command: AnyCommand, operation: O, understand: F)
     where
         O: Operation + 'static,
@@ -178,10 +178,10 @@ impl Context<'_> {
         self.effects.push(Effect::Start { task, about: About::Command(command) });
     }
 
-    /// Carries a command to its execution. `stale`: beginning with an old copy of its record.
+    /// Carries a command to its execution. `stale`: starting from an old copy of its record.
     pub fn command(
         &mut self,
-        errand: Errand,
+        origin: Origin,
         command: impl Into<AnyCommand>,
         stale: bool,
         patience: Patience,
@@ -194,16 +194,16 @@ impl Context<'_> {
             _ => Known::Nothing,
         };
         if let Known::Stale(copy) = &known {
-            // The life that it sees first, which checkers remember by its own command.
+            // The life that it sees first, which the checks read from the command.
             command.observe(&copy.execution);
         }
-        self.command_knowing(errand, command, known, patience);
+        self.command_knowing(origin, command, known, patience);
     }
 
-    /// Carries a command to an execution of which something is known.
+    /// Carries a command to an execution whose state is partly known.
     pub fn command_knowing(
         &mut self,
-        errand: Errand,
+        origin: Origin,
         command: AnyCommand,
         known: Known,
         patience: Patience,
@@ -212,36 +212,36 @@ impl Context<'_> {
             let (name, id) = (command.name(), command.execution_id());
             let text = format!("{} {} {name} {id}", self.now.local, self.effects.len());
             let entropy = Entropy::from_u64(hashed(text.as_bytes()));
-            self.informed(errand, command, known, (self.terms.clone(), entropy));
+            self.informed(origin, command, known, (self.terms.clone(), entropy));
             return;
         }
-        if errand.is_client() {
+        if origin.is_client() {
             // As `Client::execute` does.
             let carried = InNamespace { namespace: namespace(), command: command.clone() };
             let operation = Transact::knowing(carried, known, patience);
-            self.carry(command, operation, move |result| Output::Command(errand, result));
+            self.carry(command, operation, move |result| Output::Command(origin, result));
             return;
         }
         let operation = Transact::knowing(command.clone(), known, patience);
-        self.carry(command, operation, move |result| Output::Command(errand, result));
+        self.carry(command, operation, move |result| Output::Command(origin, result));
     }
 
-    /// Carries a command that has to know secrets or signals.
+    /// Carries a command that needs secrets or signals.
     pub fn informed(
         &mut self,
-        errand: Errand,
+        origin: Origin,
         command: AnyCommand,
         known: Known,
         (terms, entropy): (OperationContext, Entropy),
     ) {
-        if errand.is_client() {
+        if origin.is_client() {
             let carried = InNamespace { namespace: namespace(), command: command.clone() };
             let operation = Informed::new(carried, known, terms, entropy);
-            self.carry(command, operation, move |result| Output::Command(errand, result));
+            self.carry(command, operation, move |result| Output::Command(origin, result));
             return;
         }
         let operation = Informed::new(command.clone(), known, terms, entropy);
-        self.carry(command, operation, move |result| Output::Command(errand, result));
+        self.carry(command, operation, move |result| Output::Command(origin, result));
     }
 
     /// Starts an operation that rotates secrets.
@@ -254,13 +254,13 @@ impl Context<'_> {
         self.effects.push(Effect::Start { task, about: About::Rotation(grace) });
     }
 
-    /// Asks to be woken at an instant of the process's own clock.
+    /// Schedules the next wake-up of the process, by its own clock.
     pub fn wake_at(&mut self, local: TimestampMs) {
         self.effects.push(Effect::WakeAt(local));
     }
 }
 
-/// Whether a command has to know secrets or signals.
+/// Whether a command needs secrets or signals.
 pub const fn needs_more(command: &AnyCommand) -> bool {
     matches!(
         command,
@@ -271,7 +271,7 @@ pub const fn needs_more(command: &AnyCommand) -> bool {
 }
 
 impl Way {
-    /// The command by which a worker that can do that takes an execution this way.
+    /// The command by which a worker with these capabilities claims an execution this way.
     pub fn command(self, claim: Claim, capabilities: &Capabilities) -> AnyCommand {
         use ff_core::execution::{Offer, TakeNew, TakeOver, TakeResumed};
         match self {

@@ -1,5 +1,5 @@
-//! Completions that are ready together travel in one call, as the shell's do: those of one
-//! partition that are ready while a call of that partition is under way wait for its return.
+//! Completions that are ready together travel in one call, as in the SDK: while a call of a
+//! partition is in flight, the completions of that partition wait for its return.
 
 use std::collections::BTreeMap;
 
@@ -8,39 +8,39 @@ use ff_core::op::{Batch, Known, Patience, Transact};
 use ff_core::partition::Partition;
 use ff_core::store::bounds::MAX_UNITS;
 
-use crate::process::task::{Errand, Output};
+use crate::process::task::{Origin, Output};
 
 use super::context::Context;
 
 /// The completions of one worker, by partition.
 #[derive(Debug, Default)]
 pub struct Gatherer {
-    /// The partitions with a call under way.
+    /// The partitions with a call in flight.
     under_way: BTreeMap<Partition, Call>,
 }
 
-/// A call that is under way.
+/// A call in flight.
 #[derive(Debug)]
 struct Call {
-    /// What it carries, if that is a single completion.
-    single: Option<Errand>,
-    /// What waits for its return.
+    /// The origin of its command, if it carries a single completion.
+    single: Option<Origin>,
+    /// The completions that wait for its return.
     waiting: Vec<Waiting>,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    errand: Errand,
+    origin: Origin,
     command: AnyCommand,
     operation: Transact<AnyCommand>,
 }
 
 impl Gatherer {
-    /// Carries a completion: at once where no call of its partition is under way, otherwise
-    /// together with the others that are ready when that one returns.
+    /// Carries a completion: immediately if no call of its partition is in flight, otherwise
+    /// together with the others that are ready when that call returns.
     pub fn complete(
         &mut self,
-        errand: Errand,
+        origin: Origin,
         command: AnyCommand,
         known: Known,
         patience: Patience,
@@ -50,25 +50,25 @@ impl Gatherer {
         match self.under_way.get_mut(&partition) {
             Some(call) => {
                 let operation = Transact::knowing(command.clone(), known, patience);
-                call.waiting.push(Waiting { errand, command, operation });
+                call.waiting.push(Waiting { origin, command, operation });
             }
             None => {
-                let call = Call { single: Some(errand), waiting: Vec::new() };
+                let call = Call { single: Some(origin), waiting: Vec::new() };
                 self.under_way.insert(partition, call);
-                cx.command_knowing(errand, command, known, patience);
+                cx.command_knowing(origin, command, known, patience);
             }
         }
     }
 
-    /// A single command was answered; if it was a completion, what waited for it goes next.
-    pub fn answered(&mut self, errand: Errand, cx: &mut Context<'_>) {
-        let carries = |(_, call): &(&Partition, &Call)| call.single == Some(errand);
+    /// Takes over the answer to a single command. If it was a completion, the waiting ones go next.
+    pub fn answered(&mut self, origin: Origin, cx: &mut Context<'_>) {
+        let carries = |(_, call): &(&Partition, &Call)| call.single == Some(origin);
         if let Some(partition) = self.under_way.iter().find(carries).map(|(at, _)| *at) {
             self.returned(partition, cx);
         }
     }
 
-    /// The call of a partition has returned: what waits goes next.
+    /// Takes over the return of a partition's call: the waiting completions go next.
     pub fn returned(&mut self, partition: Partition, cx: &mut Context<'_>) {
         let Some(call) = self.under_way.get_mut(&partition) else { return };
         let next: Vec<Waiting> = call.waiting.drain(..call.waiting.len().min(MAX_UNITS)).collect();
@@ -77,12 +77,12 @@ impl Gatherer {
             self.under_way.remove(&partition);
             return;
         }
-        let errands: Vec<Errand> = next.iter().map(|waiting| waiting.errand).collect();
+        let origins: Vec<Origin> = next.iter().map(|waiting| waiting.origin).collect();
         let commands = next.iter().map(|waiting| waiting.command.clone()).collect();
         let operations = next.into_iter().map(|waiting| waiting.operation).collect();
         let batch = Batch::new(partition, operations);
         cx.together(commands, batch, move |results| {
-            Output::Gathered(partition, errands.iter().copied().zip(results).collect())
+            Output::Gathered(partition, origins.iter().copied().zip(results).collect())
         });
     }
 }

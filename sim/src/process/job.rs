@@ -1,4 +1,4 @@
-//! What a handler does with an execution that its worker has.
+//! The jobs of a worker: the actions of a handler with its execution.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::plan::settings::Customs;
 
 use super::suspensions;
 
-/// One thing that a handler does.
+/// An action of a handler.
 #[derive(Clone, Debug)]
 pub enum Act {
     /// Works for that many milliseconds.
@@ -32,7 +32,7 @@ pub enum Act {
     Frame,
     /// Reads the signals that have resumed it.
     ReadSignals,
-    /// Forgets to renew its lease from now on.
+    /// Stops renewing its lease.
     Neglect,
     /// Gives its lease back.
     Finish(Finish),
@@ -43,28 +43,28 @@ pub enum Act {
 /// How a handler gives its lease back.
 #[derive(Clone, Debug)]
 pub enum Finish {
-    /// It is done.
+    /// It has completed.
     Complete(Option<Arc<[u8]>>),
     /// It failed.
     Fail { category: &'static str, permanent: bool },
-    /// It goes on later.
+    /// It continues later.
     Delay(u64),
-    /// It goes on with whoever takes it next, as if it had not been taken.
+    /// The next worker continues, as if it had not been claimed.
     GiveBack,
     /// It waits for children, of which there are none.
     WaitForChildren,
-    /// Nobody wants it.
+    /// It is cancelled.
     Cancel,
 }
 
-/// An execution in a worker's hands.
+/// An execution that a worker holds.
 #[derive(Debug)]
 pub struct Job {
     /// What was claimed.
     pub claimed: Claimed,
-    /// What the handler does, in order.
+    /// The actions of its handler, in order.
     pub acts: VecDeque<Act>,
-    /// When it does the next thing, by its worker's clock.
+    /// When it takes the next action, by its worker's clock.
     pub next_at: TimestampMs,
     /// Whether it waits for the answer to a call.
     pub busy: bool,
@@ -74,17 +74,17 @@ pub struct Job {
     pub asking: Option<(AnyCommand, u32)>,
     /// How many frames its attempt has, as far as it knows.
     pub frames: u64,
-    /// What its wishes are known by: the execution and the epoch of its lease.
+    /// The key of its actions: the execution and the epoch of its lease.
     key: u64,
-    /// How many of its acts are done.
+    /// How many of its actions are done.
     done: u64,
     entropy: Entropy,
-    /// What it waits for is drawn from here.
+    /// The stream of its waitpoints, suspensions and frames.
     waits: Entropy,
 }
 
 impl Job {
-    /// A job with a handler's behaviour drawn from the seed. `healing`: it shall come to an end.
+    /// A job whose handler is drawn from the seed. `healing`: the handler must complete.
     pub fn new(
         seed: u64,
         customs: Customs,
@@ -96,8 +96,8 @@ impl Job {
         hash.bytes(claimed.execution_id.uuid().as_bytes());
         hash.number(claimed.lease_epoch.0);
         let mut entropy = stream(seed, "job", hash.get());
-        // The low bits of its key number its acts. Its waitpoints are others than those of an
-        // execution that was there before under this id.
+        // The low bits of its key number its actions. Its waitpoints differ from those of an
+        // earlier execution with this id.
         let key = hash.get() & !0xff;
         hash.bytes(claimed.lease_id.uuid().as_bytes());
         let mut waits = stream(seed, "waits", hash.get());
@@ -127,13 +127,13 @@ impl Job {
         }
     }
 
-    /// The next thing that the handler does, and what it is known by if it is a wish.
+    /// The next action of the handler, and its key.
     pub fn next_act(&mut self) -> (Option<Act>, u64) {
         self.done += 1;
         (self.acts.pop_front(), self.key + self.done)
     }
 
-    /// What the handler says once more after it has ended, if anything.
+    /// A further call of the handler after its end, if it makes one.
     pub fn afterwards(&mut self, store: TimestampMs) -> Option<(AnyCommand, u64)> {
         if !happens(&mut self.entropy, 250) {
             return None;
@@ -148,7 +148,7 @@ impl Job {
         Some((command, self.key))
     }
 
-    /// The holder's proof.
+    /// The fence of the holder.
     fn fence(&self) -> FenceParts {
         self.claimed.fence().into()
     }
@@ -159,7 +159,7 @@ impl Job {
         suspensions::waitpoint(id, fence, &mut self.waits).into()
     }
 
-    /// The call that suspends. `record`: what its worker knows of it.
+    /// The call that suspends. `record`: the record that its worker knows.
     pub fn suspension(&mut self, record: Option<&Execution>, store: TimestampMs) -> AnyCommand {
         let (id, fence) = (self.claimed.execution_id, self.fence());
         suspensions::suspension(id, fence, record, store, &mut self.waits).into()
@@ -172,13 +172,13 @@ impl Job {
         suspensions::frame(id, fence, place, &mut self.waits).into()
     }
 
-    /// Whether it says something again that was taken.
+    /// Whether it repeats a call that was acknowledged.
     pub fn says_again(&mut self) -> bool {
         happens(&mut self.waits, 100)
     }
 
-    /// The call that reports progress; now and then under a fence of which one part is another's,
-    /// as a worker sends that mixes its jobs up.
+    /// The call that reports progress; sometimes with a fence of which one part belongs to another
+    /// job, as a worker sends that mixes its jobs up.
     pub fn progress(&mut self, percent: u8) -> AnyCommand {
         let mut fence = self.claimed.fence();
         match self.entropy.below(12) {
@@ -230,7 +230,7 @@ fn well_behaved(entropy: &mut Entropy) -> VecDeque<Act> {
     VecDeque::from([Act::Work(work), Act::Finish(Finish::Complete(result(entropy)))])
 }
 
-/// Adds waitpoints, suspensions and output to what a handler does.
+/// Adds waitpoints, suspensions and output to the actions of a handler.
 fn add_waits(acts: &mut VecDeque<Act>, customs: Customs, entropy: &mut Entropy) {
     let somewhere = |acts: &VecDeque<Act>, entropy: &mut Entropy| {
         between(entropy, 0, acts.len().saturating_sub(1) as u64) as usize
@@ -267,7 +267,7 @@ fn acts(ttl_ms: u64, entropy: &mut Entropy) -> VecDeque<Act> {
         }
         1 => acts.push_back(Act::Drop),
         2 => {
-            // Its last call reaches the store about when its lease runs out.
+            // Its last call reaches the store about when its lease expires.
             let last = ttl_ms.saturating_sub(between(entropy, 4, 16));
             acts = VecDeque::from([Act::Neglect, Act::Work(last)]);
         }

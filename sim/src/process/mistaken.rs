@@ -1,5 +1,5 @@
-//! What somebody does who has old records and a clock that may be wrong: he says that something is
-//! due, or asks for a grant on what he takes for lost. Where he errs, nothing must come of it.
+//! Calls of a process with old records and a wrong clock: it applies timers that are not due, or
+//! requests a grant on an execution that is not lost. Mistaken calls must have no effect.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use ff_core::time::{DurationMs, TimestampMs};
 use crate::determinism::random::happens;
 use crate::model::index_positions::due_of;
 
-/// What he does about one of the copies, by a clock that shows `now`.
+/// The call about one of the copies, by a clock that shows `now`.
 pub fn act(
     copies: &BTreeMap<Member, Loaded>,
     now: TimestampMs,

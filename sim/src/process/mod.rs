@@ -1,4 +1,4 @@
-//! The processes of the world: loops around the agents of core, as a real shell would be.
+//! The processes of the world: loops around the agents of core, as in the SDK.
 
 pub mod client;
 pub mod context;

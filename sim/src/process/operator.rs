@@ -1,5 +1,5 @@
-//! The operator's process: somebody who watches what happens and calls at the worst moment, lists
-//! and audits meanwhile, and activates record formats.
+//! The operator's process: it watches events and calls at the worst time, lists and audits
+//! meanwhile, and activates record formats.
 
 use std::collections::BTreeMap;
 
@@ -18,40 +18,40 @@ use ff_core::time::{DurationMs, TimestampMs};
 use ff_core::token::{Kid, Secret};
 
 use crate::determinism::random::{between, happens, one_of, stream};
-use crate::plan::WishKind;
+use crate::plan::ActionKind;
 use crate::plan::settings::Settings;
-use crate::process::task::{Errand, Output};
+use crate::process::task::{Origin, Output};
 
-use super::context::{Context, Moment};
+use super::context::{Context, Notice};
 use super::operator_calls::{ANY, Call, calls_after};
-use super::sent_commands::Memory;
+use super::sent_commands::SentCommands;
 use super::submissions::{lane, namespace};
 
-/// Calls that a record has to remember which one execution gets from an operator at most: with
-/// those of the client fewer than a record remembers.
+/// The most remembered calls that the operator makes about one execution: together with those of
+/// the client fewer than a record remembers.
 const MAX_CALLS: u32 = 4;
 /// More executions than a run has.
 const WHOLE_LIST: usize = 1_000;
 
-/// The operator's process. What it has sent outlives its crashes, as a person's memory would.
+/// The operator's process. Its memory of sent commands survives crashes, as a person's would.
 #[derive(Debug)]
 pub struct OperatorProcess {
     seed: u64,
     settings: Settings,
-    /// How often it has looked around.
+    /// How many rounds it has made.
     rounds: u64,
     next: TimestampMs,
-    /// Executions that it has heard of, the latest last.
+    /// Executions that it knows, the latest last.
     known: Vec<ExecutionId>,
-    /// The suspension that it has heard of last, by execution.
+    /// The latest suspension that it knows, by execution.
     looked: BTreeMap<ExecutionId, SuspensionId>,
-    /// The calls that a record has to remember, by execution.
+    /// The number of remembered calls, by execution.
     calls: BTreeMap<ExecutionId, u32>,
-    memory: Memory,
+    sent: SentCommands,
 }
 
 impl OperatorProcess {
-    /// An operator who knows of nothing yet.
+    /// An operator that knows no executions yet.
     pub fn new(seed: u64, settings: &Settings) -> Self {
         Self {
             seed,
@@ -61,7 +61,7 @@ impl OperatorProcess {
             known: Vec::new(),
             looked: BTreeMap::new(),
             calls: BTreeMap::new(),
-            memory: Memory::default(),
+            sent: SentCommands::default(),
         }
     }
 
@@ -72,7 +72,7 @@ impl OperatorProcess {
         self
     }
 
-    /// Looks around when it is time.
+    /// Makes a round when it is due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         if cx.healing {
             return;
@@ -82,7 +82,7 @@ impl OperatorProcess {
             let mut entropy = stream(self.seed, "operator", self.rounds);
             let pause = between(&mut entropy, 100, 1_500);
             self.next = cx.now.local.plus(DurationMs::new(pause));
-            if cx.wishes_for(WishKind::LookAround, self.rounds) {
+            if cx.performs(ActionKind::LookAround, self.rounds) {
                 self.look_around(&mut entropy, cx);
             }
         }
@@ -140,7 +140,7 @@ impl OperatorProcess {
         }
     }
 
-    /// Rotates secrets, to and fro, or lists them.
+    /// Rotates secrets, back and forth, or lists them.
     fn see_to_secrets(&self, entropy: &mut Entropy, cx: &mut Context<'_>) {
         let patience = self.patience(entropy);
         if happens(entropy, 250) {
@@ -177,7 +177,7 @@ impl OperatorProcess {
         cx.look(list, move |result| Output::Listed { filter: filter.clone(), whole, result });
     }
 
-    /// Goes on with a list.
+    /// Reads the next page of a list.
     pub fn listed(&self, filter: ListFilter, page: &ListPage, cx: &mut Context<'_>) {
         if cx.healing {
             return;
@@ -193,47 +193,47 @@ impl OperatorProcess {
         self.known.get(entropy.below(self.known.len() as u64) as usize).copied()
     }
 
-    /// Something has just happened to an execution.
-    pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
-        if !self.known.contains(&moment.id) {
-            self.known.push(moment.id);
+    /// Reacts to an event of an execution.
+    pub fn notice(&mut self, notice: Notice, cx: &mut Context<'_>) {
+        if !self.known.contains(&notice.id) {
+            self.known.push(notice.id);
         }
         if cx.healing {
-            self.wakes_up(moment, cx);
+            self.wakes_up(notice, cx);
             return;
         }
-        if !cx.wishes_for(WishKind::Meddle, moment.key) {
+        if !cx.performs(ActionKind::Meddle, notice.key) {
             return;
         }
-        let mut entropy = stream(self.seed, "meddle", moment.key);
+        let mut entropy = stream(self.seed, "meddle", notice.key);
         if happens(&mut entropy, 300)
-            && let Some(command) = self.memory.about(moment.id, &mut entropy)
+            && let Some(command) = self.sent.about(notice.id, &mut entropy)
         {
             let (stale, patience) = (happens(&mut entropy, 300), self.patience(&mut entropy));
-            cx.command(Errand::Wish, command, stale, patience);
+            cx.command(Origin::Detached, command, stale, patience);
             return;
         }
-        let call = one_of(&mut entropy, calls_after(moment.event));
-        let looked = self.looked.get(&moment.id).copied();
-        self.looked.extend(moment.suspension.map(|suspension| (moment.id, suspension)));
-        if let (Some(looked), Some(present)) = (looked, moment.suspension)
+        let call = one_of(&mut entropy, calls_after(notice.event));
+        let looked = self.looked.get(&notice.id).copied();
+        self.looked.extend(notice.suspension.map(|suspension| (notice.id, suspension)));
+        if let (Some(looked), Some(present)) = (looked, notice.suspension)
             && looked != present
-            && happens(&mut stream(self.seed, "has looked", moment.key), 300)
+            && happens(&mut stream(self.seed, "has looked", notice.key), 300)
         {
-            // Somebody looked at what there was then, and calls late.
-            let command = Call::resume(moment.id, SeenSuspension::of(looked), &mut entropy);
+            // The operator looked earlier, and calls late.
+            let command = Call::resume(notice.id, SeenSuspension::of(looked), &mut entropy);
             let patience = self.patience(&mut entropy);
-            cx.command(Errand::Wish, command, false, patience);
+            cx.command(Origin::Detached, command, false, patience);
             return;
         }
-        self.call(call, moment.id, &mut entropy, cx);
+        self.call(call, notice.id, &mut entropy, cx);
     }
 
-    /// Resumes what nothing else would end.
-    fn wakes_up(&self, moment: Moment, cx: &mut Context<'_>) {
-        let mut entropy = stream(self.seed, "wakes up", moment.key);
-        let command = Call::Resume.command(moment.id, None, &mut entropy);
-        cx.command(Errand::Wish, command, false, self.patience(&mut entropy));
+    /// Resumes an execution that nothing else ends.
+    fn wakes_up(&self, notice: Notice, cx: &mut Context<'_>) {
+        let mut entropy = stream(self.seed, "wakes up", notice.key);
+        let command = Call::Resume.command(notice.id, None, &mut entropy);
+        cx.command(Origin::Detached, command, false, self.patience(&mut entropy));
     }
 
     fn call(&mut self, call: Call, id: ExecutionId, entropy: &mut Entropy, cx: &mut Context<'_>) {
@@ -244,9 +244,9 @@ impl OperatorProcess {
             }
             *calls += 1;
         }
-        let command = call.command(id, self.memory.block_of(id), entropy);
-        self.memory.note(&command);
+        let command = call.command(id, self.sent.block_of(id), entropy);
+        self.sent.note(&command);
         let (stale, patience) = (happens(entropy, 500), self.patience(entropy));
-        cx.command(Errand::Wish, command, stale, patience);
+        cx.command(Origin::Detached, command, stale, patience);
     }
 }

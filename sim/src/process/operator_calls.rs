@@ -1,4 +1,4 @@
-//! What operators, and people who should know better, ask of an execution.
+//! The calls of operators, and calls with forged fences.
 
 use ff_core::entropy::Entropy;
 use ff_core::execution::{
@@ -25,30 +25,30 @@ pub enum Call {
     Replay,
     /// Changes its priority.
     Priority,
-    /// Holds it back.
+    /// Blocks it.
     Block,
-    /// Lets it go.
+    /// Lifts a block.
     Unblock,
-    /// Says that something is due: whoever thinks so may.
+    /// Applies due timers, as any process may.
     OnDue,
     /// Ends its suspension.
     Resume,
-    /// Goes on with its retention, whoever may.
+    /// Continues its retention, as any process may.
     Forget,
-    /// Claims to be a holder, without the proof.
+    /// Calls as a holder, without a valid fence.
     Unproved,
 }
 
 use Call::{Block as Hold, Cancel as End, OnDue as Due, Priority as Rank, Unblock as Free};
 use Call::{Forget, Replay as Again, Resume as Wake, Revoke as Evict, Unproved as Pretend};
 
-/// What is asked for at any time; what is often there twice is asked for twice as often.
+/// The calls at any time. Commands that succeed in fewer situations come more often.
 pub const ANY: &[Call] = &[
     End, End, Evict, Evict, Evict, Again, Again, Again, Rank, Rank, Hold, Hold, Free, Due, Pretend,
     Wake, Wake, Forget,
 ];
 
-/// What makes the most trouble just after something has happened.
+/// The calls that conflict most with an event.
 pub const fn calls_after(event: EventKind) -> &'static [Call] {
     match event {
         EventKind::Suspended | EventKind::SignalTaken | EventKind::Escalated => {
@@ -77,12 +77,12 @@ pub const fn calls_after(event: EventKind) -> &'static [Call] {
 }
 
 impl Call {
-    /// Whether a record remembers the call, for as long as not too many others follow.
+    /// Whether a record remembers the call, until too many others follow.
     pub const fn is_remembered(self) -> bool {
         matches!(self, Self::Cancel | Self::Revoke | Self::Replay | Self::Priority | Self::Resume)
     }
 
-    /// The call about an execution. `held_by`: the reason for which it is believed to be held back.
+    /// The call about an execution. `held_by`: the block that the caller expects there.
     pub fn command(
         self,
         id: ExecutionId,
@@ -147,7 +147,7 @@ impl Call {
 const KINDS: [BlockKind; 5] =
     [BlockKind::Operator, BlockKind::Lane, BlockKind::Budget, BlockKind::Quota, BlockKind::Route];
 
-/// Any call of a holder, with that proof.
+/// Any call of a holder, with that fence.
 pub fn as_holder(id: ExecutionId, fence: FenceParts, entropy: &mut Entropy) -> AnyCommand {
     match entropy.below(10) {
         7 => suspensions::waitpoint(id, fence, entropy).into(),

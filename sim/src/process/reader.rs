@@ -16,32 +16,32 @@ use crate::process::task::Output;
 
 use super::context::Context;
 
-/// A process that reads one page after the other. What it has read outlives its crashes.
+/// A process that reads one page after the other. Its positions survive its crashes.
 #[derive(Debug)]
 pub struct ReaderProcess {
     partitions: PartitionConfig,
     terms: OperationContext,
     entropy: Entropy,
-    /// How far it has read in each partition.
-    places: Vec<Cursor>,
+    /// Its position in each partition's journal.
+    cursors: Vec<Cursor>,
     /// The partitions that may have more.
     unread: Vec<Partition>,
     reading: bool,
-    /// How far it has read the output of attempts, and whether it reads some now.
+    /// Its position in the output of each attempt, and whether it reads output at present.
     output: BTreeMap<(ExecutionId, AttemptIndex), Cursor>,
     reads_output: bool,
     next: TimestampMs,
 }
 
 impl ReaderProcess {
-    /// A reader of everything that is kept.
+    /// A reader of everything that the store keeps.
     pub fn new(settings: &Settings, entropy: Entropy) -> Self {
         let partitions = settings.partitions;
         Self {
             partitions,
             terms: settings.terms(),
             entropy,
-            places: partitions.flow_partitions().map(|_| Cursor::Start).collect(),
+            cursors: partitions.flow_partitions().map(|_| Cursor::Start).collect(),
             unread: Vec::new(),
             reading: false,
             output: BTreeMap::new(),
@@ -50,16 +50,16 @@ impl ReaderProcess {
         }
     }
 
-    /// Goes on where a reader was that has crashed, or begins again.
+    /// Continues at the positions of a crashed reader, or begins again.
     pub fn goes_on_from(&mut self, crashed: Self, now: TimestampMs) {
         self.next = now;
         if self.entropy.below(4) > 0 {
-            self.places = crashed.places;
+            self.cursors = crashed.cursors;
             self.output = crashed.output;
         }
     }
 
-    /// Reads on when it is time.
+    /// Reads the next page when it is due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         self.read_output(cx);
         if self.reading {
@@ -75,8 +75,8 @@ impl ReaderProcess {
             return;
         };
         self.reading = true;
-        let from = self.places[usize::from(partition.index)];
-        // Pages of all sizes, so that many have an end in their middle.
+        let from = self.cursors[usize::from(partition.index)];
+        // Pages of all sizes, so that many end in the middle.
         let limit = one_of(&mut self.entropy, &[1, 3, 20, 100]);
         let page = StreamPage { partition, stream: StreamName::Journal, from, limit };
         let patience = Patience::new(self.terms.clone(), self.entropy.fork());
@@ -88,7 +88,7 @@ impl ReaderProcess {
         });
     }
 
-    /// Reads the output of an attempt of which it has seen a copy of the record.
+    /// Reads the output of an attempt whose record it has a copy of.
     fn read_output(&mut self, cx: &mut Context<'_>) {
         let framed = cx.copies.values().map(|copy| &copy.execution).filter(|copy| copy.framed > 0);
         let framed: Vec<_> = framed.map(|copy| (copy.id, copy.framed)).collect();
@@ -106,7 +106,7 @@ impl ReaderProcess {
         cx.read(read, move |result| Output::Frames { of, from, result });
     }
 
-    /// Notes what was read of an attempt's output.
+    /// Takes over a page of an attempt's output.
     pub fn has_frames(
         &mut self,
         of: (ExecutionId, AttemptIndex),
@@ -121,7 +121,7 @@ impl ReaderProcess {
         self.wake(cx);
     }
 
-    /// Notes what was read of a partition's journal.
+    /// Takes over a page of a partition's journal.
     pub fn read(
         &mut self,
         (partition, limit): (Partition, u32),
@@ -131,7 +131,7 @@ impl ReaderProcess {
         self.reading = false;
         match result {
             Ok((page, _)) => {
-                self.places[usize::from(partition.index)] = page.next;
+                self.cursors[usize::from(partition.index)] = page.next;
                 if page.entries.len() < limit as usize {
                     self.unread.pop();
                 }

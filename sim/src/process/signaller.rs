@@ -1,5 +1,5 @@
-//! The outside world: whoever was given tokens of waitpoints, and signals with them when it suits,
-//! and when it does not.
+//! The signaller's process: it receives the tokens of waitpoints, and signals with them at good
+//! times and at bad ones.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,36 +13,36 @@ use ff_core::token::{KnownKeyring, WaitpointToken};
 
 use crate::determinism::hash::hashed;
 use crate::determinism::random::{between, happens, one_of, stream};
-use crate::plan::WishKind;
+use crate::plan::ActionKind;
 use crate::plan::settings::Settings;
-use crate::process::task::Errand;
+use crate::process::task::Origin;
 
-use super::context::{Context, Moment, TokenInHand};
+use super::context::{Context, Notice, TokenInHand};
 use super::suspensions::AWAITED;
 
-/// The process of whoever signals. What it knows outlives its crashes.
+/// The signaller's process. Its memory survives its crashes.
 #[derive(Debug)]
 pub struct SignallerProcess {
     seed: u64,
     settings: Settings,
     terms: OperationContext,
-    /// Every token that it was given, the latest last.
+    /// Every token that it received, the latest last.
     tokens: Vec<TokenInHand>,
-    /// The tokens that are used at a time of its own clock.
+    /// The tokens to use, by a time of its own clock.
     due: BTreeMap<(TimestampMs, u64), usize>,
     /// How many uses were planned.
     planned: u64,
-    /// What it has sent, the latest last.
+    /// The signals that it has sent, the latest last.
     sent: Vec<DeliverSignal>,
 }
 
-/// What is remembered of what was sent.
+/// How many sent signals it remembers.
 const MOST_SENT: usize = 128;
-/// Larger than a payload of a signal may be.
+/// Larger than the limit of a signal's payload.
 const TOO_LARGE: usize = (256 << 10) + 1;
 
 impl SignallerProcess {
-    /// Nobody has told it anything yet.
+    /// A signaller without tokens.
     pub fn new(seed: u64, settings: &Settings) -> Self {
         Self {
             seed,
@@ -55,7 +55,7 @@ impl SignallerProcess {
         }
     }
 
-    /// The same after a crash: what was planned is done at once.
+    /// The same after a crash: it uses the planned tokens immediately.
     #[must_use]
     pub fn restarted(mut self, now: TimestampMs) -> Self {
         self.terms = self.settings.terms();
@@ -66,7 +66,7 @@ impl SignallerProcess {
         self
     }
 
-    /// Sends what it is time for.
+    /// Sends the signals that are due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         if cx.healing {
             self.due.clear();
@@ -86,7 +86,7 @@ impl SignallerProcess {
         }
     }
 
-    /// Is given a token, and plans when to use it.
+    /// Receives a token, and plans when to use it.
     pub fn learns(&mut self, token: TokenInHand, cx: &mut Context<'_>) {
         if cx.healing {
             return;
@@ -99,7 +99,7 @@ impl SignallerProcess {
             let after = match (entropy.below(10), left) {
                 (0..3, _) => between(&mut entropy, 0, 3 * latency),
                 (3..6, Some(left)) => {
-                    // About when its time is over.
+                    // About when its timeout is due.
                     let early = left.saturating_sub(3 * latency + 4);
                     early + between(&mut entropy, 0, 4 * latency + 8)
                 }
@@ -114,37 +114,37 @@ impl SignallerProcess {
         self.wake(cx);
     }
 
-    /// Something has just happened to an execution: who has a token of it uses it.
-    pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
+    /// Reacts to an event of an execution, with one of its tokens.
+    pub fn notice(&mut self, notice: Notice, cx: &mut Context<'_>) {
         if cx.healing {
             return;
         }
         let about = |(number, token): (usize, &TokenInHand)| {
-            (token.execution_id == moment.id).then_some(number)
+            (token.execution_id == notice.id).then_some(number)
         };
         let tokens: Vec<usize> = self.tokens.iter().enumerate().filter_map(about).collect();
-        let mut entropy = stream(self.seed, "meddle", moment.key);
+        let mut entropy = stream(self.seed, "meddle", notice.key);
         let token = match tokens.get(entropy.below(tokens.len() as u64) as usize) {
             Some(token) => *token,
             None if self.tokens.is_empty() => {
-                self.guess(moment, &mut entropy, cx);
+                self.guess(notice, &mut entropy, cx);
                 return;
             }
             None => entropy.below(self.tokens.len() as u64) as usize,
         };
         if tokens.is_empty() && happens(&mut entropy, 500) {
-            self.guess(moment, &mut entropy, cx);
+            self.guess(notice, &mut entropy, cx);
         } else {
-            self.signal(token, moment.key, &mut entropy, cx);
+            self.signal(token, notice.key, &mut entropy, cx);
         }
     }
 
-    /// Signals without any token.
-    fn guess(&mut self, moment: Moment, entropy: &mut Entropy, cx: &mut Context<'_>) {
+    /// Signals without a token.
+    fn guess(&mut self, notice: Notice, entropy: &mut Entropy, cx: &mut Context<'_>) {
         let waitpoint = WaitpointId::random(entropy);
         let token = WaitpointToken::new(one_of(entropy, &["", "k1:00", "nonsense"]));
-        let sent = self.compose(moment.id, waitpoint, token, entropy);
-        self.send(sent, moment.key, entropy, cx);
+        let sent = self.compose(notice.id, waitpoint, token, entropy);
+        self.send(sent, notice.key, entropy, cx);
     }
 
     fn signal(&mut self, token: usize, key: u64, entropy: &mut Entropy, cx: &mut Context<'_>) {
@@ -164,7 +164,7 @@ impl SignallerProcess {
         self.send(sent, key, entropy, cx);
     }
 
-    /// Something that it has sent there before, by itself or as somebody else would send it.
+    /// A signal that it has sent there before, repeated or as another sender's.
     fn again(&self, token: usize, entropy: &mut Entropy) -> Option<DeliverSignal> {
         let id = self.tokens[token].execution_id;
         let about = || self.sent.iter().filter(|sent| sent.execution_id == id);
@@ -180,7 +180,7 @@ impl SignallerProcess {
         Some(sent)
     }
 
-    /// Mixes something up.
+    /// Replaces a part by a wrong one.
     fn confuse(
         &self,
         (id, waitpoint, token): (&mut ExecutionId, &mut WaitpointId, &mut WaitpointToken),
@@ -241,7 +241,7 @@ impl SignallerProcess {
     }
 
     fn send(&mut self, sent: DeliverSignal, key: u64, entropy: &mut Entropy, cx: &mut Context<'_>) {
-        if !cx.wishes_for(WishKind::Signal, key) {
+        if !cx.performs(ActionKind::Signal, key) {
             return;
         }
         if self.sent.len() == MOST_SENT {
@@ -250,6 +250,6 @@ impl SignallerProcess {
         self.sent.push(sent.clone());
         let command: AnyCommand = sent.into();
         let terms = (self.terms.clone(), entropy.fork());
-        cx.informed(Errand::Signal, command, Known::Nothing, terms);
+        cx.informed(Origin::Signal, command, Known::Nothing, terms);
     }
 }

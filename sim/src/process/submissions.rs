@@ -1,4 +1,4 @@
-//! What the client wishes for: submissions and operators' calls, drawn from the seed.
+//! The submissions of the client.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ pub fn namespace() -> Namespace {
     Namespace::try_new("world").expect("a valid namespace")
 }
 
-/// The two queues.
+/// The two lanes.
 pub fn lane(number: u64) -> LaneId {
     LaneId::try_new(if number == 0 { "fast" } else { "slow" }).expect("a valid lane")
 }
 
-/// What workers can do; the last one is known to none of them.
+/// The capabilities of workers. No worker has the last one.
 pub const TOKENS: [&str; 3] = ["gpu", "disk", "telepathy"];
 
 /// A submission. `store` is the client's estimate of the store's clock.
@@ -111,12 +111,12 @@ fn policy(settings: &Settings, entropy: &mut Entropy) -> ExecutionPolicy {
     policy.max_reclaim_count = one_of(entropy, &[1, 3, 10, 10]);
     policy.max_replay_count = one_of(entropy, &[1, 10]);
     if happens(entropy, 400) {
-        // Some come and go while whoever submitted them still tries.
+        // Some are removed while the client still tries to submit them.
         let most = one_of(entropy, &[1, 500, settings.patience.get() + 4_000]);
         policy.retention_ms = DurationMs::new(between(entropy, 0, most));
     }
     if happens(entropy, 10) {
-        // Which is refused.
+        // An invalid policy.
         policy.timeout.execution_deadline_ms = Some(DurationMs::ZERO);
     }
     policy

@@ -1,4 +1,4 @@
-//! What a handler asks for that waits: waitpoints, and suspensions of all kinds.
+//! Waitpoints, suspensions and frames of handlers.
 
 use ff_core::condition::{
     Condition, CountKind, ResumePolicy, SignalMatcher, SuspensionReason, SuspensionTimeout,
@@ -17,10 +17,10 @@ use ff_core::token::KnownKeyring;
 
 use crate::determinism::random::{between, happens, one_of};
 
-/// The names of waitpoints.
+/// The keys of waitpoints.
 const KEYS: [&str; 4] = ["approval", "payment", "tool", "call"];
 
-/// The name of signals that conditions ask for.
+/// The name of the signals that conditions require.
 pub const AWAITED: &str = "go";
 
 const BEHAVIOURS: [TimeoutBehaviour; 6] = [
@@ -57,7 +57,7 @@ pub fn waitpoint(
     }
 }
 
-/// A suspension; `record`: what its worker knows of the execution, `store`: its estimate of the
+/// A suspension. `record`: the record that its worker knows, `store`: the worker's estimate of the
 /// store's clock.
 pub fn suspension(
     execution_id: ExecutionId,
@@ -94,7 +94,7 @@ pub fn suspension(
     }
 }
 
-/// Some that are open already, and some new ones.
+/// Some waitpoints that are open already, and some new ones.
 fn waitpoints(
     record: Option<&Execution>,
     entropy: &mut Entropy,
@@ -119,7 +119,7 @@ fn waitpoints(
         }
     }
     if happens(entropy, 15) {
-        // One that was never opened.
+        // A waitpoint that was never opened.
         bound.push(BindWaitpoint::Open { id: WaitpointId::random(entropy) });
     }
     (bound, keys)
@@ -132,7 +132,7 @@ fn matcher(entropy: &mut Entropy) -> SignalMatcher {
     }
 }
 
-/// A condition over these waitpoints, now and then one that cannot be.
+/// A condition over these waitpoints, sometimes an invalid one.
 fn condition(keys: &[WaitpointKey], entropy: &mut Entropy) -> Condition {
     use CountKind::{DistinctSignals, DistinctSources, DistinctWaitpoints};
     let single = |key: &WaitpointKey, entropy: &mut Entropy| Condition::Single {
@@ -180,7 +180,7 @@ fn timeout(store: TimestampMs, entropy: &mut Entropy) -> SuspensionTimeout {
     SuspensionTimeout { when, behaviour: one_of(entropy, &BEHAVIOURS) }
 }
 
-/// A frame. Its content says where it belongs.
+/// A frame. Its content names its position.
 pub fn frame(
     execution_id: ExecutionId,
     fence: FenceParts,
@@ -188,7 +188,7 @@ pub fn frame(
     entropy: &mut Entropy,
 ) -> AppendFrame {
     let (sequence, payload) = match entropy.below(100) {
-        // Larger than is allowed.
+        // Larger than the limit.
         0 => (sequence + 1_000, vec![0; (64 << 10) + 1]),
         1 => {
             let later = sequence + between(entropy, 1, 3);

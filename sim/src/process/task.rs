@@ -1,4 +1,4 @@
-//! Any operation behind one small trait, so that one driver carries them all.
+//! Any operation behind one small trait, so that one driver runs them all.
 
 use ff_core::agent::{AdmitTo, ClaimedWork};
 use ff_core::error::EngineError;
@@ -13,7 +13,7 @@ use ff_core::store::{Cursor, Fetched, Streamed};
 use ff_core::time::{HostTime, TimestampMs};
 use ff_core::token::{Rotation as Rotated, SecretInfo};
 
-/// What an operation of whichever kind came to.
+/// The output of an operation of any kind.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // Moved once, from the task to its process.
 pub enum Output {
@@ -21,19 +21,19 @@ pub enum Output {
     Claimed(Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>),
     /// A worker renewed a lease.
     Renewed(LeaseId, Result<Committed<Renewed>, EngineError>),
-    /// A worker looked for what no worker fitted.
+    /// A worker looked for work that fits no worker.
     Swept,
     /// A timekeeper made its round.
     Ticked(Result<DueReport, EngineError>),
     /// A command was carried to its execution.
-    Command(Errand, Result<Committed<AnyOutcome>, EngineError>),
+    Command(Origin, Result<Committed<AnyOutcome>, EngineError>),
     /// The scheduler drew work for a worker.
     Drawn(Result<TakenFromLane<AdmitTo>, EngineError>),
     /// A page of a journal was read.
     Read {
-        /// Whose journal.
+        /// The partition of the journal.
         partition: Partition,
-        /// From where.
+        /// The position of the page.
         from: Cursor,
         /// How many entries at most.
         limit: u32,
@@ -41,8 +41,8 @@ pub enum Output {
         result: Result<(Streamed, TimestampMs), EngineError>,
     },
     /// Completions in one partition were carried together.
-    Gathered(Partition, Vec<(Errand, Result<Committed<AnyOutcome>, EngineError>)>),
-    /// A list was read. `whole`: it was to show everything.
+    Gathered(Partition, Vec<(Origin, Result<Committed<AnyOutcome>, EngineError>)>),
+    /// A list was read. `whole`: it should show everything.
     Listed { filter: ListFilter, whole: bool, result: Result<ListPage, EngineError> },
     /// An execution was read.
     Described(ExecutionId, Result<(Option<Loaded>, Vec<Fetched>, TimestampMs), EngineError>),
@@ -61,9 +61,9 @@ pub enum Output {
     },
     /// A page of output was read.
     Frames {
-        /// Of which attempt.
+        /// The attempt.
         of: (ExecutionId, AttemptIndex),
-        /// From where.
+        /// The position of the page.
         from: Cursor,
         /// The page.
         result: Result<FramePage, EngineError>,
@@ -77,7 +77,7 @@ pub enum Output {
 }
 
 impl Output {
-    /// The error that its caller is told, for those that no process expects.
+    /// The error, for outputs whose errors the checks look at.
     pub const fn error(&self) -> Option<&EngineError> {
         match self {
             Self::Renewed(_, Err(error))
@@ -94,12 +94,12 @@ impl Output {
     }
 }
 
-/// On whose behalf a command was sent.
+/// The origin of a command: the process's reason for sending it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Errand {
+pub enum Origin {
     /// A job gives its lease back.
     Finish(LeaseId),
-    /// A job says again how it gave its lease back, or says it otherwise.
+    /// A job repeats its last call, or makes a contradicting one.
     Afterwards,
     /// A job reports progress.
     Progress(LeaseId),
@@ -109,20 +109,20 @@ pub enum Errand {
     Waitpoint(LeaseId),
     /// A job appends a frame.
     Frame(LeaseId),
-    /// Somebody signals.
+    /// The signaller signals.
     Signal,
-    /// A worker takes an execution under a grant.
+    /// A worker claims an execution under a grant.
     Take,
-    /// The client wishes something.
-    Wish,
-    /// The client asks for a grant for this worker process.
+    /// The answer does not matter.
+    Detached,
+    /// The client requests a grant for this worker process.
     Grant(usize),
 }
 
-impl Errand {
+impl Origin {
     /// Whether a client sent the command, which sees the executions of one namespace only.
     pub const fn is_client(self) -> bool {
-        matches!(self, Self::Wish | Self::Grant(_) | Self::Signal)
+        matches!(self, Self::Detached | Self::Grant(_) | Self::Signal)
     }
 }
 
@@ -132,7 +132,7 @@ pub trait Task: std::fmt::Debug {
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Output>;
 }
 
-/// An operation whose output is understood by a function.
+/// An operation whose output is converted by a function.
 pub struct Driven<O, F> {
     operation: O,
     understand: F,

@@ -6,9 +6,9 @@ use ff_core::error::EngineError;
 use ff_core::op::{DueReport, OperationContext, Patience};
 
 use crate::determinism::random::happens;
-use crate::plan::WishKind;
+use crate::plan::ActionKind;
 use crate::plan::settings::Settings;
-use crate::process::task::{Errand, Output};
+use crate::process::task::{Origin, Output};
 use crate::report::coverage::CommandKind;
 
 use super::context::Context;
@@ -24,14 +24,14 @@ pub struct TimekeeperProcess {
 }
 
 impl TimekeeperProcess {
-    /// A timekeeper that begins at once.
+    /// A timekeeper that begins immediately.
     pub fn new(settings: &Settings, mut entropy: Entropy) -> Self {
         let terms = settings.terms();
         let agent = Timekeeper::new(settings.partitions, terms.clone(), entropy.fork());
         Self { agent, ticking: false, terms, entropy }
     }
 
-    /// Begins a round when it is time.
+    /// Begins a round when it is due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         if self.ticking {
             return;
@@ -45,7 +45,7 @@ impl TimekeeperProcess {
         }
     }
 
-    /// Acts now and then on what it knows, before it asks for what is due.
+    /// Acts on old copies of records from time to time, before it reads the due timers.
     fn hurry(&mut self, cx: &mut Context<'_>) {
         if cx.healing || !happens(&mut self.entropy, 300) {
             return;
@@ -54,13 +54,13 @@ impl TimekeeperProcess {
         let command = mistaken::act(cx.copies, cx.now.store, &mut self.entropy);
         let patience = Patience::new(self.terms.clone(), self.entropy.fork());
         if let Some(command) = command
-            && cx.wishes_for(WishKind::Hurry, key)
+            && cx.performs(ActionKind::Hurry, key)
         {
-            cx.command(Errand::Wish, command, true, patience);
+            cx.command(Origin::Detached, command, true, patience);
         }
     }
 
-    /// Notes what came of a round.
+    /// Takes over the result of a round.
     pub fn ticked(&mut self, report: &Result<DueReport, EngineError>, cx: &mut Context<'_>) {
         self.ticking = false;
         self.agent.applied(report, cx.now);

@@ -15,18 +15,18 @@ use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::determinism::hash::hashed;
 use crate::determinism::random::{Draws, Source, TAKE, between, happens, one_of, stream};
-use crate::plan::WishKind;
+use crate::plan::ActionKind;
 use crate::plan::settings::Customs;
-use crate::process::task::{Errand, Output};
+use crate::process::task::{Origin, Output};
 use crate::report::coverage::CommandKind;
 
-use super::context::{Context, GrantInHand, Moment, Way};
+use super::context::{Context, GrantInHand, Notice, Way};
 use super::gather::Gatherer;
 use super::job::{Act, Job};
 use super::operator_calls::as_holder;
-use super::sent_commands::Memory;
+use super::sent_commands::SentCommands;
 
-/// Leases that were had, and are not forgotten.
+/// How many former leases it remembers.
 const MOST_REMEMBERED: usize = 32;
 
 /// A worker's process.
@@ -40,20 +40,20 @@ pub struct WorkerProcess {
     seed: u64,
     customs: Customs,
     entropy: Entropy,
-    /// Whether its handlers go on when their lease is lost.
+    /// Whether its handlers continue after their lease is lost.
     reckless: bool,
     /// Grants that it has used already.
     used: Vec<GrantInHand>,
     /// Completions that travel together.
     gatherer: Gatherer,
-    /// What it has sent for its handlers, some of which do not know when it is over.
-    memory: Memory,
-    /// The leases that it had, the latest last.
+    /// The commands that it has sent for its handlers.
+    sent: SentCommands,
+    /// Its leases, including former ones, the latest last.
     had: VecDeque<(ExecutionId, Fence)>,
 }
 
 impl WorkerProcess {
-    /// A process of that worker.
+    /// A process of a worker.
     pub fn new(seed: u64, customs: Customs, profile: WorkerProfile, mut entropy: Entropy) -> Self {
         let agent = WorkerAgent::new(profile, entropy.fork());
         let reckless = happens(&mut entropy, 300);
@@ -68,12 +68,12 @@ impl WorkerProcess {
             reckless,
             used: Vec::new(),
             gatherer: Gatherer::default(),
-            memory: Memory::default(),
+            sent: SentCommands::default(),
             had: VecDeque::new(),
         }
     }
 
-    /// Does whatever it is time for.
+    /// Takes the steps that are due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         for lost in self.agent.leases.ran_out(cx.now) {
             self.lose(lost.lease_id);
@@ -104,7 +104,7 @@ impl WorkerProcess {
         jobs.chain(claim).fold(self.agent.next_wakeup(), TimestampMs::min)
     }
 
-    /// Does the next things of a job, as far as their time has come.
+    /// Takes the next actions of a job, as far as they are due.
     fn act(&mut self, lease_id: LeaseId, cx: &mut Context<'_>) {
         while let Some(job) = self.jobs.get_mut(&lease_id) {
             if job.busy || job.next_at > cx.now.local {
@@ -112,7 +112,7 @@ impl WorkerProcess {
             }
             if let Some((command, _)) = job.finishing.clone() {
                 job.busy = true;
-                self.send(Errand::Finish(lease_id), command, cx);
+                self.send(Origin::Finish(lease_id), command, cx);
                 return;
             }
             if job.asking.is_some() {
@@ -123,30 +123,30 @@ impl WorkerProcess {
             match act {
                 Some(Act::Work(ms)) => job.next_at = cx.now.local.plus(DurationMs::new(ms)),
                 Some(Act::Progress(percent)) => {
-                    if cx.wishes_for(WishKind::Progress, key) {
+                    if cx.performs(ActionKind::Progress, key) {
                         job.busy = true;
                         let command = job.progress(percent);
-                        self.send(Errand::Progress(lease_id), command, cx);
+                        self.send(Origin::Progress(lease_id), command, cx);
                     }
                 }
                 Some(Act::Waitpoint) => {
-                    if cx.wishes_for(WishKind::Suspend, key) {
+                    if cx.performs(ActionKind::Suspend, key) {
                         job.asking = Some((job.waitpoint(), 0));
                     }
                 }
                 Some(Act::Suspend) => {
-                    if cx.wishes_for(WishKind::Suspend, key) {
+                    if cx.performs(ActionKind::Suspend, key) {
                         self.suspend(lease_id, cx);
                     }
                 }
                 Some(Act::Frame) => {
-                    if cx.wishes_for(WishKind::Frame, key) {
+                    if cx.performs(ActionKind::Frame, key) {
                         job.asking = Some((job.frame(), 0));
                     }
                 }
                 Some(Act::ReadSignals) => self.read_signals(lease_id, cx),
                 Some(Act::Neglect) => {
-                    if cx.wishes_for(WishKind::Neglect, key) {
+                    if cx.performs(ActionKind::Neglect, key) {
                         self.agent.leases.release(lease_id);
                     }
                 }
@@ -154,7 +154,7 @@ impl WorkerProcess {
                     job.finishing = Some((job.finish(&how, cx.now.store), 0));
                 }
                 Some(Act::Drop) | None => {
-                    if act.is_none() || cx.wishes_for(WishKind::Drop, key) {
+                    if act.is_none() || cx.performs(ActionKind::Drop, key) {
                         self.agent.leases.release(lease_id);
                         self.jobs.remove(&lease_id);
                     }
@@ -163,34 +163,34 @@ impl WorkerProcess {
         }
     }
 
-    fn send(&mut self, errand: Errand, command: AnyCommand, cx: &mut Context<'_>) {
+    fn send(&mut self, origin: Origin, command: AnyCommand, cx: &mut Context<'_>) {
         let stale = happens(&mut self.entropy, 300);
         let patience = self.agent.patience();
-        self.memory.note(&command);
-        match errand {
-            Errand::Finish(lease_id) if matches!(command, AnyCommand::Complete(_)) => {
+        self.sent.note(&command);
+        match origin {
+            Origin::Finish(lease_id) if matches!(command, AnyCommand::Complete(_)) => {
                 let known = if stale { Known::Nothing } else { self.agent.leases.known(lease_id) };
-                self.gatherer.complete(errand, command, known, patience, cx);
+                self.gatherer.complete(origin, command, known, patience, cx);
             }
-            // As the sdk does: with the record that the latest commit of this process has left.
-            Errand::Finish(lease_id) | Errand::Progress(lease_id) | Errand::Frame(lease_id)
+            // As the SDK does: with the record that the latest commit of this process has left.
+            Origin::Finish(lease_id) | Origin::Progress(lease_id) | Origin::Frame(lease_id)
                 if !stale =>
             {
                 let known = self.agent.leases.known(lease_id);
-                cx.command_knowing(errand, command, known, patience);
+                cx.command_knowing(origin, command, known, patience);
             }
-            _ => cx.command(errand, command, stale, patience),
+            _ => cx.command(origin, command, stale, patience),
         }
     }
 
-    /// A lease is lost: its handler is stopped, unless it is a reckless one.
+    /// Stops the handler of a lost lease, unless the worker is reckless.
     fn lose(&mut self, lease_id: LeaseId) {
         if !self.reckless {
             self.jobs.remove(&lease_id);
         }
     }
 
-    /// Notes what was drawn.
+    /// Takes over claimed work.
     pub fn claimed(
         &mut self,
         result: Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>,
@@ -220,7 +220,7 @@ impl WorkerProcess {
         self.jobs.insert(lease_id, job);
     }
 
-    /// Notes what came of a renewal.
+    /// Takes over the result of a renewal.
     pub fn renewed(
         &mut self,
         lease_id: LeaseId,
@@ -233,30 +233,30 @@ impl WorkerProcess {
         self.wake(cx);
     }
 
-    /// Notes that a look at what no worker fitted is over.
+    /// Takes over that a sweep has ended.
     pub fn swept(&mut self, cx: &mut Context<'_>) {
         self.agent.unblocked();
         self.wake(cx);
     }
 
-    /// Notes a hint that a partition has work.
+    /// Takes over a hint that a partition has work.
     pub fn hint(&mut self, lane: &LaneId, partition: Partition, cx: &mut Context<'_>) {
         self.agent.hint(lane, partition);
         self.next_claim = cx.now.local;
         self.wake(cx);
     }
 
-    /// Notes the answer to a command.
+    /// Takes over the answer to a command.
     pub fn answered(
         &mut self,
-        errand: Errand,
+        origin: Origin,
         result: Result<Committed<AnyOutcome>, EngineError>,
         cx: &mut Context<'_>,
     ) {
-        self.gatherer.answered(errand, cx);
-        match (errand, result) {
-            (Errand::Finish(lease_id), result) => self.finished(lease_id, &result, cx),
-            (Errand::Progress(lease_id), result) => {
+        self.gatherer.answered(origin, cx);
+        match (origin, result) {
+            (Origin::Finish(lease_id), result) => self.finished(lease_id, &result, cx),
+            (Origin::Progress(lease_id), result) => {
                 if let Ok(committed) = result {
                     self.agent.leases.learn(lease_id, committed.record);
                 }
@@ -265,12 +265,13 @@ impl WorkerProcess {
                 }
             }
             (
-                Errand::Suspend(lease_id) | Errand::Waitpoint(lease_id) | Errand::Frame(lease_id),
+                Origin::Suspend(lease_id) | Origin::Waitpoint(lease_id) | Origin::Frame(lease_id),
                 result,
             ) => self.asked(lease_id, result, cx),
-            (Errand::Take, Ok(committed)) => {
+            (Origin::Take, Ok(committed)) => {
                 if let Some(claimed) = claimed_by(committed.outcome) {
-                    // A repeated claim may have lost much of its lease, and is left to run out.
+                    // A repeated claim may have lost much of its lease, so the lease is left to
+                    // expire.
                     if !committed.repeat {
                         let record = committed.record;
                         self.agent.track(&claimed, record, committed.first_sent, committed.at);
@@ -283,15 +284,15 @@ impl WorkerProcess {
         self.wake(cx);
     }
 
-    /// Notes the answers to completions that were carried together.
+    /// Takes over the answers to completions that were carried together.
     pub fn gathered(
         &mut self,
         partition: Partition,
-        answers: Vec<(Errand, Result<Committed<AnyOutcome>, EngineError>)>,
+        answers: Vec<(Origin, Result<Committed<AnyOutcome>, EngineError>)>,
         cx: &mut Context<'_>,
     ) {
-        for (errand, result) in answers {
-            if let Errand::Finish(lease_id) = errand {
+        for (origin, result) in answers {
+            if let Origin::Finish(lease_id) = origin {
                 self.finished(lease_id, &result, cx);
             }
         }
@@ -299,28 +300,28 @@ impl WorkerProcess {
         self.wake(cx);
     }
 
-    /// Something has just happened to an execution: a handler that had it once speaks up again.
-    pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
-        if cx.healing || !cx.wishes_for(WishKind::Meddle, moment.key) {
+    /// Reacts to an event of an execution: a handler that had it once calls again.
+    pub fn notice(&mut self, notice: Notice, cx: &mut Context<'_>) {
+        if cx.healing || !cx.performs(ActionKind::Meddle, notice.key) {
             return;
         }
-        let mut entropy = stream(self.seed, "meddle", moment.key);
+        let mut entropy = stream(self.seed, "meddle", notice.key);
         if happens(&mut entropy, 300) {
-            self.take_at_once(moment.id, &mut entropy, cx);
+            self.take_at_once(notice.id, &mut entropy, cx);
             return;
         }
-        let again = self.memory.about(moment.id, &mut entropy);
+        let again = self.sent.about(notice.id, &mut entropy);
         let is_over = |(id, fence): &&(ExecutionId, Fence)| {
-            *id == moment.id && !self.jobs.contains_key(&fence.lease_id)
+            *id == notice.id && !self.jobs.contains_key(&fence.lease_id)
         };
         let had = self.had.iter().filter(is_over).map(|(_, fence)| *fence).next_back();
         let command = match (again, had) {
             (Some(command), _) if happens(&mut entropy, 600) => Some(command),
-            (_, Some(fence)) => Some(as_holder(moment.id, fence.into(), &mut entropy)),
+            (_, Some(fence)) => Some(as_holder(notice.id, fence.into(), &mut entropy)),
             (again, None) => again,
         };
         if let Some(command) = command {
-            self.send(Errand::Afterwards, command, cx);
+            self.send(Origin::Afterwards, command, cx);
         }
     }
 
@@ -347,13 +348,13 @@ impl WorkerProcess {
         let Some(mut job) = self.jobs.remove(&lease_id) else { return };
         self.next_claim = cx.now.local;
         if let Some((command, key)) = job.afterwards(cx.now.store)
-            && cx.wishes_for(WishKind::Afterwards, key)
+            && cx.performs(ActionKind::Afterwards, key)
         {
-            self.send(Errand::Afterwards, command, cx);
+            self.send(Origin::Afterwards, command, cx);
         }
     }
 
-    /// Uses a grant, sometimes twice, sometimes under a wrong name, sometimes the wrong way.
+    /// Uses a grant, sometimes twice, sometimes as another worker, sometimes the wrong way.
     pub fn take(&mut self, grant: GrantInHand, cx: &mut Context<'_>) {
         let key = hashed(grant.grant_id.uuid().as_bytes());
         let mut draws = Draws::new(self.seed, TAKE, key.wrapping_add(self.used.len() as u64));
@@ -365,14 +366,14 @@ impl WorkerProcess {
             let way = draws.below(10);
             let wrong = happens(&mut draws, 100);
             let Some(grant) = grant else { continue };
-            if !cx.wishes_for(WishKind::Take, (key & !0xff) + number as u64) {
+            if !cx.performs(ActionKind::Take, (key & !0xff) + number as u64) {
                 continue;
             }
             let way = match way {
                 0 => Way::New,
                 1 => Way::Resumed,
                 2 | 3 => Way::Over,
-                // As one does that was slow with what it drew.
+                // As a worker does that was slow with the work that it drew.
                 4 => Way::Offered,
                 _ => grant.way,
             };
@@ -380,7 +381,7 @@ impl WorkerProcess {
         }
     }
 
-    /// Tries to take an execution in any way, under a grant that it had once or never.
+    /// Tries to claim an execution in any way, under a former grant or a forged one.
     fn take_at_once(&mut self, id: ExecutionId, entropy: &mut Entropy, cx: &mut Context<'_>) {
         let had = self.used.iter().rev().find(|grant| grant.execution_id == id).copied();
         let grant_id = GrantId::random(entropy);
@@ -395,7 +396,7 @@ impl WorkerProcess {
             claim.grant_id = GrantId::random(self.agent.entropy());
         }
         let command = way.command(claim, &self.agent.profile().capabilities);
-        self.send(Errand::Take, command, cx);
+        self.send(Origin::Take, command, cx);
     }
 
     fn claim_under(&mut self, grant: &GrantInHand, wrong: bool) -> Claim {
@@ -414,7 +415,7 @@ impl WorkerProcess {
     }
 }
 
-/// What was taken, if something was.
+/// The claim in an outcome, if there is one.
 fn claimed_by(outcome: AnyOutcome) -> Option<Claimed> {
     match outcome {
         AnyOutcome::Claim(claimed)

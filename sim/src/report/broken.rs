@@ -1,15 +1,15 @@
-//! A rule that a check has seen broken.
+//! A broken rule, as a check reports it.
 
-/// A rule that was seen broken, before it is known where.
+/// A broken rule, before the step at which it broke is known.
 #[derive(Clone, Debug)]
 pub struct Broken {
     /// The invariant.
     pub tag: &'static str,
-    /// What is wrong.
+    /// The violation in words.
     pub detail: String,
 }
 
-/// Fails with a tag and a text unless a condition holds.
+/// Returns a [`Broken`] with a tag and a text unless a condition holds.
 macro_rules! ensure {
     ($holds:expr, $tag:expr, $($text:tt)+) => {
         if !$holds {

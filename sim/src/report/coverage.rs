@@ -1,10 +1,10 @@
-//! What a run has met: which commands in which situations, with what effect, and what else a world
-//! has to have met before its silence says anything.
+//! The coverage of a run: the commands that it decided in each situation, with their effects, and
+//! the rejections, events and faults that it met. A run without violations proves something only
+//! if its coverage is complete.
 //!
-//! A command counts where it was decided for good: where its unit was committed, with the record
+//! A command counts where it was decided finally: where its unit was committed, with the record
 //! and the clock that the store had then; where it was refused or recognised as a repeat, with the
-//! record and the time of the reply that settled it. What is decided on less and then decided again
-//! counts for nothing.
+//! record and the time of the reply that settled it. A decision that was made again does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,8 +15,8 @@ use ff_core::time::TimestampMs;
 
 use crate::plan::FaultKind;
 
-/// A situation, or no execution at all.
-pub type Place = Option<Situation>;
+/// A situation, or `None` where there is no execution.
+pub type MaybeSituation = Option<Situation>;
 
 macro_rules! command_kinds {
     ($($variant:ident $name:literal $identity:ident;)+) => {
@@ -35,7 +35,7 @@ macro_rules! command_kinds {
                 match self { $(Self::$variant => $name,)+ }
             }
 
-            /// By what it is recognised when it comes again; for a cancel that of operators.
+            /// The identity by which a repeat is recognised; for a cancel, that of operators.
             const fn identity(self) -> IdentityKind {
                 match self { $(Self::$variant => IdentityKind::$identity,)+ }
             }
@@ -85,16 +85,16 @@ impl fmt::Display for CommandKind {
     }
 }
 
-/// What became of a command.
+/// The effect of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
     /// The record was written and is in this situation now, or is gone.
-    Becomes(Place),
+    Becomes(MaybeSituation),
     /// The record stayed as it was; its index entries were written again.
     Kept,
     /// It was recognised as applied before.
     Repeat,
-    /// It was refused.
+    /// It was rejected.
     Refused(RejectionKind),
 }
 
@@ -102,24 +102,24 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cell {
     /// The situation that it was decided in.
-    pub from: Place,
+    pub from: MaybeSituation,
     /// The command.
     pub command: CommandKind,
 }
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}", self.command, place_name(self.from))
+        write!(f, "{} on {}", self.command, situation_name(self.from))
     }
 }
 
-/// By what a repeat was recognised: a row of the table of identities
+/// The identity by which a repeat was recognised: a row of the table of identities
 /// (`docs/architecture.md`, Identity).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IdentityRow {
     /// The command.
     pub command: CommandKind,
-    /// Whether it is a holder's, where operators have it too.
+    /// Whether it is a holder's, for commands that operators have too.
     pub by_holder: bool,
 }
 
@@ -130,20 +130,20 @@ impl fmt::Display for IdentityRow {
     }
 }
 
-/// Something that a world has to meet and did not.
+/// A gap in the coverage of many seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gap {
     /// A command was never decided in a situation.
     Cell(Cell),
-    /// A command never had an effect, in a situation in which the rules give it.
+    /// A command never had an effect that the rules give it in a situation.
     Effect(Cell, Effect),
-    /// No caller was ever refused like this.
+    /// No caller ever got this rejection.
     Rejection(RejectionKind),
-    /// It never happened to an execution.
+    /// No execution ever had this event.
     Event(EventKind),
-    /// It never went wrong.
+    /// The fault never happened.
     Fault(FaultKind),
-    /// It was never recognised as a repeat.
+    /// The command was never recognised as a repeat.
     Identity(IdentityRow),
 }
 
@@ -152,7 +152,7 @@ impl fmt::Display for Gap {
         match self {
             Self::Cell(cell) => write!(f, "command {cell}"),
             Self::Effect(cell, Effect::Becomes(to)) => {
-                write!(f, "effect {cell}: {}", place_name(*to))
+                write!(f, "effect {cell}: {}", situation_name(*to))
             }
             Self::Effect(cell, effect) => write!(f, "effect {cell}: {effect:?}"),
             Self::Rejection(kind) => write!(f, "rejection {}", kind.row().name),
@@ -163,7 +163,7 @@ impl fmt::Display for Gap {
     }
 }
 
-/// Rejections that no world of executions can meet, and why.
+/// Rejections that no simulated world can meet, and why.
 pub const UNREACHABLE: &[(RejectionKind, &str)] = &[
     (RejectionKind::PartitionOutOfRange, "programs check the ids that they are given themselves"),
     (RejectionKind::InvalidCapabilities, "comes from parsing, before there is a command"),
@@ -176,7 +176,7 @@ pub const UNREACHABLE: &[(RejectionKind, &str)] = &[
     (RejectionKind::Unread, "operations read what is missing, and never tell their callers of it"),
 ];
 
-/// Commands whose repeat is simply applied again, to the same effect.
+/// Commands whose repeats are applied again, with the same effect.
 const APPLIED_AGAIN: &[CommandKind] = &[
     CommandKind::Renew,
     CommandKind::UpdateProgress,
@@ -184,31 +184,31 @@ const APPLIED_AGAIN: &[CommandKind] = &[
     CommandKind::ForgetSignals,
 ];
 
-/// The table of transitions as it was observed from the rules.
+/// The table of transitions, as `docs/states.md` records it from the rules.
 const STATES: &str = include_str!("../../../docs/states.md");
 
-const PLACES: usize = Situation::ALL.len() + 1;
-const KEPT: usize = PLACES;
-const REPEAT: usize = PLACES + 1;
-const REFUSED: usize = PLACES + 2;
+const SITUATIONS: usize = Situation::ALL.len() + 1;
+const KEPT: usize = SITUATIONS;
+const REPEAT: usize = SITUATIONS + 1;
+const REFUSED: usize = SITUATIONS + 2;
 const EFFECTS: usize = REFUSED + TABLE.len();
 
-/// What one run has met, or many.
+/// The coverage of one run, or of many.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Marks {
+pub struct Coverage {
     /// How often each command had each effect in each situation.
     effects: Vec<u64>,
-    /// Repeats that were recognised of cancels by holders.
+    /// Cancels by holders that were recognised as repeats.
     holder_cancels: u64,
     rejections: BTreeMap<RejectionKind, u64>,
     events: BTreeMap<EventKind, u64>,
     faults: BTreeMap<FaultKind, u64>,
 }
 
-impl Default for Marks {
+impl Default for Coverage {
     fn default() -> Self {
         Self {
-            effects: vec![0; PLACES * CommandKind::ALL.len() * EFFECTS],
+            effects: vec![0; SITUATIONS * CommandKind::ALL.len() * EFFECTS],
             holder_cancels: 0,
             rejections: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -217,9 +217,9 @@ impl Default for Marks {
     }
 }
 
-impl fmt::Debug for Marks {
+impl fmt::Debug for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Marks")
+        f.debug_struct("Coverage")
             .field("cells", &self.cells().values().filter(|count| **count > 0).count())
             .field("rejections", &self.rejections)
             .field("events", &self.events)
@@ -228,8 +228,8 @@ impl fmt::Debug for Marks {
     }
 }
 
-impl Marks {
-    /// Notes what a command came to, decided on a record at an instant of the store's clock.
+impl Coverage {
+    /// Records the effect of a command that was decided on a record, at a time of the store.
     pub fn note(
         &mut self,
         command: CommandKind,
@@ -241,12 +241,12 @@ impl Marks {
         self.effects[number(Cell { from, command }, effect)] += 1;
     }
 
-    /// Notes that a cancel by a holder was recognised as a repeat.
+    /// Records that a cancel by a holder was recognised as a repeat.
     pub const fn note_holder_cancel(&mut self) {
         self.holder_cancels += 1;
     }
 
-    /// Notes what a whole run has counted.
+    /// Records the counts of a whole run.
     pub fn note_run(
         &mut self,
         rejections: &BTreeMap<RejectionKind, u64>,
@@ -258,7 +258,7 @@ impl Marks {
         add(&mut self.faults, faults);
     }
 
-    /// Adds what another run has met.
+    /// Adds the coverage of another run.
     pub fn merge(&mut self, other: &Self) {
         for (count, more) in self.effects.iter_mut().zip(&other.effects) {
             *count += more;
@@ -278,17 +278,17 @@ impl Marks {
         every_cell().map(count).collect()
     }
 
-    /// How often commands were refused for each reason, callers told or not.
+    /// How often commands were rejected for each reason.
     pub const fn rejections(&self) -> &BTreeMap<RejectionKind, u64> {
         &self.rejections
     }
 
-    /// How often each thing happened to executions.
+    /// How often executions had each event.
     pub const fn events(&self) -> &BTreeMap<EventKind, u64> {
         &self.events
     }
 
-    /// How often each thing went wrong.
+    /// How often each fault happened.
     pub const fn faults(&self) -> &BTreeMap<FaultKind, u64> {
         &self.faults
     }
@@ -301,14 +301,14 @@ impl Marks {
             let own = if *command == CommandKind::Cancel { self.holder_cancels } else { 0 };
             let by_holder = command.identity() == IdentityKind::Fence;
             let row = IdentityRow { command: *command, by_holder };
-            (row, places().map(repeat).sum::<u64>() - own)
+            (row, situations().map(repeat).sum::<u64>() - own)
         };
         let repeated = |command: &&CommandKind| !APPLIED_AGAIN.contains(command);
         let rows = CommandKind::ALL.iter().filter(repeated).map(row);
         rows.chain([(holder, self.holder_cancels)]).collect()
     }
 
-    /// Everything that has to be met and was not.
+    /// The gaps.
     pub fn missing(&self) -> Vec<Gap> {
         let cells = self.cells();
         let cells = none(cells.iter().map(|(cell, count)| (Gap::Cell(*cell), *count)));
@@ -328,7 +328,7 @@ impl Marks {
         cells.into_iter().chain(none(others)).collect()
     }
 
-    /// The effects that the rules give and that were not met.
+    /// The effects that the rules give and that no run has met.
     pub fn missing_effects(&self) -> Vec<Gap> {
         let count = |(cell, effect)| (Gap::Effect(cell, effect), self.count(cell, effect));
         none(transitions().into_iter().map(count))
@@ -340,7 +340,7 @@ impl Marks {
     }
 }
 
-/// The gaps that were met not once.
+/// The gaps whose count is zero.
 fn none(counted: impl Iterator<Item = (Gap, u64)>) -> Vec<Gap> {
     counted.filter(|(_, count)| *count == 0).map(|(gap, _)| gap).collect()
 }
@@ -351,48 +351,48 @@ fn add<K: Copy + Ord>(to: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>) {
     }
 }
 
-/// Where the count of an effect stands.
+/// The position of an effect's count.
 const fn number(cell: Cell, effect: Effect) -> usize {
     let effect = match effect {
-        Effect::Becomes(place) => place_number(place),
+        Effect::Becomes(found) => situation_number(found),
         Effect::Kept => KEPT,
         Effect::Repeat => REPEAT,
         Effect::Refused(kind) => REFUSED + kind as usize,
     };
-    let cell = place_number(cell.from) * CommandKind::ALL.len() + cell.command as usize;
+    let cell = situation_number(cell.from) * CommandKind::ALL.len() + cell.command as usize;
     cell * EFFECTS + effect
 }
 
-const fn place_number(place: Place) -> usize {
-    match place {
+const fn situation_number(found: MaybeSituation) -> usize {
+    match found {
         None => 0,
         Some(situation) => 1 + situation as usize,
     }
 }
 
 /// No execution, and every situation.
-pub fn places() -> impl Iterator<Item = Place> {
+pub fn situations() -> impl Iterator<Item = MaybeSituation> {
     std::iter::once(None).chain(Situation::ALL.map(Some))
 }
 
-/// The name of a situation, or of having none.
-pub fn place_name(place: Place) -> &'static str {
-    place.map_or("absent", Situation::as_str)
+/// The name of a situation, or of its absence.
+pub fn situation_name(found: MaybeSituation) -> &'static str {
+    found.map_or("absent", Situation::as_str)
 }
 
 /// Every command in every situation.
 pub fn every_cell() -> impl Iterator<Item = Cell> {
     let commands =
         |from| CommandKind::ALL.iter().map(move |command| Cell { from, command: *command });
-    places().flat_map(commands)
+    situations().flat_map(commands)
 }
 
-/// Every effect that is no refusal which the rules give to a command in a situation, as the table
-/// of `docs/states.md` has them.
+/// Every effect other than a rejection that the rules give to a command in a situation, as the
+/// table of `docs/states.md` has them.
 pub fn transitions() -> BTreeSet<(Cell, Effect)> {
     let is_header = |line: &&str| line.starts_with("| command | absent |");
     let mut rows = STATES.lines().skip_while(|line| !is_header(line));
-    let places: Vec<Place> = rows.next().map(places_of).unwrap_or_default();
+    let situations: Vec<MaybeSituation> = rows.next().map(situations_of).unwrap_or_default();
     let rows = rows.skip(1).take_while(|line| line.starts_with('|'));
     let mut found = BTreeSet::new();
     for row in rows {
@@ -401,7 +401,7 @@ pub fn transitions() -> BTreeSet<(Cell, Effect)> {
         let Some(command) = CommandKind::ALL.iter().find(|kind| kind.name() == name) else {
             continue;
         };
-        for (from, effects) in places.iter().zip(columns) {
+        for (from, effects) in situations.iter().zip(columns) {
             let cell = Cell { from: *from, command: *command };
             found.extend(effects.split(", ").filter_map(effect).map(|effect| (cell, effect)));
         }
@@ -413,19 +413,19 @@ fn columns(row: &str) -> impl Iterator<Item = &str> {
     row.trim_matches('|').split('|').map(str::trim)
 }
 
-fn places_of(header: &str) -> Vec<Place> {
-    columns(header).skip(1).filter_map(place).collect()
+fn situations_of(header: &str) -> Vec<MaybeSituation> {
+    columns(header).skip(1).filter_map(situation_named).collect()
 }
 
-fn place(name: &str) -> Option<Place> {
-    places().find(|place| place_name(*place) == name)
+fn situation_named(name: &str) -> Option<MaybeSituation> {
+    situations().find(|found| situation_name(*found) == name)
 }
 
 fn effect(name: &str) -> Option<Effect> {
     match name {
         "_kept_" => Some(Effect::Kept),
         "_repeat_" => Some(Effect::Repeat),
-        name => place(name).map(Effect::Becomes),
+        name => situation_named(name).map(Effect::Becomes),
     }
 }
 
@@ -433,7 +433,7 @@ fn effect(name: &str) -> Option<Effect> {
 mod tests {
     use super::*;
 
-    /// A command that is missing here would leave no marks.
+    /// A command that is missing here would leave no coverage.
     #[test]
     fn commands_are_those_of_the_rules() {
         let variants: Vec<String> =
@@ -441,7 +441,7 @@ mod tests {
         assert_eq!(variants, AnyCommand::NAMES);
     }
 
-    /// The table is read as it is written: each command has an effect, and only one creates.
+    /// The table is read correctly: each command has an effect, and only one creates.
     #[test]
     fn the_table_of_transitions_is_understood() {
         let found = transitions();
@@ -456,10 +456,10 @@ mod tests {
         assert!(found.contains(&(cell, Effect::Repeat)));
     }
 
-    /// Every count has a place of its own.
+    /// Every count has its own position.
     #[test]
     fn no_two_effects_share_a_count() {
-        let effects: Vec<Effect> = places()
+        let effects: Vec<Effect> = situations()
             .map(Effect::Becomes)
             .chain([Effect::Kept, Effect::Repeat])
             .chain(TABLE.iter().map(|row| Effect::Refused(row.kind)))
@@ -467,22 +467,22 @@ mod tests {
         let numbers: BTreeSet<usize> = every_cell()
             .flat_map(|cell| effects.iter().map(move |effect| number(cell, *effect)))
             .collect();
-        assert_eq!(numbers.len(), Marks::default().effects.len());
-        assert_eq!(numbers.last().copied(), Some(Marks::default().effects.len() - 1));
+        assert_eq!(numbers.len(), Coverage::default().effects.len());
+        assert_eq!(numbers.last().copied(), Some(Coverage::default().effects.len() - 1));
     }
 
-    /// What is met is no gap any more, merged or not.
+    /// A count above zero is not a gap any more, merged or not.
     #[test]
     fn what_is_met_is_not_missing() {
-        let mut marks = Marks::default();
-        let everything = marks.missing();
+        let mut coverage = Coverage::default();
+        let everything = coverage.missing();
         let gap = Gap::Cell(Cell { from: None, command: CommandKind::Create });
         assert!(everything.contains(&gap));
-        let mut other = Marks::default();
+        let mut other = Coverage::default();
         other.note(CommandKind::Create, None, TimestampMs::ZERO, Effect::Becomes(None));
         other.note_run(&BTreeMap::new(), &[(EventKind::Created, 1)].into(), &BTreeMap::new());
-        marks.merge(&other);
-        assert!(!marks.missing().contains(&gap));
-        assert_eq!(marks.missing().len(), everything.len() - 2);
+        coverage.merge(&other);
+        assert!(!coverage.missing().contains(&gap));
+        assert_eq!(coverage.missing().len(), everything.len() - 2);
     }
 }

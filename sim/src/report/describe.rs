@@ -1,4 +1,4 @@
-//! Requests and replies in a few words, for traces.
+//! Short descriptions of requests and replies, for traces.
 
 use ff_core::bounded::truncated;
 use ff_core::execution::{Event, situation};
@@ -9,7 +9,7 @@ use ff_core::store::{
 };
 use ff_core::time::TimestampMs;
 
-/// What a request asks for.
+/// Describes a request.
 pub fn request(request: &Request, now: TimestampMs) -> String {
     match request {
         Request::Commit(commit) => {
@@ -26,7 +26,7 @@ pub fn request(request: &Request, now: TimestampMs) -> String {
     }
 }
 
-/// What a reply says.
+/// Describes a reply.
 pub fn reply(body: &ReplyBody, now: TimestampMs) -> String {
     match body {
         ReplyBody::Commit(units) => {
@@ -59,7 +59,7 @@ pub fn reply(body: &ReplyBody, now: TimestampMs) -> String {
     }
 }
 
-/// As much of a text as fits a trace.
+/// Shortens a text to fit a trace.
 pub fn shortened(text: &str) -> &str {
     truncated(text, 600)
 }

@@ -1,11 +1,11 @@
-//! Which invariants a run is watched for.
+//! The invariants that a run checks.
 
 use std::fmt;
 use std::str::FromStr;
 
 macro_rules! invariants {
     ($($(#[doc = $what:literal])+ $invariant:ident => $tag:literal;)+) => {
-        /// What always holds (`docs/architecture.md`, Invariants).
+        /// An invariant (`docs/architecture.md`, Invariants).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Invariant {
@@ -16,14 +16,14 @@ macro_rules! invariants {
             /// Every invariant.
             pub const ALL: &'static [Self] = &[$(Self::$invariant),+];
 
-            /// The tag by which it is named in violations.
+            /// The tag that names it in violations.
             pub const fn tag(self) -> &'static str {
                 match self {
                     $(Self::$invariant => $tag,)+
                 }
             }
 
-            /// What always holds, in a sentence.
+            /// Its description, in a sentence.
             pub fn description(self) -> &'static str {
                 match self {
                     $(Self::$invariant => concat!($($what),+).trim_ascii(),)+
@@ -42,9 +42,9 @@ invariants! {
     Fence => "INV-FENCE-1";
     /// A grant is consumed at most once, before its expiry, by its worker.
     Grant => "INV-GRANT-1";
-    /// Each life has one end and one terminal event, and stands nowhere but in `due` after it.
+    /// Each life has one end and one terminal event, and afterwards an entry in `due` alone.
     Terminal => "INV-TERMINAL-1";
-    /// What was acknowledged is there.
+    /// Everything that was acknowledged is there.
     Durable => "INV-DURABLE-1";
     /// The same identity gives the same answer or a refusal, never a second effect.
     Identity => "INV-IDENTITY-1";
@@ -58,21 +58,21 @@ invariants! {
     Suspend => "INV-SUSPEND-1";
     /// An acknowledged signal is taken once, and kept until retention takes it away.
     Signal => "INV-SIGNAL-1";
-    /// A signal is taken with a good token of its waitpoint alone.
+    /// A signal is taken only with a good token of its waitpoint.
     Token => "INV-TOKEN-1";
     /// The output of an attempt has every acknowledged frame, once and in order.
     Frame => "INV-FRAME-1";
     /// Retries, reclaims and lives are counted once each, and never beyond their limits.
     Counts => "COUNTS";
-    /// A refusal rests on what the store has said, and is true of it.
+    /// A rejection rests on a reply of the store, and is true of it.
     Refusal => "REFUSAL";
-    /// The journal tells what each commit did.
+    /// The journal records the changes of each commit.
     Journal => "JOURNAL";
     /// Lists show every record once, page by page.
     Lists => "LISTS";
     /// Nothing over a bound or undecodable is sent, stored or answered.
     Bounds => "BOUNDS";
-    /// After the faults all work comes to its end, without a storm of calls.
+    /// After the faults all work comes to its end, within a bounded number of calls.
     Liveness => "LIVENESS";
 }
 
@@ -82,14 +82,14 @@ impl fmt::Display for Invariant {
     }
 }
 
-/// A tag that no invariant has.
+/// The error of a tag that names no invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownInvariant(String);
 
 impl fmt::Display for UnknownInvariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tags: Vec<&str> = Invariant::ALL.iter().map(|invariant| invariant.tag()).collect();
-        write!(f, "no invariant is called {:?}; there are {}", self.0, tags.join(", "))
+        write!(f, "unknown invariant {:?}: expected one of {}", self.0, tags.join(", "))
     }
 }
 
@@ -104,7 +104,7 @@ impl FromStr for Invariant {
     }
 }
 
-/// A set of invariants. What is not in it is not looked at; what happens in a run stays the same.
+/// A set of invariants. A run does not check the others, and otherwise stays the same.
 ///
 /// ```
 /// use ff_sim::{Invariant, InvariantSet};
@@ -120,18 +120,18 @@ pub struct InvariantSet(u32);
 impl InvariantSet {
     /// Every invariant.
     pub const ALL: Self = Self((1 << Invariant::ALL.len()) - 1);
-    /// None.
+    /// No invariant.
     pub const NONE: Self = Self(0);
 
-    /// Those that can be judged by requests and replies alone, without knowing which command each
-    /// request carries: what is watched while users' programs run.
+    /// The invariants that can be judged by requests and replies alone, without knowing the command
+    /// of each request: those that a simulation of users' handlers checks.
     pub const OF_REQUESTS: Self = Self::ALL
         .without(Invariant::Suspend)
         .without(Invariant::Signal)
         .without(Invariant::Token)
         .without(Invariant::Frame);
 
-    /// One invariant by itself.
+    /// A set of one invariant.
     pub const fn only(invariant: Invariant) -> Self {
         Self(1 << invariant as u32)
     }
@@ -180,7 +180,7 @@ impl fmt::Display for InvariantSet {
 impl FromStr for InvariantSet {
     type Err = UnknownInvariant;
 
-    /// Tags between commas; `all` stands for every invariant.
+    /// Parses tags between commas; `all` stands for every invariant.
     fn from_str(tags: &str) -> Result<Self, UnknownInvariant> {
         if tags == "all" {
             return Ok(Self::ALL);

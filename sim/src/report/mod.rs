@@ -1,4 +1,4 @@
-//! What a run reports: what it met, and the rule that it saw broken.
+//! The result of a run: a report of its counts and coverage, or the rule that it broke.
 
 mod broken;
 pub mod coverage;

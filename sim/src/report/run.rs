@@ -1,4 +1,4 @@
-//! What a run comes to: a report of what it met, or the rule that it saw broken.
+//! The result of a run: a report, or the violation of a rule.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,40 +6,40 @@ use std::fmt;
 use ff_core::error::RejectionKind;
 use ff_core::execution::EventKind;
 
-use crate::plan::{FaultId, FaultKind, Plan, WishId};
+use crate::plan::{ActionId, FaultId, FaultKind, Plan};
 use crate::report::StoreKind;
-use crate::report::coverage::Marks;
+use crate::report::coverage::Coverage;
 use crate::report::invariants::InvariantSet;
 
-/// How a run is watched, and what decides it beside its plan.
+/// The options of a run: everything apart from its plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Whether every step is kept; a violation has its last steps even if not.
+    /// Whether to keep every step for the report. A violation has its last steps in any case.
     pub trace: bool,
-    /// Bytes that decide what the network and the faults draw, two for a draw, until they end; the
-    /// plan's seed decides from there. For searches that are guided by what a run has met.
+    /// Bytes that decide the draws of the network and the faults, two for each draw, until they are
+    /// used up; the plan's seed decides afterwards. For searches that are guided by coverage.
     pub choices: Option<Vec<u8>>,
-    /// Which store answers.
+    /// The store that answers.
     pub store: StoreKind,
-    /// What it is watched for; everything unless something else is asked for.
+    /// The invariants to check; all by default.
     pub invariants: InvariantSet,
 }
 
-/// What a run met, when no rule was broken.
+/// The report of a run that broke no rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// The seed that decided everything.
+    /// The seed.
     pub seed: u64,
     /// Events that were handled.
     pub steps: u64,
-    /// Requests that reached the store.
+    /// Requests that the store served.
     pub store_calls: u64,
     /// Executions that were created.
     pub executions: u64,
     /// Units that were committed.
     pub commits: u64,
-    /// Simulated milliseconds until everything was settled.
+    /// Simulated milliseconds until all work was settled.
     pub simulated_ms: u64,
     /// A rolling hash over all steps, by a fixed algorithm: equal runs have equal hashes.
     pub state_hash: u64,
@@ -47,34 +47,34 @@ pub struct Report {
     pub faults: BTreeMap<FaultKind, u64>,
     /// The faults that were injected, in order.
     pub injected: Vec<FaultId>,
-    /// The wishes that were carried out, in order.
-    pub wishes: Vec<WishId>,
-    /// Rejections that callers were given.
+    /// The actions that were performed, in order.
+    pub actions: Vec<ActionId>,
+    /// Rejections that callers got.
     pub rejections: BTreeMap<RejectionKind, u64>,
-    /// Events that the journal was given.
+    /// Events that were written to the journal.
     pub events: BTreeMap<EventKind, u64>,
-    /// Commands that callers were answered, by name.
+    /// Commands whose callers were answered, by name.
     pub commands: BTreeMap<&'static str, u64>,
-    /// What it met.
-    pub marks: Marks,
-    /// Every step in words, if that was asked for.
+    /// The coverage.
+    pub coverage: Coverage,
+    /// Every step, if the options ask for it.
     pub trace: Vec<String>,
 }
 
 impl Report {
-    /// Adds what was counted elsewhere to the marks.
-    pub(crate) fn note_marks(&mut self) {
-        self.marks.note_run(&self.rejections, &self.events, &self.faults);
+    /// Adds the other counts to the coverage.
+    pub(crate) fn note_coverage(&mut self) {
+        self.coverage.note_run(&self.rejections, &self.events, &self.faults);
     }
 }
 
-/// A rule that was broken, and how to see it again.
+/// A broken rule, and how to reproduce it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
-    /// What decided the run.
+    /// The plan of the run.
     pub plan: Plan,
-    /// Which store answered.
+    /// The store that answered.
     pub store: StoreKind,
     /// The number of the step.
     pub step: u64,
@@ -82,13 +82,13 @@ pub struct Violation {
     pub at: u64,
     /// The invariant, or `LIVENESS` or `DETERMINISM`.
     pub tag: &'static str,
-    /// What is wrong.
+    /// The violation in words.
     pub detail: String,
     /// The faults that had been injected, in order.
     pub injected: Vec<FaultId>,
-    /// The wishes that had been carried out, in order.
-    pub wishes: Vec<WishId>,
-    /// Its steps in words, the last ones alone unless all were asked for.
+    /// The actions that had been performed, in order.
+    pub actions: Vec<ActionId>,
+    /// The steps: only the last ones, unless the options ask for all.
     pub trace: Vec<String>,
 }
 
@@ -99,24 +99,24 @@ impl fmt::Display for Violation {
         }
         writeln!(f, "[{}] {}", self.tag, self.detail)?;
         let seed = self.plan.seed;
-        writeln!(f, "at step {} of seed {seed}, {} ms after its start", self.step, self.at)?;
-        // The command of a plan names its file, which is not known here.
+        writeln!(f, "at step {} of seed {seed}, at {} ms", self.step, self.at)?;
+        // The command for a plan names the plan's file, which is unknown here.
         match self.plan == Plan::from(seed) {
-            true => write!(f, "to see it again: {}", self.again()),
+            true => write!(f, "to reproduce: {}", self.again()),
             false => Ok(()),
         }
     }
 }
 
 impl Violation {
-    /// Keeps the last steps alone.
+    /// Keeps only the last steps.
     pub(crate) fn shorten(mut self: Box<Self>) -> Box<Self> {
         const TOLD_STEPS: usize = 60;
         self.trace.drain(..self.trace.len().saturating_sub(TOLD_STEPS));
         self
     }
 
-    /// The command that shows it again.
+    /// The command that reproduces it.
     pub fn again(&self) -> String {
         let seed = self.plan.seed;
         let what = match self.plan == Plan::from(seed) {

@@ -1,6 +1,6 @@
-//! Which stores there are.
+//! The stores that can answer.
 
-/// Which store answers. A seed gives the same run with either.
+/// The store that answers. A seed gives the same run with either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum StoreKind {

@@ -1,4 +1,4 @@
-//! The store as a simulated process reaches it.
+//! The backend of a simulated process.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::outbox::{Content, Outbox};
 
-/// A process's way to the simulated store.
+/// The backend through which a process reaches the simulated store.
 #[derive(Debug)]
 pub struct SimulatedBackend(pub Arc<Outbox>);
 

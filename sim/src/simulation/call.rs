@@ -1,4 +1,4 @@
-//! Calls on their way: to the store, to services, and back.
+//! Calls of the store and of services, while they are in flight.
 
 use std::sync::Arc;
 
@@ -8,49 +8,49 @@ use tokio::sync::oneshot;
 use super::outbox::{AnyReply, Effect, ServiceCall};
 use crate::plan::FaultKind;
 
-/// A call and what has come of it.
+/// A call in flight.
 pub struct Call {
     pub slot: usize,
     pub cargo: Cargo,
-    /// When its sender gives it up where no reply comes.
+    /// When its sender gives up without a reply.
     pub gives_up: u64,
-    /// Whether its sender ends when the reply comes, before it has seen it.
+    /// Whether its sender crashes right before it would receive the reply.
     pub ends_sender: bool,
 }
 
-/// What a call is about.
+/// The content of a call.
 pub enum Cargo {
-    /// The store.
+    /// A call of the store.
     Store {
-        /// What is asked.
+        /// The request.
         request: Request,
-        /// Where the answer goes.
+        /// The sender's end.
         answer: Option<oneshot::Sender<Result<Reply, Failure>>>,
-        /// What the store has answered.
+        /// The store's reply.
         reply: Option<Reply>,
     },
-    /// A service.
+    /// A call of a service.
     Service {
-        /// Which.
+        /// The service.
         service: Arc<str>,
-        /// What is asked, in words.
+        /// A description of the call.
         what: String,
-        /// What it does.
+        /// The effect on the service.
         effect: Option<Effect>,
-        /// Where the answer goes.
+        /// The sender's end.
         answer: Option<oneshot::Sender<Result<AnyReply, bool>>>,
-        /// What the service has answered.
+        /// The service's reply.
         reply: Option<AnyReply>,
     },
 }
 
 impl Call {
-    /// A call of the store.
+    /// Creates a call of the store.
     pub const fn store(request: Request, answer: oneshot::Sender<Result<Reply, Failure>>) -> Self {
         Self::new(Cargo::Store { request, answer: Some(answer), reply: None })
     }
 
-    /// A call of a service.
+    /// Creates a call of a service.
     pub fn service(call: ServiceCall) -> Self {
         let ServiceCall { service, what, effect, answer } = call;
         let (effect, answer) = (Some(effect), Some(answer));
@@ -61,17 +61,17 @@ impl Call {
         Self { slot: 0, cargo, gives_up: 0, ends_sender: false }
     }
 
-    /// Whether a service is called.
+    /// Whether it is a call of a service.
     pub const fn is_service(&self) -> bool {
         matches!(self.cargo, Cargo::Service { .. })
     }
 
-    /// Whether the store is asked for something and nothing is to change.
+    /// Whether it only reads from the store.
     pub const fn only_reads(&self) -> bool {
         matches!(&self.cargo, Cargo::Store { request, .. } if request.is_read_only())
     }
 
-    /// Hands the reply to the sender, if it still waits for it.
+    /// Passes the reply to the sender, if it still waits.
     pub fn answer(&mut self) {
         match &mut self.cargo {
             Cargo::Store { answer, reply, .. } => {
@@ -87,12 +87,12 @@ impl Call {
         }
     }
 
-    /// Tells the sender that there is no reply, and whether it is known that nothing left.
+    /// Reports to the sender that there is no reply; `known`: and that the call never left.
     pub fn fail(&mut self, known: bool) {
         match &mut self.cargo {
             Cargo::Store { answer, .. } => {
                 let failure = if known {
-                    Failure::NotSent("the store is not reached".to_owned())
+                    Failure::NotSent("the store is unreachable".to_owned())
                 } else {
                     Failure::MaybeApplied("no reply in time".to_owned())
                 };
@@ -105,12 +105,12 @@ impl Call {
     }
 }
 
-/// What a fault is called in the trace, after what it met.
-pub const fn fault_words(fault: FaultKind) -> &'static str {
+/// Describes the effect of a fault on a call, for the trace.
+pub const fn fault_effect(fault: FaultKind) -> &'static str {
     match fault {
         FaultKind::RequestLost => "never arrives",
-        FaultKind::ReplyLost => "is carried out and its reply is lost",
-        FaultKind::LateExecution => "is given up, and carried out later",
+        FaultKind::ReplyLost => "is carried out, but its reply is lost",
+        FaultKind::LateExecution => "times out and is carried out later",
         FaultKind::Resend => "is sent twice",
         _ => "is slow",
     }

@@ -1,4 +1,4 @@
-//! What goes wrong in a simulation, and how much of it a seed draws.
+//! The faults of a simulation, and the weights that a seed draws for them.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,8 @@ use crate::determinism::random::{between, one_of, stream};
 use crate::fault::journey::Network;
 use crate::plan::{FaultKind, FaultWeights};
 
-/// What may go wrong in a simulation. Each seed draws from it what does, and how often: some seeds
-/// have much of little, others a little of all.
+/// The faults that may happen in a simulation. Each seed draws how often each of them happens: some
+/// seeds have many faults of few kinds, others a few of all kinds.
 ///
 /// ```
 /// use ff_sim::{FaultKind, Faults};
@@ -20,36 +20,36 @@ use crate::plan::{FaultKind, FaultWeights};
 pub struct Faults(BTreeSet<FaultKind>);
 
 impl Faults {
-    /// Everything.
+    /// All faults of users' simulations.
     pub fn all() -> Self {
         Self::only(FaultKind::of_simulations())
     }
 
-    /// Nothing: calls take their time and arrive in any order, and no more than that.
+    /// No faults: calls take their time and may overtake each other.
     pub fn none() -> Self {
         Self(BTreeSet::new())
     }
 
-    /// These, and no others.
+    /// Only these faults.
     pub fn only(faults: impl IntoIterator<Item = FaultKind>) -> Self {
         Self(faults.into_iter().collect())
     }
 
-    /// The same, and this one.
+    /// Adds a fault.
     #[must_use]
     pub fn with(mut self, fault: FaultKind) -> Self {
         self.0.insert(fault);
         self
     }
 
-    /// The same but for this one.
+    /// Removes a fault.
     #[must_use]
     pub fn without(mut self, fault: FaultKind) -> Self {
         self.0.remove(&fault);
         self
     }
 
-    /// Whether this one is among them.
+    /// Whether a fault is in the set.
     pub fn has(&self, fault: FaultKind) -> bool {
         self.0.contains(&fault)
     }

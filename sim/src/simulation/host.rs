@@ -1,4 +1,4 @@
-//! Where a simulated process runs: what it needs to connect.
+//! The host of a simulated process: everything that it needs to connect.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub const NAMESPACE: &str = "simulation";
 const PARTITIONS: PartitionConfig =
     PartitionConfig { num_flow_partitions: 4, num_budget_partitions: 1, num_quota_partitions: 1 };
 
-/// One start of a simulated process: its way to the store, and configurations in which everything
+/// One start of a simulated process: its backend, and configurations in which every random value
 /// comes from the seed.
 #[derive(Clone, Debug)]
 pub struct Host(Start);
@@ -37,23 +37,23 @@ impl Host {
         self.0.count
     }
 
-    /// A seed for what the process draws.
+    /// A seed for the random values of the process.
     pub const fn seed(&self) -> u64 {
         self.0.seed
     }
 
-    /// What its wall clock shows at the start, right or wrong.
+    /// Its wall clock at the start, which may be off.
     pub const fn wall_clock(&self) -> TimestampMs {
         self.0.wall
     }
 
-    /// Its way to the store.
+    /// The backend through which it reaches the store.
     pub fn backend(&self) -> Arc<dyn EngineBackend> {
         Arc::new(SimulatedBackend(self.0.outbox.clone()))
     }
 
-    /// A worker of this process, named like it. After a crash it comes back as a new instance, or
-    /// as the one that it was.
+    /// The configuration of a worker of this process, with the name of the process. After a crash
+    /// it comes back as a new instance, or under the previous instance id.
     pub fn worker_config(&self) -> WorkerConfig {
         let name = &self.0.name;
         let count =
@@ -67,7 +67,7 @@ impl Host {
         config
     }
 
-    /// A client of this process.
+    /// The configuration of a client of this process.
     pub fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new(NAMESPACE).expect("the namespace is an id");
         config.seed = Some(self.0.seed);
@@ -76,7 +76,7 @@ impl Host {
         config
     }
 
-    /// A runtime of a worker that is connected with this configuration.
+    /// Connects a worker with this configuration and returns its runtime.
     ///
     /// # Errors
     ///

@@ -1,13 +1,13 @@
-//! Users' own handlers in a world of faults: the real sdk, on paused clocks, over a simulated
-//! store and network (`docs/simulation.md`).
+//! Simulations of users' handlers: the real SDK on paused clocks, over a simulated store and
+//! network (`docs/simulation.md`).
 //!
-//! Where to look:
+//! Modules:
 //!
 //! - `simulation`, `seeds`: one run of a test, and many;
-//! - `sim`, `host`, `service`: what a test and its processes hold;
-//! - `scene`: the loop; `network`: what becomes of calls, wake-ups and processes;
-//! - `process`: a process with a runtime and a clock of its own;
-//! - `faults`: what goes wrong, and how often.
+//! - `sim`, `host`, `service`: the interface of a test and its processes;
+//! - `scene`: the event loop; `network`: events of calls, wake-ups and processes;
+//! - `process`: a process with its own runtime and clock;
+//! - `faults`: the faults, and their weights.
 
 mod backend;
 mod call;
@@ -27,7 +27,7 @@ mod trace;
 
 pub use faults::Faults;
 pub use host::{Host, NAMESPACE};
-pub use outcome::{Failure, FailureKind, Outcome, Verdict};
+pub use outcome::{FailureKind, SimulationFailure, SimulationOutcome, TestResult};
 pub use seeds::{Seeds, Summary};
 pub use service::{CallFailed, Service};
 pub use sim::Sim;

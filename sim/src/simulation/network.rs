@@ -1,4 +1,4 @@
-//! What happens to calls, wake-ups and processes at their time.
+//! The events of calls, wake-ups and processes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,11 +11,11 @@ use crate::model::caller::Caller;
 use crate::plan::FaultKind;
 use crate::report::Broken;
 
-use super::call::{Call, Cargo, fault_words};
+use super::call::{Call, Cargo, fault_effect};
 use super::outcome::FailureKind;
 use super::process::panic_text;
 use super::scene::{Happening, Scene, TEST, Wrong};
-use super::trace::{request_words, told};
+use super::trace::{describe_request, told};
 
 impl From<Broken> for Wrong {
     fn from(broken: Broken) -> Self {
@@ -23,7 +23,7 @@ impl From<Broken> for Wrong {
     }
 }
 
-/// At which point of a call its sender crashes.
+/// The point of a call at which its sender crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Crash {
     BeforeIt,
@@ -32,7 +32,7 @@ enum Crash {
 }
 
 impl Scene {
-    /// Sends a call of a process on its way.
+    /// Sends a call of a process.
     pub fn send(&mut self, slot: usize, at: u64, mut call: Call) {
         self.slots[slot].calls += 1;
         let key = (slot as u64) << 32 | self.slots[slot].calls;
@@ -85,22 +85,22 @@ impl Scene {
     fn note_sent(&mut self, slot: usize, at: u64, call: &Call, way: Journey) {
         let name = self.slots[slot].name.clone();
         if call.is_service() {
-            self.trace.line(at, &name, || format!("calls {}", words(call)));
+            self.trace.line(at, &name, || format!("calls {}", describe(call)));
         }
         self.trace.number(at);
         if let Some(fault) = way.fault {
             self.count(fault);
             if !call.only_reads() {
                 self.trace.line(at, "fault", || {
-                    format!("{} of {name} {}", words(call), fault_words(fault))
+                    format!("{} of {name} {}", describe(call), fault_effect(fault))
                 });
             }
         }
     }
 
-    /// Lets a process end without a word, at a call of its.
+    /// Crashes a process at one of its calls.
     fn crash(&mut self, slot: usize, at: u64, call: &Call) {
-        let during = words(call);
+        let during = describe(call);
         self.end(slot, at, &during);
     }
 
@@ -113,14 +113,14 @@ impl Scene {
         self.count(FaultKind::Crash);
         let name = self.slots[slot].name.clone();
         self.trace.line(at, &name, || format!("crashes ({during})"));
-        self.upheavals += 1;
-        let mut entropy = stream(self.seed, "simulation: restart", self.upheavals);
+        self.planned += 1;
+        let mut entropy = stream(self.seed, "simulation: restart", self.planned);
         let most = one_of(&mut entropy, &[100, 1_000, 10_000]);
         let back = at.max(self.now) + between(&mut entropy, 1, most);
         self.later(back, Happening::Restart(slot));
     }
 
-    /// Lets what is due happen.
+    /// Applies an event.
     pub fn happen(&mut self, happening: Happening) -> Result<(), Wrong> {
         match happening {
             Happening::Arrives { call, reply_after } => self.arrives(call, reply_after)?,
@@ -142,12 +142,12 @@ impl Scene {
             Happening::Thaw(slot) => {
                 let name = self.slots[slot].name.clone();
                 if std::mem::take(&mut self.slots[slot].stands) {
-                    self.trace.line(self.now, &name, || "goes on".to_owned());
+                    self.trace.line(self.now, &name, || "continues".to_owned());
                 }
             }
-            Happening::Mend(slot) => self.slots[slot].cut = (false, false),
+            Happening::Reconnect(slot) => self.slots[slot].cut = (false, false),
             Happening::Quick => self.slow_ms = 0,
-            Happening::Upheaval(fault) => self.upheaval(fault),
+            Happening::Planned(fault) => self.planned_fault(fault),
             Happening::Calm => self.calm(),
         }
         Ok(())
@@ -196,7 +196,7 @@ impl Scene {
             _ => Vec::new(),
         };
         let (process, now) = (slot, store_time(self.now));
-        // A backend sees requests, and not which command each carries.
+        // A backend sees requests, but not their commands.
         let (command, carries) = (None, None);
         let mut caller = Caller { command, carries, ..Caller::new(number, process) };
         let reply = self.server.serve(&mut caller, request, now)?;
@@ -243,7 +243,7 @@ impl Scene {
             return;
         }
         if call.ends_sender && self.slots[slot].process.is_some() {
-            let during = format!("before it sees the reply to {}", words(&call));
+            let during = format!("before the reply to {}", describe(&call));
             return self.end(slot, self.now, &during);
         }
         call.answer();
@@ -256,10 +256,10 @@ impl Scene {
         }
     }
 
-    /// One of the things that the seed has planned, to a process that the seed chooses.
-    fn upheaval(&mut self, fault: FaultKind) {
-        self.upheavals += 1;
-        let mut entropy = stream(self.seed, "simulation: upheaval", self.upheavals);
+    /// Applies a planned fault to a process that the seed chooses.
+    fn planned_fault(&mut self, fault: FaultKind) {
+        self.planned += 1;
+        let mut entropy = stream(self.seed, "simulation: planned fault", self.planned);
         let everybody = self.slots.len() as u64;
         let only_workers = matches!(fault, FaultKind::Crash | FaultKind::Pause);
         if fault == FaultKind::SlowStore {
@@ -277,7 +277,7 @@ impl Scene {
             return;
         }
         match fault {
-            FaultKind::Crash => self.end(slot, self.now, "at some await"),
+            FaultKind::Crash => self.end(slot, self.now, "at an await"),
             FaultKind::Pause => {
                 let most = one_of(&mut entropy, &[1_000, 20_000, 90_000]);
                 self.pause(slot, between(&mut entropy, most / 2, most));
@@ -305,7 +305,7 @@ impl Scene {
         }
         self.count(FaultKind::Pause);
         let name = self.slots[slot].name.clone();
-        self.trace.line(self.now, &name, || format!("stands still for {for_ms} ms"));
+        self.trace.line(self.now, &name, || format!("pauses for {for_ms} ms"));
         self.later(self.now + for_ms, Happening::Thaw(slot));
     }
 
@@ -321,7 +321,7 @@ impl Scene {
         let subscribed = self.subscriptions.iter().filter(|(_, one)| one.slot == slot);
         let keys: Vec<u64> = subscribed.map(|(key, _)| *key).collect();
         for key in keys {
-            // Whoever connects again is told that wake-ups may have been missed.
+            // A subscriber that connects again learns that wake-ups may have been missed.
             self.later(self.now + 1, Happening::Rings(key, None));
         }
     }
@@ -332,20 +332,20 @@ impl Scene {
         let name = self.slots[slot].name.clone();
         self.trace.line(self.now, "fault", || {
             let what = match ways {
-                (true, true) => "reaches nobody and hears of nobody",
-                (true, false) => "reaches nobody",
-                _ => "hears of nobody",
+                (true, true) => "is cut off in both directions",
+                (true, false) => "is cut off: its requests are lost",
+                _ => "is cut off: replies to it are lost",
             };
             format!("{name} {what} for {for_ms} ms")
         });
-        self.later(self.now + for_ms, Happening::Mend(slot));
+        self.later(self.now + for_ms, Happening::Reconnect(slot));
     }
 }
 
-/// What a call is about.
-fn words(call: &Call) -> String {
+/// Describes a call.
+fn describe(call: &Call) -> String {
     match &call.cargo {
-        Cargo::Store { request, .. } => request_words(request),
+        Cargo::Store { request, .. } => describe_request(request),
         Cargo::Service { service, what, .. } => format!("{service}: {what}"),
     }
 }

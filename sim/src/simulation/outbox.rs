@@ -1,4 +1,4 @@
-//! What leaves a process: calls, and words to the simulation itself.
+//! The messages of a process: calls, and messages to the simulation itself.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,13 +10,13 @@ use ff_core::time::TimestampMs;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-/// What a service hands back.
+/// The reply of a service.
 pub type AnyReply = Box<dyn Any + Send>;
 
-/// What a call does at a service.
+/// The effect of a call on a service.
 pub type Effect = Box<dyn FnOnce() -> AnyReply + Send>;
 
-/// How a process is started, each time.
+/// A function that starts a process, each time.
 pub type Starter = Arc<dyn Fn(Start) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// One start of a process.
@@ -26,13 +26,13 @@ pub struct Start {
     pub name: String,
     /// How often it was started before.
     pub count: u64,
-    /// Whether it goes under the name that it had before.
+    /// Whether it keeps the previous instance id.
     pub same_instance: bool,
-    /// The seed of its randomness.
+    /// The seed of its random values.
     pub seed: u64,
-    /// What its wall clock shows.
+    /// Its wall clock.
     pub wall: TimestampMs,
-    /// Where it puts what it sends.
+    /// Its outbox.
     pub outbox: Arc<Outbox>,
 }
 
@@ -40,39 +40,39 @@ pub struct Start {
 pub struct ServiceCall {
     /// The service.
     pub service: Arc<str>,
-    /// What it is asked, in words.
+    /// A description of the call.
     pub what: String,
-    /// What it does.
+    /// The effect on the service.
     pub effect: Effect,
-    /// Where its reply goes; dropped when there is none. `Err(true)`: nothing was sent.
+    /// The sender's end; dropped when there is no reply. `Err(true)`: the call was not sent.
     pub answer: oneshot::Sender<Result<AnyReply, bool>>,
 }
 
-/// What a process says.
+/// The content of a message.
 pub enum Content {
     /// A request to the store.
     Call(Request, oneshot::Sender<Result<Reply, Failure>>),
     /// A call of a service.
     Service(ServiceCall),
-    /// It wants to be woken.
+    /// A subscription to wake-ups.
     Subscribe(Vec<Topic>, mpsc::UnboundedSender<Option<Wake>>),
-    /// Another process is to be started.
+    /// The start of another process.
     Start(String, Starter),
-    /// Faults are to end, and it wants to hear when everything is at rest.
+    /// The end of all faults; the sender waits until the simulation is at rest.
     Settle(oneshot::Sender<()>),
     /// A line for the trace.
     Note(String),
 }
 
-/// Something that left a process.
+/// A message of a process.
 pub struct Letter {
-    /// When, by the clock of the process.
+    /// The time of sending, by the clock of the process.
     pub at: Instant,
-    /// What.
+    /// The content.
     pub content: Content,
 }
 
-/// What has left a process and was not seen by the simulation yet.
+/// The messages of a process that the simulation has not received yet.
 #[derive(Default)]
 pub struct Outbox(Mutex<Inner>);
 
@@ -83,7 +83,7 @@ struct Inner {
 }
 
 impl Outbox {
-    /// Sends something.
+    /// Adds a message.
     pub fn put(&self, content: Content) {
         let mut inner = lock(&self.0);
         inner.letters.push(Letter { at: Instant::now(), content });
@@ -92,14 +92,14 @@ impl Outbox {
         }
     }
 
-    /// Whether anything was sent; otherwise whoever waits is woken once something is.
+    /// Whether there are messages; otherwise the waker is woken by the next one.
     pub fn has_letters(&self, waker: &Waker) -> bool {
         let mut inner = lock(&self.0);
         inner.waker = Some(waker.clone());
         !inner.letters.is_empty()
     }
 
-    /// Takes what was sent.
+    /// Removes the messages and returns them.
     pub fn take(&self) -> Vec<Letter> {
         std::mem::take(&mut lock(&self.0).letters)
     }
@@ -111,24 +111,24 @@ impl std::fmt::Debug for Outbox {
     }
 }
 
-/// Whose turn it is: the outbox of the process that runs now.
+/// The process that runs at present.
 #[derive(Clone, Debug, Default)]
 pub struct Turn(Arc<Mutex<Option<Arc<Outbox>>>>);
 
 impl Turn {
-    /// The process that runs now; `None` when none does.
+    /// The outbox of the process that runs; `None` when none does.
     pub fn outbox(&self) -> Option<Arc<Outbox>> {
         lock(&self.0).clone()
     }
 
-    /// Gives the turn to a process, or to nobody.
+    /// Sets the process that runs.
     pub fn give(&self, outbox: Option<Arc<Outbox>>) {
         *lock(&self.0) = outbox;
     }
 }
 
-/// Locks a mutex; what a panicking holder left is looked at as it is, since a test that panics says
-/// so itself.
+/// Locks a mutex. A poisoned value is used as it is, since the panic of a test is reported by
+/// itself.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

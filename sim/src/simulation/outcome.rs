@@ -1,4 +1,4 @@
-//! What a simulation comes to.
+//! The results of a simulation.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,55 +8,55 @@ use ff_core::execution::ExecutionSnapshot;
 
 use crate::plan::FaultKind;
 
-/// What a run met, when nothing was wrong.
+/// The outcome of a successful run.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Outcome {
-    /// The seed that decided everything.
+pub struct SimulationOutcome {
+    /// The seed.
     pub seed: u64,
-    /// A hash over everything that happened: equal runs have equal hashes.
+    /// A hash over all events: equal runs have equal hashes.
     pub hash: u64,
-    /// How much time passed in the simulation.
+    /// The simulated time.
     pub simulated: Duration,
-    /// Requests that the store carried out.
+    /// Requests that the store served.
     pub store_calls: u64,
-    /// Calls that outside services carried out.
+    /// Calls that services carried out.
     pub service_calls: u64,
-    /// Every execution that is kept, as it is at the end.
+    /// Every execution that the store keeps, with its final state.
     pub executions: Vec<ExecutionSnapshot>,
-    /// What went wrong, and how often.
+    /// How often each fault happened.
     pub faults: BTreeMap<FaultKind, u64>,
-    /// What happened, a line for each step, if that was asked for.
+    /// The events, one line each, if the simulation keeps a trace.
     pub trace: Vec<String>,
 }
 
-/// What was wrong in a run, and how to see it again.
+/// The failure of a run, and how to reproduce it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Failure {
-    /// The seed of the run.
+pub struct SimulationFailure {
+    /// The seed.
     pub seed: u64,
-    /// How much time had passed in the simulation.
+    /// The simulated time of the failure.
     pub at: Duration,
-    /// What kind of thing was wrong.
+    /// The kind of failure.
     pub kind: FailureKind,
-    /// What was wrong.
+    /// The failure in words.
     pub detail: String,
-    /// What happened, a line for each step.
+    /// The events, one line each.
     pub trace: Vec<String>,
-    /// What to type to see it again.
+    /// The command that reproduces it.
     pub again: String,
 }
 
-/// What kind of thing was wrong.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FailureKind {
-    /// The test panicked or returned an error, or a service panicked: an assertion of the user's.
+    /// The test panicked or returned an error, or a service panicked.
     Assertion,
-    /// Long after the last fault the test was not over, or work was left.
+    /// Long after the last fault the test was not over, or executions were pending.
     Liveness,
-    /// An invariant of the engine was broken; this is its tag.
+    /// An invariant of the engine with this tag was broken.
     Invariant(&'static str),
     /// The same seed gave two different runs.
     Determinism,
@@ -73,40 +73,40 @@ impl fmt::Display for FailureKind {
     }
 }
 
-/// How many lines of a trace are printed.
+/// The number of trace lines that are printed.
 const LAST_LINES: usize = 60;
 
-impl fmt::Display for Failure {
+impl fmt::Display for SimulationFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left_out = self.trace.len().saturating_sub(LAST_LINES);
         if left_out > 0 {
-            writeln!(f, "  ({left_out} lines before these)")?;
+            writeln!(f, "  ({left_out} earlier lines)")?;
         }
         for line in &self.trace[left_out..] {
             writeln!(f, "  {line}")?;
         }
         writeln!(f, "[{}] {}", self.kind, self.detail)?;
-        writeln!(f, "in seed {}, {} ms after its start", self.seed, self.at.as_millis())?;
-        write!(f, "to see it again: {}", self.again)
+        writeln!(f, "in seed {}, at {} ms", self.seed, self.at.as_millis())?;
+        write!(f, "to reproduce: {}", self.again)
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for SimulationFailure {}
 
-/// What a test may come to.
-pub trait Verdict {
-    /// Whether the test is content, or why not.
+/// A value that a test may return.
+pub trait TestResult {
+    /// Whether the test passed, or the reason why not.
     fn verdict(self) -> Result<(), String>;
 }
 
-impl Verdict for () {
+impl TestResult for () {
     fn verdict(self) -> Result<(), String> {
         Ok(())
     }
 }
 
-impl<E: fmt::Debug> Verdict for Result<(), E> {
+impl<E: fmt::Debug> TestResult for Result<(), E> {
     fn verdict(self) -> Result<(), String> {
-        self.map_err(|error| format!("the test came to an error: {error:?}"))
+        self.map_err(|error| format!("the test returned an error: {error:?}"))
     }
 }

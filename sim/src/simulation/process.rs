@@ -1,7 +1,7 @@
-//! A simulated process: a runtime of its own on a paused clock, which runs as far as it is told.
+//! A simulated process: its own runtime on a paused clock, which runs until a given time.
 //!
-//! Ending it is dropping the runtime, and with it every task that it has, wherever each of them
-//! waits. A pause is not running it while the others run.
+//! A crash drops the runtime, and with it every task at the point where it waits. A paused process
+//! is not run while the others are.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -15,18 +15,18 @@ use tokio::time::{Instant, sleep_until};
 
 use super::outbox::{Letter, Outbox, Start, Starter, Turn};
 
-/// Why a process stopped running.
+/// The reason why a process stopped running.
 #[derive(Debug)]
 pub enum Stopped {
-    /// It has come as far as it was told.
+    /// It has reached the given time.
     Reached,
-    /// Something left it.
+    /// It has sent messages.
     Sent,
-    /// What it was started for has ended, well or not.
+    /// Its main task has ended.
     Ended(Result<(), Ending>),
 }
 
-/// How a process ended that did not end well.
+/// How a main task failed.
 #[derive(Debug)]
 pub enum Ending {
     /// With an error.
@@ -42,9 +42,9 @@ pub struct Process {
     main: JoinHandle<Result<(), String>>,
     outbox: Arc<Outbox>,
     turn: Turn,
-    /// When it was started, by simulated time and by its clock.
+    /// The time of its start, by simulated time and by its clock.
     started: (u64, Instant),
-    /// By how many millionths its clock is too fast.
+    /// By how many parts in a million its clock is too fast.
     drift: i64,
     /// The simulated time until which it has run.
     pub clock: u64,
@@ -69,7 +69,7 @@ impl Process {
         Self { runtime, main, outbox, turn, started, drift, clock: now, stood: false }
     }
 
-    /// Lets it stand still until a simulated time.
+    /// Makes it stand still until a simulated time.
     pub const fn stand(&mut self, until: u64) {
         if until > self.clock {
             self.clock = until;
@@ -77,7 +77,7 @@ impl Process {
         }
     }
 
-    /// Lets it run until a simulated time, or until something leaves it.
+    /// Runs it until a simulated time, or until it sends a message.
     pub fn run(&mut self, until: u64) -> Stopped {
         self.turn.give(Some(self.outbox.clone()));
         if std::mem::take(&mut self.stood) {
@@ -111,7 +111,7 @@ impl Process {
         stopped
     }
 
-    /// What has left it, each with its simulated time.
+    /// Its messages, each with its simulated time.
     pub fn letters(&mut self, until: u64) -> Vec<(u64, Letter)> {
         let letters = self.outbox.take();
         letters
@@ -148,9 +148,9 @@ fn message(error: tokio::task::JoinError) -> String {
     }
 }
 
-/// What a panic says.
+/// The message of a panic.
 pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a panic without words".to_owned())
+    text.unwrap_or_else(|| "a panic without a message".to_owned())
 }

@@ -1,5 +1,5 @@
-//! The loop of a simulation: processes run side by side, each as far as it may without missing
-//! what another does, and then the next thing happens.
+//! The event loop of a simulation. Processes run side by side, each as far as it can without
+//! missing a message of another one; then the next event is applied.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,77 +21,77 @@ use crate::store::Server;
 use super::call::Call;
 use super::faults::{Conditions, Faults};
 use super::outbox::{Content, Letter, Outbox, Start, Starter, Turn};
-use super::outcome::{Failure, FailureKind, Outcome};
+use super::outcome::{FailureKind, SimulationFailure, SimulationOutcome};
 use super::process::{Ending, Process, Stopped};
 use super::trace::Trace;
 
-/// The process that the test itself is.
+/// The process of the test itself.
 pub const TEST: usize = 0;
 
-/// How far processes run when nothing is known to happen, in milliseconds. What one of them sends
-/// meanwhile reaches those that have run farther at the end of it, as if it had been that slow.
+/// How far processes run when no event is scheduled, in milliseconds. A message that one of them
+/// sends meanwhile reaches processes that have run further at the end of this time.
 const IDLE_MS: u64 = 100;
 
-/// How long nothing must have happened before everything counts as being at rest.
+/// How long the simulation must be quiet before it counts as being at rest, in milliseconds.
 const REST_MS: u64 = 30_000;
 
-/// How long the leases of workers are unless set up otherwise, which bounds the drift of clocks.
+/// The default lease time of workers, in milliseconds, which bounds the drift of clocks.
 const LEASE_TTL_MS: u64 = 30_000;
 
-/// Something that will happen.
+/// An event to come.
 #[derive(Debug)]
 pub enum Happening {
-    /// A call arrives where it is carried out; how long its reply takes, if it has one.
+    /// A request arrives; `reply_after`: how long its reply takes, if it has one.
     Arrives { call: u64, reply_after: Option<u64> },
-    /// A reply comes back.
+    /// A reply arrives.
     Answers(u64),
-    /// A sender gives a call up; whether it knows that nothing left.
+    /// A sender gives up; `known`: and knows that the call never left.
     Fails { call: u64, known: bool },
     /// A subscriber is woken.
     Rings(u64, Option<Wake>),
     /// A process starts again.
     Restart(usize),
-    /// A process goes on.
+    /// A paused process continues.
     Thaw(usize),
-    /// A process is no longer cut off.
-    Mend(usize),
-    /// The store is quick again.
+    /// A partition of a process ends.
+    Reconnect(usize),
+    /// The store is not slow any more.
     Quick,
-    /// One of the things that a seed has planned.
-    Upheaval(FaultKind),
-    /// Nothing goes wrong any more.
+    /// A planned fault happens.
+    Planned(FaultKind),
+    /// All faults end.
     Calm,
 }
 
-/// A process's place, whether it runs or not.
+/// A process that runs or is down.
 pub struct Slot {
     pub name: Arc<str>,
     starter: Starter,
     pub process: Option<Process>,
     starts: u64,
     pub stands: bool,
-    /// Whether nothing gets through from it, and to it.
+    /// Whether it is cut off from the store, and the store from it.
     pub cut: (bool, bool),
-    /// Calls that it has made.
+    /// How many calls it has made.
     pub calls: u64,
-    /// Those of them that it waits for.
+    /// The calls that it waits for.
     pub waits_for: BTreeSet<u64>,
 }
 
-/// Somebody who wants to be woken.
+/// A subscription to wake-ups.
 pub struct Subscription {
     pub slot: usize,
     pub topics: Vec<Topic>,
     pub sender: mpsc::UnboundedSender<Option<Wake>>,
 }
 
-/// A rule or an assertion that does not hold.
+/// A broken rule, or a failed assertion.
 pub struct Wrong {
     pub kind: FailureKind,
     pub detail: String,
 }
 
-/// Everything that there is in a simulation.
+/// The state of a simulation.
 pub struct Scene {
     pub seed: u64,
     pub conditions: Conditions,
@@ -103,14 +103,14 @@ pub struct Scene {
     pub subscriptions: BTreeMap<u64, Subscription>,
     pub trace: Trace,
     pub service_calls: u64,
-    /// Calls of services that are under way.
+    /// Calls of services in flight.
     pub under_way: BTreeSet<u64>,
-    /// When a service was called or an execution changed last.
+    /// When a service was last called or an execution last changed.
     pub stirred: u64,
-    /// By how much the store is slow now, in milliseconds.
+    /// The present delay of the store, in milliseconds.
     pub slow_ms: u64,
     pub rings: u64,
-    pub upheavals: u64,
+    pub planned: u64,
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
     turn: Turn,
@@ -122,7 +122,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// An empty scene, in which the faults of the seed are planned.
+    /// An empty scene, with the planned faults of the seed.
     pub fn new(seed: u64, faults: &Faults, limit: Duration, traced: bool, turn: Turn) -> Self {
         let conditions = Conditions::draw(seed, faults);
         let chances = Chances::new(Plan::from(seed), conditions.weights.clone(), Vec::new());
@@ -141,7 +141,7 @@ impl Scene {
             stirred: 0,
             slow_ms: 0,
             rings: 0,
-            upheavals: 0,
+            planned: 0,
             queue: BTreeMap::new(),
             sequence: 0,
             turn,
@@ -166,18 +166,18 @@ impl Scene {
             FaultKind::SlowStore,
         ];
         for kind in kinds {
-            let mut times = stream(self.seed, "simulation: upheavals", kind as u64);
+            let mut times = stream(self.seed, "simulation: planned faults", kind as u64);
             for _ in 0..weights.on(kind).unwrap_or(0) {
                 // Most tests are busy in the beginning.
                 let until = if happens(&mut times, 700) { 10_000 } else { until_ms };
-                self.later(between(&mut times, 0, until), Happening::Upheaval(kind));
+                self.later(between(&mut times, 0, until), Happening::Planned(kind));
             }
         }
         self.later(until_ms, Happening::Calm);
     }
 
     /// Runs a test, from its start to its end.
-    pub fn run(mut self, test: Starter) -> Result<Outcome, Failure> {
+    pub fn run(mut self, test: Starter) -> Result<SimulationOutcome, SimulationFailure> {
         self.add("test".into(), test);
         loop {
             if let Err(wrong) = self.step() {
@@ -211,7 +211,7 @@ impl Scene {
         self.check_end()
     }
 
-    /// Lets a process run, at most until then; how far the others may run.
+    /// Runs a process until then at most; returns how far the others may run.
     fn run_process(&mut self, slot: usize, mut until: u64) -> Result<u64, Wrong> {
         loop {
             let Slot { process, stands, .. } = &mut self.slots[slot];
@@ -229,7 +229,7 @@ impl Scene {
                     for (at, letter) in process.letters(until) {
                         self.receive(slot, at, letter);
                     }
-                    // Nothing that it has sent arrives earlier than this.
+                    // No message of it arrives earlier than this.
                     let next = self.queue.first_key_value().map_or(u64::MAX, |((at, _), _)| *at);
                     until = until.min(next.max(self.now));
                 }
@@ -270,13 +270,13 @@ impl Scene {
         self.slots[slot].process = None;
         self.slots[slot].waits_for.clear();
         match ended {
-            Ok(()) => self.trace.line(self.now, &name, || "is done".to_owned()),
+            Ok(()) => self.trace.line(self.now, &name, || "has finished".to_owned()),
             Err(Ending::Error(error)) => {
-                self.trace.line(self.now, &name, || format!("has ended: {error}"));
+                self.trace.line(self.now, &name, || format!("ended with an error: {error}"));
                 self.later(self.now + 1_000, Happening::Restart(slot));
             }
             Err(Ending::Panic(text)) => {
-                let detail = format!("{name} panicked outside of a handler: {text}");
+                let detail = format!("{name} panicked outside a handler: {text}");
                 return Err(Wrong { kind: FailureKind::Assertion, detail });
             }
         }
@@ -320,7 +320,7 @@ impl Scene {
                 text += &format!(", its wall clock off by {offset} ms");
             }
             if drift != 0 {
-                text += &format!(", its clock too fast by {drift} millionths");
+                text += &format!(", its clock {drift} ppm too fast");
             }
             text
         });
@@ -328,13 +328,13 @@ impl Scene {
         self.count_if(drift != 0, FaultKind::ClockDrift);
     }
 
-    /// Lets something happen then.
+    /// Schedules an event.
     pub fn later(&mut self, at: u64, happening: Happening) {
         self.sequence += 1;
         self.queue.insert((at, self.sequence), happening);
     }
 
-    /// Notes that something went wrong.
+    /// Counts a fault.
     pub fn count(&mut self, fault: FaultKind) {
         *self.faults.entry(fault).or_default() += 1;
     }
@@ -353,7 +353,7 @@ impl Scene {
         self.calm_since = Some(self.now);
         self.chances.end();
         self.queue
-            .retain(|_, happening| !matches!(happening, Happening::Upheaval(_) | Happening::Calm));
+            .retain(|_, happening| !matches!(happening, Happening::Planned(_) | Happening::Calm));
         self.slow_ms = 0;
         for slot in &mut self.slots {
             (slot.stands, slot.cut) = (false, (false, false));
@@ -373,7 +373,7 @@ impl Scene {
             return Ok(());
         }
         let detail = format!(
-            "the test is not over {} ms after the last fault; {}",
+            "the test is still running {} ms after the last fault; {}",
             self.now - since,
             self.pending()
         );
@@ -394,15 +394,15 @@ impl Scene {
         let words = open.map(|record| format!("{} ({})", record.id, situation(record, now)));
         let words: Vec<String> = words.take(10).collect();
         match words.len() {
-            0 => "every execution is, and it waits for something else".to_owned(),
-            _ => format!("not over are the executions {}", words.join(", ")),
+            0 => "every execution is over, but the test still waits".to_owned(),
+            _ => format!("pending executions: {}", words.join(", ")),
         }
     }
 
-    fn outcome(self) -> Outcome {
+    fn outcome(self) -> SimulationOutcome {
         let now = store_time(self.now);
         let records = self.server.model.records.values();
-        Outcome {
+        SimulationOutcome {
             seed: self.seed,
             hash: self.trace.hash(self.server.hash),
             simulated: Duration::from_millis(self.now),
@@ -414,8 +414,8 @@ impl Scene {
         }
     }
 
-    fn failure(self, wrong: Wrong) -> Failure {
-        Failure {
+    fn failure(self, wrong: Wrong) -> SimulationFailure {
+        SimulationFailure {
             seed: self.seed,
             at: Duration::from_millis(self.now),
             kind: wrong.kind,

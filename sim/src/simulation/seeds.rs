@@ -1,4 +1,4 @@
-//! Many seeds of one test, and what the environment asks for.
+//! Many seeds of one test.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::plan::FaultKind;
 
 use super::faults::Faults;
-use super::outcome::{Failure, FailureKind, Outcome, Verdict};
+use super::outcome::{FailureKind, SimulationFailure, SimulationOutcome, TestResult};
 use super::sim::Sim;
 use super::simulation::Simulation;
 
-/// Runs a test with one seed after the other. [`test`](crate::test) makes one for a function.
+/// Runs a test with many seeds. [`test`](crate::test) creates one for a function.
 ///
 /// ```
 /// use ff_sim::{Seeds, Sim};
@@ -32,81 +32,80 @@ pub struct Seeds {
     command: String,
 }
 
-/// What many seeds have met, when nothing was wrong.
+/// The summary of many successful seeds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// How many seeds were run.
+    /// How many seeds ran.
     pub seeds: u64,
-    /// How much time passed in all simulations.
+    /// The simulated time of all seeds.
     pub simulated: Duration,
-    /// Requests that the store carried out.
+    /// Requests that the store served.
     pub store_calls: u64,
-    /// Calls that outside services carried out.
+    /// Calls that services carried out.
     pub service_calls: u64,
-    /// Executions that were kept at the end.
+    /// Executions that the store kept at the end.
     pub executions: u64,
-    /// What went wrong, and how often.
+    /// How often each fault happened.
     pub faults: BTreeMap<FaultKind, u64>,
-    /// What happened in the seed that was asked for.
+    /// The trace, if a single seed was selected.
     pub trace: Vec<String>,
 }
 
 impl Seeds {
-    /// The seeds from 0 on, so many.
+    /// The seeds from 0 to `count`, exclusive.
     pub fn new(count: u64) -> Self {
         let command = "cargo test -- --nocapture".to_owned();
         Self { count, only: None, faults: Faults::all(), limit: None, command }
     }
 
-    /// What may go wrong; everything unless set.
+    /// Sets the faults that may happen; all by default.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
         self
     }
 
-    /// How much time the test may take in a simulation after the last fault, as for
-    /// [`Simulation::time_limit`].
+    /// Sets how long the test may take after the last fault, in simulated time, as
+    /// [`Simulation::time_limit`] does.
     pub const fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// Only this seed, with its trace.
+    /// Runs only this seed, with its trace.
     pub const fn only(mut self, seed: u64) -> Self {
         self.only = Some(seed);
         self
     }
 
-    /// The command that runs the test; a failure prints it behind the seed.
+    /// Sets the command that runs the test; a failure prints it after the seed.
     pub fn command(mut self, command: impl Into<String>) -> Self {
         self.command = command.into();
         self
     }
 
-    /// Does what the environment asks for: `FF_SIM_SEED=17` runs this seed only, with its trace,
-    /// and `FF_SIM_SEEDS=10000` so many seeds.
+    /// Reads the environment: `FF_SIM_SEED=17` runs only this seed, with its trace, and
+    /// `FF_SIM_SEEDS=10000` sets the number of seeds.
     ///
     /// # Panics
     ///
-    /// When one of the two is no number.
+    /// If one of the variables is not a number.
     pub fn from_environment(mut self) -> Self {
         self.only = number("FF_SIM_SEED").or(self.only);
         self.count = number("FF_SIM_SEEDS").unwrap_or(self.count);
         self
     }
 
-    /// Runs the test with each seed. The first one is run twice, to see that nothing in the test
-    /// differs from run to run.
+    /// Runs the test with each seed. The first seed runs twice, to detect differences between runs.
     ///
     /// # Errors
     ///
     /// The first failure.
     #[allow(clippy::result_large_err)] // One for each run of a test.
-    pub fn run<F, R>(&self, test: F) -> Result<Summary, Failure>
+    pub fn run<F, R>(&self, test: F) -> Result<Summary, SimulationFailure>
     where
         F: Fn(Sim) -> R + Clone + Send + Sync + 'static,
-        R: Future<Output: Verdict> + Send + 'static,
+        R: Future<Output: TestResult> + Send + 'static,
     {
         let mut summary = Summary::default();
         let seeds = self.only.map_or(0..self.count, |seed| seed..seed.saturating_add(1));
@@ -121,8 +120,7 @@ impl Seeds {
         Ok(summary)
     }
 
-    /// Runs the test, prints what came of it, and panics at the first failure: what a test
-    /// function does.
+    /// Runs the test, prints the trace, and panics at the first failure, as a test function does.
     ///
     /// # Panics
     ///
@@ -130,7 +128,7 @@ impl Seeds {
     pub fn check<F, R>(&self, test: F)
     where
         F: Fn(Sim) -> R + Clone + Send + Sync + 'static,
-        R: Future<Output: Verdict> + Send + 'static,
+        R: Future<Output: TestResult> + Send + 'static,
     {
         match self.run(test) {
             Err(failure) => panic!("the simulation failed\n{failure}"),
@@ -143,10 +141,10 @@ impl Seeds {
     }
 
     #[allow(clippy::result_large_err)] // One for each run of a test.
-    fn run_one<F, R>(&self, seed: u64, test: &F) -> Result<Outcome, Failure>
+    fn run_one<F, R>(&self, seed: u64, test: &F) -> Result<SimulationOutcome, SimulationFailure>
     where
         F: Fn(Sim) -> R + Clone + Send + Sync + 'static,
-        R: Future<Output: Verdict> + Send + 'static,
+        R: Future<Output: TestResult> + Send + 'static,
     {
         let mut simulation = Simulation::new(seed).faults(self.faults.clone());
         if let Some(limit) = self.limit {
@@ -157,36 +155,36 @@ impl Seeds {
     }
 
     #[allow(clippy::result_large_err)] // One for each run of a test.
-    fn compare<F, R>(&self, outcome: &Outcome, test: &F) -> Result<(), Failure>
+    fn compare<F, R>(&self, outcome: &SimulationOutcome, test: &F) -> Result<(), SimulationFailure>
     where
         F: Fn(Sim) -> R + Clone + Send + Sync + 'static,
-        R: Future<Output: Verdict> + Send + 'static,
+        R: Future<Output: TestResult> + Send + 'static,
     {
         let again = self.run_one(outcome.seed, test)?;
         if again.hash == outcome.hash {
             return Ok(());
         }
-        Err(self.named(Failure {
+        Err(self.named(SimulationFailure {
             seed: outcome.seed,
             at: outcome.simulated,
             kind: FailureKind::Determinism,
             detail:
-                "two runs of the seed differ: something in the test or its handlers comes from \
-                     the machine (a hash table's order, the system's time or randomness, a thread)"
+                "two runs of the seed differ: the test or a handler uses something outside of the \
+                     seed (the order of a hash table, the system's time or randomness, a thread)"
                     .to_owned(),
             trace: differing(&outcome.trace, &again.trace),
             again: String::new(),
         }))
     }
 
-    fn named(&self, mut failure: Failure) -> Failure {
+    fn named(&self, mut failure: SimulationFailure) -> SimulationFailure {
         failure.again = format!("FF_SIM_SEED={} {}", failure.seed, self.command);
         failure
     }
 }
 
 impl Summary {
-    fn add(&mut self, outcome: Outcome) {
+    fn add(&mut self, outcome: SimulationOutcome) {
         self.seeds += 1;
         self.simulated += outcome.simulated;
         self.store_calls += outcome.store_calls;
@@ -209,5 +207,5 @@ fn differing(first: &[String], second: &[String]) -> Vec<String> {
 #[allow(clippy::disallowed_methods)] // Which seeds are run is no part of any run.
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")))
+    Some(text.parse().unwrap_or_else(|_| panic!("invalid {variable} {text:?}: expected a number")))
 }

@@ -1,4 +1,4 @@
-//! The outside world of handlers: services that workers call over the simulated network.
+//! Services outside of all processes, which handlers call over the simulated network.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -7,11 +7,11 @@ use tokio::sync::oneshot;
 
 use super::outbox::{AnyReply, Content, ServiceCall, Turn, lock};
 
-/// A service outside of all workers, such as one that takes payments. It survives their crashes,
-/// and calls of it go wrong like calls of the store. Cloning gives another handle to the same
-/// service: give one to the handlers and keep one to look at.
+/// A service outside of all workers, such as a payment service. It survives their crashes, and
+/// calls of it are subject to faults as calls of the store are. A clone is another handle to the
+/// same service: give one to the handlers and keep one for assertions.
 ///
-/// [`Sim::service`](super::Sim::service) makes one of any value.
+/// [`Sim::service`](super::Sim::service) creates one from any value.
 pub struct Service<T> {
     name: Arc<str>,
     value: Arc<Mutex<T>>,
@@ -32,25 +32,25 @@ impl<T> fmt::Debug for Service<T> {
 }
 
 impl<T: Send + 'static> Service<T> {
-    /// A service of that name, which holds a value.
+    /// Creates a service with a name and a value.
     pub(super) fn new(name: &str, value: T, turn: Turn) -> Self {
         Self { name: name.into(), value: Arc::new(Mutex::new(value)), turn }
     }
 
-    /// Calls the service. `what` says in the trace what is called; `effect` happens at the service
-    /// when the call arrives, at once and as a whole. A panic in it fails the run: a service can
-    /// check what it is asked.
+    /// Calls the service. `what` describes the call in the trace; `effect` is applied atomically
+    /// when the call arrives. A panic in it fails the run, so that a service can check its
+    /// arguments.
     ///
     /// # Errors
     ///
-    /// [`CallFailed::NotSent`] when the call did not leave, [`CallFailed::NoReply`] when nothing
-    /// came back: it may have been carried out, or may be later.
+    /// [`CallFailed::NotSent`] when the call was not sent, [`CallFailed::NoReply`] when no reply
+    /// arrived: the call may have been carried out, or may still be.
     ///
-    /// Dropping the future does not take the call back.
+    /// Dropping the future does not cancel the call.
     ///
     /// # Panics
     ///
-    /// When it is called outside of the simulation's processes, such as on a thread of its own.
+    /// When it is called outside of the simulation's processes, for example on another thread.
     pub async fn call<R: Send + 'static>(
         &self,
         what: impl Into<String>,
@@ -72,19 +72,19 @@ impl<T: Send + 'static> Service<T> {
         }
     }
 
-    /// Looks at the service from outside, for assertions: no network lies between.
+    /// Accesses the value directly, for assertions, without the network.
     pub fn look<R>(&self, look: impl FnOnce(&mut T) -> R) -> R {
         look(&mut lock(&self.value))
     }
 }
 
-/// Why a call of a service has no reply.
+/// The error of a call without a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallFailed {
-    /// It did not leave: nothing was carried out.
+    /// The call was not sent and not carried out.
     NotSent,
-    /// No reply came in time: it may have been carried out, or may be later.
+    /// No reply arrived in time: the call may have been carried out, or may still be.
     NoReply,
 }
 

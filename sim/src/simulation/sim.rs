@@ -1,4 +1,4 @@
-//! What a test holds of the simulation that it runs in.
+//! The interface of a test to its simulation.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,10 +12,10 @@ use super::host::Host;
 use super::outbox::{Content, Start, Starter, Turn, lock};
 use super::service::Service;
 
-/// The simulation as its test sees it. The test is a process like the others, on a network that
-/// fails for it too, but it neither crashes nor stands still. Cloning gives another handle.
+/// The simulation, from the view of its test. The test is a process like the others, on the same
+/// faulty network, but it neither crashes nor pauses. A clone is another handle.
 ///
-/// Everything that the test awaits takes time of the simulation: use `tokio::time` to wait.
+/// Everything that the test awaits takes simulated time: use `tokio::time` to wait.
 #[derive(Clone, Debug)]
 pub struct Sim {
     host: Host,
@@ -36,23 +36,23 @@ impl Sim {
         self.run_seed
     }
 
-    /// A number below a bound, from the seed: what a test draws for itself must come from there.
+    /// Draws a number below a bound from the seed. Use it for every random value of a test.
     ///
     /// # Panics
     ///
     /// When the bound is 0.
     pub fn draw(&self, below: u64) -> u64 {
-        assert!(below > 0, "a number is drawn below something");
+        assert!(below > 0, "the bound of a draw is above 0");
         lock(&self.entropy).below(below)
     }
 
-    /// A service outside of all processes, which holds this value.
+    /// Creates a service outside of all processes that holds this value.
     pub fn service<T: Send + 'static>(&self, name: &str, value: T) -> Service<T> {
         Service::new(name, value, self.turn.clone())
     }
 
-    /// Starts so many worker processes, `worker-1` and so on. Each connects, and `handlers` gives
-    /// its runtime the handlers, again after each crash.
+    /// Starts worker processes, `worker-1` and so on. Each connects, and `handlers` adds the
+    /// handlers to its runtime, again after each crash.
     pub fn workers(
         &self,
         count: usize,
@@ -61,7 +61,7 @@ impl Sim {
         self.workers_with(count, |_| {}, handlers);
     }
 
-    /// Starts worker processes that are set up differently, such as with short leases.
+    /// Starts worker processes with another configuration, for example short leases.
     pub fn workers_with(
         &self,
         count: usize,
@@ -84,8 +84,8 @@ impl Sim {
         }
     }
 
-    /// Starts a process of your own making, and starts it again after each crash and each error. A
-    /// process that ends well is done. Everything that it spawns with tokio ends with it.
+    /// Starts a process that you write, and starts it again after each crash and each error. A
+    /// process that returns `Ok` is not started again. A crash ends all tokio tasks of the process.
     pub fn process<F>(&self, name: &str, start: impl Fn(Host) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
@@ -94,12 +94,12 @@ impl Sim {
         self.start.outbox.put(Content::Start(name.to_owned(), starter));
     }
 
-    /// Where the test itself runs: its way to the store, and its configuration.
+    /// The host of the test itself: its backend and configuration.
     pub const fn host(&self) -> &Host {
         &self.host
     }
 
-    /// A client of the test.
+    /// Connects a client of the test.
     ///
     /// # Panics
     ///
@@ -109,13 +109,13 @@ impl Sim {
         client.expect("the store answers a client that connects")
     }
 
-    /// Ends all faults and waits until everything is at rest: processes run again, every execution
-    /// is over, and nothing has happened for 30 seconds. What stands or is late comes to its end
-    /// before that, so that assertions see what a worker does that was thought dead.
+    /// Ends all faults and waits until the simulation is at rest: processes run again, every
+    /// execution is over, and there was no event for 30 seconds. Paused processes and late calls
+    /// end before that, so that assertions see the actions of workers that seemed dead.
     pub async fn settle(&self) {
         let (sender, settled) = oneshot::channel();
         self.start.outbox.put(Content::Settle(sender));
-        // Where it never settles, the run fails and says what is left.
+        // Where it never settles, the run fails and reports the pending executions.
         if settled.await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -1,16 +1,16 @@
-//! One run of a test, decided by a seed.
+//! One run of a test with a seed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::faults::Faults;
 use super::outbox::{Start, Starter, Turn};
-use super::outcome::{Failure, Outcome, Verdict};
+use super::outcome::{SimulationFailure, SimulationOutcome, TestResult};
 use super::scene::Scene;
 use super::sim::Sim;
 
-/// Runs a test and the workers that it starts, with the real sdk, in a world in which a seed
-/// decides what goes wrong.
+/// Runs a test and the workers that it starts, with the real SDK, in a simulation whose faults the
+/// seed decides.
 ///
 /// ```
 /// use ff_sim::{Faults, Sim, Simulation};
@@ -41,29 +41,29 @@ pub struct Simulation {
     traced: bool,
 }
 
-/// How long after the last fault a test may take unless set.
+/// The default time limit of a test after the last fault.
 const LIMIT: Duration = Duration::from_secs(600);
 
 impl Simulation {
-    /// The run of a seed, in which everything can go wrong.
+    /// Creates the run of a seed, with all faults.
     pub fn new(seed: u64) -> Self {
         Self { seed, faults: Faults::all(), limit: LIMIT, traced: false }
     }
 
-    /// What may go wrong; everything unless set.
+    /// Sets the faults that may happen; all by default.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
         self
     }
 
-    /// How much time of the simulation the test may take after the last fault, before it counts as
-    /// stuck; 10 minutes unless set. Faults end by themselves after 20 to 90 seconds.
+    /// Sets how long the test may take after the last fault, in simulated time, before it counts as
+    /// stuck; 10 minutes by default. Faults end by themselves after 20 to 90 seconds.
     pub const fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Whether the outcome has a trace; a failure always has one.
+    /// Sets whether the outcome has a trace; a failure always has one.
     pub const fn trace(mut self, traced: bool) -> Self {
         self.traced = traced;
         self
@@ -73,26 +73,31 @@ impl Simulation {
     ///
     /// # Errors
     ///
-    /// What was wrong: an assertion of the test, an invariant of the engine, or that it is stuck.
+    /// An assertion of the test that failed, an invariant of the engine that broke, or a test that
+    /// is stuck.
     #[allow(clippy::result_large_err)] // One for each run of a test.
-    pub fn run<F, R>(&self, test: F) -> Result<Outcome, Failure>
+    pub fn run<F, R>(&self, test: F) -> Result<SimulationOutcome, SimulationFailure>
     where
         F: Fn(Sim) -> R + Send + Sync + 'static,
-        R: Future<Output: Verdict> + Send + 'static,
+        R: Future<Output: TestResult> + Send + 'static,
     {
         let test = Arc::new(test);
         match self.run_once(test.clone(), self.traced) {
-            // What fails without a trace is run again with one.
+            // A run that fails without a trace runs again with one.
             Err(failure) if !self.traced => Err(self.run_once(test, true).err().unwrap_or(failure)),
             result => result,
         }
     }
 
     #[allow(clippy::result_large_err)] // One for each run of a test.
-    fn run_once<F, R>(&self, test: Arc<F>, traced: bool) -> Result<Outcome, Failure>
+    fn run_once<F, R>(
+        &self,
+        test: Arc<F>,
+        traced: bool,
+    ) -> Result<SimulationOutcome, SimulationFailure>
     where
         F: Fn(Sim) -> R + Send + Sync + 'static,
-        R: Future<Output: Verdict> + Send + 'static,
+        R: Future<Output: TestResult> + Send + 'static,
     {
         let (turn, seed) = (Turn::default(), self.seed);
         let given = turn.clone();

@@ -1,4 +1,4 @@
-//! What happened, for people and for comparing runs.
+//! The events of a simulation, as text and as a hash.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use ff_core::store::{Commit, JournalEntry, Request};
 
 use crate::determinism::hash::Fnv;
 
-/// The lines of a run, if they are wanted, and its hash in any case.
+/// The lines of a run, if they are kept, and its hash.
 #[derive(Debug, Default)]
 pub struct Trace {
     wanted: bool,
@@ -21,12 +21,12 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A trace without lines yet.
+    /// Creates an empty trace.
     pub fn new(wanted: bool) -> Self {
         Self { wanted, ..Self::default() }
     }
 
-    /// Adds a line: when, who, and what.
+    /// Adds a line: the time, the subject, and the text.
     pub fn line(&mut self, at: u64, who: &str, what: impl FnOnce() -> String) {
         self.hash.number(at);
         self.hash.bytes(who.as_bytes());
@@ -35,12 +35,12 @@ impl Trace {
         }
     }
 
-    /// Adds to the hash alone.
+    /// Adds a number to the hash alone.
     pub fn number(&mut self, number: u64) {
         self.hash.number(number);
     }
 
-    /// The hash of everything so far, together with another one.
+    /// The hash of all events so far, combined with another one.
     pub fn hash(&self, other: Fnv) -> u64 {
         let mut hash = self.hash;
         hash.number(other.get());
@@ -52,26 +52,26 @@ impl Trace {
         self.lines.clone()
     }
 
-    /// What a commit that was carried out has changed.
+    /// Adds the changes of a commit.
     pub fn changes(&mut self, at: u64, who: &str, told: &[JournalEntry]) {
         for entry in told {
             let known = self.names.len();
             let id = entry.execution;
             let name = self.names.entry(id).or_insert_with(|| format!("#{}", known + 1)).clone();
             for event in &entry.events {
-                if let Some(words) = words(event) {
-                    let words = match event {
-                        Event::Created { .. } => format!("{words} as {id}"),
-                        _ => words,
+                if let Some(text) = describe_event(event) {
+                    let text = match event {
+                        Event::Created { .. } => format!("{text} as {id}"),
+                        _ => text,
                     };
-                    self.line(at, who, || format!("{name} {words}"));
+                    self.line(at, who, || format!("{name} {text}"));
                 }
             }
         }
     }
 }
 
-/// What each unit of a commit tells the journal.
+/// The journal entries of each unit of a commit.
 pub fn told(commit: &Commit) -> Vec<Vec<JournalEntry>> {
     let unit = |unit: &ff_core::store::Unit| {
         let entries = unit.append.iter();
@@ -80,8 +80,8 @@ pub fn told(commit: &Commit) -> Vec<Vec<JournalEntry>> {
     commit.units.iter().map(unit).collect()
 }
 
-/// What a request is about, in a word or two.
-pub fn request_words(request: &Request) -> String {
+/// Describes a request briefly.
+pub fn describe_request(request: &Request) -> String {
     match request {
         Request::Commit(commit) => {
             let events: Vec<String> = told(commit)
@@ -99,8 +99,8 @@ pub fn request_words(request: &Request) -> String {
     }
 }
 
-/// An event in words; `None` for what explains nothing.
-fn words(event: &Event) -> Option<String> {
+/// Describes an event; `None` for events that are not shown.
+fn describe_event(event: &Event) -> Option<String> {
     let failed = |failure: &ff_core::execution::WorkFailure| {
         format!("{}: {}", failure.category, truncated(&failure.reason, 200))
     };
@@ -109,15 +109,15 @@ fn words(event: &Event) -> Option<String> {
         Event::Claimed { instance, attempt, epoch, .. } => {
             format!("is claimed by {instance}: attempt {attempt}, epoch {epoch}")
         }
-        Event::LeaseExpired { epoch } => format!("has lost its lease of epoch {epoch}: it ran out"),
+        Event::LeaseExpired { epoch } => format!("loses its lease of epoch {epoch}, which expired"),
         Event::RetryScheduled { failure, .. } => {
-            format!("has failed and is tried again: {}", failed(failure))
+            format!("fails and is retried: {}", failed(failure))
         }
         Event::Ended { outcome, failure, .. } => {
             let why = failure.as_ref().map(failed);
-            format!("is over: {outcome:?} {}", why.unwrap_or_default()).trim_end().to_owned()
+            format!("ends: {outcome:?} {}", why.unwrap_or_default()).trim_end().to_owned()
         }
-        Event::DelayOver => "may start again: its delay is over".to_owned(),
+        Event::DelayOver => "may start again after its delay".to_owned(),
         Event::GrantIssued { .. } | Event::GrantExpired => return None,
         other => format!("{other:?}"),
     })

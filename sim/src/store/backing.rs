@@ -1,4 +1,4 @@
-//! Which store answers: core's reference store, or the function library that servers run.
+//! The store that answers: core's reference store, or the function library that servers run.
 
 use ff_core::id::ExecutionId;
 use ff_core::partition::Partition;
@@ -22,7 +22,7 @@ pub(super) enum Backing {
     Lua(Box<LuaStore>),
 }
 
-/// What a store held at some time.
+/// A copy of a store's contents.
 #[derive(Debug)]
 pub(super) enum Replica {
     /// Of the reference store.
@@ -33,7 +33,7 @@ pub(super) enum Replica {
 }
 
 impl Backing {
-    /// An empty store with a history of its own.
+    /// An empty store with its own history.
     pub(super) fn new(kind: StoreKind, history: u64) -> Self {
         match kind {
             StoreKind::Memory => Self::Memory(MemoryStore::new(history)),
@@ -42,7 +42,7 @@ impl Backing {
         }
     }
 
-    /// A copy, where there can be one.
+    /// A copy, if the store can be copied.
     pub(super) fn copied(&self) -> Option<Self> {
         match self {
             Self::Memory(store) => Some(Self::Memory(store.clone())),
@@ -52,10 +52,6 @@ impl Backing {
     }
 
     /// Answers a request at an instant of the store's clock.
-    ///
-    /// # Errors
-    ///
-    /// When the function library raises an error, or answers otherwise than the reference store.
     pub(super) fn handle(&mut self, request: Request, now: TimestampMs) -> Result<Reply, Broken> {
         match self {
             Self::Memory(store) => Ok(store.handle(request, now)),
@@ -64,7 +60,7 @@ impl Backing {
         }
     }
 
-    /// The wake-ups that the requests since the last call have rung.
+    /// The wake-ups since the last call.
     pub(super) fn take_wakes(&mut self) -> Vec<Wake> {
         match self {
             Self::Memory(store) => store.take_wakes(),
@@ -73,7 +69,7 @@ impl Backing {
         }
     }
 
-    /// What the store holds now.
+    /// Copies the contents of the store.
     pub(super) fn replicate(&mut self) -> Replica {
         match self {
             Self::Memory(store) => Replica::Memory(store.clone()),
@@ -112,10 +108,6 @@ impl Backing {
     }
 
     /// Checks the index entries of a partition.
-    ///
-    /// # Errors
-    ///
-    /// When an entry is not where it should be.
     pub(super) fn check_indexes(
         &mut self,
         model: &Model,
@@ -133,10 +125,6 @@ impl Backing {
     }
 
     /// Checks the index entries of some executions of a partition: those that a step has touched.
-    ///
-    /// # Errors
-    ///
-    /// When an entry is not where it should be.
     pub(super) fn check_touched(
         &mut self,
         model: &Model,
@@ -147,17 +135,13 @@ impl Backing {
             Self::Memory(store) => touched.iter().try_for_each(|id| {
                 index::check_one(model, store.entries_of(partition, id.uuid()), *id)
             }),
-            // Its keyspace has to be read as a whole.
+            // The keyspace can only be read as a whole.
             #[cfg(feature = "lua")]
             Self::Lua(_) => self.check_indexes(model, partition),
         }
     }
 
     /// Checks the records of a partition.
-    ///
-    /// # Errors
-    ///
-    /// When a record is not what was written.
     pub(super) fn check_records(
         &mut self,
         model: &Model,

@@ -1,4 +1,4 @@
-//! A replica that has fallen behind.
+//! A replica that has fallen behind the primary.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use crate::model::Model;
 
 use super::backing::Replica;
 
-/// A replica that hears nothing more, and what the world knew when it still did.
+/// A replica that receives nothing more, and the simulator's memory of its last state.
 #[derive(Debug)]
 pub(super) struct Behind {
     /// The number of the failover in which it takes over.
     pub number: u64,
-    /// What the replica holds.
+    /// The contents of the replica.
     pub store: Replica,
-    /// What the world remembered.
+    /// The model at that time.
     pub model: Model,
     /// How many commits of each caller had changed something, and of each of its parts.
     pub applied: BTreeMap<u64, Vec<u64>>,

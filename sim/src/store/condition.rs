@@ -1,4 +1,4 @@
-//! How the store does: what its clock shows, and what it refuses.
+//! The condition of the store: its clock, and the requests that it refuses.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use crate::determinism::clock::store_time;
 use crate::fault::store::{Episode, needs_function, refusal};
 use crate::plan::FaultKind;
 
-/// How the store receives a request.
+/// The store's reaction to a request.
 #[derive(Debug)]
 pub enum Reception {
-    /// It carries it out.
+    /// It serves the request.
     Welcome,
-    /// It has no function for it: its sender loads the library and sends it again, once.
+    /// It has no function for the request: the sender loads the library and sends it again, once.
     LibraryMissing,
-    /// It does not begin with it.
+    /// It refuses the request.
     Refused(Failure),
 }
 
-/// What is wrong with the store.
+/// The present faults of the store.
 #[derive(Debug, Default)]
 pub struct Condition {
     /// How far its clock has been stepped, in milliseconds.
@@ -42,7 +42,7 @@ impl Condition {
         self.stepped_ms += by_ms;
     }
 
-    /// Begins an episode; one of the same kind that lasts longer goes on.
+    /// Begins an episode, unless one of the same kind lasts longer.
     pub fn begin(&mut self, episode: Episode, now: u64) {
         let until = now + episode.lasts_ms;
         let longer = |(_, before): &(Episode, u64)| *before >= until;
@@ -51,18 +51,18 @@ impl Condition {
         }
     }
 
-    /// The faults are over. The clock stays as it is.
+    /// Ends all episodes. The clock stays as it is.
     pub fn recover(&mut self) {
         self.episodes.clear();
     }
 
-    /// The episode of a kind that goes on.
+    /// The present episode of a kind.
     pub fn episode(&self, kind: FaultKind, now: u64) -> Option<Episode> {
         let (episode, until) = self.episodes.get(&kind)?;
         (now < *until).then_some(*episode)
     }
 
-    /// How it receives a request. `again`: its sender has loaded the function library for it.
+    /// The reaction to a request. `again`: its sender has loaded the function library for it.
     pub fn receive(&self, request: &Request, now: u64, again: bool) -> Reception {
         let is = |kind| self.episode(kind, now).is_some();
         let refuses = |kind| refusal(kind, request).filter(|_| is(kind));

@@ -1,4 +1,4 @@
-//! Failover: a replica of the store that has not heard of the last commits takes over.
+//! Failover: a replica of the store that has not received the last commits takes over.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::Server;
 use super::behind::Behind;
 
 impl Server {
-    /// A replica hears nothing more from now on.
+    /// Cuts a replica off from the primary.
     pub fn fall_behind(&mut self, number: u64, callers: &BTreeMap<u64, Caller>) {
         let applied =
             callers.values().map(|caller| (caller.number, caller.applied_each())).collect();
@@ -20,11 +20,7 @@ impl Server {
         self.behind = Some(Behind { number, store, model, applied });
     }
 
-    /// The replica of a failover takes over; tells whether there is one.
-    ///
-    /// # Errors
-    ///
-    /// When it does not hold what was promised before it fell behind.
+    /// Makes the replica of a failover the store; returns whether there is one.
     pub fn fail_over(
         &mut self,
         number: u64,
@@ -37,7 +33,7 @@ impl Server {
         self.store.take_over(behind.store);
         self.model.note_loss(&behind.model);
         for caller in callers.values_mut() {
-            // What it was told rested on what is lost now.
+            // Its refusals rested on commits that are lost now.
             let applied = behind.applied.get(&caller.number).map_or(&[][..], Vec::as_slice);
             caller.fall_back(applied);
         }
@@ -48,7 +44,7 @@ impl Server {
         Ok(true)
     }
 
-    /// The store goes on under another history.
+    /// Gives the store another history.
     pub fn change_history(&mut self) {
         let mut history = Fnv::default();
         history.number(self.history);

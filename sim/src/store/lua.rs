@@ -1,7 +1,7 @@
-//! The function library as the store that answers, beside the reference store.
+//! The function library as the store that answers, compared with the reference store.
 //!
-//! Both get every request at the same instant and have to give the same reply and the same
-//! wake-ups. Indexes and records are checked where the library left them, in its keyspace.
+//! Both get every request at the same instant and must give the same reply and the same wake-ups.
+//! The checks read indexes and records from the library's keyspace.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "CONFORMANCE";
 
-/// What stands before a record's body: its version.
+/// The length of the version that precedes a record's body.
 const VERSION_BYTES: usize = 16;
 
 /// The function library and the reference store.
@@ -28,12 +28,12 @@ pub(super) struct LuaStore {
     reference: MemoryStore,
     /// The indexes that requests have named, by partition and key.
     indexes: BTreeMap<Partition, BTreeMap<Vec<u8>, IndexName>>,
-    /// The keys of the streams beside the journals that requests have appended to.
+    /// The keys of the streams other than journals that requests have appended to.
     streams: BTreeSet<Vec<u8>>,
     wakes: Vec<Wake>,
 }
 
-/// What both stores held at some time.
+/// A copy of both stores' contents.
 #[derive(Debug)]
 pub(super) struct LuaReplica {
     keyspace: Keyspace,
@@ -41,7 +41,7 @@ pub(super) struct LuaReplica {
 }
 
 impl LuaStore {
-    /// An empty store with a history of its own.
+    /// An empty store with its own history.
     pub(super) fn new(history: u64) -> Self {
         Self {
             library: ModelStore::new(history),
@@ -53,10 +53,6 @@ impl LuaStore {
     }
 
     /// Answers a request, if both stores answer the same.
-    ///
-    /// # Errors
-    ///
-    /// When they do not, or when the library raises an error.
     pub(super) fn handle(&mut self, request: Request, now: TimestampMs) -> Result<Reply, Broken> {
         self.note_names(&request);
         let answer = self.library.handle(request.clone(), now);
@@ -108,7 +104,7 @@ impl LuaStore {
         }
     }
 
-    /// What both stores hold now.
+    /// Copies the contents of both stores.
     pub(super) fn replicate(&mut self) -> LuaReplica {
         let keyspace = self.library.with_keyspace(|keyspace| keyspace.clone());
         LuaReplica { keyspace, reference: self.reference.clone() }
@@ -127,7 +123,7 @@ impl LuaStore {
         self.reference.set_history(history);
     }
 
-    /// The wake-ups that were rung since the last call.
+    /// The wake-ups since the last call.
     pub(super) fn take_wakes(&mut self) -> Vec<Wake> {
         std::mem::take(&mut self.wakes)
     }
@@ -138,10 +134,6 @@ impl LuaStore {
     }
 
     /// The entries of all indexes of a partition, in the order of the reference store's.
-    ///
-    /// # Errors
-    ///
-    /// When an index is not one.
     pub(super) fn entries(
         &mut self,
         partition: Partition,
@@ -176,12 +168,8 @@ impl LuaStore {
         })
     }
 
-    /// Checks that each list and sorted set is one that requests have named, and that nothing
-    /// stands where the reference store has nothing.
-    ///
-    /// # Errors
-    ///
-    /// When there is another one.
+    /// Checks that requests have named each list and sorted set, and that there are no keys of
+    /// partitions in which the reference store has nothing.
     pub(super) fn check_keys(&mut self) -> Result<(), Broken> {
         let partitions = self.partitions();
         let (indexes, streams) = (&self.indexes, &self.streams);

@@ -1,4 +1,4 @@
-//! The store's side of the world: which store answers, and what is checked after each request.
+//! The simulated store, which checks every request that it serves.
 
 mod backing;
 mod behind;

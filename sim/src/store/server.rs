@@ -1,4 +1,4 @@
-//! The store's side of the world: it carries requests out and has every step checked.
+//! The simulated store: it serves requests and checks every step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -21,8 +21,8 @@ use crate::fault::store::Raised;
 use crate::invariant::{check_change, durable, frame, journal, lists, signal};
 use crate::model::Model;
 use crate::model::caller::Caller;
-use crate::model::change::{Beside, Change};
-use crate::report::coverage::{CommandKind, Effect, Marks};
+use crate::model::change::{Change, SideWrites};
+use crate::report::coverage::{CommandKind, Coverage, Effect};
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, StoreKind, ensure};
 
@@ -30,37 +30,37 @@ use super::backing::Backing;
 use super::behind::Behind;
 use super::condition::Condition;
 
-/// The store, what the world remembers of it, and what it has counted.
+/// The store, the model of its contents, and counts.
 #[derive(Debug)]
 pub struct Server {
     pub(super) store: Backing,
     pub(super) history: u64,
     pub(super) behind: Option<Behind>,
-    /// How it does.
+    /// Its condition.
     pub condition: Condition,
-    /// What should be in the store.
+    /// The contents that it should have.
     pub model: Model,
-    /// Old copies of records, for callers that begin with one.
+    /// Old copies of records, for callers that begin with a stale one.
     pub copies: BTreeMap<Member, Loaded>,
-    /// Requests that were carried out.
+    /// Requests that were served.
     pub calls: u64,
     /// Units that were committed.
     pub commits: u64,
     /// Executions that were created.
     pub created: u64,
-    /// Events that the journal was given.
+    /// Events that were written to the journal.
     pub events: BTreeMap<EventKind, u64>,
-    /// What the latest request has made happen.
-    pub moments: Vec<(ExecutionId, EventKind)>,
-    /// Executions of which signals or output have changed since they were looked at.
+    /// The events of the latest request.
+    pub latest_events: Vec<(ExecutionId, EventKind)>,
+    /// Executions whose signals or output have changed since the last full check.
     pub dirty: BTreeSet<ExecutionId>,
-    /// What was met.
-    pub marks: Marks,
-    /// The hash over everything that happened.
+    /// The coverage.
+    pub coverage: Coverage,
+    /// The hash over all steps.
     pub hash: Fnv,
 }
 
-/// What a unit is about, noted before the store gets it.
+/// The writes of a unit, extracted before the store gets it.
 struct Plan {
     id: ExecutionId,
     put: Option<Bytes>,
@@ -69,7 +69,7 @@ struct Plan {
     entries: Vec<JournalEntry>,
     told: Vec<Bytes>,
     writes: Vec<IndexWrite>,
-    beside: Beside,
+    side_writes: SideWrites,
 }
 
 impl Server {
@@ -86,18 +86,15 @@ impl Server {
             commits: 0,
             created: 0,
             events: BTreeMap::new(),
-            moments: Vec::new(),
+            latest_events: Vec::new(),
             dirty: BTreeSet::new(),
-            marks: Marks::default(),
+            coverage: Coverage::default(),
             hash: Fnv::default(),
         }
     }
 
-    /// Carries out what comes before an error that is raised inside a function, and checks that.
-    ///
-    /// # Errors
-    ///
-    /// The first invariant that it breaks.
+    /// Serves the part of a request before an error that is raised inside a function, and checks
+    /// it.
     pub fn serve_in_part(
         &mut self,
         caller: &mut Caller,
@@ -106,7 +103,7 @@ impl Server {
         now: TimestampMs,
     ) -> Result<(), Broken> {
         self.hash.number(5);
-        self.moments.clear();
+        self.latest_events.clear();
         match request {
             Request::Commit(mut commit) => {
                 let next = commit.units.get(raised.units).cloned().filter(|_| raised.indexes);
@@ -125,19 +122,18 @@ impl Server {
         }
     }
 
-    /// Writes the index entries of a unit and nothing else of it, if its record can be found by
-    /// them.
+    /// Writes the index entries of a unit and nothing else, if the execution is found by them.
     fn write_indexes_alone(
         &mut self,
         partition: Partition,
         mut unit: Unit,
         now: TimestampMs,
     ) -> Result<(), Broken> {
-        let Some(Plan { id, beside, .. }) = plan(partition, &unit)? else { return Ok(()) };
-        if !self.model.is_found_by(id, &unit.index, now) || !beside.forgotten.is_empty() {
+        let Some(Plan { id, side_writes, .. }) = plan(partition, &unit)? else { return Ok(()) };
+        if !self.model.is_found_by(id, &unit.index, now) || !side_writes.forgotten.is_empty() {
             return Ok(());
         }
-        let adrift = beside.signals.iter().map(|(signal, _)| (id, signal.id));
+        let adrift = side_writes.signals.iter().map(|(signal, _)| (id, signal.id));
         let adrift: Vec<_> = adrift.collect();
         (unit.put, unit.remove, unit.values) = (Vec::new(), Vec::new(), Vec::new());
         (unit.append, unit.ring, unit.fetch) = (Vec::new(), Vec::new(), Vec::new());
@@ -154,18 +150,13 @@ impl Server {
         self.store.check_indexes(&self.model, partition)
     }
 
-    /// A copy of the store and of what the world remembers of it, without what was counted; `None`
-    /// where the store cannot be copied.
+    /// A copy of the store and its model, without the counts; `None` if the store cannot be copied.
     pub fn copied(&self) -> Option<Self> {
         let (store, model) = (self.store.copied()?, self.model.clone());
         Some(Self { store, model, ..Self::new(StoreKind::Memory, self.history) })
     }
 
-    /// The version of a record as the store has it.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
+    /// The version of a record in the store.
     pub fn version(&mut self, id: &ExecutionId, now: TimestampMs) -> Result<Version, Broken> {
         let (records, values) = (vec![RecordKey::of(id)], Vec::new());
         let read = Read { partition: id.partition(), records, values };
@@ -177,11 +168,7 @@ impl Server {
         Ok(stored.map_or(Version::ABSENT, |stored| stored.version))
     }
 
-    /// Carries a request out and checks what it did.
-    ///
-    /// # Errors
-    ///
-    /// The first invariant that it breaks.
+    /// Serves a request and checks its effect.
     pub fn serve(
         &mut self,
         caller: &mut Caller,
@@ -189,9 +176,9 @@ impl Server {
         now: TimestampMs,
     ) -> Result<Reply, Broken> {
         self.calls += 1;
-        self.moments.clear();
+        self.latest_events.clear();
         match request {
-            // What all processes agree on when they connect; it is about no execution.
+            // The configuration that all processes share; it is not about an execution.
             Request::Commit(commit) if commit.partition == Partition::META => {
                 self.commit_meta(caller, commit, now)
             }
@@ -201,7 +188,7 @@ impl Server {
         }
     }
 
-    /// Commits what all processes agree on, and takes over which secrets there are.
+    /// Commits shared configuration, and takes over the secrets.
     fn commit_meta(
         &mut self,
         caller: &Caller,
@@ -223,7 +210,7 @@ impl Server {
         Ok(reply)
     }
 
-    /// The wake-ups that were rung since the last call.
+    /// The wake-ups since the last call.
     pub fn take_wakes(&mut self) -> Vec<ff_core::store::Wake> {
         self.store.take_wakes()
     }
@@ -286,21 +273,21 @@ impl Server {
         let events: Vec<Event> = plan.entries.into_iter().flat_map(|entry| entry.events).collect();
         for event in &events {
             *self.events.entry(event.kind()).or_default() += 1;
-            self.moments.push((plan.id, event.kind()));
+            self.latest_events.push((plan.id, event.kind()));
         }
-        let (id, writes, beside) = (plan.id, plan.writes, plan.beside);
+        let (id, writes, side_writes) = (plan.id, plan.writes, plan.side_writes);
         for entry in plan.told {
             self.model.note_entry(id.partition(), entry, now);
         }
-        let change = Change { id, now, before, after, kept, events, writes, beside, caller };
+        let change = Change { id, now, before, after, kept, events, writes, side_writes, caller };
         check_change(&self.model, &change)?;
         if let (Some(before), None) = (&change.before, &change.after) {
             signal::check_gone(&self.model, before, |request| self.store.handle(request, now))?;
         }
-        if !change.beside.is_empty() {
+        if !change.side_writes.is_empty() {
             self.dirty.insert(id);
         }
-        mark(&mut self.marks, &self.model, &change);
+        cover(&mut self.coverage, &self.model, &change);
         self.model.note(&change);
         if let (Some(after), false, 0) = (&change.after, kept, self.commits % 2) {
             let execution = Arc::new(Execution::clone(after));
@@ -326,11 +313,7 @@ impl Server {
         Ok(reply)
     }
 
-    /// Checks everything that the store holds.
-    ///
-    /// # Errors
-    ///
-    /// The first invariant that is broken.
+    /// Checks all contents of the store.
     pub fn check_all(&mut self, now: TimestampMs) -> Result<(), Broken> {
         for partition in self.store.partitions() {
             self.store.check_indexes(&self.model, partition)?;
@@ -354,14 +337,14 @@ impl Server {
     }
 }
 
-/// Notes what a unit's command has come to.
-fn mark(marks: &mut Marks, model: &Model, change: &Change<'_>) {
+/// Covers the effect of a unit's command.
+fn cover(coverage: &mut Coverage, model: &Model, change: &Change<'_>) {
     let Some(mut command) = change.caller.carries else { return };
     let own = |lease| model.leases.get(lease) == Some(&change.caller.number);
     if command == CommandKind::Offer
         && change.active_before().is_some_and(|active| own(&active.lease.id))
     {
-        // Who draws and finds that it has the lease already confirms it.
+        // An operation that draws work and already holds the lease confirms it.
         command = CommandKind::Renew;
     }
     let continuation = change.before.as_deref().and_then(|before| before.continuation);
@@ -370,11 +353,11 @@ fn mark(marks: &mut Marks, model: &Model, change: &Change<'_>) {
     }
     let after = change.after.as_deref().map(|after| situation(after, change.now));
     let effect = if change.kept { Effect::Kept } else { Effect::Becomes(after) };
-    marks.note(command, change.before.as_deref(), change.now, effect);
+    coverage.note(command, change.before.as_deref(), change.now, effect);
 }
 
-/// What a unit is about, which is the execution whose record it expects first; nothing where it is
-/// what all processes agree on.
+/// Extracts the writes of a unit. It is about the execution whose record it expects first; `None`
+/// for shared configuration.
 fn plan(partition: Partition, unit: &Unit) -> Result<Option<Plan>, Broken> {
     if let Some((RecordKey::Meta | RecordKey::Secrets, _)) = unit.expect.first() {
         return Ok(None);
@@ -404,36 +387,36 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Option<Plan>, Broken> {
         entries,
         told,
         writes: writes.cloned().collect(),
-        beside: beside(unit)?,
+        side_writes: side_writes(unit)?,
     }))
 }
 
-/// What a unit does to signals and output.
-fn beside(unit: &Unit) -> Result<Beside, Broken> {
-    let mut beside = Beside::default();
+/// The signals and the output that a unit writes.
+fn side_writes(unit: &Unit) -> Result<SideWrites, Broken> {
+    let mut side_writes = SideWrites::default();
     for (key, bytes) in &unit.put {
         let RecordKey::Signal { execution, signal } = key else { continue };
         let key = ValueKey::Signal { execution: *execution, signal: *signal };
         let payload = unit.values.iter().find(|write| write.key == key);
         let payload = payload.and_then(|write| write.value.clone());
-        beside.signals.push((understood(bytes)?, payload));
+        side_writes.signals.push((understood(bytes)?, payload));
     }
     for key in &unit.remove {
         if let RecordKey::Signal { signal, .. } = key {
-            beside.forgotten.push(SignalId::from_uuid(*signal));
+            side_writes.forgotten.push(SignalId::from_uuid(*signal));
         }
     }
     for append in &unit.append {
         if let StreamName::Frames { attempt, .. } = append.stream {
-            beside.frames.push((attempt, understood(&append.entry)?));
+            side_writes.frames.push((attempt, understood(&append.entry)?));
         }
     }
     for stream in &unit.drop_streams {
         if let StreamName::Frames { attempt, .. } = stream {
-            beside.dropped.push(*attempt);
+            side_writes.dropped.push(*attempt);
         }
     }
-    Ok(beside)
+    Ok(side_writes)
 }
 
 fn understood<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Broken> {

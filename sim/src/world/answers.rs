@@ -1,4 +1,4 @@
-//! What callers are told, checked against what was done.
+//! The answers to callers, checked against the model.
 
 use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{AnyCommand, AnyOutcome, Cancel, CancelledBy, Decide, Execution};
@@ -13,15 +13,15 @@ use crate::model::identity::is_certain;
 use crate::plan::FaultKind;
 use crate::process::task::Output;
 use crate::report::Broken;
-use crate::report::coverage::{Effect, Marks};
+use crate::report::coverage::{Coverage, Effect};
 
 use super::{Running, World};
 
-/// Between two looks of an auditor: longer than a taker holds what it took.
+/// The time between two looks of an auditor: longer than a hold.
 const BETWEEN_LOOKS: DurationMs = DurationMs::new(HOLD.get() + 1_000);
 
 impl World {
-    /// Checks what a caller is told, and remembers it.
+    /// Checks an answer to a caller, and remembers it.
     pub(super) fn note_answer(
         &mut self,
         number: u64,
@@ -49,7 +49,7 @@ impl World {
                     model.doubtful.remove(lease);
                 }
                 let seen = (running.seen.0.as_deref(), running.seen.1);
-                mark_answer(&mut self.server.marks, &self.callers[&number], seen, result);
+                cover_answer(&mut self.server.coverage, &self.callers[&number], seen, result);
             }
             Output::Claimed(Ok((work, _))) => {
                 answer::check_drawn(model, number, &running.own, work)?;
@@ -90,28 +90,28 @@ impl World {
             *self.report.commands.entry(command.name()).or_default() += 1;
         }
         answer::check_command(&mut self.server.model, caller, seen, result)?;
-        mark_answer(&mut self.server.marks, caller, (seen.record, seen.at), result);
+        cover_answer(&mut self.server.coverage, caller, (seen.record, seen.at), result);
         self.note_error((number, part), result.as_ref().err())
     }
 
-    /// Whether indexes may differ from records for a time: an error inside a function leaves what
-    /// it has written before.
+    /// Whether indexes may differ from records for a time: after an error inside a function, its
+    /// first writes remain.
     fn may_drift(&self) -> bool {
         self.settings.weights.on(FaultKind::ErrorInside).is_some()
     }
 
-    /// What an auditor sees twice, with longer than a hold between, is wrong.
+    /// A fault that an auditor finds twice, with longer than a hold between, is real.
     fn note_look(
         &mut self,
         partition: Partition,
         (look, begun): (&AuditLook, TimestampMs),
     ) -> Result<(), Broken> {
         if self.server.model.jumps > 0 || self.may_drift() {
-            // Holds last longer than an auditor waits, where a clock has stepped back.
+            // After a step back of the clock, holds last longer than an auditor waits.
             return Ok(());
         }
         let looked = self.looks.get(&partition);
-        // One that began earlier may have been under way for long.
+        // A look that began earlier may have taken long.
         if looked.is_some_and(|(at, _)| begun < at.plus(BETWEEN_LOOKS)) {
             return Ok(());
         }
@@ -137,10 +137,10 @@ impl World {
     }
 }
 
-/// Notes a repeat that was recognised or a refusal that is final; what is carried out is noted
-/// where it is committed.
-fn mark_answer<T>(
-    marks: &mut Marks,
+/// Covers a repeat that was recognised or a final refusal. Applied commands are covered where they
+/// are committed.
+fn cover_answer<T>(
+    coverage: &mut Coverage,
     caller: &Caller,
     (seen, at): (Option<&Execution>, TimestampMs),
     result: &Result<Committed<T>, EngineError>,
@@ -148,21 +148,21 @@ fn mark_answer<T>(
     let (Some(command), Some(kind)) = (&caller.command, caller.carries) else { return };
     match result {
         Ok(committed) if committed.repeat => {
-            marks.note(kind, seen, at, Effect::Repeat);
+            coverage.note(kind, seen, at, Effect::Repeat);
             if let AnyCommand::Cancel(Cancel { by: CancelledBy::Holder(_), .. }) = command {
-                marks.note_holder_cancel();
+                coverage.note_holder_cancel();
             }
         }
         Err(error) if is_certain(error) => {
             if let Some(rejection) = rejection_of(error) {
-                marks.note(kind, seen, at, Effect::Refused(rejection));
+                coverage.note(kind, seen, at, Effect::Refused(rejection));
             }
         }
         _ => {}
     }
 }
 
-/// Why a command was refused, where that is so.
+/// The rejection of an error, if it has one.
 fn rejection_of(error: &EngineError) -> Option<RejectionKind> {
     match error {
         EngineError::Validation { kind, .. } => Some(*kind),

@@ -1,4 +1,4 @@
-//! What reaches the store and how it is received, and what happens to the store from outside.
+//! Requests that arrive at the store, and the faults of the store.
 
 use ff_core::store::{Failure, Request};
 
@@ -10,42 +10,42 @@ use crate::report::Broken;
 use crate::report::describe::{self, shortened};
 use crate::store::Reception;
 
-use super::messages::{Arrival, Trouble};
+use super::messages::{Arrival, StoreEvent};
 use super::{FULL_CHECK_EVERY, Happening, World};
 
 impl World {
-    /// What happens to the store.
-    pub(super) fn schedule_troubles(&mut self) {
+    /// Schedules the faults of the store.
+    pub(super) fn schedule_store_events(&mut self) {
         let (seed, settings) = (self.chances.plan().seed, &self.settings);
-        let mut troubles = Vec::new();
+        let mut events = Vec::new();
         for step in store::clock_steps(seed, settings) {
-            troubles.push((step.at, Trouble::Step(step)));
+            events.push((step.at, StoreEvent::Step(step)));
         }
         for failover in store::failovers(seed, settings) {
-            troubles.push((failover.heard_until, Trouble::FallBehind(failover)));
-            troubles.push((failover.at, Trouble::FailOver(failover)));
+            events.push((failover.heard_until, StoreEvent::FallBehind(failover)));
+            events.push((failover.at, StoreEvent::FailOver(failover)));
         }
         for (number, at) in store::missing_libraries(seed, settings) {
-            troubles.push((at, Trouble::LibraryMissing(number)));
+            events.push((at, StoreEvent::LibraryMissing(number)));
         }
         let episodes = store::episodes(seed, settings);
-        troubles.extend(episodes.map(|episode| (episode.at, Trouble::Episode(episode))));
-        for (at, trouble) in troubles {
-            self.queue.push(at, Happening::Store(trouble));
+        events.extend(episodes.map(|episode| (episode.at, StoreEvent::Episode(episode))));
+        for (at, event) in events {
+            self.queue.push(at, Happening::Store(event));
         }
     }
 
-    /// Something happens to the store.
-    pub(super) fn trouble(&mut self, trouble: Trouble) -> Result<(), Broken> {
-        if let Trouble::LibraryLoaded = trouble {
+    /// Applies an event of the store.
+    pub(super) fn event(&mut self, event: StoreEvent) -> Result<(), Broken> {
+        if let StoreEvent::LibraryLoaded = event {
             self.server.condition.library_missing = false;
             return Ok(());
         }
         if self.healing_since.is_some() {
             return Ok(());
         }
-        match trouble {
-            Trouble::Step(step) => {
+        match event {
+            StoreEvent::Step(step) => {
                 if self.chances.inject(FaultKind::StoreClockStep, step.number) {
                     self.server.condition.step(step.by_ms);
                     self.server.model.note_clock_step();
@@ -54,19 +54,19 @@ impl World {
                     }
                 }
             }
-            Trouble::Episode(episode) => {
+            StoreEvent::Episode(episode) => {
                 if self.chances.inject(episode.kind, episode.number) {
                     self.server.condition.begin(episode, self.now);
-                    // A server that reads its data has been started again.
+                    // A server that reads its data was restarted.
                     self.connection += u64::from(episode.kind == FaultKind::Loading);
                 }
             }
-            Trouble::FallBehind(failover) => {
+            StoreEvent::FallBehind(failover) => {
                 if self.chances.inject(FaultKind::Failover, failover.number) {
                     self.server.fall_behind(failover.number, &self.callers);
                 }
             }
-            Trouble::FailOver(failover) => {
+            StoreEvent::FailOver(failover) => {
                 let now = self.server.condition.clock(self.now);
                 if self.server.fail_over(failover.number, &mut self.callers, now)? {
                     self.connection += 1;
@@ -77,19 +77,19 @@ impl World {
                     }
                 }
             }
-            Trouble::LibraryMissing(number) => {
+            StoreEvent::LibraryMissing(number) => {
                 if self.chances.inject(FaultKind::LibraryMissing, number) {
                     self.server.condition.library_missing = true;
                     self.server.change_history();
                     self.connection += 1;
                 }
             }
-            Trouble::LibraryLoaded => {}
+            StoreEvent::LibraryLoaded => {}
         }
         Ok(())
     }
 
-    /// The way of a call to a store that may be slow: its sender does not wait for ever.
+    /// Delays a call of a slow store.
     pub(super) fn slowed(&mut self, mut journey: Journey, key: u64) -> Journey {
         let kind = FaultKind::SlowStore;
         let Some(episode) = self.server.condition.episode(kind, self.now) else { return journey };
@@ -101,7 +101,7 @@ impl World {
         journey
     }
 
-    /// A request reaches the store.
+    /// Receives a request at the store.
     pub(super) fn arrive(&mut self, arrival: Arrival) -> Result<(), Broken> {
         self.travelling -= 1;
         if self.is_dropped(arrival.call) {
@@ -111,9 +111,9 @@ impl World {
         match self.server.condition.receive(&arrival.request, self.now, arrival.again) {
             Reception::Welcome => self.serve(arrival),
             Reception::LibraryMissing => {
-                // There and back for the answer, for the library, and for the call again.
+                // There and back for the answer, for the library, and for the second call.
                 let latency = self.settings.latency_ms;
-                let loaded = Happening::Store(Trouble::LibraryLoaded);
+                let loaded = Happening::Store(StoreEvent::LibraryLoaded);
                 self.queue.push(self.now + 2 * latency, loaded);
                 self.travelling += 1;
                 let again = Happening::Arrive(Arrival { again: true, ..arrival });
@@ -128,7 +128,7 @@ impl World {
         }
     }
 
-    /// Tells the sender of a request that it came to nothing, or that nobody knows.
+    /// Reports to the sender of a request that it failed, or may have failed.
     fn turn_down(&mut self, arrival: &Arrival, failure: Failure) {
         if self.options.trace {
             let number = arrival.call.number;
@@ -145,7 +145,7 @@ impl World {
             self.server.serve_in_part(caller, arrival.request.clone(), raised, now)?;
             self.turn_down(&arrival, store::error_inside());
             self.ring();
-            self.tempt();
+            self.notify();
             return Ok(());
         }
         let caller = self.callers.get_mut(&number).expect("every operation has a caller");
@@ -162,11 +162,11 @@ impl World {
             self.answer(arrival.call, after, reply);
         }
         self.ring();
-        self.tempt();
+        self.notify();
         Ok(())
     }
 
-    /// Where an error is raised inside the function of a request, if it is.
+    /// The position of an error inside the function of a request, if there is one.
     fn raised(&mut self, arrival: &Arrival) -> Option<store::Raised> {
         let units = match &arrival.request {
             Request::Poll(_) => return None,

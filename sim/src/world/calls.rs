@@ -1,4 +1,4 @@
-//! Calls: from a process to the store and back.
+//! Calls from a process to the store and back.
 
 use ff_core::execution::Decide;
 use ff_core::op::{Event, Step};
@@ -30,7 +30,7 @@ impl World {
         let journey = self.slowed(journey, key);
         let call = Call { number, key, sent_at: now, in_order: journey.in_order };
         if let (Some(fault), true) = (journey.fault, self.options.trace) {
-            self.note(format!("operation {number} meets {fault:?}"));
+            self.note(format!("fault {fault:?} affects operation {number}"));
         }
         if journey.arrivals[1].is_some() {
             let caller = self.callers.get_mut(&number).expect("every operation has a caller");
@@ -68,7 +68,7 @@ impl World {
         }
     }
 
-    /// Has a caller give up in time unless it has its reply by then.
+    /// Schedules the timeout of a call, unless its reply arrives before.
     fn expect(&mut self, call: Call, replies_at: Option<u64>) {
         let gives_up_at = (call.sent_at + self.settings.timeout_ms).max(self.now);
         if replies_at.is_none_or(|at| at > gives_up_at) {
@@ -83,14 +83,14 @@ impl World {
             && !process::survives_dropped_connection(&mut self.chances, call.key)
     }
 
-    /// Sends a failure that the store knows of on its way, if anybody waits for it.
+    /// Sends a failure from the store back, if the sender still waits.
     pub(super) fn send_back(&mut self, call: Call, reply_after: Option<u64>, failure: Failure) {
         let Some(after) = reply_after else { return };
         let Some(at) = self.returns_at(call, after) else { return };
         self.queue.push(at, Happening::Fail { call, failure });
     }
 
-    /// When a reply comes back, if it does and anybody waits for it.
+    /// When a reply arrives, if it does and the sender still waits.
     fn returns_at(&mut self, call: Call, after: u64) -> Option<u64> {
         let process = self.waits(call)?;
         let host = &mut self.hosts[process];
@@ -107,7 +107,7 @@ impl World {
         Some(at)
     }
 
-    /// Sends a reply on its way, if anybody waits for it.
+    /// Sends a reply back, if the sender still waits.
     pub(super) fn answer(&mut self, call: Call, after: u64, reply: Reply) {
         let Some(at) = self.returns_at(call, after) else { return };
         let command = self.callers[&call.number].command.as_ref();
@@ -118,7 +118,7 @@ impl World {
         self.queue.push(at, Happening::Deliver(delivery));
     }
 
-    /// Sends the store's wake-ups to the workers of the lane.
+    /// Sends the store's wake-ups to the workers of their lanes.
     pub(super) fn ring(&mut self) {
         for wake in self.server.take_wakes() {
             let Topic::Index(IndexName::Eligible { lane, .. }) = wake.topic else { continue };
@@ -142,7 +142,7 @@ impl World {
         self.chances.strikes(FaultKind::WakeUpLost, self.rings)
     }
 
-    /// Lets an operation go on that still has a process.
+    /// Continues an operation, if its process still runs it.
     fn proceed(
         &mut self,
         number: u64,
@@ -195,7 +195,7 @@ impl World {
 
     fn pauses_before_reply(&mut self, call: Call) -> Option<u64> {
         let running = self.running.get_mut(&call.number)?;
-        // Once: a reply that has waited is handled.
+        // Only once: a delayed reply is handled.
         let first = running.held_back != Some(call.key);
         let settings = &self.settings;
         let pause =

@@ -1,4 +1,4 @@
-//! The processes of a run, their clocks, and how each is started.
+//! The processes of a run, their clocks, and their starts.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::determinism::clock::Clock;
 use crate::determinism::random::{between, happens, stream};
 use crate::plan::settings::Settings;
 use crate::process::client::ClientProcess;
-use crate::process::context::{Context, Moment};
+use crate::process::context::{Context, Notice};
 use crate::process::operator::OperatorProcess;
 use crate::process::reader::ReaderProcess;
 use crate::process::signaller::SignallerProcess;
@@ -23,37 +23,37 @@ use crate::process::worker::WorkerProcess;
 /// A process and its clocks.
 #[derive(Debug)]
 pub struct Host {
-    /// What runs in it.
+    /// The program that it runs.
     pub kind: Kind,
     /// Its clocks.
     pub clock: Clock,
-    /// On which terms its operations run that have none of their own.
+    /// The default context of its operations.
     pub terms: OperationContext,
     /// Whether it runs.
     pub up: bool,
     /// When it is woken next, in simulated time.
     pub wake: Option<u64>,
-    /// Which start of the process this is, from 0.
+    /// The number of this start of the process, from 0.
     pub start: u64,
     /// The start whose instance id it has.
     pub instance: u64,
     /// How many operations it has begun since its start.
     pub operations: u64,
-    /// How many steps it has made since its start.
+    /// How many steps it has taken since its start.
     pub steps: u64,
     /// Whether it never comes back.
     pub gone: bool,
-    /// Until when it stands still.
+    /// Until when it is paused.
     pub paused_until: u64,
-    /// Until when nothing that it sends gets through.
+    /// Until when its messages are lost.
     pub mute_until: u64,
-    /// Until when it hears nothing.
+    /// Until when messages to it are lost.
     pub deaf_until: u64,
-    /// When the latest request arrives of those that keep their order, and the latest reply.
+    /// When the latest of the ordered requests arrives, and the latest of the ordered replies.
     pub in_order: (u64, u64),
 }
 
-/// What runs in a process.
+/// The program of a process.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // A handful of them.
 pub enum Kind {
@@ -67,12 +67,12 @@ pub enum Kind {
     Reader(ReaderProcess),
     /// The operator.
     Operator(OperatorProcess),
-    /// Whoever has tokens.
+    /// The signaller.
     Signaller(SignallerProcess),
 }
 
 impl Kind {
-    /// Does whatever it is time for.
+    /// Takes the steps that are due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         match self {
             Self::Worker(worker) => worker.wake(cx),
@@ -84,25 +84,25 @@ impl Kind {
         }
     }
 
-    /// Notes that something has just happened to an execution.
-    pub fn moment(&mut self, moment: Moment, cx: &mut Context<'_>) {
+    /// Learns of an event of an execution.
+    pub fn notice(&mut self, notice: Notice, cx: &mut Context<'_>) {
         match self {
-            Self::Worker(worker) => worker.moment(moment, cx),
+            Self::Worker(worker) => worker.notice(notice, cx),
             Self::Timekeeper(_) | Self::Reader(_) => {}
-            Self::Client(client) => client.moment(moment, cx),
-            Self::Operator(operator) => operator.moment(moment, cx),
-            Self::Signaller(signaller) => signaller.moment(moment, cx),
+            Self::Client(client) => client.notice(notice, cx),
+            Self::Operator(operator) => operator.notice(notice, cx),
+            Self::Signaller(signaller) => signaller.notice(notice, cx),
         }
     }
 
-    /// Notes what an operation came to.
+    /// Takes over the output of an operation.
     pub fn done(&mut self, output: Output, cx: &mut Context<'_>) {
         match (self, output) {
             (Self::Worker(worker), Output::Claimed(result)) => worker.claimed(result, cx),
             (Self::Worker(worker), Output::Renewed(id, result)) => worker.renewed(id, result, cx),
             (Self::Worker(worker), Output::Swept) => worker.swept(cx),
-            (Self::Worker(worker), Output::Command(errand, result)) => {
-                worker.answered(errand, result, cx);
+            (Self::Worker(worker), Output::Command(origin, result)) => {
+                worker.answered(origin, result, cx);
             }
             (Self::Worker(worker), Output::Gathered(partition, answers)) => {
                 worker.gathered(partition, answers, cx);
@@ -112,8 +112,8 @@ impl Kind {
             }
             (Self::Timekeeper(_), Output::Command(..)) => {}
             (Self::Client(client), Output::Drawn(result)) => client.drawn(result, cx),
-            (Self::Client(client), Output::Command(errand, result)) => {
-                client.answered(errand, result, cx);
+            (Self::Client(client), Output::Command(origin, result)) => {
+                client.answered(origin, result, cx);
             }
             (Self::Reader(reader), Output::Read { partition, limit, result, .. }) => {
                 reader.read((partition, limit), result, cx);
@@ -168,13 +168,13 @@ fn instance_id(number: usize, start: u64) -> WorkerInstanceId {
     WorkerInstanceId::try_new(format!("process-{number}.{start}")).expect("a valid id")
 }
 
-/// When and how a process starts.
+/// The start of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
-    /// Its number: the workers first, then the timekeepers, the client, the reader, the
-    /// operator and whoever signals.
+    /// Its number: first the workers, then the timekeepers, the client, the reader, the operator
+    /// and the signaller.
     pub process: usize,
-    /// Which start of it this is, from 0.
+    /// The number of this start, from 0.
     pub start: u64,
     /// The simulated time.
     pub now: u64,
@@ -182,7 +182,7 @@ pub struct Start {
     pub instance: u64,
     /// How far its wall clock is off, in milliseconds.
     pub skew: i64,
-    /// By how many parts in a million its own clock runs too fast.
+    /// By how many parts in a million its local clock runs too fast.
     pub drift: i64,
 }
 

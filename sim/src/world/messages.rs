@@ -1,4 +1,4 @@
-//! What travels between processes and the store, and what happens to the store.
+//! Messages in flight between processes and the store, and events of the store.
 
 use std::rc::Rc;
 
@@ -12,7 +12,7 @@ use crate::fault::store::{ClockStep, Episode, Failover};
 pub(super) struct Call {
     /// The operation.
     pub number: u64,
-    /// By what its faults are known.
+    /// The key of its faults.
     pub key: u64,
     /// When it was sent.
     pub sent_at: u64,
@@ -20,47 +20,47 @@ pub(super) struct Call {
     pub in_order: bool,
 }
 
-/// A request that reaches the store.
+/// A request in flight.
 #[derive(Debug)]
 pub(super) struct Arrival {
     /// The call.
     pub call: Call,
-    /// What it asks for.
+    /// The request.
     pub request: Request,
-    /// How long the reply travels, if it does.
+    /// How long the reply takes, if there is one.
     pub reply_after: Option<u64>,
-    /// Whether it comes again, after its sender has loaded the function library.
+    /// Whether it is sent again, after its sender has loaded the function library.
     pub again: bool,
 }
 
-/// A reply on its way back.
+/// A reply in flight.
 #[derive(Debug)]
 pub(super) struct Delivery {
     /// The call.
     pub call: Call,
     /// The reply.
     pub reply: Reply,
-    /// The record that it is about, as it is in the store.
+    /// The record that it is about, as the store has it.
     pub seen: Option<Rc<Execution>>,
-    /// The connection on which it comes: how often all of them had broken.
+    /// The connection of the reply: how often all connections had broken.
     pub connection: u64,
     /// How often the store's clock or history had jumped.
     pub jumps: u64,
 }
 
-/// Something that happens to the store.
+/// An event of the store.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Trouble {
+pub(super) enum StoreEvent {
     /// Its clock steps.
     Step(ClockStep),
-    /// It answers otherwise for a time.
+    /// An episode of another condition begins.
     Episode(Episode),
-    /// A replica hears nothing more.
+    /// A replica stops receiving commits.
     FallBehind(Failover),
     /// That replica takes over.
     FailOver(Failover),
     /// A server without the function library takes over.
     LibraryMissing(u64),
-    /// Somebody has loaded the function library.
+    /// A process has loaded the function library.
     LibraryLoaded,
 }

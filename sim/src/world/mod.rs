@@ -38,19 +38,19 @@ use crate::invariant::readers::Followed;
 use crate::invariant::{health, liveness};
 use crate::model::Model;
 use crate::model::caller::Caller;
-use crate::model::shown_leases::OwnLeases;
+use crate::model::shown_leases::ShownLeases;
 use crate::plan::Plan;
 use crate::plan::settings::Settings;
-use crate::process::context::{About, Context, Effect, GrantInHand, Moment, TokenInHand};
+use crate::process::context::{About, Context, Effect, GrantInHand, Notice, TokenInHand};
 use crate::process::task::{Output, Task};
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, Options, Report, Violation};
 use crate::store::Server;
 
 use host::{Host, Kind, Start, host, profiles};
-use messages::{Arrival, Call, Delivery, Trouble};
+use messages::{Arrival, Call, Delivery, StoreEvent};
 
-/// A small world of processes around one store.
+/// A world of processes around one store.
 #[derive(Debug)]
 pub struct World {
     options: Options,
@@ -63,11 +63,11 @@ pub struct World {
     profiles: Arc<[WorkerProfile]>,
     running: BTreeMap<u64, Running>,
     callers: BTreeMap<u64, Caller>,
-    /// How far the journals were read.
+    /// The positions of the readers of journals.
     followed: Followed,
-    /// How far output was read.
+    /// The positions of the readers of output.
     watched: Watched,
-    /// Requests that are on their way.
+    /// Requests in flight.
     travelling: u64,
     /// How often all connections to the store broke.
     connection: u64,
@@ -76,9 +76,9 @@ pub struct World {
     /// When every connection was dropped last.
     dropped_at: u64,
     healing_since: Option<u64>,
-    /// What has happened to each execution so far.
-    moments: BTreeMap<ExecutionId, u64>,
-    /// When an auditor last looked at each partition, and what it saw.
+    /// How many events each execution has had.
+    event_counts: BTreeMap<ExecutionId, u64>,
+    /// The latest look of an auditor at each partition, and its time.
     looks: BTreeMap<Partition, (TimestampMs, AuditLook)>,
     finished: bool,
     report: Report,
@@ -93,19 +93,19 @@ struct Running {
     key: u64,
     /// The key of the call that it waits for.
     waiting: Option<u64>,
-    /// The key of the call before whose reply its process stood still.
+    /// The key of the call before whose reply its process paused.
     held_back: Option<u64>,
     task: Box<dyn Task>,
     /// The record that the latest reply was about, and the store's clock in it.
     seen: (Option<Rc<Execution>>, TimestampMs),
     /// How often the store's clock or history had jumped when it gave that reply.
     jumps: u64,
-    /// When it began, by the store's clock.
+    /// The store's clock when it began.
     begun: TimestampMs,
-    /// What was there when it began to list what there is, and how often each was created.
+    /// The executions at its beginning, and how often each was created.
     present: Vec<(ExecutionId, u32)>,
-    /// Leases that it took itself, and was shown when it asked again.
-    own: OwnLeases,
+    /// The own leases that the store has shown it.
+    own: ShownLeases,
 }
 
 impl Running {
@@ -115,7 +115,7 @@ impl Running {
     }
 }
 
-/// Something that happens at its time.
+/// An event to come.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // Moved in and out of the queue once.
 enum Happening {
@@ -127,10 +127,10 @@ enum Happening {
     Hint { process: usize, lane: LaneId, partition: Partition },
     Grant { process: usize, grant: GrantInHand },
     Token { process: usize, token: TokenInHand },
-    Moment { process: usize, moment: Moment },
+    Notice { process: usize, notice: Notice },
     Fault(Planned),
     Restart { process: usize },
-    Store(Trouble),
+    Store(StoreEvent),
     Heal,
     Look,
 }
@@ -139,7 +139,7 @@ enum Happening {
 const FULL_CHECK_EVERY: u64 = 128;
 
 impl World {
-    /// The world of a plan, at its beginning.
+    /// Creates the world of a plan.
     pub fn new(plan: &Plan, options: Options) -> Self {
         let seed = plan.seed;
         let settings = Settings::of(plan);
@@ -172,7 +172,7 @@ impl World {
             rings: 0,
             dropped_at: 0,
             healing_since: None,
-            moments: BTreeMap::new(),
+            event_counts: BTreeMap::new(),
             looks: BTreeMap::new(),
             finished: false,
             report: Report { seed, ..Report::default() },
@@ -185,7 +185,7 @@ impl World {
         world
     }
 
-    /// What happens whatever the processes do.
+    /// Schedules the events that do not depend on the processes.
     fn schedule(&mut self) {
         let count = self.hosts.len();
         let seed = self.chances.plan().seed;
@@ -198,15 +198,15 @@ impl World {
         for fault in planned::all(seed, &self.settings, count) {
             self.queue.push(fault.at, Happening::Fault(fault));
         }
-        self.schedule_troubles();
+        self.schedule_store_events();
         self.queue.push(self.settings.busy_ms, Happening::Heal);
     }
 
-    /// Lets the world run until everything is settled.
+    /// Runs the world until everything is settled.
     ///
     /// # Errors
     ///
-    /// The first rule that is seen broken.
+    /// The first rule that breaks.
     pub fn run(mut self) -> Result<Report, Box<Violation>> {
         loop {
             match self.advance() {
@@ -217,11 +217,7 @@ impl World {
         }
     }
 
-    /// Lets the next thing happen; `false` once everything is settled.
-    ///
-    /// # Errors
-    ///
-    /// The first rule that it breaks.
+    /// Applies the next event; returns `false` once everything is settled.
     pub(crate) fn advance(&mut self) -> Result<bool, Broken> {
         if self.finished {
             self.check_end()?;
@@ -236,7 +232,7 @@ impl World {
         self.server.hash.get()
     }
 
-    /// What was met, once everything is settled.
+    /// The report, once everything is settled.
     pub(crate) fn report(mut self) -> Report {
         self.report.store_calls = self.server.calls;
         self.report.commits = self.server.commits;
@@ -248,13 +244,13 @@ impl World {
         for fault in self.chances.injected() {
             *self.report.faults.entry(fault.kind).or_default() += 1;
         }
-        self.report.marks = std::mem::take(&mut self.server.marks);
-        self.report.note_marks();
+        self.report.coverage = std::mem::take(&mut self.server.coverage);
+        self.report.note_coverage();
         self.report.trace = self.trace;
         self.report
     }
 
-    /// The rule that was broken, and the steps that led there.
+    /// The violation, with the steps that led to it.
     pub(crate) fn violation(self, broken: Broken) -> Box<Violation> {
         Box::new(Violation {
             plan: self.chances.plan().clone(),
@@ -264,19 +260,15 @@ impl World {
             tag: broken.tag,
             detail: broken.detail,
             injected: self.chances.injected().to_vec(),
-            wishes: self.report.wishes,
+            actions: self.report.actions,
             trace: self.trace,
         })
     }
 
-    /// Lets the next thing happen.
-    ///
-    /// # Errors
-    ///
-    /// The first rule that it breaks.
+    /// Applies the next event.
     fn step(&mut self) -> Result<(), Broken> {
         let Some((at, happening)) = self.queue.pop() else {
-            return self.stuck(|| "nothing happens any more".to_owned());
+            return self.stuck(|| "there are no more events".to_owned());
         };
         if self.report.steps >= liveness::MAX_STEPS {
             return self.stuck(|| format!("no end after {} steps", liveness::MAX_STEPS));
@@ -285,7 +277,7 @@ impl World {
         let Some(happening) = self.awake(happening) else { return Ok(()) };
         self.report.steps += 1;
         self.server.hash.number(at);
-        self.tell(&happening);
+        self.trace_event(&happening);
         match happening {
             Happening::Arrive(arrival) => self.arrive(arrival)?,
             Happening::Deliver(delivery) => self.deliver(delivery)?,
@@ -312,19 +304,19 @@ impl World {
                     signaller.learns(token, cx);
                 }
             })?,
-            Happening::Moment { process, moment } => {
-                self.with(process, |kind, cx| kind.moment(moment, cx))?;
+            Happening::Notice { process, notice } => {
+                self.with(process, |kind, cx| kind.notice(notice, cx))?;
             }
             Happening::Fault(planned) => self.strike(planned),
             Happening::Restart { process } => self.restart(process),
-            Happening::Store(trouble) => self.trouble(trouble)?,
+            Happening::Store(event) => self.event(event)?,
             Happening::Heal => self.heal(),
             Happening::Look => self.look()?,
         }
         self.check_health()
     }
 
-    /// The run cannot come to its end: it is given up, and told if it is watched for that.
+    /// Gives up a run that does not end, and reports it if the run checks for that.
     pub(super) fn stuck(&mut self, why: impl FnOnce() -> String) -> Result<(), Broken> {
         if self.options.invariants.contains(Invariant::Liveness) {
             return Err(Broken { tag: liveness::TAG, detail: why() });
@@ -333,7 +325,7 @@ impl World {
         Ok(())
     }
 
-    /// Lets a process do something, and does what it asks for.
+    /// Lets a process take a step, and carries out its effects.
     fn with(
         &mut self,
         process: usize,
@@ -348,14 +340,14 @@ impl World {
             healing: self.healing_since.is_some(),
             terms: host.terms.clone(),
             copies: &self.server.copies,
-            without: &self.chances.plan().without_wishes,
-            wishes: Vec::new(),
+            without: &self.chances.plan().without_actions,
+            actions: Vec::new(),
             effects: Vec::new(),
         };
         act(&mut host.kind, &mut cx);
         host.steps += 1;
         let key = call_key(process, host.start, host.steps, 0);
-        self.report.wishes.append(&mut cx.wishes);
+        self.report.actions.append(&mut cx.actions);
         let mut effects = cx.effects;
         let crash = process::crash_between(&mut self.chances, key, effects.len());
         effects.truncate(crash.map_or(effects.len(), |(done, _)| done));
@@ -368,8 +360,8 @@ impl World {
         Ok(())
     }
 
-    /// Does what a process asks for, unless it has crashed at something that it asked for before:
-    /// what a process starts must not outlive it and reach its next start.
+    /// Carries out an effect of a process, unless the process has crashed at an earlier effect: an
+    /// operation must not outlive its process and reach the next start.
     fn carry_out(&mut self, process: usize, effect: Effect) -> Result<(), Broken> {
         if !self.hosts[process].up {
             return Ok(());
@@ -385,7 +377,7 @@ impl World {
                 Ok(())
             }
             Effect::Token { token } => {
-                // Whoever signals is the last of the processes.
+                // The signaller is the last of the processes.
                 let (process, after) = (self.hosts.len() - 1, self.settings.latency_ms);
                 self.queue.push(self.now + after, Happening::Token { process, token });
                 Ok(())
@@ -414,7 +406,7 @@ impl World {
                     jumps: 0,
                     begun: self.server.condition.clock(self.now),
                     present,
-                    own: OwnLeases::default(),
+                    own: ShownLeases::default(),
                 };
                 self.running.insert(number, running);
                 self.follow(number, step)
@@ -422,7 +414,7 @@ impl World {
         }
     }
 
-    /// What is there, for an operation that shows it.
+    /// The executions that exist, for an operation that shows them.
     fn present(&self, about: &About) -> Vec<(ExecutionId, u32)> {
         if !matches!(about, About::Present) {
             return Vec::new();
@@ -431,7 +423,7 @@ impl World {
         model.records.keys().map(|id| (*id, model.generation(id))).collect()
     }
 
-    /// Does what an operation wants next.
+    /// Carries out the next step of an operation.
     fn follow(&mut self, number: u64, step: Step<Output>) -> Result<(), Broken> {
         match step {
             Step::Send(request) => {
@@ -479,7 +471,7 @@ impl World {
     }
 }
 
-/// Who sends an operation.
+/// The caller of an operation.
 fn caller(number: u64, process: usize, about: About) -> Caller {
     let caller = Caller::new(number, process);
     match about {
@@ -504,8 +496,8 @@ mod tests {
 
     use super::*;
 
-    /// A process that crashes at its first request starts nothing more: the replies would reach its
-    /// next start, which knows nothing of them.
+    /// A process that crashes at its first request starts no other operation: the replies would
+    /// reach its next start.
     #[test]
     fn a_crashed_process_starts_nothing() {
         let mut world = World::new(&Plan::from(1), Options::default());

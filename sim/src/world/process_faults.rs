@@ -1,4 +1,4 @@
-//! What happens to processes from outside: crashes, restarts, wrong clocks, and the end of it all.
+//! The faults of processes, and the end of all faults.
 
 use ff_core::execution::EventKind;
 use ff_core::store::Failure;
@@ -10,7 +10,7 @@ use crate::fault::{clock, process};
 use crate::invariant::readers;
 use crate::model::settled::{HEALED_WITHIN_MS, is_pending, pending, sleepers};
 use crate::plan::FaultKind;
-use crate::process::context::Moment;
+use crate::process::context::Notice;
 use crate::report::Broken;
 use crate::world::host::{Kind, Start, host};
 
@@ -18,7 +18,7 @@ use super::messages::{Call, Delivery};
 use super::{Happening, World};
 
 impl World {
-    /// Lets happen what was planned for now.
+    /// Applies a planned fault.
     pub(super) fn strike(&mut self, fault: Planned) {
         let Planned { id, process, lasts_ms, by_ms, .. } = fault;
         let idle = self.healing_since.is_some() || !self.hosts[process].up;
@@ -44,7 +44,7 @@ impl World {
         }
     }
 
-    /// Whoever waits for a reply learns that it will not come.
+    /// Fails every call that waits for a reply.
     fn drop_connections(&mut self) {
         self.dropped_at = self.now;
         for (number, running) in &self.running {
@@ -55,7 +55,7 @@ impl World {
         }
     }
 
-    /// Ends a process without a word, for a while.
+    /// Crashes a process, for a while.
     pub(super) fn crash(&mut self, process: usize, down_ms: u64) {
         let host = &mut self.hosts[process];
         if !host.up {
@@ -97,7 +97,7 @@ impl World {
         self.queue.push(self.now, Happening::Wake { process });
     }
 
-    /// What happens to a process that stands still happens when it goes on.
+    /// Postpones an event of a paused process.
     pub(super) fn awake(&mut self, happening: Happening) -> Option<Happening> {
         let process = match &happening {
             Happening::Deliver(Delivery { call: Call { number, .. }, .. })
@@ -107,7 +107,7 @@ impl World {
             | Happening::Hint { process, .. }
             | Happening::Grant { process, .. }
             | Happening::Token { process, .. }
-            | Happening::Moment { process, .. } => Some(*process),
+            | Happening::Notice { process, .. } => Some(*process),
             _ => None,
         };
         let Some(process) = process else { return Some(happening) };
@@ -126,7 +126,7 @@ impl World {
         None
     }
 
-    /// The faults are over: what is down comes back or stays down for good, and handlers do their
+    /// Ends the faults: processes come back or stay down permanently, and handlers complete their
     /// work.
     pub(super) fn heal(&mut self) {
         self.healing_since = Some(self.now);
@@ -147,7 +147,7 @@ impl World {
         self.queue.push(self.now + 500, Happening::Look);
     }
 
-    /// Looks whether everything is settled.
+    /// Checks whether everything is settled.
     pub(super) fn look(&mut self) -> Result<(), Broken> {
         let now = self.server.condition.clock(self.now);
         let model = &self.server.model;
@@ -174,20 +174,20 @@ impl World {
         Ok(())
     }
 
-    /// Has an operator resume what waits for ever, now and then.
+    /// Lets the operator resume executions that wait forever, from time to time.
     fn wake_up(&mut self, now: TimestampMs) {
         let since = self.healing_since.unwrap_or(self.now);
         let rounds = (self.now - since) / 250;
         if !rounds.is_multiple_of(20) {
             return;
         }
-        // Before the last of the processes.
+        // The operator is the last but one of the processes.
         let process = self.hosts.len() - 2;
         for id in sleepers(&self.server.model, now) {
             let key = hashed(id.uuid().as_bytes()).wrapping_add(rounds);
             let (event, suspension) = (EventKind::Suspended, None);
-            let moment = Moment { id, event, key, suspension };
-            self.queue.push(self.now, Happening::Moment { process, moment });
+            let notice = Notice { id, event, key, suspension };
+            self.queue.push(self.now, Happening::Notice { process, notice });
         }
     }
 }

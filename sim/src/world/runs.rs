@@ -1,4 +1,4 @@
-//! Whole runs: of a seed, of a plan, and of the same plan twice.
+//! Whole runs: of a seed, of a plan, and of one plan twice.
 
 use crate::plan::Plan;
 use crate::report::{Broken, Options, Report, Violation};
@@ -8,17 +8,17 @@ use crate::world::World;
 ///
 /// # Errors
 ///
-/// The first rule that is seen broken, with the steps that led to it.
+/// The first rule that breaks, with the steps that led to it.
 pub fn run(seed: u64) -> Result<Report, Box<Violation>> {
     run_plan(&Plan::from(seed), Options::default())
 }
 
-/// Runs the world of a plan, watched as the options say.
+/// Runs the world of a plan with these options.
 ///
 /// # Errors
 ///
-/// The first rule that is seen broken, with the steps that led to it: a run that fails unwatched is
-/// run again, watched.
+/// The first rule that breaks, with the steps that led to it: a run that fails without a trace runs
+/// again with one.
 pub fn run_plan(plan: &Plan, options: Options) -> Result<Report, Box<Violation>> {
     match run_once(plan, options.clone()) {
         Err(violation) if !options.trace => {
@@ -29,22 +29,17 @@ pub fn run_plan(plan: &Plan, options: Options) -> Result<Report, Box<Violation>>
     }
 }
 
-/// Runs the world of a plan once, without a second look when it fails.
-///
-/// # Errors
-///
-/// The first rule that is seen broken.
+/// Runs the world of a plan once.
 pub(crate) fn run_once(plan: &Plan, options: Options) -> Result<Report, Box<Violation>> {
     World::new(plan, options).run()
 }
 
-/// Runs a plan twice, one step of one run after the same step of the other, and compares the
-/// rolling hashes after each.
+/// Runs a plan twice in lockstep, and compares the rolling hashes after each step.
 ///
 /// # Errors
 ///
-/// A rule that is seen broken, or `DETERMINISM` at the first step after which the runs differ, with
-/// the last steps of both.
+/// A rule that breaks, or `DETERMINISM` at the first step after which the runs differ, with the
+/// last steps of both.
 pub fn check_determinism(plan: &Plan, options: Options) -> Result<Report, Box<Violation>> {
     let watched = Options { trace: true, ..options };
     let (mut first, mut second) = (World::new(plan, watched.clone()), World::new(plan, watched));
@@ -66,7 +61,7 @@ pub fn check_determinism(plan: &Plan, options: Options) -> Result<Report, Box<Vi
     }
 }
 
-/// The last steps of each of two runs that differ.
+/// The number of last steps of each run that are shown.
 const TOLD_STEPS: usize = 12;
 
 fn difference(first: World, second: World) -> Box<Violation> {
@@ -74,9 +69,9 @@ fn difference(first: World, second: World) -> Box<Violation> {
     let broken = || Broken { tag: "DETERMINISM", detail: detail.clone() };
     let (mut first, second) = (first.violation(broken()), second.violation(broken()));
     let last = |trace: &[String]| trace[trace.len().saturating_sub(TOLD_STEPS)..].to_vec();
-    let mut trace = vec!["the one run:".to_owned()];
+    let mut trace = vec!["first run:".to_owned()];
     trace.extend(last(&first.trace));
-    trace.push("the other:".to_owned());
+    trace.push("second run:".to_owned());
     trace.extend(last(&second.trace));
     first.trace = trace;
     first

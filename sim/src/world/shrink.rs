@@ -1,35 +1,34 @@
-//! From a failing plan to a small one: faults and wishes are left out for as long as the same rule
-//! breaks (delta debugging).
+//! Shrinks a failing plan: leaves out faults and actions while the same rule still breaks (delta
+//! debugging).
 
-use crate::plan::{FaultId, Plan, WishId};
+use crate::plan::{ActionId, FaultId, Plan};
 use crate::report::{Options, Violation};
 use crate::world::runs::run_once;
 
-/// What shrinking came to.
+/// The result of shrinking.
 #[derive(Clone, Debug)]
 pub struct Shrunk {
-    /// The plan with the least in it.
+    /// The smallest plan.
     pub plan: Plan,
-    /// What its run breaks, with its steps.
+    /// Its violation, with its steps.
     pub violation: Box<Violation>,
-    /// Faults and wishes that the run had at first.
+    /// The number of faults and actions in the original run.
     pub before: usize,
-    /// Those that are left.
+    /// The number of those that are left.
     pub after: usize,
-    /// Runs that it took.
+    /// The number of runs that it took.
     pub runs: u64,
 }
 
-/// Something that can be left out of a run.
+/// A part of a run that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     Fault(FaultId),
-    Wish(WishId),
+    Action(ActionId),
 }
 
-/// Shrinks a plan that breaks a rule; `None` when it breaks none. `watch` is told after each run
-/// how many there were and how many faults and wishes are left, and ends the search by answering
-/// `false`.
+/// Shrinks a plan that breaks a rule; `None` when it breaks none. `watch` gets the number of runs
+/// and of parts that are left after each run, and ends the search by returning `false`.
 pub fn shrink(
     plan: &Plan,
     options: &Options,
@@ -47,7 +46,7 @@ pub fn shrink(
         while from < parts.len() && search.goes_on {
             let gone = &parts[from..parts.len().min(from + chunk)];
             let found = search.still_breaks(&without(&best.0, gone), parts.len());
-            // What is left out may take others along, or bring some.
+            // A part that is left out may remove others, or add some.
             let left = found.as_ref().map(|found| self::parts(&found.1));
             match (found, left) {
                 (Some(found), Some(left)) if left.len() < parts.len() => {
@@ -77,7 +76,7 @@ struct Search<'s> {
 }
 
 impl Search<'_> {
-    /// The plan and what it breaks, if that is the same rule.
+    /// The plan and its violation, if it breaks the same rule.
     fn still_breaks(&mut self, plan: &Plan, left: usize) -> Option<(Plan, Box<Violation>)> {
         self.runs += 1;
         self.goes_on = (self.watch)(self.runs, left);
@@ -86,11 +85,11 @@ impl Search<'_> {
     }
 }
 
-/// What a run had that can be left out, the last first: what comes late matters least.
+/// The parts of a run, the last ones first, because late parts matter least.
 fn parts(violation: &Violation) -> Vec<Part> {
     let faults = violation.injected.iter().map(|fault| Part::Fault(*fault));
-    let wishes = violation.wishes.iter().map(|wish| Part::Wish(*wish));
-    let mut parts: Vec<Part> = wishes.chain(faults).collect();
+    let actions = violation.actions.iter().map(|action| Part::Action(*action));
+    let mut parts: Vec<Part> = actions.chain(faults).collect();
     parts.reverse();
     parts
 }
@@ -102,8 +101,8 @@ fn without(plan: &Plan, parts: &[Part]) -> Plan {
             Part::Fault(fault) => {
                 plan.without_faults.insert(*fault);
             }
-            Part::Wish(wish) => {
-                plan.without_wishes.insert(*wish);
+            Part::Action(action) => {
+                plan.without_actions.insert(*action);
             }
         }
     }

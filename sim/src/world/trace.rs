@@ -1,4 +1,4 @@
-//! The steps of a run in words.
+//! The steps of a run as text.
 
 use ff_core::execution::{AnyCommand, Decide};
 
@@ -8,7 +8,7 @@ use super::messages::{Arrival, Call, Delivery};
 use super::{Happening, World};
 
 impl World {
-    pub(super) fn tell(&mut self, happening: &Happening) {
+    pub(super) fn trace_event(&mut self, happening: &Happening) {
         if self.options.trace {
             let text = match happening {
                 Happening::Look | Happening::Wake { .. } => return,
@@ -24,7 +24,7 @@ impl World {
                 Happening::Fail { call: Call { number, .. }, failure } => {
                     format!("{} gets no reply: {failure}", self.describe(*number))
                 }
-                Happening::GoOn { number } => format!("{} goes on", self.describe(*number)),
+                Happening::GoOn { number } => format!("{} continues", self.describe(*number)),
                 other => shortened(&format!("{other:?}")).to_owned(),
             };
             self.note(text);

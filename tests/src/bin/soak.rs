@@ -1,4 +1,4 @@
-//! Every crash scenario with many executions, many times.
+//! The soak: runs every crash scenario with many executions, many times.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -9,28 +9,29 @@ use ff_tests::crash::{Plan, Report, Scenario, binary};
 
 /// Runs every crash scenario with many executions, many times.
 ///
-/// Worker processes, a submitter and a real server are started and struck: killed, stopped, cut off
-/// from each other, out of memory. Afterwards every execution must be over exactly once.
+/// Starts worker processes, a submitter and a real server, and injects faults: processes are killed
+/// or stopped, connections are cut, memory is full. Afterwards every execution must have ended
+/// exactly once.
 ///
-/// Exit code: 0 when nothing was wrong, 1 when something was; then what is left of the run stays on
-/// disk.
+/// Exit code: 0 when there are no problems, 1 otherwise; then the files of the run stay on disk.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How many executions each run has.
+    /// The number of executions of each run.
     #[arg(long, value_name = "N", default_value_t = 5_000,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     executions: u32,
-    /// How often each scenario runs.
+    /// The number of runs of each scenario.
     #[arg(long, value_name = "N", default_value_t = 20,
         value_parser = clap::value_parser!(u32).range(1..))]
     times: u32,
-    /// This scenario only, more with another --only.
+    /// Run only this scenario; may be repeated.
     #[arg(long, value_name = "NAME", value_parser = scenario)]
     only: Vec<Scenario>,
-    /// The seed of the strikes. Processes run as they like, so that it repeats no run exactly.
+    /// The seed of the faults. It does not repeat a run exactly, since processes are not
+    /// deterministic.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
-    /// How long the executions of one run take by themselves.
+    /// The approximate time of the executions of one run without faults, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 8_000)]
     lasting_ms: u64,
 }
@@ -39,19 +40,19 @@ fn scenario(name: &str) -> Result<Scenario, String> {
     let found = Scenario::ALL.into_iter().find(|scenario| scenario.name() == name);
     found.ok_or_else(|| {
         let names: Vec<&str> = Scenario::ALL.into_iter().map(Scenario::name).collect();
-        format!("the scenarios are {}", names.join(", "))
+        format!("unknown scenario `{name}`: the scenarios are {}", names.join(", "))
     })
 }
 
-/// What the runs of one scenario came to.
+/// The summary of the runs of one scenario.
 struct Row {
     scenario: Scenario,
     runs: usize,
     failed: usize,
-    strikes: usize,
+    faults: usize,
     restarts: usize,
     repeats: usize,
-    /// Of the run that healed slowest.
+    /// The longest healing time of a run.
     healing: Duration,
     took: Duration,
 }
@@ -59,13 +60,13 @@ struct Row {
 impl Row {
     const fn new(scenario: Scenario) -> Self {
         let (healing, took) = (Duration::ZERO, Duration::ZERO);
-        Self { scenario, runs: 0, failed: 0, strikes: 0, restarts: 0, repeats: 0, healing, took }
+        Self { scenario, runs: 0, failed: 0, faults: 0, restarts: 0, repeats: 0, healing, took }
     }
 
     fn add(&mut self, report: &Report) {
         self.runs += 1;
         self.failed += usize::from(!report.problems.is_empty());
-        self.strikes += report.strikes;
+        self.faults += report.faults;
         self.restarts += report.restarts;
         self.repeats += report.repeats;
         self.healing = self.healing.max(report.healing);
@@ -82,7 +83,7 @@ fn main() -> ExitCode {
     let mut rows: Vec<Row> = chosen.into_iter().map(Row::new).collect();
     let begin = Instant::now();
     let ff = binary::ff();
-    // Round after round: what is wrong with a scenario shows in the first.
+    // Round by round, so that the first round shows the problems of all scenarios.
     for time in 0..arguments.times {
         for row in &mut rows {
             let plan = Plan {
@@ -94,7 +95,7 @@ fn main() -> ExitCode {
             };
             let report = plan.run();
             row.add(&report);
-            tell(&plan, time + 1, arguments.times, &report);
+            print(&plan, time + 1, arguments.times, &report);
         }
     }
     println!("{}", table(&rows));
@@ -102,12 +103,12 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(rows.iter().any(|row| row.failed > 0)))
 }
 
-fn tell(plan: &Plan, time: u32, times: u32, report: &Report) {
-    let Report { strikes, restarts, repeats, healing, took, problems, evidence } = report;
-    let how = if problems.is_empty() { "ok" } else { "WRONG" };
+fn print(plan: &Plan, time: u32, times: u32, report: &Report) {
+    let Report { faults, restarts, repeats, healing, took, problems, evidence } = report;
+    let result = if problems.is_empty() { "ok" } else { "FAILED" };
     println!(
-        "{:<18} {time}/{times}  seed {}  {how}  {:.1} s, {:.1} s of them to heal  struck \
-         {strikes} times, {restarts} commands and {repeats} submissions started again",
+        "{:<18} {time}/{times}  seed {}  {result}  {:.1} s, {:.1} s of them to heal  {faults} \
+         faults, {restarts} commands and {repeats} submissions repeated",
         plan.scenario.name(),
         plan.seed,
         took.as_secs_f64(),
@@ -117,7 +118,7 @@ fn tell(plan: &Plan, time: u32, times: u32, report: &Report) {
         println!("    {problem}");
     }
     for path in evidence {
-        println!("    see {}", path.display());
+        println!("    evidence: {}", path.display());
     }
 }
 
@@ -127,8 +128,8 @@ fn table(rows: &[Row]) -> Table {
     table.set_header([
         "scenario",
         "runs",
-        "wrong",
-        "strikes",
+        "failed",
+        "faults",
         "restarts",
         "repeats",
         "s to heal",
@@ -139,7 +140,7 @@ fn table(rows: &[Row]) -> Table {
             row.scenario.name().to_owned(),
             row.runs.to_string(),
             row.failed.to_string(),
-            row.strikes.to_string(),
+            row.faults.to_string(),
             row.restarts.to_string(),
             row.repeats.to_string(),
             format!("{:.1}", row.healing.as_secs_f64()),

@@ -1,5 +1,5 @@
-//! What is too large to be drawn often: the caps of streams, and replies at their bound. The same
-//! comparison with the reference, on sequences that are written down.
+//! Fixed sequences for cases that are too large for random ones: the caps of streams, and replies
+//! at their bound. They are compared with the reference in the same way.
 
 use ff_core::execution::Purpose;
 use ff_core::partition::Partition;
@@ -16,10 +16,10 @@ use super::subject::{Subject, compare, history};
 
 const AT: Partition = Partition::flow(3);
 
-/// As many entries as a page may have.
+/// The most entries of a page.
 const MOST: u32 = MAX_PAGE as u32;
 
-/// A subject and the reference beside it, and the stream that it is about.
+/// A subject and the reference, with the stream under test.
 struct Pair<'a, S> {
     subject: &'a mut S,
     reference: MemoryStore,
@@ -34,7 +34,7 @@ impl<'a, S: Subject> Pair<'a, S> {
     }
 
     fn ask(&mut self, request: Request) -> Result<Reply, String> {
-        // Requests are large here: what they are follows from the place.
+        // The requests are too large to be shown in full.
         let short = |problem: String| problem.chars().take(8_000).collect::<String>();
         let answered = compare(self.subject, &mut self.reference, &request);
         answered.map(|(reply, _)| reply).map_err(short)
@@ -71,39 +71,39 @@ fn commit(units: Vec<Unit>) -> Request {
     Request::Commit(Commit { partition: AT, units })
 }
 
-/// Content that tells its length where there is room.
+/// Content that begins with its length, if there is room.
 fn data(length: usize) -> Bytes {
     let mut bytes = length.to_string().into_bytes();
     bytes.resize(length, b'.');
     Bytes::from(bytes)
 }
 
-/// A journal keeps its latest mebibyte and no more, byte by byte, within a unit, across units and
-/// across calls; what fell out shows as a gap. What is older than a day goes too.
+/// A journal keeps exactly its latest mebibyte, within a unit, across units and across calls, and
+/// entries of at most a day; dropped entries are a gap.
 ///
 /// # Errors
 ///
-/// The first difference, in words, or that the cap was never reached.
+/// A description of the first difference, or that the cap was not reached.
 pub fn journals_are_capped_by_bytes(subject: &mut impl Subject) -> Result<(), String> {
     let mut pair = Pair::new(subject, StreamName::Journal)?;
     fill_to_the_byte(&mut pair)?;
-    let (_, behind_kept) = pair.page(Cursor::Start, 2)?;
+    let (_, after_two) = pair.page(Cursor::Start, 2)?;
     let day_ms = i64::try_from(MAX_JOURNAL_AGE_MS).expect("a day is short");
     for pass_ms in [day_ms, 1, day_ms + 1] {
         pair.subject.pass(pass_ms);
         pair.append(&[&[3], &[4]])?;
-        pair.page(behind_kept, 100)?;
+        pair.page(after_two, 100)?;
         pair.page(Cursor::Start, 100)?;
         pair.page(Cursor::End, 100)?;
     }
     Ok(())
 }
 
-/// The output of an attempt keeps its latest 8 MiB and no more, likewise, and however old it is.
+/// The output of an attempt keeps exactly its latest 8 MiB, however old they are.
 ///
 /// # Errors
 ///
-/// The first difference, in words, or that the cap was never reached.
+/// A description of the first difference, or that the cap was not reached.
 pub fn frames_are_capped_by_bytes(subject: &mut impl Subject) -> Result<(), String> {
     let mut pair = Pair::new(subject, names::stream(1))?;
     fill_to_the_byte(&mut pair)?;
@@ -112,20 +112,20 @@ pub fn frames_are_capped_by_bytes(subject: &mut impl Subject) -> Result<(), Stri
     pair.append(&[&[0]])?;
     let (after, _) = pair.page(Cursor::Start, MOST)?;
     if after.len() != before.len() + 1 {
-        return Err("frames are dropped for their age".to_owned());
+        return Err("frames are dropped because of their age".to_owned());
     }
     Ok(())
 }
 
-/// Fills an empty stream up to the last byte that it keeps, and goes on.
+/// Fills an empty stream exactly to its cap in bytes, and then above it.
 fn fill_to_the_byte<S: Subject>(pair: &mut Pair<'_, S>) -> Result<(), String> {
     // Eight of them fill a journal.
     const LARGE: usize = 1 << 17;
     let cap = pair.stream.caps().bytes;
     pair.append(&[&[10, LARGE, 0]])?;
-    let (first, behind_all) = pair.page(Cursor::Start, 10)?;
-    let (_, behind_first) = pair.page(Cursor::Start, 1)?;
-    // Exactly full, then over it by a single byte.
+    let (first, after_all) = pair.page(Cursor::Start, 10)?;
+    let (_, after_first) = pair.page(Cursor::Start, 1)?;
+    // Exactly full, then above the cap by a single byte.
     let many = vec![LARGE; cap / LARGE - 3];
     pair.append(&[&many, &[LARGE, LARGE - 10]])?;
     let (full, _) = pair.page(Cursor::Start, MOST)?;
@@ -134,59 +134,59 @@ fn fill_to_the_byte<S: Subject>(pair: &mut Pair<'_, S>) -> Result<(), String> {
         return Err(format!("a full stream has {} entries and {bytes} bytes", full.len()));
     }
     pair.append(&[&[1]])?;
-    pair.page(behind_first, 3)?;
-    pair.page(behind_all, 3)?;
+    pair.page(after_first, 3)?;
+    pair.page(after_all, 3)?;
     let (kept, _) = pair.page(Cursor::Start, MOST)?;
     if kept.first() != full.get(1) {
         return Err("one byte too many does not drop exactly one entry".to_owned());
     }
-    // Several fall out in one unit, others in the next.
+    // Several entries are dropped by one unit, others by the next.
     pair.append(&[&[LARGE, LARGE, 5], &[LARGE, 7]])?;
-    pair.page(behind_first, MOST)?;
-    pair.page(behind_all, MOST).map(drop)
+    pair.page(after_first, MOST)?;
+    pair.page(after_all, MOST).map(drop)
 }
 
-/// The output of an attempt keeps its latest 10,000 frames and no more, within a unit, across
-/// units and across calls. One that went is as one that never was.
+/// The output of an attempt keeps exactly its latest 10,000 frames, within a unit, across units and
+/// across calls. A dropped stream starts again empty.
 ///
 /// # Errors
 ///
-/// The first difference, in words, or that the cap was never reached.
+/// A description of the first difference, or that the cap was not reached.
 pub fn frames_are_capped_by_count(subject: &mut impl Subject) -> Result<(), String> {
     let mut pair = Pair::new(subject, names::stream(1))?;
     let unit = [1; MAX_ENTRIES_PER_UNIT];
     let mut full = vec![&unit[..]; MAX_FRAMES / unit.len()];
     full.push(&unit[..MAX_FRAMES % unit.len()]);
     pair.append(&full)?;
-    let (first, behind_first) = pair.page(Cursor::Start, 1)?;
-    let (_, behind_second) = pair.page(behind_first, 1)?;
-    // Exactly full, then over it by one frame, and by more in one unit and in the next.
-    let (_, place) = pair.page(Cursor::Start, MOST)?;
+    let (first, after_first) = pair.page(Cursor::Start, 1)?;
+    let (_, after_second) = pair.page(after_first, 1)?;
+    // Exactly full, then above the cap by one frame, and by more in one unit and in the next.
+    let (_, cursor) = pair.page(Cursor::Start, MOST)?;
     pair.append(&[&[2]])?;
     let (kept, _) = pair.page(Cursor::Start, 1)?;
-    let (rest, _) = pair.page(behind_first, 1)?;
+    let (rest, _) = pair.page(after_first, 1)?;
     if kept == first || kept != rest {
         return Err("one frame too many does not drop exactly one".to_owned());
     }
     pair.append(&[&[3, 0, 4], &unit])?;
-    pair.page(behind_second, 3)?;
-    pair.page(place, MOST)?;
+    pair.page(after_second, 3)?;
+    pair.page(cursor, MOST)?;
     let end = pair.page(Cursor::End, 1)?.1;
-    let gone = Unit { drop_streams: vec![pair.stream.clone()], ..empty_unit() };
-    let again = Unit { append: vec![pair.entry(5)], ..empty_unit() };
-    pair.ask(commit(vec![again.clone(), gone, again]))?;
-    let (anew, _) = pair.page(Cursor::Start, MOST)?;
-    if anew.len() != 1 {
-        return Err(format!("a stream that went holds {} entries", anew.len()));
+    let drop_it = Unit { drop_streams: vec![pair.stream.clone()], ..empty_unit() };
+    let append = Unit { append: vec![pair.entry(5)], ..empty_unit() };
+    pair.ask(commit(vec![append.clone(), drop_it, append]))?;
+    let (entries, _) = pair.page(Cursor::Start, MOST)?;
+    if entries.len() != 1 {
+        return Err(format!("a dropped stream has {} entries", entries.len()));
     }
     pair.page(end, MOST).map(drop)
 }
 
-/// A reply holds 32 MiB of values and defers the others, in a commit and in a read.
+/// A reply has at most 32 MiB of values and defers the others, for a commit and a read.
 ///
 /// # Errors
 ///
-/// The first difference, in words, or that nothing was deferred.
+/// A description of the first difference, or that no value was deferred.
 pub fn large_values_are_deferred(subject: &mut impl Subject) -> Result<(), String> {
     let mut pair = Pair::new(subject, StreamName::Journal)?;
     let lengths = [MAX_VALUE_BYTES, MAX_VALUE_BYTES - 1, 1, 2, 0];
@@ -209,7 +209,7 @@ pub fn large_values_are_deferred(subject: &mut impl Subject) -> Result<(), Strin
             if matches!(
                 &units[0], UnitReply::Committed { fetched } if deferred(fetched)
             ) => {}
-        _ => return Err("a commit's reply defers nothing".to_owned()),
+        _ => return Err("a commit's reply defers no value".to_owned()),
     }
     for values in [keys.clone(), keys.iter().rev().cloned().collect(), keys[..1].to_vec()] {
         let few = values.len() == 1;

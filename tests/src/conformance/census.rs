@@ -1,4 +1,5 @@
-//! What happened in a run: a suite that never sees a conflict proves nothing about conflicts.
+//! A census of the cases of a run: a suite that never meets a conflict proves nothing about
+//! conflicts.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +8,11 @@ use ff_core::store::{
     Topic, Unit, UnitReply, ValueKey, Values, Wake,
 };
 
-/// How often each thing was seen.
+/// The number of occurrences of each case.
 #[derive(Clone, Debug, Default)]
 pub struct Census(BTreeMap<String, u64>);
 
-/// Everything that a run of the suite has to see.
+/// All cases that a run of the suite has to meet.
 pub const EXPECTED: &[&str] = &[
     "commit: committed",
     "commit: conflict with a record",
@@ -54,7 +55,7 @@ pub const EXPECTED: &[&str] = &[
     "stream: a gap",
     "stream: entries",
     "stream: frames",
-    "stream: frames behind a gap",
+    "stream: frames after a gap",
     "stream: frames on from a page",
     "stream: nothing",
     "stream: on from a page",
@@ -73,19 +74,19 @@ pub const EXPECTED: &[&str] = &[
 ];
 
 impl Census {
-    /// Counts one thing.
+    /// Counts one case.
     fn count(&mut self, what: impl Into<String>) {
         *self.0.entry(what.into()).or_default() += 1;
     }
 
-    /// What of [`EXPECTED`] was not seen, and what was seen that is not among it.
+    /// The cases of [`EXPECTED`] that did not occur, and those that occurred and are not in it.
     pub fn gaps(&self) -> Vec<String> {
         let unseen = EXPECTED.iter().filter(|what| !self.0.contains_key(**what));
         let unknown = self.0.keys().filter(|what| !EXPECTED.contains(&what.as_str()));
         unseen.map(|what| (*what).to_owned()).chain(unknown.cloned()).collect()
     }
 
-    /// Counts what a request met.
+    /// Counts the cases of a request and its reply.
     pub(super) fn record(&mut self, request: &Request, reply: &Reply, wakes: &[Wake]) {
         for wake in wakes {
             self.count(match (&wake.topic, request) {
@@ -134,7 +135,7 @@ impl Census {
         }
     }
 
-    /// Counts what a unit that was committed did.
+    /// Counts the writes of a committed unit.
     fn written(&mut self, unit: &Unit) {
         if !unit.remove.is_empty() {
             self.count("commit: removed a record");
@@ -219,7 +220,7 @@ impl Census {
                 if matches!(page.stream, StreamName::Frames { .. }) && !empty {
                     self.count("stream: frames");
                     if streamed.gap {
-                        self.count("stream: frames behind a gap");
+                        self.count("stream: frames after a gap");
                     }
                     if on {
                         self.count("stream: frames on from a page");

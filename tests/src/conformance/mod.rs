@@ -1,8 +1,8 @@
 //! The conformance suite: a store answers sequences of requests as the reference store does.
 //!
-//! The store under test, the subject, answers first; the reference answers the same request with
-//! its clock at the time of the subject's reply, and both have to say the same. So a subject may
-//! keep any time it likes, a real server its own.
+//! The store under test, the subject, answers first. The reference answers the same request with
+//! its clock at the time of the subject's reply, and both replies must be equal. So a subject may
+//! have any clock, and a real server its own.
 
 mod caps;
 mod census;

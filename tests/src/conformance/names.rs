@@ -19,8 +19,8 @@ pub(super) fn partition(number: usize) -> Partition {
     }
 }
 
-/// The member of a number: bytes at both ends, some that mean something in a key or on the wire,
-/// and neighbours in the order.
+/// The member of a number: the lowest and the highest bytes, some with a meaning in a key or on the
+/// wire, and neighbours in the order.
 pub(super) fn member(number: usize) -> Member {
     let bytes: [u8; 16] = match number {
         0 => [0; 16],
@@ -62,8 +62,9 @@ pub(super) fn value(number: usize) -> ValueKey {
 
 /// The index of a number, with the texts that a user chose.
 pub(super) fn index(number: usize, texts: &[String]) -> IndexName {
-    let namespace = |which: usize| Namespace::try_new(&texts[which]).expect("it is drawn so");
-    let lane = |which: usize| LaneId::try_new(&texts[which]).expect("it is drawn so");
+    let namespace =
+        |which: usize| Namespace::try_new(&texts[which]).expect("plans draw valid texts");
+    let lane = |which: usize| LaneId::try_new(&texts[which]).expect("plans draw valid texts");
     match number {
         0 => IndexName::Eligible { namespace: namespace(0), lane: lane(1) },
         DUE => IndexName::Due,
@@ -90,7 +91,7 @@ pub(super) fn stream(number: usize) -> StreamName {
     }
 }
 
-/// What a commit to a stream rings.
+/// The topic of a stream.
 pub(super) fn topic(stream: StreamName, partition: Partition) -> Topic {
     match stream {
         StreamName::Journal => Topic::Journal(partition),

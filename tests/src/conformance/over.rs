@@ -1,4 +1,4 @@
-//! Requests that are over a bound, one for each bound, and each only just.
+//! Requests that are over a bound by one, one request for each bound.
 
 use ff_core::execution::Purpose;
 use ff_core::partition::Partition;
@@ -22,13 +22,13 @@ fn bytes(length: usize) -> Bytes {
     Bytes::from(vec![7; length])
 }
 
-/// One more than a bound allows, as what a request counts.
+/// One more than a bound, as a count of a request.
 fn one_more(bound: usize) -> u32 {
     u32::try_from(bound + 1).expect("the bounds are small")
 }
 
-/// The request over the bound of this number. One is a commit that writes, too, so that a store
-/// that did a part of it would show.
+/// The request over the bound of this number. One of them is a commit that also writes, so that a
+/// store that applies a part of it is detected.
 pub(super) fn over_bound(which: usize, partition: Partition) -> Request {
     let index = IndexName::Due;
     let limit = one_more(MAX_PAGE);
@@ -94,7 +94,7 @@ fn over_unit(which: usize) -> Unit {
             unit.drop_streams = vec![names::stream(0), stream];
         }
         _ => {
-            // Values and streams that go share their bound.
+            // Values and dropped streams share their bound.
             let write = ValueWrite { key: names::value(0), value: Some(bytes(1)) };
             unit.values = vec![write; MAX_ENTRIES_PER_UNIT];
             unit.drop_streams = vec![names::stream(0)];

@@ -1,5 +1,6 @@
-//! Sequences of requests as they are drawn: abstract, so that a step means "with the version that
-//! the record has now" whatever came before it. Small pools of names make the steps meet.
+//! Plans of random sequences of requests. They are abstract: a step means, for example, "with the
+//! present version of the record", whatever the steps before did. Small pools of names make the
+//! steps interact.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -8,24 +9,24 @@ use proptest::prelude::*;
 /// A sequence of steps on an empty store.
 #[derive(Clone, Debug)]
 pub struct Sequence {
-    /// Texts that users chose, for namespaces and lanes.
+    /// Texts of users, for namespaces and lanes.
     pub texts: Vec<String>,
-    /// In order.
+    /// The steps in order.
     pub steps: Vec<Step>,
 }
 
-/// A request, and how far the clock moves before it where the clock can be moved.
+/// A request, and the time that passes before it.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// In milliseconds; below zero the clock steps back.
+    /// The time in milliseconds, if the clock can be moved; negative: the clock steps back.
     pub pass_ms: i64,
-    /// In which partition.
+    /// The partition.
     pub partition: usize,
-    /// What is asked.
+    /// The request.
     pub action: Action,
 }
 
-/// What is asked of the store. Names are numbers of a pool.
+/// A request to the store. Names are numbers of a pool.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// A commit.
@@ -34,20 +35,20 @@ pub enum Action {
         finish: bool,
         /// Whether two units may name one record, which is refused.
         collide: bool,
-        /// In order.
+        /// The units in order.
         units: Vec<UnitPlan>,
     },
     /// A take.
     Take {
-        /// From which index.
+        /// The index.
         index: usize,
-        /// How many at most.
+        /// The most entries.
         count: u32,
-        /// How far.
+        /// The end of the range.
         until: UntilPlan,
-        /// How long they are held.
+        /// The time for which entries are held, in milliseconds.
         hold_ms: u64,
-        /// Whether a remainder rings.
+        /// Whether remaining entries ring a wake-up.
         ring_rest: bool,
     },
     /// A poll of an index in some partitions.
@@ -68,18 +69,18 @@ pub enum Action {
     Scan {
         /// The index.
         index: usize,
-        /// Behind what.
+        /// The start of the page.
         after: AfterPlan,
-        /// How many at most.
+        /// The most entries.
         limit: u32,
     },
     /// A page of a stream.
     Stream {
         /// The stream.
         stream: usize,
-        /// From where.
+        /// The start of the page.
         from: FromPlan,
-        /// How many at most.
+        /// The most entries.
         limit: u32,
     },
     /// A request that is over the bound of this number.
@@ -89,7 +90,7 @@ pub enum Action {
 /// One unit of a commit.
 #[derive(Clone, Debug)]
 pub struct UnitPlan {
-    /// Records: which, the version that the decision saw, and what becomes of it.
+    /// Records: the record, the expected version, and the write.
     pub records: Vec<(usize, Seen, Write)>,
     /// Both ends of the window.
     pub window: (Edge, Edge),
@@ -97,19 +98,19 @@ pub struct UnitPlan {
     pub nonce: u64,
     /// Values to write or remove.
     pub values: Vec<(usize, Option<Vec<u8>>)>,
-    /// Index entries to put or remove: index, member, place.
+    /// Index entries to put or remove: index, member, score.
     pub index: Vec<(usize, usize, Option<Place>)>,
     /// Entries for streams.
     pub append: Vec<(usize, Vec<u8>)>,
-    /// Streams that go, but for those that are appended to.
+    /// Streams to drop, except for those that are appended to.
     pub drop_streams: Vec<usize>,
-    /// Whom to wake.
+    /// Wake-ups to ring.
     pub ring: Vec<Ring>,
     /// Values to return.
     pub fetch: Vec<usize>,
 }
 
-/// What a unit rings.
+/// A wake-up of a unit.
 #[derive(Clone, Debug)]
 pub enum Ring {
     /// An index.
@@ -118,23 +119,23 @@ pub enum Ring {
     Stream(usize),
 }
 
-/// A version that a decision saw.
+/// The version that a unit expects.
 #[derive(Clone, Debug)]
 pub enum Seen {
     /// The present one.
     Present,
     /// The one before it.
     Stale,
-    /// The present count with the nonce of another.
+    /// The present count with another nonce.
     Foreign,
-    /// None: the record was not there.
+    /// None: the record is expected to be absent.
     Absent,
 }
 
-/// What a unit does to a record.
+/// The write of a unit to a record.
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// Nothing: the decision only rests on it.
+    /// None: the unit only checks its version.
     Keep,
     /// Writes this body.
     Put(Vec<u8>),
@@ -147,7 +148,7 @@ pub enum Write {
 pub enum Edge {
     /// Open.
     Open,
-    /// So many milliseconds from now.
+    /// The present time plus these milliseconds.
     FromNow(i64),
 }
 
@@ -156,59 +157,59 @@ pub enum Edge {
 pub enum Place {
     /// This one.
     At(i64),
-    /// So many milliseconds from now.
+    /// The present time plus these milliseconds.
     FromNow(i64),
 }
 
-/// How far a take goes.
+/// The end of a take's range.
 #[derive(Clone, Debug)]
 pub enum UntilPlan {
-    /// To the end.
+    /// The end of the index.
     End,
-    /// To the store's now.
+    /// The store's present time.
     Now,
-    /// To a score.
+    /// A score.
     Score(Place),
 }
 
-/// Where a page of an index begins.
+/// The start of a page of an index.
 #[derive(Clone, Debug)]
 pub enum AfterPlan {
-    /// At the start.
+    /// The start of the index.
     Start,
-    /// Where the page before said.
+    /// The end of the page before.
     Next,
-    /// Near the present entry of a member: at its score and so much.
+    /// The score of a member plus this number.
     Member(usize, i64),
-    /// Behind some place.
+    /// A score and a member.
     Place(Place, usize),
 }
 
-/// Where a page of a stream begins.
+/// The start of a page of a stream.
 #[derive(Clone, Debug)]
 pub enum FromPlan {
-    /// At the first entry that is kept.
+    /// The first kept entry.
     Start,
-    /// Behind the last entry.
+    /// After the last entry.
     End,
-    /// Where the page before said.
+    /// The end of the page before.
     Next,
-    /// Behind an entry that is there, with so much added to its sequence.
+    /// After an existing entry, with this number added to its sequence.
     Entry(usize, u64),
-    /// Behind an entry that will never be.
+    /// After an entry that can never exist.
     Beyond,
-    /// Before all entries that ever were.
+    /// Before all entries of any time.
     Zero,
-    /// Behind an entry of another history.
+    /// After an entry of another history.
     OtherHistory,
 }
 
-/// Names of partitions in the pool.
+/// Partitions in the pool.
 pub const PARTITIONS: usize = 4;
 /// Members in the pool.
 pub const MEMBERS: usize = 6;
-/// Records in the pool: one for each member, one for each as a signal, one more signal, and two of
-/// the store itself.
+/// Records in the pool: an execution and a signal for each member, one more signal, and two records
+/// of the store itself.
 pub const RECORDS: usize = 2 * MEMBERS + 3;
 /// Values in the pool: two for each member, and those of two signals.
 pub const VALUES: usize = 2 * MEMBERS + 2;
@@ -219,14 +220,14 @@ pub const STREAMS: usize = 4;
 /// Kinds of requests over a bound.
 pub const OVER_BOUNDS: usize = 14;
 
-/// Sequences of up to this many steps.
+/// Draws sequences of up to this many steps.
 pub fn sequences(steps: usize) -> impl Strategy<Value = Sequence> {
-    // Texts that try to look like parts of keys, and every character that is allowed.
+    // Texts that look like parts of keys, and texts of all allowed characters.
     let text = prop_oneof!["[:0-9a-c{}]{1,6}", "[!-~]{1,64}", Just("a".to_owned())];
     (vec(text, 2), vec(step(), 1..=steps)).prop_map(|(texts, steps)| Sequence { texts, steps })
 }
 
-/// A number of a pool; the first ones are drawn most often, so that steps meet.
+/// A number of a pool; the first ones are drawn most often, so that steps interact.
 fn pick(pool: usize) -> impl Strategy<Value = usize> {
     prop_oneof![3 => 0..pool.min(2), 2 => 0..pool]
 }
@@ -260,20 +261,20 @@ fn step() -> impl Strategy<Value = Step> {
     })
 }
 
-/// Contents that could be mistaken for a mark of the wire.
-const MARKS: &[&str] = &["-", "+", "0", "nil", "\r\n", "0-0-0 ", "now"];
+/// Contents that could be mistaken for tokens of the wire form.
+const TOKENS: &[&str] = &["-", "+", "0", "nil", "\r\n", "0-0-0 ", "now"];
 
 /// Contents of records, values and entries.
 fn body() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         2 => Just(Vec::new()),
-        1 => prop::sample::select(MARKS).prop_map(|mark| mark.as_bytes().to_vec()),
+        1 => prop::sample::select(TOKENS).prop_map(|token| token.as_bytes().to_vec()),
         5 => vec(any::<u8>(), 0..24),
         1 => (1_000..3_000_usize, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
     ]
 }
 
-/// Milliseconds from now, up to an hour's margin.
+/// Milliseconds from now: an hour or one millisecond before or after, or none.
 fn offset() -> impl Strategy<Value = i64> {
     prop::sample::select(vec![-3_600_000, -1, 0, 1, 3_600_000])
 }
@@ -336,10 +337,10 @@ fn unit() -> impl Strategy<Value = UnitPlan> {
         })
 }
 
-/// What is appended to streams, and which ones go.
+/// Entries to append to streams, and streams to drop.
 fn streams() -> impl Strategy<Value = (Vec<(usize, Vec<u8>)>, Vec<usize>)> {
-    let gone = prop_oneof![5 => Just(Vec::new()), 1 => vec(pick(STREAMS), 1..3)];
-    (vec((pick(STREAMS), body()), 0..3), gone)
+    let dropped = prop_oneof![5 => Just(Vec::new()), 1 => vec(pick(STREAMS), 1..3)];
+    (vec((pick(STREAMS), body()), 0..3), dropped)
 }
 
 fn ring() -> impl Strategy<Value = Ring> {

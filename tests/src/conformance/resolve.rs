@@ -1,5 +1,5 @@
-//! From what was drawn to requests: what "the present version" or "behind the second entry" means
-//! is looked up in the reference, which is where the subject has to be too.
+//! Resolves plans to requests: "the present version" or "after the second entry" is looked up in
+//! the reference, whose state the subject must have too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use super::plan::{
     Write,
 };
 
-/// A sequence on its way: the reference, and what the pages before have said.
+/// The state of a running sequence: the reference, and the ends of the pages so far.
 pub(super) struct Resolver<'a> {
     texts: &'a [String],
     pub(super) reference: MemoryStore,
@@ -40,7 +40,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// The request that a step means now.
+    /// Resolves a step to a request.
     pub(super) fn request(&mut self, step: &Step, now: TimestampMs) -> Request {
         let partition = names::partition(step.partition);
         match &step.action {
@@ -63,7 +63,7 @@ impl<'a> Resolver<'a> {
                 until: match until {
                     UntilPlan::End => TakeUntil::End,
                     UntilPlan::Now => TakeUntil::Now,
-                    UntilPlan::Score(place) => TakeUntil::Score(score(place, now)),
+                    UntilPlan::Score(plan) => TakeUntil::Score(score(plan, now)),
                 },
                 hold: DurationMs::new(*hold_ms),
                 ring_rest: *ring_rest,
@@ -93,7 +93,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Remembers where the next page begins.
+    /// Stores the start of the next page.
     pub(super) fn learn(&mut self, request: &Request, body: &ReplyBody) {
         match (request, body) {
             (Request::Scan(scan), ReplyBody::Scan(scanned)) => {
@@ -148,18 +148,18 @@ impl<'a> Resolver<'a> {
             key: names::value(*number),
             value: value.as_deref().map(Bytes::from),
         }));
-        unit.index.extend(plan.index.iter().map(|(index, member, place)| IndexWrite {
+        unit.index.extend(plan.index.iter().map(|(index, member, plan)| IndexWrite {
             index: self.index(*index),
             member: names::member(*member),
-            score: place.as_ref().map(|place| score(place, now)),
+            score: plan.as_ref().map(|plan| score(plan, now)),
         }));
         unit.append.extend(plan.append.iter().map(|(stream, entry)| StreamAppend {
             stream: names::stream(*stream),
             entry: Bytes::from(entry.as_slice()),
         }));
         let grows = |stream: &StreamName| unit.append.iter().any(|append| append.stream == *stream);
-        let gone = plan.drop_streams.iter().map(|number| names::stream(*number));
-        unit.drop_streams = gone.filter(|stream| !grows(stream)).collect();
+        let dropped = plan.drop_streams.iter().map(|number| names::stream(*number));
+        unit.drop_streams = dropped.filter(|stream| !grows(stream)).collect();
         unit.ring.extend(plan.ring.iter().map(|ring| match ring {
             Ring::Index(index) => Topic::Index(self.index(*index)),
             Ring::Stream(stream) => names::topic(names::stream(*stream), partition),
@@ -196,8 +196,8 @@ impl<'a> Resolver<'a> {
                 let score = Score::new(entry.map_or(0, |(_, at)| at.score.get()) + more);
                 Some(ScanPosition { score, member })
             }
-            AfterPlan::Place(place, number) => {
-                Some(ScanPosition { score: score(place, now), member: names::member(*number) })
+            AfterPlan::Place(plan, number) => {
+                Some(ScanPosition { score: score(plan, now), member: names::member(*number) })
             }
         }
     }
@@ -225,7 +225,7 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// The entries that a store keeps of a stream.
+/// The entries of a stream.
 fn kept(store: &mut MemoryStore, partition: Partition, stream: &StreamName) -> Vec<StreamEntry> {
     let stream = stream.clone();
     let page = StreamPage { partition, stream, from: Cursor::Start, limit: 1_024 };
@@ -235,7 +235,7 @@ fn kept(store: &mut MemoryStore, partition: Partition, stream: &StreamName) -> V
     }
 }
 
-/// Leaves out the records that an earlier unit, or this one, has named already.
+/// Removes the records that an earlier unit, or this one, has named already.
 fn distinct(unit: &mut Unit, named: &mut BTreeSet<RecordKey>) {
     let mut kept = BTreeSet::new();
     unit.expect.retain(|(key, _)| named.insert(key.clone()) && kept.insert(key.clone()));
@@ -251,8 +251,8 @@ fn edge(edge: &Edge, now: TimestampMs, open: TimestampMs) -> TimestampMs {
     }
 }
 
-fn score(place: &Place, now: TimestampMs) -> Score {
-    match place {
+fn score(plan: &Place, now: TimestampMs) -> Score {
+    match plan {
         Place::At(score) => Score::new(*score),
         Place::FromNow(by_ms) => Score::at(now.shifted(*by_ms)),
     }

@@ -1,15 +1,15 @@
-//! A sequence from its first step to its last.
+//! Runs a sequence from its first step to its last.
 
 use super::census::Census;
 use super::plan::Sequence;
 use super::resolve::Resolver;
 use super::subject::{Subject, compare, history};
 
-/// Runs a sequence on a subject and on the reference, and counts what happened.
+/// Runs a sequence on a subject and on the reference, and records it in the census.
 ///
 /// # Errors
 ///
-/// The first difference, in words.
+/// A description of the first difference.
 pub fn conform(
     subject: &mut impl Subject,
     sequence: &Sequence,

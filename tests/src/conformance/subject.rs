@@ -1,4 +1,4 @@
-//! A store under test, and what it says beside the reference.
+//! A store under test, and the comparison of its replies with the reference.
 
 use ff_core::partition::Partition;
 use ff_core::store::{
@@ -8,13 +8,13 @@ use ff_core::time::TimestampMs;
 
 /// A store under test.
 pub trait Subject {
-    /// Makes it empty.
+    /// Removes everything.
     fn clear(&mut self);
 
-    /// Its clock, as well as one can know.
+    /// The time of its clock, exact or estimated.
     fn now(&self) -> TimestampMs;
 
-    /// Moves its clock, where one can.
+    /// Moves its clock, if it can be moved.
     fn pass(&mut self, by_ms: i64);
 
     /// Answers a request.
@@ -24,21 +24,22 @@ pub trait Subject {
     /// [`Failure`] when there is no reply; the suite never expects one.
     fn call(&mut self, request: Request) -> Result<Reply, Failure>;
 
-    /// The wake-ups since the last call; `None` where they come by another way, in their own time.
+    /// Takes the wake-ups since the last call; `None` if they arrive asynchronously.
     fn take_wakes(&mut self) -> Option<Vec<Wake>>;
 }
 
-/// Asks the subject, then the reference at the same time; what both say.
+/// Sends a request to the subject, and to the reference at the time of its reply; returns the reply
+/// and the wake-ups if they are equal.
 pub(super) fn compare(
     subject: &mut impl Subject,
     reference: &mut MemoryStore,
     request: &Request,
 ) -> Result<(Reply, Vec<Wake>), String> {
-    let differs = |what: String| format!("{what}, to {request:?}");
+    let differs = |what: String| format!("{what} to {request:?}");
     let reply = subject.call(request.clone()).map_err(|failure| differs(failure.to_string()))?;
     let expected = reference.handle(request.clone(), reply.at);
     if reply != expected {
-        let (expected, reply) = where_they_part(&format!("{expected:?}"), &format!("{reply:?}"));
+        let (expected, reply) = around_difference(&format!("{expected:?}"), &format!("{reply:?}"));
         return Err(differs(format!("the reference answers {expected}, the subject {reply}")));
     }
     let expected_wakes = in_order(reference.take_wakes());
@@ -51,9 +52,8 @@ pub(super) fn compare(
     Ok((reply, expected_wakes))
 }
 
-/// Two texts from shortly before their first difference on, and not to their ends: some replies are
-/// very long.
-fn where_they_part(one: &str, other: &str) -> (String, String) {
+/// Excerpts of two texts around their first difference, since some replies are very long.
+fn around_difference(one: &str, other: &str) -> (String, String) {
     let same = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
     let excerpt = |text: &str| {
         let bytes = text.as_bytes().get(same.saturating_sub(1_500)..).unwrap_or_default();
@@ -62,7 +62,7 @@ fn where_they_part(one: &str, other: &str) -> (String, String) {
     (excerpt(one), excerpt(other))
 }
 
-/// Within one request the order of wake-ups means nothing.
+/// Sorts wake-ups, since their order within one request is undefined.
 fn in_order(mut wakes: Vec<Wake>) -> Vec<Wake> {
     wakes.sort_by(|one, other| (&one.topic, one.partition).cmp(&(&other.topic, other.partition)));
     wakes
@@ -75,7 +75,7 @@ pub(super) fn history(subject: &mut impl Subject) -> Result<u64, String> {
     match subject.call(Request::Stream(page)).map(|reply| reply.body) {
         Ok(ReplyBody::Stream(streamed)) => match streamed.next {
             Cursor::After { history, .. } => Ok(history),
-            Cursor::Start | Cursor::End => Err("a page ends nowhere".to_owned()),
+            Cursor::Start | Cursor::End => Err("a page has no end".to_owned()),
         },
         other => Err(format!("a page of a stream is answered with {other:?}")),
     }

@@ -1,23 +1,24 @@
-//! The command `ff` as users have it.
+//! The command `ff`, built like the tests.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The program: `FF_BIN` when that is set, else built once, beside this program and like it.
+/// The path of the program: `FF_BIN` if it is set; otherwise it is built once, in the target folder
+/// and profile of this program.
 ///
 /// # Panics
 ///
-/// When it does not build.
+/// When the build fails.
 pub fn ff() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| std::env::var_os("FF_BIN").map_or_else(build, PathBuf::from)).clone()
 }
 
 fn build() -> PathBuf {
-    let own = std::env::current_exe().expect("a program knows where it is");
+    let own = std::env::current_exe().expect("the path of the program is known");
     let mut folder = own.parent().expect("a program is in a folder").to_owned();
-    // Tests are one folder below the programs.
+    // Tests are in a subfolder of the programs.
     if folder.ends_with("deps") {
         folder.pop();
     }

@@ -1,4 +1,4 @@
-//! What must hold after a run, whatever struck it.
+//! The checks of a run's evidence, which must hold for all faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,75 +6,75 @@ use ff_sdk::core::execution::{Event, Outcome};
 use ff_sdk::core::store::{IndexName, JournalEntry};
 use ff_sdk::{ExecutionId, PublicState};
 
-/// All that is known of a run once it is over.
+/// The evidence of a run after its end.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// How many executions were handed in.
+    /// The number of submitted executions.
     pub expected: usize,
-    /// Those whose submission was acknowledged.
+    /// The executions whose submission was acknowledged.
     pub acknowledged: BTreeSet<ExecutionId>,
-    /// What the store lists.
+    /// The executions in the store's list.
     pub listed: BTreeMap<ExecutionId, Seen>,
-    /// Records that cannot be read.
+    /// The number of records that cannot be read.
     pub unreadable: usize,
     /// The journals, one after the other, each in its order.
     pub journal: Vec<JournalEntry>,
-    /// Journals whose oldest entries are not kept any more: nothing can be said of them.
+    /// The number of journals whose oldest entries were dropped, so that they cannot be checked.
     pub gaps: usize,
-    /// Entries left in indexes of which nothing may be left.
+    /// The remaining entries of indexes that must be empty.
     pub left: Vec<(IndexName, ExecutionId)>,
-    /// When something is due about each, in milliseconds from when it was looked at.
+    /// The next due time of each execution, in milliseconds from the time of the read.
     pub due: BTreeMap<ExecutionId, i64>,
-    /// The commands that were started, with the epoch of the lease that each was started under.
+    /// The started commands, with the epoch of the lease of each.
     pub started: Vec<(ExecutionId, u64)>,
 }
 
-/// What the store lists of an execution.
+/// An execution in the store's list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     /// Its state.
     pub state: PublicState,
-    /// How it ended, if it did.
+    /// Its outcome, if it has ended.
     pub outcome: Option<Outcome>,
-    /// The fencing token of its latest lease.
+    /// The fencing epoch of its latest lease.
     pub epoch: u64,
 }
 
-/// Something that may not be.
+/// A problem that the evidence shows.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Problem {
-    /// Fewer or more executions than were handed in.
-    #[error("{expected} executions were handed in, and the store lists {listed}")]
+    /// Fewer or more executions than were submitted.
+    #[error("{expected} executions were submitted, but the store lists {listed}")]
     Count {
-        /// How many were handed in.
+        /// The number of submitted executions.
         expected: usize,
-        /// How many there are.
+        /// The number of listed executions.
         listed: usize,
     },
-    /// A submission was acknowledged and the execution is not there.
-    #[error("{0} was acknowledged and is lost")]
+    /// An acknowledged execution does not exist.
+    #[error("{0} was acknowledged but is lost")]
     Lost(ExecutionId),
-    /// It is not over.
-    #[error("{0} is left {1:?}, due in {2:?} ms")]
-    NotOver(ExecutionId, PublicState, Option<i64>),
-    /// Its command succeeds, and it did not.
-    #[error("{0} ended otherwise than its command: {1:?}")]
+    /// An execution has not ended.
+    #[error("{0} has not ended: {1:?}, due in {2:?} ms")]
+    NotEnded(ExecutionId, PublicState, Option<i64>),
+    /// An execution failed although its command succeeds.
+    #[error("{0} did not succeed: {1:?}")]
     Outcome(ExecutionId, Outcome),
     /// Records cannot be read.
     #[error("{0} records cannot be read")]
     Unreadable(usize),
-    /// The journal does not tell the whole run.
+    /// Journals do not have the whole run.
     #[error("{0} journals have lost their oldest entries")]
     Gap(usize),
-    /// The journal does not begin with its creation, or tells of another.
-    #[error("{0} was created {1} times by its journal")]
+    /// The journal has not exactly one creation.
+    #[error("{0} was created {1} times, by its journal")]
     Created(ExecutionId, usize),
-    /// Not exactly one terminal event.
-    #[error("{0} ended {1} times by its journal")]
+    /// The journal has not exactly one terminal event.
+    #[error("{0} ended {1} times, by its journal")]
     Ended(ExecutionId, usize),
-    /// Something happened to it behind its end.
-    #[error("{0} goes on behind its end: {1:?}")]
-    BehindTheEnd(ExecutionId, Event),
+    /// The journal has an event after the end.
+    #[error("{0} has an event after its end: {1:?}")]
+    AfterTheEnd(ExecutionId, Event),
     /// A lease without a higher epoch than the one before.
     #[error("{id} got epoch {epoch} after epoch {before}")]
     Epoch {
@@ -82,7 +82,7 @@ pub enum Problem {
         id: ExecutionId,
         /// The epoch of the lease before.
         before: u64,
-        /// That of the next lease.
+        /// The epoch of the next lease.
         epoch: u64,
     },
     /// A commit without a higher version than the one before.
@@ -95,8 +95,8 @@ pub enum Problem {
         /// The next one.
         version: u64,
     },
-    /// The record's epoch is not the last one that the journal tells of.
-    #[error("the record of {id} has epoch {record}, its journal {journal}")]
+    /// The epoch of the record is not the last one of the journal.
+    #[error("the record of {id} has epoch {record}, but its journal has {journal}")]
     RecordEpoch {
         /// The execution.
         id: ExecutionId,
@@ -105,24 +105,24 @@ pub enum Problem {
         /// The epoch of its last lease by the journal.
         journal: u64,
     },
-    /// The journal tells of an execution that nobody lists.
-    #[error("the journal tells of {0}, which the store does not list")]
+    /// The journal has an execution that is not listed.
+    #[error("the journal has events of {0}, which the store does not list")]
     Unlisted(ExecutionId),
-    /// Something is left in an index.
-    #[error("{1} is left in {0:?}")]
+    /// An index has a remaining entry.
+    #[error("{1} is still in {0:?}")]
     Left(IndexName, ExecutionId),
-    /// One lease started its command twice.
+    /// A command was started twice under one lease.
     #[error("the command of {0} was started {2} times under epoch {1}")]
     StartedTwice(ExecutionId, u64, usize),
     /// A command was started without a lease.
-    #[error("the command of {0} was started under epoch {1}, which the journal does not know")]
+    #[error("the command of {0} was started under epoch {1}, which the journal does not have")]
     StartedWithoutLease(ExecutionId, u64),
-    /// It completed, and its command was never started.
+    /// An execution completed although its command was never started.
     #[error("{0} completed without its command")]
     NeverStarted(ExecutionId),
 }
 
-/// Everything that is wrong.
+/// Returns all problems.
 pub fn check(evidence: &Evidence) -> Vec<Problem> {
     let mut problems = Vec::new();
     let Evidence { expected, acknowledged, listed, .. } = evidence;
@@ -141,7 +141,7 @@ pub fn check(evidence: &Evidence) -> Vec<Problem> {
         match &seen.outcome {
             None => {
                 let due = evidence.due.get(id).copied();
-                problems.push(Problem::NotOver(*id, seen.state, due));
+                problems.push(Problem::NotEnded(*id, seen.state, due));
             }
             Some(Outcome::Success) => {}
             Some(other) => problems.push(Problem::Outcome(*id, other.clone())),
@@ -154,11 +154,11 @@ pub fn check(evidence: &Evidence) -> Vec<Problem> {
 }
 
 fn check_journal(evidence: &Evidence, problems: &mut Vec<Problem>) {
-    let mut stories: BTreeMap<ExecutionId, Story> = BTreeMap::new();
+    let mut histories: BTreeMap<ExecutionId, History> = BTreeMap::new();
     for entry in &evidence.journal {
-        stories.entry(entry.execution).or_default().tell(entry, problems);
+        histories.entry(entry.execution).or_default().add(entry, problems);
     }
-    for id in stories.keys().filter(|id| !evidence.listed.contains_key(id)) {
+    for id in histories.keys().filter(|id| !evidence.listed.contains_key(id)) {
         problems.push(Problem::Unlisted(*id));
     }
     let mut started: BTreeMap<(ExecutionId, u64), usize> = BTreeMap::new();
@@ -166,15 +166,15 @@ fn check_journal(evidence: &Evidence, problems: &mut Vec<Problem>) {
         *started.entry(*start).or_default() += 1;
     }
     for (id, seen) in &evidence.listed {
-        let story = stories.entry(*id).or_default();
-        if story.created != 1 {
-            problems.push(Problem::Created(*id, story.created));
+        let history = histories.entry(*id).or_default();
+        if history.created != 1 {
+            problems.push(Problem::Created(*id, history.created));
         }
-        // One that is not over is told of already.
-        if story.ended != 1 && (seen.outcome.is_some() || story.ended > 1) {
-            problems.push(Problem::Ended(*id, story.ended));
+        // An execution that has not ended was reported already.
+        if history.ended != 1 && (seen.outcome.is_some() || history.ended > 1) {
+            problems.push(Problem::Ended(*id, history.ended));
         }
-        let journal = story.epochs.last().copied().unwrap_or_default();
+        let journal = history.epochs.last().copied().unwrap_or_default();
         if seen.epoch != journal {
             problems.push(Problem::RecordEpoch { id: *id, record: seen.epoch, journal });
         }
@@ -187,23 +187,23 @@ fn check_journal(evidence: &Evidence, problems: &mut Vec<Problem>) {
         if times > 1 {
             problems.push(Problem::StartedTwice(id, epoch, times));
         }
-        if !stories.get(&id).is_some_and(|story| story.epochs.contains(&epoch)) {
+        if !histories.get(&id).is_some_and(|history| history.epochs.contains(&epoch)) {
             problems.push(Problem::StartedWithoutLease(id, epoch));
         }
     }
 }
 
-/// What the journal told of one execution so far.
+/// The events of one execution in the journal so far.
 #[derive(Default)]
-struct Story {
+struct History {
     version: u64,
     created: usize,
     ended: usize,
     epochs: Vec<u64>,
 }
 
-impl Story {
-    fn tell(&mut self, entry: &JournalEntry, problems: &mut Vec<Problem>) {
+impl History {
+    fn add(&mut self, entry: &JournalEntry, problems: &mut Vec<Problem>) {
         let id = entry.execution;
         if entry.version <= self.version {
             let (before, version) = (self.version, entry.version);
@@ -212,7 +212,7 @@ impl Story {
         self.version = entry.version;
         for event in &entry.events {
             if self.ended > 0 && !matches!(event, Event::Ended { .. }) {
-                problems.push(Problem::BehindTheEnd(id, event.clone()));
+                problems.push(Problem::AfterTheEnd(id, event.clone()));
             }
             match event {
                 Event::Created { .. } => self.created += 1,
@@ -239,7 +239,7 @@ mod tests {
     use ff_sdk::core::state::TerminalOutcome;
     use ff_sdk::core::tags::Tags;
 
-    use crate::ground::{eligible, lane, namespace};
+    use crate::fixture::{eligible, lane, namespace};
 
     fn id(number: u64) -> ExecutionId {
         ExecutionId::from_parts(0, Entropy::from_u64(number).uuid())
@@ -264,7 +264,7 @@ mod tests {
         Event::Ended { namespace, lane, tags, outcome: TerminalOutcome::Success, failure: None }
     }
 
-    /// Two executions; the first was reclaimed once.
+    /// The evidence of two executions without a problem; the first was reclaimed once.
     fn sound() -> Evidence {
         let (a, b) = (id(1), id(2));
         let seen =
@@ -287,43 +287,43 @@ mod tests {
         }
     }
 
-    /// What is wrong when one thing is.
-    fn wrong(spoil: impl FnOnce(&mut Evidence)) -> Vec<Problem> {
+    /// The problems after one change to it.
+    fn problems_of(change: impl FnOnce(&mut Evidence)) -> Vec<Problem> {
         let mut evidence = sound();
-        spoil(&mut evidence);
+        change(&mut evidence);
         check(&evidence)
     }
 
     #[test]
-    fn nothing_is_wrong_with_a_sound_run() {
+    fn a_sound_run_has_no_problems() {
         assert_eq!(check(&sound()), []);
     }
 
     #[test]
     fn two_terminal_events_are_found() {
-        let problems = wrong(|run| run.journal.push(entry(id(1), 7, vec![ended()])));
+        let problems = problems_of(|run| run.journal.push(entry(id(1), 7, vec![ended()])));
         assert_eq!(problems, [Problem::Ended(id(1), 2)]);
-        let problems = wrong(|run| run.journal[6].events.push(ended()));
+        let problems = problems_of(|run| run.journal[6].events.push(ended()));
         assert_eq!(problems, [Problem::Ended(id(1), 2)]);
     }
 
     #[test]
     fn a_missing_terminal_event_is_found() {
-        let problems = wrong(|run| drop(run.journal.pop()));
+        let problems = problems_of(|run| drop(run.journal.pop()));
         assert_eq!(problems, [Problem::Ended(id(1), 0)]);
     }
 
     #[test]
-    fn what_happens_behind_the_end_is_found() {
+    fn an_event_after_the_end_is_found() {
         let late = Event::LeaseExpired { epoch: LeaseEpoch(2) };
-        let problems = wrong(|run| run.journal.push(entry(id(1), 7, vec![late.clone()])));
-        assert_eq!(problems, [Problem::BehindTheEnd(id(1), late)]);
+        let problems = problems_of(|run| run.journal.push(entry(id(1), 7, vec![late.clone()])));
+        assert_eq!(problems, [Problem::AfterTheEnd(id(1), late)]);
     }
 
     #[test]
     fn an_epoch_that_goes_back_or_repeats_is_found() {
         for epoch in [0, 1] {
-            let problems = wrong(|run| {
+            let problems = problems_of(|run| {
                 run.journal[4].events[1] = claimed(epoch);
                 run.listed.get_mut(&id(1)).unwrap().epoch = epoch;
                 run.started = vec![(id(1), 1), (id(2), 1)];
@@ -334,19 +334,19 @@ mod tests {
 
     #[test]
     fn a_version_that_goes_back_is_found() {
-        let problems = wrong(|run| run.journal[4].version = 2);
+        let problems = problems_of(|run| run.journal[4].version = 2);
         assert_eq!(problems, [Problem::Version { id: id(1), before: 2, version: 2 }]);
     }
 
     #[test]
     fn a_record_of_another_epoch_is_found() {
-        let problems = wrong(|run| run.listed.get_mut(&id(1)).unwrap().epoch = 3);
+        let problems = problems_of(|run| run.listed.get_mut(&id(1)).unwrap().epoch = 3);
         assert_eq!(problems, [Problem::RecordEpoch { id: id(1), record: 3, journal: 2 }]);
     }
 
     #[test]
     fn an_acknowledged_execution_that_is_lost_is_found() {
-        let problems = wrong(|run| {
+        let problems = problems_of(|run| {
             run.listed.remove(&id(2));
             run.journal.retain(|entry| entry.execution != id(2));
             run.started.retain(|(started, _)| *started != id(2));
@@ -355,47 +355,47 @@ mod tests {
     }
 
     #[test]
-    fn one_that_the_journal_alone_knows_is_found() {
-        let problems = wrong(|run| run.journal.push(entry(id(3), 1, vec![created()])));
+    fn an_execution_that_only_the_journal_has_is_found() {
+        let problems = problems_of(|run| run.journal.push(entry(id(3), 1, vec![created()])));
         assert_eq!(problems, [Problem::Unlisted(id(3))]);
     }
 
     #[test]
     fn a_creation_that_is_missing_or_repeated_is_found() {
-        let problems = wrong(|run| drop(run.journal.remove(1)));
+        let problems = problems_of(|run| drop(run.journal.remove(1)));
         assert_eq!(problems, [Problem::Created(id(2), 0)]);
-        let problems = wrong(|run| run.journal[1].events.push(created()));
+        let problems = problems_of(|run| run.journal[1].events.push(created()));
         assert_eq!(problems, [Problem::Created(id(2), 2)]);
     }
 
     #[test]
-    fn one_that_is_not_over_or_failed_is_found() {
-        let problems = wrong(|run| {
+    fn an_execution_that_has_not_ended_or_failed_is_found() {
+        let problems = problems_of(|run| {
             let seen = run.listed.get_mut(&id(2)).unwrap();
             (seen.state, seen.outcome) = (PublicState::Active, None);
             run.journal.remove(5);
         });
-        assert_eq!(problems, [Problem::NotOver(id(2), PublicState::Active, None)]);
+        assert_eq!(problems, [Problem::NotEnded(id(2), PublicState::Active, None)]);
         let problems =
-            wrong(|run| run.listed.get_mut(&id(2)).unwrap().outcome = Some(Outcome::Expired));
+            problems_of(|run| run.listed.get_mut(&id(2)).unwrap().outcome = Some(Outcome::Expired));
         assert_eq!(problems, [Problem::Outcome(id(2), Outcome::Expired)]);
     }
 
     #[test]
-    fn what_is_left_or_cannot_be_read_is_found() {
-        let problems = wrong(|run| run.left.push((eligible(), id(1))));
+    fn remaining_entries_unreadable_records_and_gaps_are_found() {
+        let problems = problems_of(|run| run.left.push((eligible(), id(1))));
         assert_eq!(problems, [Problem::Left(eligible(), id(1))]);
-        assert_eq!(wrong(|run| run.unreadable = 1), [Problem::Unreadable(1)]);
-        assert_eq!(wrong(|run| run.gaps = 1), [Problem::Gap(1)]);
+        assert_eq!(problems_of(|run| run.unreadable = 1), [Problem::Unreadable(1)]);
+        assert_eq!(problems_of(|run| run.gaps = 1), [Problem::Gap(1)]);
     }
 
     #[test]
-    fn commands_that_no_lease_or_two_starts_explain_are_found() {
-        let problems = wrong(|run| run.started.push((id(1), 2)));
+    fn commands_without_a_lease_or_with_two_starts_are_found() {
+        let problems = problems_of(|run| run.started.push((id(1), 2)));
         assert_eq!(problems, [Problem::StartedTwice(id(1), 2, 2)]);
-        let problems = wrong(|run| run.started.push((id(1), 3)));
+        let problems = problems_of(|run| run.started.push((id(1), 3)));
         assert_eq!(problems, [Problem::StartedWithoutLease(id(1), 3)]);
-        let problems = wrong(|run| run.started.retain(|(started, _)| *started != id(2)));
+        let problems = problems_of(|run| run.started.retain(|(started, _)| *started != id(2)));
         assert_eq!(problems, [Problem::NeverStarted(id(2))]);
     }
 }

@@ -11,69 +11,69 @@ use nix::sys::signal::Signal;
 
 use crate::server::Process;
 
-/// How long a worker may take to end when it is asked to.
-const FAREWELL: Duration = Duration::from_secs(20);
-/// How many workers may end by themselves before nothing more is to be learnt from a run.
-const MAX_COMPLAINTS: usize = 10;
-/// How long a lease is good.
+/// The time limit of a worker's shutdown.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(20);
+/// The number of workers that may end unexpectedly before the run is stopped.
+const MAX_PROBLEMS: usize = 10;
+/// The ttl of leases in milliseconds.
 const LEASE_TTL_MS: &str = "1000";
 
-/// How workers are started.
+/// The setup of workers.
 #[derive(Clone, Debug)]
-pub struct Orders {
+pub struct WorkerSetup {
     /// The program.
     pub ff: PathBuf,
-    /// The store, as workers see it.
+    /// The store URL.
     pub url: String,
     /// The namespace.
     pub namespace: String,
     /// The command of each execution.
     pub command: String,
-    /// How many executions a worker has at once.
+    /// The slots of a worker.
     pub slots: usize,
-    /// Where their logs go.
+    /// The folder of their logs.
     pub logs: PathBuf,
 }
 
-/// Some workers that run at once.
+/// A number of running workers.
 #[derive(Debug)]
 pub struct Fleet {
-    orders: Orders,
+    setup: WorkerSetup,
     members: Vec<Member>,
     started: usize,
-    complaints: Vec<String>,
+    problems: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Member {
     process: Process,
     name: String,
-    /// Stopped, until then.
+    /// The end of its pause, if it is stopped.
     stopped: Option<Instant>,
 }
 
 impl Fleet {
-    /// Starts so many workers.
-    pub fn start(orders: Orders, count: usize) -> Self {
-        let mut fleet = Self { orders, members: Vec::new(), started: 0, complaints: Vec::new() };
+    /// Starts this number of workers.
+    pub fn start(setup: WorkerSetup, count: usize) -> Self {
+        let mut fleet = Self { setup, members: Vec::new(), started: 0, problems: Vec::new() };
         for _ in 0..count {
-            let member = fleet.recruit();
+            let member = fleet.start_worker();
             fleet.members.push(member);
         }
         fleet
     }
 
-    /// Kills a worker at once, and starts another.
+    /// Kills a worker, and starts another.
     pub fn kill_one(&mut self, entropy: &mut Entropy) {
-        let place = entropy.below(self.members.len() as u64) as usize;
-        self.members[place].process.kill();
-        self.members[place] = self.recruit();
+        let index = entropy.below(self.members.len() as u64) as usize;
+        self.members[index].process.kill();
+        self.members[index] = self.start_worker();
     }
 
-    /// Stops a worker for so long, if one is left that goes on meanwhile.
+    /// Stops a worker for this time, if another one runs meanwhile.
     pub fn stop_one(&mut self, entropy: &mut Entropy, pause: Duration) -> bool {
         let running: Vec<usize> =
-            (0..self.members.len()).filter(|at| self.members[*at].stopped.is_none()).collect();
+            (0..self.members.len()).filter(|one| self.members[*one].stopped.is_none()).collect();
         if running.len() < 2 {
             return false;
         }
@@ -83,28 +83,28 @@ impl Fleet {
         true
     }
 
-    /// Lets those go on whose pause is over, and replaces those that ended by themselves.
-    pub fn tend(&mut self) {
-        for place in 0..self.members.len() {
-            let member = &mut self.members[place];
+    /// Continues workers whose pause has ended, and replaces those that ended unexpectedly.
+    pub fn maintain(&mut self) {
+        for index in 0..self.members.len() {
+            let member = &mut self.members[index];
             if member.stopped.is_some_and(|until| until <= Instant::now()) {
                 member.process.signal(Signal::SIGCONT);
                 member.stopped = None;
             }
             if let Some(status) = member.process.ended() {
-                let complaint = format!("worker {} ended by itself: {status}", member.name);
-                self.complaints.push(complaint);
-                self.members[place] = self.recruit();
+                let problem = format!("worker {} ended unexpectedly: {status}", member.name);
+                self.problems.push(problem);
+                self.members[index] = self.start_worker();
             }
         }
     }
 
-    /// Whether so many ended by themselves that more will.
-    pub const fn is_hopeless(&self) -> bool {
-        self.complaints.len() > MAX_COMPLAINTS
+    /// Whether so many workers ended unexpectedly that the run should be stopped.
+    pub const fn has_too_many_problems(&self) -> bool {
+        self.problems.len() > MAX_PROBLEMS
     }
 
-    /// Lets all go on that are stopped.
+    /// Continues all stopped workers.
     pub fn wake_all(&mut self) {
         for member in &mut self.members {
             member.process.signal(Signal::SIGCONT);
@@ -112,30 +112,30 @@ impl Fleet {
         }
     }
 
-    /// Asks all to end, as Ctrl-C does, and tells what none of them should have done.
+    /// Shuts all workers down with SIGTERM; returns the problems of the run.
     pub fn end(mut self) -> Vec<String> {
         self.wake_all();
         for member in &self.members {
             member.process.signal(Signal::SIGTERM);
         }
-        let deadline = Instant::now() + FAREWELL;
+        let deadline = Instant::now() + SHUTDOWN_LIMIT;
         for member in &mut self.members {
             let status = member.process.ended_by(deadline);
-            // One that has just started does not listen to the signal yet.
-            let is_farewell = |status: ExitStatus| {
+            // A worker that has just started does not handle the signal yet.
+            let is_normal = |status: ExitStatus| {
                 status.success() || status.signal() == Some(Signal::SIGTERM as i32)
             };
-            if !status.is_some_and(is_farewell) {
+            if !status.is_some_and(is_normal) {
                 let how = status.map_or("does not end".to_owned(), |status| status.to_string());
-                self.complaints.push(format!("worker {} was asked to end: {how}", member.name));
+                self.problems.push(format!("worker {} at shutdown: {how}", member.name));
             }
         }
-        self.complaints
+        self.problems
     }
 
-    fn recruit(&mut self) -> Member {
+    fn start_worker(&mut self) -> Member {
         self.started += 1;
-        let Orders { ff, url, namespace, command, slots, logs } = &self.orders;
+        let WorkerSetup { ff, url, namespace, command, slots, logs } = &self.setup;
         let name = format!("w-{}", self.started);
         let log = File::create(logs.join(format!("{name}.log"))).expect("logs can be written");
         let mut work = Command::new(ff);

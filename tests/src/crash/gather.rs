@@ -1,4 +1,4 @@
-//! Reading off a store what became of a run.
+//! Gathers the evidence of a run from its store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use ff_sdk::{Client, ExecutionId, HostClock, LaneId, ListFilter, SdkError, drive
 
 use super::check::{Evidence, Seen};
 
-/// All that the store knows of a run on one lane: what it lists, its journals, and what is left in
-/// `eligible` and in quarantine.
+/// Reads all that the store has of a run on one lane: its list, its journals, and the remaining
+/// entries in `eligible`, `due` and the quarantine.
 ///
 /// # Errors
 ///
@@ -42,12 +42,12 @@ pub async fn gather(client: &Client, lane: &LaneId) -> Result<Evidence, SdkError
     Ok(evidence)
 }
 
-/// How many executions of a namespace are over.
+/// The number of executions of a namespace that have ended.
 ///
 /// # Errors
 ///
 /// [`SdkError`] when the store does not answer.
-pub async fn count_over(client: &Client) -> Result<usize, SdkError> {
+pub async fn count_ended(client: &Client) -> Result<usize, SdkError> {
     let (listed, _) = list(client).await?;
     Ok(listed.values().filter(|seen| seen.outcome.is_some()).count())
 }
@@ -79,7 +79,7 @@ impl Reader {
         Patience::new(context, Entropy::from_u64(1))
     }
 
-    async fn journal(&self, partition: Partition, told: &mut Evidence) -> Result<(), SdkError> {
+    async fn journal(&self, partition: Partition, evidence: &mut Evidence) -> Result<(), SdkError> {
         let mut from = Cursor::Start;
         loop {
             let (stream, limit) = (StreamName::Journal, MAX_PAGE as u32);
@@ -87,11 +87,11 @@ impl Reader {
             let query = Query::stream(page, self.patience());
             let (page, _) = drive(&*self.backend, &self.clock, query).await?;
             let is_last = page.entries.len() < MAX_PAGE;
-            told.gaps += usize::from(page.gap);
+            evidence.gaps += usize::from(page.gap);
             for entry in page.entries {
                 match codec::decode::<JournalEntry>(&entry.entry, codec::FORMAT) {
-                    Ok(entry) => told.journal.push(entry),
-                    Err(_) => told.unreadable += 1,
+                    Ok(entry) => evidence.journal.push(entry),
+                    Err(_) => evidence.unreadable += 1,
                 }
             }
             if is_last {
@@ -125,16 +125,16 @@ impl Reader {
 mod tests {
     use super::*;
     use crate::crash::check::{Problem, check};
-    use crate::ground::{Ground, LANE, lane};
+    use crate::fixture::{Fixture, LANE, lane};
     use crate::kit::{claim, submit, work};
     use ff_sdk::PublicState;
 
-    /// Goal: what a store tells of a run, reclaim included, is read whole and found sound; and what
-    /// is not over is seen.
+    /// The evidence of a run with a reclaim is complete and has no problems; an execution that has
+    /// not ended is one.
     #[tokio::test(start_paused = true)]
-    async fn a_run_is_read_as_it_was() {
-        let ground = Ground::memory();
-        let (client, worker) = (ground.client().await, ground.worker("w").await);
+    async fn the_evidence_of_a_run_is_complete() {
+        let fixture = Fixture::memory();
+        let (client, worker) = (fixture.client().await, fixture.worker("w").await);
         for _ in 0..700 {
             submit(&client, work().lane(LANE)).await;
         }
@@ -144,20 +144,20 @@ mod tests {
         started.push((left, epoch));
         client.revoke_lease(&left).await.unwrap();
         drop(lost);
-        let other = ground.worker("other").await;
+        let other = fixture.worker("other").await;
         for _ in 0..699 {
             let task = claim(&other).await;
             started.push((task.execution_id(), task.lease_epoch().0));
             task.complete(None).await.unwrap();
         }
-        assert_eq!(count_over(&client).await.unwrap(), 699);
+        assert_eq!(count_ended(&client).await.unwrap(), 699);
         let mut evidence = gather(&client, &lane()).await.unwrap();
         let (waiting, id) = evidence.left.pop().expect("one waits");
-        assert_eq!(waiting, crate::ground::eligible());
+        assert_eq!(waiting, crate::fixture::eligible());
         (evidence.expected, evidence.started) = (700, started.clone());
         evidence.acknowledged = evidence.listed.keys().copied().collect();
         let problems = check(&evidence);
-        assert!(matches!(&problems[..], [Problem::NotOver(other, _, None)] if *other == id));
+        assert!(matches!(&problems[..], [Problem::NotEnded(other, _, None)] if *other == id));
 
         let task = claim(&other).await;
         started.push((task.execution_id(), task.lease_epoch().0));

@@ -1,4 +1,4 @@
-//! Crashes with real processes: workers, a submitter and a server, and something that strikes them.
+//! Crash tests with real processes: workers, a submitter and a server, with injected faults.
 
 pub mod binary;
 pub mod check;
@@ -16,11 +16,11 @@ use std::sync::Arc;
 use ff_io_valkey::ValkeyBackend;
 use ff_sdk::core::backend::EngineBackend;
 
-/// Opens the store of a URL.
+/// Opens the store at a URL.
 ///
 /// # Errors
 ///
-/// Why it cannot be opened.
+/// The message of the connect error.
 pub async fn open(url: &str) -> Result<Arc<dyn EngineBackend>, String> {
     let backend = ValkeyBackend::connect(url).await.map_err(|error| error.to_string())?;
     Ok(Arc::new(backend))

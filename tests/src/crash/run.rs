@@ -1,4 +1,5 @@
-//! One run: submit, work and strike at once, then heal, then look at what is left.
+//! One run: submits, works and injects faults at the same time, then waits until all executions
+//! have ended, and checks the evidence.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,64 +14,65 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::check::{Evidence, check};
-use super::fleet::{Fleet, Orders};
-use super::gather::{count_over, gather};
-use super::scenario::{Ground, PARTITIONS, Scenario, between};
+use super::fleet::{Fleet, WorkerSetup};
+use super::gather::{count_ended, gather};
+use super::scenario::{Fixture, PARTITIONS, Scenario, between};
 use super::submitter::{Batch, Submitted};
-use crate::ground::lane;
+use crate::fixture::lane;
 
 const NAMESPACE: &str = "crash";
 const WORKERS: usize = 3;
 const SLOTS: usize = 8;
-/// Submission goes on during the whole run, so that it is struck too.
+/// Submissions are spread over the whole run, so that faults meet them too.
 const BATCHES: usize = 10;
-/// How long it is struck at most.
-const STRUCK: Duration = Duration::from_secs(60);
-/// How long what is left may take once nothing strikes any more.
+/// The longest time in which faults are injected.
+const FAULT_TIME: Duration = Duration::from_secs(60);
+/// The time limit for the remaining executions after the last fault.
 const HEALING: Duration = Duration::from_secs(30);
 
-/// What to run.
+/// The plan of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The program `ff`.
     pub ff: PathBuf,
-    /// What strikes.
+    /// The fault that is injected.
     pub scenario: Scenario,
-    /// How many executions.
+    /// The number of executions.
     pub executions: usize,
-    /// How long the executions alone take, about: so long there is something to strike.
+    /// The approximate time of all executions without faults.
     pub lasting: Duration,
-    /// The seed of the strikes. Processes run as they like, so that it repeats no run exactly.
+    /// The seed of the faults. It does not repeat a run exactly, since processes are not
+    /// deterministic.
     pub seed: u64,
 }
 
-/// How a run went.
+/// The report of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// How often it was struck.
-    pub strikes: usize,
+    /// The number of injected faults.
+    pub faults: usize,
     /// Commands that were started beyond the first of each execution.
     pub restarts: usize,
     /// Submissions that had to be repeated.
     pub repeats: usize,
-    /// How long it took until everything was over once nothing struck any more.
+    /// The time from the last fault until all executions had ended.
     pub healing: Duration,
-    /// How long all of it took.
+    /// The time of the whole run.
     pub took: Duration,
-    /// What was wrong.
+    /// The problems that were found.
     pub problems: Vec<String>,
-    /// Where to look, when something was.
+    /// The folders that were kept, if there are problems.
     pub evidence: Vec<PathBuf>,
 }
 
 impl Plan {
-    /// Runs it. What is wrong stands in the report.
+    /// Runs the plan. Problems are in the report.
     pub fn run(&self) -> Report {
         let begin = Instant::now();
         let folder = tempfile::Builder::new().prefix("ff-crash-").tempdir();
         let mut folder = folder.expect("a temporary folder can be made");
-        let mut ground = self.scenario.ground();
-        let mut report = self.run_on(&mut ground, &folder).unwrap_or_else(|problem| {
+        let mut fixture = self.scenario.fixture();
+        let mut report = self.run_on(&mut fixture, &folder).unwrap_or_else(|problem| {
             let problems = vec![problem];
             Report { problems, ..Report::default() }
         });
@@ -78,24 +80,26 @@ impl Plan {
             let text = report.problems.join("\n");
             let _ = fs::write(folder.path().join("problems.txt"), text);
             folder.disable_cleanup(true);
-            report.evidence = ground.keep();
+            report.evidence = fixture.keep();
             report.evidence.push(folder.path().to_owned());
         }
         report.took = begin.elapsed();
         report
     }
 
-    fn run_on(&self, ground: &mut Ground, folder: &TempDir) -> Result<Report, String> {
+    fn run_on(&self, fixture: &mut Fixture, folder: &TempDir) -> Result<Report, String> {
         let runtime = Runtime::new().map_err(|error| error.to_string())?;
-        let client = connect(&runtime, &ground.direct_url())?;
+        let client = connect(&runtime, &fixture.direct_url())?;
         let started = Started { file: folder.path().join("started") };
-        let mut fleet = Fleet::start(self.orders(ground, folder.path(), &started), WORKERS);
-        let submitting = self.submit(ground, folder.path(), &started);
+        let mut fleet = Fleet::start(self.setup(fixture, folder.path(), &started), WORKERS);
+        let submitting = self.submit(fixture, folder.path(), &started);
 
-        let mut report =
-            Report { strikes: self.strike(ground, &mut fleet, &started), ..Report::default() };
-        if report.strikes == 0 {
-            report.problems.push("nothing was struck".to_owned());
+        let mut report = Report {
+            faults: self.inject_faults(fixture, &mut fleet, &started),
+            ..Report::default()
+        };
+        if report.faults == 0 {
+            report.problems.push("no fault had an effect".to_owned());
         }
         fleet.wake_all();
         let healing = runtime.block_on(self.heal(&client));
@@ -107,47 +111,46 @@ impl Plan {
             Submitted::default()
         });
         let evidence = runtime.block_on(gather(&client, &lane()));
-        let mut evidence =
-            evidence.map_err(|error| format!("the store cannot be read: {error}"))?;
+        let mut evidence = evidence.map_err(|error| format!("cannot read the store: {error}"))?;
         evidence.expected = self.executions;
         (evidence.acknowledged, report.repeats) = (submitted.acknowledged, submitted.repeats);
         evidence.started = started.all();
         report.restarts = evidence.started.len().saturating_sub(self.executions);
         report.problems.extend(problems(&evidence));
-        report.problems.extend(audit(&self.ff, &ground.direct_url()));
+        report.problems.extend(audit(&self.ff, &fixture.direct_url()));
         Ok(report)
     }
 
-    /// Strikes until almost everything has been started, and tells how often.
-    fn strike(&self, ground: &mut Ground, fleet: &mut Fleet, started: &Started) -> usize {
+    /// Injects faults until almost all executions were started; returns their number.
+    fn inject_faults(&self, fixture: &mut Fixture, fleet: &mut Fleet, started: &Started) -> usize {
         let (begin, almost_all) = (Instant::now(), self.executions * 19 / 20);
         let mut entropy = Entropy::from_u64(self.seed);
-        let mut strikes = 0;
-        while started.executions() < almost_all && !fleet.is_hopeless() {
+        let mut faults = 0;
+        while started.executions() < almost_all && !fleet.has_too_many_problems() {
             thread::sleep(between(&mut entropy, 50, 500));
-            fleet.tend();
-            strikes += usize::from(ground.strike(self.scenario, fleet, &mut entropy));
-            if begin.elapsed() > STRUCK {
+            fleet.maintain();
+            faults += usize::from(fixture.inject(self.scenario, fleet, &mut entropy));
+            if begin.elapsed() > FAULT_TIME {
                 break;
             }
         }
-        strikes
+        faults
     }
 
-    /// Waits until everything is over, or until it should have been, and tells how long.
+    /// Waits until all executions have ended, at most until the time limit; returns the time.
     async fn heal(&self, client: &Client) -> Result<Duration, SdkError> {
         let begin = Instant::now();
-        while count_over(client).await? < self.executions && begin.elapsed() < HEALING {
+        while count_ended(client).await? < self.executions && begin.elapsed() < HEALING {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Ok(begin.elapsed())
     }
 
-    fn orders(&self, ground: &Ground, folder: &Path, started: &Started) -> Orders {
+    fn setup(&self, fixture: &Fixture, folder: &Path, started: &Started) -> WorkerSetup {
         let pause = self.lasting.as_secs_f64() * (WORKERS * SLOTS) as f64 / self.executions as f64;
-        Orders {
+        WorkerSetup {
             ff: self.ff.clone(),
-            url: ground.url(),
+            url: fixture.url(),
             namespace: NAMESPACE.to_owned(),
             command: format!("{}; sleep {pause:.3}", started.command()),
             slots: SLOTS,
@@ -155,18 +158,18 @@ impl Plan {
         }
     }
 
-    /// Submits in a thread, a batch when about half of the one before has been worked on. What is
-    /// left when nothing strikes any more has to be acknowledged while everything heals.
+    /// Submits in a thread: a batch when about half of the one before was started. The rest must be
+    /// acknowledged within the time limit after the last fault.
     fn submit(
         &self,
-        ground: &Ground,
+        fixture: &Fixture,
         folder: &Path,
         started: &Started,
     ) -> thread::JoinHandle<Result<Submitted, String>> {
         let share = self.executions.div_ceil(BATCHES);
         let (total, started, deadline) =
-            (self.executions, started.clone(), Instant::now() + STRUCK + HEALING);
-        let (ff, folder, url) = (self.ff.clone(), folder.to_owned(), ground.url());
+            (self.executions, started.clone(), Instant::now() + FAULT_TIME + HEALING);
+        let (ff, folder, url) = (self.ff.clone(), folder.to_owned(), fixture.url());
         let mut batch =
             Batch { ff, url, namespace: NAMESPACE.to_owned(), folder, first: 0, count: share };
         thread::spawn(move || {
@@ -186,7 +189,7 @@ impl Plan {
     }
 }
 
-/// The commands that were started: each appends a line.
+/// The log of started commands: each appends a line.
 #[derive(Clone, Debug)]
 struct Started {
     file: PathBuf,
@@ -205,7 +208,7 @@ impl Started {
         parsed.map(|start| start.expect("commands write whole lines")).collect()
     }
 
-    /// How many executions were started at least once.
+    /// The number of executions that were started at least once.
     fn executions(&self) -> usize {
         let text = fs::read_to_string(&self.file).unwrap_or_default();
         let ids: BTreeSet<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
@@ -219,10 +222,10 @@ fn connect(runtime: &Runtime, url: &str) -> Result<Client, String> {
         config.partition_config = Some(PARTITIONS);
         Client::connect(config, super::open(url).await?).await.map_err(|error| error.to_string())
     });
-    connected.map_err(|error| format!("the store cannot be opened: {error}"))
+    connected.map_err(|error| format!("cannot open the store: {error}"))
 }
 
-/// What is wrong, as far as anybody reads.
+/// The first problems of the evidence, as text.
 fn problems(evidence: &Evidence) -> Vec<String> {
     const SHOWN: usize = 20;
     let found = check(evidence);
@@ -234,17 +237,17 @@ fn problems(evidence: &Evidence) -> Vec<String> {
     problems
 }
 
-/// What the doctor finds.
+/// The problem that `ff doctor` finds, if any.
 fn audit(ff: &Path, url: &str) -> Option<String> {
     let doctor = Command::new(ff)
         .args(["doctor", "--json", "--backend", url, "--namespace", NAMESPACE])
         .output();
     let doctor = match doctor {
         Ok(doctor) => doctor,
-        Err(error) => return Some(format!("ff doctor does not run: {error}")),
+        Err(error) => return Some(format!("cannot run ff doctor: {error}")),
     };
-    let (said, errors) =
+    let (output, errors) =
         (String::from_utf8_lossy(&doctor.stdout), String::from_utf8_lossy(&doctor.stderr));
     let ended = doctor.status;
-    (!ended.success()).then(|| format!("ff doctor ended with {ended}: {said}{errors}"))
+    (!ended.success()).then(|| format!("ff doctor ended with {ended}: {output}{errors}"))
 }

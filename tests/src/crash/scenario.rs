@@ -1,4 +1,4 @@
-//! What strikes, and on which ground.
+//! The faults of crash tests, and the fixture of each.
 
 use std::time::Duration;
 
@@ -8,30 +8,30 @@ use ff_sdk::core::partition::{Partition, PartitionConfig};
 use super::fleet::Fleet;
 use crate::server::{Cluster, Proxy, ProxyFault, Server};
 
-/// Few partitions, so that many executions meet in one; enough for each node of a cluster.
+/// Few partitions, so that many executions share one; enough for each node of a cluster.
 pub const PARTITIONS: PartitionConfig =
     PartitionConfig { num_flow_partitions: 16, num_budget_partitions: 1, num_quota_partitions: 1 };
 
-/// Something that goes wrong again and again during a run.
+/// A fault that is injected again and again during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
     /// A worker is killed and replaced.
     WorkerKilled,
-    /// A worker is stopped for longer than its lease, and goes on.
+    /// A worker is stopped for longer than its lease, and continued.
     WorkerStopped,
-    /// The server is killed and starts again with what it had acknowledged.
+    /// The server is killed and restarted with all acknowledged writes.
     ServerKilled,
     /// The server closes all connections.
     ClientsKilled,
-    /// The server forgets all functions.
+    /// The server loses all functions.
     FunctionsFlushed,
     /// The network drops, refuses and cuts connections.
     NetworkDrops,
-    /// The network is slow, now and then slower than a lease.
+    /// The network is slow, and now and then slower than a lease.
     NetworkDelays,
     /// Replies are lost after their commands were applied.
     RepliesSwallowed,
-    /// The server's memory is full, and has room again.
+    /// The server's memory is full for some time.
     MemoryFull,
     /// Slots of the cluster move between its nodes.
     SlotsMoved,
@@ -68,24 +68,24 @@ impl Scenario {
         }
     }
 
-    /// The store that it needs, and what stands before it.
-    pub fn ground(self) -> Ground {
+    /// Starts the store that it needs, with a proxy if it needs one.
+    pub fn fixture(self) -> Fixture {
         let durable = ["--appendonly", "yes", "--appendfsync", "always"];
         match self {
-            Self::SlotsMoved => Ground::Cluster(Cluster::three()),
-            Self::ServerKilled => Ground::Server(Server::valkey_with(&durable)),
+            Self::SlotsMoved => Fixture::Cluster(Cluster::three()),
+            Self::ServerKilled => Fixture::Server(Server::valkey_with(&durable)),
             Self::NetworkDrops | Self::NetworkDelays | Self::RepliesSwallowed => {
                 let server = Server::valkey();
                 let proxy = Proxy::before(&server.address());
-                Ground::Proxied(server, proxy)
+                Fixture::Proxied(server, proxy)
             }
-            _ => Ground::Server(Server::valkey()),
+            _ => Fixture::Server(Server::valkey()),
         }
     }
 }
 
 /// The store of a run.
-pub enum Ground {
+pub enum Fixture {
     /// A server.
     Server(Server),
     /// A server behind a proxy.
@@ -94,8 +94,8 @@ pub enum Ground {
     Cluster(Cluster),
 }
 
-impl Ground {
-    /// Where those find the store that are struck.
+impl Fixture {
+    /// The store URL of the processes under test.
     pub fn url(&self) -> String {
         match self {
             Self::Proxied(_, proxy) => proxy.url(),
@@ -103,7 +103,7 @@ impl Ground {
         }
     }
 
-    /// Where those find it that only look.
+    /// The store URL for checks, without the proxy.
     pub fn direct_url(&self) -> String {
         match self {
             Self::Server(server) | Self::Proxied(server, _) => server.url(),
@@ -111,7 +111,7 @@ impl Ground {
         }
     }
 
-    /// Leaves the folders of its servers on disk, as evidence, and tells where they are.
+    /// Keeps the folders of its servers on disk, as evidence; returns their paths.
     pub fn keep(&mut self) -> Vec<std::path::PathBuf> {
         match self {
             Self::Server(server) | Self::Proxied(server, _) => {
@@ -125,8 +125,9 @@ impl Ground {
         }
     }
 
-    /// Strikes once, and mends what does not mend by itself. `false` when nothing was struck.
-    pub fn strike(&mut self, scenario: Scenario, fleet: &mut Fleet, entropy: &mut Entropy) -> bool {
+    /// Injects the fault once, and repairs what does not recover by itself. Returns `false` when it
+    /// had no effect.
+    pub fn inject(&mut self, scenario: Scenario, fleet: &mut Fleet, entropy: &mut Entropy) -> bool {
         match (scenario, self) {
             (Scenario::WorkerKilled, _) => fleet.kill_one(entropy),
             (Scenario::WorkerStopped, _) => {
@@ -147,20 +148,20 @@ impl Ground {
                 std::thread::sleep(between(entropy, 50, 500));
                 server.expect(&["CONFIG", "SET", "maxmemory", "0"]);
             }
-            (scenario, Self::Proxied(_, proxy)) => return disturb(scenario, proxy, entropy),
+            (scenario, Self::Proxied(_, proxy)) => return inject_network(scenario, proxy, entropy),
             (Scenario::SlotsMoved, Self::Cluster(cluster)) => move_slot(cluster, entropy),
-            (scenario, _) => unreachable!("{} has another ground", scenario.name()),
+            (scenario, _) => unreachable!("{} has another fixture", scenario.name()),
         }
         true
     }
 }
 
-/// A random time.
+/// A random duration.
 pub fn between(entropy: &mut Entropy, least_ms: u64, most_ms: u64) -> Duration {
     Duration::from_millis(least_ms + entropy.below(most_ms - least_ms + 1))
 }
 
-/// Several times, so that those are struck too who have just come back.
+/// Closes all connections several times, so that new ones are closed too.
 fn kill_clients(server: &Server, entropy: &mut Entropy) {
     for _ in 0..=entropy.below(5) {
         for kind in ["normal", "pubsub"] {
@@ -170,8 +171,8 @@ fn kill_clients(server: &Server, entropy: &mut Entropy) {
     }
 }
 
-fn disturb(scenario: Scenario, proxy: &Proxy, entropy: &mut Entropy) -> bool {
-    let before = proxy.struck();
+fn inject_network(scenario: Scenario, proxy: &Proxy, entropy: &mut Entropy) -> bool {
+    let before = proxy.effects();
     let (fault, lasting) = match (scenario, entropy.below(4)) {
         (Scenario::NetworkDrops, 0) => (ProxyFault::Refuse, between(entropy, 50, 400)),
         (Scenario::NetworkDrops, 1) => (ProxyFault::CutReply, between(entropy, 10, 100)),
@@ -184,7 +185,7 @@ fn disturb(scenario: Scenario, proxy: &Proxy, entropy: &mut Entropy) -> bool {
             (ProxyFault::Delay(between(entropy, 1, 200)), between(entropy, 200, 600))
         }
         (_, close) => {
-            // Those that stay open cost their client a whole timeout: few of them are enough.
+            // A connection that stays open costs its client a whole timeout: a few are enough.
             let close = close > 0 || entropy.below(2) > 0;
             (ProxyFault::Swallow { close }, between(entropy, 10, 200))
         }
@@ -195,7 +196,7 @@ fn disturb(scenario: Scenario, proxy: &Proxy, entropy: &mut Entropy) -> bool {
     }
     std::thread::sleep(lasting);
     proxy.set(ProxyFault::Pass);
-    fault == ProxyFault::Pass || proxy.struck() > before
+    fault == ProxyFault::Pass || proxy.effects() > before
 }
 
 fn move_slot(cluster: &Cluster, entropy: &mut Entropy) {

@@ -1,4 +1,4 @@
-//! Submission as a user does it: `ff submit`, repeated until it is acknowledged.
+//! The submitter: `ff submit`, repeated until all executions are acknowledged.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,39 +12,39 @@ use serde_json::Value;
 
 use crate::server::Process;
 
-/// What is to be submitted, and how.
+/// Executions to submit.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// The program.
     pub ff: PathBuf,
-    /// The store, as the submitter sees it.
+    /// The store URL.
     pub url: String,
     /// The namespace.
     pub namespace: String,
-    /// Where the input and the output of the program go.
+    /// The folder of the program's input and output.
     pub folder: PathBuf,
     /// The number of the first execution.
     pub first: usize,
-    /// How many.
+    /// The number of executions.
     pub count: usize,
 }
 
-/// What came of it.
+/// The result of a submission.
 #[derive(Clone, Debug, Default)]
 pub struct Submitted {
-    /// What was acknowledged.
+    /// The acknowledged executions.
     pub acknowledged: BTreeSet<ExecutionId>,
-    /// How often the program had to be run again.
+    /// How often the program was run again.
     pub repeats: usize,
 }
 
 impl Batch {
-    /// Submits until everything is acknowledged. Each line has an idempotency key, so that
+    /// Submits until all executions are acknowledged. Each line has an idempotency key, so that
     /// repeating one is harmless.
     ///
     /// # Errors
     ///
-    /// What the program says, when it refuses the input or does not succeed in time.
+    /// The program's message, when it refuses the input or does not succeed in time.
     pub fn submit(&self, deadline: Instant) -> Result<Submitted, String> {
         let mut lines = String::new();
         for number in self.first..self.first + self.count {
@@ -57,12 +57,12 @@ impl Batch {
         fs::write(&input, lines).map_err(|error| error.to_string())?;
         let mut submitted = Submitted::default();
         loop {
-            let (code, output, said) = self.run(&input, submitted.repeats, deadline)?;
+            let (code, output, log) = self.run(&input, submitted.repeats, deadline)?;
             submitted.acknowledged.extend(output.lines().filter_map(acknowledged));
             match code {
                 Some(0) => return Ok(submitted),
                 Some(1) => submitted.repeats += 1,
-                other => return Err(format!("ff submit ended with {other:?}: {said}")),
+                other => return Err(format!("ff submit ended with {other:?}: {log}")),
             }
         }
     }
@@ -91,12 +91,12 @@ impl Batch {
     }
 }
 
-/// The id of a line that says that an execution is there.
+/// The id of a line that acknowledges an execution.
 fn acknowledged(line: &str) -> Option<ExecutionId> {
     let line: Value = serde_json::from_str(line).ok()?;
     let outcome = line.get("outcome")?.as_str()?;
-    let is_there = ["created", "duplicate"].contains(&outcome);
-    line.get("id")?.as_str()?.parse().ok().filter(|_| is_there)
+    let exists = ["created", "duplicate"].contains(&outcome);
+    line.get("id")?.as_str()?.parse().ok().filter(|_| exists)
 }
 
 #[cfg(test)]
@@ -104,13 +104,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_there_is_acknowledged() {
+    fn only_existing_executions_are_acknowledged() {
         let id = "{fp:7}:00000000-0000-4000-8000-000000000001";
         let line = |outcome| format!(r#"{{"line":1,"outcome":"{outcome}","id":"{id}"}}"#);
         assert_eq!(acknowledged(&line("created")).unwrap().to_string(), id);
         assert_eq!(acknowledged(&line("duplicate")).unwrap().to_string(), id);
         assert_eq!(acknowledged(&line("refused")), None);
-        assert_eq!(acknowledged("no JSON"), None);
+        assert_eq!(acknowledged("not JSON"), None);
         assert_eq!(acknowledged(r#"{"line":1,"outcome":"refused","error":"full"}"#), None);
     }
 }

@@ -1,97 +1,100 @@
-//! Hosts whose idea of the store's clock is wrong (`docs/spec.md`, 2 and 4).
+//! Hosts with a wrong estimate of the store's clock (`docs/spec.md`, 2 and 4).
 
 use ff_sdk::core::error::RejectionKind;
 use ff_sdk::core::state::{OwnershipState, PublicState};
 use ff_sdk::core::time::DurationMs;
 
-use crate::ground::Ground;
-use crate::kit::{asking, claim, grant, is_idle, kind, ms, secs, see, state, submit, work};
+use crate::fixture::Fixture;
+use crate::kit::{
+    claim, describe, grant, grant_request, is_idle, kind, ms, secs, state, submit, work,
+};
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
-/// A client and workers that think it is an hour later (see `an_hour_off`).
-pub async fn a_clock_an_hour_ahead_does_no_harm(ground: &Ground) {
-    an_hour_off(ground, HOUR_MS).await;
+/// A client and workers whose estimate is an hour ahead (see `an_hour_off`).
+pub async fn a_clock_an_hour_ahead_does_no_harm(fixture: &Fixture) {
+    an_hour_off(fixture, HOUR_MS).await;
 }
 
-/// A client and workers that think it is an hour earlier (see `an_hour_off`).
-pub async fn a_clock_an_hour_behind_does_no_harm(ground: &Ground) {
-    an_hour_off(ground, -HOUR_MS).await;
+/// A client and workers whose estimate is an hour behind (see `an_hour_off`).
+pub async fn a_clock_an_hour_behind_does_no_harm(fixture: &Fixture) {
+    an_hour_off(fixture, -HOUR_MS).await;
 }
 
-/// Whoever connects learns a time that is an hour off. What they decide on it the store refuses,
-/// and they decide again on its own clock: nothing starts early, nothing is reclaimed early,
-/// nothing completes late, nothing finished is thrown away, and work flows normally.
-async fn an_hour_off(ground: &Ground, skew_ms: i64) {
-    let line = ground.line();
-    let truth = ground.client().await;
-    line.skew(skew_ms);
-    let client = ground.client_on(line.clone()).await;
-    line.skew(0);
-    let off = client.store_now().get().abs_diff(ground.now().await.get());
+/// Every client and worker that connects learns a time that is an hour off. The store refuses
+/// decisions for that time, and they decide again by its clock: nothing starts early, nothing is
+/// reclaimed early, nothing completes late, no finished execution is removed, and work proceeds.
+async fn an_hour_off(fixture: &Fixture, skew_ms: i64) {
+    let faulty = fixture.faulty();
+    let truth = fixture.client().await;
+    faulty.skew(skew_ms);
+    let client = fixture.client_on(faulty.clone()).await;
+    faulty.skew(0);
+    let off = client.store_now().get().abs_diff(fixture.now().await.get());
     assert_eq!(off, HOUR_MS.unsigned_abs(), "the client's estimate is wrong");
-    let now = ground.now().await;
+    let now = fixture.now().await;
     let deadline = now.plus(DurationMs::from_secs(60));
     let id = submit(&client, work().deadline(deadline).delay(secs(10))).await;
-    let created = see(&truth, &id).await;
+    let created = describe(&truth, &id).await;
     assert!(created.created_at.since(now) < DurationMs::from_secs(1), "by the store's clock");
     assert_eq!(created.state.public_state, PublicState::Delayed);
-    assert_eq!(client.store_now(), ground.now().await, "a reply has corrected it");
+    assert_eq!(client.store_now(), fixture.now().await, "a reply has corrected the estimate");
 
-    line.skew(skew_ms);
-    let worker = ground.worker_on(line.clone(), "off", |_| {}).await;
-    line.skew(0);
+    faulty.skew(skew_ms);
+    let worker = fixture.worker_on(faulty.clone(), "off", |_| {}).await;
+    faulty.skew(0);
     assert!(is_idle(&worker).await, "nothing starts early");
-    ground.advance(secs(10)).await;
-    ground.tick().await;
+    fixture.advance(secs(10)).await;
+    fixture.tick().await;
     let task = claim(&worker).await;
     assert!(task.is_lease_healthy());
-    let lease = see(&truth, &id).await.lease.unwrap();
+    let lease = describe(&truth, &id).await.lease.unwrap();
     assert_eq!(lease.expires_at.since(lease.acquired_at), DurationMs::from_secs(30));
 
-    // Another one who is off looks for work that was lost.
-    line.skew(skew_ms);
-    let thief = ground.worker_on(line.clone(), "thief", |config| config.timekeeper = true).await;
-    line.skew(0);
-    ground.advance(secs(5)).await;
-    assert!(is_idle(&thief).await, "nothing is reclaimed early");
-    assert_eq!(see(&truth, &id).await.state.ownership_state, OwnershipState::Leased);
+    // Another worker with a wrong estimate tries to reclaim it.
+    faulty.skew(skew_ms);
+    let other = fixture.worker_on(faulty.clone(), "other", |config| config.timekeeper = true).await;
+    faulty.skew(0);
+    fixture.advance(secs(5)).await;
+    assert!(is_idle(&other).await, "nothing is reclaimed early");
+    assert_eq!(describe(&truth, &id).await.state.ownership_state, OwnershipState::Leased);
     task.complete(Some(b"done".to_vec())).await.unwrap();
     assert_eq!(truth.result(&id).await.unwrap().bytes(), Some(&b"done"[..]));
 
-    late_and_finished(ground, skew_ms).await;
+    late_calls_and_retention(fixture, skew_ms).await;
 }
 
-/// A lease that ran out by the store's clock completes nothing, whatever its holder thinks; what is
-/// finished stays until its retention is over by the store's clock.
-async fn late_and_finished(ground: &Ground, skew_ms: i64) {
-    let line = ground.line();
-    let truth = ground.client().await;
-    let holder = ground.worker("holder").await;
+/// A lease that has expired by the store's clock completes nothing, whatever its holder estimates;
+/// a finished execution is kept until its retention ends by the store's clock.
+async fn late_calls_and_retention(fixture: &Fixture, skew_ms: i64) {
+    let faulty = fixture.faulty();
+    let truth = fixture.client().await;
+    let holder = fixture.worker("holder").await;
     let id = submit(&truth, work()).await;
     let task = claim(&holder).await;
     let fence = crate::kit::fence_of(&task);
     drop(task);
-    ground.advance(secs(30)).await;
-    line.skew(skew_ms);
-    let client = ground.client_on(line.clone()).await;
-    line.skew(0);
+    fixture.advance(secs(30)).await;
+    faulty.skew(skew_ms);
+    let client = fixture.client_on(faulty.clone()).await;
+    faulty.skew(0);
     let late = client.execute(crate::kit::complete(id, fence)).await;
     assert_eq!(kind(late), RejectionKind::LeaseExpired, "nothing completes late");
 
-    ground.tick().await;
-    let again = ground.worker("again").await;
+    fixture.tick().await;
+    let again = fixture.worker("again").await;
     claim(&again).await.complete(None).await.unwrap();
-    line.skew(skew_ms);
-    let keeper = ground.worker_on(line.clone(), "keeper", |config| config.timekeeper = true).await;
-    line.skew(0);
-    ground.advance(secs(5)).await;
-    assert_eq!(state(&truth, &id).await, PublicState::Completed, "nothing is thrown away");
+    faulty.skew(skew_ms);
+    let keeper =
+        fixture.worker_on(faulty.clone(), "keeper", |config| config.timekeeper = true).await;
+    faulty.skew(0);
+    fixture.advance(secs(5)).await;
+    assert_eq!(state(&truth, &id).await, PublicState::Completed, "it is not removed early");
 
-    // A grant that a clock ahead would take for expired is used normally.
+    // A grant that has expired by an estimate that is ahead can be used.
     let id = submit(&truth, work()).await;
-    let granted = grant(&truth, &asking(ground, id, "keeper")).await.claim_grant();
-    ground.advance(ms(1)).await;
-    let task = keeper.claim_from_grant(&crate::ground::lane(), granted).await.unwrap();
+    let granted = grant(&truth, &grant_request(fixture, id, "keeper")).await.claim_grant();
+    fixture.advance(ms(1)).await;
+    let task = keeper.claim_from_grant(&crate::fixture::lane(), granted).await.unwrap();
     task.complete(None).await.unwrap();
 }

@@ -6,73 +6,72 @@ use ff_sdk::core::id::{AttemptId, LeaseEpoch, LeaseId};
 use ff_sdk::core::state::PublicState;
 use ff_sdk::core::time::TimestampMs;
 
-use crate::ground::Ground;
+use crate::faulty_backend::commits;
+use crate::fixture::Fixture;
 use crate::kit::{
-    claim, complete, endings, events, fail, fence_of, kind, kind_of, rejection, renew, secs, see,
-    state, submit, work,
+    claim, complete, describe, endings, events, fail, fence_of, kind, kind_of, rejection, renew,
+    secs, state, submit, work,
 };
-use crate::line::commits;
 
-/// A complete repeated under the same fence, by a caller or after a lost reply, succeeds, keeps the
-/// first result and makes one terminal event (`docs/spec.md`, 4).
-pub async fn a_repeated_complete_succeeds_with_one_terminal_event(ground: &Ground) {
-    let client = ground.client().await;
-    let line = ground.line();
-    let worker = ground.worker_on(line.clone(), "a", |_| {}).await;
+/// A complete that is repeated under the same fence, by a caller or after a lost reply, succeeds,
+/// keeps the first result, and has one terminal event (`docs/spec.md`, 4).
+pub async fn a_repeated_complete_succeeds_with_one_terminal_event(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let faulty = fixture.faulty();
+    let worker = fixture.worker_on(faulty.clone(), "a", |_| {}).await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     let fence = fence_of(&task);
-    line.lose_replies(1, commits);
+    faulty.lose_replies(1, commits);
     task.complete(Some(b"first".to_vec())).await.unwrap();
-    let record = ground.stored(&id).await;
+    let record = fixture.stored(&id).await;
 
-    ground.advance(secs(40)).await;
+    fixture.advance(secs(40)).await;
     let result = Some(b"second".to_vec());
     let again = Command::Complete { execution_id: id, fence, result };
     client.execute(again).await.unwrap();
     client.execute(complete(id, fence)).await.unwrap();
-    assert_eq!(ground.stored(&id).await, record);
+    assert_eq!(fixture.stored(&id).await, record);
     assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&b"first"[..]));
     assert_eq!(endings(&client, &id).await, 1);
 }
 
-/// A complete that comes after another holder has finished is an error, not a repeat
-/// (`docs/spec.md`, 4).
-pub async fn a_late_complete_after_another_finished_is_an_error(ground: &Ground) {
-    let client = ground.client().await;
-    let (a, b) = (ground.worker("a").await, ground.worker("b").await);
+/// A complete after another holder has finished is an error, not a repeat (`docs/spec.md`, 4).
+pub async fn a_late_complete_after_another_finished_is_an_error(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let (a, b) = (fixture.worker("a").await, fixture.worker("b").await);
     let id = submit(&client, work()).await;
     let task = claim(&a).await;
     let fence = fence_of(&task);
     client.revoke_lease(&id).await.unwrap();
     claim(&b).await.complete(Some(b"b".to_vec())).await.unwrap();
-    let record = ground.stored(&id).await;
+    let record = fixture.stored(&id).await;
     assert_eq!(kind(task.complete(Some(b"a".to_vec())).await), RejectionKind::StaleLease);
     assert_eq!(kind(client.execute(fail(id, fence, "late")).await), RejectionKind::StaleLease);
-    assert_eq!(ground.stored(&id).await, record);
+    assert_eq!(fixture.stored(&id).await, record);
     assert_eq!(endings(&client, &id).await, 1);
 }
 
-/// A fail repeated after its retry was scheduled answers with the same `delay_until`, and schedules
-/// no second retry; one that ended the life too (`docs/spec.md`, 4).
-pub async fn a_repeated_fail_gives_the_same_retry(ground: &Ground) {
-    let client = ground.client().await;
-    let line = ground.line();
-    let worker = ground.worker_on(line.clone(), "a", |_| {}).await;
+/// A fail that is repeated after its retry was scheduled returns the same `delay_until` and
+/// schedules no second retry; one that ended the life is recognised too (`docs/spec.md`, 4).
+pub async fn a_repeated_fail_returns_the_same_retry(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let faulty = fixture.faulty();
+    let worker = fixture.worker_on(faulty.clone(), "a", |_| {}).await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     let fence = fence_of(&task);
-    line.lose_replies(1, commits);
+    faulty.lose_replies(1, commits);
     let outcome = task.fail("it broke", "network").await.unwrap();
     let FailOutcome::RetryScheduled { delay_until } = outcome else { panic!("{outcome:?}") };
-    assert_eq!(see(&client, &id).await.delayed_until, Some(delay_until));
+    assert_eq!(describe(&client, &id).await.delayed_until, Some(delay_until));
 
-    let record = ground.stored(&id).await;
-    ground.advance(secs(5)).await;
+    let record = fixture.stored(&id).await;
+    fixture.advance(secs(5)).await;
     let again = client.execute(fail(id, fence, "network")).await.unwrap();
     assert_eq!(again, AnyOutcome::Fail(outcome));
-    assert_eq!(ground.stored(&id).await, record);
-    assert_eq!(see(&client, &id).await.counts.retries, 1);
+    assert_eq!(fixture.stored(&id).await, record);
+    assert_eq!(describe(&client, &id).await.counts.retries, 1);
 
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
@@ -83,11 +82,11 @@ pub async fn a_repeated_fail_gives_the_same_retry(ground: &Ground) {
     assert_eq!(endings(&client, &id).await, 1);
 }
 
-/// Each call that gives a lease back is recognised when it comes again after a lost reply; a call
-/// of another kind under the same fence is not (`docs/spec.md`, 4).
-pub async fn a_repeated_release_of_any_kind_is_recognised(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("a").await;
+/// Each call that releases a lease is recognised when it is repeated; a call of another kind under
+/// the same fence is not (`docs/spec.md`, 4).
+pub async fn a_repeated_release_of_any_kind_is_recognised(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("a").await;
     let until = TimestampMs::ZERO;
     let reason = || "no".to_owned();
     let releases: [&dyn Fn(_, _) -> Command; 4] = [
@@ -106,26 +105,26 @@ pub async fn a_repeated_release_of_any_kind_is_recognised(ground: &Ground) {
         let task = claim(&worker).await;
         let fence = fence_of(&task);
         let first = client.execute(release(id, fence)).await.unwrap();
-        let (record, told) = (ground.stored(&id).await, events(&client, &id).await);
+        let (record, kinds) = (fixture.stored(&id).await, events(&client, &id).await);
         assert_eq!(client.execute(release(id, fence)).await.unwrap(), first);
         let other = client.execute(complete(id, fence)).await;
         assert_eq!(kind(other), RejectionKind::ExecutionNotActive);
-        assert_eq!(ground.stored(&id).await, record);
-        assert_eq!(events(&client, &id).await, told);
+        assert_eq!(fixture.stored(&id).await, record);
+        assert_eq!(events(&client, &id).await, kinds);
         drop(task);
         let _ = client.cancel(&id, "over").await;
     }
 }
 
-/// Every lease-bound call needs its fence in full: `FenceRequired` without one,
-/// `PartialFenceTriple` with a part of it (`docs/spec.md`, 4).
-pub async fn a_fence_is_required_in_full(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("a").await;
+/// Every lease-bound call needs a complete fence: it is refused with `FenceRequired` without one,
+/// and with `PartialFenceTriple` with a part of one (`docs/spec.md`, 4).
+pub async fn a_fence_is_required_in_full(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("a").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     let full = fence_of(&task);
-    let record = ground.stored(&id).await;
+    let record = fixture.stored(&id).await;
     let none = WireFence::default();
     let partial = [
         WireFence { lease_id: None, ..full },
@@ -141,11 +140,11 @@ pub async fn a_fence_is_required_in_full(ground: &Ground) {
             assert!(matches!(refused.engine(), Some(EngineError::Validation { .. })));
         }
     }
-    assert_eq!(ground.stored(&id).await, record);
+    assert_eq!(fixture.stored(&id).await, record);
     task.complete(None).await.unwrap();
 }
 
-/// Every lease-bound call on an execution, for a fence of the caller's choice.
+/// All lease-bound calls on an execution, as functions of the fence.
 fn bound_calls(
     execution_id: ff_sdk::core::id::ExecutionId,
 ) -> Vec<Box<dyn Fn(WireFence) -> Command>> {
@@ -172,42 +171,42 @@ fn bound_calls(
     ]
 }
 
-/// Calls with a fence that was never given, in each of its parts, are `StaleLease` and change
-/// nothing; the holder goes on undisturbed (`docs/spec.md`, 4).
-pub async fn a_refused_command_changes_nothing(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("a").await;
+/// Calls with a fence that differs from the latest one in any part are `StaleLease` and change
+/// nothing; the holder can continue (`docs/spec.md`, 4).
+pub async fn a_refused_command_changes_nothing(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("a").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     let full = fence_of(&task);
-    let mut entropy = ground.entropy();
+    let mut entropy = fixture.entropy();
     let wrong = [
         WireFence { lease_id: Some(LeaseId::random(&mut entropy)), ..full },
         WireFence { lease_epoch: Some(LeaseEpoch(2)), ..full },
         WireFence { lease_epoch: Some(LeaseEpoch(0)), ..full },
         WireFence { attempt_id: Some(AttemptId::random(&mut entropy)), ..full },
     ];
-    let (record, told) = (ground.stored(&id).await, events(&client, &id).await);
+    let (record, kinds) = (fixture.stored(&id).await, events(&client, &id).await);
     for command in bound_calls(id) {
         for fence in wrong {
             let stale = Rejection::StaleLease { lease_epoch: LeaseEpoch(1) };
             assert_eq!(rejection(client.execute(command(fence)).await), stale);
         }
     }
-    assert_eq!((ground.stored(&id).await, events(&client, &id).await), (record, told));
+    assert_eq!((fixture.stored(&id).await, events(&client, &id).await), (record, kinds));
     task.complete(None).await.unwrap();
     assert_eq!(state(&client, &id).await, PublicState::Completed);
 }
 
-/// Guards fail in one order: the execution exists, fence complete, fence the latest, phase, not
-/// revoked, not expired (`docs/spec.md`, 4).
-pub async fn guards_fail_in_their_order(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("a").await;
-    let nobody = ground.id_in(1);
-    for command in bound_calls(nobody) {
+/// Guards fail in one order: the execution exists, the fence is complete, the fence is the latest,
+/// the phase fits, not revoked, not expired (`docs/spec.md`, 4).
+pub async fn guards_fail_in_the_specified_order(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("a").await;
+    let unknown = fixture.id_in(1);
+    for command in bound_calls(unknown) {
         let refused = client.execute(command(WireFence::default())).await;
-        assert_eq!(kind(refused), RejectionKind::NotFound, "before the fence is looked at");
+        assert_eq!(kind(refused), RejectionKind::NotFound, "existence comes before the fence");
     }
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
@@ -215,7 +214,7 @@ pub async fn guards_fail_in_their_order(ground: &Ground) {
     let stale = WireFence { lease_epoch: Some(LeaseEpoch(9)), ..fence };
     drop(task);
     client.revoke_lease(&id).await.unwrap();
-    ground.advance(secs(60)).await;
+    fixture.advance(secs(60)).await;
     let refused = client.execute(renew(id, fence, 1_000)).await;
     assert_eq!(kind(refused), RejectionKind::LeaseRevoked, "revoked comes before expired");
     let refused = client.execute(renew(id, stale, 1_000)).await;

@@ -6,13 +6,13 @@ use ff_sdk::core::id::{ExecutionId, ExecutionIdError, LaneId, TextIdError};
 use ff_sdk::core::partition::{Partition, PartitionConfig, PartitionKey};
 use ff_sdk::{Client, ClientConfig, FlowFabricWorker, SdkError};
 
-use crate::ground::{Ground, NAMESPACE, PARTITIONS};
+use crate::fixture::{Fixture, NAMESPACE, PARTITIONS};
 use crate::kit::{kind, submit, work};
 
-/// Only the canonical text of an id parses, everything else is a typed error; and every key of an
+/// Only the canonical text of an id parses; any other text is a typed error. The key of an
 /// execution's partition yields the flow family (`docs/spec.md`, 2).
-pub async fn only_canonical_ids_parse(ground: &Ground) {
-    let client = ground.client().await;
+pub async fn only_canonical_ids_parse(fixture: &Fixture) {
+    let client = fixture.client().await;
     let id = submit(&client, work()).await;
     let text = id.to_string();
     assert_eq!(text.parse(), Ok(id));
@@ -37,14 +37,14 @@ pub async fn only_canonical_ids_parse(ground: &Ground) {
     assert_eq!(key.parse(), Ok(Partition::flow(id.partition().index)));
 }
 
-/// An id whose partition the store does not have is a `Validation` error of every call, before
-/// anything is sent (`docs/spec.md`, 2).
-pub async fn an_id_beyond_the_partitions_is_refused_before_anything_is_sent(ground: &Ground) {
-    let line = ground.line();
-    let client = ground.client_on(line.clone()).await;
-    let worker = ground.worker_on(ground.backend(), "w", |_| {}).await;
-    let beyond = ground.id_in(PARTITIONS.num_flow_partitions);
-    let before = line.calls();
+/// Every call refuses an id whose partition the store does not have, as a `Validation` error,
+/// before anything is sent (`docs/spec.md`, 2).
+pub async fn an_id_beyond_the_partitions_is_refused_before_anything_is_sent(fixture: &Fixture) {
+    let faulty = fixture.faulty();
+    let client = fixture.client_on(faulty.clone()).await;
+    let worker = fixture.worker_on(fixture.backend(), "w", |_| {}).await;
+    let beyond = fixture.id_in(PARTITIONS.num_flow_partitions);
+    let before = faulty.calls();
 
     let out_of_range = RejectionKind::PartitionOutOfRange;
     assert_eq!(kind(client.submit(work().id(beyond)).await), out_of_range);
@@ -56,20 +56,20 @@ pub async fn an_id_beyond_the_partitions_is_refused_before_anything_is_sent(grou
     assert_eq!(kind(client.cancel(&beyond, "no").await), out_of_range);
     assert_eq!(kind(client.replay(&beyond).await), out_of_range);
     assert_eq!(kind(worker.describe_execution(&beyond).await), out_of_range);
-    assert_eq!(line.calls(), before, "nothing was sent");
+    assert_eq!(faulty.calls(), before, "nothing was sent");
 }
 
-/// The first process to connect fixes the partitions; another count, or none at all, is a
-/// configuration error at connect, for clients and workers (`docs/spec.md`, 2).
-pub async fn partitions_that_contradict_the_store_are_a_configuration_error(ground: &Ground) {
-    ground.client().await;
+/// The first process that connects fixes the partitions. Another count, or a count of zero, is a
+/// configuration error of clients and workers that connect (`docs/spec.md`, 2).
+pub async fn partitions_that_contradict_the_store_are_a_configuration_error(fixture: &Fixture) {
+    fixture.client().await;
     let connect = async |partitions: PartitionConfig| {
         let mut config = ClientConfig::new(NAMESPACE).unwrap();
         config.partition_config = Some(partitions);
-        let client = Client::connect(config, ground.backend()).await.map(|_| ());
-        let mut config = ground.worker_config("w");
+        let client = Client::connect(config, fixture.backend()).await.map(|_| ());
+        let mut config = fixture.worker_config("w");
         config.partition_config = Some(partitions);
-        let worker = FlowFabricWorker::connect_with(config, ground.backend(), None).await;
+        let worker = FlowFabricWorker::connect_with(config, fixture.backend(), None).await;
         [client, worker.map(|_| ())]
     };
     for count in [5, 0] {
@@ -82,16 +82,16 @@ pub async fn partitions_that_contradict_the_store_are_a_configuration_error(grou
     for result in connect(PARTITIONS).await {
         result.unwrap();
     }
-    let client = Client::connect_with(ground.backend(), NAMESPACE).await.unwrap();
-    assert_eq!(*client.partition_config(), PARTITIONS, "who asks for nothing takes what there is");
+    let client = Client::connect_with(fixture.backend(), NAMESPACE).await.unwrap();
+    assert_eq!(*client.partition_config(), PARTITIONS, "no configuration accepts the store's");
 }
 
-/// Capability sets that are malformed or too large are `InvalidCapabilities`, and nothing is
+/// A malformed or too large capability set is refused with `InvalidCapabilities`, and nothing is
 /// written (`docs/spec.md`, 2).
-pub async fn bad_capabilities_are_refused_and_nothing_is_written(ground: &Ground) {
-    let line = ground.line();
-    let client = ground.client_on(line.clone()).await;
-    let before = line.calls();
+pub async fn bad_capabilities_are_refused_and_nothing_is_written(fixture: &Fixture) {
+    let faulty = fixture.faulty();
+    let client = fixture.client_on(faulty.clone()).await;
+    let before = faulty.calls();
     let many: Vec<String> = (0..257).map(|number| format!("c{number}")).collect();
     let long = "x".repeat(4_097);
     let bad: [&[String]; 6] = [
@@ -103,12 +103,12 @@ pub async fn bad_capabilities_are_refused_and_nothing_is_written(ground: &Ground
         &[long],
     ];
     for tokens in bad {
-        let id = ground.id_in(0);
+        let id = fixture.id_in(0);
         let refused = client.submit(work().id(id).requires(tokens.iter().cloned())).await;
         assert_eq!(kind(refused), RejectionKind::InvalidCapabilities, "{tokens:?}");
-        assert_eq!(ground.record(&id).await, None);
+        assert_eq!(fixture.record(&id).await, None);
     }
-    assert_eq!(line.calls(), before, "nothing was sent");
+    assert_eq!(faulty.calls(), before, "nothing was sent");
     let most: Vec<String> = many[..256].to_vec();
     submit(&client, work().requires(most)).await;
 }

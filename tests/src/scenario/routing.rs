@@ -8,114 +8,121 @@ use ff_sdk::core::state::{BlockingReason, EligibilityState, LifecyclePhase, Publ
 use ff_sdk::core::store::IndexName;
 use ff_sdk::{Client, FlowFabricWorker};
 
-use crate::ground::{Ground, NAMESPACE, eligible, lane, namespace};
+use crate::fixture::{Fixture, NAMESPACE, eligible, lane, namespace};
 use crate::kit::{
-    asking, claim, grant, is_idle, kind, ms, rejection, secs, see, state, submit, work,
+    claim, describe, grant, grant_request, is_idle, kind, ms, rejection, secs, state, submit, work,
 };
 
-async fn able(ground: &Ground, name: &str, tokens: &[&str]) -> FlowFabricWorker {
+async fn able(fixture: &Fixture, name: &str, tokens: &[&str]) -> FlowFabricWorker {
     let offered = Capabilities::try_new(tokens).unwrap();
-    ground.worker_with(name, |config| config.capabilities = offered).await
+    fixture.worker_with(name, |config| config.capabilities = offered).await
 }
 
 fn blocked() -> IndexName {
     IndexName::BlockedRoute { namespace: namespace() }
 }
 
-async fn is_blocked_by_route(ground: &Ground, client: &Client, id: &ExecutionId) -> bool {
-    let seen = see(client, id).await.state;
+async fn is_blocked_by_route(fixture: &Fixture, client: &Client, id: &ExecutionId) -> bool {
+    let seen = describe(client, id).await.state;
     let by_route = seen.blocking_reason == BlockingReason::WaitingForCapableWorker;
-    let indexed = ground.place(id, blocked()).await.is_some();
-    assert_eq!(by_route, indexed, "the index tells the same");
+    let indexed = fixture.score(id, blocked()).await.is_some();
+    assert_eq!(by_route, indexed, "the index matches the record");
     if seen.lifecycle_phase == LifecyclePhase::Runnable {
         assert_eq!(by_route, seen.eligibility_state == EligibilityState::BlockedByRoute);
     }
     by_route
 }
 
-/// A claimer that lacks a capability blocks the execution by route and gets the next one; a worker
-/// that has all of them connects, and the execution is claimable again, in its old place
+/// A claimer that lacks a capability blocks the execution by route and gets the next one. When a
+/// worker with all capabilities connects, the execution is eligible again, at its old position
 /// (`docs/spec.md`, 4).
-pub async fn a_missing_capability_blocks_by_route_and_serves_the_next(ground: &Ground) {
-    let client = ground.client().await;
-    let plain = ground.worker("plain").await;
-    let needy = submit(&client, work().id(ground.id_in(2)).requires(["gpu", "eu"])).await;
-    let place = ground.place(&needy, eligible()).await;
-    let easy = submit(&client, work().id(ground.id_in(2))).await;
+pub async fn a_missing_capability_blocks_by_route_and_serves_the_next(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let plain = fixture.worker("plain").await;
+    let needy = submit(&client, work().id(fixture.id_in(2)).requires(["gpu", "eu"])).await;
+    let score = fixture.score(&needy, eligible()).await;
+    let easy = submit(&client, work().id(fixture.id_in(2))).await;
     let task = claim(&plain).await;
     assert_eq!(task.execution_id(), easy);
     task.complete(None).await.unwrap();
-    assert!(is_blocked_by_route(ground, &client, &needy).await);
-    assert_eq!(ground.place(&needy, eligible()).await, None);
+    assert!(is_blocked_by_route(fixture, &client, &needy).await);
+    assert_eq!(fixture.score(&needy, eligible()).await, None);
     assert_eq!(state(&client, &needy).await, PublicState::Waiting);
 
-    let asked = client.execute(Command::IssueClaimGrant(asking(ground, needy, "plain"))).await;
+    let asked =
+        client.execute(Command::IssueClaimGrant(grant_request(fixture, needy, "plain"))).await;
     let missing = vec!["eu".into(), "gpu".into()];
     assert_eq!(rejection(asked), Rejection::CapabilityMismatch { missing });
-    let capable = able(ground, "capable", &["gpu", "eu", "x"]).await;
-    ground.advance(ms(1)).await;
-    assert!(!is_blocked_by_route(ground, &client, &needy).await);
-    assert_eq!(ground.place(&needy, eligible()).await, place);
+    let capable = able(fixture, "capable", &["gpu", "eu", "x"]).await;
+    fixture.advance(ms(1)).await;
+    assert!(!is_blocked_by_route(fixture, &client, &needy).await);
+    assert_eq!(fixture.score(&needy, eligible()).await, score);
     let task = claim(&capable).await;
     assert_eq!(task.execution_id(), needy);
     task.complete(None).await.unwrap();
 }
 
-/// Two workers that have the capabilities only together do not unblock an execution, however often
-/// they look; one that has all of them does at its next look (`docs/spec.md`, 7).
-pub async fn two_workers_together_do_not_make_one_capable(ground: &Ground) {
-    let client = ground.client().await;
-    let (gpu, eu) = (able(ground, "gpu", &["gpu"]).await, able(ground, "eu", &["eu"]).await);
-    let id = submit(&client, work().requires(["gpu", "eu"])).await;
+/// Checks that neither worker claims or unblocks an execution within five sweeps.
+async fn stays_blocked(
+    fixture: &Fixture,
+    client: &Client,
+    id: &ExecutionId,
+    workers: [&FlowFabricWorker; 2],
+) {
     for _ in 0..5 {
-        assert!(is_idle(&gpu).await && is_idle(&eu).await);
-        assert!(is_blocked_by_route(ground, &client, &id).await);
-        ground.advance(secs(1)).await;
+        assert!(is_idle(workers[0]).await && is_idle(workers[1]).await);
+        assert!(is_blocked_by_route(fixture, client, id).await);
+        fixture.advance(secs(1)).await;
     }
-    let both = able(ground, "both", &["eu", "gpu"]).await;
-    ground.advance(ms(1)).await;
-    assert!(!is_blocked_by_route(ground, &client, &id).await);
+}
+
+/// Two workers that have the capabilities only together never unblock an execution; a worker with
+/// all of them does at its next sweep (`docs/spec.md`, 7).
+pub async fn two_workers_together_do_not_make_one_capable(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let (gpu, eu) = (able(fixture, "gpu", &["gpu"]).await, able(fixture, "eu", &["eu"]).await);
+    let id = submit(&client, work().requires(["gpu", "eu"])).await;
+    stays_blocked(fixture, &client, &id, [&gpu, &eu]).await;
+    let both = able(fixture, "both", &["eu", "gpu"]).await;
+    fixture.advance(ms(1)).await;
+    assert!(!is_blocked_by_route(fixture, &client, &id).await);
     let task = claim(&both).await;
     assert_eq!(task.execution_id(), id);
 
-    // The same holds for work whose lease was lost.
+    // The same holds for an execution whose lease was lost.
     drop((task, both));
     client.revoke_lease(&id).await.unwrap();
-    for _ in 0..5 {
-        assert!(is_idle(&gpu).await && is_idle(&eu).await);
-        assert!(is_blocked_by_route(ground, &client, &id).await);
-        ground.advance(secs(1)).await;
-    }
-    let both = able(ground, "both", &["eu", "gpu"]).await;
-    ground.advance(ms(1)).await;
+    stays_blocked(fixture, &client, &id, [&gpu, &eu]).await;
+    let both = able(fixture, "both", &["eu", "gpu"]).await;
+    fixture.advance(ms(1)).await;
     assert_eq!(claim(&both).await.lease_epoch(), LeaseEpoch(2));
 }
 
-/// Another namespace's worker neither claims, sees nor unblocks an execution, and its clients do
-/// not find it (`docs/spec.md`, 2 and 7).
-pub async fn another_namespace_neither_sees_nor_unblocks(ground: &Ground) {
-    let client = ground.client().await;
-    let plain = ground.worker("plain").await;
+/// A worker of another namespace neither claims, sees nor unblocks an execution, and clients of
+/// that namespace do not find it (`docs/spec.md`, 2 and 7).
+pub async fn another_namespace_neither_sees_nor_unblocks(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let plain = fixture.worker("plain").await;
     let needy = submit(&client, work().requires(["gpu"])).await;
     assert!(is_idle(&plain).await);
     let easy = submit(&client, work()).await;
     let elsewhere = Namespace::try_new("elsewhere").unwrap();
-    let stranger = ground
+    let stranger = fixture
         .worker_with("stranger", |config| {
             config.namespace = elsewhere;
             config.capabilities = Capabilities::try_new(["gpu"]).unwrap();
         })
         .await;
-    let other = ground.client_of("elsewhere", ground.backend()).await;
-    ground.advance(ms(900)).await;
+    let other = fixture.client_of("elsewhere", fixture.backend()).await;
+    fixture.advance(ms(900)).await;
     assert!(is_idle(&stranger).await, "it sees nothing");
-    assert!(is_blocked_by_route(ground, &client, &needy).await, "it unblocks nothing");
+    assert!(is_blocked_by_route(fixture, &client, &needy).await, "it unblocks nothing");
     assert_eq!(stranger.describe_execution(&easy).await.unwrap(), None);
     assert_eq!(other.describe(&easy).await.unwrap(), None);
     assert_eq!(kind(other.result(&easy).await), RejectionKind::NotFound);
     assert_eq!(kind(other.history(&easy).await), RejectionKind::NotFound);
     assert!(other.list(Default::default(), None, 10).await.unwrap().executions.is_empty());
-    let admin = ground.admin().await;
+    let admin = fixture.admin().await;
     let config = stranger.config();
     assert_eq!(admin.claim_for_worker(config, &lane(), 1_000).await.unwrap(), None);
 
@@ -125,19 +132,19 @@ pub async fn another_namespace_neither_sees_nor_unblocks(ground: &Ground) {
     assert_eq!(client.namespace().as_str(), NAMESPACE);
 }
 
-/// Several reasons can hold an execution back: the first in order is shown, and letting go of one
-/// never skips another (`docs/spec.md`, 3 and 4).
-pub async fn several_blocks_hold_until_the_last_is_gone(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// Several reasons can block an execution: the first one in order is shown, and removing one never
+/// removes another (`docs/spec.md`, 3 and 4).
+pub async fn several_blocks_hold_until_the_last_is_removed(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     for kind in BlockKind::ALL.into_iter().rev() {
         let block = Command::Block { execution_id: id, kind, recheck_at: None };
         let outcome = client.execute(block.clone()).await.unwrap();
         assert_eq!(outcome, AnyOutcome::Block(BlockOutcome { held_by: Some(kind) }));
-        let record = ground.stored(&id).await;
+        let record = fixture.stored(&id).await;
         assert_eq!(client.execute(block).await.unwrap(), outcome);
-        assert_eq!(ground.stored(&id).await, record, "a repeat changes nothing");
+        assert_eq!(fixture.stored(&id).await, record, "a repeat changes nothing");
     }
     let shown = [
         (EligibilityState::BlockedByOperator, PublicState::Waiting),
@@ -148,14 +155,14 @@ pub async fn several_blocks_hold_until_the_last_is_gone(ground: &Ground) {
         (EligibilityState::BlockedByRoute, PublicState::Waiting),
     ];
     for (number, kind) in BlockKind::ALL.into_iter().enumerate() {
-        let seen = see(&client, &id).await.state;
+        let seen = describe(&client, &id).await.state;
         assert_eq!((seen.eligibility_state, seen.public_state), shown[number]);
         assert!(is_idle(&worker).await);
         let held_by = BlockKind::ALL.get(number + 1).copied();
         let outcome = client.execute(Command::Unblock { execution_id: id, kind }).await.unwrap();
         assert_eq!(outcome, AnyOutcome::Unblock(BlockOutcome { held_by }));
     }
-    grant(&client, &asking(ground, id, "w")).await;
+    grant(&client, &grant_request(fixture, id, "w")).await;
     let held = Command::Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
     client.execute(held).await.unwrap();
     assert!(is_idle(&worker).await);

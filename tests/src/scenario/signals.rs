@@ -14,21 +14,21 @@ use ff_sdk::{
 };
 use uuid::Uuid;
 
-use crate::ground::Ground;
-use crate::kit::{claim, events, kind, ms, secs, see, send, state, submit, work};
-use crate::line::commits;
+use crate::faulty_backend::commits;
+use crate::fixture::Fixture;
+use crate::kit::{claim, describe, events, kind, ms, secs, send, state, submit, work};
 
 async fn suspended(task: ClaimedTask) -> IssuedWaitpoint {
     match task.suspend(Suspension::until_signal("approval").unwrap()).await.unwrap() {
         SuspendOutcome::Suspended { waitpoints, .. } => waitpoints.into_iter().next().unwrap(),
-        SuspendOutcome::AlreadySatisfied(_) => panic!("nothing was signalled yet"),
+        SuspendOutcome::AlreadySatisfied(_) => panic!("no signal was sent yet"),
     }
 }
 
-/// A signal before the suspension is buffered; the suspension finds it and the lease is kept.
-pub async fn a_signal_before_the_suspension_is_not_lost(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// A signal before the suspension is buffered; it satisfies the suspension, and the lease is kept.
+pub async fn a_signal_before_the_suspension_is_not_lost(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     let open = task.create_pending_waitpoint("approval", None).await.unwrap();
@@ -37,54 +37,55 @@ pub async fn a_signal_before_the_suspension_is_not_lost(ground: &Ground) {
     let (lease, epoch) = (task.lease_id(), task.lease_epoch());
     let asked = Suspension::until_signal("approval").unwrap().open(&open);
     let SuspendOutcome::AlreadySatisfied(task) = task.suspend(asked).await.unwrap() else {
-        panic!("the signal was there already");
+        panic!("the signal was received before the suspension");
     };
     assert_eq!(state(&client, &id).await, PublicState::Active);
     assert_eq!((task.lease_id(), task.lease_epoch()), (lease, epoch));
     assert_eq!(task.resume_signals().await.unwrap()[0].name.as_str(), "approved");
     task.complete(None).await.unwrap();
-    let told = events(&client, &id).await;
-    assert!(told.contains(&EventKind::AlreadySatisfied) && !told.contains(&EventKind::Suspended));
+    let kinds = events(&client, &id).await;
+    assert!(kinds.contains(&EventKind::AlreadySatisfied) && !kinds.contains(&EventKind::Suspended));
 }
 
-/// A pending waitpoint closes when its time is over, marked or not.
-pub async fn a_pending_waitpoint_closes_in_time(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// A pending waitpoint closes at its expiry, before and after a timekeeper has marked it.
+pub async fn a_pending_waitpoint_closes_at_its_expiry(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     let open = task.create_pending_waitpoint("a", Some(secs(5))).await.unwrap();
-    ground.advance(ms(4_999)).await;
+    fixture.advance(ms(4_999)).await;
     send(&client, &id, &open, "in-time").await.unwrap();
-    ground.advance(ms(1)).await;
+    fixture.advance(ms(1)).await;
     let late = send(&client, &id, &open, "late").await;
     assert_eq!(kind(late), RejectionKind::WaitpointClosed);
-    ground.tick().await;
-    assert!(see(&client, &id).await.waitpoints.is_empty());
+    fixture.tick().await;
+    assert!(describe(&client, &id).await.waitpoints.is_empty());
     let asked = Suspension::until_signal("a").unwrap().open(&open);
     assert_eq!(kind(task.suspend(asked).await), RejectionKind::WaitpointClosed);
 }
 
-/// The signal that resumed, delivered again, is a duplicate; a reply that was lost is no duplicate.
-pub async fn a_repeated_signal_is_recognised(ground: &Ground) {
-    let line = ground.line();
-    let client = ground.client().await;
-    let sender = ground.client_on(line.clone()).await;
-    let worker = ground.worker("w").await;
+/// The signal that resumed, delivered again, is a duplicate; a sender whose reply was lost gets the
+/// first outcome.
+pub async fn a_repeated_signal_is_recognised(fixture: &Fixture) {
+    let faulty = fixture.faulty();
+    let client = fixture.client().await;
+    let sender = fixture.client_on(faulty.clone()).await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let waitpoint = suspended(claim(&worker).await).await;
     let signal =
         || Signal::new("approved", waitpoint.token.clone()).unwrap().idempotency_key("click");
-    line.lose_replies(1, commits);
+    faulty.lose_replies(1, commits);
     let first = sender.deliver_signal(&id, &waitpoint.id, signal()).await.unwrap();
-    assert_eq!(first, SignalOutcome::TriggeredResume, "one's own lost reply");
+    assert_eq!(first, SignalOutcome::TriggeredResume, "its own reply was lost");
     let existing_signal_id = SignalId::for_idempotency_key(waitpoint.id, "click");
     for _ in 0..2 {
         let again = client.deliver_signal(&id, &waitpoint.id, signal()).await.unwrap();
         assert_eq!(again, SignalOutcome::Duplicate { existing_signal_id });
     }
-    assert_eq!(see(&client, &id).await.signals, 1);
-    // A repeat without the token learns nothing.
+    assert_eq!(describe(&client, &id).await.signals, 1);
+    // A repeat without the token gets no information.
     let bad = Signal::new("approved", WaitpointToken::new("k1:00")).unwrap();
     let refused = client.deliver_signal(&id, &waitpoint.id, bad.id(existing_signal_id)).await;
     assert_eq!(kind(refused), RejectionKind::InvalidToken);
@@ -93,10 +94,10 @@ pub async fn a_repeated_signal_is_recognised(ground: &Ground) {
     assert_eq!(again, SignalOutcome::Duplicate { existing_signal_id });
 }
 
-/// Whatever is wrong with a token, the error is the same and tells nothing.
-pub async fn a_bad_token_is_one_error(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker_with("w", |config| config.max_concurrent_tasks = 2).await;
+/// The error is the same for every bad token, and reveals nothing.
+pub async fn every_bad_token_is_the_same_error(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker_with("w", |config| config.max_concurrent_tasks = 2).await;
     let id = submit(&client, work()).await;
     let waitpoint = suspended(claim(&worker).await).await;
     let other = submit(&client, work()).await;
@@ -105,8 +106,8 @@ pub async fn a_bad_token_is_one_error(ground: &Ground) {
     let flipped = if good.ends_with('0') { "1" } else { "0" };
     let wrong = format!("{}{flipped}", &good[..good.len() - 1]);
     let unknown_kid = good.replacen("k1:", "k9:", 1);
-    let nobody = ground.id_in(1);
-    let nowhere = WaitpointId::from_uuid(Uuid::from_u128(9));
+    let unknown_id = fixture.id_in(1);
+    let unknown_waitpoint = WaitpointId::from_uuid(Uuid::from_u128(9));
     let big = vec![0; (256 << 10) + 1];
     let mut errors = Vec::new();
     for (execution, at, token, payload) in [
@@ -114,9 +115,9 @@ pub async fn a_bad_token_is_one_error(ground: &Ground) {
         (id, waitpoint.id, elsewhere.token.expose(), b""),
         (id, waitpoint.id, &unknown_kid, b""),
         (id, waitpoint.id, "", b""),
-        (id, nowhere, good, b""),
+        (id, unknown_waitpoint, good, b""),
         (other, waitpoint.id, good, b""),
-        (nobody, waitpoint.id, good, b""),
+        (unknown_id, waitpoint.id, good, b""),
         (id, waitpoint.id, &wrong, &big),
     ] {
         let signal = Signal::new("approved", WaitpointToken::new(token)).unwrap();
@@ -127,23 +128,23 @@ pub async fn a_bad_token_is_one_error(ground: &Ground) {
     }
     errors.dedup();
     assert_eq!(errors.len(), 1, "{errors:?}");
-    assert_eq!(see(&client, &id).await.signals, 0);
+    assert_eq!(describe(&client, &id).await.signals, 0);
     send(&client, &id, &waitpoint, "approved").await.unwrap();
 }
 
 /// Secrets in hexadecimal digits.
 const SECRETS: [&str; 4] = ["00aa", "01bb", "02cc", "03dd"];
 
-/// A token stays good for the grace of its secret, whatever is rotated after it.
-pub async fn a_token_outlives_rotations_within_its_grace(ground: &Ground) {
-    let client = ground.client().await;
-    let admin = ground.admin().await;
+/// A token stays valid for the grace of its secret, however often the secret is rotated after it.
+pub async fn a_token_outlives_rotations_within_its_grace(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let admin = fixture.admin().await;
     let rotate = async |number: usize, kid: &str| {
         let rotated = admin.rotate_waitpoint_secret(kid, SECRETS[number], 60_000).await;
         assert_eq!(rotated.unwrap(), Rotation::Rotated);
-        ground.advance(secs(2)).await;
+        fixture.advance(secs(2)).await;
     };
-    let worker = ground.worker_with("w", |config| config.max_concurrent_tasks = 9).await;
+    let worker = fixture.worker_with("w", |config| config.max_concurrent_tasks = 9).await;
     for back in [false, true] {
         let kid = |number: usize| format!("k{number}-{back}");
         rotate(1, &kid(1)).await;
@@ -163,14 +164,14 @@ pub async fn a_token_outlives_rotations_within_its_grace(ground: &Ground) {
     let waitpoint = suspended(claim(&worker).await).await;
     let last = admin.rotate_waitpoint_secret("last", SECRETS[0], 10_000).await.unwrap();
     assert_eq!(last, Rotation::Rotated);
-    ground.advance(secs(10)).await;
+    fixture.advance(secs(10)).await;
     let late = send(&client, &id, &waitpoint, "approved").await;
-    assert_eq!(kind(late), RejectionKind::InvalidToken, "its grace is over");
+    assert_eq!(kind(late), RejectionKind::InvalidToken, "its grace has ended");
 }
 
-/// The same secret again is no rotation; another one under the same kid is a conflict.
-pub async fn rotations_are_recognised(ground: &Ground) {
-    let admin = ground.admin().await;
+/// The same secret again is not a rotation; another one under the same kid is a conflict.
+pub async fn rotations_are_recognised(fixture: &Fixture) {
+    let admin = fixture.admin().await;
     let rotate = async |kid: &str, secret: &str, grace: u64| {
         admin.rotate_waitpoint_secret(kid, secret, grace).await
     };
@@ -187,10 +188,10 @@ pub async fn rotations_are_recognised(ground: &Ground) {
     assert_eq!(kids, [("k1", false), ("k2", true)]);
 }
 
-/// A payload at the limit passes and one byte more does not.
-pub async fn a_signals_payload_has_a_limit(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// A payload at the limit is accepted, and one byte more is refused.
+pub async fn a_signals_payload_has_a_limit(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let waitpoint = suspended(claim(&worker).await).await;
     let signal = |bytes: usize| {
@@ -204,10 +205,10 @@ pub async fn a_signals_payload_has_a_limit(ground: &Ground) {
     assert_eq!(signals[0].payload.as_deref(), Some(&vec![7; 256 << 10][..]));
 }
 
-/// Retention leaves nothing of an execution's signals and output behind, and nothing else goes.
-pub async fn retention_removes_signals_and_output(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// Retention removes an execution's signals and output, and nothing else.
+pub async fn retention_removes_signals_and_output(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let keep = submit(&client, work()).await;
     let kept = suspended(claim(&worker).await).await;
     send(&client, &keep, &kept, "approved").await.unwrap();
@@ -224,17 +225,17 @@ pub async fn retention_removes_signals_and_output(ground: &Ground) {
         send(&client, &id, &open, "data").await.unwrap();
     }
     task.complete(None).await.unwrap();
-    ground.advance(secs(61)).await;
+    fixture.advance(secs(61)).await;
     for _ in 0..4 {
-        ground.tick().await;
+        fixture.tick().await;
     }
     assert!(client.describe(&id).await.unwrap().is_none());
     let index = |id: &ff_sdk::ExecutionId| IndexName::Signals { execution: id.uuid() };
-    assert!(ground.entries_of(id.partition(), index(&id)).await.is_empty());
+    assert!(fixture.entries_of(id.partition(), index(&id)).await.is_empty());
     let late = send(&client, &id, &open, "late").await;
     assert_eq!(kind(late), RejectionKind::InvalidToken);
-    assert_eq!(ground.entries_of(keep.partition(), index(&keep)).await.len(), 1);
+    assert_eq!(fixture.entries_of(keep.partition(), index(&keep)).await.len(), 1);
     let signal = |member| RecordKey::Signal { execution: keep.uuid(), signal: member };
-    let member = ground.entries_of(keep.partition(), index(&keep)).await[0].0;
-    assert!(ground.has_record(keep.partition(), signal(member)).await);
+    let member = fixture.entries_of(keep.partition(), index(&keep)).await[0].0;
+    assert!(fixture.has_record(keep.partition(), signal(member)).await);
 }

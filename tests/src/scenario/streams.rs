@@ -1,4 +1,4 @@
-//! Output of attempts: appended once, fenced, read in pages and as it comes (`docs/spec.md`, 6).
+//! Output of attempts: appends, fencing, pages and tails (`docs/spec.md`, 6).
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use ff_sdk::core::store::Cursor;
 use ff_sdk::{ClaimedTask, Client, CloseReason, Suspension, Tail, TailItem};
 use tokio::time::timeout;
 
-use crate::ground::Ground;
-use crate::kit::{claim, fence_of, kind, ms, secs, see, submit, work};
-use crate::line::commits;
+use crate::faulty_backend::commits;
+use crate::fixture::Fixture;
+use crate::kit::{claim, describe, fence_of, kind, ms, secs, submit, work};
 
 const FIRST: AttemptIndex = AttemptIndex(0);
 
 async fn append(task: &ClaimedTask, frame_type: &str, payload: &str) -> u64 {
-    task.append_frame(frame_type, payload, BTreeMap::new()).await.expect("the frame is taken")
+    task.append_frame(frame_type, payload, BTreeMap::new()).await.expect("the frame is appended")
 }
 
 /// The payloads of an attempt's output.
@@ -30,16 +30,16 @@ async fn next(tail: &mut Tail) -> TailItem {
     tail.next().await.expect("the output is open").expect("the store answers")
 }
 
-/// A frame appended twice with one sequence is there once, also when a reply was lost; a gap is
-/// refused, and so is a stale owner.
-pub async fn a_frame_is_appended_once_and_by_its_owner(ground: &Ground) {
-    let line = ground.line();
-    let client = ground.client().await;
-    let lossy = ground.worker_on(line.clone(), "lossy", |_| {}).await;
+/// A frame that is appended twice with one sequence is stored once, also after a lost reply; a gap
+/// is refused, and so is a stale owner.
+pub async fn a_frame_is_appended_once_and_by_its_owner(fixture: &Fixture) {
+    let faulty = fixture.faulty();
+    let client = fixture.client().await;
+    let lossy = fixture.worker_on(faulty.clone(), "lossy", |_| {}).await;
     let id = submit(&client, work()).await;
     let task = claim(&lossy).await;
     assert_eq!(append(&task, "log", "one").await, 1);
-    line.lose_replies(1, commits);
+    faulty.lose_replies(1, commits);
     assert_eq!(append(&task, "log", "two").await, 2);
     let frame = |sequence: u64, text: &str| Command::AppendFrame {
         execution_id: id,
@@ -56,7 +56,7 @@ pub async fn a_frame_is_appended_once_and_by_its_owner(ground: &Ground) {
     client.revoke_lease(&id).await.unwrap();
     let stale = client.execute(frame(3, "three")).await;
     assert_eq!(kind(stale), RejectionKind::StaleOwnerCannotAppend);
-    let other = ground.worker("other").await;
+    let other = fixture.worker("other").await;
     let taken_over = claim(&other).await;
     let stale = client.execute(frame(3, "three")).await;
     assert_eq!(kind(stale), RejectionKind::StaleOwnerCannotAppend);
@@ -72,10 +72,10 @@ pub async fn a_frame_is_appended_once_and_by_its_owner(ground: &Ground) {
     assert_eq!(kind(client.execute(late).await), RejectionKind::StreamClosed);
 }
 
-/// An attempt that was suspended goes on with its output.
-pub async fn output_goes_on_after_a_suspension(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// An attempt that was suspended continues its output.
+pub async fn output_continues_after_a_suspension(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     append(&task, "log", "one").await;
@@ -90,11 +90,11 @@ pub async fn output_goes_on_after_a_suspension(ground: &Ground) {
     assert_eq!(output(&client, &id, FIRST).await, ["one", "two"]);
 }
 
-/// Pages follow a cursor; a filter gives no empty page while a wanted frame follows; limits outside
-/// of 1 to 10,000 are refused.
-pub async fn pages_are_never_empty_while_frames_follow(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// Pages follow a cursor; with a filter, no page is empty while a matching frame follows; limits
+/// outside of 1 to 10,000 are refused.
+pub async fn pages_are_never_empty_while_frames_follow(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     for number in 0..40 {
@@ -105,7 +105,7 @@ pub async fn pages_are_never_empty_while_frames_follow(ground: &Ground) {
     for _ in 0..2 {
         let only = Some("mark".parse().unwrap());
         let page = client.read_stream(&id, FIRST, from, 3, only).await.unwrap();
-        assert_eq!(page.frames.len(), 1, "a wanted frame follows");
+        assert_eq!(page.frames.len(), 1, "a matching frame follows");
         seen.push(page.frames[0].frame.sequence);
         from = page.next;
     }
@@ -121,23 +121,23 @@ pub async fn pages_are_never_empty_while_frames_follow(ground: &Ground) {
     assert_eq!(append(&task, "log", "after").await, 41);
 }
 
-/// A tail yields frames as they come, and ends when the attempt does.
-pub async fn a_tail_follows_and_ends_with_its_attempt(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// A tail yields frames as they are appended, and ends when the attempt does.
+pub async fn a_tail_follows_and_ends_with_its_attempt(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     append(&task, "log", "one").await;
     let mut tail = client.tail(&id, None, Cursor::Start, None).await.unwrap();
     assert!(matches!(next(&mut tail).await, TailItem::Frame(frame) if frame.frame.sequence == 1));
     let (item, _) = tokio::join!(next(&mut tail), async {
-        ground.advance(secs(3)).await;
+        fixture.advance(secs(3)).await;
         append(&task, "log", "two").await
     });
     assert!(matches!(item, TailItem::Frame(frame) if frame.frame.sequence == 2));
     let cursor = tail.cursor();
     let (item, _) = tokio::join!(next(&mut tail), async {
-        ground.advance(secs(3)).await;
+        fixture.advance(secs(3)).await;
         task.fail_permanently("it broke", "network").await
     });
     assert_eq!(item, TailItem::Closed(CloseReason::Failure));
@@ -146,29 +146,29 @@ pub async fn a_tail_follows_and_ends_with_its_attempt(ground: &Ground) {
     assert_eq!(next(&mut again).await, TailItem::Closed(CloseReason::Failure));
 }
 
-/// A tail ends on lease expiry with nobody reclaiming.
-pub async fn a_tail_ends_when_the_lease_runs_out(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker_with("w", |config| config.lease_ttl_ms = 5_000).await;
+/// A tail ends when the lease expires, without a reclaim.
+pub async fn a_tail_ends_when_the_lease_expires(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker_with("w", |config| config.lease_ttl_ms = 5_000).await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     append(&task, "log", "one").await;
     drop(task);
     let mut tail = client.tail(&id, None, Cursor::Start, None).await.unwrap();
     assert!(matches!(next(&mut tail).await, TailItem::Frame(_)));
-    let before = ground.now().await;
+    let before = fixture.now().await;
     assert_eq!(next(&mut tail).await, TailItem::Closed(CloseReason::LeaseExpired));
-    let waited = ground.now().await.since(before).get();
+    let waited = fixture.now().await.since(before).get();
     assert!(waited <= 7_000, "{waited} ms for a lease of 5 s");
 }
 
-/// A tail ends with an execution that nobody has worked on, and does not wait for its retention.
-pub async fn a_tail_ends_though_no_attempt_ran(ground: &Ground) {
-    let client = ground.client().await;
+/// A tail ends with an execution that no worker has claimed, and does not wait for its retention.
+pub async fn a_tail_ends_although_no_attempt_ran(fixture: &Fixture) {
+    let client = fixture.client().await;
     let id = submit(&client, work()).await;
     let mut tail = client.tail(&id, None, Cursor::Start, None).await.unwrap();
     let (item, _) = tokio::join!(timeout(secs(10), next(&mut tail)), async {
-        ground.advance(secs(3)).await;
+        fixture.advance(secs(3)).await;
         client.cancel(&id, "no").await
     });
     assert_eq!(item.expect("it ends"), TailItem::Closed(CloseReason::Cancelled));
@@ -177,11 +177,11 @@ pub async fn a_tail_ends_though_no_attempt_ran(ground: &Ground) {
     assert_eq!(page.closed, Some(CloseReason::Cancelled));
 }
 
-/// A tail of the latest attempt reads the latest one that there was, also while the next one is
-/// awaited: before it is tried again, and after a replay.
-pub async fn the_latest_attempt_is_the_latest_that_there_was(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// A tail of the latest attempt reads the one that started last, also while the next one is
+/// pending: before a retry, and after a replay.
+pub async fn the_latest_attempt_is_the_last_one_that_started(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     assert_eq!(client.tail(&id, None, Cursor::Start, None).await.unwrap().attempt(), FIRST);
     for attempt in 0..3 {
@@ -195,7 +195,7 @@ pub async fn the_latest_attempt_is_the_latest_that_there_was(ground: &Ground) {
         if attempt == 2 {
             client.replay(&id).await.unwrap();
         }
-        let seen = see(&client, &id).await;
+        let seen = describe(&client, &id).await;
         assert_eq!(
             (seen.attempt_index, seen.latest_attempt()),
             (None, Some(AttemptIndex(attempt)))
@@ -203,15 +203,15 @@ pub async fn the_latest_attempt_is_the_latest_that_there_was(ground: &Ground) {
         let mut tail = client.tail(&id, None, Cursor::Start, None).await.unwrap();
         assert_eq!(tail.attempt(), AttemptIndex(attempt));
         assert!(matches!(next(&mut tail).await, TailItem::Frame(_)));
-        ground.advance(secs(60)).await;
-        ground.tick().await;
+        fixture.advance(secs(60)).await;
+        fixture.tick().await;
     }
 }
 
 /// A reader that waits 30 s never delays an append.
-pub async fn a_waiting_reader_delays_no_writer(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+pub async fn a_waiting_reader_does_not_delay_a_writer(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     append(&task, "log", "one").await;
@@ -219,15 +219,15 @@ pub async fn a_waiting_reader_delays_no_writer(ground: &Ground) {
     let other = AttemptIndex(7);
     let (waited, took) =
         tokio::join!(client.tail_stream(&id, other, Cursor::Start, 10, secs(60)), async {
-            ground.advance(ms(100)).await;
-            let before = ground.now().await;
+            fixture.advance(ms(100)).await;
+            let before = fixture.now().await;
             for _ in 0..20 {
                 append(&task, "log", "more").await;
             }
-            ground.now().await.since(before).get()
+            fixture.now().await.since(before).get()
         });
-    assert!(waited.unwrap().frames.is_empty(), "nothing came to that attempt in 30 s");
-    assert!(took < 1_000, "{took} ms for 20 frames beside a reader that waits");
+    assert!(waited.unwrap().frames.is_empty(), "that attempt has no output within 30 s");
+    assert!(took < 1_000, "{took} ms for 20 frames while a reader waits");
     let more = client.tail_stream(&id, FIRST, page.next, 10, secs(30)).await.unwrap();
     assert_eq!(more.frames.len(), 10);
 }

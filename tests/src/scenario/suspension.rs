@@ -1,4 +1,4 @@
-//! Suspensions: conditions, timeouts, resumes, and what the worker gets (`docs/spec.md`, 5).
+//! Suspensions: conditions, timeouts, resumes, and the signals for the worker (`docs/spec.md`, 5).
 
 use std::time::Duration;
 
@@ -13,16 +13,17 @@ use ff_sdk::{
     SignalOutcome, SuspendOutcome, Suspension, SuspensionReason, TimeoutBehaviour,
 };
 
-use crate::ground::Ground;
+use crate::fixture::Fixture;
 use crate::kit::{
-    claim, endings, is_idle, kind, ms, rejection, secs, see, send, send_from, state, submit, work,
+    claim, describe, endings, is_idle, kind, ms, rejection, secs, send, send_from, state, submit,
+    work,
 };
 
-/// Suspends what must not be satisfied yet.
+/// Suspends a task with a condition that is not satisfied yet.
 async fn suspend(task: ClaimedTask, suspension: Suspension) -> Vec<IssuedWaitpoint> {
     match task.suspend(suspension).await.expect("the store answers") {
         SuspendOutcome::Suspended { waitpoints, .. } => waitpoints,
-        SuspendOutcome::AlreadySatisfied(_) => panic!("nothing was signalled yet"),
+        SuspendOutcome::AlreadySatisfied(_) => panic!("no signal was sent yet"),
     }
 }
 
@@ -42,17 +43,17 @@ const fn accepted(effect: SignalEffect) -> SignalOutcome {
     SignalOutcome::Accepted { effect }
 }
 
-/// A suspended execution shows why, gives its lease back, and goes on as the same attempt under the
-/// next epoch, with the signal that resumed it.
-pub async fn a_signal_resumes_the_same_attempt(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// A suspended execution shows its reason and releases its lease. After a signal it continues the
+/// same attempt under the next epoch, with that signal.
+pub async fn a_signal_resumes_the_same_attempt(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     let attempt = task.attempt_id();
     let asked = Suspension::until_signal("approval").unwrap().reason(SuspensionReason::Approval);
     let waitpoints = suspend(task, asked).await;
-    let seen = see(&client, &id).await;
+    let seen = describe(&client, &id).await;
     assert_eq!(seen.state.public_state, PublicState::Suspended);
     assert_eq!(seen.state.blocking_reason, BlockingReason::WaitingForApproval);
     assert_eq!(seen.waitpoints.len(), 1);
@@ -71,23 +72,23 @@ pub async fn a_signal_resumes_the_same_attempt(ground: &Ground) {
     task.complete(None).await.unwrap();
 }
 
-/// A second suspension by the holder that has given its lease back is refused.
-pub async fn a_second_suspension_is_refused(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// A second suspension under the fence of the released lease is refused.
+pub async fn a_second_suspension_is_refused(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     let fence = crate::kit::fence_of(&task);
     suspend(task, Suspension::until_operator()).await;
-    let again = crate::kit::suspend_command(ground, id, fence, Condition::OperatorOnly);
+    let again = crate::kit::suspend_command(fixture, id, fence, Condition::OperatorOnly);
     assert_eq!(kind(client.execute(again).await), RejectionKind::AlreadySuspended);
     assert_eq!(state(&client, &id).await, PublicState::Suspended);
 }
 
-/// All of {a, b}: a, a, b resumes at b (`docs/spec.md`, 5).
-pub async fn all_of_two_waitpoints_waits_for_both(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// With all of {a, b}, the signals a, a, b resume at b (`docs/spec.md`, 5).
+pub async fn all_of_two_waitpoints_waits_for_both(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let both = Condition::AllOf { members: vec![any_signal("a"), any_signal("b")] };
     let waitpoints = suspend(claim(&worker).await, Suspension::until(both)).await;
@@ -103,10 +104,10 @@ pub async fn all_of_two_waitpoints_waits_for_both(ground: &Ground) {
     assert_eq!(names, ["one", "three"]);
 }
 
-/// Count 2 of distinct sources: alice, alice, bob resumes at bob.
-pub async fn distinct_sources_are_counted_by_source(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// With 2 distinct sources, signals of alice, alice, bob resume at bob's.
+pub async fn distinct_sources_are_counted_by_source(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let two = Condition::Count {
         n: 2,
@@ -127,25 +128,25 @@ pub async fn distinct_sources_are_counted_by_source(ground: &Ground) {
     assert_eq!(sources, ["alice", "bob"]);
 }
 
-/// A condition that names "approved" and gets "rejected" stays; the signal is recorded.
-pub async fn another_name_does_not_count(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// A condition on the name "approved" is not satisfied by "rejected"; that signal is recorded.
+pub async fn a_signal_of_another_name_does_not_count(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let asked = Suspension::until(signal_named("approval", "approved"));
     let waitpoints = suspend(claim(&worker).await, asked).await;
     let sent = send(&client, &id, &waitpoints[0], "rejected").await.unwrap();
     assert_eq!(sent, accepted(SignalEffect::Recorded));
-    let seen = see(&client, &id).await;
+    let seen = describe(&client, &id).await;
     assert_eq!(seen.state.public_state, PublicState::Suspended);
     assert_eq!((seen.signals, seen.waitpoints[0].signals), (1, 1));
     assert_eq!(send(&client, &id, &waitpoints[0], "approved").await.unwrap(), resumed());
 }
 
-/// What cannot be waited for is refused before anything is written.
-pub async fn conditions_that_cannot_be_are_refused(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker_with("w", |config| config.max_concurrent_tasks = 20).await;
+/// An invalid condition is refused before anything is written.
+pub async fn invalid_conditions_are_refused(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker_with("w", |config| config.max_concurrent_tasks = 20).await;
     let count = |n: u32, keys: &[&str]| Condition::Count {
         n,
         kind: CountKind::DistinctWaitpoints,
@@ -161,14 +162,14 @@ pub async fn conditions_that_cannot_be_are_refused(ground: &Ground) {
         Suspension::until(count(3, &["a", "b"])),
         Suspension::until(nested(5)),
         Suspension::until(Condition::TimeoutOnly),
-        Suspension::until_operator().timeout_at(ground.now().await, TimeoutBehaviour::Fail),
+        Suspension::until_operator().timeout_at(fixture.now().await, TimeoutBehaviour::Fail),
     ];
     for suspension in wrong {
         let id = submit(&client, work()).await;
-        let before = see(&client, &id).await.lease_epoch;
+        let before = describe(&client, &id).await.lease_epoch;
         let refused = claim(&worker).await.suspend(suspension).await;
         assert_eq!(kind(refused), RejectionKind::InvalidInput);
-        let seen = see(&client, &id).await;
+        let seen = describe(&client, &id).await;
         assert_eq!(seen.state.public_state, PublicState::Active);
         assert_eq!((seen.lease_epoch, seen.waitpoints.len()), (before.next(), 0));
     }
@@ -177,51 +178,52 @@ pub async fn conditions_that_cannot_be_are_refused(ground: &Ground) {
     let open = task.create_pending_waitpoint("other", None).await.unwrap();
     let unreferenced = Suspension::until(any_signal("a")).open(&open);
     assert_eq!(kind(task.suspend(unreferenced).await), RejectionKind::InvalidInput);
-    assert_eq!(see(&client, &id).await.waitpoints.len(), 1);
+    assert_eq!(describe(&client, &id).await.waitpoints.len(), 1);
     submit(&client, work()).await;
     suspend(claim(&worker).await, Suspension::until(nested(4))).await;
 }
 
-/// Suspends with a timeout in ten seconds; gives the execution, its waitpoint and the time.
+/// Suspends with a timeout of ten seconds; returns the execution, its waitpoint and the time of the
+/// timeout.
 async fn with_timeout(
-    ground: &Ground,
+    fixture: &Fixture,
     client: &Client,
     behaviour: TimeoutBehaviour,
 ) -> (ExecutionId, IssuedWaitpoint, TimestampMs) {
-    let worker = ground.worker("suspender").await;
+    let worker = fixture.worker("suspender").await;
     let id = submit(client, work()).await;
     let asked = Suspension::until_signal("approval").unwrap().timeout(secs(10), behaviour);
-    let at = ground.now().await.plus(DurationMs::from_secs(10));
+    let at = fixture.now().await.plus(DurationMs::from_secs(10));
     let waitpoints = suspend(claim(&worker).await, asked).await;
     (id, waitpoints.into_iter().next().unwrap(), at)
 }
 
-/// Each behaviour ends a suspension that takes too long in its own way.
-pub async fn a_timeout_does_what_it_was_told(ground: &Ground) {
+/// At its timeout, a suspension ends by its timeout behaviour.
+pub async fn a_timeout_follows_its_behaviour(fixture: &Fixture) {
     use TimeoutBehaviour::{AutoResume, AutoResumeWithTimeoutSignal, Cancel, Expire, Fail};
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     for (behaviour, ends) in [
         (Fail, PublicState::Failed),
         (Cancel, PublicState::Cancelled),
         (Expire, PublicState::Expired),
     ] {
-        let (id, _, at) = with_timeout(ground, &client, behaviour).await;
-        ground.advance_to(at.minus(DurationMs::new(1))).await;
-        ground.tick().await;
+        let (id, _, at) = with_timeout(fixture, &client, behaviour).await;
+        fixture.advance_to(at.minus(DurationMs::new(1))).await;
+        fixture.tick().await;
         assert_eq!(state(&client, &id).await, PublicState::Suspended, "{behaviour:?}");
-        ground.advance(ms(1)).await;
-        ground.tick().await;
-        let seen = see(&client, &id).await;
+        fixture.advance(ms(1)).await;
+        fixture.tick().await;
+        let seen = describe(&client, &id).await;
         assert_eq!(seen.state.public_state, ends);
         assert_eq!(seen.past_attempts[0].end, AttemptEnd::SuspensionTimedOut);
         assert_eq!(endings(&client, &id).await, 1);
     }
     for (behaviour, names) in [(AutoResume, vec![]), (AutoResumeWithTimeoutSignal, vec!["timeout"])]
     {
-        let (id, _, at) = with_timeout(ground, &client, behaviour).await;
-        ground.advance_to(at).await;
-        ground.tick().await;
+        let (id, _, at) = with_timeout(fixture, &client, behaviour).await;
+        fixture.advance_to(at).await;
+        fixture.tick().await;
         assert_eq!(state(&client, &id).await, PublicState::Resumable);
         let task = claim(&worker).await;
         assert!(matches!(task.resumption().unwrap().by, ResumedBy::Timeout { .. }));
@@ -230,78 +232,78 @@ pub async fn a_timeout_does_what_it_was_told(ground: &Ground) {
         assert_eq!(seen, names, "{behaviour:?}");
         task.complete(None).await.unwrap();
     }
-    let (id, waitpoint, at) = with_timeout(ground, &client, TimeoutBehaviour::Escalate).await;
-    ground.advance_to(at).await;
-    ground.tick().await;
-    let seen = see(&client, &id).await;
+    let (id, waitpoint, at) = with_timeout(fixture, &client, TimeoutBehaviour::Escalate).await;
+    fixture.advance_to(at).await;
+    fixture.tick().await;
+    let seen = describe(&client, &id).await;
     assert_eq!(seen.suspension.unwrap().escalated_at, Some(at));
     assert_eq!(send(&client, &id, &waitpoint, "late").await.unwrap(), resumed());
 }
 
-/// A signal that comes at the timeout or later does not resume, even if nothing has marked it yet;
-/// one that comes a millisecond before does.
-pub async fn a_signal_after_the_timeout_does_not_resume(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
-    let (id, waitpoint, at) = with_timeout(ground, &client, TimeoutBehaviour::Fail).await;
-    ground.advance_to(at.plus(DurationMs::new(1))).await;
+/// A signal at the timeout or later does not resume, even if no timekeeper has marked it yet; one
+/// that arrives a millisecond earlier does.
+pub async fn a_signal_after_the_timeout_does_not_resume(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
+    let (id, waitpoint, at) = with_timeout(fixture, &client, TimeoutBehaviour::Fail).await;
+    fixture.advance_to(at.plus(DurationMs::new(1))).await;
     let late = send(&client, &id, &waitpoint, "approved").await;
     assert_eq!(kind(late), RejectionKind::WaitpointClosed);
-    ground.tick().await;
+    fixture.tick().await;
     assert_eq!(state(&client, &id).await, PublicState::Failed);
 
-    let (id, waitpoint, at) = with_timeout(ground, &client, TimeoutBehaviour::AutoResume).await;
-    ground.advance_to(at).await;
+    let (id, waitpoint, at) = with_timeout(fixture, &client, TimeoutBehaviour::AutoResume).await;
+    fixture.advance_to(at).await;
     let late = send(&client, &id, &waitpoint, "approved").await;
     assert_eq!(kind(late), RejectionKind::WaitpointClosed);
-    ground.tick().await;
+    fixture.tick().await;
     let task = claim(&worker).await;
     assert!(task.resume_signals().await.unwrap().is_empty());
     task.complete(None).await.unwrap();
 
-    let (id, waitpoint, at) = with_timeout(ground, &client, TimeoutBehaviour::Fail).await;
-    ground.advance_to(at.minus(DurationMs::new(1))).await;
+    let (id, waitpoint, at) = with_timeout(fixture, &client, TimeoutBehaviour::Fail).await;
+    fixture.advance_to(at.minus(DurationMs::new(1))).await;
     assert_eq!(send(&client, &id, &waitpoint, "approved").await.unwrap(), resumed());
     claim(&worker).await.complete(None).await.unwrap();
 
-    let (id, waitpoint, at) = with_timeout(ground, &client, TimeoutBehaviour::Escalate).await;
-    ground.advance_to(at.plus(DurationMs::new(1))).await;
+    let (id, waitpoint, at) = with_timeout(fixture, &client, TimeoutBehaviour::Escalate).await;
+    fixture.advance_to(at.plus(DurationMs::new(1))).await;
     assert_eq!(send(&client, &id, &waitpoint, "approved").await.unwrap(), resumed());
 }
 
-/// What is resumed with a delay becomes claimable when the delay is over.
-pub async fn a_resume_delay_is_waited_for(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// An execution that is resumed with a delay can be claimed when the delay ends.
+pub async fn a_resume_delay_postpones_the_claim(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let asked = Suspension::until_signal("a").unwrap().resume_delay(secs(5));
     let waitpoints = suspend(claim(&worker).await, asked).await;
-    let now = ground.now().await;
+    let now = fixture.now().await;
     assert_eq!(send(&client, &id, &waitpoints[0], "go").await.unwrap(), resumed());
-    let seen = see(&client, &id).await;
+    let seen = describe(&client, &id).await;
     assert_eq!(seen.state.blocking_reason, BlockingReason::WaitingForResumeDelay);
-    ground.advance_to(now.plus(DurationMs::new(4_999))).await;
-    ground.tick().await;
+    fixture.advance_to(now.plus(DurationMs::new(4_999))).await;
+    fixture.tick().await;
     assert!(is_idle(&worker).await);
-    ground.advance(ms(1)).await;
-    ground.tick().await;
+    fixture.advance(ms(1)).await;
+    fixture.tick().await;
     assert_eq!(claim(&worker).await.resume_signals().await.unwrap().len(), 1);
 }
 
-/// A task that is given back as it was claimed has its signals for whoever takes it next, and its
-/// waitpoints for whoever asks for them by their name.
-pub async fn what_is_given_back_keeps_its_signals(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// A task that is given back keeps its signals for the next worker, and its waitpoints, which can
+/// be opened again by their names.
+pub async fn an_execution_given_back_keeps_its_signals(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     let opened = task.create_pending_waitpoint("inbox", None).await.unwrap();
     task.give_back().await.unwrap();
     let task = claim(&worker).await;
-    assert!(task.resumption().is_none(), "nothing has resumed it");
+    assert!(task.resumption().is_none(), "it was not suspended");
     let again = task.create_pending_waitpoint("inbox", None).await.unwrap();
     assert_eq!((again.id, &again.token), (opened.id, &opened.token));
-    // By its name alone: a suspension takes what is open, and keeps it open for the next one.
+    // A suspension uses the waitpoint that is open under the name, and keeps it open.
     let next = || Suspension::until_signal("inbox").unwrap().keep_waitpoints(false);
     let waitpoints = suspend(task, next()).await;
     assert_eq!(waitpoints[0].id, opened.id);
@@ -318,21 +320,21 @@ pub async fn what_is_given_back_keeps_its_signals(ground: &Ground) {
         task = match task.suspend(next()).await.unwrap() {
             SuspendOutcome::AlreadySatisfied(task) => *task,
             SuspendOutcome::Suspended { .. } => {
-                assert_eq!(name, "three", "each of them was for one suspension");
+                assert_eq!(name, "three", "each signal satisfied one suspension");
                 return;
             }
         };
     }
-    panic!("a fourth signal is not there");
+    panic!("three signals satisfied four suspensions");
 }
 
-/// Signals are for the claim that their suspension resumed: not after an operator's resume, not for
-/// a retry, not for whoever takes over, not after a delay.
-pub async fn signals_are_for_the_resumed_claim_only(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
-    let at_once = Backoff::Fixed { delay_ms: DurationMs::ZERO };
-    let retry = RetryPolicy { max_retries: 2, backoff: at_once, retryable_categories: Vec::new() };
+/// Signals are for the claim that resumes from their suspension: not after an operator's resume,
+/// not for a retry, not for a reclaim, not after a delay.
+pub async fn signals_are_for_the_resumed_claim_only(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
+    let backoff = Backoff::Fixed { delay_ms: DurationMs::ZERO };
+    let retry = RetryPolicy { max_retries: 2, backoff, retryable_categories: Vec::new() };
     let id = submit(&client, work().retry(retry)).await;
     suspend(claim(&worker).await, Suspension::until_signal("a").unwrap()).await;
     client.resume(&id).await.unwrap();
@@ -344,7 +346,7 @@ pub async fn signals_are_for_the_resumed_claim_only(ground: &Ground) {
     send(&client, &id, &waitpoints[0], "go").await.unwrap();
     let task = claim(&worker).await;
     assert_eq!(task.resume_signals().await.unwrap().len(), 1);
-    let now = ground.now().await;
+    let now = fixture.now().await;
     task.delay_execution(now).await.unwrap();
     let task = claim(&worker).await;
     assert!(task.resumption().is_none(), "a delay has no signals");
@@ -354,7 +356,7 @@ pub async fn signals_are_for_the_resumed_claim_only(ground: &Ground) {
     claim(&worker).await.fail("it broke", "network").await.unwrap();
     let task = claim(&worker).await;
     assert_eq!(task.attempt_kind(), AttemptKind::Retry);
-    assert!(task.resume_signals().await.unwrap().is_empty(), "a retry starts anew");
+    assert!(task.resume_signals().await.unwrap().is_empty(), "a retry has no signals");
 
     let waitpoints = suspend(task, Suspension::until_signal("d").unwrap()).await;
     send(&client, &id, &waitpoints[0], "go").await.unwrap();
@@ -362,17 +364,18 @@ pub async fn signals_are_for_the_resumed_claim_only(ground: &Ground) {
     client.revoke_lease(&id).await.unwrap();
     let task = claim(&worker).await;
     assert_eq!(task.attempt_kind(), AttemptKind::Reclaim);
-    assert!(task.resume_signals().await.unwrap().is_empty(), "whoever takes over starts anew");
+    assert!(task.resume_signals().await.unwrap().is_empty(), "a reclaim has no signals");
 }
 
-/// An operator resumes whatever it waits for, once; what is not suspended is refused.
-pub async fn an_operator_resumes(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// An operator can resume a suspension with any condition, once; an execution that is not suspended
+/// is refused.
+pub async fn an_operator_can_resume(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     assert_eq!(kind(client.resume(&id).await), RejectionKind::ExecutionNotSuspended);
     suspend(claim(&worker).await, Suspension::until_operator()).await;
-    let seen = see(&client, &id).await;
+    let seen = describe(&client, &id).await;
     assert_eq!(seen.state.blocking_reason, BlockingReason::PausedByOperator);
     let suspension = seen.suspension.unwrap().suspension_id;
     assert_eq!(client.resume(&id).await.unwrap().suspension_id, suspension);
@@ -381,10 +384,10 @@ pub async fn an_operator_resumes(ground: &Ground) {
     claim(&worker).await.complete(None).await.unwrap();
 }
 
-/// A waitpoint and a timeout with the longest possible duration saturate and are never negative.
-pub async fn the_longest_durations_saturate(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// The expiry of a waitpoint and a timeout with the longest possible duration saturate.
+pub async fn the_longest_durations_saturate(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     let open = task.create_pending_waitpoint("a", Some(Duration::MAX)).await.unwrap();
@@ -393,24 +396,24 @@ pub async fn the_longest_durations_saturate(ground: &Ground) {
         .timeout(Duration::MAX, TimeoutBehaviour::Fail)
         .resume_delay(Duration::ZERO);
     suspend(task, asked).await;
-    let timeout = see(&client, &id).await.suspension.unwrap().timeout.unwrap();
+    let timeout = describe(&client, &id).await.suspension.unwrap().timeout.unwrap();
     assert_eq!(timeout.at, TimestampMs::MAX);
-    ground.advance(secs(1_000)).await;
-    ground.tick().await;
+    fixture.advance(secs(1_000)).await;
+    fixture.tick().await;
     assert_eq!(state(&client, &id).await, PublicState::Suspended);
     assert_eq!(send(&client, &id, &open, "go").await.unwrap(), resumed());
 }
 
-/// Waitpoints that stay open take signals for a later suspension, under the same token.
-pub async fn waitpoints_that_stay_open_count_for_a_later_suspension(ground: &Ground) {
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+/// Waitpoints that stay open accept signals for a later suspension, under the same token.
+pub async fn waitpoints_that_stay_open_count_for_a_later_suspension(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let keep = || Suspension::until_signal("chat").unwrap().keep_waitpoints(false);
     let chat = suspend(claim(&worker).await, keep()).await.into_iter().next().unwrap();
     assert_eq!(send(&client, &id, &chat, "one").await.unwrap(), resumed());
     let task = claim(&worker).await;
-    // What has resumed it once does not again.
+    // A signal that resumed the execution does not resume it again.
     suspend(task, keep().open(&chat)).await;
     assert_eq!(send(&client, &id, &chat, "two").await.unwrap(), resumed());
     let task = claim(&worker).await;
@@ -419,7 +422,7 @@ pub async fn waitpoints_that_stay_open_count_for_a_later_suspension(ground: &Gro
     assert_eq!(buffered, accepted(SignalEffect::Buffered));
     let SuspendOutcome::AlreadySatisfied(task) = task.suspend(keep().open(&chat)).await.unwrap()
     else {
-        panic!("the third signal was there already");
+        panic!("the third signal was received before the suspension");
     };
     assert_eq!(task.resume_signals().await.unwrap()[0].name.as_str(), "three");
     task.complete(None).await.unwrap();

@@ -4,9 +4,9 @@ use redis::Value;
 
 use super::{Server, free_port, text, wait_for};
 
-/// How many slots a cluster has.
+/// The number of slots of a cluster.
 const SLOTS: u16 = 16_384;
-/// How many keys are moved at once.
+/// The number of keys that one command moves.
 const CHUNK: &str = "64";
 
 /// Three primaries that share the slots evenly. They are killed when this is dropped.
@@ -22,7 +22,7 @@ impl Cluster {
         Self::three_with(&[])
     }
 
-    /// The same with these options for each node.
+    /// The same with additional options for each node.
     pub fn three_with(options: &[&str]) -> Self {
         let nodes: Vec<Server> = (0..3).map(|_| node(options)).collect();
         let ids = nodes.iter().map(|node| node.expect(&["CLUSTER", "MYID"]));
@@ -33,7 +33,7 @@ impl Cluster {
         cluster
     }
 
-    /// Where programs find it.
+    /// Its store URL.
     pub fn url(&self) -> String {
         let addresses: Vec<String> = self.nodes.iter().map(Server::address).collect();
         format!("valkey-cluster://{}", addresses.join(","))
@@ -44,7 +44,7 @@ impl Cluster {
         &self.nodes
     }
 
-    /// Leaves the folders of its nodes on disk when it is dropped, as evidence.
+    /// Keeps the folders of its nodes on disk when it is dropped, as evidence.
     pub fn keep_folders(&mut self) {
         self.nodes.iter_mut().for_each(Server::keep_folder);
     }
@@ -56,17 +56,17 @@ impl Cluster {
         u16::try_from(slot).expect("slots are small")
     }
 
-    /// The number of the node that serves a slot, as the first node sees it.
+    /// The number of the node that serves a slot.
     pub fn owner_of(&self, slot: u16) -> usize {
         let found = self.nodes.iter().position(|node| self.serves(node, slot));
         found.expect("every slot has an owner")
     }
 
-    /// Moves a slot with its keys to another node, while clients go on.
+    /// Moves a slot with its keys to another node, while clients use it.
     ///
     /// # Panics
     ///
-    /// When a node refuses a step, or the keys do not get fewer.
+    /// When a node refuses a step, or the keys do not move in time.
     pub fn move_slot(&self, slot: u16, to: usize) {
         let from = self.owner_of(slot);
         if from == to {
@@ -87,11 +87,11 @@ impl Cluster {
                 Value::BulkString(key) => key.as_slice(),
                 other => panic!("a key is a string: {other:?}"),
             });
-            let words: Vec<&[u8]> = head.iter().map(|word| word.as_bytes()).chain(keys).collect();
-            source.expect(&words);
+            let args: Vec<&[u8]> = head.iter().map(|arg| arg.as_bytes()).chain(keys).collect();
+            source.expect(&args);
             None
         });
-        // The target first: from then on somebody serves the slot whom everybody believes.
+        // The target first, so that at any time one node serves the slot.
         for node in [target, source].into_iter().chain(&self.nodes) {
             node.expect(&["CLUSTER", "SETSLOT", &slot, "NODE", &self.ids[to]]);
         }
@@ -103,13 +103,13 @@ impl Cluster {
             let (first, last) = (number * share, ((number + 1) * share).min(SLOTS) - 1);
             let (first, last) = (first.to_string(), last.to_string());
             node.expect(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
-            // Different from the start, so that nobody has to settle who is right.
+            // Different from the start, so that the nodes need not resolve a conflict.
             let epoch = (number + 1).to_string();
             node.expect(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]);
         }
     }
 
-    /// Makes all nodes known to each other, and waits until each agrees.
+    /// Introduces all nodes to each other, and waits until each knows the whole cluster.
     fn introduce(&self) {
         for (number, node) in self.nodes.iter().enumerate() {
             for other in &self.nodes[number + 1..] {
@@ -119,18 +119,18 @@ impl Cluster {
             }
         }
         for node in &self.nodes {
-            wait_for("a cluster that is whole", || {
+            wait_for("the cluster to be complete", || {
                 let info = text(&node.expect(&["CLUSTER", "INFO"]))?;
                 let is_ok = info.contains("cluster_state:ok");
-                let is_whole = info.contains("cluster_known_nodes:3")
+                let is_complete = info.contains("cluster_known_nodes:3")
                     && info.contains("cluster_slots_ok:16384")
                     && info.contains("cluster_size:3");
-                (is_ok && is_whole).then_some(())
+                (is_ok && is_complete).then_some(())
             });
         }
     }
 
-    /// Whether a node serves a slot by its own account.
+    /// Whether a node serves a slot, according to itself.
     fn serves(&self, node: &Server, slot: u16) -> bool {
         let answer = node.expect(&["CLUSTER", "NODES"]);
         let nodes = text(&answer).expect("the nodes are a text");
@@ -144,7 +144,7 @@ impl Cluster {
 }
 
 fn node(options: &[&str]) -> Server {
-    // By itself the port of the bus is 10,000 above, where outgoing connections may be.
+    // The default is the port plus 10,000, which may be in the range of outgoing connections.
     let bus = free_port().to_string();
     let fixed = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
     let options = [&fixed, ["--cluster-port", &bus].as_slice(), options].concat();
@@ -152,7 +152,7 @@ fn node(options: &[&str]) -> Server {
 }
 
 impl Server {
-    /// The port of a node's bus, which it was started with.
+    /// The configured port of a node's cluster bus.
     fn info_bus_port(&self) -> String {
         let answer = self.expect(&["CONFIG", "GET", "cluster-port"]);
         let port = match &answer {
@@ -185,7 +185,7 @@ mod tests {
         assert!(url.starts_with("valkey-cluster://127.0.0.1:") && url.split(',').count() == 3);
     }
 
-    /// Goal: while a client goes on writing, a slot goes round all nodes, and no key is lost.
+    /// While a client writes, a slot moves through all nodes, and no key is lost.
     #[test]
     fn a_slot_moves_under_load() {
         let cluster = Cluster::three();

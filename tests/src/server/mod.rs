@@ -1,6 +1,6 @@
-//! Real servers on free loopback ports, started by a test and gone with it.
+//! Real servers on free loopback ports, started by a test and stopped with it.
 //!
-//! A program that is not installed is a failure that says how to get it, never a silent skip.
+//! If a program is not installed, the test fails with a message that says how to install it.
 
 pub mod cluster;
 pub mod process;
@@ -22,14 +22,14 @@ pub use cluster::Cluster;
 pub use process::Process;
 pub use proxy::{Proxy, ProxyFault};
 
-/// How long a server may take for anything that a test waits for.
+/// The time limit of each step of a server.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a condition of another process is looked at.
-const GLANCE: Duration = Duration::from_millis(5);
-/// How many ports are tried before giving up.
+/// The interval of checks of a condition of another process.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// The number of ports that are tried.
 const TRIES: usize = 20;
 
-/// A server on a free loopback port, with a temporary folder of its own. It is killed when this is
+/// A server on a free loopback port, with its own temporary folder. It is killed when this is
 /// dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -41,33 +41,33 @@ pub struct Server {
 }
 
 impl Server {
-    /// A Valkey that keeps nothing on disk.
+    /// Starts a Valkey without persistence.
     pub fn valkey() -> Self {
         Self::valkey_with(&[])
     }
 
-    /// A Valkey with these options beside, for example `&["--appendonly", "yes"]`.
+    /// Starts a Valkey with additional options, for example `&["--appendonly", "yes"]`.
     pub fn valkey_with(options: &[&str]) -> Self {
         Self::start("valkey-server", options)
     }
 
-    /// A Redis 7 that keeps nothing on disk.
+    /// Starts a Redis 7 without persistence.
     pub fn redis7() -> Self {
         let server = Self::start("redis-server", &[]);
         let version = server.info("server", "redis_version").unwrap_or_default();
-        let disguised = server.info("server", "valkey_version").is_some();
+        let is_valkey = server.info("server", "valkey_version").is_some();
         assert!(
-            version.starts_with("7.") && !disguised,
+            version.starts_with("7.") && !is_valkey,
             "redis-server is not Redis 7; install it with scripts/setup"
         );
         server
     }
 
-    /// A server of this program, which is looked for in PATH.
+    /// Starts a server with this program, which is searched in PATH.
     ///
     /// # Panics
     ///
-    /// When the program is missing, no port can be had, or it does not get ready.
+    /// When the program is missing, no port is free, or the server does not become ready.
     pub fn start(program: &str, options: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("ff-server-").tempdir();
         let mut folder = folder.expect("a temporary folder can be made");
@@ -80,13 +80,13 @@ impl Server {
             if server.becomes_ready() {
                 return server;
             }
-            // Somebody else took the port in between.
+            // Another process took the port in between.
             Self { folder, .. } = server;
         }
-        panic!("{program} found no free port in {TRIES} tries");
+        panic!("{program}: no free port in {TRIES} tries");
     }
 
-    /// Where programs find it.
+    /// Its store URL.
     pub fn url(&self) -> String {
         format!("valkey://{}", self.address())
     }
@@ -101,69 +101,69 @@ impl Server {
         self.port
     }
 
-    /// Where it keeps its files and its log.
+    /// The folder of its files and its log.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Leaves its folder on disk when it is dropped, as evidence.
+    /// Keeps its folder on disk when it is dropped, as evidence.
     pub fn keep_folder(&mut self) {
         self.folder.disable_cleanup(true);
     }
 
-    /// Kills it at once.
+    /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts it again after [`Server::kill`], on the same port and with the same files, of which
-    /// what a kill has left unfinished is cut off, as `docs/valkey.md` tells operators to do.
+    /// Starts it again on the same port and with the same files. An incomplete write at the end of
+    /// its log is truncated, as `docs/valkey.md` tells operators to do.
     ///
     /// # Panics
     ///
-    /// When it does not get ready.
+    /// When it does not become ready.
     pub fn restart(&mut self) {
         self.kill();
-        mend_log(&self.program, self.folder.path());
+        truncate_log(&self.program, self.folder.path());
         self.process = spawn(&self.program, self.port, self.folder.path(), &self.options);
-        assert!(self.becomes_ready(), "{} starts again on port {}", self.program, self.port);
+        assert!(self.becomes_ready(), "{} restarts on port {}", self.program, self.port);
     }
 
-    /// Stops it: it takes connections, but answers nothing until [`Server::cont`].
-    pub fn stop_process(&self) {
+    /// Pauses it: it accepts connections, but does not answer until [`Server::unpause`].
+    pub fn pause(&self) {
         self.process.signal(Signal::SIGSTOP);
     }
 
-    /// Lets it go on.
-    pub fn cont(&self) {
+    /// Continues it after [`Server::pause`].
+    pub fn unpause(&self) {
         self.process.signal(Signal::SIGCONT);
     }
 
-    /// Sends one command over a connection of its own.
+    /// Sends one command over a new connection.
     ///
     /// # Errors
     ///
-    /// What the server answered, or that it cannot be reached.
-    pub fn command<T: AsRef<[u8]>>(&self, words: &[T]) -> RedisResult<Value> {
+    /// The error reply of the server, or that it cannot be reached.
+    pub fn command<T: AsRef<[u8]>>(&self, args: &[T]) -> RedisResult<Value> {
         let client = redis::Client::open(format!("redis://{}", self.address()))?;
         let mut connection = client.get_connection_with_timeout(PATIENCE)?;
         connection.set_read_timeout(Some(PATIENCE))?;
         let mut command = redis::Cmd::new();
-        for word in words {
-            command.arg(word.as_ref());
+        for arg in args {
+            command.arg(arg.as_ref());
         }
         command.query(&mut connection)
     }
 
-    /// Sends one command that must be answered without an error.
+    /// Sends one command, which must succeed.
     ///
     /// # Panics
     ///
-    /// When it is not.
-    pub fn expect<T: AsRef<[u8]>>(&self, words: &[T]) -> Value {
-        self.command(words).unwrap_or_else(|error| {
-            let text = words.iter().map(|word| String::from_utf8_lossy(word.as_ref()));
-            panic!("{} answers {}: {error}", self.program, text.collect::<Vec<_>>().join(" "))
+    /// When it fails.
+    pub fn expect<T: AsRef<[u8]>>(&self, args: &[T]) -> Value {
+        self.command(args).unwrap_or_else(|error| {
+            let text = args.iter().map(|arg| String::from_utf8_lossy(arg.as_ref()));
+            panic!("{}: {} failed: {error}", self.program, text.collect::<Vec<_>>().join(" "))
         })
     }
 
@@ -174,14 +174,14 @@ impl Server {
         lines.find(|(name, _)| *name == field).map(|(_, value)| value.trim().to_owned())
     }
 
-    /// Waits until it answers as itself; `false` when it ended instead.
+    /// Waits until it answers; returns `false` when it ended instead.
     fn becomes_ready(&mut self) -> bool {
         let own = self.process.id().to_string();
         wait_for(&format!("{} on port {}", self.program, self.port), || {
             if self.process.ended().is_some() {
                 return Some(false);
             }
-            // Until its files are loaded, a server answers INFO but nothing else.
+            // While a server loads its files, it answers only INFO.
             let is_own = self.info("server", "process_id").is_some_and(|id| id == own);
             (is_own && self.command(&["PING"]).is_ok()).then_some(true)
         })
@@ -199,29 +199,29 @@ pub fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// Looks at a condition of another process until it holds.
+/// Polls a condition of another process until it holds.
 ///
 /// # Panics
 ///
-/// When it does not within half a minute.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+/// When it does not hold within half a minute.
+pub fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = poll() {
             return found;
         }
-        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(GLANCE);
+        assert!(start.elapsed() < PATIENCE, "timed out waiting for {what}");
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// A port below those that the system gives to outgoing connections: one of these could take the
-/// place of a server that is about to start again.
+/// A free port below those of outgoing connections, one of which could otherwise take the port of a
+/// server before it restarts.
 pub(crate) fn free_port() -> u16 {
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 20_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test programs that run at once begin at different places.
+    // Test programs that run at the same time start with different ports.
     let own = (std::process::id().wrapping_mul(7_919) % u32::from(COUNT)) as u16;
     loop {
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -246,13 +246,13 @@ fn spawn(program: &str, port: u16, folder: &Path, options: &[String]) -> Process
         .stderr(log.try_clone().expect("a file can be shared"))
         .stdout(log);
     Process::start(&mut command).unwrap_or_else(|error| {
-        panic!("{program} does not run ({error}); install it with scripts/setup")
+        panic!("cannot run {program}: {error}; install it with scripts/setup")
     })
 }
 
-/// Cuts the torn end off a log of writes. A server that is left to do so by itself may cut within a
-/// transaction, and then makes what comes later a part of it.
-fn mend_log(program: &str, folder: &Path) {
+/// Truncates an incomplete write at the end of the append-only log. A server that truncates it at
+/// its start may cut within a transaction, and then later commands become a part of it.
+fn truncate_log(program: &str, folder: &Path) {
     let manifest = folder.join("appendonlydir").join("appendonly.aof.manifest");
     if !manifest.exists() {
         return;
@@ -262,13 +262,13 @@ fn mend_log(program: &str, folder: &Path) {
     command.arg("--fix").arg(manifest).stdin(Stdio::piped());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| {
-        panic!("{checker} does not run ({error}); install it with scripts/setup")
+        panic!("cannot run {checker}: {error}; install it with scripts/setup")
     });
-    // It asks before it cuts. One that has nothing to ask may be gone.
+    // It asks for confirmation, unless there is nothing to truncate; then it may have ended.
     let _ = child.stdin.take().expect("its input is a pipe").write_all(b"y\n");
-    let output = child.wait_with_output().expect("one's own child can be waited for");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{checker} cannot mend the log: {said}");
+    let output = child.wait_with_output().expect("a child can be waited for");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{checker} cannot truncate the log: {text}");
 }
 
 #[cfg(test)]
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_acknowledged_survives_a_kill_with_a_log() {
+    fn acknowledged_writes_survive_a_kill_with_a_log() {
         let mut server = Server::valkey_with(&["--appendonly", "yes", "--appendfsync", "always"]);
         let port = server.port();
         for round in 0..5 {
@@ -302,10 +302,10 @@ mod tests {
         assert_eq!(server.expect(&["LLEN", "list"]), Value::Int(5));
     }
 
-    /// Goal: of a transaction that a kill has torn nothing comes back, however often the server
-    /// starts again.
+    /// No part of a transaction that was torn by a kill is restored, however often the server
+    /// restarts.
     #[test]
-    fn a_torn_transaction_is_gone_for_good() {
+    fn a_torn_transaction_is_never_restored() {
         let mut server = Server::valkey_with(&["--appendonly", "yes", "--appendfsync", "always"]);
         let write = "redis.call('SET', KEYS[1], '1') redis.call('SET', KEYS[2], '1')";
         server.expect(&["EVAL", write, "2", "torn", "also torn"]);
@@ -324,15 +324,15 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_server_goes_on_where_it_was() {
+    fn a_paused_server_continues() {
         let server = Server::valkey();
-        server.stop_process();
+        server.pause();
         let waiting = std::thread::scope(|scope| {
             let asked = scope.spawn(|| server.expect(&["PING"]));
             let state = || std::fs::read_to_string(format!("/proc/{}/stat", server.process.id()));
             wait_for("a stopped process", || state().unwrap().contains(") T ").then_some(()));
             assert!(!asked.is_finished());
-            server.cont();
+            server.unpause();
             asked.join().unwrap()
         });
         assert_eq!(text(&waiting).unwrap(), "PONG");
@@ -340,12 +340,12 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "install it with scripts/setup")]
-    fn a_missing_program_is_a_failure_that_says_how_to_get_it() {
-        Server::start("valkey-server-that-nobody-has", &[]);
+    fn a_missing_program_is_a_failure_that_says_how_to_install_it() {
+        Server::start("valkey-server-that-does-not-exist", &[]);
     }
 
     #[test]
-    fn a_taken_port_is_left_to_its_owner() {
+    fn a_server_on_a_taken_port_is_not_ready() {
         let first = Server::valkey();
         let mut second = Server::valkey();
         second.kill();

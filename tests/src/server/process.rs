@@ -1,4 +1,4 @@
-//! Processes that never outlive the program that started them, even when it is killed.
+//! Child processes that never outlive the program that started them, even when it is killed.
 
 use std::io::{self, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Reads which processes there are, and at the end of its input kills those that are left. The
-/// kernel closes its input however this program ends.
+/// A script that reads the ids of started and ended processes, and kills the remaining ones at the
+/// end of its input. The kernel closes its input however this program ends.
 const GUARD: &str = r#"
 trap '' HUP INT TERM
 running=' '
@@ -39,57 +39,57 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// What the operating system says, `NotFound` when there is no such program.
+    /// The error of the operating system; `NotFound` when there is no such program.
     pub fn start(command: &mut Command) -> io::Result<Self> {
         let child = command.spawn()?;
-        tell_guard('+', child.id());
+        notify_guard('+', child.id());
         Ok(Self { child, ended: None })
     }
 
-    /// Its number.
+    /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends a signal. A process that has ended takes none.
+    /// Sends a signal, unless the process has ended.
     pub fn signal(&self, signal: Signal) {
-        // The number is ours only until the process has been waited for.
+        // After the process was waited for, its id may belong to another one.
         if self.ended.is_none() {
             let _ = kill(self.pid(), signal);
         }
     }
 
-    /// How it ended, if it did.
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
-            self.ended = self.child.try_wait().expect("one's own child can be waited for");
+            self.ended = self.child.try_wait().expect("a child can be waited for");
             if self.ended.is_some() {
-                tell_guard('-', self.child.id());
+                notify_guard('-', self.child.id());
             }
         }
         self.ended
     }
 
-    /// How it ends, if it does before an instant.
+    /// Waits until it ends, at most until a deadline; returns its exit status.
     pub fn ended_by(&mut self, deadline: Instant) -> Option<ExitStatus> {
         loop {
             let ended = self.ended();
             if ended.is_some() || Instant::now() >= deadline {
                 return ended;
             }
-            // The one portable way to wait for a child with a deadline is to look again.
+            // The only portable way to wait for a child with a deadline is polling.
             thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// Kills it at once, as a crash would, and waits for its end.
+    /// Kills it with SIGKILL, like a crash, and waits for its end.
     pub fn kill(&mut self) {
         if self.ended().is_some() {
             return;
         }
         self.signal(Signal::SIGKILL);
-        self.ended = Some(self.child.wait().expect("one's own child can be waited for"));
-        tell_guard('-', self.child.id());
+        self.ended = Some(self.child.wait().expect("a child can be waited for"));
+        notify_guard('-', self.child.id());
     }
 
     fn pid(&self) -> Pid {
@@ -103,19 +103,19 @@ impl Drop for Process {
     }
 }
 
-fn tell_guard(change: char, pid: u32) {
+fn notify_guard(change: char, pid: u32) {
     static GUARD_PROCESS: OnceLock<Mutex<Child>> = OnceLock::new();
     let guard = GUARD_PROCESS.get_or_init(|| {
         use std::os::unix::process::CommandExt;
         let mut command = Command::new("sh");
         command.args(["-c", GUARD]).stdin(Stdio::piped());
-        // In a group of its own: a key pressed in the terminal must not end it before the others.
+        // In its own process group: Ctrl-C in the terminal must not end it before the others.
         command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         Mutex::new(command.spawn().expect("sh runs"))
     });
-    let mut guard = guard.lock().expect("nobody panics in here");
+    let mut guard = guard.lock().expect("no holder panics");
     let stdin = guard.stdin.as_mut().expect("its input is a pipe");
-    writeln!(stdin, "{change} {pid}").expect("the guard reads for as long as this program runs");
+    writeln!(stdin, "{change} {pid}").expect("the guard reads until this program ends");
 }
 
 #[cfg(test)]
@@ -144,16 +144,16 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_process_is_seen_once_it_is_there() {
+    fn the_exit_status_is_known_after_the_end() {
         let mut process = Process::start(&mut sleeper()).unwrap();
         assert!(process.ended().is_none());
         process.kill();
         assert!(!process.ended().unwrap().success());
     }
 
-    /// Goal: the guard kills what is left when its input ends, and only that.
+    /// At the end of its input, the guard kills the remaining processes and no others.
     #[test]
-    fn the_guard_kills_what_is_left() {
+    fn the_guard_kills_the_remaining_processes() {
         let mut guard = Command::new("sh");
         let mut guard = guard.args(["-c", GUARD]).stdin(Stdio::piped()).spawn().unwrap();
         let mut left = sleeper().spawn().unwrap();
@@ -170,14 +170,14 @@ mod tests {
         assert!(guard.wait().unwrap().success());
         assert!(!left.wait().unwrap().success());
         for child in &mut gone {
-            assert!(child.try_wait().unwrap().is_none(), "the guard was told to leave it");
+            assert!(child.try_wait().unwrap().is_none(), "the guard does not kill it");
             child.kill().unwrap();
             child.wait().unwrap();
         }
     }
 
     #[test]
-    fn an_end_is_waited_for_until_its_deadline() {
+    fn a_wait_for_the_end_has_a_deadline() {
         let mut process = Process::start(&mut sleeper()).unwrap();
         let (begin, a_moment) = (Instant::now(), Duration::from_millis(20));
         assert_eq!(process.ended_by(begin + a_moment), None);
@@ -186,9 +186,9 @@ mod tests {
         assert!(!process.ended_by(begin + Duration::from_secs(60)).unwrap().success());
     }
 
-    /// Goal: a killed program leaves no process behind. It is this test, run again as a child.
+    /// A killed program leaves no process behind. The program is this test, run as a child.
     #[test]
-    fn a_killed_program_leaves_nothing() {
+    fn a_killed_program_leaves_no_processes() {
         if std::env::var_os("FF_TESTS_BE_KILLED").is_some() {
             let process = Process::start(&mut sleeper()).unwrap();
             println!("\nsleeper {}", process.id());
@@ -199,14 +199,14 @@ mod tests {
         program.args([
             "--exact",
             "--nocapture",
-            "server::process::tests::a_killed_program_leaves_nothing",
+            "server::process::tests::a_killed_program_leaves_no_processes",
         ]);
         program.env("FF_TESTS_BE_KILLED", "yes").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut program = program.spawn().unwrap();
         let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
         let sleeper =
             lines.find_map(|line| Some(line.unwrap().strip_prefix("sleeper ")?.to_owned()));
-        let sleeper = sleeper.expect("the child tells its sleeper");
+        let sleeper = sleeper.expect("the child prints the id of its sleeper");
         assert!(is_alive(&sleeper));
         program.kill().unwrap();
         program.wait().unwrap();

@@ -1,4 +1,4 @@
-//! A proxy on loopback that does to connections what networks do.
+//! A proxy on loopback that injects network faults.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,25 +12,25 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What happens to the traffic.
+/// A fault of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyFault {
-    /// Nothing.
+    /// None.
     Pass,
-    /// New connections are closed at once.
+    /// New connections are closed immediately.
     Refuse,
-    /// Every piece of a request and of a reply waits so long.
+    /// Every piece of a request and of a reply is delayed by this time.
     Delay(Duration),
-    /// Requests arrive and are applied, their replies are lost. A connection that lost a reply
-    /// either closes, or stays open and never gives another: no network loses the middle of a
+    /// Requests arrive and are applied, and their replies are lost. A connection that lost a reply
+    /// either closes, or stays open and delivers no other: no network loses the middle of a
     /// connection.
     Swallow {
-        /// Whether it closes.
+        /// Whether the connection closes.
         close: bool,
     },
-    /// The next reply ends in its middle, and the connection with it.
+    /// The next reply is cut in its middle, and the connection closed.
     CutReply,
-    /// The next request ends in its middle, and the connection with it.
+    /// The next request is cut in its middle, and the connection closed.
     CutRequest,
 }
 
@@ -38,7 +38,7 @@ pub enum ProxyFault {
 pub struct Proxy {
     address: SocketAddr,
     control: Option<watch::Sender<Control>>,
-    struck: Arc<AtomicU64>,
+    effects: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -50,11 +50,11 @@ struct Control {
 }
 
 impl Proxy {
-    /// A proxy in front of a server, such as `127.0.0.1:6379`, that passes everything.
+    /// Starts a proxy to a server, such as `127.0.0.1:6379`, without a fault.
     ///
     /// # Panics
     ///
-    /// When the address cannot be read or no port can be had.
+    /// When the address is invalid or no port is free.
     pub fn before(server: &str) -> Self {
         let server: SocketAddr = server.parse().expect("an address with a port");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -62,14 +62,14 @@ impl Proxy {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("a listener has an address");
         let (control, seen) = watch::channel(Control { fault: ProxyFault::Pass, generation: 0 });
-        let struck = Arc::new(AtomicU64::new(0));
-        let line = Line { server, control: seen, struck: struck.clone() };
-        // A thread of its own: tests that block, and tests whose clock is paused, can both use it.
-        let thread = std::thread::spawn(move || runtime.block_on(accept(listener, line)));
-        Self { address, control: Some(control), struck, thread: Some(thread) }
+        let effects = Arc::new(AtomicU64::new(0));
+        let shared = Shared { server, control: seen, effects: effects.clone() };
+        // In its own thread, so that tests that block and tests with paused time can both use it.
+        let thread = std::thread::spawn(move || runtime.block_on(accept(listener, shared)));
+        Self { address, control: Some(control), effects, thread: Some(thread) }
     }
 
-    /// Where programs find it.
+    /// Its store URL.
     pub fn url(&self) -> String {
         format!("valkey://{}", self.address)
     }
@@ -79,19 +79,20 @@ impl Proxy {
         self.address.to_string()
     }
 
-    /// Changes what happens to the traffic from now on, on all connections.
+    /// Sets the fault of all connections from now on.
     pub fn set(&self, fault: ProxyFault) {
         self.change(|control| control.fault = fault);
     }
 
-    /// Closes every connection that there is.
+    /// Closes all connections.
     pub fn drop_connections(&self) {
         self.change(|control| control.generation += 1);
     }
 
-    /// How many connections were dropped, refused or cut, and replies swallowed or pieces delayed.
-    pub fn struck(&self) -> u64 {
-        self.struck.load(Ordering::Relaxed)
+    /// The number of effects so far: connections dropped, refused or cut, replies swallowed, and
+    /// pieces delayed.
+    pub fn effects(&self) -> u64 {
+        self.effects.load(Ordering::Relaxed)
     }
 
     fn change(&self, change: impl FnOnce(&mut Control)) {
@@ -103,7 +104,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // Everybody in the thread ends when the control is gone.
+        // All tasks of the thread end when the control is dropped.
         self.control = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -111,26 +112,26 @@ impl Drop for Proxy {
     }
 }
 
-/// What each connection knows.
+/// The state that all connections share.
 #[derive(Clone)]
-struct Line {
+struct Shared {
     server: SocketAddr,
     control: watch::Receiver<Control>,
-    struck: Arc<AtomicU64>,
+    effects: Arc<AtomicU64>,
 }
 
-impl Line {
+impl Shared {
     fn fault(&self) -> ProxyFault {
         self.control.borrow().fault
     }
 
-    fn strike(&self) {
-        self.struck.fetch_add(1, Ordering::Relaxed);
+    fn count_effect(&self) {
+        self.effects.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-async fn accept(listener: TcpListener, line: Line) {
-    let mut control = line.control.clone();
+async fn accept(listener: TcpListener, shared: Shared) {
+    let mut control = shared.control.clone();
     loop {
         tokio::select! {
             biased;
@@ -141,53 +142,57 @@ async fn accept(listener: TcpListener, line: Line) {
             }
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                if line.fault() == ProxyFault::Refuse {
-                    line.strike();
+                if shared.fault() == ProxyFault::Refuse {
+                    shared.count_effect();
                 } else {
-                    tokio::spawn(carry(client, line.clone()));
+                    tokio::spawn(forward(client, shared.clone()));
                 }
             }
         }
     }
 }
 
-/// Carries one connection; both its ends close when this returns.
-async fn carry(client: TcpStream, line: Line) {
-    let generation = line.control.borrow().generation;
-    let Ok(server) = TcpStream::connect(line.server).await else { return };
-    // Small requests leave at once, as they would without a proxy.
+/// Forwards one connection; both its ends close when this returns.
+async fn forward(client: TcpStream, shared: Shared) {
+    let generation = shared.control.borrow().generation;
+    let Ok(server) = TcpStream::connect(shared.server).await else { return };
+    // Small requests are sent immediately, as without a proxy.
     let _ = client.set_nodelay(true).and(server.set_nodelay(true));
     let (client_reads, client_writes) = client.into_split();
     let (server_reads, server_writes) = server.into_split();
     tokio::select! {
         biased;
-        () = closed(line.clone(), generation) => {}
-        _ = requests(client_reads, server_writes, line.clone()) => {}
-        _ = replies(server_reads, client_writes, line.clone()) => {}
+        () = closed(shared.clone(), generation) => {}
+        _ = requests(client_reads, server_writes, shared.clone()) => {}
+        _ = replies(server_reads, client_writes, shared.clone()) => {}
     }
 }
 
-async fn closed(mut line: Line, generation: u64) {
-    let newer = line.control.wait_for(|control| control.generation > generation).await;
+async fn closed(mut shared: Shared, generation: u64) {
+    let newer = shared.control.wait_for(|control| control.generation > generation).await;
     if newer.is_ok() {
-        line.struck.fetch_add(1, Ordering::Relaxed);
+        shared.effects.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line) -> io::Result<()> {
+async fn requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    shared: Shared,
+) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1_024];
     loop {
         let count = from.read(&mut buffer).await?;
         if count == 0 {
             return Ok(());
         }
-        match line.fault() {
+        match shared.fault() {
             ProxyFault::CutRequest => {
-                line.strike();
+                shared.count_effect();
                 return to.write_all(&buffer[..count / 2]).await;
             }
             ProxyFault::Delay(delay) => {
-                line.strike();
+                shared.count_effect();
                 tokio::time::sleep(delay).await;
             }
             ProxyFault::Pass
@@ -199,7 +204,11 @@ async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line) -
     }
 }
 
-async fn replies(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line) -> io::Result<()> {
+async fn replies(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    shared: Shared,
+) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1_024];
     let mut has_lost = false;
     loop {
@@ -207,10 +216,10 @@ async fn replies(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line) ->
         if count == 0 {
             return Ok(());
         }
-        match line.fault() {
+        match shared.fault() {
             _ if has_lost => continue,
             ProxyFault::Swallow { close } => {
-                line.strike();
+                shared.count_effect();
                 if close {
                     return Ok(());
                 }
@@ -218,11 +227,11 @@ async fn replies(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line) ->
                 continue;
             }
             ProxyFault::CutReply => {
-                line.strike();
+                shared.count_effect();
                 return to.write_all(&buffer[..count / 2]).await;
             }
             ProxyFault::Delay(delay) => {
-                line.strike();
+                shared.count_effect();
                 tokio::time::sleep(delay).await;
             }
             ProxyFault::Pass | ProxyFault::Refuse | ProxyFault::CutRequest => {}
@@ -254,27 +263,27 @@ mod tests {
         text(&server.expect(&["GET", "count"])).map_or(0, |count| count.parse().unwrap())
     }
 
-    fn ground() -> (Server, Proxy, redis::Connection) {
+    fn fixture() -> (Server, Proxy, redis::Connection) {
         let server = Server::valkey();
         let proxy = Proxy::before(&server.address());
         let mut connection = connect(&proxy).unwrap();
         assert_eq!(add(&mut connection).unwrap(), 1);
-        assert_eq!(proxy.struck(), 0);
+        assert_eq!(proxy.effects(), 0);
         (server, proxy, connection)
     }
 
     #[test]
     fn dropped_connections_end_and_new_ones_work() {
-        let (_server, proxy, mut connection) = ground();
+        let (_server, proxy, mut connection) = fixture();
         proxy.drop_connections();
         assert!(add(&mut connection).is_err());
         assert_eq!(add(&mut connect(&proxy).unwrap()).unwrap(), 2);
-        assert_eq!(proxy.struck(), 1);
+        assert_eq!(proxy.effects(), 1);
     }
 
     #[test]
     fn new_connections_can_be_refused() {
-        let (_server, proxy, mut connection) = ground();
+        let (_server, proxy, mut connection) = fixture();
         proxy.set(ProxyFault::Refuse);
         assert!(connect(&proxy).and_then(|mut new| add(&mut new)).is_err());
         assert_eq!(add(&mut connection).unwrap(), 2);
@@ -283,27 +292,27 @@ mod tests {
     }
 
     #[test]
-    fn a_delayed_reply_comes_late() {
-        let (_server, proxy, mut connection) = ground();
+    fn a_delayed_reply_arrives_late() {
+        let (_server, proxy, mut connection) = fixture();
         proxy.set(ProxyFault::Delay(Duration::from_millis(40)));
         let start = Instant::now();
         assert_eq!(add(&mut connection).unwrap(), 2);
         assert!(start.elapsed() >= Duration::from_millis(80), "request and reply wait");
-        assert_eq!(proxy.struck(), 2);
+        assert_eq!(proxy.effects(), 2);
     }
 
-    /// Goal: the command is applied, its reply never comes; closed or open, as was asked for.
+    /// The command is applied and its reply lost; the connection closes, or stays open.
     #[test]
-    fn a_swallowed_reply_is_of_a_command_that_was_applied() {
+    fn the_command_of_a_swallowed_reply_is_applied() {
         for close in [true, false] {
-            let (server, proxy, mut connection) = ground();
+            let (server, proxy, mut connection) = fixture();
             proxy.set(ProxyFault::Swallow { close });
             let start = Instant::now();
             let error = add(&mut connection).unwrap_err();
             assert_eq!(error.is_timeout(), !close, "{error}");
             assert_eq!(start.elapsed() >= Duration::from_millis(300), !close);
             assert_eq!(count(&server), 2);
-            // This connection has lost a reply; another has not.
+            // This connection delivers no replies any more; a new one does.
             proxy.set(ProxyFault::Pass);
             assert!(add(&mut connection).is_err());
             wait_for("a connection", || add(&mut connect(&proxy).ok()?).ok());
@@ -311,20 +320,20 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_reply_is_of_a_command_that_was_applied_and_a_cut_request_is_not() {
+    fn the_command_of_a_cut_reply_is_applied_and_that_of_a_cut_request_is_not() {
         for (fault, applied) in [(ProxyFault::CutReply, 2), (ProxyFault::CutRequest, 1)] {
-            let (server, proxy, mut connection) = ground();
+            let (server, proxy, mut connection) = fixture();
             proxy.set(fault);
             let error = add(&mut connection).unwrap_err();
             assert!(!error.is_timeout(), "{error}");
             assert_eq!(count(&server), applied);
-            assert_eq!(proxy.struck(), 1);
+            assert_eq!(proxy.effects(), 1);
         }
     }
 
     #[test]
     fn a_proxy_ends_with_its_handle() {
-        let (_server, proxy, mut connection) = ground();
+        let (_server, proxy, mut connection) = fixture();
         let address = proxy.address();
         drop(proxy);
         assert!(add(&mut connection).is_err());
@@ -332,8 +341,8 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_serves_many_at_once() {
-        let (server, proxy, _connection) = ground();
+    fn a_proxy_serves_many_connections() {
+        let (server, proxy, _connection) = fixture();
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {

@@ -1,4 +1,4 @@
-//! What the auditor says of a store: nothing of one that is in use, and each thing that is wrong.
+//! The audit: it finds no faults in a store that is in use, and finds each planted fault.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use ff_sdk::{
 };
 
 const LIMIT: usize = 1_000;
-/// Its partition is not among the four of these stores.
+/// An execution in a partition that is not among the four of these stores.
 const OUTSIDE: &str = "{fp:9}:00000000-0000-4000-8000-000000000001";
 
 async fn client(store: &Arc<MemoryBackend>) -> Client {
@@ -28,17 +28,17 @@ async fn client(store: &Arc<MemoryBackend>) -> Client {
 async fn audit(store: &Arc<MemoryBackend>) -> (AuditReport, Vec<AuditProgress>) {
     let auditor = Auditor::connect(store.clone()).await.expect("it connects");
     let namespace = Namespace::try_new("audit").expect("a namespace");
-    let mut told = Vec::new();
-    let report = auditor.audit(&namespace, LIMIT, |progress| told.push(progress)).await;
-    (report.expect("the store answers"), told)
+    let mut steps = Vec::new();
+    let report = auditor.audit(&namespace, LIMIT, |progress| steps.push(progress)).await;
+    (report.expect("the store answers"), steps)
 }
 
 fn levels(report: &AuditReport) -> Vec<FindingLevel> {
     report.findings().iter().map(|finding| finding.level).collect()
 }
 
-/// Changes the store behind everybody's back.
-fn break_it(store: &MemoryBackend, id: &ExecutionId, change: impl FnOnce(&MemoryStore, &mut Unit)) {
+/// Changes the store directly.
+fn corrupt(store: &MemoryBackend, id: &ExecutionId, change: impl FnOnce(&MemoryStore, &mut Unit)) {
     let now = store.now();
     store.with_store(|store| {
         let mut unit = Unit::new(Purpose::Admit, 1);
@@ -78,20 +78,20 @@ async fn a_store_that_is_in_use_is_clean() {
     let held = worker.claim_next().await.expect("the store answers").expect("there is work");
     let calls = |report: ff_sdk::core::backend::BackendReport| report.used_bytes;
     let before = calls(store.report().await.expect("it reports"));
-    let (report, told) = audit(&store).await;
+    let (report, steps) = audit(&store).await;
     assert_eq!((report.partitions, report.executions), (4, 40));
     assert_eq!(levels(&report), [FindingLevel::Good], "{report:?}");
     assert_eq!(calls(store.report().await.expect("it reports")), before, "it only reads");
-    assert_eq!(told.last(), Some(&AuditProgress::Looking { done: 4, total: 4 }));
+    assert_eq!(steps.last(), Some(&AuditProgress::Looking { done: 4, total: 4 }));
     drop(held);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_wrong_is_found_twice_and_then_told() {
+async fn a_fault_is_reported_when_it_is_found_twice() {
     let store = Arc::new(MemoryBackend::new());
     let client = client(&store).await;
     let id = client.submit(Submission::new("work")).await.expect("it is submitted").id();
-    break_it(&store, &id, |store, unit| {
+    corrupt(&store, &id, |store, unit| {
         let entries = store.entries(id.partition());
         let eligible = entries.filter(|(name, _)| matches!(name, IndexName::Eligible { .. }));
         let write = |(name, entry): (&IndexName, ff_sdk::core::store::ScanPosition)| IndexWrite {
@@ -102,28 +102,28 @@ async fn what_is_wrong_is_found_twice_and_then_told() {
         unit.index.extend(eligible.map(write));
     });
     let begun = tokio::time::Instant::now();
-    let (report, told) = audit(&store).await;
-    assert!(begun.elapsed() >= Duration::from_secs(6), "takers hold for 5 s");
-    let waited = told.iter().any(|told| matches!(told, AuditProgress::Waiting { .. }));
-    assert!(waited, "{told:?}");
+    let (report, steps) = audit(&store).await;
+    assert!(begun.elapsed() >= Duration::from_secs(6), "a worker may hold entries for 5 s");
+    let waited = steps.iter().any(|step| matches!(step, AuditProgress::Waiting { .. }));
+    assert!(waited, "{steps:?}");
     let [suspect] = &report.faults[..] else { panic!("{report:?}") };
     let lane = matches!(&suspect.fault, Fault::Missing { index: IndexName::Eligible { .. } });
     assert!(lane && suspect.execution == id, "{suspect:?}");
     let [finding] = &report.findings()[..] else { panic!("{report:?}") };
     assert_eq!(finding.level, FindingLevel::Problem);
     assert!(finding.detail.contains(&id.to_string()) && finding.advice.is_some(), "{finding:?}");
-    // The advice mends it.
+    // The advice fixes it.
     client.cancel(&id, "").await.expect("it is cancelled");
     client.replay(&id).await.expect("it is replayed");
     assert_eq!(levels(&audit(&store).await.0), [FindingLevel::Good]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn executions_outside_of_the_partitions_are_told() {
+async fn executions_in_unknown_partitions_are_reported() {
     let store = Arc::new(MemoryBackend::new());
     client(&store).await;
     let id: ExecutionId = OUTSIDE.parse().expect("an id");
-    break_it(&store, &id, |_, unit| {
+    corrupt(&store, &id, |_, unit| {
         let namespace = Namespace::try_new("audit").expect("a namespace");
         let (index, member) = (IndexName::All { namespace }, id.uuid());
         unit.index.push(IndexWrite { index, member, score: Some(ff_sdk::core::score::Score::MIN) });
@@ -136,17 +136,17 @@ async fn executions_outside_of_the_partitions_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_of_a_newer_format_and_unkept_time_are_warnings() {
+async fn records_of_a_newer_format_and_overdue_entries_are_warnings() {
     let store = Arc::new(MemoryBackend::new());
     let client = client(&store).await;
     let newer = client.submit(Submission::new("work")).await.expect("it is submitted").id();
     let delay = Duration::from_secs(10);
     let delayed = Submission::new("work").delay(delay);
     client.submit(delayed).await.expect("it is submitted");
-    break_it(&store, &newer, |store, unit| {
+    corrupt(&store, &newer, |store, unit| {
         let key = RecordKey::of(&newer);
         let mut records = store.records(newer.partition());
-        let (_, stored) = records.find(|(held, _)| **held == key).expect("it is there");
+        let (_, stored) = records.find(|(held, _)| **held == key).expect("it exists");
         unit.expect.push((key.clone(), stored.version));
         unit.put.push((key, vec![255_u8, 1].into()));
     });

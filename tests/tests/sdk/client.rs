@@ -10,17 +10,17 @@ use ff_sdk::core::policy::ExecutionPolicy;
 use ff_sdk::core::state::PublicState;
 use ff_sdk::core::time::DurationMs;
 use ff_sdk::{Client, ClientConfig, SdkError, Submission};
-use ff_tests::Ground;
-use ff_tests::ground::{LANE, NAMESPACE, PARTITIONS};
+use ff_tests::Fixture;
+use ff_tests::faulty_backend::{any, commits};
+use ff_tests::fixture::{LANE, NAMESPACE, PARTITIONS};
 use ff_tests::kit::{claim, events, kind, ms, secs, submit, work};
-use ff_tests::line::{any, commits};
 use tokio::time::Instant;
 
-/// A result that is waited for comes the moment it is there, for any number of waiters.
+/// All waiters get a result as soon as the execution ends.
 #[tokio::test(start_paused = true)]
-async fn a_result_is_waited_for_and_comes_at_once() {
-    let ground = Ground::memory();
-    let (client, worker) = (ground.client().await, ground.worker("w").await);
+async fn waiters_get_a_result_immediately() {
+    let fixture = Fixture::memory();
+    let (client, worker) = (fixture.client().await, fixture.worker("w").await);
     let id = submit(&client, work()).await;
     let started = Instant::now();
     let waiters: Vec<_> = (0..3)
@@ -29,14 +29,14 @@ async fn a_result_is_waited_for_and_comes_at_once() {
             tokio::spawn(async move { client.result(&id).await.unwrap() })
         })
         .collect();
-    ground.advance(ms(12_345)).await;
+    fixture.advance(ms(12_345)).await;
     claim(&worker).await.complete(Some(b"out".to_vec())).await.unwrap();
     for waiter in waiters {
         let result = waiter.await.unwrap();
         assert_eq!((result.bytes(), result.is_success()), (Some(&b"out"[..]), true));
     }
     assert_eq!(started.elapsed(), ms(12_345));
-    assert_eq!(kind(client.result(&ground.id_in(0)).await), RejectionKind::NotFound);
+    assert_eq!(kind(client.result(&fixture.id_in(0)).await), RejectionKind::NotFound);
 
     let id = submit(&client, work()).await;
     client.cancel(&id, "no").await.unwrap();
@@ -45,18 +45,18 @@ async fn a_result_is_waited_for_and_comes_at_once() {
     assert!(!result.is_success());
 }
 
-/// Many submissions answer in their order, whatever partition each goes to and whether it is
-/// refused, and only so many batches are under way at once.
+/// The results of many submissions are in their order, for all partitions and also for refused
+/// ones, and the number of batches in flight is bounded.
 #[tokio::test(start_paused = true)]
-async fn many_submissions_answer_in_order_and_are_bounded() {
-    let ground = Ground::memory();
-    ground.client().await;
-    let line = ground.line();
+async fn many_submissions_have_ordered_results_and_bounded_batches() {
+    let fixture = Fixture::memory();
+    fixture.client().await;
+    let faulty = fixture.faulty();
     let mut config = ClientConfig::new(NAMESPACE).unwrap();
     (config.max_in_flight, config.partition_config) = (2, Some(PARTITIONS));
-    let client = Client::connect(config, line.clone()).await.unwrap();
-    line.slow_requests(ms(10), any);
-    let ids: Vec<ExecutionId> = (0..300).map(|number| ground.id_in(number % 4)).collect();
+    let client = Client::connect(config, faulty.clone()).await.unwrap();
+    faulty.slow_requests(ms(10), any);
+    let ids: Vec<ExecutionId> = (0..300).map(|number| fixture.id_in(number % 4)).collect();
     let mut submissions: Vec<_> = ids.iter().map(|id| work().id(*id)).collect();
     submissions.insert(7, work().lane("no lane"));
     submissions.insert(9, work().id(ids[0]));
@@ -66,21 +66,21 @@ async fn many_submissions_answer_in_order_and_are_bounded() {
     let created: Vec<_> = outcomes.into_iter().map(Result::unwrap).collect();
     let expected: Vec<_> = ids.into_iter().map(CreateOutcome::Created).collect();
     assert_eq!(created, expected);
-    assert_eq!(line.most_at_once(), 2);
+    assert_eq!(faulty.most_in_flight(), 2);
 }
 
-/// Lists show what passes the filter, page by page, each execution once.
+/// Lists show each execution that passes the filter once, page by page.
 #[tokio::test(start_paused = true)]
 async fn lists_have_filters_and_pages() {
-    let ground = Ground::memory();
-    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let fixture = Fixture::memory();
+    let (client, worker) = (fixture.client().await, fixture.worker("w").await);
     let mut submitted = BTreeSet::new();
     for number in 0..23 {
         let submission = Submission::new(if number % 2 == 0 { "even" } else { "odd" });
         let lane = if number < 10 { "first" } else { "second" };
-        let id = ground.id_in(number % 4);
+        let id = fixture.id_in(number % 4);
         submitted.insert(submit(&client, submission.lane(lane).id(id)).await);
-        ground.advance(ms(1)).await;
+        fixture.advance(ms(1)).await;
     }
     let (mut listed, mut from, mut pages) = (BTreeSet::new(), None, 0);
     loop {
@@ -110,14 +110,14 @@ async fn lists_have_filters_and_pages() {
 
 /// The history has the attempts from the record and the events from the journal, in order.
 #[tokio::test(start_paused = true)]
-async fn history_tells_what_happened_in_order() {
-    let ground = Ground::memory();
-    let (client, worker) = (ground.client().await, ground.worker("w").await);
-    let id = submit(&client, work().id(ground.id_in(0))).await;
-    submit(&client, work().id(ground.id_in(0)).delay(secs(99))).await;
+async fn history_has_attempts_and_events_in_order() {
+    let fixture = Fixture::memory();
+    let (client, worker) = (fixture.client().await, fixture.worker("w").await);
+    let id = submit(&client, work().id(fixture.id_in(0))).await;
+    submit(&client, work().id(fixture.id_in(0)).delay(secs(99))).await;
     claim(&worker).await.fail("it broke", "network").await.unwrap();
-    ground.advance(secs(2)).await;
-    ground.tick().await;
+    fixture.advance(secs(2)).await;
+    fixture.tick().await;
     claim(&worker).await.complete(None).await.unwrap();
     let history = client.history(&id).await.unwrap();
     let ends: Vec<_> = history.attempts.iter().map(|past| &past.end).collect();
@@ -131,45 +131,45 @@ async fn history_tells_what_happened_in_order() {
     assert!(history.events.is_sorted_by_key(|entry| (entry.at, entry.epoch)));
 }
 
-/// A store that is not reached is `Unavailable` once the call's time is over, one that refuses is
-/// `Transport`; where a reply may have been lost, a `Timeout` says that nobody knows. All of them
-/// may be tried again; a reply to another question is a `Bug` at once.
+/// An unreachable store is `Unavailable` at the end of the call's time limit, and one that refuses
+/// is `Transport`; if a reply may have been lost, it is a `Timeout` of a call in doubt. All of them
+/// are retryable. A reply to another request is a `Bug` immediately.
 #[tokio::test(start_paused = true)]
 async fn an_unreachable_store_is_a_typed_error_in_time() {
-    let ground = Ground::memory();
-    let line = ground.line();
-    let client = ground.client_on(line.clone()).await;
+    let fixture = Fixture::memory();
+    let faulty = fixture.faulty();
+    let client = fixture.client_on(faulty.clone()).await;
     let started = Instant::now();
-    line.cut();
+    faulty.disconnect();
     let error = client.submit(work()).await.unwrap_err();
     assert!(matches!(error.engine(), Some(EngineError::Unavailable { op: "create", .. })));
     assert!(error.is_retryable() && started.elapsed() <= secs(30));
     assert!(started.elapsed() > secs(28), "{:?}", started.elapsed());
-    line.mend();
-    line.refuse();
+    faulty.heal();
+    faulty.refuse();
     let error = client.submit(work()).await.unwrap_err();
     assert!(matches!(error.engine(), Some(EngineError::Transport { op: "create", .. })));
     assert!(error.is_retryable());
-    line.mend();
-    line.lose_replies(u32::MAX, any);
+    faulty.heal();
+    faulty.lose_replies(u32::MAX, any);
     let error = client.submit(work()).await.unwrap_err();
     let Some(EngineError::Timeout { applied, .. }) = error.engine() else { panic!("{error}") };
     assert_eq!(*applied, Applied::Unknown);
     assert!(error.is_retryable());
-    line.mend();
-    line.garble(commits);
+    faulty.heal();
+    faulty.garble(commits);
     let error = client.submit(work()).await.unwrap_err();
     assert!(matches!(error.engine(), Some(EngineError::Bug(_))) && !error.is_retryable());
 }
 
-/// Another tenant's execution is not found, whatever is wished of it (`docs/spec.md`, 7).
+/// No call finds an execution of another namespace (`docs/spec.md`, 7).
 #[tokio::test(start_paused = true)]
-async fn another_tenants_execution_is_out_of_reach() {
+async fn an_execution_of_another_namespace_is_not_found() {
     use ff_sdk::core::execution::{BlockKind, Command};
 
-    let ground = Ground::memory();
-    let (client, worker) = (ground.client().await, ground.worker("w").await);
-    let stranger = ground.client_of("stranger", ground.backend().clone()).await;
+    let fixture = Fixture::memory();
+    let (client, worker) = (fixture.client().await, fixture.worker("w").await);
+    let stranger = fixture.client_of("stranger", fixture.backend().clone()).await;
     let id = submit(&client, work()).await;
     let _task = claim(&worker).await;
     assert_eq!(stranger.describe(&id).await.unwrap(), None);
@@ -181,7 +181,7 @@ async fn another_tenants_execution_is_out_of_reach() {
     assert_eq!(kind(stranger.replay(&id).await), RejectionKind::NotFound);
     let block = Command::Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
     assert_eq!(kind(stranger.execute(block).await), RejectionKind::NotFound);
-    let seen = client.describe(&id).await.unwrap().expect("it is there");
+    let seen = client.describe(&id).await.unwrap().expect("it exists");
     assert_eq!((seen.state.public_state, seen.priority.get()), (PublicState::Active, 0));
 }
 
@@ -189,12 +189,12 @@ async fn another_tenants_execution_is_out_of_reach() {
 /// that the execution may have ended and been removed, and a second one would run the work twice.
 #[tokio::test(start_paused = true)]
 async fn a_resent_wire_submission_creates_no_second_execution() {
-    let ground = Ground::memory();
-    let (others, line) = (ground.client().await, ground.line());
+    let fixture = Fixture::memory();
+    let (others, backend) = (fixture.client().await, fixture.faulty());
     let mut config = ClientConfig::new(NAMESPACE).unwrap();
     (config.partition_config, config.call_timeout) = (Some(PARTITIONS), secs(120));
-    let client = Client::connect(config, line.clone()).await.unwrap();
-    let id = ground.id_in(0);
+    let client = Client::connect(config, backend.clone()).await.unwrap();
+    let id = fixture.id_in(0);
     let policy = ExecutionPolicy { retention_ms: DurationMs::ZERO, ..Default::default() };
     let create = WireCreate {
         execution_id: id,
@@ -210,19 +210,19 @@ async fn a_resent_wire_submission_creates_no_second_execution() {
         deadline: None,
         idempotent: false,
     };
-    line.lose_replies(1, commits);
+    backend.lose_replies(1, commits);
     let call = tokio::spawn(async move { client.execute(Command::Create(Box::new(create))).await });
-    ground.advance(ms(1)).await;
-    line.cut();
-    assert!(ground.record(&id).await.is_some(), "the submission whose reply is lost is applied");
+    fixture.advance(ms(1)).await;
+    backend.disconnect();
+    assert!(fixture.record(&id).await.is_some(), "the submission whose reply is lost is applied");
     others.cancel(&id, "not wanted").await.unwrap();
-    ground.advance(secs(61)).await;
-    while ground.record(&id).await.is_some() {
-        ground.tick().await;
+    fixture.advance(secs(61)).await;
+    while fixture.record(&id).await.is_some() {
+        fixture.tick().await;
     }
-    line.mend();
+    backend.heal();
     let error = call.await.unwrap().expect_err("the call cannot know whether it was applied");
     let SdkError::Engine(EngineError::Contextual { source, .. }) = error else { panic!("{error}") };
     assert!(matches!(*source, EngineError::Timeout { applied: Applied::Unknown, .. }), "{source}");
-    assert_eq!(ground.record(&id).await, None);
+    assert_eq!(fixture.record(&id).await, None);
 }

@@ -17,8 +17,8 @@ use ff_sdk::core::store::{Commit, Request, StreamAppend, StreamName, Unit};
 use ff_sdk::{
     Client, FlowFabricWorker, JournalCompletions, MemoryBackend, SdkError, Submission, WorkerConfig,
 };
-use ff_tests::Ground;
-use ff_tests::ground::namespace;
+use ff_tests::Fixture;
+use ff_tests::fixture::namespace;
 use ff_tests::kit::{claim, secs, submit, work};
 use tokio::time::{Instant, timeout};
 
@@ -29,14 +29,13 @@ async fn next(stream: &mut Box<dyn Completions>) -> (ExecutionId, TerminalOutcom
     }
 }
 
-/// A stream from the start tells of every life that ended, how and why, once; a filter leaves out
-/// the rest.
+/// A stream from the start yields each ended life once, with its outcome, if it passes the filter.
 #[tokio::test(start_paused = true)]
-async fn a_stream_tells_of_every_end_that_passes_its_filter() {
+async fn a_stream_yields_every_completion_that_passes_its_filter() {
     let memory = MemoryBackend::new();
-    let ground = Ground::on(Arc::new(memory.clone()));
-    let (client, worker) = (ground.client().await, ground.worker("w").await);
-    let other = ground.client_of("elsewhere", ground.backend()).await;
+    let fixture = Fixture::on(Arc::new(memory.clone()));
+    let (client, worker) = (fixture.client().await, fixture.worker("w").await);
+    let other = fixture.client_of("elsewhere", fixture.backend()).await;
     let done = submit(&client, work()).await;
     claim(&worker).await.complete(None).await.unwrap();
     let failed = submit(&client, work()).await;
@@ -59,7 +58,7 @@ async fn a_stream_tells_of_every_end_that_passes_its_filter() {
     ] {
         assert_eq!(all.iter().filter(|item| **item == (id, outcome)).count(), 1);
     }
-    assert!(timeout(secs(60), stream.next()).await.is_err(), "nothing is told twice");
+    assert!(timeout(secs(60), stream.next()).await.is_err(), "nothing is yielded twice");
     let lane = Some(LaneId::try_new("other").unwrap());
     let filter =
         CompletionFilter { namespace: Some(namespace()), lane, ..CompletionFilter::default() };
@@ -68,16 +67,16 @@ async fn a_stream_tells_of_every_end_that_passes_its_filter() {
     assert!(timeout(secs(60), stream.next()).await.is_err());
 }
 
-/// A stream from the end tells only of what ends later, the moment it ends.
+/// A stream from the end yields only later completions, as soon as they happen.
 #[tokio::test(start_paused = true)]
 async fn a_stream_from_the_end_wakes_with_each_completion() {
-    let ground = Ground::memory();
-    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let fixture = Fixture::memory();
+    let (client, worker) = (fixture.client().await, fixture.worker("w").await);
     submit(&client, work()).await;
     claim(&worker).await.complete(None).await.unwrap();
     let filter = CompletionFilter::default();
     let mut stream: Box<dyn Completions> =
-        Box::new(JournalCompletions::new(ground.backend(), CompletionCursor::end(), filter));
+        Box::new(JournalCompletions::new(fixture.backend(), CompletionCursor::end(), filter));
     assert!(timeout(secs(2), stream.next()).await.is_err());
 
     let started = Instant::now();
@@ -85,29 +84,28 @@ async fn a_stream_from_the_end_wakes_with_each_completion() {
         let id = submit(&client, work()).await;
         let task = claim(&worker).await;
         let completing = async {
-            ground.advance(secs(5)).await;
+            fixture.advance(secs(5)).await;
             task.complete(None).await.unwrap();
         };
-        let (told, ()) = tokio::join!(next(&mut stream), completing);
-        assert_eq!(told, (id, TerminalOutcome::Success));
-        assert_eq!(started.elapsed(), secs(5 * number), "at once");
+        let (item, ()) = tokio::join!(next(&mut stream), completing);
+        assert_eq!(item, (id, TerminalOutcome::Success));
+        assert_eq!(started.elapsed(), secs(5 * number), "immediately");
     }
 }
 
-/// A store whose history changed, or that did not keep what a reader has not read, is a gap: the
-/// reader is told to look again.
+/// A changed history of the store is a gap in each partition, after which the stream continues.
 #[tokio::test(start_paused = true)]
 async fn a_changed_history_is_a_gap() {
     let memory = MemoryBackend::new();
-    let ground = Ground::on(Arc::new(memory.clone()));
-    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let fixture = Fixture::on(Arc::new(memory.clone()));
+    let (client, worker) = (fixture.client().await, fixture.worker("w").await);
     let mut stream = memory.completions(CompletionCursor::start(), CompletionFilter::default());
-    let id = submit(&client, work().id(ground.id_in(0))).await;
+    let id = submit(&client, work().id(fixture.id_in(0))).await;
     claim(&worker).await.complete(None).await.unwrap();
     assert_eq!(next(&mut stream).await.0, id);
 
     memory.with_store(|store| store.set_history(4711));
-    let again = submit(&client, work().id(ground.id_in(0))).await;
+    let again = submit(&client, work().id(fixture.id_in(0))).await;
     claim(&worker).await.complete(None).await.unwrap();
     let mut items = Vec::new();
     while let Ok(item) = timeout(secs(10), stream.next()).await {
@@ -116,76 +114,76 @@ async fn a_changed_history_is_a_gap() {
     let gap = CompletionItem::Gap { partition: Partition::flow(0) };
     assert_eq!(items.iter().filter(|item| **item == gap).count(), 1, "{items:?}");
     assert_eq!(items[0], gap);
-    let told = items.iter().filter_map(|item| match item {
+    let mut completed = items.iter().filter_map(|item| match item {
         CompletionItem::Completed { execution_id, .. } => Some(*execution_id),
         _ => None,
     });
-    assert!(told.into_iter().any(|id| id == again));
+    assert!(completed.any(|id| id == again));
 }
 
-/// An entry that a newer program wrote is a gap, not silence: what it tells is in the records.
+/// An entry of a newer format is a gap.
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_cannot_be_read_is_a_gap() {
     let memory = MemoryBackend::new();
-    let ground = Ground::on(Arc::new(memory.clone()));
-    let client = ground.client().await;
+    let fixture = Fixture::on(Arc::new(memory.clone()));
+    let client = fixture.client().await;
     let mut stream = memory.completions(CompletionCursor::start(), CompletionFilter::default());
     let append = |bytes: &[u8]| StreamAppend { stream: StreamName::Journal, entry: bytes.into() };
     let newer = [FORMAT + 1, 1, 2, 3];
     let unit =
         Unit { append: vec![append(&newer), append(&newer)], ..Unit::new(Purpose::Finish, 1) };
     let commit = Commit { partition: Partition::flow(0), units: vec![unit] };
-    ground.backend().call(Request::Commit(commit)).await.unwrap();
-    let id = submit(&client, work().id(ground.id_in(0))).await;
+    fixture.backend().call(Request::Commit(commit)).await.unwrap();
+    let id = submit(&client, work().id(fixture.id_in(0))).await;
     client.cancel(&id, "no").await.unwrap();
     let gap = CompletionItem::Gap { partition: Partition::flow(0) };
     assert_eq!(stream.next().await, Ok(Some(gap)));
     assert_eq!(next(&mut stream).await, (id, TerminalOutcome::Cancelled));
 }
 
-/// A worker hands out the completion stream that it was connected with, and none otherwise.
+/// A worker returns the completion backend that it was connected with, if any.
 #[tokio::test(start_paused = true)]
-async fn a_worker_has_the_completion_stream_that_it_was_given() {
+async fn a_worker_has_the_completion_backend_of_its_connection() {
     let memory = Arc::new(MemoryBackend::new());
-    let ground = Ground::on(memory.clone());
-    assert!(ground.worker("w").await.completion_backend().is_none());
-    let (config, backend) = (ground.worker_config("v"), memory.clone() as Arc<dyn EngineBackend>);
+    let fixture = Fixture::on(memory.clone());
+    assert!(fixture.worker("w").await.completion_backend().is_none());
+    let (config, backend) = (fixture.worker_config("v"), memory.clone() as Arc<dyn EngineBackend>);
     let worker = FlowFabricWorker::connect_with(config, backend, Some(memory)).await.unwrap();
     let given = worker.completion_backend().unwrap();
     let mut stream = given.completions(CompletionCursor::start(), CompletionFilter::default());
-    let client = ground.client().await;
+    let client = fixture.client().await;
     let id = submit(&client, work()).await;
     client.cancel(&id, "no").await.unwrap();
     assert_eq!(next(&mut stream).await, (id, TerminalOutcome::Cancelled));
 }
 
-/// A caller that gives up waiting again and again, as in a loop over several events, still hears of
-/// what ended, from a backend without wake-ups too.
+/// A caller that drops the future again and again, as in a loop over several events, still gets
+/// completions, also from a backend without wake-ups.
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_waits_in_short_turns_is_told_within_a_second() {
-    let ground = Ground::memory();
-    let (client, line) = (ground.client().await, ground.line());
-    line.mute();
+async fn a_caller_that_waits_in_short_turns_gets_completions_in_time() {
+    let fixture = Fixture::memory();
+    let (client, faulty) = (fixture.client().await, fixture.faulty());
+    faulty.disable_wake_ups();
     let filter = CompletionFilter::default();
     let mut stream: Box<dyn Completions> =
-        Box::new(JournalCompletions::new(line.clone(), CompletionCursor::end(), filter));
+        Box::new(JournalCompletions::new(faulty.clone(), CompletionCursor::end(), filter));
     let turn = || Duration::from_millis(100);
     assert!(timeout(turn(), stream.next()).await.is_err(), "nothing has ended");
     let id = submit(&client, work()).await;
     client.cancel(&id, "no").await.unwrap();
     let ended = Instant::now();
-    let told = loop {
+    let completed = loop {
         match timeout(turn(), next(&mut stream)).await {
-            Ok((told, _)) => break told,
-            Err(_) => assert!(ended.elapsed() <= secs(2), "it is never told"),
+            Ok((completed, _)) => break completed,
+            Err(_) => assert!(ended.elapsed() <= secs(2), "the completion is not yielded"),
         }
     };
-    assert_eq!(told, id);
+    assert_eq!(completed, id);
 }
 
-/// A worker that opens its store by its address has the completions of that store.
+/// A worker that opens its store by a URL has the completions of that store.
 #[tokio::test]
-async fn a_worker_that_opens_its_own_store_hears_of_completions() {
+async fn a_worker_that_opens_its_own_store_gets_completions() {
     let mut config = WorkerConfig::new("worker", "worker-1", "here").unwrap();
     assert_eq!(config.backend, "valkey://127.0.0.1:6379");
     config.backend = "memory:".to_owned();

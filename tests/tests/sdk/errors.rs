@@ -1,4 +1,4 @@
-//! Every kind of rejection is reached through a public call (`docs/spec.md`, 10).
+//! Every kind of rejection can be reached through a public call (`docs/spec.md`, 10).
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -18,20 +18,20 @@ use ff_sdk::{
     Client, ClientConfig, Condition, FlowFabricWorker, HostClock, SdkError, Signal, WaitpointToken,
     WorkerConfig,
 };
-use ff_tests::Ground;
-use ff_tests::ground::{NAMESPACE, PARTITIONS};
+use ff_tests::Fixture;
+use ff_tests::faulty_backend::any;
+use ff_tests::fixture::{NAMESPACE, PARTITIONS};
 use ff_tests::kit::{
-    asking, claim, claiming, complete, fence_of, grant, kind_of, ms, renew, secs, send, submit,
-    suspend_command, work,
+    claim, claim_of, complete, fence_of, grant, grant_request, kind_of, ms, renew, secs, send,
+    submit, suspend_command, work,
 };
-use ff_tests::line::any;
 
 /// The kinds that were reached.
 #[derive(Default)]
 struct Reached(BTreeSet<RejectionKind>);
 
 impl Reached {
-    /// A refused call reaches the kind behind its error.
+    /// Records the kind of rejection of a refused call.
     #[track_caller]
     fn by<T: Debug>(&mut self, result: Result<T, SdkError>) {
         let error = result.expect_err("the call is refused");
@@ -45,27 +45,27 @@ impl Reached {
 
 #[tokio::test(start_paused = true)]
 async fn every_kind_of_rejection_is_reached() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
     let mut reached = Reached::default();
-    by_arguments(&ground, &client, &mut reached).await;
-    by_grants(&ground, &client, &mut reached).await;
-    by_leases(&ground, &client, &mut reached).await;
-    by_phases(&ground, &client, &mut reached).await;
-    by_waiting(&ground, &client, &mut reached).await;
-    by_output(&ground, &client, &mut reached).await;
-    by_secrets(&ground, &mut reached).await;
-    reached.by(superseded(&ground, &client).await);
-    reached.by(ground.admin().await.activate_format(FORMAT + 1).await);
-    reached.by(ground.admin().await.activate_format(0).await);
+    by_arguments(&fixture, &client, &mut reached).await;
+    by_grants(&fixture, &client, &mut reached).await;
+    by_leases(&fixture, &client, &mut reached).await;
+    by_phases(&fixture, &client, &mut reached).await;
+    by_waiting(&fixture, &client, &mut reached).await;
+    by_output(&fixture, &client, &mut reached).await;
+    by_secrets(&fixture, &mut reached).await;
+    reached.by(superseded(&fixture, &client).await);
+    reached.by(fixture.admin().await.activate_format(FORMAT + 1).await);
+    reached.by(fixture.admin().await.activate_format(0).await);
     let missing: Vec<_> =
         TABLE.iter().filter(|row| !reached.0.contains(&row.kind)).map(|row| row.name).collect();
-    assert!(missing.is_empty(), "no public call reached {missing:?}");
+    assert!(missing.is_empty(), "no public call reaches {missing:?}");
 }
 
-async fn by_arguments(ground: &Ground, client: &Client, reached: &mut Reached) {
-    reached.by(client.result(&ground.id_in(0)).await);
-    reached.by(client.describe(&ground.id_in(PARTITIONS.num_flow_partitions)).await);
+async fn by_arguments(fixture: &Fixture, client: &Client, reached: &mut Reached) {
+    reached.by(client.result(&fixture.id_in(0)).await);
+    reached.by(client.describe(&fixture.id_in(PARTITIONS.num_flow_partitions)).await);
     reached.by(client.submit(work().deadline(TimestampMs::ZERO)).await);
     reached.by(client.submit(work().payload(vec![0; (1 << 20) + 1])).await);
     reached.by(client.submit(work().attempt_timeout(secs(0))).await);
@@ -74,46 +74,46 @@ async fn by_arguments(ground: &Ground, client: &Client, reached: &mut Reached) {
     reached.by(client.submit(work().lane("no lane")).await);
     let parsed: Result<ExecutionId, SdkError> = "{fp:007}:x".parse().map_err(SdkError::from);
     reached.by(parsed);
-    reached.by(client.submit(work().id(ground.id_in(0)).idempotency_key("k")).await);
+    reached.by(client.submit(work().id(fixture.id_in(0)).idempotency_key("k")).await);
     let id = submit(client, work().idempotency_key("k")).await;
     reached.by(client.submit(work().idempotency_key("k").priority(1)).await);
     client.cancel(&id, "over").await.unwrap();
 }
 
-async fn by_grants(ground: &Ground, client: &Client, reached: &mut Reached) {
+async fn by_grants(fixture: &Fixture, client: &Client, reached: &mut Reached) {
     let id = submit(client, work()).await;
-    let first = asking(ground, id, "w");
-    reached.by(client.execute(Command::Claim(claiming(ground, &first))).await);
+    let first = grant_request(fixture, id, "w");
+    reached.by(client.execute(Command::Claim(claim_of(fixture, &first))).await);
     let mut worker = first.clone();
     worker.grant_ttl_ms = 0;
     reached.by(client.execute(Command::IssueClaimGrant(worker)).await);
     grant(client, &first).await;
-    reached.by(client.execute(Command::IssueClaimGrant(asking(ground, id, "w"))).await);
-    reached.by(client.execute(Command::ClaimResumed(claiming(ground, &first))).await);
+    reached.by(client.execute(Command::IssueClaimGrant(grant_request(fixture, id, "w"))).await);
+    reached.by(client.execute(Command::ClaimResumed(claim_of(fixture, &first))).await);
     let block = Command::Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
     client.execute(block).await.unwrap();
-    reached.by(client.execute(Command::Claim(claiming(ground, &first))).await);
-    ground.advance(secs(10)).await;
-    reached.by(client.execute(Command::Claim(claiming(ground, &first))).await);
-    reached.by(client.execute(Command::IssueClaimGrant(asking(ground, id, "w"))).await);
+    reached.by(client.execute(Command::Claim(claim_of(fixture, &first))).await);
+    fixture.advance(secs(10)).await;
+    reached.by(client.execute(Command::Claim(claim_of(fixture, &first))).await);
+    reached.by(client.execute(Command::IssueClaimGrant(grant_request(fixture, id, "w"))).await);
     client.cancel(&id, "over").await.unwrap();
 
     let needy = submit(client, work().requires(["gpu"])).await;
-    reached.by(client.execute(Command::IssueClaimGrant(asking(ground, needy, "w"))).await);
+    reached.by(client.execute(Command::IssueClaimGrant(grant_request(fixture, needy, "w"))).await);
     client.cancel(&needy, "over").await.unwrap();
-    let worker = ground.worker("w").await;
+    let worker = fixture.worker("w").await;
     let id = submit(client, work()).await;
     let task = claim(&worker).await;
     task.delay_execution(TimestampMs::ZERO).await.unwrap();
-    let request = asking(ground, id, "w");
+    let request = grant_request(fixture, id, "w");
     grant(client, &request).await;
-    reached.by(client.execute(Command::Claim(claiming(ground, &request))).await);
+    reached.by(client.execute(Command::Claim(claim_of(fixture, &request))).await);
     client.cancel(&id, "over").await.unwrap();
 }
 
-async fn by_leases(ground: &Ground, client: &Client, reached: &mut Reached) {
-    let worker = ground.worker("w").await;
-    let admin = ground.admin().await;
+async fn by_leases(fixture: &Fixture, client: &Client, reached: &mut Reached) {
+    let worker = fixture.worker("w").await;
+    let admin = fixture.admin().await;
     let reclaim_mode = ReclaimMode::OnRequest;
     let policy = ExecutionPolicy { reclaim_mode, max_reclaim_count: 0, ..Default::default() };
     let id = submit(client, work().policy(policy)).await;
@@ -125,7 +125,7 @@ async fn by_leases(ground: &Ground, client: &Client, reached: &mut Reached) {
     reached.by(client.execute(complete(id, stale)).await);
     reached.by(admin.issue_reclaim_grant(&id, worker.config(), 1_000).await);
     drop(task);
-    ground.advance(secs(30)).await;
+    fixture.advance(secs(30)).await;
     reached.by(client.execute(renew(id, fence, 1_000)).await);
     reached.by(admin.issue_reclaim_grant(&id, worker.config(), 1_000).await);
 
@@ -137,11 +137,11 @@ async fn by_leases(ground: &Ground, client: &Client, reached: &mut Reached) {
     reached.by(task.renew_lease().await);
 }
 
-async fn by_phases(ground: &Ground, client: &Client, reached: &mut Reached) {
+async fn by_phases(fixture: &Fixture, client: &Client, reached: &mut Reached) {
     let policy = ExecutionPolicy { max_replay_count: 0, ..Default::default() };
     let id = submit(client, work().policy(policy)).await;
     reached.by(client.replay(&id).await);
-    let worker = ground.worker("w").await;
+    let worker = fixture.worker("w").await;
     let task = claim(&worker).await;
     let block = Command::Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
     reached.by(client.execute(block).await);
@@ -149,8 +149,8 @@ async fn by_phases(ground: &Ground, client: &Client, reached: &mut Reached) {
     reached.by(client.replay(&id).await);
 }
 
-async fn by_waiting(ground: &Ground, client: &Client, reached: &mut Reached) {
-    let worker = ground.worker("w").await;
+async fn by_waiting(fixture: &Fixture, client: &Client, reached: &mut Reached) {
+    let worker = fixture.worker("w").await;
     let id = submit(client, work()).await;
     let task = claim(&worker).await;
     let inbox = task.create_pending_waitpoint("inbox", None).await.unwrap();
@@ -161,17 +161,17 @@ async fn by_waiting(ground: &Ground, client: &Client, reached: &mut Reached) {
     }
     reached.by(send(client, &id, &inbox, "data").await);
     reached.by(client.resume(&id).await);
-    let suspend = || suspend_command(ground, id, fence_of(&task), Condition::OperatorOnly);
+    let suspend = || suspend_command(fixture, id, fence_of(&task), Condition::OperatorOnly);
     client.execute(suspend()).await.unwrap();
     reached.by(client.execute(suspend()).await);
     client.cancel(&id, "over").await.unwrap();
     reached.by(send(client, &id, &inbox, "data").await);
-    // A command that nobody has read the secrets for: the client reads them by itself.
+    // A command without the secrets, which a client would read itself.
     let command = DeliverSignal {
         execution_id: id,
         waitpoint_id: inbox.id,
         token: inbox.token.clone(),
-        signal_id: SignalId::random(&mut ground.entropy()),
+        signal_id: SignalId::random(&mut fixture.entropy()),
         name: "data".parse().unwrap(),
         source: None,
         payload: None,
@@ -180,13 +180,13 @@ async fn by_waiting(ground: &Ground, client: &Client, reached: &mut Reached) {
         found: FoundSignal::Unread,
     };
     let context = OperationContext::new(DurationMs::from_secs(5), Codec::default());
-    let transact = Transact::new(command, Patience::new(context, ground.entropy()));
-    let unread = ff_sdk::drive(&*ground.backend(), &HostClock::new(), transact).await;
+    let transact = Transact::new(command, Patience::new(context, fixture.entropy()));
+    let unread = ff_sdk::drive(&*fixture.backend(), &HostClock::new(), transact).await;
     reached.by(unread.map_err(SdkError::from));
 }
 
-async fn by_output(ground: &Ground, client: &Client, reached: &mut Reached) {
-    let worker = ground.worker("w").await;
+async fn by_output(fixture: &Fixture, client: &Client, reached: &mut Reached) {
+    let worker = fixture.worker("w").await;
     let id = submit(client, work()).await;
     let task = claim(&worker).await;
     let frame = |sequence: u64| Command::AppendFrame {
@@ -204,24 +204,24 @@ async fn by_output(ground: &Ground, client: &Client, reached: &mut Reached) {
     reached.by(client.execute(frame(1)).await);
 }
 
-async fn by_secrets(ground: &Ground, reached: &mut Reached) {
-    let admin = ground.admin().await;
+async fn by_secrets(fixture: &Fixture, reached: &mut Reached) {
+    let admin = fixture.admin().await;
     reached.by(admin.rotate_waitpoint_secret("", "00", 0).await);
     reached.by(admin.rotate_waitpoint_secret("k2", "no hex", 0).await);
     reached.by(admin.rotate_waitpoint_secret("k2", "00", u64::MAX).await);
     reached.by(admin.rotate_waitpoint_secret("k1", "00", 0).await);
 }
 
-/// A call that was meant for a life that is over: it met the first life, its commit came late, and
-/// meanwhile somebody cancelled and replayed the execution.
-async fn superseded(ground: &Ground, client: &Client) -> Result<(), SdkError> {
-    let line = ground.line();
-    let slow = ground.client_on(line.clone()).await;
+/// A call for a life that has ended: it read the first life, and before its commit arrived, the
+/// execution was cancelled and replayed.
+async fn superseded(fixture: &Fixture, client: &Client) -> Result<(), SdkError> {
+    let faulty = fixture.faulty();
+    let slow = fixture.client_on(faulty.clone()).await;
     let id = submit(client, work()).await;
-    line.slow_requests(ms(100), any);
+    faulty.slow_requests(ms(100), any);
     let late = slow.cancel(&id, "meant for the first life");
     let meanwhile = async {
-        ground.advance(ms(150)).await;
+        fixture.advance(ms(150)).await;
         client.cancel(&id, "over").await.unwrap();
         client.replay(&id).await.unwrap();
     };
@@ -230,14 +230,13 @@ async fn superseded(ground: &Ground, client: &Client) -> Result<(), SdkError> {
     late
 }
 
-/// A configuration that cannot be is refused at connect, with the field's name, before anything is
-/// sent.
+/// An invalid configuration is refused at connect, with the field's name, before anything is sent.
 #[tokio::test(start_paused = true)]
-async fn a_configuration_that_cannot_be_names_its_field() {
-    let ground = Ground::memory();
-    let line = ground.line();
-    type Spoil<T> = fn(&mut T);
-    let spoils: [(&str, Spoil<WorkerConfig>); 6] = [
+async fn an_invalid_configuration_names_its_field() {
+    let fixture = Fixture::memory();
+    let faulty = fixture.faulty();
+    type Change<T> = fn(&mut T);
+    let changes: [(&str, Change<WorkerConfig>); 6] = [
         ("lanes", |config| config.lanes.clear()),
         ("max_concurrent_tasks", |config| config.max_concurrent_tasks = 0),
         ("lease_ttl_ms", |config| config.lease_ttl_ms = 0),
@@ -245,45 +244,45 @@ async fn a_configuration_that_cannot_be_names_its_field() {
         ("claim_poll_interval_ms", |config| config.claim_poll_interval_ms = 0),
         ("known_format", |config| config.known_format = FORMAT + 1),
     ];
-    for (field, spoil) in spoils {
-        let mut config = ground.worker_config("w");
-        spoil(&mut config);
-        let refused = FlowFabricWorker::connect_with(config, line.clone(), None).await;
+    for (field, change) in changes {
+        let mut config = fixture.worker_config("w");
+        change(&mut config);
+        let refused = FlowFabricWorker::connect_with(config, faulty.clone(), None).await;
         let Err(SdkError::Config { field: named, .. }) = refused else { panic!("{refused:?}") };
         assert_eq!(named, field);
     }
-    let spoils: [(&str, Spoil<ClientConfig>); 3] = [
+    let changes: [(&str, Change<ClientConfig>); 3] = [
         ("payload_limit", |config| config.payload_limit = (1 << 24) + 1),
         ("max_in_flight", |config| config.max_in_flight = 0),
         ("known_format", |config| config.known_format = 0),
     ];
-    for (field, spoil) in spoils {
+    for (field, change) in changes {
         let mut config = ClientConfig::new(NAMESPACE).unwrap();
-        spoil(&mut config);
-        let refused = Client::connect(config, line.clone()).await;
+        change(&mut config);
+        let refused = Client::connect(config, faulty.clone()).await;
         let Err(SdkError::Config { field: named, .. }) = refused else { panic!("{refused:?}") };
         assert_eq!(named, field);
     }
-    assert_eq!(line.calls(), 0);
+    assert_eq!(faulty.calls(), 0);
     assert!(WorkerConfig::new("no worker", "w-1", NAMESPACE).is_err());
 }
 
-/// The longest retention saturates at the latest instant and is never negative.
+/// The longest retention saturates at the latest instant.
 #[tokio::test(start_paused = true)]
 async fn the_longest_durations_saturate() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
     let longest = DurationMs::new(u64::MAX);
     let mut policy = ExecutionPolicy { retention_ms: longest, ..Default::default() };
     policy.timeout.attempt_timeout_ms = Some(longest);
     policy.timeout.execution_deadline_ms = Some(longest);
     policy.retry.backoff = Backoff::Fixed { delay_ms: longest };
-    let worker = ground.worker("w").await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, work().policy(policy)).await;
     let outcome = claim(&worker).await.fail("it broke", "network").await.unwrap();
     let delay_until = TimestampMs::MAX;
     assert_eq!(outcome, FailOutcome::RetryScheduled { delay_until });
     client.cancel(&id, "over").await.unwrap();
-    assert_eq!(ground.place(&id, IndexName::Due).await.unwrap().instant(), TimestampMs::MAX);
-    assert!(ground.tick().await.applied.is_empty());
+    assert_eq!(fixture.score(&id, IndexName::Due).await.unwrap().instant(), TimestampMs::MAX);
+    assert!(fixture.tick().await.applied.is_empty());
 }

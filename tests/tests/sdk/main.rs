@@ -1,12 +1,12 @@
-//! The SDK over the embedded backend: workers, tasks, clients, the runtime and the completion
-//! stream, on paused time (`docs/spec.md`, 11).
+//! The SDK over the memory backend: workers, tasks, clients, the runtime and the completion stream,
+//! in paused time (`docs/spec.md`, 11).
 
 mod audit;
 mod claiming;
 mod client;
 mod completions;
 mod errors;
-mod keeping;
+mod leases;
 mod many_signals;
 mod names;
 mod output;

@@ -1,4 +1,4 @@
-//! An execution that is sent as much as it may be stays as light as any other (`docs/spec.md`, 5).
+//! The record of an execution stays small with the largest number of signals (`docs/spec.md`, 5).
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use ff_sdk::{
     ClaimedTask, Client, Condition, CountKind, IssuedWaitpoint, Signal, SignalMatcher,
     SuspendOutcome, Suspension,
 };
-use ff_tests::Ground;
+use ff_tests::Fixture;
 use ff_tests::kit::{claim, kind, secs, submit, work};
 
-/// Sends so many signals of so many bytes, eight at a time.
+/// Sends `count` signals of `size` bytes, eight at a time.
 async fn send(
     client: &Client,
     task: &ClaimedTask,
@@ -21,15 +21,15 @@ async fn send(
     count: usize,
     size: usize,
 ) {
-    let mut under_way = tokio::task::JoinSet::new();
+    let mut in_flight = tokio::task::JoinSet::new();
     for _ in 0..count {
-        if under_way.len() == 8 {
-            under_way.join_next().await.unwrap().unwrap();
+        if in_flight.len() == 8 {
+            in_flight.join_next().await.unwrap().unwrap();
         }
         let (client, id, at) = (client.clone(), task.execution_id(), at.clone());
-        under_way.spawn(async move {
+        in_flight.spawn(async move {
             let signal = Signal::new("data", at.token.clone()).unwrap().payload(vec![7; size]);
-            // Eight senders of one execution conflict now and then, and try again.
+            // Eight senders of one execution conflict now and then; they try again.
             loop {
                 match client.deliver_signal(&id, &at.id, signal.clone()).await {
                     Ok(_) => return,
@@ -39,12 +39,12 @@ async fn send(
             }
         });
     }
-    while let Some(sent) = under_way.join_next().await {
+    while let Some(sent) = in_flight.join_next().await {
         sent.unwrap();
     }
 }
 
-/// The median time that a renewal takes, in pairs with one of another task.
+/// The median times of renewals of two tasks, measured in turn.
 async fn renewals(one: &ClaimedTask, other: &ClaimedTask) -> (Duration, Duration) {
     let (mut times, mut others) = (Vec::new(), Vec::new());
     for _ in 0..201 {
@@ -59,12 +59,12 @@ async fn renewals(one: &ClaimedTask, other: &ClaimedTask) -> (Duration, Duration
     (times[100], others[100])
 }
 
-/// Sends 10,000 signals, ten of them of 256 KiB, and looks at the record, the renewals, and what is
-/// left when retention is over.
-async fn many(ground: &Ground) -> (Duration, Duration) {
-    let client = ground.client().await;
+/// Sends 10,000 signals, ten of them of 256 KiB, and checks the size of the record, the times of
+/// renewals, and that nothing remains after retention.
+async fn many(fixture: &Fixture) -> (Duration, Duration) {
+    let client = fixture.client().await;
     let slots = |config: &mut ff_sdk::WorkerConfig| config.max_concurrent_tasks = 2;
-    let worker = ground.worker_with("w", slots).await;
+    let worker = fixture.worker_with("w", slots).await;
     let retention_ms = DurationMs::from_secs(60);
     let short = ExecutionPolicy { retention_ms, ..ExecutionPolicy::default() };
     let id = submit(&client, work().policy(short.clone())).await;
@@ -77,11 +77,11 @@ async fn many(ground: &Ground) -> (Duration, Duration) {
     let over = Signal::new("data", inbox.token.clone()).unwrap();
     let over = client.deliver_signal(&id, &inbox.id, over).await;
     assert_eq!(kind(over), RejectionKind::SignalLimitExceeded);
-    let bytes = ground.record(&id).await.unwrap().len();
+    let bytes = fixture.record(&id).await.unwrap().len();
     assert!(bytes <= 8 << 10, "the record has {bytes} bytes");
     let times = renewals(&task, &without).await;
 
-    // A suspension hears all of them.
+    // A suspension counts all of them.
     let all = Condition::Count {
         n: 64,
         kind: CountKind::DistinctSignals,
@@ -90,37 +90,37 @@ async fn many(ground: &Ground) -> (Duration, Duration) {
     };
     let asked = Suspension::until(all).open(&inbox);
     let SuspendOutcome::AlreadySatisfied(task) = task.suspend(asked).await.unwrap() else {
-        panic!("the signals were there already");
+        panic!("the signals were received before the suspension");
     };
     assert_eq!(task.resume_signals().await.unwrap().len(), 64);
-    let bytes = ground.record(&id).await.unwrap().len();
+    let bytes = fixture.record(&id).await.unwrap().len();
     assert!(bytes <= 8 << 10, "the record has {bytes} bytes");
     task.complete(None).await.unwrap();
     without.complete(None).await.unwrap();
-    ground.advance(secs(61)).await;
+    fixture.advance(secs(61)).await;
     for _ in 0..4 {
-        ground.tick().await;
+        fixture.tick().await;
     }
-    assert!(ground.record(&id).await.is_none());
+    assert!(fixture.record(&id).await.is_none());
     let index = IndexName::Signals { execution: id.uuid() };
-    assert!(ground.entries_of(id.partition(), index).await.is_empty());
+    assert!(fixture.entries_of(id.partition(), index).await.is_empty());
     times
 }
 
 #[tokio::test(start_paused = true)]
 async fn many_signals_leave_the_record_small_in_memory() {
     let memory = ff_sdk::MemoryBackend::new();
-    let ground = Ground::on(std::sync::Arc::new(memory.clone()));
-    many(&ground).await;
+    let fixture = Fixture::on(std::sync::Arc::new(memory.clone()));
+    many(&fixture).await;
     let account = memory.with_store(|store| store.account());
-    // The configuration and the secrets are left, in the partition that has no executions.
+    // The configuration and the secrets remain, in the partition {meta}.
     assert!(account.without_streams() < 200, "{account:?}");
 }
 
 /// The renewals of an execution with 10,000 signals take as long as those of one without.
 #[tokio::test(start_paused = true)]
 async fn many_signals_leave_the_record_small_on_valkey() {
-    let (with, without) = many(&Ground::valkey()).await;
+    let (with, without) = many(&Fixture::valkey()).await;
     println!("a renewal takes {with:?}, and {without:?} without signals");
     assert!(with <= without * 3 / 2, "{with:?} and {without:?}");
 }

@@ -1,4 +1,4 @@
-//! What a user of the sdk names, and what it prints of its values.
+//! The names that a user of the SDK needs, and the `Debug` output of its values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,10 +8,10 @@ use ff_sdk::{
     CompletionCursor, CompletionFilter, Completions, Cursor, JournalCompletions, Signal,
     Submission, TaskContext, WaitpointToken, WorkerRuntime,
 };
-use ff_tests::Ground;
+use ff_tests::Fixture;
 use ff_tests::kit::{claim, submit, work};
 
-/// For those who write a backend, a clock or a store of their own.
+/// Types of core that only implementors of a backend, a clock or a store need.
 const OF_CORE: [&str; 4] = ["HostTime", "MemoryStore", "Operation", "StoreMeta"];
 
 const OF_STD: [&str; 25] = [
@@ -42,7 +42,7 @@ const OF_STD: [&str; 25] = [
     "Vec",
 ];
 
-/// The text of the sdk's files, without their tests.
+/// The text of the SDK's files, without their tests.
 fn sources(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -59,14 +59,14 @@ fn sources(folder: &Path) -> Vec<String> {
 
 /// The names of types in a text.
 fn types(text: &str) -> impl Iterator<Item = &str> {
-    let words = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
-    words.filter(|word| {
-        let mut letters = word.chars();
+    let names = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+    names.filter(|name| {
+        let mut letters = name.chars();
         letters.next().is_some_and(char::is_uppercase) && letters.any(char::is_lowercase)
     })
 }
 
-/// The heads of public functions and the types of public fields.
+/// The signatures of public functions and the types of public fields.
 fn public(text: &str) -> impl Iterator<Item = &str> {
     let items = text.match_indices("\n    pub ").map(|(at, _)| &text[at + 9..]);
     items.filter_map(|item| {
@@ -78,9 +78,9 @@ fn public(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Goal: whatever public functions take and give can be named from the root of the crate.
+/// All types in the signatures of public functions can be named from the root of the crate.
 #[test]
-fn all_that_functions_take_and_give_is_at_the_root() {
+fn all_types_of_signatures_are_at_the_root() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/src");
     let root = fs::read_to_string(folder.join("lib.rs")).unwrap();
     let exports = root.split("\npub use ").skip(1).filter_map(|rest| rest.split(';').next());
@@ -93,18 +93,18 @@ fn all_that_functions_take_and_give_is_at_the_root() {
     assert!(lacking.is_empty(), "not at the root of ff_sdk: {lacking:?}");
 }
 
-/// Goal: no value that holds tokens or payloads prints them.
+/// No value that holds tokens or payloads prints them.
 #[tokio::test(start_paused = true)]
 async fn tokens_and_payloads_are_not_printed() {
     const HIDDEN: &str = "pssst";
     let bytes = format!("{:?}", HIDDEN.as_bytes());
     let bytes = bytes.trim_matches(['[', ']']);
-    let ground = Ground::memory();
-    let (client, worker) = (ground.client().await, ground.worker("w").await);
+    let fixture = Fixture::memory();
+    let (client, worker) = (fixture.client().await, fixture.worker("w").await);
     let token = WaitpointToken::new(format!("k1:{HIDDEN}"));
     let signal = Signal::new("go", token).unwrap().payload(HIDDEN).idempotency_key(HIDDEN);
-    let mut said = format!("{signal:?}");
-    assert!(said.contains("payload_bytes: Some(5)") && said.contains("go"), "{said}");
+    let mut printed = format!("{signal:?}");
+    assert!(printed.contains("payload_bytes: Some(5)") && printed.contains("go"), "{printed}");
 
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
@@ -113,27 +113,27 @@ async fn tokens_and_payloads_are_not_printed() {
     }
     let mut tail = client.tail(&id, None, Cursor::Start, None).await.unwrap();
     tail.next().await.unwrap().unwrap();
-    said += &format!("{tail:?}");
+    printed += &format!("{tail:?}");
     task.complete(None).await.unwrap();
 
     let filter = CompletionFilter::default();
-    let mut ended = JournalCompletions::new(ground.backend(), CompletionCursor::start(), filter);
+    let mut ended = JournalCompletions::new(fixture.backend(), CompletionCursor::start(), filter);
     ended.next().await.unwrap().unwrap();
-    said += &format!("{ended:?}");
+    printed += &format!("{ended:?}");
 
     let runtime = WorkerRuntime::new(worker).handle("kind", async |context: TaskContext| {
         TaskContext::append_frame(&context, "log", format!("{context:?}"), BTreeMap::new())
             .await
             .map(|_| ())
     });
-    said += &format!("{runtime:?}");
+    printed += &format!("{runtime:?}");
     let id = submit(&client, Submission::new("kind").payload(HIDDEN)).await;
     runtime.run_until(client.result(&id)).await.unwrap().unwrap();
     let attempt = Default::default();
     let page = client.read_stream(&id, attempt, Cursor::Start, 1, None).await.unwrap();
-    said += &String::from_utf8_lossy(&page.frames[0].frame.payload);
+    printed += &String::from_utf8_lossy(&page.frames[0].frame.payload);
     for name in ["Signal {", "Tail {", "JournalCompletions {", "WorkerRuntime {", "TaskContext {"] {
-        assert!(said.contains(name), "{name}: {said}");
+        assert!(printed.contains(name), "{name}: {printed}");
     }
-    assert!(!said.contains(HIDDEN) && !said.contains(bytes), "{said}");
+    assert!(!printed.contains(HIDDEN) && !printed.contains(bytes), "{printed}");
 }

@@ -13,19 +13,19 @@ use ff_sdk::{
     Client, FlowFabricWorker, HandlerError, Json, Payload, RawPayload, State, Submission,
     TaskContext, TaskOutcome, WorkerRuntime,
 };
-use ff_tests::Ground;
-use ff_tests::kit::{kind, ms, secs, see, state, submit};
-use ff_tests::line::writes_a_result;
+use ff_tests::Fixture;
+use ff_tests::faulty_backend::writes_a_result;
+use ff_tests::kit::{describe, kind, ms, secs, state, submit};
 
-/// A worker with four slots that keeps time.
-async fn worker(ground: &Ground) -> FlowFabricWorker {
+/// A worker with four slots and a timekeeper.
+async fn worker(fixture: &Fixture) -> FlowFabricWorker {
     let set_up = |config: &mut ff_sdk::WorkerConfig| {
         (config.max_concurrent_tasks, config.timekeeper) = (4, true);
     };
-    ground.worker_with("runtime", set_up).await
+    fixture.worker_with("runtime", set_up).await
 }
 
-/// The category of the failure that an execution ended with.
+/// The category of an execution's failure.
 async fn category(client: &Client, id: &ExecutionId) -> String {
     match client.result(id).await.unwrap().outcome {
         Outcome::Failed(failure) => failure.category.as_str().to_owned(),
@@ -49,9 +49,9 @@ async fn greet(
 
 #[tokio::test(start_paused = true)]
 async fn handlers_get_payload_state_and_context() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
-    let runtime = WorkerRuntime::new(worker(&ground).await)
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
+    let runtime = WorkerRuntime::new(worker(&fixture).await)
         .state("hello".to_owned())
         .handle("greet", greet)
         .handle("raw", |RawPayload(payload): RawPayload| async move {
@@ -63,7 +63,7 @@ async fn handlers_get_payload_state_and_context() {
         let id = submit(&client, submission).await;
         let result = client.result(&id).await.unwrap();
         assert_eq!(result.bytes(), Some(&b"\"hello world 0 true\""[..]));
-        assert_eq!(see(&client, &id).await.progress.unwrap().percent, 50);
+        assert_eq!(describe(&client, &id).await.progress.unwrap().percent, 50);
         let id = submit(&client, Submission::new("raw").payload([1, 2, 255])).await;
         assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&[255, 2, 1][..]));
         let id = submit(&client, Submission::new("nothing")).await;
@@ -73,16 +73,16 @@ async fn handlers_get_payload_state_and_context() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_no_handler_can_work_on_fails_with_its_category() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
-    let runtime = WorkerRuntime::new(worker(&ground).await)
+async fn tasks_that_no_handler_can_run_fail_with_their_category() {
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
+    let runtime = WorkerRuntime::new(worker(&fixture).await)
         .handle("number", |Payload(_): Payload<u8>| async {})
         .handle("state", |_: State<u64>| async {});
     let work = async {
-        let id = submit(&client, Submission::new("number").payload("no number")).await;
+        let id = submit(&client, Submission::new("number").payload("not a number")).await;
         assert_eq!(category(&client, &id).await, "invalid_payload");
-        assert_eq!(see(&client, &id).await.counts.retries, 0, "a retry cannot help");
+        assert_eq!(describe(&client, &id).await.counts.retries, 0, "a retry cannot help");
         let id = submit(&client, once("state")).await;
         assert_eq!(category(&client, &id).await, "missing_state");
         let id = submit(&client, once("unknown")).await;
@@ -92,12 +92,12 @@ async fn what_no_handler_can_work_on_fails_with_its_category() {
 }
 
 /// A panic, before or after the first await, fails the attempt with category `handler_panic`, which
-/// is retried like any other, and the runtime goes on.
+/// is retried like any other failure; the runtime continues.
 #[tokio::test(start_paused = true)]
 async fn a_panic_fails_the_attempt_and_nothing_else() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
-    let runtime = WorkerRuntime::new(worker(&ground).await)
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
+    let runtime = WorkerRuntime::new(worker(&fixture).await)
         .handle("late", |context: TaskContext| async move {
             tokio::time::sleep(ms(5)).await;
             assert!(context.attempt_index() > AttemptIndex(0), "the first attempt panics");
@@ -109,7 +109,7 @@ async fn a_panic_fails_the_attempt_and_nothing_else() {
     let work = async {
         let late = submit(&client, Submission::new("late")).await;
         assert!(client.result(&late).await.unwrap().is_success());
-        let seen = see(&client, &late).await;
+        let seen = describe(&client, &late).await;
         assert_eq!((seen.counts.retries, seen.attempts_total), (1, 2));
         let early = submit(&client, once("early")).await;
         assert_eq!(category(&client, &early).await, "handler_panic");
@@ -118,12 +118,12 @@ async fn a_panic_fails_the_attempt_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_decides_what_becomes_of_its_task() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
+async fn the_outcome_of_a_handler_determines_the_end_of_its_task() {
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
     let runs = Arc::new(AtomicU32::new(0));
     let counted = runs.clone();
-    let runtime = WorkerRuntime::new(worker(&ground).await)
+    let runtime = WorkerRuntime::new(worker(&fixture).await)
         .handle("delay", move |context: TaskContext| {
             let run = counted.fetch_add(1, Ordering::SeqCst);
             async move {
@@ -141,10 +141,10 @@ async fn a_handler_decides_what_becomes_of_its_task() {
         .handle("error", || async { Err::<(), _>(HandlerError::from(std::fmt::Error)) });
     let work = async {
         let id = submit(&client, Submission::new("delay")).await;
-        let started = ground.now().await;
+        let started = fixture.now().await;
         assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&b"2"[..]));
-        assert!(ground.now().await.since(started) >= DurationMs::from_secs(9));
-        assert_eq!(see(&client, &id).await.attempts_total, 1, "the same attempt went on");
+        assert!(fixture.now().await.since(started) >= DurationMs::from_secs(9));
+        assert_eq!(describe(&client, &id).await.attempts_total, 1, "the attempt was continued");
         let id = submit(&client, Submission::new("cancel")).await;
         let outcome = client.result(&id).await.unwrap().outcome;
         assert_eq!(outcome, Outcome::Cancelled { reason: "not wanted".to_owned() });
@@ -166,12 +166,12 @@ impl Drop for Flag {
     }
 }
 
-/// When a lease is lost, the handler's future is dropped where it stands, and its slot is free.
+/// When a lease is lost, the handler's future is dropped, and its slot is free.
 #[tokio::test(start_paused = true)]
 async fn a_lost_lease_drops_the_handlers_future() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
-    let worker = ground.worker("runtime").await;
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
+    let worker = fixture.worker("runtime").await;
     let (dropped, finished) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (flag, late) = (dropped.clone(), finished.clone());
     let runtime = WorkerRuntime::new(worker.clone())
@@ -186,10 +186,10 @@ async fn a_lost_lease_drops_the_handlers_future() {
         .handle("short", || async {});
     let work = async {
         let id = submit(&client, Submission::new("long")).await;
-        ground.advance(secs(1)).await;
+        fixture.advance(secs(1)).await;
         assert_eq!(state(&client, &id).await, PublicState::Active);
         client.cancel(&id, "no").await.unwrap();
-        ground.advance(secs(11)).await;
+        fixture.advance(secs(11)).await;
         assert!(dropped.load(Ordering::SeqCst) && !finished.load(Ordering::SeqCst));
         let id = submit(&client, Submission::new("short")).await;
         assert!(client.result(&id).await.unwrap().is_success());
@@ -199,14 +199,14 @@ async fn a_lost_lease_drops_the_handlers_future() {
     assert_eq!(worker.free_slots(), 1);
 }
 
-/// As many handlers run at once as the worker has slots, and no more.
+/// As many handlers run at the same time as the worker has slots, and no more.
 #[tokio::test(start_paused = true)]
-async fn as_many_handlers_run_at_once_as_there_are_slots() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
+async fn as_many_handlers_run_at_the_same_time_as_there_are_slots() {
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
     let (running, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let (count, peak) = (running.clone(), most.clone());
-    let runtime = WorkerRuntime::new(worker(&ground).await).handle("work", move || {
+    let runtime = WorkerRuntime::new(worker(&fixture).await).handle("work", move || {
         let (count, peak) = (count.clone(), peak.clone());
         async move {
             peak.fetch_max(1 + count.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
@@ -226,18 +226,18 @@ async fn as_many_handlers_run_at_once_as_there_are_slots() {
     assert_eq!((running.load(Ordering::SeqCst), most.load(Ordering::SeqCst)), (0, 4));
 }
 
-/// A runtime whose slots others hold waits for them without keeping everybody else from running.
+/// A runtime whose slots are held by other users of its worker waits without blocking the thread.
 #[tokio::test(start_paused = true)]
-async fn a_runtime_whose_slots_others_hold_waits() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
-    let worker = ground.worker("runtime").await;
+async fn a_runtime_waits_for_slots_that_are_held_elsewhere() {
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
+    let worker = fixture.worker("runtime").await;
     submit(&client, Submission::new("work")).await;
     let task = ff_tests::kit::claim(&worker).await;
     let id = submit(&client, Submission::new("work")).await;
     let runtime = WorkerRuntime::new(worker).handle("work", || async {});
     let work = async {
-        ground.advance(secs(5)).await;
+        fixture.advance(secs(5)).await;
         assert_eq!(state(&client, &id).await, PublicState::Waiting);
         task.complete(None).await.unwrap();
         assert!(client.result(&id).await.unwrap().is_success());
@@ -245,13 +245,13 @@ async fn a_runtime_whose_slots_others_hold_waits() {
     runtime.run_until(work).await.unwrap();
 }
 
-/// What the store would refuse each time is a failed attempt, not one that runs out and is
-/// reclaimed again and again.
+/// An outcome that the store would always refuse is a failed attempt; otherwise the lease would
+/// expire and the execution be reclaimed again and again.
 #[tokio::test(start_paused = true)]
 async fn an_outcome_that_cannot_be_stored_is_a_failed_attempt() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
-    let runtime = WorkerRuntime::new(worker(&ground).await)
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
+    let runtime = WorkerRuntime::new(worker(&fixture).await)
         .handle("large", || async { vec![0; (1 << 20) + 1] })
         .handle("category", || async {
             Err::<(), _>(HandlerError::new("no category", "it broke").permanent())
@@ -261,19 +261,19 @@ async fn an_outcome_that_cannot_be_stored_is_a_failed_attempt() {
         assert_eq!(category(&client, &id).await, "invalid_result");
         let id = submit(&client, Submission::new("category")).await;
         assert_eq!(category(&client, &id).await, "handler_error");
-        let seen = see(&client, &id).await;
+        let seen = describe(&client, &id).await;
         assert_eq!((seen.attempts_total, seen.counts.reclaims), (1, 0));
     };
     runtime.run_until(work).await.unwrap();
 }
 
-/// A handler may leave a copy of its context behind, to report progress from another task for
-/// example: what it returns counts all the same.
+/// A handler may leave a clone of its context behind, for example to report progress from another
+/// task; its outcome is still applied.
 #[tokio::test(start_paused = true)]
 async fn a_context_that_outlives_its_handler_does_not_undo_its_outcome() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
-    let runtime = WorkerRuntime::new(worker(&ground).await).handle(
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
+    let runtime = WorkerRuntime::new(worker(&fixture).await).handle(
         "work",
         |context: TaskContext| async move {
             tokio::spawn(async move { context.lease_lost().await });
@@ -287,13 +287,13 @@ async fn a_context_that_outlives_its_handler_does_not_undo_its_outcome() {
     runtime.run_until(work).await.unwrap();
 }
 
-/// Where the outcome cannot be stored, the execution is reclaimed, though a copy of its context is
-/// still about.
+/// If the outcome cannot be stored, the execution is reclaimed, although a clone of its context
+/// exists.
 #[tokio::test(start_paused = true)]
 async fn a_context_that_outlives_its_handler_does_not_keep_the_lease() {
-    let ground = Ground::memory();
-    let (client, line) = (ground.client().await, ground.line());
-    let broken = ground.worker_on(line.clone(), "broken", |_| {}).await;
+    let fixture = Fixture::memory();
+    let (client, faulty) = (fixture.client().await, fixture.faulty());
+    let broken = fixture.worker_on(faulty.clone(), "broken", |_| {}).await;
     let id = submit(&client, Submission::new("work")).await;
     let handled = Arc::new(AtomicU32::new(0));
     let runtime = WorkerRuntime::new(broken).state(handled.clone()).handle(
@@ -304,24 +304,24 @@ async fn a_context_that_outlives_its_handler_does_not_keep_the_lease() {
             "done".to_owned()
         },
     );
-    line.garble(writes_a_result);
-    let keeper = ground.timekeeper().await;
-    runtime.run_until(ground.advance(secs(120))).await.unwrap();
-    let attempts = see(&client, &id).await.attempts_total;
+    faulty.garble(writes_a_result);
+    let timekeeper = fixture.timekeeper().await;
+    runtime.run_until(fixture.advance(secs(120))).await.unwrap();
+    let attempts = describe(&client, &id).await.attempts_total;
     assert!(attempts > 1 && handled.load(Ordering::Relaxed) > 1, "{attempts} attempts");
-    drop(keeper);
+    drop(timekeeper);
 }
 
-/// A task keeps its lease though all handles to its worker are gone.
+/// A task keeps its lease after all handles to its worker were dropped.
 #[tokio::test(start_paused = true)]
 async fn a_task_outlives_the_handles_to_its_worker() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
-    let worker = ground.worker("w").await;
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
     let id = submit(&client, Submission::new("work")).await;
     let task = ff_tests::kit::claim(&worker).await;
     drop(worker);
-    ground.advance(secs(120)).await;
+    fixture.advance(secs(120)).await;
     assert!(task.is_lease_healthy());
     task.complete(None).await.unwrap();
     assert_eq!(state(&client, &id).await, PublicState::Completed);

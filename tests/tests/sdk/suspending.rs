@@ -1,4 +1,4 @@
-//! Handlers that suspend, and are called again with their signals.
+//! Handlers that suspend and are called again with their signals.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,20 +9,20 @@ use ff_sdk::{
     Client, Condition, ExecutionId, FlowFabricWorker, HandlerError, IssuedWaitpoint, Signals,
     State, Submission, Suspension, TaskContext, TaskOutcome, TimeoutBehaviour, WorkerRuntime,
 };
-use ff_tests::Ground;
-use ff_tests::kit::{secs, see, send, state, submit};
+use ff_tests::Fixture;
+use ff_tests::kit::{describe, secs, send, state, submit};
 use tokio::sync::mpsc;
 
-async fn worker(ground: &Ground) -> FlowFabricWorker {
+async fn worker(fixture: &Fixture) -> FlowFabricWorker {
     let set_up = |config: &mut ff_sdk::WorkerConfig| {
         (config.max_concurrent_tasks, config.timekeeper) = (4, true);
     };
-    ground.worker_with("runtime", set_up).await
+    fixture.worker_with("runtime", set_up).await
 }
 
 type Tokens = mpsc::UnboundedSender<IssuedWaitpoint>;
 
-/// Asks once, and answers with what it was told.
+/// Suspends once, and completes with the names of its signals.
 async fn ask(
     context: TaskContext,
     signals: Signals,
@@ -48,20 +48,20 @@ async fn answer(client: &Client, id: &ExecutionId) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_is_called_again_with_its_signals() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
     let (tokens, mut issued) = mpsc::unbounded_channel();
-    let runtime = WorkerRuntime::new(worker(&ground).await).state(tokens).handle("ask", ask);
+    let runtime = WorkerRuntime::new(worker(&fixture).await).state(tokens).handle("ask", ask);
     let reports = runtime.reports();
     let work = async {
         let id = submit(&client, Submission::new("ask")).await;
         let waitpoint = issued.recv().await.unwrap();
         while state(&client, &id).await != PublicState::Suspended {
-            ground.advance(secs(1)).await;
+            fixture.advance(secs(1)).await;
         }
         send(&client, &id, &waitpoint, "yes").await.unwrap();
         assert_eq!(answer(&client, &id).await, "Signals yes");
-        assert_eq!(see(&client, &id).await.attempts_total, 1, "the same attempt went on");
+        assert_eq!(describe(&client, &id).await.attempts_total, 1, "the attempt was continued");
 
         let id = submit(&client, Submission::new("ask")).await;
         issued.recv().await.unwrap();
@@ -73,12 +73,12 @@ async fn a_handler_is_called_again_with_its_signals() {
     assert_eq!((report.suspended, report.completed, report.lost), (2, 2, 0));
 }
 
-/// A signal that is quicker than the handler is not lost: the handler is called again at once,
-/// under the lease that it has.
+/// A signal before the handler's suspension is not lost: the handler is called again immediately,
+/// under the same lease.
 #[tokio::test(start_paused = true)]
-async fn a_signal_that_is_quicker_than_its_handler_is_not_lost() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
+async fn a_signal_before_the_suspension_of_a_handler_is_not_lost() {
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
     let calls = Arc::new(AtomicU32::new(0));
     let handler = {
         let (client, calls) = (client.clone(), calls.clone());
@@ -97,23 +97,23 @@ async fn a_signal_that_is_quicker_than_its_handler_is_not_lost() {
             }
         }
     };
-    let runtime = WorkerRuntime::new(worker(&ground).await).handle("quick", handler);
+    let runtime = WorkerRuntime::new(worker(&fixture).await).handle("quick", handler);
     let work = async {
         let id = submit(&client, Submission::new("quick")).await;
         assert_eq!(answer(&client, &id).await, "quick");
-        let seen = see(&client, &id).await;
+        let seen = describe(&client, &id).await;
         assert_eq!(seen.lease_epoch.0, 1, "the lease was kept");
     };
     runtime.run_until(work).await.unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 2);
 }
 
-/// A suspension that can never be is the handler's mistake and fails for good.
+/// An invalid suspension fails the execution permanently.
 #[tokio::test(start_paused = true)]
-async fn an_impossible_suspension_fails_its_attempt() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
-    let runtime = WorkerRuntime::new(worker(&ground).await)
+async fn an_invalid_suspension_fails_the_execution() {
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
+    let runtime = WorkerRuntime::new(worker(&fixture).await)
         .handle("never", || async { Suspension::until(Condition::AllOf { members: Vec::new() }) });
     let work = async {
         let id = submit(&client, Submission::new("never")).await;
@@ -123,16 +123,16 @@ async fn an_impossible_suspension_fails_its_attempt() {
             }
             other => panic!("{other:?}"),
         }
-        assert_eq!(see(&client, &id).await.counts.retries, 0);
+        assert_eq!(describe(&client, &id).await.counts.retries, 0);
     };
     runtime.run_until(work).await.unwrap();
 }
 
-/// A handler may suspend more than once in one attempt.
+/// A handler can suspend more than once in one attempt.
 #[tokio::test(start_paused = true)]
-async fn a_handler_suspends_again_and_again() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
+async fn a_handler_can_suspend_several_times() {
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
     let (tokens, mut issued) = mpsc::unbounded_channel();
     let rounds = |context: TaskContext, signals: Signals, tokens: State<Tokens>| async move {
         if signals.first().is_some_and(|signal| signal.name.as_str() == "stop") {
@@ -143,7 +143,7 @@ async fn a_handler_suspends_again_and_again() {
         let asked = Suspension::until_signal("next")?.open(&waitpoint);
         Ok::<_, HandlerError>(TaskOutcome::Suspend(Box::new(asked)))
     };
-    let runtime = WorkerRuntime::new(worker(&ground).await).state(tokens).handle("rounds", rounds);
+    let runtime = WorkerRuntime::new(worker(&fixture).await).state(tokens).handle("rounds", rounds);
     let work = async {
         let id = submit(&client, Submission::new("rounds")).await;
         for name in ["one", "two", "three", "stop"] {
@@ -151,7 +151,7 @@ async fn a_handler_suspends_again_and_again() {
             send(&client, &id, &waitpoint, name).await.unwrap();
         }
         client.result(&id).await.unwrap();
-        assert_eq!(see(&client, &id).await.signals, 4);
+        assert_eq!(describe(&client, &id).await.signals, 4);
     };
     runtime.run_until(work).await.unwrap();
 }

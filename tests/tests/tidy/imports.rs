@@ -1,11 +1,11 @@
-//! Which file of a crate takes what from which other.
+//! A reader of the imports between the files of a crate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::items::{split_tests, without_comment};
 use crate::{Source, rust_sources};
 
-/// The path of a module below its crate's root, which is the empty path.
+/// The path of a module below its crate's root. The root is the empty path.
 pub type Module = Vec<String>;
 
 /// The sources of one crate, without tests.
@@ -15,26 +15,27 @@ pub struct Crate {
 
 pub struct File {
     pub path: String,
-    /// Without comments and tests.
+    /// The source without comments and tests.
     pub code: String,
     mentions: Vec<Mention>,
     defines: BTreeSet<String>,
 }
 
-/// A path in the code; the branches of a `use` tree are one mention each.
+/// A path in the code. Each branch of a `use` tree is a separate mention.
 struct Mention {
     path: Vec<String>,
-    /// The name that a `use` brings into this module, `*` for all.
+    /// The name that a `use` brings into this module; `*` for all.
     binds: Option<String>,
     exported: bool,
 }
 
-/// Who takes from whom, each with a sentence for people.
+/// The importing and the imported module, with a description of one import.
 pub type Imports = BTreeMap<(Module, Module), String>;
 
 impl Crate {
-    pub fn read(room: &str) -> Crate {
-        let prefix = format!("{room}/src/");
+    /// Reads the crate in this folder of the workspace.
+    pub fn read(folder: &str) -> Crate {
+        let prefix = format!("{folder}/src/");
         let sources = rust_sources().into_iter().filter_map(|source| {
             let below = source.path.strip_prefix(&prefix)?.to_owned();
             Some((below, source))
@@ -42,7 +43,7 @@ impl Crate {
         Crate::parse(sources.collect())
     }
 
-    /// From the files, each with its path below `src`.
+    /// Parses the files, each with its path below `src`.
     pub fn parse(sources: Vec<(String, Source)>) -> Crate {
         let is_library = sources.iter().any(|(below, _)| below == "lib.rs");
         let mut files = BTreeMap::new();
@@ -50,7 +51,7 @@ impl Crate {
         for (below, Source { path, text }) in sources {
             let is_program = below == "main.rs" || below.starts_with("bin/");
             if is_program && is_library {
-                continue; // A crate of its own, which sees the library from outside.
+                continue; // A separate crate that uses the library.
             }
             let module = module_of(&below);
             let (code, tests) = split_tests(&text);
@@ -60,14 +61,15 @@ impl Crate {
                 }
             }
             let code = code.lines().map(without_comment).collect::<Vec<_>>().join("\n");
-            let (mentions, defines) = (read_mentions(&code), read_definitions(&code));
+            let mentions = read_mentions(&code);
+            let defines = read_definitions(&code);
             files.insert(module, File { path, code, mentions, defines });
         }
         files.retain(|module, _| !test_modules.iter().any(|tests| module.starts_with(tests)));
         Crate { files }
     }
 
-    /// The imports between files. What a module re-exports from its own children is none.
+    /// Returns the imports between files. A re-export from a child module does not count.
     pub fn imports(&self) -> Imports {
         let mut found = Imports::new();
         for (from, file) in &self.files {
@@ -76,15 +78,15 @@ impl Crate {
                 if to == *from || (mention.exported && to.starts_with(from)) {
                     continue;
                 }
-                let (what, source) = (mention.path.join("::"), &self.files[&to].path);
-                let text = format!("{} takes `{what}` from {source}", file.path);
+                let path = mention.path.join("::");
+                let text = format!("{} imports `{path}` from {}", file.path, self.files[&to].path);
                 found.entry((from.clone(), to)).or_insert(text);
             }
         }
         found
     }
 
-    /// The module of this crate in which the path's item is defined, re-exports followed.
+    /// Returns the module of this crate that defines the item of a path. Follows re-exports.
     fn resolve(&self, from: &[String], path: &[String], depth: u32) -> Option<Module> {
         let mut module = from.to_vec();
         let mut rest = path;
@@ -137,16 +139,16 @@ fn module_of(below: &str) -> Module {
     module
 }
 
-/// The names of the items that the code defines.
+/// Returns the names of the items that the code defines.
 fn read_definitions(code: &str) -> BTreeSet<String> {
     let kinds = ["struct", "enum", "union", "trait", "type", "fn", "const", "static", "mod"];
-    let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
-    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
-    let pairs = words.windows(2).filter(|pair| kinds.contains(&pair[0]));
+    let names = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+    let pairs = names.windows(2).filter(|pair| kinds.contains(&pair[0]));
     pairs.map(|pair| pair[1].to_owned()).collect()
 }
 
-/// The paths that the code mentions, in `use` items and elsewhere.
+/// Returns the paths in the code, in `use` items and elsewhere.
 fn read_mentions(code: &str) -> Vec<Mention> {
     let mut mentions = Vec::new();
     let mut lines = code.lines();
@@ -171,14 +173,14 @@ fn read_mentions(code: &str) -> Vec<Mention> {
     mentions
 }
 
-/// The visibility and the tree of the `use` item that starts on this line.
+/// Returns the visibility and the tree of the `use` item that starts on this line.
 fn use_item(line: &str) -> Option<(&str, &str)> {
     let (visibility, tree) = line.trim_start().split_once("use ")?;
     let is_item = visibility.is_empty() || visibility == "pub " || visibility.ends_with(") ");
     is_item.then_some((visibility, tree))
 }
 
-/// The paths of a `use` tree: `a::{b, c as d}` is `a::b` and `a::c as d`.
+/// Returns the paths of a `use` tree: `a::{b, c as d}` has `a::b` and `a::c as d`.
 fn use_paths(tree: &str) -> Vec<String> {
     let Some((stem, branches)) = tree.trim().split_once('{') else {
         return Vec::from_iter(Some(tree.trim().to_owned()).filter(|path| !path.is_empty()));
@@ -199,7 +201,7 @@ fn used(path: &str, exported: bool) -> Mention {
     Mention { path, binds, exported }
 }
 
-/// The imports whose target leads back to where they stand.
+/// Returns the imports whose target imports the importing module, directly or not.
 pub fn circles(imports: &Imports) -> Vec<String> {
     let leads_back = |(from, to): &(Module, Module)| {
         let mut seen = BTreeSet::from([to]);

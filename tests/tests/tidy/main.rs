@@ -1,49 +1,46 @@
-//! The house rules that no compiler checks, read from the sources of the whole workspace.
+//! The house rules that no compiler checks. The tests read the sources of the whole workspace.
 //!
-//! Each test collects every place that breaks its rule and prints them all. The last section tests
-//! the readers themselves on small texts, since a rule that sees nothing is always kept.
+//! Each test prints every violation of its rule. The readers of the sources have tests on small
+//! texts, because a reader that sees nothing finds no violation.
 
 mod imports;
 mod items;
+mod layers;
+mod signatures;
+mod text;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use imports::{Crate, Imports, circles};
-use items::{function_lengths, split_tests};
+use imports::Crate;
+use items::{functions, split_tests};
 
 const MAX_COLUMNS: usize = 100;
 const MAX_FILE_LINES: usize = 600;
 const MAX_FUNCTION_LINES: usize = 70;
 
-/// Functions that are longer than [`MAX_FUNCTION_LINES`]: file, name, present length. This list may
-/// only shrink: shorten the function, then the number, and in the end take the row out.
+/// The functions that are longer than [`MAX_FUNCTION_LINES`]: file, name and current length. The
+/// list may only shrink: shorten the function, then lower the number, and finally remove the row.
 const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
 
-/// The crates whose sources have rules of their own.
+/// The crates with additional rules for their sources.
 const CRATES: [&str; 5] = ["core", "io-valkey", "sdk", "cli", "sim"];
 
-/// The rooms of core above the words, from the ground up. A word is any other module of core.
-const FLOORS: [&str; 5] = ["execution", "store", "op", "agent", "backend"];
-
-/// The layers of `core/src/execution`, from the ground up; its other files are above them.
-const EXECUTION: [&str; 4] = ["record", "retention", "view", "rule"];
-
-/// The floors of the adapter in io-valkey, from the ground up.
-const ADAPTER: [&[&str]; 5] =
-    [&["failure", "target"], &["node"], &["info", "topology"], &["hub"], &["backend"]];
-
-/// How long what talks to servers may be: the adapter with the wire form, and the function library.
+/// The lines of the code that talks to servers, the adapter with the wire form, at most.
 const MAX_ADAPTER_LINES: usize = 1_900;
+/// The lines of the function library, at most.
 const MAX_LIBRARY_LINES: usize = 300;
 
-/// The files that may spell the hash tags of keys: the key builder, and the words that parse and
+/// The files that may contain the hash tags of keys: the key builder, and the types that parse and
 /// print partitions.
 const KEY_FILES: [&str; 3] = ["core/src/store/keys.rs", "core/src/id.rs", "core/src/partition.rs"];
 
-/// This file has invented tags in its own tests.
+/// The folder of these checks.
+const THIS_FOLDER: &str = "tests/tests/tidy";
+/// This file, whose tests have invented tags.
 const THIS_FILE: &str = "tests/tests/tidy/main.rs";
 
 // ------------------------------------------------------------------------------------- the rules
@@ -64,17 +61,19 @@ fn files_are_at_most_600_lines_long() {
         rust_sources().into_iter().map(|source| (source.path, source.text.lines().count()));
     let long = lengths.filter(|(_, lines)| *lines > MAX_FILE_LINES);
     let broken = long.map(|(path, lines)| format!("{path} has {lines} lines")).collect();
-    report("give each thing in these files a file of its own", broken);
+    report("split these files by topic", broken);
 }
 
+/// A function that consists of one `match` with short arms may be longer: splitting it would hide
+/// that it handles every case.
 #[test]
 fn functions_are_at_most_70_lines_long() {
     let mut present: BTreeMap<(String, String), usize> = BTreeMap::new();
     for source in rust_sources() {
-        let functions = function_lengths(&source.text);
-        for (name, lines) in functions.into_iter().filter(|f| f.1 > MAX_FUNCTION_LINES) {
-            let longest = present.entry((source.path.clone(), name)).or_default();
-            *longest = lines.max(*longest);
+        let functions = functions(&source.text).into_iter();
+        for function in functions.filter(|f| f.lines > MAX_FUNCTION_LINES && !f.is_one_match) {
+            let longest = present.entry((source.path.clone(), function.name)).or_default();
+            *longest = function.lines.max(*longest);
         }
     }
     let mut broken = Vec::new();
@@ -85,20 +84,20 @@ fn functions_are_at_most_70_lines_long() {
                 broken.push(format!("{path}: `{name}` grew from {before} to {lines} lines"));
             }
             Some(lines) => broken.push(format!("{path}: lower `{name}` to {lines} lines")),
-            None => broken.push(format!("{path}: take out `{name}`, which is short enough")),
+            None => broken.push(format!("{path}: remove `{name}`, which is short enough")),
         }
     }
     for ((path, name), lines) in present {
         broken.push(format!("{path}: `{name}` has {lines} lines"));
     }
-    report("split these functions, or mend the list of exceptions", broken);
+    report("shorten these functions, or correct the list of exceptions", broken);
 }
 
 #[test]
 fn key_text_is_built_only_in_the_key_module() {
     let tags = ["{fp:", "{{b:", "{{q:", "{{w:", "{{meta}}"];
     let mut broken = Vec::new();
-    for file in CRATES.iter().flat_map(|room| Crate::read(room).files.into_values()) {
+    for file in CRATES.iter().flat_map(|name| Crate::read(name).files.into_values()) {
         if KEY_FILES.contains(&file.path.as_str()) {
             continue;
         }
@@ -109,12 +108,14 @@ fn key_text_is_built_only_in_the_key_module() {
 }
 
 #[test]
-fn every_invariant_stands_in_core_sim_and_tests() {
+fn every_invariant_is_tagged_in_core_sim_and_tests() {
     let architecture = sources().into_iter().find(|source| source.path == "docs/architecture.md");
     let named = invariant_tags(&architecture.expect("the architecture page exists").text);
-    assert!(!named.is_empty(), "docs/architecture.md names no invariant");
+    assert!(!named.is_empty(), "docs/architecture.md has no tag of an invariant");
 
-    let (mut core, mut sim, mut tests) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut core = BTreeSet::new();
+    let mut sim = BTreeSet::new();
+    let mut tests = BTreeSet::new();
     for source in rust_sources().into_iter().filter(|source| source.path != THIS_FILE) {
         let path = format!("/{}", source.path);
         if path.contains("/tests/") || path.ends_with("/tests.rs") {
@@ -130,15 +131,15 @@ fn every_invariant_stands_in_core_sim_and_tests() {
         }
     }
     let mut broken = Vec::new();
-    for (room, tags) in [("core/src", &core), ("sim/src", &sim), ("the tests", &tests)] {
+    for (part, tags) in [("core/src", &core), ("sim/src", &sim), ("the tests", &tests)] {
         for tag in named.difference(tags) {
-            broken.push(format!("{tag} stands nowhere in {room}"));
+            broken.push(format!("{tag} is missing in {part}"));
         }
         for tag in tags.difference(&named) {
-            broken.push(format!("{tag} stands in {room}, but not in docs/architecture.md"));
+            broken.push(format!("{tag} is in {part}, but not in docs/architecture.md"));
         }
     }
-    report("give each invariant its tag in every place", broken);
+    report("add the missing tags of these invariants", broken);
 }
 
 #[test]
@@ -153,75 +154,15 @@ fn files_name_no_machine_and_leave_nothing_to_do() {
         }
         for (number, line) in numbered(&source.text) {
             if let Some(path) = paths.iter().find(|path| names_absolute_path(line, path)) {
-                broken.push(format!("{}:{number} names a machine's {path}", source.path));
+                broken.push(format!("{}:{number} has the machine path {path}", source.path));
             }
             let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
             if let Some(word) = words.find(|word| reminders.contains(word)) {
-                broken.push(format!("{}:{number} says {word}", source.path));
+                broken.push(format!("{}:{number} has a {word}", source.path));
             }
         }
     }
-    report("do these now, or open an issue; and name no machine", broken);
-}
-
-#[test]
-fn imports_form_no_circle() {
-    let broken = CRATES.iter().flat_map(|room| circles(&Crate::read(room).imports())).collect();
-    report("move what these files share to a floor below both", broken);
-}
-
-#[test]
-fn imports_in_core_never_go_up() {
-    let imports = Crate::read("core").imports().into_iter();
-    let upwards = imports.filter(|((from, to), _)| floor(from) < floor(to));
-    let broken = upwards.map(|(_, text)| text).collect();
-    report("words < execution < store < op < agent < backend: imports go down", broken);
-}
-
-#[test]
-fn imports_in_execution_never_go_up() {
-    let layer = |module: &[String]| match module {
-        [room, layer, ..] if room == "execution" => {
-            EXECUTION.iter().position(|name| name == layer).unwrap_or(EXECUTION.len())
-        }
-        [room] if room == "execution" => EXECUTION.len() + 1,
-        _ => 0,
-    };
-    let imports = Crate::read("core").imports().into_iter();
-    let upwards = imports.filter(|((from, to), _)| {
-        from.first().is_some_and(|room| room == "execution") && layer(from) < layer(to)
-    });
-    let broken = upwards.map(|(_, text)| text).collect();
-    report("record < retention < view < rule < commands: imports go down", broken);
-}
-
-fn floor(module: &[String]) -> usize {
-    match module.first() {
-        None => FLOORS.len() + 1, // The crate root gathers all rooms, so it is above them.
-        Some(room) => FLOORS.iter().position(|floor| floor == room).map_or(0, |index| index + 1),
-    }
-}
-
-/// The wire form knows neither of those who use it, nor do these know of each other.
-#[test]
-fn imports_in_io_valkey_never_go_up() {
-    let floor = |module: &[String]| match module.first().map(String::as_str) {
-        Some("wire") => 0,
-        Some("model") => 1,
-        Some("server") => {
-            let room = module.get(1).map_or("", String::as_str);
-            2 + ADAPTER.iter().position(|floor| floor.contains(&room)).unwrap_or(ADAPTER.len())
-        }
-        _ => usize::MAX,
-    };
-    let imports = Crate::read("io-valkey").imports().into_iter();
-    let upwards = imports.filter(|((from, to), _)| {
-        let is_model = from.first().is_some_and(|room| room == "model");
-        let to_model = to.first().is_some_and(|room| room == "model");
-        floor(from) < floor(to) || (to_model && !is_model)
-    });
-    let broken = upwards.map(|(_, text)| text).collect();
-    report("wire < model, wire < the floors of the adapter: imports go down", broken);
+    report("do these tasks now or open an issue, and remove machine paths", broken);
 }
 
 #[test]
@@ -240,7 +181,7 @@ fn io_valkey_stays_small() {
 
 // ---------------------------------------------------------------------------- the tree of sources
 
-/// A text file of the workspace; its path is relative to the root, with slashes.
+/// A text file of the workspace. Its path is relative to the root, with slashes.
 struct Source {
     path: String,
     text: String,
@@ -251,7 +192,8 @@ fn root() -> PathBuf {
     root.canonicalize().expect("the workspace root exists")
 }
 
-/// Every text file of the tree, in the order of paths, without build output and git's own files.
+/// Returns every text file of the tree in the order of paths, without build output and the files of
+/// git.
 fn sources() -> Vec<Source> {
     let root = root();
     let mut found = Vec::new();
@@ -282,7 +224,7 @@ fn rust_sources() -> Vec<Source> {
     found
 }
 
-/// The files that git knows, or nothing when this is no git checkout: then all files count.
+/// Returns the files that git tracks, or `None` if this is not a git checkout.
 fn tracked_files() -> Option<BTreeSet<String>> {
     let output = Command::new("git").arg("ls-files").current_dir(root()).output().ok()?;
     let listed = String::from_utf8_lossy(&output.stdout);
@@ -299,7 +241,7 @@ fn report(advice: &str, broken: Vec<String>) {
     assert!(broken.is_empty(), "{advice}:\n  {}\n", broken.join("\n  "));
 }
 
-/// Whether the line has this absolute path, and not only as the tail of another path.
+/// Whether the line has this absolute path, and not only as the end of another path.
 fn names_absolute_path(line: &str, path: &str) -> bool {
     line.match_indices(path).any(|(start, _)| {
         let before = line[..start].chars().next_back();
@@ -307,33 +249,22 @@ fn names_absolute_path(line: &str, path: &str) -> bool {
     })
 }
 
-/// Every tag of an invariant in the text, without its brackets.
+/// Returns every tag of an invariant in the text, without its brackets.
 fn invariant_tags(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for rest in text.replace("\\]", "]").split("[INV-").skip(1) {
         let Some((tag, _)) = rest.split_once(']') else { continue };
         let Some((name, number)) = tag.split_once('-') else { continue };
-        let named = !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase());
-        let counted = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit());
-        if named && counted {
+        let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase());
+        let is_number = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit());
+        if is_name && is_number {
             found.insert(format!("INV-{tag}"));
         }
     }
     found
 }
 
-// ------------------------------------------------------------------------- the readers themselves
-
-#[test]
-fn the_function_reader_sees_all_forms() {
-    let outer = "fn a() {}\npub(crate) async fn b(\n    x: u8,\n) -> u8\nwhere\n    u8: Copy,\n\
-                 {\n    if x > 1 {\n        2\n    } else {\n        3\n    }\n}\n";
-    let inner = "trait T {\n    fn c();\n    fn d(\n        &self,\n    ) -> u8;\n    \
-                 const fn e() { // why\n        f();\n    }\n}\n";
-    let expected = [("a", 1), ("b", 12), ("c", 1), ("d", 3), ("e", 3)];
-    let expected = expected.map(|(name, lines)| (name.to_owned(), lines));
-    assert_eq!(function_lengths(&[outer, inner].concat()), expected);
-}
+// ------------------------------------------------------------------------------ tests of readers
 
 #[test]
 fn the_tag_and_path_readers_are_exact() {
@@ -341,39 +272,4 @@ fn the_tag_and_path_readers_are_exact() {
     assert_eq!(tags, BTreeSet::from(["INV-ABC-12".to_owned(), "INV-D-3".to_owned()]));
     assert!(names_absolute_path("cd /opt/x", "/opt/") && names_absolute_path("/opt/", "/opt/"));
     assert!(!names_absolute_path("docs/opt/x", "/opt/"));
-}
-
-fn imports_of(texts: &[(&str, &str)]) -> Imports {
-    let sources = texts.iter().map(|(path, text)| {
-        let source = Source { path: (*path).to_owned(), text: (*text).to_owned() };
-        (source.path.clone(), source)
-    });
-    Crate::parse(sources.collect()).imports()
-}
-
-#[test]
-fn the_import_reader_follows_re_exports_and_skips_tests() {
-    let imports = imports_of(&[
-        ("lib.rs", "pub mod a;\npub mod room;\npub use a::A;\npub(crate) use room::*;"),
-        ("a.rs", "pub struct A;\n#[cfg(test)]\nmod tests {\n    use crate::room::B;\n}"),
-        ("room/mod.rs", "mod b;\nmod c;\n#[cfg(test)]\nmod t;\npub use self::b::B;\npub use c::*;"),
-        ("room/b.rs", "use crate::{\n    A,\n    room::{C as D, self},\n};\npub struct B;"),
-        ("room/c.rs", "// crate::b\npub struct C(super::super::a::A, std::io::Error);"),
-        ("room/t.rs", "use crate::a::A;"),
-    ]);
-    let expected = [
-        "room/b.rs takes `crate::A` from a.rs",
-        "room/b.rs takes `crate::room` from room/mod.rs",
-        "room/b.rs takes `crate::room::C` from room/c.rs",
-        "room/c.rs takes `super::super::a::A` from a.rs",
-    ];
-    assert!(imports.values().eq(expected.iter()), "{imports:#?}");
-}
-
-#[test]
-fn a_circle_is_found_and_a_chain_is_none() {
-    let (a, b) = (("a.rs", "use crate::b::B;"), ("b.rs", "fn f() { crate::c::g() }"));
-    let chain = imports_of(&[a, b, ("c.rs", "pub fn g() {}")]);
-    let circle = imports_of(&[a, b, ("c.rs", "use super::a::A;")]);
-    assert_eq!((circles(&chain).len(), circles(&circle).len()), (0, 3));
 }

@@ -86,8 +86,8 @@ pub(super) fn commit_unit<T>(
     let change = Change { id, before: old.as_deref(), after: new.as_deref(), repair };
     change.write_indexes(&mut unit);
     change.ring_readers(&mut unit);
-    if let Some(beside) = decision.side_effects {
-        write_beside(&mut unit, id, *beside, stamp.codec);
+    if let Some(effects) = decision.side_effects {
+        write_side_effects(&mut unit, id, *effects, stamp.codec);
     }
     if !decision.events.is_empty() {
         change.write_journal(&mut unit, version, decision.events, stamp);
@@ -193,16 +193,16 @@ struct Move {
 }
 
 /// Adds what a decision does to signals and output.
-fn write_beside(unit: &mut Unit, id: &ExecutionId, beside: SideEffects, codec: &Codec) {
+fn write_side_effects(unit: &mut Unit, id: &ExecutionId, effects: SideEffects, codec: &Codec) {
     let index = || IndexName::Signals { execution: id.uuid() };
-    if let Some(signal) = beside.signal {
+    if let Some(signal) = effects.signal {
         let key = signal_key(id, signal.id);
         unit.expect.push((key.clone(), Version::ABSENT));
         let (member, score) = (signal.id.uuid(), Some(Score::new(i64::from(signal.number))));
         unit.put.push((key, codec.encode(&signal)));
         unit.index.push(IndexWrite { index: index(), member, score });
     }
-    for (signal, nonce) in beside.forgotten {
+    for (signal, nonce) in effects.forgotten {
         let key = signal_key(id, signal);
         // A signal's record is written once.
         let version = nonce.map_or(Version::ABSENT, |nonce| Version::ABSENT.next(nonce));
@@ -210,14 +210,14 @@ fn write_beside(unit: &mut Unit, id: &ExecutionId, beside: SideEffects, codec: &
         unit.remove.extend(nonce.map(|_| key));
         unit.index.push(IndexWrite { index: index(), member: signal.uuid(), score: None });
     }
-    if let Some((attempt, frame)) = beside.frame {
+    if let Some((attempt, frame)) = effects.frame {
         let stream = frames_of(id, attempt);
         unit.append.push(StreamAppend { stream, entry: codec.encode(&frame) });
-        if beside.rings_readers {
+        if effects.rings_readers {
             unit.ring.push(Topic::Frames { execution: id.uuid(), attempt });
         }
     }
-    unit.drop_streams.extend(beside.dropped.into_iter().map(|attempt| frames_of(id, attempt)));
+    unit.drop_streams.extend(effects.dropped.into_iter().map(|attempt| frames_of(id, attempt)));
 }
 
 fn write_of(id: &ExecutionId, effect: ValueEffect) -> ValueWrite {

@@ -1,41 +1,48 @@
-//! Where a process is cut off, and what becomes of it.
+//! The points at which a process is interrupted, and what happens next.
 
-/// How far a call got when its process was cut off.
+/// How far a call got when its process was interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Point {
     /// It is about to be sent.
     Unsent,
-    /// It was lost on its way.
+    /// The request was lost.
     Lost,
     /// It was applied, and its reply is lost or late.
     Applied,
-    /// It arrives when nobody expects it any more.
+    /// It arrives when no process expects it any more.
     Late,
-    /// It was the last one, and the reply has come.
-    Over,
+    /// It was the last one, and the reply has arrived.
+    Replied,
 }
 
-/// What becomes of the process that was cut off.
+/// What happens to the interrupted process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Then {
-    /// It died; a fresh one repeats the operation.
+pub enum Continuation {
+    /// It crashed; a new process repeats the operation.
     Repeat,
-    /// It died, and nobody repeats the operation.
-    Gone,
-    /// It was slow, and goes on as if nothing had happened.
-    GoesOn,
-    /// It is told that there was no reply.
-    Told,
+    /// It crashed, and no process repeats the operation.
+    Abandon,
+    /// It was paused, and continues with the reply.
+    Continue,
+    /// It gets an error instead of the reply.
+    Error,
 }
 
 impl Point {
-    /// What may come then.
-    pub const fn continuations(self) -> &'static [Then] {
+    /// What may happen next.
+    pub const fn continuations(self) -> &'static [Continuation] {
         match self {
-            Self::Unsent => &[Then::Repeat, Then::Gone, Then::GoesOn],
-            Self::Lost | Self::Late => &[Then::Repeat, Then::Gone, Then::Told],
-            Self::Applied => &[Then::Repeat, Then::Gone, Then::GoesOn, Then::Told],
-            Self::Over => &[Then::Repeat, Then::Gone],
+            Self::Unsent => &[Continuation::Repeat, Continuation::Abandon, Continuation::Continue],
+            Self::Lost | Self::Late => {
+                &[Continuation::Repeat, Continuation::Abandon, Continuation::Error]
+            }
+            Self::Applied => &[
+                Continuation::Repeat,
+                Continuation::Abandon,
+                Continuation::Continue,
+                Continuation::Error,
+            ],
+            Self::Replied => &[Continuation::Repeat, Continuation::Abandon],
         }
     }
 }

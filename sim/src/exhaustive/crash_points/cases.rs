@@ -1,4 +1,4 @@
-//! Every operation that core has, each in the situations in which it does something else.
+//! Every operation of core, in each of the situations in which it behaves differently.
 
 use ff_core::agent::{Scheduler, Timekeeper, WorkerAgent, WorkerRequest};
 use ff_core::execution::{
@@ -12,14 +12,15 @@ use ff_core::policy::Priority;
 use ff_core::time::DurationMs;
 
 use crate::exhaustive::carrier::Work;
+use crate::exhaustive::inputs::{call, fail, lane, namespace};
 use crate::report::Broken;
 
 use super::commands::{
-    BACKOFF, EXPIRY, GRANT, LEASE, ONE, PARTITIONS, RETENTION, SUSPENSION, call, cancel, capable,
-    claim, complete, create, create_keyed, delay, fail, frame, grant, id, lane, namespace, offer,
-    profile, signal, suspend, waitpoint,
+    BACKOFF, EXPIRY, GRANT, LEASE, ONE, PARTITIONS, RETENTION, SUSPENSION, cancel, capable, claim,
+    complete, create, create_keyed, delay, frame, grant, id, offer, profile, signal, suspend,
+    waitpoint,
 };
-use super::fixture::Bench;
+use super::fixture::Fixture;
 
 type Prepared = Result<(), Broken>;
 
@@ -27,37 +28,37 @@ type Prepared = Result<(), Broken>;
 pub struct Case {
     /// Its name.
     pub name: &'static str,
-    /// Makes the situation.
-    pub prepare: fn(&mut Bench) -> Prepared,
+    /// Sets the situation up.
+    pub prepare: fn(&mut Fixture) -> Prepared,
     /// The operation.
     pub subject: Subject,
 }
 
-/// What is carried out.
+/// The operation of a case.
 #[derive(Clone, Copy)]
 pub enum Subject {
-    /// A command, which a fresh process repeats under the same identity.
-    Command(fn(&Bench) -> AnyCommand),
+    /// A command, which a new process repeats under the same identity.
+    Command(fn(&Fixture) -> AnyCommand),
     /// Several commands in one batch, likewise.
-    Commands(fn(&Bench) -> Vec<AnyCommand>),
-    /// What an agent does; a fresh process has an agent of its own.
-    Agent(fn(&Bench, u64) -> Work),
-    /// The same, and it only reads.
-    Reader(fn(&Bench, u64) -> Work),
+    Commands(fn(&Fixture) -> Vec<AnyCommand>),
+    /// An operation of an agent. A new process has its own agent.
+    Agent(fn(&Fixture, u64) -> Work),
+    /// The same, for operations that only read.
+    Reader(fn(&Fixture, u64) -> Work),
 }
 
 const fn command(
     name: &'static str,
-    prepare: fn(&mut Bench) -> Prepared,
-    make: fn(&Bench) -> AnyCommand,
+    prepare: fn(&mut Fixture) -> Prepared,
+    make: fn(&Fixture) -> AnyCommand,
 ) -> Case {
     Case { name, prepare, subject: Subject::Command(make) }
 }
 
 const fn agent(
     name: &'static str,
-    prepare: fn(&mut Bench) -> Prepared,
-    make: fn(&Bench, u64) -> Work,
+    prepare: fn(&mut Fixture) -> Prepared,
+    make: fn(&Fixture, u64) -> Work,
 ) -> Case {
     Case { name, prepare, subject: Subject::Agent(make) }
 }
@@ -66,8 +67,8 @@ const fn agent(
 pub const CASES: &[Case] = &[
     command("create", nothing, |_| create(ONE).into()),
     command("create under a key", nothing, |_| create_keyed().into()),
-    command("create for later", nothing, |bench| {
-        let start = Start::At(bench.store().plus(BACKOFF));
+    command("create for later", nothing, |fixture| {
+        let start = Start::At(fixture.store().plus(BACKOFF));
         Create { start, ..create(ONE) }.into()
     }),
     command("issue_claim_grant", waiting, |_| grant(1).into()),
@@ -92,25 +93,27 @@ pub const CASES: &[Case] = &[
     command("offer in vain", leased, |_| offer(ONE, 2).into()),
     command("admit", waiting, |_| Admit(grant(1)).into()),
     command("admit to reclaim", expired, |_| Admit(grant(2)).into()),
-    command("renew", leased, |bench| {
-        Renew { execution_id: ONE, fence: bench.fence(ONE), lease_ttl: LEASE }.into()
+    command("renew", leased, |fixture| {
+        Renew { execution_id: ONE, fence: fixture.fence(ONE), lease_ttl: LEASE }.into()
     }),
-    command("update_progress", leased, |bench| {
-        let (fence, message) = (bench.fence(ONE), Some("halfway".to_owned()));
+    command("update_progress", leased, |fixture| {
+        let (fence, message) = (fixture.fence(ONE), Some("halfway".to_owned()));
         UpdateProgress { execution_id: ONE, fence, percent: 50, message }.into()
     }),
-    command("complete", leased, |bench| complete(ONE, bench.fence(ONE)).into()),
-    command("fail with a retry", leased, |bench| fail(bench.fence(ONE), false).into()),
-    command("fail without a retry", leased_last, |bench| fail(bench.fence(ONE), false).into()),
-    command("fail for good", leased, |bench| fail(bench.fence(ONE), true).into()),
-    command("delay_execution", leased, |bench| {
-        delay(bench.fence(ONE), bench.store().plus(BACKOFF)).into()
+    command("complete", leased, |fixture| complete(ONE, fixture.fence(ONE)).into()),
+    command("fail with a retry", leased, |fixture| fail(ONE, fixture.fence(ONE), false).into()),
+    command("fail without a retry", leased_last, |fixture| {
+        fail(ONE, fixture.fence(ONE), false).into()
     }),
-    command("move_to_waiting_children", leased, |bench| {
-        MoveToWaitingChildren { execution_id: ONE, fence: bench.fence(ONE) }.into()
+    command("fail for good", leased, |fixture| fail(ONE, fixture.fence(ONE), true).into()),
+    command("delay_execution", leased, |fixture| {
+        delay(fixture.fence(ONE), fixture.store().plus(BACKOFF)).into()
     }),
-    command("cancel by the holder", leased, |bench| {
-        let by = CancelledBy::Holder(bench.fence(ONE));
+    command("move_to_waiting_children", leased, |fixture| {
+        MoveToWaitingChildren { execution_id: ONE, fence: fixture.fence(ONE) }.into()
+    }),
+    command("cancel by the holder", leased, |fixture| {
+        let by = CancelledBy::Holder(fixture.fence(ONE));
         Cancel { execution_id: ONE, by, reason: "not needed".to_owned() }.into()
     }),
     command("cancel, waiting", waiting, |_| cancel(ONE, 1)),
@@ -124,24 +127,24 @@ pub const CASES: &[Case] = &[
     command("block", waiting, |_| {
         Block { execution_id: ONE, kind: BlockKind::Operator, recheck_at: None }.into()
     }),
-    command("block for a time", waiting, |bench| {
-        let recheck_at = Some(bench.store().plus(BACKOFF));
+    command("block for a time", waiting, |fixture| {
+        let recheck_at = Some(fixture.store().plus(BACKOFF));
         Block { execution_id: ONE, kind: BlockKind::Quota, recheck_at }.into()
     }),
     command("unblock", blocked, |_| {
         Unblock { execution_id: ONE, kind: BlockKind::Operator, offered: None }.into()
     }),
-    command("create_pending_waitpoint", one_waitpoint, |bench| waitpoint(2, bench).into()),
-    command("suspend", one_waitpoint, |bench| suspend(bench).into()),
-    command("suspend, satisfied", signalled, |bench| suspend(bench).into()),
-    command("deliver_signal", one_waitpoint, |bench| signal(1, bench).into()),
-    command("deliver_signal, resumes", suspended, |bench| signal(1, bench).into()),
+    command("create_pending_waitpoint", one_waitpoint, |fixture| waitpoint(2, fixture).into()),
+    command("suspend", one_waitpoint, |fixture| suspend(fixture).into()),
+    command("suspend, satisfied", signalled, |fixture| suspend(fixture).into()),
+    command("deliver_signal", one_waitpoint, |fixture| signal(1, fixture).into()),
+    command("deliver_signal, resumes", suspended, |fixture| signal(1, fixture).into()),
     command("resume", suspended, |_| {
         let suspension = SeenSuspension::default();
         Resume { execution_id: ONE, call: call(1), suspension }.into()
     }),
-    command("append_frame", leased, |bench| frame(1, bench).into()),
-    command("append_frame, second", framed, |bench| frame(2, bench).into()),
+    command("append_frame", leased, |fixture| frame(1, fixture).into()),
+    command("append_frame, second", framed, |fixture| frame(2, fixture).into()),
     command("forget_signals", signals_left, |_| {
         ForgetSignals { execution_id: ONE, signals: Vec::new(), last: false }.into()
     }),
@@ -159,17 +162,17 @@ pub const CASES: &[Case] = &[
     Case {
         name: "batch of completions",
         prepare: three_leased,
-        subject: Subject::Commands(|bench| {
+        subject: Subject::Commands(|fixture| {
             let all = [id(0), id(1), id(2)];
-            all.map(|each| without_result(each, bench).into()).to_vec()
+            all.map(|each| without_result(each, fixture).into()).to_vec()
         }),
     },
     Case {
         name: "batch of creations and completions",
         prepare: leased,
-        subject: Subject::Commands(|bench| {
+        subject: Subject::Commands(|fixture| {
             let new = Create { payload: None, ..create(id(1)) };
-            vec![new.into(), without_result(ONE, bench).into()]
+            vec![new.into(), without_result(ONE, fixture).into()]
         }),
     },
     agent("draw", waiting, draw),
@@ -201,253 +204,253 @@ pub const CASES: &[Case] = &[
 
 // ------------------------------------------------------------------------------- the situations
 
-fn nothing(_: &mut Bench) -> Prepared {
+fn nothing(_: &mut Fixture) -> Prepared {
     Ok(())
 }
 
-fn waiting(bench: &mut Bench) -> Prepared {
-    bench.prepare(create(ONE))
+fn waiting(fixture: &mut Fixture) -> Prepared {
+    fixture.prepare(create(ONE))
 }
 
-fn two_waiting(bench: &mut Bench) -> Prepared {
-    waiting(bench)?;
-    bench.prepare(create(id(1)))
+fn two_waiting(fixture: &mut Fixture) -> Prepared {
+    waiting(fixture)?;
+    fixture.prepare(create(id(1)))
 }
 
-fn waiting_for_gpu(bench: &mut Bench) -> Prepared {
-    bench.prepare(Create { requires: capable(), ..create(ONE) })
+fn waiting_for_gpu(fixture: &mut Fixture) -> Prepared {
+    fixture.prepare(Create { requires: capable(), ..create(ONE) })
 }
 
-fn routeless(bench: &mut Bench) -> Prepared {
-    waiting_for_gpu(bench)?;
+fn routeless(fixture: &mut Fixture) -> Prepared {
+    waiting_for_gpu(fixture)?;
     let kind = BlockKind::Route;
-    bench.prepare(Block { execution_id: ONE, kind, recheck_at: None })
+    fixture.prepare(Block { execution_id: ONE, kind, recheck_at: None })
 }
 
-fn waiting_beyond_its_deadline(bench: &mut Bench) -> Prepared {
-    let deadline = Some(bench.store().plus(BACKOFF));
-    bench.prepare(Create { deadline, ..create(ONE) })?;
-    pass(bench, BACKOFF)
+fn waiting_beyond_its_deadline(fixture: &mut Fixture) -> Prepared {
+    let deadline = Some(fixture.store().plus(BACKOFF));
+    fixture.prepare(Create { deadline, ..create(ONE) })?;
+    pass(fixture, BACKOFF)
 }
 
-fn granted(bench: &mut Bench) -> Prepared {
-    waiting(bench)?;
-    bench.prepare(grant(1))
+fn granted(fixture: &mut Fixture) -> Prepared {
+    waiting(fixture)?;
+    fixture.prepare(grant(1))
 }
 
-fn leased(bench: &mut Bench) -> Prepared {
-    waiting(bench)?;
-    bench.prepare(offer(ONE, 1))
+fn leased(fixture: &mut Fixture) -> Prepared {
+    waiting(fixture)?;
+    fixture.prepare(offer(ONE, 1))
 }
 
-fn leased_last(bench: &mut Bench) -> Prepared {
-    leased(bench)?;
-    bench.prepare(fail(bench.fence(ONE), false))?;
-    pass(bench, BACKOFF)?;
-    bench.prepare(OnDue { execution_id: ONE })?;
-    bench.prepare(offer(ONE, 2))
+fn leased_last(fixture: &mut Fixture) -> Prepared {
+    leased(fixture)?;
+    fixture.prepare(fail(ONE, fixture.fence(ONE), false))?;
+    pass(fixture, BACKOFF)?;
+    fixture.prepare(OnDue { execution_id: ONE })?;
+    fixture.prepare(offer(ONE, 2))
 }
 
-fn three_leased(bench: &mut Bench) -> Prepared {
+fn three_leased(fixture: &mut Fixture) -> Prepared {
     for number in 0..3 {
-        bench.prepare(create(id(number)))?;
-        bench.prepare(offer(id(number), u64::from(number) + 1))?;
+        fixture.prepare(create(id(number)))?;
+        fixture.prepare(offer(id(number), u64::from(number) + 1))?;
     }
     Ok(())
 }
 
-/// The lease is over and nobody has marked it so.
-fn ran_out(bench: &mut Bench) -> Prepared {
-    leased(bench)?;
-    pass(bench, LEASE)
+/// The lease has expired and is not marked so.
+fn ran_out(fixture: &mut Fixture) -> Prepared {
+    leased(fixture)?;
+    pass(fixture, LEASE)
 }
 
-fn two_ran_out(bench: &mut Bench) -> Prepared {
+fn two_ran_out(fixture: &mut Fixture) -> Prepared {
     for (each, number) in [(ONE, 1), (id(10), 2)] {
-        bench.prepare(create(each))?;
-        bench.prepare(offer(each, number))?;
+        fixture.prepare(create(each))?;
+        fixture.prepare(offer(each, number))?;
     }
-    pass(bench, LEASE)
+    pass(fixture, LEASE)
 }
 
-fn expired(bench: &mut Bench) -> Prepared {
-    ran_out(bench)?;
-    bench.prepare(OnDue { execution_id: ONE })
+fn expired(fixture: &mut Fixture) -> Prepared {
+    ran_out(fixture)?;
+    fixture.prepare(OnDue { execution_id: ONE })
 }
 
-fn revoked(bench: &mut Bench) -> Prepared {
-    leased(bench)?;
-    bench.prepare(RevokeLease { execution_id: ONE, call: call(20) })
+fn revoked(fixture: &mut Fixture) -> Prepared {
+    leased(fixture)?;
+    fixture.prepare(RevokeLease { execution_id: ONE, call: call(20) })
 }
 
-fn reclaimed_too_often(bench: &mut Bench) -> Prepared {
+fn reclaimed_too_often(fixture: &mut Fixture) -> Prepared {
     let mut once = create(ONE);
     once.policy.max_reclaim_count = 1;
-    bench.prepare(once)?;
+    fixture.prepare(once)?;
     for number in 1..=2 {
-        bench.prepare(offer(ONE, number))?;
-        pass(bench, LEASE)?;
-        bench.prepare(OnDue { execution_id: ONE })?;
+        fixture.prepare(offer(ONE, number))?;
+        pass(fixture, LEASE)?;
+        fixture.prepare(OnDue { execution_id: ONE })?;
     }
     Ok(())
 }
 
-fn granted_to_reclaim(bench: &mut Bench) -> Prepared {
-    expired(bench)?;
-    bench.prepare(IssueReclaimGrant(grant(2)))
+fn granted_to_reclaim(fixture: &mut Fixture) -> Prepared {
+    expired(fixture)?;
+    fixture.prepare(IssueReclaimGrant(grant(2)))
 }
 
-fn interrupted(bench: &mut Bench) -> Prepared {
-    leased(bench)?;
-    bench.prepare(delay(bench.fence(ONE), bench.store()))
+fn interrupted(fixture: &mut Fixture) -> Prepared {
+    leased(fixture)?;
+    fixture.prepare(delay(fixture.fence(ONE), fixture.store()))
 }
 
-fn granted_to_resume(bench: &mut Bench) -> Prepared {
-    interrupted(bench)?;
-    bench.prepare(grant(2))
+fn granted_to_resume(fixture: &mut Fixture) -> Prepared {
+    interrupted(fixture)?;
+    fixture.prepare(grant(2))
 }
 
-fn completed(bench: &mut Bench) -> Prepared {
-    leased(bench)?;
-    bench.prepare(complete(ONE, bench.fence(ONE)))
+fn completed(fixture: &mut Fixture) -> Prepared {
+    leased(fixture)?;
+    fixture.prepare(complete(ONE, fixture.fence(ONE)))
 }
 
-fn blocked(bench: &mut Bench) -> Prepared {
-    waiting(bench)?;
-    bench.prepare(Block { execution_id: ONE, kind: BlockKind::Operator, recheck_at: None })
+fn blocked(fixture: &mut Fixture) -> Prepared {
+    waiting(fixture)?;
+    fixture.prepare(Block { execution_id: ONE, kind: BlockKind::Operator, recheck_at: None })
 }
 
-fn recheck_due(bench: &mut Bench) -> Prepared {
-    waiting(bench)?;
-    let recheck_at = Some(bench.store().plus(BACKOFF));
-    bench.prepare(Block { execution_id: ONE, kind: BlockKind::Budget, recheck_at })?;
-    pass(bench, BACKOFF)
+fn recheck_due(fixture: &mut Fixture) -> Prepared {
+    waiting(fixture)?;
+    let recheck_at = Some(fixture.store().plus(BACKOFF));
+    fixture.prepare(Block { execution_id: ONE, kind: BlockKind::Budget, recheck_at })?;
+    pass(fixture, BACKOFF)
 }
 
-fn grant_ran_out(bench: &mut Bench) -> Prepared {
-    granted(bench)?;
-    pass(bench, GRANT)
+fn grant_ran_out(fixture: &mut Fixture) -> Prepared {
+    granted(fixture)?;
+    pass(fixture, GRANT)
 }
 
-fn delay_over(bench: &mut Bench) -> Prepared {
-    leased(bench)?;
-    bench.prepare(fail(bench.fence(ONE), false))?;
-    pass(bench, BACKOFF)
+fn delay_over(fixture: &mut Fixture) -> Prepared {
+    leased(fixture)?;
+    fixture.prepare(fail(ONE, fixture.fence(ONE), false))?;
+    pass(fixture, BACKOFF)
 }
 
-fn attempt_timed_out(bench: &mut Bench) -> Prepared {
+fn attempt_timed_out(fixture: &mut Fixture) -> Prepared {
     let mut short = create(ONE);
     short.policy.timeout.attempt_timeout_ms = Some(BACKOFF);
-    bench.prepare(short)?;
-    bench.prepare(offer(ONE, 1))?;
-    pass(bench, BACKOFF)
+    fixture.prepare(short)?;
+    fixture.prepare(offer(ONE, 1))?;
+    pass(fixture, BACKOFF)
 }
 
-fn deadline_passed(bench: &mut Bench) -> Prepared {
-    let deadline = Some(bench.store().plus(BACKOFF));
-    bench.prepare(Create { deadline, ..create(ONE) })?;
-    bench.prepare(offer(ONE, 1))?;
-    pass(bench, BACKOFF)
+fn deadline_passed(fixture: &mut Fixture) -> Prepared {
+    let deadline = Some(fixture.store().plus(BACKOFF));
+    fixture.prepare(Create { deadline, ..create(ONE) })?;
+    fixture.prepare(offer(ONE, 1))?;
+    pass(fixture, BACKOFF)
 }
 
-fn retention_over(bench: &mut Bench) -> Prepared {
+fn retention_over(fixture: &mut Fixture) -> Prepared {
     let mut short = create(ONE);
     short.policy.retention_ms = RETENTION;
-    bench.prepare(short)?;
-    bench.prepare(offer(ONE, 1))?;
-    bench.prepare(complete(ONE, bench.fence(ONE)))?;
-    pass(bench, RETENTION)
+    fixture.prepare(short)?;
+    fixture.prepare(offer(ONE, 1))?;
+    fixture.prepare(complete(ONE, fixture.fence(ONE)))?;
+    pass(fixture, RETENTION)
 }
 
-fn continues(bench: &mut Bench) -> Prepared {
-    retention_over(bench)?;
-    bench.prepare(OnDue { execution_id: ONE })
+fn continues(fixture: &mut Fixture) -> Prepared {
+    retention_over(fixture)?;
+    fixture.prepare(OnDue { execution_id: ONE })
 }
 
-fn one_waitpoint(bench: &mut Bench) -> Prepared {
+fn one_waitpoint(fixture: &mut Fixture) -> Prepared {
     let mut short = create(ONE);
     short.policy.retention_ms = RETENTION;
-    bench.prepare(short)?;
-    bench.prepare(offer(ONE, 1))?;
-    bench.prepare(waitpoint(1, bench))
+    fixture.prepare(short)?;
+    fixture.prepare(offer(ONE, 1))?;
+    fixture.prepare(waitpoint(1, fixture))
 }
 
 /// A signal is buffered.
-fn signalled(bench: &mut Bench) -> Prepared {
-    one_waitpoint(bench)?;
-    bench.prepare(signal(7, bench))
+fn signalled(fixture: &mut Fixture) -> Prepared {
+    one_waitpoint(fixture)?;
+    fixture.prepare(signal(7, fixture))
 }
 
-fn suspended(bench: &mut Bench) -> Prepared {
-    one_waitpoint(bench)?;
-    bench.prepare(suspend(bench))
+fn suspended(fixture: &mut Fixture) -> Prepared {
+    one_waitpoint(fixture)?;
+    fixture.prepare(suspend(fixture))
 }
 
-fn suspended_too_long(bench: &mut Bench) -> Prepared {
-    suspended(bench)?;
-    pass(bench, SUSPENSION)
+fn suspended_too_long(fixture: &mut Fixture) -> Prepared {
+    suspended(fixture)?;
+    pass(fixture, SUSPENSION)
 }
 
-fn waitpoint_expired(bench: &mut Bench) -> Prepared {
-    one_waitpoint(bench)?;
-    pass(bench, EXPIRY)
+fn waitpoint_expired(fixture: &mut Fixture) -> Prepared {
+    one_waitpoint(fixture)?;
+    pass(fixture, EXPIRY)
 }
 
-fn framed(bench: &mut Bench) -> Prepared {
-    leased(bench)?;
-    bench.prepare(frame(1, bench))
+fn framed(fixture: &mut Fixture) -> Prepared {
+    leased(fixture)?;
+    fixture.prepare(frame(1, fixture))
 }
 
-/// Retention has taken the values away and left the signals and the output.
-fn signals_left(bench: &mut Bench) -> Prepared {
-    signalled(bench)?;
-    bench.prepare(frame(1, bench))?;
-    bench.prepare(complete(ONE, bench.fence(ONE)))?;
-    pass(bench, RETENTION)?;
-    bench.prepare(OnDue { execution_id: ONE })
+/// Retention has removed the values, but not the signals and the output.
+fn signals_left(fixture: &mut Fixture) -> Prepared {
+    signalled(fixture)?;
+    fixture.prepare(frame(1, fixture))?;
+    fixture.prepare(complete(ONE, fixture.fence(ONE)))?;
+    pass(fixture, RETENTION)?;
+    fixture.prepare(OnDue { execution_id: ONE })
 }
 
-/// Somebody took the entry, died, and its hold is over.
-fn taken_and_dropped(bench: &mut Bench) -> Prepared {
-    waiting(bench)?;
-    let mut carrier = bench.carrier(0, draw(bench, 99));
-    let mut stand = bench.begin(&mut carrier)?;
+/// A process took the entry and crashed, and its hold is over.
+fn taken_and_dropped(fixture: &mut Fixture) -> Prepared {
+    waiting(fixture)?;
+    let mut carrier = fixture.carrier(0, draw(fixture, 99));
+    let mut next = fixture.begin(&mut carrier)?;
     for _ in 0..2 {
-        let super::fixture::Stand::Sends(request) = stand else { break };
-        let reply = bench.serve(&mut carrier, request)?;
-        stand = bench.answer(&mut carrier, reply)?;
+        let super::fixture::Next::Send(request) = next else { break };
+        let reply = fixture.serve(&mut carrier, request)?;
+        next = fixture.answer(&mut carrier, reply)?;
     }
-    pass(bench, DurationMs::from_secs(5))
+    pass(fixture, DurationMs::from_secs(5))
 }
 
-fn pass(bench: &mut Bench, time: DurationMs) -> Prepared {
-    bench.now += time.get();
+fn pass(fixture: &mut Fixture, time: DurationMs) -> Prepared {
+    fixture.now += time.get();
     Ok(())
 }
 
 // -------------------------------------------------------------------------------- the operations
 
-/// A completion in a batch, whose values the world does not follow.
-fn without_result(id: ExecutionId, bench: &Bench) -> Complete {
-    Complete { result: None, ..complete(id, bench.fence(id)) }
+/// A completion in a batch, without a result.
+fn without_result(id: ExecutionId, fixture: &Fixture) -> Complete {
+    Complete { result: None, ..complete(id, fixture.fence(id)) }
 }
 
-fn on_due(_: &Bench) -> AnyCommand {
+fn on_due(_: &Fixture) -> AnyCommand {
     OnDue { execution_id: ONE }.into()
 }
 
-fn draw(bench: &Bench, start: u64) -> Work {
-    let entropy = bench.entropy(100 + start);
+fn draw(fixture: &Fixture, start: u64) -> Work {
+    let entropy = fixture.entropy(100 + start);
     Work::Claim(WorkerAgent::new(profile(start), entropy).claim(2))
 }
 
-fn draw_incapable(bench: &Bench, start: u64) -> Work {
+fn draw_incapable(fixture: &Fixture, start: u64) -> Work {
     let mut incapable = profile(start);
     incapable.capabilities = Default::default();
-    Work::Claim(WorkerAgent::new(incapable, bench.entropy(100 + start)).claim(2))
+    Work::Claim(WorkerAgent::new(incapable, fixture.entropy(100 + start)).claim(2))
 }
 
-fn schedule(bench: &Bench, start: u64) -> Work {
+fn schedule(fixture: &Fixture, start: u64) -> Work {
     let who = profile(start);
     let request = WorkerRequest {
         namespace: namespace(),
@@ -457,65 +460,67 @@ fn schedule(bench: &Bench, start: u64) -> Work {
         capabilities: capable(),
         grant_ttl: GRANT,
     };
-    let entropy = bench.entropy(200 + start);
-    Work::Admit(Scheduler::new(PARTITIONS, Bench::terms(), entropy).claim_for_worker(request))
+    let entropy = fixture.entropy(200 + start);
+    Work::Admit(Scheduler::new(PARTITIONS, Fixture::terms(), entropy).claim_for_worker(request))
 }
 
-fn tick(bench: &Bench, start: u64) -> Work {
-    Work::Tick(Timekeeper::new(PARTITIONS, Bench::terms(), bench.entropy(300 + start)).apply_due())
+fn tick(fixture: &Fixture, start: u64) -> Work {
+    Work::Tick(
+        Timekeeper::new(PARTITIONS, Fixture::terms(), fixture.entropy(300 + start)).apply_due(),
+    )
 }
 
-fn sweep(bench: &Bench, start: u64) -> Work {
-    let mut agent = WorkerAgent::new(profile(start), bench.entropy(400 + start));
-    Work::Sweep(agent.unblock_routes(bench.time()).expect("a new worker looks at once"))
+fn sweep(fixture: &Fixture, start: u64) -> Work {
+    let mut agent = WorkerAgent::new(profile(start), fixture.entropy(400 + start));
+    Work::Sweep(agent.unblock_routes(fixture.time()).expect("a new worker looks at once"))
 }
 
-fn list(bench: &Bench, start: u64) -> Work {
-    let patience = Patience::new(Bench::terms(), bench.entropy(500 + start));
+fn list(fixture: &Fixture, start: u64) -> Work {
+    let patience = Patience::new(Fixture::terms(), fixture.entropy(500 + start));
     let filter = ListFilter::default();
     Work::List(ListExecutions::new(&PARTITIONS, namespace(), filter, None, 10, patience))
 }
 
-fn audit(bench: &Bench, start: u64) -> Work {
-    let patience = Patience::new(Bench::terms(), bench.entropy(600 + start));
+fn audit(fixture: &Fixture, start: u64) -> Work {
+    let patience = Patience::new(Fixture::terms(), fixture.entropy(600 + start));
     Work::Audit(AuditPartition::new(ONE.partition(), namespace(), [lane()], 100, patience))
 }
 
 impl Subject {
-    /// The commands that are carried out, to be repeated as they are.
-    pub fn commands(&self, bench: &Bench) -> Vec<AnyCommand> {
+    /// The commands, to be repeated unchanged.
+    pub fn commands(&self, fixture: &Fixture) -> Vec<AnyCommand> {
         match self {
-            Self::Command(make) => vec![make(bench)],
-            Self::Commands(make) => make(bench),
+            Self::Command(make) => vec![make(fixture)],
+            Self::Commands(make) => make(fixture),
             Self::Agent(_) | Self::Reader(_) => Vec::new(),
         }
     }
 
-    /// The operation of the `start`th process that carries it out.
-    pub fn work(&self, commands: &[AnyCommand], bench: &mut Bench, start: u64) -> Work {
+    /// The operation, as the `start`th process runs it.
+    pub fn work(&self, commands: &[AnyCommand], fixture: &mut Fixture, start: u64) -> Work {
         match self {
-            Self::Command(_) => bench.transact(commands[0].clone()),
+            Self::Command(_) => fixture.transact(commands[0].clone()),
             Self::Commands(_) => {
-                let mut entropy = bench.entropy(800 + start);
+                let mut entropy = fixture.entropy(800 + start);
                 let carry = |command: &AnyCommand| {
-                    let patience = Patience::new(Bench::terms(), entropy.fork());
+                    let patience = Patience::new(Fixture::terms(), entropy.fork());
                     Transact::new(command.clone(), patience)
                 };
                 let partition = ONE.partition();
                 Work::Commands(Batch::new(partition, commands.iter().map(carry).collect()))
             }
-            Self::Agent(make) | Self::Reader(make) => make(bench, start),
+            Self::Agent(make) | Self::Reader(make) => make(fixture, start),
         }
     }
 
-    /// Whether a repeat by a fresh process has the same identity.
+    /// Whether a repeat by a new process has the same identity.
     pub const fn has_identity(&self) -> bool {
         matches!(self, Self::Command(_) | Self::Commands(_))
     }
 
-    /// The executions that it is about.
-    pub fn executions(&self, commands: &[AnyCommand], bench: &Bench) -> Vec<ExecutionId> {
-        let mut ids: Vec<ExecutionId> = bench.records().into_keys().collect();
+    /// The executions of the case.
+    pub fn executions(&self, commands: &[AnyCommand], fixture: &Fixture) -> Vec<ExecutionId> {
+        let mut ids: Vec<ExecutionId> = fixture.records().into_keys().collect();
         ids.extend(commands.iter().map(ff_core::execution::Decide::execution_id));
         ids.sort();
         ids.dedup();

@@ -1,5 +1,5 @@
-//! The commands of the cases: each with the arguments that matter, and ids that are the same each
-//! time, so that a fresh process can repeat what another one began.
+//! The commands of the cases. Their ids are the same each time, so that a new process can repeat
+//! the command of another one.
 
 use std::sync::Arc;
 
@@ -10,120 +10,77 @@ use ff_core::condition::{
 };
 use ff_core::execution::{
     AnyCommand, AppendFrame, BindWaitpoint, Cancel, CancelledBy, Claim, Complete, Create,
-    CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, DelayExecution, DeliverSignal, Fail, FenceParts,
-    FoundSignal, Frame, Heard, IssueClaimGrant, Offer, OperatorCall, Start, Suspend,
-    content_digest,
+    CreatePendingWaitpoint, DelayExecution, DeliverSignal, FenceParts, FoundSignal, Frame, Heard,
+    IssueClaimGrant, Offer, Suspend, content_digest,
 };
 use ff_core::id::{
-    AttemptId, ExecutionId, ExecutionKind, FailureCategory, FrameType, GrantId, LaneId, LeaseId,
-    Namespace, Nonce, RequestId, SignalId, SignalName, SuspensionId, WaitpointId, WaitpointKey,
-    WorkerId, WorkerInstanceId,
+    AttemptId, ExecutionId, FrameType, GrantId, LeaseId, Nonce, SignalId, SignalName, SuspensionId,
+    WaitpointId, WaitpointKey,
 };
 use ff_core::partition::PartitionConfig;
-use ff_core::policy::{Backoff, ExecutionPolicy, Priority};
+use ff_core::policy::{Backoff, ExecutionPolicy};
 use ff_core::store::Member;
-use ff_core::tags::Tags;
 use ff_core::time::{DurationMs, TimestampMs};
 use ff_core::token::{KnownKeyring, WaitpointToken};
 
-use super::fixture::Bench;
+use crate::exhaustive::inputs::{self, call, instance, submission, worker};
 
-/// How long leases are good.
+use super::fixture::Fixture;
+
+/// The time of leases.
 pub const LEASE: DurationMs = DurationMs::from_secs(3);
-/// How long grants are good.
+/// The time of grants.
 pub const GRANT: DurationMs = DurationMs::from_secs(2);
-/// How long a retry waits.
+/// The backoff of a retry.
 pub const BACKOFF: DurationMs = DurationMs::from_secs(1);
 
-/// How long a suspension lasts at most.
+/// The timeout of a suspension.
 pub const SUSPENSION: DurationMs = DurationMs::from_secs(4);
-/// How long a waitpoint waits for its suspension.
+/// The expiry of a waitpoint before its suspension.
 pub const EXPIRY: DurationMs = DurationMs::from_secs(2);
-/// How long an execution is kept that is over.
+/// The retention.
 pub const RETENTION: DurationMs = DurationMs::from_secs(60);
 
 /// The store's partitions.
 pub const PARTITIONS: PartitionConfig =
     PartitionConfig { num_flow_partitions: 2, num_budget_partitions: 1, num_quota_partitions: 1 };
 
-/// An execution: those with a number below 10 share a partition.
+/// An execution id. Those with a number below 10 share a partition.
 pub const fn id(number: u8) -> ExecutionId {
     let partition = if number < 10 { 0 } else { 1 };
     ExecutionId::from_parts(partition, Member::from_u128(number as u128 + 1))
 }
 
-/// The one execution of most cases.
+/// The execution of most cases.
 pub const ONE: ExecutionId = id(0);
 
 const fn numbered(room: u128, number: u64) -> Member {
     Member::from_u128(room << 96 | number as u128)
 }
 
-/// The one tenant.
-pub fn namespace() -> Namespace {
-    Namespace::try_new("crash-points").expect("a valid namespace")
-}
-
-/// The one lane.
-pub fn lane() -> LaneId {
-    LaneId::try_new("lane").expect("a valid lane")
-}
-
-fn worker(number: u64) -> WorkerId {
-    WorkerId::try_new(format!("worker-{number}")).expect("a valid id")
-}
-
-fn instance(number: u64) -> WorkerInstanceId {
-    WorkerInstanceId::try_new(format!("process-{number}")).expect("a valid id")
-}
-
-/// What a worker can do that can do everything.
+/// All capabilities that an execution requires.
 pub fn capable() -> Capabilities {
     Capabilities::try_new(["gpu"]).expect("valid tokens")
 }
 
-/// A worker process.
+/// A worker process with all capabilities.
 pub fn profile(number: u64) -> WorkerProfile {
-    WorkerProfile {
-        namespace: namespace(),
-        lanes: vec![lane()],
-        worker: worker(number),
-        instance: instance(number),
-        capabilities: capable(),
-        slots: 4,
-        lease_ttl: LEASE,
-        context: Bench::terms(),
-        partitions: PARTITIONS,
-    }
+    let (worker, instance) = (worker(number), instance(number));
+    let profile = inputs::profile(worker, instance, LEASE, Fixture::terms(), PARTITIONS);
+    WorkerProfile { capabilities: capable(), slots: 4, ..profile }
 }
 
-/// An execution that may be retried, reclaimed and replayed once each.
+/// An execution that may be retried and replayed once each, and reclaimed four times.
 pub fn create(execution_id: ExecutionId) -> Create {
     let mut policy = ExecutionPolicy::default();
     policy.retry.max_retries = 1;
     policy.retry.backoff = Backoff::Fixed { delay_ms: BACKOFF };
     policy.max_reclaim_count = 4;
     policy.max_replay_count = 1;
-    Create {
-        execution_id,
-        namespace: namespace(),
-        lane: lane(),
-        kind: ExecutionKind::try_new("work").expect("a valid kind"),
-        payload: Some(Arc::from(*b"payload")),
-        payload_limit: DEFAULT_PAYLOAD_LIMIT,
-        priority: Priority::default(),
-        policy,
-        requires: Capabilities::default(),
-        tags: Tags::default(),
-        start: Start::Now,
-        deadline: None,
-        position: 0,
-        creator: Nonce(1),
-        content: None,
-    }
+    submission(execution_id, b"payload", policy)
 }
 
-/// The same under an idempotency key.
+/// The same with an idempotency key.
 pub fn create_keyed() -> Create {
     let mut create = create(ONE);
     create.content = Some(content_digest(&create));
@@ -155,35 +112,19 @@ pub fn claim(number: u64) -> Claim {
     }
 }
 
-/// An offer of an execution to a worker that can do everything.
+/// An offer of an execution to a worker with all capabilities.
 pub fn offer(execution_id: ExecutionId, number: u64) -> Offer {
     Offer { claim: Claim { execution_id, ..claim(number) }, capabilities: capable() }
 }
 
-/// The end of an attempt.
+/// A completion.
 pub fn complete(execution_id: ExecutionId, fence: FenceParts) -> Complete {
     Complete { execution_id, fence, result: Some(Arc::from(*b"result")) }
-}
-
-/// A failure.
-pub fn fail(fence: FenceParts, permanent: bool) -> Fail {
-    Fail {
-        execution_id: ONE,
-        fence,
-        reason: "it broke".to_owned(),
-        category: FailureCategory::try_new("broken").expect("a valid category"),
-        permanent,
-    }
 }
 
 /// A delay by the holder.
 pub fn delay(fence: FenceParts, until: TimestampMs) -> DelayExecution {
     DelayExecution { execution_id: ONE, fence, until, keeps_resumption: false }
-}
-
-/// An operator's call.
-pub fn call(number: u64) -> OperatorCall {
-    OperatorCall::new(RequestId::try_new(format!("request-{number}")).expect("a valid id"))
 }
 
 /// A cancellation by an operator.
@@ -201,10 +142,10 @@ fn waitpoint_key(number: u64) -> WaitpointKey {
 }
 
 /// A waitpoint of the holder.
-pub fn waitpoint(number: u64, bench: &Bench) -> CreatePendingWaitpoint {
+pub fn waitpoint(number: u64, fixture: &Fixture) -> CreatePendingWaitpoint {
     CreatePendingWaitpoint {
         execution_id: ONE,
-        fence: bench.fence(ONE),
+        fence: fixture.fence(ONE),
         waitpoint_id: waitpoint_id(number),
         key: waitpoint_key(number),
         expires_in: Some(EXPIRY),
@@ -213,10 +154,10 @@ pub fn waitpoint(number: u64, bench: &Bench) -> CreatePendingWaitpoint {
 }
 
 /// A suspension for one signal at the first waitpoint.
-pub fn suspend(bench: &Bench) -> Suspend {
+pub fn suspend(fixture: &Fixture) -> Suspend {
     Suspend {
         execution_id: ONE,
-        fence: bench.fence(ONE),
+        fence: fixture.fence(ONE),
         suspension_id: SuspensionId::from_uuid(numbered(5, 1)),
         reason: SuspensionReason::Signal,
         waitpoints: vec![BindWaitpoint::Open { id: waitpoint_id(1) }],
@@ -229,8 +170,8 @@ pub fn suspend(bench: &Bench) -> Suspend {
 }
 
 /// A signal to the first waitpoint.
-pub fn signal(number: u64, bench: &Bench) -> DeliverSignal {
-    let token = bench.issued.first().map(|issued| issued.token.clone());
+pub fn signal(number: u64, fixture: &Fixture) -> DeliverSignal {
+    let token = fixture.issued.first().map(|issued| issued.token.clone());
     DeliverSignal {
         execution_id: ONE,
         waitpoint_id: waitpoint_id(1),
@@ -246,12 +187,12 @@ pub fn signal(number: u64, bench: &Bench) -> DeliverSignal {
 }
 
 /// A frame of the holder.
-pub fn frame(sequence: u64, bench: &Bench) -> AppendFrame {
+pub fn frame(sequence: u64, fixture: &Fixture) -> AppendFrame {
     let frame = Frame {
         sequence,
         frame_type: FrameType::try_new("log").expect("a valid type"),
         payload: Arc::from(*b"frame"),
         metadata: Default::default(),
     };
-    AppendFrame { execution_id: ONE, fence: bench.fence(ONE), frame, rings: true }
+    AppendFrame { execution_id: ONE, fence: fixture.fence(ONE), frame, rings: true }
 }

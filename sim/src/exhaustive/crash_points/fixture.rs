@@ -1,4 +1,4 @@
-//! One store, a clock, and operations that can be stopped between any two of their steps.
+//! A store, a clock, and operations that can be interrupted between any two of their steps.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -12,43 +12,43 @@ use ff_core::store::{Failure, Reply, Request};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::determinism::clock::store_time;
-use crate::exhaustive::carrier::{Asking, Came, Carrier, Work};
+use crate::exhaustive::carrier::{AnyOutput, Asking, Carrier, Work};
 use crate::process::context::needs_more;
 use crate::report::StoreKind;
 use crate::report::describe;
 use crate::report::{Broken, ensure};
 use crate::store::Server;
 
-/// Where an operation stands between two of its steps.
+/// The state of an operation between two of its steps.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // One at a time.
-pub enum Stand {
-    /// It is about to send this.
-    Sends(Request),
-    /// It is over.
-    Done(Came),
+pub enum Next {
+    /// It is about to send a request.
+    Send(Request),
+    /// It has ended.
+    Done(AnyOutput),
 }
 
-/// A store with its checks, and a clock that is the store's and everybody's.
+/// A store with its checks, and a clock for the store and all processes.
 #[derive(Debug)]
-pub struct Bench {
+pub struct Fixture {
     /// The store.
     pub server: Server,
     /// Milliseconds since the start.
     pub now: u64,
-    /// Whether what happens is told.
-    pub told: Option<Vec<String>>,
-    /// The waitpoints that were opened to prepare something, with their tokens.
+    /// The steps as text, if a trace is kept.
+    pub trace: Option<Vec<String>>,
+    /// The waitpoints that were opened to set up a case, with their tokens.
     pub issued: Vec<IssuedWaitpoint>,
     operations: u64,
 }
 
-impl Bench {
+impl Fixture {
     /// An empty store.
-    pub fn new(told: bool) -> Self {
-        let told = told.then(Vec::new);
+    pub fn new(traced: bool) -> Self {
+        let trace = traced.then(Vec::new);
         let (server, issued) = (Server::new(StoreKind::Memory, 1), Vec::new());
-        Self { server, now: 0, told, issued, operations: 0 }
+        Self { server, now: 0, trace, issued, operations: 0 }
     }
 
     /// Both clocks of any process.
@@ -61,7 +61,7 @@ impl Bench {
         store_time(self.now)
     }
 
-    /// Randomness that is the same each time, for one thing.
+    /// A random stream that is the same in each run.
     pub fn entropy(&self, number: u64) -> Entropy {
         Entropy::from_u64(number).without_jitter()
     }
@@ -71,23 +71,23 @@ impl Bench {
         OperationContext::new(DurationMs::from_secs(30), Codec::default())
     }
 
-    /// A record as it is.
+    /// The present record of an execution.
     pub fn record(&self, id: ExecutionId) -> Option<&Execution> {
         self.server.model.records.get(&id).map(Rc::as_ref)
     }
 
-    /// All records as they are.
+    /// All present records.
     pub fn records(&self) -> BTreeMap<ExecutionId, Rc<Execution>> {
         self.server.model.records.clone()
     }
 
-    /// The proof of whoever holds an execution, or held it last.
+    /// The fence of the latest holder of an execution.
     pub fn fence(&self, id: ExecutionId) -> FenceParts {
         let fence: Option<Fence> = self.record(id).and_then(|record| record.last_fence);
         fence.map_or(FenceParts::Missing, FenceParts::Complete)
     }
 
-    /// A command on its way to its execution.
+    /// The operation that carries a command.
     pub fn transact(&mut self, command: AnyCommand) -> Work {
         self.operations += 1;
         let entropy = self.entropy(1_000_000 + self.operations);
@@ -104,116 +104,116 @@ impl Bench {
         Work::Command(Transact::knowing(command, known, patience))
     }
 
-    /// A process takes up an operation.
+    /// Assigns an operation to a process.
     pub fn carrier(&mut self, process: usize, work: Work) -> Carrier {
         self.operations += 1;
         Carrier::new(self.operations, process, work)
     }
 
-    /// Notes something that happens.
-    pub fn tell(&mut self, text: impl FnOnce() -> String) {
+    /// Adds a line to the trace.
+    pub fn note(&mut self, text: impl FnOnce() -> String) {
         let now = self.now;
-        if let Some(told) = &mut self.told {
-            told.push(format!("{now:>6} ms  {}", text()));
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{now:>6} ms  {}", text()));
         }
     }
 
-    /// Begins an operation.
-    pub fn begin(&mut self, carrier: &mut Carrier) -> Result<Stand, Broken> {
+    /// Takes the first step of an operation.
+    pub fn begin(&mut self, carrier: &mut Carrier) -> Result<Next, Broken> {
         let step = carrier.work.resume(Event::Start, self.time());
-        self.stand(carrier, step)
+        self.next(carrier, step)
     }
 
     /// Lets a request reach the store.
     pub fn serve(&mut self, carrier: &mut Carrier, request: Request) -> Result<Reply, Broken> {
         let (number, now) = (carrier.caller.number, self.store());
-        self.tell(|| format!("operation {number}: {}", describe::request(&request, now)));
+        self.note(|| format!("operation {number}: {}", describe::request(&request, now)));
         let reply = carrier.arrives(&mut self.server, request, now)?;
-        self.tell(|| format!("the store: {}", describe::reply(&reply.body, now)));
+        self.note(|| format!("the store: {}", describe::reply(&reply.body, now)));
         Ok(reply)
     }
 
-    /// Hands an operation its reply.
-    pub fn answer(&mut self, carrier: &mut Carrier, reply: Reply) -> Result<Stand, Broken> {
+    /// Delivers a reply to an operation.
+    pub fn answer(&mut self, carrier: &mut Carrier, reply: Reply) -> Result<Next, Broken> {
         carrier.hears(&self.server, &reply);
         let step = carrier.work.resume(Event::Reply(reply), self.time());
-        self.stand(carrier, step)
+        self.next(carrier, step)
     }
 
-    /// Tells an operation that no reply comes.
-    pub fn fail(&mut self, carrier: &mut Carrier, failure: &Failure) -> Result<Stand, Broken> {
+    /// Delivers an error instead of a reply to an operation.
+    pub fn fail(&mut self, carrier: &mut Carrier, failure: &Failure) -> Result<Next, Broken> {
         carrier.caller.failed = true;
         let step = carrier.work.resume(Event::Failure(failure.clone()), self.time());
-        self.stand(carrier, step)
+        self.next(carrier, step)
     }
 
-    fn stand(&mut self, carrier: &mut Carrier, mut step: Step<Came>) -> Result<Stand, Broken> {
+    fn next(&mut self, carrier: &mut Carrier, mut step: Step<AnyOutput>) -> Result<Next, Broken> {
         loop {
             match step {
                 Step::Send(request) => {
                     carrier.sends(&request);
-                    return Ok(Stand::Sends(request));
+                    return Ok(Next::Send(request));
                 }
                 Step::Wait(wait) => {
                     self.now += wait.get().max(1);
                     step = carrier.work.resume(Event::Wake, self.time());
                 }
-                Step::Done(came) => {
+                Step::Done(output) => {
                     let number = carrier.caller.number;
-                    self.tell(|| format!("operation {number} ends: {}", told(&came)));
-                    carrier.ends(&mut self.server, &came)?;
-                    return Ok(Stand::Done(came));
+                    self.note(|| format!("operation {number} ends: {}", described(&output)));
+                    carrier.ends(&mut self.server, &output)?;
+                    return Ok(Next::Done(output));
                 }
             }
         }
     }
 
-    /// Lets an operation go on to its end, without anything in its way.
-    pub fn finish(&mut self, carrier: &mut Carrier, mut stand: Stand) -> Result<Came, Broken> {
+    /// Runs an operation to its end, without interruption.
+    pub fn finish(&mut self, carrier: &mut Carrier, mut next: Next) -> Result<AnyOutput, Broken> {
         for _ in 0..MAX_EXCHANGES {
-            match stand {
-                Stand::Done(came) => return Ok(came),
-                Stand::Sends(request) => {
+            match next {
+                Next::Done(output) => return Ok(output),
+                Next::Send(request) => {
                     let reply = self.serve(carrier, request)?;
-                    stand = self.answer(carrier, reply)?;
+                    next = self.answer(carrier, reply)?;
                 }
             }
         }
-        let detail = format!("operation {} never ends", carrier.caller.number);
+        let detail = format!("operation {} does not end", carrier.caller.number);
         Err(Broken { tag: "LIVENESS", detail })
     }
 
-    /// Carries an operation out.
-    pub fn carry_out(&mut self, process: usize, work: Work) -> Result<Came, Broken> {
+    /// Runs an operation.
+    pub fn carry_out(&mut self, process: usize, work: Work) -> Result<AnyOutput, Broken> {
         let mut carrier = self.carrier(process, work);
-        let stand = self.begin(&mut carrier)?;
-        self.finish(&mut carrier, stand)
+        let next = self.begin(&mut carrier)?;
+        self.finish(&mut carrier, next)
     }
 
-    /// Carries a command out that must be applied, to prepare something.
+    /// Runs a command that sets up a case and must be applied.
     pub fn prepare(&mut self, command: impl Into<AnyCommand>) -> Result<(), Broken> {
         let work = self.transact(command.into());
-        let came = self.carry_out(0, work)?;
-        if let Came::Command(Ok(committed)) = &came
+        let output = self.carry_out(0, work)?;
+        if let AnyOutput::Command(Ok(committed)) = &output
             && let AnyOutcome::CreatePendingWaitpoint(issued) = &committed.outcome
         {
             self.issued.push(issued.clone());
         }
-        let done = matches!(came, Came::Command(Ok(_)));
-        ensure!(done, "PREPARATION", "a command that prepares a case came to {came:?}");
+        let done = matches!(output, AnyOutput::Command(Ok(_)));
+        ensure!(done, "PREPARATION", "a command that sets up a case returned {output:?}");
         Ok(())
     }
 
-    /// The next time at which something is due, by the indexes.
+    /// The next time in `due`.
     pub fn next_due(&self) -> Option<u64> {
-        let due = self.server.model.places.values().filter_map(|places| places.due);
+        let due = self.server.model.positions.values().filter_map(|positions| positions.due);
         due.map(|due| due.instant().since(store_time(0)).get()).filter(|at| *at > self.now).min()
     }
 }
 
-/// Exchanges after which an operation will never end.
+/// The number of exchanges after which an operation counts as endless.
 const MAX_EXCHANGES: usize = 200;
 
-fn told(came: &Came) -> String {
-    describe::shortened(&format!("{came:?}")).to_owned()
+fn described(output: &AnyOutput) -> String {
+    describe::shortened(&format!("{output:?}")).to_owned()
 }

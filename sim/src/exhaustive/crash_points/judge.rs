@@ -1,4 +1,4 @@
-//! What a run is compared with: the same case without any fault, carried out whole and not at all.
+//! The reference of a run: the same case without a fault, with and without the operation.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -8,64 +8,64 @@ use ff_core::execution::{
 };
 use ff_core::id::ExecutionId;
 
-use crate::exhaustive::carrier::Came;
-use crate::model::identity::{Memory, claim_of, identity_of};
+use crate::exhaustive::carrier::AnyOutput;
+use crate::model::identity::{Remembered, effect_of, identity_of};
 use crate::report::{Broken, ensure};
 
-use super::boundary::Then;
+use super::boundary::Continuation;
 use super::cases::{Case, Subject};
-use super::fixture::{Bench, Stand};
+use super::fixture::{Fixture, Next};
 use super::others::heal;
 
-/// What came of each execution in the end, without what differs by the way there: how it ended, and
-/// how many retries, reclaims, replays and attempts it took. `None`: its retention was over.
+/// The result of each execution: its outcome, and the number of its retries, reclaims, replays and
+/// attempts. `None`: its retention was over.
 pub type Summaries = BTreeMap<ExecutionId, Option<String>>;
 
-/// A case without any fault.
+/// A case without a fault.
 pub struct Reference {
-    /// Exchanges with the store that the operation has.
+    /// The number of exchanges of the operation with the store.
     pub exchanges: usize,
-    /// Whether the store remembers it only while nobody else comes.
+    /// Whether the store remembers the operation only until another process interferes.
     pub forgets: bool,
-    /// Whether carrying it out again gets further: what is due next is applied then.
+    /// Whether a repeat makes progress, by applying the next due timer.
     progresses: bool,
     /// Its records right after the operation.
     after: BTreeMap<ExecutionId, Rc<Execution>>,
-    /// What its caller was told that was done.
-    told: Option<Memory>,
-    /// What comes at last when it is carried out, and when it is not.
+    /// The effect that its caller was told.
+    acknowledged: Option<Remembered>,
+    /// The results with the operation, and without it.
     allowed: [Summaries; 2],
 }
 
 impl Reference {
-    /// Carries a case out without any fault.
+    /// Runs a case without a fault.
     pub fn of(case: &Case) -> Result<Self, Broken> {
-        let mut bench = Bench::new(false);
-        (case.prepare)(&mut bench)?;
-        let commands = case.subject.commands(&bench);
+        let mut fixture = Fixture::new(false);
+        (case.prepare)(&mut fixture)?;
+        let commands = case.subject.commands(&fixture);
         let kind = |command: &AnyCommand| command.identity();
         let lasting = |kind| !matches!(kind, IdentityKind::Grant | IdentityKind::Lease);
         let forgets = !commands.iter().map(kind).all(lasting);
         let progresses = commands.iter().any(|command| matches!(command, AnyCommand::OnDue(_)));
-        let work = case.subject.work(&commands, &mut bench, 0);
-        let mut carrier = bench.carrier(0, work);
-        let mut stand = bench.begin(&mut carrier)?;
+        let work = case.subject.work(&commands, &mut fixture, 0);
+        let mut carrier = fixture.carrier(0, work);
+        let mut next = fixture.begin(&mut carrier)?;
         let mut exchanges = 0;
-        let came = loop {
-            match stand {
-                Stand::Done(came) => break came,
-                Stand::Sends(request) => {
+        let output = loop {
+            match next {
+                Next::Done(output) => break output,
+                Next::Send(request) => {
                     exchanges += 1;
-                    let reply = bench.serve(&mut carrier, request)?;
-                    stand = bench.answer(&mut carrier, reply)?;
+                    let reply = fixture.serve(&mut carrier, request)?;
+                    next = fixture.answer(&mut carrier, reply)?;
                 }
             }
         };
-        let after = bench.records();
-        let told = told(&case.subject, &came, &bench);
-        heal(&mut bench)?;
-        let whole = summaries(&bench);
-        let mut untouched = Bench::new(false);
+        let after = fixture.records();
+        let acknowledged = acknowledged(&case.subject, &output, &fixture);
+        heal(&mut fixture)?;
+        let whole = summaries(&fixture);
+        let mut untouched = Fixture::new(false);
         (case.prepare)(&mut untouched)?;
         heal(&mut untouched)?;
         Ok(Self {
@@ -73,54 +73,59 @@ impl Reference {
             forgets,
             progresses,
             after,
-            told,
+            acknowledged,
             allowed: [whole, summaries(&untouched)],
         })
     }
 
-    /// Checks what is there before anything heals.
+    /// Checks the state before the agents finish all work.
     pub fn check_at_once(
         &self,
         subject: &Subject,
-        then: Then,
-        came: Option<&Came>,
-        bench: &Bench,
+        then: Continuation,
+        output: Option<&AnyOutput>,
+        fixture: &Fixture,
     ) -> Result<(), Broken> {
-        let at_once = matches!(then, Then::Repeat | Then::GoesOn);
+        let at_once = matches!(then, Continuation::Repeat | Continuation::Continue);
         if !at_once || !subject.has_identity() || self.progresses {
             return Ok(());
         }
-        let now = bench.records();
+        let now = fixture.records();
         ensure!(
             now == self.after,
             "REPEAT",
-            "the records are {now:?}, and without fault {:?}",
+            "the records are {now:?}, but without a fault {:?}",
             self.after
         );
-        let told = came.and_then(|came| told(subject, came, bench));
-        let same = told == self.told;
-        ensure!(same, "REPEAT", "the caller is told {told:?}, and without fault {:?}", self.told);
+        let told = output.and_then(|output| acknowledged(subject, output, fixture));
+        let same = told == self.acknowledged;
+        ensure!(
+            same,
+            "REPEAT",
+            "the caller is told {told:?}, but without a fault {:?}",
+            self.acknowledged
+        );
         Ok(())
     }
 
-    /// Checks what comes in the end.
+    /// Checks the results.
     pub fn check_at_last(
         &self,
         subject: &Subject,
-        then: Then,
-        bench: &Bench,
+        then: Continuation,
+        fixture: &Fixture,
     ) -> Result<(), Broken> {
-        let came = summaries(bench);
+        let output = summaries(fixture);
         let [whole, nothing] = &self.allowed;
-        // What an agent was about is gone with it: the next one is about what it finds then.
-        let atomic = then == Then::Gone || !subject.has_identity();
+        // An agent's work is lost with the agent: the next agent works on whatever it finds.
+        let atomic = then == Continuation::Abandon || !subject.has_identity();
         let allowed = [Some(whole), atomic.then_some(nothing)];
-        for (id, summary) in &came {
+        for (id, summary) in &output {
             let fits = |one: &&Summaries| one.get(id).unwrap_or(&None) == summary;
             ensure!(
                 allowed.iter().flatten().any(fits),
                 "ATOMIC",
-                "{id} came to {summary:?}; whole it comes to {:?}, and not at all to {:?}",
+                "{id} ended as {summary:?}; with the operation it ends as {:?}, and without it as {:?}",
                 whole.get(id),
                 nothing.get(id)
             );
@@ -129,19 +134,19 @@ impl Reference {
     }
 }
 
-fn told(subject: &Subject, came: &Came, bench: &Bench) -> Option<Memory> {
-    let Came::Command(Ok(committed)) = came else { return None };
-    let command = subject.commands(bench).pop()?;
-    let generation = bench.server.model.generation(&command.execution_id());
+fn acknowledged(subject: &Subject, output: &AnyOutput, fixture: &Fixture) -> Option<Remembered> {
+    let AnyOutput::Command(Ok(committed)) = output else { return None };
+    let command = subject.commands(fixture).pop()?;
+    let generation = fixture.server.model.generation(&command.execution_id());
     let identity = identity_of(&command, generation)?;
     let outcome: &AnyOutcome = &committed.outcome;
-    claim_of(&identity, outcome)
+    effect_of(&identity, outcome)
 }
 
-/// What came of each execution that there ever was.
-fn summaries(bench: &Bench) -> Summaries {
-    let ids = bench.server.model.lives.keys();
-    ids.map(|id| (*id, bench.record(*id).map(summary))).collect()
+/// The results of all executions that ever existed.
+fn summaries(fixture: &Fixture) -> Summaries {
+    let ids = fixture.server.model.lives.keys();
+    ids.map(|id| (*id, fixture.record(*id).map(summary))).collect()
 }
 
 fn summary(record: &Execution) -> String {
@@ -159,18 +164,17 @@ fn summary(record: &Execution) -> String {
     )
 }
 
-/// Checks that the work of each execution has ended, and only once: the checks of the steps see a
-/// second end, and here is seen that there is one at all.
-pub fn check_ended(ids: &[ExecutionId], bench: &Bench) -> Result<(), Broken> {
+/// Checks that the work of each execution has ended. The checks of the steps find a second end.
+pub fn check_ended(ids: &[ExecutionId], fixture: &Fixture) -> Result<(), Broken> {
     for id in ids {
-        let over = match bench.record(*id) {
+        let over = match fixture.record(*id) {
             Some(record) => matches!(record.phase, Phase::Terminal(_)),
             None => {
-                let model = &bench.server.model;
+                let model = &fixture.server.model;
                 model.generation(id) == 0 || model.ended.iter().any(|(ended, ..)| ended == id)
             }
         };
-        ensure!(over, "LIVENESS", "{id} is not over: {:?}", bench.record(*id));
+        ensure!(over, "LIVENESS", "{id} is not over: {:?}", fixture.record(*id));
     }
     Ok(())
 }

@@ -1,24 +1,23 @@
-//! A crash at every effect boundary of every operation, enumerated.
+//! Crashes at every effect boundary of every operation.
 //!
-//! A _case_ is an operation in a situation. It is carried out once without any fault, which says
-//! how many exchanges with the store it has. Then it is carried out again for every _boundary_ of
-//! every exchange: the request is not sent yet, it is lost, it is applied and the reply is lost, or
-//! it is still on its way and arrives after everybody thinks that it is gone; and once more with
-//! the process dying after its last reply. At each boundary somebody else may do a competing thing:
-//! let time pass, take over, complete, cancel, revoke. Then either the process is dead, and a fresh
-//! one repeats the operation under the same identity, or nobody does (a grant and a lease are
-//! remembered while they last, so what asks for one is repeated only where nobody else was there);
-//! or the process was only slow, and goes on with the reply, or without it. At last the agents
-//! bring everything to an end.
+//! A _case_ is an operation in a situation. It runs once without a fault, which determines the
+//! number of its exchanges with the store. Then it runs again for every _boundary_ of every
+//! exchange: the request is not sent yet, it is lost, it is applied and the reply is lost, or it is
+//! delayed and arrives after all processes have given it up; and once more with a crash after the
+//! last reply. At each boundary another process may interfere: let time pass, take over, complete,
+//! cancel, revoke. Then either the process has crashed, and a new one repeats the operation under
+//! the same identity, or no process does (grants and leases are remembered only while they last, so
+//! requests for them are repeated only without interference); or the process was paused, and
+//! continues with the reply or without it. At last the agents finish all work.
 //!
-//! Checked are every invariant after every step, that everything ends, and against the run without
-//! fault:
+//! The checks are every invariant after every step, that all work ends, and by comparison with the
+//! run without a fault:
 //!
-//! - where a fresh process repeats a command and nobody else was there, the record is then the very
-//!   same, and so is what the caller is told, where the command has an identity;
-//! - where nobody repeats it, what comes of the work is what comes of it when the operation was
-//!   carried out whole, or not at all: there is nothing between;
-//! - what only reads changes nothing.
+//! - If a new process repeats a command without interference, the record is the same, and so is the
+//!   answer to the caller if the command has an identity.
+//! - If no process repeats it, the result of the work is that of the whole operation or that
+//!   without the operation: there is nothing in between.
+//! - An operation that only reads changes nothing.
 
 mod boundary;
 mod cases;
@@ -32,24 +31,24 @@ use std::fmt;
 use ff_core::execution::AnyCommand;
 use ff_core::store::{Failure, Reply, Request};
 
-use crate::exhaustive::carrier::{Came, Carrier};
+use crate::exhaustive::carrier::{AnyOutput, Carrier};
 use crate::report::{Broken, ensure};
 
-use boundary::{Point, Then};
+use boundary::{Continuation, Point};
 use cases::{CASES, Case, Subject};
-pub(in crate::exhaustive) use fixture::Bench;
-use fixture::Stand;
+pub(in crate::exhaustive) use fixture::Fixture;
+use fixture::Next;
 use judge::Reference;
 use others::{Rival, heal};
 
-/// One run: a case, a boundary, what somebody else does there, and what comes then.
+/// One run: a case, a boundary, an interference, and what happens next.
 #[derive(Clone, Copy)]
 struct Run {
     case: &'static Case,
     exchange: usize,
     point: Point,
     rival: Option<Rival>,
-    then: Then,
+    then: Continuation,
 }
 
 impl fmt::Display for Run {
@@ -61,34 +60,34 @@ impl fmt::Display for Run {
     }
 }
 
-/// What was enumerated.
+/// The counts of an enumeration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CrashPointsReport {
     /// Operations, each in each of its situations.
     pub operations: u64,
-    /// Effect boundaries of all of them.
+    /// Effect boundaries of all operations.
     pub boundaries: u64,
-    /// Runs: each boundary with everything that may come then.
+    /// Runs: each boundary with everything that may happen next.
     pub runs: u64,
-    /// Requests that reached the store.
+    /// Requests that the store served.
     pub store_calls: u64,
-    /// The steps in words, of a run that was replayed.
+    /// The steps of a run that was replayed.
     pub trace: Vec<String>,
 }
 
-/// How far the enumeration is.
+/// The progress of an enumeration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrashPointsProgress {
     /// Operations that are done.
     pub done: u64,
-    /// Operations that there are.
+    /// The number of operations.
     pub operations: u64,
     /// Runs so far.
     pub runs: u64,
 }
 
-/// A rule that was seen broken, and in which run.
+/// A broken rule, and the run that broke it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CrashPointsViolation {
@@ -96,9 +95,9 @@ pub struct CrashPointsViolation {
     pub name: String,
     /// The invariant, or `LIVENESS`, `ATOMIC`, `REPEAT` or `READS`.
     pub tag: &'static str,
-    /// What is wrong.
+    /// The violation in words.
     pub detail: String,
-    /// The steps in words.
+    /// The steps.
     pub trace: Vec<String>,
 }
 
@@ -108,13 +107,13 @@ impl fmt::Display for CrashPointsViolation {
             writeln!(f, "  {line}")?;
         }
         writeln!(f, "[{}] {}", self.tag, self.detail)?;
-        write!(f, "in the run \"{}\"", self.name)
+        write!(f, "at the crash point \"{}\"", self.name)
     }
 }
 
 impl std::error::Error for CrashPointsViolation {}
 
-/// Carries out every run of every case.
+/// Runs every case at every boundary.
 ///
 /// # Errors
 ///
@@ -131,12 +130,12 @@ pub fn run(
     Ok(report)
 }
 
-/// The names of all cases: a run's name begins with that of its case.
+/// The names of all cases. The name of a run begins with that of its case.
 pub fn names() -> impl Iterator<Item = &'static str> {
     CASES.iter().map(|case| case.name)
 }
 
-/// Carries out the runs whose names begin with a text, and tells the steps of the last one.
+/// Runs those whose names begin with a text, and returns the steps of the last one.
 ///
 /// # Errors
 ///
@@ -161,14 +160,14 @@ fn run_case(
     for exchange in 0..=reference.exchanges {
         let over = exchange == reference.exchanges;
         let points: &[Point] = match over {
-            true => &[Point::Over],
+            true => &[Point::Replied],
             false => &[Point::Unsent, Point::Lost, Point::Applied, Point::Late],
         };
         for point in points.iter().copied() {
             report.boundaries += 1;
             for rival in [None].into_iter().chain(Rival::ALL.map(Some)) {
                 let forgotten = rival.is_some() && reference.forgets;
-                let repeats = |then: &Then| *then != Then::Repeat || !forgotten;
+                let repeats = |then: &Continuation| *then != Continuation::Repeat || !forgotten;
                 for then in point.continuations().iter().copied().filter(repeats) {
                     let run = Run { case, exchange, point, rival, then };
                     if only.is_none_or(|only| run.to_string().starts_with(only)) {
@@ -187,7 +186,7 @@ fn violation(name: String, broken: Broken) -> CrashPointsViolation {
     CrashPointsViolation { name, tag, detail, trace: Vec::new() }
 }
 
-/// What is left of an operation that was cut off.
+/// The rest of an interrupted call.
 #[allow(clippy::large_enum_variant)] // One at a time.
 enum Left {
     Request(Request),
@@ -200,105 +199,105 @@ impl Run {
         &self,
         reference: &Reference,
         report: &mut CrashPointsReport,
-        told: bool,
+        traced: bool,
     ) -> Result<(), CrashPointsViolation> {
-        let mut bench = Bench::new(told);
-        let result = self.carry_out(reference, &mut bench);
-        report.store_calls += bench.server.calls;
+        let mut fixture = Fixture::new(traced);
+        let result = self.carry_out(reference, &mut fixture);
+        report.store_calls += fixture.server.calls;
         match result {
             Ok(()) => {
-                report.trace = bench.told.unwrap_or_default();
+                report.trace = fixture.trace.unwrap_or_default();
                 Ok(())
             }
-            Err(_) if !told => self.check(reference, report, true),
+            Err(_) if !traced => self.check(reference, report, true),
             Err(broken) => {
-                let trace = bench.told.unwrap_or_default();
+                let trace = fixture.trace.unwrap_or_default();
                 Err(CrashPointsViolation { trace, ..violation(self.to_string(), broken) })
             }
         }
     }
 
-    fn carry_out(&self, reference: &Reference, bench: &mut Bench) -> Result<(), Broken> {
-        (self.case.prepare)(bench)?;
-        let commands = self.case.subject.commands(bench);
-        let ids = self.case.subject.executions(&commands, bench);
-        let before = bench.records();
-        let work = self.case.subject.work(&commands, bench, 0);
-        let mut carrier = bench.carrier(0, work);
-        let mut left = self.cut_off(&mut carrier, bench)?;
-        bench.tell(|| format!("the process is cut off: {self}"));
+    fn carry_out(&self, reference: &Reference, fixture: &mut Fixture) -> Result<(), Broken> {
+        (self.case.prepare)(fixture)?;
+        let commands = self.case.subject.commands(fixture);
+        let ids = self.case.subject.executions(&commands, fixture);
+        let before = fixture.records();
+        let work = self.case.subject.work(&commands, fixture, 0);
+        let mut carrier = fixture.carrier(0, work);
+        let mut left = self.interrupt(&mut carrier, fixture)?;
+        fixture.note(|| format!("the process is interrupted: {self}"));
         if let Some(rival) = self.rival {
-            rival.act(bench, &ids)?;
+            rival.act(fixture, &ids)?;
         }
-        let came = self.go_on(&commands, &mut carrier, &mut left, bench)?;
+        let output = self.go_on(&commands, &mut carrier, &mut left, fixture)?;
         if let (Point::Late, Left::Request(request)) = (self.point, left) {
-            bench.tell(|| "the late request arrives".to_owned());
-            bench.serve(&mut carrier, request)?;
+            fixture.note(|| "the late request arrives".to_owned());
+            fixture.serve(&mut carrier, request)?;
         }
         if let Subject::Reader(_) = self.case.subject {
-            let same = self.rival.is_some() || bench.records() == before;
-            ensure!(same, "READS", "what only reads has changed something");
+            let same = self.rival.is_some() || fixture.records() == before;
+            ensure!(same, "READS", "an operation that only reads has changed something");
         }
         if self.rival.is_none() {
-            reference.check_at_once(&self.case.subject, self.then, came.as_ref(), bench)?;
+            reference.check_at_once(&self.case.subject, self.then, output.as_ref(), fixture)?;
         }
-        heal(bench)?;
+        heal(fixture)?;
         if self.rival.is_none() {
-            reference.check_at_last(&self.case.subject, self.then, bench)?;
+            reference.check_at_last(&self.case.subject, self.then, fixture)?;
         }
-        judge::check_ended(&ids, bench)
+        judge::check_ended(&ids, fixture)
     }
 
-    /// Lets the operation run up to the boundary.
-    fn cut_off(&self, carrier: &mut Carrier, bench: &mut Bench) -> Result<Left, Broken> {
-        let mut stand = bench.begin(carrier)?;
+    /// Runs the operation up to the boundary.
+    fn interrupt(&self, carrier: &mut Carrier, fixture: &mut Fixture) -> Result<Left, Broken> {
+        let mut next = fixture.begin(carrier)?;
         for _ in 0..self.exchange {
-            let Stand::Sends(request) = stand else { break };
-            let reply = bench.serve(carrier, request)?;
-            stand = bench.answer(carrier, reply)?;
+            let Next::Send(request) = next else { break };
+            let reply = fixture.serve(carrier, request)?;
+            next = fixture.answer(carrier, reply)?;
         }
-        match (stand, self.point) {
-            (Stand::Done(_), Point::Over) | (Stand::Sends(_), Point::Lost) => Ok(Left::Nothing),
-            (Stand::Sends(request), Point::Applied) => {
-                bench.serve(carrier, request).map(Left::Reply)
+        match (next, self.point) {
+            (Next::Done(_), Point::Replied) | (Next::Send(_), Point::Lost) => Ok(Left::Nothing),
+            (Next::Send(request), Point::Applied) => {
+                fixture.serve(carrier, request).map(Left::Reply)
             }
-            (Stand::Sends(request), Point::Unsent | Point::Late) => Ok(Left::Request(request)),
-            (stand, _) => {
-                let detail = format!("{self} differs from the run without fault: {stand:?}");
+            (Next::Send(request), Point::Unsent | Point::Late) => Ok(Left::Request(request)),
+            (next, _) => {
+                let detail = format!("{self} differs from the run without a fault: {next:?}");
                 Err(Broken { tag: "DETERMINISM", detail })
             }
         }
     }
 
-    /// What comes after the boundary; tells what a caller that is still there is told.
+    /// Continues after the boundary; returns the output for a caller that still exists.
     fn go_on(
         &self,
         commands: &[AnyCommand],
         carrier: &mut Carrier,
         left: &mut Left,
-        bench: &mut Bench,
-    ) -> Result<Option<Came>, Broken> {
+        fixture: &mut Fixture,
+    ) -> Result<Option<AnyOutput>, Broken> {
         match self.then {
-            Then::Gone => Ok(None),
-            Then::Repeat => {
-                bench.tell(|| "a fresh process repeats it".to_owned());
-                let work = self.case.subject.work(commands, bench, 1);
-                bench.carry_out(1, work).map(Some)
+            Continuation::Abandon => Ok(None),
+            Continuation::Repeat => {
+                fixture.note(|| "a new process repeats it".to_owned());
+                let work = self.case.subject.work(commands, fixture, 1);
+                fixture.carry_out(1, work).map(Some)
             }
-            Then::GoesOn => {
-                bench.tell(|| "the process goes on".to_owned());
+            Continuation::Continue => {
+                fixture.note(|| "the process continues".to_owned());
                 let reply = match std::mem::replace(left, Left::Nothing) {
-                    Left::Request(request) => bench.serve(carrier, request)?,
+                    Left::Request(request) => fixture.serve(carrier, request)?,
                     Left::Reply(reply) => reply,
                     Left::Nothing => return Ok(None),
                 };
-                let stand = bench.answer(carrier, reply)?;
-                bench.finish(carrier, stand).map(Some)
+                let next = fixture.answer(carrier, reply)?;
+                fixture.finish(carrier, next).map(Some)
             }
-            Then::Told => {
+            Continuation::Error => {
                 let failure = Failure::MaybeApplied("no reply in time".to_owned());
-                let stand = bench.fail(carrier, &failure)?;
-                bench.finish(carrier, stand).map(Some)
+                let next = fixture.fail(carrier, &failure)?;
+                fixture.finish(carrier, next).map(Some)
             }
         }
     }

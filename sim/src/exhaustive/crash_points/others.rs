@@ -1,5 +1,5 @@
-//! Who acts beside the operation of a case: somebody who gets in its way, and the agents that bring
-//! everything to an end.
+//! Other processes: one that interferes with the operation of a case, and the agents that finish
+//! all work.
 
 use ff_core::agent::{Timekeeper, WorkerAgent};
 use ff_core::error::{EngineError, ErrorClass};
@@ -7,26 +7,27 @@ use ff_core::execution::{AnyCommand, BlockKind, Claimed, RevokeLease, Unblock};
 use ff_core::id::ExecutionId;
 
 use crate::determinism::clock::store_time;
-use crate::exhaustive::carrier::{Came, Work};
+use crate::exhaustive::carrier::{AnyOutput, Work};
+use crate::exhaustive::inputs::call;
 use crate::invariant::health;
 use crate::model::settled::{is_pending, pending};
 use crate::report::{Broken, ensure};
 
-use super::commands::{PARTITIONS, call, cancel, complete, profile};
-use super::fixture::Bench;
+use super::commands::{PARTITIONS, cancel, complete, profile};
+use super::fixture::Fixture;
 
-/// What somebody else does at the worst moment.
+/// The interference of another process at the worst time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rival {
-    /// Time passes until something is due, and a timekeeper applies it.
+    /// Time passes until a timer is due, and a timekeeper applies it.
     Time,
-    /// Time passes until another worker gets an execution, which it holds on to.
+    /// Time passes until another worker claims an execution, which it keeps.
     TakeOver,
     /// The same, and the other worker completes it.
     Finish,
     /// An operator cancels.
     Cancel,
-    /// An operator takes the lease away.
+    /// An operator revokes the lease.
     Revoke,
 }
 
@@ -46,28 +47,28 @@ impl Rival {
         }
     }
 
-    /// Does it to everything that there is; being refused is as good.
-    pub fn act(self, bench: &mut Bench, ids: &[ExecutionId]) -> Result<(), Broken> {
-        bench.tell(|| format!("somebody else acts: {}", self.word()));
+    /// Interferes with every execution; a refusal is fine.
+    pub fn act(self, fixture: &mut Fixture, ids: &[ExecutionId]) -> Result<(), Broken> {
+        fixture.note(|| format!("another process interferes: {}", self.word()));
         match self {
             Self::Time => {
-                bench.now = bench.next_due().unwrap_or(bench.now + 1_000);
-                Crew::new(bench, 7).tick(bench)
+                fixture.now = fixture.next_due().unwrap_or(fixture.now + 1_000);
+                Crew::new(fixture, 7).tick(fixture)
             }
-            Self::TakeOver => Crew::new(bench, 8).take_over(bench).map(drop),
+            Self::TakeOver => Crew::new(fixture, 8).take_over(fixture).map(drop),
             Self::Finish => {
-                let mut crew = Crew::new(bench, 9);
-                let work = crew.take_over(bench)?;
-                work.iter().try_for_each(|claimed| crew.complete(claimed, bench))
+                let mut crew = Crew::new(fixture, 9);
+                let work = crew.take_over(fixture)?;
+                work.iter().try_for_each(|claimed| crew.complete(claimed, fixture))
             }
             Self::Cancel => ids.iter().try_for_each(|id| {
-                let work = bench.transact(cancel(*id, 700));
-                bench.carry_out(7, work).map(drop)
+                let work = fixture.transact(cancel(*id, 700));
+                fixture.carry_out(7, work).map(drop)
             }),
             Self::Revoke => ids.iter().try_for_each(|id| {
                 let command = RevokeLease { execution_id: *id, call: call(701) };
-                let work = bench.transact(command.into());
-                bench.carry_out(7, work).map(drop)
+                let work = fixture.transact(command.into());
+                fixture.carry_out(7, work).map(drop)
             }),
         }
     }
@@ -81,95 +82,98 @@ struct Crew {
 }
 
 impl Crew {
-    fn new(bench: &Bench, process: usize) -> Self {
-        let mut entropy = bench.entropy(process as u64);
-        let timekeeper = Timekeeper::new(PARTITIONS, Bench::terms(), entropy.fork());
+    fn new(fixture: &Fixture, process: usize) -> Self {
+        let mut entropy = fixture.entropy(process as u64);
+        let timekeeper = Timekeeper::new(PARTITIONS, Fixture::terms(), entropy.fork());
         let worker = WorkerAgent::new(profile(process as u64), entropy);
         Self { process, timekeeper, worker }
     }
 
-    fn tick(&mut self, bench: &mut Bench) -> Result<(), Broken> {
-        match bench.carry_out(self.process, Work::Tick(self.timekeeper.apply_due()))? {
-            Came::Tick(Ok(_)) => Ok(()),
-            came => Err(Broken { tag: "LIVENESS", detail: format!("a round came to {came:?}") }),
+    fn tick(&mut self, fixture: &mut Fixture) -> Result<(), Broken> {
+        match fixture.carry_out(self.process, Work::Tick(self.timekeeper.apply_due()))? {
+            AnyOutput::Tick(Ok(_)) => Ok(()),
+            output => {
+                Err(Broken { tag: "LIVENESS", detail: format!("a round returned {output:?}") })
+            }
         }
     }
 
-    /// Looks for work that no worker fitted, and draws work.
-    fn claim(&mut self, bench: &mut Bench) -> Result<Vec<Claimed>, Broken> {
-        if let Some(sweep) = self.worker.unblock_routes(bench.time()) {
-            bench.carry_out(self.process, Work::Sweep(sweep))?;
+    /// Looks for work that fits no worker, and claims work.
+    fn claim(&mut self, fixture: &mut Fixture) -> Result<Vec<Claimed>, Broken> {
+        if let Some(sweep) = self.worker.unblock_routes(fixture.time()) {
+            fixture.carry_out(self.process, Work::Sweep(sweep))?;
             self.worker.unblocked();
         }
         let claim = Work::Claim(self.worker.claim(4));
-        let Came::Claim(result) = bench.carry_out(self.process, claim)? else {
-            unreachable!("a claim comes to a claim");
+        let AnyOutput::Claim(result) = fixture.carry_out(self.process, claim)? else {
+            unreachable!("a claim returns a claim");
         };
         let Ok((mut work, rotation)) = result else { return Ok(Vec::new()) };
         self.worker.claimed(&mut work, rotation);
-        let (model, leases) = (&bench.server.model, &self.worker.leases);
-        health::check(model, leases, bench.time(), bench.store())?;
+        let (model, leases) = (&fixture.server.model, &self.worker.leases);
+        health::check(model, leases, fixture.time(), fixture.store())?;
         Ok(work.into_iter().map(|work| work.claimed).collect())
     }
 
-    /// Lets time pass until this worker gets something; it may never.
-    fn take_over(&mut self, bench: &mut Bench) -> Result<Vec<Claimed>, Broken> {
+    /// Lets time pass until this worker claims something; it may never.
+    fn take_over(&mut self, fixture: &mut Fixture) -> Result<Vec<Claimed>, Broken> {
         for _ in 0..8 {
-            self.tick(bench)?;
-            let work = self.claim(bench)?;
+            self.tick(fixture)?;
+            let work = self.claim(fixture)?;
             if !work.is_empty() {
                 return Ok(work);
             }
-            bench.now =
-                bench.next_due().map_or(bench.now + 1_000, |due| due.min(bench.now + 6_000));
+            fixture.now =
+                fixture.next_due().map_or(fixture.now + 1_000, |due| due.min(fixture.now + 6_000));
         }
         Ok(Vec::new())
     }
 
-    fn complete(&mut self, claimed: &Claimed, bench: &mut Bench) -> Result<(), Broken> {
+    fn complete(&mut self, claimed: &Claimed, fixture: &mut Fixture) -> Result<(), Broken> {
         let command = complete(claimed.execution_id, claimed.fence().into());
-        let work = bench.transact(command.into());
-        let came = bench.carry_out(self.process, work)?;
+        let work = fixture.transact(command.into());
+        let output = fixture.carry_out(self.process, work)?;
         self.worker.leases.release(claimed.lease_id);
         let lost = |error: &EngineError| error.class() == ErrorClass::Cooperative;
-        let fine = match &came {
-            Came::Command(Ok(_)) => true,
-            Came::Command(Err(error)) => lost(error),
+        let fine = match &output {
+            AnyOutput::Command(Ok(_)) => true,
+            AnyOutput::Command(Err(error)) => lost(error),
             _ => false,
         };
-        ensure!(fine, "LIVENESS", "a completion without any fault came to {came:?}");
+        ensure!(fine, "LIVENESS", "a completion without a fault returned {output:?}");
         Ok(())
     }
 }
 
-/// Rounds after which nothing will ever end.
+/// The number of rounds after which the work counts as endless.
 const MAX_ROUNDS: usize = 60;
 
-/// Brings everything to an end: operators let go, time passes, agents do their work.
-pub fn heal(bench: &mut Bench) -> Result<(), Broken> {
-    bench.tell(|| "everything heals".to_owned());
-    let blocked: Vec<ExecutionId> = bench.records().into_keys().collect();
+/// Finishes all work: operators lift blocks, time passes, agents work.
+pub fn heal(fixture: &mut Fixture) -> Result<(), Broken> {
+    fixture.note(|| "the agents finish all work".to_owned());
+    let blocked: Vec<ExecutionId> = fixture.records().into_keys().collect();
     for execution_id in blocked {
         for kind in [BlockKind::Operator, BlockKind::Lane] {
             let unblock: AnyCommand = Unblock { execution_id, kind, offered: None }.into();
-            let work = bench.transact(unblock);
-            bench.carry_out(6, work)?;
+            let work = fixture.transact(unblock);
+            fixture.carry_out(6, work)?;
         }
     }
-    let mut crew = Crew::new(bench, 6);
-    // What a taker took before it died comes back after its hold.
-    let held_until = bench.now + 6_000;
+    let mut crew = Crew::new(fixture, 6);
+    // An entry that a crashed process took comes back after its hold.
+    let held_until = fixture.now + 6_000;
     for _ in 0..MAX_ROUNDS {
-        crew.tick(bench)?;
-        for claimed in crew.claim(bench)? {
-            crew.complete(&claimed, bench)?;
+        crew.tick(fixture)?;
+        for claimed in crew.claim(fixture)? {
+            crew.complete(&claimed, fixture)?;
         }
-        let left = is_pending(&bench.server.model, &[profile(6)], store_time(bench.now));
-        if !left && bench.now >= held_until {
-            return bench.server.check_all(bench.store());
+        let left = is_pending(&fixture.server.model, &[profile(6)], store_time(fixture.now));
+        if !left && fixture.now >= held_until {
+            return fixture.server.check_all(fixture.store());
         }
-        bench.now = bench.next_due().map_or(bench.now + 1_000, |due| due.min(bench.now + 1_000));
+        fixture.now =
+            fixture.next_due().map_or(fixture.now + 1_000, |due| due.min(fixture.now + 1_000));
     }
-    let left = pending(&bench.server.model, &[profile(6)], store_time(bench.now));
+    let left = pending(&fixture.server.model, &[profile(6)], store_time(fixture.now));
     Err(Broken { tag: "LIVENESS", detail: format!("still pending: {}", left.join("; ")) })
 }

@@ -1,8 +1,9 @@
-//! Canonical hashes: two states that differ only in what the future cannot tell have the same.
+//! Canonical hashes: two states have the same hash if they differ only in ways that have no effect
+//! on their future.
 //!
 //! A part of the state is read through its `Debug` text, which shows every field that core has now
-//! or will have. Of the text are set apart, in the order of their appearance, ids (uuids, nonces,
-//! names of processes, fingerprints of tokens) and instants; the rest is hashed once and kept with
+//! or will have. Ids (uuids, nonces, names of processes, fingerprints of tokens) and instants are
+//! separated from the text, in the order of their appearance; the rest is hashed once and kept with
 //! the part. The hash of a whole state then numbers ids in the order of their first appearance, and
 //! takes instants relative to the present one.
 
@@ -12,7 +13,7 @@ use std::fmt::{Debug, Write};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hash128(pub u128);
 
-/// Collects a hash: two lanes that are mixed differently.
+/// Computes a hash: two lanes that are mixed differently.
 #[derive(Clone, Copy, Debug)]
 pub struct Hasher {
     low: u64,
@@ -51,19 +52,19 @@ impl Hasher {
     }
 }
 
-/// What is set apart from the text of a part.
+/// A value that is separated from the text of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Atom {
-    /// An id, which has a meaning only by where else it stands.
+    /// An id, whose only meaning is where else it appears.
     Id(u128),
-    /// An instant, to be taken relative to the present.
+    /// An instant, taken relative to the present.
     Instant(u64),
-    /// An instant that is only ever asked whether it is past: when it is, it does not matter how
-    /// long.
+    /// An instant that is only compared with the present: once it is past, its distance is
+    /// irrelevant.
     Limit(u64),
 }
 
-/// A part of a state, read once.
+/// A part of a state, after reading.
 #[derive(Clone, Debug)]
 pub struct Sketch {
     text: Hash128,
@@ -77,9 +78,8 @@ pub const FAR_MS: u64 = 1_800_000;
 const LIMITS: [&str; 7] =
     ["expires_at", "until", "not_before", "not_after", "recheck_at", "healthy_until", "renew_at"];
 
-/// The fields of records that say when something was, which no rule asks in these worlds: they
-/// have no attempt timeout and no retention that is reached, and lanes are served in the order of
-/// the executions' positions.
+/// The fields of records that no rule reads in these worlds: there is no attempt timeout, retention
+/// is never reached, and lanes are ordered by the executions' positions.
 const TOLD_ONLY: [&str; 5] = ["created_at", "updated_at", "started_at", "ended_at", "acquired_at"];
 
 /// Reads a part of a state.
@@ -96,7 +96,7 @@ impl Reader {
         Self { hasher: Hasher::new(), atoms: Vec::new(), text: String::with_capacity(4_096) }
     }
 
-    /// The sketch of what was read.
+    /// Returns the sketch.
     pub fn finish(self) -> Sketch {
         Sketch { text: self.hasher.get(), atoms: self.atoms }
     }
@@ -118,13 +118,13 @@ impl Reader {
         self.atoms.push(Atom::Instant(at));
     }
 
-    /// Adds an instant that only limits something.
+    /// Adds an instant that is only compared with the present.
     pub fn limit(&mut self, at: u64) {
         self.hasher.number(3);
         self.atoms.push(Atom::Limit(at));
     }
 
-    /// Adds a value by its text, but for the instants of these fields.
+    /// Adds a value by its text, without the instants of these fields.
     pub fn value(&mut self, value: &impl Debug, without: &[&str]) {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
@@ -135,7 +135,7 @@ impl Reader {
 
     fn read(&mut self, text: &[u8], without: &[&str]) {
         let (mut from, mut at) = (0, 0);
-        // How long the operation that is read may try: what is never reached is left out.
+        // The patience of the operation that is read: a limit that is never reached is left out.
         let mut allowed = 0;
         while at < text.len() {
             let rest = &text[at..];
@@ -220,7 +220,7 @@ pub fn name(text: &[u8]) -> u128 {
     hasher.get().0
 }
 
-/// Whether no letter or digit stands before this place.
+/// Whether no letter or digit precedes this position.
 fn starts_word(text: &[u8], at: usize) -> bool {
     at == 0 || !(text[at - 1].is_ascii_alphanumeric() || text[at - 1] == b'_')
 }
@@ -248,7 +248,7 @@ fn parse(digits: &[u8]) -> u64 {
     })
 }
 
-/// The name of the field whose value begins here.
+/// The name of the field whose value begins at the end of the text.
 fn field_before(text: &[u8]) -> &[u8] {
     let text = text.strip_suffix(b"Some(").unwrap_or(text);
     let Some(text) = text.strip_suffix(b": ") else { return b"" };

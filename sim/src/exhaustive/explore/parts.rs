@@ -1,4 +1,4 @@
-//! The parts of a state, each with the sketch that its hash is made of: a step changes few of them.
+//! The parts of a state, each with its sketch for the hash: a step changes few of them.
 
 use std::rc::Rc;
 
@@ -23,26 +23,26 @@ pub struct Part<T> {
     sketch: Rc<Sketch>,
 }
 
-/// What can be read into a sketch.
+/// A value that can be read into a sketch.
 pub trait Sketched: Clone {
-    /// Reads everything that the future depends on.
+    /// Reads everything that has an effect on the future.
     fn read(&self, reader: &mut Reader);
 }
 
 impl<T: Sketched> Part<T> {
-    /// A part.
+    /// Creates a part.
     pub fn new(value: T) -> Self {
         let mut reader = Reader::new();
         value.read(&mut reader);
         Self { value: Rc::new(value), sketch: Rc::new(reader.finish()) }
     }
 
-    /// What it is.
+    /// The value.
     pub fn get(&self) -> &T {
         &self.value
     }
 
-    /// A copy to be changed.
+    /// A copy of the value, to be changed.
     pub fn copy(&self) -> T {
         T::clone(&self.value)
     }
@@ -53,23 +53,23 @@ impl<T: Sketched> Part<T> {
     }
 }
 
-/// An operation under way, and what it waits for.
+/// A running operation, and the message that it waits for.
 #[derive(Clone, Debug)]
 pub struct Exchange {
     /// The operation.
     pub carrier: Carrier,
-    /// What it waits for.
-    pub way: Way,
+    /// The message that it waits for.
+    pub message: Message,
 }
 
-/// What an operation waits for.
+/// The message that an operation waits for.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // A handful of them.
-pub enum Way {
-    /// Its request is on its way.
-    There(Request),
-    /// Its reply is on its way.
-    Back(Reply),
+pub enum Message {
+    /// Its request is in flight.
+    Request(Request),
+    /// Its reply is in flight.
+    Reply(Reply),
 }
 
 /// A worker process between its operations.
@@ -79,27 +79,27 @@ pub struct Worker {
     pub agent: WorkerAgent,
     /// How often it was started before.
     pub start: u32,
-    /// What it holds.
+    /// Its job.
     pub job: Option<Job>,
     /// The lease that it renews.
     pub renewing: Option<LeaseId>,
 }
 
-/// An execution in a worker's hands.
+/// An execution that a worker holds.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// What was claimed.
     pub claimed: Claimed,
-    /// How it gives its lease back, once that is decided.
+    /// The call that gives its lease back, once it is decided.
     pub ending: Option<AnyCommand>,
     /// Whether it has opened its waitpoint, or is about to.
     pub opens: bool,
 }
 
-/// A request that arrives when nobody waits for it any more, if it does.
+/// A request that no operation waits for any more, and that may arrive or not.
 #[derive(Clone, Debug)]
 pub struct Late {
-    /// Who sent it.
+    /// Its sender.
     pub carrier: Carrier,
     /// The request.
     pub request: Request,
@@ -112,17 +112,17 @@ pub struct Kept {
     pub record: Option<Rc<Execution>>,
     /// Its version.
     pub version: Version,
-    /// The signals that it was sent.
+    /// Its signals.
     pub signals: Vec<Rc<Taken>>,
 }
 
 impl Sketched for Exchange {
     fn read(&self, reader: &mut Reader) {
-        // When the store gave what was seen plays a part for signals alone.
+        // The store's clock in the latest reply matters for signals alone.
         let Carrier { work, caller, seen, seen_at: _, own } = &self.carrier;
         reader.number(caller.applied);
         reader.number(u64::from(caller.refused) << 1 | u64::from(caller.failed));
-        // Only for claims and renewals it matters when they were sent.
+        // The time of sending matters for claims and renewals alone.
         let without: &[&str] = match work {
             Work::Claim(_) | Work::Renew(_) => &["looked", "since"],
             _ => &["at", "first_sent", "looked", "since"],
@@ -132,9 +132,9 @@ impl Sketched for Exchange {
             reader.value(seen, &["at"]);
         }
         reader.value(own, &[]);
-        match &self.way {
-            Way::There(request) => read_request(request, reader),
-            Way::Back(reply) => read_reply(reply, reader),
+        match &self.message {
+            Message::Request(request) => read_request(request, reader),
+            Message::Reply(reply) => read_reply(reply, reader),
         }
     }
 }
@@ -175,7 +175,7 @@ impl Sketched for IssuedWaitpoint {
 impl Sketched for Kept {
     fn read(&self, reader: &mut Reader) {
         read_version(self.version, reader);
-        // When a suspension has taken too long stands among what is due.
+        // The timeout of a suspension is in `due`.
         reader.value(&self.record, &["at", "since"]);
         for taken in &self.signals {
             reader.value(&taken.record, SIGNAL_TOLD_ONLY);
@@ -203,10 +203,10 @@ fn read_stored(stored: Option<&Stored>, reader: &mut Reader) {
     }
 }
 
-/// The fields of signals that say when something was. No secret is rotated in these worlds.
+/// The instants of signals, which no rule reads: no secret is rotated in these worlds.
 const SIGNAL_TOLD_ONLY: &[&str] = &["at", "waitpoint_created_at"];
 
-/// Reads a request. What it tells the journal and whom it wakes is not part of the state.
+/// Reads a request. Its journal entries and wake-ups are not part of the state.
 fn read_request(request: &Request, reader: &mut Reader) {
     match request {
         Request::Commit(commit) => {

@@ -1,4 +1,4 @@
-//! A state of a small world, and what can happen in it next.
+//! A state of a small world, and its choices.
 
 use std::rc::Rc;
 
@@ -11,21 +11,21 @@ use ff_core::store::{Member, Request};
 use ff_core::time::{HostTime, TimestampMs};
 
 use crate::determinism::clock::store_time;
-use crate::exhaustive::carrier::{Came, Carrier, Work};
+use crate::exhaustive::carrier::{AnyOutput, Carrier, Work};
 use crate::invariant::health;
-use crate::model::identity::{Identity, identity_of};
+use crate::model::identity::{CommandIdentity, identity_of};
 use crate::report::StoreKind;
 use crate::report::{Broken, ensure};
 use crate::store::Server;
 
 use super::canon::{FAR_MS, Hash128, Hasher, Names};
-use super::parts::{Exchange, Kept, Late, Part, Way, Worker};
+use super::parts::{Exchange, Kept, Late, Message, Part, Worker};
 use super::worlds::{SmallWorld, id, partitions, profile, terms};
 
-/// Where an operation runs. Each place has at most one.
+/// The slot of a running operation. Each slot has at most one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slot {
-    /// A worker draws work.
+    /// A worker claims work.
     Claim(usize),
     /// A worker gives its lease back.
     Finish(usize),
@@ -35,11 +35,11 @@ pub enum Slot {
     Round,
     /// An operator calls.
     Call,
-    /// Somebody signals.
+    /// The signaller signals.
     Signal,
 }
 
-/// All places.
+/// All slots.
 pub const SLOTS: [Slot; 9] = [
     Slot::Claim(0),
     Slot::Finish(0),
@@ -52,24 +52,24 @@ pub const SLOTS: [Slot; 9] = [
     Slot::Signal,
 ];
 
-/// Something that can happen next.
+/// A choice: an event that can happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// A worker without work looks for some.
+    /// An idle worker draws work.
     Claim(usize),
-    /// A handler is done.
+    /// A handler completes.
     Complete(usize),
-    /// A handler has failed.
+    /// A handler fails.
     Fail(usize),
-    /// A worker sees to its lease: it renews it, or gives it up.
+    /// A worker renews its lease, or gives it up.
     Tend(usize),
-    /// A worker dies and begins anew.
+    /// A worker crashes and restarts.
     Crash(usize),
     /// The timekeeper begins a round.
     Round,
     /// An operator cancels the first execution.
     Cancel,
-    /// An operator takes the lease of the first execution away.
+    /// An operator revokes the lease of the first execution.
     Revoke,
     /// An operator resumes the first execution.
     Resume,
@@ -77,42 +77,20 @@ pub enum Choice {
     Open(usize),
     /// A handler suspends.
     Suspend(usize),
-    /// Who was given a token signals.
+    /// The signaller signals.
     Signal,
     /// A request reaches the store.
     Arrive(Slot),
-    /// A reply reaches who waits for it.
+    /// A reply reaches its operation.
     Deliver(Slot),
-    /// Who waits for a reply is told that none comes, before the store has carried it out.
+    /// An operation gets an error instead of its reply, before the store has received the request.
     LoseRequest(Slot),
-    /// The same, after the store has.
+    /// The same, after the store has served the request.
     LoseReply(Slot),
-    /// A request arrives that nobody waits for any more.
+    /// A request arrives that no operation waits for any more.
     Late(usize),
-    /// Time moves on to the next instant at which anything can change by it.
+    /// Time moves on to the next instant that makes a difference.
     Time,
-}
-
-/// How much of each thing may still happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
-    pub renewals: u8,
-    pub lost_requests: u8,
-    pub lost_replies: u8,
-    pub crashes: u8,
-    pub calls: u8,
-    pub slow: u8,
-    pub failures: u8,
-    pub faults: u8,
-    pub suspensions: u8,
-    pub signals: u8,
-}
-
-impl Left {
-    /// Whether a fault of a kind may still happen, of which that many are left.
-    const fn may(&self, of_kind: u8) -> bool {
-        of_kind > 0 && self.faults > 0
-    }
 }
 
 /// A state of a small world.
@@ -120,23 +98,23 @@ impl Left {
 pub struct State {
     /// The world.
     pub world: SmallWorld,
-    /// The clock of the store and of everybody, in milliseconds.
+    /// The clock of the store and all processes, in milliseconds.
     pub now: u64,
     /// The store.
     pub server: Server,
-    /// Its records, by their executions' numbers.
+    /// Its records, by the numbers of their executions.
     pub records: Vec<Part<Kept>>,
     /// The workers.
     pub workers: [Part<Worker>; 2],
-    /// What is under way, by the order of [`SLOTS`].
+    /// The running operations, in the order of [`SLOTS`].
     pub running: [Option<Part<Exchange>>; SLOTS.len()],
-    /// Requests that nobody waits for any more.
+    /// Requests that no operation waits for any more.
     pub late: Vec<Part<Late>>,
-    /// The waitpoint whose token was given out last.
+    /// The waitpoint whose token was issued last.
     pub issued: Option<Part<IssuedWaitpoint>>,
-    /// How much of each thing may still happen.
-    pub left: Left,
-    /// Operations that were begun.
+    /// The remaining number of each kind of event.
+    pub left: SmallWorld,
+    /// Operations that were started.
     pub operations: u64,
 }
 
@@ -157,8 +135,8 @@ impl Clone for State {
     }
 }
 
-/// The number of a place.
-pub fn place(slot: Slot) -> usize {
+/// The number of a slot.
+pub fn slot_number(slot: Slot) -> usize {
     match slot {
         Slot::Claim(worker) => worker * 3,
         Slot::Finish(worker) => worker * 3 + 1,
@@ -177,24 +155,8 @@ pub fn worker(number: usize, start: u32) -> Part<Worker> {
 }
 
 impl State {
-    /// The beginning of a world: its executions wait.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be created.
+    /// The initial state of a world: its executions wait.
     pub fn new(world: &SmallWorld) -> Result<Self, Broken> {
-        let left = Left {
-            renewals: world.renewals,
-            lost_requests: world.lost_requests,
-            lost_replies: world.lost_replies,
-            crashes: world.crashes,
-            calls: world.calls,
-            slow: world.slow,
-            failures: world.failures,
-            faults: world.faults,
-            suspensions: world.suspensions,
-            signals: world.signals,
-        };
         let mut state = Self {
             world: *world,
             now: store_time(0).get(),
@@ -204,7 +166,7 @@ impl State {
             running: Default::default(),
             late: Vec::new(),
             issued: None,
-            left,
+            left: *world,
             operations: 0,
         };
         for number in 0..world.executions {
@@ -217,12 +179,12 @@ impl State {
                 let reply = carrier.arrives(&mut state.server, request, now)?;
                 step = carrier.work.resume(Event::Reply(reply), state.time());
             }
-            let ff_core::op::Step::Done(came) = step else {
-                unreachable!("without faults nothing waits");
+            let ff_core::op::Step::Done(output) = step else {
+                unreachable!("without faults no operation waits");
             };
-            carrier.ends(&mut state.server, &came)?;
-            let created = matches!(came, Came::Command(Ok(_)));
-            ensure!(created, "PREPARATION", "a submission came to {came:?}");
+            carrier.ends(&mut state.server, &output)?;
+            let created = matches!(output, AnyOutput::Command(Ok(_)));
+            ensure!(created, "PREPARATION", "a submission returned {output:?}");
         }
         state.refresh()?;
         Ok(state)
@@ -233,18 +195,18 @@ impl State {
         TimestampMs::new(self.now)
     }
 
-    /// Everybody's clocks: there is only one.
+    /// The clocks of any process: there is only one clock.
     pub const fn time(&self) -> HostTime {
         HostTime { local: self.store(), store: self.store() }
     }
 
-    /// Randomness that nothing else has: it only decides ids and nonces.
+    /// A new random stream, which decides only ids and nonces.
     pub fn entropy(&mut self) -> Entropy {
         self.operations += 1;
         Entropy::from_u64(1_000_000 + self.operations).without_jitter()
     }
 
-    /// A process takes up an operation.
+    /// Assigns an operation to a process.
     pub fn carrier(&mut self, process: usize, work: Work) -> Carrier {
         self.operations += 1;
         Carrier::new(self.operations, process, work)
@@ -255,7 +217,7 @@ impl State {
         Work::Tick(Timekeeper::new(partitions(), terms(), self.entropy()).apply_due())
     }
 
-    /// Takes over which records the store has now.
+    /// Takes over the records of the store.
     pub fn refresh(&mut self) -> Result<(), Broken> {
         for number in 0..self.world.executions {
             let id = id(number);
@@ -281,17 +243,17 @@ impl State {
         Ok(())
     }
 
-    /// The hash of this state and of all that differ from it only by names: of the two workers
-    /// either may come first.
+    /// The hash of this state, the same for all states that differ only by names: either of the two
+    /// workers may come first.
     pub fn hash(&self) -> Hash128 {
         self.hash_in([0, 1]).min(self.hash_in([1, 0]))
     }
 
     fn hash_in(&self, order: [usize; 2]) -> Hash128 {
         let (mut hasher, mut names) = (Hasher::new(), Names::default());
-        let Left { renewals, lost_requests, lost_replies, crashes, calls, slow, failures, .. } =
+        let SmallWorld { renewals, lost_requests, lost_replies, crashes, calls, slow, .. } =
             self.left;
-        let Left { faults, suspensions, signals, .. } = self.left;
+        let SmallWorld { failures, faults, suspensions, signals, .. } = self.left;
         let left = [renewals, lost_requests, lost_replies, crashes, calls, slow, failures, faults];
         hasher.number(u64::from_le_bytes(left));
         hasher.number(u64::from(suspensions) << 8 | u64::from(signals));
@@ -305,9 +267,9 @@ impl State {
             numbers.push(part.get().carrier.caller.number);
             part.sketch().add(hasher, names, self.now);
         };
-        add(&self.running[place(Slot::Round)], &mut hasher, &mut names);
-        add(&self.running[place(Slot::Call)], &mut hasher, &mut names);
-        add(&self.running[place(Slot::Signal)], &mut hasher, &mut names);
+        add(&self.running[slot_number(Slot::Round)], &mut hasher, &mut names);
+        add(&self.running[slot_number(Slot::Call)], &mut hasher, &mut names);
+        add(&self.running[slot_number(Slot::Signal)], &mut hasher, &mut names);
         match &self.issued {
             Some(issued) => issued.sketch().add(&mut hasher, &mut names, self.now),
             None => hasher.number(5),
@@ -315,7 +277,7 @@ impl State {
         for worker in order {
             self.workers[worker].sketch().add(&mut hasher, &mut names, self.now);
             for slot in [Slot::Claim(worker), Slot::Finish(worker), Slot::Renew(worker)] {
-                add(&self.running[place(slot)], &mut hasher, &mut names);
+                add(&self.running[slot_number(slot)], &mut hasher, &mut names);
             }
         }
         for late in &self.late {
@@ -326,12 +288,13 @@ impl State {
         hasher.get()
     }
 
-    /// Adds where the executions stand in the indexes.
+    /// Adds the index entries of the executions.
     fn add_places(&self, hasher: &mut Hasher) {
         for number in 0..self.world.executions {
-            let places = self.server.model.places.get(&id(number));
-            let due = places.and_then(|places| places.due).map(|due| due.instant().get());
-            hasher.number(u64::from(places.is_some_and(|places| places.eligible.is_some())));
+            let positions = self.server.model.positions.get(&id(number));
+            let due = positions.and_then(|positions| positions.due).map(|due| due.instant().get());
+            hasher
+                .number(u64::from(positions.is_some_and(|positions| positions.eligible.is_some())));
             hasher.number(match due {
                 None => u64::MAX,
                 Some(due) if due <= self.now => u64::MAX - 1,
@@ -341,8 +304,8 @@ impl State {
         }
     }
 
-    /// Adds what the checks remember of the ids that this state mentions. What they remember of
-    /// others is left out: no step can mention those any more.
+    /// Adds the memory of the checks about the ids in this state. Their memory of other ids is left
+    /// out: no step can contain those any more.
     fn add_memories(&self, hasher: &mut Hasher, names: &Names, numbers: &[u64]) {
         let model = &self.server.model;
         let live = |number: Option<&u64>| {
@@ -356,7 +319,7 @@ impl State {
                 | u64::from(model.given_back.contains(&lease)) << 1
                 | u64::from(model.consumed.contains_key(&grant)) << 2
                 | u64::from(model.leases.contains_key(&lease)) << 3
-                | u64::from(model.applied.contains_key(&Identity::Lease(lease))) << 4;
+                | u64::from(model.applied.contains_key(&CommandIdentity::Lease(lease))) << 4;
             if facts != 0 {
                 hasher.number((number as u64) << 8 | facts);
                 hasher.number(live(model.leases.get(&lease)));
@@ -372,7 +335,7 @@ impl State {
         }
     }
 
-    /// What can happen next.
+    /// The choices.
     pub fn choices(&self) -> Vec<Choice> {
         let mut choices = Vec::new();
         if let Some(slot) = self.alone() {
@@ -389,15 +352,15 @@ impl State {
         }
         self.add_work(&mut choices);
         for slot in SLOTS {
-            let Some(part) = &self.running[place(slot)] else { continue };
-            match &part.get().way {
-                Way::There(request) => {
+            let Some(part) = &self.running[slot_number(slot)] else { continue };
+            match &part.get().message {
+                Message::Request(request) => {
                     choices.push(Choice::Arrive(slot));
                     if self.left.may(self.left.lost_requests) && !request.is_read_only() {
                         choices.push(Choice::LoseRequest(slot));
                     }
                 }
-                Way::Back(_) => {
+                Message::Reply(_) => {
                     choices.push(Choice::Deliver(slot));
                     if self.left.may(self.left.lost_replies) {
                         choices.push(Choice::LoseReply(slot));
@@ -412,12 +375,12 @@ impl State {
         choices
     }
 
-    /// An operation whose reply is on its way, and the only one of its process: nobody else can
-    /// tell when the reply comes, so that it comes first.
+    /// An operation whose reply is in flight, and the only one of its process: no other process can
+    /// see when the reply arrives, so it arrives first.
     fn alone(&self) -> Option<Slot> {
         let back = |slot: &Slot| {
-            let part = self.running[place(*slot)].as_ref();
-            part.is_some_and(|part| matches!(part.get().way, Way::Back(_)))
+            let part = self.running[slot_number(*slot)].as_ref();
+            part.is_some_and(|part| matches!(part.get().message, Message::Reply(_)))
         };
         let alone = |slot: &Slot| match *slot {
             Slot::Claim(number) | Slot::Finish(number) | Slot::Renew(number) => {
@@ -429,25 +392,24 @@ impl State {
         SLOTS.into_iter().find(|slot| back(slot) && alone(slot))
     }
 
-    /// Requests that are on their way.
+    /// The number of requests in flight.
     pub fn travelling(&self) -> usize {
-        let there = |part: &&Part<Exchange>| matches!(part.get().way, Way::There(_));
+        let there = |part: &&Part<Exchange>| matches!(part.get().message, Message::Request(_));
         self.running.iter().flatten().filter(there).count()
     }
 
-    /// Whether time may pass: not while a reply is on its way, and while a request is only so
-    /// often.
+    /// Whether time may pass: not while a reply is in flight, and only so often while a request is.
     fn may_pass(&self) -> bool {
         let there = self.travelling();
         let under_way = self.running.iter().flatten().count();
         there == under_way && (there == 0 || self.left.slow > 0)
     }
 
-    /// What processes may begin.
+    /// Adds the operations that processes may start.
     fn add_work(&self, choices: &mut Vec<Choice>) {
-        let free = |slot| self.running[place(slot)].is_none();
-        let places = || self.server.model.places.values();
-        let waiting = places().any(|places| places.eligible.is_some());
+        let free = |slot| self.running[slot_number(slot)].is_none();
+        let positions = || self.server.model.positions.values();
+        let waiting = positions().any(|positions| positions.eligible.is_some());
         for (number, part) in self.workers.iter().enumerate() {
             let Worker { agent, job, .. } = part.get();
             let idle = job.is_none() && free(Slot::Claim(number)) && free(Slot::Finish(number));
@@ -477,7 +439,7 @@ impl State {
             }
         }
         let is_due = |due: ff_core::score::Score| due.instant().get() <= self.now;
-        if free(Slot::Round) && places().any(|places| places.due.is_some_and(is_due)) {
+        if free(Slot::Round) && positions().any(|positions| positions.due.is_some_and(is_due)) {
             choices.push(Choice::Round);
         }
         if self.left.calls > 0 && free(Slot::Call) {
@@ -491,7 +453,7 @@ impl State {
         }
     }
 
-    /// Whether a worker has something to do about its lease.
+    /// Whether a worker can renew its lease or give it up.
     fn tends(&self, number: usize) -> bool {
         let leases = &self.workers[number].get().agent.leases;
         let due = leases.next_wakeup().is_some_and(|at| at.get() <= self.now);
@@ -499,27 +461,27 @@ impl State {
     }
 
     fn may_renew(&self, number: usize) -> bool {
-        self.left.renewals > 0 && self.running[place(Slot::Renew(number))].is_none()
+        self.left.renewals > 0 && self.running[slot_number(Slot::Renew(number))].is_none()
     }
 
-    /// The next instant at which anything can change by the passing of time alone.
+    /// The next instant at which the passing of time makes a difference.
     pub fn next_instant(&self) -> Option<u64> {
-        let due = self.server.model.places.values().filter_map(|places| places.due);
+        let due = self.server.model.positions.values().filter_map(|positions| positions.due);
         let due = due.map(|due| due.instant().get());
         let tended = (0..2).filter(|worker| self.may_renew(*worker));
         let tended = tended.filter_map(|worker| {
             self.workers[worker].get().agent.leases.next_wakeup().map(TimestampMs::get)
         });
-        let running = self.running.iter().flatten().flat_map(|part| match &part.get().way {
-            Way::There(request) => windows(request),
-            Way::Back(_) => Vec::new(),
+        let running = self.running.iter().flatten().flat_map(|part| match &part.get().message {
+            Message::Request(request) => windows(request),
+            Message::Reply(_) => Vec::new(),
         });
         let late = self.late.iter().flat_map(|late| windows(&late.get().request));
         let all = due.chain(tended).chain(running).chain(late);
         all.filter(|at| *at > self.now && *at <= self.now + FAR_MS).min()
     }
 
-    /// Checks what holds in every state.
+    /// Checks the invariants of every state.
     pub fn check(&self) -> Result<(), Broken> {
         for part in &self.workers {
             let (model, leases) = (&self.server.model, &part.get().agent.leases);
@@ -528,19 +490,19 @@ impl State {
         Ok(())
     }
 
-    /// Checks what holds when nothing is left to happen.
+    /// Checks a state without choices.
     pub fn check_end(&mut self) -> Result<(), Broken> {
         for number in 0..self.world.executions {
             let record = self.server.model.records.get(&id(number));
             let over = crate::model::change::is_terminal(record.map(Rc::as_ref));
-            ensure!(over, "LIVENESS", "nothing happens any more, and {number} is {record:?}");
+            ensure!(over, "LIVENESS", "no event is left, and execution {number} is {record:?}");
         }
         let now = self.store();
         self.server.check_all(now)
     }
 }
 
-/// The instants at which what a request decided begins or ceases to hold.
+/// The ends of the windows in a request.
 fn windows(request: &Request) -> Vec<u64> {
     let Request::Commit(commit) = request else { return Vec::new() };
     let windows = commit.units.iter().map(|unit| unit.window);

@@ -2,29 +2,24 @@
 
 use ff_core::error::ErrorClass;
 use ff_core::execution::{
-    AnyCommand, Cancel, CancelledBy, Claimed, Complete, Fail, OperatorCall, Resume, RevokeLease,
-    SeenSuspension,
+    AnyCommand, Cancel, CancelledBy, Claimed, Complete, Resume, RevokeLease, SeenSuspension,
 };
-use ff_core::id::{FailureCategory, RequestId};
 use ff_core::op::{Event, Known, Patience, Step, Transact};
 use ff_core::partition::Partition;
 use ff_core::store::{Failure, Reply, Request};
 use ff_core::time::HostTime;
 
-use crate::exhaustive::carrier::{Came, Carrier, Work};
+use crate::exhaustive::carrier::{AnyOutput, Carrier, Work};
+use crate::exhaustive::inputs::{call, fail};
 use crate::report::Broken;
 
-use super::parts::{Exchange, Job, Late, Part, Way, Worker};
-use super::state::{Choice, SLOTS, Slot, State, place, worker};
+use super::parts::{Exchange, Job, Late, Message, Part, Worker};
+use super::state::{Choice, SLOTS, Slot, State, slot_number, worker};
 use super::waiting::goes_on;
 use super::worlds::{id, terms};
 
 impl State {
-    /// Lets something happen.
-    ///
-    /// # Errors
-    ///
-    /// The first rule that it breaks.
+    /// Takes a choice.
     pub fn take(&mut self, choice: Choice) -> Result<(), Broken> {
         match choice {
             Choice::Claim(number) => self.claim(number)?,
@@ -42,8 +37,8 @@ impl State {
             Choice::Signal => self.signal()?,
             Choice::Arrive(slot) => self.arrive(slot)?,
             Choice::Deliver(slot) => {
-                let Exchange { carrier, way } = self.take_up(slot);
-                if let Way::Back(reply) = way {
+                let Exchange { carrier, message } = self.take_up(slot);
+                if let Message::Reply(reply) = message {
                     self.deliver(slot, carrier, reply)?;
                 }
             }
@@ -65,8 +60,8 @@ impl State {
     }
 
     fn take_up(&mut self, slot: Slot) -> Exchange {
-        let part = self.running[place(slot)].take();
-        part.expect("only what is under way goes on").copy()
+        let part = self.running[slot_number(slot)].take();
+        part.expect("only what is under path goes on").copy()
     }
 
     pub(super) fn begin(&mut self, slot: Slot, work: Work) -> Result<(), Broken> {
@@ -81,9 +76,14 @@ impl State {
         self.follow(slot, carrier, step)
     }
 
-    /// Does what an operation wants next. A look over the partitions and one at the secrets are
-    /// answered at once, a `Take` is carried out at once, and a wait takes no time.
-    fn follow(&mut self, slot: Slot, mut carrier: Carrier, step: Step<Came>) -> Result<(), Broken> {
+    /// Carries out the next step of an operation. Polls, reads of the secrets and a `Take` are
+    /// carried out immediately, and a wait takes no time.
+    fn follow(
+        &mut self,
+        slot: Slot,
+        mut carrier: Carrier,
+        step: Step<AnyOutput>,
+    ) -> Result<(), Broken> {
         match step {
             Step::Send(request) if is_answered_at_once(&request) => {
                 let now = self.store();
@@ -93,14 +93,14 @@ impl State {
             Step::Send(request @ Request::Take(_)) => {
                 let now = self.store();
                 let reply = carrier.arrives(&mut self.server, request, now)?;
-                let exchange = Exchange { carrier, way: Way::Back(reply) };
-                self.running[place(slot)] = Some(Part::new(exchange));
+                let exchange = Exchange { carrier, message: Message::Reply(reply) };
+                self.running[slot_number(slot)] = Some(Part::new(exchange));
                 Ok(())
             }
             Step::Send(request) => {
                 carrier.sends(&request);
-                let exchange = Exchange { carrier, way: Way::There(request) };
-                self.running[place(slot)] = Some(Part::new(exchange));
+                let exchange = Exchange { carrier, message: Message::Request(request) };
+                self.running[slot_number(slot)] = Some(Part::new(exchange));
                 Ok(())
             }
             Step::Wait(wait) => {
@@ -109,16 +109,16 @@ impl State {
                 let step = carrier.work.resume(Event::Wake, HostTime { local, ..now });
                 self.follow(slot, carrier, step)
             }
-            Step::Done(came) => {
-                carrier.ends(&mut self.server, &came)?;
+            Step::Done(output) => {
+                carrier.ends(&mut self.server, &output)?;
                 self.share(&carrier);
-                self.done(slot, came);
+                self.done(slot, output);
                 Ok(())
             }
         }
     }
 
-    /// Lets those late requests know what their caller was told.
+    /// Updates the caller of its late requests.
     fn share(&mut self, carrier: &Carrier) {
         let caller = &carrier.caller;
         for part in &mut self.late {
@@ -131,9 +131,9 @@ impl State {
     }
 
     fn arrive(&mut self, slot: Slot) -> Result<(), Broken> {
-        let Exchange { mut carrier, way } = self.take_up(slot);
-        let Way::There(request) = way else {
-            unreachable!("only what is on its way arrives");
+        let Exchange { mut carrier, message } = self.take_up(slot);
+        let Message::Request(request) = message else {
+            unreachable!("only what is on its path arrives");
         };
         let (reads, now) = (request.is_read_only(), self.store());
         let reply = carrier.arrives(&mut self.server, request, now)?;
@@ -141,7 +141,8 @@ impl State {
         if reads {
             return self.deliver(slot, carrier, reply);
         }
-        self.running[place(slot)] = Some(Part::new(Exchange { carrier, way: Way::Back(reply) }));
+        self.running[slot_number(slot)] =
+            Some(Part::new(Exchange { carrier, message: Message::Reply(reply) }));
         Ok(())
     }
 
@@ -151,17 +152,17 @@ impl State {
         self.follow(slot, carrier, step)
     }
 
-    /// A caller is told that no reply comes. A request that was not carried out yet may still be.
+    /// Delivers an error instead of a reply. A request in flight may still arrive.
     fn lose(&mut self, slot: Slot) -> Result<(), Broken> {
-        let Exchange { mut carrier, way } = self.take_up(slot);
-        match way {
-            Way::There(request) => {
+        let Exchange { mut carrier, message } = self.take_up(slot);
+        match message {
+            Message::Request(request) => {
                 self.left.lost_requests -= 1;
                 self.left.faults -= 1;
                 let carrier = carrier.clone();
                 self.late.push(Part::new(Late { carrier, request }));
             }
-            Way::Back(_) => {
+            Message::Reply(_) => {
                 self.left.lost_replies -= 1;
                 self.left.faults -= 1;
             }
@@ -228,14 +229,14 @@ impl State {
         Ok(())
     }
 
-    /// A worker dies: what it has sent still arrives, or not.
+    /// Crashes a worker: its requests may still arrive.
     fn crash(&mut self, number: usize) {
         self.left.crashes -= 1;
         self.left.faults -= 1;
         for slot in &SLOTS[number * 3..number * 3 + 3] {
-            let Some(part) = self.running[place(*slot)].take() else { continue };
-            let Exchange { carrier, way } = part.copy();
-            if let Way::There(request) = way
+            let Some(part) = self.running[slot_number(*slot)].take() else { continue };
+            let Exchange { carrier, message } = part.copy();
+            if let Message::Request(request) = message
                 && !request.is_read_only()
             {
                 self.late.push(Part::new(Late { carrier, request }));
@@ -247,8 +248,7 @@ impl State {
 
     fn call(&mut self, choice: Choice) -> Result<(), Broken> {
         self.left.calls -= 1;
-        let name = format!("request-{}", self.left.calls);
-        let call = OperatorCall::new(RequestId::try_new(name).expect("a valid id"));
+        let call = call(self.left.calls);
         let execution_id = id(0);
         let command: AnyCommand = match choice {
             Choice::Revoke => RevokeLease { execution_id, call }.into(),
@@ -266,24 +266,24 @@ impl State {
         self.begin(Slot::Call, Work::Command(work))
     }
 
-    /// Notes what an operation came to, as the shells of workers do.
-    fn done(&mut self, slot: Slot, came: Came) {
+    /// Takes over the output of an operation, as the SDK does.
+    fn done(&mut self, slot: Slot, output: AnyOutput) {
         let now = self.time();
-        match (slot, came) {
-            (Slot::Claim(number), Came::Claim(result)) => self.change(number, |worker| {
+        match (slot, output) {
+            (Slot::Claim(number), AnyOutput::Claim(result)) => self.change(number, |worker| {
                 let (mut work, _) = result.unwrap_or_default();
-                // Where it looks next it finds out anew.
+                // The worker restarts its rotation.
                 worker.agent.claimed(&mut work, None);
                 let claimed = work.pop().map(|work| work.claimed);
                 worker.job = claimed.map(|claimed| Job { claimed, ending: None, opens: false });
             }),
-            (Slot::Renew(number), Came::Renew(result)) => self.change(number, |worker| {
+            (Slot::Renew(number), AnyOutput::Renew(result)) => self.change(number, |worker| {
                 let Some(lease) = worker.renewing.take() else { return };
                 if let Some(lost) = worker.agent.leases.renewed(lease, result, now) {
                     worker.job.take_if(|job| job.claimed.lease_id == lost.lease_id);
                 }
             }),
-            (Slot::Finish(number), Came::Command(result)) => {
+            (Slot::Finish(number), AnyOutput::Command(result)) => {
                 if let Ok(committed) = &result {
                     self.give_out(&committed.outcome);
                 }
@@ -303,24 +303,17 @@ impl State {
     }
 }
 
-/// Looks over the partitions, and whatever has to do with secrets, of which there is one from the
-/// beginning to the end: it is the same whenever it is answered.
+/// Whether a request is a poll, or about secrets. There is one secret all the time, so the answer
+/// is the same at any time.
 fn is_answered_at_once(request: &Request) -> bool {
     matches!(request, Request::Poll(_)) || request.partition() == Partition::META
 }
 
-/// How a handler gives its lease back.
+/// The call of a handler that gives its lease back.
 fn give_back(claimed: &Claimed, completes: bool) -> AnyCommand {
     let (execution_id, fence) = (claimed.execution_id, claimed.fence().into());
     if completes {
         return Complete { execution_id, fence, result: None }.into();
     }
-    Fail {
-        execution_id,
-        fence,
-        reason: "it broke".to_owned(),
-        category: FailureCategory::try_new("broken").expect("a valid category"),
-        permanent: false,
-    }
-    .into()
+    fail(execution_id, fence, false).into()
 }

@@ -1,13 +1,13 @@
-//! The steps of a way in words.
+//! The steps of a path as text.
 
 use crate::report::describe::{self, shortened};
 
-use super::parts::Way;
-use super::state::{Choice, Slot, State, place};
+use super::parts::Message;
+use super::state::{Choice, Slot, State, slot_number};
 
 impl State {
-    /// What happens by a choice.
-    pub fn tell(&self, choice: Choice) -> String {
+    /// Describes a choice.
+    pub fn describe(&self, choice: Choice) -> String {
         let (Choice::Arrive(slot)
         | Choice::Deliver(slot)
         | Choice::LoseRequest(slot)
@@ -15,9 +15,9 @@ impl State {
         else {
             return format!("{choice:?}{}", self.late_request(choice));
         };
-        let what = self.running[place(slot)].as_ref().map(|part| match &part.get().way {
-            Way::There(request) => describe::request(request, self.store()),
-            Way::Back(reply) => describe::reply(&reply.body, self.store()),
+        let what = self.running[slot_number(slot)].as_ref().map(|part| match &part.get().message {
+            Message::Request(request) => describe::request(request, self.store()),
+            Message::Reply(reply) => describe::reply(&reply.body, self.store()),
         });
         format!("{}: {}", verb(choice, slot), shortened(&what.unwrap_or_default()))
     }

@@ -1,4 +1,4 @@
-//! The states that were met, by their hashes alone: 16 bytes for each, and room to grow.
+//! The visited states, by their hashes alone: 16 bytes for each.
 
 use super::canon::Hash128;
 
@@ -10,17 +10,17 @@ pub struct Visited {
 }
 
 impl Visited {
-    /// None yet.
+    /// Creates an empty set.
     pub fn new() -> Self {
         Self { slots: vec![0; 1 << 16], count: 0 }
     }
 
-    /// How many there are.
+    /// The number of states.
     pub const fn len(&self) -> usize {
         self.count
     }
 
-    /// Notes a state; tells whether it is new.
+    /// Adds a state; returns whether it is new.
     pub fn insert(&mut self, Hash128(hash): Hash128) -> bool {
         // Zero marks an empty slot.
         let hash = hash.max(1);
@@ -40,7 +40,7 @@ impl Visited {
         new
     }
 
-    /// Where a hash stands, or would.
+    /// The slot of a hash, or the free slot for it.
     fn slot(&self, hash: u128) -> usize {
         let mask = self.slots.len() - 1;
         let mut slot = (hash as usize) & mask;

@@ -1,4 +1,4 @@
-//! Handlers that open waitpoints and suspend, and who signals to them.
+//! Handlers that open waitpoints and suspend, and the signaller.
 
 use ff_core::condition::{
     Condition, ResumePolicy, SignalMatcher, SuspensionReason, SuspensionTimeout, TimeoutAt,
@@ -20,7 +20,7 @@ use super::state::{Slot, State};
 use super::worlds::{MADE, OPENED, WAITS_FOR, id, terms};
 
 impl State {
-    /// A handler opens a waitpoint, whose token it gives to whoever is to signal.
+    /// Lets a handler open a waitpoint.
     pub(super) fn open(&mut self, number: usize) -> Result<(), Broken> {
         let waitpoint_id = WaitpointId::random(&mut self.entropy());
         let mut asked = None;
@@ -41,7 +41,7 @@ impl State {
         self.ask(Slot::Finish(number), command.into(), known)
     }
 
-    /// A handler waits for a signal, at the waitpoint that was opened for it or at one of its own.
+    /// Lets a handler suspend, at the waitpoint that was opened before or at a new one.
     pub(super) fn suspend(&mut self, number: usize) -> Result<(), Broken> {
         self.left.suspensions -= 1;
         let mut entropy = self.entropy();
@@ -62,7 +62,7 @@ impl State {
         self.ask(Slot::Finish(number), command, known)
     }
 
-    /// Who was given a token signals.
+    /// Lets the signaller signal.
     pub(super) fn signal(&mut self) -> Result<(), Broken> {
         self.left.signals -= 1;
         let issued = self.issued.as_ref().expect("a token was given out").get().clone();
@@ -82,13 +82,13 @@ impl State {
         self.ask(Slot::Signal, command.into(), Known::Nothing)
     }
 
-    /// Begins a command that has to know secrets or signals.
+    /// Starts a command that needs secrets or signals.
     fn ask(&mut self, slot: Slot, command: AnyCommand, known: Known) -> Result<(), Broken> {
         let operation = Informed::new(command.clone(), known, terms(), self.entropy());
         self.begin(slot, Work::Informed(Asking { command, operation }))
     }
 
-    /// A handler gives the token that it has got to whoever is to signal.
+    /// Gives the issued token to the signaller.
     pub(super) fn give_out(&mut self, outcome: &AnyOutcome) {
         let issued = match outcome {
             AnyOutcome::CreatePendingWaitpoint(issued) => Some(issued),
@@ -101,7 +101,7 @@ impl State {
     }
 }
 
-/// Whether a handler goes on with its lease.
+/// Whether a handler continues with its lease.
 pub(super) const fn goes_on(outcome: &AnyOutcome) -> bool {
     matches!(
         outcome,
@@ -114,7 +114,7 @@ fn key(name: &str) -> WaitpointKey {
     WaitpointKey::try_new(name).expect("a valid key")
 }
 
-/// How a handler waits for a signal.
+/// The suspension of a handler.
 fn suspension(
     claimed: &Claimed,
     suspension_id: SuspensionId,

@@ -1,52 +1,47 @@
-//! The small worlds that are explored.
-
-use std::sync::Arc;
+//! The small worlds.
 
 use ff_core::agent::WorkerProfile;
-use ff_core::capability::Capabilities;
-use ff_core::execution::{Create, DEFAULT_PAYLOAD_LIMIT, Start};
-use ff_core::id::{
-    ExecutionId, ExecutionKind, LaneId, Namespace, Nonce, WorkerId, WorkerInstanceId,
-};
+use ff_core::execution::Create;
+use ff_core::id::ExecutionId;
 use ff_core::op::OperationContext;
 use ff_core::partition::PartitionConfig;
-use ff_core::policy::{Backoff, ExecutionPolicy, Priority};
+use ff_core::policy::{Backoff, ExecutionPolicy};
 use ff_core::store::Member;
 use ff_core::store::codec::Codec;
-use ff_core::tags::Tags;
 use ff_core::time::DurationMs;
 
-/// A small world: two workers, a timekeeper, and how much of each thing may happen.
+use crate::exhaustive::inputs::{self, instance};
+
+/// A small world: two workers, a timekeeper, and the number of each kind of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SmallWorld {
     /// Its name.
     pub name: &'static str,
-    /// How many executions wait at the beginning.
+    /// Executions that wait at the beginning.
     pub executions: u8,
-    /// Attempts that fail, of all executions; each execution may be retried that often.
+    /// Attempts that fail, of all executions; each execution may be retried so often.
     pub failures: u8,
-    /// How often each may be reclaimed.
+    /// How often each execution may be reclaimed.
     pub reclaims: u32,
-    /// Renewals that are sent, of all leases; after them a worker forgets to renew.
+    /// Renewals, of all leases; afterwards workers stop renewing.
     pub renewals: u8,
-    /// Requests that are lost, or carried out after their caller was told that no reply came.
+    /// Requests that are lost, or carried out after their caller got an error.
     pub lost_requests: u8,
-    /// Replies that are lost after the store has carried their request out.
+    /// Replies that are lost after the store has served the request.
     pub lost_replies: u8,
-    /// Crashes of a worker, which begins anew as another process at once.
+    /// Crashes of a worker, which restarts immediately as another process.
     pub crashes: u8,
-    /// Lost requests, lost replies and crashes together.
+    /// Lost requests, lost replies and crashes in total.
     pub faults: u8,
-    /// How often time passes while requests are on their way.
+    /// How often time passes while requests are in flight.
     pub slow: u8,
-    /// Calls of an operator, each a cancellation or a revocation of the first execution, or its
-    /// resumption where executions wait.
+    /// Calls of an operator, each a cancellation, a revocation, or in worlds with suspensions a
+    /// resumption of the first execution.
     pub calls: u8,
-    /// Suspensions that handlers ask for, of all executions. The first handler may open the
-    /// waitpoint before.
+    /// Suspensions, of all executions. The first handler may open the waitpoint before.
     pub suspensions: u8,
-    /// Signals that are sent to the first execution by who was given its token.
+    /// Signals to the first execution.
     pub signals: u8,
 }
 
@@ -76,7 +71,7 @@ const WAITING: SmallWorld = SmallWorld {
     ..CALM
 };
 
-/// The worlds. The last three are too large for a few minutes; the golden file has the others.
+/// The worlds. The last three take hours; the golden file has the counts of the others.
 pub const WORLDS: &[SmallWorld] = &[
     CALM,
     SmallWorld { name: "one-operated", failures: 0, calls: 1, ..CALM },
@@ -132,16 +127,16 @@ pub const WORLDS: &[SmallWorld] = &[
     },
 ];
 
-/// How long leases are good: whole seconds, as all times here, so that few instants differ.
+/// The time of leases: whole seconds, as all times here, so that few instants differ.
 pub const LEASE: DurationMs = DurationMs::from_secs(3);
 
-/// How long a suspension takes at most, before it goes on without its signal.
+/// The timeout of suspensions.
 pub const WAITS_FOR: DurationMs = DurationMs::from_secs(2);
 
-/// The name of the waitpoint that a handler opens before its suspension.
+/// The key of the waitpoint that a handler opens before its suspension.
 pub const OPENED: &str = "opened";
 
-/// The name of the one that comes with a suspension.
+/// The key of a waitpoint that is opened by a suspension.
 pub const MADE: &str = "made";
 
 const PARTITIONS: PartitionConfig =
@@ -152,63 +147,35 @@ pub const fn partitions() -> PartitionConfig {
     PARTITIONS
 }
 
-/// OperationContext of operations that never give up: an hour is longer than any run of these worlds.
+/// The context of operations that never give up: an hour is longer than any run of these worlds.
 pub fn terms() -> OperationContext {
     OperationContext::new(DurationMs::from_secs(3_600), Codec::default())
 }
 
-/// An execution.
+/// An execution id.
 pub const fn id(number: u8) -> ExecutionId {
     ExecutionId::from_parts(0, Member::from_u128(number as u128 + 1))
 }
 
-fn namespace() -> Namespace {
-    Namespace::try_new("small").expect("a valid namespace")
-}
-
-fn lane() -> LaneId {
-    LaneId::try_new("lane").expect("a valid lane")
-}
-
 /// A worker process, started for the `start`th time.
 pub fn profile(worker: usize, start: u32) -> WorkerProfile {
-    WorkerProfile {
-        namespace: namespace(),
-        lanes: vec![lane()],
-        worker: WorkerId::try_new(format!("worker-{worker}")).expect("a valid id"),
-        instance: WorkerInstanceId::try_new(format!("process-{worker}.{start}"))
-            .expect("a valid id"),
-        capabilities: Capabilities::default(),
-        slots: 1,
-        lease_ttl: LEASE,
-        context: terms(),
-        partitions: PARTITIONS,
-    }
+    let instance = instance(format_args!("{worker}.{start}"));
+    inputs::profile(inputs::worker(worker), instance, LEASE, terms(), PARTITIONS)
 }
 
 impl SmallWorld {
+    /// Whether a fault may still happen of a kind of which so many remain.
+    pub(super) const fn may(&self, of_kind: u8) -> bool {
+        of_kind > 0 && self.faults > 0
+    }
+
     /// The submission of an execution.
     pub fn submission(&self, number: u8) -> Create {
         let mut policy = ExecutionPolicy::default();
         policy.retry.max_retries = u32::from(self.failures);
         policy.retry.backoff = Backoff::Fixed { delay_ms: DurationMs::ZERO };
         policy.max_reclaim_count = self.reclaims;
-        Create {
-            execution_id: id(number),
-            namespace: namespace(),
-            lane: lane(),
-            kind: ExecutionKind::try_new("work").expect("a valid kind"),
-            payload: Some(Arc::from([number])),
-            payload_limit: DEFAULT_PAYLOAD_LIMIT,
-            priority: Priority::default(),
-            policy,
-            requires: Capabilities::default(),
-            tags: Tags::default(),
-            start: Start::Now,
-            deadline: None,
-            position: u16::from(number),
-            creator: Nonce(1),
-            content: None,
-        }
+        let position = u16::from(number);
+        Create { position, ..inputs::submission(id(number), &[number], policy) }
     }
 }

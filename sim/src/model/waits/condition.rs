@@ -1,5 +1,5 @@
-//! Whether signals satisfy a condition, written a second time from the specification and
-//! independently of the rule that counts them (`docs/spec.md`, 5).
+//! The evaluation of conditions, implemented from the specification, independently of the rule that
+//! counts signals (`docs/spec.md`, 5).
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use ff_core::condition::{Condition, CountKind, SignalMatcher};
 use ff_core::execution::SignalRecord;
 use ff_core::id::{SignalId, WaitpointKey};
 
-/// Whether these signals, in their order, satisfy a condition; no signals satisfy one of an
-/// operator or a timeout.
+/// Whether these signals, in their order, satisfy a condition. No signals satisfy `OperatorOnly` or
+/// `TimeoutOnly`.
 pub fn is_satisfied(condition: &Condition, signals: &[&SignalRecord]) -> bool {
     match condition {
         Condition::OperatorOnly | Condition::TimeoutOnly => false,
@@ -18,7 +18,7 @@ pub fn is_satisfied(condition: &Condition, signals: &[&SignalRecord]) -> bool {
     }
 }
 
-/// The signals that a condition counts, the first ones that it asks for.
+/// The signals that a condition counts: the first ones that match.
 pub fn counted(condition: &Condition, signals: &[&SignalRecord]) -> BTreeSet<SignalId> {
     match condition {
         Condition::OperatorOnly | Condition::TimeoutOnly => BTreeSet::new(),
@@ -35,7 +35,7 @@ pub fn counted(condition: &Condition, signals: &[&SignalRecord]) -> BTreeSet<Sig
     }
 }
 
-/// The first `n` signals that fit and differ in what is counted.
+/// The first `n` signals that match and differ in the property that is counted.
 fn first(
     n: u32,
     kind: CountKind,

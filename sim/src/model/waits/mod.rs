@@ -1,4 +1,4 @@
-//! What the world remembers by itself of suspensions, signals, tokens and output.
+//! The simulator's own copy of suspensions, signals, tokens and output.
 
 pub mod condition;
 pub mod secrets;
@@ -19,17 +19,17 @@ use crate::model::change::Change;
 
 use secrets::Keys;
 
-/// What the world remembers.
+/// What the simulator remembers of suspensions, signals, tokens and output.
 #[derive(Clone, Debug, Default)]
 pub struct Waits {
-    /// The signals that each execution was sent, in order; those that retention took away too.
+    /// The signals of each execution, in order, including those that retention removed.
     pub signals: BTreeMap<ExecutionId, Vec<Rc<Taken>>>,
-    /// Those that retention took away.
+    /// The signals that retention removed.
     pub forgotten: BTreeSet<(ExecutionId, SignalId)>,
-    /// Signals whose index entries were written without their records, when an error was raised in
-    /// the middle of a function.
+    /// Signals whose index entries were written without their records, when a function raised an
+    /// error in its middle.
     pub adrift: BTreeSet<(ExecutionId, SignalId)>,
-    /// What each execution waits for.
+    /// The suspension state of each execution.
     pub waiting: BTreeMap<ExecutionId, WaitingFor>,
     /// The output of each attempt, as it should be.
     pub frames: BTreeMap<ExecutionId, BTreeMap<AttemptIndex, Vec<Frame>>>,
@@ -37,12 +37,12 @@ pub struct Waits {
     pub keys: Keys,
 }
 
-/// A signal that was taken.
+/// A recorded signal.
 #[derive(Debug)]
 pub struct Taken {
     /// Its record.
     pub record: SignalRecord,
-    /// What it brought.
+    /// Its payload.
     pub payload: Option<Bytes>,
     /// When it was committed, by the store's clock.
     pub at: TimestampMs,
@@ -50,7 +50,7 @@ pub struct Taken {
     pub jumps: u64,
 }
 
-/// What an execution waits for.
+/// The suspension state of an execution.
 #[derive(Clone, Debug, Default)]
 pub struct WaitingFor {
     /// Its suspension, while it is suspended.
@@ -59,30 +59,30 @@ pub struct WaitingFor {
     pub counts_from: BTreeMap<WaitpointId, u32>,
     /// How its latest suspension was resumed, until the claim that it resumed.
     pub resumed: Option<Resumption>,
-    /// What has resumed the present lease, or satisfied its suspension while it was held.
+    /// The resumption of the present lease, or the one that satisfied its suspension while it was
+    /// held.
     pub held: Option<Resumption>,
 }
 
-/// A suspension as its worker asked for it.
+/// A suspension, as its worker requested it.
 #[derive(Clone, Debug)]
 pub struct Suspension {
     /// Its id.
     pub id: SuspensionId,
-    /// What resumes it.
+    /// The condition that resumes it.
     pub condition: Condition,
     /// Its waitpoints.
     pub bound: Vec<WaitpointId>,
-    /// When it takes too long, and what happens then.
+    /// The time of its timeout, and the effect of the timeout.
     pub timeout: Option<(TimestampMs, TimeoutBehaviour)>,
-    /// How it goes on.
+    /// Its resume policy.
     pub policy: ResumePolicy,
     /// The signals that were sent to its waitpoints and can count, in order.
     pub heard: Vec<Rc<Taken>>,
 }
 
 impl Suspension {
-    /// What a command asks for, with what was buffered for it. `now`: the instant that it was
-    /// decided for.
+    /// The suspension that a command requests, with the signals that were buffered for it.
     pub fn of(waits: &Waits, change: &Change<'_>) -> Option<Self> {
         use ff_core::condition::TimeoutAt;
         let Some(AnyCommand::Suspend(command)) = &change.caller.command else { return None };
@@ -103,8 +103,7 @@ impl Suspension {
         Some(Self { id, condition, bound, timeout, policy: command.policy, heard })
     }
 
-    /// Above which number signals came too late to satisfy it: the number of the first that does,
-    /// and one more.
+    /// The number after that of the signal that satisfies it: later signals are too late.
     fn satisfied_by(&self) -> Option<u32> {
         let records = self.records();
         let satisfies = |end: &usize| condition::is_satisfied(&self.condition, &records[..*end]);
@@ -112,13 +111,13 @@ impl Suspension {
         Some(records[end - 1].number + 1)
     }
 
-    /// The records of what it has heard.
+    /// The records of its signals.
     pub fn records(&self) -> Vec<&SignalRecord> {
         self.heard.iter().map(|taken| &taken.record).collect()
     }
 }
 
-/// The waitpoint that a suspension asks for, where these are open.
+/// The waitpoint that a suspension requests, given those that are open.
 fn bound(asked: &BindWaitpoint, open: &[&Waitpoint]) -> WaitpointId {
     match asked {
         BindWaitpoint::Open { id } => *id,
@@ -140,43 +139,44 @@ impl Waits {
         self.signals.get(id).into_iter().flatten().filter(counts).cloned().collect()
     }
 
-    /// A signal of an execution, unless retention took it away.
+    /// A signal of an execution, unless retention removed it.
     pub fn signal(&self, id: &ExecutionId, signal: SignalId) -> Option<&Rc<Taken>> {
         let taken = self.signals.get(id)?.iter().find(|taken| taken.record.id == signal);
         taken.filter(|_| !self.forgotten.contains(&(*id, signal)))
     }
 
-    /// How many signals an execution was sent.
+    /// How many signals an execution received.
     pub fn count(&self, id: &ExecutionId) -> u32 {
         self.signals.get(id).map_or(0, |signals| signals.len() as u32)
     }
 
-    /// Takes over what a step did.
+    /// Takes over the effect of a step.
     pub fn note(&mut self, change: &Change<'_>, jumps: u64) {
         let id = change.id;
         if change.before.is_none() && change.after.is_some() {
             self.forget(&id);
         }
         let count_before = self.count(&id);
-        for (record, payload) in &change.beside.signals {
+        for (record, payload) in &change.side_writes.signals {
             let (record, payload) = (record.clone(), payload.clone());
             let taken = Rc::new(Taken { record, payload, at: change.now, jumps });
             self.adrift.remove(&(id, taken.record.id));
             self.signals.entry(id).or_default().push(taken);
         }
-        for signal in &change.beside.forgotten {
+        for signal in &change.side_writes.forgotten {
             self.adrift.remove(&(id, *signal));
             self.forgotten.insert((id, *signal));
         }
-        if !change.beside.frames.is_empty() {
+        if !change.side_writes.frames.is_empty() {
             let frames = self.frames.entry(id).or_default();
-            for (attempt, frame) in &change.beside.frames {
+            for (attempt, frame) in &change.side_writes.frames {
                 frames.entry(*attempt).or_default().push(frame.clone());
             }
         }
-        if let (false, Some(frames)) = (change.beside.dropped.is_empty(), self.frames.get_mut(&id))
+        if let (false, Some(frames)) =
+            (change.side_writes.dropped.is_empty(), self.frames.get_mut(&id))
         {
-            frames.retain(|attempt, _| !change.beside.dropped.contains(attempt));
+            frames.retain(|attempt, _| !change.side_writes.dropped.contains(attempt));
         }
         if let Some(after) = &change.after
             && (after.waiting.is_some() || self.waiting.contains_key(&id))
@@ -189,7 +189,7 @@ impl Waits {
         }
     }
 
-    /// Forgets an execution that is gone.
+    /// Forgets a removed execution.
     fn forget(&mut self, id: &ExecutionId) {
         self.waiting.remove(id);
         self.frames.remove(id);
@@ -252,7 +252,7 @@ impl Waits {
 }
 
 impl WaitingFor {
-    /// Notes from where on signals count once a suspension is over.
+    /// Sets the number from which signals count after a suspension.
     fn leave(&mut self, suspension: &Suspension, count: u32) {
         if suspension.policy.consume_signals {
             for waitpoint in &suspension.bound {
@@ -262,7 +262,7 @@ impl WaitingFor {
     }
 }
 
-/// The suspension that a step began, or found not to be needed.
+/// The suspension that a step began, or found satisfied already.
 pub fn began(change: &Change<'_>) -> Option<SuspensionId> {
     let Some(AnyCommand::Suspend(command)) = &change.caller.command else { return None };
     let id = command.suspension_id;

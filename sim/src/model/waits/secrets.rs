@@ -1,5 +1,5 @@
-//! The secrets of tokens as the store has had them, and tokens made a second time, independently
-//! of the code that signs and checks them (`docs/spec.md`, 5).
+//! The secrets of tokens that the store has had, and the signing of tokens, implemented
+//! independently of the code under test (`docs/spec.md`, 5).
 
 use ff_core::execution::Waitpoint;
 use ff_core::store::Bytes;
@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 
 use crate::report::Broken;
 
-/// How late a rotation may reach a program, by which the beginning of a grace is uncertain.
+/// How late a rotation may reach a program: the start of a grace is uncertain by so much.
 const UNCERTAIN: DurationMs = DurationMs::from_secs(1);
-/// How long after its grace a token may still be taken.
+/// How long after its grace a token may still be accepted.
 const LATE: DurationMs = DurationMs::from_secs(2);
 
 /// A secret as the store's record has it.
@@ -28,17 +28,17 @@ struct Stored {
 pub struct Key {
     kid: String,
     secret: Vec<u8>,
-    /// Since when it is in the record.
+    /// Since when the record has had it.
     since: TimestampMs,
     /// Whether new tokens are signed with it.
     current: bool,
-    /// Until when its tokens are good, at the least.
+    /// Until when its tokens are good, at least.
     promised: TimestampMs,
-    /// Until when its tokens may be taken.
+    /// Until when its tokens may be accepted.
     allowed: TimestampMs,
 }
 
-/// All secrets that the store has had, those of lost histories too.
+/// All secrets that the store has had, including those of lost histories.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
     all: Vec<Key>,
@@ -46,11 +46,7 @@ pub struct Keys {
 
 impl Keys {
     /// Takes over that the record of the secrets was written, by a rotation with that grace or by
-    /// whoever needed the first one. Tells what it takes away that was promised.
-    ///
-    /// # Errors
-    ///
-    /// When the record does not decode.
+    /// the first program that needed a secret. Returns a promised secret that the record lost.
     pub fn note(
         &mut self,
         bytes: &Bytes,
@@ -88,7 +84,7 @@ impl Keys {
                 allowed: TimestampMs::ZERO,
             }),
         }
-        // When the record was read may be a second off.
+        // The time at which the record was read may be off by a second.
         let still = |key: &&Key| !key.current && key.promised > now.plus(UNCERTAIN);
         let is_kept = |key: &Key| {
             ring.iter().any(|stored| {
@@ -98,7 +94,7 @@ impl Keys {
         };
         let lost = self.all.iter().filter(still).find(|key| !is_kept(key));
         let lost = lost.map(|key| format!("kid {} is promised until {}", key.kid, key.promised));
-        // What is gone stays so when the clock goes back.
+        // A removed secret stays removed when the clock goes back.
         for key in &mut self.all {
             let there = |stored: &Stored| stored.kid == key.kid && stored.secret == key.secret;
             if !ring.iter().any(there) {
@@ -108,13 +104,13 @@ impl Keys {
         Ok(lost)
     }
 
-    /// The secrets with which a token was signed for a waitpoint: none where it was not.
+    /// The secrets with which a token was signed for a waitpoint.
     pub fn signers(&self, token: &str, waitpoint: &Waitpoint) -> Vec<&Key> {
         let signs = |key: &&Key| made(&key.kid, &key.secret, waitpoint) == token;
         self.all.iter().filter(signs).collect()
     }
 
-    /// Takes over the secrets of a history that is lost: their tokens are out.
+    /// Takes over the secrets of a lost history: their tokens are in circulation.
     pub fn remember(&mut self, lost: &Self) {
         for key in &lost.all {
             let known = |own: &Key| own.kid == key.kid && own.secret == key.secret;
@@ -126,13 +122,13 @@ impl Keys {
 }
 
 impl Key {
-    /// Whether its tokens may be taken at a time.
+    /// Whether its tokens may be accepted at a time.
     pub fn may_be_taken(&self, now: TimestampMs) -> bool {
         self.current || now < self.allowed
     }
 
-    /// Whether its tokens have to be taken at a time by a call that began at another: it may have
-    /// read the secrets at once, and need not know of a rotation since.
+    /// Whether its tokens must be accepted at a time by a call that began at another: the call may
+    /// have read the secrets at its beginning, and need not know of a later rotation.
     pub fn has_to_be_taken(&self, now: TimestampMs, begun: TimestampMs) -> bool {
         let was_promised = now < self.promised && self.since <= begun;
         (self.current && self.since.plus(LATE) <= now) || was_promised
@@ -150,7 +146,7 @@ fn made(kid: &str, secret: &[u8], waitpoint: &Waitpoint) -> String {
     format!("{kid}:{digits}")
 }
 
-/// HMAC-SHA256 as RFC 2104 has it.
+/// HMAC-SHA256 (RFC 2104).
 fn hmac(secret: &[u8], message: &[u8]) -> Vec<u8> {
     let mut block = [0_u8; 64];
     if secret.len() > block.len() {

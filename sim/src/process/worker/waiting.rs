@@ -1,4 +1,4 @@
-//! What a worker does for handlers that wait: waitpoints, suspensions, signals and output.
+//! The calls of a worker for handlers that wait: waitpoints, suspensions, signals and output.
 
 use ff_core::error::EngineError;
 use ff_core::execution::{AnyCommand, AnyOutcome, Execution, IssuedWaitpoint, SuspendOutcome};
@@ -8,44 +8,44 @@ use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::determinism::random::happens;
 use crate::process::context::{Context, Effect, TokenInHand};
-use crate::process::task::{Errand, Output};
+use crate::process::task::{Origin, Output};
 
 use super::WorkerProcess;
 
-/// How often a handler asks for something that does not come.
+/// How often a handler repeats a call that fails.
 const MOST_TRIES: u32 = 3;
 
 impl WorkerProcess {
-    /// Has a job suspend, with what its worker knows of the execution.
+    /// Lets a job suspend, with the record that its worker knows.
     pub(super) fn suspend(&mut self, lease_id: LeaseId, cx: &Context<'_>) {
         let known = self.agent.leases.known(lease_id);
         let Some(job) = self.jobs.get_mut(&lease_id) else { return };
         job.asking = Some((job.suspension(record_of(&known), cx.now.store), 0));
     }
 
-    /// Sends what a job asks for.
+    /// Sends the pending call of a job.
     pub(super) fn ask(&mut self, lease_id: LeaseId, cx: &mut Context<'_>) {
         let Some(job) = self.jobs.get_mut(&lease_id) else { return };
         let Some((command, _)) = &job.asking else { return };
         let command = command.clone();
         job.busy = true;
-        let errand = match &command {
-            AnyCommand::Suspend(_) => Errand::Suspend(lease_id),
-            AnyCommand::CreatePendingWaitpoint(_) => Errand::Waitpoint(lease_id),
+        let origin = match &command {
+            AnyCommand::Suspend(_) => Origin::Suspend(lease_id),
+            AnyCommand::CreatePendingWaitpoint(_) => Origin::Waitpoint(lease_id),
             _ => {
-                self.send(Errand::Frame(lease_id), command, cx);
+                self.send(Origin::Frame(lease_id), command, cx);
                 return;
             }
         };
-        self.memory.note(&command);
+        self.sent.note(&command);
         let stale = happens(&mut self.entropy, 300);
         let known = if stale { Known::Nothing } else { self.agent.leases.known(lease_id) };
         let terms = self.agent.profile().context.clone();
         let entropy = self.agent.entropy().fork();
-        cx.informed(errand, command, known, (terms, entropy));
+        cx.informed(origin, command, known, (terms, entropy));
     }
 
-    /// Notes what came of what a job has asked for.
+    /// Takes over the answer to a call of a job.
     pub(super) fn asked(
         &mut self,
         lease_id: LeaseId,
@@ -96,7 +96,7 @@ impl WorkerProcess {
         }
     }
 
-    /// Has a job read the signals that have resumed it.
+    /// Lets a job read the signals that have resumed it.
     pub(super) fn read_signals(&mut self, lease_id: LeaseId, cx: &mut Context<'_>) {
         let patience = self.agent.patience();
         let Some(job) = self.jobs.get_mut(&lease_id) else { return };
@@ -110,7 +110,7 @@ impl WorkerProcess {
         });
     }
 
-    /// Notes that a job has read its signals.
+    /// Takes over that a job has read its signals.
     pub fn has_read(&mut self, lease_id: LeaseId, cx: &mut Context<'_>) {
         if let Some(job) = self.jobs.get_mut(&lease_id) {
             job.busy = false;
@@ -126,7 +126,7 @@ fn record_of(known: &Known) -> Option<&Execution> {
     }
 }
 
-/// Gives tokens to whoever may signal.
+/// Sends tokens to the signaller.
 fn hand_out(
     id: Option<ExecutionId>,
     waitpoints: Vec<IssuedWaitpoint>,

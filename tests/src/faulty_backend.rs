@@ -1,5 +1,5 @@
-//! A line to a store that can be disturbed: replies are lost, calls are not sent, everything is
-//! slow, the time in the replies is wrong; and calls are counted.
+//! A handle to a store that injects faults: lost replies, calls that are not sent, delays, and
+//! wrong times in replies. It also counts calls.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,30 +10,29 @@ use ff_sdk::core::partition::Partition;
 use ff_sdk::core::store::{Failure, Read, Reply, ReplyBody, Request, Topic};
 use ff_sdk::core::time::TimestampMs;
 
-/// Which calls a disturbance meets.
-pub type Meets = fn(&Request) -> bool;
+/// The calls that a fault affects.
+pub type Filter = fn(&Request) -> bool;
 
-/// A disturbed line to a store.
-pub struct Line {
+/// A handle to a store that injects faults.
+pub struct FaultyBackend {
     inner: Arc<dyn EngineBackend>,
     calls: AtomicU64,
     commits: AtomicU64,
-    under_way: AtomicU64,
-    most_at_once: AtomicU64,
+    in_flight: AtomicU64,
+    most_in_flight: AtomicU64,
     skew_ms: AtomicI64,
     plan: Mutex<Plan>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Plan {
-    lose: Option<(u32, Meets)>,
-    cut: bool,
-    cut_off: Option<Meets>,
+    lose: Option<(u32, Filter)>,
+    unreachable: Option<Filter>,
     refuses: bool,
-    garbled: Option<Meets>,
-    before: Option<(Duration, Meets)>,
-    after: Option<(Duration, Meets)>,
-    mute: bool,
+    garbled: Option<Filter>,
+    before: Option<(Duration, Filter)>,
+    after: Option<(Duration, Filter)>,
+    without_wake_ups: bool,
 }
 
 /// Every call.
@@ -46,38 +45,38 @@ pub const fn commits(request: &Request) -> bool {
     matches!(request, Request::Commit(_))
 }
 
-impl Line {
-    /// A line that is not disturbed yet.
+impl FaultyBackend {
+    /// A handle without faults yet.
     pub fn new(inner: Arc<dyn EngineBackend>) -> Self {
         Self {
             inner,
             calls: AtomicU64::new(0),
             commits: AtomicU64::new(0),
-            under_way: AtomicU64::new(0),
-            most_at_once: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
+            most_in_flight: AtomicU64::new(0),
             skew_ms: AtomicI64::new(0),
             plan: Mutex::default(),
         }
     }
 
-    /// Who subscribes from now on gets no wake-ups, as from a backend that has none.
-    pub fn mute(&self) {
-        self.change(|plan| plan.mute = true);
+    /// New subscribers get no wake-ups, as from a backend without them.
+    pub fn disable_wake_ups(&self) {
+        self.change(|plan| plan.without_wake_ups = true);
     }
 
-    /// The next `count` calls of this kind are applied and their replies lost.
-    pub fn lose_replies(&self, count: u32, of: Meets) {
+    /// The next `count` calls of this kind are applied, and their replies lost.
+    pub fn lose_replies(&self, count: u32, of: Filter) {
         self.change(|plan| plan.lose = Some((count, of)));
     }
 
     /// No call is sent from now on.
-    pub fn cut(&self) {
-        self.change(|plan| plan.cut = true);
+    pub fn disconnect(&self) {
+        self.disconnect_for(any);
     }
 
     /// No call of this kind is sent from now on.
-    pub fn cut_off(&self, of: Meets) {
-        self.change(|plan| plan.cut_off = Some(of));
+    pub fn disconnect_for(&self, of: Filter) {
+        self.change(|plan| plan.unreachable = Some(of));
     }
 
     /// The store refuses every call from now on.
@@ -85,56 +84,56 @@ impl Line {
         self.change(|plan| plan.refuses = true);
     }
 
-    /// Calls of this kind do nothing and get the reply to another question.
-    pub fn garble(&self, of: Meets) {
+    /// Calls of this kind are not applied, and get the reply to another request.
+    pub fn garble(&self, of: Filter) {
         self.change(|plan| plan.garbled = Some(of));
     }
 
-    /// Calls of this kind take so long to reach the store, and reach it whoever waits still.
-    pub fn slow_requests(&self, by: Duration, of: Meets) {
+    /// Calls of this kind reach the store after this delay, even if their caller gave up.
+    pub fn slow_requests(&self, by: Duration, of: Filter) {
         self.change(|plan| plan.before = Some((by, of)));
     }
 
-    /// Replies to calls of this kind come so much later than the store has answered.
-    pub fn slow_replies(&self, by: Duration, of: Meets) {
+    /// Replies to calls of this kind arrive this much after the store has answered.
+    pub fn slow_replies(&self, by: Duration, of: Filter) {
         self.change(|plan| plan.after = Some((by, of)));
     }
 
-    /// Ends every disturbance.
-    pub fn mend(&self) {
+    /// Ends all faults.
+    pub fn heal(&self) {
         self.change(|plan| *plan = Plan::default());
         self.skew(0);
     }
 
-    /// Replies tell a time that is wrong by this many milliseconds.
+    /// The time in replies is wrong by this many milliseconds.
     pub fn skew(&self, by_ms: i64) {
         self.skew_ms.store(by_ms, Ordering::SeqCst);
     }
 
-    /// How many calls were made, sent or not.
+    /// The number of calls, sent or not.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// How many of them were commits.
+    /// The number of commits, sent or not.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::SeqCst)
     }
 
-    /// How many commits were under way at the same time, at most.
-    pub fn most_at_once(&self) -> u64 {
-        self.most_at_once.load(Ordering::SeqCst)
+    /// The highest number of commits in flight at the same time.
+    pub fn most_in_flight(&self) -> u64 {
+        self.most_in_flight.load(Ordering::SeqCst)
     }
 
     fn change(&self, change: impl FnOnce(&mut Plan)) {
-        change(&mut self.plan.lock().expect("nobody panics in here"));
+        change(&mut self.plan.lock().expect("no holder panics"));
     }
 
-    /// The plan for one call; a reply that is to be lost is counted.
+    /// The faults of one call, and whether its reply is lost.
     fn plan_for(&self, request: &Request) -> (Plan, bool) {
-        let mut plan = self.plan.lock().expect("nobody panics in here");
+        let mut plan = self.plan.lock().expect("no holder panics");
         let lost = match &mut plan.lose {
-            Some((count, meets)) if *count > 0 && meets(request) => {
+            Some((count, matches)) if *count > 0 && matches(request) => {
                 *count -= 1;
                 true
             }
@@ -143,47 +142,47 @@ impl Line {
         (*plan, lost)
     }
 
-    /// Counts a call and carries it.
+    /// Counts a call and sends it.
     async fn counted(&self, request: Request) -> Result<Reply, Failure> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         if !commits(&request) {
-            return self.carry(request).await;
+            return self.send(request).await;
         }
         self.commits.fetch_add(1, Ordering::SeqCst);
-        let now = 1 + self.under_way.fetch_add(1, Ordering::SeqCst);
-        self.most_at_once.fetch_max(now, Ordering::SeqCst);
-        let reply = self.carry(request).await;
-        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        let now = 1 + self.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.most_in_flight.fetch_max(now, Ordering::SeqCst);
+        let reply = self.send(request).await;
+        self.in_flight.fetch_sub(1, Ordering::SeqCst);
         reply
     }
 
-    async fn carry(&self, request: Request) -> Result<Reply, Failure> {
+    async fn send(&self, request: Request) -> Result<Reply, Failure> {
         let (plan, lost) = self.plan_for(&request);
-        if plan.cut || plan.cut_off.is_some_and(|meets| meets(&request)) {
-            return Err(Failure::NotSent("the line is cut".to_owned()));
+        if plan.unreachable.is_some_and(|matches| matches(&request)) {
+            return Err(Failure::NotSent("the store is unreachable".to_owned()));
         }
         if plan.refuses {
-            return Err(Failure::Refused("it is read-only".to_owned()));
+            return Err(Failure::Refused("the store is read-only".to_owned()));
         }
-        if plan.garbled.is_some_and(|meets| meets(&request)) {
+        if plan.garbled.is_some_and(|matches| matches(&request)) {
             let (partition, records) = (Partition::META, Vec::new());
             let other = Read { partition, records, values: Vec::new() };
             let reply = self.inner.call(Request::Read(other)).await?;
             return Ok(Reply { at: reply.at, body: ReplyBody::Poll(Vec::new()) });
         }
-        let pause = |slow: Option<(Duration, Meets)>| {
-            slow.filter(|(_, meets)| meets(&request)).map(|(by, _)| by)
+        let pause = |slow: Option<(Duration, Filter)>| {
+            slow.filter(|(_, matches)| matches(&request)).map(|(by, _)| by)
         };
         let (before, after) = (pause(plan.before), pause(plan.after));
         let mut reply = match before {
             None => self.inner.call(request).await?,
             Some(before) => {
                 let inner = Arc::clone(&self.inner);
-                let travels = tokio::spawn(async move {
+                let sending = tokio::spawn(async move {
                     tokio::time::sleep(before).await;
                     inner.call(request).await
                 });
-                travels.await.expect("the store does not panic")?
+                sending.await.expect("the store does not panic")?
             }
         };
         if let Some(after) = after {
@@ -198,7 +197,7 @@ impl Line {
     }
 }
 
-impl EngineBackend for Line {
+impl EngineBackend for FaultyBackend {
     fn name(&self) -> &'static str {
         self.inner.name()
     }
@@ -208,8 +207,8 @@ impl EngineBackend for Line {
     }
 
     fn subscribe(&self, topics: Vec<Topic>) -> Option<Box<dyn WakeUps>> {
-        let mute = self.plan.lock().expect("nobody panics in here").mute;
-        if mute { None } else { self.inner.subscribe(topics) }
+        let without = self.plan.lock().expect("no holder panics").without_wake_ups;
+        if without { None } else { self.inner.subscribe(topics) }
     }
 
     fn report(&self) -> BoxFuture<'_, Result<BackendReport, Failure>> {

@@ -1,4 +1,4 @@
-//! A fresh store to run a scenario on, and the time that passes there.
+//! The fixture of a scenario: a new store, its clients and workers, and its time.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,41 +23,41 @@ use ff_sdk::{
 
 use uuid::Uuid;
 
-use crate::line::Line;
-use crate::paced::Paced;
+use crate::faulty_backend::FaultyBackend;
+use crate::virtual_time::VirtualTimeBackend;
 
-/// The namespace of every scenario that does not care.
+/// The namespace of scenarios that do not need a certain one.
 pub const NAMESPACE: &str = "demo";
-/// The lane of every scenario that does not care.
+/// The lane of scenarios that do not need a certain one.
 pub const LANE: &str = "default";
-/// Few partitions, so that many of a scenario's executions meet in one.
+/// Few partitions, so that several executions of a scenario share one.
 pub const PARTITIONS: PartitionConfig =
     PartitionConfig { num_flow_partitions: 4, num_budget_partitions: 1, num_quota_partitions: 1 };
 
-/// A store of its own for one scenario. Nothing here knows which backend it is, but for the
-/// constructors.
-pub struct Ground {
+/// A separate store for one scenario. Only the constructors depend on the backend.
+pub struct Fixture {
     backend: Arc<dyn EngineBackend>,
     entropy: Mutex<Entropy>,
 }
 
-impl Ground {
-    /// The embedded backend; time is tokio's paused clock.
+impl Fixture {
+    /// A fixture with a store in memory. Its time is tokio's paused clock.
     pub fn memory() -> Self {
         Self::on(Arc::new(MemoryBackend::new()))
     }
 
-    /// A Valkey server; time is tokio's paused clock ([`Paced`]).
+    /// A fixture with a Valkey server. Its time is tokio's paused clock ([`VirtualTimeBackend`]).
     pub fn valkey() -> Self {
-        Self::on(Arc::new(Paced::valkey()))
+        Self::on(Arc::new(VirtualTimeBackend::valkey()))
     }
 
-    /// A cluster of three primaries; likewise.
+    /// A fixture with a cluster of three primaries. Its time is tokio's paused clock
+    /// ([`VirtualTimeBackend`]).
     pub fn cluster() -> Self {
-        Self::on(Arc::new(Paced::cluster()))
+        Self::on(Arc::new(VirtualTimeBackend::cluster()))
     }
 
-    /// A ground on a backend of the caller's choice.
+    /// A fixture with this backend.
     pub fn on(backend: Arc<dyn EngineBackend>) -> Self {
         Self { backend, entropy: Mutex::new(Entropy::from_u64(7)) }
     }
@@ -67,37 +67,37 @@ impl Ground {
         self.backend.clone()
     }
 
-    /// A line to the store that can be disturbed.
-    pub fn line(&self) -> Arc<Line> {
-        Arc::new(Line::new(self.backend()))
+    /// A new handle to the store that can inject faults.
+    pub fn faulty(&self) -> Arc<FaultyBackend> {
+        Arc::new(FaultyBackend::new(self.backend()))
     }
 
-    /// Lets time pass; whoever waits for an instant in between is woken at it.
+    /// Lets time pass. Timers in between fire at their instants.
     pub async fn advance(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }
 
-    /// Lets time pass until the store's clock shows exactly this.
+    /// Lets time pass until the store's clock shows exactly this time.
     pub async fn advance_to(&self, instant: TimestampMs) {
         let left = instant.since(self.now().await);
         if left > DurationMs::ZERO {
             self.advance(left.into()).await;
         }
-        assert_eq!(self.now().await, instant, "the clock stands at the instant that was asked for");
+        assert_eq!(self.now().await, instant, "the store's clock shows the requested time");
     }
 
-    /// The store's clock.
+    /// The time of the store's clock.
     pub async fn now(&self) -> TimestampMs {
         let read = Read { partition: Partition::META, records: Vec::new(), values: Vec::new() };
         self.backend.call(Request::Read(read)).await.expect("the store answers").at
     }
 
-    /// Randomness for ids.
+    /// Entropy for ids.
     pub fn entropy(&self) -> Entropy {
-        self.entropy.lock().expect("nobody panics in here").fork()
+        self.entropy.lock().expect("no holder panics").fork()
     }
 
-    /// An id that nobody has, in a partition.
+    /// A new id in a partition.
     pub fn id_in(&self, partition: u16) -> ExecutionId {
         ExecutionId::from_parts(partition, self.entropy().uuid())
     }
@@ -107,25 +107,24 @@ impl Ground {
         self.client_on(self.backend()).await
     }
 
-    /// A client of [`NAMESPACE`] on a line or another handle to the store.
+    /// A client of [`NAMESPACE`] with this handle to the store.
     pub async fn client_on(&self, backend: Arc<dyn EngineBackend>) -> Client {
         self.client_of(NAMESPACE, backend).await
     }
 
-    /// A client of another namespace.
+    /// A client of this namespace.
     pub async fn client_of(&self, namespace: &str, backend: Arc<dyn EngineBackend>) -> Client {
         let mut config = ClientConfig::new(namespace).expect("a namespace");
         config.partition_config = Some(PARTITIONS);
         Client::connect(config, backend).await.expect("a client connects")
     }
 
-    /// A worker with one instance, one slot and no timekeeper: what is due is applied by
-    /// [`Ground::tick`] only.
+    /// A worker with one slot and no timekeeper: only [`Fixture::tick`] applies due timers.
     pub async fn worker(&self, name: &str) -> FlowFabricWorker {
         self.worker_with(name, |_| {}).await
     }
 
-    /// A worker that is set up differently.
+    /// A worker with a changed configuration.
     pub async fn worker_with(
         &self,
         name: &str,
@@ -134,7 +133,7 @@ impl Ground {
         self.worker_on(self.backend(), name, set_up).await
     }
 
-    /// A worker on a line or another handle to the store.
+    /// A worker with this handle to the store.
     pub async fn worker_on(
         &self,
         backend: Arc<dyn EngineBackend>,
@@ -146,7 +145,7 @@ impl Ground {
         FlowFabricWorker::connect_with(config, backend, None).await.expect("a worker connects")
     }
 
-    /// The configuration of [`Ground::worker`].
+    /// The configuration of [`Fixture::worker`].
     pub fn worker_config(&self, name: &str) -> WorkerConfig {
         let instance = format!("{name}-1");
         let mut config = WorkerConfig::new(name, instance, NAMESPACE).expect("a worker's ids");
@@ -155,7 +154,7 @@ impl Ground {
         config
     }
 
-    /// A worker that only keeps time, for as long as it is held.
+    /// A worker that only runs a timekeeper, until it is dropped.
     pub async fn timekeeper(&self) -> FlowFabricWorker {
         self.worker_with("timekeeper", |config| {
             config.timekeeper = true;
@@ -164,20 +163,20 @@ impl Ground {
         .await
     }
 
-    /// A client that grants work.
+    /// An admin client.
     pub async fn admin(&self) -> FlowFabricAdminClient {
         FlowFabricAdminClient::connect_with(self.backend()).await.expect("an admin client connects")
     }
 
-    /// Applies what is due now, once.
+    /// Applies the timers that are due now, once.
     pub async fn tick(&self) -> DueReport {
         let context = OperationContext::new(DurationMs::from_secs(30), Codec::default());
         let tick = ApplyDue::new(PARTITIONS, context, self.entropy());
         drive(&*self.backend, &HostClock::new(), tick).await.expect("the store answers")
     }
 
-    /// Where an execution stands in an index, if it does.
-    pub async fn place(&self, id: &ExecutionId, index: IndexName) -> Option<Score> {
+    /// The score of an execution in an index; `None` if it has no entry there.
+    pub async fn score(&self, id: &ExecutionId, index: IndexName) -> Option<Score> {
         let mut after: Option<ScanPosition> = None;
         loop {
             let (partition, limit) = (id.partition(), MAX_PAGE as u32);
@@ -192,16 +191,16 @@ impl Ground {
         }
     }
 
-    /// The members of an index of a partition, with their scores: at most a page.
+    /// The members of an index of a partition with their scores, at most a page.
     pub async fn entries_of(&self, partition: Partition, index: IndexName) -> Vec<(Uuid, Score)> {
         let scan = Scan { partition, index, after: None, limit: MAX_PAGE as u32 };
         let reply = self.backend.call(Request::Scan(scan)).await.expect("the store answers");
         let ReplyBody::Scan(page) = reply.body else { panic!("a scan answers with a page") };
-        let place = |entry: &ScanEntry| (entry.position.member, entry.position.score);
-        page.entries.iter().map(place).collect()
+        let entry = |entry: &ScanEntry| (entry.position.member, entry.position.score);
+        page.entries.iter().map(entry).collect()
     }
 
-    /// Whether there is a record of this key.
+    /// Whether a record of this key exists.
     pub async fn has_record(&self, partition: Partition, key: RecordKey) -> bool {
         let read = Read { partition, records: vec![key], values: Vec::new() };
         let reply = self.backend.call(Request::Read(read)).await.expect("the store answers");
@@ -209,12 +208,12 @@ impl Ground {
         values.records[0].is_some()
     }
 
-    /// The record of an execution as the store holds it.
+    /// The stored record of an execution.
     pub async fn record(&self, id: &ExecutionId) -> Option<Bytes> {
         self.stored(id).await.map(|(_, bytes)| bytes)
     }
 
-    /// The version and the record of an execution as the store holds them.
+    /// The stored version and record of an execution.
     pub async fn stored(&self, id: &ExecutionId) -> Option<(Version, Bytes)> {
         let (partition, records) = (id.partition(), vec![RecordKey::of(id)]);
         let read = Request::Read(Read { partition, records, values: Vec::new() });
@@ -223,7 +222,7 @@ impl Ground {
         values.records.pop().flatten().map(|stored| (stored.version, stored.bytes))
     }
 
-    /// Whether an execution's payload and result are there.
+    /// Whether the payload and the result of an execution exist.
     pub async fn values(&self, id: &ExecutionId) -> Vec<bool> {
         let (partition, uuid) = (id.partition(), id.uuid());
         let values = vec![ValueKey::Payload(uuid), ValueKey::Result(uuid)];
@@ -233,8 +232,8 @@ impl Ground {
         found.values.iter().map(|value| *value != Fetched::Absent).collect()
     }
 
-    /// Takes what is due first in the execution's partition, whenever it is, and does nothing with
-    /// it, as a timekeeper that dies would.
+    /// Takes the first entry of `due` in the execution's partition, whatever its time, like a
+    /// timekeeper that crashes after the take.
     pub async fn hold_due(&self, id: &ExecutionId) {
         let take = Take {
             partition: id.partition(),
@@ -249,7 +248,7 @@ impl Ground {
         assert_eq!(taken.entries.len(), 1);
     }
 
-    /// Writes a record that does not decode, before everything else in [`LANE`].
+    /// Writes a record that cannot be decoded, and puts it at the head of [`LANE`].
     pub async fn put_corrupt_head(&self, id: &ExecutionId) {
         let (key, score) = (RecordKey::of(id), Score::MIN);
         let unit = Unit {

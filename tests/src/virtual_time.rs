@@ -1,12 +1,12 @@
-//! A real server, or a cluster of three, whose clock is the test's paused one.
+//! A real server, or a cluster of three, whose clock is the paused clock of the test.
 //!
-//! Scenarios assert milliseconds, so no real clock may tick in them. The function library is loaded
-//! with one thing changed: it reads the time from a value of the partition, where it stands before
-//! each call, and asks no clock. All else is as it is in production: the adapter, the connections,
-//! the wire form, the rest of the library, the server.
+//! Scenarios assert milliseconds, so they must not use a real clock. The function library is loaded
+//! with one change: it reads the time from a value of the partition, which is set before each call,
+//! and not from the server's clock. Everything else is as in production: the adapter, the
+//! connections, the wire form, the rest of the library, the server.
 //!
-//! A call keeps the test's thread until its reply is there, and with it the wake-ups that it rang:
-//! tokio's paused clock jumps as soon as everybody waits, and would not wait for a server.
+//! A call blocks the test's thread until its reply and the wake-ups that it rang have arrived:
+//! tokio's paused clock advances as soon as all tasks wait, and would not wait for a server.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,8 +29,8 @@ use tokio::time::Instant;
 
 use crate::server::{Cluster, Server};
 
-/// The library as it is, and the two places that are changed: where it asks for the time, and where
-/// a call comes in, whose first key says in which partition the time stands.
+/// The library, and its two changes: the function that reads the time, and the entry of each call,
+/// whose first key determines the partition that holds the time.
 const TEXT: &str = include_str!("../../lua/flowfabric.lua");
 const CHANGES: [(&str, &str); 2] = [
     (
@@ -47,21 +47,21 @@ const CHANGES: [(&str, &str); 2] = [
     ),
 ];
 
-/// How long anything on loopback may take.
+/// The time limit of each step on loopback.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// More calls than any scenario makes: with time that stands still, agents that get nowhere would
-/// try for ever.
+/// More calls than any scenario makes. In paused time, an agent without progress would retry
+/// forever.
 const MAX_CALLS: usize = 100_000;
 
-/// What the servers run on.
+/// The servers of a store.
 enum Host {
     One(Server),
     Three(Cluster),
 }
 
 impl Host {
-    /// Makes it empty; what is loaded stays.
+    /// Removes all keys; the function libraries stay loaded.
     fn clear(&self) {
         let nodes = match self {
             Self::One(server) => std::slice::from_ref(server),
@@ -80,14 +80,14 @@ impl Host {
     }
 }
 
-/// A host that the tests of a program share, one after the other. It ends with the last who holds
-/// it or waits for it.
+/// A host that the tests of a program use one after the other. It is stopped when no test uses it
+/// or waits for it.
 struct Shared {
     host: Mutex<Weak<Host>>,
     turn: OnceLock<Arc<tokio::sync::Mutex<()>>>,
 }
 
-/// A host for oneself.
+/// The exclusive use of a host.
 struct Turn {
     _turn: OwnedMutexGuard<()>,
     host: Arc<Host>,
@@ -98,7 +98,7 @@ impl Shared {
         Self { host: Mutex::new(Weak::new()), turn: OnceLock::new() }
     }
 
-    /// Waits for one's turn; the host is empty then.
+    /// Waits for the exclusive use of the host, and empties it.
     fn take(&self, start: impl FnOnce() -> Host) -> Turn {
         let host = {
             let mut known = self.host.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,31 +115,32 @@ impl Shared {
     }
 }
 
-/// A server, or a cluster, with an empty store, whose clock is tokio's in the test.
+/// A backend on a server or a cluster, with an empty store whose clock follows the test's tokio
+/// clock.
 ///
-/// Its clock is the wall clock of its creation plus tokio's time since, as that of the embedded
-/// backend. There is one of each kind at a time in a program: another waits until this is dropped.
-pub struct Paced {
+/// Its clock is the wall clock at its creation plus tokio's time since then, as for the memory
+/// backend. A program has one of each kind at a time: another waits until this one is dropped.
+pub struct VirtualTimeBackend {
     backend: ValkeyBackend,
     origin: Instant,
     origin_ms: u64,
-    /// What the clocks of the partitions show.
+    /// The stored times of the partitions.
     clocks: Mutex<BTreeMap<Partition, TimestampMs>>,
     calls: AtomicUsize,
-    listeners: Arc<AtomicUsize>,
-    /// Wake-ups of [`marker`]: what was rung before it has arrived when it has.
-    marks: Arc<tokio::sync::Mutex<Box<dyn WakeUps>>>,
+    subscribers: Arc<AtomicUsize>,
+    /// The wake-ups of [`marker`]. When one arrives, all wake-ups rung before it have arrived.
+    markers: Arc<tokio::sync::Mutex<Box<dyn WakeUps>>>,
     _turn: Turn,
 }
 
-impl Paced {
-    /// On a server.
+impl VirtualTimeBackend {
+    /// A backend on a server.
     pub fn valkey() -> Self {
         static SHARED: Shared = Shared::new();
         Self::on(SHARED.take(|| Host::One(Server::valkey())))
     }
 
-    /// On a cluster of three primaries.
+    /// A backend on a cluster of three primaries.
     pub fn cluster() -> Self {
         static SHARED: Shared = Shared::new();
         Self::on(SHARED.take(|| Host::Three(Cluster::three())))
@@ -147,16 +148,16 @@ impl Paced {
 
     fn on(turn: Turn) -> Self {
         let url = format!("{}?response_timeout_ms={}", turn.host.url(), PATIENCE.as_millis());
-        let target = Target::parse(&url).expect("a server has an address");
+        let target = Target::parse(&url).expect("a server has a URL");
         let target = target.with_library(Library::of(&text()));
-        let (backend, marks) = wait(async {
+        let (backend, markers) = wait(async {
             let backend = ValkeyBackend::open(target).await.expect("the server can be used");
-            let mut marks = backend.subscribe(vec![marker()]).expect("there are wake-ups");
-            // The first who listens is told to look everywhere once more, when it is heard.
+            let mut markers = backend.subscribe(vec![marker()]).expect("there are wake-ups");
+            // The first subscriber of a process gets two initial wake-ups.
             for _ in 0..2 {
-                arrived(&mut *marks).await;
+                arrived(&mut *markers).await;
             }
-            (backend, marks)
+            (backend, markers)
         });
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -165,8 +166,8 @@ impl Paced {
             origin_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             clocks: Mutex::default(),
             calls: AtomicUsize::new(0),
-            listeners: Arc::default(),
-            marks: Arc::new(tokio::sync::Mutex::new(marks)),
+            subscribers: Arc::default(),
+            markers: Arc::new(tokio::sync::Mutex::new(markers)),
             _turn: turn,
         }
     }
@@ -178,9 +179,9 @@ impl Paced {
 
     fn handle(&self, request: Request) -> Result<Reply, Failure> {
         let calls = self.calls.fetch_add(1, Ordering::SeqCst);
-        assert!(calls < MAX_CALLS, "the scenario gets nowhere");
+        assert!(calls < MAX_CALLS, "the scenario makes no progress");
         let (now, partition) = (self.now(), partition_of(&request));
-        // What is over a bound is answered with the time of another partition.
+        // A request over a bound is answered with the time of another partition.
         for partition in [partition, Partition::META] {
             self.set_clock(partition, now)?;
         }
@@ -189,16 +190,16 @@ impl Paced {
         if polls {
             reply.at = now;
         }
-        assert_eq!(reply.at, now, "the library tells the time of the test");
-        if rings && self.listeners.load(Ordering::SeqCst) > 0 {
+        assert_eq!(reply.at, now, "the library returns the time of the test");
+        if rings && self.subscribers.load(Ordering::SeqCst) > 0 {
             self.send(commit(partition, |unit| unit.ring = vec![marker()]))?;
-            let marks = self.marks.clone();
-            wait(async move { arrived(&mut **marks.lock().await).await });
+            let markers = self.markers.clone();
+            wait(async move { arrived(&mut **markers.lock().await).await });
         }
         Ok(reply)
     }
 
-    /// Sets the clock of a partition, which is a value that no execution has.
+    /// Sets the clock of a partition: a value that belongs to no execution.
     fn set_clock(&self, partition: Partition, now: TimestampMs) -> Result<(), Failure> {
         let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
         if clocks.get(&partition) == Some(&now) {
@@ -220,7 +221,7 @@ impl Paced {
     }
 }
 
-impl EngineBackend for Paced {
+impl EngineBackend for VirtualTimeBackend {
     fn name(&self) -> &'static str {
         self.backend.name()
     }
@@ -233,12 +234,12 @@ impl EngineBackend for Paced {
         let backend = self.backend.clone();
         let wake_ups = wait(async move {
             let mut wake_ups = backend.subscribe(topics)?;
-            // From here on it hears everything.
+            // After the initial wake-up it receives all others.
             arrived(&mut *wake_ups).await;
             Some(wake_ups)
         })?;
-        self.listeners.fetch_add(1, Ordering::SeqCst);
-        Some(Box::new(Listener { wake_ups, listeners: self.listeners.clone() }))
+        self.subscribers.fetch_add(1, Ordering::SeqCst);
+        Some(Box::new(Subscriber { wake_ups, subscribers: self.subscribers.clone() }))
     }
 
     fn report(&self) -> BoxFuture<'_, Result<BackendReport, Failure>> {
@@ -252,36 +253,36 @@ impl EngineBackend for Paced {
     }
 }
 
-/// Wake-ups for one who counts as a listener meanwhile.
-struct Listener {
+/// Wake-ups that count as a subscriber until they are dropped.
+struct Subscriber {
     wake_ups: Box<dyn WakeUps>,
-    listeners: Arc<AtomicUsize>,
+    subscribers: Arc<AtomicUsize>,
 }
 
-impl WakeUps for Listener {
+impl WakeUps for Subscriber {
     fn next(&mut self) -> BoxFuture<'_, Option<Option<Wake>>> {
         self.wake_ups.next()
     }
 }
 
-impl Drop for Listener {
+impl Drop for Subscriber {
     fn drop(&mut self) {
-        self.listeners.fetch_sub(1, Ordering::SeqCst);
+        self.subscribers.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-/// The library with its clock changed.
+/// The library with its two changes.
 fn text() -> String {
     let mut text = TEXT.to_owned();
     for (from, to) in CHANGES {
-        assert_eq!(text.matches(from).count(), 1, "the library has this once: {from}");
+        assert_eq!(text.matches(from).count(), 1, "the library contains this once: {from}");
         text = text.replacen(from, to, 1);
     }
-    assert!(!text.contains("'TIME'"), "the library asks for the time elsewhere too");
+    assert!(!text.contains("'TIME'"), "the library reads the time elsewhere too");
     text
 }
 
-/// Runs something where time is real, and keeps the test's thread meanwhile.
+/// Runs a future on a runtime with real time, and blocks the test's thread until it ends.
 fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| {
@@ -292,21 +293,21 @@ fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T 
     runtime.spawn(async move {
         let _ = sender.send(work.await);
     });
-    receiver.recv().expect("what is waited for does not panic")
+    receiver.recv().expect("the future does not panic")
 }
 
-/// Waits for a wake-up that must come.
+/// Waits for a wake-up, which must arrive.
 async fn arrived(wake_ups: &mut dyn WakeUps) {
     let wake = tokio::time::timeout(PATIENCE, wake_ups.next()).await;
     assert!(matches!(wake, Ok(Some(_))), "no wake-up arrives: {wake:?}");
 }
 
-/// What no scenario listens to.
+/// A topic that no scenario subscribes to.
 const fn marker() -> Topic {
     Topic::Journal(Partition { family: PartitionFamily::Worker, index: u16::MAX })
 }
 
-/// Whether a request may ring anybody.
+/// Whether a request may ring a wake-up.
 fn may_ring(request: &Request) -> bool {
     match request {
         Request::Commit(commit) => commit.units.iter().any(|unit| !unit.ring.is_empty()),

@@ -3,40 +3,41 @@
 use ff_sdk::core::error::RejectionKind;
 use ff_sdk::core::execution::Command;
 use ff_sdk::core::id::LeaseEpoch;
-use ff_tests::Ground;
-use ff_tests::kit::{claim, is_idle, kind, ms, secs, see, submit, work};
-use ff_tests::line::{any, commits};
+use ff_tests::Fixture;
+use ff_tests::faulty_backend::{any, commits};
+use ff_tests::kit::{claim, describe, is_idle, kind, ms, secs, submit, work};
 use tokio::time::Instant;
 
-/// A handler that takes a hundred times the ttl keeps its lease, healthy at every instant.
+/// A task that takes a hundred times the ttl keeps its lease, which is healthy all the time.
 #[tokio::test(start_paused = true)]
 async fn renewal_keeps_a_lease_over_many_ttls() {
-    let ground = Ground::memory();
-    let client = ground.client().await;
-    let worker = ground.worker_with("w", |config| config.timekeeper = true).await;
-    let other = ground.worker("other").await;
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
+    let worker = fixture.worker_with("w", |config| config.timekeeper = true).await;
+    let other = fixture.worker("other").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     for _ in 0..600 {
-        ground.advance(secs(5)).await;
+        fixture.advance(secs(5)).await;
         assert!(task.is_lease_healthy());
         assert!(is_idle(&other).await);
     }
     assert_eq!(task.consecutive_renewal_failures(), 0);
     task.complete(None).await.unwrap();
-    assert_eq!(see(&client, &id).await.lease_epoch, LeaseEpoch(1));
+    assert_eq!(describe(&client, &id).await.lease_epoch, LeaseEpoch(1));
 }
 
-/// The holder of revoked or cancelled work learns it at its next renewal at the latest.
+/// The holder of a revoked lease or a cancelled execution learns it at its next renewal at the
+/// latest.
 #[tokio::test(start_paused = true)]
 async fn a_revoked_or_cancelled_lease_is_lost_by_the_next_renewal() {
     for cancels in [false, true] {
-        let ground = Ground::memory();
-        let (client, worker) = (ground.client().await, ground.worker("w").await);
+        let fixture = Fixture::memory();
+        let (client, worker) = (fixture.client().await, fixture.worker("w").await);
         let id = submit(&client, work()).await;
         let task = claim(&worker).await;
         let watch = task.lease_watch();
-        ground.advance(secs(1)).await;
+        fixture.advance(secs(1)).await;
         if cancels {
             client.cancel(&id, "no").await.unwrap();
         } else {
@@ -55,115 +56,116 @@ async fn a_revoked_or_cancelled_lease_is_lost_by_the_next_renewal() {
     }
 }
 
-/// A worker that cannot reach the store stops to believe in its lease before the store does.
+/// A worker that cannot reach the store treats its lease as lost before the lease expires.
 #[tokio::test(start_paused = true)]
 async fn without_the_store_a_lease_is_lost_before_it_expires() {
-    let ground = Ground::memory();
-    let (client, line) = (ground.client().await, ground.line());
-    let worker = ground.worker_on(line.clone(), "w", |_| {}).await;
+    let fixture = Fixture::memory();
+    let (client, faulty) = (fixture.client().await, fixture.faulty());
+    let worker = fixture.worker_on(faulty.clone(), "w", |_| {}).await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
-    let expires_at = see(&client, &id).await.lease.unwrap().expires_at;
-    line.cut();
+    let expires_at = describe(&client, &id).await.lease.unwrap().expires_at;
+    faulty.disconnect();
     task.lease_lost().await;
-    assert!(ground.now().await < expires_at, "{} of {expires_at}", ground.now().await);
-    assert!(ground.now().await.plus(secs(2).into()) > expires_at, "not much too early");
+    assert!(fixture.now().await < expires_at, "{} of {expires_at}", fixture.now().await);
+    assert!(fixture.now().await.plus(secs(2).into()) > expires_at, "not much earlier");
     assert!(!task.is_lease_healthy());
 }
 
-/// Three renewals that fail in a row make a lease unhealthy, long before it runs out; one that
-/// succeeds makes it healthy again.
+/// Three failed renewals in a row make a lease unhealthy, long before it expires; one that succeeds
+/// makes it healthy again.
 #[tokio::test(start_paused = true)]
 async fn three_failed_renewals_make_a_lease_unhealthy() {
-    let ground = Ground::memory();
-    let (client, line) = (ground.client().await, ground.line());
-    let worker = ground.worker_on(line.clone(), "w", |_| {}).await;
+    let fixture = Fixture::memory();
+    let (client, faulty) = (fixture.client().await, fixture.faulty());
+    let worker = fixture.worker_on(faulty.clone(), "w", |_| {}).await;
     submit(&client, work()).await;
     let task = claim(&worker).await;
-    line.garble(any);
-    ground.advance(ms(11_500)).await;
+    faulty.garble(any);
+    fixture.advance(ms(11_500)).await;
     assert_eq!((task.consecutive_renewal_failures(), task.is_lease_healthy()), (2, true));
-    ground.advance(ms(1_000)).await;
+    fixture.advance(ms(1_000)).await;
     assert_eq!((task.consecutive_renewal_failures(), task.is_lease_healthy()), (3, false));
-    assert!(!task.lease_watch().is_lost(), "nobody says that it is lost");
-    line.mend();
-    ground.advance(ms(1_000)).await;
+    assert!(!task.lease_watch().is_lost(), "an unhealthy lease is not lost yet");
+    faulty.heal();
+    fixture.advance(ms(1_000)).await;
     assert_eq!((task.consecutive_renewal_failures(), task.is_lease_healthy()), (0, true));
     task.complete(None).await.unwrap();
 }
 
-/// A dropped task is renewed no more: its lease runs out, and a worker that waits gets the work.
+/// The lease of a dropped task is not renewed: it expires, and a waiting worker reclaims the
+/// execution.
 #[tokio::test(start_paused = true)]
-async fn a_dropped_task_is_reclaimed_when_its_lease_has_run_out() {
-    let ground = Ground::memory();
-    let (client, line) = (ground.client().await, ground.line());
-    let worker = ground.worker_on(line.clone(), "w", |_| {}).await;
-    let other = ground.worker_with("other", |config| config.timekeeper = true).await;
+async fn a_dropped_task_is_reclaimed_when_its_lease_has_expired() {
+    let fixture = Fixture::memory();
+    let (client, faulty) = (fixture.client().await, fixture.faulty());
+    let worker = fixture.worker_on(faulty.clone(), "w", |_| {}).await;
+    let other = fixture.worker_with("other", |config| config.timekeeper = true).await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
-    ground.advance(secs(15)).await;
+    fixture.advance(secs(15)).await;
     drop(task);
-    let (sent, ends) = (line.commits(), see(&client, &id).await.lease.unwrap().expires_at);
+    let (sent, ends) = (faulty.commits(), describe(&client, &id).await.lease.unwrap().expires_at);
     let task = loop {
         other.wait_for_work().await;
         if let Some(task) = other.claim_next().await.unwrap() {
             break task;
         }
     };
-    let late = ground.now().await.since(ends).get();
-    assert!(ground.now().await >= ends && late < 1_500, "{late} ms");
+    let late = fixture.now().await.since(ends).get();
+    assert!(fixture.now().await >= ends && late < 1_500, "{late} ms");
     assert_eq!((task.execution_id(), task.reclaim_count()), (id, 1));
-    assert_eq!(line.commits(), sent, "nothing was renewed");
+    assert_eq!(faulty.commits(), sent, "nothing was renewed");
     assert_eq!(worker.free_slots(), 1);
 }
 
-/// A renewal whose reply is lost is done again; the lease lives.
+/// A renewal whose reply is lost is repeated, and the lease is kept.
 #[tokio::test(start_paused = true)]
 async fn renewals_survive_lost_replies() {
-    let ground = Ground::memory();
-    let (client, line) = (ground.client().await, ground.line());
-    let worker = ground.worker_on(line.clone(), "w", |_| {}).await;
+    let fixture = Fixture::memory();
+    let (client, faulty) = (fixture.client().await, fixture.faulty());
+    let worker = fixture.worker_on(faulty.clone(), "w", |_| {}).await;
     submit(&client, work()).await;
     let task = claim(&worker).await;
     for _ in 0..10 {
-        line.lose_replies(2, commits);
-        ground.advance(secs(10)).await;
+        faulty.lose_replies(2, commits);
+        fixture.advance(secs(10)).await;
         assert!(task.is_lease_healthy());
     }
     task.complete(None).await.unwrap();
 }
 
-/// An attempt timeout ends the lease whatever is renewed, and the holder learns it in time.
+/// An attempt timeout ends the lease in spite of renewals, and the holder learns it in time.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_timeout_ends_the_lease_for_its_holder() {
-    let ground = Ground::memory();
-    let (client, line) = (ground.client().await, ground.line());
-    let worker = ground.worker_on(line.clone(), "w", |config| config.timekeeper = true).await;
+    let fixture = Fixture::memory();
+    let (client, faulty) = (fixture.client().await, fixture.faulty());
+    let worker = fixture.worker_on(faulty.clone(), "w", |config| config.timekeeper = true).await;
     let id = submit(&client, work().attempt_timeout(secs(45))).await;
     let task = claim(&worker).await;
     let started = Instant::now();
     task.lease_lost().await;
     assert!(started.elapsed() > secs(43) && started.elapsed() < secs(45));
-    ground.advance(secs(3)).await;
-    let seen = see(&client, &id).await;
+    fixture.advance(secs(3)).await;
+    let seen = describe(&client, &id).await;
     assert_eq!((seen.counts.retries, seen.counts.reclaims), (1, 0));
     assert_eq!(kind(task.complete(None).await), RejectionKind::ExecutionNotActive);
 }
 
-/// A renewal by hand is one more renewal; progress is shown, last one wins, and over 100 percent is
-/// refused.
+/// A lease can be renewed by a call. Progress is shown; the last report wins, and more than 100
+/// percent is refused.
 #[tokio::test(start_paused = true)]
-async fn a_task_renews_and_reports_by_hand() {
-    let ground = Ground::memory();
-    let (client, worker) = (ground.client().await, ground.worker("w").await);
+async fn a_task_can_renew_its_lease_and_report_progress() {
+    let fixture = Fixture::memory();
+    let (client, worker) = (fixture.client().await, fixture.worker("w").await);
     let id = submit(&client, work().tag("team.name", "red")).await;
     let task = claim(&worker).await;
-    ground.advance(secs(2)).await;
+    fixture.advance(secs(2)).await;
     let expires_at = task.renew_lease().await.unwrap();
-    assert_eq!(expires_at, ground.now().await.plus(secs(30).into()));
-    task.update_progress(10, Some("begun")).await.unwrap();
+    assert_eq!(expires_at, fixture.now().await.plus(secs(30).into()));
+    task.update_progress(10, Some("started")).await.unwrap();
     task.update_progress(50, None).await.unwrap();
-    let progress = see(&client, &id).await.progress.unwrap();
+    let progress = describe(&client, &id).await.progress.unwrap();
     assert_eq!((progress.percent, progress.message), (50, None));
     assert_eq!(kind(task.update_progress(101, None).await), RejectionKind::InvalidInput);
     assert_eq!(task.tags().get("team.name"), Some("red"));
