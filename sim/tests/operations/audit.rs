@@ -10,8 +10,8 @@ use ff_core::score::Score;
 use ff_core::store::{Commit, IndexName, IndexWrite, RecordKey, Request, Stored, Unit, Version};
 use ff_sim::scripted::Scripted;
 
+use super::{before_call, record};
 use crate::common::{START, Submission, at, call, cancel, execution_id, grant, offer, on_due};
-use crate::{before_call, record};
 
 /// Longer than any taker holds what it took.
 const PAUSE: u64 = HOLD.get() + 1_000;

@@ -19,6 +19,7 @@ use ff_core::store::{Cursor, IndexName, RecordKey, ReplyBody, Request, StreamNam
 use ff_core::token::{Rotation, WaitpointToken};
 use ff_sim::scripted::{Fate, Scripted};
 
+use super::{before_call, kid, kids, leased, rotate, with_waitpoint};
 use crate::common::suspending::{
     any_at, append, count, deliver, named, pending, signal_id, suspend, suspend_on, suspension_id,
     timeout,
@@ -26,7 +27,6 @@ use crate::common::suspending::{
 use crate::common::{
     Submission, complete, execution_id, fail, grant, ms, offer, on_due, take_resumed,
 };
-use crate::{before_call, kid, kids, leased, rotate, with_waitpoint};
 
 /// How often the secrets were read and written.
 fn secret_calls(calls: &[Request]) -> (usize, usize) {

@@ -4,8 +4,8 @@ use ff_core::execution::SuspendOutcome;
 use ff_core::token::Rotation;
 use ff_sim::scripted::{Fate, Scripted};
 
+use super::{before_call, kids, rotate, with_waitpoint};
 use crate::common::suspending::{any_at, deliver, suspend_on};
-use crate::{before_call, kids, rotate, with_waitpoint};
 
 /// A suspension that was satisfied immediately and whose reply was lost is not carried out again
 /// once another one came after it, which the record remembers in its place.

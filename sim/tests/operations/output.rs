@@ -11,9 +11,9 @@ use ff_core::store::Cursor;
 use ff_core::store::bounds::MAX_FRAMES_BYTES;
 use ff_sim::scripted::Scripted;
 
+use super::{before_call, leased};
 use crate::common::suspending::{any_at, append, suspend};
 use crate::common::{START, complete, execution_id, offer};
-use crate::{before_call, leased};
 
 fn read(
     world: &mut Scripted,

@@ -17,10 +17,10 @@ use ff_sim::{Invariant, InvariantSet};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::audit::{eligible, look, partition, tick};
+use super::audit::{eligible, look, partition, tick};
+use super::rotate;
 use crate::common::{Bench, execution_id};
 use crate::one_record::steps::{Action, Clock, Step, sequences, submissions};
-use crate::rotate;
 
 fn take(world: &mut Scripted, index: IndexName, until: TakeUntil) {
     let (partition, count, hold) = (partition(), 10, HOLD);

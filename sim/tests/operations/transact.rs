@@ -13,10 +13,10 @@ use ff_core::time::DurationMs;
 use ff_sim::scripted::{Fate, Scripted};
 use uuid::Uuid;
 
+use super::{assert_in_doubt, before_call, leased, record};
 use crate::common::{
     LEASE, START, Submission, at, complete, execution_id, grant, on_due, reclaim_grant, renew,
 };
-use crate::{assert_in_doubt, before_call, leased, record};
 
 #[test]
 fn a_conflict_is_decided_again_on_what_came_back_without_a_read() {

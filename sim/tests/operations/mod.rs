@@ -1,11 +1,6 @@
 //! Operations and agents against a store that loses replies, is late, or is changed by others. The
 //! store checks every invariant at each request.
 
-#[path = "../../../core/tests/common/mod.rs"]
-mod common;
-#[path = "../../../core/tests/one_record/mod.rs"]
-mod one_record;
-
 mod agents;
 mod audit;
 mod informed;
@@ -14,13 +9,14 @@ mod output;
 mod sequences;
 mod transact;
 
-use common::{Submission, execution_id, grant, take_new};
 use ff_core::entropy::Entropy;
 use ff_core::error::{Applied, EngineError};
 use ff_core::execution::{Fence, IssuedWaitpoint};
 use ff_core::op::{ListSecrets, Loaded, OperationContext, Patience, RotateSecret};
 use ff_core::token::{Kid, Rotation, Secret};
 use ff_sim::scripted::{Meddle, Scripted};
+
+use crate::common::{Submission, execution_id, grant, ms, suspending, take_new};
 
 /// An execution that is leased, and the fence of its holder.
 fn leased(world: &mut Scripted) -> Fence {
@@ -32,7 +28,7 @@ fn leased(world: &mut Scripted) -> Fence {
 /// An execution that is leased, and waitpoint 9 open in it.
 fn with_waitpoint(world: &mut Scripted, context: &OperationContext) -> (Fence, IssuedWaitpoint) {
     let fence = leased(world);
-    let open = common::suspending::pending(fence, 9, "b");
+    let open = suspending::pending(fence, 9, "b");
     (fence, world.inform(context, open).expect("it is opened").outcome)
 }
 
@@ -63,7 +59,7 @@ fn kid(text: &str) -> Kid {
 }
 
 fn rotate(world: &mut Scripted, to: &str, hex: &str, grace: u64) -> Result<Rotation, EngineError> {
-    let (kid, grace) = (kid(to), common::ms(grace));
+    let (kid, grace) = (kid(to), ms(grace));
     let secret = Secret::from_hex(hex).expect("a secret");
     world.script.grace = Some(grace);
     let patience = Patience::new(Scripted::context(), Entropy::from_u64(world.now().get()));
