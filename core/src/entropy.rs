@@ -9,20 +9,29 @@ use uuid::Uuid;
 /// A seeded stream of random values. Each agent and operation owns one.
 #[derive(Clone)]
 pub struct Entropy {
-    stream: ChaCha8Rng,
+    stream: Stream,
     jitter: bool,
+}
+
+/// A stream before and after its first use. Most of the streams that operations fork and move
+/// around are never used.
+#[derive(Clone)]
+enum Stream {
+    Seed([u8; 32]),
+    Running(Box<ChaCha8Rng>),
 }
 
 impl Entropy {
     /// Creates the stream of a 32-byte seed. In production the seed comes from the operating
     /// system.
     pub fn from_seed(seed: [u8; 32]) -> Self {
-        Self { stream: ChaCha8Rng::from_seed(seed), jitter: true }
+        Self { stream: Stream::Seed(seed), jitter: true }
     }
 
     /// Creates the stream of a number, for simulations and tests.
     pub fn from_u64(seed: u64) -> Self {
-        Self { stream: ChaCha8Rng::seed_from_u64(seed), jitter: true }
+        let stream = Stream::Running(Box::new(ChaCha8Rng::seed_from_u64(seed)));
+        Self { stream, jitter: true }
     }
 
     /// Disables jitter in this stream and in streams forked from it: [`Entropy::below`] returns
@@ -37,27 +46,37 @@ impl Entropy {
     #[must_use]
     pub fn fork(&mut self) -> Self {
         let mut seed = [0; 32];
-        self.stream.fill_bytes(&mut seed);
+        self.stream().fill_bytes(&mut seed);
         Self { jitter: self.jitter, ..Self::from_seed(seed) }
     }
 
     /// Draws a random number.
     pub fn next_u64(&mut self) -> u64 {
-        self.stream.next_u64()
+        self.stream().next_u64()
     }
 
     /// Draws a number in `0..bound`, or zero if `bound` is zero. The bias is below 2^-32 for bounds
     /// that fit 32 bits.
     pub fn below(&mut self, bound: u64) -> u64 {
-        let drawn = self.stream.next_u64();
+        let drawn = self.stream().next_u64();
         if self.jitter { ((u128::from(drawn) * u128::from(bound)) >> 64) as u64 } else { 0 }
     }
 
     /// Draws a random uuid of version 4.
     pub fn uuid(&mut self) -> Uuid {
         let mut bytes = [0; 16];
-        self.stream.fill_bytes(&mut bytes);
+        self.stream().fill_bytes(&mut bytes);
         uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+
+    fn stream(&mut self) -> &mut ChaCha8Rng {
+        if let Stream::Seed(seed) = self.stream {
+            self.stream = Stream::Running(Box::new(ChaCha8Rng::from_seed(seed)));
+        }
+        match &mut self.stream {
+            Stream::Running(stream) => stream,
+            Stream::Seed(_) => unreachable!("the stream runs since its first use"),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::common::suspending::decide as decide_by;
 use crate::common::{Bench, claim};
 use crate::job_line::JobLine;
 
@@ -53,11 +54,11 @@ fn json<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> Op
 fn decide(command: Command) {
     let now = TimestampMs::new(1_764_000_000_000);
     let Ok(command) = command.parse(&mut Entropy::from_u64(7)) else { return };
-    let created = command.decide(None, now);
+    let created = decide_by(&command, None, now);
     if let (AnyCommand::Create(create), Ok(Verdict::Apply(decision))) = (&command, &created) {
         let Next::Put(record) = &decision.next else { panic!("no record was created") };
         check_created(create, record, now);
-        let again = command.decide(Some(record), now);
+        let again = decide_by(&command, Some(record), now);
         assert!(matches!(again, Ok(Verdict::Repeat(_))), "created twice: {again:?}");
         check_backoff(&record.policy);
         return;
@@ -65,8 +66,8 @@ fn decide(command: Command) {
     let Some(record) = existing(command.execution_id(), now) else { return };
     by_owner(command.clone(), &record, now);
     for now in [TimestampMs::ZERO, now, TimestampMs::MAX] {
-        let ruling = command.decide(Some(&record), now);
-        assert_eq!(command.decide(Some(&record), now), ruling, "two decisions differ");
+        let ruling = decide_by(&command, Some(&record), now);
+        assert_eq!(decide_by(&command, Some(&record), now), ruling, "two decisions differ");
     }
 }
 
@@ -77,7 +78,7 @@ fn by_owner(mut command: AnyCommand, record: &Execution, now: TimestampMs) {
         claim: Claim { execution_id: record.id, ..claim(1) },
         capabilities: record.requires.clone(),
     };
-    let Ok(Verdict::Apply(taken)) = AnyCommand::from(claimed).decide(Some(record), now) else {
+    let Ok(Verdict::Apply(taken)) = decide_by(&claimed.into(), Some(record), now) else {
         return;
     };
     let Next::Put(leased) = taken.next else { return };
@@ -89,15 +90,15 @@ fn by_owner(mut command: AnyCommand, record: &Execution, now: TimestampMs) {
         AnyCommand::DeliverSignal(_) => {}
         _ => return,
     }
-    let command = bench.informed(&command, now);
-    if let Ok(Verdict::Apply(decision)) = command.decide(Some(&leased), now)
+    let reads = bench.reads(&command, now);
+    if let Ok(Verdict::Apply(decision)) = reads.decide(&command, Some(&leased), now)
         && let Next::Put(next) = &decision.next
     {
         assert!(
             encode(next, FIRST_FORMAT).len() <= MAX_RECORD_BYTES,
             "the record is over its bound"
         );
-        let again = command.decide(Some(next), now);
+        let again = reads.decide(&command, Some(next), now);
         assert!(matches!(again, Ok(Verdict::Repeat(_))), "applied twice: {again:?}");
     }
 }
@@ -131,7 +132,7 @@ fn existing(id: ExecutionId, now: TimestampMs) -> Option<Execution> {
     if let AnyCommand::Create(create) = &mut command {
         (create.start, create.payload) = (Start::Now, Some(Arc::from([])));
     }
-    match command.decide(None, now) {
+    match decide_by(&command, None, now) {
         Ok(Verdict::Apply(decision)) => match decision.next {
             Next::Put(record) => Some(record),
             Next::Keep | Next::Remove => None,

@@ -2,7 +2,7 @@
 //! encoded and decoded again.
 
 use ff_core::execution::{
-    Decide, Execution, FenceParts, Frame, SignalRecord, due_times, index_entries, next_due,
+    Execution, FenceParts, Frame, SignalRecord, due_times, index_entries, next_due,
     output_closed, situation, snapshot, state_vector,
 };
 use ff_core::id::AttemptIndex;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::calls;
-use crate::common::suspending::{key, known_secret, waitpoint_id};
+use crate::common::suspending::{decide as decide_by, key, known_secret, waitpoint_id};
 use crate::one_record::waits::waits;
 use crate::common::{Bench, at};
 
@@ -95,10 +95,10 @@ fn decide(record: &Execution) {
     let bench = Bench { record: Some(record.clone()), ..Bench::default() };
     for now in instants(record) {
         for command in calls::all(record, now) {
-            drop(command.decide(Some(record), now));
+            drop(decide_by(&command, Some(record), now));
         }
         for command in waits(&bench, fences, 1) {
-            drop(bench.informed(&command, now).decide(Some(record), now));
+            drop(bench.reads(&command, now).decide(&command, Some(record), now));
         }
     }
 }

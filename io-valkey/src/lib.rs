@@ -3,10 +3,9 @@
 //! `ff-core` makes every decision. A server runs the function library `lua/flowfabric.lua`, which
 //! replaces records if their versions have not changed, and takes the next entries of an index.
 //!
-//! - [`ValkeyBackend`] sends requests to a server or a cluster (feature `redis`, on by default).
-//! - [`wire`] encodes requests as function calls and decodes their replies.
-//! - The module `model` runs the library in process, for tests and simulations (feature
-//!   `lua-model`).
+//! [`ValkeyBackend`] (feature `redis`, on by default) sends requests to a server or a cluster;
+//! [`wire`] encodes requests as function calls; the module `model` (feature `lua-model`) runs the
+//! library in process, for tests and simulations.
 
 #[cfg(feature = "lua-model")]
 pub mod model;

@@ -18,8 +18,8 @@ use ff_core::execution::{
 };
 use ff_core::id::{ExecutionId, Namespace, RequestId};
 use ff_core::op::{
-    Batch, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded, OperationContext,
-    Query, ReadExecution, Transact,
+    Batch, CarryCommand, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded,
+    OperationContext, Query, ReadExecution,
 };
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::Priority;
@@ -71,8 +71,8 @@ struct Inner {
     in_flight: Semaphore,
 }
 
-/// The most milliseconds that a submission moves back in its lane, so that the submissions of one
-/// client keep their order.
+/// The maximum offset of a submission from its creation time in its lane, in milliseconds. Offsets
+/// keep the submissions of one client in their order.
 const MAX_POSITION: u64 = 999;
 
 /// The longest wait for a wake-up before a record is read again.
@@ -121,24 +121,28 @@ impl Client {
 
     /// Submits one execution (`docs/spec.md`, 4: create).
     ///
-    /// An execution with the same id, or the same idempotency key and content, is a success:
-    /// [`CreateOutcome::Duplicate`] with its id.
+    /// If an execution with the same ID exists, or one with the same idempotency key and content,
+    /// the call succeeds: it returns [`CreateOutcome::Duplicate`] with the ID of that execution.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Validation` for an invalid submission,
-    /// `Conflict(IdempotencyMismatch)` when the idempotency key was used for other content, and when
-    /// the store does not answer.
+    /// [`SdkError::Engine`]:
+    ///
+    /// - `Validation` when the submission is invalid.
+    /// - `Conflict(IdempotencyMismatch)` when the idempotency key was used for other content.
+    /// - `Timeout` when the store does not answer in time; the execution may have been submitted.
+    /// - `Unavailable` or `Transport` when the store cannot be reached or refuses the call, and the
+    ///   execution was not submitted.
     ///
     /// # Cancel safety
     ///
     /// Not cancel safe: the execution may or may not be submitted. With an idempotency key, or an
-    /// id that you choose, it can be submitted again.
+    /// ID that you choose, it is safe to submit it again.
     pub async fn submit(&self, submission: Submission) -> Result<CreateOutcome, SdkError> {
         let create = self.create(submission)?;
         let execution = create.execution_id;
         let connection = &self.0.connection;
-        let operation = Transact::knowing(create, Known::Absent, connection.patience());
+        let operation = CarryCommand::knowing(create, Known::Absent, connection.patience());
         let committed = connection.drive(operation).await?;
         tracing::debug!(%execution, outcome = ?committed.outcome, "submitted");
         Ok(committed.outcome)
@@ -147,8 +151,8 @@ impl Client {
     /// Submits many executions, in batches by partition, with at most
     /// [`max_in_flight`](ClientConfig::max_in_flight) batches at the same time.
     ///
-    /// The results are in the order of the submissions. The executions of one lane and partition
-    /// are in that order too, up to a thousand per second.
+    /// The results are in the order of the submissions. Within a lane and partition the executions
+    /// are also queued in this order, for up to a thousand submissions per second.
     ///
     /// # Errors
     ///
@@ -202,7 +206,7 @@ impl Client {
                 .take(MAX_UNITS)
                 .map(|(number, create)| {
                     let patience = self.0.connection.patience();
-                    (number, Transact::knowing(create, Known::Absent, patience))
+                    (number, CarryCommand::knowing(create, Known::Absent, patience))
                 })
                 .unzip();
             let done = self.0.connection.drive(Batch::new(partition, operations)).await;
@@ -248,8 +252,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound` when the namespace has no such execution, or its
-    /// retention has ended, and when the store does not answer.
+    /// [`SdkError::Engine`] with `NotFound` when the namespace has no such execution, or when its
+    /// retention has ended; with `Unavailable` or `Transport` when the store does not answer or
+    /// refuses the call.
     ///
     /// # Cancel safety
     ///
@@ -269,7 +274,8 @@ impl Client {
                 return Ok(ExecutionResult { outcome, result, ended_at });
             }
             match &mut wake_ups {
-                // It may have ended before the subscription: the next turn reads once more.
+                // The execution may have ended before the subscription, so the next turn reads it
+                // again.
                 None => wake_ups = Some(connection.backend.subscribe(journal_of(id))),
                 Some(Some(stream)) => {
                     if let Ok(None) = tokio::time::timeout(BACKSTOP, stream.next()).await {
@@ -285,8 +291,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `Validation` for an id of another partition configuration, and when
-    /// the store does not answer.
+    /// [`SdkError::Engine`] with `Validation` when the store does not have the partition of the ID;
+    /// with `Unavailable` or `Transport` when the store does not answer or refuses the call.
     ///
     /// # Cancel safety
     ///
@@ -296,8 +302,8 @@ impl Client {
         Ok(found.map(|(loaded, at)| snapshot(&loaded.execution, at)))
     }
 
-    /// Reads a value stored beside an execution's record: its payload, its result, or the payload of
-    /// a signal. `None` when there is no such value.
+    /// Reads a value that is stored beside an execution's record: its payload, its result, or the
+    /// payload of a signal. `None` when there is no such value.
     ///
     /// # Errors
     ///
@@ -334,8 +340,8 @@ impl Client {
         Ok((found.map(|loaded| (loaded, at)), values))
     }
 
-    /// Reads a page of the namespace's executions, at most `limit`: partition by partition, and by
-    /// creation time within each. `from` is [`ListPage::next`] of the page before.
+    /// Reads a page of at most `limit` executions of the namespace, in the order of partitions, and
+    /// by creation time within a partition. `from` is [`ListPage::next`] of the previous page.
     ///
     /// # Errors
     ///
@@ -402,13 +408,18 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `NotFound`; `ExecutionNotActive` when it has ended; `Superseded`
-    /// when it was replayed during the call; `Timeout` when the store did not answer in time, which
-    /// says whether the call may have been applied.
+    /// [`SdkError::Engine`]:
+    ///
+    /// - `NotFound` when the namespace has no such execution.
+    /// - `ExecutionNotActive` when the execution has ended.
+    /// - `Superseded` when it was replayed during the call.
+    /// - `Timeout` when the store does not answer in time, and the call may have been applied.
+    /// - `Unavailable` or `Transport` when the store cannot be reached or refuses the call, and the
+    ///   call was not applied.
     ///
     /// # Cancel safety
     ///
-    /// Not cancel safe: the call may or may not be applied, as in a crash.
+    /// Not cancel safe: the call may or may not be applied, as after a crash.
     pub async fn cancel(
         &self,
         id: &ExecutionId,
@@ -432,8 +443,8 @@ impl Client {
         self.operate(RevokeLease { execution_id: *id, call: self.operator_call() }).await
     }
 
-    /// Changes the priority of an execution that has not ended, and returns the new one (clamped to
-    /// 0..=9000). Among executions of the same priority it keeps its position by creation time.
+    /// Changes the priority of an execution that has not ended, and returns the new priority, which
+    /// is clamped to 0..=9000. Executions of the same priority stay in the order of their creation.
     ///
     /// # Errors
     ///
@@ -479,7 +490,7 @@ impl Client {
         let command = command.parse(&mut self.0.connection.entropy()).map_err(EngineError::from)?;
         let namespace = self.0.config.namespace.clone();
         let command = InNamespace { namespace, command };
-        Ok(self.0.connection.inform(command, Known::Nothing).await?.outcome)
+        Ok(self.0.connection.transact(command).await?.outcome)
     }
 
     async fn operate<C: ff_core::execution::Decide>(
@@ -519,7 +530,7 @@ impl Client {
         &self.0.connection.backend
     }
 
-    /// The namespace whose executions it submits and sees.
+    /// The namespace in which this client submits and sees executions.
     pub fn namespace(&self) -> &Namespace {
         &self.0.config.namespace
     }
@@ -540,7 +551,7 @@ fn journal_of(id: &ExecutionId) -> Vec<Topic> {
     vec![Topic::Journal(id.partition())]
 }
 
-/// The error of a submission whose tokio task did not end, since the runtime shut down.
+/// The error of a submission whose tokio task was aborted because the runtime shut down.
 fn stopped_while_submitting() -> SdkError {
     let (op, elapsed, applied) = ("create", DurationMs::ZERO, Applied::Unknown);
     EngineError::Timeout { op, elapsed, applied }.into()

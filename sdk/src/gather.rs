@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use ff_core::error::{Applied, EngineError};
 use ff_core::execution::{Complete, Decide};
-use ff_core::op::{Batch, Committed, Transact};
+use ff_core::op::{Batch, CarryCommand, Committed};
 use ff_core::partition::Partition;
 use ff_core::store::bounds::MAX_UNITS;
 use ff_core::time::DurationMs;
@@ -26,7 +26,7 @@ pub(crate) struct Gatherer {
 }
 
 struct Waiting {
-    operation: Transact<Complete>,
+    operation: CarryCommand<Complete>,
     answer: oneshot::Sender<Outcome>,
 }
 
@@ -35,7 +35,7 @@ enum Joined {
     /// Later, with others; the receiver gets its outcome.
     Waits(oneshot::Receiver<Outcome>),
     /// Immediately and alone.
-    Goes(Box<Transact<Complete>>),
+    Goes(Box<CarryCommand<Complete>>),
 }
 
 impl Gatherer {
@@ -47,7 +47,7 @@ impl Gatherer {
     pub(crate) async fn complete(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
-        operation: Transact<Complete>,
+        operation: CarryCommand<Complete>,
     ) -> Outcome {
         let partition = operation.command().execution_id().partition();
         match self.join(partition, operation) {
@@ -61,7 +61,7 @@ impl Gatherer {
     }
 
     /// Queues a completion after the partition's call in progress, or makes it that call.
-    fn join(&self, partition: Partition, operation: Transact<Complete>) -> Joined {
+    fn join(&self, partition: Partition, operation: CarryCommand<Complete>) -> Joined {
         let mut under_way = lock(&self.under_way);
         if let Some(waiting) = under_way.get_mut(&partition) {
             let (answer, receiver) = oneshot::channel();

@@ -8,7 +8,7 @@ use ff_core::error::EngineError;
 use ff_core::execution::Decide;
 use ff_core::id::ExecutionId;
 use ff_core::op::{
-    Committed, EnsureMeta, Informed, Known, Operation, OperationContext, Patience, Transact,
+    CarryCommand, Committed, EnsureMeta, Known, Operation, OperationContext, Patience,
 };
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::store::StoreMeta;
@@ -108,20 +108,7 @@ impl Connection {
         let (name, execution) = (command.name(), command.execution_id());
         self.check_id(&execution)?;
         let span = tracing::debug_span!("command", name, %execution);
-        let operation = Transact::knowing(command, known, self.patience());
-        Ok(self.drive(operation).instrument(span).await?)
-    }
-
-    /// Applies a command that needs the secrets of tokens, or buffered signals.
-    pub(crate) async fn inform<C: Decide>(
-        &self,
-        command: C,
-        known: Known,
-    ) -> Result<Committed<C::Outcome>, SdkError> {
-        let (name, execution) = (command.name(), command.execution_id());
-        self.check_id(&execution)?;
-        let span = tracing::debug_span!("command", name, %execution);
-        let operation = Informed::new(command, known, self.context.clone(), self.entropy());
+        let operation = CarryCommand::knowing(command, known, self.patience());
         Ok(self.drive(operation).instrument(span).await?)
     }
 

@@ -1,9 +1,9 @@
 //! The builder of a signal to a waitpoint.
 
-use ff_core::execution::{DeliverSignal, FoundSignal};
+use ff_core::execution::DeliverSignal;
 use ff_core::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
 use ff_core::store::Bytes;
-use ff_core::token::{KnownKeyring, WaitpointToken};
+use ff_core::token::WaitpointToken;
 
 use crate::error::SdkError;
 use crate::shared::Connection;
@@ -101,8 +101,6 @@ impl Signal {
             source: self.source,
             payload: self.payload,
             creator: Nonce(entropy.next_u64()),
-            keyring: KnownKeyring::default(),
-            found: FoundSignal::Unread,
         }
     }
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use ff_core::condition::{
     Condition, ResumePolicy, SuspensionReason, SuspensionTimeout, TimeoutAt, TimeoutBehaviour,
 };
-use ff_core::execution::{BindWaitpoint, FenceParts, Heard, IssuedWaitpoint, Suspend};
+use ff_core::execution::{BindWaitpoint, FenceParts, IssuedWaitpoint, Suspend};
 use ff_core::id::{ExecutionId, SuspensionId, WaitpointId, WaitpointKey};
 use ff_core::time::{DurationMs, TimestampMs};
-use ff_core::token::KnownKeyring;
 
 use crate::error::SdkError;
 use crate::shared::Connection;
@@ -147,8 +146,6 @@ impl Suspension {
             condition: self.condition,
             timeout: self.timeout,
             policy: self.policy,
-            keyring: KnownKeyring::default(),
-            heard: Heard::default(),
         }
     }
 }

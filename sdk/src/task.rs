@@ -13,7 +13,7 @@ use ff_core::id::{
     AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, LaneId, LeaseEpoch,
     LeaseId,
 };
-use ff_core::op::{Committed, Known, Transact};
+use ff_core::op::{CarryCommand, Committed, Known};
 use ff_core::store::Bytes;
 use ff_core::tags::Tags;
 use ff_core::time::TimestampMs;
@@ -323,7 +323,7 @@ impl ClaimedTask {
         let command = Complete { execution_id, fence, result: result.map(Bytes::from) };
         let state = self.owner.slot.state();
         let (name, patience) = (command.name(), state.connection.patience());
-        let operation = Transact::knowing(command, self.known(), patience);
+        let operation = CarryCommand::knowing(command, self.known(), patience);
         let result = state.gatherer.complete(&state.connection, operation).await;
         self.answered(name, result.map_err(SdkError::from))
     }

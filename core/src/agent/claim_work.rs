@@ -6,8 +6,8 @@ use crate::error::EngineError;
 use crate::execution::{Claim, Claimed, Offer, Offered, Renew, Renewed};
 use crate::id::{AttemptId, GrantId, LeaseId, WorkerId, WorkerInstanceId};
 use crate::op::{
-    Batch, Committed, Event, LaneRotation, Loaded, Operation, OperationContext, Patience, Query,
-    Step, TakeFromLane, TakenFromLane, Taker, Transact,
+    Batch, CarryCommand, Committed, Event, LaneRotation, Loaded, Operation, OperationContext,
+    Patience, Query, Step, TakeFromLane, TakenFromLane, Taker,
 };
 use crate::store::{Bytes, Fetched, Read, ValueKey, Values};
 use crate::time::{DurationMs, HostTime, TimestampMs};
@@ -172,7 +172,7 @@ impl ClaimWork {
             let claimed = &work.claimed;
             let (execution_id, lease_ttl) = (claimed.execution_id, claimed.lease_ttl);
             let command = Renew { execution_id, fence: claimed.fence().into(), lease_ttl };
-            Transact::new(command, Patience::new(self.context.clone(), entropy.fork()))
+            CarryCommand::new(command, Patience::new(self.context.clone(), entropy.fork()))
         });
         self.doing = Doing::Confirming(Batch::new(partition, renewals.collect()));
         self.resume(Event::Start, now)

@@ -6,7 +6,7 @@ use crate::entropy::Entropy;
 use crate::error::{EngineError, ErrorClass};
 use crate::execution::{Claimed, Fence, Renew, Renewed};
 use crate::id::{ExecutionId, LeaseId};
-use crate::op::{Committed, Known, Loaded, OperationContext, Patience, Transact};
+use crate::op::{CarryCommand, Committed, Known, Loaded, OperationContext, Patience};
 use crate::planted::planted;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -43,7 +43,7 @@ pub struct Renewal {
     /// The lease.
     pub lease_id: LeaseId,
     /// The operation.
-    pub operation: Transact<Renew>,
+    pub operation: CarryCommand<Renew>,
 }
 
 /// The health of a lease.
@@ -165,7 +165,7 @@ impl Leases {
             // A renewal that takes longer is given up and begun again.
             let patience = Patience::new(context.within(third(held.ttl)), entropy.fork());
             let known = held.record.clone().map_or(Known::Nothing, Known::Stale);
-            let operation = Transact::knowing(command, known, patience);
+            let operation = CarryCommand::knowing(command, known, patience);
             renewals.push(Renewal { lease_id: held.fence.lease_id, operation });
         }
         renewals

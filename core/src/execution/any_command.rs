@@ -1,27 +1,24 @@
 //! Any command as one value, for callers that choose it at run time.
 
-use crate::id::{ExecutionId, SignalId};
 use crate::policy::Priority;
-use crate::time::{DurationMs, TimestampMs};
-use crate::token::{Kid, KnownKeyring};
+use crate::time::TimestampMs;
 
-use super::command::{Decide, TakeNew, TakeOver, TakeResumed};
-use super::identity::{Identity, IdentityKind};
-use super::record::{Execution, FailOutcome, Purpose, Ruling, SignalOutcome, ValueKind};
+use super::command::{CommandSpec, Decide, TakeNew, TakeOver, TakeResumed};
+use super::facts::Facts;
+use super::record::{FailOutcome, Ruling, SignalOutcome};
 use super::retention::{ForgetSignals, Forgotten};
 use super::rule::{
     Admit, Admitted, AppendFrame, Appended, Block, BlockOutcome, Cancel, ChangePriority, Claimed,
     Complete, Create, CreateOutcome, CreatePendingWaitpoint, DelayExecution, DeliverSignal,
-    DueOutcome, Fail, FoundSignal, Granted, Heard, IssueClaimGrant, IssueReclaimGrant,
-    IssuedWaitpoint, MoveToWaitingChildren, Offer, Offered, OnDue, ReclaimGranted, Renew, Renewed,
-    Replay, Replayed, Resume, Resumed, RevokeLease, Revoked, Suspend, SuspendOutcome, Unblock,
-    UpdateProgress,
+    DueOutcome, Fail, Granted, IssueClaimGrant, IssueReclaimGrant, IssuedWaitpoint,
+    MoveToWaitingChildren, Offer, Offered, OnDue, ReclaimGranted, Renew, Renewed, Replay, Replayed,
+    Resume, Resumed, RevokeLease, Revoked, Suspend, SuspendOutcome, Unblock, UpdateProgress,
 };
 
 macro_rules! any_command {
     ($($(#[$doc:meta])* $variant:ident($command:ty) -> $outcome:ident($value:ty);)+) => {
         /// Any command on an execution.
-        #[derive(Clone, Debug)]
+        #[derive(Clone, Debug, PartialEq)]
         #[allow(clippy::large_enum_variant)] // Short-lived: one for each call.
         pub enum AnyCommand {
             $($(#[$doc])* $variant($command),)+
@@ -33,74 +30,19 @@ macro_rules! any_command {
             $($(#[$doc])* $outcome($value),)+
         }
 
-        impl Identity for AnyCommand {
-            fn identity(&self) -> IdentityKind {
-                match self { $(Self::$variant(command) => command.identity(),)+ }
-            }
-        }
-
         impl Decide for AnyCommand {
             type Outcome = AnyOutcome;
 
-            fn name(&self) -> &'static str {
-                match self { $(Self::$variant(command) => command.name(),)+ }
+            fn spec(&self) -> CommandSpec {
+                match self { $(Self::$variant(command) => command.spec(),)+ }
             }
 
-            fn purpose(&self) -> Purpose {
-                match self { $(Self::$variant(command) => command.purpose(),)+ }
-            }
-
-            fn execution_id(&self) -> ExecutionId {
-                match self { $(Self::$variant(command) => command.execution_id(),)+ }
-            }
-
-            fn fetches(&self) -> &'static [ValueKind] {
-                match self { $(Self::$variant(command) => command.fetches(),)+ }
-            }
-
-            fn tried_for(&self) -> Option<DurationMs> {
-                match self { $(Self::$variant(command) => command.tried_for(),)+ }
-            }
-
-            fn observe(&mut self, current: &Execution) {
-                match self { $(Self::$variant(command) => command.observe(current),)+ }
-            }
-
-            fn signal(&self) -> Option<SignalId> {
-                match self { $(Self::$variant(command) => command.signal(),)+ }
-            }
-
-            fn observe_signal(&mut self, found: FoundSignal) {
-                match self { $(Self::$variant(command) => command.observe_signal(found),)+ }
-            }
-
-            fn uses_tokens(&self) -> bool {
-                match self { $(Self::$variant(command) => command.uses_tokens(),)+ }
-            }
-
-            fn observe_keyring(&mut self, keyring: KnownKeyring) {
-                match self { $(Self::$variant(command) => command.observe_keyring(keyring),)+ }
-            }
-
-            fn kid(&self) -> Option<Kid> {
-                match self { $(Self::$variant(command) => command.kid(),)+ }
-            }
-
-            fn observe_signals(&mut self, heard: Heard) {
-                match self { $(Self::$variant(command) => command.observe_signals(heard),)+ }
-            }
-
-            fn decide(
-                &self,
-                current: Option<&Execution>,
-                now: TimestampMs,
-            ) -> Ruling<AnyOutcome> {
-                let ruling: Ruling<AnyOutcome> = match self {
+            fn decide(&self, facts: &Facts<'_>, now: TimestampMs) -> Ruling<AnyOutcome> {
+                match self {
                     $(Self::$variant(command) => command
-                        .decide(current, now)
+                        .decide(facts, now)
                         .map(|verdict| verdict.map(AnyOutcome::$outcome)),)+
-                };
-                ruling
+                }
             }
         }
 

@@ -1,120 +1,116 @@
 //! Commands as values: what an operation carries to the record of an execution.
 
-use crate::error::Rejection;
 use crate::id::{ExecutionId, Namespace, SignalId};
 use crate::policy::Priority;
 use crate::time::{DurationMs, TimestampMs};
-use crate::token::{Kid, KnownKeyring};
+use crate::token::Kid;
 
-use super::identity::{Identity, IdentityKind};
-use super::record::{Execution, FailOutcome, Purpose, Ruling, SignalOutcome, ValueKind};
+use super::facts::Facts;
+use super::identity::IdentityKind;
+use super::record::{FailOutcome, Purpose, Ruling, SignalOutcome, ValueKind};
 use super::retention::{ForgetSignals, Forgotten};
-use super::rule::{
-    Admit, Admitted, AppendFrame, Appended, Block, BlockOutcome, CREATE_WITHIN, Cancel,
-    CancelledBy, ChangePriority, Claim, Claimed, Complete, Create, CreateOutcome,
-    CreatePendingWaitpoint, DelayExecution, DeliverSignal, DueOutcome, Fail, FoundSignal, Granted,
-    Heard, IssueClaimGrant, IssueReclaimGrant, IssuedWaitpoint, MoveToWaitingChildren, Offer,
-    Offered, OnDue, OperatorCall, ReclaimGranted, Renew, Renewed, Replay, Replayed, Resume,
-    Resumed, RevokeLease, Revoked, Suspend, SuspendOutcome, Unblock, UpdateProgress,
-};
+use super::rule::{self, *};
 
 /// A command on one execution, decided by the rule of its name.
-pub trait Decide: Identity {
+pub trait Decide {
     /// What the caller learns.
     type Outcome: Clone + std::fmt::Debug;
 
-    /// The command's name, for errors and traces.
-    fn name(&self) -> &'static str;
-
-    /// Why it commits.
-    fn purpose(&self) -> Purpose {
-        Purpose::Finish
-    }
-
-    /// The execution that it is about.
-    fn execution_id(&self) -> ExecutionId;
-
-    /// The values that the caller gets with the outcome.
-    fn fetches(&self) -> &'static [ValueKind] {
-        &[]
-    }
-
-    /// Notes what the operation sees of the record first.
-    fn observe(&mut self, _current: &Execution) {}
-
-    /// The signal whose record the decision looks at too, if it does.
-    fn signal(&self) -> Option<SignalId> {
-        None
-    }
-
-    /// Notes that signal's record, as it stands in the same reply as the execution's.
-    fn observe_signal(&mut self, _found: FoundSignal) {}
-
-    /// Whether the decision needs the secrets of tokens.
-    fn uses_tokens(&self) -> bool {
-        false
-    }
-
-    /// Notes the secrets of tokens, as the operation has read them.
-    fn observe_keyring(&mut self, _keyring: KnownKeyring) {}
-
-    /// The secret that the command's token names, if it has one.
-    fn kid(&self) -> Option<Kid> {
-        None
-    }
-
-    /// Notes the signals of the execution, as the operation has read them.
-    fn observe_signals(&mut self, _heard: Heard) {}
-
-    /// How long after it was first sent it may be sent again without its record, if it has such a
-    /// bound: later the record may have come and gone.
-    fn tried_for(&self) -> Option<DurationMs> {
-        None
-    }
+    /// What an operation has to know of the command to carry it.
+    fn spec(&self) -> CommandSpec;
 
     /// The command's rule.
     ///
     /// # Errors
     ///
     /// `NotFound` without a record; otherwise those of the rule.
-    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<Self::Outcome>;
+    fn decide(&self, facts: &Facts<'_>, now: TimestampMs) -> Ruling<Self::Outcome>;
+
+    /// The command's name, for errors and traces.
+    fn name(&self) -> &'static str {
+        self.spec().name
+    }
+
+    /// The execution that the command is about.
+    fn execution_id(&self) -> ExecutionId {
+        self.spec().execution_id
+    }
 }
 
-macro_rules! commands {
-    ($($command:ident => $rule:ident, $outcome:ty, $identity:ident
-        $(, purpose: $purpose:ident)? $(, observe: $($call:ident)+)?;)+) => {
-        $(
-            impl Identity for $command {
-                fn identity(&self) -> IdentityKind {
-                    IdentityKind::$identity
-                }
-            }
+/// What an operation has to know of a command to carry it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandSpec {
+    /// The command's name, for errors and traces.
+    pub name: &'static str,
+    /// The execution that it is about.
+    pub execution_id: ExecutionId,
+    /// Why it commits.
+    pub purpose: Purpose,
+    /// How the store recognises its repeat.
+    pub identity: IdentityKind,
+    /// The facts that the operation has to read for it.
+    pub needs: Needs,
+    /// The values that the caller gets with the outcome.
+    pub fetches: &'static [ValueKind],
+    /// How long after it was first sent it may be sent again while its record does not exist:
+    /// later the record may have been created and removed. `None` for no bound.
+    pub resend_within: Option<DurationMs>,
+}
 
+/// The facts, besides the record, that an operation has to read for a command. A rule that turns
+/// out to need buffered signals asks for them with `Unread`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The signal whose record is read with the execution's.
+    pub signal: Option<SignalId>,
+    /// Whether the secrets of tokens are read.
+    pub secrets: bool,
+    /// The secret that the command's token names, if it has a token.
+    pub kid: Option<Kid>,
+}
+
+impl CommandSpec {
+    /// A command that needs nothing but the record, and keeps up or finishes work.
+    const fn new(name: &'static str, execution_id: ExecutionId, identity: IdentityKind) -> Self {
+        Self {
+            name,
+            execution_id,
+            purpose: Purpose::Finish,
+            identity,
+            needs: Needs { signal: None, secrets: false, kid: None },
+            fetches: &[],
+            resend_within: None,
+        }
+    }
+}
+
+/// The facts of a command that issues tokens.
+const TOKENS: Needs = Needs { signal: None, secrets: true, kid: None };
+/// The values of a command that claims.
+const PAYLOAD: &[ValueKind] = &[ValueKind::Payload];
+
+/// A row for each command: its outcome; its execution and its identity, and what else differs from
+/// [`CommandSpec::new`]; and its rule.
+macro_rules! commands {
+    ($this:ident, $facts:ident, $now:ident;
+        $($command:ty => $outcome:ty, $name:literal, $id:expr, $identity:expr,
+            { $($field:ident: $value:expr),* }, $rule:expr;)+) => {
+        $(
             impl Decide for $command {
                 type Outcome = $outcome;
 
-                fn name(&self) -> &'static str {
-                    stringify!($rule)
+                fn spec(&self) -> CommandSpec {
+                    let $this = self;
+                    CommandSpec {
+                        $($field: $value,)*
+                        ..CommandSpec::new($name, $id, $identity)
+                    }
                 }
 
-                $(fn purpose(&self) -> Purpose {
-                    Purpose::$purpose
-                })?
-
-                fn execution_id(&self) -> ExecutionId {
-                    self.execution_id
-                }
-
-                $(fn observe(&mut self, current: &Execution) {
-                    $(self.$call.observe(current);)+
-                })?
-
-                fn decide(
-                    &self,
-                    current: Option<&Execution>,
-                    now: TimestampMs,
-                ) -> Ruling<$outcome> {
-                    super::rule::$rule(current.ok_or(Rejection::NotFound)?, self, now)
+                #[allow(unused_variables)] // `on_due` looks at nothing of its command.
+                fn decide(&self, $facts: &Facts<'_>, $now: TimestampMs) -> Ruling<$outcome> {
+                    let $this = self;
+                    $rule
                 }
             }
         )+
@@ -122,399 +118,129 @@ macro_rules! commands {
 }
 
 commands! {
-    IssueClaimGrant => issue_claim_grant, Granted, Grant;
-    Renew => renew, Renewed, Absolute;
-    Complete => complete, (), Fence;
-    Fail => fail, FailOutcome, Fence;
-    DelayExecution => delay_execution, (), Fence;
-    MoveToWaitingChildren => move_to_waiting_children, (), Fence;
-    UpdateProgress => update_progress, (), Absolute;
-    RevokeLease => revoke_lease, Revoked, Request, observe: call;
-    ChangePriority => change_priority, Priority, Request, observe: call;
-    Replay => replay, Replayed, Request, purpose: Admit, observe: call;
-    Resume => resume, Resumed, Request, observe: call suspension;
-    AppendFrame => append_frame, Appended, Sequence, purpose: Admit;
-    ForgetSignals => forget_signals, Forgotten, Absolute;
-    Block => block, BlockOutcome, Absolute;
-    Unblock => unblock, BlockOutcome, Absolute;
+    this, facts, now;
+    Create => CreateOutcome, "create", this.execution_id, IdentityKind::Creator,
+        { purpose: Purpose::Admit, resend_within: Some(CREATE_WITHIN) },
+        rule::create(facts.record, this, now);
+    IssueClaimGrant => Granted, "issue_claim_grant", this.execution_id, IdentityKind::Grant, {},
+        rule::issue_claim_grant(facts.execution()?, this, now);
+    IssueReclaimGrant => ReclaimGranted, "issue_reclaim_grant",
+        this.0.execution_id, IdentityKind::Grant, {},
+        rule::issue_reclaim_grant(facts.execution()?, this, now);
+    Admit => Admitted, "admit", this.0.execution_id, IdentityKind::Grant, {},
+        rule::admit(facts.execution()?, this, now);
+    TakeNew => Claimed, "claim", this.0.execution_id, IdentityKind::Lease, { fetches: PAYLOAD },
+        rule::claim(facts.execution()?, &this.0, now);
+    TakeResumed => Claimed, "claim_resumed", this.0.execution_id, IdentityKind::Lease,
+        { fetches: PAYLOAD },
+        rule::claim_resumed(facts.execution()?, &this.0, now);
+    TakeGranted => Claimed, "claim_granted", this.0.execution_id, IdentityKind::Lease,
+        { fetches: PAYLOAD },
+        rule::claim_granted(facts.execution()?, &this.0, now);
+    TakeOver => Claimed, "reclaim", this.0.execution_id, IdentityKind::Lease, { fetches: PAYLOAD },
+        rule::reclaim(facts.execution()?, &this.0, now);
+    Offer => Offered, "offer", this.claim.execution_id, IdentityKind::Lease, { fetches: PAYLOAD },
+        rule::offer(facts.execution()?, this, now);
+    Renew => Renewed, "renew", this.execution_id, IdentityKind::Absolute, {},
+        rule::renew(facts.execution()?, this, now);
+    Complete => (), "complete", this.execution_id, IdentityKind::Fence, {},
+        rule::complete(facts.execution()?, this, now);
+    Fail => FailOutcome, "fail", this.execution_id, IdentityKind::Fence, {},
+        rule::fail(facts.execution()?, this, now);
+    DelayExecution => (), "delay_execution", this.execution_id, IdentityKind::Fence, {},
+        rule::delay_execution(facts.execution()?, this, now);
+    MoveToWaitingChildren => (), "move_to_waiting_children",
+        this.execution_id, IdentityKind::Fence, {},
+        rule::move_to_waiting_children(facts.execution()?, this, now);
+    UpdateProgress => (), "update_progress", this.execution_id, IdentityKind::Absolute, {},
+        rule::update_progress(facts.execution()?, this, now);
+    Suspend => SuspendOutcome, "suspend", this.execution_id, IdentityKind::Suspension,
+        { needs: TOKENS },
+        rule::suspend(facts, this, now);
+    CreatePendingWaitpoint => IssuedWaitpoint, "create_pending_waitpoint",
+        this.execution_id, IdentityKind::Waitpoint, { needs: TOKENS },
+        rule::create_pending_waitpoint(facts, this, now);
+    AppendFrame => Appended, "append_frame", this.execution_id, IdentityKind::Sequence,
+        { purpose: Purpose::Admit },
+        rule::append_frame(facts.execution()?, this, now);
+    DeliverSignal => SignalOutcome, "deliver_signal", this.execution_id, IdentityKind::Signal,
+        { purpose: Purpose::Admit, needs: needs_of_signal(this) },
+        rule::deliver_signal(facts, this, now);
+    Cancel => (), "cancel", this.execution_id, identity_of_cancel(&this.by), {},
+        rule::cancel(facts, this, now);
+    RevokeLease => Revoked, "revoke_lease", this.execution_id, IdentityKind::Request, {},
+        rule::revoke_lease(facts, this, now);
+    ChangePriority => Priority, "change_priority", this.execution_id, IdentityKind::Request, {},
+        rule::change_priority(facts, this, now);
+    Replay => Replayed, "replay", this.execution_id, IdentityKind::Request,
+        { purpose: Purpose::Admit },
+        rule::replay(facts, this, now);
+    Resume => Resumed, "resume", this.execution_id, IdentityKind::Request, {},
+        rule::resume(facts, this, now);
+    Block => BlockOutcome, "block", this.execution_id, IdentityKind::Absolute, {},
+        rule::block(facts.execution()?, this, now);
+    Unblock => BlockOutcome, "unblock", this.execution_id, IdentityKind::Absolute, {},
+        rule::unblock(facts.execution()?, this, now);
+    ForgetSignals => Forgotten, "forget_signals", this.execution_id, IdentityKind::Absolute, {},
+        rule::forget_signals(facts.execution()?, this, now);
+    OnDue => DueOutcome, "on_due", this.execution_id, IdentityKind::Absolute, {},
+        rule::on_due(facts.execution()?, now);
 }
 
-/// A command that sees the executions of one namespace only: another tenant's is not found.
-#[derive(Clone, Debug)]
+const fn identity_of_cancel(by: &CancelledBy) -> IdentityKind {
+    match by {
+        CancelledBy::Holder(_) => IdentityKind::Fence,
+        CancelledBy::Operator(_) => IdentityKind::Request,
+    }
+}
+
+fn needs_of_signal(command: &DeliverSignal) -> Needs {
+    Needs { signal: Some(command.signal_id), secrets: true, kid: command.token.kid() }
+}
+
+/// A command that sees the executions of one namespace only: those of other namespaces do not
+/// exist for it.
+#[derive(Clone, Debug, PartialEq)]
 pub struct InNamespace<C> {
-    /// The tenant.
+    /// The namespace.
     pub namespace: Namespace,
     /// The command.
     pub command: C,
 }
 
-impl<C: Identity> Identity for InNamespace<C> {
-    fn identity(&self) -> IdentityKind {
-        self.command.identity()
-    }
-}
-
 impl<C: Decide> Decide for InNamespace<C> {
     type Outcome = C::Outcome;
 
-    fn name(&self) -> &'static str {
-        self.command.name()
+    fn spec(&self) -> CommandSpec {
+        self.command.spec()
     }
 
-    fn purpose(&self) -> Purpose {
-        self.command.purpose()
-    }
-
-    fn execution_id(&self) -> ExecutionId {
-        self.command.execution_id()
-    }
-
-    fn fetches(&self) -> &'static [ValueKind] {
-        self.command.fetches()
-    }
-
-    fn observe(&mut self, current: &Execution) {
-        if current.namespace == self.namespace {
-            self.command.observe(current);
-        }
-    }
-
-    fn signal(&self) -> Option<SignalId> {
-        self.command.signal()
-    }
-
-    fn observe_signal(&mut self, found: FoundSignal) {
-        self.command.observe_signal(found);
-    }
-
-    fn uses_tokens(&self) -> bool {
-        self.command.uses_tokens()
-    }
-
-    fn observe_keyring(&mut self, keyring: KnownKeyring) {
-        self.command.observe_keyring(keyring);
-    }
-
-    fn kid(&self) -> Option<Kid> {
-        self.command.kid()
-    }
-
-    fn observe_signals(&mut self, heard: Heard) {
-        self.command.observe_signals(heard);
-    }
-
-    fn tried_for(&self) -> Option<DurationMs> {
-        self.command.tried_for()
-    }
-
-    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<C::Outcome> {
-        // To a command, what is another tenant's is not there.
-        self.command.decide(current.filter(|found| found.namespace == self.namespace), now)
+    fn decide(&self, facts: &Facts<'_>, now: TimestampMs) -> Ruling<C::Outcome> {
+        self.command.decide(&facts.in_namespace(&self.namespace), now)
     }
 }
 
-/// A claim by one of its names.
+/// A claim by the name of its rule.
 macro_rules! claims {
-    ($($(#[$doc:meta])* $command:ident => $rule:ident;)+) => {
+    ($($(#[$doc:meta])* $command:ident;)+) => {
         $(
             $(#[$doc])*
-            #[derive(Clone, Debug)]
+            #[derive(Clone, Debug, PartialEq)]
             pub struct $command(
                 /// The arguments.
                 pub Claim,
             );
-
-            impl Identity for $command {
-                fn identity(&self) -> IdentityKind {
-                    IdentityKind::Lease
-                }
-            }
-
-            impl Decide for $command {
-                type Outcome = Claimed;
-
-                fn name(&self) -> &'static str {
-                    stringify!($rule)
-                }
-
-                fn execution_id(&self) -> ExecutionId {
-                    self.0.execution_id
-                }
-
-                fn fetches(&self) -> &'static [ValueKind] {
-                    &[ValueKind::Payload]
-                }
-
-                fn decide(
-                    &self,
-                    current: Option<&Execution>,
-                    now: TimestampMs,
-                ) -> Ruling<Claimed> {
-                    super::rule::$rule(current.ok_or(Rejection::NotFound)?, &self.0, now)
-                }
-            }
         )+
     };
 }
 
 claims! {
     /// Takes an execution with a new attempt: [`super::claim()`].
-    TakeNew => claim;
+    TakeNew;
     /// Takes an execution with its interrupted attempt: [`super::claim_resumed()`].
-    TakeResumed => claim_resumed;
+    TakeResumed;
     /// Takes an execution with a new or its interrupted attempt: [`super::claim_granted()`].
-    TakeGranted => claim_granted;
+    TakeGranted;
     /// Takes an execution from an owner that lost its lease: [`super::reclaim()`].
-    TakeOver => reclaim;
-}
-
-/// A command that hands out tokens.
-macro_rules! issues_tokens {
-    ($($command:ident => $rule:ident, $outcome:ty, $identity:ident
-        $(, hears: $heard:ident)?;)+) => {
-        $(
-            impl Identity for $command {
-                fn identity(&self) -> IdentityKind {
-                    IdentityKind::$identity
-                }
-            }
-
-            impl Decide for $command {
-                type Outcome = $outcome;
-
-                fn name(&self) -> &'static str {
-                    stringify!($rule)
-                }
-
-                fn execution_id(&self) -> ExecutionId {
-                    self.execution_id
-                }
-
-                fn uses_tokens(&self) -> bool {
-                    true
-                }
-
-                fn observe_keyring(&mut self, keyring: KnownKeyring) {
-                    self.keyring = keyring;
-                }
-
-                $(fn observe_signals(&mut self, heard: Heard) {
-                    self.$heard = heard;
-                })?
-
-                fn decide(
-                    &self,
-                    current: Option<&Execution>,
-                    now: TimestampMs,
-                ) -> Ruling<$outcome> {
-                    super::rule::$rule(current.ok_or(Rejection::NotFound)?, self, now)
-                }
-            }
-        )+
-    };
-}
-
-issues_tokens! {
-    Suspend => suspend, SuspendOutcome, Suspension, hears: heard;
-    CreatePendingWaitpoint => create_pending_waitpoint,
-        IssuedWaitpoint, Waitpoint;
-}
-
-impl Identity for DeliverSignal {
-    fn identity(&self) -> IdentityKind {
-        IdentityKind::Signal
-    }
-}
-
-impl Decide for DeliverSignal {
-    type Outcome = SignalOutcome;
-
-    fn name(&self) -> &'static str {
-        "deliver_signal"
-    }
-
-    fn purpose(&self) -> Purpose {
-        Purpose::Admit
-    }
-
-    fn execution_id(&self) -> ExecutionId {
-        self.execution_id
-    }
-
-    fn signal(&self) -> Option<SignalId> {
-        Some(self.signal_id)
-    }
-
-    fn observe_signal(&mut self, found: FoundSignal) {
-        self.found = found;
-    }
-
-    fn uses_tokens(&self) -> bool {
-        true
-    }
-
-    fn observe_keyring(&mut self, keyring: KnownKeyring) {
-        self.keyring = keyring;
-    }
-
-    fn kid(&self) -> Option<Kid> {
-        self.token.kid()
-    }
-
-    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<SignalOutcome> {
-        super::rule::deliver_signal(current, self, now)
-    }
-}
-
-impl Identity for Create {
-    fn identity(&self) -> IdentityKind {
-        IdentityKind::Creator
-    }
-}
-
-impl Decide for Create {
-    type Outcome = CreateOutcome;
-
-    fn name(&self) -> &'static str {
-        "create"
-    }
-
-    fn purpose(&self) -> Purpose {
-        Purpose::Admit
-    }
-
-    fn execution_id(&self) -> ExecutionId {
-        self.execution_id
-    }
-
-    fn tried_for(&self) -> Option<DurationMs> {
-        Some(CREATE_WITHIN)
-    }
-
-    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<CreateOutcome> {
-        super::rule::create(current, self, now)
-    }
-}
-
-impl Identity for IssueReclaimGrant {
-    fn identity(&self) -> IdentityKind {
-        IdentityKind::Grant
-    }
-}
-
-impl Decide for IssueReclaimGrant {
-    type Outcome = ReclaimGranted;
-
-    fn name(&self) -> &'static str {
-        "issue_reclaim_grant"
-    }
-
-    fn execution_id(&self) -> ExecutionId {
-        self.0.execution_id
-    }
-
-    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<ReclaimGranted> {
-        super::rule::issue_reclaim_grant(current.ok_or(Rejection::NotFound)?, self, now)
-    }
-}
-
-impl Identity for Cancel {
-    fn identity(&self) -> IdentityKind {
-        match self.by {
-            CancelledBy::Holder(_) => IdentityKind::Fence,
-            CancelledBy::Operator(_) => IdentityKind::Request,
-        }
-    }
-}
-
-impl Decide for Cancel {
-    type Outcome = ();
-
-    fn name(&self) -> &'static str {
-        "cancel"
-    }
-
-    fn execution_id(&self) -> ExecutionId {
-        self.execution_id
-    }
-
-    fn observe(&mut self, current: &Execution) {
-        if let CancelledBy::Operator(call) = &mut self.by {
-            OperatorCall::observe(call, current);
-        }
-    }
-
-    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<()> {
-        super::rule::cancel(current.ok_or(Rejection::NotFound)?, self, now)
-    }
-}
-
-impl Identity for Offer {
-    fn identity(&self) -> IdentityKind {
-        IdentityKind::Lease
-    }
-}
-
-impl Decide for Offer {
-    type Outcome = Offered;
-
-    fn name(&self) -> &'static str {
-        "offer"
-    }
-
-    fn execution_id(&self) -> ExecutionId {
-        self.claim.execution_id
-    }
-
-    fn fetches(&self) -> &'static [ValueKind] {
-        &[ValueKind::Payload]
-    }
-
-    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<Offered> {
-        super::rule::offer(current.ok_or(Rejection::NotFound)?, self, now)
-    }
-}
-
-impl Identity for Admit {
-    fn identity(&self) -> IdentityKind {
-        IdentityKind::Grant
-    }
-}
-
-impl Decide for Admit {
-    type Outcome = Admitted;
-
-    fn name(&self) -> &'static str {
-        "admit"
-    }
-
-    fn execution_id(&self) -> ExecutionId {
-        self.0.execution_id
-    }
-
-    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<Admitted> {
-        super::rule::admit(current.ok_or(Rejection::NotFound)?, self, now)
-    }
-}
-
-impl Identity for OnDue {
-    fn identity(&self) -> IdentityKind {
-        IdentityKind::Absolute
-    }
-}
-
-impl Decide for OnDue {
-    type Outcome = DueOutcome;
-
-    fn name(&self) -> &'static str {
-        "on_due"
-    }
-
-    fn execution_id(&self) -> ExecutionId {
-        self.execution_id
-    }
-
-    fn decide(&self, current: Option<&Execution>, now: TimestampMs) -> Ruling<DueOutcome> {
-        super::rule::on_due(current.ok_or(Rejection::NotFound)?, now)
-    }
+    TakeOver;
 }

@@ -4,13 +4,6 @@ use crate::id::{LeaseEpoch, Nonce, RequestId, SuspensionId};
 
 use super::record::Execution;
 
-/// Says by what a command is recognised when it comes again. A command without it does not
-/// compile: [`super::Decide`] asks for it.
-pub trait Identity {
-    /// What the store remembers of the command.
-    fn identity(&self) -> IdentityKind;
-}
-
 /// What the store remembers of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdentityKind {

@@ -5,11 +5,12 @@
 //! the function of its name in the file of its name below `rule/` (`docs/spec.md`, 4).
 //!
 //! From the ground up: `record/` is what is stored, `retention` how it is removed in the end,
-//! `view/` what is derived from a record, `rule/` what is decided. `command` carries commands to
-//! their rules, and `wire` is their JSON form.
+//! `view/` what is derived from a record, `facts` what a rule decides on, `rule/` what is decided.
+//! `command` maps commands to their rules, and `wire` is their JSON form.
 
 mod any_command;
 mod command;
+mod facts;
 mod identity;
 mod record;
 mod retention;
@@ -18,8 +19,11 @@ mod view;
 mod wire;
 
 pub use any_command::{AnyCommand, AnyOutcome};
-pub use command::{Decide, InNamespace, TakeGranted, TakeNew, TakeOver, TakeResumed};
-pub use identity::{Identity, IdentityKind, Mark};
+pub use command::{
+    CommandSpec, Decide, InNamespace, Needs, TakeGranted, TakeNew, TakeOver, TakeResumed,
+};
+pub use facts::{BufferedSignals, Facts, FirstSeen, FoundSignal};
+pub use identity::{IdentityKind, Mark};
 pub use record::*;
 pub use retention::{FORGOTTEN_AT_ONCE, ForgetSignals, Forgotten, forget_signals};
 pub use rule::*;

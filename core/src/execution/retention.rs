@@ -91,7 +91,7 @@ const fn after_signals(execution: &Execution) -> Continuation {
 }
 
 /// Removes these signals. Identity: the record itself; what is removed is not there any more.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ForgetSignals {
     /// The execution.
     pub execution_id: ExecutionId,

@@ -18,7 +18,7 @@ use crate::id::{
 use crate::policy::{ExecutionPolicy, Priority};
 use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs};
-use crate::token::{KnownKeyring, WaitpointToken};
+use crate::token::WaitpointToken;
 
 use super::any_command::AnyCommand;
 use super::command::{TakeNew, TakeOver, TakeResumed};
@@ -26,9 +26,8 @@ use super::record::{BlockKind, Frame, GrantAudit};
 use super::rule::{
     AppendFrame, BindWaitpoint, Block, Cancel, CancelledBy, ChangePriority, Claim, Complete,
     Create, CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, DelayExecution, DeliverSignal, Fail,
-    FenceParts, FoundSignal, Heard, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren,
-    OperatorCall, Renew, Replay, Resume, RevokeLease, SeenSuspension, Start, Suspend, Unblock,
-    UpdateProgress, content_digest,
+    FenceParts, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren, OperatorCall, Renew,
+    Replay, Resume, RevokeLease, Start, Suspend, Unblock, UpdateProgress, content_digest,
 };
 
 /// The fence of a lease-bound call; whether it is complete is checked by the command's rule.
@@ -408,7 +407,6 @@ impl Command {
 
     /// The commands about waitpoints, signals and output.
     fn parse_waiting(self, entropy: &mut Entropy) -> AnyCommand {
-        let (keyring, heard) = (KnownKeyring::default(), Heard::default());
         match self {
             Self::Suspend {
                 execution_id,
@@ -428,8 +426,6 @@ impl Command {
                 condition,
                 timeout,
                 policy,
-                keyring,
-                heard,
             }),
             Self::CreatePendingWaitpoint {
                 execution_id,
@@ -443,7 +439,6 @@ impl Command {
                 waitpoint_id,
                 key,
                 expires_in: expires_in_ms.map(DurationMs::new),
-                keyring,
             }),
             Self::DeliverSignal {
                 execution_id,
@@ -462,8 +457,6 @@ impl Command {
                 source,
                 payload: payload.map(Arc::from),
                 creator: Nonce(entropy.next_u64()),
-                keyring,
-                found: FoundSignal::Unread,
             }),
             Self::AppendFrame { execution_id, fence, sequence, frame_type, payload, metadata } => {
                 let payload = Arc::from(payload);
@@ -492,7 +485,7 @@ impl Command {
                 AnyCommand::ChangePriority(ChangePriority { execution_id, call, priority })
             }
             Self::Resume { execution_id, request_id } => {
-                let (call, suspension) = (call(request_id)?, SeenSuspension::default());
+                let (call, suspension) = (call(request_id)?, None);
                 AnyCommand::Resume(Resume { execution_id, call, suspension })
             }
             Self::Replay { execution_id, request_id } => {

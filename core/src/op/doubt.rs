@@ -1,5 +1,6 @@
-//! What an operation knows of the commits that it sent: which of them a record disproves, and
-//! whether one may be applied although no reply says so.
+//! The commits that an operation sent and that may have been applied although no reply confirms it.
+//!
+//! A record _disproves_ a commit if it shows that the commit was not applied.
 
 use crate::error::Applied;
 use crate::execution::Mark;
@@ -10,50 +11,53 @@ use crate::time::TimestampMs;
 /// A commit that was sent.
 #[derive(Clone, Debug)]
 pub(super) struct SentCommit {
-    /// The version that it replaces.
+    /// The version that the commit replaces.
     pub(super) expected: Version,
-    /// The nonce of the version that it writes.
+    /// The nonce of the version that the commit writes.
     pub(super) nonce: u64,
-    /// The end of its window, by the store's clock: it cannot apply afterwards.
+    /// The end of the commit's window, by the store's clock. The commit cannot be applied from then
+    /// on.
     pub(super) until: TimestampMs,
-    /// What the record that it replaces shows of commands of its kind.
+    /// The mark of the replaced record for commands of this kind (`IdentityKind::mark`).
     pub(super) mark: Option<Mark>,
 }
 
-/// What a record shows of the commits that were meant for it.
+/// The parts of a record that can disprove commits.
 #[derive(Clone, Debug)]
 pub(super) struct Evidence {
-    /// Its version; [`Version::ABSENT`] without a record.
+    /// The version of the record; [`Version::ABSENT`] if there is none.
     pub(super) version: Version,
-    /// What it shows of commands of the operation's kind.
+    /// The mark of the record for commands of the operation's kind.
     pub(super) mark: Option<Mark>,
 }
 
-/// The commits of one operation that may be applied although no reply says so.
+/// The commits of one operation that may have been applied although no reply confirms it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Doubt {
     /// Commits whose reply was lost.
     unanswered: Vec<SentCommit>,
-    /// Commits that the store refused. They stay here until a record disproves them: a client of
-    /// the store that resends a request by itself returns one reply for both copies, and the second
-    /// copy may be refused because of the first, or because the store no longer takes writes.
+    /// Commits that the store refused, and that no record has disproved yet. A refusal is not
+    /// certain: a client of the store may resend a request by itself and return only the reply to
+    /// the second copy. The store may have applied the first copy and then refused the second:
+    /// because of the first, or because it no longer accepts writes.
     refused: Vec<SentCommit>,
 }
 
 impl Doubt {
-    /// Notes a commit that was refused because the record has this version.
+    /// Adds a commit that the store refused because the record had the version `found`, unless that
+    /// version disproves it.
     pub(super) fn conflicted(&mut self, sent: SentCommit, found: Version) {
         if !sent.is_disproved_by(found) {
             self.refused.push(sent);
         }
     }
 
-    /// Notes a commit that was refused for another reason.
+    /// Adds a commit that the store refused for another reason.
     pub(super) fn refused(&mut self, sent: SentCommit) {
         self.refused.push(sent);
     }
 
-    /// Notes a commit that got no reply.
+    /// Adds a commit that got no reply of the store, unless it was never sent.
     pub(super) fn failed(&mut self, sent: SentCommit, failure: &Failure) {
         match failure {
             Failure::NotSent(_) => {}
@@ -63,19 +67,20 @@ impl Doubt {
         }
     }
 
-    /// Forgets the refused commits if the record disproves all of them.
+    /// Removes the refused commits if the record disproves all of them.
     pub(super) fn settle_refused(&mut self, evidence: &Evidence) {
         if evidence.disproves(&self.refused) || planted!(ResendForgotten) {
             self.refused.clear();
         }
     }
 
-    /// Whether the operation may be applied, as far as replies show.
+    /// Whether the operation may have been applied, judged by the lost replies alone. Refused
+    /// commits do not count.
     pub(super) const fn applied(&self) -> Applied {
         if self.unanswered.is_empty() { Applied::No } else { Applied::Unknown }
     }
 
-    /// Whether every commit was answered, and none of the refused ones is in doubt.
+    /// Whether no commit is in doubt: no reply was lost, and records disproved all refused commits.
     pub(super) const fn is_empty(&self) -> bool {
         self.unanswered.is_empty() && self.refused.is_empty()
     }
@@ -85,36 +90,37 @@ impl Doubt {
         !self.unanswered.is_empty()
     }
 
-    /// Whether no commit has applied: all refused ones are settled, and the record disproves those
-    /// whose reply was lost.
+    /// Whether no commit was applied: earlier records disproved all refused commits, and this one
+    /// disproves all commits whose reply was lost.
     pub(super) fn is_disproved(&self, evidence: &Evidence) -> bool {
         self.refused.is_empty() && self.unanswered_are_disproved(evidence)
     }
 
-    /// Whether the record shows that none of the commits whose reply was lost has applied.
+    /// Whether the record disproves all commits whose reply was lost.
     pub(super) fn unanswered_are_disproved(&self, evidence: &Evidence) -> bool {
         evidence.disproves(&self.unanswered)
     }
 
-    /// Whether the record shows that no commit of the operation has applied.
+    /// Whether the record disproves all commits that are in doubt.
     pub(super) fn all_are_disproved(&self, evidence: &Evidence) -> bool {
         evidence.disproves(&self.unanswered) && evidence.disproves(&self.refused)
     }
 
-    /// Whether a commit whose reply was lost may still arrive and apply to a record of this version
-    /// at this time of the store's clock.
+    /// Whether a commit whose reply was lost may still arrive and be applied: the record has the
+    /// version that the commit replaces, and the window is still open at `at`, by the store's clock.
     pub(super) fn may_still_apply(&self, version: Version, at: TimestampMs) -> bool {
         self.unanswered.iter().any(|sent| version == sent.expected && at < sent.until)
     }
 
-    /// Whether the operation wrote this version.
+    /// Whether a commit in doubt wrote this version.
     pub(super) fn wrote(&self, version: Version) -> bool {
         self.unanswered.iter().chain(&self.refused).any(|sent| sent.nonce == version.nonce)
     }
 }
 
 impl SentCommit {
-    /// Whether a record of this version shows that the commit has not applied.
+    /// Whether a record of the version `found` disproves the commit: it is still the version that
+    /// the commit replaces, or another commit wrote the version after it.
     fn is_disproved_by(&self, found: Version) -> bool {
         found == self.expected
             || (found.count == self.expected.count + 1 && found.nonce != self.nonce)
@@ -122,8 +128,9 @@ impl SentCommit {
 }
 
 impl Evidence {
-    /// Whether none of these commits has applied: the version shows it, or no command of their kind
-    /// was applied since they were decided.
+    /// Whether the record disproves all of these commits. It disproves a commit by its version, or
+    /// by its mark: an unchanged mark shows that no command of that kind was applied since the
+    /// commit was decided.
     fn disproves(&self, commits: &[SentCommit]) -> bool {
         let unmarked = |sent: &SentCommit| {
             self.mark.is_some() && self.mark == sent.mark && !planted!(ConflictDoubted)

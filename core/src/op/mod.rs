@@ -15,7 +15,7 @@ mod query;
 mod read;
 mod work;
 
-pub use command::{Batch, Committed, Informed, Known, Transact};
+pub use command::{Batch, CarryCommand, Committed, Known};
 pub use config::{ActivateFormat, EnsureMeta, ListSecrets, ReadMeta, RotateSecret};
 pub use context::{KeyringCache, OperationContext};
 pub use loaded::{Loaded, load};

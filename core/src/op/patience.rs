@@ -6,7 +6,7 @@ use crate::store::Failure;
 use crate::store::codec::Codec;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::context::OperationContext;
+use super::context::{KeyringCache, OperationContext};
 
 /// How long a program holds the entries that it took before others are offered them: 5 s.
 pub const HOLD: DurationMs = DurationMs::from_secs(5);
@@ -51,6 +51,16 @@ impl Patience {
     /// The program's codec.
     pub const fn codec(&self) -> &Codec {
         self.context.codec()
+    }
+
+    /// The secrets of tokens that the program read last.
+    pub(super) const fn keyrings(&self) -> &KeyringCache {
+        self.context.keyrings()
+    }
+
+    /// Separate patience for another part of the operation.
+    pub(super) fn fork(&mut self) -> Self {
+        Self::new(self.context.clone(), self.entropy.fork())
     }
 
     /// A separate stream of randomness.

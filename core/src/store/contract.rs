@@ -181,9 +181,9 @@ pub struct Wake {
     pub partition: Partition,
 }
 
-/// Takes the first entries of an index for one caller. Each taken entry gets the score
-/// min(its current score, now + hold) in `due`, or now + hold when it is taken from `due` itself,
-/// so that no entry is lost if the caller dies.
+/// Takes the first entries of an index for one caller. A taken entry leaves the index, and gets the
+/// score min(its current score in `due`, now + hold) in `due`. An entry that is taken from `due`
+/// itself gets now + hold. So no entry is lost if the caller dies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Take {
     /// The partition.
@@ -195,7 +195,8 @@ pub struct Take {
     pub count: u32,
     /// The end of the range to take from.
     pub until: TakeUntil,
-    /// The time for which the caller holds the entries before they become due for others.
+    /// The time for which the caller holds the entries. After it they are due, and others can take
+    /// them.
     pub hold: DurationMs,
     /// Whether to ring the index's topic when entries are left. A caller that continues with the
     /// rest does not need it.
@@ -295,7 +296,8 @@ pub struct StreamId {
 }
 
 impl StreamId {
-    /// Returns the greatest number below this one. A page after it begins with this entry.
+    /// Returns the greatest ID below this one. A page that is read from after that ID begins with
+    /// this entry.
     #[must_use]
     pub fn before(self) -> Self {
         match self.sequence.checked_sub(1) {
@@ -370,7 +372,7 @@ pub enum Fetched {
 pub struct Taken {
     /// The entries in order. An entry without a record is removed from the index and not returned.
     pub entries: Vec<ScanEntry>,
-    /// The first score that is left within the range of the request.
+    /// The score of the first entry that remains in the range of the request; `None` if none does.
     pub rest: Option<Score>,
 }
 
@@ -408,8 +410,8 @@ pub struct Streamed {
     pub entries: Vec<StreamEntry>,
     /// The cursor of the next page.
     pub next: Cursor,
-    /// Whether entries after the cursor were dropped, or the store's history changed. The reader
-    /// must read again what it waits for.
+    /// Whether entries after the cursor were dropped, or the store's history changed. If so, the
+    /// reader must read again the records that it waits for.
     pub gap: bool,
 }
 

@@ -4,9 +4,9 @@
 use ff_core::condition::{Condition, ResumePolicy, SuspensionTimeout, TimeoutAt, TimeoutBehaviour};
 use ff_core::error::Rejection;
 use ff_core::execution::{
-    AnyOutcome, AttemptEnd, CloseReason, DelayExecution, DueKind, EventKind, Fence, NotBefore,
-    Offered, Outcome, Phase, ResumedBy, Resumption, SignalEffect, Situation, Suspend, next_due,
-    output_closed, snapshot, state_vector,
+    AnyOutcome, AttemptEnd, CloseReason, DelayExecution, DueKind, EventKind, Fence, FirstSeen,
+    NotBefore, Offered, Outcome, Phase, ResumedBy, Resumption, SignalEffect, Situation, Suspend,
+    next_due, output_closed, snapshot, state_vector,
 };
 use ff_core::id::AttemptIndex;
 use ff_core::state::{BlockingReason, LifecyclePhase, PublicState, TerminalOutcome};
@@ -14,7 +14,8 @@ use ff_core::time::TimestampMs;
 
 use super::due;
 use crate::common::suspending::{
-    BEHAVIOURS, any_at, pending, resume, signal_id, suspend, suspend_on, suspension_id, timeout,
+    BEHAVIOURS, Reads, any_at, pending, resume, signal_id, suspend, suspend_on, suspension_id,
+    timeout,
 };
 use crate::common::{
     Bench, LEASE, START, Submission, at, call, call_for, cancel, complete, delay, fail, ms, offer,
@@ -208,15 +209,18 @@ fn an_operator_resumes_whatever_it_waits_for_and_without_signals() {
 #[test]
 fn an_operators_resume_is_meant_for_the_suspension_that_it_saw_first() {
     let mut bench = waiting(TimeoutBehaviour::Fail);
-    let mut early = resume(call(1));
-    early.suspension.observe(bench.record());
+    let early = resume(call(1)).into();
+    let seen = FirstSeen::noted(None, bench.record());
     bench.signalled(100, 1, "x", START + 1);
     let fence = bench.take(2, START + 2);
     bench.applied(suspend(fence, 2, any_at("b")), START + 3);
-    early.suspension.observe(bench.record());
+    let reads = Reads {
+        first_seen: Some(FirstSeen::noted(Some(seen), bench.record())),
+        ..Reads::default()
+    };
     let lifecycle_phase = LifecyclePhase::Suspended;
-    let refused = bench.refused(early, START + 4);
-    assert_eq!(refused, Rejection::ExecutionNotSuspended { lifecycle_phase });
+    let refused = bench.apply_with(&early, &reads, START + 4);
+    assert_eq!(refused, Err(Rejection::ExecutionNotSuspended { lifecycle_phase }));
     bench.applied(resume(call(2)), START + 5);
 }
 

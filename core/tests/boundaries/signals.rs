@@ -16,8 +16,8 @@ use ff_core::token::{KEYRING_FOR, Keyring, Kid, KnownKeyring, Secret, WaitpointT
 
 use super::due;
 use crate::common::suspending::{
-    all_of, any_at, append, count, deliver, frame, from_source, key, known, known_secret, name,
-    named, pending, ring, signal_id, suspend, suspend_on, token_of, waitpoint_id,
+    Reads, all_of, any_at, append, count, deliver, frame, from_source, key, known, known_secret,
+    name, named, pending, ring, signal_id, suspend, suspend_on, token_of, waitpoint_id,
 };
 use crate::common::{Answer, Bench, START, Submission, at, complete, ms, on_due};
 
@@ -72,7 +72,7 @@ fn a_copy_of_a_signal_without_effect_is_none_either() {
     let again = bench.signal(9, 2, "approved");
     assert_eq!(bench.repeated(again, START + 2), buffered);
     assert_eq!(bench.situation(START + 2), Situation::Suspended);
-    let numbers: Vec<u32> = bench.heard().signals.iter().map(|signal| signal.number).collect();
+    let numbers: Vec<u32> = bench.buffered().signals.iter().map(|signal| signal.number).collect();
     assert_eq!(numbers, [0, 1]);
 }
 
@@ -159,9 +159,10 @@ fn a_secret_that_was_replaced_is_good_to_the_end_of_its_grace() {
     let (kid, secret) = (Kid::try_new("k2").unwrap(), Secret::from_hex("00").unwrap());
     let rotated = ring().rotate(&kid, &secret, DurationMs::new(500), at(START)).unwrap().0;
     let decide = |now: u64| {
-        let mut command = bench.informed(&bench.signal(100, 1, "approved").into(), at(now));
-        command.observe_keyring(KnownKeyring::new(rotated.clone(), at(now)));
-        command.decide(bench.record.as_ref(), at(now))
+        let command = bench.signal(100, 1, "approved").into();
+        let keyring = Some(KnownKeyring::new(rotated.clone(), at(now)));
+        let reads = Reads { keyring, ..bench.reads(&command, at(now)) };
+        reads.decide(&command, bench.record.as_ref(), at(now))
     };
     assert_eq!(decide(START + 500).err(), Some(Rejection::InvalidToken));
     let Ok(Verdict::Apply(decision)) = decide(START + 499) else {
@@ -175,9 +176,9 @@ fn secrets_are_gone_by_for_a_second() {
     let bench = waiting();
     let read_at = START + 5_000;
     let decide = |now: u64| {
-        let mut command = bench.informed(&bench.signal(100, 1, "approved").into(), at(now));
-        command.observe_keyring(known(at(read_at)));
-        command.decide(bench.record.as_ref(), at(now))
+        let command = bench.signal(100, 1, "approved").into();
+        let reads = Reads { keyring: Some(known(at(read_at))), ..bench.reads(&command, at(now)) };
+        reads.decide(&command, bench.record.as_ref(), at(now))
     };
     let unread = Some(Rejection::Unread { what: Missing::Secrets });
     let second = KEYRING_FOR.get();
@@ -193,24 +194,25 @@ fn secrets_are_gone_by_for_a_second() {
 fn what_was_not_read_is_asked_for() {
     let mut bench = waiting();
     let signal: AnyCommand = bench.signal(100, 1, "approved").into();
+    let mut reads = Reads::default();
     let secrets = Rejection::Unread { what: Missing::Secrets };
-    assert_eq!(bench.apply_as_is(&signal, START), Err(secrets.clone()));
-    let mut signal = signal;
-    signal.observe_keyring(known(at(START)));
+    assert_eq!(bench.apply_with(&signal, &reads, START), Err(secrets.clone()));
+    reads.keyring = Some(known(at(START)));
     let unread = Rejection::Unread { what: Missing::Signal };
-    assert_eq!(bench.apply_as_is(&signal, START), Err(unread));
+    assert_eq!(bench.apply_with(&signal, &reads, START), Err(unread));
 
     bench.signalled(100, 1, "approved", START);
     let fence = bench.take(2, START + 1);
     bench.signalled(9, 2, "x", START + 1);
-    let mut command: AnyCommand = suspend_on(fence, 2, any_at("b"), &[9]).into();
-    let buffered = Rejection::Unread { what: Missing::BufferedSignals };
-    assert_eq!(bench.apply_as_is(&command, START + 1), Err(buffered));
-    command.observe_signals(bench.heard());
-    let applied = bench.apply_as_is(&command, START + 1);
+    let command: AnyCommand = suspend_on(fence, 2, any_at("b"), &[9]).into();
+    let mut reads = Reads::default();
+    let missing = Rejection::Unread { what: Missing::BufferedSignals };
+    assert_eq!(bench.apply_with(&command, &reads, START + 1), Err(missing));
+    reads.buffered = Some(bench.buffered());
+    let applied = bench.apply_with(&command, &reads, START + 1);
     assert!(matches!(applied, Ok(Answer::Applied(_))), "no secret is needed: {applied:?}");
     let fresh: AnyCommand = suspend(fence, 3, any_at("z")).into();
-    assert_eq!(bench.apply_as_is(&fresh, START + 1), Err(secrets));
+    assert_eq!(bench.apply_with(&fresh, &Reads::default(), START + 1), Err(secrets));
 }
 
 #[test]
@@ -385,6 +387,6 @@ fn a_token_says_its_kid_and_nothing_else_of_its_secret() {
     let token = bench.signal(100, 1, "x").token;
     assert_eq!(token.kid(), Some(known_secret().0));
     let signal = deliver(100, &token, 1, "x");
-    assert_eq!(AnyCommand::from(signal).kid(), Some(known_secret().0));
+    assert_eq!(AnyCommand::from(signal).spec().needs.kid, Some(known_secret().0));
     assert_eq!((frame(1).sequence, key("a").as_str()), (1, "a"));
 }

@@ -14,11 +14,11 @@ use ff_core::time::TimestampMs;
 
 use super::not_active;
 use crate::common::suspending::{
-    all_of, any_at, count, from_source, issued, key, name, named, pending, signal_id, suspend,
-    suspend_on, suspension_id, timeout, token_of, waitpoint_id,
+    Reads, all_of, any_at, count, from_source, issued, key, name, named, pending, signal_id,
+    suspend, suspend_on, suspension_id, timeout, token_of, waitpoint_id,
 };
 use crate::common::{
-    Bench, LEASE, START, Submission, at, call, complete, ms, on_due, renew, replay, revoke,
+    Answer, Bench, LEASE, START, Submission, at, call, complete, ms, on_due, renew, replay, revoke,
 };
 
 fn leased() -> (Bench, Fence) {
@@ -345,5 +345,20 @@ fn a_short_timeout_can_be_committed() {
             panic!("it is suspended");
         };
         assert_eq!(timeout_at, Some(at(START + after)));
+    }
+}
+
+/// A signal that an operation has read and that the store has lost since satisfies nothing.
+#[test]
+fn a_signal_that_was_lost_satisfies_nothing() {
+    let (mut bench, fence) = leased();
+    bench.applied(pending(fence, 9, "a"), START);
+    let command = suspend_on(fence, 1, any_at("a"), &[9]).into();
+    let mut read = bench.clone();
+    read.signalled(9, 1, "go", START);
+    let reads = Reads { buffered: Some(read.buffered()), ..bench.reads(&command, at(START)) };
+    match bench.apply_with(&command, &reads, START) {
+        Ok(Answer::Applied(AnyOutcome::Suspend(SuspendOutcome::Suspended { .. }))) => {}
+        other => panic!("{other:?}"),
     }
 }

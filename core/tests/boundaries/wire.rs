@@ -201,11 +201,11 @@ fn a_grant_remembers_the_process_that_asked_for_it_if_it_says_so() {
 }
 
 #[test]
-fn an_operators_call_is_meant_for_whatever_life_it_meets() {
+fn an_operators_call_is_parsed_with_its_request_id() {
     let cancel = parse(command("cancel", json!({ "request_id": "r", "reason": "why" })));
     let Ok(AnyCommand::Cancel(cancel)) = cancel else { panic!("no cancel") };
     let CancelledBy::Operator(call) = cancel.by else { panic!("by its holder") };
-    assert_eq!((call.request_id.as_str(), call.life), ("r", None));
+    assert_eq!(call.request_id.as_str(), "r");
     let block = parse(command("block", json!({ "kind": "quota", "recheck_at": 5 })));
     let Ok(AnyCommand::Block(block)) = block else { panic!("no block") };
     assert_eq!((block.kind, block.recheck_at.map(|at| at.get())), (BlockKind::Quota, Some(5)));

@@ -12,11 +12,11 @@ use ff_core::capability::Capabilities;
 use ff_core::error::Rejection;
 use ff_core::execution::{
     Active, AnyCommand, AnyOutcome, Block, BlockKind, Cancel, CancelledBy, Claim, Complete, Create,
-    DEFAULT_PAYLOAD_LIMIT, Decide, Decision, DelayExecution, Event, EventKind, Execution, Fail,
-    Fence, FenceParts, Frame, IndexEntries, IssueClaimGrant, IssueReclaimGrant,
-    MoveToWaitingChildren, Next, Offer, OnDue, OperatorCall, Phase, Renew, Replay, RevokeLease,
-    SignalRecord, Situation, Start, TakeNew, TakeOver, TakeResumed, Terminal, Unblock, ValueEffect,
-    ValueKind, Verdict, content_digest, index_entries, situation,
+    DEFAULT_PAYLOAD_LIMIT, Decision, DelayExecution, Event, EventKind, Execution, Fail, Fence,
+    FenceParts, Frame, IndexEntries, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren,
+    Next, Offer, OnDue, OperatorCall, Phase, Renew, Replay, RevokeLease, SignalRecord, Situation,
+    Start, TakeNew, TakeOver, TakeResumed, Terminal, Unblock, ValueEffect, ValueKind, Verdict,
+    content_digest, index_entries, situation,
 };
 use ff_core::id::{
     AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId, LeaseId,
@@ -26,6 +26,8 @@ use ff_core::policy::{ExecutionPolicy, Priority};
 use ff_core::tags::Tags;
 use ff_core::time::{DurationMs, TimestampMs};
 use uuid::Uuid;
+
+use suspending::Reads;
 
 /// When the tests begin: at the start of the simulator's clock.
 pub const START: u64 = 1_764_000_000_000;
@@ -80,9 +82,10 @@ pub fn call(number: u64) -> OperatorCall {
     OperatorCall::new(RequestId::try_new(format!("request-{number}")).unwrap())
 }
 
-/// An operator's call for one life.
+/// An operator's call whose operation saw this life first: its request id names the life, for
+/// [`Reads`](suspending::Reads).
 pub fn call_for(number: u64, life: u32) -> OperatorCall {
-    OperatorCall { life: Some(life), ..call(number) }
+    OperatorCall::new(RequestId::try_new(format!("request-{number}/{life}")).unwrap())
 }
 
 /// A submission with the defaults of the specification, to be changed.
@@ -306,13 +309,19 @@ impl Bench {
     /// Decides a command by its rule, with all that an operation would have read for it, and
     /// commits what it decides, as a store would.
     pub fn apply(&mut self, command: impl Into<AnyCommand>, now: u64) -> Result<Answer, Rejection> {
-        let command = self.informed(&command.into(), at(now));
-        self.apply_as_is(&command, now)
+        let command = command.into();
+        let reads = self.reads(&command, at(now));
+        self.apply_with(&command, &reads, now)
     }
 
-    /// The same for a command that knows what it knows.
-    pub fn apply_as_is(&mut self, command: &AnyCommand, now: u64) -> Result<Answer, Rejection> {
-        match command.decide(self.record.as_ref(), at(now))? {
+    /// The same with these facts.
+    pub fn apply_with(
+        &mut self,
+        command: &AnyCommand,
+        reads: &Reads,
+        now: u64,
+    ) -> Result<Answer, Rejection> {
+        match reads.decide(command, self.record.as_ref(), at(now))? {
             Verdict::Repeat(outcome) => Ok(Answer::Repeated(outcome)),
             Verdict::Apply(decision) => {
                 assert!(decision.window.contains(at(now)), "{:?} at {now}", decision.window);
@@ -343,8 +352,8 @@ impl Bench {
     /// The decision of a command that must be applied, without committing it.
     #[track_caller]
     pub fn decision(&self, command: impl Into<AnyCommand>, now: u64) -> Decision<AnyOutcome> {
-        let command = self.informed(&command.into(), at(now));
-        match command.decide(self.record.as_ref(), at(now)) {
+        let command = command.into();
+        match self.reads(&command, at(now)).decide(&command, self.record.as_ref(), at(now)) {
             Ok(Verdict::Apply(decision)) => decision,
             other => panic!("not applied: {other:?}"),
         }

@@ -9,10 +9,10 @@ use ff_core::condition::{
     TimeoutBehaviour,
 };
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, AppendFrame, BindWaitpoint, CreatePendingWaitpoint, Decide,
-    DeliverSignal, Execution, FORGOTTEN_AT_ONCE, FenceParts, ForgetSignals, FoundSignal, Frame,
-    Heard, IssuedWaitpoint, OperatorCall, Resume, SeenSuspension, SideEffects, SignalRecord,
-    Suspend, SuspendOutcome, Suspension,
+    AnyCommand, AnyOutcome, AppendFrame, BindWaitpoint, BufferedSignals, Cancel, CancelledBy,
+    CreatePendingWaitpoint, Decide, DeliverSignal, Execution, FORGOTTEN_AT_ONCE, Facts, FenceParts,
+    FirstSeen, ForgetSignals, FoundSignal, Frame, IssuedWaitpoint, OperatorCall, Resume, Ruling,
+    SideEffects, SignalRecord, Suspend, SuspendOutcome, Suspension,
 };
 use ff_core::id::{
     FrameType, Nonce, SignalId, SignalName, SignalSource, SuspensionId, WaitpointId, WaitpointKey,
@@ -120,8 +120,6 @@ pub fn suspend(fence: impl Into<FenceParts>, number: u64, condition: Condition) 
         condition,
         timeout: None,
         policy: ResumePolicy::default(),
-        keyring: KnownKeyring::default(),
-        heard: Heard::default(),
     }
 }
 
@@ -147,7 +145,6 @@ pub fn pending(
         waitpoint_id: waitpoint_id(number),
         key: key(waitpoint),
         expires_in: None,
-        keyring: KnownKeyring::default(),
     }
 }
 
@@ -167,8 +164,6 @@ pub fn deliver(
         source: None,
         payload: None,
         creator: Nonce(number),
-        keyring: KnownKeyring::default(),
-        found: FoundSignal::Unread,
     }
 }
 
@@ -177,7 +172,7 @@ pub fn from_source(signal: DeliverSignal, source: &str) -> DeliverSignal {
 }
 
 pub fn resume(call: OperatorCall) -> Resume {
-    Resume { execution_id: execution_id(), call, suspension: SeenSuspension::default() }
+    Resume { execution_id: execution_id(), call, suspension: None }
 }
 
 pub fn frame(sequence: u64) -> Frame {
@@ -214,38 +209,83 @@ pub fn issued(outcome: AnyOutcome) -> Vec<IssuedWaitpoint> {
     }
 }
 
+/// The facts that an operation has read for a command, besides the record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reads {
+    pub signal: Option<FoundSignal>,
+    pub keyring: Option<KnownKeyring>,
+    pub buffered: Option<BufferedSignals>,
+    pub first_seen: Option<FirstSeen>,
+}
+
+impl Reads {
+    /// Nothing was read. An operator's call may say by its request id which life was seen first.
+    pub fn nothing(command: &AnyCommand) -> Self {
+        let call = match command {
+            AnyCommand::Cancel(Cancel { by: CancelledBy::Operator(call), .. }) => Some(call),
+            AnyCommand::RevokeLease(command) => Some(&command.call),
+            AnyCommand::ChangePriority(command) => Some(&command.call),
+            AnyCommand::Replay(command) => Some(&command.call),
+            AnyCommand::Resume(command) => Some(&command.call),
+            _ => None,
+        };
+        let life = call.and_then(|call| call.request_id.as_str().split_once('/')?.1.parse().ok());
+        let first_seen = life.map(|life| FirstSeen { life, suspension: None });
+        Self { first_seen, ..Self::default() }
+    }
+
+    /// Decides a command with these facts.
+    pub fn decide(
+        &self,
+        command: &AnyCommand,
+        record: Option<&Execution>,
+        now: TimestampMs,
+    ) -> Ruling<AnyOutcome> {
+        let facts = Facts {
+            record,
+            signal: self.signal.as_ref(),
+            keyring: self.keyring.as_ref(),
+            buffered: self.buffered.as_ref(),
+            first_seen: self.first_seen,
+        };
+        command.decide(&facts, now)
+    }
+}
+
+/// Decides a command for which nothing but the record was read.
+pub fn decide(
+    command: &AnyCommand,
+    record: Option<&Execution>,
+    now: TimestampMs,
+) -> Ruling<AnyOutcome> {
+    Reads::nothing(command).decide(command, record, now)
+}
+
 impl Bench {
-    /// The command with all that an operation would have read for it: secrets, the signal of its
-    /// id, and the signals that were taken.
-    pub fn informed(&self, command: &AnyCommand, now: TimestampMs) -> AnyCommand {
-        let mut command = command.clone();
-        command.observe_keyring(known(now));
-        if let Some(id) = command.signal() {
-            let found = self.signals.get(&id).cloned();
-            command.observe_signal(match found {
-                Some(record) => FoundSignal::Taken(Box::new(record)),
-                None => FoundSignal::Absent,
-            });
-        }
-        if let AnyCommand::Suspend(_) = command {
-            command.observe_signals(self.heard());
-        }
-        command
+    /// All facts that an operation would have read for a command: secrets, the signal of its id,
+    /// and the signals that were taken.
+    pub fn reads(&self, command: &AnyCommand, now: TimestampMs) -> Reads {
+        let signal = command.spec().needs.signal.map(|id| match self.signals.get(&id).cloned() {
+            Some(record) => FoundSignal::Taken(Box::new(record)),
+            None => FoundSignal::Absent,
+        });
+        let (keyring, buffered) = (Some(known(now)), Some(self.buffered()));
+        Reads { signal, keyring, buffered, ..Reads::nothing(command) }
     }
 
     /// Every signal, in the order of the numbers.
-    pub fn heard(&self) -> Heard {
+    pub fn buffered(&self) -> BufferedSignals {
         let mut signals: Vec<SignalRecord> = self.signals.values().cloned().collect();
         signals.sort_by_key(|signal| signal.number);
-        Heard { through: signals.last().map_or(0, |last| last.number + 1), signals }
+        BufferedSignals { through: signals.last().map_or(0, |last| last.number + 1), signals }
     }
 
     /// What retention asks for next: the first signals, as a scan would find them.
     pub fn forget(&self) -> ForgetSignals {
-        let heard = self.heard().signals;
-        let page = heard.iter().take(FORGOTTEN_AT_ONCE as usize);
+        let all = self.buffered().signals;
+        let page = all.iter().take(FORGOTTEN_AT_ONCE as usize);
         let signals = page.map(|signal| (signal.id, Some(1))).collect();
-        let last = heard.len() <= FORGOTTEN_AT_ONCE as usize;
+        let last = all.len() <= FORGOTTEN_AT_ONCE as usize;
         ForgetSignals { execution_id: execution_id(), signals, last }
     }
 

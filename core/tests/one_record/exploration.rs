@@ -20,6 +20,7 @@ use ff_core::execution::{
 use ff_core::time::TimestampMs;
 
 use super::arguments::arguments;
+use crate::common::suspending::decide;
 use crate::common::{Answer, Bench, START, at};
 
 /// A situation, or no execution at all.
@@ -125,7 +126,7 @@ fn try_command(
     next.bench.history.clear();
     // What the command lacks before anything was read for it.
     if let Err(rejection @ Rejection::Unread { .. }) =
-        command.decide(node.bench.record.as_ref(), node.now)
+        decide(command, node.bench.record.as_ref(), node.now)
     {
         let (from, effect) = (node.place(), Effect::Refused(rejection.kind()));
         let (events, due) = (Vec::new(), Vec::new());

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 
 use ff_core::condition::MAX_WAITPOINTS;
 use ff_core::execution::{
-    Active, AnyCommand, AnyOutcome, BlockKind, Continuation, Decide, DueKind, Execution, LeaseFate,
-    Next, NextAttempt, Offered, Phase, Resumes, Tally, Verdict, WaitpointState, due_times,
-    index_entries, next_due, snapshot, state_vector,
+    Active, AnyOutcome, BlockKind, Continuation, DueKind, Execution, LeaseFate, Next, NextAttempt,
+    Offered, Phase, Resumes, Tally, Verdict, WaitpointState, due_times, index_entries, next_due,
+    snapshot, state_vector,
 };
 use ff_core::score::Score;
 use ff_core::state::{
@@ -16,6 +16,7 @@ use ff_core::state::{
 };
 use ff_core::time::TimestampMs;
 
+use crate::common::suspending::decide;
 use crate::common::{offer, on_due};
 
 /// Checks what holds of a record at any time.
@@ -127,7 +128,7 @@ fn check_eligible(record: &Execution, now: TimestampMs) {
         return;
     }
     let eligible = index_entries(record).eligible.is_some();
-    let ruling = AnyCommand::from(offer(1_000)).decide(Some(record), now);
+    let ruling = decide(&offer(1_000).into(), Some(record), now);
     let taken = match ruling.expect("an offer is never refused").outcome() {
         AnyOutcome::Offer(Offered::Claimed(_) | Offered::CapExceeded { .. }) => true,
         AnyOutcome::Offer(_) => false,
@@ -138,7 +139,7 @@ fn check_eligible(record: &Execution, now: TimestampMs) {
 
 /// Whatever is due is done with in one go, but for the removal of the record.
 fn check_on_due(record: &Execution, now: TimestampMs) {
-    let ruling = AnyCommand::from(on_due()).decide(Some(record), now);
+    let ruling = decide(&on_due().into(), Some(record), now);
     let Ok(Verdict::Apply(decision)) = ruling else { panic!("due work was refused: {ruling:?}") };
     let late = |record: &Execution| {
         next_due(record).filter(|(at, kind)| *at <= now && *kind != DueKind::Continuation)

@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 use ff_core::error::Rejection;
 use ff_core::execution::{
     Admitted, AnyCommand, AnyOutcome, Continuation, Decide, Decision, EventKind, Execution, Fence,
-    FenceParts, ForgetSignals, Identity, IdentityKind, Next, Offered, Phase, Situation,
+    FenceParts, FirstSeen, ForgetSignals, IdentityKind, Next, Offered, Phase, Situation,
     UpdateProgress, Verdict, due_times, situation,
 };
 use ff_core::time::TimestampMs;
 
 use super::invariants;
 use super::steps::Step;
-use crate::common::suspending::{any_at, append, pending, suspend};
+use crate::common::suspending::{Reads, any_at, append, decide, pending, suspend};
 use crate::common::{
     Bench, START, Submission, at, cancel_by_holder, complete, delay, execution_id, fail, ms, renew,
     wait_for_children,
@@ -38,6 +38,8 @@ pub struct Run {
 /// A call that was applied or recognised, so that its copy may arrive at any later time.
 struct Answered {
     command: AnyCommand,
+    /// The state that its operation saw first.
+    first_seen: Option<FirstSeen>,
     outcome: AnyOutcome,
     /// How many calls of operators had been remembered then.
     remembered: usize,
@@ -75,10 +77,11 @@ impl Run {
     /// Decides and commits a command, and checks all that the step can show.
     fn perform(&mut self, command: &AnyCommand) {
         let before = self.bench.clone();
-        let unread = command.decide(before.record.as_ref(), self.now);
-        let command = &before.informed(command, self.now);
-        let ruling = command.decide(before.record.as_ref(), self.now);
-        assert_eq!(command.decide(before.record.as_ref(), self.now), ruling, "decided in two ways");
+        let record = before.record.as_ref();
+        let unread = decide(command, record, self.now);
+        let reads = before.reads(command, self.now);
+        let ruling = reads.decide(command, record, self.now);
+        assert_eq!(reads.decide(command, record, self.now), ruling, "decided in two ways");
         // Without what it has to read, a command is decided in no other way.
         if !matches!(unread, Err(Rejection::Unread { .. })) {
             assert_eq!(unread, ruling, "{} decided on less", command.name());
@@ -108,18 +111,31 @@ impl Run {
         if before.as_ref().is_some_and(|before| requests(before) != requests(record)) {
             self.remembered += 1;
         }
-        let (command, remembered) = (observed(command, before.as_ref()), self.remembered);
+        let (command, remembered) = (command.clone(), self.remembered);
+        let first_seen = before
+            .as_ref()
+            .map(|before| FirstSeen::noted(Reads::nothing(&command).first_seen, before));
         // A repeat makes nothing remembered for longer.
         let answered = outcome.filter(|_| applied);
         if answered.is_some() {
             // What the record has forgotten since is carried out anew under its id.
             self.answered.retain(|earlier| !is_same_suspension(&earlier.command, &command));
         }
-        self.answered.extend(answered.map(|outcome| Answered { command, outcome, remembered }));
+        self.answered.extend(answered.map(|outcome| Answered {
+            command,
+            first_seen,
+            outcome,
+            remembered,
+        }));
         invariants::check_record(record, self.now);
         check_lives(record, &self.bench);
         check_fences(record, &self.given, self.now);
         self.check_late_copies(record);
+    }
+
+    /// The facts for a copy of an earlier call.
+    fn reads(&self, answered: &Answered) -> Reads {
+        Reads { first_seen: answered.first_seen, ..self.bench.reads(&answered.command, self.now) }
     }
 
     /// A copy of an earlier call by a holder or an operator that arrives now has no effect. Eight
@@ -127,7 +143,7 @@ impl Run {
     fn check_late_copies(&self, record: &Execution) {
         for answered in self.answered.iter().rev().take(8) {
             let command = &answered.command;
-            let known = match command.identity() {
+            let known = match command.spec().identity {
                 IdentityKind::Fence => true,
                 IdentityKind::Request => self.remembered < answered.remembered + 8,
                 IdentityKind::Signal | IdentityKind::Sequence => true,
@@ -136,7 +152,7 @@ impl Run {
             if !known {
                 continue;
             }
-            match self.bench.informed(command, self.now).decide(Some(record), self.now) {
+            match self.reads(answered).decide(command, Some(record), self.now) {
                 Ok(Verdict::Apply(_)) => panic!("a copy of {command:?} was applied"),
                 Ok(Verdict::Repeat(outcome)) => assert_eq!(outcome, answered.outcome),
                 Err(_) => {}
@@ -164,15 +180,6 @@ fn is_remembered(command: &AnyCommand, record: &Execution) -> bool {
     }
 }
 
-/// The command as an operation carries it on: with what it saw first.
-fn observed(command: &AnyCommand, before: Option<&Execution>) -> AnyCommand {
-    let mut command = command.clone();
-    if let Some(before) = before {
-        command.observe(before);
-    }
-    command
-}
-
 /// Each life that is over has one terminal event. \[INV-TERMINAL-1\]
 fn check_lives(record: &Execution, bench: &Bench) {
     let over = usize::from(matches!(record.phase, Phase::Terminal(_)));
@@ -185,7 +192,7 @@ fn check_fences(record: &Execution, given: &[Fence], now: TimestampMs) {
     let wrong = [FenceParts::Missing, FenceParts::Partial];
     for fence in stale.map(|fence| FenceParts::from(*fence)).chain(wrong) {
         for command in calls_of_a_holder(fence, now) {
-            let ruling = command.decide(Some(record), now);
+            let ruling = decide(&command, Some(record), now);
             let name = command.name();
             match fence {
                 FenceParts::Missing => assert_eq!(ruling, Err(Rejection::FenceRequired), "{name}"),
@@ -226,12 +233,12 @@ fn calls_of_a_holder(fence: FenceParts, now: TimestampMs) -> Vec<AnyCommand> {
 /// The very same command again, at once or later, has no second effect. \[INV-IDENTITY-1\]
 fn check_repeat(bench: &Bench, command: &AnyCommand, first: &AnyOutcome, now: TimestampMs) {
     let Some(after) = &bench.record else {
-        assert_eq!(command.decide(None, now), Err(Rejection::NotFound));
+        assert_eq!(decide(command, None, now), Err(Rejection::NotFound));
         return;
     };
     for later in [now, now.plus(ms(1)), now.plus(ms(40_000)), now.plus(ms(400_000_000))] {
-        let again = bench.informed(command, later).decide(Some(after), later);
-        match (command.identity(), &again) {
+        let again = bench.reads(command, later).decide(command, Some(after), later);
+        match (command.spec().identity, &again) {
             _ if !gave(first) => {} // Nothing was given the first time: it is tried once more.
             (_, Ok(Verdict::Repeat(again))) => assert_eq!(first, again, "{}", command.name()),
             (IdentityKind::Absolute, _) => check_absolute(after, command, &again, now, later),
@@ -312,7 +319,7 @@ fn check_window(
         if !gave(&decision.outcome) && other > now {
             continue;
         }
-        let then = bench.informed(command, other).decide(before, other);
+        let then = bench.reads(command, other).decide(command, before, other);
         let Ok(Verdict::Apply(then)) = then else {
             panic!("{} holds at {other}, but is not applied then: {then:?}", command.name());
         };

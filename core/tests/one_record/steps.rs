@@ -187,7 +187,7 @@ fn by_name(all: &[AnyCommand], pick: usize) -> impl Iterator<Item = &AnyCommand>
 impl Bench {
     /// Whether a command would write or remove the record.
     fn is_changed_by(&self, command: &AnyCommand, now: TimestampMs) -> bool {
-        match self.informed(command, now).decide(self.record.as_ref(), now) {
+        match self.reads(command, now).decide(command, self.record.as_ref(), now) {
             Ok(Verdict::Apply(decision)) => decision.next != Next::Keep,
             _ => false,
         }

@@ -46,10 +46,9 @@ impl ValkeyBackend {
     ///
     /// # Errors
     ///
-    /// - [`ConnectError::Url`] when the URL is invalid.
-    /// - [`ConnectError::Unreachable`] when a server does not answer.
-    /// - [`ConnectError::Unfit`] when a server is too old or a replica, may evict keys, or lacks
-    ///   access rights.
+    /// [`ConnectError::Url`] when the URL is invalid, [`ConnectError::Unreachable`] when a server
+    /// does not answer, and [`ConnectError::Unfit`] when one is too old or a replica, may evict
+    /// keys, or refuses access.
     ///
     /// # Cancel safety
     ///
@@ -58,15 +57,11 @@ impl ValkeyBackend {
         Self::open(Target::parse(url)?).await
     }
 
-    /// Connects to a store like [`ValkeyBackend::connect`], by a parsed URL.
+    /// Connects to a store like [`ValkeyBackend::connect`], by a parsed URL. Cancel safe.
     ///
     /// # Errors
     ///
     /// As for [`ValkeyBackend::connect`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
     pub async fn open(target: Target) -> Result<Self, ConnectError> {
         if matches!(target.seeds[0].addr(), redis::ConnectionAddr::TcpTls { .. }) {
             // rustls panics without a default provider. It keeps one that the program has set.
@@ -75,11 +70,8 @@ impl ValkeyBackend {
         let library = target.library.clone();
         let (allow_eviction, mut cluster) = (target.allow_eviction, target.cluster);
         let url = target.url.clone();
-        let topology = Topology::new(target);
-        let topology = topology.map_err(|error| {
-            let problem = error.to_string();
-            ConnectError::Url { url, problem }
-        })?;
+        let invalid = |problem: String| ConnectError::Url { url, problem };
+        let topology = Topology::new(target).map_err(|error| invalid(error.to_string()))?;
         let topology = Arc::new(topology);
         let mut answered = Ok(());
         for node in topology.primaries() {
@@ -303,8 +295,7 @@ impl Inner {
         if by_node.is_empty() {
             by_node.push((self.topology.node_of(Partition::META)?, Vec::new()));
         }
-        let no_node = Err("no node of the cluster holds its slot".to_owned());
-        let mut scores = vec![no_node; poll.partitions.len()];
+        let mut scores = vec![Err("no node holds its slot".to_owned()); poll.partitions.len()];
         let polls = by_node.into_iter().map(async |(node, indexes)| {
             let keys = indexes.iter().map(|index| poll.index.text(poll.partitions[*index]));
             (poll_node(&node, &keys.collect::<Vec<_>>()).await, indexes)

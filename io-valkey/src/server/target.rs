@@ -60,21 +60,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Target {
-    /// Parses a store URL: `SCHEME://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/DATABASE]`,
-    /// followed by `?OPTION=VALUE[&OPTION=VALUE...]`.
+    /// Parses a store URL: `SCHEME://[USER:PASSWORD@]HOST[:PORT][,HOST...][/DATABASE]`, followed by
+    /// `?OPTION=VALUE[&OPTION=VALUE...]`.
     ///
-    /// | scheme | store |
-    /// | --- | --- |
-    /// | `valkey`, `redis` | one server |
-    /// | `valkeys`, `rediss` | one server over TLS |
-    /// | `valkey-cluster`, `redis-cluster` | a cluster, by one or more of its nodes |
-    /// | `valkeys-cluster`, `rediss-cluster` | a cluster over TLS |
-    ///
-    /// | option | meaning | default |
-    /// | --- | --- | --- |
-    /// | `allow_eviction` | `true` accepts a server that may evict keys | `false` |
-    /// | `connect_timeout_ms` | the longest wait for a connection, at least 1 | 5,000 |
-    /// | `response_timeout_ms` | the longest wait for a reply, at least 1 | 5,000 |
+    /// The scheme is `valkey` or `redis` for one server, with TLS `valkeys` or `rediss`; appended
+    /// `-cluster` means a cluster, by one or more of its nodes. `allow_eviction=true` accepts a
+    /// server that may evict keys. `connect_timeout_ms` and `response_timeout_ms` are the longest
+    /// waits for a connection and for a reply, at least 1 and by default 5,000.
     ///
     /// # Errors
     ///

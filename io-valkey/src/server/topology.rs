@@ -74,10 +74,7 @@ impl Topology {
 
     /// The node at the address of a redirection; an empty host is that of the sender.
     pub(super) fn node_at(&self, address: &str, sender: &Node) -> Result<Arc<Node>, Failure> {
-        let invalid = || {
-            let name = &sender.name;
-            Failure::Refused(format!("{name}: redirection to the invalid address `{address}`"))
-        };
+        let invalid = || Failure::Refused(format!("{}: redirected to `{address}`", sender.name));
         let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
         let port: u16 = port.parse().map_err(|_| invalid())?;
         let host = if host.is_empty() { host_of(&sender.name) } else { host };
@@ -118,8 +115,7 @@ impl Topology {
 
     /// Parses the reply to `CLUSTER SLOTS`: ranges, each with its primary first.
     fn parse(&self, value: &Value, sender: &Node) -> Result<Map, Failure> {
-        let malformed =
-            || Failure::Refused(format!("{}: malformed reply to CLUSTER SLOTS", sender.name));
+        let malformed = || Failure::Refused(format!("{}: malformed CLUSTER SLOTS", sender.name));
         let Value::Array(ranges) = value else { return Err(malformed()) };
         let mut map = Map { slots: vec![None; SLOTS], ..(*self.map()).clone() };
         map.primaries.clear();

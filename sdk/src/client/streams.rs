@@ -33,8 +33,8 @@ pub enum TailItem {
     /// A frame.
     Frame(StoredFrame),
     /// Some frames were dropped, or the store's history changed (after a failover). The tail
-    /// continues with the first frame that the store has. In a changed history, frames that were yielded
-    /// before can come again, and a sequence can stand for another frame than before.
+    /// continues with the first frame that the store has. In a changed history, frames that were
+    /// yielded before can come again, and a sequence can stand for another frame than before.
     Gap,
     /// The output is closed; this is the last item.
     Closed(CloseReason),

@@ -1,8 +1,7 @@
 //! Calls on suspended executions: delivering signals, and an operator's resume.
 
-use ff_core::execution::{Resume, Resumed, SeenSuspension, SignalOutcome};
+use ff_core::execution::{Resume, Resumed, SignalOutcome};
 use ff_core::id::{ExecutionId, WaitpointId};
-use ff_core::op::Known;
 
 use super::Client;
 use crate::error::SdkError;
@@ -42,8 +41,8 @@ impl Client {
     ///
     /// As for [`Client::cancel`].
     pub async fn resume(&self, id: &ExecutionId) -> Result<Resumed, SdkError> {
-        let (call, suspension) = (self.operator_call(), SeenSuspension::default());
-        self.operate(Resume { execution_id: *id, call, suspension }).await
+        let call = self.operator_call();
+        self.operate(Resume { execution_id: *id, call, suspension: None }).await
     }
 }
 
@@ -57,7 +56,7 @@ impl crate::shared::Connection {
     ) -> Result<SignalOutcome, SdkError> {
         let command = signal.into_command(*id, *waitpoint, self);
         let signal = command.signal_id;
-        let outcome = self.inform(command, Known::Nothing).await?.outcome;
+        let outcome = self.transact(command).await?.outcome;
         tracing::debug!(execution = %id, %waitpoint, %signal, ?outcome, "signal delivered");
         Ok(outcome)
     }

@@ -12,7 +12,6 @@ use ff_core::id::{FrameType, SignalId, SuspensionId, WaitpointId, WaitpointKey};
 use ff_core::op::{ReadSignals, ReceivedSignal};
 use ff_core::store::Bytes;
 use ff_core::time::{DurationMs, TimestampMs};
-use ff_core::token::KnownKeyring;
 use tokio::time::Instant;
 
 use super::ClaimedTask;
@@ -96,9 +95,8 @@ impl ClaimedTask {
             waitpoint_id: WaitpointId::random(&mut state.connection.entropy()),
             key: WaitpointKey::try_new(key)?,
             expires_in: expires_in.map(DurationMs::from),
-            keyring: KnownKeyring::default(),
         };
-        let result = state.connection.inform(command, self.known()).await;
+        let result = state.connection.transact_knowing(command, self.known()).await;
         self.answered("create_pending_waitpoint", result)
     }
 
@@ -129,7 +127,7 @@ impl ClaimedTask {
         let state = self.owner.slot.state();
         let (id, connection) = (self.execution_id(), &state.connection);
         let command = suspension.into_command(id, self.fence(), connection);
-        let result = connection.inform(command, self.known()).await;
+        let result = connection.transact_knowing(command, self.known()).await;
         let outcome = self.answered("suspend", result)?;
         if let Suspended::Suspended { timeout_at: Some(at), .. } = &outcome {
             state.will_be_due(*at);

@@ -7,8 +7,8 @@ use ff_core::agent::{AdmitTo, ClaimWork, ClaimedWork};
 use ff_core::error::EngineError;
 use ff_core::execution::{AnyCommand, AnyOutcome, Decide, Execution, Renew, Renewed};
 use ff_core::op::{
-    ApplyDue, AuditLook, AuditPartition, Batch, Committed, DueReport, Event, Informed,
-    LaneRotation, ListExecutions, ListPage, Operation, Step, TakeFromLane, TakenFromLane, Transact,
+    ApplyDue, AuditLook, AuditPartition, Batch, CarryCommand, Committed, DueReport, Event,
+    LaneRotation, ListExecutions, ListPage, Operation, Step, TakeFromLane, TakenFromLane,
     UnblockRoutes,
 };
 use ff_core::store::{Reply, Request};
@@ -24,15 +24,12 @@ use crate::store::Server;
 macro_rules! works {
     (
         $($(#[$doc:meta])* $kind:ident($operation:ty) -> $output:ty;)+
-        = $informed:ident($asking:ty), $also:literal;
     ) => {
         /// A running operation of any kind.
         #[derive(Clone, Debug)]
         #[allow(clippy::large_enum_variant)] // A handful of them.
         pub enum Work {
             $($(#[$doc])* $kind($operation),)+
-            #[doc = $also]
-            $informed($asking),
         }
 
         /// The output of an operation.
@@ -47,7 +44,6 @@ macro_rules! works {
             pub fn resume(&mut self, event: Event, now: HostTime) -> Step<AnyOutput> {
                 match self {
                     $(Self::$kind(work) => work.resume(event, now).map(AnyOutput::$kind),)+
-                    Self::$informed(work) => work.operation.resume(event, now).map(AnyOutput::Command),
                 }
             }
         }
@@ -56,13 +52,13 @@ macro_rules! works {
 
 works! {
     /// A command is carried to its execution.
-    Command(Transact<AnyCommand>) -> Result<Committed<AnyOutcome>, EngineError>;
+    Command(CarryCommand<AnyCommand>) -> Result<Committed<AnyOutcome>, EngineError>;
     /// Many commands to executions of one partition.
     Commands(Batch<AnyCommand>) -> Vec<Result<Committed<AnyOutcome>, EngineError>>;
     /// A worker draws work.
     Claim(ClaimWork) -> Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>;
     /// A worker renews a lease.
-    Renew(Transact<Renew>) -> Result<Committed<Renewed>, EngineError>;
+    Renew(CarryCommand<Renew>) -> Result<Committed<Renewed>, EngineError>;
     /// A scheduler draws work for a worker.
     Admit(TakeFromLane<AdmitTo>) -> Result<TakenFromLane<AdmitTo>, EngineError>;
     /// A timekeeper makes its round.
@@ -73,16 +69,6 @@ works! {
     List(ListExecutions) -> Result<ListPage, EngineError>;
     /// A look at a partition.
     Audit(AuditPartition) -> Result<AuditLook, EngineError>;
-    = Informed(Asking), "A command that has to know secrets or signals: it comes to the same.";
-}
-
-/// A command that needs secrets or signals.
-#[derive(Clone, Debug)]
-pub struct Asking {
-    /// The command as it was begun.
-    pub command: AnyCommand,
-    /// The operation that carries it.
-    pub operation: Informed<AnyCommand>,
 }
 
 /// A running operation, with the state that its caller has seen.
@@ -105,7 +91,6 @@ impl Carrier {
     pub fn new(number: u64, process: usize, work: Work) -> Self {
         let caller = match &work {
             Work::Command(work) => Caller::of(number, process, work.command().clone()),
-            Work::Informed(work) => Caller::of(number, process, work.command.clone()),
             Work::Renew(work) => Caller::of(number, process, work.command().clone().into()),
             _ => Caller::new(number, process),
         };

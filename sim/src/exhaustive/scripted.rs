@@ -13,9 +13,9 @@ use ff_core::error::EngineError;
 use ff_core::execution::{AnyCommand, Decide, EventKind};
 use ff_core::id::ExecutionId;
 use ff_core::op::{
-    Committed, Event, Informed, Known, Loaded, Operation, OperationContext, Patience, Step,
-    Transact, load,
+    CarryCommand, Committed, Event, Loaded, Operation, OperationContext, Patience, Step, load,
 };
+use ff_core::partition::Partition;
 use ff_core::store::codec::Codec;
 use ff_core::store::{Failure, MemoryStore, RecordKey, Reply, Request};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
@@ -57,6 +57,9 @@ pub struct Script {
     pub fates: VecDeque<Fate>,
     /// The host's estimate of the store's clock, less the store's clock, in milliseconds.
     pub wrong_by: i64,
+    /// How far the clock of the node that holds the secrets is ahead of the others, in
+    /// milliseconds.
+    pub secrets_ahead: i64,
     /// Whether the host corrects its estimate by each reply, as programs do.
     pub learns: bool,
     /// How long each call takes, in milliseconds.
@@ -138,44 +141,33 @@ impl Scripted {
     where
         C: Decide + Clone + Into<AnyCommand>,
     {
-        let entropy = Entropy::from_u64(self.operations);
-        self.carry(Transact::new(command, Patience::new(Self::context(), entropy)))
+        self.carry(&Self::context(), command)
+    }
+
+    /// Carries a command to its execution, with the secrets that are known in this context.
+    pub fn carry<C>(
+        &mut self,
+        context: &OperationContext,
+        command: C,
+    ) -> Result<Committed<C::Outcome>, EngineError>
+    where
+        C: Decide + Clone + Into<AnyCommand>,
+    {
+        let patience = Patience::new(context.clone(), Entropy::from_u64(self.operations));
+        self.run(CarryCommand::new(command, patience))
     }
 
     /// Runs an operation that carries a command.
-    pub fn carry<C>(&mut self, operation: Transact<C>) -> Result<Committed<C::Outcome>, EngineError>
+    pub fn run<C>(
+        &mut self,
+        operation: CarryCommand<C>,
+    ) -> Result<Committed<C::Outcome>, EngineError>
     where
         C: Decide + Clone + Into<AnyCommand>,
     {
-        let caller = self.caller_of(operation.command().clone().into());
+        self.operations += 1;
+        let caller = Caller::of(self.operations, 0, operation.command().clone().into());
         self.drive_for(caller, operation)
-    }
-
-    /// Carries a command that needs secrets or signals.
-    pub fn inform<C>(
-        &mut self,
-        context: &OperationContext,
-        command: C,
-    ) -> Result<Committed<C::Outcome>, EngineError>
-    where
-        C: Decide + Clone + Into<AnyCommand>,
-    {
-        self.inform_knowing(context, command, Known::Nothing)
-    }
-
-    /// The same, beginning with a record that the caller knows.
-    pub fn inform_knowing<C>(
-        &mut self,
-        context: &OperationContext,
-        command: C,
-        known: Known,
-    ) -> Result<Committed<C::Outcome>, EngineError>
-    where
-        C: Decide + Clone + Into<AnyCommand>,
-    {
-        let caller = self.caller_of(command.clone().into());
-        let entropy = Entropy::from_u64(self.fixture.now);
-        self.drive_for(caller, Informed::new(command, known, context.clone(), entropy))
     }
 
     /// Carries any command to its execution, and checks the answer too.
@@ -225,11 +217,6 @@ impl Scripted {
     fn caller(&mut self) -> Caller {
         self.operations += 1;
         Caller { rotates: self.script.grace, ..Caller::new(self.operations, 0) }
-    }
-
-    fn caller_of(&mut self, command: AnyCommand) -> Caller {
-        self.operations += 1;
-        Caller::of(self.operations, 0, command)
     }
 
     fn drive_for<O: Operation>(&mut self, mut caller: Caller, mut operation: O) -> O::Output {
@@ -297,7 +284,9 @@ impl Scripted {
     }
 
     fn serve(&mut self, caller: &mut Caller, request: Request) -> Reply {
-        let now = self.now();
+        let of_secrets = request.partition() == Partition::META;
+        let ahead = if of_secrets { self.script.secrets_ahead } else { 0 };
+        let now = TimestampMs::new(self.now().get().saturating_add_signed(ahead));
         self.fixture
             .server
             .serve(caller, request, now)

@@ -3,7 +3,7 @@
 
 use ff_core::error::EngineError;
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, CreateOutcome, Execution, FenceParts, IdentityKind, LeaseFate,
+    AnyCommand, AnyOutcome, CreateOutcome, Decide, Execution, FenceParts, IdentityKind, LeaseFate,
 };
 use ff_core::id::LeaseId;
 use ff_core::op::Committed;
@@ -11,7 +11,7 @@ use ff_core::op::Committed;
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::Change;
-use crate::model::identity::{CommandIdentity, effect_of, is_decided, life_of, remembered_of};
+use crate::model::identity::{CommandIdentity, effect_of, is_decided, remembered_of};
 use crate::model::shown_leases::ShownLeases;
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
@@ -36,7 +36,7 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     if let (Some(before), Some(command), false) =
         (&change.before, &change.caller.command, change.kept)
     {
-        let (present, meant) = (before.counts.replays, life_of(command));
+        let (present, meant) = (before.counts.replays, change.caller.life);
         ensure!(
             meant.is_none_or(|meant| meant == present),
             TAG,
@@ -120,7 +120,7 @@ pub fn check_answer(
 /// request for one may get this answer when the record has changed since.
 pub fn check_doubt(model: &Model, caller: &Caller, error: &EngineError) -> Result<(), Broken> {
     let heard_all = !caller.resent && !caller.failed;
-    let kind = caller.command.as_ref().map(ff_core::execution::Identity::identity);
+    let kind = caller.command.as_ref().map(|command| command.spec().identity);
     let is_forgotten =
         caller.rotates.is_some() || matches!(kind, Some(IdentityKind::Grant | IdentityKind::Lease));
     if error.may_be_applied() && model.watched.contains(Invariant::Identity) {

@@ -154,7 +154,7 @@ fn is_suspended_anew(command: &AnyCommand, record: &Execution) -> bool {
     let (AnyCommand::Resume(resume), Phase::Suspended(suspended)) = (command, &record.phase) else {
         return false;
     };
-    resume.suspension.id().is_some_and(|seen| seen != suspended.suspension.id)
+    resume.suspension.is_some_and(|seen| seen != suspended.suspension.id)
 }
 
 /// Whether a waitpoint that a command names accepts no signals.

@@ -186,7 +186,7 @@ fn check_by(
         ResumedBy::Operator => {
             let called = match &change.caller.command {
                 Some(AnyCommand::Resume(resume)) => {
-                    resume.suspension.id().is_none_or(|seen| seen == known.id)
+                    resume.suspension.is_none_or(|seen| seen == known.id)
                 }
                 _ => false,
             };

@@ -16,6 +16,8 @@ pub struct Caller {
     pub process: usize,
     /// The command, if the operation carries one.
     pub command: Option<AnyCommand>,
+    /// The life that its operator's call is meant for, if the sender knew it.
+    pub life: Option<u32>,
     /// The kind of command that it carries to each execution, its own or an agent's.
     pub carries: Option<CommandKind>,
     /// The grace of the previous secret, if it rotates secrets.
@@ -39,6 +41,7 @@ impl Caller {
             number,
             process,
             command: None,
+            life: None,
             carries: None,
             rotates: None,
             resent: false,
@@ -58,7 +61,8 @@ impl Caller {
     /// Takes over the record that a reply was about.
     pub fn sees(&mut self, record: Option<&Execution>) {
         if let (Some(AnyCommand::Resume(resume)), Some(record)) = (&mut self.command, record) {
-            resume.suspension.observe(record);
+            let seen = record.suspension().map(|suspension| suspension.id);
+            resume.suspension = resume.suspension.or(seen);
         }
     }
 

@@ -4,9 +4,9 @@
 use ff_core::error::EngineError;
 use ff_core::execution::Fence;
 use ff_core::execution::{
-    Admitted, AnyCommand, AnyOutcome, CancelledBy, Claimed, CreateOutcome, Execution, FenceParts,
-    Offered, OperatorOutcome, Phase, ReclaimGranted, Release, ReleaseOutcome, SuspendOutcome,
-    SuspendedHow,
+    Admitted, AnyCommand, AnyOutcome, Cancel, CancelledBy, Claimed, CreateOutcome, Execution,
+    FenceParts, Offered, OperatorOutcome, Phase, ReclaimGranted, Release, ReleaseOutcome,
+    SuspendOutcome, SuspendedHow,
 };
 use ff_core::id::{ExecutionId, GrantId, LeaseId, Nonce, RequestId, SuspensionId, WaitpointId};
 use ff_core::time::TimestampMs;
@@ -132,17 +132,14 @@ pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<CommandIdent
     }
 }
 
-/// The life that an operator's call is meant for, if the sender knew it.
-pub const fn life_of(command: &AnyCommand) -> Option<u32> {
+/// The life that an operator's call is meant for whose operation has seen this record first.
+pub const fn life_of(command: &AnyCommand, seen: &Execution) -> Option<u32> {
     match command {
-        AnyCommand::Cancel(c) => match &c.by {
-            CancelledBy::Operator(call) => call.life,
-            CancelledBy::Holder(_) => None,
-        },
-        AnyCommand::RevokeLease(c) => c.call.life,
-        AnyCommand::ChangePriority(c) => c.call.life,
-        AnyCommand::Replay(c) => c.call.life,
-        AnyCommand::Resume(c) => c.call.life,
+        AnyCommand::Cancel(Cancel { by: CancelledBy::Operator(_), .. })
+        | AnyCommand::RevokeLease(_)
+        | AnyCommand::ChangePriority(_)
+        | AnyCommand::Replay(_)
+        | AnyCommand::Resume(_) => Some(seen.counts.replays),
         _ => None,
     }
 }

@@ -6,11 +6,12 @@ use ff_core::capability::Capabilities;
 use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, Claim, Decide, EventKind, InNamespace, IssuedWaitpoint};
 use ff_core::id::{ExecutionId, GrantId, SuspensionId};
-use ff_core::op::{Informed, Known, Loaded, Operation, OperationContext, Patience, Transact};
+use ff_core::op::{CarryCommand, Known, Loaded, Operation, OperationContext, Patience};
 use ff_core::store::Member;
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::determinism::hash::hashed;
+use crate::model::identity::life_of;
 use crate::plan::{ActionId, ActionKind};
 use crate::process::task::{Origin, Output, Task, driven};
 use crate::report::coverage::CommandKind;
@@ -56,8 +57,8 @@ pub enum Way {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // Short-lived.
 pub enum About {
-    /// It carries this command.
-    Command(AnyCommand),
+    /// It carries this command, which is meant for this life if that is known.
+    Command(AnyCommand, Option<u32>),
     /// It carries these commands together, each with its own answer.
     Together(Vec<AnyCommand>),
     /// It is an agent's, and carries this kind of command to each execution that it finds.
@@ -175,7 +176,7 @@ impl Context<'_> {
         F: Fn(O::Output) -> Output + 'static,
     {
         let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, about: About::Command(command) });
+        self.effects.push(Effect::Start { task, about: About::Command(command, None) });
     }
 
     /// Carries a command to its execution. `stale`: starting from an old copy of its record.
@@ -193,11 +194,16 @@ impl Context<'_> {
             (_, Some(copy)) if stale => Known::Stale(copy.clone()),
             _ => Known::Nothing,
         };
+        // The life and the suspension that it sees first, for those who check.
+        let mut life = None;
         if let Known::Stale(copy) = &known {
-            // The life that it sees first, which the checks read from the command.
-            command.observe(&copy.execution);
+            life = life_of(&command, &copy.execution);
+            if let AnyCommand::Resume(resume) = &mut command {
+                let seen = copy.execution.suspension().map(|suspension| suspension.id);
+                resume.suspension = resume.suspension.or(seen);
+            }
         }
-        self.command_knowing(origin, command, known, patience);
+        self.command_of_life(origin, command, life, known, patience);
     }
 
     /// Carries a command to an execution whose state is partly known.
@@ -208,40 +214,33 @@ impl Context<'_> {
         known: Known,
         patience: Patience,
     ) {
-        if needs_more(&command) {
-            let (name, id) = (command.name(), command.execution_id());
-            let text = format!("{} {} {name} {id}", self.now.local, self.effects.len());
-            let entropy = Entropy::from_u64(hashed(text.as_bytes()));
-            self.informed(origin, command, known, (self.terms.clone(), entropy));
-            return;
-        }
-        if origin.is_client() {
-            // As `Client::execute` does.
-            let carried = InNamespace { namespace: namespace(), command: command.clone() };
-            let operation = Transact::knowing(carried, known, patience);
-            self.carry(command, operation, move |result| Output::Command(origin, result));
-            return;
-        }
-        let operation = Transact::knowing(command.clone(), known, patience);
-        self.carry(command, operation, move |result| Output::Command(origin, result));
+        self.command_of_life(origin, command, None, known, patience);
     }
 
-    /// Carries a command that needs secrets or signals.
-    pub fn informed(
+    fn command_of_life(
         &mut self,
         origin: Origin,
         command: AnyCommand,
+        life: Option<u32>,
         known: Known,
-        (terms, entropy): (OperationContext, Entropy),
+        mut patience: Patience,
     ) {
-        if origin.is_client() {
-            let carried = InNamespace { namespace: namespace(), command: command.clone() };
-            let operation = Informed::new(carried, known, terms, entropy);
-            self.carry(command, operation, move |result| Output::Command(origin, result));
-            return;
+        let has_own = matches!(origin, Origin::Signal | Origin::Suspend(_) | Origin::Waitpoint(_));
+        if command.spec().needs.secrets && !has_own {
+            let (name, id) = (command.name(), command.execution_id());
+            let text = format!("{} {} {name} {id}", self.now.local, self.effects.len());
+            let entropy = Entropy::from_u64(hashed(text.as_bytes()));
+            patience = Patience::new(self.terms.clone(), entropy);
         }
-        let operation = Informed::new(command.clone(), known, terms, entropy);
-        self.carry(command, operation, move |result| Output::Command(origin, result));
+        let understand = move |result| Output::Command(origin, result);
+        let task = if origin.is_client() {
+            // As `Client::execute` does.
+            let command = InNamespace { namespace: namespace(), command: command.clone() };
+            driven(CarryCommand::knowing(command, known, patience), understand)
+        } else {
+            driven(CarryCommand::knowing(command.clone(), known, patience), understand)
+        };
+        self.effects.push(Effect::Start { task, about: About::Command(command, life) });
     }
 
     /// Starts an operation that rotates secrets.
@@ -258,16 +257,6 @@ impl Context<'_> {
     pub fn wake_at(&mut self, local: TimestampMs) {
         self.effects.push(Effect::WakeAt(local));
     }
-}
-
-/// Whether a command needs secrets or signals.
-pub const fn needs_more(command: &AnyCommand) -> bool {
-    matches!(
-        command,
-        AnyCommand::Suspend(_)
-            | AnyCommand::CreatePendingWaitpoint(_)
-            | AnyCommand::DeliverSignal(_)
-    )
 }
 
 impl Way {

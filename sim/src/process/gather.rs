@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ff_core::execution::{AnyCommand, Decide};
-use ff_core::op::{Batch, Known, Patience, Transact};
+use ff_core::op::{Batch, CarryCommand, Known, Patience};
 use ff_core::partition::Partition;
 use ff_core::store::bounds::MAX_UNITS;
 
@@ -32,7 +32,7 @@ struct Call {
 struct Waiting {
     origin: Origin,
     command: AnyCommand,
-    operation: Transact<AnyCommand>,
+    operation: CarryCommand<AnyCommand>,
 }
 
 impl Gatherer {
@@ -49,7 +49,7 @@ impl Gatherer {
         let partition = command.execution_id().partition();
         match self.under_way.get_mut(&partition) {
             Some(call) => {
-                let operation = Transact::knowing(command.clone(), known, patience);
+                let operation = CarryCommand::knowing(command.clone(), known, patience);
                 call.waiting.push(Waiting { origin, command, operation });
             }
             None => {

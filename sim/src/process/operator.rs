@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ff_core::entropy::Entropy;
-use ff_core::execution::{SeenSuspension, ValueKind};
+use ff_core::execution::ValueKind;
 use ff_core::id::{ExecutionId, SuspensionId};
 use ff_core::op::{
     ActivateFormat, AuditPartition, EnsureMeta, ListExecutions, ListFilter, ListPage, ListPosition,
@@ -221,7 +221,7 @@ impl OperatorProcess {
             && happens(&mut stream(self.seed, "has looked", notice.key), 300)
         {
             // The operator looked earlier, and calls late.
-            let command = Call::resume(notice.id, SeenSuspension::of(looked), &mut entropy);
+            let command = Call::resume(notice.id, Some(looked), &mut entropy);
             let patience = self.patience(&mut entropy);
             cx.command(Origin::Detached, command, false, patience);
             return;

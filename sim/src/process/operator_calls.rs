@@ -4,9 +4,11 @@ use ff_core::entropy::Entropy;
 use ff_core::execution::{
     AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, DelayExecution,
     EventKind, Fail, Fence, FenceParts, ForgetSignals, MoveToWaitingChildren, OnDue, OperatorCall,
-    Renew, Replay, Resume, RevokeLease, SeenSuspension, Unblock, UpdateProgress,
+    Renew, Replay, Resume, RevokeLease, Unblock, UpdateProgress,
 };
-use ff_core::id::{AttemptId, ExecutionId, FailureCategory, LeaseEpoch, LeaseId, RequestId};
+use ff_core::id::{
+    AttemptId, ExecutionId, FailureCategory, LeaseEpoch, LeaseId, RequestId, SuspensionId,
+};
 use ff_core::policy::Priority;
 use ff_core::time::{DurationMs, TimestampMs};
 
@@ -109,10 +111,7 @@ impl Call {
                 Unblock { execution_id: id, kind, offered: None }.into()
             }
             Self::OnDue => OnDue { execution_id: id }.into(),
-            Self::Resume => {
-                let suspension = SeenSuspension::default();
-                Resume { execution_id: id, call, suspension }.into()
-            }
+            Self::Resume => Resume { execution_id: id, call, suspension: None }.into(),
             Self::Forget => {
                 let signals = Vec::new();
                 ForgetSignals { execution_id: id, signals, last: false }.into()
@@ -135,7 +134,7 @@ impl Call {
     /// The call to resume that suspension.
     pub fn resume(
         id: ExecutionId,
-        suspension: SeenSuspension,
+        suspension: Option<SuspensionId>,
         entropy: &mut Entropy,
     ) -> AnyCommand {
         let request = format!("request-{}", entropy.next_u64());

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ff_core::execution::{AnyCommand, BlockKind, Decide, Identity, IdentityKind};
+use ff_core::execution::{AnyCommand, BlockKind, Decide, IdentityKind};
 use ff_core::id::ExecutionId;
 
 use crate::determinism::random::Source;
@@ -22,7 +22,7 @@ impl SentCommands {
     pub fn note(&mut self, command: &AnyCommand) {
         let forgotten = match command {
             AnyCommand::Offer(_) => true,
-            other => other.identity() == IdentityKind::Grant,
+            other => other.spec().identity == IdentityKind::Grant,
         };
         if forgotten {
             return;

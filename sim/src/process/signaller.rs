@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ff_core::entropy::Entropy;
-use ff_core::execution::{AnyCommand, DeliverSignal, FoundSignal};
+use ff_core::execution::{AnyCommand, DeliverSignal};
 use ff_core::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
-use ff_core::op::{Known, OperationContext};
+use ff_core::op::{Known, OperationContext, Patience};
 use ff_core::time::{DurationMs, TimestampMs};
-use ff_core::token::{KnownKeyring, WaitpointToken};
+use ff_core::token::WaitpointToken;
 
 use crate::determinism::hash::hashed;
 use crate::determinism::random::{between, happens, one_of, stream};
@@ -235,8 +235,6 @@ impl SignallerProcess {
             source: source.map(|text| SignalSource::try_new(text).expect("a valid source")),
             payload,
             creator: Nonce(entropy.next_u64()),
-            keyring: KnownKeyring::default(),
-            found: FoundSignal::Unread,
         }
     }
 
@@ -249,7 +247,7 @@ impl SignallerProcess {
         }
         self.sent.push(sent.clone());
         let command: AnyCommand = sent.into();
-        let terms = (self.terms.clone(), entropy.fork());
-        cx.informed(Origin::Signal, command, Known::Nothing, terms);
+        let patience = Patience::new(self.terms.clone(), entropy.fork());
+        cx.command_knowing(Origin::Signal, command, Known::Nothing, patience);
     }
 }

@@ -6,14 +6,12 @@ use ff_core::condition::{
 };
 use ff_core::entropy::Entropy;
 use ff_core::execution::{
-    AppendFrame, BindWaitpoint, CreatePendingWaitpoint, Execution, FenceParts, Frame, Heard,
-    Suspend,
+    AppendFrame, BindWaitpoint, CreatePendingWaitpoint, Execution, FenceParts, Frame, Suspend,
 };
 use ff_core::id::{
     AttemptId, ExecutionId, FrameType, SignalName, SuspensionId, WaitpointId, WaitpointKey,
 };
 use ff_core::time::{DurationMs, TimestampMs};
-use ff_core::token::KnownKeyring;
 
 use crate::determinism::random::{between, happens, one_of};
 
@@ -53,7 +51,6 @@ pub fn waitpoint(
         waitpoint_id: WaitpointId::random(entropy),
         key: key(one_of(entropy, &KEYS)),
         expires_in,
-        keyring: KnownKeyring::default(),
     }
 }
 
@@ -89,8 +86,6 @@ pub fn suspension(
         condition,
         timeout,
         policy,
-        keyring: KnownKeyring::default(),
-        heard: Heard::default(),
     }
 }
 

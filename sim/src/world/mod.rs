@@ -475,7 +475,7 @@ impl World {
 fn caller(number: u64, process: usize, about: About) -> Caller {
     let caller = Caller::new(number, process);
     match about {
-        About::Command(command) => Caller::of(number, process, command),
+        About::Command(command, life) => Caller { life, ..Caller::of(number, process, command) },
         About::Each(carries) => Caller { carries: Some(carries), ..caller },
         About::Together(commands) => {
             let part = |command| Caller::of(number, process, command);

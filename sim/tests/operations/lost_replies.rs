@@ -13,7 +13,7 @@ use crate::common::suspending::{any_at, deliver, suspend_on};
 fn a_suspension_that_was_forgotten_is_not_carried_out_again() {
     let (mut world, context) = (Scripted::new(), Scripted::context());
     let (fence, waitpoint) = with_waitpoint(&mut world, &context);
-    world.inform(&context, deliver(9, &waitpoint.token, 1, "go")).expect("it is taken");
+    world.carry(&context, deliver(9, &waitpoint.token, 1, "go")).expect("it is taken");
     let again = move |number| {
         let mut command = suspend_on(fence, number, any_at("b"), &[9]);
         (command.policy.close_waitpoints, command.policy.consume_signals) = (false, false);
@@ -22,10 +22,10 @@ fn a_suspension_that_was_forgotten_is_not_carried_out_again() {
     // It reads the record and the signals, and commits.
     world.script.fates = [Fate::Answered, Fate::Answered, Fate::ReplyLost].into();
     world.script.meddle = before_call(4, move |other| {
-        let second = other.inform(&Scripted::context(), again(2)).expect("satisfied too").outcome;
+        let second = other.carry(&Scripted::context(), again(2)).expect("satisfied too").outcome;
         assert!(matches!(second, SuspendOutcome::AlreadySatisfied { .. }), "{second:?}");
     });
-    let error = world.inform(&context, again(1)).expect_err("the record does not show it");
+    let error = world.carry(&context, again(1)).expect_err("the record does not show it");
     assert_eq!(error.http_status(), 504, "{error}");
 }
 

@@ -3,7 +3,7 @@
 
 mod agents;
 mod audit;
-mod informed;
+mod facts;
 mod lost_replies;
 mod output;
 mod sequences;
@@ -29,7 +29,7 @@ fn leased(world: &mut Scripted) -> Fence {
 fn with_waitpoint(world: &mut Scripted, context: &OperationContext) -> (Fence, IssuedWaitpoint) {
     let fence = leased(world);
     let open = suspending::pending(fence, 9, "b");
-    (fence, world.inform(context, open).expect("it is opened").outcome)
+    (fence, world.carry(context, open).expect("it is opened").outcome)
 }
 
 /// Acts before one call, counted from here.

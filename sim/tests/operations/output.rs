@@ -87,7 +87,7 @@ fn a_reader_at_the_end_is_told_why_no_more_comes() {
     let offered = world.transact(offer(2)).expect("taken over").outcome;
     let fence = offered.claimed().expect("claimed").fence();
     assert_eq!(end(&mut world), Some(CloseReason::Reclaimed));
-    world.inform(&context, suspend(fence, 1, any_at("a"))).expect("suspended");
+    world.carry(&context, suspend(fence, 1, any_at("a"))).expect("suspended");
     let reading = |attempt| {
         let attempt = AttemptIndex(attempt);
         ReadFrames::new(execution_id(), attempt, Cursor::Start, 10, Scripted::patience(10_000))

@@ -6,7 +6,7 @@ use ff_core::execution::{
     Cancel, CancelledBy, ChangePriority, Complete, CreateOutcome, EventKind, OperatorCall, Replay,
 };
 use ff_core::id::{ExecutionId, RequestId};
-use ff_core::op::{Batch, Known, Transact};
+use ff_core::op::{Batch, CarryCommand, Known};
 use ff_core::policy::Priority;
 use ff_core::store::{ReplyBody, Request, UnitReply};
 use ff_core::time::DurationMs;
@@ -55,7 +55,7 @@ fn a_wrong_clock_is_refused_with_the_right_time_and_then_right() {
         let known = Known::Stale(record(&mut world));
         world.script.wrong_by = wrong_by;
         let complete: Complete = complete(fence, None);
-        let done = world.carry(Transact::knowing(complete, known, Scripted::patience(10_000)));
+        let done = world.run(CarryCommand::knowing(complete, known, Scripted::patience(10_000)));
         assert!(!done.expect("it is completed").repeat, "by {wrong_by}");
         assert_eq!(world.count(EventKind::Ended), 1);
     }
@@ -71,8 +71,8 @@ fn a_command_that_may_still_arrive_is_not_called_refused() {
     world.script.wrong_by = LEASE as i64;
     world.script.fates = [Fate::Late].into();
     let operation =
-        Transact::knowing(reclaim_grant(2), Known::Stale(leased), Scripted::patience(10_000));
-    let error = world.carry(operation).expect_err("it is too early");
+        CarryCommand::knowing(reclaim_grant(2), Known::Stale(leased), Scripted::patience(10_000));
+    let error = world.run(operation).expect_err("it is too early");
     assert_in_doubt(error);
 }
 
@@ -82,7 +82,7 @@ fn a_store_that_does_not_answer_is_given_up_at_the_deadline() {
     let started = world.now();
     world.script.fates = vec![Fate::NotSent; 1_000].into();
     let error =
-        world.carry(Transact::new(grant(1), Scripted::patience(5_000))).expect_err("no store");
+        world.run(CarryCommand::new(grant(1), Scripted::patience(5_000))).expect_err("no store");
     assert!(matches!(error, EngineError::Unavailable { .. }), "{error:?}");
     let took = world.now().since(started).get();
     assert!(took <= 5_000, "it took {took}");
@@ -91,14 +91,14 @@ fn a_store_that_does_not_answer_is_given_up_at_the_deadline() {
     let mut world = Scripted::new();
     world.script.fates = vec![Fate::Refused; 1_000].into();
     let error =
-        world.carry(Transact::new(grant(1), Scripted::patience(5_000))).expect_err("it is full");
+        world.run(CarryCommand::new(grant(1), Scripted::patience(5_000))).expect_err("it is full");
     assert!(matches!(error, EngineError::Transport { .. }), "{error:?}");
 
     let mut world = Scripted::new();
     let fence = leased(&mut world);
     world.script.fates =
         [vec![Fate::Answered, Fate::Late], vec![Fate::NotSent; 1_000]].concat().into();
-    let error = world.carry(Transact::new(complete(fence, None), Scripted::patience(5_000)));
+    let error = world.run(CarryCommand::new(complete(fence, None), Scripted::patience(5_000)));
     let error = error.expect_err("no store");
     assert!(matches!(error, EngineError::Timeout { applied: Applied::Unknown, .. }), "{error:?}");
 }
@@ -125,7 +125,7 @@ fn a_batch_travels_in_few_calls_and_each_command_has_its_own_outcome() {
     let create = |number: u128, creator: u64| {
         let mut create = Submission::new().creator(creator).0;
         create.execution_id = ExecutionId::from_parts(partition.index, Uuid::from_u128(number));
-        Transact::knowing(create, Known::Absent, Scripted::patience(10_000))
+        CarryCommand::knowing(create, Known::Absent, Scripted::patience(10_000))
     };
     let mut operations: Vec<_> = (0..70).map(|number| create(number, number as u64)).collect();
     // The same execution again, by another creator.
@@ -210,7 +210,7 @@ fn what_may_have_been_created_and_removed_is_not_created_again() {
         let mut submission = Submission::new().0;
         submission.policy.retention_ms = DurationMs::ZERO;
         submission.deadline = Some(at(START + deadline));
-        world.carry(Transact::new(submission, Scripted::patience(100_000)))
+        world.run(CarryCommand::new(submission, Scripted::patience(100_000)))
     };
     // Later it could be created again, or it is too late for it.
     for deadline in [200_000, 5] {

@@ -4,16 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use ff_sdk::core::error::{RejectionKind, TABLE};
-use ff_sdk::core::execution::{
-    BlockKind, Command, DeliverSignal, FailOutcome, FoundSignal, WireFence,
-};
+use ff_sdk::core::execution::{BlockKind, Command, DeliverSignal, FailOutcome, WireFence};
 use ff_sdk::core::id::{ExecutionId, Nonce, SignalId};
-use ff_sdk::core::op::{OperationContext, Patience, Transact};
+use ff_sdk::core::op::{CarryCommand, OperationContext, Patience};
 use ff_sdk::core::policy::{Backoff, ExecutionPolicy, ReclaimMode};
 use ff_sdk::core::store::IndexName;
 use ff_sdk::core::store::codec::{Codec, FORMAT};
 use ff_sdk::core::time::{DurationMs, TimestampMs};
-use ff_sdk::core::token::KnownKeyring;
 use ff_sdk::{
     Client, ClientConfig, Condition, FlowFabricWorker, HostClock, SdkError, Signal, WaitpointToken,
     WorkerConfig,
@@ -176,11 +173,9 @@ async fn by_waiting(fixture: &Fixture, client: &Client, reached: &mut Reached) {
         source: None,
         payload: None,
         creator: Nonce(1),
-        keyring: KnownKeyring::default(),
-        found: FoundSignal::Unread,
     };
     let context = OperationContext::new(DurationMs::from_secs(5), Codec::default());
-    let transact = Transact::new(command, Patience::new(context, fixture.entropy()));
+    let transact = CarryCommand::new(command, Patience::new(context, fixture.entropy()));
     let unread = ff_sdk::drive(&*fixture.backend(), &HostClock::new(), transact).await;
     reached.by(unread.map_err(SdkError::from));
 }

@@ -10,7 +10,7 @@ use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclai
 use super::offer::{check_taken_over_unasked, set_aside};
 
 /// Admits a worker to an execution that was taken from a lane. Identity: the grant id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Admit(
     /// The request for the grant.
     pub IssueClaimGrant,

@@ -13,7 +13,7 @@ use super::guard::{FenceParts, current_holder};
 
 /// Appends a frame to the output of the attempt that runs. Identity: the attempt and the frame's
 /// sequence.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AppendFrame {
     /// The execution.
     pub execution_id: ExecutionId,

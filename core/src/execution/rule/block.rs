@@ -13,7 +13,7 @@ use crate::time::{DurationMs, TimestampMs};
 use super::issue_claim_grant::check_capabilities;
 
 /// Holds an execution back. Identity: the reason; a repeat changes nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Block {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -25,7 +25,7 @@ pub struct Block {
 }
 
 /// Removes one reason; the others still hold. Identity: the reason; a repeat changes nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Unblock {
     /// The execution.
     pub execution_id: ExecutionId,

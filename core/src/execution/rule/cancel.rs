@@ -2,6 +2,7 @@
 
 use crate::bounded::truncated;
 use crate::error::Rejection;
+use crate::execution::facts::Facts;
 use crate::execution::record::{
     AttemptEnd, Decision, Execution, OperatorOutcome, Outcome, Phase, ReleaseOutcome, Ruling,
     Verdict, WorkFailure,
@@ -12,10 +13,10 @@ use crate::time::{TimestampMs, Window};
 
 use super::guard::{FenceParts, current_holder, not_active, released};
 use super::lease::{end_life, remember_release};
-use super::operator_call::OperatorCall;
+use super::operator_call::{OperatorCall, check_life};
 
 /// Cancels an execution. Identity: the fence of a holder, the request id of an operator.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Cancel {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -26,7 +27,7 @@ pub struct Cancel {
 }
 
 /// Who cancels.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum CancelledBy {
     /// The worker that holds the lease.
     Holder(FenceParts),
@@ -40,7 +41,8 @@ pub enum CancelledBy {
 ///
 /// By the holder: those of a holder's call. By an operator: `Superseded`, and
 /// `ExecutionNotActive` if the execution is over.
-pub fn cancel(current: &Execution, command: &Cancel, now: TimestampMs) -> Ruling<()> {
+pub fn cancel(facts: &Facts<'_>, command: &Cancel, now: TimestampMs) -> Ruling<()> {
+    let current = facts.execution()?;
     let mut next = current.clone();
     let window = match &command.by {
         CancelledBy::Holder(parts) => {
@@ -59,7 +61,7 @@ pub fn cancel(current: &Execution, command: &Cancel, now: TimestampMs) -> Ruling
             if call.repeated(current, cancelled).is_some() {
                 return Ok(Verdict::Repeat(()));
             }
-            call.check_life(current)?;
+            check_life(current, facts.first_seen)?;
             check_not_over(current)?;
             call.remember(&mut next, OperatorOutcome::Cancelled);
             Window::ALWAYS

@@ -1,15 +1,16 @@
 //! `change_priority`: serve an execution earlier or later (`docs/spec.md`, 4).
 
-use crate::execution::record::{Decision, Event, Execution, OperatorOutcome, Ruling, Verdict};
+use crate::execution::facts::Facts;
+use crate::execution::record::{Decision, Event, OperatorOutcome, Ruling, Verdict};
 use crate::id::ExecutionId;
 use crate::policy::Priority;
 use crate::time::TimestampMs;
 
 use super::cancel::check_not_over;
-use super::operator_call::OperatorCall;
+use super::operator_call::{OperatorCall, check_life};
 
 /// Changes the priority. Identity: the request id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ChangePriority {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -26,10 +27,11 @@ pub struct ChangePriority {
 ///
 /// `Superseded`; `ExecutionNotActive` if the execution is over.
 pub fn change_priority(
-    current: &Execution,
+    facts: &Facts<'_>,
     command: &ChangePriority,
     now: TimestampMs,
 ) -> Ruling<Priority> {
+    let current = facts.execution()?;
     let changed = |outcome: &OperatorOutcome| match outcome {
         OperatorOutcome::PriorityChanged(priority) => Some(*priority),
         _ => None,
@@ -37,7 +39,7 @@ pub fn change_priority(
     if let Some(priority) = command.call.repeated(current, changed) {
         return Ok(Verdict::Repeat(priority));
     }
-    command.call.check_life(current)?;
+    check_life(current, facts.first_seen)?;
     check_not_over(current)?;
     let priority = command.priority;
     let mut next = current.clone();

@@ -22,7 +22,7 @@ use super::issue_reclaim_grant::failed_by_cap;
 use super::lease::{end_attempt, forget_resumption, lease_end};
 
 /// Claims an execution under a grant. Identity: the lease id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
     /// The execution.
     pub execution_id: ExecutionId,

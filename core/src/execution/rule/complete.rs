@@ -16,7 +16,7 @@ use super::guard::{FenceParts, current_holder, released};
 use super::lease::{end_life, remember_release};
 
 /// Finishes an execution with success. Identity: the fence and the command's kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Complete {
     /// The execution.
     pub execution_id: ExecutionId,

@@ -29,7 +29,7 @@ pub(in crate::execution) const CREATE_WITHIN: DurationMs = DurationMs::from_secs
 ///
 /// Identity: the execution id and the creator's nonce. If the id is derived from an idempotency
 /// key, `content` holds the digest that tells a repeat from a submission of other content.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Create {
     /// The id.
     pub execution_id: ExecutionId,

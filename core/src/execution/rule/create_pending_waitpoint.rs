@@ -2,10 +2,10 @@
 //! (`docs/spec.md`, 5).
 
 use crate::error::Rejection;
-use crate::execution::record::{Decision, Event, Execution, Ruling, Verdict, WaitpointState};
+use crate::execution::facts::Facts;
+use crate::execution::record::{Decision, Event, Ruling, Verdict, WaitpointState};
 use crate::id::{ExecutionId, WaitpointId, WaitpointKey};
 use crate::time::{DurationMs, TimestampMs, Window};
-use crate::token::KnownKeyring;
 
 use super::guard::{FenceParts, current_holder, is_of_an_attempt};
 use super::waitpoint::{
@@ -13,7 +13,7 @@ use super::waitpoint::{
 };
 
 /// Opens a waitpoint before its suspension. Identity: the waitpoint id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CreatePendingWaitpoint {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -26,8 +26,6 @@ pub struct CreatePendingWaitpoint {
     /// The time after which it closes unless a suspension uses it, at least 1 ms; the sum saturates
     /// at the latest instant. `None` leaves it open as long as its attempt.
     pub expires_in: Option<DurationMs>,
-    /// The secrets that sign tokens, as the operation has read them.
-    pub keyring: KnownKeyring,
 }
 
 /// Opens a waitpoint: signals to it are buffered until a suspension uses it. If one of that name is
@@ -39,13 +37,14 @@ pub struct CreatePendingWaitpoint {
 /// Those of a holder's call; `InvalidInput` for more than 16 open waitpoints and for a time of
 /// zero; `Unread` if the operation has to read the secrets first.
 pub fn create_pending_waitpoint(
-    current: &Execution,
+    facts: &Facts<'_>,
     command: &CreatePendingWaitpoint,
     now: TimestampMs,
 ) -> Ruling<IssuedWaitpoint> {
+    let current = facts.execution()?;
     let known = current.waiting.as_ref().and_then(|all| all.waitpoint(command.waitpoint_id));
     if let Some((waitpoint, _)) = known.filter(|_| is_of_an_attempt(current, &command.fence)) {
-        return Ok(Verdict::Repeat(issued(waitpoint, &command.keyring, now)?));
+        return Ok(Verdict::Repeat(issued(waitpoint, facts, now)?));
     }
     let (active, _) = current_holder(current, &command.fence, now)?;
     let holds = Window::until(active.expires_at(now));
@@ -57,16 +56,16 @@ pub fn create_pending_waitpoint(
     let waiting = next.waiting_mut();
     let (id, key) = (command.waitpoint_id, &command.key);
     if let Some(open) = waiting.open_by_key(key) {
-        return Ok(Verdict::Repeat(issued(open, &command.keyring, now)?));
+        return Ok(Verdict::Repeat(issued(open, facts, now)?));
     }
     check_room(waiting, id)?;
     let expires_at = command.expires_in.map(|time| now.plus(time));
     let state = WaitpointState::Pending { expires_at };
-    let (waitpoint, token) = new_waitpoint(waiting, id, key, state, &command.keyring, now)?;
+    let (waitpoint, token) = new_waitpoint(waiting, id, key, state, facts, now)?;
     let issued = IssuedWaitpoint { id, key: key.clone(), created_at: now, token };
     waiting.open.push(waitpoint);
     let event = Event::WaitpointCreated { waitpoint_id: id, key: key.clone() };
-    let holds = holds.and(expired.window).and(command.keyring.window());
+    let holds = holds.and(expired.window).and(facts.keyring_window());
     let mut decision =
         Decision::put(next, now, issued).within(holds).after(expired.events).event(event);
     if let Some(time) = command.expires_in {

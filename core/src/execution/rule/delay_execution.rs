@@ -13,7 +13,7 @@ use super::guard::{FenceParts, current_holder, released};
 use super::lease::{remember_release, wait_for};
 
 /// Gives the lease back until a time. Identity: the fence and the command's kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DelayExecution {
     /// The execution.
     pub execution_id: ExecutionId,

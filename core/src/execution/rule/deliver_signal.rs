@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Missing, Rejection};
+use crate::execution::facts::{Facts, FoundSignal};
 use crate::execution::record::{
     Decision, Event, Execution, Phase, ResumedBy, Resumes, Ruling, SideEffects, SignalEffect,
     SignalOutcome, SignalRecord, ValueEffect, ValueKind, Verdict, WaitpointState,
@@ -10,7 +11,7 @@ use crate::execution::record::{
 use crate::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
 use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
-use crate::token::{KnownKeyring, WaitpointToken};
+use crate::token::WaitpointToken;
 
 use super::guard::deadline_passed;
 use super::resume::{past_timeout, resume_now, waits_until};
@@ -22,7 +23,7 @@ pub const MAX_SIGNALS: u32 = 10_000;
 pub const MAX_SIGNAL_PAYLOAD: usize = 256 << 10;
 
 /// Delivers a signal to a waitpoint. Identity: the signal id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeliverSignal {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -40,22 +41,6 @@ pub struct DeliverSignal {
     pub payload: Option<Arc<[u8]>>,
     /// Drawn once for this call.
     pub creator: Nonce,
-    /// The secrets that tokens are signed with, as the operation has read them.
-    pub keyring: KnownKeyring,
-    /// The signal of this id, as the operation has read it.
-    pub found: FoundSignal,
-}
-
-/// The record of a signal, as far as an operation has read it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum FoundSignal {
-    /// Not read yet.
-    #[default]
-    Unread,
-    /// There is no such record.
-    Absent,
-    /// The signal was taken before.
-    Taken(Box<SignalRecord>),
 }
 
 /// Takes a signal, once. The token is checked first, so that a refusal reveals nothing to a caller
@@ -67,24 +52,24 @@ pub enum FoundSignal {
 /// `InvalidInput` for the id of a signal to another waitpoint, `PayloadTooLarge`,
 /// `WaitpointClosed`, `SignalLimitExceeded`. `Unread` if the operation has to read first.
 pub fn deliver_signal(
-    current: Option<&Execution>,
+    facts: &Facts<'_>,
     command: &DeliverSignal,
     now: TimestampMs,
 ) -> Ruling<SignalOutcome> {
-    let good_until = check_token(current, command, now)?;
-    match &command.found {
-        FoundSignal::Unread => return Err(Rejection::Unread { what: Missing::Signal }),
+    let good_until = check_token(facts, command, now)?;
+    match facts.signal {
+        None => return Err(Rejection::Unread { what: Missing::Signal }),
         // The token of one waitpoint does not allow to name the signal of another.
-        FoundSignal::Taken(first) if first.waitpoint_id != command.waitpoint_id => {
+        Some(FoundSignal::Taken(first)) if first.waitpoint_id != command.waitpoint_id => {
             let problem = "is that of a signal to another waitpoint".to_owned();
             return Err(Rejection::InvalidInput { field: "signal_id", problem });
         }
-        FoundSignal::Taken(first) if !planted!(SignalRepeatUnknown) => {
+        Some(FoundSignal::Taken(first)) if !planted!(SignalRepeatUnknown) => {
             return Ok(Verdict::Repeat(repeated(first, command)));
         }
         _ => {}
     }
-    let current = current.ok_or(Rejection::InvalidToken)?;
+    let current = facts.record.ok_or(Rejection::InvalidToken)?;
     let bytes = command.payload.as_ref().map_or(0, |payload| payload.len());
     if bytes > MAX_SIGNAL_PAYLOAD {
         return Err(Rejection::PayloadTooLarge { bytes, limit: MAX_SIGNAL_PAYLOAD });
@@ -103,7 +88,7 @@ pub fn deliver_signal(
         effect,
     };
     let mut decision = Decision::put(next, now, SignalOutcome::from(effect))
-        .within(window.and(Window::until(good_until)).and(command.keyring.window()))
+        .within(window.and(Window::until(good_until)).and(facts.keyring_window()))
         .side_effects(SideEffects { signal: Some(taken), ..SideEffects::default() });
     decision.events.extend(timed_out);
     decision = decision.event(event);
@@ -123,17 +108,18 @@ pub fn deliver_signal(
 
 /// Checks the token and returns until when it is good.
 fn check_token(
-    current: Option<&Execution>,
+    facts: &Facts<'_>,
     command: &DeliverSignal,
     now: TimestampMs,
 ) -> Result<TimestampMs, Rejection> {
-    let ring = command.keyring.ring(now)?;
-    let waitpoint = current
+    let ring = facts.ring(now)?;
+    let waitpoint = facts
+        .record
         .and_then(|current| current.waiting.as_ref())
         .and_then(|waiting| waiting.waitpoint(command.waitpoint_id));
     let open_or_closed = waitpoint.map(|(waitpoint, _)| waitpoint.subject());
-    let subject = match &command.found {
-        FoundSignal::Taken(first) if first.waitpoint_id == command.waitpoint_id => {
+    let subject = match facts.signal {
+        Some(FoundSignal::Taken(first)) if first.waitpoint_id == command.waitpoint_id => {
             Some(first.subject())
         }
         _ => open_or_closed,

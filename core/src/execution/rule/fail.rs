@@ -13,7 +13,7 @@ use super::guard::{FenceParts, current_holder, released};
 use super::lease::{end_attempt, end_life, remember_release, wait_for};
 
 /// Reports a failed attempt. Identity: the fence and the command's kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Fail {
     /// The execution.
     pub execution_id: ExecutionId,

@@ -16,7 +16,7 @@ use crate::time::{DurationMs, TimestampMs, Window};
 use super::guard::{MAX_GRANT_TTL, check_ttl, deadline_passed};
 
 /// A request for a grant on an eligible execution. Identity: the grant id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct IssueClaimGrant {
     /// The execution.
     pub execution_id: ExecutionId,

@@ -19,7 +19,7 @@ use super::lease::{end_life, mark_expired};
 
 /// A request for a grant on an execution whose lease expired or was revoked. Identity: the grant
 /// id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct IssueReclaimGrant(
     /// The same arguments as for a claim grant.
     pub IssueClaimGrant,

@@ -43,9 +43,7 @@ pub use complete::{Complete, complete};
 pub use create::{Create, CreateOutcome, DEFAULT_PAYLOAD_LIMIT, Start, content_digest, create};
 pub use create_pending_waitpoint::{CreatePendingWaitpoint, create_pending_waitpoint};
 pub use delay_execution::{DelayExecution, delay_execution};
-pub use deliver_signal::{
-    DeliverSignal, FoundSignal, MAX_SIGNAL_PAYLOAD, MAX_SIGNALS, deliver_signal,
-};
+pub use deliver_signal::{DeliverSignal, MAX_SIGNAL_PAYLOAD, MAX_SIGNALS, deliver_signal};
 pub use fail::{Fail, fail};
 pub use guard::FenceParts;
 pub use issue_claim_grant::{Granted, IssueClaimGrant, issue_claim_grant};
@@ -56,9 +54,9 @@ pub use on_due::{DueOutcome, OnDue, on_due};
 pub use operator_call::OperatorCall;
 pub use renew::{Renew, Renewed, renew};
 pub use replay::{Replay, Replayed, replay};
-pub use resume::{Resume, Resumed, SeenSuspension, resume};
+pub use resume::{Resume, Resumed, resume};
 pub use revoke_lease::{RevokeLease, Revoked, revoke_lease};
-pub use suspend::{BindWaitpoint, Heard, Suspend, SuspendOutcome, suspend};
+pub use suspend::{BindWaitpoint, Suspend, SuspendOutcome, suspend};
 pub use update_progress::{UpdateProgress, update_progress};
 pub use waitpoint::IssuedWaitpoint;
 

@@ -11,7 +11,7 @@ use super::guard::{FenceParts, current_holder, released};
 use super::lease::{remember_release, wait_for};
 
 /// Gives the lease back until no child is open. Identity: the fence and the command's kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MoveToWaitingChildren {
     /// The execution.
     pub execution_id: ExecutionId,

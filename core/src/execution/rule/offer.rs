@@ -14,7 +14,7 @@ use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclai
 use super::on_due::on_due;
 
 /// Offers an execution to a worker. Identity: the lease id of its last command.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Offer {
     /// The worker's claim; its grant is issued and consumed in the same commit.
     pub claim: Claim,

@@ -17,7 +17,7 @@ use super::resume::time_out;
 use super::waitpoint::close_expired;
 
 /// Applies the timers that are due. Identity: the record itself; an applied timer is no longer due.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OnDue {
     /// The execution.
     pub execution_id: ExecutionId,

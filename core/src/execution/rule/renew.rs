@@ -8,7 +8,7 @@ use super::guard::{FenceParts, MAX_LEASE_TTL, check_ttl, current_holder};
 use super::lease::lease_end;
 
 /// Extends a lease for a ttl from now. Identity: none is needed, a repeat renews again.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Renew {
     /// The execution.
     pub execution_id: ExecutionId,

@@ -1,19 +1,19 @@
 //! `replay`: start a new life of an execution that is over (`docs/spec.md`, 4).
 
 use crate::error::Rejection;
+use crate::execution::facts::Facts;
 use crate::execution::record::{
-    Decision, Event, Execution, NextAttempt, OperatorOutcome, Phase, Ruling, ValueEffect,
-    ValueKind, Verdict,
+    Decision, Event, NextAttempt, OperatorOutcome, Phase, Ruling, ValueEffect, ValueKind, Verdict,
 };
 use crate::id::ExecutionId;
 use crate::planted::planted;
 use crate::time::TimestampMs;
 
 use super::lease::wait_for;
-use super::operator_call::OperatorCall;
+use super::operator_call::{OperatorCall, check_life};
 
 /// Starts a new life. Identity: the request id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Replay {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -35,7 +35,8 @@ pub struct Replayed {
 ///
 /// `Superseded`, `ExecutionNotTerminal`, `MaxReplaysExhausted`; `NotFound` once its retention is
 /// over.
-pub fn replay(current: &Execution, command: &Replay, now: TimestampMs) -> Ruling<Replayed> {
+pub fn replay(facts: &Facts<'_>, command: &Replay, now: TimestampMs) -> Ruling<Replayed> {
+    let current = facts.execution()?;
     let replayed = |outcome: &OperatorOutcome| match outcome {
         OperatorOutcome::Replayed(life) => Some(Replayed { life: *life }),
         _ => None,
@@ -43,7 +44,7 @@ pub fn replay(current: &Execution, command: &Replay, now: TimestampMs) -> Ruling
     if let Some(outcome) = command.call.repeated(current, replayed) {
         return Ok(Verdict::Repeat(outcome));
     }
-    command.call.check_life(current)?;
+    check_life(current, facts.first_seen)?;
     let Phase::Terminal(_) = &current.phase else {
         let lifecycle_phase = current.phase.word();
         return Err(Rejection::ExecutionNotTerminal { lifecycle_phase });

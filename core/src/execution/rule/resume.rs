@@ -3,6 +3,7 @@
 
 use crate::condition::{ResumePolicy, TimeoutBehaviour};
 use crate::error::Rejection;
+use crate::execution::facts::Facts;
 use crate::execution::record::{
     AttemptEnd, Decision, DelayReason, Event, Execution, Interruption, NextAttempt, NotBefore,
     OperatorOutcome, Outcome, Phase, ResumedBy, Resumes, Resumption, Ruling, Suspended, Suspension,
@@ -14,46 +15,18 @@ use crate::time::{DurationMs, TimestampMs, Window};
 
 use super::guard::deadline_passed;
 use super::lease::{end_life, wait_for};
-use super::operator_call::OperatorCall;
+use super::operator_call::{OperatorCall, check_life};
 use super::tally;
 
 /// Resumes a suspended execution, whatever it waits for. Identity: the request id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Resume {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The operator's call.
     pub call: OperatorCall,
-    /// The suspension that it is meant for.
-    pub suspension: SeenSuspension,
-}
-
-/// The suspension that an operator's call saw first. When the call is applied there may be a later
-/// one, which the operator has not seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SeenSuspension(Option<SuspensionId>);
-
-impl SeenSuspension {
-    /// A call that is meant for this suspension.
-    pub const fn of(suspension: SuspensionId) -> Self {
-        Self(Some(suspension))
-    }
-
-    /// Notes the suspension that the operation sees first.
-    pub fn observe(&mut self, execution: &Execution) {
-        if self.0.is_none() {
-            self.0 = execution.suspension().map(|suspension| suspension.id);
-        }
-    }
-
-    /// The suspension, once the operation has seen one.
-    pub const fn id(self) -> Option<SuspensionId> {
-        self.0
-    }
-
-    fn is(self, suspension: &Suspension) -> bool {
-        self.0.is_none_or(|seen| seen == suspension.id) || planted!(LaterSuspensionResumed)
-    }
+    /// The suspension that it is meant for; `None` for the one that its operation sees first.
+    pub suspension: Option<SuspensionId>,
 }
 
 /// A suspension that an operator has ended.
@@ -69,7 +42,8 @@ pub struct Resumed {
 ///
 /// `Superseded`; `ExecutionNotSuspended` if it is not suspended, its deadline has passed, or it was
 /// suspended again since the call saw it first.
-pub fn resume(current: &Execution, command: &Resume, now: TimestampMs) -> Ruling<Resumed> {
+pub fn resume(facts: &Facts<'_>, command: &Resume, now: TimestampMs) -> Ruling<Resumed> {
+    let current = facts.execution()?;
     let resumed = |outcome: &OperatorOutcome| match outcome {
         OperatorOutcome::Resumed(suspension_id) => Some(Resumed { suspension_id: *suspension_id }),
         _ => None,
@@ -77,9 +51,13 @@ pub fn resume(current: &Execution, command: &Resume, now: TimestampMs) -> Ruling
     if let Some(outcome) = command.call.repeated(current, resumed) {
         return Ok(Verdict::Repeat(outcome));
     }
-    command.call.check_life(current)?;
+    check_life(current, facts.first_seen)?;
     let (mut next, timed_out, over) = past_timeout(current, now);
-    let suspension = next.suspension().filter(|suspension| command.suspension.is(suspension));
+    let meant = command.suspension.or(facts.first_seen.and_then(|seen| seen.suspension));
+    let is_meant = |suspension: &&Suspension| {
+        meant.is_none_or(|id| id == suspension.id) || planted!(LaterSuspensionResumed)
+    };
+    let suspension = next.suspension().filter(is_meant);
     let (Some(suspension), false) = (suspension, deadline_passed(current, now)) else {
         let lifecycle_phase = current.phase.word();
         return Err(Rejection::ExecutionNotSuspended { lifecycle_phase });

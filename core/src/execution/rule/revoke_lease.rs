@@ -1,17 +1,18 @@
 //! `revoke_lease`: end a lease by an operator's call (`docs/spec.md`, 4).
 
 use crate::error::Rejection;
+use crate::execution::facts::Facts;
 use crate::execution::record::{
-    Decision, Event, Execution, LeaseFate, OperatorOutcome, Phase, Ruling, Verdict,
+    Decision, Event, LeaseFate, OperatorOutcome, Phase, Ruling, Verdict,
 };
 use crate::id::{ExecutionId, LeaseEpoch};
 use crate::time::{TimestampMs, Window};
 
 use super::guard::not_active;
-use super::operator_call::OperatorCall;
+use super::operator_call::{OperatorCall, check_life};
 
 /// Revokes the present lease. Identity: the request id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RevokeLease {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -33,11 +34,8 @@ pub struct Revoked {
 ///
 /// `Superseded`; `ExecutionNotActive` if the execution has no lease; `LeaseExpired` if the lease
 /// has expired.
-pub fn revoke_lease(
-    current: &Execution,
-    command: &RevokeLease,
-    now: TimestampMs,
-) -> Ruling<Revoked> {
+pub fn revoke_lease(facts: &Facts<'_>, command: &RevokeLease, now: TimestampMs) -> Ruling<Revoked> {
+    let current = facts.execution()?;
     let revoked = |outcome: &OperatorOutcome| match outcome {
         OperatorOutcome::Revoked(epoch) => Some(Revoked { lease_epoch: *epoch }),
         _ => None,
@@ -45,7 +43,7 @@ pub fn revoke_lease(
     if let Some(outcome) = command.call.repeated(current, revoked) {
         return Ok(Verdict::Repeat(outcome));
     }
-    command.call.check_life(current)?;
+    check_life(current, facts.first_seen)?;
     let Phase::Active(active) = &current.phase else {
         return Err(not_active(current));
     };

@@ -7,16 +7,15 @@ use crate::condition::{
     Condition, MAX_WAITPOINTS, ResumePolicy, SuspensionReason, SuspensionTimeout, TimeoutAt,
 };
 use crate::error::{Missing, Rejection};
+use crate::execution::facts::Facts;
 use crate::execution::record::{
     Active, Decision, Event, Execution, LatestSuspension, Phase, ResumedBy, Resumes, Resumption,
-    Ruling, SignalRecord, Suspended, SuspendedHow, Suspension, Tally, Timeout, Verdict, Waiting,
-    WaitpointState,
+    Ruling, Suspended, SuspendedHow, Suspension, Tally, Timeout, Verdict, Waiting, WaitpointState,
 };
 use crate::id::{ExecutionId, SignalId, SuspensionId, WaitpointId, WaitpointKey};
 use crate::planted::planted;
 use crate::state::LifecyclePhase;
 use crate::time::{TimestampMs, Window};
-use crate::token::KnownKeyring;
 
 use super::guard::{FenceParts, current_holder, is_of_an_attempt};
 use super::resume::leave_waitpoints;
@@ -26,7 +25,7 @@ use super::waitpoint::{
 };
 
 /// Suspends an execution. Identity: the suspension id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Suspend {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -44,10 +43,6 @@ pub struct Suspend {
     pub timeout: Option<SuspensionTimeout>,
     /// How it goes on.
     pub policy: ResumePolicy,
-    /// The secrets that sign tokens, as the operation has read them.
-    pub keyring: KnownKeyring,
-    /// The buffered signals, as the operation has read them.
-    pub heard: Heard,
 }
 
 /// A waitpoint that a suspension uses.
@@ -67,15 +62,6 @@ pub enum BindWaitpoint {
         /// Its id.
         id: WaitpointId,
     },
-}
-
-/// The signals of an execution that an operation has read, in the order of their numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Heard {
-    /// Every signal with a number below this one that can count is among them.
-    pub through: u32,
-    /// The signals.
-    pub signals: Vec<SignalRecord>,
 }
 
 /// The outcome of `suspend`.
@@ -106,8 +92,9 @@ pub enum SuspendOutcome {
 /// Those of a holder's call; `AlreadySuspended`; `InvalidInput` for a condition, its waitpoints or
 /// a timeout that is not in the future; `WaitpointClosed` for a waitpoint that is not open;
 /// `Unread` if the operation has to read secrets or signals first.
-pub fn suspend(current: &Execution, command: &Suspend, now: TimestampMs) -> Ruling<SuspendOutcome> {
-    if let Some(outcome) = repeated(current, command, now)? {
+pub fn suspend(facts: &Facts<'_>, command: &Suspend, now: TimestampMs) -> Ruling<SuspendOutcome> {
+    let current = facts.execution()?;
+    if let Some(outcome) = repeated(current, facts, command, now)? {
         return Ok(Verdict::Repeat(outcome));
     }
     let (active, _) = current_holder(current, &command.fence, now).map_err(already_suspended)?;
@@ -117,7 +104,7 @@ pub fn suspend(current: &Execution, command: &Suspend, now: TimestampMs) -> Ruli
     let names: Vec<&WaitpointKey> = command.waitpoints.iter().filter_map(new_name).collect();
     let (mut next, expired) = past_expiries(current, &names, now);
     let waiting = next.waiting_mut();
-    let (bound, bound_until) = bind(waiting, command, now)?;
+    let (bound, bound_until) = bind(waiting, facts, command, now)?;
     check_bound(waiting, command, &bound)?;
     let holds = holds.and(bound_until).and(expired.window);
     let resumes = match command.condition {
@@ -125,20 +112,21 @@ pub fn suspend(current: &Execution, command: &Suspend, now: TimestampMs) -> Ruli
         Condition::TimeoutOnly => Resumes::TimeoutOnly,
         _ => {
             let mut tallies = tally::begin(parts);
-            if let Some(by) = hear(&mut tallies, waiting, &bound, &command.heard)? {
+            if let Some(by) = hear(&mut tallies, waiting, &bound, facts)? {
                 let decision = satisfied(next, command, bound, (&tallies, by), now);
                 return Ok(decision.after(expired.events).within(holds).into());
             }
             Resumes::Signals(tallies)
         }
     };
-    let decision = suspended(next, command, active, (bound, resumes, timeout), now)?;
+    let decision = suspended(next, facts, command, active, (bound, resumes, timeout), now)?;
     Ok(decision.after(expired.events).within(holds).into())
 }
 
 /// The first outcome of this suspension, if it was applied before. \[INV-IDENTITY-1\]
 fn repeated(
     current: &Execution,
+    facts: &Facts<'_>,
     command: &Suspend,
     now: TimestampMs,
 ) -> Result<Option<SuspendOutcome>, Rejection> {
@@ -152,7 +140,7 @@ fn repeated(
     Ok(Some(match &latest.outcome {
         SuspendedHow::Suspended(timeout_at) => {
             let timeout_at = *timeout_at;
-            let waitpoints = issue_all(waiting, &latest.waitpoints, &command.keyring, now)?;
+            let waitpoints = issue_all(waiting, &latest.waitpoints, facts, now)?;
             SuspendOutcome::Suspended { suspension_id, waitpoints, timeout_at }
         }
         SuspendedHow::AlreadySatisfied(signals) => {
@@ -202,6 +190,7 @@ const fn new_name(waitpoint: &BindWaitpoint) -> Option<&WaitpointKey> {
 /// ones stay open.
 fn bind(
     waiting: &mut Waiting,
+    facts: &Facts<'_>,
     command: &Suspend,
     now: TimestampMs,
 ) -> Result<(Vec<WaitpointId>, Window), Rejection> {
@@ -214,8 +203,7 @@ fn bind(
                 None => {
                     check_room(waiting, *id)?;
                     let state = WaitpointState::Pending { expires_at: None };
-                    let keyring = &command.keyring;
-                    let (made, _) = new_waitpoint(waiting, *id, key, state, keyring, now)?;
+                    let (made, _) = new_waitpoint(waiting, *id, key, state, facts, now)?;
                     waiting.open.push(made);
                     *id
                 }
@@ -270,13 +258,16 @@ fn hear(
     tallies: &mut [Tally],
     waiting: &Waiting,
     bound: &[WaitpointId],
-    heard: &Heard,
+    facts: &Facts<'_>,
 ) -> Result<Option<u32>, Rejection> {
     if planted!(BufferedSignalsForgotten) {
         return Ok(None);
     }
     let taken = |id: WaitpointId| waiting.open.iter().find(|waitpoint| waitpoint.id == id);
-    for signal in &heard.signals {
+    let (through, signals) = facts
+        .buffered
+        .map_or((0, [].as_slice()), |buffered| (buffered.through, buffered.signals.as_slice()));
+    for signal in signals {
         // A store that has lost its last commits may have lost a signal that was read before.
         let counts = signal.number < waiting.signals
             && bound.contains(&signal.waitpoint_id)
@@ -291,7 +282,7 @@ fn hear(
     let may_have = |id: &WaitpointId| {
         taken(*id).is_some_and(|at| at.signals > 0 && at.counts_from < waiting.signals)
     };
-    if heard.through < waiting.signals && bound.iter().any(may_have) {
+    if through < waiting.signals && bound.iter().any(may_have) {
         return Err(Rejection::Unread { what: Missing::BufferedSignals });
     }
     Ok(None)
@@ -325,6 +316,7 @@ fn satisfied(
 /// Gives the lease back.
 fn suspended(
     mut next: Execution,
+    facts: &Facts<'_>,
     command: &Suspend,
     active: &Active,
     (bound, resumes, timeout): (Vec<WaitpointId>, Resumes, Option<Timeout>),
@@ -333,7 +325,7 @@ fn suspended(
     let id = command.suspension_id;
     let timeout_at = timeout.map(|timeout| timeout.at);
     let waiting = next.waiting_mut();
-    let waitpoints = issue_all(waiting, &bound, &command.keyring, now)?;
+    let waitpoints = issue_all(waiting, &bound, facts, now)?;
     let outcome = SuspendedHow::Suspended(timeout_at);
     waiting.latest = Some(LatestSuspension { id, waitpoints: bound, outcome });
     waiting.resumption = None;
@@ -352,7 +344,7 @@ fn suspended(
     let mut decision = Decision::put(next, now, outcome).event(event);
     if !command.waitpoints.is_empty() {
         // The outcome has tokens, which the keyring signs only for so long.
-        decision = decision.within(command.keyring.window());
+        decision = decision.within(facts.keyring_window());
     }
     if let Some(SuspensionTimeout { when: TimeoutAt::After(after), .. }) = command.timeout {
         decision = decision.storing_ttl(after.max(LEAST_CLIP));
@@ -363,9 +355,9 @@ fn suspended(
 fn issue_all(
     waiting: &Waiting,
     ids: &[WaitpointId],
-    keyring: &KnownKeyring,
+    facts: &Facts<'_>,
     now: TimestampMs,
 ) -> Result<Vec<IssuedWaitpoint>, Rejection> {
     let found = ids.iter().filter_map(|id| waiting.waitpoint(*id));
-    found.map(|(waitpoint, _)| issued(waitpoint, keyring, now)).collect()
+    found.map(|(waitpoint, _)| issued(waitpoint, facts, now)).collect()
 }

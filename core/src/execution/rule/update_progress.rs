@@ -10,7 +10,7 @@ use crate::time::{TimestampMs, Window};
 use super::guard::{FenceParts, current_holder};
 
 /// Reports progress; the last report wins. Identity: none is needed, a repeat writes the same.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UpdateProgress {
     /// The execution.
     pub execution_id: ExecutionId,

@@ -3,10 +3,11 @@
 
 use crate::condition::MAX_WAITPOINTS;
 use crate::error::Rejection;
+use crate::execution::facts::Facts;
 use crate::execution::record::{Event, Execution, Waiting, Waitpoint, WaitpointState};
 use crate::id::{WaitpointId, WaitpointKey};
 use crate::time::{DurationMs, TimestampMs, Window};
-use crate::token::{KnownKeyring, Subject, WaitpointToken};
+use crate::token::{Subject, WaitpointToken};
 
 /// A ttl below this clips the decision's window as this does, to a third of it, 1 s. Such a ttl may
 /// be over when the commit arrives; a window so short that no commit arrives in time would be
@@ -93,10 +94,10 @@ pub(super) fn new_waitpoint(
     id: WaitpointId,
     key: &WaitpointKey,
     state: WaitpointState,
-    keyring: &KnownKeyring,
+    facts: &Facts<'_>,
     now: TimestampMs,
 ) -> Result<(Waitpoint, WaitpointToken), Rejection> {
-    let (kid, token) = keyring.ring(now)?.sign(Subject { id, key, created_at: now })?;
+    let (kid, token) = facts.ring(now)?.sign(Subject { id, key, created_at: now })?;
     let waitpoint = Waitpoint {
         id,
         key: key.clone(),
@@ -113,10 +114,10 @@ pub(super) fn new_waitpoint(
 /// A waitpoint with a token that is signed with the current secret.
 pub(super) fn issued(
     waitpoint: &Waitpoint,
-    keyring: &KnownKeyring,
+    facts: &Facts<'_>,
     now: TimestampMs,
 ) -> Result<IssuedWaitpoint, Rejection> {
-    let (_, token) = keyring.ring(now)?.sign(waitpoint.subject())?;
+    let (_, token) = facts.ring(now)?.sign(waitpoint.subject())?;
     let (id, key, created_at) = (waitpoint.id, waitpoint.key.clone(), waitpoint.created_at);
     Ok(IssuedWaitpoint { id, key, created_at, token })
 }

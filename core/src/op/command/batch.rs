@@ -8,7 +8,7 @@ use crate::store::bounds::{MAX_MESSAGE_BYTES, MAX_READ_KEYS, MAX_UNITS};
 use crate::store::{Commit, Read, RecordKey, Reply, ReplyBody, Request, Unit, Values};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::transact::{Committed, Transact};
+use super::carry::{CarryCommand, Committed};
 use crate::op::operation::{Event, Operation, Step};
 
 /// Carries many commands to executions of one partition: what is ready together travels together.
@@ -22,7 +22,7 @@ pub struct Batch<C: Decide> {
 
 #[derive(Clone, Debug)]
 struct Child<C: Decide> {
-    operation: Transact<C>,
+    operation: CarryCommand<C>,
     state: State<C::Outcome>,
 }
 
@@ -38,7 +38,7 @@ enum State<T> {
 
 impl<C: Decide> Batch<C> {
     /// A batch of operations whose executions all live in `partition`.
-    pub fn new(partition: Partition, operations: Vec<Transact<C>>) -> Self {
+    pub fn new(partition: Partition, operations: Vec<CarryCommand<C>>) -> Self {
         let children = operations
             .into_iter()
             .map(|operation| Child { operation, state: State::Fresh })

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::entropy::Entropy;
 use crate::execution::{FORGOTTEN_AT_ONCE, ForgetSignals};
 use crate::id::{ExecutionId, SignalId};
-use crate::op::command::Transact;
+use crate::op::command::CarryCommand;
 use crate::op::context::OperationContext;
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
@@ -26,8 +26,8 @@ pub(super) struct ClearSignals {
 #[derive(Clone, Debug)]
 enum Doing {
     Nothing,
-    Scanning(Query<(Scanned, TimestampMs)>),
-    Forgetting(Transact<ForgetSignals>),
+    Scanning(Box<Query<(Scanned, TimestampMs)>>),
+    Forgetting(Box<CarryCommand<ForgetSignals>>),
 }
 
 impl ClearSignals {
@@ -52,7 +52,7 @@ impl ClearSignals {
             after: None,
             limit: FORGOTTEN_AT_ONCE,
         };
-        self.doing = Doing::Scanning(Query::scan(scan, self.patience()));
+        self.doing = Doing::Scanning(Box::new(Query::scan(scan, self.patience())));
         self.resume(Event::Start, now)
     }
 
@@ -66,7 +66,7 @@ impl ClearSignals {
         };
         let signals = page.entries.iter().map(with_nonce).collect();
         let command = ForgetSignals { execution_id, signals, last };
-        self.doing = Doing::Forgetting(Transact::new(command, self.patience()));
+        self.doing = Doing::Forgetting(Box::new(CarryCommand::new(command, self.patience())));
         self.resume(Event::Start, now)
     }
 

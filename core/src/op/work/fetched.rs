@@ -4,7 +4,7 @@
 use crate::entropy::Entropy;
 use crate::error::{Bug, EngineError};
 use crate::execution::Decide;
-use crate::op::command::{Batch, Committed, Known, Transact, put_back, quarantine};
+use crate::op::command::{Batch, CarryCommand, Committed, Known, put_back, quarantine};
 use crate::op::context::OperationContext;
 use crate::op::loaded::{Loaded, load};
 use crate::op::operation::{Event, Operation, Step};
@@ -58,7 +58,7 @@ impl<C: Decide> FetchedEntries<C> {
                     let Some(command) = command(&loaded) else { continue };
                     let patience = Patience::new(context.clone(), entropy.fork());
                     let known = Known::Fresh(loaded, at);
-                    operations.push(Transact::knowing(command, known, patience));
+                    operations.push(CarryCommand::knowing(command, known, patience));
                 }
                 Err(error) => {
                     unreadable += 1;

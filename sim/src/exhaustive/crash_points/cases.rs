@@ -4,10 +4,10 @@ use ff_core::agent::{Scheduler, Timekeeper, WorkerAgent, WorkerRequest};
 use ff_core::execution::{
     Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, Create,
     ForgetSignals, IssueReclaimGrant, MoveToWaitingChildren, OnDue, Renew, Replay, Resume,
-    RevokeLease, SeenSuspension, Start, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
+    RevokeLease, Start, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
 };
 use ff_core::id::ExecutionId;
-use ff_core::op::{AuditPartition, Batch, ListExecutions, ListFilter, Patience, Transact};
+use ff_core::op::{AuditPartition, Batch, CarryCommand, ListExecutions, ListFilter, Patience};
 use ff_core::policy::Priority;
 use ff_core::time::DurationMs;
 
@@ -140,8 +140,7 @@ pub const CASES: &[Case] = &[
     command("deliver_signal", one_waitpoint, |fixture| signal(1, fixture).into()),
     command("deliver_signal, resumes", suspended, |fixture| signal(1, fixture).into()),
     command("resume", suspended, |_| {
-        let suspension = SeenSuspension::default();
-        Resume { execution_id: ONE, call: call(1), suspension }.into()
+        Resume { execution_id: ONE, call: call(1), suspension: None }.into()
     }),
     command("append_frame", leased, |fixture| frame(1, fixture).into()),
     command("append_frame, second", framed, |fixture| frame(2, fixture).into()),
@@ -504,7 +503,7 @@ impl Subject {
                 let mut entropy = fixture.entropy(800 + start);
                 let carry = |command: &AnyCommand| {
                     let patience = Patience::new(Fixture::terms(), entropy.fork());
-                    Transact::new(command.clone(), patience)
+                    CarryCommand::new(command.clone(), patience)
                 };
                 let partition = ONE.partition();
                 Work::Commands(Batch::new(partition, commands.iter().map(carry).collect()))

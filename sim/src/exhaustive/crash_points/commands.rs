@@ -10,8 +10,8 @@ use ff_core::condition::{
 };
 use ff_core::execution::{
     AnyCommand, AppendFrame, BindWaitpoint, Cancel, CancelledBy, Claim, Complete, Create,
-    CreatePendingWaitpoint, DelayExecution, DeliverSignal, FenceParts, FoundSignal, Frame, Heard,
-    IssueClaimGrant, Offer, Suspend, content_digest,
+    CreatePendingWaitpoint, DelayExecution, DeliverSignal, FenceParts, Frame, IssueClaimGrant,
+    Offer, Suspend, content_digest,
 };
 use ff_core::id::{
     AttemptId, ExecutionId, FrameType, GrantId, LeaseId, Nonce, SignalId, SignalName, SuspensionId,
@@ -21,7 +21,7 @@ use ff_core::partition::PartitionConfig;
 use ff_core::policy::{Backoff, ExecutionPolicy};
 use ff_core::store::Member;
 use ff_core::time::{DurationMs, TimestampMs};
-use ff_core::token::{KnownKeyring, WaitpointToken};
+use ff_core::token::WaitpointToken;
 
 use crate::exhaustive::inputs::{self, call, instance, submission, worker};
 
@@ -149,7 +149,6 @@ pub fn waitpoint(number: u64, fixture: &Fixture) -> CreatePendingWaitpoint {
         waitpoint_id: waitpoint_id(number),
         key: waitpoint_key(number),
         expires_in: Some(EXPIRY),
-        keyring: KnownKeyring::default(),
     }
 }
 
@@ -164,8 +163,6 @@ pub fn suspend(fixture: &Fixture) -> Suspend {
         condition: Condition::any_signal(waitpoint_key(1)),
         timeout: Some(SuspensionTimeout::after(SUSPENSION, TimeoutBehaviour::AutoResume)),
         policy: ResumePolicy::default(),
-        keyring: KnownKeyring::default(),
-        heard: Heard::default(),
     }
 }
 
@@ -181,8 +178,6 @@ pub fn signal(number: u64, fixture: &Fixture) -> DeliverSignal {
         source: None,
         payload: Some(Arc::from(*b"signal")),
         creator: Nonce(number),
-        keyring: KnownKeyring::default(),
-        found: FoundSignal::Unread,
     }
 }
 

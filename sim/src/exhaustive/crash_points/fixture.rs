@@ -6,14 +6,13 @@ use std::rc::Rc;
 use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, AnyOutcome, Execution, Fence, FenceParts, IssuedWaitpoint};
 use ff_core::id::ExecutionId;
-use ff_core::op::{Event, Informed, Known, OperationContext, Patience, Step, Transact};
+use ff_core::op::{CarryCommand, Event, Known, OperationContext, Patience, Step};
 use ff_core::store::codec::Codec;
 use ff_core::store::{Failure, Reply, Request};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::determinism::clock::store_time;
-use crate::exhaustive::carrier::{AnyOutput, Asking, Carrier, Work};
-use crate::process::context::needs_more;
+use crate::exhaustive::carrier::{AnyOutput, Carrier, Work};
 use crate::report::StoreKind;
 use crate::report::describe;
 use crate::report::{Broken, ensure};
@@ -91,17 +90,12 @@ impl Fixture {
     pub fn transact(&mut self, command: AnyCommand) -> Work {
         self.operations += 1;
         let entropy = self.entropy(1_000_000 + self.operations);
-        if needs_more(&command) {
-            let known = Known::Nothing;
-            let operation = Informed::new(command.clone(), known, Self::terms(), entropy);
-            return Work::Informed(Asking { command, operation });
-        }
         let patience = Patience::new(Self::terms(), entropy);
         let known = match command {
             AnyCommand::Create(_) => Known::Absent,
             _ => Known::Nothing,
         };
-        Work::Command(Transact::knowing(command, known, patience))
+        Work::Command(CarryCommand::knowing(command, known, patience))
     }
 
     /// Assigns an operation to a process.

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ff_core::execution::{
-    AnyCommand, AnyOutcome, Decide, Execution, Identity as _, IdentityKind, Phase,
-};
+use ff_core::execution::{AnyCommand, AnyOutcome, Decide, Execution, IdentityKind, Phase};
 use ff_core::id::ExecutionId;
 
 use crate::exhaustive::carrier::AnyOutput;
@@ -43,7 +41,7 @@ impl Reference {
         let mut fixture = Fixture::new(false);
         (case.prepare)(&mut fixture)?;
         let commands = case.subject.commands(&fixture);
-        let kind = |command: &AnyCommand| command.identity();
+        let kind = |command: &AnyCommand| command.spec().identity;
         let lasting = |kind| !matches!(kind, IdentityKind::Grant | IdentityKind::Lease);
         let forgets = !commands.iter().map(kind).all(lasting);
         let progresses = commands.iter().any(|command| matches!(command, AnyCommand::OnDue(_)));

@@ -6,7 +6,7 @@ use ff_core::agent::{Timekeeper, WorkerAgent};
 use ff_core::entropy::Entropy;
 use ff_core::execution::IssuedWaitpoint;
 use ff_core::id::{GrantId, LeaseId};
-use ff_core::op::{Event, Patience, Transact};
+use ff_core::op::{CarryCommand, Event, Patience};
 use ff_core::store::{Member, Request};
 use ff_core::time::{HostTime, TimestampMs};
 
@@ -171,7 +171,7 @@ impl State {
         };
         for number in 0..world.executions {
             let patience = Patience::new(terms(), state.entropy());
-            let create = Transact::new(state.world.submission(number).into(), patience);
+            let create = CarryCommand::new(state.world.submission(number).into(), patience);
             let mut carrier = state.carrier(2, Work::Command(create));
             let mut step = carrier.work.resume(Event::Start, state.time());
             while let ff_core::op::Step::Send(request) = step {

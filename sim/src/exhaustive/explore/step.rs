@@ -1,10 +1,8 @@
 //! One step of a small world.
 
 use ff_core::error::ErrorClass;
-use ff_core::execution::{
-    AnyCommand, Cancel, CancelledBy, Claimed, Complete, Resume, RevokeLease, SeenSuspension,
-};
-use ff_core::op::{Event, Known, Patience, Step, Transact};
+use ff_core::execution::{AnyCommand, Cancel, CancelledBy, Claimed, Complete, Resume, RevokeLease};
+use ff_core::op::{CarryCommand, Event, Known, Patience, Step};
 use ff_core::partition::Partition;
 use ff_core::store::{Failure, Reply, Request};
 use ff_core::time::HostTime;
@@ -204,7 +202,7 @@ impl State {
             let command = ending.get_or_insert_with(|| give_back(claimed, completes));
             let known = worker.agent.leases.known(lease);
             let patience = worker.agent.patience();
-            work = Some(Transact::knowing(command.clone(), known, patience));
+            work = Some(CarryCommand::knowing(command.clone(), known, patience));
         });
         self.begin(Slot::Finish(number), Work::Command(work.expect("there is a job")))
     }
@@ -252,17 +250,14 @@ impl State {
         let execution_id = id(0);
         let command: AnyCommand = match choice {
             Choice::Revoke => RevokeLease { execution_id, call }.into(),
-            Choice::Resume => {
-                let suspension = SeenSuspension::default();
-                Resume { execution_id, call, suspension }.into()
-            }
+            Choice::Resume => Resume { execution_id, call, suspension: None }.into(),
             _ => {
                 let by = CancelledBy::Operator(call);
                 Cancel { execution_id, by, reason: "not wanted".to_owned() }.into()
             }
         };
         let patience = Patience::new(terms(), self.entropy());
-        let work = Transact::knowing(command, Known::Nothing, patience);
+        let work = CarryCommand::knowing(command, Known::Nothing, patience);
         self.begin(Slot::Call, Work::Command(work))
     }
 

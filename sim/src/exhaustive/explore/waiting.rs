@@ -5,14 +5,13 @@ use ff_core::condition::{
     TimeoutBehaviour,
 };
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, BindWaitpoint, Claimed, CreatePendingWaitpoint, DeliverSignal,
-    FoundSignal, Heard, Suspend, SuspendOutcome,
+    AnyCommand, AnyOutcome, BindWaitpoint, Claimed, CreatePendingWaitpoint, DeliverSignal, Suspend,
+    SuspendOutcome,
 };
 use ff_core::id::{Nonce, SignalId, SignalName, SuspensionId, WaitpointId, WaitpointKey};
-use ff_core::op::{Informed, Known};
-use ff_core::token::KnownKeyring;
+use ff_core::op::{CarryCommand, Known, Patience};
 
-use crate::exhaustive::carrier::{Asking, Work};
+use crate::exhaustive::carrier::Work;
 use crate::report::Broken;
 
 use super::parts::Part;
@@ -33,7 +32,6 @@ impl State {
                 waitpoint_id,
                 key: key(OPENED),
                 expires_in: None,
-                keyring: KnownKeyring::default(),
             };
             asked = Some((command, worker.agent.leases.known(job.claimed.lease_id)));
         });
@@ -76,16 +74,14 @@ impl State {
             source: None,
             payload: None,
             creator: Nonce(entropy.next_u64()),
-            keyring: KnownKeyring::default(),
-            found: FoundSignal::default(),
         };
         self.ask(Slot::Signal, command.into(), Known::Nothing)
     }
 
     /// Starts a command that needs secrets or signals.
     fn ask(&mut self, slot: Slot, command: AnyCommand, known: Known) -> Result<(), Broken> {
-        let operation = Informed::new(command.clone(), known, terms(), self.entropy());
-        self.begin(slot, Work::Informed(Asking { command, operation }))
+        let patience = Patience::new(terms(), self.entropy());
+        self.begin(slot, Work::Command(CarryCommand::knowing(command, known, patience)))
     }
 
     /// Gives the issued token to the signaller.
@@ -131,8 +127,6 @@ fn suspension(
         condition: Condition::Single { waitpoint: key(waits_at), matcher: SignalMatcher::Wildcard },
         timeout: Some(SuspensionTimeout { when, behaviour }),
         policy: ResumePolicy::default(),
-        keyring: KnownKeyring::default(),
-        heard: Heard::default(),
     }
     .into()
 }

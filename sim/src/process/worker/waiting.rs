@@ -40,9 +40,8 @@ impl WorkerProcess {
         self.sent.note(&command);
         let stale = happens(&mut self.entropy, 300);
         let known = if stale { Known::Nothing } else { self.agent.leases.known(lease_id) };
-        let terms = self.agent.profile().context.clone();
-        let entropy = self.agent.entropy().fork();
-        cx.informed(origin, command, known, (terms, entropy));
+        let patience = self.agent.patience();
+        cx.command_knowing(origin, command, known, patience);
     }
 
     /// Takes over the answer to a call of a job.

@@ -8,14 +8,18 @@ use ff_core::condition::{CountKind, TimeoutBehaviour};
 use ff_core::entropy::Entropy;
 use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{
-    DeliverSignal, DueKind, EventKind, Offered, SignalEffect, SignalOutcome, Suspend,
+    DeliverSignal, DueKind, EventKind, Offered, Purpose, SignalEffect, SignalOutcome, Suspend,
     SuspendOutcome,
 };
 use ff_core::id::{AttemptIndex, Nonce};
-use ff_core::op::{ApplyDue, Known, ReadSignals};
+use ff_core::op::{ApplyDue, CarryCommand, Known, Patience, ReadSignals};
 use ff_core::partition::{Partition, PartitionConfig};
-use ff_core::policy::Backoff;
-use ff_core::store::{Cursor, IndexName, RecordKey, ReplyBody, Request, StreamName, StreamPage};
+use ff_core::policy::{Backoff, ExecutionPolicy};
+use ff_core::score::Score;
+use ff_core::store::{
+    Commit, Cursor, IndexName, IndexWrite, RecordKey, ReplyBody, Request, Scan, Scanned,
+    StreamName, StreamPage, Unit,
+};
 use ff_core::token::{Rotation, WaitpointToken};
 use ff_sim::scripted::{Fate, Scripted};
 
@@ -51,10 +55,10 @@ fn secrets_are_made_once_and_read_once_a_second() {
     let (fence, _) = with_waitpoint(&mut world, &context);
     assert_eq!(secret_calls(&world.script.calls), (2, 1), "looked for, made, and read");
     let before = world.script.calls.len();
-    world.inform(&context, pending(fence, 10, "c")).expect("it is opened");
+    world.carry(&context, pending(fence, 10, "c")).expect("it is opened");
     assert_eq!(secret_calls(&world.script.calls[before..]), (0, 0), "known still");
     world.pass(1_000);
-    world.inform(&context, pending(fence, 11, "d")).expect("it is opened");
+    world.carry(&context, pending(fence, 11, "d")).expect("it is opened");
     assert_eq!(secret_calls(&world.script.calls[before..]), (1, 0), "a second is over");
     assert_eq!(kids(&mut world), ["k1"]);
 }
@@ -64,7 +68,7 @@ fn a_command_without_tokens_reads_no_secrets() {
     let (mut world, context) = (Scripted::new(), Scripted::context());
     let (fence, _) = with_waitpoint(&mut world, &context);
     let before = world.script.calls.len();
-    world.inform(&Scripted::context(), complete(fence, None)).expect("it is completed");
+    world.carry(&Scripted::context(), complete(fence, None)).expect("it is completed");
     assert_eq!(secret_calls(&world.script.calls[before..]), (0, 0));
 }
 
@@ -78,7 +82,7 @@ fn secrets_are_not_read_again_because_the_clock_was_wrong() {
         world.script.wrong_by = wrong_by;
         let before = world.script.calls.len();
         let name = format!("w{number}");
-        world.inform(&context, pending(fence, number, &name)).expect("it is opened");
+        world.carry(&context, pending(fence, number, &name)).expect("it is opened");
         assert_eq!(secret_calls(&world.script.calls[before..]), (0, 0), "by {wrong_by}");
     }
 }
@@ -91,14 +95,14 @@ fn the_first_secret_is_made_once_by_two_who_race() {
         // Another program makes the first secret before this one's is written, or after.
         world.script.meddle = before_call(turn, move |other| {
             let open = pending(fence, 20, "theirs");
-            other.inform(&Scripted::context(), open).expect("it is opened");
+            other.carry(&Scripted::context(), open).expect("it is opened");
         });
-        let own = world.inform(&context, pending(fence, 10, "own")).expect("it is opened");
+        let own = world.carry(&context, pending(fence, 10, "own")).expect("it is opened");
         world.script.meddle = None;
         assert_eq!(kids(&mut world), ["k1"]);
-        let theirs = world.inform(&context, pending(fence, 20, "theirs")).expect("a repeat");
+        let theirs = world.carry(&context, pending(fence, 20, "theirs")).expect("a repeat");
         for (number, token) in [(10, own.outcome.token), (20, theirs.outcome.token)] {
-            let taken = world.inform(&context, deliver(number, &token, number, "x"));
+            let taken = world.carry(&context, deliver(number, &token, number, "x"));
             let effect = SignalEffect::Buffered;
             assert_eq!(taken.expect("taken").outcome, SignalOutcome::Accepted { effect });
         }
@@ -110,9 +114,9 @@ fn a_lost_reply_to_the_first_secret_makes_no_second_one() {
     let (mut world, context) = (Scripted::new(), Scripted::context());
     let fence = leased(&mut world);
     world.script.fates = [Fate::Answered, Fate::ReplyLost].into();
-    let opened = world.inform(&context, pending(fence, 9, "b")).expect("it is opened");
+    let opened = world.carry(&context, pending(fence, 9, "b")).expect("it is opened");
     assert_eq!(secret_calls(&world.script.calls).1, 1);
-    let taken = world.inform(&Scripted::context(), deliver(9, &opened.outcome.token, 1, "x"));
+    let taken = world.carry(&Scripted::context(), deliver(9, &opened.outcome.token, 1, "x"));
     assert!(taken.is_ok(), "signed with what is kept: {taken:?}");
 }
 
@@ -123,17 +127,17 @@ fn a_kid_that_is_not_known_is_looked_for_once() {
     // Another program rotates, and hands a token out, within the second.
     assert_eq!(rotate(&mut world, "k2", "00ff", 60_000).expect("rotated"), Rotation::Rotated);
     let fresh = Scripted::context();
-    let opened = world.inform(&fresh, pending(fence, 10, "c")).expect("it is opened");
+    let opened = world.carry(&fresh, pending(fence, 10, "c")).expect("it is opened");
     let token = opened.outcome.token;
     assert_eq!(token.kid(), Some(kid("k2")));
     let before = world.script.calls.len();
-    let taken = world.inform(&context, deliver(10, &token, 1, "x"));
+    let taken = world.carry(&context, deliver(10, &token, 1, "x"));
     assert!(taken.is_ok(), "{taken:?}");
     assert_eq!(secret_calls(&world.script.calls[before..]), (1, 0));
 
     let before = world.script.calls.len();
     let forged = WaitpointToken::new(token.expose().replace("k2:", "k9:"));
-    let refused = world.inform(&context, deliver(10, &forged, 2, "x")).expect_err("forged");
+    let refused = world.carry(&context, deliver(10, &forged, 2, "x")).expect_err("forged");
     assert!(is_invalid_token(&refused), "{refused:?}");
     assert_eq!(secret_calls(&world.script.calls[before..]), (1, 0));
 }
@@ -145,11 +149,11 @@ fn three_thousand_buffered_signals_are_heard() {
     for number in 0..3_000 {
         let said = if number == 2_999 { "last" } else { "not-yet" };
         let signal = deliver(9, &waitpoint.token, number, said);
-        world.inform(&context, signal).expect("it is taken");
+        world.carry(&context, signal).expect("it is taken");
     }
     let before = world.script.calls.len();
     let command = suspend_on(fence, 1, named("b", "last"), &[9]);
-    let done = world.inform(&context, command).expect("it is answered");
+    let done = world.carry(&context, command).expect("it is answered");
     let satisfied = SuspendOutcome::AlreadySatisfied {
         suspension_id: suspension_id(1),
         signals: vec![signal_id(2_999)],
@@ -165,14 +169,14 @@ fn three_thousand_buffered_signals_are_heard() {
 fn a_signal_that_comes_while_others_are_heard_is_not_missed() {
     let (mut world, context) = (Scripted::new(), Scripted::context());
     let (fence, waitpoint) = with_waitpoint(&mut world, &context);
-    world.inform(&context, deliver(9, &waitpoint.token, 1, "first")).expect("taken");
+    world.carry(&context, deliver(9, &waitpoint.token, 1, "first")).expect("taken");
     let token = waitpoint.token;
     // Read, scan, and then the commit that would suspend.
     world.script.meddle = before_call(3, move |other| {
-        other.inform(&Scripted::context(), deliver(9, &token, 2, "last")).expect("taken");
+        other.carry(&Scripted::context(), deliver(9, &token, 2, "last")).expect("taken");
     });
     let command = suspend_on(fence, 1, named("b", "last"), &[9]);
-    let done = world.inform(&context, command).expect("it is answered");
+    let done = world.carry(&context, command).expect("it is answered");
     assert!(matches!(done.outcome, SuspendOutcome::AlreadySatisfied { .. }), "{done:?}");
 }
 
@@ -186,14 +190,14 @@ fn a_lost_reply_to_a_suspension_is_recognised_with_its_tokens() {
         let (fence, _) = with_waitpoint(&mut world, &context);
         (world.script.fates, world.script.pause) =
             ([Fate::Answered, Fate::ReplyLost].into(), pause);
-        let done = world.inform(&context, suspend(fence, 1, any_at("a"))).expect("suspended");
+        let done = world.carry(&context, suspend(fence, 1, any_at("a"))).expect("suspended");
         assert!(done.repeat, "after {pause} ms");
         let SuspendOutcome::Suspended { waitpoints, .. } = done.outcome else {
             panic!("not suspended")
         };
         assert_eq!(world.count(EventKind::Suspended), 1);
         let signal = deliver(100, &waitpoints[0].token, 1, "x");
-        let taken = world.inform(&context, signal).expect("the token is good");
+        let taken = world.carry(&context, signal).expect("the token is good");
         assert_eq!(taken.outcome, SignalOutcome::TriggeredResume);
     }
 }
@@ -205,11 +209,11 @@ fn a_lost_reply_to_a_waitpoint_is_recognised_with_its_token() {
         let (fence, _) = with_waitpoint(&mut world, &context);
         (world.script.fates, world.script.pause) =
             ([Fate::Answered, Fate::ReplyLost].into(), pause);
-        let done = world.inform(&context, pending(fence, 10, "c")).expect("opened");
+        let done = world.carry(&context, pending(fence, 10, "c")).expect("opened");
         assert!(done.repeat, "after {pause} ms");
         assert_eq!(world.count(EventKind::WaitpointCreated), 2);
         let signal = deliver(10, &done.outcome.token, 1, "x");
-        world.inform(&context, signal).expect("the token is good");
+        world.carry(&context, signal).expect("the token is good");
     }
 }
 
@@ -220,14 +224,14 @@ fn a_lost_reply_to_a_signal_is_recognised_as_ones_own() {
             let (mut world, context) = (Scripted::new(), Scripted::context());
             let (fence, waitpoint) = with_waitpoint(&mut world, &context);
             let command = suspend_on(fence, 1, any_at("b"), &[9]);
-            world.inform(&context, command).expect("suspended");
+            world.carry(&context, command).expect("suspended");
             (world.script.fates, world.script.pause) = ([Fate::Answered, fate].into(), pause);
             let signal = deliver(9, &waitpoint.token, 1, "x");
-            let done = world.inform(&context, signal.clone()).expect("taken");
+            let done = world.carry(&context, signal.clone()).expect("taken");
             assert_eq!(done.outcome, SignalOutcome::TriggeredResume, "{fate:?}, {pause} ms");
             assert_eq!(world.count(EventKind::SignalTaken), 1);
             let other = DeliverSignal { creator: Nonce(77), ..signal };
-            let done = world.inform(&context, other).expect("a success");
+            let done = world.carry(&context, other).expect("a success");
             let existing_signal_id = signal_id(1);
             assert_eq!(done.outcome, SignalOutcome::Duplicate { existing_signal_id });
         }
@@ -254,15 +258,16 @@ fn what_was_buffered_since_a_worker_looked_is_heard() {
     for signals in 1..=3_u64 {
         let (mut world, context) = (Scripted::new(), Scripted::context());
         let fence = leased(&mut world);
-        let opened = world.inform(&context, pending(fence, 9, "b")).expect("it is opened");
+        let opened = world.carry(&context, pending(fence, 9, "b")).expect("it is opened");
         let known = Known::Stale(opened.record.expect("it is there"));
         for number in 1..=signals {
             let signal = deliver(9, &opened.outcome.token, number, "go");
-            world.inform(&context, signal).expect("it is buffered");
+            world.carry(&context, signal).expect("it is buffered");
         }
         let suspend = suspend_on(fence, 1, any_at("b"), &[9]);
+        let patience = Patience::new(context, Entropy::from_u64(world.now().get()));
         let before = world.script.calls.len();
-        let suspended = world.inform_knowing(&context, suspend, known);
+        let suspended = world.run(CarryCommand::knowing(suspend, known, patience));
         let outcome = suspended.expect("every request was answered").outcome;
         let first = SuspendOutcome::AlreadySatisfied {
             suspension_id: suspension_id(1),
@@ -290,9 +295,9 @@ fn a_token_of_a_replaced_secret_is_good_for_its_grace() {
     rotate(&mut world, "k2", "00ff", 5_000).expect("rotated");
     let signal = |number| deliver(9, &waitpoint.token, number, "x");
     let fresh = Scripted::context;
-    world.inform(&fresh(), signal(1)).expect("within its grace");
+    world.carry(&fresh(), signal(1)).expect("within its grace");
     world.pass(5_000);
-    let refused = world.inform(&fresh(), signal(2)).expect_err("its grace is over");
+    let refused = world.carry(&fresh(), signal(2)).expect_err("its grace is over");
     assert!(is_invalid_token(&refused), "{refused:?}");
     assert_eq!(kids(&mut world), ["k2"]);
 }
@@ -303,10 +308,10 @@ fn a_worker_reads_the_signals_that_resumed_in_their_order() {
     let (fence, waitpoint) = with_waitpoint(&mut world, &context);
     let mut command = suspend_on(fence, 1, any_at("b"), &[9]);
     command.condition = count(2, CountKind::DistinctSignals, &["b"]);
-    world.inform(&context, command).expect("suspended");
+    world.carry(&context, command).expect("suspended");
     for (number, payload) in [(5, Some(Arc::from(*b"yes"))), (3, None)] {
         let signal = DeliverSignal { payload, ..deliver(9, &waitpoint.token, number, "x") };
-        world.inform(&context, signal).expect("taken");
+        world.carry(&context, signal).expect("taken");
     }
     world.transact(grant(2)).expect("granted");
     let claimed = world.transact(take_resumed(2)).expect("claimed").outcome;
@@ -325,7 +330,7 @@ fn a_timeout_that_signals_is_read_as_a_signal() {
     let fence = leased(&mut world);
     let timeout = timeout(5_000, TimeoutBehaviour::AutoResumeWithTimeoutSignal);
     let command = Suspend { timeout, ..suspend(fence, 1, any_at("a")) };
-    world.inform(&context, command).expect("suspended");
+    world.carry(&context, command).expect("suspended");
     world.pass(5_000);
     world.transact(on_due()).expect("resumed");
     let offered = world.transact(offer(2)).expect("claimed").outcome;
@@ -374,13 +379,13 @@ fn retention_leaves_nothing_of_signals_and_output() {
         for sequence in 1..=attempt {
             world.transact(append(fence, sequence)).expect("appended");
         }
-        let opened = world.inform(&context, pending(fence, attempt, "p")).expect("opened");
+        let opened = world.carry(&context, pending(fence, attempt, "p")).expect("opened");
         for _ in 0..if attempt == 4 { 100 } else { 50 } {
             number += 1;
             let payload = Some(Arc::from(*b"yes"));
             let token = &opened.outcome.token;
             let signal = DeliverSignal { payload, ..deliver(attempt, token, number, "x") };
-            world.inform(&context, signal).expect("taken");
+            world.carry(&context, signal).expect("taken");
         }
         match attempt {
             4 => drop(world.transact(complete(fence, Some(b"result"))).expect("completed")),
@@ -401,7 +406,7 @@ fn retention_leaves_nothing_of_signals_and_output() {
         assert_eq!(frames_left(&mut world, attempt), 0, "of attempt {attempt}");
     }
     assert_eq!(world.count(EventKind::Removed), 1);
-    let gone = world.inform(&context, deliver(1, &WaitpointToken::new("k1:00"), 1, "x"));
+    let gone = world.carry(&context, deliver(1, &WaitpointToken::new("k1:00"), 1, "x"));
     assert!(is_invalid_token(&gone.expect_err("it is gone")));
 }
 
@@ -412,10 +417,10 @@ fn a_tick_takes_two_hundred_and_fifty_signals_in_one_go() {
     world.transact(submission.0).expect("created");
     let offered = world.transact(offer(1)).expect("claimed").outcome;
     let fence = offered.claimed().expect("claimed").fence();
-    let opened = world.inform(&context, pending(fence, 9, "p")).expect("opened").outcome;
+    let opened = world.carry(&context, pending(fence, 9, "p")).expect("opened").outcome;
     for number in 0..250 {
         let signal = deliver(9, &opened.token, number, "x");
-        world.inform(&context, signal).expect("taken");
+        world.carry(&context, signal).expect("taken");
     }
     world.transact(complete(fence, None)).expect("completed");
     world.pass(100_000);
@@ -424,4 +429,62 @@ fn a_tick_takes_two_hundred_and_fifty_signals_in_one_go() {
     let is_signal = |key: &RecordKey| matches!(key, RecordKey::Signal { .. });
     let left = world.store().records(partition).filter(|(key, _)| is_signal(key)).count();
     assert_eq!(left, 0);
+}
+
+/// A program that read the secrets before they were rotated back and forth accepts a token that was
+/// signed since.
+#[test]
+fn a_token_of_a_secret_that_signs_again_is_good_immediately() {
+    let mut world = Scripted::new();
+    let fence = leased(&mut world);
+    rotate(&mut world, "a", "0a", 1).expect("rotated");
+    let first = world.transact(pending(fence, 9, "b")).expect("opened").outcome;
+    rotate(&mut world, "b", "0a", 10).expect("rotated");
+    world.pass(20);
+    let program = Scripted::context();
+    let refused = world.carry(&program, deliver(9, &first.token, 1, "x"));
+    assert!(is_invalid_token(&refused.expect_err("its grace is over")));
+    rotate(&mut world, "a", "0a", 10_000).expect("rotated");
+    let second = world.transact(pending(fence, 10, "c")).expect("opened").outcome;
+    let taken = world.carry(&program, deliver(10, &second.token, 2, "x"));
+    assert!(taken.is_ok(), "{taken:?}");
+}
+
+/// An error inside a function can leave the entry of a signal that was never taken: it is removed
+/// with its execution.
+#[test]
+fn an_entry_without_its_signal_goes_with_its_execution() {
+    let (mut world, context) = (Scripted::new(), Scripted::context());
+    let (fence, _) = with_waitpoint(&mut world, &context);
+    world.transact(complete(fence, None)).expect("completed");
+    let index = IndexName::Signals { execution: execution_id().uuid() };
+    let (member, score) = (signal_id(9).uuid(), Some(Score::new(0)));
+    let left = IndexWrite { index: index.clone(), member, score };
+    let unit = Unit { index: vec![left], ..Unit::new(Purpose::Finish, 1) };
+    let (partition, units) = (execution_id().partition(), vec![unit]);
+    world.spoil(Request::Commit(Commit { partition, units }));
+    world.pass(ExecutionPolicy::default().retention_ms.get() + 60_000);
+    for _ in 0..8 {
+        tick(&mut world);
+        world.pass(10_000);
+    }
+    let (scan, now) = (Scan { partition, index, after: None, limit: 10 }, world.now());
+    let reply = world.store().handle(Request::Scan(scan), now);
+    assert_eq!(reply.body, ReplyBody::Scan(Scanned::default()));
+}
+
+/// Secrets that were just read are recent, whatever the host's estimate of the store's clock is and
+/// however far the clocks of two nodes are apart.
+#[test]
+fn a_wrong_clock_does_not_make_secrets_old() {
+    let apart = [(-10_000, 0), (0, 0), (10_000, 0), (0, -5_000), (0, 5_000), (9_000, 5_000)];
+    for (wrong_by, ahead) in apart {
+        let (mut world, context) = (Scripted::new(), Scripted::context());
+        let fence = leased(&mut world);
+        (world.script.wrong_by, world.script.secrets_ahead) = (wrong_by, ahead);
+        for (number, key) in [(9, "b"), (10, "c")] {
+            let opened = world.carry(&context, pending(fence, number, key));
+            assert!(opened.is_ok(), "{wrong_by} ms, {ahead} ms: {opened:?}");
+        }
+    }
 }

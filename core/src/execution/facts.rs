@@ -1,0 +1,106 @@
+//! The facts that a rule decides on.
+
+use crate::error::{Missing, Rejection};
+use crate::id::{Namespace, SuspensionId};
+use crate::time::{TimestampMs, Window};
+use crate::token::{Keyring, KnownKeyring};
+
+use super::record::{Execution, SignalRecord};
+
+/// Everything that a decision looks at besides the command and the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Facts<'a> {
+    /// The execution's record, if there is one.
+    pub record: Option<&'a Execution>,
+    /// The signal that the command names, from the same reply as the record; `None` if it was not
+    /// read.
+    pub signal: Option<&'a FoundSignal>,
+    /// The secrets of tokens; `None` if they were not read.
+    pub keyring: Option<&'a KnownKeyring>,
+    /// The buffered signals of the execution, as far as they were read.
+    pub buffered: Option<&'a BufferedSignals>,
+    /// The life and the suspension that the operation saw first; `None` if it saw no record before.
+    pub first_seen: Option<FirstSeen>,
+}
+
+/// The record of a signal that was looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FoundSignal {
+    /// There is no such record.
+    Absent,
+    /// The signal was taken before.
+    Taken(Box<SignalRecord>),
+}
+
+/// The signals of an execution that an operation has read, in the order of their numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BufferedSignals {
+    /// Every signal with a number below this one that can count is among them.
+    pub through: u32,
+    /// The signals.
+    pub signals: Vec<SignalRecord>,
+}
+
+/// The state of an execution for which an operator's call is meant: the one that its operation saw
+/// first. When the call is applied, a later life or a later suspension may have begun, which the
+/// operator has not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstSeen {
+    /// The life (replay count).
+    pub life: u32,
+    /// The first suspension, once the operation has seen one.
+    pub suspension: Option<SuspensionId>,
+}
+
+impl<'a> Facts<'a> {
+    /// The record of an execution and nothing else.
+    pub fn of(record: Option<&'a Execution>) -> Self {
+        Self { record, ..Self::default() }
+    }
+
+    /// The same facts as a namespace sees them: the executions of other namespaces do not exist.
+    #[must_use]
+    pub fn in_namespace(self, namespace: &Namespace) -> Self {
+        match self.record {
+            Some(record) if record.namespace != *namespace => {
+                Self { record: None, first_seen: None, ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// The execution's record.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is none.
+    pub fn execution(&self) -> Result<&'a Execution, Rejection> {
+        self.record.ok_or(Rejection::NotFound)
+    }
+
+    /// The secrets of tokens, if they were read recently enough to decide by.
+    ///
+    /// # Errors
+    ///
+    /// `Unread` if the operation has to read them first.
+    pub(super) fn ring(&self, now: TimestampMs) -> Result<&'a Keyring, Rejection> {
+        let unread = Rejection::Unread { what: Missing::Secrets };
+        self.keyring.map_or(Err(unread), |keyring| keyring.ring(now))
+    }
+
+    /// How long a decision by the secrets holds.
+    pub(super) fn keyring_window(&self) -> Window {
+        self.keyring.map_or(Window::ALWAYS, KnownKeyring::window)
+    }
+}
+
+impl FirstSeen {
+    /// The state of this record, for an operation that has seen `before` first.
+    pub fn noted(before: Option<Self>, record: &Execution) -> Self {
+        let suspension = record.suspension().map(|suspension| suspension.id);
+        match before {
+            Some(seen) => Self { suspension: seen.suspension.or(suspension), ..seen },
+            None => Self { life: record.counts.replays, suspension },
+        }
+    }
+}

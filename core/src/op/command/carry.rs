@@ -1,0 +1,466 @@
+//! The loop of every command: read, decide, commit, and decide again after a conflict.
+
+use crate::error::{Applied, Bug, EngineError, Missing, Rejection};
+use crate::execution::{
+    CommandSpec, Decide, Decision, Facts, FirstSeen, FoundSignal, IdentityKind, SignalRecord,
+    Verdict,
+};
+use crate::op::doubt::{Doubt, Evidence, SentCommit};
+use crate::op::loaded::{Loaded, load, signal_key, unreadable, value_key};
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
+use crate::partition::Partition;
+use crate::planted::planted;
+use crate::store::codec::Codec;
+use crate::store::{
+    Commit, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply, Version,
+};
+use crate::time::{HostTime, TimestampMs};
+
+use super::commit_unit::{CommitUnit, Stamp, commit_unit, quarantine};
+use super::facts::ReadFacts;
+
+/// Carries one command to its execution, and reads the facts that it needs.
+///
+/// A rejection or a recognised repeat is final only when it was decided on the record and the time
+/// of one and the same reply; decided on less, it triggers a read and a second decision. After an
+/// ambiguous failure the operation reads and decides again, and recognises its own work.
+/// \[INV-IDENTITY-1\]
+#[derive(Clone, Debug)]
+pub struct CarryCommand<C: Decide> {
+    command: C,
+    spec: CommandSpec,
+    known: Known,
+    patience: Patience,
+    pending: Pending<C::Outcome>,
+    doubt: Doubt,
+    first_sent: Option<TimestampMs>,
+    first_seen: Option<FirstSeen>,
+    /// The facts besides the record, for a command that needs any.
+    facts: Option<Box<ReadFacts>>,
+}
+
+/// What an operation knows of a record before its first step.
+#[derive(Clone, Debug, Default)]
+pub enum Known {
+    /// Nothing: it reads first.
+    #[default]
+    Nothing,
+    /// Probably there is no record.
+    Absent,
+    /// The record was this one some time ago.
+    Stale(Loaded),
+    /// The record was this one at this time, in a reply that was just received.
+    Fresh(Loaded, TimestampMs),
+}
+
+/// A command that took effect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Committed<T> {
+    /// The outcome of the rule.
+    pub outcome: T,
+    /// Whether it was recognised as applied before.
+    pub repeat: bool,
+    /// The values that the command fetches, in order.
+    pub values: Vec<Fetched>,
+    /// The store's clock when it answered.
+    pub at: TimestampMs,
+    /// The host's clock when the command was first sent: the earliest instant at which it can have
+    /// been applied.
+    pub first_sent: TimestampMs,
+    /// The record after the command, so that the next command on it needs no read; `None` if it was
+    /// removed.
+    pub record: Option<Loaded>,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Pending<T> {
+    #[default]
+    Nothing,
+    Read,
+    Commit(CommitInFlight<T>),
+    Quarantine(Bug),
+}
+
+/// A commit whose reply is awaited.
+#[derive(Clone, Debug)]
+struct CommitInFlight<T> {
+    /// The outcome if the commit applies.
+    outcome: T,
+    sent: SentCommit,
+    /// The record if the commit applies.
+    after: Option<Loaded>,
+}
+
+/// What a decision is made on.
+struct Basis {
+    record: Option<Loaded>,
+    /// The record of the signal that the command names.
+    signal: Option<FoundSignal>,
+    /// The store's clock.
+    at: TimestampMs,
+    /// Whether all of it is of one reply.
+    fresh: bool,
+    /// The values that the command fetches, if they are of the same reply.
+    values: Option<Vec<Fetched>>,
+}
+
+type Output<T> = Result<Committed<T>, EngineError>;
+
+impl<C: Decide> CarryCommand<C> {
+    /// An operation that knows nothing of the record yet.
+    pub fn new(command: C, patience: Patience) -> Self {
+        Self::knowing(command, Known::Nothing, patience)
+    }
+
+    /// An operation that begins with a known record.
+    pub fn knowing(command: C, known: Known, mut patience: Patience) -> Self {
+        let spec = command.spec();
+        let facts = ReadFacts::new(&spec, &mut patience);
+        let (pending, doubt) = (Pending::Nothing, Doubt::default());
+        let (first_sent, first_seen) = (None, None);
+        Self { command, spec, known, patience, pending, doubt, first_sent, first_seen, facts }
+    }
+
+    /// The command that it carries.
+    pub const fn command(&self) -> &C {
+        &self.command
+    }
+
+    fn start(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
+        self.patience.begin(now);
+        match &mut self.facts {
+            Some(facts) => facts.begin(now).then(|read| self.facts_were_read(read, now)),
+            None => self.go_on(now),
+        }
+    }
+
+    fn facts_were_read(
+        &mut self,
+        read: Result<(), EngineError>,
+        now: HostTime,
+    ) -> Step<Output<C::Outcome>> {
+        match read {
+            Ok(()) => self.go_on(now),
+            Err(error) => Step::fail(error),
+        }
+    }
+
+    /// Decides on the known record, or reads it.
+    fn go_on(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
+        let (signal, values) = (None, None);
+        let stale = |record| Basis { record, signal, at: now.store, fresh: false, values };
+        match std::mem::take(&mut self.known) {
+            // A signal's record is decided on only in the reply that has it.
+            _ if self.spec.needs.signal.is_some() => self.read(),
+            Known::Nothing => self.read(),
+            Known::Absent => self.decide(stale(None), now),
+            Known::Stale(loaded) => self.decide(stale(Some(loaded)), now),
+            Known::Fresh(loaded, at) => {
+                // The values were not read with it: a repeat has to read them.
+                let values = self.no_values();
+                let record = Some(loaded);
+                self.decide(Basis { record, signal: None, at, fresh: true, values }, now)
+            }
+        }
+    }
+
+    /// The values of a command that fetches none.
+    fn no_values(&self) -> Option<Vec<Fetched>> {
+        self.spec.fetches.is_empty().then(Vec::new)
+    }
+
+    fn read(&mut self) -> Step<Output<C::Outcome>> {
+        let id = self.spec.execution_id;
+        self.pending = Pending::Read;
+        let signal = self.spec.needs.signal.map(|signal| signal_key(&id, signal));
+        Step::Send(Request::Read(Read {
+            partition: id.partition(),
+            records: [RecordKey::of(&id)].into_iter().chain(signal).collect(),
+            values: self.spec.fetches.iter().map(|kind| value_key(&id, *kind)).collect(),
+        }))
+    }
+
+    fn decide(&mut self, basis: Basis, now: HostTime) -> Step<Output<C::Outcome>> {
+        let (at, fresh) = (basis.at, basis.fresh);
+        let record = basis.record.as_ref().map(|loaded| &*loaded.execution);
+        if let Some(record) = record {
+            self.first_seen = Some(FirstSeen::noted(self.first_seen, record));
+        }
+        let evidence = self.evidence(basis.record.as_ref());
+        if fresh {
+            self.doubt.settle_refused(&evidence);
+        }
+        let facts = Facts {
+            record,
+            signal: basis.signal.as_ref(),
+            keyring: self.facts.as_ref().and_then(|facts| facts.keyring()),
+            buffered: self.facts.as_ref().map(|facts| facts.buffered()),
+            first_seen: self.first_seen,
+        };
+        match (self.command.decide(&facts, at), basis.values) {
+            (Err(rejection), _) if fresh || planted!(StaleRejectionTrusted) => {
+                self.rejected(rejection, basis.record, at, now)
+            }
+            (Ok(Verdict::Repeat(outcome)), Some(values)) if fresh => {
+                let first_sent = self.first_sent.unwrap_or(now.local);
+                let (repeat, record) = (true, basis.record);
+                Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
+            }
+            (Err(_) | Ok(Verdict::Repeat(_)), _) => self.read(),
+            (Ok(Verdict::Apply(_)), _)
+                if fresh && self.may_be_applied_twice(&basis.record, now) =>
+            {
+                Step::fail(self.moved_on("it would be applied a second time", now))
+            }
+            (Ok(Verdict::Apply(decision)), _) => self.commit(decision, basis.record, at, now),
+        }
+    }
+
+    fn commit(
+        &mut self,
+        decision: Decision<C::Outcome>,
+        current: Option<Loaded>,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<Output<C::Outcome>> {
+        let id = self.spec.execution_id;
+        let nonce = self.patience.nonce();
+        let stamp = Stamp {
+            codec: self.patience.codec(),
+            now: at,
+            patience: self.patience.left(now),
+            nonce,
+            purpose: self.spec.purpose,
+        };
+        let CommitUnit { unit, outcome, after } =
+            commit_unit(&id, current.as_ref(), decision, stamp, self.spec.fetches);
+        let Evidence { version: expected, mark } = self.evidence(current.as_ref());
+        let sent = SentCommit { expected, nonce, until: unit.window.not_after, mark };
+        self.pending = Pending::Commit(CommitInFlight { outcome, sent, after });
+        self.first_sent.get_or_insert(now.local);
+        self.known = current.map_or(Known::Absent, Known::Stale);
+        Step::Send(Request::Commit(Commit { partition: id.partition(), units: vec![unit] }))
+    }
+
+    /// Decides on records as the store returned them: the execution's, and after it the signal's if
+    /// the command names one.
+    fn decide_on(
+        &mut self,
+        records: Vec<Option<Stored>>,
+        values: Option<Vec<Fetched>>,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<Output<C::Outcome>> {
+        let mut records = records.into_iter();
+        let stored = records.next().flatten();
+        let signal = self.spec.needs.signal.map(|_| records.next().flatten());
+        let signal = signal.map(|stored| found_signal(stored, self.patience.codec())).transpose();
+        let signal = match signal {
+            Ok(signal) => signal,
+            Err(error) => return Step::fail(error),
+        };
+        let loaded = stored.as_ref().map(|stored| load(stored, self.patience.codec()));
+        let mut record = match loaded.transpose() {
+            Ok(record) => record,
+            Err(EngineError::Bug(bug @ Bug::CorruptRecord { .. })) => {
+                let id = self.spec.execution_id;
+                let version = stored.map_or(Version::ABSENT, |stored| stored.version);
+                self.pending = Pending::Quarantine(bug);
+                let units = vec![quarantine(id.uuid(), version, None, at)];
+                return Step::Send(Request::Commit(Commit { partition: id.partition(), units }));
+            }
+            Err(error) => return Step::fail(error),
+        };
+        if let (true, Some(found), Known::Stale(old)) =
+            (planted!(OldDecisionRetried), &mut record, &self.known)
+        {
+            found.execution = old.execution.clone();
+        }
+        self.decide(Basis { record, signal, at, fresh: true, values }, now)
+    }
+
+    fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output<C::Outcome>> {
+        match (std::mem::take(&mut self.pending), reply.body) {
+            (_, ReplyBody::OverBound(over)) => Step::fail(over),
+            (Pending::Read, ReplyBody::Read(read)) => {
+                self.decide_on(read.records, Some(read.values), reply.at, now)
+            }
+            (Pending::Quarantine(bug), _) => Step::fail(EngineError::Bug(bug)),
+            (Pending::Commit(commit), ReplyBody::Commit(mut units)) => match units.pop() {
+                Some(unit) => self.on_commit(unit, reply.at, commit, now),
+                None => Step::fail(Bug::unexpected_reply(self.spec.name)),
+            },
+            _ => Step::fail(Bug::unexpected_reply(self.spec.name)),
+        }
+    }
+
+    /// Goes on after the store's answer to a commit.
+    fn on_commit(
+        &mut self,
+        reply: UnitReply,
+        at: TimestampMs,
+        commit: CommitInFlight<C::Outcome>,
+        now: HostTime,
+    ) -> Step<Output<C::Outcome>> {
+        let CommitInFlight { outcome, sent, after: record } = commit;
+        match reply {
+            UnitReply::Committed { fetched: values } => {
+                let first_sent = self.first_sent.unwrap_or(now.local);
+                let repeat = false;
+                Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
+            }
+            UnitReply::Conflict { current } => {
+                let found = current.first().and_then(Option::as_ref);
+                let version = found.map_or(Version::ABSENT, |stored| stored.version);
+                self.doubt.conflicted(sent, version);
+                match self.patience.after_conflict(self.spec.name) {
+                    Err(error) => Step::fail(error),
+                    Ok(None) => self.decide_on(current, self.no_values(), at, now),
+                    Ok(Some(wait)) => {
+                        self.known = Known::Nothing;
+                        Step::Wait(wait)
+                    }
+                }
+            }
+            UnitReply::OutsideWindow => {
+                self.doubt.refused(sent);
+                self.known = Known::Nothing;
+                Step::retry(self.patience.after_refusal(self.spec.name))
+            }
+        }
+    }
+
+    /// Reads the facts that the rule asks for, or ends with the rejection.
+    fn rejected(
+        &mut self,
+        rejection: Rejection,
+        current: Option<Loaded>,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<Output<C::Outcome>> {
+        let is_certain = self.is_certain(current.as_ref(), at, now);
+        // After the missing facts were read, the operation goes on from this record, unless a
+        // commit may be applied: then the record has to be read again.
+        let known = current.filter(|_| self.doubt.is_empty());
+        self.known = known.map_or(Known::Nothing, Known::Stale);
+        let is_doubtful = self.facts.as_ref().is_some_and(|facts| facts.is_doubtful());
+        let missing = match &rejection {
+            Rejection::Unread { what } => Some(*what),
+            _ if !is_certain => return Step::fail(self.moved_on(&rejection.to_string(), now)),
+            // A token that was just signed is not refused by secrets that were read before.
+            Rejection::InvalidToken if is_doubtful => Some(Missing::Secrets),
+            _ => None,
+        };
+        match (missing, &mut self.facts) {
+            (Some(what), Some(facts)) => {
+                facts.read(what, at, now).then(|read| self.facts_were_read(read, now))
+            }
+            _ => Step::fail(rejection),
+        }
+    }
+
+    /// Whether nothing can overturn a rejection. After an ambiguous send that is so only if the
+    /// record shows that the lost commit did not apply, and never will: it may still arrive while
+    /// its window is open.
+    fn is_certain(&self, current: Option<&Loaded>, at: TimestampMs, now: HostTime) -> bool {
+        let evidence = self.evidence(current);
+        self.doubt.unanswered_are_disproved(&evidence)
+            && !self.doubt.may_still_apply(evidence.version, at)
+            && !self.may_be_removed(current, now)
+    }
+
+    /// Whether a command that could be applied now may be applied already, by a commit of which
+    /// nothing is left in the record. \[INV-IDENTITY-1\]
+    fn may_be_applied_twice(&self, current: &Option<Loaded>, now: HostTime) -> bool {
+        let current = current.as_ref();
+        let evidence = self.evidence(current);
+        self.may_be_removed(current, now)
+            || self.may_be_forgotten(current) && !self.doubt.is_disproved(&evidence)
+    }
+
+    /// What a record shows of the commits of this operation.
+    fn evidence(&self, current: Option<&Loaded>) -> Evidence {
+        Evidence {
+            version: current.map_or(Version::ABSENT, |loaded| loaded.version),
+            mark: current.and_then(|loaded| self.spec.identity.mark(&loaded.execution)),
+        }
+    }
+
+    /// Whether the record may have forgotten the command while the same execution goes on: a grant
+    /// when it ends or is consumed, a lease when it is given back, a suspension when another one
+    /// follows, an operator's call when enough others follow. That the command could be applied
+    /// then does not show that it never was. \[INV-IDENTITY-1\]
+    fn may_be_forgotten(&self, current: Option<&Loaded>) -> bool {
+        match self.spec.identity {
+            IdentityKind::Grant | IdentityKind::Lease | IdentityKind::Suspension => true,
+            IdentityKind::Request => {
+                current.is_some_and(|loaded| loaded.execution.requests.is_full())
+            }
+            IdentityKind::Creator
+            | IdentityKind::Fence
+            | IdentityKind::Waitpoint
+            | IdentityKind::Signal
+            | IdentityKind::Sequence
+            | IdentityKind::Absolute => false,
+        }
+    }
+
+    /// Whether a lost commit may have created an execution that has ended and was removed since.
+    /// Creating it again would run it a second time. \[INV-IDENTITY-1\]
+    fn may_be_removed(&self, current: Option<&Loaded>, now: HostTime) -> bool {
+        let passed = self.first_sent.map(|sent| now.local.since(sent));
+        let bound = self.spec.resend_within;
+        current.is_none()
+            && self.doubt.has_unanswered()
+            && bound.is_some_and(|bound| passed.is_some_and(|passed| passed >= bound))
+            && !planted!(ResendBoundForgotten)
+    }
+
+    /// The error of a command that may or may not be applied.
+    fn moved_on(&self, why: &str, now: HostTime) -> EngineError {
+        let (op, elapsed) = (self.spec.name, self.patience.elapsed(now));
+        EngineError::Timeout { op, elapsed, applied: Applied::Unknown }
+            .context(format!("a reply was lost and the record has moved on since ({why})"))
+    }
+}
+
+/// A signal's record as the store returned it.
+fn found_signal(stored: Option<Stored>, codec: &Codec) -> Result<FoundSignal, EngineError> {
+    Ok(match stored {
+        None => FoundSignal::Absent,
+        Some(stored) => {
+            let signal = codec.decode::<SignalRecord>(&stored.bytes).map_err(unreadable)?;
+            FoundSignal::Taken(Box::new(signal))
+        }
+    })
+}
+
+impl<C: Decide> Operation for CarryCommand<C> {
+    type Output = Output<C::Outcome>;
+
+    fn partition(&self) -> Option<Partition> {
+        Some(self.spec.execution_id.partition())
+    }
+
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        if let Some(facts) = self.facts.as_mut().filter(|facts| facts.is_reading()) {
+            let read = facts.resume(event, self.doubt.applied(), now);
+            return read.then(|read| self.facts_were_read(read, now));
+        }
+        match event {
+            Event::Start => self.start(now),
+            Event::Wake => self.go_on(now),
+            Event::Reply(reply) => self.on_reply(reply, now),
+            Event::Failure(failure) => {
+                if let Pending::Commit(commit) = std::mem::take(&mut self.pending) {
+                    self.doubt.failed(commit.sent, &failure);
+                }
+                self.facts.iter_mut().for_each(|facts| facts.forget_signals());
+                self.known = Known::Nothing;
+                let (op, applied) = (self.spec.name, self.doubt.applied());
+                Step::retry(self.patience.after_failure(op, &failure, applied, now))
+            }
+        }
+    }
+}
