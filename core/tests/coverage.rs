@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::common::exploration::{
+use crate::one_record::exploration::{
     Effect, OBSERVED, Observation, Place, TIME, command_names, place_name, places,
 };
 use ff_core::error::{RejectionKind, TABLE};

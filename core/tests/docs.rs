@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::common::exploration::{
+use crate::common::{at, attempt_id, execution_id, ms};
+use crate::one_record::exploration::{
     Effect, OBSERVED, Place, TIME, command_names, place_name, places,
 };
-use crate::common::{at, attempt_id, execution_id, ms};
 use ff_core::capability::CapabilityError;
 use ff_core::error::{
     Applied, Bug, EngineError, ErrorRow, Missing, Rejection, RejectionKind, TABLE,

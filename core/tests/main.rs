@@ -2,15 +2,10 @@
 
 mod common;
 
-mod agents;
-mod audit;
 mod boundaries;
 mod coverage;
 mod docs;
-mod facts;
 mod golden;
-mod lost_replies;
-mod operations;
-mod output;
+mod one_record;
 mod rules;
 mod store;

@@ -8,9 +8,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::common::exploration::command_names;
-use crate::common::run::Run;
-use crate::common::steps::{sequences, submissions};
+use crate::one_record::exploration::command_names;
+use crate::one_record::run::Run;
+use crate::one_record::steps::{sequences, submissions};
 use ff_core::execution::{Decide, Situation, situation};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

@@ -16,6 +16,8 @@ pub mod wire;
 // clients of servers. Their files are compiled here again, so that each check has one source.
 #[path = "../../core/tests/common/mod.rs"]
 mod common;
+#[path = "../../core/tests/one_record/mod.rs"]
+mod one_record;
 #[allow(dead_code, unused_imports, reason = "the suites of stores use all of it")]
 #[path = "../../tests/src/conformance/mod.rs"]
 mod conformance;

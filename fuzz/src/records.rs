@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::calls;
 use crate::common::suspending::{decide as decide_by, key, known_secret, waitpoint_id};
-use crate::common::waits::waits;
+use crate::one_record::waits::waits;
 use crate::common::{Bench, at};
 
 /// Decodes the bytes as a record. The first byte selects the kind.

@@ -25,8 +25,8 @@
 //! 7. `store`: the simulated store, which checks every request that it serves;
 //! 8. `process`: the simulated processes;
 //! 9. `world`: the event loop of a seeded run, and runs of seeds and plans; `exhaustive`:
-//!    [`crash_points`] and [`explore`]; `simulation`: users' handlers ([`Simulation`]). These three
-//!    do not import from each other;
+//!    [`crash_points`], [`explore`] and [`scripted`]; `simulation`: users' handlers
+//!    ([`Simulation`]). These three do not import from each other;
 //! 10. [`bugs`]: the search for planted bugs.
 //!
 //! The check of an invariant compares the state before a step with the state after it, without
@@ -47,7 +47,7 @@ mod world;
 
 pub use ff_sim_macros::test;
 
-pub use exhaustive::{crash_points, explore};
+pub use exhaustive::{crash_points, explore, scripted};
 pub use plan::{ActionId, ActionKind, FaultId, FaultKind, Overrides, Plan};
 pub use report::coverage::{self, Coverage};
 pub use report::invariants::{Invariant, InvariantSet, UnknownInvariant};

@@ -14,9 +14,9 @@ use ff_core::time::TimestampMs;
 
 use super::due;
 use crate::common::suspending::{
-    Reads, any_at, pending, resume, signal_id, suspend, suspend_on, suspension_id, timeout,
+    BEHAVIOURS, Reads, any_at, pending, resume, signal_id, suspend, suspend_on, suspension_id,
+    timeout,
 };
-use crate::common::waits::BEHAVIOURS;
 use crate::common::{
     Bench, LEASE, START, Submission, at, call, call_for, cancel, complete, delay, fail, ms, offer,
     replay,

@@ -126,7 +126,7 @@ fn every_command_has_a_wire_form_that_round_trips() {
     }
     // What has none is made by the engine itself.
     let made_by_engine = ["offer", "admit", "on_due", "forget_signals"];
-    let missing: Vec<String> = crate::common::exploration::command_names()
+    let missing: Vec<String> = crate::one_record::exploration::command_names()
         .into_iter()
         .filter(|name| !names.contains(name.as_str()) && !made_by_engine.contains(&&**name))
         .collect();

@@ -4,3 +4,4 @@ mod carrier;
 pub mod crash_points;
 pub mod explore;
 mod inputs;
+pub mod scripted;

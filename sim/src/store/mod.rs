@@ -6,6 +6,7 @@ mod condition;
 mod failover;
 #[cfg(feature = "lua")]
 mod lua;
+mod memory;
 mod server;
 #[cfg(feature = "planted-bugs")]
 pub mod spoil;

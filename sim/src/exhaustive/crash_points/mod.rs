@@ -36,7 +36,8 @@ use crate::report::{Broken, ensure};
 
 use boundary::{Continuation, Point};
 use cases::{CASES, Case, Subject};
-use fixture::{Fixture, Next};
+pub(in crate::exhaustive) use fixture::Fixture;
+use fixture::Next;
 use judge::Reference;
 use others::{Rival, heal};
 

@@ -3,25 +3,28 @@
 
 use std::sync::Arc;
 
-use crate::common::suspending::{any_at, append, suspend};
-use crate::common::world::{World, carry, others, patience, terms};
-use crate::common::{START, complete, execution_id, offer};
 use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::{AppendFrame, CloseReason, Fence, Frame, MAX_FRAME_PAYLOAD};
 use ff_core::id::{AttemptIndex, FrameType};
 use ff_core::op::{FramePage, ReadFrames};
 use ff_core::store::Cursor;
 use ff_core::store::bounds::MAX_FRAMES_BYTES;
+use ff_sim::scripted::Scripted;
+
+use super::{before_call, leased};
+use crate::common::suspending::{any_at, append, suspend};
+use crate::common::{START, complete, execution_id, offer};
 
 fn read(
-    world: &mut World,
+    world: &mut Scripted,
     from: Cursor,
     limit: u32,
     only: Option<&str>,
 ) -> Result<FramePage, EngineError> {
     let only = only.map(|text| FrameType::try_new(text).expect("a type"));
     let (id, attempt) = (execution_id(), AttemptIndex(0));
-    let reading = ReadFrames::new(id, attempt, from, limit, patience(10_000)).expect("a limit");
+    let reading =
+        ReadFrames::new(id, attempt, from, limit, Scripted::patience(10_000)).expect("a limit");
     world.drive(reading.only(only))
 }
 
@@ -37,8 +40,8 @@ fn typed(fence: Fence, sequence: u64, text: &str) -> AppendFrame {
 
 #[test]
 fn a_page_of_output_is_empty_only_where_nothing_wanted_follows() {
-    let mut world = World::new();
-    let fence = world.leased();
+    let mut world = Scripted::new();
+    let fence = leased(&mut world);
     for sequence in 1..=30 {
         let text = if sequence == 25 { "progress" } else { "log" };
         world.transact(typed(fence, sequence, text)).expect("appended");
@@ -64,33 +67,33 @@ fn a_page_of_output_is_empty_only_where_nothing_wanted_follows() {
     assert_eq!(all, (1..=31).collect::<Vec<_>>());
     for limit in [0, 10_001] {
         let (id, attempt) = (execution_id(), AttemptIndex(0));
-        let refused = ReadFrames::new(id, attempt, Cursor::Start, limit, patience(1));
+        let refused = ReadFrames::new(id, attempt, Cursor::Start, limit, Scripted::patience(1));
         assert!(matches!(refused, Err(Rejection::InvalidInput { field: "limit", .. })));
     }
 }
 
 #[test]
 fn a_reader_at_the_end_is_told_why_no_more_comes() {
-    let (mut world, terms) = (World::new(), terms());
+    let (mut world, context) = (Scripted::new(), Scripted::context());
     let absent = read(&mut world, Cursor::Start, 10, None).expect_err("there is none");
     assert!(matches!(absent, EngineError::NotFound { .. }), "{absent:?}");
-    let fence = world.leased();
+    let fence = leased(&mut world);
     world.transact(append(fence, 1)).expect("appended");
     let page = read(&mut world, Cursor::Start, 10, None).expect("read");
-    let end = |world: &mut World| read(world, page.next, 10, None).expect("read").closed;
+    let end = |world: &mut Scripted| read(world, page.next, 10, None).expect("read").closed;
     assert_eq!(end(&mut world), None);
-    world.true_now = START + 50_000;
+    world.set(START + 50_000);
     assert_eq!(end(&mut world), Some(CloseReason::LeaseExpired));
     let offered = world.transact(offer(2)).expect("taken over").outcome;
     let fence = offered.claimed().expect("claimed").fence();
     assert_eq!(end(&mut world), Some(CloseReason::Reclaimed));
-    carry(&mut world, &terms, suspend(fence, 1, any_at("a"))).expect("suspended");
+    world.carry(&context, suspend(fence, 1, any_at("a"))).expect("suspended");
     let reading = |attempt| {
         let attempt = AttemptIndex(attempt);
-        ReadFrames::new(execution_id(), attempt, Cursor::Start, 10, patience(10_000))
+        ReadFrames::new(execution_id(), attempt, Cursor::Start, 10, Scripted::patience(10_000))
     };
     let closed =
-        |world: &mut World| world.drive(reading(1).expect("a limit")).expect("read").closed;
+        |world: &mut Scripted| world.drive(reading(1).expect("a limit")).expect("read").closed;
     assert_eq!(closed(&mut world), None, "it goes on when it is resumed");
     // Everything that is there is read before the end is told.
     let page = read(&mut world, Cursor::Start, 10, None).expect("read");
@@ -99,18 +102,12 @@ fn a_reader_at_the_end_is_told_why_no_more_comes() {
 
 #[test]
 fn a_frame_that_comes_before_the_end_is_not_missed() {
-    let mut world = World::new();
-    let fence = world.leased();
-    let mut turns = 0;
+    let mut world = Scripted::new();
+    let fence = leased(&mut world);
     // The reader has seen the end of the output; then a frame comes, and the attempt is over.
-    world.meddle = Box::new(move |store, now| {
-        turns += 1;
-        if turns == 2 {
-            others(store, now, |other| {
-                other.transact(append(fence, 1)).expect("appended");
-                other.transact(complete(fence, None)).expect("completed");
-            });
-        }
+    world.script.meddle = before_call(2, move |other| {
+        other.transact(append(fence, 1)).expect("appended");
+        other.transact(complete(fence, None)).expect("completed");
     });
     let page = read(&mut world, Cursor::Start, 10, None).expect("read");
     assert_eq!((sequences(&page), page.closed), (vec![1], None));
@@ -120,8 +117,8 @@ fn a_frame_that_comes_before_the_end_is_not_missed() {
 
 #[test]
 fn a_reader_that_is_behind_what_is_kept_is_told_of_the_gap() {
-    let mut world = World::new();
-    let fence = world.leased();
+    let mut world = Scripted::new();
+    let fence = leased(&mut world);
     let large = |sequence| {
         let command = append(fence, sequence);
         let payload = Arc::from(vec![0; MAX_FRAME_PAYLOAD]);

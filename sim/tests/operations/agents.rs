@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::common::{START, Submission, at, capabilities, execution_id, ms};
 use ff_core::agent::{
     ClaimedWork, Scheduler, Timekeeper, WorkerAgent, WorkerGrant, WorkerProfile, WorkerRequest,
 };
@@ -11,58 +10,45 @@ use ff_core::entropy::Entropy;
 use ff_core::error::{Bug, EngineError, Rejection};
 use ff_core::execution::{ClaimKind, DueKind, Execution, Renewed, Situation, situation};
 use ff_core::id::{ExecutionId, LaneId, Namespace, WorkerId, WorkerInstanceId};
-use ff_core::op::{
-    CarryCommand, Committed, DueReport, Event, HOLD, Known, Operation, OperationContext, Patience,
-    Step, load,
-};
+use ff_core::op::{Committed, DueReport, Event, HOLD, Operation, Step};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
 use ff_core::store::codec::{Codec, FORMAT};
-use ff_core::store::{
-    Commit, IndexName, IndexWrite, MemoryStore, RecordKey, Request, Unit, Version,
-};
+use ff_core::store::{Commit, IndexName, IndexWrite, RecordKey, Request, Unit, Version};
 use ff_core::time::{DurationMs, HostTime};
+use ff_sim::scripted::Scripted;
 use uuid::Uuid;
+
+use crate::common::{START, Submission, at, capabilities, execution_id, ms};
 
 /// A store that always answers, at a time that a test sets.
 struct World {
-    store: MemoryStore,
-    now: u64,
-    calls: u64,
+    store: Scripted,
     config: PartitionConfig,
-}
-
-/// The terms of a program of this build.
-fn terms(milliseconds: u64) -> OperationContext {
-    OperationContext::new(ms(milliseconds), Codec::default())
 }
 
 impl World {
     fn new(partitions: u16) -> Self {
         let config = PartitionConfig { num_flow_partitions: partitions, ..Default::default() };
-        Self { store: MemoryStore::new(1), now: START, calls: 0, config }
+        let mut store = Scripted::new();
+        store.script.latency = 0;
+        Self { store, config }
+    }
+
+    fn now(&self) -> u64 {
+        self.store.now().get()
     }
 
     fn host(&self) -> HostTime {
-        HostTime { local: at(self.now), store: at(self.now) }
+        self.store.host()
     }
 
-    fn drive<O: Operation>(&mut self, mut operation: O) -> O::Output {
-        let mut step = operation.resume(Event::Start, self.host());
-        loop {
-            step = match step {
-                Step::Done(output) => return output,
-                Step::Wait(wait) => {
-                    self.now += wait.get();
-                    operation.resume(Event::Wake, self.host())
-                }
-                Step::Send(request) => {
-                    self.calls += 1;
-                    let reply = self.store.handle(request, at(self.now));
-                    operation.resume(Event::Reply(reply), self.host())
-                }
-            };
-        }
+    fn drive<O: Operation>(&mut self, operation: O) -> O::Output {
+        self.store.drive(operation)
+    }
+
+    fn calls(&self) -> usize {
+        self.store.script.calls.len()
     }
 
     /// Submits executions with these numbers as uuids, all in partition 0.
@@ -76,8 +62,7 @@ impl World {
         let mut create = submission.0;
         create.execution_id = id(number);
         create.position = number as u16;
-        let patience = Patience::new(terms(1_000), Entropy::from_u64(number as u64));
-        self.drive(CarryCommand::knowing(create, Known::Absent, patience)).expect("it is created");
+        self.store.transact(create).expect("it is created");
     }
 
     fn worker(&self, name: u64, tokens: &[&str]) -> WorkerAgent {
@@ -89,7 +74,7 @@ impl World {
             capabilities: capabilities(tokens),
             slots: 4,
             lease_ttl: ms(3_000),
-            context: terms(10_000),
+            context: Scripted::context(),
             partitions: self.config,
         };
         WorkerAgent::new(profile, Entropy::from_u64(name))
@@ -102,45 +87,36 @@ impl World {
     }
 
     fn tick(&mut self) -> DueReport {
-        let entropy = Entropy::from_u64(self.now);
-        let mut timekeeper = Timekeeper::new(self.config, terms(10_000), entropy);
+        let entropy = Entropy::from_u64(self.now());
+        let mut timekeeper = Timekeeper::new(self.config, Scripted::context(), entropy);
         self.drive(timekeeper.apply_due()).expect("the store answers")
     }
 
-    fn record(&self, number: u128) -> Execution {
-        let key = RecordKey::Execution(Uuid::from_u128(number));
-        let mut records = self.store.records(Partition::flow(0));
-        let (_, stored) = records.find(|(held, _)| **held == key).expect("it is there");
-        let loaded = load(stored, &Codec::default()).expect("it decodes");
-        std::sync::Arc::unwrap_or_clone(loaded.execution)
+    fn situation(&mut self, number: u128) -> Situation {
+        let record = self.store.record(&id(number)).expect("it is there");
+        situation(&record.execution, self.store.now())
     }
 
-    fn situation(&self, number: u128) -> Situation {
-        situation(&self.record(number), at(self.now))
-    }
-
-    fn entries(&self, name: &IndexName) -> Vec<(i64, u128)> {
-        let entries = self.store.entries(Partition::flow(0)).filter(|(held, _)| *held == name);
+    fn entries(&mut self, name: &IndexName) -> Vec<(i64, u128)> {
+        let entries = self.store.store().entries(Partition::flow(0));
+        let entries = entries.filter(|(held, _)| *held == name);
         entries.map(|(_, entry)| (entry.score.get(), entry.member.as_u128())).collect()
     }
 
     /// Overwrites a record with bytes that no program wrote.
     fn spoil(&mut self, number: u128, bytes: &[u8]) {
-        let uuid = Uuid::from_u128(number);
+        let (uuid, version) = (Uuid::from_u128(number), self.store.record(&id(number)));
         let key = RecordKey::Execution(uuid);
-        let version = {
-            let mut records = self.store.records(Partition::flow(0));
-            records.find(|(held, _)| **held == key).map(|(_, stored)| stored.version)
-        };
+        let version = version.map_or(Version::ABSENT, |loaded| loaded.version);
         let unit = Unit {
-            expect: vec![(key.clone(), version.unwrap_or(Version::ABSENT))],
+            expect: vec![(key.clone(), version)],
             put: vec![(key, bytes.into())],
             // At the head of the lane, before everything else.
             index: vec![IndexWrite { index: eligible(), member: uuid, score: Some(Score::MIN) }],
             ..Unit::new(ff_core::execution::Purpose::Admit, 1)
         };
         let commit = Commit { partition: Partition::flow(0), units: vec![unit] };
-        self.store.handle(Request::Commit(commit), at(self.now));
+        self.store.spoil(Request::Commit(commit));
     }
 }
 
@@ -179,7 +155,7 @@ fn two_draws_that_run_side_by_side_never_get_the_same_execution() {
         for (step, operation) in steps.iter_mut().zip([&mut first, &mut second]) {
             match step.take() {
                 Some(Step::Send(request)) => {
-                    let reply = world.store.handle(request, at(world.now));
+                    let reply = world.store.call(request).expect("a reply");
                     *step = Some(operation.resume(Event::Reply(reply), world.host()));
                 }
                 Some(Step::Done(Ok((work, _)))) => {
@@ -200,9 +176,9 @@ fn a_claim_of_one_costs_a_take_and_a_commit_once_the_work_is_found() {
     world.submit(1..=20);
     let mut worker = world.worker(1, &[]);
     assert_eq!(numbers(&world.claim(&mut worker, 1)), [1]);
-    let before = world.calls;
+    let before = world.calls();
     assert_eq!(numbers(&world.claim(&mut worker, 1)), [2]);
-    assert_eq!(world.calls - before, 2);
+    assert_eq!(world.calls() - before, 2);
 }
 
 #[test]
@@ -239,8 +215,7 @@ fn a_corrupt_record_goes_into_quarantine_and_blocks_nobody() {
     // A command on it says so.
     let renew = crate::common::renew(ff_core::execution::FenceParts::MISSING, 1_000);
     let renew = ff_core::execution::Renew { execution_id: id(1), ..renew };
-    let patience = Patience::new(terms(1_000), Entropy::from_u64(1));
-    let error = world.drive(CarryCommand::new(renew, patience)).expect_err("it cannot be read");
+    let error = world.store.transact(renew).expect_err("it cannot be read");
     assert!(matches!(error, EngineError::Bug(Bug::CorruptRecord { .. })), "{error:?}");
 }
 
@@ -253,20 +228,20 @@ fn a_record_of_a_newer_format_is_left_alone_and_blocks_nobody() {
     assert_eq!(numbers(&world.claim(&mut worker, 1)), [2]);
     assert_eq!(world.entries(&IndexName::Quarantine), []);
     // Whoever knows the format finds it in its place, and in `due` from the hold on.
-    let place = |world: &World, index: &IndexName| {
+    let place = |world: &mut World, index: &IndexName| {
         let entries = world.entries(index).into_iter();
         entries.filter(|(_, member)| *member == 1).map(|(score, _)| score).collect::<Vec<_>>()
     };
     let hold = (START + HOLD.get()) as i64;
-    assert_eq!(place(&world, &IndexName::Due), [hold]);
+    assert_eq!(place(&mut world, &IndexName::Due), [hold]);
     // The worker has learned to look first; another program, which has not, puts it back.
     for mut worker in [worker, world.worker(2, &[])] {
         assert!(!numbers(&world.claim(&mut worker, 1)).contains(&1));
-        world.now = START + HOLD.get();
+        world.store.set(START + HOLD.get());
         assert_eq!(world.tick().unreadable, 1);
-        assert_eq!(place(&world, &IndexName::Due), [hold]);
-        assert_eq!(place(&world, &eligible()), [Score::MIN.get()]);
-        world.now = START;
+        assert_eq!(place(&mut world, &IndexName::Due), [hold]);
+        assert_eq!(place(&mut world, &eligible()), [Score::MIN.get()]);
+        world.store.set(START);
     }
     assert_eq!(world.entries(&IndexName::Quarantine), []);
 }
@@ -286,41 +261,21 @@ fn a_program_is_outdated_until_the_store_says_otherwise() {
 }
 
 #[test]
-fn what_a_dead_taker_took_comes_back_after_the_hold() {
-    let mut world = World::new(1);
-    world.submit([1]);
-    let mut dead = world.worker(1, &[]).claim(1);
-    let mut step = dead.resume(Event::Start, world.host());
-    // It polls and takes, and is never heard of again.
-    for _ in 0..2 {
-        let Step::Send(request) = step else { panic!("a request") };
-        let reply = world.store.handle(request, at(world.now));
-        step = dead.resume(Event::Reply(reply), world.host());
-    }
-    let mut worker = world.worker(2, &[]);
-    assert_eq!(numbers(&world.claim(&mut worker, 1)), [0_u128; 0]);
-    assert_eq!(world.tick().next_due, Some(at(START).plus(HOLD)));
-    world.now += HOLD.get();
-    assert_eq!(world.tick().applied, [], "nothing is due; its entries are written again");
-    assert_eq!(numbers(&world.claim(&mut worker, 1)), [1]);
-}
-
-#[test]
 fn the_timekeeper_applies_what_is_due_and_knows_when_the_next_thing_is() {
     let mut world = World::new(4);
     world.submit_one(1, Submission::new().deadline(START + 100));
     world.submit_one(2, Submission::new().deadline(START + 5_000));
     assert_eq!(world.tick(), DueReport { next_due: Some(at(START + 100)), ..Default::default() });
-    world.now += 100;
+    world.store.pass(100);
     let report = world.tick();
     assert_eq!(report.applied, [DueKind::Deadline]);
     assert_eq!(world.situation(1), Situation::Terminal);
-    let mut timekeeper = Timekeeper::new(world.config, terms(1_000), Entropy::from_u64(1));
+    let mut timekeeper = Timekeeper::new(world.config, Scripted::context(), Entropy::from_u64(1));
     timekeeper.applied(&Ok(report), world.host());
-    let sleeps = timekeeper.next_wakeup().since(at(world.now)).get();
+    let sleeps = timekeeper.next_wakeup().since(at(world.now())).get();
     assert!((750..=1_250).contains(&sleeps), "a jittered second, not {sleeps} ms");
-    timekeeper.learn(at(world.now + 30), world.host());
-    assert_eq!(timekeeper.next_wakeup(), at(world.now + 30));
+    timekeeper.learn(at(world.now() + 30), world.host());
+    assert_eq!(timekeeper.next_wakeup(), at(world.now() + 30));
 }
 
 #[test]
@@ -328,12 +283,13 @@ fn a_timekeeper_with_a_wrong_estimate_sleeps_until_the_next_thing_is_due() {
     let mut world = World::new(1);
     world.submit_one(1, Submission::new().deadline(START + 100));
     let hour = DurationMs::new(3_600_000);
-    for store in [at(world.now).plus(hour), at(world.now).minus(hour)] {
+    for store in [at(world.now()).plus(hour), at(world.now()).minus(hour)] {
         let now = HostTime { local: at(7), store };
-        let mut timekeeper = Timekeeper::new(world.config, terms(1_000), Entropy::from_u64(1));
+        let mut timekeeper =
+            Timekeeper::new(world.config, Scripted::context(), Entropy::from_u64(1));
         let mut round = timekeeper.apply_due();
         let Step::Send(request) = round.resume(Event::Start, now) else { panic!("a request") };
-        let reply = world.store.handle(request, at(world.now));
+        let reply = world.store.call(request).expect("a reply");
         let Step::Done(report) = round.resume(Event::Reply(reply), now) else {
             panic!("nothing is due")
         };
@@ -346,7 +302,7 @@ fn a_timekeeper_with_a_wrong_estimate_sleeps_until_the_next_thing_is_due() {
 fn a_scheduler_grants_by_the_situation_and_to_the_worker_who_asked() {
     let mut world = World::new(1);
     world.submit([1]);
-    let mut scheduler = Scheduler::new(world.config, terms(10_000), Entropy::from_u64(1));
+    let mut scheduler = Scheduler::new(world.config, Scripted::context(), Entropy::from_u64(1));
     let request = |tokens: &[&str]| WorkerRequest {
         namespace: namespace(),
         lane: lane(),
@@ -370,7 +326,7 @@ fn a_lost_lease_is_offered_like_an_eligible_execution() {
     world.submit([1]);
     let (mut dead, mut worker) = (world.worker(1, &[]), world.worker(2, &[]));
     let first = world.claim(&mut dead, 1).remove(0).claimed;
-    world.now += 3_000;
+    world.store.pass(3_000);
     assert_eq!(world.tick().applied, [DueKind::LeaseExpiry]);
     let second = world.claim(&mut worker, 1).remove(0).claimed;
     assert_eq!(second.how, ClaimKind::Reclaimed);
@@ -385,9 +341,9 @@ fn leases_are_renewed_at_a_third_of_their_ttl() {
     let mut worker = world.worker(1, &[]);
     let lease = world.claim(&mut worker, 1).remove(0).claimed.lease_id;
     assert_eq!(worker.leases.next_wakeup(), Some(at(START + 1_000)));
-    world.now += 999;
+    world.store.pass(999);
     assert!(worker.renewals(world.host()).is_empty());
-    world.now += 1;
+    world.store.pass(1);
     let renewal = worker.renewals(world.host()).remove(0);
     assert!(worker.renewals(world.host()).is_empty(), "it is under way");
     let result = world.drive(renewal.operation);
@@ -405,7 +361,7 @@ fn a_lease_is_not_believed_in_after_three_failures_or_when_it_must_have_run_out(
     let failure = || EngineError::Unavailable { op: "renew", message: "unplugged".to_owned() };
     for failures in 1..=3 {
         assert!(worker.leases.health(lease, world.host()).expect("it is held").healthy);
-        world.now = worker.leases.next_wakeup().expect("a renewal").get();
+        world.store.set(worker.leases.next_wakeup().expect("a renewal").get());
         assert_eq!(worker.renewals(world.host()).len(), 1);
         assert!(worker.leases.renewed(lease, Err(failure()), world.host()).is_none());
         let health = worker.leases.health(lease, world.host()).expect("it is held");
@@ -421,16 +377,16 @@ fn a_lease_is_not_believed_in_after_three_failures_or_when_it_must_have_run_out(
         first_sent: at(now),
         record: None,
     };
-    let result = Ok(renewed(world.now, 3_000));
+    let result = Ok(renewed(world.now(), 3_000));
     assert!(worker.leases.renewed(lease, result, world.host()).is_none());
     assert!(worker.leases.health(lease, world.host()).expect("it is held").healthy);
     // A tenth of it, at most 250 ms, before it ends.
-    world.now += 2_750;
+    world.store.pass(2_750);
     assert!(!worker.leases.health(lease, world.host()).expect("it is held").healthy);
     // However short what is left is, a slow clock does not outlast it.
-    let result = Ok(renewed(world.now, 9));
+    let result = Ok(renewed(world.now(), 9));
     assert!(worker.leases.renewed(lease, result, world.host()).is_none());
-    world.now += 8;
+    world.store.pass(8);
     assert!(!worker.leases.health(lease, world.host()).expect("it is held").healthy);
     assert_eq!(worker.leases.ran_out(world.host()).len(), 1);
     assert_eq!(worker.leases.health(lease, world.host()), None);
@@ -460,10 +416,10 @@ fn a_sweep_lets_go_on_only_what_its_worker_draws_and_has_slots_for() {
     let sweep = able.unblock_routes(world.host()).expect("it is due at first");
     assert_eq!(world.drive(sweep).expect("the store answers"), 4, "it has four slots");
     assert_eq!(world.claim(&mut able, 4).len(), 4);
-    world.now += 2_000;
+    world.store.pass(2_000);
     assert!(able.unblock_routes(world.host()).is_none(), "the first one is not over");
     able.unblocked();
-    world.now += 2_000;
+    world.store.pass(2_000);
     assert!(able.unblock_routes(world.host()).is_none(), "it is full");
 
     let mut profile = able.profile().clone();
@@ -495,8 +451,8 @@ fn an_entry_that_was_left_behind_takes_nobodys_place_in_a_sweep() {
     });
     let unit = Unit { index: index.collect(), ..Unit::new(ff_core::execution::Purpose::Finish, 0) };
     let commit = Commit { partition: Partition::flow(0), units: vec![unit] };
-    world.store.handle(Request::Commit(commit), at(world.now));
-    world.now += 2_000;
+    world.store.spoil(Request::Commit(commit));
+    world.store.pass(2_000);
     let sweep = able.unblock_routes(world.host()).expect("it is due again");
     assert_eq!(world.drive(sweep).expect("the store answers"), 1, "the one that waits");
 }
@@ -511,7 +467,7 @@ fn a_hint_that_comes_during_a_draw_is_not_forgotten() {
     let (mut work, rotation) = world.drive(draw).expect("the store answers");
     worker.claimed(&mut work, rotation);
     world.submit([1]);
-    let before = world.calls;
+    let before = world.calls();
     assert_eq!(numbers(&world.claim(&mut worker, 1)), [1]);
-    assert_eq!(world.calls - before, 2, "it takes where it was told to, without looking around");
+    assert_eq!(world.calls() - before, 2, "it takes where it was told to, without looking around");
 }

@@ -12,9 +12,9 @@ use ff_core::id::LeaseEpoch;
 use ff_core::policy::{Backoff, Priority, ReclaimMode};
 use ff_core::time::TimestampMs;
 
-use super::suspending::resume;
 use super::waits::waits;
-use super::{
+use crate::common::suspending::resume;
+use crate::common::{
     Bench, Submission, attempt_id, call_for, cancel, cancel_by_holder, claim, complete, delay,
     execution_id, fail, grant, lease_id, ms, offer, offer_plain, on_due, renew, replay, revoke,
     wait_for_children, worker,
@@ -60,7 +60,7 @@ pub fn bounded(now: TimestampMs) -> Submission {
     plain().attempt_timeout(40_000).requires(&["gpu"]).deadline(deadline).policy(|policy| {
         policy.reclaim_mode = ReclaimMode::OnRequest;
         policy.retry.retryable_categories =
-            ["broken", "attempt_timeout"].map(super::category).to_vec();
+            ["broken", "attempt_timeout"].map(crate::common::category).to_vec();
     })
 }
 
@@ -102,7 +102,7 @@ fn claims(record: Option<&Execution>, fresh: u64) -> Vec<AnyCommand> {
     let out = record.and_then(Execution::grant).map(|grant| grant.id);
     let right = Claim { grant_id: out.unwrap_or(claim(fresh).grant_id), ..claim(fresh) };
     let wrong = [
-        Claim { grant_id: super::grant_id(fresh + 1_000_000), ..right.clone() },
+        Claim { grant_id: crate::common::grant_id(fresh + 1_000_000), ..right.clone() },
         Claim { worker: worker(2), ..right.clone() },
         Claim { lease_ttl: ms(0), ..right.clone() },
     ];

@@ -1,5 +1,4 @@
-//! Suspensions, waitpoints, signals and output as arguments of a systematic walk, and as random
-//! steps: which command each one means for the execution as it stands.
+//! Commands about suspensions, waitpoints, signals and output, with valid and invalid arguments.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,31 +6,19 @@ use ff_core::condition::{Condition, CountKind, ResumePolicy, TimeoutBehaviour};
 use ff_core::execution::{
     AnyCommand, AppendFrame, BindWaitpoint, CreatePendingWaitpoint, DeliverSignal, Execution,
     FenceParts, Frame, MAX_FRAME_PAYLOAD, MAX_SIGNAL_PAYLOAD, SignalRecord, Suspend, Waiting,
-    Waitpoint,
 };
-use ff_core::id::{Nonce, SignalId, SignalSource, WaitpointId};
+use ff_core::id::{Nonce, WaitpointId};
 use ff_core::token::WaitpointToken;
 
-use super::steps::FenceChoice;
-use super::suspending::{
-    all_of, any_at, append, count, deliver, from_source, name, named, pending, ring, signal_id,
-    suspend, suspend_on, suspension_id, timeout, token_of, waitpoint_id,
+use crate::common::suspending::{
+    BEHAVIOURS, all_of, any_at, append, count, deliver, from_source, name, named, pending, ring,
+    suspend, suspend_on, timeout, token_of, waitpoint_id,
 };
-use super::{Bench, ms};
+use crate::common::{Bench, ms};
 
 /// One byte more than a signal may have.
 static TOO_LARGE: LazyLock<Arc<[u8]>> =
     LazyLock::new(|| Arc::from(vec![0; MAX_SIGNAL_PAYLOAD + 1]));
-
-/// The ways in which a suspension ends by itself.
-pub const BEHAVIOURS: [TimeoutBehaviour; 6] = [
-    TimeoutBehaviour::Fail,
-    TimeoutBehaviour::Cancel,
-    TimeoutBehaviour::Expire,
-    TimeoutBehaviour::AutoResume,
-    TimeoutBehaviour::AutoResumeWithTimeoutSignal,
-    TimeoutBehaviour::Escalate,
-];
 
 /// Every command about waiting and output with every kind of arguments.
 pub fn waits(bench: &Bench, fences: [FenceParts; 4], fresh: u64) -> Vec<AnyCommand> {
@@ -75,7 +62,10 @@ fn suspensions(fence: FenceParts, fresh: u64) -> Vec<AnyCommand> {
         Suspend { policy: keeping(true), timeout: after, ..with(any_at("a")) },
         Suspend { policy: keeping(false), ..with(named("a", "approved")) },
         with(all_of([any_at("a"), any_at("b")])),
+        with(all_of([named("a", "approved"), any_at("a")])),
         with(count(2, CountKind::DistinctSources, &["a"])),
+        with(count(2, CountKind::DistinctSignals, &["a", "b"])),
+        with(count(2, CountKind::DistinctWaitpoints, &["a", "b"])),
         with(Condition::OperatorOnly),
         Suspend { timeout: after, ..with(Condition::TimeoutOnly) },
         with(Condition::TimeoutOnly),
@@ -168,141 +158,4 @@ fn signals(bench: &Bench, fresh: u64) -> Vec<AnyCommand> {
 /// The good token of the waitpoint that a signal was sent to, remembered or not.
 fn token_of_signal(signal: &SignalRecord) -> WaitpointToken {
     ring().sign(signal.subject()).expect("there is a secret").1
-}
-
-/// How a worker suspends. What it waits for, for how long and what happens then are picked from a
-/// few of each.
-#[derive(Clone, Copy, Debug)]
-pub struct SuspendChoice {
-    pub fence: FenceChoice,
-    /// Its id; small, so that it comes again.
-    pub number: u64,
-    pub condition: usize,
-    /// No timeout where it is 0.
-    pub timeout: usize,
-    pub policy: usize,
-    /// Whether it uses the waitpoints that are open already.
-    pub open: bool,
-}
-
-/// How many different things there are to pick from.
-pub const CONDITIONS: usize = 10;
-pub const TIMEOUTS: usize = 13;
-pub const POLICIES: usize = 4;
-
-#[derive(Clone, Copy, Debug)]
-pub struct PendingChoice {
-    pub fence: FenceChoice,
-    pub number: u64,
-    pub key: usize,
-    pub expires_in: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct SignalChoice {
-    /// Which waitpoint of those that are open or remembered.
-    pub pick: usize,
-    pub good_token: bool,
-    /// Its id; small, so that it comes again.
-    pub number: u64,
-    /// Whether another call sends it.
-    pub by_another: bool,
-    pub approved: bool,
-    pub source: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct FrameChoice {
-    pub fence: FenceChoice,
-    /// How far behind the last frame: 1 is the next one.
-    pub ahead: u64,
-}
-
-const KEYS: [&str; 4] = ["a", "b", "c", "d"];
-
-fn condition(pick: usize, keys: [&str; 2]) -> Condition {
-    let [first, second] = keys;
-    match pick % CONDITIONS {
-        0 => any_at(first),
-        1 => named(first, "approved"),
-        2 => all_of([any_at(first), any_at(second)]),
-        3 => all_of([named(first, "approved"), any_at(first)]),
-        4 => count(2, CountKind::DistinctSources, &[first]),
-        5 => count(2, CountKind::DistinctSignals, &keys),
-        6 => count(2, CountKind::DistinctWaitpoints, &keys),
-        7 => Condition::OperatorOnly,
-        8 => Condition::TimeoutOnly,
-        _ => all_of([]),
-    }
-}
-
-impl SuspendChoice {
-    pub fn command(&self, record: Option<&Execution>, fence: FenceParts) -> Suspend {
-        let open: Vec<&Waitpoint> =
-            waiting(record).map_or(Vec::new(), |waiting| waiting.open.iter().collect());
-        let mut keys = ["a", "b"];
-        if self.open {
-            keys = [0, 1].map(|place| open.get(place).map_or("z", |one| one.key.as_str()));
-        }
-        let condition = condition(self.condition, keys);
-        let mut command = suspend(fence, self.number, condition);
-        if self.open {
-            for bound in &mut command.waitpoints {
-                let BindWaitpoint::New { key, .. } = &*bound else { continue };
-                let found = open.iter().find(|waitpoint| waitpoint.key == *key);
-                let id = found.map_or(waitpoint_id(9), |waitpoint| waitpoint.id);
-                *bound = BindWaitpoint::Open { id };
-            }
-        }
-        command.suspension_id = suspension_id(self.number);
-        if let Some(pick) = (self.timeout % TIMEOUTS).checked_sub(1) {
-            let after = if pick < BEHAVIOURS.len() { 9_000 } else { 1 };
-            command.timeout = timeout(after, BEHAVIOURS[pick % BEHAVIOURS.len()]);
-        }
-        command.policy = match self.policy % POLICIES {
-            0 => ResumePolicy::default(),
-            1 => delayed(2_500),
-            2 => keeping(true),
-            _ => keeping(false),
-        };
-        command
-    }
-}
-
-impl PendingChoice {
-    pub fn command(&self, fence: FenceParts) -> CreatePendingWaitpoint {
-        let expires_in = self.expires_in.map(ms);
-        let key = KEYS[self.key % KEYS.len()];
-        CreatePendingWaitpoint { expires_in, ..pending(fence, self.number, key) }
-    }
-}
-
-impl SignalChoice {
-    pub fn command(&self, record: Option<&Execution>) -> DeliverSignal {
-        let known: Vec<WaitpointId> = waiting(record)
-            .into_iter()
-            .flat_map(|waiting| waiting.open.iter().chain(waiting.closed.iter().rev()))
-            .map(|waitpoint| waitpoint.id)
-            .collect();
-        let id = known.get(self.pick % known.len().max(1)).copied().unwrap_or(waitpoint_id(9));
-        let token = match self.good_token {
-            true => token_of(record, id),
-            false => WaitpointToken::new("k1:00"),
-        };
-        let said = if self.approved { "approved" } else { "rejected" };
-        let sources = ["alice", "bob"];
-        let source = sources.get(self.source % 3);
-        let source = source.map(|text| SignalSource::try_new(text).unwrap());
-        let payload = Some(Arc::from(*b"payload"));
-        let creator = Nonce(if self.by_another { 77 } else { self.number });
-        let signal_id: SignalId = signal_id(self.number);
-        let signal = deliver(0, &token, self.number, said);
-        DeliverSignal { waitpoint_id: id, signal_id, source, payload, creator, ..signal }
-    }
-}
-
-impl FrameChoice {
-    pub fn command(&self, record: Option<&Execution>, fence: FenceParts) -> AppendFrame {
-        append(fence, (next_sequence(record) - 1) + self.ahead)
-    }
 }

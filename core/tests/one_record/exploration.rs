@@ -20,8 +20,8 @@ use ff_core::execution::{
 use ff_core::time::TimestampMs;
 
 use super::arguments::arguments;
-use super::suspending::decide;
-use super::{Answer, Bench, START, at};
+use crate::common::suspending::decide;
+use crate::common::{Answer, Bench, START, at};
 
 /// A situation, or no execution at all.
 pub type Place = Option<Situation>;

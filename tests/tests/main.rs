@@ -1,0 +1,12 @@
+//! The suites that cross crates as one program, which links faster than one for each file. The other
+//! programs of this folder are run by their names.
+
+mod access;
+mod processes;
+mod purity;
+mod report;
+mod scenarios;
+mod sdk;
+mod secrets;
+mod subscription;
+mod world;
