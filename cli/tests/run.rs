@@ -41,7 +41,7 @@ fn results(path: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
 
-/// What is the same in every run: line, outcome and result.
+/// The parts that are the same in every run: line, outcome and result.
 fn outcomes(path: &Path) -> Vec<(Value, Value, Value)> {
     let keep =
         |line: &Value| (line["line"].clone(), line["outcome"].clone(), line["result"].clone());

@@ -223,9 +223,10 @@ impl Client {
     /// As for [`Client::submit`], except for errors that depend on the store's records.
     pub fn check(&self, submission: &Submission) -> Result<(), SdkError> {
         let Inner { connection, config, .. } = &*self.0;
-        let drawn = (connection.entropy().uuid(), 0);
+        let uuid = connection.entropy().uuid();
         let (partitions, limit) = (&connection.partitions, config.payload_limit);
-        let create = submission.clone().into_create(&config.namespace, partitions, limit, drawn)?;
+        let create =
+            submission.clone().into_create(&config.namespace, partitions, limit, uuid, 0)?;
         let now = connection.store_now(create.execution_id.partition());
         let ruling = ff_core::execution::create(None, &create, now);
         ruling.map(|_| ()).map_err(|rejection| EngineError::from(rejection).into())
@@ -234,9 +235,10 @@ impl Client {
     fn create(&self, submission: Submission) -> Result<Create, SdkError> {
         let Inner { connection, config, .. } = &*self.0;
         let mut entropy = connection.entropy();
-        let drawn = (entropy.uuid(), entropy.next_u64());
+        let (uuid, creator) = (entropy.uuid(), entropy.next_u64());
         let (partitions, limit) = (&connection.partitions, config.payload_limit);
-        let mut create = submission.into_create(&config.namespace, partitions, limit, drawn)?;
+        let mut create =
+            submission.into_create(&config.namespace, partitions, limit, uuid, creator)?;
         let now = connection.store_now(create.execution_id.partition());
         let mut latest = lock(&self.0.latest_created);
         let latest = latest.entry(create.execution_id.partition().index).or_default();

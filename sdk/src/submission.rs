@@ -166,7 +166,8 @@ impl Submission {
         namespace: &Namespace,
         partitions: &PartitionConfig,
         payload_limit: usize,
-        (uuid, creator): (Uuid, u64),
+        uuid: Uuid,
+        creator: u64,
     ) -> Result<Create, EngineError> {
         let by_key = self
             .idempotency_key

@@ -100,7 +100,7 @@ impl WorkerState {
         }
     }
 
-    /// Tells the timekeeper of this process a due time. It is a hint, which saves a poll.
+    /// Passes a due time to the timekeeper of this process. It is a hint, which saves a poll.
     pub(crate) fn will_be_due(&self, due: TimestampMs) {
         // A timekeeper whose queue of hints is full is about to poll anyway.
         let _ = self.dues.try_send(due);

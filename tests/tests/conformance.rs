@@ -225,7 +225,7 @@ const MISTAKES_AT_THE_CAP: &[(&str, &str)] = &[
 ];
 
 /// A store with one mistake in the library.
-fn mistaken((right, wrong): &(&str, &str)) -> Model {
+fn mistaken(right: &str, wrong: &str) -> Model {
     assert_eq!(TEXT.matches(right).count(), 1, "{right} is in the library once");
     Model::of(&TEXT.replace(right, wrong))
 }
@@ -233,7 +233,7 @@ fn mistaken((right, wrong): &(&str, &str)) -> Model {
 #[test]
 fn every_mistake_in_the_library_is_found() {
     let found = |mistake: &&(&str, &str)| {
-        let model = RefCell::new(mistaken(mistake));
+        let model = RefCell::new(mistaken(mistake.0, mistake.1));
         let config = Config {
             cases: 2_000,
             max_shrink_iters: 0,
@@ -254,7 +254,7 @@ fn every_mistake_in_the_library_is_found() {
 #[test]
 fn every_mistake_at_a_cap_is_found() {
     for mistake in MISTAKES_AT_THE_CAP {
-        let found = streams_are_capped(&mut mistaken(mistake));
+        let found = streams_are_capped(&mut mistaken(mistake.0, mistake.1));
         assert!(found.is_err(), "{mistake:?}");
     }
 }

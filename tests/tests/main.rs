@@ -1,5 +1,5 @@
-//! The suites that cross crates as one program, which links faster than one for each file. The other
-//! programs of this folder are run by their names.
+//! The suites that cross crates as one program, which links faster than one for each file. The
+//! other programs of this folder are run by their names.
 
 mod access;
 mod processes;

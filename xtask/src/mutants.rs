@@ -11,7 +11,7 @@ use crate::shell::{Failed, Outcome, cargo, root, status, target};
 /// Arguments of mutation testing.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which part of the mutants: from 0/5 to 4/5, about 80 each; 0/1 is all of them
+    /// The part of the mutants to try: from 0/5 to 4/5, about 80 each; 0/1 is all of them
     #[arg(default_value = "0/5")]
     shard: String,
 }
@@ -80,7 +80,7 @@ fn mutants(out: &Path, to: &Path) -> Command {
     command
 }
 
-/// That some mutants are missed (2) or never end (3) is no failure of the run.
+/// Runs cargo-mutants. Missed mutants (2) and mutants that never end (3) do not fail the run.
 fn judge(mut command: Command) -> Outcome {
     match status(&mut command)?.code() {
         Some(0 | 2 | 3) => Ok(()),

@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 #[derive(Debug)]
 pub struct Failed(pub String);
 
-/// What a task ends with.
+/// The result of a task.
 pub type Outcome<T = ()> = Result<T, Failed>;
 
 /// The root of the checkout.
@@ -31,7 +31,7 @@ pub fn command(program: impl AsRef<OsStr>, args: &[&str]) -> Command {
 /// A cargo command in the root of the checkout.
 pub fn cargo(args: &[&str]) -> Command {
     let mut command = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), args);
-    // What `cargo run` tells this program about itself would make builds of other packages stale.
+    // `cargo run` describes this program in its environment; builds of other packages would see it.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -63,7 +63,7 @@ pub fn run(mut command: Command) -> Outcome {
     Err(Failed(format!("{} failed with {status}", named(&command))))
 }
 
-/// What a command prints on its standard output, trimmed.
+/// Returns the standard output of a command, trimmed.
 ///
 /// # Errors
 ///

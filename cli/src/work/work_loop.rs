@@ -34,7 +34,7 @@ pub struct Limits {
     pub timeout: Option<Duration>,
 }
 
-/// What is printed for each finished attempt.
+/// The output for each finished attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Nothing.

@@ -160,7 +160,7 @@ fn value_of(lua: &Lua, answer: answer::Answer) -> mlua::Result<mlua::Value> {
 }
 
 /// Converts the value that a function returned to a reply, as a server does: numbers lose their
-/// fraction, `false` is no value, and a list ends at the first `nil`.
+/// fraction, `false` stands for a missing value, and a list ends at the first `nil`.
 fn answer_of(value: &mlua::Value) -> mlua::Result<Answer> {
     Ok(match value {
         mlua::Value::Boolean(true) => Answer::Number(1),

@@ -67,7 +67,7 @@ const COMMANDS: &[Command] = &[
         server.keyspace.count_scored(args[0], args[1], args[2])
     }),
     reads("ZRANGE", -4, Keys::First, |server, args| {
-        server.keyspace.range(args[0], (args[1], args[2]), &args[3..])
+        server.keyspace.range(args[0], args[1], args[2], &args[3..])
     }),
     reads("ZRANK", 3, Keys::First, |server, args| server.keyspace.rank(args[0], args[1])),
     reads("ZSCORE", 3, Keys::First, |server, args| server.keyspace.score(args[0], args[1])),

@@ -29,7 +29,7 @@
 use ff_core::store::Failure;
 use redis::{RedisError, ServerError};
 
-/// What to do about an error before it is returned.
+/// The remedy for an error before it is returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// Nothing.

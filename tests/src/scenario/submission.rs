@@ -250,7 +250,7 @@ pub async fn a_payload_at_the_limit_is_accepted_and_one_byte_more_is_refused(fix
     assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&full[..]));
 }
 
-/// No payload and an empty payload are different, and so are no result and an empty result
+/// No payload and an empty payload are different, and so are an absent and an empty result
 /// (`docs/spec.md`, 4).
 pub async fn no_result_and_an_empty_one_are_different(fixture: &Fixture) {
     let backend: Arc<dyn EngineBackend> = fixture.backend();

@@ -117,7 +117,7 @@ impl Server {
     }
 
     /// Starts it again on the same port and with the same files. An incomplete write at the end of
-    /// its log is truncated, as `docs/valkey.md` tells operators to do.
+    /// its log is truncated, as `docs/valkey.md` advises operators to do.
     ///
     /// # Panics
     ///

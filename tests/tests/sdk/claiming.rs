@@ -150,9 +150,12 @@ async fn claim_many_is_limited_by_the_free_slots() {
     assert_eq!(worker.free_slots(), 3, "dropped tasks and unused slots are free");
 }
 
+/// A lane, and a partition of it.
+type Route = (&'static str, u16);
+
 /// A partition of a lane that is never empty does not keep a worker from another one for more than
 /// a few tasks, whether tasks are short or take longer than the interval of polls.
-async fn is_not_starved(busy: (&str, u16), waiting: (&str, u16), task_takes: Duration) {
+async fn is_not_starved(busy: Route, waiting: Route, task_takes: Duration) {
     let fixture = Fixture::memory();
     let client = fixture.client().await;
     let lanes = vec![lane(), other_lane()];

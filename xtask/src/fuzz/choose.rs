@@ -1,4 +1,4 @@
-//! Which inputs of a grown corpus are worth keeping: the few that reach the most for their length.
+//! The choice of inputs to keep: the few that reach the most for their length.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +51,7 @@ pub fn inputs(control: &str) -> Vec<String> {
 mod tests {
     use super::inputs;
 
-    /// What an input reaches that others reach too counts once, and long inputs cost more.
+    /// A feature that several inputs reach counts once, and long inputs cost more.
     #[test]
     fn the_inputs_that_reach_the_most_for_their_length_are_chosen() {
         let control = "3\n0\na\nb\nc\nSTARTED 0 10\nFT 0 1 2 3\nSTARTED 1 3000\nFT 1 1 2 3 4\n\

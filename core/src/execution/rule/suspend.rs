@@ -117,13 +117,22 @@ pub fn suspend(facts: &Facts<'_>, command: &Suspend, now: TimestampMs) -> Ruling
         _ => {
             let mut tallies = tally::begin(parts);
             if let Some(by) = hear(&mut tallies, waiting, &bound, facts)? {
-                let decision = satisfied(next, command, bound, (&tallies, by), now);
+                let decision = satisfied(next, command, bound, &tallies, by, now);
                 return Ok(decision.after(expired.events).within(holds).into());
             }
             Resumes::Signals(tallies)
         }
     };
-    let decision = suspended(next, facts, command, active, (bound, resumes, timeout), now)?;
+    let suspension = Suspension {
+        id: command.suspension_id,
+        reason: command.reason,
+        since: now,
+        resumes,
+        timeout,
+        escalated_at: None,
+        policy: command.policy,
+    };
+    let decision = suspended(next, facts, command, active, bound, suspension, now)?;
     Ok(decision.after(expired.events).within(holds).into())
 }
 
@@ -294,7 +303,8 @@ fn satisfied(
     mut next: Execution,
     command: &Suspend,
     bound: Vec<WaitpointId>,
-    (tallies, by): (&[Tally], u32),
+    tallies: &[Tally],
+    by: u32,
     now: TimestampMs,
 ) -> Decision<SuspendOutcome> {
     let signals = tally::counted(tallies);
@@ -318,25 +328,17 @@ fn suspended(
     facts: &Facts<'_>,
     command: &Suspend,
     active: &Active,
-    (bound, resumes, timeout): (Vec<WaitpointId>, Resumes, Option<Timeout>),
+    bound: Vec<WaitpointId>,
+    suspension: Suspension,
     now: TimestampMs,
 ) -> Result<Decision<SuspendOutcome>, Rejection> {
     let id = command.suspension_id;
-    let timeout_at = timeout.map(|timeout| timeout.at);
+    let timeout_at = suspension.timeout.map(|timeout| timeout.at);
     let waiting = next.waiting_mut();
     let waitpoints = issue_all(waiting, &bound, facts, now)?;
     let outcome = SuspendedHow::Suspended(timeout_at);
     waiting.latest = Some(LatestSuspension { id, waitpoints: bound, outcome });
     waiting.resumption = None;
-    let suspension = Suspension {
-        id,
-        reason: command.reason,
-        since: now,
-        resumes,
-        timeout,
-        escalated_at: None,
-        policy: command.policy,
-    };
     next.phase = Phase::Suspended(Box::new(Suspended { attempt: active.attempt, suspension }));
     let event = Event::Suspended { suspension_id: id, reason: command.reason, timeout_at };
     let outcome = SuspendOutcome::Suspended { suspension_id: id, waitpoints, timeout_at };

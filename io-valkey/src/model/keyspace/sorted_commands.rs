@@ -161,7 +161,8 @@ impl Keyspace {
     pub(in super::super) fn range(
         &self,
         key: &[u8],
-        (start, stop): (&[u8], &[u8]),
+        start: &[u8],
+        stop: &[u8],
         options: &[&[u8]],
     ) -> Result<Answer, CommandError> {
         let options = RangeOptions::parse(options)?;
