@@ -1,5 +1,5 @@
-//! The fuzz targets: built with plain cargo, run one after the other. `fuzz/README.md` says what
-//! each of them checks. `cargo fuzz run --sanitizer none TARGET` runs one where cargo-fuzz is there.
+//! Builds the fuzz targets with plain cargo and runs them one after the other. `fuzz/README.md` says
+//! what each target checks. With cargo-fuzz, `cargo fuzz run --sanitizer none TARGET` runs one.
 
 mod choose;
 
@@ -45,7 +45,8 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     seed: Option<u32>,
     /// Run the one target given on these inputs alone
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["seed", "minimise", "list"])]
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    #[arg(conflicts_with_all = ["seed", "minimise", "list"])]
     replay: Vec<PathBuf>,
     /// Choose anew which inputs are kept in fuzz/corpus/TARGET
     #[arg(long, conflicts_with = "list")]

@@ -249,8 +249,8 @@ const fn third(ttl: DurationMs) -> DurationMs {
     DurationMs::new(if third == 0 { 1 } else { third })
 }
 
-/// Until when a lease may be relied upon, by the host's clock: the time that was left when the store
-/// answered, counted from when the call was first sent, minus a tenth of it, rounded up, at most
+/// Until when a lease may be relied upon, by the host's clock: the time that was left when the
+/// store answered, counted from when the call was first sent, minus a tenth of it, rounded up, at most
 /// 250 ms.
 fn healthy_until(first_sent: TimestampMs, left: DurationMs, ttl: DurationMs) -> TimestampMs {
     if planted!(LostLeaseBelieved) {

@@ -107,7 +107,7 @@ impl Doubt {
     }
 
     /// Whether a commit whose reply was lost may still arrive and be applied: the record has the
-    /// version that the commit replaces, and the window is still open at `at`, by the store's clock.
+    /// version that the commit replaces, and its window is open at `at`, by the store's clock.
     pub(super) fn may_still_apply(&self, version: Version, at: TimestampMs) -> bool {
         self.unanswered.iter().any(|sent| version == sent.expected && at < sent.until)
     }

@@ -1,4 +1,4 @@
-//! No tuple stands in for several parameters, or for several `let` statements.
+//! No tuple stands in for several parameters.
 
 use std::collections::BTreeSet;
 
@@ -26,16 +26,6 @@ fn functions_have_no_tuple_parameters() {
         }
     }
     report("give each of these parameters its name, or make the tuple a type", broken);
-}
-
-#[test]
-fn let_statements_do_not_pack_tuples() {
-    let mut broken = Vec::new();
-    for source in rust_sources() {
-        let lines = packed_lets(&separate(&source.text).code);
-        broken.extend(lines.into_iter().map(|line| format!("{}:{line}", source.path)));
-    }
-    report("give each of these variables a `let` statement", broken);
 }
 
 /// A parameter whose pattern or type is a tuple.
@@ -73,11 +63,10 @@ fn tuple_parameters(code: &str) -> Vec<TupleParameter> {
         if !after.starts_with('(') {
             continue;
         }
-        for parameter in elements(&after[1..group_length(after, Angles::Count) - 1], Angles::Count)
-        {
+        for parameter in elements(&after[1..group_length(after) - 1]) {
             let Some((pattern, kind)) = split_type(parameter) else { continue };
             let kind = kind.trim_start_matches('&').trim_start_matches("mut ");
-            if is_tuple(pattern, Angles::Count) || is_tuple(kind, Angles::Count) {
+            if is_tuple(pattern) || is_tuple(kind) {
                 let text = parameter.split_whitespace().collect::<Vec<_>>().join(" ");
                 let implements = implemented_trait(&lines, index);
                 let function = function.clone();
@@ -94,7 +83,7 @@ fn split_type(parameter: &str) -> Option<(&str, &str)> {
     let mut depth = 0;
     let bytes = parameter.as_bytes();
     let colon = (0..bytes.len()).find(|at| {
-        depth += depth_change(bytes, *at, Angles::Count);
+        depth += depth_change(bytes, *at);
         let is_path = bytes.get(at + 1) == Some(&b':') || (*at > 0 && bytes[at - 1] == b':');
         depth == 0 && bytes[*at] == b':' && !is_path
     })?;
@@ -102,38 +91,10 @@ fn split_type(parameter: &str) -> Option<(&str, &str)> {
 }
 
 /// Whether the text is a tuple of at least two elements and nothing else.
-fn is_tuple(text: &str, angles: Angles) -> bool {
+fn is_tuple(text: &str) -> bool {
     text.starts_with('(')
-        && group_length(text, angles) == text.len()
-        && elements(&text[1..text.len() - 1], angles).len() > 1
-}
-
-/// Returns the lines of the statements `let (a, b) = (x, y);` in code without comments.
-fn packed_lets(code: &str) -> Vec<usize> {
-    let mut found = Vec::new();
-    let mut offset = 0;
-    for (index, line) in code.split_inclusive('\n').enumerate() {
-        let statement = code[offset..].trim_start();
-        offset += line.len();
-        let Some(pattern) = line.trim_start().strip_prefix("let (").map(|_| &statement[4..]) else {
-            continue;
-        };
-        let length = group_length(pattern, Angles::Ignore);
-        let Some(equals) = pattern[length..].find(['=', ';']).map(|at| length + at) else {
-            continue;
-        };
-        let value = pattern[equals..].trim_start_matches('=').trim_start();
-        if !value.starts_with('(') {
-            continue;
-        }
-        let value_length = group_length(value, Angles::Ignore);
-        let is_whole = value[value_length..].starts_with(';');
-        let is_packed = |text: &str| is_tuple(text, Angles::Ignore);
-        if is_whole && is_packed(&pattern[..length]) && is_packed(&value[..value_length]) {
-            found.push(index + 1);
-        }
-    }
-    found
+        && group_length(text) == text.len()
+        && elements(&text[1..text.len() - 1]).len() > 1
 }
 
 /// Returns the name of the trait whose `impl` block holds the function on this line.
@@ -155,26 +116,19 @@ fn implemented_trait(lines: &[&str], function: usize) -> Option<String> {
     path.trim().rsplit("::").next().map(str::to_owned)
 }
 
-/// Whether `<` and `>` are brackets. In expressions they may be operators.
-#[derive(Clone, Copy, PartialEq)]
-enum Angles {
-    Count,
-    Ignore,
-}
-
 /// Returns the text after the generic parameters at its start, if it has any.
 fn without_generics(text: &str) -> &str {
-    if text.starts_with('<') { &text[group_length(text, Angles::Count)..] } else { text }
+    if text.starts_with('<') { &text[group_length(text)..] } else { text }
 }
 
 /// Returns the elements between commas, without an empty last one.
-fn elements(text: &str, angles: Angles) -> Vec<&str> {
+fn elements(text: &str) -> Vec<&str> {
     let mut depth = 0;
     let mut start = 0;
     let mut found = Vec::new();
     let bytes = text.as_bytes();
     for at in 0..bytes.len() {
-        depth += depth_change(bytes, at, angles);
+        depth += depth_change(bytes, at);
         if depth == 0 && bytes[at] == b',' {
             found.push(text[start..at].trim());
             start = at + 1;
@@ -187,24 +141,24 @@ fn elements(text: &str, angles: Angles) -> Vec<&str> {
 
 /// Returns the length of the group in brackets at the start of the text, or of the whole text if
 /// the group does not end.
-fn group_length(text: &str, angles: Angles) -> usize {
+fn group_length(text: &str) -> usize {
     let mut depth = 0;
     let bytes = text.as_bytes();
     let end = (0..bytes.len()).find(|at| {
-        depth += depth_change(bytes, *at, angles);
+        depth += depth_change(bytes, *at);
         depth == 0
     });
     end.map_or(text.len(), |end| end + 1)
 }
 
 /// Returns how the byte changes the depth of brackets. The arrows `->` and `=>` are not brackets.
-fn depth_change(bytes: &[u8], at: usize, angles: Angles) -> i32 {
+fn depth_change(bytes: &[u8], at: usize) -> i32 {
     let is_arrow = at > 0 && b"-=".contains(&bytes[at - 1]);
     match bytes[at] {
         b'(' | b'[' | b'{' => 1,
         b')' | b']' | b'}' => -1,
-        b'<' if angles == Angles::Count => 1,
-        b'>' if angles == Angles::Count && !is_arrow => -1,
+        b'<' => 1,
+        b'>' if !is_arrow => -1,
         _ => 0,
     }
 }
@@ -250,23 +204,4 @@ fn the_implemented_trait_of_a_function_is_found() {
 
 fn some(name: &str) -> Option<String> {
     Some(name.to_owned())
-}
-
-#[test]
-fn packed_let_statements_are_found() {
-    let found = |source: &str| packed_lets(&separate(source).code);
-    assert_eq!(found("let (a, mut b) = (x, f(y));\n    let (a, (b, c)) = (x < 1, y);\n"), [1, 2]);
-    assert_eq!(found("let (a, b): (A, B) = (x, y);\nlet (a, b) =\n    (x, y);"), [1, 2]);
-    assert_eq!(found("let (\n    a,\n    b,\n) = (\n    x,\n    y,\n);"), [1]);
-    for other in [
-        "let (a, b) = f(x, y);",
-        "let (a, b) = (x, y).swap();",
-        "let (a, b);",
-        "let (Some(a), Some(b)) = (x, y) else { return };",
-        "if let (A, B) = (x, y) {}",
-        "let (a,) = (x,);",
-        "let x = (a, b);",
-    ] {
-        assert_eq!(found(other), [0; 0], "{other}");
-    }
 }

@@ -52,8 +52,8 @@ impl FramePage {
     }
 }
 
-/// Reads a page of an attempt's output. It reads on until it has a frame of the wanted type, so that
-/// a page is empty only at the end; there it looks whether more can come.
+/// Reads a page of an attempt's output. It reads on until it has a frame of the wanted type, so
+/// that a page is empty only at the end; there it looks whether more can come.
 #[derive(Clone, Debug)]
 pub struct ReadFrames {
     id: ExecutionId,
