@@ -61,7 +61,7 @@ fn by_workers(record: &Execution) -> Vec<AnyCommand> {
 
 fn by_holder(record: &Execution, now: TimestampMs) -> Vec<AnyCommand> {
     let execution_id = record.id;
-    let fence = record.last_fence.map_or(FenceParts::Missing, FenceParts::from);
+    let fence = record.last_fence.map_or(FenceParts::MISSING, FenceParts::of);
     let category = FailureCategory::try_new("broken").expect("a valid category");
     let reason = "it broke".to_owned();
     let until = now.plus(DurationMs::new(1));

@@ -82,7 +82,7 @@ fn by_owner(mut command: AnyCommand, record: &Execution, now: TimestampMs) {
         return;
     };
     let Next::Put(leased) = taken.next else { return };
-    let fence = leased.last_fence.map_or(FenceParts::Missing, FenceParts::from);
+    let fence = leased.last_fence.map_or(FenceParts::MISSING, FenceParts::of);
     match &mut command {
         AnyCommand::Suspend(command) => command.fence = fence,
         AnyCommand::CreatePendingWaitpoint(command) => command.fence = fence,

@@ -90,8 +90,9 @@ fn derive(record: &Execution) {
 /// Decides commands on a record. Rules refuse or apply a command, and never panic. The invariants
 /// need not hold here, since no program wrote the record; the target `rules` checks them.
 fn decide(record: &Execution) {
-    let fence = record.last_fence.map_or(FenceParts::Missing, FenceParts::from);
-    let fences = [fence, FenceParts::Partial, fence, FenceParts::Missing];
+    let fence = record.last_fence.map_or(FenceParts::MISSING, FenceParts::of);
+    let partial = FenceParts { lease_id: None, ..fence };
+    let fences = [fence, partial, fence, FenceParts::MISSING];
     let bench = Bench { record: Some(record.clone()), ..Bench::default() };
     for now in instants(record) {
         for command in calls::all(record, now) {

@@ -126,7 +126,7 @@ impl ClaimedTask {
     }
 
     const fn fence(&self) -> FenceParts {
-        FenceParts::Complete(self.claimed().fence())
+        FenceParts::of(self.claimed().fence())
     }
 
     async fn call<C: Decide>(&self, command: C) -> Result<C::Outcome, SdkError> {

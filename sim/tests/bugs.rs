@@ -2,8 +2,7 @@
 //! an invariant that sees a bug also sees it alone. `ff-sim bugs` searches for all of them.
 #![cfg(feature = "planted-bugs")]
 
-use ff_core::planted::{PlantedBug, select};
-use ff_sim::bugs::{Limits, hunt, hunt_with, sightings};
+use ff_sim::bugs::{Limits, PlantedBug, hunt, hunt_with, select, sightings};
 use ff_sim::{Invariant, InvariantSet, Options, Plan, World};
 
 /// One test, because the selected bug applies to the whole process.

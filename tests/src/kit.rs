@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use ff_sdk::core::error::{EngineError, Rejection, RejectionKind};
 use ff_sdk::core::execution::{
-    AnyOutcome, Claimed, Command, Event, EventKind, ExecutionSnapshot, Granted, WireClaim,
-    WireFence, WireGrantRequest,
+    AnyOutcome, AppendFrame, Claimed, Command, Complete, Event, EventKind, ExecutionSnapshot,
+    FenceParts, Frame, Granted, Renew, Suspend, WireClaim, WireGrantRequest,
 };
 use ff_sdk::core::id::{AttemptId, ExecutionId, GrantId, LeaseId, SuspensionId};
 use ff_sdk::core::state::PublicState;
+use ff_sdk::core::time::DurationMs;
 use ff_sdk::{
     ClaimedTask, Client, Condition, FlowFabricWorker, IssuedWaitpoint, SdkError, Signal,
     SignalOutcome, Submission, SuspensionReason,
@@ -97,8 +98,8 @@ pub fn rejection<T: Debug>(result: Result<T, SdkError>) -> Rejection {
 }
 
 /// The fence of a task.
-pub fn fence_of(task: &ClaimedTask) -> WireFence {
-    WireFence {
+pub fn fence_of(task: &ClaimedTask) -> FenceParts {
+    FenceParts {
         lease_id: Some(task.lease_id()),
         lease_epoch: Some(task.lease_epoch()),
         attempt_id: Some(task.attempt_id()),
@@ -106,26 +107,23 @@ pub fn fence_of(task: &ClaimedTask) -> WireFence {
 }
 
 /// The fence of a claim.
-pub fn fence_of_claimed(claimed: &Claimed) -> WireFence {
-    WireFence {
-        lease_id: Some(claimed.lease_id),
-        lease_epoch: Some(claimed.lease_epoch),
-        attempt_id: Some(claimed.attempt.id),
-    }
+pub fn fence_of_claimed(claimed: &Claimed) -> FenceParts {
+    claimed.fence().into()
 }
 
 /// `renew`.
-pub const fn renew(execution_id: ExecutionId, fence: WireFence, lease_ttl_ms: u64) -> Command {
-    Command::Renew { execution_id, fence, lease_ttl_ms }
+pub const fn renew(execution_id: ExecutionId, fence: FenceParts, lease_ttl_ms: u64) -> Command {
+    let lease_ttl = DurationMs::new(lease_ttl_ms);
+    Command::Renew(Renew { execution_id, fence, lease_ttl })
 }
 
 /// `complete` without a result.
-pub const fn complete(execution_id: ExecutionId, fence: WireFence) -> Command {
-    Command::Complete { execution_id, fence, result: None }
+pub const fn complete(execution_id: ExecutionId, fence: FenceParts) -> Command {
+    Command::Complete(Complete { execution_id, fence, result: None })
 }
 
 /// `fail`.
-pub fn fail(execution_id: ExecutionId, fence: WireFence, category: &str) -> Command {
+pub fn fail(execution_id: ExecutionId, fence: FenceParts, category: &str) -> Command {
     let (reason, category) = ("it broke".to_owned(), category.to_owned());
     Command::Fail { execution_id, fence, reason, category, permanent: false }
 }
@@ -183,14 +181,30 @@ pub async fn send_from(
     client.deliver_signal(id, &waitpoint.id, signal).await
 }
 
+/// `append_frame` of a log line.
+pub fn append_frame(
+    execution_id: ExecutionId,
+    fence: FenceParts,
+    sequence: u64,
+    text: &str,
+) -> Command {
+    let frame = Frame {
+        sequence,
+        frame_type: "log".parse().expect("a valid type"),
+        payload: text.as_bytes().into(),
+        metadata: Default::default(),
+    };
+    Command::AppendFrame(AppendFrame { execution_id, fence, frame, rings: true })
+}
+
 /// `suspend` without waitpoints.
 pub fn suspend_command(
     fixture: &Fixture,
     execution_id: ExecutionId,
-    fence: WireFence,
+    fence: FenceParts,
     condition: Condition,
 ) -> Command {
-    Command::Suspend {
+    Command::Suspend(Suspend {
         execution_id,
         fence,
         suspension_id: SuspensionId::random(&mut fixture.entropy()),
@@ -199,7 +213,7 @@ pub fn suspend_command(
         condition,
         timeout: None,
         policy: Default::default(),
-    }
+    })
 }
 
 /// Requests a claim or resume grant, which must be issued.

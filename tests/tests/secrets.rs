@@ -111,7 +111,7 @@ async fn print_signals(
         let refused = client.deliver_signal(id, &at.id, bad).await;
         writeln!(output, "{}", refused.as_ref().unwrap_err()).unwrap();
         output.debug(refused);
-        let command = Command::DeliverSignal {
+        let command = Command::DeliverSignal(ff_sdk::core::execution::DeliverSignal {
             execution_id: *id,
             waitpoint_id: at.id,
             token: at.token.clone(),
@@ -119,7 +119,8 @@ async fn print_signals(
             name: "again".parse().unwrap(),
             source: None,
             payload: None,
-        };
+            creator: Default::default(),
+        });
         output.debug(&command);
         output.debug(client.execute(command).await);
     }

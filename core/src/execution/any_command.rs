@@ -1,8 +1,15 @@
 //! Any command as one value, for callers that choose it at run time.
 
+#[cfg(feature = "planted-bugs")]
+use std::any::Any;
+
+#[cfg(feature = "planted-bugs")]
+use crate::id::Namespace;
 use crate::policy::Priority;
 use crate::time::TimestampMs;
 
+#[cfg(feature = "planted-bugs")]
+use super::command::InNamespace;
 use super::command::{CommandSpec, Decide, TakeNew, TakeOver, TakeResumed};
 use super::facts::Facts;
 use super::record::{FailOutcome, Ruling, SignalOutcome};
@@ -49,6 +56,45 @@ macro_rules! any_command {
         impl AnyCommand {
             /// The names of all commands.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($variant)),+];
+        }
+
+        #[cfg(feature = "planted-bugs")]
+        impl AnyCommand {
+            /// A command of any type, if it is one of these, and the namespace that it is in.
+            pub(super) fn of(command: &dyn Any) -> Option<(Self, Option<Namespace>)> {
+                $(if let Some(command) = command.downcast_ref::<$command>() {
+                    return Some((Self::$variant(command.clone()), None));
+                }
+                if let Some(inside) = command.downcast_ref::<InNamespace<$command>>() {
+                    let command = Self::$variant(inside.command.clone());
+                    return Some((command, Some(inside.namespace.clone())));
+                })+
+                if let Some(inside) = command.downcast_ref::<InNamespace<Self>>() {
+                    return Some((inside.command.clone(), Some(inside.namespace.clone())));
+                }
+                command.downcast_ref::<Self>().map(|command| (command.clone(), None))
+            }
+        }
+
+        #[cfg(feature = "planted-bugs")]
+        impl AnyOutcome {
+            /// The outcome of a command, which may be any outcome already.
+            pub(super) fn of(command: &AnyCommand, outcome: Box<dyn Any>) -> Self {
+                let outcome = match outcome.downcast::<Self>() {
+                    Ok(outcome) => return *outcome,
+                    Err(outcome) => outcome,
+                };
+                match command {
+                    $(AnyCommand::$variant(_) => {
+                        Self::$outcome(*outcome.downcast().expect("it is this command's outcome"))
+                    })+
+                }
+            }
+
+            /// The value alone.
+            pub(super) fn into_value(self) -> Box<dyn Any> {
+                match self { $(Self::$outcome(value) => Box::new(value),)+ }
+            }
         }
 
         $(impl From<$command> for AnyCommand {

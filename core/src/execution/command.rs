@@ -12,9 +12,9 @@ use super::retention::{ForgetSignals, Forgotten};
 use super::rule::{self, *};
 
 /// A command on one execution, decided by the rule of its name.
-pub trait Decide {
+pub trait Decide: 'static {
     /// What the caller learns.
-    type Outcome: Clone + std::fmt::Debug;
+    type Outcome: Clone + std::fmt::Debug + 'static;
 
     /// What an operation has to know of the command to carry it.
     fn spec(&self) -> CommandSpec;

@@ -15,6 +15,8 @@ mod identity;
 mod record;
 mod retention;
 mod rule;
+#[cfg(feature = "planted-bugs")]
+mod spoil;
 mod view;
 mod wire;
 
@@ -27,5 +29,9 @@ pub use identity::{IdentityKind, Mark};
 pub use record::*;
 pub use retention::{FORGOTTEN_AT_ONCE, ForgetSignals, Forgotten, forget_signals};
 pub use rule::*;
+#[cfg(feature = "planted-bugs")]
+pub(crate) use spoil::spoil;
+#[cfg(feature = "planted-bugs")]
+pub use spoil::{Asked, RulingBug, install_ruling_bug};
 pub use view::*;
-pub use wire::{Command, WireClaim, WireCreate, WireFence, WireGrantRequest, parse_grant_key};
+pub use wire::{Command, WireClaim, WireCreate, WireGrantRequest, parse_grant_key};

@@ -12,7 +12,6 @@
 //! 4. The record, with all its index entries.
 
 use crate::id::{AttemptIndex, ExecutionId, SignalId};
-use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs};
 
 use super::record::{
@@ -35,8 +34,7 @@ pub(super) fn over_at(execution: &Execution) -> Option<TimestampMs> {
     if execution.continuation.is_some() {
         return None;
     }
-    let since = if planted!(RetentionFromCreation) { execution.created_at } else { terminal.at };
-    let until = since.plus(execution.policy.retention_ms);
+    let until = terminal.at.plus(execution.policy.retention_ms);
     Some(until.max(execution.created_at.plus(KEPT_AT_LEAST)))
 }
 
@@ -60,7 +58,7 @@ pub(super) fn is_at_signals(execution: &Execution) -> bool {
 pub(super) fn remove_next(next: &mut Execution) -> Removal {
     match next.continuation {
         None | Some(Continuation::RemoveSignals) => {
-            next.continuation = (!planted!(ContinuationForgotten)).then(|| after_values(next));
+            next.continuation = Some(after_values(next));
             Removal::Values
         }
         Some(Continuation::RemoveFrames(from)) => {
@@ -77,7 +75,7 @@ pub(super) fn remove_next(next: &mut Execution) -> Removal {
 
 fn after_values(execution: &Execution) -> Continuation {
     // An error inside a function may have left the entry of a signal that was never taken.
-    if execution.waiting.is_some() && !planted!(SignalsLeftBehind) {
+    if execution.waiting.is_some() {
         return Continuation::RemoveSignals;
     }
     after_signals(execution)

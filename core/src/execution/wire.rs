@@ -1,5 +1,7 @@
-//! Commands in their wire form: every field as a caller sends it, fence parts optional, parsed
-//! once at the edge.
+//! Commands in their JSON form, as callers send them.
+//!
+//! A command whose fields need no further check is the command of its rule. The others hold texts
+//! as they were sent; [`Command::parse`] checks them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,39 +9,25 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::capability::Capabilities;
-use crate::condition::{Condition, ResumePolicy, SuspensionReason, SuspensionTimeout};
 use crate::entropy::Entropy;
 use crate::error::Rejection;
 use crate::id::{
-    AttemptId, ExecutionId, ExecutionKind, FailureCategory, FrameType, GrantId, LaneId, LeaseEpoch,
-    LeaseId, Namespace, Nonce, RequestId, SignalId, SignalName, SignalSource, SuspensionId,
-    WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
+    AttemptId, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId, LeaseId, Namespace,
+    Nonce, RequestId, WorkerId, WorkerInstanceId,
 };
 use crate::policy::{ExecutionPolicy, Priority};
 use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs};
-use crate::token::WaitpointToken;
 
 use super::any_command::AnyCommand;
 use super::command::{TakeNew, TakeOver, TakeResumed};
-use super::record::{BlockKind, Frame, GrantAudit};
+use super::record::GrantAudit;
 use super::rule::{
-    AppendFrame, BindWaitpoint, Block, Cancel, CancelledBy, ChangePriority, Claim, Complete,
-    Create, CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, DelayExecution, DeliverSignal, Fail,
-    FenceParts, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren, OperatorCall, Renew,
-    Replay, Resume, RevokeLease, Start, Suspend, Unblock, UpdateProgress, content_digest,
+    AppendFrame, Block, Cancel, CancelledBy, ChangePriority, Claim, Complete, Create,
+    CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, DelayExecution, DeliverSignal, Fail, FenceParts,
+    IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren, OperatorCall, Renew, Replay, Resume,
+    RevokeLease, Start, Suspend, Unblock, UpdateProgress, content_digest,
 };
-
-/// The fence of a lease-bound call; whether it is complete is checked by the command's rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WireFence {
-    /// The lease.
-    pub lease_id: Option<LeaseId>,
-    /// Its fencing token.
-    pub lease_epoch: Option<LeaseEpoch>,
-    /// The attempt.
-    pub attempt_id: Option<AttemptId>,
-}
 
 /// A request for a claim or reclaim grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,10 +38,10 @@ pub struct WireGrantRequest {
     pub grant_key: String,
     /// The worker that may use the grant.
     pub worker_id: String,
-    /// The process that asks, for audit.
+    /// The process that sends the request, for audit.
     #[serde(default)]
     pub worker_instance_id: Option<String>,
-    /// What the worker can do.
+    /// The worker's capabilities.
     #[serde(default)]
     pub worker_capabilities: Vec<String>,
     /// 1 to 60,000 milliseconds.
@@ -65,7 +53,7 @@ pub struct WireGrantRequest {
 pub struct WireClaim {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// The grant's name.
+    /// The key of the grant.
     pub grant_key: String,
     /// The worker that the grant was issued to.
     pub worker_id: String,
@@ -86,11 +74,11 @@ pub struct WireCreate {
     pub execution_id: ExecutionId,
     /// The tenant.
     pub namespace: String,
-    /// The queue.
+    /// The lane (queue).
     pub lane: String,
-    /// Which handler it is for.
+    /// The kind of work, which selects the handler.
     pub kind: String,
-    /// What the handler gets.
+    /// The payload that the handler gets.
     #[serde(default)]
     pub payload: Option<Vec<u8>>,
     /// Clamped to 0..=9000.
@@ -99,7 +87,7 @@ pub struct WireCreate {
     /// How it is run.
     #[serde(default)]
     pub policy: Option<ExecutionPolicy>,
-    /// What a worker must be able to do.
+    /// The capabilities that a worker must have.
     #[serde(default)]
     pub requires: Vec<String>,
     /// Labels.
@@ -111,401 +99,175 @@ pub struct WireCreate {
     /// When it expires.
     #[serde(default)]
     pub deadline: Option<TimestampMs>,
-    /// Whether the id stands for an idempotency key, so that other content is refused.
+    /// Whether the id is derived from an idempotency key, so that other content is refused.
     #[serde(default)]
     pub idempotent: bool,
 }
 
-/// Any command of `docs/spec.md`, 4, in its wire form.
+/// Any command of `docs/spec.md`, 4, in its JSON form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Command {
-    /// A new execution.
+    /// Submits a new execution.
     Create(Box<WireCreate>),
-    /// Admit a worker to an eligible execution.
+    /// Admits a worker to an eligible execution.
     IssueClaimGrant(WireGrantRequest),
-    /// Start a new attempt.
+    /// Starts a new attempt.
     Claim(WireClaim),
-    /// Go on with the interrupted attempt.
+    /// Goes on with the interrupted attempt.
     ClaimResumed(WireClaim),
-    /// Admit a worker to an execution whose lease was lost.
+    /// Admits a worker to an execution whose lease was lost.
     IssueReclaimGrant(WireGrantRequest),
-    /// Take over from an owner that lost its lease.
+    /// Takes over from an owner that lost its lease.
     Reclaim(WireClaim),
-    /// Keep a lease.
-    Renew {
-        /// The execution.
-        execution_id: ExecutionId,
-        /// The holder's proof.
-        #[serde(flatten)]
-        fence: WireFence,
-        /// 1 to 86,400,000 milliseconds.
-        lease_ttl_ms: u64,
-    },
-    /// The work is done.
-    Complete {
-        /// The execution.
-        execution_id: ExecutionId,
-        /// The holder's proof.
-        #[serde(flatten)]
-        fence: WireFence,
-        /// Stored byte for byte, at most 1 MiB.
-        #[serde(default)]
-        result: Option<Vec<u8>>,
-    },
-    /// The attempt failed.
+    /// Extends a lease.
+    Renew(Renew),
+    /// Ends an execution with success.
+    Complete(Complete),
+    /// Reports a failed attempt.
     Fail {
         /// The execution.
         execution_id: ExecutionId,
         /// The holder's proof.
         #[serde(flatten)]
-        fence: WireFence,
-        /// For people.
+        fence: FenceParts,
+        /// A text for people.
         reason: String,
-        /// By which the retry policy decides.
+        /// The category that the retry policy decides by.
         category: String,
-        /// Whether a retry cannot help.
+        /// Whether the failure is permanent, so that a retry cannot help.
         #[serde(default)]
         permanent: bool,
     },
-    /// Give the work back until a time.
-    DelayExecution {
-        /// The execution.
-        execution_id: ExecutionId,
-        /// The holder's proof.
-        #[serde(flatten)]
-        fence: WireFence,
-        /// The first instant at which the attempt may go on.
-        until: TimestampMs,
-        /// Whether what has resumed the attempt is for whoever takes it next too.
-        #[serde(default)]
-        keeps_resumption: bool,
-    },
-    /// Give the work back until its children are done.
-    MoveToWaitingChildren {
-        /// The execution.
-        execution_id: ExecutionId,
-        /// The holder's proof.
-        #[serde(flatten)]
-        fence: WireFence,
-    },
-    /// What the holder has done so far.
-    UpdateProgress {
-        /// The execution.
-        execution_id: ExecutionId,
-        /// The holder's proof.
-        #[serde(flatten)]
-        fence: WireFence,
-        /// 0 to 100.
-        percent: u8,
-        /// For people.
-        #[serde(default)]
-        message: Option<String>,
-    },
-    /// The holder does not want the work any more.
+    /// Gives the work back until a time.
+    DelayExecution(DelayExecution),
+    /// Gives the work back until its children are done.
+    MoveToWaitingChildren(MoveToWaitingChildren),
+    /// Reports progress.
+    UpdateProgress(UpdateProgress),
+    /// Cancels by the holder.
     CancelByHolder {
         /// The execution.
         execution_id: ExecutionId,
         /// The holder's proof.
         #[serde(flatten)]
-        fence: WireFence,
-        /// For people.
+        fence: FenceParts,
+        /// A text for people.
         reason: String,
     },
-    /// Give the work back until it is resumed.
-    Suspend {
-        /// The execution.
-        execution_id: ExecutionId,
-        /// The holder's proof.
-        #[serde(flatten)]
-        fence: WireFence,
-        /// Chosen by the caller; the same for each repeat.
-        suspension_id: SuspensionId,
-        /// Why.
-        #[serde(default)]
-        reason: SuspensionReason,
-        /// What the condition refers to.
-        #[serde(default)]
-        waitpoints: Vec<BindWaitpoint>,
-        /// What resumes it.
-        condition: Condition,
-        /// When it has taken too long, and what happens then.
-        #[serde(default)]
-        timeout: Option<SuspensionTimeout>,
-        /// How it goes on.
-        #[serde(default)]
-        policy: ResumePolicy,
-    },
-    /// Open a waitpoint while the work goes on.
-    CreatePendingWaitpoint {
-        /// The execution.
-        execution_id: ExecutionId,
-        /// The holder's proof.
-        #[serde(flatten)]
-        fence: WireFence,
-        /// Chosen by the caller; the same for each repeat.
-        waitpoint_id: WaitpointId,
-        /// Its name.
-        key: WaitpointKey,
-        /// After how many milliseconds it closes unless a suspension uses it.
-        #[serde(default)]
-        expires_in_ms: Option<u64>,
-    },
-    /// Tell a waitpoint something.
-    DeliverSignal {
-        /// The execution.
-        execution_id: ExecutionId,
-        /// The waitpoint.
-        waitpoint_id: WaitpointId,
-        /// The proof that the caller may.
-        token: WaitpointToken,
-        /// Chosen by the caller; the same for each repeat.
-        signal_id: SignalId,
-        /// What it says.
-        name: SignalName,
-        /// Who sends it.
-        #[serde(default)]
-        source: Option<SignalSource>,
-        /// At most 256 KiB.
-        #[serde(default)]
-        payload: Option<Vec<u8>>,
-    },
-    /// An operator ends a suspension.
+    /// Gives the work back until it is resumed.
+    Suspend(Suspend),
+    /// Opens a waitpoint while the work goes on.
+    CreatePendingWaitpoint(CreatePendingWaitpoint),
+    /// Sends a signal to a waitpoint. Parsing draws its creator's nonce.
+    DeliverSignal(DeliverSignal),
+    /// Appends to the output of the attempt.
+    AppendFrame(AppendFrame),
+    /// Ends a suspension, by an operator.
     Resume {
         /// The execution.
         execution_id: ExecutionId,
-        /// Names the call, so that its repeat is recognised.
+        /// Identifies the call, so that a repeat is recognised.
         request_id: String,
     },
-    /// Append to the output of the attempt.
-    AppendFrame {
-        /// The execution.
-        execution_id: ExecutionId,
-        /// The holder's proof.
-        #[serde(flatten)]
-        fence: WireFence,
-        /// One more than that of the frame before, from 1.
-        sequence: u64,
-        /// What kind of output it is.
-        frame_type: FrameType,
-        /// At most 64 KiB.
-        payload: Vec<u8>,
-        /// At most 4 KiB.
-        #[serde(default)]
-        metadata: BTreeMap<String, String>,
-    },
-    /// An operator does not want the work any more.
+    /// Cancels, by an operator.
     Cancel {
         /// The execution.
         execution_id: ExecutionId,
-        /// Names the call, so that its repeat is recognised.
+        /// Identifies the call, so that a repeat is recognised.
         request_id: String,
-        /// For people.
+        /// A text for people.
         reason: String,
     },
-    /// An operator takes the lease away.
+    /// Ends a lease, by an operator.
     RevokeLease {
         /// The execution.
         execution_id: ExecutionId,
-        /// Names the call, so that its repeat is recognised.
+        /// Identifies the call, so that a repeat is recognised.
         request_id: String,
     },
-    /// An operator serves it earlier or later.
+    /// Changes the priority, by an operator.
     ChangePriority {
         /// The execution.
         execution_id: ExecutionId,
-        /// Names the call, so that its repeat is recognised.
+        /// Identifies the call, so that a repeat is recognised.
         request_id: String,
         /// Clamped to 0..=9000.
         priority: i64,
     },
-    /// An operator starts a new life.
+    /// Starts a new life, by an operator.
     Replay {
         /// The execution.
         execution_id: ExecutionId,
-        /// Names the call, so that its repeat is recognised.
+        /// Identifies the call, so that a repeat is recognised.
         request_id: String,
     },
-    /// Hold it back for a reason.
-    Block {
-        /// The execution.
-        execution_id: ExecutionId,
-        /// The reason.
-        kind: BlockKind,
-        /// When a budget or a quota is expected to allow it again.
-        #[serde(default)]
-        recheck_at: Option<TimestampMs>,
-    },
-    /// Let go of one reason.
-    Unblock {
-        /// The execution.
-        execution_id: ExecutionId,
-        /// The reason.
-        kind: BlockKind,
-    },
+    /// Adds a reason that holds it back.
+    Block(Block),
+    /// Removes a reason that holds it back.
+    Unblock(Unblock),
 }
 
 impl Command {
-    /// Parses the command. `entropy` draws the creator's nonce of a submission.
+    /// Checks the command. `entropy` draws the creator's nonce of a submission or a signal.
     ///
     /// # Errors
     ///
-    /// `InvalidId`, `InvalidCapabilities`, `InvalidTagKey`. A grant key that names no grant is
+    /// `InvalidId`, `InvalidCapabilities`, `InvalidTagKey`. A grant key that is not a uuid is
     /// `InvalidClaimGrant` for a claim and `InvalidInput` for a request.
     pub fn parse(self, entropy: &mut Entropy) -> Result<AnyCommand, Rejection> {
         Ok(match self {
-            Self::Create(create) => AnyCommand::Create(create.parse(entropy)?),
-            Self::IssueClaimGrant(request) => AnyCommand::IssueClaimGrant(request.parse()?),
-            Self::IssueReclaimGrant(request) => {
-                AnyCommand::IssueReclaimGrant(IssueReclaimGrant(request.parse()?))
-            }
-            Self::Claim(claim) => AnyCommand::Claim(TakeNew(claim.parse()?)),
-            Self::ClaimResumed(claim) => AnyCommand::ClaimResumed(TakeResumed(claim.parse()?)),
-            Self::Reclaim(claim) => AnyCommand::Reclaim(TakeOver(claim.parse()?)),
-            Self::Renew { execution_id, fence, lease_ttl_ms } => {
-                let lease_ttl = DurationMs::new(lease_ttl_ms);
-                AnyCommand::Renew(Renew { execution_id, fence: fence.into(), lease_ttl })
-            }
-            Self::Complete { execution_id, fence, result } => {
-                let result = result.map(Arc::from);
-                AnyCommand::Complete(Complete { execution_id, fence: fence.into(), result })
-            }
+            Self::Create(create) => create.parse(entropy)?.into(),
+            Self::IssueClaimGrant(request) => request.parse()?.into(),
+            Self::IssueReclaimGrant(request) => IssueReclaimGrant(request.parse()?).into(),
+            Self::Claim(claim) => TakeNew(claim.parse()?).into(),
+            Self::ClaimResumed(claim) => TakeResumed(claim.parse()?).into(),
+            Self::Reclaim(claim) => TakeOver(claim.parse()?).into(),
+            Self::Renew(renew) => renew.into(),
+            Self::Complete(complete) => complete.into(),
             Self::Fail { execution_id, fence, reason, category, permanent } => {
                 let category = FailureCategory::try_new(category)?;
-                let fence = fence.into();
-                AnyCommand::Fail(Fail { execution_id, fence, reason, category, permanent })
+                Fail { execution_id, fence, reason, category, permanent }.into()
             }
-            Self::DelayExecution { execution_id, fence, until, keeps_resumption } => {
-                let fence = fence.into();
-                AnyCommand::DelayExecution(DelayExecution {
-                    execution_id,
-                    fence,
-                    until,
-                    keeps_resumption,
-                })
-            }
-            Self::MoveToWaitingChildren { execution_id, fence } => {
-                let fence = fence.into();
-                AnyCommand::MoveToWaitingChildren(MoveToWaitingChildren { execution_id, fence })
-            }
-            Self::UpdateProgress { execution_id, fence, percent, message } => {
-                let fence = fence.into();
-                AnyCommand::UpdateProgress(UpdateProgress { execution_id, fence, percent, message })
-            }
+            Self::DelayExecution(delay) => delay.into(),
+            Self::MoveToWaitingChildren(wait) => wait.into(),
+            Self::UpdateProgress(progress) => progress.into(),
             Self::CancelByHolder { execution_id, fence, reason } => {
-                let by = CancelledBy::Holder(fence.into());
-                AnyCommand::Cancel(Cancel { execution_id, by, reason })
+                Cancel { execution_id, by: CancelledBy::Holder(fence), reason }.into()
             }
-            Self::Suspend { .. }
-            | Self::CreatePendingWaitpoint { .. }
-            | Self::DeliverSignal { .. }
-            | Self::AppendFrame { .. } => self.parse_waiting(entropy),
-            operator => operator.parse_operators()?,
-        })
-    }
-
-    /// The commands about waitpoints, signals and output.
-    fn parse_waiting(self, entropy: &mut Entropy) -> AnyCommand {
-        match self {
-            Self::Suspend {
-                execution_id,
-                fence,
-                suspension_id,
-                reason,
-                waitpoints,
-                condition,
-                timeout,
-                policy,
-            } => AnyCommand::Suspend(Suspend {
-                execution_id,
-                fence: fence.into(),
-                suspension_id,
-                reason,
-                waitpoints,
-                condition,
-                timeout,
-                policy,
-            }),
-            Self::CreatePendingWaitpoint {
-                execution_id,
-                fence,
-                waitpoint_id,
-                key,
-                expires_in_ms,
-            } => AnyCommand::CreatePendingWaitpoint(CreatePendingWaitpoint {
-                execution_id,
-                fence: fence.into(),
-                waitpoint_id,
-                key,
-                expires_in: expires_in_ms.map(DurationMs::new),
-            }),
-            Self::DeliverSignal {
-                execution_id,
-                waitpoint_id,
-                token,
-                signal_id,
-                name,
-                source,
-                payload,
-            } => AnyCommand::DeliverSignal(DeliverSignal {
-                execution_id,
-                waitpoint_id,
-                token,
-                signal_id,
-                name,
-                source,
-                payload: payload.map(Arc::from),
-                creator: Nonce(entropy.next_u64()),
-            }),
-            Self::AppendFrame { execution_id, fence, sequence, frame_type, payload, metadata } => {
-                let payload = Arc::from(payload);
-                let frame = Frame { sequence, frame_type, payload, metadata };
-                let (fence, rings) = (fence.into(), true);
-                AnyCommand::AppendFrame(AppendFrame { execution_id, fence, frame, rings })
+            Self::Suspend(suspend) => suspend.into(),
+            Self::CreatePendingWaitpoint(open) => open.into(),
+            Self::DeliverSignal(signal) => {
+                DeliverSignal { creator: Nonce(entropy.next_u64()), ..signal }.into()
             }
-            other => unreachable!("{other:?} is parsed by another branch"),
-        }
-    }
-
-    /// The commands of operators and of admission.
-    fn parse_operators(self) -> Result<AnyCommand, Rejection> {
-        let call = |id: String| Ok::<_, Rejection>(OperatorCall::new(RequestId::try_new(id)?));
-        Ok(match self {
+            Self::AppendFrame(append) => append.into(),
+            Self::Resume { execution_id, request_id } => {
+                let call = operator_call(request_id)?;
+                Resume { execution_id, call, suspension: None }.into()
+            }
             Self::Cancel { execution_id, request_id, reason } => {
-                let by = CancelledBy::Operator(call(request_id)?);
-                AnyCommand::Cancel(Cancel { execution_id, by, reason })
+                let by = CancelledBy::Operator(operator_call(request_id)?);
+                Cancel { execution_id, by, reason }.into()
             }
             Self::RevokeLease { execution_id, request_id } => {
-                let call = call(request_id)?;
-                AnyCommand::RevokeLease(RevokeLease { execution_id, call })
+                RevokeLease { execution_id, call: operator_call(request_id)? }.into()
             }
             Self::ChangePriority { execution_id, request_id, priority } => {
-                let (call, priority) = (call(request_id)?, Priority::clamped(priority));
-                AnyCommand::ChangePriority(ChangePriority { execution_id, call, priority })
-            }
-            Self::Resume { execution_id, request_id } => {
-                let (call, suspension) = (call(request_id)?, None);
-                AnyCommand::Resume(Resume { execution_id, call, suspension })
+                let (call, priority) = (operator_call(request_id)?, Priority::clamped(priority));
+                ChangePriority { execution_id, call, priority }.into()
             }
             Self::Replay { execution_id, request_id } => {
-                AnyCommand::Replay(Replay { execution_id, call: call(request_id)? })
+                Replay { execution_id, call: operator_call(request_id)? }.into()
             }
-            Self::Block { execution_id, kind, recheck_at } => {
-                AnyCommand::Block(Block { execution_id, kind, recheck_at })
-            }
-            Self::Unblock { execution_id, kind } => {
-                AnyCommand::Unblock(Unblock { execution_id, kind, offered: None })
-            }
-            other => unreachable!("{other:?} is parsed by its holder's branch"),
+            Self::Block(block) => block.into(),
+            Self::Unblock(unblock) => unblock.into(),
         })
     }
 }
 
-impl From<WireFence> for FenceParts {
-    fn from(fence: WireFence) -> Self {
-        Self::from_parts(fence.lease_id, fence.lease_epoch, fence.attempt_id)
-    }
+fn operator_call(request_id: String) -> Result<OperatorCall, Rejection> {
+    Ok(OperatorCall::new(RequestId::try_new(request_id)?))
 }
 
 impl WireCreate {
@@ -566,11 +328,11 @@ impl WireClaim {
     }
 }
 
-/// The grant that a key names.
+/// The grant of a key.
 ///
 /// # Errors
 ///
-/// `InvalidClaimGrant` when it names none.
+/// `InvalidClaimGrant` if it is not a uuid.
 pub fn parse_grant_key(key: &str) -> Result<GrantId, Rejection> {
     key.parse().map_err(|_| Rejection::InvalidClaimGrant)
 }

@@ -106,7 +106,7 @@ fn a_command_in_a_namespace_is_carried_as_the_command_itself() {
         Submission::new().into(),
         offer(1).into(),
         deliver(1, &token, 1, "x").into(),
-        suspend(FenceParts::Missing, 1, any_at("a")).into(),
+        suspend(FenceParts::MISSING, 1, any_at("a")).into(),
     ];
     for command in commands {
         let spec = command.spec();

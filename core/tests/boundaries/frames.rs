@@ -76,8 +76,8 @@ fn only_the_owner_appends() {
     let (mut bench, fence) = leased();
     let stale = Rejection::StaleOwnerCannotAppend;
     let end = START + LEASE;
-    assert_eq!(bench.refused(append(FenceParts::Missing, 1), START), Rejection::FenceRequired);
-    let partial = append(FenceParts::Partial, 1);
+    assert_eq!(bench.refused(append(FenceParts::MISSING, 1), START), Rejection::FenceRequired);
+    let partial = append(FenceParts { lease_id: None, ..fence.into() }, 1);
     assert_eq!(bench.refused(partial, START), Rejection::PartialFenceTriple);
     assert_eq!(bench.decision(append(fence, 1), end - 1).window.not_after, at(end));
     assert_eq!(bench.refused(append(fence, 1), end), stale);

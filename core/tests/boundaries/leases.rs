@@ -115,13 +115,13 @@ fn a_repeated_failure_gives_the_same_time_and_no_second_retry() {
 #[test]
 fn guards_come_in_their_order() {
     let mut absent = Bench::default();
-    assert_eq!(absent.refused(complete(FenceParts::Missing, None), START), Rejection::NotFound);
+    assert_eq!(absent.refused(complete(FenceParts::MISSING, None), START), Rejection::NotFound);
     let mut bench = Bench::new(Submission::new());
     let fence = bench.take(1, START);
     bench.applied(revoke(call(1)), START);
-    let missing = complete(FenceParts::Missing, None);
+    let missing = complete(FenceParts::MISSING, None);
     assert_eq!(bench.refused(missing, START), Rejection::FenceRequired);
-    let partial = FenceParts::from_parts(Some(fence.lease_id), None, Some(fence.attempt_id));
+    let partial = FenceParts { lease_epoch: None, ..fence.into() };
     assert_eq!(bench.refused(complete(partial, None), START), Rejection::PartialFenceTriple);
     for stale in [
         Fence { lease_id: lease_id(2), ..fence },

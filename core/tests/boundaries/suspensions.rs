@@ -108,8 +108,9 @@ fn a_suspension_is_recognised_by_its_id_and_another_one_refused() {
 fn only_the_holder_suspends() {
     let (mut bench, fence) = leased();
     let by = |fence| suspend(fence, 1, any_at("a"));
-    assert_eq!(bench.refused(by(FenceParts::Missing), START), Rejection::FenceRequired);
-    assert_eq!(bench.refused(by(FenceParts::Partial), START), Rejection::PartialFenceTriple);
+    assert_eq!(bench.refused(by(FenceParts::MISSING), START), Rejection::FenceRequired);
+    let partial = FenceParts { lease_id: None, ..fence.into() };
+    assert_eq!(bench.refused(by(partial), START), Rejection::PartialFenceTriple);
     let expired = Rejection::LeaseExpired { expired_at: at(START + LEASE) };
     assert_eq!(bench.refused(by(fence.into()), START + LEASE), expired);
     let decision = bench.decision(by(fence.into()), START + LEASE - 1);

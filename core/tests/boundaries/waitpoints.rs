@@ -48,7 +48,7 @@ fn a_waitpoint_is_recognised_by_its_id_and_gives_the_same_token() {
 #[test]
 fn only_the_holder_opens_one() {
     let (mut bench, fence) = leased();
-    let missing = pending(FenceParts::Missing, 1, "a");
+    let missing = pending(FenceParts::MISSING, 1, "a");
     assert_eq!(bench.refused(missing, START), Rejection::FenceRequired);
     bench.applied(pending(fence, 1, "a"), START);
     let never = bench.refused(expiring(fence, 2, 0), START);

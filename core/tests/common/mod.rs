@@ -1,5 +1,5 @@
-//! The kit of core's tests, the simulator's tests and the fuzz targets: small ids, commands with the
-//! arguments that matter, and a bench that holds one execution.
+//! The kit of core's tests, the simulator's tests and the fuzz targets: small ids, commands with
+//! the arguments that matter, and a bench that holds one execution.
 
 #![allow(dead_code, reason = "each program that includes this uses its part of it")]
 

@@ -131,7 +131,8 @@ fn fences(record: Option<&Execution>) -> [FenceParts; 4] {
         attempt_id: attempt_id(u64::MAX),
     };
     let latest = record.and_then(|record| record.last_fence).unwrap_or(forged);
-    [latest.into(), forged.into(), FenceParts::Missing, FenceParts::Partial]
+    let partial = FenceParts { lease_epoch: None, ..latest.into() };
+    [latest.into(), forged.into(), FenceParts::MISSING, partial]
 }
 
 fn by_holder(fence: FenceParts, now: TimestampMs) -> Vec<AnyCommand> {

@@ -1,6 +1,6 @@
 //! Checks of a record at any time, and of its views, which agree with each other. A check panics if
-//! the record is wrong. The simulator runs the same sequences and checks each step by its invariants
-//! (`sim/tests/operations/sequences.rs`).
+//! the record is wrong. The simulator runs the same sequences and checks each step by its
+//! invariants (`sim/tests/operations/sequences.rs`).
 
 use std::collections::BTreeSet;
 

@@ -189,18 +189,21 @@ fn check_lives(record: &Execution, bench: &Bench) {
 /// A call with a fence that is not the latest changes nothing. \[INV-FENCE-1\]
 fn check_fences(record: &Execution, given: &[Fence], now: TimestampMs) {
     let stale = given.iter().rev().filter(|fence| record.last_fence != Some(**fence)).take(3);
-    let wrong = [FenceParts::Missing, FenceParts::Partial];
+    let partial = FenceParts { lease_epoch: Some(record.epoch), ..FenceParts::MISSING };
+    let wrong = [FenceParts::MISSING, partial];
     for fence in stale.map(|fence| FenceParts::from(*fence)).chain(wrong) {
         for command in calls_of_a_holder(fence, now) {
             let ruling = decide(&command, Some(record), now);
             let name = command.name();
-            match fence {
-                FenceParts::Missing => assert_eq!(ruling, Err(Rejection::FenceRequired), "{name}"),
-                FenceParts::Partial => {
+            match fence.complete() {
+                None if fence == FenceParts::MISSING => {
+                    assert_eq!(ruling, Err(Rejection::FenceRequired), "{name}");
+                }
+                None => {
                     assert_eq!(ruling, Err(Rejection::PartialFenceTriple), "{name}");
                 }
                 // A repeat of the call that gave the lease back is recognised, and has no effect.
-                FenceParts::Complete(_) => {
+                Some(_) => {
                     let refused = match command {
                         AnyCommand::AppendFrame(_) => {
                             ruling == Err(Rejection::StaleOwnerCannotAppend)

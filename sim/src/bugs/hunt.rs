@@ -1,12 +1,11 @@
 //! Running seeds with a bug until somebody sees it.
 
-use ff_core::planted::{PlantedBug, select};
-
 use crate::plan::Plan;
 use crate::report::Options;
 use crate::report::invariants::{Invariant, InvariantSet};
 use crate::world::World;
 
+use super::planted::{PlantedBug, select};
 use super::table::{Row, Sighting};
 
 /// How long a bug is hunted.

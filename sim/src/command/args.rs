@@ -25,7 +25,7 @@ pub struct Cli {
     /// Run with this planted bug; `ff-sim bugs` lists them.
     #[cfg(feature = "planted-bugs")]
     #[arg(long, global = true, value_name = "BUG")]
-    pub planted: Option<ff_core::planted::PlantedBug>,
+    pub planted: Option<ff_sim::bugs::PlantedBug>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -24,8 +24,7 @@ mod hunt {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use ff_core::planted::PlantedBug;
-    use ff_sim::bugs::{Limits, Matrix, Row, Sighting, hunt_with, sightings};
+    use ff_sim::bugs::{Limits, Matrix, PlantedBug, Row, Sighting, hunt_with, sightings};
     use ff_sim::{Invariant, InvariantSet};
     use serde_json::json;
 

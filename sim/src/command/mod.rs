@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
         }
     };
     #[cfg(feature = "planted-bugs")]
-    ff_core::planted::select(cli.planted);
+    ff_sim::bugs::select(cli.planted);
     let ended = match &cli.task {
         Task::Run(args) => run::run(args),
         Task::Seed(args) => seed::seed(args),

@@ -1,6 +1,6 @@
 //! \[INV-FENCE-1\] A call with a stale fence changes nothing; a rejected command changes nothing.
 
-use ff_core::execution::{Fence, FenceParts, LeaseFate};
+use ff_core::execution::{Fence, LeaseFate};
 
 use crate::model::Model;
 use crate::model::caller::Caller;
@@ -24,7 +24,7 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
         change.id
     );
     let Some(parts) = change.fence() else { return Ok(()) };
-    let FenceParts::Complete(fence) = parts else {
+    let Some(fence) = parts.complete() else {
         ensure!(false, TAG, "{name} changed {} without a fence", change.id);
         return Ok(());
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ff_core::error::EngineError;
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, AppendFrame, Appended, Execution, Fence, FenceParts, Frame, LeaseFate,
+    AnyCommand, AnyOutcome, AppendFrame, Appended, Execution, Fence, Frame, LeaseFate,
 };
 use ff_core::id::{AttemptIndex, ExecutionId};
 use ff_core::op::{Committed, FramePage};
@@ -41,7 +41,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
                 lease_epoch: active.lease.epoch,
                 attempt_id: active.attempt.id,
             };
-            sent.fence == FenceParts::Complete(held)
+            sent.fence.complete() == Some(held)
                 && active.fate == LeaseFate::Held
                 && change.now < active.lease.expires_at
                 && active.attempt.index == *attempt
@@ -102,7 +102,7 @@ pub fn check_answer(
 
 /// Whether a record says that its latest owner has appended a frame.
 fn is_there(record: &Execution, sent: &AppendFrame) -> bool {
-    let FenceParts::Complete(fence) = sent.fence else { return false };
+    let Some(fence) = sent.fence.complete() else { return false };
     let attempt = record.attempt();
     (1..=attempt.map_or(0, |attempt| attempt.frames)).contains(&sent.frame.sequence)
         && record.last_fence == Some(fence)

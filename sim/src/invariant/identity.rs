@@ -3,7 +3,7 @@
 
 use ff_core::error::EngineError;
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, CreateOutcome, Decide, Execution, FenceParts, IdentityKind, LeaseFate,
+    AnyCommand, AnyOutcome, CreateOutcome, Decide, Execution, IdentityKind, LeaseFate,
 };
 use ff_core::id::LeaseId;
 use ff_core::op::Committed;
@@ -142,7 +142,7 @@ fn proves_itself(command: &AnyCommand, seen: &Execution) -> bool {
         AnyCommand::CreatePendingWaitpoint(open) => &open.fence,
         _ => return true,
     };
-    let FenceParts::Complete(fence) = fence else { return false };
+    let Some(fence) = fence.complete() else { return false };
     let past = seen.past_attempts.iter().map(|past| &past.attempt);
     past.chain(seen.attempt()).any(|attempt| attempt.id == fence.attempt_id)
 }

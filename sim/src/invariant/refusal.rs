@@ -3,8 +3,7 @@
 use ff_core::condition::TimeoutBehaviour;
 use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{
-    AnyCommand, BindWaitpoint, Continuation, Execution, FenceParts, LeaseFate, Phase, Waitpoint,
-    WaitpointState,
+    AnyCommand, BindWaitpoint, Continuation, Execution, LeaseFate, Phase, Waitpoint, WaitpointState,
 };
 use ff_core::id::WaitpointId;
 use ff_core::time::TimestampMs;
@@ -92,10 +91,9 @@ fn is_true_of_state(
     let ran_out = active.is_some_and(|active| at >= active.lease.expires_at);
     let grant = record.grant();
     match rejection {
-        Rejection::StaleLease { .. } => match fence_of(command) {
-            Some(FenceParts::Complete(fence)) => record.last_fence != Some(fence),
-            _ => false,
-        },
+        Rejection::StaleLease { .. } => fence_of(command)
+            .and_then(|parts| parts.complete())
+            .is_some_and(|fence| record.last_fence != Some(fence)),
         Rejection::LeaseRevoked => fate == Some(LeaseFate::Revoked),
         Rejection::LeaseExpired { .. } => {
             fate == Some(LeaseFate::Expired) || (fate == Some(LeaseFate::Held) && ran_out)
@@ -124,10 +122,9 @@ fn is_true_of_state(
         Rejection::StreamClosed => active.is_none(),
         Rejection::StaleOwnerCannotAppend => {
             let lost = ran_out || fate.is_some_and(|fate| fate != LeaseFate::Held);
-            match fence_of(command) {
-                Some(FenceParts::Complete(fence)) => record.last_fence != Some(fence) || lost,
-                _ => false,
-            }
+            fence_of(command)
+                .and_then(|parts| parts.complete())
+                .is_some_and(|fence| record.last_fence != Some(fence) || lost)
         }
         Rejection::SequenceGap { expected, given } => {
             given != expected && active.is_some_and(|active| active.attempt.frames + 1 == *expected)

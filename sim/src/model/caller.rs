@@ -1,6 +1,6 @@
 //! The senders of requests.
 
-use ff_core::execution::{AnyCommand, Complete, Decide, Execution, Fence, FenceParts};
+use ff_core::execution::{AnyCommand, Complete, Decide, Execution, Fence};
 use ff_core::id::ExecutionId;
 use ff_core::time::DurationMs;
 
@@ -117,9 +117,7 @@ impl Caller {
     /// The fence of its completion, if it carries one.
     fn proof(&self) -> Option<Fence> {
         match &self.command {
-            Some(AnyCommand::Complete(Complete { fence: FenceParts::Complete(fence), .. })) => {
-                Some(*fence)
-            }
+            Some(AnyCommand::Complete(Complete { fence, .. })) => fence.complete(),
             _ => None,
         }
     }

@@ -84,9 +84,8 @@ pub enum Remembered {
 /// The identity of a command, if it has one apart from the record itself. `generation`: how often
 /// the execution was created.
 pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<CommandIdentity> {
-    let held = |fence: &FenceParts, kind| match fence {
-        FenceParts::Complete(fence) => Some(CommandIdentity::Fence(*fence, kind)),
-        _ => None,
+    let held = |fence: &FenceParts, kind| {
+        fence.complete().map(|fence| CommandIdentity::Fence(fence, kind))
     };
     let request = |id: ExecutionId, request: &RequestId, kind| {
         Some(CommandIdentity::Request(id, request.clone(), kind, generation))

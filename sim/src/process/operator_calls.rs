@@ -122,7 +122,8 @@ impl Call {
                     lease_epoch: LeaseEpoch(between(entropy, 0, 3)),
                     attempt_id: AttemptId::random(entropy),
                 };
-                let parts = [FenceParts::Missing, FenceParts::Partial, forged.into()];
+                let partial = FenceParts { lease_id: None, ..forged.into() };
+                let parts = [FenceParts::MISSING, partial, forged.into()];
                 let fence = one_of(entropy, &parts);
                 as_holder(id, fence, entropy)
             }
@@ -153,9 +154,9 @@ pub fn as_holder(id: ExecutionId, fence: FenceParts, entropy: &mut Entropy) -> A
         8 => suspensions::suspension(id, fence, None, TimestampMs::ZERO, entropy).into(),
         9 => {
             let sequence = between(entropy, 1, 3);
-            let attempt = match fence {
-                FenceParts::Complete(fence) => fence.attempt_id,
-                _ => AttemptId::random(entropy),
+            let attempt = match fence.complete() {
+                Some(fence) => fence.attempt_id,
+                None => AttemptId::random(entropy),
             };
             suspensions::frame(id, fence, (attempt, sequence), entropy).into()
         }

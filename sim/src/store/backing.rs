@@ -53,6 +53,15 @@ impl Backing {
 
     /// Answers a request at an instant of the store's clock.
     pub(super) fn handle(&mut self, request: Request, now: TimestampMs) -> Result<Reply, Broken> {
+        #[cfg(feature = "planted-bugs")]
+        let request = match (super::spoil::installed().served, &mut *self) {
+            (Some(bug), Self::Memory(store)) => {
+                let mut spoiled = request;
+                bug(&mut spoiled, &mut |request| store.handle(request, now));
+                spoiled
+            }
+            _ => request,
+        };
         match self {
             Self::Memory(store) => Ok(store.handle(request, now)),
             #[cfg(feature = "lua")]

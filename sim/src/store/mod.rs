@@ -8,6 +8,8 @@ mod failover;
 mod lua;
 mod memory;
 mod server;
+#[cfg(feature = "planted-bugs")]
+pub mod spoil;
 
 pub use condition::Reception;
 pub use server::Server;

@@ -177,7 +177,9 @@ impl Server {
     ) -> Result<Reply, Broken> {
         self.calls += 1;
         self.latest_events.clear();
-        match request {
+        #[cfg(feature = "planted-bugs")]
+        let (request, answered) = super::spoil::sent(request, &self.model);
+        let reply = match request {
             // The configuration that all processes share; it is not about an execution.
             Request::Commit(commit) if commit.partition == Partition::META => {
                 self.commit_meta(caller, commit, now)
@@ -185,7 +187,10 @@ impl Server {
             Request::Commit(commit) => self.commit(caller, commit, now),
             Request::Take(take) => self.take(take, now),
             other => self.store.handle(other, now),
-        }
+        };
+        #[cfg(feature = "planted-bugs")]
+        let reply = reply.map(|reply| answered.spoil(reply));
+        reply
     }
 
     /// Commits shared configuration, and takes over the secrets.

@@ -213,7 +213,7 @@ fn a_corrupt_record_goes_into_quarantine_and_blocks_nobody() {
     assert_eq!(quarantine, [(START as i64, 1)]);
     assert!(world.entries(&IndexName::Due).iter().all(|(_, member)| *member != 1));
     // A command on it says so.
-    let renew = crate::common::renew(ff_core::execution::FenceParts::Missing, 1_000);
+    let renew = crate::common::renew(ff_core::execution::FenceParts::MISSING, 1_000);
     let renew = ff_core::execution::Renew { execution_id: id(1), ..renew };
     let error = world.store.transact(renew).expect_err("it cannot be read");
     assert!(matches!(error, EngineError::Bug(Bug::CorruptRecord { .. })), "{error:?}");

@@ -1,8 +1,8 @@
 //! Any sequence of commands on one execution, carried by operations, keeps the invariants of the
 //! simulator, and an audit finds nothing wrong afterwards.
 //!
-//! The commands are those of core's test of the rules, whose checks need only a record. Some of them
-//! share an id with another command. INV-IDENTITY-1 and INV-DURABLE-1 rest on unique ids, so that
+//! The commands are those of core's test of the rules, whose checks need only a record. Some of
+//! them share an id with another command. INV-IDENTITY-1 and INV-DURABLE-1 rest on unique ids, so that
 //! test and the seeds check them.
 
 use std::collections::BTreeSet;

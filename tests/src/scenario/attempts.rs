@@ -2,7 +2,7 @@
 
 use ff_sdk::core::error::{EngineError, Rejection, RejectionKind};
 use ff_sdk::core::execution::{
-    AttemptEnd, AttemptKind, Command, EventKind, FailOutcome, Outcome, ValueKind, WireFence,
+    AttemptEnd, AttemptKind, Command, EventKind, FailOutcome, FenceParts, Outcome, ValueKind,
 };
 use ff_sdk::core::id::{AttemptIndex, ExecutionId, FailureCategory, LeaseEpoch};
 use ff_sdk::core::policy::{Backoff, ExecutionPolicy, ReclaimMode, RetryPolicy};
@@ -347,7 +347,7 @@ pub async fn retention_removes_only_the_data_of_its_execution(fixture: &Fixture)
         assert_eq!(fixture.score(&id, index).await, None);
     }
     assert!(has_everything(fixture, &client, &other).await, "nothing else is removed");
-    let fence = WireFence::default();
+    let fence = FenceParts::default();
     let late = client.execute(crate::kit::complete(id, fence)).await;
     assert_eq!(kind(late), RejectionKind::NotFound);
     submit(&client, full(id)).await;

@@ -1,8 +1,11 @@
 //! Fences, repeats and the order of guards (`docs/spec.md`, 4).
 
 use ff_sdk::core::error::{EngineError, Rejection, RejectionKind};
-use ff_sdk::core::execution::{AnyOutcome, Command, FailOutcome, WireFence};
-use ff_sdk::core::id::{AttemptId, LeaseEpoch, LeaseId};
+use ff_sdk::core::execution::{
+    AnyOutcome, Command, Complete, DelayExecution, FailOutcome, FenceParts, MoveToWaitingChildren,
+    UpdateProgress,
+};
+use ff_sdk::core::id::{AttemptId, ExecutionId, LeaseEpoch, LeaseId};
 use ff_sdk::core::state::PublicState;
 use ff_sdk::core::time::TimestampMs;
 
@@ -27,8 +30,8 @@ pub async fn a_repeated_complete_succeeds_with_one_terminal_event(fixture: &Fixt
     let record = fixture.stored(&id).await;
 
     fixture.advance(secs(40)).await;
-    let result = Some(b"second".to_vec());
-    let again = Command::Complete { execution_id: id, fence, result };
+    let result = Some(b"second".to_vec().into());
+    let again = Command::Complete(Complete { execution_id: id, fence, result });
     client.execute(again).await.unwrap();
     client.execute(complete(id, fence)).await.unwrap();
     assert_eq!(fixture.stored(&id).await, record);
@@ -90,13 +93,8 @@ pub async fn a_repeated_release_of_any_kind_is_recognised(fixture: &Fixture) {
     let until = TimestampMs::ZERO;
     let reason = || "no".to_owned();
     let releases: [&dyn Fn(_, _) -> Command; 4] = [
-        &|execution_id, fence| Command::DelayExecution {
-            execution_id,
-            fence,
-            until,
-            keeps_resumption: false,
-        },
-        &|execution_id, fence| Command::MoveToWaitingChildren { execution_id, fence },
+        &|execution_id, fence| delay(execution_id, fence, until),
+        &|execution_id, fence| wait(execution_id, fence),
         &|execution_id, fence| Command::CancelByHolder { execution_id, fence, reason: reason() },
         &|execution_id, fence| fail(execution_id, fence, "network"),
     ];
@@ -125,12 +123,12 @@ pub async fn a_fence_is_required_in_full(fixture: &Fixture) {
     let task = claim(&worker).await;
     let full = fence_of(&task);
     let record = fixture.stored(&id).await;
-    let none = WireFence::default();
+    let none = FenceParts::default();
     let partial = [
-        WireFence { lease_id: None, ..full },
-        WireFence { lease_epoch: None, ..full },
-        WireFence { attempt_id: None, ..full },
-        WireFence { lease_epoch: full.lease_epoch, ..none },
+        FenceParts { lease_id: None, ..full },
+        FenceParts { lease_epoch: None, ..full },
+        FenceParts { attempt_id: None, ..full },
+        FenceParts { lease_epoch: full.lease_epoch, ..none },
     ];
     for command in bound_calls(id) {
         assert_eq!(kind(client.execute(command(none)).await), RejectionKind::FenceRequired);
@@ -144,25 +142,27 @@ pub async fn a_fence_is_required_in_full(fixture: &Fixture) {
     task.complete(None).await.unwrap();
 }
 
+fn delay(execution_id: ExecutionId, fence: FenceParts, until: TimestampMs) -> Command {
+    let keeps_resumption = false;
+    Command::DelayExecution(DelayExecution { execution_id, fence, until, keeps_resumption })
+}
+
+fn wait(execution_id: ExecutionId, fence: FenceParts) -> Command {
+    Command::MoveToWaitingChildren(MoveToWaitingChildren { execution_id, fence })
+}
+
 /// All lease-bound calls on an execution, as functions of the fence.
-fn bound_calls(
-    execution_id: ff_sdk::core::id::ExecutionId,
-) -> Vec<Box<dyn Fn(WireFence) -> Command>> {
+fn bound_calls(execution_id: ExecutionId) -> Vec<Box<dyn Fn(FenceParts) -> Command>> {
     let until = TimestampMs::ZERO;
     vec![
         Box::new(move |fence| renew(execution_id, fence, 1_000)),
         Box::new(move |fence| complete(execution_id, fence)),
         Box::new(move |fence| fail(execution_id, fence, "network")),
-        Box::new(move |fence| Command::DelayExecution {
-            execution_id,
-            fence,
-            until,
-            keeps_resumption: false,
-        }),
-        Box::new(move |fence| Command::MoveToWaitingChildren { execution_id, fence }),
+        Box::new(move |fence| delay(execution_id, fence, until)),
+        Box::new(move |fence| wait(execution_id, fence)),
         Box::new(move |fence| {
             let message = None;
-            Command::UpdateProgress { execution_id, fence, percent: 5, message }
+            Command::UpdateProgress(UpdateProgress { execution_id, fence, percent: 5, message })
         }),
         Box::new(move |fence| {
             let reason = "no".to_owned();
@@ -181,10 +181,10 @@ pub async fn a_refused_command_changes_nothing(fixture: &Fixture) {
     let full = fence_of(&task);
     let mut entropy = fixture.entropy();
     let wrong = [
-        WireFence { lease_id: Some(LeaseId::random(&mut entropy)), ..full },
-        WireFence { lease_epoch: Some(LeaseEpoch(2)), ..full },
-        WireFence { lease_epoch: Some(LeaseEpoch(0)), ..full },
-        WireFence { attempt_id: Some(AttemptId::random(&mut entropy)), ..full },
+        FenceParts { lease_id: Some(LeaseId::random(&mut entropy)), ..full },
+        FenceParts { lease_epoch: Some(LeaseEpoch(2)), ..full },
+        FenceParts { lease_epoch: Some(LeaseEpoch(0)), ..full },
+        FenceParts { attempt_id: Some(AttemptId::random(&mut entropy)), ..full },
     ];
     let (record, kinds) = (fixture.stored(&id).await, events(&client, &id).await);
     for command in bound_calls(id) {
@@ -205,13 +205,13 @@ pub async fn guards_fail_in_the_specified_order(fixture: &Fixture) {
     let worker = fixture.worker("a").await;
     let unknown = fixture.id_in(1);
     for command in bound_calls(unknown) {
-        let refused = client.execute(command(WireFence::default())).await;
+        let refused = client.execute(command(FenceParts::default())).await;
         assert_eq!(kind(refused), RejectionKind::NotFound, "existence comes before the fence");
     }
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     let fence = fence_of(&task);
-    let stale = WireFence { lease_epoch: Some(LeaseEpoch(9)), ..fence };
+    let stale = FenceParts { lease_epoch: Some(LeaseEpoch(9)), ..fence };
     drop(task);
     client.revoke_lease(&id).await.unwrap();
     fixture.advance(secs(60)).await;
@@ -224,7 +224,7 @@ pub async fn guards_fail_in_the_specified_order(fixture: &Fixture) {
     client.cancel(&id, "over").await.unwrap();
     let refused = client.execute(renew(id, stale, 1_000)).await;
     assert_eq!(kind(refused), RejectionKind::StaleLease, "stale comes before the phase");
-    let refused = client.execute(renew(id, WireFence::default(), 1_000)).await;
+    let refused = client.execute(renew(id, FenceParts::default(), 1_000)).await;
     assert_eq!(kind(refused), RejectionKind::FenceRequired, "the fence comes before the phase");
     let refused = client.execute(renew(id, fence, 1_000)).await;
     assert_eq!(kind(refused), RejectionKind::ExecutionNotActive);

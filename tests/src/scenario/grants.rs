@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ff_sdk::core::agent::WorkerGrant;
 use ff_sdk::core::capability::Capabilities;
 use ff_sdk::core::error::{Rejection, RejectionKind};
-use ff_sdk::core::execution::Command;
+use ff_sdk::core::execution::{Command, DelayExecution};
 use ff_sdk::core::id::{LeaseEpoch, LeaseId, WorkerInstanceId};
 use ff_sdk::core::state::{OwnershipState, PublicState};
 use ff_sdk::core::store::IndexName;
@@ -115,8 +115,8 @@ pub async fn a_claim_repeated_after_a_lost_reply_returns_the_same_lease(fixture:
 
     let (execution_id, fence) = (id, fence_of_claimed(&first));
     let until = TimestampMs::ZERO;
-    let delay = Command::DelayExecution { execution_id, fence, until, keeps_resumption: false };
-    client.execute(delay).await.unwrap();
+    let delay = DelayExecution { execution_id, fence, until, keeps_resumption: false };
+    client.execute(Command::DelayExecution(delay)).await.unwrap();
     let request = grant_request(fixture, id, "w");
     grant(&client, &request).await;
     let command = Command::ClaimResumed(claim_of(fixture, &request));

@@ -2,7 +2,7 @@
 
 use ff_sdk::core::capability::Capabilities;
 use ff_sdk::core::error::{Rejection, RejectionKind};
-use ff_sdk::core::execution::{AnyOutcome, BlockKind, BlockOutcome, Command};
+use ff_sdk::core::execution::{AnyOutcome, Block, BlockKind, BlockOutcome, Command, Unblock};
 use ff_sdk::core::id::{ExecutionId, LeaseEpoch, Namespace};
 use ff_sdk::core::state::{BlockingReason, EligibilityState, LifecyclePhase, PublicState};
 use ff_sdk::core::store::IndexName;
@@ -139,7 +139,7 @@ pub async fn several_blocks_hold_until_the_last_is_removed(fixture: &Fixture) {
     let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     for kind in BlockKind::ALL.into_iter().rev() {
-        let block = Command::Block { execution_id: id, kind, recheck_at: None };
+        let block = Command::Block(Block { execution_id: id, kind, recheck_at: None });
         let outcome = client.execute(block.clone()).await.unwrap();
         assert_eq!(outcome, AnyOutcome::Block(BlockOutcome { held_by: Some(kind) }));
         let record = fixture.stored(&id).await;
@@ -159,11 +159,12 @@ pub async fn several_blocks_hold_until_the_last_is_removed(fixture: &Fixture) {
         assert_eq!((seen.eligibility_state, seen.public_state), shown[number]);
         assert!(is_idle(&worker).await);
         let held_by = BlockKind::ALL.get(number + 1).copied();
-        let outcome = client.execute(Command::Unblock { execution_id: id, kind }).await.unwrap();
+        let unblock = Unblock { execution_id: id, kind, offered: None };
+        let outcome = client.execute(Command::Unblock(unblock)).await.unwrap();
         assert_eq!(outcome, AnyOutcome::Unblock(BlockOutcome { held_by }));
     }
     grant(&client, &grant_request(fixture, id, "w")).await;
-    let held = Command::Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
-    client.execute(held).await.unwrap();
+    let held = Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
+    client.execute(Command::Block(held)).await.unwrap();
     assert!(is_idle(&worker).await);
 }

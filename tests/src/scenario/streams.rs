@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use ff_sdk::core::error::RejectionKind;
-use ff_sdk::core::execution::Command;
 use ff_sdk::core::id::{AttemptIndex, ExecutionId};
 use ff_sdk::core::store::Cursor;
 use ff_sdk::{ClaimedTask, Client, CloseReason, Suspension, Tail, TailItem};
@@ -11,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::faulty_backend::commits;
 use crate::fixture::Fixture;
-use crate::kit::{claim, describe, fence_of, kind, ms, secs, submit, work};
+use crate::kit::{append_frame, claim, describe, fence_of, kind, ms, secs, submit, work};
 
 const FIRST: AttemptIndex = AttemptIndex(0);
 
@@ -41,14 +40,7 @@ pub async fn a_frame_is_appended_once_and_by_its_owner(fixture: &Fixture) {
     assert_eq!(append(&task, "log", "one").await, 1);
     faulty.lose_replies(1, commits);
     assert_eq!(append(&task, "log", "two").await, 2);
-    let frame = |sequence: u64, text: &str| Command::AppendFrame {
-        execution_id: id,
-        fence: fence_of(&task),
-        sequence,
-        frame_type: "log".parse().unwrap(),
-        payload: text.as_bytes().to_vec(),
-        metadata: BTreeMap::new(),
-    };
+    let frame = |sequence, text| append_frame(id, fence_of(&task), sequence, text);
     client.execute(frame(2, "two")).await.unwrap();
     assert_eq!(kind(client.execute(frame(4, "four")).await), RejectionKind::SequenceGap);
     assert_eq!(output(&client, &id, FIRST).await, ["one", "two"]);
@@ -65,10 +57,7 @@ pub async fn a_frame_is_appended_once_and_by_its_owner(fixture: &Fixture) {
     assert_eq!(output(&client, &id, AttemptIndex(1)).await, ["anew"]);
     let fence = fence_of(&taken_over);
     taken_over.complete(None).await.unwrap();
-    let (frame_type, payload) = ("log".parse().unwrap(), b"late".to_vec());
-    let (execution_id, metadata) = (id, BTreeMap::new());
-    let late =
-        Command::AppendFrame { execution_id, fence, sequence: 2, frame_type, payload, metadata };
+    let late = append_frame(id, fence, 2, "late");
     assert_eq!(kind(client.execute(late).await), RejectionKind::StreamClosed);
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ff_sdk::Submission;
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::error::{EngineError, Rejection, RejectionKind};
-use ff_sdk::core::execution::{CreateOutcome, Outcome, ValueKind};
+use ff_sdk::core::execution::{Command, Complete, CreateOutcome, Outcome, ValueKind};
 use ff_sdk::core::policy::ExecutionPolicy;
 use ff_sdk::core::state::{EligibilityState, PublicState, TerminalOutcome};
 use ff_sdk::core::time::DurationMs;
@@ -243,8 +243,8 @@ pub async fn a_payload_at_the_limit_is_accepted_and_one_byte_more_is_refused(fix
     let task = claim(&worker).await;
     assert_eq!(task.input_payload().map(<[u8]>::len), Some(1 << 20));
     let fence = crate::kit::fence_of(&task);
-    let too_large =
-        ff_sdk::core::execution::Command::Complete { execution_id: id, fence, result: Some(over) };
+    let result = Some(over.into());
+    let too_large = Command::Complete(Complete { execution_id: id, fence, result });
     assert_eq!(kind(client.execute(too_large).await), RejectionKind::PayloadTooLarge);
     task.complete(Some(full.clone())).await.unwrap();
     assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&full[..]));

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ff_sdk::core::error::{Applied, EngineError, RejectionKind};
-use ff_sdk::core::execution::{AttemptEnd, Command, CreateOutcome, EventKind, Outcome, WireCreate};
+use ff_sdk::core::execution::{
+    AttemptEnd, Block, Command, CreateOutcome, EventKind, Outcome, WireCreate,
+};
 use ff_sdk::core::id::{ExecutionId, ExecutionKind, LaneId};
 use ff_sdk::core::op::ListFilter;
 use ff_sdk::core::policy::ExecutionPolicy;
@@ -165,7 +167,7 @@ async fn an_unreachable_store_is_a_typed_error_in_time() {
 /// No call finds an execution of another namespace (`docs/spec.md`, 7).
 #[tokio::test(start_paused = true)]
 async fn an_execution_of_another_namespace_is_not_found() {
-    use ff_sdk::core::execution::{BlockKind, Command};
+    use ff_sdk::core::execution::BlockKind;
 
     let fixture = Fixture::memory();
     let (client, worker) = (fixture.client().await, fixture.worker("w").await);
@@ -179,8 +181,8 @@ async fn an_execution_of_another_namespace_is_not_found() {
     assert_eq!(kind(stranger.revoke_lease(&id).await), RejectionKind::NotFound);
     assert_eq!(kind(stranger.change_priority(&id, 9).await), RejectionKind::NotFound);
     assert_eq!(kind(stranger.replay(&id).await), RejectionKind::NotFound);
-    let block = Command::Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
-    assert_eq!(kind(stranger.execute(block).await), RejectionKind::NotFound);
+    let block = Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
+    assert_eq!(kind(stranger.execute(Command::Block(block)).await), RejectionKind::NotFound);
     let seen = client.describe(&id).await.unwrap().expect("it exists");
     assert_eq!((seen.state.public_state, seen.priority.get()), (PublicState::Active, 0));
 }

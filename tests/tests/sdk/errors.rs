@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use ff_sdk::core::error::{RejectionKind, TABLE};
-use ff_sdk::core::execution::{BlockKind, Command, DeliverSignal, FailOutcome, WireFence};
+use ff_sdk::core::execution::{Block, BlockKind, Command, DeliverSignal, FailOutcome, FenceParts};
 use ff_sdk::core::id::{ExecutionId, Nonce, SignalId};
 use ff_sdk::core::op::{CarryCommand, OperationContext, Patience};
 use ff_sdk::core::policy::{Backoff, ExecutionPolicy, ReclaimMode};
@@ -19,8 +19,8 @@ use ff_tests::Fixture;
 use ff_tests::faulty_backend::any;
 use ff_tests::fixture::{NAMESPACE, PARTITIONS};
 use ff_tests::kit::{
-    claim, claim_of, complete, fence_of, grant, grant_request, kind_of, ms, renew, secs, send,
-    submit, suspend_command, work,
+    append_frame, claim, claim_of, complete, fence_of, grant, grant_request, kind_of, ms, renew,
+    secs, send, submit, suspend_command, work,
 };
 
 /// The kinds that were reached.
@@ -87,8 +87,8 @@ async fn by_grants(fixture: &Fixture, client: &Client, reached: &mut Reached) {
     grant(client, &first).await;
     reached.by(client.execute(Command::IssueClaimGrant(grant_request(fixture, id, "w"))).await);
     reached.by(client.execute(Command::ClaimResumed(claim_of(fixture, &first))).await);
-    let block = Command::Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
-    client.execute(block).await.unwrap();
+    let block = Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
+    client.execute(Command::Block(block)).await.unwrap();
     reached.by(client.execute(Command::Claim(claim_of(fixture, &first))).await);
     fixture.advance(secs(10)).await;
     reached.by(client.execute(Command::Claim(claim_of(fixture, &first))).await);
@@ -116,9 +116,9 @@ async fn by_leases(fixture: &Fixture, client: &Client, reached: &mut Reached) {
     let id = submit(client, work().policy(policy)).await;
     let task = claim(&worker).await;
     let fence = fence_of(&task);
-    reached.by(client.execute(complete(id, WireFence::default())).await);
-    reached.by(client.execute(complete(id, WireFence { lease_id: None, ..fence })).await);
-    let stale = WireFence { lease_epoch: Some(task.lease_epoch().next()), ..fence };
+    reached.by(client.execute(complete(id, FenceParts::default())).await);
+    reached.by(client.execute(complete(id, FenceParts { lease_id: None, ..fence })).await);
+    let stale = FenceParts { lease_epoch: Some(task.lease_epoch().next()), ..fence };
     reached.by(client.execute(complete(id, stale)).await);
     reached.by(admin.issue_reclaim_grant(&id, worker.config(), 1_000).await);
     drop(task);
@@ -140,8 +140,8 @@ async fn by_phases(fixture: &Fixture, client: &Client, reached: &mut Reached) {
     reached.by(client.replay(&id).await);
     let worker = fixture.worker("w").await;
     let task = claim(&worker).await;
-    let block = Command::Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
-    reached.by(client.execute(block).await);
+    let block = Block { execution_id: id, kind: BlockKind::Operator, recheck_at: None };
+    reached.by(client.execute(Command::Block(block)).await);
     task.complete(None).await.unwrap();
     reached.by(client.replay(&id).await);
 }
@@ -184,14 +184,7 @@ async fn by_output(fixture: &Fixture, client: &Client, reached: &mut Reached) {
     let worker = fixture.worker("w").await;
     let id = submit(client, work()).await;
     let task = claim(&worker).await;
-    let frame = |sequence: u64| Command::AppendFrame {
-        execution_id: id,
-        fence: fence_of(&task),
-        sequence,
-        frame_type: "log".parse().unwrap(),
-        payload: Vec::new(),
-        metadata: Default::default(),
-    };
+    let frame = |sequence| append_frame(id, fence_of(&task), sequence, "");
     reached.by(client.execute(frame(2)).await);
     client.revoke_lease(&id).await.unwrap();
     reached.by(client.execute(frame(1)).await);

@@ -22,5 +22,6 @@ pub struct Frame {
     /// The output, at most 64 KiB.
     pub payload: Arc<[u8]>,
     /// Labels, at most 4 KiB.
+    #[serde(default)]
     pub metadata: BTreeMap<String, String>,
 }

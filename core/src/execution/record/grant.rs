@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{GrantId, WorkerId, WorkerInstanceId};
-use crate::planted::planted;
-use crate::time::{DurationMs, TimestampMs};
+use crate::time::TimestampMs;
 
 /// The grant that a lease consumed, so that a repeated request for it is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,14 +45,6 @@ pub struct GrantAudit {
 impl Grant {
     /// Whether the grant can still be used.
     pub fn is_live(&self, now: TimestampMs) -> bool {
-        now < self.good_until()
-    }
-
-    /// The first instant at which the grant can no longer be used.
-    pub(in crate::execution) fn good_until(&self) -> TimestampMs {
-        if planted!(GrantGoodAtItsEnd) {
-            return self.expires_at.plus(DurationMs::new(1));
-        }
-        self.expires_at
+        now < self.expires_at
     }
 }

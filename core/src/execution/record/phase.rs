@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::planted::planted;
 use crate::state::LifecyclePhase;
 use crate::time::{DurationMs, TimestampMs};
 
@@ -149,9 +148,6 @@ impl Active {
     /// When the lease ends by a clock that shows `now`. An expiry further away than the ttl and a
     /// minute means that the clock has stepped back since; it counts as `now` + ttl.
     pub fn expires_at(&self, now: TimestampMs) -> TimestampMs {
-        if planted!(LeaseGoodAtItsEnd) {
-            return self.lease.expires_at.plus(DurationMs::new(1));
-        }
         let ttl_from_now = now.plus(self.lease.ttl_ms);
         let farthest = ttl_from_now.plus(Self::CLOCK_STEP);
         if self.lease.expires_at > farthest { ttl_from_now } else { self.lease.expires_at }

@@ -1,29 +1,37 @@
 //! `append_frame`: append to the output of an attempt (`docs/spec.md`, 6).
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Rejection;
 use crate::execution::record::{
     Decision, Execution, Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD, Phase, Ruling, SideEffects,
     Verdict,
 };
 use crate::id::ExecutionId;
-use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::guard::{FenceParts, current_holder};
 
 /// Appends a frame to the output of the attempt that runs. Identity: the attempt and the frame's
 /// sequence.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppendFrame {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The holder's proof.
+    #[serde(flatten)]
     pub fence: FenceParts,
     /// The frame. Its sequence is one more than that of the frame before, from 1.
+    #[serde(flatten)]
     pub frame: Frame,
     /// Whether to wake waiting readers. A writer need not do so with every frame: a reader that was
     /// woken goes on reading for a while.
+    #[serde(skip, default = "rings")]
     pub rings: bool,
+}
+
+const fn rings() -> bool {
+    true
 }
 
 /// A frame that was appended.
@@ -50,16 +58,7 @@ pub fn append_frame(
     if is_repeat(current, command) {
         return Ok(Verdict::Repeat(appended));
     }
-    let holder = current_holder(current, &command.fence, now);
-    let (active, _) = match holder {
-        Err(Rejection::StaleLease { .. }) if planted!(StaleOwnerAppends) => {
-            let Phase::Active(active) = &current.phase else {
-                return Err(Rejection::StreamClosed);
-            };
-            (active, active.fence())
-        }
-        other => other.map_err(stale_or_closed)?,
-    };
+    let (active, _) = current_holder(current, &command.fence, now).map_err(stale_or_closed)?;
     check_size(&command.frame)?;
     let expected = active.attempt.frames.saturating_add(1);
     if sequence != expected {
@@ -81,14 +80,13 @@ pub fn append_frame(
 /// Whether the frame of this sequence was appended before, under the same lease.
 /// \[INV-IDENTITY-1\]
 fn is_repeat(current: &Execution, command: &AppendFrame) -> bool {
-    let FenceParts::Complete(fence) = command.fence else { return false };
+    let Some(fence) = command.fence.complete() else { return false };
     let attempt = current.attempt();
     current.last_fence == Some(fence)
         && attempt.is_some_and(|attempt| {
             attempt.id == fence.attempt_id && command.frame.sequence <= attempt.frames
         })
         && command.frame.sequence > 0
-        && !planted!(FrameRepeatUnknown)
 }
 
 /// The rejection of a stream's call, for a refused call of the holder.

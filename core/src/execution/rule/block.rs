@@ -1,19 +1,20 @@
 //! `block` and `unblock`: add and remove a reason that holds an execution back (`docs/spec.md`, 4
 //! and 7).
 
+use serde::{Deserialize, Serialize};
+
 use crate::capability::Capabilities;
 use crate::error::Rejection;
 use crate::execution::record::{
-    BlockEntry, BlockKind, Blocks, Decision, Event, Execution, LeaseFate, Phase, Ruling, Verdict,
+    BlockEntry, BlockKind, Decision, Event, Execution, LeaseFate, Phase, Ruling, Verdict,
 };
 use crate::id::ExecutionId;
-use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs};
 
 use super::issue_claim_grant::check_capabilities;
 
 /// Holds an execution back. Identity: the reason; a repeat changes nothing.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -21,11 +22,12 @@ pub struct Block {
     pub kind: BlockKind,
     /// When a budget or a quota is expected to allow it again; by default 1 s after the block,
     /// doubling up to 60 s.
+    #[serde(default)]
     pub recheck_at: Option<TimestampMs>,
 }
 
 /// Removes one reason; the others still hold. Identity: the reason; a repeat changes nothing.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unblock {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -33,6 +35,7 @@ pub struct Unblock {
     pub kind: BlockKind,
     /// The capabilities of a worker, if only for a worker that has those needed: a sweep offers
     /// them to executions that are blocked by route.
+    #[serde(skip)]
     pub offered: Option<Capabilities>,
 }
 
@@ -89,9 +92,6 @@ pub fn unblock(current: &Execution, command: &Unblock, now: TimestampMs) -> Ruli
     let mut next = current.clone();
     if let Some(blocks) = next.blocks_mut() {
         blocks.remove(kind);
-        if planted!(BlocksAllLifted) {
-            *blocks = Blocks::default();
-        }
     }
     let outcome = held_by(&next);
     Ok(Decision::put(next, now, outcome).event(Event::Unblocked { kind }).into())

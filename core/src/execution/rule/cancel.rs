@@ -8,7 +8,6 @@ use crate::execution::record::{
     Verdict, WorkFailure,
 };
 use crate::id::ExecutionId;
-use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::guard::{FenceParts, current_holder, not_active, released};
@@ -69,15 +68,7 @@ pub fn cancel(facts: &Facts<'_>, command: &Cancel, now: TimestampMs) -> Ruling<(
     };
     let reason = truncated(&command.reason, WorkFailure::REASON_MAX_BYTES).to_owned();
     let ended = end_life(&mut next, Outcome::Cancelled { reason }, AttemptEnd::Cancelled, now);
-    let by_operator = matches!(command.by, CancelledBy::Operator(_));
-    if planted!(CancelledKeepsLease) && by_operator && matches!(current.phase, Phase::Active(_)) {
-        next.phase = current.phase.clone();
-    }
-    let mut decision = Decision::put(next, now, ()).within(window).event(ended);
-    if planted!(EndNotTold) && by_operator {
-        decision.events.clear();
-    }
-    Ok(decision.into())
+    Ok(Decision::put(next, now, ()).within(window).event(ended).into())
 }
 
 /// Refuses an execution that is over.

@@ -12,7 +12,6 @@ use crate::id::{
     AttemptId, AttemptIndex, ExecutionId, ExecutionKind, GrantId, LaneId, LeaseEpoch, LeaseId,
     WorkerId, WorkerInstanceId,
 };
-use crate::planted::planted;
 use crate::state::EligibilityState;
 use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs, Window};
@@ -198,9 +197,7 @@ fn take(
 /// The lease of this id, if it was given before. \[INV-IDENTITY-1\]
 pub(super) fn repeated(current: &Execution, command: &Claim) -> Option<Claimed> {
     match &current.phase {
-        Phase::Active(active)
-            if active.lease.id == command.lease_id && !planted!(ClaimRepeatUnknown) =>
-        {
+        Phase::Active(active) if active.lease.id == command.lease_id => {
             Some(Claimed::of(current, active))
         }
         _ => None,
@@ -209,10 +206,7 @@ pub(super) fn repeated(current: &Execution, command: &Claim) -> Option<Claimed> 
 
 /// The grant of this id for this worker. \[INV-GRANT-1\]
 fn admission<'e>(current: &'e Execution, command: &Claim) -> Result<&'e Grant, Rejection> {
-    let fits = |grant: &&Grant| {
-        grant.id == command.grant_id
-            && (grant.worker == command.worker || planted!(GrantForAnybody))
-    };
+    let fits = |grant: &&Grant| grant.id == command.grant_id && grant.worker == command.worker;
     current.grant().filter(fits).ok_or(Rejection::InvalidClaimGrant)
 }
 
@@ -260,8 +254,7 @@ fn new_attempt(
     now: TimestampMs,
 ) -> Attempt {
     let index = AttemptIndex(execution.attempts_total);
-    let taken = if planted!(AttemptIndexSkipped) && kind == AttemptKind::Reclaim { 2 } else { 1 };
-    execution.attempts_total = execution.attempts_total.saturating_add(taken);
+    execution.attempts_total = execution.attempts_total.saturating_add(1);
     execution.progress = None;
     forget_resumption(execution);
     Attempt { id: command.attempt_id, index, kind, started_at: now, frames: 0 }
@@ -276,9 +269,7 @@ fn start_lease(
     grant: &Grant,
     now: TimestampMs,
 ) -> Decision<Claimed> {
-    if !(planted!(EpochNotRaised) && how == ClaimKind::Reclaimed) {
-        next.epoch = next.epoch.next();
-    }
+    next.epoch = next.epoch.next();
     next.counts.rechecks = 0;
     let lease = Lease {
         id: command.lease_id,
@@ -299,15 +290,11 @@ fn start_lease(
         attempt: attempt.index,
         epoch: lease.epoch,
     };
-    let left = planted!(GrantKept).then(|| grant.clone());
     let active =
-        Active { attempt, lease, fate: LeaseFate::Held, blocks: Blocks::default(), grant: left };
+        Active { attempt, lease, fate: LeaseFate::Held, blocks: Blocks::default(), grant: None };
     let claimed = Claimed::of(&next, &active);
-    let window = if planted!(ClaimWindowForgotten) {
-        Window::ALWAYS
-    } else {
-        Window::until(grant.good_until()).and(next.deadline.map_or(Window::ALWAYS, Window::until))
-    };
+    let before = next.deadline.map_or(Window::ALWAYS, Window::until);
+    let window = Window::until(grant.expires_at).and(before);
     next.phase = Phase::Active(active);
     Decision::put(next, now, claimed).within(window).storing_ttl(command.lease_ttl).event(event)
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Rejection;
 use crate::execution::record::{
     AttemptEnd, Decision, Execution, Outcome, ReleaseOutcome, Ruling, ValueEffect, ValueKind,
     Verdict,
 };
 use crate::id::ExecutionId;
-use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::create::DEFAULT_PAYLOAD_LIMIT;
@@ -16,13 +17,15 @@ use super::guard::{FenceParts, current_holder, released};
 use super::lease::{end_life, remember_release};
 
 /// Finishes an execution with success. Identity: the fence and the command's kind.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Complete {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The holder's proof.
+    #[serde(flatten)]
     pub fence: FenceParts,
     /// The result, stored byte for byte, at most 1 MiB. No result and an empty one are different.
+    #[serde(default)]
     pub result: Option<Arc<[u8]>>,
 }
 
@@ -34,8 +37,7 @@ pub struct Complete {
 pub fn complete(current: &Execution, command: &Complete, now: TimestampMs) -> Ruling<()> {
     let completed =
         |outcome: &ReleaseOutcome| (*outcome == ReleaseOutcome::Completed).then_some(());
-    let repeated = released(current, &command.fence, completed).is_some();
-    if repeated && !planted!(CompletionRepeatUnknown) {
+    if released(current, &command.fence, completed).is_some() {
         return Ok(Verdict::Repeat(()));
     }
     let (active, fence) = current_holder(current, &command.fence, now)?;
@@ -43,24 +45,13 @@ pub fn complete(current: &Execution, command: &Complete, now: TimestampMs) -> Ru
     if bytes > DEFAULT_PAYLOAD_LIMIT {
         return Err(Rejection::PayloadTooLarge { bytes, limit: DEFAULT_PAYLOAD_LIMIT });
     }
-    let mut holds = Window::until(active.expires_at(now));
-    if planted!(CompletionWindowForgotten) {
-        holds = Window::ALWAYS;
-    }
+    let holds = Window::until(active.expires_at(now));
     let mut next = current.clone();
     remember_release(&mut next, fence, ReleaseOutcome::Completed);
     let ended = end_life(&mut next, Outcome::Success, AttemptEnd::Succeeded, now);
-    let mut decision = Decision::put(next, now, ()).within(holds).event(ended.clone());
-    if planted!(EndToldTwice) {
-        decision = decision.event(ended);
-    }
-    if let Some(result) = &command.result
-        && !(planted!(ResultDropped) && result.is_empty())
-    {
+    let mut decision = Decision::put(next, now, ()).within(holds).event(ended);
+    if let Some(result) = &command.result {
         decision = decision.value(ValueEffect::Put(ValueKind::Result, result.clone()));
-    }
-    if planted!(PayloadRemovedEarly) {
-        decision = decision.value(ValueEffect::Remove(ValueKind::Payload));
     }
     Ok(decision.into())
 }

@@ -13,7 +13,6 @@ use crate::execution::record::{
     Phase, Ruling, Runnable, ValueEffect, ValueKind, Verdict,
 };
 use crate::id::{ExecutionId, ExecutionKind, LaneId, LeaseEpoch, Namespace, Nonce};
-use crate::planted::planted;
 use crate::policy::{ExecutionPolicy, Priority};
 use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs, Window};
@@ -108,20 +107,16 @@ pub fn create(
 ) -> Ruling<CreateOutcome> {
     let id = command.execution_id;
     if let Some(existing) = current {
-        if existing.creator == command.creator && !planted!(CreationRepeatUnknown) {
+        if existing.creator == command.creator {
             return Ok(Verdict::Repeat(CreateOutcome::Created(id)));
         }
-        let other = command.content.is_some() && existing.content != command.content;
-        if other && !planted!(DigestNotCompared) {
+        if command.content.is_some() && existing.content != command.content {
             return Err(Rejection::IdempotencyMismatch { existing: id });
-        }
-        if planted!(DuplicateAnsweredCreated) {
-            return Ok(Verdict::Repeat(CreateOutcome::Created(id)));
         }
         return Ok(Verdict::Repeat(CreateOutcome::Duplicate(id)));
     }
     let bytes = command.payload.as_ref().map_or(0, |payload| payload.len());
-    if bytes > command.payload_limit && !planted!(PayloadLimitIgnored) {
+    if bytes > command.payload_limit {
         return Err(Rejection::PayloadTooLarge { bytes, limit: command.payload_limit });
     }
     command.policy.check()?;

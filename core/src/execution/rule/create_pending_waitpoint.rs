@@ -1,6 +1,8 @@
 //! `create_pending_waitpoint`: open a waitpoint for signals while the worker still runs
 //! (`docs/spec.md`, 5).
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Rejection;
 use crate::execution::facts::Facts;
 use crate::execution::record::{Decision, Event, Ruling, Verdict, WaitpointState};
@@ -13,11 +15,12 @@ use super::waitpoint::{
 };
 
 /// Opens a waitpoint before its suspension. Identity: the waitpoint id.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatePendingWaitpoint {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The holder's proof.
+    #[serde(flatten)]
     pub fence: FenceParts,
     /// Chosen by the caller.
     pub waitpoint_id: WaitpointId,
@@ -25,6 +28,7 @@ pub struct CreatePendingWaitpoint {
     pub key: WaitpointKey,
     /// The time after which it closes unless a suspension uses it, at least 1 ms; the sum saturates
     /// at the latest instant. `None` leaves it open as long as its attempt.
+    #[serde(rename = "expires_in_ms", default)]
     pub expires_in: Option<DurationMs>,
 }
 

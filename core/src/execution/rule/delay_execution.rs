@@ -1,28 +1,31 @@
 //! `delay_execution`: give the work back until a time, at which its attempt goes on
 //! (`docs/spec.md`, 4).
 
+use serde::{Deserialize, Serialize};
+
 use crate::execution::record::{
     Decision, DelayReason, Event, Execution, Interruption, NextAttempt, NotBefore, ReleaseOutcome,
     Ruling, Verdict,
 };
 use crate::id::ExecutionId;
-use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::guard::{FenceParts, current_holder, released};
 use super::lease::{remember_release, wait_for};
 
 /// Gives the lease back until a time. Identity: the fence and the command's kind.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DelayExecution {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The holder's proof.
+    #[serde(flatten)]
     pub fence: FenceParts,
     /// The first instant at which the attempt may go on.
     pub until: TimestampMs,
     /// Whether the next claim gets the resumption of this one too, as if this lease had never been.
     /// Otherwise its signals count as handled.
+    #[serde(default)]
     pub keeps_resumption: bool,
 }
 
@@ -43,7 +46,7 @@ pub fn delay_execution(
     let (active, fence) = current_holder(current, &command.fence, now)?;
     let holds = Window::until(active.expires_at(now));
     let resumed = current.waiting.as_ref().is_some_and(|waiting| waiting.resumption.is_some());
-    let kept = command.keeps_resumption && resumed && !planted!(SignalsLostWithGiveBack);
+    let kept = command.keeps_resumption && resumed;
     let interruption = if kept { Interruption::Suspension } else { Interruption::Delay };
     let resume = NextAttempt::Resume { attempt: active.attempt, interruption };
     let delay = NotBefore { until: command.until, reason: DelayReason::Requested };
@@ -51,7 +54,7 @@ pub fn delay_execution(
     let over = if command.until > now { Window::ALWAYS } else { Window::from(command.until) };
     let mut next = current.clone();
     remember_release(&mut next, fence, ReleaseOutcome::Delayed);
-    let waits = command.until > now && !planted!(DelayForgotten);
+    let waits = command.until > now;
     wait_for(&mut next, resume, waits.then_some(delay));
     let event = Event::Released { how: ReleaseOutcome::Delayed };
     Ok(Decision::put(next, now, ()).within(holds.and(over)).event(event).into())

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Missing, Rejection};
 use crate::execution::facts::{Facts, FoundSignal};
 use crate::execution::record::{
@@ -9,7 +11,6 @@ use crate::execution::record::{
     SignalOutcome, SignalRecord, ValueEffect, ValueKind, Verdict, WaitpointState,
 };
 use crate::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
-use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 use crate::token::WaitpointToken;
 
@@ -23,7 +24,7 @@ pub const MAX_SIGNALS: u32 = 10_000;
 pub const MAX_SIGNAL_PAYLOAD: usize = 256 << 10;
 
 /// Delivers a signal to a waitpoint. Identity: the signal id.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliverSignal {
     /// The execution.
     pub execution_id: ExecutionId,
@@ -36,10 +37,13 @@ pub struct DeliverSignal {
     /// Its name.
     pub name: SignalName,
     /// Who sends it, as the sender says.
+    #[serde(default)]
     pub source: Option<SignalSource>,
     /// The payload that the worker gets, at most 256 KiB.
+    #[serde(default)]
     pub payload: Option<Arc<[u8]>>,
     /// Drawn once for this call.
+    #[serde(skip)]
     pub creator: Nonce,
 }
 
@@ -64,7 +68,7 @@ pub fn deliver_signal(
             let problem = "is that of a signal to another waitpoint".to_owned();
             return Err(Rejection::InvalidInput { field: "signal_id", problem });
         }
-        Some(FoundSignal::Taken(first)) if !planted!(SignalRepeatUnknown) => {
+        Some(FoundSignal::Taken(first)) => {
             return Ok(Verdict::Repeat(repeated(first, command)));
         }
         _ => {}
@@ -173,9 +177,6 @@ fn take(
         effect: SignalEffect::Buffered,
     };
     waiting.signals = number + 1;
-    if let (Some(resumption), true) = (&mut waiting.resumption, planted!(ResumedTwice)) {
-        resumption.signals.push(command.signal_id);
-    }
     if is_active {
         signal.effect = count(next, &signal);
     }

@@ -2,11 +2,10 @@
 
 use crate::bounded::truncated;
 use crate::execution::record::{
-    Attempt, AttemptEnd, Decision, DelayReason, Event, Execution, FailOutcome, Interruption,
-    NextAttempt, NotBefore, Outcome, ReleaseOutcome, Ruling, Verdict, WorkFailure,
+    Attempt, AttemptEnd, Decision, DelayReason, Event, Execution, FailOutcome, NextAttempt,
+    NotBefore, Outcome, ReleaseOutcome, Ruling, Verdict, WorkFailure,
 };
 use crate::id::{ExecutionId, FailureCategory};
-use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::guard::{FenceParts, current_holder, released};
@@ -72,14 +71,10 @@ pub(super) fn fail_attempt(
         return (FailOutcome::TerminalFailed, event);
     }
     let until = now.plus(retry.backoff.delay(retries, &next.id, attempt.index));
-    next.counts.retries = retries.saturating_add(if planted!(RetryCountedTwice) { 2 } else { 1 });
+    next.counts.retries = retries.saturating_add(1);
     end_attempt(next, attempt, end, now);
     let delay = NotBefore { until, reason: DelayReason::RetryBackoff };
-    let mut start = NextAttempt::Retry;
-    if planted!(FailedAttemptResumed) {
-        start = NextAttempt::Resume { attempt, interruption: Interruption::Delay };
-    }
-    wait_for(next, start, (until > now).then_some(delay));
+    wait_for(next, NextAttempt::Retry, (until > now).then_some(delay));
     let event = Event::RetryScheduled { failure: failure.shortened(), delay_until: until };
     (FailOutcome::RetryScheduled { delay_until: until }, event)
 }

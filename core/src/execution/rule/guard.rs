@@ -1,9 +1,10 @@
 //! Guards that several rules share, so that their order is written once (`docs/spec.md`, 4).
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Rejection;
 use crate::execution::record::{Active, Execution, Fence, LeaseFate, Phase, ReleaseOutcome};
 use crate::id::{AttemptId, LeaseEpoch, LeaseId};
-use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs};
 
 /// The longest lease: 24 hours.
@@ -11,38 +12,48 @@ pub(super) const MAX_LEASE_TTL: DurationMs = DurationMs::from_secs(24 * 60 * 60)
 /// The longest grant: one minute.
 pub(super) const MAX_GRANT_TTL: DurationMs = DurationMs::from_secs(60);
 
-/// A fence as a caller gave it, parsed once at the edge. Whether it is complete is a guard with its
-/// place among the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FenceParts {
-    /// No part of it.
-    Missing,
-    /// Some parts of it.
-    Partial,
-    /// All parts.
-    Complete(Fence),
+/// The parts of a fence as a caller gave them. Whether they are complete is a guard with its place
+/// among the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceParts {
+    /// The lease.
+    pub lease_id: Option<LeaseId>,
+    /// Its fencing epoch.
+    pub lease_epoch: Option<LeaseEpoch>,
+    /// The attempt.
+    pub attempt_id: Option<AttemptId>,
 }
 
 impl FenceParts {
-    /// The fence of optional parts.
-    pub const fn from_parts(
-        lease_id: Option<LeaseId>,
-        lease_epoch: Option<LeaseEpoch>,
-        attempt_id: Option<AttemptId>,
-    ) -> Self {
-        match (lease_id, lease_epoch, attempt_id) {
-            (None, None, None) => Self::Missing,
-            (Some(lease_id), Some(lease_epoch), Some(attempt_id)) => {
-                Self::Complete(Fence { lease_id, lease_epoch, attempt_id })
-            }
-            _ => Self::Partial,
+    /// No part of a fence.
+    pub const MISSING: Self = Self { lease_id: None, lease_epoch: None, attempt_id: None };
+
+    /// The parts of a whole fence.
+    pub const fn of(fence: Fence) -> Self {
+        let Fence { lease_id, lease_epoch, attempt_id } = fence;
+        Self {
+            lease_id: Some(lease_id),
+            lease_epoch: Some(lease_epoch),
+            attempt_id: Some(attempt_id),
+        }
+    }
+
+    /// The fence, if all its parts are there.
+    pub const fn complete(&self) -> Option<Fence> {
+        match *self {
+            Self {
+                lease_id: Some(lease_id),
+                lease_epoch: Some(lease_epoch),
+                attempt_id: Some(attempt_id),
+            } => Some(Fence { lease_id, lease_epoch, attempt_id }),
+            _ => None,
         }
     }
 }
 
 impl From<Fence> for FenceParts {
     fn from(fence: Fence) -> Self {
-        Self::Complete(fence)
+        Self::of(fence)
     }
 }
 
@@ -56,21 +67,17 @@ pub(super) fn current_holder<'e>(
     fence: &FenceParts,
     now: TimestampMs,
 ) -> Result<(&'e Active, Fence), Rejection> {
-    let fence = match fence {
-        FenceParts::Missing => return Err(Rejection::FenceRequired),
-        FenceParts::Partial => return Err(Rejection::PartialFenceTriple),
-        FenceParts::Complete(fence) => *fence,
-    };
-    if !execution.last_fence.is_some_and(|latest| is_same(latest, fence)) {
+    if *fence == FenceParts::MISSING {
+        return Err(Rejection::FenceRequired);
+    }
+    let fence = fence.complete().ok_or(Rejection::PartialFenceTriple)?;
+    if execution.last_fence != Some(fence) {
         return Err(Rejection::StaleLease { lease_epoch: execution.epoch });
     }
     let Phase::Active(active) = &execution.phase else {
         return Err(not_active(execution));
     };
-    if active.fate == LeaseFate::Revoked && !planted!(RevocationIgnored) {
-        return Err(Rejection::LeaseRevoked);
-    }
-    if active.is_expired(now) && planted!(ExpiryToldAsRevocation) {
+    if active.fate == LeaseFate::Revoked {
         return Err(Rejection::LeaseRevoked);
     }
     if active.is_expired(now) {
@@ -79,17 +86,10 @@ pub(super) fn current_holder<'e>(
     Ok((active, fence))
 }
 
-/// Whether two fences are equal in all parts.
-fn is_same(latest: Fence, given: Fence) -> bool {
-    latest.lease_epoch == given.lease_epoch
-        && (latest.lease_id == given.lease_id || planted!(FenceWithoutLease))
-        && (latest.attempt_id == given.attempt_id || planted!(FenceWithoutAttempt))
-}
-
 /// Whether a call comes from an attempt of this execution. A repeat of a call that returns tokens
 /// has to prove that.
 pub(super) fn is_of_an_attempt(execution: &Execution, fence: &FenceParts) -> bool {
-    let FenceParts::Complete(fence) = fence else { return false };
+    let Some(fence) = fence.complete() else { return false };
     let past = execution.past_attempts.iter().map(|past| &past.attempt);
     past.chain(execution.attempt()).any(|attempt| attempt.id == fence.attempt_id)
 }
@@ -102,7 +102,7 @@ pub(super) fn released<T>(
     of_kind: impl FnOnce(&ReleaseOutcome) -> Option<T>,
 ) -> Option<T> {
     let release = execution.last_release.as_ref()?;
-    (FenceParts::Complete(release.fence) == *fence).then(|| of_kind(&release.outcome)).flatten()
+    (fence.complete() == Some(release.fence)).then(|| of_kind(&release.outcome)).flatten()
 }
 
 /// The rejection of a call that needs an active execution.

@@ -9,7 +9,6 @@ use crate::execution::view::eligibility;
 use crate::grant::{ClaimGrant, ResumeGrant};
 use crate::id::{ExecutionId, GrantId, LaneId, WorkerId};
 use crate::partition::PartitionKey;
-use crate::planted::planted;
 use crate::state::EligibilityState;
 use crate::time::{DurationMs, TimestampMs, Window};
 
@@ -149,7 +148,7 @@ pub(super) fn check_capabilities(
     current: &Execution,
     offered: &Capabilities,
 ) -> Result<(), Rejection> {
-    if current.requires.satisfied_by(offered) || planted!(CapabilityIgnored) {
+    if current.requires.satisfied_by(offered) {
         return Ok(());
     }
     Err(Rejection::CapabilityMismatch { missing: current.requires.missing_in(offered) })

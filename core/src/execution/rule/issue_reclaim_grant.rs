@@ -8,7 +8,6 @@ use crate::execution::record::{
 use crate::grant::ReclaimGrant;
 use crate::id::FailureCategory;
 use crate::partition::PartitionKey;
-use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::guard::{MAX_GRANT_TTL, check_ttl, deadline_passed};
@@ -85,12 +84,8 @@ pub fn issue_reclaim_grant(
     let mut next = current.clone();
     let marked = mark_expired(&mut next);
     let before = current.deadline.map_or(Window::ALWAYS, Window::until);
-    let mut window = Window::from(active.lost_from()).and(before).and(unused_from(current));
-    if planted!(ReclaimWindowForgotten) {
-        window = Window::ALWAYS;
-    }
-    let allowed = current.policy.max_reclaim_count + u32::from(planted!(ReclaimLimitIgnored));
-    if current.counts.reclaims >= allowed {
+    let window = Window::from(active.lost_from()).and(before).and(unused_from(current));
+    if current.counts.reclaims >= current.policy.max_reclaim_count {
         return Ok(fail_by_cap(next, marked, now).within(window).into());
     }
     let grant = new_grant(command.grant_id, &command.worker, command.ttl, &command.audit, now);

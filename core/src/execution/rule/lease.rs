@@ -4,7 +4,6 @@ use crate::execution::record::{
     Active, Attempt, AttemptEnd, AttemptSummary, Blocks, Event, Execution, Fence, LeaseFate,
     NextAttempt, NotBefore, Outcome, Phase, Release, ReleaseOutcome, Runnable, Terminal,
 };
-use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs};
 
 /// The expiry of a lease that starts or is renewed now: never after the attempt timeout or the
@@ -16,9 +15,6 @@ pub(super) fn lease_end(
     now: TimestampMs,
 ) -> TimestampMs {
     let mut end = now.plus(ttl);
-    if planted!(LeaseOutlivesDeadline) {
-        return end;
-    }
     if let Some(timeout) = execution.policy.timeout.attempt_timeout_ms {
         end = end.min(acquired_at.plus(timeout));
     }
@@ -38,9 +34,7 @@ pub(super) fn mark_expired(next: &mut Execution) -> Option<Event> {
 
 /// Forgets how a suspension was resumed: the next claim does not go on from it.
 pub(super) fn forget_resumption(execution: &mut Execution) {
-    if let Some(waiting) = &mut execution.waiting
-        && !planted!(ResumptionKept)
-    {
+    if let Some(waiting) = &mut execution.waiting {
         waiting.resumption = None;
     }
 }

@@ -1,6 +1,8 @@
 //! `move_to_waiting_children`: give the work back until its children are done
 //! (`docs/spec.md`, 4).
 
+use serde::{Deserialize, Serialize};
+
 use crate::execution::record::{
     Decision, Event, Execution, Interruption, NextAttempt, ReleaseOutcome, Ruling, Verdict,
 };
@@ -11,11 +13,12 @@ use super::guard::{FenceParts, current_holder, released};
 use super::lease::{remember_release, wait_for};
 
 /// Gives the lease back until no child is open. Identity: the fence and the command's kind.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MoveToWaitingChildren {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The holder's proof.
+    #[serde(flatten)]
     pub fence: FenceParts,
 }
 

@@ -8,7 +8,6 @@ use crate::execution::record::{
 use crate::execution::retention::{self, Removal};
 use crate::execution::view::{DueKind, next_due};
 use crate::id::{ExecutionId, FailureCategory};
-use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::fail::fail_attempt;
@@ -63,9 +62,6 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
             break;
         }
         events.push(apply(&mut next, kind, now));
-        if planted!(FirstDueOnly) {
-            break;
-        }
     }
     outcome.forgets = retention::is_at_signals(&next);
     if let Some(Removal::Record) = removal {
@@ -74,7 +70,7 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
     let is_due = !outcome.applied.is_empty();
     let anchored = anchored_again(&next, now);
     let mut window = Window::ALWAYS;
-    if is_due && !planted!(DueWindowForgotten) {
+    if is_due {
         window = Window::from(since);
     }
     if let Some((record, until)) = anchored {

@@ -5,7 +5,6 @@ use crate::error::Rejection;
 use crate::execution::facts::FirstSeen;
 use crate::execution::record::{Execution, OperatorOutcome};
 use crate::id::RequestId;
-use crate::planted::planted;
 
 /// An operator's call. It is meant for the life that its operation sees first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +26,6 @@ impl OperatorCall {
         execution: &Execution,
         of_kind: impl Fn(&OperatorOutcome) -> Option<T>,
     ) -> Option<T> {
-        if planted!(OperatorRepeatUnknown) {
-            return None;
-        }
         let same = execution.requests.iter().rev().filter(|(id, _)| *id == self.request_id);
         same.filter_map(|(_, outcome)| of_kind(outcome)).next()
     }
@@ -47,7 +43,7 @@ pub(super) fn check_life(
 ) -> Result<(), Rejection> {
     let current = execution.counts.replays;
     match first_seen {
-        Some(FirstSeen { life: asked, .. }) if asked != current && !planted!(LifeNotChecked) => {
+        Some(FirstSeen { life: asked, .. }) if asked != current => {
             Err(Rejection::Superseded { asked, current })
         }
         _ => Ok(()),

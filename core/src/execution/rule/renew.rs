@@ -1,5 +1,7 @@
 //! `renew`: extend a lease (`docs/spec.md`, 4).
 
+use serde::{Deserialize, Serialize};
+
 use crate::execution::record::{Decision, Execution, Phase, Ruling};
 use crate::id::ExecutionId;
 use crate::time::{DurationMs, TimestampMs, Window};
@@ -8,13 +10,15 @@ use super::guard::{FenceParts, MAX_LEASE_TTL, check_ttl, current_holder};
 use super::lease::lease_end;
 
 /// Extends a lease for a ttl from now. Identity: none is needed, a repeat renews again.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renew {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The holder's proof.
+    #[serde(flatten)]
     pub fence: FenceParts,
     /// How long from now, 1 ms to 24 h.
+    #[serde(rename = "lease_ttl_ms")]
     pub lease_ttl: DurationMs,
 }
 

@@ -6,7 +6,6 @@ use crate::execution::record::{
     Decision, Event, NextAttempt, OperatorOutcome, Phase, Ruling, ValueEffect, ValueKind, Verdict,
 };
 use crate::id::ExecutionId;
-use crate::planted::planted;
 use crate::time::TimestampMs;
 
 use super::lease::wait_for;
@@ -61,13 +60,12 @@ pub fn replay(facts: &Facts<'_>, command: &Replay, now: TimestampMs) -> Ruling<R
     next.counts.replays = life;
     next.counts.retries = 0;
     next.counts.reclaims = 0;
-    next.deadline = current.deadline.filter(|_| planted!(ReplayKeepsDeadline));
+    next.deadline = None;
     next.progress = None;
     wait_for(&mut next, NextAttempt::Replay, None);
     command.call.remember(&mut next, OperatorOutcome::Replayed(life));
-    let decision = Decision::put(next, now, Replayed { life }).event(Event::Replayed { life });
-    if planted!(ReplayKeepsResult) {
-        return Ok(decision.into());
-    }
-    Ok(decision.value(ValueEffect::Remove(ValueKind::Result)).into())
+    Ok(Decision::put(next, now, Replayed { life })
+        .event(Event::Replayed { life })
+        .value(ValueEffect::Remove(ValueKind::Result))
+        .into())
 }

@@ -10,7 +10,6 @@ use crate::execution::record::{
     Verdict, Waiting, WaitpointState, WorkFailure,
 };
 use crate::id::{ExecutionId, FailureCategory, SuspensionId};
-use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs, Window};
 
 use super::guard::deadline_passed;
@@ -54,9 +53,7 @@ pub fn resume(facts: &Facts<'_>, command: &Resume, now: TimestampMs) -> Ruling<R
     check_life(current, facts.first_seen)?;
     let (mut next, timed_out, over) = past_timeout(current, now);
     let meant = command.suspension.or(facts.first_seen.and_then(|seen| seen.suspension));
-    let is_meant = |suspension: &&Suspension| {
-        meant.is_none_or(|id| id == suspension.id) || planted!(LaterSuspensionResumed)
-    };
+    let is_meant = |suspension: &&Suspension| meant.is_none_or(|id| id == suspension.id);
     let suspension = next.suspension().filter(is_meant);
     let (Some(suspension), false) = (suspension, deadline_passed(current, now)) else {
         let lifecycle_phase = current.phase.word();
@@ -78,8 +75,7 @@ pub(super) fn past_timeout(
 ) -> (Execution, Option<Event>, Window) {
     let mut next = current.clone();
     let timeout = current.suspension().and_then(|suspension| suspension.timeout);
-    let passed = timeout.filter(|timeout| timeout.at <= now);
-    let Some(timeout) = passed.filter(|_| !planted!(TimeoutAndSignalBothWin)) else {
+    let Some(timeout) = timeout.filter(|timeout| timeout.at <= now) else {
         return (next, None, Window::ALWAYS);
     };
     let event = time_out(&mut next, now);
@@ -88,8 +84,8 @@ pub(super) fn past_timeout(
 
 /// How long a suspension lasts unless a command ends it: to its timeout and the deadline.
 pub(super) fn waits_until(current: &Execution, suspension: &Suspension) -> Window {
-    let timeout = suspension.timeout.filter(|_| !planted!(TimeoutAndSignalBothWin));
-    let ends = timeout.map(|timeout| timeout.at).into_iter().chain(current.deadline);
+    let timeout = suspension.timeout.map(|timeout| timeout.at);
+    let ends = timeout.into_iter().chain(current.deadline);
     ends.map(Window::until).fold(Window::ALWAYS, Window::and)
 }
 
@@ -102,9 +98,6 @@ pub(super) fn resume_now(next: &mut Execution, by: ResumedBy, now: TimestampMs) 
     let Suspended { attempt, suspension } = *suspended.clone();
     let signals = match (&by, &suspension.resumes) {
         (ResumedBy::Signals, Resumes::Signals(tallies)) => tally::counted(tallies),
-        (_, Resumes::Signals(tallies)) if planted!(SignalsLeftAfterTimeout) => {
-            tally::counted(tallies)
-        }
         _ => Vec::new(),
     };
     let (policy, suspension_id) = (suspension.policy, suspension.id);
@@ -112,7 +105,7 @@ pub(super) fn resume_now(next: &mut Execution, by: ResumedBy, now: TimestampMs) 
     leave_waitpoints(waiting, policy, waiting.signals);
     waiting.resumption = Some(Resumption { suspension_id, by, signals });
     let delay = policy.resume_delay_ms;
-    let waits = delay > DurationMs::ZERO && !planted!(ResumeDelayForgotten);
+    let waits = delay > DurationMs::ZERO;
     let not_before = NotBefore { until: now.plus(delay), reason: DelayReason::ResumeDelay };
     let goes_on = NextAttempt::Resume { attempt, interruption: Interruption::Suspension };
     wait_for(next, goes_on, waits.then_some(not_before));

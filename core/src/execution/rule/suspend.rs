@@ -13,7 +13,6 @@ use crate::execution::record::{
     Ruling, Suspended, SuspendedHow, Suspension, Tally, Timeout, Verdict, Waiting, WaitpointState,
 };
 use crate::id::{ExecutionId, SignalId, SuspensionId, WaitpointId, WaitpointKey};
-use crate::planted::planted;
 use crate::state::LifecyclePhase;
 use crate::time::{TimestampMs, Window};
 
@@ -25,23 +24,28 @@ use super::waitpoint::{
 };
 
 /// Suspends an execution. Identity: the suspension id.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspend {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The holder's proof.
+    #[serde(flatten)]
     pub fence: FenceParts,
     /// Chosen by the caller.
     pub suspension_id: SuspensionId,
     /// Why; shown as the blocking reason.
+    #[serde(default)]
     pub reason: SuspensionReason,
     /// The waitpoints that the condition refers to.
+    #[serde(default)]
     pub waitpoints: Vec<BindWaitpoint>,
     /// What resumes it.
     pub condition: Condition,
     /// When it times out, and what happens then.
+    #[serde(default)]
     pub timeout: Option<SuspensionTimeout>,
     /// How it goes on.
+    #[serde(default)]
     pub policy: ResumePolicy,
 }
 
@@ -132,8 +136,7 @@ fn repeated(
 ) -> Result<Option<SuspendOutcome>, Rejection> {
     let Some(waiting) = &current.waiting else { return Ok(None) };
     let Some(latest) = &waiting.latest else { return Ok(None) };
-    let same = latest.id == command.suspension_id || planted!(SuspensionIdIgnored);
-    if !same || !is_of_an_attempt(current, &command.fence) {
+    if latest.id != command.suspension_id || !is_of_an_attempt(current, &command.fence) {
         return Ok(None);
     }
     let suspension_id = latest.id;
@@ -260,9 +263,6 @@ fn hear(
     bound: &[WaitpointId],
     facts: &Facts<'_>,
 ) -> Result<Option<u32>, Rejection> {
-    if planted!(BufferedSignalsForgotten) {
-        return Ok(None);
-    }
     let taken = |id: WaitpointId| waiting.open.iter().find(|waitpoint| waitpoint.id == id);
     let (through, signals) = facts
         .buffered
@@ -300,8 +300,7 @@ fn satisfied(
     let signals = tally::counted(tallies);
     let suspension_id = command.suspension_id;
     let waiting = next.waiting_mut();
-    let later = if planted!(BufferedSignalsConsumed) { waiting.signals } else { by + 1 };
-    leave_waitpoints(waiting, command.policy, later);
+    leave_waitpoints(waiting, command.policy, by + 1);
     waiting.latest = Some(LatestSuspension {
         id: suspension_id,
         waitpoints: bound,

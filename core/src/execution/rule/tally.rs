@@ -7,7 +7,6 @@ use uuid::Uuid;
 use crate::condition::{ConditionPart, CountKind};
 use crate::execution::record::{Counted, SignalRecord, Tally};
 use crate::id::{SignalId, SignalSource};
-use crate::planted::planted;
 
 /// Tallies of these parts in which nothing has counted yet.
 pub(super) fn begin(parts: Vec<ConditionPart>) -> Vec<Tally> {
@@ -25,9 +24,6 @@ pub(super) fn count(tallies: &mut [Tally], signal: &SignalRecord) -> bool {
 
 /// Whether all parts are satisfied.
 pub(super) fn is_satisfied(tallies: &[Tally]) -> bool {
-    if planted!(OnePartSatisfiesAll) {
-        return tallies.iter().any(Tally::is_satisfied);
-    }
     tallies.iter().all(Tally::is_satisfied)
 }
 
@@ -51,8 +47,7 @@ impl Tally {
     fn count(&mut self, signal: &SignalRecord) -> bool {
         let part = &self.part;
         let here = part.waitpoints.contains(&signal.waitpoint_key);
-        let matches = part.matcher.matches(&signal.name) || planted!(SignalNameIgnored);
-        if self.is_satisfied() || !here || !matches {
+        if self.is_satisfied() || !here || !part.matcher.matches(&signal.name) {
             return false;
         }
         let Some(mark) = mark(part.kind, signal) else { return false };
@@ -67,7 +62,6 @@ impl Tally {
 /// The value of a signal that must be distinct among those that count.
 fn mark(kind: CountKind, signal: &SignalRecord) -> Option<Uuid> {
     match kind {
-        CountKind::DistinctSources if planted!(SourcesCountedBySignal) => Some(signal.id.uuid()),
         CountKind::DistinctWaitpoints => Some(signal.waitpoint_id.uuid()),
         CountKind::DistinctSignals => Some(signal.id.uuid()),
         CountKind::DistinctSources => signal.source.as_ref().map(digest),

@@ -1,24 +1,27 @@
 //! `update_progress`: report the progress of an attempt (`docs/spec.md`, 4).
 
+use serde::{Deserialize, Serialize};
+
 use crate::bounded::truncated;
 use crate::error::Rejection;
 use crate::execution::record::{Decision, Execution, Progress, Ruling};
 use crate::id::ExecutionId;
-use crate::planted::planted;
 use crate::time::{TimestampMs, Window};
 
 use super::guard::{FenceParts, current_holder};
 
 /// Reports progress; the last report wins. Identity: none is needed, a repeat writes the same.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdateProgress {
     /// The execution.
     pub execution_id: ExecutionId,
     /// The holder's proof.
+    #[serde(flatten)]
     pub fence: FenceParts,
     /// 0 to 100.
     pub percent: u8,
     /// A text for people, truncated to 1,024 bytes.
+    #[serde(default)]
     pub message: Option<String>,
 }
 
@@ -33,7 +36,7 @@ pub fn update_progress(
     now: TimestampMs,
 ) -> Ruling<()> {
     let (active, _) = current_holder(current, &command.fence, now)?;
-    if command.percent > 100 && !planted!(ProgressUnchecked) {
+    if command.percent > 100 {
         let problem = format!("is {}, and must be 0 to 100", command.percent);
         return Err(Rejection::InvalidInput { field: "percent", problem });
     }

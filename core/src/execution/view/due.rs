@@ -1,10 +1,9 @@
 //! When something about an execution is due: one timer for all of it
 //! (`docs/architecture.md`, Records).
 
-use crate::execution::record::{BlockKind, Execution, LeaseFate, NotBefore, Phase};
+use crate::execution::record::{BlockKind, Execution, LeaseFate, Phase};
 use crate::execution::retention;
-use crate::planted::planted;
-use crate::time::{DurationMs, TimestampMs};
+use crate::time::TimestampMs;
 
 /// The kind of work that is due, in the order in which ties are resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +36,7 @@ pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, Du
     let (mut lease, mut timeout, mut delay, mut blocks) = (None, None, None, None);
     match &execution.phase {
         Phase::Runnable(runnable) => {
-            delay = runnable.not_before.map(|delay| (over_at(delay), DueKind::DelayOver));
+            delay = runnable.not_before.map(|delay| (delay.until, DueKind::DelayOver));
             blocks = Some(&runnable.blocks);
         }
         Phase::Active(active) if active.fate == LeaseFate::Held => {
@@ -68,14 +67,6 @@ pub fn due_times(execution: &Execution) -> impl Iterator<Item = (TimestampMs, Du
         .flatten()
         .chain(rechecks)
         .chain(waitpoints.map(|at| (at, DueKind::WaitpointExpiry)))
-}
-
-/// When a delay is over.
-fn over_at(delay: NotBefore) -> TimestampMs {
-    if planted!(DelayEndedEarly) {
-        return delay.until.minus(DurationMs::from_secs(1));
-    }
-    delay.until
 }
 
 /// The earliest of [`due_times`]; on a tie the first in the order of [`DueKind`].

@@ -2,8 +2,7 @@
 //! by hand. A change of this function is a change of the record's format.
 
 use crate::execution::record::{BlockKind, Execution, LeaseFate, Phase};
-use crate::planted::planted;
-use crate::policy::{Priority, ReclaimMode};
+use crate::policy::ReclaimMode;
 use crate::score::Score;
 
 use super::due::next_due;
@@ -23,8 +22,7 @@ pub struct IndexEntries {
 
 /// The index entries of an execution. \[INV-INDEX-1\]
 pub fn index_entries(execution: &Execution) -> IndexEntries {
-    let priority = if planted!(PriorityLost) { Priority::default() } else { execution.priority };
-    let place = Score::in_lane(execution.created_at, execution.position, priority);
+    let place = Score::in_lane(execution.created_at, execution.position, execution.priority);
     let waits = match &execution.phase {
         Phase::Runnable(runnable) => runnable.not_before.is_none() && runnable.grant.is_none(),
         Phase::Active(active) => {

@@ -3,7 +3,6 @@
 use crate::error::EngineError;
 use crate::execution::Decide;
 use crate::partition::Partition;
-use crate::planted::planted;
 use crate::store::bounds::{MAX_MESSAGE_BYTES, MAX_READ_KEYS, MAX_UNITS};
 use crate::store::{Commit, Read, RecordKey, Reply, ReplyBody, Request, Unit, Values};
 use crate::time::{DurationMs, HostTime, TimestampMs};
@@ -114,10 +113,7 @@ impl<C: Decide> Batch<C> {
     /// Hands each child its part of the reply.
     fn hand_out(&mut self, reply: Reply, now: HostTime) {
         let at = reply.at;
-        let mut numbers = std::mem::take(&mut self.in_flight);
-        if planted!(RepliesMixedUp) {
-            numbers.reverse();
-        }
+        let numbers = std::mem::take(&mut self.in_flight);
         match reply.body {
             ReplyBody::Commit(units) => {
                 let mut units = units.into_iter();

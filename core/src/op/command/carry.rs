@@ -198,7 +198,10 @@ impl<C: Decide> CarryCommand<C> {
             buffered: self.facts.as_ref().map(|facts| facts.buffered()),
             first_seen: self.first_seen,
         };
-        match (self.command.decide(&facts, at), basis.values) {
+        let ruling = self.command.decide(&facts, at);
+        #[cfg(feature = "planted-bugs")]
+        let ruling = crate::execution::spoil(&self.command, &facts, at, ruling);
+        match (ruling, basis.values) {
             (Err(rejection), _) if fresh || planted!(StaleRejectionTrusted) => {
                 self.rejected(rejection, basis.record, at, now)
             }

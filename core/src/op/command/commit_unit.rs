@@ -10,14 +10,13 @@ use crate::execution::{
 };
 use crate::id::ExecutionId;
 use crate::op::loaded::{Loaded, frames_of, signal_key, value_key};
-use crate::planted::planted;
 use crate::score::Score;
 use crate::store::codec::Codec;
 use crate::store::{
     IndexName, IndexWrite, JournalEntry, RecordKey, ScanEntry, ScanPosition, StreamAppend,
     StreamName, Topic, Unit, ValueWrite, Version,
 };
-use crate::time::{DurationMs, TimestampMs, Window};
+use crate::time::{DurationMs, TimestampMs};
 
 /// What a commit adds to a decision.
 #[derive(Clone, Copy, Debug)]
@@ -60,11 +59,7 @@ pub(super) fn commit_unit<T>(
     let ahead = third.map_or(stamp.patience, |third| third.min(stamp.patience));
     let mut unit = Unit {
         expect: vec![(key.clone(), version)],
-        window: if planted!(WallClockTrusted) {
-            Window::ALWAYS
-        } else {
-            decision.window.clipped(stamp.now, Some(ahead))
-        },
+        window: decision.window.clipped(stamp.now, Some(ahead)),
         values: decision.values.into_iter().map(|effect| write_of(id, effect)).collect(),
         fetch: fetch.iter().map(|kind| value_key(id, *kind)).collect(),
         ..Unit::new(stamp.purpose, stamp.nonce)
@@ -119,8 +114,7 @@ impl Change<'_> {
             new: new.and_then(score),
         };
         let mut write = |index: &dyn Fn() -> IndexName, moved: Move, again: bool| {
-            let left = planted!(IndexEntryLeftBehind) && moved.old.is_some() && moved.new.is_none();
-            if (moved.old != moved.new || again) && !left {
+            if moved.old != moved.new || again {
                 let (index, member) = (index(), self.id.uuid());
                 unit.index.push(IndexWrite { index, member, score: moved.new });
             }
@@ -129,13 +123,8 @@ impl Change<'_> {
         let lane = || IndexName::Eligible { namespace: namespace(), lane: named.lane.clone() };
         let eligible = moved(|entries| entries.eligible);
         let is_eligible = eligible.new.is_some();
-        write(&lane, eligible, is_eligible && !(planted!(HoldNotGivenBack) && repair));
-        let active =
-            |held: Option<&Execution>| held.is_some_and(|h| matches!(h.phase, Phase::Active(_)));
-        if !(planted!(DueNotMoved) && active(before) && active(after)) {
-            let again = before.is_some() && !planted!(HeldEntryKept);
-            write(&|| IndexName::Due, moved(|entries| entries.due), again);
-        }
+        write(&lane, eligible, is_eligible);
+        write(&|| IndexName::Due, moved(|entries| entries.due), before.is_some());
         let route = moved(|entries| entries.blocked_route);
         let again = repair && route.new.is_some();
         write(&|| IndexName::BlockedRoute { namespace: namespace() }, route, again);
@@ -175,7 +164,7 @@ impl Change<'_> {
         let subject = self.after.or(self.before);
         let entry = JournalEntry {
             execution: *self.id,
-            version: version.next(stamp.nonce).count - u64::from(planted!(JournalVersionOld)),
+            version: version.next(stamp.nonce).count,
             epoch: subject.map(|execution| execution.epoch).unwrap_or_default(),
             attempt: subject.and_then(|execution| execution.attempt()).map(|last| last.index),
             events,

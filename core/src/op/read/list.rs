@@ -4,7 +4,6 @@ use crate::error::EngineError;
 use crate::execution::{ExecutionSnapshot, snapshot};
 use crate::id::{ExecutionKind, LaneId, Namespace};
 use crate::partition::{Partition, PartitionConfig};
-use crate::planted::planted;
 use crate::state::PublicState;
 use crate::store::bounds::MAX_PAGE;
 use crate::store::{IndexName, Scan, ScanEntry, ScanPosition, Scanned};
@@ -114,8 +113,7 @@ impl ListExecutions {
             Ok(read) => read,
             Err(error) => return Step::fail(error),
         };
-        let skips = planted!(ListSkipsBetweenPages) && self.position.after.is_some();
-        for entry in scanned.entries.iter().skip(usize::from(skips)) {
+        for entry in &scanned.entries {
             if self.page.executions.len() == self.limit {
                 return self.next(now);
             }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::iter::Sum;
 
 use crate::partition::Partition;
-use crate::planted::planted;
 use crate::score::Score;
 use crate::store::bounds::MAX_MESSAGE_BYTES;
 use crate::store::contract::{
@@ -66,10 +65,7 @@ const ENTRY_BYTES: usize = 16 + 8;
 impl PartitionData {
     /// Checks a unit and applies it. Returns the reply and the topics that ring.
     pub(super) fn commit(&mut self, unit: Unit, now: TimestampMs) -> (UnitReply, Vec<Topic>) {
-        let is_same = |found: Version, expected: Version| {
-            found == expected || (planted!(VersionByCount) && found.count == expected.count)
-        };
-        let unchanged = unit.expect.iter().all(|(key, seen)| is_same(self.version(key), *seen));
+        let unchanged = unit.expect.iter().all(|(key, seen)| self.version(key) == *seen);
         if !unchanged {
             let current =
                 unit.expect.iter().map(|(key, _)| self.records.get(key).cloned()).collect();
@@ -153,9 +149,6 @@ impl PartitionData {
                 held.push(position.member);
                 entries.push(ScanEntry { position, record: Some(record.clone()) });
             }
-        }
-        if planted!(TakeWithoutHold) {
-            held.clear();
         }
         for member in held {
             let due = self.indexes.get(&IndexName::Due).and_then(|due| due.score(&member));

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use crate::planted::planted;
 use crate::store::bounds::StreamCaps;
 use crate::store::contract::{Bytes, Cursor, StreamEntry, StreamId, Streamed};
 use crate::time::{DurationMs, TimestampMs};
@@ -49,7 +48,7 @@ impl StreamData {
             Cursor::Start => (None, false),
             Cursor::End => (Some(self.last), false),
             Cursor::After { history: read_in, id } => {
-                let other = read_in != history && !planted!(JournalGapHidden);
+                let other = read_in != history;
                 let lost = other || self.dropped.is_some_and(|dropped| id < dropped);
                 // After a gap the page begins with the first entry that is kept.
                 if lost { (None, true) } else { (Some(id), false) }

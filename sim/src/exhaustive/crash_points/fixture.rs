@@ -83,7 +83,7 @@ impl Fixture {
     /// The fence of the latest holder of an execution.
     pub fn fence(&self, id: ExecutionId) -> FenceParts {
         let fence: Option<Fence> = self.record(id).and_then(|record| record.last_fence);
-        fence.map_or(FenceParts::Missing, FenceParts::Complete)
+        fence.map_or(FenceParts::MISSING, FenceParts::of)
     }
 
     /// The operation that carries a command.

@@ -1,0 +1,362 @@
+//! The table of planted bugs: where each is planted, what is done wrong, and the rule that it
+//! breaks.
+//!
+//! Most are functions that spoil a ruling, a request or a reply. A bug that none of these can
+//! express is in the code that it breaks, where `planted!` selects it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ff_core::execution::{RulingBug, install_ruling_bug};
+use ff_core::planted::{PlantedBug as Code, select as select_code};
+
+use crate::store::spoil::{AnsweredBug, SentBug, ServedBug, StoreBugs, install};
+
+use super::rulings::{admission, creation, holder, operator, timer, waiting};
+use super::store;
+
+/// Where a bug is planted.
+#[derive(Clone, Copy, Debug)]
+enum Site {
+    /// In the code of `ff-core` that it breaks.
+    Code(Code),
+    /// In the rulings of commands.
+    Ruling(RulingBug),
+    /// In what programs send to the store.
+    Sent(SentBug),
+    /// In the store.
+    Served(ServedBug),
+    /// In what programs get from the store.
+    Answered(AnsweredBug),
+}
+
+macro_rules! bugs {
+    ($($bug:ident: $site:ident($planted:expr), $what:literal, $rule:literal;)+) => {
+        /// A bug of the kind that people make.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum PlantedBug {
+            $(#[doc = $what] $bug,)+
+        }
+
+        impl PlantedBug {
+            /// Every bug.
+            pub const ALL: &'static [Self] = &[$(Self::$bug),+];
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$bug => stringify!($bug),)+
+                }
+            }
+
+            /// What is done wrong, in one sentence.
+            pub const fn description(self) -> &'static str {
+                match self {
+                    $(Self::$bug => $what,)+
+                }
+            }
+
+            /// The rule that it breaks.
+            pub const fn rule(self) -> &'static str {
+                match self {
+                    $(Self::$bug => $rule,)+
+                }
+            }
+
+            fn site(self) -> Site {
+                match self {
+                    $(Self::$bug => Site::$site($planted),)+
+                }
+            }
+        }
+    };
+}
+
+bugs! {
+    AttemptIndexSkipped: Ruling(admission::attempt_index_skipped),
+        "a reclaim skips an attempt index",
+        "attempt indexes have no gaps";
+    BlocksAllLifted: Ruling(admission::blocks_all_lifted),
+        "removing one block removes all of them",
+        "each reason that holds an execution back holds by itself";
+    BufferedSignalsConsumed: Ruling(waiting::buffered_signals_consumed),
+        "a suspension that buffered signals satisfy uses up those it did not count",
+        "a signal that did not count is there for a later suspension";
+    BufferedSignalsForgotten: Ruling(waiting::buffered_signals_forgotten),
+        "a suspension does not look at the signals that were buffered for it",
+        "no signal is lost between its buffer and its suspension";
+    CancelledKeepsLease: Ruling(holder::cancelled_keeps_lease),
+        "an operator's cancellation leaves the lease, if there is one",
+        "an execution that is over has no lease";
+    CapabilityIgnored: Ruling(admission::capability_ignored),
+        "the capabilities of a worker are not compared",
+        "a worker claims only executions that it has the capabilities for";
+    ClaimRepeatUnknown: Ruling(admission::claim_repeat_unknown),
+        "a claim is not recognised when it comes again",
+        "a lease id gives one lease";
+    ClaimWindowForgotten: Ruling(admission::claim_window_forgotten),
+        "a claim is committed without a time window",
+        "a grant is used before it ends";
+    CompletionRepeatUnknown: Ruling(holder::completion_repeat_unknown),
+        "a completion is not recognised when it comes again",
+        "a fence and a kind of call have one outcome";
+    CompletionWindowForgotten: Ruling(holder::completion_window_forgotten),
+        "a completion is committed without a time window",
+        "only the holder of a live lease completes";
+    ConflictDoubted: Code(Code::ConflictDoubted),
+        "a suspension that met other commits is reported as in doubt",
+        "a call without a lost reply is not in doubt";
+    ContinuationForgotten: Ruling(timer::continuation_forgotten),
+        "retention removes the values, and the record does not note the next step",
+        "work in several steps is a field of the record that makes it due";
+    CreationRepeatUnknown: Ruling(creation::repeat_unknown),
+        "a submission is not recognised when it comes again",
+        "a submission whose reply was lost is `Created`";
+    DelayEndedEarly: Ruling(timer::delay_ended_early),
+        "a delay is over a second before its time",
+        "nothing starts early";
+    DelayForgotten: Ruling(holder::delay_forgotten),
+        "a worker's delay is forgotten",
+        "an execution that was delayed does not go on before that time";
+    DigestNotCompared: Ruling(creation::digest_not_compared),
+        "the content under an idempotency key is not compared",
+        "other content under a known key is refused";
+    DueNotMoved: Sent(store::due_not_moved),
+        "the entry in `due` is not moved when a lease is renewed",
+        "indexes equal the function of the records";
+    DueWindowForgotten: Ruling(timer::due_window_forgotten),
+        "due timers are applied without a time window",
+        "nothing expires before its time by the store's clock";
+    DuplicateAnsweredCreated: Ruling(creation::duplicate_answered_created),
+        "another call's submission is reported as created",
+        "the submission of another call is `Duplicate`";
+    EndNotTold: Ruling(holder::end_not_told),
+        "an operator's cancellation writes no event",
+        "each life has one terminal event";
+    EndToldTwice: Ruling(holder::end_told_twice),
+        "a completion writes its event twice",
+        "each life has one terminal event";
+    EpochNotRaised: Ruling(admission::epoch_not_raised),
+        "a reclaim gives its lease under the epoch of the lost one",
+        "each lease raises the epoch by one";
+    ExpiryToldAsRevocation: Ruling(holder::expiry_told_as_revocation),
+        "an expired lease is reported as revoked",
+        "a refusal is true of the record";
+    FailedAttemptResumed: Ruling(holder::failed_attempt_resumed),
+        "after a failure the failed attempt goes on",
+        "a retry is a new attempt";
+    FenceWithoutAttempt: Ruling(holder::fence_without_attempt),
+        "the attempt is left out when fences are compared",
+        "a fence counts as a whole";
+    FenceWithoutLease: Ruling(holder::fence_without_lease),
+        "the lease id is left out when fences are compared",
+        "a fence counts as a whole";
+    FirstDueOnly: Ruling(timer::first_due_only),
+        "of two timers that are due, only the first is applied",
+        "all timers that are due are applied, in the order of time";
+    FrameRepeatUnknown: Ruling(holder::frame_repeat_unknown),
+        "a frame is not recognised when it comes again",
+        "each sequence of an attempt is applied once";
+    GraceCutShort: Code(Code::GraceCutShort),
+        "a secret is good for the grace of its last rotation only",
+        "a kid in its grace stays good through later rotations";
+    GrantForAnybody: Ruling(admission::grant_for_anybody),
+        "the worker of a grant is not compared",
+        "a grant is consumed by its worker";
+    GrantGoodAtItsEnd: Ruling(admission::grant_good_at_its_end),
+        "a grant is good at the instant at which it ends",
+        "what expires at T is expired when now >= T";
+    GrantKept: Ruling(admission::grant_kept),
+        "a claim leaves the grant that it consumed",
+        "a grant is consumed at most once";
+    HeldEntryKept: Sent(store::held_entry_kept),
+        "the entry that a `Take` left in `due` stays there when nothing is due",
+        "indexes equal the function of the records";
+    HoldNotGivenBack: Sent(store::hold_not_given_back),
+        "an entry that was taken and not kept is not put back into its lane",
+        "every entry that a `Take` returns comes back";
+    IndexEntryLeftBehind: Sent(store::index_entry_left_behind),
+        "an entry stays in a lane when its execution is claimed",
+        "indexes equal the function of the records";
+    JournalGapHidden: Served(store::journal_gap_hidden),
+        "a reader does not learn that the store's history has changed",
+        "readers of the journal learn of a gap";
+    JournalVersionOld: Sent(store::journal_version_old),
+        "the journal names the version before the commit",
+        "the journal has the version that each commit wrote";
+    LaterSuspensionResumed: Ruling(operator::later_suspension_resumed),
+        "an operator's call resumes a suspension that it never saw",
+        "an operator resumes the suspension that was shown";
+    LeaseGoodAtItsEnd: Ruling(holder::lease_good_at_its_end),
+        "a lease is good for its holder at the instant at which it ends",
+        "what expires at T is expired when now >= T";
+    LeaseOutlivesDeadline: Ruling(admission::lease_outlives_deadline),
+        "a lease lasts longer than its execution may",
+        "a lease never ends after the deadline or the attempt's timeout";
+    LifeNotChecked: Ruling(operator::life_not_checked),
+        "an operator's call is applied to another life than it was meant for",
+        "another life is `Superseded`";
+    ListSkipsBetweenPages: Served(store::list_skips_between_pages),
+        "the first entry of a list's next page is skipped",
+        "lists show every record once";
+    LostLeaseBelieved: Code(Code::LostLeaseBelieved),
+        "a worker relies on a lease for its whole ttl, however little is left",
+        "a lease that a worker relies on is held";
+    LostReplyForgotten: Code(Code::LostReplyForgotten),
+        "after a lost reply a rejection is reported as certain",
+        "a refused command has changed nothing";
+    OldDecisionRetried: Code(Code::OldDecisionRetried),
+        "after a conflict the old decision is sent again",
+        "a decision holds for the records that it was made on";
+    OnePartSatisfiesAll: Ruling(waiting::one_part_satisfies_all),
+        "one part of a condition satisfies all of it",
+        "all parts of a condition must be satisfied";
+    OperatorRepeatUnknown: Ruling(operator::repeat_unknown),
+        "an operator's call is not recognised when it comes again",
+        "a request id has one effect";
+    PayloadLimitIgnored: Ruling(creation::payload_limit_ignored),
+        "the size of a payload is not compared with its limit",
+        "a value over its bound is a typed error";
+    PayloadRemovedEarly: Ruling(holder::payload_removed_early),
+        "a completion removes the payload",
+        "a payload is kept until retention is over";
+    PriorityLost: Sent(store::priority_lost),
+        "the positions in a lane are computed without the priority",
+        "higher priorities are served first";
+    ProgressUnchecked: Ruling(holder::progress_unchecked),
+        "more than 100 percent are accepted",
+        "a percent is 0 to 100";
+    ReclaimLimitIgnored: Ruling(admission::reclaim_limit_ignored),
+        "an execution is reclaimed once more than it may be",
+        "max_reclaim_count bounds the reclaims of a life";
+    ReclaimWindowForgotten: Ruling(admission::reclaim_window_forgotten),
+        "a reclaim grant is committed without a time window",
+        "nothing is reclaimed before its lease expired by the store's clock";
+    ReplayKeepsDeadline: Ruling(operator::replay_keeps_deadline),
+        "a replay keeps the deadline of the life before",
+        "a new life has no deadline";
+    ReplayKeepsResult: Ruling(operator::replay_keeps_result),
+        "a replay keeps the result of the life before",
+        "a new life has no result";
+    RepliesMixedUp: Answered(store::replies_mixed_up),
+        "each command of a batch gets the reply of another",
+        "each command of a batch has its own outcome";
+    ResendBoundForgotten: Code(Code::ResendBoundForgotten),
+        "a submission is sent again however long ago it was first sent",
+        "what may have come and gone is not created again";
+    ResendForgotten: Code(Code::ResendForgotten),
+        "a refused commit is forgotten, though a first copy of it may have been applied",
+        "the same identity never has a second effect";
+    ResultDropped: Ruling(holder::result_dropped),
+        "an empty result is taken for none",
+        "a result is stored byte for byte";
+    ResumeDelayForgotten: Ruling(waiting::resume_delay_forgotten),
+        "a resumed execution does not wait for its resume delay",
+        "nothing starts early";
+    ResumedTwice: Ruling(waiting::resumed_twice),
+        "a signal that comes after the resumption is added to it",
+        "a suspension ends once, by the condition in its record";
+    ResumptionKept: Ruling(admission::resumption_kept),
+        "a later attempt gets the signals of an earlier one",
+        "signals are for the claim that goes on from their suspension";
+    RetentionFromCreation: Ruling(timer::retention_from_creation),
+        "retention is counted from the creation",
+        "retention is counted from the end of the life";
+    RetryCountedTwice: Ruling(holder::retry_counted_twice),
+        "a failed attempt counts as two retries",
+        "a retry counts once";
+    RevocationIgnored: Ruling(holder::revocation_ignored),
+        "a revoked lease is good until it expires",
+        "a revoked lease changes nothing";
+    SignalNameIgnored: Ruling(waiting::signal_name_ignored),
+        "a condition counts signals of any name",
+        "a condition that names a signal waits for it";
+    SignalRepeatUnknown: Ruling(waiting::signal_repeat_unknown),
+        "a signal is not recognised when it comes again",
+        "a signal id has one effect";
+    SignalsLeftAfterTimeout: Ruling(waiting::signals_left_after_timeout),
+        "after a timeout the worker gets the signals that had counted",
+        "a worker gets signals only if they resumed the execution";
+    SignalsLeftBehind: Ruling(timer::signals_left_behind),
+        "retention leaves the signals",
+        "retention leaves nothing";
+    SignalsLostWithGiveBack: Ruling(holder::signals_lost_with_give_back),
+        "the next claim of an execution that was given back does not get its signals",
+        "a claim that goes on from a suspension gets its signals";
+    SignatureNotChecked: Code(Code::SignatureNotChecked),
+        "a token of the right form is good, whatever it says",
+        "only the bearer of a token signals";
+    SourcesCountedBySignal: Ruling(waiting::sources_counted_by_signal),
+        "each signal counts as its own source",
+        "distinct sources are counted by source";
+    StaleOwnerAppends: Ruling(holder::stale_owner_appends),
+        "an owner whose lease was taken over still appends",
+        "a call with a stale fence changes nothing";
+    StaleRejectionTrusted: Code(Code::StaleRejectionTrusted),
+        "a rejection that was decided on an old record is final",
+        "a rejection rests on the record and the time of one reply";
+    SuspensionIdIgnored: Ruling(waiting::suspension_id_ignored),
+        "a second suspension gets the outcome of the first",
+        "a suspension is recognised by its id";
+    TakeWithoutHold: Served(store::take_without_hold),
+        "the entries that a `Take` returns are not left in `due`",
+        "a program that dies after a `Take` loses nothing";
+    TimeoutAndSignalBothWin: Ruling(waiting::timeout_and_signal_both_win),
+        "a signal resumes an execution whose suspension has timed out",
+        "a signal at the timeout or later does not resume";
+    TokenGoodAfterGrace: Code(Code::TokenGoodAfterGrace),
+        "a token is good as long as its secret is known",
+        "a token is good until its secret's grace ends";
+    VersionByCount: Served(store::version_by_count),
+        "the store compares the counts of versions and not their nonces",
+        "a version is never mistaken for another";
+    WakeUpReliedUpon: Code(Code::WakeUpReliedUpon),
+        "a worker that has found nothing waits for a wake-up",
+        "a wake-up is a hint that nothing depends on";
+    WallClockTrusted: Sent(store::wall_clock_trusted),
+        "a decision is committed without a window around its time",
+        "only the store's clock decides";
+}
+
+/// Selects the bug that the whole process has from now on, or none.
+pub fn select(bug: Option<PlantedBug>) {
+    let (mut code, mut ruling, mut bugs) = (None, None, StoreBugs::default());
+    match bug.map(PlantedBug::site) {
+        None => {}
+        Some(Site::Code(bug)) => code = Some(bug),
+        Some(Site::Ruling(bug)) => ruling = Some(bug),
+        Some(Site::Sent(bug)) => bugs.sent = Some(bug),
+        Some(Site::Served(bug)) => bugs.served = Some(bug),
+        Some(Site::Answered(bug)) => bugs.answered = Some(bug),
+    }
+    select_code(code);
+    install_ruling_bug(ruling);
+    install(bugs);
+}
+
+impl fmt::Display for PlantedBug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A name that no bug has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownBug(String);
+
+impl fmt::Display for UnknownBug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown planted bug `{}`: `ff-sim bugs` lists their names", self.0)
+    }
+}
+
+impl std::error::Error for UnknownBug {}
+
+impl FromStr for PlantedBug {
+    type Err = UnknownBug;
+
+    fn from_str(name: &str) -> Result<Self, UnknownBug> {
+        let named = Self::ALL.iter().find(|bug| bug.name() == name);
+        named.copied().ok_or_else(|| UnknownBug(name.to_owned()))
+    }
+}
