@@ -17,7 +17,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 /// Twice the usual number of sequences. One that fails is printed in its shortest form, to
-/// become a test of its own.
+/// become a separate test.
 fn config() -> ProptestConfig {
     let usual = ProptestConfig::default();
     ProptestConfig { cases: usual.cases.saturating_mul(2), failure_persistence: None, ..usual }

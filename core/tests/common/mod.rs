@@ -1,5 +1,5 @@
-//! What tests of core, of the simulator and of the fuzz targets share: small ids, commands with the
-//! arguments that matter, and a bench that holds one execution.
+//! The kit of core's tests, the simulator's tests and the fuzz targets: small ids, commands with
+//! the arguments that matter, and a bench that holds one execution.
 
 #![allow(dead_code, reason = "each program that includes this uses its part of it")]
 
@@ -277,7 +277,7 @@ pub fn on_due() -> OnDue {
     OnDue { execution_id: execution_id() }
 }
 
-/// What became of a command on a bench.
+/// The result of a command on a bench.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// It was applied: a record was written or removed.

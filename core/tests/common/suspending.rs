@@ -53,7 +53,7 @@ pub fn name(text: &str) -> SignalName {
     SignalName::try_new(text).unwrap()
 }
 
-/// What the tests sign with.
+/// The secret with which the tests sign.
 pub fn known_secret() -> (Kid, Secret) {
     (Kid::try_new("k1").unwrap(), Secret::from_hex("c0ffee").unwrap())
 }
@@ -280,7 +280,7 @@ impl Bench {
         BufferedSignals { through: signals.last().map_or(0, |last| last.number + 1), signals }
     }
 
-    /// What retention asks for next: the first signals, as a scan would find them.
+    /// The next request of retention: the first signals, as a scan would find them.
     pub fn forget(&self) -> ForgetSignals {
         let all = self.buffered().signals;
         let page = all.iter().take(FORGOTTEN_AT_ONCE as usize);

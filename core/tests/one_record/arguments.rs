@@ -53,7 +53,7 @@ pub fn plain() -> Submission {
     })
 }
 
-/// An execution with every bound in time, which only some workers can run and nobody takes over
+/// An execution with every bound in time, which only some workers can run and no worker takes over
 /// unasked.
 pub fn bounded(now: TimestampMs) -> Submission {
     let deadline = now.get() + 3_600_000;
@@ -151,7 +151,7 @@ fn progress(fence: FenceParts, percent: u8) -> UpdateProgress {
     UpdateProgress { execution_id: execution_id(), fence, percent, message: None }
 }
 
-/// What a holder may get wrong, or ask for rarely.
+/// Wrong and rare calls of a holder.
 fn odd_calls_of_holders(record: Option<&Execution>, now: TimestampMs) -> Vec<AnyCommand> {
     let [fence, ..] = fences(record);
     let mut too_large = complete(fence, None);

@@ -26,7 +26,7 @@ use crate::common::{Answer, Bench, START, at};
 /// A situation, or no execution at all.
 pub type Place = Option<Situation>;
 
-/// What became of a command or of the passing of time.
+/// The effect of a command or of the passing of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
     /// The record was written, or removed.
@@ -47,7 +47,7 @@ pub struct Observation {
     pub command: &'static str,
     pub effect: Effect,
     pub events: Vec<EventKind>,
-    /// What `on_due` applied.
+    /// The due timers that `on_due` applied.
     pub due: Vec<DueKind>,
 }
 
@@ -183,7 +183,7 @@ fn let_time_pass(node: &Node, observed: &mut BTreeSet<Observation>) -> Vec<Node>
     later
 }
 
-/// What the rules can tell apart, as a text.
+/// The differences that the rules can see, as a text.
 fn kind(node: &Node) -> String {
     let Some(record) = &node.bench.record else { return "absent".to_owned() };
     let now = node.now;
@@ -216,7 +216,7 @@ fn kind(node: &Node) -> String {
     format!("{phase} {counts:?} {due:?} {deadline:?} {submission:?}")
 }
 
-/// What the record remembers of calls, in each situation.
+/// The calls that the record remembers, in each situation.
 fn memory(node: &Node) -> String {
     let Some(record) = &node.bench.record else { return "absent".to_owned() };
     let release = record.last_release.as_ref().map(|release| {
@@ -228,7 +228,7 @@ fn memory(node: &Node) -> String {
     format!("{:?} {release:?} {requests:?}", node.place())
 }
 
-/// What it waits for and has waited for, in each situation: its waitpoints, its suspension, how it
+/// Its present and past waits, in each situation: its waitpoints, its suspension, how it
 /// was resumed, its output, and how far retention is.
 fn waiting(node: &Node) -> String {
     let Some(record) = &node.bench.record else { return "absent".to_owned() };

@@ -1,6 +1,6 @@
-//! What holds of a record at any time, and the views of a record that agree with each other. Each
-//! check panics with what is wrong. What one step may change is checked by the invariants of the
-//! simulator, which runs the same sequences (`sim/tests/operations/sequences.rs`).
+//! Checks of a record at any time, and of its views, which agree with each other. A check panics if
+//! the record is wrong. The simulator runs the same sequences and checks each step by its
+//! invariants (`sim/tests/operations/sequences.rs`).
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use ff_core::time::TimestampMs;
 use crate::common::suspending::decide;
 use crate::common::{offer, on_due};
 
-/// Checks what holds of a record at any time.
+/// Checks a record at any time.
 pub fn check_record(record: &Execution, now: TimestampMs) {
     check_lease(record, now);
     check_waiting(record);
@@ -65,7 +65,10 @@ fn check_waiting(record: &Execution) {
     assert_eq!((ids.len(), keys.len()), (all().count(), waiting.open.len()), "one of each");
     assert!(waiting.open.len() <= MAX_WAITPOINTS);
     let over = matches!(record.phase, Phase::Terminal(_));
-    assert!(waiting.open.is_empty() || (record.attempt().is_some() && !over), "open for nobody");
+    assert!(
+        waiting.open.is_empty() || (record.attempt().is_some() && !over),
+        "open without an attempt"
+    );
     assert!(all().all(|waitpoint| waitpoint.counts_from <= waiting.signals));
     let used: Vec<_> = waiting
         .open
@@ -146,7 +149,7 @@ fn check_on_due(record: &Execution, now: TimestampMs) {
     };
     match &decision.next {
         Next::Put(after) => assert_eq!(late(after), None),
-        // Retention waits for whoever takes the signals away.
+        // Retention waits until the signals are removed.
         Next::Keep if record.continuation == Some(Continuation::RemoveSignals) => {}
         Next::Keep => assert_eq!(next_due(record).filter(|(at, _)| *at <= now), None),
         Next::Remove => assert!(record.continuation.is_some()),

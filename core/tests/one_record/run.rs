@@ -1,5 +1,5 @@
-//! A run of commands on one execution: what a rule refuses or recognises as a repeat has no effect,
-//! what it decides holds in all of its window, and every record is consistent.
+//! A run of commands on one execution: a command that is refused or recognised as a repeat has no
+//! effect, a decision holds in all of its window, and every record is consistent.
 
 use std::collections::BTreeSet;
 
@@ -233,7 +233,7 @@ fn calls_of_a_holder(fence: FenceParts, now: TimestampMs) -> Vec<AnyCommand> {
     ]
 }
 
-/// The very same command again, at once or later, has no second effect. \[INV-IDENTITY-1\]
+/// The very same command again, immediately or later, has no second effect. \[INV-IDENTITY-1\]
 fn check_repeat(bench: &Bench, command: &AnyCommand, first: &AnyOutcome, now: TimestampMs) {
     let Some(after) = &bench.record else {
         assert_eq!(decide(command, None, now), Err(Rejection::NotFound));

@@ -32,7 +32,7 @@ pub enum Clock {
     Back(u64),
 }
 
-/// Which command is sent. The numbers pick one of those that fit.
+/// The command of a step. A number picks one of those that fit.
 #[derive(Clone, Copy, Debug)]
 pub enum Action {
     /// Any command with any kind of arguments. Its ids are new.

@@ -2,7 +2,7 @@
 //! host whose clock may be wrong.
 //!
 //! The store is that of the crash points: it checks every request against every invariant, and
-//! panics if one is broken. A test adds the fates of the calls and what others do between them.
+//! panics if one is broken. A test adds the fates of the calls, and actions of others between them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,7 +26,7 @@ use crate::model::caller::Caller;
 use crate::report::Broken;
 use crate::report::invariants::InvariantSet;
 
-/// What happens to one call.
+/// The fate of one call.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Fate {
     /// It is answered.
@@ -47,10 +47,10 @@ pub enum Fate {
     SentTwiceThenRefused,
 }
 
-/// What others do to the store.
+/// An action of others on the store.
 pub type Meddle = Box<dyn FnMut(&mut Scripted)>;
 
-/// What happens to the calls of a host, and how its clock differs from the store's.
+/// The fates of a host's calls, and the errors of its clock.
 #[derive(Default)]
 pub struct Script {
     /// The fates of the next calls. Calls after them are answered.
@@ -80,7 +80,7 @@ pub struct Script {
 pub struct Scripted {
     fixture: Fixture,
     operations: u64,
-    /// What happens to the calls to come.
+    /// The script of the host.
     pub script: Script,
 }
 

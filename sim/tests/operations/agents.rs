@@ -199,7 +199,7 @@ fn an_execution_that_the_worker_cannot_run_is_set_aside_and_the_next_one_served(
     let sweep = able.unblock_routes(world.host()).expect("it is due at first");
     assert_eq!(world.drive(sweep).expect("the store answers"), 1);
     assert_eq!(numbers(&world.claim(&mut able, 1)), [1]);
-    assert!(able.unblock_routes(world.host()).is_none(), "not again at once");
+    assert!(able.unblock_routes(world.host()).is_none(), "not again immediately");
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn a_record_of_a_newer_format_is_left_alone_and_blocks_nobody() {
     let mut worker = world.worker(1, &[]);
     assert_eq!(numbers(&world.claim(&mut worker, 1)), [2]);
     assert_eq!(world.entries(&IndexName::Quarantine), []);
-    // Whoever knows the format finds it in its place, and in `due` from the hold on.
+    // A program that knows the format finds it in its place, and in `due` from the hold on.
     let place = |world: &mut World, index: &IndexName| {
         let entries = world.entries(index).into_iter();
         entries.filter(|(_, member)| *member == 1).map(|(score, _)| score).collect::<Vec<_>>()
@@ -383,7 +383,7 @@ fn a_lease_is_not_believed_in_after_three_failures_or_when_it_must_have_run_out(
     // A tenth of it, at most 250 ms, before it ends.
     world.store.pass(2_750);
     assert!(!worker.leases.health(lease, world.host()).expect("it is held").healthy);
-    // However short what is left is, a slow clock does not outlast it.
+    // A slow clock does not outlast the rest, however short it is.
     let result = Ok(renewed(world.now(), 9));
     assert!(worker.leases.renewed(lease, result, world.host()).is_none());
     world.store.pass(8);
@@ -469,5 +469,9 @@ fn a_hint_that_comes_during_a_draw_is_not_forgotten() {
     world.submit([1]);
     let before = world.calls();
     assert_eq!(numbers(&world.claim(&mut worker, 1)), [1]);
-    assert_eq!(world.calls() - before, 2, "it takes where it was told to, without looking around");
+    assert_eq!(
+        world.calls() - before,
+        2,
+        "it takes where the hint pointed, without looking around"
+    );
 }

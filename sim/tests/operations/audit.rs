@@ -249,7 +249,7 @@ fn a_look_reads_no_more_than_it_may_and_judges_only_what_it_has_read() {
 #[test]
 fn what_changes_during_each_look_is_not_confirmed() {
     let mut world = waiting();
-    // Each time it is granted to somebody after its record was read and before its lane is.
+    // Each time it is granted to a worker after its record was read and before its lane is.
     let mut look = |number| {
         world.script.meddle = before_call(4, move |other| {
             other.transact(grant(number)).expect("granted");

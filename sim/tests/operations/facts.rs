@@ -1,5 +1,5 @@
 //! Operations that need more than a record: secrets, buffered signals, output, and the retention of
-//! all of it. Against a store that loses replies and programs that race, what a caller is told is
+//! all of it. Against a store that loses replies and programs that race, the answer to a caller is
 //! true (`docs/spec.md`, 5 and 6).
 
 use std::sync::Arc;
@@ -180,7 +180,7 @@ fn a_signal_that_comes_while_others_are_heard_is_not_missed() {
     assert!(matches!(done.outcome, SuspendOutcome::AlreadySatisfied { .. }), "{done:?}");
 }
 
-/// The two ways in which a reply is lost: at once, and so late that the secrets are too old.
+/// The two ways in which a reply is lost: immediately, and so late that the secrets are too old.
 const PAUSES: [u64; 2] = [0, 2_000];
 
 #[test]
@@ -252,7 +252,7 @@ fn a_rotation_is_made_once_whatever_is_lost() {
     }
 }
 
-/// A worker that knows its record from before any signal came suspends all the same.
+/// A worker that knows its record from before the first signal suspends all the same.
 #[test]
 fn what_was_buffered_since_a_worker_looked_is_heard() {
     for signals in 1..=3_u64 {

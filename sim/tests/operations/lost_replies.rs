@@ -8,7 +8,7 @@ use super::{before_call, kids, rotate, with_waitpoint};
 use crate::common::suspending::{any_at, deliver, suspend_on};
 
 /// A suspension that was satisfied immediately and whose reply was lost is not carried out again
-/// once another one came after it, which the record remembers in its place.
+/// once another one followed it, which the record remembers in its place.
 #[test]
 fn a_suspension_that_was_forgotten_is_not_carried_out_again() {
     let (mut world, context) = (Scripted::new(), Scripted::context());
@@ -29,7 +29,7 @@ fn a_suspension_that_was_forgotten_is_not_carried_out_again() {
     assert_eq!(error.http_status(), 504, "{error}");
 }
 
-/// A rotation whose reply was lost does not take the place of one that came after it.
+/// A rotation whose reply was lost does not take the place of a later one.
 #[test]
 fn a_rotation_whose_reply_was_lost_is_not_made_again_after_another() {
     let mut world = Scripted::new();
@@ -63,7 +63,7 @@ fn a_rotation_whose_reply_was_lost_does_not_bring_back_what_was_taken_away() {
     assert_eq!(kids(&mut world), ["k1", "k3"]);
 }
 
-/// A rotation that another one came before is made on top of it, and is not in doubt.
+/// A rotation that another one precedes is made on top of it, and is not in doubt.
 #[test]
 fn a_rotation_that_met_another_one_is_made_after_it() {
     let mut world = Scripted::new();

@@ -95,7 +95,7 @@ fn a_reader_at_the_end_is_told_why_no_more_comes() {
     let closed =
         |world: &mut Scripted| world.drive(reading(1).expect("a limit")).expect("read").closed;
     assert_eq!(closed(&mut world), None, "it goes on when it is resumed");
-    // Everything that is there is read before the end is told.
+    // All frames are read before the end is reported.
     let page = read(&mut world, Cursor::Start, 10, None).expect("read");
     assert_eq!((sequences(&page), page.closed), (vec![1], None));
 }

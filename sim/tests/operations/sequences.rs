@@ -1,9 +1,9 @@
 //! Any sequence of commands on one execution, carried by operations, keeps the invariants of the
 //! simulator, and an audit finds nothing wrong afterwards.
 //!
-//! The commands are those of core's test of the rules, which checks what needs one record only. Some
-//! of them share an id with another command. So what rests on unique ids, INV-IDENTITY-1 and
-//! INV-DURABLE-1, is left to that test and to the seeds.
+//! The commands are those of core's test of the rules, whose checks need only a record. Some of
+//! them share an id with another command. INV-IDENTITY-1 and INV-DURABLE-1 rest on unique ids, so that
+//! test and the seeds check them.
 
 use std::collections::BTreeSet;
 
@@ -50,8 +50,12 @@ fn is_another_frame(command: &AnyCommand) -> bool {
     matches!(command, AnyCommand::AppendFrame(sent) if sent.frame.payload.len() > MAX_FRAME_PAYLOAD)
 }
 
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+    #![proptest_config(config())]
 
     #[test]
     fn any_sequence_of_operations_keeps_the_invariants(

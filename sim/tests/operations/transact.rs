@@ -1,5 +1,5 @@
-//! Operations against a store that loses replies, is late, or is changed by others: what a caller
-//! is told is true (`docs/architecture.md`, Operations and Identity).
+//! Operations against a store that loses replies, is late, or is changed by others: the answer to a
+//! caller is true (`docs/architecture.md`, Operations and Identity).
 
 use ff_core::error::{Applied, EngineError, Rejection};
 use ff_core::execution::{
@@ -150,7 +150,7 @@ fn a_window_never_begins_later_than_it_must_nor_lasts_longer_than_it_may() {
     let decided = world.now().get() - 1;
     assert_eq!(window.not_before, at(decided - 1_000));
     assert_eq!(window.not_after, at(decided + 1_000));
-    // What came too late is refused by the store.
+    // The store refuses a commit after its window.
     let commit = commit.clone();
     let late = world.store().handle(Request::Commit(commit), at(decided + 1_000));
     let ReplyBody::Commit(replies) = late.body else { panic!("a reply") };
@@ -169,7 +169,7 @@ fn an_operators_call_that_the_record_has_forgotten_is_not_applied_twice() {
     world.script.meddle = before_call(3, |world| {
         (100..108).for_each(|number| change_priority(world, number));
     });
-    let error = world.transact(command).expect_err("nobody can say");
+    let error = world.transact(command).expect_err("it is in doubt");
     assert_in_doubt(error);
     assert_eq!(record(&mut world).execution.priority, Priority::clamped(107));
 }
@@ -194,7 +194,7 @@ fn a_grant_that_the_client_of_the_store_asks_for_twice_is_given_once() {
 
 #[test]
 fn what_may_have_been_created_and_removed_is_not_created_again() {
-    // Whoever submits it hears nothing; it is over, and removed, before he asks again.
+    // The caller gets no reply. The execution ends and is removed before the call is made again.
     let submit = |pause: u64, deadline: u64| {
         let mut world = Scripted::new();
         world.script.fates = [Fate::Answered, Fate::ReplyLost].into();
@@ -214,7 +214,7 @@ fn what_may_have_been_created_and_removed_is_not_created_again() {
     };
     // Later it could be created again, or it is too late for it.
     for deadline in [200_000, 5] {
-        let error = submit(60_000, deadline).expect_err("nobody can say");
+        let error = submit(60_000, deadline).expect_err("it is in doubt");
         assert_in_doubt(error);
         let committed = submit(25_000, deadline).expect("it is still there");
         assert!(committed.repeat && matches!(committed.outcome, CreateOutcome::Created(_)));
