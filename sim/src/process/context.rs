@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ff_core::capability::Capabilities;
-use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, Claim, Decide, EventKind, InNamespace, IssuedWaitpoint};
 use ff_core::id::{ExecutionId, GrantId, SuspensionId};
-use ff_core::op::{CarryCommand, Known, Loaded, Operation, OperationContext, Patience};
+use ff_core::op::{CarryCommand, Known, Loaded, Operation, Patience};
 use ff_core::store::Member;
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
-use crate::determinism::hash::hashed;
 use crate::model::identity::life_of;
 use crate::plan::{ActionId, ActionKind};
 use crate::process::task::{Origin, Output, Task, driven};
@@ -105,8 +103,6 @@ pub struct Context<'w> {
     pub now: HostTime,
     /// Whether the faults are over and all work is to end.
     pub healing: bool,
-    /// The default context of its operations.
-    pub terms: OperationContext,
     /// Old copies of records.
     pub copies: &'w BTreeMap<Member, Loaded>,
     /// The actions that the plan leaves out.
@@ -223,15 +219,8 @@ impl Context<'_> {
         command: AnyCommand,
         life: Option<u32>,
         known: Known,
-        mut patience: Patience,
+        patience: Patience,
     ) {
-        let has_own = matches!(origin, Origin::Signal | Origin::Suspend(_) | Origin::Waitpoint(_));
-        if command.spec().needs.secrets && !has_own {
-            let (name, id) = (command.name(), command.execution_id());
-            let text = format!("{} {} {name} {id}", self.now.local, self.effects.len());
-            let entropy = Entropy::from_u64(hashed(text.as_bytes()));
-            patience = Patience::new(self.terms.clone(), entropy);
-        }
         let understand = move |result| Output::Command(origin, result);
         let task = if origin.is_client() {
             // As `Client::execute` does.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
 use ff_core::id::{WorkerId, WorkerInstanceId};
-use ff_core::op::OperationContext;
 
 use crate::determinism::clock::Clock;
 use crate::determinism::random::{between, happens, stream};
@@ -27,8 +26,6 @@ pub struct Host {
     pub kind: Kind,
     /// Its clocks.
     pub clock: Clock,
-    /// The default context of its operations.
-    pub terms: OperationContext,
     /// Whether it runs.
     pub up: bool,
     /// When it is woken next, in simulated time.
@@ -214,7 +211,6 @@ pub fn host(
     Host {
         kind,
         clock,
-        terms: settings.terms(),
         up: true,
         wake: None,
         start,

@@ -338,7 +338,6 @@ impl World {
         let mut cx = Context {
             now: host.clock.read(self.now),
             healing: self.healing_since.is_some(),
-            terms: host.terms.clone(),
             copies: &self.server.copies,
             without: &self.chances.plan().without_actions,
             actions: Vec::new(),
