@@ -78,7 +78,8 @@ fn choices_decide_before_the_seed() {
         run_plan(&plan, Options { choices, ..Options::default() })
             .unwrap_or_else(|violation| panic!("{violation}"))
     };
-    let count = |report: Report| report.faults.get(&FaultKind::RequestLost).copied().unwrap_or(0);
+    let count =
+        |report: Report| report.coverage.faults.get(&FaultKind::RequestLost).copied().unwrap_or(0);
     let counts = |byte| (0..8).map(|seed| count(run(seed, byte))).sum::<u64>();
     let (most, fewest) = (counts(0), counts(255));
     assert!(most > 2 * fewest, "{most} and {fewest}");

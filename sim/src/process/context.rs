@@ -125,54 +125,13 @@ impl Context<'_> {
         wanted
     }
 
-    /// Starts an operation of an agent that carries this kind of command.
-    pub fn start<O, F>(&mut self, carries: CommandKind, operation: O, understand: F)
+    /// Starts an operation.
+    pub fn begin<O, F>(&mut self, about: About, operation: O, understand: F)
     where
         O: Operation + 'static,
         F: Fn(O::Output) -> Output + 'static,
     {
-        let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, about: About::Each(carries) });
-    }
-
-    /// Starts an operation that carries no command.
-    pub fn read<O, F>(&mut self, operation: O, understand: F)
-    where
-        O: Operation + 'static,
-        F: Fn(O::Output) -> Output + 'static,
-    {
-        let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, about: About::Nothing });
-    }
-
-    /// Starts an operation that shows the existing executions.
-    pub fn look<O, F>(&mut self, operation: O, understand: F)
-    where
-        O: Operation + 'static,
-        F: Fn(O::Output) -> Output + 'static,
-    {
-        let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, about: About::Present });
-    }
-
-    /// Starts an operation that carries these commands, each with its own answer.
-    pub fn together<O, F>(&mut self, commands: Vec<AnyCommand>, operation: O, understand: F)
-    where
-        O: Operation + 'static,
-        F: Fn(O::Output) -> Output + 'static,
-    {
-        let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, about: About::Together(commands) });
-    }
-
-    /// Starts an operation that carries this command in its own way.
-    pub fn carry<O, F>(&mut self, command: AnyCommand, operation: O, understand: F)
-    where
-        O: Operation + 'static,
-        F: Fn(O::Output) -> Output + 'static,
-    {
-        let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, about: About::Command(command, None) });
+        self.effects.push(Effect::Start { task: driven(operation, understand), about });
     }
 
     /// Carries a command to its execution. `stale`: starting from an old copy of its record.
@@ -230,16 +189,6 @@ impl Context<'_> {
             driven(CarryCommand::knowing(command.clone(), known, patience), understand)
         };
         self.effects.push(Effect::Start { task, about: About::Command(command, life) });
-    }
-
-    /// Starts an operation that rotates secrets.
-    pub fn rotate<O, F>(&mut self, grace: DurationMs, operation: O, understand: F)
-    where
-        O: Operation + 'static,
-        F: Fn(O::Output) -> Output + 'static,
-    {
-        let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, about: About::Rotation(grace) });
     }
 
     /// Schedules the next wake-up of the process, by its own clock.

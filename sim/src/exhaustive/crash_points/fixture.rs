@@ -65,8 +65,8 @@ impl Fixture {
         Entropy::from_u64(number).without_jitter()
     }
 
-    /// The terms of any operation.
-    pub fn terms() -> OperationContext {
+    /// The context of any operation.
+    pub fn context() -> OperationContext {
         OperationContext::new(DurationMs::from_secs(30), Codec::default())
     }
 
@@ -90,7 +90,7 @@ impl Fixture {
     pub fn transact(&mut self, command: AnyCommand) -> Work {
         self.operations += 1;
         let entropy = self.entropy(1_000_000 + self.operations);
-        let patience = Patience::new(Self::terms(), entropy);
+        let patience = Patience::new(Self::context(), entropy);
         let known = match command {
             AnyCommand::Create(_) => Known::Absent,
             _ => Known::Nothing,

@@ -7,7 +7,7 @@ use ff_core::op::{Committed, Known, ReadSignals};
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::determinism::random::happens;
-use crate::process::context::{Context, Effect, TokenInHand};
+use crate::process::context::{About, Context, Effect, TokenInHand};
 use crate::process::task::{Origin, Output};
 
 use super::WorkerProcess;
@@ -103,7 +103,7 @@ impl WorkerProcess {
         let (id, lease) = (job.claimed.execution_id, lease_id);
         job.busy = true;
         let read = ReadSignals::new(&id, resumption.clone(), patience);
-        cx.read(read, move |result| {
+        cx.begin(About::Nothing, read, move |result| {
             let resumption = resumption.clone();
             Output::Signals { id, lease, resumption, result }
         });
