@@ -1,5 +1,6 @@
 //! Builds the fuzz targets with plain cargo and runs them one after the other. `fuzz/README.md`
-//! says what each target checks. With cargo-fuzz, `cargo fuzz run --sanitizer none TARGET` runs one.
+//! says what each target checks. With cargo-fuzz, `cargo fuzz run --sanitizer none TARGET` runs one
+//! target.
 
 mod choose;
 

@@ -19,7 +19,7 @@ pub struct OfferTo {
     pub worker: WorkerId,
     /// Its process.
     pub instance: WorkerInstanceId,
-    /// What it can do.
+    /// The worker's capabilities.
     pub capabilities: Capabilities,
     /// How long its leases are good unless they are renewed.
     pub lease_ttl: DurationMs,

@@ -17,7 +17,7 @@ use crate::time::DurationMs;
 /// A worker that asks for work.
 #[derive(Clone, Debug)]
 pub struct WorkerRequest {
-    /// Whose executions it sees.
+    /// The tenant whose executions it sees.
     pub namespace: Namespace,
     /// The lane that it asks for.
     pub lane: LaneId,
@@ -25,7 +25,7 @@ pub struct WorkerRequest {
     pub worker: WorkerId,
     /// The process that asks, for audit.
     pub instance: Option<WorkerInstanceId>,
-    /// What it can do.
+    /// Its capabilities.
     pub capabilities: Capabilities,
     /// How long the grant is good, 1 to 60,000 ms.
     pub grant_ttl: DurationMs,

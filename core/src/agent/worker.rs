@@ -14,7 +14,7 @@ use super::leases::{Leases, Renewal};
 /// The settings of a worker process.
 #[derive(Clone, Debug)]
 pub struct WorkerProfile {
-    /// Whose executions it sees.
+    /// The tenant whose executions it sees.
     pub namespace: Namespace,
     /// The lanes (queues) that it claims from, in turn.
     pub lanes: Vec<LaneId>,
@@ -22,7 +22,7 @@ pub struct WorkerProfile {
     pub worker: WorkerId,
     /// The process.
     pub instance: WorkerInstanceId,
-    /// What it can do.
+    /// Its capabilities.
     pub capabilities: Capabilities,
     /// How many executions it may hold at a time.
     pub slots: usize,

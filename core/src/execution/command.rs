@@ -13,10 +13,10 @@ use super::rule::{self, *};
 
 /// A command on one execution, decided by the rule of its name.
 pub trait Decide: 'static {
-    /// What the caller learns.
+    /// The outcome that the caller gets.
     type Outcome: Clone + std::fmt::Debug + 'static;
 
-    /// What an operation has to know of the command to carry it.
+    /// The properties of the command that an operation needs to carry it.
     fn spec(&self) -> CommandSpec;
 
     /// The command's rule.
@@ -37,7 +37,7 @@ pub trait Decide: 'static {
     }
 }
 
-/// What an operation has to know of a command to carry it.
+/// The properties of a command that an operation needs to carry it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandSpec {
     /// The command's name, for errors and traces.

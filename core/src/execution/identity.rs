@@ -1,10 +1,10 @@
-//! What makes a repeated command recognisable (`docs/architecture.md`, Identity).
+//! The identities by which a repeated command is recognised (`docs/architecture.md`, Identity).
 
 use crate::id::{LeaseEpoch, Nonce, RequestId, SuspensionId};
 
 use super::record::Execution;
 
-/// What the store remembers of a command.
+/// The trace of a command by which the store recognises its repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdentityKind {
     /// The execution id and the creator's nonce, in the record.
@@ -21,7 +21,7 @@ pub enum IdentityKind {
     Suspension,
     /// The waitpoint id, among the waitpoints of the record.
     Waitpoint,
-    /// The signal id, as the key of a record of its own.
+    /// The signal id, as the key of a separate record.
     Signal,
     /// The attempt and the sequence, in the attempt.
     Sequence,
@@ -30,9 +30,9 @@ pub enum IdentityKind {
 }
 
 impl IdentityKind {
-    /// What is another one in the record as soon as a command of this kind has been carried out,
-    /// and stays so. Where it is the same as before, none has. A grant leaves nothing of the kind
-    /// behind; what the others are recognised by is never forgotten.
+    /// A value in the record that changes when a command of this kind is applied, and never changes
+    /// back. If it has not changed, no such command was applied. A grant leaves no such value; the
+    /// record never forgets how to recognise commands of the other kinds.
     pub fn mark(self, record: &Execution) -> Option<Mark> {
         let latest = match self {
             Self::Lease => Latest::Lease(record.epoch),

@@ -4,7 +4,7 @@
 //! recognised repeat, or a [`Decision`] to commit. Nothing else decides. The rule for a command is
 //! the function of its name in the file of its name below `rule/` (`docs/spec.md`, 4).
 //!
-//! From the ground up: `record/` is what is stored, `retention` how it is removed in the end,
+//! From the lowest layer up: `record/` is what is stored, `retention` how it is removed in the end,
 //! `view/` what is derived from a record, `facts` what a rule decides on, `rule/` what is decided.
 //! `command` maps commands to their rules, and `wire` is their JSON form.
 

@@ -38,7 +38,7 @@ pub(super) fn over_at(execution: &Execution) -> Option<TimestampMs> {
     Some(until.max(execution.created_at.plus(KEPT_AT_LEAST)))
 }
 
-/// What one step removes.
+/// The data that one step removes.
 pub(super) enum Removal {
     /// Payload and result.
     Values,

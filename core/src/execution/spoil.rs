@@ -14,7 +14,7 @@ use super::command::Decide;
 use super::facts::Facts;
 use super::record::Ruling;
 
-/// What a rule was asked.
+/// The arguments of a call of a rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// The command.

@@ -1,4 +1,4 @@
-//! What a program passes to each of its operations.
+//! The context that a program passes to each of its operations.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,8 +7,8 @@ use crate::store::codec::Codec;
 use crate::time::{DurationMs, TimestampMs};
 use crate::token::{KEYRING_FOR, KnownKeyring};
 
-/// What a program passes to each of its operations: how long it may try, the program's codec, and
-/// the secrets of tokens that it read last.
+/// The context that a program passes to each of its operations: how long it may try, the program's
+/// codec, and the secrets of tokens that it read last.
 #[derive(Clone, Debug)]
 pub struct OperationContext {
     allowed: DurationMs,

@@ -5,7 +5,7 @@ use crate::partition::Partition;
 use crate::store::{Failure, OverBound, Reply, Request};
 use crate::time::{DurationMs, HostTime};
 
-/// What happened since an operation's last step.
+/// An event since an operation's last step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The caller starts the operation.
@@ -18,7 +18,7 @@ pub enum Event {
     Wake,
 }
 
-/// What an operation does next.
+/// The next step of an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step<T> {
     /// Sends a request. The next event is [`Event::Reply`] or [`Event::Failure`].
@@ -34,7 +34,7 @@ pub enum Step<T> {
 /// A shell calls [`Operation::resume`] with [`Event::Start`], does what the step says, and calls it
 /// again with what happened, until the step is [`Step::Done`].
 pub trait Operation {
-    /// What the operation returns.
+    /// The result that the operation returns.
     type Output;
 
     /// The partition whose clock the shell passes with an event that carries no reply; `None` if

@@ -16,7 +16,7 @@ use crate::common::{
     take_resumed,
 };
 
-/// A submission whose retries come at once.
+/// A submission whose retries start immediately.
 fn eager(max_retries: u32) -> Submission {
     Submission::new().retries(max_retries).policy(|policy| {
         policy.retry.backoff = Backoff::Fixed { delay_ms: ms(0) };

@@ -1,4 +1,4 @@
-//! Blocks: several reasons at once, capabilities that no worker has, and looking again.
+//! Blocks: several reasons at the same time, capabilities that no worker has, and looking again.
 
 use ff_core::error::Rejection;
 use ff_core::execution::{
@@ -157,7 +157,7 @@ fn an_offer_that_cannot_be_taken_gives_the_execution_back() {
     assert_eq!(bench.count(EventKind::Claimed), 0);
 }
 
-/// Nobody has marked the lease as lost, and a clock that goes back could give it back.
+/// No command has marked the lease as lost, and a clock that goes back could give it back.
 #[test]
 fn a_lease_that_ran_out_unmarked_is_not_held_back_by_a_missing_capability() {
     let mut bench = Bench::new(Submission::new());

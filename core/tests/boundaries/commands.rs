@@ -1,5 +1,5 @@
-//! What a command tells the operation that carries it: the values that come with its reply, and the
-//! life and the namespace that it is meant for.
+//! The data that a command gives to the operation that carries it: the values that arrive with its
+//! reply, and the life and the namespace that it is meant for.
 
 use ff_core::error::Rejection;
 use ff_core::execution::{
@@ -97,7 +97,7 @@ fn what_is_in_another_namespace_is_not_there() {
     assert_eq!(absent.decide(&Facts::default(), at(START)).err(), Some(Rejection::NotFound));
 }
 
-/// What an operation has to know of a command does not depend on who sees its execution.
+/// The spec of a command does not depend on the namespace of its caller.
 #[test]
 fn a_command_in_a_namespace_is_carried_as_the_command_itself() {
     let namespace = Namespace::try_new("tenant").expect("a namespace");

@@ -1,4 +1,4 @@
-//! What time does: what is due first, ties, and what happens when nothing is.
+//! The effects of time: what is due first, ties, and what happens when nothing is.
 
 use ff_core::execution::{BlockKind, DueKind, EventKind, Next, Outcome, due_times, next_due};
 use ff_core::state::TerminalOutcome;

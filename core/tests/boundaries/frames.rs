@@ -193,7 +193,7 @@ fn output_of_an_attempt_that_never_began_is_closed_by_the_end_of_the_life() {
     bench.applied(on_due(), START + 10);
     assert_eq!(closed(&bench, 0, START + 10), Some(CloseReason::Expired));
 
-    // A retry that does not come any more, and an attempt behind the last one.
+    // A retry that will not start any more, and an attempt after the last one.
     let (mut bench, fence) = leased();
     bench.applied(fail(fence, "broken"), START);
     bench.applied(cancel(call(1)), START);

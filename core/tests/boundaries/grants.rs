@@ -96,7 +96,7 @@ fn interrupted_work_wants_a_resumed_claim_and_other_work_does_not() {
     assert!(resumes(bench.repeated(grant(2), START)), "a repeat says what it said first");
 }
 
-/// Whether who asked for a grant is told to resume an attempt.
+/// Whether the grant says that its claim resumes an attempt.
 fn resumes(outcome: AnyOutcome) -> bool {
     match outcome {
         AnyOutcome::IssueClaimGrant(granted) => granted.resumes,

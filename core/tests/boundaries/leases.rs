@@ -190,7 +190,7 @@ fn no_lease_ends_after_the_attempt_timeout_or_the_deadline() {
     assert_eq!(bench.active().lease.expires_at, at(START + 40_000));
 }
 
-/// What else is due then is done in the same step.
+/// The step that anchors the lease again also applies the other timers that are due then.
 #[test]
 fn a_lease_is_anchored_again_with_what_is_due() {
     let mut bench = Bench::new(Submission::new());

@@ -22,12 +22,12 @@ use ff_core::error::Rejection;
 use ff_core::execution::{AnyOutcome, DueKind, DueOutcome};
 use ff_core::state::{LifecyclePhase, TerminalOutcome};
 
-/// What `on_due` gives when nothing is due.
+/// The outcome of `on_due` when nothing is due.
 fn nothing_due() -> AnyOutcome {
     AnyOutcome::OnDue(DueOutcome::default())
 }
 
-/// What `on_due` applied, in order.
+/// The steps that `on_due` applied, in order.
 #[track_caller]
 fn due(bench: &mut Bench, now: u64) -> Vec<DueKind> {
     match bench.applied(crate::common::on_due(), now) {

@@ -1,5 +1,5 @@
-//! How suspensions end: by signals, by operators and by their timeout, and what the next claim is
-//! told of it.
+//! How suspensions end: by signals, by operators and by their timeout, and the resumption that the
+//! next claim returns.
 
 use ff_core::condition::{Condition, ResumePolicy, SuspensionTimeout, TimeoutAt, TimeoutBehaviour};
 use ff_core::error::Rejection;
@@ -42,7 +42,7 @@ fn waiting_under(behaviour: TimeoutBehaviour, policy: ResumePolicy) -> Bench {
     bench
 }
 
-/// What the claim of that number is told.
+/// The resumption that the claim of that number returns.
 #[track_caller]
 fn told(bench: &mut Bench, number: u64, now: u64) -> Option<Resumption> {
     match bench.applied(offer(number), now) {
@@ -177,10 +177,10 @@ fn what_is_escalated_stays_signalable() {
         {
             assert_eq!(decision.window.not_before, from);
             let told = decision.events.iter().filter(|event| event.kind() == EventKind::Escalated);
-            assert_eq!(told.count(), usize::from(!marked), "the journal tells of it");
+            assert_eq!(told.count(), usize::from(!marked), "the journal reports it");
         }
         bench.applied(signal, OVER + 5);
-        assert_eq!(bench.count(EventKind::Escalated), 1, "the journal tells of it");
+        assert_eq!(bench.count(EventKind::Escalated), 1, "the journal reports it");
         assert_eq!(told(&mut bench, 2, OVER + 6), Some(by(ResumedBy::Signals, &[1])));
     }
 }
@@ -287,7 +287,8 @@ fn resumed() -> (Bench, Fence) {
     (bench, fence)
 }
 
-/// What is given back as it was taken is taken again as it was, signals and all.
+/// If a holder gives an attempt back as it was, the next claim takes it as it was, with its
+/// signals.
 #[test]
 fn whoever_takes_what_was_given_back_has_its_signals() {
     let (mut bench, fence) = resumed();
@@ -308,7 +309,7 @@ fn whoever_takes_what_was_given_back_has_its_signals() {
 
 #[test]
 fn only_the_claim_that_was_resumed_is_told_of_it() {
-    // Its own repeat is told the same.
+    // A repeat of the claim returns the same.
     let (mut bench, fence) = resumed();
     let again = bench.repeated(offer(2), START + 3);
     let AnyOutcome::Offer(Offered::Claimed(claimed)) = again else { panic!("{again:?}") };
@@ -322,7 +323,7 @@ fn only_the_claim_that_was_resumed_is_told_of_it() {
     bench.applied(fail(fence, "broken"), START + 3);
     assert_eq!(told(&mut bench, 3, START + 90_000), None);
 
-    // Whoever takes over.
+    // A takeover.
     let (mut bench, _) = resumed();
     assert_eq!(told(&mut bench, 3, START + 2 + LEASE), None);
 
@@ -332,7 +333,7 @@ fn only_the_claim_that_was_resumed_is_told_of_it() {
     bench.applied(replay(call(1)), START + 4);
     assert_eq!(told(&mut bench, 3, START + 4), None);
 
-    // A second suspension tells of itself.
+    // After a second suspension, the claim reports that one.
     let (mut bench, fence) = resumed();
     bench.applied(suspend(fence, 2, any_at("a")), START + 3);
     bench.signalled(200, 2, "x", START + 4);

@@ -44,7 +44,7 @@ fn a_signal_is_taken_once() {
     let signal = DeliverSignal { payload: Some(payload.clone()), ..signal };
     assert_eq!(bench.applied(signal.clone(), START + 1), RESUMED);
     assert_eq!(bench.values[&ValueKind::Signal(signal_id(1))], payload);
-    // One's own lost reply, and anybody else's copy, at once and later.
+    // The sender's own lost reply, and a copy from another sender, immediately and later.
     let others = DeliverSignal { creator: Nonce(99), ..signal.clone() };
     let duplicate = SignalOutcome::Duplicate { existing_signal_id: signal_id(1) };
     for now in [START + 1, START + 400_000] {
@@ -76,7 +76,7 @@ fn a_copy_of_a_signal_without_effect_is_none_either() {
     assert_eq!(numbers, [0, 1]);
 }
 
-/// Every signal that does not prove that its sender was told of the waitpoint.
+/// Every signal that does not prove that its sender received the waitpoint's token.
 fn without_proof(bench: &Bench) -> Vec<DeliverSignal> {
     let good = bench.signal(100, 1, "approved");
     let text = good.token.expose().to_owned();
@@ -120,8 +120,8 @@ fn whoever_has_no_token_learns_nothing() {
     }
 }
 
-/// Whoever has the token of one waitpoint takes no other's signal away by its id, and is not told
-/// that it was taken.
+/// The holder of one waitpoint's token cannot take another waitpoint's signal away by its id. The
+/// refusal does not reveal that the signal was taken.
 #[test]
 fn the_id_of_a_signal_to_another_waitpoint_is_refused() {
     let mut bench = waiting();

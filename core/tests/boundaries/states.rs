@@ -1,4 +1,4 @@
-//! What users see of an execution, in every dimension (`docs/spec.md`, 3).
+//! The states that users see of an execution, in every dimension (`docs/spec.md`, 3).
 
 use ff_core::execution::{BlockKind, Fence, Outcome, Start, snapshot, state_vector};
 use ff_core::state::StateVector;

@@ -34,7 +34,7 @@ pub fn waiting_for(condition: Condition) -> Bench {
     bench
 }
 
-/// What became of signals at waitpoints of suspension 1, one after the other.
+/// The effects of signals at waitpoints of suspension 1, one after the other.
 fn effects(bench: &mut Bench, signals: &[(u64, u64, &str, Option<&str>)]) -> Vec<SignalEffect> {
     let mut effects = Vec::new();
     for (waitpoint, number, said, source) in signals {
@@ -331,8 +331,8 @@ fn the_longest_timeout_saturates() {
     bench.signalled(100, 1, "x", START + 1);
 }
 
-/// A timeout that is shorter than a commit takes is kept, and may be over at once: it does not make
-/// the decision hold for no time at all, so that it would never be committed.
+/// A timeout that is shorter than a commit takes is kept, and may be over immediately. The decision
+/// still holds for long enough to be committed.
 #[test]
 fn a_short_timeout_can_be_committed() {
     for (after, holds) in [(1, 3_000), (2_999, 3_000), (60_000, 60_000)] {

@@ -76,7 +76,7 @@ fn a_name_that_is_open_is_handed_out_again() {
     assert_eq!(bench.count(EventKind::AlreadySatisfied), 1);
 }
 
-/// What a suspension that need not be has opened and kept, the next one finds by its name.
+/// If a suspension was not needed and kept its waitpoints open, the next one finds them by name.
 #[test]
 fn what_was_kept_open_unused_is_found_by_its_name() {
     let (mut bench, fence) = leased();
@@ -143,7 +143,7 @@ fn an_expired_waitpoint_makes_room() {
     }
 }
 
-/// No decision that hands out tokens holds for longer than the secrets may be gone by.
+/// No decision that returns tokens holds for longer than the secrets may be gone by.
 #[test]
 fn tokens_are_handed_out_while_their_secret_is_known() {
     let (bench, fence) = leased();

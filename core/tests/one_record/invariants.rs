@@ -52,8 +52,8 @@ fn check_lease(record: &Execution, now: TimestampMs) {
     }
 }
 
-/// Waitpoints are told apart, take signals for a living attempt only, and a suspension holds what
-/// was not satisfied. \[INV-SUSPEND-1\]
+/// Waitpoints are distinct, take signals for a living attempt only, and a suspension holds what was
+/// not satisfied. \[INV-SUSPEND-1\]
 fn check_waiting(record: &Execution) {
     let Some(waiting) = &record.waiting else {
         assert_eq!(record.suspension(), None);

@@ -39,7 +39,7 @@ pub enum AttemptKind {
 /// An attempt that is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptSummary {
-    /// Which attempt.
+    /// The attempt.
     pub attempt: Attempt,
     /// When it ended.
     pub ended_at: TimestampMs,

@@ -24,11 +24,11 @@ pub enum Verdict<T> {
     Apply(Decision<T>),
 }
 
-/// What to commit, and the outcome that the caller gets once it is committed.
+/// The changes to commit, and the outcome that the caller gets once they are committed.
 #[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision<T> {
-    /// What happens to the record.
+    /// The change to the record.
     pub next: Next,
     /// The times by the store's clock at which the decision may be committed.
     pub window: Window,
@@ -36,15 +36,15 @@ pub struct Decision<T> {
     pub stores_ttl: Option<DurationMs>,
     /// Events for the journal.
     pub events: Vec<Event>,
-    /// What happens to payload, result and signal payloads.
+    /// The changes to payload, result and signal payloads.
     pub values: Vec<ValueEffect>,
-    /// What happens to signals and output, if anything does.
+    /// The changes to signals and output, if there are any.
     pub side_effects: Option<Box<SideEffects>>,
     /// The outcome that the caller gets.
     pub outcome: T,
 }
 
-/// What a decision does to the record.
+/// The change that a decision makes to the record.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)] // Nearly always `Put`; a box would only add an allocation.
 pub enum Next {
@@ -56,7 +56,7 @@ pub enum Next {
     Remove,
 }
 
-/// What a decision does to an execution's signals and output.
+/// The changes that a decision makes to an execution's signals and output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SideEffects {
     /// A signal to store; its record is expected to be absent.
@@ -83,7 +83,7 @@ pub enum ValueKind {
     Signal(SignalId),
 }
 
-/// What a decision does to a value.
+/// The change that a decision makes to a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueEffect {
     /// Writes it byte for byte.

@@ -138,14 +138,14 @@ pub enum Event {
         waitpoint_id: WaitpointId,
         /// Its name.
         name: SignalName,
-        /// What it did.
+        /// Its effect.
         effect: SignalEffect,
     },
     /// Its suspension ended; the attempt goes on with the next claim.
     Resumed {
         /// The suspension.
         suspension_id: SuspensionId,
-        /// What ended it.
+        /// The cause of its end.
         by: ResumedBy,
     },
     /// Its suspension timed out and goes on waiting.

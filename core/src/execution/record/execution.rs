@@ -29,7 +29,7 @@ pub struct Execution {
     pub namespace: Namespace,
     /// The lane (queue) that it waits in.
     pub lane: LaneId,
-    /// What kind of work it is.
+    /// The kind of work.
     pub kind: ExecutionKind,
     /// Higher is served first.
     pub priority: Priority,
@@ -39,13 +39,13 @@ pub struct Execution {
     pub position: u16,
     /// When it was changed last, renewals and progress included.
     pub updated_at: TimestampMs,
-    /// Drawn by the call that created it: tells that call's lost reply from a duplicate.
+    /// Drawn by the call that created it: distinguishes that call's lost reply from a duplicate.
     pub creator: Nonce,
     /// The digest of its content, when it was created under an idempotency key.
     pub content: Option<ContentDigest>,
     /// How it is run.
     pub policy: ExecutionPolicy,
-    /// What a worker must be able to do.
+    /// The capabilities that a worker must have.
     pub requires: Capabilities,
     /// The user's labels.
     pub tags: Tags,
@@ -63,7 +63,7 @@ pub struct Execution {
     pub past_attempts: Bounded<AttemptSummary, 8>,
     /// Counters of the present life, and of lives.
     pub counts: Counts,
-    /// What the holder reported last.
+    /// The latest progress that the holder reported.
     pub progress: Option<Progress>,
     /// How the latest lease was given back, so that a repeat is recognised.
     pub last_release: Option<Release>,
@@ -90,7 +90,7 @@ pub struct Counts {
     pub rechecks: u8,
 }
 
-/// What a holder reported of its work.
+/// The progress that a holder reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// 0 to 100.

@@ -25,11 +25,11 @@ pub struct Grant {
     pub worker: WorkerId,
     /// When it ends.
     pub expires_at: TimestampMs,
-    /// What the caller wants to be stored with it; it plays no part in admission.
+    /// Data that the caller wants to be stored with it; it plays no part in admission.
     pub audit: Option<Box<GrantAudit>>,
 }
 
-/// What the caller of a grant request wants to be stored with the grant.
+/// The data that the caller of a grant request wants to be stored with the grant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantAudit {
     /// The process that sent the request.

@@ -42,7 +42,7 @@ pub enum ClaimKind {
     Reclaimed,
 }
 
-/// What became of a lease that its holder did not give back.
+/// The state of a lease that its holder did not give back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LeaseFate {
     /// It is held, or it expired and no command has marked that yet.

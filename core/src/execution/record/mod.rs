@@ -1,5 +1,6 @@
-//! What is stored of an execution, and what a decision writes: the record with its phases, lease,
-//! grant, attempts, waitpoints and suspension, the events of the journal, and the decision itself.
+//! The stored state of an execution, and the data that a decision writes: the record with its
+//! phases, lease, grant, attempts, waitpoints and suspension, the events of the journal, and the
+//! decision itself.
 
 mod attempt;
 mod blocks;

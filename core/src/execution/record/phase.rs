@@ -28,7 +28,7 @@ pub enum Phase {
 /// An execution that waits to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runnable {
-    /// What a claim starts.
+    /// The attempt that a claim starts.
     pub next: NextAttempt,
     /// The time before which it does not start, if there is one.
     pub not_before: Option<NotBefore>,
@@ -45,7 +45,7 @@ pub struct Active {
     pub attempt: Attempt,
     /// The lease that it runs under.
     pub lease: Lease,
-    /// What became of the lease.
+    /// The state of the lease.
     pub fate: LeaseFate,
     /// The reasons that hold back a takeover, once the lease is lost; a missing capability is the
     /// only one.
@@ -74,7 +74,7 @@ pub struct Terminal {
     pub at: TimestampMs,
 }
 
-/// What the next claim of a runnable execution starts.
+/// The attempt that the next claim of a runnable execution starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NextAttempt {
     /// The first attempt.
@@ -87,12 +87,12 @@ pub enum NextAttempt {
     Resume {
         /// The attempt.
         attempt: Attempt,
-        /// What interrupted it.
+        /// The cause of the interruption.
         interruption: Interruption,
     },
 }
 
-/// What interrupted an attempt that will go on.
+/// The cause that interrupted an attempt that will go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Interruption {
     /// Its worker delayed it.

@@ -22,11 +22,11 @@ pub struct SignalRecord {
     pub waitpoint_created_at: TimestampMs,
     /// Its name.
     pub name: SignalName,
-    /// Who sent it, as the sender says.
+    /// The source that the sender claims.
     pub source: Option<SignalSource>,
     /// When it was taken.
     pub at: TimestampMs,
-    /// Drawn by the call that sent it: tells that call's lost reply from a duplicate.
+    /// Drawn by the call that sent it: distinguishes that call's lost reply from a duplicate.
     pub creator: Nonce,
     /// Its effect.
     pub effect: SignalEffect,
@@ -70,7 +70,7 @@ pub enum SignalOutcome {
     TriggeredResume,
     /// A signal of this id was taken before; nothing was changed.
     Duplicate {
-        /// That signal.
+        /// The signal that was taken before.
         existing_signal_id: SignalId,
     },
 }

@@ -1,4 +1,4 @@
-//! What an execution waits for: its waitpoints, its suspension, and how it was resumed
+//! The waiting state of an execution: its waitpoints, its suspension, and how it was resumed
 //! (`docs/spec.md`, 5). Each signal has its own record. This one has only counts and the ids of
 //! those that satisfied a condition, so that it stays small however many are sent.
 
@@ -22,7 +22,7 @@ pub struct Suspension {
     pub reason: SuspensionReason,
     /// Since when.
     pub since: TimestampMs,
-    /// What resumes it.
+    /// The condition that resumes it.
     pub resumes: Resumes,
     /// When it times out, and what happens then; `None` once that has happened.
     pub timeout: Option<Timeout>,
@@ -32,7 +32,7 @@ pub struct Suspension {
     pub policy: ResumePolicy,
 }
 
-/// What resumes a suspension, apart from an operator and its timeout.
+/// The condition that resumes a suspension, apart from an operator and its timeout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resumes {
@@ -68,7 +68,7 @@ pub struct Counted {
 pub struct Timeout {
     /// The first instant after its time.
     pub at: TimestampMs,
-    /// What happens.
+    /// The behaviour at that time.
     pub behaviour: TimeoutBehaviour,
 }
 
@@ -99,7 +99,7 @@ pub struct Waitpoint {
     pub created_at: TimestampMs,
     /// The secret that its token was signed with when it was created.
     pub kid: Kid,
-    /// Tells its token from others without revealing it.
+    /// Distinguishes its token from others without revealing it.
     pub fingerprint: Fingerprint,
     /// Whether a suspension uses it.
     pub state: WaitpointState,
@@ -149,13 +149,13 @@ pub enum SuspendedHow {
 pub struct Resumption {
     /// The suspension.
     pub suspension_id: SuspensionId,
-    /// What resumed it.
+    /// The cause of the resumption.
     pub by: ResumedBy,
     /// The signals that satisfied its condition, in the order in which they counted.
     pub signals: Vec<SignalId>,
 }
 
-/// What resumed a suspension.
+/// The cause of a resumption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResumedBy {

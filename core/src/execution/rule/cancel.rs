@@ -19,13 +19,13 @@ use super::operator_call::{OperatorCall, check_life};
 pub struct Cancel {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// Who cancels it.
+    /// The caller that cancels it.
     pub by: CancelledBy,
     /// A text for people, truncated to 4,096 bytes.
     pub reason: String,
 }
 
-/// Who cancels.
+/// The caller that cancels an execution.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CancelledBy {
     /// The worker that holds the lease.

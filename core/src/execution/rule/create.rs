@@ -27,7 +27,7 @@ pub(in crate::execution) const CREATE_WITHIN: DurationMs = DurationMs::from_secs
 /// A submission.
 ///
 /// Identity: the execution id and the creator's nonce. If the id is derived from an idempotency
-/// key, `content` holds the digest that tells a repeat from a submission of other content.
+/// key, `content` holds the digest that distinguishes a repeat from a submission of other content.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Create {
     /// The id.

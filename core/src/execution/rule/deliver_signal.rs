@@ -36,7 +36,7 @@ pub struct DeliverSignal {
     pub signal_id: SignalId,
     /// Its name.
     pub name: SignalName,
-    /// Who sends it, as the sender says.
+    /// The source that the sender claims.
     #[serde(default)]
     pub source: Option<SignalSource>,
     /// The payload that the worker gets, at most 256 KiB.

@@ -27,7 +27,7 @@ pub struct IssueClaimGrant {
     pub capabilities: Capabilities,
     /// How long the grant can be used, 1 to 60,000 milliseconds.
     pub ttl: DurationMs,
-    /// What to store with the grant.
+    /// The data to store with the grant.
     pub audit: Option<GrantAudit>,
 }
 

@@ -1,4 +1,4 @@
-//! What is decided: one file for each command and for `on_due`, with the guards and steps that they
+//! The decisions: one file for each command and for `on_due`, with the guards and steps that they
 //! share.
 //!
 //! A rule reads from top to bottom: guards in the order of `docs/spec.md`, then the new state, then

@@ -39,7 +39,7 @@ pub struct Suspend {
     /// The waitpoints that the condition refers to.
     #[serde(default)]
     pub waitpoints: Vec<BindWaitpoint>,
-    /// What resumes it.
+    /// The condition that resumes it.
     pub condition: Condition,
     /// When it times out, and what happens then.
     #[serde(default)]

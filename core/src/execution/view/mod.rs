@@ -1,5 +1,5 @@
-//! What is derived from the record of an execution: index entries, due times, the state vector and
-//! the snapshot that users see.
+//! The views derived from the record of an execution: index entries, due times, the state vector
+//! and the snapshot that users see.
 
 mod due;
 mod index;

@@ -102,7 +102,7 @@ pub struct SuspensionSnapshot {
     pub timeout: Option<Timeout>,
     /// When it was escalated because it timed out.
     pub escalated_at: Option<TimestampMs>,
-    /// What resumes it, with what has counted so far.
+    /// The condition that resumes it, with the signals that have counted so far.
     pub resumes: Resumes,
 }
 
@@ -142,7 +142,7 @@ pub struct LeaseSnapshot {
     pub expires_at: TimestampMs,
 }
 
-/// What a user sees of a record at an instant of the store's clock.
+/// The view that a user gets of a record at an instant of the store's clock.
 pub fn snapshot(execution: &Execution, now: TimestampMs) -> ExecutionSnapshot {
     let (mut lease, mut outcome, mut ended_at, mut delayed_until) = (None, None, None, None);
     match &execution.phase {

@@ -11,7 +11,7 @@ use super::carry::{CarryCommand, Committed};
 use crate::op::operation::{Event, Operation, Step};
 
 /// Carries many commands to executions of one partition: what is ready together travels together.
-/// Each keeps an outcome of its own.
+/// Each keeps its own outcome.
 #[derive(Clone, Debug)]
 pub struct Batch<C: Decide> {
     partition: Partition,
@@ -45,7 +45,7 @@ impl<C: Decide> Batch<C> {
         Self { partition, children, in_flight: Vec::new() }
     }
 
-    /// What the children want next, gathered into one request.
+    /// Gathers the next requests of the children into one request.
     fn gather(&mut self, now: HostTime) -> Step<Vec<Result<Committed<C::Outcome>, EngineError>>> {
         for child in &mut self.children {
             if matches!(child.state, State::Waits { until } if until <= now.local) {

@@ -40,7 +40,7 @@ pub struct CarryCommand<C: Decide> {
     facts: Option<Box<ReadFacts>>,
 }
 
-/// What an operation knows of a record before its first step.
+/// The state of a record that an operation knows before its first step.
 #[derive(Clone, Debug, Default)]
 pub enum Known {
     /// Nothing: it reads first.
@@ -92,7 +92,7 @@ struct CommitInFlight<T> {
     after: Option<Loaded>,
 }
 
-/// What a decision is made on.
+/// The facts that a decision is made on.
 struct Basis {
     record: Option<Loaded>,
     /// The record of the signal that the command names.
@@ -382,7 +382,7 @@ impl<C: Decide> CarryCommand<C> {
             || self.may_be_forgotten(current) && !self.doubt.is_disproved(&evidence)
     }
 
-    /// What a record shows of the commits of this operation.
+    /// The evidence that a record gives of the commits of this operation.
     fn evidence(&self, current: Option<&Loaded>) -> Evidence {
         Evidence {
             version: current.map_or(Version::ABSENT, |loaded| loaded.version),

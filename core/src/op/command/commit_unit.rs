@@ -18,7 +18,7 @@ use crate::store::{
 };
 use crate::time::{DurationMs, TimestampMs};
 
-/// What a commit adds to a decision.
+/// The data that a commit adds to a decision.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp<'a> {
     /// How records are written.
@@ -38,7 +38,7 @@ pub(super) struct Stamp<'a> {
 pub(super) struct CommitUnit<T> {
     /// The unit.
     pub(super) unit: Unit,
-    /// What the caller learns if it is committed.
+    /// The outcome that the caller gets if it is committed.
     pub(super) outcome: T,
     /// The record once it is committed.
     pub(super) after: Option<Loaded>,

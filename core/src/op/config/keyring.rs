@@ -84,7 +84,7 @@ impl RotateSecret {
     fn left_open(&self, now: HostTime) -> EngineError {
         let (elapsed, applied) = (self.patience.elapsed(now), Applied::Unknown);
         EngineError::Timeout { op: OP, elapsed, applied }
-            .context("a reply was lost and somebody has rotated since")
+            .context("a reply was lost and another caller has rotated since")
     }
 
     fn found(
@@ -103,9 +103,9 @@ impl RotateSecret {
         let knew = *self.knew.get_or_insert(knows);
         let is_current = ring.list().last().is_some_and(|last| last.kid == self.kid);
         if !none_applied && !is_current {
-            // Somebody has rotated since. If the kid was not known before and is now, a commit of
-            // this call made it current. Anything else leaves it open: making it current again
-            // could bring back a secret that was taken away.
+            // Another caller has rotated since. If the kid was not known before and is now, a
+            // commit of this call made it current. Anything else leaves it open: making it current
+            // again could bring back a secret that was taken away.
             return Step::Done(match knows && !knew {
                 true => Ok(Rotation::Rotated),
                 false => Err(self.left_open(now)),

@@ -26,10 +26,10 @@ use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::{HOLD, Patience};
 use crate::op::query::Query;
 
-/// How long something may be due before nobody seems to keep time: 60 s.
+/// How long an entry may be due before it seems that no timekeeper runs: 60 s.
 pub const OVERDUE: DurationMs = DurationMs::from_secs(60);
 
-/// What is wrong with one entry or one record.
+/// A fault of one entry or one record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Fault {
@@ -61,7 +61,7 @@ pub enum Fault {
     Unreadable {
         /// Whether it is in quarantine.
         quarantined: bool,
-        /// What the decoder said.
+        /// The decoder's error.
         detail: String,
     },
     /// The record under this key is of another execution, or of another partition.
@@ -72,7 +72,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What kind of fault it is, in a few words; the same for each fault of the kind.
+    /// The kind of fault, in a few words; the same for each fault of the kind.
     pub fn title(&self) -> String {
         match self {
             Self::Missing { index } => format!("not in {}", words(index)),
@@ -85,7 +85,7 @@ impl Fault {
         }
     }
 
-    /// How to mend it; the same for each fault of the kind.
+    /// How to fix it; the same for each fault of the kind.
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::Missing { index: IndexName::Eligible { .. } } => {
@@ -101,10 +101,10 @@ impl Fault {
             }
             Self::Missing { .. } => "lists do not show it; it runs all the same",
             Self::Misplaced { .. } => {
-                "its order is wrong; the next change of the execution mends it"
+                "its order is wrong; the next change of the execution fixes it"
             }
             Self::Stray { index: IndexName::Eligible { .. } | IndexName::Due } => {
-                "the next worker or timekeeper that takes it mends it: run one"
+                "the next worker or timekeeper that takes it fixes it: run one"
             }
             Self::Stray { .. } => "harmless by itself; something has written the store by hand",
             Self::Orphan { .. } => {
@@ -112,7 +112,7 @@ impl Fault {
                  else writes to this server"
             }
             Self::Unreadable { quarantined: true, .. } => {
-                "nobody can run it: restore the record from a backup, or submit the work again"
+                "no worker can run it: restore the record from a backup, or submit the work again"
             }
             Self::Unreadable { .. } => {
                 "the next worker or timekeeper that takes it puts it in quarantine; restore the \
@@ -149,11 +149,11 @@ pub struct Suspect {
     pub execution: ExecutionId,
     /// The version of its record; [`Version::ABSENT`] without one.
     pub version: Version,
-    /// What looked wrong.
+    /// The fault that was seen.
     pub fault: Fault,
 }
 
-/// What one look at a partition has found.
+/// The findings of one look at a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditLook {
     /// Executions of the namespace that were looked at.
@@ -168,12 +168,12 @@ pub struct AuditLook {
     pub unroutable: u64,
     /// Lanes that were looked at.
     pub lanes: BTreeSet<LaneId>,
-    /// What looked wrong.
+    /// The faults that were seen.
     pub suspects: BTreeSet<Suspect>,
 }
 
 impl AuditLook {
-    /// What an earlier look has found as well, at the same versions: it is wrong.
+    /// The suspects that an earlier look found as well, at the same versions: these are faults.
     pub fn confirms(&self, earlier: &Self) -> Vec<Suspect> {
         let again = |suspect: &&Suspect| {
             let of_the_same = earlier.suspects.iter().filter(|other| {
@@ -263,7 +263,7 @@ impl AuditPartition {
         new
     }
 
-    /// Notes a lane, to be looked at once all that can name lanes was.
+    /// Notes a lane, to be looked at after every index that can name lanes.
     fn learn(&mut self, lane: &LaneId) {
         if self.look.lanes.insert(lane.clone()) {
             let (namespace, lane) = (self.namespace.clone(), lane.clone());
@@ -349,7 +349,7 @@ impl AuditPartition {
         }
     }
 
-    /// Compares an entry with its record, which came in one reply.
+    /// Compares an entry with its record, which arrived in the same reply.
     fn judge(
         &mut self,
         index: &IndexName,
@@ -503,7 +503,7 @@ impl Operation for AuditPartition {
 }
 
 /// Looks for executions of a namespace in partitions that the store's configuration does not have:
-/// nobody looks there.
+/// no worker looks there.
 #[derive(Clone, Debug)]
 pub struct FindOutside {
     namespace: Namespace,
@@ -517,7 +517,7 @@ const POLLED: u32 = 4_096;
 const OP: &str = "audit";
 
 impl FindOutside {
-    /// Looks at every partition behind the last one that there is.
+    /// Looks at every partition after the last one of the configuration.
     pub const fn new(config: &PartitionConfig, namespace: Namespace, patience: Patience) -> Self {
         let from = config.num_flow_partitions as u32;
         Self { namespace, from, patience, found: Vec::new() }

@@ -14,7 +14,7 @@ use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::op::query::Query;
 
-/// Which executions a list shows.
+/// The filter that selects the executions of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListFilter {
     /// Only executions of this lane.

@@ -51,7 +51,7 @@ enum Doing {
 /// The result of a round.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DueReport {
-    /// What was applied, in the order in which the partitions were visited.
+    /// The steps that were applied, in the order in which the partitions were visited.
     pub applied: Vec<DueKind>,
     /// Entries whose record could not be read.
     pub unreadable: usize,

@@ -20,11 +20,11 @@ use super::fetched::{FetchedEntries, Page};
 /// A worker that can run executions which no worker fitted before.
 #[derive(Clone, Debug)]
 pub struct RouteOffer {
-    /// Whose executions it sees.
+    /// The tenant whose executions it sees.
     pub namespace: Namespace,
     /// The lanes that it claims from.
     pub lanes: Vec<LaneId>,
-    /// What it can do.
+    /// The worker's capabilities.
     pub capabilities: Capabilities,
     /// How many executions it can take: more would only be blocked again.
     pub free_slots: usize,
