@@ -1,4 +1,4 @@
-//! Running seeds with a bug until somebody sees it.
+//! Runs seeds with a bug until an invariant sees it.
 
 use crate::plan::Plan;
 use crate::report::Options;
@@ -23,8 +23,8 @@ impl Default for Limits {
     }
 }
 
-/// Seeds that are run with the same invariants: more could be run at once, and the table is the
-/// same whether they are.
+/// The number of seeds that run with the same set of invariants. A larger batch would give the same
+/// table.
 const BATCH: u64 = 8;
 
 /// The selected bug of the process, for as long as this lives.
@@ -87,9 +87,9 @@ pub fn hunt_with(
     row
 }
 
-/// What the invariants of a set see of a seed, each by itself: whatever sees something is switched
-/// off and the seed is run again, until nothing is seen any more. The first is what is seen with
-/// all of them switched on.
+/// The sightings of each invariant of a set in a seed. An invariant that sees something is switched
+/// off and the seed runs again, until no invariant sees anything. The first sighting is the one
+/// with all of them switched on.
 pub fn sightings(seed: u64, mut watched: InvariantSet) -> Vec<Sighting> {
     let mut seen = Vec::new();
     while !watched.is_empty() {

@@ -49,7 +49,7 @@ macro_rules! bugs {
                 }
             }
 
-            /// What is done wrong, in one sentence.
+            /// The mistake, in one sentence.
             pub const fn description(self) -> &'static str {
                 match self {
                     $(Self::$bug => $what,)+

@@ -1,4 +1,4 @@
-//! What a hunt has come to: each bug and the invariants that see it.
+//! The result of a hunt: each bug and the invariants that see it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ pub struct Sighting {
     pub tag: &'static str,
     /// The seed of the run.
     pub seed: u64,
-    /// What it saw.
+    /// The text of its violation.
     pub detail: String,
 }
 
@@ -23,11 +23,11 @@ pub struct Sighting {
 pub struct Row {
     /// The bug's name.
     pub bug: &'static str,
-    /// What is done wrong.
+    /// The mistake, in one sentence.
     pub description: &'static str,
     /// The rule that it breaks.
     pub rule: &'static str,
-    /// What found it with all invariants switched on.
+    /// The first sighting with all invariants switched on.
     pub found: Option<Sighting>,
     /// How many seeds were run until then; all of them if nothing did.
     pub seeds: u64,
@@ -102,7 +102,7 @@ mod tests {
         }
     }
 
-    /// A bug that nobody sees and an invariant that sees nothing are told.
+    /// The table reports a bug that no invariant sees and an invariant that sees nothing.
     #[test]
     fn the_table_tells_what_is_missing() {
         let matrix = Matrix { rows: vec![row("Seen", Some("INV-LEASE-1")), row("Unseen", None)] };

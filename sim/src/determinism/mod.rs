@@ -1,4 +1,4 @@
-//! What makes a run repeatable: seeded randomness, virtual time, an ordered queue, a fixed hash.
+//! The parts of a repeatable run: seeded randomness, virtual time, an ordered queue, a fixed hash.
 
 pub mod clock;
 pub mod hash;

@@ -1,4 +1,4 @@
-//! Which faults happen: those that the seed draws at each step, unless the plan leaves them out.
+//! The faults that happen: those that the seed draws at each step, unless the plan leaves them out.
 
 use crate::determinism::random::{Choices, Draws, happens};
 use crate::plan::{FaultId, FaultKind, FaultWeights, Plan};

@@ -58,8 +58,8 @@ pub fn journey(chances: &mut Chances, network: Network, key: u64) -> Journey {
     let there = between(&mut delays, least, network.latency_ms);
     let back = between(&mut delays, least, network.latency_ms);
     unanswered(chances, network.timeout_ms, key, there)
-        .or_else(|| resent(chances, network, key, (there, back)))
-        .or_else(|| delayed(chances, network.timeout_ms, key, (there, back)))
+        .or_else(|| resent(chances, network, key, there, back))
+        .or_else(|| delayed(chances, network.timeout_ms, key, there, back))
         .unwrap_or_else(|| Journey::answered(None, there, back))
 }
 
@@ -90,7 +90,8 @@ fn resent(
     chances: &mut Chances,
     network: Network,
     key: u64,
-    (there, back): (u64, u64),
+    there: u64,
+    back: u64,
 ) -> Option<Journey> {
     let kind = FaultKind::Resend;
     let (later, first_answers) = chances.strike(kind, key, |draws, weight| {
@@ -111,7 +112,8 @@ fn delayed(
     chances: &mut Chances,
     timeout: u64,
     key: u64,
-    (there, back): (u64, u64),
+    there: u64,
+    back: u64,
 ) -> Option<Journey> {
     use FaultKind::{Delay, Reordering};
     let delay = chances.strike(Delay, key, |draws, weight| {

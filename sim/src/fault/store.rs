@@ -150,7 +150,7 @@ pub fn raised(source: &mut impl Source, per_mille: u64, units: usize) -> Option<
     raised.then_some(Raised { units, indexes })
 }
 
-/// What the caller learns of an error inside a function.
+/// The failure that the caller receives for an error inside a function.
 pub fn error_inside() -> Failure {
     let text =
         "WRONGTYPE Operation against a key holding the wrong kind of value script: ff_commit";

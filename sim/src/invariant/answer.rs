@@ -38,8 +38,8 @@ pub fn check_command(
 ) -> Result<(), Broken> {
     let Seen { record, at, begun, jumps } = seen;
     suspend::check_answer(model, caller, result, at)?;
-    signal::check_answer(model, caller, (at, jumps), result)?;
-    token::check_answer(model, caller, (record, at, begun), result)?;
+    signal::check_answer(model, caller, at, jumps, result)?;
+    token::check_answer(model, caller, record, at, begun, result)?;
     frame::check_answer(model, caller, record, result)?;
     identity::check_answer(model, caller, record, result)?;
     let Ok(committed) = result else { return Ok(()) };

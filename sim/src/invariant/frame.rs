@@ -114,7 +114,8 @@ pub type Watched = BTreeMap<(ExecutionId, AttemptIndex), (u32, u64)>;
 pub fn check_page(
     model: &Model,
     watched: &mut Watched,
-    (id, attempt): (ExecutionId, AttemptIndex),
+    id: ExecutionId,
+    attempt: AttemptIndex,
     from: Cursor,
     page: &FramePage,
 ) -> Result<(), Broken> {

@@ -98,7 +98,7 @@ pub fn check_answer(
     let Some(command) = &caller.command else { return Ok(()) };
     let Some(identity) = model.identity_of(command) else { return Ok(()) };
     match result {
-        Ok(committed) => check_same(model, (command, &identity), seen, &committed.outcome),
+        Ok(committed) => check_same(model, command, &identity, seen, &committed.outcome),
         Err(error) if is_decided(error) => {
             let proves = seen.is_some_and(|seen| proves_itself(command, seen));
             let memory = seen.and_then(|seen| remembered_of(&identity, seen)).filter(|_| proves);
@@ -113,7 +113,7 @@ pub fn check_answer(
     }
 }
 
-/// A caller that is told that its call may be applied has missed a reply, or its requests were sent
+/// A caller that receives the error "may be applied" has missed a reply, or its requests were sent
 /// twice. Records keep no trace of grants and leases that are over, nor of removed secrets, so a
 /// request for one may get this answer when the record has changed since.
 pub fn check_doubt(model: &Model, caller: &Caller, error: &EngineError) -> Result<(), Broken> {
@@ -147,7 +147,8 @@ fn proves_itself(command: &AnyCommand, seen: &Execution) -> bool {
 
 fn check_same(
     model: &Model,
-    (command, identity): (&AnyCommand, &CommandIdentity),
+    command: &AnyCommand,
+    identity: &CommandIdentity,
     seen: Option<&Execution>,
     outcome: &AnyOutcome,
 ) -> Result<(), Broken> {

@@ -1,5 +1,5 @@
-//! \[INV-DURABLE-1\] Readers of the journals get each event once, in order, and are told of the gap
-//! where entries were dropped or the store's history has changed.
+//! \[INV-DURABLE-1\] Readers of the journals get each event once, in order, and are notified of the
+//! gap where entries were dropped or the store's history has changed.
 
 use std::collections::BTreeMap;
 

@@ -43,7 +43,8 @@ pub fn check_read(
     model: &Model,
     id: &ExecutionId,
     present: &[(ExecutionId, u32)],
-    (record, values): (&Execution, &[Fetched]),
+    record: &Execution,
+    values: &[Fetched],
 ) -> Result<(), Broken> {
     when_watched!(model, Durable);
     ensure!(record.id == *id, DURABLE, "{} was read instead of {id}", record.id);
@@ -63,7 +64,8 @@ pub fn check_read(
 pub fn check_looks(
     model: &Model,
     earlier: &AuditLook,
-    (look, begun): (&AuditLook, TimestampMs),
+    look: &AuditLook,
+    begun: TimestampMs,
 ) -> Result<(), Broken> {
     when_watched!(model, Index);
     let passed_by = |suspect: &Suspect| {

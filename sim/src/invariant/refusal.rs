@@ -21,7 +21,8 @@ const TAG: &str = "REFUSAL";
 pub fn check(
     model: &Model,
     command: &AnyCommand,
-    (record, at): (Option<&Execution>, TimestampMs),
+    record: Option<&Execution>,
+    at: TimestampMs,
     error: &EngineError,
 ) -> Result<(), Broken> {
     if !model.watched.contains(Invariant::Refusal) || !is_certain(error) {

@@ -96,12 +96,13 @@ fn check_counts(model: &Model, change: &Change<'_>, after: &Execution) -> Result
     Ok(())
 }
 
-/// The sender of a signal is told the effect that it had the first time. `at`, `jumps`: the store's
-/// clock in the latest reply, and how often it had jumped then.
+/// The sender of a signal receives the effect that it had the first time. `at`, `jumps`: the
+/// store's clock in the latest reply, and how often it had jumped then.
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
-    (at, jumps): (TimestampMs, u64),
+    at: TimestampMs,
+    jumps: u64,
     result: &Result<Committed<AnyOutcome>, EngineError>,
 ) -> Result<(), Broken> {
     let Some(AnyCommand::DeliverSignal(sent)) = &caller.command else { return Ok(()) };
@@ -139,7 +140,7 @@ pub fn check_answer(
             let first =
                 taken.filter(|first| first.at < at && first.jumps == jumps && model.jumps == jumps);
             let contends = matches!(error, EngineError::Contention { .. });
-            // The sender of a bad token is told nothing.
+            // The error for a bad token reveals nothing about the signal.
             let refused = is_certain(error)
                 && !matches!(error, EngineError::Validation { .. })
                 && error.rejection() != Some(&Rejection::InvalidToken);

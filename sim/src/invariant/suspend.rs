@@ -68,7 +68,12 @@ fn check_began(model: &Model, change: &Change<'_>, after: &Execution) -> Result<
     let signals = known.records();
     let satisfied = is_satisfied(&known.condition, &signals);
     let Some(suspended) = change.suspended_after() else {
-        ensure!(satisfied, TAG, "{id} was told that {:?} is satisfied", known.condition);
+        ensure!(
+            satisfied,
+            TAG,
+            "{id} was not suspended although {:?} is not satisfied",
+            known.condition
+        );
         let resumption = after.waiting.as_ref().and_then(|waiting| waiting.resumption.as_ref());
         return check_signals(change, &known, resumption, &signals);
     };

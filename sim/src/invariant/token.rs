@@ -27,7 +27,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     ensure!(
         !signers.is_empty(),
         TAG,
-        "signal {signal} of {id} came with a token that no secret signed"
+        "signal {signal} of {id} carried a token that no secret signed"
     );
     // A clock that goes back, or a failover, gives old secrets more time.
     let good = model.jumps > 0 || signers.iter().any(|key| key.may_be_taken(now));
@@ -44,7 +44,9 @@ fn waitpoint(record: Option<&Execution>, id: ff_core::id::WaitpointId) -> Option
 pub fn check_answer(
     model: &Model,
     caller: &Caller,
-    (seen, at, begun): (Option<&Execution>, TimestampMs, TimestampMs),
+    seen: Option<&Execution>,
+    at: TimestampMs,
+    begun: TimestampMs,
     result: &Result<Committed<AnyOutcome>, EngineError>,
 ) -> Result<(), Broken> {
     when_watched!(model, Token);

@@ -1,5 +1,5 @@
-//! The simulator's own copy of every record and index entry as they should be, and of everything
-//! that callers were told.
+//! The simulator's own copy of every record and index entry as they should be, and of every
+//! answer that callers received.
 
 pub mod caller;
 pub mod change;
@@ -39,7 +39,7 @@ pub struct Life {
     pub result: Option<Option<Bytes>>,
 }
 
-/// What the simulator remembers.
+/// The simulator's memory.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     /// The invariants that are checked. The other fields do not depend on it.
@@ -68,7 +68,7 @@ pub struct Model {
     pub applied_by: BTreeMap<CommandIdentity, u64>,
     /// Lives that are over: execution, generation, number of replays.
     pub ended: BTreeSet<(ExecutionId, u32, u32)>,
-    /// Executions whose existence a caller was told, by generation.
+    /// Executions whose existence was reported to a caller, by generation.
     pub acknowledged: BTreeSet<(ExecutionId, u32)>,
     /// The entries of each partition's journal in the present history, with the ids that the store
     /// gave them.

@@ -60,7 +60,7 @@ pub enum Finish {
 /// An execution that a worker holds.
 #[derive(Debug)]
 pub struct Job {
-    /// What was claimed.
+    /// The claimed execution and its lease.
     pub claimed: Claimed,
     /// The actions of its handler, in order.
     pub acts: VecDeque<Act>,
@@ -168,8 +168,8 @@ impl Job {
     /// The call that appends the next frame.
     pub fn frame(&mut self) -> AnyCommand {
         let (id, fence) = (self.claimed.execution_id, self.fence());
-        let place = (self.claimed.attempt.id, self.frames + 1);
-        suspensions::frame(id, fence, place, &mut self.waits).into()
+        let (attempt, sequence) = (self.claimed.attempt.id, self.frames + 1);
+        suspensions::frame(id, fence, attempt, sequence, &mut self.waits).into()
     }
 
     /// Whether it repeats a call that was acknowledged.
@@ -218,7 +218,7 @@ impl Job {
             Finish::WaitForChildren => MoveToWaitingChildren { execution_id, fence }.into(),
             Finish::Cancel => {
                 let by = CancelledBy::Holder(fence);
-                Cancel { execution_id, by, reason: "the holder wishes so".to_owned() }.into()
+                Cancel { execution_id, by, reason: "the holder cancelled".to_owned() }.into()
             }
         }
     }

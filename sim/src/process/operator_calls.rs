@@ -158,7 +158,7 @@ pub fn as_holder(id: ExecutionId, fence: FenceParts, entropy: &mut Entropy) -> A
                 Some(fence) => fence.attempt_id,
                 None => AttemptId::random(entropy),
             };
-            suspensions::frame(id, fence, (attempt, sequence), entropy).into()
+            suspensions::frame(id, fence, attempt, sequence, entropy).into()
         }
         0 => Renew { execution_id: id, fence, lease_ttl: DurationMs::new(1_000) }.into(),
         1 => Complete { execution_id: id, fence, result: None }.into(),

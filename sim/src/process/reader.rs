@@ -109,14 +109,15 @@ impl ReaderProcess {
     /// Takes over a page of an attempt's output.
     pub fn has_frames(
         &mut self,
-        of: (ExecutionId, AttemptIndex),
+        id: ExecutionId,
+        attempt: AttemptIndex,
         result: &Result<FramePage, EngineError>,
         cx: &mut Context<'_>,
     ) {
         self.reads_output = false;
         match result {
-            Ok(page) => self.output.insert(of, page.next),
-            Err(_) => self.output.remove(&of),
+            Ok(page) => self.output.insert((id, attempt), page.next),
+            Err(_) => self.output.remove(&(id, attempt)),
         };
         self.wake(cx);
     }
@@ -124,7 +125,8 @@ impl ReaderProcess {
     /// Takes over a page of a partition's journal.
     pub fn read(
         &mut self,
-        (partition, limit): (Partition, u32),
+        partition: Partition,
+        limit: u32,
         result: Result<(Streamed, TimestampMs), EngineError>,
         cx: &mut Context<'_>,
     ) {

@@ -156,7 +156,7 @@ impl SignallerProcess {
                 let (mut id, mut waitpoint) = (*execution_id, issued.id);
                 let mut text = issued.token.clone();
                 if happens(entropy, self.settings.wait_rates.wrong) {
-                    self.confuse((&mut id, &mut waitpoint, &mut text), entropy);
+                    self.confuse(&mut id, &mut waitpoint, &mut text, entropy);
                 }
                 self.compose(id, waitpoint, text, entropy)
             }
@@ -175,7 +175,7 @@ impl SignallerProcess {
         }
         if happens(entropy, self.settings.wait_rates.wrong) {
             let text = &mut sent.token;
-            self.confuse((&mut sent.execution_id, &mut sent.waitpoint_id, text), entropy);
+            self.confuse(&mut sent.execution_id, &mut sent.waitpoint_id, text, entropy);
         }
         Some(sent)
     }
@@ -183,7 +183,9 @@ impl SignallerProcess {
     /// Replaces a part by a wrong one.
     fn confuse(
         &self,
-        (id, waitpoint, token): (&mut ExecutionId, &mut WaitpointId, &mut WaitpointToken),
+        id: &mut ExecutionId,
+        waitpoint: &mut WaitpointId,
+        token: &mut WaitpointToken,
         entropy: &mut Entropy,
     ) {
         let other = &self.tokens[entropy.below(self.tokens.len() as u64) as usize];

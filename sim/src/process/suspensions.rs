@@ -179,7 +179,8 @@ fn timeout(store: TimestampMs, entropy: &mut Entropy) -> SuspensionTimeout {
 pub fn frame(
     execution_id: ExecutionId,
     fence: FenceParts,
-    (attempt, sequence): (AttemptId, u64),
+    attempt: AttemptId,
+    sequence: u64,
     entropy: &mut Entropy,
 ) -> AppendFrame {
     let (sequence, payload) = match entropy.below(100) {

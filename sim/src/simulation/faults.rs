@@ -62,7 +62,7 @@ impl Default for Faults {
     }
 }
 
-/// What a seed draws for a simulation: its network, and how often each fault happens.
+/// The draws of a seed for a simulation: its network, and how often each fault happens.
 #[derive(Clone, Debug)]
 pub struct Conditions {
     pub network: Network,

@@ -285,8 +285,9 @@ impl Scene {
             FaultKind::ConnectionsDropped => self.disconnect(slot),
             _ => {
                 let most = if slot == TEST { 5_000 } else { 60_000 };
-                let ways = one_of(&mut entropy, &[(true, true), (true, false), (false, true)]);
-                self.part(slot, ways, between(&mut entropy, 1, most));
+                let ways = [(true, true), (true, false), (false, true)];
+                let (requests_lost, replies_lost) = one_of(&mut entropy, &ways);
+                self.part(slot, requests_lost, replies_lost, between(&mut entropy, 1, most));
             }
         }
     }
@@ -326,12 +327,12 @@ impl Scene {
         }
     }
 
-    fn part(&mut self, slot: usize, ways: (bool, bool), for_ms: u64) {
-        self.slots[slot].cut_off = ways;
+    fn part(&mut self, slot: usize, requests_lost: bool, replies_lost: bool, for_ms: u64) {
+        self.slots[slot].cut_off = (requests_lost, replies_lost);
         self.count(FaultKind::Partition);
         let name = self.slots[slot].name.clone();
         self.trace.line(self.now, "fault", || {
-            let what = match ways {
+            let what = match (requests_lost, replies_lost) {
                 (true, true) => "is cut off in both directions",
                 (true, false) => "is cut off: its requests are lost",
                 _ => "is cut off: replies to it are lost",

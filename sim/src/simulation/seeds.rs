@@ -204,7 +204,7 @@ fn differing(first: &[String], second: &[String]) -> Vec<String> {
     vec![format!("first:  {}", line(first)), format!("second: {}", line(second))]
 }
 
-#[allow(clippy::disallowed_methods)] // Which seeds are run is no part of any run.
+#[allow(clippy::disallowed_methods)] // The choice of seeds is not part of any run.
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("invalid {variable} {text:?}: expected a number")))

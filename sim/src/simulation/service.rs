@@ -92,7 +92,7 @@ impl fmt::Display for CallFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotSent => "the call was not sent",
-            Self::NoReply => "no reply came: the call may have been carried out",
+            Self::NoReply => "no reply arrived: the call may have been carried out",
         })
     }
 }

@@ -34,22 +34,22 @@ impl World {
             Output::Command(_, result) => {
                 let seen = running.seen();
                 if let (Err(error), Some(command)) = (result, &self.callers[&number].command) {
-                    refusal::check(model, command, (seen.record, seen.at), error)?;
+                    refusal::check(model, command, seen.record, seen.at, error)?;
                 }
-                return self.note_command((number, None), seen, result);
+                return self.note_command(number, None, seen, result);
             }
             Output::Gathered(_, answers) => {
                 let seen = Seen { record: None, ..running.seen() };
                 return answers.iter().enumerate().try_for_each(|(part, (_, result))| {
-                    self.note_command((number, Some(part)), seen, result)
+                    self.note_command(number, Some(part), seen, result)
                 });
             }
             Output::Renewed(lease, result) => {
                 if result.is_ok() && running.jumps == model.jumps {
                     model.doubtful.remove(lease);
                 }
-                let seen = (running.seen.0.as_deref(), running.seen.1);
-                cover_answer(&mut self.server.coverage, &self.callers[&number], seen, result);
+                let (seen, at) = (running.seen.0.as_deref(), running.seen.1);
+                cover_answer(&mut self.server.coverage, &self.callers[&number], seen, at, result);
             }
             Output::Claimed(Ok((work, _))) => {
                 answer::check_drawn(model, number, &running.own, work)?;
@@ -61,26 +61,27 @@ impl World {
                 reading::check_list(model, &running.present, page)?;
             }
             Output::Looked(partition, Ok(look)) => {
-                self.note_look(*partition, (look, running.begun))?;
+                self.note_look(*partition, look, running.begun)?;
             }
             Output::Described(id, Ok((Some(loaded), values, _))) => {
-                let read = (&*loaded.execution, values.as_slice());
-                reading::check_read(model, id, &running.present, read)?;
+                let record = &*loaded.execution;
+                reading::check_read(model, id, &running.present, record, values)?;
             }
             Output::Signals { id, resumption, result: Ok(read), .. } => {
                 signal::check_read(model, id, resumption, read)?;
             }
-            Output::Frames { of, from, result: Ok(page) } => {
-                frame::check_page(model, &mut self.watched, *of, *from, page)?;
+            Output::Frames { of: (id, attempt), from, result: Ok(page) } => {
+                frame::check_page(model, &mut self.watched, *id, *attempt, *from, page)?;
             }
             _ => {}
         }
-        self.note_error((number, None), output.error())
+        self.note_error(number, None, output.error())
     }
 
     fn note_command(
         &mut self,
-        (number, part): (u64, Option<usize>),
+        number: u64,
+        part: Option<usize>,
         seen: Seen<'_>,
         result: &Result<Committed<AnyOutcome>, EngineError>,
     ) -> Result<(), Broken> {
@@ -90,8 +91,8 @@ impl World {
             *self.report.commands.entry(command.name()).or_default() += 1;
         }
         answer::check_command(&mut self.server.model, caller, seen, result)?;
-        cover_answer(&mut self.server.coverage, caller, (seen.record, seen.at), result);
-        self.note_error((number, part), result.as_ref().err())
+        cover_answer(&mut self.server.coverage, caller, seen.record, seen.at, result);
+        self.note_error(number, part, result.as_ref().err())
     }
 
     /// Whether indexes may differ from records for a time: after an error inside a function, its
@@ -104,7 +105,8 @@ impl World {
     fn note_look(
         &mut self,
         partition: Partition,
-        (look, begun): (&AuditLook, TimestampMs),
+        look: &AuditLook,
+        begun: TimestampMs,
     ) -> Result<(), Broken> {
         if self.server.model.jumps > 0 || self.may_drift() {
             // After a step back of the clock, holds last longer than an auditor waits.
@@ -116,7 +118,7 @@ impl World {
             return Ok(());
         }
         if let Some((_, earlier)) = looked {
-            reading::check_looks(&self.server.model, earlier, (look, begun))?;
+            reading::check_looks(&self.server.model, earlier, look, begun)?;
         }
         let now = self.server.condition.clock(self.now);
         self.looks.insert(partition, (now, look.clone()));
@@ -125,7 +127,8 @@ impl World {
 
     fn note_error(
         &mut self,
-        (number, part): (u64, Option<usize>),
+        number: u64,
+        part: Option<usize>,
         error: Option<&EngineError>,
     ) -> Result<(), Broken> {
         let Some(error) = error else { return Ok(()) };
@@ -142,7 +145,8 @@ impl World {
 fn cover_answer<T>(
     coverage: &mut Coverage,
     caller: &Caller,
-    (seen, at): (Option<&Execution>, TimestampMs),
+    seen: Option<&Execution>,
+    at: TimestampMs,
     result: &Result<Committed<T>, EngineError>,
 ) {
     let (Some(command), Some(kind)) = (&caller.command, caller.carries) else { return };

@@ -113,14 +113,14 @@ impl Kind {
                 client.answered(origin, result, cx);
             }
             (Self::Reader(reader), Output::Read { partition, limit, result, .. }) => {
-                reader.read((partition, limit), result, cx);
+                reader.read(partition, limit, result, cx);
             }
             (Self::Operator(operator), Output::Listed { filter, result: Ok(page), .. }) => {
                 operator.listed(filter, &page, cx);
             }
             (Self::Worker(worker), Output::Signals { lease, .. }) => worker.has_read(lease, cx),
-            (Self::Reader(reader), Output::Frames { of, result, .. }) => {
-                reader.has_frames(of, &result, cx);
+            (Self::Reader(reader), Output::Frames { of: (id, attempt), result, .. }) => {
+                reader.has_frames(id, attempt, &result, cx);
             }
             (Self::Operator(_) | Self::Signaller(_), _) => {}
             (kind, output) => unreachable!("{kind:?} never starts what comes to {output:?}"),

@@ -57,7 +57,7 @@ pub(super) enum StoreEvent {
     Episode(Episode),
     /// A replica stops receiving commits.
     FallBehind(Failover),
-    /// That replica takes over.
+    /// The replica that stopped receiving commits takes over.
     FailOver(Failover),
     /// A server without the function library takes over.
     LibraryMissing(u64),

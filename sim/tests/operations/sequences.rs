@@ -2,8 +2,8 @@
 //! simulator, and an audit finds nothing wrong afterwards.
 //!
 //! The commands are those of core's test of the rules, whose checks need only a record. Some of
-//! them share an id with another command. INV-IDENTITY-1 and INV-DURABLE-1 rest on unique ids, so that
-//! test and the seeds check them.
+//! them share an id with another command. INV-IDENTITY-1 and INV-DURABLE-1 rest on unique ids, so
+//! that test and the seeds check them.
 
 use std::collections::BTreeSet;
 

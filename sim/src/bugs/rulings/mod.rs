@@ -59,7 +59,7 @@ fn suspended(record: &mut Execution) -> Option<&mut Suspended> {
     }
 }
 
-/// What a worker is told of its claim.
+/// The answer to a worker's claim.
 fn claimed(outcome: &mut AnyOutcome) -> Option<&mut Claimed> {
     match outcome {
         AnyOutcome::Claim(claimed)

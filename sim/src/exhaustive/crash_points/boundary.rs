@@ -15,7 +15,7 @@ pub enum Point {
     Replied,
 }
 
-/// What happens to the interrupted process.
+/// The fate of the interrupted process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Continuation {
     /// It crashed; a new process repeats the operation.
@@ -29,7 +29,7 @@ pub enum Continuation {
 }
 
 impl Point {
-    /// What may happen next.
+    /// The ways in which the run may continue.
     pub const fn continuations(self) -> &'static [Continuation] {
         match self {
             Self::Unsent => &[Continuation::Repeat, Continuation::Abandon, Continuation::Continue],

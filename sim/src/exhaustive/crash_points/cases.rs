@@ -105,7 +105,7 @@ pub const CASES: &[Case] = &[
     command("fail without a retry", leased_last, |fixture| {
         fail(ONE, fixture.fence(ONE), false).into()
     }),
-    command("fail for good", leased, |fixture| fail(ONE, fixture.fence(ONE), true).into()),
+    command("fail permanently", leased, |fixture| fail(ONE, fixture.fence(ONE), true).into()),
     command("delay_execution", leased, |fixture| {
         delay(fixture.fence(ONE), fixture.store().plus(BACKOFF)).into()
     }),
@@ -473,7 +473,7 @@ fn tick(fixture: &Fixture, start: u64) -> Work {
 
 fn sweep(fixture: &Fixture, start: u64) -> Work {
     let mut agent = WorkerAgent::new(profile(start), fixture.entropy(400 + start));
-    Work::Sweep(agent.unblock_routes(fixture.time()).expect("a new worker looks at once"))
+    Work::Sweep(agent.unblock_routes(fixture.time()).expect("a new worker looks immediately"))
 }
 
 fn list(fixture: &Fixture, start: u64) -> Work {

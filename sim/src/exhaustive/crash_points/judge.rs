@@ -29,7 +29,7 @@ pub struct Reference {
     progresses: bool,
     /// Its records right after the operation.
     after: BTreeMap<ExecutionId, Rc<Execution>>,
-    /// The effect that its caller was told.
+    /// The effect that its caller received.
     acknowledged: Option<Remembered>,
     /// The results with the operation, and without it.
     allowed: [Summaries; 2],
@@ -100,7 +100,7 @@ impl Reference {
         ensure!(
             same,
             "REPEAT",
-            "the caller is told {effect:?}, but without a fault {:?}",
+            "the caller received {effect:?}, but without a fault {:?}",
             self.acknowledged
         );
         Ok(())
@@ -123,7 +123,7 @@ impl Reference {
             ensure!(
                 allowed.iter().flatten().any(fits),
                 "ATOMIC",
-                "{id} ended as {summary:?}; with the operation it ends as {:?}, and without it as {:?}",
+                "{id} ended as {summary:?}; with the operation it ends as {:?}, without it as {:?}",
                 whole.get(id),
                 nothing.get(id)
             );

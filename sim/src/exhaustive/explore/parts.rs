@@ -88,7 +88,7 @@ pub struct Worker {
 /// An execution that a worker holds.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// What was claimed.
+    /// The claimed execution and its lease.
     pub claimed: Claimed,
     /// The call that gives its lease back, once it is decided.
     pub ending: Option<AnyCommand>,

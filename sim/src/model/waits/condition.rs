@@ -27,10 +27,10 @@ pub fn counted(condition: &Condition, signals: &[&SignalRecord]) -> BTreeSet<Sig
         }
         Condition::Single { waitpoint, matcher } => {
             let waitpoints = std::slice::from_ref(waitpoint);
-            first(1, CountKind::DistinctSignals, (matcher, waitpoints), signals)
+            first(1, CountKind::DistinctSignals, matcher, waitpoints, signals)
         }
         Condition::Count { n, kind, matcher, waitpoints } => {
-            first(*n, *kind, (matcher, waitpoints), signals)
+            first(*n, *kind, matcher, waitpoints, signals)
         }
     }
 }
@@ -39,7 +39,8 @@ pub fn counted(condition: &Condition, signals: &[&SignalRecord]) -> BTreeSet<Sig
 fn first(
     n: u32,
     kind: CountKind,
-    (matcher, waitpoints): (&SignalMatcher, &[WaitpointKey]),
+    matcher: &SignalMatcher,
+    waitpoints: &[WaitpointKey],
     signals: &[&SignalRecord],
 ) -> BTreeSet<SignalId> {
     let (mut found, mut seen) = (BTreeSet::new(), BTreeSet::new());

@@ -19,7 +19,7 @@ use crate::model::change::Change;
 
 use secrets::Keys;
 
-/// What the simulator remembers of suspensions, signals, tokens and output.
+/// The simulator's memory of suspensions, signals, tokens and output.
 #[derive(Clone, Debug, Default)]
 pub struct Waits {
     /// The signals of each execution, in order, including those that retention removed.
