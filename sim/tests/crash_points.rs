@@ -24,7 +24,7 @@ fn every_operation_survives_a_crash_at_every_boundary() {
 /// One crash point can be replayed by its name, with its steps.
 #[test]
 fn a_run_is_replayed_by_its_name() {
-    let name = "complete/1.applied/take-over/error";
+    let name = "complete/1.applied/takeover/error";
     let report = crash_points::replay(name).unwrap_or_else(|violation| panic!("{violation}"));
     assert_eq!(report.runs, 1);
     assert!(report.trace.iter().any(|line| line.contains(name)), "{:?}", report.trace);

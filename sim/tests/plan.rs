@@ -80,7 +80,8 @@ fn choices_decide_before_the_seed() {
         run_plan(&plan, Options { choices, ..Options::default() })
             .unwrap_or_else(|violation| panic!("{violation}"))
     };
-    let count = |report: Report| report.faults.get(&FaultKind::RequestLost).copied().unwrap_or(0);
+    let count =
+        |report: Report| report.coverage.faults.get(&FaultKind::RequestLost).copied().unwrap_or(0);
     assert!(count(run(0)) > 2 * count(run(255)));
     assert_eq!(run(3), run(3));
 }

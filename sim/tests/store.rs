@@ -29,8 +29,12 @@ fn each_fault_of_the_store_is_survived_alone() {
             plan.overrides.weights.insert(kind, often);
             let run = World::new(&plan, Options::default()).run();
             let report = run.unwrap_or_else(|violation| panic!("{kind:?}: {violation}"));
-            met += report.faults.get(&kind).copied().unwrap_or(0);
-            assert!(report.faults.keys().all(|met| *met == kind), "{:?}", report.faults);
+            met += report.coverage.faults.get(&kind).copied().unwrap_or(0);
+            assert!(
+                report.coverage.faults.keys().all(|met| *met == kind),
+                "{:?}",
+                report.coverage.faults
+            );
         }
         assert!(met >= 12, "{kind:?} was met {met} times");
     }

@@ -71,7 +71,7 @@ fn show(met: &Coverage, missing: &[Gap], seeds: u64, complete: Option<u64>) {
     let cells = met.cells();
     let hit = |count: usize, all: usize| format!("{count} of {all}");
     let effects = transitions().len();
-    let reachable = met.rejections().values().filter(|count| **count > 0).count();
+    let reachable = met.rejections.values().filter(|count| **count > 0).count();
     let repeats = met.repeats();
     let table_of_all = figures(&[
         ("seeds", &seeds),
@@ -82,8 +82,8 @@ fn show(met: &Coverage, missing: &[Gap], seeds: u64, complete: Option<u64>) {
         ("effects of rules", &hit(effects - met.missing_effects().len(), effects)),
         ("rejections", &reachable),
         ("unreachable rejections", &UNREACHABLE.len()),
-        ("events", &met.events().values().filter(|count| **count > 0).count()),
-        ("faults", &met.faults().values().filter(|count| **count > 0).count()),
+        ("events", &met.events.values().filter(|count| **count > 0).count()),
+        ("faults", &met.faults.values().filter(|count| **count > 0).count()),
         (
             "commands recognised as repeats",
             &hit(repeats.values().filter(|count| **count > 0).count(), repeats.len()),

@@ -70,26 +70,13 @@ impl FailedSeed {
 }
 
 /// The figures of many seeds.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Figures {
-    seeds: u64,
-    calls: Vec<u64>,
-    executions: Vec<u64>,
-    simulated_ms: u64,
-    busy: Duration,
-    faults: BTreeMap<String, u64>,
-    /// The seeds that failed.
-    pub failures: Vec<FailedSeed>,
-}
-
-/// [`Figures`] as they are shown.
-#[derive(Debug, Serialize)]
-pub struct Summary {
     /// The first seed.
     pub from: u64,
     /// Seeds that were run.
     pub seeds: u64,
-    /// Which store answered.
+    /// The store that answered.
     pub store: &'static str,
     /// Requests that reached the store.
     pub store_calls: u64,
@@ -111,19 +98,23 @@ pub struct Summary {
     pub failures: Vec<FailedSeed>,
     /// Whether it was interrupted.
     pub interrupted: bool,
+    /// The processor time of the seeds that passed, and the store calls and executions of each.
+    #[serde(skip)]
+    pub measured: (Duration, Vec<u64>, Vec<u64>),
 }
 
 impl Figures {
     /// Adds a seed that passed.
     pub fn passed(&mut self, report: &Report, spent: Duration) {
         self.seeds += 1;
-        self.calls.push(report.store_calls);
-        self.executions.push(report.executions);
         self.simulated_ms += report.simulated_ms;
-        self.busy += spent;
-        for (kind, count) in &report.faults {
+        for (kind, count) in &report.coverage.faults {
             *self.faults.entry(format!("{kind:?}")).or_default() += count;
         }
+        let (busy, calls, executions) = &mut self.measured;
+        *busy += spent;
+        calls.push(report.store_calls);
+        executions.push(report.executions);
     }
 
     /// Adds a seed that failed.
@@ -132,24 +123,13 @@ impl Figures {
         self.failures.push(failed);
     }
 
-    /// The summary.
-    pub fn summary(self, from: u64, store: &'static str, elapsed_ms: u64) -> Summary {
-        let store_calls = self.calls.iter().sum::<u64>();
-        let busy = self.busy.as_secs_f64().max(0.000_001);
-        Summary {
-            from,
-            seeds: self.seeds,
-            store,
-            store_calls,
-            calls_per_s: (store_calls as f64 / busy) as u64,
-            executions: self.executions.iter().sum(),
-            simulated_ms: self.simulated_ms,
-            elapsed_ms,
-            calls_per_seed: Distribution::of(self.calls),
-            executions_per_seed: Distribution::of(self.executions),
-            faults: self.faults,
-            failures: self.failures,
-            interrupted: false,
-        }
+    /// Computes the figures over all seeds.
+    pub fn finish(&mut self) {
+        let (busy, calls, executions) = std::mem::take(&mut self.measured);
+        self.store_calls = calls.iter().sum();
+        self.executions = executions.iter().sum();
+        self.calls_per_s = (self.store_calls as f64 / busy.as_secs_f64().max(0.000_001)) as u64;
+        self.calls_per_seed = Distribution::of(calls);
+        self.executions_per_seed = Distribution::of(executions);
     }
 }

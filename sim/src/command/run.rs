@@ -6,7 +6,7 @@ use ff_sim::{Plan, Violation};
 
 use super::args::RunArgs;
 use super::ending::{Ending, Unusable, print, warn};
-use super::figures::{FailedSeed, Figures, Summary};
+use super::figures::{FailedSeed, Figures};
 use super::plans::write_plan;
 use super::progress::Progress;
 use super::seeds::{each, interruption};
@@ -18,8 +18,9 @@ use super::worlds::{options, store_name};
 pub fn run(args: &RunArgs) -> Result<Ending, Unusable> {
     let options = options(&args.world)?;
     let stop = interruption()?;
-    let (mut all, mut progress) =
-        (Figures::default(), Progress::new("seeds", Some(args.seeds.seeds)));
+    let (from, store) = (args.seeds.from, store_name(args.world.store));
+    let mut all = Figures { from, store, ..Figures::default() };
+    let mut progress = Progress::new("seeds", Some(args.seeds.seeds));
     let begun = Stopwatch::start();
     let mut trouble = None;
     let one = |seed| ff_sim::run_plan(&Plan::from(seed), options.clone());
@@ -41,14 +42,13 @@ pub fn run(args: &RunArgs) -> Result<Ending, Unusable> {
     if let Some(error) = trouble {
         return Err(error);
     }
-    let mut summary =
-        all.summary(args.seeds.from, store_name(args.world.store), begun.elapsed_ms());
-    let stopped = stop.load(Ordering::Relaxed) && summary.seeds < args.seeds.seeds;
-    summary.interrupted = stopped;
-    show(&summary, args.output.json);
-    Ok(match summary.failures.first() {
+    all.elapsed_ms = begun.elapsed_ms();
+    all.interrupted = stop.load(Ordering::Relaxed) && all.seeds < args.seeds.seeds;
+    all.finish();
+    show(&all, args.output.json);
+    Ok(match all.failures.first() {
         Some(failed) => Ending::of(&failed.tag),
-        None if stopped => Ending::Interrupted,
+        None if all.interrupted => Ending::Interrupted,
         None => Ending::Clean,
     })
 }
@@ -63,23 +63,23 @@ fn failure(args: &RunArgs, violation: &Violation) -> Result<FailedSeed, Unusable
     Ok(FailedSeed::new(violation, Some(path.display().to_string())))
 }
 
-fn show(summary: &Summary, json: bool) {
+fn show(all: &Figures, json: bool) {
     if json {
-        print(&format!("{}\n", serde_json::json!(summary)));
+        print(&format!("{}\n", serde_json::json!(all)));
         return;
     }
     let table = figures(&[
-        ("seeds", &grouped(summary.seeds)),
-        ("failures", &summary.failures.len()),
-        ("store calls", &grouped(summary.store_calls)),
-        ("store calls per second and core", &grouped(summary.calls_per_s)),
-        ("executions", &grouped(summary.executions)),
-        ("simulated hours", &grouped(summary.simulated_ms / 3_600_000)),
-        ("seconds", &format!("{:.1}", summary.elapsed_ms as f64 / 1_000.0)),
+        ("seeds", &grouped(all.seeds)),
+        ("failures", &all.failures.len()),
+        ("store calls", &grouped(all.store_calls)),
+        ("store calls per second and core", &grouped(all.calls_per_s)),
+        ("executions", &grouped(all.executions)),
+        ("simulated hours", &grouped(all.simulated_ms / 3_600_000)),
+        ("seconds", &format!("{:.1}", all.elapsed_ms as f64 / 1_000.0)),
     ]);
     let by_seed = distributions(&[
-        ("store calls", summary.calls_per_seed),
-        ("executions", summary.executions_per_seed),
+        ("store calls", all.calls_per_seed),
+        ("executions", all.executions_per_seed),
     ]);
     print(&format!("{table}\n{by_seed}\n"));
 }

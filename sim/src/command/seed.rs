@@ -78,9 +78,9 @@ fn to_json(result: &Result<Report, Box<Violation>>, store: Store) -> Value {
             "executions": report.executions,
             "commits": report.commits,
             "simulated_ms": report.simulated_ms,
-            "faults": named(&report.faults),
-            "rejections": named(&report.rejections),
-            "events": named(&report.events),
+            "faults": named(&report.coverage.faults),
+            "rejections": named(&report.coverage.rejections),
+            "events": named(&report.coverage.events),
             "commands": report.commands,
             "trace": report.trace,
         }),
@@ -119,10 +119,10 @@ fn show(result: &Result<Report, Box<Violation>>) {
             ]);
             print(&format!("{rows}\n"));
             let mut met = table(&["faults and rejections", "times#"]);
-            for (kind, count) in &report.faults {
+            for (kind, count) in &report.coverage.faults {
                 met.add_row(vec![format!("{kind:?}"), count.to_string()]);
             }
-            for (kind, count) in &report.rejections {
+            for (kind, count) in &report.coverage.rejections {
                 met.add_row(vec![format!("{kind:?}"), count.to_string()]);
             }
             print(&format!("{met}\n"));

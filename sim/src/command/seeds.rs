@@ -50,16 +50,16 @@ pub fn each<T: Send>(
     let next = AtomicU64::new(0);
     let enough = AtomicBool::new(false);
     let begun = Stopwatch::start();
-    let goes_on = || {
+    let continues = || {
         let over = time_limit.is_some_and(|limit| begun.elapsed() >= limit);
         !over && !stop.load(Ordering::Relaxed) && !enough.load(Ordering::Relaxed)
     };
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         for _ in 0..jobs(seeds.jobs) {
-            let (sender, next, run, goes_on) = (sender.clone(), &next, &run, &goes_on);
+            let (sender, next, run, continues) = (sender.clone(), &next, &run, &continues);
             scope.spawn(move || {
-                while goes_on() {
+                while continues() {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= seeds.seeds {
                         return;

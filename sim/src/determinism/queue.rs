@@ -26,4 +26,14 @@ impl<E> Queue<E> {
     pub fn pop(&mut self) -> Option<(u64, E)> {
         self.events.pop_first().map(|((at, _), event)| (at, *event))
     }
+
+    /// The time of the next event.
+    pub fn next_at(&self) -> Option<u64> {
+        self.events.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Removes the events for which this is false.
+    pub fn retain(&mut self, stays: impl Fn(&E) -> bool) {
+        self.events.retain(|_, event| stays(event));
+    }
 }

@@ -43,7 +43,7 @@ pub const NOTICE: u64 = WEIGHTS + 3;
 pub const MEDDLING: u64 = WEIGHTS + 4;
 
 /// The concern of how often jobs wait, signals are sent and output is written.
-pub const CUSTOMS: u64 = WEIGHTS + 5;
+pub const WAIT_RATES: u64 = WEIGHTS + 5;
 
 /// The concern of how long the client keeps trying.
 pub const STUBBORN: u64 = WEIGHTS + 6;

@@ -11,7 +11,7 @@ use crate::model::caller::Caller;
 use crate::model::change::{Change, is_terminal};
 use crate::model::identity::effect_of;
 use crate::report::invariants::Invariant;
-use crate::report::{Broken, ensure};
+use crate::report::{Broken, ensure, when_watched};
 
 const TAG: &str = "INV-DURABLE-1";
 
@@ -58,9 +58,7 @@ pub fn check_answer(
     caller: &Caller,
     committed: &Committed<AnyOutcome>,
 ) -> Result<(), Broken> {
-    if !model.watched.contains(Invariant::Durable) {
-        return Ok(());
-    }
+    when_watched!(model, Durable);
     let Some(command) = &caller.command else { return Ok(()) };
     let Some(identity) = model.identity_of(command) else { return Ok(()) };
     if let Some(told) = effect_of(&identity, &committed.outcome) {
@@ -75,9 +73,7 @@ pub fn check_answer(
 
 /// An execution whose existence was acknowledged is there, or its retention was over.
 pub fn check_acknowledged(model: &Model) -> Result<(), Broken> {
-    if !model.watched.contains(Invariant::Durable) {
-        return Ok(());
-    }
+    when_watched!(model, Durable);
     for (id, generation) in &model.acknowledged {
         let removed = model.generation(id) > *generation || !model.records.contains_key(id);
         let over = || model.ended.iter().any(|(ended, of, _)| ended == id && of == generation);
@@ -107,9 +103,7 @@ pub fn check_payload(
     id: &ExecutionId,
     payload: Option<&Bytes>,
 ) -> Result<(), Broken> {
-    if !model.watched.contains(Invariant::Durable) {
-        return Ok(());
-    }
+    when_watched!(model, Durable);
     let submitted = model.lives.get(id).and_then(|life| life.payload.as_ref());
     ensure!(
         submitted == payload,

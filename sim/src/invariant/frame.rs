@@ -17,7 +17,7 @@ use crate::model::caller::Caller;
 use crate::model::change::Change;
 use crate::model::identity::is_certain;
 use crate::report::invariants::Invariant;
-use crate::report::{Broken, ensure};
+use crate::report::{Broken, ensure, when_watched};
 
 const TAG: &str = "INV-FRAME-1";
 
@@ -73,9 +73,7 @@ pub fn check_answer(
     result: &Result<Committed<AnyOutcome>, EngineError>,
 ) -> Result<(), Broken> {
     let Some(AnyCommand::AppendFrame(sent)) = &caller.command else { return Ok(()) };
-    if !model.watched.contains(Invariant::Frame) {
-        return Ok(());
-    }
+    when_watched!(model, Frame);
     let (id, sequence) = (sent.execution_id, sent.frame.sequence);
     match result {
         Ok(committed) => {
@@ -148,9 +146,7 @@ pub fn check_stored(
     id: &ExecutionId,
     mut ask: impl FnMut(Request) -> Result<Reply, Broken>,
 ) -> Result<(), Broken> {
-    if !model.watched.contains(Invariant::Frame) {
-        return Ok(());
-    }
+    when_watched!(model, Frame);
     for (attempt, frames) in model.waits.frames.get(id).into_iter().flatten() {
         let stream = StreamName::Frames { execution: id.uuid(), attempt: *attempt };
         let (partition, from) = (id.partition(), Cursor::Start);

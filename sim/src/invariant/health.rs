@@ -6,8 +6,7 @@ use ff_core::execution::{LeaseFate, Phase};
 use ff_core::time::{HostTime, TimestampMs};
 
 use crate::model::Model;
-use crate::report::invariants::Invariant;
-use crate::report::{Broken, ensure};
+use crate::report::{Broken, ensure, when_watched};
 
 const TAG: &str = "INV-HEALTH-1";
 
@@ -18,9 +17,7 @@ pub fn check(
     host: HostTime,
     now: TimestampMs,
 ) -> Result<(), Broken> {
-    if !model.watched.contains(Invariant::Health) {
-        return Ok(());
-    }
+    when_watched!(model, Health);
     for (id, fence) in leases.believed(host) {
         // The worker's own release may be applied before the worker receives the reply.
         if model.withdrawn.contains(&fence.lease_id) || model.given_back.contains(&fence.lease_id) {

@@ -14,7 +14,7 @@ use crate::model::change::Change;
 use crate::model::identity::{CommandIdentity, effect_of, is_decided, life_of, remembered_of};
 use crate::model::shown_leases::ShownLeases;
 use crate::report::invariants::Invariant;
-use crate::report::{Broken, ensure};
+use crate::report::{Broken, ensure, when_watched};
 
 const TAG: &str = "INV-IDENTITY-1";
 
@@ -94,9 +94,7 @@ pub fn check_answer(
     seen: Option<&Execution>,
     result: &Result<Committed<AnyOutcome>, EngineError>,
 ) -> Result<(), Broken> {
-    if !model.watched.contains(Invariant::Identity) {
-        return Ok(());
-    }
+    when_watched!(model, Identity);
     let Some(command) = &caller.command else { return Ok(()) };
     let Some(identity) = model.identity_of(command) else { return Ok(()) };
     match result {
@@ -119,12 +117,12 @@ pub fn check_answer(
 /// twice. Records keep no trace of grants and leases that are over, nor of removed secrets, so a
 /// request for one may get this answer when the record has changed since.
 pub fn check_doubt(model: &Model, caller: &Caller, error: &EngineError) -> Result<(), Broken> {
-    let heard_all = !caller.resent && !caller.failed;
+    let got_replies = !caller.resent && !caller.failed;
     let kind = caller.command.as_ref().map(ff_core::execution::Identity::identity);
     let is_forgotten =
         caller.rotates.is_some() || matches!(kind, Some(IdentityKind::Grant | IdentityKind::Lease));
     if error.may_be_applied() && model.watched.contains(Invariant::Identity) {
-        let (carries, doubts) = (caller.carries, !heard_all || is_forgotten);
+        let (carries, doubts) = (caller.carries, !got_replies || is_forgotten);
         ensure!(
             doubts,
             TAG,

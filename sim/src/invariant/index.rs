@@ -11,8 +11,7 @@ use ff_core::store::{IndexName, RecordKey, ScanPosition, Stored};
 
 use crate::model::Model;
 use crate::model::index_positions::IndexPositions;
-use crate::report::invariants::Invariant;
-use crate::report::{Broken, ensure};
+use crate::report::{Broken, ensure, when_watched};
 
 const TAG: &str = "INV-INDEX-1";
 
@@ -22,9 +21,7 @@ pub fn check<'s>(
     entries: impl Iterator<Item = (&'s IndexName, ScanPosition)>,
     partition: Partition,
 ) -> Result<(), Broken> {
-    if !model.watched.contains(Invariant::Index) {
-        return Ok(());
-    }
+    when_watched!(model, Index);
     let mut found: BTreeMap<ExecutionId, IndexPositions> = BTreeMap::new();
     for (index, position) in entries {
         let id = Model::id(partition.index, position.member);
@@ -42,9 +39,7 @@ pub fn check_one<'s>(
     entries: impl Iterator<Item = (&'s IndexName, ScanPosition)>,
     id: ExecutionId,
 ) -> Result<(), Broken> {
-    if !model.watched.contains(Invariant::Index) {
-        return Ok(());
-    }
+    when_watched!(model, Index);
     let mut positions = IndexPositions::default();
     for (index, position) in entries {
         note(model, id, index, position, &mut positions)?;
@@ -113,9 +108,7 @@ pub fn check_records<'s>(
     records: impl Iterator<Item = (&'s RecordKey, &'s Stored)>,
     partition: Partition,
 ) -> Result<(), Broken> {
-    if !model.watched.contains(Invariant::Index) {
-        return Ok(());
-    }
+    when_watched!(model, Index);
     let (codec, mut count) = (Codec::default(), 0);
     for (key, stored) in records {
         let RecordKey::Execution(uuid) = key else { continue };

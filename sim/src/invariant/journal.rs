@@ -69,11 +69,11 @@ fn check_waits(change: &Change<'_>) -> Result<(), Broken> {
     tell(EventKind::Suspended, usize::from(began && is.is_some()))?;
     tell(EventKind::AlreadySatisfied, usize::from(began && is.is_none()))?;
     tell(EventKind::SignalTaken, change.side_writes.signals.len())?;
-    let goes_on = change.after.as_deref().is_some_and(|after| !is_terminal(Some(after)));
+    let continues = change.after.as_deref().is_some_and(|after| !is_terminal(Some(after)));
     // A resumption in time may be over in the same step.
     let resumed = was.is_some() && is.is_none();
-    if goes_on || !resumed {
-        tell(EventKind::Resumed, usize::from(resumed && goes_on))?;
+    if continues || !resumed {
+        tell(EventKind::Resumed, usize::from(resumed && continues))?;
     }
     let escalated = |waits: Option<&Suspended>| {
         waits.is_some_and(|waits| waits.suspension.escalated_at.is_some())

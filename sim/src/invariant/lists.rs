@@ -13,8 +13,7 @@ use ff_core::store::{Reply, Request};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::model::Model;
-use crate::report::invariants::Invariant;
-use crate::report::{Broken, ensure};
+use crate::report::{Broken, ensure, when_watched};
 
 const TAG: &str = "LISTS";
 
@@ -28,23 +27,16 @@ pub fn check(
     mut store: impl FnMut(Request) -> Result<Reply, Broken>,
 ) -> Result<(), Broken> {
     let namespaces: BTreeSet<&Namespace> = model.records.values().map(|r| &r.namespace).collect();
-    if !model.watched.contains(Invariant::Lists) {
-        return Ok(());
-    }
+    when_watched!(model, Lists);
     for namespace in namespaces {
         let mut shown = BTreeSet::new();
         let mut from = None;
         loop {
-            let (filter, terms) = (ListFilter::default(), terms());
-            let patience = Patience::new(terms, Entropy::from_u64(0));
-            let list = ListExecutions::new(
-                &model.partitions,
-                namespace.clone(),
-                filter,
-                from,
-                PAGE,
-                patience,
-            );
+            let context = OperationContext::new(DurationMs::from_secs(1), Codec::default());
+            let (patience, filter) =
+                (Patience::new(context, Entropy::from_u64(0)), ListFilter::default());
+            let (partitions, namespace) = (&model.partitions, namespace.clone());
+            let list = ListExecutions::new(partitions, namespace, filter, from, PAGE, patience);
             let page = read(list, now, &mut store)?;
             ensure!(page.unreadable == 0, TAG, "{} records are unreadable", page.unreadable);
             for seen in &page.executions {
@@ -63,10 +55,6 @@ pub fn check(
         ensure!(missing.is_empty(), TAG, "a list does not show {missing:?}");
     }
     Ok(())
-}
-
-fn terms() -> OperationContext {
-    OperationContext::new(DurationMs::from_secs(1), Codec::default())
 }
 
 fn read(

@@ -10,8 +10,7 @@ use ff_core::time::TimestampMs;
 
 use crate::invariant::durable;
 use crate::model::Model;
-use crate::report::invariants::Invariant;
-use crate::report::{Broken, ensure};
+use crate::report::{Broken, ensure, when_watched};
 
 const LISTS: &str = "LISTS";
 const INDEX: &str = "INV-INDEX-1";
@@ -24,9 +23,7 @@ pub fn check_list(
     present: &[(ExecutionId, u32)],
     page: &ListPage,
 ) -> Result<(), Broken> {
-    if !model.watched.contains(Invariant::Lists) {
-        return Ok(());
-    }
+    when_watched!(model, Lists);
     let shown: BTreeSet<ExecutionId> =
         page.executions.iter().map(|shown| shown.execution_id).collect();
     for (id, generation) in present {
@@ -48,9 +45,7 @@ pub fn check_read(
     present: &[(ExecutionId, u32)],
     (record, values): (&Execution, &[Fetched]),
 ) -> Result<(), Broken> {
-    if !model.watched.contains(Invariant::Durable) {
-        return Ok(());
-    }
+    when_watched!(model, Durable);
     ensure!(record.id == *id, DURABLE, "{} was read instead of {id}", record.id);
     if present.contains(&(*id, model.generation(id))) && record.continuation.is_none() {
         let payload = match values.first() {
@@ -70,9 +65,7 @@ pub fn check_looks(
     earlier: &AuditLook,
     (look, begun): (&AuditLook, TimestampMs),
 ) -> Result<(), Broken> {
-    if !model.watched.contains(Invariant::Index) {
-        return Ok(());
-    }
+    when_watched!(model, Index);
     let passed_by = |suspect: &Suspect| {
         let taken = model.taken.get(&suspect.execution).is_some_and(|at| *at >= begun);
         taken && matches!(suspect.fault, Fault::Missing { index: IndexName::Eligible { .. } })

@@ -21,7 +21,7 @@ use crate::model::caller::Caller;
 use crate::model::change::Change;
 use crate::model::identity::is_certain;
 use crate::report::invariants::Invariant;
-use crate::report::{Broken, ensure};
+use crate::report::{Broken, ensure, when_watched};
 
 const TAG: &str = "INV-SIGNAL-1";
 
@@ -105,9 +105,7 @@ pub fn check_answer(
     result: &Result<Committed<AnyOutcome>, EngineError>,
 ) -> Result<(), Broken> {
     let Some(AnyCommand::DeliverSignal(sent)) = &caller.command else { return Ok(()) };
-    if !model.watched.contains(Invariant::Signal) {
-        return Ok(());
-    }
+    when_watched!(model, Signal);
     let taken = model.waits.signals.get(&sent.execution_id).into_iter().flatten();
     let taken = taken.into_iter().find(|taken| taken.record.id == sent.signal_id);
     let signal = sent.signal_id;
@@ -178,8 +176,8 @@ pub fn check_read(
         .collect();
     ensure!(found == expected, TAG, "{id} read {found:?} instead of {expected:?}");
     let timed_out = matches!(resumption.by, ResumedBy::Timeout { signal: true, .. });
-    let told = read.len() - found.len();
-    ensure!(told == usize::from(timed_out), TAG, "{id} was told {told} times of its timeout");
+    let timeouts = read.len() - found.len();
+    ensure!(timeouts == usize::from(timed_out), TAG, "{id} read {timeouts} signals of its timeout");
     Ok(())
 }
 
@@ -189,9 +187,7 @@ pub fn check_stored(
     id: &ExecutionId,
     mut ask: impl FnMut(Request) -> Result<Reply, Broken>,
 ) -> Result<(), Broken> {
-    if !model.watched.contains(Invariant::Signal) {
-        return Ok(());
-    }
+    when_watched!(model, Signal);
     let index = IndexName::Signals { execution: id.uuid() };
     let scan = Scan { partition: id.partition(), index, after: None, limit: 1_000 };
     let ReplyBody::Scan(page) = ask(Request::Scan(scan))?.body else { return Ok(()) };
@@ -237,9 +233,7 @@ pub fn check_gone(
     mut ask: impl FnMut(Request) -> Result<Reply, Broken>,
 ) -> Result<(), Broken> {
     let id = record.id;
-    if !model.watched.contains(Invariant::Signal) {
-        return Ok(());
-    }
+    when_watched!(model, Signal);
     let (partition, execution) = (id.partition(), id.uuid());
     let known = model.waits.signals.get(&id).into_iter().flatten();
     let signals: Vec<_> = known.map(|taken| taken.record.id.uuid()).collect();

@@ -18,8 +18,7 @@ use crate::model::caller::Caller;
 use crate::model::change::{Change, is_terminal};
 use crate::model::waits::condition::{counted, is_satisfied};
 use crate::model::waits::{Suspension, began};
-use crate::report::invariants::Invariant;
-use crate::report::{Broken, ensure};
+use crate::report::{Broken, ensure, when_watched};
 
 const TAG: &str = "INV-SUSPEND-1";
 
@@ -46,7 +45,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let same = known.id == was.suspension.id;
     ensure!(same, TAG, "{} waits for {} and for {}", change.id, was.suspension.id, known.id);
     match is {
-        Some(is) if is.suspension.id == known.id => check_goes_on(change, known),
+        Some(is) if is.suspension.id == known.id => check_continues(change, known),
         Some(is) => {
             ensure!(false, TAG, "{} changed to the suspension {}", change.id, is.suspension.id);
             Ok(())
@@ -87,7 +86,7 @@ fn check_began(model: &Model, change: &Change<'_>, after: &Execution) -> Result<
 }
 
 /// The suspension continues: its condition is not satisfied, and only time escalates it.
-fn check_goes_on(change: &Change<'_>, known: &Suspension) -> Result<(), Broken> {
+fn check_continues(change: &Change<'_>, known: &Suspension) -> Result<(), Broken> {
     let (Some(was), Some(is)) = (change.suspended_before(), change.suspended_after()) else {
         return Ok(());
     };
@@ -272,9 +271,7 @@ pub fn check_answer(
     let (Some(AnyCommand::Suspend(command)), Ok(committed)) = (&caller.command, result) else {
         return Ok(());
     };
-    if !model.watched.contains(Invariant::Suspend) {
-        return Ok(());
-    }
+    when_watched!(model, Suspend);
     let right = match &committed.outcome {
         AnyOutcome::Suspend(SuspendOutcome::Suspended { suspension_id, waitpoints, .. }) => {
             let asked = &command.waitpoints;

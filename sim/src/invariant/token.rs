@@ -9,8 +9,7 @@ use ff_core::time::TimestampMs;
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::Change;
-use crate::report::invariants::Invariant;
-use crate::report::{Broken, ensure};
+use crate::report::{Broken, ensure, when_watched};
 
 const TAG: &str = "INV-TOKEN-1";
 
@@ -48,9 +47,7 @@ pub fn check_answer(
     (seen, at, begun): (Option<&Execution>, TimestampMs, TimestampMs),
     result: &Result<Committed<AnyOutcome>, EngineError>,
 ) -> Result<(), Broken> {
-    if !model.watched.contains(Invariant::Token) {
-        return Ok(());
-    }
+    when_watched!(model, Token);
     match (&caller.command, result) {
         (Some(AnyCommand::DeliverSignal(sent)), Err(error)) if is_invalid(error) => {
             let Some(waitpoint) = waitpoint(seen, sent.waitpoint_id) else { return Ok(()) };

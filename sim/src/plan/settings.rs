@@ -7,7 +7,7 @@ use ff_core::time::DurationMs;
 
 use super::{FaultKind, FaultWeights, Overrides, Plan, Trigger};
 use crate::determinism::random::{
-    CUSTOMS, Draws, MEDDLING, STUBBORN, WEIGHTS, between, happens, one_of, stream,
+    Draws, MEDDLING, STUBBORN, WAIT_RATES, WEIGHTS, between, happens, one_of, stream,
 };
 
 /// How long a stubborn client tries: an execution may end and be removed in that time.
@@ -44,14 +44,14 @@ pub struct Settings {
     /// In a thousand events of executions, how many make a process call immediately.
     pub meddling: u64,
     /// How often jobs wait, signals are sent and output is written.
-    pub customs: Customs,
+    pub wait_rates: WaitRates,
     /// How often each fault happens.
     pub weights: FaultWeights,
 }
 
 /// How often jobs wait, signals are sent and output is written. Each seed switches some of it on.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Customs {
+pub struct WaitRates {
     /// In a thousand jobs, how many open waitpoints or suspend.
     pub suspends: u64,
     /// In a thousand jobs, how many write output.
@@ -64,9 +64,9 @@ pub struct Customs {
     pub rotates: u64,
 }
 
-impl Customs {
+impl WaitRates {
     fn of(seed: u64) -> Self {
-        let draws = &mut Draws::new(seed, CUSTOMS, 0);
+        let draws = &mut Draws::new(seed, WAIT_RATES, 0);
         Self {
             suspends: one_of(draws, &[0, 0, 150, 400, 700]),
             frames: one_of(draws, &[0, 0, 200, 600]),
@@ -94,7 +94,7 @@ impl Settings {
         settings.workers = workers.unwrap_or(settings.workers).max(1);
         settings.busy_ms = busy_ms.unwrap_or(settings.busy_ms);
         settings.executions = executions.unwrap_or(settings.executions).max(1);
-        settings.customs = settings.customs.scaled(*waits);
+        settings.wait_rates = settings.wait_rates.scaled(*waits);
         for (kind, weight) in weights {
             settings.weights.set(*kind, *weight);
         }
@@ -134,7 +134,7 @@ impl Settings {
             timeout_ms: one_of(entropy, &[150, 300, 700]),
             wakes: happens(entropy, 750),
             meddling: one_of(&mut Draws::new(seed, MEDDLING, 0), &[0, 60, 150, 400]),
-            customs: Customs::of(seed),
+            wait_rates: WaitRates::of(seed),
             weights: weights(seed),
         };
         settings.client_patience = settings.patience;
@@ -149,12 +149,12 @@ impl Settings {
     }
 
     /// The context of a process's operations.
-    pub fn terms(&self) -> OperationContext {
+    pub fn context(&self) -> OperationContext {
         OperationContext::new(self.patience, Codec::default())
     }
 
-    /// The terms of the client's operations.
-    pub fn client_terms(&self) -> OperationContext {
+    /// The context of the client's operations.
+    pub fn client_context(&self) -> OperationContext {
         OperationContext::new(self.client_patience, Codec::default())
     }
 

@@ -21,7 +21,7 @@ use crate::plan::settings::Settings;
 use crate::process::task::{Origin, Output};
 use crate::report::coverage::CommandKind;
 
-use super::context::{Context, Effect, GrantInHand, Notice, Way};
+use super::context::{About, Context, Effect, GrantInHand, Notice, Way};
 use super::operator_calls::ANY;
 use super::sent_commands::SentCommands;
 use super::submissions::{lane, namespace, submission};
@@ -62,7 +62,7 @@ impl ClientProcess {
         workers: Arc<[WorkerProfile]>,
         mut entropy: Entropy,
     ) -> Self {
-        let scheduler = Scheduler::new(settings.partitions, settings.terms(), entropy.fork());
+        let scheduler = Scheduler::new(settings.partitions, settings.context(), entropy.fork());
         Self {
             seed,
             settings: settings.clone(),
@@ -82,8 +82,8 @@ impl ClientProcess {
     /// The same client after a crash: it remembers its commands and forgets its operations.
     #[must_use]
     pub fn restarted(mut self, now: TimestampMs) -> Self {
-        let (partitions, terms) = (self.settings.partitions, self.settings.terms());
-        self.scheduler = Scheduler::new(partitions, terms, self.entropy.fork());
+        let (partitions, context) = (self.settings.partitions, self.settings.context());
+        self.scheduler = Scheduler::new(partitions, context, self.entropy.fork());
         self.asked_for = None;
         self.next = now;
         self
@@ -164,7 +164,7 @@ impl ClientProcess {
         }
         self.sent.note(&command);
         let stale = happens(&mut self.entropy, 500);
-        let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
+        let patience = self.patience();
         if cx.performs(kind, self.actions) {
             cx.command(origin, command, stale, patience);
         }
@@ -185,6 +185,10 @@ impl ClientProcess {
             *calls += 1;
             *calls <= MAX_CALLS
         })
+    }
+
+    fn patience(&mut self) -> Patience {
+        Patience::new(self.settings.client_context(), self.entropy.fork())
     }
 
     fn any_worker(&mut self) -> usize {
@@ -215,7 +219,7 @@ impl ClientProcess {
             _ => AnyCommand::Admit(Admit(request)),
         };
         let stale = happens(&mut self.entropy, 500);
-        let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
+        let patience = self.patience();
         if cx.performs(kind, key) {
             cx.command(Origin::Grant(worker), command, stale, patience);
         }
@@ -241,7 +245,11 @@ impl ClientProcess {
             return;
         }
         self.asked_for = Some((worker, lane));
-        cx.start(CommandKind::Admit, self.scheduler.claim_for_worker(request), Output::Drawn);
+        cx.begin(
+            About::Each(CommandKind::Admit),
+            self.scheduler.claim_for_worker(request),
+            Output::Drawn,
+        );
     }
 
     /// Takes over the work that the scheduler drew, and passes the grant on.
@@ -277,11 +285,8 @@ impl ClientProcess {
             way,
         };
         let grant = match committed.outcome {
-            AnyOutcome::IssueClaimGrant(granted) => {
-                let way = if granted.resumes { Way::Resumed } else { Way::New };
-                in_hand(granted, way)
-            }
-            AnyOutcome::Admit(Admitted::Granted(granted)) => {
+            AnyOutcome::IssueClaimGrant(granted)
+            | AnyOutcome::Admit(Admitted::Granted(granted)) => {
                 let way = if granted.resumes { Way::Resumed } else { Way::New };
                 in_hand(granted, way)
             }
@@ -310,7 +315,7 @@ impl ClientProcess {
         let again = self.sent.about(notice.id, &mut self.entropy);
         match again.filter(|_| happens(&mut self.entropy, 300)) {
             Some(command) => {
-                let patience = Patience::new(self.settings.client_terms(), self.entropy.fork());
+                let patience = self.patience();
                 if cx.performs(ActionKind::Meddle, notice.key) {
                     cx.command(Origin::Detached, command, false, patience);
                 }

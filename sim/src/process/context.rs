@@ -105,7 +105,7 @@ pub struct Context<'w> {
     /// Whether the faults are over and all work is to end.
     pub healing: bool,
     /// The default context of its operations.
-    pub terms: OperationContext,
+    pub context: OperationContext,
     /// Old copies of records.
     pub copies: &'w BTreeMap<Member, Loaded>,
     /// The actions that the plan leaves out.
@@ -128,54 +128,13 @@ impl Context<'_> {
         wanted
     }
 
-    /// Starts an operation of an agent that carries this kind of command.
-    pub fn start<O, F>(&mut self, carries: CommandKind, operation: O, understand: F)
+    /// Starts an operation.
+    pub fn begin<O, F>(&mut self, about: About, operation: O, understand: F)
     where
         O: Operation + 'static,
         F: Fn(O::Output) -> Output + 'static,
     {
-        let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, about: About::Each(carries) });
-    }
-
-    /// Starts an operation that carries no command.
-    pub fn read<O, F>(&mut self, operation: O, understand: F)
-    where
-        O: Operation + 'static,
-        F: Fn(O::Output) -> Output + 'static,
-    {
-        let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, about: About::Nothing });
-    }
-
-    /// Starts an operation that shows the existing executions.
-    pub fn look<O, F>(&mut self, operation: O, understand: F)
-    where
-        O: Operation + 'static,
-        F: Fn(O::Output) -> Output + 'static,
-    {
-        let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, about: About::Present });
-    }
-
-    /// Starts an operation that carries these commands, each with its own answer.
-    pub fn together<O, F>(&mut self, commands: Vec<AnyCommand>, operation: O, understand: F)
-    where
-        O: Operation + 'static,
-        F: Fn(O::Output) -> Output + 'static,
-    {
-        let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, about: About::Together(commands) });
-    }
-
-    /// Starts an operation that carries this command in its own way.
-    pub fn carry<O, F>(&mut self, command: AnyCommand, operation: O, understand: F)
-    where
-        O: Operation + 'static,
-        F: Fn(O::Output) -> Output + 'static,
-    {
-        let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, about: About::Command(command) });
+        self.effects.push(Effect::Start { task: driven(operation, understand), about });
     }
 
     /// Carries a command to its execution. `stale`: starting from an old copy of its record.
@@ -212,18 +171,22 @@ impl Context<'_> {
             let (name, id) = (command.name(), command.execution_id());
             let text = format!("{} {} {name} {id}", self.now.local, self.effects.len());
             let entropy = Entropy::from_u64(hashed(text.as_bytes()));
-            self.informed(origin, command, known, (self.terms.clone(), entropy));
+            self.informed(origin, command, known, (self.context.clone(), entropy));
             return;
         }
         if origin.is_client() {
             // As `Client::execute` does.
             let carried = InNamespace { namespace: namespace(), command: command.clone() };
             let operation = Transact::knowing(carried, known, patience);
-            self.carry(command, operation, move |result| Output::Command(origin, result));
+            self.begin(About::Command(command), operation, move |result| {
+                Output::Command(origin, result)
+            });
             return;
         }
         let operation = Transact::knowing(command.clone(), known, patience);
-        self.carry(command, operation, move |result| Output::Command(origin, result));
+        self.begin(About::Command(command), operation, move |result| {
+            Output::Command(origin, result)
+        });
     }
 
     /// Carries a command that needs secrets or signals.
@@ -232,26 +195,20 @@ impl Context<'_> {
         origin: Origin,
         command: AnyCommand,
         known: Known,
-        (terms, entropy): (OperationContext, Entropy),
+        (context, entropy): (OperationContext, Entropy),
     ) {
         if origin.is_client() {
             let carried = InNamespace { namespace: namespace(), command: command.clone() };
-            let operation = Informed::new(carried, known, terms, entropy);
-            self.carry(command, operation, move |result| Output::Command(origin, result));
+            let operation = Informed::new(carried, known, context, entropy);
+            self.begin(About::Command(command), operation, move |result| {
+                Output::Command(origin, result)
+            });
             return;
         }
-        let operation = Informed::new(command.clone(), known, terms, entropy);
-        self.carry(command, operation, move |result| Output::Command(origin, result));
-    }
-
-    /// Starts an operation that rotates secrets.
-    pub fn rotate<O, F>(&mut self, grace: DurationMs, operation: O, understand: F)
-    where
-        O: Operation + 'static,
-        F: Fn(O::Output) -> Output + 'static,
-    {
-        let task = driven(operation, understand);
-        self.effects.push(Effect::Start { task, about: About::Rotation(grace) });
+        let operation = Informed::new(command.clone(), known, context, entropy);
+        self.begin(About::Command(command), operation, move |result| {
+            Output::Command(origin, result)
+        });
     }
 
     /// Schedules the next wake-up of the process, by its own clock.

@@ -10,13 +10,13 @@ use ff_core::store::bounds::MAX_UNITS;
 
 use crate::process::task::{Origin, Output};
 
-use super::context::Context;
+use super::context::{About, Context};
 
 /// The completions of one worker, by partition.
 #[derive(Debug, Default)]
 pub struct Gatherer {
     /// The partitions with a call in flight.
-    under_way: BTreeMap<Partition, Call>,
+    in_flight: BTreeMap<Partition, Call>,
 }
 
 /// A call in flight.
@@ -47,14 +47,14 @@ impl Gatherer {
         cx: &mut Context<'_>,
     ) {
         let partition = command.execution_id().partition();
-        match self.under_way.get_mut(&partition) {
+        match self.in_flight.get_mut(&partition) {
             Some(call) => {
                 let operation = Transact::knowing(command.clone(), known, patience);
                 call.waiting.push(Waiting { origin, command, operation });
             }
             None => {
                 let call = Call { single: Some(origin), waiting: Vec::new() };
-                self.under_way.insert(partition, call);
+                self.in_flight.insert(partition, call);
                 cx.command_knowing(origin, command, known, patience);
             }
         }
@@ -63,25 +63,25 @@ impl Gatherer {
     /// Takes over the answer to a single command. If it was a completion, the waiting ones go next.
     pub fn answered(&mut self, origin: Origin, cx: &mut Context<'_>) {
         let carries = |(_, call): &(&Partition, &Call)| call.single == Some(origin);
-        if let Some(partition) = self.under_way.iter().find(carries).map(|(at, _)| *at) {
+        if let Some(partition) = self.in_flight.iter().find(carries).map(|(at, _)| *at) {
             self.returned(partition, cx);
         }
     }
 
     /// Takes over the return of a partition's call: the waiting completions go next.
     pub fn returned(&mut self, partition: Partition, cx: &mut Context<'_>) {
-        let Some(call) = self.under_way.get_mut(&partition) else { return };
+        let Some(call) = self.in_flight.get_mut(&partition) else { return };
         let next: Vec<Waiting> = call.waiting.drain(..call.waiting.len().min(MAX_UNITS)).collect();
         call.single = None;
         if next.is_empty() {
-            self.under_way.remove(&partition);
+            self.in_flight.remove(&partition);
             return;
         }
         let origins: Vec<Origin> = next.iter().map(|waiting| waiting.origin).collect();
         let commands = next.iter().map(|waiting| waiting.command.clone()).collect();
         let operations = next.into_iter().map(|waiting| waiting.operation).collect();
         let batch = Batch::new(partition, operations);
-        cx.together(commands, batch, move |results| {
+        cx.begin(About::Together(commands), batch, move |results| {
             Output::Gathered(partition, origins.iter().copied().zip(results).collect())
         });
     }

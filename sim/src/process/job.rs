@@ -13,7 +13,7 @@ use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::determinism::hash::Fnv;
 use crate::determinism::random::{between, happens, one_of, stream};
-use crate::plan::settings::Customs;
+use crate::plan::settings::WaitRates;
 
 use super::suspensions;
 
@@ -87,7 +87,7 @@ impl Job {
     /// A job whose handler is drawn from the seed. `healing`: the handler must complete.
     pub fn new(
         seed: u64,
-        customs: Customs,
+        wait_rates: WaitRates,
         claimed: Claimed,
         healing: bool,
         now: TimestampMs,
@@ -105,7 +105,7 @@ impl Job {
             well_behaved(&mut entropy)
         } else {
             let mut acts = acts(claimed.lease_ttl.get(), &mut entropy);
-            add_waits(&mut acts, customs, &mut waits);
+            add_waits(&mut acts, wait_rates, &mut waits);
             acts
         };
         if claimed.resumption.is_some() {
@@ -231,11 +231,11 @@ fn well_behaved(entropy: &mut Entropy) -> VecDeque<Act> {
 }
 
 /// Adds waitpoints, suspensions and output to the actions of a handler.
-fn add_waits(acts: &mut VecDeque<Act>, customs: Customs, entropy: &mut Entropy) {
+fn add_waits(acts: &mut VecDeque<Act>, wait_rates: WaitRates, entropy: &mut Entropy) {
     let somewhere = |acts: &VecDeque<Act>, entropy: &mut Entropy| {
         between(entropy, 0, acts.len().saturating_sub(1) as u64) as usize
     };
-    if happens(entropy, customs.suspends) {
+    if happens(entropy, wait_rates.suspends) {
         for _ in 0..between(entropy, 1, 2) {
             acts.insert(somewhere(acts, entropy), Act::Suspend);
         }
@@ -244,7 +244,7 @@ fn add_waits(acts: &mut VecDeque<Act>, customs: Customs, entropy: &mut Entropy) 
             acts.push_front(Act::Waitpoint);
         }
     }
-    if happens(entropy, customs.frames) {
+    if happens(entropy, wait_rates.frames) {
         for _ in 0..between(entropy, 1, 4) {
             acts.insert(somewhere(acts, entropy), Act::Frame);
         }

@@ -22,7 +22,7 @@ use crate::plan::ActionKind;
 use crate::plan::settings::Settings;
 use crate::process::task::{Origin, Output};
 
-use super::context::{Context, Notice};
+use super::context::{About, Context, Notice};
 use super::operator_calls::{ANY, Call, calls_after};
 use super::sent_commands::SentCommands;
 use super::submissions::{lane, namespace};
@@ -90,12 +90,12 @@ impl OperatorProcess {
     }
 
     fn patience(&self, entropy: &mut Entropy) -> Patience {
-        Patience::new(self.settings.terms(), entropy.fork())
+        Patience::new(self.settings.context(), entropy.fork())
     }
 
     fn look_around(&mut self, entropy: &mut Entropy, cx: &mut Context<'_>) {
         let partitions = self.settings.partitions;
-        if happens(entropy, self.settings.customs.rotates) {
+        if happens(entropy, self.settings.wait_rates.rotates) {
             self.see_to_secrets(entropy, cx);
             return;
         }
@@ -112,14 +112,14 @@ impl OperatorProcess {
                 let Some(id) = self.any_execution(entropy) else { return };
                 let values = [ValueKind::Payload, ValueKind::Result];
                 let read = ReadExecution::new(&id, &values, self.patience(entropy));
-                cx.look(read, move |result| Output::Described(id, result));
+                cx.begin(About::Present, read, move |result| Output::Described(id, result));
             }
             5..7 => {
                 let index = entropy.below(u64::from(partitions.num_flow_partitions)) as u16;
                 let (partition, lanes) = (Partition::flow(index), [lane(0), lane(1)]);
                 let patience = self.patience(entropy);
                 let look = AuditPartition::new(partition, namespace(), lanes, WHOLE_LIST, patience);
-                cx.read(look, move |result| Output::Looked(partition, result));
+                cx.begin(About::Nothing, look, move |result| Output::Looked(partition, result));
             }
             7 => {
                 let Some(id) = self.any_execution(entropy) else { return };
@@ -129,13 +129,13 @@ impl OperatorProcess {
             8 => {
                 let format = between(entropy, 0, u64::from(FORMAT) + 1) as u8;
                 let activate = ActivateFormat::new(format, self.patience(entropy));
-                cx.read(activate, Output::Activated);
+                cx.begin(About::Nothing, activate, Output::Activated);
             }
             _ => {
                 // As each program does when it connects.
                 let wanted = StoreMeta { format: FORMAT, partitions };
                 let ensure = EnsureMeta::new(wanted, self.patience(entropy));
-                cx.read(ensure, |result| Output::Activated(result.map(|_| ())));
+                cx.begin(About::Nothing, ensure, |result| Output::Activated(result.map(|_| ())));
             }
         }
     }
@@ -144,7 +144,7 @@ impl OperatorProcess {
     fn see_to_secrets(&self, entropy: &mut Entropy, cx: &mut Context<'_>) {
         let patience = self.patience(entropy);
         if happens(entropy, 250) {
-            cx.read(ListSecrets::new(patience), Output::Secrets);
+            cx.begin(About::Nothing, ListSecrets::new(patience), Output::Secrets);
             return;
         }
         let number = between(entropy, 2, 4);
@@ -158,7 +158,11 @@ impl OperatorProcess {
             10..20 => DurationMs::new(between(entropy, 1, 3_000)),
             _ => DurationMs::new(between(entropy, 1_000, 60_000)),
         };
-        cx.rotate(grace, RotateSecret::new(kid, secret, grace, patience), Output::Rotated);
+        cx.begin(
+            About::Rotation(grace),
+            RotateSecret::new(kid, secret, grace, patience),
+            Output::Rotated,
+        );
     }
 
     fn list(
@@ -174,7 +178,11 @@ impl OperatorProcess {
         let patience = self.patience(entropy);
         let list =
             ListExecutions::new(partitions, namespace(), filter.clone(), from, limit, patience);
-        cx.look(list, move |result| Output::Listed { filter: filter.clone(), whole, result });
+        cx.begin(About::Present, list, move |result| Output::Listed {
+            filter: filter.clone(),
+            whole,
+            result,
+        });
     }
 
     /// Reads the next page of a list.

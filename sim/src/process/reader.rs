@@ -14,13 +14,13 @@ use crate::determinism::random::{between, one_of};
 use crate::plan::settings::Settings;
 use crate::process::task::Output;
 
-use super::context::Context;
+use super::context::{About, Context};
 
 /// A process that reads one page after the other. Its positions survive its crashes.
 #[derive(Debug)]
 pub struct ReaderProcess {
     partitions: PartitionConfig,
-    terms: OperationContext,
+    context: OperationContext,
     entropy: Entropy,
     /// Its position in each partition's journal.
     cursors: Vec<Cursor>,
@@ -39,7 +39,7 @@ impl ReaderProcess {
         let partitions = settings.partitions;
         Self {
             partitions,
-            terms: settings.terms(),
+            context: settings.context(),
             entropy,
             cursors: partitions.flow_partitions().map(|_| Cursor::Start).collect(),
             unread: Vec::new(),
@@ -51,7 +51,7 @@ impl ReaderProcess {
     }
 
     /// Continues at the positions of a crashed reader, or begins again.
-    pub fn goes_on_from(&mut self, crashed: Self, now: TimestampMs) {
+    pub fn continue_from(&mut self, crashed: Self, now: TimestampMs) {
         self.next = now;
         if self.entropy.below(4) > 0 {
             self.cursors = crashed.cursors;
@@ -79,8 +79,8 @@ impl ReaderProcess {
         // Pages of all sizes, so that many end in the middle.
         let limit = one_of(&mut self.entropy, &[1, 3, 20, 100]);
         let page = StreamPage { partition, stream: StreamName::Journal, from, limit };
-        let patience = Patience::new(self.terms.clone(), self.entropy.fork());
-        cx.read(Query::stream(page, patience), move |result| Output::Read {
+        let patience = Patience::new(self.context.clone(), self.entropy.fork());
+        cx.begin(About::Nothing, Query::stream(page, patience), move |result| Output::Read {
             partition,
             from,
             limit,
@@ -99,11 +99,11 @@ impl ReaderProcess {
         let attempt = AttemptIndex(self.entropy.below(u64::from(attempts)) as u32);
         let from = self.output.get(&(id, attempt)).copied().unwrap_or(Cursor::Start);
         let limit = between(&mut self.entropy, 1, 4) as u32;
-        let patience = Patience::new(self.terms.clone(), self.entropy.fork());
+        let patience = Patience::new(self.context.clone(), self.entropy.fork());
         let read = ReadFrames::new(id, attempt, from, limit, patience).expect("a valid limit");
         self.reads_output = true;
         let of = (id, attempt);
-        cx.read(read, move |result| Output::Frames { of, from, result });
+        cx.begin(About::Nothing, read, move |result| Output::Frames { of, from, result });
     }
 
     /// Takes over a page of an attempt's output.

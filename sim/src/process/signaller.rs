@@ -25,7 +25,7 @@ use super::suspensions::AWAITED;
 pub struct SignallerProcess {
     seed: u64,
     settings: Settings,
-    terms: OperationContext,
+    context: OperationContext,
     /// Every token that it received, the latest last.
     tokens: Vec<TokenInHand>,
     /// The tokens to use, by a time of its own clock.
@@ -47,7 +47,7 @@ impl SignallerProcess {
         Self {
             seed,
             settings: settings.clone(),
-            terms: settings.terms(),
+            context: settings.context(),
             tokens: Vec::new(),
             due: BTreeMap::new(),
             planned: 0,
@@ -58,7 +58,7 @@ impl SignallerProcess {
     /// The same after a crash: it uses the planned tokens immediately.
     #[must_use]
     pub fn restarted(mut self, now: TimestampMs) -> Self {
-        self.terms = self.settings.terms();
+        self.context = self.settings.context();
         let due = std::mem::take(&mut self.due);
         for (number, token) in due.into_values().enumerate() {
             self.due.insert((now, number as u64), token);
@@ -95,7 +95,7 @@ impl SignallerProcess {
         let mut entropy = stream(self.seed, "token", key.wrapping_add(self.tokens.len() as u64));
         let left = token.timeout_at.map(|at| at.since(cx.now.store).get());
         let latency = self.settings.latency_ms.max(1);
-        for _ in 0..between(&mut entropy, 0, self.settings.customs.signals) {
+        for _ in 0..between(&mut entropy, 0, self.settings.wait_rates.signals) {
             let after = match (entropy.below(10), left) {
                 (0..3, _) => between(&mut entropy, 0, 3 * latency),
                 (3..6, Some(left)) => {
@@ -155,7 +155,7 @@ impl SignallerProcess {
                 let TokenInHand { execution_id, issued, .. } = &self.tokens[token];
                 let (mut id, mut waitpoint) = (*execution_id, issued.id);
                 let mut text = issued.token.clone();
-                if happens(entropy, self.settings.customs.wrong) {
+                if happens(entropy, self.settings.wait_rates.wrong) {
                     self.confuse((&mut id, &mut waitpoint, &mut text), entropy);
                 }
                 self.compose(id, waitpoint, text, entropy)
@@ -173,7 +173,7 @@ impl SignallerProcess {
         if happens(entropy, 500) {
             sent.creator = Nonce(entropy.next_u64());
         }
-        if happens(entropy, self.settings.customs.wrong) {
+        if happens(entropy, self.settings.wait_rates.wrong) {
             let text = &mut sent.token;
             self.confuse((&mut sent.execution_id, &mut sent.waitpoint_id, text), entropy);
         }
@@ -249,7 +249,7 @@ impl SignallerProcess {
         }
         self.sent.push(sent.clone());
         let command: AnyCommand = sent.into();
-        let terms = (self.terms.clone(), entropy.fork());
-        cx.informed(Origin::Signal, command, Known::Nothing, terms);
+        let context = (self.context.clone(), entropy.fork());
+        cx.informed(Origin::Signal, command, Known::Nothing, context);
     }
 }

@@ -11,7 +11,7 @@ use crate::plan::settings::Settings;
 use crate::process::task::{Origin, Output};
 use crate::report::coverage::CommandKind;
 
-use super::context::Context;
+use super::context::{About, Context};
 use super::mistaken;
 
 /// A process that runs a timekeeper.
@@ -19,16 +19,16 @@ use super::mistaken;
 pub struct TimekeeperProcess {
     agent: Timekeeper,
     ticking: bool,
-    terms: OperationContext,
+    context: OperationContext,
     entropy: Entropy,
 }
 
 impl TimekeeperProcess {
     /// A timekeeper that begins immediately.
     pub fn new(settings: &Settings, mut entropy: Entropy) -> Self {
-        let terms = settings.terms();
-        let agent = Timekeeper::new(settings.partitions, terms.clone(), entropy.fork());
-        Self { agent, ticking: false, terms, entropy }
+        let context = settings.context();
+        let agent = Timekeeper::new(settings.partitions, context.clone(), entropy.fork());
+        Self { agent, ticking: false, context, entropy }
     }
 
     /// Begins a round when it is due.
@@ -39,7 +39,7 @@ impl TimekeeperProcess {
         if self.agent.next_wakeup() <= cx.now.local {
             self.ticking = true;
             self.hurry(cx);
-            cx.start(CommandKind::OnDue, self.agent.apply_due(), Output::Ticked);
+            cx.begin(About::Each(CommandKind::OnDue), self.agent.apply_due(), Output::Ticked);
         } else {
             cx.wake_at(self.agent.next_wakeup());
         }
@@ -52,7 +52,7 @@ impl TimekeeperProcess {
         }
         let key = self.entropy.next_u64();
         let command = mistaken::act(cx.copies, cx.now.store, &mut self.entropy);
-        let patience = Patience::new(self.terms.clone(), self.entropy.fork());
+        let patience = Patience::new(self.context.clone(), self.entropy.fork());
         if let Some(command) = command
             && cx.performs(ActionKind::Hurry, key)
         {

@@ -16,11 +16,11 @@ use ff_core::time::{DurationMs, TimestampMs};
 use crate::determinism::hash::hashed;
 use crate::determinism::random::{Draws, Source, TAKE, between, happens, one_of, stream};
 use crate::plan::ActionKind;
-use crate::plan::settings::Customs;
+use crate::plan::settings::WaitRates;
 use crate::process::task::{Origin, Output};
 use crate::report::coverage::CommandKind;
 
-use super::context::{Context, GrantInHand, Notice, Way};
+use super::context::{About, Context, GrantInHand, Notice, Way};
 use super::gather::Gatherer;
 use super::job::{Act, Job};
 use super::operator_calls::as_holder;
@@ -38,7 +38,7 @@ pub struct WorkerProcess {
     claiming: bool,
     next_claim: TimestampMs,
     seed: u64,
-    customs: Customs,
+    wait_rates: WaitRates,
     entropy: Entropy,
     /// Whether its handlers continue after their lease is lost.
     reckless: bool,
@@ -54,7 +54,12 @@ pub struct WorkerProcess {
 
 impl WorkerProcess {
     /// A process of a worker.
-    pub fn new(seed: u64, customs: Customs, profile: WorkerProfile, mut entropy: Entropy) -> Self {
+    pub fn new(
+        seed: u64,
+        wait_rates: WaitRates,
+        profile: WorkerProfile,
+        mut entropy: Entropy,
+    ) -> Self {
         let agent = WorkerAgent::new(profile, entropy.fork());
         let reckless = happens(&mut entropy, 300);
         Self {
@@ -63,7 +68,7 @@ impl WorkerProcess {
             claiming: false,
             next_claim: TimestampMs::ZERO,
             seed,
-            customs,
+            wait_rates,
             entropy,
             reckless,
             used: Vec::new(),
@@ -81,10 +86,10 @@ impl WorkerProcess {
         for renewal in self.agent.renewals(cx.now) {
             let (id, command) = (renewal.lease_id, renewal.operation.command().clone());
             let understand = move |result| Output::Renewed(id, result);
-            cx.carry(command.into(), renewal.operation, understand);
+            cx.begin(About::Command(command.into()), renewal.operation, understand);
         }
         if let Some(sweep) = self.agent.unblock_routes(cx.now) {
-            cx.start(CommandKind::Unblock, sweep, |_| Output::Swept);
+            cx.begin(About::Each(CommandKind::Unblock), sweep, |_| Output::Swept);
         }
         for lease_id in self.jobs.keys().copied().collect::<Vec<_>>() {
             self.act(lease_id, cx);
@@ -92,7 +97,7 @@ impl WorkerProcess {
         let free = self.agent.profile().slots.saturating_sub(self.jobs.len());
         if !self.claiming && free > 0 && self.next_claim <= cx.now.local {
             self.claiming = true;
-            cx.start(CommandKind::Offer, self.agent.claim(free), Output::Claimed);
+            cx.begin(About::Each(CommandKind::Offer), self.agent.claim(free), Output::Claimed);
         }
         cx.wake_at(self.next_wake());
     }
@@ -215,8 +220,8 @@ impl WorkerProcess {
             self.had.pop_front();
         }
         self.had.push_back((claimed.execution_id, claimed.fence()));
-        let (seed, customs) = (self.seed, self.customs);
-        let job = Job::new(seed, customs, claimed, cx.healing, cx.now.local);
+        let (seed, wait_rates) = (self.seed, self.wait_rates);
+        let job = Job::new(seed, wait_rates, claimed, cx.healing, cx.now.local);
         self.jobs.insert(lease_id, job);
     }
 

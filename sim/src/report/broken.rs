@@ -17,4 +17,13 @@ macro_rules! ensure {
         }
     };
 }
-pub(crate) use ensure;
+
+/// Returns early, without a check, unless the run of a model checks an invariant.
+macro_rules! when_watched {
+    ($model:expr, $invariant:ident) => {
+        if !$model.watched.contains($crate::report::invariants::Invariant::$invariant) {
+            return Ok(());
+        }
+    };
+}
+pub(crate) use {ensure, when_watched};

@@ -200,9 +200,12 @@ pub struct Coverage {
     effects: Vec<u64>,
     /// Cancels by holders that were recognised as repeats.
     holder_cancels: u64,
-    rejections: BTreeMap<RejectionKind, u64>,
-    events: BTreeMap<EventKind, u64>,
-    faults: BTreeMap<FaultKind, u64>,
+    /// Rejections that callers got.
+    pub rejections: BTreeMap<RejectionKind, u64>,
+    /// Events that were written to the journal.
+    pub events: BTreeMap<EventKind, u64>,
+    /// Faults that were injected.
+    pub faults: BTreeMap<FaultKind, u64>,
 }
 
 impl Default for Coverage {
@@ -246,25 +249,15 @@ impl Coverage {
         self.holder_cancels += 1;
     }
 
-    /// Records the counts of a whole run.
-    pub fn note_run(
-        &mut self,
-        rejections: &BTreeMap<RejectionKind, u64>,
-        events: &BTreeMap<EventKind, u64>,
-        faults: &BTreeMap<FaultKind, u64>,
-    ) {
-        add(&mut self.rejections, rejections);
-        add(&mut self.events, events);
-        add(&mut self.faults, faults);
-    }
-
     /// Adds the coverage of another run.
     pub fn merge(&mut self, other: &Self) {
         for (count, more) in self.effects.iter_mut().zip(&other.effects) {
             *count += more;
         }
         self.holder_cancels += other.holder_cancels;
-        self.note_run(&other.rejections, &other.events, &other.faults);
+        add(&mut self.rejections, &other.rejections);
+        add(&mut self.events, &other.events);
+        add(&mut self.faults, &other.faults);
     }
 
     /// How often a command had an effect in a situation.
@@ -276,21 +269,6 @@ impl Coverage {
     pub fn cells(&self) -> BTreeMap<Cell, u64> {
         let count = |cell| (cell, self.effects_of(cell).iter().sum());
         every_cell().map(count).collect()
-    }
-
-    /// How often commands were rejected for each reason.
-    pub const fn rejections(&self) -> &BTreeMap<RejectionKind, u64> {
-        &self.rejections
-    }
-
-    /// How often executions had each event.
-    pub const fn events(&self) -> &BTreeMap<EventKind, u64> {
-        &self.events
-    }
-
-    /// How often each fault happened.
-    pub const fn faults(&self) -> &BTreeMap<FaultKind, u64> {
-        &self.faults
     }
 
     /// How often each command was recognised as a repeat.
@@ -480,7 +458,7 @@ mod tests {
         assert!(everything.contains(&gap));
         let mut other = Coverage::default();
         other.note(CommandKind::Create, None, TimestampMs::ZERO, Effect::Becomes(None));
-        other.note_run(&BTreeMap::new(), &[(EventKind::Created, 1)].into(), &BTreeMap::new());
+        other.events.insert(EventKind::Created, 1);
         coverage.merge(&other);
         assert!(!coverage.missing().contains(&gap));
         assert_eq!(coverage.missing().len(), everything.len() - 2);

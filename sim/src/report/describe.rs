@@ -75,10 +75,10 @@ fn unit(unit: &Unit, now: TimestampMs) -> String {
         None if unit.remove.is_empty() => "stays".to_owned(),
         None => "goes".to_owned(),
     };
-    let told =
+    let entries =
         unit.append.iter().filter_map(|append| decode::<JournalEntry>(&append.entry, FORMAT).ok());
     let events: Vec<_> =
-        told.flat_map(|entry| entry.events).map(|event| Event::kind(&event)).collect();
+        entries.flat_map(|entry| entry.events).map(|event| Event::kind(&event)).collect();
     let window = &unit.window;
     format!(
         "{key} {what} {events:?} within {}..{}",

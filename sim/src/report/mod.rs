@@ -8,6 +8,6 @@ mod run;
 mod store_kind;
 
 pub use broken::Broken;
-pub(crate) use broken::ensure;
+pub(crate) use broken::{ensure, when_watched};
 pub use run::{Options, Report, Violation};
 pub use store_kind::StoreKind;

@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ff_core::error::RejectionKind;
-use ff_core::execution::EventKind;
-
-use crate::plan::{ActionId, FaultId, FaultKind, Plan};
+use crate::plan::{ActionId, FaultId, Plan};
 use crate::report::StoreKind;
 use crate::report::coverage::Coverage;
 use crate::report::invariants::InvariantSet;
@@ -43,29 +40,16 @@ pub struct Report {
     pub simulated_ms: u64,
     /// A rolling hash over all steps, by a fixed algorithm: equal runs have equal hashes.
     pub state_hash: u64,
-    /// Faults that were injected.
-    pub faults: BTreeMap<FaultKind, u64>,
     /// The faults that were injected, in order.
     pub injected: Vec<FaultId>,
     /// The actions that were performed, in order.
     pub actions: Vec<ActionId>,
-    /// Rejections that callers got.
-    pub rejections: BTreeMap<RejectionKind, u64>,
-    /// Events that were written to the journal.
-    pub events: BTreeMap<EventKind, u64>,
     /// Commands whose callers were answered, by name.
     pub commands: BTreeMap<&'static str, u64>,
-    /// The coverage.
+    /// The coverage, with the faults, rejections and events.
     pub coverage: Coverage,
     /// Every step, if the options ask for it.
     pub trace: Vec<String>,
-}
-
-impl Report {
-    /// Adds the other counts to the coverage.
-    pub(crate) fn note_coverage(&mut self) {
-        self.coverage.note_run(&self.rejections, &self.events, &self.faults);
-    }
 }
 
 /// A broken rule, and how to reproduce it.
@@ -111,8 +95,8 @@ impl fmt::Display for Violation {
 impl Violation {
     /// Keeps only the last steps.
     pub(crate) fn shorten(mut self: Box<Self>) -> Box<Self> {
-        const TOLD_STEPS: usize = 60;
-        self.trace.drain(..self.trace.len().saturating_sub(TOLD_STEPS));
+        const SHOWN_STEPS: usize = 60;
+        self.trace.drain(..self.trace.len().saturating_sub(SHOWN_STEPS));
         self
     }
 

@@ -14,8 +14,8 @@ use crate::report::Broken;
 use super::call::{Call, Cargo, fault_effect};
 use super::outcome::FailureKind;
 use super::process::panic_text;
-use super::scene::{Happening, Scene, TEST, Wrong};
-use super::trace::{describe_request, told};
+use super::scene::{Scene, SceneEvent, TEST, Wrong};
+use super::trace::{describe_request, journal_entries};
 
 impl From<Broken> for Wrong {
     fn from(broken: Broken) -> Self {
@@ -47,13 +47,13 @@ impl Scene {
             return self.crash(slot, at, &call);
         }
         // A process that is cut off loses its requests.
-        if self.slots[slot].cut.0 && !way.unsent {
+        if self.slots[slot].cut_off.0 && !way.unsent {
             (way.arrivals, way.fault) = ([None, None], Some(FaultKind::RequestLost));
         }
         if call.is_service() {
-            self.stirred = self.stirred.max(at);
+            self.active_at = self.active_at.max(at);
             if way.arrivals[0].is_some() {
-                self.under_way.insert(key);
+                self.in_flight.insert(key);
             }
         } else {
             way.arrivals.iter_mut().flatten().for_each(|arrival| arrival.after += self.slow_ms);
@@ -67,12 +67,12 @@ impl Scene {
         self.slots[slot].waits_for.insert(key);
         for Arrival { after, reply_after } in way.arrivals.into_iter().flatten() {
             replies_at = reply_after.map(|reply_after| at + after + reply_after).or(replies_at);
-            self.later(at + after, Happening::Arrives { call: key, reply_after });
+            self.later(at + after, SceneEvent::Arrives { call: key, reply_after });
         }
         if way.unsent {
-            self.later(at + 1, Happening::Fails { call: key, known: true });
+            self.later(at + 1, SceneEvent::Fails { call: key, known: true });
         } else if replies_at.is_none_or(|replies_at| replies_at > gives_up) {
-            self.later(gives_up, Happening::Fails { call: key, known: false });
+            self.later(gives_up, SceneEvent::Fails { call: key, known: false });
         }
         if crash == Some(Crash::AfterIt)
             && let Some(call) = self.calls.remove(&key)
@@ -108,7 +108,7 @@ impl Scene {
         let Some(process) = self.slots[slot].process.take() else { return };
         drop(process);
         self.slots[slot].waits_for.clear();
-        self.slots[slot].stands = false;
+        self.slots[slot].paused = false;
         self.subscriptions.retain(|_, subscription| subscription.slot != slot);
         self.count(FaultKind::Crash);
         let name = self.slots[slot].name.clone();
@@ -117,38 +117,38 @@ impl Scene {
         let mut entropy = stream(self.seed, "simulation: restart", self.planned);
         let most = one_of(&mut entropy, &[100, 1_000, 10_000]);
         let back = at.max(self.now) + between(&mut entropy, 1, most);
-        self.later(back, Happening::Restart(slot));
+        self.later(back, SceneEvent::Restart(slot));
     }
 
     /// Applies an event.
-    pub fn happen(&mut self, happening: Happening) -> Result<(), Wrong> {
-        match happening {
-            Happening::Arrives { call, reply_after } => self.arrives(call, reply_after)?,
-            Happening::Answers(call) => self.answers(call),
-            Happening::Fails { call, known } => self.fails(call, known),
-            Happening::Rings(number, wake) => {
+    pub fn apply(&mut self, event: SceneEvent) -> Result<(), Wrong> {
+        match event {
+            SceneEvent::Arrives { call, reply_after } => self.arrives(call, reply_after)?,
+            SceneEvent::Answers(call) => self.answers(call),
+            SceneEvent::Fails { call, known } => self.fails(call, known),
+            SceneEvent::WakeUp(number, wake) => {
                 if let Some(subscription) = self.subscriptions.get(&number)
                     && subscription.sender.send(wake).is_err()
                 {
                     self.subscriptions.remove(&number);
                 }
             }
-            Happening::Restart(slot) => {
+            SceneEvent::Restart(slot) => {
                 if self.slots[slot].process.is_none() {
-                    self.stirred = self.now;
+                    self.active_at = self.now;
                     self.start(slot);
                 }
             }
-            Happening::Thaw(slot) => {
+            SceneEvent::PauseEnds(slot) => {
                 let name = self.slots[slot].name.clone();
-                if std::mem::take(&mut self.slots[slot].stands) {
+                if std::mem::take(&mut self.slots[slot].paused) {
                     self.trace.line(self.now, &name, || "continues".to_owned());
                 }
             }
-            Happening::Reconnect(slot) => self.slots[slot].cut = (false, false),
-            Happening::Quick => self.slow_ms = 0,
-            Happening::Planned(fault) => self.planned_fault(fault),
-            Happening::Calm => self.calm(),
+            SceneEvent::Reconnect(slot) => self.slots[slot].cut_off = (false, false),
+            SceneEvent::SlowStoreEnds => self.slow_ms = 0,
+            SceneEvent::Planned(fault) => self.planned_fault(fault),
+            SceneEvent::FaultsEnd => self.end_faults(),
         }
         Ok(())
     }
@@ -162,8 +162,8 @@ impl Scene {
                 served.map(|answered| *reply = reply_after.map(|_| answered).or(reply.take()))
             }
             Cargo::Service { service, what, effect, reply, .. } => {
-                self.under_way.remove(&key);
-                (self.stirred, self.service_calls) = (self.now, self.service_calls + 1);
+                self.in_flight.remove(&key);
+                (self.active_at, self.service_calls) = (self.now, self.service_calls + 1);
                 self.trace.line(self.now, service, || format!("carries out: {what}"));
                 let effect = effect.take().expect("a service call arrives once");
                 let done = catch_unwind(AssertUnwindSafe(effect));
@@ -174,11 +174,11 @@ impl Scene {
             }
         };
         if let Some(after) = reply_after {
-            if self.slots[call.slot].cut.1 {
+            if self.slots[call.slot].cut_off.1 {
                 let gives_up = call.gives_up.max(self.now);
-                self.later(gives_up, Happening::Fails { call: key, known: false });
+                self.later(gives_up, SceneEvent::Fails { call: key, known: false });
             } else {
-                self.later(self.now + after, Happening::Answers(key));
+                self.later(self.now + after, SceneEvent::Answers(key));
             }
         }
         self.calls.insert(key, call);
@@ -191,8 +191,8 @@ impl Scene {
         slot: usize,
         request: Request,
     ) -> Result<ff_core::store::Reply, Wrong> {
-        let told = match &request {
-            Request::Commit(commit) => told(commit),
+        let entries = match &request {
+            Request::Commit(commit) => journal_entries(commit),
             _ => Vec::new(),
         };
         let (process, now) = (slot, store_time(self.now));
@@ -202,10 +202,10 @@ impl Scene {
         let reply = self.server.serve(&mut caller, request, now)?;
         if let ReplyBody::Commit(units) = &reply.body {
             let name = self.slots[slot].name.clone();
-            for (unit, told) in units.iter().zip(&told) {
-                if matches!(unit, UnitReply::Committed { .. }) && !told.is_empty() {
-                    self.stirred = self.now;
-                    self.trace.changes(self.now, &name, told);
+            for (unit, entries) in units.iter().zip(&entries) {
+                if matches!(unit, UnitReply::Committed { .. }) && !entries.is_empty() {
+                    self.active_at = self.now;
+                    self.trace.changes(self.now, &name, entries);
                 }
             }
         }
@@ -223,7 +223,7 @@ impl Scene {
             self.rings += 1;
             let lost = self.chances.strikes(FaultKind::WakeUpLost, self.rings);
             self.count_if(lost, FaultKind::WakeUpLost);
-            if lost || self.slots[slot].cut.1 {
+            if lost || self.slots[slot].cut_off.1 {
                 continue;
             }
             let repeated = self.chances.strikes(FaultKind::WakeUpRepeated, self.rings);
@@ -231,7 +231,7 @@ impl Scene {
             let mut entropy = stream(self.seed, "simulation: wake-up", self.rings);
             for _ in 0..=u64::from(repeated) {
                 let after = between(&mut entropy, 1, self.conditions.network.latency_ms);
-                self.later(self.now + after, Happening::Rings(key, Some(wake.clone())));
+                self.later(self.now + after, SceneEvent::WakeUp(key, Some(wake.clone())));
             }
         }
     }
@@ -296,17 +296,17 @@ impl Scene {
         self.count(FaultKind::SlowStore);
         self.trace
             .line(self.now, "fault", || format!("the store is slow by {by_ms} ms for {for_ms} ms"));
-        self.later(self.now + for_ms, Happening::Quick);
+        self.later(self.now + for_ms, SceneEvent::SlowStoreEnds);
     }
 
     fn pause(&mut self, slot: usize, for_ms: u64) {
-        if std::mem::replace(&mut self.slots[slot].stands, true) {
+        if std::mem::replace(&mut self.slots[slot].paused, true) {
             return;
         }
         self.count(FaultKind::Pause);
         let name = self.slots[slot].name.clone();
         self.trace.line(self.now, &name, || format!("pauses for {for_ms} ms"));
-        self.later(self.now + for_ms, Happening::Thaw(slot));
+        self.later(self.now + for_ms, SceneEvent::PauseEnds(slot));
     }
 
     fn disconnect(&mut self, slot: usize) {
@@ -322,12 +322,12 @@ impl Scene {
         let keys: Vec<u64> = subscribed.map(|(key, _)| *key).collect();
         for key in keys {
             // A subscriber that connects again learns that wake-ups may have been missed.
-            self.later(self.now + 1, Happening::Rings(key, None));
+            self.later(self.now + 1, SceneEvent::WakeUp(key, None));
         }
     }
 
     fn part(&mut self, slot: usize, ways: (bool, bool), for_ms: u64) {
-        self.slots[slot].cut = ways;
+        self.slots[slot].cut_off = ways;
         self.count(FaultKind::Partition);
         let name = self.slots[slot].name.clone();
         self.trace.line(self.now, "fault", || {
@@ -338,7 +338,7 @@ impl Scene {
             };
             format!("{name} {what} for {for_ms} ms")
         });
-        self.later(self.now + for_ms, Happening::Reconnect(slot));
+        self.later(self.now + for_ms, SceneEvent::Reconnect(slot));
     }
 }
 

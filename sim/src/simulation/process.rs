@@ -70,7 +70,7 @@ impl Process {
     }
 
     /// Makes it stand still until a simulated time.
-    pub const fn stand(&mut self, until: u64) {
+    pub const fn pause(&mut self, until: u64) {
         if until > self.clock {
             self.clock = until;
             self.stood = true;

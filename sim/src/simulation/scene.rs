@@ -10,6 +10,7 @@ use ff_core::store::{Topic, Wake};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::determinism::clock::store_time;
+use crate::determinism::queue::Queue;
 use crate::determinism::random::{between, happens, stream};
 use crate::fault::chances::Chances;
 use crate::fault::clock::{drift_at_start, offset_at_start};
@@ -40,7 +41,7 @@ const LEASE_TTL_MS: u64 = 30_000;
 
 /// An event to come.
 #[derive(Debug)]
-pub enum Happening {
+pub enum SceneEvent {
     /// A request arrives; `reply_after`: how long its reply takes, if it has one.
     Arrives { call: u64, reply_after: Option<u64> },
     /// A reply arrives.
@@ -48,19 +49,19 @@ pub enum Happening {
     /// A sender gives up; `known`: and knows that the call never left.
     Fails { call: u64, known: bool },
     /// A subscriber is woken.
-    Rings(u64, Option<Wake>),
+    WakeUp(u64, Option<Wake>),
     /// A process starts again.
     Restart(usize),
     /// A paused process continues.
-    Thaw(usize),
+    PauseEnds(usize),
     /// A partition of a process ends.
     Reconnect(usize),
     /// The store is not slow any more.
-    Quick,
+    SlowStoreEnds,
     /// A planned fault happens.
     Planned(FaultKind),
     /// All faults end.
-    Calm,
+    FaultsEnd,
 }
 
 /// A process that runs or is down.
@@ -69,9 +70,9 @@ pub struct Slot {
     starter: Starter,
     pub process: Option<Process>,
     starts: u64,
-    pub stands: bool,
+    pub paused: bool,
     /// Whether it is cut off from the store, and the store from it.
-    pub cut: (bool, bool),
+    pub cut_off: (bool, bool),
     /// How many calls it has made.
     pub calls: u64,
     /// The calls that it waits for.
@@ -104,18 +105,17 @@ pub struct Scene {
     pub trace: Trace,
     pub service_calls: u64,
     /// Calls of services in flight.
-    pub under_way: BTreeSet<u64>,
+    pub in_flight: BTreeSet<u64>,
     /// When a service was last called or an execution last changed.
-    pub stirred: u64,
+    pub active_at: u64,
     /// The present delay of the store, in milliseconds.
     pub slow_ms: u64,
     pub rings: u64,
     pub planned: u64,
-    queue: BTreeMap<(u64, u64), Happening>,
-    sequence: u64,
+    queue: Queue<SceneEvent>,
     turn: Turn,
     faults: BTreeMap<FaultKind, u64>,
-    calm_since: Option<u64>,
+    faults_ended_at: Option<u64>,
     limit_ms: u64,
     settling: Option<oneshot::Sender<()>>,
     ended: Option<Result<(), Ending>>,
@@ -137,16 +137,15 @@ impl Scene {
             subscriptions: BTreeMap::new(),
             trace: Trace::new(traced),
             service_calls: 0,
-            under_way: BTreeSet::new(),
-            stirred: 0,
+            in_flight: BTreeSet::new(),
+            active_at: 0,
             slow_ms: 0,
             rings: 0,
             planned: 0,
-            queue: BTreeMap::new(),
-            sequence: 0,
+            queue: Queue::new(),
             turn,
             faults: BTreeMap::new(),
-            calm_since: None,
+            faults_ended_at: None,
             limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
             settling: None,
             ended: None,
@@ -170,10 +169,10 @@ impl Scene {
             for _ in 0..weights.on(kind).unwrap_or(0) {
                 // Most tests are busy in the beginning.
                 let until = if happens(&mut times, 700) { 10_000 } else { until_ms };
-                self.later(between(&mut times, 0, until), Happening::Planned(kind));
+                self.later(between(&mut times, 0, until), SceneEvent::Planned(kind));
             }
         }
-        self.later(until_ms, Happening::Calm);
+        self.later(until_ms, SceneEvent::FaultsEnd);
     }
 
     /// Runs a test, from its start to its end.
@@ -195,18 +194,17 @@ impl Scene {
     }
 
     fn step(&mut self) -> Result<(), Wrong> {
-        let next = self.queue.first_key_value().map_or(u64::MAX, |((at, _), _)| *at);
+        let next = self.queue.next_at().unwrap_or(u64::MAX);
         let mut until = next.max(self.now).min(self.now + IDLE_MS);
         for slot in 0..self.slots.len() {
             until = self.run_process(slot, until)?;
         }
         self.now = until;
-        while let Some(entry) = self.queue.first_entry() {
-            if entry.key().0 > self.now || self.ended.is_some() {
-                break;
-            }
-            let happening = entry.remove();
-            self.happen(happening)?;
+        while self.ended.is_none()
+            && self.queue.next_at().is_some_and(|at| at <= self.now)
+            && let Some((_, event)) = self.queue.pop()
+        {
+            self.apply(event)?;
         }
         self.check_end()
     }
@@ -214,13 +212,13 @@ impl Scene {
     /// Runs a process until then at most; returns how far the others may run.
     fn run_process(&mut self, slot: usize, mut until: u64) -> Result<u64, Wrong> {
         loop {
-            let Slot { process, stands, .. } = &mut self.slots[slot];
+            let Slot { process, paused, .. } = &mut self.slots[slot];
             let Some(process) = process else { return Ok(until) };
             if process.clock >= until || self.ended.is_some() {
                 return Ok(until);
             }
-            if *stands {
-                process.stand(until);
+            if *paused {
+                process.pause(until);
                 return Ok(until);
             }
             match process.run(until) {
@@ -230,7 +228,7 @@ impl Scene {
                         self.receive(slot, at, letter);
                     }
                     // No message of it arrives earlier than this.
-                    let next = self.queue.first_key_value().map_or(u64::MAX, |((at, _), _)| *at);
+                    let next = self.queue.next_at().unwrap_or(u64::MAX);
                     until = until.min(next.max(self.now));
                 }
                 Stopped::Ended(ended) => self.process_ended(slot, ended)?,
@@ -251,7 +249,7 @@ impl Scene {
             }
             Content::Start(name, starter) => self.add(name.into(), starter),
             Content::Settle(sender) => {
-                self.calm();
+                self.end_faults();
                 self.settling = Some(sender);
             }
             Content::Note(text) => {
@@ -273,7 +271,7 @@ impl Scene {
             Ok(()) => self.trace.line(self.now, &name, || "has finished".to_owned()),
             Err(Ending::Error(error)) => {
                 self.trace.line(self.now, &name, || format!("ended with an error: {error}"));
-                self.later(self.now + 1_000, Happening::Restart(slot));
+                self.later(self.now + 1_000, SceneEvent::Restart(slot));
             }
             Err(Ending::Panic(text)) => {
                 let detail = format!("{name} panicked outside a handler: {text}");
@@ -289,8 +287,8 @@ impl Scene {
             starter,
             process: None,
             starts: 0,
-            stands: false,
-            cut: (false, false),
+            paused: false,
+            cut_off: (false, false),
             calls: 0,
             waits_for: BTreeSet::new(),
         });
@@ -329,9 +327,8 @@ impl Scene {
     }
 
     /// Schedules an event.
-    pub fn later(&mut self, at: u64, happening: Happening) {
-        self.sequence += 1;
-        self.queue.insert((at, self.sequence), happening);
+    pub fn later(&mut self, at: u64, event: SceneEvent) {
+        self.queue.push(at, event);
     }
 
     /// Counts a fault.
@@ -346,23 +343,22 @@ impl Scene {
     }
 
     /// Ends all faults.
-    pub fn calm(&mut self) {
-        if self.calm_since.is_some() {
+    pub fn end_faults(&mut self) {
+        if self.faults_ended_at.is_some() {
             return;
         }
-        self.calm_since = Some(self.now);
+        self.faults_ended_at = Some(self.now);
         self.chances.end();
-        self.queue
-            .retain(|_, happening| !matches!(happening, Happening::Planned(_) | Happening::Calm));
+        self.queue.retain(|event| !matches!(event, SceneEvent::Planned(_) | SceneEvent::FaultsEnd));
         self.slow_ms = 0;
         for slot in &mut self.slots {
-            (slot.stands, slot.cut) = (false, (false, false));
+            (slot.paused, slot.cut_off) = (false, (false, false));
         }
         self.trace.line(self.now, "faults", || "are over".to_owned());
     }
 
     fn check_end(&mut self) -> Result<(), Wrong> {
-        let Some(since) = self.calm_since else { return Ok(()) };
+        let Some(since) = self.faults_ended_at else { return Ok(()) };
         if self.settling.is_some() && self.is_at_rest(since) {
             if let Some(waiting) = self.settling.take() {
                 let _ = waiting.send(());
@@ -380,10 +376,10 @@ impl Scene {
         Err(Wrong { kind: FailureKind::Liveness, detail })
     }
 
-    fn is_at_rest(&self, calm_since: u64) -> bool {
-        let quiet_since = self.stirred.max(calm_since);
+    fn is_at_rest(&self, faults_ended_at: u64) -> bool {
+        let quiet_since = self.active_at.max(faults_ended_at);
         self.now >= quiet_since + REST_MS
-            && self.under_way.is_empty()
+            && self.in_flight.is_empty()
             && self.server.model.records.values().all(|record| is_over(&record.phase))
     }
 

@@ -53,8 +53,8 @@ impl Trace {
     }
 
     /// Adds the changes of a commit.
-    pub fn changes(&mut self, at: u64, who: &str, told: &[JournalEntry]) {
-        for entry in told {
+    pub fn changes(&mut self, at: u64, who: &str, entries: &[JournalEntry]) {
+        for entry in entries {
             let known = self.names.len();
             let id = entry.execution;
             let name = self.names.entry(id).or_insert_with(|| format!("#{}", known + 1)).clone();
@@ -72,7 +72,7 @@ impl Trace {
 }
 
 /// The journal entries of each unit of a commit.
-pub fn told(commit: &Commit) -> Vec<Vec<JournalEntry>> {
+pub fn journal_entries(commit: &Commit) -> Vec<Vec<JournalEntry>> {
     let unit = |unit: &ff_core::store::Unit| {
         let entries = unit.append.iter();
         entries.filter_map(|append| decode(&append.entry, FORMAT).ok()).collect()
@@ -84,7 +84,7 @@ pub fn told(commit: &Commit) -> Vec<Vec<JournalEntry>> {
 pub fn describe_request(request: &Request) -> String {
     match request {
         Request::Commit(commit) => {
-            let events: Vec<String> = told(commit)
+            let events: Vec<String> = journal_entries(commit)
                 .iter()
                 .flatten()
                 .flat_map(|entry| &entry.events)

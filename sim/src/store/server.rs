@@ -48,8 +48,6 @@ pub struct Server {
     pub commits: u64,
     /// Executions that were created.
     pub created: u64,
-    /// Events that were written to the journal.
-    pub events: BTreeMap<EventKind, u64>,
     /// The events of the latest request.
     pub latest_events: Vec<(ExecutionId, EventKind)>,
     /// Executions whose signals or output have changed since the last full check.
@@ -67,7 +65,7 @@ struct Plan {
     removed: bool,
     version: Version,
     entries: Vec<JournalEntry>,
-    told: Vec<Bytes>,
+    journal: Vec<Bytes>,
     writes: Vec<IndexWrite>,
     side_writes: SideWrites,
 }
@@ -85,7 +83,6 @@ impl Server {
             calls: 0,
             commits: 0,
             created: 0,
-            events: BTreeMap::new(),
             latest_events: Vec::new(),
             dirty: BTreeSet::new(),
             coverage: Coverage::default(),
@@ -272,11 +269,11 @@ impl Server {
         }
         let events: Vec<Event> = plan.entries.into_iter().flat_map(|entry| entry.events).collect();
         for event in &events {
-            *self.events.entry(event.kind()).or_default() += 1;
+            *self.coverage.events.entry(event.kind()).or_default() += 1;
             self.latest_events.push((plan.id, event.kind()));
         }
         let (id, writes, side_writes) = (plan.id, plan.writes, plan.side_writes);
-        for entry in plan.told {
+        for entry in plan.journal {
             self.model.note_entry(id.partition(), entry, now);
         }
         let change = Change { id, now, before, after, kept, events, writes, side_writes, caller };
@@ -375,7 +372,7 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Option<Plan>, Broken> {
             Err(error) => ensure!(false, "BOUNDS", "a journal entry does not decode: {error}"),
         }
     }
-    let told = journal().map(|append| append.entry.clone()).collect();
+    let journal = journal().map(|append| append.entry.clone()).collect();
     let put = unit.put.iter().find(|(put, _)| *put == key);
     let of_signals = |write: &&IndexWrite| matches!(write.index, IndexName::Signals { .. });
     let writes = unit.index.iter().filter(|write| !of_signals(write));
@@ -385,7 +382,7 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Option<Plan>, Broken> {
         removed: unit.remove.contains(&key),
         version: version.next(unit.nonce),
         entries,
-        told,
+        journal,
         writes: writes.cloned().collect(),
         side_writes: side_writes(unit)?,
     }))

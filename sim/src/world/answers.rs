@@ -130,7 +130,7 @@ impl World {
     ) -> Result<(), Broken> {
         let Some(error) = error else { return Ok(()) };
         if let Some(kind) = rejection_of(error) {
-            *self.report.rejections.entry(kind).or_default() += 1;
+            *self.server.coverage.rejections.entry(kind).or_default() += 1;
         }
         let caller = self.callers.get_mut(&number).expect("every operation has a caller");
         answer::check_error(&self.server.model, caller, part, error)

@@ -11,7 +11,7 @@ use crate::report::describe::{self, shortened};
 use crate::store::Reception;
 
 use super::messages::{Arrival, StoreEvent};
-use super::{FULL_CHECK_EVERY, Happening, World};
+use super::{FULL_CHECK_EVERY, World, WorldEvent};
 
 impl World {
     /// Schedules the faults of the store.
@@ -31,7 +31,7 @@ impl World {
         let episodes = store::episodes(seed, settings);
         events.extend(episodes.map(|episode| (episode.at, StoreEvent::Episode(episode))));
         for (at, event) in events {
-            self.queue.push(at, Happening::Store(event));
+            self.queue.push(at, WorldEvent::Store(event));
         }
     }
 
@@ -103,7 +103,7 @@ impl World {
 
     /// Receives a request at the store.
     pub(super) fn arrive(&mut self, arrival: Arrival) -> Result<(), Broken> {
-        self.travelling -= 1;
+        self.in_flight -= 1;
         if self.is_dropped(arrival.call) {
             return Ok(());
         }
@@ -113,10 +113,10 @@ impl World {
             Reception::LibraryMissing => {
                 // There and back for the answer, for the library, and for the second call.
                 let latency = self.settings.latency_ms;
-                let loaded = Happening::Store(StoreEvent::LibraryLoaded);
+                let loaded = WorldEvent::Store(StoreEvent::LibraryLoaded);
                 self.queue.push(self.now + 2 * latency, loaded);
-                self.travelling += 1;
-                let again = Happening::Arrive(Arrival { again: true, ..arrival });
+                self.in_flight += 1;
+                let again = WorldEvent::Arrive(Arrival { again: true, ..arrival });
                 self.queue.push(self.now + 4 * latency, again);
                 Ok(())
             }

@@ -14,7 +14,7 @@ use crate::process::task::{Output, Task};
 use crate::report::Broken;
 
 use super::messages::{Arrival, Call, Delivery};
-use super::{Happening, World};
+use super::{World, WorldEvent};
 
 impl World {
     pub(super) fn send(&mut self, number: u64, request: Request) {
@@ -39,7 +39,7 @@ impl World {
         let host = &mut self.hosts[process];
         if journey.unsent {
             let failure = Failure::NotSent("the network is down".to_owned());
-            self.queue.push(now + 1, Happening::Fail { call, failure });
+            self.queue.push(now + 1, WorldEvent::Fail { call, failure });
         }
         let mut replies_at = None;
         let mut copies = Some(request);
@@ -55,9 +55,9 @@ impl World {
             let Some(request) = request else { continue };
             let reply_after = arrival.reply_after;
             replies_at = reply_after.map(|after| at + after).or(replies_at);
-            self.travelling += 1;
+            self.in_flight += 1;
             let arrival = Arrival { call, request, reply_after, again: false };
-            self.queue.push(at, Happening::Arrive(arrival));
+            self.queue.push(at, WorldEvent::Arrive(arrival));
         }
         if !journey.unsent {
             self.expect(call, replies_at);
@@ -73,7 +73,7 @@ impl World {
         let gives_up_at = (call.sent_at + self.settings.timeout_ms).max(self.now);
         if replies_at.is_none_or(|at| at > gives_up_at) {
             let failure = Failure::MaybeApplied("no reply in time".to_owned());
-            self.queue.push(gives_up_at, Happening::Fail { call, failure });
+            self.queue.push(gives_up_at, WorldEvent::Fail { call, failure });
         }
     }
 
@@ -87,7 +87,7 @@ impl World {
     pub(super) fn send_back(&mut self, call: Call, reply_after: Option<u64>, failure: Failure) {
         let Some(after) = reply_after else { return };
         let Some(at) = self.returns_at(call, after) else { return };
-        self.queue.push(at, Happening::Fail { call, failure });
+        self.queue.push(at, WorldEvent::Fail { call, failure });
     }
 
     /// When a reply arrives, if it does and the sender still waits.
@@ -115,7 +115,7 @@ impl World {
         let seen = id.and_then(|id| self.server.model.records.get(&id).cloned());
         let (connection, jumps) = (self.connection, self.server.model.jumps);
         let delivery = Delivery { call, reply, seen, connection, jumps };
-        self.queue.push(at, Happening::Deliver(delivery));
+        self.queue.push(at, WorldEvent::Deliver(delivery));
     }
 
     /// Sends the store's wake-ups to the workers of their lanes.
@@ -131,7 +131,7 @@ impl World {
                     continue;
                 }
                 let (lane, partition) = (lane.clone(), wake.partition);
-                let hint = Happening::Hint { process, lane, partition };
+                let hint = WorldEvent::Hint { process, lane, partition };
                 self.queue.push(self.now + self.settings.latency_ms, hint);
             }
         }
@@ -168,7 +168,7 @@ impl World {
         }
         if let Some(lasts_ms) = self.pauses_before_reply(call) {
             self.hosts[process].paused_until = self.now + lasts_ms;
-            self.queue.push(self.now + lasts_ms, Happening::Deliver(delivery));
+            self.queue.push(self.now + lasts_ms, WorldEvent::Deliver(delivery));
             return Ok(());
         }
         let Delivery { reply, seen, jumps, .. } = delivery;
@@ -219,7 +219,7 @@ impl World {
         self.proceed(call.number, |task, now| task.resume(Event::Failure(failure), now))
     }
 
-    pub(super) fn go_on(&mut self, number: u64) -> Result<(), Broken> {
+    pub(super) fn wait_over(&mut self, number: u64) -> Result<(), Broken> {
         self.proceed(number, |task, now| task.resume(Event::Wake, now))
     }
 }

@@ -28,7 +28,7 @@ pub struct Host {
     /// Its clocks.
     pub clock: Clock,
     /// The default context of its operations.
-    pub terms: OperationContext,
+    pub context: OperationContext,
     /// Whether it runs.
     pub up: bool,
     /// When it is woken next, in simulated time.
@@ -157,7 +157,7 @@ pub fn profiles(seed: u64, settings: &Settings) -> Arc<[WorkerProfile]> {
             capabilities: Capabilities::try_new(tokens).expect("valid tokens"),
             slots: 1,
             lease_ttl: settings.lease_ttl,
-            context: settings.terms(),
+            context: settings.context(),
             partitions: settings.partitions,
         }
     };
@@ -199,7 +199,7 @@ pub fn host(
         let mut profile = profiles[number].clone();
         profile.instance = instance_id(number, instance);
         profile.slots = between(&mut entropy, 1, settings.slots) as usize;
-        Kind::Worker(WorkerProcess::new(seed, settings.customs, profile, entropy))
+        Kind::Worker(WorkerProcess::new(seed, settings.wait_rates, profile, entropy))
     } else if number < profiles.len() + settings.timekeepers {
         Kind::Timekeeper(TimekeeperProcess::new(settings, entropy))
     } else if number == settings.client_process() {
@@ -214,7 +214,7 @@ pub fn host(
     Host {
         kind,
         clock,
-        terms: settings.terms(),
+        context: settings.context(),
         up: true,
         wake: None,
         start,

@@ -57,7 +57,7 @@ pub struct World {
     chances: Chances,
     settings: Settings,
     now: u64,
-    queue: Queue<Happening>,
+    queue: Queue<WorldEvent>,
     server: Server,
     hosts: Vec<Host>,
     profiles: Arc<[WorkerProfile]>,
@@ -68,7 +68,7 @@ pub struct World {
     /// The positions of the readers of output.
     watched: Watched,
     /// Requests in flight.
-    travelling: u64,
+    in_flight: u64,
     /// How often all connections to the store broke.
     connection: u64,
     /// Wake-ups that were sent.
@@ -118,11 +118,11 @@ impl Running {
 /// An event to come.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // Moved in and out of the queue once.
-enum Happening {
+enum WorldEvent {
     Arrive(Arrival),
     Deliver(Delivery),
     Fail { call: Call, failure: Failure },
-    GoOn { number: u64 },
+    WaitOver { number: u64 },
     Wake { process: usize },
     Hint { process: usize, lane: LaneId, partition: Partition },
     Grant { process: usize, grant: GrantInHand },
@@ -132,7 +132,7 @@ enum Happening {
     Restart { process: usize },
     Store(StoreEvent),
     Heal,
-    Look,
+    CheckSettled,
 }
 
 /// Requests between two full checks.
@@ -167,7 +167,7 @@ impl World {
             callers: BTreeMap::new(),
             followed: Followed::new(),
             watched: Watched::new(),
-            travelling: 0,
+            in_flight: 0,
             connection: 0,
             rings: 0,
             dropped_at: 0,
@@ -193,13 +193,13 @@ impl World {
         for process in 0..count {
             let at = between(&mut entropy, 0, 300);
             self.hosts[process].wake = Some(at);
-            self.queue.push(at, Happening::Wake { process });
+            self.queue.push(at, WorldEvent::Wake { process });
         }
         for fault in planned::all(seed, &self.settings, count) {
-            self.queue.push(fault.at, Happening::Fault(fault));
+            self.queue.push(fault.at, WorldEvent::Fault(fault));
         }
         self.schedule_store_events();
-        self.queue.push(self.settings.busy_ms, Happening::Heal);
+        self.queue.push(self.settings.busy_ms, WorldEvent::Heal);
     }
 
     /// Runs the world until everything is settled.
@@ -237,15 +237,13 @@ impl World {
         self.report.store_calls = self.server.calls;
         self.report.commits = self.server.commits;
         self.report.executions = self.server.created;
-        self.report.events = self.server.events.clone();
         self.report.simulated_ms = self.now;
         self.report.state_hash = self.server.hash.get();
         self.report.injected = self.chances.injected().to_vec();
         for fault in self.chances.injected() {
-            *self.report.faults.entry(fault.kind).or_default() += 1;
+            *self.server.coverage.faults.entry(fault.kind).or_default() += 1;
         }
         self.report.coverage = std::mem::take(&mut self.server.coverage);
-        self.report.note_coverage();
         self.report.trace = self.trace;
         self.report
     }
@@ -267,51 +265,51 @@ impl World {
 
     /// Applies the next event.
     fn step(&mut self) -> Result<(), Broken> {
-        let Some((at, happening)) = self.queue.pop() else {
+        let Some((at, event)) = self.queue.pop() else {
             return self.stuck(|| "there are no more events".to_owned());
         };
         if self.report.steps >= liveness::MAX_STEPS {
             return self.stuck(|| format!("no end after {} steps", liveness::MAX_STEPS));
         }
         self.now = at;
-        let Some(happening) = self.awake(happening) else { return Ok(()) };
+        let Some(event) = self.awake(event) else { return Ok(()) };
         self.report.steps += 1;
         self.server.hash.number(at);
-        self.trace_event(&happening);
-        match happening {
-            Happening::Arrive(arrival) => self.arrive(arrival)?,
-            Happening::Deliver(delivery) => self.deliver(delivery)?,
-            Happening::Fail { call, failure } => self.fail(call, failure)?,
-            Happening::GoOn { number } => self.go_on(number)?,
-            Happening::Wake { process } => {
+        self.trace_event(&event);
+        match event {
+            WorldEvent::Arrive(arrival) => self.arrive(arrival)?,
+            WorldEvent::Deliver(delivery) => self.deliver(delivery)?,
+            WorldEvent::Fail { call, failure } => self.fail(call, failure)?,
+            WorldEvent::WaitOver { number } => self.wait_over(number)?,
+            WorldEvent::Wake { process } => {
                 if self.hosts[process].wake == Some(self.now) {
                     self.hosts[process].wake = None;
                     self.with(process, |kind, cx| kind.wake(cx))?;
                 }
             }
-            Happening::Hint { process, lane, partition } => self.with(process, |kind, cx| {
+            WorldEvent::Hint { process, lane, partition } => self.with(process, |kind, cx| {
                 if let Kind::Worker(worker) = kind {
                     worker.hint(&lane, partition, cx);
                 }
             })?,
-            Happening::Grant { process, grant } => self.with(process, |kind, cx| {
+            WorldEvent::Grant { process, grant } => self.with(process, |kind, cx| {
                 if let Kind::Worker(worker) = kind {
                     worker.take(grant, cx);
                 }
             })?,
-            Happening::Token { process, token } => self.with(process, |kind, cx| {
+            WorldEvent::Token { process, token } => self.with(process, |kind, cx| {
                 if let Kind::Signaller(signaller) = kind {
                     signaller.learns(token, cx);
                 }
             })?,
-            Happening::Notice { process, notice } => {
+            WorldEvent::Notice { process, notice } => {
                 self.with(process, |kind, cx| kind.notice(notice, cx))?;
             }
-            Happening::Fault(planned) => self.strike(planned),
-            Happening::Restart { process } => self.restart(process),
-            Happening::Store(event) => self.event(event)?,
-            Happening::Heal => self.heal(),
-            Happening::Look => self.look()?,
+            WorldEvent::Fault(planned) => self.strike(planned),
+            WorldEvent::Restart { process } => self.restart(process),
+            WorldEvent::Store(event) => self.event(event)?,
+            WorldEvent::Heal => self.heal(),
+            WorldEvent::CheckSettled => self.check_settled()?,
         }
         self.check_health()
     }
@@ -338,7 +336,7 @@ impl World {
         let mut cx = Context {
             now: host.clock.read(self.now),
             healing: self.healing_since.is_some(),
-            terms: host.terms.clone(),
+            context: host.context.clone(),
             copies: &self.server.copies,
             without: &self.chances.plan().without_actions,
             actions: Vec::new(),
@@ -372,19 +370,19 @@ impl World {
                 let at = host.clock.simulated(local, self.now).max(self.now + 1);
                 if host.wake.is_none_or(|wake| at < wake) {
                     host.wake = Some(at);
-                    self.queue.push(at, Happening::Wake { process });
+                    self.queue.push(at, WorldEvent::Wake { process });
                 }
                 Ok(())
             }
             Effect::Token { token } => {
                 // The signaller is the last of the processes.
                 let (process, after) = (self.hosts.len() - 1, self.settings.latency_ms);
-                self.queue.push(self.now + after, Happening::Token { process, token });
+                self.queue.push(self.now + after, WorldEvent::Token { process, token });
                 Ok(())
             }
             Effect::Grant { to, after, grant } => {
                 let after = self.way_of(&grant, after);
-                self.queue.push(self.now + after, Happening::Grant { process: to, grant });
+                self.queue.push(self.now + after, WorldEvent::Grant { process: to, grant });
                 Ok(())
             }
             Effect::Start { mut task, about } => {
@@ -431,7 +429,7 @@ impl World {
                 Ok(())
             }
             Step::Wait(wait) => {
-                self.queue.push(self.now + wait.get().max(1), Happening::GoOn { number });
+                self.queue.push(self.now + wait.get().max(1), WorldEvent::WaitOver { number });
                 Ok(())
             }
             Step::Done(output) => {
@@ -502,7 +500,7 @@ mod tests {
     fn a_crashed_process_starts_nothing() {
         let mut world = World::new(&Plan::from(1), Options::default());
         world.crash(0, 40);
-        let patience = Patience::new(world.settings.terms(), stream(1, "test", 0));
+        let patience = Patience::new(world.settings.context(), stream(1, "test", 0));
         let wanted = StoreMeta { format: FORMAT, partitions: world.settings.partitions };
         let output = |result: Result<_, _>| Output::Activated(result.map(|_| ()));
         let task = driven(EnsureMeta::new(wanted, patience), output);

@@ -7,7 +7,7 @@ use crate::determinism::hash::hashed;
 use crate::determinism::random::{Draws, NOTICE, Source, between, happens};
 use crate::process::context::Notice;
 
-use super::{Happening, World};
+use super::{World, WorldEvent};
 
 impl World {
     /// Notifies a process of some of the store's latest events.
@@ -41,7 +41,7 @@ impl World {
         let record = self.server.model.records.get(&id);
         let suspension = record.and_then(|record| record.suspension().map(|found| found.id));
         let notice = Notice { id, event, key, suspension };
-        self.queue.push(self.now + after, Happening::Notice { process, notice });
+        self.queue.push(self.now + after, WorldEvent::Notice { process, notice });
     }
 }
 

@@ -15,7 +15,7 @@ use crate::report::Broken;
 use crate::world::host::{Kind, Start, host};
 
 use super::messages::{Call, Delivery};
-use super::{Happening, World};
+use super::{World, WorldEvent};
 
 impl World {
     /// Applies a planned fault.
@@ -51,7 +51,7 @@ impl World {
             let Some(key) = running.waiting else { continue };
             let call = Call { number: *number, key, sent_at: self.now, in_order: false };
             let failure = Failure::MaybeApplied("the connection was lost".to_owned());
-            self.queue.push(self.now, Happening::Fail { call, failure });
+            self.queue.push(self.now, WorldEvent::Fail { call, failure });
         }
     }
 
@@ -63,7 +63,7 @@ impl World {
         }
         (host.up, host.wake) = (false, None);
         self.running.retain(|_, running| running.process != process);
-        self.queue.push(self.now + down_ms, Happening::Restart { process });
+        self.queue.push(self.now + down_ms, WorldEvent::Restart { process });
     }
 
     pub(super) fn restart(&mut self, process: usize) {
@@ -90,39 +90,39 @@ impl World {
             (Kind::Client(client), kind) => *kind = Kind::Client(client.restarted(local)),
             (Kind::Signaller(old), kind) => *kind = Kind::Signaller(old.restarted(local)),
             (Kind::Operator(old), kind) => *kind = Kind::Operator(old.restarted(local)),
-            (Kind::Reader(old), Kind::Reader(fresh)) => fresh.goes_on_from(old, local),
+            (Kind::Reader(old), Kind::Reader(fresh)) => fresh.continue_from(old, local),
             _ => {}
         }
         self.hosts[process].wake = Some(self.now);
-        self.queue.push(self.now, Happening::Wake { process });
+        self.queue.push(self.now, WorldEvent::Wake { process });
     }
 
     /// Postpones an event of a paused process.
-    pub(super) fn awake(&mut self, happening: Happening) -> Option<Happening> {
-        let process = match &happening {
-            Happening::Deliver(Delivery { call: Call { number, .. }, .. })
-            | Happening::Fail { call: Call { number, .. }, .. }
-            | Happening::GoOn { number } => self.running.get(number).map(|r| r.process),
-            Happening::Wake { process }
-            | Happening::Hint { process, .. }
-            | Happening::Grant { process, .. }
-            | Happening::Token { process, .. }
-            | Happening::Notice { process, .. } => Some(*process),
+    pub(super) fn awake(&mut self, event: WorldEvent) -> Option<WorldEvent> {
+        let process = match &event {
+            WorldEvent::Deliver(Delivery { call: Call { number, .. }, .. })
+            | WorldEvent::Fail { call: Call { number, .. }, .. }
+            | WorldEvent::WaitOver { number } => self.running.get(number).map(|r| r.process),
+            WorldEvent::Wake { process }
+            | WorldEvent::Hint { process, .. }
+            | WorldEvent::Grant { process, .. }
+            | WorldEvent::Token { process, .. }
+            | WorldEvent::Notice { process, .. } => Some(*process),
             _ => None,
         };
-        let Some(process) = process else { return Some(happening) };
+        let Some(process) = process else { return Some(event) };
         let host = &mut self.hosts[process];
         let until = host.paused_until;
         if until <= self.now || !host.up {
-            return Some(happening);
+            return Some(event);
         }
-        if matches!(happening, Happening::Wake { .. }) {
+        if matches!(event, WorldEvent::Wake { .. }) {
             if host.wake != Some(self.now) {
                 return None;
             }
             host.wake = Some(until);
         }
-        self.queue.push(until, happening);
+        self.queue.push(until, event);
         None
     }
 
@@ -144,17 +144,17 @@ impl World {
             let host = &mut self.hosts[process];
             (host.mute_until, host.deaf_until) = (0, 0);
         }
-        self.queue.push(self.now + 500, Happening::Look);
+        self.queue.push(self.now + 500, WorldEvent::CheckSettled);
     }
 
     /// Checks whether everything is settled.
-    pub(super) fn look(&mut self) -> Result<(), Broken> {
+    pub(super) fn check_settled(&mut self) -> Result<(), Broken> {
         let now = self.server.condition.clock(self.now);
         let model = &self.server.model;
         let is_pending = is_pending(model, &self.profiles, now);
         let commands = self.running.keys().any(|number| self.callers[number].carries_commands());
         let unread = readers::behind(model, &self.followed);
-        if !is_pending && unread.is_empty() && !commands && self.travelling == 0 {
+        if !is_pending && unread.is_empty() && !commands && self.in_flight == 0 {
             self.finished = true;
             return Ok(());
         }
@@ -170,7 +170,7 @@ impl World {
                 )
             });
         }
-        self.queue.push(self.now + 250, Happening::Look);
+        self.queue.push(self.now + 250, WorldEvent::CheckSettled);
         Ok(())
     }
 
@@ -187,7 +187,7 @@ impl World {
             let key = hashed(id.uuid().as_bytes()).wrapping_add(rounds);
             let (event, suspension) = (EventKind::Suspended, None);
             let notice = Notice { id, event, key, suspension };
-            self.queue.push(self.now, Happening::Notice { process, notice });
+            self.queue.push(self.now, WorldEvent::Notice { process, notice });
         }
     }
 }

@@ -62,13 +62,13 @@ pub fn check_determinism(plan: &Plan, options: Options) -> Result<Report, Box<Vi
 }
 
 /// The number of last steps of each run that are shown.
-const TOLD_STEPS: usize = 12;
+const SHOWN_STEPS: usize = 12;
 
 fn difference(first: World, second: World) -> Box<Violation> {
     let detail = "two runs of the same plan differ after this step".to_owned();
     let broken = || Broken { tag: "DETERMINISM", detail: detail.clone() };
     let (mut first, second) = (first.violation(broken()), second.violation(broken()));
-    let last = |trace: &[String]| trace[trace.len().saturating_sub(TOLD_STEPS)..].to_vec();
+    let last = |trace: &[String]| trace[trace.len().saturating_sub(SHOWN_STEPS)..].to_vec();
     let mut trace = vec!["first run:".to_owned()];
     trace.extend(last(&first.trace));
     trace.push("second run:".to_owned());

@@ -35,15 +35,15 @@ pub fn shrink(
     watch: &mut dyn FnMut(u64, usize) -> bool,
 ) -> Option<Shrunk> {
     let first = run_once(plan, options.clone()).err()?;
-    let mut search = Search { options, tag: first.tag, runs: 1, goes_on: true, watch };
+    let mut search = Search { options, tag: first.tag, runs: 1, continues: true, watch };
     let mut parts = parts(&first);
     let before = parts.len();
     let mut best = (plan.clone(), first);
     let mut chunk = parts.len().div_ceil(2);
-    while chunk > 0 && search.goes_on {
+    while chunk > 0 && search.continues {
         let mut smaller = false;
         let mut from = 0;
-        while from < parts.len() && search.goes_on {
+        while from < parts.len() && search.continues {
             let gone = &parts[from..parts.len().min(from + chunk)];
             let found = search.still_breaks(&without(&best.0, gone), parts.len());
             // A part that is left out may remove others, or add some.
@@ -71,7 +71,7 @@ struct Search<'s> {
     options: &'s Options,
     tag: &'static str,
     runs: u64,
-    goes_on: bool,
+    continues: bool,
     watch: &'s mut dyn FnMut(u64, usize) -> bool,
 }
 
@@ -79,7 +79,7 @@ impl Search<'_> {
     /// The plan and its violation, if it breaks the same rule.
     fn still_breaks(&mut self, plan: &Plan, left: usize) -> Option<(Plan, Box<Violation>)> {
         self.runs += 1;
-        self.goes_on = (self.watch)(self.runs, left);
+        self.continues = (self.watch)(self.runs, left);
         let violation = run_once(plan, self.options.clone()).err()?;
         (violation.tag == self.tag).then(|| (plan.clone(), violation))
     }

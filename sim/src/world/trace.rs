@@ -5,26 +5,26 @@ use ff_core::execution::{AnyCommand, Decide};
 use crate::report::describe::{self, shortened};
 
 use super::messages::{Arrival, Call, Delivery};
-use super::{Happening, World};
+use super::{World, WorldEvent};
 
 impl World {
-    pub(super) fn trace_event(&mut self, happening: &Happening) {
+    pub(super) fn trace_event(&mut self, event: &WorldEvent) {
         if self.options.trace {
-            let text = match happening {
-                Happening::Look | Happening::Wake { .. } => return,
-                Happening::Arrive(Arrival { call: Call { number, .. }, request, .. }) => {
+            let text = match event {
+                WorldEvent::CheckSettled | WorldEvent::Wake { .. } => return,
+                WorldEvent::Arrive(Arrival { call: Call { number, .. }, request, .. }) => {
                     let now = self.server.condition.clock(self.now);
                     let request = describe::request(request, now);
                     let caller = self.describe(*number);
                     format!("{caller} reaches the store: {}", shortened(&request))
                 }
-                Happening::Deliver(Delivery { call: Call { number, .. }, .. }) => {
+                WorldEvent::Deliver(Delivery { call: Call { number, .. }, .. }) => {
                     format!("{} gets its reply", self.describe(*number))
                 }
-                Happening::Fail { call: Call { number, .. }, failure } => {
+                WorldEvent::Fail { call: Call { number, .. }, failure } => {
                     format!("{} gets no reply: {failure}", self.describe(*number))
                 }
-                Happening::GoOn { number } => format!("{} continues", self.describe(*number)),
+                WorldEvent::WaitOver { number } => format!("{} continues", self.describe(*number)),
                 other => shortened(&format!("{other:?}")).to_owned(),
             };
             self.note(text);

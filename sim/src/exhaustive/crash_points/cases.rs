@@ -239,8 +239,18 @@ fn granted(fixture: &mut Fixture) -> Prepared {
 }
 
 fn leased(fixture: &mut Fixture) -> Prepared {
-    waiting(fixture)?;
+    leased_as(create(ONE), fixture)
+}
+
+fn leased_as(create: Create, fixture: &mut Fixture) -> Prepared {
+    fixture.prepare(create)?;
     fixture.prepare(offer(ONE, 1))
+}
+
+fn leased_with_short_retention(fixture: &mut Fixture) -> Prepared {
+    let mut short = create(ONE);
+    short.policy.retention_ms = RETENTION;
+    leased_as(short, fixture)
 }
 
 fn leased_last(fixture: &mut Fixture) -> Prepared {
@@ -341,23 +351,18 @@ fn delay_over(fixture: &mut Fixture) -> Prepared {
 fn attempt_timed_out(fixture: &mut Fixture) -> Prepared {
     let mut short = create(ONE);
     short.policy.timeout.attempt_timeout_ms = Some(BACKOFF);
-    fixture.prepare(short)?;
-    fixture.prepare(offer(ONE, 1))?;
+    leased_as(short, fixture)?;
     pass(fixture, BACKOFF)
 }
 
 fn deadline_passed(fixture: &mut Fixture) -> Prepared {
     let deadline = Some(fixture.store().plus(BACKOFF));
-    fixture.prepare(Create { deadline, ..create(ONE) })?;
-    fixture.prepare(offer(ONE, 1))?;
+    leased_as(Create { deadline, ..create(ONE) }, fixture)?;
     pass(fixture, BACKOFF)
 }
 
 fn retention_over(fixture: &mut Fixture) -> Prepared {
-    let mut short = create(ONE);
-    short.policy.retention_ms = RETENTION;
-    fixture.prepare(short)?;
-    fixture.prepare(offer(ONE, 1))?;
+    leased_with_short_retention(fixture)?;
     fixture.prepare(complete(ONE, fixture.fence(ONE)))?;
     pass(fixture, RETENTION)
 }
@@ -368,10 +373,7 @@ fn continues(fixture: &mut Fixture) -> Prepared {
 }
 
 fn one_waitpoint(fixture: &mut Fixture) -> Prepared {
-    let mut short = create(ONE);
-    short.policy.retention_ms = RETENTION;
-    fixture.prepare(short)?;
-    fixture.prepare(offer(ONE, 1))?;
+    leased_with_short_retention(fixture)?;
     fixture.prepare(waitpoint(1, fixture))
 }
 
@@ -461,12 +463,12 @@ fn schedule(fixture: &Fixture, start: u64) -> Work {
         grant_ttl: GRANT,
     };
     let entropy = fixture.entropy(200 + start);
-    Work::Admit(Scheduler::new(PARTITIONS, Fixture::terms(), entropy).claim_for_worker(request))
+    Work::Admit(Scheduler::new(PARTITIONS, Fixture::context(), entropy).claim_for_worker(request))
 }
 
 fn tick(fixture: &Fixture, start: u64) -> Work {
     Work::Tick(
-        Timekeeper::new(PARTITIONS, Fixture::terms(), fixture.entropy(300 + start)).apply_due(),
+        Timekeeper::new(PARTITIONS, Fixture::context(), fixture.entropy(300 + start)).apply_due(),
     )
 }
 
@@ -476,13 +478,13 @@ fn sweep(fixture: &Fixture, start: u64) -> Work {
 }
 
 fn list(fixture: &Fixture, start: u64) -> Work {
-    let patience = Patience::new(Fixture::terms(), fixture.entropy(500 + start));
+    let patience = Patience::new(Fixture::context(), fixture.entropy(500 + start));
     let filter = ListFilter::default();
     Work::List(ListExecutions::new(&PARTITIONS, namespace(), filter, None, 10, patience))
 }
 
 fn audit(fixture: &Fixture, start: u64) -> Work {
-    let patience = Patience::new(Fixture::terms(), fixture.entropy(600 + start));
+    let patience = Patience::new(Fixture::context(), fixture.entropy(600 + start));
     Work::Audit(AuditPartition::new(ONE.partition(), namespace(), [lane()], 100, patience))
 }
 
@@ -503,7 +505,7 @@ impl Subject {
             Self::Commands(_) => {
                 let mut entropy = fixture.entropy(800 + start);
                 let carry = |command: &AnyCommand| {
-                    let patience = Patience::new(Fixture::terms(), entropy.fork());
+                    let patience = Patience::new(Fixture::context(), entropy.fork());
                     Transact::new(command.clone(), patience)
                 };
                 let partition = ONE.partition();

@@ -66,7 +66,7 @@ pub fn capable() -> Capabilities {
 /// A worker process with all capabilities.
 pub fn profile(number: u64) -> WorkerProfile {
     let (worker, instance) = (worker(number), instance(number));
-    let profile = inputs::profile(worker, instance, LEASE, Fixture::terms(), PARTITIONS);
+    let profile = inputs::profile(worker, instance, LEASE, Fixture::context(), PARTITIONS);
     WorkerProfile { capabilities: capable(), slots: 4, ..profile }
 }
 

@@ -66,8 +66,8 @@ impl Fixture {
         Entropy::from_u64(number).without_jitter()
     }
 
-    /// The terms of any operation.
-    pub fn terms() -> OperationContext {
+    /// The context of any operation.
+    pub fn context() -> OperationContext {
         OperationContext::new(DurationMs::from_secs(30), Codec::default())
     }
 
@@ -93,10 +93,10 @@ impl Fixture {
         let entropy = self.entropy(1_000_000 + self.operations);
         if needs_more(&command) {
             let known = Known::Nothing;
-            let operation = Informed::new(command.clone(), known, Self::terms(), entropy);
+            let operation = Informed::new(command.clone(), known, Self::context(), entropy);
             return Work::Informed(Asking { command, operation });
         }
-        let patience = Patience::new(Self::terms(), entropy);
+        let patience = Patience::new(Self::context(), entropy);
         let known = match command {
             AnyCommand::Create(_) => Known::Absent,
             _ => Known::Nothing,

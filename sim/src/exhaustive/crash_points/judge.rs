@@ -97,12 +97,12 @@ impl Reference {
             "the records are {now:?}, but without a fault {:?}",
             self.after
         );
-        let told = output.and_then(|output| acknowledged(subject, output, fixture));
-        let same = told == self.acknowledged;
+        let effect = output.and_then(|output| acknowledged(subject, output, fixture));
+        let same = effect == self.acknowledged;
         ensure!(
             same,
             "REPEAT",
-            "the caller is told {told:?}, but without a fault {:?}",
+            "the caller is told {effect:?}, but without a fault {:?}",
             self.acknowledged
         );
         Ok(())

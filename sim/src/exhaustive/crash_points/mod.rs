@@ -52,10 +52,9 @@ struct Run {
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let point = format!("{:?}", self.point).to_lowercase();
-        let then = format!("{:?}", self.then).to_lowercase();
-        let rival = self.rival.map_or("nobody", Rival::word);
-        write!(f, "{}/{}.{point}/{rival}/{then}", self.case.name, self.exchange)
+        let rival = self.rival.map_or_else(|| "nobody".to_owned(), |rival| format!("{rival:?}"));
+        let then = format!("{:?}/{rival}/{:?}", self.point, self.then).to_lowercase();
+        write!(f, "{}/{}.{then}", self.case.name, self.exchange)
     }
 }
 
@@ -228,7 +227,7 @@ impl Run {
         if let Some(rival) = self.rival {
             rival.act(fixture, &ids)?;
         }
-        let output = self.go_on(&commands, &mut carrier, &mut left, fixture)?;
+        let output = self.continue_run(&commands, &mut carrier, &mut left, fixture)?;
         if let (Point::Late, Left::Request(request)) = (self.point, left) {
             fixture.note(|| "the late request arrives".to_owned());
             fixture.serve(&mut carrier, request)?;
@@ -269,7 +268,7 @@ impl Run {
     }
 
     /// Continues after the boundary; returns the output for a caller that still exists.
-    fn go_on(
+    fn continue_run(
         &self,
         commands: &[AnyCommand],
         carrier: &mut Carrier,

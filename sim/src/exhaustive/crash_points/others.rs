@@ -36,20 +36,9 @@ impl Rival {
     pub const ALL: [Self; 5] =
         [Self::Time, Self::TakeOver, Self::Finish, Self::Cancel, Self::Revoke];
 
-    /// Its name.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Time => "time",
-            Self::TakeOver => "take-over",
-            Self::Finish => "finish",
-            Self::Cancel => "cancel",
-            Self::Revoke => "revoke",
-        }
-    }
-
     /// Interferes with every execution; a refusal is fine.
     pub fn act(self, fixture: &mut Fixture, ids: &[ExecutionId]) -> Result<(), Broken> {
-        fixture.note(|| format!("another process interferes: {}", self.word()));
+        fixture.note(|| format!("another process interferes: {self:?}"));
         match self {
             Self::Time => {
                 fixture.now = fixture.next_due().unwrap_or(fixture.now + 1_000);
@@ -84,7 +73,7 @@ struct Crew {
 impl Crew {
     fn new(fixture: &Fixture, process: usize) -> Self {
         let mut entropy = fixture.entropy(process as u64);
-        let timekeeper = Timekeeper::new(PARTITIONS, Fixture::terms(), entropy.fork());
+        let timekeeper = Timekeeper::new(PARTITIONS, Fixture::context(), entropy.fork());
         let worker = WorkerAgent::new(profile(process as u64), entropy);
         Self { process, timekeeper, worker }
     }

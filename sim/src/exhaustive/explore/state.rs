@@ -20,7 +20,7 @@ use crate::store::Server;
 
 use super::canon::{FAR_MS, Hash128, Hasher, Names};
 use super::parts::{Exchange, Kept, Late, Message, Part, Worker};
-use super::worlds::{SmallWorld, id, partitions, profile, terms};
+use super::worlds::{PARTITIONS, SmallWorld, context, id, profile};
 
 /// The slot of a running operation. Each slot has at most one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,7 +170,7 @@ impl State {
             operations: 0,
         };
         for number in 0..world.executions {
-            let patience = Patience::new(terms(), state.entropy());
+            let patience = Patience::new(context(), state.entropy());
             let create = Transact::new(state.world.submission(number).into(), patience);
             let mut carrier = state.carrier(2, Work::Command(create));
             let mut step = carrier.work.resume(Event::Start, state.time());
@@ -214,7 +214,7 @@ impl State {
 
     /// A round of a timekeeper.
     pub fn round(&mut self) -> Work {
-        Work::Tick(Timekeeper::new(partitions(), terms(), self.entropy()).apply_due())
+        Work::Tick(Timekeeper::new(PARTITIONS, context(), self.entropy()).apply_due())
     }
 
     /// Takes over the records of the store.

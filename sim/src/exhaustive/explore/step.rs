@@ -15,8 +15,8 @@ use crate::report::Broken;
 
 use super::parts::{Exchange, Job, Late, Message, Part, Worker};
 use super::state::{Choice, SLOTS, Slot, State, slot_number, worker};
-use super::waiting::goes_on;
-use super::worlds::{id, terms};
+use super::waiting::continues;
+use super::worlds::{context, id};
 
 impl State {
     /// Takes a choice.
@@ -261,7 +261,7 @@ impl State {
                 Cancel { execution_id, by, reason: "not wanted".to_owned() }.into()
             }
         };
-        let patience = Patience::new(terms(), self.entropy());
+        let patience = Patience::new(context(), self.entropy());
         let work = Transact::knowing(command, Known::Nothing, patience);
         self.begin(Slot::Call, Work::Command(work))
     }
@@ -290,7 +290,7 @@ impl State {
                 self.change(number, |worker| {
                     let again = |error| ErrorClass::Retryable == error;
                     let Some(job) = &mut worker.job else { return };
-                    if result.as_ref().is_ok_and(|committed| goes_on(&committed.outcome)) {
+                    if result.as_ref().is_ok_and(|committed| continues(&committed.outcome)) {
                         job.ending = None;
                     } else if !result.is_err_and(|error| again(error.class())) {
                         worker.agent.leases.release(job.claimed.lease_id);

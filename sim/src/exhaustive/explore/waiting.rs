@@ -17,7 +17,7 @@ use crate::report::Broken;
 
 use super::parts::Part;
 use super::state::{Slot, State};
-use super::worlds::{MADE, OPENED, WAITS_FOR, id, terms};
+use super::worlds::{MADE, OPENED, WAITS_FOR, context, id};
 
 impl State {
     /// Lets a handler open a waitpoint.
@@ -84,7 +84,7 @@ impl State {
 
     /// Starts a command that needs secrets or signals.
     fn ask(&mut self, slot: Slot, command: AnyCommand, known: Known) -> Result<(), Broken> {
-        let operation = Informed::new(command.clone(), known, terms(), self.entropy());
+        let operation = Informed::new(command.clone(), known, context(), self.entropy());
         self.begin(slot, Work::Informed(Asking { command, operation }))
     }
 
@@ -102,7 +102,7 @@ impl State {
 }
 
 /// Whether a handler continues with its lease.
-pub(super) const fn goes_on(outcome: &AnyOutcome) -> bool {
+pub(super) const fn continues(outcome: &AnyOutcome) -> bool {
     matches!(
         outcome,
         AnyOutcome::CreatePendingWaitpoint(_)

@@ -71,6 +71,15 @@ const WAITING: SmallWorld = SmallWorld {
     ..CALM
 };
 
+const ONE_FAULTY: SmallWorld = SmallWorld {
+    name: "one-faulty",
+    lost_requests: 1,
+    lost_replies: 1,
+    crashes: 1,
+    faults: 1,
+    ..CALM
+};
+
 /// The worlds. The last three take hours; the golden file has the counts of the others.
 pub const WORLDS: &[SmallWorld] = &[
     CALM,
@@ -96,24 +105,8 @@ pub const WORLDS: &[SmallWorld] = &[
         faults: 1,
         ..WAITING
     },
-    SmallWorld {
-        name: "one-faulty",
-        lost_requests: 1,
-        lost_replies: 1,
-        crashes: 1,
-        faults: 1,
-        ..CALM
-    },
-    SmallWorld {
-        name: "two-faulty",
-        executions: 2,
-        renewals: 0,
-        lost_requests: 1,
-        lost_replies: 1,
-        crashes: 1,
-        faults: 1,
-        ..CALM
-    },
+    ONE_FAULTY,
+    SmallWorld { name: "two-faulty", executions: 2, renewals: 0, ..ONE_FAULTY },
     SmallWorld {
         name: "one-waiting-faulty",
         reclaims: 1,
@@ -139,16 +132,12 @@ pub const OPENED: &str = "opened";
 /// The key of a waitpoint that is opened by a suspension.
 pub const MADE: &str = "made";
 
-const PARTITIONS: PartitionConfig =
+/// The one partition configuration.
+pub const PARTITIONS: PartitionConfig =
     PartitionConfig { num_flow_partitions: 1, num_budget_partitions: 1, num_quota_partitions: 1 };
 
-/// The one partition configuration.
-pub const fn partitions() -> PartitionConfig {
-    PARTITIONS
-}
-
 /// The context of operations that never give up: an hour is longer than any run of these worlds.
-pub fn terms() -> OperationContext {
+pub fn context() -> OperationContext {
     OperationContext::new(DurationMs::from_secs(3_600), Codec::default())
 }
 
@@ -160,7 +149,7 @@ pub const fn id(number: u8) -> ExecutionId {
 /// A worker process, started for the `start`th time.
 pub fn profile(worker: usize, start: u32) -> WorkerProfile {
     let instance = instance(format_args!("{worker}.{start}"));
-    inputs::profile(inputs::worker(worker), instance, LEASE, terms(), PARTITIONS)
+    inputs::profile(inputs::worker(worker), instance, LEASE, context(), PARTITIONS)
 }
 
 impl SmallWorld {

@@ -7,7 +7,7 @@ use ff_core::op::{Committed, Known, ReadSignals};
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::determinism::random::happens;
-use crate::process::context::{Context, Effect, TokenInHand};
+use crate::process::context::{About, Context, Effect, TokenInHand};
 use crate::process::task::{Origin, Output};
 
 use super::WorkerProcess;
@@ -40,9 +40,9 @@ impl WorkerProcess {
         self.sent.note(&command);
         let stale = happens(&mut self.entropy, 300);
         let known = if stale { Known::Nothing } else { self.agent.leases.known(lease_id) };
-        let terms = self.agent.profile().context.clone();
+        let context = self.agent.profile().context.clone();
         let entropy = self.agent.entropy().fork();
-        cx.informed(origin, command, known, (terms, entropy));
+        cx.informed(origin, command, known, (context, entropy));
     }
 
     /// Takes over the answer to a call of a job.
@@ -104,7 +104,7 @@ impl WorkerProcess {
         let (id, lease) = (job.claimed.execution_id, lease_id);
         job.busy = true;
         let read = ReadSignals::new(&id, resumption.clone(), patience);
-        cx.read(read, move |result| {
+        cx.begin(About::Nothing, read, move |result| {
             let resumption = resumption.clone();
             Output::Signals { id, lease, resumption, result }
         });
