@@ -194,7 +194,7 @@ impl Scripted {
 
     /// How often an event of this kind happened, by the journals.
     pub fn count(&self, kind: EventKind) -> u64 {
-        self.fixture.server.events.get(&kind).copied().unwrap_or(0)
+        self.fixture.server.coverage.events.get(&kind).copied().unwrap_or(0)
     }
 
     /// The store itself.

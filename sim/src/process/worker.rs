@@ -86,7 +86,7 @@ impl WorkerProcess {
         for renewal in self.agent.renewals(cx.now) {
             let (id, command) = (renewal.lease_id, renewal.operation.command().clone());
             let understand = move |result| Output::Renewed(id, result);
-            cx.begin(About::Command(command.into()), renewal.operation, understand);
+            cx.begin(About::Command(command.into(), None), renewal.operation, understand);
         }
         if let Some(sweep) = self.agent.unblock_routes(cx.now) {
             cx.begin(About::Each(CommandKind::Unblock), sweep, |_| Output::Swept);
