@@ -370,7 +370,7 @@ impl<C: Decide> CarryCommand<C> {
         let evidence = self.evidence(current);
         self.doubt.unanswered_are_disproved(&evidence)
             && !self.doubt.may_still_apply(evidence.version, at)
-            && !self.may_be_removed(current, now)
+            && !self.may_be_removed(now)
     }
 
     /// Whether a command that could be applied now may be applied already, by a commit of which
@@ -378,7 +378,7 @@ impl<C: Decide> CarryCommand<C> {
     fn may_be_applied_twice(&self, current: &Option<Loaded>, now: HostTime) -> bool {
         let current = current.as_ref();
         let evidence = self.evidence(current);
-        self.may_be_removed(current, now)
+        self.may_be_removed(now)
             || self.may_be_forgotten(current) && !self.doubt.is_disproved(&evidence)
     }
 
@@ -410,12 +410,12 @@ impl<C: Decide> CarryCommand<C> {
     }
 
     /// Whether a lost commit may have created an execution that has ended and was removed since.
-    /// Creating it again would run it a second time. \[INV-IDENTITY-1\]
-    fn may_be_removed(&self, current: Option<&Loaded>, now: HostTime) -> bool {
+    /// Then creating it again would run it a second time, and a record that exists may be that of
+    /// another submission, which says nothing about this one. \[INV-IDENTITY-1\]
+    fn may_be_removed(&self, now: HostTime) -> bool {
         let passed = self.first_sent.map(|sent| now.local.since(sent));
         let bound = self.spec.resend_within;
-        current.is_none()
-            && self.doubt.has_unanswered()
+        self.doubt.has_unanswered()
             && bound.is_some_and(|bound| passed.is_some_and(|passed| passed >= bound))
             && !planted!(ResendBoundForgotten)
     }
