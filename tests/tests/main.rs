@@ -7,6 +7,5 @@ mod purity;
 mod report;
 mod scenarios;
 mod sdk;
-mod secrets;
 mod subscription;
 mod world;

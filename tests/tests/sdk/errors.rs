@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use ff_sdk::core::error::{RejectionKind, TABLE};
-use ff_sdk::core::execution::{Block, BlockKind, Command, DeliverSignal, FailOutcome, FenceParts};
-use ff_sdk::core::id::{ExecutionId, Nonce, SignalId};
-use ff_sdk::core::op::{CarryCommand, OperationContext, Patience};
+use ff_sdk::core::execution::{Block, BlockKind, Command, FailOutcome, FenceParts};
+use ff_sdk::core::id::ExecutionId;
 use ff_sdk::core::policy::{Backoff, ExecutionPolicy, ReclaimMode};
 use ff_sdk::core::store::IndexName;
-use ff_sdk::core::store::codec::{Codec, FORMAT};
+use ff_sdk::core::store::codec::FORMAT;
 use ff_sdk::core::time::{DurationMs, TimestampMs};
 use ff_sdk::{
-    Client, ClientConfig, Condition, FlowFabricWorker, HostClock, SdkError, Signal, WaitpointToken,
+    Client, ClientConfig, Condition, FlowFabricWorker, SdkError, Signal, WaitpointToken,
     WorkerConfig,
 };
 use ff_tests::Fixture;
@@ -22,6 +21,10 @@ use ff_tests::kit::{
     append_frame, claim, claim_of, complete, fence_of, grant, grant_request, kind_of, ms, renew,
     secs, send, submit, suspend_command, work,
 };
+
+/// A rule asks its operation for facts with this rejection; the operation reads them and decides
+/// again, so that no caller sees it.
+const BETWEEN_RULE_AND_OPERATION: RejectionKind = RejectionKind::Unread;
 
 /// The kinds that were reached.
 #[derive(Default)]
@@ -55,8 +58,11 @@ async fn every_kind_of_rejection_is_reached() {
     reached.by(superseded(&fixture, &client).await);
     reached.by(fixture.admin().await.activate_format(FORMAT + 1).await);
     reached.by(fixture.admin().await.activate_format(0).await);
-    let missing: Vec<_> =
-        TABLE.iter().filter(|row| !reached.0.contains(&row.kind)).map(|row| row.name).collect();
+    let missing: Vec<_> = TABLE
+        .iter()
+        .filter(|row| !reached.0.contains(&row.kind) && row.kind != BETWEEN_RULE_AND_OPERATION)
+        .map(|row| row.name)
+        .collect();
     assert!(missing.is_empty(), "no public call reaches {missing:?}");
 }
 
@@ -163,21 +169,6 @@ async fn by_waiting(fixture: &Fixture, client: &Client, reached: &mut Reached) {
     reached.by(client.execute(suspend()).await);
     client.cancel(&id, "over").await.unwrap();
     reached.by(send(client, &id, &inbox, "data").await);
-    // A command without the secrets, which a client would read itself.
-    let command = DeliverSignal {
-        execution_id: id,
-        waitpoint_id: inbox.id,
-        token: inbox.token.clone(),
-        signal_id: SignalId::random(&mut fixture.entropy()),
-        name: "data".parse().unwrap(),
-        source: None,
-        payload: None,
-        creator: Nonce(1),
-    };
-    let context = OperationContext::new(DurationMs::from_secs(5), Codec::default());
-    let transact = CarryCommand::new(command, Patience::new(context, fixture.entropy()));
-    let unread = ff_sdk::drive(&*fixture.backend(), &HostClock::new(), transact).await;
-    reached.by(unread.map_err(SdkError::from));
 }
 
 async fn by_output(fixture: &Fixture, client: &Client, reached: &mut Reached) {
