@@ -180,7 +180,7 @@ fn by_name(all: &[AnyCommand], pick: usize) -> impl Iterator<Item = &AnyCommand>
     names.into_iter().flat_map(move |name| {
         let named: Vec<&AnyCommand> = all.iter().filter(|one| one.name() == name).collect();
         let count = named.len();
-        (0..count).map(move |offset| named[(pick + offset) % count])
+        (0..count).map(move |offset| named[(pick % count + offset) % count])
     })
 }
 
