@@ -88,7 +88,7 @@ pub struct Notice {
 pub enum Effect {
     /// Runs an operation.
     Start { task: Box<dyn Task>, about: About },
-    /// Wakes the process at a time of its own clock.
+    /// Wakes the process at a time by its local clock.
     WakeAt(TimestampMs),
     /// Sends the token of a waitpoint to the signaller.
     Token { token: TokenInHand },

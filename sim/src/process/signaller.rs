@@ -28,7 +28,7 @@ pub struct SignallerProcess {
     context: OperationContext,
     /// Every token that it received, the latest last.
     tokens: Vec<TokenInHand>,
-    /// The tokens to use, by a time of its own clock.
+    /// The tokens to use, by a time on the local clock.
     due: BTreeMap<(TimestampMs, u64), usize>,
     /// How many uses were planned.
     planned: u64,

@@ -1,4 +1,4 @@
-//! One round of the timekeeper: find what is due, apply it, and report when the next thing is due.
+//! One round of the timekeeper: find due timers, apply them, and report the next due time.
 
 use std::collections::VecDeque;
 
