@@ -25,8 +25,7 @@ use crate::common::{
 const OVER: u64 = START + 9_000;
 
 fn leased() -> (Bench, Fence) {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (bench, fence) = Bench::claimed();
     (bench, fence)
 }
 
@@ -301,8 +300,7 @@ fn whoever_takes_what_was_given_back_has_its_signals() {
         assert_eq!(found, Some(by(ResumedBy::Signals, &[1])));
     }
     // Without a suspension there is nothing to keep.
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     bench.applied(DelayExecution { keeps_resumption: true, ..delay(fence, START) }, START);
     assert_eq!(told(&mut bench, 2, START), None);
 }
