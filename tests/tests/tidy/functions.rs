@@ -14,36 +14,15 @@ const MAX_LINES_BEFORE_MATCH: usize = 5;
 /// The lines of each arm of such a `match`, at most.
 const MAX_ARM_LINES: usize = 12;
 
-/// A function of a source, from `fn` to its end.
-struct Function<'a> {
-    name: &'a str,
-    line: usize,
-    text: &'a str,
-    signature: &'a str,
-    /// The name of the trait whose `impl` block holds the function.
-    implements: Option<String>,
-}
-
-/// Returns all functions, including those in the bodies of macros.
-fn functions(source: &Source) -> impl Iterator<Item = Function<'_>> {
+/// Returns the first token of every function, including those in the bodies of macros.
+fn functions(source: &Source) -> impl Iterator<Item = usize> {
     let starts = |at: &usize| source.token(*at) == "fn" && !source.token(at + 1).starts_with('(');
-    (0..source.tokens.len()).filter(starts).map(|at| {
-        let end = source.item_end(at);
-        let body = source.siblings(at).find(|at| ["{", ";"].contains(&source.token(*at)));
-        let range = source.range(at, end);
-        let signature = range.start..source.tokens[body.unwrap_or(end)].range.start;
-        Function {
-            name: source.token(at + 1),
-            line: source.line(range.start),
-            text: &source.text[range],
-            signature: &source.text[signature],
-            implements: source.tokens[at].parent.and_then(|open| implemented_trait(source, open)),
-        }
-    })
+    (0..source.tokens.len()).filter(starts)
 }
 
-/// Returns the name of the trait in the header of the `impl` block that this brace opens.
-fn implemented_trait(source: &Source, open: usize) -> Option<String> {
+/// Returns the name of the trait if the function is directly in the `impl` block of one.
+fn implemented_trait(source: &Source, function: usize) -> Option<String> {
+    let open = source.tokens[function].parent?;
     let level = source.tokens[open].parent;
     let siblings = (0..open).rev().filter(|at| source.tokens[*at].parent == level);
     let mut header = siblings.take_while(|at| ![";", "}"].contains(&source.token(*at)));
@@ -63,13 +42,16 @@ fn functions_are_at_most_70_lines_long() {
 }
 
 fn long_functions(source: &Source) -> Vec<String> {
-    let long = functions(source).filter(|function| {
-        function.text.lines().count() > MAX_FUNCTION_LINES && !is_one_match(function.text)
+    let long = functions(source).filter_map(|at| {
+        let range = source.range(at, source.item_end(at));
+        let (start, text) = (range.start, &source.text[range]);
+        let lines = text.lines().count();
+        let is_long = lines > MAX_FUNCTION_LINES && !is_one_match(text);
+        let found =
+            || format!("{}: `{}` has {lines} lines", source.place(start), source.token(at + 1));
+        is_long.then(found)
     });
-    long.map(|Function { name, text, line, .. }| {
-        format!("{}:{line}: `{name}` has {} lines", source.path, text.lines().count())
-    })
-    .collect()
+    long.collect()
 }
 
 /// Whether the body of a function is one `match`: its last expression is `match ... { ... }` or
@@ -156,18 +138,18 @@ fn trait_names(source: &Source) -> impl Iterator<Item = &str> {
 /// Returns the parameters whose pattern or type is a tuple of at least two elements, or whose type
 /// is a reference to one. The signature of a trait that is not listed is not ours to choose.
 fn tuple_parameters(source: &Source, traits: &BTreeSet<&str>) -> Vec<String> {
-    let ours = functions(source).filter(|function| {
-        function.implements.as_ref().is_none_or(|name| traits.contains(&**name))
-    });
-    ours.flat_map(|function| {
-        let signature = parse_str::<Signature>(&function.signature.replace('$', ""));
-        let inputs = signature.into_iter().flat_map(|signature| signature.inputs);
+    let is_ours =
+        |at: &usize| implemented_trait(source, *at).is_none_or(|name| traits.contains(&*name));
+    let found = functions(source).filter(is_ours).flat_map(|at| {
+        let range = source.range(at, source.header_end(at) - 1);
+        let (start, text) = (range.start, source.text[range].replace('$', ""));
+        let inputs = parse_str::<Signature>(&text).into_iter().flat_map(|it| it.inputs);
         inputs.filter(has_tuple).map(move |input| {
             let text = input.span().source_text().unwrap_or_default();
-            format!("{}:{}: `{}` takes {text}", source.path, function.line, function.name)
+            format!("{}: `{}` takes {text}", source.place(start), source.token(at + 1))
         })
-    })
-    .collect()
+    });
+    found.collect()
 }
 
 fn has_tuple(input: &FnArg) -> bool {

@@ -76,8 +76,8 @@ fn key_text_is_built_only_in_the_key_module() {
 fn key_texts(source: &Source) -> Vec<String> {
     let tags = ["{fp:", "{{b:", "{{q:", "{{w:", "{{meta}}"];
     let found = source.code().filter(|at| tags.iter().any(|tag| source.token(*at).contains(tag)));
-    let line = |at: usize| source.line(source.tokens[at].range.start);
-    found.map(|at| format!("{}:{}: {}", source.path, line(at), source.token(at))).collect()
+    let place = |at: usize| source.place(source.tokens[at].range.start);
+    found.map(|at| format!("{}: {}", place(at), source.token(at))).collect()
 }
 
 #[test]
@@ -153,11 +153,8 @@ fn tracked_files() -> Option<String> {
 fn unfinished(source: &Source) -> Vec<String> {
     let pattern = r"(?:^|[^\w\-.}])(/(?:root|work|home)/)|\b(TO[D]O|FIX[M]E|X[X]X)\b";
     let pattern = Regex::new(&format!("(?m){pattern}")).expect("a valid pattern");
-    let found =
-        pattern.captures_iter(&source.text).filter_map(|found| found.get(1).or(found.get(2)));
-    found
-        .map(|part| format!("{}:{} has {}", source.path, source.line(part.start()), part.as_str()))
-        .collect()
+    let parts = pattern.captures_iter(&source.text).filter_map(|all| all.get(1).or(all.get(2)));
+    parts.map(|part| format!("{} has {}", source.place(part.start()), part.as_str())).collect()
 }
 
 #[test]

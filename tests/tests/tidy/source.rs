@@ -110,12 +110,18 @@ impl Source {
         (start..self.tokens.len()).filter(move |at| self.tokens[*at].parent == parent)
     }
 
-    /// Returns the last token of the item that has the token `start`.
-    pub fn item_end(&self, start: usize) -> usize {
+    /// Returns the token after the header of the item that has the token `start`: `{` or `;`.
+    pub fn header_end(&self, start: usize) -> usize {
         let mut siblings = self.siblings(start);
         let end = siblings.find(|at| ["{", ";"].contains(&self.token(*at)));
-        let end = end.filter(|at| self.token(*at) == ";").or_else(|| siblings.next());
         end.unwrap_or(self.tokens.len() - 1)
+    }
+
+    /// Returns the last token of the item that has the token `start`.
+    pub fn item_end(&self, start: usize) -> usize {
+        let end = self.header_end(start);
+        let close = self.siblings(end).nth(1).filter(|_| self.token(end) == "{");
+        close.unwrap_or(end)
     }
 
     /// Returns the tokens that belong neither to tests nor to comments.
@@ -129,9 +135,9 @@ impl Source {
         self.tests.iter().any(|range| range.contains(&offset))
     }
 
-    /// Returns the number of the line at this offset.
-    pub fn line(&self, offset: usize) -> usize {
-        self.text[..offset].matches('\n').count() + 1
+    /// Returns the path and the number of the line at this offset.
+    pub fn place(&self, offset: usize) -> String {
+        format!("{}:{}", self.path, self.text[..offset].matches('\n').count() + 1)
     }
 }
 

@@ -73,7 +73,7 @@ impl List {
     /// Returns the violations in a source: the line and the entry with its advice.
     fn violations(&self, source: &Source) -> Vec<String> {
         let mut broken = Vec::new();
-        for Prose { kind, range } in prose(source) {
+        for (kind, range) in prose(source) {
             let text = &source.text[range.clone()];
             let text = cover(if kind == Kind::Literal { &ESCAPES } else { &MARKERS }, text, b' ');
             if kind == Kind::Literal && !text.trim().contains(char::is_whitespace) {
@@ -86,9 +86,8 @@ impl List {
                 let found = found.iter().skip(1).flatten().next().expect("an entry is found");
                 let words: Vec<&str> = found.as_str().split_whitespace().collect();
                 let entry = words.join(" ").to_lowercase();
-                let line = source.line(range.start + found.start());
-                let advice = &self.advice[&entry];
-                broken.push(format!("{}:{line}: {entry}: {advice}", source.path));
+                let place = source.place(range.start + found.start());
+                broken.push(format!("{place}: {entry}: {}", self.advice[&entry]));
             }
         }
         broken
@@ -106,13 +105,8 @@ fn valid(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a valid pattern")
 }
 
-/// A text for people.
-struct Prose {
-    kind: Kind,
-    range: Range<usize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The kind of a text for people.
+#[derive(Clone, Copy, PartialEq)]
 enum Kind {
     /// A comment, or a page.
     Comment,
@@ -123,35 +117,35 @@ enum Kind {
 }
 
 /// Returns the texts of a source. Comments on consecutive lines are one text.
-fn prose(source: &Source) -> Vec<Prose> {
+fn prose(source: &Source) -> Vec<(Kind, Range<usize>)> {
     let text = &source.text;
     if source.path.ends_with(".md") {
-        return vec![Prose { kind: Kind::Comment, range: 0..text.len() }];
+        return vec![(Kind::Comment, 0..text.len())];
     }
-    let mut found: Vec<Prose> = Vec::new();
+    let mut found: Vec<(Kind, Range<usize>)> = Vec::new();
     let mut end = 0; // of the token before
-    let after = (source.path.ends_with(".rs")).then_some(text.len()..text.len());
+    let after = source.path.ends_with(".rs").then_some(text.len()..text.len());
     for range in source.tokens.iter().map(|token| token.range.clone()).chain(after) {
         let token = &text[range.clone()];
         let between = &text[end..range.start];
         let mut start = end;
         for part in between.split("\n\n") {
             if part.contains('/') {
-                found.push(Prose { kind: Kind::Comment, range: start..start + part.len() });
+                found.push((Kind::Comment, start..start + part.len()));
             }
             start += part.len() + 2;
         }
-        if token.starts_with('/') && token.len() > 1 {
-            let before = found.last_mut().filter(|before| before.range.end == end);
-            match before.filter(|before| before.kind == Kind::Doc && !between.contains("\n\n")) {
-                Some(before) => before.range.end = range.end,
-                None => found.push(Prose { kind: Kind::Doc, range: range.clone() }),
+        if token.starts_with("//") || token.starts_with("/*") {
+            match found.last_mut() {
+                Some((Kind::Doc, before)) if before.end == end && !between.contains("\n\n") => {
+                    before.end = range.end;
+                }
+                _ => found.push((Kind::Doc, range.clone())),
             }
         } else if let (Some(open), Some(close)) = (token.find('"'), token.rfind('"'))
             && open < close
         {
-            let range = range.start + open + 1..range.start + close;
-            found.push(Prose { kind: Kind::Literal, range });
+            found.push((Kind::Literal, range.start + open + 1..range.start + close));
         }
         end = range.end;
     }
