@@ -423,16 +423,17 @@ mod tests {
             parse(&format!("{{fp:7}}:{UUID}")).unwrap().to_string(),
             format!("{{fp:7}}:{UUID}")
         );
-        for index in ["+7", "007", "65536", "-1", "", "7 "] {
-            let error = parse(&format!("{{fp:{index}}}:{UUID}")).unwrap_err();
-            assert!(matches!(error, ExecutionIdError::InvalidPartitionIndex { .. }), "{index}");
+        for index in ["+7", "007", "65536", "-1", "", "7 ", " 7"] {
+            let error = ExecutionIdError::InvalidPartitionIndex { index: index.to_owned() };
+            assert_eq!(parse(&format!("{{fp:{index}}}:{UUID}")), Err(error));
         }
-        for uuid in [UUID.to_uppercase(), UUID.replace('-', ""), format!("{UUID}0")] {
-            let error = parse(&format!("{{fp:7}}:{uuid}")).unwrap_err();
-            assert!(matches!(error, ExecutionIdError::InvalidUuid { .. }), "{uuid}");
+        let (upper, simple) = (UUID.to_uppercase(), UUID.replace('-', ""));
+        for uuid in [upper, simple, format!("{UUID}0"), format!("{{{UUID}}}")] {
+            let error = parse(&format!("{{fp:7}}:{uuid}"));
+            assert_eq!(error, Err(ExecutionIdError::InvalidUuid { uuid }));
         }
         for text in [UUID, "", "{b:7}:x", "{fp:7"] {
-            assert!(matches!(parse(text), Err(ExecutionIdError::MissingTag { .. })), "{text}");
+            assert_eq!(parse(text), Err(ExecutionIdError::MissingTag { text: text.to_owned() }));
         }
     }
 
