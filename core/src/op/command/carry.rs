@@ -63,7 +63,7 @@ pub struct Committed<T> {
     pub repeat: bool,
     /// The values that the command fetches, in order.
     pub values: Vec<Fetched>,
-    /// The store's time in the final reply.
+    /// The store's time in the reply that the outcome is from.
     pub at: TimestampMs,
     /// The host's clock when the command was first sent: the earliest instant at which it can have
     /// been applied.
