@@ -193,9 +193,9 @@ impl FlowFabricWorker {
         Ok(work.into_iter().filter_map(task).collect())
     }
 
-    /// Waits for a wake-up, which means that there may be work. Returns after
-    /// [`claim_poll_interval_ms`](WorkerConfig::claim_poll_interval_ms) in any case; if several
-    /// callers wait, after at most twice that time.
+    /// Waits for a wake-up, which means that there may be work, but at most for
+    /// [`claim_poll_interval_ms`](WorkerConfig::claim_poll_interval_ms). If several callers wait at
+    /// the same time, some wait for up to twice as long.
     ///
     /// # Cancel safety
     ///

@@ -43,8 +43,8 @@ pub struct DeliverSignal {
     /// The payload that the worker gets, at most 256 KiB.
     #[serde(default)]
     pub payload: Option<Arc<[u8]>>,
-    /// A nonce that is drawn once for this call. It distinguishes a repeat of this call from another
-    /// call with the same id.
+    /// A nonce that is drawn once for this call. It distinguishes a repeat of this call from
+    /// another call with the same id.
     #[serde(skip)]
     pub creator: Nonce,
 }
