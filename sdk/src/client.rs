@@ -71,8 +71,8 @@ struct Inner {
     in_flight: Semaphore,
 }
 
-/// The maximum offset of a submission from its creation time in its lane, in milliseconds. Offsets
-/// keep the submissions of one client in their order.
+/// The maximum of [`Create::position`], which counts like milliseconds after the creation time in
+/// the order of a lane. Positions keep the submissions of one client in order.
 const MAX_POSITION: u64 = 999;
 
 /// The longest wait for a wake-up before a record is read again.
@@ -276,8 +276,8 @@ impl Client {
                 return Ok(ExecutionResult { outcome, result, ended_at });
             }
             match &mut wake_ups {
-                // The execution may have ended before the subscription, so the next turn reads it
-                // again.
+                // The execution may have ended before the subscription began, so the loop reads it
+                // again first.
                 None => wake_ups = Some(connection.backend.subscribe(journal_of(id))),
                 Some(Some(stream)) => {
                     if let Ok(None) = tokio::time::timeout(BACKSTOP, stream.next()).await {
@@ -289,7 +289,7 @@ impl Client {
         }
     }
 
-    /// Reads an execution's snapshot; `None` when the namespace has no such execution.
+    /// Reads an execution's snapshot. Returns `None` when the namespace has no such execution.
     ///
     /// # Errors
     ///
@@ -305,7 +305,7 @@ impl Client {
     }
 
     /// Reads a value that is stored beside an execution's record: its payload, its result, or the
-    /// payload of a signal. `None` when there is no such value.
+    /// payload of a signal. Returns `None` when there is no such value.
     ///
     /// # Errors
     ///
@@ -342,8 +342,8 @@ impl Client {
         Ok((found.map(|loaded| (loaded, at)), values))
     }
 
-    /// Reads a page of at most `limit` executions of the namespace, in the order of partitions, and
-    /// by creation time within a partition. `from` is [`ListPage::next`] of the previous page.
+    /// Reads a page of at most `limit` executions of the namespace, ordered by partition and then
+    /// by creation time. `from` is [`ListPage::next`] of the previous page.
     ///
     /// # Errors
     ///
@@ -389,7 +389,8 @@ impl Client {
             let (page, _) = connection.drive(query).await?;
             let count = page.entries.len();
             for entry in page.entries {
-                // An entry of a newer format is left out.
+                // An entry that this program cannot decode, such as one of a newer format, is left
+                // out.
                 let codec = connection.context().codec();
                 let Ok(journal) = codec.decode::<JournalEntry>(&entry.entry) else { continue };
                 if journal.execution == *id {
@@ -414,14 +415,14 @@ impl Client {
     ///
     /// - `NotFound` when the namespace has no such execution.
     /// - `ExecutionNotActive` when the execution has ended.
-    /// - `Superseded` when it was replayed during the call.
+    /// - `Superseded` when the execution was replayed during the call.
     /// - `Timeout` when the store does not answer in time, and the call may have been applied.
     /// - `Unavailable` or `Transport` when the store cannot be reached or refuses the call, and the
     ///   call was not applied.
     ///
     /// # Cancel safety
     ///
-    /// Not cancel safe: the call may or may not be applied, as after a crash.
+    /// Not cancel safe: if the future is dropped, the call may or may not have been applied.
     pub async fn cancel(
         &self,
         id: &ExecutionId,
@@ -478,7 +479,7 @@ impl Client {
         self.operate(Replay { execution_id: *id, call: self.operator_call() }).await
     }
 
-    /// Executes any command of `docs/spec.md`, 4 and 5, in its wire form: for tools and tests that
+    /// Executes any command of `docs/spec.md`, 4 and 5, in its wire form. Tools and tests use it to
     /// choose the fence, the grant or the request id themselves.
     ///
     /// # Errors
@@ -512,7 +513,7 @@ impl Client {
         OperatorCall::new(RequestId::try_new(id).expect("a uuid is a request id"))
     }
 
-    /// Reads the backend's report on its store: load and memory, as far as the backend knows them.
+    /// Reads the backend's report on its store: load and memory, if the backend knows them.
     ///
     /// # Errors
     ///

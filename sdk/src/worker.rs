@@ -35,7 +35,7 @@ use crate::upkeep::{Slots, Upkeep};
 ///
 /// Background tasks renew leases, and run a timekeeper unless
 /// [`timekeeper`](WorkerConfig::timekeeper) is off. They end when the last handle and the last task
-/// are dropped. A tokio runtime with time enabled is needed.
+/// are dropped. They need a tokio runtime with time enabled.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -71,8 +71,8 @@ struct Inner {
 }
 
 impl FlowFabricWorker {
-    /// Opens the store at the configured URL and connects a worker to it. Its completion backend
-    /// reads the store's journals.
+    /// Opens the store at the configured URL and connects a worker to it. The worker's completion
+    /// backend reads the store's journals.
     ///
     /// ```
     /// use ff_sdk::{FlowFabricWorker, WorkerConfig};
@@ -104,8 +104,8 @@ impl FlowFabricWorker {
     }
 
     /// Connects a worker to a backend, reads the store's partition configuration (or sets up an
-    /// empty store), and starts the background tasks. With `None` the worker has no completion
-    /// stream.
+    /// empty store), and starts the background tasks. If `completion` is `None`, the worker has no
+    /// completion backend.
     ///
     /// # Errors
     ///
@@ -156,8 +156,8 @@ impl FlowFabricWorker {
         })))
     }
 
-    /// Claims the next execution of the worker's lanes: new, resumed or reclaimed. `None` when
-    /// there is no work now. It includes admission: no grant is needed.
+    /// Claims the next execution of the worker's lanes: new, resumed or reclaimed. Returns `None`
+    /// when there is no work now. The call includes admission, so the caller needs no grant.
     ///
     /// # Errors
     ///
@@ -166,14 +166,14 @@ impl FlowFabricWorker {
     ///
     /// # Cancel safety
     ///
-    /// Not cancel safe: an execution may be claimed although no task is returned. It is reclaimed
-    /// when its lease expires.
+    /// Not cancel safe: the worker may have claimed an execution although the call returned no
+    /// task. A worker reclaims that execution when its lease expires.
     pub async fn claim_next(&self) -> Result<Option<ClaimedTask>, SdkError> {
         Ok(self.claim_many(1).await?.pop())
     }
 
-    /// Claims up to `count` executions of one partition in one call, limited by the free slots.
-    /// Empty when there is no work now.
+    /// Claims up to `count` executions of one partition in one call, but no more than there are
+    /// free slots. Returns an empty vector when there is no work now.
     ///
     /// # Errors
     ///
@@ -193,15 +193,17 @@ impl FlowFabricWorker {
         Ok(work.into_iter().filter_map(task).collect())
     }
 
-    /// Waits until there may be work: for a wake-up, at most for
-    /// [`claim_poll_interval_ms`](WorkerConfig::claim_poll_interval_ms).
+    /// Waits for a wake-up, which means that there may be work, but at most for
+    /// [`claim_poll_interval_ms`](WorkerConfig::claim_poll_interval_ms). If several callers wait at
+    /// the same time, some wait for up to twice as long.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn wait_for_work(&self) {
         let interval = Duration::from_millis(self.0.config.claim_poll_interval_ms);
-        // One waiting caller is woken; the others return after their interval.
+        // One caller at a time waits for wake-ups. The others wait for their turn, at most for the
+        // interval.
         let Ok(mut wake_ups) = tokio::time::timeout(interval, self.0.wake_ups.lock()).await else {
             return;
         };
@@ -210,7 +212,7 @@ impl FlowFabricWorker {
             return;
         };
         let mut next = tokio::time::timeout(interval, stream.next()).await;
-        // Consume the other wake-ups received so far: they mean the same.
+        // Consume the other wake-ups received so far: the caller looks for work only once.
         while let Ok(Some(wake)) = next {
             if let Some(wake) = wake {
                 self.hint(&wake);
@@ -333,8 +335,8 @@ impl FlowFabricWorker {
         }
     }
 
-    /// Asks the admin client for a grant, and claims the execution with it. `None` when there is no
-    /// work now. `grant_ttl_ms` is 1 to 60,000 milliseconds.
+    /// Requests a grant from the admin client, and claims the execution with it. Returns `None`
+    /// when there is no work now. `grant_ttl_ms` is 1 to 60,000 milliseconds.
     ///
     /// # Errors
     ///
@@ -373,11 +375,11 @@ impl FlowFabricWorker {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As for [`Client::deliver_signal`](crate::Client::deliver_signal).
     ///
     /// # Cancel safety
     ///
-    /// As there.
+    /// As for [`Client::deliver_signal`](crate::Client::deliver_signal).
     pub async fn deliver_signal(
         &self,
         id: &ExecutionId,
@@ -387,7 +389,8 @@ impl FlowFabricWorker {
         self.0.upkeep.state.connection.deliver(id, waitpoint, signal).await
     }
 
-    /// Reads an execution's snapshot; `None` when the worker's namespace has no such execution.
+    /// Reads an execution's snapshot. Returns `None` when the worker's namespace has no such
+    /// execution.
     ///
     /// # Errors
     ///
@@ -454,8 +457,8 @@ impl FlowFabricWorker {
         })
     }
 
-    /// Creates the task of a claim with a grant. A repeated claim may have used up much of its
-    /// lease, and is renewed before work starts.
+    /// Creates the task of a claim with a grant. If the claim was recognised as a repeat, much of
+    /// its lease may have passed, so the lease is renewed before the work starts.
     async fn granted(
         &self,
         slot: Slots,

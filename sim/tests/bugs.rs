@@ -1,6 +1,5 @@
 //! The search for planted bugs, in builds that contain them: without a bug no invariant breaks, and
 //! an invariant that sees a bug also sees it alone. `ff-sim bugs` searches for all of them.
-#![cfg(feature = "planted-bugs")]
 
 use ff_sim::bugs::{Limits, PlantedBug, hunt, hunt_with, select, sightings};
 use ff_sim::{Invariant, InvariantSet, Options, Plan, World};

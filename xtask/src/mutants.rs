@@ -1,7 +1,6 @@
-//! Mutation testing of the rules: cargo-mutants changes one place of `core/src/execution` at a
-//! time, and some test has to fail: one of core's tests, or else 200 seeds of the simulator or its
+//! Mutation testing of the rules: cargo-mutants changes one location in `core/src/execution` at a
+//! time, and a test must fail: one of core's tests, or else 200 seeds of the simulator or its
 //! random sequences of commands. `docs/mutants.md` lists the mutants that are known to be harmless.
-//! sequences of commands. `docs/mutants.md` lists the mutants that are known to be harmless.
 
 use std::fs;
 use std::path::Path;

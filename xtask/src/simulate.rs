@@ -28,9 +28,12 @@ pub struct Args {
 /// The failed step's.
 pub fn run(args: &Args) -> Outcome {
     let mut steps = Steps::new("simulate");
-    let sim = steps.step("build of the simulator", || build("ff-sim", &[]))?;
-    let planted = steps.step("build of the simulator with planted bugs", || {
-        build("ff-sim-planted", &["--features", "ff-sim/planted-bugs"])
+    let sim = steps.step("build of the simulator", || {
+        let only_build = ["--no-run", "--test", "command"];
+        build("ff-sim", &only_build)
+    })?;
+    let planted = steps.step("build and test of the simulator with planted bugs", || {
+        build("ff-sim-planted", &["--features", "ff-sim/planted-bugs", "--test", "bugs"])
     })?;
     let ff_sim = |args: &[&str]| run_command(command(&sim, args));
     // Other commits run other seeds; the same commit runs the same again.
@@ -59,9 +62,10 @@ pub fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-/// Builds the simulator and sets it aside under a name, since the next build replaces it.
-fn build(name: &str, features: &[&str]) -> Outcome<PathBuf> {
-    run_command(cargo(&[&["build", "--package", "ff-sim", "--bin", "ff-sim"], features].concat()))?;
+/// Builds the simulator for a test of it, and sets it aside under a name, since the next build
+/// replaces it. `cargo test --workspace` builds with the same features, so nothing is built twice.
+fn build(name: &str, test: &[&str]) -> Outcome<PathBuf> {
+    run_command(cargo(&[&["test", "--workspace"], test].concat()))?;
     let (built, aside) = (target().join("debug/ff-sim"), target().join("xtask"));
     let copy = || {
         fs::create_dir_all(&aside)?;

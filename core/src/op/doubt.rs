@@ -57,7 +57,7 @@ impl Doubt {
         self.refused.push(sent);
     }
 
-    /// Adds a commit that got no reply of the store, unless it was never sent.
+    /// Adds a commit whose call failed, unless the call was never sent.
     pub(super) fn failed(&mut self, sent: SentCommit, failure: &Failure) {
         match failure {
             Failure::NotSent(_) => {}

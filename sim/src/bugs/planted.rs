@@ -80,10 +80,10 @@ bugs! {
         "removing one block removes all of them",
         "each reason that holds an execution back holds by itself";
     BufferedSignalsConsumed: Ruling(waiting::buffered_signals_consumed),
-        "a suspension that buffered signals satisfy uses up those it did not count",
+        "a suspension that buffered signals satisfy consumes also those that it did not count",
         "a signal that did not count is there for a later suspension";
     BufferedSignalsForgotten: Ruling(waiting::buffered_signals_forgotten),
-        "a suspension does not look at the signals that were buffered for it",
+        "a suspension ignores the signals that were buffered for it",
         "no signal is lost between its buffer and its suspension";
     CancelledKeepsLease: Ruling(holder::cancelled_keeps_lease),
         "an operator's cancellation leaves the lease, if there is one",
@@ -92,28 +92,28 @@ bugs! {
         "the capabilities of a worker are not compared",
         "a worker claims only executions that it has the capabilities for";
     ClaimRepeatUnknown: Ruling(admission::claim_repeat_unknown),
-        "a claim is not recognised when it comes again",
+        "a repeated claim is not recognised",
         "a lease id gives one lease";
     ClaimWindowForgotten: Ruling(admission::claim_window_forgotten),
         "a claim is committed without a time window",
         "a grant is used before it ends";
     CompletionRepeatUnknown: Ruling(holder::completion_repeat_unknown),
-        "a completion is not recognised when it comes again",
+        "a repeated completion is not recognised",
         "a fence and a kind of call have one outcome";
     CompletionWindowForgotten: Ruling(holder::completion_window_forgotten),
         "a completion is committed without a time window",
         "only the holder of a live lease completes";
     ConflictDoubted: Code(Code::ConflictDoubted),
-        "a suspension that met other commits is reported as in doubt",
+        "a suspension whose commit conflicted with others is reported as in doubt",
         "a call without a lost reply is not in doubt";
     ContinuationForgotten: Ruling(timer::continuation_forgotten),
         "retention removes the values, and the record does not note the next step",
         "work in several steps is a field of the record that makes it due";
     CreationRepeatUnknown: Ruling(creation::repeat_unknown),
-        "a submission is not recognised when it comes again",
+        "a repeated submission is not recognised",
         "a submission whose reply was lost is `Created`";
     DelayEndedEarly: Ruling(timer::delay_ended_early),
-        "a delay is over a second before its time",
+        "a delay ends one second early",
         "nothing starts early";
     DelayForgotten: Ruling(holder::delay_forgotten),
         "a worker's delay is forgotten",
@@ -143,7 +143,7 @@ bugs! {
         "an expired lease is reported as revoked",
         "a refusal is true of the record";
     FailedAttemptResumed: Ruling(holder::failed_attempt_resumed),
-        "after a failure the failed attempt goes on",
+        "a retry continues the failed attempt",
         "a retry is a new attempt";
     FenceWithoutAttempt: Ruling(holder::fence_without_attempt),
         "the attempt is left out when fences are compared",
@@ -152,20 +152,20 @@ bugs! {
         "the lease id is left out when fences are compared",
         "a fence counts as a whole";
     FirstDueOnly: Ruling(timer::first_due_only),
-        "of two timers that are due, only the first is applied",
+        "if two timers are due, only the first is applied",
         "all timers that are due are applied, in the order of time";
     FrameRepeatUnknown: Ruling(holder::frame_repeat_unknown),
-        "a frame is not recognised when it comes again",
+        "a repeated frame is not recognised",
         "each sequence of an attempt is applied once";
     GraceCutShort: Code(Code::GraceCutShort),
-        "a secret is good for the grace of its last rotation only",
-        "a kid in its grace stays good through later rotations";
+        "a rotation can shorten the grace period that a secret had before",
+        "a key ID in its grace period stays valid through later rotations";
     GrantForAnybody: Ruling(admission::grant_for_anybody),
         "the worker of a grant is not compared",
         "a grant is consumed by its worker";
     GrantGoodAtItsEnd: Ruling(admission::grant_good_at_its_end),
-        "a grant is good at the instant at which it ends",
-        "what expires at T is expired when now >= T";
+        "a grant is still valid at the instant at which it ends",
+        "a thing that expires at T is expired when now >= T";
     GrantKept: Ruling(admission::grant_kept),
         "a claim leaves the grant that it consumed",
         "a grant is consumed at most once";
@@ -173,8 +173,8 @@ bugs! {
         "the entry that a `Take` left in `due` stays there when nothing is due",
         "indexes equal the function of the records";
     HoldNotGivenBack: Sent(store::hold_not_given_back),
-        "an entry that was taken and not kept is not put back into its lane",
-        "every entry that a `Take` returns comes back";
+        "an entry that was taken and not used is not put back into its lane",
+        "every entry that a `Take` returns gets back into its index";
     IndexEntryLeftBehind: Sent(store::index_entry_left_behind),
         "an entry stays in a lane when its execution is claimed",
         "indexes equal the function of the records";
@@ -188,19 +188,19 @@ bugs! {
         "an operator's call resumes a suspension that it never saw",
         "an operator resumes the suspension that was shown";
     LeaseGoodAtItsEnd: Ruling(holder::lease_good_at_its_end),
-        "a lease is good for its holder at the instant at which it ends",
-        "what expires at T is expired when now >= T";
+        "a lease is still valid for its holder at the instant at which it ends",
+        "a thing that expires at T is expired when now >= T";
     LeaseOutlivesDeadline: Ruling(admission::lease_outlives_deadline),
-        "a lease lasts longer than its execution may",
+        "a lease ends after the deadline or the attempt timeout",
         "a lease never ends after the deadline or the attempt's timeout";
     LifeNotChecked: Ruling(operator::life_not_checked),
-        "an operator's call is applied to another life than it was meant for",
+        "an operator's call is applied to another life than the one that it saw first",
         "another life is `Superseded`";
     ListSkipsBetweenPages: Served(store::list_skips_between_pages),
         "the first entry of a list's next page is skipped",
         "lists show every record once";
     LostLeaseBelieved: Code(Code::LostLeaseBelieved),
-        "a worker relies on a lease for its whole ttl, however little is left",
+        "a worker relies on a lease for a whole ttl, however little of it remains",
         "a lease that a worker relies on is held";
     LostReplyForgotten: Code(Code::LostReplyForgotten),
         "after a lost reply a rejection is reported as certain",
@@ -212,7 +212,7 @@ bugs! {
         "one part of a condition satisfies all of it",
         "all parts of a condition must be satisfied";
     OperatorRepeatUnknown: Ruling(operator::repeat_unknown),
-        "an operator's call is not recognised when it comes again",
+        "a repeated call of an operator is not recognised",
         "a request id has one effect";
     PayloadLimitIgnored: Ruling(creation::payload_limit_ignored),
         "the size of a payload is not compared with its limit",
@@ -224,37 +224,37 @@ bugs! {
         "the positions in a lane are computed without the priority",
         "higher priorities are served first";
     ProgressUnchecked: Ruling(holder::progress_unchecked),
-        "more than 100 percent are accepted",
+        "progress of more than 100 percent is accepted",
         "a percent is 0 to 100";
     ReclaimLimitIgnored: Ruling(admission::reclaim_limit_ignored),
-        "an execution is reclaimed once more than it may be",
+        "an execution is reclaimed once more than its limit allows",
         "max_reclaim_count bounds the reclaims of a life";
     ReclaimWindowForgotten: Ruling(admission::reclaim_window_forgotten),
         "a reclaim grant is committed without a time window",
         "nothing is reclaimed before its lease expired by the store's clock";
     ReplayKeepsDeadline: Ruling(operator::replay_keeps_deadline),
-        "a replay keeps the deadline of the life before",
+        "a replay keeps the deadline of the previous life",
         "a new life has no deadline";
     ReplayKeepsResult: Ruling(operator::replay_keeps_result),
-        "a replay keeps the result of the life before",
+        "a replay keeps the result of the previous life",
         "a new life has no result";
     RepliesMixedUp: Answered(store::replies_mixed_up),
         "each command of a batch gets the reply of another",
         "each command of a batch has its own outcome";
     ResendBoundForgotten: Code(Code::ResendBoundForgotten),
         "a submission is sent again however long ago it was first sent",
-        "what may have come and gone is not created again";
+        "an execution that may have been created and removed is not created again";
     ResendForgotten: Code(Code::ResendForgotten),
         "a refused commit is forgotten, though a first copy of it may have been applied",
         "the same identity never has a second effect";
     ResultDropped: Ruling(holder::result_dropped),
-        "an empty result is taken for none",
+        "an empty result is stored as no result",
         "a result is stored byte for byte";
     ResumeDelayForgotten: Ruling(waiting::resume_delay_forgotten),
         "a resumed execution does not wait for its resume delay",
         "nothing starts early";
     ResumedTwice: Ruling(waiting::resumed_twice),
-        "a signal that comes after the resumption is added to it",
+        "a signal that arrives after the resumption is added to the resumption",
         "a suspension ends once, by the condition in its record";
     ResumptionKept: Ruling(admission::resumption_kept),
         "a later attempt gets the signals of an earlier one",
@@ -266,16 +266,16 @@ bugs! {
         "a failed attempt counts as two retries",
         "a retry counts once";
     RevocationIgnored: Ruling(holder::revocation_ignored),
-        "a revoked lease is good until it expires",
+        "a revoked lease stays valid until it expires",
         "a revoked lease changes nothing";
     SignalNameIgnored: Ruling(waiting::signal_name_ignored),
         "a condition counts signals of any name",
         "a condition that names a signal waits for it";
     SignalRepeatUnknown: Ruling(waiting::signal_repeat_unknown),
-        "a signal is not recognised when it comes again",
+        "a repeated signal is not recognised",
         "a signal id has one effect";
     SignalsLeftAfterTimeout: Ruling(waiting::signals_left_after_timeout),
-        "after a timeout the worker gets the signals that had counted",
+        "after a timeout the worker gets the signals that were counted before it",
         "a worker gets signals only if they resumed the execution";
     SignalsLeftBehind: Ruling(timer::signals_left_behind),
         "retention leaves the signals",
@@ -284,7 +284,7 @@ bugs! {
         "the next claim of an execution that was given back does not get its signals",
         "a claim that goes on from a suspension gets its signals";
     SignatureNotChecked: Code(Code::SignatureNotChecked),
-        "a token of the right form is good, whatever it says",
+        "any token of the right form is accepted, whatever its signature is",
         "only the bearer of a token signals";
     SourcesCountedBySignal: Ruling(waiting::sources_counted_by_signal),
         "each signal counts as its own source",
@@ -305,13 +305,13 @@ bugs! {
         "a signal resumes an execution whose suspension has timed out",
         "a signal at the timeout or later does not resume";
     TokenGoodAfterGrace: Code(Code::TokenGoodAfterGrace),
-        "a token is good as long as its secret is known",
-        "a token is good until its secret's grace ends";
+        "a token stays valid as long as its secret is known",
+        "a token is valid until the grace period of its secret ends";
     VersionByCount: Served(store::version_by_count),
         "the store compares the counts of versions and not their nonces",
         "a version is never mistaken for another";
     WakeUpReliedUpon: Code(Code::WakeUpReliedUpon),
-        "a worker that has found nothing waits for a wake-up",
+        "a worker that has found no work looks again only after a wake-up",
         "a wake-up is a hint that nothing depends on";
     WallClockTrusted: Sent(store::wall_clock_trusted),
         "a decision is committed without a window around its time",

@@ -207,6 +207,9 @@ pub struct ExploreArgs {
     /// Follow one path through the world, as a failure has printed it, and show its steps.
     #[arg(long, value_name = "STEPS", requires = "world")]
     pub path: Option<String>,
+    /// Number of worlds that are explored in parallel [default: number of cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub jobs: Option<u32>,
     #[command(flatten)]
     pub output: OutputArgs,
 }

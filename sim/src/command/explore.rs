@@ -1,15 +1,19 @@
 //! `ff-sim explore`: every interleaving of small worlds.
 
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
 use ff_sim::explore::{
     ExploreProgress, ExploreReport, ExploreViolation, SmallWorld, WORLDS, explore as run, replay,
     world,
 };
 use serde_json::json;
 
-use super::args::ExploreArgs;
+use super::args::{ExploreArgs, SeedsArgs};
 use super::ending::{Ending, Unusable, print};
 use super::progress::Progress;
-use super::stopwatch::Stopwatch;
+use super::seeds::{Done, each};
 use super::table::{grouped, table};
 
 /// Explores one world, or every world with known counts.
@@ -23,13 +27,9 @@ pub fn explore(args: &ExploreArgs) -> Result<Ending, Unusable> {
     }
     let mut ending = Ending::Clean;
     let mut rows = table(&["world", "states#", "steps#", "ends#", "longest path#", "seconds#"]);
-    for world in worlds {
-        let mut progress = Progress::new("states", None);
-        let stopwatch = Stopwatch::start();
-        let result = run(world, |at: ExploreProgress| {
-            progress.at(at.states, &format!("{}: {} deep", world.name, at.depth));
-        });
-        progress.finish();
+    let mut explored = explore_each(&worlds, args.jobs);
+    explored.sort_by_key(|done| done.seed);
+    for (Done { result, spent, .. }, world) in explored.into_iter().zip(worlds) {
         let report = match result {
             Ok(report) => report,
             Err(violation) => return Ok(broken(&violation, args.output.json)),
@@ -37,9 +37,9 @@ pub fn explore(args: &ExploreArgs) -> Result<Ending, Unusable> {
         let known = ExploreReport::golden(world);
         let same = known.as_ref().is_none_or(|known| *known == report);
         if args.output.json {
-            print(&format!("{}\n", to_json(&report, &stopwatch, same)));
+            print(&format!("{}\n", to_json(&report, spent, same)));
         }
-        let seconds = format!("{:.1}", stopwatch.elapsed_ms() as f64 / 1_000.0);
+        let seconds = format!("{:.1}", spent.as_secs_f64());
         let counts = [report.states, report.transitions, report.ends, report.depth].map(grouped);
         rows.add_row([&[world.name.to_owned()], &counts[..], &[seconds]].concat());
         if !same {
@@ -56,6 +56,31 @@ pub fn explore(args: &ExploreArgs) -> Result<Ending, Unusable> {
         print(&format!("{rows}\n"));
     }
     Ok(ending)
+}
+
+/// Explores worlds in parallel, each on one thread, until one breaks an invariant.
+fn explore_each(
+    worlds: &[&'static SmallWorld],
+    jobs: Option<u32>,
+) -> Vec<Done<Result<ExploreReport, ExploreViolation>>> {
+    let progress = Mutex::new((Progress::new("states", None), vec![0; worlds.len()]));
+    let look = |number: u64| {
+        let world = worlds[number as usize];
+        run(world, |at: ExploreProgress| {
+            let (progress, states) = &mut *progress.lock().expect("no holder panics");
+            states[number as usize] = at.states;
+            progress.at(states.iter().sum(), &format!("{}: {} deep", world.name, at.depth));
+        })
+    };
+    let all = SeedsArgs { seeds: worlds.len() as u64, from: 0, jobs };
+    let mut explored = Vec::new();
+    each(&all, None, &AtomicBool::new(false), look, |done| {
+        let clean = done.result.is_ok();
+        explored.push(done);
+        clean
+    });
+    progress.lock().expect("no holder panics").0.finish();
+    explored
 }
 
 fn unknown(name: &str) -> Unusable {
@@ -99,7 +124,7 @@ fn broken(violation: &ExploreViolation, json: bool) -> Ending {
     Ending::of(violation.tag)
 }
 
-fn to_json(report: &ExploreReport, stopwatch: &Stopwatch, same: bool) -> serde_json::Value {
+fn to_json(report: &ExploreReport, spent: Duration, same: bool) -> serde_json::Value {
     json!({
         "world": report.world,
         "passed": true,
@@ -108,6 +133,6 @@ fn to_json(report: &ExploreReport, stopwatch: &Stopwatch, same: bool) -> serde_j
         "ends": report.ends,
         "depth": report.depth,
         "as_known": same,
-        "elapsed_ms": stopwatch.elapsed_ms(),
+        "elapsed_ms": spent.as_millis() as u64,
     })
 }

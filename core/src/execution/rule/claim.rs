@@ -1,5 +1,5 @@
 //! `claim`, `claim_resumed` and `reclaim`: consume a grant and start a lease (`docs/spec.md`, 1 and
-//! 4). They are one rule; each name takes only executions of its kind.
+//! 4). They share one rule; each name accepts only executions in the state that it is for.
 
 use crate::error::Rejection;
 use crate::execution::record::{
@@ -29,11 +29,11 @@ pub struct Claim {
     pub grant_id: GrantId,
     /// The worker that the grant was issued to.
     pub worker: WorkerId,
-    /// The process that claims; any instance of the worker may.
+    /// The process that claims. Any instance of the worker may use the grant.
     pub instance: WorkerInstanceId,
-    /// Chosen by the caller.
+    /// The id of the new lease, chosen by the caller.
     pub lease_id: LeaseId,
-    /// Chosen by the caller, for a new attempt; a resumed one keeps its id.
+    /// The id of a new attempt, chosen by the caller. A resumed attempt keeps its own id.
     pub attempt_id: AttemptId,
     /// How long the lease lasts unless it is renewed, 1 ms to 24 h.
     pub lease_ttl: DurationMs,
@@ -54,17 +54,18 @@ pub struct Claimed {
     pub attempt: Attempt,
     /// The lease.
     pub lease_id: LeaseId,
-    /// The fencing token.
+    /// The fencing epoch of the lease.
     pub lease_epoch: LeaseEpoch,
     /// When the lease ends unless it is renewed.
     pub expires_at: TimestampMs,
-    /// The ttl that it was claimed with.
+    /// The ttl that the claim requested.
     pub lease_ttl: DurationMs,
     /// How it was claimed.
     pub how: ClaimKind,
     /// Retries, reclaims and lives so far.
     pub counts: Counts,
-    /// The suspension that this claim goes on from and what resumed it, if it does.
+    /// The suspension that this claim continues from, and the cause of its end; `None` if the claim
+    /// continues from no suspension.
     pub resumption: Option<Resumption>,
 }
 
@@ -106,7 +107,7 @@ pub fn claim(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling<C
     take(current, command, Accepts::New, now)
 }
 
-/// Goes on with the same attempt, index and id, under a new epoch.
+/// Continues the interrupted attempt, with the same index and id, under a new epoch.
 ///
 /// # Errors
 ///
@@ -116,7 +117,7 @@ pub fn claim_resumed(current: &Execution, command: &Claim, now: TimestampMs) -> 
     take(current, command, Accepts::Resumed, now)
 }
 
-/// Starts a new attempt or goes on with the interrupted one, whichever the grant was issued for.
+/// Starts a new attempt or continues the interrupted one; the state of the execution decides which.
 ///
 /// # Errors
 ///
@@ -125,8 +126,8 @@ pub fn claim_granted(current: &Execution, command: &Claim, now: TimestampMs) -> 
     take(current, command, Accepts::NewOrResumed, now)
 }
 
-/// Takes over from an owner that lost its lease: its attempt ends interrupted and a new one starts.
-/// Retries are not consumed. \[INV-TIME-1\]
+/// Takes over from a worker that lost its lease: the attempt of that worker ends as interrupted,
+/// and a new attempt starts. A reclaim consumes no retry. \[INV-TIME-1\]
 ///
 /// # Errors
 ///
@@ -136,7 +137,7 @@ pub fn reclaim(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling
     take(current, command, Accepts::Lost, now)
 }
 
-/// The executions that a claim takes.
+/// The executions that a claim accepts, by the attempt that would run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Accepts {
     New,
@@ -145,7 +146,7 @@ enum Accepts {
     Lost,
 }
 
-/// How an execution goes on under the new lease.
+/// The attempt that runs under the new lease.
 enum NextRun<'e> {
     New(AttemptKind),
     Resumed(Attempt, Interruption),
@@ -194,7 +195,8 @@ fn take(
     Ok(start_lease(next, command, attempt, how, grant, now).within(holds).into())
 }
 
-/// The lease of this id, if it was given before. \[INV-IDENTITY-1\]
+/// The outcome of this claim, if it was applied before: the present lease has its lease id.
+/// \[INV-IDENTITY-1\]
 pub(super) fn repeated(current: &Execution, command: &Claim) -> Option<Claimed> {
     match &current.phase {
         Phase::Active(active) if active.lease.id == command.lease_id => {
@@ -204,13 +206,14 @@ pub(super) fn repeated(current: &Execution, command: &Claim) -> Option<Claimed> 
     }
 }
 
-/// The grant of this id for this worker. \[INV-GRANT-1\]
+/// The grant that the command names, if the execution has it and it is for this worker.
+/// \[INV-GRANT-1\]
 fn admission<'e>(current: &'e Execution, command: &Claim) -> Result<&'e Grant, Rejection> {
     let fits = |grant: &&Grant| grant.id == command.grant_id && grant.worker == command.worker;
     current.grant().filter(fits).ok_or(Rejection::InvalidClaimGrant)
 }
 
-/// How the execution goes on, if the claim takes executions of its kind.
+/// The attempt that would run, if the claim accepts an execution in this state.
 fn next_run(current: &Execution, accepts: Accepts) -> Result<NextRun<'_>, Rejection> {
     let runnable = match &current.phase {
         Phase::Runnable(runnable) if accepts != Accepts::Lost => runnable,
@@ -234,7 +237,8 @@ fn next_run(current: &Execution, accepts: Accepts) -> Result<NextRun<'_>, Reject
     }
 }
 
-/// Refuses an execution that is held back or owned although a grant is issued.
+/// Refuses an execution that is not eligible now or has a live lease, although it has a grant; also
+/// one whose deadline has passed.
 fn check_leaseable(current: &Execution, now: TimestampMs) -> Result<(), Rejection> {
     let free = match &current.phase {
         Phase::Active(active) => !active.is_leased(now),
@@ -246,7 +250,8 @@ fn check_leaseable(current: &Execution, now: TimestampMs) -> Result<(), Rejectio
     Err(Rejection::ExecutionNotLeaseable { lifecycle_phase: current.phase.word() })
 }
 
-/// The next new attempt. Its index follows the last one without a gap. \[INV-EPOCH-1\]
+/// Creates a new attempt. Its index follows that of the last attempt without a gap.
+/// \[INV-EPOCH-1\]
 fn new_attempt(
     execution: &mut Execution,
     command: &Claim,

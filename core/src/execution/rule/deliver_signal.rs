@@ -18,7 +18,7 @@ use super::guard::deadline_passed;
 use super::resume::{past_timeout, resume_now, waits_until};
 use super::tally;
 
-/// The most signals that one execution takes, over all its waitpoints and lives.
+/// The maximum number of signals that one execution accepts, over all its waitpoints and lives.
 pub const MAX_SIGNALS: u32 = 10_000;
 /// The largest payload of a signal: 256 KiB.
 pub const MAX_SIGNAL_PAYLOAD: usize = 256 << 10;
@@ -32,7 +32,8 @@ pub struct DeliverSignal {
     pub waitpoint_id: WaitpointId,
     /// The token of the waitpoint: proof that the caller may signal it.
     pub token: WaitpointToken,
-    /// Chosen by the caller, or derived from an idempotency key; a separate one for each waitpoint.
+    /// The id of the signal: chosen by the caller, or derived from an idempotency key. Signals to
+    /// different waitpoints need different ids.
     pub signal_id: SignalId,
     /// Its name.
     pub name: SignalName,
@@ -42,19 +43,21 @@ pub struct DeliverSignal {
     /// The payload that the worker gets, at most 256 KiB.
     #[serde(default)]
     pub payload: Option<Arc<[u8]>>,
-    /// Drawn once for this call.
+    /// A nonce that is drawn once for this call. It distinguishes a repeat of this call from
+    /// another call with the same id.
     #[serde(skip)]
     pub creator: Nonce,
 }
 
-/// Takes a signal, once. The token is checked first, so that a refusal reveals nothing to a caller
-/// without a token. \[INV-SIGNAL-1\] \[INV-TOKEN-1\]
+/// Accepts a signal, once. The rule checks the token first, so that a refusal reveals nothing to a
+/// caller without a valid token. \[INV-SIGNAL-1\] \[INV-TOKEN-1\]
 ///
 /// # Errors
 ///
-/// `InvalidToken`, also for an execution or a waitpoint that does not exist; then
-/// `InvalidInput` for the id of a signal to another waitpoint, `PayloadTooLarge`,
-/// `WaitpointClosed`, `SignalLimitExceeded`. `Unread` if the operation has to read first.
+/// In this order: `InvalidToken`, also if the execution or the waitpoint does not exist;
+/// `InvalidInput` if a signal to another waitpoint has this id; `PayloadTooLarge`;
+/// `WaitpointClosed`; `SignalLimitExceeded`. `Unread` if the operation has to read more facts
+/// first.
 pub fn deliver_signal(
     facts: &Facts<'_>,
     command: &DeliverSignal,
@@ -63,9 +66,9 @@ pub fn deliver_signal(
     let good_until = check_token(facts, command, now)?;
     match facts.signal {
         None => return Err(Rejection::Unread { what: Missing::Signal }),
-        // The token of one waitpoint does not allow to name the signal of another.
+        // The token of one waitpoint gives no right to the id of a signal to another waitpoint.
         Some(FoundSignal::Taken(first)) if first.waitpoint_id != command.waitpoint_id => {
-            let problem = "is that of a signal to another waitpoint".to_owned();
+            let problem = "belongs to a signal to another waitpoint: choose another id".to_owned();
             return Err(Rejection::InvalidInput { field: "signal_id", problem });
         }
         Some(FoundSignal::Taken(first)) => {
@@ -110,7 +113,7 @@ pub fn deliver_signal(
     Ok(decision.into())
 }
 
-/// Checks the token and returns until when it is good.
+/// Checks the token, and returns the time from which it is no longer valid.
 fn check_token(
     facts: &Facts<'_>,
     command: &DeliverSignal,
@@ -131,7 +134,8 @@ fn check_token(
     ring.verify(&command.token, subject, now)
 }
 
-/// The outcome of the signal of this id when it was taken. \[INV-IDENTITY-1\]
+/// The outcome for a signal id that was accepted before: the first outcome if this is the same
+/// call, otherwise `Duplicate`. \[INV-IDENTITY-1\]
 fn repeated(first: &SignalRecord, command: &DeliverSignal) -> SignalOutcome {
     if first.creator == command.creator {
         return first.effect.into();
@@ -139,14 +143,16 @@ fn repeated(first: &SignalRecord, command: &DeliverSignal) -> SignalOutcome {
     SignalOutcome::Duplicate { existing_signal_id: first.id }
 }
 
-/// How long a waitpoint takes signals unless a command closes it: to its expiry and the deadline.
+/// The window in which a waitpoint accepts signals unless a command closes it: until its expiry and
+/// the execution's deadline.
 fn takes_until(current: &Execution, id: WaitpointId) -> Window {
     let mut open = current.waiting.iter().flat_map(|waiting| &waiting.open);
     let own = open.find(|open| open.id == id).and_then(|open| open.expires_at());
     own.into_iter().chain(current.deadline).map(Window::until).fold(Window::ALWAYS, Window::and)
 }
 
-/// Takes the signal into the execution: counts it, and resumes if it was the last one needed.
+/// Adds the signal to the execution: counts it, and resumes the execution if this satisfies the
+/// condition of its suspension.
 fn take(
     next: &mut Execution,
     command: &DeliverSignal,

@@ -23,8 +23,8 @@ use super::facts::ReadFacts;
 /// Carries one command to its execution, and reads the facts that it needs.
 ///
 /// A rejection or a recognised repeat is final only when it was decided on the record and the time
-/// of one and the same reply; decided on less, it triggers a read and a second decision. After an
-/// ambiguous failure the operation reads and decides again, and recognises its own work.
+/// of one and the same reply. If it was decided on less, the operation reads and decides again. It
+/// does the same after an ambiguous failure, and then recognises its own commit as a repeat.
 /// \[INV-IDENTITY-1\]
 #[derive(Clone, Debug)]
 pub struct CarryCommand<C: Decide> {
@@ -36,21 +36,21 @@ pub struct CarryCommand<C: Decide> {
     doubt: Doubt,
     first_sent: Option<TimestampMs>,
     first_seen: Option<FirstSeen>,
-    /// The facts besides the record, for a command that needs any.
+    /// The facts besides the record; `None` if the command needs none.
     facts: Option<Box<ReadFacts>>,
 }
 
 /// The state of a record that an operation knows before its first step.
 #[derive(Clone, Debug, Default)]
 pub enum Known {
-    /// Nothing: it reads first.
+    /// Nothing: the operation reads the record first.
     #[default]
     Nothing,
     /// Probably there is no record.
     Absent,
-    /// The record was this one some time ago.
+    /// The record as it was some time ago.
     Stale(Loaded),
-    /// The record was this one at this time, in a reply that was just received.
+    /// The record and the store's time, from a reply that was just received.
     Fresh(Loaded, TimestampMs),
 }
 
@@ -59,11 +59,11 @@ pub enum Known {
 pub struct Committed<T> {
     /// The outcome of the rule.
     pub outcome: T,
-    /// Whether it was recognised as applied before.
+    /// Whether the command was recognised as a repeat.
     pub repeat: bool,
     /// The values that the command fetches, in order.
     pub values: Vec<Fetched>,
-    /// The store's clock when it answered.
+    /// The store's time in the reply that the outcome is from.
     pub at: TimestampMs,
     /// The host's clock when the command was first sent: the earliest instant at which it can have
     /// been applied.
@@ -99,9 +99,9 @@ struct Basis {
     signal: Option<FoundSignal>,
     /// The store's clock.
     at: TimestampMs,
-    /// Whether all of it is of one reply.
+    /// Whether the record, the signal and the time are from one reply.
     fresh: bool,
-    /// The values that the command fetches, if they are of the same reply.
+    /// The values that the command fetches, if they are from the same reply.
     values: Option<Vec<Fetched>>,
 }
 
@@ -151,13 +151,13 @@ impl<C: Decide> CarryCommand<C> {
         let (signal, values) = (None, None);
         let stale = |record| Basis { record, signal, at: now.store, fresh: false, values };
         match std::mem::take(&mut self.known) {
-            // A signal's record is decided on only in the reply that has it.
+            // The signal's record must be from the reply that the decision is made on.
             _ if self.spec.needs.signal.is_some() => self.read(),
             Known::Nothing => self.read(),
             Known::Absent => self.decide(stale(None), now),
             Known::Stale(loaded) => self.decide(stale(Some(loaded)), now),
             Known::Fresh(loaded, at) => {
-                // The values were not read with it: a repeat has to read them.
+                // The values were not read with this record, so a repeat reads again for them.
                 let values = self.no_values();
                 let record = Some(loaded);
                 self.decide(Basis { record, signal: None, at, fresh: true, values }, now)
@@ -165,7 +165,7 @@ impl<C: Decide> CarryCommand<C> {
         }
     }
 
-    /// The values of a command that fetches none.
+    /// No values, if the command fetches none; otherwise `None`.
     fn no_values(&self) -> Option<Vec<Fetched>> {
         self.spec.fetches.is_empty().then(Vec::new)
     }
@@ -214,7 +214,7 @@ impl<C: Decide> CarryCommand<C> {
             (Ok(Verdict::Apply(_)), _)
                 if fresh && self.may_be_applied_twice(&basis.record, now) =>
             {
-                Step::fail(self.moved_on("it would be applied a second time", now))
+                Step::fail(self.moved_on("the command might be applied a second time", now))
             }
             (Ok(Verdict::Apply(decision)), _) => self.commit(decision, basis.record, at, now),
         }
@@ -246,8 +246,8 @@ impl<C: Decide> CarryCommand<C> {
         Step::Send(Request::Commit(Commit { partition: id.partition(), units: vec![unit] }))
     }
 
-    /// Decides on records as the store returned them: the execution's, and after it the signal's if
-    /// the command names one.
+    /// Decides on records that the store returned: first the execution's, then the signal's if the
+    /// command names a signal.
     fn decide_on(
         &mut self,
         records: Vec<Option<Stored>>,
@@ -298,7 +298,7 @@ impl<C: Decide> CarryCommand<C> {
         }
     }
 
-    /// Goes on after the store's answer to a commit.
+    /// Handles the store's reply to a commit.
     fn on_commit(
         &mut self,
         reply: UnitReply,
@@ -334,7 +334,7 @@ impl<C: Decide> CarryCommand<C> {
         }
     }
 
-    /// Reads the facts that the rule asks for, or ends with the rejection.
+    /// Handles a rejection: reads the facts that the rule asked for, or ends with the rejection.
     fn rejected(
         &mut self,
         rejection: Rejection,
@@ -343,15 +343,16 @@ impl<C: Decide> CarryCommand<C> {
         now: HostTime,
     ) -> Step<Output<C::Outcome>> {
         let is_certain = self.is_certain(current.as_ref(), at, now);
-        // After the missing facts were read, the operation goes on from this record, unless a
-        // commit may be applied: then the record has to be read again.
+        // Once the missing facts are read, the operation decides on this record. If an earlier
+        // commit is in doubt, it reads the record again instead.
         let known = current.filter(|_| self.doubt.is_empty());
         self.known = known.map_or(Known::Nothing, Known::Stale);
         let is_doubtful = self.facts.as_ref().is_some_and(|facts| facts.is_doubtful());
         let missing = match &rejection {
             Rejection::Unread { what } => Some(*what),
             _ if !is_certain => return Step::fail(self.moved_on(&rejection.to_string(), now)),
-            // A token that was just signed is not refused by secrets that were read before.
+            // The secrets may be older than the token, so they are read again before the token is
+            // refused.
             Rejection::InvalidToken if is_doubtful => Some(Missing::Secrets),
             _ => None,
         };
@@ -363,9 +364,9 @@ impl<C: Decide> CarryCommand<C> {
         }
     }
 
-    /// Whether nothing can overturn a rejection. After an ambiguous send that is so only if the
-    /// record shows that the lost commit did not apply, and never will: it may still arrive while
-    /// its window is open.
+    /// Whether a rejection is final. After an ambiguous send it is final only if the record shows
+    /// that the lost commit was not applied, and that it cannot be applied later. (A lost commit
+    /// may still arrive while its window is open.)
     fn is_certain(&self, current: Option<&Loaded>, at: TimestampMs, now: HostTime) -> bool {
         let evidence = self.evidence(current);
         self.doubt.unanswered_are_disproved(&evidence)
@@ -373,8 +374,8 @@ impl<C: Decide> CarryCommand<C> {
             && !self.may_be_removed(now)
     }
 
-    /// Whether a command that could be applied now may be applied already, by a commit of which
-    /// nothing is left in the record. \[INV-IDENTITY-1\]
+    /// Whether a command that the rule would apply may have been applied already, by an earlier
+    /// commit of which the record shows no trace. \[INV-IDENTITY-1\]
     fn may_be_applied_twice(&self, current: &Option<Loaded>, now: HostTime) -> bool {
         let current = current.as_ref();
         let evidence = self.evidence(current);
@@ -382,7 +383,7 @@ impl<C: Decide> CarryCommand<C> {
             || self.may_be_forgotten(current) && !self.doubt.is_disproved(&evidence)
     }
 
-    /// The evidence that a record gives of the commits of this operation.
+    /// The evidence in a record about the commits of this operation.
     fn evidence(&self, current: Option<&Loaded>) -> Evidence {
         Evidence {
             version: current.map_or(Version::ABSENT, |loaded| loaded.version),
@@ -390,10 +391,11 @@ impl<C: Decide> CarryCommand<C> {
         }
     }
 
-    /// Whether the record may have forgotten the command while the same execution goes on: a grant
-    /// when it ends or is consumed, a lease when it is given back, a suspension when another one
-    /// follows, an operator's call when enough others follow. That the command could be applied
-    /// then does not show that it never was. \[INV-IDENTITY-1\]
+    /// Whether the record may have forgotten the command although it is still the same execution.
+    /// The record forgets a grant when the grant ends or is consumed, a lease when it is given
+    /// back, a suspension when another one follows, and an operator's call when enough others
+    /// follow. After that the rule would apply the command again, which does not show that it was
+    /// never applied. \[INV-IDENTITY-1\]
     fn may_be_forgotten(&self, current: Option<&Loaded>) -> bool {
         match self.spec.identity {
             IdentityKind::Grant | IdentityKind::Lease | IdentityKind::Suspension => true,
@@ -409,9 +411,9 @@ impl<C: Decide> CarryCommand<C> {
         }
     }
 
-    /// Whether a lost commit may have created an execution that has ended and was removed since.
-    /// Then creating it again would run it a second time, and a record that exists may be that of
-    /// another submission, which says nothing about this one. \[INV-IDENTITY-1\]
+    /// Whether a lost commit may have created an execution that has since ended and been removed.
+    /// If so, creating the execution again would run it a second time, and an existing record may
+    /// belong to another submission and then shows nothing about this one. \[INV-IDENTITY-1\]
     fn may_be_removed(&self, now: HostTime) -> bool {
         let passed = self.first_sent.map(|sent| now.local.since(sent));
         let bound = self.spec.resend_within;
@@ -420,15 +422,15 @@ impl<C: Decide> CarryCommand<C> {
             && !planted!(ResendBoundForgotten)
     }
 
-    /// The error of a command that may or may not be applied.
+    /// The error of a command that may or may not have been applied.
     fn moved_on(&self, why: &str, now: HostTime) -> EngineError {
         let (op, elapsed) = (self.spec.name, self.patience.elapsed(now));
         EngineError::Timeout { op, elapsed, applied: Applied::Unknown }
-            .context(format!("a reply was lost and the record has moved on since ({why})"))
+            .context(format!("a reply was lost and the record may have changed since ({why})"))
     }
 }
 
-/// A signal's record as the store returned it.
+/// Decodes a signal's record that the store returned.
 fn found_signal(stored: Option<Stored>, codec: &Codec) -> Result<FoundSignal, EngineError> {
     Ok(match stored {
         None => FoundSignal::Absent,

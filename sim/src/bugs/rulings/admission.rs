@@ -65,7 +65,7 @@ pub fn grant_for_anybody(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     ruled
 }
 
-/// A claim is not recognised when it comes again.
+/// A repeated claim is not recognised.
 pub fn claim_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let claims = matches!(asked.command, AnyCommand::Offer(_))
         || claim(&mut asked.command.clone()).is_some();
@@ -140,7 +140,7 @@ pub fn claim_window_forgotten(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     ruled
 }
 
-/// A lease lasts longer than its execution may.
+/// A lease ends after the deadline or the attempt timeout.
 pub fn lease_outlives_deadline(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     let renews = matches!(asked.command, AnyCommand::Renew(_));
     if new_lease(asked, &mut ruled).is_none() && !renews {
@@ -173,7 +173,7 @@ pub fn resumption_kept(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     ruled
 }
 
-/// A grant is good at the instant at which it ends.
+/// A grant is still valid at the instant at which it ends.
 pub fn grant_good_at_its_end(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let (Some(record), Some(_)) = (asked.facts.record, claim(&mut asked.command.clone())) else {
         return ruled;
@@ -212,7 +212,7 @@ pub fn reclaim_window_forgotten(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     ruled
 }
 
-/// An execution is reclaimed once more than it may be.
+/// An execution is reclaimed once more than its limit allows.
 pub fn reclaim_limit_ignored(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let grants = matches!(
         asked.command,

@@ -6,7 +6,7 @@ use ff_core::id::Nonce;
 
 use super::{Ruled, instead, is_repeat, on};
 
-/// A submission is not recognised when it comes again.
+/// A repeated submission is not recognised.
 pub fn repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let (AnyCommand::Create(create), Some(record), true) =
         (asked.command, asked.facts.record, is_repeat(&ruled))

@@ -10,7 +10,7 @@ use ff_core::time::{DurationMs, Window};
 
 use super::{Ruled, decision, fence, instead, is_repeat, next, on};
 
-/// A completion is not recognised when it comes again.
+/// A repeated completion is not recognised.
 pub fn completion_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     match (asked.command, asked.facts.record) {
         (AnyCommand::Complete(_), Some(record)) if is_repeat(&ruled) => {
@@ -39,7 +39,7 @@ pub fn end_told_twice(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     ruled
 }
 
-/// An empty result is taken for none.
+/// An empty result is stored as no result.
 pub fn result_dropped(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     if let (AnyCommand::Complete(_), Some(decision)) = (asked.command, decision(&mut ruled)) {
         decision.values.retain(|effect| {
@@ -83,7 +83,7 @@ pub fn retry_counted_twice(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     ruled
 }
 
-/// After a failure the failed attempt goes on.
+/// A retry continues the failed attempt.
 pub fn failed_attempt_resumed(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     let attempt = asked.facts.record.and_then(|record| record.attempt().copied());
     if let (Some(attempt), Some(next)) = (attempt, next(&mut ruled))
@@ -116,7 +116,7 @@ pub fn signals_lost_with_give_back(asked: Asked<'_>, mut ruled: Ruled) -> Ruled 
     ruled
 }
 
-/// A revoked lease is good until it expires.
+/// A revoked lease stays valid until it expires.
 pub fn revocation_ignored(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let refused = Err(&Rejection::LeaseRevoked) == ruled.as_ref()
         || Err(&Rejection::StaleOwnerCannotAppend) == ruled.as_ref();
@@ -183,7 +183,7 @@ pub fn stale_owner_appends(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     instead(asked, &append.into())
 }
 
-/// A frame is not recognised when it comes again.
+/// A repeated frame is not recognised.
 pub fn frame_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let (AnyCommand::AppendFrame(_), Some(record), true) =
         (asked.command, asked.facts.record, is_repeat(&ruled))
@@ -196,7 +196,7 @@ pub fn frame_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     on(asked, &other)
 }
 
-/// A lease is good for its holder at the instant at which it ends.
+/// A lease is still valid for its holder at the instant at which it ends.
 pub fn lease_good_at_its_end(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let of_holder = fence(&mut asked.command.clone()).is_some();
     let (Some(record), true) = (asked.facts.record, of_holder) else { return ruled };

@@ -5,7 +5,7 @@ use ff_core::execution::{AnyCommand, Asked, Facts, FirstSeen};
 
 use super::{Ruled, call, decision, instead, is_repeat, next, on, with};
 
-/// An operator's call is not recognised when it comes again.
+/// A repeated call of an operator is not recognised.
 pub fn repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let mut command = asked.command.clone();
     let (Some(call), Some(record), true) =
@@ -20,7 +20,7 @@ pub fn repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     on(asked, &record)
 }
 
-/// An operator's call is applied to another life than it was meant for.
+/// An operator's call is applied to another life than the one that it saw first.
 pub fn life_not_checked(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     match (asked.facts.first_seen, &ruled) {
         (Some(seen), Err(Rejection::Superseded { current, .. })) => {
@@ -48,7 +48,7 @@ pub fn later_suspension_resumed(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     }
 }
 
-/// A replay keeps the deadline of the life before.
+/// A replay keeps the deadline of the previous life.
 pub fn replay_keeps_deadline(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     if let (AnyCommand::Replay(_), Some(record), Some(next)) =
         (asked.command, asked.facts.record, next(&mut ruled))
@@ -58,7 +58,7 @@ pub fn replay_keeps_deadline(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     ruled
 }
 
-/// A replay keeps the result of the life before.
+/// A replay keeps the result of the previous life.
 pub fn replay_keeps_result(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     if let (AnyCommand::Replay(_), Some(decision)) = (asked.command, decision(&mut ruled)) {
         decision.values.clear();

@@ -15,7 +15,7 @@ fn applied(ruled: &Ruled) -> &[DueKind] {
     }
 }
 
-/// Of two timers that are due, only the first is applied.
+/// If two timers are due, only the first is applied.
 pub fn first_due_only(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let first = asked.facts.record.and_then(next_due);
     let (AnyCommand::OnDue(_), Some((at, _)), true) =
@@ -78,7 +78,7 @@ pub fn retention_from_creation(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     ruled
 }
 
-/// A delay is over a second before its time.
+/// A delay ends one second early.
 pub fn delay_ended_early(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     let delay = |phase: &Phase| match phase {
         Phase::Runnable(runnable) => runnable.not_before.map(|delay| delay.until),

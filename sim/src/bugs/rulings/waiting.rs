@@ -69,7 +69,7 @@ pub fn one_part_satisfies_all(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     }
 }
 
-/// A signal is not recognised when it comes again.
+/// A repeated signal is not recognised.
 pub fn signal_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     match asked.command {
         AnyCommand::DeliverSignal(_) if is_repeat(&ruled) => {
@@ -79,7 +79,7 @@ pub fn signal_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     }
 }
 
-/// A signal that comes after the resumption is added to it.
+/// A signal that arrives after the resumption is added to the resumption.
 pub fn resumed_twice(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     let before = asked.facts.record.and_then(|record| record.waiting.as_ref()?.resumption.as_ref());
     if let (AnyCommand::DeliverSignal(signal), Some(before)) = (asked.command, before)
@@ -106,7 +106,7 @@ pub fn timeout_and_signal_both_win(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     ruled
 }
 
-/// After a timeout the worker gets the signals that had counted.
+/// After a timeout the worker gets the signals that were counted before it.
 pub fn signals_left_after_timeout(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     let mut counted: Vec<SignalId> = Vec::new();
     let suspension = asked.facts.record.and_then(|record| record.suspension());
@@ -147,7 +147,7 @@ pub fn suspension_id_ignored(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     if is_repeat(&again) { again } else { ruled }
 }
 
-/// A suspension does not look at the signals that were buffered for it.
+/// A suspension ignores the signals that were buffered for it.
 pub fn buffered_signals_forgotten(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let AnyCommand::Suspend(_) = asked.command else { return ruled };
     let none = BufferedSignals { through: u32::MAX, signals: Vec::new() };
