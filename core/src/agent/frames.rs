@@ -24,6 +24,11 @@ impl FrameWriter {
         Self { next: appended + 1, in_doubt: None, waiting: None, renumbered: false }
     }
 
+    /// The frame that was sent and that the store has not decided on.
+    pub const fn in_doubt(&self) -> Option<&Frame> {
+        self.in_doubt.as_ref()
+    }
+
     /// The sequence of the next frame, if the one in doubt is appended.
     pub fn next_sequence(&self) -> u64 {
         self.in_doubt.as_ref().map_or(self.next, |frame| frame.sequence + 1)
