@@ -56,7 +56,7 @@ pub struct DueReport {
     pub next_due: Option<TimestampMs>,
 }
 
-const OP: &str = "tick";
+const OP: &str = "apply_due";
 
 impl ApplyDue {
     /// A round over all partitions.

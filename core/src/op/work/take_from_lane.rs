@@ -72,7 +72,7 @@ pub struct TakenFromLane<T: Taker> {
     pub failed: Vec<EngineError>,
 }
 
-const OP: &str = "draw";
+const OP: &str = "take_from_lane";
 
 impl<T: Taker> TakeFromLane<T> {
     /// Takes at most `count` entries.

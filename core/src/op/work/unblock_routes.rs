@@ -53,7 +53,7 @@ enum Doing {
     Unblocking(FetchedEntries<Unblock>, Partition, Option<ScanPosition>),
 }
 
-const OP: &str = "sweep";
+const OP: &str = "unblock_routes";
 
 impl UnblockRoutes {
     /// A look over all partitions for this worker.
