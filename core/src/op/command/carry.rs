@@ -238,8 +238,8 @@ impl<C: Decide> CarryCommand<C> {
         };
         let CommitUnit { unit, outcome, after } =
             commit_unit(&id, current.as_ref(), decision, stamp, self.spec.fetches);
-        let Evidence { version: expected, mark } = self.evidence(current.as_ref());
-        let sent = SentCommit { expected, nonce, until: unit.window.not_after, mark };
+        let Evidence { version: expected, fingerprint } = self.evidence(current.as_ref());
+        let sent = SentCommit { expected, nonce, until: unit.window.not_after, fingerprint };
         self.pending = Pending::Commit(CommitInFlight { outcome, sent, after });
         self.first_sent.get_or_insert(now.local);
         self.known = current.map_or(Known::Absent, Known::Stale);
@@ -387,7 +387,8 @@ impl<C: Decide> CarryCommand<C> {
     fn evidence(&self, current: Option<&Loaded>) -> Evidence {
         Evidence {
             version: current.map_or(Version::ABSENT, |loaded| loaded.version),
-            mark: current.and_then(|loaded| self.spec.identity.mark(&loaded.execution)),
+            fingerprint: current
+                .and_then(|loaded| self.spec.identity.fingerprint(&loaded.execution)),
         }
     }
 
