@@ -130,19 +130,8 @@ impl<C: Decide> CarryCommand<C> {
     fn start(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
         self.patience.begin(now);
         match &mut self.facts {
-            Some(facts) => facts.begin(now).then(|read| self.facts_were_read(read, now)),
+            Some(facts) => facts.begin(now).then_ok(|()| self.go_on(now)),
             None => self.go_on(now),
-        }
-    }
-
-    fn facts_were_read(
-        &mut self,
-        read: Result<(), EngineError>,
-        now: HostTime,
-    ) -> Step<Output<C::Outcome>> {
-        match read {
-            Ok(()) => self.go_on(now),
-            Err(error) => Step::fail(error),
         }
     }
 
@@ -357,9 +346,7 @@ impl<C: Decide> CarryCommand<C> {
             _ => None,
         };
         match (missing, &mut self.facts) {
-            (Some(what), Some(facts)) => {
-                facts.read(what, at, now).then(|read| self.facts_were_read(read, now))
-            }
+            (Some(what), Some(facts)) => facts.read(what, at, now).then_ok(|()| self.go_on(now)),
             _ => Step::fail(rejection),
         }
     }
@@ -452,7 +439,7 @@ impl<C: Decide> Operation for CarryCommand<C> {
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         if let Some(facts) = self.facts.as_mut().filter(|facts| facts.is_reading()) {
             let read = facts.resume(event, self.doubt.applied(), now);
-            return read.then(|read| self.facts_were_read(read, now));
+            return read.then_ok(|()| self.go_on(now));
         }
         match event {
             Event::Start => self.start(now),
