@@ -8,11 +8,11 @@ use ff_core::condition::{CountKind, TimeoutBehaviour};
 use ff_core::entropy::Entropy;
 use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{
-    DeliverSignal, DueKind, EventKind, Offered, Purpose, SignalEffect, SignalOutcome, Suspend,
-    SuspendOutcome,
+    AnyCommand, AnyOutcome, DeliverSignal, DueKind, EventKind, Offered, Purpose, SignalEffect,
+    SignalOutcome, Suspend, SuspendOutcome,
 };
 use ff_core::id::{AttemptIndex, Nonce};
-use ff_core::op::{ApplyDue, CarryCommand, Known, Patience, ReadSignals};
+use ff_core::op::{ApplyDue, Batch, CarryCommand, Known, Patience, ReadSignals};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::policy::{Backoff, ExecutionPolicy};
 use ff_core::score::Score;
@@ -178,6 +178,33 @@ fn a_signal_that_comes_while_others_are_heard_is_not_missed() {
     let command = suspend_on(fence, 1, named("b", "last"), &[9]);
     let done = world.carry(&context, command).expect("it is answered");
     assert!(matches!(done.outcome, SuspendOutcome::AlreadySatisfied { .. }), "{done:?}");
+}
+
+/// In a batch, the secrets and signals that a command needs are read by separate calls.
+#[test]
+fn a_batch_carries_commands_that_need_secrets_and_signals() {
+    let (mut world, context) = (Scripted::new(), Scripted::context());
+    let (fence, waitpoint) = with_waitpoint(&mut world, &context);
+    world.carry(&context, deliver(9, &waitpoint.token, 1, "go")).expect("taken");
+    let commands: [AnyCommand; 3] = [
+        pending(fence, 10, "c").into(),
+        pending(fence, 11, "d").into(),
+        suspend_on(fence, 1, named("b", "go"), &[9]).into(),
+    ];
+    let carry = |command| CarryCommand::new(command, Scripted::patience(10_000));
+    let operations = commands.into_iter().map(carry).collect();
+    let results = world.drive(Batch::new(execution_id().partition(), operations));
+    let outcomes: Vec<_> =
+        results.into_iter().map(|result| result.expect("a success").outcome).collect();
+    let [
+        AnyOutcome::CreatePendingWaitpoint(_),
+        AnyOutcome::CreatePendingWaitpoint(_),
+        AnyOutcome::Suspend(SuspendOutcome::AlreadySatisfied { .. }),
+    ] = &outcomes[..]
+    else {
+        panic!("{outcomes:?}")
+    };
+    assert_eq!(world.count(EventKind::WaitpointCreated), 3);
 }
 
 /// The two ways in which a reply is lost: immediately, and so late that the secrets are too old.
