@@ -26,8 +26,6 @@ pub struct Carried {
 impl Carried {
     /// A store with the secret of the steps, to which this submission was sent.
     pub fn new(submission: Submission) -> Self {
-        if let Ok(bug) = std::env::var("FF_BUG") {
-            ff_sim::bugs::select(bug.parse().ok());
         let mut world = Scripted::new();
         let (kid, secret) = known_secret();
         world.script.grace = Some(DurationMs::ZERO);
