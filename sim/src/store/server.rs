@@ -26,9 +26,8 @@ use crate::report::coverage::{CommandKind, Coverage, Effect};
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, StoreKind, ensure};
 
-use super::backing::Backing;
+use super::backing::{Backing, Behind};
 use super::condition::Condition;
-use super::failover::Behind;
 
 /// The store, the model of its contents, and counts.
 #[derive(Debug)]
