@@ -2,8 +2,8 @@
 
 use ff_core::error::Rejection;
 use ff_core::execution::{
-    AnyOutcome, AttemptEnd, AttemptKind, ClaimKind, DueKind, EventKind, Fail, FailOutcome,
-    LeaseFate, NextAttempt, Offered, Outcome, Phase, ReclaimGranted, Situation,
+    Admit, Admitted, AnyOutcome, AttemptEnd, AttemptKind, ClaimKind, DueKind, EventKind, Fail,
+    FailOutcome, LeaseFate, NextAttempt, Offered, Outcome, Phase, ReclaimGranted, Situation,
 };
 use ff_core::id::{AttemptIndex, LeaseEpoch};
 use ff_core::policy::{Backoff, ReclaimMode};
@@ -195,6 +195,18 @@ fn what_is_reclaimed_on_request_is_never_offered() {
     assert_eq!(bench.apply(offer(2), START), Ok(Answer::Kept(AnyOutcome::Offer(given_back))));
     bench.applied(reclaim_grant(2), START);
     bench.applied(take_over(2), START);
+}
+
+#[test]
+fn an_admission_is_recognised_while_the_lease_of_its_grant_lasts() {
+    for mode in [ReclaimMode::Automatic, ReclaimMode::OnRequest] {
+        let submission = Submission::new().policy(|policy| policy.reclaim_mode = mode);
+        let mut bench = Bench::new(submission);
+        bench.applied(Admit(grant(1)), START);
+        bench.applied(take_new(1), START);
+        let again = bench.repeated(Admit(grant(1)), START + 1);
+        assert!(matches!(again, AnyOutcome::Admit(Admitted::ReclaimGranted(_))), "{again:?}");
+    }
 }
 
 #[test]

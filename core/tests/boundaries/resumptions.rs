@@ -14,8 +14,7 @@ use ff_core::time::TimestampMs;
 
 use super::due;
 use crate::common::suspending::{
-    BEHAVIOURS, Reads, any_at, pending, resume, signal_id, suspend, suspend_on, suspension_id,
-    timeout,
+    Reads, any_at, pending, resume, signal_id, suspend, suspend_on, suspension_id, timeout,
 };
 use crate::common::{
     Bench, LEASE, START, Submission, at, call, call_for, cancel, complete, delay, fail, ms, offer,
@@ -57,7 +56,7 @@ fn by(by: ResumedBy, signals: &[u64]) -> Resumption {
 
 #[test]
 fn a_suspension_lasts_until_the_last_millisecond_of_its_timeout() {
-    for behaviour in BEHAVIOURS {
+    for behaviour in TimeoutBehaviour::ALL {
         let mut bench = waiting(behaviour);
         assert_eq!(next_due(bench.record()), Some((at(OVER), DueKind::SuspensionTimeout)));
         assert_eq!(bench.situation(OVER - 1), Situation::Suspended);
@@ -68,7 +67,7 @@ fn a_suspension_lasts_until_the_last_millisecond_of_its_timeout() {
 
 #[test]
 fn a_decision_on_a_signal_holds_no_longer_than_the_suspension() {
-    for behaviour in BEHAVIOURS {
+    for behaviour in TimeoutBehaviour::ALL {
         let bench = waiting(behaviour);
         let decision = bench.decision(bench.signal(100, 1, "x"), OVER - 1);
         assert_eq!(decision.window.not_after, at(OVER), "{behaviour:?}");

@@ -93,12 +93,12 @@ fn the_first_secret_is_made_once_by_two_who_race() {
         let (mut world, context) = (Scripted::new(), Scripted::context());
         let fence = leased(&mut world);
         // Another program makes the first secret before this one's is written, or after.
-        world.script.meddle = before_call(turn, move |other| {
+        world.script.intervene = before_call(turn, move |other| {
             let open = pending(fence, 20, "theirs");
             other.carry(&Scripted::context(), open).expect("it is opened");
         });
         let own = world.carry(&context, pending(fence, 10, "own")).expect("it is opened");
-        world.script.meddle = None;
+        world.script.intervene = None;
         assert_eq!(kids(&mut world), ["k1"]);
         let theirs = world.carry(&context, pending(fence, 20, "theirs")).expect("a repeat");
         for (number, token) in [(10, own.outcome.token), (20, theirs.outcome.token)] {
@@ -172,7 +172,7 @@ fn a_signal_that_comes_while_others_are_heard_is_not_missed() {
     world.carry(&context, deliver(9, &waitpoint.token, 1, "first")).expect("taken");
     let token = waitpoint.token;
     // Read, scan, and then the commit that would suspend.
-    world.script.meddle = before_call(3, move |other| {
+    world.script.intervene = before_call(3, move |other| {
         other.carry(&Scripted::context(), deliver(9, &token, 2, "last")).expect("taken");
     });
     let command = suspend_on(fence, 1, named("b", "last"), &[9]);
