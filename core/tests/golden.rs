@@ -28,7 +28,7 @@ use ff_core::policy::{
     Backoff, ExecutionPolicy, Priority, ReclaimMode, RetryPolicy, TimeoutPolicy,
 };
 use ff_core::state::TerminalOutcome;
-use ff_core::store::codec::{DecodeError, FORMAT, decode, encode};
+use ff_core::store::codec::{DecodeError, FORMAT, checksummed, decode, encode};
 use ff_core::store::{JournalEntry, StoreMeta};
 use ff_core::tags::Tags;
 use ff_core::time::{DurationMs, TimestampMs};
@@ -426,7 +426,7 @@ fn journal() -> JournalEntry {
 }
 
 fn meta() -> StoreMeta {
-    StoreMeta { partitions: PartitionConfig::default(), format: FORMAT }
+    StoreMeta { partitions: PartitionConfig::default(), format: 1 }
 }
 
 fn line<T>(name: &str, value: &T) -> String
@@ -467,13 +467,28 @@ fn the_bytes_of_format_1_are_pinned() {
     );
 }
 
+/// Format 2 is the body of format 1 and a checksum: the standard CRC-32 of all bytes before it.
+#[test]
+fn the_bytes_of_format_2_are_those_of_format_1_and_a_checksum() {
+    assert_eq!(checksummed(b"123456789".to_vec())[9..], 0xcbf4_3926_u32.to_be_bytes());
+    for (name, execution) in executions() {
+        let mut first = encode(&execution, 1).to_vec();
+        first[0] = 2;
+        let bytes = encode(&execution, 2);
+        assert_eq!(bytes[..], checksummed(first)[..], "{name}");
+        assert_eq!(decode::<Execution>(&bytes, 2).as_ref(), Ok(&execution), "{name}");
+    }
+}
+
 #[test]
 fn a_newer_format_is_distinguished_from_corruption() {
     let mut bytes = encode(&plain(waiting()), 1).to_vec();
-    bytes[0] = FORMAT + 1;
-    let newer = DecodeError::NewerFormat { found: FORMAT + 1, known: FORMAT };
-    assert_eq!(decode::<Execution>(&bytes, 1), Err(newer));
-    for bytes in [vec![], vec![0, 1, 2], vec![FORMAT]] {
+    for (format, known) in [(2, 1), (FORMAT + 1, FORMAT)] {
+        bytes[0] = format;
+        let newer = DecodeError::NewerFormat { found: format, known };
+        assert_eq!(decode::<Execution>(&checksummed(bytes.clone()), known), Err(newer));
+    }
+    for bytes in [vec![], vec![0, 1, 2], vec![1], vec![FORMAT], vec![FORMAT + 1, 1, 2, 3, 4]] {
         let error = decode::<Execution>(&bytes, 1);
         assert!(matches!(error, Err(DecodeError::Corrupt { .. })), "{bytes:?}");
     }
@@ -482,12 +497,32 @@ fn a_newer_format_is_distinguished_from_corruption() {
 #[test]
 fn truncated_and_extended_records_do_not_decode() {
     for (name, execution) in executions() {
-        let bytes = encode(&execution, 1).to_vec();
-        for length in 0..bytes.len() {
-            assert!(decode::<Execution>(&bytes[..length], 1).is_err(), "{name} cut to {length}");
+        for format in 1..=FORMAT {
+            let bytes = encode(&execution, format).to_vec();
+            for length in 0..bytes.len() {
+                let cut = decode::<Execution>(&bytes[..length], FORMAT);
+                assert!(cut.is_err(), "{name} cut to {length}");
+            }
+            let longer = [&bytes[..], &[0]].concat();
+            let longer = decode::<Execution>(&longer, FORMAT);
+            assert!(longer.is_err(), "{name} with one more byte");
         }
-        let longer = [&bytes[..], &[0]].concat();
-        assert!(decode::<Execution>(&longer, 1).is_err(), "{name} with one more byte");
+    }
+}
+
+/// No damage to one byte of a record passes for another record, or for a newer format. Only a
+/// format number that becomes 1 leaves nothing to check but the form.
+#[test]
+fn a_damaged_byte_is_noticed() {
+    let execution = plain(waiting());
+    let whole = encode(&execution, FORMAT).to_vec();
+    for index in 0..whole.len() {
+        for damage in 1..=u8::MAX {
+            let mut bytes = whole.clone();
+            bytes[index] ^= damage;
+            let decoded = decode::<Execution>(&bytes, FORMAT);
+            assert!(matches!(decoded, Err(DecodeError::Corrupt { .. })), "{index}: {damage:#x}");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use ff_core::execution::{
 use ff_core::id::{AttemptIndex, ExecutionId};
 use ff_core::policy::{Backoff, ExecutionPolicy};
 use ff_core::store::bounds::MAX_RECORD_BYTES;
-use ff_core::store::codec::{FIRST_FORMAT, encode};
+use ff_core::store::codec::{FORMAT, encode};
 use ff_core::time::{DurationMs, TimestampMs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -95,7 +95,7 @@ fn by_owner(mut command: AnyCommand, record: &Execution, now: TimestampMs) {
         && let Next::Put(next) = &decision.next
     {
         assert!(
-            encode(next, FIRST_FORMAT).len() <= MAX_RECORD_BYTES,
+            encode(next, FORMAT).len() <= MAX_RECORD_BYTES,
             "the record is over its bound"
         );
         let again = reads.decide(&command, Some(next), now);

@@ -2,6 +2,7 @@
 //! other programs of this folder are run by their names.
 
 mod access;
+mod format;
 mod processes;
 mod purity;
 mod report;

@@ -8,7 +8,8 @@ use std::process::Command;
 
 /// The direct dependencies of core: the codec, the seeded generator, serialization, digests,
 /// errors, ids made from names, and the signatures of waitpoint tokens.
-const DIRECT: [&str; 7] = ["hmac", "postcard", "rand_chacha", "serde", "sha2", "thiserror", "uuid"];
+const DIRECT: [&str; 8] =
+    ["crc32fast", "hmac", "postcard", "rand_chacha", "serde", "sha2", "thiserror", "uuid"];
 
 /// The dependencies of these.
 const TRANSITIVE: [&str; 23] = [

@@ -20,11 +20,6 @@ pub fn run() -> Outcome {
         run_command(cargo(&["test", "--workspace", "--no-run", "--quiet"]))
     })?;
     steps.step("tests and doctests", || run_command(cargo(&["test", "--workspace"])))?;
-    steps.step("tests of programs that know different record formats", || {
-        let format = ["--package", "ff-tests", "--features", "next-format", "--test", "format"];
-        run_command(cargo(&[&["clippy"], &format[..], &["--", "-D", "warnings"]].concat()))?;
-        run_command(cargo(&[&["test"], &format[..]].concat()))
-    })?;
     steps.step("documentation, warnings are errors", docs::build)?;
     steps.passed();
     Ok(())

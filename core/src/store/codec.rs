@@ -1,5 +1,5 @@
-//! The encoding of records: a format number and a postcard body (`docs/architecture.md`,
-//! Encoding).
+//! The encoding of records: a format number, a postcard body and, from format 2 on, a checksum
+//! (`docs/architecture.md`, Encoding).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::contract::Bytes;
 
 /// The highest format that this build reads and writes.
-pub const FORMAT: u8 = if cfg!(feature = "next-format") { 2 } else { 1 };
+pub const FORMAT: u8 = 2;
 
 /// The first format, which every program reads. The configuration record of the store keeps it, so
 /// that every program can read which format is active.
@@ -45,12 +45,13 @@ pub fn encode<T: Serialize>(record: &T, format: u8) -> Bytes {
     let mut start = Vec::with_capacity(256);
     start.push(format);
     let bytes = postcard::to_extend(record, start).expect("a record always serializes");
-    #[cfg(feature = "next-format")]
-    let bytes = next::finish(bytes);
-    Bytes::from(bytes)
+    Bytes::from(if format == FIRST_FORMAT { bytes } else { checksummed(bytes) })
 }
 
 /// Decodes a record in any format up to `known`. It never panics, whatever the bytes are.
+///
+/// A record of a higher format ends with a checksum too. So a damaged format number is not taken
+/// for a newer format.
 ///
 /// # Errors
 ///
@@ -61,11 +62,14 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], known: u8) -> Result<T, DecodeE
         None => return Err(corrupt("it is empty".to_owned())),
         Some((0, _)) => return Err(corrupt("format 0 was never written".to_owned())),
         Some((1, body)) => body,
-        #[cfg(feature = "next-format")]
-        Some((2, _)) if known >= 2 => {
-            next::body(bytes).ok_or_else(|| corrupt("its checksum is wrong".to_owned()))?
+        Some((&found, _)) => {
+            let body =
+                checked_body(bytes).ok_or_else(|| corrupt("its checksum is wrong".to_owned()))?;
+            if found > known {
+                return Err(DecodeError::NewerFormat { found, known });
+            }
+            body
         }
-        Some((&found, _)) => return Err(DecodeError::NewerFormat { found, known }),
     };
     match postcard::take_from_bytes(body) {
         Ok((record, [])) => Ok(record),
@@ -74,30 +78,16 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], known: u8) -> Result<T, DecodeE
     }
 }
 
-/// Format 2, for the test suite that shows how a program reacts to a newer format: the body of
-/// format 1, followed by a checksum of all bytes before it. A reader of format 1 cannot decode it.
-#[cfg(feature = "next-format")]
-mod next {
-    /// Appends the checksum to a record of format 2.
-    pub(super) fn finish(mut bytes: Vec<u8>) -> Vec<u8> {
-        if bytes[0] == 2 {
-            let sum = sum(&bytes);
-            bytes.extend(sum.to_be_bytes());
-        }
-        bytes
-    }
+/// Appends the checksum (CRC-32, big endian) with which every record from format 2 on ends.
+pub fn checksummed(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+    bytes
+}
 
-    /// Returns the body of a record of format 2, if its checksum is right.
-    pub(super) fn body(bytes: &[u8]) -> Option<&[u8]> {
-        let (summed, last) = bytes.split_last_chunk::<4>()?;
-        (*last == sum(summed).to_be_bytes()).then(|| summed.get(1..)).flatten()
-    }
-
-    fn sum(bytes: &[u8]) -> u32 {
-        bytes
-            .iter()
-            .fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x100_0193))
-    }
+/// Returns the body between the format number and the checksum, if the checksum is right.
+fn checked_body(bytes: &[u8]) -> Option<&[u8]> {
+    let (summed, checksum) = bytes.split_last_chunk::<4>()?;
+    if crc32fast::hash(summed).to_be_bytes() == *checksum { summed.get(1..) } else { None }
 }
 
 /// The codec of one program. It writes the active format, and reads every format up to the highest

@@ -13,7 +13,7 @@ use ff_core::id::{ExecutionId, LaneId, Namespace, WorkerId, WorkerInstanceId};
 use ff_core::op::{Committed, DueReport, Event, HOLD, Operation, Step};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
-use ff_core::store::codec::FORMAT;
+use ff_core::store::codec::{FORMAT, checksummed};
 use ff_core::store::{Commit, IndexName, IndexWrite, RecordKey, Request, Unit, Version};
 use ff_core::time::{DurationMs, HostTime};
 use ff_sim::scripted::Scripted;
@@ -210,7 +210,7 @@ fn an_execution_that_the_worker_cannot_run_is_set_aside_and_the_next_one_served(
 fn a_corrupt_record_goes_into_quarantine_and_blocks_nobody() {
     let mut world = World::new(1);
     world.submit([2]);
-    world.spoil(1, &[FORMAT, 0xff, 0xff]);
+    world.spoil(1, &[FORMAT, 0xff, 0xff, 0, 0, 0, 0]);
     let mut worker = world.worker(1, &[]);
     assert_eq!(numbers(&world.claim(&mut worker, 1)), [2]);
     let quarantine = world.entries(&IndexName::Quarantine);
@@ -230,7 +230,7 @@ fn a_program_that_meets_a_newer_format_takes_no_more() {
     for (count, claimed) in [(1, vec![]), (2, vec![2])] {
         let mut world = World::new(1);
         world.submit([2, 3]);
-        world.spoil(1, &[FORMAT + 1, 1, 2, 3]);
+        world.spoil(1, &checksummed(vec![FORMAT + 1, 1, 2, 3]));
         let mut worker = world.worker(1, &[]);
         if !claimed.is_empty() {
             assert_eq!(numbers(&world.claim(&mut worker, count)), claimed);

@@ -6,6 +6,7 @@ use ff_core::id::{ExecutionId, LaneId, Namespace};
 use ff_core::op::{AuditLook, AuditPartition, Fault, FindOutside, HOLD};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
+use ff_core::store::codec::checksummed;
 use ff_core::store::{Commit, IndexName, IndexWrite, RecordKey, Request, Stored, Unit, Version};
 use ff_sim::scripted::Scripted;
 
@@ -182,7 +183,7 @@ fn records_that_do_not_decode_are_found_before_and_after_they_are_in_quarantine(
 #[test]
 fn records_of_a_newer_format_are_counted_and_are_no_fault() {
     let mut world = waiting();
-    put(&mut world, RecordKey::of(&execution_id()), Some(&[255, 2, 3]));
+    put(&mut world, RecordKey::of(&execution_id()), Some(&checksummed(vec![255, 2, 3])));
     let look = look(&mut world);
     assert_eq!((look.newer_format, look.executions, look.suspects.len()), (1, 0, 0));
 }

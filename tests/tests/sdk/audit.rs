@@ -7,6 +7,7 @@ use ff_sdk::core::backend::{EngineBackend, FindingLevel};
 use ff_sdk::core::execution::Purpose;
 use ff_sdk::core::op::Fault;
 use ff_sdk::core::partition::PartitionConfig;
+use ff_sdk::core::store::codec::checksummed;
 use ff_sdk::core::store::{Commit, IndexName, IndexWrite, MemoryStore, RecordKey, Request, Unit};
 
 use ff_sdk::{
@@ -148,7 +149,7 @@ async fn records_of_a_newer_format_and_overdue_entries_are_warnings() {
         let mut records = store.records(newer.partition());
         let (_, stored) = records.find(|(held, _)| **held == key).expect("it exists");
         unit.expect.push((key.clone(), stored.version));
-        unit.put.push((key, vec![255_u8, 1].into()));
+        unit.put.push((key, checksummed(vec![255, 1]).into()));
     });
     tokio::time::advance(delay + Duration::from_secs(61)).await;
     let (report, _) = audit(&store).await;

@@ -11,7 +11,7 @@ use ff_sdk::core::execution::Purpose;
 use ff_sdk::core::id::{ExecutionId, LaneId};
 use ff_sdk::core::partition::Partition;
 use ff_sdk::core::state::TerminalOutcome;
-use ff_sdk::core::store::codec::FORMAT;
+use ff_sdk::core::store::codec::{FORMAT, checksummed};
 use ff_sdk::core::store::{Commit, Request, StreamAppend, StreamName, Unit};
 
 use ff_sdk::{
@@ -129,7 +129,7 @@ async fn an_entry_that_cannot_be_read_is_a_gap() {
     let client = fixture.client().await;
     let mut stream = memory.completions(CompletionCursor::start(), CompletionFilter::default());
     let append = |bytes: &[u8]| StreamAppend { stream: StreamName::Journal, entry: bytes.into() };
-    let newer = [FORMAT + 1, 1, 2, 3];
+    let newer = checksummed(vec![FORMAT + 1, 1, 2, 3]);
     let unit =
         Unit { append: vec![append(&newer), append(&newer)], ..Unit::new(Purpose::Finish, 1) };
     let commit = Commit { partition: Partition::flow(0), units: vec![unit] };
