@@ -17,8 +17,11 @@ pub struct Args {
     #[arg(default_value_t = 6_000)]
     seeds: u64,
     /// On how many inputs each fuzz target runs
-    #[arg(long, value_name = "COUNT", default_value_t = 5_000)]
+    #[arg(long, value_name = "COUNT", default_value_t = 2_000)]
     fuzz_inputs: u64,
+    /// Also search for each planted bug from seed 0 on, and compare the table in the documentation
+    #[arg(long)]
+    search: bool,
 }
 
 /// Runs it, and stops at the first step that fails.
@@ -52,7 +55,9 @@ pub fn run(args: &Args) -> Outcome {
     })?;
     steps.step("a crash at every effect boundary", || ff_sim(&["crash-points"]))?;
     steps.step("every interleaving of small worlds", || ff_sim(&["explore"]))?;
-    steps.step("every planted bug is found, as documented", || find_all(&planted))?;
+    if args.search {
+        steps.step("every planted bug is found, as documented", || find_all(&planted))?;
+    }
     steps.step("nothing goes unmet", || ff_sim(&["coverage", "--seeds", "2000"]))?;
     steps.step("fuzz targets", || {
         let seed = first_seed() % 1_000_000;
