@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use ff_sdk::Submission;
 use ff_sdk::core::policy::{ExecutionPolicy, RetryPolicy};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// An execution as a line of the input describes it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(
     deny_unknown_fields,
     expecting = "an object like {\"kind\": \"shell\", \"payload\": {...}}"
@@ -24,7 +25,7 @@ pub struct JobLine {
     #[serde(default)]
     pub lane: Option<String>,
     /// The capabilities that a worker needs.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub requires: Vec<String>,
     /// The idempotency key, which identifies this content.
     #[serde(default)]
@@ -37,7 +38,7 @@ pub struct JobLine {
     retry: Option<RetryPolicy>,
     #[serde(default)]
     timeout_ms: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     tags: BTreeMap<String, String>,
 }
 
@@ -75,5 +76,38 @@ impl JobLine {
             submission = submission.tag(key, value);
         }
         submission
+    }
+}
+
+/// Reads a field whose null means the default of its type.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn null_behaves_as_absent_for_every_optional_field() {
+        let whole = json!({
+            "kind": "shell", "payload": { "command": "true" }, "lane": "l", "requires": ["gpu"],
+            "idempotency_key": "k", "priority": 5, "delay_ms": 5, "retry": RetryPolicy::never(),
+            "timeout_ms": 5, "tags": { "a.b": "c" },
+        });
+        let line = JobLine::parse(&whole.to_string()).expect("a line");
+        assert_eq!(json!(line), whole, "the test does not give every field");
+        for field in whole.as_object().expect("an object").keys().filter(|name| *name != "kind") {
+            let (mut null, mut absent) = (whole.clone(), whole.clone());
+            null[field] = Value::Null;
+            absent.as_object_mut().expect("an object").remove(field);
+            let parsed = |line: Value| JobLine::parse(&line.to_string());
+            assert_eq!(parsed(null), parsed(absent), "{field}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Rejection;
 use crate::id::{SignalName, WaitpointKey};
+use crate::null::{or_default, or_true};
 use crate::time::{DurationMs, TimestampMs};
 
 /// The maximum number of open waitpoints of one execution. Its record also keeps at most this many
@@ -81,7 +82,7 @@ pub enum Condition {
         /// The waitpoint.
         waitpoint: WaitpointKey,
         /// The signals that count; every signal by default.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_default")]
         matcher: SignalMatcher,
     },
     /// No signal: only an operator resumes the execution.
@@ -102,7 +103,7 @@ pub enum Condition {
         /// The unit in which signals are counted.
         kind: CountKind,
         /// The signals that count.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_default")]
         matcher: SignalMatcher,
         /// The waitpoints at which signals count.
         waitpoints: Vec<WaitpointKey>,
@@ -228,7 +229,7 @@ pub struct SuspensionTimeout {
     /// The time of the timeout.
     pub when: TimeoutAt,
     /// The effect of the timeout.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub behaviour: TimeoutBehaviour,
 }
 
@@ -286,12 +287,15 @@ impl TimeoutBehaviour {
 pub struct ResumePolicy {
     /// The delay between the resumption and the first possible claim, in milliseconds; 0 by
     /// default.
+    #[serde(deserialize_with = "or_default")]
     pub resume_delay_ms: DurationMs,
     /// Whether the waitpoints of the suspension are closed; true by default. Waitpoints that stay
     /// open accept signals for a later suspension, under the same tokens.
+    #[serde(deserialize_with = "or_true")]
     pub close_waitpoints: bool,
     /// Whether signals up to the one that resumed the execution are used up, so that a later
     /// suspension does not count them at a waitpoint that stays open; true by default.
+    #[serde(deserialize_with = "or_true")]
     pub consume_signals: bool,
 }
 

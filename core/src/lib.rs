@@ -24,6 +24,7 @@ pub mod entropy;
 pub mod error;
 pub mod grant;
 pub mod id;
+mod null;
 pub mod partition;
 #[cfg(not(feature = "planted-bugs"))]
 mod planted;

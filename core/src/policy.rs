@@ -4,6 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::id::{AttemptIndex, ExecutionId, FailureCategory};
+use crate::null::{null_or, or_default};
 use crate::time::DurationMs;
 
 /// The priority of an execution within its lane, from 0 to 9000. Higher priorities are claimed
@@ -253,28 +254,6 @@ impl ExecutionPolicy {
 }
 
 const RETENTION: DurationMs = DurationMs::from_secs(24 * 60 * 60);
-
-/// Reads a field whose JSON null means the same as its absence. The binary codec has no null: it
-/// writes the value alone.
-fn null_or<'de, D, T>(deserializer: D, default: T) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    if deserializer.is_human_readable() {
-        Ok(Option::<T>::deserialize(deserializer)?.unwrap_or(default))
-    } else {
-        T::deserialize(deserializer)
-    }
-}
-
-fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de> + Default,
-{
-    null_or(deserializer, T::default())
-}
 
 fn or_3<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     null_or(deserializer, 3)

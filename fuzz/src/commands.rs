@@ -1,5 +1,6 @@
 //! Decodes JSON from users as commands, policies and lines of input. A value that was read is
-//! unchanged after it was written and read again. Parsing and deciding a command never panic.
+//! unchanged after it was written and read again, and a null in it behaves as an absent field.
+//! Parsing and deciding a command never panic.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::common::nulls::behave_as_absent;
 use crate::common::suspending::decide as decide_by;
 use crate::common::{Bench, claim};
 use crate::job_line::JobLine;
@@ -42,11 +44,13 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// Decodes a value, if the bytes are one, and checks that it can be written and read again.
+/// Decodes a value, if the bytes are one. Checks that it can be written and read again, and that a
+/// null in it behaves as an absent field.
 fn json<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
     let value: T = serde_json::from_slice(bytes).ok()?;
     let text = serde_json::to_string(&value).expect("a decoded value can be written");
     assert_eq!(serde_json::from_str::<T>(&text).expect("a written value can be read"), value);
+    behave_as_absent::<T>(&serde_json::to_value(&value).expect("a decoded value can be written"));
     Some(value)
 }
 

@@ -15,6 +15,7 @@ use crate::id::{
     AttemptId, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId, LeaseId, Namespace,
     Nonce, RequestId, WorkerId, WorkerInstanceId,
 };
+use crate::null::or_default;
 use crate::policy::{ExecutionPolicy, Priority};
 use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs};
@@ -42,7 +43,7 @@ pub struct WireGrantRequest {
     #[serde(default)]
     pub worker_instance_id: Option<String>,
     /// The worker's capabilities.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub worker_capabilities: Vec<String>,
     /// 1 to 60,000 milliseconds.
     pub grant_ttl_ms: u64,
@@ -88,10 +89,10 @@ pub struct WireCreate {
     #[serde(default)]
     pub policy: Option<ExecutionPolicy>,
     /// The capabilities that a worker must have.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub requires: Vec<String>,
     /// Labels.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub tags: BTreeMap<String, String>,
     /// When it may start.
     #[serde(default)]
@@ -100,7 +101,7 @@ pub struct WireCreate {
     #[serde(default)]
     pub deadline: Option<TimestampMs>,
     /// Whether the id is derived from an idempotency key, so that other content is refused.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub idempotent: bool,
 }
 
@@ -137,7 +138,7 @@ pub enum Command {
         /// The category that the retry policy decides by.
         category: String,
         /// Whether the failure is permanent, so that a retry cannot help.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_default")]
         permanent: bool,
     },
     /// Gives the work back until a time.

@@ -19,21 +19,21 @@ fn parse(text: Value) -> Result<AnyCommand, Rejection> {
 }
 
 /// A command with these fields besides its execution.
-fn command(name: &str, fields: Value) -> Value {
+pub(super) fn command(name: &str, fields: Value) -> Value {
     let mut command = json!({ "command": name, "execution_id": execution_id().to_string() });
     let all = command.as_object_mut().unwrap();
     all.extend(fields.as_object().unwrap().clone());
     command
 }
 
-fn by_holder(name: &str, fields: Value) -> Value {
+pub(super) fn by_holder(name: &str, fields: Value) -> Value {
     let mut call = command(name, fields);
     let fence = json!({ "lease_id": lease_id(1), "lease_epoch": 3, "attempt_id": attempt_id(1) });
     call.as_object_mut().unwrap().extend(fence.as_object().unwrap().clone());
     call
 }
 
-fn claim(name: &str) -> Value {
+pub(super) fn claim(name: &str) -> Value {
     let key = grant_id(1).to_string();
     command(
         name,
@@ -44,13 +44,13 @@ fn claim(name: &str) -> Value {
     )
 }
 
-fn grant(name: &str) -> Value {
+pub(super) fn grant(name: &str) -> Value {
     let key = grant_id(1).to_string();
     command(name, json!({ "grant_key": key, "worker_id": "w", "grant_ttl_ms": 1_000 }))
 }
 
 /// Every command, as short as it may be, with the name of the rule that decides it.
-fn all() -> Vec<(Value, &'static str)> {
+pub(super) fn all() -> Vec<(Value, &'static str)> {
     let request = || json!({ "request_id": "r" });
     let create = json!({ "namespace": "n", "lane": "l", "kind": "k" });
     vec![

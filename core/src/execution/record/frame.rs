@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::id::FrameType;
+use crate::null::or_default;
 
 /// The largest payload of a frame: 64 KiB.
 pub const MAX_FRAME_PAYLOAD: usize = 64 << 10;
@@ -22,6 +23,6 @@ pub struct Frame {
     /// The output, at most 64 KiB.
     pub payload: Arc<[u8]>,
     /// Labels, at most 4 KiB.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub metadata: BTreeMap<String, String>,
 }

@@ -8,6 +8,7 @@ use crate::execution::record::{
     Ruling, Verdict,
 };
 use crate::id::ExecutionId;
+use crate::null::or_default;
 use crate::time::{TimestampMs, Window};
 
 use super::guard::{FenceParts, current_holder, released};
@@ -25,7 +26,7 @@ pub struct DelayExecution {
     pub until: TimestampMs,
     /// Whether the next claim gets the resumption of this one too, as if this lease had never been.
     /// Otherwise its signals count as handled.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub keeps_resumption: bool,
 }
 

@@ -13,6 +13,7 @@ use crate::execution::record::{
     Ruling, Suspended, SuspendedHow, Suspension, Tally, Timeout, Verdict, Waiting, WaitpointState,
 };
 use crate::id::{ExecutionId, SignalId, SuspensionId, WaitpointId, WaitpointKey};
+use crate::null::or_default;
 use crate::state::LifecyclePhase;
 use crate::time::{TimestampMs, Window};
 
@@ -34,10 +35,10 @@ pub struct Suspend {
     /// Chosen by the caller.
     pub suspension_id: SuspensionId,
     /// Why; shown as the blocking reason.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub reason: SuspensionReason,
     /// The waitpoints that the condition refers to.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub waitpoints: Vec<BindWaitpoint>,
     /// The condition that resumes it.
     pub condition: Condition,
@@ -45,7 +46,7 @@ pub struct Suspend {
     #[serde(default)]
     pub timeout: Option<SuspensionTimeout>,
     /// How it goes on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub policy: ResumePolicy,
 }
 
