@@ -129,7 +129,7 @@ pub enum Command {
     Fail {
         /// The execution.
         execution_id: ExecutionId,
-        /// The holder's proof.
+        /// The fence of the caller's lease.
         #[serde(flatten)]
         fence: FenceParts,
         /// A text for people.
@@ -150,7 +150,7 @@ pub enum Command {
     CancelByHolder {
         /// The execution.
         execution_id: ExecutionId,
-        /// The holder's proof.
+        /// The fence of the caller's lease.
         #[serde(flatten)]
         fence: FenceParts,
         /// A text for people.
