@@ -382,9 +382,10 @@ impl<C: Decide> CarryCommand<C> {
     }
 
     /// Whether the record may have lost the trace by which the rule recognises a repeat. The record
-    /// drops the trace of a grant when the grant ends or is consumed, of a lease when it is given
-    /// back, of a suspension when another one follows, and of an operator's call when eight others
-    /// follow. Then the rule would apply the command a second time. \[INV-IDENTITY-1\]
+    /// drops the trace of a grant when it expires unused or when the lease that consumed it ends, of
+    /// a lease when it is given back, of a suspension when another one follows, and of an operator's
+    /// call when eight others follow. Then the rule would apply the command a second time.
+    /// \[INV-IDENTITY-1\]
     fn may_be_forgotten(&self, current: Option<&Loaded>) -> bool {
         match self.spec.identity {
             IdentityKind::Grant | IdentityKind::Lease | IdentityKind::Suspension => true,
