@@ -460,8 +460,8 @@ impl FlowFabricWorker {
         })
     }
 
-    /// Creates the task after a claim with a grant. If the claim was recognised as a repeat, much of
-    /// its lease may have passed, so the lease is renewed before the work starts.
+    /// Creates the task after a claim with a grant. If the claim was recognised as a repeat, much
+    /// of its lease may have passed, so the lease is renewed before the work starts.
     async fn granted(
         &self,
         slot: Slots,

@@ -24,9 +24,8 @@ use super::facts::ReadFacts;
 ///
 /// A rejection or a recognised repeat is final only when it was decided on the record and the time
 /// of one and the same reply. If it was decided on a cached record or an estimated time, the
-/// operation reads and decides again. After an ambiguous failure it also reads and decides again. If
-/// its commit was applied, the rule recognises the command as a repeat.
-/// \[INV-IDENTITY-1\]
+/// operation reads and decides again. After an ambiguous failure it also reads and decides again.
+/// If its commit was applied, the rule recognises the command as a repeat. \[INV-IDENTITY-1\]
 #[derive(Clone, Debug)]
 pub struct CarryCommand<C: Decide> {
     command: C,
@@ -382,10 +381,10 @@ impl<C: Decide> CarryCommand<C> {
     }
 
     /// Whether the record may have lost the trace by which the rule recognises a repeat. The record
-    /// drops the trace of a grant when it expires unused or when the lease that consumed it ends, of
-    /// a lease when it is given back, of a suspension when another one follows, and of an operator's
-    /// call when eight others follow. Then the rule would apply the command a second time.
-    /// \[INV-IDENTITY-1\]
+    /// drops the trace of a grant when it expires unused or when the lease that consumed it ends,
+    /// of a lease when it is given back, of a suspension when another one follows, and of an
+    /// operator's call when eight others follow. Then the rule would apply the command a second
+    /// time. \[INV-IDENTITY-1\]
     fn may_be_forgotten(&self, current: Option<&Loaded>) -> bool {
         match self.spec.identity {
             IdentityKind::Grant | IdentityKind::Lease | IdentityKind::Suspension => true,
