@@ -162,9 +162,10 @@ impl FlowFabricWorker {
     /// # Errors
     ///
     /// - [`SdkError::WorkerAtCapacity`] when all slots are taken.
-    /// - [`SdkError::Engine`] when the store does not answer, and with `NewerFormat` once this
-    ///   program has met a record format that it is too old for. From then on it claims nothing and
-    ///   applies no timers; the leases of its tasks are still renewed. Replace it with a newer one.
+    /// - [`SdkError::Engine`] when the store does not answer. Also with `NewerFormat`, when this
+    ///   program has met a record in a format that it does not know. From then on the program
+    ///   claims nothing and applies no timers; it still renews the leases of its tasks. Upgrade the
+    ///   program.
     ///
     /// # Cancel safety
     ///
@@ -195,9 +196,9 @@ impl FlowFabricWorker {
         Ok(work.into_iter().filter_map(task).collect())
     }
 
-    /// Waits for a wake-up, which means that there may be work, but at most for
-    /// [`claim_poll_interval_ms`](WorkerConfig::claim_poll_interval_ms). If several callers wait at
-    /// the same time, some wait for up to twice as long.
+    /// Waits until a wake-up reports that there may be work, or until
+    /// [`claim_poll_interval_ms`](WorkerConfig::claim_poll_interval_ms) has passed. If several
+    /// callers wait at the same time, some wait for up to twice as long.
     ///
     /// # Cancel safety
     ///
@@ -214,7 +215,7 @@ impl FlowFabricWorker {
             return;
         };
         let mut next = tokio::time::timeout(interval, stream.next()).await;
-        // Consume the other wake-ups received so far: the caller looks for work only once.
+        // Consume all wake-ups received so far: one search for work answers all of them.
         while let Ok(Some(wake)) = next {
             if let Some(wake) = wake {
                 self.hint(&wake);
@@ -304,8 +305,8 @@ impl FlowFabricWorker {
     ///
     /// # Errors
     ///
-    /// As for [`FlowFabricWorker::claim_from_grant`], except that the rejections of a claim are
-    /// outcomes ([`ReclaimExecutionOutcome`]).
+    /// As for [`FlowFabricWorker::claim_from_grant`], but a rejected claim is not an error: it is
+    /// returned as a [`ReclaimExecutionOutcome`].
     ///
     /// # Cancel safety
     ///
@@ -459,8 +460,8 @@ impl FlowFabricWorker {
         })
     }
 
-    /// Creates the task of a claim with a grant. If the claim was recognised as a repeat, much of
-    /// its lease may have passed, so the lease is renewed before the work starts.
+    /// Creates the task after a claim with a grant. If the claim was recognised as a repeat, much
+    /// of its lease may have passed, so the lease is renewed before the work starts.
     async fn granted(
         &self,
         slot: Slots,

@@ -1,5 +1,5 @@
-//! The scheduler: which worker is admitted to which execution, for workers that ask a server
-//! (`docs/spec.md`, 7: `claim_for_worker`).
+//! The scheduler: finds an execution for a worker and issues the grant for it, on behalf of a
+//! server or an admin client (`docs/spec.md`, 7: `claim_for_worker`).
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::time::DurationMs;
 /// A worker that asks for work.
 #[derive(Clone, Debug)]
 pub struct WorkerRequest {
-    /// The tenant whose executions it sees.
+    /// The namespace of the executions.
     pub namespace: Namespace,
     /// The lane that it asks for.
     pub lane: LaneId,
@@ -27,7 +27,7 @@ pub struct WorkerRequest {
     pub instance: Option<WorkerInstanceId>,
     /// Its capabilities.
     pub capabilities: Capabilities,
-    /// How long the grant is good, 1 to 60,000 ms.
+    /// The validity period of the grant, 1 to 60,000 ms.
     pub grant_ttl: DurationMs,
 }
 
@@ -43,7 +43,7 @@ pub enum WorkerGrant {
     Reclaim(ReclaimGrant),
 }
 
-/// Admits one worker to each entry that was taken.
+/// Issues a grant for one worker on each entry that was taken from the lane.
 #[derive(Clone, Debug)]
 pub struct AdmitTo {
     request: WorkerRequest,
@@ -71,7 +71,8 @@ impl Taker for AdmitTo {
     }
 }
 
-/// Lanes whose rotation is kept: callers choose the names of lanes.
+/// The limit of kept rotations. Without it, callers could use up the memory with ever new names of
+/// lanes.
 const MAX_ROTATIONS: usize = 1_024;
 
 /// Grants work to workers that ask for it.
@@ -95,9 +96,9 @@ impl Scheduler {
 
     /// Looks for an execution for the worker. The result goes to [`Scheduler::admitted`].
     pub fn claim_for_worker(&mut self, request: WorkerRequest) -> TakeFromLane<AdmitTo> {
-        let place = (request.namespace.clone(), request.lane.clone());
-        let rotation = self.rotations.remove(&place).unwrap_or_else(|| {
-            LaneRotation::new(place.0.clone(), vec![place.1.clone()], self.partitions)
+        let key = (request.namespace.clone(), request.lane.clone());
+        let rotation = self.rotations.remove(&key).unwrap_or_else(|| {
+            LaneRotation::new(key.0.clone(), vec![key.1.clone()], self.partitions)
         });
         let admit = AdmitTo { request, entropy: self.entropy.fork() };
         TakeFromLane::new(rotation, admit, 1, self.context.clone(), self.entropy.fork())
@@ -111,7 +112,7 @@ impl Scheduler {
         taken: TakenFromLane<AdmitTo>,
     ) -> Option<WorkerGrant> {
         if self.rotations.len() >= MAX_ROTATIONS {
-            // A rotation only knows where work was; the next look finds that again.
+            // Nothing is lost: a new rotation finds the partitions with work by polling them all.
             self.rotations.clear();
         }
         self.rotations.insert((namespace, lane), taken.rotation);

@@ -130,7 +130,7 @@ pub enum Command {
     Fail {
         /// The execution.
         execution_id: ExecutionId,
-        /// The holder's proof.
+        /// The fence of the caller's lease.
         #[serde(flatten)]
         fence: FenceParts,
         /// A text for people.
@@ -151,7 +151,7 @@ pub enum Command {
     CancelByHolder {
         /// The execution.
         execution_id: ExecutionId,
-        /// The holder's proof.
+        /// The fence of the caller's lease.
         #[serde(flatten)]
         fence: FenceParts,
         /// A text for people.

@@ -2,7 +2,7 @@
 //!
 //! A wake-up is a hint; nothing depends on its arrival. After a subscription, and after a broken
 //! connection, subscribers get a wake-up without a partition: wake-ups may have been missed, so
-//! they have to look everywhere.
+//! the subscribers must look into every partition.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,14 +52,15 @@ impl Subscriber {
     }
 }
 
-/// The process's subscriptions. Its task ends with the last handle.
+/// The subscriptions of this process. A task receives the wake-ups. It ends when the hub and all
+/// subscriptions are dropped.
 pub(super) struct Hub {
     channels: Arc<Channels>,
     changes: mpsc::UnboundedSender<Change>,
 }
 
 enum Change {
-    /// Channels to subscribe to, and the subscriber that then has to look everywhere.
+    /// Channels to subscribe to, and the subscriber, which must then look into every partition.
     Listen(Vec<Vec<u8>>, Subscriber),
     /// Channels that may have no subscribers any more.
     Leave(Vec<Vec<u8>>),
@@ -74,8 +75,8 @@ impl Hub {
         Self { channels, changes }
     }
 
-    /// Subscribes to topics. The first wake-up asks to look everywhere, since others may have been
-    /// missed before the subscription.
+    /// Subscribes to topics. The first wake-up has no partition, since others may have been missed
+    /// before the subscription.
     pub(super) fn subscribe(&self, topics: Vec<Topic>) -> Box<dyn WakeUps> {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         let missed = Arc::new(AtomicBool::new(false));
@@ -85,7 +86,8 @@ impl Hub {
             let mut channels = self.channels.lock();
             channels.entry(name.clone()).or_insert((topic, Vec::new())).1.push(subscriber.clone());
         }
-        // If the task has ended, the receiver ends too.
+        // This fails only if the task has ended together with its tokio runtime. Then no wake-ups
+        // arrive, and the subscriber finds work by polling.
         let _ = self.changes.send(Change::Listen(names.clone(), subscriber));
         Box::new(Subscription { receiver, missed, names, changes: self.changes.clone() })
     }
@@ -96,7 +98,7 @@ impl Channels {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks all subscribers to look everywhere.
+    /// Sends a wake-up without a partition to all subscribers.
     fn wake_all(&self) {
         for (_, subscribers) in self.lock().values_mut() {
             subscribers.retain(|subscriber| subscriber.send(None));
@@ -132,7 +134,7 @@ async fn listen(
     channels: Arc<Channels>,
     mut changes: mpsc::UnboundedReceiver<Change>,
 ) {
-    // The first to subscribe opens the connection.
+    // The connection is opened with the first subscription.
     let Some(first) = changes.recv().await else { return };
     if let Change::Listen(_, subscriber) = &first {
         subscriber.send(None);

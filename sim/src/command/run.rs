@@ -1,4 +1,4 @@
-//! `ff-sim run`: many seeds.
+//! `ff-sim run`: runs many seeds and prints a summary.
 
 use std::sync::atomic::Ordering;
 
@@ -53,7 +53,7 @@ pub fn run(args: &RunArgs) -> Result<Ending, Unusable> {
     })
 }
 
-/// Writes the plan of a failing seed and reports it.
+/// Writes the plan of a failing seed to a file, and prints the violation.
 fn failure(args: &RunArgs, violation: &Violation) -> Result<FailedSeed, Unusable> {
     let path = args.plans.join(format!("ff-sim-{}.json", violation.plan.seed));
     write_plan(&path, &violation.plan)?;

@@ -18,7 +18,7 @@ use super::guard::{FenceParts, current_holder};
 pub struct AppendFrame {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// The holder's proof.
+    /// The fence of the caller's lease.
     #[serde(flatten)]
     pub fence: FenceParts,
     /// The frame. Its sequence is one more than that of the frame before, from 1.

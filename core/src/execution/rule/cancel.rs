@@ -38,7 +38,7 @@ pub enum CancelledBy {
 ///
 /// # Errors
 ///
-/// By the holder: those of a holder's call. By an operator: `Superseded`, and
+/// By the holder: those of a call under a lease. By an operator: `Superseded`, and
 /// `ExecutionNotActive` if the execution is over.
 pub fn cancel(facts: &Facts<'_>, command: &Cancel, now: TimestampMs) -> Ruling<()> {
     let current = facts.execution()?;

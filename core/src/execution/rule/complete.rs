@@ -21,7 +21,7 @@ use super::lease::{end_life, remember_release};
 pub struct Complete {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// The holder's proof.
+    /// The fence of the caller's lease.
     #[serde(flatten)]
     pub fence: FenceParts,
     /// The result, stored byte for byte, at most 1 MiB. No result and an empty one are different.
@@ -33,7 +33,7 @@ pub struct Complete {
 ///
 /// # Errors
 ///
-/// Those of a holder's call, and `PayloadTooLarge`.
+/// Those of a call under a lease (`docs/spec.md`, 4, guards 3 to 7), and `PayloadTooLarge`.
 pub fn complete(current: &Execution, command: &Complete, now: TimestampMs) -> Ruling<()> {
     let completed =
         |outcome: &ReleaseOutcome| (*outcome == ReleaseOutcome::Completed).then_some(());

@@ -19,7 +19,7 @@ use super::waitpoint::{
 pub struct CreatePendingWaitpoint {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// The holder's proof.
+    /// The fence of the caller's lease.
     #[serde(flatten)]
     pub fence: FenceParts,
     /// Chosen by the caller.
@@ -38,7 +38,7 @@ pub struct CreatePendingWaitpoint {
 ///
 /// # Errors
 ///
-/// Those of a holder's call; `InvalidInput` for more than 16 open waitpoints and for a time of
+/// Those of a call under a lease; `InvalidInput` for more than 16 open waitpoints and for a time of
 /// zero; `Unread` if the operation has to read the secrets first.
 pub fn create_pending_waitpoint(
     facts: &Facts<'_>,

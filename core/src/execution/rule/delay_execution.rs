@@ -19,7 +19,7 @@ use super::lease::{remember_release, wait_for};
 pub struct DelayExecution {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// The holder's proof.
+    /// The fence of the caller's lease.
     #[serde(flatten)]
     pub fence: FenceParts,
     /// The first instant at which the attempt may go on.
@@ -34,7 +34,7 @@ pub struct DelayExecution {
 ///
 /// # Errors
 ///
-/// Those of a holder's call.
+/// Those of a call under a lease.
 pub fn delay_execution(
     current: &Execution,
     command: &DelayExecution,

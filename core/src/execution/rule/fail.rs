@@ -16,7 +16,7 @@ use super::lease::{end_attempt, end_life, remember_release, wait_for};
 pub struct Fail {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// The holder's proof.
+    /// The fence of the caller's lease.
     pub fence: FenceParts,
     /// A text for people, truncated to 4,096 bytes.
     pub reason: String,
@@ -31,7 +31,7 @@ pub struct Fail {
 ///
 /// # Errors
 ///
-/// Those of a holder's call.
+/// Those of a call under a lease.
 pub fn fail(current: &Execution, command: &Fail, now: TimestampMs) -> Ruling<FailOutcome> {
     let failed = |outcome: &ReleaseOutcome| match outcome {
         ReleaseOutcome::Failed(outcome) => Some(*outcome),

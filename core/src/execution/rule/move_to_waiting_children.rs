@@ -17,7 +17,7 @@ use super::lease::{remember_release, wait_for};
 pub struct MoveToWaitingChildren {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// The holder's proof.
+    /// The fence of the caller's lease.
     #[serde(flatten)]
     pub fence: FenceParts,
 }
@@ -27,7 +27,7 @@ pub struct MoveToWaitingChildren {
 ///
 /// # Errors
 ///
-/// Those of a holder's call.
+/// Those of a call under a lease.
 pub fn move_to_waiting_children(
     current: &Execution,
     command: &MoveToWaitingChildren,

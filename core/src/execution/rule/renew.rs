@@ -14,7 +14,7 @@ use super::lease::lease_end;
 pub struct Renew {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// The holder's proof.
+    /// The fence of the caller's lease.
     #[serde(flatten)]
     pub fence: FenceParts,
     /// How long from now, 1 ms to 24 h.
@@ -33,7 +33,7 @@ pub struct Renewed {
 ///
 /// # Errors
 ///
-/// Those of a holder's call, and `InvalidInput` for the ttl.
+/// Those of a call under a lease, and `InvalidInput` for the ttl.
 pub fn renew(current: &Execution, command: &Renew, now: TimestampMs) -> Ruling<Renewed> {
     let (active, _) = current_holder(current, &command.fence, now)?;
     check_ttl("lease_ttl_ms", command.lease_ttl, MAX_LEASE_TTL)?;

@@ -29,7 +29,7 @@ use super::waitpoint::{
 pub struct Suspend {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// The holder's proof.
+    /// The fence of the caller's lease.
     #[serde(flatten)]
     pub fence: FenceParts,
     /// Chosen by the caller.
@@ -94,9 +94,9 @@ pub enum SuspendOutcome {
 ///
 /// # Errors
 ///
-/// Those of a holder's call; `AlreadySuspended`; `InvalidInput` for a condition, its waitpoints or
-/// a timeout that is not in the future; `WaitpointClosed` for a waitpoint that is not open;
-/// `Unread` if the operation has to read secrets or signals first.
+/// Those of a call under a lease; `AlreadySuspended`; `InvalidInput` for a condition, its
+/// waitpoints or a timeout that is not in the future; `WaitpointClosed` for a waitpoint that is not
+/// open; `Unread` if the operation has to read secrets or signals first.
 pub fn suspend(facts: &Facts<'_>, command: &Suspend, now: TimestampMs) -> Ruling<SuspendOutcome> {
     let current = facts.execution()?;
     if let Some(outcome) = repeated(current, facts, command, now)? {

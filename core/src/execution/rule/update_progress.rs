@@ -15,7 +15,7 @@ use super::guard::{FenceParts, current_holder};
 pub struct UpdateProgress {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// The holder's proof.
+    /// The fence of the caller's lease.
     #[serde(flatten)]
     pub fence: FenceParts,
     /// 0 to 100.
@@ -29,7 +29,7 @@ pub struct UpdateProgress {
 ///
 /// # Errors
 ///
-/// Those of a holder's call, and `InvalidInput` for the percent.
+/// Those of a call under a lease, and `InvalidInput` for the percent.
 pub fn update_progress(
     current: &Execution,
     command: &UpdateProgress,

@@ -23,9 +23,9 @@ use super::facts::ReadFacts;
 /// Carries one command to its execution, and reads the facts that it needs.
 ///
 /// A rejection or a recognised repeat is final only when it was decided on the record and the time
-/// of one and the same reply. If it was decided on less, the operation reads and decides again. It
-/// does the same after an ambiguous failure, and then recognises its own commit as a repeat.
-/// \[INV-IDENTITY-1\]
+/// of one and the same reply. If it was decided on a cached record or an estimated time, the
+/// operation reads and decides again. After an ambiguous failure it also reads and decides again.
+/// If its commit was applied, the rule recognises the command as a repeat. \[INV-IDENTITY-1\]
 #[derive(Clone, Debug)]
 pub struct CarryCommand<C: Decide> {
     command: C,
@@ -65,8 +65,8 @@ pub struct Committed<T> {
     pub values: Vec<Fetched>,
     /// The store's time in the reply that the outcome is from.
     pub at: TimestampMs,
-    /// The host's clock when the command was first sent: the earliest instant at which it can have
-    /// been applied.
+    /// The host's clock when this operation first sent the command. If an earlier operation had
+    /// already applied it, the host's clock when the repeat was recognised.
     pub first_sent: TimestampMs,
     /// The record after the command, so that the next command on it needs no read; `None` if it was
     /// removed.
@@ -146,7 +146,8 @@ impl<C: Decide> CarryCommand<C> {
             Known::Absent => self.decide(stale(None), now),
             Known::Stale(loaded) => self.decide(stale(Some(loaded)), now),
             Known::Fresh(loaded, at) => {
-                // The values were not read with this record, so a repeat reads again for them.
+                // This record comes without the command's values. If the command fetches values
+                // and is a repeat, `decide` reads the record again together with them.
                 let values = self.no_values();
                 let record = Some(loaded);
                 self.decide(Basis { record, signal: None, at, fresh: true, values }, now)
@@ -332,8 +333,8 @@ impl<C: Decide> CarryCommand<C> {
         now: HostTime,
     ) -> Step<Output<C::Outcome>> {
         let is_certain = self.is_certain(current.as_ref(), at, now);
-        // Once the missing facts are read, the operation decides on this record. If an earlier
-        // commit is in doubt, it reads the record again instead.
+        // The record to decide on after the missing facts are read: this one, or a newly read one
+        // if an earlier commit is in doubt.
         let known = current.filter(|_| self.doubt.is_empty());
         self.known = known.map_or(Known::Nothing, Known::Stale);
         let is_doubtful = self.facts.as_ref().is_some_and(|facts| facts.is_doubtful());
@@ -361,8 +362,8 @@ impl<C: Decide> CarryCommand<C> {
             && !self.may_be_removed(now)
     }
 
-    /// Whether a command that the rule would apply may have been applied already, by an earlier
-    /// commit of which the record shows no trace. \[INV-IDENTITY-1\]
+    /// Whether an earlier commit may have applied the command although the rule does not recognise
+    /// a repeat. If so, applying the command now could apply it twice. \[INV-IDENTITY-1\]
     fn may_be_applied_twice(&self, current: &Option<Loaded>, now: HostTime) -> bool {
         let current = current.as_ref();
         let evidence = self.evidence(current);
@@ -379,11 +380,11 @@ impl<C: Decide> CarryCommand<C> {
         }
     }
 
-    /// Whether the record may have forgotten the command although it is still the same execution.
-    /// The record forgets a grant when the grant ends or is consumed, a lease when it is given
-    /// back, a suspension when another one follows, and an operator's call when enough others
-    /// follow. After that the rule would apply the command again, which does not show that it was
-    /// never applied. \[INV-IDENTITY-1\]
+    /// Whether the record may have lost the trace by which the rule recognises a repeat. The record
+    /// drops the trace of a grant when it expires unused or when the lease that consumed it ends,
+    /// of a lease when it is given back, of a suspension when another one follows, and of an
+    /// operator's call when eight others follow. Then the rule would apply the command a second
+    /// time. \[INV-IDENTITY-1\]
     fn may_be_forgotten(&self, current: Option<&Loaded>) -> bool {
         match self.spec.identity {
             IdentityKind::Grant | IdentityKind::Lease | IdentityKind::Suspension => true,
@@ -399,9 +400,9 @@ impl<C: Decide> CarryCommand<C> {
         }
     }
 
-    /// Whether a lost commit may have created an execution that has since ended and been removed.
-    /// If so, creating the execution again would run it a second time, and an existing record may
-    /// belong to another submission and then shows nothing about this one. \[INV-IDENTITY-1\]
+    /// Whether an unanswered commit may have created an execution that has since ended and been
+    /// removed. If so, the record proves nothing: if it is absent, creating the execution would run
+    /// it a second time; if it exists, it may belong to another submission. \[INV-IDENTITY-1\]
     fn may_be_removed(&self, now: HostTime) -> bool {
         let passed = self.first_sent.map(|sent| now.local.since(sent));
         let bound = self.spec.resend_within;
