@@ -24,7 +24,7 @@ use ff_core::policy::PolicyError;
 use ff_core::state::{EligibilityState, LifecyclePhase, TerminalOutcome};
 use ff_core::tags::TagError;
 
-const REFRESH: &str = "UPDATE_DOCS=1 cargo test -p ff-core --test suite docs";
+const REFRESH: &str = "UPDATE_DOCS=1 cargo test -p ff-tests --test core docs";
 
 #[test]
 fn the_page_of_states_matches_the_rules() {

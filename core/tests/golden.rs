@@ -38,7 +38,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format-1.txt");
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/tests/golden/format-1.txt");
 
 fn uuid(number: u128) -> Uuid {
     Uuid::from_u128(0x0190_f3a1_7b5c_4d2e_8f00_1122_3344_0000 + number)
@@ -463,7 +463,7 @@ fn the_bytes_of_format_1_are_pinned() {
         golden == text,
         "the bytes of a record changed, but a store may hold records with the old bytes: give the \
          change a new format number, and keep reading this format. Only before the first release \
-         may the file be rewritten: UPDATE_GOLDEN=1 cargo test -p ff-core --test suite golden"
+         may the file be rewritten: UPDATE_GOLDEN=1 cargo test -p ff-tests --test core golden"
     );
 }
 

@@ -8,7 +8,7 @@ use ff_sim::{Options, Plan, run_plan};
 
 #[test]
 fn every_plan_passes() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/corpus");
     let mut plans = 0;
     for entry in fs::read_dir(folder).unwrap() {
         let file = entry.unwrap().path();

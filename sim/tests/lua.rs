@@ -1,7 +1,5 @@
 //! The function library of Valkey and Redis under the simulator, compared with the reference store.
 
-#![cfg(feature = "lua")]
-
 use ff_sim::{Options, Plan, StoreKind, run, run_plan};
 
 /// Each reply of the function library equals the reference store's, so a seed gives the same run

@@ -128,7 +128,7 @@ fn differences_between_runs_are_found() {
 
 /// A failing test prints the line that reproduces it.
 #[ff_sim::test(seeds = 3)]
-#[should_panic(expected = "FF_SIM_SEED=0 cargo test -p ff-sim \
+#[should_panic(expected = "FF_SIM_SEED=0 cargo test -p ff-tests \
                 simulation::a_failing_test_prints_how_to_reproduce_it")]
 async fn a_failing_test_prints_how_to_reproduce_it(_sim: Sim) -> Result<(), String> {
     Err("no".to_owned())

@@ -8,7 +8,7 @@ use crate::shell::{Outcome, cargo, run as run_command};
 ///
 /// When a generator or rustdoc fails.
 pub fn run() -> Outcome {
-    let mut generate = cargo(&["test", "--package", "ff-core", "--test", "suite", "docs::"]);
+    let mut generate = cargo(&["test", "--package", "ff-tests", "--test", "core", "docs::"]);
     generate.env("UPDATE_DOCS", "1");
     run_command(generate)?;
     build()

@@ -36,7 +36,8 @@ pub fn run(args: &Args) -> Outcome {
     let mut first = mutants(&out, &by_core);
     first.args(["--shuffle", "--sharding", "round-robin", "--shard", &args.shard]);
     // A ruling has no default value, so these do not compile.
-    first.args(["--exclude-re", "with Ruling::", "--cargo-arg=--tests"]);
+    first.args(["--exclude-re", "with Ruling::"]);
+    first.args(["--cargo-arg=--package=ff-tests", "--cargo-arg=--test=core"]);
     judge(first)?;
     let missed = names(&by_core, "missed");
     if !missed.is_empty() {
@@ -44,7 +45,7 @@ pub fn run(args: &Args) -> Outcome {
         for name in &missed {
             second.args(["--re", &format!("^{}$", escaped(name))]);
         }
-        second.args(["--cargo-arg=--package=ff-sim", "--cargo-arg=--test=suite"]);
+        second.args(["--cargo-arg=--package=ff-tests", "--cargo-arg=--test=simulator"]);
         second.args(["--", "--", "two_hundred_seeds", "any_sequence_of_operations"]);
         judge(second)?;
     }
