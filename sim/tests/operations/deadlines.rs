@@ -2,14 +2,16 @@
 //! (`docs/spec.md`, Stores).
 
 use ff_core::error::{Applied, EngineError};
-use ff_core::execution::Complete;
+use ff_core::execution::{Complete, DeliverSignal, EventKind, SignalOutcome};
+use ff_core::id::Nonce;
 use ff_core::op::{ActivateFormat, CarryCommand, EnsureMeta, RotateSecret};
 use ff_core::partition::PartitionConfig;
 use ff_core::store::StoreMeta;
 use ff_core::token::Secret;
 use ff_sim::scripted::{Fate, Scripted};
 
-use super::{change_priority, kid, leased};
+use super::{change_priority, kid, leased, with_waitpoint};
+use crate::common::suspending::{deliver, signal_id};
 use crate::common::{Submission, complete, grant, ms};
 
 /// A world in which another caller changes the record before each call of the host.
@@ -82,5 +84,34 @@ fn an_operation_that_gives_up_after_a_lost_reply_may_be_applied() {
         let error = world.run(CarryCommand::new(complete, Scripted::patience(deadline)));
         let error = error.expect_err("it never wins");
         assert!(error.may_be_applied(), "{error:?}");
+    }
+}
+
+/// A sender that gives up after conflicts reports the copy of its signal that another caller has
+/// sent meanwhile, at whichever call that happens.
+#[test]
+fn a_sender_that_gives_up_reports_the_copy_that_was_taken() {
+    for turn in 1..40 {
+        let (mut world, context) = (Scripted::new(), Scripted::context());
+        let (_, waitpoint) = with_waitpoint(&mut world, &context);
+        let signal = deliver(9, &waitpoint.token, 1, "go");
+        let copy = DeliverSignal { creator: Nonce(77), ..signal.clone() };
+        let mut number = 0;
+        world.script.intervene = Some(Box::new(move |world| {
+            number += 1;
+            change_priority(world, number);
+            if number == turn {
+                world.carry(&Scripted::context(), copy.clone()).expect("it is taken");
+            }
+        }));
+        let result = world.carry(&context, signal).map(|committed| committed.outcome);
+        let existing_signal_id = signal_id(1);
+        match (world.count(EventKind::SignalTaken), result) {
+            (1, Ok(outcome)) => {
+                assert_eq!(outcome, SignalOutcome::Duplicate { existing_signal_id })
+            }
+            (0, Err(EngineError::Contention { tries: 16, .. })) => assert!(turn > 16),
+            (taken, other) => panic!("{taken} signals before call {turn}, and {other:?}"),
+        }
     }
 }

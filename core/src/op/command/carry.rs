@@ -37,6 +37,8 @@ pub struct CarryCommand<C: Decide> {
     doubt: Doubt,
     first_sent: Option<TimestampMs>,
     first_seen: Option<FirstSeen>,
+    /// The error with which the operation ends unless its last decision is a repeat or a rejection.
+    given_up: Option<Box<EngineError>>,
     /// Whether a record has shown that the command is applied.
     recognised: bool,
     /// The facts besides the record; `None` if the command needs none.
@@ -129,6 +131,7 @@ impl<C: Decide> CarryCommand<C> {
             doubt: Doubt::default(),
             first_sent: None,
             first_seen: None,
+            given_up: None,
             recognised: false,
             facts,
         }
@@ -231,6 +234,9 @@ impl<C: Decide> CarryCommand<C> {
         at: TimestampMs,
         now: HostTime,
     ) -> Step<Output<C::Outcome>> {
+        if let Some(error) = self.given_up.take() {
+            return Step::fail(*error);
+        }
         let id = self.spec.execution_id;
         let nonce = self.patience.nonce();
         let stamp = Stamp {
@@ -323,13 +329,14 @@ impl<C: Decide> CarryCommand<C> {
                 self.doubt.conflicted(sent, version);
                 let applied = self.applied();
                 match self.patience.after_conflict(self.spec.name, applied, now) {
-                    Err(error) => Step::fail(error),
-                    Ok(None) => self.decide_on(current, self.no_values(), at, now),
                     Ok(Some(wait)) => {
                         self.known = Known::Nothing;
-                        Step::Wait(wait)
+                        return Step::Wait(wait);
                     }
+                    Ok(None) => {}
+                    Err(error) => self.given_up = Some(Box::new(error)),
                 }
+                self.decide_on(current, self.no_values(), at, now)
             }
             UnitReply::OutsideWindow => {
                 self.doubt.refused(sent);
@@ -363,8 +370,9 @@ impl<C: Decide> CarryCommand<C> {
             _ => None,
         };
         let applied = self.applied();
-        match (missing, &mut self.facts) {
-            (Some(what), Some(facts)) => {
+        match (missing, &mut self.facts, self.given_up.take()) {
+            (Some(_), Some(_), Some(error)) => Step::fail(*error),
+            (Some(what), Some(facts), None) => {
                 facts.read(what, at, applied, now).then_ok(|()| self.go_on(now))
             }
             _ => Step::fail(rejection),
