@@ -4,6 +4,7 @@
 mod agents;
 mod audit;
 mod carried;
+mod copies;
 mod deadlines;
 mod facts;
 mod lost_replies;
