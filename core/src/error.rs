@@ -399,7 +399,7 @@ pub enum EngineError {
         /// The message of the rejection.
         detail: String,
     },
-    /// Other callers changed the same record during each try.
+    /// Other callers changed the same record during each try. The call was not applied.
     #[error("{op} failed after {tries} conflicts in a row; try again later")]
     Contention {
         /// The operation.

@@ -1,7 +1,8 @@
 //! Optional fields of JSON: null behaves as absent (`docs/spec.md`, 4).
 //!
-//! The functions are for `#[serde(default, deserialize_with = "..")]`. A type that is read from JSON
-//! may be part of a record too, and the codec of records has no null: it writes the value alone.
+//! The functions are for `#[serde(default, deserialize_with = "..")]`. A type that is read from
+//! JSON may be part of a record too, and the codec of records has no null: it writes the value
+//! alone.
 
 use serde::{Deserialize, Deserializer};
 

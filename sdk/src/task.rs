@@ -5,6 +5,7 @@ mod waiting;
 use std::sync::Arc;
 
 use ff_core::agent::ClaimedWork;
+use ff_core::error::EngineError;
 use ff_core::execution::{
     AttemptKind, Cancel, CancelledBy, Claimed, Complete, Decide, DelayExecution, Fail, FailOutcome,
     FenceParts, MoveToWaitingChildren, Renew, UpdateProgress,
@@ -142,6 +143,13 @@ impl ClaimedTask {
         lock(&self.owner.slot.state().agent).leases.known(self.lease_id())
     }
 
+    /// Forgets the cached record after a call that may have changed it.
+    fn failed(&self, error: Option<&EngineError>) {
+        if let Some(error) = error {
+            lock(&self.owner.slot.state().agent).leases.failed(self.lease_id(), error);
+        }
+    }
+
     /// Logs the result of a command, and caches the record that it wrote.
     fn answered<T: std::fmt::Debug>(
         &self,
@@ -159,6 +167,7 @@ impl ClaimedTask {
             }
             Err(error) => {
                 tracing::debug!(%execution, %epoch, %error, "{name} failed");
+                self.failed(error.engine());
                 Err(error)
             }
         }
@@ -276,7 +285,8 @@ impl ClaimedTask {
         let (execution_id, lease_ttl) = (self.execution_id(), self.claimed().lease_ttl);
         let state = self.owner.slot.state();
         let renew = Renew { execution_id, fence: self.fence(), lease_ttl };
-        let renewed = state.connection.transact_knowing(renew, self.known()).await?;
+        let renewed = state.connection.transact_knowing(renew, self.known()).await;
+        let renewed = renewed.inspect_err(|error| self.failed(error.engine()))?;
         let mut claimed = self.claimed().clone();
         claimed.expires_at = renewed.outcome.expires_at;
         let (record, first_sent, at) = (renewed.record, renewed.first_sent, renewed.at);

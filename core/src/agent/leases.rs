@@ -34,6 +34,23 @@ struct Held {
     renewing: bool,
 }
 
+impl Held {
+    /// Keeps the record, unless it has a lower version than the one that is known: the replies of
+    /// two commits may arrive out of order, and a failover may lose commits. Neither record is the
+    /// present one for certain then, and the next command reads it.
+    fn learn(&mut self, record: Option<Loaded>) {
+        let count = |loaded: &Option<Loaded>| loaded.as_ref().map(|loaded| loaded.version.count);
+        let is_older = count(&record) < count(&self.record);
+        self.record = record.filter(|_| !is_older);
+    }
+
+    fn failed(&mut self, error: &EngineError) {
+        if error.may_be_applied() {
+            self.record = None;
+        }
+    }
+}
+
 /// Renewals that fail in a row before a lease counts as unhealthy.
 const MAX_FAILURES: u32 = 3;
 
@@ -112,7 +129,15 @@ impl Leases {
     /// Notes the record after a commit of this process.
     pub fn learn(&mut self, lease_id: LeaseId, record: Option<Loaded>) {
         if let Some(held) = self.held.get_mut(&lease_id) {
-            held.record = record;
+            held.learn(record);
+        }
+    }
+
+    /// Notes that a call of this process has failed. If it may have been applied, the known record
+    /// may be the one before it, and the next command reads the record.
+    pub fn failed(&mut self, lease_id: LeaseId, error: &EngineError) {
+        if let Some(held) = self.held.get_mut(&lease_id) {
+            held.failed(error);
         }
     }
 
@@ -183,7 +208,7 @@ impl Leases {
         match result {
             Ok(renewed) => {
                 held.failures = 0;
-                held.record = renewed.record;
+                held.learn(renewed.record);
                 held.renew_at = renewed.first_sent.plus(third(held.ttl)).max(now.local);
                 let before = std::mem::replace(&mut held.expires_at, renewed.outcome.expires_at);
                 let left = renewed.outcome.expires_at.since(renewed.at);
@@ -201,7 +226,8 @@ impl Leases {
                 self.held.remove(&lease_id);
                 Some(LeaseLost { lease_id, execution_id, expires_at, reason })
             }
-            Err(_) => {
+            Err(error) => {
+                held.failed(&error);
                 held.failures += 1;
                 let pause = DurationMs::new((held.ttl.get() / 20).clamp(1, 1_000));
                 held.renew_at = now.local.plus(pause);

@@ -53,6 +53,13 @@ impl IdentityKind {
     }
 }
 
+impl Fingerprint {
+    /// Whether both are of one execution, and not of another one that was created under its id.
+    pub(crate) fn is_of_same_execution(&self, other: &Self) -> bool {
+        self.creator == other.creator
+    }
+}
+
 /// The latest thing of its kind that a record shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint {

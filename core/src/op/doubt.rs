@@ -131,13 +131,21 @@ impl SentCommit {
 impl Evidence {
     /// Whether the record disproves all of these commits. It disproves a commit by its version, or
     /// by its fingerprint: if that has not changed, no command of that kind was applied since the
-    /// commit was decided.
+    /// commit was decided. A record of the same execution with a lower version than the commit
+    /// replaces is from a store that has lost commits, this one among them if it was applied.
     fn disproves(&self, commits: &[SentCommit]) -> bool {
         let unchanged = |sent: &SentCommit| {
             self.fingerprint.is_some()
                 && self.fingerprint == sent.fingerprint
                 && !planted!(ConflictDoubted)
         };
-        commits.iter().all(|sent| sent.is_disproved_by(self.version) || unchanged(sent))
+        let lost = |sent: &SentCommit| {
+            let same = self.fingerprint.as_ref().zip(sent.fingerprint.as_ref());
+            self.version.count < sent.expected.count
+                && same.is_some_and(|(found, sent)| found.is_of_same_execution(sent))
+        };
+        let is_disproved =
+            |sent: &SentCommit| sent.is_disproved_by(self.version) || unchanged(sent) || lost(sent);
+        commits.iter().all(is_disproved)
     }
 }

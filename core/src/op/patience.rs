@@ -7,6 +7,7 @@ use crate::store::codec::Codec;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::context::{KeyringCache, OperationContext};
+use super::operation::Step;
 
 /// How long a program holds the entries that it took before others are offered them: 5 s.
 pub const HOLD: DurationMs = DurationMs::from_secs(5);
@@ -77,31 +78,99 @@ impl Patience {
     ///
     /// # Errors
     ///
-    /// `Contention` after 16 in a row.
-    pub fn after_conflict(&mut self, op: &'static str) -> Result<Option<DurationMs>, EngineError> {
-        self.count_conflict(op)?;
+    /// `Timeout` if the deadline passes before the next try. After 16 conflicts and refusals in a
+    /// row `Contention`, or `Timeout` if the command may be applied.
+    pub fn after_conflict(
+        &mut self,
+        op: &'static str,
+        applied: Applied,
+        now: HostTime,
+    ) -> Result<Option<DurationMs>, EngineError> {
+        self.count_conflict(op, applied, now)?;
         if self.conflicts <= EAGER_CONFLICTS {
+            self.before_deadline(DurationMs::ZERO, op, applied, now)?;
             return Ok(None);
         }
-        Ok(Some(self.jittered(1 << self.conflicts.min(6))))
+        let wait = self.jittered(1 << self.conflicts.min(6));
+        self.before_deadline(wait, op, applied, now).map(Some)
     }
 
     /// The wait after a refusal for time.
     ///
     /// # Errors
     ///
-    /// `Contention` after 16 conflicts and refusals in a row.
-    pub fn after_refusal(&mut self, op: &'static str) -> Result<DurationMs, EngineError> {
-        self.count_conflict(op)?;
-        Ok(self.jittered(2 << self.conflicts.min(7)))
+    /// As for [`Self::after_conflict`].
+    pub fn after_refusal(
+        &mut self,
+        op: &'static str,
+        applied: Applied,
+        now: HostTime,
+    ) -> Result<DurationMs, EngineError> {
+        self.count_conflict(op, applied, now)?;
+        let wait = self.jittered(2 << self.conflicts.min(7));
+        self.before_deadline(wait, op, applied, now)
     }
 
-    fn count_conflict(&mut self, op: &'static str) -> Result<(), EngineError> {
+    fn count_conflict(
+        &mut self,
+        op: &'static str,
+        applied: Applied,
+        now: HostTime,
+    ) -> Result<(), EngineError> {
         self.conflicts += 1;
         match self.conflicts < MAX_CONFLICTS {
             true => Ok(()),
-            false => Err(EngineError::Contention { op, tries: self.conflicts }),
+            false => Err(self.contention(op, self.conflicts, applied, now)),
         }
+    }
+
+    /// The error after so many tries in vain. `Contention` says that nothing was applied.
+    pub(super) fn contention(
+        &self,
+        op: &'static str,
+        tries: u32,
+        applied: Applied,
+        now: HostTime,
+    ) -> EngineError {
+        match applied {
+            Applied::No => EngineError::Contention { op, tries },
+            Applied::Unknown => self.timeout(op, applied, now),
+        }
+    }
+
+    /// The step, unless it sends a request and no time is left for it.
+    pub(super) fn in_time<T>(
+        &self,
+        step: Step<Result<T, EngineError>>,
+        op: &'static str,
+        applied: Applied,
+        now: HostTime,
+    ) -> Step<Result<T, EngineError>> {
+        match step {
+            Step::Send(_) if self.left(now) == DurationMs::ZERO => {
+                Step::fail(self.timeout(op, applied, now))
+            }
+            step => step,
+        }
+    }
+
+    /// The wait, unless the deadline passes in it.
+    fn before_deadline(
+        &self,
+        wait: DurationMs,
+        op: &'static str,
+        applied: Applied,
+        now: HostTime,
+    ) -> Result<DurationMs, EngineError> {
+        match self.left(now) > wait {
+            true => Ok(wait),
+            false => Err(self.timeout(op, applied, now)),
+        }
+    }
+
+    /// The error of an operation that has no time left.
+    pub(super) fn timeout(&self, op: &'static str, applied: Applied, now: HostTime) -> EngineError {
+        EngineError::Timeout { op, elapsed: self.elapsed(now), applied }
     }
 
     /// The wait after a call that got no reply: 10 ms doubling to 1 s, with jitter.
@@ -123,9 +192,7 @@ impl Patience {
             return Ok(wait);
         }
         Err(match (applied, failure) {
-            (Applied::Unknown, _) => {
-                EngineError::Timeout { op, elapsed: self.elapsed(now), applied }
-            }
+            (Applied::Unknown, _) => self.timeout(op, applied, now),
             (Applied::No, Failure::Refused(message)) => {
                 EngineError::Transport { op, message: message.clone() }
             }

@@ -120,6 +120,18 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// The lease under which the command is sent, if its worker keeps a copy of the record.
+    pub const fn lease_id(self) -> Option<LeaseId> {
+        match self {
+            Self::Finish(lease_id)
+            | Self::Progress(lease_id)
+            | Self::Suspend(lease_id)
+            | Self::Waitpoint(lease_id)
+            | Self::Frame(lease_id) => Some(lease_id),
+            _ => None,
+        }
+    }
+
     /// Whether a client sent the command, which sees the executions of one namespace only.
     pub const fn is_client(self) -> bool {
         matches!(self, Self::Detached | Self::Grant(_) | Self::Signal)

@@ -259,6 +259,9 @@ impl WorkerProcess {
         cx: &mut Context<'_>,
     ) {
         self.gatherer.answered(origin, cx);
+        if let (Some(lease_id), Err(error)) = (origin.lease_id(), &result) {
+            self.agent.leases.failed(lease_id, error);
+        }
         match (origin, result) {
             (Origin::Finish(lease_id), result) => self.finished(lease_id, &result, cx),
             (Origin::Progress(lease_id), result) => {

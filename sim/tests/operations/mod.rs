@@ -4,6 +4,8 @@
 mod agents;
 mod audit;
 mod carried;
+mod copies;
+mod deadlines;
 mod facts;
 mod lost_replies;
 mod output;
@@ -12,8 +14,10 @@ mod transact;
 
 use ff_core::entropy::Entropy;
 use ff_core::error::{Applied, EngineError};
-use ff_core::execution::{Fence, IssuedWaitpoint};
+use ff_core::execution::{ChangePriority, Fence, IssuedWaitpoint, OperatorCall};
+use ff_core::id::RequestId;
 use ff_core::op::{ListSecrets, Loaded, OperationContext, Patience, RotateSecret};
+use ff_core::policy::Priority;
 use ff_core::token::{Kid, Rotation, Secret};
 use ff_sim::scripted::{Intervention, Scripted};
 
@@ -71,4 +75,14 @@ fn kids(world: &mut Scripted) -> Vec<String> {
     let listed = world.drive(ListSecrets::new(Scripted::patience(10_000)));
     let listed = listed.expect("they are listed").into_iter();
     listed.map(|info| info.kid.as_str().to_owned()).collect()
+}
+
+fn change_priority(world: &mut Scripted, number: u64) {
+    let (execution_id, call) = (execution_id(), call(&format!("other-{number}")));
+    let priority = Priority::clamped(number as i64);
+    world.transact(ChangePriority { execution_id, call, priority }).expect("changed");
+}
+
+fn call(request: &str) -> OperatorCall {
+    OperatorCall::new(RequestId::try_new(request).expect("a request id"))
 }

@@ -3,9 +3,9 @@
 
 use ff_core::error::{Applied, EngineError, Rejection};
 use ff_core::execution::{
-    Cancel, CancelledBy, ChangePriority, Complete, CreateOutcome, EventKind, OperatorCall, Replay,
+    Cancel, CancelledBy, ChangePriority, Complete, CreateOutcome, EventKind, Replay,
 };
-use ff_core::id::{ExecutionId, RequestId};
+use ff_core::id::ExecutionId;
 use ff_core::op::{Batch, CarryCommand, Known};
 use ff_core::policy::Priority;
 use ff_core::store::{ReplyBody, Request, UnitReply};
@@ -13,7 +13,7 @@ use ff_core::time::DurationMs;
 use ff_sim::scripted::{Fate, Scripted};
 use uuid::Uuid;
 
-use super::{assert_in_doubt, before_call, leased, record};
+use super::{assert_in_doubt, before_call, call, change_priority, leased, record};
 use crate::common::{
     LEASE, START, Submission, at, complete, execution_id, grant, on_due, reclaim_grant, renew,
 };
@@ -237,16 +237,6 @@ fn a_copy_of_a_submission_that_is_late_creates_nothing_again() {
         let _ = world.transact(on_due());
     }
     assert!(world.record(&execution_id()).is_some(), "it is kept for a minute");
-}
-
-fn change_priority(world: &mut Scripted, number: u64) {
-    let (execution_id, call) = (execution_id(), call(&format!("other-{number}")));
-    let priority = Priority::clamped(number as i64);
-    world.transact(ChangePriority { execution_id, call, priority }).expect("changed");
-}
-
-fn call(request: &str) -> OperatorCall {
-    OperatorCall::new(RequestId::try_new(request).expect("a request id"))
 }
 
 fn cancel_by(request: &str) -> Cancel {

@@ -13,7 +13,8 @@ use crate::partition::Partition;
 use crate::planted::planted;
 use crate::store::codec::Codec;
 use crate::store::{
-    Commit, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply, Version,
+    Commit, Failure, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply,
+    Version,
 };
 use crate::time::{HostTime, TimestampMs};
 
@@ -36,6 +37,10 @@ pub struct CarryCommand<C: Decide> {
     doubt: Doubt,
     first_sent: Option<TimestampMs>,
     first_seen: Option<FirstSeen>,
+    /// The error with which the operation ends unless its last decision is a repeat or a rejection.
+    given_up: Option<Box<EngineError>>,
+    /// Whether a record has shown that the command is applied.
+    recognised: bool,
     /// The facts besides the record; `None` if the command needs none.
     facts: Option<Box<ReadFacts>>,
 }
@@ -117,9 +122,19 @@ impl<C: Decide> CarryCommand<C> {
     pub fn knowing(command: C, known: Known, mut patience: Patience) -> Self {
         let spec = command.spec();
         let facts = ReadFacts::new(&spec, &mut patience);
-        let (pending, doubt) = (Pending::Nothing, Doubt::default());
-        let (first_sent, first_seen) = (None, None);
-        Self { command, spec, known, patience, pending, doubt, first_sent, first_seen, facts }
+        Self {
+            command,
+            spec,
+            known,
+            patience,
+            pending: Pending::Nothing,
+            doubt: Doubt::default(),
+            first_sent: None,
+            first_seen: None,
+            given_up: None,
+            recognised: false,
+            facts,
+        }
     }
 
     /// The command that it carries.
@@ -200,9 +215,12 @@ impl<C: Decide> CarryCommand<C> {
                 let (repeat, record) = (true, basis.record);
                 Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
             }
-            (Err(_) | Ok(Verdict::Repeat(_)), _) => self.read(),
+            (Err(_) | Ok(Verdict::Repeat(_)), _) => {
+                self.recognised |= fresh;
+                self.read()
+            }
             (Ok(Verdict::Apply(_)), _)
-                if fresh && self.may_be_applied_twice(&basis.record, now) =>
+                if fresh && (self.recognised || self.may_be_applied_twice(&basis.record, now)) =>
             {
                 Step::fail(self.moved_on("the command might be applied a second time", now))
             }
@@ -217,6 +235,9 @@ impl<C: Decide> CarryCommand<C> {
         at: TimestampMs,
         now: HostTime,
     ) -> Step<Output<C::Outcome>> {
+        if let Some(error) = self.given_up.take() {
+            return Step::fail(*error);
+        }
         let id = self.spec.execution_id;
         let nonce = self.patience.nonce();
         let stamp = Stamp {
@@ -307,19 +328,22 @@ impl<C: Decide> CarryCommand<C> {
                 let found = current.first().and_then(Option::as_ref);
                 let version = found.map_or(Version::ABSENT, |stored| stored.version);
                 self.doubt.conflicted(sent, version);
-                match self.patience.after_conflict(self.spec.name) {
-                    Err(error) => Step::fail(error),
-                    Ok(None) => self.decide_on(current, self.no_values(), at, now),
+                let applied = self.applied();
+                match self.patience.after_conflict(self.spec.name, applied, now) {
                     Ok(Some(wait)) => {
                         self.known = Known::Nothing;
-                        Step::Wait(wait)
+                        return Step::Wait(wait);
                     }
+                    Ok(None) => {}
+                    Err(error) => self.given_up = Some(Box::new(error)),
                 }
+                self.decide_on(current, self.no_values(), at, now)
             }
             UnitReply::OutsideWindow => {
                 self.doubt.refused(sent);
                 self.known = Known::Nothing;
-                Step::retry(self.patience.after_refusal(self.spec.name))
+                let applied = self.applied();
+                Step::retry(self.patience.after_refusal(self.spec.name, applied, now))
             }
         }
     }
@@ -346,8 +370,12 @@ impl<C: Decide> CarryCommand<C> {
             Rejection::InvalidToken if is_doubtful => Some(Missing::Secrets),
             _ => None,
         };
-        match (missing, &mut self.facts) {
-            (Some(what), Some(facts)) => facts.read(what, at, now).then_ok(|()| self.go_on(now)),
+        let applied = self.applied();
+        match (missing, &mut self.facts, self.given_up.take()) {
+            (Some(_), Some(_), Some(error)) => Step::fail(*error),
+            (Some(what), Some(facts), None) => {
+                facts.read(what, at, applied, now).then_ok(|()| self.go_on(now))
+            }
             _ => Step::fail(rejection),
         }
     }
@@ -411,10 +439,15 @@ impl<C: Decide> CarryCommand<C> {
             && !planted!(ResendBoundForgotten)
     }
 
+    /// Whether the command may be applied: the reply of a commit was lost, or a record showed it.
+    const fn applied(&self) -> Applied {
+        if self.recognised { Applied::Unknown } else { self.doubt.applied() }
+    }
+
     /// The error of a command that may or may not have been applied.
     fn moved_on(&self, why: &str, now: HostTime) -> EngineError {
-        let (op, elapsed) = (self.spec.name, self.patience.elapsed(now));
-        EngineError::Timeout { op, elapsed, applied: Applied::Unknown }
+        self.patience
+            .timeout(self.spec.name, Applied::Unknown, now)
             .context(format!("a reply was lost and the record may have changed since ({why})"))
     }
 }
@@ -438,23 +471,37 @@ impl<C: Decide> Operation for CarryCommand<C> {
     }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        let step = self.step(event, now);
+        if self.recognised {
+            // The command is applied, and this reads the values for the answer.
+            return step;
+        }
+        self.patience.in_time(step, self.spec.name, self.applied(), now)
+    }
+}
+
+impl<C: Decide> CarryCommand<C> {
+    fn step(&mut self, event: Event, now: HostTime) -> Step<Output<C::Outcome>> {
+        let applied = self.applied();
         if let Some(facts) = self.facts.as_mut().filter(|facts| facts.is_reading()) {
-            let read = facts.resume(event, self.doubt.applied(), now);
+            let read = facts.resume(event, applied, now);
             return read.then_ok(|()| self.go_on(now));
         }
         match event {
             Event::Start => self.start(now),
             Event::Wake => self.go_on(now),
             Event::Reply(reply) => self.on_reply(reply, now),
-            Event::Failure(failure) => {
-                if let Pending::Commit(commit) = std::mem::take(&mut self.pending) {
-                    self.doubt.failed(commit.sent, &failure);
-                }
-                self.facts.iter_mut().for_each(|facts| facts.forget_signals());
-                self.known = Known::Nothing;
-                let (op, applied) = (self.spec.name, self.doubt.applied());
-                Step::retry(self.patience.after_failure(op, &failure, applied, now))
-            }
+            Event::Failure(failure) => self.on_failure(&failure, now),
         }
+    }
+
+    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Output<C::Outcome>> {
+        if let Pending::Commit(commit) = std::mem::take(&mut self.pending) {
+            self.doubt.failed(commit.sent, failure);
+        }
+        self.facts.iter_mut().for_each(|facts| facts.forget_signals());
+        self.known = Known::Nothing;
+        let (op, applied) = (self.spec.name, self.applied());
+        Step::retry(self.patience.after_failure(op, failure, applied, now))
     }
 }

@@ -109,11 +109,18 @@ impl ReadFacts {
         }
     }
 
-    /// Reads facts that were missing in a decision at a time of the store's clock.
-    pub(super) fn read(&mut self, missing: Missing, at: TimestampMs, now: HostTime) -> Reads {
+    /// Reads facts that were missing in a decision at a time of the store's clock. `applied`:
+    /// whether the command may be applied already.
+    pub(super) fn read(
+        &mut self,
+        missing: Missing,
+        at: TimestampMs,
+        applied: Applied,
+        now: HostTime,
+    ) -> Reads {
         self.rounds += 1;
         if self.rounds > MAX_ROUNDS {
-            return Step::fail(EngineError::Contention { op: self.op, tries: self.rounds });
+            return Step::fail(self.patience.contention(self.op, self.rounds, applied, now));
         }
         match missing {
             Missing::Secrets => self.renew_secrets(at, now),

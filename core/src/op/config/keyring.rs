@@ -135,6 +135,13 @@ impl Operation for RotateSecret {
     type Output = Result<Rotation, EngineError>;
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        let step = self.step(event, now);
+        self.patience.in_time(step, OP, self.doubt.applied(), now)
+    }
+}
+
+impl RotateSecret {
+    fn step(&mut self, event: Event, now: HostTime) -> Step<<Self as Operation>::Output> {
         let pending = self.pending.take();
         match event {
             Event::Start | Event::Wake => {
@@ -147,11 +154,11 @@ impl Operation for RotateSecret {
                 Ok(Answer::Conflict(current)) => {
                     let version = current.map_or(Version::ABSENT, |stored| stored.version);
                     pending.into_iter().for_each(|sent| self.doubt.conflicted(sent, version));
-                    Step::retry(self.patience.after_refusal(OP))
+                    Step::retry(self.patience.after_refusal(OP, self.doubt.applied(), now))
                 }
                 Ok(Answer::Refused) => {
                     pending.into_iter().for_each(|sent| self.doubt.refused(sent));
-                    Step::retry(self.patience.after_refusal(OP))
+                    Step::retry(self.patience.after_refusal(OP, self.doubt.applied(), now))
                 }
                 Err(error) => Step::fail(error),
             },

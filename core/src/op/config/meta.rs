@@ -48,6 +48,13 @@ impl Operation for EnsureMeta {
     type Output = Result<StoreMeta, EngineError>;
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        let step = self.step(event, now);
+        self.patience.in_time(step, OP, Applied::No, now)
+    }
+}
+
+impl EnsureMeta {
+    fn step(&mut self, event: Event, now: HostTime) -> Step<<Self as Operation>::Output> {
         match event {
             Event::Start | Event::Wake => {
                 self.patience.begin(now);
@@ -148,6 +155,17 @@ impl Operation for ActivateFormat {
     type Output = Result<(), EngineError>;
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        let step = self.step(event, now);
+        self.patience.in_time(step, ACTIVATE, self.applied(), now)
+    }
+}
+
+impl ActivateFormat {
+    const fn applied(&self) -> Applied {
+        if self.ambiguous { Applied::Unknown } else { Applied::No }
+    }
+
+    fn step(&mut self, event: Event, now: HostTime) -> Step<<Self as Operation>::Output> {
         match event {
             Event::Start | Event::Wake => self.start(now),
             Event::Reply(reply) => match Answer::of(ACTIVATE, reply.body) {
@@ -160,7 +178,7 @@ impl Operation for ActivateFormat {
                 // Whether a commit without a reply was applied shows when the record is read
                 // again; only a store that never answers leaves it open.
                 self.ambiguous |= matches!(failure, Failure::MaybeApplied(_));
-                let applied = if self.ambiguous { Applied::Unknown } else { Applied::No };
+                let applied = self.applied();
                 Step::retry(self.patience.after_failure(ACTIVATE, &failure, applied, now))
             }
         }
