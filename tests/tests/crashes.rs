@@ -46,6 +46,7 @@ survive! {
     the_network_drops: NetworkDrops,
     the_network_delays: NetworkDelays,
     replies_are_swallowed: RepliesSwallowed,
+    replies_are_spoilt: RepliesSpoilt,
     the_memory_is_full: MemoryFull,
     slots_are_moved: SlotsMoved,
 }
