@@ -56,7 +56,7 @@ impl CursorFile {
 mod tests {
     use super::*;
 
-    use ff_sdk::core::backend::CompletionPlace;
+    use ff_sdk::core::backend::CompletionPosition;
 
     #[test]
     fn a_cursor_is_replaced_as_a_whole_and_other_files_are_refused() {
@@ -65,7 +65,7 @@ mod tests {
         let mut file = CursorFile::open(&path).expect("the file may be missing");
         assert_eq!(file.stored(), None);
         for count in [4, 2, 3] {
-            let cursor = CompletionCursor::of(vec![CompletionPlace::Start; count]);
+            let cursor = CompletionCursor::of(vec![CompletionPosition::Start; count]);
             file.store(cursor.clone()).expect("the file can be written");
             let stored = CursorFile::open(&path).expect("a cursor").stored().cloned();
             assert_eq!(stored, Some(cursor));

@@ -211,20 +211,22 @@ fn an_interrupt_waits_for_running_commands() {
     assert_eq!((&summary["completed"], &summary["unfinished"]), (&1.into(), &1.into()));
 }
 
+/// Starts `ff run` with a job that sleeps. Returns its process and the job's.
+fn spawn_sleeper(directory: &TempDir, policy: &str, arguments: &[&str]) -> (Child, Pid) {
+    let (up, jobs) = (Pipe::new(directory, "up"), directory.path().join("jobs"));
+    let command = format!("sleep 1000 & echo $! > {}; wait", up.0.display());
+    let line = format!(r#"{{"kind": "shell", "payload": {{"command": "{command}"}}{policy}}}"#);
+    std::fs::write(&jobs, line).expect("a file");
+    let mut command = ff(&["run", jobs.to_str().expect("a text")]);
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("ff starts");
+    (child, Pid::from_raw(up.line().parse().expect("a process ID")))
+}
+
 #[test]
 fn a_second_interrupt_kills_running_commands() {
     let directory = TempDir::new().expect("a directory");
-    let up = Pipe::new(&directory, "up");
-    let jobs = directory.path().join("jobs");
-    let command = format!("sleep 1000 & echo $! > {}; wait", up.0.display());
-    let line = format!(r#"{{"kind": "shell", "payload": {{"command": "{command}"}}}}"#);
-    std::fs::write(&jobs, line).expect("a file");
-    let mut child = ff(&["run", jobs.to_str().expect("a text")])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("ff starts");
-    let grandchild = Pid::from_raw(up.line().parse().expect("a process ID"));
+    let (mut child, grandchild) = spawn_sleeper(&directory, "", &[]);
     signal(&child, Signal::SIGINT);
     wait_for_stderr(&mut child, "shutting down: waiting for 1 running task;");
     signal(&child, Signal::SIGINT);
@@ -236,18 +238,8 @@ fn a_second_interrupt_kills_running_commands() {
 #[test]
 fn a_timeout_kills_the_whole_process_group() {
     let directory = TempDir::new().expect("a directory");
-    let up = Pipe::new(&directory, "up");
-    let jobs = directory.path().join("jobs");
-    let command = format!("sleep 1000 & echo $! > {}; wait", up.0.display());
-    let policy = r#""timeout_ms": 500, "retry": {"max_retries": 0}"#;
-    let line = format!(r#"{{"kind": "shell", "payload": {{"command": "{command}"}}, {policy}}}"#);
-    std::fs::write(&jobs, line).expect("a file");
-    let child = ff(&["run", jobs.to_str().expect("a text"), "--json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("ff starts");
-    let grandchild = Pid::from_raw(up.line().parse().expect("a process ID"));
+    let policy = r#", "timeout_ms": 500, "retry": {"max_retries": 0}"#;
+    let (child, grandchild) = spawn_sleeper(&directory, policy, &["--json"]);
     let output = within(move || child.wait_with_output().expect("ff ends"));
     assert_eq!(output.status.code(), Some(1));
     wait_until_gone(grandchild);
@@ -264,18 +256,9 @@ fn wait_until_gone(pid: Pid) {
 #[test]
 fn termination_kills_running_commands_and_still_reports() {
     let directory = TempDir::new().expect("a directory");
-    let up = Pipe::new(&directory, "up");
-    let (jobs, results) = (directory.path().join("jobs"), directory.path().join("results"));
-    let command = format!("sleep 1000 & echo $! > {}; wait", up.0.display());
-    let line = format!(r#"{{"kind": "shell", "payload": {{"command": "{command}"}}}}"#);
-    std::fs::write(&jobs, line).expect("a file");
-    let (jobs, name) = (jobs.to_str().expect("a text"), results.to_str().expect("a text"));
-    let child = ff(&["run", jobs, "--results", name])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("ff starts");
-    let grandchild = Pid::from_raw(up.line().parse().expect("a process ID"));
+    let results = directory.path().join("results");
+    let arguments = ["--results", results.to_str().expect("a text")];
+    let (child, grandchild) = spawn_sleeper(&directory, "", &arguments);
     signal(&child, Signal::SIGTERM);
     let output = within(move || child.wait_with_output().expect("ff ends"));
     assert_eq!(output.status.code(), Some(130));

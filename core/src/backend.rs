@@ -16,7 +16,7 @@ use crate::store::{Failure, Reply, Request, Topic, Wake};
 use crate::tags::Tags;
 use crate::time::TimestampMs;
 
-pub use cursor::{CompletionCursor, CompletionPlace, CursorError};
+pub use cursor::{CompletionCursor, CompletionPosition, CursorError};
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

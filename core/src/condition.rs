@@ -268,6 +268,18 @@ pub enum TimeoutBehaviour {
     Escalate,
 }
 
+impl TimeoutBehaviour {
+    /// Every behaviour, in order.
+    pub const ALL: [Self; 6] = [
+        Self::Fail,
+        Self::Cancel,
+        Self::Expire,
+        Self::AutoResume,
+        Self::AutoResumeWithTimeoutSignal,
+        Self::Escalate,
+    ];
+}
+
 /// The settings for resuming an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

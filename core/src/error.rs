@@ -476,33 +476,26 @@ impl Bug {
 impl EngineError {
     /// Returns the class of the error, which says how a caller should react.
     pub fn class(&self) -> ErrorClass {
-        match self {
-            Self::NotFound { .. } | Self::ResourceExhausted { .. } => ErrorClass::Terminal,
-            Self::Validation { kind, .. } => kind.row().class,
-            Self::Conflict(rejection) | Self::State(rejection) => rejection.kind().row().class,
-            Self::Contention { .. }
-            | Self::Transport { .. }
-            | Self::Unavailable { .. }
-            | Self::Timeout { .. } => ErrorClass::Retryable,
-            Self::Bug(_) => ErrorClass::Bug,
-            Self::Contextual { source, .. } => source.class(),
-        }
+        self.class_and_status().0
     }
 
     /// Returns the status of an HTTP reply with this error.
     pub fn http_status(&self) -> u16 {
+        self.class_and_status().1
+    }
+
+    fn class_and_status(&self) -> (ErrorClass, u16) {
+        let of = |kind: RejectionKind| (kind.row().class, kind.row().http_status);
         match self {
-            Self::NotFound { .. } => 404,
-            Self::Validation { kind, .. } => kind.row().http_status,
-            Self::Conflict(rejection) | Self::State(rejection) => {
-                rejection.kind().row().http_status
-            }
-            Self::Contention { .. } => 409,
-            Self::ResourceExhausted { .. } => 413,
-            Self::Transport { .. } | Self::Unavailable { .. } => 503,
-            Self::Timeout { .. } => 504,
-            Self::Bug(_) => 500,
-            Self::Contextual { source, .. } => source.http_status(),
+            Self::NotFound { .. } => (ErrorClass::Terminal, 404),
+            Self::Validation { kind, .. } => of(*kind),
+            Self::Conflict(rejection) | Self::State(rejection) => of(rejection.kind()),
+            Self::Contention { .. } => (ErrorClass::Retryable, 409),
+            Self::ResourceExhausted { .. } => (ErrorClass::Terminal, 413),
+            Self::Transport { .. } | Self::Unavailable { .. } => (ErrorClass::Retryable, 503),
+            Self::Timeout { .. } => (ErrorClass::Retryable, 504),
+            Self::Bug(_) => (ErrorClass::Bug, 500),
+            Self::Contextual { source, .. } => source.class_and_status(),
         }
     }
 

@@ -75,12 +75,13 @@ impl de::Visitor<'_> for TextVisitor {
     }
 }
 
-macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+macro_rules! text_ids {
+    ($($(#[$doc:meta])* $name:ident, $what:literal;)+) => {$(
         $(#[$doc])*
         ///
         /// 1 to 64 printable ASCII bytes without space. Cloning is cheap.
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -129,78 +130,41 @@ macro_rules! text_id {
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
-
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 deserializer.deserialize_str(TextVisitor($what)).map(Self)
             }
         }
-    };
+    )+};
 }
 
-text_id!(
+text_ids! {
     /// A lane: a named queue of executions within a namespace.
-    LaneId,
-    "lane"
-);
-text_id!(
+    LaneId, "lane";
     /// A namespace (a tenant): workers see only executions of the same namespace.
-    Namespace,
-    "namespace"
-);
-text_id!(
+    Namespace, "namespace";
     /// A worker. Several instances of it may run. Grants are bound to the worker.
-    WorkerId,
-    "worker id"
-);
-text_id!(
+    WorkerId, "worker id";
     /// One process of a worker.
-    WorkerInstanceId,
-    "worker instance id"
-);
-text_id!(
+    WorkerInstanceId, "worker instance id";
     /// The kind of work of an execution. It selects the handler.
-    ExecutionKind,
-    "execution kind"
-);
-text_id!(
+    ExecutionKind, "execution kind";
     /// The category of a failure. A retry policy decides by it.
-    FailureCategory,
-    "failure category"
-);
-text_id!(
+    FailureCategory, "failure category";
     /// The id of one call of an operator, so that a repeated call is recognised.
-    RequestId,
-    "request id"
-);
-text_id!(
+    RequestId, "request id";
     /// The name of a waitpoint within its execution. Conditions refer to it.
-    WaitpointKey,
-    "waitpoint key"
-);
-text_id!(
+    WaitpointKey, "waitpoint key";
     /// The name of a signal, such as `approved` or `done`.
-    SignalName,
-    "signal name"
-);
-text_id!(
+    SignalName, "signal name";
     /// The sender of a signal, as stated by the sender. A condition may count distinct sources.
-    SignalSource,
-    "signal source"
-);
-text_id!(
+    SignalSource, "signal source";
     /// The kind of output in a frame, such as `progress`, `token` or `log`.
-    FrameType,
-    "frame type"
-);
+    FrameType, "frame type";
+}
 
-macro_rules! uuid_id {
-    ($(#[$doc:meta])* $name:ident) => {
+macro_rules! uuid_ids {
+    ($($(#[$doc:meta])* $name:ident;)+) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
@@ -242,37 +206,25 @@ macro_rules! uuid_id {
                 Uuid::parse_str(text).map(Self)
             }
         }
-    };
+    )+};
 }
 
-uuid_id!(
+uuid_ids! {
     /// The id of a lease, chosen by the claimer.
-    LeaseId
-);
-uuid_id!(
+    LeaseId;
     /// The id of an attempt. It stays the same when the attempt is resumed.
-    AttemptId
-);
-uuid_id!(
+    AttemptId;
     /// The id of a grant, chosen by the caller that requests it.
-    GrantId
-);
-uuid_id!(
+    GrantId;
     /// The id of a flow.
-    FlowId
-);
-uuid_id!(
+    FlowId;
     /// The id of a suspension, chosen by the worker that suspends.
-    SuspensionId
-);
-uuid_id!(
+    SuspensionId;
     /// The id of a waitpoint, chosen by the worker that creates it.
-    WaitpointId
-);
-uuid_id!(
+    WaitpointId;
     /// The id of a signal, chosen by its sender or derived from an idempotency key.
-    SignalId
-);
+    SignalId;
+}
 
 const SIGNAL_KEY_SPACE: Uuid = Uuid::from_bytes([
     0x9a, 0x3d, 0x51, 0x07, 0x2c, 0x44, 0x5b, 0x1e, 0xa2, 0x0f, 0x73, 0x69, 0x67, 0x6e, 0x61, 0x6c,
@@ -471,16 +423,17 @@ mod tests {
             parse(&format!("{{fp:7}}:{UUID}")).unwrap().to_string(),
             format!("{{fp:7}}:{UUID}")
         );
-        for index in ["+7", "007", "65536", "-1", "", "7 "] {
-            let error = parse(&format!("{{fp:{index}}}:{UUID}")).unwrap_err();
-            assert!(matches!(error, ExecutionIdError::InvalidPartitionIndex { .. }), "{index}");
+        for index in ["+7", "007", "65536", "-1", "", "7 ", " 7"] {
+            let error = ExecutionIdError::InvalidPartitionIndex { index: index.to_owned() };
+            assert_eq!(parse(&format!("{{fp:{index}}}:{UUID}")), Err(error));
         }
-        for uuid in [UUID.to_uppercase(), UUID.replace('-', ""), format!("{UUID}0")] {
-            let error = parse(&format!("{{fp:7}}:{uuid}")).unwrap_err();
-            assert!(matches!(error, ExecutionIdError::InvalidUuid { .. }), "{uuid}");
+        let (upper, simple) = (UUID.to_uppercase(), UUID.replace('-', ""));
+        for uuid in [upper, simple, format!("{UUID}0"), format!("{{{UUID}}}")] {
+            let error = parse(&format!("{{fp:7}}:{uuid}"));
+            assert_eq!(error, Err(ExecutionIdError::InvalidUuid { uuid }));
         }
         for text in [UUID, "", "{b:7}:x", "{fp:7"] {
-            assert!(matches!(parse(text), Err(ExecutionIdError::MissingTag { .. })), "{text}");
+            assert_eq!(parse(text), Err(ExecutionIdError::MissingTag { text: text.to_owned() }));
         }
     }
 

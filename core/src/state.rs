@@ -32,13 +32,13 @@ macro_rules! dimension {
         }
 
         impl std::str::FromStr for $name {
-            type Err = UnknownWord;
+            type Err = UnknownState;
 
-            fn from_str(text: &str) -> Result<Self, UnknownWord> {
+            fn from_str(text: &str) -> Result<Self, UnknownState> {
                 let found = Self::ALL.iter().copied().find(|value| value.as_str() == text);
-                found.ok_or_else(|| UnknownWord {
+                found.ok_or_else(|| UnknownState {
                     dimension: stringify!($name),
-                    word: text.to_owned(),
+                    text: text.to_owned(),
                     expected: [$($text),+].join(", "),
                 })
             }
@@ -48,12 +48,12 @@ macro_rules! dimension {
 
 /// The error for a text that is not a value of a dimension.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown {dimension} {word:?}: expected one of {expected}")]
-pub struct UnknownWord {
+#[error("unknown {dimension} {text:?}: expected one of {expected}")]
+pub struct UnknownState {
     /// The type name of the dimension, such as `PublicState`.
     pub dimension: &'static str,
     /// The text.
-    pub word: String,
+    pub text: String,
     /// The names of all values, separated by commas.
     pub expected: String,
 }

@@ -280,7 +280,7 @@ fn tallies() -> Vec<Tally> {
         matcher,
         waitpoints: vec![key("a"), key("b")],
     };
-    let counted = vec![Counted { mark: uuid(30), signal: signal_id(1) }];
+    let counted = vec![Counted { fingerprint: uuid(30), signal: signal_id(1) }];
     parts.map(|parts| Tally { part: part(parts), counted: counted.clone() }).to_vec()
 }
 

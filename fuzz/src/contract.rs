@@ -4,13 +4,10 @@
 use std::cell::RefCell;
 
 use arbitrary::{Result, Unstructured};
-use ff_core::store::{Failure, Reply, Request, Wake};
-use ff_core::time::TimestampMs;
-use ff_io_valkey::model::ModelStore;
 
 use crate::conformance::{
-    Action, AfterPlan, Census, Edge, FromPlan, INDEXES, MEMBERS, OVER_BOUNDS, PARTITIONS, Place,
-    RECORDS, Ring, STREAMS, Seen, Sequence, Step, Subject, UnitPlan, UntilPlan, VALUES, Write,
+    Action, AfterPlan, Census, Edge, FromPlan, INDEXES, MEMBERS, Model, OVER_BOUNDS, PARTITIONS,
+    Place, RECORDS, Ring, STREAMS, Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES, Write,
     conform,
 };
 use crate::requests::text;
@@ -22,10 +19,7 @@ const HOUR_MS: i64 = 3_600_000;
 
 thread_local! {
     // Loading the library takes far longer than running a sequence, so each thread loads it once.
-    static MODEL: RefCell<Model> = RefCell::new(Model {
-        store: ModelStore::new(0xfedc_ba98_7654_3210),
-        now: TimestampMs::ZERO,
-    });
+    static MODEL: RefCell<Model> = RefCell::new(Model::default());
 }
 
 /// Decodes the bytes as a sequence of steps, and runs it.
@@ -35,35 +29,6 @@ pub fn check(data: &[u8]) {
         let conforms = conform(model, &sequence, &mut Census::default());
         conforms.unwrap_or_else(|problem| panic!("{problem}\nin {sequence:?}"));
     });
-}
-
-/// The function library in process, with its own clock.
-struct Model {
-    store: ModelStore,
-    now: TimestampMs,
-}
-
-impl Subject for Model {
-    fn clear(&mut self) {
-        self.store.clear();
-        self.now = TimestampMs::new(1_764_000_000_000);
-    }
-
-    fn now(&self) -> TimestampMs {
-        self.now
-    }
-
-    fn pass(&mut self, by_ms: i64) {
-        self.now = self.now.shifted(by_ms);
-    }
-
-    fn call(&mut self, request: Request) -> std::result::Result<Reply, Failure> {
-        self.store.handle(request, self.now)
-    }
-
-    fn take_wakes(&mut self) -> Option<Vec<Wake>> {
-        Some(self.store.take_wakes())
-    }
 }
 
 fn sequence(u: &mut Unstructured<'_>) -> Result<Sequence> {

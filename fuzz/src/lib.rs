@@ -18,6 +18,9 @@ pub mod wire;
 mod common;
 #[path = "../../core/tests/one_record/mod.rs"]
 mod one_record;
+#[allow(dead_code, reason = "the tests of operations use all of it")]
+#[path = "../../sim/tests/operations/carried.rs"]
+mod carried;
 #[allow(dead_code, unused_imports, reason = "the suites of stores use all of it")]
 #[path = "../../tests/src/conformance/mod.rs"]
 mod conformance;

@@ -1,11 +1,15 @@
 //! Sequences of commands on one execution, at any times. Each command fits the current record.
-//! After each command the invariants hold that one record can show. A command that a rule refuses
-//! or recognises as a repeat has no effect.
+//!
+//! The rules decide the sequence first, and after each command the record is consistent and a
+//! command that is refused or recognised as a repeat has no effect. Then operations carry the same
+//! sequence to the simulator's store, which checks every step and every answer against every
+//! invariant.
 
 use arbitrary::{Result, Unstructured};
 use ff_core::execution::Start;
 use ff_core::policy::{Backoff, ReclaimMode};
 
+use crate::carried::Carried;
 use crate::one_record::run::Run;
 use crate::one_record::steps::{Action, Clock, Step};
 use crate::common::{START, Submission, at, category, ms};
@@ -17,14 +21,17 @@ const STEPS: usize = 120;
 pub fn check(data: &[u8]) {
     let u = &mut Unstructured::new(data);
     let Ok(submission) = submission(u) else { return };
-    let mut run = Run::new(submission);
+    let steps: Vec<Step> = (0..STEPS)
+        .map_while(|_| if u.is_empty() { None } else { step(u).ok() })
+        .collect();
+    let mut run = Run::new(submission.clone());
     run.begin();
-    for _ in 0..STEPS {
-        if u.is_empty() {
-            return;
-        }
-        let Ok(step) = step(u) else { return };
-        run.step(&step);
+    for step in &steps {
+        run.step(step);
+    }
+    let mut carried = Carried::new(submission);
+    for step in steps {
+        carried.step(step);
     }
 }
 

@@ -2,14 +2,13 @@
 //! ready while a call of its partition is in progress waits for the end of that call. No timer is
 //! involved.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use ff_core::agent::Completions;
 use ff_core::error::{Applied, EngineError};
 use ff_core::execution::{Complete, Decide};
 use ff_core::op::{Batch, CarryCommand, Committed};
 use ff_core::partition::Partition;
-use ff_core::store::bounds::MAX_UNITS;
 use ff_core::time::DurationMs;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -21,8 +20,7 @@ type Outcome = Result<Committed<<Complete as Decide>::Outcome>, EngineError>;
 /// The completions of one worker, by partition.
 #[derive(Default)]
 pub(crate) struct Gatherer {
-    /// The partitions with a call in progress, and the completions that wait for its end.
-    under_way: Mutex<BTreeMap<Partition, Vec<Waiting>>>,
+    waiting: Mutex<Completions<Waiting>>,
 }
 
 struct Waiting {
@@ -62,26 +60,14 @@ impl Gatherer {
 
     /// Queues a completion after the partition's call in progress, or makes it that call.
     fn join(&self, partition: Partition, operation: CarryCommand<Complete>) -> Joined {
-        let mut under_way = lock(&self.under_way);
-        if let Some(waiting) = under_way.get_mut(&partition) {
-            let (answer, receiver) = oneshot::channel();
-            waiting.push(Waiting { operation, answer });
-            return Joined::Waits(receiver);
+        match lock(&self.waiting).queue(partition) {
+            Some(queue) => {
+                let (answer, receiver) = oneshot::channel();
+                queue.push(Waiting { operation, answer });
+                Joined::Waits(receiver)
+            }
+            None => Joined::Goes(Box::new(operation)),
         }
-        under_way.insert(partition, Vec::new());
-        Joined::Goes(Box::new(operation))
-    }
-
-    /// Takes the waiting completions of a partition, as many as fit into one call. If there are
-    /// none, the partition has no call in progress any more.
-    fn next(&self, partition: Partition) -> Vec<Waiting> {
-        let mut under_way = lock(&self.under_way);
-        let Some(waiting) = under_way.get_mut(&partition) else { return Vec::new() };
-        let next: Vec<Waiting> = waiting.drain(..waiting.len().min(MAX_UNITS)).collect();
-        if next.is_empty() {
-            under_way.remove(&partition);
-        }
-        next
     }
 
     /// Sends the waiting completions, one call after the other, until none waits.
@@ -95,7 +81,7 @@ impl Gatherer {
                 // The receiver may have been dropped.
                 let _ = answer.send(outcome);
             }
-            round = self.next(partition);
+            round = lock(&self.waiting).returned(partition);
         }
     }
 }
@@ -109,7 +95,7 @@ struct Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let next = self.gatherer.next(self.partition);
+        let next = lock(&self.gatherer.waiting).returned(self.partition);
         if next.is_empty() {
             return;
         }

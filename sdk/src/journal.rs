@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ff_core::backend::{
     BoxFuture, CompletionBackend, CompletionCursor, CompletionFilter, CompletionItem,
-    CompletionPlace, Completions, CursorError, EngineBackend, WakeUps,
+    CompletionPosition, Completions, CursorError, EngineBackend, WakeUps,
 };
 use ff_core::entropy::Entropy;
 use ff_core::execution::Event;
@@ -67,7 +67,7 @@ pub struct JournalCompletions {
     counting: Option<BoxFuture<'static, Option<u16>>>,
     /// The position in each partition, after the items that were yielded; empty until the number of
     /// partitions is known. A position at the end is fixed by a read.
-    places: Vec<CompletionPlace>,
+    positions: Vec<CompletionPosition>,
     /// The time of the next read without a wake-up.
     look_at: Option<Instant>,
     wakes: Option<Box<dyn WakeUps>>,
@@ -93,7 +93,7 @@ struct Reading {
 struct Step {
     partition: u16,
     /// The position after the step.
-    place: CompletionPlace,
+    position: CompletionPosition,
     /// The item that the step yields; the last step of a page yields none.
     item: Option<CompletionItem>,
 }
@@ -180,7 +180,7 @@ impl JournalCompletions {
             filter,
             from,
             counting: None,
-            places: Vec::new(),
+            positions: Vec::new(),
             look_at: None,
             wakes: None,
             unread: VecDeque::new(),
@@ -204,7 +204,8 @@ impl JournalCompletions {
     /// Returns whether the position in each partition is fixed, so that [`Completions::ready`]
     /// returns immediately.
     pub fn is_ready(&self) -> bool {
-        !self.places.is_empty() && self.places.iter().all(|place| *place != CompletionPlace::End)
+        !self.positions.is_empty()
+            && self.positions.iter().all(|position| *position != CompletionPosition::End)
     }
 
     /// Reads the number of partitions, and subscribes to their wake-ups.
@@ -229,10 +230,10 @@ impl JournalCompletions {
             self.look_at = Some(Instant::now() + BACKSTOP);
             return Ok(());
         };
-        let places = self.from.places(count)?;
+        let positions = self.from.positions(count)?;
         let topics = (0..count).map(|index| Topic::Journal(Partition::flow(index))).collect();
         self.wakes = self.backend.subscribe(topics);
-        self.places = places;
+        self.positions = positions;
         self.look_at = None;
         self.away.clear();
         self.unread = (0..count).collect();
@@ -240,7 +241,11 @@ impl JournalCompletions {
     }
 
     /// Reads a page from a position on; `None` when the store does not answer.
-    fn page(&mut self, partition: u16, from: CompletionPlace) -> BoxFuture<'static, Option<Page>> {
+    fn page(
+        &mut self,
+        partition: u16,
+        from: CompletionPosition,
+    ) -> BoxFuture<'static, Option<Page>> {
         let page = StreamPage {
             partition: Partition::flow(partition),
             stream: StreamName::Journal,
@@ -273,9 +278,9 @@ impl JournalCompletions {
     fn begin_reads(&mut self, only_ends: bool) {
         let mut at = 0;
         while let Some(partition) = self.unread.get(at).copied() {
-            let place = self.places[usize::from(partition)];
+            let position = self.positions[usize::from(partition)];
             let is_read = self.reading.iter().any(|reading| reading.partition == partition);
-            if is_read || (only_ends && place != CompletionPlace::End) {
+            if is_read || (only_ends && position != CompletionPosition::End) {
                 at += 1;
                 continue;
             }
@@ -283,7 +288,7 @@ impl JournalCompletions {
                 return;
             }
             self.unread.remove(at);
-            let page = self.page(partition, place);
+            let page = self.page(partition, position);
             self.reading.push(Reading { partition, begun: Instant::now(), page });
         }
     }
@@ -329,9 +334,9 @@ impl JournalCompletions {
         if page.entries.len() == MAX_PAGE && !self.unread.contains(&partition) {
             self.unread.push_back(partition);
         }
-        match self.places[usize::from(partition)] {
-            CompletionPlace::End => self.places[usize::from(partition)] = page.behind(),
-            place => page.steps(place, &self.codec, &self.filter, &mut self.steps),
+        match self.positions[usize::from(partition)] {
+            CompletionPosition::End => self.positions[usize::from(partition)] = page.after_page(),
+            position => page.steps(position, &self.codec, &self.filter, &mut self.steps),
         }
     }
 
@@ -350,7 +355,8 @@ impl JournalCompletions {
         match wake {
             Some(Some(Wake { partition, .. })) => {
                 let index = partition.index;
-                if partition == Partition::flow(index) && usize::from(index) < self.places.len() {
+                if partition == Partition::flow(index) && usize::from(index) < self.positions.len()
+                {
                     self.unread.retain(|unread| *unread != index);
                     self.unread.push_front(index);
                 }
@@ -363,7 +369,7 @@ impl JournalCompletions {
     /// Marks each partition as unread, and starts a new backstop.
     fn look_everywhere(&mut self) {
         let known: BTreeSet<u16> = self.unread.iter().copied().collect();
-        let all = 0..self.places.len() as u16;
+        let all = 0..self.positions.len() as u16;
         self.unread.extend(all.filter(|index| !known.contains(index)));
         self.look_at = None;
     }
@@ -386,7 +392,7 @@ impl Completions for JournalCompletions {
     fn ready(&mut self) -> BoxFuture<'_, Result<(), CursorError>> {
         Box::pin(async {
             while !self.is_ready() {
-                match self.places.is_empty() {
+                match self.positions.is_empty() {
                     true => self.begin().await?,
                     false => self.advance(true).await,
                 }
@@ -399,12 +405,12 @@ impl Completions for JournalCompletions {
         Box::pin(async {
             loop {
                 while let Some(step) = self.steps.pop_front() {
-                    self.places[usize::from(step.partition)] = step.place;
+                    self.positions[usize::from(step.partition)] = step.position;
                     if step.item.is_some() {
                         return Ok(step.item);
                     }
                 }
-                match self.places.is_empty() {
+                match self.positions.is_empty() {
                     true => self.begin().await?,
                     false => self.advance(false).await,
                 }
@@ -413,9 +419,9 @@ impl Completions for JournalCompletions {
     }
 
     fn cursor(&self) -> CompletionCursor {
-        match self.places.is_empty() {
+        match self.positions.is_empty() {
             true => self.from.clone(),
-            false => CompletionCursor::of(self.places.clone()),
+            false => CompletionCursor::of(self.positions.clone()),
         }
     }
 }
@@ -433,41 +439,45 @@ impl std::fmt::Debug for JournalCompletions {
 
 impl Page {
     /// The position after it.
-    const fn behind(&self) -> CompletionPlace {
-        CompletionPlace::After { history: self.history, id: self.end }
+    const fn after_page(&self) -> CompletionPosition {
+        CompletionPosition::After { history: self.history, id: self.end }
     }
 
     /// Appends the steps through it from the position where it was read. Each step leads to the
     /// position exactly after its item, so that a subscriber can continue between any two.
     fn steps(
         self,
-        from: CompletionPlace,
+        from: CompletionPosition,
         codec: &Codec,
         filter: &CompletionFilter,
         steps: &mut VecDeque<Step>,
     ) {
-        let (partition, history, behind) = (self.partition, self.history, self.behind());
+        let (partition, history, after_page) = (self.partition, self.history, self.after_page());
         let lost = || CompletionItem::Gap { partition: Partition::flow(partition) };
-        let within = |id, events| CompletionPlace::Within { history, id, events };
+        let within = |id, events| CompletionPosition::Within { history, id, events };
         if self.gap {
             // The journal may have no entries any more.
-            let place = self.entries.first().map_or(behind, |first| within(first.id, 0));
-            steps.push_back(Step { partition, place, item: Some(lost()) });
+            let position = self.entries.first().map_or(after_page, |first| within(first.id, 0));
+            steps.push_back(Step { partition, position, item: Some(lost()) });
         }
         for entry in self.entries {
             let id = entry.id;
             let done = match from {
-                CompletionPlace::Within { id: begun, events, .. } if begun == id && !self.gap => {
+                CompletionPosition::Within { id: begun, events, .. }
+                    if begun == id && !self.gap =>
+                {
                     events
                 }
                 _ => 0,
             };
-            let after = CompletionPlace::After { history, id };
+            let after = CompletionPosition::After { history, id };
             let Ok(journal) = codec.decode::<JournalEntry>(&entry.entry) else {
                 // This program cannot read the entry: its completions are a gap.
                 match steps.back_mut().filter(|last| last.item == Some(lost())) {
-                    Some(last) => last.place = after,
-                    None => steps.push_back(Step { partition, place: after, item: Some(lost()) }),
+                    Some(last) => last.position = after,
+                    None => {
+                        steps.push_back(Step { partition, position: after, item: Some(lost()) })
+                    }
                 }
                 continue;
             };
@@ -479,14 +489,14 @@ impl Page {
                 };
                 // After the last completion the position is after the entry, which the store may
                 // then drop without a gap.
-                let place = match last == Some(number) {
+                let position = match last == Some(number) {
                     true => after,
                     false => within(id, number as u32 + 1),
                 };
-                steps.push_back(Step { partition, place, item: Some(item) });
+                steps.push_back(Step { partition, position, item: Some(item) });
             }
         }
-        steps.push_back(Step { partition, place: behind, item: None });
+        steps.push_back(Step { partition, position: after_page, item: None });
     }
 }
 

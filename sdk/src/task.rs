@@ -118,7 +118,8 @@ impl LeaseWatch {
 impl ClaimedTask {
     pub(crate) fn new(slot: Slots, work: ClaimedWork, lease: Arc<LeaseState>) -> Self {
         let owner = Owner { slot, lease_id: work.claimed.lease_id };
-        Self { owner, work, lease, output: Default::default() }
+        let output = tokio::sync::Mutex::new(Output::new(work.claimed.attempt.frames));
+        Self { owner, work, lease, output }
     }
 
     const fn claimed(&self) -> &Claimed {

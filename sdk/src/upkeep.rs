@@ -261,24 +261,22 @@ async fn keep_leases(state: Arc<WorkerState>) {
 /// The time between two reads of the store's configuration.
 const FORMAT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Learns the active record format, and warns when this program does not know it.
+/// Learns the active record format. When this program does not know it, claims fail from then on.
 async fn keep_format(state: Arc<WorkerState>) {
     let connection = &state.connection;
     loop {
         tokio::time::sleep(FORMAT_INTERVAL).await;
-        let known = connection.context().codec().known();
-        match connection.drive(ReadMeta::new(connection.patience())).await {
-            Ok(Some(meta)) if meta.format > known => {
-                let active = meta.format;
-                tracing::warn!(active, known, "unknown record format: update this program");
-            }
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "cannot read the store's configuration"),
+        if let Err(error) = connection.drive(ReadMeta::new(connection.patience())).await {
+            tracing::debug!(%error, "cannot read the store's configuration");
+        }
+        if let Err(error) = connection.context().check_format() {
+            tracing::error!(%error, "this worker claims no more executions");
+            return;
         }
     }
 }
 
-/// Runs the timekeeper, which applies due timers.
+/// Runs the timekeeper, which applies due timers until it meets a newer record format.
 async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampMs>) {
     let connection = &state.connection;
     let mut timekeeper =
@@ -289,6 +287,10 @@ async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampM
         match &report {
             Ok(report) if report.applied.is_empty() => {}
             Ok(report) => tracing::debug!(applied = ?report.applied, "due timers applied"),
+            Err(error) if connection.context().check_format().is_err() => {
+                tracing::error!(%error, "this timekeeper applies no more due timers");
+                return;
+            }
             Err(error) => tracing::warn!(%error, "cannot apply due timers"),
         }
         let found = report.as_ref().map_or(unreadable, |report| report.unreadable);

@@ -162,7 +162,9 @@ impl FlowFabricWorker {
     /// # Errors
     ///
     /// - [`SdkError::WorkerAtCapacity`] when all slots are taken.
-    /// - [`SdkError::Engine`] when the store does not answer.
+    /// - [`SdkError::Engine`] when the store does not answer, and with `NewerFormat` once this
+    ///   program has met a record format that it is too old for. From then on it claims nothing and
+    ///   applies no timers; the leases of its tasks are still renewed. Replace it with a newer one.
     ///
     /// # Cancel safety
     ///
@@ -186,8 +188,8 @@ impl FlowFabricWorker {
         let mut slots = self.0.upkeep.take_slots(count)?;
         let _claiming = self.0.claiming.lock().await;
         let state = &self.0.upkeep.state;
-        let draw = lock(&state.agent).claim(slots.count());
-        let (mut work, rotation) = state.connection.drive(draw).await?;
+        let claim = lock(&state.agent).claim(slots.count());
+        let (mut work, rotation) = state.connection.drive(claim).await?;
         lock(&state.agent).claimed(&mut work, rotation);
         let task = |work| slots.split_one().map(|slot| self.task(work, slot));
         Ok(work.into_iter().filter_map(task).collect())

@@ -50,7 +50,7 @@ pub use ff_sim_macros::test;
 pub use exhaustive::{crash_points, explore, scripted};
 pub use plan::{ActionId, ActionKind, FaultId, FaultKind, Overrides, Plan};
 pub use report::coverage::{self, Coverage};
-pub use report::invariants::{Invariant, InvariantSet, UnknownInvariant};
+pub use report::invariants::{Invariant, InvariantSet, UnknownName};
 pub use report::{Options, Report, StoreKind, Violation};
 pub use simulation::{
     CallFailed, FailureKind, Faults, Host, NAMESPACE, Seeds, Service, Sim, Simulation,

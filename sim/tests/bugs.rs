@@ -6,6 +6,31 @@ use ff_sim::{Invariant, InvariantSet, Options, Plan, World};
 
 /// One test, because the selected bug applies to the whole process.
 #[test]
+fn bugs_are_found() {
+    an_invariant_sees_by_itself_what_it_sees_among_others();
+    the_documented_seeds_find_the_bugs();
+}
+
+/// Each row of the table in the documentation names its bug, and a seed and an invariant that find
+/// it. `cargo xtask simulate` compares the whole table.
+fn the_documented_seeds_find_the_bugs() {
+    let page = include_str!("../../docs/simulation.md");
+    let rows = page.lines().skip_while(|line| !line.starts_with("| bug |")).skip(2);
+    let mut rows = rows.take_while(|line| line.starts_with('|'));
+    for bug in PlantedBug::ALL {
+        let row = rows.next().unwrap_or_default();
+        let columns: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, what, tag, seed, _] = columns[..] else { panic!("{bug}: {row}") };
+        assert_eq!((name, what), (format!("`{bug}`").as_str(), bug.description()));
+        let plan = Plan::from(seed.parse::<u64>().expect("a seed"));
+        select(Some(*bug));
+        let found = World::new(&plan, Options::default()).run();
+        select(None);
+        assert_eq!(found.err().map(|violation| violation.tag), Some(tag), "{bug} at seed {seed}");
+    }
+    assert_eq!(rows.next(), None, "it is not a planted bug");
+}
+
 fn an_invariant_sees_by_itself_what_it_sees_among_others() {
     for seed in 0..20 {
         assert_eq!(sightings(seed, InvariantSet::ALL), []);

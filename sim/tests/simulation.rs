@@ -151,3 +151,20 @@ fn a_service_that_panics_fails_the_run() {
 fn the_guide_shows_code_that_runs() {
     assert!(include_str!("../../docs/simulation.md").contains(include_str!("guide.rs")));
 }
+
+/// The guide shows the failure that the example prints, with the ends of long lines left out.
+#[test]
+fn the_guide_shows_the_trace_of_the_example() {
+    let seeds = Seeds::new(200).command("cargo run -p ff-sim --example charge_card");
+    let failure = seeds.run(charge_card::naive).expect_err("it charges twice").to_string();
+    let printed: Vec<&str> = failure.lines().map(str::trim).collect();
+    let guide = include_str!("../../docs/simulation.md");
+    let shown = guide.split("```").find_map(|block| block.strip_prefix("text\n"));
+    let shown: Vec<&str> = shown.expect("a trace").lines().map(str::trim).collect();
+    let same = |(printed, shown): (&&str, &&str)| match shown.strip_suffix("...") {
+        Some(beginning) => printed.starts_with(beginning),
+        None => printed == shown,
+    };
+    let all_same = printed.len() == shown.len() && printed.iter().zip(&shown).all(same);
+    assert!(all_same, "the example prints:\n{failure}");
+}

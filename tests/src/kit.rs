@@ -38,6 +38,13 @@ pub async fn submit(client: &Client, submission: Submission) -> ExecutionId {
     client.submit(submission).await.expect("the submission is accepted").id()
 }
 
+/// A client, a worker, and an execution of the kind `work` that waits for it.
+pub async fn submitted(fixture: &Fixture) -> (Client, FlowFabricWorker, ExecutionId) {
+    let (client, worker) = (fixture.client().await, fixture.worker("w").await);
+    let id = submit(&client, work()).await;
+    (client, worker, id)
+}
+
 /// Claims an execution, which must exist.
 pub async fn claim(worker: &FlowFabricWorker) -> ClaimedTask {
     worker.claim_next().await.expect("the store answers").expect("there is work")

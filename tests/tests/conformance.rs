@@ -8,10 +8,9 @@ use ff_core::backend::EngineBackend;
 use ff_core::store::{Failure, Reply, Request, Wake};
 use ff_core::time::{DurationMs, TimestampMs};
 use ff_io_valkey::ValkeyBackend;
-use ff_io_valkey::model::ModelStore;
 use ff_io_valkey::wire::Library;
 use ff_tests::conformance::{
-    Census, Subject, conform, frames_are_capped_by_bytes, frames_are_capped_by_count,
+    Census, Model, Subject, conform, frames_are_capped_by_bytes, frames_are_capped_by_count,
     journals_are_capped_by_bytes, large_values_are_deferred, sequences,
 };
 use ff_tests::server::Server;
@@ -22,46 +21,6 @@ const TEXT: &str = include_str!("../../lua/flowfabric.lua");
 
 /// The most steps of a sequence.
 const STEPS: usize = 30;
-
-/// The function library in process, with its own clock.
-struct Model {
-    store: ModelStore,
-    now: TimestampMs,
-}
-
-impl Model {
-    fn new() -> Self {
-        Self::of(TEXT)
-    }
-
-    fn of(text: &str) -> Self {
-        let store = ModelStore::with_library(0xfedc_ba98_7654_3210, Library::of(text));
-        Self { store: store.expect("a library that loads"), now: TimestampMs::ZERO }
-    }
-}
-
-impl Subject for Model {
-    fn clear(&mut self) {
-        self.store.clear();
-        self.now = TimestampMs::new(1_764_000_000_000);
-    }
-
-    fn now(&self) -> TimestampMs {
-        self.now
-    }
-
-    fn pass(&mut self, by_ms: i64) {
-        self.now = self.now.shifted(by_ms);
-    }
-
-    fn call(&mut self, request: Request) -> Result<Reply, Failure> {
-        self.store.handle(request, self.now)
-    }
-
-    fn take_wakes(&mut self) -> Option<Vec<Wake>> {
-        Some(self.store.take_wakes())
-    }
-}
 
 /// A real server behind the adapter.
 struct Remote {
@@ -125,7 +84,7 @@ fn run_sequences(subject: impl Subject) {
 
 #[test]
 fn the_function_library_in_process_answers_as_the_reference() {
-    run_sequences(Model::new());
+    run_sequences(Model::default());
 }
 
 /// Checks every cap of every kind of stream.
@@ -137,12 +96,12 @@ fn streams_are_capped(subject: &mut impl Subject) -> Result<(), String> {
 
 #[test]
 fn the_function_library_in_process_caps_streams_as_the_reference() {
-    assert_eq!(streams_are_capped(&mut Model::new()), Ok(()));
+    assert_eq!(streams_are_capped(&mut Model::default()), Ok(()));
 }
 
 #[test]
 fn the_function_library_in_process_defers_the_same_values_as_the_reference() {
-    assert_eq!(large_values_are_deferred(&mut Model::new()), Ok(()));
+    assert_eq!(large_values_are_deferred(&mut Model::default()), Ok(()));
 }
 
 #[test]
@@ -227,7 +186,7 @@ const MISTAKES_AT_THE_CAP: &[(&str, &str)] = &[
 /// A store with one mistake in the library.
 fn mistaken(right: &str, wrong: &str) -> Model {
     assert_eq!(TEXT.matches(right).count(), 1, "{right} is in the library once");
-    Model::of(&TEXT.replace(right, wrong))
+    Model::new(Library::of(&TEXT.replace(right, wrong)))
 }
 
 #[test]

@@ -14,11 +14,12 @@ use ff_sdk::core::store::codec::FORMAT;
 use ff_sdk::core::store::{Bytes, IndexName, Read, RecordKey, ReplyBody, Request, Stored, Version};
 use ff_sdk::{
     Client, ClientConfig, FlowFabricAdminClient, FlowFabricWorker, SdkError, WorkerConfig,
+    WorkerRuntime,
 };
 use ff_tests::Fixture;
 use ff_tests::faulty_backend::{Filter, any, commits};
 use ff_tests::fixture::{NAMESPACE, PARTITIONS, eligible};
-use ff_tests::kit::{claim, is_idle, rejection, secs, submit, work};
+use ff_tests::kit::{claim, rejection, secs, submit, work};
 
 /// The stores that every test runs on.
 fn fixtures() -> [Fixture; 2] {
@@ -153,62 +154,83 @@ async fn activation_survives_a_lost_reply() {
     }
 }
 
-/// An old worker claims records that it can read, although others that it cannot read are before
-/// them; it does not change those.
+/// An old worker that meets a newer record puts its entry back and claims nothing more. It still
+/// renews the leases that it has. Newer programs claim everything immediately.
 #[tokio::test(start_paused = true)]
-async fn an_old_worker_is_not_starved_and_changes_nothing() {
+async fn an_old_worker_stops_claiming_and_changes_nothing() {
     for fixture in fixtures() {
         let old = old_client(&fixture).await;
-        let (first, second) = (
-            old_worker(&fixture, "old", |_| {}).await,
-            old_worker(&fixture, "other", |_| {}).await,
-        );
+        let slots = |config: &mut WorkerConfig| config.max_concurrent_tasks = 100;
+        let first = old_worker(&fixture, "old", slots).await;
+        let second = old_worker(&fixture, "other", slots).await;
+        let held = submit(&old, work()).await;
+        let task = claim(&first).await;
         let new = activated(&fixture).await;
         let newer: Vec<_> = (0..700).map(|_| work().id(fixture.id_in(0))).collect();
         let newer = new.submit_many(newer).await.into_iter();
         let newer: Vec<_> = newer.map(|outcome| outcome.expect("it is accepted").id()).collect();
         fixture.advance(secs(1)).await;
-        let mut readable = Vec::new();
-        for partition in [0, 0, 0, 1] {
-            readable.push(submit(&old, work().id(fixture.id_in(partition))).await);
-        }
+        let readable = submit(&old, work().id(fixture.id_in(0))).await;
         let mut before = Vec::new();
         for id in &newer {
             before.push(all_of(&fixture, id).await);
         }
-        assert_eq!((before[0].1[0], format_of(&fixture, &readable[0]).await), (2, 1));
+        assert_eq!((before[0].1[0], format_of(&fixture, &readable).await), (2, 1));
 
-        let mut done = complete_all(&first).await;
-        done.extend(complete_all(&second).await);
-        assert_eq!(sorted(done), sorted(readable));
-        assert!(is_idle(&first).await && is_idle(&second).await);
+        for (worker, count) in [(&first, 1), (&first, 50), (&second, 50)] {
+            assert!(is_too_old(&worker.claim_many(count).await.expect_err("it stops")));
+        }
         let page = old.list(ListFilter::default(), None, 1_000).await.expect("the store answers");
-        assert_eq!((page.executions.len(), page.unreadable), (4, 700));
+        assert_eq!((page.executions.len(), page.unreadable), (2, 700));
         assert!(is_too_old(&old.result(&newer[0]).await.expect_err("it cannot be read")));
-
-        // The entries that the first claim took were put back immediately. Only an entry in `due`
-        // remains, for the first program that can read the record.
+        // Only an entry in `due` remains, for the first program that can read the record.
         for (id, (version, bytes, [lane, _, _])) in newer.iter().zip(before) {
             let after = all_of(&fixture, id).await;
             assert_eq!((after.0, after.1), (version, bytes), "the record is unchanged");
             assert_eq!(after.2[0], lane, "the position in the lane is unchanged");
             assert_eq!(after.2[2], None, "it is not in quarantine");
         }
-        let worker = fixture.worker("new").await;
-        let done = complete_all(&worker).await;
-        assert_eq!(done, sorted(newer.clone()), "a newer program claims them all");
-        assert!(new.result(&newer[699]).await.expect("it has ended").is_success());
+        let done = complete_all(&fixture.worker("new").await).await;
+        assert_eq!(done, sorted([newer, vec![readable]].concat()), "a newer program claims all");
+
+        fixture.advance(secs(100)).await;
+        fixture.tick().await;
+        task.complete(None).await.expect("its lease was renewed");
+        assert!(new.result(&held).await.expect("it has ended").is_success());
     }
 }
 
-/// A due record that an old timekeeper cannot read stays unchanged until a newer one applies its
-/// timer; records that it can read are not delayed.
+/// The runtime of an old worker reports that the worker is too old, after its handlers have ended.
 #[tokio::test(start_paused = true)]
-async fn an_old_timekeeper_skips_due_records_that_it_cannot_read() {
+async fn an_old_runtime_ends_after_its_handlers() {
+    for fixture in fixtures() {
+        let old = old_client(&fixture).await;
+        let worker = old_worker(&fixture, "old", |config| config.max_concurrent_tasks = 2).await;
+        let runtime =
+            WorkerRuntime::new(worker).handle("work", async || tokio::time::sleep(secs(100)).await);
+        let reports = runtime.reports();
+        let readable = submit(&old, work()).await;
+        let activation = async {
+            fixture.advance(secs(10)).await;
+            let new = activated(&fixture).await;
+            (submit(&new, work()).await, new)
+        };
+        let ended = runtime.run_until(std::future::pending::<()>());
+        let (ended, (newer, new)) = tokio::join!(ended, activation);
+        assert!(is_too_old(&ended.expect_err("it stops")));
+        assert_eq!(reports.report().completed, 1);
+        assert!(new.result(&readable).await.expect("it has ended").is_success());
+        assert_eq!(complete_all(&fixture.worker("new").await).await, [newer]);
+    }
+}
+
+/// An old timekeeper that meets a due record of a newer format puts its entry back and applies no
+/// more timers; a newer one applies them all.
+#[tokio::test(start_paused = true)]
+async fn an_old_timekeeper_stops_and_changes_nothing() {
     for fixture in fixtures() {
         let old = old_client(&fixture).await;
         let timekeeper = old_timekeeper(&fixture).await;
-        let worker = old_worker(&fixture, "old", |_| {}).await;
         let new = activated(&fixture).await;
         let delayed = || work().id(fixture.id_in(0)).delay(secs(5));
         let mut newer = Vec::new();
@@ -219,18 +241,17 @@ async fn an_old_timekeeper_skips_due_records_that_it_cannot_read() {
         fixture.advance(secs(1)).await;
         let readable = submit(&old, delayed()).await;
         let mut before = Vec::new();
-        for id in &newer {
+        for id in newer.iter().chain([&readable]) {
             before.push(all_of(&fixture, id).await);
         }
         fixture.advance(secs(20)).await;
-        assert_eq!(claim(&worker).await.execution_id(), readable);
-        for (id, before) in newer.iter().zip(before) {
+        for (id, before) in newer.iter().chain([&readable]).zip(before) {
             assert_eq!(all_of(&fixture, id).await, before, "record and indexes are unchanged");
         }
         let newer_timekeeper = fixture.timekeeper().await;
         fixture.advance(secs(2)).await;
         let newer_worker = fixture.worker("new").await;
-        assert_eq!(complete_all(&newer_worker).await, sorted(newer));
+        assert_eq!(complete_all(&newer_worker).await, sorted([newer, vec![readable]].concat()));
         drop((timekeeper, newer_timekeeper));
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ff_sdk::core::id::ExecutionKind;
-use ff_sdk::core::state::UnknownWord;
+use ff_sdk::core::state::UnknownState;
 use ff_sdk::{LaneId, PublicState};
 
 use super::store::StoreArgs;
@@ -45,5 +45,5 @@ pub struct ListArgs {
 /// Parses a state. The error for an unknown state lists the known ones.
 fn states() -> impl TypedValueParser<Value = PublicState> {
     let names = PossibleValuesParser::new(PublicState::ALL.iter().map(|state| state.as_str()));
-    names.try_map(|name| -> Result<PublicState, UnknownWord> { name.parse() })
+    names.try_map(|name| -> Result<PublicState, UnknownState> { name.parse() })
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_sdk::core::error::{Bug, EngineError};
 use ff_sdk::{ClaimedTask, Client, FlowFabricWorker, SdkError};
 use serde_json::json;
 use tokio::sync::watch;
@@ -114,7 +115,7 @@ impl WorkLoop {
     }
 
     /// Runs until the end, and waits for the running tasks. Returns whether they were stopped, and
-    /// the counts.
+    /// the counts. Fails when this program is too old for the store.
     pub async fn run(mut self) -> Result<(bool, Counts), CliError> {
         loop {
             while let Some(ended) = self.running.try_join_next() {
@@ -142,6 +143,12 @@ impl WorkLoop {
                 Some(Ok(tasks)) => {
                     self.answered();
                     self.start(tasks).await;
+                }
+                Some(Err(error)) if is_outdated(&error) => {
+                    warn(&format!("ff: this worker claims no more executions: {error}\n"));
+                    let (_, counts) = self.drain().await?;
+                    warn(&format!("ff: {counts}\n"));
+                    return Err(error.into());
                 }
                 Some(Err(error)) => {
                     self.warn_about_store(&error.to_string());
@@ -275,4 +282,9 @@ async fn over(shutdown: &mut watch::Receiver<Shutdown>, ends_at: Option<Instant>
         () = requested(shutdown, Shutdown::Drain) => {}
         () = timeout => {}
     }
+}
+
+/// Whether this program has met a record format that it is too old for.
+const fn is_outdated(error: &SdkError) -> bool {
+    matches!(error.engine(), Some(EngineError::Bug(Bug::NewerFormat { .. })))
 }

@@ -205,10 +205,7 @@ impl Operation for ClaimWork {
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Output> {
         match &mut self.doing {
-            Doing::Taking(take) => take.resume(event, now).then(|taken| match taken {
-                Ok(taken) => self.taken(taken, now),
-                Err(error) => Step::Done(Err(error)),
-            }),
+            Doing::Taking(take) => take.resume(event, now).then_ok(|taken| self.taken(taken, now)),
             Doing::Fetching(query) => query
                 .resume(event, now)
                 .then(|read| self.fetched(read.ok().map(|(values, _)| values.values), now)),

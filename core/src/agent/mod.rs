@@ -5,12 +5,16 @@
 //! (`docs/architecture.md`, Operations and agents).
 
 mod claim_work;
+mod completions;
+mod frames;
 mod leases;
 mod scheduler;
 mod timekeeper;
 mod worker;
 
 pub use claim_work::{ClaimWork, ClaimedWork, OfferTo};
+pub use completions::Completions;
+pub use frames::FrameWriter;
 pub use leases::{LeaseHealth, LeaseLost, Leases, LostReason, Renewal};
 pub use scheduler::{AdmitTo, Scheduler, WorkerGrant, WorkerRequest};
 pub use timekeeper::Timekeeper;

@@ -23,9 +23,9 @@ const VERSION: &str = "1";
 /// bytes for each partition. Save it unchanged. It is valid for the store in which it was made.
 ///
 /// ```
-/// use ff_core::backend::{CompletionCursor, CompletionPlace, CursorError};
+/// use ff_core::backend::{CompletionCursor, CompletionPosition, CursorError};
 ///
-/// let cursor = CompletionCursor::of(vec![CompletionPlace::Start; 4]);
+/// let cursor = CompletionCursor::of(vec![CompletionPosition::Start; 4]);
 /// assert_eq!(cursor.to_string().parse(), Ok(cursor));
 /// assert_eq!("end".parse(), Ok(CompletionCursor::end()));
 /// assert_eq!("somewhere".parse::<CompletionCursor>(), Err(CursorError::Malformed));
@@ -37,14 +37,14 @@ pub struct CompletionCursor(Positions);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Positions {
     /// The same position in every partition.
-    All(CompletionPlace),
+    All(CompletionPosition),
     /// One position for each partition, in their order.
-    Each(Vec<CompletionPlace>),
+    Each(Vec<CompletionPosition>),
 }
 
 /// A position in the completions of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CompletionPlace {
+pub enum CompletionPosition {
     /// Before the first entry that is kept.
     Start,
     /// After the last entry that exists at the first read.
@@ -96,17 +96,17 @@ pub enum CursorError {
 impl CompletionCursor {
     /// Returns the cursor before all entries that are kept.
     pub const fn start() -> Self {
-        Self(Positions::All(CompletionPlace::Start))
+        Self(Positions::All(CompletionPosition::Start))
     }
 
     /// Returns the cursor after all entries that exist when the subscription begins.
     pub const fn end() -> Self {
-        Self(Positions::All(CompletionPlace::End))
+        Self(Positions::All(CompletionPosition::End))
     }
 
     /// Creates a cursor from the position in each partition, in their order. Without positions it
     /// is the start.
-    pub fn of(positions: Vec<CompletionPlace>) -> Self {
+    pub fn of(positions: Vec<CompletionPosition>) -> Self {
         if positions.is_empty() { Self::start() } else { Self(Positions::Each(positions)) }
     }
 
@@ -115,7 +115,7 @@ impl CompletionCursor {
     /// # Errors
     ///
     /// [`CursorError::OtherPartitions`] if the cursor has another number of positions.
-    pub fn places(&self, partitions: u16) -> Result<Vec<CompletionPlace>, CursorError> {
+    pub fn positions(&self, partitions: u16) -> Result<Vec<CompletionPosition>, CursorError> {
         match &self.0 {
             Positions::All(position) => Ok(vec![*position; usize::from(partitions)]),
             Positions::Each(each) if each.len() == usize::from(partitions) => Ok(each.clone()),
@@ -126,7 +126,7 @@ impl CompletionCursor {
     }
 }
 
-impl CompletionPlace {
+impl CompletionPosition {
     /// Returns the stream cursor whose page holds the entry or entries after this position.
     pub fn cursor(self) -> Cursor {
         match self {
@@ -142,7 +142,7 @@ impl CompletionPlace {
 impl fmt::Display for CompletionCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let positions = match &self.0 {
-            Positions::All(CompletionPlace::Start) => return f.write_str("start"),
+            Positions::All(CompletionPosition::Start) => return f.write_str("start"),
             Positions::All(_) => return f.write_str("end"),
             Positions::Each(positions) => positions,
         };
@@ -166,7 +166,7 @@ const fn comma(number: usize) -> &'static str {
     if number == 0 { "" } else { "," }
 }
 
-impl CompletionPlace {
+impl CompletionPosition {
     const fn history(&self) -> Option<u64> {
         match self {
             Self::Start | Self::End => None,
@@ -247,7 +247,7 @@ fn parse(text: &str) -> Option<CompletionCursor> {
         "" => Vec::new(),
         histories => histories.split(',').map(hex).collect::<Option<_>>()?,
     };
-    let position = |text| CompletionPlace::parse(text, &histories);
+    let position = |text| CompletionPosition::parse(text, &histories);
     Some(CompletionCursor::of(positions.split(',').map(position).collect::<Option<_>>()?))
 }
 
@@ -273,14 +273,14 @@ mod tests {
         StreamId { at: TimestampMs::new(at), sequence }
     }
 
-    fn every_kind() -> Vec<CompletionPlace> {
+    fn every_kind() -> Vec<CompletionPosition> {
         vec![
-            CompletionPlace::After { history: u64::MAX, id: id(u64::MAX, u64::MAX) },
-            CompletionPlace::Start,
-            CompletionPlace::After { history: 7, id: id(0x1af, 0) },
-            CompletionPlace::End,
-            CompletionPlace::Within { history: 7, id: id(0x1af, 0x1e), events: 2 },
-            CompletionPlace::Within { history: 9, id: id(0, 0), events: 0 },
+            CompletionPosition::After { history: u64::MAX, id: id(u64::MAX, u64::MAX) },
+            CompletionPosition::Start,
+            CompletionPosition::After { history: 7, id: id(0x1af, 0) },
+            CompletionPosition::End,
+            CompletionPosition::Within { history: 7, id: id(0x1af, 0x1e), events: 2 },
+            CompletionPosition::Within { history: 9, id: id(0, 0), events: 0 },
         ]
     }
 
@@ -339,15 +339,15 @@ mod tests {
     #[test]
     fn a_cursor_is_valid_for_its_number_of_partitions_only() {
         let cursor = CompletionCursor::of(every_kind());
-        assert_eq!(cursor.places(6), Ok(every_kind()));
+        assert_eq!(cursor.positions(6), Ok(every_kind()));
         let other = CursorError::OtherPartitions { cursor: 6, store: 4 };
-        assert_eq!(cursor.places(4), Err(other));
-        assert_eq!(CompletionCursor::end().places(2), Ok(vec![CompletionPlace::End; 2]));
+        assert_eq!(cursor.positions(4), Err(other));
+        assert_eq!(CompletionCursor::end().positions(2), Ok(vec![CompletionPosition::End; 2]));
     }
 
     #[test]
     fn a_position_within_an_entry_is_read_from_just_before_the_entry() {
-        let within = |id| CompletionPlace::Within { history: 7, id, events: 1 }.cursor();
+        let within = |id| CompletionPosition::Within { history: 7, id, events: 1 }.cursor();
         let after = |id| Cursor::After { history: 7, id };
         assert_eq!(within(id(5, 3)), after(id(5, 2)));
         assert_eq!(within(id(5, 0)), after(id(4, u64::MAX)));

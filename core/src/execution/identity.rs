@@ -33,7 +33,7 @@ impl IdentityKind {
     /// A value in the record that changes when a command of this kind is applied, and never changes
     /// back. If it has not changed, no such command was applied. A grant leaves no such value; the
     /// record never forgets how to recognise commands of the other kinds.
-    pub fn mark(self, record: &Execution) -> Option<Mark> {
+    pub fn fingerprint(self, record: &Execution) -> Option<Fingerprint> {
         let latest = match self {
             Self::Lease => Latest::Lease(record.epoch),
             Self::Suspension => {
@@ -49,13 +49,13 @@ impl IdentityKind {
             | Self::Sequence
             | Self::Absolute => return None,
         };
-        Some(Mark { creator: record.creator, latest })
+        Some(Fingerprint { creator: record.creator, latest })
     }
 }
 
 /// The latest thing of its kind that a record shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct Fingerprint {
     creator: Nonce,
     latest: Latest,
 }

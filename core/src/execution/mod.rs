@@ -25,7 +25,7 @@ pub use command::{
     CommandSpec, Decide, InNamespace, Needs, TakeGranted, TakeNew, TakeOver, TakeResumed,
 };
 pub use facts::{BufferedSignals, Facts, FirstSeen, FoundSignal};
-pub use identity::{IdentityKind, Mark};
+pub use identity::{Fingerprint, IdentityKind};
 pub use record::*;
 pub use retention::{FORGOTTEN_AT_ONCE, ForgetSignals, Forgotten, forget_signals};
 pub use rule::*;

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::error::EngineError;
 use crate::store::codec::Codec;
 use crate::time::{DurationMs, TimestampMs};
 use crate::token::{KEYRING_FOR, KnownKeyring};
+
+use super::loaded::unreadable;
 
 /// The context that a program passes to each of its operations: how long it may try, the program's
 /// codec, and the secrets of tokens that it read last.
@@ -41,6 +44,16 @@ impl OperationContext {
     /// The program's codec.
     pub const fn codec(&self) -> &Codec {
         &self.codec
+    }
+
+    /// Whether the program may take work. Once it has met a newer format than it knows, it takes
+    /// nothing more, and leaves the work to newer programs.
+    ///
+    /// # Errors
+    ///
+    /// `Bug` with `NewerFormat`.
+    pub fn check_format(&self) -> Result<(), EngineError> {
+        self.codec.check().map_err(unreadable)
     }
 }
 

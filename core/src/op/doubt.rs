@@ -3,7 +3,7 @@
 //! A record _disproves_ a commit if it shows that the commit was not applied.
 
 use crate::error::Applied;
-use crate::execution::Mark;
+use crate::execution::Fingerprint;
 use crate::planted::planted;
 use crate::store::{Failure, Version};
 use crate::time::TimestampMs;
@@ -18,8 +18,9 @@ pub(super) struct SentCommit {
     /// The end of the commit's window, by the store's clock. The commit cannot be applied from then
     /// on.
     pub(super) until: TimestampMs,
-    /// The mark of the replaced record for commands of this kind (`IdentityKind::mark`).
-    pub(super) mark: Option<Mark>,
+    /// The fingerprint of the replaced record for commands of this kind
+    /// (`IdentityKind::fingerprint`).
+    pub(super) fingerprint: Option<Fingerprint>,
 }
 
 /// The parts of a record that can disprove commits.
@@ -27,8 +28,8 @@ pub(super) struct SentCommit {
 pub(super) struct Evidence {
     /// The version of the record; [`Version::ABSENT`] if there is none.
     pub(super) version: Version,
-    /// The mark of the record for commands of the operation's kind.
-    pub(super) mark: Option<Mark>,
+    /// The fingerprint of the record for commands of the operation's kind.
+    pub(super) fingerprint: Option<Fingerprint>,
 }
 
 /// The commits of one operation that may have been applied although no reply confirms it.
@@ -129,12 +130,14 @@ impl SentCommit {
 
 impl Evidence {
     /// Whether the record disproves all of these commits. It disproves a commit by its version, or
-    /// by its mark: an unchanged mark shows that no command of that kind was applied since the
+    /// by its fingerprint: if that has not changed, no command of that kind was applied since the
     /// commit was decided.
     fn disproves(&self, commits: &[SentCommit]) -> bool {
-        let unmarked = |sent: &SentCommit| {
-            self.mark.is_some() && self.mark == sent.mark && !planted!(ConflictDoubted)
+        let unchanged = |sent: &SentCommit| {
+            self.fingerprint.is_some()
+                && self.fingerprint == sent.fingerprint
+                && !planted!(ConflictDoubted)
         };
-        commits.iter().all(|sent| sent.is_disproved_by(self.version) || unmarked(sent))
+        commits.iter().all(|sent| sent.is_disproved_by(self.version) || unchanged(sent))
     }
 }

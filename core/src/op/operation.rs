@@ -64,6 +64,17 @@ impl<T> Step<T> {
 }
 
 impl<T> Step<Result<T, EngineError>> {
+    /// The same step, or the one that follows when the operation has succeeded.
+    pub fn then_ok<U>(
+        self,
+        next: impl FnOnce(T) -> Step<Result<U, EngineError>>,
+    ) -> Step<Result<U, EngineError>> {
+        self.then(|result| match result {
+            Ok(done) => next(done),
+            Err(error) => Step::Done(Err(error)),
+        })
+    }
+
     /// Waits before the next try, or fails if there is none.
     pub(super) fn retry(wait: Result<DurationMs, EngineError>) -> Self {
         wait.map_or_else(Self::fail, Self::Wait)

@@ -2,7 +2,7 @@
 //! Encoding).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -101,21 +101,13 @@ mod next {
 }
 
 /// The codec of one program. It writes the active format, and reads every format up to the highest
-/// one that the program knows. Clones share what they observe in the store; each program has its
-/// own codec.
+/// one that the program knows. Clones share what they find in the store; each program has its own
+/// codec.
 #[derive(Clone, Debug)]
 pub struct Codec {
     known: u8,
-    observed: Arc<Observed>,
-}
-
-/// The formats that a program has observed in its store.
-#[derive(Debug)]
-struct Observed {
-    /// The format that the program writes. It never goes down.
-    active: AtomicU8,
-    /// Whether the store is known to hold records that the program cannot read.
-    beyond: AtomicBool,
+    /// The highest format that the program has found in its store.
+    found: Arc<AtomicU8>,
 }
 
 impl Default for Codec {
@@ -129,9 +121,8 @@ impl Codec {
     /// Creates the codec of a program that knows the formats up to `known`, at most [`FORMAT`]. It
     /// writes the first format until it learns which one is active.
     pub fn knowing(known: u8) -> Self {
-        let observed =
-            Observed { active: AtomicU8::new(FIRST_FORMAT), beyond: AtomicBool::new(false) };
-        Self { known: known.clamp(FIRST_FORMAT, FORMAT), observed: Arc::new(observed) }
+        let found = Arc::new(AtomicU8::new(FIRST_FORMAT));
+        Self { known: known.clamp(FIRST_FORMAT, FORMAT), found }
     }
 
     /// Returns the highest format that the program reads.
@@ -141,19 +132,22 @@ impl Codec {
 
     /// Returns the format that the program writes.
     pub fn active(&self) -> u8 {
-        self.observed.active.load(Ordering::Relaxed)
+        self.found.load(Ordering::Relaxed).min(self.known)
     }
 
-    /// Whether the store is known to hold records that the program cannot read. Such a program
-    /// takes an entry only after it has seen that it can read the record.
-    pub fn is_outdated(&self) -> bool {
-        self.observed.beyond.load(Ordering::Relaxed)
+    /// Checks that the program knows every format that it has found in its store.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::NewerFormat`].
+    pub fn check(&self) -> Result<(), DecodeError> {
+        let (found, known) = (self.found.load(Ordering::Relaxed), self.known);
+        if found > known { Err(DecodeError::NewerFormat { found, known }) } else { Ok(()) }
     }
 
-    /// Stores the active format, as read from the store.
-    pub fn confirm(&self, active: u8) {
-        self.observed.beyond.store(active > self.known, Ordering::Relaxed);
-        self.observed.active.fetch_max(active.min(self.known), Ordering::Relaxed);
+    /// Notes a format that was found in the store: of a record, or the active one.
+    pub fn note(&self, format: u8) {
+        self.found.fetch_max(format, Ordering::Relaxed);
     }
 
     /// Encodes a record in the active format. A record is never written in a lower format than it
@@ -162,8 +156,8 @@ impl Codec {
         encode(record, self.active())
     }
 
-    /// Decodes a record. If its format is known and higher than the active one, it was activated in
-    /// the meantime, and becomes the active one of this codec.
+    /// Decodes a record, and notes its format. If that is higher than the active one, it was
+    /// activated in the meantime.
     ///
     /// # Errors
     ///
@@ -171,12 +165,8 @@ impl Codec {
     pub fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, DecodeError> {
         let decoded = decode(bytes, self.known);
         match (&decoded, bytes.first()) {
-            (Ok(_), Some(&format)) if format > self.active() => {
-                self.observed.active.fetch_max(format, Ordering::Relaxed);
-            }
-            (Err(DecodeError::NewerFormat { .. }), _) => {
-                self.observed.beyond.store(true, Ordering::Relaxed);
-            }
+            (Ok(_), Some(&format)) => self.note(format),
+            (Err(DecodeError::NewerFormat { found, .. }), _) => self.note(*found),
             _ => {}
         }
         decoded

@@ -2,8 +2,8 @@
 
 use ff_core::error::Rejection;
 use ff_core::execution::{
-    AnyOutcome, AttemptEnd, AttemptKind, ClaimKind, DueKind, EventKind, Fail, FailOutcome,
-    LeaseFate, NextAttempt, Offered, Outcome, Phase, ReclaimGranted, Situation,
+    Admit, Admitted, AnyOutcome, AttemptEnd, AttemptKind, ClaimKind, DueKind, EventKind, Fail,
+    FailOutcome, LeaseFate, NextAttempt, Offered, Outcome, Phase, ReclaimGranted, Situation,
 };
 use ff_core::id::{AttemptIndex, LeaseEpoch};
 use ff_core::policy::{Backoff, ReclaimMode};
@@ -101,8 +101,7 @@ fn what_cannot_be_retried_fails_at_once() {
 
 #[test]
 fn a_delayed_attempt_goes_on_under_a_new_epoch() {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     let attempt = bench.active().attempt;
     bench.applied(delay(fence, START + 100), START);
     assert_eq!(bench.situation(START + 99), Situation::Delayed);
@@ -119,8 +118,7 @@ fn a_delayed_attempt_goes_on_under_a_new_epoch() {
 
 #[test]
 fn a_delay_that_is_over_must_be_over_by_the_clock_of_the_store() {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     let window = bench.decision(delay(fence, START + 50), START + 50).window;
     assert_eq!((window.not_before, window.not_after), (at(START + 50), at(START + LEASE)));
     let window = bench.decision(delay(fence, START + 51), START + 50).window;
@@ -131,8 +129,7 @@ fn a_delay_that_is_over_must_be_over_by_the_clock_of_the_store() {
 
 #[test]
 fn a_reclaim_is_a_new_attempt_and_no_retry() {
-    let mut bench = Bench::new(Submission::new());
-    bench.take(1, START);
+    let (mut bench, _) = Bench::claimed();
     let end = START + LEASE;
     assert_eq!(bench.refused(reclaim_grant(2), end - 1), Rejection::ExecutionNotReclaimable);
     bench.applied(reclaim_grant(2), end);
@@ -148,8 +145,7 @@ fn a_reclaim_is_a_new_attempt_and_no_retry() {
 
 #[test]
 fn a_reclaim_holds_only_from_the_expiry_on() {
-    let mut bench = Bench::new(Submission::new());
-    bench.take(1, START);
+    let (bench, _) = Bench::claimed();
     let end = START + LEASE;
     let window = bench.decision(offer(2), end + 700).window;
     assert_eq!(window.not_before, at(end));
@@ -202,6 +198,18 @@ fn what_is_reclaimed_on_request_is_never_offered() {
 }
 
 #[test]
+fn an_admission_is_recognised_while_the_lease_of_its_grant_lasts() {
+    for mode in [ReclaimMode::Automatic, ReclaimMode::OnRequest] {
+        let submission = Submission::new().policy(|policy| policy.reclaim_mode = mode);
+        let mut bench = Bench::new(submission);
+        bench.applied(Admit(grant(1)), START);
+        bench.applied(take_new(1), START);
+        let again = bench.repeated(Admit(grant(1)), START + 1);
+        assert!(matches!(again, AnyOutcome::Admit(Admitted::ReclaimGranted(_))), "{again:?}");
+    }
+}
+
+#[test]
 fn an_attempt_timeout_is_a_failure_and_is_armed_anew() {
     let mut bench = Bench::new(eager(1).attempt_timeout(10_000));
     let first = bench.take(1, START);
@@ -247,8 +255,7 @@ fn an_attempt_whose_time_is_over_is_not_taken_over() {
 
 #[test]
 fn a_cancelled_attempt_ends_with_its_execution() {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     bench.applied(delay(fence, START + 100), START);
     bench.applied(cancel(call(1)), START);
     assert_eq!(bench.record().past_attempts[0].end, AttemptEnd::Cancelled);

@@ -160,8 +160,7 @@ fn an_offer_that_cannot_be_taken_gives_the_execution_back() {
 /// No command has marked the lease as lost, and a clock that goes back could give it back.
 #[test]
 fn a_lease_that_ran_out_unmarked_is_not_held_back_by_a_missing_capability() {
-    let mut bench = Bench::new(Submission::new());
-    bench.take(1, START);
+    let (mut bench, _) = Bench::claimed();
     let over = bench.active().lease.expires_at.get();
     let lifecycle_phase = LifecyclePhase::Active;
     let refused = Rejection::ExecutionNotRunnable { lifecycle_phase };

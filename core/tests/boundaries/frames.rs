@@ -17,8 +17,7 @@ use crate::common::{
 };
 
 fn leased() -> (Bench, Fence) {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (bench, fence) = Bench::claimed();
     (bench, fence)
 }
 

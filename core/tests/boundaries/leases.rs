@@ -18,8 +18,7 @@ use crate::common::{
 
 #[test]
 fn an_expiry_is_believed_a_minute_beyond_the_ttl_and_no_further() {
-    let mut bench = Bench::new(Submission::new());
-    bench.take(1, START);
+    let (bench, _) = Bench::claimed();
     let end = at(START + LEASE);
     // The store's clock has stepped back since the lease was given.
     for (back, expires_at) in [(60_000, end), (60_001, at(START + LEASE - 60_001))] {
@@ -29,8 +28,7 @@ fn an_expiry_is_believed_a_minute_beyond_the_ttl_and_no_further() {
 
 #[test]
 fn renewing_at_the_expiry_is_too_late_and_one_millisecond_before_is_not() {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     let end = START + LEASE;
     let expired = Rejection::LeaseExpired { expired_at: at(end) };
     assert_eq!(bench.refused(renew(fence, LEASE), end), expired);
@@ -44,8 +42,7 @@ fn renewing_at_the_expiry_is_too_late_and_one_millisecond_before_is_not() {
 
 #[test]
 fn an_owner_that_lost_its_lease_can_do_nothing_more() {
-    let mut bench = Bench::new(Submission::new());
-    let first = bench.take(1, START);
+    let (mut bench, first) = Bench::claimed();
     let end = START + LEASE;
     let expired = Rejection::LeaseExpired { expired_at: at(end) };
     assert_eq!(bench.refused(complete(first, None), end), expired);
@@ -65,8 +62,7 @@ fn an_owner_that_lost_its_lease_can_do_nothing_more() {
 
 #[test]
 fn a_lease_is_seen_as_expired_the_moment_the_clock_passes_it() {
-    let mut bench = Bench::new(Submission::new());
-    bench.take(1, START);
+    let (mut bench, _) = Bench::claimed();
     let end = START + LEASE;
     let ownership = |bench: &Bench, now| state_vector(bench.record(), at(now)).ownership_state;
     assert_eq!(ownership(&bench, end - 1), OwnershipState::Leased);
@@ -77,8 +73,7 @@ fn a_lease_is_seen_as_expired_the_moment_the_clock_passes_it() {
 
 #[test]
 fn a_repeated_completion_succeeds_and_ends_the_life_once() {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     bench.applied(complete(fence, Some(b"")), START);
     assert_eq!(bench.values[&ValueKind::Result][..], b""[..], "empty is not absent");
     bench.repeated(complete(fence, Some(b"")), START + LEASE);
@@ -89,8 +84,7 @@ fn a_repeated_completion_succeeds_and_ends_the_life_once() {
 
 #[test]
 fn a_result_may_be_as_long_as_the_limit() {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     let mut result = vec![7; DEFAULT_PAYLOAD_LIMIT + 1];
     let too_large =
         Rejection::PayloadTooLarge { bytes: result.len(), limit: DEFAULT_PAYLOAD_LIMIT };
@@ -102,8 +96,7 @@ fn a_result_may_be_as_long_as_the_limit() {
 
 #[test]
 fn a_repeated_failure_gives_the_same_time_and_no_second_retry() {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     let first = bench.applied(fail(fence, "broken"), START + 10);
     assert_eq!(bench.repeated(fail(fence, "broken"), START + 900), first);
     assert_eq!(bench.record().counts.retries, 1);
@@ -116,8 +109,7 @@ fn a_repeated_failure_gives_the_same_time_and_no_second_retry() {
 fn guards_come_in_their_order() {
     let mut absent = Bench::default();
     assert_eq!(absent.refused(complete(FenceParts::MISSING, None), START), Rejection::NotFound);
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     bench.applied(revoke(call(1)), START);
     let missing = complete(FenceParts::MISSING, None);
     assert_eq!(bench.refused(missing, START), Rejection::FenceRequired);
@@ -140,8 +132,7 @@ fn guards_come_in_their_order() {
 
 #[test]
 fn a_cancelled_holder_finds_out_and_only_retention_remains() {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     bench.applied(cancel(call(1)), START + 5);
     let over = not_active(&bench, TerminalOutcome::Cancelled, LifecyclePhase::Terminal);
     assert_eq!(bench.refused(renew(fence, LEASE), START + 6), over);
@@ -154,8 +145,7 @@ fn a_cancelled_holder_finds_out_and_only_retention_remains() {
 
 #[test]
 fn a_revoked_lease_can_be_reclaimed_at_once_and_revoking_again_answers_the_same() {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     let first = bench.applied(revoke(call(1)), START);
     assert_eq!(bench.refused(complete(fence, None), START), Rejection::LeaseRevoked);
     assert_eq!(bench.repeated(revoke(call(1)), START), first);
@@ -170,8 +160,7 @@ fn a_revoked_lease_can_be_reclaimed_at_once_and_revoking_again_answers_the_same(
 
 #[test]
 fn an_expired_lease_is_not_revoked() {
-    let mut bench = Bench::new(Submission::new());
-    bench.take(1, START);
+    let (mut bench, _) = Bench::claimed();
     let expired = Rejection::LeaseExpired { expired_at: at(START + LEASE) };
     assert_eq!(bench.refused(revoke(call(1)), START + LEASE), expired);
     bench.applied(revoke(call(1)), START + LEASE - 1);
@@ -193,8 +182,7 @@ fn no_lease_ends_after_the_attempt_timeout_or_the_deadline() {
 /// The step that anchors the lease again also applies the other timers that are due then.
 #[test]
 fn a_lease_is_anchored_again_with_what_is_due() {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     let back = START - 100_000;
     let waitpoint =
         CreatePendingWaitpoint { expires_in: Some(ms(3_000)), ..pending(fence, 1, "a") };
@@ -207,8 +195,7 @@ fn a_lease_is_anchored_again_with_what_is_due() {
 
 #[test]
 fn a_lease_is_anchored_again_when_the_clock_has_stepped_back_by_more_than_a_minute() {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     let back = START - 60_000;
     assert_eq!(bench.apply(on_due(), back), Ok(Answer::Kept(nothing_due())), "a minute is fine");
     let decision = bench.decision(on_due(), back - 1);
@@ -221,8 +208,8 @@ fn a_lease_is_anchored_again_when_the_clock_has_stepped_back_by_more_than_a_minu
 
 #[test]
 fn progress_is_the_last_report_and_no_event() {
-    let mut bench = Bench::new(Submission::new());
-    let fence = FenceParts::from(bench.take(1, START));
+    let (mut bench, fence) = Bench::claimed();
+    let fence = FenceParts::from(fence);
     let report = |percent| UpdateProgress {
         execution_id: execution_id(),
         fence,

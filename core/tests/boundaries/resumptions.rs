@@ -14,8 +14,7 @@ use ff_core::time::TimestampMs;
 
 use super::due;
 use crate::common::suspending::{
-    BEHAVIOURS, Reads, any_at, pending, resume, signal_id, suspend, suspend_on, suspension_id,
-    timeout,
+    Reads, any_at, pending, resume, signal_id, suspend, suspend_on, suspension_id, timeout,
 };
 use crate::common::{
     Bench, LEASE, START, Submission, at, call, call_for, cancel, complete, delay, fail, ms, offer,
@@ -25,8 +24,7 @@ use crate::common::{
 const OVER: u64 = START + 9_000;
 
 fn leased() -> (Bench, Fence) {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (bench, fence) = Bench::claimed();
     (bench, fence)
 }
 
@@ -58,7 +56,7 @@ fn by(by: ResumedBy, signals: &[u64]) -> Resumption {
 
 #[test]
 fn a_suspension_lasts_until_the_last_millisecond_of_its_timeout() {
-    for behaviour in BEHAVIOURS {
+    for behaviour in TimeoutBehaviour::ALL {
         let mut bench = waiting(behaviour);
         assert_eq!(next_due(bench.record()), Some((at(OVER), DueKind::SuspensionTimeout)));
         assert_eq!(bench.situation(OVER - 1), Situation::Suspended);
@@ -69,7 +67,7 @@ fn a_suspension_lasts_until_the_last_millisecond_of_its_timeout() {
 
 #[test]
 fn a_decision_on_a_signal_holds_no_longer_than_the_suspension() {
-    for behaviour in BEHAVIOURS {
+    for behaviour in TimeoutBehaviour::ALL {
         let bench = waiting(behaviour);
         let decision = bench.decision(bench.signal(100, 1, "x"), OVER - 1);
         assert_eq!(decision.window.not_after, at(OVER), "{behaviour:?}");
@@ -301,8 +299,7 @@ fn whoever_takes_what_was_given_back_has_its_signals() {
         assert_eq!(found, Some(by(ResumedBy::Signals, &[1])));
     }
     // Without a suspension there is nothing to keep.
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     bench.applied(DelayExecution { keeps_resumption: true, ..delay(fence, START) }, START);
     assert_eq!(told(&mut bench, 2, START), None);
 }

@@ -23,8 +23,7 @@ use crate::common::{Answer, Bench, START, Submission, at, complete, ms, on_due};
 
 /// An execution that waits for `approved` at waitpoint 100 and has waitpoint 9 open besides.
 fn waiting() -> Bench {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     bench.applied(pending(fence, 9, "b"), START);
     bench.applied(suspend(fence, 1, named("a", "approved")), START);
     bench
@@ -266,8 +265,7 @@ fn long(text: &str) -> String {
 /// one part of a condition.
 #[test]
 fn the_largest_record_of_one_count_is_bounded() {
-    let mut bench = Bench::new(Submission::new());
-    let mut fence = bench.take(1, START);
+    let (mut bench, mut fence) = Bench::claimed();
     let keys: Vec<String> = (0..16).map(|number| long(&format!("w{number:02}"))).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let all = |n| count(n, CountKind::DistinctSignals, &keys);
@@ -289,8 +287,7 @@ fn the_largest_record_of_one_count_is_bounded() {
 /// The largest condition: each of 64 parts names a waitpoint and a signal.
 #[test]
 fn the_largest_record_of_all_is_bounded() {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (mut bench, fence) = Bench::claimed();
     let keys: Vec<String> = (0..16).map(|number| long(&format!("w{number:02}"))).collect();
     let said: Vec<String> = (0..64).map(|number| long(&format!("s{number:02}"))).collect();
     let part = |(said, at): (&String, &String)| Condition::Count {

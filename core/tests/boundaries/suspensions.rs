@@ -18,12 +18,11 @@ use crate::common::suspending::{
     suspend, suspend_on, suspension_id, timeout, token_of, waitpoint_id,
 };
 use crate::common::{
-    Answer, Bench, LEASE, START, Submission, at, call, complete, ms, on_due, renew, replay, revoke,
+    Answer, Bench, LEASE, START, at, call, complete, ms, on_due, renew, replay, revoke,
 };
 
 fn leased() -> (Bench, Fence) {
-    let mut bench = Bench::new(Submission::new());
-    let fence = bench.take(1, START);
+    let (bench, fence) = Bench::claimed();
     (bench, fence)
 }
 

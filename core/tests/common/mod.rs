@@ -306,6 +306,13 @@ impl Bench {
         bench
     }
 
+    /// A bench whose execution was claimed at [`START`], with the fence of its lease.
+    pub fn claimed() -> (Self, Fence) {
+        let mut bench = Self::new(Submission::new());
+        let fence = bench.take(1, START);
+        (bench, fence)
+    }
+
     /// Decides a command by its rule, with all that an operation would have read for it, and
     /// commits what it decides, as a store would.
     pub fn apply(&mut self, command: impl Into<AnyCommand>, now: u64) -> Result<Answer, Rejection> {

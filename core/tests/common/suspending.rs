@@ -23,16 +23,6 @@ use uuid::Uuid;
 
 use super::{Bench, at, execution_id, ms};
 
-/// The ways in which a suspension ends by itself.
-pub const BEHAVIOURS: [TimeoutBehaviour; 6] = [
-    TimeoutBehaviour::Fail,
-    TimeoutBehaviour::Cancel,
-    TimeoutBehaviour::Expire,
-    TimeoutBehaviour::AutoResume,
-    TimeoutBehaviour::AutoResumeWithTimeoutSignal,
-    TimeoutBehaviour::Escalate,
-];
-
 pub fn suspension_id(number: u64) -> SuspensionId {
     SuspensionId::from_uuid(Uuid::from_u128(u128::from(number) | 4 << 96))
 }

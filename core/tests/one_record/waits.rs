@@ -11,8 +11,8 @@ use ff_core::id::{Nonce, WaitpointId};
 use ff_core::token::WaitpointToken;
 
 use crate::common::suspending::{
-    BEHAVIOURS, all_of, any_at, append, count, deliver, from_source, name, named, pending, ring,
-    suspend, suspend_on, timeout, token_of, waitpoint_id,
+    all_of, any_at, append, count, deliver, from_source, name, named, pending, ring, suspend,
+    suspend_on, timeout, token_of, waitpoint_id,
 };
 use crate::common::{Bench, ms};
 
@@ -53,7 +53,7 @@ fn delayed(milliseconds: u64) -> ResumePolicy {
 
 fn suspensions(fence: FenceParts, fresh: u64) -> Vec<AnyCommand> {
     let with = |condition: Condition| suspend(fence, fresh, condition);
-    let mut all: Vec<Suspend> = BEHAVIOURS
+    let mut all: Vec<Suspend> = TimeoutBehaviour::ALL
         .map(|behaviour| Suspend { timeout: timeout(50_000, behaviour), ..with(any_at("a")) })
         .to_vec();
     let after = timeout(20_000, TimeoutBehaviour::AutoResume);

@@ -160,8 +160,9 @@ impl WorkerRuntime {
     ///
     /// # Errors
     ///
-    /// [`SdkError`] when claiming fails with an error that is not retryable. Then running handlers
-    /// are dropped, and their leases expire.
+    /// [`SdkError`] when claiming fails with an error that is not retryable, such as `NewerFormat`
+    /// (see [`FlowFabricWorker::claim_next`]). The runtime first waits for the running handlers,
+    /// whose leases it still renews.
     ///
     /// # Cancel safety
     ///
@@ -236,8 +237,8 @@ struct Shared {
 }
 
 /// Claims as many executions as there are free slots, and runs each in its own task. Returns an
-/// error that is not retryable, or `None` after the drain began; the executions of a claim in
-/// progress are then released.
+/// error that is not retryable, when the running tasks have ended, or `None` after the drain began;
+/// the executions of a claim in progress are then released.
 async fn claim_and_run(
     worker: &FlowFabricWorker,
     shared: &Arc<Shared>,
@@ -270,7 +271,12 @@ async fn claim_and_run(
                     tracing::warn!(%error, "cannot claim executions; trying again in a second");
                     tokio::time::sleep(PAUSE).await;
                 }
-                Some(Err(error)) => return Some(error),
+                Some(Err(error)) => {
+                    let running_tasks = running.len();
+                    tracing::error!(%error, running_tasks, "claiming stopped; waiting for tasks");
+                    while running.join_next().await.is_some() {}
+                    return Some(error);
+                }
             }
             None
         };

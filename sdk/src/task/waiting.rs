@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::{
     AppendFrame, CreatePendingWaitpoint, Frame, IssuedWaitpoint, Resumption,
     SuspendOutcome as Suspended,
@@ -12,11 +11,9 @@ use ff_core::id::{FrameType, SignalId, SuspensionId, WaitpointId, WaitpointKey};
 use ff_core::op::{ReadSignals, ReceivedSignal};
 use ff_core::store::Bytes;
 use ff_core::time::{DurationMs, TimestampMs};
-use tokio::time::Instant;
 
 use super::ClaimedTask;
 use crate::error::SdkError;
-use crate::output::{Output, RING_EVERY};
 use crate::suspension::Suspension;
 
 /// The outcome of [`ClaimedTask::suspend`].
@@ -200,34 +197,20 @@ impl ClaimedTask {
         let frame_type = FrameType::try_new(frame_type)?;
         let payload = Bytes::from(payload.as_ref());
         let mut output = self.output.lock().await;
-        let rings = output.rang.is_none_or(|rang| rang.elapsed() >= RING_EVERY);
-        if rings {
-            output.rang = Some(Instant::now());
-        }
-        if let Some(in_doubt) = output.in_doubt.clone() {
-            let appended = self.append(in_doubt, rings).await;
-            if let Err(error) = &appended
-                && !is_decided(error)
-            {
-                return appended;
+        let rings = output.rings();
+        let mut frame = output.writer.begin(Frame { sequence: 0, frame_type, payload, metadata });
+        loop {
+            let appended = self.append(frame, rings).await;
+            let result = match &appended {
+                Ok(sequence) => Ok(*sequence),
+                Err(SdkError::Engine(error)) => Err(error),
+                Err(_) => return appended,
+            };
+            match output.writer.answered(result) {
+                Some(next) => frame = next,
+                None => return appended,
             }
-            output.settle(&appended);
         }
-        let sequence = output.next.unwrap_or(self.claimed().attempt.frames + 1);
-        let mut frame = Frame { sequence, frame_type, payload, metadata };
-        output.in_doubt = Some(frame.clone());
-        let mut appended = self.append(frame.clone(), rings).await;
-        if let Err(error) = &appended
-            && let Some(Rejection::SequenceGap { expected, .. }) =
-                error.engine().and_then(EngineError::rejection)
-        {
-            // The store lost frames in a failover.
-            frame.sequence = *expected;
-            output.in_doubt = Some(frame.clone());
-            appended = self.append(frame, rings).await;
-        }
-        output.settle(&appended);
-        appended
     }
 
     async fn append(&self, frame: Frame, rings: bool) -> Result<u64, SdkError> {
@@ -235,26 +218,4 @@ impl ClaimedTask {
         let command = AppendFrame { execution_id, fence, frame, rings };
         self.call(command).await.map(|appended| appended.sequence)
     }
-}
-
-impl Output {
-    /// Updates the position with the result of the frame that was sent.
-    fn settle(&mut self, appended: &Result<u64, SdkError>) {
-        match appended {
-            Ok(sequence) => (self.next, self.in_doubt) = (Some(sequence + 1), None),
-            Err(error) if !is_in_doubt(error) => self.in_doubt = None,
-            Err(_) => {}
-        }
-    }
-}
-
-/// Returns whether the store decided to refuse a call, rather than not answering it.
-fn is_decided(error: &SdkError) -> bool {
-    let refused = |error: &EngineError| error.rejection().is_some();
-    error.engine().is_some_and(refused) || !error.is_retryable()
-}
-
-/// Returns whether a failed call may have been applied.
-fn is_in_doubt(error: &SdkError) -> bool {
-    error.engine().is_some_and(EngineError::may_be_applied)
 }

@@ -22,5 +22,5 @@ mod store;
 #[cfg(feature = "planted-bugs")]
 pub use hunt::{Limits, hunt, hunt_with, sightings};
 #[cfg(feature = "planted-bugs")]
-pub use planted::{PlantedBug, UnknownBug, select};
+pub use planted::{PlantedBug, select};
 pub use table::{Matrix, Row, Sighting};

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use ff_core::execution::{RulingBug, install_ruling_bug};
 use ff_core::planted::{PlantedBug as Code, select as select_code};
 
+use crate::report::invariants::UnknownName;
 use crate::store::spoil::{AnsweredBug, SentBug, ServedBug, StoreBugs, install};
 
 use super::rulings::{admission, creation, holder, operator, timer, waiting};
@@ -340,23 +341,10 @@ impl fmt::Display for PlantedBug {
     }
 }
 
-/// A name that no bug has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownBug(String);
-
-impl fmt::Display for UnknownBug {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown planted bug `{}`: `ff-sim bugs` lists their names", self.0)
-    }
-}
-
-impl std::error::Error for UnknownBug {}
-
 impl FromStr for PlantedBug {
-    type Err = UnknownBug;
+    type Err = UnknownName;
 
-    fn from_str(name: &str) -> Result<Self, UnknownBug> {
-        let named = Self::ALL.iter().find(|bug| bug.name() == name);
-        named.copied().ok_or_else(|| UnknownBug(name.to_owned()))
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        UnknownName::find("planted bug", name, Self::ALL, Self::name)
     }
 }

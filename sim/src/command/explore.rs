@@ -29,7 +29,8 @@ pub fn explore(args: &ExploreArgs) -> Result<Ending, Unusable> {
     let mut rows = table(&["world", "states#", "steps#", "ends#", "longest path#", "seconds#"]);
     let mut explored = explore_each(&worlds, args.jobs);
     explored.sort_by_key(|done| done.seed);
-    for (Done { result, spent, .. }, world) in explored.into_iter().zip(worlds) {
+    for Done { seed: number, result, spent } in explored {
+        let world = worlds[number as usize];
         let report = match result {
             Ok(report) => report,
             Err(violation) => return Ok(broken(&violation, args.output.json)),

@@ -40,7 +40,7 @@ pub const WAY_OF_GRANT: u64 = WEIGHTS + 16;
 /// The concern of which process interferes after an event.
 pub const NOTICE: u64 = WEIGHTS + 3;
 /// The concern of how often processes interfere.
-pub const MEDDLING: u64 = WEIGHTS + 4;
+pub const REACTIONS: u64 = WEIGHTS + 4;
 
 /// The concern of how often jobs wait, signals are sent and output is written.
 pub const WAIT_RATES: u64 = WEIGHTS + 5;

@@ -23,6 +23,7 @@ use ff_core::time::{DurationMs, HostTime, TimestampMs};
 use crate::determinism::clock::store_time;
 use crate::exhaustive::crash_points::Fixture;
 use crate::model::caller::Caller;
+use crate::model::identity::{CommandIdentity, remembered_of};
 use crate::report::Broken;
 use crate::report::invariants::InvariantSet;
 
@@ -47,8 +48,19 @@ pub enum Fate {
     SentTwiceThenRefused,
 }
 
+/// The trace that a command has left in the record of its execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trace {
+    /// None, since it was never applied.
+    NotApplied,
+    /// The store recognises or refuses the command if it comes again.
+    Kept,
+    /// None any more: the store would apply the command again.
+    Gone,
+}
+
 /// An action of others on the store.
-pub type Meddle = Box<dyn FnMut(&mut Scripted)>;
+pub type Intervention = Box<dyn FnMut(&mut Scripted)>;
 
 /// The fates of a host's calls, and the errors of its clock.
 #[derive(Default)]
@@ -71,7 +83,7 @@ pub struct Script {
     /// Every call of the host so far.
     pub calls: Vec<Request>,
     /// Runs before each call of the host. Calls that it makes are not the host's.
-    pub meddle: Option<Meddle>,
+    pub intervene: Option<Intervention>,
     late: Vec<Request>,
 }
 
@@ -192,6 +204,38 @@ impl Scripted {
         Some(load(stored, &Codec::default()).expect("the store holds records"))
     }
 
+    /// Whether a command was applied before, or another one with its id or its grant, and whether
+    /// the record of its execution still shows this.
+    pub fn trace_of(&self, command: &AnyCommand) -> Trace {
+        let model = &self.fixture.server.model;
+        let record = model.records.get(&command.execution_id());
+        let brought = match command {
+            AnyCommand::Offer(offer) => Some(CommandIdentity::Grant(offer.claim.grant_id)),
+            _ => None,
+        };
+        let trace = |identity: CommandIdentity| {
+            let applied = match &identity {
+                CommandIdentity::Grant(id) if model.consumed.contains_key(id) => true,
+                identity => model.applied.contains_key(identity),
+            };
+            let shown = record.and_then(|record| remembered_of(&identity, record));
+            match identity {
+                _ if shown.is_some() => Trace::Kept,
+                _ if !applied => Trace::NotApplied,
+                // A later command with the same fence is refused, and a submission may create again
+                // what was removed.
+                CommandIdentity::Fence(..) | CommandIdentity::Creator(..) => Trace::Kept,
+                // A record forgets an operator's call only after as many others as it remembers.
+                CommandIdentity::Request(..) if !record.is_some_and(|r| r.requests.is_full()) => {
+                    Trace::Kept
+                }
+                _ => Trace::Gone,
+            }
+        };
+        let identities = model.identity_of(command).into_iter().chain(brought);
+        identities.map(trace).max().unwrap_or(Trace::NotApplied)
+    }
+
     /// How often an event of this kind happened, by the journals.
     pub fn count(&self, kind: EventKind) -> u64 {
         self.fixture.server.coverage.events.get(&kind).copied().unwrap_or(0)
@@ -241,7 +285,7 @@ impl Scripted {
     fn call_for(&mut self, caller: &mut Caller, request: Request) -> Result<Reply, Failure> {
         self.pass(self.script.latency);
         self.script.calls.push(request.clone());
-        self.meddle();
+        self.let_others_act();
         let late = mem::take(&mut self.script.late);
         let lost = || Failure::MaybeApplied("no reply".to_owned());
         let answer = match self.script.fates.pop_front().unwrap_or_default() {
@@ -280,7 +324,7 @@ impl Scripted {
     fn resend(&mut self, caller: &mut Caller, request: Request) {
         caller.resent = true;
         self.serve(caller, request);
-        self.meddle();
+        self.let_others_act();
     }
 
     fn serve(&mut self, caller: &mut Caller, request: Request) -> Reply {
@@ -294,11 +338,11 @@ impl Scripted {
     }
 
     /// Lets others act. They are answered immediately, and their clock is right.
-    fn meddle(&mut self) {
-        let Some(mut meddle) = self.script.meddle.take() else { return };
+    fn let_others_act(&mut self) {
+        let Some(mut intervene) = self.script.intervene.take() else { return };
         let script = mem::take(&mut self.script);
-        meddle(self);
-        self.script = Script { meddle: Some(meddle), ..script };
+        intervene(self);
+        self.script = Script { intervene: Some(intervene), ..script };
     }
 }
 

@@ -10,7 +10,7 @@ use ff_core::execution::{
 use ff_core::id::{AttemptIndex, ExecutionId};
 use ff_core::op::{Committed, FramePage};
 use ff_core::store::codec::{FORMAT, decode};
-use ff_core::store::{Cursor, Reply, ReplyBody, Request, StreamName, StreamPage};
+use ff_core::store::{Cursor, Reply, ReplyBody, Request, StreamEntry, StreamName, StreamPage};
 
 use crate::model::Model;
 use crate::model::caller::Caller;
@@ -141,6 +141,21 @@ pub fn check_page(
     Ok(())
 }
 
+/// The first entries of an attempt's output in the store.
+pub fn stored(
+    id: &ExecutionId,
+    attempt: AttemptIndex,
+    limit: u32,
+    ask: &mut impl FnMut(Request) -> Result<Reply, Broken>,
+) -> Result<Vec<StreamEntry>, Broken> {
+    let stream = StreamName::Frames { execution: id.uuid(), attempt };
+    let page = StreamPage { partition: id.partition(), stream, from: Cursor::Start, limit };
+    match ask(Request::Stream(page))?.body {
+        ReplyBody::Stream(page) => Ok(page.entries),
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// The store holds the output that was appended to an execution's attempts.
 pub fn check_stored(
     model: &Model,
@@ -149,12 +164,9 @@ pub fn check_stored(
 ) -> Result<(), Broken> {
     when_watched!(model, Frame);
     for (attempt, frames) in model.waits.frames.get(id).into_iter().flatten() {
-        let stream = StreamName::Frames { execution: id.uuid(), attempt: *attempt };
-        let (partition, from) = (id.partition(), Cursor::Start);
-        let page = StreamPage { partition, stream, from, limit: 1_000 };
-        let ReplyBody::Stream(page) = ask(Request::Stream(page))?.body else { return Ok(()) };
+        let entries = stored(id, *attempt, 1_000, &mut ask)?;
         let decoded: Result<Vec<Frame>, _> =
-            page.entries.iter().map(|entry| decode(&entry.entry, FORMAT)).collect();
+            entries.iter().map(|entry| decode(&entry.entry, FORMAT)).collect();
         let same = decoded.as_ref().is_ok_and(|decoded| decoded == frames);
         ensure!(same, TAG, "attempt {attempt} of {id} has the output {decoded:?}");
     }

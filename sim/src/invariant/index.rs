@@ -60,9 +60,9 @@ fn note(
         return Ok(());
     }
     let record = model.records.get(&id);
-    let adrift = model.adrift.contains_key(&id);
+    let partly_written = model.partly_written.contains_key(&id);
     ensure!(
-        record.is_some() || adrift,
+        record.is_some() || partly_written,
         TAG,
         "{index:?} has an entry of {id}, which does not exist"
     );
@@ -70,7 +70,7 @@ fn note(
     let place = match index {
         IndexName::Eligible { namespace, lane } => {
             let own = *namespace == record.namespace && *lane == record.lane;
-            ensure!(own || adrift, TAG, "{id} has an entry in {index:?}");
+            ensure!(own || partly_written, TAG, "{id} has an entry in {index:?}");
             &mut positions.eligible
         }
         IndexName::Due => &mut positions.due,
@@ -88,7 +88,7 @@ fn note(
 /// Compares the scores of an execution with the expected ones.
 fn compare(model: &Model, id: &ExecutionId, positions: IndexPositions) -> Result<(), Broken> {
     let Some(expected) = model.positions.get(id) else { return Ok(()) };
-    let expected = match model.adrift.get(id) {
+    let expected = match model.partly_written.get(id) {
         None => *expected,
         // The other entries are written where they change.
         Some(due) if due.contains(&positions.due) => positions,

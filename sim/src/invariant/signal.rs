@@ -9,13 +9,12 @@ use ff_core::execution::{
 use ff_core::id::ExecutionId;
 use ff_core::op::{Committed, ReceivedSignal};
 use ff_core::store::codec::{FORMAT, decode};
-use ff_core::store::{Cursor, Reply};
 use ff_core::store::{
-    Fetched, IndexName, Read, RecordKey, ReplyBody, Request, Scan, ScanEntry, StreamName,
-    StreamPage, ValueKey,
+    Fetched, IndexName, Read, RecordKey, Reply, ReplyBody, Request, Scan, ScanEntry, ValueKey,
 };
 use ff_core::time::TimestampMs;
 
+use crate::invariant::frame;
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::Change;
@@ -182,6 +181,20 @@ pub fn check_read(
     Ok(())
 }
 
+/// The first entries of an execution's signals in the store.
+fn stored(
+    id: &ExecutionId,
+    limit: u32,
+    ask: &mut impl FnMut(Request) -> Result<Reply, Broken>,
+) -> Result<Vec<ScanEntry>, Broken> {
+    let index = IndexName::Signals { execution: id.uuid() };
+    let scan = Scan { partition: id.partition(), index, after: None, limit };
+    match ask(Request::Scan(scan))?.body {
+        ReplyBody::Scan(page) => Ok(page.entries),
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// The store holds the recorded signals of an execution, and no others.
 pub fn check_stored(
     model: &Model,
@@ -189,19 +202,16 @@ pub fn check_stored(
     mut ask: impl FnMut(Request) -> Result<Reply, Broken>,
 ) -> Result<(), Broken> {
     when_watched!(model, Signal);
-    let index = IndexName::Signals { execution: id.uuid() };
-    let scan = Scan { partition: id.partition(), index, after: None, limit: 1_000 };
-    let ReplyBody::Scan(page) = ask(Request::Scan(scan))?.body else { return Ok(()) };
-    let adrift = |entry: &&ScanEntry| entry.record.is_some();
-    let found: Vec<_> = page.entries.iter().filter(adrift).collect();
+    let entries = stored(id, 1_000, &mut ask)?;
+    let (found, alone): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.record.is_some());
     let known = model.waits.signals.get(id).into_iter().flatten();
     let kept: Vec<_> =
         known.filter(|taken| !model.waits.forgotten.contains(&(*id, taken.record.id))).collect();
     let count = kept.len();
     ensure!(found.len() == count, TAG, "{id} has {} signals in the store of {count}", found.len());
-    for entry in page.entries.iter().filter(|entry| entry.record.is_none()) {
+    for entry in alone {
         let signal = ff_core::id::SignalId::from_uuid(entry.position.member);
-        let raised = model.waits.adrift.contains(&(*id, signal));
+        let raised = model.waits.partly_written.contains(&(*id, signal));
         ensure!(raised, TAG, "{id} has an entry of signal {signal} without its record");
     }
     for (entry, taken) in found.iter().zip(&kept) {
@@ -252,20 +262,12 @@ pub fn check_gone(
             ensure!(left + values == 0, TAG, "{left} signals, {values} payloads of {id} are left");
         }
     }
-    if record.waiting.is_some() {
-        let index = IndexName::Signals { execution };
-        let scan = Scan { partition, index, after: None, limit: 1 };
-        if let ReplyBody::Scan(page) = ask(Request::Scan(scan))?.body {
-            ensure!(page.entries.is_empty(), TAG, "entries of signals of {id} are left");
-        }
-    }
+    let left = record.waiting.is_some() && !stored(&id, 1, &mut ask)?.is_empty();
+    ensure!(!left, TAG, "entries of signals of {id} are left");
     for attempt in 0..if matches!(record.phase, Phase::Terminal(_)) { record.framed } else { 0 } {
         let attempt = ff_core::id::AttemptIndex(attempt);
-        let stream = StreamName::Frames { execution, attempt };
-        let page = StreamPage { partition, stream, from: Cursor::Start, limit: 1 };
-        if let ReplyBody::Stream(page) = ask(Request::Stream(page))?.body {
-            ensure!(page.entries.is_empty(), TAG, "output of attempt {attempt} of {id} is left");
-        }
+        let left = !frame::stored(&id, attempt, 1, &mut ask)?.is_empty();
+        ensure!(!left, TAG, "output of attempt {attempt} of {id} is left");
     }
     Ok(())
 }

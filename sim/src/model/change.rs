@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use ff_core::execution::{
-    Active, AnyCommand, Event, Execution, FenceParts, Frame, Phase, SignalRecord, Suspended,
+    Active, AnyCommand, Cancel, CancelledBy, Event, Execution, FenceParts, Frame, OperatorCall,
+    Phase, SignalRecord, Suspended,
 };
 use ff_core::id::{AttemptIndex, ExecutionId, GrantId, SignalId};
 use ff_core::store::{Bytes, IndexWrite};
@@ -105,7 +106,7 @@ impl Change<'_> {
 
     /// The fence of the command, if it is a holder's.
     pub fn fence(&self) -> Option<FenceParts> {
-        fence_of(self.caller.command.as_ref()?)
+        fence_of(self.caller.command.as_ref()?).copied()
     }
 }
 
@@ -128,23 +129,39 @@ pub fn is_terminal(record: Option<&Execution>) -> bool {
     record.is_some_and(|record| matches!(record.phase, Phase::Terminal(_)))
 }
 
-/// The fence that a command carries, if it is a holder's.
-pub fn fence_of(command: &AnyCommand) -> Option<FenceParts> {
-    use ff_core::execution::CancelledBy;
-    match command {
-        AnyCommand::Renew(c) => Some(c.fence),
-        AnyCommand::Complete(c) => Some(c.fence),
-        AnyCommand::Fail(c) => Some(c.fence),
-        AnyCommand::DelayExecution(c) => Some(c.fence),
-        AnyCommand::MoveToWaitingChildren(c) => Some(c.fence),
-        AnyCommand::UpdateProgress(c) => Some(c.fence),
-        AnyCommand::Suspend(c) => Some(c.fence),
-        AnyCommand::CreatePendingWaitpoint(c) => Some(c.fence),
-        AnyCommand::AppendFrame(c) => Some(c.fence),
-        AnyCommand::Cancel(c) => match c.by {
-            CancelledBy::Holder(fence) => Some(fence),
-            CancelledBy::Operator(_) => None,
-        },
-        _ => None,
-    }
+/// Two functions for each part that only some commands have: one to read it, and one to change it.
+macro_rules! parts {
+    ($($(#[$doc:meta])* $of:ident, $change:ident: $field:ident of $part:ty, $by:ident,
+        $($command:ident)|+;)+) => {
+        $(
+            $(#[$doc])*
+            pub const fn $of(command: &AnyCommand) -> Option<&$part> {
+                match command {
+                    $(AnyCommand::$command(command) => Some(&command.$field),)+
+                    AnyCommand::Cancel(Cancel { by: CancelledBy::$by(part), .. }) => Some(part),
+                    _ => None,
+                }
+            }
+
+            $(#[$doc])*
+            #[cfg(feature = "planted-bugs")]
+            pub const fn $change(command: &mut AnyCommand) -> Option<&mut $part> {
+                match command {
+                    $(AnyCommand::$command(command) => Some(&mut command.$field),)+
+                    AnyCommand::Cancel(Cancel { by: CancelledBy::$by(part), .. }) => Some(part),
+                    _ => None,
+                }
+            }
+        )+
+    };
+}
+
+parts! {
+    /// The fence of a command, if it is a holder's.
+    fence_of, fence_mut: fence of FenceParts, Holder,
+        Renew | Complete | Fail | DelayExecution | MoveToWaitingChildren | UpdateProgress | Suspend
+            | CreatePendingWaitpoint | AppendFrame;
+    /// The call of a command, if it is an operator's.
+    call_of, call_mut: call of OperatorCall, Operator,
+        RevokeLease | ChangePriority | Replay | Resume;
 }

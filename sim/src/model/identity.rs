@@ -2,50 +2,21 @@
 //! (`docs/architecture.md`, Identity), implemented independently of the rules.
 
 use ff_core::error::EngineError;
-use ff_core::execution::Fence;
 use ff_core::execution::{
-    Admitted, AnyCommand, AnyOutcome, Cancel, CancelledBy, Claimed, CreateOutcome, Execution,
-    FenceParts, Offered, OperatorOutcome, Phase, ReclaimGranted, Release, ReleaseOutcome,
-    SuspendOutcome, SuspendedHow,
+    Admitted, AnyCommand, AnyOutcome, Claimed, CreateOutcome, Execution, Fence, Offered,
+    OperatorOutcome, Phase, ReclaimGranted, Release, ReleaseOutcome, SuspendOutcome, SuspendedHow,
 };
 use ff_core::id::{ExecutionId, GrantId, LeaseId, Nonce, RequestId, SuspensionId, WaitpointId};
 use ff_core::time::TimestampMs;
 
-/// The kinds of calls that give a lease back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ReleaseKind {
-    /// `complete`.
-    Complete,
-    /// `fail`.
-    Fail,
-    /// `delay_execution`.
-    Delay,
-    /// `move_to_waiting_children`.
-    WaitForChildren,
-    /// `cancel` by the holder.
-    Cancel,
-}
-
-/// The kinds of calls of operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum OperatorKind {
-    /// `cancel`.
-    Cancel,
-    /// `revoke_lease`.
-    Revoke,
-    /// `replay`.
-    Replay,
-    /// `change_priority`.
-    Priority,
-    /// `resume`.
-    Resume,
-}
+use crate::model::change::{call_of, fence_of};
+use crate::report::coverage::CommandKind;
 
 /// The identity by which a command is recognised.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CommandIdentity {
-    /// The fence of a holder and the command's kind.
-    Fence(Fence, ReleaseKind),
+    /// The fence of a holder, and the command that gives its lease back.
+    Fence(Fence, CommandKind),
     /// The lease that a claim creates.
     Lease(LeaseId),
     /// The grant that is requested.
@@ -53,7 +24,7 @@ pub enum CommandIdentity {
     /// The execution and its creator's nonce.
     Creator(ExecutionId, Nonce),
     /// An operator's request, and the generation of the execution that it was about.
-    Request(ExecutionId, RequestId, OperatorKind, u32),
+    Request(ExecutionId, RequestId, CommandKind, u32),
     /// The suspension that a holder begins.
     Suspension(SuspensionId),
     /// The waitpoint that a holder opens.
@@ -84,11 +55,14 @@ pub enum Remembered {
 /// The identity of a command, if it has one apart from the record itself. `generation`: how often
 /// the execution was created.
 pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<CommandIdentity> {
-    let held = |fence: &FenceParts, kind| {
-        fence.complete().map(|fence| CommandIdentity::Fence(fence, kind))
+    let kind = CommandKind::from(command);
+    let held = || {
+        let fence = fence_of(command)?.complete()?;
+        Some(CommandIdentity::Fence(fence, kind))
     };
-    let request = |id: ExecutionId, request: &RequestId, kind| {
-        Some(CommandIdentity::Request(id, request.clone(), kind, generation))
+    let request = |id: ExecutionId| {
+        let request = call_of(command)?.request_id.clone();
+        Some(CommandIdentity::Request(id, request, kind, generation))
     };
     match command {
         AnyCommand::Create(c) => Some(CommandIdentity::Creator(c.execution_id, c.creator)),
@@ -99,24 +73,15 @@ pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<CommandIdent
         AnyCommand::ClaimResumed(c) => Some(CommandIdentity::Lease(c.0.lease_id)),
         AnyCommand::Reclaim(c) => Some(CommandIdentity::Lease(c.0.lease_id)),
         AnyCommand::Offer(c) => Some(CommandIdentity::Lease(c.claim.lease_id)),
-        AnyCommand::Complete(c) => held(&c.fence, ReleaseKind::Complete),
-        AnyCommand::Fail(c) => held(&c.fence, ReleaseKind::Fail),
-        AnyCommand::DelayExecution(c) => held(&c.fence, ReleaseKind::Delay),
-        AnyCommand::MoveToWaitingChildren(c) => held(&c.fence, ReleaseKind::WaitForChildren),
-        AnyCommand::Cancel(c) => match &c.by {
-            CancelledBy::Holder(fence) => held(fence, ReleaseKind::Cancel),
-            CancelledBy::Operator(call) => {
-                request(c.execution_id, &call.request_id, OperatorKind::Cancel)
-            }
-        },
-        AnyCommand::RevokeLease(c) => {
-            request(c.execution_id, &c.call.request_id, OperatorKind::Revoke)
-        }
-        AnyCommand::ChangePriority(c) => {
-            request(c.execution_id, &c.call.request_id, OperatorKind::Priority)
-        }
-        AnyCommand::Replay(c) => request(c.execution_id, &c.call.request_id, OperatorKind::Replay),
-        AnyCommand::Resume(c) => request(c.execution_id, &c.call.request_id, OperatorKind::Resume),
+        AnyCommand::Complete(_)
+        | AnyCommand::Fail(_)
+        | AnyCommand::DelayExecution(_)
+        | AnyCommand::MoveToWaitingChildren(_) => held(),
+        AnyCommand::Cancel(c) => held().or_else(|| request(c.execution_id)),
+        AnyCommand::RevokeLease(c) => request(c.execution_id),
+        AnyCommand::ChangePriority(c) => request(c.execution_id),
+        AnyCommand::Replay(c) => request(c.execution_id),
+        AnyCommand::Resume(c) => request(c.execution_id),
         AnyCommand::Suspend(c) => Some(CommandIdentity::Suspension(c.suspension_id)),
         AnyCommand::CreatePendingWaitpoint(c) => Some(CommandIdentity::Waitpoint(c.waitpoint_id)),
         // Signals have their own records, and frames a position in a stream.
@@ -132,15 +97,8 @@ pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<CommandIdent
 }
 
 /// The life that an operator's call is meant for whose operation has seen this record first.
-pub const fn life_of(command: &AnyCommand, seen: &Execution) -> Option<u32> {
-    match command {
-        AnyCommand::Cancel(Cancel { by: CancelledBy::Operator(_), .. })
-        | AnyCommand::RevokeLease(_)
-        | AnyCommand::ChangePriority(_)
-        | AnyCommand::Replay(_)
-        | AnyCommand::Resume(_) => Some(seen.counts.replays),
-        _ => None,
-    }
+pub fn life_of(command: &AnyCommand, seen: &Execution) -> Option<u32> {
+    call_of(command).map(|_| seen.counts.replays)
 }
 
 /// The trace in a record of the command of this identity.
@@ -148,8 +106,7 @@ pub fn remembered_of(identity: &CommandIdentity, record: &Execution) -> Option<R
     match identity {
         CommandIdentity::Fence(fence, kind) => {
             let Release { fence: by, outcome } = record.last_release.as_ref()?;
-            (by == fence && release_kind(outcome) == *kind)
-                .then_some(Remembered::Released(*outcome))
+            (by == fence && releasing(outcome) == *kind).then_some(Remembered::Released(*outcome))
         }
         CommandIdentity::Lease(id) => match &record.phase {
             Phase::Active(active) if active.lease.id == *id => {
@@ -168,7 +125,7 @@ pub fn remembered_of(identity: &CommandIdentity, record: &Execution) -> Option<R
         }
         CommandIdentity::Request(_, id, kind, _) => {
             let fits = |(by, outcome): &&(RequestId, OperatorOutcome)| {
-                by == id && operator_kind(outcome) == *kind
+                by == id && operating(outcome) == *kind
             };
             let found = record.requests.iter().rev().find(fits);
             found.map(|(_, outcome)| Remembered::Operated(*outcome))
@@ -187,23 +144,25 @@ pub fn remembered_of(identity: &CommandIdentity, record: &Execution) -> Option<R
     }
 }
 
-const fn release_kind(outcome: &ReleaseOutcome) -> ReleaseKind {
+/// The command that gave a lease back with this outcome.
+const fn releasing(outcome: &ReleaseOutcome) -> CommandKind {
     match outcome {
-        ReleaseOutcome::Completed => ReleaseKind::Complete,
-        ReleaseOutcome::Failed(_) => ReleaseKind::Fail,
-        ReleaseOutcome::Delayed => ReleaseKind::Delay,
-        ReleaseOutcome::WaitingChildren => ReleaseKind::WaitForChildren,
-        ReleaseOutcome::Cancelled => ReleaseKind::Cancel,
+        ReleaseOutcome::Completed => CommandKind::Complete,
+        ReleaseOutcome::Failed(_) => CommandKind::Fail,
+        ReleaseOutcome::Delayed => CommandKind::DelayExecution,
+        ReleaseOutcome::WaitingChildren => CommandKind::MoveToWaitingChildren,
+        ReleaseOutcome::Cancelled => CommandKind::Cancel,
     }
 }
 
-const fn operator_kind(outcome: &OperatorOutcome) -> OperatorKind {
+/// The operator's command that had this outcome.
+const fn operating(outcome: &OperatorOutcome) -> CommandKind {
     match outcome {
-        OperatorOutcome::Cancelled => OperatorKind::Cancel,
-        OperatorOutcome::Revoked(_) => OperatorKind::Revoke,
-        OperatorOutcome::Replayed(_) => OperatorKind::Replay,
-        OperatorOutcome::PriorityChanged(_) => OperatorKind::Priority,
-        OperatorOutcome::Resumed(_) => OperatorKind::Resume,
+        OperatorOutcome::Cancelled => CommandKind::Cancel,
+        OperatorOutcome::Revoked(_) => CommandKind::RevokeLease,
+        OperatorOutcome::Replayed(_) => CommandKind::Replay,
+        OperatorOutcome::PriorityChanged(_) => CommandKind::ChangePriority,
+        OperatorOutcome::Resumed(_) => CommandKind::Resume,
     }
 }
 

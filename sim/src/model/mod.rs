@@ -79,7 +79,7 @@ pub struct Model {
     pub doubtful: BTreeSet<LeaseId>,
     /// Executions whose index entries were written without their record, when a function raised an
     /// error in its middle; and their possible scores in `due`.
-    pub adrift: BTreeMap<ExecutionId, BTreeSet<Option<Score>>>,
+    pub partly_written: BTreeMap<ExecutionId, BTreeSet<Option<Score>>>,
     /// When each execution was last taken, by the store's clock.
     pub taken: BTreeMap<ExecutionId, TimestampMs>,
     /// Suspensions, signals, tokens and output.
@@ -135,7 +135,7 @@ impl Model {
             self.applied.insert(identity, memory);
         }
         let wanted = change.after.as_ref().map(|after| positions_of(after));
-        if let Some(due) = self.adrift.get_mut(&change.id) {
+        if let Some(due) = self.partly_written.get_mut(&change.id) {
             // Each commit that has a due time writes it, and so does each commit that changes it.
             let wanted = wanted.and_then(|wanted| wanted.due).map(Some);
             if let Some(written) = wanted.or_else(|| written_due(&change.writes)) {
@@ -212,7 +212,7 @@ impl Model {
             _ => {}
         }
         positions.due = Some(positions.due.map_or(hold, |due| due.min(hold)));
-        if let Some(due) = self.adrift.get_mut(&id) {
+        if let Some(due) = self.partly_written.get_mut(&id) {
             let before = |due: &Option<Score>| due.filter(|_| take.index != IndexName::Due);
             let after = |due| Some(before(due).map_or(hold, |due| due.min(hold)));
             *due = due.iter().map(after).collect();
@@ -220,9 +220,9 @@ impl Model {
     }
 
     /// Takes over that only the index entries of an execution were written.
-    pub fn note_adrift(&mut self, id: ExecutionId, index: &[IndexWrite]) {
+    pub fn note_partly_written(&mut self, id: ExecutionId, index: &[IndexWrite]) {
         let stood = self.positions.get(&id).and_then(|positions| positions.due);
-        let due = self.adrift.entry(id).or_insert_with(|| BTreeSet::from([stood]));
+        let due = self.partly_written.entry(id).or_insert_with(|| BTreeSet::from([stood]));
         if let Some(written) = written_due(index) {
             *due = BTreeSet::from([written]);
         }

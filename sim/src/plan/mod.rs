@@ -105,7 +105,7 @@ pub enum ActionKind {
     /// A process acts because it believes that a timer is due, or a lease lost.
     Hurry,
     /// A process calls right after an event.
-    Meddle,
+    React,
     /// The operator lists, reads, audits, or activates a record format.
     LookAround,
 }

@@ -7,7 +7,7 @@ use ff_core::time::DurationMs;
 
 use super::{FaultKind, FaultWeights, Overrides, Plan, Trigger};
 use crate::determinism::random::{
-    Draws, MEDDLING, STUBBORN, WAIT_RATES, WEIGHTS, between, happens, one_of, stream,
+    Draws, REACTIONS, STUBBORN, WAIT_RATES, WEIGHTS, between, happens, one_of, stream,
 };
 
 /// How long a stubborn client tries: an execution may end and be removed in that time.
@@ -42,7 +42,7 @@ pub struct Settings {
     /// Whether wake-ups travel; without them workers only poll.
     pub wakes: bool,
     /// In a thousand events of executions, how many make a process call immediately.
-    pub meddling: u64,
+    pub reaction_rate: u64,
     /// How often jobs wait, signals are sent and output is written.
     pub wait_rates: WaitRates,
     /// How often each fault happens.
@@ -133,7 +133,7 @@ impl Settings {
             latency_ms: one_of(entropy, &[0, 1, 2, 5, 20, 60]),
             timeout_ms: one_of(entropy, &[150, 300, 700]),
             wakes: happens(entropy, 750),
-            meddling: one_of(&mut Draws::new(seed, MEDDLING, 0), &[0, 60, 150, 400]),
+            reaction_rate: one_of(&mut Draws::new(seed, REACTIONS, 0), &[0, 60, 150, 400]),
             wait_rates: WaitRates::of(seed),
             weights: weights(seed),
         };

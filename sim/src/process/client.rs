@@ -316,11 +316,11 @@ impl ClientProcess {
         match again.filter(|_| happens(&mut self.entropy, 300)) {
             Some(command) => {
                 let patience = self.patience();
-                if cx.performs(ActionKind::Meddle, notice.key) {
+                if cx.performs(ActionKind::React, notice.key) {
                     cx.command(Origin::Detached, command, false, patience);
                 }
             }
-            None => self.ask_for_grant(notice.id, ActionKind::Meddle, notice.key, cx),
+            None => self.ask_for_grant(notice.id, ActionKind::React, notice.key, cx),
         }
     }
 

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ff_core::capability::Capabilities;
 use ff_core::execution::{AnyCommand, Claim, Decide, EventKind, InNamespace, IssuedWaitpoint};
-use ff_core::id::{ExecutionId, GrantId, SuspensionId};
+use ff_core::id::{ExecutionId, GrantId, LaneId, SuspensionId};
 use ff_core::op::{CarryCommand, Known, Loaded, Operation, Patience};
+use ff_core::partition::Partition;
 use ff_core::store::Member;
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
@@ -80,6 +81,19 @@ pub struct Notice {
     pub key: u64,
     /// The suspension of the execution at that time.
     pub suspension: Option<SuspensionId>,
+}
+
+/// A message to a process.
+#[derive(Debug)]
+pub enum Message {
+    /// There may be work in a lane, for a worker.
+    Hint(LaneId, Partition),
+    /// A grant, for a worker.
+    Grant(GrantInHand),
+    /// The token of a waitpoint, for the signaller.
+    Token(TokenInHand),
+    /// An event, for any process.
+    Notice(Notice),
 }
 
 /// An effect that a process has on the world.

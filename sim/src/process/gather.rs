@@ -1,31 +1,22 @@
-//! Completions that are ready together travel in one call, as in the SDK: while a call of a
-//! partition is in flight, the completions of that partition wait for its return.
+//! The completions of a worker that travel in one call, by its agent.
 
 use std::collections::BTreeMap;
 
+use ff_core::agent::Completions;
 use ff_core::execution::{AnyCommand, Decide};
 use ff_core::op::{Batch, CarryCommand, Known, Patience};
 use ff_core::partition::Partition;
-use ff_core::store::bounds::MAX_UNITS;
 
 use crate::process::task::{Origin, Output};
 
 use super::context::{About, Context};
 
-/// The completions of one worker, by partition.
+/// The completions of one worker.
 #[derive(Debug, Default)]
 pub struct Gatherer {
-    /// The partitions with a call in flight.
-    in_flight: BTreeMap<Partition, Call>,
-}
-
-/// A call in flight.
-#[derive(Debug)]
-struct Call {
-    /// The origin of its command, if it carries a single completion.
-    single: Option<Origin>,
-    /// The completions that wait for its return.
-    waiting: Vec<Waiting>,
+    completions: Completions<Waiting>,
+    /// The origins of the completions that travel alone.
+    alone: BTreeMap<Partition, Origin>,
 }
 
 #[derive(Debug)]
@@ -47,14 +38,13 @@ impl Gatherer {
         cx: &mut Context<'_>,
     ) {
         let partition = command.execution_id().partition();
-        match self.in_flight.get_mut(&partition) {
-            Some(call) => {
+        match self.completions.queue(partition) {
+            Some(queue) => {
                 let operation = CarryCommand::knowing(command.clone(), known, patience);
-                call.waiting.push(Waiting { origin, command, operation });
+                queue.push(Waiting { origin, command, operation });
             }
             None => {
-                let call = Call { single: Some(origin), waiting: Vec::new() };
-                self.in_flight.insert(partition, call);
+                self.alone.insert(partition, origin);
                 cx.command_knowing(origin, command, known, patience);
             }
         }
@@ -62,19 +52,17 @@ impl Gatherer {
 
     /// Takes over the answer to a single command. If it was a completion, the waiting ones go next.
     pub fn answered(&mut self, origin: Origin, cx: &mut Context<'_>) {
-        let carries = |(_, call): &(&Partition, &Call)| call.single == Some(origin);
-        if let Some(partition) = self.in_flight.iter().find(carries).map(|(at, _)| *at) {
+        let carries = |(_, alone): &(&Partition, &Origin)| **alone == origin;
+        if let Some(partition) = self.alone.iter().find(carries).map(|(at, _)| *at) {
+            self.alone.remove(&partition);
             self.returned(partition, cx);
         }
     }
 
     /// Takes over the return of a partition's call: the waiting completions go next.
     pub fn returned(&mut self, partition: Partition, cx: &mut Context<'_>) {
-        let Some(call) = self.in_flight.get_mut(&partition) else { return };
-        let next: Vec<Waiting> = call.waiting.drain(..call.waiting.len().min(MAX_UNITS)).collect();
-        call.single = None;
+        let next = self.completions.returned(partition);
         if next.is_empty() {
-            self.in_flight.remove(&partition);
             return;
         }
         let origins: Vec<Origin> = next.iter().map(|waiting| waiting.origin).collect();

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use ff_core::agent::FrameWriter;
 use ff_core::entropy::Entropy;
+use ff_core::error::EngineError;
 use ff_core::execution::{
-    AnyCommand, Cancel, CancelledBy, Claimed, Complete, DelayExecution, Execution, Fail,
-    FenceParts, MoveToWaitingChildren, UpdateProgress,
+    AnyCommand, AppendFrame, Cancel, CancelledBy, Claimed, Complete, DelayExecution, Execution,
+    Fail, FenceParts, Frame, MoveToWaitingChildren, UpdateProgress,
 };
 use ff_core::id::{AttemptId, FailureCategory, LeaseEpoch, LeaseId};
 use ff_core::time::{DurationMs, TimestampMs};
@@ -72,8 +74,8 @@ pub struct Job {
     pub finishing: Option<(AnyCommand, u32)>,
     /// The call that opens a waitpoint, suspends or appends a frame, and how often it was tried.
     pub asking: Option<(AnyCommand, u32)>,
-    /// How many frames its attempt has, as far as it knows.
-    pub frames: u64,
+    /// The output of its attempt.
+    pub output: FrameWriter,
     /// The key of its actions: the execution and the epoch of its lease.
     key: u64,
     /// How many of its actions are done.
@@ -111,7 +113,7 @@ impl Job {
         if claimed.resumption.is_some() {
             acts.push_front(Act::ReadSignals);
         }
-        let frames = claimed.attempt.frames;
+        let output = FrameWriter::new(claimed.attempt.frames);
         Self {
             claimed,
             acts,
@@ -119,7 +121,7 @@ impl Job {
             busy: false,
             finishing: None,
             asking: None,
-            frames,
+            output,
             key,
             done: 0,
             entropy,
@@ -165,11 +167,31 @@ impl Job {
         suspensions::suspension(id, fence, record, store, &mut self.waits).into()
     }
 
-    /// The call that appends the next frame.
+    /// The call that appends a frame; sometimes a wrong one, which does not come from its writer.
     pub fn frame(&mut self) -> AnyCommand {
         let (id, fence) = (self.claimed.execution_id, self.fence());
-        let (attempt, sequence) = (self.claimed.attempt.id, self.frames + 1);
-        suspensions::frame(id, fence, attempt, sequence, &mut self.waits).into()
+        let sequence = self.output.next_sequence();
+        let attempt = self.claimed.attempt.id;
+        let mut command = suspensions::frame(id, fence, attempt, sequence, &mut self.waits);
+        if command.frame.sequence == sequence {
+            command.frame = self.output.begin(command.frame);
+        }
+        command.into()
+    }
+
+    /// Takes over the result of a frame, and returns the call that follows from it. A frame that
+    /// is not its writer's does not concern the writer.
+    pub fn framed(
+        &mut self,
+        sent: &Frame,
+        result: Result<u64, &EngineError>,
+    ) -> Option<AnyCommand> {
+        if self.output.in_doubt() != Some(sent) {
+            return None;
+        }
+        let frame = self.output.answered(result)?;
+        let (execution_id, fence) = (self.claimed.execution_id, self.fence());
+        Some(AppendFrame { execution_id, fence, frame, rings: true }.into())
     }
 
     /// Whether it repeats a call that was acknowledged.

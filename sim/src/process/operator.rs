@@ -210,7 +210,7 @@ impl OperatorProcess {
             self.wakes_up(notice, cx);
             return;
         }
-        if !cx.performs(ActionKind::Meddle, notice.key) {
+        if !cx.performs(ActionKind::React, notice.key) {
             return;
         }
         let mut entropy = stream(self.seed, "meddle", notice.key);

@@ -91,8 +91,7 @@ impl Call {
         held_by: Option<BlockKind>,
         entropy: &mut Entropy,
     ) -> AnyCommand {
-        let request = format!("request-{}", entropy.next_u64());
-        let call = OperatorCall::new(RequestId::try_new(request).expect("a valid id"));
+        let call = operator_call(entropy);
         let kind = one_of(entropy, &KINDS);
         match self {
             Self::Cancel => {
@@ -129,19 +128,20 @@ impl Call {
             }
         }
     }
-}
 
-impl Call {
     /// The call to resume that suspension.
     pub fn resume(
         id: ExecutionId,
         suspension: Option<SuspensionId>,
         entropy: &mut Entropy,
     ) -> AnyCommand {
-        let request = format!("request-{}", entropy.next_u64());
-        let call = OperatorCall::new(RequestId::try_new(request).expect("a valid id"));
-        Resume { execution_id: id, call, suspension }.into()
+        Resume { execution_id: id, call: operator_call(entropy), suspension }.into()
     }
+}
+
+fn operator_call(entropy: &mut Entropy) -> OperatorCall {
+    let request = format!("request-{}", entropy.next_u64());
+    OperatorCall::new(RequestId::try_new(request).expect("a valid id"))
 }
 
 const KINDS: [BlockKind; 5] =

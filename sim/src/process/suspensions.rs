@@ -21,15 +21,6 @@ const KEYS: [&str; 4] = ["approval", "payment", "tool", "call"];
 /// The name of the signals that conditions require.
 pub const AWAITED: &str = "go";
 
-const BEHAVIOURS: [TimeoutBehaviour; 6] = [
-    TimeoutBehaviour::Fail,
-    TimeoutBehaviour::Cancel,
-    TimeoutBehaviour::Expire,
-    TimeoutBehaviour::AutoResume,
-    TimeoutBehaviour::AutoResumeWithTimeoutSignal,
-    TimeoutBehaviour::Escalate,
-];
-
 fn key(name: &str) -> WaitpointKey {
     WaitpointKey::try_new(name).expect("a valid key")
 }
@@ -172,7 +163,7 @@ fn timeout(store: TimestampMs, entropy: &mut Entropy) -> SuspensionTimeout {
         1 if happens(entropy, 100) => TimeoutAt::After(DurationMs::ZERO),
         _ => TimeoutAt::After(after),
     };
-    SuspensionTimeout { when, behaviour: one_of(entropy, &BEHAVIOURS) }
+    SuspensionTimeout { when, behaviour: one_of(entropy, &TimeoutBehaviour::ALL) }
 }
 
 /// A frame. Its content names its position.

@@ -307,7 +307,7 @@ impl WorkerProcess {
 
     /// Reacts to an event of an execution: a handler that had it once calls again.
     pub fn notice(&mut self, notice: Notice, cx: &mut Context<'_>) {
-        if cx.healing || !cx.performs(ActionKind::Meddle, notice.key) {
+        if cx.healing || !cx.performs(ActionKind::React, notice.key) {
             return;
         }
         let mut entropy = stream(self.seed, "meddle", notice.key);

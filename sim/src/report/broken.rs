@@ -1,5 +1,7 @@
 //! A broken rule, as a check reports it.
 
+use std::fmt;
+
 /// A broken rule, before the step at which it broke is known.
 #[derive(Clone, Debug)]
 pub struct Broken {
@@ -7,6 +9,17 @@ pub struct Broken {
     pub tag: &'static str,
     /// The violation in words.
     pub detail: String,
+}
+
+/// Writes the steps that led to a broken rule, and the rule.
+pub fn write_broken(
+    f: &mut fmt::Formatter<'_>,
+    trace: &[String],
+    tag: &dyn fmt::Display,
+    detail: &str,
+) -> fmt::Result {
+    trace.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+    writeln!(f, "[{tag}] {detail}")
 }
 
 /// Returns a [`Broken`] with a tag and a text unless a condition holds.

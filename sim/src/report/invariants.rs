@@ -82,25 +82,42 @@ impl fmt::Display for Invariant {
     }
 }
 
-/// The error of a tag that names no invariant.
+/// The error of a text that names no invariant, or no planted bug.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownInvariant(String);
+pub struct UnknownName {
+    kind: &'static str,
+    name: String,
+    known: Vec<&'static str>,
+}
 
-impl fmt::Display for UnknownInvariant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tags: Vec<&str> = Invariant::ALL.iter().map(|invariant| invariant.tag()).collect();
-        write!(f, "unknown invariant {:?}: expected one of {}", self.0, tags.join(", "))
+impl UnknownName {
+    /// Finds a name among those of a kind.
+    pub(crate) fn find<T: Copy>(
+        kind: &'static str,
+        name: &str,
+        all: &[T],
+        name_of: impl Fn(T) -> &'static str,
+    ) -> Result<T, Self> {
+        let found = all.iter().find(|one| name_of(**one) == name).copied();
+        let known = || all.iter().map(|one| name_of(*one)).collect();
+        found.ok_or_else(|| Self { kind, name: name.to_owned(), known: known() })
     }
 }
 
-impl std::error::Error for UnknownInvariant {}
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, name, known } = self;
+        write!(f, "unknown {kind} {name:?}: expected one of {}", known.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownName {}
 
 impl FromStr for Invariant {
-    type Err = UnknownInvariant;
+    type Err = UnknownName;
 
-    fn from_str(tag: &str) -> Result<Self, UnknownInvariant> {
-        let found = Self::ALL.iter().find(|invariant| invariant.tag() == tag);
-        found.copied().ok_or_else(|| UnknownInvariant(tag.to_owned()))
+    fn from_str(tag: &str) -> Result<Self, UnknownName> {
+        UnknownName::find("invariant", tag, Self::ALL, Self::tag)
     }
 }
 
@@ -112,7 +129,7 @@ impl FromStr for Invariant {
 /// let set: InvariantSet = "INV-LEASE-1,LIVENESS".parse()?;
 /// assert!(set.contains(Invariant::Lease) && !set.contains(Invariant::Fence));
 /// assert_eq!(set.to_string(), "INV-LEASE-1,LIVENESS");
-/// # Ok::<(), ff_sim::UnknownInvariant>(())
+/// # Ok::<(), ff_sim::UnknownName>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvariantSet(u32);
@@ -178,10 +195,10 @@ impl fmt::Display for InvariantSet {
 }
 
 impl FromStr for InvariantSet {
-    type Err = UnknownInvariant;
+    type Err = UnknownName;
 
     /// Parses tags between commas; `all` stands for every invariant.
-    fn from_str(tags: &str) -> Result<Self, UnknownInvariant> {
+    fn from_str(tags: &str) -> Result<Self, UnknownName> {
         if tags == "all" {
             return Ok(Self::ALL);
         }

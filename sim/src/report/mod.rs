@@ -7,7 +7,7 @@ pub mod invariants;
 mod run;
 mod store_kind;
 
-pub use broken::Broken;
+pub use broken::{Broken, write_broken};
 pub(crate) use broken::{ensure, when_watched};
 pub use run::{Options, Report, Violation};
 pub use store_kind::StoreKind;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::plan::{ActionId, FaultId, Plan};
-use crate::report::StoreKind;
 use crate::report::coverage::Coverage;
 use crate::report::invariants::InvariantSet;
+use crate::report::{StoreKind, write_broken};
 
 /// The options of a run: everything apart from its plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,10 +78,7 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.trace {
-            writeln!(f, "  {line}")?;
-        }
-        writeln!(f, "[{}] {}", self.tag, self.detail)?;
+        write_broken(f, &self.trace, &self.tag, &self.detail)?;
         let seed = self.plan.seed;
         writeln!(f, "at step {} of seed {seed}, at {} ms", self.step, self.at)?;
         // The command for a plan names the plan's file, which is unknown here.

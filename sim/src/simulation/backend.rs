@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use ff_core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, FindingLevel, WakeUps};
 use ff_core::store::{Failure, Reply, Request, Topic, Wake};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::call::{Call, Cargo, Pending};
 use super::outbox::{Content, Outbox};
 
 /// The backend through which a process reaches the simulated store.
@@ -19,8 +20,8 @@ impl EngineBackend for SimulatedBackend {
 
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Failure>> {
         Box::pin(async move {
-            let (answer, answered) = oneshot::channel();
-            self.0.put(Content::Call(request, answer));
+            let (reply, answered) = Pending::new();
+            self.0.put(Content::Call(Call::new(Cargo::Store { request, reply })));
             let gone = || Failure::MaybeApplied("the simulation is over".to_owned());
             answered.await.unwrap_or_else(|_| Err(gone()))
         })

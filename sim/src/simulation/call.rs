@@ -1,17 +1,24 @@
 //! Calls of the store and of services, while they are in flight.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use ff_core::store::{Failure, Reply, Request};
 use tokio::sync::oneshot;
 
-use super::outbox::{AnyReply, Effect, ServiceCall};
 use crate::plan::FaultKind;
 
-/// A call in flight.
+/// The reply of a service.
+pub type AnyReply = Box<dyn Any + Send>;
+
+/// The effect of a call on a service.
+pub type Effect = Box<dyn FnOnce() -> AnyReply + Send>;
+
+/// A call, until its sender has its reply.
 pub struct Call {
-    pub slot: usize,
     pub cargo: Cargo,
+    /// The number of its sender.
+    pub slot: usize,
     /// When its sender gives up without a reply.
     pub gives_up: u64,
     /// Whether its sender crashes right before it would receive the reply.
@@ -24,10 +31,8 @@ pub enum Cargo {
     Store {
         /// The request.
         request: Request,
-        /// The sender's end.
-        answer: Option<oneshot::Sender<Result<Reply, Failure>>>,
         /// The store's reply.
-        reply: Option<Reply>,
+        reply: Pending<Reply, Failure>,
     },
     /// A call of a service.
     Service {
@@ -35,29 +40,41 @@ pub enum Cargo {
         service: Arc<str>,
         /// A description of the call.
         what: String,
-        /// The effect on the service.
+        /// The effect on the service, until it has happened.
         effect: Option<Effect>,
-        /// The sender's end.
-        answer: Option<oneshot::Sender<Result<AnyReply, bool>>>,
-        /// The service's reply.
-        reply: Option<AnyReply>,
+        /// The service's reply, or whether the sender knows that the call was not sent.
+        reply: Pending<AnyReply, bool>,
     },
 }
 
+/// A reply for which a sender waits.
+pub struct Pending<T, E> {
+    /// The reply, once there is one.
+    pub reply: Option<T>,
+    sender: Option<oneshot::Sender<Result<T, E>>>,
+}
+
+impl<T, E> Pending<T, E> {
+    /// No reply yet, and the end of the sender that waits for it.
+    pub fn new() -> (Self, oneshot::Receiver<Result<T, E>>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self { reply: None, sender: Some(sender) }, receiver)
+    }
+
+    fn answer(&mut self) {
+        if let (Some(sender), Some(reply)) = (self.sender.take(), self.reply.take()) {
+            let _ = sender.send(Ok(reply));
+        }
+    }
+
+    fn fail(&mut self, error: E) {
+        self.sender.take().map(|sender| sender.send(Err(error)));
+    }
+}
+
 impl Call {
-    /// Creates a call of the store.
-    pub const fn store(request: Request, answer: oneshot::Sender<Result<Reply, Failure>>) -> Self {
-        Self::new(Cargo::Store { request, answer: Some(answer), reply: None })
-    }
-
-    /// Creates a call of a service.
-    pub fn service(call: ServiceCall) -> Self {
-        let ServiceCall { service, what, effect, answer } = call;
-        let (effect, answer) = (Some(effect), Some(answer));
-        Self::new(Cargo::Service { service, what, effect, answer, reply: None })
-    }
-
-    const fn new(cargo: Cargo) -> Self {
+    /// A call that was not sent yet.
+    pub const fn new(cargo: Cargo) -> Self {
         Self { slot: 0, cargo, gives_up: 0, ends_sender: false }
     }
 
@@ -74,33 +91,19 @@ impl Call {
     /// Passes the reply to the sender, if it still waits.
     pub fn answer(&mut self) {
         match &mut self.cargo {
-            Cargo::Store { answer, reply, .. } => {
-                if let (Some(answer), Some(reply)) = (answer.take(), reply.take()) {
-                    let _ = answer.send(Ok(reply));
-                }
-            }
-            Cargo::Service { answer, reply, .. } => {
-                if let (Some(answer), Some(reply)) = (answer.take(), reply.take()) {
-                    let _ = answer.send(Ok(reply));
-                }
-            }
+            Cargo::Store { reply, .. } => reply.answer(),
+            Cargo::Service { reply, .. } => reply.answer(),
         }
     }
 
     /// Reports to the sender that there is no reply; `known`: and that the call never left.
     pub fn fail(&mut self, known: bool) {
         match &mut self.cargo {
-            Cargo::Store { answer, .. } => {
-                let failure = if known {
-                    Failure::NotSent("the store is unreachable".to_owned())
-                } else {
-                    Failure::MaybeApplied("no reply in time".to_owned())
-                };
-                answer.take().map(|answer| answer.send(Err(failure)));
-            }
-            Cargo::Service { answer, .. } => {
-                answer.take().map(|answer| answer.send(Err(known)));
-            }
+            Cargo::Store { reply, .. } => reply.fail(match known {
+                true => Failure::NotSent("the store is unreachable".to_owned()),
+                false => Failure::MaybeApplied("no reply in time".to_owned()),
+            }),
+            Cargo::Service { reply, .. } => reply.fail(known),
         }
     }
 }

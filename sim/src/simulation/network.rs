@@ -159,7 +159,8 @@ impl Scene {
             Cargo::Store { request, reply, .. } => {
                 let request = request.clone();
                 let served = self.serve(key, call.slot, request);
-                served.map(|answered| *reply = reply_after.map(|_| answered).or(reply.take()))
+                let earlier = reply.reply.take();
+                served.map(|answered| reply.reply = reply_after.map(|_| answered).or(earlier))
             }
             Cargo::Service { service, what, effect, reply, .. } => {
                 self.in_flight.remove(&key);
@@ -167,7 +168,7 @@ impl Scene {
                 self.trace.line(self.now, service, || format!("carries out: {what}"));
                 let effect = effect.take().expect("a service call arrives once");
                 let done = catch_unwind(AssertUnwindSafe(effect));
-                done.map(|answered| *reply = Some(answered)).map_err(|panic| Wrong {
+                done.map(|answered| reply.reply = Some(answered)).map_err(|panic| Wrong {
                     kind: FailureKind::Assertion,
                     detail: format!("{service} panicked: {}", panic_text(&*panic)),
                 })

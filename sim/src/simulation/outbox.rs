@@ -1,20 +1,15 @@
 //! The messages of a process: calls, and messages to the simulation itself.
 
-use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use ff_core::backend::BoxFuture;
-use ff_core::store::{Failure, Reply, Request, Topic, Wake};
+use ff_core::store::{Topic, Wake};
 use ff_core::time::TimestampMs;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-/// The reply of a service.
-pub type AnyReply = Box<dyn Any + Send>;
-
-/// The effect of a call on a service.
-pub type Effect = Box<dyn FnOnce() -> AnyReply + Send>;
+use super::call::Call;
 
 /// A function that starts a process, each time.
 pub type Starter = Arc<dyn Fn(Start) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -36,24 +31,10 @@ pub struct Start {
     pub outbox: Arc<Outbox>,
 }
 
-/// A call of an outside service.
-pub struct ServiceCall {
-    /// The service.
-    pub service: Arc<str>,
-    /// A description of the call.
-    pub what: String,
-    /// The effect on the service.
-    pub effect: Effect,
-    /// The sender's end; dropped when there is no reply. `Err(true)`: the call was not sent.
-    pub answer: oneshot::Sender<Result<AnyReply, bool>>,
-}
-
 /// The content of a message.
 pub enum Content {
-    /// A request to the store.
-    Call(Request, oneshot::Sender<Result<Reply, Failure>>),
-    /// A call of a service.
-    Service(ServiceCall),
+    /// A call of the store or of a service.
+    Call(Call),
     /// A subscription to wake-ups.
     Subscribe(Vec<Topic>, mpsc::UnboundedSender<Option<Wake>>),
     /// The start of another process.

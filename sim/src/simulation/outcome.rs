@@ -7,6 +7,7 @@ use std::time::Duration;
 use ff_core::execution::ExecutionSnapshot;
 
 use crate::plan::FaultKind;
+use crate::report::write_broken;
 
 /// The outcome of a successful run.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,10 +83,7 @@ impl fmt::Display for SimulationFailure {
         if left_out > 0 {
             writeln!(f, "  ({left_out} earlier lines)")?;
         }
-        for line in &self.trace[left_out..] {
-            writeln!(f, "  {line}")?;
-        }
-        writeln!(f, "[{}] {}", self.kind, self.detail)?;
+        write_broken(f, &self.trace[left_out..], &self.kind, &self.detail)?;
         writeln!(f, "in seed {}, at {} ms", self.seed, self.at.as_millis())?;
         write!(f, "to reproduce: {}", self.again)
     }

@@ -241,8 +241,7 @@ impl Scene {
             return; // It has crashed at what it sent before.
         }
         match letter.content {
-            Content::Call(request, answer) => self.send(slot, at, Call::store(request, answer)),
-            Content::Service(call) => self.send(slot, at, Call::service(call)),
+            Content::Call(call) => self.send(slot, at, call),
             Content::Subscribe(topics, sender) => {
                 self.rings += 1;
                 self.subscriptions.insert(self.rings, Subscription { slot, topics, sender });

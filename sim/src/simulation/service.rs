@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::oneshot;
-
-use super::outbox::{AnyReply, Content, ServiceCall, Turn, lock};
+use super::call::{AnyReply, Call, Cargo, Pending};
+use super::outbox::{Content, Turn, lock};
 
 /// A service outside of all workers, such as a payment service. It survives their crashes, and
 /// calls of it are subject to faults as calls of the store are. A clone is another handle to the
@@ -57,14 +56,14 @@ impl<T: Send + 'static> Service<T> {
         effect: impl FnOnce(&mut T) -> R + Send + 'static,
     ) -> Result<R, CallFailed> {
         let outbox = self.turn.outbox().expect("a service is called by a process that runs");
-        let (answer, answered) = oneshot::channel();
+        let (reply, answered) = Pending::new();
         let value = self.value.clone();
-        outbox.put(Content::Service(ServiceCall {
+        outbox.put(Content::Call(Call::new(Cargo::Service {
             service: self.name.clone(),
             what: what.into(),
-            effect: Box::new(move || -> AnyReply { Box::new(effect(&mut lock(&value))) }),
-            answer,
-        }));
+            effect: Some(Box::new(move || -> AnyReply { Box::new(effect(&mut lock(&value))) })),
+            reply,
+        })));
         match answered.await {
             Ok(Ok(reply)) => Ok(*reply.downcast().expect("the reply is the effect's")),
             Ok(Err(true)) => Err(CallFailed::NotSent),

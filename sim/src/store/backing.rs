@@ -1,5 +1,7 @@
 //! The store that answers: core's reference store, or the function library that servers run.
 
+use std::collections::BTreeMap;
+
 use ff_core::id::ExecutionId;
 use ff_core::partition::Partition;
 use ff_core::store::{MemoryStore, Reply, Request, Wake};
@@ -30,6 +32,19 @@ pub(super) enum Replica {
     /// Of the function library.
     #[cfg(feature = "lua")]
     Lua(Box<LuaReplica>),
+}
+
+/// A replica that receives nothing more, and the simulator's memory of its last state.
+#[derive(Debug)]
+pub(super) struct Behind {
+    /// The number of the failover in which it takes over.
+    pub number: u64,
+    /// The contents of the replica.
+    pub store: Replica,
+    /// The model at that time.
+    pub model: Model,
+    /// How many commits of each caller had changed something, and of each of its parts.
+    pub applied: BTreeMap<u64, Vec<u64>>,
 }
 
 impl Backing {

@@ -9,7 +9,7 @@ use crate::model::caller::Caller;
 use crate::report::Broken;
 
 use super::Server;
-use super::behind::Behind;
+use super::backing::Behind;
 
 impl Server {
     /// Cuts a replica off from the primary.

@@ -1,12 +1,10 @@
 //! The simulated store, which checks every request that it serves.
 
 mod backing;
-mod behind;
 mod condition;
 mod failover;
 #[cfg(feature = "lua")]
 mod lua;
-mod memory;
 mod server;
 #[cfg(feature = "planted-bugs")]
 pub mod spoil;

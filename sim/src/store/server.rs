@@ -11,8 +11,8 @@ use ff_core::partition::Partition;
 use ff_core::store::Member;
 use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
-    Bytes, Commit, IndexName, IndexWrite, JournalEntry, Read, RecordKey, Reply, ReplyBody, Request,
-    Stored, StreamName, Take, Unit, UnitReply, ValueKey, Version,
+    Bytes, Commit, IndexName, IndexWrite, JournalEntry, MemoryStore, Read, RecordKey, Reply,
+    ReplyBody, Request, Stored, StreamName, Take, Unit, UnitReply, ValueKey, Version,
 };
 use ff_core::time::TimestampMs;
 
@@ -26,8 +26,7 @@ use crate::report::coverage::{CommandKind, Coverage, Effect};
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, StoreKind, ensure};
 
-use super::backing::Backing;
-use super::behind::Behind;
+use super::backing::{Backing, Behind};
 use super::condition::Condition;
 
 /// The store, the model of its contents, and counts.
@@ -130,8 +129,8 @@ impl Server {
         if !self.model.is_found_by(id, &unit.index, now) || !side_writes.forgotten.is_empty() {
             return Ok(());
         }
-        let adrift = side_writes.signals.iter().map(|(signal, _)| (id, signal.id));
-        let adrift: Vec<_> = adrift.collect();
+        let signals = side_writes.signals.iter().map(|(signal, _)| (id, signal.id));
+        let signals: Vec<_> = signals.collect();
         (unit.put, unit.remove, unit.values) = (Vec::new(), Vec::new(), Vec::new());
         (unit.append, unit.ring, unit.fetch) = (Vec::new(), Vec::new(), Vec::new());
         unit.drop_streams = Vec::new();
@@ -141,8 +140,8 @@ impl Server {
         if let ReplyBody::Commit(units) = reply.body
             && matches!(units[..], [UnitReply::Committed { .. }])
         {
-            self.model.note_adrift(id, &index);
-            self.model.waits.adrift.extend(adrift);
+            self.model.note_partly_written(id, &index);
+            self.model.waits.partly_written.extend(signals);
         }
         self.store.check_indexes(&self.model, partition)
     }
@@ -151,6 +150,15 @@ impl Server {
     pub fn copied(&self) -> Option<Self> {
         let (store, model) = (self.store.copied()?, self.model.clone());
         Some(Self { store, model, ..Self::new(StoreKind::Memory, self.history) })
+    }
+
+    /// The reference store itself, past all checks: tests look into it and spoil it.
+    pub fn memory(&mut self) -> &mut MemoryStore {
+        match &mut self.store {
+            Backing::Memory(store) => store,
+            #[cfg(feature = "lua")]
+            Backing::Lua(_) => unreachable!("tests look into the reference store only"),
+        }
     }
 
     /// The version of a record in the store.

@@ -10,6 +10,7 @@ use crate::fault::journey::{Network, journey};
 use crate::fault::process;
 use crate::plan::FaultKind;
 use crate::plan::settings::Settings;
+use crate::process::context::Message;
 use crate::process::task::{Output, Task};
 use crate::report::Broken;
 
@@ -44,7 +45,9 @@ impl World {
         let mut replies_at = None;
         let mut copies = Some(request);
         for (copy, arrival) in journey.arrivals.iter().enumerate() {
-            let Some(arrival) = arrival.filter(|_| host.mute_until <= now) else { continue };
+            let Some(arrival) = arrival.filter(|_| host.requests_lost_until <= now) else {
+                continue;
+            };
             let mut at = now + arrival.after;
             if call.in_order {
                 at = at.max(host.in_order.0);
@@ -94,7 +97,7 @@ impl World {
     fn returns_at(&mut self, call: Call, after: u64) -> Option<u64> {
         let process = self.waits(call)?;
         let host = &mut self.hosts[process];
-        if self.now < host.deaf_until {
+        if self.now < host.replies_lost_until {
             self.expect(call, None);
             return None;
         }
@@ -126,13 +129,12 @@ impl World {
                 continue;
             }
             for process in 0..self.profiles.len() {
-                let deaf = self.now < self.hosts[process].deaf_until;
-                if deaf || !self.profiles[process].lanes.contains(&lane) || self.loses_wake_up() {
+                let lost = self.now < self.hosts[process].replies_lost_until;
+                if lost || !self.profiles[process].lanes.contains(&lane) || self.loses_wake_up() {
                     continue;
                 }
-                let (lane, partition) = (lane.clone(), wake.partition);
-                let hint = WorldEvent::Hint { process, lane, partition };
-                self.queue.push(self.now + self.settings.latency_ms, hint);
+                let hint = Message::Hint(lane.clone(), wake.partition);
+                self.deliver_message(self.settings.latency_ms, process, hint);
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::determinism::clock::Clock;
 use crate::determinism::random::{between, happens, stream};
 use crate::plan::settings::Settings;
 use crate::process::client::ClientProcess;
-use crate::process::context::{Context, Notice};
+use crate::process::context::{Context, Message};
 use crate::process::operator::OperatorProcess;
 use crate::process::reader::ReaderProcess;
 use crate::process::signaller::SignallerProcess;
@@ -43,9 +43,9 @@ pub struct Host {
     /// Until when it is paused.
     pub paused_until: u64,
     /// Until when its messages are lost.
-    pub mute_until: u64,
+    pub requests_lost_until: u64,
     /// Until when messages to it are lost.
-    pub deaf_until: u64,
+    pub replies_lost_until: u64,
     /// When the latest of the ordered requests arrives, and the latest of the ordered replies.
     pub in_order: (u64, u64),
 }
@@ -81,14 +81,17 @@ impl Kind {
         }
     }
 
-    /// Learns of an event of an execution.
-    pub fn notice(&mut self, notice: Notice, cx: &mut Context<'_>) {
-        match self {
-            Self::Worker(worker) => worker.notice(notice, cx),
-            Self::Timekeeper(_) | Self::Reader(_) => {}
-            Self::Client(client) => client.notice(notice, cx),
-            Self::Operator(operator) => operator.notice(notice, cx),
-            Self::Signaller(signaller) => signaller.notice(notice, cx),
+    /// Takes over a message.
+    pub fn receive(&mut self, message: Message, cx: &mut Context<'_>) {
+        match (self, message) {
+            (Self::Worker(worker), Message::Hint(lane, at)) => worker.hint(&lane, at, cx),
+            (Self::Worker(worker), Message::Grant(grant)) => worker.take(grant, cx),
+            (Self::Worker(worker), Message::Notice(notice)) => worker.notice(notice, cx),
+            (Self::Client(client), Message::Notice(notice)) => client.notice(notice, cx),
+            (Self::Operator(operator), Message::Notice(notice)) => operator.notice(notice, cx),
+            (Self::Signaller(signaller), Message::Notice(notice)) => signaller.notice(notice, cx),
+            (Self::Signaller(signaller), Message::Token(token)) => signaller.learns(token, cx),
+            _ => {}
         }
     }
 
@@ -219,8 +222,8 @@ pub fn host(
         steps: 0,
         gone: false,
         paused_until: 0,
-        mute_until: 0,
-        deaf_until: 0,
+        requests_lost_until: 0,
+        replies_lost_until: 0,
         in_order: (now, now),
     }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use ff_core::agent::WorkerProfile;
 use ff_core::execution::Execution;
-use ff_core::id::{ExecutionId, LaneId};
+use ff_core::id::ExecutionId;
 use ff_core::op::{AuditLook, Event, Step};
 use ff_core::partition::Partition;
 use ff_core::store::Failure;
@@ -41,7 +41,7 @@ use crate::model::caller::Caller;
 use crate::model::shown_leases::ShownLeases;
 use crate::plan::Plan;
 use crate::plan::settings::Settings;
-use crate::process::context::{About, Context, Effect, GrantInHand, Notice, TokenInHand};
+use crate::process::context::{About, Context, Effect, Message};
 use crate::process::task::{Output, Task};
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, Options, Report, Violation};
@@ -124,10 +124,7 @@ enum WorldEvent {
     Fail { call: Call, failure: Failure },
     WaitOver { number: u64 },
     Wake { process: usize },
-    Hint { process: usize, lane: LaneId, partition: Partition },
-    Grant { process: usize, grant: GrantInHand },
-    Token { process: usize, token: TokenInHand },
-    Notice { process: usize, notice: Notice },
+    Message { process: usize, message: Message },
     Fault(Planned),
     Restart { process: usize },
     Store(StoreEvent),
@@ -287,23 +284,8 @@ impl World {
                     self.with(process, |kind, cx| kind.wake(cx))?;
                 }
             }
-            WorldEvent::Hint { process, lane, partition } => self.with(process, |kind, cx| {
-                if let Kind::Worker(worker) = kind {
-                    worker.hint(&lane, partition, cx);
-                }
-            })?,
-            WorldEvent::Grant { process, grant } => self.with(process, |kind, cx| {
-                if let Kind::Worker(worker) = kind {
-                    worker.take(grant, cx);
-                }
-            })?,
-            WorldEvent::Token { process, token } => self.with(process, |kind, cx| {
-                if let Kind::Signaller(signaller) = kind {
-                    signaller.learns(token, cx);
-                }
-            })?,
-            WorldEvent::Notice { process, notice } => {
-                self.with(process, |kind, cx| kind.notice(notice, cx))?;
+            WorldEvent::Message { process, message } => {
+                self.with(process, |kind, cx| kind.receive(message, cx))?;
             }
             WorldEvent::Fault(planned) => self.strike(planned),
             WorldEvent::Restart { process } => self.restart(process),
@@ -376,12 +358,12 @@ impl World {
             Effect::Token { token } => {
                 // The signaller is the last of the processes.
                 let (process, after) = (self.hosts.len() - 1, self.settings.latency_ms);
-                self.queue.push(self.now + after, WorldEvent::Token { process, token });
+                self.deliver_message(after, process, Message::Token(token));
                 Ok(())
             }
             Effect::Grant { to, after, grant } => {
                 let after = self.way_of(&grant, after);
-                self.queue.push(self.now + after, WorldEvent::Grant { process: to, grant });
+                self.deliver_message(after, to, Message::Grant(grant));
                 Ok(())
             }
             Effect::Start { mut task, about } => {
@@ -409,6 +391,11 @@ impl World {
                 self.follow(number, step)
             }
         }
+    }
+
+    /// Delivers a message to a process after so many milliseconds.
+    fn deliver_message(&mut self, after: u64, process: usize, message: Message) {
+        self.queue.push(self.now + after, WorldEvent::Message { process, message });
     }
 
     /// The executions that exist, for an operation that shows them.

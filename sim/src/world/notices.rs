@@ -5,9 +5,9 @@ use ff_core::id::ExecutionId;
 
 use crate::determinism::hash::hashed;
 use crate::determinism::random::{Draws, NOTICE, Source, between, happens};
-use crate::process::context::Notice;
+use crate::process::context::{Message, Notice};
 
-use super::{World, WorldEvent};
+use super::World;
 
 impl World {
     /// Notifies a process of some of the store's latest events.
@@ -24,7 +24,7 @@ impl World {
 
     fn notify_of(&mut self, id: ExecutionId, event: EventKind, key: u64) {
         let mut draws = Draws::new(self.chances.plan().seed, NOTICE, key);
-        if !happens(&mut draws, self.settings.meddling) {
+        if !happens(&mut draws, self.settings.reaction_rate) {
             return;
         }
         let workers = self.profiles.len();
@@ -41,7 +41,7 @@ impl World {
         let record = self.server.model.records.get(&id);
         let suspension = record.and_then(|record| record.suspension().map(|found| found.id));
         let notice = Notice { id, event, key, suspension };
-        self.queue.push(self.now + after, WorldEvent::Notice { process, notice });
+        self.deliver_message(after, process, Message::Notice(notice));
     }
 }
 

@@ -10,7 +10,7 @@ use crate::fault::{clock, process};
 use crate::invariant::readers;
 use crate::model::settled::{HEALED_WITHIN_MS, is_pending, pending, sleepers};
 use crate::plan::FaultKind;
-use crate::process::context::Notice;
+use crate::process::context::{Message, Notice};
 use crate::report::Broken;
 use crate::world::host::{Kind, Start, host};
 
@@ -34,11 +34,15 @@ impl World {
             FaultKind::ClockFreeze => host.clock.freeze(now, lasts_ms),
             FaultKind::Pause => host.paused_until = host.paused_until.max(until),
             FaultKind::Partition => {
-                host.mute_until = host.mute_until.max(until);
-                host.deaf_until = host.deaf_until.max(until);
+                host.requests_lost_until = host.requests_lost_until.max(until);
+                host.replies_lost_until = host.replies_lost_until.max(until);
             }
-            FaultKind::PartitionRequests => host.mute_until = host.mute_until.max(until),
-            FaultKind::PartitionReplies => host.deaf_until = host.deaf_until.max(until),
+            FaultKind::PartitionRequests => {
+                host.requests_lost_until = host.requests_lost_until.max(until)
+            }
+            FaultKind::PartitionReplies => {
+                host.replies_lost_until = host.replies_lost_until.max(until)
+            }
             FaultKind::ConnectionsDropped => self.drop_connections(),
             other => unreachable!("{other:?} is never planned"),
         }
@@ -103,11 +107,7 @@ impl World {
             WorldEvent::Deliver(Delivery { call: Call { number, .. }, .. })
             | WorldEvent::Fail { call: Call { number, .. }, .. }
             | WorldEvent::WaitOver { number } => self.running.get(number).map(|r| r.process),
-            WorldEvent::Wake { process }
-            | WorldEvent::Hint { process, .. }
-            | WorldEvent::Grant { process, .. }
-            | WorldEvent::Token { process, .. }
-            | WorldEvent::Notice { process, .. } => Some(*process),
+            WorldEvent::Wake { process } | WorldEvent::Message { process, .. } => Some(*process),
             _ => None,
         };
         let Some(process) = process else { return Some(event) };
@@ -142,7 +142,7 @@ impl World {
             }
             self.restart(process);
             let host = &mut self.hosts[process];
-            (host.mute_until, host.deaf_until) = (0, 0);
+            (host.requests_lost_until, host.replies_lost_until) = (0, 0);
         }
         self.queue.push(self.now + 500, WorldEvent::CheckSettled);
     }
@@ -187,7 +187,7 @@ impl World {
             let key = hashed(id.uuid().as_bytes()).wrapping_add(rounds);
             let (event, suspension) = (EventKind::Suspended, None);
             let notice = Notice { id, event, key, suspension };
-            self.queue.push(self.now, WorldEvent::Notice { process, notice });
+            self.deliver_message(0, process, Message::Notice(notice));
         }
     }
 }

@@ -8,12 +8,12 @@ use ff_core::agent::{
 };
 use ff_core::entropy::Entropy;
 use ff_core::error::{Bug, EngineError, Rejection};
-use ff_core::execution::{ClaimKind, DueKind, Execution, Renewed, Situation, situation};
+use ff_core::execution::{ClaimKind, DueKind, Renewed, Situation, situation};
 use ff_core::id::{ExecutionId, LaneId, Namespace, WorkerId, WorkerInstanceId};
 use ff_core::op::{Committed, DueReport, Event, HOLD, Operation, Step};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
-use ff_core::store::codec::{Codec, FORMAT};
+use ff_core::store::codec::FORMAT;
 use ff_core::store::{Commit, IndexName, IndexWrite, RecordKey, Request, Unit, Version};
 use ff_core::time::{DurationMs, HostTime};
 use ff_sim::scripted::Scripted;
@@ -136,6 +136,10 @@ fn eligible() -> IndexName {
     IndexName::Eligible { namespace: namespace(), lane: lane() }
 }
 
+fn is_too_old(error: &EngineError) -> bool {
+    matches!(error, EngineError::Bug(Bug::NewerFormat { .. }))
+}
+
 fn numbers(work: &[ClaimedWork]) -> Vec<u128> {
     work.iter().map(|work| work.claimed.execution_id.uuid().as_u128()).collect()
 }
@@ -219,45 +223,39 @@ fn a_corrupt_record_goes_into_quarantine_and_blocks_nobody() {
     assert!(matches!(error, EngineError::Bug(Bug::CorruptRecord { .. })), "{error:?}");
 }
 
+/// A program that meets a record of a newer format puts its entry back, for a newer program, and
+/// takes nothing more. What it claimed together with it, it keeps.
 #[test]
-fn a_record_of_a_newer_format_is_left_alone_and_blocks_nobody() {
-    let mut world = World::new(1);
-    world.submit([2]);
-    world.spoil(1, &[FORMAT + 1, 1, 2, 3]);
-    let mut worker = world.worker(1, &[]);
-    assert_eq!(numbers(&world.claim(&mut worker, 1)), [2]);
-    assert_eq!(world.entries(&IndexName::Quarantine), []);
-    // A program that knows the format finds it in its place, and in `due` from the hold on.
-    let place = |world: &mut World, index: &IndexName| {
-        let entries = world.entries(index).into_iter();
-        entries.filter(|(_, member)| *member == 1).map(|(score, _)| score).collect::<Vec<_>>()
-    };
-    let hold = (START + HOLD.get()) as i64;
-    assert_eq!(place(&mut world, &IndexName::Due), [hold]);
-    // The worker has learned to look first; another program, which has not, puts it back.
-    for mut worker in [worker, world.worker(2, &[])] {
-        assert!(!numbers(&world.claim(&mut worker, 1)).contains(&1));
+fn a_program_that_meets_a_newer_format_takes_no_more() {
+    for (count, claimed) in [(1, vec![]), (2, vec![2])] {
+        let mut world = World::new(1);
+        world.submit([2, 3]);
+        world.spoil(1, &[FORMAT + 1, 1, 2, 3]);
+        let mut worker = world.worker(1, &[]);
+        if !claimed.is_empty() {
+            assert_eq!(numbers(&world.claim(&mut worker, count)), claimed);
+        }
+        for _ in 0..2 {
+            assert!(is_too_old(&world.drive(worker.claim(count)).expect_err("it takes no more")));
+        }
+        let sweep = worker.unblock_routes(world.host()).expect("it is due at first");
+        assert!(is_too_old(&world.drive(sweep).expect_err("it does not claim them")));
+        // The entry stands in its place, and in `due` from the hold on.
+        let hold = (START + HOLD.get()) as i64;
+        let places = [(eligible(), Score::MIN.get()), (IndexName::Due, hold)];
+        let stands = |world: &mut World| {
+            for (index, score) in &places {
+                assert!(world.entries(index).contains(&(*score, 1)), "{index:?}");
+            }
+            assert_eq!(world.entries(&IndexName::Quarantine), []);
+        };
+        stands(&mut world);
         world.store.set(START + HOLD.get());
-        assert_eq!(world.tick().unreadable, 1);
-        assert_eq!(place(&mut world, &IndexName::Due), [hold]);
-        assert_eq!(place(&mut world, &eligible()), [Score::MIN.get()]);
-        world.store.set(START);
+        let entropy = Entropy::from_u64(1);
+        let mut timekeeper = Timekeeper::new(world.config, Scripted::context(), entropy);
+        assert!(is_too_old(&world.drive(timekeeper.apply_due()).expect_err("it stops")));
+        stands(&mut world);
     }
-    assert_eq!(world.entries(&IndexName::Quarantine), []);
-}
-
-/// A program that was misled, by a byte that has gone bad, takes again once the store says which
-/// format is active.
-#[test]
-fn a_program_is_outdated_until_the_store_says_otherwise() {
-    let codec = Codec::default();
-    let other = codec.clone();
-    assert!(codec.decode::<Execution>(&[FORMAT + 1]).is_err());
-    assert!(other.is_outdated());
-    other.confirm(FORMAT);
-    assert!(!codec.is_outdated());
-    codec.confirm(FORMAT + 1);
-    assert!(other.is_outdated() && other.active() == FORMAT);
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! The audit finds each thing that can be wrong with a partition, and nothing else: neither in
 //! what takers hold nor in what changes while it looks.
 
-use ff_core::entropy::Entropy;
 use ff_core::execution::{Purpose, index_entries};
 use ff_core::id::{ExecutionId, LaneId, Namespace};
-use ff_core::op::{ApplyDue, AuditLook, AuditPartition, Fault, FindOutside, HOLD};
+use ff_core::op::{AuditLook, AuditPartition, Fault, FindOutside, HOLD};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
 use ff_core::store::{Commit, IndexName, IndexWrite, RecordKey, Request, Stored, Unit, Version};
 use ff_sim::scripted::Scripted;
 
+use super::carried::tick;
 use super::{before_call, record};
 use crate::common::{START, Submission, at, call, cancel, execution_id, grant, offer, on_due};
 
@@ -28,12 +28,6 @@ fn with(submission: Submission) -> Scripted {
     let mut world = empty();
     world.transact(submission.0).expect("it is created");
     world
-}
-
-pub fn tick(world: &mut Scripted) {
-    let (config, entropy) = (config(partition().index + 1), Entropy::from_u64(1));
-    let tick = ApplyDue::new(config, Scripted::context(), entropy);
-    world.drive(tick).expect("the store answers");
 }
 
 fn look_at_most(world: &mut Scripted, limit: usize) -> AuditLook {
@@ -251,11 +245,11 @@ fn what_changes_during_each_look_is_not_confirmed() {
     let mut world = waiting();
     // Each time it is granted to a worker after its record was read and before its lane is.
     let mut look = |number| {
-        world.script.meddle = before_call(4, move |other| {
+        world.script.intervene = before_call(4, move |other| {
             other.transact(grant(number)).expect("granted");
         });
         let look = look(&mut world);
-        world.script.meddle = None;
+        world.script.intervene = None;
         world.pass(PAUSE + 20_000);
         world.transact(on_due()).expect("applied");
         look

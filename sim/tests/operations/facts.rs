@@ -8,11 +8,11 @@ use ff_core::condition::{CountKind, TimeoutBehaviour};
 use ff_core::entropy::Entropy;
 use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{
-    DeliverSignal, DueKind, EventKind, Offered, Purpose, SignalEffect, SignalOutcome, Suspend,
-    SuspendOutcome,
+    AnyCommand, AnyOutcome, DeliverSignal, DueKind, EventKind, Offered, Purpose, SignalEffect,
+    SignalOutcome, Suspend, SuspendOutcome,
 };
 use ff_core::id::{AttemptIndex, Nonce};
-use ff_core::op::{ApplyDue, CarryCommand, Known, Patience, ReadSignals};
+use ff_core::op::{ApplyDue, Batch, CarryCommand, Known, Patience, ReadSignals};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::policy::{Backoff, ExecutionPolicy};
 use ff_core::score::Score;
@@ -93,12 +93,12 @@ fn the_first_secret_is_made_once_by_two_who_race() {
         let (mut world, context) = (Scripted::new(), Scripted::context());
         let fence = leased(&mut world);
         // Another program makes the first secret before this one's is written, or after.
-        world.script.meddle = before_call(turn, move |other| {
+        world.script.intervene = before_call(turn, move |other| {
             let open = pending(fence, 20, "theirs");
             other.carry(&Scripted::context(), open).expect("it is opened");
         });
         let own = world.carry(&context, pending(fence, 10, "own")).expect("it is opened");
-        world.script.meddle = None;
+        world.script.intervene = None;
         assert_eq!(kids(&mut world), ["k1"]);
         let theirs = world.carry(&context, pending(fence, 20, "theirs")).expect("a repeat");
         for (number, token) in [(10, own.outcome.token), (20, theirs.outcome.token)] {
@@ -172,12 +172,39 @@ fn a_signal_that_comes_while_others_are_heard_is_not_missed() {
     world.carry(&context, deliver(9, &waitpoint.token, 1, "first")).expect("taken");
     let token = waitpoint.token;
     // Read, scan, and then the commit that would suspend.
-    world.script.meddle = before_call(3, move |other| {
+    world.script.intervene = before_call(3, move |other| {
         other.carry(&Scripted::context(), deliver(9, &token, 2, "last")).expect("taken");
     });
     let command = suspend_on(fence, 1, named("b", "last"), &[9]);
     let done = world.carry(&context, command).expect("it is answered");
     assert!(matches!(done.outcome, SuspendOutcome::AlreadySatisfied { .. }), "{done:?}");
+}
+
+/// In a batch, the secrets and signals that a command needs are read by separate calls.
+#[test]
+fn a_batch_carries_commands_that_need_secrets_and_signals() {
+    let (mut world, context) = (Scripted::new(), Scripted::context());
+    let (fence, waitpoint) = with_waitpoint(&mut world, &context);
+    world.carry(&context, deliver(9, &waitpoint.token, 1, "go")).expect("taken");
+    let commands: [AnyCommand; 3] = [
+        pending(fence, 10, "c").into(),
+        pending(fence, 11, "d").into(),
+        suspend_on(fence, 1, named("b", "go"), &[9]).into(),
+    ];
+    let carry = |command| CarryCommand::new(command, Scripted::patience(10_000));
+    let operations = commands.into_iter().map(carry).collect();
+    let results = world.drive(Batch::new(execution_id().partition(), operations));
+    let outcomes: Vec<_> =
+        results.into_iter().map(|result| result.expect("a success").outcome).collect();
+    let [
+        AnyOutcome::CreatePendingWaitpoint(_),
+        AnyOutcome::CreatePendingWaitpoint(_),
+        AnyOutcome::Suspend(SuspendOutcome::AlreadySatisfied { .. }),
+    ] = &outcomes[..]
+    else {
+        panic!("{outcomes:?}")
+    };
+    assert_eq!(world.count(EventKind::WaitpointCreated), 3);
 }
 
 /// The two ways in which a reply is lost: immediately, and so late that the secrets are too old.

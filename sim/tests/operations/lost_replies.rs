@@ -21,7 +21,7 @@ fn a_suspension_that_was_forgotten_is_not_carried_out_again() {
     };
     // It reads the record and the signals, and commits.
     world.script.fates = [Fate::Answered, Fate::Answered, Fate::ReplyLost].into();
-    world.script.meddle = before_call(4, move |other| {
+    world.script.intervene = before_call(4, move |other| {
         let second = other.carry(&Scripted::context(), again(2)).expect("satisfied too").outcome;
         assert!(matches!(second, SuspendOutcome::AlreadySatisfied { .. }), "{second:?}");
     });
@@ -36,7 +36,7 @@ fn a_rotation_whose_reply_was_lost_is_not_made_again_after_another() {
     rotate(&mut world, "k1", "00aa", 60_000).expect("rotated");
     for (to, hex, known, after) in [("k2", "00bb", false, "k3"), ("k1", "00aa", true, "k4")] {
         world.script.fates = [Fate::Answered, Fate::ReplyLost].into();
-        world.script.meddle = before_call(3, move |other| {
+        world.script.intervene = before_call(3, move |other| {
             rotate(other, after, "00cc", 60_000).expect("rotated since");
         });
         match (rotate(&mut world, to, hex, 60_000), known) {
@@ -55,7 +55,7 @@ fn a_rotation_whose_reply_was_lost_does_not_bring_back_what_was_taken_away() {
     rotate(&mut world, "k1", "00aa", 60_000).expect("rotated");
     world.script.fates = [Fate::Answered, Fate::ReplyLost].into();
     // Without any grace: it is known to have leaked.
-    world.script.meddle = before_call(3, |other| {
+    world.script.intervene = before_call(3, |other| {
         rotate(other, "k3", "00cc", 0).expect("rotated since");
     });
     let error = rotate(&mut world, "k2", "00bb", 60_000).expect_err("the store does not show it");
@@ -69,7 +69,7 @@ fn a_rotation_that_met_another_one_is_made_after_it() {
     let mut world = Scripted::new();
     rotate(&mut world, "k1", "00aa", 60_000).expect("rotated");
     rotate(&mut world, "k2", "00bb", 60_000).expect("rotated");
-    world.script.meddle = before_call(2, |other| {
+    world.script.intervene = before_call(2, |other| {
         rotate(other, "k3", "00cc", 60_000).expect("rotated before");
     });
     assert_eq!(rotate(&mut world, "k1", "00aa", 60_000).expect("it is made"), Rotation::Rotated);

@@ -3,6 +3,7 @@
 
 mod agents;
 mod audit;
+mod carried;
 mod facts;
 mod lost_replies;
 mod output;
@@ -14,7 +15,7 @@ use ff_core::error::{Applied, EngineError};
 use ff_core::execution::{Fence, IssuedWaitpoint};
 use ff_core::op::{ListSecrets, Loaded, OperationContext, Patience, RotateSecret};
 use ff_core::token::{Kid, Rotation, Secret};
-use ff_sim::scripted::{Meddle, Scripted};
+use ff_sim::scripted::{Intervention, Scripted};
 
 use crate::common::{Submission, execution_id, grant, ms, suspending, take_new};
 
@@ -33,7 +34,7 @@ fn with_waitpoint(world: &mut Scripted, context: &OperationContext) -> (Fence, I
 }
 
 /// Acts before one call, counted from here.
-fn before_call(number: u32, mut act: impl FnMut(&mut Scripted) + 'static) -> Option<Meddle> {
+fn before_call(number: u32, mut act: impl FnMut(&mut Scripted) + 'static) -> Option<Intervention> {
     let mut calls = 0;
     Some(Box::new(move |world| {
         calls += 1;

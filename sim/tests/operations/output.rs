@@ -105,7 +105,7 @@ fn a_frame_that_comes_before_the_end_is_not_missed() {
     let mut world = Scripted::new();
     let fence = leased(&mut world);
     // The reader has seen the end of the output; then a frame comes, and the attempt is over.
-    world.script.meddle = before_call(2, move |other| {
+    world.script.intervene = before_call(2, move |other| {
         other.transact(append(fence, 1)).expect("appended");
         other.transact(complete(fence, None)).expect("completed");
     });

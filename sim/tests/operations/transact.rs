@@ -23,7 +23,7 @@ fn a_conflict_is_decided_again_on_what_came_back_without_a_read() {
     let mut world = Scripted::new();
     let fence = leased(&mut world);
     let before = world.script.calls.len();
-    world.script.meddle = before_call(2, |world| change_priority(world, 5));
+    world.script.intervene = before_call(2, |world| change_priority(world, 5));
     world.transact(complete(fence, None)).expect("it is completed");
     let kinds: Vec<bool> = world.script.calls[before..].iter().map(Request::is_read_only).collect();
     assert_eq!(kinds, [true, false, false], "one read, a conflict, a commit");
@@ -39,7 +39,7 @@ fn a_record_that_others_change_for_ever_is_contention_in_the_end() {
     let mut world = Scripted::new();
     world.transact(Submission::new().0).expect("it is created");
     let mut number = 0;
-    world.script.meddle = Some(Box::new(move |world| {
+    world.script.intervene = Some(Box::new(move |world| {
         number += 1;
         change_priority(world, number);
     }));
@@ -108,7 +108,7 @@ fn an_operator_who_meant_another_life_is_told_so() {
     let mut world = Scripted::new();
     let fence = leased(&mut world);
     // The cancellation sees the first life; the execution is replayed before it commits.
-    world.script.meddle = before_call(2, move |world| {
+    world.script.intervene = before_call(2, move |world| {
         world.transact(complete(fence, None)).expect("completed");
         world.transact(replay_by("again")).expect("replayed");
     });
@@ -166,7 +166,7 @@ fn an_operators_call_that_the_record_has_forgotten_is_not_applied_twice() {
     let command = ChangePriority { execution_id: execution_id(), call, priority };
     // It is applied and the reply is lost; then eight others push it out of the record.
     world.script.fates = [Fate::Answered, Fate::ReplyLost].into();
-    world.script.meddle = before_call(3, |world| {
+    world.script.intervene = before_call(3, |world| {
         (100..108).for_each(|number| change_priority(world, number));
     });
     let error = world.transact(command).expect_err("it is in doubt");
@@ -181,7 +181,7 @@ fn a_grant_that_the_client_of_the_store_asks_for_twice_is_given_once() {
         world.transact(Submission::new().0).expect("it is created");
         // The first is given, and the execution is cancelled and replayed: nothing remembers it.
         world.script.fates = [Fate::Answered, twice].into();
-        world.script.meddle = Some(Box::new(|world| {
+        world.script.intervene = Some(Box::new(|world| {
             if record(world).execution.grant().is_some() {
                 world.transact(cancel_by("somebody")).expect("cancelled");
                 world.transact(replay_by("another")).expect("replayed");
@@ -199,7 +199,7 @@ fn what_may_have_been_created_and_removed_is_not_created_again() {
         let mut world = Scripted::new();
         world.script.fates = [Fate::Answered, Fate::ReplyLost].into();
         world.script.pause = pause;
-        world.script.meddle = Some(Box::new(move |world| {
+        world.script.intervene = Some(Box::new(move |world| {
             if world.record(&execution_id()).is_some() {
                 // Its values go first, then its record, and not before a minute has passed.
                 let _ = world.transact(cancel_by("somebody"));

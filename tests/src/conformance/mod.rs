@@ -6,6 +6,7 @@
 
 mod caps;
 mod census;
+mod model;
 mod names;
 mod over;
 mod plan;
@@ -18,6 +19,7 @@ pub use caps::{
     large_values_are_deferred,
 };
 pub use census::{Census, EXPECTED};
+pub use model::Model;
 pub use plan::{
     Action, AfterPlan, Edge, FromPlan, INDEXES, MEMBERS, OVER_BOUNDS, PARTITIONS, Place, RECORDS,
     Ring, STREAMS, Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES, Write, sequences,

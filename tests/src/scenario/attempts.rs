@@ -14,7 +14,7 @@ use ff_sdk::{Client, ReclaimExecutionArgs, ReclaimExecutionOutcome};
 use crate::fixture::{Fixture, eligible, namespace};
 use crate::kit::{
     claim, claim_of, describe, endings, events, fence_of, grant_request, is_idle, kind, ms,
-    rejection, secs, state, submit, work,
+    rejection, secs, state, submit, submitted, work,
 };
 
 /// A policy of this many retries without a backoff.
@@ -115,9 +115,7 @@ pub async fn failures_that_are_not_retried_end_the_life_immediately(fixture: &Fi
 /// An execution that its worker delayed continues the same attempt, by index and id, under the next
 /// epoch (`docs/spec.md`, 1 and 4).
 pub async fn a_delayed_execution_continues_the_same_attempt(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     let (attempt, lease) = (task.attempt_id(), task.lease_id());
     let until = fixture.now().await.plus(DurationMs::from_secs(7));
@@ -294,9 +292,7 @@ pub async fn a_replay_is_a_new_life(fixture: &Fixture) {
 /// The eleventh replay is `MaxReplaysExhausted`, and the replay of an execution that has not ended
 /// is `ExecutionNotTerminal` (`docs/spec.md`, 4).
 pub async fn replays_are_limited_and_need_a_terminal_execution(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let not_over = |lifecycle_phase| Rejection::ExecutionNotTerminal { lifecycle_phase };
     let refused = rejection(client.replay(&id).await);
     assert_eq!(refused, not_over(LifecyclePhase::Runnable));

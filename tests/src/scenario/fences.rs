@@ -13,7 +13,7 @@ use crate::faulty_backend::commits;
 use crate::fixture::Fixture;
 use crate::kit::{
     claim, complete, describe, endings, events, fail, fence_of, kind, kind_of, rejection, renew,
-    secs, state, submit, work,
+    secs, state, submit, submitted, work,
 };
 
 /// A complete that is repeated under the same fence, by a caller or after a lost reply, succeeds,
@@ -117,9 +117,7 @@ pub async fn a_repeated_release_of_any_kind_is_recognised(fixture: &Fixture) {
 /// Every lease-bound call needs a complete fence: it is refused with `FenceRequired` without one,
 /// and with `PartialFenceTriple` with a part of one (`docs/spec.md`, 4).
 pub async fn a_fence_is_required_in_full(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("a").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     let full = fence_of(&task);
     let record = fixture.stored(&id).await;
@@ -174,9 +172,7 @@ fn bound_calls(execution_id: ExecutionId) -> Vec<Box<dyn Fn(FenceParts) -> Comma
 /// Calls with a fence that differs from the latest one in any part are `StaleLease` and change
 /// nothing; the holder can continue (`docs/spec.md`, 4).
 pub async fn a_refused_command_changes_nothing(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("a").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     let full = fence_of(&task);
     let mut entropy = fixture.entropy();

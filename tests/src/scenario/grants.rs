@@ -16,7 +16,7 @@ use crate::faulty_backend::commits;
 use crate::fixture::{Fixture, eligible, lane};
 use crate::kit::{
     claim, claim_of, claimed, describe, fence_of_claimed, grant, grant_request, is_idle, kind, ms,
-    rejection, secs, state, submit, work,
+    rejection, secs, state, submit, submitted, work,
 };
 
 /// Another worker's claim is `InvalidClaimGrant` and does not consume the grant; another instance
@@ -240,9 +240,7 @@ pub async fn resumed_work_is_claimed_through_any_entry_point(fixture: &Fixture) 
 /// interrupted attempt and `NotAResumedExecution` for a new one; the grant is still usable
 /// (`docs/spec.md`, 4).
 pub async fn claims_in_wire_form_distinguish_new_from_resumed_work(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let request = grant_request(fixture, id, "w");
     let granted = grant(&client, &request).await;
     let resumed = client.execute(Command::ClaimResumed(claim_of(fixture, &request))).await;

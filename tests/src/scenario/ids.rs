@@ -2,40 +2,11 @@
 
 use ff_sdk::core::error::RejectionKind;
 use ff_sdk::core::execution::ValueKind;
-use ff_sdk::core::id::{ExecutionId, ExecutionIdError, LaneId, TextIdError};
-use ff_sdk::core::partition::{Partition, PartitionConfig, PartitionKey};
+use ff_sdk::core::partition::PartitionConfig;
 use ff_sdk::{Client, ClientConfig, FlowFabricWorker, SdkError};
 
 use crate::fixture::{Fixture, NAMESPACE, PARTITIONS};
 use crate::kit::{kind, submit, work};
-
-/// Only the canonical text of an id parses; any other text is a typed error. The key of an
-/// execution's partition yields the flow family (`docs/spec.md`, 2).
-pub async fn only_canonical_ids_parse(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let id = submit(&client, work()).await;
-    let text = id.to_string();
-    assert_eq!(text.parse(), Ok(id));
-
-    let uuid = id.uuid().to_string();
-    let parse = |text: String| text.parse::<ExecutionId>().unwrap_err();
-    for index in ["+7", "007", "65536", "-1", "", " 7"] {
-        let error = parse(format!("{{fp:{index}}}:{uuid}"));
-        assert_eq!(error, ExecutionIdError::InvalidPartitionIndex { index: index.to_owned() });
-    }
-    for wrong in [uuid.to_uppercase(), uuid.replace('-', ""), format!("{{{uuid}}}")] {
-        let error = parse(format!("{{fp:7}}:{wrong}"));
-        assert_eq!(error, ExecutionIdError::InvalidUuid { uuid: wrong });
-    }
-    assert_eq!(parse(uuid.clone()), ExecutionIdError::MissingTag { text: uuid });
-    assert_eq!(
-        LaneId::try_new("a b").map_err(|error| matches!(error, TextIdError::Empty { .. })),
-        Err(false)
-    );
-
-    let key = PartitionKey::from(id.partition());
-    assert_eq!(key.parse(), Ok(Partition::flow(id.partition().index)));
-}
 
 /// Every call refuses an id whose partition the store does not have, as a `Validation` error,
 /// before anything is sent (`docs/spec.md`, 2).

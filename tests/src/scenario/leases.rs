@@ -11,15 +11,13 @@ use crate::faulty_backend::{commits, writes_a_result};
 use crate::fixture::{Fixture, eligible};
 use crate::kit::{
     claim, claim_of, complete, describe, endings, events, fence_of, grant_request, is_idle, kind,
-    ms, rejection, renew, secs, submit, work,
+    ms, rejection, renew, secs, submit, submitted, work,
 };
 
 /// From the millisecond of its expiry on, a lease is refused and shown as expired, although it is
 /// neither marked nor reclaimed (`docs/spec.md`, 3 and 4).
 pub async fn an_expired_lease_is_refused_before_any_reclaim(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("a").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     let fence = fence_of(&task);
     let expired_at = describe(&client, &id).await.lease.unwrap().expires_at;
@@ -64,9 +62,7 @@ pub async fn a_reclaimed_lease_is_stale_and_changes_nothing(fixture: &Fixture) {
 /// A renewal one millisecond before the expiry keeps the lease, one at the expiry is
 /// `LeaseExpired`; a renewed lease has the same id and epoch (`docs/spec.md`, 4).
 pub async fn renewal_holds_up_to_the_millisecond_of_expiry(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("a").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     let fence = fence_of(&task);
     drop(task);
@@ -87,9 +83,7 @@ pub async fn renewal_holds_up_to_the_millisecond_of_expiry(fixture: &Fixture) {
 /// A timekeeper that takes the entry of a lease which was renewed meanwhile changes no record, and
 /// restores the score of the entry (`docs/spec.md`, 4).
 pub async fn a_timekeeper_that_finds_a_renewed_lease_changes_nothing(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("a").await;
-    let id = submit(&client, work()).await;
+    let (_client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     fixture.advance(secs(12)).await;
     let renewed = task.renew_lease().await.unwrap();
@@ -111,9 +105,7 @@ pub async fn a_timekeeper_that_finds_a_renewed_lease_changes_nothing(fixture: &F
 /// An operator cancels an active execution: the holder's next call fails with the outcome in the
 /// error, no grant and no eligible entry remains, and only retention is due (`docs/spec.md`, 4).
 pub async fn cancelling_an_active_execution_ends_its_lease(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("a").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     let attempt = task.attempt_id();
     client.cancel(&id, "not wanted").await.unwrap();

@@ -18,8 +18,7 @@ pub mod suspension;
 macro_rules! for_each_scenario {
     ($then:ident) => {
         $then! {
-            ids: only_canonical_ids_parse,
-                an_id_beyond_the_partitions_is_refused_before_anything_is_sent,
+            ids: an_id_beyond_the_partitions_is_refused_before_anything_is_sent,
                 partitions_that_contradict_the_store_are_a_configuration_error,
                 bad_capabilities_are_refused_and_nothing_is_written;
             submission: same_id_created_twice_keeps_the_first_values,

@@ -10,7 +10,8 @@ use ff_sdk::{Client, FlowFabricWorker};
 
 use crate::fixture::{Fixture, NAMESPACE, eligible, lane, namespace};
 use crate::kit::{
-    claim, describe, grant, grant_request, is_idle, kind, ms, rejection, secs, state, submit, work,
+    claim, describe, grant, grant_request, is_idle, kind, ms, rejection, secs, state, submit,
+    submitted, work,
 };
 
 async fn able(fixture: &Fixture, name: &str, tokens: &[&str]) -> FlowFabricWorker {
@@ -135,9 +136,7 @@ pub async fn another_namespace_neither_sees_nor_unblocks(fixture: &Fixture) {
 /// Several reasons can block an execution: the first one in order is shown, and removing one never
 /// removes another (`docs/spec.md`, 3 and 4).
 pub async fn several_blocks_hold_until_the_last_is_removed(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     for kind in BlockKind::ALL.into_iter().rev() {
         let block = Command::Block(Block { execution_id: id, kind, recheck_at: None });
         let outcome = client.execute(block.clone()).await.unwrap();

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::faulty_backend::commits;
 use crate::fixture::Fixture;
-use crate::kit::{claim, describe, events, kind, ms, secs, send, state, submit, work};
+use crate::kit::{claim, describe, events, kind, ms, secs, send, state, submit, submitted, work};
 
 async fn suspended(task: ClaimedTask) -> IssuedWaitpoint {
     match task.suspend(Suspension::until_signal("approval").unwrap()).await.unwrap() {
@@ -27,9 +27,7 @@ async fn suspended(task: ClaimedTask) -> IssuedWaitpoint {
 
 /// A signal before the suspension is buffered; it satisfies the suspension, and the lease is kept.
 pub async fn a_signal_before_the_suspension_is_not_lost(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     let open = task.create_pending_waitpoint("approval", None).await.unwrap();
     let sent = send(&client, &id, &open, "approved").await.unwrap();
@@ -49,9 +47,7 @@ pub async fn a_signal_before_the_suspension_is_not_lost(fixture: &Fixture) {
 
 /// A pending waitpoint closes at its expiry, before and after a timekeeper has marked it.
 pub async fn a_pending_waitpoint_closes_at_its_expiry(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     let open = task.create_pending_waitpoint("a", Some(secs(5))).await.unwrap();
     fixture.advance(ms(4_999)).await;
@@ -190,9 +186,7 @@ pub async fn rotations_are_recognised(fixture: &Fixture) {
 
 /// A payload at the limit is accepted, and one byte more is refused.
 pub async fn a_signals_payload_has_a_limit(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let waitpoint = suspended(claim(&worker).await).await;
     let signal = |bytes: usize| {
         let token = waitpoint.token.clone();

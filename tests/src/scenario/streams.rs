@@ -10,7 +10,9 @@ use tokio::time::timeout;
 
 use crate::faulty_backend::commits;
 use crate::fixture::Fixture;
-use crate::kit::{append_frame, claim, describe, fence_of, kind, ms, secs, submit, work};
+use crate::kit::{
+    append_frame, claim, describe, fence_of, kind, ms, secs, submit, submitted, work,
+};
 
 const FIRST: AttemptIndex = AttemptIndex(0);
 
@@ -63,9 +65,7 @@ pub async fn a_frame_is_appended_once_and_by_its_owner(fixture: &Fixture) {
 
 /// An attempt that was suspended continues its output.
 pub async fn output_continues_after_a_suspension(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     append(&task, "log", "one").await;
     drop(task.suspend(Suspension::until_operator()).await.unwrap());
@@ -82,9 +82,7 @@ pub async fn output_continues_after_a_suspension(fixture: &Fixture) {
 /// Pages follow a cursor; with a filter, no page is empty while a matching frame follows; limits
 /// outside of 1 to 10,000 are refused.
 pub async fn pages_are_never_empty_while_frames_follow(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     for number in 0..40 {
         append(&task, if number % 20 == 19 { "mark" } else { "log" }, &number.to_string()).await;
@@ -112,9 +110,7 @@ pub async fn pages_are_never_empty_while_frames_follow(fixture: &Fixture) {
 
 /// A tail yields frames as they are appended, and ends when the attempt does.
 pub async fn a_tail_follows_and_ends_with_its_attempt(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     append(&task, "log", "one").await;
     let mut tail = client.tail(&id, None, Cursor::Start, None).await.unwrap();
@@ -169,9 +165,7 @@ pub async fn a_tail_ends_although_no_attempt_ran(fixture: &Fixture) {
 /// A tail of the latest attempt reads the one that started last, also while the next one is
 /// pending: before a retry, and after a replay.
 pub async fn the_latest_attempt_is_the_last_one_that_started(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     assert_eq!(client.tail(&id, None, Cursor::Start, None).await.unwrap().attempt(), FIRST);
     for attempt in 0..3 {
         let task = claim(&worker).await;
@@ -199,9 +193,7 @@ pub async fn the_latest_attempt_is_the_last_one_that_started(fixture: &Fixture) 
 
 /// A reader that waits 30 s never delays an append.
 pub async fn a_waiting_reader_does_not_delay_a_writer(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     append(&task, "log", "one").await;
     let page = client.read_stream(&id, FIRST, Cursor::Start, 10, None).await.unwrap();

@@ -16,7 +16,7 @@ use ff_sdk::{
 use crate::fixture::Fixture;
 use crate::kit::{
     claim, describe, endings, is_idle, kind, ms, rejection, secs, send, send_from, state, submit,
-    work,
+    submitted, work,
 };
 
 /// Suspends a task with a condition that is not satisfied yet.
@@ -46,9 +46,7 @@ const fn accepted(effect: SignalEffect) -> SignalOutcome {
 /// A suspended execution shows its reason and releases its lease. After a signal it continues the
 /// same attempt under the next epoch, with that signal.
 pub async fn a_signal_resumes_the_same_attempt(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     let attempt = task.attempt_id();
     let asked = Suspension::until_signal("approval").unwrap().reason(SuspensionReason::Approval);
@@ -74,9 +72,7 @@ pub async fn a_signal_resumes_the_same_attempt(fixture: &Fixture) {
 
 /// A second suspension under the fence of the released lease is refused.
 pub async fn a_second_suspension_is_refused(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     let fence = crate::kit::fence_of(&task);
     suspend(task, Suspension::until_operator()).await;
@@ -87,9 +83,7 @@ pub async fn a_second_suspension_is_refused(fixture: &Fixture) {
 
 /// With all of {a, b}, the signals a, a, b resume at b (`docs/spec.md`, 5).
 pub async fn all_of_two_waitpoints_waits_for_both(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let both = Condition::AllOf { members: vec![any_signal("a"), any_signal("b")] };
     let waitpoints = suspend(claim(&worker).await, Suspension::until(both)).await;
     let at = |key: &str| waitpoints.iter().find(|at| at.key.as_str() == key).unwrap();
@@ -106,9 +100,7 @@ pub async fn all_of_two_waitpoints_waits_for_both(fixture: &Fixture) {
 
 /// With 2 distinct sources, signals of alice, alice, bob resume at bob's.
 pub async fn distinct_sources_are_counted_by_source(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let two = Condition::Count {
         n: 2,
         kind: CountKind::DistinctSources,
@@ -130,9 +122,7 @@ pub async fn distinct_sources_are_counted_by_source(fixture: &Fixture) {
 
 /// A condition on the name "approved" is not satisfied by "rejected"; that signal is recorded.
 pub async fn a_signal_of_another_name_does_not_count(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let asked = Suspension::until(signal_named("approval", "approved"));
     let waitpoints = suspend(claim(&worker).await, asked).await;
     let sent = send(&client, &id, &waitpoints[0], "rejected").await.unwrap();
@@ -273,9 +263,7 @@ pub async fn a_signal_after_the_timeout_does_not_resume(fixture: &Fixture) {
 
 /// An execution that is resumed with a delay can be claimed when the delay ends.
 pub async fn a_resume_delay_postpones_the_claim(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let asked = Suspension::until_signal("a").unwrap().resume_delay(secs(5));
     let waitpoints = suspend(claim(&worker).await, asked).await;
     let now = fixture.now().await;
@@ -293,9 +281,7 @@ pub async fn a_resume_delay_postpones_the_claim(fixture: &Fixture) {
 /// A task that is given back keeps its signals for the next worker, and its waitpoints, which can
 /// be opened again by their names.
 pub async fn an_execution_given_back_keeps_its_signals(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     let opened = task.create_pending_waitpoint("inbox", None).await.unwrap();
     task.give_back().await.unwrap();
@@ -370,9 +356,7 @@ pub async fn signals_are_for_the_resumed_claim_only(fixture: &Fixture) {
 /// An operator can resume a suspension with any condition, once; an execution that is not suspended
 /// is refused.
 pub async fn an_operator_can_resume(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     assert_eq!(kind(client.resume(&id).await), RejectionKind::ExecutionNotSuspended);
     suspend(claim(&worker).await, Suspension::until_operator()).await;
     let seen = describe(&client, &id).await;
@@ -386,9 +370,7 @@ pub async fn an_operator_can_resume(fixture: &Fixture) {
 
 /// The expiry of a waitpoint and a timeout with the longest possible duration saturate.
 pub async fn the_longest_durations_saturate(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let task = claim(&worker).await;
     let open = task.create_pending_waitpoint("a", Some(Duration::MAX)).await.unwrap();
     let asked = Suspension::until(any_signal("a"))
@@ -406,9 +388,7 @@ pub async fn the_longest_durations_saturate(fixture: &Fixture) {
 
 /// Waitpoints that stay open accept signals for a later suspension, under the same token.
 pub async fn waitpoints_that_stay_open_count_for_a_later_suspension(fixture: &Fixture) {
-    let client = fixture.client().await;
-    let worker = fixture.worker("w").await;
-    let id = submit(&client, work()).await;
+    let (client, worker, id) = submitted(fixture).await;
     let keep = || Suspension::until_signal("chat").unwrap().keep_waitpoints(false);
     let chat = suspend(claim(&worker).await, keep()).await.into_iter().next().unwrap();
     assert_eq!(send(&client, &id, &chat, "one").await.unwrap(), resumed());

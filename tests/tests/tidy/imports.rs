@@ -2,70 +2,57 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::items::{split_tests, without_comment};
-use crate::{Source, rust_sources};
+use syn::{ItemUse, UseTree, parse_str};
 
-/// The path of a module below its crate's root. The root is the empty path.
-pub type Module = Vec<String>;
+use crate::source::Source;
 
-/// The sources of one crate, without tests.
-pub struct Crate {
-    pub files: BTreeMap<Module, File>,
+/// The sources of one crate, without tests. Each file has the path of its module, such as
+/// `crate::op::work`.
+pub struct Crate<'a> {
+    pub files: BTreeMap<String, File<'a>>,
 }
 
-pub struct File {
-    pub path: String,
-    /// The source without comments and tests.
-    pub code: String,
+pub struct File<'a> {
+    pub source: &'a Source,
     mentions: Vec<Mention>,
-    defines: BTreeSet<String>,
+    defines: BTreeSet<&'a str>,
 }
 
 /// A path in the code. Each branch of a `use` tree is a separate mention.
 struct Mention {
-    path: Vec<String>,
+    path: String,
     /// The name that a `use` brings into this module; `*` for all.
     binds: Option<String>,
     exported: bool,
 }
 
 /// The importing and the imported module, with a description of one import.
-pub type Imports = BTreeMap<(Module, Module), String>;
+pub type Imports = BTreeMap<(String, String), String>;
 
-impl Crate {
-    /// Reads the crate in this folder of the workspace.
-    pub fn read(folder: &str) -> Crate {
+impl<'a> Crate<'a> {
+    /// Reads the crate in this folder of the workspace. The program beside a library is a separate
+    /// crate.
+    pub fn read(sources: impl IntoIterator<Item = &'a Source>, folder: &str) -> Crate<'a> {
         let prefix = format!("{folder}/src/");
-        let sources = rust_sources().into_iter().filter_map(|source| {
-            let below = source.path.strip_prefix(&prefix)?.to_owned();
-            Some((below, source))
-        });
-        Crate::parse(sources.collect())
-    }
-
-    /// Parses the files, each with its path below `src`.
-    pub fn parse(sources: Vec<(String, Source)>) -> Crate {
-        let is_library = sources.iter().any(|(below, _)| below == "lib.rs");
-        let mut files = BTreeMap::new();
-        let mut test_modules = Vec::new();
-        for (below, Source { path, text }) in sources {
-            let is_program = below == "main.rs" || below.starts_with("bin/");
-            if is_program && is_library {
-                continue; // A separate crate that uses the library.
-            }
-            let module = module_of(&below);
-            let (code, tests) = split_tests(&text);
-            for line in tests.lines().map(str::trim) {
-                if let Some(name) = line.strip_prefix("mod ").and_then(|l| l.strip_suffix(';')) {
-                    test_modules.push(child_of(&module, name));
-                }
-            }
-            let code = code.lines().map(without_comment).collect::<Vec<_>>().join("\n");
-            let mentions = read_mentions(&code);
-            let defines = read_definitions(&code);
-            files.insert(module, File { path, code, mentions, defines });
+        let below = |source: &'a Source| {
+            let path = source.path.strip_prefix(&prefix)?.strip_suffix(".rs")?;
+            Some((format!("crate::{}", path.replace('/', "::")), source))
+        };
+        let mut sources: BTreeMap<_, _> = sources.into_iter().filter_map(below).collect();
+        if sources.contains_key("crate::lib") {
+            sources.retain(|path, _| path != "crate::main" && !is_below(path, "crate::bin"));
         }
-        files.retain(|module, _| !test_modules.iter().any(|tests| module.starts_with(tests)));
+        let mut files = BTreeMap::new();
+        let mut tests = Vec::new();
+        for (path, source) in sources {
+            let mut names = ["::lib", "::main", "::mod"].into_iter();
+            let module = names.find_map(|name| path.strip_suffix(name)).unwrap_or(&path);
+            let items = source.tests.iter().map(|range| &source.text[range.clone()]);
+            let names = items.filter_map(|item| item.strip_suffix(';')?.rsplit_once("mod "));
+            tests.extend(names.map(|(_, name)| format!("{module}::{name}")));
+            files.insert(module.to_owned(), File::read(source));
+        }
+        files.retain(|module, _| !tests.iter().any(|test| is_below(module, test)));
         Crate { files }
     }
 
@@ -75,11 +62,11 @@ impl Crate {
         for (from, file) in &self.files {
             for mention in &file.mentions {
                 let Some(to) = self.resolve(from, &mention.path, 8) else { continue };
-                if to == *from || (mention.exported && to.starts_with(from)) {
+                if to == *from || (mention.exported && is_below(&to, from)) {
                     continue;
                 }
-                let path = mention.path.join("::");
-                let text = format!("{} imports `{path}` from {}", file.path, self.files[&to].path);
+                let (file, target) = (&file.source.path, &self.files[&to].source.path);
+                let text = format!("{file} imports `{}` from {target}", mention.path);
                 found.entry((from.clone(), to)).or_insert(text);
             }
         }
@@ -87,123 +74,110 @@ impl Crate {
     }
 
     /// Returns the module of this crate that defines the item of a path. Follows re-exports.
-    fn resolve(&self, from: &[String], path: &[String], depth: u32) -> Option<Module> {
-        let mut module = from.to_vec();
-        let mut rest = path;
-        match rest.first()?.as_str() {
-            "crate" => {
-                module.clear();
-                rest = &rest[1..];
-            }
-            "self" => rest = &rest[1..],
-            "super" => {
-                let steps = path.iter().take_while(|name| *name == "super").count();
-                module.truncate(module.len().saturating_sub(steps));
-                rest = &path[steps..];
-            }
-            child if !self.files.contains_key(&child_of(from, child)) => return None,
-            _ => {}
+    fn resolve(&self, from: &str, path: &str, depth: u32) -> Option<String> {
+        let absolute = self.absolute(from, path)?;
+        let mut module = absolute.as_str();
+        let mut name = None;
+        while !self.files.contains_key(module) {
+            let (parent, child) = module.rsplit_once("::")?;
+            (module, name) = (parent, Some(child));
         }
-        while let Some((name, deeper)) = rest.split_first() {
-            let child = child_of(&module, name);
-            if !self.files.contains_key(&child) {
-                break;
-            }
-            (module, rest) = (child, deeper);
-        }
-        let file = self.files.get(&module)?;
-        let Some(name) = rest.first().filter(|_| depth > 0) else { return Some(module) };
-        let origins = |bound: &str| -> Vec<Module> {
+        let file = &self.files[module];
+        let Some(name) = name.filter(|_| depth > 0) else { return Some(module.to_owned()) };
+        let origins = |bound: &str| -> Vec<String> {
             let mentions = file.mentions.iter().filter(|m| m.binds.as_deref() == Some(bound));
-            mentions.filter_map(|m| self.resolve(&module, &m.path, depth - 1)).collect()
+            mentions.filter_map(|m| self.resolve(module, &m.path, depth - 1)).collect()
         };
-        let named = origins(name).into_iter().next();
-        if named.is_some() || file.defines.contains(name) {
-            return named.or(Some(module));
+        let mut found = origins(name);
+        if found.is_empty() && !file.defines.contains(name) {
+            found = origins("*");
+            found.retain(|origin| self.files[origin].defines.contains(name));
         }
-        let mut globbed = origins("*").into_iter();
-        globbed.find(|origin| self.files[origin].defines.contains(name)).or(Some(module))
+        Some(found.into_iter().next().unwrap_or_else(|| module.to_owned()))
+    }
+
+    /// Returns the path from the root of this crate, if it does not lead into another one.
+    fn absolute(&self, mut from: &str, path: &str) -> Option<String> {
+        let path = format!("{path}::");
+        let mut rest = path.strip_prefix("self::").unwrap_or(&path);
+        while let Some(deeper) = rest.strip_prefix("super::") {
+            (from, rest) = (from.rsplit_once("::")?.0, deeper);
+        }
+        let absolute = format!("{from}::{rest}");
+        let absolute = if rest.starts_with("crate::") { rest } else { &absolute };
+        let child = path.split_once("::")?.0;
+        let is_child = self.files.contains_key(&format!("{from}::{child}"));
+        (is_child || ["crate", "self", "super"].contains(&child))
+            .then(|| absolute.trim_end_matches("::").to_owned())
     }
 }
 
-fn child_of(module: &[String], name: &str) -> Module {
-    [module, &[name.to_owned()]].concat()
-}
-
-fn module_of(below: &str) -> Module {
-    let names = below.trim_end_matches(".rs").split('/');
-    let mut module: Module = names.map(str::to_owned).collect();
-    if module.last().is_some_and(|name| ["lib", "main", "mod"].contains(&name.as_str())) {
-        module.pop();
-    }
-    module
-}
-
-/// Returns the names of the items that the code defines.
-fn read_definitions(code: &str) -> BTreeSet<String> {
-    let kinds = ["struct", "enum", "union", "trait", "type", "fn", "const", "static", "mod"];
-    let names = code.split(|c: char| !c.is_alphanumeric() && c != '_');
-    let names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
-    let pairs = names.windows(2).filter(|pair| kinds.contains(&pair[0]));
-    pairs.map(|pair| pair[1].to_owned()).collect()
-}
-
-/// Returns the paths in the code, in `use` items and elsewhere.
-fn read_mentions(code: &str) -> Vec<Mention> {
-    let mut mentions = Vec::new();
-    let mut lines = code.lines();
-    while let Some(line) = lines.next() {
-        if let Some((visibility, first)) = use_item(line) {
-            let mut tree = first.to_owned();
-            while !tree.contains(';') {
-                tree += lines.next().unwrap_or(";").trim();
+impl<'a> File<'a> {
+    fn read(source: &'a Source) -> File<'a> {
+        let kinds = ["struct", "enum", "union", "trait", "type", "fn", "const", "static", "mod"];
+        let is_name = |at| source.token(at).starts_with(|c: char| c.is_alphabetic() || c == '_');
+        let mut file = File { source, mentions: Vec::new(), defines: BTreeSet::new() };
+        let mut end = 0; // of the `use` item or the path before
+        for at in source.code() {
+            let before = source.token(at.wrapping_sub(1));
+            if kinds.contains(&before) {
+                file.defines.insert(source.token(at));
             }
-            let exported = visibility.starts_with("pub");
-            let paths = use_paths(tree.trim_end_matches(';'));
-            mentions.extend(paths.iter().map(|path| used(path, exported)));
-            continue;
-        }
-        for path in line.split(|c: char| !c.is_alphanumeric() && !"_:".contains(c)) {
-            if path.contains("::") {
-                let path = path.trim_end_matches(':').split("::").map(str::to_owned).collect();
-                mentions.push(Mention { path, binds: None, exported: false });
+            if at < end {
+                continue;
+            }
+            end = at + 1;
+            if source.token(at) == "use" && !source.token(end).starts_with('<') {
+                end = source.siblings(at).find(|at| source.token(*at) == ";").unwrap_or(at);
+                let item = source.text[source.range(at, end)].replace('$', "");
+                if let Ok(item) = parse_str::<ItemUse>(&item) {
+                    file.add_tree(&item.tree, "", ["pub", ")"].contains(&before));
+                }
+            } else if before == "in" && source.token(at.wrapping_sub(3)) == "pub" {
+                continue; // The path of a visibility.
+            } else if is_name(at) && before != "::" {
+                while source.token(end) == "::" && is_name(end + 1) {
+                    end += 2;
+                }
+                let path = (at..end).map(|at| source.token(at)).collect();
+                file.mentions.push(Mention { path, binds: None, exported: false });
+            } else if let Some(path) = source.token(at).strip_prefix('"') {
+                let path = path.trim_end_matches('"').to_owned(); // As in `#[serde(with = "...")]`.
+                file.mentions.push(Mention { path, binds: None, exported: false });
             }
         }
+        file.mentions.retain(|mention| mention.binds.is_some() || mention.path.contains("::"));
+        file
     }
-    mentions
+
+    /// Adds the paths of a `use` tree: `a::{b, c as d}` has `a::b` and `a::c`, which it binds to d.
+    fn add_tree(&mut self, tree: &UseTree, stem: &str, exported: bool) {
+        let (name, alias) = match tree {
+            UseTree::Path(path) => {
+                return self.add_tree(&path.tree, &format!("{stem}{}::", path.ident), exported);
+            }
+            UseTree::Group(group) => {
+                return group.items.iter().for_each(|tree| self.add_tree(tree, stem, exported));
+            }
+            UseTree::Name(name) => (name.ident.to_string(), None),
+            UseTree::Rename(name) => (name.ident.to_string(), Some(name.rename.to_string())),
+            UseTree::Glob(_) => (String::new(), Some("*".to_owned())),
+        };
+        let path = format!("{stem}{name}");
+        let path = path.trim_end_matches("::self").trim_end_matches("::").to_owned();
+        let binds = alias.or(path.rsplit("::").next().map(str::to_owned));
+        self.mentions.push(Mention { path, binds, exported });
+    }
 }
 
-/// Returns the visibility and the tree of the `use` item that starts on this line.
-fn use_item(line: &str) -> Option<(&str, &str)> {
-    let (visibility, tree) = line.trim_start().split_once("use ")?;
-    let is_item = visibility.is_empty() || visibility == "pub " || visibility.ends_with(") ");
-    is_item.then_some((visibility, tree))
-}
-
-/// Returns the paths of a `use` tree: `a::{b, c as d}` has `a::b` and `a::c as d`.
-fn use_paths(tree: &str) -> Vec<String> {
-    let Some((stem, branches)) = tree.trim().split_once('{') else {
-        return Vec::from_iter(Some(tree.trim().to_owned()).filter(|path| !path.is_empty()));
-    };
-    let mut depth = 0;
-    let branches = branches.strip_suffix('}').unwrap_or(branches).split(|c| {
-        depth += i32::from(c == '{') - i32::from(c == '}');
-        c == ',' && depth == 0
-    });
-    branches.flat_map(use_paths).map(|path| format!("{stem}{path}")).collect()
-}
-
-fn used(path: &str, exported: bool) -> Mention {
-    let (path, alias) = path.split_once(" as ").map_or((path, None), |(p, a)| (p, Some(a)));
-    let path = path.trim_end_matches("::self");
-    let binds = alias.or(path.rsplit("::").next()).map(str::to_owned);
-    let path = path.trim_end_matches("::*").split("::").map(str::to_owned).collect();
-    Mention { path, binds, exported }
+/// Whether the module is this one, or in it.
+pub fn is_below(module: &str, parent: &str) -> bool {
+    module.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// Returns the imports whose target imports the importing module, directly or not.
 pub fn circles(imports: &Imports) -> Vec<String> {
-    let leads_back = |(from, to): &(Module, Module)| {
+    let leads_back = |(from, to): &(String, String)| {
         let mut seen = BTreeSet::from([to]);
         let mut pending = vec![to];
         while let Some(module) = pending.pop() {
@@ -214,4 +188,32 @@ pub fn circles(imports: &Imports) -> Vec<String> {
     };
     let in_circle = imports.iter().filter(|(ends, _)| leads_back(ends));
     in_circle.map(|(_, text)| text.clone()).collect()
+}
+
+#[test]
+fn imports_follow_re_exports_and_skip_tests() {
+    let sources = [
+        ("lib", "pub mod a;\npub mod folder;\npub use a::A;\npub(crate) use folder::*;"),
+        ("main", "use crate::a::A;"),
+        ("a", "pub struct A;\n#[cfg(test)]\nmod tests {\n    use crate::folder::B;\n}"),
+        ("folder/mod", "mod b;\nmod c;\n#[cfg(test)]\nmod t;\npub use self::b::B;\npub use c::*;"),
+        ("folder/b", "use crate::{\n    A,\n    folder::{C as D, self},\n};\npub struct B;"),
+        ("folder/c", "// crate::b\npub struct C(super::super::a::A, std::io::Error);"),
+        ("folder/d", "m!(\"crate::a\", <super::b::B>::f());\nuse super::*;"),
+        ("folder/e", "pub(in crate::folder) const E: u8 = 1;"),
+        ("folder/t", "use crate::a::A;"),
+    ]
+    .map(|(name, text)| Source::new(&format!("x/src/{name}.rs"), text));
+    let imports = Crate::read(&sources, "x").imports();
+    let imports = imports.values().map(|text| text.replace("x/src/", "").replace(".rs", ""));
+    let expected = [
+        "folder/b imports `crate::A` from a",
+        "folder/b imports `crate::folder` from folder/mod",
+        "folder/b imports `crate::folder::C` from folder/c",
+        "folder/c imports `super::super::a::A` from a",
+        "folder/d imports `crate::a` from a",
+        "folder/d imports `super` from folder/mod",
+        "folder/d imports `super::b::B` from folder/b",
+    ];
+    assert_eq!(imports.collect::<Vec<_>>(), expected);
 }

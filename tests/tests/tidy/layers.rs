@@ -2,205 +2,173 @@
 
 use std::collections::BTreeSet;
 
-use crate::imports::{Crate, Imports, Module, circles};
-use crate::{CRATES, Source, report, root};
+use crate::imports::{Crate, circles, is_below};
+use crate::source::{SOURCES, Source};
+use crate::{CRATES, report};
 
-/// The layers of core above the basic types, lowest first. Every other module of core is a basic
-/// type.
-const LAYERS: [&str; 5] = ["execution", "store", "op", "agent", "backend"];
+/// The layers of the modules below one module of a crate.
+struct Layers {
+    folder: &'static str,
+    parent: &'static str,
+    /// The lowest is the first. Each module below the parent is in one of them; `*` stands for all
+    /// modules that are not listed.
+    order: &'static str,
+    /// Whether the modules of one layer may import from each other.
+    is_open: bool,
+}
 
-/// The layers of `core/src/op`, lowest first. Every module of `op` is in one of them.
-const OP_LAYERS: &[&[&str]] = &[
-    &["operation", "context", "loaded"],
-    &["doubt", "patience", "query"],
-    &["config"],
-    &["command"],
-    &["work", "read"],
-];
+const CORE: Layers = Layers {
+    folder: "core",
+    parent: "crate",
+    order: "* < execution < store < op < agent < backend",
+    is_open: true,
+};
+
+const OP: Layers = Layers {
+    folder: "core",
+    parent: "crate::op",
+    order: "operation, context, loaded < doubt, patience, query < config < command < work, read",
+    is_open: true,
+};
+
+const IO_VALKEY: Layers =
+    Layers { folder: "io-valkey", parent: "crate", order: "wire < model, server", is_open: false };
+
+const ADAPTER: Layers = Layers {
+    folder: "io-valkey",
+    parent: "crate::server",
+    order: "failure, target < node < info, topology < hub < backend",
+    is_open: true,
+};
+
+const SIM: Layers = Layers {
+    folder: "sim",
+    parent: "crate",
+    order: "determinism < plan < report < fault < model < invariant < store < process \
+            < world, exhaustive, simulation < bugs < command",
+    is_open: false,
+};
 
 /// The number of files and folders in `core/src/op`, at most. The file `mod.rs` does not count.
 const MAX_OP_MODULES: usize = 14;
 
-/// The layers of the adapter in `io-valkey/src/server`, lowest first.
-const ADAPTER_LAYERS: &[&[&str]] =
-    &[&["failure", "target"], &["node"], &["info", "topology"], &["hub"], &["backend"]];
-
 #[test]
 fn imports_form_no_circle() {
-    let broken = CRATES.iter().flat_map(|name| circles(&Crate::read(name).imports())).collect();
+    let broken = CRATES.iter().flat_map(|name| circles(&Crate::read(&*SOURCES, name).imports()));
     report("move the shared items of these files to a layer below both", broken);
 }
 
 #[test]
-fn imports_in_core_never_go_up() {
-    let core = Crate::read("core");
-    let mut broken = missing(&core, &[], LAYERS);
-    broken.extend(upward(&core.imports(), |module| Some(core_layer(module))));
-    report("basic types < execution < store < op < agent < backend: imports go down", broken);
+fn imports_never_go_up() {
+    let all = [CORE, OP, IO_VALKEY, ADAPTER, SIM];
+    let broken = all.iter().flat_map(|layers| layers.violations(&*SOURCES));
+    report("import from lower layers only, and list every module in its layer", broken);
 }
 
-/// Returns the number of a module's layer in core. The crate root gathers all modules, so it is
-/// above them.
-fn core_layer(module: &[String]) -> usize {
-    match module.first() {
-        None => LAYERS.len() + 1,
-        Some(name) => LAYERS.iter().position(|layer| layer == name).map_or(0, |index| index + 1),
+impl Layers {
+    /// Returns the imports that go up, the listed modules that do not exist, and the modules that
+    /// are not listed.
+    fn violations<'a>(&self, sources: impl IntoIterator<Item = &'a Source>) -> Vec<String> {
+        let read = Crate::read(sources, self.folder);
+        let listed = self.modules().filter(|name| *name != "*");
+        let paths = listed.map(|name| format!("{}::{name}", self.parent));
+        let missing = paths.filter(|path| !read.files.contains_key(path));
+        let modules = read.files.keys().filter(|module| is_below(module, self.parent));
+        let unlisted = modules.filter(|module| self.layer(module).is_none());
+        let upward = read.imports().into_iter().filter(|((from, to), _)| self.goes_up(from, to));
+        let missing = missing.map(|path| format!("the layers list {path}, which does not exist"));
+        let unlisted = unlisted.map(|module| format!("no layer lists {module}"));
+        missing.chain(unlisted).chain(upward.map(|(_, text)| text)).collect()
     }
-}
 
-#[test]
-fn imports_in_op_never_go_up() {
-    let broken = op_violations(&Crate::read("core"));
-    report("operation < doubt, patience < config < command < work, read", broken);
-}
+    fn modules(&self) -> impl Iterator<Item = &'static str> {
+        self.order.split([' ', ',', '<']).filter(|name| !name.is_empty())
+    }
 
-/// Returns the imports within `op` that go up, the listed modules that do not exist, and the
-/// modules that are not listed.
-fn op_violations(core: &Crate) -> Vec<String> {
-    let listed = OP_LAYERS.iter().copied().flatten().copied();
-    let mut broken = missing(core, &["op"], listed.clone());
-    let modules = core.files.keys().filter(|module| module.len() == 2 && module[0] == "op");
-    let unlisted = modules.filter(|module| listed.clone().all(|name| name != module[1]));
-    broken.extend(unlisted.map(|module| format!("op::{} is not in OP_LAYERS", module[1])));
-    broken.extend(upward(&core.imports(), |module| match &module[..] {
-        [op, name, ..] if op == "op" => layer_in(OP_LAYERS, name),
-        _ => None,
-    }));
-    broken
+    fn goes_up(&self, from: &str, to: &str) -> bool {
+        let is_other = self.child(from) != self.child(to);
+        self.layer(from)
+            .zip(self.layer(to))
+            .is_some_and(|(from, to)| from < to || (from == to && is_other && !self.is_open))
+    }
+
+    /// Returns the number of a module's layer. The parent gathers all modules, so it is above them.
+    fn layer(&self, module: &str) -> Option<usize> {
+        let layer = |name| {
+            let mut layers = self.order.split(" < ");
+            layers.position(|layer| layer.trim().split(", ").any(|listed| listed == name))
+        };
+        match self.child(module)? {
+            "" => Some(usize::MAX),
+            name => layer(name).or_else(|| layer("*")),
+        }
+    }
+
+    /// Returns the name below the parent; it is empty for the parent.
+    fn child<'a>(&self, module: &'a str) -> Option<&'a str> {
+        let below = module.strip_prefix(self.parent).filter(|_| is_below(module, self.parent))?;
+        Some(below.split("::").nth(1).unwrap_or_default())
+    }
 }
 
 #[test]
 fn op_has_at_most_14_modules() {
-    let folder = root().join("core/src/op");
-    let entries = std::fs::read_dir(folder).expect("core/src/op can be listed");
-    let names = entries.map(|entry| entry.expect("an entry can be read").file_name());
-    let names: BTreeSet<_> = names.filter(|name| name != "mod.rs").collect();
-    assert!(
-        names.len() <= MAX_OP_MODULES,
-        "core/src/op has {} modules, at most {MAX_OP_MODULES} are allowed; group them: {names:?}",
-        names.len()
-    );
+    let modules = op_modules(&*SOURCES);
+    assert!((1..=MAX_OP_MODULES).contains(&modules.len()), "group these modules: {modules:?}");
+    let many = (0..=MAX_OP_MODULES).map(|n| Source::new(&format!("core/src/op/m{n}/x.rs"), ""));
+    assert_eq!(op_modules(&many.collect::<Vec<_>>()).len(), MAX_OP_MODULES + 1);
 }
 
-/// The wire form depends on none of its users, and these do not depend on each other.
-#[test]
-fn imports_in_io_valkey_never_go_up() {
-    let io_valkey = Crate::read("io-valkey");
-    let listed = ADAPTER_LAYERS.iter().copied().flatten().copied();
-    let mut broken = missing(&io_valkey, &["server"], listed);
-    broken.extend(missing(&io_valkey, &[], ["wire", "model", "server"]));
-    let imports = io_valkey.imports();
-    broken.extend(upward(&imports, |module| Some(io_valkey_layer(module))));
-    let is_model = |module: &Module| module.first().is_some_and(|name| name == "model");
-    let to_model = imports.iter().filter(|((from, to), _)| is_model(to) && !is_model(from));
-    broken.extend(to_model.map(|(_, text)| text.clone()));
-    report("wire < model, wire < the layers of the adapter: imports go down", broken);
-}
-
-fn io_valkey_layer(module: &[String]) -> usize {
-    match module.first().map(String::as_str) {
-        Some("wire") => 0,
-        Some("model") => 1,
-        Some("server") => {
-            let layer = module.get(1).and_then(|name| layer_in(ADAPTER_LAYERS, name));
-            2 + layer.unwrap_or(ADAPTER_LAYERS.len())
-        }
-        _ => usize::MAX,
-    }
-}
-
-/// Returns the number of the layer that lists the module.
-fn layer_in(layers: &[&[&str]], name: &str) -> Option<usize> {
-    layers.iter().position(|layer| layer.contains(&name))
-}
-
-/// Returns the imports from a lower layer to a higher one. Modules without a layer do not count.
-fn upward(imports: &Imports, layer: impl Fn(&Module) -> Option<usize>) -> Vec<String> {
-    let goes_up = |from, to| layer(from).zip(layer(to)).is_some_and(|(from, to)| from < to);
-    let found = imports.iter().filter(|((from, to), _)| goes_up(from, to));
-    found.map(|(_, text)| text.clone()).collect()
-}
-
-/// Returns the listed modules below `parent` that do not exist.
-fn missing<'a>(
-    krate: &Crate,
-    parent: &[&str],
-    listed: impl IntoIterator<Item = &'a str>,
-) -> Vec<String> {
-    let path = |name: &str| parent.iter().chain([&name]).map(|name| (*name).to_owned()).collect();
-    let absent = listed.into_iter().map(path).filter(|path| !krate.files.contains_key(path));
-    absent
-        .map(|path: Module| format!("the layers list {}, which does not exist", path.join("::")))
-        .collect()
+fn op_modules<'a>(sources: impl IntoIterator<Item = &'a Source>) -> BTreeSet<&'a str> {
+    let below = |source: &'a Source| source.path.strip_prefix("core/src/op/")?.split('/').next();
+    sources.into_iter().filter_map(below).filter(|name| *name != "mod.rs").collect()
 }
 
 // ------------------------------------------------------------------------------------- the tests
 
-fn crate_of(texts: &[(&str, &str)]) -> Crate {
-    let sources = texts.iter().map(|(path, text)| {
-        let source = Source { path: (*path).to_owned(), text: (*text).to_owned() };
-        (source.path.clone(), source)
-    });
-    Crate::parse(sources.collect())
+/// Creates a source for each listed module and for the parent. One of them has these imports.
+fn sources(layers: &Layers, module: &str, imports: &[&str]) -> Vec<Source> {
+    let parent = layers.parent.replace("crate", "").replace("::", "/");
+    let source = |name: &str| {
+        let imports = imports.iter().filter(|_| name == module).map(|path| format!("use {path};"));
+        let path = format!("{}/src{parent}/{}.rs", layers.folder, name.replace('*', "id"));
+        Source::new(&path, &format!("pub struct A;{}", imports.collect::<String>()))
+    };
+    layers.modules().chain(["mod"]).map(source).collect()
 }
 
 #[test]
-fn the_import_reader_follows_re_exports_and_skips_tests() {
-    let imports = crate_of(&[
-        ("lib.rs", "pub mod a;\npub mod folder;\npub use a::A;\npub(crate) use folder::*;"),
-        ("a.rs", "pub struct A;\n#[cfg(test)]\nmod tests {\n    use crate::folder::B;\n}"),
-        (
-            "folder/mod.rs",
-            "mod b;\nmod c;\n#[cfg(test)]\nmod t;\npub use self::b::B;\npub use c::*;",
-        ),
-        ("folder/b.rs", "use crate::{\n    A,\n    folder::{C as D, self},\n};\npub struct B;"),
-        ("folder/c.rs", "// crate::b\npub struct C(super::super::a::A, std::io::Error);"),
-        ("folder/t.rs", "use crate::a::A;"),
-    ])
-    .imports();
-    let expected = [
-        "folder/b.rs imports `crate::A` from a.rs",
-        "folder/b.rs imports `crate::folder` from folder/mod.rs",
-        "folder/b.rs imports `crate::folder::C` from folder/c.rs",
-        "folder/c.rs imports `super::super::a::A` from a.rs",
-    ];
-    assert!(imports.values().eq(expected.iter()), "{imports:#?}");
+fn upward_imports_and_stale_lists_are_found() {
+    let found = |layers: &Layers, module: &str, imports: &[&str]| -> Vec<String> {
+        let found = layers.violations(&sources(layers, module, imports)).into_iter();
+        found.map(|text| text.split('`').nth(1).unwrap_or(&text).to_owned()).collect()
+    };
+    let none = [""; 0];
+    assert_eq!(found(&CORE, "op", &["crate::id::A", "crate::store::A"]), none);
+    assert_eq!(found(&CORE, "execution", &["crate::store::A"]), ["crate::store::A"]);
+    let down = ["super::read::A", "super::command::A", "super::operation::A"];
+    assert_eq!(found(&OP, "work", &down), none);
+    let up = ["super::command::A", "super::doubt::A", "super::A"];
+    assert_eq!(found(&OP, "patience", &up), ["super::A", "super::command::A"]);
+    assert_eq!(found(&IO_VALKEY, "wire", &["super::model::A"]), ["super::model::A"]);
+    assert_eq!(found(&IO_VALKEY, "server", &["crate::model::A"]), ["crate::model::A"]);
+    assert_eq!(found(&ADAPTER, "node", &["super::hub::A"]), ["super::hub::A"]);
+    assert_eq!(found(&SIM, "plan", &["crate::world::A"]), ["crate::world::A"]);
+    assert_eq!(found(&SIM, "world", &["crate::simulation::A"]), ["crate::simulation::A"]);
+    assert_eq!(found(&SIM, "bugs", &["crate::simulation::A"]), none);
+
+    let mut sources = sources(&OP, "", &[]);
+    sources[0] = Source::new("core/src/op/extra.rs", "");
+    let missing = "the layers list crate::op::operation, which does not exist";
+    assert_eq!(OP.violations(&sources), [missing, "no layer lists crate::op::extra"]);
 }
 
 #[test]
 fn a_circle_is_found_and_a_chain_is_allowed() {
-    let a = ("a.rs", "use crate::b::B;");
-    let b = ("b.rs", "fn f() { crate::c::g() }");
-    let chain = crate_of(&[a, b, ("c.rs", "pub fn g() {}")]).imports();
-    let circle = crate_of(&[a, b, ("c.rs", "use super::a::A;")]).imports();
-    assert_eq!((circles(&chain).len(), circles(&circle).len()), (0, 3));
-}
-
-#[test]
-fn the_check_of_op_finds_upward_imports_and_stale_lists() {
-    let listed = OP_LAYERS.iter().copied().flatten().copied();
-    let path = |name: &str| format!("op/{name}.rs");
-    let mut sources: Vec<(String, &str)> =
-        listed.map(|name| (path(name), "pub struct A;")).collect();
-    let violations = |sources: &[(String, &str)]| {
-        let texts: Vec<(&str, &str)> =
-            sources.iter().map(|(path, text)| (&**path, *text)).collect();
-        op_violations(&crate_of(&texts))
+    let circles = |c: &str| {
+        let texts = [("a", "use crate::b::B;"), ("b", "fn f() { crate::c::g() }"), ("c", c)];
+        let sources = texts.map(|(name, text)| Source::new(&format!("x/src/{name}.rs"), text));
+        circles(&Crate::read(&sources, "x").imports()).len()
     };
-    let position = |name: &str, sources: &[(String, &str)]| {
-        let found = sources.iter().position(|(listed, _)| *listed == path(name));
-        found.expect("the module is listed")
-    };
-    let work = position("work", &sources);
-    sources[work].1 = "use super::read::A;\nuse super::command::A;\nuse super::operation::A;";
-    assert_eq!(violations(&sources), [""; 0]);
-    let patience = position("patience", &sources);
-    sources[patience].1 = "use super::command::A;\nuse super::doubt::A;";
-    let upward = "op/patience.rs imports `super::command::A` from op/command.rs";
-    assert_eq!(violations(&sources), [upward]);
-    sources.remove(patience);
-    assert_eq!(violations(&sources), ["the layers list op::patience, which does not exist"]);
-    sources.push((path("patience"), ""));
-    sources.push((path("extra"), ""));
-    assert_eq!(violations(&sources), ["op::extra is not in OP_LAYERS"]);
+    assert_eq!((circles("pub fn g() {}"), circles("use super::a::A;")), (0, 3));
 }

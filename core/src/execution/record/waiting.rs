@@ -58,7 +58,7 @@ pub struct Tally {
 pub struct Counted {
     /// The value that must be distinct among those that count: the waitpoint, the signal, or the
     /// digest of its source.
-    pub mark: Uuid,
+    pub fingerprint: Uuid,
     /// The signal.
     pub signal: SignalId,
 }

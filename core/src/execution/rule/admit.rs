@@ -5,7 +5,7 @@ use crate::error::Rejection;
 use crate::execution::record::{Execution, Phase, Ruling, Verdict};
 use crate::time::TimestampMs;
 
-use super::issue_claim_grant::{Granted, IssueClaimGrant, issue_claim_grant};
+use super::issue_claim_grant::{Granted, IssueClaimGrant, issue_claim_grant, repeated};
 use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
 use super::offer::{check_taken_over_unasked, set_aside};
 
@@ -54,7 +54,9 @@ pub fn admit(current: &Execution, command: &Admit, now: TimestampMs) -> Ruling<A
 
 fn grant(current: &Execution, request: &IssueClaimGrant, now: TimestampMs) -> Ruling<Admitted> {
     if let Phase::Active(_) = &current.phase {
-        check_taken_over_unasked(current)?;
+        if repeated(current, request.grant_id).is_none() {
+            check_taken_over_unasked(current)?;
+        }
         let request = IssueReclaimGrant(request.clone());
         let verdict = issue_reclaim_grant(current, &request, now)?;
         return Ok(verdict.map(|granted| match granted {

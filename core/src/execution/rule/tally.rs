@@ -50,17 +50,17 @@ impl Tally {
         if self.is_satisfied() || !here || !part.matcher.matches(&signal.name) {
             return false;
         }
-        let Some(mark) = mark(part.kind, signal) else { return false };
-        if self.counted.iter().any(|counted| counted.mark == mark) {
+        let Some(fingerprint) = fingerprint(part.kind, signal) else { return false };
+        if self.counted.iter().any(|counted| counted.fingerprint == fingerprint) {
             return false;
         }
-        self.counted.push(Counted { mark, signal: signal.id });
+        self.counted.push(Counted { fingerprint, signal: signal.id });
         true
     }
 }
 
 /// The value of a signal that must be distinct among those that count.
-fn mark(kind: CountKind, signal: &SignalRecord) -> Option<Uuid> {
+fn fingerprint(kind: CountKind, signal: &SignalRecord) -> Option<Uuid> {
     match kind {
         CountKind::DistinctWaitpoints => Some(signal.waitpoint_id.uuid()),
         CountKind::DistinctSignals => Some(signal.id.uuid()),

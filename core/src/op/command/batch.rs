@@ -10,8 +10,8 @@ use crate::time::{DurationMs, HostTime, TimestampMs};
 use super::carry::{CarryCommand, Committed};
 use crate::op::operation::{Event, Operation, Step};
 
-/// Carries many commands to executions of one partition: what is ready together travels together.
-/// Each keeps its own outcome.
+/// Carries many commands to executions of one partition: what is ready together travels together,
+/// except for secrets and signals that a command needs. Each keeps its own outcome.
 #[derive(Clone, Debug)]
 pub struct Batch<C: Decide> {
     partition: Partition,
@@ -30,8 +30,14 @@ enum State<T> {
     Fresh,
     Commits(Unit),
     Reads(Read),
-    InFlight { keys: (usize, usize) },
-    Waits { until: TimestampMs },
+    /// Sends something that does not travel with others: a scan, or a call to the secrets.
+    Sends(Request),
+    InFlight {
+        keys: (usize, usize),
+    },
+    Waits {
+        until: TimestampMs,
+    },
     Done(Result<Committed<T>, EngineError>),
 }
 
@@ -52,7 +58,7 @@ impl<C: Decide> Batch<C> {
                 child.resume(Event::Wake, now);
             }
         }
-        if let Some(request) = self.commits().or_else(|| self.reads()) {
+        if let Some(request) = self.commits().or_else(|| self.reads()).or_else(|| self.single()) {
             return Step::Send(request);
         }
         let waits = self.children.iter().filter_map(|child| match child.state {
@@ -110,6 +116,21 @@ impl<C: Decide> Batch<C> {
         (!records.is_empty()).then_some(Request::Read(Read { partition, records, values }))
     }
 
+    /// The first request that travels alone.
+    fn single(&mut self) -> Option<Request> {
+        self.children.iter_mut().enumerate().find_map(|(number, child)| {
+            let State::Sends(request) = &child.state else { return None };
+            let request = request.clone();
+            let keys = match &request {
+                Request::Read(read) => (read.records.len(), read.values.len()),
+                _ => (0, 0),
+            };
+            child.state = State::InFlight { keys };
+            self.in_flight = vec![number];
+            Some(request)
+        })
+    }
+
     /// Hands each child its part of the reply.
     fn hand_out(&mut self, reply: Reply, now: HostTime) {
         let at = reply.at;
@@ -146,13 +167,13 @@ impl<C: Decide> Batch<C> {
 
 impl<C: Decide> Child<C> {
     fn resume(&mut self, event: Event, now: HostTime) {
+        let here = self.operation.partition();
         self.state = match self.operation.resume(event, now) {
-            Step::Send(Request::Commit(mut commit)) => match commit.units.pop() {
-                Some(unit) => State::Commits(unit),
-                None => State::Fresh,
-            },
-            Step::Send(Request::Read(read)) => State::Reads(read),
-            Step::Send(other) => unreachable!("a transaction reads and commits, not {other:?}"),
+            Step::Send(Request::Commit(mut commit)) if here == Some(commit.partition) => {
+                commit.units.pop().map_or(State::Fresh, State::Commits)
+            }
+            Step::Send(Request::Read(read)) if here == Some(read.partition) => State::Reads(read),
+            Step::Send(other) => State::Sends(other),
             Step::Wait(wait) => State::Waits { until: now.local.plus(wait) },
             Step::Done(result) => State::Done(result),
         };

@@ -130,19 +130,8 @@ impl<C: Decide> CarryCommand<C> {
     fn start(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
         self.patience.begin(now);
         match &mut self.facts {
-            Some(facts) => facts.begin(now).then(|read| self.facts_were_read(read, now)),
+            Some(facts) => facts.begin(now).then_ok(|()| self.go_on(now)),
             None => self.go_on(now),
-        }
-    }
-
-    fn facts_were_read(
-        &mut self,
-        read: Result<(), EngineError>,
-        now: HostTime,
-    ) -> Step<Output<C::Outcome>> {
-        match read {
-            Ok(()) => self.go_on(now),
-            Err(error) => Step::fail(error),
         }
     }
 
@@ -238,8 +227,8 @@ impl<C: Decide> CarryCommand<C> {
         };
         let CommitUnit { unit, outcome, after } =
             commit_unit(&id, current.as_ref(), decision, stamp, self.spec.fetches);
-        let Evidence { version: expected, mark } = self.evidence(current.as_ref());
-        let sent = SentCommit { expected, nonce, until: unit.window.not_after, mark };
+        let Evidence { version: expected, fingerprint } = self.evidence(current.as_ref());
+        let sent = SentCommit { expected, nonce, until: unit.window.not_after, fingerprint };
         self.pending = Pending::Commit(CommitInFlight { outcome, sent, after });
         self.first_sent.get_or_insert(now.local);
         self.known = current.map_or(Known::Absent, Known::Stale);
@@ -357,9 +346,7 @@ impl<C: Decide> CarryCommand<C> {
             _ => None,
         };
         match (missing, &mut self.facts) {
-            (Some(what), Some(facts)) => {
-                facts.read(what, at, now).then(|read| self.facts_were_read(read, now))
-            }
+            (Some(what), Some(facts)) => facts.read(what, at, now).then_ok(|()| self.go_on(now)),
             _ => Step::fail(rejection),
         }
     }
@@ -387,7 +374,8 @@ impl<C: Decide> CarryCommand<C> {
     fn evidence(&self, current: Option<&Loaded>) -> Evidence {
         Evidence {
             version: current.map_or(Version::ABSENT, |loaded| loaded.version),
-            mark: current.and_then(|loaded| self.spec.identity.mark(&loaded.execution)),
+            fingerprint: current
+                .and_then(|loaded| self.spec.identity.fingerprint(&loaded.execution)),
         }
     }
 
@@ -451,7 +439,7 @@ impl<C: Decide> Operation for CarryCommand<C> {
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         if let Some(facts) = self.facts.as_mut().filter(|facts| facts.is_reading()) {
             let read = facts.resume(event, self.doubt.applied(), now);
-            return read.then(|read| self.facts_were_read(read, now));
+            return read.then_ok(|()| self.go_on(now));
         }
         match event {
             Event::Start => self.start(now),

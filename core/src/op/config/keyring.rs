@@ -98,7 +98,7 @@ impl RotateSecret {
             Err(error) => return Step::fail(error),
         };
         let version = stored.map_or(Version::ABSENT, |stored| stored.version);
-        let none_applied = self.doubt.all_are_disproved(&Evidence { version, mark: None });
+        let none_applied = self.doubt.all_are_disproved(&Evidence { version, fingerprint: None });
         let knows = ring.knows(&self.kid);
         let knew = *self.knew.get_or_insert(knows);
         let is_current = ring.list().last().is_some_and(|last| last.kid == self.kid);
@@ -124,7 +124,7 @@ impl RotateSecret {
         // A grace is counted from a time that is at most a second off.
         let around = Window::from(at.minus(KEYRING_FOR)).and(Window::until(at.plus(KEYRING_FOR)));
         let until = around.not_after;
-        self.pending = Some(SentCommit { expected: version, nonce, until, mark: None });
+        self.pending = Some(SentCommit { expected: version, nonce, until, fingerprint: None });
         Step::Send(write_record(RecordKey::Secrets, &ring, version, around, nonce))
     }
 }

@@ -1,7 +1,7 @@
 //! The store's configuration: each process agrees on it in its first call, and an operator
 //! activates a record format when all programs know it.
 
-use crate::error::{Applied, Bug, EngineError, Rejection};
+use crate::error::{Applied, EngineError, Rejection};
 use crate::store::codec::Codec;
 use crate::store::{Failure, RecordKey, Request, StoreMeta, Stored, Version};
 use crate::time::{HostTime, Window};
@@ -37,11 +37,8 @@ impl EnsureMeta {
     /// Refuses a configuration whose format this program does not know.
     fn agree(&self, meta: Result<StoreMeta, EngineError>) -> <Self as Operation>::Output {
         let meta = meta?;
-        let (found, known) = (meta.format, self.patience.codec().known());
-        if found > known {
-            return Err(EngineError::Bug(Bug::NewerFormat { found, known }));
-        }
-        self.patience.codec().confirm(found);
+        self.patience.codec().note(meta.format);
+        self.patience.codec().check().map_err(unreadable)?;
         Ok(meta)
     }
 }
@@ -89,7 +86,7 @@ impl ReadMeta {
 fn noted(stored: Option<Stored>, codec: &Codec) -> Result<Option<StoreMeta>, EngineError> {
     let meta = stored.map(|stored| read(&stored, codec)).transpose()?;
     if let Some(meta) = &meta {
-        codec.confirm(meta.format);
+        codec.note(meta.format);
     }
     Ok(meta)
 }
@@ -141,7 +138,7 @@ impl ActivateFormat {
     }
 
     fn activated(&self) -> Step<<Self as Operation>::Output> {
-        self.patience.codec().confirm(self.format);
+        self.patience.codec().note(self.format);
         Step::Done(Ok(()))
     }
 }

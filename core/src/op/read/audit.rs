@@ -290,18 +290,15 @@ impl AuditPartition {
         let limit = (self.limit - self.read).min(MAX_PAGE) as u32;
         let scan = Scan { partition: self.partition, index: index.clone(), after, limit };
         let (_, query) = self.query.insert((index, Query::scan(scan, self.patience.clone())));
-        query.resume(Event::Start, now).then(|read| self.scanned(read, now))
+        query.resume(Event::Start, now).then_ok(|(scanned, at)| self.scanned(&scanned, at, now))
     }
 
     fn scanned(
         &mut self,
-        read: Result<(Scanned, TimestampMs), EngineError>,
+        scanned: &Scanned,
+        at: TimestampMs,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        let (scanned, at) = match read {
-            Ok(read) => read,
-            Err(error) => return Step::fail(error),
-        };
         let Some((index, _)) = self.query.take() else { return self.next(now) };
         self.at = at;
         self.read += scanned.entries.len();
@@ -497,7 +494,9 @@ impl Operation for AuditPartition {
                 self.patience.begin(now);
                 self.next(now)
             }
-            Some((_, query)) => query.resume(event, now).then(|read| self.scanned(read, now)),
+            Some((_, query)) => {
+                query.resume(event, now).then_ok(|(scanned, at)| self.scanned(&scanned, at, now))
+            }
         }
     }
 }

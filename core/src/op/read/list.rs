@@ -101,18 +101,15 @@ impl ListExecutions {
             } as u32,
         };
         let query = self.query.insert(Query::scan(scan, self.patience.clone()));
-        query.resume(Event::Start, now).then(|read| self.scanned(read, now))
+        query.resume(Event::Start, now).then_ok(|(scanned, at)| self.scanned(&scanned, at, now))
     }
 
     fn scanned(
         &mut self,
-        read: Result<(Scanned, TimestampMs), EngineError>,
+        scanned: &Scanned,
+        at: TimestampMs,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        let (scanned, at) = match read {
-            Ok(read) => read,
-            Err(error) => return Step::fail(error),
-        };
         for entry in &scanned.entries {
             if self.page.executions.len() == self.limit {
                 return self.next(now);
@@ -157,7 +154,9 @@ impl Operation for ListExecutions {
                 self.patience.begin(now);
                 self.next(now)
             }
-            Some(query) => query.resume(event, now).then(|read| self.scanned(read, now)),
+            Some(query) => {
+                query.resume(event, now).then_ok(|(scanned, at)| self.scanned(&scanned, at, now))
+            }
         }
     }
 }

@@ -12,17 +12,13 @@ use crate::op::patience::{HOLD, Patience};
 use crate::partition::{Partition, PartitionConfig};
 use crate::score::Score;
 use crate::store::bounds::MAX_UNITS;
-use crate::store::{
-    IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned, Take,
-    TakeUntil, Taken,
-};
+use crate::store::{IndexName, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::clear_signals::ClearSignals;
 use super::fetched::{FetchedEntries, Page};
 
-/// Takes everything that is due in all partitions and applies it. A program that is older than some
-/// records looks first, and leaves their entries in their places for others.
+/// Takes everything that is due in all partitions and applies it.
 #[derive(Clone, Debug)]
 pub struct ApplyDue {
     config: PartitionConfig,
@@ -31,8 +27,6 @@ pub struct ApplyDue {
     context: OperationContext,
     /// Partitions that have due entries.
     ready: VecDeque<Partition>,
-    /// How far the first of them was looked through.
-    passed: Option<ScanPosition>,
     doing: Doing,
     report: DueReport,
 }
@@ -43,7 +37,6 @@ enum Doing {
     Nothing,
     Polling,
     Taking(Partition),
-    Scanning(Partition),
     Applying(FetchedEntries<OnDue>),
     Clearing(Box<ClearSignals>),
 }
@@ -63,14 +56,14 @@ pub struct DueReport {
     pub next_due: Option<TimestampMs>,
 }
 
-const OP: &str = "tick";
+const OP: &str = "apply_due";
 
 impl ApplyDue {
     /// A round over all partitions.
     pub fn new(config: PartitionConfig, context: OperationContext, mut entropy: Entropy) -> Self {
         let patience = Patience::new(context.clone(), entropy.fork());
         let (ready, doing, report) = (VecDeque::new(), Doing::Nothing, DueReport::default());
-        Self { config, entropy, patience, context, ready, passed: None, doing, report }
+        Self { config, entropy, patience, context, ready, doing, report }
     }
 
     fn poll(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
@@ -81,6 +74,9 @@ impl ApplyDue {
     }
 
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        if let Err(error) = self.context.check_format() {
+            return Step::fail(error);
+        }
         let next = self.ready.front().copied();
         if next.is_some() && self.patience.left(now) == DurationMs::ZERO {
             // More is due than one round may do.
@@ -90,9 +86,6 @@ impl ApplyDue {
         let Some(partition) = next else {
             return Step::Done(Ok(std::mem::take(&mut self.report)));
         };
-        if self.context.codec().is_outdated() {
-            return self.scan(partition);
-        }
         self.doing = Doing::Taking(partition);
         Step::Send(Request::Take(Take {
             partition,
@@ -102,19 +95,6 @@ impl ApplyDue {
             hold: HOLD,
             ring_rest: false,
         }))
-    }
-
-    /// Looks at due entries where they are, after those that it has looked at.
-    fn scan(&mut self, partition: Partition) -> Step<<Self as Operation>::Output> {
-        self.doing = Doing::Scanning(partition);
-        let (index, after) = (IndexName::Due, self.passed);
-        Step::Send(Request::Scan(Scan { partition, index, after, limit: MAX_UNITS as u32 }))
-    }
-
-    /// Leaves the first partition.
-    fn leave(&mut self) {
-        self.ready.pop_front();
-        self.passed = None;
     }
 
     fn knows_of(&mut self, left: DurationMs, now: HostTime) {
@@ -148,34 +128,9 @@ impl ApplyDue {
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         if taken.rest.is_none() {
-            self.leave();
+            self.ready.pop_front();
         }
-        let (index, entries) = (&IndexName::Due, &taken.entries);
-        self.apply(Page { partition, index, entries, at, taken: true }, now)
-    }
-
-    fn scanned(
-        &mut self,
-        scanned: &Scanned,
-        partition: Partition,
-        at: TimestampMs,
-        now: HostTime,
-    ) -> Step<<Self as Operation>::Output> {
-        let is_due = |entry: &ScanEntry| entry.position.score.instant() <= at;
-        let (due, later) = scanned.entries.split_at(scanned.entries.partition_point(is_due));
-        if let Some(first) = later.first() {
-            self.knows_of(first.position.score.instant().since(at), now);
-        }
-        match scanned.next {
-            Some(next) if later.is_empty() => self.passed = Some(next),
-            _ => self.leave(),
-        }
-        let index = &IndexName::Due;
-        self.apply(Page { partition, index, entries: due, at, taken: false }, now)
-    }
-
-    /// Applies what is due of these entries.
-    fn apply(&mut self, page: Page<'_>, now: HostTime) -> Step<<Self as Operation>::Output> {
+        let page = Page { partition, index: &IndexName::Due, entries: &taken.entries, at };
         let on_due = |loaded: &Loaded| Some(OnDue { execution_id: loaded.execution.id });
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, on_due);
         self.report.unreadable += fetched.unreadable;
@@ -220,15 +175,14 @@ impl ApplyDue {
             (Doing::Taking(partition), ReplyBody::Take(taken)) => {
                 self.taken(&taken, partition, reply.at, now)
             }
-            (Doing::Scanning(partition), ReplyBody::Scan(scanned)) => {
-                self.scanned(&scanned, partition, reply.at, now)
-            }
             _ => Step::fail(Bug::unexpected_reply(OP)),
         }
     }
 }
 
 impl Operation for ApplyDue {
+    /// `NewerFormat` once the program has met a record that it is too old to read: it takes no
+    /// more, and others get what it would have taken.
     type Output = Result<DueReport, EngineError>;
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
@@ -243,9 +197,9 @@ impl Operation for ApplyDue {
             (_, Event::Start) => self.poll(now),
             (_, Event::Reply(reply)) => self.on_reply(reply, now),
             (_, Event::Failure(failure)) => {
-                if let Doing::Taking(_) | Doing::Scanning(_) = std::mem::take(&mut self.doing) {
+                if let Doing::Taking(_) = std::mem::take(&mut self.doing) {
                     // Its entries return after the hold; others may be due meanwhile.
-                    self.leave();
+                    self.ready.pop_front();
                 }
                 Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
             }

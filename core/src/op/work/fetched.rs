@@ -24,8 +24,6 @@ pub(super) struct Page<'a> {
     pub(super) entries: &'a [ScanEntry],
     /// The store's clock in the reply.
     pub(super) at: TimestampMs,
-    /// Whether they were taken out of their places, rather than looked at.
-    pub(super) taken: bool,
 }
 
 /// Carries a command to each execution of a page of entries. A record that does not decode goes
@@ -48,7 +46,7 @@ impl<C: Decide> FetchedEntries<C> {
         entropy: &mut Entropy,
         mut command: impl FnMut(&Loaded) -> Option<C>,
     ) -> Self {
-        let Page { partition, index, entries, at, taken } = page;
+        let Page { partition, index, entries, at } = page;
         let mut operations = Vec::with_capacity(entries.len());
         let (mut aside, mut unreadable) = (Vec::new(), 0);
         for entry in entries {
@@ -63,13 +61,12 @@ impl<C: Decide> FetchedEntries<C> {
                 Err(error) => {
                     unreadable += 1;
                     let (member, version) = (entry.position.member, stored.version);
-                    match error {
-                        EngineError::Bug(Bug::NewerFormat { .. }) if taken => {
-                            aside.push(put_back(entry, version, index));
+                    aside.push(match error {
+                        EngineError::Bug(Bug::NewerFormat { .. }) => {
+                            put_back(entry, version, index)
                         }
-                        EngineError::Bug(Bug::NewerFormat { .. }) => {}
-                        _ => aside.push(quarantine(member, version, Some(index), at)),
-                    }
+                        _ => quarantine(member, version, Some(index), at),
+                    });
                 }
             }
         }

@@ -1,11 +1,11 @@
 //! Where a program looks for work next.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::id::{LaneId, Namespace};
 use crate::partition::{Partition, PartitionConfig};
 use crate::planted::planted;
-use crate::store::{IndexName, ScanPosition};
+use crate::store::IndexName;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 /// Takes in a row from one partition before others have their turn.
@@ -38,12 +38,10 @@ pub struct LaneRotation {
     first_lane: usize,
     /// Places that were found empty since the last look.
     empty: usize,
-    /// How far the places were read that begin with records which this program cannot read.
-    pub(super) passed: BTreeMap<Place, ScanPosition>,
 }
 
 /// A lane in a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     /// The lane, by its number in the rotation.
     pub(super) lane: usize,
@@ -64,7 +62,6 @@ impl LaneRotation {
             looked: None,
             first_lane: 0,
             empty: 0,
-            passed: BTreeMap::new(),
         }
     }
 
@@ -149,7 +146,6 @@ impl LaneRotation {
     /// Notes that a place has no work left.
     pub(super) fn exhausted(&mut self, place: Place) {
         self.ready.retain(|ready| *ready != place);
-        self.passed.remove(&place);
         (self.in_a_row, self.since) = (0, None);
     }
 }

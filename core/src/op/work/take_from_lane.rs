@@ -1,8 +1,7 @@
 //! Taking work from lanes: find a partition that has some, take entries, decide on each.
 //!
 //! Sixteen claimers of one lane must not compete for its first entry: entries are taken out, not
-//! looked at. An entry that is not kept returns to its place with the commit that decides so. A
-//! program that is older than some records looks first, and takes only what it can read.
+//! looked at. An entry that is not kept returns to its place with the commit that decides so.
 
 use crate::entropy::Entropy;
 use crate::error::{Applied, Bug, EngineError};
@@ -15,9 +14,7 @@ use crate::op::patience::{HOLD, Patience};
 use crate::partition::Partition;
 use crate::score::Score;
 use crate::store::bounds::{MAX_TAKE, MAX_UNITS};
-use crate::store::{
-    Poll, Reply, ReplyBody, Request, Scan, ScanEntry, Scanned, Take, TakeUntil, Taken,
-};
+use crate::store::{Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::fetched::{FetchedEntries, Page};
@@ -58,7 +55,6 @@ enum Doing<C: Decide> {
     /// Looks over all partitions; the partitions that have work in each lane so far.
     Looking(Vec<Vec<u16>>),
     Taking(Place),
-    Scanning(Place),
     Deciding(FetchedEntries<C>),
 }
 
@@ -76,7 +72,7 @@ pub struct TakenFromLane<T: Taker> {
     pub failed: Vec<EngineError>,
 }
 
-const OP: &str = "draw";
+const OP: &str = "take_from_lane";
 
 impl<T: Taker> TakeFromLane<T> {
     /// Takes at most `count` entries.
@@ -103,15 +99,15 @@ impl<T: Taker> TakeFromLane<T> {
 
     /// Takes from the next place that may have work, looks for one, or ends.
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        if let Err(error) = self.context.check_format() {
+            return Step::fail(error);
+        }
         if !self.looked && self.rotation.is_stale(now) {
             return self.look(Vec::new(), now);
         }
         let Some(place) = self.rotation.current(now) else {
             return self.end(Vec::new());
         };
-        if self.context.codec().is_outdated() {
-            return self.scan(place);
-        }
         self.doing = Doing::Taking(place);
         Step::Send(Request::Take(Take {
             partition: Partition::flow(place.partition),
@@ -121,17 +117,6 @@ impl<T: Taker> TakeFromLane<T> {
             hold: HOLD,
             // One ring in each turn wakes other workers; this one goes on by itself.
             ring_rest: self.rotation.begins_turn(),
-        }))
-    }
-
-    /// Looks at entries where they are, after those that cannot be read.
-    fn scan(&mut self, place: Place) -> Step<<Self as Operation>::Output> {
-        self.doing = Doing::Scanning(place);
-        Step::Send(Request::Scan(Scan {
-            partition: Partition::flow(place.partition),
-            index: self.rotation.index(place.lane),
-            after: self.rotation.passed.get(&place).copied(),
-            limit: MAX_UNITS as u32,
         }))
     }
 
@@ -182,53 +167,14 @@ impl<T: Taker> TakeFromLane<T> {
         if taken.entries.is_empty() {
             self.rotation.found_empty();
         }
-        self.fetched(place, &taken.entries, true, at);
-        self.resume(Event::Start, now)
-    }
-
-    /// Goes on after a page that has nothing for this program, and from the start again after one
-    /// that has something.
-    fn scanned(
-        &mut self,
-        scanned: &Scanned,
-        place: Place,
-        at: TimestampMs,
-        now: HostTime,
-    ) -> Step<<Self as Operation>::Output> {
-        let wanted = self.fetched(place, &scanned.entries, false, at);
-        match scanned.next {
-            Some(next) if wanted == 0 => {
-                self.rotation.passed.insert(place, next);
-            }
-            None if wanted < self.count => self.rotation.exhausted(place),
-            _ => {
-                self.rotation.passed.remove(&place);
-            }
-        }
-        self.resume(Event::Start, now)
-    }
-
-    /// Prepares commands for at most as many entries as are wanted, and returns for how many.
-    fn fetched(
-        &mut self,
-        place: Place,
-        entries: &[ScanEntry],
-        taken: bool,
-        at: TimestampMs,
-    ) -> usize {
-        let partition = Partition::flow(place.partition);
-        let index = self.rotation.index(place.lane);
-        let mut wanted = 0;
-        let command = |loaded: &Loaded| {
-            let is_wanted = wanted < self.count;
-            wanted += usize::from(is_wanted);
-            is_wanted.then(|| self.taker.command(loaded))
-        };
-        let page = Page { partition, index: &index, entries, at, taken };
+        let (partition, index) =
+            (Partition::flow(place.partition), self.rotation.index(place.lane));
+        let page = Page { partition, index: &index, entries: &taken.entries, at };
+        let command = |loaded: &Loaded| Some(self.taker.command(loaded));
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, command);
         self.unreadable += fetched.unreadable;
         self.doing = Doing::Deciding(fetched);
-        wanted
+        self.resume(Event::Start, now)
     }
 
     fn decided(
@@ -260,16 +206,14 @@ impl<T: Taker> TakeFromLane<T> {
             (Doing::Taking(place), ReplyBody::Take(taken)) => {
                 self.taken(&taken, place, reply.at, now)
             }
-            (Doing::Scanning(place), ReplyBody::Scan(scanned)) => {
-                self.scanned(&scanned, place, reply.at, now)
-            }
             _ => Step::fail(Bug::unexpected_reply(OP)),
         }
     }
 }
 
 impl<T: Taker> Operation for TakeFromLane<T> {
-    /// The entries that were taken.
+    /// The entries that were taken. `NewerFormat` once the program has met a record that it is too
+    /// old to read: it takes no more, and others get what it would have taken.
     type Output = Result<TakenFromLane<T>, EngineError>;
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {

@@ -53,7 +53,7 @@ enum Doing {
     Unblocking(FetchedEntries<Unblock>, Partition, Option<ScanPosition>),
 }
 
-const OP: &str = "sweep";
+const OP: &str = "unblock_routes";
 
 impl UnblockRoutes {
     /// A look over all partitions for this worker.
@@ -79,6 +79,9 @@ impl UnblockRoutes {
     }
 
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        if let Err(error) = self.context.check_format() {
+            return Step::fail(error);
+        }
         match self.ready.pop() {
             Some(partition) if self.goes_on(now) => self.scan(partition, None),
             _ => Step::Done(Ok(self.unblocked)),
@@ -121,7 +124,7 @@ impl UnblockRoutes {
             let (execution_id, offered) = (execution.id, Some(capabilities.clone()));
             Some(Unblock { execution_id, kind: BlockKind::Route, offered })
         };
-        let page = Page { partition, index: &index, entries: &scanned.entries, at, taken: false };
+        let page = Page { partition, index: &index, entries: &scanned.entries, at };
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, unblock);
         self.doing = Doing::Unblocking(fetched, partition, scanned.next);
         self.resume(Event::Start, now)
@@ -154,7 +157,8 @@ impl UnblockRoutes {
 }
 
 impl Operation for UnblockRoutes {
-    /// How many executions can go on.
+    /// How many executions can go on. `NewerFormat` as for `TakeFromLane`: the program would not
+    /// claim what it unblocks.
     type Output = Result<usize, EngineError>;
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {

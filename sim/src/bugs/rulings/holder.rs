@@ -8,7 +8,9 @@ use ff_core::execution::{
 use ff_core::id::AttemptId;
 use ff_core::time::{DurationMs, Window};
 
-use super::{Ruled, decision, fence, instead, is_repeat, next, on};
+use crate::model::change::{fence_mut, fence_of};
+
+use super::{Ruled, decision, instead, is_repeat, next, on};
 
 /// A repeated completion is not recognised.
 pub fn completion_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
@@ -138,7 +140,7 @@ pub fn revocation_ignored(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 
 /// An expired lease is reported as revoked.
 pub fn expiry_told_as_revocation(asked: Asked<'_>, ruled: Ruled) -> Ruled {
-    let of_holder = fence(&mut asked.command.clone()).is_some();
+    let of_holder = fence_of(asked.command).is_some();
     match ruled {
         Err(Rejection::LeaseExpired { .. }) if of_holder => Err(Rejection::LeaseRevoked),
         other => other,
@@ -159,7 +161,7 @@ pub fn fence_without_attempt(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 fn with_lax_fence(asked: Asked<'_>, ruled: Ruled, completed: fn(Fence, Fence) -> Fence) -> Ruled {
     let mut command = asked.command.clone();
     let latest = asked.facts.record.and_then(|record| record.last_fence);
-    let (Some(fence), Some(latest), Err(_)) = (fence(&mut command), latest, &ruled) else {
+    let (Some(fence), Some(latest), Err(_)) = (fence_mut(&mut command), latest, &ruled) else {
         return ruled;
     };
     let Some(given) = fence.complete() else { return ruled };
@@ -198,7 +200,7 @@ pub fn frame_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 
 /// A lease is still valid for its holder at the instant at which it ends.
 pub fn lease_good_at_its_end(asked: Asked<'_>, ruled: Ruled) -> Ruled {
-    let of_holder = fence(&mut asked.command.clone()).is_some();
+    let of_holder = fence_of(asked.command).is_some();
     let (Some(record), true) = (asked.facts.record, of_holder) else { return ruled };
     let mut longer = record.clone();
     let Phase::Active(active) = &mut longer.phase else { return ruled };
@@ -218,7 +220,7 @@ pub fn lease_good_at_its_end(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 /// An operator's cancellation leaves the lease, if there is one.
 pub fn cancelled_keeps_lease(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     if let (AnyCommand::Cancel(_), Some(record)) = (asked.command, asked.facts.record)
-        && let (Phase::Active(_), None) = (&record.phase, fence(&mut asked.command.clone()))
+        && let (Phase::Active(_), None) = (&record.phase, fence_of(asked.command))
         && let Some(next) = next(&mut ruled)
     {
         next.phase = record.phase.clone();
@@ -228,7 +230,7 @@ pub fn cancelled_keeps_lease(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
 
 /// An operator's cancellation writes no event.
 pub fn end_not_told(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
-    if let (AnyCommand::Cancel(_), None) = (asked.command, fence(&mut asked.command.clone()))
+    if let (AnyCommand::Cancel(_), None) = (asked.command, fence_of(asked.command))
         && let Some(decision) = decision(&mut ruled)
     {
         decision.events.retain(|event| !matches!(event, Event::Ended { .. }));

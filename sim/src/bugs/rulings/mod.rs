@@ -11,8 +11,8 @@ pub mod timer;
 pub mod waiting;
 
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, Asked, CancelledBy, Claimed, Decide, Decision, Execution, Facts,
-    FenceParts, Next, Offered, OperatorCall, Phase, Ruling, Suspended, Verdict,
+    AnyCommand, AnyOutcome, Asked, Claimed, Decide, Decision, Execution, Facts, Next, Offered,
+    Phase, Ruling, Suspended, Verdict,
 };
 
 /// How a rule has ruled.
@@ -66,41 +66,6 @@ fn claimed(outcome: &mut AnyOutcome) -> Option<&mut Claimed> {
         | AnyOutcome::ClaimResumed(claimed)
         | AnyOutcome::Reclaim(claimed) => Some(claimed),
         AnyOutcome::Offer(Offered::Claimed(claimed)) => Some(claimed),
-        _ => None,
-    }
-}
-
-/// The fence of a holder's command.
-const fn fence(command: &mut AnyCommand) -> Option<&mut FenceParts> {
-    match command {
-        AnyCommand::Renew(command) => Some(&mut command.fence),
-        AnyCommand::Complete(command) => Some(&mut command.fence),
-        AnyCommand::Fail(command) => Some(&mut command.fence),
-        AnyCommand::DelayExecution(command) => Some(&mut command.fence),
-        AnyCommand::MoveToWaitingChildren(command) => Some(&mut command.fence),
-        AnyCommand::UpdateProgress(command) => Some(&mut command.fence),
-        AnyCommand::Suspend(command) => Some(&mut command.fence),
-        AnyCommand::CreatePendingWaitpoint(command) => Some(&mut command.fence),
-        AnyCommand::AppendFrame(command) => Some(&mut command.fence),
-        AnyCommand::Cancel(command) => match &mut command.by {
-            CancelledBy::Holder(fence) => Some(fence),
-            CancelledBy::Operator(_) => None,
-        },
-        _ => None,
-    }
-}
-
-/// The call of an operator's command.
-const fn call(command: &mut AnyCommand) -> Option<&mut OperatorCall> {
-    match command {
-        AnyCommand::RevokeLease(command) => Some(&mut command.call),
-        AnyCommand::ChangePriority(command) => Some(&mut command.call),
-        AnyCommand::Replay(command) => Some(&mut command.call),
-        AnyCommand::Resume(command) => Some(&mut command.call),
-        AnyCommand::Cancel(command) => match &mut command.by {
-            CancelledBy::Operator(call) => Some(call),
-            CancelledBy::Holder(_) => None,
-        },
         _ => None,
     }
 }

@@ -3,13 +3,15 @@
 use ff_core::error::Rejection;
 use ff_core::execution::{AnyCommand, Asked, Facts, FirstSeen};
 
-use super::{Ruled, call, decision, instead, is_repeat, next, on, with};
+use crate::model::change::call_mut;
+
+use super::{Ruled, decision, instead, is_repeat, next, on, with};
 
 /// A repeated call of an operator is not recognised.
 pub fn repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let mut command = asked.command.clone();
     let (Some(call), Some(record), true) =
-        (call(&mut command), asked.facts.record, is_repeat(&ruled))
+        (call_mut(&mut command), asked.facts.record, is_repeat(&ruled))
     else {
         return ruled;
     };

@@ -32,7 +32,7 @@ use ff_core::execution::AnyCommand;
 use ff_core::store::{Failure, Reply, Request};
 
 use crate::exhaustive::carrier::{AnyOutput, Carrier};
-use crate::report::{Broken, ensure};
+use crate::report::{Broken, ensure, write_broken};
 
 use boundary::{Continuation, Point};
 use cases::{CASES, Case, Subject};
@@ -102,10 +102,7 @@ pub struct CrashPointsViolation {
 
 impl fmt::Display for CrashPointsViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.trace {
-            writeln!(f, "  {line}")?;
-        }
-        writeln!(f, "[{}] {}", self.tag, self.detail)?;
+        write_broken(f, &self.trace, &self.tag, &self.detail)?;
         write!(f, "at the crash point \"{}\"", self.name)
     }
 }

@@ -52,18 +52,17 @@ mod parts;
 mod state;
 mod step;
 mod trace;
-mod visited;
 mod waiting;
 mod worlds;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::report::Broken;
+use crate::report::{Broken, write_broken};
 
 pub use worlds::{SmallWorld, WORLDS};
 
 use state::{Choice, State};
-use visited::Visited;
 
 /// The counts of the exploration of one world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,10 +136,7 @@ pub struct ExploreViolation {
 
 impl fmt::Display for ExploreViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.trace {
-            writeln!(f, "  {line}")?;
-        }
-        writeln!(f, "[{}] {}", self.tag, self.detail)?;
+        write_broken(f, &self.trace, &self.tag, &self.detail)?;
         let path: Vec<String> = self.path.iter().map(u16::to_string).collect();
         write!(f, "in the world \"{}\" on the path {}", self.world, path.join("."))
     }
@@ -173,7 +169,8 @@ pub fn explore(
     mut progress: impl FnMut(ExploreProgress),
 ) -> Result<ExploreReport, ExploreViolation> {
     let mut report = ExploreReport { world: world.name, ..ExploreReport::default() };
-    let mut visited = Visited::new();
+    // Hashes alone: 16 bytes for each state.
+    let mut visited = BTreeSet::new();
     let first = State::new(world).map_err(|broken| violation(world, &[], broken))?;
     visited.insert(first.hash());
     let mut path = vec![frame(first)];
@@ -214,11 +211,13 @@ fn frame(state: State) -> Frame {
 }
 
 fn violation(world: &SmallWorld, path: &[Frame], broken: Broken) -> ExploreViolation {
-    let Broken { tag, detail, .. } = broken;
     let gone = path.iter().filter(|frame| frame.next > 0);
-    let path: Vec<u16> = gone.map(|frame| (frame.next - 1) as u16).collect();
+    violation_on(world, gone.map(|frame| (frame.next - 1) as u16).collect(), broken)
+}
+
+fn violation_on(world: &SmallWorld, path: Vec<u16>, broken: Broken) -> ExploreViolation {
     let trace = trace_of(world, &path);
-    ExploreViolation { world: world.name, tag, detail, path, trace }
+    ExploreViolation { world: world.name, tag: broken.tag, detail: broken.detail, path, trace }
 }
 
 /// The choices of a path as text.
@@ -242,11 +241,7 @@ fn trace_of(world: &SmallWorld, path: &[u16]) -> Vec<String> {
 ///
 /// The rule that breaks on it.
 pub fn replay(world: &SmallWorld, path: &[u16]) -> Result<Vec<String>, ExploreViolation> {
-    let fails = |broken| {
-        let Broken { tag, detail, .. } = broken;
-        let (path, trace) = (path.to_vec(), trace_of(world, path));
-        ExploreViolation { world: world.name, tag, detail, path, trace }
-    };
+    let fails = |broken| violation_on(world, path.to_vec(), broken);
     let mut state = State::new(world).map_err(fails)?;
     for number in path {
         let Some(choice) = state.choices().get(usize::from(*number)).copied() else { break };

@@ -137,14 +137,7 @@ impl Clone for State {
 
 /// The number of a slot.
 pub fn slot_number(slot: Slot) -> usize {
-    match slot {
-        Slot::Claim(worker) => worker * 3,
-        Slot::Finish(worker) => worker * 3 + 1,
-        Slot::Renew(worker) => worker * 3 + 2,
-        Slot::Round => 6,
-        Slot::Call => 7,
-        Slot::Signal => 8,
-    }
+    SLOTS.iter().position(|one| *one == slot).expect("every slot is listed")
 }
 
 /// A worker process.

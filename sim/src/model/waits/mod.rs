@@ -28,7 +28,7 @@ pub struct Waits {
     pub forgotten: BTreeSet<(ExecutionId, SignalId)>,
     /// Signals whose index entries were written without their records, when a function raised an
     /// error in its middle.
-    pub adrift: BTreeSet<(ExecutionId, SignalId)>,
+    pub partly_written: BTreeSet<(ExecutionId, SignalId)>,
     /// The suspension state of each execution.
     pub waiting: BTreeMap<ExecutionId, WaitingFor>,
     /// The output of each attempt, as it should be.
@@ -160,11 +160,11 @@ impl Waits {
         for (record, payload) in &change.side_writes.signals {
             let (record, payload) = (record.clone(), payload.clone());
             let taken = Rc::new(Taken { record, payload, at: change.now, jumps });
-            self.adrift.remove(&(id, taken.record.id));
+            self.partly_written.remove(&(id, taken.record.id));
             self.signals.entry(id).or_default().push(taken);
         }
         for signal in &change.side_writes.forgotten {
-            self.adrift.remove(&(id, *signal));
+            self.partly_written.remove(&(id, *signal));
             self.forgotten.insert((id, *signal));
         }
         if !change.side_writes.frames.is_empty() {

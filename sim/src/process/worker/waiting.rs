@@ -51,17 +51,9 @@ impl WorkerProcess {
         result: Result<Committed<AnyOutcome>, EngineError>,
         cx: &mut Context<'_>,
     ) {
-        let Ok(committed) = result else {
-            let Some(job) = self.jobs.get_mut(&lease_id) else { return };
-            job.busy = false;
-            if let Some((_, tries)) = &mut job.asking {
-                *tries += 1;
-                if *tries == MOST_TRIES {
-                    job.asking = None;
-                }
-            }
-            job.next_at = cx.now.local.plus(DurationMs::new(20));
-            return;
+        let committed = match result {
+            Ok(committed) => committed,
+            Err(error) => return self.refused_asking(lease_id, &error, cx),
         };
         let known = committed.record;
         let id = known.as_ref().map(|loaded| loaded.execution.id);
@@ -80,13 +72,29 @@ impl WorkerProcess {
             AnyOutcome::AppendFrame(appended) => {
                 let Some(job) = self.jobs.get_mut(&lease_id) else { return };
                 job.busy = false;
-                job.frames = job.frames.max(appended.sequence);
-                if !job.says_again() {
+                let Some((AnyCommand::AppendFrame(sent), _)) = job.asking.clone() else { return };
+                if let Some(next) = job.framed(&sent.frame, Ok(appended.sequence)) {
+                    job.asking = Some((next, 0));
+                } else if !job.says_again() {
                     job.asking = None;
                 }
             }
             _ => self.answered_asking(lease_id),
         }
+    }
+
+    /// A call of a job has failed: it is repeated a few times. For a frame, its writer decides.
+    fn refused_asking(&mut self, lease_id: LeaseId, error: &EngineError, cx: &Context<'_>) {
+        let Some(job) = self.jobs.get_mut(&lease_id) else { return };
+        job.busy = false;
+        job.next_at = cx.now.local.plus(DurationMs::new(20));
+        job.asking = match job.asking.take() {
+            Some((AnyCommand::AppendFrame(sent), _)) => {
+                job.framed(&sent.frame, Err(error)).map(|next| (next, 0))
+            }
+            Some((command, tries)) if tries + 1 < MOST_TRIES => Some((command, tries + 1)),
+            _ => None,
+        };
     }
 
     fn answered_asking(&mut self, lease_id: LeaseId) {
