@@ -72,6 +72,15 @@ impl Scenario {
         }
     }
 
+    /// The time limit for every worker to start a command again after the last fault, if there is
+    /// one.
+    pub const fn recovers_within(self) -> Option<Duration> {
+        match self {
+            Self::RepliesSpoilt => Some(Duration::from_secs(2)),
+            _ => None,
+        }
+    }
+
     /// Starts the store that it needs, with a proxy if it needs one.
     pub fn fixture(self) -> Fixture {
         let durable = ["--appendonly", "yes", "--appendfsync", "always"];
