@@ -32,7 +32,8 @@ pub fn load(stored: &Stored, codec: &Codec) -> Result<Loaded, EngineError> {
 ///
 /// # Errors
 ///
-/// `Bug` with `UnexpectedReply` if it is the record of another execution; otherwise as for [`load`].
+/// `Bug` with `UnexpectedReply` if it is the record of another execution; otherwise as for
+/// [`load`].
 ///
 pub(super) fn load_of(
     id: &ExecutionId,

@@ -28,7 +28,8 @@ pub(super) struct Page<'a> {
 }
 
 /// Carries a command to each execution of a page of entries. A record that does not decode or is
-/// that of another execution goes into quarantine first; the entry of one of a newer format is put back.
+/// that of another execution goes into quarantine first; the entry of one of a newer format is put
+/// back.
 #[derive(Clone, Debug)]
 pub(super) struct FetchedEntries<C: Decide> {
     partition: Partition,
