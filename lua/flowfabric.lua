@@ -5,14 +5,14 @@
 --
 -- WIRE FORM (a test compares this table with the Rust module `wire`). All keys of a call share one
 -- hash tag. Numbers are decimal text. A record is its version, 16 bytes, and its body; an absent
--- record has the version ''. A reply is a list that begins with the time of the server in ms.
+-- record has the version ''. A reply is a list that begins with the time of the server in ms. The
+-- last argument of a call is a tag, with which its reply ends: so no reply is taken for another's.
 -- function  keys                   arguments
 -- commit    item...                tag, (counts, not_before, not_after, item...)...
 -- take      index, due             tag, prefix, count, until, hold, channel or '' for no wake-up
 -- read      record..., value...    records
 -- scan      index                  prefix, limit, score, member
 -- stream    stream                 limit, from, history, time, sequence
---
 -- function  reply after the time
 -- commit    for each unit {0, fetched...} committed, {1, record...} conflict or {2} outside window
 -- take      first remaining score, (member, score, record)...
@@ -102,12 +102,11 @@ local function write_records(keys, args, k, a, n)
   end
 end
 
--- The known state of a removed stream is outdated.
 local function write_values(keys, args, k, a, n, streams)
   for i = 0, n - 1 do
     local key, value = keys[k + i], args[a + 2 * i + 1]
     if args[a + 2 * i] == '+' then call('SET', key, value) else call('UNLINK', key) end
-    streams[key] = nil
+    streams[key] = nil -- The known state of a removed stream is outdated.
   end
 end
 
@@ -149,12 +148,10 @@ local function commit(keys, args)
   measure(keys, args)
   while a <= #args do
     local n, v, x, s, r, f = args[a]:byte(1, 6)
-    local an = a + 3
-    local kv, av = k + n, an + 2 * n
+    local an, kv, av = a + 3, k + n, a + 3 + 2 * n
     local kx, ax = kv + v, av + 2 * v
     local ks, as = kx + x, ax + 2 * x
-    local kr, ar = ks + s, as + 4 * s
-    local kf = kr + r
+    local kr, ar, kf = ks + s, as + 4 * s, ks + s + r
     -- Scripts do not roll back. So keys that a write of records or streams could fail on are read
     -- before. Indexes are written first: they are derived, and the next commit corrects them.
     local outcome = conflict(keys, args, k, an, n)
@@ -252,8 +249,8 @@ local function first_behind(key, at, sequence)
   while low < high do
     local middle = math.floor((low + high) / 2)
     local this_at, this_sequence = call('LINDEX', key, middle):match(HEAD)
-    local behind = this_at + 0 > at or (this_at + 0 == at and this_sequence + 0 > sequence)
-    if behind then high = middle else low = middle + 1 end
+    local at_or_before = this_at + 0 < at or (this_at + 0 == at and this_sequence + 0 <= sequence)
+    if at_or_before then low = middle + 1 else high = middle end
   end
   return low
 end
@@ -275,9 +272,7 @@ local function stream(keys, args)
   end
   local elements = call('LRANGE', key, start, start + limit - 1)
   if #elements > 0 then at, sequence = elements[#elements]:match(HEAD) end
-  local reply = { now_at, history, gap, at, sequence }
-  for i, element in ipairs(elements) do reply[i + 5] = element end
-  return reply
+  return { now_at, history, gap, at, sequence, unpack(elements) }
 end
 -- Returns those of the commands, each with its first argument, that the caller has no right to.
 local function rights(_, args)
@@ -287,12 +282,17 @@ local function rights(_, args)
 end
 local VERSION = ''
 local function register(name, callback, flag)
+  local function tagged(keys, args)
+    local tag = table.remove(args)
+    local reply = callback(keys, args)
+    reply[#reply + 1] = tag
+    return reply
+  end
   name = 'ff_' .. name .. VERSION
-  redis.register_function({ function_name = name, callback = callback, flags = { flag } })
+  redis.register_function({ function_name = name, callback = tagged, flags = { flag } })
 end
 register('commit', commit)
--- Commits that finish work are allowed when the memory of the server is full: they free memory.
-register('commit_full', commit, 'allow-oom')
+register('commit_full', commit, 'allow-oom') -- It frees memory when the server has none left.
 register('take', take, 'allow-oom')
 register('read', read, 'no-writes')
 register('scan', scan, 'no-writes')

@@ -44,6 +44,8 @@ mod bugs {
         LostReplyForgotten,
         /// After a conflict the old decision is sent again.
         OldDecisionRetried,
+        /// The record in a reply is taken for the one that was requested.
+        RecordNotCompared,
         /// A refused commit is forgotten, though a first copy of it may have been applied.
         ResendForgotten,
         /// A submission is sent again however long ago it was sent first.

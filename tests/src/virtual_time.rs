@@ -40,10 +40,10 @@ const CHANGES: [(&str, &str); 2] = [
          return (call('GET', clock) or 0) + 0\n",
     ),
     (
-        "callback = callback,",
+        "callback = tagged,",
         "callback = function(keys, args)\n    \
          clock = keys[1]:match('^{[^}]*}') .. 'p' .. ('\\255'):rep(16)\n    \
-         return callback(keys, args)\n  end,",
+         return tagged(keys, args)\n  end,",
     ),
 ];
 

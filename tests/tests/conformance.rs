@@ -162,14 +162,16 @@ const MISTAKES: &[(&str, &str)] = &[
     ("entry[1]:byte(i) <= member:byte(i)", "entry[1]:byte(i) > member:byte(i)"),
     ("'-inf', '(' .. score", "'-inf', score"),
     ("#found / 2 > limit and 1 or 0", "#found / 2 >= limit and 1 or 0"),
-    ("this_sequence + 0 > sequence", "this_sequence + 0 >= sequence"),
+    ("this_sequence + 0 <= sequence", "this_sequence + 0 < sequence"),
     ("args[5] + 0 < sequence + 0", "args[5] + 0 <= sequence + 0"),
     ("or args[3] ~= history", ""),
     // Streams that are numbered or trimmed wrongly.
     ("if at > stream[1] then", "if at >= stream[1] then"),
     ("if gap == 0 then", "if gap == 1 then"),
     // A removed stream whose state is still cached.
-    ("    streams[key] = nil\n", ""),
+    ("    streams[key] = nil --", "    --"),
+    // A reply without the tag of its call.
+    ("reply[#reply + 1] = tag", ""),
 ];
 
 /// Mistakes in the caps of a stream, which a single byte or millisecond reveals.

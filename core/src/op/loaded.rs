@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::error::{Bug, EngineError};
 use crate::execution::{Execution, ValueKind};
 use crate::id::{AttemptIndex, ExecutionId, SignalId};
+use crate::planted::planted;
 use crate::store::codec::{Codec, DecodeError};
-use crate::store::{RecordKey, Stored, StreamName, ValueKey, Version};
+use crate::store::{Failure, RecordKey, Stored, StreamName, ValueKey, Version};
 
 /// A record that was read, decoded.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +26,33 @@ pub struct Loaded {
 pub fn load(stored: &Stored, codec: &Codec) -> Result<Loaded, EngineError> {
     let execution: Execution = codec.decode(&stored.bytes).map_err(unreadable)?;
     Ok(Loaded { version: stored.version, execution: Arc::new(execution) })
+}
+
+/// Decodes the record that a reply has for this execution.
+///
+/// # Errors
+///
+/// `Bug` with `UnexpectedReply` if it is the record of another execution; otherwise as for
+/// [`load`].
+///
+pub(super) fn load_of(
+    id: &ExecutionId,
+    stored: &Stored,
+    codec: &Codec,
+) -> Result<Loaded, EngineError> {
+    let loaded = load(stored, codec)?;
+    let found = loaded.execution.id;
+    if found == *id || planted!(RecordNotCompared) {
+        return Ok(loaded);
+    }
+    let detail = format!("it has the record of {found} in place of {id}");
+    Err(EngineError::Bug(Bug::UnexpectedReply { detail }))
+}
+
+/// The failure of a call that received the reply to another request: like a lost reply, it says
+/// nothing about the call.
+pub(super) fn other_reply(op: &str) -> Failure {
+    Failure::MaybeApplied(format!("{op} received the reply to another request"))
 }
 
 /// The error of a record that cannot be read.

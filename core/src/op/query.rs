@@ -11,7 +11,7 @@ use crate::store::{
 };
 use crate::time::{HostTime, TimestampMs};
 
-use super::loaded::{Loaded, load, value_key};
+use super::loaded::{Loaded, load_of, other_reply, value_key};
 use super::operation::{Event, Operation, Step};
 use super::patience::Patience;
 
@@ -24,8 +24,8 @@ pub struct Query<T> {
     patience: Patience,
 }
 
-/// Understands a reply; `None` if it is the reply of another kind of request.
-type Parse<T> = fn(Reply, &Codec) -> Option<Result<T, EngineError>>;
+/// Understands a reply; `None` if it is the reply to another request.
+type Parse<T> = fn(Reply, &Request, &Codec) -> Option<Result<T, EngineError>>;
 
 impl<T> Query<T> {
     /// A query for records and values by key.
@@ -42,8 +42,13 @@ impl<T> Query<T> {
 impl Query<(Values, TimestampMs)> {
     /// Reads records and values by key.
     pub const fn read(read: Read, patience: Patience) -> Self {
-        let parse: Parse<_> = |reply, _| match reply.body {
-            ReplyBody::Read(values) => Some(Ok((values, reply.at))),
+        let parse: Parse<_> = |reply, request, _| match (reply.body, request) {
+            (ReplyBody::Read(values), Request::Read(read))
+                if values.records.len() == read.records.len()
+                    && values.values.len() == read.values.len() =>
+            {
+                Some(Ok((values, reply.at)))
+            }
             _ => None,
         };
         Self::of_values("read", read, parse, patience)
@@ -53,7 +58,7 @@ impl Query<(Values, TimestampMs)> {
 impl Query<(Scanned, TimestampMs)> {
     /// Reads a page of an index.
     pub const fn scan(scan: Scan, patience: Patience) -> Self {
-        let parse: Parse<_> = |reply, _| match reply.body {
+        let parse: Parse<_> = |reply, _, _| match reply.body {
             ReplyBody::Scan(scanned) => Some(Ok((scanned, reply.at))),
             _ => None,
         };
@@ -64,7 +69,7 @@ impl Query<(Scanned, TimestampMs)> {
 impl Query<(Streamed, TimestampMs)> {
     /// Reads a page of a stream.
     pub const fn stream(page: StreamPage, patience: Patience) -> Self {
-        let parse: Parse<_> = |reply, _| match reply.body {
+        let parse: Parse<_> = |reply, _, _| match reply.body {
             ReplyBody::Stream(streamed) => Some(Ok((streamed, reply.at))),
             _ => None,
         };
@@ -88,8 +93,10 @@ impl<T> Operation for Query<T> {
             }
             Event::Reply(Reply { body: ReplyBody::OverBound(over), .. }) => Step::fail(over),
             Event::Reply(reply) => {
-                let read = (self.parse)(reply, self.patience.codec());
-                Step::Done(read.unwrap_or_else(|| Err(Bug::unexpected_reply(self.op))))
+                match (self.parse)(reply, &self.request, self.patience.codec()) {
+                    Some(read) => Step::Done(read),
+                    None => self.resume(Event::Failure(other_reply(self.op)), now),
+                }
             }
             Event::Failure(failure) => {
                 Step::retry(self.patience.after_failure(self.op, &failure, Applied::No, now))
@@ -110,13 +117,17 @@ impl ReadExecution {
             records: vec![RecordKey::of(id)],
             values: values.iter().map(|kind| value_key(id, *kind)).collect(),
         };
-        let parse: Parse<_> = |reply, codec| match reply.body {
-            ReplyBody::Read(mut read) => {
-                let record = read.records.pop().flatten();
-                let loaded = record.map(|stored| load(&stored, codec)).transpose();
-                Some(loaded.map(|loaded| (loaded, read.values, reply.at)))
+        let parse: Parse<_> = |reply, request, codec| {
+            let (ReplyBody::Read(mut found), Request::Read(read)) = (reply.body, request) else {
+                return None;
+            };
+            let Some(RecordKey::Execution(uuid)) = read.records.first() else { return None };
+            let id = ExecutionId::from_parts(read.partition.index, *uuid);
+            let record = found.records.pop()?;
+            match record.map(|stored| load_of(&id, &stored, codec)).transpose() {
+                Err(EngineError::Bug(Bug::UnexpectedReply { .. })) => None,
+                loaded => Some(loaded.map(|loaded| (loaded, found.values, reply.at))),
             }
-            _ => None,
         };
         Self::of_values("read", read, parse, patience)
     }

@@ -1,5 +1,6 @@
 //! The model as a store: answers the requests of the store contract.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use ff_core::partition::PartitionKey;
@@ -11,7 +12,7 @@ use super::answer::{Answer, CommandError};
 use super::keyspace::Keyspace;
 use super::library::{self, LoadError};
 use super::server::Server;
-use crate::wire::{self, Library};
+use crate::wire::{self, Library, Tag};
 
 /// A store in process that runs the function library over the model of a server.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct ModelStore {
     names: Library,
     library: library::Library,
     wakes: Vec<Wake>,
+    calls: u64,
 }
 
 impl ModelStore {
@@ -34,7 +36,7 @@ impl ModelStore {
     /// [`LoadError`] when a server would refuse the text.
     pub fn with_library(history: u64, names: Library) -> Result<Self, LoadError> {
         let library = library::Library::load(names.text(), Server::new(history))?;
-        Ok(Self { names, library, wakes: Vec::new() })
+        Ok(Self { names, library, wakes: Vec::new(), calls: 0 })
     }
 
     /// Answers a request at a time of the store's clock.
@@ -50,12 +52,16 @@ impl ModelStore {
             let body = ReplyBody::Poll(self.poll(poll));
             return Ok(Reply { at: now, body });
         }
-        let call = wire::encode(&request).expect("every other request has a function");
+        let mut call = wire::encode(&request).expect("every other request has a function");
         let name = self.names.function(call.function);
+        self.calls += 1;
+        let tag = Tag::new(self.calls);
+        call.args.push(Cow::Borrowed(tag.as_bytes()));
         let answer = self.library.call(&name, &call.keys, &call.args, now);
         self.collect_wakes(&request);
         let answer = answer.map_err(Failure::MaybeApplied)?;
-        wire::decode(&request, answer).map_err(|error| Failure::MaybeApplied(error.to_string()))
+        let reply = tag.remove_from(answer).and_then(|answer| wire::decode(&request, answer));
+        reply.map_err(|error| Failure::MaybeApplied(error.to_string()))
     }
 
     /// Removes all keys, as FLUSHALL does, and the pending wake-ups.

@@ -20,7 +20,7 @@ use super::info::ServerInfo;
 use super::node::Node;
 use super::target::{ConnectError, Target};
 use super::topology::Topology;
-use crate::wire::{self, Answer, Call, Function, Library};
+use crate::wire::{self, Answer, Call, Function, Library, Tag};
 
 /// A store on a Valkey or Redis server, or on a cluster. Clones share its connections.
 #[derive(Clone)]
@@ -34,6 +34,8 @@ struct Inner {
     allow_eviction: bool,
     cluster: bool,
     calls: AtomicU64,
+    /// The number of the next call's tag.
+    tags: AtomicU64,
     hub: OnceLock<Hub>,
 }
 
@@ -91,7 +93,9 @@ impl ValkeyBackend {
         }
         let functions = Function::ALL.map(|function| library.function(function));
         let (calls, hub) = (AtomicU64::new(0), OnceLock::new());
-        let inner = Inner { topology, library, functions, allow_eviction, cluster, calls, hub };
+        let tags = AtomicU64::new(first_tag());
+        let inner =
+            Inner { topology, library, functions, allow_eviction, cluster, calls, tags, hub };
         for node in inner.topology.primaries() {
             inner.check(&node).await?;
         }
@@ -118,9 +122,11 @@ impl Inner {
         let not_loaded = |failure| unfit(format!("cannot load the function library: {failure}"));
         self.load(node).await.map_err(not_loaded)?;
         match node.ask(&self.rights()).await.map(redis::from_redis_value::<Vec<String>>) {
-            Ok(Ok(missing)) if !missing.is_empty() => {
+            // The last element is the empty tag of the call.
+            Ok(Ok(missing)) if missing.len() > 1 => {
+                let missing = missing.iter().filter(|command| !command.is_empty());
                 let missing: BTreeSet<String> =
-                    missing.iter().map(|command| format!("+{}", command.to_lowercase())).collect();
+                    missing.map(|command| format!("+{}", command.to_lowercase())).collect();
                 let missing = missing.into_iter().collect::<Vec<_>>().join(" ");
                 Err(unfit(format!(
                     "its user lacks the rights {missing}, or the keys or channels for them: \
@@ -138,7 +144,7 @@ impl Inner {
     fn rights(&self) -> Cmd {
         let mut rights = cmd("FCALL");
         rights.arg(self.library.rights()).arg(0);
-        for command in self.library.commands() {
+        for command in self.library.commands().into_iter().chain(["ECHO"]) {
             if command == "PUBLISH" {
                 rights.arg(command).arg(Topic::Journal(Partition::META).channel());
                 continue;
@@ -147,6 +153,7 @@ impl Inner {
                 rights.arg(command).arg(partition.to_string());
             }
         }
+        rights.arg("");
         rights
     }
 
@@ -171,7 +178,7 @@ impl Inner {
         self.calls.fetch_add(1, Ordering::Relaxed);
         if let Err(over) = request.check() {
             let node = self.topology.node_of(request.partition())?;
-            let (at, _) = poll_node(&node, &[]).await?;
+            let (at, _) = poll_node(&node, &[], self.tag()).await?;
             return Ok(Reply { at, body: ReplyBody::OverBound(over) });
         }
         match &request {
@@ -185,22 +192,29 @@ impl Inner {
         let Some(call) = wire::encode(request) else {
             return Err(Failure::Refused("a poll is not a function call".to_owned()));
         };
-        let command = self.command(&call);
-        let value = self.send(request.partition(), &command, request.is_read_only()).await?;
-        let reply = wire::decode(request, answer(value));
-        reply.map_err(|error| Failure::MaybeApplied(error.to_string()))
+        let tag = self.tag();
+        let command = self.command(&call, tag);
+        let (node, answer) =
+            self.send(request.partition(), &command, tag, request.is_read_only()).await?;
+        wire::decode(request, answer).map_err(|error| node.close(&error.to_string()))
     }
 
-    fn command(&self, call: &Call<'_>) -> Cmd {
+    /// A new tag.
+    fn tag(&self) -> Tag {
+        Tag::new(self.tags.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn command(&self, call: &Call<'_>, tag: Tag) -> Cmd {
         let bytes = call.keys.iter().map(Vec::len).sum::<usize>()
             + call.args.iter().map(|arg| arg.len()).sum::<usize>();
-        let count = call.keys.len() + call.args.len() + 3;
-        let mut command = Cmd::with_capacity(count, bytes + 64);
+        let count = call.keys.len() + call.args.len() + 4;
+        let mut command = Cmd::with_capacity(count, bytes + 72);
         command.arg("FCALL").arg(&self.functions[call.function.number()]);
         command.arg(call.keys.len()).arg(&call.keys);
         for arg in &call.args {
             command.arg(&**arg);
         }
+        command.arg(tag.as_bytes());
         command
     }
 
@@ -209,32 +223,31 @@ impl Inner {
         &self,
         partition: Partition,
         command: &Cmd,
+        tag: Tag,
         only_reads: bool,
-    ) -> Result<Value, Failure> {
+    ) -> Result<(Arc<Node>, Answer), Failure> {
         let (mut loaded, mut redirections) = (false, 0);
         let mut asked: Option<Arc<Node>> = None;
         loop {
-            let (node, sent) = match asked.take() {
-                Some(node) => {
-                    let mut asking = Pipeline::with_capacity(2);
-                    asking.add_command(cmd("ASKING")).add_command(command.clone());
-                    let sent = node.send_all(&asking).await;
-                    (node, sent.map(|mut replies| replies.pop().unwrap_or(Value::Nil)))
-                }
+            let asking = asked.is_some();
+            let node = match asked.take() {
+                Some(node) => node,
                 None => {
                     if self.topology.node_of(partition).is_err() {
                         self.refresh().await;
                     }
-                    let node = self.topology.node_of(partition)?;
-                    (node.clone(), node.send(command).await)
+                    self.topology.node_of(partition)?
                 }
             };
+            let sent = node.call(command, tag, asking, only_reads).await;
             if sent.is_err() {
                 // The node may be lost, and another may hold its slots.
                 self.refresh().await;
             }
-            let value = sent?;
-            let Value::ServerError(error) = value else { return Ok(value) };
+            let error = match sent? {
+                Ok(answer) => return Ok((node, answer)),
+                Err(error) => error,
+            };
             let (failure, remedy) = classify(&error, &node.name, only_reads);
             if matches!((&failure, remedy), (Failure::MaybeApplied(_), Remedy::Return)) {
                 // The operation cannot show the cause: it reports a call in doubt.
@@ -298,7 +311,7 @@ impl Inner {
         let mut scores = vec![Err("no node holds its slot".to_owned()); poll.partitions.len()];
         let polls = by_node.into_iter().map(async |(node, indexes)| {
             let keys = indexes.iter().map(|index| poll.index.text(poll.partitions[*index]));
-            (poll_node(&node, &keys.collect::<Vec<_>>()).await, indexes)
+            (poll_node(&node, &keys.collect::<Vec<_>>(), self.tag()).await, indexes)
         });
         let mut answered = Err(Failure::NotSent("no node was asked".to_owned()));
         for (polled, indexes) in join_all(polls).await {
@@ -365,7 +378,7 @@ impl Inner {
             findings.extend(info.findings(&node.name, self.allow_eviction));
             findings.push(self.examine_library(&node).await?);
             let begun = tokio::time::Instant::now();
-            let (at, _) = poll_node(&node, &[]).await?;
+            let (at, _) = poll_node(&node, &[], self.tag()).await?;
             findings.push(examine_clock(&node.name, at, begun.elapsed()));
         }
         Ok(findings)
@@ -398,24 +411,39 @@ fn examine_clock(node: &str, at: TimestampMs, took: Duration) -> Finding {
         )
 }
 
+/// The number of the first tag. Programs begin at different numbers, since a proxy may confuse the
+/// connections of two.
+fn first_tag() -> u64 {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    wall.as_nanos() as u64
+}
+
 /// Reads a node's time, and the first score of each of these indexes.
 async fn poll_node(
     node: &Node,
     keys: &[Vec<u8>],
+    tag: Tag,
 ) -> Result<(TimestampMs, Vec<Result<Option<ff_core::score::Score>, String>>), Failure> {
-    let mut pipeline = Pipeline::with_capacity(keys.len() + 1);
+    let mut pipeline = Pipeline::with_capacity(keys.len() + 2);
     pipeline.add_command(cmd("TIME"));
     for key in keys {
         pipeline.cmd("ZRANGE").arg(key).arg(0).arg(0).arg("WITHSCORES");
     }
-    let mut replies = node.send_all(&pipeline).await?.into_iter();
+    pipeline.cmd("ECHO").arg(tag.as_bytes());
+    let mut replies = node.send_all(&pipeline).await?;
+    match replies.pop() {
+        Some(Value::BulkString(echo)) if echo == tag.as_bytes() => {}
+        Some(Value::ServerError(error)) => return Err(classify(&error, &node.name, true).0),
+        _ => return Err(node.close("a poll does not end with its echo")),
+    }
+    let mut replies = replies.into_iter();
     let at = match replies.next() {
         Some(Value::ServerError(error)) => return Err(classify(&error, &node.name, true).0),
         Some(time) => redis::from_redis_value::<(u64, u64)>(time).ok(),
         None => None,
     };
     let (seconds, microseconds) =
-        at.ok_or_else(|| Failure::Refused(format!("{}: malformed reply to TIME", node.name)))?;
+        at.ok_or_else(|| node.close("a poll does not begin with the time"))?;
     let at = TimestampMs::new(seconds * 1_000 + microseconds / 1_000);
     let first = |value: Value| match (value.as_sequence(), &value) {
         (_, Value::ServerError(error)) => Err(classify(error, &node.name, true).0.to_string()),
@@ -426,16 +454,6 @@ async fn poll_node(
         _ => Err(format!("{}: malformed reply to ZRANGE", node.name)),
     };
     Ok((at, replies.map(first).collect()))
-}
-
-fn answer(value: Value) -> Answer {
-    match value {
-        Value::Int(number) => Answer::Number(number),
-        Value::BulkString(bytes) => Answer::Data(bytes),
-        Value::SimpleString(text) => Answer::Data(text.into_bytes()),
-        Value::Array(items) => Answer::List(items.into_iter().map(answer).collect()),
-        _ => Answer::Nil,
-    }
 }
 
 impl EngineBackend for ValkeyBackend {

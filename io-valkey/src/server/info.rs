@@ -16,8 +16,7 @@ impl ServerInfo {
     /// Reads the `INFO` of a server.
     pub(super) async fn of(node: &Node) -> Result<Self, Failure> {
         let text = redis::from_redis_value(node.ask(cmd("INFO").arg("everything")).await?);
-        let malformed = |error| Failure::Refused(format!("{}: malformed INFO: {error}", node.name));
-        Ok(Self { text: text.map_err(malformed)? })
+        Ok(Self { text: text.map_err(|error| node.close(&format!("malformed INFO: {error}")))? })
     }
 
     fn field(&self, name: &str) -> Option<&str> {

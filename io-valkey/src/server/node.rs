@@ -1,14 +1,20 @@
-//! One server with its connection, which is replaced when it breaks.
+//! One server with its connection, which is replaced when it breaks, and closed when a reply does
+//! not belong to its call.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, RedisError, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, RedisError, ServerError, Value,
+    cmd,
+};
+use tokio::sync::watch;
 
 use super::failure;
 use super::target::{ConnectError, Target};
+use crate::wire::{Answer, Tag};
 use ff_core::store::Failure;
 
 /// One server.
@@ -28,6 +34,9 @@ pub(super) struct Node {
 struct Current {
     connection: MultiplexedConnection,
     number: u64,
+    /// Set once a reply did not belong to its call. Then no reply on this connection is certain,
+    /// and all its calls end.
+    closed: Arc<watch::Sender<bool>>,
 }
 
 /// The most calls in flight on one connection; further calls wait.
@@ -70,7 +79,8 @@ impl Node {
         match self.client.get_multiplexed_async_connection_with_config(&config).await {
             Ok(connection) => {
                 let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-                let current = Current { connection, number };
+                let closed = Arc::new(watch::Sender::new(false));
+                let current = Current { connection, number, closed };
                 *self.current() = Some(current.clone());
                 tracing::debug!(node = self.name, number, "connected");
                 Ok(current)
@@ -96,10 +106,76 @@ impl Node {
         *self.current() = None;
     }
 
+    /// Closes the connection because a reply on it does not fit its call. All calls in flight on it
+    /// end as perhaps applied, since their replies may be those of other calls.
+    pub(super) fn close(&self, what: &str) -> Failure {
+        let current = self.current().clone();
+        self.close_connection(current.as_ref(), what)
+    }
+
+    fn close_connection(&self, current: Option<&Current>, what: &str) -> Failure {
+        tracing::warn!(node = self.name, what, "a reply does not fit its call: connection closed");
+        if let Some(current) = current {
+            self.replace(current.number);
+            current.closed.send_replace(true);
+        }
+        Failure::MaybeApplied(format!("{}: a reply does not fit its call: {what}", self.name))
+    }
+
+    /// Calls a function whose last argument is the tag; returns its reply without the tag, or the
+    /// error reply of the server. With `asking`, the call goes to a slot that is being imported.
+    pub(super) async fn call(
+        &self,
+        command: &Cmd,
+        tag: Tag,
+        asking: bool,
+        only_reads: bool,
+    ) -> Result<Result<Answer, ServerError>, Failure> {
+        let mut current = self.connection().await?;
+        let value = if asking {
+            let mut pipeline = Pipeline::with_capacity(2);
+            pipeline.add_command(cmd("ASKING")).add_command(command.clone());
+            self.send_all_on(&mut current, &pipeline).await?.pop().unwrap_or(Value::Nil)
+        } else {
+            self.send_on(&mut current, command).await?
+        };
+        match value {
+            Value::ServerError(error) => {
+                if !only_reads {
+                    self.confirm(&mut current, tag).await?;
+                }
+                Ok(Err(error))
+            }
+            value => tag
+                .remove_from(answer(value))
+                .map(Ok)
+                .map_err(|error| self.close_connection(Some(&current), &error.to_string())),
+        }
+    }
+
+    /// Confirms that an error reply, which has no tag, belongs to the call that received it. If
+    /// the replies of this connection are shifted, this echo gets the reply to an earlier call.
+    async fn confirm(&self, current: &mut Current, tag: Tag) -> Result<(), Failure> {
+        match self.send_on(current, cmd("ECHO").arg(tag.as_bytes())).await? {
+            Value::BulkString(echo) if echo == tag.as_bytes() => Ok(()),
+            _ => Err(self.close_connection(Some(current), "an error is not followed by its echo")),
+        }
+    }
+
     /// Sends a command. An error reply of the server is a value here.
     pub(super) async fn send(&self, command: &Cmd) -> Result<Value, Failure> {
         let mut current = self.connection().await?;
-        current.connection.req_packed_command(command).await.map_err(|error| {
+        self.send_on(&mut current, command).await
+    }
+
+    async fn send_on(&self, current: &mut Current, command: &Cmd) -> Result<Value, Failure> {
+        let mut closed = current.closed.subscribe();
+        let sent = tokio::select! {
+            biased;
+            sent = current.connection.req_packed_command(command) => sent,
+            _ = closed.wait_for(|closed| *closed) => return Err(self.was_closed()),
+        };
+        sent.map_err(|error| {
             self.replace(current.number);
             failure::broken(&error, &self.name)
         })
@@ -108,17 +184,34 @@ impl Node {
     /// Sends commands as one pipeline; returns a reply for each.
     pub(super) async fn send_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
         let mut current = self.connection().await?;
-        let replies = current.connection.req_packed_commands(commands, 0, commands.len()).await;
-        let replies = replies.map_err(|error| {
+        self.send_all_on(&mut current, commands).await
+    }
+
+    async fn send_all_on(
+        &self,
+        current: &mut Current,
+        commands: &Pipeline,
+    ) -> Result<Vec<Value>, Failure> {
+        let mut closed = current.closed.subscribe();
+        let sent = tokio::select! {
+            biased;
+            sent = current.connection.req_packed_commands(commands, 0, commands.len()) => sent,
+            _ = closed.wait_for(|closed| *closed) => return Err(self.was_closed()),
+        };
+        let replies = sent.map_err(|error| {
             self.replace(current.number);
             failure::broken(&error, &self.name)
         })?;
         if replies.len() == commands.len() {
             return Ok(replies);
         }
-        self.replace(current.number);
-        let (got, sent) = (replies.len(), commands.len());
-        Err(Failure::MaybeApplied(format!("{}: {got} replies to {sent} commands", self.name)))
+        let what = format!("{} replies to {} commands", replies.len(), commands.len());
+        Err(self.close_connection(Some(current), &what))
+    }
+
+    fn was_closed(&self) -> Failure {
+        let why = "the connection was closed, since an earlier reply did not fit its call";
+        Failure::MaybeApplied(format!("{}: {why}", self.name))
     }
 
     /// Sends a read-only command; an error reply of the server is a [`Failure`].
@@ -142,5 +235,15 @@ impl Node {
     /// The connect error for a failure of this node.
     pub(super) fn unreachable(&self, failure: &Failure) -> ConnectError {
         ConnectError::Unreachable { node: self.name.clone(), problem: failure.to_string() }
+    }
+}
+
+fn answer(value: Value) -> Answer {
+    match value {
+        Value::Int(number) => Answer::Number(number),
+        Value::BulkString(bytes) => Answer::Data(bytes),
+        Value::SimpleString(text) => Answer::Data(text.into_bytes()),
+        Value::Array(items) => Answer::List(items.into_iter().map(answer).collect()),
+        _ => Answer::Nil,
     }
 }

@@ -115,7 +115,7 @@ impl Topology {
 
     /// Parses the reply to `CLUSTER SLOTS`: ranges, each with its primary first.
     fn parse(&self, value: &Value, sender: &Node) -> Result<Map, Failure> {
-        let malformed = || Failure::Refused(format!("{}: malformed CLUSTER SLOTS", sender.name));
+        let malformed = || sender.close("malformed CLUSTER SLOTS");
         let Value::Array(ranges) = value else { return Err(malformed()) };
         let mut map = Map { slots: vec![None; SLOTS], ..(*self.map()).clone() };
         map.primaries.clear();

@@ -28,6 +28,11 @@ pub struct WireError {
     what: &'static str,
 }
 
+impl WireError {
+    /// The error of a reply to another call.
+    pub(super) const OTHER_CALL: Self = Self { what: "it does not end with the tag of its call" };
+}
+
 type Decoded<T> = Result<T, WireError>;
 
 const fn malformed<T>(what: &'static str) -> Decoded<T> {

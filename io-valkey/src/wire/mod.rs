@@ -7,7 +7,9 @@
 mod decode;
 mod encode;
 mod library;
+mod tag;
 
 pub use decode::{Answer, WireError, decode, score};
 pub use encode::{Call, SECTIONS, encode};
 pub use library::{Function, Library};
+pub use tag::Tag;

@@ -239,6 +239,9 @@ bugs! {
     ReplayKeepsResult: Ruling(operator::replay_keeps_result),
         "a replay keeps the result of the previous life",
         "a new life has no result";
+    RecordNotCompared: Code(Code::RecordNotCompared),
+        "the record in a reply is taken for the one that was requested",
+        "a reply with the record of another execution says nothing about the call";
     RepliesMixedUp: Answered(store::replies_mixed_up),
         "each command of a batch gets the reply of another",
         "each command of a batch has its own outcome";

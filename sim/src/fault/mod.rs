@@ -6,6 +6,7 @@
 pub mod chances;
 pub mod clock;
 pub mod journey;
+pub mod other_record;
 pub mod planned;
 pub mod process;
 pub mod store;

@@ -140,6 +140,9 @@ faults! {
     StaysDown: Step [300, 1_000];
     /// A wake-up arrives twice.
     WakeUpRepeated: UsersOnly [], users [0, 100, 500];
+    /// A reply has the records of other executions in place of those that were requested. It says
+    /// nothing about its request, like a lost reply.
+    OtherRecord: Step [5, 20, 60];
 }
 
 impl FaultKind {

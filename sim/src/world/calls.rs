@@ -7,6 +7,7 @@ use ff_core::time::HostTime;
 
 use crate::determinism::random::happens;
 use crate::fault::journey::{Network, journey};
+use crate::fault::other_record::with_other_records;
 use crate::fault::process;
 use crate::plan::FaultKind;
 use crate::plan::settings::Settings;
@@ -173,20 +174,40 @@ impl World {
             self.queue.push(self.now + lasts_ms, WorldEvent::Deliver(delivery));
             return Ok(());
         }
-        let Delivery { reply, seen, jumps, .. } = delivery;
+        let Delivery { mut reply, seen, jumps, .. } = delivery;
         let number = call.number;
+        let other = self.other_reply(call, &reply);
+        let is_other = other.is_some();
+        reply = other.unwrap_or(reply);
         if let Some(running) = self.running.get_mut(&number) {
-            running.seen = (seen, reply.at);
+            if !is_other {
+                running.seen = (seen, reply.at);
+            }
             running.waiting = None;
             running.jumps = jumps;
             self.hosts[process].clock.hear(reply.at, self.now);
             let caller = self.callers.get_mut(&number).expect("every operation has a caller");
-            caller.sees(running.seen.0.as_deref());
-            if caller.command.is_none() {
+            caller.failed |= is_other;
+            if !is_other {
+                caller.sees(running.seen.0.as_deref());
+            }
+            if caller.command.is_none() && !is_other {
                 running.own.note(&self.server.model, number, &reply);
             }
         }
         self.proceed(number, |task, now| task.resume(Event::Reply(reply), now))
+    }
+
+    /// The reply with the records of other executions, if that fault happens.
+    fn other_reply(&mut self, call: Call, reply: &Reply) -> Option<Reply> {
+        let (kind, records) = (FaultKind::OtherRecord, &self.server.model.records);
+        let other = self.chances.strike(kind, call.key, |draws, weight| {
+            with_other_records(reply, records, draws, weight)
+        })?;
+        if self.options.trace {
+            self.note(format!("fault {kind:?} affects operation {}", call.number));
+        }
+        Some(other)
     }
 
     /// The process that waits for a call's reply.

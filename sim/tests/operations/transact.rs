@@ -6,9 +6,9 @@ use ff_core::execution::{
     Cancel, CancelledBy, ChangePriority, Complete, CreateOutcome, EventKind, Replay,
 };
 use ff_core::id::ExecutionId;
-use ff_core::op::{Batch, CarryCommand, Known};
+use ff_core::op::{Batch, CarryCommand, Event, Known, Operation, Step};
 use ff_core::policy::Priority;
-use ff_core::store::{ReplyBody, Request, UnitReply};
+use ff_core::store::{Reply, ReplyBody, Request, UnitReply, Values};
 use ff_core::time::DurationMs;
 use ff_sim::scripted::{Fate, Scripted};
 use uuid::Uuid;
@@ -32,6 +32,52 @@ fn a_conflict_is_decided_again_on_what_came_back_without_a_read() {
         Priority::clamped(5),
         "nothing is overwritten"
     );
+}
+
+/// Execution B is not a duplicate because a reply shows the record of A. The call counts as one
+/// whose reply was lost: the operation reads, and creates B.
+#[test]
+fn the_record_of_another_execution_is_not_an_answer() {
+    let mut world = Scripted::new();
+    let mut first = Submission::new().0;
+    first.execution_id = ExecutionId::from_parts(execution_id().partition().index, Uuid::max());
+    world.transact(first).expect("A is created");
+    let records: Vec<_> = world.store().records(execution_id().partition()).collect();
+    let (_, a) = records.into_iter().next().expect("the record of A");
+    let current = vec![Some(a.clone())];
+    let conflict = ReplyBody::Commit(vec![UnitReply::Conflict { current: current.clone() }]);
+    let values = Values { records: current, values: Vec::new() };
+    for (known, body, is_doubtful) in [
+        (Known::Absent, conflict, true),
+        (Known::Nothing, ReplyBody::Read(values), false),
+        // A reply of another form.
+        (Known::Absent, ReplyBody::Commit(Vec::new()), true),
+        (Known::Absent, ReplyBody::Poll(Vec::new()), true),
+    ] {
+        let begin = || {
+            let patience = Scripted::patience(10_000);
+            CarryCommand::knowing(Submission::new().0, known.clone(), patience)
+        };
+        let (now, at) = (world.host(), world.now());
+        let mut create = begin();
+        let sent = create.resume(Event::Start, now);
+        assert!(matches!(sent, Step::Send(_)), "{sent:?}");
+        let step = create.resume(Event::Reply(Reply { at, body: body.clone() }), now);
+        assert!(matches!(step, Step::Wait(_)), "{step:?}");
+        let read = create.resume(Event::Wake, now);
+        assert!(matches!(read, Step::Send(Request::Read(_))), "{read:?}");
+        // At the deadline the error says whether the call may have been applied.
+        let mut late = now;
+        late.local = now.local.plus(DurationMs::from_secs(20));
+        let mut create = begin();
+        let _ = create.resume(Event::Start, now);
+        let ended = create.resume(Event::Reply(Reply { at, body }), late);
+        let Step::Done(Err(error)) = ended else { panic!("{ended:?}") };
+        let unknown = matches!(error, EngineError::Timeout { applied: Applied::Unknown, .. });
+        assert_eq!(unknown, is_doubtful, "{error:?}");
+    }
+    let created = world.transact(Submission::new().0).expect("B is created").outcome;
+    assert!(matches!(created, CreateOutcome::Created(_)), "{created:?}");
 }
 
 #[test]

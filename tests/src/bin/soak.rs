@@ -104,7 +104,7 @@ fn main() -> ExitCode {
 }
 
 fn print(plan: &Plan, time: u32, times: u32, report: &Report) {
-    let Report { faults, restarts, repeats, healing, took, problems, evidence } = report;
+    let Report { faults, restarts, repeats, recovery, healing, took, problems, evidence } = report;
     let result = if problems.is_empty() { "ok" } else { "FAILED" };
     println!(
         "{:<18} {time}/{times}  seed {}  {result}  {:.1} s, {:.1} s of them to heal  {faults} \
@@ -114,6 +114,9 @@ fn print(plan: &Plan, time: u32, times: u32, report: &Report) {
         took.as_secs_f64(),
         healing.as_secs_f64()
     );
+    if plan.scenario.recovers_within().is_some() {
+        println!("    every worker ran again after {:.1} s", recovery.as_secs_f64());
+    }
     for problem in problems {
         println!("    {problem}");
     }

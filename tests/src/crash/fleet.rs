@@ -63,6 +63,11 @@ impl Fleet {
         fleet
     }
 
+    /// The names of the workers.
+    pub fn names(&self) -> Vec<String> {
+        self.members.iter().map(|member| member.name.clone()).collect()
+    }
+
     /// Kills a worker, and starts another.
     pub fn kill_one(&mut self, entropy: &mut Entropy) {
         let index = entropy.below(self.members.len() as u64) as usize;
@@ -142,6 +147,7 @@ impl Fleet {
         work.args(["work", "--backend", url, "--namespace", namespace, "--exec", command])
             .args(["--slots", &slots.to_string(), "--lease-ttl-ms", LEASE_TTL_MS])
             .args(["--worker", "w", "--instance", &name])
+            .env("CRASH_WORKER", &name)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);

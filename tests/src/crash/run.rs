@@ -29,6 +29,8 @@ const BATCHES: usize = 10;
 const FAULT_TIME: Duration = Duration::from_secs(60);
 /// The time limit for the remaining executions after the last fault.
 const HEALING: Duration = Duration::from_secs(30);
+/// The executions of a batch that is submitted to see whether every worker runs again.
+const PROBES: usize = WORKERS * SLOTS;
 
 /// The plan of a run.
 #[derive(Clone, Debug)]
@@ -55,6 +57,9 @@ pub struct Report {
     pub restarts: usize,
     /// Submissions that had to be repeated.
     pub repeats: usize,
+    /// The time from the last fault until every worker had started another command; zero if the
+    /// scenario has no limit for it.
+    pub recovery: Duration,
     /// The time from the last fault until all executions had ended.
     pub healing: Duration,
     /// The time of the whole run.
@@ -102,9 +107,15 @@ impl Plan {
             report.problems.push("no fault had an effect".to_owned());
         }
         fleet.wake_all();
-        let healing = runtime.block_on(self.heal(&client));
+        let probed = match self.scenario.recovers_within() {
+            Some(limit) => self.recover(limit, &fleet, &started, &mut report, fixture, folder)?,
+            None => Submitted::default(),
+        };
+        let expected = self.executions + probed.acknowledged.len();
+        let healing = runtime.block_on(heal(&client, expected));
         report.healing = healing.map_err(|error| error.to_string())?;
         report.problems.extend(fleet.end());
+        report.problems.extend(panics(folder.path()));
         let submitted = submitting.join().expect("submitting does not panic");
         let submitted = submitted.unwrap_or_else(|problem| {
             report.problems.push(problem);
@@ -112,10 +123,11 @@ impl Plan {
         });
         let evidence = runtime.block_on(gather(&client, &lane()));
         let mut evidence = evidence.map_err(|error| format!("cannot read the store: {error}"))?;
-        evidence.expected = self.executions;
+        evidence.expected = expected;
         (evidence.acknowledged, report.repeats) = (submitted.acknowledged, submitted.repeats);
+        evidence.acknowledged.extend(probed.acknowledged);
         evidence.started = started.all();
-        report.restarts = evidence.started.len().saturating_sub(self.executions);
+        report.restarts = evidence.started.len().saturating_sub(expected);
         report.problems.extend(problems(&evidence));
         report.problems.extend(audit(&self.ff, &fixture.direct_url()));
         Ok(report)
@@ -137,17 +149,50 @@ impl Plan {
         faults
     }
 
-    /// Waits until all executions have ended, at most until the time limit; returns the time.
-    async fn heal(&self, client: &Client) -> Result<Duration, SdkError> {
-        let begin = Instant::now();
-        while count_ended(client).await? < self.executions && begin.elapsed() < HEALING {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+    /// Submits batches until every worker has started a command since the last fault; a problem if
+    /// that takes longer than the limit. Returns the submissions.
+    fn recover(
+        &self,
+        limit: Duration,
+        fleet: &Fleet,
+        started: &Started,
+        report: &mut Report,
+        fixture: &Fixture,
+        folder: &TempDir,
+    ) -> Result<Submitted, String> {
+        let (begin, before, mut all) = (Instant::now(), started.all().len(), Submitted::default());
+        let mut batch = self.batch(fixture, folder.path(), self.executions, PROBES);
+        let mut missing = fleet.names();
+        while !missing.is_empty() && begin.elapsed() < HEALING {
+            all.acknowledged.extend(batch.submit(begin + HEALING)?.acknowledged);
+            batch.first += PROBES;
+            let next = Instant::now() + self.pause() * 2;
+            while !missing.is_empty() && Instant::now() < next {
+                thread::sleep(Duration::from_millis(10));
+                let workers = started.workers_since(before);
+                missing.retain(|name| !workers.contains(name));
+                report.recovery = begin.elapsed();
+            }
         }
-        Ok(begin.elapsed())
+        if report.recovery > limit {
+            let took = report.recovery;
+            report.problems.push(format!("recovery took {took:?}; not recovered: {missing:?}"));
+        }
+        Ok(all)
+    }
+
+    /// How long a command takes.
+    fn pause(&self) -> Duration {
+        self.lasting * (WORKERS * SLOTS) as u32 / self.executions as u32
+    }
+
+    fn batch(&self, fixture: &Fixture, folder: &Path, first: usize, count: usize) -> Batch {
+        let (ff, url, namespace) = (self.ff.clone(), fixture.url(), NAMESPACE.to_owned());
+        Batch { ff, url, namespace, folder: folder.to_owned(), first, count }
     }
 
     fn setup(&self, fixture: &Fixture, folder: &Path, started: &Started) -> WorkerSetup {
-        let pause = self.lasting.as_secs_f64() * (WORKERS * SLOTS) as f64 / self.executions as f64;
+        let pause = self.pause().as_secs_f64();
         WorkerSetup {
             ff: self.ff.clone(),
             url: fixture.url(),
@@ -169,9 +214,7 @@ impl Plan {
         let share = self.executions.div_ceil(BATCHES);
         let (total, started, deadline) =
             (self.executions, started.clone(), Instant::now() + FAULT_TIME + HEALING);
-        let (ff, folder, url) = (self.ff.clone(), folder.to_owned(), fixture.url());
-        let mut batch =
-            Batch { ff, url, namespace: NAMESPACE.to_owned(), folder, first: 0, count: share };
+        let mut batch = self.batch(fixture, folder, 0, share);
         thread::spawn(move || {
             let mut all = Submitted::default();
             while batch.first < total {
@@ -197,15 +240,24 @@ struct Started {
 
 impl Started {
     fn command(&self) -> String {
-        let line = r#"printf '%s %s\n' "$FF_EXECUTION_ID" "$FF_LEASE_EPOCH""#;
+        let line = r#"printf '%s %s %s\n' "$FF_EXECUTION_ID" "$FF_LEASE_EPOCH" "$CRASH_WORKER""#;
         format!("{line} >> '{}'", self.file.display())
     }
 
     fn all(&self) -> Vec<(ExecutionId, u64)> {
         let text = fs::read_to_string(&self.file).unwrap_or_default();
-        let pairs = text.lines().filter_map(|line| line.split_once(' '));
-        let parsed = pairs.map(|(id, epoch)| Some((id.parse().ok()?, epoch.parse().ok()?)));
+        let parsed = text.lines().map(|line| {
+            let mut parts = line.split(' ');
+            Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+        });
         parsed.map(|start| start.expect("commands write whole lines")).collect()
+    }
+
+    /// The names of the workers that started a command after this number of starts.
+    fn workers_since(&self, before: usize) -> BTreeSet<String> {
+        let text = fs::read_to_string(&self.file).unwrap_or_default();
+        let names = text.lines().skip(before).filter_map(|line| line.rsplit(' ').next());
+        names.map(str::to_owned).collect()
     }
 
     /// The number of executions that were started at least once.
@@ -214,6 +266,27 @@ impl Started {
         let ids: BTreeSet<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
         ids.len()
     }
+}
+
+/// Waits until this number of executions has ended, at most until the time limit; returns the time.
+async fn heal(client: &Client, expected: usize) -> Result<Duration, SdkError> {
+    let begin = Instant::now();
+    while count_ended(client).await? < expected && begin.elapsed() < HEALING {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(begin.elapsed())
+}
+
+/// The panics in the logs of workers and submitters.
+fn panics(folder: &Path) -> Vec<String> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path());
+    let logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    let panics = logs.flat_map(|path| {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let lines = text.lines().filter(|line| line.contains("panicked at"));
+        lines.map(|line| format!("{}: {line}", path.display())).collect::<Vec<_>>()
+    });
+    panics.collect()
 }
 
 fn connect(runtime: &Runtime, url: &str) -> Result<Client, String> {

@@ -6,7 +6,7 @@ use ff_sdk::core::entropy::Entropy;
 use ff_sdk::core::partition::{Partition, PartitionConfig};
 
 use super::fleet::Fleet;
-use crate::server::{Cluster, Proxy, ProxyFault, Server};
+use crate::server::{Cluster, Proxy, ProxyFault, Server, Spoilage};
 
 /// Few partitions, so that many executions share one; enough for each node of a cluster.
 pub const PARTITIONS: PartitionConfig =
@@ -31,6 +31,8 @@ pub enum Scenario {
     NetworkDelays,
     /// Replies are lost after their commands were applied.
     RepliesSwallowed,
+    /// Replies are spoilt: preceded by one of no call, cut, swapped or repeated.
+    RepliesSpoilt,
     /// The server's memory is full for some time.
     MemoryFull,
     /// Slots of the cluster move between its nodes.
@@ -39,7 +41,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::WorkerKilled,
         Self::WorkerStopped,
         Self::ServerKilled,
@@ -48,6 +50,7 @@ impl Scenario {
         Self::NetworkDrops,
         Self::NetworkDelays,
         Self::RepliesSwallowed,
+        Self::RepliesSpoilt,
         Self::MemoryFull,
         Self::SlotsMoved,
     ];
@@ -63,8 +66,18 @@ impl Scenario {
             Self::NetworkDrops => "network-drops",
             Self::NetworkDelays => "network-delays",
             Self::RepliesSwallowed => "replies-swallowed",
+            Self::RepliesSpoilt => "replies-spoilt",
             Self::MemoryFull => "memory-full",
             Self::SlotsMoved => "slots-moved",
+        }
+    }
+
+    /// The time limit for every worker to start a command again after the last fault, if there is
+    /// one.
+    pub const fn recovers_within(self) -> Option<Duration> {
+        match self {
+            Self::RepliesSpoilt => Some(Duration::from_secs(2)),
+            _ => None,
         }
     }
 
@@ -74,7 +87,10 @@ impl Scenario {
         match self {
             Self::SlotsMoved => Fixture::Cluster(Cluster::three()),
             Self::ServerKilled => Fixture::Server(Server::valkey_with(&durable)),
-            Self::NetworkDrops | Self::NetworkDelays | Self::RepliesSwallowed => {
+            Self::NetworkDrops
+            | Self::NetworkDelays
+            | Self::RepliesSwallowed
+            | Self::RepliesSpoilt => {
                 let server = Server::valkey();
                 let proxy = Proxy::before(&server.address());
                 Fixture::Proxied(server, proxy)
@@ -183,6 +199,11 @@ fn inject_network(scenario: Scenario, proxy: &Proxy, entropy: &mut Entropy) -> b
         }
         (Scenario::NetworkDelays, _) => {
             (ProxyFault::Delay(between(entropy, 1, 200)), between(entropy, 200, 600))
+        }
+        (Scenario::RepliesSpoilt, _) => {
+            let spoilages = Spoilage::ALL;
+            let spoilage = spoilages[entropy.below(spoilages.len() as u64) as usize];
+            (ProxyFault::Spoil(spoilage), between(entropy, 10, 200))
         }
         (_, close) => {
             // A connection that stays open costs its client a whole timeout: a few are enough.

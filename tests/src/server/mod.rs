@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod process;
 pub mod proxy;
+pub mod spoiler;
 
 use std::fs::File;
 use std::io::Write;
@@ -21,6 +22,7 @@ use tempfile::TempDir;
 pub use cluster::Cluster;
 pub use process::Process;
 pub use proxy::{Proxy, ProxyFault};
+pub use spoiler::Spoilage;
 
 /// The time limit of each step of a server.
 const PATIENCE: Duration = Duration::from_secs(30);

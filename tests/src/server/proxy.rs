@@ -12,6 +12,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::spoiler::{Spoilage, Spoiler};
+
 /// A fault of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyFault {
@@ -32,6 +34,8 @@ pub enum ProxyFault {
     CutReply,
     /// The next request is cut in its middle, and the connection closed.
     CutRequest,
+    /// One reply of eight is spoilt, and the connection stays open.
+    Spoil(Spoilage),
 }
 
 /// A proxy between clients and one server. It ends when this is dropped.
@@ -198,6 +202,7 @@ async fn requests(
             ProxyFault::Pass
             | ProxyFault::Refuse
             | ProxyFault::Swallow { .. }
+            | ProxyFault::Spoil(_)
             | ProxyFault::CutReply => {}
         }
         to.write_all(&buffer[..count]).await?;
@@ -211,12 +216,22 @@ async fn replies(
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1_024];
     let mut has_lost = false;
+    let mut spoiler = Spoiler::default();
     loop {
         let count = from.read(&mut buffer).await?;
         if count == 0 {
             return Ok(());
         }
-        match shared.fault() {
+        let fault = shared.fault();
+        if matches!(fault, ProxyFault::Spoil(_)) || spoiler.is_inside() {
+            let spoilage =
+                if let ProxyFault::Spoil(spoilage) = fault { Some(spoilage) } else { None };
+            let (bytes, spoilt) = spoiler.pass(&buffer[..count], spoilage);
+            shared.effects.fetch_add(spoilt, Ordering::Relaxed);
+            to.write_all(&bytes).await?;
+            continue;
+        }
+        match fault {
             _ if has_lost => continue,
             ProxyFault::Swallow { close } => {
                 shared.count_effect();
@@ -234,7 +249,10 @@ async fn replies(
                 shared.count_effect();
                 tokio::time::sleep(delay).await;
             }
-            ProxyFault::Pass | ProxyFault::Refuse | ProxyFault::CutRequest => {}
+            ProxyFault::Pass
+            | ProxyFault::Refuse
+            | ProxyFault::CutRequest
+            | ProxyFault::Spoil(_) => {}
         }
         to.write_all(&buffer[..count]).await?;
     }

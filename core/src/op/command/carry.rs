@@ -5,8 +5,9 @@ use crate::execution::{
     CommandSpec, Decide, Decision, Facts, FirstSeen, FoundSignal, IdentityKind, SignalRecord,
     Verdict,
 };
+use crate::id::SignalId;
 use crate::op::doubt::{Doubt, Evidence, SentCommit};
-use crate::op::loaded::{Loaded, load, signal_key, unreadable, value_key};
+use crate::op::loaded::{Loaded, load_of, other_reply, signal_key, unreadable, value_key};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::partition::Partition;
@@ -108,6 +109,22 @@ struct Basis {
     fresh: bool,
     /// The values that the command fetches, if they are from the same reply.
     values: Option<Vec<Fetched>>,
+}
+
+/// The records of one reply.
+struct Found {
+    record: Option<Loaded>,
+    signal: Option<FoundSignal>,
+}
+
+/// Why the records of a reply cannot be used.
+enum Unusable {
+    /// They are not those that were requested.
+    OtherReply,
+    /// The execution's record, of this version, does not decode.
+    Corrupt(Bug, Version),
+    /// A record cannot be read.
+    Unreadable(EngineError),
 }
 
 type Output<T> = Result<Committed<T>, EngineError>;
@@ -257,35 +274,59 @@ impl<C: Decide> CarryCommand<C> {
         Step::Send(Request::Commit(Commit { partition: id.partition(), units: vec![unit] }))
     }
 
-    /// Decides on records that the store returned: first the execution's, then the signal's if the
+    /// Decodes the records that the store returned: first the execution's, then the signal's if the
     /// command names a signal.
+    fn decoded(&self, records: Vec<Option<Stored>>) -> Result<Found, Unusable> {
+        let (id, codec) = (self.spec.execution_id, self.patience.codec());
+        let mut records = records.into_iter();
+        let stored = records.next().ok_or(Unusable::OtherReply)?;
+        let signal = match self.spec.needs.signal {
+            Some(signal) => {
+                let stored = records.next().ok_or(Unusable::OtherReply)?;
+                Some(found_signal(signal, stored, codec)?)
+            }
+            None => None,
+        };
+        let record = stored.as_ref().map(|stored| load_of(&id, stored, codec)).transpose();
+        let record = record.map_err(|error| match (error, stored) {
+            (EngineError::Bug(Bug::UnexpectedReply { .. }), _) => Unusable::OtherReply,
+            (EngineError::Bug(bug @ Bug::CorruptRecord { .. }), Some(stored)) => {
+                Unusable::Corrupt(bug, stored.version)
+            }
+            (error, _) => Unusable::Unreadable(error),
+        })?;
+        Ok(Found { record, signal })
+    }
+
+    /// Goes on after a reply whose records cannot be used. `sent`: the commit that it answers.
+    fn not_usable(
+        &mut self,
+        why: Unusable,
+        sent: Option<SentCommit>,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<Output<C::Outcome>> {
+        match why {
+            Unusable::OtherReply => self.unanswered(sent, &other_reply(self.spec.name), now),
+            Unusable::Corrupt(bug, version) => {
+                let id = self.spec.execution_id;
+                self.pending = Pending::Quarantine(bug);
+                let units = vec![quarantine(id.uuid(), version, None, at)];
+                Step::Send(Request::Commit(Commit { partition: id.partition(), units }))
+            }
+            Unusable::Unreadable(error) => Step::fail(error),
+        }
+    }
+
+    /// Decides on records of one reply.
     fn decide_on(
         &mut self,
-        records: Vec<Option<Stored>>,
+        found: Found,
         values: Option<Vec<Fetched>>,
         at: TimestampMs,
         now: HostTime,
     ) -> Step<Output<C::Outcome>> {
-        let mut records = records.into_iter();
-        let stored = records.next().flatten();
-        let signal = self.spec.needs.signal.map(|_| records.next().flatten());
-        let signal = signal.map(|stored| found_signal(stored, self.patience.codec())).transpose();
-        let signal = match signal {
-            Ok(signal) => signal,
-            Err(error) => return Step::fail(error),
-        };
-        let loaded = stored.as_ref().map(|stored| load(stored, self.patience.codec()));
-        let mut record = match loaded.transpose() {
-            Ok(record) => record,
-            Err(EngineError::Bug(bug @ Bug::CorruptRecord { .. })) => {
-                let id = self.spec.execution_id;
-                let version = stored.map_or(Version::ABSENT, |stored| stored.version);
-                self.pending = Pending::Quarantine(bug);
-                let units = vec![quarantine(id.uuid(), version, None, at)];
-                return Step::Send(Request::Commit(Commit { partition: id.partition(), units }));
-            }
-            Err(error) => return Step::fail(error),
-        };
+        let Found { mut record, signal } = found;
         if let (true, Some(found), Known::Stale(old)) =
             (planted!(OldDecisionRetried), &mut record, &self.known)
         {
@@ -297,15 +338,19 @@ impl<C: Decide> CarryCommand<C> {
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<Output<C::Outcome>> {
         match (std::mem::take(&mut self.pending), reply.body) {
             (_, ReplyBody::OverBound(over)) => Step::fail(over),
-            (Pending::Read, ReplyBody::Read(read)) => {
-                self.decide_on(read.records, Some(read.values), reply.at, now)
-            }
+            (Pending::Read, ReplyBody::Read(read)) => match self.decoded(read.records) {
+                Ok(found) => self.decide_on(found, Some(read.values), reply.at, now),
+                Err(why) => self.not_usable(why, None, reply.at, now),
+            },
             (Pending::Quarantine(bug), _) => Step::fail(EngineError::Bug(bug)),
             (Pending::Commit(commit), ReplyBody::Commit(mut units)) => match units.pop() {
-                Some(unit) => self.on_commit(unit, reply.at, commit, now),
-                None => Step::fail(Bug::unexpected_reply(self.spec.name)),
+                Some(unit) if units.is_empty() => self.on_commit(unit, reply.at, commit, now),
+                _ => self.unanswered(Some(commit.sent), &other_reply(self.spec.name), now),
             },
-            _ => Step::fail(Bug::unexpected_reply(self.spec.name)),
+            (Pending::Commit(commit), _) => {
+                self.unanswered(Some(commit.sent), &other_reply(self.spec.name), now)
+            }
+            _ => self.unanswered(None, &other_reply(self.spec.name), now),
         }
     }
 
@@ -327,6 +372,10 @@ impl<C: Decide> CarryCommand<C> {
             UnitReply::Conflict { current } => {
                 let found = current.first().and_then(Option::as_ref);
                 let version = found.map_or(Version::ABSENT, |stored| stored.version);
+                let found = match self.decoded(current) {
+                    Ok(found) => found,
+                    Err(why) => return self.not_usable(why, Some(sent), at, now),
+                };
                 self.doubt.conflicted(sent, version);
                 let applied = self.applied();
                 match self.patience.after_conflict(self.spec.name, applied, now) {
@@ -337,7 +386,7 @@ impl<C: Decide> CarryCommand<C> {
                     Ok(None) => {}
                     Err(error) => self.given_up = Some(Box::new(error)),
                 }
-                self.decide_on(current, self.no_values(), at, now)
+                self.decide_on(found, self.no_values(), at, now)
             }
             UnitReply::OutsideWindow => {
                 self.doubt.refused(sent);
@@ -346,6 +395,21 @@ impl<C: Decide> CarryCommand<C> {
                 Step::retry(self.patience.after_refusal(self.spec.name, applied, now))
             }
         }
+    }
+
+    /// Waits after a call that got no reply, or one that says nothing about it. `sent`: the commit,
+    /// if it was one.
+    fn unanswered(
+        &mut self,
+        sent: Option<SentCommit>,
+        failure: &Failure,
+        now: HostTime,
+    ) -> Step<Output<C::Outcome>> {
+        sent.into_iter().for_each(|sent| self.doubt.failed(sent, failure));
+        self.facts.iter_mut().for_each(|facts| facts.forget_signals());
+        self.known = Known::Nothing;
+        let (op, applied) = (self.spec.name, self.applied());
+        Step::retry(self.patience.after_failure(op, failure, applied, now))
     }
 
     /// Handles a rejection: reads the facts that the rule asked for, or ends with the rejection.
@@ -452,15 +516,19 @@ impl<C: Decide> CarryCommand<C> {
     }
 }
 
-/// Decodes a signal's record that the store returned.
-fn found_signal(stored: Option<Stored>, codec: &Codec) -> Result<FoundSignal, EngineError> {
-    Ok(match stored {
-        None => FoundSignal::Absent,
-        Some(stored) => {
-            let signal = codec.decode::<SignalRecord>(&stored.bytes).map_err(unreadable)?;
-            FoundSignal::Taken(Box::new(signal))
-        }
-    })
+/// Decodes the record of a signal that the store returned.
+fn found_signal(
+    id: SignalId,
+    stored: Option<Stored>,
+    codec: &Codec,
+) -> Result<FoundSignal, Unusable> {
+    let Some(stored) = stored else { return Ok(FoundSignal::Absent) };
+    let decoded = codec.decode::<SignalRecord>(&stored.bytes).map_err(unreadable);
+    let signal = decoded.map_err(Unusable::Unreadable)?;
+    if signal.id != id {
+        return Err(Unusable::OtherReply);
+    }
+    Ok(FoundSignal::Taken(Box::new(signal)))
 }
 
 impl<C: Decide> Operation for CarryCommand<C> {
@@ -491,17 +559,13 @@ impl<C: Decide> CarryCommand<C> {
             Event::Start => self.start(now),
             Event::Wake => self.go_on(now),
             Event::Reply(reply) => self.on_reply(reply, now),
-            Event::Failure(failure) => self.on_failure(&failure, now),
+            Event::Failure(failure) => {
+                let sent = match std::mem::take(&mut self.pending) {
+                    Pending::Commit(commit) => Some(commit.sent),
+                    _ => None,
+                };
+                self.unanswered(sent, &failure, now)
+            }
         }
-    }
-
-    fn on_failure(&mut self, failure: &Failure, now: HostTime) -> Step<Output<C::Outcome>> {
-        if let Pending::Commit(commit) = std::mem::take(&mut self.pending) {
-            self.doubt.failed(commit.sent, failure);
-        }
-        self.facts.iter_mut().for_each(|facts| facts.forget_signals());
-        self.known = Known::Nothing;
-        let (op, applied) = (self.spec.name, self.applied());
-        Step::retry(self.patience.after_failure(op, failure, applied, now))
     }
 }

@@ -3,17 +3,17 @@
 
 use uuid::Uuid;
 
-use crate::error::{Applied, Bug, EngineError, Missing};
+use crate::error::{Applied, EngineError, Missing};
 use crate::execution::{BufferedSignals, CommandSpec, SignalRecord};
 use crate::id::ExecutionId;
 use crate::op::config::{Answer, read_ring, read_secrets, write_first_ring};
-use crate::op::loaded::unreadable;
+use crate::op::loaded::{other_reply, unreadable};
 use crate::op::operation::{Event, Step};
 use crate::op::patience::Patience;
 use crate::score::Score;
 use crate::store::bounds::MAX_PAGE;
 use crate::store::{
-    IndexName, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned, Stored,
+    Failure, IndexName, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned, Stored,
 };
 use crate::time::{HostTime, TimestampMs};
 use crate::token::{KEYRING_FOR, Keyring, Kid, KnownKeyring};
@@ -133,23 +133,31 @@ impl ReadFacts {
     pub(super) fn resume(&mut self, event: Event, applied: Applied, now: HostTime) -> Reads {
         match (self.reading, event) {
             (Some(Reading::Signals), Event::Reply(Reply { body: ReplyBody::Scan(page), .. })) => {
-                self.found_signals(page)
+                match self.found_signals(page) {
+                    Ok(true) => Step::Done(Ok(())),
+                    Ok(false) => self.unanswered(&other_reply(self.op), applied, now),
+                    Err(error) => Step::fail(error),
+                }
             }
             (Some(Reading::Signals), Event::Wake) => self.read_signals(),
-            (Some(Reading::Signals), Event::Reply(_)) => Step::fail(Bug::unexpected_reply(self.op)),
+            (Some(Reading::Signals), Event::Reply(_)) => {
+                self.unanswered(&other_reply(self.op), applied, now)
+            }
             (_, Event::Reply(reply)) => match Answer::of(self.op, reply.body) {
                 Ok(Answer::Found(stored)) => self.found_secrets(stored, reply.at),
                 // Whichever program was first, it is read: no secret is used that is not stored.
                 Ok(Answer::Written | Answer::Conflict(_)) => self.read_secrets(now),
-                Ok(Answer::Refused) => Step::fail(Bug::unexpected_reply(self.op)),
-                Err(error) => Step::fail(error),
+                Ok(Answer::Refused) => self.unanswered(&other_reply(self.op), applied, now),
+                Err(failure) => self.unanswered(&failure, applied, now),
             },
-            (_, Event::Failure(failure)) => {
-                self.forget_signals();
-                Step::retry(self.patience.after_failure(self.op, &failure, applied, now))
-            }
+            (_, Event::Failure(failure)) => self.unanswered(&failure, applied, now),
             (_, Event::Start | Event::Wake) => self.read_secrets(now),
         }
+    }
+
+    fn unanswered(&mut self, failure: &Failure, applied: Applied, now: HostTime) -> Reads {
+        self.forget_signals();
+        Step::retry(self.patience.after_failure(self.op, failure, applied, now))
     }
 
     /// Forgets the buffered signals: a store that did not answer may have lost them.
@@ -209,19 +217,19 @@ impl ReadFacts {
         }))
     }
 
-    fn found_signals(&mut self, page: Scanned) -> Reads {
+    /// Notes a page of buffered signals; `false` if it is the reply to another request.
+    fn found_signals(&mut self, page: Scanned) -> Result<bool, EngineError> {
         let codec = self.patience.codec();
-        let record = |entry: ScanEntry| entry.record;
-        for stored in page.entries.into_iter().filter_map(record) {
-            match codec.decode::<SignalRecord>(&stored.bytes) {
-                Ok(signal) => {
-                    self.buffered.through = signal.number.saturating_add(1);
-                    self.buffered.signals.push(signal);
-                }
-                Err(error) => return Step::fail(unreadable(error)),
+        for entry in page.entries {
+            let Some(stored) = entry.record else { continue };
+            let signal = codec.decode::<SignalRecord>(&stored.bytes).map_err(unreadable)?;
+            if signal.id.uuid() != entry.position.member {
+                return Ok(false);
             }
+            self.buffered.through = signal.number.saturating_add(1);
+            self.buffered.signals.push(signal);
         }
         self.reading = None;
-        Step::Done(Ok(()))
+        Ok(true)
     }
 }

@@ -40,7 +40,7 @@ impl ListSecrets {
     /// Reads them once.
     pub fn new(patience: Patience) -> Self {
         let read = read_record(RecordKey::Secrets);
-        let parse = |reply: crate::store::Reply, codec: &Codec| {
+        let parse = |reply: crate::store::Reply, _: &Request, codec: &Codec| {
             let now = reply.at;
             Some(good_secrets(one_record(reply)?, codec, now))
         };
@@ -160,7 +160,10 @@ impl RotateSecret {
                     pending.into_iter().for_each(|sent| self.doubt.refused(sent));
                     Step::retry(self.patience.after_refusal(OP, self.doubt.applied(), now))
                 }
-                Err(error) => Step::fail(error),
+                Err(failure) => {
+                    self.pending = pending;
+                    self.resume(Event::Failure(failure), now)
+                }
             },
             Event::Failure(failure) => {
                 pending.into_iter().for_each(|sent| self.doubt.failed(sent, &failure));

@@ -64,7 +64,7 @@ impl EnsureMeta {
                 Ok(Answer::Found(stored) | Answer::Conflict(stored)) => self.found(stored.as_ref()),
                 Ok(Answer::Written) => Step::Done(self.agree(Ok(self.wanted.clone()))),
                 Ok(Answer::Refused) => Step::Send(Request::Read(read_record(RecordKey::Meta))),
-                Err(error) => Step::fail(error),
+                Err(failure) => self.resume(Event::Failure(failure), now),
             },
             Event::Failure(failure) => {
                 Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
@@ -84,7 +84,7 @@ impl ReadMeta {
         Self::of_values(
             "read",
             read,
-            |reply, codec| Some(noted(one_record(reply)?, codec)),
+            |reply, _, codec| Some(noted(one_record(reply)?, codec)),
             patience,
         )
     }
@@ -172,7 +172,7 @@ impl ActivateFormat {
                 Ok(Answer::Found(stored) | Answer::Conflict(stored)) => self.found(stored.as_ref()),
                 Ok(Answer::Written) => self.activated(),
                 Ok(Answer::Refused) => self.start(now),
-                Err(error) => Step::fail(error),
+                Err(failure) => self.resume(Event::Failure(failure), now),
             },
             Event::Failure(failure) => {
                 // Whether a commit without a reply was applied shows when the record is read

@@ -3,12 +3,12 @@
 
 use serde::Serialize;
 
-use crate::error::{Bug, EngineError};
 use crate::execution::Purpose;
+use crate::op::loaded::other_reply;
 use crate::partition::Partition;
 use crate::store::codec::{FIRST_FORMAT, encode};
 use crate::store::{
-    Commit, Read, RecordKey, Reply, ReplyBody, Request, Stored, Unit, UnitReply, Version,
+    Commit, Failure, Read, RecordKey, Reply, ReplyBody, Request, Stored, Unit, UnitReply, Version,
 };
 use crate::time::Window;
 
@@ -26,7 +26,11 @@ pub(in crate::op) enum Answer {
 
 impl Answer {
     /// Understands a reply.
-    pub(in crate::op) fn of(op: &'static str, body: ReplyBody) -> Result<Self, EngineError> {
+    ///
+    /// # Errors
+    ///
+    /// The failure of a call that received the reply to another request.
+    pub(in crate::op) fn of(op: &'static str, body: ReplyBody) -> Result<Self, Failure> {
         match body {
             ReplyBody::Read(mut read) => Ok(Self::Found(read.records.pop().flatten())),
             ReplyBody::Commit(mut units) => Ok(match units.pop() {
@@ -36,7 +40,7 @@ impl Answer {
                 }
                 Some(UnitReply::OutsideWindow) | None => Self::Refused,
             }),
-            _ => Err(Bug::unexpected_reply(op)),
+            _ => Err(other_reply(op)),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::store::{
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use crate::op::loaded::load;
+use crate::op::loaded::{load, other_reply};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::{HOLD, Patience};
 use crate::op::query::Query;
@@ -547,14 +547,17 @@ impl Operation for FindOutside {
                 self.patience.begin(now);
                 self.poll()
             }
-            Event::Reply(Reply { body: ReplyBody::Poll(scores), .. }) => {
+            Event::Reply(Reply { body: ReplyBody::Poll(scores), .. })
+                if scores.len() == self.polled().count() =>
+            {
                 let polled = self.polled().zip(scores);
                 let full = polled.filter(|(_, score)| matches!(score, Ok(Some(_))));
                 self.found.extend(full.map(|(partition, _)| partition));
                 self.from += POLLED;
                 self.poll()
             }
-            Event::Reply(_) => Step::fail(Bug::unexpected_reply(OP)),
+            Event::Reply(Reply { body: ReplyBody::OverBound(over), .. }) => Step::fail(over),
+            Event::Reply(_) => self.resume(Event::Failure(other_reply(OP)), now),
             Event::Failure(failure) => {
                 Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
             }

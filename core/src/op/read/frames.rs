@@ -10,7 +10,7 @@ use crate::store::{
 };
 use crate::time::{HostTime, TimestampMs};
 
-use crate::op::loaded::{frames_of, load, unreadable};
+use crate::op::loaded::{frames_of, load_of, other_reply, unreadable};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 
@@ -144,10 +144,14 @@ impl ReadFrames {
         &mut self,
         record: Option<Stored>,
         at: TimestampMs,
+        now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         let Some(stored) = record else { return Step::fail(Rejection::NotFound) };
-        let loaded = match load(&stored, self.patience.codec()) {
+        let loaded = match load_of(&self.id, &stored, self.patience.codec()) {
             Ok(loaded) => loaded,
+            Err(EngineError::Bug(Bug::UnexpectedReply { .. })) => {
+                return self.resume(Event::Failure(other_reply(OP)), now);
+            }
             Err(error) => return Step::fail(error),
         };
         let closed = output_closed(&loaded.execution, self.attempt, at);
@@ -185,9 +189,10 @@ impl Operation for ReadFrames {
             }
             Event::Reply(Reply { body: ReplyBody::Stream(page), .. }) => self.streamed(page),
             Event::Reply(Reply { body: ReplyBody::Read(mut read), at }) => {
-                self.read(read.records.pop().flatten(), at)
+                self.read(read.records.pop().flatten(), at, now)
             }
-            Event::Reply(_) => Step::fail(Bug::unexpected_reply(OP)),
+            Event::Reply(Reply { body: ReplyBody::OverBound(over), .. }) => Step::fail(over),
+            Event::Reply(_) => self.resume(Event::Failure(other_reply(OP)), now),
             Event::Failure(failure) => {
                 Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
             }

@@ -2,14 +2,14 @@
 
 use crate::error::EngineError;
 use crate::execution::{ExecutionSnapshot, snapshot};
-use crate::id::{ExecutionKind, LaneId, Namespace};
+use crate::id::{ExecutionId, ExecutionKind, LaneId, Namespace};
 use crate::partition::{Partition, PartitionConfig};
 use crate::state::PublicState;
 use crate::store::bounds::MAX_PAGE;
 use crate::store::{IndexName, Scan, ScanEntry, ScanPosition, Scanned};
 use crate::time::{HostTime, TimestampMs};
 
-use crate::op::loaded::load;
+use crate::op::loaded::load_of;
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::op::query::Query;
@@ -39,7 +39,7 @@ pub struct ListPosition {
 pub struct ListPage {
     /// The executions that pass the filter.
     pub executions: Vec<ExecutionSnapshot>,
-    /// Records that could not be read: in quarantine, or of a newer format.
+    /// Records that could not be read: in quarantine, of a newer format, or of another execution.
     pub unreadable: usize,
     /// Where the next page begins; `None` on the last page.
     pub next: Option<ListPosition>,
@@ -128,7 +128,8 @@ impl ListExecutions {
     }
 
     fn show(&mut self, entry: &ScanEntry, at: TimestampMs) {
-        match entry.record.as_ref().map(|stored| load(stored, self.patience.codec())) {
+        let id = ExecutionId::from_parts(self.position.partition, entry.position.member);
+        match entry.record.as_ref().map(|stored| load_of(&id, stored, self.patience.codec())) {
             None => {}
             Some(Err(_)) => self.page.unreadable += 1,
             Some(Ok(loaded)) => {

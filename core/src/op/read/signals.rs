@@ -10,7 +10,7 @@ use crate::store::codec::Codec;
 use crate::store::{Bytes, Fetched, Read, Stored, Values};
 use crate::time::{HostTime, TimestampMs};
 
-use crate::op::loaded::{signal_key, unreadable, value_key};
+use crate::op::loaded::{other_reply, signal_key, unreadable, value_key};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::op::query::Query;
@@ -47,6 +47,8 @@ impl fmt::Debug for ReceivedSignal {
     }
 }
 
+const OP: &str = "resume_signals";
+
 /// Reads the signals that resumed an execution.
 #[derive(Clone, Debug)]
 pub struct ReadSignals {
@@ -70,10 +72,11 @@ impl ReadSignals {
 
     fn received(&self, values: Values) -> Result<Vec<ReceivedSignal>, EngineError> {
         let mut signals = Vec::with_capacity(values.records.len() + 1);
-        for (stored, value) in values.records.into_iter().zip(values.values) {
+        let stored = values.records.into_iter().zip(values.values);
+        for (id, (stored, value)) in self.resumption.signals.iter().zip(stored) {
             // Retention may have begun since, but not while a lease is held.
             let Some(stored) = stored else { continue };
-            signals.push(self.one(&stored, value)?);
+            signals.push(self.one(*id, &stored, value)?);
         }
         signals.sort_by_key(|(number, _)| *number);
         let mut signals: Vec<_> = signals.into_iter().map(|(_, signal)| signal).collect();
@@ -90,13 +93,21 @@ impl ReadSignals {
         Ok(signals)
     }
 
-    fn one(&self, stored: &Stored, value: Fetched) -> Result<(u32, ReceivedSignal), EngineError> {
+    fn one(
+        &self,
+        id: SignalId,
+        stored: &Stored,
+        value: Fetched,
+    ) -> Result<(u32, ReceivedSignal), EngineError> {
         let record: SignalRecord = self.codec.decode(&stored.bytes).map_err(unreadable)?;
+        if record.id != id {
+            return Err(Bug::unexpected_reply(OP));
+        }
         let payload = match value {
             Fetched::Value(payload) => Some(payload),
             Fetched::Absent => None,
             // As many signals as a condition can ask for fit into one reply.
-            Fetched::Deferred => return Err(Bug::unexpected_reply("resume_signals")),
+            Fetched::Deferred => return Err(Bug::unexpected_reply(OP)),
         };
         let signal = ReceivedSignal {
             signal_id: Some(record.id),
@@ -122,7 +133,13 @@ impl Operation for ReadSignals {
         if self.resumption.signals.is_empty() {
             return Step::Done(self.received(Values { records: Vec::new(), values: Vec::new() }));
         }
-        let step = self.query.resume(event, now);
-        step.map(|read| read.and_then(|(values, _)| self.received(values)))
+        let signals = self.query.resume(event, now);
+        signals.then_ok(|(values, _)| match self.received(values) {
+            Err(EngineError::Bug(Bug::UnexpectedReply { .. })) => {
+                let failed = self.query.resume(Event::Failure(other_reply(OP)), now);
+                failed.map(|read| read.map(|_| Vec::new()))
+            }
+            received => Step::Done(received),
+        })
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use crate::entropy::Entropy;
-use crate::error::{Applied, Bug, EngineError};
+use crate::error::{Applied, EngineError};
 use crate::execution::{DueKind, OnDue};
 use crate::op::context::OperationContext;
-use crate::op::loaded::Loaded;
+use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::{HOLD, Patience};
 use crate::partition::{Partition, PartitionConfig};
@@ -168,14 +168,17 @@ impl ApplyDue {
 
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
         match (std::mem::take(&mut self.doing), reply.body) {
-            (Doing::Polling, ReplyBody::Poll(scores)) => {
+            (Doing::Polling, ReplyBody::Poll(scores))
+                if scores.len() == self.config.flow_partitions().count() =>
+            {
                 self.polled(&scores, reply.at, now);
                 self.next(now)
             }
             (Doing::Taking(partition), ReplyBody::Take(taken)) => {
                 self.taken(&taken, partition, reply.at, now)
             }
-            _ => Step::fail(Bug::unexpected_reply(OP)),
+            (_, ReplyBody::OverBound(over)) => Step::fail(over),
+            _ => self.resume(Event::Failure(other_reply(OP)), now),
         }
     }
 }

@@ -4,9 +4,10 @@
 use crate::entropy::Entropy;
 use crate::error::{Bug, EngineError};
 use crate::execution::Decide;
+use crate::id::ExecutionId;
 use crate::op::command::{Batch, CarryCommand, Committed, Known, put_back, quarantine};
 use crate::op::context::OperationContext;
-use crate::op::loaded::{Loaded, load};
+use crate::op::loaded::{Loaded, load_of};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::partition::Partition;
@@ -26,8 +27,9 @@ pub(super) struct Page<'a> {
     pub(super) at: TimestampMs,
 }
 
-/// Carries a command to each execution of a page of entries. A record that does not decode goes
-/// into quarantine first; the entry of one of a newer format is put back.
+/// Carries a command to each execution of a page of entries. A record that does not decode or is
+/// that of another execution goes into quarantine first; the entry of one of a newer format is put
+/// back.
 #[derive(Clone, Debug)]
 pub(super) struct FetchedEntries<C: Decide> {
     partition: Partition,
@@ -51,7 +53,8 @@ impl<C: Decide> FetchedEntries<C> {
         let (mut aside, mut unreadable) = (Vec::new(), 0);
         for entry in entries {
             let Some(stored) = &entry.record else { continue };
-            match load(stored, context.codec()) {
+            let id = ExecutionId::from_parts(partition.index, entry.position.member);
+            match load_of(&id, stored, context.codec()) {
                 Ok(loaded) => {
                     let Some(command) = command(&loaded) else { continue };
                     let patience = Patience::new(context.clone(), entropy.fork());
@@ -65,6 +68,8 @@ impl<C: Decide> FetchedEntries<C> {
                         EngineError::Bug(Bug::NewerFormat { .. }) => {
                             put_back(entry, version, index)
                         }
+                        // Also one of another execution: if only the reply was wrong, no record has
+                        // this version, and the unit is refused.
                         _ => quarantine(member, version, Some(index), at),
                     });
                 }

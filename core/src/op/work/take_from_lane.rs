@@ -4,11 +4,11 @@
 //! looked at. An entry that is not kept returns to its place with the commit that decides so.
 
 use crate::entropy::Entropy;
-use crate::error::{Applied, Bug, EngineError};
+use crate::error::{Applied, EngineError};
 use crate::execution::Decide;
 use crate::op::command::Committed;
 use crate::op::context::OperationContext;
-use crate::op::loaded::Loaded;
+use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::{HOLD, Patience};
 use crate::partition::Partition;
@@ -199,14 +199,17 @@ impl<T: Taker> TakeFromLane<T> {
 
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
         match (std::mem::take(&mut self.doing), reply.body) {
-            (Doing::Looking(mut found), ReplyBody::Poll(scores)) => {
+            (Doing::Looking(mut found), ReplyBody::Poll(scores))
+                if scores.len() == self.rotation.partitions().len() =>
+            {
                 found.push(self.with_work(&scores));
                 self.look(found, now)
             }
             (Doing::Taking(place), ReplyBody::Take(taken)) => {
                 self.taken(&taken, place, reply.at, now)
             }
-            _ => Step::fail(Bug::unexpected_reply(OP)),
+            (_, ReplyBody::OverBound(over)) => Step::fail(over),
+            _ => self.resume(Event::Failure(other_reply(OP)), now),
         }
     }
 }

@@ -3,11 +3,11 @@
 
 use crate::capability::Capabilities;
 use crate::entropy::Entropy;
-use crate::error::{Applied, Bug, EngineError};
+use crate::error::{Applied, EngineError};
 use crate::execution::{BlockKind, Unblock};
 use crate::id::{LaneId, Namespace};
 use crate::op::context::OperationContext;
-use crate::op::loaded::Loaded;
+use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::partition::{Partition, PartitionConfig};
@@ -142,7 +142,9 @@ impl UnblockRoutes {
 
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
         match (std::mem::take(&mut self.doing), reply.body) {
-            (Doing::Nothing, ReplyBody::Poll(scores)) => {
+            (Doing::Nothing, ReplyBody::Poll(scores))
+                if scores.len() == self.config.flow_partitions().count() =>
+            {
                 let partitions = self.config.flow_partitions().zip(scores);
                 let full = partitions.filter(|(_, score)| matches!(score, Ok(Some(_))));
                 self.ready = full.map(|(partition, _)| partition).collect();
@@ -151,7 +153,8 @@ impl UnblockRoutes {
             (Doing::Scanning(partition, _), ReplyBody::Scan(scanned)) => {
                 self.scanned(&scanned, partition, reply.at, now)
             }
-            _ => Step::fail(Bug::unexpected_reply(OP)),
+            (_, ReplyBody::OverBound(over)) => Step::fail(over),
+            _ => self.resume(Event::Failure(other_reply(OP)), now),
         }
     }
 }
