@@ -2,7 +2,7 @@
 
 use crate::entropy::Entropy;
 use crate::error::EngineError;
-use crate::op::{ApplyDue, DueReport, OperationContext};
+use crate::op::{ApplyDue, DueReport, OperationContext, StoreClocks};
 use crate::partition::PartitionConfig;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -13,6 +13,7 @@ pub struct Timekeeper {
     partitions: PartitionConfig,
     context: OperationContext,
     entropy: Entropy,
+    clocks: StoreClocks,
     next: TimestampMs,
 }
 
@@ -26,16 +27,20 @@ impl Timekeeper {
         context: OperationContext,
         entropy: Entropy,
     ) -> Self {
-        Self { partitions, context, entropy, next: TimestampMs::ZERO }
+        Self { partitions, context, entropy, clocks: StoreClocks::new(), next: TimestampMs::ZERO }
     }
 
     /// Begins a round. Its result goes to [`Timekeeper::applied`].
     pub fn apply_due(&mut self) -> ApplyDue {
-        ApplyDue::new(self.partitions, self.context.clone(), self.entropy.fork())
+        let (clocks, context) = (self.clocks.clone(), self.context.clone());
+        ApplyDue::new(self.partitions, clocks, context, self.entropy.fork())
     }
 
     /// Notes the result of a round.
     pub fn applied(&mut self, report: &Result<DueReport, EngineError>, now: HostTime) {
+        if let Ok(report) = report {
+            self.clocks.clone_from(&report.clocks);
+        }
         let longest = MAX_SLEEP_MS * 3 / 4 + self.entropy.below(MAX_SLEEP_MS / 2);
         let due = report.as_ref().ok().and_then(|report| report.next_due);
         let sleep = due.map_or(longest, |due| due.since(now.local).get().min(longest)).max(1);

@@ -27,6 +27,6 @@ pub use read::{
     ListPosition, OVERDUE, ReadFrames, ReadSignals, ReceivedSignal, StoredFrame, Suspect,
 };
 pub use work::{
-    ApplyDue, DueReport, LaneRotation, RouteOffer, TakeFromLane, TakenFromLane, Taker,
+    ApplyDue, DueReport, LaneRotation, RouteOffer, StoreClocks, TakeFromLane, TakenFromLane, Taker,
     UnblockRoutes,
 };

@@ -326,9 +326,9 @@ pub enum ReplyBody {
     Commit(Vec<UnitReply>),
     /// The reply to `Take`.
     Take(Taken),
-    /// The reply to `Poll`: the first score in each partition, in the order of the request. An
+    /// The reply to `Poll`: the first entry in each partition, in the order of the request. An
     /// error concerns only its own partition.
-    Poll(Vec<Result<Option<Score>, String>>),
+    Poll(Vec<Result<FirstEntry, String>>),
     /// The reply to `Read`.
     Read(Values),
     /// The reply to `Scan`.
@@ -392,6 +392,15 @@ pub struct Values {
     pub records: Vec<Option<Stored>>,
     /// The values.
     pub values: Vec<Fetched>,
+}
+
+/// The first entry of an index in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstEntry {
+    /// The clock of the node that holds the partition.
+    pub at: TimestampMs,
+    /// The score of the entry, if there is one.
+    pub score: Option<Score>,
 }
 
 /// A page of an index.

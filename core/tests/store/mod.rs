@@ -9,9 +9,9 @@ use ff_core::partition::Partition;
 use ff_core::score::Score;
 use ff_core::store::bounds::{MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_UNITS};
 use ff_core::store::{
-    Commit, Cursor, Fetched, IndexName, IndexWrite, Poll, RecordKey, ReplyBody, Request, Scan,
-    ScanEntry, ScanPosition, Stored, StreamAppend, StreamName, Take, TakeUntil, Topic, Unit,
-    UnitReply, ValueKey, ValueWrite, Version,
+    Commit, Cursor, Fetched, FirstEntry, IndexName, IndexWrite, Poll, RecordKey, ReplyBody,
+    Request, Scan, ScanEntry, ScanPosition, Stored, StreamAppend, StreamName, Take, TakeUntil,
+    Topic, Unit, UnitReply, ValueKey, ValueWrite, Version,
 };
 use ff_core::time::{DurationMs, Window};
 
@@ -236,8 +236,9 @@ fn a_poll_returns_the_first_score_of_each_partition() {
     fixture.fill(&[(1, 10), (2, 5)]);
     let partitions = vec![Partition::flow(2), HERE];
     let poll = Poll { index: lane("l"), partitions };
-    let scores = ReplyBody::Poll(vec![Ok(None), Ok(Some(Score::new(5)))]);
-    assert_eq!(fixture.ask(Request::Poll(poll)), scores);
+    let first = |score| Ok(FirstEntry { at: fixture.now, score });
+    let firsts = ReplyBody::Poll(vec![first(None), first(Some(Score::new(5)))]);
+    assert_eq!(fixture.ask(Request::Poll(poll)), firsts);
 }
 
 #[test]

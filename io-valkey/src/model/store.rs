@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ff_core::partition::PartitionKey;
 use ff_core::score::Score;
-use ff_core::store::{Failure, Poll, Reply, ReplyBody, Request, Topic, Wake};
+use ff_core::store::{Failure, FirstEntry, Poll, Reply, ReplyBody, Request, Topic, Wake};
 use ff_core::time::TimestampMs;
 
 use super::answer::{Answer, CommandError};
@@ -49,7 +49,7 @@ impl ModelStore {
             return Ok(Reply { at: now, body: ReplyBody::OverBound(over) });
         }
         if let Request::Poll(poll) = &request {
-            let body = ReplyBody::Poll(self.poll(poll));
+            let body = ReplyBody::Poll(self.poll(poll, now));
             return Ok(Reply { at: now, body });
         }
         let mut call = wire::encode(&request).expect("every other request has a function");
@@ -85,10 +85,12 @@ impl ModelStore {
         access(&mut self.library.server().keyspace)
     }
 
-    fn poll(&self, poll: &Poll) -> Vec<Result<Option<Score>, String>> {
+    fn poll(&self, poll: &Poll, now: TimestampMs) -> Vec<Result<FirstEntry, String>> {
         let mut server = self.library.server();
         let keys = poll.partitions.iter().map(|partition| poll.index.text(*partition));
-        keys.map(|key| first_score(&mut server, &key)).collect()
+        let first =
+            |key: Vec<u8>| Ok(FirstEntry { at: now, score: first_score(&mut server, &key)? });
+        keys.map(first).collect()
     }
 
     /// Converts the published messages to wake-ups. Their topics are among those of the request.

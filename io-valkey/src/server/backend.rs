@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use ff_core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, FindingLevel, WakeUps};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::store::{
-    Failure, Poll, Read, RecordKey, Reply, ReplyBody, Request, StoreMeta, StreamName, Topic, codec,
+    Failure, FirstEntry, Poll, Read, RecordKey, Reply, ReplyBody, Request, StoreMeta, StreamName,
+    Topic, codec,
 };
 use ff_core::time::TimestampMs;
 use futures_util::future::join_all;
@@ -423,7 +424,7 @@ async fn poll_node(
     node: &Node,
     keys: &[Vec<u8>],
     tag: Tag,
-) -> Result<(TimestampMs, Vec<Result<Option<ff_core::score::Score>, String>>), Failure> {
+) -> Result<(TimestampMs, Vec<Result<FirstEntry, String>>), Failure> {
     let mut pipeline = Pipeline::with_capacity(keys.len() + 2);
     pipeline.add_command(cmd("TIME"));
     for key in keys {
@@ -447,9 +448,10 @@ async fn poll_node(
     let at = TimestampMs::new(seconds * 1_000 + microseconds / 1_000);
     let first = |value: Value| match (value.as_sequence(), &value) {
         (_, Value::ServerError(error)) => Err(classify(error, &node.name, true).0.to_string()),
-        (Some([]), _) => Ok(None),
+        (Some([]), _) => Ok(FirstEntry { at, score: None }),
         (Some([_, Value::BulkString(text)]), _) => {
-            wire::score(text).map(Some).map_err(|error| error.to_string())
+            let score = wire::score(text).map_err(|error| error.to_string())?;
+            Ok(FirstEntry { at, score: Some(score) })
         }
         _ => Err(format!("{}: malformed reply to ZRANGE", node.name)),
     };

@@ -69,6 +69,8 @@ pub struct Script {
     pub fates: VecDeque<Fate>,
     /// The host's estimate of the store's clock, less the store's clock, in milliseconds.
     pub wrong_by: i64,
+    /// How far the host's own clock is ahead of the store's, in milliseconds.
+    pub local_ahead: u64,
     /// How far the clock of the node that holds the secrets is ahead of the others, in
     /// milliseconds.
     pub secrets_ahead: i64,
@@ -116,8 +118,9 @@ impl Scripted {
 
     /// The host's clocks.
     pub fn host(&self) -> HostTime {
-        let local = self.now();
-        let store = local.get().saturating_add_signed(self.script.wrong_by);
+        let now = self.now();
+        let local = now.plus(DurationMs::new(self.script.local_ahead));
+        let store = now.get().saturating_add_signed(self.script.wrong_by);
         HostTime { local, store: TimestampMs::new(store) }
     }
 

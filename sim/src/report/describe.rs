@@ -5,7 +5,8 @@ use ff_core::execution::{Event, situation};
 use ff_core::op::load;
 use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
-    IndexName, JournalEntry, Member, ReplyBody, Request, ScanEntry, Stored, Unit, UnitReply,
+    FirstEntry, IndexName, JournalEntry, Member, ReplyBody, Request, ScanEntry, Stored, Unit,
+    UnitReply,
 };
 use ff_core::time::TimestampMs;
 
@@ -49,8 +50,8 @@ pub fn reply(body: &ReplyBody, now: TimestampMs) -> String {
             records.collect::<Vec<_>>().join(", ")
         }
         ReplyBody::Poll(scores) => {
-            let score = |score: &Result<Option<ff_core::score::Score>, String>| match score {
-                Ok(Some(score)) => score.get().to_string(),
+            let score = |first: &Result<FirstEntry, String>| match first {
+                Ok(FirstEntry { score: Some(score), .. }) => score.get().to_string(),
                 _ => "-".to_owned(),
             };
             scores.iter().map(score).collect::<Vec<_>>().join(", ")

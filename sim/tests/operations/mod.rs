@@ -4,6 +4,7 @@
 mod agents;
 mod audit;
 mod carried;
+mod clock_steps;
 mod copies;
 mod deadlines;
 mod facts;

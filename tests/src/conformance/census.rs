@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ff_core::store::{
-    Cursor, Fetched, IndexName, Read, RecordKey, Reply, ReplyBody, Request, StreamName, TakeUntil,
-    Topic, Unit, UnitReply, ValueKey, Values, Wake,
+    Cursor, Fetched, FirstEntry, IndexName, Read, RecordKey, Reply, ReplyBody, Request, StreamName,
+    TakeUntil, Topic, Unit, UnitReply, ValueKey, Values, Wake,
 };
 
 /// The number of occurrences of each case.
@@ -185,7 +185,7 @@ impl Census {
         match (request, body) {
             (_, ReplyBody::Poll(scores)) => {
                 for score in scores {
-                    let found = matches!(score, Ok(Some(_)));
+                    let found = matches!(score, Ok(FirstEntry { score: Some(_), .. }));
                     self.count(if found { "poll: a score" } else { "poll: nothing" });
                 }
             }

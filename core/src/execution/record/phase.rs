@@ -148,9 +148,13 @@ impl Active {
     /// When the lease ends by a clock that shows `now`. An expiry further away than the ttl and a
     /// minute means that the clock has stepped back since; it counts as `now` + ttl.
     pub fn expires_at(&self, now: TimestampMs) -> TimestampMs {
-        let ttl_from_now = now.plus(self.lease.ttl_ms);
-        let farthest = ttl_from_now.plus(Self::CLOCK_STEP);
-        if self.lease.expires_at > farthest { ttl_from_now } else { self.lease.expires_at }
+        if self.outlasts_clock(now) { now.plus(self.lease.ttl_ms) } else { self.lease.expires_at }
+    }
+
+    /// Whether the lease ends so late that the clock, which shows `now`, must have stepped back
+    /// since it was given.
+    pub fn outlasts_clock(&self, now: TimestampMs) -> bool {
+        self.lease.expires_at > now.plus(self.lease.ttl_ms).plus(Self::CLOCK_STEP)
     }
 
     /// How much further away than its ttl an expiry may be before the clock must have stepped.

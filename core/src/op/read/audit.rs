@@ -16,8 +16,8 @@ use crate::partition::{Partition, PartitionConfig};
 use crate::score::Score;
 use crate::store::bounds::MAX_PAGE;
 use crate::store::{
-    IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned, Stored,
-    Version,
+    FirstEntry, IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned,
+    Stored, Version,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -551,7 +551,8 @@ impl Operation for FindOutside {
                 if scores.len() == self.polled().count() =>
             {
                 let polled = self.polled().zip(scores);
-                let full = polled.filter(|(_, score)| matches!(score, Ok(Some(_))));
+                let full = polled
+                    .filter(|(_, first)| matches!(first, Ok(FirstEntry { score: Some(_), .. })));
                 self.found.extend(full.map(|(partition, _)| partition));
                 self.from += POLLED;
                 self.poll()

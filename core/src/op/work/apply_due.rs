@@ -12,11 +12,15 @@ use crate::op::patience::{HOLD, Patience};
 use crate::partition::{Partition, PartitionConfig};
 use crate::score::Score;
 use crate::store::bounds::MAX_UNITS;
-use crate::store::{IndexName, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken};
+use crate::store::{
+    FirstEntry, IndexName, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken,
+};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::clear_signals::ClearSignals;
 use super::fetched::{FetchedEntries, Page};
+use super::restore_timers::{RestoreTimers, SteppedBack};
+use super::store_clocks::StoreClocks;
 
 /// Takes everything that is due in all partitions and applies it.
 #[derive(Clone, Debug)]
@@ -27,6 +31,7 @@ pub struct ApplyDue {
     context: OperationContext,
     /// Partitions that have due entries.
     ready: VecDeque<Partition>,
+    clocks: StoreClocks,
     doing: Doing,
     report: DueReport,
 }
@@ -39,6 +44,7 @@ enum Doing {
     Taking(Partition),
     Applying(FetchedEntries<OnDue>),
     Clearing(Box<ClearSignals>),
+    Restoring(Box<RestoreTimers>),
 }
 
 /// The result of a round.
@@ -54,16 +60,23 @@ pub struct DueReport {
     /// from the replies that showed it, so that a wrong estimate of the store's clock costs
     /// nothing.
     pub next_due: Option<TimestampMs>,
+    /// The clocks of the store, for the next round.
+    pub clocks: StoreClocks,
 }
 
 const OP: &str = "apply_due";
 
 impl ApplyDue {
-    /// A round over all partitions.
-    pub fn new(config: PartitionConfig, context: OperationContext, mut entropy: Entropy) -> Self {
+    /// A round over all partitions, with the clocks that the previous round has read.
+    pub fn new(
+        config: PartitionConfig,
+        clocks: StoreClocks,
+        context: OperationContext,
+        mut entropy: Entropy,
+    ) -> Self {
         let patience = Patience::new(context.clone(), entropy.fork());
         let (ready, doing, report) = (VecDeque::new(), Doing::Nothing, DueReport::default());
-        Self { config, entropy, patience, context, ready, doing, report }
+        Self { config, entropy, patience, context, ready, clocks, doing, report }
     }
 
     fn poll(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
@@ -81,11 +94,9 @@ impl ApplyDue {
         if next.is_some() && self.patience.left(now) == DurationMs::ZERO {
             // More is due than one round may do.
             self.knows_of(DurationMs::ZERO, now);
-            return Step::Done(Ok(std::mem::take(&mut self.report)));
+            return self.end();
         }
-        let Some(partition) = next else {
-            return Step::Done(Ok(std::mem::take(&mut self.report)));
-        };
+        let Some(partition) = next else { return self.restore(now) };
         self.doing = Doing::Taking(partition);
         Step::Send(Request::Take(Take {
             partition,
@@ -97,6 +108,24 @@ impl ApplyDue {
         }))
     }
 
+    /// Corrects the timers of the partitions whose clock has stepped back, if it is time to.
+    fn restore(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        let begins = |partition: &mut SteppedBack| partition.begins(now);
+        let begun: VecDeque<_> = self.clocks.stepped_back.extract_if(.., begins).collect();
+        if begun.is_empty() {
+            return self.end();
+        }
+        let context = self.context.within(self.patience.left(now));
+        let restore = RestoreTimers::new(begun, context, self.entropy.fork());
+        self.doing = Doing::Restoring(Box::new(restore));
+        self.resume(Event::Start, now)
+    }
+
+    fn end(&mut self) -> Step<<Self as Operation>::Output> {
+        self.report.clocks = std::mem::take(&mut self.clocks);
+        Step::Done(Ok(std::mem::take(&mut self.report)))
+    }
+
     fn knows_of(&mut self, left: DurationMs, now: HostTime) {
         let due = now.local.plus(left);
         let earliest = self.report.next_due.map_or(due, |known| known.min(due));
@@ -105,17 +134,18 @@ impl ApplyDue {
 
     /// Notes the partitions that have due entries, beginning with a random one, and when something
     /// is due in the others.
-    fn polled(&mut self, scores: &[Result<Option<Score>, String>], at: TimestampMs, now: HostTime) {
-        let count = scores.len();
+    fn polled(&mut self, firsts: &[Result<FirstEntry, String>], now: HostTime) {
+        let count = firsts.len();
         let offset = self.entropy.below(count as u64) as usize;
         for step in 0..count {
             let index = (offset + step) % count;
-            match scores[index] {
-                Ok(Some(due)) if due.instant() <= at => {
-                    self.ready.push_back(Partition::flow(index as u16));
-                }
-                Ok(Some(due)) => self.knows_of(due.instant().since(at), now),
-                Ok(None) | Err(_) => {}
+            let Ok(FirstEntry { at, score }) = firsts[index] else { continue };
+            let partition = Partition::flow(index as u16);
+            self.clocks.note(partition, at, now, &mut self.entropy);
+            match score.map(Score::instant) {
+                Some(due) if due <= at => self.ready.push_back(partition),
+                Some(due) => self.knows_of(due.since(at), now),
+                None => {}
             }
         }
     }
@@ -131,7 +161,7 @@ impl ApplyDue {
             self.ready.pop_front();
         }
         let page = Page { partition, index: &IndexName::Due, entries: &taken.entries, at };
-        let on_due = |loaded: &Loaded| Some(OnDue { execution_id: loaded.execution.id });
+        let on_due = |loaded: &Loaded, _| Some(OnDue { execution_id: loaded.execution.id });
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, on_due);
         self.report.unreadable += fetched.unreadable;
         self.doing = Doing::Applying(fetched);
@@ -168,10 +198,10 @@ impl ApplyDue {
 
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
         match (std::mem::take(&mut self.doing), reply.body) {
-            (Doing::Polling, ReplyBody::Poll(scores))
-                if scores.len() == self.config.flow_partitions().count() =>
+            (Doing::Polling, ReplyBody::Poll(firsts))
+                if firsts.len() == self.config.flow_partitions().count() =>
             {
-                self.polled(&scores, reply.at, now);
+                self.polled(&firsts, now);
                 self.next(now)
             }
             (Doing::Taking(partition), ReplyBody::Take(taken)) => {
@@ -196,6 +226,11 @@ impl Operation for ApplyDue {
             (Doing::Clearing(clear), event) => clear.resume(event, now).then(|()| {
                 self.doing = Doing::Nothing;
                 self.next(now)
+            }),
+            (Doing::Restoring(restore), event) => restore.resume(event, now).then(|left| {
+                self.doing = Doing::Nothing;
+                self.clocks.stepped_back.extend(left);
+                self.end()
             }),
             (_, Event::Start) => self.poll(now),
             (_, Event::Reply(reply)) => self.on_reply(reply, now),

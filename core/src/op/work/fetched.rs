@@ -11,6 +11,7 @@ use crate::op::loaded::{Loaded, load_of};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::partition::Partition;
+use crate::score::Score;
 use crate::store::{Commit, IndexName, Request, ScanEntry, Unit};
 use crate::time::{HostTime, TimestampMs};
 
@@ -41,12 +42,13 @@ pub(super) struct FetchedEntries<C: Decide> {
 }
 
 impl<C: Decide> FetchedEntries<C> {
-    /// Carries the command that `command` returns for a record, if any, to each entry of a page.
+    /// Carries the command that `command` returns for a record and its score, if any, to each
+    /// entry of a page.
     pub(super) fn new(
         page: Page<'_>,
         context: &OperationContext,
         entropy: &mut Entropy,
-        mut command: impl FnMut(&Loaded) -> Option<C>,
+        mut command: impl FnMut(&Loaded, Score) -> Option<C>,
     ) -> Self {
         let Page { partition, index, entries, at } = page;
         let mut operations = Vec::with_capacity(entries.len());
@@ -56,7 +58,7 @@ impl<C: Decide> FetchedEntries<C> {
             let id = ExecutionId::from_parts(partition.index, entry.position.member);
             match load_of(&id, stored, context.codec()) {
                 Ok(loaded) => {
-                    let Some(command) = command(&loaded) else { continue };
+                    let Some(command) = command(&loaded, entry.position.score) else { continue };
                     let patience = Patience::new(context.clone(), entropy.fork());
                     let known = Known::Fresh(loaded, at);
                     operations.push(CarryCommand::knowing(command, known, patience));

@@ -12,9 +12,8 @@ use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::{HOLD, Patience};
 use crate::partition::Partition;
-use crate::score::Score;
 use crate::store::bounds::{MAX_TAKE, MAX_UNITS};
-use crate::store::{Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken};
+use crate::store::{FirstEntry, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::fetched::{FetchedEntries, Page};
@@ -134,10 +133,11 @@ impl<T: Taker> TakeFromLane<T> {
     }
 
     /// The partitions that have work, beginning with a random one.
-    fn with_work(&mut self, scores: &[Result<Option<Score>, String>]) -> Vec<u16> {
-        let count = scores.len();
+    fn with_work(&mut self, firsts: &[Result<FirstEntry, String>]) -> Vec<u16> {
+        let count = firsts.len();
         let offset = self.entropy.below(count as u64) as usize;
-        let has_work = |index: &usize| matches!(scores[*index], Ok(Some(_)));
+        let has_work =
+            |index: &usize| matches!(firsts[*index], Ok(FirstEntry { score: Some(_), .. }));
         let indexes = (0..count).map(|step| (offset + step) % count);
         indexes.filter(has_work).map(|index| index as u16).collect()
     }
@@ -170,7 +170,7 @@ impl<T: Taker> TakeFromLane<T> {
         let (partition, index) =
             (Partition::flow(place.partition), self.rotation.index(place.lane));
         let page = Page { partition, index: &index, entries: &taken.entries, at };
-        let command = |loaded: &Loaded| Some(self.taker.command(loaded));
+        let command = |loaded: &Loaded, _| Some(self.taker.command(loaded));
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, command);
         self.unreadable += fetched.unreadable;
         self.doing = Doing::Deciding(fetched);

@@ -12,7 +12,9 @@ use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::partition::{Partition, PartitionConfig};
 use crate::store::bounds::MAX_UNITS;
-use crate::store::{IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned};
+use crate::store::{
+    FirstEntry, IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned,
+};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::fetched::{FetchedEntries, Page};
@@ -111,7 +113,7 @@ impl UnblockRoutes {
     ) -> Step<<Self as Operation>::Output> {
         let index = self.index();
         let RouteOffer { lanes, capabilities, free_slots, .. } = &mut self.offer;
-        let unblock = |loaded: &Loaded| {
+        let unblock = |loaded: &Loaded, _| {
             let execution = &loaded.execution;
             // An entry that an error inside a function has left takes no slot.
             let waits = execution.blocks().is_some_and(|b| b.get(BlockKind::Route).is_some());
@@ -146,7 +148,8 @@ impl UnblockRoutes {
                 if scores.len() == self.config.flow_partitions().count() =>
             {
                 let partitions = self.config.flow_partitions().zip(scores);
-                let full = partitions.filter(|(_, score)| matches!(score, Ok(Some(_))));
+                let full = partitions
+                    .filter(|(_, first)| matches!(first, Ok(FirstEntry { score: Some(_), .. })));
                 self.ready = full.map(|(partition, _)| partition).collect();
                 self.next(now)
             }

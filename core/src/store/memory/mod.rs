@@ -13,8 +13,8 @@ use crate::partition::Partition;
 use crate::time::TimestampMs;
 
 use super::contract::{
-    Commit, Fetched, Member, Poll, Read, Reply, ReplyBody, Request, Scan, ScanPosition, Stored,
-    StreamPage, Streamed, Take, Taken, UnitReply, Values, Wake,
+    Commit, Fetched, FirstEntry, Member, Poll, Read, Reply, ReplyBody, Request, Scan, ScanPosition,
+    Stored, StreamPage, Streamed, Take, Taken, UnitReply, Values, Wake,
 };
 use super::keys::{IndexName, RecordKey, Topic};
 
@@ -42,7 +42,7 @@ impl MemoryStore {
             Ok(()) => match request {
                 Request::Commit(commit) => ReplyBody::Commit(self.commit(commit, now)),
                 Request::Take(take) => ReplyBody::Take(self.take(&take, now)),
-                Request::Poll(poll) => self.poll(&poll),
+                Request::Poll(poll) => self.poll(&poll, now),
                 Request::Read(read) => ReplyBody::Read(self.read(&read)),
                 Request::Scan(scan) => self.scan(&scan),
                 Request::Stream(page) => ReplyBody::Stream(self.stream(&page)),
@@ -121,12 +121,13 @@ impl MemoryStore {
         taken
     }
 
-    fn poll(&self, poll: &Poll) -> ReplyBody {
+    fn poll(&self, poll: &Poll, now: TimestampMs) -> ReplyBody {
         let first = |partition: &Partition| {
             let index = self.partitions.get(partition)?.indexes.get(&poll.index)?;
             index.first().map(|position| position.score)
         };
-        ReplyBody::Poll(poll.partitions.iter().map(|partition| Ok(first(partition))).collect())
+        let entry = |partition| Ok(FirstEntry { at: now, score: first(partition) });
+        ReplyBody::Poll(poll.partitions.iter().map(entry).collect())
     }
 
     fn read(&self, read: &Read) -> Values {

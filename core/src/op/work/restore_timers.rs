@@ -1,0 +1,171 @@
+//! Correcting timers after the store's clock has stepped back: entries of `due` that lie further in
+//! the future than their records say (`docs/spec.md`, 4).
+
+use std::collections::VecDeque;
+
+use crate::entropy::Entropy;
+use crate::error::{Applied, EngineError};
+use crate::execution::{Active, OnDue, Phase, index_entries};
+use crate::op::context::OperationContext;
+use crate::op::loaded::{Loaded, other_reply};
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
+use crate::partition::Partition;
+use crate::score::Score;
+use crate::store::bounds::MAX_UNITS;
+use crate::store::{IndexName, Member, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned};
+use crate::time::{DurationMs, HostTime, TimestampMs};
+
+use super::fetched::{FetchedEntries, Page};
+
+/// A partition whose clock has stepped back, and from where on its timers are still unchecked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SteppedBack {
+    pub(super) partition: Partition,
+    after: ScanPosition,
+    /// When to begin, by the host's own clock.
+    begin: TimestampMs,
+}
+
+/// The timekeepers of a fleet notice a step together. Each begins at a random time up to this much
+/// later, so that most find the timers corrected. It is less than the minute by which a lease may
+/// outlast its ttl.
+const SPREAD_MS: u64 = 20_000;
+
+impl SteppedBack {
+    /// A partition whose clock now shows `at`.
+    pub(super) fn new(
+        partition: Partition,
+        at: TimestampMs,
+        now: HostTime,
+        entropy: &mut Entropy,
+    ) -> Self {
+        // An earlier entry is found in time, since its timer lasts a minute too long at most.
+        let score = Score::at(at.plus(Active::CLOCK_STEP));
+        let after = ScanPosition { score, member: Member::nil() };
+        let begin = now.local.plus(DurationMs::new(entropy.below(SPREAD_MS)));
+        Self { partition, after, begin }
+    }
+
+    pub(super) fn begins(&self, now: HostTime) -> bool {
+        self.begin <= now.local
+    }
+}
+
+/// Looks through the entries of `due` in partitions whose clock has stepped back. It applies
+/// `on_due` to each lease that outlasts its ttl by more than a minute, and to each entry that a
+/// `Take` held when the clock stepped.
+#[derive(Clone, Debug)]
+pub(super) struct RestoreTimers {
+    left: VecDeque<SteppedBack>,
+    entropy: Entropy,
+    patience: Patience,
+    context: OperationContext,
+    correcting: Option<(FetchedEntries<OnDue>, Option<ScanPosition>)>,
+}
+
+const OP: &str = "restore_timers";
+
+impl RestoreTimers {
+    pub(super) fn new(
+        left: VecDeque<SteppedBack>,
+        context: OperationContext,
+        mut entropy: Entropy,
+    ) -> Self {
+        let patience = Patience::new(context.clone(), entropy.fork());
+        Self { left, entropy, patience, context, correcting: None }
+    }
+
+    fn scan(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        let left =
+            self.patience.left(now) > DurationMs::ZERO && self.context.check_format().is_ok();
+        let Some(SteppedBack { partition, after, .. }) = self.left.front().filter(|_| left) else {
+            return self.end();
+        };
+        Step::Send(Request::Scan(Scan {
+            partition: *partition,
+            index: IndexName::Due,
+            after: Some(*after),
+            limit: MAX_UNITS as u32,
+        }))
+    }
+
+    fn end(&mut self) -> Step<<Self as Operation>::Output> {
+        Step::Done(std::mem::take(&mut self.left).into())
+    }
+
+    fn scanned(
+        &mut self,
+        scanned: &Scanned,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        let Some(SteppedBack { partition, .. }) = self.left.front().copied() else {
+            return self.end();
+        };
+        let on_due = |loaded: &Loaded, score| {
+            let execution = &loaded.execution;
+            let outlasts_clock = matches!(
+                &execution.phase,
+                Phase::Active(active) if active.is_leased(at) && active.outlasts_clock(at)
+            );
+            let held = index_entries(execution).due != Some(score);
+            (outlasts_clock || held).then_some(OnDue { execution_id: execution.id })
+        };
+        let page = Page { partition, index: &IndexName::Due, entries: &scanned.entries, at };
+        let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, on_due);
+        self.correcting = Some((fetched, scanned.next));
+        self.resume(Event::Start, now)
+    }
+
+    /// Goes on after a page. Whatever failed on it is tried again in the next round.
+    fn corrected(
+        &mut self,
+        failed: bool,
+        next: Option<ScanPosition>,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        match (failed, next) {
+            (true, _) => return self.end(),
+            (false, None) => drop(self.left.pop_front()),
+            (false, Some(next)) => {
+                self.left.iter_mut().take(1).for_each(|partition| partition.after = next);
+            }
+        }
+        self.scan(now)
+    }
+}
+
+impl Operation for RestoreTimers {
+    /// What is left to do. It ends early when its time is over or the store does not answer.
+    type Output = Vec<SteppedBack>;
+
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        if let Some((fetched, next)) = &mut self.correcting {
+            let next = *next;
+            return fetched.resume(event, now).then(|results| {
+                self.correcting = None;
+                let gone = |error: &EngineError| matches!(error, EngineError::NotFound { .. });
+                let failed = results.iter().any(|result| result.as_ref().is_err_and(|e| !gone(e)));
+                self.corrected(failed, next, now)
+            });
+        }
+        match event {
+            Event::Start => {
+                self.patience.begin(now);
+                self.scan(now)
+            }
+            Event::Wake => self.scan(now),
+            Event::Reply(Reply { at, body: ReplyBody::Scan(scanned) }) => {
+                self.scanned(&scanned, at, now)
+            }
+            Event::Reply(_) => self.resume(Event::Failure(other_reply(OP)), now),
+            Event::Failure(failure) => {
+                match self.patience.after_failure(OP, &failure, Applied::No, now) {
+                    Ok(wait) => Step::Wait(wait),
+                    Err(_) => self.end(),
+                }
+            }
+        }
+    }
+}
