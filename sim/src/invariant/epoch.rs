@@ -9,8 +9,8 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-EPOCH-1";
 
-/// Each lease after the first raises the epoch by one, each new attempt takes the next index, and no
-/// other change affects either.
+/// Each lease after the first raises the epoch by one, each new attempt takes the next index, and
+/// no other change affects either.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let Some(after) = &change.after else { return Ok(()) };
     let (epoch, attempts) =
