@@ -2,12 +2,12 @@
 
 use ff_sdk::core::error::RejectionKind;
 use ff_sdk::core::execution::{Command, Purpose};
-use ff_sdk::core::id::{ExecutionId, LeaseEpoch};
+use ff_sdk::core::id::ExecutionId;
 use ff_sdk::core::store::codec::{FORMAT, checksummed};
 use ff_sdk::core::store::{Bytes, Commit, RecordKey, Request, Unit};
 use ff_tests::Fixture;
 use ff_tests::faulty_backend::commits;
-use ff_tests::kit::{claim, describe, is_idle, kind, ms, secs, submit, work};
+use ff_tests::kit::{claim, describe, is_idle, kind, ms, nth_epoch, secs, submit, work};
 use tokio::time::Instant;
 
 /// A task that takes a hundred times the ttl keeps its lease, which is healthy all the time.
@@ -26,7 +26,7 @@ async fn renewal_keeps_a_lease_over_many_ttls() {
     }
     assert_eq!(task.consecutive_renewal_failures(), 0);
     task.complete(None).await.unwrap();
-    assert_eq!(describe(&client, &id).await.lease_epoch, LeaseEpoch(1));
+    assert_eq!(describe(&client, &id).await.lease_epoch, nth_epoch(&client, &id, 1).await);
 }
 
 /// The holder of a revoked lease or a cancelled execution learns it at its next renewal at the
