@@ -52,10 +52,10 @@ mod bugs {
         ResendBoundForgotten,
         /// A token of the right form is good, whatever it says.
         SignatureNotChecked,
-        /// A timekeeper does not notice that the store's clock has stepped back.
-        StepBackIgnored,
         /// A rejection that was decided on an old record is final.
         StaleRejectionTrusted,
+        /// A timekeeper does not notice that the store's clock has stepped back.
+        StepBackIgnored,
         /// A token is good as long as its secret is known.
         TokenGoodAfterGrace,
         /// A worker that has found nothing waits for a wake-up.

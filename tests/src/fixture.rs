@@ -6,7 +6,7 @@ use std::time::Duration;
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::entropy::Entropy;
 use ff_sdk::core::id::{ExecutionId, LaneId, Namespace};
-use ff_sdk::core::op::{ApplyDue, DueReport, OperationContext, StoreClocks};
+use ff_sdk::core::op::{ApplyDue, DueReport, OperationContext};
 use ff_sdk::core::partition::{Partition, PartitionConfig};
 use ff_sdk::core::score::Score;
 use ff_sdk::core::store::bounds::MAX_PAGE;
@@ -171,7 +171,7 @@ impl Fixture {
     /// Applies the timers that are due now, once.
     pub async fn tick(&self) -> DueReport {
         let context = OperationContext::new(DurationMs::from_secs(30), Codec::default());
-        let tick = ApplyDue::new(PARTITIONS, StoreClocks::new(), context, self.entropy());
+        let tick = ApplyDue::new(PARTITIONS, context, self.entropy());
         drive(&*self.backend, &HostClock::new(), tick).await.expect("the store answers")
     }
 

@@ -32,14 +32,14 @@ impl Timekeeper {
 
     /// Begins a round. Its result goes to [`Timekeeper::applied`].
     pub fn apply_due(&mut self) -> ApplyDue {
-        let (clocks, context) = (self.clocks.clone(), self.context.clone());
-        ApplyDue::new(self.partitions, clocks, context, self.entropy.fork())
+        ApplyDue::new(self.partitions, self.context.clone(), self.entropy.fork())
+            .comparing(self.clocks.clone())
     }
 
     /// Notes the result of a round.
     pub fn applied(&mut self, report: &Result<DueReport, EngineError>, now: HostTime) {
-        if let Ok(report) = report {
-            self.clocks.clone_from(&report.clocks);
+        if let Some(clocks) = report.as_ref().ok().and_then(|report| report.clocks.as_ref()) {
+            self.clocks.clone_from(clocks);
         }
         let longest = MAX_SLEEP_MS * 3 / 4 + self.entropy.below(MAX_SLEEP_MS / 2);
         let due = report.as_ref().ok().and_then(|report| report.next_due);

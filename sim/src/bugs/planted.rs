@@ -302,6 +302,9 @@ bugs! {
     StaleRejectionTrusted: Code(Code::StaleRejectionTrusted),
         "a rejection that was decided on an old record is final",
         "a rejection rests on the record and the time of one reply";
+    StepBackIgnored: Code(Code::StepBackIgnored),
+        "a timekeeper does not notice that the store's clock has stepped back",
+        "a lease ends in time by the clock after a step back";
     SuspensionIdIgnored: Ruling(waiting::suspension_id_ignored),
         "a second suspension gets the outcome of the first",
         "a suspension is recognised by its id";

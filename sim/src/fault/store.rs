@@ -10,8 +10,8 @@ use crate::plan::settings::Settings;
 /// A step of the store's clock.
 ///
 /// A lease that was marked expired stays expired, and a step forwards costs at most a reclaim.
-/// After a step back, timers wait until the clock is there again; so all steps back of a run are
-/// at most a minute and a half together, which leaves time for the end of the run.
+/// After a step back, a lease ends in time by the clock after it, and all other timers wait until
+/// the clock is there again.
 #[derive(Clone, Copy, Debug)]
 pub struct ClockStep {
     /// Its number.
@@ -22,9 +22,10 @@ pub struct ClockStep {
     pub by_ms: i64,
 }
 
+const HOUR_MS: u64 = 60 * 60 * 1_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
 /// Further back than any lease of a run, and than the minute for which an expiry is trusted.
-const FAR_BACK_MS: u64 = 75_000;
-const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+const FAR_BACK_MS: [u64; 3] = [75_000, HOUR_MS, DAY_MS];
 
 /// The clock steps of a seed.
 pub fn clock_steps(seed: u64, settings: &Settings) -> impl Iterator<Item = ClockStep> {
@@ -39,7 +40,7 @@ pub fn clock_steps(seed: u64, settings: &Settings) -> impl Iterator<Item = Clock
             let ahead = one_of(draws, ahead);
             between(draws, 1, ahead) as i64
         } else {
-            let back = if far { FAR_BACK_MS } else { one_of(draws, &[300, 1_500, 3_000]) };
+            let back = one_of(draws, if far { &FAR_BACK_MS } else { &[300, 1_500, 3_000] });
             -(between(draws, back / 2, back) as i64)
         };
         ClockStep { number, at, by_ms }

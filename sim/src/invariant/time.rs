@@ -8,10 +8,12 @@ use ff_core::execution::{
 use ff_core::state::TerminalOutcome;
 use ff_core::time::TimestampMs;
 
+use crate::model::Model;
 use crate::model::change::Change;
 use crate::model::index_positions::due_of;
+use crate::model::settled::outlasting;
 use crate::report::coverage::CommandKind;
-use crate::report::{Broken, ensure};
+use crate::report::{Broken, ensure, when_watched};
 
 const TAG: &str = "INV-TIME-1";
 
@@ -33,6 +35,19 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
         None => check_removal(change, before),
         Some(after) => check_expiry(change, before, after),
     }
+}
+
+/// After a step back of the store's clock, no lease lasts longer than its ttl and a minute.
+pub fn check_anchored(model: &Model, now: TimestampMs) -> Result<(), Broken> {
+    when_watched!(model, Time);
+    let outlasting = outlasting(model, now);
+    ensure!(
+        outlasting.is_empty(),
+        TAG,
+        "the leases of {outlasting:?} end more than a minute later than their ttl allows (now \
+         {now}), and the last fault was over a minute ago"
+    );
+    Ok(())
 }
 
 fn on_time(change: &Change<'_>, at: TimestampMs, what: &str) -> Result<(), Broken> {

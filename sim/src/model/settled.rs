@@ -13,12 +13,15 @@ pub const HEALED_WITHIN_MS: u64 = 10 * 60 * 1_000;
 
 /// Whether an execution is pending: neither over, nor waiting for an event that will not come.
 pub fn is_pending(model: &Model, workers: &[WorkerProfile], now: TimestampMs) -> bool {
-    model.records.values().any(|record| !is_settled(record, workers, now))
+    let pending = |record| !is_settled(record, workers, now) && !is_held(model, record, now);
+    model.records.values().any(|record| pending(record))
 }
 
 /// Describes the executions that are pending.
 pub fn pending(model: &Model, workers: &[WorkerProfile], now: TimestampMs) -> Vec<String> {
-    let waits = |record: &&std::rc::Rc<Execution>| !is_settled(record, workers, now);
+    let waits = |record: &&std::rc::Rc<Execution>| {
+        !is_settled(record, workers, now) && !is_held(model, record, now)
+    };
     let describe = |record: &std::rc::Rc<Execution>| {
         format!(
             "{} is {}, stands at {:?} (now {now}), in {:?}",
@@ -31,8 +34,19 @@ pub fn pending(model: &Model, workers: &[WorkerProfile], now: TimestampMs) -> Ve
     model.records.values().filter(waits).map(describe).collect()
 }
 
+/// Whether a dead caller's `Take` holds an execution until its deadline, a distant time. Nothing in
+/// the record shows it to a timekeeper that was started after the clock stepped back.
+fn is_held(model: &Model, record: &Execution, now: TimestampMs) -> bool {
+    let far = now.plus(DurationMs::from_secs(60));
+    model.positions.get(&record.id).is_some_and(|positions| {
+        let due = positions.due.map(ff_core::score::Score::instant);
+        positions.eligible.is_none() && due == record.deadline && due.is_some_and(|at| at > far)
+    })
+}
+
 /// Whether an execution is over, or waits for an operator, for a worker that does not exist, for
-/// a request for a reclaim grant, or for a distant time that a wrong clock has set. A suspended
+/// a request for a reclaim grant, or for a distant time that a wrong clock has set, as that of a
+/// grant. A suspended
 /// execution is pending, because an operator resumes it if nothing else ends it.
 pub fn is_settled(record: &Execution, workers: &[WorkerProfile], now: TimestampMs) -> bool {
     let far = |at: TimestampMs| at > now.plus(DurationMs::from_secs(60));
@@ -52,15 +66,36 @@ pub fn is_settled(record: &Execution, workers: &[WorkerProfile], now: TimestampM
         Phase::Runnable(runnable) => {
             let held = |kind| runnable.blocks.get(kind).is_some();
             let held = held(BlockKind::Operator) || held(BlockKind::Lane);
-            let delayed = runnable.not_before.is_some_and(|delay| far(delay.until));
-            runnable.grant.is_none() && may_stay && (held || delayed || !routable)
+            let delayed = runnable.not_before.is_some_and(|delay| far(delay.until))
+                || runnable.blocks.iter().any(|block| block.recheck_at.is_some_and(far));
+            match &runnable.grant {
+                Some(grant) => may_stay && far(grant.expires_at),
+                None => may_stay && (held || delayed || !routable),
+            }
         }
         Phase::Active(active) => {
             let on_request = record.policy.reclaim_mode == ReclaimMode::OnRequest;
-            let lost = active.fate != LeaseFate::Held && active.grant.is_none();
-            lost && may_stay && (on_request || !routable)
+            let lost = active.fate != LeaseFate::Held;
+            let stays = match &active.grant {
+                Some(grant) => far(grant.expires_at),
+                None => on_request || !routable,
+            };
+            lost && may_stay && stays
         }
     }
+}
+
+/// How long after the last fault, in milliseconds, no lease outlasts the store's clock any more: a
+/// minute, and a second for the timekeeper's sleep.
+pub const ANCHORED_WITHIN_MS: u64 = 61_000;
+
+/// The executions whose lease ends so late that the clock must have stepped back since.
+pub fn outlasting(model: &Model, now: TimestampMs) -> Vec<ExecutionId> {
+    let outlasts = |record: &&std::rc::Rc<Execution>| match &record.phase {
+        Phase::Active(active) => active.is_leased(now) && active.outlasts_clock(now),
+        _ => false,
+    };
+    model.records.values().filter(outlasts).map(|record| record.id).collect()
 }
 
 /// The suspended executions that no timer ends.

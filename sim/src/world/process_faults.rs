@@ -8,7 +8,8 @@ use crate::determinism::hash::hashed;
 use crate::fault::planned::Planned;
 use crate::fault::{clock, process};
 use crate::invariant::readers;
-use crate::model::settled::{HEALED_WITHIN_MS, is_pending, pending, sleepers};
+use crate::invariant::time;
+use crate::model::settled::{ANCHORED_WITHIN_MS, HEALED_WITHIN_MS, is_pending, pending, sleepers};
 use crate::plan::FaultKind;
 use crate::process::context::{Message, Notice};
 use crate::report::Broken;
@@ -160,6 +161,9 @@ impl World {
         }
         self.wake_up(now);
         let since = self.healing_since.unwrap_or(self.now);
+        if self.now >= since + ANCHORED_WITHIN_MS {
+            time::check_anchored(&self.server.model, now)?;
+        }
         if self.now >= since + HEALED_WITHIN_MS {
             let pending = pending(&self.server.model, &self.profiles, now);
             let (count, pending) = (pending.len(), pending.join("; "));

@@ -4,7 +4,7 @@
 
 use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, Decide, IdentityKind, MAX_FRAME_PAYLOAD};
-use ff_core::op::{ApplyDue, RotateSecret, StoreClocks};
+use ff_core::op::{ApplyDue, RotateSecret};
 use ff_core::partition::PartitionConfig;
 use ff_core::time::DurationMs;
 use ff_sim::scripted::{Scripted, Trace};
@@ -83,6 +83,6 @@ impl Carried {
 pub fn tick(world: &mut Scripted) {
     let partitions = execution_id().partition().index + 1;
     let config = PartitionConfig { num_flow_partitions: partitions, ..Default::default() };
-    let tick = ApplyDue::new(config, StoreClocks::new(), Scripted::context(), Entropy::from_u64(1));
+    let tick = ApplyDue::new(config, Scripted::context(), Entropy::from_u64(1));
     world.drive(tick).expect("the store answers");
 }

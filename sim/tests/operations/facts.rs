@@ -12,7 +12,7 @@ use ff_core::execution::{
     SignalOutcome, Suspend, SuspendOutcome,
 };
 use ff_core::id::{AttemptIndex, Nonce};
-use ff_core::op::{ApplyDue, Batch, CarryCommand, Known, Patience, ReadSignals, StoreClocks};
+use ff_core::op::{ApplyDue, Batch, CarryCommand, Known, Patience, ReadSignals};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::policy::{Backoff, ExecutionPolicy};
 use ff_core::score::Score;
@@ -372,12 +372,7 @@ fn a_timeout_that_signals_is_read_as_a_signal() {
 fn tick(world: &mut Scripted) -> Vec<DueKind> {
     let num_flow_partitions = execution_id().partition().index + 1;
     let config = PartitionConfig { num_flow_partitions, ..PartitionConfig::default() };
-    let tick = ApplyDue::new(
-        config,
-        StoreClocks::new(),
-        Scripted::context(),
-        Entropy::from_u64(world.now().get()),
-    );
+    let tick = ApplyDue::new(config, Scripted::context(), Entropy::from_u64(world.now().get()));
     world.drive(tick).expect("the store answers").applied
 }
 

@@ -31,7 +31,7 @@ pub struct ApplyDue {
     context: OperationContext,
     /// Partitions that have due entries.
     ready: VecDeque<Partition>,
-    clocks: StoreClocks,
+    clocks: Option<StoreClocks>,
     doing: Doing,
     report: DueReport,
 }
@@ -60,23 +60,24 @@ pub struct DueReport {
     /// from the replies that showed it, so that a wrong estimate of the store's clock costs
     /// nothing.
     pub next_due: Option<TimestampMs>,
-    /// The clocks of the store, for the next round.
-    pub clocks: StoreClocks,
+    /// The clocks of the store, for the next round, if this one has compared them.
+    pub clocks: Option<StoreClocks>,
 }
 
 const OP: &str = "apply_due";
 
 impl ApplyDue {
-    /// A round over all partitions, with the clocks that the previous round has read.
-    pub fn new(
-        config: PartitionConfig,
-        clocks: StoreClocks,
-        context: OperationContext,
-        mut entropy: Entropy,
-    ) -> Self {
+    /// A round over all partitions by itself, which compares no clocks.
+    pub fn new(config: PartitionConfig, context: OperationContext, mut entropy: Entropy) -> Self {
         let patience = Patience::new(context.clone(), entropy.fork());
         let (ready, doing, report) = (VecDeque::new(), Doing::Nothing, DueReport::default());
-        Self { config, entropy, patience, context, ready, clocks, doing, report }
+        Self { config, entropy, patience, context, ready, clocks: None, doing, report }
+    }
+
+    /// The same round, which compares the store's clocks with what earlier rounds have read.
+    #[must_use]
+    pub fn comparing(self, clocks: StoreClocks) -> Self {
+        Self { clocks: Some(clocks), ..self }
     }
 
     fn poll(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
@@ -111,7 +112,10 @@ impl ApplyDue {
     /// Corrects the timers of the partitions whose clock has stepped back, if it is time to.
     fn restore(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
         let begins = |partition: &mut SteppedBack| partition.begins(now);
-        let begun: VecDeque<_> = self.clocks.stepped_back.extract_if(.., begins).collect();
+        let clocks = self.clocks.as_mut();
+        let begun: VecDeque<_> = clocks
+            .map(|clocks| clocks.stepped_back.extract_if(.., begins).collect())
+            .unwrap_or_default();
         if begun.is_empty() {
             return self.end();
         }
@@ -122,7 +126,7 @@ impl ApplyDue {
     }
 
     fn end(&mut self) -> Step<<Self as Operation>::Output> {
-        self.report.clocks = std::mem::take(&mut self.clocks);
+        self.report.clocks = self.clocks.take();
         Step::Done(Ok(std::mem::take(&mut self.report)))
     }
 
@@ -141,7 +145,9 @@ impl ApplyDue {
             let index = (offset + step) % count;
             let Ok(FirstEntry { at, score }) = firsts[index] else { continue };
             let partition = Partition::flow(index as u16);
-            self.clocks.note(partition, at, now, &mut self.entropy);
+            if let Some(clocks) = &mut self.clocks {
+                clocks.note(partition, at, now, &mut self.entropy);
+            }
             match score.map(Score::instant) {
                 Some(due) if due <= at => self.ready.push_back(partition),
                 Some(due) => self.knows_of(due.since(at), now),
@@ -229,7 +235,7 @@ impl Operation for ApplyDue {
             }),
             (Doing::Restoring(restore), event) => restore.resume(event, now).then(|left| {
                 self.doing = Doing::Nothing;
-                self.clocks.stepped_back.extend(left);
+                self.clocks.iter_mut().for_each(|clocks| clocks.stepped_back.extend(&left));
                 self.end()
             }),
             (_, Event::Start) => self.poll(now),

@@ -18,11 +18,14 @@ use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::fetched::{FetchedEntries, Page};
 
-/// A partition whose clock has stepped back, and from where on its timers are still unchecked.
+/// A partition whose clock has stepped back, or may have, and from where on its timers are still
+/// unchecked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SteppedBack {
     pub(super) partition: Partition,
     after: ScanPosition,
+    /// How many pages to look through, if not all.
+    pages: Option<u32>,
     /// When to begin, by the host's own clock.
     begin: TimestampMs,
 }
@@ -37,14 +40,19 @@ impl SteppedBack {
     pub(super) fn new(
         partition: Partition,
         at: TimestampMs,
+        pages: Option<u32>,
         now: HostTime,
         entropy: &mut Entropy,
     ) -> Self {
-        // An earlier entry is found in time, since its timer lasts a minute too long at most.
-        let score = Score::at(at.plus(Active::CLOCK_STEP));
-        let after = ScanPosition { score, member: Member::nil() };
+        let after = Self::first(at);
         let begin = now.local.plus(DurationMs::new(entropy.below(SPREAD_MS)));
-        Self { partition, after, begin }
+        Self { partition, after, pages, begin }
+    }
+
+    /// The position before the timers that may be wrong. An earlier entry is found in time, since
+    /// its timer lasts a minute too long at most.
+    fn first(at: TimestampMs) -> ScanPosition {
+        ScanPosition { score: Score::at(at.plus(Active::CLOCK_STEP)), member: Member::nil() }
     }
 
     pub(super) fn begins(&self, now: HostTime) -> bool {
@@ -100,21 +108,33 @@ impl RestoreTimers {
         at: TimestampMs,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        let Some(SteppedBack { partition, .. }) = self.left.front().copied() else {
+        let Some(SteppedBack { partition, pages, .. }) = self.left.front().copied() else {
             return self.end();
         };
+        let mut stepped = pages.is_none();
         let on_due = |loaded: &Loaded, score| {
             let execution = &loaded.execution;
             let outlasts_clock = matches!(
                 &execution.phase,
                 Phase::Active(active) if active.is_leased(at) && active.outlasts_clock(at)
             );
-            let held = index_entries(execution).due != Some(score);
-            (outlasts_clock || held).then_some(OnDue { execution_id: execution.id })
+            let entries = index_entries(execution);
+            let held = entries.due != Some(score);
+            stepped |= outlasts_clock || held;
+            // A hold that would end after another timer of the record leaves no other trace.
+            let may_be_held = stepped && entries.eligible.is_some();
+            let correct = outlasts_clock || held || may_be_held;
+            correct.then_some(OnDue { execution_id: execution.id })
         };
         let page = Page { partition, index: &IndexName::Due, entries: &scanned.entries, at };
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, on_due);
-        self.correcting = Some((fetched, scanned.next));
+        let mut next = scanned.next;
+        if let Some(front) = self.left.front_mut().filter(|_| stepped && pages.is_some()) {
+            // The clock did step back: everything is looked through, from the beginning.
+            front.pages = None;
+            next = Some(SteppedBack::first(at));
+        }
+        self.correcting = Some((fetched, next));
         self.resume(Event::Start, now)
     }
 
@@ -128,9 +148,14 @@ impl RestoreTimers {
         match (failed, next) {
             (true, _) => return self.end(),
             (false, None) => drop(self.left.pop_front()),
-            (false, Some(next)) => {
-                self.left.iter_mut().take(1).for_each(|partition| partition.after = next);
-            }
+            (false, Some(next)) => match self.left.front_mut() {
+                Some(SteppedBack { pages: Some(0 | 1), .. }) => drop(self.left.pop_front()),
+                Some(partition) => {
+                    partition.after = next;
+                    partition.pages = partition.pages.map(|pages| pages - 1);
+                }
+                None => {}
+            },
         }
         self.scan(now)
     }

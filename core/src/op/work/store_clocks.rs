@@ -24,6 +24,21 @@ struct Reading {
     local: TimestampMs,
 }
 
+/// What a reading shows, compared with the earlier ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// There was none. The clock may have stepped back before.
+    First,
+    /// The clock went on, or stepped forwards.
+    Went,
+    /// The clock stepped back.
+    SteppedBack,
+}
+
+/// How many pages of timers a timekeeper that was just started looks through in each partition.
+/// The bound keeps the start of a program cheap where millions of timers wait.
+const PAGES_AT_START: u32 = 4;
+
 impl Reading {
     /// What the store's clock shows at a later time, if it goes at least as fast as it may be slow.
     fn expected(&self, local: TimestampMs) -> TimestampMs {
@@ -55,24 +70,32 @@ impl StoreClocks {
         now: HostTime,
         entropy: &mut Entropy,
     ) {
-        if self.stepped(partition, at, now.local) && !planted!(StepBackIgnored) {
+        let pages = match self.change(partition, at, now.local) {
+            Change::Went => return,
+            Change::First => Some(PAGES_AT_START),
+            Change::SteppedBack => None,
+        };
+        if !planted!(StepBackIgnored) {
             self.stepped_back.retain(|other| other.partition != partition);
-            self.stepped_back.push(SteppedBack::new(partition, at, now, entropy));
+            self.stepped_back.push(SteppedBack::new(partition, at, pages, now, entropy));
         }
     }
 
-    fn stepped(&mut self, partition: Partition, store: TimestampMs, local: TimestampMs) -> bool {
+    fn change(&mut self, partition: Partition, store: TimestampMs, local: TimestampMs) -> Change {
         let index = usize::from(partition.index);
         if self.read.len() <= index {
             self.read.resize(index + 1, None);
         }
         let earlier = &mut self.read[index];
-        let expected = earlier.map_or(TimestampMs::ZERO, |earlier| earlier.expected(local));
+        let Some(expected) = earlier.map(|earlier| earlier.expected(local)) else {
+            *earlier = Some(Reading { store, local });
+            return Change::First;
+        };
         let stepped = store.plus(TOLERANCE) < expected;
         // Several small steps add up, since the expected time stays that of the latest reading.
         let store = if stepped { store } else { store.max(expected) };
         *earlier = Some(Reading { store, local });
-        stepped
+        if stepped { Change::SteppedBack } else { Change::Went }
     }
 }
 
@@ -89,7 +112,7 @@ mod tests {
         let mut clocks = StoreClocks::default();
         let note = |(store, local): &(u64, u64)| {
             let local = TimestampMs::new(*local * 1_000);
-            clocks.stepped(Partition::flow(3), at(*store), local)
+            clocks.change(Partition::flow(3), at(*store), local) == Change::SteppedBack
         };
         readings.iter().map(note).last().expect("a reading")
     }

@@ -1,13 +1,15 @@
 //! Every operation of core, in each of the situations in which it behaves differently.
 
-use ff_core::agent::{Scheduler, Timekeeper, WorkerAgent, WorkerRequest};
+use ff_core::agent::{Scheduler, WorkerAgent, WorkerRequest};
 use ff_core::execution::{
     Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, Create,
     ForgetSignals, IssueReclaimGrant, MoveToWaitingChildren, OnDue, Renew, Replay, Resume,
     RevokeLease, Start, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
 };
 use ff_core::id::ExecutionId;
-use ff_core::op::{AuditPartition, Batch, CarryCommand, ListExecutions, ListFilter, Patience};
+use ff_core::op::{
+    ApplyDue, AuditPartition, Batch, CarryCommand, ListExecutions, ListFilter, Patience,
+};
 use ff_core::policy::Priority;
 use ff_core::time::DurationMs;
 
@@ -466,9 +468,7 @@ fn schedule(fixture: &Fixture, start: u64) -> Work {
 }
 
 fn tick(fixture: &Fixture, start: u64) -> Work {
-    Work::Tick(
-        Timekeeper::new(PARTITIONS, Fixture::context(), fixture.entropy(300 + start)).apply_due(),
-    )
+    Work::Tick(ApplyDue::new(PARTITIONS, Fixture::context(), fixture.entropy(300 + start)))
 }
 
 fn sweep(fixture: &Fixture, start: u64) -> Work {

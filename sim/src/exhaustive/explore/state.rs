@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use ff_core::agent::{Timekeeper, WorkerAgent};
+use ff_core::agent::WorkerAgent;
 use ff_core::entropy::Entropy;
 use ff_core::execution::IssuedWaitpoint;
 use ff_core::id::{GrantId, LeaseId};
-use ff_core::op::{CarryCommand, Event, Patience};
+use ff_core::op::{ApplyDue, CarryCommand, Event, Patience};
 use ff_core::store::{Member, Request};
 use ff_core::time::{HostTime, TimestampMs};
 
@@ -207,7 +207,7 @@ impl State {
 
     /// A round of a timekeeper.
     pub fn round(&mut self) -> Work {
-        Work::Tick(Timekeeper::new(PARTITIONS, context(), self.entropy()).apply_due())
+        Work::Tick(ApplyDue::new(PARTITIONS, context(), self.entropy()))
     }
 
     /// Takes over the records of the store.
