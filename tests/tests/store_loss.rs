@@ -156,8 +156,8 @@ async fn programs_of_the_lost_store_do_not_use_the_new_one(loss: Loss) {
     assert!(is_lost(&client.submit(work()).await.expect_err("another store")), "{loss:?}");
     let many = client.submit_many(vec![work(), work()]).await;
     assert!(many.iter().all(|outcome| outcome.as_ref().is_err_and(is_lost)), "{many:?}");
-    assert!(is_lost(&worker.claim_next().await.expect_err("another store")), "{loss:?}");
     assert!(is_lost(&task.complete(None).await.expect_err("another store")), "{loss:?}");
+    assert!(is_lost(&worker.claim_next().await.expect_err("another store")), "{loss:?}");
     let refused = CursorError::OtherPartitions { cursor: 4, store: 8 };
     for _ in 0..2 {
         let end = timeout(secs(5), async {

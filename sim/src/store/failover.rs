@@ -1,4 +1,5 @@
-//! Failover: a replica of the store that has not received the last commits takes over.
+//! Failover: a replica of the store that has not received the last commits takes over. And the loss
+//! of everything, which is the failover to an empty replica.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,29 @@ impl Server {
         let Some(behind) = self.behind.take_if(|behind| behind.number == number) else {
             return Ok(false);
         };
+        self.take_over(behind, callers, now)?;
+        Ok(true)
+    }
+
+    /// Loses everything. The identity of the store is a part of the history that readers compare,
+    /// so that it has another history.
+    pub fn lose_everything(
+        &mut self,
+        callers: &mut BTreeMap<u64, Caller>,
+        now: TimestampMs,
+    ) -> Result<(), Broken> {
+        let (store, model) = (self.store.empty_replica(), self.model.of_empty_store());
+        self.behind = None;
+        let empty = Behind { number: 0, store, model, applied: BTreeMap::new() };
+        self.take_over(empty, callers, now)
+    }
+
+    fn take_over(
+        &mut self,
+        behind: Behind,
+        callers: &mut BTreeMap<u64, Caller>,
+        now: TimestampMs,
+    ) -> Result<(), Broken> {
         self.store.take_over(behind.store);
         self.model.note_loss(&behind.model);
         for caller in callers.values_mut() {
@@ -40,8 +64,7 @@ impl Server {
         self.change_history();
         let waits = &self.model.waits;
         self.dirty = waits.signals.keys().chain(waits.frames.keys()).copied().collect();
-        self.check_all(now)?;
-        Ok(true)
+        self.check_all(now)
     }
 
     /// Gives the store another history.
