@@ -37,6 +37,8 @@ fn check(name: &str, text: &str, filters: &[(&str, &str)]) {
 
 /// The replacement has the same width, so that tables keep their layout.
 const TIMES: (&str, &str) = (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "YYYY-MM-DDThh:mm:ss.sssZ");
+/// An epoch is the creation time in milliseconds and the number of the lease.
+const EPOCHS: (&str, &str) = (r"\bepoch \d{13}\b", "epoch N");
 const MILLISECONDS: (&str, &str) = (r"\b\d+ ms\b", "N ms");
 /// For tables with a column whose width varies.
 const BORDERS: (&str, &str) = ("[─═]+", "─");
@@ -135,6 +137,7 @@ fn run_output() {
     let output = format!("{}$ ff run (43 lines)\n{output}", &transcript.text[..start]);
     let durations = [
         MILLISECONDS,
+        EPOCHS,
         (r"in \d+\.\d s", "in N s"),
         // The percentiles, and the column ms of the other table.
         (r"┆ +\d+ ┆ +\d+ ┆ +\d+ │\n", "┆ N ┆ N ┆ N │\n"),
@@ -205,7 +208,7 @@ fn server_session() {
         (r"┆ +ms ┆", "┆ ms ┆"),
         (r"┆ +\d+ ┆ (succeeded|exit_code)", "┆ N  ┆ $1"),
     ];
-    check("session", &session.text, &[&attempts[..], &[TIMES, MILLISECONDS]].concat());
+    check("session", &session.text, &[&attempts[..], &[TIMES, MILLISECONDS, EPOCHS]].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -250,7 +253,7 @@ async fn suspended_execution() {
         ("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"),
         (r"\b[0-9a-f]{16}\b", "xxxxxxxxxxxxxxxx"),
     ];
-    check("suspended", &transcript.text, &[&random[..], &[TIMES, MILLISECONDS]].concat());
+    check("suspended", &transcript.text, &[&random[..], &[TIMES, MILLISECONDS, EPOCHS]].concat());
 }
 
 #[test]

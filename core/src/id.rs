@@ -238,8 +238,9 @@ impl SignalId {
     }
 }
 
-/// The fencing epoch of a lease: 0 before the first lease, one more at each claim, resumed claim
-/// and reclaim. Renewal, expiry and revocation do not change it.
+/// The fencing epoch of a lease: 0 before the first lease, the creation time in milliseconds plus
+/// one at the first, and one more at each later claim, resumed claim and reclaim. Renewal, expiry
+/// and revocation do not change it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

@@ -8,7 +8,7 @@ use ff_sdk::core::execution::{
     AnyOutcome, AppendFrame, Claimed, Command, Complete, Event, EventKind, ExecutionSnapshot,
     FenceParts, Frame, Granted, Renew, Suspend, WireClaim, WireGrantRequest,
 };
-use ff_sdk::core::id::{AttemptId, ExecutionId, GrantId, LeaseId, SuspensionId};
+use ff_sdk::core::id::{AttemptId, ExecutionId, GrantId, LeaseEpoch, LeaseId, SuspensionId};
 use ff_sdk::core::state::PublicState;
 use ff_sdk::core::time::DurationMs;
 use ff_sdk::{
@@ -63,6 +63,11 @@ pub async fn describe(client: &Client, id: &ExecutionId) -> ExecutionSnapshot {
 /// The public state of an execution.
 pub async fn state(client: &Client, id: &ExecutionId) -> PublicState {
     describe(client, id).await.state.public_state
+}
+
+/// The epoch of the lease of an execution that has this number, from 1.
+pub async fn nth_epoch(client: &Client, id: &ExecutionId, number: u64) -> LeaseEpoch {
+    LeaseEpoch(describe(client, id).await.created_at.get() + number)
 }
 
 /// The kinds of all events of an execution.

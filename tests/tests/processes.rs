@@ -8,13 +8,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use ff_sdk::core::execution::AttemptEnd;
-use ff_sdk::core::id::LeaseEpoch;
 use ff_sdk::core::partition::PartitionConfig;
 use ff_sdk::core::state::PublicState;
 use ff_sdk::{Client, ClientConfig, ExecutionId, SdkError};
 use ff_tests::crash::{binary, open};
 use ff_tests::fixture::{NAMESPACE, PARTITIONS};
-use ff_tests::kit::{describe, endings, work};
+use ff_tests::kit::{describe, endings, nth_epoch, work};
 use ff_tests::server::{Cluster, Process, Server, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -104,13 +103,13 @@ impl Store {
     }
 
     /// A command that creates the file `begun`, and whose first attempt lasts while the file `hold`
-    /// exists. Its result is the epoch of its lease.
+    /// exists. Its result is the index of its attempt.
     fn held_command(&self) -> String {
         let (hold, begun) = (self.path("hold"), self.path("begun"));
         File::create(&hold).expect("the folder can be written to");
         format!(
-            "touch {}; [ $FF_LEASE_EPOCH != 1 ] || while [ -e {} ]; do sleep 0.02; done; \
-             printf $FF_LEASE_EPOCH",
+            "touch {}; [ $FF_ATTEMPT_INDEX != 0 ] || while [ -e {} ]; do sleep 0.02; done; \
+             printf $FF_ATTEMPT_INDEX",
             begun.display(),
             hold.display()
         )
@@ -179,14 +178,14 @@ fn many_claimers_claim_each_execution_once() {
         let submitted: BTreeSet<_> = texts(&submitter, "id").into_iter().collect();
         let workers = ["w1", "w2", "w3", "w4"].map(|name| {
             let log = store.path("started");
-            let command = format!("echo $FF_EXECUTION_ID $FF_LEASE_EPOCH >> {}", log.display());
+            let command = format!("echo $FF_EXECUTION_ID $FF_ATTEMPT_INDEX >> {}", log.display());
             store.ff(name, &["work", "--exec", &command, "--until-idle", "--slots", "4", "--json"])
         });
         let finished = workers.map(Program::lines).concat();
         assert!(texts(&finished, "outcome").iter().all(|outcome| *outcome == "completed"));
         let started = fs::read_to_string(store.path("started")).expect("an attempt has started");
         let started: Vec<_> = started.lines().filter_map(|line| line.split_once(' ')).collect();
-        assert!(started.iter().all(|(_, epoch)| *epoch == "1"), "{started:?}");
+        assert!(started.iter().all(|(_, attempt)| *attempt == "0"), "{started:?}");
         let once: BTreeSet<_> = started.iter().map(|(id, _)| *id).collect();
         assert_eq!((started.len(), finished.len(), once), (60, 60, submitted));
     });
@@ -205,9 +204,12 @@ fn a_crash_counts_as_a_reclaim_and_not_as_a_retry() {
         store.runtime.block_on(async {
             let seen = describe(&client, &id).await;
             assert_eq!((seen.counts.retries, seen.counts.reclaims), (0, 1));
-            assert_eq!((seen.lease_epoch, seen.attempts_total), (LeaseEpoch(2), 2));
+            assert_eq!(
+                (seen.lease_epoch, seen.attempts_total),
+                (nth_epoch(&client, &id, 2).await, 2)
+            );
             assert_eq!(seen.past_attempts[0].end, AttemptEnd::Interrupted);
-            assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&b"2"[..]));
+            assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&b"1"[..]));
         });
     });
 }
@@ -229,8 +231,11 @@ fn a_reclaimed_lease_is_stale_and_changes_nothing() {
         store.runtime.block_on(async {
             let seen = describe(&client, &id).await;
             assert_eq!(seen.state.public_state, PublicState::Completed);
-            assert_eq!((seen.lease_epoch, seen.attempts_total), (LeaseEpoch(2), 2));
-            assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&b"2"[..]));
+            assert_eq!(
+                (seen.lease_epoch, seen.attempts_total),
+                (nth_epoch(&client, &id, 2).await, 2)
+            );
+            assert_eq!(client.result(&id).await.unwrap().bytes(), Some(&b"1"[..]));
             assert_eq!(endings(&client, &id).await, 1);
         });
     });

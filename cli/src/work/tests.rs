@@ -139,7 +139,9 @@ async fn until_idle_waits_for_retries() {
     assert!(!stopped);
     assert_eq!(counts, Counts { completed: 1, failed: 1, retried: 1, ..Counts::default() });
     let result = fixture.client.result(&good).await.expect("it has ended");
-    assert_eq!(result.bytes(), Some(&b"in good default 0 1\n"[..]));
+    let seen = fixture.client.describe(&good).await.expect("the store answers").expect("it exists");
+    let expected = format!("in good default 0 {}\n", seen.lease_epoch);
+    assert_eq!(result.bytes(), Some(expected.as_bytes()));
     assert_eq!(fixture.state(&bad).await, PublicState::Failed);
 }
 

@@ -8,7 +8,7 @@ use crate::token::Kid;
 use super::facts::Facts;
 use super::identity::IdentityKind;
 use super::record::{FailOutcome, Purpose, Ruling, SignalOutcome, ValueKind};
-use super::retention::{ForgetSignals, Forgotten};
+use super::retention::{CREATE_WITHIN, ForgetSignals, Forgotten};
 use super::rule::{self, *};
 
 /// A command on one execution, decided by the rule of its name.

@@ -28,6 +28,10 @@ const DROPPED_AT_ONCE: u32 = 100;
 /// copy of its submission may be under way, which would create it again. \[INV-IDENTITY-1\]
 const KEPT_AT_LEAST: DurationMs = DurationMs::from_secs(60);
 
+/// How long a submission is retried after it was first sent, and how long each copy of it can be
+/// applied: 30 s.
+pub(super) const CREATE_WITHIN: DurationMs = DurationMs::from_secs(30);
+
 /// When the retention of a terminal execution is over, unless its removal has begun.
 pub(super) fn over_at(execution: &Execution) -> Option<TimestampMs> {
     let Phase::Terminal(terminal) = &execution.phase else { return None };
@@ -35,7 +39,10 @@ pub(super) fn over_at(execution: &Execution) -> Option<TimestampMs> {
         return None;
     }
     let until = terminal.at.plus(execution.policy.retention_ms);
-    Some(until.max(execution.created_at.plus(KEPT_AT_LEAST)))
+    // A later execution with this id has a creation time at most CREATE_WITHIN before its commit,
+    // and epochs above that time. [INV-EPOCH-1]
+    let past_epochs = TimestampMs::new(execution.epoch.0).plus(CREATE_WITHIN);
+    Some(until.max(execution.created_at.plus(KEPT_AT_LEAST)).max(past_epochs))
 }
 
 /// The data that one step removes.

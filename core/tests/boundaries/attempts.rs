@@ -5,14 +5,14 @@ use ff_core::execution::{
     Admit, Admitted, AnyOutcome, AttemptEnd, AttemptKind, ClaimKind, DueKind, EventKind, Fail,
     FailOutcome, LeaseFate, NextAttempt, Offered, Outcome, Phase, ReclaimGranted, Situation,
 };
-use ff_core::id::{AttemptIndex, LeaseEpoch};
+use ff_core::id::AttemptIndex;
 use ff_core::policy::{Backoff, ReclaimMode};
 use ff_core::state::{LifecyclePhase, TerminalOutcome};
 
 use super::due;
 use crate::common::{
     Answer, Bench, LEASE, START, Submission, at, attempt_id, call, cancel, category, complete,
-    delay, fail, grant, lease_id, ms, offer, reclaim_grant, revoke, take_new, take_over,
+    delay, epoch, fail, grant, lease_id, ms, offer, reclaim_grant, revoke, take_new, take_over,
     take_resumed,
 };
 
@@ -111,7 +111,7 @@ fn a_delayed_attempt_goes_on_under_a_new_epoch() {
     bench.applied(take_resumed(2), START + 100);
     assert_eq!(bench.active().attempt, attempt, "the same id and index");
     let resumed = bench.record().last_fence.unwrap();
-    assert_eq!((resumed.lease_id, resumed.lease_epoch), (lease_id(2), LeaseEpoch(2)));
+    assert_eq!((resumed.lease_id, resumed.lease_epoch), (lease_id(2), epoch(2)));
     assert_eq!(resumed.attempt_id, attempt_id(1));
     assert_eq!(bench.record().attempts_total, 1);
 }
@@ -136,7 +136,7 @@ fn a_reclaim_is_a_new_attempt_and_no_retry() {
     assert_eq!(bench.active().fate, LeaseFate::Expired, "marked, for a clock that goes back");
     bench.applied(take_over(2), end);
     let record = bench.record();
-    assert_eq!((record.epoch, record.attempts_total), (LeaseEpoch(2), 2));
+    assert_eq!((record.epoch, record.attempts_total), (epoch(2), 2));
     assert_eq!((record.counts.reclaims, record.counts.retries), (1, 0));
     assert_eq!(record.past_attempts[0].end, AttemptEnd::Interrupted);
     assert_eq!(bench.active().attempt.kind, AttemptKind::Reclaim);

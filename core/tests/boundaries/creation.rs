@@ -4,9 +4,12 @@ use ff_core::error::Rejection;
 use ff_core::execution::{
     AnyOutcome, CreateOutcome, DueKind, Outcome, Situation, Start, ValueKind,
 };
+use ff_core::id::LeaseEpoch;
 
 use super::{due, nothing_due};
-use crate::common::{Answer, Bench, START, Submission, at, execution_id, grant, ms, on_due};
+use crate::common::{
+    Answer, Bench, START, Submission, at, complete, delay, epoch, execution_id, grant, ms, on_due,
+};
 
 #[test]
 fn the_same_id_again_is_a_duplicate_and_keeps_the_first_values() {
@@ -85,4 +88,33 @@ fn a_payload_may_be_as_long_as_its_limit() {
     small.0.payload_limit = 3;
     let too_large = Rejection::PayloadTooLarge { bytes: 4, limit: 3 };
     assert_eq!(Bench::default().refused(small, START), too_large);
+}
+
+/// The epochs of an execution are above those of an earlier one with the same id, even if that one
+/// was leased more often than once in a millisecond, and is removed as early as possible.
+/// \[INV-EPOCH-1\]
+#[test]
+fn epochs_rise_from_a_removed_execution_to_the_next_of_its_id() {
+    const LEASES: u64 = 70_000;
+    let submission = Submission::new().policy(|policy| policy.retention_ms = ms(0)).idempotent();
+    let mut bench = Bench::new(submission.clone());
+    assert_eq!(bench.record().epoch, LeaseEpoch(0));
+    let mut fence = bench.take(1, START);
+    assert_eq!(fence.lease_epoch, epoch(1));
+    for number in 2..=LEASES {
+        bench.applied(delay(fence, START), START);
+        fence = bench.take(number, START);
+    }
+    assert_eq!(fence.lease_epoch, epoch(LEASES));
+    bench.applied(complete(fence, None), START);
+
+    let removed = START + LEASES + 30_000;
+    assert_eq!(bench.apply(on_due(), removed - 1), Ok(Answer::Kept(nothing_due())));
+    while bench.record.is_some() {
+        bench.applied(on_due(), removed);
+    }
+    // A submission notes its time at most 30 s before its commit.
+    bench.applied(submission.creator(2), removed - 29_999);
+    let again = bench.take(LEASES + 1, removed);
+    assert!(again.lease_epoch > fence.lease_epoch, "{again:?} after {fence:?}");
 }

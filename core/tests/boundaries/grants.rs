@@ -2,12 +2,11 @@
 
 use ff_core::error::Rejection;
 use ff_core::execution::{AnyCommand, AnyOutcome, ClaimKind, DueKind};
-use ff_core::id::LeaseEpoch;
 
 use super::due;
 use crate::common::{
-    Bench, GRANT, START, Submission, at, call, grant, grant_id, instance, ms, offer, offer_plain,
-    reclaim_grant, revoke, take_new, take_resumed, wait_for_children, worker,
+    Bench, GRANT, START, Submission, at, call, epoch, grant, grant_id, instance, ms, offer,
+    offer_plain, reclaim_grant, revoke, take_new, take_resumed, wait_for_children, worker,
 };
 
 #[test]
@@ -77,7 +76,7 @@ fn a_grant_is_consumed_once_and_a_repeated_claim_gives_the_same_lease() {
     let mut again = take_new(2);
     again.0.grant_id = grant_id(1);
     assert_eq!(bench.refused(again, START + 5), Rejection::InvalidClaimGrant);
-    assert_eq!(bench.record().epoch, LeaseEpoch(1));
+    assert_eq!(bench.record().epoch, epoch(1));
 }
 
 #[test]

@@ -12,8 +12,8 @@ use ff_core::state::{LifecyclePhase, OwnershipState, TerminalOutcome};
 use super::{due, not_active, nothing_due};
 use crate::common::suspending::pending;
 use crate::common::{
-    Answer, Bench, LEASE, START, Submission, at, attempt_id, call, cancel, complete, execution_id,
-    fail, lease_id, ms, on_due, renew, revoke,
+    Answer, Bench, LEASE, START, Submission, at, attempt_id, call, cancel, complete, epoch,
+    execution_id, fail, lease_id, ms, on_due, renew, revoke,
 };
 
 #[test]
@@ -53,7 +53,7 @@ fn an_owner_that_lost_its_lease_can_do_nothing_more() {
         "though the clock went back"
     );
     let second = bench.take(2, end);
-    let stale = Rejection::StaleLease { lease_epoch: LeaseEpoch(2) };
+    let stale = Rejection::StaleLease { lease_epoch: epoch(2) };
     assert_eq!(bench.refused(complete(first, None), end), stale);
     assert_eq!(bench.refused(renew(first, LEASE), end), stale);
     bench.applied(complete(second, None), end + 1);
@@ -120,7 +120,7 @@ fn guards_come_in_their_order() {
         Fence { lease_epoch: LeaseEpoch(0), ..fence },
         Fence { attempt_id: attempt_id(2), ..fence },
     ] {
-        let rejection = Rejection::StaleLease { lease_epoch: LeaseEpoch(1) };
+        let rejection = Rejection::StaleLease { lease_epoch: epoch(1) };
         assert_eq!(bench.refused(complete(stale, None), START), rejection);
     }
     let end = START + LEASE;

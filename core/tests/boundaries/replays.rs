@@ -4,15 +4,15 @@ use ff_core::error::Rejection;
 use ff_core::execution::{
     AnyOutcome, AttemptKind, ChangePriority, DueKind, EventKind, Replayed, ValueEffect, ValueKind,
 };
-use ff_core::id::{AttemptIndex, LeaseEpoch};
+use ff_core::id::AttemptIndex;
 use ff_core::policy::Priority;
 use ff_core::score::Score;
 use ff_core::state::LifecyclePhase;
 
 use super::{due, nothing_due};
 use crate::common::{
-    Answer, Bench, START, Submission, at, call, call_for, cancel, complete, execution_id, fail,
-    grant, ms, on_due, replay, revoke,
+    Answer, Bench, START, Submission, at, call, call_for, cancel, complete, epoch, execution_id,
+    fail, grant, ms, on_due, replay, revoke,
 };
 
 #[test]
@@ -30,7 +30,7 @@ fn a_replay_starts_afresh_but_for_epoch_and_attempts() {
     let counts = (record.counts.retries, record.counts.reclaims, record.counts.replays);
     assert_eq!((counts, record.deadline), ((0, 0, 1), None));
     bench.take(3, START);
-    assert_eq!(bench.record().epoch, LeaseEpoch(3));
+    assert_eq!(bench.record().epoch, epoch(3));
     let attempt = bench.active().attempt;
     assert_eq!((attempt.index, attempt.kind), (AttemptIndex(2), AttemptKind::Replay));
     assert_eq!(bench.repeated(replay(call(2)), START), replayed);

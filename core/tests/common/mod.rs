@@ -20,8 +20,8 @@ use ff_core::execution::{
     content_digest, index_entries, situation,
 };
 use ff_core::id::{
-    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId, LeaseId,
-    Namespace, Nonce, RequestId, SignalId, WorkerId, WorkerInstanceId,
+    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId,
+    LeaseEpoch, LeaseId, Namespace, Nonce, RequestId, SignalId, WorkerId, WorkerInstanceId,
 };
 use ff_core::policy::{ExecutionPolicy, Priority};
 use ff_core::tags::Tags;
@@ -48,6 +48,11 @@ pub fn ms(milliseconds: u64) -> DurationMs {
 /// The one execution that the tests are about.
 pub fn execution_id() -> ExecutionId {
     ExecutionId::from_parts(7, Uuid::from_u128(7))
+}
+
+/// The epoch of the lease with this number, from 1, of an execution that was created at [`START`].
+pub fn epoch(number: u64) -> LeaseEpoch {
+    LeaseEpoch(START + number)
 }
 
 pub fn lease_id(number: u64) -> LeaseId {

@@ -8,7 +8,6 @@ use ff_core::execution::{
     DelayExecution, Execution, Fail, Fence, FenceParts, IssueClaimGrant, IssueReclaimGrant, Offer,
     OperatorCall, Phase, Start, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
 };
-use ff_core::id::LeaseEpoch;
 use ff_core::policy::{Backoff, Priority, ReclaimMode};
 use ff_core::time::TimestampMs;
 
@@ -16,8 +15,8 @@ use super::waits::waits;
 use crate::common::suspending::resume;
 use crate::common::{
     Bench, Submission, attempt_id, call_for, cancel, cancel_by_holder, claim, complete, delay,
-    execution_id, fail, grant, lease_id, ms, offer, offer_plain, on_due, renew, replay, revoke,
-    wait_for_children, worker,
+    epoch, execution_id, fail, grant, lease_id, ms, offer, offer_plain, on_due, renew, replay,
+    revoke, wait_for_children, worker,
 };
 
 /// One byte more than a result may have.
@@ -127,7 +126,7 @@ fn offers(fresh: u64) -> Vec<AnyCommand> {
 fn fences(record: Option<&Execution>) -> [FenceParts; 4] {
     let forged = Fence {
         lease_id: lease_id(u64::MAX),
-        lease_epoch: LeaseEpoch(1),
+        lease_epoch: epoch(1),
         attempt_id: attempt_id(u64::MAX),
     };
     let latest = record.and_then(|record| record.last_fence).unwrap_or(forged);

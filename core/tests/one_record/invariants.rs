@@ -33,9 +33,11 @@ pub fn check_record(record: &Execution, now: TimestampMs) {
     assert_eq!(decoded, *record);
 }
 
-/// The lease's fence is the latest, and the lease ends in time. \[INV-FENCE-1\] \[INV-LEASE-1\]
+/// The lease's fence is the latest, its epoch is above the creation time, and the lease ends in
+/// time. \[INV-FENCE-1\] \[INV-LEASE-1\] \[INV-EPOCH-1\]
 fn check_lease(record: &Execution, now: TimestampMs) {
     assert_eq!(record.last_fence.map_or(0, |fence| fence.lease_epoch.0), record.epoch.0);
+    assert!(record.epoch.0 == 0 || record.epoch.0 > record.created_at.get());
     let Phase::Active(active) = &record.phase else { return };
     let fence = record.last_fence.expect("an active execution was leased");
     let lease = &active.lease;

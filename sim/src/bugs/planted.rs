@@ -140,6 +140,9 @@ bugs! {
     EpochNotRaised: Ruling(admission::epoch_not_raised),
         "a reclaim gives its lease under the epoch of the lost one",
         "each lease raises the epoch by one";
+    EpochRestarted: Ruling(admission::epoch_restarted),
+        "the epochs of each new execution begin at 1",
+        "epochs rise from a removed execution to the next with its id";
     ExpiryToldAsRevocation: Ruling(holder::expiry_told_as_revocation),
         "an expired lease is reported as revoked",
         "a refusal is true of the record";

@@ -88,6 +88,7 @@ fn show(met: &Coverage, missing: &[Gap], seeds: u64, complete: Option<u64>) {
             "commands recognised as repeats",
             &hit(repeats.values().filter(|count| **count > 0).count(), repeats.len()),
         ),
+        ("leases of ids used before", &met.ids_used_again),
     ]);
     print(&format!("{table_of_all}\n"));
     let mut rarest: Vec<_> = cells.iter().map(|(cell, count)| (*count, cell)).collect();

@@ -1,21 +1,26 @@
-//! \[INV-EPOCH-1\] Within a store history epochs never repeat or go back; attempt indexes are
-//! contiguous.
+//! \[INV-EPOCH-1\] Within a store history epochs never repeat or go back, also from an execution to
+//! the next one with its id; attempt indexes are contiguous.
 
-use ff_core::execution::ClaimKind;
+use ff_core::execution::{ClaimKind, Execution};
 
+use crate::model::Model;
 use crate::model::change::Change;
 use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-EPOCH-1";
 
-/// Each lease raises the epoch by one, each new attempt takes the next index, and no other change
-/// affects either.
-pub fn check(change: &Change<'_>) -> Result<(), Broken> {
+/// Each lease after the first raises the epoch by one, each new attempt takes the next index, and
+/// no other change affects either.
+pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let Some(after) = &change.after else { return Ok(()) };
     let (epoch, attempts) =
         change.before.as_ref().map_or((0, 0), |before| (before.epoch.0, before.attempts_total));
     let new = change.new_lease();
-    let next = epoch + u64::from(new.is_some());
+    let next = match (new, epoch) {
+        (None, _) => epoch,
+        (Some(_), 0) => after.epoch.0.max(1),
+        (Some(_), _) => epoch + 1,
+    };
     ensure!(
         after.epoch.0 == next,
         TAG,
@@ -32,6 +37,7 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
         after.attempts_total
     );
     let Some(new) = new else { return Ok(()) };
+    check_earlier(model, change, after)?;
     ensure!(
         new.lease.epoch == after.epoch,
         TAG,
@@ -58,5 +64,21 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
             new.attempt
         );
     }
+    Ok(())
+}
+
+/// The first epoch is above those of each earlier execution with the same id, unless the store's
+/// clock stepped back and the later creation time is not above them.
+fn check_earlier(model: &Model, change: &Change<'_>, after: &Execution) -> Result<(), Broken> {
+    let Some(earlier) = model.removed.get(&change.id) else { return Ok(()) };
+    let stepped_back = model.jumps > earlier.jumps && after.created_at.get() < earlier.epoch;
+    ensure!(
+        after.epoch.0 > earlier.epoch || stepped_back,
+        TAG,
+        "{} has epoch {}, but a removed execution with this id had epoch {}",
+        change.id,
+        after.epoch,
+        earlier.epoch
+    );
     Ok(())
 }

@@ -41,7 +41,7 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let on = |invariant| model.watched.contains(invariant);
     let checks: [(Invariant, Check); 15] = [
         (Invariant::Fence, |_, change| fence::check(change)),
-        (Invariant::Epoch, |_, change| epoch::check(change)),
+        (Invariant::Epoch, epoch::check),
         (Invariant::Lease, |_, change| lease::check(change)),
         (Invariant::Grant, grant::check),
         (Invariant::Time, |_, change| time::check(change)),

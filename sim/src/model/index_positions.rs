@@ -58,7 +58,9 @@ pub fn due_of(record: &Execution) -> Option<TimestampMs> {
         Phase::Terminal(terminal) => {
             // A late copy of the submission must not create it again.
             let least = record.created_at.plus(DurationMs::from_secs(60));
-            due.push(terminal.at.plus(record.policy.retention_ms).max(least));
+            // A later execution with its id must begin above its epochs.
+            let past = TimestampMs::new(record.epoch.0).plus(DurationMs::from_secs(30));
+            due.push(terminal.at.plus(record.policy.retention_ms).max(least).max(past));
         }
         Phase::Runnable(runnable) => due.extend(runnable.not_before.map(|delay| delay.until)),
         Phase::Active(active) if active.fate == LeaseFate::Held => {

@@ -39,6 +39,15 @@ pub struct Life {
     pub result: Option<Option<Bytes>>,
 }
 
+/// The leases of the removed executions of an id.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Removed {
+    /// The highest epoch that one of them had.
+    pub epoch: u64,
+    /// [`Model::jumps`] when the last of them was removed.
+    pub jumps: u64,
+}
+
 /// The simulator's memory.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
@@ -54,6 +63,8 @@ pub struct Model {
     pub positions: BTreeMap<ExecutionId, IndexPositions>,
     /// The present life of each execution that was ever created.
     pub lives: BTreeMap<ExecutionId, Life>,
+    /// The executions that were leased and removed since, by their id.
+    pub removed: BTreeMap<ExecutionId, Removed>,
     /// The lease that consumed each grant.
     pub consumed: BTreeMap<GrantId, LeaseId>,
     /// Each lease that was ever granted, and the operation that took it.
@@ -172,7 +183,14 @@ impl Model {
             };
             *life = Life { generation: life.generation + 1, payload, result: None };
         }
-        let Some(after) = &change.after else { return };
+        let Some(after) = &change.after else {
+            let epoch = change.before.as_ref().map_or(0, |before| before.epoch.0);
+            if epoch > 0 {
+                let removed = self.removed.entry(change.id).or_default();
+                *removed = Removed { epoch: removed.epoch.max(epoch), jumps: self.jumps };
+            }
+            return;
+        };
         if change.ends_life() {
             self.ended.insert((change.id, life.generation, after.counts.replays));
             if let Some(AnyCommand::Complete(complete)) = &change.caller.command {

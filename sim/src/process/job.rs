@@ -76,7 +76,7 @@ pub struct Job {
     pub asking: Option<(AnyCommand, u32)>,
     /// The output of its attempt.
     pub output: FrameWriter,
-    /// The key of its actions: the execution and the epoch of its lease.
+    /// The key of its actions: the execution and the number of its lease.
     key: u64,
     /// How many of its actions are done.
     done: u64,
@@ -96,7 +96,8 @@ impl Job {
     ) -> Self {
         let mut hash = Fnv::default();
         hash.bytes(claimed.execution_id.uuid().as_bytes());
-        hash.number(claimed.lease_epoch.0);
+        // The same in each run, while the time of its creation may differ by a fault.
+        hash.number(claimed.lease_epoch.0.saturating_sub(claimed.created_at.get()));
         let mut entropy = stream(seed, "job", hash.get());
         // The low bits of its key number its actions. Its waitpoints differ from those of an
         // earlier execution with this id.

@@ -145,6 +145,8 @@ pub enum Gap {
     Fault(FaultKind),
     /// The command was never recognised as a repeat.
     Identity(IdentityRow),
+    /// No id was used again: a leased execution was removed, and the next with its id was leased.
+    IdUsedAgain,
 }
 
 impl fmt::Display for Gap {
@@ -159,6 +161,7 @@ impl fmt::Display for Gap {
             Self::Event(kind) => write!(f, "event {kind:?}"),
             Self::Fault(kind) => write!(f, "fault {kind:?}"),
             Self::Identity(row) => write!(f, "repeat of {row}"),
+            Self::IdUsedAgain => f.write_str("lease of an execution whose id was used before"),
         }
     }
 }
@@ -200,6 +203,8 @@ pub struct Coverage {
     effects: Vec<u64>,
     /// Cancels by holders that were recognised as repeats.
     holder_cancels: u64,
+    /// Leases of executions whose id an earlier, leased execution had.
+    pub ids_used_again: u64,
     /// Rejections that callers got.
     pub rejections: BTreeMap<RejectionKind, u64>,
     /// Events that were written to the journal.
@@ -213,6 +218,7 @@ impl Default for Coverage {
         Self {
             effects: vec![0; SITUATIONS * CommandKind::ALL.len() * EFFECTS],
             holder_cancels: 0,
+            ids_used_again: 0,
             rejections: BTreeMap::new(),
             events: BTreeMap::new(),
             faults: BTreeMap::new(),
@@ -255,6 +261,7 @@ impl Coverage {
             *count += more;
         }
         self.holder_cancels += other.holder_cancels;
+        self.ids_used_again += other.ids_used_again;
         add(&mut self.rejections, &other.rejections);
         add(&mut self.events, &other.events);
         add(&mut self.faults, &other.faults);
@@ -302,7 +309,8 @@ impl Coverage {
         let faults = FaultKind::of_worlds().map(|kind| (Gap::Fault(kind), met(&kind)));
         let repeats = self.repeats();
         let repeats = repeats.iter().map(|(row, count)| (Gap::Identity(*row), *count));
-        let others = rejections.chain(events).chain(faults).chain(repeats);
+        let again = [(Gap::IdUsedAgain, self.ids_used_again)];
+        let others = rejections.chain(events).chain(faults).chain(repeats).chain(again);
         cells.into_iter().chain(none(others)).collect()
     }
 

@@ -36,7 +36,8 @@ macro_rules! invariants {
 invariants! {
     /// There is at most one live lease for an execution, by store time.
     Lease => "INV-LEASE-1";
-    /// Epochs never repeat or go back; attempt indexes are contiguous.
+    /// Epochs never repeat or go back, also over executions with one id; attempt indexes are
+    /// contiguous.
     Epoch => "INV-EPOCH-1";
     /// A call with a stale fence changes nothing; a rejected command changes nothing.
     Fence => "INV-FENCE-1";

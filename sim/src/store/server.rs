@@ -363,6 +363,8 @@ fn cover(coverage: &mut Coverage, model: &Model, change: &Change<'_>) {
     }
     let after = change.after.as_deref().map(|after| situation(after, change.now));
     let effect = if change.kept { Effect::Kept } else { Effect::Becomes(after) };
+    let leased_again = change.new_lease().is_some() && model.removed.contains_key(&change.id);
+    coverage.ids_used_again += u64::from(leased_again);
     coverage.note(command, change.before.as_deref(), change.now, effect);
 }
 

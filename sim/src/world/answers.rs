@@ -10,6 +10,7 @@ use crate::invariant::answer::{self, Seen};
 use crate::invariant::{frame, readers, reading, refusal, signal};
 use crate::model::caller::Caller;
 use crate::model::identity::is_certain;
+use crate::model::shown_leases::ShownLeases;
 use crate::plan::FaultKind;
 use crate::process::task::Output;
 use crate::report::Broken;
@@ -29,6 +30,8 @@ impl World {
         output: &Output,
     ) -> Result<(), Broken> {
         let may_drift = self.may_drift();
+        let local = self.hosts[running.process].clock.read(self.now).local;
+        let is_late = local.since(running.begun_local) >= self.settings.patience;
         let model = &mut self.server.model;
         match output {
             Output::Command(_, result) => {
@@ -52,7 +55,11 @@ impl World {
                 cover_answer(&mut self.server.coverage, &self.callers[&number], seen, at, result);
             }
             Output::Claimed(Ok((work, _))) => {
-                answer::check_drawn(model, number, &running.own, work)?;
+                // A claim that is recognised after a lost reply is kept only if a renewal confirms
+                // it. After the deadline none is sent, and the execution is reclaimed in time.
+                let none = ShownLeases::default();
+                let own = if is_late { &none } else { &running.own };
+                answer::check_drawn(model, number, own, work)?;
             }
             Output::Read { partition, from, result: Ok((page, _)), .. } => {
                 readers::check(model, &mut self.followed, *partition, *from, page)?;

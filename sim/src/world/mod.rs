@@ -102,6 +102,8 @@ struct Running {
     jumps: u64,
     /// The store's clock when it began.
     begun: TimestampMs,
+    /// The host's own clock when the operation began.
+    begun_local: TimestampMs,
     /// The executions at its beginning, and how often each was created.
     present: Vec<(ExecutionId, u32)>,
     /// The own leases that the store has shown it.
@@ -373,7 +375,8 @@ impl World {
                 self.callers.insert(number, caller);
                 let host = &mut self.hosts[process];
                 host.operations += 1;
-                let step = task.resume(Event::Start, host.clock.read(self.now));
+                let clocks = host.clock.read(self.now);
+                let step = task.resume(Event::Start, clocks);
                 let key = call_key(process, host.start, host.operations, 0);
                 let running = Running {
                     process,
@@ -384,6 +387,7 @@ impl World {
                     seen: (None, TimestampMs::ZERO),
                     jumps: 0,
                     begun: self.server.condition.clock(self.now),
+                    begun_local: clocks.local,
                     present,
                     own: ShownLeases::default(),
                 };

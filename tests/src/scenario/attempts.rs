@@ -4,7 +4,7 @@ use ff_sdk::core::error::{EngineError, Rejection, RejectionKind};
 use ff_sdk::core::execution::{
     AttemptEnd, AttemptKind, Command, EventKind, FailOutcome, FenceParts, Outcome, ValueKind,
 };
-use ff_sdk::core::id::{AttemptIndex, ExecutionId, FailureCategory, LeaseEpoch};
+use ff_sdk::core::id::{AttemptIndex, ExecutionId, FailureCategory};
 use ff_sdk::core::policy::{Backoff, ExecutionPolicy, ReclaimMode, RetryPolicy};
 use ff_sdk::core::state::{AttemptState, LifecyclePhase, PublicState, TerminalOutcome};
 use ff_sdk::core::store::IndexName;
@@ -14,7 +14,7 @@ use ff_sdk::{Client, ReclaimExecutionArgs, ReclaimExecutionOutcome};
 use crate::fixture::{Fixture, eligible, namespace};
 use crate::kit::{
     claim, claim_of, describe, endings, events, fence_of, grant_request, is_idle, kind, ms,
-    rejection, secs, state, submit, submitted, work,
+    nth_epoch, rejection, secs, state, submit, submitted, work,
 };
 
 /// A policy of this many retries without a backoff.
@@ -131,7 +131,7 @@ pub async fn a_delayed_execution_continues_the_same_attempt(fixture: &Fixture) {
 
     let task = claim(&worker).await;
     assert_eq!((task.attempt_index(), task.attempt_id()), (AttemptIndex(0), attempt));
-    assert_eq!(task.lease_epoch(), LeaseEpoch(2));
+    assert_eq!(task.lease_epoch(), nth_epoch(&client, &id, 2).await);
     assert_ne!(task.lease_id(), lease);
     task.complete(None).await.unwrap();
     let seen = describe(&client, &id).await;
@@ -150,7 +150,10 @@ pub async fn a_crash_counts_as_a_reclaim_and_not_as_a_retry(fixture: &Fixture) {
     fixture.advance(secs(30)).await;
     fixture.tick().await;
     let task = claim(&b).await;
-    assert_eq!((task.attempt_index(), task.lease_epoch()), (AttemptIndex(1), LeaseEpoch(2)));
+    assert_eq!(
+        (task.attempt_index(), task.lease_epoch()),
+        (AttemptIndex(1), nth_epoch(&client, &id, 2).await)
+    );
     assert_eq!((task.retry_count(), task.reclaim_count()), (0, 1));
     assert_eq!(task.attempt_kind(), AttemptKind::Reclaim);
     let seen = describe(&client, &id).await;
@@ -276,10 +279,13 @@ pub async fn a_replay_is_a_new_life(fixture: &Fixture) {
     assert_eq!(seen.state.attempt_state, AttemptState::PendingReplayAttempt);
     assert_eq!((seen.outcome, seen.deadline, seen.ended_at), (None, None, None));
     assert_eq!((seen.counts.retries, seen.counts.reclaims, seen.counts.replays), (0, 0, 1));
-    assert_eq!(seen.lease_epoch, LeaseEpoch(2));
+    assert_eq!(seen.lease_epoch, nth_epoch(&client, &id, 2).await);
 
     let task = claim(&worker).await;
-    assert_eq!((task.attempt_index(), task.lease_epoch()), (AttemptIndex(2), LeaseEpoch(3)));
+    assert_eq!(
+        (task.attempt_index(), task.lease_epoch()),
+        (AttemptIndex(2), nth_epoch(&client, &id, 3).await)
+    );
     assert_eq!(task.attempt_kind(), AttemptKind::Replay);
     assert_eq!(task.input_payload(), Some(&b"in"[..]));
     task.complete(None).await.unwrap();
@@ -306,12 +312,12 @@ pub async fn replays_are_limited_and_need_a_terminal_execution(fixture: &Fixture
     claim(&worker).await.complete(None).await.unwrap();
     let refused = rejection(client.replay(&id).await);
     assert_eq!(refused, Rejection::MaxReplaysExhausted { replays: 10 });
-    assert_eq!(describe(&client, &id).await.lease_epoch, LeaseEpoch(11));
+    assert_eq!(describe(&client, &id).await.lease_epoch, nth_epoch(&client, &id, 11).await);
 }
 
 /// At the end of the retention, and not a millisecond before, record, payload, result and index
-/// entries are removed; other executions keep theirs, and the id can be used again (`docs/spec.md`,
-/// 2 and 4).
+/// entries are removed; other executions keep theirs. The id can be used again, and the epochs rise
+/// (`docs/spec.md`, 2 and 4).
 pub async fn retention_removes_only_the_data_of_its_execution(fixture: &Fixture) {
     let client = fixture.client().await;
     let worker = fixture.worker("w").await;
@@ -328,6 +334,7 @@ pub async fn retention_removes_only_the_data_of_its_execution(fixture: &Fixture)
     fixture.advance_to(end.minus(DurationMs::new(1))).await;
     fixture.tick().await;
     assert!(has_everything(fixture, &client, &id).await);
+    let earlier = describe(&client, &id).await.lease_epoch;
     fixture.advance(ms(1)).await;
     while !fixture.tick().await.applied.is_empty() {}
 
@@ -348,7 +355,8 @@ pub async fn retention_removes_only_the_data_of_its_execution(fixture: &Fixture)
     assert_eq!(kind(late), RejectionKind::NotFound);
     submit(&client, full(id)).await;
     let task = claim(&worker).await;
-    assert_eq!(task.lease_epoch(), LeaseEpoch(1), "it is another execution");
+    assert_eq!(task.lease_epoch(), nth_epoch(&client, &id, 1).await, "it is another execution");
+    assert!(task.lease_epoch() > earlier);
     assert!(fence_of(&task).lease_id.is_some());
 }
 

@@ -178,14 +178,14 @@ pub async fn a_refused_command_changes_nothing(fixture: &Fixture) {
     let mut entropy = fixture.entropy();
     let wrong = [
         FenceParts { lease_id: Some(LeaseId::random(&mut entropy)), ..full },
-        FenceParts { lease_epoch: Some(LeaseEpoch(2)), ..full },
+        FenceParts { lease_epoch: Some(task.lease_epoch().next()), ..full },
         FenceParts { lease_epoch: Some(LeaseEpoch(0)), ..full },
         FenceParts { attempt_id: Some(AttemptId::random(&mut entropy)), ..full },
     ];
     let (record, kinds) = (fixture.stored(&id).await, events(&client, &id).await);
     for command in bound_calls(id) {
         for fence in wrong {
-            let stale = Rejection::StaleLease { lease_epoch: LeaseEpoch(1) };
+            let stale = Rejection::StaleLease { lease_epoch: task.lease_epoch() };
             assert_eq!(rejection(client.execute(command(fence)).await), stale);
         }
     }

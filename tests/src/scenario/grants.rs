@@ -6,7 +6,7 @@ use ff_sdk::core::agent::WorkerGrant;
 use ff_sdk::core::capability::Capabilities;
 use ff_sdk::core::error::{Rejection, RejectionKind};
 use ff_sdk::core::execution::{Command, DelayExecution};
-use ff_sdk::core::id::{LeaseEpoch, LeaseId, WorkerInstanceId};
+use ff_sdk::core::id::{LeaseId, WorkerInstanceId};
 use ff_sdk::core::state::{OwnershipState, PublicState};
 use ff_sdk::core::store::IndexName;
 use ff_sdk::core::time::{DurationMs, TimestampMs};
@@ -16,7 +16,7 @@ use crate::faulty_backend::commits;
 use crate::fixture::{Fixture, eligible, lane};
 use crate::kit::{
     claim, claim_of, claimed, describe, fence_of_claimed, grant, grant_request, is_idle, kind, ms,
-    rejection, secs, state, submit, submitted, work,
+    nth_epoch, rejection, secs, state, submit, submitted, work,
 };
 
 /// Another worker's claim is `InvalidClaimGrant` and does not consume the grant; another instance
@@ -33,7 +33,7 @@ pub async fn a_grant_is_bound_to_its_worker_and_not_to_an_instance(fixture: &Fix
     assert_eq!(kind(refused), RejectionKind::InvalidClaimGrant);
     assert_eq!(state(&client, &id).await, PublicState::Waiting);
     let task = twin.claim_from_grant(&lane(), granted.clone()).await.unwrap();
-    assert_eq!((task.execution_id(), task.lease_epoch()), (id, LeaseEpoch(1)));
+    assert_eq!((task.execution_id(), task.lease_epoch()), (id, nth_epoch(&client, &id, 1).await));
     let again = owner.claim_from_grant(&lane(), granted).await;
     assert_eq!(kind(again), RejectionKind::InvalidClaimGrant);
 }
@@ -59,7 +59,7 @@ pub async fn one_grant_is_live_at_a_time(fixture: &Fixture) {
     let late = client.execute(Command::Claim(claim_of(fixture, &first))).await;
     assert_eq!(kind(late), RejectionKind::InvalidClaimGrant);
     let claim = claimed(client.execute(Command::Claim(claim_of(fixture, &second))).await);
-    assert_eq!(claim.lease_epoch, LeaseEpoch(1));
+    assert_eq!(claim.lease_epoch, nth_epoch(&client, &id, 1).await);
 }
 
 /// A live grant takes the execution out of the eligible index; when the grant expires unused, the
@@ -94,7 +94,7 @@ pub async fn a_grant_is_consumed_once(fixture: &Fixture) {
     }
     let seen = describe(&client, &id).await;
     assert_eq!(seen.lease.unwrap().lease_id, first.lease_id);
-    assert_eq!((seen.lease_epoch, seen.attempts_total), (LeaseEpoch(1), 1));
+    assert_eq!((seen.lease_epoch, seen.attempts_total), (nth_epoch(&client, &id, 1).await, 1));
 
     client.cancel(&id, "over").await.unwrap();
     let again = client.execute(Command::Claim(claim_of(fixture, &request))).await;
@@ -121,14 +121,17 @@ pub async fn a_claim_repeated_after_a_lost_reply_returns_the_same_lease(fixture:
     grant(&client, &request).await;
     let command = Command::ClaimResumed(claim_of(fixture, &request));
     let resumed = claimed(client.execute(command.clone()).await);
-    assert_eq!((resumed.lease_epoch, resumed.attempt.id), (LeaseEpoch(2), first.attempt.id));
+    assert_eq!(
+        (resumed.lease_epoch, resumed.attempt.id),
+        (nth_epoch(&client, &id, 2).await, first.attempt.id)
+    );
     assert_eq!(claimed(client.execute(command).await), resumed);
     client.revoke_lease(&id).await.unwrap();
     let request = grant_request(fixture, id, "w");
     client.execute(Command::IssueReclaimGrant(request.clone())).await.unwrap();
     let command = Command::Reclaim(claim_of(fixture, &request));
     let reclaimed = claimed(client.execute(command.clone()).await);
-    assert_eq!(reclaimed.lease_epoch, LeaseEpoch(3));
+    assert_eq!(reclaimed.lease_epoch, nth_epoch(&client, &id, 3).await);
     assert_eq!(claimed(client.execute(command).await), reclaimed);
     client.cancel(&id, "over").await.unwrap();
     through_a_worker(fixture).await;
@@ -142,7 +145,10 @@ async fn through_a_worker(fixture: &Fixture) {
     faulty.lose_replies(1, commits);
     let task = claim(&worker).await;
     let lease = describe(&client, &id).await.lease.unwrap();
-    assert_eq!((lease.lease_id, task.lease_epoch()), (task.lease_id(), LeaseEpoch(1)));
+    assert_eq!(
+        (lease.lease_id, task.lease_epoch()),
+        (task.lease_id(), nth_epoch(&client, &id, 1).await)
+    );
     task.complete(None).await.unwrap();
 
     let id = submit(&client, work()).await;
@@ -151,7 +157,7 @@ async fn through_a_worker(fixture: &Fixture) {
     let task = worker.claim_from_grant(&lane(), granted).await.unwrap();
     let seen = describe(&client, &id).await;
     assert_eq!(seen.lease.unwrap().lease_id, task.lease_id());
-    assert_eq!((seen.lease_epoch, seen.attempts_total), (LeaseEpoch(1), 1));
+    assert_eq!((seen.lease_epoch, seen.attempts_total), (nth_epoch(&client, &id, 1).await, 1));
     task.complete(None).await.unwrap();
 }
 
@@ -216,22 +222,34 @@ pub async fn resumed_work_is_claimed_through_any_entry_point(fixture: &Fixture) 
     task.delay_execution(TimestampMs::ZERO).await.unwrap();
 
     let task = claim(&worker).await;
-    assert_eq!((task.attempt_id(), task.lease_epoch()), (attempt, LeaseEpoch(2)));
+    assert_eq!(
+        (task.attempt_id(), task.lease_epoch()),
+        (attempt, nth_epoch(&client, &id, 2).await)
+    );
     task.delay_execution(TimestampMs::ZERO).await.unwrap();
 
     let granted = grant(&client, &grant_request(fixture, id, "w")).await;
     assert!(granted.resumes);
     let task = worker.claim_from_grant(&lane(), granted.claim_grant()).await.unwrap();
-    assert_eq!((task.attempt_id(), task.lease_epoch()), (attempt, LeaseEpoch(3)));
+    assert_eq!(
+        (task.attempt_id(), task.lease_epoch()),
+        (attempt, nth_epoch(&client, &id, 3).await)
+    );
     task.delay_execution(TimestampMs::ZERO).await.unwrap();
 
     let granted = grant(&client, &grant_request(fixture, id, "w")).await;
     let task = worker.claim_from_resume_grant(granted.resume_grant()).await.unwrap();
-    assert_eq!((task.attempt_id(), task.lease_epoch()), (attempt, LeaseEpoch(4)));
+    assert_eq!(
+        (task.attempt_id(), task.lease_epoch()),
+        (attempt, nth_epoch(&client, &id, 4).await)
+    );
     task.move_to_waiting_children().await.unwrap();
 
     let task = worker.claim_via_server(&admin, &lane(), 1_000).await.unwrap().unwrap();
-    assert_eq!((task.attempt_id(), task.lease_epoch()), (attempt, LeaseEpoch(5)));
+    assert_eq!(
+        (task.attempt_id(), task.lease_epoch()),
+        (attempt, nth_epoch(&client, &id, 5).await)
+    );
     task.complete(None).await.unwrap();
     assert_eq!(describe(&client, &id).await.attempts_total, 1);
 }
@@ -255,7 +273,7 @@ pub async fn claims_in_wire_form_distinguish_new_from_resumed_work(fixture: &Fix
     let new = client.execute(Command::Claim(claim_of(fixture, &request))).await;
     assert_eq!(kind(new), RejectionKind::UseClaimResumedExecution);
     let claim = claimed(client.execute(Command::ClaimResumed(claim_of(fixture, &request))).await);
-    assert_eq!(claim.lease_epoch, LeaseEpoch(2));
+    assert_eq!(claim.lease_epoch, nth_epoch(&client, &id, 2).await);
 }
 
 /// 64 workers that claim at the same time from one partition get 64 different executions, each once
@@ -288,7 +306,9 @@ pub async fn many_claimers_claim_each_execution_once(fixture: &Fixture) {
     let taken: BTreeSet<_> = tasks.iter().map(|task| task.execution_id()).collect();
     let leases: BTreeSet<LeaseId> = tasks.iter().map(|task| task.lease_id()).collect();
     assert_eq!((taken, leases.len()), (submitted, 64));
-    assert!(tasks.iter().all(|task| task.lease_epoch() == LeaseEpoch(1)));
+    for task in &tasks {
+        assert_eq!(task.lease_epoch(), nth_epoch(&client, &task.execution_id(), 1).await);
+    }
     let late = fixture.worker("late").await;
     assert!(is_idle(&late).await);
 }

@@ -2,7 +2,7 @@
 
 use ff_sdk::core::error::{Rejection, RejectionKind};
 use ff_sdk::core::execution::{AnyOutcome, Command, EventKind, Outcome};
-use ff_sdk::core::id::{AttemptIndex, LeaseEpoch};
+use ff_sdk::core::id::AttemptIndex;
 use ff_sdk::core::state::{LifecyclePhase, OwnershipState, TerminalOutcome};
 use ff_sdk::core::store::IndexName;
 use ff_sdk::core::time::DurationMs;
@@ -11,7 +11,7 @@ use crate::faulty_backend::{commits, writes_a_result};
 use crate::fixture::{Fixture, eligible};
 use crate::kit::{
     claim, claim_of, complete, describe, endings, events, fence_of, grant_request, is_idle, kind,
-    ms, rejection, renew, secs, submit, submitted, work,
+    ms, nth_epoch, rejection, renew, secs, submit, submitted, work,
 };
 
 /// From the millisecond of its expiry on, a lease is refused and shown as expired, although it is
@@ -47,11 +47,11 @@ pub async fn a_reclaimed_lease_is_stale_and_changes_nothing(fixture: &Fixture) {
     fixture.advance(secs(30)).await;
     fixture.tick().await;
     let taken = claim(&b).await;
-    assert_eq!((taken.execution_id(), taken.lease_epoch()), (id, LeaseEpoch(2)));
+    assert_eq!((taken.execution_id(), taken.lease_epoch()), (id, nth_epoch(&client, &id, 2).await));
     assert_eq!(taken.attempt_index(), AttemptIndex(1));
 
     let record = fixture.record(&id).await;
-    let stale = Rejection::StaleLease { lease_epoch: LeaseEpoch(2) };
+    let stale = Rejection::StaleLease { lease_epoch: nth_epoch(&client, &id, 2).await };
     assert_eq!(rejection(client.execute(complete(id, fence)).await), stale);
     assert_eq!(rejection(client.execute(renew(id, fence, 30_000)).await), stale);
     assert_eq!(fixture.record(&id).await, record);
@@ -73,7 +73,7 @@ pub async fn renewal_holds_up_to_the_millisecond_of_expiry(fixture: &Fixture) {
     assert_eq!(renewed.expires_at, fixture.now().await.plus(DurationMs::from_secs(5)));
     let kept = describe(&client, &id).await.lease.unwrap();
     assert_eq!((kept.lease_id, kept.expires_at), (lease.lease_id, renewed.expires_at));
-    assert_eq!(describe(&client, &id).await.lease_epoch, LeaseEpoch(1));
+    assert_eq!(describe(&client, &id).await.lease_epoch, nth_epoch(&client, &id, 1).await);
 
     fixture.advance_to(renewed.expires_at).await;
     let expired = Rejection::LeaseExpired { expired_at: renewed.expires_at };
@@ -112,7 +112,7 @@ pub async fn cancelling_an_active_execution_ends_its_lease(fixture: &Fixture) {
 
     let not_active = Rejection::ExecutionNotActive {
         terminal_outcome: TerminalOutcome::Cancelled,
-        lease_epoch: LeaseEpoch(1),
+        lease_epoch: nth_epoch(&client, &id, 1).await,
         lifecycle_phase: LifecyclePhase::Terminal,
         attempt_id: Some(attempt),
     };
@@ -142,14 +142,14 @@ pub async fn a_revoked_lease_is_reclaimable_immediately(fixture: &Fixture) {
     let first = client.execute(revoke.clone()).await.unwrap();
     let again = client.revoke_lease(&id).await.unwrap();
     assert_eq!(first, AnyOutcome::RevokeLease(again));
-    assert_eq!(again.lease_epoch, LeaseEpoch(1));
+    assert_eq!(again.lease_epoch, nth_epoch(&client, &id, 1).await);
 
     assert_eq!(kind(task.renew_lease().await), RejectionKind::LeaseRevoked);
     assert_eq!(kind(task.complete(None).await), RejectionKind::LeaseRevoked);
     let seen = describe(&client, &id).await;
     assert_eq!(seen.state.ownership_state, OwnershipState::LeaseRevoked);
     let taken = claim(&b).await;
-    assert_eq!((taken.execution_id(), taken.lease_epoch()), (id, LeaseEpoch(2)));
+    assert_eq!((taken.execution_id(), taken.lease_epoch()), (id, nth_epoch(&client, &id, 2).await));
     assert_eq!(client.execute(revoke).await.unwrap(), first, "a late copy");
     taken.renew_lease().await.unwrap();
     let kinds = events(&client, &id).await;
@@ -205,7 +205,7 @@ pub async fn renewal_keeps_up_with_slow_calls(fixture: &Fixture) {
         fixture.advance(secs(3)).await;
         assert!(task.is_lease_healthy() && !watch.is_lost());
     }
-    assert_eq!(describe(&client, &id).await.lease_epoch, LeaseEpoch(1));
+    assert_eq!(describe(&client, &id).await.lease_epoch, nth_epoch(&client, &id, 1).await);
     task.complete(None).await.unwrap();
     let request = grant_request(fixture, id, "a");
     let late = client.execute(Command::Claim(claim_of(fixture, &request))).await;

@@ -3,15 +3,15 @@
 use ff_sdk::core::capability::Capabilities;
 use ff_sdk::core::error::{Rejection, RejectionKind};
 use ff_sdk::core::execution::{AnyOutcome, Block, BlockKind, BlockOutcome, Command, Unblock};
-use ff_sdk::core::id::{ExecutionId, LeaseEpoch, Namespace};
+use ff_sdk::core::id::{ExecutionId, Namespace};
 use ff_sdk::core::state::{BlockingReason, EligibilityState, LifecyclePhase, PublicState};
 use ff_sdk::core::store::IndexName;
 use ff_sdk::{Client, FlowFabricWorker};
 
 use crate::fixture::{Fixture, NAMESPACE, eligible, lane, namespace};
 use crate::kit::{
-    claim, describe, grant, grant_request, is_idle, kind, ms, rejection, secs, state, submit,
-    submitted, work,
+    claim, describe, grant, grant_request, is_idle, kind, ms, nth_epoch, rejection, secs, state,
+    submit, submitted, work,
 };
 
 async fn able(fixture: &Fixture, name: &str, tokens: &[&str]) -> FlowFabricWorker {
@@ -96,7 +96,7 @@ pub async fn two_workers_together_do_not_make_one_capable(fixture: &Fixture) {
     stays_blocked(fixture, &client, &id, [&gpu, &eu]).await;
     let both = able(fixture, "both", &["eu", "gpu"]).await;
     fixture.advance(ms(1)).await;
-    assert_eq!(claim(&both).await.lease_epoch(), LeaseEpoch(2));
+    assert_eq!(claim(&both).await.lease_epoch(), nth_epoch(&client, &id, 2).await);
 }
 
 /// A worker of another namespace neither claims, sees nor unblocks an execution, and clients of

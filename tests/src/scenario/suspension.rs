@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ff_sdk::core::error::{Rejection, RejectionKind};
 use ff_sdk::core::execution::{AttemptEnd, AttemptKind, ResumedBy};
-use ff_sdk::core::id::{AttemptIndex, ExecutionId, LeaseEpoch};
+use ff_sdk::core::id::{AttemptIndex, ExecutionId};
 use ff_sdk::core::policy::{Backoff, RetryPolicy};
 use ff_sdk::core::state::{BlockingReason, PublicState};
 use ff_sdk::core::time::{DurationMs, TimestampMs};
@@ -15,8 +15,8 @@ use ff_sdk::{
 
 use crate::fixture::Fixture;
 use crate::kit::{
-    claim, describe, endings, is_idle, kind, ms, rejection, secs, send, send_from, state, submit,
-    submitted, work,
+    claim, describe, endings, is_idle, kind, ms, nth_epoch, rejection, secs, send, send_from,
+    state, submit, submitted, work,
 };
 
 /// Suspends a task with a condition that is not satisfied yet.
@@ -62,7 +62,7 @@ pub async fn a_signal_resumes_the_same_attempt(fixture: &Fixture) {
     assert_eq!(state(&client, &id).await, PublicState::Resumable);
     let task = claim(&worker).await;
     assert_eq!((task.attempt_id(), task.attempt_index()), (attempt, AttemptIndex(0)));
-    assert_eq!(task.lease_epoch(), LeaseEpoch(2));
+    assert_eq!(task.lease_epoch(), nth_epoch(&client, &id, 2).await);
     let signals = task.resume_signals().await.unwrap();
     assert_eq!(signals.len(), 1);
     assert_eq!(signals[0].name.as_str(), "approved");
@@ -156,12 +156,12 @@ pub async fn invalid_conditions_are_refused(fixture: &Fixture) {
     ];
     for suspension in wrong {
         let id = submit(&client, work()).await;
-        let before = describe(&client, &id).await.lease_epoch;
         let refused = claim(&worker).await.suspend(suspension).await;
         assert_eq!(kind(refused), RejectionKind::InvalidInput);
         let seen = describe(&client, &id).await;
         assert_eq!(seen.state.public_state, PublicState::Active);
-        assert_eq!((seen.lease_epoch, seen.waitpoints.len()), (before.next(), 0));
+        let epoch = nth_epoch(&client, &id, 1).await;
+        assert_eq!((seen.lease_epoch, seen.waitpoints.len()), (epoch, 0));
     }
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use ff_sdk::core::execution::EventKind;
 use ff_sdk::core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
-use ff_sdk::core::id::{AttemptIndex, ExecutionId, LaneId, LeaseEpoch};
+use ff_sdk::core::id::{AttemptIndex, ExecutionId, LaneId};
 use ff_sdk::core::partition::{Partition, PartitionKey};
 use ff_sdk::core::time::{DurationMs, TimestampMs};
 use ff_sdk::{FlowFabricWorker, ReclaimExecutionArgs, SdkError};
 use ff_tests::Fixture;
 use ff_tests::faulty_backend::commits;
 use ff_tests::fixture::lane;
-use ff_tests::kit::{claim, events, grant, grant_request, is_idle, ms, secs, submit, work};
+use ff_tests::kit::{
+    claim, events, grant, grant_request, is_idle, ms, nth_epoch, secs, submit, work,
+};
 use tokio::time::Instant;
 
 fn other_lane() -> LaneId {
@@ -237,11 +239,17 @@ async fn an_idle_worker_is_woken_by_new_work() {
     let woken_by_release = waiting(&other);
     task.delay_execution(TimestampMs::ZERO).await.unwrap();
     let task = woken_by_release.await.unwrap();
-    assert_eq!((task.lease_epoch(), started.elapsed()), (LeaseEpoch(2), secs(5)));
+    assert_eq!(
+        (task.lease_epoch(), started.elapsed()),
+        (nth_epoch(&client, &id, 2).await, secs(5))
+    );
     let woken_by_revoke = waiting(&worker);
     client.revoke_lease(&id).await.unwrap();
     let taken = woken_by_revoke.await.unwrap();
-    assert_eq!((taken.lease_epoch(), started.elapsed()), (LeaseEpoch(3), secs(5)));
+    assert_eq!(
+        (taken.lease_epoch(), started.elapsed()),
+        (nth_epoch(&client, &id, 3).await, secs(5))
+    );
     taken.complete(None).await.unwrap();
 
     let woken_by_time = waiting(&worker);
@@ -274,11 +282,17 @@ async fn a_server_grants_new_resumed_and_reclaimed_work() {
     assert_eq!((task.execution_id(), task.input_payload()), (id, Some(&b"in"[..])));
     task.delay_execution(TimestampMs::ZERO).await.unwrap();
     let task = via().await.unwrap();
-    assert_eq!((task.attempt_index(), task.lease_epoch()), (AttemptIndex(0), LeaseEpoch(2)));
+    assert_eq!(
+        (task.attempt_index(), task.lease_epoch()),
+        (AttemptIndex(0), nth_epoch(&client, &id, 2).await)
+    );
     client.revoke_lease(&id).await.unwrap();
     drop(task);
     let task = via().await.unwrap();
-    assert_eq!((task.attempt_index(), task.lease_epoch()), (AttemptIndex(1), LeaseEpoch(3)));
+    assert_eq!(
+        (task.attempt_index(), task.lease_epoch()),
+        (AttemptIndex(1), nth_epoch(&client, &id, 3).await)
+    );
     assert_eq!(task.input_payload(), Some(&b"in"[..]));
     task.complete(None).await.unwrap();
     assert!(via().await.is_none());

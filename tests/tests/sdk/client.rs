@@ -161,7 +161,8 @@ async fn an_unreachable_store_is_a_typed_error_in_time() {
     faulty.heal();
     faulty.garble(commits);
     let error = client.submit(work()).await.unwrap_err();
-    assert!(matches!(error.engine(), Some(EngineError::Bug(_))) && !error.is_retryable());
+    let Some(EngineError::Timeout { applied, .. }) = error.engine() else { panic!("{error}") };
+    assert_eq!(*applied, Applied::Unknown, "the reply to another request is a lost reply");
 }
 
 /// No call finds an execution of another namespace (`docs/spec.md`, 7).

@@ -1,11 +1,13 @@
 //! Keeping leases: renewal, health, loss.
 
 use ff_sdk::core::error::RejectionKind;
-use ff_sdk::core::execution::Command;
-use ff_sdk::core::id::LeaseEpoch;
+use ff_sdk::core::execution::{Command, Purpose};
+use ff_sdk::core::id::ExecutionId;
+use ff_sdk::core::store::codec::{FORMAT, checksummed};
+use ff_sdk::core::store::{Bytes, Commit, RecordKey, Request, Unit};
 use ff_tests::Fixture;
-use ff_tests::faulty_backend::{any, commits};
-use ff_tests::kit::{claim, describe, is_idle, kind, ms, secs, submit, work};
+use ff_tests::faulty_backend::commits;
+use ff_tests::kit::{claim, describe, is_idle, kind, ms, nth_epoch, secs, submit, work};
 use tokio::time::Instant;
 
 /// A task that takes a hundred times the ttl keeps its lease, which is healthy all the time.
@@ -24,7 +26,7 @@ async fn renewal_keeps_a_lease_over_many_ttls() {
     }
     assert_eq!(task.consecutive_renewal_failures(), 0);
     task.complete(None).await.unwrap();
-    assert_eq!(describe(&client, &id).await.lease_epoch, LeaseEpoch(1));
+    assert_eq!(describe(&client, &id).await.lease_epoch, nth_epoch(&client, &id, 1).await);
 }
 
 /// The holder of a revoked lease or a cancelled execution learns it at its next renewal at the
@@ -72,22 +74,33 @@ async fn without_the_store_a_lease_is_lost_before_it_expires() {
     assert!(!task.is_lease_healthy());
 }
 
+/// Replaces the bytes of a record; returns those before.
+async fn overwrite(fixture: &Fixture, id: &ExecutionId, bytes: Bytes) -> Bytes {
+    let (version, before) = fixture.stored(id).await.expect("the record exists");
+    let key = RecordKey::of(id);
+    let (expect, put) = (vec![(key.clone(), version)], vec![(key, bytes)]);
+    let unit = Unit { expect, put, ..Unit::new(Purpose::Admit, 1) };
+    let commit = Commit { partition: id.partition(), units: vec![unit] };
+    fixture.backend().call(Request::Commit(commit)).await.expect("the store answers");
+    before
+}
+
 /// Three failed renewals in a row make a lease unhealthy, long before it expires; one that succeeds
 /// makes it healthy again.
 #[tokio::test(start_paused = true)]
 async fn three_failed_renewals_make_a_lease_unhealthy() {
     let fixture = Fixture::memory();
-    let (client, faulty) = (fixture.client().await, fixture.faulty());
-    let worker = fixture.worker_on(faulty.clone(), "w", |_| {}).await;
-    submit(&client, work()).await;
+    let (client, worker) = (fixture.client().await, fixture.worker("w").await);
+    let id = submit(&client, work()).await;
     let task = claim(&worker).await;
-    faulty.garble(any);
+    // A record that the worker cannot read fails each renewal immediately.
+    let readable = overwrite(&fixture, &id, checksummed(vec![FORMAT + 1]).into()).await;
     fixture.advance(ms(11_500)).await;
     assert_eq!((task.consecutive_renewal_failures(), task.is_lease_healthy()), (2, true));
     fixture.advance(ms(1_000)).await;
     assert_eq!((task.consecutive_renewal_failures(), task.is_lease_healthy()), (3, false));
     assert!(!task.lease_watch().is_lost(), "an unhealthy lease is not lost yet");
-    faulty.heal();
+    overwrite(&fixture, &id, readable).await;
     fixture.advance(ms(1_000)).await;
     assert_eq!((task.consecutive_renewal_failures(), task.is_lease_healthy()), (0, true));
     task.complete(None).await.unwrap();

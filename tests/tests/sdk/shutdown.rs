@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ff_sdk::core::id::{AttemptIndex, LeaseEpoch};
+use ff_sdk::core::id::AttemptIndex;
 use ff_sdk::core::state::PublicState;
 use ff_sdk::{
     HandlerError, IssuedWaitpoint, Signals, State, Submission, Suspension, TaskContext,
@@ -13,7 +13,7 @@ use ff_sdk::{
 };
 use ff_tests::Fixture;
 use ff_tests::faulty_backend::commits;
-use ff_tests::kit::{claim, describe, ms, secs, send, state, submit};
+use ff_tests::kit::{claim, describe, ms, nth_epoch, secs, send, state, submit};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -74,7 +74,10 @@ async fn shutdown_releases_leases_at_the_deadline() {
     assert_eq!(started.elapsed(), secs(5));
     let task = claim(&other).await;
     assert_eq!((task.execution_id(), started.elapsed()), (id, secs(5)));
-    assert_eq!((task.attempt_index(), task.lease_epoch()), (AttemptIndex(0), LeaseEpoch(2)));
+    assert_eq!(
+        (task.attempt_index(), task.lease_epoch()),
+        (AttemptIndex(0), nth_epoch(&client, &id, 2).await)
+    );
     let seen = describe(&client, &id).await;
     assert_eq!((seen.counts.retries, seen.counts.reclaims, seen.attempts_total), (0, 0, 1));
 }

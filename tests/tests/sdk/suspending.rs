@@ -10,7 +10,7 @@ use ff_sdk::{
     State, Submission, Suspension, TaskContext, TaskOutcome, TimeoutBehaviour, WorkerRuntime,
 };
 use ff_tests::Fixture;
-use ff_tests::kit::{describe, secs, send, state, submit};
+use ff_tests::kit::{describe, nth_epoch, secs, send, state, submit};
 use tokio::sync::mpsc;
 
 async fn worker(fixture: &Fixture) -> FlowFabricWorker {
@@ -102,7 +102,7 @@ async fn a_signal_before_the_suspension_of_a_handler_is_not_lost() {
         let id = submit(&client, Submission::new("quick")).await;
         assert_eq!(answer(&client, &id).await, "quick");
         let seen = describe(&client, &id).await;
-        assert_eq!(seen.lease_epoch.0, 1, "the lease was kept");
+        assert_eq!(seen.lease_epoch, nth_epoch(&client, &id, 1).await, "the lease was kept");
     };
     runtime.run_until(work).await.unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 2);

@@ -50,6 +50,8 @@ pub struct Claimed {
     pub kind: ExecutionKind,
     /// Its labels.
     pub tags: Tags,
+    /// When it was created. The epochs of its leases count on from there.
+    pub created_at: TimestampMs,
     /// The attempt that runs.
     pub attempt: Attempt,
     /// The lease.
@@ -76,6 +78,7 @@ impl Claimed {
             lane: execution.lane.clone(),
             kind: execution.kind.clone(),
             tags: execution.tags.clone(),
+            created_at: execution.created_at,
             attempt: active.attempt,
             lease_id: active.lease.id,
             lease_epoch: active.lease.epoch,
@@ -274,7 +277,8 @@ fn start_lease(
     grant: &Grant,
     now: TimestampMs,
 ) -> Decision<Claimed> {
-    next.epoch = next.epoch.next();
+    // Above the epochs of an earlier execution with this id, which the store no longer knows.
+    next.epoch = next.epoch.max(LeaseEpoch(next.created_at.get())).next();
     next.counts.rechecks = 0;
     let lease = Lease {
         id: command.lease_id,

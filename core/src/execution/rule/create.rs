@@ -12,6 +12,7 @@ use crate::execution::record::{
     Blocks, ContentDigest, Counts, Decision, DelayReason, Event, Execution, NextAttempt, NotBefore,
     Phase, Ruling, Runnable, ValueEffect, ValueKind, Verdict,
 };
+use crate::execution::retention::CREATE_WITHIN;
 use crate::id::{ExecutionId, ExecutionKind, LaneId, LeaseEpoch, Namespace, Nonce};
 use crate::policy::{ExecutionPolicy, Priority};
 use crate::tags::Tags;
@@ -19,10 +20,6 @@ use crate::time::{DurationMs, TimestampMs, Window};
 
 /// The largest payload or result unless a client says otherwise: 1 MiB.
 pub const DEFAULT_PAYLOAD_LIMIT: usize = 1 << 20;
-
-/// How long a submission is retried after it was first sent, and how long each copy of it can be
-/// applied: 30 s.
-pub(in crate::execution) const CREATE_WITHIN: DurationMs = DurationMs::from_secs(30);
 
 /// A submission.
 ///

@@ -61,4 +61,3 @@ pub use update_progress::{UpdateProgress, update_progress};
 pub use waitpoint::IssuedWaitpoint;
 
 pub(super) use super::retention::forget_signals;
-pub(super) use create::CREATE_WITHIN;

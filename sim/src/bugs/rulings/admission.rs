@@ -88,11 +88,24 @@ pub fn claim_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 /// A reclaim gives its lease under the epoch of the lost one.
 pub fn epoch_not_raised(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     let Some(next) = new_lease(asked, &mut ruled) else { return ruled };
-    let Phase::Active(active) = &mut next.phase else { return ruled };
+    let Phase::Active(active) = &next.phase else { return ruled };
     if active.lease.how != ClaimKind::Reclaimed {
         return ruled;
     }
     let epoch = LeaseEpoch(next.epoch.0 - 1);
+    with_epoch(asked, ruled, epoch)
+}
+
+/// The epochs of each new execution begin at 1.
+pub fn epoch_restarted(asked: Asked<'_>, ruled: Ruled) -> Ruled {
+    let epoch = asked.facts.record.map_or(LeaseEpoch(1), |record| record.epoch.next());
+    with_epoch(asked, ruled, epoch)
+}
+
+/// Gives the lease, if one has begun, under this epoch.
+fn with_epoch(asked: Asked<'_>, mut ruled: Ruled, epoch: LeaseEpoch) -> Ruled {
+    let Some(next) = new_lease(asked, &mut ruled) else { return ruled };
+    let Phase::Active(active) = &mut next.phase else { return ruled };
     next.epoch = epoch;
     active.lease.epoch = epoch;
     next.last_fence = Some(active.fence());
