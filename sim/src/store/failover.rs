@@ -31,7 +31,7 @@ impl Server {
         let Some(behind) = self.behind.take_if(|behind| behind.number == number) else {
             return Ok(false);
         };
-        self.take_over(behind, callers, now)?;
+        self.take_over(behind, false, callers, now)?;
         Ok(true)
     }
 
@@ -45,12 +45,13 @@ impl Server {
         let (store, model) = (self.store.empty_replica(), self.model.of_empty_store());
         self.behind = None;
         let empty = Behind { number: 0, store, model, applied: BTreeMap::new() };
-        self.take_over(empty, callers, now)
+        self.take_over(empty, is_identity_ignored(), callers, now)
     }
 
     fn take_over(
         &mut self,
         behind: Behind,
+        keeps_history: bool,
         callers: &mut BTreeMap<u64, Caller>,
         now: TimestampMs,
     ) -> Result<(), Broken> {
@@ -61,7 +62,11 @@ impl Server {
             let applied = behind.applied.get(&caller.number).map_or(&[][..], Vec::as_slice);
             caller.fall_back(applied);
         }
-        self.change_history();
+        if keeps_history {
+            self.store.set_history(self.history);
+        } else {
+            self.change_history();
+        }
         let waits = &self.model.waits;
         self.dirty = waits.signals.keys().chain(waits.frames.keys()).copied().collect();
         self.check_all(now)
@@ -75,4 +80,16 @@ impl Server {
         self.hash.number(self.history);
         self.store.set_history(self.history);
     }
+}
+
+/// Whether the bug is planted that readers see only the server's part of the history.
+#[cfg(feature = "planted-bugs")]
+fn is_identity_ignored() -> bool {
+    use ff_core::planted::{PlantedBug, is_selected};
+    is_selected(PlantedBug::IdentityIgnored)
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+const fn is_identity_ignored() -> bool {
+    false
 }
