@@ -12,7 +12,7 @@ use crate::capability::CapabilityError;
 use crate::id::{AttemptId, ExecutionId, ExecutionIdError, LeaseEpoch, TextIdError};
 use crate::policy::PolicyError;
 use crate::state::{EligibilityState, LifecyclePhase, TerminalOutcome};
-use crate::store_id::StoreId;
+use crate::store_id::{StoreId, named};
 use crate::tags::TagError;
 use crate::time::{DurationMs, TimestampMs};
 
@@ -456,13 +456,9 @@ pub enum EngineError {
         /// Whether the call took effect.
         applied: Applied,
     },
-    /// The store has lost its data since this program connected, or another store has taken its
-    /// place. Nothing was sent. Every later call of this program fails too: restart it.
-    #[error("the store has lost its data: this program connected to store {connected}, {}; \
-        restart it", match found {
-            Some(found) => format!("but now it is store {found}"),
-            None => "but now the store is not set up".to_owned(),
-        })]
+    /// The store lost its data, or was replaced, since this program connected. Nothing was sent.
+    /// Every later call of this program fails too: restart it.
+    #[error("store {connected} lost its data, now there is {}: restart the program", named(*found))]
     StoreLost {
         /// The store to which the program connected.
         connected: StoreId,

@@ -30,3 +30,8 @@ impl fmt::Display for StoreId {
         write!(f, "{:016x}", self.0)
     }
 }
+
+/// Names a store in a message.
+pub(crate) fn named(store: Option<StoreId>) -> String {
+    store.map_or_else(|| "no store".to_owned(), |id| format!("store {id}"))
+}

@@ -166,10 +166,11 @@ impl Auditor {
         Ok(findings)
     }
 
-    /// Compares the indexes of all partitions with the records of a namespace. If the store has no
-    /// configuration, it only looks for executions of the namespace. It reads at most `limit` entries of each index in each partition. Suspects are checked again after a pause of
+    /// Compares the indexes of all partitions with the records of a namespace. It reads at most
+    /// `limit` entries of each index in each partition. Suspects are checked again after a pause of
     /// 6 s, since records change during the audit, and a worker may hold entries that it took for
-    /// 5 s. An execution that is in no index is not found.
+    /// 5 s. An execution that is in no index is not found. If the store has no configuration, this
+    /// only looks for executions of the namespace.
     ///
     /// # Errors
     ///

@@ -115,7 +115,7 @@ async fn readers_of_completions_get_a_gap(loss: Loss) {
     }
 }
 
-/// A runtime ends with the error, also while nobody has set the store up again. Its successor sets
+/// A runtime ends with the error, also if no program has set the store up again. Its successor sets
 /// the store up, and new subscribers become ready.
 async fn a_runtime_ends_and_its_successor_sets_the_store_up_again(loss: Loss) {
     let (fixture, backend) = fixture();

@@ -29,7 +29,7 @@ fn read(world: &mut Scripted, context: &OperationContext) -> Option<StoreId> {
     found.map(|FoundMeta { id, .. }| id)
 }
 
-/// The store that a program has found in the place of its own.
+/// The store that a program has found in the place of the one that it connected to.
 fn found(context: &OperationContext) -> Option<StoreId> {
     match context.check_store() {
         Err(EngineError::StoreLost { found, .. }) => found,

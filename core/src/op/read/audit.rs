@@ -516,8 +516,8 @@ const POLLED: u32 = 4_096;
 const OP: &str = "audit";
 
 impl FindOutside {
-    /// Looks at every partition from this one on: the number of partitions, or zero if the store has
-    /// no configuration.
+    /// Looks at every partition from this one on: the number of partitions, or zero if the store
+    /// has no configuration.
     pub const fn new(from: u16, namespace: Namespace, patience: Patience) -> Self {
         Self { namespace, from: from as u32, patience, found: Vec::new() }
     }
