@@ -12,6 +12,7 @@ use crate::capability::CapabilityError;
 use crate::id::{AttemptId, ExecutionId, ExecutionIdError, LeaseEpoch, TextIdError};
 use crate::policy::PolicyError;
 use crate::state::{EligibilityState, LifecyclePhase, TerminalOutcome};
+use crate::store_id::{StoreId, named};
 use crate::tags::TagError;
 use crate::time::{DurationMs, TimestampMs};
 
@@ -455,6 +456,15 @@ pub enum EngineError {
         /// Whether the call took effect.
         applied: Applied,
     },
+    /// The store lost its data, or was replaced, since this program connected. Nothing was sent.
+    /// Every later call of this program fails too: restart it.
+    #[error("store {connected} lost its data, now there is {}: restart the program", named(*found))]
+    StoreLost {
+        /// The store to which the program connected.
+        connected: StoreId,
+        /// The store that has taken its place; `None` if its configuration is missing.
+        found: Option<StoreId>,
+    },
     /// Another error, with a description of the activity that failed.
     #[error("{context}: {source}")]
     Contextual {
@@ -494,6 +504,7 @@ impl EngineError {
             Self::ResourceExhausted { .. } => (ErrorClass::Terminal, 413),
             Self::Transport { .. } | Self::Unavailable { .. } => (ErrorClass::Retryable, 503),
             Self::Timeout { .. } => (ErrorClass::Retryable, 504),
+            Self::StoreLost { .. } => (ErrorClass::Terminal, 503),
             Self::Bug(_) => (ErrorClass::Bug, 500),
             Self::Contextual { source, .. } => source.class_and_status(),
         }

@@ -9,7 +9,8 @@
 //! The layers, lowest first:
 //!
 //! - basic types: [`id`], [`partition`], [`time`], [`score`], [`policy`], [`capability`], [`tags`],
-//!   [`condition`], [`token`], [`state`], [`grant`], [`error`], [`entropy`], [`bounded`];
+//!   [`condition`], [`token`], [`state`], [`store_id`], [`grant`], [`error`], [`entropy`],
+//!   [`bounded`];
 //! - records and rules: [`execution`];
 //! - the store contract and its reference implementation: [`store`];
 //! - sans-I/O operations, which read, decide, commit and decide again: [`op`];
@@ -33,6 +34,7 @@ pub mod planted;
 pub mod policy;
 pub mod score;
 pub mod state;
+pub mod store_id;
 pub mod tags;
 pub mod time;
 pub mod token;

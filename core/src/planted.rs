@@ -38,6 +38,8 @@ mod bugs {
         ConflictDoubted,
         /// A secret is good for the grace of its last rotation only.
         GraceCutShort,
+        /// Readers of the journal do not compare the identity of the store.
+        IdentityIgnored,
         /// A worker relies on a lease for its whole ttl, however little is left.
         LostLeaseBelieved,
         /// After a lost reply a rejection is reported as certain.

@@ -22,6 +22,7 @@ use ff_core::execution::Situation;
 use ff_core::id::{ExecutionIdError, LeaseEpoch, TextIdError};
 use ff_core::policy::PolicyError;
 use ff_core::state::{EligibilityState, LifecyclePhase, TerminalOutcome};
+use ff_core::store_id::StoreId;
 use ff_core::tags::TagError;
 
 const REFRESH: &str = "UPDATE_DOCS=1 cargo test -p ff-tests --test core docs";
@@ -371,6 +372,7 @@ fn engine_errors() -> Vec<EngineError> {
         EngineError::Unavailable { op, message: "connection refused".to_owned() },
         EngineError::ResourceExhausted { what: "units in a commit", given: 65, bound: 64 },
         EngineError::Timeout { op, elapsed: ms(30_000), applied: Applied::Unknown },
+        EngineError::StoreLost { connected: StoreId::new(1), found: Some(StoreId::new(2)) },
         EngineError::from(Rejection::LeaseRevoked).context("finishing the task"),
     ]
 }

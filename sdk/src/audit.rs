@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use ff_core::backend::{EngineBackend, Finding, FindingLevel};
 use ff_core::entropy::Entropy;
+use ff_core::error::EngineError;
 use ff_core::id::{LaneId, Namespace};
 use ff_core::op::{
-    AuditLook, AuditPartition, FindOutside, HOLD, OVERDUE, OperationContext, Patience, ReadMeta,
-    Suspect,
+    AuditLook, AuditPartition, FindOutside, FoundMeta, HOLD, OVERDUE, OperationContext, Patience,
+    ReadMeta, Suspect,
 };
 use ff_core::partition::Partition;
 use ff_core::store::StoreMeta;
 use ff_core::store::codec::Codec;
+use ff_core::store_id::StoreId;
 use ff_core::time::DurationMs;
 
 use crate::config::DEFAULT_LANE;
@@ -47,13 +49,15 @@ pub struct Auditor {
     clock: HostClock,
     codec: Codec,
     entropy: Mutex<Entropy>,
-    meta: Option<StoreMeta>,
+    meta: Option<FoundMeta>,
 }
 
 /// The time limit of each call of the audit.
 const PATIENCE: DurationMs = DurationMs::from_secs(30);
 /// The pause before suspects are checked again: longer than workers hold entries that they took.
 const PAUSE: Duration = Duration::from_millis(HOLD.get() + 1_000);
+/// The advice for a store without a configuration that is in use.
+const LOST_ADVICE: &str = "the store has lost its data: restore a backup, or restart all programs";
 /// The number of executions that a finding names.
 const EXAMPLES: usize = 3;
 
@@ -119,9 +123,14 @@ impl Auditor {
         Ok(Self { backend, clock, codec, entropy: Mutex::new(entropy), meta })
     }
 
+    /// The identity of the store; `None` when the store is not set up yet.
+    pub fn store_id(&self) -> Option<StoreId> {
+        self.meta.as_ref().map(|found| found.id)
+    }
+
     /// The store's configuration; `None` when the store is not set up yet.
-    pub const fn meta(&self) -> Option<&StoreMeta> {
-        self.meta.as_ref()
+    pub fn meta(&self) -> Option<&StoreMeta> {
+        self.meta.as_ref().map(|found| &found.meta)
     }
 
     /// Returns the backend's findings about its servers, and findings about the store's
@@ -139,9 +148,16 @@ impl Auditor {
         let failed = |source| SdkError::Backend { backend, source };
         let mut findings = self.backend.examine().await.map_err(failed)?;
         findings.extend(match &self.meta {
-            Some(meta) => {
-                vec![format_finding(meta.format, self.codec.known()), partitions_finding(meta)]
+            Some(found) => {
+                let good = |subject, detail| Finding::new(FindingLevel::Good, subject, detail);
+                vec![
+                    good("store ID", found.id.to_string()),
+                    format_finding(found.meta.format, self.codec.known()),
+                    partitions_finding(&found.meta),
+                ]
             }
+            // The backend has found the programs that use the store nevertheless.
+            None if findings.iter().any(|one| one.level == FindingLevel::Problem) => Vec::new(),
             None => {
                 let detail = "empty: no worker or client has set up this store yet";
                 vec![Finding::new(FindingLevel::Good, "configuration", detail)]
@@ -153,7 +169,8 @@ impl Auditor {
     /// Compares the indexes of all partitions with the records of a namespace. It reads at most
     /// `limit` entries of each index in each partition. Suspects are checked again after a pause of
     /// 6 s, since records change during the audit, and a worker may hold entries that it took for
-    /// 5 s. An execution that is in no index is not found.
+    /// 5 s. An execution that is in no index is not found. If the store has no configuration, this
+    /// only looks for executions of the namespace.
     ///
     /// # Errors
     ///
@@ -169,7 +186,10 @@ impl Auditor {
         mut progress: impl FnMut(AuditProgress) + Send,
     ) -> Result<AuditReport, SdkError> {
         let mut report = AuditReport::default();
-        let Some(meta) = &self.meta else { return Ok(report) };
+        let Some(FoundMeta { meta, .. }) = &self.meta else {
+            report.outside = self.outside(0, namespace).await?;
+            return Ok(report);
+        };
         let total = u64::from(meta.partitions.num_flow_partitions);
         let mut lanes = BTreeSet::from([LaneId::try_new(DEFAULT_LANE)?]);
         let mut suspicious = Vec::new();
@@ -191,10 +211,19 @@ impl Auditor {
             let second = self.look(partition, namespace, &mut lanes, limit).await?;
             report.faults.extend(second.confirms(&first));
         }
-        let find = FindOutside::new(&meta.partitions, namespace.clone(), self.patience());
-        report.outside = drive(&*self.backend, &self.clock, find).await?;
+        report.outside = self.outside(meta.partitions.num_flow_partitions, namespace).await?;
         progress(AuditProgress::Looking { done: total, total });
         Ok(report)
+    }
+
+    /// Finds the partitions from the given one on that hold executions.
+    async fn outside(
+        &self,
+        from: u16,
+        namespace: &Namespace,
+    ) -> Result<Vec<Partition>, EngineError> {
+        let find = FindOutside::new(from, namespace.clone(), self.patience());
+        drive(&*self.backend, &self.clock, find).await
     }
 
     /// Reads a partition once. Lanes found in it are also read in the partitions after it.
@@ -248,10 +277,15 @@ impl AuditReport {
         }
         if !self.outside.is_empty() {
             let partitions: Vec<_> = self.outside.iter().map(Partition::to_string).collect();
-            let detail =
-                format!("executions in partitions that do not exist: {}", named(&partitions));
-            let advice = "workers do not read them. The partition counts of a store must never \
-                          change: restore the store's configuration";
+            let (what, advice) = match self.partitions {
+                0 => ("executions, but the store's configuration is missing", LOST_ADVICE),
+                _ => (
+                    "executions in partitions that do not exist",
+                    "workers do not read them. The partition counts of a store must never \
+                     change: restore the store's configuration",
+                ),
+            };
+            let detail = format!("{what}: {}", named(&partitions));
             findings.push(Finding::new(FindingLevel::Problem, "audit", detail).advise(advice));
         }
         findings.extend(self.warnings());

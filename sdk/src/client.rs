@@ -18,7 +18,7 @@ use ff_core::execution::{
 };
 use ff_core::id::{ExecutionId, Namespace, RequestId};
 use ff_core::op::{
-    Batch, CarryCommand, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded,
+    CarryCommand, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded,
     OperationContext, Query, ReadExecution,
 };
 use ff_core::partition::PartitionConfig;
@@ -209,7 +209,7 @@ impl Client {
                     (number, CarryCommand::knowing(create, Known::Absent, patience))
                 })
                 .unzip();
-            let done = self.0.connection.drive(Batch::new(partition, operations)).await;
+            let done = self.0.connection.drive_batch(partition, operations).await;
             let done = done.into_iter().map(|result| Ok(result?.outcome));
             results.extend(numbers.into_iter().zip(done));
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use ff_core::agent::Completions;
 use ff_core::error::{Applied, EngineError};
 use ff_core::execution::{Complete, Decide};
-use ff_core::op::{Batch, CarryCommand, Committed};
+use ff_core::op::{CarryCommand, Committed};
 use ff_core::partition::Partition;
 use ff_core::time::DurationMs;
 use tokio::runtime::Handle;
@@ -76,7 +76,7 @@ impl Gatherer {
         while !round.is_empty() {
             let (operations, answers): (Vec<_>, Vec<_>) =
                 round.into_iter().map(|waiting| (waiting.operation, waiting.answer)).unzip();
-            let outcomes = connection.drive(Batch::new(partition, operations)).await;
+            let outcomes = connection.drive_batch(partition, operations).await;
             for (answer, outcome) in answers.into_iter().zip(outcomes) {
                 // The receiver may have been dropped.
                 let _ = answer.send(outcome);

@@ -12,9 +12,10 @@ use ff_core::backend::{
     CompletionPosition, Completions, CursorError, EngineBackend, WakeUps,
 };
 use ff_core::entropy::Entropy;
+use ff_core::error::EngineError;
 use ff_core::execution::Event;
 use ff_core::id::ExecutionId;
-use ff_core::op::{OperationContext, Patience, Query, ReadMeta};
+use ff_core::op::{FoundMeta, OperationContext, Patience, Query, ReadMeta};
 use ff_core::partition::Partition;
 use ff_core::store::bounds::MAX_PAGE;
 use ff_core::store::codec::Codec;
@@ -63,8 +64,11 @@ pub struct JournalCompletions {
     codec: Codec,
     filter: CompletionFilter,
     from: CompletionCursor,
-    /// The read of the number of partitions, while it is in progress.
-    counting: Option<BoxFuture<'static, Option<u16>>>,
+    /// The read of the store's configuration, while it is in progress.
+    checking: Option<BoxFuture<'static, Result<Option<FoundMeta>, EngineError>>>,
+    /// The identity of the store that was read last; zero while it has none. It is part of the
+    /// history in each position.
+    store: u64,
     /// The position in each partition, after the items that were yielded; empty until the number of
     /// partitions is known. A position at the end is fixed by a read.
     positions: Vec<CompletionPosition>,
@@ -101,7 +105,7 @@ struct Step {
 /// A page of a partition's journal.
 struct Page {
     partition: u16,
-    /// The history of the store in which it was read.
+    /// The history of the store in which it was read, with the identity of the store.
     history: u64,
     entries: Vec<StreamEntry>,
     /// The id of its last entry.
@@ -179,7 +183,8 @@ impl JournalCompletions {
             codec: Codec::default(),
             filter,
             from,
-            counting: None,
+            checking: None,
+            store: 0,
             positions: Vec::new(),
             look_at: None,
             wakes: None,
@@ -213,30 +218,54 @@ impl JournalCompletions {
         if let Some(look_at) = self.look_at {
             tokio::time::sleep_until(look_at).await;
         }
-        if self.counting.is_none() {
-            let read = ReadMeta::new(self.patience(PATIENCE));
-            let (backend, clock) = (self.backend.clone(), self.clock.clone());
-            self.counting = Some(Box::pin(async move {
-                let meta = drive(&*backend, &clock, read).await.ok()??;
-                Some(meta.partitions.num_flow_partitions)
-            }));
-        }
-        let Some(counting) = &mut self.counting else { return Ok(()) };
-        let counted = counting.await;
-        self.counting = None;
-        let Some(count) = counted else {
+        self.check();
+        let Ok(Some(found)) = checked(&mut self.checking).await else {
             // The store is not set up yet, or does not answer.
             self.away.insert(Partition::META);
             self.look_at = Some(Instant::now() + BACKSTOP);
             return Ok(());
         };
+        let count = found.meta.partitions.num_flow_partitions;
         let positions = self.from.positions(count)?;
+        self.store = found.id.get();
         let topics = (0..count).map(|index| Topic::Journal(Partition::flow(index))).collect();
         self.wakes = self.backend.subscribe(topics);
         self.positions = positions;
         self.look_at = None;
         self.away.clear();
         self.unread = (0..count).collect();
+        Ok(())
+    }
+
+    /// Starts to read the store's configuration.
+    fn check(&mut self) {
+        if self.checking.is_none() {
+            let read = ReadMeta::new(self.patience(PATIENCE));
+            let (backend, clock) = (self.backend.clone(), self.clock.clone());
+            self.checking = Some(Box::pin(async move { drive(&*backend, &clock, read).await }));
+        }
+    }
+
+    /// Compares the store with the known one. Another identity makes the positions those of another
+    /// history, so that each partition has a gap.
+    fn on_check(
+        &mut self,
+        found: Result<Option<FoundMeta>, EngineError>,
+    ) -> Result<(), CursorError> {
+        let Ok(found) = found else { return Ok(()) };
+        let store = found.as_ref().map_or(0, |found| found.id.get());
+        if let Some(FoundMeta { meta, .. }) = found {
+            let cursor = CompletionCursor::of(self.positions.clone());
+            if let Err(refused) = cursor.positions(meta.partitions.num_flow_partitions) {
+                // The next call reads the configuration again, and returns the same error.
+                self.look_at = None;
+                return Err(refused);
+            }
+        }
+        if store != self.store {
+            self.store = store;
+            self.look_everywhere();
+        }
         Ok(())
     }
 
@@ -249,17 +278,17 @@ impl JournalCompletions {
         let page = StreamPage {
             partition: Partition::flow(partition),
             stream: StreamName::Journal,
-            from: from.cursor(),
+            from: with_store(from.cursor(), self.store),
             limit: MAX_PAGE as u32,
         };
         // A partition that did not answer last time is tried once, without repeats.
         let is_away = self.away.contains(&page.partition);
         let patience = if is_away { DurationMs::new(1) } else { PATIENCE };
         let query = Query::stream(page, self.patience(patience));
-        let (backend, clock) = (self.backend.clone(), self.clock.clone());
+        let (backend, clock, store) = (self.backend.clone(), self.clock.clone(), self.store);
         Box::pin(async move {
             let (page, _) = drive(&*backend, &clock, query).await.ok()?;
-            match page.next {
+            match with_store(page.next, store) {
                 Cursor::After { history, id: end } => {
                     Some(Page { partition, history, entries: page.entries, end, gap: page.gap })
                 }
@@ -300,10 +329,13 @@ impl JournalCompletions {
     }
 
     /// Starts reads, and waits for a page, a wake-up or the backstop.
-    async fn advance(&mut self, only_ends: bool) {
+    async fn advance(&mut self, only_ends: bool) -> Result<(), CursorError> {
         self.take_wakes();
         if self.look_at.is_some_and(|at| at <= Instant::now()) {
             self.look_everywhere();
+        }
+        if self.look_at.is_none() {
+            self.check();
         }
         self.begin_reads(only_ends);
         let mut until = *self.look_at.get_or_insert_with(|| Instant::now() + BACKSTOP);
@@ -319,9 +351,11 @@ impl JournalCompletions {
         tokio::select! {
             biased;
             (partition, page) = finished(&mut self.reading) => self.on_page(partition, page),
+            found = checked(&mut self.checking) => return self.on_check(found),
             wake = wake => self.on_wake(wake),
             () = tokio::time::sleep_until(until) => {}
         }
+        Ok(())
     }
 
     fn on_page(&mut self, partition: u16, page: Option<Page>) {
@@ -388,13 +422,31 @@ async fn finished(reading: &mut Vec<Reading>) -> (u16, Option<Page>) {
     .await
 }
 
+/// Waits for the read of the store's configuration; forever when there is none.
+async fn checked(
+    checking: &mut Option<BoxFuture<'static, Result<Option<FoundMeta>, EngineError>>>,
+) -> Result<Option<FoundMeta>, EngineError> {
+    let Some(check) = checking else { return std::future::pending().await };
+    let found = check.await;
+    *checking = None;
+    found
+}
+
+/// The cursor of a stream whose history includes the identity of the store, or without it again.
+const fn with_store(cursor: Cursor, store: u64) -> Cursor {
+    match cursor {
+        Cursor::After { history, id } => Cursor::After { history: history ^ store, id },
+        other => other,
+    }
+}
+
 impl Completions for JournalCompletions {
     fn ready(&mut self) -> BoxFuture<'_, Result<(), CursorError>> {
         Box::pin(async {
             while !self.is_ready() {
                 match self.positions.is_empty() {
                     true => self.begin().await?,
-                    false => self.advance(true).await,
+                    false => self.advance(true).await?,
                 }
             }
             Ok(())
@@ -412,7 +464,7 @@ impl Completions for JournalCompletions {
                 }
                 match self.positions.is_empty() {
                     true => self.begin().await?,
-                    false => self.advance(false).await,
+                    false => self.advance(false).await?,
                 }
             }
         })

@@ -109,6 +109,7 @@ pub use ff_core::policy::{
 };
 pub use ff_core::state::{PublicState, TerminalOutcome};
 pub use ff_core::store::{Bytes, Cursor};
+pub use ff_core::store_id::StoreId;
 pub use ff_core::tags::Tags;
 pub use ff_core::time::{DurationMs, TimestampMs};
 pub use ff_core::token::{Rotation, SecretInfo, WaitpointToken};

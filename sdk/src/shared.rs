@@ -8,11 +8,13 @@ use ff_core::error::EngineError;
 use ff_core::execution::Decide;
 use ff_core::id::ExecutionId;
 use ff_core::op::{
-    CarryCommand, Committed, EnsureMeta, Known, Operation, OperationContext, Patience,
+    Batch, CarryCommand, Committed, EnsureMeta, Known, Operation, OperationContext, Patience,
+    ReadMeta,
 };
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::store::StoreMeta;
-use ff_core::time::TimestampMs;
+use ff_core::time::{DurationMs, TimestampMs};
+use tokio::time::{Duration, Instant};
 
 use tracing::Instrument;
 
@@ -27,7 +29,14 @@ pub(crate) struct Connection {
     pub(crate) partitions: PartitionConfig,
     context: OperationContext,
     entropy: Mutex<Entropy>,
+    /// When the store's configuration was last requested.
+    checked_at: Mutex<Instant>,
 }
+
+/// The longest time between two reads of the store's configuration by a program that makes calls.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// The time limit of such a read, which may delay a call.
+const CHECK_PATIENCE: DurationMs = DurationMs::from_secs(1);
 
 /// The sources of a connection's randomness and time.
 #[derive(Clone, Copy, Default)]
@@ -63,7 +72,8 @@ impl Connection {
             return Err(SdkError::config("connect", "partition_config", message));
         }
         let (partitions, entropy) = (found.partitions, Mutex::new(entropy));
-        Ok(Self { backend, clock, partitions, context, entropy })
+        let checked_at = Mutex::new(Instant::now());
+        Ok(Self { backend, clock, partitions, context, entropy, checked_at })
     }
 
     /// Forks the entropy for one more user.
@@ -86,9 +96,52 @@ impl Connection {
         self.clock.now_of(self.backend.clock_of(partition)).store
     }
 
-    /// Runs an operation to its end.
-    pub(crate) async fn drive<O: Operation>(&self, operation: O) -> O::Output {
+    /// Runs an operation to its end, unless the store is lost.
+    pub(crate) async fn drive<T, O: Operation<Output = Result<T, EngineError>>>(
+        &self,
+        operation: O,
+    ) -> Result<T, EngineError> {
+        self.check_store().await?;
         drive(&*self.backend, &self.clock, operation).await
+    }
+
+    /// Runs the commands of a partition to their ends, unless the store is lost.
+    pub(crate) async fn drive_batch<C: Decide>(
+        &self,
+        partition: Partition,
+        operations: Vec<CarryCommand<C>>,
+    ) -> Vec<Result<Committed<C::Outcome>, EngineError>> {
+        if let Err(lost) = self.check_store().await {
+            return operations.iter().map(|_| Err(lost.clone())).collect();
+        }
+        drive(&*self.backend, &self.clock, Batch::new(partition, operations)).await
+    }
+
+    /// Refuses to use a lost store. If the configuration was not read for [`CHECK_INTERVAL`], this
+    /// reads it first. While the store does not answer, the store is taken for the known one.
+    pub(crate) async fn check_store(&self) -> Result<(), EngineError> {
+        if self.begin_check() {
+            let patience = Patience::new(self.context.within(CHECK_PATIENCE), self.entropy());
+            if let Err(error) = drive(&*self.backend, &self.clock, ReadMeta::new(patience)).await {
+                tracing::debug!(%error, "cannot read the store's configuration");
+            }
+        }
+        self.context.store().check()
+    }
+
+    /// Whether the caller has to read the configuration now: one of several callers does.
+    fn begin_check(&self) -> bool {
+        let mut checked_at = lock(&self.checked_at);
+        let is_due = checked_at.elapsed() >= CHECK_INTERVAL;
+        if is_due {
+            *checked_at = Instant::now();
+        }
+        is_due
+    }
+
+    /// The instant of the next read of the configuration.
+    pub(crate) fn next_check(&self) -> Instant {
+        *lock(&self.checked_at) + CHECK_INTERVAL
     }
 
     /// Applies a command to its execution.

@@ -1,14 +1,12 @@
-//! The background tasks of a worker: lease renewals, route sweeps, the check of the record format,
-//! and the timekeeper.
+//! The background tasks of a worker: lease renewals, route sweeps, the check of the record format
+//! and of the store's identity, and the timekeeper.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use ff_core::agent::{LeaseLost, Timekeeper, WorkerAgent};
 use ff_core::id::LeaseId;
-use ff_core::op::ReadMeta;
 use ff_core::time::TimestampMs;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
@@ -150,7 +148,7 @@ impl Upkeep {
         let state = Arc::new(WorkerState::new(connection, agent, dues));
         let mut background = vec![
             tokio::spawn(keep_leases(state.clone())).abort_handle(),
-            tokio::spawn(keep_format(state.clone())).abort_handle(),
+            tokio::spawn(keep_checking(state.clone())).abort_handle(),
         ];
         if timekeeper {
             background.push(tokio::spawn(keep_time(state.clone(), hints)).abort_handle());
@@ -258,25 +256,23 @@ async fn keep_leases(state: Arc<WorkerState>) {
     }
 }
 
-/// The time between two reads of the store's configuration.
-const FORMAT_INTERVAL: Duration = Duration::from_secs(30);
-
-/// Learns the active record format. When this program does not know it, claims fail from then on.
-async fn keep_format(state: Arc<WorkerState>) {
+/// Learns the active record format and the identity of the store. When this program does not know
+/// the format, or the store is lost, claims fail from then on.
+async fn keep_checking(state: Arc<WorkerState>) {
     let connection = &state.connection;
     loop {
-        tokio::time::sleep(FORMAT_INTERVAL).await;
-        if let Err(error) = connection.drive(ReadMeta::new(connection.patience())).await {
-            tracing::debug!(%error, "cannot read the store's configuration");
-        }
-        if let Err(error) = connection.context().check_format() {
+        tokio::time::sleep_until(connection.next_check()).await;
+        // The context remembers the result.
+        let _ = connection.check_store().await;
+        if let Err(error) = connection.context().check_store() {
             tracing::error!(%error, "this worker claims no more executions");
             return;
         }
     }
 }
 
-/// Runs the timekeeper, which applies due timers until it meets a newer record format.
+/// Runs the timekeeper, which applies due timers until it meets a newer record format, or its
+/// store is lost.
 async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampMs>) {
     let connection = &state.connection;
     let mut timekeeper =
@@ -287,7 +283,7 @@ async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampM
         match &report {
             Ok(report) if report.applied.is_empty() => {}
             Ok(report) => tracing::debug!(applied = ?report.applied, "due timers applied"),
-            Err(error) if connection.context().check_format().is_err() => {
+            Err(error) if connection.context().check_store().is_err() => {
                 tracing::error!(%error, "this timekeeper applies no more due timers");
                 return;
             }

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak, mpsc};
 use std::time::{Duration, SystemTime};
 
 use ff_io_valkey::wire::Library;
@@ -54,30 +54,43 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// forever.
 const MAX_CALLS: usize = 100_000;
 
+/// How a store loses everything.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss {
+    /// `FLUSHALL`, which keeps the replication ID, the functions and the connections.
+    Flush,
+    /// A server without persistence is killed and started again.
+    Restart,
+}
+
 /// The servers of a store.
 enum Host {
-    One(Server),
+    One(Mutex<Server>),
     Three(Cluster),
 }
 
 impl Host {
-    /// Removes all keys; the function libraries stay loaded.
-    fn clear(&self) {
-        let nodes = match self {
-            Self::One(server) => std::slice::from_ref(server),
-            Self::Three(cluster) => cluster.nodes(),
-        };
-        for node in nodes {
-            node.expect(&["FLUSHALL"]);
+    /// Removes all keys.
+    fn clear(&self, loss: Loss) {
+        let flush = |node: &Server| drop(node.expect(&["FLUSHALL"]));
+        match (self, loss) {
+            (Self::One(server), Loss::Flush) => flush(&lock(server)),
+            (Self::One(server), Loss::Restart) => lock(server).restart(),
+            (Self::Three(cluster), Loss::Flush) => cluster.nodes().iter().for_each(flush),
+            (Self::Three(_), Loss::Restart) => panic!("a cluster forgets its slots"),
         }
     }
 
     fn url(&self) -> String {
         match self {
-            Self::One(server) => server.url(),
+            Self::One(server) => lock(server).url(),
             Self::Three(cluster) => cluster.url(),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A host that the tests of a program use one after the other. It is stopped when no test uses it
@@ -101,7 +114,7 @@ impl Shared {
     /// Waits for the exclusive use of the host, and empties it.
     fn take(&self, start: impl FnOnce() -> Host) -> Turn {
         let host = {
-            let mut known = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = lock(&self.host);
             known.upgrade().unwrap_or_else(|| {
                 let host = Arc::new(start());
                 *known = Arc::downgrade(&host);
@@ -110,7 +123,7 @@ impl Shared {
         };
         let turn = self.turn.get_or_init(Arc::default).clone();
         let turn = Turn { _turn: wait(turn.lock_owned()), host };
-        turn.host.clear();
+        turn.host.clear(Loss::Flush);
         turn
     }
 }
@@ -130,14 +143,14 @@ pub struct VirtualTimeBackend {
     subscribers: Arc<AtomicUsize>,
     /// The wake-ups of [`marker`]. When one arrives, all wake-ups rung before it have arrived.
     markers: Arc<tokio::sync::Mutex<Box<dyn WakeUps>>>,
-    _turn: Turn,
+    turn: Turn,
 }
 
 impl VirtualTimeBackend {
     /// A backend on a server.
     pub fn valkey() -> Self {
         static SHARED: Shared = Shared::new();
-        Self::on(SHARED.take(|| Host::One(Server::valkey())))
+        Self::on(SHARED.take(|| Host::One(Mutex::new(Server::valkey()))))
     }
 
     /// A backend on a cluster of three primaries.
@@ -168,8 +181,14 @@ impl VirtualTimeBackend {
             calls: AtomicUsize::new(0),
             subscribers: Arc::default(),
             markers: Arc::new(tokio::sync::Mutex::new(markers)),
-            _turn: turn,
+            turn,
         }
+    }
+
+    /// Makes the store lose everything.
+    pub fn lose_everything(&self, loss: Loss) {
+        self.turn.host.clear(loss);
+        lock(&self.clocks).clear();
     }
 
     fn now(&self) -> TimestampMs {
@@ -201,7 +220,7 @@ impl VirtualTimeBackend {
 
     /// Sets the clock of a partition: a value that belongs to no execution.
     fn set_clock(&self, partition: Partition, now: TimestampMs) -> Result<(), Failure> {
-        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clocks = lock(&self.clocks);
         if clocks.get(&partition) == Some(&now) {
             return Ok(());
         }

@@ -8,5 +8,6 @@ mod purity;
 mod report;
 mod scenarios;
 mod sdk;
+mod store_loss;
 mod subscription;
 mod world;

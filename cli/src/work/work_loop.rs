@@ -144,7 +144,7 @@ impl WorkLoop {
                     self.answered();
                     self.start(tasks).await;
                 }
-                Some(Err(error)) if is_outdated(&error) => {
+                Some(Err(error)) if ends_claiming(&error) => {
                     warn(&format!("ff: this worker claims no more executions: {error}\n"));
                     let (_, counts) = self.drain().await?;
                     warn(&format!("ff: {counts}\n"));
@@ -284,7 +284,8 @@ async fn over(shutdown: &mut watch::Receiver<Shutdown>, ends_at: Option<Instant>
     }
 }
 
-/// Whether this program has met a record format that it is too old for.
-const fn is_outdated(error: &SdkError) -> bool {
-    matches!(error.engine(), Some(EngineError::Bug(Bug::NewerFormat { .. })))
+/// Whether this program is too old for a record that it met, or its store is lost.
+const fn ends_claiming(error: &SdkError) -> bool {
+    use EngineError::{Bug as Defect, StoreLost};
+    matches!(error.engine(), Some(Defect(Bug::NewerFormat { .. }) | StoreLost { .. }))
 }

@@ -5,24 +5,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::EngineError;
 use crate::store::codec::Codec;
+use crate::store_id::StoreId;
 use crate::time::{DurationMs, TimestampMs};
 use crate::token::{KEYRING_FOR, KnownKeyring};
 
 use super::loaded::unreadable;
 
 /// The context that a program passes to each of its operations: how long it may try, the program's
-/// codec, and the secrets of tokens that it read last.
+/// codec, the store that it is connected to, and the secrets of tokens that it read last.
 #[derive(Clone, Debug)]
 pub struct OperationContext {
     allowed: DurationMs,
     codec: Codec,
+    store: KnownStore,
     keyrings: KeyringCache,
 }
 
 impl OperationContext {
     /// The context of operations that may try for this time.
     pub fn new(allowed: DurationMs, codec: Codec) -> Self {
-        Self { allowed, codec, keyrings: KeyringCache::default() }
+        Self { allowed, codec, store: KnownStore::default(), keyrings: KeyringCache::default() }
     }
 
     /// The same context with another time.
@@ -46,14 +48,63 @@ impl OperationContext {
         &self.codec
     }
 
-    /// Whether the program may take work. Once it has met a newer format than it knows, it takes
-    /// nothing more, and leaves the work to newer programs.
+    /// The store that the program is connected to.
+    pub const fn store(&self) -> &KnownStore {
+        &self.store
+    }
+
+    /// Whether the program may take work. It takes nothing more once its store is lost, or once it
+    /// has met a newer format than it knows: then it leaves the work to newer programs.
     ///
     /// # Errors
     ///
-    /// `Bug` with `NewerFormat`.
-    pub fn check_format(&self) -> Result<(), EngineError> {
+    /// `StoreLost`, or `Bug` with `NewerFormat`.
+    pub fn check_store(&self) -> Result<(), EngineError> {
+        self.store.check()?;
         self.codec.check().map_err(unreadable)
+    }
+}
+
+/// The store that a program is connected to, and whether it is lost. Clones share it.
+#[derive(Clone, Default)]
+pub struct KnownStore(Arc<Mutex<StoreState>>);
+
+#[derive(Default)]
+struct StoreState {
+    connected: Option<StoreId>,
+    lost: Option<EngineError>,
+}
+
+impl KnownStore {
+    /// Notes the identity in the store's configuration; `None` if the store has none. The first
+    /// identity is that of the store to which the program connects. Another one, or none, after it
+    /// means that this store is lost; nothing changes that.
+    pub fn note(&self, found: Option<StoreId>) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.connected {
+            None => state.connected = found,
+            Some(connected) if found != Some(connected) => {
+                state.lost.get_or_insert(EngineError::StoreLost { connected, found });
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Whether the store is still the one to which the program connected, as far as it knows.
+    ///
+    /// # Errors
+    ///
+    /// `StoreLost`.
+    pub fn check(&self) -> Result<(), EngineError> {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.lost.clone().map_or(Ok(()), Err)
+    }
+}
+
+impl fmt::Debug for KnownStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What other operations read is not part of the one that shares it.
+        f.write_str("KnownStore(..)")
     }
 }
 

@@ -16,8 +16,8 @@ mod read;
 mod work;
 
 pub use command::{Batch, CarryCommand, Committed, Known};
-pub use config::{ActivateFormat, EnsureMeta, ListSecrets, ReadMeta, RotateSecret};
-pub use context::{KeyringCache, OperationContext};
+pub use config::{ActivateFormat, EnsureMeta, FoundMeta, ListSecrets, ReadMeta, RotateSecret};
+pub use context::{KeyringCache, KnownStore, OperationContext};
 pub use loaded::{Loaded, load};
 pub use operation::{Event, Operation, Step};
 pub use patience::{HOLD, Patience};

@@ -49,6 +49,11 @@ impl Patience {
         self.started.map_or(DurationMs::ZERO, |started| now.local.since(started))
     }
 
+    /// The context of the operation.
+    pub(super) const fn context(&self) -> &OperationContext {
+        &self.context
+    }
+
     /// The program's codec.
     pub const fn codec(&self) -> &Codec {
         self.context.codec()

@@ -4,13 +4,13 @@ use crate::error::{Applied, Bug, EngineError};
 use crate::execution::ValueKind;
 use crate::id::ExecutionId;
 use crate::partition::Partition;
-use crate::store::codec::Codec;
 use crate::store::{
     Fetched, Read, RecordKey, Reply, ReplyBody, Request, Scan, Scanned, StreamPage, Streamed,
     Values,
 };
 use crate::time::{HostTime, TimestampMs};
 
+use super::context::OperationContext;
 use super::loaded::{Loaded, load_of, other_reply, value_key};
 use super::operation::{Event, Operation, Step};
 use super::patience::Patience;
@@ -25,7 +25,7 @@ pub struct Query<T> {
 }
 
 /// Understands a reply; `None` if it is the reply to another request.
-type Parse<T> = fn(Reply, &Request, &Codec) -> Option<Result<T, EngineError>>;
+type Parse<T> = fn(Reply, &Request, &OperationContext) -> Option<Result<T, EngineError>>;
 
 impl<T> Query<T> {
     /// A query for records and values by key.
@@ -93,7 +93,7 @@ impl<T> Operation for Query<T> {
             }
             Event::Reply(Reply { body: ReplyBody::OverBound(over), .. }) => Step::fail(over),
             Event::Reply(reply) => {
-                match (self.parse)(reply, &self.request, self.patience.codec()) {
+                match (self.parse)(reply, &self.request, self.patience.context()) {
                     Some(read) => Step::Done(read),
                     None => self.resume(Event::Failure(other_reply(self.op)), now),
                 }
@@ -117,14 +117,14 @@ impl ReadExecution {
             records: vec![RecordKey::of(id)],
             values: values.iter().map(|kind| value_key(id, *kind)).collect(),
         };
-        let parse: Parse<_> = |reply, request, codec| {
+        let parse: Parse<_> = |reply, request, context| {
             let (ReplyBody::Read(mut found), Request::Read(read)) = (reply.body, request) else {
                 return None;
             };
             let Some(RecordKey::Execution(uuid)) = read.records.first() else { return None };
             let id = ExecutionId::from_parts(read.partition.index, *uuid);
             let record = found.records.pop()?;
-            match record.map(|stored| load_of(&id, &stored, codec)).transpose() {
+            match record.map(|stored| load_of(&id, &stored, context.codec())).transpose() {
                 Err(EngineError::Bug(Bug::UnexpectedReply { .. })) => None,
                 loaded => Some(loaded.map(|loaded| (loaded, found.values, reply.at))),
             }

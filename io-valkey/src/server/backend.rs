@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use ff_core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, FindingLevel, WakeUps};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::store::{
-    Failure, FirstEntry, Poll, Read, RecordKey, Reply, ReplyBody, Request, StoreMeta, StreamName,
-    Topic, codec,
+    Failure, FirstEntry, Poll, Read, RecordKey, Reply, ReplyBody, Request, StoreMeta, Stored,
+    StreamName, Topic, codec,
 };
 use ff_core::time::TimestampMs;
 use futures_util::future::join_all;
@@ -349,12 +349,19 @@ impl Inner {
         Ok(report)
     }
 
-    /// Reads the memory used by the journals, with one pipeline for each node.
-    async fn stream_bytes(&self) -> Result<u64, Failure> {
+    /// Reads the configuration of the store.
+    async fn configuration(&self) -> Result<Option<Stored>, Failure> {
         let (partition, records) = (Partition::META, vec![RecordKey::Meta]);
         let read = Request::Read(Read { partition, records, values: Vec::new() });
-        let ReplyBody::Read(mut found) = self.function(&read).await?.body else { return Ok(0) };
-        let stored = found.records.pop().flatten();
+        Ok(match self.function(&read).await?.body {
+            ReplyBody::Read(mut found) => found.records.pop().flatten(),
+            _ => None,
+        })
+    }
+
+    /// Reads the memory used by the journals, with one pipeline for each node.
+    async fn stream_bytes(&self) -> Result<u64, Failure> {
+        let stored = self.configuration().await?;
         let meta =
             stored.and_then(|stored| codec::decode::<StoreMeta>(&stored.bytes, codec::FORMAT).ok());
         let config = meta.map_or(PartitionConfig::default(), |meta| meta.partitions);
@@ -374,8 +381,10 @@ impl Inner {
 
     async fn examine(&self) -> Result<Vec<Finding>, Failure> {
         let mut findings = Vec::new();
+        let is_missing = self.configuration().await?.is_none();
         for node in self.topology.primaries() {
             let info = ServerInfo::of(&node).await?;
+            findings.extend(info.check_programs(&node.name).filter(|_| is_missing));
             findings.extend(info.findings(&node.name, self.allow_eviction));
             findings.push(self.examine_library(&node).await?);
             let begun = tokio::time::Instant::now();

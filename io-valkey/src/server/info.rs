@@ -54,6 +54,18 @@ impl ServerInfo {
         vec![self.check_version(node), self.check_role(node), policy]
     }
 
+    /// The finding about the programs that wait for wake-ups, for a store without a configuration.
+    /// Such programs have connected to a store that had one.
+    pub(super) fn check_programs(&self, node: &str) -> Option<Finding> {
+        let detail = match self.number("pubsub_channels") {
+            0 => return None,
+            channels => format!("missing, but programs wait for wake-ups on {channels} channels"),
+        };
+        let subject = format!("configuration on {node}");
+        let advice = "the store has lost its data: restore a backup, or restart all programs";
+        Some(Finding::new(FindingLevel::Problem, &subject, detail).advise(advice))
+    }
+
     fn check_version(&self, node: &str) -> Finding {
         let (wanted, text) = match self.field("valkey_version") {
             Some(text) => ((7, 2), text),

@@ -179,6 +179,9 @@ bugs! {
     HoldNotGivenBack: Sent(store::hold_not_given_back),
         "an entry that was taken and not used is not put back into its lane",
         "every entry that a `Take` returns gets back into its index";
+    IdentityIgnored: Code(Code::IdentityIgnored),
+        "readers of the journal do not compare the identity of the store",
+        "readers of the journal learn of a gap";
     IndexEntryLeftBehind: Sent(store::index_entry_left_behind),
         "an entry stays in a lane when its execution is claimed",
         "indexes equal the function of the records";

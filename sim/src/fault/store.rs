@@ -110,6 +110,12 @@ pub fn missing_libraries(seed: u64, settings: &Settings) -> impl Iterator<Item =
         .map(|(number, mut draws)| (number, between(&mut draws, 0, settings.busy_ms)))
 }
 
+/// When the store loses everything, each with its number.
+pub fn emptyings(seed: u64, settings: &Settings) -> impl Iterator<Item = (u64, u64)> {
+    planned(seed, settings, FaultKind::StoreEmptied)
+        .map(|(number, mut draws)| (number, between(&mut draws, 0, settings.busy_ms)))
+}
+
 /// Each planned fault of a kind: its number, and its stream.
 fn planned(
     seed: u64,

@@ -108,6 +108,12 @@ impl Model {
         Self { watched, partitions, capabilities, ..Self::default() }
     }
 
+    /// The model of the same store without contents.
+    pub fn of_empty_store(&self) -> Self {
+        let (partitions, capabilities) = (self.partitions, self.capabilities.clone());
+        Self { watched: self.watched, partitions, capabilities, ..Self::default() }
+    }
+
     /// How often the execution was created under this id.
     pub fn generation(&self, id: &ExecutionId) -> u32 {
         self.lives.get(id).map_or(0, |life| life.generation)

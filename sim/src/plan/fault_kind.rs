@@ -143,6 +143,9 @@ faults! {
     /// A reply has the records of other executions in place of those that were requested. It says
     /// nothing about its request, like a lost reply.
     OtherRecord: Step [5, 20, 60];
+    /// The store loses everything: an operator empties it, or a server without persistence is
+    /// started again. The programs go on, as they do until they read its configuration again.
+    StoreEmptied: Store [1, 2];
 }
 
 impl FaultKind {

@@ -102,6 +102,15 @@ impl Backing {
         }
     }
 
+    /// A replica that holds nothing.
+    pub(super) fn empty_replica(&self) -> Replica {
+        match self {
+            Self::Memory(_) => Replica::Memory(MemoryStore::default()),
+            #[cfg(feature = "lua")]
+            Self::Lua(_) => Replica::Lua(Box::new(LuaStore::new(0).replicate())),
+        }
+    }
+
     /// A replica of the same kind takes over.
     pub(super) fn take_over(&mut self, replica: Replica) {
         match (self, replica) {

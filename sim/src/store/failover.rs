@@ -1,4 +1,5 @@
-//! Failover: a replica of the store that has not received the last commits takes over.
+//! Failover: a replica of the store that has not received the last commits takes over. And the loss
+//! of everything, which is the failover to an empty replica.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,30 @@ impl Server {
         let Some(behind) = self.behind.take_if(|behind| behind.number == number) else {
             return Ok(false);
         };
+        self.take_over(behind, false, callers, now)?;
+        Ok(true)
+    }
+
+    /// Loses everything. The identity of the store is a part of the history that readers compare,
+    /// so that it has another history.
+    pub fn lose_everything(
+        &mut self,
+        callers: &mut BTreeMap<u64, Caller>,
+        now: TimestampMs,
+    ) -> Result<(), Broken> {
+        let (store, model) = (self.store.empty_replica(), self.model.of_empty_store());
+        self.behind = None;
+        let empty = Behind { number: 0, store, model, applied: BTreeMap::new() };
+        self.take_over(empty, is_identity_ignored(), callers, now)
+    }
+
+    fn take_over(
+        &mut self,
+        behind: Behind,
+        keeps_history: bool,
+        callers: &mut BTreeMap<u64, Caller>,
+        now: TimestampMs,
+    ) -> Result<(), Broken> {
         self.store.take_over(behind.store);
         self.model.note_loss(&behind.model);
         for caller in callers.values_mut() {
@@ -37,11 +62,14 @@ impl Server {
             let applied = behind.applied.get(&caller.number).map_or(&[][..], Vec::as_slice);
             caller.fall_back(applied);
         }
-        self.change_history();
+        if keeps_history {
+            self.store.set_history(self.history);
+        } else {
+            self.change_history();
+        }
         let waits = &self.model.waits;
         self.dirty = waits.signals.keys().chain(waits.frames.keys()).copied().collect();
-        self.check_all(now)?;
-        Ok(true)
+        self.check_all(now)
     }
 
     /// Gives the store another history.
@@ -52,4 +80,16 @@ impl Server {
         self.hash.number(self.history);
         self.store.set_history(self.history);
     }
+}
+
+/// Whether the bug is planted that readers see only the server's part of the history.
+#[cfg(feature = "planted-bugs")]
+fn is_identity_ignored() -> bool {
+    use ff_core::planted::{PlantedBug, is_selected};
+    is_selected(PlantedBug::IdentityIgnored)
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+const fn is_identity_ignored() -> bool {
+    false
 }

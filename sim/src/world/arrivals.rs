@@ -28,6 +28,9 @@ impl World {
         for (number, at) in store::missing_libraries(seed, settings) {
             events.push((at, StoreEvent::LibraryMissing(number)));
         }
+        for (number, at) in store::emptyings(seed, settings) {
+            events.push((at, StoreEvent::Emptied(number)));
+        }
         let episodes = store::episodes(seed, settings);
         events.extend(episodes.map(|episode| (episode.at, StoreEvent::Episode(episode))));
         for (at, event) in events {
@@ -69,12 +72,14 @@ impl World {
             StoreEvent::FailOver(failover) => {
                 let now = self.server.condition.clock(self.now);
                 if self.server.fail_over(failover.number, &mut self.callers, now)? {
-                    self.connection += 1;
-                    for running in self.running.values_mut() {
-                        running.seen.0 = None;
-                        running.own.clear();
-                        running.present.clear();
-                    }
+                    self.lost_commits();
+                }
+            }
+            StoreEvent::Emptied(number) => {
+                if self.chances.inject(FaultKind::StoreEmptied, number) {
+                    let now = self.server.condition.clock(self.now);
+                    self.server.lose_everything(&mut self.callers, now)?;
+                    self.lost_commits();
                 }
             }
             StoreEvent::LibraryMissing(number) => {
@@ -87,6 +92,16 @@ impl World {
             StoreEvent::LibraryLoaded => {}
         }
         Ok(())
+    }
+
+    /// Breaks the connections to a store that has lost commits.
+    fn lost_commits(&mut self) {
+        self.connection += 1;
+        for running in self.running.values_mut() {
+            running.seen.0 = None;
+            running.own.clear();
+            running.present.clear();
+        }
     }
 
     /// Delays a call of a slow store.

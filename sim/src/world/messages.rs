@@ -59,6 +59,8 @@ pub(super) enum StoreEvent {
     FallBehind(Failover),
     /// The replica that stopped receiving commits takes over.
     FailOver(Failover),
+    /// It loses everything.
+    Emptied(u64),
     /// A server without the function library takes over.
     LibraryMissing(u64),
     /// A process has loaded the function library.

@@ -204,7 +204,7 @@ fn a_record_under_the_key_of_another_is_found() {
 fn executions_outside_of_the_partitions_are_found() {
     let mut world = waiting();
     let outside = |world: &mut Scripted, count| {
-        let find = FindOutside::new(&config(count), namespace(), Scripted::patience(10_000));
+        let find = FindOutside::new(count, namespace(), Scripted::patience(10_000));
         world.drive(find).expect("the store answers")
     };
     let index = partition().index;

@@ -11,6 +11,7 @@ mod facts;
 mod lost_replies;
 mod output;
 mod sequences;
+mod store_loss;
 mod transact;
 
 use ff_core::entropy::Entropy;

@@ -9,6 +9,7 @@ use crate::time::{DurationMs, HostTime, TimestampMs, Window};
 use crate::token::{KEYRING_FOR, Keyring, Kid, Rotation, Secret, SecretInfo};
 
 use super::record::{Answer, one_record, read_record, write_record};
+use crate::op::context::OperationContext;
 use crate::op::doubt::{Doubt, Evidence, SentCommit};
 use crate::op::loaded::unreadable;
 use crate::op::operation::{Event, Operation, Step};
@@ -40,9 +41,9 @@ impl ListSecrets {
     /// Reads them once.
     pub fn new(patience: Patience) -> Self {
         let read = read_record(RecordKey::Secrets);
-        let parse = |reply: crate::store::Reply, _: &Request, codec: &Codec| {
+        let parse = |reply: crate::store::Reply, _: &Request, context: &OperationContext| {
             let now = reply.at;
-            Some(good_secrets(one_record(reply)?, codec, now))
+            Some(good_secrets(one_record(reply)?, context.codec(), now))
         };
         Self::of_values("read", read, parse, patience)
     }

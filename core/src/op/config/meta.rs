@@ -4,9 +4,11 @@
 use crate::error::{Applied, EngineError, Rejection};
 use crate::store::codec::Codec;
 use crate::store::{Failure, RecordKey, Request, StoreMeta, Stored, Version};
+use crate::store_id::StoreId;
 use crate::time::{HostTime, Window};
 
 use super::record::{Answer, one_record, read_record, write_record};
+use crate::op::context::OperationContext;
 use crate::op::loaded::unreadable;
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
@@ -17,6 +19,8 @@ use crate::op::query::Query;
 pub struct EnsureMeta {
     wanted: StoreMeta,
     patience: Patience,
+    /// The nonce of the commit that was sent last.
+    sent: u64,
 }
 
 const OP: &str = "connect";
@@ -24,19 +28,31 @@ const OP: &str = "connect";
 impl EnsureMeta {
     /// Writes `wanted` if the store has no configuration.
     pub const fn new(wanted: StoreMeta, patience: Patience) -> Self {
-        Self { wanted, patience }
+        Self { wanted, patience, sent: 0 }
     }
 
     fn found(&mut self, stored: Option<&Stored>) -> Step<<Self as Operation>::Output> {
         match stored {
-            Some(stored) => Step::Done(self.agree(read(stored, self.patience.codec()))),
-            None => Step::Send(write(&self.wanted, Version::ABSENT, self.patience.nonce())),
+            Some(stored) => {
+                let meta = read(stored, self.patience.codec());
+                Step::Done(self.agree(meta, id_in(stored.version)))
+            }
+            None => {
+                self.sent = self.patience.nonce();
+                Step::Send(write(&self.wanted, Version::ABSENT, self.sent))
+            }
         }
     }
 
-    /// Refuses a configuration whose format this program does not know.
-    fn agree(&self, meta: Result<StoreMeta, EngineError>) -> <Self as Operation>::Output {
+    /// Refuses a configuration whose format this program does not know, and notes the identity of
+    /// the store.
+    fn agree(
+        &self,
+        meta: Result<StoreMeta, EngineError>,
+        id: StoreId,
+    ) -> <Self as Operation>::Output {
         let meta = meta?;
+        self.patience.context().store().note(Some(id));
         self.patience.codec().note(meta.format);
         self.patience.codec().check().map_err(unreadable)?;
         Ok(meta)
@@ -62,7 +78,9 @@ impl EnsureMeta {
             }
             Event::Reply(reply) => match Answer::of(OP, reply.body) {
                 Ok(Answer::Found(stored) | Answer::Conflict(stored)) => self.found(stored.as_ref()),
-                Ok(Answer::Written) => Step::Done(self.agree(Ok(self.wanted.clone()))),
+                Ok(Answer::Written) => {
+                    Step::Done(self.agree(Ok(self.wanted.clone()), StoreId::new(self.sent)))
+                }
                 Ok(Answer::Refused) => Step::Send(Request::Read(read_record(RecordKey::Meta))),
                 Err(failure) => self.resume(Event::Failure(failure), now),
             },
@@ -73,29 +91,51 @@ impl EnsureMeta {
     }
 }
 
+/// The store's configuration as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundMeta {
+    /// The configuration.
+    pub meta: StoreMeta,
+    /// The identity of the store.
+    pub id: StoreId,
+}
+
 /// Reads the store's configuration again, so that a program notices a format that was activated
-/// since it connected. The output is `None` if the store has no configuration yet.
-pub type ReadMeta = Query<Option<StoreMeta>>;
+/// since it connected, and that its store is lost. The output is `None` if the store has no
+/// configuration.
+pub type ReadMeta = Query<Option<FoundMeta>>;
 
 impl ReadMeta {
-    /// Reads it once; the program's codec notes the active format.
+    /// Reads it once. The program's codec notes the active format, and its context the identity of
+    /// the store.
     pub fn new(patience: Patience) -> Self {
         let read = read_record(RecordKey::Meta);
         Self::of_values(
             "read",
             read,
-            |reply, _, codec| Some(noted(one_record(reply)?, codec)),
+            |reply, _, context| Some(noted(one_record(reply)?, context)),
             patience,
         )
     }
 }
 
-fn noted(stored: Option<Stored>, codec: &Codec) -> Result<Option<StoreMeta>, EngineError> {
-    let meta = stored.map(|stored| read(&stored, codec)).transpose()?;
+fn noted(
+    stored: Option<Stored>,
+    context: &OperationContext,
+) -> Result<Option<FoundMeta>, EngineError> {
+    let id = stored.as_ref().map(|stored| id_in(stored.version));
+    context.store().note(id);
+    let meta = stored.map(|stored| read(&stored, context.codec())).transpose()?;
     if let Some(meta) = &meta {
-        codec.note(meta.format);
+        context.codec().note(meta.format);
     }
-    Ok(meta)
+    Ok(meta.zip(id).map(|(meta, id)| FoundMeta { meta, id }))
+}
+
+/// The identity of the store whose configuration has this version: the nonce of the first version,
+/// which every later version keeps.
+const fn id_in(version: Version) -> StoreId {
+    StoreId::new(version.nonce)
 }
 
 /// Makes a format the one that programs write. The operator has to know that all programs can read
@@ -141,7 +181,8 @@ impl ActivateFormat {
             return self.activated();
         }
         let meta = StoreMeta { format: asked, ..meta };
-        Step::Send(write(&meta, stored.version, self.patience.nonce()))
+        // It keeps the nonce, which is the identity of the store.
+        Step::Send(write(&meta, stored.version, stored.version.nonce))
     }
 
     fn activated(&self) -> Step<<Self as Operation>::Output> {

@@ -6,5 +6,5 @@ mod record;
 
 pub use keyring::{ListSecrets, RotateSecret};
 pub(super) use keyring::{read_ring, read_secrets, write_first_ring};
-pub use meta::{ActivateFormat, EnsureMeta, ReadMeta};
+pub use meta::{ActivateFormat, EnsureMeta, FoundMeta, ReadMeta};
 pub(super) use record::Answer;

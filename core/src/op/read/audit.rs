@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::error::{Applied, Bug, EngineError};
 use crate::execution::{Execution, IndexEntries, index_entries};
 use crate::id::{ExecutionId, LaneId, Namespace};
-use crate::partition::{Partition, PartitionConfig};
+use crate::partition::Partition;
 use crate::score::Score;
 use crate::store::bounds::MAX_PAGE;
 use crate::store::{
@@ -516,10 +516,10 @@ const POLLED: u32 = 4_096;
 const OP: &str = "audit";
 
 impl FindOutside {
-    /// Looks at every partition after the last one of the configuration.
-    pub const fn new(config: &PartitionConfig, namespace: Namespace, patience: Patience) -> Self {
-        let from = config.num_flow_partitions as u32;
-        Self { namespace, from, patience, found: Vec::new() }
+    /// Looks at every partition from this one on: the number of partitions, or zero if the store
+    /// has no configuration.
+    pub const fn new(from: u16, namespace: Namespace, patience: Patience) -> Self {
+        Self { namespace, from: from as u32, patience, found: Vec::new() }
     }
 
     fn polled(&self) -> impl Iterator<Item = Partition> + use<> {

@@ -88,7 +88,7 @@ impl ApplyDue {
     }
 
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
-        if let Err(error) = self.context.check_format() {
+        if let Err(error) = self.context.check_store() {
             return Step::fail(error);
         }
         let next = self.ready.front().copied();

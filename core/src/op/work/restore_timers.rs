@@ -85,8 +85,7 @@ impl RestoreTimers {
     }
 
     fn scan(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
-        let left =
-            self.patience.left(now) > DurationMs::ZERO && self.context.check_format().is_ok();
+        let left = self.patience.left(now) > DurationMs::ZERO && self.context.check_store().is_ok();
         let Some(SteppedBack { partition, after, .. }) = self.left.front().filter(|_| left) else {
             return self.end();
         };

@@ -98,7 +98,7 @@ impl<T: Taker> TakeFromLane<T> {
 
     /// Takes from the next place that may have work, looks for one, or ends.
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
-        if let Err(error) = self.context.check_format() {
+        if let Err(error) = self.context.check_store() {
             return Step::fail(error);
         }
         if !self.looked && self.rotation.is_stale(now) {

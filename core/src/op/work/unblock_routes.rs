@@ -81,7 +81,7 @@ impl UnblockRoutes {
     }
 
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
-        if let Err(error) = self.context.check_format() {
+        if let Err(error) = self.context.check_store() {
             return Step::fail(error);
         }
         match self.ready.pop() {
