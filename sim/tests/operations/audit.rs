@@ -4,7 +4,7 @@
 use ff_core::execution::{Purpose, index_entries};
 use ff_core::id::{ExecutionId, LaneId, Namespace};
 use ff_core::op::{AuditLook, AuditPartition, Fault, FindOutside, HOLD};
-use ff_core::partition::{Partition, PartitionConfig};
+use ff_core::partition::Partition;
 use ff_core::score::Score;
 use ff_core::store::codec::checksummed;
 use ff_core::store::{Commit, IndexName, IndexWrite, RecordKey, Request, Stored, Unit, Version};
@@ -79,10 +79,6 @@ fn spoil(world: &mut Scripted, unit: Unit) {
 
 pub fn partition() -> Partition {
     execution_id().partition()
-}
-
-fn config(count: u16) -> PartitionConfig {
-    PartitionConfig { num_flow_partitions: count, ..Default::default() }
 }
 
 fn namespace() -> Namespace {
