@@ -192,7 +192,7 @@ impl FaultyBackend {
             return Err(Failure::MaybeApplied("the reply was lost".to_owned()));
         }
         let skewed = reply.at.get().saturating_add_signed(self.skew_ms.load(Ordering::SeqCst));
-        reply.at = TimestampMs::new(skewed);
+        set_time(&mut reply, TimestampMs::new(skewed));
         Ok(reply)
     }
 }
@@ -217,6 +217,14 @@ impl EngineBackend for FaultyBackend {
 
     fn examine(&self) -> BoxFuture<'_, Result<Vec<Finding>, Failure>> {
         self.inner.examine()
+    }
+}
+
+/// Sets the time in a reply, and in the entries of a poll.
+pub(crate) fn set_time(reply: &mut Reply, at: TimestampMs) {
+    reply.at = at;
+    if let ReplyBody::Poll(firsts) = &mut reply.body {
+        firsts.iter_mut().flatten().for_each(|first| first.at = at);
     }
 }
 

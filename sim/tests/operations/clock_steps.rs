@@ -1,5 +1,5 @@
-//! Large steps back of the store's clock: whoever was lost before the step is noticed in time by the
-//! clock after it (`docs/spec.md`, 4).
+//! Large steps back of the store's clock: an owner that died before the step loses its lease in
+//! time, by the clock after it (`docs/spec.md`, 3).
 
 use ff_core::agent::{Timekeeper, WorkerAgent};
 use ff_core::op::{Event, Operation, Step};

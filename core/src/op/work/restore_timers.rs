@@ -1,5 +1,5 @@
 //! Correcting timers after the store's clock has stepped back: entries of `due` that lie further in
-//! the future than their records say (`docs/spec.md`, 4).
+//! the future than their records say (`docs/spec.md`, 3).
 
 use std::collections::VecDeque;
 
@@ -161,7 +161,7 @@ impl RestoreTimers {
 }
 
 impl Operation for RestoreTimers {
-    /// What is left to do. It ends early when its time is over or the store does not answer.
+    /// The partitions that are left to do. It ends early when its time is over or the store does not answer.
     type Output = Vec<SteppedBack>;
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {

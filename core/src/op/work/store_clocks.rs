@@ -24,7 +24,7 @@ struct Reading {
     local: TimestampMs,
 }
 
-/// What a reading shows, compared with the earlier ones.
+/// A reading, compared with the earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     /// There was none. The clock may have stepped back before.
@@ -40,7 +40,7 @@ enum Change {
 const PAGES_AT_START: u32 = 4;
 
 impl Reading {
-    /// What the store's clock shows at a later time, if it goes at least as fast as it may be slow.
+    /// The time that the store's clock shows later, at least, if it has not stepped back.
     fn expected(&self, local: TimestampMs) -> TimestampMs {
         let elapsed = local.since(self.local).get();
         self.store.plus(DurationMs::new(elapsed - elapsed / SLOWNESS))
