@@ -4,6 +4,7 @@
 
 use crate::error::Applied;
 use crate::execution::Fingerprint;
+use crate::id::Nonce;
 use crate::planted::planted;
 use crate::store::{Failure, Version};
 use crate::time::TimestampMs;
@@ -13,6 +14,8 @@ use crate::time::TimestampMs;
 pub(super) struct SentCommit {
     /// The version that the commit replaces.
     pub(super) expected: Version,
+    /// The creator of the record that the commit replaces; `None` if it replaces none.
+    pub(super) creator: Option<Nonce>,
     /// The nonce of the version that the commit writes.
     pub(super) nonce: u64,
     /// The end of the commit's window, by the store's clock. The commit cannot be applied from then
@@ -28,6 +31,8 @@ pub(super) struct SentCommit {
 pub(super) struct Evidence {
     /// The version of the record; [`Version::ABSENT`] if there is none.
     pub(super) version: Version,
+    /// The creator of the record, which differs when the id was created again.
+    pub(super) creator: Option<Nonce>,
     /// The fingerprint of the record for commands of the operation's kind.
     pub(super) fingerprint: Option<Fingerprint>,
 }
@@ -45,9 +50,9 @@ pub(super) struct Doubt {
 }
 
 impl Doubt {
-    /// Adds a commit that the store refused because the record had the version `found`, unless that
-    /// version disproves it.
-    pub(super) fn conflicted(&mut self, sent: SentCommit, found: Version) {
+    /// Adds a commit that the store refused because of the record that it found, unless the version
+    /// of that record disproves it.
+    pub(super) fn conflicted(&mut self, sent: SentCommit, found: &Evidence) {
         if !sent.is_disproved_by(found) {
             self.refused.push(sent);
         }
@@ -120,11 +125,14 @@ impl Doubt {
 }
 
 impl SentCommit {
-    /// Whether a record of the version `found` disproves the commit: it is still the version that
-    /// the commit replaces, or another commit wrote the version after it.
-    fn is_disproved_by(&self, found: Version) -> bool {
-        found == self.expected
-            || (found.count == self.expected.count + 1 && found.nonce != self.nonce)
+    /// Whether the version of a record disproves the commit: it is still the version that the
+    /// commit replaces, or another commit wrote the version after it. The versions of a record that
+    /// was created again under the same id count from the beginning, and say nothing.
+    fn is_disproved_by(&self, found: &Evidence) -> bool {
+        let (version, same) =
+            (found.version, self.creator.is_none() || self.creator == found.creator);
+        version == self.expected
+            || (same && version.count == self.expected.count + 1 && version.nonce != self.nonce)
     }
 }
 
@@ -145,7 +153,41 @@ impl Evidence {
                 && same.is_some_and(|(found, sent)| found.is_of_same_execution(sent))
         };
         let is_disproved =
-            |sent: &SentCommit| sent.is_disproved_by(self.version) || unchanged(sent) || lost(sent);
+            |sent: &SentCommit| sent.is_disproved_by(self) || unchanged(sent) || lost(sent);
         commits.iter().all(is_disproved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(count: u64, nonce: u64) -> Version {
+        Version { count, nonce }
+    }
+
+    /// The commit replaces version 3 of a record that nonce 1 created.
+    fn disproved_by(version: Version, creator: Option<Nonce>) -> bool {
+        let sent = SentCommit {
+            expected: self::version(3, 30),
+            creator: Some(Nonce(1)),
+            nonce: 40,
+            until: TimestampMs::ZERO,
+            fingerprint: None,
+        };
+        let mut doubt = Doubt::default();
+        doubt.failed(sent, &Failure::MaybeApplied("lost".to_owned()));
+        doubt.unanswered_are_disproved(&Evidence { version, creator, fingerprint: None })
+    }
+
+    #[test]
+    fn the_next_version_disproves_a_commit_unless_the_id_was_created_again() {
+        let (same, other) = (Some(Nonce(1)), Some(Nonce(2)));
+        assert!(disproved_by(version(3, 30), same), "nothing was written");
+        assert!(disproved_by(version(4, 41), same), "another commit wrote the next version");
+        assert!(!disproved_by(version(4, 40), same), "the commit wrote it");
+        assert!(!disproved_by(version(5, 51), same));
+        assert!(!disproved_by(version(4, 41), other), "a record that was created again");
+        assert!(!disproved_by(Version::ABSENT, None), "a record that was removed");
     }
 }

@@ -266,8 +266,9 @@ impl<C: Decide> CarryCommand<C> {
         };
         let CommitUnit { unit, outcome, after } =
             commit_unit(&id, current.as_ref(), decision, stamp, self.spec.fetches);
-        let Evidence { version: expected, fingerprint } = self.evidence(current.as_ref());
-        let sent = SentCommit { expected, nonce, until: unit.window.not_after, fingerprint };
+        let Evidence { version: expected, creator, fingerprint } = self.evidence(current.as_ref());
+        let until = unit.window.not_after;
+        let sent = SentCommit { expected, creator, nonce, until, fingerprint };
         self.pending = Pending::Commit(CommitInFlight { outcome, sent, after });
         self.first_sent.get_or_insert(now.local);
         self.known = current.map_or(Known::Absent, Known::Stale);
@@ -370,13 +371,11 @@ impl<C: Decide> CarryCommand<C> {
                 Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
             }
             UnitReply::Conflict { current } => {
-                let found = current.first().and_then(Option::as_ref);
-                let version = found.map_or(Version::ABSENT, |stored| stored.version);
                 let found = match self.decoded(current) {
                     Ok(found) => found,
                     Err(why) => return self.not_usable(why, Some(sent), at, now),
                 };
-                self.doubt.conflicted(sent, version);
+                self.doubt.conflicted(sent, &self.evidence(found.record.as_ref()));
                 let applied = self.applied();
                 match self.patience.after_conflict(self.spec.name, applied, now) {
                     Ok(Some(wait)) => {
@@ -467,6 +466,7 @@ impl<C: Decide> CarryCommand<C> {
     fn evidence(&self, current: Option<&Loaded>) -> Evidence {
         Evidence {
             version: current.map_or(Version::ABSENT, |loaded| loaded.version),
+            creator: current.map(|loaded| loaded.execution.creator),
             fingerprint: current
                 .and_then(|loaded| self.spec.identity.fingerprint(&loaded.execution)),
         }

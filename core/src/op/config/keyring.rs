@@ -99,7 +99,7 @@ impl RotateSecret {
             Err(error) => return Step::fail(error),
         };
         let version = stored.map_or(Version::ABSENT, |stored| stored.version);
-        let none_applied = self.doubt.all_are_disproved(&Evidence { version, fingerprint: None });
+        let none_applied = self.doubt.all_are_disproved(&evidence(version));
         let knows = ring.knows(&self.kid);
         let knew = *self.knew.get_or_insert(knows);
         let is_current = ring.list().last().is_some_and(|last| last.kid == self.kid);
@@ -125,9 +125,15 @@ impl RotateSecret {
         // A grace is counted from a time that is at most a second off.
         let around = Window::from(at.minus(KEYRING_FOR)).and(Window::until(at.plus(KEYRING_FOR)));
         let until = around.not_after;
-        self.pending = Some(SentCommit { expected: version, nonce, until, fingerprint: None });
+        let (expected, creator, fingerprint) = (version, None, None);
+        self.pending = Some(SentCommit { expected, creator, nonce, until, fingerprint });
         Step::Send(write_record(RecordKey::Secrets, &ring, version, around, nonce))
     }
+}
+
+/// The keyring is never removed, so its version alone is evidence.
+const fn evidence(version: Version) -> Evidence {
+    Evidence { version, creator: None, fingerprint: None }
 }
 
 impl Operation for RotateSecret {
@@ -154,7 +160,9 @@ impl RotateSecret {
                 Ok(Answer::Written) => Step::Done(Ok(Rotation::Rotated)),
                 Ok(Answer::Conflict(current)) => {
                     let version = current.map_or(Version::ABSENT, |stored| stored.version);
-                    pending.into_iter().for_each(|sent| self.doubt.conflicted(sent, version));
+                    pending
+                        .into_iter()
+                        .for_each(|sent| self.doubt.conflicted(sent, &evidence(version)));
                     Step::retry(self.patience.after_refusal(OP, self.doubt.applied(), now))
                 }
                 Ok(Answer::Refused) => {
