@@ -133,6 +133,8 @@ impl Client {
     /// - `Timeout` when the store does not answer in time; the execution may have been submitted.
     /// - `Unavailable` or `Transport` when the store cannot be reached or refuses the call, and the
     ///   execution was not submitted.
+    /// - `StoreLost` when the store has lost its data since this program connected, which the
+    ///   program notices within 30 s. Restart the program.
     ///
     /// # Cancel safety
     ///

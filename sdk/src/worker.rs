@@ -165,7 +165,8 @@ impl FlowFabricWorker {
     /// - [`SdkError::Engine`] when the store does not answer. Also with `NewerFormat`, when this
     ///   program has met a record in a format that it does not know. From then on the program
     ///   claims nothing and applies no timers; it still renews the leases of its tasks. Upgrade the
-    ///   program.
+    ///   program. With `StoreLost`, when the store has lost its data since this program connected,
+    ///   which the program notices within 30 s. Restart the program.
     ///
     /// # Cancel safety
     ///
