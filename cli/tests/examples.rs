@@ -1,14 +1,37 @@
 //! The examples, on the memory backend and on a private server.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
-/// Runs an example with the command in its first lines. Returns its output.
+/// The folder of the examples. They are built like `cargo test --workspace` builds them, so that
+/// nothing is compiled again.
+fn folder() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let ff = Path::new(env!("CARGO_BIN_EXE_ff"));
+        let profile = ff.parent().expect("a program is in the folder of its profile");
+        let target = profile.parent().expect("a profile's folder is in the target folder");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--workspace", "--example", "approval"]);
+        cargo.args(["--example", "callback", "--target-dir"]).arg(target);
+        // Cargo describes the test's package in its environment. A build script that reads this
+        // would be run again.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                cargo.env_remove(name);
+            }
+        }
+        let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
+        assert!(built.success(), "the examples do not compile");
+        target.join("debug/examples")
+    })
+}
+
+/// Runs an example and returns its output.
 fn run(example: &str, store: &str) -> String {
-    let output = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--example", example, "--", store])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo runs");
+    let output = Command::new(folder().join(example)).arg(store).output().expect("it starts");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{example} {store}: {}\n{text}{error}", output.status);
