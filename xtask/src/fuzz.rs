@@ -6,8 +6,11 @@ mod choose;
 
 use std::fs;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::shell::{Failed, Outcome, cargo, output, root, run as run_command};
@@ -95,7 +98,7 @@ pub fn run(args: Args) -> Outcome {
         return targets.iter().try_for_each(|target| fuzz.minimise(target));
     }
     let bound = args.inputs.map_or(Bound::Seconds(args.seconds), Bound::Inputs);
-    fuzz.run_each(&targets, bound, args.seed)
+    fuzz.run_each(&targets, bound, args.seed, 1)
 }
 
 /// Builds all targets and runs each on a number of inputs that a seed decides.
@@ -106,7 +109,9 @@ pub fn run(args: Args) -> Outcome {
 pub fn run_all(inputs: u64, seed: u32) -> Outcome {
     let fuzz = Fuzz::new()?;
     fuzz.build(&fuzz.all)?;
-    fuzz.run_each(&fuzz.all, Bound::Inputs(inputs), Some(seed))
+    // A target uses one thread.
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    fuzz.run_each(&fuzz.all, Bound::Inputs(inputs), Some(seed), threads)
 }
 
 /// The folder `fuzz` and its targets.
@@ -163,13 +168,30 @@ impl Fuzz {
         Ok(program)
     }
 
-    fn run_each(&self, targets: &[String], bound: Bound, seed: Option<u32>) -> Outcome {
-        let mut failed = Vec::new();
-        for target in targets {
-            if !self.run_one(target, bound, seed)? {
-                failed.push(target.as_str());
+    /// Runs targets on this number of threads, the last first, since those are the slowest.
+    fn run_each(
+        &self,
+        targets: &[String],
+        bound: Bound,
+        seed: Option<u32>,
+        threads: usize,
+    ) -> Outcome {
+        let left = Mutex::new(targets.to_vec());
+        let next = || left.lock().expect("no holder panics").pop();
+        let work = || {
+            let mut failed = Vec::new();
+            while let Some(target) = next() {
+                if !self.run_one(&target, bound, seed)? {
+                    failed.push(target);
+                }
             }
-        }
+            Ok(failed)
+        };
+        let results: Vec<Outcome<_>> = thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().map(|worker| worker.join().expect("it does not panic")).collect()
+        });
+        let failed = results.into_iter().collect::<Outcome<Vec<_>>>()?.concat();
         if failed.is_empty() {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! `ff-sim explore`: every interleaving of small worlds.
 
+use std::cmp::Reverse;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -20,7 +21,11 @@ use super::table::{grouped, table};
 pub fn explore(args: &ExploreArgs) -> Result<Ending, Unusable> {
     let worlds = match &args.world {
         Some(name) => vec![world(name).ok_or_else(|| unknown(name))?],
-        None => WORLDS.iter().filter(|world| ExploreReport::golden(world).is_some()).collect(),
+        // The largest are the last. Begin with them, so that no thread ends long after the others.
+        None => {
+            let known = |world: &&SmallWorld| ExploreReport::golden(world).is_some();
+            WORLDS.iter().rev().filter(known).collect()
+        }
     };
     if let Some(path) = &args.path {
         return walk(worlds[0], path);
@@ -28,7 +33,7 @@ pub fn explore(args: &ExploreArgs) -> Result<Ending, Unusable> {
     let mut ending = Ending::Clean;
     let mut rows = table(&["world", "states#", "steps#", "ends#", "longest path#", "seconds#"]);
     let mut explored = explore_each(&worlds, args.jobs);
-    explored.sort_by_key(|done| done.seed);
+    explored.sort_by_key(|done| Reverse(done.seed));
     for Done { seed: number, result, spent } in explored {
         let world = worlds[number as usize];
         let report = match result {
