@@ -4,6 +4,7 @@ mod bench;
 mod docs;
 mod fuzz;
 mod mutants;
+mod proof;
 mod shell;
 mod simulate;
 mod soak;
@@ -30,8 +31,10 @@ enum Task {
     Test,
     /// Run the simulator: seeds of this commit, crash points, interleavings, planted bugs
     Simulate(simulate::Args),
-    /// Change one place of the rules at a time, and see whether a test fails
+    /// Change one place of an area at a time, and see whether a test fails
     Mutants(mutants::Args),
+    /// Run the searches of a release, and write docs/proof.md (about an hour and a half)
+    Proof(proof::Args),
     /// Run, replay or minimise the fuzz targets
     Fuzz(fuzz::Args),
     /// Measure the engine on memory and on a private Valkey
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Simulate(args) => simulate::run(&args),
         Task::Mutants(args) => mutants::run(&args),
+        Task::Proof(args) => proof::run(&args),
         Task::Fuzz(args) => fuzz::run(args),
         Task::Bench(args) => bench::run(&args),
         Task::Soak(args) => soak::run(&args),

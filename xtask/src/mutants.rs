@@ -1,19 +1,97 @@
-//! Mutation testing of the rules: cargo-mutants changes one location in `core/src/execution` at a
-//! time, and a test must fail: one of core's tests, or else 200 seeds of the simulator or its
-//! random sequences of commands. `docs/mutants.md` lists the mutants that are known to be harmless.
+//! Mutation testing: cargo-mutants changes one location of an area at a time, and a test must fail.
+//! The suite of the area runs first; what it does not catch, the second suite must.
+//! `docs/mutants.md` lists the mutants that are known to be harmless.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use clap::ValueEnum;
+use serde_json::json;
+
+use crate::proof;
 use crate::shell::{Failed, Outcome, cargo, root, status, target};
 
 /// Arguments of mutation testing.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The part of the mutants to try: from 0/5 to 4/5, about 80 each; 0/1 is all of them
+    /// The part of the mutants to try: from 0/5 to 4/5, a fifth each; 0/1 is all of them
     #[arg(default_value = "0/5")]
     shard: String,
+    /// The code whose mutants are tried
+    #[arg(long, value_enum, default_value_t)]
+    area: Area,
+}
+
+/// The code whose mutants are tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Area {
+    /// The rules of executions (`core/src/execution`)
+    #[default]
+    Rules,
+    /// The operations (`core/src/op`)
+    Operations,
+    /// The agents (`core/src/agent`)
+    Agents,
+    /// The upkeep of leases and wake-ups in the SDK (`sdk/src/upkeep.rs`, `sdk/src/drive.rs`)
+    Upkeep,
+}
+
+/// The tests that try a mutant: arguments of cargo, and of the tests.
+struct Suite {
+    cargo: &'static [&'static str],
+    tests: &'static [&'static str],
+}
+
+/// Core's own tests, without the crates that depend on it.
+const CORE: Suite = Suite { cargo: &["--features=own-suite", "--test=core", "--lib"], tests: &[] };
+/// Seeds of the simulator, and random sequences of commands.
+const SEEDS: Suite = Suite {
+    cargo: &["--package=ff-tests", "--test=simulator"],
+    tests: &["two_hundred_seeds", "any_sequence_of_operations"],
+};
+/// The tests of operations and agents in the simulator, and its seeds.
+const OPERATIONS: Suite = Suite {
+    cargo: &["--package=ff-tests", "--test=simulator"],
+    tests: &["operations::", "two_hundred_seeds", "crash_points::"],
+};
+/// The tests of the SDK.
+const SDK: Suite = Suite { cargo: &["--package=ff-tests", "--test=suite"], tests: &["sdk::"] };
+/// Simulations of users' handlers.
+const SIMULATIONS: Suite = Suite {
+    cargo: &["--package=ff-tests", "--test=simulator"],
+    tests: &["simulation::", "approvals::"],
+};
+
+impl Area {
+    const fn package(self) -> &'static str {
+        match self {
+            Self::Rules | Self::Operations | Self::Agents => "ff-core",
+            Self::Upkeep => "ff-sdk",
+        }
+    }
+
+    const fn files(self) -> &'static [&'static str] {
+        match self {
+            Self::Rules => &["core/src/execution/**"],
+            Self::Operations => &["core/src/op/**"],
+            Self::Agents => &["core/src/agent/**"],
+            Self::Upkeep => &["sdk/src/upkeep.rs", "sdk/src/drive.rs"],
+        }
+    }
+
+    const fn suites(self) -> (Suite, Suite) {
+        match self {
+            Self::Rules => (CORE, SEEDS),
+            Self::Operations | Self::Agents => (CORE, OPERATIONS),
+            Self::Upkeep => (SDK, SIMULATIONS),
+        }
+    }
+
+    /// Its name on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().expect("every area has a name").get_name().to_owned()
+    }
 }
 
 /// Tries the mutants of a shard.
@@ -26,59 +104,80 @@ pub fn run(args: &Args) -> Outcome {
         let how = "cargo install --locked cargo-mutants";
         return Err(Failed(format!("cargo-mutants is missing: {how}")));
     }
-    let out = target().join("mutants");
-    let (by_core, by_sim) = (out.join("core"), out.join("sim"));
-    for folder in [&by_core, &by_sim] {
+    let area = args.area;
+    let out = target().join("mutants").join(area.name());
+    let (by_first, by_second) = (out.join("first"), out.join("second"));
+    for folder in [&by_first, &by_second] {
         let _ = fs::remove_dir_all(folder);
         fs::create_dir_all(folder)
             .map_err(|error| Failed(format!("{}: {error}", folder.display())))?;
     }
-    let mut first = mutants(&out, &by_core);
+    let (suite, other) = area.suites();
+    let mut first = mutants(area, &by_first);
     first.args(["--shuffle", "--sharding", "round-robin", "--shard", &args.shard]);
     // A ruling has no default value, so these do not compile.
     first.args(["--exclude-re", "with Ruling::"]);
-    first.args(["--cargo-arg=--package=ff-tests", "--cargo-arg=--test=core"]);
-    judge(first)?;
-    let missed = names(&by_core, "missed");
+    judge(suite.on(first))?;
+    let missed = names(&by_first, "missed");
     if !missed.is_empty() {
-        let mut second = mutants(&out, &by_sim);
+        let mut second = mutants(area, &by_second);
         for name in &missed {
             second.args(["--re", &format!("^{}$", escaped(name))]);
         }
-        second.args(["--cargo-arg=--package=ff-tests", "--cargo-arg=--test=simulator"]);
-        second.args(["--", "--", "two_hundred_seeds", "any_sequence_of_operations"]);
-        judge(second)?;
+        judge(other.on(second))?;
     }
     // cargo-mutants tries some again that the names above do not mean.
-    let mut survivors = names(&by_sim, "missed");
+    let mut survivors = names(&by_second, "missed");
     survivors.retain(|name| missed.contains(name));
-    let (caught, endless) = (names(&by_core, "caught").len(), names(&by_core, "timeout").len());
-    let viable = caught + endless + missed.len();
-    println!("{viable} mutants compile, {} do not", names(&by_core, "unviable").len());
-    println!("{caught} caught by core's tests, {endless} more did not end");
-    let (caught, endless) = (names(&by_sim, "caught").len(), names(&by_sim, "timeout").len());
-    println!("{caught} of the others caught by the simulator, {endless} more did not end");
+    let caught = names(&by_first, "caught").len();
+    let endless = names(&by_first, "timeout").len() + names(&by_second, "timeout").len();
+    let by_other = missed.len() - survivors.len();
+    let viable = caught + names(&by_first, "timeout").len() + missed.len();
+    println!("{viable} mutants compile, {} do not", names(&by_first, "unviable").len());
+    println!("{caught} caught by the first suite, {by_other} more by the second");
+    println!("{endless} of them did not end");
+    println!("{} survived both", survivors.len());
+    let found = json!({
+        "area": area.name(), "shard": args.shard, "viable": viable, "survivors": survivors.len(),
+    });
+    proof::keep(&format!("mutants-{}", area.name()), &found)?;
     let listed = fs::read_to_string(root().join("docs/mutants.md"))
         .map_err(|error| Failed(format!("docs/mutants.md: {error}")))?;
     let known = |name: &&String| !listed.contains(&format!("`{}`", without_position(name)));
-    let unknown: Vec<&String> = survivors.iter().filter(known).collect();
-    println!("{} survived both", survivors.len());
+    let unknown: Vec<&str> = survivors.iter().filter(known).map(String::as_str).collect();
     if unknown.is_empty() {
         return Ok(());
     }
-    let unknown: Vec<&str> = unknown.into_iter().map(String::as_str).collect();
     Err(Failed(format!("not listed in docs/mutants.md:\n  {}", unknown.join("\n  "))))
 }
 
-/// A run of cargo-mutants over the rules. Each works on a copy of the tree; what is built once
-/// serves all of them.
-fn mutants(out: &Path, to: &Path) -> Command {
-    let mut command = cargo(&["mutants", "--package", "ff-core", "--unviable"]);
-    command.args(["--file", "core/src/execution/**", "--gitignore", "true"]);
-    command.args(["--cargo-arg=--locked", "--minimum-test-timeout", "120", "--output"]).arg(to);
-    command.env("CARGO_TARGET_DIR", out.join("build"));
+/// A run of cargo-mutants over an area. Each works on a copy of the tree; what is built once serves
+/// all of them. Little is optimised, since each mutant is compiled again.
+fn mutants(area: Area, to: &Path) -> Command {
+    let mut command = cargo(&["mutants", "--package", area.package(), "--unviable"]);
+    area.files().iter().for_each(|files| {
+        command.args(["--file", files]);
+    });
+    command.args(["--gitignore", "true", "--minimum-test-timeout", "120"]);
+    for (name, level) in [("ff-core", 1), ("ff-sim", 1)] {
+        let config = format!("profile.dev.package.{name}.opt-level={level}");
+        command.arg("--cargo-arg=--config").arg(format!("--cargo-arg={config}"));
+    }
+    command.args(["--cargo-arg=--locked", "--output"]).arg(to);
+    command.env("CARGO_TARGET_DIR", target().join("mutants/build"));
     command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_INCREMENTAL", "1");
     command
+}
+
+impl Suite {
+    /// Makes a run of cargo-mutants use this suite.
+    fn on(&self, mut command: Command) -> Command {
+        command.args(self.cargo.iter().map(|arg| format!("--cargo-arg={arg}")));
+        if !self.tests.is_empty() {
+            command.args(["--", "--"]).args(self.tests);
+        }
+        command
+    }
 }
 
 /// Runs cargo-mutants. Missed mutants (2) and mutants that never end (3) do not fail the run.

@@ -67,14 +67,23 @@ pub fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-/// Builds the simulator for a test of it, and sets it aside under a name, since the next build
-/// replaces it. `cargo test --workspace` builds with the same features, so nothing is built twice.
+/// Builds the simulator for a test of it, and sets it aside under a name. `cargo test --workspace`
+/// builds with the same features, so nothing is built twice.
 fn build(name: &str, test: &[&str]) -> Outcome<PathBuf> {
     run_command(cargo(&[&["test", "--workspace"], test].concat()))?;
-    let (built, aside) = (target().join("debug/ff-sim"), target().join("xtask"));
+    set_aside(&target().join("debug/ff-sim"), name)
+}
+
+/// Copies a program that the next build replaces, and gives the path of the copy.
+///
+/// # Errors
+///
+/// When it cannot be copied.
+pub fn set_aside(built: &Path, name: &str) -> Outcome<PathBuf> {
+    let aside = target().join("xtask");
     let copy = || {
         fs::create_dir_all(&aside)?;
-        fs::copy(&built, aside.join(name))
+        fs::copy(built, aside.join(name))
     };
     copy().map_err(|error| Failed(format!("cannot copy {}: {error}", built.display())))?;
     Ok(aside.join(name))

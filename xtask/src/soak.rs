@@ -1,6 +1,7 @@
 //! The soak: crash scenarios with real processes.
 
-use crate::shell::{Outcome, cargo, run as run_command};
+use crate::proof;
+use crate::shell::{Failed, Outcome, cargo, run as run_command};
 
 /// Arguments of the soak.
 #[derive(Debug, clap::Args)]
@@ -17,6 +18,10 @@ pub struct Args {
 /// When a scenario fails.
 pub fn run(args: &Args) -> Outcome {
     let mut soak = cargo(&["run", "--release", "--package", "ff-tests", "--bin", "soak", "--"]);
-    soak.args(&args.rest);
-    run_command(soak)
+    let report = proof::path("soak-report")?;
+    soak.arg("--report").arg(&report).args(&args.rest);
+    run_command(soak)?;
+    let text = std::fs::read_to_string(&report);
+    let text = text.map_err(|error| Failed(format!("{}: {error}", report.display())))?;
+    proof::keep("soak", &proof::parse(&text)?)
 }

@@ -1,11 +1,13 @@
 //! The soak: runs every crash scenario with many executions, many times.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use comfy_table::Table;
 use ff_tests::crash::{Plan, Report, Scenario, binary};
+use serde_json::{Value, json};
 
 /// Runs every crash scenario with many executions, many times.
 ///
@@ -34,6 +36,9 @@ struct Arguments {
     /// The approximate time of the executions of one run without faults, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 8_000)]
     lasting_ms: u64,
+    /// Also write the summary to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 fn scenario(name: &str) -> Result<Scenario, String> {
@@ -99,6 +104,13 @@ fn main() -> ExitCode {
         }
     }
     println!("{}", table(&rows));
+    if let Some(path) = &arguments.report {
+        let text = summary(&rows, arguments.executions).to_string();
+        if let Err(error) = std::fs::write(path, text) {
+            eprintln!("cannot write {}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    }
     println!("{:.0} s", begin.elapsed().as_secs_f64());
     ExitCode::from(u8::from(rows.iter().any(|row| row.failed > 0)))
 }
@@ -123,6 +135,18 @@ fn print(plan: &Plan, time: u32, times: u32, report: &Report) {
     for path in evidence {
         println!("    evidence: {}", path.display());
     }
+}
+
+fn summary(rows: &[Row], executions: u32) -> Value {
+    let row = |row: &Row| {
+        json!({
+            "scenario": row.scenario.name(), "runs": row.runs, "failed": row.failed,
+            "executions": row.runs * executions as usize, "faults": row.faults,
+            "restarts": row.restarts, "repeats": row.repeats,
+            "longest_healing_ms": row.healing.as_millis() as u64,
+        })
+    };
+    json!({ "scenarios": rows.iter().map(row).collect::<Vec<_>>() })
 }
 
 fn table(rows: &[Row]) -> Table {

@@ -27,13 +27,13 @@ fn build() -> PathBuf {
     let target = folder.parent().expect("a profile's folder is in the target folder");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    // With the whole workspace and an example, cargo chooses the features of `cargo test --workspace`,
-    // so that nothing is compiled again.
+    // With the whole workspace and an example, cargo chooses the features that it chooses for
+    // `cargo test --workspace`, so that nothing is compiled again.
     command.args(["build", "--quiet", "--workspace", "--bin", "ff", "--example", "approval"]);
     command.args(["--profile", profile, "--target-dir"]).arg(target);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
-    // Cargo describes the test's package in its environment. A build script that reads this would be
-    // run again, and all that depends on it compiled again.
+    // Cargo describes the test's package in its environment. A build script that reads this would
+    // be run again, and all that depends on it compiled again.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
