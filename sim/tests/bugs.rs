@@ -1,14 +1,38 @@
 //! The search for planted bugs, in builds that contain them: without a bug no invariant breaks, and
 //! an invariant that sees a bug also sees it alone. `ff-sim bugs` searches for all of them.
 
+use std::fs;
+use std::path::Path;
+
 use ff_sim::bugs::{Limits, PlantedBug, hunt, hunt_with, select, sightings};
-use ff_sim::{Invariant, InvariantSet, Options, Plan, World};
+use ff_sim::{Invariant, InvariantSet, Options, Plan, World, run_plan};
 
 /// One test, because the selected bug applies to the whole process.
 #[test]
 fn bugs_are_found() {
     an_invariant_sees_by_itself_what_it_sees_among_others();
     the_documented_seeds_find_the_bugs();
+    the_plans_of_bugs_find_them();
+}
+
+/// A plan of the corpus that is named after a planted bug finds it: held-entry-kept.json finds
+/// `HeldEntryKept`. The others are kept for the fault alone.
+fn the_plans_of_bugs_find_them() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/corpus");
+    let mut found = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        let name = file.file_stem().unwrap().to_string_lossy().replace('-', "");
+        let named = |bug: &&PlantedBug| bug.to_string().eq_ignore_ascii_case(&name);
+        let Some(bug) = PlantedBug::ALL.iter().find(named) else { continue };
+        let plan: Plan = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        select(Some(*bug));
+        let result = run_plan(&plan, Options::default());
+        select(None);
+        assert!(result.is_err(), "{} does not find {bug}", file.display());
+        found += 1;
+    }
+    assert!(found >= 3, "{found} plans of planted bugs");
 }
 
 /// Each row of the table in the documentation names its bug, the seed and the invariant that find

@@ -1,5 +1,5 @@
-//! Fixed defects stay fixed: every plan of the corpus passes. `cargo xtask simulate` checks that
-//! each still finds the bug that it is named after, where that bug is planted.
+//! Fixed defects stay fixed: every plan of the corpus passes. The test `bugs` checks that each
+//! still finds the bug that it is named after, where that bug is planted.
 
 use std::fs;
 use std::path::Path;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::shell::{Failed, Outcome, cargo, command, output, root, run as run_command, target};
-use crate::simulate;
+use crate::simulate::release;
 use crate::steps::Steps;
 
 /// Starts are numbers of 45 bits, so that seeds stay short enough to be typed.
@@ -121,12 +121,6 @@ fn measure(args: &Args) -> Outcome {
     }
     steps.passed();
     Ok(())
-}
-
-/// Builds the simulator for a release, and sets it aside under a name.
-fn release(name: &str, features: &[&str]) -> Outcome<PathBuf> {
-    run_command(cargo(&[&["build", "--release", "--package", "ff-sim"], features].concat()))?;
-    simulate::set_aside(&target().join("release/ff-sim"), name)
 }
 
 /// Numbers that no one chose.

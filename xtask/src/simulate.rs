@@ -2,13 +2,14 @@
 //! simulates the same as a quick one; long runs are `ff-sim run`, `ff-sim bugs` and the soak.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::fuzz;
-use crate::shell::{
-    Failed, Outcome, cargo, command, output, root, run as run_command, status, target,
-};
+use crate::shell::{Failed, Outcome, cargo, command, output, root, run as run_command, target};
 use crate::steps::Steps;
+
+/// Compiles the planted bugs in.
+const PLANTED: &str = "ff-tests/planted-bugs";
 
 /// Arguments of simulation.
 #[derive(Debug, clap::Args)]
@@ -31,12 +32,13 @@ pub struct Args {
 /// The failed step's.
 pub fn run(args: &Args) -> Outcome {
     let mut steps = Steps::new("simulate");
-    let sim = steps.step("build of the simulator", || {
-        let only_build = ["--no-run", "--test", "command"];
-        build("ff-sim", &only_build)
+    // `./test` has built it: with the test, cargo chooses the same features.
+    steps.step("build of the simulator", || {
+        run_command(cargo(&["test", "--workspace", "--no-run", "--test", "command"]))
     })?;
-    let planted = steps.step("build and test of the simulator with planted bugs", || {
-        build("ff-sim-planted", &["--features", "ff-sim/planted-bugs", "--test", "bugs"])
+    let sim = target().join("debug/ff-sim");
+    steps.step("planted bugs are found, as documented", || {
+        run_command(cargo(&["test", "--workspace", "--features", PLANTED, "--test", "bugs"]))
     })?;
     let ff_sim = |args: &[&str]| run_command(command(&sim, args));
     // Other commits run other seeds; the same commit runs the same again.
@@ -46,19 +48,18 @@ pub fn run(args: &Args) -> Outcome {
     })?;
     steps
         .step("plans of faults that were found stay clean", || ff_sim(&["replay", "sim/corpus"]))?;
-    steps.step("plans of planted bugs still find them", || find_again(&planted))?;
-    steps.step("seeds of this commit, reference store", || {
-        ff_sim(&["run", "--seeds", &args.seeds.to_string(), "--from", &from])
-    })?;
+    steps.step(
+        "seeds of this commit on the reference store, and all that they have to meet",
+        || ff_sim(&["coverage", "--seeds", &args.seeds.to_string(), "--from", &from]),
+    )?;
     steps.step("seeds of this commit, function library", || {
         ff_sim(&["run", "--seeds", "200", "--from", &from, "--store", "lua"])
     })?;
     steps.step("a crash at every effect boundary", || ff_sim(&["crash-points"]))?;
     steps.step("every interleaving of small worlds", || ff_sim(&["explore"]))?;
     if args.search {
-        steps.step("every planted bug is found, as documented", || find_all(&planted))?;
+        steps.step("the search for every planted bug from seed 0 on", find_all)?;
     }
-    steps.step("nothing goes unmet", || ff_sim(&["coverage", "--seeds", "2000"]))?;
     steps.step("fuzz targets", || {
         let seed = first_seed() % 1_000_000;
         fuzz::run_all(args.fuzz_inputs, u32::try_from(seed).unwrap_or_default())
@@ -67,23 +68,18 @@ pub fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-/// Builds the simulator for a test of it, and sets it aside under a name. `cargo test --workspace`
-/// builds with the same features, so nothing is built twice.
-fn build(name: &str, test: &[&str]) -> Outcome<PathBuf> {
-    run_command(cargo(&[&["test", "--workspace"], test].concat()))?;
-    set_aside(&target().join("debug/ff-sim"), name)
-}
-
-/// Copies a program that the next build replaces, and gives the path of the copy.
+/// Builds the simulator for a release, and sets it aside under a name, since the next build replaces
+/// it.
 ///
 /// # Errors
 ///
-/// When it cannot be copied.
-pub fn set_aside(built: &Path, name: &str) -> Outcome<PathBuf> {
-    let aside = target().join("xtask");
+/// When it does not compile.
+pub fn release(name: &str, features: &[&str]) -> Outcome<PathBuf> {
+    run_command(cargo(&[&["build", "--release", "--package", "ff-sim"], features].concat()))?;
+    let (built, aside) = (target().join("release/ff-sim"), target().join("xtask"));
     let copy = || {
         fs::create_dir_all(&aside)?;
-        fs::copy(built, aside.join(name))
+        fs::copy(&built, aside.join(name))
     };
     copy().map_err(|error| Failed(format!("cannot copy {}: {error}", built.display())))?;
     Ok(aside.join(name))
@@ -96,8 +92,9 @@ fn first_seed() -> u64 {
 }
 
 /// Searches for every planted bug. The result is a part of `docs/simulation.md`.
-fn find_all(planted: &Path) -> Outcome {
-    let table = output(command(planted, &["bugs", "--markdown"]))?;
+fn find_all() -> Outcome {
+    let planted = release("ff-sim-planted", &["--features", "planted-bugs"])?;
+    let table = output(command(&planted, &["bugs", "--markdown"]))?;
     let page = root().join("docs/simulation.md");
     let text = fs::read_to_string(&page)
         .map_err(|error| Failed(format!("{}: {error}", page.display())))?;
@@ -106,30 +103,4 @@ fn find_all(planted: &Path) -> Outcome {
     }
     println!("{table}");
     Err(Failed(format!("{} has another table than `ff-sim bugs --markdown`", page.display())))
-}
-
-/// Replays each plan with the bug that it is named after: held-entry-kept.json has to find
-/// `HeldEntryKept`. A plan without such a bug is kept for the fault alone.
-fn find_again(planted: &Path) -> Outcome {
-    let corpus = root().join("sim/corpus");
-    let entries =
-        fs::read_dir(&corpus).map_err(|error| Failed(format!("{}: {error}", corpus.display())))?;
-    let mut plans: Vec<PathBuf> = entries.filter_map(Result::ok).map(|e| e.path()).collect();
-    plans.sort();
-    for plan in plans.iter().filter(|plan| plan.extension().is_some_and(|e| e == "json")) {
-        let name = plan.file_stem().unwrap_or_default().to_string_lossy();
-        let bug: String = name.split('-').map(capitalized).collect();
-        let mut replay = command(planted, &["replay", "--planted", &bug]);
-        match status(replay.arg(plan).stdout(std::process::Stdio::null()))?.code() {
-            Some(1 | 2) => println!("{name} finds {bug}"),
-            Some(64) => println!("{name}: there is no planted bug {bug}"),
-            _ => return Err(Failed(format!("{} does not find {bug}", plan.display()))),
-        }
-    }
-    Ok(())
-}
-
-fn capitalized(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
