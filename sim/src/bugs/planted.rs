@@ -13,7 +13,7 @@ use ff_core::planted::{PlantedBug as Code, select as select_code};
 use crate::report::invariants::UnknownName;
 use crate::store::spoil::{AnsweredBug, SentBug, ServedBug, StoreBugs, install};
 
-use super::rulings::{admission, creation, holder, operator, timer, waiting};
+use super::rulings::{admission, creation, holder, operator, retry, timer, waiting};
 use super::store;
 
 /// Where a bug is planted.
@@ -77,6 +77,15 @@ bugs! {
     AttemptIndexSkipped: Ruling(admission::attempt_index_skipped),
         "a reclaim skips an attempt index",
         "attempt indexes have no gaps";
+    BackoffAhead: Ruling(retry::backoff_ahead),
+        "a retry waits for the backoff of the retry after it",
+        "a retry starts after the backoff of its policy";
+    BackoffForgotten: Ruling(retry::backoff_forgotten),
+        "a retry does not wait for its backoff",
+        "a retry starts after the backoff of its policy";
+    BackoffHalved: Ruling(retry::backoff_halved),
+        "a retry waits for half of its backoff",
+        "a retry starts after the backoff of its policy";
     BlocksAllLifted: Ruling(admission::blocks_all_lifted),
         "removing one block removes all of them",
         "each reason that holds an execution back holds by itself";
@@ -227,6 +236,9 @@ bugs! {
     PayloadRemovedEarly: Ruling(holder::payload_removed_early),
         "a completion removes the payload",
         "a payload is kept until retention is over";
+    PermanenceIgnored: Ruling(retry::permanence_ignored),
+        "a permanent failure is retried",
+        "a permanent failure ends the life";
     PriorityLost: Sent(store::priority_lost),
         "the positions in a lane are computed without the priority",
         "higher priorities are served first";
