@@ -296,6 +296,12 @@ bugs! {
     SignalRepeatUnknown: Ruling(waiting::signal_repeat_unknown),
         "a repeated signal is not recognised",
         "a signal id has one effect";
+    SignalTakenAfterDeadline: Ruling(waiting::signal_taken_after_deadline),
+        "the deadline of an execution is not compared when a signal arrives",
+        "no signal is accepted at the deadline or later";
+    SignalWindowPastDeadline: Ruling(waiting::signal_window_past_deadline),
+        "the commit of a signal may be late for the deadline of the execution",
+        "no signal is accepted at the deadline or later";
     SignalsLeftAfterTimeout: Ruling(waiting::signals_left_after_timeout),
         "after a timeout the worker gets the signals that were counted before it",
         "a worker gets signals only if they resumed the execution";
@@ -323,6 +329,9 @@ bugs! {
     SuspensionIdIgnored: Ruling(waiting::suspension_id_ignored),
         "a second suspension gets the outcome of the first",
         "a suspension is recognised by its id";
+    SuspensionWindowPastExpiry: Ruling(waiting::suspension_window_past_expiry),
+        "the commit of a suspension may be late for the expiry of a waitpoint that it uses",
+        "a suspension uses open waitpoints";
     TakeWithoutHold: Served(store::take_without_hold),
         "the entries that a `Take` returns are not left in `due`",
         "a program that dies after a `Take` loses nothing";

@@ -14,11 +14,11 @@ use ff_core::store::{
     Bytes, Commit, IndexName, IndexWrite, JournalEntry, MemoryStore, Read, RecordKey, Reply,
     ReplyBody, Request, Stored, StreamName, Take, Unit, UnitReply, ValueKey, Version,
 };
-use ff_core::time::TimestampMs;
+use ff_core::time::{TimestampMs, Window};
 
 use crate::determinism::hash::Fnv;
 use crate::fault::store::Raised;
-use crate::invariant::{check_change, durable, frame, journal, lists, signal};
+use crate::invariant::{check_change, durable, frame, journal, lists, signal, time};
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::{Change, SideWrites};
@@ -63,6 +63,7 @@ struct Plan {
     put: Option<Bytes>,
     removed: bool,
     version: Version,
+    window: Window,
     entries: Vec<JournalEntry>,
     journal: Vec<Bytes>,
     writes: Vec<IndexWrite>,
@@ -249,7 +250,12 @@ impl Server {
                     }
                 }
                 UnitReply::Conflict { .. } => self.hash.number(1),
-                UnitReply::OutsideWindow => self.hash.number(2),
+                UnitReply::OutsideWindow => {
+                    self.hash.number(2);
+                    if let Some(Plan { put: Some(bytes), version, window, .. }) = plan {
+                        time::check_window(&self.model, &decoded(version, &bytes)?, window)?;
+                    }
+                }
             }
         }
         self.store.check_touched(&self.model, partition, &touched)?;
@@ -401,6 +407,7 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Option<Plan>, Broken> {
         writes: writes.cloned().collect(),
         side_writes: side_writes(unit)?,
     }))
+        window: unit.window,
 }
 
 /// The signals and the output that a unit writes.
