@@ -18,7 +18,7 @@ use ff_core::time::{TimestampMs, Window};
 
 use crate::determinism::hash::Fnv;
 use crate::fault::store::Raised;
-use crate::invariant::{check_change, durable, frame, journal, lists, signal, time};
+use crate::invariant::{check_change, durable, frame, journal, lists, readers, signal, time};
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::{Change, SideWrites};
@@ -229,10 +229,13 @@ impl Server {
     fn commit(
         &mut self,
         caller: &mut Caller,
-        commit: Commit,
+        mut commit: Commit,
         now: TimestampMs,
     ) -> Result<Reply, Broken> {
         let partition = commit.partition;
+        for append in commit.units.iter_mut().flat_map(|unit| &mut unit.append) {
+            self.model.stream_caps.limit(append);
+        }
         let plans = commit.units.iter().map(|unit| plan(partition, unit));
         let plans = plans.collect::<Result<Vec<_>, _>>()?;
         let reply = self.store.handle(Request::Commit(commit), now)?;
@@ -336,6 +339,7 @@ impl Server {
             self.store.check_records(&self.model, partition)?;
         }
         durable::check_acknowledged(&self.model)?;
+        readers::check_kept(&self.model, |request| self.store.handle(request, now))?;
         lists::check(&self.model, now, |request| self.store.handle(request, now))?;
         for id in std::mem::take(&mut self.dirty) {
             signal::check_stored(&self.model, &id, |request| self.store.handle(request, now))?;
@@ -402,12 +406,12 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Option<Plan>, Broken> {
         put: put.map(|(_, bytes)| bytes.clone()),
         removed: unit.remove.contains(&key),
         version: version.next(unit.nonce),
+        window: unit.window,
         entries,
         journal,
         writes: writes.cloned().collect(),
         side_writes: side_writes(unit)?,
     }))
-        window: unit.window,
 }
 
 /// The signals and the output that a unit writes.
