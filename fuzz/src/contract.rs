@@ -6,9 +6,9 @@ use std::cell::RefCell;
 use arbitrary::{Result, Unstructured};
 
 use crate::conformance::{
-    Action, AfterPlan, Census, Edge, FromPlan, INDEXES, MEMBERS, Model, OVER_BOUNDS, PARTITIONS,
-    Place, RECORDS, Ring, STREAMS, Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES, Write,
-    conform,
+    Action, AfterPlan, CapsPlan, Census, Edge, FromPlan, INDEXES, MEMBERS, Model, OVER_BOUNDS,
+    PARTITIONS, Place, RECORDS, Ring, STREAMS, Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES,
+    Write, conform,
 };
 use crate::requests::text;
 
@@ -95,7 +95,7 @@ fn unit(u: &mut Unstructured<'_>) -> Result<UnitPlan> {
             let place = if u.ratio(4, 5)? { Some(place(u)?) } else { None };
             Ok((u.choose_index(INDEXES)?, u.choose_index(MEMBERS)?, place))
         })?,
-        append: few(u, 3, |u| Ok((u.choose_index(STREAMS)?, body(u)?)))?,
+        append: few(u, 3, |u| Ok((u.choose_index(STREAMS)?, body(u)?, caps(u)?)))?,
         drop_streams: few(u, 2, |u| u.choose_index(STREAMS))?,
         ring: few(u, 3, |u| {
             let index = u.ratio(2, 3)?;
@@ -114,6 +114,7 @@ fn seen(u: &mut Unstructured<'_>) -> Result<Seen> {
         0 => Seen::Stale,
         1 => Seen::Foreign,
         2 => Seen::Absent,
+        3 => Seen::Other(u.choose_index(RECORDS)?),
         _ => Seen::Present,
     })
 }
@@ -133,6 +134,17 @@ fn body(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     }
     let length = u.int_in_range(0..=24)?;
     Ok(u.bytes(length)?.to_vec())
+}
+
+fn caps(u: &mut Unstructured<'_>) -> Result<CapsPlan> {
+    if u.ratio(2, 3)? {
+        return Ok(CapsPlan::OfStream);
+    }
+    Ok(CapsPlan::Small {
+        bytes: u.int_in_range(0..=60)?,
+        entries: u.int_in_range(1..=5)?,
+        age_ms: *u.choose(&[0, 1, 5_000, HOUR_MS.unsigned_abs()])?,
+    })
 }
 
 fn edge(u: &mut Unstructured<'_>) -> Result<Edge> {

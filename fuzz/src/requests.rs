@@ -118,7 +118,7 @@ fn unit(u: &mut Unstructured<'_>, partition: Partition) -> Result<Unit> {
             let score = if u.arbitrary()? { Some(score(u)?) } else { None };
             Ok(IndexWrite { index: index(u)?, member: member(u)?, score })
         })?,
-        append: list(u, |u| Ok(StreamAppend { stream: stream(u)?, entry: content(u)? }))?,
+        append: list(u, |u| Ok(StreamAppend::new(stream(u)?, content(u)?)))?,
         drop_streams: list(u, stream)?,
         ring: list(u, |u| {
             Ok(if u.arbitrary()? {

@@ -110,7 +110,7 @@ impl Reader<'_> {
         for append in &unit.append {
             self.check_key(append.stream.text(at));
             assert_eq!(self.arg(), &*append.entry);
-            let caps = append.stream.caps();
+            let caps = append.caps;
             self.check_number(caps.bytes);
             self.check_number(caps.entries);
             self.check_number(caps.age_ms);

@@ -150,6 +150,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "for i = 0, n - 1 do\n    if call('GETRANGE'",
         "for i = n - 1, n - 1 do\n    if call('GETRANGE'",
     ),
+    (
+        "for i = 0, n - 1 do\n    if call('GETRANGE'",
+        "for i = 0, math.min(n, 1) - 1 do\n    if call('GETRANGE'",
+    ),
     ("n - 1 do\n    local record", "math.min(n, 1) - 1 do\n    local record"),
     ("if record == '-' then", "if record == '' then"),
     // Wake-ups that are rung too often or for the wrong reason.
@@ -168,6 +172,7 @@ const MISTAKES: &[(&str, &str)] = &[
     // Streams that are numbered or trimmed wrongly.
     ("if at > stream[1] then", "if at >= stream[1] then"),
     ("if gap == 0 then", "if gap == 1 then"),
+    ("args[a + 1] + 0, args[a + 2] + 0, args[a + 3] + 0", "2 ^ 52, 2 ^ 52, 2 ^ 52"),
     // A removed stream whose state is still cached.
     ("    streams[key] = nil --", "    --"),
     // A reply without the tag of its call.

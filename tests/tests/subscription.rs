@@ -188,7 +188,7 @@ fn by_partition(items: &[CompletionItem]) -> BTreeMap<u16, Vec<CompletionItem>> 
 
 /// Appends an encoded entry to a journal.
 async fn append(backend: &dyn EngineBackend, partition: u16, entry: Bytes) {
-    let append = vec![StreamAppend { stream: StreamName::Journal, entry }];
+    let append = vec![StreamAppend::new(StreamName::Journal, entry)];
     let units = vec![Unit { append, ..Unit::new(Purpose::Finish, 1) }];
     let commit = Commit { partition: Partition::flow(partition), units };
     let reply = backend.call(Request::Commit(commit)).await.unwrap();

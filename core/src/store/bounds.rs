@@ -1,7 +1,7 @@
 //! The bounds of the store contract. A request over a bound is a typed error, before anything is
 //! sent.
 
-use super::contract::{Commit, OverBound, Request, StreamAppend, Unit};
+use super::contract::{Bytes, Commit, OverBound, Request, StreamAppend, StreamCaps, Unit};
 use super::keys::{RecordKey, StreamName};
 
 /// The maximum number of units in one commit.
@@ -50,20 +50,15 @@ const _: () = assert!(MAX_FRAMES_BYTES <= MAX_MESSAGE_BYTES);
 const _: () = assert!(MAX_STREAM_ENTRY_BYTES <= MAX_JOURNAL_BYTES);
 const _: () = assert!(MAX_STREAM_ENTRY_BYTES <= MAX_FRAMES_BYTES);
 
-/// The caps of a stream. A stream keeps its latest entries within all of these caps. They are
-/// applied when an entry is appended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamCaps {
-    /// The maximum size of all entries, in bytes.
-    pub bytes: usize,
-    /// The maximum number of entries.
-    pub entries: usize,
-    /// The maximum age of an entry when a later one is appended, in milliseconds.
-    pub age_ms: u64,
+impl StreamAppend {
+    /// Creates an append under the caps of the stream.
+    pub const fn new(stream: StreamName, entry: Bytes) -> Self {
+        Self { caps: stream.caps(), stream, entry }
+    }
 }
 
 impl StreamName {
-    /// Returns the caps of the stream.
+    /// Returns the caps of the stream, which an append must not exceed.
     pub const fn caps(&self) -> StreamCaps {
         match self {
             Self::Journal => StreamCaps {
@@ -122,6 +117,17 @@ fn check_commit(commit: &Commit) -> Result<(), OverBound> {
     within("purposes of a commit", 1 + usize::from(commit.units.iter().any(other)), 1)
 }
 
+/// An entry fits into its stream, and the stream into the caps of its kind.
+fn check_append(append: &StreamAppend) -> Result<(), OverBound> {
+    let StreamAppend { stream, entry, caps } = append;
+    let most = stream.caps();
+    within("bytes in a stream entry", entry.len(), MAX_STREAM_ENTRY_BYTES.min(caps.bytes))?;
+    within("entries in an append", 1, caps.entries)?;
+    within("bytes in a stream", caps.bytes, most.bytes)?;
+    within("entries in a stream", caps.entries, most.entries)?;
+    within("milliseconds in a stream", caps.age_ms as usize, most.age_ms as usize)
+}
+
 fn check_unit(unit: &Unit) -> Result<(), OverBound> {
     let lengths = [
         unit.expect.len(),
@@ -145,7 +151,7 @@ fn check_unit(unit: &Unit) -> Result<(), OverBound> {
         within("bytes in a value", bytes, MAX_VALUE_BYTES)?;
     }
     for append in &unit.append {
-        within("bytes in a stream entry", append.entry.len(), MAX_STREAM_ENTRY_BYTES)?;
+        check_append(append)?;
     }
     let is_dropped = |append: &&StreamAppend| unit.drop_streams.contains(&append.stream);
     within("appends to a dropped stream", unit.append.iter().filter(is_dropped).count(), 0)?;

@@ -163,13 +163,28 @@ pub struct IndexWrite {
 }
 
 /// An entry to append to a stream. The store numbers it, and drops the oldest entries beyond the
-/// stream's caps.
+/// caps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamAppend {
     /// The stream.
     pub stream: StreamName,
     /// The entry.
     pub entry: Bytes,
+    /// The caps of the stream with the entry. Programs use [`StreamName::caps`]; tests use smaller
+    /// ones, to fill streams with few entries.
+    pub caps: StreamCaps,
+}
+
+/// The caps of a stream. A stream keeps its latest entries within all of these caps. They are
+/// applied when an entry is appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamCaps {
+    /// The maximum size of all entries, in bytes.
+    pub bytes: usize,
+    /// The maximum number of entries.
+    pub entries: usize,
+    /// The maximum age of an entry when a later one is appended, in milliseconds.
+    pub age_ms: u64,
 }
 
 /// A wake-up: a hint. Nothing may depend on its arrival.
@@ -257,7 +272,7 @@ pub struct ScanPosition {
 }
 
 /// Reads a page of a stream, without waiting for entries. A page is at most as large as the caps of
-/// its stream ([`StreamCaps`](super::bounds::StreamCaps)), which fit into a reply.
+/// its stream ([`StreamName::caps`]), which fit into a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamPage {
     /// The partition.

@@ -17,8 +17,8 @@ pub mod meta;
 pub use contract::{
     Bytes, Commit, Cursor, Failure, Fetched, FirstEntry, IndexWrite, Member, OverBound, Poll, Read,
     Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned, Stored, StreamAppend,
-    StreamEntry, StreamId, StreamPage, Streamed, Take, TakeUntil, Taken, Unit, UnitReply,
-    ValueWrite, Values, Version, Wake,
+    StreamCaps, StreamEntry, StreamId, StreamPage, Streamed, Take, TakeUntil, Taken, Unit,
+    UnitReply, ValueWrite, Values, Version, Wake,
 };
 pub use cursor::InvalidCursor;
 pub use journal::JournalEntry;

@@ -139,7 +139,7 @@ impl Fixture {
     pub fn emit(&mut self, attempt: u32, frames: usize, content: &[u8]) {
         let entry = bytes(content);
         for count in (0..frames).step_by(MAX_ENTRIES_PER_UNIT) {
-            let append = StreamAppend { stream: output(attempt), entry: entry.clone() };
+            let append = StreamAppend::new(output(attempt), entry.clone());
             let append = vec![append; MAX_ENTRIES_PER_UNIT.min(frames - count)];
             let unit = Unit { append, ..Unit::new(Purpose::Finish, 1) };
             assert!(matches!(self.commit_one(unit), UnitReply::Committed { .. }));
@@ -162,7 +162,7 @@ impl Fixture {
 
     pub fn append(&mut self, number: u128, entry: &[u8]) {
         let mut unit = unit(number, Version::ABSENT, 1);
-        unit.append.push(StreamAppend { stream: StreamName::Journal, entry: bytes(entry) });
+        unit.append.push(StreamAppend::new(StreamName::Journal, bytes(entry)));
         assert!(matches!(self.commit_one(unit), UnitReply::Committed { .. }));
     }
 

@@ -40,7 +40,7 @@ fn a_conflict_writes_nothing_and_does_not_affect_other_units() {
     let mut losing = unit(1, version(4, 4), 1);
     losing.values.push(ValueWrite { key: ValueKey::Payload(uuid(1)), value: Some(bytes(b"p")) });
     losing.index.push(entry(lane("l"), 1, 5));
-    losing.append.push(StreamAppend { stream: StreamName::Journal, entry: bytes(b"e") });
+    losing.append.push(StreamAppend::new(StreamName::Journal, bytes(b"e")));
     losing.ring.push(Topic::Index(lane("l")));
     let replies = fixture.commit(vec![losing, unit(2, Version::ABSENT, 2)]);
     assert_eq!(replies[0], UnitReply::Conflict { current: vec![None] });

@@ -7,7 +7,7 @@ use ff_core::store::bounds::{
     MAX_PAGE, MAX_STREAM_ENTRY_BYTES,
 };
 use ff_core::store::{
-    Commit, Cursor, Request, StreamAppend, Topic, Unit, UnitReply, ValueKey, ValueWrite,
+    Commit, Cursor, Request, StreamAppend, StreamName, Topic, Unit, UnitReply, ValueKey, ValueWrite,
 };
 use ff_core::time::DurationMs;
 
@@ -151,10 +151,29 @@ fn dropped_streams_count_with_the_values_and_cannot_be_appended_to() {
     let check = |unit| Request::Commit(Commit { partition: HERE, units: vec![unit] }).check();
     assert_eq!(check(dropping(200, 55)), Ok(()));
     assert_eq!(check(dropping(200, 56)).expect_err("one too many").what, "entries in a unit");
-    let append = |attempt| vec![StreamAppend { stream: output(attempt), entry: bytes(b"") }];
+    let append = |attempt| vec![StreamAppend::new(output(attempt), bytes(b""))];
     assert_eq!(check(Unit { append: append(2), ..dropping(0, 2) }), Ok(()));
     let both = check(Unit { append: append(1), ..dropping(0, 2) }).expect_err("both");
     assert_eq!(both.what, "appends to a dropped stream");
+}
+
+/// An append can have smaller caps than its stream, but not larger ones, and its entry fits.
+#[test]
+fn the_caps_of_an_append_are_within_those_of_its_stream() {
+    let check = |change: fn(&mut StreamAppend)| {
+        let mut append = StreamAppend::new(StreamName::Journal, bytes(b"entry"));
+        change(&mut append);
+        let unit = Unit { append: vec![append], ..Unit::new(Purpose::Finish, 1) };
+        let request = Request::Commit(Commit { partition: HERE, units: vec![unit] });
+        request.check().map_err(|over| over.what)
+    };
+    assert_eq!(check(|_| {}), Ok(()));
+    assert_eq!(check(|append| (append.caps.bytes, append.caps.entries) = (5, 1)), Ok(()));
+    assert_eq!(check(|append| append.caps.bytes = 4), Err("bytes in a stream entry"));
+    assert_eq!(check(|append| append.caps.entries = 0), Err("entries in an append"));
+    assert_eq!(check(|append| append.caps.bytes += 1), Err("bytes in a stream"));
+    assert_eq!(check(|append| append.caps.entries += 1), Err("entries in a stream"));
+    assert_eq!(check(|append| append.caps.age_ms += 1), Err("milliseconds in a stream"));
 }
 
 #[test]

@@ -177,7 +177,7 @@ impl Writer<'_, '_> {
     fn streams(&mut self) {
         for append in &self.unit.append {
             self.keys.push(append.stream.text(self.partition));
-            let caps = append.stream.caps();
+            let caps = append.caps;
             self.args.push(Cow::Borrowed(&append.entry));
             self.args.extend([text(caps.bytes), text(caps.entries), text(caps.age_ms)]);
         }

@@ -13,7 +13,7 @@ use ff_core::planted::{PlantedBug as Code, select as select_code};
 use crate::report::invariants::UnknownName;
 use crate::store::spoil::{AnsweredBug, SentBug, ServedBug, StoreBugs, install};
 
-use super::rulings::{admission, creation, holder, operator, timer, waiting};
+use super::rulings::{admission, creation, holder, operator, retry, timer, waiting};
 use super::store;
 
 /// Where a bug is planted.
@@ -77,6 +77,15 @@ bugs! {
     AttemptIndexSkipped: Ruling(admission::attempt_index_skipped),
         "a reclaim skips an attempt index",
         "attempt indexes have no gaps";
+    BackoffAhead: Ruling(retry::backoff_ahead),
+        "a retry waits for the backoff of the retry after it",
+        "a retry starts after the backoff of its policy";
+    BackoffForgotten: Ruling(retry::backoff_forgotten),
+        "a retry does not wait for its backoff",
+        "a retry starts after the backoff of its policy";
+    BackoffHalved: Ruling(retry::backoff_halved),
+        "a retry waits for half of its backoff",
+        "a retry starts after the backoff of its policy";
     BlocksAllLifted: Ruling(admission::blocks_all_lifted),
         "removing one block removes all of them",
         "each reason that holds an execution back holds by itself";
@@ -227,6 +236,9 @@ bugs! {
     PayloadRemovedEarly: Ruling(holder::payload_removed_early),
         "a completion removes the payload",
         "a payload is kept until retention is over";
+    PermanenceIgnored: Ruling(retry::permanence_ignored),
+        "a permanent failure is retried",
+        "a permanent failure ends the life";
     PriorityLost: Sent(store::priority_lost),
         "the positions in a lane are computed without the priority",
         "higher priorities are served first";
@@ -284,6 +296,12 @@ bugs! {
     SignalRepeatUnknown: Ruling(waiting::signal_repeat_unknown),
         "a repeated signal is not recognised",
         "a signal id has one effect";
+    SignalTakenAfterDeadline: Ruling(waiting::signal_taken_after_deadline),
+        "the deadline of an execution is not compared when a signal arrives",
+        "no signal is accepted at the deadline or later";
+    SignalWindowPastDeadline: Ruling(waiting::signal_window_past_deadline),
+        "the commit of a signal may be late for the deadline of the execution",
+        "no signal is accepted at the deadline or later";
     SignalsLeftAfterTimeout: Ruling(waiting::signals_left_after_timeout),
         "after a timeout the worker gets the signals that were counted before it",
         "a worker gets signals only if they resumed the execution";
@@ -311,6 +329,9 @@ bugs! {
     SuspensionIdIgnored: Ruling(waiting::suspension_id_ignored),
         "a second suspension gets the outcome of the first",
         "a suspension is recognised by its id";
+    SuspensionWindowPastExpiry: Ruling(waiting::suspension_window_past_expiry),
+        "the commit of a suspension may be late for the expiry of a waitpoint that it uses",
+        "a suspension uses open waitpoints";
     TakeWithoutHold: Served(store::take_without_hold),
         "the entries that a `Take` returns are not left in `due`",
         "a program that dies after a `Take` loses nothing";

@@ -3,6 +3,7 @@
 //! [`FaultKind`](crate::plan::FaultKind) lists the kinds and their weights. Each fault draws from
 //! its own stream, so that leaving one out does not change the others.
 
+pub mod border;
 pub mod chances;
 pub mod clock;
 pub mod journey;

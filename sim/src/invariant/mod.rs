@@ -22,6 +22,7 @@ pub mod liveness;
 pub mod readers;
 pub mod reading;
 pub mod refusal;
+pub mod retry;
 pub mod signal;
 pub mod suspend;
 pub mod terminal;
@@ -39,7 +40,7 @@ type Check = fn(&Model, &Change<'_>) -> Result<(), Broken>;
 /// Checks the effect of one step on one execution, before the model takes it over.
 pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let on = |invariant| model.watched.contains(invariant);
-    let checks: [(Invariant, Check); 15] = [
+    let checks: [(Invariant, Check); 16] = [
         (Invariant::Fence, |_, change| fence::check(change)),
         (Invariant::Epoch, epoch::check),
         (Invariant::Lease, |_, change| lease::check(change)),
@@ -52,6 +53,7 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         (Invariant::Signal, signal::check),
         (Invariant::Token, token::check),
         (Invariant::Frame, frame::check),
+        (Invariant::Retry, |_, change| retry::check(change)),
         (Invariant::Counts, |_, change| counts::check(change)),
         (Invariant::Journal, |_, change| journal::check(change)),
         (Invariant::Bounds, |_, change| bounds::check(change)),

@@ -4,13 +4,11 @@
 use std::collections::BTreeMap;
 
 use ff_core::partition::Partition;
-use ff_core::store::bounds::{MAX_JOURNAL_AGE_MS, MAX_JOURNAL_BYTES};
-use ff_core::store::{Cursor, StreamEntry, Streamed};
-use ff_core::time::DurationMs;
+use ff_core::store::{Cursor, Reply, ReplyBody, Request, StreamName, StreamPage, Streamed};
 
 use crate::model::Model;
 use crate::report::invariants::Invariant;
-use crate::report::{Broken, ensure};
+use crate::report::{Broken, ensure, when_watched};
 
 const TAG: &str = "INV-DURABLE-1";
 
@@ -25,7 +23,8 @@ pub fn check(
     from: Cursor,
     page: &Streamed,
 ) -> Result<(), Broken> {
-    let journal = model.journals.get(&partition).map(Vec::as_slice).unwrap_or_default();
+    let journal = model.journals.get(&partition);
+    let entries = journal.map(|journal| journal.entries.as_slice()).unwrap_or_default();
     if let (Cursor::After { history: was, .. }, Cursor::After { history: is, .. }) =
         (from, page.next)
         && model.watched.contains(Invariant::Durable)
@@ -39,17 +38,23 @@ pub fn check(
     let mut next = followed.get(&partition).copied().unwrap_or(0);
     if page.gap || from == Cursor::Start {
         let first = page.entries.first();
-        let found = first.map(|first| journal.iter().position(|entry| entry == first));
+        let found = first.map(|first| entries.iter().position(|entry| entry == first));
         next = found.flatten().unwrap_or(0);
-        check_dropped(model, journal, next, partition)?;
+        ensure!(
+            !model.watched.contains(Invariant::Durable)
+                || next <= journal.map_or(0, |journal| journal.dropped),
+            TAG,
+            "the journal of {partition} was read from entry {next}, and not from {:?}",
+            journal.map(|journal| journal.dropped)
+        );
     }
     for entry in &page.entries {
         ensure!(
-            !model.watched.contains(Invariant::Durable) || journal.get(next) == Some(entry),
+            !model.watched.contains(Invariant::Durable) || entries.get(next) == Some(entry),
             TAG,
             "a reader of {partition} got {:?} as entry {next}, which is {:?}",
             entry.id,
-            journal.get(next).map(|entry| entry.id)
+            entries.get(next).map(|entry| entry.id)
         );
         next += 1;
     }
@@ -57,32 +62,31 @@ pub fn check(
     Ok(())
 }
 
-/// Dropped entries were too old or too many.
-fn check_dropped(
+/// Each journal has dropped exactly the entries that are too old or too many.
+pub fn check_kept(
     model: &Model,
-    journal: &[StreamEntry],
-    first_kept: usize,
-    partition: Partition,
+    mut ask: impl FnMut(Request) -> Result<Reply, Broken>,
 ) -> Result<(), Broken> {
-    let (Some(dropped), Some(last)) = (first_kept.checked_sub(1), journal.last()) else {
-        return Ok(());
-    };
-    let oldest = last.id.at.minus(DurationMs::new(MAX_JOURNAL_AGE_MS));
-    let bytes: usize = journal[dropped..].iter().map(|entry| entry.entry.len()).sum();
-    ensure!(
-        !model.watched.contains(Invariant::Durable)
-            || journal[dropped].id.at < oldest
-            || bytes > MAX_JOURNAL_BYTES,
-        TAG,
-        "the journal of {partition} has dropped {:?} too early",
-        journal[dropped].id
-    );
+    when_watched!(model, Durable);
+    for (partition, journal) in &model.journals {
+        let (stream, from) = (StreamName::Journal, Cursor::Start);
+        let page = StreamPage { partition: *partition, stream, from, limit: 1 };
+        let ReplyBody::Stream(page) = ask(Request::Stream(page))?.body else { continue };
+        let (first, expected) = (page.entries.first(), journal.kept().first());
+        ensure!(
+            first == expected,
+            TAG,
+            "the journal of {partition} begins with {:?} instead of {:?}",
+            first.map(|entry| entry.id),
+            expected.map(|entry| entry.id)
+        );
+    }
     Ok(())
 }
 
 /// The partitions whose journals a reader has not read to the end.
 pub fn behind(model: &Model, followed: &Followed) -> Vec<Partition> {
     let read = |partition| followed.get(partition).copied().unwrap_or(0);
-    let journals = model.journals.iter().filter(|(at, journal)| read(at) < journal.len());
+    let journals = model.journals.iter().filter(|(at, journal)| read(at) < journal.entries.len());
     journals.map(|(partition, _)| *partition).collect()
 }

@@ -45,6 +45,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
             && signal.creator == sent.creator
             && *payload == sent.payload;
         ensure!(same, TAG, "{sent:?} was recorded as {signal:?}");
+        check_in_time(change, signal)?;
         let known = model.waits.signal(&id, signal.id);
         ensure!(known.is_none(), TAG, "{signal:?} of {id} was recorded before: {known:?}");
         let next = model.waits.count(&id);
@@ -68,6 +69,21 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         let over = change.before.as_ref().is_some_and(|before| before.continuation.is_some());
         ensure!(over, TAG, "signal {signal} of {id} was removed before its retention was over");
     }
+    Ok(())
+}
+
+/// A signal is recorded before the deadline of its execution and the expiry of its waitpoint.
+fn check_in_time(change: &Change<'_>, signal: &SignalRecord) -> Result<(), Broken> {
+    let Some(before) = &change.before else { return Ok(()) };
+    let open = before.waiting.iter().flat_map(|waiting| &waiting.open);
+    let own = open.filter(|waitpoint| waitpoint.id == signal.waitpoint_id);
+    let ends = own.filter_map(|waitpoint| waitpoint.expires_at()).chain(before.deadline).min();
+    let (id, now) = (change.id, change.now);
+    ensure!(
+        ends.is_none_or(|ends| now < ends),
+        TAG,
+        "{signal:?} of {id} was recorded at {now}, but its waitpoint took none after {ends:?}"
+    );
     Ok(())
 }
 

@@ -65,6 +65,11 @@ fn check_began(model: &Model, change: &Change<'_>, after: &Execution) -> Result<
     let Some(known) = Suspension::of(&model.waits, change) else { return Ok(()) };
     let id = change.id;
     ensure!(change.active_before().is_some(), TAG, "{id} was suspended without an owner");
+    let open = change.before.iter().flat_map(|before| &before.waiting);
+    let open = open.flat_map(|waiting| &waiting.open);
+    let expired = open.filter(|waitpoint| waitpoint.is_expired(change.now));
+    let expired = expired.map(|waitpoint| waitpoint.id).find(|id| known.bound.contains(id));
+    ensure!(expired.is_none(), TAG, "{id} was suspended with {expired:?}, which has expired");
     let signals = known.records();
     let satisfied = is_satisfied(&known.condition, &signals);
     let Some(suspended) = change.suspended_after() else {
@@ -171,7 +176,9 @@ fn check_by(
 ) -> Result<(), Broken> {
     let (id, now) = (change.id, change.now);
     let escalates = |behaviour: TimeoutBehaviour| matches!(behaviour, TimeoutBehaviour::Escalate);
-    let waits = known.timeout.is_none_or(|(at, behaviour)| now < at || escalates(behaviour));
+    let deadline = change.before.as_ref().and_then(|before| before.deadline);
+    let waits = known.timeout.is_none_or(|(at, behaviour)| now < at || escalates(behaviour))
+        && deadline.is_none_or(|deadline| now < deadline);
     match found.by {
         ResumedBy::Signals => {
             let signals = heard(change, known);

@@ -6,7 +6,7 @@ use ff_core::execution::{
     AnyCommand, BlockKind, ClaimKind, Create, Event, Execution, LeaseFate, Phase, Start,
 };
 use ff_core::state::TerminalOutcome;
-use ff_core::time::TimestampMs;
+use ff_core::time::{TimestampMs, Window};
 
 use crate::model::Model;
 use crate::model::change::Change;
@@ -46,6 +46,20 @@ pub fn check_anchored(model: &Model, now: TimestampMs) -> Result<(), Broken> {
         TAG,
         "the leases of {outlasting:?} end more than a minute later than their ttl allows (now \
          {now}), and the last fault was over a minute ago"
+    );
+    Ok(())
+}
+
+/// A decision holds at the time that it was made for: otherwise its sender sends it in vain, again
+/// and again, where it should be refused.
+pub fn check_window(model: &Model, record: &Execution, window: Window) -> Result<(), Broken> {
+    when_watched!(model, Time);
+    ensure!(
+        window.contains(record.updated_at),
+        TAG,
+        "a change of {} was decided for {}, which is outside of its window {window:?}",
+        record.id,
+        record.updated_at
     );
     Ok(())
 }

@@ -5,6 +5,7 @@ pub mod caller;
 pub mod change;
 pub mod identity;
 pub mod index_positions;
+pub mod journal;
 pub mod settled;
 pub mod shown_leases;
 pub mod waits;
@@ -19,13 +20,15 @@ use ff_core::id::{ExecutionId, GrantId, LeaseId};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
 use ff_core::store::Member;
-use ff_core::store::{Bytes, IndexName, IndexWrite, StreamEntry, StreamId, Take};
+use ff_core::store::{Bytes, IndexName, IndexWrite, Take};
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::model::change::Change;
 use crate::model::identity::{CommandIdentity, Remembered, identity_of, remembered_of};
 use crate::model::index_positions::{IndexPositions, positions_of};
+use crate::model::journal::Journal;
 use crate::model::waits::Waits;
+use crate::plan::settings::{Settings, SmallCaps};
 use crate::report::invariants::InvariantSet;
 
 /// The promises about the present life of an execution.
@@ -81,9 +84,10 @@ pub struct Model {
     pub ended: BTreeSet<(ExecutionId, u32, u32)>,
     /// Executions whose existence was reported to a caller, by generation.
     pub acknowledged: BTreeSet<(ExecutionId, u32)>,
-    /// The entries of each partition's journal in the present history, with the ids that the store
-    /// gave them.
-    pub journals: BTreeMap<Partition, Vec<StreamEntry>>,
+    /// The caps of streams.
+    pub stream_caps: SmallCaps,
+    /// The journal of each partition in the present history.
+    pub journals: BTreeMap<Partition, Journal>,
     /// How often the store's clock or history jumped.
     pub jumps: u64,
     /// Leases whose end their holder cannot know since a jump, until it receives a renewal.
@@ -98,20 +102,18 @@ pub struct Model {
 }
 
 impl Model {
-    /// An empty model of these partitions and workers. The workers are the first processes.
-    pub fn new(
-        watched: InvariantSet,
-        partitions: PartitionConfig,
-        workers: &[WorkerProfile],
-    ) -> Self {
+    /// An empty model of a run with these workers, which are the first processes.
+    pub fn new(watched: InvariantSet, settings: &Settings, workers: &[WorkerProfile]) -> Self {
         let capabilities = workers.iter().map(|worker| worker.capabilities.clone()).collect();
-        Self { watched, partitions, capabilities, ..Self::default() }
+        let (partitions, stream_caps) = (settings.partitions, settings.stream_caps);
+        Self { watched, partitions, stream_caps, capabilities, ..Self::default() }
     }
 
     /// The model of the same store without contents.
     pub fn of_empty_store(&self) -> Self {
         let (partitions, capabilities) = (self.partitions, self.capabilities.clone());
-        Self { watched: self.watched, partitions, capabilities, ..Self::default() }
+        let (watched, stream_caps) = (self.watched, self.stream_caps);
+        Self { watched, partitions, stream_caps, capabilities, ..Self::default() }
     }
 
     /// How often the execution was created under this id.
@@ -254,14 +256,8 @@ impl Model {
 
     /// Takes over a new entry of a partition's journal.
     pub fn note_entry(&mut self, partition: Partition, entry: Bytes, now: TimestampMs) {
-        let journal = self.journals.entry(partition).or_default();
-        let last = journal.last().map(|entry| entry.id).unwrap_or_default();
-        let id = if now > last.at {
-            StreamId { at: now, sequence: 0 }
-        } else {
-            StreamId { sequence: last.sequence + 1, ..last }
-        };
-        journal.push(StreamEntry { id, entry });
+        let most = self.stream_caps.journal_bytes.max(entry.len());
+        self.journals.entry(partition).or_default().append(entry, most, now);
     }
 
     /// Whether an execution would still be found in time if only its index entries were written: it

@@ -146,6 +146,10 @@ faults! {
     /// The store loses everything: an operator empties it, or a server without persistence is
     /// started again. The programs go on, as they do until they read its configuration again.
     StoreEmptied: Store [1, 2];
+    /// A call or its reply is held until just before or just after something ends that its
+    /// execution has: its deadline, or a lease, a grant, a waitpoint, a suspension, a delay or a
+    /// block. A decision that was made in time must not be committed too late.
+    HeldToBorder: Step [20, 60, 200];
 }
 
 impl FaultKind {

@@ -2,12 +2,14 @@
 
 use ff_core::op::OperationContext;
 use ff_core::partition::PartitionConfig;
+use ff_core::store::bounds::{MAX_FRAMES, MAX_JOURNAL_BYTES};
 use ff_core::store::codec::Codec;
+use ff_core::store::{StreamAppend, StreamName};
 use ff_core::time::DurationMs;
 
 use super::{FaultKind, FaultWeights, Overrides, Plan, Trigger};
 use crate::determinism::random::{
-    Draws, REACTIONS, STUBBORN, WAIT_RATES, WEIGHTS, between, happens, one_of, stream,
+    Draws, REACTIONS, STREAM_CAPS, STUBBORN, WAIT_RATES, WEIGHTS, between, happens, one_of, stream,
 };
 
 /// How long a stubborn client tries: an execution may end and be removed in that time.
@@ -45,6 +47,8 @@ pub struct Settings {
     pub reaction_rate: u64,
     /// How often jobs wait, signals are sent and output is written.
     pub wait_rates: WaitRates,
+    /// The caps of streams, in some runs so small that streams fill.
+    pub stream_caps: SmallCaps,
     /// How often each fault happens.
     pub weights: FaultWeights,
 }
@@ -82,6 +86,42 @@ impl WaitRates {
             Some(0) => Self { suspends: 0, frames: 0, rotates: 0, ..self },
             Some(waits) => Self { suspends: waits, frames: waits, ..self },
             None => self,
+        }
+    }
+}
+
+/// Caps that are smaller than those of streams.
+#[derive(Clone, Copy, Debug)]
+pub struct SmallCaps {
+    /// The most bytes of a journal; more if a single entry is larger.
+    pub journal_bytes: usize,
+    /// The most frames of an attempt's output.
+    pub frames: usize,
+}
+
+impl Default for SmallCaps {
+    fn default() -> Self {
+        Self { journal_bytes: MAX_JOURNAL_BYTES, frames: MAX_FRAMES }
+    }
+}
+
+impl SmallCaps {
+    fn of(seed: u64) -> Self {
+        let draws = &mut Draws::new(seed, STREAM_CAPS, 0);
+        if !happens(draws, 200) {
+            return Self::default();
+        }
+        Self {
+            journal_bytes: one_of(draws, &[0, 400, 2_000, 10_000]),
+            frames: one_of(draws, &[1, 1, 2, 3]),
+        }
+    }
+
+    /// The append with these caps.
+    pub fn limit(self, append: &mut StreamAppend) {
+        match append.stream {
+            StreamName::Journal => append.caps.bytes = self.journal_bytes.max(append.entry.len()),
+            StreamName::Frames { .. } => append.caps.entries = self.frames,
         }
     }
 }
@@ -135,6 +175,7 @@ impl Settings {
             wakes: happens(entropy, 750),
             reaction_rate: one_of(&mut Draws::new(seed, REACTIONS, 0), &[0, 60, 150, 400]),
             wait_rates: WaitRates::of(seed),
+            stream_caps: SmallCaps::of(seed),
             weights: weights(seed),
         };
         settings.client_patience = settings.patience;

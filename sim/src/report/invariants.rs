@@ -63,6 +63,8 @@ invariants! {
     Token => "INV-TOKEN-1";
     /// The output of an attempt has every acknowledged frame, once and in order.
     Frame => "INV-FRAME-1";
+    /// A failed attempt is retried exactly if its policy allows it, and after its backoff.
+    Retry => "INV-RETRY-1";
     /// Retries, reclaims and lives are counted once each, and never beyond their limits.
     Counts => "COUNTS";
     /// A rejection rests on a reply of the store, and is true of it.

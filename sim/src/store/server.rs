@@ -14,11 +14,11 @@ use ff_core::store::{
     Bytes, Commit, IndexName, IndexWrite, JournalEntry, MemoryStore, Read, RecordKey, Reply,
     ReplyBody, Request, Stored, StreamName, Take, Unit, UnitReply, ValueKey, Version,
 };
-use ff_core::time::TimestampMs;
+use ff_core::time::{TimestampMs, Window};
 
 use crate::determinism::hash::Fnv;
 use crate::fault::store::Raised;
-use crate::invariant::{check_change, durable, frame, journal, lists, signal};
+use crate::invariant::{check_change, durable, frame, journal, lists, readers, signal, time};
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::{Change, SideWrites};
@@ -63,6 +63,7 @@ struct Plan {
     put: Option<Bytes>,
     removed: bool,
     version: Version,
+    window: Window,
     entries: Vec<JournalEntry>,
     journal: Vec<Bytes>,
     writes: Vec<IndexWrite>,
@@ -228,10 +229,13 @@ impl Server {
     fn commit(
         &mut self,
         caller: &mut Caller,
-        commit: Commit,
+        mut commit: Commit,
         now: TimestampMs,
     ) -> Result<Reply, Broken> {
         let partition = commit.partition;
+        for append in commit.units.iter_mut().flat_map(|unit| &mut unit.append) {
+            self.model.stream_caps.limit(append);
+        }
         let plans = commit.units.iter().map(|unit| plan(partition, unit));
         let plans = plans.collect::<Result<Vec<_>, _>>()?;
         let reply = self.store.handle(Request::Commit(commit), now)?;
@@ -249,7 +253,12 @@ impl Server {
                     }
                 }
                 UnitReply::Conflict { .. } => self.hash.number(1),
-                UnitReply::OutsideWindow => self.hash.number(2),
+                UnitReply::OutsideWindow => {
+                    self.hash.number(2);
+                    if let Some(Plan { put: Some(bytes), version, window, .. }) = plan {
+                        time::check_window(&self.model, &decoded(version, &bytes)?, window)?;
+                    }
+                }
             }
         }
         self.store.check_touched(&self.model, partition, &touched)?;
@@ -330,6 +339,7 @@ impl Server {
             self.store.check_records(&self.model, partition)?;
         }
         durable::check_acknowledged(&self.model)?;
+        readers::check_kept(&self.model, |request| self.store.handle(request, now))?;
         lists::check(&self.model, now, |request| self.store.handle(request, now))?;
         for id in std::mem::take(&mut self.dirty) {
             signal::check_stored(&self.model, &id, |request| self.store.handle(request, now))?;
@@ -396,6 +406,7 @@ fn plan(partition: Partition, unit: &Unit) -> Result<Option<Plan>, Broken> {
         put: put.map(|(_, bytes)| bytes.clone()),
         removed: unit.remove.contains(&key),
         version: version.next(unit.nonce),
+        window: unit.window,
         entries,
         journal,
         writes: writes.cloned().collect(),

@@ -1,9 +1,13 @@
 //! Requests that arrive at the store, and the faults of the store.
 
-use ff_core::store::{Failure, Request};
+use ff_core::execution::Decide;
+use ff_core::id::ExecutionId;
+use ff_core::store::{Failure, RecordKey, Request};
 
+use crate::fault::border::{self, Hold};
 use crate::fault::journey::Journey;
 use crate::fault::store;
+use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::plan::FaultKind;
 use crate::report::Broken;
@@ -116,6 +120,36 @@ impl World {
         journey
     }
 
+    /// Holds a call that no other fault affects, or its reply, until about the time at which
+    /// something about its execution ends.
+    pub(super) fn held(
+        &mut self,
+        journey: Journey,
+        number: u64,
+        key: u64,
+        request: &Request,
+    ) -> Journey {
+        let kind = FaultKind::HeldToBorder;
+        let [Some(mut arrival), None] = journey.arrivals else { return journey };
+        let (Some(reply_after), None) = (arrival.reply_after, journey.fault) else {
+            return journey;
+        };
+        let now = self.server.condition.clock(self.now + arrival.after);
+        let (records, caller) = (&self.server.model.records, &self.callers[&number]);
+        let reach = self.settings.patience;
+        let hold = self.chances.strike(kind, key, |draws, weight| {
+            let record = subject(request, caller).and_then(|id| records.get(&id));
+            border::hold(draws, weight, record.map(|record| &**record), now, reach)
+        });
+        match hold {
+            None => return journey,
+            Some(Hold { ms, reply: false }) => arrival.after += ms,
+            Some(Hold { ms, reply: true }) => arrival.reply_after = Some(reply_after.max(ms)),
+        }
+        let arrivals = [Some(arrival), None];
+        Journey { arrivals, in_order: false, fault: Some(kind), ..journey }
+    }
+
     /// Receives a request at the store.
     pub(super) fn arrive(&mut self, arrival: Arrival) -> Result<(), Broken> {
         self.in_flight -= 1;
@@ -192,5 +226,15 @@ impl World {
         self.chances.strike(FaultKind::ErrorInside, arrival.call.key, |draws, weight| {
             store::raised(draws, weight, units)
         })
+    }
+}
+
+/// The execution that a request is about: that of its first unit, or of its sender's command.
+fn subject(request: &Request, caller: &Caller) -> Option<ExecutionId> {
+    let of_command = || caller.command.as_ref().map(Decide::execution_id);
+    let Request::Commit(commit) = request else { return of_command() };
+    match commit.units.first()?.expect.first()? {
+        (RecordKey::Execution(uuid), _) => Some(Model::id(commit.partition.index, *uuid)),
+        _ => None,
     }
 }

@@ -30,6 +30,7 @@ impl World {
         let network = Network { latency_ms, timeout_ms, resends: true };
         let journey = journey(&mut self.chances, network, key);
         let journey = self.slowed(journey, key);
+        let journey = self.held(journey, number, key, &request);
         let call = Call { number, key, sent_at: now, in_order: journey.in_order };
         if let (Some(fault), true) = (journey.fault, self.options.trace) {
             self.note(format!("fault {fault:?} affects operation {number}"));

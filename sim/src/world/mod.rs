@@ -178,8 +178,7 @@ impl World {
             trace: Vec::new(),
             settings,
         };
-        world.server.model =
-            Model::new(world.options.invariants, world.settings.partitions, &world.profiles);
+        world.server.model = Model::new(world.options.invariants, &world.settings, &world.profiles);
         world.schedule();
         world
     }

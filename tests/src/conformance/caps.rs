@@ -59,7 +59,7 @@ impl<'a, S: Subject> Pair<'a, S> {
     }
 
     fn entry(&self, length: usize) -> StreamAppend {
-        StreamAppend { stream: self.stream.clone(), entry: data(length) }
+        StreamAppend::new(self.stream.clone(), data(length))
     }
 }
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ff_core::store::{
-    Cursor, Fetched, FirstEntry, IndexName, Read, RecordKey, Reply, ReplyBody, Request, StreamName,
-    TakeUntil, Topic, Unit, UnitReply, ValueKey, Values, Wake,
+    Cursor, Fetched, FirstEntry, IndexName, Read, RecordKey, Reply, ReplyBody, Request, Stored,
+    StreamName, TakeUntil, Topic, Unit, UnitReply, ValueKey, Values, Version, Wake,
 };
 
 /// The number of occurrences of each case.
@@ -19,6 +19,10 @@ pub const EXPECTED: &[&str] = &[
     "commit: conflict with an absent record",
     "commit: conflict and committed in one",
     "commit: conflict of several records, some absent",
+    "commit: conflict with a later record only, which is absent",
+    "commit: conflict with a later record only, which is another",
+    "commit: conflict with a later record only, which is newer",
+    "commit: conflict with a later record only, which is there",
     "commit: dropped a stream",
     "commit: fetched a value",
     "commit: fetched nothing",
@@ -27,11 +31,15 @@ pub const EXPECTED: &[&str] = &[
     "commit: several records, of which some are written",
     "over a bound: appends to a dropped stream",
     "over a bound: bytes in a record",
+    "over a bound: bytes in a stream",
     "over a bound: bytes in a stream entry",
+    "over a bound: entries in a stream",
     "over a bound: entries in a unit",
+    "over a bound: entries in an append",
     "over a bound: entries on a page",
     "over a bound: keys in a read",
     "over a bound: members in a take",
+    "over a bound: milliseconds in a stream",
     "over a bound: partitions in a poll",
     "over a bound: purposes of a commit",
     "over a bound: records written without a version",
@@ -102,8 +110,10 @@ impl Census {
             }
             (Request::Commit(commit), ReplyBody::Commit(units)) => {
                 for (unit, reply) in commit.units.iter().zip(units) {
-                    if matches!(reply, UnitReply::Committed { .. }) {
-                        self.written(unit);
+                    match reply {
+                        UnitReply::Committed { .. } => self.written(unit),
+                        UnitReply::Conflict { current } => self.later_conflict(unit, current),
+                        UnitReply::OutsideWindow => {}
                     }
                 }
                 self.commit(units);
@@ -146,6 +156,25 @@ impl Census {
         if unit.expect.len() > 1 && (1..unit.expect.len()).contains(&unit.put.len()) {
             self.count("commit: several records, of which some are written");
         }
+    }
+
+    /// Counts a conflict in which the first record has the expected version.
+    fn later_conflict(&mut self, unit: &Unit, current: &[Option<Stored>]) {
+        let version = |found: &Option<Stored>| {
+            found.as_ref().map_or(Version::ABSENT, |stored| stored.version)
+        };
+        let pairs =
+            unit.expect.iter().map(|(_, expected)| *expected).zip(current.iter().map(version));
+        let first_wrong = pairs.enumerate().find(|(_, (expected, found))| expected != found);
+        let Some((1.., (expected, found))) = first_wrong else { return };
+        self.count(match (expected, found) {
+            (_, Version::ABSENT) => "commit: conflict with a later record only, which is absent",
+            (Version::ABSENT, _) => "commit: conflict with a later record only, which is there",
+            _ if found.count > expected.count => {
+                "commit: conflict with a later record only, which is newer"
+            }
+            _ => "commit: conflict with a later record only, which is another",
+        });
     }
 
     fn commit(&mut self, units: &[UnitReply]) {

@@ -21,8 +21,8 @@ pub use caps::{
 pub use census::{Census, EXPECTED};
 pub use model::Model;
 pub use plan::{
-    Action, AfterPlan, Edge, FromPlan, INDEXES, MEMBERS, OVER_BOUNDS, PARTITIONS, Place, RECORDS,
-    Ring, STREAMS, Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES, Write, sequences,
+    Action, AfterPlan, CapsPlan, Edge, FromPlan, INDEXES, MEMBERS, OVER_BOUNDS, PARTITIONS, Place,
+    RECORDS, Ring, STREAMS, Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES, Write, sequences,
 };
 pub use run::conform;
 pub use subject::Subject;

@@ -78,10 +78,8 @@ fn over_unit(which: usize) -> Unit {
             unit.ring = vec![ff_core::store::Topic::Index(IndexName::Due); MAX_ENTRIES_PER_UNIT + 1]
         }
         9 => {
-            unit.append = vec![StreamAppend {
-                stream: StreamName::Journal,
-                entry: bytes(MAX_STREAM_ENTRY_BYTES + 1),
-            }];
+            let entry = bytes(MAX_STREAM_ENTRY_BYTES + 1);
+            unit.append = vec![StreamAppend::new(StreamName::Journal, entry)];
         }
         10 => {
             unit.expect = vec![(RecordKey::Meta, Version::ABSENT)];
@@ -90,8 +88,18 @@ fn over_unit(which: usize) -> Unit {
         11 => unit.put = vec![(RecordKey::Meta, bytes(1))],
         12 => {
             let stream = names::stream(1);
-            unit.append = vec![StreamAppend { stream: stream.clone(), entry: bytes(1) }];
+            unit.append = vec![StreamAppend::new(stream.clone(), bytes(1))];
             unit.drop_streams = vec![names::stream(0), stream];
+        }
+        13..17 => {
+            let mut append = StreamAppend::new(names::stream(1), bytes(2));
+            match which {
+                13 => append.caps.bytes += 1,
+                14 => append.caps.entries += 1,
+                15 => append.caps.age_ms += 1,
+                _ => append.caps.entries = 0,
+            }
+            unit.append = vec![append];
         }
         _ => {
             // Values and dropped streams share their bound.

@@ -100,14 +100,30 @@ pub struct UnitPlan {
     pub values: Vec<(usize, Option<Vec<u8>>)>,
     /// Index entries to put or remove: index, member, score.
     pub index: Vec<(usize, usize, Option<Place>)>,
-    /// Entries for streams.
-    pub append: Vec<(usize, Vec<u8>)>,
+    /// Entries for streams, and the caps of the streams with them.
+    pub append: Vec<(usize, Vec<u8>, CapsPlan)>,
     /// Streams to drop, except for those that are appended to.
     pub drop_streams: Vec<usize>,
     /// Wake-ups to ring.
     pub ring: Vec<Ring>,
     /// Values to return.
     pub fetch: Vec<usize>,
+}
+
+/// The caps of an append.
+#[derive(Clone, Debug)]
+pub enum CapsPlan {
+    /// Those of its stream.
+    OfStream,
+    /// Smaller ones, so that a few entries fill the stream; enough for the entry itself.
+    Small {
+        /// The most bytes.
+        bytes: usize,
+        /// The most entries.
+        entries: usize,
+        /// The greatest age in milliseconds.
+        age_ms: u64,
+    },
 }
 
 /// A wake-up of a unit.
@@ -128,6 +144,8 @@ pub enum Seen {
     Stale,
     /// The present count with another nonce.
     Foreign,
+    /// The present one of another record.
+    Other(usize),
     /// None: the record is expected to be absent.
     Absent,
 }
@@ -218,7 +236,7 @@ pub const INDEXES: usize = 9;
 /// Streams in the pool.
 pub const STREAMS: usize = 4;
 /// Kinds of requests over a bound.
-pub const OVER_BOUNDS: usize = 14;
+pub const OVER_BOUNDS: usize = 18;
 
 /// Draws sequences of up to this many steps.
 pub fn sequences(steps: usize) -> impl Strategy<Value = Sequence> {
@@ -298,6 +316,7 @@ fn unit() -> impl Strategy<Value = UnitPlan> {
         16 => Just(Seen::Present),
         1 => Just(Seen::Stale),
         1 => Just(Seen::Foreign),
+        1 => pick(RECORDS).prop_map(Seen::Other),
         1 => Just(Seen::Absent),
     ];
     let write = prop_oneof![
@@ -338,9 +357,19 @@ fn unit() -> impl Strategy<Value = UnitPlan> {
 }
 
 /// Entries to append to streams, and streams to drop.
-fn streams() -> impl Strategy<Value = (Vec<(usize, Vec<u8>)>, Vec<usize>)> {
+fn streams() -> impl Strategy<Value = (Vec<(usize, Vec<u8>, CapsPlan)>, Vec<usize>)> {
     let dropped = prop_oneof![5 => Just(Vec::new()), 1 => vec(pick(STREAMS), 1..3)];
-    (vec((pick(STREAMS), body()), 0..3), dropped)
+    (vec((pick(STREAMS), body(), caps()), 0..3), dropped)
+}
+
+fn caps() -> impl Strategy<Value = CapsPlan> {
+    let bytes = prop_oneof![Just(0_usize), 0..60_usize, Just(1 << 18)];
+    let age_ms = prop::sample::select(vec![0, 1, 5_000, 3_600_000, 86_400_000]);
+    let small = (bytes, 1..6_usize, age_ms);
+    prop_oneof![
+        2 => Just(CapsPlan::OfStream),
+        1 => small.prop_map(|(bytes, entries, age_ms)| CapsPlan::Small { bytes, entries, age_ms }),
+    ]
 }
 
 fn ring() -> impl Strategy<Value = Ring> {

@@ -8,16 +8,16 @@ use ff_core::partition::Partition;
 use ff_core::score::Score;
 use ff_core::store::{
     Bytes, Commit, Cursor, IndexName, IndexWrite, MemoryStore, Poll, Read, RecordKey, ReplyBody,
-    Request, Scan, ScanPosition, StreamAppend, StreamEntry, StreamId, StreamName, StreamPage, Take,
-    TakeUntil, Topic, Unit, ValueWrite, Version,
+    Request, Scan, ScanPosition, StreamAppend, StreamCaps, StreamEntry, StreamId, StreamName,
+    StreamPage, Take, TakeUntil, Topic, Unit, ValueWrite, Version,
 };
 use ff_core::time::{DurationMs, TimestampMs, Window};
 
 use super::names;
 use super::over::over_bound;
 use super::plan::{
-    Action, AfterPlan, Edge, FromPlan, Place, Ring, Seen, Sequence, Step, UnitPlan, UntilPlan,
-    Write,
+    Action, AfterPlan, CapsPlan, Edge, FromPlan, Place, Ring, Seen, Sequence, Step, UnitPlan,
+    UntilPlan, Write,
 };
 
 /// The state of a running sequence: the reference, and the ends of the pages so far.
@@ -153,9 +153,9 @@ impl<'a> Resolver<'a> {
             member: names::member(*member),
             score: plan.as_ref().map(|plan| score(plan, now)),
         }));
-        unit.append.extend(plan.append.iter().map(|(stream, entry)| StreamAppend {
-            stream: names::stream(*stream),
-            entry: Bytes::from(entry.as_slice()),
+        unit.append.extend(plan.append.iter().map(|(stream, entry, caps)| {
+            let entry = Bytes::from(entry.as_slice());
+            capped(StreamAppend::new(names::stream(*stream), entry), caps)
         }));
         let grows = |stream: &StreamName| unit.append.iter().any(|append| append.stream == *stream);
         let dropped = plan.drop_streams.iter().map(|number| names::stream(*number));
@@ -174,6 +174,7 @@ impl<'a> Resolver<'a> {
             Seen::Stale => Version { count: present.count.saturating_sub(1), ..present },
             Seen::Foreign => Version { nonce: present.nonce.wrapping_add(1), ..present },
             Seen::Absent => Version::ABSENT,
+            Seen::Other(number) => self.present(partition, &names::record(*number)),
         }
     }
 
@@ -242,6 +243,14 @@ fn distinct(unit: &mut Unit, named: &mut BTreeSet<RecordKey>) {
     let mut written = BTreeSet::new();
     unit.put.retain(|(key, _)| kept.contains(key) && written.insert(key.clone()));
     unit.remove.retain(|key| kept.contains(key) && written.insert(key.clone()));
+}
+
+/// The append with the planned caps.
+fn capped(mut append: StreamAppend, plan: &CapsPlan) -> StreamAppend {
+    if let CapsPlan::Small { bytes, entries, age_ms } = *plan {
+        append.caps = StreamCaps { bytes: bytes.max(append.entry.len()), entries, age_ms };
+    }
+    append
 }
 
 fn edge(edge: &Edge, now: TimestampMs, open: TimestampMs) -> TimestampMs {

@@ -128,7 +128,7 @@ async fn an_entry_that_cannot_be_read_is_a_gap() {
     let fixture = Fixture::on(Arc::new(memory.clone()));
     let client = fixture.client().await;
     let mut stream = memory.completions(CompletionCursor::start(), CompletionFilter::default());
-    let append = |bytes: &[u8]| StreamAppend { stream: StreamName::Journal, entry: bytes.into() };
+    let append = |bytes: &[u8]| StreamAppend::new(StreamName::Journal, bytes.into());
     let newer = checksummed(vec![FORMAT + 1, 1, 2, 3]);
     let unit =
         Unit { append: vec![append(&newer), append(&newer)], ..Unit::new(Purpose::Finish, 1) };

@@ -54,6 +54,7 @@ pub fn fail(current: &Execution, command: &Fail, now: TimestampMs) -> Ruling<Fai
 }
 
 /// Ends an attempt as failed, by its holder or by its timeout, and schedules a retry by policy.
+/// \[INV-RETRY-1\]
 pub(super) fn fail_attempt(
     next: &mut Execution,
     attempt: Attempt,

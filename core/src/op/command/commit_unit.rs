@@ -170,7 +170,7 @@ impl Change<'_> {
             events,
         };
         let entry = stamp.codec.encode(&entry);
-        unit.append.push(StreamAppend { stream: StreamName::Journal, entry });
+        unit.append.push(StreamAppend::new(StreamName::Journal, entry));
     }
 }
 
@@ -201,7 +201,7 @@ fn write_side_effects(unit: &mut Unit, id: &ExecutionId, effects: SideEffects, c
     }
     if let Some((attempt, frame)) = effects.frame {
         let stream = frames_of(id, attempt);
-        unit.append.push(StreamAppend { stream, entry: codec.encode(&frame) });
+        unit.append.push(StreamAppend::new(stream, codec.encode(&frame)));
         if effects.rings_readers {
             unit.ring.push(Topic::Frames { execution: id.uuid(), attempt });
         }

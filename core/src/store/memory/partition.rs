@@ -100,8 +100,8 @@ impl PartitionData {
             self.streams.remove(stream);
         }
         for append in unit.append {
-            let caps = append.stream.caps();
-            self.streams.entry(append.stream).or_default().append(append.entry, caps, now);
+            let stream = self.streams.entry(append.stream).or_default();
+            stream.append(append.entry, append.caps, now);
         }
         (UnitReply::Committed { fetched: self.fetch(&unit.fetch) }, rung)
     }

@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::store::bounds::StreamCaps;
-use crate::store::contract::{Bytes, Cursor, StreamEntry, StreamId, Streamed};
+use crate::store::contract::{Bytes, Cursor, StreamCaps, StreamEntry, StreamId, Streamed};
 use crate::time::{DurationMs, TimestampMs};
 
 /// One stream of a partition.

@@ -7,6 +7,7 @@ pub mod admission;
 pub mod creation;
 pub mod holder;
 pub mod operator;
+pub mod retry;
 pub mod timer;
 pub mod waiting;
 

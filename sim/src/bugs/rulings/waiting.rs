@@ -1,13 +1,15 @@
 //! Bugs in waitpoints, signals and suspensions.
 
 use ff_core::condition::{CountKind, SignalMatcher};
+use ff_core::error::Rejection;
 use ff_core::execution::{
     AnyCommand, AnyOutcome, Asked, BufferedSignals, DelayReason, Execution, Facts, FoundSignal,
-    Phase, ResumedBy, Resumes, SuspendOutcome, Tally,
+    Phase, ResumedBy, Resumes, SuspendOutcome, Tally, Verdict, WaitpointState,
 };
 use ff_core::id::SignalId;
+use ff_core::time::Window;
 
-use super::{Ruled, instead, is_repeat, next, on, suspended, with};
+use super::{Ruled, decision, instead, is_repeat, next, on, suspended, with};
 
 /// The parts of the condition that a suspended execution waits for.
 fn tallies(record: &mut Execution) -> Option<&mut Vec<Tally>> {
@@ -102,6 +104,64 @@ pub fn timeout_and_signal_both_win(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let mut ruled = on(asked, &endless);
     if let Some(waits) = next(&mut ruled).and_then(suspended) {
         waits.suspension.timeout = timeout;
+    }
+    ruled
+}
+
+/// The ruling on a record without its deadline, which is put back.
+fn without_deadline(asked: Asked<'_>, record: &Execution) -> Ruled {
+    let endless = Execution { deadline: None, ..record.clone() };
+    let mut ruled = on(asked, &endless);
+    if let Some(next) = next(&mut ruled) {
+        next.deadline = record.deadline;
+    }
+    ruled
+}
+
+/// The deadline of an execution is not compared when a signal arrives. Its commit still has to be
+/// in time.
+pub fn signal_taken_after_deadline(asked: Asked<'_>, ruled: Ruled) -> Ruled {
+    let closed = ruled == Err(Rejection::WaitpointClosed);
+    let (AnyCommand::DeliverSignal(_), Some(record), true) =
+        (asked.command, asked.facts.record, closed)
+    else {
+        return ruled;
+    };
+    let mut ruled = without_deadline(asked, record);
+    if let (Some(deadline), Some(decision)) = (record.deadline, decision(&mut ruled)) {
+        decision.window = decision.window.and(Window::until(deadline));
+    }
+    ruled
+}
+
+/// The commit of a signal may be late for the deadline of the execution.
+pub fn signal_window_past_deadline(asked: Asked<'_>, ruled: Ruled) -> Ruled {
+    match (asked.command, asked.facts.record, &ruled) {
+        (AnyCommand::DeliverSignal(_), Some(record), Ok(Verdict::Apply(_))) => {
+            without_deadline(asked, record)
+        }
+        _ => ruled,
+    }
+}
+
+/// The commit of a suspension may be late for the expiry of a waitpoint that it uses.
+pub fn suspension_window_past_expiry(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
+    let (AnyCommand::Suspend(_), Some(record)) = (asked.command, asked.facts.record) else {
+        return ruled;
+    };
+    let mut endless = record.clone();
+    let Some(waiting) = &mut endless.waiting else { return ruled };
+    if waiting.open.iter().any(|waitpoint| waitpoint.is_expired(asked.now)) {
+        return ruled;
+    }
+    for waitpoint in &mut waiting.open {
+        if let WaitpointState::Pending { expires_at } = &mut waitpoint.state {
+            *expires_at = None;
+        }
+    }
+    let late = on(asked, &endless);
+    if let (Some(made), Ok(Verdict::Apply(late))) = (decision(&mut ruled), late) {
+        made.window = late.window;
     }
     ruled
 }
