@@ -12,6 +12,10 @@ use super::operation::Step;
 /// How long a program holds the entries that it took before others are offered them: 5 s.
 pub const HOLD: DurationMs = DurationMs::from_secs(5);
 
+/// The time limit of a take: 2 s. The entries of a take that is not answered return after their
+/// hold, and a node that does not answer must not keep a program from the other nodes for longer.
+pub(super) const TAKE_WITHIN: DurationMs = DurationMs::from_secs(2);
+
 /// The patience of one operation: a deadline on the host's clock, a bound on conflicts, and backoff
 /// with jitter.
 #[derive(Clone, Debug)]

@@ -199,6 +199,11 @@ impl<C: Decide> Operation for Batch<C> {
         Some(self.partition)
     }
 
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        let left = |number: &usize| self.children[*number].operation.reply_within(now);
+        self.in_flight.iter().filter_map(left).min()
+    }
+
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         match event {
             Event::Start => self.children.iter_mut().for_each(|c| c.resume(Event::Start, now)),

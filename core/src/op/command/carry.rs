@@ -17,7 +17,7 @@ use crate::store::{
     Commit, Failure, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply,
     Version,
 };
-use crate::time::{HostTime, TimestampMs};
+use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::commit_unit::{CommitUnit, Stamp, commit_unit, quarantine};
 use super::facts::ReadFacts;
@@ -536,6 +536,12 @@ impl<C: Decide> Operation for CarryCommand<C> {
 
     fn partition(&self) -> Option<Partition> {
         Some(self.spec.execution_id.partition())
+    }
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        let left = self.patience.left(now);
+        // A command that is applied may read the values for its answer after its deadline.
+        (left > DurationMs::ZERO || !self.recognised).then_some(left)
     }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {

@@ -7,7 +7,7 @@ use crate::partition::{Partition, PartitionConfig};
 use crate::state::PublicState;
 use crate::store::bounds::MAX_PAGE;
 use crate::store::{IndexName, Scan, ScanEntry, ScanPosition, Scanned};
-use crate::time::{HostTime, TimestampMs};
+use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::op::loaded::load_of;
 use crate::op::operation::{Event, Operation, Step};
@@ -148,6 +148,10 @@ impl ListExecutions {
 
 impl Operation for ListExecutions {
     type Output = Result<ListPage, EngineError>;
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        Some(self.patience.left(now))
+    }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         match &mut self.query {

@@ -8,7 +8,7 @@ use crate::execution::{DueKind, OnDue};
 use crate::op::context::OperationContext;
 use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
-use crate::op::patience::{HOLD, Patience};
+use crate::op::patience::{HOLD, Patience, TAKE_WITHIN};
 use crate::partition::{Partition, PartitionConfig};
 use crate::score::Score;
 use crate::store::bounds::MAX_UNITS;
@@ -223,6 +223,14 @@ impl Operation for ApplyDue {
     /// `NewerFormat` once the program has met a record that it is too old to read: it takes no
     /// more, and others get what it would have taken.
     type Output = Result<DueReport, EngineError>;
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        match &self.doing {
+            Doing::Applying(fetched) => fetched.reply_within(now),
+            Doing::Taking(_) => Some(TAKE_WITHIN),
+            _ => None,
+        }
+    }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         match (&mut self.doing, event) {
