@@ -48,6 +48,9 @@ pub const WAIT_RATES: u64 = WEIGHTS + 5;
 /// The concern of how long the client keeps trying.
 pub const STUBBORN: u64 = WEIGHTS + 6;
 
+/// The concern of how large the store's replies may be.
+pub const REPLY_BYTES: u64 = WEIGHTS + 7;
+
 /// A source of random numbers.
 pub trait Source {
     /// A number in `0..bound`; zero if `bound` is zero.

@@ -370,6 +370,9 @@ impl<C: Decide> CarryCommand<C> {
                 let repeat = false;
                 Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
             }
+            UnitReply::Conflict { current } if current.is_empty() => {
+                self.conflict_unseen(sent, now)
+            }
             UnitReply::Conflict { current } => {
                 let found = match self.decoded(current) {
                     Ok(found) => found,
@@ -394,6 +397,20 @@ impl<C: Decide> CarryCommand<C> {
                 Step::retry(self.patience.after_refusal(self.spec.name, applied, now))
             }
         }
+    }
+
+    /// Handles a conflict whose records were too large for the reply: they are read, also before
+    /// the operation gives up.
+    fn conflict_unseen(&mut self, sent: SentCommit, now: HostTime) -> Step<Output<C::Outcome>> {
+        self.doubt.refused(sent);
+        self.known = Known::Nothing;
+        let applied = self.applied();
+        match self.patience.after_conflict(self.spec.name, applied, now) {
+            Ok(Some(wait)) => return Step::Wait(wait),
+            Ok(None) => {}
+            Err(error) => self.given_up = Some(Box::new(error)),
+        }
+        self.go_on(now)
     }
 
     /// Waits after a call that got no reply, or one that says nothing about it. `sent`: the commit,

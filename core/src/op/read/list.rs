@@ -5,7 +5,7 @@ use crate::execution::{ExecutionSnapshot, snapshot};
 use crate::id::{ExecutionId, ExecutionKind, LaneId, Namespace};
 use crate::partition::{Partition, PartitionConfig};
 use crate::state::PublicState;
-use crate::store::bounds::MAX_PAGE;
+use crate::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use crate::store::{IndexName, Scan, ScanEntry, ScanPosition, Scanned};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -99,6 +99,7 @@ impl ListExecutions {
             } else {
                 MAX_PAGE
             } as u32,
+            bytes: MAX_PAGE_BYTES,
         };
         let query = self.query.insert(Query::scan(scan, self.patience.clone()));
         query.resume(Event::Start, now).then_ok(|(scanned, at)| self.scanned(&scanned, at, now))

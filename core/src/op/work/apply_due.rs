@@ -11,7 +11,7 @@ use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::{HOLD, Patience, TAKE_WITHIN};
 use crate::partition::{Partition, PartitionConfig};
 use crate::score::Score;
-use crate::store::bounds::MAX_UNITS;
+use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};
 use crate::store::{
     FirstEntry, IndexName, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken,
 };
@@ -103,6 +103,7 @@ impl ApplyDue {
             partition,
             index: IndexName::Due,
             count: MAX_UNITS as u32,
+            bytes: MAX_PAGE_BYTES,
             until: TakeUntil::Now,
             hold: HOLD,
             ring_rest: false,

@@ -12,7 +12,7 @@ use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::{HOLD, Patience, TAKE_WITHIN};
 use crate::partition::Partition;
-use crate::store::bounds::{MAX_TAKE, MAX_UNITS};
+use crate::store::bounds::{MAX_PAGE_BYTES, MAX_TAKE, MAX_UNITS};
 use crate::store::{FirstEntry, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -112,6 +112,7 @@ impl<T: Taker> TakeFromLane<T> {
             partition: Partition::flow(place.partition),
             index: self.rotation.index(place.lane),
             count: self.count as u32,
+            bytes: MAX_PAGE_BYTES,
             until: TakeUntil::End,
             hold: HOLD,
             // One ring in each turn wakes other workers; this one goes on by itself.
