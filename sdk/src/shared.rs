@@ -84,9 +84,9 @@ impl Connection {
         lock(&self.entropy).fork()
     }
 
-    /// The retry policy of one more operation.
+    /// The patience of one more call of a user.
     pub(crate) fn patience(&self) -> Patience {
-        Patience::new(self.context.clone(), self.entropy())
+        Patience::new(self.context.clone(), self.entropy()).budgeted()
     }
 
     /// The time limit and the codec of its operations.

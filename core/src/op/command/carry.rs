@@ -2,8 +2,8 @@
 
 use crate::error::{Applied, Bug, EngineError, Missing, Rejection};
 use crate::execution::{
-    CommandSpec, Decide, Decision, Facts, FirstSeen, FoundSignal, IdentityKind, SignalRecord,
-    Verdict,
+    CommandSpec, Decide, Decision, Facts, FirstSeen, FoundSignal, IdentityKind, Purpose,
+    SignalRecord, Verdict,
 };
 use crate::id::SignalId;
 use crate::op::doubt::{Doubt, Evidence, SentCommit};
@@ -138,6 +138,9 @@ impl<C: Decide> CarryCommand<C> {
     /// An operation that begins with a known record.
     pub fn knowing(command: C, known: Known, mut patience: Patience) -> Self {
         let spec = command.spec();
+        if spec.purpose == Purpose::Finish {
+            patience.exempt();
+        }
         let facts = ReadFacts::new(&spec, &mut patience);
         Self {
             command,
