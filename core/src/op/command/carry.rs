@@ -240,7 +240,9 @@ impl<C: Decide> CarryCommand<C> {
                 self.read()
             }
             (Ok(Verdict::Apply(_)), _)
-                if fresh && (self.recognised || self.may_be_applied_twice(&basis.record, now)) =>
+                if fresh
+                    && (self.recognised
+                        || self.may_apply_twice(basis.record.as_ref(), at, now)) =>
             {
                 Step::fail(self.moved_on("the command might be applied a second time", now))
             }
@@ -407,8 +409,7 @@ impl<C: Decide> CarryCommand<C> {
     fn conflict_unseen(&mut self, sent: SentCommit, now: HostTime) -> Step<Output<C::Outcome>> {
         self.doubt.refused(sent);
         self.known = Known::Nothing;
-        let applied = self.applied();
-        match self.patience.after_conflict(self.spec.name, applied, now) {
+        match self.patience.after_conflict(self.spec.name, self.doubt.applied(), now) {
             Ok(Some(wait)) => return Step::Wait(wait),
             Ok(None) => {}
             Err(error) => self.given_up = Some(Box::new(error)),
@@ -470,15 +471,14 @@ impl<C: Decide> CarryCommand<C> {
         let evidence = self.evidence(current);
         self.doubt.unanswered_are_disproved(&evidence)
             && !self.doubt.may_still_apply(evidence.version, at)
-            && !self.may_be_removed(now)
+            && !self.may_be_removed(at, now)
     }
 
     /// Whether an earlier commit may have applied the command although the rule does not recognise
     /// a repeat. If so, applying the command now could apply it twice. \[INV-IDENTITY-1\]
-    fn may_be_applied_twice(&self, current: &Option<Loaded>, now: HostTime) -> bool {
-        let current = current.as_ref();
+    fn may_apply_twice(&self, current: Option<&Loaded>, at: TimestampMs, now: HostTime) -> bool {
         let evidence = self.evidence(current);
-        self.may_be_removed(now)
+        self.may_be_removed(at, now)
             || self.may_be_forgotten(current) && !self.doubt.is_disproved(&evidence)
     }
 
@@ -514,12 +514,13 @@ impl<C: Decide> CarryCommand<C> {
 
     /// Whether an unanswered commit may have created an execution that has since ended and been
     /// removed. If so, the record proves nothing: if it is absent, creating the execution would run
-    /// it a second time; if it exists, it may belong to another submission. \[INV-IDENTITY-1\]
-    fn may_be_removed(&self, now: HostTime) -> bool {
-        let passed = self.first_sent.map(|sent| now.local.since(sent));
-        let bound = self.spec.resend_within;
+    /// it a second time; if it exists, it may belong to another submission. The store's clock may
+    /// have stepped forwards past the retention of the record. \[INV-IDENTITY-1\]
+    fn may_be_removed(&self, at: TimestampMs, now: HostTime) -> bool {
+        let Some(bound) = self.spec.resend_within else { return false };
+        let is_late = self.first_sent.is_some_and(|sent| now.local.since(sent) >= bound);
         self.doubt.has_unanswered()
-            && bound.is_some_and(|bound| passed.is_some_and(|passed| passed >= bound))
+            && (is_late || self.doubt.have_ended_for(bound, at))
             && !planted!(ResendBoundForgotten)
     }
 
