@@ -8,10 +8,10 @@
 -- record has the version ''. A reply is a list that begins with the time of the server in ms. The
 -- last argument of a call is a tag, with which its reply ends: so no reply is taken for another's.
 -- function  keys                   arguments
--- commit    item...                tag, (counts, not_before, not_after, item...)...
--- take      index, due             tag, prefix, count, until, hold, channel or '' for no wake-up
+-- commit    item...                tag, (counts, not_before, not_after, bytes, item...)...
+-- take      index, due             tag, prefix, count, bytes, until, hold, channel or ''
 -- read      record..., value...    records
--- scan      index                  prefix, limit, score, member
+-- scan      index                  prefix, limit, bytes, score, member
 -- stream    stream                 limit, from, history, time, sequence
 -- function  reply after the time
 -- commit    for each unit {0, fetched...} committed, {1, record...} conflict or {2} outside window
@@ -19,6 +19,8 @@
 -- read      record..., value...
 -- scan      1 if there are more entries or 0, (member, score, record)...
 -- stream    history, gap (1 or 0), time, sequence of the end, element...
+-- Records that have reached `bytes` end a page; the reply to a conflict of several records that
+-- have more is {1}. A take without a channel rings no wake-up.
 -- `until` is '' for the end, 'now', or a score; `from` is 'start', 'end' or 'after'. A value is nil
 -- if absent, and 0 if it would make the reply too large. Prefix and member form a record key.
 -- The counts of a unit are one byte for each section; an item has a key and this many arguments:
@@ -84,10 +86,12 @@ end
 
 -- COMMIT. The functions of a section get its first key, its first argument and its number of items.
 -- Returns the present records if one of them has another version than expected.
-local function conflict(keys, args, k, a, n)
+local function conflict(keys, args, k, a, n, bytes)
   for i = 0, n - 1 do
     if call('GETRANGE', keys[k + i], '0', '15') ~= args[a + 2 * i] then
-      local current = { 1 }
+      local current, total = { 1 }, 0
+      for j = 0, n - 1 do total = total + call('STRLEN', keys[k + j]) end
+      if n > 1 and total > bytes then return current end
       for j = 0, n - 1 do current[j + 2] = call('GET', keys[k + j]) end
       return current
     end
@@ -137,7 +141,7 @@ local function measure(keys, args)
   local k, a = 1, 2
   while a <= #args do
     local n, v, x, s, r, f = args[a]:byte(1, 6)
-    k, a = k + n + v + x + s + r + f, a + 3 + 2 * (n + v + x + r) + 4 * s
+    k, a = k + n + v + x + s + r + f, a + 4 + 2 * (n + v + x + r) + 4 * s
   end
   assert(k == #keys + 1 and a == #args + 1, 'the arguments do not have the form of this library')
 end
@@ -148,13 +152,13 @@ local function commit(keys, args)
   measure(keys, args)
   while a <= #args do
     local n, v, x, s, r, f = args[a]:byte(1, 6)
-    local an, kv, av = a + 3, k + n, a + 3 + 2 * n
+    local an, kv, av = a + 4, k + n, a + 4 + 2 * n
     local kx, ax = kv + v, av + 2 * v
     local ks, as = kx + x, ax + 2 * x
     local kr, ar, kf = ks + s, as + 4 * s, ks + s + r
     -- Scripts do not roll back. So keys that a write of records or streams could fail on are read
     -- before. Indexes are written first: they are derived, and the next commit corrects them.
-    local outcome = conflict(keys, args, k, an, n)
+    local outcome = conflict(keys, args, k, an, n, args[a + 3] + 0)
     if not outcome and (at < args[a + 1] + 0 or at >= args[a + 2] + 0) then outcome = { 2 } end
     if not outcome then
       for i = ks, kr - 1 do streams[keys[i]] = streams[keys[i]] or open(keys[i]) end
@@ -172,26 +176,35 @@ local function commit(keys, args)
   return reply
 end
 
--- Reads the records of the first entries of a range, after the index itself, whose value is unused:
--- while a slot is being imported, one key alone reads as absent, but two keys raise an error.
-local function records_of(index, prefix, found, count)
-  local keys = { index }
-  for i = 1, count do keys[i + 1] = prefix .. found[2 * i - 1] end
-  return call('MGET', unpack(keys))
+-- Reads the records of the first entries of a range, until they have so many bytes, and returns
+-- them and their number. It reads the index too, whose value is unused: while a slot is being
+-- imported, one key alone reads as absent, but two keys raise an error.
+local function records_of(index, prefix, found, count, bytes)
+  local records, seen, total = {}, 0, 0
+  while seen < count and (seen == 0 or total < bytes) do
+    local keys, i = { index }, 1
+    for j = seen + 1, math.min(seen + 32, count) do keys[#keys + 1] = prefix .. found[2 * j - 1] end
+    local read = call('MGET', unpack(keys))
+    while i < #keys and (seen == 0 or total < bytes) do
+      i, seen = i + 1, seen + 1
+      records[seen], total = read[i], total + #(read[i] or '')
+    end
+  end
+  return records, seen
 end
 
 local function take(keys, args)
-  local at, index, due, count, till = now(), keys[1], keys[2], args[3] + 0, args[4]
+  local at, index, due, count, till = now(), keys[1], keys[2], args[3] + 0, args[5]
   till = till == 'now' and ('%d'):format(at) or till
   local range = till == '' and { 'ZRANGE', index, 0, count, 'WITHSCORES' }
     or { 'ZRANGE', index, '-inf', till, 'BYSCORE', 'LIMIT', 0, count + 1, 'WITHSCORES' }
-  local found, hold = call(unpack(range)), ('%d'):format(math.min(at + args[5], 2 ^ 52))
-  local seen = math.min(count, #found / 2)
-  local records = records_of(index, args[2], found, seen)
+  local found, hold = call(unpack(range)), ('%d'):format(math.min(at + args[6], 2 ^ 52))
+  local most, bytes = math.min(count, #found / 2), args[4] + 0
+  local records, seen = records_of(index, args[2], found, most, bytes)
   -- All but `due` has been read, and `due` is written first. Entries without a record are removed.
-  local reply, gone, held = { at, found[2 * count + 2] or false }, {}, {}
+  local reply, gone, held = { at, found[2 * seen + 2] or false }, {}, {}
   for i = 1, seen do
-    local member, score, record, place = found[2 * i - 1], found[2 * i], records[i + 1], #reply
+    local member, score, record, place = found[2 * i - 1], found[2 * i], records[i], #reply
     if record then
       reply[place + 1], reply[place + 2], reply[place + 3] = member, score, record
       held[#held + 1], held[#held + 2] = hold, member
@@ -204,7 +217,7 @@ local function take(keys, args)
     call('ZADD', due, unpack(held))
     reply[2] = call(unpack(range))[2] or false
   end
-  if reply[2] and args[6] ~= '' then call('PUBLISH', args[6], args[1]) end
+  if reply[2] and args[7] ~= '' then call('PUBLISH', args[7], args[1]) end
   return reply
 end
 
@@ -228,17 +241,18 @@ local function rank_behind(index, score, member)
 end
 
 local function scan(keys, args)
-  local at, index, limit, score, member, from = now(), keys[1], args[2] + 0, args[3], args[4], 0
+  local at, index, limit, score, member, from = now(), keys[1], args[2] + 0, args[4], args[5], 0
   if score ~= '' then
     local there = call('ZSCORE', index, member) == score
     from = there and call('ZRANK', index, member) + 1 or rank_behind(index, score, member)
   end
   local found = call('ZRANGE', index, from, from + limit, 'WITHSCORES')
-  local reply, count = { at, #found / 2 > limit and 1 or 0 }, math.min(limit, #found / 2)
-  local records = records_of(index, args[1], found, count)
+  local most, bytes = math.min(limit, #found / 2), args[3] + 0
+  local records, count = records_of(index, args[1], found, most, bytes)
+  local reply = { at, #found / 2 > count and 1 or 0 }
   for i = 1, count do
     reply[3 * i], reply[3 * i + 1] = found[2 * i - 1], found[2 * i]
-    reply[3 * i + 2] = records[i + 1]
+    reply[3 * i + 2] = records[i]
   end
   return reply
 end

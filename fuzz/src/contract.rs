@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use arbitrary::{Result, Unstructured};
 
 use crate::conformance::{
-    Action, AfterPlan, CapsPlan, Census, Edge, FromPlan, INDEXES, MEMBERS, Model, OVER_BOUNDS,
+    Action, AfterPlan, BYTES, CapsPlan, Census, Edge, FromPlan, INDEXES, MEMBERS, Model, OVER_BOUNDS,
     PARTITIONS, Place, RECORDS, Ring, STREAMS, Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES,
     Write, conform,
 };
@@ -106,6 +106,7 @@ fn unit(u: &mut Unstructured<'_>) -> Result<UnitPlan> {
             })
         })?,
         fetch: few(u, 3, |u| u.choose_index(VALUES))?,
+        conflict_bytes: bytes(u)?,
     })
 }
 
@@ -172,10 +173,16 @@ fn take(u: &mut Unstructured<'_>) -> Result<Action> {
     Ok(Action::Take {
         index: u.choose_index(INDEXES)?,
         count: u.int_in_range(0..=5)?,
+        bytes: bytes(u)?,
         until,
         hold_ms: *u.choose(&[0, 1, 5_000, 3_600_000, 1 << 51, u64::MAX])?,
         ring_rest: u.arbitrary()?,
     })
+}
+
+/// A bound on the bytes of records, which some requests reach.
+fn bytes(u: &mut Unstructured<'_>) -> Result<u32> {
+    Ok(*u.choose(&BYTES)?)
 }
 
 fn scan(u: &mut Unstructured<'_>) -> Result<Action> {
@@ -185,7 +192,8 @@ fn scan(u: &mut Unstructured<'_>) -> Result<Action> {
         2 => AfterPlan::Member(u.choose_index(MEMBERS)?, u.int_in_range(-1..=1)?),
         _ => AfterPlan::Place(place(u)?, u.choose_index(MEMBERS)?),
     };
-    Ok(Action::Scan { index: u.choose_index(INDEXES)?, after, limit: u.int_in_range(0..=4)? })
+    let (index, limit, bytes) = (u.choose_index(INDEXES)?, u.int_in_range(0..=4)?, bytes(u)?);
+    Ok(Action::Scan { index, after, limit, bytes })
 }
 
 fn stream(u: &mut Unstructured<'_>) -> Result<Action> {

@@ -22,6 +22,7 @@ pub(crate) fn request(u: &mut Unstructured<'_>) -> Result<Request> {
             partition,
             index: index(u)?,
             count: u.arbitrary()?,
+            bytes: u.arbitrary()?,
             until: match u.int_in_range(0..=2)? {
                 0 => TakeUntil::End,
                 1 => TakeUntil::Now,
@@ -38,7 +39,8 @@ pub(crate) fn request(u: &mut Unstructured<'_>) -> Result<Request> {
         }),
         4 => {
             let after = if u.arbitrary()? { Some(position(u)?) } else { None };
-            Request::Scan(Scan { partition, index: index(u)?, after, limit: u.arbitrary()? })
+            let (limit, bytes) = (u.arbitrary()?, u.arbitrary()?);
+            Request::Scan(Scan { partition, index: index(u)?, after, limit, bytes })
         }
         _ => {
             let from = match u.int_in_range(0..=2)? {
@@ -133,6 +135,7 @@ fn unit(u: &mut Unstructured<'_>, partition: Partition) -> Result<Unit> {
             })
         })?,
         fetch: list(u, value_key)?,
+        conflict_bytes: u.arbitrary()?,
     })
 }
 

@@ -2,10 +2,13 @@
 
 use ff_core::backend::EngineBackend;
 use ff_core::op::{Event, Operation, Step};
+use ff_core::store::{Failure, Reply};
+use ff_core::time::DurationMs;
 
 use crate::host::HostClock;
 
-/// Runs an operation to its end: sends its requests to the backend, and waits when it asks to.
+/// Runs an operation to its end: sends its requests to the backend, and waits when it asks to. A
+/// call that is not answered within [`Operation::reply_within`] is dropped.
 ///
 /// # Cancel safety
 ///
@@ -31,7 +34,8 @@ pub async fn drive<O: Operation>(
             }
             Step::Send(request) => {
                 let number = backend.clock_of(request.partition());
-                let event = match backend.call(request).await {
+                let limit = operation.reply_within(clock.now_of(number));
+                let event = match within(limit, backend.call(request)).await {
                     Ok(reply) => {
                         clock.observe(number, reply.at);
                         Event::Reply(reply)
@@ -47,6 +51,16 @@ pub async fn drive<O: Operation>(
     }
 }
 
+/// Waits for the reply to a call, at most for this time.
+async fn within(
+    limit: Option<DurationMs>,
+    call: impl Future<Output = Result<Reply, Failure>>,
+) -> Result<Reply, Failure> {
+    let Some(limit) = limit else { return call.await };
+    let late = |_| Err(Failure::MaybeApplied(format!("no reply within {limit}")));
+    tokio::time::timeout(limit.into(), call).await.unwrap_or_else(late)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,8 +68,8 @@ mod tests {
 
     use ff_core::backend::{BackendReport, BoxFuture, Finding, WakeUps};
     use ff_core::partition::Partition;
-    use ff_core::store::{Failure, MemoryStore, Reply, Request, Topic};
-    use ff_core::time::{DurationMs, TimestampMs};
+    use ff_core::store::{MemoryStore, Request, Topic};
+    use ff_core::time::TimestampMs;
 
     use super::*;
     use crate::shared::lock;

@@ -25,7 +25,7 @@ use crate::host::{ClockSource, HostClock, system_entropy};
 /// A connection to a store whose configuration has been checked.
 pub(crate) struct Connection {
     pub(crate) backend: Arc<dyn EngineBackend>,
-    pub(crate) clock: HostClock,
+    pub(crate) clock: Arc<HostClock>,
     pub(crate) partitions: PartitionConfig,
     context: OperationContext,
     entropy: Mutex<Entropy>,
@@ -35,8 +35,11 @@ pub(crate) struct Connection {
 
 /// The longest time between two reads of the store's configuration by a program that makes calls.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
-/// The time limit of such a read, which may delay a call.
-const CHECK_PATIENCE: DurationMs = DurationMs::from_secs(1);
+/// The time limit of such a read.
+const CHECK_PATIENCE: DurationMs = DurationMs::from_secs(5);
+/// The longest time for which such a read delays a call. It is as long as a poll waits for a late
+/// node: the node of the configuration must not slow the calls to the others.
+const CHECK_GRACE: Duration = Duration::from_millis(250);
 
 /// The sources of a connection's randomness and time.
 #[derive(Clone, Copy, Default)]
@@ -56,7 +59,7 @@ impl Connection {
         context: OperationContext,
         sources: Sources,
     ) -> Result<Self, SdkError> {
-        let clock = HostClock::from_source(sources.clock);
+        let clock = Arc::new(HostClock::from_source(sources.clock));
         let mut entropy = sources.seed.map_or_else(system_entropy, Entropy::from_u64);
         let meta =
             StoreMeta { partitions: wanted.unwrap_or_default(), format: context.codec().known() };
@@ -81,9 +84,9 @@ impl Connection {
         lock(&self.entropy).fork()
     }
 
-    /// The retry policy of one more operation.
+    /// The patience of one more call of a user.
     pub(crate) fn patience(&self) -> Patience {
-        Patience::new(self.context.clone(), self.entropy())
+        Patience::new(self.context.clone(), self.entropy()).budgeted()
     }
 
     /// The time limit and the codec of its operations.
@@ -118,13 +121,19 @@ impl Connection {
     }
 
     /// Refuses to use a lost store. If the configuration was not read for [`CHECK_INTERVAL`], this
-    /// reads it first. While the store does not answer, the store is taken for the known one.
+    /// reads it first, and waits for it at most for [`CHECK_GRACE`]. While the store does not
+    /// answer, the store is taken for the known one.
     pub(crate) async fn check_store(&self) -> Result<(), EngineError> {
         if self.begin_check() {
             let patience = Patience::new(self.context.within(CHECK_PATIENCE), self.entropy());
-            if let Err(error) = drive(&*self.backend, &self.clock, ReadMeta::new(patience)).await {
-                tracing::debug!(%error, "cannot read the store's configuration");
-            }
+            let (backend, clock) = (self.backend.clone(), self.clock.clone());
+            // The context remembers the result, also if it arrives after the grace.
+            let reading = tokio::spawn(async move {
+                if let Err(error) = drive(&*backend, &clock, ReadMeta::new(patience)).await {
+                    tracing::debug!(%error, "cannot read the store's configuration");
+                }
+            });
+            let _ = tokio::time::timeout(CHECK_GRACE, reading).await;
         }
         self.context.store().check()
     }

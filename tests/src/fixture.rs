@@ -9,7 +9,7 @@ use ff_sdk::core::id::{ExecutionId, LaneId, Namespace};
 use ff_sdk::core::op::{ApplyDue, DueReport, OperationContext};
 use ff_sdk::core::partition::{Partition, PartitionConfig};
 use ff_sdk::core::score::Score;
-use ff_sdk::core::store::bounds::MAX_PAGE;
+use ff_sdk::core::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use ff_sdk::core::store::codec::Codec;
 use ff_sdk::core::store::{
     Bytes, Commit, Fetched, IndexName, IndexWrite, Read, RecordKey, ReplyBody, Request, Scan,
@@ -180,7 +180,8 @@ impl Fixture {
         let mut after: Option<ScanPosition> = None;
         loop {
             let (partition, limit) = (id.partition(), MAX_PAGE as u32);
-            let scan = Scan { partition, index: index.clone(), after, limit };
+            let (index, bytes) = (index.clone(), MAX_PAGE_BYTES);
+            let scan = Scan { partition, index, after, limit, bytes };
             let reply = self.backend.call(Request::Scan(scan)).await.expect("the store answers");
             let ReplyBody::Scan(page) = reply.body else { panic!("a scan answers with a page") };
             let found = page.entries.iter().find(|entry| entry.position.member == id.uuid());
@@ -193,7 +194,8 @@ impl Fixture {
 
     /// The members of an index of a partition with their scores, at most a page.
     pub async fn entries_of(&self, partition: Partition, index: IndexName) -> Vec<(Uuid, Score)> {
-        let scan = Scan { partition, index, after: None, limit: MAX_PAGE as u32 };
+        let (limit, bytes) = (MAX_PAGE as u32, MAX_PAGE_BYTES);
+        let scan = Scan { partition, index, after: None, limit, bytes };
         let reply = self.backend.call(Request::Scan(scan)).await.expect("the store answers");
         let ReplyBody::Scan(page) = reply.body else { panic!("a scan answers with a page") };
         let entry = |entry: &ScanEntry| (entry.position.member, entry.position.score);
@@ -239,6 +241,7 @@ impl Fixture {
             partition: id.partition(),
             index: IndexName::Due,
             count: 1,
+            bytes: MAX_PAGE_BYTES,
             until: TakeUntil::End,
             hold: DurationMs::from_secs(5),
             ring_rest: false,

@@ -3,6 +3,7 @@
 
 mod access;
 mod format;
+mod hung_node;
 mod processes;
 mod purity;
 mod report;

@@ -7,6 +7,7 @@ use ff_sdk::core::backend::{BackendReport, EngineBackend};
 use ff_sdk::core::entropy::Entropy;
 use ff_sdk::core::op::{OperationContext, Patience, Query, load};
 use ff_sdk::core::partition::PartitionConfig;
+use ff_sdk::core::store::bounds::MAX_PAGE_BYTES;
 use ff_sdk::core::store::codec::Codec;
 use ff_sdk::core::store::{IndexName, Scan};
 use ff_sdk::{
@@ -109,7 +110,8 @@ async fn other_namespace(
     let namespace = Namespace::try_new(NAMESPACE).map_err(CliError::runtime)?;
     for partition in partitions.flow_partitions() {
         for index in [IndexName::All { namespace: namespace.clone() }, IndexName::Due] {
-            let scan = Scan { partition, index, after: None, limit: SAMPLE };
+            let (limit, bytes) = (SAMPLE, MAX_PAGE_BYTES);
+            let scan = Scan { partition, index, after: None, limit, bytes };
             let context = OperationContext::new(DurationMs::from_secs(10), codec.clone());
             let patience = Patience::new(context, entropy.fork());
             let scanned = drive(&**backend, &clock, Query::scan(scan, patience)).await;

@@ -203,6 +203,14 @@ impl ClaimWork {
 impl Operation for ClaimWork {
     type Output = Output;
 
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        match &self.doing {
+            Doing::Taking(take) => take.reply_within(now),
+            Doing::Fetching(query) => query.reply_within(now),
+            Doing::Confirming(batch) => batch.reply_within(now),
+        }
+    }
+
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Output> {
         match &mut self.doing {
             Doing::Taking(take) => take.resume(event, now).then_ok(|taken| self.taken(taken, now)),

@@ -10,27 +10,42 @@ use crate::time::{DurationMs, TimestampMs};
 use crate::token::{KEYRING_FOR, KnownKeyring};
 
 use super::loaded::unreadable;
+use super::retry_budget::RetryBudget;
 
 /// The context that a program passes to each of its operations: how long it may try, the program's
-/// codec, the store that it is connected to, and the secrets of tokens that it read last.
+/// codec, the store that it is connected to, the secrets of tokens that it read last, and the
+/// budget of its retries.
 #[derive(Clone, Debug)]
 pub struct OperationContext {
     allowed: DurationMs,
     codec: Codec,
     store: KnownStore,
     keyrings: KeyringCache,
+    retries: RetryBudget,
 }
 
 impl OperationContext {
     /// The context of operations that may try for this time.
     pub fn new(allowed: DurationMs, codec: Codec) -> Self {
-        Self { allowed, codec, store: KnownStore::default(), keyrings: KeyringCache::default() }
+        let (store, keyrings) = (KnownStore::default(), KeyringCache::default());
+        Self { allowed, codec, store, keyrings, retries: RetryBudget::default() }
     }
 
     /// The same context with another time.
     #[must_use]
     pub fn within(&self, allowed: DurationMs) -> Self {
         Self { allowed, ..self.clone() }
+    }
+
+    /// The same context with another budget of retries.
+    #[must_use]
+    pub fn with_retries(self, retries: RetryBudget) -> Self {
+        Self { retries, ..self }
+    }
+
+    /// The budget of the retries of its calls.
+    pub const fn retries(&self) -> &RetryBudget {
+        &self.retries
     }
 
     /// How long an operation tries.

@@ -7,7 +7,7 @@ use crate::execution::Fingerprint;
 use crate::id::Nonce;
 use crate::planted::planted;
 use crate::store::{Failure, Version};
-use crate::time::TimestampMs;
+use crate::time::{DurationMs, TimestampMs};
 
 /// A commit that was sent.
 #[derive(Clone, Debug)]
@@ -116,6 +116,12 @@ impl Doubt {
     /// version that the commit replaces, and its window is open at `at`, by the store's clock.
     pub(super) fn may_still_apply(&self, version: Version, at: TimestampMs) -> bool {
         self.unanswered.iter().any(|sent| version == sent.expected && at < sent.until)
+    }
+
+    /// Whether the window of a commit whose reply was lost has ended this long before `at`, by the
+    /// store's clock.
+    pub(super) fn have_ended_for(&self, time: DurationMs, at: TimestampMs) -> bool {
+        self.unanswered.iter().any(|sent| at >= sent.until.plus(time))
     }
 
     /// Whether a commit in doubt wrote this version.

@@ -13,6 +13,7 @@ mod operation;
 mod patience;
 mod query;
 mod read;
+mod retry_budget;
 mod work;
 
 pub use command::{Batch, CarryCommand, Committed, Known};
@@ -26,6 +27,7 @@ pub use read::{
     AuditLook, AuditPartition, Fault, FindOutside, FramePage, ListExecutions, ListFilter, ListPage,
     ListPosition, OVERDUE, ReadFrames, ReadSignals, ReceivedSignal, StoredFrame, Suspect,
 };
+pub use retry_budget::{RetryBudget, RetryLimits};
 pub use work::{
     ApplyDue, DueReport, LaneRotation, RouteOffer, StoreClocks, TakeFromLane, TakenFromLane, Taker,
     UnblockRoutes,

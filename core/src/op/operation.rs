@@ -43,6 +43,13 @@ pub trait Operation {
         None
     }
 
+    /// How long the shell waits for the reply to the request that was just sent. After it the shell
+    /// drops the call and reports [`Failure::MaybeApplied`], so that a store that does not answer
+    /// holds up no operation beyond its deadline. `None` leaves the limit to the backend.
+    fn reply_within(&self, _now: HostTime) -> Option<DurationMs> {
+        None
+    }
+
     /// Takes the next step.
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output>;
 }

@@ -8,7 +8,7 @@ use crate::store::{
     Fetched, Read, RecordKey, Reply, ReplyBody, Request, Scan, Scanned, StreamPage, Streamed,
     Values,
 };
-use crate::time::{HostTime, TimestampMs};
+use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::context::OperationContext;
 use super::loaded::{Loaded, load_of, other_reply, value_key};
@@ -83,6 +83,10 @@ impl<T> Operation for Query<T> {
 
     fn partition(&self) -> Option<Partition> {
         Some(self.request.partition())
+    }
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        Some(self.patience.left(now))
     }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {

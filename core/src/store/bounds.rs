@@ -1,6 +1,7 @@
 //! The bounds of the store contract. A request over a bound is a typed error, before anything is
 //! sent.
 
+pub use super::contract::MAX_CONFLICT_BYTES;
 use super::contract::{Bytes, Commit, OverBound, Request, StreamAppend, StreamCaps, Unit};
 use super::keys::{RecordKey, StreamName};
 
@@ -15,6 +16,8 @@ pub const MAX_TAKE: usize = 256;
 pub const MAX_POLL_PARTITIONS: usize = 65_536;
 /// The maximum number of keys in one read.
 pub const MAX_READ_KEYS: usize = 1_024;
+/// The maximum number of records in one read. So many records of the maximum size are 32 MiB.
+pub const MAX_READ_RECORDS: usize = 128;
 /// The maximum number of entries on one page of an index or a stream.
 pub const MAX_PAGE: usize = 1_024;
 /// The maximum size of a record, in bytes: 256 KiB.
@@ -24,6 +27,8 @@ pub const MAX_VALUE_BYTES: usize = 1 << 24;
 /// The maximum size of a stream entry, in bytes: 256 KiB. The event for the end of a life contains
 /// all tags, up to 128 KiB.
 pub const MAX_STREAM_ENTRY_BYTES: usize = 1 << 18;
+/// The maximum number of bytes of records after which a take and a page of an index end: 8 MiB.
+pub const MAX_PAGE_BYTES: u32 = 1 << 23;
 /// The maximum size of all values in one request, and in one reply, in bytes: 32 MiB. A reply
 /// defers the values beyond it.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 25;
@@ -48,6 +53,10 @@ const ANY_AGE_MS: u64 = 1 << 52;
 const _: () = assert!(MAX_JOURNAL_BYTES <= MAX_MESSAGE_BYTES);
 const _: () = assert!(MAX_FRAMES_BYTES <= MAX_MESSAGE_BYTES);
 const _: () = assert!(MAX_STREAM_ENTRY_BYTES <= MAX_JOURNAL_BYTES);
+// The records in a reply fit too: the last one of a page may begin just below the bound.
+const _: () = assert!(MAX_PAGE_BYTES as usize + MAX_RECORD_BYTES <= MAX_MESSAGE_BYTES);
+const _: () = assert!(MAX_UNITS * MAX_CONFLICT_BYTES as usize <= MAX_MESSAGE_BYTES);
+const _: () = assert!(MAX_READ_RECORDS * MAX_RECORD_BYTES <= MAX_MESSAGE_BYTES);
 const _: () = assert!(MAX_STREAM_ENTRY_BYTES <= MAX_FRAMES_BYTES);
 
 impl StreamAppend {
@@ -86,14 +95,21 @@ impl Request {
     pub fn check(&self) -> Result<(), OverBound> {
         match self {
             Self::Commit(commit) => check_commit(commit),
-            Self::Take(take) => within("members in a take", take.count as usize, MAX_TAKE),
+            Self::Take(take) => {
+                within("members in a take", take.count as usize, MAX_TAKE)?;
+                within("bytes on a page", take.bytes as usize, MAX_PAGE_BYTES as usize)
+            }
             Self::Poll(poll) => {
                 within("partitions in a poll", poll.partitions.len(), MAX_POLL_PARTITIONS)
             }
             Self::Read(read) => {
-                within("keys in a read", read.records.len() + read.values.len(), MAX_READ_KEYS)
+                within("keys in a read", read.records.len() + read.values.len(), MAX_READ_KEYS)?;
+                within("records in a read", read.records.len(), MAX_READ_RECORDS)
             }
-            Self::Scan(scan) => within("entries on a page", scan.limit as usize, MAX_PAGE),
+            Self::Scan(scan) => {
+                within("entries on a page", scan.limit as usize, MAX_PAGE)?;
+                within("bytes on a page", scan.bytes as usize, MAX_PAGE_BYTES as usize)
+            }
             Self::Stream(page) => within("entries on a page", page.limit as usize, MAX_PAGE),
         }
     }
@@ -143,6 +159,8 @@ fn check_unit(unit: &Unit) -> Result<(), OverBound> {
     for length in lengths {
         within("entries in a unit", length, MAX_ENTRIES_PER_UNIT)?;
     }
+    let (bytes, bound) = (unit.conflict_bytes as usize, MAX_CONFLICT_BYTES as usize);
+    within("bytes of current records", bytes, bound)?;
     for (_, bytes) in &unit.put {
         within("bytes in a record", bytes.len(), MAX_RECORD_BYTES)?;
     }

@@ -79,6 +79,16 @@ pub struct Stored {
     pub bytes: Bytes,
 }
 
+impl Stored {
+    /// Returns the number of bytes that count for the bounds of replies: a version has 16.
+    pub fn size(&self) -> usize {
+        VERSION_BYTES + self.bytes.len()
+    }
+}
+
+/// The bytes of a stored version.
+const VERSION_BYTES: usize = 16;
+
 /// One or more units of one partition. Each unit is atomic and has its own reply, so batching never
 /// couples unrelated executions. A record is expected by at most one unit. All units have the same
 /// purpose, because a full store allows or refuses a call as a whole.
@@ -118,7 +128,13 @@ pub struct Unit {
     pub ring: Vec<Topic>,
     /// Values to return with the reply, as they are after the writes.
     pub fetch: Vec<ValueKey>,
+    /// The bytes of records that the reply to a conflict may have. If they have more, the reply has
+    /// none of them. The first record is always returned if it is the only one.
+    pub conflict_bytes: u32,
 }
+
+/// The maximum number of bytes of records in the reply to a unit that met a conflict: 256 KiB.
+pub const MAX_CONFLICT_BYTES: u32 = 1 << 18;
 
 impl Unit {
     /// Creates a unit that expects nothing, holds at any time, and neither writes, rings nor
@@ -138,6 +154,7 @@ impl Unit {
             drop_streams: Vec::new(),
             ring: Vec::new(),
             fetch: Vec::new(),
+            conflict_bytes: MAX_CONFLICT_BYTES,
         }
     }
 }
@@ -208,6 +225,9 @@ pub struct Take {
     /// The maximum number of entries to examine. An entry whose record no longer exists is dropped,
     /// so a reply may have fewer entries although others are left.
     pub count: u32,
+    /// The bytes of records after which no further entry is taken. At least one entry is examined,
+    /// whatever its size; the others remain.
+    pub bytes: u32,
     /// The end of the range to take from.
     pub until: TakeUntil,
     /// The time for which the caller holds the entries. After it they are due, and others can take
@@ -260,6 +280,8 @@ pub struct Scan {
     pub after: Option<ScanPosition>,
     /// The maximum number of entries.
     pub limit: u32,
+    /// The bytes of records after which the page ends, with at least one entry.
+    pub bytes: u32,
 }
 
 /// A position in an index.
@@ -364,7 +386,8 @@ pub enum UnitReply {
     },
     /// A record has another version. Nothing was written.
     Conflict {
-        /// The current records in the order of `expect`, so that the next try needs no read.
+        /// The current records in the order of `expect`, so that the next try needs no read; empty
+        /// if they have more than `conflict_bytes` bytes, so that they must be read.
         current: Vec<Option<Stored>>,
     },
     /// The store's time is outside of the window. Nothing was written.
@@ -388,6 +411,7 @@ pub struct Taken {
     /// The entries in order. An entry without a record is removed from the index and not returned.
     pub entries: Vec<ScanEntry>,
     /// The score of the first entry that remains in the range of the request; `None` if none does.
+    /// Only this shows that nothing is left: `count` and `bytes` end a take early.
     pub rest: Option<Score>,
 }
 
@@ -423,7 +447,8 @@ pub struct FirstEntry {
 pub struct Scanned {
     /// The entries in order.
     pub entries: Vec<ScanEntry>,
-    /// The position after which the next page begins; `None` at the end.
+    /// The position after which the next page begins; `None` at the end. Only this shows the end: a
+    /// page may have fewer entries than `limit`.
     pub next: Option<ScanPosition>,
 }
 

@@ -5,7 +5,7 @@ use ff_core::execution::Purpose;
 use ff_core::id::{AttemptIndex, LaneId, Namespace};
 use ff_core::partition::Partition;
 use ff_core::score::Score;
-use ff_core::store::bounds::{MAX_ENTRIES_PER_UNIT, MAX_PAGE};
+use ff_core::store::bounds::{MAX_ENTRIES_PER_UNIT, MAX_PAGE, MAX_PAGE_BYTES};
 use ff_core::store::{
     Bytes, Commit, Cursor, IndexName, IndexWrite, MemoryStore, Read, RecordKey, ReplyBody, Request,
     Scan, Stored, StreamAppend, StreamEntry, StreamName, StreamPage, Streamed, Take, TakeUntil,
@@ -105,7 +105,18 @@ impl Fixture {
     }
 
     pub fn take(&mut self, index: IndexName, count: u32, until: TakeUntil) -> Taken {
-        let take = Take { partition: HERE, index, count, until, hold: HOLD, ring_rest: true };
+        self.take_bytes(index, count, MAX_PAGE_BYTES, until)
+    }
+
+    pub fn take_bytes(
+        &mut self,
+        index: IndexName,
+        count: u32,
+        bytes: u32,
+        until: TakeUntil,
+    ) -> Taken {
+        let (partition, hold) = (HERE, HOLD);
+        let take = Take { partition, index, count, bytes, until, hold, ring_rest: true };
         match self.ask(Request::Take(take)) {
             ReplyBody::Take(taken) => taken,
             other => panic!("{other:?}"),
@@ -113,7 +124,8 @@ impl Fixture {
     }
 
     pub fn scan(&mut self, index: IndexName) -> Vec<(i64, u128)> {
-        let scan = Scan { partition: HERE, index, after: None, limit: 100 };
+        let (limit, bytes) = (100, MAX_PAGE_BYTES);
+        let scan = Scan { partition: HERE, index, after: None, limit, bytes };
         match self.ask(Request::Scan(scan)) {
             ReplyBody::Scan(scanned) => scanned
                 .entries

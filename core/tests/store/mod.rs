@@ -114,6 +114,53 @@ fn an_oversized_reply_defers_values_but_never_the_first() {
     assert_eq!(fixture.read(&[], &keys[2..]).values, [value]);
 }
 
+/// The bytes of the records decide where a page ends, with at least one entry, and the reply shows
+/// that others remain.
+#[test]
+fn a_page_ends_when_its_records_have_enough_bytes() {
+    let size = |fixture: &mut Fixture| fixture.stored(1).expect("it is there").size() as u32;
+    for (records, count) in [(0, 1), (1, 1), (2, 2), (3, 3)] {
+        let mut fixture = Fixture::new();
+        fixture.fill(&[(1, 10), (2, 11), (3, 12), (4, 13)]);
+        let bytes = size(&mut fixture) * records;
+        let scan = |after, limit| {
+            let (partition, index) = (HERE, lane("l"));
+            Request::Scan(Scan { partition, index, after, limit, bytes })
+        };
+        let ReplyBody::Scan(page) = fixture.ask(scan(None, 10)) else { panic!("a page") };
+        assert_eq!((page.entries.len(), page.next.is_some()), (count, true));
+        let ReplyBody::Scan(last) = fixture.ask(scan(page.next, 10)) else { panic!("a page") };
+        assert_eq!(last.entries[0].position.member, uuid(count as u128 + 1));
+        let taken = fixture.take_bytes(lane("l"), 10, bytes, TakeUntil::End);
+        assert_eq!(taken.entries.len(), count);
+        assert_eq!(taken.rest, Some(Score::new(10 + count as i64)));
+        let rest = fixture.take_bytes(lane("l"), 10, bytes * 4 + 1_000, TakeUntil::End);
+        assert_eq!((rest.entries.len(), rest.rest), (4 - count, None));
+    }
+}
+
+#[test]
+fn a_conflict_returns_all_records_or_none() {
+    let mut fixture = Fixture::new();
+    fixture.fill(&[(1, 10), (2, 11)]);
+    let each = fixture.stored(1).expect("it is there").size() as u32;
+    let of_two = |conflict_bytes| {
+        let mut two = Unit { conflict_bytes, ..unit(1, version(7, 7), 3) };
+        two.expect.push((record(2), version(1, 2)));
+        two
+    };
+    for (bytes, shown) in [(2 * each, 2), (2 * each - 1, 0), (0, 0)] {
+        let reply = fixture.commit_one(of_two(bytes));
+        let UnitReply::Conflict { current } = reply else { panic!("{reply:?}") };
+        assert_eq!(current.iter().flatten().count(), shown, "{bytes} bytes");
+        assert_eq!(current.len(), shown);
+    }
+    // A single record is always returned.
+    let one = Unit { conflict_bytes: 0, ..unit(1, version(7, 7), 3) };
+    let UnitReply::Conflict { current } = fixture.commit_one(one) else { panic!("a conflict") };
+    assert!(matches!(current[..], [Some(_)]));
+}
+
 #[test]
 fn a_request_over_a_bound_is_refused_before_anything_happens() {
     let mut fixture = Fixture::new();
@@ -128,6 +175,7 @@ fn a_request_over_a_bound_is_refused_before_anything_happens() {
         partition: HERE,
         index: IndexName::Due,
         count: 257,
+        bytes: 1,
         until: TakeUntil::End,
         hold: HOLD,
         ring_rest: true,
@@ -248,7 +296,7 @@ fn a_scan_pages_through_an_index() {
     let mut after: Option<ScanPosition> = None;
     let mut seen = Vec::new();
     loop {
-        let scan = Scan { partition: HERE, index: lane("l"), after, limit: 1 };
+        let scan = Scan { partition: HERE, index: lane("l"), after, limit: 1, bytes: 1_000 };
         let ReplyBody::Scan(page) = fixture.ask(Request::Scan(scan)) else { panic!("a page") };
         seen.extend(page.entries.iter().map(|entry| entry.position.member.as_u128()));
         after = page.next;
@@ -313,7 +361,7 @@ fn an_index_of_signals_returns_the_signals_of_its_execution() {
         ..Unit::new(Purpose::Finish, 1)
     };
     assert!(matches!(fixture.commit_one(written), UnitReply::Committed { .. }));
-    let scan = Scan { partition: HERE, index: index.clone(), after: None, limit: 9 };
+    let scan = Scan { partition: HERE, index: index.clone(), after: None, limit: 9, bytes: 1_000 };
     let ReplyBody::Scan(page) = fixture.ask(Request::Scan(scan)) else { panic!("a page") };
     let found = |entry: &ScanEntry| {
         let record = entry.record.as_ref().map(|record| record.bytes.to_vec());

@@ -8,17 +8,17 @@ use std::time::{Duration, SystemTime};
 use ff_core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, FindingLevel, WakeUps};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::store::{
-    Failure, FirstEntry, Poll, Read, RecordKey, Reply, ReplyBody, Request, StoreMeta, Stored,
-    StreamName, Topic, codec,
+    Failure, Poll, Read, RecordKey, Reply, ReplyBody, Request, StoreMeta, Stored, StreamName,
+    Topic, codec,
 };
 use ff_core::time::TimestampMs;
-use futures_util::future::join_all;
 use redis::{Cmd, Pipeline, Value, cmd};
 
 use super::failure::{Remedy, classify};
 use super::hub::Hub;
 use super::info::ServerInfo;
 use super::node::Node;
+use super::polls::{NodePoll, Polls, poll_node};
 use super::target::{ConnectError, Target};
 use super::topology::Topology;
 use crate::wire::{self, Answer, Call, Function, Library, Tag};
@@ -38,6 +38,7 @@ struct Inner {
     /// The number of the next call's tag.
     tags: AtomicU64,
     hub: OnceLock<Hub>,
+    polls: Polls,
 }
 
 /// The most redirections that one call follows; then it fails, and its operation waits.
@@ -72,6 +73,7 @@ impl ValkeyBackend {
         }
         let library = target.library.clone();
         let (allow_eviction, mut cluster) = (target.allow_eviction, target.cluster);
+        let polls = Polls::new(target.poll_grace);
         let url = target.url.clone();
         let invalid = |problem: String| ConnectError::Url { url, problem };
         let topology = Topology::new(target).map_err(|error| invalid(error.to_string()))?;
@@ -89,14 +91,23 @@ impl ValkeyBackend {
         }
         answered?;
         if cluster {
-            let refreshed = topology.refresh(None).await;
+            let refreshed = topology.refresh(None).ended().await;
             refreshed.map_err(|failure| topology.primaries()[0].unreachable(&failure))?;
         }
         let functions = Function::ALL.map(|function| library.function(function));
         let (calls, hub) = (AtomicU64::new(0), OnceLock::new());
         let tags = AtomicU64::new(first_tag());
-        let inner =
-            Inner { topology, library, functions, allow_eviction, cluster, calls, tags, hub };
+        let inner = Inner {
+            topology,
+            library,
+            functions,
+            allow_eviction,
+            cluster,
+            calls,
+            tags,
+            hub,
+            polls,
+        };
         for node in inner.topology.primaries() {
             inner.check(&node).await?;
         }
@@ -233,17 +244,18 @@ impl Inner {
             let asking = asked.is_some();
             let node = match asked.take() {
                 Some(node) => node,
-                None => {
-                    if self.topology.node_of(partition).is_err() {
-                        self.refresh().await;
+                None => match self.topology.node_of(partition) {
+                    Err(_) if self.cluster => {
+                        self.topology.refresh(None).ended().await?;
+                        self.topology.node_of(partition)?
                     }
-                    self.topology.node_of(partition)?
-                }
+                    found => found?,
+                },
             };
             let sent = node.call(command, tag, asking, only_reads).await;
             if sent.is_err() {
                 // The node may be lost, and another may hold its slots.
-                self.refresh().await;
+                self.refresh();
             }
             let error = match sent? {
                 Ok(answer) => return Ok((node, answer)),
@@ -267,24 +279,25 @@ impl Inner {
                 Remedy::Moved if redirections < MAX_REDIRECTIONS => {
                     redirections += 1;
                     let target = self.topology.node_at(address.unwrap_or_default(), &node)?;
-                    self.topology.refresh(Some(target)).await?;
+                    self.topology.refresh(Some(target)).ended().await?;
                 }
                 Remedy::Return | Remedy::Load | Remedy::Ask => return Err(failure),
                 Remedy::Demoted | Remedy::Refresh | Remedy::Moved => {
                     if remedy == Remedy::Demoted {
                         node.reconnect();
                     }
-                    self.refresh().await;
+                    self.refresh();
                     return Err(failure);
                 }
             }
         }
     }
 
-    /// Refreshes the slots of a cluster. If that fails, the next call fails.
-    async fn refresh(&self) {
+    /// Begins to refresh the slots of a cluster. No caller waits for it: its next try finds the new
+    /// slots, or the old ones.
+    fn refresh(&self) {
         if self.cluster {
-            let _ = self.topology.refresh(None).await;
+            drop(self.topology.refresh(None));
         }
     }
 
@@ -303,19 +316,23 @@ impl Inner {
     }
 
     /// Reads the first score of each partition, with a pipeline for each node at the same time. The
-    /// time of the reply is that of the first node that answers, in the order of the partitions.
+    /// time of the reply is that of the first node that answers, in the order of the partitions. A
+    /// node that is late does not hold up the answers of the others ([`Polls`]).
     async fn poll(&self, poll: &Poll) -> Result<Reply, Failure> {
         let mut by_node = self.by_node(&poll.partitions);
         if by_node.is_empty() {
             by_node.push((self.topology.node_of(Partition::META)?, Vec::new()));
         }
-        let mut scores = vec![Err("no node holds its slot".to_owned()); poll.partitions.len()];
-        let polls = by_node.into_iter().map(async |(node, indexes)| {
-            let keys = indexes.iter().map(|index| poll.index.text(poll.partitions[*index]));
-            (poll_node(&node, &keys.collect::<Vec<_>>(), self.tag()).await, indexes)
+        let text = |index: &usize| poll.index.text(poll.partitions[*index]);
+        let requests = by_node.iter().map(|(node, indexes)| NodePoll {
+            node: node.clone(),
+            keys: indexes.iter().map(text).collect(),
+            tag: self.tag(),
         });
+        let mut scores = vec![Err("no node holds its slot".to_owned()); poll.partitions.len()];
         let mut answered = Err(Failure::NotSent("no node was asked".to_owned()));
-        for (polled, indexes) in join_all(polls).await {
+        let polled = self.polls.poll(requests.collect()).await;
+        for (polled, (_, indexes)) in polled.into_iter().zip(by_node) {
             match polled {
                 Ok((at, found)) => {
                     answered = answered.or(Ok(at));
@@ -328,7 +345,7 @@ impl Inner {
             }
         }
         if scores.iter().any(Result::is_err) {
-            self.refresh().await;
+            self.refresh();
         }
         Ok(Reply { at: answered?, body: ReplyBody::Poll(scores) })
     }
@@ -426,45 +443,6 @@ fn examine_clock(node: &str, at: TimestampMs, took: Duration) -> Finding {
 fn first_tag() -> u64 {
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     wall.as_nanos() as u64
-}
-
-/// Reads a node's time, and the first score of each of these indexes.
-async fn poll_node(
-    node: &Node,
-    keys: &[Vec<u8>],
-    tag: Tag,
-) -> Result<(TimestampMs, Vec<Result<FirstEntry, String>>), Failure> {
-    let mut pipeline = Pipeline::with_capacity(keys.len() + 2);
-    pipeline.add_command(cmd("TIME"));
-    for key in keys {
-        pipeline.cmd("ZRANGE").arg(key).arg(0).arg(0).arg("WITHSCORES");
-    }
-    pipeline.cmd("ECHO").arg(tag.as_bytes());
-    let mut replies = node.send_all(&pipeline).await?;
-    match replies.pop() {
-        Some(Value::BulkString(echo)) if echo == tag.as_bytes() => {}
-        Some(Value::ServerError(error)) => return Err(classify(&error, &node.name, true).0),
-        _ => return Err(node.close("a poll does not end with its echo")),
-    }
-    let mut replies = replies.into_iter();
-    let at = match replies.next() {
-        Some(Value::ServerError(error)) => return Err(classify(&error, &node.name, true).0),
-        Some(time) => redis::from_redis_value::<(u64, u64)>(time).ok(),
-        None => None,
-    };
-    let (seconds, microseconds) =
-        at.ok_or_else(|| node.close("a poll does not begin with the time"))?;
-    let at = TimestampMs::new(seconds * 1_000 + microseconds / 1_000);
-    let first = |value: Value| match (value.as_sequence(), &value) {
-        (_, Value::ServerError(error)) => Err(classify(error, &node.name, true).0.to_string()),
-        (Some([]), _) => Ok(FirstEntry { at, score: None }),
-        (Some([_, Value::BulkString(text)]), _) => {
-            let score = wire::score(text).map_err(|error| error.to_string())?;
-            Ok(FirstEntry { at, score: Some(score) })
-        }
-        _ => Err(format!("{}: malformed reply to ZRANGE", node.name)),
-    };
-    Ok((at, replies.map(first).collect()))
 }
 
 impl EngineBackend for ValkeyBackend {

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | no connection | `NotSent` | refresh the slots; the next call connects again |
 //! | broken connection, no reply in time | `MaybeApplied` | the same; replace the connection |
+//! | a node that is late for a poll | `MaybeApplied` | refresh the slots; ask it in the next poll |
 //! | an error raised inside a function that writes | `MaybeApplied` | |
 //! | the same inside a function that only reads | `Refused` | |
 //! | `non local key` inside a function | `MaybeApplied` | refresh the slots |

@@ -5,6 +5,7 @@ mod failure;
 mod hub;
 mod info;
 mod node;
+mod polls;
 mod target;
 mod topology;
 

@@ -11,6 +11,7 @@ use redis::{
     cmd,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::failure;
 use super::target::{ConnectError, Target};
@@ -26,7 +27,7 @@ pub(super) struct Node {
     response_timeout: Duration,
     current: Mutex<Option<Current>>,
     /// Locked while connecting; the time and the reason of the latest failed try.
-    connecting: tokio::sync::Mutex<Option<(tokio::time::Instant, String)>>,
+    connecting: tokio::sync::Mutex<Option<(Instant, String)>>,
     next_number: AtomicU64,
 }
 
@@ -37,6 +38,45 @@ struct Current {
     /// Set once a reply did not belong to its call. Then no reply on this connection is certain,
     /// and all its calls end.
     closed: Arc<watch::Sender<bool>>,
+    /// When the first of the calls was sent that the server has not answered; `None` after a reply.
+    silent_since: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Current {
+    fn silent_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.silent_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the server has answered nothing on this connection for this time, although it was
+    /// called. A caller that gives up at its deadline does not wait for this time.
+    fn is_silent_for(&self, limit: Duration) -> bool {
+        self.silent_since().is_some_and(|since| since.elapsed() >= limit)
+    }
+
+    /// Waits for the reply to a call on this connection, unless the connection is closed.
+    async fn reply<T>(
+        &self,
+        sent: impl Future<Output = Result<T, RedisError>>,
+        node: &Node,
+    ) -> Result<T, Failure> {
+        let mut closed = self.closed.subscribe();
+        self.silent_since().get_or_insert_with(Instant::now);
+        let reply = tokio::select! {
+            biased;
+            reply = sent => reply,
+            _ = closed.wait_for(|closed| *closed) => return Err(node.was_closed()),
+        };
+        match reply {
+            Ok(reply) => {
+                *self.silent_since() = None;
+                Ok(reply)
+            }
+            Err(error) => {
+                node.replace(self.number);
+                Err(failure::broken(&error, &node.name))
+            }
+        }
+    }
 }
 
 /// The most calls in flight on one connection; further calls wait.
@@ -59,12 +99,18 @@ impl Node {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the connection, or opens one. Concurrent callers share the outcome of one try.
+    /// Returns the connection, or opens one. Concurrent callers share the outcome of one try. A
+    /// connection without replies is replaced.
     async fn connection(&self) -> Result<Current, Failure> {
-        if let Some(current) = self.current().clone() {
-            return Ok(current);
+        // The lock is not held in what follows.
+        let current = self.current().clone();
+        if let Some(current) = current {
+            if !current.is_silent_for(self.response_timeout) {
+                return Ok(current);
+            }
+            self.replace(current.number);
         }
-        let asked = tokio::time::Instant::now();
+        let asked = Instant::now();
         let mut latest = self.connecting.lock().await;
         if let Some(current) = self.current().clone() {
             return Ok(current);
@@ -80,14 +126,15 @@ impl Node {
             Ok(connection) => {
                 let number = self.next_number.fetch_add(1, Ordering::Relaxed);
                 let closed = Arc::new(watch::Sender::new(false));
-                let current = Current { connection, number, closed };
+                let silent_since = Arc::default();
+                let current = Current { connection, number, closed, silent_since };
                 *self.current() = Some(current.clone());
                 tracing::debug!(node = self.name, number, "connected");
                 Ok(current)
             }
             Err(error) => {
                 let problem = format!("cannot connect to {}: {error}", self.name);
-                *latest = Some((tokio::time::Instant::now(), problem.clone()));
+                *latest = Some((Instant::now(), problem.clone()));
                 Err(Failure::NotSent(problem))
             }
         }
@@ -131,18 +178,18 @@ impl Node {
         asking: bool,
         only_reads: bool,
     ) -> Result<Result<Answer, ServerError>, Failure> {
-        let mut current = self.connection().await?;
+        let current = self.connection().await?;
         let value = if asking {
             let mut pipeline = Pipeline::with_capacity(2);
             pipeline.add_command(cmd("ASKING")).add_command(command.clone());
-            self.send_all_on(&mut current, &pipeline).await?.pop().unwrap_or(Value::Nil)
+            self.send_all_on(&current, &pipeline).await?.pop().unwrap_or(Value::Nil)
         } else {
-            self.send_on(&mut current, command).await?
+            self.send_on(&current, command).await?
         };
         match value {
             Value::ServerError(error) => {
                 if !only_reads {
-                    self.confirm(&mut current, tag).await?;
+                    self.confirm(&current, tag).await?;
                 }
                 Ok(Err(error))
             }
@@ -155,7 +202,7 @@ impl Node {
 
     /// Confirms that an error reply, which has no tag, belongs to the call that received it. If
     /// the replies of this connection are shifted, this echo gets the reply to an earlier call.
-    async fn confirm(&self, current: &mut Current, tag: Tag) -> Result<(), Failure> {
+    async fn confirm(&self, current: &Current, tag: Tag) -> Result<(), Failure> {
         match self.send_on(current, cmd("ECHO").arg(tag.as_bytes())).await? {
             Value::BulkString(echo) if echo == tag.as_bytes() => Ok(()),
             _ => Err(self.close_connection(Some(current), "an error is not followed by its echo")),
@@ -164,44 +211,29 @@ impl Node {
 
     /// Sends a command. An error reply of the server is a value here.
     pub(super) async fn send(&self, command: &Cmd) -> Result<Value, Failure> {
-        let mut current = self.connection().await?;
-        self.send_on(&mut current, command).await
+        let current = self.connection().await?;
+        self.send_on(&current, command).await
     }
 
-    async fn send_on(&self, current: &mut Current, command: &Cmd) -> Result<Value, Failure> {
-        let mut closed = current.closed.subscribe();
-        let sent = tokio::select! {
-            biased;
-            sent = current.connection.req_packed_command(command) => sent,
-            _ = closed.wait_for(|closed| *closed) => return Err(self.was_closed()),
-        };
-        sent.map_err(|error| {
-            self.replace(current.number);
-            failure::broken(&error, &self.name)
-        })
+    async fn send_on(&self, current: &Current, command: &Cmd) -> Result<Value, Failure> {
+        let mut connection = current.connection.clone();
+        current.reply(connection.req_packed_command(command), self).await
     }
 
     /// Sends commands as one pipeline; returns a reply for each.
     pub(super) async fn send_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
-        let mut current = self.connection().await?;
-        self.send_all_on(&mut current, commands).await
+        let current = self.connection().await?;
+        self.send_all_on(&current, commands).await
     }
 
     async fn send_all_on(
         &self,
-        current: &mut Current,
+        current: &Current,
         commands: &Pipeline,
     ) -> Result<Vec<Value>, Failure> {
-        let mut closed = current.closed.subscribe();
-        let sent = tokio::select! {
-            biased;
-            sent = current.connection.req_packed_commands(commands, 0, commands.len()) => sent,
-            _ = closed.wait_for(|closed| *closed) => return Err(self.was_closed()),
-        };
-        let replies = sent.map_err(|error| {
-            self.replace(current.number);
-            failure::broken(&error, &self.name)
-        })?;
+        let mut connection = current.connection.clone();
+        let sent = connection.req_packed_commands(commands, 0, commands.len());
+        let replies = current.reply(sent, self).await?;
         if replies.len() == commands.len() {
             return Ok(replies);
         }

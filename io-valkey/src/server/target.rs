@@ -15,6 +15,7 @@ pub struct Target {
     pub(super) allow_eviction: bool,
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Duration,
+    pub(super) poll_grace: Duration,
     pub(super) library: crate::wire::Library,
 }
 
@@ -52,12 +53,17 @@ const FORMS: &str = "expected memory:, valkey://HOST:PORT or \
                      valkey-cluster://HOST:PORT,HOST:PORT (with TLS valkeys:// and \
                      valkeys-cluster://); user and password go before an @";
 
-const OPTIONS: &str = "the options are allow_eviction, connect_timeout_ms and response_timeout_ms";
+const OPTIONS: &str = "the options are allow_eviction, connect_timeout_ms, response_timeout_ms and \
+                       poll_grace_ms";
 
 /// The default of `connect_timeout_ms`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The default of `response_timeout_ms`.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The default of `poll_grace_ms`. Longer than the 200 ms after which Linux sends a lost packet
+/// again, so that one lost packet does not make a node late; short against the second between two
+/// polls of a worker.
+const POLL_GRACE: Duration = Duration::from_millis(250);
 
 impl Target {
     /// Parses a store URL: `SCHEME://[USER:PASSWORD@]HOST[:PORT][,HOST...][/DATABASE]`, followed by
@@ -66,7 +72,9 @@ impl Target {
     /// The scheme is `valkey` or `redis` for one server, with TLS `valkeys` or `rediss`; appended
     /// `-cluster` means a cluster, by one or more of its nodes. `allow_eviction=true` accepts a
     /// server that may evict keys. `connect_timeout_ms` and `response_timeout_ms` are the longest
-    /// waits for a connection and for a reply, at least 1 and by default 5,000.
+    /// waits for a connection and for a reply, at least 1 and by default 5,000. A search for work
+    /// asks all nodes of a cluster. Once one has answered, it waits for the others for
+    /// `poll_grace_ms`, by default 250.
     ///
     /// # Errors
     ///
@@ -97,6 +105,7 @@ impl Target {
             allow_eviction: false,
             connect_timeout: CONNECT_TIMEOUT,
             response_timeout: RESPONSE_TIMEOUT,
+            poll_grace: POLL_GRACE,
             library: crate::wire::Library::default(),
         };
         for host in hosts.split(',') {
@@ -129,6 +138,7 @@ impl Target {
             },
             "connect_timeout_ms" => self.connect_timeout = duration()?,
             "response_timeout_ms" => self.response_timeout = duration()?,
+            "poll_grace_ms" => self.poll_grace = duration()?,
             _ => return Err(format!("unknown option {name}; {OPTIONS}")),
         }
         Ok(())
@@ -184,6 +194,7 @@ mod tests {
             "valkey://a?evict=1",
             "valkey://a?allow_eviction=maybe",
             "valkey://a?response_timeout_ms=0",
+            "valkey://a?poll_grace_ms=x",
             "valkey://a:port",
         ] {
             assert!(matches!(Target::parse(url), Err(ConnectError::Url { .. })), "{url}");

@@ -1,13 +1,16 @@
 //! The topology of a store: which node holds which partition.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use crc16::{State, XMODEM};
 use ff_core::partition::Partition;
 use ff_core::store::Failure;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use redis::{Value, cmd};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::node::Node;
@@ -16,6 +19,14 @@ use super::target::Target;
 const SLOTS: usize = 16_384;
 /// The shortest time between two refreshes of the slots, however many calls find them outdated.
 const LEAST_AGE: Duration = Duration::from_millis(50);
+/// The same after a refresh that failed: no node has answered, so that another try at the same time
+/// is useless.
+const LEAST_AGE_OF_FAILURE: Duration = Duration::from_millis(200);
+/// The time that a refresh gives to one node before it asks the next one too. A healthy node
+/// answers within it, so that a refresh usually asks one node.
+const HEAD_START: Duration = Duration::from_millis(50);
+/// The time limit of a refresh.
+const REFRESH_LIMIT: Duration = Duration::from_secs(2);
 
 /// The nodes of a store and the slots that each holds.
 pub(super) struct Topology {
@@ -23,8 +34,32 @@ pub(super) struct Topology {
     /// The names of the nodes of the URL, which are never removed.
     seeds: BTreeSet<String>,
     map: RwLock<Arc<Map>>,
-    /// Locked during a refresh; the time of the latest one.
-    refreshed: tokio::sync::Mutex<Option<Instant>>,
+    /// The latest refresh, which may be running.
+    latest: Mutex<Option<Refresh>>,
+}
+
+/// A refresh, with its end and its result once it has ended. All callers that want one while it
+/// runs, or shortly after, share its result, also if it fails.
+pub(super) struct Refresh(watch::Receiver<Option<(Instant, Result<(), Failure>)>>);
+
+impl Refresh {
+    /// Waits for the end. Cancel safe: the refresh goes on.
+    pub(super) async fn ended(mut self) -> Result<(), Failure> {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(ended) => ended.as_ref().map_or(Ok(()), |(_, result)| result.clone()),
+            Err(_) => Err(Failure::NotSent("the runtime of the backend has ended".to_owned())),
+        }
+    }
+
+    /// Whether a caller that wants a refresh now shares this one.
+    fn is_current(&self) -> bool {
+        match &*self.0.borrow() {
+            Some((at, Ok(()))) => at.elapsed() < LEAST_AGE,
+            Some((at, Err(_))) => at.elapsed() < LEAST_AGE_OF_FAILURE,
+            // Without a result and without a task, its runtime has ended.
+            None => self.0.has_changed().is_ok(),
+        }
+    }
 }
 
 #[derive(Clone, Default)]
@@ -46,8 +81,8 @@ impl Topology {
             map.nodes.insert(node.name.clone(), node);
         }
         let seeds = map.nodes.keys().cloned().collect();
-        let (map, refreshed) = (RwLock::new(Arc::new(map)), tokio::sync::Mutex::new(None));
-        Ok(Self { target, seeds, map, refreshed })
+        let (map, latest) = (RwLock::new(Arc::new(map)), Mutex::new(None));
+        Ok(Self { target, seeds, map, latest })
     }
 
     fn map(&self) -> Arc<Map> {
@@ -82,30 +117,55 @@ impl Topology {
         Arc::make_mut(&mut map).node(host, port, &self.target)
     }
 
-    /// Reads the slots from the first node that returns them: first `best`, which should know them
-    /// best, then the primaries, then the nodes of the URL. Concurrent callers share the outcome.
-    pub(super) async fn refresh(&self, best: Option<Arc<Node>>) -> Result<(), Failure> {
-        let called = Instant::now();
-        let mut latest = self.refreshed.lock().await;
-        if latest.is_some_and(|at| at > called || at.elapsed() < LEAST_AGE) {
-            return Ok(());
+    /// Reads the slots again in a task that all callers share, and that goes on if a caller does
+    /// not wait for it. `best` is the node that should know the slots best.
+    pub(super) fn refresh(self: &Arc<Self>, best: Option<Arc<Node>>) -> Refresh {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(refresh) = latest.as_ref().filter(|refresh| refresh.is_current()) {
+            return Refresh(refresh.0.clone());
         }
-        let mut last = Failure::NotSent("the cluster has no nodes".to_owned());
-        for node in self.in_turn(best) {
-            let slots = node.ask(cmd("CLUSTER").arg("SLOTS")).await;
-            match slots.and_then(|slots| self.parse(&slots, &node)) {
-                Ok(map) => {
-                    *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
-                    *latest = Some(Instant::now());
-                    return Ok(());
-                }
-                Err(failure) => last = failure,
-            }
-        }
-        Err(last)
+        let (sender, ended) = watch::channel(None);
+        *latest = Some(Refresh(ended.clone()));
+        let topology = self.clone();
+        tokio::spawn(async move {
+            let read = tokio::time::timeout(REFRESH_LIMIT, topology.read_slots(best)).await;
+            let read = read.unwrap_or_else(|_| Err("no node answers in time".to_owned()));
+            let result = read.map_err(|problem| {
+                Failure::NotSent(format!("cannot read the slots of the cluster: {problem}"))
+            });
+            sender.send_replace(Some((Instant::now(), result)));
+        });
+        Refresh(ended)
     }
 
-    /// The nodes in the order of a refresh, each once.
+    /// Reads the slots from the first node that returns them. The nodes are asked in the order of
+    /// [`Self::in_turn`], each when the ones before it have failed or [`HEAD_START`] has passed.
+    async fn read_slots(&self, best: Option<Arc<Node>>) -> Result<(), String> {
+        let mut nodes = self.in_turn(best).into_iter();
+        let (mut asked, mut last) = (FuturesUnordered::new(), "it has no nodes".to_owned());
+        let ask = |node: Arc<Node>| async move {
+            let slots = node.ask(cmd("CLUSTER").arg("SLOTS")).await?;
+            self.parse(&slots, &node)
+        };
+        loop {
+            asked.extend(nodes.next().map(ask));
+            tokio::select! {
+                biased;
+                answer = asked.next() => match answer {
+                    Some(Ok(map)) => {
+                        *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
+                        return Ok(());
+                    }
+                    Some(Err(failure)) => last = failure.to_string(),
+                    None => return Err(last),
+                },
+                () = tokio::time::sleep(HEAD_START), if nodes.len() > 0 => {}
+            }
+        }
+    }
+
+    /// The nodes in the order of a refresh, each once: first `best`, then the primaries, then the
+    /// nodes of the URL.
     fn in_turn(&self, best: Option<Arc<Node>>) -> Vec<Arc<Node>> {
         let map = self.map();
         let all = best.iter().chain(&map.primaries).chain(map.nodes.values());
@@ -253,10 +313,15 @@ mod tests {
         all_at(ports[2])
     }
 
-    fn topology_of(seeds: &[&FakeNode]) -> Topology {
+    fn topology_of(seeds: &[&FakeNode]) -> Arc<Topology> {
         let addresses: Vec<&str> = seeds.iter().map(|seed| seed.address.as_str()).collect();
         let url = format!("valkey-cluster://{}", addresses.join(","));
-        Topology::new(Target::parse(&url).unwrap()).unwrap()
+        Arc::new(Topology::new(Target::parse(&url).unwrap()).unwrap())
+    }
+
+    /// Makes the next refresh read the slots.
+    fn forget_latest(topology: &Topology) {
+        *topology.latest.lock().unwrap() = None;
     }
 
     fn asked(nodes: &[FakeNode]) -> Vec<usize> {
@@ -276,11 +341,11 @@ mod tests {
         ])
         .await;
         let topology = topology_of(&nodes.iter().collect::<Vec<_>>());
-        topology.refresh(None).await.unwrap();
+        topology.refresh(None).ended().await.unwrap();
         assert_eq!(asked(&nodes), [1; 5]);
         assert_eq!(topology.primaries()[0].name, nodes[4].address);
         let alone = topology_of(&[&nodes[0]]);
-        let failure = alone.refresh(None).await.unwrap_err();
+        let failure = alone.refresh(None).ended().await.unwrap_err();
         assert!(failure.to_string().contains("knows no slots"), "{failure}");
     }
 
@@ -289,14 +354,14 @@ mod tests {
     async fn the_node_of_a_redirection_and_the_primaries_are_asked_first() {
         let nodes = fake_nodes(&[to_second, to_third, to_third]).await;
         let topology = topology_of(&[&nodes[0]]);
-        topology.refresh(None).await.unwrap();
-        *topology.refreshed.lock().await = None;
+        topology.refresh(None).ended().await.unwrap();
+        forget_latest(&topology);
         // By name, the seed is before the primary.
-        topology.refresh(None).await.unwrap();
+        topology.refresh(None).ended().await.unwrap();
         assert_eq!(asked(&nodes), [1, 1, 0]);
-        *topology.refreshed.lock().await = None;
+        forget_latest(&topology);
         let best = topology.node_at(&nodes[0].address, &topology.primaries()[0]).unwrap();
-        topology.refresh(Some(best)).await.unwrap();
+        topology.refresh(Some(best)).ended().await.unwrap();
         assert_eq!(asked(&nodes), [2, 1, 0]);
     }
 
@@ -306,8 +371,8 @@ mod tests {
         let nodes = fake_nodes(&[to_second, to_third, to_third]).await;
         let topology = topology_of(&[&nodes[0]]);
         for known in [[0, 1], [0, 2], [0, 2]] {
-            topology.refresh(None).await.unwrap();
-            *topology.refreshed.lock().await = None;
+            topology.refresh(None).ended().await.unwrap();
+            forget_latest(&topology);
             let names: Vec<String> = topology.map().nodes.keys().cloned().collect();
             assert_eq!(names, known.map(|number: usize| nodes[number].address.clone()));
         }

@@ -59,7 +59,7 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
             keys.push(take.index.text(partition));
             keys.push(IndexName::Due.text(partition));
             let prefix = Cow::Owned(take.index.record_prefix(partition));
-            args.extend([text(partition), prefix, text(take.count)]);
+            args.extend([text(partition), prefix, text(take.count), text(take.bytes)]);
             args.push(match take.until {
                 TakeUntil::End => Cow::Borrowed(b""),
                 TakeUntil::Now => Cow::Borrowed(b"now"),
@@ -81,7 +81,7 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
         Request::Scan(scan) => {
             keys.push(scan.index.text(scan.partition));
             let prefix = Cow::Owned(scan.index.record_prefix(scan.partition));
-            args.extend([prefix, text(scan.limit)]);
+            args.extend([prefix, text(scan.limit), text(scan.bytes)]);
             match scan.after {
                 Some(position) => {
                     args.push(text(position.score.get()));
@@ -124,6 +124,7 @@ fn encode_commit<'a>(commit: &'a Commit, keys: &mut Keys, args: &mut Args<'a>) {
         args.push(Cow::Owned(counts.to_vec()));
         args.push(text(unit.window.not_before.get()));
         args.push(text(unit.window.not_after.get()));
+        args.push(text(unit.conflict_bytes));
         let mut writer = Writer { partition, unit, keys, args };
         for section in SECTIONS {
             (section.write)(&mut writer);

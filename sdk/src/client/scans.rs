@@ -8,7 +8,7 @@ use ff_core::id::{ExecutionId, LaneId};
 use ff_core::op::{ListPosition, Query, load};
 use ff_core::partition::Partition;
 use ff_core::score::Score;
-use ff_core::store::bounds::MAX_PAGE;
+use ff_core::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use ff_core::store::codec::Codec;
 use ff_core::store::{IndexName, Scan, ScanEntry, ScanPosition, Scanned};
 use ff_core::time::TimestampMs;
@@ -162,7 +162,7 @@ impl Client {
         limit: u32,
     ) -> Result<(Scanned, TimestampMs), EngineError> {
         let connection = &self.0.connection;
-        let scan = Scan { partition, index, after, limit };
+        let scan = Scan { partition, index, after, limit, bytes: MAX_PAGE_BYTES };
         connection.drive(Query::scan(scan, connection.patience())).await
     }
 }

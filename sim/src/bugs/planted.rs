@@ -122,6 +122,9 @@ bugs! {
     CreationRepeatUnknown: Ruling(creation::repeat_unknown),
         "a repeated submission is not recognised",
         "a submission whose reply was lost is `Created`";
+    CutPageTakenAsLast: Answered(store::cut_page_taken_as_last),
+        "a page that ends early because of its size is taken for the last one",
+        "a page shows whether entries are left";
     DelayEndedEarly: Ruling(timer::delay_ended_early),
         "a delay ends one second early",
         "nothing starts early";

@@ -143,6 +143,19 @@ pub fn replies_mixed_up(_: &Request, reply: &mut Reply) {
     }
 }
 
+/// A page that ends early, since its records have many bytes, is taken for the last one.
+pub fn cut_page_taken_as_last(request: &Request, reply: &mut Reply) {
+    match (request, &mut reply.body) {
+        (Request::Take(take), ReplyBody::Take(taken)) => {
+            taken.rest = taken.rest.filter(|_| taken.entries.len() == take.count as usize);
+        }
+        (Request::Scan(scan), ReplyBody::Scan(page)) => {
+            page.next = page.next.filter(|_| page.entries.len() == scan.limit as usize);
+        }
+        _ => {}
+    }
+}
+
 /// The first entry of a list's next page is skipped.
 pub fn list_skips_between_pages(request: &mut Request, ask: &mut dyn FnMut(Request) -> Reply) {
     let Request::Scan(scan) = request else { return };

@@ -51,6 +51,12 @@ pub const STUBBORN: u64 = WEIGHTS + 6;
 /// The concern of the caps of streams.
 pub const STREAM_CAPS: u64 = WEIGHTS + 7;
 
+/// The concern of how large the store's replies may be.
+pub const REPLY_BYTES: u64 = WEIGHTS + 8;
+
+/// The concern of how many retries a process has.
+pub const RETRIES: u64 = WEIGHTS + 9;
+
 /// A source of random numbers.
 pub trait Source {
     /// A number in `0..bound`; zero if `bound` is zero.

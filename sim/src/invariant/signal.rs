@@ -8,6 +8,7 @@ use ff_core::execution::{
 };
 use ff_core::id::ExecutionId;
 use ff_core::op::{Committed, ReceivedSignal};
+use ff_core::store::bounds::MAX_PAGE_BYTES;
 use ff_core::store::codec::{FORMAT, decode};
 use ff_core::store::{
     Fetched, IndexName, Read, RecordKey, Reply, ReplyBody, Request, Scan, ScanEntry, ValueKey,
@@ -204,7 +205,8 @@ fn stored(
     ask: &mut impl FnMut(Request) -> Result<Reply, Broken>,
 ) -> Result<Vec<ScanEntry>, Broken> {
     let index = IndexName::Signals { execution: id.uuid() };
-    let scan = Scan { partition: id.partition(), index, after: None, limit };
+    let bytes = MAX_PAGE_BYTES;
+    let scan = Scan { partition: id.partition(), index, after: None, limit, bytes };
     match ask(Request::Scan(scan))?.body {
         ReplyBody::Scan(page) => Ok(page.entries),
         _ => Ok(Vec::new()),

@@ -1,6 +1,6 @@
 //! The settings that a seed decides before the run: sizes, times, and the weights of faults.
 
-use ff_core::op::OperationContext;
+use ff_core::op::{OperationContext, RetryBudget, RetryLimits};
 use ff_core::partition::PartitionConfig;
 use ff_core::store::bounds::{MAX_FRAMES, MAX_JOURNAL_BYTES};
 use ff_core::store::codec::Codec;
@@ -9,11 +9,19 @@ use ff_core::time::DurationMs;
 
 use super::{FaultKind, FaultWeights, Overrides, Plan, Trigger};
 use crate::determinism::random::{
-    Draws, REACTIONS, STREAM_CAPS, STUBBORN, WAIT_RATES, WEIGHTS, between, happens, one_of, stream,
+    Draws, REACTIONS, REPLY_BYTES, RETRIES, STREAM_CAPS, STUBBORN, WAIT_RATES, WEIGHTS, between,
+    happens, one_of, stream,
 };
 
 /// How long a stubborn client tries: an execution may end and be removed in that time.
 const STUBBORN_PATIENCE: DurationMs = DurationMs::from_secs(120);
+
+/// The choices of [`Settings::reply_bytes`].
+const REPLY_BYTES_OF_SEEDS: [u32; 16] = {
+    let mut choices = [u32::MAX; 16];
+    (choices[0], choices[1]) = (1, 1_000);
+    choices
+};
 
 /// The configuration of a run. Each seed switches a subset of the faults on, with very different
 /// weights.
@@ -41,6 +49,13 @@ pub struct Settings {
     pub latency_ms: u64,
     /// How long a process waits for a reply, in milliseconds.
     pub timeout_ms: u64,
+    /// The bytes of records after which the store ends a page, and which it returns of a conflict,
+    /// if they are fewer than the requests allow. In one seed of eight a page has one record or a
+    /// few.
+    pub reply_bytes: u32,
+    /// How many retries the calls of the client have together, and those of the operator; in one
+    /// seed of eight next to none.
+    pub retries: RetryLimits,
     /// Whether wake-ups travel; without them workers only poll.
     pub wakes: bool,
     /// In a thousand events of executions, how many make a process call immediately.
@@ -172,6 +187,12 @@ impl Settings {
             busy_ms: 500 + executions * one_of(entropy, &[20, 150, 400, 600, 1_000]),
             latency_ms: one_of(entropy, &[0, 1, 2, 5, 20, 60]),
             timeout_ms: one_of(entropy, &[150, 300, 700]),
+            reply_bytes: one_of(&mut Draws::new(seed, REPLY_BYTES, 0), &REPLY_BYTES_OF_SEEDS),
+            retries: if happens(&mut Draws::new(seed, RETRIES, 0), 125) {
+                RetryLimits { per_second: 2, calls_per_retry: 10, saved: 1 }
+            } else {
+                RetryLimits::default()
+            },
             wakes: happens(entropy, 750),
             reaction_rate: one_of(&mut Draws::new(seed, REACTIONS, 0), &[0, 60, 150, 400]),
             wait_rates: WaitRates::of(seed),
@@ -197,6 +218,11 @@ impl Settings {
     /// The context of the client's operations.
     pub fn client_context(&self) -> OperationContext {
         OperationContext::new(self.client_patience, Codec::default())
+    }
+
+    /// The budget of a process that calls as a user does.
+    pub fn retry_budget(&self) -> RetryBudget {
+        RetryBudget::new(self.retries)
     }
 
     /// The number of the client's process: the workers and the timekeepers come before it.

@@ -11,7 +11,7 @@ use ff_core::execution::{
     ReclaimGranted, parse_grant_key,
 };
 use ff_core::id::{ExecutionId, GrantId, LaneId, Nonce};
-use ff_core::op::{Committed, Patience, TakenFromLane};
+use ff_core::op::{Committed, Patience, RetryBudget, TakenFromLane};
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::determinism::hash::hashed;
@@ -52,6 +52,8 @@ pub struct ClientProcess {
     /// The worker and the lane for which the scheduler looks.
     asked_for: Option<(usize, LaneId)>,
     sent: SentCommands,
+    /// The budget of its retries since it was started.
+    retries: RetryBudget,
 }
 
 impl ClientProcess {
@@ -76,6 +78,7 @@ impl ClientProcess {
             workers,
             asked_for: None,
             sent: SentCommands::default(),
+            retries: settings.retry_budget(),
         }
     }
 
@@ -85,6 +88,7 @@ impl ClientProcess {
         let (partitions, context) = (self.settings.partitions, self.settings.context());
         self.scheduler = Scheduler::new(partitions, context, self.entropy.fork());
         self.asked_for = None;
+        self.retries = self.settings.retry_budget();
         self.next = now;
         self
     }
@@ -188,7 +192,8 @@ impl ClientProcess {
     }
 
     fn patience(&mut self) -> Patience {
-        Patience::new(self.settings.client_context(), self.entropy.fork())
+        let context = self.settings.client_context().with_retries(self.retries.clone());
+        Patience::new(context, self.entropy.fork()).budgeted()
     }
 
     fn any_worker(&mut self) -> usize {

@@ -8,7 +8,7 @@ use ff_core::execution::ValueKind;
 use ff_core::id::{ExecutionId, SuspensionId};
 use ff_core::op::{
     ActivateFormat, AuditPartition, EnsureMeta, ListExecutions, ListFilter, ListPage, ListPosition,
-    ListSecrets, Patience, ReadExecution, RotateSecret,
+    ListSecrets, Patience, ReadExecution, RetryBudget, RotateSecret,
 };
 use ff_core::partition::Partition;
 use ff_core::state::PublicState;
@@ -48,6 +48,7 @@ pub struct OperatorProcess {
     /// The number of remembered calls, by execution.
     calls: BTreeMap<ExecutionId, u32>,
     sent: SentCommands,
+    retries: RetryBudget,
 }
 
 impl OperatorProcess {
@@ -62,12 +63,14 @@ impl OperatorProcess {
             looked: BTreeMap::new(),
             calls: BTreeMap::new(),
             sent: SentCommands::default(),
+            retries: settings.retry_budget(),
         }
     }
 
     /// The same operator after a crash.
     #[must_use]
-    pub const fn restarted(mut self, now: TimestampMs) -> Self {
+    pub fn restarted(mut self, now: TimestampMs) -> Self {
+        self.retries = self.settings.retry_budget();
         self.next = now;
         self
     }
@@ -90,7 +93,8 @@ impl OperatorProcess {
     }
 
     fn patience(&self, entropy: &mut Entropy) -> Patience {
-        Patience::new(self.settings.context(), entropy.fork())
+        let context = self.settings.context().with_retries(self.retries.clone());
+        Patience::new(context, entropy.fork()).budgeted()
     }
 
     fn look_around(&mut self, entropy: &mut Entropy, cx: &mut Context<'_>) {

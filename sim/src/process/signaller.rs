@@ -47,7 +47,7 @@ impl SignallerProcess {
         Self {
             seed,
             settings: settings.clone(),
-            context: settings.context(),
+            context: settings.context().with_retries(settings.retry_budget()),
             tokens: Vec::new(),
             due: BTreeMap::new(),
             planned: 0,
@@ -58,7 +58,8 @@ impl SignallerProcess {
     /// The same after a crash: it uses the planned tokens immediately.
     #[must_use]
     pub fn restarted(mut self, now: TimestampMs) -> Self {
-        self.context = self.settings.context();
+        let retries = self.settings.retry_budget();
+        self.context = self.settings.context().with_retries(retries);
         let due = std::mem::take(&mut self.due);
         for (number, token) in due.into_values().enumerate() {
             self.due.insert((now, number as u64), token);
@@ -249,7 +250,7 @@ impl SignallerProcess {
         }
         self.sent.push(sent.clone());
         let command: AnyCommand = sent.into();
-        let patience = Patience::new(self.context.clone(), entropy.fork());
+        let patience = Patience::new(self.context.clone(), entropy.fork()).budgeted();
         cx.command_knowing(Origin::Signal, command, Known::Nothing, patience);
     }
 }

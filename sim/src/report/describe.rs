@@ -33,6 +33,9 @@ pub fn reply(body: &ReplyBody, now: TimestampMs) -> String {
         ReplyBody::Commit(units) => {
             let word = |unit: &UnitReply| match unit {
                 UnitReply::Committed { .. } => "committed".to_owned(),
+                UnitReply::Conflict { current } if current.is_empty() => {
+                    "conflict with records that are too large".to_owned()
+                }
                 UnitReply::Conflict { current } => {
                     format!(
                         "conflict with {}",

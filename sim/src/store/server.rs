@@ -37,6 +37,8 @@ pub struct Server {
     pub(super) behind: Option<Behind>,
     /// Its condition.
     pub condition: Condition,
+    /// The most bytes of records for a page or a conflict, if a request allows more.
+    pub reply_bytes: u32,
     /// The contents that it should have.
     pub model: Model,
     /// Old copies of records, for callers that begin with a stale one.
@@ -78,6 +80,7 @@ impl Server {
             history: seed,
             behind: None,
             condition: Condition::default(),
+            reply_bytes: u32::MAX,
             model: Model::default(),
             copies: BTreeMap::new(),
             calls: 0,
@@ -174,15 +177,29 @@ impl Server {
         Ok(stored.map_or(Version::ABSENT, |stored| stored.version))
     }
 
+    /// Lowers the bounds on the bytes of records in the reply.
+    fn limit_reply(&self, request: &mut Request) {
+        let limit = |bytes: &mut u32| *bytes = self.reply_bytes.min(*bytes);
+        match request {
+            Request::Take(take) => limit(&mut take.bytes),
+            Request::Scan(scan) => limit(&mut scan.bytes),
+            Request::Commit(commit) => {
+                commit.units.iter_mut().for_each(|unit| limit(&mut unit.conflict_bytes));
+            }
+            Request::Poll(_) | Request::Read(_) | Request::Stream(_) => {}
+        }
+    }
+
     /// Serves a request and checks its effect.
     pub fn serve(
         &mut self,
         caller: &mut Caller,
-        request: Request,
+        mut request: Request,
         now: TimestampMs,
     ) -> Result<Reply, Broken> {
         self.calls += 1;
         self.latest_events.clear();
+        self.limit_reply(&mut request);
         #[cfg(feature = "planted-bugs")]
         let (request, answered) = super::spoil::sent(request, &self.model);
         let reply = match request {

@@ -178,6 +178,7 @@ impl World {
             trace: Vec::new(),
             settings,
         };
+        world.server.reply_bytes = world.settings.reply_bytes;
         world.server.model = Model::new(world.options.invariants, &world.settings, &world.profiles);
         world.schedule();
         world

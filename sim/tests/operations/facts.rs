@@ -495,7 +495,8 @@ fn an_entry_without_its_signal_goes_with_its_execution() {
         tick(&mut world);
         world.pass(10_000);
     }
-    let (scan, now) = (Scan { partition, index, after: None, limit: 10 }, world.now());
+    let (scan, now) =
+        (Scan { partition, index, after: None, limit: 10, bytes: 1_000 }, world.now());
     let reply = world.store().handle(Request::Scan(scan), now);
     assert_eq!(reply.body, ReplyBody::Scan(Scanned::default()));
 }

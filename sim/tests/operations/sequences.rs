@@ -2,6 +2,7 @@
 //! simulator, and an audit finds nothing wrong afterwards.
 
 use ff_core::op::HOLD;
+use ff_core::store::bounds::MAX_PAGE_BYTES;
 use ff_core::store::{IndexName, Request, Take, TakeUntil};
 use ff_sim::scripted::Scripted;
 use proptest::prelude::*;
@@ -13,7 +14,8 @@ use crate::one_record::steps::{sequences, submissions};
 
 fn take(world: &mut Scripted, index: IndexName, until: TakeUntil) {
     let (partition, count, hold) = (partition(), 10, HOLD);
-    let take = Take { partition, index, count, until, hold, ring_rest: false };
+    let bytes = MAX_PAGE_BYTES;
+    let take = Take { partition, index, count, bytes, until, hold, ring_rest: false };
     world.call(Request::Take(take)).expect("a reply");
 }
 

@@ -3,13 +3,16 @@
 
 use ff_core::execution::Purpose;
 use ff_core::partition::Partition;
+use ff_core::score::Score;
 use ff_core::store::bounds::{
-    MAX_ENTRIES_PER_UNIT, MAX_FRAMES, MAX_JOURNAL_AGE_MS, MAX_PAGE, MAX_VALUE_BYTES,
+    MAX_ENTRIES_PER_UNIT, MAX_FRAMES, MAX_JOURNAL_AGE_MS, MAX_PAGE, MAX_UNITS, MAX_VALUE_BYTES,
 };
 use ff_core::store::{
-    Bytes, Commit, Cursor, Fetched, MemoryStore, Read, Reply, ReplyBody, Request, StreamAppend,
-    StreamEntry, StreamName, StreamPage, Unit, UnitReply, ValueKey, ValueWrite,
+    Bytes, Commit, Cursor, Fetched, IndexName, IndexWrite, Member, MemoryStore, Read, RecordKey,
+    Reply, ReplyBody, Request, Scan, StreamAppend, StreamEntry, StreamName, StreamPage, Take,
+    TakeUntil, Unit, UnitReply, ValueKey, ValueWrite, Version,
 };
+use ff_core::time::DurationMs;
 
 use super::names;
 use super::subject::{Subject, compare, history};
@@ -217,6 +220,48 @@ pub fn large_values_are_deferred(subject: &mut impl Subject) -> Result<(), Strin
             ReplyBody::Read(read) if deferred(&read.values) != few => {}
             _ => return Err("a read's reply defers the wrong values".to_owned()),
         }
+    }
+    Ok(())
+}
+
+/// Compares takes and pages with more records than the store reads in one step, at bounds in bytes
+/// around these steps.
+///
+/// # Errors
+///
+/// A description of the first difference.
+pub fn long_pages_end_at_the_same_entry(subject: &mut impl Subject) -> Result<(), String> {
+    const RECORD_BYTES: u32 = 10;
+    let mut pair = Pair::new(subject, StreamName::Journal)?;
+    let members: Vec<Member> = (1..=100).map(Member::from_u128).collect();
+    let indexes = [IndexName::Due, IndexName::Quarantine];
+    for some in members.chunks(MAX_UNITS) {
+        let unit = |member: &Member| {
+            let (member, key) = (*member, RecordKey::Execution(*member));
+            let score = Some(Score::new(7));
+            let write = |index: &IndexName| IndexWrite { index: index.clone(), member, score };
+            Unit {
+                expect: vec![(key.clone(), Version::ABSENT)],
+                put: vec![(key, data(RECORD_BYTES as usize))],
+                index: indexes.iter().map(write).collect(),
+                ..empty_unit()
+            }
+        };
+        pair.ask(commit(some.iter().map(unit).collect()))?;
+    }
+    for records in [31, 32, 33, 63, 64, 65, 99, 100, 101] {
+        // A version has 16 bytes.
+        let bytes = records * (RECORD_BYTES + 16);
+        for (limit, bytes) in [(MOST, bytes), (MOST, bytes - 1), (40, bytes)] {
+            let (index, after) = (IndexName::Due, None);
+            pair.ask(Request::Scan(Scan { partition: AT, index, after, limit, bytes }))?;
+        }
+    }
+    for records in [33, 64] {
+        let (index, until) = (IndexName::Quarantine, TakeUntil::End);
+        let (count, bytes, hold) = (90, records * (RECORD_BYTES + 16), DurationMs::ZERO);
+        let take = Take { partition: AT, index, count, bytes, until, hold, ring_rest: false };
+        pair.ask(Request::Take(take))?;
     }
     Ok(())
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ff_core::store::{
-    Cursor, Fetched, FirstEntry, IndexName, Read, RecordKey, Reply, ReplyBody, Request, Stored,
-    StreamName, TakeUntil, Topic, Unit, UnitReply, ValueKey, Values, Version, Wake,
+    Cursor, Fetched, FirstEntry, IndexName, Read, RecordKey, Reply, ReplyBody, Request, ScanEntry,
+    Stored, StreamName, TakeUntil, Topic, Unit, UnitReply, ValueKey, Values, Version, Wake,
 };
 
 /// The number of occurrences of each case.
@@ -23,6 +23,7 @@ pub const EXPECTED: &[&str] = &[
     "commit: conflict with a later record only, which is another",
     "commit: conflict with a later record only, which is newer",
     "commit: conflict with a later record only, which is there",
+    "commit: conflict of too large records",
     "commit: dropped a stream",
     "commit: fetched a value",
     "commit: fetched nothing",
@@ -34,6 +35,8 @@ pub const EXPECTED: &[&str] = &[
     "over a bound: bytes in a stream",
     "over a bound: bytes in a stream entry",
     "over a bound: entries in a stream",
+    "over a bound: bytes of current records",
+    "over a bound: bytes on a page",
     "over a bound: entries in a unit",
     "over a bound: entries in an append",
     "over a bound: entries on a page",
@@ -42,6 +45,7 @@ pub const EXPECTED: &[&str] = &[
     "over a bound: milliseconds in a stream",
     "over a bound: partitions in a poll",
     "over a bound: purposes of a commit",
+    "over a bound: records in a read",
     "over a bound: records written without a version",
     "over a bound: units for one record",
     "over a bound: units in a commit",
@@ -57,6 +61,7 @@ pub const EXPECTED: &[&str] = &[
     "scan: a next page",
     "scan: a signal",
     "scan: an entry without a record",
+    "scan: ended by its bytes",
     "scan: entries",
     "scan: nothing",
     "scan: on from a page",
@@ -70,6 +75,7 @@ pub const EXPECTED: &[&str] = &[
     "take: a rest",
     "take: a signal",
     "take: an entry without a record",
+    "take: ended by its bytes",
     "take: entries from an index",
     "take: entries from due",
     "take: nothing",
@@ -121,8 +127,12 @@ impl Census {
             (Request::Take(take), ReplyBody::Take(taken)) => {
                 let full = taken.entries.len() == take.count as usize;
                 let due = take.index == IndexName::Due;
-                if taken.rest.is_some() && !full {
+                let reached = has_reached(&taken.entries, take.bytes);
+                if taken.rest.is_some() && !full && !reached {
                     self.count("take: an entry without a record");
+                }
+                if taken.rest.is_some() && !full && reached && !taken.entries.is_empty() {
+                    self.count("take: ended by its bytes");
                 }
                 if taken.rest.is_some() {
                     self.count("take: a rest");
@@ -194,6 +204,9 @@ impl Census {
                     if committed {
                         self.count("commit: conflict and committed in one");
                     }
+                    if current.is_empty() {
+                        self.count("commit: conflict of too large records");
+                    }
                     let present = current.iter().flatten().count();
                     if (1..current.len()).contains(&present) {
                         self.count("commit: conflict of several records, some absent");
@@ -224,6 +237,10 @@ impl Census {
                 self.count(if empty { "scan: nothing" } else { "scan: entries" });
                 if scanned.next.is_some() {
                     self.count("scan: a next page");
+                }
+                let full = scanned.entries.len() == scan.limit as usize;
+                if scanned.next.is_some() && !full && has_reached(&scanned.entries, scan.bytes) {
+                    self.count("scan: ended by its bytes");
                 }
                 if scan.after.is_some() && !empty {
                     self.count("scan: on from a page");
@@ -278,6 +295,12 @@ impl Census {
             }
         }
     }
+}
+
+/// Whether the records of these entries have this many bytes.
+fn has_reached(entries: &[ScanEntry], bytes: u32) -> bool {
+    entries.iter().flat_map(|entry| &entry.record).map(Stored::size).sum::<usize>()
+        >= bytes as usize
 }
 
 fn is_of_signals(index: &IndexName) -> bool {

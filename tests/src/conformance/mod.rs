@@ -16,13 +16,14 @@ mod subject;
 
 pub use caps::{
     frames_are_capped_by_bytes, frames_are_capped_by_count, journals_are_capped_by_bytes,
-    large_values_are_deferred,
+    large_values_are_deferred, long_pages_end_at_the_same_entry,
 };
 pub use census::{Census, EXPECTED};
 pub use model::Model;
 pub use plan::{
-    Action, AfterPlan, CapsPlan, Edge, FromPlan, INDEXES, MEMBERS, OVER_BOUNDS, PARTITIONS, Place,
-    RECORDS, Ring, STREAMS, Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES, Write, sequences,
+    Action, AfterPlan, BYTES, CapsPlan, Edge, FromPlan, INDEXES, MEMBERS, OVER_BOUNDS, PARTITIONS,
+    Place, RECORDS, Ring, STREAMS, Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES, Write,
+    sequences,
 };
 pub use run::conform;
 pub use subject::Subject;

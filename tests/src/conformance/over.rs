@@ -3,8 +3,8 @@
 use ff_core::execution::Purpose;
 use ff_core::partition::Partition;
 use ff_core::store::bounds::{
-    MAX_ENTRIES_PER_UNIT, MAX_PAGE, MAX_POLL_PARTITIONS, MAX_READ_KEYS, MAX_RECORD_BYTES,
-    MAX_STREAM_ENTRY_BYTES, MAX_TAKE, MAX_UNITS,
+    MAX_CONFLICT_BYTES, MAX_ENTRIES_PER_UNIT, MAX_PAGE, MAX_PAGE_BYTES, MAX_POLL_PARTITIONS,
+    MAX_READ_KEYS, MAX_READ_RECORDS, MAX_RECORD_BYTES, MAX_STREAM_ENTRY_BYTES, MAX_TAKE, MAX_UNITS,
 };
 use ff_core::store::{
     Bytes, Commit, Cursor, IndexName, IndexWrite, Poll, Read, RecordKey, Request, Scan,
@@ -39,12 +39,13 @@ pub(super) fn over_bound(which: usize, partition: Partition) -> Request {
                 partition,
                 index,
                 count,
+                bytes: MAX_PAGE_BYTES,
                 until,
                 hold: DurationMs::ZERO,
                 ring_rest: true,
             })
         }
-        1 => Request::Scan(Scan { partition, index, after: None, limit }),
+        1 => Request::Scan(Scan { partition, index, after: None, limit, bytes: 1 }),
         2 => {
             let (stream, from) = (StreamName::Journal, Cursor::Start);
             Request::Stream(StreamPage { partition, stream, from, limit })
@@ -64,6 +65,14 @@ pub(super) fn over_bound(which: usize, partition: Partition) -> Request {
         6 => {
             let other = Unit { purpose: Purpose::Admit, ..empty_unit() };
             Request::Commit(Commit { partition, units: vec![empty_unit(), other] })
+        }
+        18 => {
+            let records = vec![RecordKey::Meta; MAX_READ_RECORDS + 1];
+            Request::Read(Read { partition, records, values: Vec::new() })
+        }
+        19 => {
+            let (limit, bytes) = (1, MAX_PAGE_BYTES + 1);
+            Request::Scan(Scan { partition, index, after: None, limit, bytes })
         }
         _ => Request::Commit(Commit { partition, units: vec![over_unit(which)] }),
     }
@@ -101,6 +110,7 @@ fn over_unit(which: usize) -> Unit {
             }
             unit.append = vec![append];
         }
+        20 => unit.conflict_bytes = MAX_CONFLICT_BYTES + 1,
         _ => {
             // Values and dropped streams share their bound.
             let write = ValueWrite { key: names::value(0), value: Some(bytes(1)) };

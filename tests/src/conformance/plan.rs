@@ -2,6 +2,7 @@
 //! present version of the record", whatever the steps before did. Small pools of names make the
 //! steps interact.
 
+use ff_core::store::bounds::{MAX_CONFLICT_BYTES, MAX_PAGE_BYTES};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -44,6 +45,8 @@ pub enum Action {
         index: usize,
         /// The most entries.
         count: u32,
+        /// The bytes of records after which it ends.
+        bytes: u32,
         /// The end of the range.
         until: UntilPlan,
         /// The time for which entries are held, in milliseconds.
@@ -73,6 +76,8 @@ pub enum Action {
         after: AfterPlan,
         /// The most entries.
         limit: u32,
+        /// The bytes of records after which it ends.
+        bytes: u32,
     },
     /// A page of a stream.
     Stream {
@@ -108,6 +113,8 @@ pub struct UnitPlan {
     pub ring: Vec<Ring>,
     /// Values to return.
     pub fetch: Vec<usize>,
+    /// The bytes of records that the reply to a conflict may have.
+    pub conflict_bytes: u32,
 }
 
 /// The caps of an append.
@@ -236,7 +243,7 @@ pub const INDEXES: usize = 9;
 /// Streams in the pool.
 pub const STREAMS: usize = 4;
 /// Kinds of requests over a bound.
-pub const OVER_BOUNDS: usize = 18;
+pub const OVER_BOUNDS: usize = 21;
 
 /// Draws sequences of up to this many steps.
 pub fn sequences(steps: usize) -> impl Strategy<Value = Sequence> {
@@ -342,18 +349,30 @@ fn unit() -> impl Strategy<Value = UnitPlan> {
         streams(),
         vec(ring(), 0..3),
         vec(pick(VALUES), 0..3),
+        bytes(MAX_CONFLICT_BYTES),
     )
-        .prop_map(|(records, window, nonce, values, index, streams, ring, fetch)| UnitPlan {
-            records,
-            window,
-            nonce,
-            values,
-            index,
-            append: streams.0,
-            drop_streams: streams.1,
-            ring,
-            fetch,
+        .prop_map(|(records, window, nonce, values, index, streams, ring, fetch, bytes)| {
+            UnitPlan {
+                records,
+                window,
+                nonce,
+                values,
+                index,
+                append: streams.0,
+                drop_streams: streams.1,
+                ring,
+                fetch,
+                conflict_bytes: bytes,
+            }
         })
+}
+
+/// Bounds on the bytes of records that the records of plans reach.
+pub const BYTES: [u32; 5] = [0, 1, 40, 100, 2_000];
+
+/// A bound on the bytes of records, at most this one.
+fn bytes(most: u32) -> impl Strategy<Value = u32> {
+    prop_oneof![1 => prop::sample::select(BYTES.to_vec()), 3 => Just(most)]
 }
 
 /// Entries to append to streams, and streams to drop.
@@ -387,10 +406,11 @@ fn take() -> impl Strategy<Value = Action> {
     ];
     let hold = prop::sample::select(vec![0, 1, 5_000, 3_600_000, 1 << 51, u64::MAX]);
     let index = prop_oneof![2 => pick(INDEXES), 1 => Just(super::names::DUE)];
-    let take = (index, 0..6_u32, until, hold, any::<bool>());
-    take.prop_map(|(index, count, until, hold_ms, ring_rest)| Action::Take {
+    let take = (index, 0..6_u32, bytes(MAX_PAGE_BYTES), until, hold, any::<bool>());
+    take.prop_map(|(index, count, bytes, until, hold_ms, ring_rest)| Action::Take {
         index,
         count,
+        bytes,
         until,
         hold_ms,
         ring_rest,
@@ -404,11 +424,8 @@ fn scan() -> impl Strategy<Value = Action> {
         3 => (0..MEMBERS, -1..2_i64).prop_map(|(member, more)| AfterPlan::Member(member, more)),
         2 => (place(), 0..MEMBERS).prop_map(|(place, member)| AfterPlan::Place(place, member)),
     ];
-    (pick(INDEXES), after, 0..5_u32).prop_map(|(index, after, limit)| Action::Scan {
-        index,
-        after,
-        limit,
-    })
+    let page = (pick(INDEXES), after, 0..5_u32, bytes(MAX_PAGE_BYTES));
+    page.prop_map(|(index, after, limit, bytes)| Action::Scan { index, after, limit, bytes })
 }
 
 fn stream() -> impl Strategy<Value = Action> {

@@ -56,18 +56,21 @@ impl<'a> Resolver<'a> {
                 });
                 Request::Commit(Commit { partition, units: units.collect() })
             }
-            Action::Take { index, count, until, hold_ms, ring_rest } => Request::Take(Take {
-                partition,
-                index: self.index(*index),
-                count: *count,
-                until: match until {
-                    UntilPlan::End => TakeUntil::End,
-                    UntilPlan::Now => TakeUntil::Now,
-                    UntilPlan::Score(plan) => TakeUntil::Score(score(plan, now)),
-                },
-                hold: DurationMs::new(*hold_ms),
-                ring_rest: *ring_rest,
-            }),
+            Action::Take { index, count, bytes, until, hold_ms, ring_rest } => {
+                Request::Take(Take {
+                    partition,
+                    index: self.index(*index),
+                    count: *count,
+                    bytes: *bytes,
+                    until: match until {
+                        UntilPlan::End => TakeUntil::End,
+                        UntilPlan::Now => TakeUntil::Now,
+                        UntilPlan::Score(plan) => TakeUntil::Score(score(plan, now)),
+                    },
+                    hold: DurationMs::new(*hold_ms),
+                    ring_rest: *ring_rest,
+                })
+            }
             Action::Poll { index, partitions } => Request::Poll(Poll {
                 index: self.index(*index),
                 partitions: partitions.iter().map(|number| names::partition(*number)).collect(),
@@ -77,11 +80,12 @@ impl<'a> Resolver<'a> {
                 records: records.iter().map(|number| names::record(*number)).collect(),
                 values: values.iter().map(|number| names::value(*number)).collect(),
             }),
-            Action::Scan { index, after, limit } => Request::Scan(Scan {
+            Action::Scan { index, after, limit, bytes } => Request::Scan(Scan {
                 partition,
                 index: self.index(*index),
                 after: self.after(partition, &self.index(*index), after, now),
                 limit: *limit,
+                bytes: *bytes,
             }),
             Action::Stream { stream, from, limit } => Request::Stream(StreamPage {
                 partition,
@@ -133,6 +137,7 @@ impl<'a> Resolver<'a> {
                 not_after: edge(&plan.window.1, now, TimestampMs::MAX),
             },
             fetch: plan.fetch.iter().map(|number| names::value(*number)).collect(),
+            conflict_bytes: plan.conflict_bytes,
             ..Unit::new(purpose, plan.nonce)
         };
         for (number, seen, write) in &plan.records {

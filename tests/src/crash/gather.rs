@@ -7,7 +7,7 @@ use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::op::{ListPosition, OperationContext, Patience, Query};
 use ff_sdk::core::partition::Partition;
 use ff_sdk::core::score::Score;
-use ff_sdk::core::store::bounds::MAX_PAGE;
+use ff_sdk::core::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use ff_sdk::core::store::{
     Cursor, IndexName, JournalEntry, Scan, ScanPosition, StreamName, StreamPage, codec,
 };
@@ -109,7 +109,8 @@ impl Reader {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
             let (index, limit) = (index.clone(), MAX_PAGE as u32);
-            let query = Query::scan(Scan { partition, index, after, limit }, self.patience());
+            let scan = Scan { partition, index, after, limit, bytes: MAX_PAGE_BYTES };
+            let query = Query::scan(scan, self.patience());
             let (page, _) = drive(&*self.backend, &self.clock, query).await?;
             found.extend(page.entries.iter().map(|entry| {
                 let ScanPosition { score, member } = entry.position;

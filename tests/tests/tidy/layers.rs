@@ -27,7 +27,8 @@ const CORE: Layers = Layers {
 const OP: Layers = Layers {
     folder: "core",
     parent: "crate::op",
-    order: "operation, context, loaded < doubt, patience, query < config < command < work, read",
+    order: "operation, retry_budget, context, loaded < doubt, patience, query < config < command \
+            < work, read",
     is_open: true,
 };
 
@@ -37,7 +38,7 @@ const IO_VALKEY: Layers =
 const ADAPTER: Layers = Layers {
     folder: "io-valkey",
     parent: "crate::server",
-    order: "failure, target < node < info, topology < hub < backend",
+    order: "failure, target < node < info, topology, polls < hub < backend",
     is_open: true,
 };
 

@@ -3,7 +3,7 @@
 use crate::error::EngineError;
 use crate::execution::Decide;
 use crate::partition::Partition;
-use crate::store::bounds::{MAX_MESSAGE_BYTES, MAX_READ_KEYS, MAX_UNITS};
+use crate::store::bounds::{MAX_MESSAGE_BYTES, MAX_READ_KEYS, MAX_READ_RECORDS, MAX_UNITS};
 use crate::store::{Commit, Read, RecordKey, Reply, ReplyBody, Request, Unit, Values};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -105,7 +105,9 @@ impl<C: Decide> Batch<C> {
         for (number, child) in self.children.iter_mut().enumerate() {
             let State::Reads(read) = &mut child.state else { continue };
             let keys = (read.records.len(), read.values.len());
-            if records.len() + values.len() + keys.0 + keys.1 > MAX_READ_KEYS {
+            if records.len() + keys.0 > MAX_READ_RECORDS
+                || records.len() + values.len() + keys.0 + keys.1 > MAX_READ_KEYS
+            {
                 break;
             }
             records.append(&mut read.records);
@@ -197,6 +199,11 @@ impl<C: Decide> Operation for Batch<C> {
 
     fn partition(&self) -> Option<Partition> {
         Some(self.partition)
+    }
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        let left = |number: &usize| self.children[*number].operation.reply_within(now);
+        self.in_flight.iter().filter_map(left).min()
     }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {

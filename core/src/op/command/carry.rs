@@ -2,8 +2,8 @@
 
 use crate::error::{Applied, Bug, EngineError, Missing, Rejection};
 use crate::execution::{
-    CommandSpec, Decide, Decision, Facts, FirstSeen, FoundSignal, IdentityKind, SignalRecord,
-    Verdict,
+    CommandSpec, Decide, Decision, Facts, FirstSeen, FoundSignal, IdentityKind, Purpose,
+    SignalRecord, Verdict,
 };
 use crate::id::SignalId;
 use crate::op::doubt::{Doubt, Evidence, SentCommit};
@@ -17,7 +17,7 @@ use crate::store::{
     Commit, Failure, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply,
     Version,
 };
-use crate::time::{HostTime, TimestampMs};
+use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::commit_unit::{CommitUnit, Stamp, commit_unit, quarantine};
 use super::facts::ReadFacts;
@@ -138,6 +138,9 @@ impl<C: Decide> CarryCommand<C> {
     /// An operation that begins with a known record.
     pub fn knowing(command: C, known: Known, mut patience: Patience) -> Self {
         let spec = command.spec();
+        if spec.purpose == Purpose::Finish {
+            patience.exempt();
+        }
         let facts = ReadFacts::new(&spec, &mut patience);
         Self {
             command,
@@ -237,7 +240,9 @@ impl<C: Decide> CarryCommand<C> {
                 self.read()
             }
             (Ok(Verdict::Apply(_)), _)
-                if fresh && (self.recognised || self.may_be_applied_twice(&basis.record, now)) =>
+                if fresh
+                    && (self.recognised
+                        || self.may_apply_twice(basis.record.as_ref(), at, now)) =>
             {
                 Step::fail(self.moved_on("the command might be applied a second time", now))
             }
@@ -370,6 +375,9 @@ impl<C: Decide> CarryCommand<C> {
                 let repeat = false;
                 Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
             }
+            UnitReply::Conflict { current } if current.is_empty() => {
+                self.conflict_unseen(sent, now)
+            }
             UnitReply::Conflict { current } => {
                 let found = match self.decoded(current) {
                     Ok(found) => found,
@@ -394,6 +402,19 @@ impl<C: Decide> CarryCommand<C> {
                 Step::retry(self.patience.after_refusal(self.spec.name, applied, now))
             }
         }
+    }
+
+    /// Handles a conflict whose records were too large for the reply: they are read, also before
+    /// the operation gives up.
+    fn conflict_unseen(&mut self, sent: SentCommit, now: HostTime) -> Step<Output<C::Outcome>> {
+        self.doubt.refused(sent);
+        self.known = Known::Nothing;
+        match self.patience.after_conflict(self.spec.name, self.doubt.applied(), now) {
+            Ok(Some(wait)) => return Step::Wait(wait),
+            Ok(None) => {}
+            Err(error) => self.given_up = Some(Box::new(error)),
+        }
+        self.go_on(now)
     }
 
     /// Waits after a call that got no reply, or one that says nothing about it. `sent`: the commit,
@@ -450,15 +471,14 @@ impl<C: Decide> CarryCommand<C> {
         let evidence = self.evidence(current);
         self.doubt.unanswered_are_disproved(&evidence)
             && !self.doubt.may_still_apply(evidence.version, at)
-            && !self.may_be_removed(now)
+            && !self.may_be_removed(at, now)
     }
 
     /// Whether an earlier commit may have applied the command although the rule does not recognise
     /// a repeat. If so, applying the command now could apply it twice. \[INV-IDENTITY-1\]
-    fn may_be_applied_twice(&self, current: &Option<Loaded>, now: HostTime) -> bool {
-        let current = current.as_ref();
+    fn may_apply_twice(&self, current: Option<&Loaded>, at: TimestampMs, now: HostTime) -> bool {
         let evidence = self.evidence(current);
-        self.may_be_removed(now)
+        self.may_be_removed(at, now)
             || self.may_be_forgotten(current) && !self.doubt.is_disproved(&evidence)
     }
 
@@ -494,12 +514,13 @@ impl<C: Decide> CarryCommand<C> {
 
     /// Whether an unanswered commit may have created an execution that has since ended and been
     /// removed. If so, the record proves nothing: if it is absent, creating the execution would run
-    /// it a second time; if it exists, it may belong to another submission. \[INV-IDENTITY-1\]
-    fn may_be_removed(&self, now: HostTime) -> bool {
-        let passed = self.first_sent.map(|sent| now.local.since(sent));
-        let bound = self.spec.resend_within;
+    /// it a second time; if it exists, it may belong to another submission. The store's clock may
+    /// have stepped forwards past the retention of the record. \[INV-IDENTITY-1\]
+    fn may_be_removed(&self, at: TimestampMs, now: HostTime) -> bool {
+        let Some(bound) = self.spec.resend_within else { return false };
+        let is_late = self.first_sent.is_some_and(|sent| now.local.since(sent) >= bound);
         self.doubt.has_unanswered()
-            && bound.is_some_and(|bound| passed.is_some_and(|passed| passed >= bound))
+            && (is_late || self.doubt.have_ended_for(bound, at))
             && !planted!(ResendBoundForgotten)
     }
 
@@ -536,6 +557,12 @@ impl<C: Decide> Operation for CarryCommand<C> {
 
     fn partition(&self) -> Option<Partition> {
         Some(self.spec.execution_id.partition())
+    }
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        let left = self.patience.left(now);
+        // A command that is applied may read the values for its answer after its deadline.
+        (left > DurationMs::ZERO || !self.recognised).then_some(left)
     }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {

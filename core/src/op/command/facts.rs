@@ -11,7 +11,7 @@ use crate::op::loaded::{other_reply, unreadable};
 use crate::op::operation::{Event, Step};
 use crate::op::patience::Patience;
 use crate::score::Score;
-use crate::store::bounds::MAX_PAGE;
+use crate::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use crate::store::{
     Failure, IndexName, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned, Stored,
 };
@@ -214,6 +214,7 @@ impl ReadFacts {
             index: IndexName::Signals { execution: self.execution_id.uuid() },
             after: self.buffered.through.checked_sub(1).map(after),
             limit: MAX_PAGE as u32,
+            bytes: MAX_PAGE_BYTES,
         }))
     }
 

@@ -141,6 +141,10 @@ impl Operation for RotateSecret {
     /// written.
     type Output = Result<Rotation, EngineError>;
 
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        Some(self.patience.left(now))
+    }
+
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         let step = self.step(event, now);
         self.patience.in_time(step, OP, self.doubt.applied(), now)

@@ -5,7 +5,7 @@ use crate::error::{Applied, EngineError, Rejection};
 use crate::store::codec::Codec;
 use crate::store::{Failure, RecordKey, Request, StoreMeta, Stored, Version};
 use crate::store_id::StoreId;
-use crate::time::{HostTime, Window};
+use crate::time::{DurationMs, HostTime, Window};
 
 use super::record::{Answer, one_record, read_record, write_record};
 use crate::op::context::OperationContext;
@@ -62,6 +62,10 @@ impl EnsureMeta {
 impl Operation for EnsureMeta {
     /// The configuration that the store holds; the caller compares it with its own.
     type Output = Result<StoreMeta, EngineError>;
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        Some(self.patience.left(now))
+    }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         let step = self.step(event, now);
@@ -194,6 +198,10 @@ impl ActivateFormat {
 impl Operation for ActivateFormat {
     /// `FormatUnknown` and `FormatSuperseded` are refused before anything is written.
     type Output = Result<(), EngineError>;
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        Some(self.patience.left(now))
+    }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         let step = self.step(event, now);

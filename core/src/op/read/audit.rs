@@ -14,7 +14,7 @@ use crate::execution::{Execution, IndexEntries, index_entries};
 use crate::id::{ExecutionId, LaneId, Namespace};
 use crate::partition::Partition;
 use crate::score::Score;
-use crate::store::bounds::MAX_PAGE;
+use crate::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use crate::store::{
     FirstEntry, IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned,
     Stored, Version,
@@ -287,8 +287,8 @@ impl AuditPartition {
         after: Option<ScanPosition>,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        let limit = (self.limit - self.read).min(MAX_PAGE) as u32;
-        let scan = Scan { partition: self.partition, index: index.clone(), after, limit };
+        let (limit, bytes) = ((self.limit - self.read).min(MAX_PAGE) as u32, MAX_PAGE_BYTES);
+        let scan = Scan { partition: self.partition, index: index.clone(), after, limit, bytes };
         let (_, query) = self.query.insert((index, Query::scan(scan, self.patience.clone())));
         query.resume(Event::Start, now).then_ok(|(scanned, at)| self.scanned(&scanned, at, now))
     }

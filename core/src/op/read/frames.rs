@@ -8,7 +8,7 @@ use crate::store::bounds::MAX_PAGE;
 use crate::store::{
     Cursor, Read, RecordKey, Reply, ReplyBody, Request, Stored, StreamId, StreamPage, Streamed,
 };
-use crate::time::{HostTime, TimestampMs};
+use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::op::loaded::{frames_of, load_of, other_reply, unreadable};
 use crate::op::operation::{Event, Operation, Step};
@@ -179,6 +179,10 @@ impl Operation for ReadFrames {
 
     fn partition(&self) -> Option<Partition> {
         Some(self.id.partition())
+    }
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        Some(self.patience.left(now))
     }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {

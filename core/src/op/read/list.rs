@@ -5,9 +5,9 @@ use crate::execution::{ExecutionSnapshot, snapshot};
 use crate::id::{ExecutionId, ExecutionKind, LaneId, Namespace};
 use crate::partition::{Partition, PartitionConfig};
 use crate::state::PublicState;
-use crate::store::bounds::MAX_PAGE;
+use crate::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use crate::store::{IndexName, Scan, ScanEntry, ScanPosition, Scanned};
-use crate::time::{HostTime, TimestampMs};
+use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::op::loaded::load_of;
 use crate::op::operation::{Event, Operation, Step};
@@ -99,6 +99,7 @@ impl ListExecutions {
             } else {
                 MAX_PAGE
             } as u32,
+            bytes: MAX_PAGE_BYTES,
         };
         let query = self.query.insert(Query::scan(scan, self.patience.clone()));
         query.resume(Event::Start, now).then_ok(|(scanned, at)| self.scanned(&scanned, at, now))
@@ -148,6 +149,10 @@ impl ListExecutions {
 
 impl Operation for ListExecutions {
     type Output = Result<ListPage, EngineError>;
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        Some(self.patience.left(now))
+    }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         match &mut self.query {

@@ -8,7 +8,7 @@ use crate::id::{ExecutionId, SignalId, SignalName, SignalSource, WaitpointKey};
 use crate::partition::Partition;
 use crate::store::codec::Codec;
 use crate::store::{Bytes, Fetched, Read, Stored, Values};
-use crate::time::{HostTime, TimestampMs};
+use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::op::loaded::{other_reply, signal_key, unreadable, value_key};
 use crate::op::operation::{Event, Operation, Step};
@@ -127,6 +127,10 @@ impl Operation for ReadSignals {
 
     fn partition(&self) -> Option<Partition> {
         self.query.partition()
+    }
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        self.query.reply_within(now)
     }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {

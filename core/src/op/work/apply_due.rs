@@ -8,10 +8,10 @@ use crate::execution::{DueKind, OnDue};
 use crate::op::context::OperationContext;
 use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
-use crate::op::patience::{HOLD, Patience};
+use crate::op::patience::{HOLD, Patience, TAKE_WITHIN};
 use crate::partition::{Partition, PartitionConfig};
 use crate::score::Score;
-use crate::store::bounds::MAX_UNITS;
+use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};
 use crate::store::{
     FirstEntry, IndexName, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken,
 };
@@ -103,6 +103,7 @@ impl ApplyDue {
             partition,
             index: IndexName::Due,
             count: MAX_UNITS as u32,
+            bytes: MAX_PAGE_BYTES,
             until: TakeUntil::Now,
             hold: HOLD,
             ring_rest: false,
@@ -223,6 +224,14 @@ impl Operation for ApplyDue {
     /// `NewerFormat` once the program has met a record that it is too old to read: it takes no
     /// more, and others get what it would have taken.
     type Output = Result<DueReport, EngineError>;
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        match &self.doing {
+            Doing::Applying(fetched) => fetched.reply_within(now),
+            Doing::Taking(_) => Some(TAKE_WITHIN),
+            _ => None,
+        }
+    }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         match (&mut self.doing, event) {

@@ -10,6 +10,7 @@ use crate::op::context::OperationContext;
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::op::query::Query;
+use crate::store::bounds::MAX_PAGE_BYTES;
 use crate::store::{IndexName, Scan, ScanEntry, Scanned};
 use crate::time::{HostTime, TimestampMs};
 
@@ -51,6 +52,7 @@ impl ClearSignals {
             index: IndexName::Signals { execution: id.uuid() },
             after: None,
             limit: FORGOTTEN_AT_ONCE,
+            bytes: MAX_PAGE_BYTES,
         };
         self.doing = Doing::Scanning(Box::new(Query::scan(scan, self.patience())));
         self.resume(Event::Start, now)

@@ -13,7 +13,7 @@ use crate::op::patience::Patience;
 use crate::partition::Partition;
 use crate::score::Score;
 use crate::store::{Commit, IndexName, Request, ScanEntry, Unit};
-use crate::time::{HostTime, TimestampMs};
+use crate::time::{DurationMs, HostTime, TimestampMs};
 
 /// Entries of an index with their records, from one reply.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +84,10 @@ impl<C: Decide> FetchedEntries<C> {
 impl<C: Decide> Operation for FetchedEntries<C> {
     /// One for each command, in the order of the entries.
     type Output = Vec<Result<Committed<C::Outcome>, EngineError>>;
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        if self.aside.is_empty() { self.batch.reply_within(now) } else { None }
+    }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         if self.aside.is_empty() {

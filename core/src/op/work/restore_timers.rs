@@ -12,7 +12,7 @@ use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::partition::Partition;
 use crate::score::Score;
-use crate::store::bounds::MAX_UNITS;
+use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};
 use crate::store::{IndexName, Member, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -94,6 +94,7 @@ impl RestoreTimers {
             index: IndexName::Due,
             after: Some(*after),
             limit: MAX_UNITS as u32,
+            bytes: MAX_PAGE_BYTES,
         }))
     }
 

@@ -10,9 +10,9 @@ use crate::op::command::Committed;
 use crate::op::context::OperationContext;
 use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
-use crate::op::patience::{HOLD, Patience};
+use crate::op::patience::{HOLD, Patience, TAKE_WITHIN};
 use crate::partition::Partition;
-use crate::store::bounds::{MAX_TAKE, MAX_UNITS};
+use crate::store::bounds::{MAX_PAGE_BYTES, MAX_TAKE, MAX_UNITS};
 use crate::store::{FirstEntry, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -112,6 +112,7 @@ impl<T: Taker> TakeFromLane<T> {
             partition: Partition::flow(place.partition),
             index: self.rotation.index(place.lane),
             count: self.count as u32,
+            bytes: MAX_PAGE_BYTES,
             until: TakeUntil::End,
             hold: HOLD,
             // One ring in each turn wakes other workers; this one goes on by itself.
@@ -218,6 +219,14 @@ impl<T: Taker> Operation for TakeFromLane<T> {
     /// The entries that were taken. `NewerFormat` once the program has met a record that it is too
     /// old to read: it takes no more, and others get what it would have taken.
     type Output = Result<TakenFromLane<T>, EngineError>;
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        match &self.doing {
+            Doing::Deciding(fetched) => fetched.reply_within(now),
+            Doing::Taking(_) => Some(self.patience.left(now).min(TAKE_WITHIN)),
+            Doing::Nothing | Doing::Looking(_) => Some(self.patience.left(now)),
+        }
+    }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         match (&mut self.doing, event) {

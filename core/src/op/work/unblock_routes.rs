@@ -11,7 +11,7 @@ use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::partition::{Partition, PartitionConfig};
-use crate::store::bounds::MAX_UNITS;
+use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};
 use crate::store::{
     FirstEntry, IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned,
 };
@@ -100,8 +100,8 @@ impl UnblockRoutes {
         after: Option<ScanPosition>,
     ) -> Step<<Self as Operation>::Output> {
         self.doing = Doing::Scanning(partition, after);
-        let (index, limit) = (self.index(), MAX_UNITS as u32);
-        Step::Send(Request::Scan(Scan { partition, index, after, limit }))
+        let (index, limit, bytes) = (self.index(), MAX_UNITS as u32, MAX_PAGE_BYTES);
+        Step::Send(Request::Scan(Scan { partition, index, after, limit, bytes }))
     }
 
     fn scanned(

@@ -7,8 +7,8 @@ use crate::partition::Partition;
 use crate::score::Score;
 use crate::store::bounds::MAX_MESSAGE_BYTES;
 use crate::store::contract::{
-    Bytes, Fetched, Read, Scan, ScanEntry, ScanPosition, Scanned, Stored, Take, TakeUntil, Taken,
-    Unit, UnitReply, Values, Version,
+    Bytes, Fetched, Read, Scan, ScanEntry, Scanned, Stored, Take, TakeUntil, Taken, Unit,
+    UnitReply, Values, Version,
 };
 use crate::store::keys::{IndexName, RecordKey, StreamName, Topic, ValueKey};
 use crate::time::TimestampMs;
@@ -59,7 +59,6 @@ impl Sum for Account {
     }
 }
 
-const VERSION_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 16 + 8;
 
 impl PartitionData {
@@ -67,9 +66,7 @@ impl PartitionData {
     pub(super) fn commit(&mut self, unit: Unit, now: TimestampMs) -> (UnitReply, Vec<Topic>) {
         let unchanged = unit.expect.iter().all(|(key, seen)| self.version(key) == *seen);
         if !unchanged {
-            let current =
-                unit.expect.iter().map(|(key, _)| self.records.get(key).cloned()).collect();
-            return (UnitReply::Conflict { current }, Vec::new());
+            return (UnitReply::Conflict { current: self.current(&unit) }, Vec::new());
         }
         if !unit.window.contains(now) {
             return (UnitReply::OutsideWindow, Vec::new());
@@ -106,6 +103,16 @@ impl PartitionData {
         (UnitReply::Committed { fetched: self.fetch(&unit.fetch) }, rung)
     }
 
+    /// The current records of a unit; none if they are too large. A single record never is.
+    fn current(&self, unit: &Unit) -> Vec<Option<Stored>> {
+        let records = unit.expect.iter().map(|(key, _)| self.records.get(key));
+        let bytes: usize = records.clone().flatten().map(Stored::size).sum();
+        if unit.expect.len() > 1 && bytes > unit.conflict_bytes as usize {
+            return Vec::new();
+        }
+        records.map(Option::<&Stored>::cloned).collect()
+    }
+
     /// Returns the topics that can ring. An index can ring only if it is empty before the writes.
     fn ringing(&self, topics: &[Topic]) -> Vec<Topic> {
         let empty = |topic: &&Topic| match topic {
@@ -140,13 +147,16 @@ impl PartitionData {
         };
         let within = |index: &Index| index.first().filter(|first| first.score <= limit);
         let hold = Score::at(now.plus(take.hold));
-        let mut entries = Vec::new();
-        let mut held = Vec::new();
-        for _ in 0..take.count {
+        let (mut entries, mut held, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for examined in 0..take.count {
+            if examined > 0 && bytes >= take.bytes as usize {
+                break;
+            }
             let Some(position) = self.indexes.get(&take.index).and_then(within) else { break };
             self.write_index(take.index.clone(), position.member, None);
             if let Some(record) = self.records.get(&take.index.record_of(position.member)) {
                 held.push(position.member);
+                bytes += record.size();
                 entries.push(ScanEntry { position, record: Some(record.clone()) });
             }
         }
@@ -187,14 +197,19 @@ impl PartitionData {
         let Some(index) = self.indexes.get(&scan.index) else {
             return Scanned::default();
         };
-        let mut positions = index.after(scan.after);
-        let page: Vec<_> = positions.by_ref().take(scan.limit as usize).collect();
-        let next = positions.next().and(page.last().copied());
-        let entry = |position: ScanPosition| ScanEntry {
-            position,
-            record: self.records.get(&scan.index.record_of(position.member)).cloned(),
-        };
-        Scanned { entries: page.into_iter().map(entry).collect(), next }
+        let mut positions = index.after(scan.after).peekable();
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while entries.len() < scan.limit as usize
+            && (entries.is_empty() || bytes < scan.bytes as usize)
+        {
+            let Some(position) = positions.next() else { break };
+            let record = self.records.get(&scan.index.record_of(position.member)).cloned();
+            bytes += record.as_ref().map_or(0, Stored::size);
+            entries.push(ScanEntry { position, record });
+        }
+        let last = entries.last().map(|entry| entry.position);
+        let next = positions.peek().and(last);
+        Scanned { entries, next }
     }
 
     pub(super) fn account(&self, partition: Partition) -> Account {
@@ -202,7 +217,7 @@ impl PartitionData {
         let value_keys: usize = self.values.keys().map(|key| key.text(partition).len()).sum();
         Account {
             keys: record_keys + value_keys,
-            records: self.records.values().map(|stored| stored.bytes.len() + VERSION_BYTES).sum(),
+            records: self.records.values().map(Stored::size).sum(),
             values: self.values.values().map(|value| value.len()).sum(),
             entries: self.indexes.values().map(|index| index.len() * ENTRY_BYTES).sum(),
             streams: self.streams.values().map(StreamData::bytes).sum(),
