@@ -1,5 +1,5 @@
-//! Shrinks a failing plan: tries small worlds with other seeds, leaves out faults and actions (delta
-//! debugging) and simplifies the settings, as long as the same rule breaks.
+//! Shrinks a failing plan: tries small worlds with other seeds, leaves out faults and actions
+//! (delta debugging) and simplifies the settings, as long as the same rule breaks.
 
 mod search;
 mod simpler;

@@ -1,6 +1,6 @@
 //! The search for a smaller plan: its runs, its best plan, and its passes.
 
-use crate::plan::{ActionId, FaultId, Parts, Plan};
+use crate::plan::{ActionId, ActionKind, FaultId, FaultKind, Parts, Plan};
 use crate::report::{Options, Violation};
 use crate::world::World;
 
@@ -33,6 +33,22 @@ const OWN_SEED_EVENTS: u64 = 4_000_000;
 enum Step {
     Fault(FaultId),
     Action(ActionId),
+}
+
+/// The kind of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Fault(FaultKind),
+    Action(ActionKind),
+}
+
+impl Step {
+    const fn kind(self) -> Kind {
+        match self {
+            Self::Fault(fault) => Kind::Fault(fault.kind),
+            Self::Action(action) => Kind::Action(action.kind),
+        }
+    }
 }
 
 /// The bounds of a run: beyond them a violation would not help.
@@ -147,6 +163,7 @@ impl<'s> Search<'s> {
     fn shrunk(&mut self, mut best: Box<Violation>) -> Box<Violation> {
         loop {
             let before = cost(&best);
+            best = self.fewer_kinds(best);
             best = self.fewer_steps(best);
             best = self.simpler_settings(best);
             best = self.without_pairs(best);
@@ -154,6 +171,26 @@ impl<'s> Search<'s> {
                 return best;
             }
         }
+    }
+
+    /// Leaves out all steps of a kind, for each kind.
+    fn fewer_kinds(&mut self, mut best: Box<Violation>) -> Box<Violation> {
+        let mut kinds: Vec<Kind> = Vec::new();
+        for step in steps(&best) {
+            if !kinds.contains(&step.kind()) {
+                kinds.push(step.kind());
+            }
+        }
+        for kind in kinds {
+            let mut kept = steps(&best);
+            kept.retain(|step| step.kind() != kind);
+            if self.goes_on()
+                && let Some(found) = self.keeps(&best, kept)
+            {
+                best = found;
+            }
+        }
+        best
     }
 
     /// Leaves out runs of neighbouring steps, down to single ones.
@@ -212,7 +249,7 @@ impl<'s> Search<'s> {
             if !self.goes_on() {
                 return best;
             }
-            let bounds = Bounds { events: 2 * best.step + 1_000, steps: best.steps() };
+            let bounds = Bounds { events: best.step * 3 / 2 + 1_000, steps: best.steps() };
             match self.run(&plan, bounds) {
                 Some(found) => best = found,
                 None => number += 1,
@@ -223,7 +260,7 @@ impl<'s> Search<'s> {
 
     /// Runs the plan of a violation with only these steps.
     fn keeps(&mut self, best: &Violation, steps: Vec<Step>) -> Option<Box<Violation>> {
-        let bounds = Bounds { events: 2 * best.step + 1_000, steps: steps.len() };
+        let bounds = Bounds { events: best.step * 3 / 2 + 1_000, steps: steps.len() };
         self.run(&only(&best.plan, steps), bounds)
     }
 
