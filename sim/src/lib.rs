@@ -48,7 +48,7 @@ mod world;
 pub use ff_sim_macros::test;
 
 pub use exhaustive::{crash_points, explore, scripted};
-pub use plan::{ActionId, ActionKind, FaultId, FaultKind, Overrides, Plan};
+pub use plan::{ActionId, ActionKind, FaultId, FaultKind, Overrides, Parts, Plan};
 pub use report::coverage::{self, Coverage};
 pub use report::invariants::{Invariant, InvariantSet, UnknownName};
 pub use report::{Options, Report, StoreKind, Violation};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use ff_sim::bugs::{Limits, PlantedBug, hunt, hunt_with, select, sightings};
-use ff_sim::{Invariant, InvariantSet, Options, Plan, World, run_plan};
+use ff_sim::{Invariant, InvariantSet, Options, Plan, World, run_plan, shrink};
 
 /// One test, because the selected bug applies to the whole process.
 #[test]
@@ -13,6 +13,7 @@ fn bugs_are_found() {
     an_invariant_sees_by_itself_what_it_sees_among_others();
     the_documented_seeds_find_the_bugs();
     the_plans_of_bugs_find_them();
+    shrunk_plans_are_small();
 }
 
 /// A plan of the corpus that is named after a planted bug finds it: held-entry-kept.json finds
@@ -33,6 +34,21 @@ fn the_plans_of_bugs_find_them() {
         found += 1;
     }
     assert!(found >= 3, "{found} plans of planted bugs");
+}
+
+/// A shrunk plan has few faults and actions, and still breaks the rule. `ff-sim bugs --shrink`
+/// shrinks the plans of all bugs.
+fn shrunk_plans_are_small() {
+    for (bug, seed) in [(PlantedBug::EpochNotRaised, 0), (PlantedBug::RevocationIgnored, 2)] {
+        select(Some(bug));
+        let options = Options::default();
+        let shrunk = shrink(&Plan::from(seed), &options, &mut |runs, _| runs < 5_000);
+        let shrunk = shrunk.expect("the seed finds the bug");
+        let again = World::new(&shrunk.plan, options).run();
+        select(None);
+        assert_eq!(again.err().map(|violation| violation.tag), Some(shrunk.violation.tag));
+        assert!(shrunk.after <= 15, "{bug}: {} of {} steps", shrunk.after, shrunk.before);
+    }
 }
 
 /// Each row of the table in the documentation names its bug, the seed and the invariant that find

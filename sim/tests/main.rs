@@ -11,6 +11,7 @@ mod corpus;
 mod crash_points;
 mod explore;
 mod guide;
+mod long_sleeps;
 mod lua;
 mod operations;
 mod plan;

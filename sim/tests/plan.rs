@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ff_sim::{FaultKind, Options, Overrides, Plan, Report, run_plan};
+use ff_sim::{FaultKind, Options, Overrides, Parts, Plan, Report, run_plan};
 
 fn passes(plan: &Plan) -> Report {
     run_plan(plan, Options::default()).unwrap_or_else(|violation| panic!("{violation}"))
@@ -35,6 +35,24 @@ fn an_action_that_is_left_out_does_not_happen() {
         assert_eq!(rest[..whole.len() / 2], whole[..whole.len() / 2], "seed {seed}");
         assert!(!rest.contains(&middle), "seed {seed}: {middle:?}");
     }
+}
+
+/// A plan that names its faults and actions has no others.
+#[test]
+fn only_the_faults_and_actions_that_a_plan_names_happen() {
+    let (mut faults, mut actions) = (0, 0);
+    for seed in 0..20 {
+        let whole = passes(&Plan::from(seed));
+        let only = Parts {
+            faults: whole.injected.iter().copied().step_by(2).collect(),
+            actions: whole.actions.iter().copied().step_by(2).collect(),
+        };
+        let rest = passes(&Plan { only: Some(only.clone()), ..Plan::from(seed) });
+        assert!(rest.injected.iter().all(|fault| only.faults.contains(fault)), "seed {seed}");
+        assert!(rest.actions.iter().all(|action| only.actions.contains(action)), "seed {seed}");
+        (faults, actions) = (faults + rest.injected.len(), actions + rest.actions.len());
+    }
+    assert!(faults > 20 && actions > 100, "{faults} faults and {actions} actions happened");
 }
 
 /// The draws of one step do not depend on the others: most of the client's actions stay the same

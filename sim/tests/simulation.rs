@@ -66,6 +66,37 @@ async fn some_work(sim: Sim) {
     sim.settle().await;
 }
 
+/// A worker that no fault meets renews leases of any length in time: each handler runs once. A
+/// worker that ignored an earlier wake-up would lose a lease that is shorter than its sleep.
+#[test]
+fn without_faults_no_lease_is_lost() {
+    let test = |ttl_ms| {
+        move |sim: Sim| async move {
+            let set_up = move |config: &mut ff_sdk::WorkerConfig| config.lease_ttl_ms = ttl_ms;
+            let runs = sim.service("runs", 0);
+            let counted = runs.clone();
+            sim.workers_with(2, set_up, move |runtime| {
+                let counted = counted.clone();
+                runtime.handle("work", move || {
+                    let counted = counted.clone();
+                    async move {
+                        counted.look(|runs| *runs += 1);
+                        tokio::time::sleep(Duration::from_secs(20)).await;
+                    }
+                })
+            });
+            let client = sim.client().await;
+            let id = client.submit(Submission::new("work")).await.unwrap().id();
+            assert!(client.result(&id).await.unwrap().is_success());
+            assert_eq!(runs.look(|runs| *runs), 1);
+        }
+    };
+    for ttl_ms in [600, 3_000, 30_000] {
+        let seeds = Seeds::new(10).faults(Faults::none());
+        seeds.run(test(ttl_ms)).unwrap_or_else(|failure| panic!("{ttl_ms}: {failure}"));
+    }
+}
+
 /// A seed decides everything, step by step.
 #[test]
 fn the_same_seed_gives_the_same_run() {

@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::faulty_backend::FaultyBackend;
 use crate::virtual_time::VirtualTimeBackend;
+use crate::watchdog::Watchdog;
 
 /// The namespace of scenarios that do not need a certain one.
 pub const NAMESPACE: &str = "demo";
@@ -38,6 +39,7 @@ pub const PARTITIONS: PartitionConfig =
 pub struct Fixture {
     backend: Arc<dyn EngineBackend>,
     entropy: Mutex<Entropy>,
+    _watchdog: Watchdog,
 }
 
 impl Fixture {
@@ -59,7 +61,8 @@ impl Fixture {
 
     /// A fixture with this backend.
     pub fn on(backend: Arc<dyn EngineBackend>) -> Self {
-        Self { backend, entropy: Mutex::new(Entropy::from_u64(7)) }
+        let entropy = Mutex::new(Entropy::from_u64(7));
+        Self { backend, entropy, _watchdog: Watchdog::start() }
     }
 
     /// The store.

@@ -9,6 +9,7 @@ pub mod kit;
 pub mod scenario;
 pub mod server;
 pub mod virtual_time;
+pub mod watchdog;
 
 pub use faulty_backend::FaultyBackend;
 pub use fixture::Fixture;

@@ -82,6 +82,23 @@ struct Counters {
     lost: AtomicU64,
     given_back: AtomicU64,
     suspended: AtomicU64,
+    running: AtomicU64,
+}
+
+/// A handler that runs, for the counters.
+struct Running<'c>(&'c AtomicU64);
+
+impl<'c> Running<'c> {
+    fn new(counters: &'c Counters) -> Self {
+        counters.running.fetch_add(1, Ordering::Relaxed);
+        Self(&counters.running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The counters of a runtime.
@@ -102,6 +119,8 @@ pub struct RuntimeReport {
     pub given_back: u64,
     /// Tasks that were suspended.
     pub suspended: u64,
+    /// Handlers that run at present.
+    pub running: u64,
 }
 
 /// The default of [`WorkerRuntime::shutdown_deadline`].
@@ -216,6 +235,7 @@ impl RuntimeReports {
             lost: read(&self.0.lost),
             given_back: read(&self.0.given_back),
             suspended: read(&self.0.suspended),
+            running: read(&self.0.running),
         }
     }
 }
@@ -339,6 +359,7 @@ async fn run_task(shared: Arc<Shared>, task: ClaimedTask) {
 
 async fn run_handler(shared: &Shared, context: TaskContext) -> Ended {
     let watch = context.task.lease_watch();
+    let _running = Running::new(&shared.report);
     let Some(handler) = shared.handlers.get(context.execution_kind().as_str()) else {
         let reason = format!("no handler for kind {}", context.execution_kind());
         return Ended::Returned(TaskOutcome::Fail(HandlerError::new("no_handler", reason)));

@@ -53,7 +53,9 @@ pub enum Task {
     Replay(ReplayArgs),
     /// Leave out faults and actions of a failing seed or plan while it still fails
     ///
-    /// Writes the shrunk plan to a file, and shows its last steps.
+    /// Also simplifies the settings, and tries small worlds with other seeds. Goes on until nothing
+    /// helps, the time is over, or Ctrl-C; then it writes the smallest plan to a file, and shows
+    /// its last events.
     Shrink(ShrinkArgs),
     /// Run each seed twice in lockstep and once in a second process, and compare the runs
     Determinism(DeterminismArgs),
@@ -168,6 +170,10 @@ pub struct ShrinkArgs {
     /// File for the shrunk plan [default: ff-sim-SEED.min.json].
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Longest time that the search takes.
+    #[arg(long, value_name = "N", default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
     #[command(flatten)]
     pub world: WorldArgs,
     #[command(flatten)]
@@ -229,6 +235,13 @@ pub struct BugsArgs {
     /// Print the table of docs/simulation.md.
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,
+    /// Shrink the first failing seed of each bug, and report the faults and actions that are left.
+    #[arg(long, conflicts_with = "markdown")]
+    pub shrink: bool,
+    /// Longest time that shrinking takes for each bug.
+    #[arg(long, value_name = "N", default_value_t = 60, requires = "shrink",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
     #[command(flatten)]
     pub output: OutputArgs,
 }

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use ff_sim::{Options, Plan};
+use ff_sim::{Options, Plan, Violation};
 use serde_json::json;
 
 use super::args::ShrinkArgs;
@@ -11,6 +12,7 @@ use super::ending::{Ending, Unusable, print};
 use super::plans::{read_plan, write_plan};
 use super::progress::Progress;
 use super::seeds::interruption;
+use super::stopwatch::Stopwatch;
 use super::worlds::options;
 
 /// Shrinks a failing seed or plan.
@@ -22,9 +24,11 @@ pub fn shrink(args: &ShrinkArgs) -> Result<Ending, Unusable> {
     };
     let stop = interruption()?;
     let mut progress = Progress::new("runs", None);
+    let begun = Stopwatch::start();
+    let limit = Duration::from_secs(args.seconds);
     let shrunk = ff_sim::shrink(&plan, &options, &mut |runs, left| {
         progress.at(runs, &format!("{left} faults and actions left"));
-        !stop.load(Ordering::Relaxed)
+        begun.elapsed() < limit && !stop.load(Ordering::Relaxed)
     });
     progress.finish();
     let Some(shrunk) = shrunk else {
@@ -49,14 +53,23 @@ pub fn shrink(args: &ShrinkArgs) -> Result<Ending, Unusable> {
         print(&format!("{object}\n"));
     } else {
         print(&format!(
-            "{violation}\n{} of {} faults and actions are left after {} runs; plan written to {}\n\
+            "{violation}\n{} of {} faults and actions are left after {} runs: {}\n\
+             plan written to {}\n\
              to reproduce: cargo run --release -p ff-sim -- replay {} --trace\n",
             shrunk.after,
             shrunk.before,
             shrunk.runs,
+            kinds(violation),
             out.display(),
             out.display(),
         ));
     }
     Ok(Ending::of(violation.tag))
+}
+
+/// The kinds of the actions and faults, in order.
+fn kinds(violation: &Violation) -> String {
+    let actions = violation.actions.iter().map(|action| format!("{:?}", action.kind));
+    let faults = violation.injected.iter().map(|fault| format!("{:?}", fault.kind));
+    actions.chain(faults).collect::<Vec<_>>().join(", ")
 }

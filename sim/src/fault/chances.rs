@@ -55,7 +55,7 @@ impl Chances {
     /// Records that a fault happens; returns `false` where the plan leaves it out.
     pub fn inject(&mut self, kind: FaultKind, key: u64) -> bool {
         let id = FaultId { kind, key };
-        let happens = !self.plan.without_faults.contains(&id);
+        let happens = self.plan.has_fault(&id);
         if happens {
             self.injected.push(id);
         }

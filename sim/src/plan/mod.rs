@@ -1,4 +1,4 @@
-//! The input of a run: a seed, and the faults and actions that are left out.
+//! The input of a run: a seed, and the faults and actions that are left out or kept.
 
 mod fault_kind;
 pub mod settings;
@@ -30,9 +30,36 @@ pub struct Plan {
     /// Actions of the processes that are not performed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub without_actions: BTreeSet<ActionId>,
+    /// The only faults and actions that may happen; `None` allows all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Parts>,
     /// Settings that replace those of the seed.
     #[serde(default, skip_serializing_if = "Overrides::is_empty")]
     pub overrides: Overrides,
+}
+
+/// Faults and actions of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parts {
+    /// The faults.
+    pub faults: BTreeSet<FaultId>,
+    /// The actions.
+    pub actions: BTreeSet<ActionId>,
+}
+
+impl Plan {
+    /// Whether a fault may happen.
+    pub(crate) fn has_fault(&self, fault: &FaultId) -> bool {
+        self.only.as_ref().is_none_or(|only| only.faults.contains(fault))
+            && !self.without_faults.contains(fault)
+    }
+
+    /// Whether an action may be performed.
+    pub(crate) fn has_action(&self, action: &ActionId) -> bool {
+        self.only.as_ref().is_none_or(|only| only.actions.contains(action))
+            && !self.without_actions.contains(action)
+    }
 }
 
 impl From<u64> for Plan {
@@ -48,6 +75,15 @@ pub struct Overrides {
     /// How many worker processes there are, at least one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
+    /// How many timekeepers there are, at least one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timekeepers: Option<usize>,
+    /// How many executions a worker process holds at most, at least one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slots: Option<u64>,
+    /// How many partitions the store has, at least one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u16>,
     /// How long the client submits and operates, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub busy_ms: Option<u64>,
@@ -58,6 +94,9 @@ pub struct Overrides {
     /// suspensions, signals and output off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<u64>,
+    /// After how many of a thousand events of executions a process calls immediately.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reactions: Option<u64>,
     /// How often faults happen: in a thousand steps, or how many, depending on the kind. Zero
     /// switches a fault off.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

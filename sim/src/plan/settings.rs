@@ -145,11 +145,19 @@ impl Settings {
     /// The configuration of a plan.
     pub fn of(plan: &Plan) -> Self {
         let mut settings = Self::of_seed(plan.seed);
-        let Overrides { workers, busy_ms, executions, waits, weights } = &plan.overrides;
+        let Overrides { workers, timekeepers, slots, partitions, .. } = &plan.overrides;
         settings.workers = workers.unwrap_or(settings.workers).max(1);
+        settings.timekeepers = timekeepers.unwrap_or(settings.timekeepers).max(1);
+        settings.slots = slots.unwrap_or(settings.slots).max(1);
+        let flows = &mut settings.partitions.num_flow_partitions;
+        *flows = partitions.unwrap_or(*flows).max(1);
+        let Overrides { busy_ms, executions, waits, reactions, weights, .. } = &plan.overrides;
         settings.busy_ms = busy_ms.unwrap_or(settings.busy_ms);
         settings.executions = executions.unwrap_or(settings.executions).max(1);
+        // The client takes four actions for each execution, a millisecond apart at least.
+        settings.busy_ms = settings.busy_ms.max(4 * settings.executions);
         settings.wait_rates = settings.wait_rates.scaled(*waits);
+        settings.reaction_rate = reactions.unwrap_or(settings.reaction_rate);
         for (kind, weight) in weights {
             settings.weights.set(*kind, *weight);
         }

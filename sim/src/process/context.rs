@@ -1,6 +1,6 @@
 //! The interface between a process and the world.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ff_core::capability::Capabilities;
 use ff_core::execution::{AnyCommand, Claim, Decide, EventKind, InNamespace, IssuedWaitpoint};
@@ -11,7 +11,7 @@ use ff_core::store::Member;
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::model::identity::life_of;
-use crate::plan::{ActionId, ActionKind};
+use crate::plan::{ActionId, ActionKind, Plan};
 use crate::process::task::{Origin, Output, Task, driven};
 use crate::report::coverage::CommandKind;
 
@@ -119,8 +119,8 @@ pub struct Context<'w> {
     pub healing: bool,
     /// Old copies of records.
     pub copies: &'w BTreeMap<Member, Loaded>,
-    /// The actions that the plan leaves out.
-    pub without: &'w BTreeSet<ActionId>,
+    /// The plan, which leaves actions out.
+    pub plan: &'w Plan,
     /// The actions that it performs.
     pub actions: Vec<ActionId>,
     /// Its effects.
@@ -132,7 +132,7 @@ impl Context<'_> {
     /// one out does not change the others.
     pub fn performs(&mut self, kind: ActionKind, key: u64) -> bool {
         let action = ActionId { kind, key };
-        let wanted = self.without.is_empty() || !self.without.contains(&action);
+        let wanted = self.plan.has_action(&action);
         if wanted {
             self.actions.push(action);
         }

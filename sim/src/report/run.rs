@@ -90,6 +90,11 @@ impl fmt::Display for Violation {
 }
 
 impl Violation {
+    /// The number of faults and actions until the rule broke.
+    pub fn steps(&self) -> usize {
+        self.injected.len() + self.actions.len()
+    }
+
     /// Keeps only the last steps.
     pub(crate) fn shorten(mut self: Box<Self>) -> Box<Self> {
         const SHOWN_STEPS: usize = 60;

@@ -66,9 +66,9 @@ impl Default for Faults {
 #[derive(Clone, Debug)]
 pub struct Conditions {
     pub network: Network,
-    /// For how long faults happen, in milliseconds.
+    /// Until when planned faults are frequent, in milliseconds.
     pub until_ms: u64,
-    /// Crashes in a thousand calls.
+    /// Crashes in a thousand calls that are steps of the work.
     pub crash_at_call: u64,
     pub weights: FaultWeights,
 }
@@ -95,7 +95,7 @@ impl Conditions {
         Self {
             network,
             until_ms: between(&mut sizes, 20_000, 90_000),
-            crash_at_call: draw(FaultKind::Crash, &[0, 0, 2, 5, 20]),
+            crash_at_call: draw(FaultKind::Crash, &[0, 0, 10, 30, 80]),
             weights,
         }
     }

@@ -9,6 +9,7 @@ use ff_sdk::{ClientConfig, ClockSource, FlowFabricWorker, SdkError, WorkerConfig
 
 use super::backend::SimulatedBackend;
 use super::outbox::{Content, Start};
+use super::upkeep::Watched;
 
 /// The namespace of a simulation's workers and clients, unless they are set up otherwise.
 pub const NAMESPACE: &str = "simulation";
@@ -89,6 +90,11 @@ impl Host {
     /// Adds a line to the trace.
     pub fn note(&self, text: impl Into<String>) {
         self.0.outbox.put(Content::Note(text.into()));
+    }
+
+    /// Has the simulation check the upkeep of a worker of this process.
+    pub(super) fn watch(&self, watched: Watched) {
+        self.0.outbox.put(Content::Watch(watched));
     }
 
     const fn clock(&self) -> ClockSource {

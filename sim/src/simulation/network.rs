@@ -38,7 +38,9 @@ impl Scene {
         let key = (slot as u64) << 32 | self.slots[slot].calls;
         let network = Network { resends: !call.is_service(), ..self.conditions.network };
         let mut way = journey(&mut self.chances, network, key);
-        let (crash_at_call, may_crash) = (self.conditions.crash_at_call, slot != TEST);
+        // Polls and renewals are not crash points: a long handler would never come to its end.
+        let (crash_at_call, may_crash) =
+            (self.conditions.crash_at_call, slot != TEST && is_progress(&call));
         let crash = self.chances.strike(FaultKind::Crash, key, |draws, _| {
             (may_crash && happens(draws, crash_at_call))
                 .then(|| one_of(draws, &[Crash::BeforeIt, Crash::AfterIt, Crash::BeforeItsReply]))
@@ -51,14 +53,18 @@ impl Scene {
             (way.arrivals, way.fault) = ([None, None], Some(FaultKind::RequestLost));
         }
         if call.is_service() {
-            self.active_at = self.active_at.max(at);
+            self.active(at);
             if way.arrivals[0].is_some() {
                 self.in_flight.insert(key);
             }
         } else {
             way.arrivals.iter_mut().flatten().for_each(|arrival| arrival.after += self.slow_ms);
         }
+        if way.fault.is_some() || self.slow_ms > 0 || self.slots[slot].cut_off != (false, false) {
+            self.slots[slot].disturbed_at = Some(at);
+        }
         self.note_sent(slot, at, &call, way);
+        self.touch(slot, at, &call);
         call.slot = slot;
         call.gives_up = at + network.timeout_ms;
         call.ends_sender = crash == Some(Crash::BeforeItsReply);
@@ -107,7 +113,7 @@ impl Scene {
     fn end(&mut self, slot: usize, at: u64, during: &str) {
         let Some(process) = self.slots[slot].process.take() else { return };
         drop(process);
-        self.slots[slot].waits_for.clear();
+        self.forget(slot);
         self.slots[slot].paused = false;
         self.subscriptions.retain(|_, subscription| subscription.slot != slot);
         self.count(FaultKind::Crash);
@@ -135,20 +141,26 @@ impl Scene {
             }
             SceneEvent::Restart(slot) => {
                 if self.slots[slot].process.is_none() {
-                    self.active_at = self.now;
+                    self.active(self.now);
                     self.start(slot);
                 }
             }
             SceneEvent::PauseEnds(slot) => {
                 let name = self.slots[slot].name.clone();
                 if std::mem::take(&mut self.slots[slot].paused) {
+                    let slot = &mut self.slots[slot];
+                    (slot.continued_at, slot.disturbed_at) = (self.now, Some(self.now));
                     self.trace.line(self.now, &name, || "continues".to_owned());
                 }
             }
-            SceneEvent::Reconnect(slot) => self.slots[slot].cut_off = (false, false),
+            SceneEvent::Reconnect(slot) => {
+                self.slots[slot].cut_off = (false, false);
+                self.slots[slot].disturbed_at = Some(self.now);
+            }
             SceneEvent::SlowStoreEnds => self.slow_ms = 0,
             SceneEvent::Planned(fault) => self.planned_fault(fault),
-            SceneEvent::FaultsEnd => self.end_faults(),
+            SceneEvent::Recurs(fault) => self.recurs(fault),
+            SceneEvent::Released(number) => self.released(number),
         }
         Ok(())
     }
@@ -164,7 +176,8 @@ impl Scene {
             }
             Cargo::Service { service, what, effect, reply, .. } => {
                 self.in_flight.remove(&key);
-                (self.active_at, self.service_calls) = (self.now, self.service_calls + 1);
+                self.service_calls += 1;
+                self.active(self.now);
                 self.trace.line(self.now, service, || format!("carries out: {what}"));
                 let effect = effect.take().expect("a service call arrives once");
                 let done = catch_unwind(AssertUnwindSafe(effect));
@@ -196,6 +209,7 @@ impl Scene {
             Request::Commit(commit) => journal_entries(commit),
             _ => Vec::new(),
         };
+        self.check_expiries(&entries)?;
         let (process, now) = (slot, store_time(self.now));
         // A backend sees requests, but not their commands.
         let (command, carries) = (None, None);
@@ -205,7 +219,7 @@ impl Scene {
             let name = self.slots[slot].name.clone();
             for (unit, entries) in units.iter().zip(&entries) {
                 if matches!(unit, UnitReply::Committed { .. }) && !entries.is_empty() {
-                    self.active_at = self.now;
+                    self.active(self.now);
                     self.trace.changes(self.now, &name, entries);
                 }
             }
@@ -247,18 +261,27 @@ impl Scene {
             let during = format!("before the reply to {}", describe(&call));
             return self.end(slot, self.now, &during);
         }
+        self.touched(&call);
+        if let Cargo::Store { request, .. } = &call.cargo
+            && call.only_reads()
+        {
+            self.quiet.answered(slot, request);
+        }
         call.answer();
     }
 
     fn fails(&mut self, key: u64, known: bool) {
         let Some(call) = self.calls.get_mut(&key) else { return };
         if self.slots[call.slot].waits_for.remove(&key) {
+            if let Cargo::Store { request, .. } = &call.cargo {
+                self.quiet.failed(call.slot, request);
+            }
             call.fail(known);
         }
     }
 
     /// Applies a planned fault to a process that the seed chooses.
-    fn planned_fault(&mut self, fault: FaultKind) {
+    pub fn planned_fault(&mut self, fault: FaultKind) {
         self.planned += 1;
         let mut entropy = stream(self.seed, "simulation: planned fault", self.planned);
         let everybody = self.slots.len() as u64;
@@ -313,6 +336,7 @@ impl Scene {
 
     fn disconnect(&mut self, slot: usize) {
         self.count(FaultKind::ConnectionsDropped);
+        self.slots[slot].disturbed_at = Some(self.now);
         let name = self.slots[slot].name.clone();
         self.trace.line(self.now, "fault", || format!("the connections of {name} break"));
         for key in std::mem::take(&mut self.slots[slot].waits_for) {
@@ -341,6 +365,17 @@ impl Scene {
             format!("{name} {what} for {for_ms} ms")
         });
         self.later(self.now + for_ms, SceneEvent::Reconnect(slot));
+    }
+}
+
+/// Whether a call is a step of the work: a call of a service, or a commit with events.
+fn is_progress(call: &Call) -> bool {
+    match &call.cargo {
+        Cargo::Service { .. } => true,
+        Cargo::Store { request: Request::Commit(commit), .. } => {
+            journal_entries(commit).iter().any(|entries| !entries.is_empty())
+        }
+        Cargo::Store { .. } => false,
     }
 }
 

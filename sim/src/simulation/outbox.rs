@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::call::Call;
+use super::upkeep::Watched;
 
 /// A function that starts a process, each time.
 pub type Starter = Arc<dyn Fn(Start) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -43,6 +44,8 @@ pub enum Content {
     Settle(oneshot::Sender<()>),
     /// A line for the trace.
     Note(String),
+    /// A worker whose upkeep is checked from now on.
+    Watch(Watched),
 }
 
 /// A message of a process.

@@ -24,17 +24,19 @@ use super::faults::{Conditions, Faults};
 use super::outbox::{Content, Letter, Outbox, Start, Starter, Turn};
 use super::outcome::{FailureKind, SimulationFailure, SimulationOutcome};
 use super::process::{Ending, Process, Stopped};
+use super::quiet::Quiet;
 use super::trace::Trace;
+use super::upkeep::{Touched, Watched};
 
 /// The process of the test itself.
 pub const TEST: usize = 0;
 
-/// How far processes run when no event is scheduled, in milliseconds. A message that one of them
-/// sends meanwhile reaches processes that have run further at the end of this time.
-const IDLE_MS: u64 = 100;
-
 /// How long the simulation must be quiet before it counts as being at rest, in milliseconds.
 const REST_MS: u64 = 30_000;
+
+/// How long it takes at most until a planned fault of weight 1 happens again, in thousandths of the
+/// time until then.
+const RECUR_PER_MILLE: u64 = 6_000;
 
 /// The default lease time of workers, in milliseconds, which bounds the drift of clocks.
 const LEASE_TTL_MS: u64 = 30_000;
@@ -60,8 +62,10 @@ pub enum SceneEvent {
     SlowStoreEnds,
     /// A planned fault happens.
     Planned(FaultKind),
-    /// All faults end.
-    FaultsEnd,
+    /// A planned fault happens, and plans the next one of its kind.
+    Recurs(FaultKind),
+    /// A request that was held back in a quiet time is sent.
+    Released(u64),
 }
 
 /// A process that runs or is down.
@@ -71,12 +75,24 @@ pub struct Slot {
     pub process: Option<Process>,
     starts: u64,
     pub paused: bool,
+    /// When its latest pause ended.
+    pub continued_at: u64,
     /// Whether it is cut off from the store, and the store from it.
     pub cut_off: (bool, bool),
     /// How many calls it has made.
     pub calls: u64,
     /// The calls that it waits for.
     pub waits_for: BTreeSet<u64>,
+    /// The worker whose upkeep is checked.
+    pub watched: Option<Watched>,
+    /// Its latest requests about each execution.
+    pub touched: Touched,
+    /// When it last sent a request that writes.
+    pub wrote_at: u64,
+    /// When it last started.
+    pub started_at: u64,
+    /// When a fault last met it since then.
+    pub disturbed_at: Option<u64>,
 }
 
 /// A subscription to wake-ups.
@@ -106,8 +122,10 @@ pub struct Scene {
     pub service_calls: u64,
     /// Calls of services in flight.
     pub in_flight: BTreeSet<u64>,
-    /// When a service was last called or an execution last changed.
-    pub active_at: u64,
+    /// Times in which nothing happens.
+    pub quiet: Quiet,
+    /// When the upkeep of the workers was checked last.
+    pub checked_at: u64,
     /// The present delay of the store, in milliseconds.
     pub slow_ms: u64,
     pub rings: u64,
@@ -115,8 +133,8 @@ pub struct Scene {
     queue: Queue<SceneEvent>,
     turn: Turn,
     faults: BTreeMap<FaultKind, u64>,
-    faults_ended_at: Option<u64>,
-    limit_ms: u64,
+    pub faults_ended_at: Option<u64>,
+    pub limit_ms: u64,
     settling: Option<oneshot::Sender<()>>,
     ended: Option<Result<(), Ending>>,
 }
@@ -138,7 +156,8 @@ impl Scene {
             trace: Trace::new(traced),
             service_calls: 0,
             in_flight: BTreeSet::new(),
-            active_at: 0,
+            quiet: Quiet::default(),
+            checked_at: 0,
             slow_ms: 0,
             rings: 0,
             planned: 0,
@@ -171,8 +190,25 @@ impl Scene {
                 let until = if happens(&mut times, 700) { 10_000 } else { until_ms };
                 self.later(between(&mut times, 0, until), SceneEvent::Planned(kind));
             }
+            if weights.on(kind).is_some() {
+                self.recur(kind, until_ms);
+            }
         }
-        self.later(until_ms, SceneEvent::FaultsEnd);
+    }
+
+    /// Plans the next fault of a kind. The later it is, the longer until the next one: faults meet
+    /// work of any length, and leave time for work that takes long to end.
+    fn recur(&mut self, kind: FaultKind, after_ms: u64) {
+        let often = self.conditions.weights.on(kind).unwrap_or(1);
+        let mut times = stream(self.seed, "simulation: recurring faults", after_ms);
+        let wait = after_ms * between(&mut times, 1, RECUR_PER_MILLE / often) / 1_000;
+        self.later(after_ms + wait, SceneEvent::Recurs(kind));
+    }
+
+    /// Applies a planned fault, and plans the next one of its kind.
+    pub fn recurs(&mut self, kind: FaultKind) {
+        self.planned_fault(kind);
+        self.recur(kind, self.now);
     }
 
     /// Runs a test, from its start to its end.
@@ -195,7 +231,8 @@ impl Scene {
 
     fn step(&mut self) -> Result<(), Wrong> {
         let next = self.queue.next_at().unwrap_or(u64::MAX);
-        let mut until = next.max(self.now).min(self.now + IDLE_MS);
+        let ahead = self.quiet.ahead_ms(self.now);
+        let mut until = next.max(self.now).min(self.now + ahead);
         for slot in 0..self.slots.len() {
             until = self.run_process(slot, until)?;
         }
@@ -206,6 +243,7 @@ impl Scene {
         {
             self.apply(event)?;
         }
+        self.check_upkeep()?;
         self.check_end()
     }
 
@@ -241,12 +279,17 @@ impl Scene {
             return; // It has crashed at what it sent before.
         }
         match letter.content {
-            Content::Call(call) => self.send(slot, at, call),
+            Content::Call(call) => {
+                if let Some(call) = self.hold(slot, at, call) {
+                    self.send(slot, at, call);
+                }
+            }
             Content::Subscribe(topics, sender) => {
                 self.rings += 1;
                 self.subscriptions.insert(self.rings, Subscription { slot, topics, sender });
             }
             Content::Start(name, starter) => self.add(name.into(), starter),
+            Content::Watch(watched) => self.slots[slot].watched = Some(watched),
             Content::Settle(sender) => {
                 self.end_faults();
                 self.settling = Some(sender);
@@ -265,7 +308,7 @@ impl Scene {
             return Ok(());
         }
         self.slots[slot].process = None;
-        self.slots[slot].waits_for.clear();
+        self.forget(slot);
         match ended {
             Ok(()) => self.trace.line(self.now, &name, || "has finished".to_owned()),
             Err(Ending::Error(error)) => {
@@ -287,9 +330,15 @@ impl Scene {
             process: None,
             starts: 0,
             paused: false,
+            continued_at: 0,
             cut_off: (false, false),
             calls: 0,
             waits_for: BTreeSet::new(),
+            watched: None,
+            touched: Touched::new(),
+            wrote_at: 0,
+            started_at: 0,
+            disturbed_at: None,
         });
         self.start(self.slots.len() - 1);
     }
@@ -309,6 +358,7 @@ impl Scene {
         let name = slot.name.to_string();
         let start = Start { name, count, same_instance, seed, wall, outbox };
         let process = Process::start(&slot.starter, start, self.turn.clone(), self.now, drift);
+        (slot.started_at, slot.disturbed_at) = (self.now, None);
         slot.process = Some(process);
         let name = slot.name.clone();
         self.trace.line(self.now, &name, || {
@@ -348,35 +398,41 @@ impl Scene {
         }
         self.faults_ended_at = Some(self.now);
         self.chances.end();
-        self.queue.retain(|event| !matches!(event, SceneEvent::Planned(_) | SceneEvent::FaultsEnd));
+        let planned = |event: &_| matches!(event, SceneEvent::Planned(_) | SceneEvent::Recurs(_));
+        self.queue.retain(|event| !planned(event));
         self.slow_ms = 0;
         for slot in &mut self.slots {
-            (slot.paused, slot.cut_off) = (false, (false, false));
+            slot.disturbed_at = Some(self.now);
+            if std::mem::take(&mut slot.paused) {
+                slot.continued_at = self.now;
+            }
+            slot.cut_off = (false, false);
         }
+        self.quiet.longest_ms = 0;
         self.trace.line(self.now, "faults", || "are over".to_owned());
     }
 
     fn check_end(&mut self) -> Result<(), Wrong> {
-        let Some(since) = self.faults_ended_at else { return Ok(()) };
-        if self.settling.is_some() && self.is_at_rest(since) {
+        if self.now >= self.horizon() {
+            self.end_faults();
+        }
+        if self.settling.is_some() && self.is_at_rest() {
             if let Some(waiting) = self.settling.take() {
                 let _ = waiting.send(());
             }
             self.trace.line(self.now, "everything", || "is at rest".to_owned());
         }
-        if self.now <= since.saturating_add(self.limit_ms) {
-            return Ok(());
+        match self.stuck() {
+            None => Ok(()),
+            Some(why) => {
+                let detail = format!("{why}; {}", self.pending());
+                Err(Wrong { kind: FailureKind::Liveness, detail })
+            }
         }
-        let detail = format!(
-            "the test is still running {} ms after the last fault; {}",
-            self.now - since,
-            self.pending()
-        );
-        Err(Wrong { kind: FailureKind::Liveness, detail })
     }
 
-    fn is_at_rest(&self, faults_ended_at: u64) -> bool {
-        let quiet_since = self.active_at.max(faults_ended_at);
+    fn is_at_rest(&self) -> bool {
+        let quiet_since = self.quiet.since.max(self.faults_ended_at.unwrap_or(self.now));
         self.now >= quiet_since + REST_MS
             && self.in_flight.is_empty()
             && self.server.model.records.values().all(|record| is_over(&record.phase))
@@ -421,6 +477,6 @@ impl Scene {
     }
 }
 
-const fn is_over(phase: &Phase) -> bool {
+pub const fn is_over(phase: &Phase) -> bool {
     matches!(phase, Phase::Terminal(_))
 }

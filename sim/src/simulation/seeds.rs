@@ -65,8 +65,7 @@ impl Seeds {
         self
     }
 
-    /// Sets how long the test may take after the last fault, in simulated time, as
-    /// [`Simulation::time_limit`] does.
+    /// Sets how long nothing may happen, in simulated time, as [`Simulation::time_limit`] does.
     pub const fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self

@@ -11,6 +11,7 @@ use crate::determinism::random::stream;
 use super::host::Host;
 use super::outbox::{Content, Start, Starter, Turn, lock};
 use super::service::Service;
+use super::upkeep::Watched;
 
 /// The simulation, from the view of its test. The test is a process like the others, on the same
 /// faulty network, but it neither crashes nor pauses. A clone is another handle.
@@ -76,8 +77,12 @@ impl Sim {
                 async move {
                     let mut config = host.worker_config();
                     set_up(&mut config);
+                    let (instance, ttl_ms) =
+                        (config.worker_instance_id.clone(), config.lease_ttl_ms);
                     let runtime = host.runtime(config).await.map_err(|error| error.to_string())?;
-                    let running = handlers(runtime).run_until(std::future::pending::<()>());
+                    let runtime = handlers(runtime);
+                    host.watch(Watched::new(runtime.reports(), instance, ttl_ms));
+                    let running = runtime.run_until(std::future::pending::<()>());
                     running.await.map_err(|error| error.to_string())
                 }
             });

@@ -41,7 +41,7 @@ pub struct Simulation {
     traced: bool,
 }
 
-/// The default time limit of a test after the last fault.
+/// The default time limit of a test in which nothing happens.
 const LIMIT: Duration = Duration::from_secs(600);
 
 impl Simulation {
@@ -56,8 +56,9 @@ impl Simulation {
         self
     }
 
-    /// Sets how long the test may take after the last fault, in simulated time, before it counts as
-    /// stuck; 10 minutes by default. Faults end by themselves after 20 to 90 seconds.
+    /// Sets how long nothing may happen, in simulated time, before the test counts as stuck; 10
+    /// minutes by default. It is 144 times as long while a handler runs, a timer is pending, or
+    /// only the test itself waits (`docs/simulation.md`, How long it takes).
     pub const fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self

@@ -321,7 +321,7 @@ impl World {
             now: host.clock.read(self.now),
             healing: self.healing_since.is_some(),
             copies: &self.server.copies,
-            without: &self.chances.plan().without_actions,
+            plan: self.chances.plan(),
             actions: Vec::new(),
             effects: Vec::new(),
         };
