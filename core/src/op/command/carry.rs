@@ -37,6 +37,9 @@ pub struct CarryCommand<C: Decide> {
     pending: Pending<C::Outcome>,
     doubt: Doubt,
     first_sent: Option<TimestampMs>,
+    /// The time by the store's clock that the first commit was decided for, if the command has a
+    /// bound on how long it is sent again.
+    first_decided: Option<TimestampMs>,
     first_seen: Option<FirstSeen>,
     /// The error with which the operation ends unless its last decision is a repeat or a rejection.
     given_up: Option<Box<EngineError>>,
@@ -147,6 +150,7 @@ impl<C: Decide> CarryCommand<C> {
             pending: Pending::Nothing,
             doubt: Doubt::default(),
             first_sent: None,
+            first_decided: None,
             first_seen: None,
             given_up: None,
             recognised: false,
@@ -237,7 +241,8 @@ impl<C: Decide> CarryCommand<C> {
                 self.read()
             }
             (Ok(Verdict::Apply(_)), _)
-                if fresh && (self.recognised || self.may_be_applied_twice(&basis.record, now)) =>
+                if fresh
+                    && (self.recognised || self.may_be_applied_twice(&basis.record, at, now)) =>
             {
                 Step::fail(self.moved_on("the command might be applied a second time", now))
             }
@@ -271,6 +276,9 @@ impl<C: Decide> CarryCommand<C> {
         let sent = SentCommit { expected, creator, nonce, until, fingerprint };
         self.pending = Pending::Commit(CommitInFlight { outcome, sent, after });
         self.first_sent.get_or_insert(now.local);
+        if self.spec.resend_within.is_some() {
+            self.first_decided.get_or_insert(at);
+        }
         self.known = current.map_or(Known::Absent, Known::Stale);
         Step::Send(Request::Commit(Commit { partition: id.partition(), units: vec![unit] }))
     }
@@ -450,15 +458,20 @@ impl<C: Decide> CarryCommand<C> {
         let evidence = self.evidence(current);
         self.doubt.unanswered_are_disproved(&evidence)
             && !self.doubt.may_still_apply(evidence.version, at)
-            && !self.may_be_removed(now)
+            && !self.may_be_removed(at, now)
     }
 
     /// Whether an earlier commit may have applied the command although the rule does not recognise
     /// a repeat. If so, applying the command now could apply it twice. \[INV-IDENTITY-1\]
-    fn may_be_applied_twice(&self, current: &Option<Loaded>, now: HostTime) -> bool {
+    fn may_be_applied_twice(
+        &self,
+        current: &Option<Loaded>,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> bool {
         let current = current.as_ref();
         let evidence = self.evidence(current);
-        self.may_be_removed(now)
+        self.may_be_removed(at, now)
             || self.may_be_forgotten(current) && !self.doubt.is_disproved(&evidence)
     }
 
@@ -494,9 +507,12 @@ impl<C: Decide> CarryCommand<C> {
 
     /// Whether an unanswered commit may have created an execution that has since ended and been
     /// removed. If so, the record proves nothing: if it is absent, creating the execution would run
-    /// it a second time; if it exists, it may belong to another submission. \[INV-IDENTITY-1\]
-    fn may_be_removed(&self, now: HostTime) -> bool {
-        let passed = self.first_sent.map(|sent| now.local.since(sent));
+    /// it a second time; if it exists, it may belong to another submission. Retention runs by the
+    /// store's clock, which may have stepped forwards since. \[INV-IDENTITY-1\]
+    fn may_be_removed(&self, at: TimestampMs, now: HostTime) -> bool {
+        let by_host = self.first_sent.map(|sent| now.local.since(sent));
+        let by_store = self.first_decided.map(|decided| at.since(decided));
+        let passed = by_host.max(by_store);
         let bound = self.spec.resend_within;
         self.doubt.has_unanswered()
             && bound.is_some_and(|bound| passed.is_some_and(|passed| passed >= bound))
