@@ -8,7 +8,7 @@ use ff_core::execution::{
 use ff_core::id::ExecutionId;
 use ff_core::op::{Batch, CarryCommand, Event, Known, Operation, Step};
 use ff_core::policy::Priority;
-use ff_core::store::{Reply, ReplyBody, Request, UnitReply, Values};
+use ff_core::store::{Failure, Reply, ReplyBody, Request, UnitReply, Values};
 use ff_core::time::DurationMs;
 use ff_sim::scripted::{Fate, Scripted};
 use uuid::Uuid;
@@ -264,6 +264,39 @@ fn what_may_have_been_created_and_removed_is_not_created_again() {
         assert_in_doubt(error);
         let committed = submit(25_000, deadline).expect("it is still there");
         assert!(committed.repeat && matches!(committed.outcome, CreateOutcome::Created(_)));
+    }
+}
+
+/// Retention runs by the store's clock: after a step of it, an execution may have been created and
+/// removed within the time in which a submission is sent again.
+#[test]
+fn after_a_step_of_the_stores_clock_a_submission_is_in_doubt() {
+    let mut world = Scripted::new();
+    let mut submission = Submission::new().0;
+    submission.policy.retention_ms = DurationMs::ZERO;
+    let mut operation = CarryCommand::new(submission, Scripted::patience(100_000));
+    let host = world.host();
+    let sent = |step| match step {
+        Step::Send(request) => request,
+        other => panic!("{other:?}"),
+    };
+    let read = sent(operation.resume(Event::Start, host));
+    let absent = world.call(read).expect("a reply");
+    let commit = sent(operation.resume(Event::Reply(absent), host));
+    world.call(commit).expect("a reply");
+    let lost = Failure::MaybeApplied("no reply".to_owned());
+    assert!(matches!(operation.resume(Event::Failure(lost), host), Step::Wait(_)));
+    let read = sent(operation.resume(Event::Wake, host));
+    world.transact(cancel_by("somebody")).expect("cancelled");
+    world.set(START + 3_600_000);
+    for _ in 0..2 {
+        world.transact(on_due()).expect("retention is over");
+    }
+    assert!(world.record(&execution_id()).is_none(), "it is removed");
+    let absent = world.call(read).expect("a reply");
+    match operation.resume(Event::Reply(absent), host) {
+        Step::Done(Err(error)) => assert_in_doubt(error),
+        other => panic!("{other:?}"),
     }
 }
 
