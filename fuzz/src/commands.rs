@@ -98,10 +98,7 @@ fn by_owner(mut command: AnyCommand, record: &Execution, now: TimestampMs) {
     if let Ok(Verdict::Apply(decision)) = reads.decide(&command, Some(&leased), now)
         && let Next::Put(next) = &decision.next
     {
-        assert!(
-            encode(next, FORMAT).len() <= MAX_RECORD_BYTES,
-            "the record is over its bound"
-        );
+        assert!(encode(next, FORMAT).len() <= MAX_RECORD_BYTES, "the record is over its bound");
         let again = reads.decide(&command, Some(next), now);
         assert!(matches!(again, Ok(Verdict::Repeat(_))), "applied twice: {again:?}");
     }

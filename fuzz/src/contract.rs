@@ -6,9 +6,9 @@ use std::cell::RefCell;
 use arbitrary::{Result, Unstructured};
 
 use crate::conformance::{
-    Action, AfterPlan, BYTES, CapsPlan, Census, Edge, FromPlan, INDEXES, MEMBERS, Model, OVER_BOUNDS,
-    PARTITIONS, Place, RECORDS, Ring, STREAMS, Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES,
-    Write, conform,
+    Action, AfterPlan, BYTES, CapsPlan, Census, Edge, FromPlan, INDEXES, MEMBERS, Model,
+    OVER_BOUNDS, PARTITIONS, Place, RECORDS, Ring, STREAMS, Seen, Sequence, Step, UnitPlan,
+    UntilPlan, VALUES, Write, conform,
 };
 use crate::requests::text;
 

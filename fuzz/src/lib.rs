@@ -14,16 +14,16 @@ pub mod wire;
 
 // The checks of the property tests and of the conformance suite belong to tests, or to a crate with
 // clients of servers. Their files are compiled here again, so that each check has one source.
-#[path = "../../core/tests/common/mod.rs"]
-mod common;
-#[path = "../../core/tests/one_record/mod.rs"]
-mod one_record;
 #[allow(dead_code, reason = "the tests of operations use all of it")]
 #[path = "../../sim/tests/operations/carried.rs"]
 mod carried;
+#[path = "../../core/tests/common/mod.rs"]
+mod common;
 #[allow(dead_code, unused_imports, reason = "the suites of stores use all of it")]
 #[path = "../../tests/src/conformance/mod.rs"]
 mod conformance;
+#[path = "../../core/tests/one_record/mod.rs"]
+mod one_record;
 
 // The parsers of the command-line tool. A program cannot be a dependency, so their files are
 // compiled here again.

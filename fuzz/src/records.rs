@@ -2,8 +2,8 @@
 //! encoded and decoded again.
 
 use ff_core::execution::{
-    Execution, FenceParts, Frame, SignalRecord, due_times, index_entries, next_due,
-    output_closed, situation, snapshot, state_vector,
+    Execution, FenceParts, Frame, SignalRecord, due_times, index_entries, next_due, output_closed,
+    situation, snapshot, state_vector,
 };
 use ff_core::id::AttemptIndex;
 use ff_core::score::Score;
@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 
 use crate::calls;
 use crate::common::suspending::{decide as decide_by, key, known_secret, waitpoint_id};
-use crate::one_record::waits::waits;
 use crate::common::{Bench, at};
+use crate::one_record::waits::waits;
 
 /// Decodes the bytes as a record. The first byte selects the kind.
 pub fn check(data: &[u8]) {

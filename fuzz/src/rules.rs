@@ -10,9 +10,9 @@ use ff_core::execution::Start;
 use ff_core::policy::{Backoff, ReclaimMode};
 
 use crate::carried::Carried;
+use crate::common::{START, Submission, at, category, ms};
 use crate::one_record::run::Run;
 use crate::one_record::steps::{Action, Clock, Step};
-use crate::common::{START, Submission, at, category, ms};
 
 /// The maximum number of steps in a sequence.
 const STEPS: usize = 120;
@@ -21,9 +21,8 @@ const STEPS: usize = 120;
 pub fn check(data: &[u8]) {
     let u = &mut Unstructured::new(data);
     let Ok(submission) = submission(u) else { return };
-    let steps: Vec<Step> = (0..STEPS)
-        .map_while(|_| if u.is_empty() { None } else { step(u).ok() })
-        .collect();
+    let steps: Vec<Step> =
+        (0..STEPS).map_while(|_| if u.is_empty() { None } else { step(u).ok() }).collect();
     let mut run = Run::new(submission.clone());
     run.begin();
     for step in &steps {

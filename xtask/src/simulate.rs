@@ -68,8 +68,8 @@ pub fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-/// Builds the simulator for a release, and sets it aside under a name, since the next build replaces
-/// it.
+/// Builds the simulator for a release, and sets it aside under a name, since the next build
+/// replaces it.
 ///
 /// # Errors
 ///
