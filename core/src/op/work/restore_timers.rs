@@ -24,8 +24,8 @@ use super::fetched::{FetchedEntries, Page};
 pub struct SteppedBack {
     pub(super) partition: Partition,
     after: ScanPosition,
-    /// How many pages to look through, if not all.
-    pages: Option<u32>,
+    /// How many entries to look through, if not all. Pages have as many as fit into a reply.
+    entries: Option<usize>,
     /// When to begin, by the host's own clock.
     begin: TimestampMs,
 }
@@ -40,13 +40,13 @@ impl SteppedBack {
     pub(super) fn new(
         partition: Partition,
         at: TimestampMs,
-        pages: Option<u32>,
+        entries: Option<usize>,
         now: HostTime,
         entropy: &mut Entropy,
     ) -> Self {
         let after = Self::first(at);
         let begin = now.local.plus(DurationMs::new(entropy.below(SPREAD_MS)));
-        Self { partition, after, pages, begin }
+        Self { partition, after, entries, begin }
     }
 
     /// The position before the timers that may be wrong. An earlier entry is found in time, since
@@ -108,10 +108,10 @@ impl RestoreTimers {
         at: TimestampMs,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        let Some(SteppedBack { partition, pages, .. }) = self.left.front().copied() else {
-            return self.end();
-        };
-        let mut stepped = pages.is_none();
+        let Some(front) = self.left.front_mut() else { return self.end() };
+        front.entries = front.entries.map(|left| left.saturating_sub(scanned.entries.len()));
+        let SteppedBack { partition, entries, .. } = *front;
+        let mut stepped = entries.is_none();
         let on_due = |loaded: &Loaded, score| {
             let execution = &loaded.execution;
             let outlasts_clock = matches!(
@@ -129,9 +129,9 @@ impl RestoreTimers {
         let page = Page { partition, index: &IndexName::Due, entries: &scanned.entries, at };
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, on_due);
         let mut next = scanned.next;
-        if let Some(front) = self.left.front_mut().filter(|_| stepped && pages.is_some()) {
+        if let Some(front) = self.left.front_mut().filter(|_| stepped && entries.is_some()) {
             // The clock did step back: everything is looked through, from the beginning.
-            front.pages = None;
+            front.entries = None;
             next = Some(SteppedBack::first(at));
         }
         self.correcting = Some((fetched, next));
@@ -149,11 +149,8 @@ impl RestoreTimers {
             (true, _) => return self.end(),
             (false, None) => drop(self.left.pop_front()),
             (false, Some(next)) => match self.left.front_mut() {
-                Some(SteppedBack { pages: Some(0 | 1), .. }) => drop(self.left.pop_front()),
-                Some(partition) => {
-                    partition.after = next;
-                    partition.pages = partition.pages.map(|pages| pages - 1);
-                }
+                Some(SteppedBack { entries: Some(0), .. }) => drop(self.left.pop_front()),
+                Some(partition) => partition.after = next,
                 None => {}
             },
         }

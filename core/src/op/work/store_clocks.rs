@@ -35,9 +35,9 @@ enum Change {
     SteppedBack,
 }
 
-/// How many pages of timers a timekeeper that was just started looks through in each partition.
+/// How many timers a timekeeper that was just started looks through in each partition, at least.
 /// The bound keeps the start of a program cheap where millions of timers wait.
-const PAGES_AT_START: u32 = 4;
+const TIMERS_AT_START: usize = 256;
 
 impl Reading {
     /// The time that the store's clock shows later, at least, if it has not stepped back.
@@ -70,14 +70,14 @@ impl StoreClocks {
         now: HostTime,
         entropy: &mut Entropy,
     ) {
-        let pages = match self.change(partition, at, now.local) {
+        let entries = match self.change(partition, at, now.local) {
             Change::Went => return,
-            Change::First => Some(PAGES_AT_START),
+            Change::First => Some(TIMERS_AT_START),
             Change::SteppedBack => None,
         };
         if !planted!(StepBackIgnored) {
             self.stepped_back.retain(|other| other.partition != partition);
-            self.stepped_back.push(SteppedBack::new(partition, at, pages, now, entropy));
+            self.stepped_back.push(SteppedBack::new(partition, at, entries, now, entropy));
         }
     }
 
