@@ -88,10 +88,11 @@ fn an_operation_that_gives_up_after_a_lost_reply_may_be_applied() {
 }
 
 /// A sender that gives up after conflicts reports the copy of its signal that another caller has
-/// sent meanwhile, at whichever call that happens.
+/// sent meanwhile, at whichever call that happens, also if the secrets that it has read are too old
+/// by then.
 #[test]
 fn a_sender_that_gives_up_reports_the_copy_that_was_taken() {
-    for turn in 1..40 {
+    for (turn, later) in (1..40).flat_map(|turn| [(turn, 0), (turn, 5_000)]) {
         let (mut world, context) = (Scripted::new(), Scripted::context());
         let (_, waitpoint) = with_waitpoint(&mut world, &context);
         let signal = deliver(9, &waitpoint.token, 1, "go");
@@ -102,6 +103,7 @@ fn a_sender_that_gives_up_reports_the_copy_that_was_taken() {
             change_priority(world, number);
             if number == turn {
                 world.carry(&Scripted::context(), copy.clone()).expect("it is taken");
+                world.set(world.host().store.get() + later);
             }
         }));
         let result = world.carry(&context, signal).map(|committed| committed.outcome);

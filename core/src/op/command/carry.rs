@@ -455,9 +455,9 @@ impl<C: Decide> CarryCommand<C> {
             _ => None,
         };
         let applied = self.applied();
-        match (missing, &mut self.facts, self.given_up.take()) {
-            (Some(_), Some(_), Some(error)) => Step::fail(*error),
-            (Some(what), Some(facts), None) => {
+        match (missing, &mut self.facts) {
+            // A command that gives up reads them too: it may be a repeat.
+            (Some(what), Some(facts)) => {
                 facts.read(what, at, applied, now).then_ok(|()| self.go_on(now))
             }
             _ => Step::fail(rejection),
