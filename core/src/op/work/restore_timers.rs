@@ -28,12 +28,21 @@ pub struct SteppedBack {
     entries: Option<usize>,
     /// When to begin, by the host's own clock.
     begin: TimestampMs,
+    /// Where the timers that may be wrong begin.
+    from: ScanPosition,
+    /// Whether this is the second look.
+    again: bool,
 }
 
 /// The timekeepers of a fleet notice a step together. Each begins at a random time up to this much
 /// later, so that most find the timers corrected. It is less than the minute by which a lease may
 /// outlast its ttl.
 const SPREAD_MS: u64 = 20_000;
+
+/// The time between the two looks through the timers of a partition whose clock has stepped back. A
+/// failover may lose what the first one corrected; its clock shows no step then. With the spread it
+/// is less than a minute too.
+const AGAIN: DurationMs = DurationMs::from_secs(30);
 
 impl SteppedBack {
     /// A partition whose clock now shows `at`.
@@ -44,15 +53,18 @@ impl SteppedBack {
         now: HostTime,
         entropy: &mut Entropy,
     ) -> Self {
-        let after = Self::first(at);
+        // An earlier entry is found in time, since its timer lasts a minute too long at most.
+        let score = Score::at(at.plus(Active::CLOCK_STEP));
+        let from = ScanPosition { score, member: Member::nil() };
         let begin = now.local.plus(DurationMs::new(entropy.below(SPREAD_MS)));
-        Self { partition, after, entries, begin }
+        Self { partition, after: from, entries, begin, from, again: false }
     }
 
-    /// The position before the timers that may be wrong. An earlier entry is found in time, since
-    /// its timer lasts a minute too long at most.
-    fn first(at: TimestampMs) -> ScanPosition {
-        ScanPosition { score: Score::at(at.plus(Active::CLOCK_STEP)), member: Member::nil() }
+    /// The second look, after the first one has seen everything.
+    fn once_more(self, now: HostTime) -> Option<Self> {
+        let wanted = self.entries.is_none() && !self.again;
+        let begin = now.local.plus(AGAIN);
+        wanted.then_some(Self { after: self.from, begin, again: true, ..self })
     }
 
     pub(super) fn begins(&self, now: HostTime) -> bool {
@@ -66,6 +78,7 @@ impl SteppedBack {
 #[derive(Clone, Debug)]
 pub(super) struct RestoreTimers {
     left: VecDeque<SteppedBack>,
+    later: Vec<SteppedBack>,
     entropy: Entropy,
     patience: Patience,
     context: OperationContext,
@@ -81,7 +94,7 @@ impl RestoreTimers {
         mut entropy: Entropy,
     ) -> Self {
         let patience = Patience::new(context.clone(), entropy.fork());
-        Self { left, entropy, patience, context, correcting: None }
+        Self { left, later: Vec::new(), entropy, patience, context, correcting: None }
     }
 
     fn scan(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
@@ -99,7 +112,8 @@ impl RestoreTimers {
     }
 
     fn end(&mut self) -> Step<<Self as Operation>::Output> {
-        Step::Done(std::mem::take(&mut self.left).into())
+        let left = std::mem::take(&mut self.left).into_iter();
+        Step::Done(left.chain(std::mem::take(&mut self.later)).collect())
     }
 
     fn scanned(
@@ -132,7 +146,7 @@ impl RestoreTimers {
         if let Some(front) = self.left.front_mut().filter(|_| stepped && entries.is_some()) {
             // The clock did step back: everything is looked through, from the beginning.
             front.entries = None;
-            next = Some(SteppedBack::first(at));
+            next = Some(front.from);
         }
         self.correcting = Some((fetched, next));
         self.resume(Event::Start, now)
@@ -147,7 +161,10 @@ impl RestoreTimers {
     ) -> Step<<Self as Operation>::Output> {
         match (failed, next) {
             (true, _) => return self.end(),
-            (false, None) => drop(self.left.pop_front()),
+            (false, None) => {
+                let done = self.left.pop_front();
+                self.later.extend(done.and_then(|done| done.once_more(now)));
+            }
             (false, Some(next)) => match self.left.front_mut() {
                 Some(SteppedBack { entries: Some(0), .. }) => drop(self.left.pop_front()),
                 Some(partition) => partition.after = next,
@@ -159,7 +176,7 @@ impl RestoreTimers {
 }
 
 impl Operation for RestoreTimers {
-    /// The partitions that are left to do. It ends early when its time is over or the store does
+    /// The partitions that are left to do, now or later. It ends early when its time is over or the store does
     /// not answer.
     type Output = Vec<SteppedBack>;
 
