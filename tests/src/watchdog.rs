@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 /// How long a test may take, in real time.
 const LIMIT: Duration = Duration::from_secs(50);
 
-/// The tests that run, each with its name and its start.
-static TESTS: Mutex<(u64, BTreeMap<u64, (String, Instant)>)> = Mutex::new((0, BTreeMap::new()));
+/// The tests that run by number, each with its name and its start.
+static TESTS: Mutex<BTreeMap<u64, (String, Instant)>> = Mutex::new(BTreeMap::new());
 
 /// A test that runs, until this is dropped.
 #[derive(Debug)]
@@ -23,16 +23,15 @@ impl Watchdog {
         THREAD.call_once(|| drop(std::thread::spawn(watch)));
         let name = std::thread::current().name().unwrap_or("without a name").to_owned();
         let mut tests = TESTS.lock().unwrap_or_else(PoisonError::into_inner);
-        tests.0 += 1;
-        let number = tests.0;
-        tests.1.insert(number, (name, Instant::now()));
+        let number = tests.last_key_value().map_or(0, |(last, _)| last + 1);
+        tests.insert(number, (name, Instant::now()));
         Self(number)
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        TESTS.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&self.0);
+        TESTS.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
     }
 }
 
@@ -40,7 +39,7 @@ fn watch() {
     loop {
         std::thread::sleep(Duration::from_secs(1));
         let tests = TESTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let hangs = tests.1.values().find(|(_, begun)| begun.elapsed() > LIMIT);
+        let hangs = tests.values().find(|(_, begun)| begun.elapsed() > LIMIT);
         if let Some((name, _)) = hangs {
             let text = format!("test {name} hangs: it still runs after {} s\n", LIMIT.as_secs());
             // The test harness would capture `eprintln`.

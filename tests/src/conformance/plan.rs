@@ -106,7 +106,7 @@ pub struct UnitPlan {
     /// Index entries to put or remove: index, member, score.
     pub index: Vec<(usize, usize, Option<Place>)>,
     /// Entries for streams, and the caps of the streams with them.
-    pub append: Vec<(usize, Vec<u8>, CapsPlan)>,
+    pub append: Vec<AppendPlan>,
     /// Streams to drop, except for those that are appended to.
     pub drop_streams: Vec<usize>,
     /// Wake-ups to ring.
@@ -116,6 +116,9 @@ pub struct UnitPlan {
     /// The bytes of records that the reply to a conflict may have.
     pub conflict_bytes: u32,
 }
+
+/// A stream, an entry for it, and the caps of the stream with it.
+pub type AppendPlan = (usize, Vec<u8>, CapsPlan);
 
 /// The caps of an append.
 #[derive(Clone, Debug)]
@@ -376,7 +379,7 @@ fn bytes(most: u32) -> impl Strategy<Value = u32> {
 }
 
 /// Entries to append to streams, and streams to drop.
-fn streams() -> impl Strategy<Value = (Vec<(usize, Vec<u8>, CapsPlan)>, Vec<usize>)> {
+fn streams() -> impl Strategy<Value = (Vec<AppendPlan>, Vec<usize>)> {
     let dropped = prop_oneof![5 => Just(Vec::new()), 1 => vec(pick(STREAMS), 1..3)];
     (vec((pick(STREAMS), body(), caps()), 0..3), dropped)
 }
