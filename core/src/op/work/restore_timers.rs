@@ -176,8 +176,8 @@ impl RestoreTimers {
 }
 
 impl Operation for RestoreTimers {
-    /// The partitions that are left to do, now or later. It ends early when its time is over or the store does
-    /// not answer.
+    /// The partitions that are left to do, now or later. It ends early when its time is over or the
+    /// store does not answer.
     type Output = Vec<SteppedBack>;
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
