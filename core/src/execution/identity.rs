@@ -1,6 +1,7 @@
 //! The identities by which a repeated command is recognised (`docs/architecture.md`, Identity).
 
 use crate::id::{LeaseEpoch, Nonce, RequestId, SuspensionId};
+use crate::time::TimestampMs;
 
 use super::record::Execution;
 
@@ -49,21 +50,36 @@ impl IdentityKind {
             | Self::Sequence
             | Self::Absolute => return None,
         };
-        Some(Fingerprint { creator: record.creator, latest })
+        Some(Fingerprint { origin: Origin::of(record), latest })
+    }
+}
+
+/// The creation of a record. Records that were created one after the other under one id have
+/// different ones, also if one caller has sent its submission again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub(crate) creator: Nonce,
+    pub(crate) created_at: TimestampMs,
+}
+
+impl Origin {
+    /// The creation of this record.
+    pub const fn of(record: &Execution) -> Self {
+        Self { creator: record.creator, created_at: record.created_at }
     }
 }
 
 impl Fingerprint {
     /// Whether both are of one execution, and not of another one that was created under its id.
     pub(crate) fn is_of_same_execution(&self, other: &Self) -> bool {
-        self.creator == other.creator
+        self.origin == other.origin
     }
 }
 
 /// The latest thing of its kind that a record shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
-    creator: Nonce,
+    origin: Origin,
     latest: Latest,
 }
 

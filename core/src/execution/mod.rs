@@ -25,7 +25,7 @@ pub use command::{
     CommandSpec, Decide, InNamespace, Needs, TakeGranted, TakeNew, TakeOver, TakeResumed,
 };
 pub use facts::{BufferedSignals, Facts, FirstSeen, FoundSignal};
-pub use identity::{Fingerprint, IdentityKind};
+pub use identity::{Fingerprint, IdentityKind, Origin};
 pub use record::*;
 pub use retention::{FORGOTTEN_AT_ONCE, ForgetSignals, Forgotten, forget_signals};
 pub use rule::*;

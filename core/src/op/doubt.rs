@@ -3,8 +3,7 @@
 //! A record _disproves_ a commit if it shows that the commit was not applied.
 
 use crate::error::Applied;
-use crate::execution::Fingerprint;
-use crate::id::Nonce;
+use crate::execution::{Fingerprint, Origin};
 use crate::planted::planted;
 use crate::store::{Failure, Version};
 use crate::time::{DurationMs, TimestampMs};
@@ -14,8 +13,8 @@ use crate::time::{DurationMs, TimestampMs};
 pub(super) struct SentCommit {
     /// The version that the commit replaces.
     pub(super) expected: Version,
-    /// The creator of the record that the commit replaces; `None` if it replaces none.
-    pub(super) creator: Option<Nonce>,
+    /// The creation of the record that the commit replaces; `None` if it replaces none.
+    pub(super) origin: Option<Origin>,
     /// The nonce of the version that the commit writes.
     pub(super) nonce: u64,
     /// The end of the commit's window, by the store's clock. The commit cannot be applied from then
@@ -31,8 +30,8 @@ pub(super) struct SentCommit {
 pub(super) struct Evidence {
     /// The version of the record; [`Version::ABSENT`] if there is none.
     pub(super) version: Version,
-    /// The creator of the record, which differs when the id was created again.
-    pub(super) creator: Option<Nonce>,
+    /// The creation of the record, which differs when the id was created again.
+    pub(super) origin: Option<Origin>,
     /// The fingerprint of the record for commands of the operation's kind.
     pub(super) fingerprint: Option<Fingerprint>,
 }
@@ -135,8 +134,7 @@ impl SentCommit {
     /// commit replaces, or another commit wrote the version after it. The versions of a record that
     /// was created again under the same id count from the beginning, and say nothing.
     fn is_disproved_by(&self, found: &Evidence) -> bool {
-        let (version, same) =
-            (found.version, self.creator.is_none() || self.creator == found.creator);
+        let (version, same) = (found.version, self.origin.is_none() || self.origin == found.origin);
         version == self.expected
             || (same && version.count == self.expected.count + 1 && version.nonce != self.nonce)
     }
@@ -167,33 +165,40 @@ impl Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Nonce;
 
     fn version(count: u64, nonce: u64) -> Version {
         Version { count, nonce }
     }
 
-    /// The commit replaces version 3 of a record that nonce 1 created.
-    fn disproved_by(version: Version, creator: Option<Nonce>) -> bool {
+    fn origin(creator: u64, created_at: u64) -> Origin {
+        Origin { creator: Nonce(creator), created_at: TimestampMs::new(created_at) }
+    }
+
+    /// The commit replaces version 3 of a record that nonce 1 created at 5 ms.
+    fn disproved_by(version: Version, origin: Option<Origin>) -> bool {
         let sent = SentCommit {
             expected: self::version(3, 30),
-            creator: Some(Nonce(1)),
+            origin: Some(origin(1, 5)),
             nonce: 40,
             until: TimestampMs::ZERO,
             fingerprint: None,
         };
         let mut doubt = Doubt::default();
         doubt.failed(sent, &Failure::MaybeApplied("lost".to_owned()));
-        doubt.unanswered_are_disproved(&Evidence { version, creator, fingerprint: None })
+        doubt.unanswered_are_disproved(&Evidence { version, origin, fingerprint: None })
     }
 
     #[test]
     fn the_next_version_disproves_a_commit_unless_the_id_was_created_again() {
-        let (same, other) = (Some(Nonce(1)), Some(Nonce(2)));
+        let (same, other) = (Some(origin(1, 5)), Some(origin(2, 5)));
         assert!(disproved_by(version(3, 30), same), "nothing was written");
         assert!(disproved_by(version(4, 41), same), "another commit wrote the next version");
         assert!(!disproved_by(version(4, 40), same), "the commit wrote it");
         assert!(!disproved_by(version(5, 51), same));
         assert!(!disproved_by(version(4, 41), other), "a record that was created again");
+        let later = Some(origin(1, 6));
+        assert!(!disproved_by(version(4, 41), later), "by the same submission, sent again");
         assert!(!disproved_by(Version::ABSENT, None), "a record that was removed");
     }
 }

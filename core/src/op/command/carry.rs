@@ -2,7 +2,7 @@
 
 use crate::error::{Applied, Bug, EngineError, Missing, Rejection};
 use crate::execution::{
-    CommandSpec, Decide, Decision, Facts, FirstSeen, FoundSignal, IdentityKind, Purpose,
+    CommandSpec, Decide, Decision, Facts, FirstSeen, FoundSignal, IdentityKind, Origin, Purpose,
     SignalRecord, Verdict,
 };
 use crate::id::SignalId;
@@ -271,9 +271,9 @@ impl<C: Decide> CarryCommand<C> {
         };
         let CommitUnit { unit, outcome, after } =
             commit_unit(&id, current.as_ref(), decision, stamp, self.spec.fetches);
-        let Evidence { version: expected, creator, fingerprint } = self.evidence(current.as_ref());
+        let Evidence { version: expected, origin, fingerprint } = self.evidence(current.as_ref());
         let until = unit.window.not_after;
-        let sent = SentCommit { expected, creator, nonce, until, fingerprint };
+        let sent = SentCommit { expected, origin, nonce, until, fingerprint };
         self.pending = Pending::Commit(CommitInFlight { outcome, sent, after });
         self.first_sent.get_or_insert(now.local);
         self.known = current.map_or(Known::Absent, Known::Stale);
@@ -486,7 +486,7 @@ impl<C: Decide> CarryCommand<C> {
     fn evidence(&self, current: Option<&Loaded>) -> Evidence {
         Evidence {
             version: current.map_or(Version::ABSENT, |loaded| loaded.version),
-            creator: current.map(|loaded| loaded.execution.creator),
+            origin: current.map(|loaded| Origin::of(&loaded.execution)),
             fingerprint: current
                 .and_then(|loaded| self.spec.identity.fingerprint(&loaded.execution)),
         }

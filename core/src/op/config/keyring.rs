@@ -125,15 +125,15 @@ impl RotateSecret {
         // A grace is counted from a time that is at most a second off.
         let around = Window::from(at.minus(KEYRING_FOR)).and(Window::until(at.plus(KEYRING_FOR)));
         let until = around.not_after;
-        let (expected, creator, fingerprint) = (version, None, None);
-        self.pending = Some(SentCommit { expected, creator, nonce, until, fingerprint });
+        let (expected, origin, fingerprint) = (version, None, None);
+        self.pending = Some(SentCommit { expected, origin, nonce, until, fingerprint });
         Step::Send(write_record(RecordKey::Secrets, &ring, version, around, nonce))
     }
 }
 
 /// The keyring is never removed, so its version alone is evidence.
 const fn evidence(version: Version) -> Evidence {
-    Evidence { version, creator: None, fingerprint: None }
+    Evidence { version, origin: None, fingerprint: None }
 }
 
 impl Operation for RotateSecret {
