@@ -179,7 +179,7 @@ mod tests {
     fn disproved_by(version: Version, origin: Option<Origin>) -> bool {
         let sent = SentCommit {
             expected: self::version(3, 30),
-            origin: Some(origin(1, 5)),
+            origin: Some(self::origin(1, 5)),
             nonce: 40,
             until: TimestampMs::ZERO,
             fingerprint: None,
