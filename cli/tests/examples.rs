@@ -1,31 +1,18 @@
 //! The examples, on the memory backend and on a private server.
 
+#[path = "../../tests/src/workspace_build.rs"]
+mod workspace_build;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The folder of the examples. They are built like `cargo test --workspace` builds them, so that
-/// nothing is compiled again.
+/// The folder of the examples.
 fn folder() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let ff = Path::new(env!("CARGO_BIN_EXE_ff"));
-        let profile = ff.parent().expect("a program is in the folder of its profile");
-        let target = profile.parent().expect("a profile's folder is in the target folder");
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--workspace", "--example", "approval"]);
-        cargo.args(["--example", "callback", "--target-dir"]).arg(target);
-        // Cargo describes the test's package in its environment. A build script that reads this
-        // would be run again.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-                cargo.env_remove(name);
-            }
-        }
-        let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
-        assert!(built.success(), "the examples do not compile");
-        target.join("debug/examples")
+        let examples = ["--example", "approval", "--example", "callback"];
+        workspace_build::build(&examples).join("examples")
     })
 }
 

@@ -10,6 +10,7 @@ pub mod scenario;
 pub mod server;
 pub mod virtual_time;
 pub mod watchdog;
+pub mod workspace_build;
 
 pub use faulty_backend::FaultyBackend;
 pub use fixture::Fixture;

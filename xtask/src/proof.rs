@@ -7,6 +7,7 @@ use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -129,7 +130,8 @@ fn random_starts(count: u64) -> Vec<u64> {
     (0..count).map(|_| random()).collect()
 }
 
-/// Runs this number of seeds from each start. A failing seed's plan is kept beside the results.
+/// Runs this number of seeds from each start. Failing seeds are a part of the result, and their
+/// plans are kept beside it.
 fn seeds(sim: &Path, starts: &[u64], each: u64, store: &str) -> Outcome {
     let mut runs = Vec::new();
     let plans = folder()?.display().to_string();
@@ -137,9 +139,19 @@ fn seeds(sim: &Path, starts: &[u64], each: u64, store: &str) -> Outcome {
         println!("{each} seeds from {start}");
         let (count, from) = (each.to_string(), start.to_string());
         let args = ["run", "--json", "--seeds", &count, "--from", &from, "--store", store];
-        runs.push(ask(sim, &[&args[..], &["--plans", &plans]].concat())?);
+        let mut run = command(sim, &[&args[..], &["--plans", &plans]].concat());
+        let ended = run.stderr(Stdio::inherit()).output();
+        let ended = ended.map_err(|error| Failed(format!("cannot run ff-sim: {error}")))?;
+        let printed = String::from_utf8_lossy(&ended.stdout);
+        runs.push(parse(printed.lines().last().unwrap_or_default())?);
     }
-    keep(&format!("seeds-{store}"), &json!({ "runs": runs }))
+    let failures = |run: &Value| run["failures"].as_array().map_or(0, Vec::len);
+    let failed: usize = runs.iter().map(failures).sum();
+    keep(&format!("seeds-{store}"), &json!({ "runs": runs }))?;
+    match failed {
+        0 => Ok(()),
+        count => Err(Failed(format!("{count} seeds failed; their plans are in {plans}"))),
+    }
 }
 
 fn conformance(sequences: u64) -> Outcome {

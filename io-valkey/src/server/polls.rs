@@ -139,11 +139,7 @@ impl Polls {
 }
 
 /// Reads a node's time, and the first score of each of these indexes.
-pub(super) async fn poll_node(
-    node: &Node,
-    keys: &[Vec<u8>],
-    tag: Tag,
-) -> Result<(TimestampMs, Vec<Result<FirstEntry, String>>), Failure> {
+pub(super) async fn poll_node(node: &Node, keys: &[Vec<u8>], tag: Tag) -> Polled {
     let mut pipeline = Pipeline::with_capacity(keys.len() + 2);
     pipeline.add_command(cmd("TIME"));
     for key in keys {

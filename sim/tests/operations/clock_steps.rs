@@ -100,15 +100,22 @@ fn take_and_die(world: &mut World) {
     assert!(!world.entries(&IndexName::Due).is_empty());
 }
 
-/// The entry that a dead caller's `Take` left in `due` returns to its lane.
-#[test]
-fn a_held_entry_returns_in_time_after_a_step_back() {
+/// A world in which the store's clock stepped back by an hour, while a dead worker's `Take` held
+/// the entry of an execution.
+fn held_before_a_step_back() -> (World, Timekeeper) {
     let mut world = world(1);
     world.submit([1]);
     let mut timekeeper = world.timekeeper();
     rounds(&mut world, &mut timekeeper, |_| true);
     take_and_die(&mut world);
     step_back(&mut world, HOUR);
+    (world, timekeeper)
+}
+
+/// The entry that a dead caller's `Take` left in `due` returns to its lane.
+#[test]
+fn a_held_entry_returns_in_time_after_a_step_back() {
+    let (mut world, mut timekeeper) = held_before_a_step_back();
     let took = rounds(&mut world, &mut timekeeper, can_be_claimed);
     assert!(took <= 61_000, "{took} ms");
 }
@@ -116,12 +123,7 @@ fn a_held_entry_returns_in_time_after_a_step_back() {
 /// A failover after the step can lose what was corrected. Its clock shows no step.
 #[test]
 fn a_held_entry_returns_in_time_although_its_correction_was_lost() {
-    let mut world = world(1);
-    world.submit([1]);
-    let mut timekeeper = world.timekeeper();
-    rounds(&mut world, &mut timekeeper, |_| true);
-    take_and_die(&mut world);
-    step_back(&mut world, HOUR);
+    let (mut world, mut timekeeper) = held_before_a_step_back();
     rounds(&mut world, &mut timekeeper, can_be_claimed);
     // The entry is again as it was before the step.
     let now = world.store.now().get();

@@ -13,7 +13,7 @@ const HEAD: &str = "\
 
 This page lists what was run to find defects in FlowFabric, with the figures and the command that
 repeats each. `cargo xtask proof` generates it for each release, from the results of the last run
-of each step. A result that was measured at another commit than the others names that commit.
+of each step. Each result names the commit at which it was measured.
 
 ";
 
