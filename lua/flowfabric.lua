@@ -9,26 +9,29 @@
 -- last argument of a call is a tag, with which its reply ends: so no reply is taken for another's.
 -- function  keys                   arguments
 -- commit    item...                tag, (counts, not_before, not_after, bytes, item...)...
--- take      index, due             tag, prefix, count, bytes, until, hold, channel or ''
+-- take      due, (queue, list)...  tag, prefix, count, bytes, until, hold, channel or '', name...
 -- read      record..., value...    records
 -- scan      index                  prefix, limit, bytes, score, member
 -- stream    stream                 limit, from, history, time, sequence
 -- function  reply after the time
 -- commit    for each unit {0, fetched...} committed, {1, record...} conflict or {2} outside window
--- take      first remaining score, (member, score, record)...
+-- take      the first remaining score of each queue, (queue, member, score, record)...
 -- read      record..., value...
 -- scan      1 if there are more entries or 0, (member, score, record)...
 -- stream    history, gap (1 or 0), time, sequence of the end, element...
 -- Records that have reached `bytes` end a page; the reply to a conflict of several records that
--- have more is {1}. A take without a channel rings no wake-up.
+-- have more is {1}. A take without queues is from `due`. A wake-up is the partition, for a
+-- queue followed by its first score and its name in the list of queues.
 -- `until` is '' for the end, 'now', or a score; `from` is 'start', 'end' or 'after'. A value is nil
 -- if absent, and 0 if it would make the reply too large. Prefix and member form a record key.
--- The counts of a unit are one byte for each section; an item has a key and this many arguments:
+-- The counts of a unit are one byte for each section; an item has a key and this many arguments (a
+-- queue has a second key, the list of queues of its namespace):
 -- records 2: expected version; '' to keep, '-' to remove, or the record to write
 -- values 2: '+' to write or '-' to remove, which removes a stream too; the value
 -- indexes 2: member; score, or '' to remove
+-- queues 4: member; score, or '' to remove; name in the list; channel to ring, or ''
 -- streams 4: entry to append; the most bytes, entries and age of the stream with it
--- rings 2: 'filled' to ring when the unit fills the empty index, or 'always'; channel
+-- rings 1: channel
 -- fetches 0
 local MAX_MESSAGE_BYTES = 33554432
 -- redis.call, which does not exist while the library is loaded: now() runs first and sets it.
@@ -121,17 +124,24 @@ local function write_indexes(keys, args, k, a, n)
   end
 end
 
--- Which indexes that the unit may ring were empty before its writes.
-local function empty_ones(keys, args, k, a, n)
-  local was = {}
-  for i = 0, n - 1 do was[i] = args[a + 2 * i] == 'filled' and call('EXISTS', keys[k + i]) == 0 end
-  return was
+local function ring_queue(channel, partition, score, name)
+  call('PUBLISH', channel, partition .. ' ' .. score .. ' ' .. name)
 end
 
-local function ring(keys, args, k, a, n, empty)
+-- A queue is in the list while it has entries, with its first score or a lower one. The list is
+-- written first, and cleaned last, so that an error between two writes never hides a queue.
+local function write_queues(keys, args, k, a, n)
   for i = 0, n - 1 do
-    local filled = empty[i] and call('EXISTS', keys[k + i]) == 1
-    if filled or args[a + 2 * i] == 'always' then call('PUBLISH', args[a + 2 * i + 1], args[1]) end
+    local queue, list, b = keys[k + 2 * i], keys[k + 2 * i + 1], a + 4 * i
+    local id, score, name, channel = args[b], args[b + 1], args[b + 2], args[b + 3]
+    if score == '' then
+      local left = call('ZREM', queue, id) == 0 or call('EXISTS', queue) == 1
+      if not left then call('ZREM', list, name) end
+    else
+      local lower = call('ZADD', list, 'LT', 'CH', score, name) == 1
+      call('ZADD', queue, score, id)
+      if lower and channel ~= '' then ring_queue(channel, args[1], score, name) end
+    end
   end
 end
 
@@ -140,8 +150,8 @@ end
 local function measure(keys, args)
   local k, a = 1, 2
   while a <= #args do
-    local n, v, x, s, r, f = args[a]:byte(1, 6)
-    k, a = k + n + v + x + s + r + f, a + 4 + 2 * (n + v + x + r) + 4 * s
+    local n, v, x, q, s, r, f = args[a]:byte(1, 7)
+    k, a = k + n + v + x + 2 * q + s + r + f, a + 4 + 2 * (n + v + x) + 4 * (q + s) + r
   end
   assert(k == #keys + 1 and a == #args + 1, 'the arguments do not have the form of this library')
 end
@@ -151,10 +161,11 @@ local function commit(keys, args)
   local reply = { at }
   measure(keys, args)
   while a <= #args do
-    local n, v, x, s, r, f = args[a]:byte(1, 6)
+    local n, v, x, q, s, r, f = args[a]:byte(1, 7)
     local an, kv, av = a + 4, k + n, a + 4 + 2 * n
     local kx, ax = kv + v, av + 2 * v
-    local ks, as = kx + x, ax + 2 * x
+    local kq, aq = kx + x, ax + 2 * x
+    local ks, as = kq + 2 * q, aq + 4 * q
     local kr, ar, kf = ks + s, as + 4 * s, ks + s + r
     -- Scripts do not roll back. So keys that a write of records or streams could fail on are read
     -- before. Indexes are written first: they are derived, and the next commit corrects them.
@@ -162,16 +173,16 @@ local function commit(keys, args)
     if not outcome and (at < args[a + 1] + 0 or at >= args[a + 2] + 0) then outcome = { 2 } end
     if not outcome then
       for i = ks, kr - 1 do streams[keys[i]] = streams[keys[i]] or open(keys[i]) end
-      local empty = r > 0 and empty_ones(keys, args, kr, ar, r)
       write_indexes(keys, args, kx, ax, x)
+      write_queues(keys, args, kq, aq, q)
       write_records(keys, args, k, an, n)
       if v > 0 then write_values(keys, args, kv, av, v, streams) end
       for i = 0, s - 1 do append(streams[keys[ks + i]], keys[ks + i], args, as + 4 * i, at) end
-      if empty then ring(keys, args, kr, ar, r, empty) end
+      for i = 0, r - 1 do call('PUBLISH', args[ar + i], args[1]) end
       outcome = fetch({ 0 }, keys, kf, kf + f - 1)
     end
     reply[#reply + 1] = outcome
-    k, a = kf + f, ar + 2 * r
+    k, a = kf + f, ar + r
   end
   return reply
 end
@@ -193,31 +204,59 @@ local function records_of(index, prefix, found, count, bytes)
   return records, seen
 end
 
+-- The first entries of an index up to a score, or '' for the end: member, score, ...
+local function first_of(index, till, count)
+  if till == '' then return call('ZRANGE', index, 0, count - 1, 'WITHSCORES') end
+  return call('ZRANGE', index, '-inf', till, 'BYSCORE', 'LIMIT', 0, count, 'WITHSCORES')
+end
+
+-- The first entries of some queues in the order of their scores, and the queue of each.
+local function merged(keys, till, count)
+  if #keys == 3 then return first_of(keys[2], till, count), {} end
+  local all, found, from = {}, {}, {}
+  for q = 1, (#keys - 1) / 2 do
+    local some = first_of(keys[2 * q], till, count)
+    for i = 1, #some, 2 do all[#all + 1] = { some[i], some[i + 1], q, #all, some[i + 1] + 0 } end
+  end
+  table.sort(all, function(a, b) return a[5] < b[5] or a[5] == b[5] and a[4] < b[4] end)
+  for i = 1, math.min(count, #all) do
+    found[2 * i - 1], found[2 * i], from[i] = all[i][1], all[i][2], all[i][3]
+  end
+  return found, from
+end
+
+-- Entries without a record are removed. All but `due` has been read, and `due` is written first.
 local function take(keys, args)
-  local at, index, due, count, till = now(), keys[1], keys[2], args[3] + 0, args[5]
-  till = till == 'now' and ('%d'):format(at) or till
-  local range = till == '' and { 'ZRANGE', index, 0, count, 'WITHSCORES' }
-    or { 'ZRANGE', index, '-inf', till, 'BYSCORE', 'LIMIT', 0, count + 1, 'WITHSCORES' }
-  local found, hold = call(unpack(range)), ('%d'):format(math.min(at + args[6], 2 ^ 52))
-  local most, bytes = math.min(count, #found / 2), args[4] + 0
-  local records, seen = records_of(index, args[2], found, most, bytes)
-  -- All but `due` has been read, and `due` is written first. Entries without a record are removed.
-  local reply, gone, held = { at, found[2 * seen + 2] or false }, {}, {}
+  local at, due, count, channel, from_due = now(), keys[1], args[3] + 0, args[7], #keys == 1
+  if from_due then keys = { due, due, due } end
+  local till = args[5] == 'now' and ('%d'):format(at) or args[5]
+  local found, from = merged(keys, till, count)
+  local records, seen = records_of(keys[2], args[2], found, #found / 2, args[4] + 0)
+  local queues, hold = (#keys - 1) / 2, ('%d'):format(math.min(at + args[6], 2 ^ 52))
+  local reply, gone, held, best = { at }, {}, {}, nil
+  for q = 1, queues do gone[q] = {} end
   for i = 1, seen do
-    local member, score, record, place = found[2 * i - 1], found[2 * i], records[i], #reply
-    if record then
-      reply[place + 1], reply[place + 2], reply[place + 3] = member, score, record
+    local member, queue, place = found[2 * i - 1], from[i] or 1, queues + 1 + 2 * #held
+    if records[i] then
+      reply[place + 1], reply[place + 2] = queue - 1, member
+      reply[place + 3], reply[place + 4] = found[2 * i], records[i]
       held[#held + 1], held[#held + 2] = hold, member
     end
-    if not record or index ~= due then gone[#gone + 1] = member end
+    if not records[i] or not from_due then table.insert(gone[queue], member) end
   end
-  if #held > 0 and index ~= due then call('ZADD', due, 'LT', unpack(held)) end
-  if #gone > 0 then call('ZREM', index, unpack(gone)) end
-  if #held > 0 and index == due then
-    call('ZADD', due, unpack(held))
-    reply[2] = call(unpack(range))[2] or false
+  if #held > 0 and not from_due then call('ZADD', due, 'LT', unpack(held)) end
+  for q = 1, queues do
+    local queue, list, name = keys[2 * q], keys[2 * q + 1], args[7 + q]
+    if #gone[q] > 0 then call('ZREM', queue, unpack(gone[q])) end
+    if #held > 0 and from_due then call('ZADD', due, unpack(held)) end
+    local rest = call('ZRANGE', queue, 0, 0, 'WITHSCORES')[2] or false
+    if name then
+      if rest then call('ZADD', list, rest, name) else call('ZREM', list, name) end
+    end
+    if rest and (not best or rest + 0 < best[1] + 0) then best = { rest, name } end
+    reply[q + 1] = rest
   end
-  if reply[2] and args[7] ~= '' then call('PUBLISH', args[7], args[1]) end
+  if best and channel ~= '' then ring_queue(channel, args[1], best[1], best[2]) end
   return reply
 end
 

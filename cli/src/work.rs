@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use ff_sdk::{Capabilities, Client, ClientConfig, FlowFabricWorker, WorkerConfig};
 
-use self::attempt::Exec;
 use self::work_loop::{Limits, Output, WorkLoop};
 use crate::args::WorkArgs;
 use crate::exit::{CliError, INTERRUPTED, warn};
@@ -28,7 +27,7 @@ pub async fn work(args: WorkArgs) -> Result<ExitCode, CliError> {
     let worker = FlowFabricWorker::connect_with(config, store.backend, None).await?;
     let instance = &worker.config().worker_instance_id;
     warn(&format!("ff: worker {instance} started in namespace {}\n", args.store.namespace));
-    let exec = Exec { job: ShellJob::Command(args.exec), kinds: args.kind };
+    let job = ShellJob::Command(args.exec);
     let limits = Limits {
         max: args.max.unwrap_or(u64::MAX),
         until_idle: args.until_idle,
@@ -40,7 +39,7 @@ pub async fn work(args: WorkArgs) -> Result<ExitCode, CliError> {
         (false, false) => Output::Quiet,
     };
     let (stopped, counts) =
-        WorkLoop::new(worker, client, exec, limits, output, shutdown).run().await?;
+        WorkLoop::new(worker, client, job, limits, output, shutdown).run().await?;
     warn(&format!("ff: {counts}\n"));
     Ok(if stopped { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }
@@ -53,6 +52,9 @@ fn config(args: &WorkArgs) -> Result<WorkerConfig, CliError> {
     };
     let mut config = WorkerConfig::new(worker, instance, args.store.namespace.as_str())?;
     config.lanes.clone_from(&args.lane);
+    if !args.kind.is_empty() {
+        config.kinds = args.kind.iter().cloned().collect();
+    }
     config.capabilities = Capabilities::try_new(&args.capability)
         .map_err(|error| CliError::usage(format!("--capability: {error}")))?;
     config.lease_ttl_ms = args.lease_ttl_ms;

@@ -25,6 +25,7 @@ pub mod entropy;
 pub mod error;
 pub mod grant;
 pub mod id;
+pub mod kinds;
 mod null;
 pub mod partition;
 #[cfg(not(feature = "planted-bugs"))]

@@ -58,9 +58,40 @@ impl Score {
     }
 }
 
+impl Score {
+    /// Returns how long an execution with this score in its lane has existed, whatever its
+    /// priority.
+    pub const fn age_in_lane(self, now: TimestampMs) -> DurationMs {
+        let older = now.get() as i64 - self.0;
+        // A score slightly in the future belongs to the priority above.
+        let age = older.rem_euclid(PRIORITY_STEP);
+        DurationMs::new(if age > PRIORITY_STEP / 2 { 0 } else { age as u64 })
+    }
+
+    /// Returns the score in a lane of an execution that was created later.
+    #[must_use]
+    pub const fn later_by(self, time: DurationMs) -> Self {
+        Self::new(self.0.saturating_add(time.get() as i64))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_age_in_a_lane_does_not_depend_on_the_priority() {
+        let now = TimestampMs::new(1_764_000_000_000);
+        for priority in [0, 1, 5, 9_000] {
+            let age = |at: u64| {
+                let at = TimestampMs::new(at);
+                Score::in_lane(at, 0, Priority::clamped(priority)).age_in_lane(now).get()
+            };
+            assert_eq!(age(now.get() - 7_000), 7_000);
+            assert_eq!(age(now.get() - 500_000_000), 500_000_000);
+            assert_eq!(age(now.get() + 40), 0);
+        }
+    }
 
     #[test]
     fn priority_comes_before_age_and_age_before_position() {

@@ -87,6 +87,7 @@ impl FlowFabricAdminClient {
         let request = WorkerRequest {
             namespace: worker.namespace.clone(),
             lane: lane.clone(),
+            kinds: worker.kinds.clone(),
             worker: worker.worker_id.clone(),
             instance: Some(worker.worker_instance_id.clone()),
             capabilities: worker.capabilities.clone(),
@@ -94,8 +95,9 @@ impl FlowFabricAdminClient {
         };
         let draw = lock(&self.scheduler).claim_for_worker(request);
         let drawn = self.connection.drive(draw).await?;
-        let (namespace, lane) = (worker.namespace.clone(), lane.clone());
-        Ok(lock(&self.scheduler).admitted(namespace, lane, drawn))
+        let (namespace, lane, kinds) =
+            (worker.namespace.clone(), lane.clone(), worker.kinds.clone());
+        Ok(lock(&self.scheduler).admitted(namespace, lane, kinds, drawn))
     }
 
     /// Issues a reclaim grant for an execution whose lease expired or was revoked. `grant_ttl_ms`

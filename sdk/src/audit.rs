@@ -7,7 +7,7 @@ use std::time::Duration;
 use ff_core::backend::{EngineBackend, Finding, FindingLevel};
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
-use ff_core::id::{LaneId, Namespace};
+use ff_core::id::{ExecutionKind, LaneId, Namespace};
 use ff_core::op::{
     AuditLook, AuditPartition, FindOutside, FoundMeta, HOLD, OVERDUE, OperationContext, Patience,
     ReadMeta, Suspect,
@@ -18,7 +18,6 @@ use ff_core::store::codec::Codec;
 use ff_core::store_id::StoreId;
 use ff_core::time::DurationMs;
 
-use crate::config::DEFAULT_LANE;
 use crate::drive::drive;
 use crate::error::SdkError;
 use crate::host::{HostClock, system_entropy};
@@ -191,11 +190,11 @@ impl Auditor {
             return Ok(report);
         };
         let total = u64::from(meta.partitions.num_flow_partitions);
-        let mut lanes = BTreeSet::from([LaneId::try_new(DEFAULT_LANE)?]);
+        let mut queues = BTreeSet::new();
         let mut suspicious = Vec::new();
         for (done, partition) in (0..).zip(meta.partitions.flow_partitions()) {
             progress(AuditProgress::Looking { done, total });
-            let look = self.look(partition, namespace, &mut lanes, limit).await?;
+            let look = self.look(partition, namespace, &mut queues, limit).await?;
             report.add(&look);
             if !look.suspects.is_empty() {
                 suspicious.push((partition, look));
@@ -208,7 +207,7 @@ impl Auditor {
             tokio::time::sleep(pause).await;
         }
         for (partition, first) in suspicious {
-            let second = self.look(partition, namespace, &mut lanes, limit).await?;
+            let second = self.look(partition, namespace, &mut queues, limit).await?;
             report.faults.extend(second.confirms(&first));
         }
         report.outside = self.outside(meta.partitions.num_flow_partitions, namespace).await?;
@@ -226,18 +225,18 @@ impl Auditor {
         drive(&*self.backend, &self.clock, find).await
     }
 
-    /// Reads a partition once. Lanes found in it are also read in the partitions after it.
+    /// Reads a partition once. Queues found in it are also read in the partitions after it.
     async fn look(
         &self,
         partition: Partition,
         namespace: &Namespace,
-        lanes: &mut BTreeSet<LaneId>,
+        queues: &mut BTreeSet<(LaneId, ExecutionKind)>,
         limit: usize,
     ) -> Result<AuditLook, SdkError> {
-        let (namespace, known) = (namespace.clone(), lanes.iter().cloned());
+        let (namespace, known) = (namespace.clone(), queues.iter().cloned());
         let operation = AuditPartition::new(partition, namespace, known, limit, self.patience());
         let look = drive(&*self.backend, &self.clock, operation).await?;
-        lanes.extend(look.lanes.iter().cloned());
+        queues.extend(look.queues.iter().cloned());
         Ok(look)
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ff_core::capability::Capabilities;
 use ff_core::id::{LaneId, Namespace, WorkerId, WorkerInstanceId};
+use ff_core::kinds::Kinds;
 use ff_core::partition::PartitionConfig;
 use ff_core::store::bounds::MAX_VALUE_BYTES;
 use ff_core::store::codec::FORMAT;
@@ -38,6 +39,10 @@ pub struct WorkerConfig {
     pub namespace: Namespace,
     /// The lanes (named queues) that it claims from, in rotation; at least one. Default: `default`.
     pub lanes: Vec<LaneId>,
+    /// The kinds of executions that it serves. It is never offered another kind. A
+    /// [`WorkerRuntime`](crate::WorkerRuntime) serves those of them that have a handler. Default:
+    /// all.
+    pub kinds: Kinds,
     /// The capabilities it offers; it runs executions that require no others. Default: none.
     pub capabilities: Capabilities,
     /// The lifetime of a lease from its last renewal, in milliseconds: 1 to 86,400,000. The worker
@@ -90,6 +95,7 @@ impl WorkerConfig {
             worker_instance_id: WorkerInstanceId::try_new(worker_instance_id)?,
             namespace: Namespace::try_new(namespace)?,
             lanes: vec![LaneId::try_new(DEFAULT_LANE)?],
+            kinds: Kinds::All,
             capabilities: Capabilities::default(),
             lease_ttl_ms: 30_000,
             claim_poll_interval_ms: 1_000,

@@ -100,6 +100,7 @@ pub use ff_core::id::{
     Namespace, SignalId, SignalName, SignalSource, SuspensionId, WaitpointId, WaitpointKey,
     WorkerId, WorkerInstanceId,
 };
+pub use ff_core::kinds::Kinds;
 pub use ff_core::op::{
     FramePage, ListFilter, ListPage, ListPosition, ReceivedSignal, StoredFrame, Suspect,
 };

@@ -313,6 +313,7 @@ mod tests {
     use ff_core::agent::WorkerProfile;
     use ff_core::entropy::Entropy;
     use ff_core::id::{LaneId, Namespace, WorkerId, WorkerInstanceId};
+    use ff_core::kinds::Kinds;
     use ff_core::op::OperationContext;
     use ff_core::store::codec::Codec;
     use ff_core::time::DurationMs;
@@ -330,6 +331,7 @@ mod tests {
         let profile = WorkerProfile {
             namespace: Namespace::try_new("ns").unwrap(),
             lanes: vec![LaneId::try_new("default").unwrap()],
+            kinds: Kinds::All,
             worker: WorkerId::try_new("w").unwrap(),
             instance: WorkerInstanceId::try_new("w-1").unwrap(),
             capabilities: Default::default(),

@@ -9,11 +9,11 @@ use ff_core::execution::{
     Claimed, ExecutionSnapshot, SignalOutcome, TakeGranted, TakeOver, TakeResumed, snapshot,
 };
 use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
-use ff_core::id::{AttemptId, ExecutionId, LaneId, LeaseId, WaitpointId};
+use ff_core::id::{AttemptId, ExecutionId, ExecutionKind, LaneId, LeaseId, WaitpointId};
 use ff_core::op::{Committed, OperationContext, ReadExecution};
 use ff_core::partition::PartitionConfig;
 use ff_core::store::codec::Codec;
-use ff_core::store::{Fetched, IndexName, Topic, Wake};
+use ff_core::store::{Fetched, Topic};
 use ff_core::time::DurationMs;
 
 use crate::admin::FlowFabricAdminClient;
@@ -129,6 +129,7 @@ impl FlowFabricWorker {
         let profile = WorkerProfile {
             namespace: config.namespace.clone(),
             lanes: config.lanes.clone(),
+            kinds: config.kinds.clone(),
             worker: config.worker_id.clone(),
             instance: config.worker_instance_id.clone(),
             capabilities: config.capabilities.clone(),
@@ -138,9 +139,8 @@ impl FlowFabricWorker {
             partitions: connection.partitions,
         };
         let namespace = &config.namespace;
-        let topic = |lane: &LaneId| {
-            Topic::Index(IndexName::Eligible { namespace: namespace.clone(), lane: lane.clone() })
-        };
+        let topic =
+            |lane: &LaneId| Topic::Lane { namespace: namespace.clone(), lane: lane.clone() };
         let wake_ups = connection.backend.subscribe(config.lanes.iter().map(topic).collect());
         let agent = WorkerAgent::new(profile, connection.entropy());
         let (slots, timekeeper) = (config.max_concurrent_tasks, config.timekeeper);
@@ -154,6 +154,12 @@ impl FlowFabricWorker {
             claiming: tokio::sync::Mutex::new(()),
             wake_ups: tokio::sync::Mutex::new(wake_ups),
         })))
+    }
+
+    /// Serves only those of the configured kinds that are among these, from now on.
+    pub(crate) fn serve_only(&self, kinds: impl Iterator<Item = ExecutionKind>) {
+        let kinds = kinds.filter(|kind| self.0.config.kinds.serves(kind)).collect();
+        lock(&self.0.upkeep.state.agent).serve(kinds);
     }
 
     /// Claims the next execution of the worker's lanes: new, resumed or reclaimed. Returns `None`
@@ -218,9 +224,7 @@ impl FlowFabricWorker {
         let mut next = tokio::time::timeout(interval, stream.next()).await;
         // Consume all wake-ups received so far: one search for work answers all of them.
         while let Ok(Some(wake)) = next {
-            if let Some(wake) = wake {
-                self.hint(&wake);
-            }
+            lock(&self.0.upkeep.state.agent).wake(wake.as_ref());
             next = tokio::select! {
                 biased;
                 wake = stream.next() => Ok(wake),
@@ -229,12 +233,6 @@ impl FlowFabricWorker {
         }
         if let Ok(None) = next {
             *wake_ups = None;
-        }
-    }
-
-    fn hint(&self, wake: &Wake) {
-        if let Topic::Index(IndexName::Eligible { lane, .. }) = &wake.topic {
-            lock(&self.0.upkeep.state.agent).hint(lane, wake.partition);
         }
     }
 

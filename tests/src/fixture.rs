@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::entropy::Entropy;
-use ff_sdk::core::id::{ExecutionId, LaneId, Namespace};
+use ff_sdk::core::id::{ExecutionId, ExecutionKind, LaneId, Namespace};
 use ff_sdk::core::op::{ApplyDue, DueReport, OperationContext};
 use ff_sdk::core::partition::{Partition, PartitionConfig};
 use ff_sdk::core::score::Score;
@@ -242,7 +242,7 @@ impl Fixture {
     pub async fn hold_due(&self, id: &ExecutionId) {
         let take = Take {
             partition: id.partition(),
-            index: IndexName::Due,
+            from: vec![IndexName::Due],
             count: 1,
             bytes: MAX_PAGE_BYTES,
             until: TakeUntil::End,
@@ -270,10 +270,11 @@ impl Fixture {
     }
 }
 
-/// The index of [`LANE`] in [`NAMESPACE`].
+/// The queue of [`LANE`] in [`NAMESPACE`], of the kind of [`work`](crate::kit::work).
 pub fn eligible() -> IndexName {
     let lane = LaneId::try_new(LANE).expect("a lane");
-    IndexName::Eligible { namespace: namespace(), lane }
+    let kind = ExecutionKind::try_new("work").expect("a kind");
+    IndexName::Eligible { namespace: namespace(), lane, kind }
 }
 
 /// [`NAMESPACE`].

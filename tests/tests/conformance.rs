@@ -135,19 +135,34 @@ fn servers_defer_the_same_values_as_the_reference() {
 /// Mistakes that are easily made in the library: a piece of its text, and its wrong replacement.
 const MISTAKES: &[(&str, &str)] = &[
     // A take that reads too few entries, forgets the rest, or returns the end of another range.
-    ("'LIMIT', 0, count + 1,", "'LIMIT', 0, count,"),
-    ("found[2 * seen + 2] or false", "false"),
-    ("reply[2] = call(unpack(range))[2] or false", "reply[2] = false"),
-    ("if not record or index ~= due then", "if index ~= due then"),
+    ("'LIMIT', 0, count,", "'LIMIT', 0, count - 1,"),
+    ("queue, 0, 0, 'WITHSCORES')[2] or false", "queue, 0, 0, 'WITHSCORES')[9] or false"),
+    ("if not records[i] or not from_due then", "if not from_due then"),
+    ("a[5] < b[5] or a[5] == b[5] and a[4] < b[4]", "a[5] < b[5] or a[5] == b[5] and a[4] > b[4]"),
+    ("a[5] < b[5] or", "a[5] > b[5] or"),
+    ("for i = 1, math.min(count, #all) do", "for i = 1, #all do"),
+    (
+        "reply[place + 1], reply[place + 2] = queue - 1, member",
+        "reply[place + 1], reply[place + 2] = 0, member",
+    ),
+    (
+        "if rest then call('ZADD', list, rest, name)",
+        "if rest then call('ZADD', list, 'LT', rest, name)",
+    ),
+    ("else call('ZREM', list, name) end", "end"),
+    ("rest + 0 < best[1] + 0", "rest + 0 > best[1] + 0"),
     ("call('ZADD', due, 'LT', unpack(held))", "call('ZADD', due, unpack(held))"),
-    ("if reply[2] and args[7] ~= '' then", "if args[7] ~= '' then"),
-    ("if reply[2] and args[7] ~= '' then", "if reply[2] then"),
+    ("if best and channel ~= '' then", "if best then"),
+    ("if best and channel ~= '' then", "if false then"),
     ("math.min(at + args[6], 2 ^ 52)", "at + args[6]"),
     // Replies that end at the wrong number of bytes.
     ("if n > 1 and total > bytes then", "if total > bytes then"),
     ("if n > 1 and total > bytes then", "if n > 1 and total < 0 then"),
     ("total + #(read[i] or '')", "total"),
-    ("local most, bytes = math.min(count, #found / 2), args[4] + 0", "local most, bytes = 5, 99"),
+    (
+        "records_of(keys[2], args[2], found, #found / 2, args[4] + 0)",
+        "records_of(keys[2], args[2], found, #found / 2, 99)",
+    ),
     // A commit that checks the window first, or one end of it wrongly, or a part of a version.
     ("local outcome = conflict(", "local outcome = at < args[a + 2] + 0 and conflict("),
     ("at >= args[a + 2] + 0", "at > args[a + 2] + 0"),
@@ -166,9 +181,19 @@ const MISTAKES: &[(&str, &str)] = &[
     ("n - 1 do\n    local record", "math.min(n, 1) - 1 do\n    local record"),
     ("if record == '-' then", "if record == '' then"),
     // Wake-ups that are rung too often or for the wrong reason.
-    ("== 'filled' and call('EXISTS', keys[k + i]) == 0", "== 'filled'"),
-    ("empty[i] and call('EXISTS', keys[k + i]) == 1", "empty[i]"),
-    ("if filled or args[a + 2 * i] == 'always' then", "if filled then"),
+    (
+        "call('ZADD', list, 'LT', 'CH', score, name) == 1",
+        "call('ZADD', list, 'LT', score, name) == 1",
+    ),
+    (
+        "call('ZADD', list, 'LT', 'CH', score, name) == 1",
+        "call('ZADD', list, 'CH', score, name) == 1",
+    ),
+    ("if lower and channel ~= '' then", "if channel ~= '' then"),
+    ("call('ZREM', queue, id) == 0 or call('EXISTS', queue) == 1", "call('ZREM', queue, id) == 0"),
+    ("call('ZREM', queue, id) == 0 or call('EXISTS', queue) == 1", "true"),
+    ("partition .. ' ' .. score .. ' ' .. name", "partition"),
+    ("for i = 0, r - 1 do call('PUBLISH'", "for i = 1, r - 1 do call('PUBLISH'"),
     // Pages that begin or end at the wrong position.
     ("call('ZRANK', index, member) + 1", "call('ZRANK', index, member)"),
     ("score and i < 16 and", "score and i < 15 and"),

@@ -15,9 +15,8 @@ pub struct WorkArgs {
     #[arg(long, value_name = "CMD")]
     pub exec: String,
     /// The kind of executions that the command handles. Repeat --kind for several; the default is
-    /// any kind. A worker claims executions of every kind from its lanes, and fails an attempt of
-    /// any other kind with category no_handler. If kinds need different workers, put them on
-    /// different lanes.
+    /// any kind. Executions of other kinds are left to other workers, and do not hold up those of
+    /// this kind.
     #[arg(long, value_name = "KIND")]
     pub kind: Vec<ExecutionKind>,
     /// The lane (a named queue) to claim from. Repeat --lane for several, which are served in turn.

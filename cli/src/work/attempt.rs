@@ -14,14 +14,6 @@ use crate::shutdown::{Shutdown, requested};
 /// How long giving back a task may take.
 const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The command, and the kinds of executions that it handles.
-pub struct Exec {
-    /// The command.
-    pub job: ShellJob,
-    /// The kinds. An empty list means any kind.
-    pub kinds: Vec<ExecutionKind>,
-}
-
 /// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,7 +79,7 @@ impl FinishedAttempt {
 /// Runs the command for a task, and reports the result to the store.
 pub async fn run(
     task: ClaimedTask,
-    exec: Arc<Exec>,
+    job: Arc<ShellJob>,
     mut shutdown: watch::Receiver<Shutdown>,
 ) -> FinishedAttempt {
     let started = Instant::now();
@@ -104,20 +96,15 @@ pub async fn run(
         retry_at: None,
     };
     let lease = task.lease_watch();
-    if exec.kinds.is_empty() || exec.kinds.contains(task.execution_kind()) {
-        tokio::select! {
-            biased;
-            () = lease.lost() => {
-                finished.reason = Some("the lease was lost, or the attempt timed out".to_owned());
-            }
-            () = requested(&mut shutdown, Shutdown::Stop) => give_back(&mut finished, task).await,
-            result = shell::execute(&exec.job, TaskEnv::from(&task), task.payload().cloned()) => {
-                report(&mut finished, task, result).await;
-            }
+    tokio::select! {
+        biased;
+        () = lease.lost() => {
+            finished.reason = Some("the lease was lost, or the attempt timed out".to_owned());
         }
-    } else {
-        let reason = format!("no command for kind {}", task.execution_kind());
-        report(&mut finished, task, Err(HandlerError::new("no_handler", reason))).await;
+        () = requested(&mut shutdown, Shutdown::Stop) => give_back(&mut finished, task).await,
+        result = shell::execute(&job, TaskEnv::from(&task), task.payload().cloned()) => {
+            report(&mut finished, task, result).await;
+        }
     }
     finished.ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     finished

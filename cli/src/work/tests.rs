@@ -13,7 +13,6 @@ use ff_sdk::{
 };
 use tokio::sync::watch;
 
-use super::attempt::Exec;
 use super::work_loop::{Counts, Limits, Output, WorkLoop};
 use crate::shell::ShellJob;
 use crate::shutdown::Shutdown;
@@ -93,14 +92,14 @@ impl Fixture {
         let mut config = WorkerConfig::new("w", "w-1", NAMESPACE).expect("names");
         config.max_concurrent_tasks = 2;
         config.call_timeout_ms = 200;
+        if !kinds.is_empty() {
+            config.kinds = kinds.iter().map(|kind| kind.parse().expect("a kind")).collect();
+        }
         let worker = FlowFabricWorker::connect_with(config, self.store.clone(), None).await;
-        let exec = Exec {
-            job: ShellJob::Command(command.to_owned()),
-            kinds: kinds.iter().map(|kind| kind.parse().expect("a kind")).collect(),
-        };
+        let job = ShellJob::Command(command.to_owned());
         let (client, shutdown) = (self.client.clone(), self.shutdown.subscribe());
         let worker = worker.expect("it connects");
-        let work_loop = WorkLoop::new(worker, client, exec, limits, Output::Quiet, shutdown);
+        let work_loop = WorkLoop::new(worker, client, job, limits, Output::Quiet, shutdown);
         let ended = tokio::time::timeout(DEADLINE, work_loop.run()).await;
         ended.expect("the loop ends in time").expect("the loop does not fail")
     }
@@ -146,20 +145,21 @@ async fn until_idle_waits_for_retries() {
 }
 
 #[tokio::test]
-async fn another_kind_fails_and_no_more_than_max_are_claimed() {
+async fn another_kind_is_left_to_others_and_no_more_than_max_are_claimed() {
     let fixture = Fixture::new().await;
-    let once = RetryPolicy { max_retries: 0, ..RetryPolicy::default() };
-    let other = fixture.submit(Submission::new("other").retry(once).priority(9)).await;
-    for _ in 0..3 {
+    let other = fixture.submit(Submission::new("other").priority(9)).await;
+    for _ in 0..4 {
         fixture.submit(Submission::new("mine")).await;
     }
     let (stopped, counts) =
         fixture.work("true", &["mine"], Limits { max: 3, ..without_limits() }).await;
     assert!(!stopped);
-    assert_eq!(counts, Counts { completed: 2, failed: 1, ..Counts::default() });
-    let history = fixture.client.history(&other).await.expect("it exists");
-    let events = format!("{:?}", history.events);
-    assert!(events.contains("no_handler"), "{events}");
+    assert_eq!(counts, Counts { completed: 3, ..Counts::default() });
+    assert_eq!(fixture.state(&other).await, PublicState::Waiting);
+    // The kind that is left does not keep the worker from being idle.
+    let (_, counts) = fixture.work("true", &["mine"], until_idle()).await;
+    assert_eq!(counts, Counts { completed: 1, ..Counts::default() });
+    assert_eq!(fixture.state(&other).await, PublicState::Waiting);
 }
 
 #[tokio::test]

@@ -11,7 +11,9 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::attempt::{self, AttemptOutcome, Exec, FinishedAttempt};
+use crate::shell::ShellJob;
+
+use super::attempt::{self, AttemptOutcome, FinishedAttempt};
 use crate::exit::{CliError, print_line, warn};
 use crate::report::printable;
 use crate::shutdown::{Shutdown, requested, waiting_message};
@@ -76,7 +78,7 @@ impl fmt::Display for Counts {
 pub struct WorkLoop {
     worker: FlowFabricWorker,
     client: Client,
-    exec: Arc<Exec>,
+    job: Arc<ShellJob>,
     limits: Limits,
     output: Output,
     shutdown: watch::Receiver<Shutdown>,
@@ -93,7 +95,7 @@ impl WorkLoop {
     pub fn new(
         worker: FlowFabricWorker,
         client: Client,
-        exec: Exec,
+        job: ShellJob,
         limits: Limits,
         output: Output,
         shutdown: watch::Receiver<Shutdown>,
@@ -102,7 +104,7 @@ impl WorkLoop {
         Self {
             worker,
             client,
-            exec: Arc::new(exec),
+            job: Arc::new(job),
             limits,
             output,
             shutdown,
@@ -208,15 +210,16 @@ impl WorkLoop {
                 continue;
             }
             self.claimed += 1;
-            self.running.spawn(attempt::run(task, self.exec.clone(), self.shutdown.clone()));
+            self.running.spawn(attempt::run(task, self.job.clone(), self.shutdown.clone()));
         }
     }
 
     async fn is_idle(&mut self) -> bool {
-        let lanes = self.worker.config().lanes.clone();
+        let (lanes, kinds) =
+            (self.worker.config().lanes.clone(), self.worker.config().kinds.clone());
         let mut shutdown = self.shutdown.clone();
         let idle = tokio::select! {
-            idle = self.client.is_idle(&lanes, IDLE_HORIZON) => idle,
+            idle = self.client.is_idle(&lanes, &kinds, IDLE_HORIZON) => idle,
             () = over(&mut shutdown, self.ends_at) => return false,
         };
         idle.unwrap_or_else(|error| {

@@ -6,8 +6,8 @@ use crate::error::EngineError;
 use crate::execution::{Claim, Claimed, Offer, Offered, Renew, Renewed};
 use crate::id::{AttemptId, GrantId, LeaseId, WorkerId, WorkerInstanceId};
 use crate::op::{
-    Batch, CarryCommand, Committed, Event, LaneRotation, Loaded, Operation, OperationContext,
-    Patience, Query, Step, TakeFromLane, TakenFromLane, Taker,
+    Batch, CarryCommand, Committed, Event, Loaded, Operation, OperationContext, Patience, Query,
+    ReadyQueues, Step, TakeFromLane, TakenFromLane, Taker,
 };
 use crate::store::{Bytes, Fetched, Read, ValueKey, Values};
 use crate::time::{DurationMs, HostTime, TimestampMs};
@@ -76,7 +76,7 @@ pub struct ClaimWork {
     work: Vec<(ClaimedWork, bool)>,
     /// The claims whose payload has to be read, by their number.
     missing: Vec<usize>,
-    rotation: Option<LaneRotation>,
+    queues: Option<ReadyQueues>,
 }
 
 #[derive(Clone, Debug)]
@@ -87,26 +87,26 @@ enum Doing {
     Confirming(Batch<Renew>),
 }
 
-/// The executions that may be started, and the rotation for the next claim.
-type Output = Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>;
+/// The executions that may be started, and the queues for the next claim.
+type Output = Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>;
 
 impl ClaimWork {
     /// Claims up to `count` executions.
     pub fn new(
-        rotation: LaneRotation,
+        queues: ReadyQueues,
         offer: OfferTo,
         count: usize,
         context: OperationContext,
         mut entropy: Entropy,
     ) -> Self {
-        let take = TakeFromLane::new(rotation, offer, count, context.clone(), entropy.fork());
+        let take = TakeFromLane::new(queues, offer, count, context.clone(), entropy.fork());
         let doing = Doing::Taking(take);
-        let (work, missing, rotation) = (Vec::new(), Vec::new(), None);
-        Self { context, entropy, doing, work, missing, rotation }
+        let (work, missing, queues) = (Vec::new(), Vec::new(), None);
+        Self { context, entropy, doing, work, missing, queues }
     }
 
     fn taken(&mut self, taken: TakenFromLane<OfferTo>, now: HostTime) -> Step<Output> {
-        self.rotation = Some(taken.rotation);
+        self.queues = Some(taken.queues);
         for committed in taken.kept {
             self.keep(committed);
         }
@@ -196,7 +196,7 @@ impl ClaimWork {
 
     fn end(&mut self) -> Step<Output> {
         let work = std::mem::take(&mut self.work).into_iter().map(|(work, _)| work).collect();
-        Step::Done(Ok((work, self.rotation.take())))
+        Step::Done(Ok((work, self.queues.take())))
     }
 }
 

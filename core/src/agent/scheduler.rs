@@ -10,7 +10,8 @@ use crate::entropy::Entropy;
 use crate::execution::{Admit, Admitted, GrantAudit, IssueClaimGrant};
 use crate::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 use crate::id::{GrantId, LaneId, Namespace, WorkerId, WorkerInstanceId};
-use crate::op::{LaneRotation, Loaded, OperationContext, TakeFromLane, TakenFromLane, Taker};
+use crate::kinds::Kinds;
+use crate::op::{Loaded, OperationContext, ReadyQueues, TakeFromLane, TakenFromLane, Taker};
 use crate::partition::PartitionConfig;
 use crate::time::DurationMs;
 
@@ -21,6 +22,8 @@ pub struct WorkerRequest {
     pub namespace: Namespace,
     /// The lane that it asks for.
     pub lane: LaneId,
+    /// The kinds that it serves.
+    pub kinds: Kinds,
     /// The worker that may use the grant.
     pub worker: WorkerId,
     /// The process that asks, for audit.
@@ -71,9 +74,9 @@ impl Taker for AdmitTo {
     }
 }
 
-/// The limit of kept rotations. Without it, callers could use up the memory with ever new names of
+/// The limit of kept queues. Without it, callers could use up the memory with ever new names of
 /// lanes.
-const MAX_ROTATIONS: usize = 1_024;
+const MAX_KEPT: usize = 1_024;
 
 /// Grants work to workers that ask for it.
 #[derive(Clone, Debug)]
@@ -81,7 +84,7 @@ pub struct Scheduler {
     partitions: PartitionConfig,
     context: OperationContext,
     entropy: Entropy,
-    rotations: BTreeMap<(Namespace, LaneId), LaneRotation>,
+    queues: BTreeMap<(Namespace, LaneId, Kinds), ReadyQueues>,
 }
 
 impl Scheduler {
@@ -91,17 +94,18 @@ impl Scheduler {
         context: OperationContext,
         entropy: Entropy,
     ) -> Self {
-        Self { partitions, context, entropy, rotations: BTreeMap::new() }
+        Self { partitions, context, entropy, queues: BTreeMap::new() }
     }
 
     /// Looks for an execution for the worker. The result goes to [`Scheduler::admitted`].
     pub fn claim_for_worker(&mut self, request: WorkerRequest) -> TakeFromLane<AdmitTo> {
-        let key = (request.namespace.clone(), request.lane.clone());
-        let rotation = self.rotations.remove(&key).unwrap_or_else(|| {
-            LaneRotation::new(key.0.clone(), vec![key.1.clone()], self.partitions)
+        let key = (request.namespace.clone(), request.lane.clone(), request.kinds.clone());
+        let queues = self.queues.remove(&key).unwrap_or_else(|| {
+            let (namespace, lane, kinds) = key;
+            ReadyQueues::new(namespace, vec![lane], kinds, self.partitions)
         });
         let admit = AdmitTo { request, entropy: self.entropy.fork() };
-        TakeFromLane::new(rotation, admit, 1, self.context.clone(), self.entropy.fork())
+        TakeFromLane::new(queues, admit, 1, self.context.clone(), self.entropy.fork())
     }
 
     /// Notes the result for a worker, and returns the grant if there was work.
@@ -109,13 +113,14 @@ impl Scheduler {
         &mut self,
         namespace: Namespace,
         lane: LaneId,
+        kinds: Kinds,
         taken: TakenFromLane<AdmitTo>,
     ) -> Option<WorkerGrant> {
-        if self.rotations.len() >= MAX_ROTATIONS {
-            // Nothing is lost: a new rotation finds the partitions with work by polling them all.
-            self.rotations.clear();
+        if self.queues.len() >= MAX_KEPT {
+            // Nothing is lost: new ones find the partitions with work by polling them all.
+            self.queues.clear();
         }
-        self.rotations.insert((namespace, lane), taken.rotation);
+        self.queues.insert((namespace, lane, kinds), taken.queues);
         taken.kept.into_iter().find_map(|committed| match committed.outcome {
             Admitted::Granted(granted) if granted.resumes => {
                 Some(WorkerGrant::Resume(granted.resume_grant()))

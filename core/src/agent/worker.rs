@@ -4,8 +4,10 @@ use crate::capability::Capabilities;
 use crate::entropy::Entropy;
 use crate::execution::Claimed;
 use crate::id::{LaneId, Namespace, WorkerId, WorkerInstanceId};
-use crate::op::{LaneRotation, Loaded, OperationContext, Patience, RouteOffer, UnblockRoutes};
-use crate::partition::{Partition, PartitionConfig};
+use crate::kinds::Kinds;
+use crate::op::{Loaded, OperationContext, Patience, ReadyQueues, RouteOffer, UnblockRoutes};
+use crate::partition::PartitionConfig;
+use crate::store::Wake;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::claim_work::{ClaimWork, ClaimedWork, OfferTo};
@@ -18,6 +20,8 @@ pub struct WorkerProfile {
     pub namespace: Namespace,
     /// The lanes (queues) that it claims from, in turn.
     pub lanes: Vec<LaneId>,
+    /// The kinds that it serves.
+    pub kinds: Kinds,
     /// The worker.
     pub worker: WorkerId,
     /// The process.
@@ -34,23 +38,23 @@ pub struct WorkerProfile {
     pub partitions: PartitionConfig,
 }
 
-/// One worker process: its rotation over lanes and partitions, and its leases.
+/// One worker process: the queues that it knows, and its leases.
 #[derive(Clone, Debug)]
 pub struct WorkerAgent {
     profile: WorkerProfile,
     entropy: Entropy,
     /// Where it looks next; `None` while a claim is under way.
-    rotation: Option<LaneRotation>,
-    /// Hints that were received while a claim was under way.
-    hints: Vec<(LaneId, Partition)>,
+    queues: Option<ReadyQueues>,
+    /// Wake-ups that were received while a claim was under way.
+    wakes: Vec<Option<Wake>>,
     /// The leases that it holds.
     pub leases: Leases,
     next_unblock: TimestampMs,
     unblocking: bool,
 }
 
-/// Hints that are kept while a claim is under way; a look over all partitions finds the rest.
-const MAX_HINTS: usize = 64;
+/// Wake-ups that are kept while a claim is under way; a look over all partitions finds the rest.
+const MAX_WAKES: usize = 64;
 
 /// The time between two looks for executions that no worker fitted: a second, with jitter.
 const UNBLOCK_EVERY_MS: u64 = 1_000;
@@ -58,13 +62,15 @@ const UNBLOCK_EVERY_MS: u64 = 1_000;
 impl WorkerAgent {
     /// A worker that holds nothing yet.
     pub fn new(profile: WorkerProfile, entropy: Entropy) -> Self {
-        let rotation = Some(LaneRotation::new(
-            profile.namespace.clone(),
-            profile.lanes.clone(),
-            profile.partitions,
-        ));
-        let (hints, leases, next_unblock) = (Vec::new(), Leases::default(), TimestampMs::ZERO);
-        Self { profile, entropy, rotation, hints, leases, next_unblock, unblocking: false }
+        let (wakes, leases, next_unblock) = (Vec::new(), Leases::default(), TimestampMs::ZERO);
+        let (queues, unblocking) = (None, false);
+        Self { profile, entropy, queues, wakes, leases, next_unblock, unblocking }
+    }
+
+    /// Serves only these kinds from now on.
+    pub fn serve(&mut self, kinds: Kinds) {
+        self.profile.kinds = kinds;
+        self.queues = None;
     }
 
     /// Its settings.
@@ -75,7 +81,7 @@ impl WorkerAgent {
     /// Claims up to `count` executions, the caller's free slots. The caller makes one claim at a
     /// time, so that a worker never races itself; the result goes to [`WorkerAgent::claimed`].
     pub fn claim(&mut self, count: usize) -> ClaimWork {
-        let rotation = self.rotation.take().unwrap_or_else(|| self.new_rotation());
+        let queues = self.queues.take().unwrap_or_else(|| self.new_queues());
         let profile = &self.profile;
         let offer = OfferTo {
             worker: profile.worker.clone(),
@@ -84,16 +90,16 @@ impl WorkerAgent {
             lease_ttl: profile.lease_ttl,
             entropy: self.entropy.fork(),
         };
-        ClaimWork::new(rotation, offer, count, profile.context.clone(), self.entropy.fork())
+        ClaimWork::new(queues, offer, count, profile.context.clone(), self.entropy.fork())
     }
 
     /// Notes the result of a claim: its leases are renewed from now on.
-    pub fn claimed(&mut self, work: &mut [ClaimedWork], rotation: Option<LaneRotation>) {
-        let mut rotation = rotation.unwrap_or_else(|| self.new_rotation());
-        for (lane, partition) in self.hints.drain(..) {
-            rotation.hint(&lane, partition);
+    pub fn claimed(&mut self, work: &mut [ClaimedWork], queues: Option<ReadyQueues>) {
+        let mut queues = queues.unwrap_or_else(|| self.new_queues());
+        for wake in self.wakes.drain(..) {
+            queues.note(wake.as_ref());
         }
-        self.rotation = Some(rotation);
+        self.queues = Some(queues);
         for work in work {
             let record = work.record.take();
             self.leases.track(&work.claimed, record, work.first_sent, work.at);
@@ -111,18 +117,18 @@ impl WorkerAgent {
         self.leases.track(claimed, record, first_sent, at);
     }
 
-    /// Notes a hint that a partition has work in a lane.
-    pub fn hint(&mut self, lane: &LaneId, partition: Partition) {
-        match &mut self.rotation {
-            Some(rotation) => rotation.hint(lane, partition),
-            None if self.hints.len() < MAX_HINTS => self.hints.push((lane.clone(), partition)),
+    /// Notes a wake-up of a lane; `None` means that wake-ups may have been missed.
+    pub fn wake(&mut self, wake: Option<&Wake>) {
+        match &mut self.queues {
+            Some(queues) => queues.note(wake),
+            None if self.wakes.len() < MAX_WAKES => self.wakes.push(wake.cloned()),
             None => {}
         }
     }
 
-    fn new_rotation(&self) -> LaneRotation {
-        let profile = &self.profile;
-        LaneRotation::new(profile.namespace.clone(), profile.lanes.clone(), profile.partitions)
+    fn new_queues(&self) -> ReadyQueues {
+        let WorkerProfile { namespace, lanes, kinds, partitions, .. } = &self.profile;
+        ReadyQueues::new(namespace.clone(), lanes.clone(), kinds.clone(), *partitions)
     }
 
     /// The renewals that are due.
@@ -148,6 +154,7 @@ impl WorkerAgent {
         let offer = RouteOffer {
             namespace: profile.namespace.clone(),
             lanes: profile.lanes.clone(),
+            kinds: profile.kinds.clone(),
             capabilities: profile.capabilities.clone(),
             free_slots: free,
         };

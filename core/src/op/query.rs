@@ -5,8 +5,8 @@ use crate::execution::ValueKind;
 use crate::id::ExecutionId;
 use crate::partition::Partition;
 use crate::store::{
-    Fetched, Read, RecordKey, Reply, ReplyBody, Request, Scan, Scanned, StreamPage, Streamed,
-    Values,
+    Fetched, FirstOf, Poll, PollOf, Read, RecordKey, Reply, ReplyBody, Request, Scan, Scanned,
+    StreamPage, Streamed, Values,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -63,6 +63,20 @@ impl Query<(Scanned, TimestampMs)> {
             _ => None,
         };
         Self { op: "scan", request: Request::Scan(scan), parse, patience }
+    }
+}
+
+impl Query<Vec<FirstOf>> {
+    /// Polls one partition.
+    pub fn poll(of: PollOf, partition: Partition, patience: Patience) -> Self {
+        let parse: Parse<_> = |reply, _, _| match reply.body {
+            ReplyBody::Poll(mut firsts) if firsts.len() == 1 => {
+                firsts.pop()?.ok().map(|firsts| Ok(firsts.found))
+            }
+            _ => None,
+        };
+        let request = Request::Poll(Poll { of, partitions: vec![partition] });
+        Self { op: "poll", request, parse, patience }
     }
 }
 

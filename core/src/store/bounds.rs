@@ -3,7 +3,7 @@
 
 pub use super::contract::MAX_CONFLICT_BYTES;
 use super::contract::{Bytes, Commit, OverBound, Request, StreamAppend, StreamCaps, Unit};
-use super::keys::{RecordKey, StreamName};
+use super::keys::{IndexName, RecordKey, StreamName};
 
 /// The maximum number of units in one commit.
 pub const MAX_UNITS: usize = 64;
@@ -12,6 +12,8 @@ pub const MAX_UNITS: usize = 64;
 pub const MAX_ENTRIES_PER_UNIT: usize = 255;
 /// The maximum number of members in one take.
 pub const MAX_TAKE: usize = 256;
+/// The maximum number of indexes in one take.
+pub const MAX_TAKE_INDEXES: usize = 16;
 /// The maximum number of partitions in one poll.
 pub const MAX_POLL_PARTITIONS: usize = 65_536;
 /// The maximum number of keys in one read.
@@ -97,6 +99,9 @@ impl Request {
             Self::Commit(commit) => check_commit(commit),
             Self::Take(take) => {
                 within("members in a take", take.count as usize, MAX_TAKE)?;
+                within("indexes in a take", take.from.len(), MAX_TAKE_INDEXES)?;
+                let others = take.from.len() - taken_together(&take.from);
+                within("other indexes in a take", others, 0)?;
                 within("bytes on a page", take.bytes as usize, MAX_PAGE_BYTES as usize)
             }
             Self::Poll(poll) => {
@@ -113,6 +118,20 @@ impl Request {
             Self::Stream(page) => within("entries on a page", page.limit as usize, MAX_PAGE),
         }
     }
+}
+
+/// How many of these indexes can be taken from together: `Due` alone, or different queues of one
+/// namespace.
+fn taken_together(indexes: &[IndexName]) -> usize {
+    if let Some(IndexName::Due) = indexes.first() {
+        return 1;
+    }
+    let fits = |(number, index): &(usize, &IndexName)| {
+        let is_queue = matches!(index, IndexName::Eligible { .. });
+        let same = index.listed_in() == indexes[0].listed_in();
+        is_queue && same && !indexes[..*number].contains(index)
+    };
+    indexes.iter().enumerate().filter(fits).count()
 }
 
 fn check_commit(commit: &Commit) -> Result<(), OverBound> {

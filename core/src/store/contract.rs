@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::execution::Purpose;
+use crate::id::Namespace;
 use crate::partition::Partition;
 use crate::score::Score;
 use crate::time::{DurationMs, TimestampMs, Window};
@@ -24,7 +25,7 @@ pub enum Request {
     Commit(Commit),
     /// Takes the next entries of an index for one caller.
     Take(Take),
-    /// Returns the first score of one index in many partitions.
+    /// Returns the first score of one index, or of all queues of a namespace, in many partitions.
     Poll(Poll),
     /// Returns records and values by key.
     Read(Read),
@@ -124,7 +125,8 @@ pub struct Unit {
     /// Streams to remove as a whole. The unit must not append to them. A removed stream is like one
     /// that never existed: a later append starts it again, and a reader finds no gap.
     pub drop_streams: Vec<StreamName>,
-    /// Topics to ring: their subscribers are woken.
+    /// Topics to ring: their subscribers are woken. The topic of a lane rings by itself when an
+    /// index entry lowers the first score of a queue.
     pub ring: Vec<Topic>,
     /// Values to return with the reply, as they are after the writes.
     pub fetch: Vec<ValueKey>,
@@ -211,17 +213,21 @@ pub struct Wake {
     pub topic: Topic,
     /// The partition of the change.
     pub partition: Partition,
+    /// The queue that the wake-up of a lane is about, and its first score.
+    pub first: Option<FirstOf>,
 }
 
-/// Takes the first entries of an index for one caller. A taken entry leaves the index, and gets the
-/// score min(its current score in `due`, now + hold) in `due`. An entry that is taken from `due`
-/// itself gets now + hold. So no entry is lost if the caller dies.
+/// Takes the first entries of `due`, or of some queues of one namespace in the order of their
+/// scores, for one caller. A taken entry leaves its queue, and gets the score min(its current score
+/// in `due`, now + hold) in `due`. An entry that is taken from `due` itself gets now + hold. So no
+/// entry is lost if the caller dies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Take {
     /// The partition.
     pub partition: Partition,
-    /// The index to take from.
-    pub index: IndexName,
+    /// What to take from: `Due` alone, or indexes `Eligible` of one namespace. Of two entries with
+    /// equal scores, that of the earlier index here comes first.
+    pub from: Vec<IndexName>,
     /// The maximum number of entries to examine. An entry whose record no longer exists is dropped,
     /// so a reply may have fewer entries although others are left.
     pub count: u32,
@@ -233,8 +239,8 @@ pub struct Take {
     /// The time for which the caller holds the entries. After it they are due, and others can take
     /// them.
     pub hold: DurationMs,
-    /// Whether to ring the index's topic when entries are left. A caller that continues with the
-    /// rest does not need it.
+    /// Whether to ring the topic of the queues when entries are left in them, whatever the range. A
+    /// caller that continues with the rest does not need it. `Due` rings nothing.
     pub ring_rest: bool,
 }
 
@@ -249,13 +255,29 @@ pub enum TakeUntil {
     Now,
 }
 
-/// Reads the first score of one index in many partitions.
+/// Reads first scores in many partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Poll {
-    /// The index.
-    pub index: IndexName,
+    /// What to read in each partition.
+    pub of: PollOf,
     /// The partitions.
     pub partitions: Vec<Partition>,
+}
+
+/// What a `Poll` reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PollOf {
+    /// The first score of one index.
+    Index(IndexName),
+    /// A page of the namespace's list of queues: the indexes `Eligible` and `BlockedRoute` that
+    /// have entries, each with its first score or a lower one, in the order of these scores. A page
+    /// has at most [`MAX_PAGE`](super::bounds::MAX_PAGE) queues.
+    Queues {
+        /// The namespace.
+        namespace: Namespace,
+        /// How many queues to skip.
+        skip: u32,
+    },
 }
 
 /// Reads records and values by key.
@@ -363,9 +385,9 @@ pub enum ReplyBody {
     Commit(Vec<UnitReply>),
     /// The reply to `Take`.
     Take(Taken),
-    /// The reply to `Poll`: the first entry in each partition, in the order of the request. An
+    /// The reply to `Poll`: the first scores in each partition, in the order of the request. An
     /// error concerns only its own partition.
-    Poll(Vec<Result<FirstEntry, String>>),
+    Poll(Vec<Result<Firsts, String>>),
     /// The reply to `Read`.
     Read(Values),
     /// The reply to `Scan`.
@@ -409,10 +431,19 @@ pub enum Fetched {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Taken {
     /// The entries in order. An entry without a record is removed from the index and not returned.
-    pub entries: Vec<ScanEntry>,
-    /// The score of the first entry that remains in the range of the request; `None` if none does.
-    /// Only this shows that nothing is left: `count` and `bytes` end a take early.
-    pub rest: Option<Score>,
+    pub entries: Vec<TakenEntry>,
+    /// For each index of the request, the first score that it has now, whatever the range; `None`
+    /// if it is empty. Only this shows that nothing is left: `count` and `bytes` end a take early.
+    pub rest: Vec<Option<Score>>,
+}
+
+/// An entry that a `Take` returned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TakenEntry {
+    /// The number of its index in the request.
+    pub from: usize,
+    /// The entry.
+    pub entry: ScanEntry,
 }
 
 /// An entry of an index with its record.
@@ -433,13 +464,29 @@ pub struct Values {
     pub values: Vec<Fetched>,
 }
 
-/// The first entry of an index in one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FirstEntry {
+/// First scores in one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Firsts {
     /// The clock of the node that holds the partition.
     pub at: TimestampMs,
-    /// The score of the entry, if there is one.
-    pub score: Option<Score>,
+    /// The indexes that have entries, in the order of their scores.
+    pub found: Vec<FirstOf>,
+}
+
+/// An index and its first score.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstOf {
+    /// The index.
+    pub index: IndexName,
+    /// The score of its first entry; for a queue, this or a lower one.
+    pub score: Score,
+}
+
+impl Firsts {
+    /// Returns the lowest score.
+    pub fn score(&self) -> Option<Score> {
+        self.found.first().map(|first| first.score)
+    }
 }
 
 /// A page of an index.

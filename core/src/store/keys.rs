@@ -5,7 +5,7 @@
 
 use uuid::Uuid;
 
-use crate::id::{AttemptIndex, ExecutionId, LaneId, Namespace};
+use crate::id::{AttemptIndex, ExecutionId, ExecutionKind, LaneId, Namespace};
 use crate::partition::Partition;
 
 /// The name of a record in a partition.
@@ -45,12 +45,14 @@ pub enum ValueKey {
 /// The name of an index in a partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IndexName {
-    /// The executions of a lane that a worker may claim, in the order of claims.
+    /// The executions of a lane and a kind that a worker may claim, in the order of claims.
     Eligible {
         /// The namespace.
         namespace: Namespace,
         /// The lane.
         lane: LaneId,
+        /// The kind.
+        kind: ExecutionKind,
     },
     /// Executions by the time of their next timer.
     Due,
@@ -91,9 +93,20 @@ pub enum StreamName {
 /// A topic of wake-ups, to which a subscriber listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
-    /// Entries of an index, in any partition. It rings when a commit makes the index non-empty, and
-    /// when a `Take` leaves entries.
-    Index(IndexName),
+    /// The executions of a lane that a worker may claim, in any partition. It rings when the first
+    /// score of a kind becomes lower, and when a `Take` leaves entries.
+    Lane {
+        /// The namespace.
+        namespace: Namespace,
+        /// The lane.
+        lane: LaneId,
+    },
+    /// The executions of a namespace that are blocked by route, in any partition. It rings with
+    /// each commit that names it.
+    Routes {
+        /// The namespace.
+        namespace: Namespace,
+    },
     /// The journal of one partition. It rings with each commit that names it.
     Journal(Partition),
     /// The output of one attempt. It rings with each commit that names it.
@@ -137,9 +150,9 @@ impl IndexName {
     /// Returns the text of the key.
     pub fn text(&self, partition: Partition) -> Vec<u8> {
         match self {
-            Self::Eligible { namespace, lane } => {
+            Self::Eligible { namespace, lane, kind } => {
                 let key = with_text(prefix(partition, b'e'), namespace.as_str());
-                with_text(key, lane.as_str())
+                with_text(with_text(key, lane.as_str()), kind.as_str())
             }
             Self::Due => prefix(partition, b'd'),
             Self::BlockedRoute { namespace } => {
@@ -148,6 +161,51 @@ impl IndexName {
             Self::All { namespace } => with_text(prefix(partition, b'a'), namespace.as_str()),
             Self::Quarantine => prefix(partition, b'q'),
             Self::Signals { execution } => with_uuid(partition, b'i', execution),
+        }
+    }
+
+    /// Returns the namespace in whose list of queues the index is while it has entries. The store
+    /// keeps the list, with the first score of each index, so that one poll finds all work.
+    pub const fn listed_in(&self) -> Option<&Namespace> {
+        match self {
+            Self::Eligible { namespace, .. } | Self::BlockedRoute { namespace } => Some(namespace),
+            Self::Due | Self::All { .. } | Self::Quarantine | Self::Signals { .. } => None,
+        }
+    }
+
+    /// Returns the name of the index in the list of its namespace.
+    pub fn listed_name(&self) -> Vec<u8> {
+        match self {
+            Self::Eligible { lane, kind, .. } => {
+                with_text(with_text(vec![b'e'], lane.as_str()), kind.as_str())
+            }
+            _ => vec![b'b'],
+        }
+    }
+
+    /// Parses the name of an index in the list of a namespace.
+    pub fn from_listed(namespace: &Namespace, name: &[u8]) -> Option<Self> {
+        let namespace = namespace.clone();
+        match name.split_first()? {
+            (b'b', []) => Some(Self::BlockedRoute { namespace }),
+            (b'e', rest) => {
+                let (lane, rest) = text_of(rest)?;
+                let (kind, rest) = text_of(rest)?;
+                let (lane, kind) =
+                    (LaneId::try_new(lane).ok()?, ExecutionKind::try_new(kind).ok()?);
+                rest.is_empty().then_some(Self::Eligible { namespace, lane, kind })
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the topic that rings when the first score of the index becomes lower.
+    pub fn topic(&self) -> Option<Topic> {
+        match self {
+            Self::Eligible { namespace, lane, .. } => {
+                Some(Topic::Lane { namespace: namespace.clone(), lane: lane.clone() })
+            }
+            _ => None,
         }
     }
 
@@ -190,7 +248,14 @@ impl Topic {
     /// of a journal is in its own partition, the key of any other topic in [`Partition::META`].
     pub fn channel(&self) -> Vec<u8> {
         let key = match self {
-            Self::Index(index) => index.text(Partition::META),
+            Self::Lane { namespace, lane } => {
+                let key = with_text(prefix(Partition::META, b'e'), namespace.as_str());
+                with_text(key, lane.as_str())
+            }
+            Self::Routes { namespace } => {
+                let namespace = namespace.clone();
+                IndexName::BlockedRoute { namespace }.text(Partition::META)
+            }
             Self::Journal(partition) => StreamName::Journal.text(*partition),
             Self::Frames { execution, attempt } => {
                 let stream = StreamName::Frames { execution: *execution, attempt: *attempt };
@@ -199,6 +264,11 @@ impl Topic {
         };
         [b"ff:".as_slice(), &key].concat()
     }
+}
+
+/// Returns the key of the list of a namespace's queues in a partition.
+pub fn list_of_queues(namespace: &Namespace, partition: Partition) -> Vec<u8> {
+    with_text(prefix(partition, b'l'), namespace.as_str())
 }
 
 fn prefix(partition: Partition, kind: u8) -> Vec<u8> {
@@ -222,6 +292,14 @@ fn with_text(mut key: Vec<u8>, text: &str) -> Vec<u8> {
     key.push(b':');
     key.extend_from_slice(text.as_bytes());
     key
+}
+
+/// Splits a text with its length off the front; the inverse of [`with_text`].
+fn text_of(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let colon = bytes.iter().position(|byte| *byte == b':')?;
+    let length: usize = std::str::from_utf8(&bytes[..colon]).ok()?.parse().ok()?;
+    let (text, rest) = bytes[colon + 1..].split_at_checked(length)?;
+    Some((std::str::from_utf8(text).ok()?, rest))
 }
 
 #[cfg(test)]
@@ -249,7 +327,8 @@ mod tests {
         let names = (0..15_u8, texts(), texts(), numbers);
         (partitions(), names).prop_map(|(at, (kind, first, second, (number, other)))| {
             let namespace = Namespace::try_new(first).unwrap();
-            let lane = LaneId::try_new(second).unwrap();
+            let lane = LaneId::try_new(&*second).unwrap();
+            let execution_kind = ExecutionKind::try_new(second).unwrap();
             let uuid = Uuid::from_u128(number);
             let signal = Uuid::from_u128(other);
             let attempt = AttemptIndex(other as u32);
@@ -266,7 +345,7 @@ mod tests {
                 1 => named!(RecordKey::Meta),
                 2 => named!(ValueKey::Payload(uuid)),
                 3 => named!(ValueKey::Result(uuid)),
-                4 => named!(IndexName::Eligible { namespace, lane }),
+                4 => named!(IndexName::Eligible { namespace, lane, kind: execution_kind }),
                 5 => named!(IndexName::Due),
                 6 => named!(IndexName::BlockedRoute { namespace }),
                 7 => named!(IndexName::All { namespace }),
@@ -291,13 +370,33 @@ mod tests {
 
     #[test]
     fn text_cannot_move_from_one_part_of_a_key_to_the_next() {
-        let name = |namespace: &str, lane: &str| IndexName::Eligible {
+        let at = Partition::flow(1);
+        assert_ne!(queue("a", "1:b", "k").text(at), queue("a1:", "b", "k").text(at));
+        assert_ne!(queue("a", "b", "c1:").text(at), queue("a", "b1:", "c").text(at));
+        assert_eq!(queue("a", "b", "kind").text(at), b"{fp:1}e1:a1:b4:kind");
+    }
+
+    fn queue(namespace: &str, lane: &str, kind: &str) -> IndexName {
+        IndexName::Eligible {
             namespace: Namespace::try_new(namespace).unwrap(),
             lane: LaneId::try_new(lane).unwrap(),
-        };
-        let at = Partition::flow(1);
-        assert_ne!(name("a", "1:b").text(at), name("a1:", "b").text(at));
-        assert_eq!(name("a", "b").text(at), b"{fp:1}e1:a1:b");
+            kind: ExecutionKind::try_new(kind).unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_queue_in_its_list_is_parsed_back() {
+        let namespace = Namespace::try_new("ns").unwrap();
+        let blocked = IndexName::BlockedRoute { namespace: namespace.clone() };
+        for index in [queue("ns", "1:b", "e9:"), queue("ns", "l", "k"), blocked] {
+            let name = index.listed_name();
+            assert_eq!(IndexName::from_listed(&namespace, &name), Some(index));
+            for end in 0..name.len() {
+                assert_eq!(IndexName::from_listed(&namespace, &name[..end]), None);
+            }
+            let longer = [&*name, b"x"].concat();
+            assert_eq!(IndexName::from_listed(&namespace, &longer), None);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! keys, units and entries.
 
 use ff_core::execution::Purpose;
-use ff_core::id::{AttemptIndex, LaneId, Namespace};
+use ff_core::id::{AttemptIndex, ExecutionKind, LaneId, Namespace};
 use ff_core::partition::Partition;
 use ff_core::score::Score;
 use ff_core::store::bounds::{MAX_ENTRIES_PER_UNIT, MAX_PAGE, MAX_PAGE_BYTES};
@@ -35,7 +35,8 @@ pub fn bytes(content: &[u8]) -> Bytes {
 
 pub fn lane(name: &str) -> IndexName {
     let namespace = Namespace::try_new("ns").expect("a namespace");
-    IndexName::Eligible { namespace, lane: LaneId::try_new(name).expect("a lane") }
+    let kind = ExecutionKind::try_new("work").expect("a kind");
+    IndexName::Eligible { namespace, lane: LaneId::try_new(name).expect("a lane"), kind }
 }
 
 /// Returns the name of the output of an attempt of execution 1.
@@ -115,8 +116,8 @@ impl Fixture {
         bytes: u32,
         until: TakeUntil,
     ) -> Taken {
-        let (partition, hold) = (HERE, HOLD);
-        let take = Take { partition, index, count, bytes, until, hold, ring_rest: true };
+        let (partition, hold, from) = (HERE, HOLD, vec![index]);
+        let take = Take { partition, from, count, bytes, until, hold, ring_rest: true };
         match self.ask(Request::Take(take)) {
             ReplyBody::Take(taken) => taken,
             other => panic!("{other:?}"),
@@ -189,5 +190,5 @@ impl Fixture {
 }
 
 pub fn numbers(taken: &Taken) -> Vec<u128> {
-    taken.entries.iter().map(|entry| entry.position.member.as_u128()).collect()
+    taken.entries.iter().map(|taken| taken.entry.position.member.as_u128()).collect()
 }

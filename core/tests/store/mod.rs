@@ -9,9 +9,9 @@ use ff_core::partition::Partition;
 use ff_core::score::Score;
 use ff_core::store::bounds::{MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_UNITS};
 use ff_core::store::{
-    Commit, Cursor, Fetched, FirstEntry, IndexName, IndexWrite, Poll, RecordKey, ReplyBody,
-    Request, Scan, ScanEntry, ScanPosition, Stored, StreamAppend, StreamName, Take, TakeUntil,
-    Topic, Unit, UnitReply, ValueKey, ValueWrite, Version,
+    Commit, Cursor, Fetched, FirstOf, Firsts, IndexName, IndexWrite, Poll, PollOf, RecordKey,
+    ReplyBody, Request, Scan, ScanEntry, ScanPosition, Stored, StreamAppend, StreamName, Take,
+    TakeUntil, Topic, Unit, UnitReply, ValueKey, ValueWrite, Version, Wake,
 };
 use ff_core::time::{DurationMs, Window};
 
@@ -41,7 +41,7 @@ fn a_conflict_writes_nothing_and_does_not_affect_other_units() {
     losing.values.push(ValueWrite { key: ValueKey::Payload(uuid(1)), value: Some(bytes(b"p")) });
     losing.index.push(entry(lane("l"), 1, 5));
     losing.append.push(StreamAppend::new(StreamName::Journal, bytes(b"e")));
-    losing.ring.push(Topic::Index(lane("l")));
+    losing.ring.push(Topic::Journal(HERE));
     let replies = fixture.commit(vec![losing, unit(2, Version::ABSENT, 2)]);
     assert_eq!(replies[0], UnitReply::Conflict { current: vec![None] });
     assert_eq!(replies[1], UnitReply::Committed { fetched: vec![] });
@@ -133,9 +133,9 @@ fn a_page_ends_when_its_records_have_enough_bytes() {
         assert_eq!(last.entries[0].position.member, uuid(count as u128 + 1));
         let taken = fixture.take_bytes(lane("l"), 10, bytes, TakeUntil::End);
         assert_eq!(taken.entries.len(), count);
-        assert_eq!(taken.rest, Some(Score::new(10 + count as i64)));
+        assert_eq!(taken.rest, [Some(Score::new(10 + count as i64))]);
         let rest = fixture.take_bytes(lane("l"), 10, bytes * 4 + 1_000, TakeUntil::End);
-        assert_eq!((rest.entries.len(), rest.rest), (4 - count, None));
+        assert_eq!((rest.entries.len(), rest.rest), (4 - count, vec![None]));
     }
 }
 
@@ -173,7 +173,7 @@ fn a_request_over_a_bound_is_refused_before_anything_happens() {
     let twice = vec![unit(1, Version::ABSENT, 1), unit(1, version(1, 1), 2)];
     let take = Take {
         partition: HERE,
-        index: IndexName::Due,
+        from: vec![IndexName::Due],
         count: 257,
         bytes: 1,
         until: TakeUntil::End,
@@ -201,10 +201,10 @@ fn a_take_returns_the_first_entries_in_order_with_their_records() {
     fixture.fill(&[(5, 30), (6, 10), (7, 20), (8, 20)]);
     let taken = fixture.take(lane("l"), 3, TakeUntil::End);
     assert_eq!(numbers(&taken), [6, 7, 8], "by score, then by member");
-    assert!(taken.entries.iter().all(|entry| entry.record.is_some()));
-    assert_eq!(taken.rest, Some(Score::new(30)));
+    assert!(taken.entries.iter().all(|taken| taken.entry.record.is_some()));
+    assert_eq!(taken.rest, [Some(Score::new(30))]);
     let rest = fixture.take(lane("l"), 3, TakeUntil::End);
-    assert_eq!((numbers(&rest), rest.rest), (vec![5], None));
+    assert_eq!((numbers(&rest), rest.rest), (vec![5], vec![None]));
     assert_eq!(numbers(&fixture.take(lane("l"), 3, TakeUntil::End)), [0_u128; 0]);
 }
 
@@ -231,9 +231,9 @@ fn a_take_ends_at_its_bound() {
     let now = fixture.now.get() as i64;
     fixture.fill(&[(1, now - 1), (2, now), (3, now + 1)]);
     let taken = fixture.take(lane("l"), 9, TakeUntil::Score(Score::new(now - 1)));
-    assert_eq!((numbers(&taken), taken.rest), (vec![1], None));
+    assert_eq!((numbers(&taken), taken.rest), (vec![1], vec![Some(Score::new(now))]));
     let taken = fixture.take(lane("l"), 9, TakeUntil::Now);
-    assert_eq!((numbers(&taken), taken.rest), (vec![2], None));
+    assert_eq!((numbers(&taken), taken.rest), (vec![2], vec![Some(Score::new(now + 1))]));
     assert_eq!(fixture.scan(lane("l")), [(now + 1, 3)]);
 }
 
@@ -246,36 +246,45 @@ fn an_entry_without_a_record_is_removed_by_a_take_and_counts_once() {
     stray.index.push(entry(lane("l"), 1, 10));
     fixture.commit_one(stray);
     let taken = fixture.take(lane("l"), 2, TakeUntil::End);
-    assert_eq!((numbers(&taken), taken.rest), (vec![2], Some(Score::new(30))));
+    assert_eq!((numbers(&taken), taken.rest), (vec![2], vec![Some(Score::new(30))]));
     assert_eq!(fixture.scan(lane("l")), [(30, 3)]);
     assert_eq!(fixture.scan(IndexName::Due).len(), 1, "only the returned entry is held");
 }
 
 #[test]
-fn a_lane_rings_when_it_becomes_non_empty_and_when_a_take_leaves_entries() {
+fn a_lane_rings_when_the_first_score_of_a_queue_gets_lower_and_when_a_take_leaves_entries() {
     let mut fixture = Fixture::new();
-    let ringing = |number: u128, score: i64| {
+    let topic = lane("l").topic().expect("a lane has a topic");
+    let rings = |score| {
+        let first = Some(FirstOf { index: lane("l"), score: Score::new(score) });
+        Wake { topic: topic.clone(), partition: HERE, first }
+    };
+    let put = |fixture: &mut Fixture, number: u128, score: i64| {
         let mut unit = unit(number, Version::ABSENT, 1);
         unit.index.push(entry(lane("l"), number, score));
-        unit.ring.push(Topic::Index(lane("l")));
-        unit
+        fixture.commit_one(unit);
+        fixture.store.take_wakes()
     };
-    fixture.commit_one(ringing(1, 10));
-    let wakes = fixture.store.take_wakes();
-    assert_eq!(wakes.len(), 1);
-    assert_eq!((&wakes[0].topic, wakes[0].partition), (&Topic::Index(lane("l")), HERE));
-    fixture.commit_one(ringing(2, 20));
-    assert_eq!(fixture.store.take_wakes(), [], "the lane was not empty");
+    assert_eq!(put(&mut fixture, 1, 10), [rings(10)], "the queue was empty");
+    assert_eq!(put(&mut fixture, 2, 20), [], "a worse entry");
+    assert_eq!(put(&mut fixture, 3, 5), [rings(5)], "a better entry");
     fixture.take(lane("l"), 1, TakeUntil::End);
-    assert_eq!(fixture.store.take_wakes().len(), 1, "one entry is left");
-    fixture.take(lane("l"), 1, TakeUntil::End);
+    assert_eq!(fixture.store.take_wakes(), [rings(10)], "entries are left");
+    fixture.take(lane("l"), 2, TakeUntil::End);
     assert_eq!(fixture.store.take_wakes(), []);
+    assert_eq!(put(&mut fixture, 4, 30), [rings(30)], "the queue was empty again");
+}
+
+#[test]
+fn a_unit_rings_the_topics_that_it_names() {
+    let mut fixture = Fixture::new();
     let mut named_only = unit(3, Version::ABSENT, 1);
-    named_only.ring = vec![Topic::Index(lane("l")), Topic::Journal(HERE)];
+    let namespace = lane("l").listed_in().expect("a queue is listed").clone();
+    named_only.ring = vec![Topic::Routes { namespace }, Topic::Journal(HERE)];
+    let topics = named_only.ring.clone();
     fixture.commit_one(named_only);
     let wakes = fixture.store.take_wakes();
-    assert_eq!(wakes.len(), 1, "the unit added nothing to the lane");
-    assert_eq!(wakes[0].topic, Topic::Journal(HERE));
+    assert_eq!(wakes.iter().map(|wake| wake.topic.clone()).collect::<Vec<_>>(), topics);
 }
 
 #[test]
@@ -283,10 +292,47 @@ fn a_poll_returns_the_first_score_of_each_partition() {
     let mut fixture = Fixture::new();
     fixture.fill(&[(1, 10), (2, 5)]);
     let partitions = vec![Partition::flow(2), HERE];
-    let poll = Poll { index: lane("l"), partitions };
-    let first = |score| Ok(FirstEntry { at: fixture.now, score });
-    let firsts = ReplyBody::Poll(vec![first(None), first(Some(Score::new(5)))]);
-    assert_eq!(fixture.ask(Request::Poll(poll)), firsts);
+    let poll = Poll { of: PollOf::Index(lane("l")), partitions };
+    assert_eq!(fixture.ask(Request::Poll(poll)), polled(&fixture, &[&[], &[("l", 5)]]));
+}
+
+/// The reply to a poll of partitions with these lanes and scores.
+fn polled(fixture: &Fixture, partitions: &[&[(&str, i64)]]) -> ReplyBody {
+    let first =
+        |(name, score): &(&str, i64)| FirstOf { index: lane(name), score: Score::new(*score) };
+    let firsts = |found: &&[(&str, i64)]| {
+        Ok(Firsts { at: fixture.now, found: found.iter().map(first).collect() })
+    };
+    ReplyBody::Poll(partitions.iter().map(firsts).collect())
+}
+
+#[test]
+fn a_queue_is_listed_with_its_first_score_while_it_has_entries() {
+    let mut fixture = Fixture::new();
+    fixture.fill(&[(1, 10), (2, 5)]);
+    let mut other = unit(3, Version::ABSENT, 1);
+    other.index.push(entry(lane("m"), 3, 7));
+    fixture.commit_one(other);
+    let namespace = lane("l").listed_in().expect("a queue is listed").clone();
+    let queues = |fixture: &mut Fixture, skip: u32| {
+        let of = PollOf::Queues { namespace: namespace.clone(), skip };
+        fixture.ask(Request::Poll(Poll { of, partitions: vec![HERE] }))
+    };
+    assert_eq!(queues(&mut fixture, 0), polled(&fixture, &[&[("l", 5), ("m", 7)]]));
+    assert_eq!(queues(&mut fixture, 1), polled(&fixture, &[&[("m", 7)]]));
+    // Several queues at a time, in the order of the scores.
+    let (from, until, hold) = (vec![lane("m"), lane("l")], TakeUntil::End, HOLD);
+    let take =
+        Take { partition: HERE, from, count: 2, bytes: 1_000, until, hold, ring_rest: false };
+    let ReplyBody::Take(taken) = fixture.ask(Request::Take(take)) else { panic!("entries") };
+    assert_eq!(numbers(&taken), [2, 3]);
+    assert_eq!(taken.entries.iter().map(|taken| taken.from).collect::<Vec<_>>(), [1, 0]);
+    assert_eq!(taken.rest, [None, Some(Score::new(10))]);
+    assert_eq!(queues(&mut fixture, 0), polled(&fixture, &[&[("l", 10)]]));
+    let mut gone = unit(1, version(1, 1), 2);
+    gone.index.push(IndexWrite { score: None, ..entry(lane("l"), 1, 0) });
+    fixture.commit_one(gone);
+    assert_eq!(queues(&mut fixture, 0), polled(&fixture, &[&[]]));
 }
 
 #[test]
@@ -371,5 +417,8 @@ fn an_index_of_signals_returns_the_signals_of_its_execution() {
     assert_eq!(found, [(9, Some(b"9".to_vec())), (7, Some(b"7".to_vec())), (8, None)]);
     let taken = fixture.take(index, 9, TakeUntil::End);
     assert_eq!(numbers(&taken), [9, 7], "an entry without a record is removed");
-    assert_eq!(taken.entries[1].record.as_ref().map(|record| &*record.bytes), Some(&b"7"[..]));
+    assert_eq!(
+        taken.entries[1].entry.record.as_ref().map(|record| &*record.bytes),
+        Some(&b"7"[..])
+    );
 }

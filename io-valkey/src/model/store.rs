@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use ff_core::partition::PartitionKey;
-use ff_core::score::Score;
-use ff_core::store::{Failure, FirstEntry, Poll, Reply, ReplyBody, Request, Topic, Wake};
+use ff_core::store::{
+    Failure, FirstOf, Firsts, IndexName, Poll, PollOf, Reply, ReplyBody, Request, Topic, Wake,
+};
 use ff_core::time::TimestampMs;
 
 use super::answer::{Answer, CommandError};
@@ -85,12 +85,13 @@ impl ModelStore {
         access(&mut self.library.server().keyspace)
     }
 
-    fn poll(&self, poll: &Poll, now: TimestampMs) -> Vec<Result<FirstEntry, String>> {
+    fn poll(&self, poll: &Poll, now: TimestampMs) -> Vec<Result<Firsts, String>> {
         let mut server = self.library.server();
-        let keys = poll.partitions.iter().map(|partition| poll.index.text(*partition));
-        let first =
-            |key: Vec<u8>| Ok(FirstEntry { at: now, score: first_score(&mut server, &key)? });
-        keys.map(first).collect()
+        let commands = poll.partitions.iter().map(|partition| wire::poll(&poll.of, *partition));
+        let firsts = |command: Vec<Vec<u8>>| {
+            Ok(Firsts { at: now, found: firsts(&mut server, &poll.of, &command)? })
+        };
+        commands.map(firsts).collect()
     }
 
     /// Converts the published messages to wake-ups. Their topics are among those of the request.
@@ -101,35 +102,32 @@ impl ModelStore {
         }
         let topics: Vec<Topic> = match request {
             Request::Commit(commit) => {
-                commit.units.iter().flat_map(|unit| unit.ring.iter().cloned()).collect()
+                let rung = commit.units.iter().flat_map(|unit| unit.ring.iter().cloned());
+                let writes = commit.units.iter().flat_map(|unit| &unit.index);
+                rung.chain(writes.filter_map(|write| write.index.topic())).collect()
             }
-            Request::Take(take) => vec![Topic::Index(take.index.clone())],
+            Request::Take(take) => take.from.iter().filter_map(IndexName::topic).collect(),
             _ => Vec::new(),
         };
         let topics: BTreeMap<Vec<u8>, Topic> =
             topics.into_iter().map(|topic| (topic.channel(), topic)).collect();
         for (channel, message) in published {
-            let topic =
-                topics.get(&channel).expect("functions ring only topics of their request").clone();
-            let tag = String::from_utf8_lossy(&message).into_owned();
-            let partition = PartitionKey::new(tag).parse().expect("a wake-up names its partition");
-            self.wakes.push(Wake { topic, partition });
+            let topic = topics.get(&channel).expect("functions ring topics of their request");
+            self.wakes.push(wire::wake(topic, &message).expect("a wake-up names its partition"));
         }
     }
 }
 
-/// Reads the first score of an index with a plain command, as on a server.
-fn first_score(server: &mut Server, key: &[u8]) -> Result<Option<Score>, String> {
+/// Reads first scores with a plain command, as on a server.
+fn firsts(server: &mut Server, of: &PollOf, command: &[Vec<u8>]) -> Result<Vec<FirstOf>, String> {
     server.begin(true);
-    let command: [&[u8]; 5] = [b"ZRANGE", key, b"0", b"0", b"WITHSCORES"];
+    let command: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
     let answer = server.call(&command).map_err(|error: CommandError| error.to_string())?;
-    match answer {
-        Answer::List(entry) => match entry.get(1) {
-            Some(Answer::Text(score)) => {
-                wire::score(score).map(Some).map_err(|error| error.to_string())
-            }
-            _ => Ok(None),
-        },
-        _ => Ok(None),
-    }
+    let Answer::List(items) = answer else { return Err("not a list".to_owned()) };
+    let item = |item| match item {
+        Answer::Text(text) => wire::Answer::Data(text),
+        _ => wire::Answer::Nil,
+    };
+    let items = wire::Answer::List(items.into_iter().map(item).collect());
+    wire::firsts(of, items).map_err(|error| error.to_string())
 }

@@ -18,7 +18,7 @@ use super::failure::{Remedy, classify};
 use super::hub::Hub;
 use super::info::ServerInfo;
 use super::node::Node;
-use super::polls::{NodePoll, Polls, poll_node};
+use super::polls::{NodePoll, Polls, time_of};
 use super::target::{ConnectError, Target};
 use super::topology::Topology;
 use crate::wire::{self, Answer, Call, Function, Library, Tag};
@@ -190,7 +190,7 @@ impl Inner {
         self.calls.fetch_add(1, Ordering::Relaxed);
         if let Err(over) = request.check() {
             let node = self.topology.node_of(request.partition())?;
-            let (at, _) = poll_node(&node, &[], self.tag()).await?;
+            let at = time_of(&node, self.tag()).await?;
             return Ok(Reply { at, body: ReplyBody::OverBound(over) });
         }
         match &request {
@@ -315,7 +315,7 @@ impl Inner {
         by_node
     }
 
-    /// Reads the first score of each partition, with a pipeline for each node at the same time. The
+    /// Reads the first scores of each partition, with a pipeline for each node at the same time. The
     /// time of the reply is that of the first node that answers, in the order of the partitions. A
     /// node that is late does not hold up the answers of the others ([`Polls`]).
     async fn poll(&self, poll: &Poll) -> Result<Reply, Failure> {
@@ -323,11 +323,10 @@ impl Inner {
         if by_node.is_empty() {
             by_node.push((self.topology.node_of(Partition::META)?, Vec::new()));
         }
-        let text = |index: &usize| poll.index.text(poll.partitions[*index]);
-        let requests = by_node.iter().map(|(node, indexes)| NodePoll {
-            node: node.clone(),
-            keys: indexes.iter().map(text).collect(),
-            tag: self.tag(),
+        let requests = by_node.iter().map(|(node, indexes)| {
+            let partitions = indexes.iter().map(|index| poll.partitions[*index]).collect();
+            let poll = Poll { of: poll.of.clone(), partitions };
+            NodePoll { node: node.clone(), poll, tag: self.tag() }
         });
         let mut scores = vec![Err("no node holds its slot".to_owned()); poll.partitions.len()];
         let mut answered = Err(Failure::NotSent("no node was asked".to_owned()));
@@ -405,7 +404,7 @@ impl Inner {
             findings.extend(info.findings(&node.name, self.allow_eviction));
             findings.push(self.examine_library(&node).await?);
             let begun = tokio::time::Instant::now();
-            let (at, _) = poll_node(&node, &[], self.tag()).await?;
+            let at = time_of(&node, self.tag()).await?;
             findings.push(examine_clock(&node.name, at, begun.elapsed()));
         }
         Ok(findings)

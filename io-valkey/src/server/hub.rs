@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ff_core::backend::{BoxFuture, WakeUps};
-use ff_core::partition::PartitionKey;
 use ff_core::store::{Topic, Wake};
 use futures_util::StreamExt;
 use redis::aio::{PubSub, PubSubSink};
@@ -18,6 +17,7 @@ use redis::{Msg, RedisResult, Value};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::topology::Topology;
+use crate::wire;
 
 /// Wake-ups queued for one subscriber; further ones are reported as missed.
 const MAX_QUEUED: usize = 1_024;
@@ -110,9 +110,7 @@ impl Channels {
         let mut channels = self.lock();
         let name = message.get_channel_name().as_bytes();
         let Some((topic, subscribers)) = channels.get_mut(name) else { return };
-        let text = String::from_utf8_lossy(message.get_payload_bytes()).into_owned();
-        let Ok(partition) = PartitionKey::new(text).parse() else { return };
-        let wake = Wake { topic: topic.clone(), partition };
+        let Some(wake) = wire::wake(topic, message.get_payload_bytes()) else { return };
         subscribers.retain(|subscriber| subscriber.send(Some(wake.clone())));
     }
 

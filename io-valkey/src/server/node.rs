@@ -270,7 +270,7 @@ impl Node {
     }
 }
 
-fn answer(value: Value) -> Answer {
+pub(super) fn answer(value: Value) -> Answer {
     match value {
         Value::Int(number) => Answer::Number(number),
         Value::BulkString(bytes) => Answer::Data(bytes),

@@ -8,20 +8,21 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ff_core::store::{Failure, FirstEntry};
+use ff_core::partition::Partition;
+use ff_core::store::{Failure, Firsts, IndexName, Poll, PollOf};
 use ff_core::time::TimestampMs;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use redis::{Pipeline, Value, cmd};
+use redis::{Cmd, Pipeline, Value, cmd};
 use tokio::time::Instant;
 
 use super::failure::classify;
-use super::node::Node;
+use super::node::{Node, answer};
 use crate::wire::{self, Tag};
 
-/// The first entries of some indexes of a node, and the node's time.
-type Polled = Result<(TimestampMs, Vec<Result<FirstEntry, String>>), Failure>;
+/// The first scores in some partitions of a node, and the node's time.
+type Polled = Result<(TimestampMs, Vec<Result<Firsts, String>>), Failure>;
 
 /// The age of an answer after which it is not used any more.
 const USABLE_FOR: Duration = Duration::from_secs(10);
@@ -30,7 +31,7 @@ const USABLE_FOR: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct NodePoll {
     pub(super) node: Arc<Node>,
-    pub(super) keys: Vec<Vec<u8>>,
+    pub(super) poll: Poll,
     pub(super) tag: Tag,
 }
 
@@ -53,15 +54,16 @@ struct SentPoll {
 impl SentPoll {
     /// Sends a poll in a task, which ends with the answer or the response timeout.
     fn new(poll: NodePoll) -> Self {
-        let NodePoll { node, keys, tag } = poll.clone();
-        let polling = tokio::spawn(async move { poll_node(&node, &keys, tag).await });
+        let asked = poll.clone();
+        let polling =
+            tokio::spawn(async move { poll_node(&asked.node, &asked.poll, asked.tag).await });
         let ended = |_| Err(Failure::MaybeApplied("the runtime of the backend has ended".into()));
         let answer = polling.map(move |polled| polled.unwrap_or_else(ended)).boxed();
         Self { poll, sent: Instant::now(), was_late: false, answer }
     }
 
     fn is_for(&self, poll: &NodePoll) -> bool {
-        Arc::ptr_eq(&self.poll.node, &poll.node) && self.poll.keys == poll.keys
+        Arc::ptr_eq(&self.poll.node, &poll.node) && self.poll.poll == poll.poll
     }
 }
 
@@ -78,7 +80,7 @@ impl Polls {
     pub(super) async fn poll(&self, polls: Vec<NodePoll>) -> Vec<Polled> {
         if let [poll] = &*polls {
             // No other node waits for this one.
-            return vec![poll_node(&poll.node, &poll.keys, poll.tag).await];
+            return vec![poll_node(&poll.node, &poll.poll, poll.tag).await];
         }
         let mut sent: Vec<SentPoll> = polls.into_iter().map(|poll| self.send(poll)).collect();
         let mut punctual = sent.iter().filter(|sent| !sent.was_late).count();
@@ -138,12 +140,18 @@ impl Polls {
     }
 }
 
-/// Reads a node's time, and the first score of each of these indexes.
-pub(super) async fn poll_node(node: &Node, keys: &[Vec<u8>], tag: Tag) -> Polled {
-    let mut pipeline = Pipeline::with_capacity(keys.len() + 2);
+/// Reads a node's time.
+pub(super) async fn time_of(node: &Node, tag: Tag) -> Result<TimestampMs, Failure> {
+    let nothing = Poll { of: PollOf::Index(IndexName::Due), partitions: Vec::new() };
+    poll_node(node, &nothing, tag).await.map(|(at, _)| at)
+}
+
+/// Reads a node's time, and the first scores in partitions that it holds.
+async fn poll_node(node: &Node, poll: &Poll, tag: Tag) -> Polled {
+    let mut pipeline = Pipeline::with_capacity(poll.partitions.len() + 2);
     pipeline.add_command(cmd("TIME"));
-    for key in keys {
-        pipeline.cmd("ZRANGE").arg(key).arg(0).arg(0).arg("WITHSCORES");
+    for partition in &poll.partitions {
+        pipeline.add_command(poll_command(&poll.of, *partition));
     }
     pipeline.cmd("ECHO").arg(tag.as_bytes());
     let mut replies = node.send_all(&pipeline).await?;
@@ -161,14 +169,18 @@ pub(super) async fn poll_node(node: &Node, keys: &[Vec<u8>], tag: Tag) -> Polled
     let (seconds, microseconds) =
         at.ok_or_else(|| node.close("a poll does not begin with the time"))?;
     let at = TimestampMs::new(seconds * 1_000 + microseconds / 1_000);
-    let first = |value: Value| match (value.as_sequence(), &value) {
-        (_, Value::ServerError(error)) => Err(classify(error, &node.name, true).0.to_string()),
-        (Some([]), _) => Ok(FirstEntry { at, score: None }),
-        (Some([_, Value::BulkString(text)]), _) => {
-            let score = wire::score(text).map_err(|error| error.to_string())?;
-            Ok(FirstEntry { at, score: Some(score) })
-        }
-        _ => Err(format!("{}: malformed reply to ZRANGE", node.name)),
+    let firsts = |value: Value| match value {
+        Value::ServerError(error) => Err(classify(&error, &node.name, true).0.to_string()),
+        value => match wire::firsts(&poll.of, answer(value)) {
+            Ok(found) => Ok(Firsts { at, found }),
+            Err(error) => Err(format!("{}: {error}", node.name)),
+        },
     };
-    Ok((at, replies.map(first).collect()))
+    Ok((at, replies.map(firsts).collect()))
+}
+
+fn poll_command(of: &PollOf, partition: Partition) -> Cmd {
+    let mut command = Cmd::new();
+    command.arg(wire::poll(of, partition));
+    command
 }

@@ -1,9 +1,11 @@
 //! Decodes the replies of functions into replies of the store contract.
 
+use ff_core::partition::PartitionKey;
 use ff_core::score::Score;
 use ff_core::store::{
-    Bytes, Cursor, Fetched, Reply, ReplyBody, Request, ScanEntry, ScanPosition, Scanned, Stored,
-    StreamEntry, StreamId, Streamed, Taken, Unit, UnitReply, Values, Version,
+    Bytes, Cursor, Fetched, FirstOf, IndexName, PollOf, Reply, ReplyBody, Request, ScanEntry,
+    ScanPosition, Scanned, Stored, StreamEntry, StreamId, Streamed, Take, Taken, TakenEntry, Topic,
+    Unit, UnitReply, Values, Version, Wake,
 };
 use ff_core::time::TimestampMs;
 use uuid::Uuid;
@@ -56,13 +58,7 @@ pub fn decode(request: &Request, answer: Answer) -> Decoded<Reply> {
             let units = commit.units.iter().zip(items).map(|(asked, answer)| unit(asked, answer));
             ReplyBody::Commit(units.collect::<Decoded<_>>()?)
         }
-        Request::Take(_) => {
-            let rest = match items.next() {
-                Some(Answer::Data(text)) => Some(score(&text)?),
-                _ => None,
-            };
-            ReplyBody::Take(Taken { rest, entries: entries(items)? })
-        }
+        Request::Take(take) => ReplyBody::Take(taken(take, items)?),
         Request::Poll(_) => return malformed("no function answers a poll"),
         Request::Read(read) => {
             let (records, values) = (read.records.len(), read.values.len());
@@ -144,16 +140,78 @@ fn unit(asked: &Unit, answer: Answer) -> Decoded<UnitReply> {
     }
 }
 
-fn entries(mut items: impl Iterator<Item = Answer>) -> Decoded<Vec<ScanEntry>> {
+fn taken(take: &Take, mut items: impl ExactSizeIterator<Item = Answer>) -> Decoded<Taken> {
+    if items.len() < take.from.len() {
+        return malformed("the first remaining score of a queue is missing");
+    }
+    let rest = items.by_ref().take(take.from.len()).map(|item| match item {
+        Answer::Data(text) => score(&text).map(Some),
+        _ => Ok(None),
+    });
+    let rest = rest.collect::<Decoded<_>>()?;
+    let mut entries = Vec::with_capacity(items.len() / 4);
+    while let Some(number) = items.next() {
+        let Answer::Number(from) = number else { return malformed("not the number of a queue") };
+        let from = usize::try_from(from).ok().filter(|from| *from < take.from.len());
+        let from = from.map_or(malformed("the number of a queue"), Ok)?;
+        entries.push(TakenEntry { from, entry: scan_entry(&mut items)? });
+    }
+    Ok(Taken { entries, rest })
+}
+
+fn entries(mut items: impl ExactSizeIterator<Item = Answer>) -> Decoded<Vec<ScanEntry>> {
     let mut entries = Vec::new();
-    while let Some(member) = items.next() {
-        let member = data(Some(member))?;
-        let member = Uuid::from_slice(&member).or(malformed("a member is not a uuid"))?;
-        let score = score(&data(items.next())?)?;
-        let record = stored(items.next().unwrap_or(Answer::Nil))?;
-        entries.push(ScanEntry { position: ScanPosition { score, member }, record });
+    while items.len() > 0 {
+        entries.push(scan_entry(&mut items)?);
     }
     Ok(entries)
+}
+
+fn scan_entry(items: &mut impl Iterator<Item = Answer>) -> Decoded<ScanEntry> {
+    let member = data(items.next())?;
+    let member = Uuid::from_slice(&member).or(malformed("a member is not a uuid"))?;
+    let score = score(&data(items.next())?)?;
+    let record = stored(items.next().unwrap_or(Answer::Nil))?;
+    Ok(ScanEntry { position: ScanPosition { score, member }, record })
+}
+
+/// Decodes what a poll of one key found, the list of the server with scores: the first score of an
+/// index, or a page of a list of queues.
+///
+/// # Errors
+///
+/// [`WireError`] when it is not such a list.
+pub fn firsts(of: &PollOf, answer: Answer) -> Decoded<Vec<FirstOf>> {
+    let (mut items, mut found) = (list(answer)?.into_iter(), Vec::new());
+    while let Some(member) = items.next() {
+        let score = score(&data(items.next())?)?;
+        let index = match of {
+            PollOf::Index(index) => Some(index.clone()),
+            PollOf::Queues { namespace, .. } => {
+                IndexName::from_listed(namespace, &data(Some(member))?)
+            }
+        };
+        let index = index.map_or(malformed("not the name of a queue"), Ok)?;
+        found.push(FirstOf { index, score });
+    }
+    Ok(found)
+}
+
+/// Decodes a wake-up of a topic: the partition, for a queue followed by its first score and its
+/// name. `None` if it is malformed; then it is ignored.
+pub fn wake(topic: &Topic, message: &[u8]) -> Option<Wake> {
+    let mut parts = message.splitn(3, |byte| *byte == b' ');
+    let text = std::str::from_utf8(parts.next()?).ok()?;
+    let partition = PartitionKey::new(text.to_owned()).parse().ok()?;
+    let first = match (topic, parts.next()) {
+        (Topic::Lane { namespace, .. }, Some(text)) => {
+            let index = IndexName::from_listed(namespace, parts.next()?)?;
+            Some(FirstOf { index, score: score(text).ok()? })
+        }
+        (_, None) => None,
+        _ => return None,
+    };
+    Some(Wake { topic: topic.clone(), partition, first })
 }
 
 fn stream_id(mut number: impl FnMut() -> Decoded<u64>) -> Decoded<StreamId> {

@@ -3,7 +3,11 @@
 use std::borrow::Cow;
 
 use ff_core::partition::Partition;
-use ff_core::store::{Bytes, Commit, Cursor, IndexName, Request, TakeUntil, Topic, Unit, Version};
+use ff_core::store::bounds::MAX_PAGE;
+use ff_core::store::keys::list_of_queues;
+use ff_core::store::{
+    Bytes, Commit, Cursor, IndexName, IndexWrite, PollOf, Request, TakeUntil, Unit, Version,
+};
 
 use super::library::Function;
 
@@ -30,14 +34,20 @@ pub struct Section {
 }
 
 /// The sections of a unit, in their order.
-pub const SECTIONS: [Section; 6] = [
+pub const SECTIONS: [Section; 7] = [
     section("records", 2, |unit| unit.expect.len(), |to| to.records()),
     section("values", 2, |unit| unit.values.len() + unit.drop_streams.len(), |to| to.values()),
-    section("indexes", 2, |unit| unit.index.len(), |to| to.indexes()),
+    section("indexes", 2, |unit| indexes(unit, false).count(), |to| to.indexes()),
+    section("queues", 4, |unit| indexes(unit, true).count(), |to| to.queues()),
     section("streams", 4, |unit| unit.append.len(), |to| to.streams()),
-    section("rings", 2, |unit| unit.ring.len(), |to| to.rings()),
+    section("rings", 1, |unit| unit.ring.len(), |to| to.rings()),
     section("fetches", 0, |unit| unit.fetch.len(), |to| to.fetches()),
 ];
+
+/// The index entries of a unit: those of queues, or the others.
+fn indexes(unit: &Unit, of_queues: bool) -> impl Iterator<Item = &IndexWrite> {
+    unit.index.iter().filter(move |write| write.index.listed_in().is_some() == of_queues)
+}
 
 const fn section(
     name: &'static str,
@@ -56,9 +66,12 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
         Request::Commit(commit) => encode_commit(commit, &mut keys, &mut args),
         Request::Take(take) => {
             let partition = take.partition;
-            keys.push(take.index.text(partition));
             keys.push(IndexName::Due.text(partition));
-            let prefix = Cow::Owned(take.index.record_prefix(partition));
+            let queues = || take.from.iter().filter_map(|index| Some((index, index.listed_in()?)));
+            for (index, namespace) in queues() {
+                keys.extend([index.text(partition), list_of_queues(namespace, partition)]);
+            }
+            let prefix = Cow::Owned(IndexName::Due.record_prefix(partition));
             args.extend([text(partition), prefix, text(take.count), text(take.bytes)]);
             args.push(match take.until {
                 TakeUntil::End => Cow::Borrowed(b""),
@@ -66,8 +79,10 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
                 TakeUntil::Score(score) => text(score.get()),
             });
             args.push(text(take.hold.get()));
-            let rings = take.ring_rest.then(|| Topic::Index(take.index.clone()).channel());
+            let topic = take.from.first().and_then(IndexName::topic);
+            let rings = topic.filter(|_| take.ring_rest).map(|topic| topic.channel());
             args.push(Cow::Owned(rings.unwrap_or_default()));
+            args.extend(queues().map(|(index, _)| Cow::Owned(index.listed_name())));
         }
         Request::Read(read) => {
             keys.extend(read.records.iter().map(|key| key.text(read.partition)));
@@ -108,6 +123,18 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
     Some(Call { function, keys, args })
 }
 
+/// The command that polls a partition.
+pub fn poll(of: &PollOf, partition: Partition) -> Vec<Vec<u8>> {
+    let (key, first, last) = match of {
+        PollOf::Index(index) => (index.text(partition), 0, 0),
+        PollOf::Queues { namespace, skip } => {
+            (list_of_queues(namespace, partition), *skip, skip.saturating_add(MAX_PAGE as u32 - 1))
+        }
+    };
+    let number = |number: u32| number.to_string().into_bytes();
+    vec![b"ZRANGE".to_vec(), key, number(first), number(last), b"WITHSCORES".to_vec()]
+}
+
 type Keys = Vec<Vec<u8>>;
 type Args<'a> = Vec<Cow<'a, [u8]>>;
 
@@ -140,7 +167,7 @@ struct Writer<'a, 'w> {
     args: &'w mut Args<'a>,
 }
 
-impl Writer<'_, '_> {
+impl<'a> Writer<'a, '_> {
     fn records(&mut self) {
         let unit = self.unit;
         for (key, version) in &unit.expect {
@@ -168,10 +195,25 @@ impl Writer<'_, '_> {
     }
 
     fn indexes(&mut self) {
-        for write in &self.unit.index {
-            self.keys.push(write.index.text(self.partition));
-            self.args.push(Cow::Borrowed(write.member.as_bytes()));
-            self.args.push(write.score.map_or(Cow::Borrowed(b""), |score| text(score.get())));
+        for write in indexes(self.unit, false) {
+            self.entry(write);
+        }
+    }
+
+    fn entry(&mut self, write: &'a IndexWrite) {
+        self.keys.push(write.index.text(self.partition));
+        self.args.push(Cow::Borrowed(write.member.as_bytes()));
+        self.args.push(write.score.map_or(Cow::Borrowed(b""), |score| text(score.get())));
+    }
+
+    fn queues(&mut self) {
+        for write in indexes(self.unit, true) {
+            self.entry(write);
+            let list = |namespace| list_of_queues(namespace, self.partition);
+            self.keys.extend(write.index.listed_in().map(list));
+            self.args.push(Cow::Owned(write.index.listed_name()));
+            let topic = write.index.topic();
+            self.args.push(Cow::Owned(topic.map(|topic| topic.channel()).unwrap_or_default()));
         }
     }
 
@@ -186,13 +228,8 @@ impl Writer<'_, '_> {
 
     fn rings(&mut self) {
         for topic in &self.unit.ring {
-            let (mode, key): (&[u8], _) = match topic {
-                Topic::Index(index) => (b"filled", index.text(self.partition)),
-                // Any key of the partition.
-                _ => (b"always", Vec::from(&*text(self.partition))),
-            };
-            self.keys.push(key);
-            self.args.push(Cow::Borrowed(mode));
+            // Any key of the partition.
+            self.keys.push(Vec::from(&*text(self.partition)));
             self.args.push(Cow::Owned(topic.channel()));
         }
     }

@@ -9,7 +9,7 @@ mod encode;
 mod library;
 mod tag;
 
-pub use decode::{Answer, WireError, decode, score};
-pub use encode::{Call, SECTIONS, encode};
+pub use decode::{Answer, WireError, decode, firsts, wake};
+pub use encode::{Call, SECTIONS, encode, poll};
 pub use library::{Function, Library};
 pub use tag::Tag;

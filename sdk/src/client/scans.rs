@@ -5,12 +5,13 @@ use std::time::Duration;
 use ff_core::error::EngineError;
 use ff_core::execution::{BlockKind, Phase};
 use ff_core::id::{ExecutionId, LaneId};
+use ff_core::kinds::Kinds;
 use ff_core::op::{ListPosition, Query, load};
 use ff_core::partition::Partition;
 use ff_core::score::Score;
 use ff_core::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use ff_core::store::codec::Codec;
-use ff_core::store::{IndexName, Scan, ScanEntry, ScanPosition, Scanned};
+use ff_core::store::{FirstOf, IndexName, PollOf, Scan, ScanEntry, ScanPosition, Scanned};
 use ff_core::time::TimestampMs;
 
 use super::Client;
@@ -80,7 +81,7 @@ impl Client {
         Ok(page)
     }
 
-    /// Returns whether these lanes are idle: no execution waits for a worker, and none has a lease,
+    /// Returns whether these lanes are idle for these kinds: no execution waits for a worker, and none has a lease,
     /// a delay or a deadline that ends within this time. Executions that no worker is capable of
     /// running do not count.
     ///
@@ -94,19 +95,25 @@ impl Client {
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub async fn is_idle(&self, lanes: &[LaneId], within: Duration) -> Result<bool, SdkError> {
+    pub async fn is_idle(
+        &self,
+        lanes: &[LaneId],
+        kinds: &Kinds,
+        within: Duration,
+    ) -> Result<bool, SdkError> {
         for index in 0..self.partition_config().num_flow_partitions {
             let partition = Partition::flow(index);
-            if self.is_due(partition, lanes, within).await? {
+            if self.is_due(partition, lanes, kinds, within).await? {
                 return Ok(false);
             }
-            for lane in lanes {
-                let (namespace, lane) = (self.namespace().clone(), lane.clone());
-                let eligible = IndexName::Eligible { namespace, lane };
-                let (scanned, _) = self.scan(partition, eligible, None, 1).await?;
-                if !scanned.entries.is_empty() {
-                    return Ok(false);
+            let is_ready = |first: &FirstOf| match &first.index {
+                IndexName::Eligible { lane, kind, .. } => {
+                    lanes.contains(lane) && kinds.serves(kind)
                 }
+                _ => false,
+            };
+            if self.queues(partition).await?.iter().any(is_ready) {
+                return Ok(false);
             }
         }
         Ok(true)
@@ -117,6 +124,7 @@ impl Client {
         &self,
         partition: Partition,
         lanes: &[LaneId],
+        kinds: &Kinds,
         within: Duration,
     ) -> Result<bool, SdkError> {
         let mut after = None;
@@ -128,7 +136,7 @@ impl Client {
                 if entry.position.score > end {
                     return Ok(false);
                 }
-                if self.is_open(entry, lanes) {
+                if self.is_open(entry, lanes, kinds) {
                     return Ok(true);
                 }
             }
@@ -140,7 +148,7 @@ impl Client {
     }
 
     /// Returns whether the entry is an execution of these lanes that has not ended.
-    fn is_open(&self, entry: &ScanEntry, lanes: &[LaneId]) -> bool {
+    fn is_open(&self, entry: &ScanEntry, lanes: &[LaneId], kinds: &Kinds) -> bool {
         // No worker can run an execution whose record cannot be read.
         let codec = self.0.connection.context().codec();
         let record = entry.record.as_ref().map(|stored| load(stored, codec));
@@ -152,6 +160,23 @@ impl Client {
             && !matches!(execution.phase, Phase::Terminal(_))
             && execution.namespace == *self.namespace()
             && lanes.contains(&execution.lane)
+            && kinds.serves(&execution.kind)
+    }
+
+    /// Reads the list of queues of a partition.
+    async fn queues(&self, partition: Partition) -> Result<Vec<FirstOf>, EngineError> {
+        let connection = &self.0.connection;
+        let (mut queues, page) = (Vec::new(), MAX_PAGE);
+        loop {
+            let (namespace, skip) = (self.namespace().clone(), queues.len() as u32);
+            let of = PollOf::Queues { namespace, skip };
+            let found = connection.drive(Query::poll(of, partition, connection.patience())).await?;
+            let is_last = found.len() < page;
+            queues.extend(found);
+            if is_last {
+                return Ok(queues);
+            }
+        }
     }
 
     async fn scan(
@@ -240,7 +265,8 @@ mod tests {
         let lanes = config.lanes.clone();
         let worker = FlowFabricWorker::connect_with(config, backend.clone(), None).await;
         let worker = worker.expect("it connects");
-        let idle = || async { client.is_idle(&lanes, MINUTE).await.expect("it answers") };
+        let idle =
+            || async { client.is_idle(&lanes, &Kinds::All, MINUTE).await.expect("it answers") };
         assert!(idle().await, "an empty store");
         client.submit(Submission::new("k").lane("other")).await.expect("it is accepted");
         client.submit(Submission::new("k").delay(2 * MINUTE)).await.expect("it is accepted");

@@ -9,7 +9,7 @@ use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::{
     DEFAULT_PAYLOAD_LIMIT, FailOutcome, ResumedBy, Resumption, SuspendOutcome,
 };
-use ff_core::id::FailureCategory;
+use ff_core::id::{ExecutionKind, FailureCategory};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -27,8 +27,8 @@ use super::unwind::CatchUnwind;
 /// Runs `async` handlers by kind, as many at the same time as the worker has slots (`docs/spec.md`,
 /// 11).
 ///
-/// A handler that panics fails its attempt with category `handler_panic`. An execution of a kind
-/// without a handler fails its attempt with category `no_handler`. When a lease is lost, the
+/// It claims only executions of kinds that have a handler, and leaves others to other workers. A
+/// handler that panics fails its attempt with category `handler_panic`. When a lease is lost, the
 /// handler's future is dropped.
 ///
 /// ```
@@ -188,6 +188,8 @@ impl WorkerRuntime {
     /// Not cancel safe: running handlers are dropped, and their leases expire.
     pub async fn run_until<T>(self, shutdown: impl Future<Output = T>) -> Result<T, SdkError> {
         let Self { worker, handlers, states, shutdown_deadline, report } = self;
+        // A name that is not a kind is never submitted.
+        worker.serve_only(handlers.keys().filter_map(|name| ExecutionKind::try_new(name).ok()));
         let (drain, draining) = watch::channel(false);
         let (stop, stopped) = watch::channel(false);
         let states = Arc::new(states);
@@ -361,8 +363,8 @@ async fn run_handler(shared: &Shared, context: TaskContext) -> Ended {
     let watch = context.task.lease_watch();
     let _running = Running::new(&shared.report);
     let Some(handler) = shared.handlers.get(context.execution_kind().as_str()) else {
-        let reason = format!("no handler for kind {}", context.execution_kind());
-        return Ended::Returned(TaskOutcome::Fail(HandlerError::new("no_handler", reason)));
+        // The runtime claims no such execution.
+        return Ended::Stopped;
     };
     let mut stopped = shared.stopped.clone();
     let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handler(context)));

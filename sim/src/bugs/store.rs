@@ -147,7 +147,9 @@ pub fn replies_mixed_up(_: &Request, reply: &mut Reply) {
 pub fn cut_page_taken_as_last(request: &Request, reply: &mut Reply) {
     match (request, &mut reply.body) {
         (Request::Take(take), ReplyBody::Take(taken)) => {
-            taken.rest = taken.rest.filter(|_| taken.entries.len() == take.count as usize);
+            if taken.entries.len() != take.count as usize {
+                taken.rest.fill(None);
+            }
         }
         (Request::Scan(scan), ReplyBody::Scan(page)) => {
             page.next = page.next.filter(|_| page.entries.len() == scan.limit as usize);

@@ -8,7 +8,7 @@ use ff_core::error::EngineError;
 use ff_core::execution::{AnyCommand, AnyOutcome, Decide, Execution, Renew, Renewed};
 use ff_core::op::{
     ApplyDue, AuditLook, AuditPartition, Batch, CarryCommand, Committed, DueReport, Event,
-    LaneRotation, ListExecutions, ListPage, Operation, Step, TakeFromLane, TakenFromLane,
+    ListExecutions, ListPage, Operation, ReadyQueues, Step, TakeFromLane, TakenFromLane,
     UnblockRoutes,
 };
 use ff_core::store::{Reply, Request};
@@ -56,7 +56,7 @@ works! {
     /// Many commands to executions of one partition.
     Commands(Batch<AnyCommand>) -> Vec<Result<Committed<AnyOutcome>, EngineError>>;
     /// A worker draws work.
-    Claim(ClaimWork) -> Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>;
+    Claim(ClaimWork) -> Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>;
     /// A worker renews a lease.
     Renew(CarryCommand<Renew>) -> Result<Committed<Renewed>, EngineError>;
     /// A scheduler draws work for a worker.

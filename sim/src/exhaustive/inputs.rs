@@ -10,6 +10,7 @@ use ff_core::id::{
     ExecutionId, ExecutionKind, FailureCategory, LaneId, Namespace, Nonce, RequestId, WorkerId,
     WorkerInstanceId,
 };
+use ff_core::kinds::Kinds;
 use ff_core::op::OperationContext;
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{ExecutionPolicy, Priority};
@@ -47,6 +48,7 @@ pub fn profile(
     WorkerProfile {
         namespace: namespace(),
         lanes: vec![lane()],
+        kinds: Kinds::All,
         worker,
         instance,
         capabilities: Capabilities::default(),

@@ -45,7 +45,7 @@ fn records_of(body: &mut ReplyBody) -> Vec<&mut Stored> {
     match body {
         ReplyBody::Read(read) => read.records.iter_mut().flatten().collect(),
         ReplyBody::Take(taken) => {
-            taken.entries.iter_mut().filter_map(|entry| entry.record.as_mut()).collect()
+            taken.entries.iter_mut().filter_map(|taken| taken.entry.record.as_mut()).collect()
         }
         ReplyBody::Commit(units) => {
             let current = units.iter_mut().filter_map(|unit| match unit {

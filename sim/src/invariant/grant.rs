@@ -19,7 +19,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
             change.id
         );
     }
-    check_capabilities(model, change)?;
+    check_worker(model, change)?;
     let Some(new) = change.new_lease() else { return Ok(()) };
     let grant = new.lease.grant;
     let consumed = model.consumed.get(&grant.id);
@@ -64,8 +64,8 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-/// A new grant goes to a worker that has the required capabilities.
-fn check_capabilities(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
+/// A new grant goes to a worker that serves the kind and has the required capabilities.
+fn check_worker(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let known = change.before.as_ref().and_then(|before| before.grant()).map(|grant| grant.id);
     let consumed = change.new_lease().map(|new| new.lease.grant.id);
     let (Some(after), Some(issued)) = (&change.after, change.grant_after().or(consumed)) else {
@@ -80,6 +80,14 @@ fn check_capabilities(model: &Model, change: &Change<'_>) -> Result<(), Broken> 
         Some(_) => None,
         None => model.capabilities.get(change.caller.process),
     };
+    if let (None, Some(kinds)) = (&change.caller.command, model.kinds.get(change.caller.process)) {
+        let (id, kind) = (change.id, &after.kind);
+        ensure!(
+            kinds.serves(kind),
+            TAG,
+            "{id} of kind {kind} was granted to a worker of {kinds:?}"
+        );
+    }
     let Some(offered) = offered else { return Ok(()) };
     let lacks = after.requires.iter().find(|token| !offered.iter().any(|has| has == *token));
     ensure!(

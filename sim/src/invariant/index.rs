@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use ff_core::id::ExecutionId;
 use ff_core::op::load;
 use ff_core::partition::Partition;
+use ff_core::score::Score;
 use ff_core::store::codec::Codec;
-use ff_core::store::{IndexName, RecordKey, ScanPosition, Stored};
+use ff_core::store::{FirstOf, IndexName, RecordKey, ScanPosition, Stored};
 
 use crate::model::Model;
 use crate::model::index_positions::IndexPositions;
@@ -47,6 +48,30 @@ pub fn check_one<'s>(
     compare(model, &id, positions)
 }
 
+/// The lists of queues of a partition name the indexes that have entries, each with its first score
+/// or a lower one.
+pub fn check_listed<'s>(
+    model: &Model,
+    entries: impl Iterator<Item = (&'s IndexName, ScanPosition)>,
+    listed: impl Iterator<Item = FirstOf>,
+) -> Result<(), Broken> {
+    when_watched!(model, Index);
+    let mut firsts: BTreeMap<&IndexName, Score> = BTreeMap::new();
+    for (index, position) in entries.filter(|(index, _)| index.listed_in().is_some()) {
+        let first = firsts.entry(index).or_insert(position.score);
+        *first = position.score.min(*first);
+    }
+    let listed: BTreeMap<IndexName, Score> =
+        listed.map(|first| (first.index, first.score)).collect();
+    let same = firsts.len() == listed.len();
+    let lists = |(index, first): (&&IndexName, &Score)| {
+        listed.get(*index).is_some_and(|listed| listed <= first)
+    };
+    let right = same && firsts.iter().all(lists);
+    ensure!(right, TAG, "the queues {firsts:?} are listed as {listed:?}");
+    Ok(())
+}
+
 /// Notes the score of an entry.
 fn note(
     model: &Model,
@@ -68,8 +93,9 @@ fn note(
     );
     let Some(record) = record else { return Ok(()) };
     let place = match index {
-        IndexName::Eligible { namespace, lane } => {
-            let own = *namespace == record.namespace && *lane == record.lane;
+        IndexName::Eligible { namespace, lane, kind } => {
+            let queue = (&record.namespace, &record.lane, &record.kind);
+            let own = (namespace, lane, kind) == queue;
             ensure!(own || partly_written, TAG, "{id} has an entry in {index:?}");
             &mut positions.eligible
         }

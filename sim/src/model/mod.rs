@@ -17,10 +17,11 @@ use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
 use ff_core::execution::{AnyCommand, Decide, Execution, LeaseFate, Phase, ReleaseOutcome};
 use ff_core::id::{ExecutionId, GrantId, LeaseId};
+use ff_core::kinds::Kinds;
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
 use ff_core::store::Member;
-use ff_core::store::{Bytes, IndexName, IndexWrite, Take};
+use ff_core::store::{Bytes, IndexName, IndexWrite};
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::model::change::Change;
@@ -60,6 +61,8 @@ pub struct Model {
     pub partitions: PartitionConfig,
     /// The capabilities of the worker processes, by number.
     pub capabilities: Vec<Capabilities>,
+    /// The kinds that the worker processes serve, by number.
+    pub kinds: Vec<Kinds>,
     /// The records as they should be.
     pub records: BTreeMap<ExecutionId, Rc<Execution>>,
     /// The index entries as they should be.
@@ -105,15 +108,17 @@ impl Model {
     /// An empty model of a run with these workers, which are the first processes.
     pub fn new(watched: InvariantSet, settings: &Settings, workers: &[WorkerProfile]) -> Self {
         let capabilities = workers.iter().map(|worker| worker.capabilities.clone()).collect();
+        let kinds = workers.iter().map(|worker| worker.kinds.clone()).collect();
         let (partitions, stream_caps) = (settings.partitions, settings.stream_caps);
-        Self { watched, partitions, stream_caps, capabilities, ..Self::default() }
+        Self { watched, partitions, stream_caps, capabilities, kinds, ..Self::default() }
     }
 
     /// The model of the same store without contents.
     pub fn of_empty_store(&self) -> Self {
         let (partitions, capabilities) = (self.partitions, self.capabilities.clone());
+        let kinds = self.kinds.clone();
         let (watched, stream_caps) = (self.watched, self.stream_caps);
-        Self { watched, partitions, stream_caps, capabilities, ..Self::default() }
+        Self { watched, partitions, stream_caps, capabilities, kinds, ..Self::default() }
     }
 
     /// How often the execution was created under this id.
@@ -228,18 +233,24 @@ impl Model {
     }
 
     /// Takes over the effect of a `Take` on the indexes, exactly as the contract specifies it.
-    pub fn note_take(&mut self, id: ExecutionId, take: &Take, now: TimestampMs) {
+    pub fn note_take(
+        &mut self,
+        id: ExecutionId,
+        from: &IndexName,
+        hold: DurationMs,
+        now: TimestampMs,
+    ) {
         self.taken.insert(id, now);
-        let hold = Score::at(now.plus(take.hold));
+        let hold = Score::at(now.plus(hold));
         let positions = self.positions.entry(id).or_default();
-        match &take.index {
+        match from {
             IndexName::Due => positions.due = None,
             IndexName::Eligible { .. } => positions.eligible = None,
             _ => {}
         }
         positions.due = Some(positions.due.map_or(hold, |due| due.min(hold)));
         if let Some(due) = self.partly_written.get_mut(&id) {
-            let before = |due: &Option<Score>| due.filter(|_| take.index != IndexName::Due);
+            let before = |due: &Option<Score>| due.filter(|_| *from != IndexName::Due);
             let after = |due| Some(before(due).map_or(hold, |due| due.min(hold)));
             *due = due.iter().map(after).collect();
         }

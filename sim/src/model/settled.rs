@@ -51,7 +51,9 @@ fn is_held(model: &Model, record: &Execution, now: TimestampMs) -> bool {
 pub fn is_settled(record: &Execution, workers: &[WorkerProfile], now: TimestampMs) -> bool {
     let far = |at: TimestampMs| at > now.plus(DurationMs::from_secs(60));
     let routable = workers.iter().any(|worker| {
-        worker.lanes.contains(&record.lane) && record.requires.satisfied_by(&worker.capabilities)
+        worker.lanes.contains(&record.lane)
+            && worker.kinds.serves(&record.kind)
+            && record.requires.satisfied_by(&worker.capabilities)
     });
     // A deadline ends an execution that nothing else ends.
     let may_stay = record.deadline.is_none_or(far);

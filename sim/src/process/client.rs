@@ -241,6 +241,7 @@ impl ClientProcess {
         let request = WorkerRequest {
             namespace: namespace(),
             lane: lane.clone(),
+            kinds: profile.kinds.clone(),
             worker: profile.worker.clone(),
             instance: Some(profile.instance.clone()),
             capabilities: profile.capabilities.clone(),
@@ -265,7 +266,8 @@ impl ClientProcess {
     ) {
         let Some((worker, lane)) = self.asked_for.take() else { return };
         let Ok(drawn) = result else { return };
-        let grant = self.scheduler.admitted(namespace(), lane, drawn);
+        let kinds = self.workers[worker].kinds.clone();
+        let grant = self.scheduler.admitted(namespace(), lane, kinds, drawn);
         let (execution_id, key, way) = match grant {
             Some(WorkerGrant::Claim(grant)) => (grant.execution_id, grant.grant_key, Way::New),
             Some(WorkerGrant::Resume(grant)) => (grant.execution_id, grant.grant_key, Way::Resumed),

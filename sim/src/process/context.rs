@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use ff_core::capability::Capabilities;
 use ff_core::execution::{AnyCommand, Claim, Decide, EventKind, InNamespace, IssuedWaitpoint};
-use ff_core::id::{ExecutionId, GrantId, LaneId, SuspensionId};
+use ff_core::id::{ExecutionId, GrantId, SuspensionId};
 use ff_core::op::{CarryCommand, Known, Loaded, Operation, Patience};
-use ff_core::partition::Partition;
-use ff_core::store::Member;
+use ff_core::store::{Member, Wake};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::model::identity::life_of;
@@ -87,7 +86,7 @@ pub struct Notice {
 #[derive(Debug)]
 pub enum Message {
     /// There may be work in a lane, for a worker.
-    Hint(LaneId, Partition),
+    Wake(Wake),
     /// A grant, for a worker.
     Grant(GrantInHand),
     /// The token of a waitpoint, for the signaller.

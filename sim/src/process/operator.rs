@@ -120,9 +120,9 @@ impl OperatorProcess {
             }
             5..7 => {
                 let index = entropy.below(u64::from(partitions.num_flow_partitions)) as u16;
-                let (partition, lanes) = (Partition::flow(index), [lane(0), lane(1)]);
+                let partition = Partition::flow(index);
                 let patience = self.patience(entropy);
-                let look = AuditPartition::new(partition, namespace(), lanes, WHOLE_LIST, patience);
+                let look = AuditPartition::new(partition, namespace(), [], WHOLE_LIST, patience);
                 cx.begin(About::Nothing, look, move |result| Output::Looked(partition, result));
             }
             7 => {

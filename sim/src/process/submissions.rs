@@ -23,6 +23,11 @@ pub fn lane(number: u64) -> LaneId {
     LaneId::try_new(if number == 0 { "fast" } else { "slow" }).expect("a valid lane")
 }
 
+/// The two kinds.
+pub fn kind(number: u64) -> ExecutionKind {
+    ExecutionKind::try_new(if number == 0 { "work" } else { "report" }).expect("a valid kind")
+}
+
 /// The capabilities of workers. No worker has the last one.
 pub const TOKENS: [&str; 3] = ["gpu", "disk", "telepathy"];
 
@@ -44,7 +49,7 @@ pub fn submission(settings: &Settings, store: TimestampMs, entropy: &mut Entropy
         execution_id,
         namespace: namespace(),
         lane: lane(entropy.below(2)),
-        kind: ExecutionKind::try_new("work").expect("a valid kind"),
+        kind: kind(u64::from(happens(entropy, 250))),
         payload,
         payload_limit: if happens(entropy, 30) { 4 } else { DEFAULT_PAYLOAD_LIMIT },
         priority: Priority::clamped(between(entropy, 0, 3) as i64 * 100),

@@ -5,8 +5,8 @@ use ff_core::error::EngineError;
 use ff_core::execution::{AnyOutcome, Renewed, Resumption};
 use ff_core::id::{AttemptIndex, ExecutionId, LeaseId};
 use ff_core::op::{
-    AuditLook, Committed, DueReport, Event, FramePage, LaneRotation, ListFilter, ListPage, Loaded,
-    Operation, ReceivedSignal, Step, TakenFromLane,
+    AuditLook, Committed, DueReport, Event, FramePage, ListFilter, ListPage, Loaded, Operation,
+    ReadyQueues, ReceivedSignal, Step, TakenFromLane,
 };
 use ff_core::partition::Partition;
 use ff_core::store::{Cursor, Fetched, Streamed};
@@ -18,7 +18,7 @@ use ff_core::token::{Rotation as Rotated, SecretInfo};
 #[allow(clippy::large_enum_variant)] // Moved once, from the task to its process.
 pub enum Output {
     /// A worker drew work.
-    Claimed(Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>),
+    Claimed(Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>),
     /// A worker renewed a lease.
     Renewed(LeaseId, Result<Committed<Renewed>, EngineError>),
     /// A worker looked for work that fits no worker.

@@ -8,9 +8,10 @@ use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerProfile};
 use ff_core::entropy::Entropy;
 use ff_core::error::{EngineError, ErrorClass};
 use ff_core::execution::{AnyCommand, AnyOutcome, Claim, Claimed, Fence, Offered};
-use ff_core::id::{AttemptId, ExecutionId, GrantId, LaneId, LeaseId, WorkerId};
-use ff_core::op::{Committed, Known, LaneRotation};
+use ff_core::id::{AttemptId, ExecutionId, GrantId, LeaseId, WorkerId};
+use ff_core::op::{Committed, Known, ReadyQueues};
 use ff_core::partition::Partition;
+use ff_core::store::Wake;
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::determinism::hash::hashed;
@@ -198,7 +199,7 @@ impl WorkerProcess {
     /// Takes over claimed work.
     pub fn claimed(
         &mut self,
-        result: Result<(Vec<ClaimedWork>, Option<LaneRotation>), EngineError>,
+        result: Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>,
         cx: &mut Context<'_>,
     ) {
         self.claiming = false;
@@ -244,9 +245,9 @@ impl WorkerProcess {
         self.wake(cx);
     }
 
-    /// Takes over a hint that a partition has work.
-    pub fn hint(&mut self, lane: &LaneId, partition: Partition, cx: &mut Context<'_>) {
-        self.agent.hint(lane, partition);
+    /// Takes over a wake-up of a lane.
+    pub fn ring(&mut self, wake: &Wake, cx: &mut Context<'_>) {
+        self.agent.wake(Some(wake));
         self.next_claim = cx.now.local;
         self.wake(cx);
     }

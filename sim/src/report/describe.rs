@@ -5,8 +5,8 @@ use ff_core::execution::{Event, situation};
 use ff_core::op::load;
 use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
-    FirstEntry, IndexName, JournalEntry, Member, ReplyBody, Request, ScanEntry, Stored, Unit,
-    UnitReply,
+    FirstOf, Firsts, IndexName, JournalEntry, Member, PollOf, ReplyBody, Request, ScanEntry,
+    Stored, Unit, UnitReply,
 };
 use ff_core::time::TimestampMs;
 
@@ -18,9 +18,13 @@ pub fn request(request: &Request, now: TimestampMs) -> String {
             format!("Commit in {}: {}", commit.partition, units.join(", "))
         }
         Request::Take(take) => {
-            format!("Take {} of {} in {}", take.count, index(&take.index), take.partition)
+            let from = take.from.iter().map(index).collect::<Vec<_>>().join(" and ");
+            format!("Take {} of {from} in {}", take.count, take.partition)
         }
-        Request::Poll(poll) => format!("Poll {}", index(&poll.index)),
+        Request::Poll(poll) => match &poll.of {
+            PollOf::Index(name) => format!("Poll {}", index(name)),
+            PollOf::Queues { skip, .. } => format!("Poll the queues from number {skip}"),
+        },
         Request::Read(read) => format!("Read in {}: {:?}", read.partition, read.records),
         Request::Scan(scan) => format!("Scan {} in {}", index(&scan.index), scan.partition),
         Request::Stream(page) => format!("Stream {:?} in {}", page.stream, page.partition),
@@ -46,18 +50,21 @@ pub fn reply(body: &ReplyBody, now: TimestampMs) -> String {
             };
             units.iter().map(word).collect::<Vec<_>>().join(", ")
         }
-        ReplyBody::Take(taken) => entries(&taken.entries, now),
-        ReplyBody::Scan(scanned) => entries(&scanned.entries, now),
+        ReplyBody::Take(taken) => entries(taken.entries.iter().map(|taken| &taken.entry), now),
+        ReplyBody::Scan(scanned) => entries(scanned.entries.iter(), now),
         ReplyBody::Read(read) => {
             let records = read.records.iter().map(|found| record(found.as_ref(), now));
             records.collect::<Vec<_>>().join(", ")
         }
-        ReplyBody::Poll(scores) => {
-            let score = |first: &Result<FirstEntry, String>| match first {
-                Ok(FirstEntry { score: Some(score), .. }) => score.get().to_string(),
+        ReplyBody::Poll(firsts) => {
+            let of = |first: &FirstOf| format!("{} {}", index(&first.index), first.score.get());
+            let found = |firsts: &Result<Firsts, String>| match firsts {
+                Ok(firsts) if !firsts.found.is_empty() => {
+                    firsts.found.iter().map(of).collect::<Vec<_>>().join(" and ")
+                }
                 _ => "-".to_owned(),
             };
-            scores.iter().map(score).collect::<Vec<_>>().join(", ")
+            firsts.iter().map(found).collect::<Vec<_>>().join(", ")
         }
         other => format!("{other:?}"),
     }
@@ -91,7 +98,7 @@ fn unit(unit: &Unit, now: TimestampMs) -> String {
     )
 }
 
-fn entries(entries: &[ScanEntry], now: TimestampMs) -> String {
+fn entries<'e>(entries: impl Iterator<Item = &'e ScanEntry>, now: TimestampMs) -> String {
     let entry = |entry: &ScanEntry| {
         let member: Member = entry.position.member;
         format!(
@@ -100,7 +107,7 @@ fn entries(entries: &[ScanEntry], now: TimestampMs) -> String {
             record(entry.record.as_ref(), now)
         )
     };
-    entries.iter().map(entry).collect::<Vec<_>>().join(", ")
+    entries.map(entry).collect::<Vec<_>>().join(", ")
 }
 
 fn record(stored: Option<&Stored>, now: TimestampMs) -> String {
@@ -116,7 +123,7 @@ fn record(stored: Option<&Stored>, now: TimestampMs) -> String {
 
 fn index(index: &IndexName) -> String {
     match index {
-        IndexName::Eligible { lane, .. } => format!("eligible in {lane}"),
+        IndexName::Eligible { lane, kind, .. } => format!("eligible in {lane} as {kind}"),
         other => format!("{other:?}"),
     }
 }

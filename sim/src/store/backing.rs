@@ -147,12 +147,16 @@ impl Backing {
         partition: Partition,
     ) -> Result<(), Broken> {
         match self {
-            Self::Memory(store) => index::check(model, store.entries(partition), partition),
+            Self::Memory(store) => {
+                index::check(model, store.entries(partition), partition)?;
+                index::check_listed(model, store.entries(partition), store.listed(partition))
+            }
             #[cfg(feature = "lua")]
             Self::Lua(store) => {
-                let entries = store.entries(partition)?;
+                let (entries, listed) = (store.entries(partition)?, store.listed(partition)?);
                 let entries = entries.iter().map(|(index, position)| (index, *position));
-                index::check(model, entries, partition)
+                index::check(model, entries.clone(), partition)?;
+                index::check_listed(model, entries, listed.into_iter())
             }
         }
     }

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ff_core::partition::Partition;
 use ff_core::score::Score;
+use ff_core::store::keys::list_of_queues;
 use ff_core::store::{
-    Bytes, IndexName, Member, MemoryStore, RecordKey, Reply, Request, ScanPosition, Stored,
-    StreamName, Take, Version, Wake,
+    Bytes, FirstOf, IndexName, Member, MemoryStore, RecordKey, Reply, Request, ScanPosition,
+    Stored, StreamName, Take, Version, Wake,
 };
 use ff_core::time::TimestampMs;
 use ff_io_valkey::model::{Keyspace, ModelStore, Value};
@@ -96,8 +97,8 @@ impl LuaStore {
                 let others = appends.filter(|append| append.stream != StreamName::Journal);
                 self.streams.extend(others.map(|append| append.stream.text(commit.partition)));
             }
-            Request::Take(Take { partition, index, .. }) => {
-                note(*partition, index);
+            Request::Take(Take { partition, from, .. }) => {
+                from.iter().for_each(|index| note(*partition, index));
                 note(*partition, &IndexName::Due);
             }
             _ => {}
@@ -156,6 +157,29 @@ impl LuaStore {
         })
     }
 
+    /// The lists of queues of a partition.
+    pub(super) fn listed(&mut self, partition: Partition) -> Result<Vec<FirstOf>, Broken> {
+        let names = self.indexes.get(&partition).into_iter().flatten();
+        let namespaces: BTreeSet<_> = names.filter_map(|(_, index)| index.listed_in()).collect();
+        self.library.with_keyspace(|keyspace| {
+            let mut listed = Vec::new();
+            for namespace in namespaces {
+                let Some(Value::Sorted(list)) =
+                    keyspace.value(&list_of_queues(namespace, partition))
+                else {
+                    continue;
+                };
+                for (name, score) in list.iter() {
+                    let index = IndexName::from_listed(namespace, name);
+                    ensure!(index.is_some(), TAG, "not a queue: {}", name.escape_ascii());
+                    let score = Score::new(score);
+                    listed.extend(index.map(|index| FirstOf { index, score }));
+                }
+            }
+            Ok(listed)
+        })
+    }
+
     /// The records of a partition's executions.
     pub(super) fn records(&mut self, partition: Partition) -> Vec<(RecordKey, Stored)> {
         let prefix = IndexName::Due.record_prefix(partition);
@@ -177,7 +201,11 @@ impl LuaStore {
             for (key, value) in keyspace.iter() {
                 let named = match value {
                     Value::Text(_) => partitions.iter().any(|at| is_of(key, *at)),
-                    Value::Sorted(_) => indexes.values().any(|names| names.contains_key(key)),
+                    Value::Sorted(_) => indexes.iter().any(|(partition, names)| {
+                        let lists = names.values().filter_map(|index| index.listed_in());
+                        let is_list = |namespace| list_of_queues(namespace, *partition) == *key;
+                        names.contains_key(key) || lists.into_iter().any(is_list)
+                    }),
                     Value::List(_) => {
                         streams.contains(key)
                             || partitions.iter().any(|at| StreamName::Journal.text(*at) == key)

@@ -12,7 +12,7 @@ use ff_core::store::Member;
 use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
     Bytes, Commit, IndexName, IndexWrite, JournalEntry, MemoryStore, Read, RecordKey, Reply,
-    ReplyBody, Request, Stored, StreamName, Take, Unit, UnitReply, ValueKey, Version,
+    ReplyBody, Request, Stored, StreamName, Take, TakenEntry, Unit, UnitReply, ValueKey, Version,
 };
 use ff_core::time::{TimestampMs, Window};
 
@@ -338,9 +338,9 @@ impl Server {
         let reply = self.store.handle(Request::Take(take.clone()), now)?;
         let mut touched = Vec::new();
         if let ReplyBody::Take(taken) = &reply.body {
-            for entry in &taken.entries {
+            for TakenEntry { from, entry } in &taken.entries {
                 let id = Model::id(take.partition.index, entry.position.member);
-                self.model.note_take(id, &take, now);
+                self.model.note_take(id, &take.from[*from], take.hold, now);
                 self.hash.number(3);
                 touched.push(id);
             }

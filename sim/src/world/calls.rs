@@ -2,7 +2,7 @@
 
 use ff_core::execution::Decide;
 use ff_core::op::{Event, Step};
-use ff_core::store::{Failure, IndexName, Reply, Request, Topic};
+use ff_core::store::{Failure, Reply, Request, Topic};
 use ff_core::time::HostTime;
 
 use crate::determinism::random::happens;
@@ -126,17 +126,17 @@ impl World {
     /// Sends the store's wake-ups to the workers of their lanes.
     pub(super) fn ring(&mut self) {
         for wake in self.server.take_wakes() {
-            let Topic::Index(IndexName::Eligible { lane, .. }) = wake.topic else { continue };
+            let Topic::Lane { lane, .. } = &wake.topic else { continue };
             if !self.settings.wakes {
                 continue;
             }
             for process in 0..self.profiles.len() {
                 let lost = self.now < self.hosts[process].replies_lost_until;
-                if lost || !self.profiles[process].lanes.contains(&lane) || self.loses_wake_up() {
+                if lost || !self.profiles[process].lanes.contains(lane) || self.loses_wake_up() {
                     continue;
                 }
-                let hint = Message::Hint(lane.clone(), wake.partition);
-                self.deliver_message(self.settings.latency_ms, process, hint);
+                let message = Message::Wake(wake.clone());
+                self.deliver_message(self.settings.latency_ms, process, message);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
 use ff_core::id::{WorkerId, WorkerInstanceId};
+use ff_core::kinds::Kinds;
 
 use crate::determinism::clock::Clock;
 use crate::determinism::random::{between, happens, stream};
@@ -14,7 +15,7 @@ use crate::process::context::{Context, Message};
 use crate::process::operator::OperatorProcess;
 use crate::process::reader::ReaderProcess;
 use crate::process::signaller::SignallerProcess;
-use crate::process::submissions::{TOKENS, lane, namespace};
+use crate::process::submissions::{TOKENS, kind, lane, namespace};
 use crate::process::task::Output;
 use crate::process::timekeeper::TimekeeperProcess;
 use crate::process::worker::WorkerProcess;
@@ -84,7 +85,7 @@ impl Kind {
     /// Takes over a message.
     pub fn receive(&mut self, message: Message, cx: &mut Context<'_>) {
         match (self, message) {
-            (Self::Worker(worker), Message::Hint(lane, at)) => worker.hint(&lane, at, cx),
+            (Self::Worker(worker), Message::Wake(wake)) => worker.ring(&wake, cx),
             (Self::Worker(worker), Message::Grant(grant)) => worker.take(grant, cx),
             (Self::Worker(worker), Message::Notice(notice)) => worker.notice(notice, cx),
             (Self::Client(client), Message::Notice(notice)) => client.notice(notice, cx),
@@ -132,7 +133,7 @@ impl Kind {
 }
 
 /// The workers of a run. The first two can be instances of one worker; the first serves both lanes
-/// and has every capability that any worker has.
+/// and all kinds, and has every capability that any worker has.
 pub fn profiles(seed: u64, settings: &Settings) -> Arc<[WorkerProfile]> {
     let mut entropy = stream(seed, "profiles", 0);
     let twins = happens(&mut entropy, 300);
@@ -149,9 +150,14 @@ pub fn profiles(seed: u64, settings: &Settings) -> Arc<[WorkerProfile]> {
             _ => &[],
         };
         let tokens = if number == 0 { &TOKENS[..2] } else { tokens };
+        let kinds = match if number == 0 { 0 } else { entropy.below(3) } {
+            0 => Kinds::All,
+            number => Kinds::from_iter([kind(number - 1)]),
+        };
         WorkerProfile {
             namespace: namespace(),
             lanes,
+            kinds,
             worker: WorkerId::try_new(format!("worker-{name}")).expect("a valid id"),
             instance: instance_id(number, 0),
             capabilities: Capabilities::try_new(tokens).expect("valid tokens"),

@@ -10,11 +10,14 @@ use ff_core::entropy::Entropy;
 use ff_core::error::{Bug, EngineError, Rejection};
 use ff_core::execution::{ClaimKind, DueKind, Renewed, Situation, situation};
 use ff_core::id::{ExecutionId, LaneId, Namespace, WorkerId, WorkerInstanceId};
+use ff_core::kinds::Kinds;
 use ff_core::op::{Committed, DueReport, Event, HOLD, Operation, Step};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::score::Score;
 use ff_core::store::codec::{FORMAT, checksummed};
-use ff_core::store::{Commit, IndexName, IndexWrite, RecordKey, Request, Unit, Version};
+use ff_core::store::{
+    Commit, FirstOf, IndexName, IndexWrite, RecordKey, Request, Unit, Version, Wake,
+};
 use ff_core::time::{DurationMs, HostTime};
 use ff_sim::scripted::Scripted;
 use uuid::Uuid;
@@ -69,6 +72,7 @@ impl World {
         let profile = WorkerProfile {
             namespace: namespace(),
             lanes: vec![lane()],
+            kinds: Kinds::All,
             worker: WorkerId::try_new("worker").expect("a worker"),
             instance: WorkerInstanceId::try_new(format!("worker-{name}")).expect("an instance"),
             capabilities: capabilities(tokens),
@@ -136,7 +140,7 @@ fn lane() -> LaneId {
 }
 
 pub fn eligible() -> IndexName {
-    IndexName::Eligible { namespace: namespace(), lane: lane() }
+    IndexName::Eligible { namespace: namespace(), lane: lane(), kind: Submission::new().0.kind }
 }
 
 fn is_too_old(error: &EngineError) -> bool {
@@ -308,18 +312,23 @@ fn a_scheduler_grants_by_the_situation_and_to_the_worker_who_asked() {
     let request = |tokens: &[&str]| WorkerRequest {
         namespace: namespace(),
         lane: lane(),
+        kinds: Kinds::All,
         worker: WorkerId::try_new("worker").expect("a worker"),
         instance: None,
         capabilities: capabilities(tokens),
         grant_ttl: DurationMs::new(1_000),
     };
     let drawn = world.drive(scheduler.claim_for_worker(request(&[]))).expect("answered");
-    let granted = scheduler.admitted(namespace(), lane(), drawn);
+    let granted = scheduler.admitted(namespace(), lane(), Kinds::All, drawn);
     let Some(WorkerGrant::Claim(grant)) = granted else { panic!("{granted:?}") };
     assert_eq!((grant.execution_id, grant.expires_at_ms), (id(1), at(START + 1_000)));
     assert_eq!(world.situation(1), Situation::Granted);
     let drawn = world.drive(scheduler.claim_for_worker(request(&[]))).expect("answered");
-    assert_eq!(scheduler.admitted(namespace(), lane(), drawn), None, "there is no more work");
+    assert_eq!(
+        scheduler.admitted(namespace(), lane(), Kinds::All, drawn),
+        None,
+        "there is no more work"
+    );
 }
 
 #[test]
@@ -460,20 +469,22 @@ fn an_entry_that_was_left_behind_takes_nobodys_place_in_a_sweep() {
 }
 
 #[test]
-fn a_hint_that_comes_during_a_draw_is_not_forgotten() {
+fn a_wake_up_that_arrives_during_a_claim_is_not_forgotten() {
     let mut world = World::new(4);
     let mut worker = world.worker(1, &[]);
     let draw = worker.claim(1);
-    // Work comes to partition 0 while the draw is under way.
-    worker.hint(&lane(), Partition::flow(0));
-    let (mut work, rotation) = world.drive(draw).expect("the store answers");
-    worker.claimed(&mut work, rotation);
+    // Work arrives in partition 0 while the claim is under way.
+    let first = Some(FirstOf { index: eligible(), score: Score::MIN });
+    let topic = eligible().topic().expect("a lane has a topic");
+    worker.wake(Some(&Wake { topic, partition: Partition::flow(0), first }));
+    let (mut work, queues) = world.drive(draw).expect("the store answers");
+    worker.claimed(&mut work, queues);
     world.submit([1]);
     let before = world.calls();
     assert_eq!(numbers(&world.claim(&mut worker, 1)), [1]);
     assert_eq!(
         world.calls() - before,
         2,
-        "it takes where the hint pointed, without looking around"
+        "it takes from the queue that the wake-up named, without looking around"
     );
 }

@@ -33,7 +33,7 @@ fn with(submission: Submission) -> Scripted {
 
 fn look_at_most(world: &mut Scripted, limit: usize) -> AuditLook {
     let patience = Scripted::patience(10_000);
-    let audit = AuditPartition::new(partition(), namespace(), [lane()], limit, patience);
+    let audit = AuditPartition::new(partition(), namespace(), [], limit, patience);
     world.drive(audit).expect("the store answers")
 }
 
@@ -90,7 +90,7 @@ fn lane() -> LaneId {
 }
 
 pub fn eligible() -> IndexName {
-    IndexName::Eligible { namespace: namespace(), lane: lane() }
+    IndexName::Eligible { namespace: namespace(), lane: lane(), kind: Submission::new().0.kind }
 }
 
 fn all() -> IndexName {

@@ -13,9 +13,9 @@ use crate::common::execution_id;
 use crate::one_record::steps::{sequences, submissions};
 
 fn take(world: &mut Scripted, index: IndexName, until: TakeUntil) {
-    let (partition, count, hold) = (partition(), 10, HOLD);
+    let (partition, count, hold, from) = (partition(), 10, HOLD, vec![index]);
     let bytes = MAX_PAGE_BYTES;
-    let take = Take { partition, index, count, bytes, until, hold, ring_rest: false };
+    let take = Take { partition, from, count, bytes, until, hold, ring_rest: false };
     world.call(Request::Take(take)).expect("a reply");
 }
 

@@ -234,7 +234,7 @@ pub fn long_pages_end_at_the_same_entry(subject: &mut impl Subject) -> Result<()
     const RECORD_BYTES: u32 = 10;
     let mut pair = Pair::new(subject, StreamName::Journal)?;
     let members: Vec<Member> = (1..=100).map(Member::from_u128).collect();
-    let indexes = [IndexName::Due, IndexName::Quarantine];
+    let indexes = [IndexName::Due, names::index(0, &["a".to_owned(), "b".to_owned()])];
     for some in members.chunks(MAX_UNITS) {
         let unit = |member: &Member| {
             let (member, key) = (*member, RecordKey::Execution(*member));
@@ -258,9 +258,9 @@ pub fn long_pages_end_at_the_same_entry(subject: &mut impl Subject) -> Result<()
         }
     }
     for records in [33, 64] {
-        let (index, until) = (IndexName::Quarantine, TakeUntil::End);
+        let (from, until) = (vec![indexes[1].clone()], TakeUntil::End);
         let (count, bytes, hold) = (90, records * (RECORD_BYTES + 16), DurationMs::ZERO);
-        let take = Take { partition: AT, index, count, bytes, until, hold, ring_rest: false };
+        let take = Take { partition: AT, from, count, bytes, until, hold, ring_rest: false };
         pair.ask(Request::Take(take))?;
     }
     Ok(())

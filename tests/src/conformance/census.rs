@@ -1,11 +1,11 @@
 //! A census of the cases of a run: a suite that never meets a conflict proves nothing about
 //! conflicts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ff_core::store::{
-    Cursor, Fetched, FirstEntry, IndexName, Read, RecordKey, Reply, ReplyBody, Request, ScanEntry,
-    Stored, StreamName, TakeUntil, Topic, Unit, UnitReply, ValueKey, Values, Version, Wake,
+    Cursor, Fetched, IndexName, Read, RecordKey, Reply, ReplyBody, Request, ScanEntry, Stored,
+    StreamName, TakeUntil, Topic, Unit, UnitReply, ValueKey, Values, Version, Wake,
 };
 
 /// The number of occurrences of each case.
@@ -40,9 +40,11 @@ pub const EXPECTED: &[&str] = &[
     "over a bound: entries in a unit",
     "over a bound: entries in an append",
     "over a bound: entries on a page",
+    "over a bound: indexes in a take",
     "over a bound: keys in a read",
     "over a bound: members in a take",
     "over a bound: milliseconds in a stream",
+    "over a bound: other indexes in a take",
     "over a bound: partitions in a poll",
     "over a bound: purposes of a commit",
     "over a bound: records in a read",
@@ -51,6 +53,7 @@ pub const EXPECTED: &[&str] = &[
     "over a bound: units in a commit",
     "poll: a score",
     "poll: nothing",
+    "poll: several queues",
     "read: a record",
     "read: a signal",
     "read: a signal's value",
@@ -73,17 +76,18 @@ pub const EXPECTED: &[&str] = &[
     "stream: nothing",
     "stream: on from a page",
     "take: a rest",
-    "take: a signal",
     "take: an entry without a record",
     "take: ended by its bytes",
-    "take: entries from an index",
     "take: entries from due",
+    "take: entries from queues",
+    "take: from several queues",
     "take: nothing",
     "take: up to a score",
     "take: up to now",
-    "wake: an index by a commit",
-    "wake: an index by a take",
     "wake: a journal",
+    "wake: a lane by a commit",
+    "wake: a lane by a take",
+    "wake: routes",
     "wake: a stream of frames",
 ];
 
@@ -106,8 +110,9 @@ impl Census {
             self.count(match (&wake.topic, request) {
                 (Topic::Journal(_), _) => "wake: a journal",
                 (Topic::Frames { .. }, _) => "wake: a stream of frames",
-                (Topic::Index(_), Request::Take(_)) => "wake: an index by a take",
-                (Topic::Index(_), _) => "wake: an index by a commit",
+                (Topic::Lane { .. }, Request::Take(_)) => "wake: a lane by a take",
+                (Topic::Lane { .. }, _) => "wake: a lane by a commit",
+                (Topic::Routes { .. }, _) => "wake: routes",
             });
         }
         match (request, &reply.body) {
@@ -126,24 +131,27 @@ impl Census {
             }
             (Request::Take(take), ReplyBody::Take(taken)) => {
                 let full = taken.entries.len() == take.count as usize;
-                let due = take.index == IndexName::Due;
-                let reached = has_reached(&taken.entries, take.bytes);
-                if taken.rest.is_some() && !full && !reached {
+                let due = take.from == [IndexName::Due];
+                let found: Vec<_> = taken.entries.iter().map(|taken| taken.entry.clone()).collect();
+                let reached = has_reached(&found, take.bytes);
+                let rest = taken.rest.iter().any(Option::is_some);
+                let from: BTreeSet<_> = taken.entries.iter().map(|taken| taken.from).collect();
+                if from.len() > 1 {
+                    self.count("take: from several queues");
+                }
+                if rest && !full && !reached && take.until == TakeUntil::End {
                     self.count("take: an entry without a record");
                 }
-                if taken.rest.is_some() && !full && reached && !taken.entries.is_empty() {
+                if rest && !full && reached && !found.is_empty() {
                     self.count("take: ended by its bytes");
                 }
-                if taken.rest.is_some() {
+                if rest {
                     self.count("take: a rest");
-                }
-                if is_of_signals(&take.index) && !taken.entries.is_empty() {
-                    self.count("take: a signal");
                 }
                 match (taken.entries.is_empty(), due) {
                     (true, _) => self.count("take: nothing"),
                     (false, true) => self.count("take: entries from due"),
-                    (false, false) => self.count("take: entries from an index"),
+                    (false, false) => self.count("take: entries from queues"),
                 }
                 match take.until {
                     TakeUntil::End => {}
@@ -226,9 +234,13 @@ impl Census {
     fn page(&mut self, request: &Request, body: &ReplyBody) {
         match (request, body) {
             (_, ReplyBody::Poll(scores)) => {
-                for score in scores {
-                    let found = matches!(score, Ok(FirstEntry { score: Some(_), .. }));
-                    self.count(if found { "poll: a score" } else { "poll: nothing" });
+                for firsts in scores {
+                    let found = firsts.as_ref().map_or(0, |firsts| firsts.found.len());
+                    self.count(match found {
+                        0 => "poll: nothing",
+                        1 => "poll: a score",
+                        _ => "poll: several queues",
+                    });
                 }
             }
             (Request::Read(read), ReplyBody::Read(values)) => self.read(read, values),

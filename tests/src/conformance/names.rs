@@ -1,6 +1,6 @@
 //! The pools of names that plans draw from.
 
-use ff_core::id::{AttemptIndex, LaneId, Namespace};
+use ff_core::id::{AttemptIndex, ExecutionKind, LaneId, Namespace};
 use ff_core::partition::{Partition, PartitionFamily};
 use ff_core::store::{IndexName, Member, RecordKey, StreamName, Topic, ValueKey};
 
@@ -8,6 +8,10 @@ use super::plan::MEMBERS;
 
 /// The number of [`IndexName::Due`] among the indexes.
 pub(super) const DUE: usize = 1;
+/// The numbers of the queues of one namespace among the indexes.
+pub(super) const QUEUES: [usize; 3] = [0, 2, 3];
+/// The number of a queue of the other namespace among the indexes.
+pub(super) const OTHER_QUEUE: usize = 7;
 
 /// The partition of a number.
 pub(super) fn partition(number: usize) -> Partition {
@@ -64,16 +68,21 @@ pub(super) fn value(number: usize) -> ValueKey {
 pub(super) fn index(number: usize, texts: &[String]) -> IndexName {
     let namespace =
         |which: usize| Namespace::try_new(&texts[which]).expect("plans draw valid texts");
-    let lane = |which: usize| LaneId::try_new(&texts[which]).expect("plans draw valid texts");
+    let queue = |of: usize, lane: usize, kind: usize| IndexName::Eligible {
+        namespace: namespace(of),
+        lane: LaneId::try_new(&texts[lane]).expect("plans draw valid texts"),
+        kind: ExecutionKind::try_new(&texts[kind]).expect("plans draw valid texts"),
+    };
     match number {
-        0 => IndexName::Eligible { namespace: namespace(0), lane: lane(1) },
+        0 => queue(0, 1, 0),
         DUE => IndexName::Due,
-        2 => IndexName::Eligible { namespace: namespace(1), lane: lane(0) },
-        3 => IndexName::Eligible { namespace: namespace(0), lane: lane(0) },
+        2 => queue(0, 0, 1),
+        3 => queue(0, 1, 1),
         4 => IndexName::BlockedRoute { namespace: namespace(0) },
         5 => IndexName::All { namespace: namespace(1) },
         6 => IndexName::Quarantine,
-        more => IndexName::Signals { execution: member(more - 7) },
+        7 => queue(1, 0, 0),
+        more => IndexName::Signals { execution: member(more - 8) },
     }
 }
 

@@ -4,10 +4,11 @@ use ff_core::execution::Purpose;
 use ff_core::partition::Partition;
 use ff_core::store::bounds::{
     MAX_CONFLICT_BYTES, MAX_ENTRIES_PER_UNIT, MAX_PAGE, MAX_PAGE_BYTES, MAX_POLL_PARTITIONS,
-    MAX_READ_KEYS, MAX_READ_RECORDS, MAX_RECORD_BYTES, MAX_STREAM_ENTRY_BYTES, MAX_TAKE, MAX_UNITS,
+    MAX_READ_KEYS, MAX_READ_RECORDS, MAX_RECORD_BYTES, MAX_STREAM_ENTRY_BYTES, MAX_TAKE,
+    MAX_TAKE_INDEXES, MAX_UNITS,
 };
 use ff_core::store::{
-    Bytes, Commit, Cursor, IndexName, IndexWrite, Poll, Read, RecordKey, Request, Scan,
+    Bytes, Commit, Cursor, IndexName, IndexWrite, Poll, PollOf, Read, RecordKey, Request, Scan,
     StreamAppend, StreamName, StreamPage, Take, TakeUntil, Unit, ValueWrite, Version,
 };
 use ff_core::time::DurationMs;
@@ -34,16 +35,8 @@ pub(super) fn over_bound(which: usize, partition: Partition) -> Request {
     let limit = one_more(MAX_PAGE);
     match which {
         0 => {
-            let (count, until) = (one_more(MAX_TAKE), TakeUntil::End);
-            Request::Take(Take {
-                partition,
-                index,
-                count,
-                bytes: MAX_PAGE_BYTES,
-                until,
-                hold: DurationMs::ZERO,
-                ring_rest: true,
-            })
+            let count = one_more(MAX_TAKE);
+            Request::Take(Take { count, ..take_from(partition, vec![index]) })
         }
         1 => Request::Scan(Scan { partition, index, after: None, limit, bytes: 1 }),
         2 => {
@@ -52,7 +45,7 @@ pub(super) fn over_bound(which: usize, partition: Partition) -> Request {
         }
         3 => {
             let partitions = vec![partition; MAX_POLL_PARTITIONS + 1];
-            Request::Poll(Poll { index, partitions })
+            Request::Poll(Poll { of: PollOf::Index(index), partitions })
         }
         4 => {
             let records = vec![RecordKey::Meta; MAX_READ_KEYS];
@@ -74,8 +67,21 @@ pub(super) fn over_bound(which: usize, partition: Partition) -> Request {
             let (limit, bytes) = (1, MAX_PAGE_BYTES + 1);
             Request::Scan(Scan { partition, index, after: None, limit, bytes })
         }
+        21..24 => {
+            let from = match which {
+                21 => vec![IndexName::Due; MAX_TAKE_INDEXES + 1],
+                22 => vec![IndexName::Quarantine],
+                _ => vec![IndexName::Due, IndexName::Due],
+            };
+            Request::Take(take_from(partition, from))
+        }
         _ => Request::Commit(Commit { partition, units: vec![over_unit(which)] }),
     }
+}
+
+fn take_from(partition: Partition, from: Vec<IndexName>) -> Take {
+    let (until, hold) = (TakeUntil::End, DurationMs::ZERO);
+    Take { partition, from, count: 1, bytes: MAX_PAGE_BYTES, until, hold, ring_rest: true }
 }
 
 fn over_unit(which: usize) -> Unit {
@@ -84,7 +90,8 @@ fn over_unit(which: usize) -> Unit {
     match which {
         7 => unit.index = vec![entry; MAX_ENTRIES_PER_UNIT + 1],
         8 => {
-            unit.ring = vec![ff_core::store::Topic::Index(IndexName::Due); MAX_ENTRIES_PER_UNIT + 1]
+            unit.ring =
+                vec![ff_core::store::Topic::Journal(Partition::META); MAX_ENTRIES_PER_UNIT + 1]
         }
         9 => {
             let entry = bytes(MAX_STREAM_ENTRY_BYTES + 1);

@@ -7,6 +7,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use super::names;
+
 /// A sequence of steps on an empty store.
 #[derive(Clone, Debug)]
 pub struct Sequence {
@@ -41,8 +43,8 @@ pub enum Action {
     },
     /// A take.
     Take {
-        /// The index.
-        index: usize,
+        /// The indexes.
+        from: Vec<usize>,
         /// The most entries.
         count: u32,
         /// The bytes of records after which it ends.
@@ -54,10 +56,10 @@ pub enum Action {
         /// Whether remaining entries ring a wake-up.
         ring_rest: bool,
     },
-    /// A poll of an index in some partitions.
+    /// A poll of an index, or of a namespace's queues, in some partitions.
     Poll {
-        /// The index.
-        index: usize,
+        /// What is polled.
+        of: PollPlan,
         /// The partitions.
         partitions: Vec<usize>,
     },
@@ -90,6 +92,15 @@ pub enum Action {
     },
     /// A request that is over the bound of this number.
     OverBound(usize),
+}
+
+/// What a poll reads.
+#[derive(Clone, Debug)]
+pub enum PollPlan {
+    /// An index.
+    Index(usize),
+    /// The queues of the namespace of this text, without the first ones.
+    Queues(usize, u32),
 }
 
 /// One unit of a commit.
@@ -139,8 +150,8 @@ pub enum CapsPlan {
 /// A wake-up of a unit.
 #[derive(Clone, Debug)]
 pub enum Ring {
-    /// An index.
-    Index(usize),
+    /// The executions of a namespace that are blocked by route.
+    Routes(usize),
     /// A stream.
     Stream(usize),
 }
@@ -242,11 +253,11 @@ pub const RECORDS: usize = 2 * MEMBERS + 3;
 /// Values in the pool: two for each member, and those of two signals.
 pub const VALUES: usize = 2 * MEMBERS + 2;
 /// Indexes in the pool.
-pub const INDEXES: usize = 9;
+pub const INDEXES: usize = 10;
 /// Streams in the pool.
 pub const STREAMS: usize = 4;
 /// Kinds of requests over a bound.
-pub const OVER_BOUNDS: usize = 21;
+pub const OVER_BOUNDS: usize = 24;
 
 /// Draws sequences of up to this many steps.
 pub fn sequences(steps: usize) -> impl Strategy<Value = Sequence> {
@@ -273,8 +284,8 @@ fn step() -> impl Strategy<Value = Step> {
     let action = prop_oneof![
         12 => commit(),
         5 => take(),
-        1 => (pick(INDEXES), vec(0..PARTITIONS, 0..5))
-            .prop_map(|(index, partitions)| Action::Poll { index, partitions }),
+        2 => (poll(), vec(0..PARTITIONS, 0..5))
+            .prop_map(|(of, partitions)| Action::Poll { of, partitions }),
         2 => (vec(pick(RECORDS), 0..5), vec(pick(VALUES), 0..5))
             .prop_map(|(records, values)| Action::Read { records, values }),
         4 => scan(),
@@ -396,8 +407,15 @@ fn caps() -> impl Strategy<Value = CapsPlan> {
 
 fn ring() -> impl Strategy<Value = Ring> {
     prop_oneof![
-        7 => pick(INDEXES).prop_map(Ring::Index),
+        1 => (0..2_usize).prop_map(Ring::Routes),
         3 => pick(STREAMS).prop_map(Ring::Stream),
+    ]
+}
+
+fn poll() -> impl Strategy<Value = PollPlan> {
+    prop_oneof![
+        1 => pick(INDEXES).prop_map(PollPlan::Index),
+        2 => (0..2_usize, 0..3_u32).prop_map(|(text, skip)| PollPlan::Queues(text, skip)),
     ]
 }
 
@@ -408,10 +426,19 @@ fn take() -> impl Strategy<Value = Action> {
         2 => place().prop_map(UntilPlan::Score),
     ];
     let hold = prop::sample::select(vec![0, 1, 5_000, 3_600_000, 1 << 51, u64::MAX]);
-    let index = prop_oneof![2 => pick(INDEXES), 1 => Just(super::names::DUE)];
-    let take = (index, 0..6_u32, bytes(MAX_PAGE_BYTES), until, hold, any::<bool>());
-    take.prop_map(|(index, count, bytes, until, hold_ms, ring_rest)| Action::Take {
-        index,
+    let queues = Just(names::QUEUES.to_vec()).prop_shuffle();
+    let queues = (queues, 1..=names::QUEUES.len());
+    let from = prop_oneof![
+        4 => queues.prop_map(|(mut queues, count)| {
+            queues.truncate(count);
+            queues
+        }),
+        1 => Just(vec![names::OTHER_QUEUE]),
+        4 => Just(vec![names::DUE]),
+    ];
+    let take = (from, 0..6_u32, bytes(MAX_PAGE_BYTES), until, hold, any::<bool>());
+    take.prop_map(|(from, count, bytes, until, hold_ms, ring_rest)| Action::Take {
+        from,
         count,
         bytes,
         until,

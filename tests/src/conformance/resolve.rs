@@ -4,20 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ff_core::execution::Purpose;
+use ff_core::id::Namespace;
 use ff_core::partition::Partition;
 use ff_core::score::Score;
 use ff_core::store::{
-    Bytes, Commit, Cursor, IndexName, IndexWrite, MemoryStore, Poll, Read, RecordKey, ReplyBody,
-    Request, Scan, ScanPosition, StreamAppend, StreamCaps, StreamEntry, StreamId, StreamName,
-    StreamPage, Take, TakeUntil, Topic, Unit, ValueWrite, Version,
+    Bytes, Commit, Cursor, IndexName, IndexWrite, MemoryStore, Poll, PollOf, Read, RecordKey,
+    ReplyBody, Request, Scan, ScanPosition, StreamAppend, StreamCaps, StreamEntry, StreamId,
+    StreamName, StreamPage, Take, TakeUntil, Topic, Unit, ValueWrite, Version,
 };
 use ff_core::time::{DurationMs, TimestampMs, Window};
 
 use super::names;
 use super::over::over_bound;
 use super::plan::{
-    Action, AfterPlan, CapsPlan, Edge, FromPlan, Place, Ring, Seen, Sequence, Step, UnitPlan,
-    UntilPlan, Write,
+    Action, AfterPlan, CapsPlan, Edge, FromPlan, Place, PollPlan, Ring, Seen, Sequence, Step,
+    UnitPlan, UntilPlan, Write,
 };
 
 /// The state of a running sequence: the reference, and the ends of the pages so far.
@@ -56,23 +57,26 @@ impl<'a> Resolver<'a> {
                 });
                 Request::Commit(Commit { partition, units: units.collect() })
             }
-            Action::Take { index, count, bytes, until, hold_ms, ring_rest } => {
-                Request::Take(Take {
-                    partition,
-                    index: self.index(*index),
-                    count: *count,
-                    bytes: *bytes,
-                    until: match until {
-                        UntilPlan::End => TakeUntil::End,
-                        UntilPlan::Now => TakeUntil::Now,
-                        UntilPlan::Score(plan) => TakeUntil::Score(score(plan, now)),
-                    },
-                    hold: DurationMs::new(*hold_ms),
-                    ring_rest: *ring_rest,
-                })
-            }
-            Action::Poll { index, partitions } => Request::Poll(Poll {
-                index: self.index(*index),
+            Action::Take { from, count, bytes, until, hold_ms, ring_rest } => Request::Take(Take {
+                partition,
+                from: from.iter().map(|index| self.index(*index)).collect(),
+                count: *count,
+                bytes: *bytes,
+                until: match until {
+                    UntilPlan::End => TakeUntil::End,
+                    UntilPlan::Now => TakeUntil::Now,
+                    UntilPlan::Score(plan) => TakeUntil::Score(score(plan, now)),
+                },
+                hold: DurationMs::new(*hold_ms),
+                ring_rest: *ring_rest,
+            }),
+            Action::Poll { of, partitions } => Request::Poll(Poll {
+                of: match of {
+                    PollPlan::Index(index) => PollOf::Index(self.index(*index)),
+                    PollPlan::Queues(text, skip) => {
+                        PollOf::Queues { namespace: self.namespace(*text), skip: *skip }
+                    }
+                },
                 partitions: partitions.iter().map(|number| names::partition(*number)).collect(),
             }),
             Action::Read { records, values } => Request::Read(Read {
@@ -112,6 +116,10 @@ impl<'a> Resolver<'a> {
             }
             _ => {}
         }
+    }
+
+    fn namespace(&self, text: usize) -> Namespace {
+        Namespace::try_new(&self.texts[text]).expect("plans draw valid texts")
     }
 
     fn index(&self, number: usize) -> IndexName {
@@ -166,7 +174,7 @@ impl<'a> Resolver<'a> {
         let dropped = plan.drop_streams.iter().map(|number| names::stream(*number));
         unit.drop_streams = dropped.filter(|stream| !grows(stream)).collect();
         unit.ring.extend(plan.ring.iter().map(|ring| match ring {
-            Ring::Index(index) => Topic::Index(self.index(*index)),
+            Ring::Routes(text) => Topic::Routes { namespace: self.namespace(*text) },
             Ring::Stream(stream) => names::topic(names::stream(*stream), partition),
         }));
         unit

@@ -9,10 +9,10 @@ use ff_sdk::core::partition::Partition;
 use ff_sdk::core::score::Score;
 use ff_sdk::core::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use ff_sdk::core::store::{
-    Cursor, IndexName, JournalEntry, Scan, ScanPosition, StreamName, StreamPage, codec,
+    Cursor, IndexName, JournalEntry, PollOf, Scan, ScanPosition, StreamName, StreamPage, codec,
 };
 use ff_sdk::core::time::DurationMs;
-use ff_sdk::{Client, ExecutionId, HostClock, LaneId, ListFilter, SdkError, drive};
+use ff_sdk::{Client, ExecutionId, HostClock, LaneId, ListFilter, Namespace, SdkError, drive};
 
 use super::check::{Evidence, Seen};
 
@@ -27,11 +27,17 @@ pub async fn gather(client: &Client, lane: &LaneId) -> Result<Evidence, SdkError
     (evidence.listed, evidence.unreadable) = list(client).await?;
     let reader = Reader { backend: client.backend().clone(), clock: HostClock::new() };
     let (namespace, lane) = (client.namespace().clone(), lane.clone());
-    let eligible = IndexName::Eligible { namespace, lane };
     for partition in client.partition_config().flow_partitions() {
         reader.journal(partition, &mut evidence).await?;
-        for index in [&eligible, &IndexName::Quarantine] {
-            for (id, _) in reader.members(partition, index).await? {
+        let mut indexes = reader.queues(partition, &namespace).await?;
+        let of_lane = |index: &IndexName| match index {
+            IndexName::Eligible { lane: of, .. } => *of == lane,
+            _ => false,
+        };
+        indexes.retain(of_lane);
+        indexes.push(IndexName::Quarantine);
+        for index in indexes {
+            for (id, _) in reader.members(partition, &index).await? {
                 evidence.left.push((index.clone(), id));
             }
         }
@@ -99,6 +105,18 @@ impl Reader {
             }
             from = page.next;
         }
+    }
+
+    /// The listed queues of a partition, at most a page.
+    async fn queues(
+        &self,
+        partition: Partition,
+        namespace: &Namespace,
+    ) -> Result<Vec<IndexName>, SdkError> {
+        let of = PollOf::Queues { namespace: namespace.clone(), skip: 0 };
+        let query = Query::poll(of, partition, self.patience());
+        let found = drive(&*self.backend, &self.clock, query).await?;
+        Ok(found.into_iter().map(|first| first.index).collect())
     }
 
     async fn members(

@@ -120,7 +120,11 @@ impl Change<'_> {
             }
         };
         let namespace = || named.namespace.clone();
-        let lane = || IndexName::Eligible { namespace: namespace(), lane: named.lane.clone() };
+        let lane = || IndexName::Eligible {
+            namespace: namespace(),
+            lane: named.lane.clone(),
+            kind: named.kind.clone(),
+        };
         let eligible = moved(|entries| entries.eligible);
         let is_eligible = eligible.new.is_some();
         write(&lane, eligible, is_eligible);
@@ -131,8 +135,8 @@ impl Change<'_> {
         let all = moved(|entries| Some(entries.all));
         let again = repair && all.new.is_some();
         write(&|| IndexName::All { namespace: namespace() }, all, again);
-        if is_eligible {
-            unit.ring.push(Topic::Index(lane()));
+        if route.new.is_some() && route.old.is_none() {
+            unit.ring.push(Topic::Routes { namespace: namespace() });
         }
     }
 
@@ -236,9 +240,7 @@ pub(in crate::op) fn quarantine(
 /// read its record. It stays in `due` too, until such a program sees when it is due.
 pub(in crate::op) fn put_back(entry: &ScanEntry, version: Version, index: &IndexName) -> Unit {
     let ScanPosition { score, member } = entry.position;
-    let mut unit = move_entries(member, version, [(index.clone(), Some(score))].into_iter());
-    unit.ring.push(Topic::Index(index.clone()));
-    unit
+    move_entries(member, version, [(index.clone(), Some(score))].into_iter())
 }
 
 /// The unit that changes the entries of a record that has this version, and not the record.

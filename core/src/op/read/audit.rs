@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use crate::error::{Applied, Bug, EngineError};
 use crate::execution::{Execution, IndexEntries, index_entries};
-use crate::id::{ExecutionId, LaneId, Namespace};
+use crate::id::{ExecutionId, ExecutionKind, LaneId, Namespace};
 use crate::partition::Partition;
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use crate::store::{
-    FirstEntry, IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned,
-    Stored, Version,
+    FirstOf, IndexName, Poll, PollOf, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition,
+    Scanned, Stored, Version,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -57,6 +57,11 @@ pub enum Fault {
         /// Where.
         index: IndexName,
     },
+    /// Its queue is not in the list of queues, or at too high a score.
+    Unlisted {
+        /// The queue.
+        index: IndexName,
+    },
     /// The record does not decode though its format is known.
     Unreadable {
         /// Whether it is in quarantine.
@@ -79,6 +84,7 @@ impl Fault {
             Self::Misplaced { index, .. } => format!("at a wrong place in {}", words(index)),
             Self::Stray { index } => format!("in {} against its record", words(index)),
             Self::Orphan { index } => format!("in {} without a record", words(index)),
+            Self::Unlisted { index } => format!("in {}, which is not listed", words(index)),
             Self::Unreadable { quarantined: true, .. } => "unreadable, in quarantine".to_owned(),
             Self::Unreadable { .. } => "unreadable, not yet in quarantine".to_owned(),
             Self::OtherExecution { .. } => "under the key of another".to_owned(),
@@ -111,6 +117,9 @@ impl Fault {
                 "its record was evicted or removed by hand: look at maxmemory-policy, and at who \
                  else writes to this server"
             }
+            Self::Unlisted { .. } => {
+                "no worker finds its queue: submit or replay another execution of its lane and kind"
+            }
             Self::Unreadable { quarantined: true, .. } => {
                 "no worker can run it: restore the record from a backup, or submit the work again"
             }
@@ -133,7 +142,7 @@ impl Fault {
 
 fn words(index: &IndexName) -> String {
     match index {
-        IndexName::Eligible { lane, .. } => format!("the lane {lane}"),
+        IndexName::Eligible { lane, kind, .. } => format!("the lane {lane} as {kind}"),
         IndexName::Due => "the timer".to_owned(),
         IndexName::BlockedRoute { .. } => "those that no worker fits".to_owned(),
         IndexName::All { .. } => "the list".to_owned(),
@@ -166,8 +175,8 @@ pub struct AuditLook {
     pub overdue: u64,
     /// Executions of the namespace that wait for a worker that fits.
     pub unroutable: u64,
-    /// Lanes that were looked at.
-    pub lanes: BTreeSet<LaneId>,
+    /// Lanes that were looked at, with their kinds.
+    pub queues: BTreeSet<(LaneId, ExecutionKind)>,
     /// The faults that were seen.
     pub suspects: BTreeSet<Suspect>,
 }
@@ -194,6 +203,10 @@ pub struct AuditPartition {
     patience: Patience,
     /// The indexes to look at, the next one last.
     pending: Vec<IndexName>,
+    /// Reads the list of queues, before everything else.
+    list: Option<Query<Vec<FirstOf>>>,
+    /// The list of queues.
+    listed: BTreeMap<IndexName, Score>,
     query: Option<(IndexName, Query<(Scanned, TimestampMs)>)>,
     /// Entries of the present index that were read.
     read: usize,
@@ -220,7 +233,7 @@ struct Seen {
     /// Whether it was seen at two versions.
     changed: bool,
     entries: IndexEntries,
-    lane: LaneId,
+    queue: (LaneId, ExecutionKind),
     due: Option<Score>,
     in_lane: bool,
     in_list: bool,
@@ -228,11 +241,11 @@ struct Seen {
 }
 
 impl AuditPartition {
-    /// A look at a partition, and at these lanes beside those that its records name.
+    /// A look at a partition, and at these queues beside those that its records and its list name.
     pub fn new(
         partition: Partition,
         namespace: Namespace,
-        lanes: impl IntoIterator<Item = LaneId>,
+        queues: impl IntoIterator<Item = (LaneId, ExecutionKind)>,
         limit: usize,
         patience: Patience,
     ) -> Self {
@@ -248,6 +261,8 @@ impl AuditPartition {
             limit: limit.max(1),
             patience,
             pending,
+            list: None,
+            listed: BTreeMap::new(),
             query: None,
             read: 0,
             reached: BTreeMap::new(),
@@ -259,16 +274,42 @@ impl AuditPartition {
             look: AuditLook::default(),
             namespace,
         };
-        lanes.into_iter().for_each(|lane| new.learn(&lane));
+        queues.into_iter().for_each(|queue| new.learn(&queue));
         new
     }
 
-    /// Notes a lane, to be looked at after every index that can name lanes.
-    fn learn(&mut self, lane: &LaneId) {
-        if self.look.lanes.insert(lane.clone()) {
-            let (namespace, lane) = (self.namespace.clone(), lane.clone());
-            self.pending.insert(0, IndexName::Eligible { namespace, lane });
+    /// Notes a queue, to be looked at after every index that can name queues.
+    fn learn(&mut self, queue: &(LaneId, ExecutionKind)) {
+        if self.look.queues.insert(queue.clone()) {
+            self.pending.insert(0, self.queue(queue));
         }
+    }
+
+    fn queue(&self, (lane, kind): &(LaneId, ExecutionKind)) -> IndexName {
+        let (namespace, lane, kind) = (self.namespace.clone(), lane.clone(), kind.clone());
+        IndexName::Eligible { namespace, lane, kind }
+    }
+
+    /// Notes the list of queues.
+    fn listed(&mut self, list: Vec<FirstOf>, now: HostTime) -> Step<<Self as Operation>::Output> {
+        for FirstOf { index, score } in list {
+            if let IndexName::Eligible { lane, kind, .. } = &index {
+                self.learn(&(lane.clone(), kind.clone()));
+            }
+            self.listed.insert(index, score);
+        }
+        self.next(now)
+    }
+
+    /// Compares the first entry of an index with the list of queues.
+    fn check_list(&mut self, index: &IndexName, entry: &ScanEntry) {
+        let listed = self.listed.get(index).is_some_and(|score| *score <= entry.position.score);
+        // A full page of the list shows only a part of it.
+        if index.listed_in().is_none() || listed || self.listed.len() >= MAX_PAGE {
+            return;
+        }
+        let version = entry.record.as_ref().map_or(Version::ABSENT, |stored| stored.version);
+        self.suspect(entry.position.member, version, Fault::Unlisted { index: index.clone() });
     }
 
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
@@ -301,6 +342,9 @@ impl AuditPartition {
     ) -> Step<<Self as Operation>::Output> {
         let Some((index, _)) = self.query.take() else { return self.next(now) };
         self.at = at;
+        if let (0, Some(first)) = (self.read, scanned.entries.first()) {
+            self.check_list(&index, first);
+        }
         self.read += scanned.entries.len();
         for entry in &scanned.entries {
             self.visit(&index, entry);
@@ -365,7 +409,11 @@ impl AuditPartition {
         let entries = index_entries(execution);
         let expected = match index {
             _ if !own => None,
-            IndexName::Eligible { lane, .. } if *lane != execution.lane => None,
+            IndexName::Eligible { lane, kind, .. }
+                if (lane, kind) != (&execution.lane, &execution.kind) =>
+            {
+                None
+            }
             IndexName::Eligible { .. } => entries.eligible,
             IndexName::Due => entries.due,
             IndexName::BlockedRoute { .. } => entries.blocked_route,
@@ -401,12 +449,13 @@ impl AuditPartition {
         execution: &Execution,
         entries: IndexEntries,
     ) {
-        self.learn(&execution.lane);
+        let queue = (execution.lane.clone(), execution.kind.clone());
+        self.learn(&queue);
         let seen = self.seen.entry(member).or_insert_with(|| Seen {
             version,
             changed: false,
             entries,
-            lane: execution.lane.clone(),
+            queue,
             due: None,
             in_lane: false,
             in_list: false,
@@ -414,7 +463,9 @@ impl AuditPartition {
         });
         seen.changed |= seen.version != version;
         match index {
-            IndexName::Eligible { lane, .. } => seen.in_lane |= *lane == execution.lane,
+            IndexName::Eligible { lane, kind, .. } => {
+                seen.in_lane |= (lane, kind) == (&execution.lane, &execution.kind);
+            }
             IndexName::Due => seen.due = Some(score),
             IndexName::BlockedRoute { .. } => {
                 seen.in_blocked = true;
@@ -465,7 +516,7 @@ impl AuditPartition {
 
     fn missing(&self, seen: &Seen) -> Vec<IndexName> {
         let namespace = || self.namespace.clone();
-        let lane = IndexName::Eligible { namespace: namespace(), lane: seen.lane.clone() };
+        let lane = self.queue(&seen.queue);
         let (hold, entries) = (self.held_until(), &seen.entries);
         let held = seen.due.is_some_and(|due| due <= hold);
         let knows_held = self.covers(&IndexName::Due, hold);
@@ -489,10 +540,17 @@ impl Operation for AuditPartition {
     type Output = Result<AuditLook, EngineError>;
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        if let Some(list) = &mut self.list
+            && self.query.is_none()
+        {
+            return list.resume(event, now).then_ok(|list| self.listed(list, now));
+        }
         match &mut self.query {
             None => {
                 self.patience.begin(now);
-                self.next(now)
+                let of = PollOf::Queues { namespace: self.namespace.clone(), skip: 0 };
+                let list = Query::poll(of, self.partition, self.patience.clone());
+                self.list.insert(list).resume(event, now).then_ok(|list| self.listed(list, now))
             }
             Some((_, query)) => {
                 query.resume(event, now).then_ok(|(scanned, at)| self.scanned(&scanned, at, now))
@@ -532,8 +590,8 @@ impl FindOutside {
         if partitions.is_empty() {
             return Step::Done(Ok(std::mem::take(&mut self.found)));
         }
-        let index = IndexName::All { namespace: self.namespace.clone() };
-        Step::Send(Request::Poll(Poll { index, partitions }))
+        let of = PollOf::Index(IndexName::All { namespace: self.namespace.clone() });
+        Step::Send(Request::Poll(Poll { of, partitions }))
     }
 }
 
@@ -551,8 +609,9 @@ impl Operation for FindOutside {
                 if scores.len() == self.polled().count() =>
             {
                 let polled = self.polled().zip(scores);
-                let full = polled
-                    .filter(|(_, first)| matches!(first, Ok(FirstEntry { score: Some(_), .. })));
+                let full = polled.filter(|(_, firsts)| {
+                    firsts.as_ref().is_ok_and(|firsts| !firsts.found.is_empty())
+                });
                 self.found.extend(full.map(|(partition, _)| partition));
                 self.from += POLLED;
                 self.poll()

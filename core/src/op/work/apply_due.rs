@@ -13,7 +13,7 @@ use crate::partition::{Partition, PartitionConfig};
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};
 use crate::store::{
-    FirstEntry, IndexName, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken,
+    Firsts, IndexName, Poll, PollOf, Reply, ReplyBody, Request, Take, TakeUntil, Taken,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -84,7 +84,7 @@ impl ApplyDue {
         self.patience.begin(now);
         self.doing = Doing::Polling;
         let partitions = self.config.flow_partitions().collect();
-        Step::Send(Request::Poll(Poll { index: IndexName::Due, partitions }))
+        Step::Send(Request::Poll(Poll { of: PollOf::Index(IndexName::Due), partitions }))
     }
 
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
@@ -101,7 +101,7 @@ impl ApplyDue {
         self.doing = Doing::Taking(partition);
         Step::Send(Request::Take(Take {
             partition,
-            index: IndexName::Due,
+            from: vec![IndexName::Due],
             count: MAX_UNITS as u32,
             bytes: MAX_PAGE_BYTES,
             until: TakeUntil::Now,
@@ -139,12 +139,13 @@ impl ApplyDue {
 
     /// Notes the partitions that have due entries, beginning with a random one, and when something
     /// is due in the others.
-    fn polled(&mut self, firsts: &[Result<FirstEntry, String>], now: HostTime) {
+    fn polled(&mut self, firsts: &[Result<Firsts, String>], now: HostTime) {
         let count = firsts.len();
         let offset = self.entropy.below(count as u64) as usize;
         for step in 0..count {
             let index = (offset + step) % count;
-            let Ok(FirstEntry { at, score }) = firsts[index] else { continue };
+            let Ok(firsts) = &firsts[index] else { continue };
+            let (at, score) = (firsts.at, firsts.score());
             let partition = Partition::flow(index as u16);
             if let Some(clocks) = &mut self.clocks {
                 clocks.note(partition, at, now, &mut self.entropy);
@@ -164,10 +165,17 @@ impl ApplyDue {
         at: TimestampMs,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        if taken.rest.is_none() {
-            self.ready.pop_front();
+        match taken.rest.first().copied().flatten().map(Score::instant) {
+            Some(due) if due <= at => {}
+            Some(due) => {
+                self.ready.pop_front();
+                self.knows_of(due.since(at), now);
+            }
+            None => drop(self.ready.pop_front()),
         }
-        let page = Page { partition, index: &IndexName::Due, entries: &taken.entries, at };
+        let entries: Vec<_> =
+            taken.entries.iter().map(|taken| (&IndexName::Due, &taken.entry)).collect();
+        let page = Page { partition, entries: &entries, at };
         let on_due = |loaded: &Loaded, _| Some(OnDue { execution_id: loaded.execution.id });
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, on_due);
         self.report.unreadable += fetched.unreadable;

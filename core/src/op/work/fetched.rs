@@ -20,10 +20,8 @@ use crate::time::{DurationMs, HostTime, TimestampMs};
 pub(super) struct Page<'a> {
     /// The partition.
     pub(super) partition: Partition,
-    /// The index.
-    pub(super) index: &'a IndexName,
-    /// The entries.
-    pub(super) entries: &'a [ScanEntry],
+    /// The entries, each with its index.
+    pub(super) entries: &'a [(&'a IndexName, &'a ScanEntry)],
     /// The store's clock in the reply.
     pub(super) at: TimestampMs,
 }
@@ -50,10 +48,10 @@ impl<C: Decide> FetchedEntries<C> {
         entropy: &mut Entropy,
         mut command: impl FnMut(&Loaded, Score) -> Option<C>,
     ) -> Self {
-        let Page { partition, index, entries, at } = page;
+        let Page { partition, entries, at } = page;
         let mut operations = Vec::with_capacity(entries.len());
         let (mut aside, mut unreadable) = (Vec::new(), 0);
-        for entry in entries {
+        for (index, entry) in entries {
             let Some(stored) = &entry.record else { continue };
             let id = ExecutionId::from_parts(partition.index, entry.position.member);
             match load_of(&id, stored, context.codec()) {

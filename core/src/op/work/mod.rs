@@ -4,14 +4,14 @@
 mod apply_due;
 mod clear_signals;
 mod fetched;
-mod lane_rotation;
+mod ready_queues;
 mod restore_timers;
 mod store_clocks;
 mod take_from_lane;
 mod unblock_routes;
 
 pub use apply_due::{ApplyDue, DueReport};
-pub use lane_rotation::LaneRotation;
+pub use ready_queues::ReadyQueues;
 pub use store_clocks::StoreClocks;
 pub use take_from_lane::{TakeFromLane, TakenFromLane, Taker};
 pub use unblock_routes::{RouteOffer, UnblockRoutes};

@@ -140,7 +140,8 @@ impl RestoreTimers {
             let correct = outlasts_clock || held || may_be_held;
             correct.then_some(OnDue { execution_id: execution.id })
         };
-        let page = Page { partition, index: &IndexName::Due, entries: &scanned.entries, at };
+        let page: Vec<_> = scanned.entries.iter().map(|entry| (&IndexName::Due, entry)).collect();
+        let page = Page { partition, entries: &page, at };
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, on_due);
         let mut next = scanned.next;
         if let Some(front) = self.left.front_mut().filter(|_| stepped && entries.is_some()) {

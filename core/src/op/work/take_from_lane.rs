@@ -11,13 +11,12 @@ use crate::op::context::OperationContext;
 use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::{HOLD, Patience, TAKE_WITHIN};
-use crate::partition::Partition;
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_TAKE, MAX_UNITS};
-use crate::store::{FirstEntry, Poll, Reply, ReplyBody, Request, Take, TakeUntil, Taken};
+use crate::store::{Reply, ReplyBody, Request, Take, Taken};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::fetched::{FetchedEntries, Page};
-use super::lane_rotation::{LaneRotation, Place};
+use super::ready_queues::{Place, ReadyQueues};
 
 /// Decides what to do with each entry that was taken.
 pub trait Taker {
@@ -34,7 +33,7 @@ pub trait Taker {
 /// Takes up to a number of entries and carries a command to each.
 #[derive(Clone, Debug)]
 pub struct TakeFromLane<T: Taker> {
-    rotation: LaneRotation,
+    queues: ReadyQueues,
     taker: T,
     count: usize,
     entropy: Entropy,
@@ -51,8 +50,8 @@ pub struct TakeFromLane<T: Taker> {
 enum Doing<C: Decide> {
     #[default]
     Nothing,
-    /// Looks over all partitions; the partitions that have work in each lane so far.
-    Looking(Vec<Vec<u16>>),
+    /// Looks over all partitions.
+    Looking,
     Taking(Place),
     Deciding(FetchedEntries<C>),
 }
@@ -62,8 +61,8 @@ enum Doing<C: Decide> {
 pub struct TakenFromLane<T: Taker> {
     /// The entries that are kept; none if there is no work.
     pub kept: Vec<Committed<<T::Command as Decide>::Outcome>>,
-    /// The rotation, for the next operation.
-    pub rotation: LaneRotation,
+    /// The queues, for the next operation.
+    pub queues: ReadyQueues,
     /// Entries whose record could not be read.
     pub unreadable: usize,
     /// Entries that were taken and could not be decided on; others are offered them once the hold
@@ -76,14 +75,14 @@ const OP: &str = "take_from_lane";
 impl<T: Taker> TakeFromLane<T> {
     /// Takes at most `count` entries.
     pub fn new(
-        rotation: LaneRotation,
+        queues: ReadyQueues,
         taker: T,
         count: usize,
         context: OperationContext,
         mut entropy: Entropy,
     ) -> Self {
         Self {
-            rotation,
+            queues,
             taker,
             count: count.clamp(1, MAX_TAKE.min(MAX_UNITS)),
             patience: Patience::new(context.clone(), entropy.fork()),
@@ -101,46 +100,25 @@ impl<T: Taker> TakeFromLane<T> {
         if let Err(error) = self.context.check_store() {
             return Step::fail(error);
         }
-        if !self.looked && self.rotation.is_stale(now) {
-            return self.look(Vec::new(), now);
+        if !self.looked && self.queues.is_stale(now) {
+            self.doing = Doing::Looking;
+            return Step::Send(Request::Poll(self.queues.look()));
         }
-        let Some(place) = self.rotation.current(now) else {
+        let Some(place) = self.queues.next(now) else {
             return self.end(Vec::new());
         };
-        self.doing = Doing::Taking(place);
-        Step::Send(Request::Take(Take {
-            partition: Partition::flow(place.partition),
-            index: self.rotation.index(place.lane),
+        let take = Take {
+            partition: place.partition,
+            from: place.queues.clone(),
             count: self.count as u32,
             bytes: MAX_PAGE_BYTES,
-            until: TakeUntil::End,
+            until: place.until,
             hold: HOLD,
-            // One ring in each turn wakes other workers; this one goes on by itself.
-            ring_rest: self.rotation.begins_turn(),
-        }))
-    }
-
-    /// Looks over the partitions of the next lane, until it has looked over all lanes.
-    fn look(&mut self, found: Vec<Vec<u16>>, now: HostTime) -> Step<<Self as Operation>::Output> {
-        let lane = found.len();
-        if lane == self.rotation.lanes() {
-            self.looked = true;
-            self.rotation.found(&found, now);
-            return self.next(now);
-        }
-        self.doing = Doing::Looking(found);
-        let (index, partitions) = (self.rotation.index(lane), self.rotation.partitions());
-        Step::Send(Request::Poll(Poll { index, partitions }))
-    }
-
-    /// The partitions that have work, beginning with a random one.
-    fn with_work(&mut self, firsts: &[Result<FirstEntry, String>]) -> Vec<u16> {
-        let count = firsts.len();
-        let offset = self.entropy.below(count as u64) as usize;
-        let has_work =
-            |index: &usize| matches!(firsts[*index], Ok(FirstEntry { score: Some(_), .. }));
-        let indexes = (0..count).map(|step| (offset + step) % count);
-        indexes.filter(has_work).map(|index| index as u16).collect()
+            // One ring for each queue wakes other workers; this one goes on by itself.
+            ring_rest: place.ring_rest,
+        };
+        self.doing = Doing::Taking(place);
+        Step::Send(Request::Take(take))
     }
 
     fn end(
@@ -149,7 +127,7 @@ impl<T: Taker> TakeFromLane<T> {
     ) -> Step<<Self as Operation>::Output> {
         Step::Done(Ok(TakenFromLane {
             kept,
-            rotation: self.rotation.clone(),
+            queues: self.queues.clone(),
             unreadable: self.unreadable,
             failed: std::mem::take(&mut self.failed),
         }))
@@ -158,19 +136,16 @@ impl<T: Taker> TakeFromLane<T> {
     fn taken(
         &mut self,
         taken: &Taken,
-        place: Place,
+        place: &Place,
         at: TimestampMs,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        if taken.rest.is_none() {
-            self.rotation.exhausted(place);
-        }
-        if taken.entries.is_empty() {
-            self.rotation.found_empty();
-        }
-        let (partition, index) =
-            (Partition::flow(place.partition), self.rotation.index(place.lane));
-        let page = Page { partition, index: &index, entries: &taken.entries, at };
+        self.queues.taken(place, taken.entries.len(), &taken.rest);
+        let entries = taken.entries.iter();
+        let entries: Vec<_> = entries
+            .filter_map(|taken| Some((place.queues.get(taken.from)?, &taken.entry)))
+            .collect();
+        let page = Page { partition: place.partition, entries: &entries, at };
         let command = |loaded: &Loaded, _| Some(self.taker.command(loaded));
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, command);
         self.unreadable += fetched.unreadable;
@@ -200,14 +175,14 @@ impl<T: Taker> TakeFromLane<T> {
 
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
         match (std::mem::take(&mut self.doing), reply.body) {
-            (Doing::Looking(mut found), ReplyBody::Poll(scores))
-                if scores.len() == self.rotation.partitions().len() =>
-            {
-                found.push(self.with_work(&scores));
-                self.look(found, now)
+            (Doing::Looking, ReplyBody::Poll(firsts)) if self.queues.found(&firsts, now) => {
+                self.looked = true;
+                self.next(now)
             }
-            (Doing::Taking(place), ReplyBody::Take(taken)) => {
-                self.taken(&taken, place, reply.at, now)
+            (Doing::Taking(place), ReplyBody::Take(taken))
+                if taken.rest.len() == place.queues.len() =>
+            {
+                self.taken(&taken, &place, reply.at, now)
             }
             (_, ReplyBody::OverBound(over)) => Step::fail(over),
             _ => self.resume(Event::Failure(other_reply(OP)), now),
@@ -224,7 +199,7 @@ impl<T: Taker> Operation for TakeFromLane<T> {
         match &self.doing {
             Doing::Deciding(fetched) => fetched.reply_within(now),
             Doing::Taking(_) => Some(self.patience.left(now).min(TAKE_WITHIN)),
-            Doing::Nothing | Doing::Looking(_) => Some(self.patience.left(now)),
+            Doing::Nothing | Doing::Looking => Some(self.patience.left(now)),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::entropy::Entropy;
 use crate::error::{Applied, EngineError};
 use crate::execution::{BlockKind, Unblock};
 use crate::id::{LaneId, Namespace};
+use crate::kinds::Kinds;
 use crate::op::context::OperationContext;
 use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
@@ -13,7 +14,7 @@ use crate::op::patience::Patience;
 use crate::partition::{Partition, PartitionConfig};
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};
 use crate::store::{
-    FirstEntry, IndexName, Poll, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned,
+    IndexName, Poll, PollOf, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -26,6 +27,8 @@ pub struct RouteOffer {
     pub namespace: Namespace,
     /// The lanes that it claims from.
     pub lanes: Vec<LaneId>,
+    /// The kinds that it serves.
+    pub kinds: Kinds,
     /// The worker's capabilities.
     pub capabilities: Capabilities,
     /// How many executions it can take: more would only be blocked again.
@@ -77,7 +80,7 @@ impl UnblockRoutes {
     fn poll(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
         self.patience.begin(now);
         let partitions = self.config.flow_partitions().collect();
-        Step::Send(Request::Poll(Poll { index: self.index(), partitions }))
+        Step::Send(Request::Poll(Poll { of: PollOf::Index(self.index()), partitions }))
     }
 
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
@@ -112,13 +115,13 @@ impl UnblockRoutes {
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         let index = self.index();
-        let RouteOffer { lanes, capabilities, free_slots, .. } = &mut self.offer;
+        let RouteOffer { lanes, kinds, capabilities, free_slots, .. } = &mut self.offer;
         let unblock = |loaded: &Loaded, _| {
             let execution = &loaded.execution;
             // An entry that an error inside a function has left takes no slot.
             let waits = execution.blocks().is_some_and(|b| b.get(BlockKind::Route).is_some());
-            let fits =
-                lanes.contains(&execution.lane) && execution.requires.satisfied_by(capabilities);
+            let serves = lanes.contains(&execution.lane) && kinds.serves(&execution.kind);
+            let fits = serves && execution.requires.satisfied_by(capabilities);
             if !waits || !fits {
                 return None;
             }
@@ -126,7 +129,8 @@ impl UnblockRoutes {
             let (execution_id, offered) = (execution.id, Some(capabilities.clone()));
             Some(Unblock { execution_id, kind: BlockKind::Route, offered })
         };
-        let page = Page { partition, index: &index, entries: &scanned.entries, at };
+        let entries: Vec<_> = scanned.entries.iter().map(|entry| (&index, entry)).collect();
+        let page = Page { partition, entries: &entries, at };
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, unblock);
         self.doing = Doing::Unblocking(fetched, partition, scanned.next);
         self.resume(Event::Start, now)
@@ -148,8 +152,9 @@ impl UnblockRoutes {
                 if scores.len() == self.config.flow_partitions().count() =>
             {
                 let partitions = self.config.flow_partitions().zip(scores);
-                let full = partitions
-                    .filter(|(_, first)| matches!(first, Ok(FirstEntry { score: Some(_), .. })));
+                let full = partitions.filter(|(_, firsts)| {
+                    firsts.as_ref().is_ok_and(|firsts| !firsts.found.is_empty())
+                });
                 self.ready = full.map(|(partition, _)| partition).collect();
                 self.next(now)
             }

@@ -12,11 +12,12 @@ use std::collections::BTreeMap;
 use crate::partition::Partition;
 use crate::time::TimestampMs;
 
+use super::bounds::MAX_PAGE;
 use super::contract::{
-    Commit, Fetched, FirstEntry, Member, Poll, Read, Reply, ReplyBody, Request, Scan, ScanPosition,
-    Stored, StreamPage, Streamed, Take, Taken, UnitReply, Values, Wake,
+    Commit, Fetched, FirstOf, Firsts, Member, Poll, PollOf, Read, Reply, ReplyBody, Request, Scan,
+    ScanPosition, Stored, StreamPage, Streamed, Take, Taken, UnitReply, Values, Wake,
 };
-use super::keys::{IndexName, RecordKey, Topic};
+use super::keys::{IndexName, RecordKey};
 
 pub use partition::Account;
 use partition::PartitionData;
@@ -94,6 +95,13 @@ impl MemoryStore {
         })
     }
 
+    /// Iterates over the lists of queues of a partition, for checkers.
+    pub fn listed(&self, partition: Partition) -> impl Iterator<Item = FirstOf> {
+        let data = self.partitions.get(&partition).into_iter();
+        let listed = data.flat_map(|data| &data.listed);
+        listed.map(|(index, score)| FirstOf { index: index.clone(), score: *score })
+    }
+
     /// Iterates over the partitions that a commit or a take has used.
     pub fn partitions(&self) -> impl Iterator<Item = Partition> {
         self.partitions.keys().copied()
@@ -103,10 +111,7 @@ impl MemoryStore {
         let data = self.partitions.entry(commit.partition).or_default();
         let mut replies = Vec::with_capacity(commit.units.len());
         for unit in commit.units {
-            let (reply, rung) = data.commit(unit, now);
-            let at = commit.partition;
-            self.wakes.extend(rung.into_iter().map(|topic| Wake { topic, partition: at }));
-            replies.push(reply);
+            replies.push(data.commit(unit, commit.partition, now, &mut self.wakes));
         }
         replies
     }
@@ -114,20 +119,34 @@ impl MemoryStore {
     fn take(&mut self, take: &Take, now: TimestampMs) -> Taken {
         let data = self.partitions.entry(take.partition).or_default();
         let taken = data.take(take, now);
-        if taken.rest.is_some() && take.ring_rest {
-            let topic = Topic::Index(take.index.clone());
-            self.wakes.push(Wake { topic, partition: take.partition });
+        let rests = taken.rest.iter().zip(&take.from);
+        let lowest = rests.filter_map(|(rest, index)| Some(((*rest)?, index)));
+        if take.ring_rest
+            && let Some((score, index)) = lowest.min_by_key(|(score, _)| *score)
+            && let Some(topic) = index.topic()
+        {
+            let first = Some(FirstOf { index: index.clone(), score });
+            self.wakes.push(Wake { topic, partition: take.partition, first });
         }
         taken
     }
 
     fn poll(&self, poll: &Poll, now: TimestampMs) -> ReplyBody {
-        let first = |partition: &Partition| {
-            let index = self.partitions.get(partition)?.indexes.get(&poll.index)?;
-            index.first().map(|position| position.score)
+        let found = |partition: &Partition| {
+            let Some(data) = self.partitions.get(partition) else { return Vec::new() };
+            match &poll.of {
+                PollOf::Index(index) => {
+                    let first = data.indexes.get(index).and_then(|entries| entries.first());
+                    let first = first.map(|first| (index.clone(), first.score));
+                    first.into_iter().map(|(index, score)| FirstOf { index, score }).collect()
+                }
+                PollOf::Queues { namespace, skip } => {
+                    data.queues(namespace).skip(*skip as usize).take(MAX_PAGE).collect()
+                }
+            }
         };
-        let entry = |partition| Ok(FirstEntry { at: now, score: first(partition) });
-        ReplyBody::Poll(poll.partitions.iter().map(entry).collect())
+        let firsts = |partition| Ok(Firsts { at: now, found: found(partition) });
+        ReplyBody::Poll(poll.partitions.iter().map(firsts).collect())
     }
 
     fn read(&self, read: &Read) -> Values {

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::iter::Sum;
 
+use crate::id::Namespace;
 use crate::partition::Partition;
 use crate::score::Score;
 use crate::store::bounds::MAX_MESSAGE_BYTES;
 use crate::store::contract::{
-    Bytes, Fetched, Read, Scan, ScanEntry, Scanned, Stored, Take, TakeUntil, Taken, Unit,
-    UnitReply, Values, Version,
+    Bytes, Fetched, FirstOf, IndexWrite, Read, Scan, ScanEntry, Scanned, Stored, Take, TakeUntil,
+    Taken, TakenEntry, Unit, UnitReply, Values, Version, Wake,
 };
-use crate::store::keys::{IndexName, RecordKey, StreamName, Topic, ValueKey};
+use crate::store::keys::{IndexName, RecordKey, StreamName, ValueKey};
 use crate::time::TimestampMs;
 
 use super::index::Index;
@@ -22,6 +23,9 @@ pub(super) struct PartitionData {
     pub(super) records: BTreeMap<RecordKey, Stored>,
     pub(super) values: BTreeMap<ValueKey, Bytes>,
     pub(super) indexes: BTreeMap<IndexName, Index>,
+    /// The indexes with entries that are listed in their namespace, each with its first score or a
+    /// lower one.
+    pub(super) listed: BTreeMap<IndexName, Score>,
     pub(super) streams: BTreeMap<StreamName, StreamData>,
 }
 
@@ -62,14 +66,27 @@ impl Sum for Account {
 const ENTRY_BYTES: usize = 16 + 8;
 
 impl PartitionData {
-    /// Checks a unit and applies it. Returns the reply and the topics that ring.
-    pub(super) fn commit(&mut self, unit: Unit, now: TimestampMs) -> (UnitReply, Vec<Topic>) {
+    /// Checks a unit and applies it. Adds the wake-ups that ring.
+    pub(super) fn commit(
+        &mut self,
+        unit: Unit,
+        partition: Partition,
+        now: TimestampMs,
+        wakes: &mut Vec<Wake>,
+    ) -> UnitReply {
         let unchanged = unit.expect.iter().all(|(key, seen)| self.version(key) == *seen);
         if !unchanged {
-            return (UnitReply::Conflict { current: self.current(&unit) }, Vec::new());
+            return UnitReply::Conflict { current: self.current(&unit) };
         }
         if !unit.window.contains(now) {
-            return (UnitReply::OutsideWindow, Vec::new());
+            return UnitReply::OutsideWindow;
+        }
+        for write in unit.index {
+            if let Some(first) = self.write_entry(write)
+                && let Some(topic) = first.index.topic()
+            {
+                wakes.push(Wake { topic, partition, first: Some(first) });
+            }
         }
         for (key, bytes) in unit.put {
             let version = self.version(&key).next(unit.nonce);
@@ -84,15 +101,6 @@ impl PartitionData {
                 None => self.values.remove(&write.key),
             };
         }
-        let rung = self.ringing(&unit.ring);
-        for write in unit.index {
-            self.write_index(write.index, write.member, write.score);
-        }
-        let filled = |topic: &Topic| match topic {
-            Topic::Index(name) => self.indexes.contains_key(name),
-            Topic::Journal(_) | Topic::Frames { .. } => true,
-        };
-        let rung = rung.into_iter().filter(filled).collect();
         for stream in &unit.drop_streams {
             self.streams.remove(stream);
         }
@@ -100,7 +108,9 @@ impl PartitionData {
             let stream = self.streams.entry(append.stream).or_default();
             stream.append(append.entry, append.caps, now);
         }
-        (UnitReply::Committed { fetched: self.fetch(&unit.fetch) }, rung)
+        let rung = unit.ring.into_iter().map(|topic| Wake { topic, partition, first: None });
+        wakes.extend(rung);
+        UnitReply::Committed { fetched: self.fetch(&unit.fetch) }
     }
 
     /// The current records of a unit; none if they are too large. A single record never is.
@@ -113,17 +123,37 @@ impl PartitionData {
         records.map(Option::<&Stored>::cloned).collect()
     }
 
-    /// Returns the topics that can ring. An index can ring only if it is empty before the writes.
-    fn ringing(&self, topics: &[Topic]) -> Vec<Topic> {
-        let empty = |topic: &&Topic| match topic {
-            Topic::Index(name) => !self.indexes.contains_key(name),
-            Topic::Journal(_) | Topic::Frames { .. } => true,
-        };
-        topics.iter().filter(empty).cloned().collect()
-    }
-
     fn version(&self, key: &RecordKey) -> Version {
         self.records.get(key).map_or(Version::ABSENT, |stored| stored.version)
+    }
+
+    /// Writes an index entry and the list of queues. Returns the queue whose first score in the list
+    /// became lower.
+    fn write_entry(&mut self, write: IndexWrite) -> Option<FirstOf> {
+        let IndexWrite { index, member, score } = write;
+        let had = self.indexes.contains_key(&index);
+        self.write_index(index.clone(), member, score);
+        index.listed_in()?;
+        let Some(score) = score else {
+            if had && !self.indexes.contains_key(&index) {
+                self.listed.remove(&index);
+            }
+            return None;
+        };
+        let is_lower = self.listed.get(&index).is_none_or(|listed| score < *listed);
+        is_lower.then(|| {
+            self.listed.insert(index.clone(), score);
+            FirstOf { index, score }
+        })
+    }
+
+    /// Returns the listed indexes of a namespace, in the order of their scores and names.
+    pub(super) fn queues(&self, namespace: &Namespace) -> impl Iterator<Item = FirstOf> {
+        let here = self.listed.iter().filter(|(index, _)| index.listed_in() == Some(namespace));
+        let mut queues: Vec<FirstOf> =
+            here.map(|(index, score)| FirstOf { index: index.clone(), score: *score }).collect();
+        queues.sort_by_cached_key(|first| (first.score, first.index.listed_name()));
+        queues.into_iter()
     }
 
     /// Writes an index entry. An index without entries does not exist.
@@ -138,26 +168,38 @@ impl PartitionData {
         }
     }
 
-    /// Takes the first entries of an index, and keeps each in `due`.
+    /// Takes the first entries of some indexes, and keeps each in `due`.
     pub(super) fn take(&mut self, take: &Take, now: TimestampMs) -> Taken {
         let limit = match take.until {
             TakeUntil::End => Score::MAX,
             TakeUntil::Score(score) => score,
             TakeUntil::Now => Score::at(now),
         };
-        let within = |index: &Index| index.first().filter(|first| first.score <= limit);
+        let first = |data: &Self, index: &IndexName| data.indexes.get(index).and_then(Index::first);
+        let next = |data: &Self| {
+            let firsts = take
+                .from
+                .iter()
+                .enumerate()
+                .filter_map(|(number, index)| Some((first(data, index)?, number)));
+            firsts
+                .filter(|(first, _)| first.score <= limit)
+                .min_by_key(|(first, number)| (first.score, *number))
+        };
         let hold = Score::at(now.plus(take.hold));
         let (mut entries, mut held, mut bytes) = (Vec::new(), Vec::new(), 0);
         for examined in 0..take.count {
             if examined > 0 && bytes >= take.bytes as usize {
                 break;
             }
-            let Some(position) = self.indexes.get(&take.index).and_then(within) else { break };
-            self.write_index(take.index.clone(), position.member, None);
-            if let Some(record) = self.records.get(&take.index.record_of(position.member)) {
+            let Some((position, from)) = next(self) else { break };
+            let index = &take.from[from];
+            self.write_index(index.clone(), position.member, None);
+            if let Some(record) = self.records.get(&index.record_of(position.member)) {
                 held.push(position.member);
                 bytes += record.size();
-                entries.push(ScanEntry { position, record: Some(record.clone()) });
+                let entry = ScanEntry { position, record: Some(record.clone()) };
+                entries.push(TakenEntry { from, entry });
             }
         }
         for member in held {
@@ -165,7 +207,17 @@ impl PartitionData {
             let score = due.map_or(hold, |due| due.min(hold));
             self.write_index(IndexName::Due, member, Some(score));
         }
-        let rest = self.indexes.get(&take.index).and_then(within).map(|first| first.score);
+        let rest = take.from.iter().map(|index| {
+            let rest = first(self, index).map(|first| first.score);
+            if index.listed_in().is_some() {
+                match rest {
+                    Some(rest) => self.listed.insert(index.clone(), rest),
+                    None => self.listed.remove(index),
+                };
+            }
+            rest
+        });
+        let rest = rest.collect();
         Taken { entries, rest }
     }
 

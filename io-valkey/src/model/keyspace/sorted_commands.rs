@@ -85,16 +85,21 @@ impl RangeOptions {
 }
 
 impl Keyspace {
-    /// ZADD key \[LT\] score member ...
+    /// ZADD key \[LT\] \[CH\] score member ...
     pub(in super::super) fn add_scored(
         &mut self,
         key: &[u8],
         args: &[&[u8]],
     ) -> Result<Answer, CommandError> {
-        let (only_lower, pairs) = match args.split_first() {
-            Some((first, rest)) if first.eq_ignore_ascii_case(b"LT") => (true, rest),
-            _ => (false, args),
-        };
+        let (mut only_lower, mut count_changes, mut pairs) = (false, false, args);
+        while let Some((first, rest)) = pairs.split_first() {
+            match first.to_ascii_uppercase().as_slice() {
+                b"LT" => only_lower = true,
+                b"CH" => count_changes = true,
+                _ => break,
+            }
+            pairs = rest;
+        }
         if pairs.is_empty() || pairs.len() % 2 == 1 {
             return Err(CommandError::SYNTAX);
         }
@@ -102,13 +107,15 @@ impl Keyspace {
         let pairs = pairs.chunks(2).map(|pair| Ok((score(pair[0])?, pair[1])));
         let pairs = pairs.collect::<Result<Vec<_>, CommandError>>()?;
         self.edit(key, |sorted: &mut Sorted| {
-            let before = sorted.len();
+            let (before, mut changes) = (sorted.len(), 0);
             for (score, member) in pairs {
-                if !only_lower || sorted.score(member).is_none_or(|present| score < present) {
+                let present = sorted.score(member);
+                if !only_lower || present.is_none_or(|present| score < present) {
+                    changes += usize::from(present != Some(score));
                     sorted.insert(member, score);
                 }
             }
-            Answer::count(sorted.len() - before)
+            Answer::count(if count_changes { changes } else { sorted.len() - before })
         })
     }
 

@@ -7,6 +7,7 @@ use ff_core::execution::{
     RevokeLease, Start, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
 };
 use ff_core::id::ExecutionId;
+use ff_core::kinds::Kinds;
 use ff_core::op::{
     ApplyDue, AuditPartition, Batch, CarryCommand, ListExecutions, ListFilter, Patience,
 };
@@ -458,6 +459,7 @@ fn schedule(fixture: &Fixture, start: u64) -> Work {
     let request = WorkerRequest {
         namespace: namespace(),
         lane: lane(),
+        kinds: Kinds::All,
         worker: who.worker,
         instance: Some(who.instance),
         capabilities: capable(),
@@ -484,7 +486,7 @@ fn list(fixture: &Fixture, start: u64) -> Work {
 
 fn audit(fixture: &Fixture, start: u64) -> Work {
     let patience = Patience::new(Fixture::context(), fixture.entropy(600 + start));
-    Work::Audit(AuditPartition::new(ONE.partition(), namespace(), [lane()], 100, patience))
+    Work::Audit(AuditPartition::new(ONE.partition(), namespace(), [], 100, patience))
 }
 
 impl Subject {

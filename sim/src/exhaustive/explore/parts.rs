@@ -262,8 +262,8 @@ fn read_reply(reply: &Reply, reader: &mut Reader) {
             }
         }
         ReplyBody::Take(taken) => {
-            reader.number(u64::from(taken.rest.is_some()));
-            taken.entries.iter().for_each(|entry| read_entry(entry, reader));
+            taken.rest.iter().for_each(|rest| reader.number(u64::from(rest.is_some())));
+            taken.entries.iter().for_each(|taken| read_entry(&taken.entry, reader));
         }
         ReplyBody::Read(read) => {
             read.records.iter().for_each(|stored| read_stored(stored.as_ref(), reader));

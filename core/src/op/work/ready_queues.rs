@@ -1,0 +1,218 @@
+//! Where a program takes work from next.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{ExecutionKind, LaneId, Namespace};
+use crate::kinds::Kinds;
+use crate::partition::{Partition, PartitionConfig};
+use crate::planted::planted;
+use crate::score::Score;
+use crate::store::bounds::{MAX_PAGE, MAX_TAKE_INDEXES};
+use crate::store::{FirstOf, Firsts, IndexName, Poll, PollOf, TakeUntil, Wake};
+use crate::time::{DurationMs, HostTime, TimestampMs};
+
+/// Queues found empty since the last look over all partitions after which a new look costs less.
+const MAX_EMPTY: usize = 8;
+/// The time after which a program looks over all partitions again.
+const LOOK_EVERY: DurationMs = DurationMs::from_secs(1);
+
+/// The queues that probably have work, each with its first score: those that had work when the
+/// program last looked over all partitions, and those that wake-ups have named since.
+///
+/// The lanes take turns. Within a lane, the partition with the lowest first score is next: the
+/// highest priority, then the oldest execution ([`ReadyQueues::next`]). A program looks over all
+/// partitions when nothing is left, and at least every second, so that no partition starves.
+#[derive(Clone, Debug)]
+pub struct ReadyQueues {
+    namespace: Namespace,
+    lanes: Vec<LaneId>,
+    kinds: Kinds,
+    config: PartitionConfig,
+    /// The queues of each lane.
+    known: Vec<QueuesOfLane>,
+    /// The lane that has the next turn.
+    turn: usize,
+    /// When it last looked over all partitions, by the host's clock.
+    looked: Option<TimestampMs>,
+    /// How many queues of each partition the next look skips.
+    skip: u32,
+    /// Queues that were found empty since the last look.
+    empty: usize,
+}
+
+/// The queues of one lane that probably have work.
+#[derive(Clone, Debug, Default)]
+struct QueuesOfLane {
+    by_score: BTreeSet<(Score, u16, ExecutionKind)>,
+    by_name: BTreeMap<(u16, ExecutionKind), Queue>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Queue {
+    /// Its first score.
+    score: Score,
+    /// Whether the program has taken nothing from it since a wake-up or a look named it.
+    is_new: bool,
+}
+
+/// Where to take from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    lane: usize,
+    pub(super) partition: Partition,
+    /// The queues of a lane in this partition.
+    pub(super) queues: Vec<IndexName>,
+    /// The last score to take, so that better entries of other partitions are not overtaken.
+    pub(super) until: TakeUntil,
+    /// Whether the take wakes others when entries are left.
+    pub(super) ring_rest: bool,
+}
+
+impl QueuesOfLane {
+    fn set(&mut self, partition: u16, kind: ExecutionKind, queue: Option<Queue>) {
+        let name = (partition, kind);
+        let before = match queue {
+            Some(queue) => self.by_name.insert(name.clone(), queue),
+            None => self.by_name.remove(&name),
+        };
+        let (partition, kind) = name;
+        if let Some(before) = before {
+            self.by_score.remove(&(before.score, partition, kind.clone()));
+        }
+        if let Some(queue) = queue {
+            self.by_score.insert((queue.score, partition, kind));
+        }
+    }
+}
+
+impl ReadyQueues {
+    /// Creates the queues of some lanes and kinds of a namespace, none of them with known work.
+    pub fn new(
+        namespace: Namespace,
+        lanes: Vec<LaneId>,
+        kinds: Kinds,
+        config: PartitionConfig,
+    ) -> Self {
+        let known = vec![QueuesOfLane::default(); lanes.len()];
+        let (turn, looked, skip, empty) = (0, None, 0, 0);
+        Self { namespace, lanes, kinds, config, known, turn, looked, skip, empty }
+    }
+
+    /// Notes a wake-up: a queue has work. A wake-up that names no queue means that others may have
+    /// been missed.
+    pub fn note(&mut self, wake: Option<&Wake>) {
+        let Some(Wake { partition, first: Some(first), .. }) = wake else {
+            self.looked = None;
+            return;
+        };
+        self.note_first(*partition, first);
+    }
+
+    fn note_first(&mut self, partition: Partition, first: &FirstOf) {
+        let IndexName::Eligible { namespace, lane, kind } = &first.index else { return };
+        let lane = self.lanes.iter().position(|known| known == lane);
+        if let Some(lane) = lane
+            && *namespace == self.namespace
+            && self.kinds.serves(kind)
+        {
+            let queue = Queue { score: first.score, is_new: true };
+            self.known[lane].set(partition.index, kind.clone(), Some(queue));
+        }
+    }
+
+    /// Whether it is time to look over all partitions.
+    pub(super) fn is_stale(&self, now: HostTime) -> bool {
+        if planted!(WakeUpReliedUpon) && self.looked.is_some() {
+            return false;
+        }
+        let old = |looked: TimestampMs| now.local.since(looked) >= LOOK_EVERY;
+        self.looked.is_none_or(old) || self.known.iter().all(|lane| lane.by_name.is_empty())
+    }
+
+    /// The request that looks over all partitions.
+    pub(super) fn look(&self) -> Poll {
+        let of = PollOf::Queues { namespace: self.namespace.clone(), skip: self.skip };
+        Poll { of, partitions: self.config.flow_partitions().collect() }
+    }
+
+    /// Notes the reply to [`ReadyQueues::look`]; `false` if it does not answer it.
+    pub(super) fn found(&mut self, firsts: &[Result<Firsts, String>], now: HostTime) -> bool {
+        if firsts.len() != self.config.flow_partitions().count() {
+            return false;
+        }
+        (self.looked, self.empty) = (Some(now.local), 0);
+        if self.skip == 0 {
+            self.known.fill(QueuesOfLane::default());
+        }
+        for (partition, firsts) in self.config.flow_partitions().zip(firsts) {
+            for first in firsts.iter().flat_map(|firsts| &firsts.found) {
+                self.note_first(partition, first);
+            }
+        }
+        // A list that fills its page goes on in the next look.
+        let is_full = |firsts: &Result<Firsts, String>| {
+            firsts.as_ref().is_ok_and(|firsts| firsts.found.len() >= MAX_PAGE)
+        };
+        let goes_on = firsts.iter().any(is_full);
+        self.skip = if goes_on { self.skip.saturating_add(MAX_PAGE as u32) } else { 0 };
+        true
+    }
+
+    /// The next place to take from: in the next lane that has work, the partition with the lowest
+    /// first score.
+    pub(super) fn next(&mut self, now: HostTime) -> Option<Place> {
+        let count = self.lanes.len();
+        let mut turns = (0..count).map(|step| (self.turn + step) % count);
+        let lane = turns.find(|lane| !self.known[*lane].by_name.is_empty())?;
+        self.turn = (lane + 1) % count;
+        let known = &self.known[lane];
+        let (_, partition, _) = known.by_score.first()?;
+        let here = known.by_score.iter().filter(|(_, at, _)| at == partition);
+        let here: Vec<_> = here.take(MAX_TAKE_INDEXES).collect();
+        let other = known.by_score.iter().find(|(_, at, _)| at != partition);
+        let until = other.map_or(TakeUntil::End, |(score, ..)| {
+            TakeUntil::Score(overtakes_until(*score, now.store))
+        });
+        let is_new = |kind: &ExecutionKind| {
+            known.by_name.get(&(*partition, kind.clone())).is_some_and(|queue| queue.is_new)
+        };
+        let ring_rest = here.iter().any(|(_, _, kind)| is_new(kind));
+        let queues = here.iter().map(|(_, _, kind)| self.queue(lane, kind)).collect();
+        Some(Place { lane, partition: Partition::flow(*partition), queues, until, ring_rest })
+    }
+
+    fn queue(&self, lane: usize, kind: &ExecutionKind) -> IndexName {
+        let (namespace, lane) = (self.namespace.clone(), self.lanes[lane].clone());
+        IndexName::Eligible { namespace, lane, kind: kind.clone() }
+    }
+
+    /// Notes what a take has left at a place.
+    pub(super) fn taken(&mut self, place: &Place, took: usize, rest: &[Option<Score>]) {
+        if took == 0 {
+            // Other programs have been there, and probably at many of the other places.
+            self.empty += 1;
+            if self.empty >= MAX_EMPTY && self.known[place.lane].by_name.len() >= MAX_EMPTY {
+                self.looked = None;
+            }
+        }
+        for (queue, rest) in place.queues.iter().zip(rest) {
+            let IndexName::Eligible { kind, .. } = queue else { continue };
+            let queue = rest.map(|score| Queue { score, is_new: false });
+            self.known[place.lane].set(place.partition.index, kind.clone(), queue);
+        }
+    }
+}
+
+/// The least and the most by which entries of one partition may overtake those of others.
+const OVERTAKES: (DurationMs, DurationMs) = (DurationMs::from_secs(1), DurationMs::from_secs(600));
+/// The part of the age of an entry by which others may overtake it.
+const PART_OF_AGE: u64 = 8;
+
+/// The last score that may be taken although another partition has an entry of this score: entries
+/// of the same priority that are at most a second younger, or an eighth of the age of that entry,
+/// but never 10 minutes. Taking exactly the oldest entry of all partitions would cost a call each.
+fn overtakes_until(other: Score, now: TimestampMs) -> Score {
+    let (least, most) = OVERTAKES;
+    let part = other.age_in_lane(now).get() / PART_OF_AGE;
+    other.later_by(DurationMs::new(part.clamp(least.get(), most.get())))
+}
