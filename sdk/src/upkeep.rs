@@ -1,20 +1,21 @@
-//! The background tasks of a worker: lease renewals, route sweeps, the check of the record format
-//! and of the store's identity, and the timekeeper.
+//! The background tasks of a worker: lease renewals, route sweeps, and the check of the record format
+//! and of the store's identity.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ff_core::agent::{LeaseLost, Timekeeper, WorkerAgent};
+use ff_core::agent::{LeaseLost, WorkerAgent};
 use ff_core::id::LeaseId;
 use ff_core::time::TimestampMs;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::error::SdkError;
 use crate::gather::Gatherer;
-use crate::process::{Process, TimekeeperTask};
+use crate::process::Process;
 use crate::shared::{Connection, lock};
+use crate::timekeeping::TimekeeperTask;
 
 /// A worker's state that its tasks and its upkeep share.
 pub(crate) struct WorkerState {
@@ -268,40 +269,6 @@ async fn keep_checking(state: Arc<WorkerState>, process: Arc<Process>) {
             && !timekeeper.runs()
         {
             *timekeeper = process.timekeeper();
-        }
-    }
-}
-
-/// Runs the timekeeper, which applies due timers until it meets a newer record format, or its
-/// store is lost.
-pub(crate) async fn keep_time(connection: Arc<Connection>, mut hints: mpsc::Receiver<TimestampMs>) {
-    let mut timekeeper =
-        Timekeeper::new(connection.partitions, connection.context().clone(), connection.entropy());
-    let mut unreadable = 0;
-    loop {
-        let report = connection.drive(timekeeper.apply_due()).await;
-        match &report {
-            Ok(report) if report.applied.is_empty() => {}
-            Ok(report) => tracing::debug!(applied = ?report.applied, "due timers applied"),
-            Err(error) if connection.context().check_store().is_err() => {
-                tracing::error!(%error, "this timekeeper applies no more due timers");
-                return;
-            }
-            Err(error) => tracing::warn!(%error, "cannot apply due timers"),
-        }
-        let found = report.as_ref().map_or(unreadable, |report| report.unreadable);
-        if found > unreadable {
-            tracing::warn!(records = found, "due records cannot be read");
-        }
-        unreadable = found;
-        timekeeper.applied(&report, connection.clock.now());
-        loop {
-            let instant = connection.clock.instant(timekeeper.next_wakeup());
-            tokio::select! {
-                biased;
-                () = tokio::time::sleep_until(instant) => break,
-                Some(due) = hints.recv() => timekeeper.learn(due, connection.clock.now()),
-            }
         }
     }
 }

@@ -315,8 +315,8 @@ impl Inner {
         by_node
     }
 
-    /// Reads the first scores of each partition, with a pipeline for each node at the same time. The
-    /// time of the reply is that of the first node that answers, in the order of the partitions. A
+    /// Reads the first scores of each partition, with a pipeline for each node at the same time.
+    /// The time of the reply is that of the first node that answers, in the order of the partitions. A
     /// node that is late does not hold up the answers of the others ([`Polls`]).
     async fn poll(&self, poll: &Poll) -> Result<Reply, Failure> {
         let mut by_node = self.by_node(&poll.partitions);

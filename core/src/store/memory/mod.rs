@@ -109,10 +109,12 @@ impl MemoryStore {
 
     fn commit(&mut self, commit: Commit, now: TimestampMs) -> Vec<UnitReply> {
         let data = self.partitions.entry(commit.partition).or_default();
-        let mut replies = Vec::with_capacity(commit.units.len());
+        let (mut replies, mut rung) = (Vec::with_capacity(commit.units.len()), Vec::new());
         for unit in commit.units {
-            replies.push(data.commit(unit, commit.partition, now, &mut self.wakes));
+            replies.push(data.commit(unit, commit.partition, now, &mut self.wakes, &mut rung));
         }
+        // The wake-ups of queues come first: indexes are written before records.
+        self.wakes.append(&mut rung);
         replies
     }
 

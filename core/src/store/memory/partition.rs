@@ -5,6 +5,7 @@ use std::iter::Sum;
 
 use crate::id::Namespace;
 use crate::partition::Partition;
+use crate::planted::planted;
 use crate::score::Score;
 use crate::store::bounds::MAX_MESSAGE_BYTES;
 use crate::store::contract::{
@@ -66,13 +67,14 @@ impl Sum for Account {
 const ENTRY_BYTES: usize = 16 + 8;
 
 impl PartitionData {
-    /// Checks a unit and applies it. Adds the wake-ups that ring.
+    /// Checks a unit and applies it. Adds the wake-ups of queues, and those that the unit rings.
     pub(super) fn commit(
         &mut self,
         unit: Unit,
         partition: Partition,
         now: TimestampMs,
         wakes: &mut Vec<Wake>,
+        rung: &mut Vec<Wake>,
     ) -> UnitReply {
         let unchanged = unit.expect.iter().all(|(key, seen)| self.version(key) == *seen);
         if !unchanged {
@@ -108,8 +110,7 @@ impl PartitionData {
             let stream = self.streams.entry(append.stream).or_default();
             stream.append(append.entry, append.caps, now);
         }
-        let rung = unit.ring.into_iter().map(|topic| Wake { topic, partition, first: None });
-        wakes.extend(rung);
+        rung.extend(unit.ring.into_iter().map(|topic| Wake { topic, partition, first: None }));
         UnitReply::Committed { fetched: self.fetch(&unit.fetch) }
     }
 
@@ -127,8 +128,8 @@ impl PartitionData {
         self.records.get(key).map_or(Version::ABSENT, |stored| stored.version)
     }
 
-    /// Writes an index entry and the list of queues. Returns the queue whose first score in the list
-    /// became lower.
+    /// Writes an index entry and the list of queues. Returns the queue whose score in the list became
+    /// lower.
     fn write_entry(&mut self, write: IndexWrite) -> Option<FirstOf> {
         let IndexWrite { index, member, score } = write;
         let had = self.indexes.contains_key(&index);
@@ -210,7 +211,7 @@ impl PartitionData {
         let rest = take.from.iter().map(|index| {
             let rest = first(self, index).map(|first| first.score);
             if index.listed_in().is_some() {
-                match rest {
+                match rest.filter(|_| !planted!(RestNotListed)) {
                     Some(rest) => self.listed.insert(index.clone(), rest),
                     None => self.listed.remove(index),
                 };
