@@ -199,9 +199,13 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
 
     def interrupt(*_: object) -> None:
+        # A second signal must not stop the clean-up.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
         run(args)
     except BrokenPipeError:

@@ -62,14 +62,18 @@ class Fixture:
             self.client = self._process("client")
             self.worker = self._process("worker")
             self._warm_up()
-        except BaseException:
-            self.__exit__()
+        except BaseException as error:
+            self.__exit__(type(error))
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Ends the processes; after an error or an interruption by force."""
         for opened in reversed(self.open):
-            opened.close()
+            if error is not None and isinstance(opened, PeerProcess):
+                opened.kill()
+            else:
+                opened.close()
         self.open.clear()
         self.logs.cleanup()
 
