@@ -195,17 +195,19 @@ def drain(system: System, options: Options, _: Figures) -> Figures:
 def drain_payload(system: System, options: Options, size: int) -> Figures:
     count = options.tasks
     with Fixture(system, options) as fixture:
-        empty = fixture.quiet_info()
+        # The memory of small tasks needs exact figures of the connections' memory.
+        info = fixture.quiet_info if size == EMPTY_BYTES else fixture.info
+        empty = info()
         before_submit = fixture.info()
         submitted = fixture.submit(fixture.fastest_mode(), count, size)
         after_submit = fixture.info()
-        pending = fixture.quiet_info()
+        pending = info()
         before_run = fixture.info()
         fixture.worker.start(expect=count)
         fixture.worker.wait_for_completions(count)
         after_run = fixture.info()
         report = fixture.stop(count)
-        completed = fixture.quiet_info()
+        completed = info()
     seconds = (report["finished_ns"] - report["started_ns"]) / 1e9
     cpu_us = after_submit.cpu_us - before_submit.cpu_us + after_run.cpu_us - before_run.cpu_us
     figures = {
