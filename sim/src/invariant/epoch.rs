@@ -68,7 +68,8 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
 }
 
 /// The first epoch is above those of each earlier execution with the same id, unless the store's
-/// clock stepped back since that one's removal began, and the later creation time is not above them.
+/// clock stepped back since the removal of that one began, and the later creation time is not above
+/// them.
 fn check_earlier(model: &Model, change: &Change<'_>, after: &Execution) -> Result<(), Broken> {
     for earlier in model.removed.get(&change.id).into_iter().flatten() {
         let stepped_back = model.jumps > earlier.jumps && after.created_at.get() < earlier.epoch;
