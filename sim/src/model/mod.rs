@@ -124,6 +124,12 @@ impl Model {
         self.lives.get(id).map_or(0, |life| life.generation)
     }
 
+    /// Whether the execution lives since the beginning of an operation. `present`: the executions
+    /// at that time, and how often each was created.
+    pub fn stayed(&self, id: &ExecutionId, present: &[(ExecutionId, u32)]) -> bool {
+        present.contains(&(*id, self.generation(id)))
+    }
+
     /// The id of a member of a partition.
     pub const fn id(partition: u16, member: Member) -> ExecutionId {
         ExecutionId::from_parts(partition, member)
