@@ -66,6 +66,6 @@ mod tests {
         assert!(check(&mut left, 500, 0), "the next one waits for half a second");
         assert!(!check(&mut left, 999, 0), "and the one after it for a second");
         left.note_calls();
-        assert!(check(&mut left, 900, 500), "five calls earn a retry");
+        assert!(check(&mut left, 900, 500), "time and calls earn retries");
     }
 }
