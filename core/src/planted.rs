@@ -56,6 +56,8 @@ mod bugs {
         ResendForgotten,
         /// A submission is sent again however long ago it was sent first.
         ResendBoundForgotten,
+        /// A retry does not wait for its turn in the program's budget.
+        RetryBudgetIgnored,
         /// A token of the right form is good, whatever it says.
         SignatureNotChecked,
         /// A rejection that was decided on an old record is final.

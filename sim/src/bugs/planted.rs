@@ -293,6 +293,9 @@ bugs! {
     RetentionFromCreation: Ruling(timer::retention_from_creation),
         "retention is counted from the creation",
         "retention is counted from the end of the life";
+    RetryBudgetIgnored: Code(Code::RetryBudgetIgnored),
+        "a retry does not wait for its turn in the program's budget",
+        "the calls of a program retry no more often than its budget allows";
     RetryCountedTwice: Ruling(holder::retry_counted_twice),
         "a failed attempt counts as two retries",
         "a retry counts once";
