@@ -128,8 +128,8 @@ impl PartitionData {
         self.records.get(key).map_or(Version::ABSENT, |stored| stored.version)
     }
 
-    /// Writes an index entry and the list of queues. Returns the queue whose score in the list became
-    /// lower.
+    /// Writes an index entry and the list of queues. Returns the queue whose score in the list
+    /// became lower.
     fn write_entry(&mut self, write: IndexWrite) -> Option<FirstOf> {
         let IndexWrite { index, member, score } = write;
         let had = self.indexes.contains_key(&index);
