@@ -20,20 +20,21 @@
 -- scan      1 if there are more entries or 0, (member, score, record)...
 -- stream    history, gap (1 or 0), time, sequence of the end, element...
 -- Records that have reached `bytes` end a page; the reply to a conflict of several records that
--- have more is {1}. A take without queues is from `due`. A wake-up is the partition, for a
--- queue followed by its first score and its name in the list of queues.
+-- have more is {1}. A take without queues is from `due`. A wake-up is the partition, for `due` and
+-- a queue followed by its first score, for a queue also by its name in the list of queues.
 -- `until` is '' for the end, 'now', or a score; `from` is 'start', 'end' or 'after'. A value is nil
 -- if absent, and 0 if it would make the reply too large. Prefix and member form a record key.
 -- The counts of a unit are one byte for each section; an item has a key and this many arguments (a
 -- queue has a second key, the list of queues of its namespace):
 -- records 2: expected version; '' to keep, '-' to remove, or the record to write
 -- values 2: '+' to write or '-' to remove, which removes a stream too; the value
--- indexes 2: member; score, or '' to remove
+-- indexes 3: member; score, or '' to remove; channel to ring if it is first and soon due, or ''
 -- queues 4: member; score, or '' to remove; name in the list; channel to ring, or ''
 -- streams 4: entry to append; the most bytes, entries and age of the stream with it
 -- rings 1: channel
 -- fetches 0
 local MAX_MESSAGE_BYTES = 33554432
+local DUE_SOON_MS = 5000
 -- redis.call, which does not exist while the library is loaded: now() runs first and sets it.
 local call
 
@@ -117,15 +118,20 @@ local function write_values(keys, args, k, a, n, streams)
   end
 end
 
-local function write_indexes(keys, args, k, a, n)
-  for i = 0, n - 1 do
-    local key, id, score = keys[k + i], args[a + 2 * i], args[a + 2 * i + 1]
-    if score == '' then call('ZREM', key, id) else call('ZADD', key, score, id) end
-  end
+local function ring_first(channel, partition, score, name)
+  call('PUBLISH', channel, table.concat({ partition, score, name }, ' '))
 end
 
-local function ring_queue(channel, partition, score, name)
-  call('PUBLISH', channel, partition .. ' ' .. score .. ' ' .. name)
+local function write_indexes(keys, args, k, a, n, at)
+  for i = 0, n - 1 do
+    local key, b = keys[k + i], a + 3 * i
+    local id, score, channel = args[b], args[b + 1], args[b + 2]
+    if score == '' then call('ZREM', key, id) else call('ZADD', key, score, id) end
+    local soon = channel ~= '' and score ~= '' and math.abs(score - at) <= DUE_SOON_MS
+    if soon and call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] == score then
+      ring_first(channel, args[1], score)
+    end
+  end
 end
 
 -- A queue is in the list while it has entries, with its first score or a lower one. The list is
@@ -140,7 +146,7 @@ local function write_queues(keys, args, k, a, n)
     else
       local lower = call('ZADD', list, 'LT', 'CH', score, name) == 1
       call('ZADD', queue, score, id)
-      if lower and channel ~= '' then ring_queue(channel, args[1], score, name) end
+      if lower and channel ~= '' then ring_first(channel, args[1], score, name) end
     end
   end
 end
@@ -151,7 +157,7 @@ local function measure(keys, args)
   local k, a = 1, 2
   while a <= #args do
     local n, v, x, q, s, r, f = args[a]:byte(1, 7)
-    k, a = k + n + v + x + 2 * q + s + r + f, a + 4 + 2 * (n + v + x) + 4 * (q + s) + r
+    k, a = k + n + v + x + 2 * q + s + r + f, a + 4 + 2 * (n + v) + 3 * x + 4 * (q + s) + r
   end
   assert(k == #keys + 1 and a == #args + 1, 'the arguments do not have the form of this library')
 end
@@ -164,7 +170,7 @@ local function commit(keys, args)
     local n, v, x, q, s, r, f = args[a]:byte(1, 7)
     local an, kv, av = a + 4, k + n, a + 4 + 2 * n
     local kx, ax = kv + v, av + 2 * v
-    local kq, aq = kx + x, ax + 2 * x
+    local kq, aq = kx + x, ax + 3 * x
     local ks, as = kq + 2 * q, aq + 4 * q
     local kr, ar, kf = ks + s, as + 4 * s, ks + s + r
     -- Scripts do not roll back. So keys that a write of records or streams could fail on are read
@@ -173,7 +179,7 @@ local function commit(keys, args)
     if not outcome and (at < args[a + 1] + 0 or at >= args[a + 2] + 0) then outcome = { 2 } end
     if not outcome then
       for i = ks, kr - 1 do streams[keys[i]] = streams[keys[i]] or open(keys[i]) end
-      write_indexes(keys, args, kx, ax, x)
+      write_indexes(keys, args, kx, ax, x, at)
       write_queues(keys, args, kq, aq, q)
       write_records(keys, args, k, an, n)
       if v > 0 then write_values(keys, args, kv, av, v, streams) end
@@ -248,15 +254,17 @@ local function take(keys, args)
   for q = 1, queues do
     local queue, list, name = keys[2 * q], keys[2 * q + 1], args[7 + q]
     if #gone[q] > 0 then call('ZREM', queue, unpack(gone[q])) end
+    local skip = ('%d'):format(from_due and #held / 2 or 0)
+    local rest = call('ZRANGE', queue, skip, skip, 'WITHSCORES')[2] or false
     if #held > 0 and from_due then call('ZADD', due, unpack(held)) end
-    local rest = call('ZRANGE', queue, 0, 0, 'WITHSCORES')[2] or false
     if name then
       if rest then call('ZADD', list, rest, name) else call('ZREM', list, name) end
     end
     if rest and (not best or rest + 0 < best[1] + 0) then best = { rest, name } end
     reply[q + 1] = rest
   end
-  if best and channel ~= '' then ring_queue(channel, args[1], best[1], best[2]) end
+  best = best or from_due and {}
+  if best and channel ~= '' then ring_first(channel, args[1], best[1], best[2]) end
   return reply
 end
 

@@ -2,12 +2,16 @@
 //! and of the store's identity, and the timekeeper.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ff_core::agent::{LeaseLost, Timekeeper, WorkerAgent};
-use ff_core::id::LeaseId;
-use ff_core::time::TimestampMs;
+use ff_core::backend::WakeUps;
+use ff_core::id::{ExecutionId, LeaseId};
+use ff_core::partition::Partition;
+use ff_core::store::{Topic, Wake};
+use ff_core::time::{HostTime, TimestampMs};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
@@ -25,8 +29,11 @@ pub(crate) struct WorkerState {
     sleeps_until: AtomicU64,
     earlier: Notify,
     /// Sends due times to the timekeeper of this process.
-    dues: mpsc::Sender<TimestampMs>,
+    dues: mpsc::Sender<Hint>,
 }
+
+/// A time, by the store's clock, at which something will be due in a partition.
+type Hint = (Partition, TimestampMs);
 
 /// The state of a lease, for tasks that wait until it is lost.
 #[derive(Debug, Default)]
@@ -58,7 +65,7 @@ impl LeaseState {
 }
 
 impl WorkerState {
-    fn new(connection: Connection, agent: WorkerAgent, dues: mpsc::Sender<TimestampMs>) -> Self {
+    fn new(connection: Connection, agent: WorkerAgent, dues: mpsc::Sender<Hint>) -> Self {
         Self {
             dues,
             connection: Arc::new(connection),
@@ -99,13 +106,13 @@ impl WorkerState {
     }
 
     /// Passes a due time to the timekeeper of this process. It is a hint, which saves a poll.
-    pub(crate) fn will_be_due(&self, due: TimestampMs) {
-        // A timekeeper whose queue of hints is full is about to poll anyway.
-        let _ = self.dues.try_send(due);
+    pub(crate) fn will_be_due(&self, execution_id: ExecutionId, due: TimestampMs) {
+        // A timekeeper whose queue of hints is full finds the timer with a poll.
+        let _ = self.dues.try_send((execution_id.partition(), due));
     }
 
     fn lost(&self, lost: &LeaseLost) {
-        self.will_be_due(lost.expires_at);
+        self.will_be_due(lost.execution_id, lost.expires_at);
         tracing::warn!(execution = %lost.execution_id, reason = ?lost.reason, "lease lost");
         if let Some(state) = lock(&self.watched).remove(&lost.lease_id) {
             state.lose();
@@ -273,13 +280,23 @@ async fn keep_checking(state: Arc<WorkerState>) {
 
 /// Runs the timekeeper, which applies due timers until it meets a newer record format, or its
 /// store is lost.
-async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampMs>) {
+async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<Hint>) {
     let connection = &state.connection;
     let mut timekeeper =
         Timekeeper::new(connection.partitions, connection.context().clone(), connection.entropy());
+    let mut wake_ups = connection.backend.subscribe(vec![Topic::Due]);
     let mut unreadable = 0;
     loop {
-        let report = connection.drive(timekeeper.apply_due()).await;
+        let mut round = pin!(connection.drive(timekeeper.apply_due(connection.clock.now())));
+        let report = loop {
+            tokio::select! {
+                biased;
+                report = &mut round => break report,
+                heard = hear(&mut hints, &mut wake_ups) => {
+                    learn(&mut timekeeper, heard, connection.clock.now());
+                }
+            }
+        };
         match &report {
             Ok(report) if report.applied.is_empty() => {}
             Ok(report) => tracing::debug!(applied = ?report.applied, "due timers applied"),
@@ -300,9 +317,46 @@ async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<TimestampM
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(instant) => break,
-                Some(due) = hints.recv() => timekeeper.learn(due, connection.clock.now()),
+                heard = hear(&mut hints, &mut wake_ups) => {
+                    learn(&mut timekeeper, heard, connection.clock.now());
+                }
             }
         }
+    }
+}
+
+/// Something that a timekeeper hears of.
+enum Heard {
+    Hint(Hint),
+    Wake(Wake),
+}
+
+/// Waits for the next hint or wake-up. Cancel safe.
+async fn hear(hints: &mut mpsc::Receiver<Hint>, wake_ups: &mut Option<Box<dyn WakeUps>>) -> Heard {
+    loop {
+        let woken = async {
+            match wake_ups {
+                Some(wake_ups) => wake_ups.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(hint) = hints.recv() => return Heard::Hint(hint),
+            woken = woken => match woken {
+                Some(Some(wake)) => return Heard::Wake(wake),
+                // The next poll finds the timers of missed wake-ups.
+                Some(None) => {}
+                None => *wake_ups = None,
+            },
+        }
+    }
+}
+
+fn learn(timekeeper: &mut Timekeeper, heard: Heard, now: HostTime) {
+    match heard {
+        Heard::Hint((partition, due)) => timekeeper.learn(partition, due, now),
+        Heard::Wake(wake) => timekeeper.wake(&wake, now),
     }
 }
 

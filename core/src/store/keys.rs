@@ -107,6 +107,9 @@ pub enum Topic {
         /// The namespace.
         namespace: Namespace,
     },
+    /// The timers of all partitions. It rings when an entry that is due within
+    /// [`DUE_SOON`](super::DUE_SOON) becomes the first one of `due`, and with a `Take` from `due`.
+    Due,
     /// The journal of one partition. It rings with each commit that names it.
     Journal(Partition),
     /// The output of one attempt. It rings with each commit that names it.
@@ -199,12 +202,13 @@ impl IndexName {
         }
     }
 
-    /// Returns the topic that rings when the first score of the index becomes lower.
+    /// Returns the topic that rings with the first score of the index.
     pub fn topic(&self) -> Option<Topic> {
         match self {
             Self::Eligible { namespace, lane, .. } => {
                 Some(Topic::Lane { namespace: namespace.clone(), lane: lane.clone() })
             }
+            Self::Due => Some(Topic::Due),
             _ => None,
         }
     }
@@ -256,6 +260,7 @@ impl Topic {
                 let namespace = namespace.clone();
                 IndexName::BlockedRoute { namespace }.text(Partition::META)
             }
+            Self::Due => IndexName::Due.text(Partition::META),
             Self::Journal(partition) => StreamName::Journal.text(*partition),
             Self::Frames { execution, attempt } => {
                 let stream = StreamName::Frames { execution: *execution, attempt: *attempt };

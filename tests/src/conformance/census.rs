@@ -89,6 +89,9 @@ pub const EXPECTED: &[&str] = &[
     "wake: a lane by a take",
     "wake: routes",
     "wake: a stream of frames",
+    "wake: no timers",
+    "wake: timers by a commit",
+    "wake: timers by a take",
 ];
 
 impl Census {
@@ -113,6 +116,9 @@ impl Census {
                 (Topic::Lane { .. }, Request::Take(_)) => "wake: a lane by a take",
                 (Topic::Lane { .. }, _) => "wake: a lane by a commit",
                 (Topic::Routes { .. }, _) => "wake: routes",
+                (Topic::Due, Request::Take(_)) if wake.first.is_none() => "wake: no timers",
+                (Topic::Due, Request::Take(_)) => "wake: timers by a take",
+                (Topic::Due, _) => "wake: timers by a commit",
             });
         }
         match (request, &reply.body) {
@@ -233,8 +239,8 @@ impl Census {
 
     fn page(&mut self, request: &Request, body: &ReplyBody) {
         match (request, body) {
-            (_, ReplyBody::Poll(scores)) => {
-                for firsts in scores {
+            (_, ReplyBody::Poll(polled)) => {
+                for firsts in &polled.firsts {
                     let found = firsts.as_ref().map_or(0, |firsts| firsts.found.len());
                     self.count(match found {
                         0 => "poll: nothing",

@@ -318,12 +318,16 @@ fn offset() -> impl Strategy<Value = i64> {
     prop::sample::select(vec![-3_600_000, -1, 0, 1, 3_600_000])
 }
 
+/// The last millisecond that is soon, and the first one that is not, before and after now.
+const SOON: [i64; 4] = [-5_001, -5_000, 5_000, 5_001];
+
 fn place() -> impl Strategy<Value = Place> {
     let extremes = vec![i64::MIN, -1_000_000_000_000, -1, 0, 1, 2, 1_000_000_000_000, i64::MAX];
     prop_oneof![
         3 => (0..4_i64).prop_map(Place::At),
         2 => prop::sample::select(extremes).prop_map(Place::At),
         3 => offset().prop_map(Place::FromNow),
+        2 => prop::sample::select(SOON.to_vec()).prop_map(Place::FromNow),
     ]
 }
 

@@ -16,8 +16,8 @@ use crate::partition::Partition;
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use crate::store::{
-    FirstOf, IndexName, Poll, PollOf, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition,
-    Scanned, Stored, Version,
+    FirstOf, IndexName, Poll, PollOf, Polled, Reply, ReplyBody, Request, Scan, ScanEntry,
+    ScanPosition, Scanned, Stored, Version,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -591,7 +591,7 @@ impl FindOutside {
             return Step::Done(Ok(std::mem::take(&mut self.found)));
         }
         let of = PollOf::Index(IndexName::All { namespace: self.namespace.clone() });
-        Step::Send(Request::Poll(Poll { of, partitions }))
+        Step::Send(Request::Poll(Poll { of, partitions, listeners: None }))
     }
 }
 
@@ -605,9 +605,9 @@ impl Operation for FindOutside {
                 self.patience.begin(now);
                 self.poll()
             }
-            Event::Reply(Reply { body: ReplyBody::Poll(scores), .. })
-                if scores.len() == self.polled().count() =>
-            {
+            Event::Reply(Reply {
+                body: ReplyBody::Poll(Polled { firsts: scores, .. }), ..
+            }) if scores.len() == self.polled().count() => {
                 let polled = self.polled().zip(scores);
                 let full = polled.filter(|(_, firsts)| {
                     firsts.as_ref().is_ok_and(|firsts| !firsts.found.is_empty())

@@ -8,8 +8,8 @@ use crate::partition::Partition;
 use crate::score::Score;
 use crate::store::bounds::MAX_MESSAGE_BYTES;
 use crate::store::contract::{
-    Bytes, Fetched, FirstOf, IndexWrite, Read, Scan, ScanEntry, Scanned, Stored, Take, TakeUntil,
-    Taken, TakenEntry, Unit, UnitReply, Values, Version, Wake,
+    Bytes, DUE_SOON, Fetched, FirstOf, IndexWrite, Read, Scan, ScanEntry, Scanned, Stored, Take,
+    TakeUntil, Taken, TakenEntry, Unit, UnitReply, Values, Version, Wake,
 };
 use crate::store::keys::{IndexName, RecordKey, StreamName, ValueKey};
 use crate::time::TimestampMs;
@@ -82,7 +82,7 @@ impl PartitionData {
             return UnitReply::OutsideWindow;
         }
         for write in unit.index {
-            if let Some(first) = self.write_entry(write)
+            if let Some(first) = self.write_entry(write, now)
                 && let Some(topic) = first.index.topic()
             {
                 wakes.push(Wake { topic, partition, first: Some(first) });
@@ -128,11 +128,17 @@ impl PartitionData {
     }
 
     /// Writes an index entry and the list of queues. Returns the queue whose first score in the list
-    /// became lower.
-    fn write_entry(&mut self, write: IndexWrite) -> Option<FirstOf> {
+    /// became lower, or `Due` if the entry is soon due and the first one.
+    fn write_entry(&mut self, write: IndexWrite, now: TimestampMs) -> Option<FirstOf> {
         let IndexWrite { index, member, score } = write;
         let had = self.indexes.contains_key(&index);
         self.write_index(index.clone(), member, score);
+        if index == IndexName::Due {
+            let first = self.indexes.get(&index).and_then(Index::first);
+            let is_first = |score: &Score| first.is_some_and(|first| first.score == *score);
+            let is_soon = |score: &Score| score.is_near(now, DUE_SOON);
+            return score.filter(is_soon).filter(is_first).map(|score| FirstOf { index, score });
+        }
         index.listed_in()?;
         let Some(score) = score else {
             if had && !self.indexes.contains_key(&index) {
@@ -202,11 +208,6 @@ impl PartitionData {
                 entries.push(TakenEntry { from, entry });
             }
         }
-        for member in held {
-            let due = self.indexes.get(&IndexName::Due).and_then(|due| due.score(&member));
-            let score = due.map_or(hold, |due| due.min(hold));
-            self.write_index(IndexName::Due, member, Some(score));
-        }
         let rest = take.from.iter().map(|index| {
             let rest = first(self, index).map(|first| first.score);
             if index.listed_in().is_some() {
@@ -218,6 +219,11 @@ impl PartitionData {
             rest
         });
         let rest = rest.collect();
+        for member in held {
+            let due = self.indexes.get(&IndexName::Due).and_then(|due| due.score(&member));
+            let score = due.map_or(hold, |due| due.min(hold));
+            self.write_index(IndexName::Due, member, Some(score));
+        }
         Taken { entries, rest }
     }
 
