@@ -22,7 +22,7 @@
 -- Records that have reached `bytes` end a page; the reply to a conflict of several records that
 -- have more is {1}. A take without queues is from `due`. A wake-up is the partition, for `due` and
 -- a queue followed by its first score, for a queue also by its name in the list of queues.
--- `until` is '' for the end, 'now', or a score; `from` is 'start', 'end' or 'after'. A value is nil
+-- `until` is '+inf', 'now', or a score; `from` is 'start', 'end' or 'after'. A value is nil
 -- if absent, and 0 if it would make the reply too large. Prefix and member form a record key.
 -- The counts of a unit are one byte for each section; an item has a key and this many arguments (a
 -- queue has a second key, the list of queues of its namespace):
@@ -210,9 +210,8 @@ local function records_of(index, prefix, found, count, bytes)
   return records, seen
 end
 
--- The first entries of an index up to a score, or '' for the end: member, score, ...
+-- The first entries of an index up to a score: member, score, ...
 local function first_of(index, till, count)
-  if till == '' then return call('ZRANGE', index, 0, count - 1, 'WITHSCORES') end
   return call('ZRANGE', index, '-inf', till, 'BYSCORE', 'LIMIT', 0, count, 'WITHSCORES')
 end
 

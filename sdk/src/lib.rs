@@ -32,6 +32,7 @@
 
 mod admin;
 mod audit;
+mod claims;
 mod client;
 mod config;
 mod connect;
@@ -43,6 +44,7 @@ mod host;
 mod journal;
 mod memory;
 mod output;
+mod process;
 mod runtime;
 mod shared;
 mod signal;

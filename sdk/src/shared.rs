@@ -65,18 +65,26 @@ impl Connection {
             StoreMeta { partitions: wanted.unwrap_or_default(), format: context.codec().known() };
         let ensure = EnsureMeta::new(meta, Patience::new(context.clone(), entropy.fork()));
         let found = drive(&*backend, &clock, ensure).await?;
-        if let Some(wanted) = wanted
-            && wanted != found.partitions
-        {
-            let message = format!(
-                "is {wanted:?}, but the store was set up with {:?}, which never changes: use these",
-                found.partitions
-            );
-            return Err(SdkError::config("connect", "partition_config", message));
-        }
         let (partitions, entropy) = (found.partitions, Mutex::new(entropy));
         let checked_at = Mutex::new(Instant::now());
-        Ok(Self { backend, clock, partitions, context, entropy, checked_at })
+        let new = Self { backend, clock, partitions, context, entropy, checked_at };
+        new.check_partitions(wanted)?;
+        Ok(new)
+    }
+
+    /// Compares the partition counts with the wanted ones.
+    pub(crate) fn check_partitions(&self, wanted: Option<PartitionConfig>) -> Result<(), SdkError> {
+        let found = self.partitions;
+        match wanted.filter(|wanted| *wanted != found) {
+            None => Ok(()),
+            Some(wanted) => {
+                let message = format!(
+                    "is {wanted:?}, but the store was set up with {found:?}, which never changes: \
+                     use these"
+                );
+                Err(SdkError::config("connect", "partition_config", message))
+            }
+        }
     }
 
     /// Forks the entropy for one more user.

@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 
 use crate::error::SdkError;
 use crate::gather::Gatherer;
+use crate::process::{Process, TimekeeperTask};
 use crate::shared::{Connection, lock};
 
 /// A worker's state that its tasks and its upkeep share.
@@ -28,12 +29,12 @@ pub(crate) struct WorkerState {
     /// The end of the lease task's sleep, by the host's clock.
     sleeps_until: AtomicU64,
     earlier: Notify,
-    /// Sends due times to the timekeeper of this process.
-    dues: mpsc::Sender<Hint>,
+    /// The timekeeper of this process, if this worker has one.
+    timekeeper: Mutex<Option<Arc<TimekeeperTask>>>,
 }
 
 /// A time, by the store's clock, at which something will be due in a partition.
-type Hint = (Partition, TimestampMs);
+pub(crate) type Hint = (Partition, TimestampMs);
 
 /// The state of a lease, for tasks that wait until it is lost.
 #[derive(Debug, Default)]
@@ -65,11 +66,12 @@ impl LeaseState {
 }
 
 impl WorkerState {
-    fn new(connection: Connection, agent: WorkerAgent, dues: mpsc::Sender<Hint>) -> Self {
+    fn new(process: &Process, agent: WorkerAgent, timekeeper: bool) -> Self {
+        let timekeeper = timekeeper.then(|| process.timekeeper());
         Self {
-            dues,
-            connection: Arc::new(connection),
-            gatherer: Arc::default(),
+            timekeeper: Mutex::new(timekeeper),
+            connection: process.connection.clone(),
+            gatherer: process.gatherer.clone(),
             agent: Mutex::new(agent),
             watched: Mutex::new(BTreeMap::new()),
             sleeps_until: AtomicU64::new(u64::MAX),
@@ -107,8 +109,9 @@ impl WorkerState {
 
     /// Passes a due time to the timekeeper of this process. It is a hint, which saves a poll.
     pub(crate) fn will_be_due(&self, execution_id: ExecutionId, due: TimestampMs) {
-        // A timekeeper whose queue of hints is full finds the timer with a poll.
-        let _ = self.dues.try_send((execution_id.partition(), due));
+        if let Some(timekeeper) = &*lock(&self.timekeeper) {
+            timekeeper.will_be_due((execution_id.partition(), due));
+        }
     }
 
     fn lost(&self, lost: &LeaseLost) {
@@ -131,9 +134,6 @@ impl WorkerState {
     }
 }
 
-/// Hints queued for the timekeeper.
-const MAX_HINTS: usize = 256;
-
 /// The background tasks of a worker, and its slots. They end with the last handle and the last
 /// task.
 pub(crate) struct Upkeep {
@@ -146,20 +146,16 @@ pub(crate) struct Upkeep {
 impl Upkeep {
     /// Starts the background tasks, with or without a timekeeper.
     pub(crate) fn start(
-        connection: Connection,
+        process: &Arc<Process>,
         agent: WorkerAgent,
         slots: usize,
         timekeeper: bool,
     ) -> Arc<Self> {
-        let (dues, hints) = mpsc::channel(MAX_HINTS);
-        let state = Arc::new(WorkerState::new(connection, agent, dues));
-        let mut background = vec![
+        let state = Arc::new(WorkerState::new(process, agent, timekeeper));
+        let background = vec![
             tokio::spawn(keep_leases(state.clone())).abort_handle(),
-            tokio::spawn(keep_checking(state.clone())).abort_handle(),
+            tokio::spawn(keep_checking(state.clone(), process.clone())).abort_handle(),
         ];
-        if timekeeper {
-            background.push(tokio::spawn(keep_time(state.clone(), hints)).abort_handle());
-        }
         Arc::new(Self { state, slots, taken: AtomicUsize::new(0), background })
     }
 
@@ -265,7 +261,7 @@ async fn keep_leases(state: Arc<WorkerState>) {
 
 /// Learns the active record format and the identity of the store. When this program does not know
 /// the format, or the store is lost, claims fail from then on.
-async fn keep_checking(state: Arc<WorkerState>) {
+async fn keep_checking(state: Arc<WorkerState>, process: Arc<Process>) {
     let connection = &state.connection;
     loop {
         tokio::time::sleep_until(connection.next_check()).await;
@@ -275,13 +271,17 @@ async fn keep_checking(state: Arc<WorkerState>) {
             tracing::error!(%error, "this worker claims no more executions");
             return;
         }
+        if let Some(timekeeper) = &mut *lock(&state.timekeeper)
+            && !timekeeper.runs()
+        {
+            *timekeeper = process.timekeeper();
+        }
     }
 }
 
 /// Runs the timekeeper, which applies due timers until it meets a newer record format, or its
 /// store is lost.
-async fn keep_time(state: Arc<WorkerState>, mut hints: mpsc::Receiver<Hint>) {
-    let connection = &state.connection;
+pub(crate) async fn keep_time(connection: Arc<Connection>, mut hints: mpsc::Receiver<Hint>) {
     let mut timekeeper =
         Timekeeper::new(connection.partitions, connection.context().clone(), connection.entropy());
     let mut wake_ups = connection.backend.subscribe(vec![Topic::Due]);
@@ -366,37 +366,31 @@ mod tests {
 
     use ff_core::agent::WorkerProfile;
     use ff_core::entropy::Entropy;
-    use ff_core::id::{LaneId, Namespace, WorkerId, WorkerInstanceId};
-    use ff_core::kinds::Kinds;
-    use ff_core::op::OperationContext;
-    use ff_core::store::codec::Codec;
     use ff_core::time::DurationMs;
 
+    use crate::config::WorkerConfig;
     use crate::memory::MemoryBackend;
-    use crate::shared::Sources;
 
     /// A claim that took longer than its lease is lost before its task exists.
     #[tokio::test(start_paused = true)]
     async fn a_lease_that_ended_before_it_is_watched_is_lost() {
-        let context = OperationContext::new(DurationMs::from_secs(1), Codec::default());
-        let backend = Arc::new(MemoryBackend::new());
-        let sources = Sources { seed: Some(1), ..Sources::default() };
-        let connection = Connection::open(backend, None, context.clone(), sources).await.unwrap();
+        let mut config = WorkerConfig::new("w", "w-1", "ns").unwrap();
+        config.seed = Some(1);
+        let process = Process::of(&config, Arc::new(MemoryBackend::new())).await.unwrap();
         let profile = WorkerProfile {
-            namespace: Namespace::try_new("ns").unwrap(),
-            lanes: vec![LaneId::try_new("default").unwrap()],
-            kinds: Kinds::All,
-            worker: WorkerId::try_new("w").unwrap(),
-            instance: WorkerInstanceId::try_new("w-1").unwrap(),
-            capabilities: Default::default(),
+            namespace: config.namespace,
+            lanes: config.lanes,
+            kinds: config.kinds,
+            worker: config.worker_id,
+            instance: config.worker_instance_id,
+            capabilities: config.capabilities,
             slots: 1,
             lease_ttl: DurationMs::from_secs(30),
-            context,
-            partitions: connection.partitions,
+            context: process.connection.context().clone(),
+            partitions: process.connection.partitions,
         };
         let agent = WorkerAgent::new(profile, Entropy::from_u64(1));
-        let (dues, _hints) = mpsc::channel(1);
-        let state = WorkerState::new(connection, agent, dues);
+        let state = WorkerState::new(&process, agent, false);
         let lease = state.watch(LeaseId::random(&mut Entropy::from_u64(2)));
         assert!(lease.is_lost());
         lease.lost().await;

@@ -1,22 +1,22 @@
 //! The worker: claims executions and returns them as tasks.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerGrant, WorkerProfile};
-use ff_core::backend::{CompletionBackend, EngineBackend, WakeUps};
+use ff_core::backend::{CompletionBackend, EngineBackend};
 use ff_core::execution::{
     Claimed, ExecutionSnapshot, SignalOutcome, TakeGranted, TakeOver, TakeResumed, snapshot,
 };
 use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 use ff_core::id::{AttemptId, ExecutionId, ExecutionKind, LaneId, LeaseId, WaitpointId};
-use ff_core::op::{Committed, OperationContext, ReadExecution};
+use ff_core::op::{Committed, ReadExecution};
 use ff_core::partition::PartitionConfig;
-use ff_core::store::codec::Codec;
-use ff_core::store::{Fetched, Topic};
+use ff_core::store::Fetched;
 use ff_core::time::DurationMs;
 
 use crate::admin::FlowFabricAdminClient;
+use crate::claims::ClaimGroup;
 use crate::config::WorkerConfig;
 use crate::error::SdkError;
 use crate::grants::{
@@ -25,7 +25,8 @@ use crate::grants::{
 };
 #[cfg(feature = "valkey-default")]
 use crate::journal::JournalBackend;
-use crate::shared::{Connection, Sources, lock};
+use crate::process::Process;
+use crate::shared::lock;
 use crate::signal::Signal;
 use crate::task::ClaimedTask;
 use crate::upkeep::{Slots, Upkeep};
@@ -65,9 +66,11 @@ struct Inner {
     config: WorkerConfig,
     completion: Option<Arc<dyn CompletionBackend>>,
     upkeep: Arc<Upkeep>,
-    /// Serializes claims, so that a worker never races itself.
-    claiming: tokio::sync::Mutex<()>,
-    wake_ups: tokio::sync::Mutex<Option<Box<dyn WakeUps>>>,
+    process: Arc<Process>,
+    /// The workers that claim with this one.
+    group: Mutex<Arc<ClaimGroup>>,
+    /// Whether a wake-up has ended its last wait for work.
+    is_woken: AtomicBool,
 }
 
 impl FlowFabricWorker {
@@ -121,11 +124,8 @@ impl FlowFabricWorker {
         completion: Option<Arc<dyn CompletionBackend>>,
     ) -> Result<Self, SdkError> {
         config.check()?;
-        let codec = Codec::knowing(config.known_format);
-        let context = OperationContext::new(DurationMs::new(config.call_timeout_ms), codec);
-        let sources = Sources { seed: config.seed, clock: config.clock };
-        let connection =
-            Connection::open(backend, config.partition_config, context.clone(), sources).await?;
+        let process = Process::of(&config, backend).await?;
+        let connection = &process.connection;
         let profile = WorkerProfile {
             namespace: config.namespace.clone(),
             lanes: config.lanes.clone(),
@@ -135,24 +135,23 @@ impl FlowFabricWorker {
             capabilities: config.capabilities.clone(),
             slots: config.max_concurrent_tasks,
             lease_ttl: DurationMs::new(config.lease_ttl_ms),
-            context,
+            context: connection.context().clone(),
             partitions: connection.partitions,
         };
-        let namespace = &config.namespace;
-        let topic =
-            |lane: &LaneId| Topic::Lane { namespace: namespace.clone(), lane: lane.clone() };
-        let wake_ups = connection.backend.subscribe(config.lanes.iter().map(topic).collect());
+        let look_every = DurationMs::new(config.claim_poll_interval_ms);
+        let group = Mutex::new(process.group(&profile, look_every));
         let agent = WorkerAgent::new(profile, connection.entropy());
         let (slots, timekeeper) = (config.max_concurrent_tasks, config.timekeeper);
-        let upkeep = Upkeep::start(connection, agent, slots, timekeeper);
+        let upkeep = Upkeep::start(&process, agent, slots, timekeeper);
         let (worker, instance) = (&config.worker_id, &config.worker_instance_id);
         tracing::debug!(%worker, %instance, "worker connected");
         Ok(Self(Arc::new(Inner {
             config,
             completion,
             upkeep,
-            claiming: tokio::sync::Mutex::new(()),
-            wake_ups: tokio::sync::Mutex::new(wake_ups),
+            process,
+            group,
+            is_woken: AtomicBool::new(false),
         })))
     }
 
@@ -160,6 +159,7 @@ impl FlowFabricWorker {
     pub(crate) fn serve_only(&self, kinds: impl Iterator<Item = ExecutionKind>) {
         let kinds = kinds.filter(|kind| self.0.config.kinds.serves(kind)).collect();
         lock(&self.0.upkeep.state.agent).serve(kinds);
+        *lock(&self.0.group) = self.new_group();
     }
 
     /// Claims the next execution of the worker's lanes: new, resumed or reclaimed. Returns `None`
@@ -194,46 +194,46 @@ impl FlowFabricWorker {
     /// As for [`FlowFabricWorker::claim_next`].
     pub async fn claim_many(&self, count: usize) -> Result<Vec<ClaimedTask>, SdkError> {
         let mut slots = self.0.upkeep.take_slots(count)?;
-        let _claiming = self.0.claiming.lock().await;
         let state = &self.0.upkeep.state;
-        let claim = lock(&state.agent).claim(slots.count());
-        let (mut work, rotation) = state.connection.drive(claim).await?;
-        lock(&state.agent).claimed(&mut work, rotation);
+        let claimant = lock(&state.agent).profile().claimant(slots.count());
+        let (group, is_woken) = (self.group(), self.0.is_woken.swap(false, Ordering::AcqRel));
+        let mut work = group.claim(claimant, is_woken).await?;
+        {
+            let mut agent = lock(&state.agent);
+            work.iter_mut().for_each(|work| agent.track_work(work));
+        }
         let task = |work| slots.split_one().map(|slot| self.task(work, slot));
         Ok(work.into_iter().filter_map(task).collect())
     }
 
-    /// Waits until a wake-up reports that there may be work, or until
-    /// [`claim_poll_interval_ms`](WorkerConfig::claim_poll_interval_ms) has passed. If several
-    /// callers wait at the same time, some wait for up to twice as long.
+    /// The workers that claim with this one.
+    fn group(&self) -> Arc<ClaimGroup> {
+        let group = lock(&self.0.group).clone();
+        if group.runs() {
+            return group;
+        }
+        let group = self.new_group();
+        *lock(&self.0.group) = group.clone();
+        group
+    }
+
+    fn new_group(&self) -> Arc<ClaimGroup> {
+        let look_every = DurationMs::new(self.0.config.claim_poll_interval_ms);
+        let profile = lock(&self.0.upkeep.state.agent).profile().clone();
+        self.0.process.group(&profile, look_every)
+    }
+
+    /// Waits until there may be work: until a wake-up reports some, or until it is time to look,
+    /// [`claim_poll_interval_ms`](WorkerConfig::claim_poll_interval_ms) after the last look. Of the
+    /// workers of this process that use the same backend and serve the same lanes and kinds, one
+    /// looks for all, and the others wait on.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn wait_for_work(&self) {
-        let interval = Duration::from_millis(self.0.config.claim_poll_interval_ms);
-        // One caller at a time waits for wake-ups. The others wait for their turn, at most for the
-        // interval.
-        let Ok(mut wake_ups) = tokio::time::timeout(interval, self.0.wake_ups.lock()).await else {
-            return;
-        };
-        let Some(stream) = wake_ups.as_mut() else {
-            tokio::time::sleep(interval).await;
-            return;
-        };
-        let mut next = tokio::time::timeout(interval, stream.next()).await;
-        // Consume all wake-ups received so far: one search for work answers all of them.
-        while let Ok(Some(wake)) = next {
-            lock(&self.0.upkeep.state.agent).wake(wake.as_ref());
-            next = tokio::select! {
-                biased;
-                wake = stream.next() => Ok(wake),
-                () = std::future::ready(()) => return,
-            };
-        }
-        if let Ok(None) = next {
-            *wake_ups = None;
-        }
+        let is_woken = self.group().wait().await;
+        self.0.is_woken.store(is_woken, Ordering::Release);
     }
 
     /// Claims an execution with a claim grant. If the execution has an interrupted attempt, that
@@ -485,7 +485,9 @@ impl FlowFabricWorker {
         });
         let (claimed, first_sent, at) = (committed.outcome, committed.first_sent, committed.at);
         lock(&state.agent).track(&claimed, committed.record, first_sent, at);
-        Ok(self.task(ClaimedWork { claimed, payload, record: None, first_sent, at }, slot))
+        let (claimant, record) = (0, None);
+        let work = ClaimedWork { claimant, claimed, payload, record, first_sent, at };
+        Ok(self.task(work, slot))
     }
 
     /// Creates the task of a lease that the agent tracks.

@@ -12,47 +12,88 @@ use crate::op::{
 use crate::store::{Bytes, Fetched, Read, ValueKey, Values};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-/// Offers each entry that was taken to one worker.
+/// A worker that takes executions, and how many.
 #[derive(Clone, Debug)]
-pub struct OfferTo {
+pub struct Claimant {
     /// The worker.
     pub worker: WorkerId,
     /// Its process.
     pub instance: WorkerInstanceId,
-    /// The worker's capabilities.
-    pub capabilities: Capabilities,
     /// How long its leases are good unless they are renewed.
     pub lease_ttl: DurationMs,
+    /// How many executions it takes at most.
+    pub count: usize,
+}
+
+/// Offers the entries that were taken to workers with the same capabilities, one worker after the
+/// other.
+#[derive(Clone, Debug)]
+pub struct OfferTo {
+    claimants: Vec<Claimant>,
+    /// How many more executions each of them takes.
+    left: Vec<usize>,
+    capabilities: Capabilities,
     /// Draws the ids of grants, leases and attempts.
-    pub entropy: Entropy,
+    entropy: Entropy,
+    /// The leases that were offered, each with the number of its claimant.
+    offered: Vec<(LeaseId, usize)>,
+}
+
+impl OfferTo {
+    /// Offers to these workers.
+    pub fn new(claimants: Vec<Claimant>, capabilities: Capabilities, entropy: Entropy) -> Self {
+        let left = claimants.iter().map(|claimant| claimant.count).collect();
+        Self { claimants, left, capabilities, entropy, offered: Vec::new() }
+    }
+
+    fn count(&self) -> usize {
+        self.left.iter().sum()
+    }
+
+    /// The number of the worker that a lease was offered to.
+    fn claimant_of(&self, lease: LeaseId) -> usize {
+        let offered = self.offered.iter().rev().find(|(offered, _)| *offered == lease);
+        offered.map_or(0, |(_, number)| *number)
+    }
 }
 
 impl Taker for OfferTo {
     type Command = Offer;
 
-    fn command(&mut self, record: &Loaded) -> Offer {
-        Offer {
+    fn command(&mut self, record: &Loaded) -> Option<Offer> {
+        let number = self.left.iter().position(|left| *left > 0)?;
+        let claimant = &self.claimants[number];
+        self.left[number] -= 1;
+        let lease_id = LeaseId::random(&mut self.entropy);
+        self.offered.push((lease_id, number));
+        Some(Offer {
             claim: Claim {
                 execution_id: record.execution.id,
                 grant_id: GrantId::random(&mut self.entropy),
-                worker: self.worker.clone(),
-                instance: self.instance.clone(),
-                lease_id: LeaseId::random(&mut self.entropy),
+                worker: claimant.worker.clone(),
+                instance: claimant.instance.clone(),
+                lease_id,
                 attempt_id: AttemptId::random(&mut self.entropy),
-                lease_ttl: self.lease_ttl,
+                lease_ttl: claimant.lease_ttl,
             },
             capabilities: self.capabilities.clone(),
-        }
+        })
     }
 
     fn keeps(outcome: &Offered) -> bool {
         matches!(outcome, Offered::Claimed(_))
+    }
+
+    fn kept_none(&mut self) {
+        self.left = self.claimants.iter().map(|claimant| claimant.count).collect();
     }
 }
 
 /// An execution that a worker holds and may start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimedWork {
+    /// The number of the worker that it was claimed for.
+    pub claimant: usize,
     /// The claim.
     pub claimed: Claimed,
     /// The payload that the submitter passed.
@@ -91,14 +132,14 @@ enum Doing {
 type Output = Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>;
 
 impl ClaimWork {
-    /// Claims up to `count` executions.
+    /// Claims executions for some workers.
     pub fn new(
         queues: ReadyQueues,
         offer: OfferTo,
-        count: usize,
         context: OperationContext,
         mut entropy: Entropy,
     ) -> Self {
+        let count = offer.count();
         let take = TakeFromLane::new(queues, offer, count, context.clone(), entropy.fork());
         let doing = Doing::Taking(take);
         let (work, missing, queues) = (Vec::new(), Vec::new(), None);
@@ -125,7 +166,12 @@ impl ClaimWork {
         };
         let (claimed, first_sent, at) = (*claimed, committed.first_sent, committed.at);
         let (record, repeat) = (committed.record, committed.repeat);
-        self.work.push((ClaimedWork { claimed, payload, record, first_sent, at }, repeat));
+        let claimant = match &self.doing {
+            Doing::Taking(take) => take.taker().claimant_of(claimed.lease_id),
+            Doing::Fetching(_) | Doing::Confirming(_) => 0,
+        };
+        let work = ClaimedWork { claimant, claimed, payload, record, first_sent, at };
+        self.work.push((work, repeat));
     }
 
     /// Reads the payloads that did not fit into the reply of the claim.

@@ -5,6 +5,7 @@
 //! (`docs/architecture.md`, Operations and agents).
 
 mod claim_work;
+mod claimer;
 mod completions;
 mod frames;
 mod leases;
@@ -12,7 +13,8 @@ mod scheduler;
 mod timekeeper;
 mod worker;
 
-pub use claim_work::{ClaimWork, ClaimedWork, OfferTo};
+pub use claim_work::{ClaimWork, Claimant, ClaimedWork, OfferTo};
+pub use claimer::{Claimer, Served};
 pub use completions::Completions;
 pub use frames::FrameWriter;
 pub use leases::{LeaseHealth, LeaseLost, Leases, LostReason, Renewal};

@@ -56,9 +56,9 @@ pub struct AdmitTo {
 impl Taker for AdmitTo {
     type Command = Admit;
 
-    fn command(&mut self, record: &Loaded) -> Admit {
+    fn command(&mut self, record: &Loaded) -> Option<Admit> {
         let instance = self.request.instance.clone();
-        Admit(IssueClaimGrant {
+        Some(Admit(IssueClaimGrant {
             execution_id: record.execution.id,
             grant_id: GrantId::random(&mut self.entropy),
             worker: self.request.worker.clone(),
@@ -66,7 +66,7 @@ impl Taker for AdmitTo {
             ttl: self.request.grant_ttl,
             audit: instance
                 .map(|instance| GrantAudit { instance: Some(instance), ..GrantAudit::default() }),
-        })
+        }))
     }
 
     fn keeps(outcome: &Admitted) -> bool {

@@ -10,7 +10,8 @@ use crate::partition::PartitionConfig;
 use crate::store::Wake;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::claim_work::{ClaimWork, ClaimedWork, OfferTo};
+use super::claim_work::{ClaimWork, Claimant, ClaimedWork};
+use super::claimer::{Claimer, Served};
 use super::leases::{Leases, Renewal};
 
 /// The settings of a worker process.
@@ -38,39 +39,59 @@ pub struct WorkerProfile {
     pub partitions: PartitionConfig,
 }
 
+impl WorkerProfile {
+    /// What the worker serves.
+    pub fn served(&self) -> Served {
+        Served {
+            namespace: self.namespace.clone(),
+            lanes: self.lanes.clone(),
+            kinds: self.kinds.clone(),
+            capabilities: self.capabilities.clone(),
+        }
+    }
+
+    /// The worker, with its free slots.
+    pub fn claimant(&self, count: usize) -> Claimant {
+        Claimant {
+            worker: self.worker.clone(),
+            instance: self.instance.clone(),
+            lease_ttl: self.lease_ttl,
+            count,
+        }
+    }
+}
+
 /// One worker process: the queues that it knows, and its leases.
 #[derive(Clone, Debug)]
 pub struct WorkerAgent {
     profile: WorkerProfile,
     entropy: Entropy,
-    /// Where it looks next; `None` while a claim is under way.
-    queues: Option<ReadyQueues>,
-    /// Wake-ups that were received while a claim was under way.
-    wakes: Vec<Option<Wake>>,
+    /// Where it looks next.
+    claimer: Claimer,
     /// The leases that it holds.
     pub leases: Leases,
     next_unblock: TimestampMs,
     unblocking: bool,
 }
 
-/// Wake-ups that are kept while a claim is under way; a look over all partitions finds the rest.
-const MAX_WAKES: usize = 64;
-
 /// The time between two looks for executions that no worker fitted: a second, with jitter.
 const UNBLOCK_EVERY_MS: u64 = 1_000;
 
 impl WorkerAgent {
     /// A worker that holds nothing yet.
-    pub fn new(profile: WorkerProfile, entropy: Entropy) -> Self {
-        let (wakes, leases, next_unblock) = (Vec::new(), Leases::default(), TimestampMs::ZERO);
-        let (queues, unblocking) = (None, false);
-        Self { profile, entropy, queues, wakes, leases, next_unblock, unblocking }
+    pub fn new(profile: WorkerProfile, mut entropy: Entropy) -> Self {
+        let (context, partitions) = (profile.context.clone(), profile.partitions);
+        let (look_every, entropy_of_claims) = (DurationMs::from_secs(1), entropy.fork());
+        let claimer =
+            Claimer::new(profile.served(), partitions, context, look_every, entropy_of_claims);
+        let (leases, next_unblock) = (Leases::default(), TimestampMs::ZERO);
+        Self { profile, entropy, claimer, leases, next_unblock, unblocking: false }
     }
 
     /// Serves only these kinds from now on.
     pub fn serve(&mut self, kinds: Kinds) {
-        self.profile.kinds = kinds;
-        self.queues = None;
+        self.profile.kinds = kinds.clone();
+        self.claimer.serve(kinds);
     }
 
     /// Its settings.
@@ -81,29 +102,19 @@ impl WorkerAgent {
     /// Claims up to `count` executions, the caller's free slots. The caller makes one claim at a
     /// time, so that a worker never races itself; the result goes to [`WorkerAgent::claimed`].
     pub fn claim(&mut self, count: usize) -> ClaimWork {
-        let queues = self.queues.take().unwrap_or_else(|| self.new_queues());
-        let profile = &self.profile;
-        let offer = OfferTo {
-            worker: profile.worker.clone(),
-            instance: profile.instance.clone(),
-            capabilities: profile.capabilities.clone(),
-            lease_ttl: profile.lease_ttl,
-            entropy: self.entropy.fork(),
-        };
-        ClaimWork::new(queues, offer, count, profile.context.clone(), self.entropy.fork())
+        self.claimer.claim(vec![self.profile.claimant(count)], false)
     }
 
     /// Notes the result of a claim: its leases are renewed from now on.
     pub fn claimed(&mut self, work: &mut [ClaimedWork], queues: Option<ReadyQueues>) {
-        let mut queues = queues.unwrap_or_else(|| self.new_queues());
-        for wake in self.wakes.drain(..) {
-            queues.note(wake.as_ref());
-        }
-        self.queues = Some(queues);
-        for work in work {
-            let record = work.record.take();
-            self.leases.track(&work.claimed, record, work.first_sent, work.at);
-        }
+        self.claimer.claimed(queues);
+        work.iter_mut().for_each(|work| self.track_work(work));
+    }
+
+    /// Notes work that was claimed for this worker: its lease is renewed from now on.
+    pub fn track_work(&mut self, work: &mut ClaimedWork) {
+        let record = work.record.take();
+        self.leases.track(&work.claimed, record, work.first_sent, work.at);
     }
 
     /// Notes a lease that was claimed under a grant from elsewhere: it is renewed from now on.
@@ -119,16 +130,7 @@ impl WorkerAgent {
 
     /// Notes a wake-up of a lane; `None` means that wake-ups may have been missed.
     pub fn wake(&mut self, wake: Option<&Wake>) {
-        match &mut self.queues {
-            Some(queues) => queues.note(wake),
-            None if self.wakes.len() < MAX_WAKES => self.wakes.push(wake.cloned()),
-            None => {}
-        }
-    }
-
-    fn new_queues(&self) -> ReadyQueues {
-        let WorkerProfile { namespace, lanes, kinds, partitions, .. } = &self.profile;
-        ReadyQueues::new(namespace.clone(), lanes.clone(), kinds.clone(), *partitions)
+        self.claimer.wake(wake);
     }
 
     /// The renewals that are due.

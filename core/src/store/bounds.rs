@@ -121,15 +121,15 @@ impl Request {
 }
 
 /// How many of these indexes can be taken from together: `Due` alone, or different queues of one
-/// namespace.
+/// lane.
 fn taken_together(indexes: &[IndexName]) -> usize {
     if let Some(IndexName::Due) = indexes.first() {
         return 1;
     }
     let fits = |(number, index): &(usize, &IndexName)| {
-        let is_queue = matches!(index, IndexName::Eligible { .. });
-        let same = index.listed_in() == indexes[0].listed_in();
-        is_queue && same && !indexes[..*number].contains(index)
+        let topic = index.topic();
+        let same = topic.is_some() && topic == indexes[0].topic();
+        same && !indexes[..*number].contains(index)
     };
     indexes.iter().enumerate().filter(fits).count()
 }

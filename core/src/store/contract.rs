@@ -223,15 +223,15 @@ pub struct Wake {
     pub first: Option<FirstOf>,
 }
 
-/// Takes the first entries of `due`, or of some queues of one namespace in the order of their
-/// scores, for one caller. A taken entry leaves its queue, and gets the score min(its current score
+/// Takes the first entries of `due`, or of some queues of one lane in the order of their scores, for
+/// one caller. A taken entry leaves its queue, and gets the score min(its current score
 /// in `due`, now + hold) in `due`. An entry that is taken from `due` itself gets now + hold. So no
 /// entry is lost if the caller dies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Take {
     /// The partition.
     pub partition: Partition,
-    /// What to take from: `Due` alone, or indexes `Eligible` of one namespace. Of two entries with
+    /// What to take from: `Due` alone, or indexes `Eligible` of one lane. Of two entries with
     /// equal scores, that of the earlier index here comes first.
     pub from: Vec<IndexName>,
     /// The maximum number of entries to examine. An entry whose record no longer exists is dropped,

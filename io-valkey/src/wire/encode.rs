@@ -74,7 +74,7 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
             let prefix = Cow::Owned(IndexName::Due.record_prefix(partition));
             args.extend([text(partition), prefix, text(take.count), text(take.bytes)]);
             args.push(match take.until {
-                TakeUntil::End => Cow::Borrowed(b""),
+                TakeUntil::End => Cow::Borrowed(b"+inf"),
                 TakeUntil::Now => Cow::Borrowed(b"now"),
                 TakeUntil::Score(score) => text(score.get()),
             });

@@ -232,7 +232,7 @@ fn a_look_reads_no_more_than_it_may_and_judges_only_what_it_has_read() {
     let before = world.script.calls.len();
     let look = look_at_most(&mut world, 7);
     assert!(look.partial && look.executions <= 21, "{look:?}");
-    assert_eq!((look.suspects.len(), world.script.calls.len() - before), (0, 5));
+    assert_eq!((look.suspects.len(), world.script.calls.len() - before), (0, 6));
     let look = look_at_most(&mut world, 40);
     assert_eq!((look.partial, look.executions, look.suspects.len()), (false, 40, 0));
 }
@@ -242,7 +242,7 @@ fn what_changes_during_each_look_is_not_confirmed() {
     let mut world = waiting();
     // Each time it is granted to a worker after its record was read and before its lane is.
     let mut look = |number| {
-        world.script.intervene = before_call(4, move |other| {
+        world.script.intervene = before_call(5, move |other| {
             other.transact(grant(number)).expect("granted");
         });
         let look = look(&mut world);

@@ -8,10 +8,10 @@ use super::plan::MEMBERS;
 
 /// The number of [`IndexName::Due`] among the indexes.
 pub(super) const DUE: usize = 1;
-/// The numbers of the queues of one namespace among the indexes.
-pub(super) const QUEUES: [usize; 3] = [0, 2, 3];
-/// The number of a queue of the other namespace among the indexes.
-pub(super) const OTHER_QUEUE: usize = 7;
+/// The numbers of the queues of one lane among the indexes.
+pub(super) const QUEUES: [usize; 2] = [0, 3];
+/// The numbers of queues of other lanes among the indexes.
+pub(super) const OTHER_QUEUES: [usize; 2] = [2, 7];
 
 /// The partition of a number.
 pub(super) fn partition(number: usize) -> Partition {

@@ -437,7 +437,7 @@ fn take() -> impl Strategy<Value = Action> {
             queues.truncate(count);
             queues
         }),
-        1 => Just(vec![names::OTHER_QUEUE]),
+        2 => prop::sample::select(names::OTHER_QUEUES.to_vec()).prop_map(|queue| vec![queue]),
         4 => Just(vec![names::DUE]),
     ];
     let take = (from, 0..6_u32, bytes(MAX_PAGE_BYTES), until, hold, any::<bool>());

@@ -38,6 +38,8 @@ pub struct ReadyQueues {
     skip: u32,
     /// Queues that were found empty since the last look.
     empty: usize,
+    /// Whether it does not look again only because it knows of no work.
+    pub(crate) rests: bool,
 }
 
 /// The queues of one lane that probably have work.
@@ -94,8 +96,8 @@ impl ReadyQueues {
         config: PartitionConfig,
     ) -> Self {
         let known = vec![QueuesOfLane::default(); lanes.len()];
-        let (turn, looked, skip, empty) = (0, None, 0, 0);
-        Self { namespace, lanes, kinds, config, known, turn, looked, skip, empty }
+        let (turn, looked, skip, empty, rests) = (0, None, 0, 0, false);
+        Self { namespace, lanes, kinds, config, known, turn, looked, skip, empty, rests }
     }
 
     /// Notes a wake-up: a queue has work. A wake-up that names no queue means that others may have
@@ -120,13 +122,18 @@ impl ReadyQueues {
         }
     }
 
+    /// Whether a queue has work, as far as is known.
+    pub fn knows_work(&self) -> bool {
+        self.known.iter().any(|lane| !lane.by_name.is_empty())
+    }
+
     /// Whether it is time to look over all partitions.
     pub(super) fn is_stale(&self, now: HostTime) -> bool {
         if planted!(WakeUpReliedUpon) && self.looked.is_some() {
             return false;
         }
         let old = |looked: TimestampMs| now.local.since(looked) >= LOOK_EVERY;
-        self.looked.is_none_or(old) || self.known.iter().all(|lane| lane.by_name.is_empty())
+        self.looked.is_none_or(old) || (!self.rests && !self.knows_work())
     }
 
     /// The request that looks over all partitions.

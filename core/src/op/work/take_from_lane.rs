@@ -23,11 +23,14 @@ pub trait Taker {
     /// The command for one entry.
     type Command: Decide;
 
-    /// The command for this record.
-    fn command(&mut self, record: &Loaded) -> Self::Command;
+    /// The command for this record; `None` if no more is wanted.
+    fn command(&mut self, record: &Loaded) -> Option<Self::Command>;
 
     /// Whether the entry is kept; others have returned to their place.
     fn keeps(outcome: &<Self::Command as Decide>::Outcome) -> bool;
+
+    /// Notes that no entry so far was kept.
+    fn kept_none(&mut self) {}
 }
 
 /// Takes up to a number of entries and carries a command to each.
@@ -95,6 +98,11 @@ impl<T: Taker> TakeFromLane<T> {
         }
     }
 
+    /// What decides on each entry.
+    pub const fn taker(&self) -> &T {
+        &self.taker
+    }
+
     /// Takes from the next place that may have work, looks for one, or ends.
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
         if let Err(error) = self.context.check_store() {
@@ -146,7 +154,7 @@ impl<T: Taker> TakeFromLane<T> {
             .filter_map(|taken| Some((place.queues.get(taken.from)?, &taken.entry)))
             .collect();
         let page = Page { partition: place.partition, entries: &entries, at };
-        let command = |loaded: &Loaded, _| Some(self.taker.command(loaded));
+        let command = |loaded: &Loaded, _| self.taker.command(loaded);
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, command);
         self.unreadable += fetched.unreadable;
         self.doing = Doing::Deciding(fetched);
@@ -170,6 +178,7 @@ impl<T: Taker> TakeFromLane<T> {
         if !kept.is_empty() || self.patience.left(now) == DurationMs::ZERO {
             return self.end(kept);
         }
+        self.taker.kept_none();
         self.next(now)
     }
 

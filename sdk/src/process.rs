@@ -1,0 +1,158 @@
+//! What the workers of a process share that use the same backend: the connection, the timekeeper,
+//! the completions that travel together, and the claims of workers that serve the same.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use ff_core::agent::{Served, WorkerProfile};
+use ff_core::backend::EngineBackend;
+use ff_core::op::OperationContext;
+use ff_core::store::codec::Codec;
+use ff_core::time::DurationMs;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::claims::ClaimGroup;
+use crate::config::WorkerConfig;
+use crate::error::SdkError;
+use crate::gather::Gatherer;
+use crate::host::ClockSource;
+use crate::shared::{Connection, Sources, lock};
+use crate::upkeep::{Hint, keep_time};
+
+/// The shared part of the workers of this process that use the same backend with the same settings
+/// of calls. A worker with a seed shares with none.
+pub(crate) struct Process {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) gatherer: Arc<Gatherer>,
+    timekeeper: Mutex<Weak<TimekeeperTask>>,
+    groups: Mutex<Vec<Weak<ClaimGroup>>>,
+}
+
+/// The settings that workers must have in common to share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Settings {
+    known_format: u8,
+    call_timeout_ms: u64,
+    clock: ClockSource,
+}
+
+/// A process's shared part, and whose it is.
+struct Registered {
+    backend: Weak<dyn EngineBackend>,
+    settings: Settings,
+    process: Weak<Process>,
+}
+
+/// The shared parts of this process. They end with their last worker.
+static PROCESSES: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
+
+impl Process {
+    /// Returns the shared part for a worker. The first worker opens it.
+    pub(crate) async fn of(
+        config: &WorkerConfig,
+        backend: Arc<dyn EngineBackend>,
+    ) -> Result<Arc<Self>, SdkError> {
+        let WorkerConfig { known_format, call_timeout_ms, clock, .. } = *config;
+        let settings = Settings { known_format, call_timeout_ms, clock };
+        if let (None, Some(process)) = (config.seed, registered(&backend, settings)) {
+            process.connection.check_partitions(config.partition_config)?;
+            return Ok(process);
+        }
+        let context =
+            OperationContext::new(DurationMs::new(call_timeout_ms), Codec::knowing(known_format));
+        let sources = Sources { seed: config.seed, clock };
+        let connection =
+            Connection::open(backend.clone(), config.partition_config, context, sources).await?;
+        let process = Arc::new(Self {
+            connection: Arc::new(connection),
+            gatherer: Arc::default(),
+            timekeeper: Mutex::default(),
+            groups: Mutex::default(),
+        });
+        if config.seed.is_some() {
+            return Ok(process);
+        }
+        let mut processes = lock(&PROCESSES);
+        // Another worker may have opened it at the same time.
+        if let Some(process) = find(&processes, &backend, settings) {
+            return Ok(process);
+        }
+        let (backend, shared) = (Arc::downgrade(&backend), Arc::downgrade(&process));
+        processes.push(Registered { backend, settings, process: shared });
+        Ok(process)
+    }
+
+    /// Returns the timekeeper of the process. It starts one if none runs, also if the last one has
+    /// ended with its tokio runtime.
+    pub(crate) fn timekeeper(&self) -> Arc<TimekeeperTask> {
+        let mut timekeeper = lock(&self.timekeeper);
+        if let Some(running) = timekeeper.upgrade().filter(|running| running.runs()) {
+            return running;
+        }
+        let (dues, hints) = mpsc::channel(MAX_HINTS);
+        let task = tokio::spawn(keep_time(self.connection.clone(), hints));
+        let started = Arc::new(TimekeeperTask { dues, task });
+        *timekeeper = Arc::downgrade(&started);
+        started
+    }
+
+    /// Returns the group of a worker: those that serve the same, with the same time between looks.
+    pub(crate) fn group(&self, profile: &WorkerProfile, look_every: DurationMs) -> Arc<ClaimGroup> {
+        let served: Served = profile.served();
+        let mut groups = lock(&self.groups);
+        groups.retain(|group| group.strong_count() > 0);
+        let fits = |group: &Weak<ClaimGroup>| {
+            group.upgrade().filter(|group| group.serves(&served, look_every) && group.runs())
+        };
+        groups.iter().find_map(fits).unwrap_or_else(|| {
+            let group = ClaimGroup::start(self.connection.clone(), served, look_every);
+            groups.push(Arc::downgrade(&group));
+            group
+        })
+    }
+}
+
+fn registered(backend: &Arc<dyn EngineBackend>, settings: Settings) -> Option<Arc<Process>> {
+    let mut processes = lock(&PROCESSES);
+    processes.retain(|registered| registered.process.strong_count() > 0);
+    find(&processes, backend, settings)
+}
+
+fn find(
+    processes: &[Registered],
+    backend: &Arc<dyn EngineBackend>,
+    settings: Settings,
+) -> Option<Arc<Process>> {
+    let backend = Arc::downgrade(backend);
+    let same = |registered: &&Registered| {
+        registered.settings == settings && registered.backend.ptr_eq(&backend)
+    };
+    processes.iter().filter(same).find_map(|registered| registered.process.upgrade())
+}
+
+/// Hints queued for the timekeeper.
+const MAX_HINTS: usize = 256;
+
+/// The timekeeper of a process. It ends with the last worker that has one.
+pub(crate) struct TimekeeperTask {
+    dues: mpsc::Sender<Hint>,
+    task: JoinHandle<()>,
+}
+
+impl TimekeeperTask {
+    /// Passes it a due time. It is a hint, which saves a poll.
+    pub(crate) fn will_be_due(&self, hint: Hint) {
+        // A timekeeper whose queue of hints is full finds the timer with a poll.
+        let _ = self.dues.try_send(hint);
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        !self.task.is_finished()
+    }
+}
+
+impl Drop for TimekeeperTask {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
