@@ -51,6 +51,7 @@ mod signal;
 mod submission;
 mod suspension;
 mod task;
+mod timekeeping;
 mod upkeep;
 mod worker;
 

@@ -17,7 +17,7 @@ use crate::error::SdkError;
 use crate::gather::Gatherer;
 use crate::host::ClockSource;
 use crate::shared::{Connection, Sources, lock};
-use crate::upkeep::{Hint, keep_time};
+use crate::timekeeping::{Hint, keep_time};
 
 /// The shared part of the workers of this process that use the same backend with the same settings
 /// of calls. A worker with a seed shares with none.

@@ -2,17 +2,13 @@
 //! and of the store's identity, and the timekeeper.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ff_core::agent::{LeaseLost, Timekeeper, WorkerAgent};
-use ff_core::backend::WakeUps;
+use ff_core::agent::{LeaseLost, WorkerAgent};
 use ff_core::id::{ExecutionId, LeaseId};
-use ff_core::partition::Partition;
-use ff_core::store::{Topic, Wake};
-use ff_core::time::{HostTime, TimestampMs};
-use tokio::sync::{Notify, mpsc};
+use ff_core::time::TimestampMs;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::error::SdkError;
@@ -32,9 +28,6 @@ pub(crate) struct WorkerState {
     /// The timekeeper of this process, if this worker has one.
     timekeeper: Mutex<Option<Arc<TimekeeperTask>>>,
 }
-
-/// A time, by the store's clock, at which something will be due in a partition.
-pub(crate) type Hint = (Partition, TimestampMs);
 
 /// The state of a lease, for tasks that wait until it is lost.
 #[derive(Debug, Default)]
@@ -276,87 +269,6 @@ async fn keep_checking(state: Arc<WorkerState>, process: Arc<Process>) {
         {
             *timekeeper = process.timekeeper();
         }
-    }
-}
-
-/// Runs the timekeeper, which applies due timers until it meets a newer record format, or its
-/// store is lost.
-pub(crate) async fn keep_time(connection: Arc<Connection>, mut hints: mpsc::Receiver<Hint>) {
-    let mut timekeeper =
-        Timekeeper::new(connection.partitions, connection.context().clone(), connection.entropy());
-    let mut wake_ups = connection.backend.subscribe(vec![Topic::Due]);
-    let mut unreadable = 0;
-    loop {
-        let mut round = pin!(connection.drive(timekeeper.apply_due(connection.clock.now())));
-        let report = loop {
-            tokio::select! {
-                biased;
-                report = &mut round => break report,
-                heard = hear(&mut hints, &mut wake_ups) => {
-                    learn(&mut timekeeper, heard, connection.clock.now());
-                }
-            }
-        };
-        match &report {
-            Ok(report) if report.applied.is_empty() => {}
-            Ok(report) => tracing::debug!(applied = ?report.applied, "due timers applied"),
-            Err(error) if connection.context().check_store().is_err() => {
-                tracing::error!(%error, "this timekeeper applies no more due timers");
-                return;
-            }
-            Err(error) => tracing::warn!(%error, "cannot apply due timers"),
-        }
-        let found = report.as_ref().map_or(unreadable, |report| report.unreadable);
-        if found > unreadable {
-            tracing::warn!(records = found, "due records cannot be read");
-        }
-        unreadable = found;
-        timekeeper.applied(&report, connection.clock.now());
-        loop {
-            let instant = connection.clock.instant(timekeeper.next_wakeup());
-            tokio::select! {
-                biased;
-                () = tokio::time::sleep_until(instant) => break,
-                heard = hear(&mut hints, &mut wake_ups) => {
-                    learn(&mut timekeeper, heard, connection.clock.now());
-                }
-            }
-        }
-    }
-}
-
-/// Something that a timekeeper hears of.
-enum Heard {
-    Hint(Hint),
-    Wake(Wake),
-}
-
-/// Waits for the next hint or wake-up. Cancel safe.
-async fn hear(hints: &mut mpsc::Receiver<Hint>, wake_ups: &mut Option<Box<dyn WakeUps>>) -> Heard {
-    loop {
-        let woken = async {
-            match wake_ups {
-                Some(wake_ups) => wake_ups.next().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            Some(hint) = hints.recv() => return Heard::Hint(hint),
-            woken = woken => match woken {
-                Some(Some(wake)) => return Heard::Wake(wake),
-                // The next poll finds the timers of missed wake-ups.
-                Some(None) => {}
-                None => *wake_ups = None,
-            },
-        }
-    }
-}
-
-fn learn(timekeeper: &mut Timekeeper, heard: Heard, now: HostTime) {
-    match heard {
-        Heard::Hint((partition, due)) => timekeeper.learn(partition, due, now),
-        Heard::Wake(wake) => timekeeper.wake(&wake, now),
     }
 }
 

@@ -223,9 +223,9 @@ pub struct Wake {
     pub first: Option<FirstOf>,
 }
 
-/// Takes the first entries of `due`, or of some queues of one lane in the order of their scores, for
-/// one caller. A taken entry leaves its queue, and gets the score min(its current score
-/// in `due`, now + hold) in `due`. An entry that is taken from `due` itself gets now + hold. So no
+/// Takes the first entries of `due`, or of some queues of one lane in the order of their scores,
+/// for one caller. A taken entry leaves its queue, and gets the score min(its current score in
+/// `due`, now + hold) in `due`. An entry that is taken from `due` itself gets now + hold. So no
 /// entry is lost if the caller dies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Take {

@@ -280,7 +280,7 @@ fn the_timekeeper_applies_what_is_due_and_knows_when_the_next_thing_is() {
     let mut timekeeper = Timekeeper::new(world.config, Scripted::context(), Entropy::from_u64(1));
     timekeeper.applied(&Ok(report), world.host());
     let sleeps = timekeeper.next_wakeup().since(at(world.now())).get();
-    assert!((750..=1_250).contains(&sleeps), "a jittered second, not {sleeps} ms");
+    assert!((750..=1_250).contains(&sleeps), "at most a second, not {sleeps} ms");
     timekeeper.learn(Partition::flow(0), at(world.now() + 30), world.host());
     assert_eq!(timekeeper.next_wakeup(), at(world.now() + 30));
 }

@@ -81,7 +81,10 @@ impl PartitionData {
         if !unit.window.contains(now) {
             return UnitReply::OutsideWindow;
         }
-        for write in unit.index {
+        // The queues follow the other indexes.
+        let (queues, others): (Vec<_>, Vec<_>) =
+            unit.index.into_iter().partition(|write| write.index.listed_in().is_some());
+        for write in others.into_iter().chain(queues) {
             if let Some(first) = self.write_entry(write, now)
                 && let Some(topic) = first.index.topic()
             {
