@@ -20,8 +20,9 @@
 -- scan      1 if there are more entries or 0, (member, score, record)...
 -- stream    history, gap (1 or 0), time, sequence of the end, element...
 -- Records that have reached `bytes` end a page; the reply to a conflict of several records that
--- have more is {1}. A take without queues is from `due`. A wake-up is the partition, for `due` and
--- a queue followed by its first score, for a queue also by its name in the list of queues.
+-- have more is {1}. A take without queues is from `due`. `retention` counts as a queue without a
+-- list and a name: its key stands twice. A wake-up is the partition, for `due` and a queue followed
+-- by its first score, for a queue also by its name in the list of queues.
 -- `until` is '+inf', 'now', or a score; `from` is 'start', 'end' or 'after'. A value is nil
 -- if absent, and 0 if it would make the reply too large. Prefix and member form a record key.
 -- The counts of a unit are one byte for each section; an item has a key and this many arguments (a

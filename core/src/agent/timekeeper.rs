@@ -28,11 +28,16 @@ pub struct Timekeeper {
     entropy: Entropy,
     clocks: StoreClocks,
     timers: Timers,
+    /// Where the retention of executions ends next.
+    retention: Timers,
     /// The partitions from which no other timekeeper has taken since this one did.
     own: BTreeSet<Partition>,
     /// How many programs run a timekeeper, as far as it is known.
     programs: u64,
     next_look: TimestampMs,
+    next_look_at_retention: TimestampMs,
+    /// Whether the next round is for retention, if there is something to do for both.
+    is_retention_next: bool,
     /// After a failed round: when the next one begins, at the earliest.
     rests_until: TimestampMs,
     /// The round under way.
@@ -42,6 +47,10 @@ pub struct Timekeeper {
 /// A round under way.
 #[derive(Clone, Debug, Default)]
 struct Round {
+    /// Whether it is for retention, not for timers.
+    retention: bool,
+    /// Whether it polls all partitions.
+    looks: bool,
     /// The partitions with due timers that it takes from.
     ready: Vec<Partition>,
     /// The partitions of which something was learned since its start.
@@ -54,6 +63,13 @@ const LOOK_EVERY_MS: u64 = 1_000;
 
 /// The time after which a round leaves what is due to the next one, which knows of other timers.
 const ROUND: DurationMs = DurationMs::new(100);
+
+/// The time between two polls for ends of retention, with jitter.
+const LOOK_AT_RETENTION_EVERY_MS: u64 = 2_000;
+
+/// The time after which a round for retention begins no further take. Timers wait for at most one
+/// such round.
+const RETENTION_ROUND: DurationMs = DurationMs::new(20);
 
 /// How much later than on time a timekeeper takes from a partition that another one takes from.
 const WAIT_MS: u64 = 20;
@@ -73,9 +89,12 @@ impl Timekeeper {
             entropy,
             clocks: StoreClocks::new(),
             timers: Timers::new(),
+            retention: Timers::new(),
             own: BTreeSet::new(),
             programs: 1,
             next_look: TimestampMs::ZERO,
+            next_look_at_retention: TimestampMs::ZERO,
+            is_retention_next: false,
             rests_until: TimestampMs::ZERO,
             round: None,
         }
@@ -83,25 +102,41 @@ impl Timekeeper {
 
     /// Begins a round. Its result goes to [`Timekeeper::applied`].
     pub fn apply_due(&mut self, now: HostTime) -> ApplyDue {
-        let ready = self.timers.remove_due(now.local);
-        let round = ApplyDue::new(self.partitions, self.context.clone(), self.entropy.fork())
-            .comparing(self.clocks.clone())
-            .lasting(ROUND);
-        let looks = self.next_look <= now.local;
+        let is_due = |next: TimestampMs| next <= now.local;
+        let retention = is_due(self.next_retention())
+            && (self.is_retention_next || !is_due(self.next_timers()));
+        self.is_retention_next = !retention;
+        let round = ApplyDue::new(self.partitions, self.context.clone(), self.entropy.fork());
+        let (timers, looks, round) = if retention {
+            let round = round.retention().lasting(RETENTION_ROUND);
+            (&mut self.retention, is_due(self.next_look_at_retention), round)
+        } else {
+            let round = round.timers().comparing(self.clocks.clone()).lasting(ROUND);
+            (&mut self.timers, is_due(self.next_look), round)
+        };
+        let ready = timers.remove_due(now.local);
         let round = if looks { round } else { round.only(ready.iter().copied()) };
-        self.round = Some(Round { ready, learned: BTreeSet::new() });
+        self.round = Some(Round { retention, looks, ready, learned: BTreeSet::new() });
         round
     }
 
     /// Notes the result of a round.
     pub fn applied(&mut self, report: &Result<DueReport, EngineError>, now: HostTime) {
-        let Round { ready, learned } = self.round.take().unwrap_or_default();
+        let Round { retention, looks, ready, learned } = self.round.take().unwrap_or_default();
         let Ok(report) = report else {
             let first = FirstTimer { due: now.local, score: Score::at(now.store) };
-            ready.into_iter().for_each(|partition| self.note(partition, first, now));
+            for partition in ready {
+                match retention {
+                    true => self.retention.set(partition, Some((first, now.local))),
+                    false => self.note(partition, first, now),
+                }
+            }
             self.rests_until = now.local.plus(self.jittered(LOOK_EVERY_MS));
             return;
         };
+        if retention {
+            return self.applied_retention(report, looks, now);
+        }
         if let Some(clocks) = &report.clocks {
             self.clocks.clone_from(clocks);
         }
@@ -138,6 +173,33 @@ impl Timekeeper {
                 first => self.set(*partition, *first, now),
             }
         }
+    }
+
+    /// Notes the result of a round for retention. It is not urgent, so the programs of a fleet do
+    /// it at different times.
+    fn applied_retention(&mut self, report: &DueReport, looks: bool, now: HostTime) {
+        if looks {
+            let every = LOOK_AT_RETENTION_EVERY_MS * self.programs;
+            self.next_look_at_retention = now.local.plus(self.jittered(every));
+            self.retention = Timers::new();
+        }
+        for (partition, first) in &report.retention {
+            let timer = first.map(|first| {
+                let is_due = first.due <= now.local;
+                let spread = if is_due { 0 } else { LOOK_EVERY_MS * (self.programs - 1) };
+                (first, first.due.plus(DurationMs::new(self.entropy.below(spread + 1))))
+            });
+            self.retention.set(*partition, timer);
+        }
+    }
+
+    fn next_timers(&self) -> TimestampMs {
+        self.timers.next().map_or(self.next_look, |next| next.min(self.next_look))
+    }
+
+    fn next_retention(&self) -> TimestampMs {
+        let look = self.next_look_at_retention;
+        self.retention.next().map_or(look, |next| next.min(look))
     }
 
     /// Twice as many partitions as each program has if all have the same number.
@@ -198,7 +260,6 @@ impl Timekeeper {
 
     /// When the next round begins, by the host's clock.
     pub fn next_wakeup(&self) -> TimestampMs {
-        let next = self.timers.next().map_or(self.next_look, |next| next.min(self.next_look));
-        next.max(self.rests_until)
+        self.next_timers().min(self.next_retention()).max(self.rests_until)
     }
 }

@@ -56,6 +56,9 @@ pub enum IndexName {
     },
     /// Executions by the time of their next timer.
     Due,
+    /// Executions that are over, by the time at which the next step of their removal is due. They
+    /// are apart from `Due`, so that however many there are, they hold up no timer.
+    Retention,
     /// Executions that are blocked because no worker has the required capabilities.
     BlockedRoute {
         /// The namespace.
@@ -158,6 +161,7 @@ impl IndexName {
                 with_text(with_text(key, lane.as_str()), kind.as_str())
             }
             Self::Due => prefix(partition, b'd'),
+            Self::Retention => prefix(partition, b't'),
             Self::BlockedRoute { namespace } => {
                 with_text(prefix(partition, b'b'), namespace.as_str())
             }
@@ -172,7 +176,11 @@ impl IndexName {
     pub const fn listed_in(&self) -> Option<&Namespace> {
         match self {
             Self::Eligible { namespace, .. } | Self::BlockedRoute { namespace } => Some(namespace),
-            Self::Due | Self::All { .. } | Self::Quarantine | Self::Signals { .. } => None,
+            Self::Due
+            | Self::Retention
+            | Self::All { .. }
+            | Self::Quarantine
+            | Self::Signals { .. } => None,
         }
     }
 
@@ -329,7 +337,7 @@ mod tests {
 
     fn keys() -> impl Strategy<Value = (String, Vec<u8>)> {
         let numbers = (0..3_u128, 0..3_u128);
-        let names = (0..15_u8, texts(), texts(), numbers);
+        let names = (0..16_u8, texts(), texts(), numbers);
         (partitions(), names).prop_map(|(at, (kind, first, second, (number, other)))| {
             let namespace = Namespace::try_new(first).unwrap();
             let lane = LaneId::try_new(&*second).unwrap();
@@ -359,7 +367,8 @@ mod tests {
                 10 => named!(RecordKey::Secrets),
                 11 => named!(ValueKey::Signal { execution: uuid, signal }),
                 12 => named!(IndexName::Signals { execution: uuid }),
-                13 => named!(StreamName::Frames { execution: uuid, attempt }),
+                13 => named!(IndexName::Retention),
+                14 => named!(StreamName::Frames { execution: uuid, attempt }),
                 _ => named!(StreamName::Journal),
             }
         })

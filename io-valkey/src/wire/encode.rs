@@ -67,9 +67,11 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
         Request::Take(take) => {
             let partition = take.partition;
             keys.push(IndexName::Due.text(partition));
-            let queues = || take.from.iter().filter_map(|index| Some((index, index.listed_in()?)));
-            for (index, namespace) in queues() {
-                keys.extend([index.text(partition), list_of_queues(namespace, partition)]);
+            for index in take.from.iter().filter(|index| **index != IndexName::Due) {
+                // `retention` is in no list: its key stands twice, and it has no name.
+                let list = |namespace| list_of_queues(namespace, partition);
+                let list = index.listed_in().map_or_else(|| index.text(partition), list);
+                keys.extend([index.text(partition), list]);
             }
             let prefix = Cow::Owned(IndexName::Due.record_prefix(partition));
             args.extend([text(partition), prefix, text(take.count), text(take.bytes)]);
@@ -82,7 +84,8 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
             let topic = take.from.first().and_then(IndexName::topic);
             let rings = topic.filter(|_| take.ring_rest).map(|topic| topic.channel());
             args.push(Cow::Owned(rings.unwrap_or_default()));
-            args.extend(queues().map(|(index, _)| Cow::Owned(index.listed_name())));
+            let listed = take.from.iter().filter(|index| index.listed_in().is_some());
+            args.extend(listed.map(|index| Cow::Owned(index.listed_name())));
         }
         Request::Read(read) => {
             keys.extend(read.records.iter().map(|key| key.text(read.partition)));

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use ff_core::agent::Timekeeper;
 use ff_core::entropy::Entropy;
-use ff_core::execution::{EventKind, Start};
-use ff_core::id::ExecutionId;
+use ff_core::execution::{Cancel, CancelledBy, EventKind, OperatorCall, Start};
+use ff_core::id::{ExecutionId, RequestId};
 use ff_core::op::{ApplyDue, CarryCommand, Event, Operation, OperationContext, Patience, Step};
 use ff_core::partition::{Partition, PartitionConfig};
+use ff_core::policy::ExecutionPolicy;
 use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
     Cursor, JournalEntry, MemoryStore, Reply, ReplyBody, Request, StreamName, StreamPage, Topic,
@@ -194,6 +195,20 @@ impl Fleet {
         created.expect("it is created");
     }
 
+    /// Creates an execution, and cancels it.
+    fn create_over(&mut self, execution_id: ExecutionId) {
+        let short = |policy: &mut ExecutionPolicy| policy.retention_ms = DurationMs::new(1);
+        let mut create = Submission::new().policy(short).0;
+        create.execution_id = execution_id;
+        let patience = || Patience::new(context(), Entropy::from_u64(1));
+        let created = self.carry(CarryCommand::new(create, patience()));
+        created.expect("it is created");
+        let call = OperatorCall::new(RequestId::try_new("over").expect("a request ID"));
+        let by = CancelledBy::Operator(call);
+        let cancel = Cancel { execution_id, by, reason: String::new() };
+        self.carry(CarryCommand::new(cancel, patience())).expect("it is cancelled");
+    }
+
     /// Carries a command to its end immediately.
     fn carry<O: Operation>(&mut self, mut operation: O) -> O::Output {
         let mut event = Event::Start;
@@ -210,14 +225,21 @@ impl Fleet {
     fn ended_delays(&mut self) -> BTreeMap<ExecutionId, u64> {
         let mut ended = BTreeMap::new();
         for partition in self.config.flow_partitions() {
-            let (stream, from) = (StreamName::Journal, Cursor::Start);
-            let page = StreamPage { partition, stream, from, limit: 1_024 };
-            let reply = self.store.handle(Request::Stream(page), self.store_now());
-            let ReplyBody::Stream(streamed) = reply.body else { panic!("a page") };
-            for entry in streamed.entries {
-                let read: JournalEntry = decode(&entry.entry, FORMAT).expect("an entry");
-                if read.events.iter().any(|event| event.kind() == EventKind::DelayOver) {
-                    ended.insert(read.execution, entry.id.at.get() - START);
+            let mut from = Cursor::Start;
+            loop {
+                let stream = StreamName::Journal;
+                let page = StreamPage { partition, stream, from, limit: 1_024 };
+                let reply = self.store.handle(Request::Stream(page), self.store_now());
+                let ReplyBody::Stream(streamed) = reply.body else { panic!("a page") };
+                if streamed.entries.is_empty() {
+                    break;
+                }
+                from = streamed.next;
+                for entry in streamed.entries {
+                    let read: JournalEntry = decode(&entry.entry, FORMAT).expect("an entry");
+                    if read.events.iter().any(|event| event.kind() == EventKind::DelayOver) {
+                        ended.insert(read.execution, entry.id.at.get() - START);
+                    }
                 }
             }
         }
@@ -292,4 +314,33 @@ fn timekeepers_do_not_stampede() {
     assert!(late[4_950] <= 100, "{late:?}");
     assert!(calls.takes - calls.empty <= ended as u64);
     assert!(calls.empty * 10 <= calls.takes, "most takes find something: {calls:?}");
+}
+
+/// 20,000 executions whose retention ends at the same time, and one whose delay ends a little
+/// later, in each partition.
+#[test]
+fn ends_of_retention_hold_up_no_timer() {
+    const PARTITIONS: u16 = 16;
+    const OVER: u16 = 20_000;
+    let mut fleet = Fleet::new(1, PARTITIONS);
+    let over = |number: u16| id(number % PARTITIONS, u128::from(number));
+    for number in 0..OVER {
+        fleet.create_over(over(number));
+    }
+    for partition in 0..PARTITIONS {
+        fleet.submit(0, id(partition, 1 << 80), 60_500);
+    }
+    fleet.run(59_900);
+    fleet.calls = Calls::default();
+    fleet.run(1_500);
+    let ended = fleet.ended_delays();
+    let late = ended.values().map(|at| at - 60_500).max().expect("they are over");
+    assert_eq!(ended.len(), usize::from(PARTITIONS));
+    assert!(late <= 100, "{late} ms late after {:?}", fleet.calls);
+    // Each is removed in one unit, and 64 of them in one call.
+    fleet.run(30_000);
+    let left = fleet.config.flow_partitions().map(|at| fleet.store.records(at).count());
+    assert_eq!(left.sum::<usize>(), usize::from(PARTITIONS), "those with a delay");
+    let most = u64::from(OVER) / 64 + 3 * u64::from(PARTITIONS);
+    assert!(fleet.calls.commits <= most, "{:?}", fleet.calls);
 }

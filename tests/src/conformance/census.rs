@@ -80,6 +80,7 @@ pub const EXPECTED: &[&str] = &[
     "take: ended by its bytes",
     "take: entries from due",
     "take: entries from queues",
+    "take: entries from retention",
     "take: from several queues",
     "take: nothing",
     "take: up to a score",
@@ -157,6 +158,9 @@ impl Census {
                 match (taken.entries.is_empty(), due) {
                     (true, _) => self.count("take: nothing"),
                     (false, true) => self.count("take: entries from due"),
+                    (false, false) if take.from == [IndexName::Retention] => {
+                        self.count("take: entries from retention");
+                    }
                     (false, false) => self.count("take: entries from queues"),
                 }
                 match take.until {

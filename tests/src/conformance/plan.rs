@@ -253,7 +253,7 @@ pub const RECORDS: usize = 2 * MEMBERS + 3;
 /// Values in the pool: two for each member, and those of two signals.
 pub const VALUES: usize = 2 * MEMBERS + 2;
 /// Indexes in the pool.
-pub const INDEXES: usize = 10;
+pub const INDEXES: usize = 11;
 /// Streams in the pool.
 pub const STREAMS: usize = 4;
 /// Kinds of requests over a bound.
@@ -439,6 +439,7 @@ fn take() -> impl Strategy<Value = Action> {
         }),
         2 => prop::sample::select(names::OTHER_QUEUES.to_vec()).prop_map(|queue| vec![queue]),
         4 => Just(vec![names::DUE]),
+        1 => Just(vec![names::RETENTION]),
     ];
     let take = (from, 0..6_u32, bytes(MAX_PAGE_BYTES), until, hold, any::<bool>());
     take.prop_map(|(from, count, bytes, until, hold_ms, ring_rest)| Action::Take {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::entropy::Entropy;
 use crate::error::{Applied, EngineError};
-use crate::execution::{DueKind, OnDue, next_due};
+use crate::execution::{DueKind, OnDue, index_entries};
 use crate::op::context::OperationContext;
 use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
@@ -30,6 +30,10 @@ pub struct ApplyDue {
     entropy: Entropy,
     patience: Patience,
     context: OperationContext,
+    /// The index that it takes from: `Due`, or `Retention`.
+    index: IndexName,
+    /// Whether it goes on with `Retention`.
+    then_retention: bool,
     /// Whether it polls all partitions first.
     looks: bool,
     /// The time after which it leaves what is due to the next round.
@@ -65,6 +69,8 @@ pub struct DueReport {
     pub failed: usize,
     /// The first timer of each partition that the round has read; `None` if it has none.
     pub firsts: BTreeMap<Partition, Option<FirstTimer>>,
+    /// The same for the executions whose retention ends.
+    pub retention: BTreeMap<Partition, Option<FirstTimer>>,
     /// The partitions from which the round took entries.
     pub took: BTreeSet<Partition>,
     /// How many programs run a timekeeper, if the round has looked over all partitions.
@@ -76,8 +82,8 @@ pub struct DueReport {
 /// The first timer of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FirstTimer {
-    /// When it is due, by the host's own clock. It is counted from the reply that showed it, so that
-    /// a wrong estimate of the store's clock costs nothing.
+    /// When it is due, by the host's own clock. It is counted from the reply that showed it, so
+    /// that a wrong estimate of the store's clock costs nothing.
     pub due: TimestampMs,
     /// Its score in `due`.
     pub score: Score,
@@ -93,7 +99,8 @@ impl DueReport {
 const OP: &str = "apply_due";
 
 impl ApplyDue {
-    /// A round over all partitions by itself, which compares no clocks.
+    /// A round over all partitions by itself, which compares no clocks: first timers, then the ends
+    /// of retention.
     pub fn new(config: PartitionConfig, context: OperationContext, mut entropy: Entropy) -> Self {
         let patience = Patience::new(context.clone(), entropy.fork());
         let (ready, doing, report) = (VecDeque::new(), Doing::Nothing, DueReport::default());
@@ -103,6 +110,8 @@ impl ApplyDue {
             entropy,
             patience,
             context,
+            index: IndexName::Due,
+            then_retention: true,
             looks,
             lasts,
             ready,
@@ -111,6 +120,18 @@ impl ApplyDue {
             doing,
             report,
         }
+    }
+
+    /// The same round for timers alone.
+    #[must_use]
+    pub fn timers(self) -> Self {
+        Self { then_retention: false, ..self }
+    }
+
+    /// The same round for the ends of retention alone.
+    #[must_use]
+    pub fn retention(self) -> Self {
+        Self { index: IndexName::Retention, then_retention: false, ..self }
     }
 
     /// The same round, which only takes from these partitions.
@@ -135,7 +156,8 @@ impl ApplyDue {
         self.patience.begin(now);
         self.doing = Doing::Polling;
         let partitions = self.config.flow_partitions().collect();
-        let (of, listeners) = (PollOf::Index(IndexName::Due), Some(Topic::Due));
+        let listeners = (self.index == IndexName::Due).then_some(Topic::Due);
+        let of = PollOf::Index(self.index.clone());
         Step::Send(Request::Poll(Poll { of, partitions, listeners }))
     }
 
@@ -150,16 +172,17 @@ impl ApplyDue {
             }
         }
         let Some(partition) = self.ready.front().copied() else { return self.restore(now) };
+        let is_due = self.index == IndexName::Due;
         self.doing = Doing::Taking(partition);
         Step::Send(Request::Take(Take {
             partition,
-            from: vec![IndexName::Due],
+            from: vec![self.index.clone()],
             count: MAX_UNITS as u32,
             bytes: MAX_PAGE_BYTES,
             until: TakeUntil::Now,
             hold: HOLD,
             // Other timekeepers forget what this one takes.
-            ring_rest: true,
+            ring_rest: is_due,
         }))
     }
 
@@ -171,7 +194,7 @@ impl ApplyDue {
             .map(|clocks| clocks.stepped_back.extract_if(.., begins).collect())
             .unwrap_or_default();
         if begun.is_empty() {
-            return self.end();
+            return self.end(now);
         }
         let context = self.context.within(self.patience.left(now));
         let restore = RestoreTimers::new(begun, context, self.entropy.fork());
@@ -179,20 +202,32 @@ impl ApplyDue {
         self.resume(Event::Start, now)
     }
 
-    fn end(&mut self) -> Step<<Self as Operation>::Output> {
+    fn end(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        if std::mem::take(&mut self.then_retention) {
+            (self.index, self.looks) = (IndexName::Retention, true);
+            self.failing.clear();
+            return self.poll(now);
+        }
         self.report.clocks = self.clocks.take();
         Step::Done(Ok(std::mem::take(&mut self.report)))
     }
 
     /// Notes a timer of a partition, besides the first one that was read there.
     fn learn(&mut self, partition: Partition, timer: FirstTimer) {
-        let first = self.report.firsts.entry(partition).or_default();
+        let first = self.firsts().entry(partition).or_default();
         *first = Some(first.map_or(timer, |first| first.min(timer)));
     }
 
     /// Notes the first timer of a partition, which is not due yet.
     fn found(&mut self, partition: Partition, first: Option<FirstTimer>) {
-        self.report.firsts.insert(partition, first);
+        self.firsts().insert(partition, first);
+    }
+
+    fn firsts(&mut self) -> &mut BTreeMap<Partition, Option<FirstTimer>> {
+        match self.index {
+            IndexName::Retention => &mut self.report.retention,
+            _ => &mut self.report.firsts,
+        }
     }
 
     /// Notes the partitions that have due entries, beginning with a random one, and when something
@@ -226,17 +261,17 @@ impl ApplyDue {
         at: TimestampMs,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
+        let index = self.index.clone();
         self.ready.pop_front();
         match taken.rest.first().copied().flatten() {
             // The other partitions are next.
             Some(score) if score.instant() <= at => self.ready.push_back(partition),
             score => self.found(partition, score.map(|score| timer(score, at, now))),
         }
-        if !taken.entries.is_empty() {
+        if !taken.entries.is_empty() && index == IndexName::Due {
             self.report.took.insert(partition);
         }
-        let entries: Vec<_> =
-            taken.entries.iter().map(|taken| (&IndexName::Due, &taken.entry)).collect();
+        let entries: Vec<_> = taken.entries.iter().map(|taken| (&index, &taken.entry)).collect();
         let page = Page { partition, entries: &entries, at };
         let on_due = |loaded: &Loaded, _| Some(OnDue { execution_id: loaded.execution.id });
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, on_due);
@@ -256,9 +291,13 @@ impl ApplyDue {
             match result {
                 Ok(committed) => {
                     let (record, at) = (committed.record, committed.at);
-                    let next = record.as_ref().and_then(|loaded| next_due(&loaded.execution));
-                    if let Some((due, _)) = next.filter(|_| !committed.outcome.forgets) {
-                        self.learn(partition, timer(Score::at(due), at, now));
+                    let entries = record.as_ref().map(|loaded| index_entries(&loaded.execution));
+                    let next = entries.and_then(|entries| match self.index {
+                        IndexName::Retention => entries.retention,
+                        _ => entries.due,
+                    });
+                    if let Some(score) = next.filter(|_| !committed.outcome.forgets) {
+                        self.learn(partition, timer(score, at, now));
                     }
                     let record = record.filter(|_| committed.outcome.forgets);
                     forgetful.extend(record.map(|loaded| loaded.execution.id));
@@ -277,7 +316,9 @@ impl ApplyDue {
             return self.next(now);
         }
         let context = self.context.within(self.patience.left(now));
-        let clear = ClearSignals::new(forgetful, context, self.entropy.fork());
+        let left = self.lasts.get().saturating_sub(self.patience.elapsed(now).get());
+        let until = now.local.plus(DurationMs::new(left));
+        let clear = ClearSignals::new(forgetful, context, self.entropy.fork(), until);
         self.doing = Doing::Clearing(Box::new(clear), partition);
         self.resume(Event::Start, now)
     }
@@ -300,7 +341,9 @@ impl ApplyDue {
             (Doing::Polling, ReplyBody::Poll(Polled { firsts, listeners }))
                 if firsts.len() == self.config.flow_partitions().count() =>
             {
-                self.report.programs = Some(listeners);
+                if self.index == IndexName::Due {
+                    self.report.programs = Some(listeners);
+                }
                 self.polled(&firsts, now);
                 self.next(now)
             }
@@ -348,7 +391,7 @@ impl Operation for ApplyDue {
             (Doing::Restoring(restore), event) => restore.resume(event, now).then(|left| {
                 self.doing = Doing::Nothing;
                 self.clocks.iter_mut().for_each(|clocks| clocks.stepped_back.extend(&left));
-                self.end()
+                self.end(now)
             }),
             (_, Event::Start) if self.looks => self.poll(now),
             (_, Event::Start) => {
