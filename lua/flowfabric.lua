@@ -63,13 +63,20 @@ end
 -- bytes of content up to its end, the bytes dropped so far, and the time of the oldest entry. The
 -- first element has no content: it is the head of the entry dropped last, 0:0 if there was none.
 local HEAD = '^(%d+):(%d+):(%d+):(%d+):(%d+) ()'
+local ANY_ENTRIES = 4294967295
 
 -- The state that an append needs: the numbers of the last head.
 local function open(key)
   local last = call('LINDEX', key, -1)
-  if not last then return { 0, 0, 0, 0 } end
+  if not last then return { 0, 0, 0, 0, new = {} } end
   local at, sequence, total, dropped, oldest = last:match(HEAD)
-  return { at + 0, sequence + 0, total + 0, dropped + 0, oldest + 0 }
+  return { at + 0, sequence + 0, total + 0, dropped + 0, oldest + 0, new = {} }
+end
+
+-- Writes the entries that were appended.
+local function push(stream, key)
+  if #stream.new > 0 then call('RPUSH', key, unpack(stream.new)) end
+  stream.new = {}
 end
 
 -- Drops entries that are too old or too many, then appends one.
@@ -77,16 +84,18 @@ local function append(stream, key, args, a, at)
   local entry, bytes, entries, age = args[a], args[a + 1] + 0, args[a + 2] + 0, args[a + 3] + 0
   if at > stream[1] then stream[1], stream[2] = at, 0 else stream[2] = stream[2] + 1 end
   stream[3] = stream[3] + #entry
-  if not stream[5] then call('RPUSH', key, '0:0:0:0:0 ') end
+  if not stream[5] then stream.new[1] = '0:0:0:0:0 ' end
   stream[5] = stream[5] or stream[1]
-  while stream[3] - stream[4] > bytes or call('LLEN', key) > entries or stream[5] < at - age do
+  while stream[3] - stream[4] > bytes or stream[5] < at - age
+    or entries < ANY_ENTRIES and call('LLEN', key) + #stream.new > entries do
+    push(stream, key)
     call('LPOP', key)
     local first = call('LINDEX', key, 0)
     local _, _, total, _, _, body = first:match(HEAD)
     call('LSET', key, 0, first:sub(1, body - 1))
     stream[4], stream[5] = total + 0, (call('LINDEX', key, 1) or stream[1] .. ':'):match('%d+') + 0
   end
-  call('RPUSH', key, ('%d:%d:%d:%d:%d '):format(unpack(stream)) .. entry)
+  stream.new[#stream.new + 1] = ('%d:%d:%d:%d:%d '):format(unpack(stream)) .. entry
 end
 
 -- COMMIT. The functions of a section get its first key, its first argument and its number of items.
@@ -115,7 +124,8 @@ local function write_values(keys, args, k, a, n, streams)
   for i = 0, n - 1 do
     local key, value = keys[k + i], args[a + 2 * i + 1]
     if args[a + 2 * i] == '+' then call('SET', key, value) else call('UNLINK', key) end
-    streams[key] = nil -- The known state of a removed stream is outdated.
+    -- A removed stream starts again.
+    if streams[key] then streams[key] = { 0, 0, 0, 0, new = {} } end
   end
 end
 
@@ -123,32 +133,48 @@ local function ring_first(channel, partition, score, name)
   call('PUBLISH', channel, table.concat({ partition, score, name }, ' '))
 end
 
-local function write_indexes(keys, args, k, a, n, at)
-  for i = 0, n - 1 do
-    local key, b = keys[k + i], a + 3 * i
-    local id, score, channel = args[b], args[b + 1], args[b + 2]
-    if score == '' then call('ZREM', key, id) else call('ZADD', key, score, id) end
-    local soon = channel ~= '' and score ~= '' and math.abs(score - at) <= DUE_SOON_MS
-    if soon and call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] == score then
-      ring_first(channel, args[1], score)
-    end
+-- Entries of one index are collected, and written with one command for all units.
+local function flush(index, entries)
+  if entries.adds then call('ZADD', index, unpack(entries))
+  else call('ZREM', index, unpack(entries)) end
+end
+
+local function put(indexes, index, id, score)
+  local entries, adds = indexes[index], score ~= ''
+  if not entries or entries.adds ~= adds or #entries > 4000 then
+    if entries then flush(index, entries) end
+    entries = { adds = adds }
+    indexes[index] = entries
+  end
+  if adds then entries[#entries + 1] = score end
+  entries[#entries + 1] = id
+end
+
+-- Notes an entry of `due` that is soon due.
+local function put_timer(soon, index, score, channel, at)
+  if channel ~= '' and score ~= '' and math.abs(score - at) <= DUE_SOON_MS then
+    soon.index, soon.channel, soon[score] = index, channel, true
   end
 end
 
 -- A queue is in the list while it has entries, with its first score or a lower one. The list is
--- written first, and cleaned last, so that an error between two writes never hides a queue.
-local function write_queues(keys, args, k, a, n)
-  for i = 0, n - 1 do
-    local queue, list, b = keys[k + 2 * i], keys[k + 2 * i + 1], a + 4 * i
-    local id, score, name, channel = args[b], args[b + 1], args[b + 2], args[b + 3]
-    if score == '' then
-      local left = call('ZREM', queue, id) == 0 or call('EXISTS', queue) == 1
-      if not left then call('ZREM', list, name) end
-    else
+-- written first, and cleaned last, so that an error between two writes never hides a queue. The
+-- list has at most the score in `lowest`.
+local function put_queue(indexes, lowest, keys, args, k, b)
+  local queue, list, id, score = keys[k], keys[k + 1], args[b], args[b + 1]
+  local name, channel = args[b + 2], args[b + 3]
+  if score == '' then
+    if indexes[queue] then flush(queue, indexes[queue]) end
+    indexes[queue], lowest[queue] = nil, nil
+    local left = call('ZREM', queue, id) == 0 or call('EXISTS', queue) == 1
+    if not left then call('ZREM', list, name) end
+  else
+    if score + 0 < (lowest[queue] or math.huge) then
+      lowest[queue] = score + 0
       local lower = call('ZADD', list, 'LT', 'CH', score, name) == 1
-      call('ZADD', queue, score, id)
       if lower and channel ~= '' then ring_first(channel, args[1], score, name) end
     end
+    put(indexes, queue, id, score)
   end
 end
 
@@ -163,9 +189,12 @@ local function measure(keys, args)
   assert(k == #keys + 1 and a == #args + 1, 'the arguments do not have the form of this library')
 end
 
+-- Scripts do not roll back. So first everything is read: a key of the wrong type fails there. Then
+-- indexes are written: they are derived, and the next commit corrects them. A record is in one unit
+-- only, so that no check depends on the writes of other units.
 local function commit(keys, args)
-  local at, streams, k, a = now(), {}, 1, 2
-  local reply = { at }
+  local at, units, streams, k, a = now(), {}, {}, 1, 2
+  local reply, indexes, lowest, soon = { at }, {}, {}, {}
   measure(keys, args)
   while a <= #args do
     local n, v, x, q, s, r, f = args[a]:byte(1, 7)
@@ -174,23 +203,37 @@ local function commit(keys, args)
     local kq, aq = kx + x, ax + 3 * x
     local ks, as = kq + 2 * q, aq + 4 * q
     local kr, ar, kf = ks + s, as + 4 * s, ks + s + r
-    -- Scripts do not roll back. So keys that a write of records or streams could fail on are read
-    -- before. Indexes are written first: they are derived, and the next commit corrects them.
     local outcome = conflict(keys, args, k, an, n, args[a + 3] + 0)
     if not outcome and (at < args[a + 1] + 0 or at >= args[a + 2] + 0) then outcome = { 2 } end
     if not outcome then
       for i = ks, kr - 1 do streams[keys[i]] = streams[keys[i]] or open(keys[i]) end
-      write_indexes(keys, args, kx, ax, x, at)
-      write_queues(keys, args, kq, aq, q)
-      write_records(keys, args, k, an, n)
-      if v > 0 then write_values(keys, args, kv, av, v, streams) end
-      for i = 0, s - 1 do append(streams[keys[ks + i]], keys[ks + i], args, as + 4 * i, at) end
-      for i = 0, r - 1 do call('PUBLISH', args[ar + i], args[1]) end
-      outcome = fetch({ 0 }, keys, kf, kf + f - 1)
+      units[#units + 1] = { #reply + 1, k, an, n, kv, av, v, kx, ax, x, kq, aq, q, ks, as, s, ar, r,
+        kf, f }
     end
-    reply[#reply + 1] = outcome
+    reply[#reply + 1] = outcome or false
     k, a = kf + f, ar + r
   end
+  for _, unit in ipairs(units) do
+    local _, _, _, _, _, _, _, kx, ax, x, kq, aq, q = unpack(unit)
+    for i = 0, x - 1 do
+      local index, b = keys[kx + i], ax + 3 * i
+      put(indexes, index, args[b], args[b + 1])
+      put_timer(soon, index, args[b + 1], args[b + 2], at)
+    end
+    for i = 0, q - 1 do put_queue(indexes, lowest, keys, args, kq + 2 * i, aq + 4 * i) end
+  end
+  for index, entries in pairs(indexes) do flush(index, entries) end
+  local first = soon.index and call('ZRANGE', soon.index, 0, 0, 'WITHSCORES')[2]
+  if first and soon[first] then ring_first(soon.channel, args[1], first) end
+  for _, unit in ipairs(units) do
+    local place, kn, an, n, kv, av, v, _, _, _, _, _, _, ks, as, s, ar, r, kf, f = unpack(unit)
+    write_records(keys, args, kn, an, n)
+    if v > 0 then write_values(keys, args, kv, av, v, streams) end
+    for i = 0, s - 1 do append(streams[keys[ks + i]], keys[ks + i], args, as + 4 * i, at) end
+    for i = 0, r - 1 do call('PUBLISH', args[ar + i], args[1]) end
+    reply[place] = fetch({ 0 }, keys, kf, kf + f - 1)
+  end
+  for key, stream in pairs(streams) do push(stream, key) end
   return reply
 end
 

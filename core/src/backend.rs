@@ -47,7 +47,7 @@ pub trait EngineBackend: Send + Sync {
     /// that callers must poll.
     fn subscribe(&self, topics: Vec<Topic>) -> Option<Box<dyn WakeUps>>;
 
-    /// Reports the store's load.
+    /// Reports the store's load, within two seconds.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ pub trait EngineBackend: Send + Sync {
     fn report(&self) -> BoxFuture<'_, Result<BackendReport, Failure>>;
 
     /// Checks the health of the store: version, eviction policy, function library, the clocks of
-    /// its nodes. It changes nothing.
+    /// its nodes. It changes nothing, and ends within two seconds.
     ///
     /// # Errors
     ///
@@ -91,13 +91,17 @@ pub struct BackendReport {
     /// Commands that the server has processed so far, from all clients; `None` for a store without
     /// a server.
     pub commands: Option<u64>,
+    /// The nodes that did not answer in time. The sums are without them.
+    #[serde(default)]
+    pub silent_nodes: Vec<String>,
 }
 
 impl BackendReport {
     /// Creates the report of a store without a server.
     pub fn new(store: impl Into<String>, used_bytes: u64, stream_bytes: u64, calls: u64) -> Self {
-        let store = store.into();
-        Self { store, used_bytes, stream_bytes, calls, cpu_us: None, commands: None }
+        let (store, silent_nodes) = (store.into(), Vec::new());
+        let (cpu_us, commands) = (None, None);
+        Self { store, used_bytes, stream_bytes, calls, cpu_us, commands, silent_nodes }
     }
 }
 

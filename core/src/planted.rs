@@ -40,6 +40,8 @@ mod bugs {
         GraceCutShort,
         /// Readers of the journal do not compare the identity of the store.
         IdentityIgnored,
+        /// A worker takes executions of kinds that it does not serve.
+        KindIgnored,
         /// A worker relies on a lease for its whole ttl, however little is left.
         LostLeaseBelieved,
         /// After a lost reply a rejection is reported as certain.
@@ -48,10 +50,14 @@ mod bugs {
         OldDecisionRetried,
         /// The record in a reply is taken for the one that was requested.
         RecordNotCompared,
+        /// A queue is removed from the list although a take leaves entries in it.
+        RestNotListed,
         /// A refused commit is forgotten, though a first copy of it may have been applied.
         ResendForgotten,
         /// A submission is sent again however long ago it was sent first.
         ResendBoundForgotten,
+        /// A retry does not wait for its turn in the program's budget.
+        RetryBudgetIgnored,
         /// A token of the right form is good, whatever it says.
         SignatureNotChecked,
         /// A rejection that was decided on an old record is final.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use ff_core::backend::{EngineBackend, Finding, FindingLevel};
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
-use ff_core::id::{ExecutionKind, LaneId, Namespace};
+use ff_core::id::Namespace;
 use ff_core::op::{
     AuditLook, AuditPartition, FindOutside, FoundMeta, HOLD, OVERDUE, OperationContext, Patience,
-    ReadMeta, Suspect,
+    QueueName, ReadMeta, Suspect,
 };
 use ff_core::partition::Partition;
 use ff_core::store::StoreMeta;
@@ -230,7 +230,7 @@ impl Auditor {
         &self,
         partition: Partition,
         namespace: &Namespace,
-        queues: &mut BTreeSet<(LaneId, ExecutionKind)>,
+        queues: &mut BTreeSet<QueueName>,
         limit: usize,
     ) -> Result<AuditLook, SdkError> {
         let (namespace, known) = (namespace.clone(), queues.iter().cloned());

@@ -1,5 +1,5 @@
-//! Claims of workers that serve the same: what they want at the same time is taken together, and
-//! one of them looks for work for all.
+//! Claims of workers that serve the same: work that they want at the same time is taken together,
+//! and one of them looks for work for all.
 
 use std::sync::{Arc, Mutex};
 
@@ -33,7 +33,7 @@ struct Claims {
     woken: Notify,
 }
 
-/// What workers want to claim.
+/// The demands of the workers.
 #[derive(Default)]
 struct Wanted {
     waiting: Vec<Demand>,
@@ -41,7 +41,7 @@ struct Wanted {
     claiming: bool,
 }
 
-/// What one worker wants.
+/// The demand of one worker.
 struct Demand {
     claimant: Claimant,
     is_woken: bool,
@@ -86,7 +86,7 @@ impl ClaimGroup {
 
     /// Claims executions for a worker, together with the others that claim at present.
     ///
-    /// Not cancel safe: what is claimed for a caller that is gone is reclaimed when its lease ends.
+    /// Not cancel safe: work that is claimed for a caller that is gone is reclaimed later.
     pub(crate) async fn claim(&self, claimant: Claimant, is_woken: bool) -> Outcome {
         loop {
             let (answer, answered) = oneshot::channel();
@@ -119,11 +119,11 @@ impl ClaimGroup {
             tokio::pin!(woken);
             woken.as_mut().enable();
             let next_look = {
-                let claimer = lock(&self.claims.claimer);
+                let mut claimer = lock(&self.claims.claimer);
                 if claimer.knows_work() {
                     return true;
                 }
-                claimer.next_look()
+                claimer.next_look(self.connection.clock.now())
             };
             tokio::select! {
                 biased;

@@ -1,5 +1,5 @@
-//! What the workers of a process share that use the same backend: the connection, the timekeeper,
-//! the completions that travel together, and the claims of workers that serve the same.
+//! The shared part of the workers of a process that use the same backend: the connection, the
+//! timekeeper, the completions that travel together, and the claims of workers that serve the same.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -8,8 +8,6 @@ use ff_core::backend::EngineBackend;
 use ff_core::op::OperationContext;
 use ff_core::store::codec::Codec;
 use ff_core::time::DurationMs;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::claims::ClaimGroup;
 use crate::config::WorkerConfig;
@@ -17,7 +15,7 @@ use crate::error::SdkError;
 use crate::gather::Gatherer;
 use crate::host::ClockSource;
 use crate::shared::{Connection, Sources, lock};
-use crate::timekeeping::{Hint, keep_time};
+use crate::timekeeping::TimekeeperTask;
 
 /// The shared part of the workers of this process that use the same backend with the same settings
 /// of calls. A worker with a seed shares with none.
@@ -89,9 +87,7 @@ impl Process {
         if let Some(running) = timekeeper.upgrade().filter(|running| running.runs()) {
             return running;
         }
-        let (dues, hints) = mpsc::channel(MAX_HINTS);
-        let task = tokio::spawn(keep_time(self.connection.clone(), hints));
-        let started = Arc::new(TimekeeperTask { dues, task });
+        let started = Arc::new(TimekeeperTask::start(self.connection.clone()));
         *timekeeper = Arc::downgrade(&started);
         started
     }
@@ -128,31 +124,4 @@ fn find(
         registered.settings == settings && registered.backend.ptr_eq(&backend)
     };
     processes.iter().filter(same).find_map(|registered| registered.process.upgrade())
-}
-
-/// Hints queued for the timekeeper.
-const MAX_HINTS: usize = 256;
-
-/// The timekeeper of a process. It ends with the last worker that has one.
-pub(crate) struct TimekeeperTask {
-    dues: mpsc::Sender<Hint>,
-    task: JoinHandle<()>,
-}
-
-impl TimekeeperTask {
-    /// Passes it a due time. It is a hint, which saves a poll.
-    pub(crate) fn will_be_due(&self, hint: Hint) {
-        // A timekeeper whose queue of hints is full finds the timer with a poll.
-        let _ = self.dues.try_send(hint);
-    }
-
-    pub(crate) fn runs(&self) -> bool {
-        !self.task.is_finished()
-    }
-}
-
-impl Drop for TimekeeperTask {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }

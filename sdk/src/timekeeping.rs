@@ -9,15 +9,49 @@ use ff_core::partition::Partition;
 use ff_core::store::{Topic, Wake};
 use ff_core::time::{HostTime, TimestampMs};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::shared::Connection;
 
 /// A time, by the store's clock, at which something will be due in a partition.
 pub(crate) type Hint = (Partition, TimestampMs);
 
+/// Hints queued for the timekeeper.
+const MAX_HINTS: usize = 256;
+
+/// The timekeeper of a process. It ends with the last worker that has one.
+pub(crate) struct TimekeeperTask {
+    dues: mpsc::Sender<Hint>,
+    task: JoinHandle<()>,
+}
+
+impl TimekeeperTask {
+    /// Starts it on the current tokio runtime.
+    pub(crate) fn start(connection: Arc<Connection>) -> Self {
+        let (dues, hints) = mpsc::channel(MAX_HINTS);
+        Self { dues, task: tokio::spawn(keep_time(connection, hints)) }
+    }
+
+    /// Passes it a due time. It is a hint, which saves a poll.
+    pub(crate) fn will_be_due(&self, hint: Hint) {
+        // A timekeeper whose queue of hints is full finds the timer with a poll.
+        let _ = self.dues.try_send(hint);
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        !self.task.is_finished()
+    }
+}
+
+impl Drop for TimekeeperTask {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// Runs the timekeeper, which applies due timers until it meets a newer record format, or its
 /// store is lost.
-pub(crate) async fn keep_time(connection: Arc<Connection>, mut hints: mpsc::Receiver<Hint>) {
+async fn keep_time(connection: Arc<Connection>, mut hints: mpsc::Receiver<Hint>) {
     let mut timekeeper =
         Timekeeper::new(connection.partitions, connection.context().clone(), connection.entropy());
     let mut wake_ups = connection.backend.subscribe(vec![Topic::Due]);

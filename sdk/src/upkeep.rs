@@ -1,5 +1,5 @@
-//! The background tasks of a worker: lease renewals, route sweeps, the check of the record format
-//! and of the store's identity, and the timekeeper.
+//! The background tasks of a worker: lease renewals, route sweeps, and the check of the record format
+//! and of the store's identity.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,8 +13,9 @@ use tokio::task::AbortHandle;
 
 use crate::error::SdkError;
 use crate::gather::Gatherer;
-use crate::process::{Process, TimekeeperTask};
+use crate::process::Process;
 use crate::shared::{Connection, lock};
+use crate::timekeeping::TimekeeperTask;
 
 /// A worker's state that its tasks and its upkeep share.
 pub(crate) struct WorkerState {

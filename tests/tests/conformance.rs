@@ -200,7 +200,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("<= DUE_SOON_MS", "< DUE_SOON_MS"),
     ("math.abs(score - at) <=", "score - at <="),
     ("math.abs(score - at) <=", "math.abs(score - at) - 1 <="),
-    ("if soon and call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] == score then", "if soon then"),
+    ("if first and soon[first] then", "if first then"),
+    ("ring_first(soon.channel, args[1], first)", "ring_first(soon.channel, args[1], -1)"),
     ("for i = 0, r - 1 do call('PUBLISH'", "for i = 1, r - 1 do call('PUBLISH'"),
     // Pages that begin or end at the wrong position.
     ("call('ZRANK', index, member) + 1", "call('ZRANK', index, member)"),
@@ -216,7 +217,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("if gap == 0 then", "if gap == 1 then"),
     ("args[a + 1] + 0, args[a + 2] + 0, args[a + 3] + 0", "2 ^ 52, 2 ^ 52, 2 ^ 52"),
     // A removed stream whose state is still cached.
-    ("    streams[key] = nil --", "    --"),
+    ("if streams[key] then streams[key] =", "if false then streams[key] ="),
     // A reply without the tag of its call.
     ("reply[#reply + 1] = tag", ""),
 ];
@@ -226,8 +227,8 @@ const MISTAKES_AT_THE_CAP: &[(&str, &str)] = &[
     ("stream[5] < at - age", "stream[5] <= at - age"),
     ("stream[4] > bytes", "stream[4] >= bytes"),
     ("stream[3] - stream[4] >", "stream[3] >"),
-    ("call('LLEN', key) > entries", "call('LLEN', key) >= entries"),
-    ("call('LLEN', key) > entries", "call('LLEN', key) > entries + 1"),
+    ("#stream.new > entries", "#stream.new >= entries"),
+    ("#stream.new > entries", "#stream.new > entries + 1"),
     ("args[a + 1] + 0, args[a + 2] + 0,", "1048576, args[a + 2] + 0,"),
     ("args[a + 3] + 0\n  if at", "86400000\n  if at"),
 ];

@@ -1,9 +1,11 @@
 //! A server that hangs: it accepts connections and calls, and answers nothing. It slows no call to
 //! other nodes, and every call ends at its own deadline (`docs/spec.md`, Stores).
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_sdk::core::backend::{EngineBackend, FindingLevel};
 use ff_sdk::core::error::EngineError;
 use ff_sdk::core::partition::Partition;
 use ff_sdk::core::store::{IndexName, Poll, PollOf, Polled, Read, ReplyBody, Request};
@@ -135,6 +137,57 @@ async fn a_hung_node_holds_up_no_call_beyond_its_deadline_and_none_of_other_node
     while hangs.poll().await.0.contains(&false) || !completes_one(&hangs.worker).await {
         assert!(begun.elapsed() < secs(5), "the node is used again");
     }
+}
+
+/// The result of a report or an examination, which must end within two seconds.
+async fn in_time<T, E: Debug>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let (result, took) = timed(call).await;
+    assert!(took < secs(2), "it took {took:?}");
+    result
+}
+
+/// The subjects of the problems that an examination finds.
+async fn problems(backend: &dyn EngineBackend) -> Vec<String> {
+    let mut findings = in_time(backend.examine()).await.unwrap();
+    findings.retain(|found| found.level == FindingLevel::Problem);
+    findings.into_iter().map(|found| found.subject).collect()
+}
+
+/// While a node hangs that does not hold the configuration, programs connect and work. Reports and
+/// examinations name a node that hangs.
+#[tokio::test]
+async fn programs_connect_while_a_node_hangs_and_reports_name_it() {
+    let hangs = Hangs::new().await;
+    let nodes = hangs.cluster.nodes();
+    let slot = hangs.cluster.slot_of(Partition::META.to_string().as_bytes());
+    let configuration = hangs.cluster.owner_of(slot);
+    assert_ne!(configuration, hangs.hung);
+    nodes[hangs.hung].pause();
+    let (backend, connecting) = timed(ValkeyBackend::connect(&hangs.cluster.url())).await;
+    let fixture = Fixture::on(Arc::new(backend.unwrap()));
+    let (client, opening) = timed(client_on(&fixture, DEADLINE)).await;
+    println!("connecting took {connecting:?}, and the first call {opening:?}");
+    assert!(connecting + opening < ms(2_500), "{connecting:?} and {opening:?}");
+    client.submit(work().id(fixture.id_in(hangs.healthy))).await.unwrap();
+    let hung = nodes[hangs.hung].address();
+    for backend in [fixture.backend(), hangs.fixture.backend()] {
+        let report = in_time(backend.report()).await.unwrap();
+        assert_eq!(report.silent_nodes, [hung.clone()]);
+        assert!(report.used_bytes > 0);
+        assert_eq!(problems(&*backend).await, [format!("node {hung}")]);
+    }
+    nodes[hangs.hung].unpause();
+    let begun = Instant::now();
+    while fixture.backend().report().await.map_or(true, |found| !found.silent_nodes.is_empty()) {
+        assert!(begun.elapsed() < secs(10), "the node is used again");
+    }
+    assert!(problems(&*fixture.backend()).await.is_empty());
+    nodes[configuration].pause();
+    let hung = nodes[configuration].address();
+    let failure = in_time(fixture.backend().report()).await.unwrap_err();
+    assert!(failure.to_string().contains(&hung), "{failure}");
+    assert_eq!(problems(&*fixture.backend()).await, [format!("node {hung}")]);
+    nodes[configuration].unpause();
 }
 
 /// A connection on which nothing is answered is replaced after the response timeout, also if no

@@ -55,8 +55,11 @@ const OPERATIONS: Suite = Suite {
     cargo: &["--package=ff-tests", "--test=simulator"],
     tests: &["operations::", "two_hundred_seeds", "crash_points::"],
 };
-/// The tests of the SDK.
-const SDK: Suite = Suite { cargo: &["--package=ff-tests", "--test=suite"], tests: &["sdk::"] };
+/// The tests of the SDK, and those of programs whose store is lost or has a newer format.
+const SDK: Suite = Suite {
+    cargo: &["--package=ff-tests", "--test=suite"],
+    tests: &["sdk::", "format::", "store_loss::"],
+};
 /// Simulations of users' handlers.
 const SIMULATIONS: Suite = Suite {
     cargo: &["--package=ff-tests", "--test=simulator"],

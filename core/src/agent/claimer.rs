@@ -57,7 +57,7 @@ impl Claimer {
         Self { served, context, partitions, entropy, queues, wakes, look_every, next_look }
     }
 
-    /// What the workers serve.
+    /// The lanes, kinds and capabilities of the workers.
     pub const fn served(&self) -> &Served {
         &self.served
     }
@@ -65,7 +65,7 @@ impl Claimer {
     /// Claims executions for some workers. The caller makes one claim at a time, so that the
     /// workers never compete with each other; the queues go to [`Claimer::claimed`]. If it knows of
     /// no work, the claim looks over all partitions; after a wake-up (`is_woken`) only if the last
-    /// look was more than a second ago, since another worker has taken what the wake-up was about.
+    /// look was more than a second ago, since another worker has taken that entry.
     pub fn claim(&mut self, claimants: Vec<Claimant>, is_woken: bool) -> ClaimWork {
         let mut queues = self.queues.take().unwrap_or_else(|| self.new_queues());
         queues.rests = is_woken;
@@ -103,8 +103,11 @@ impl Claimer {
         self.queues.as_ref().is_some_and(ReadyQueues::knows_work)
     }
 
-    /// When workers without work have to claim again, by the host's clock.
-    pub const fn next_look(&self) -> TimestampMs {
+    /// When one of the workers without work has to claim again, by the host's clock.
+    pub fn next_look(&mut self, now: HostTime) -> TimestampMs {
+        if self.next_look == TimestampMs::ZERO {
+            self.next_look = now.local.plus(self.look_every);
+        }
         self.next_look
     }
 

@@ -40,7 +40,7 @@ pub struct WorkerProfile {
 }
 
 impl WorkerProfile {
-    /// What the worker serves.
+    /// The lanes, kinds and capabilities of the worker.
     pub fn served(&self) -> Served {
         Served {
             namespace: self.namespace.clone(),

@@ -25,7 +25,8 @@ pub use patience::{HOLD, Patience};
 pub use query::{Query, ReadExecution};
 pub use read::{
     AuditLook, AuditPartition, Fault, FindOutside, FramePage, ListExecutions, ListFilter, ListPage,
-    ListPosition, OVERDUE, ReadFrames, ReadSignals, ReceivedSignal, StoredFrame, Suspect,
+    ListPosition, OVERDUE, QueueName, ReadFrames, ReadSignals, ReceivedSignal, StoredFrame,
+    Suspect,
 };
 pub use retry_budget::{RetryBudget, RetryLimits};
 pub use work::{

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs};
 
 /// How many retries the calls of a program have together.
@@ -82,7 +83,10 @@ impl RetryBudget {
         bucket.fill(now);
         let missing = u64::try_from(RETRY - bucket.left).unwrap_or(0);
         let wait = missing.div_ceil(u64::from(bucket.limits.per_second.max(1)));
-        let wait = DurationMs::new(wait);
+        let wait = match planted!(RetryBudgetIgnored) {
+            true => DurationMs::ZERO,
+            false => DurationMs::new(wait),
+        };
         if wait > longest {
             return None;
         }

@@ -126,8 +126,8 @@ pub struct Unit {
     /// that never existed: a later append starts it again, and a reader finds no gap.
     pub drop_streams: Vec<StreamName>,
     /// Topics to ring: their subscribers are woken. The topic of a lane rings by itself when an
-    /// index entry lowers the first score of a queue, and [`Topic::Due`] when an entry written into
-    /// `due` is the first one there, or has its score, and is due within [`DUE_SOON`].
+    /// index entry lowers the first score of a queue. [`Topic::Due`] rings once for a commit if the
+    /// first score of `due` is then one that its units have written, and due within [`DUE_SOON`].
     pub ring: Vec<Topic>,
     /// Values to return with the reply, as they are after the writes.
     pub fetch: Vec<ValueKey>,
@@ -223,15 +223,15 @@ pub struct Wake {
     pub first: Option<FirstOf>,
 }
 
-/// Takes the first entries of `due`, or of some queues of one lane in the order of their scores,
-/// for one caller. A taken entry leaves its queue, and gets the score min(its current score in
-/// `due`, now + hold) in `due`. An entry that is taken from `due` itself gets now + hold. So no
-/// entry is lost if the caller dies.
+/// Takes the first entries of `due`, or of some queues of one lane in the order of their scores. A
+/// taken entry leaves its queue, and gets the score min(its current score in `due`, now + hold) in
+/// `due`. An entry that is taken from `due` itself gets now + hold. So no entry is lost if the
+/// caller dies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Take {
     /// The partition.
     pub partition: Partition,
-    /// What to take from: `Due` alone, or indexes `Eligible` of one lane. Of two entries with
+    /// The indexes to take from: `Due` alone, or indexes `Eligible` of one lane. Of two entries with
     /// equal scores, that of the earlier index here comes first.
     pub from: Vec<IndexName>,
     /// The maximum number of entries to examine. An entry whose record no longer exists is dropped,
@@ -265,7 +265,7 @@ pub enum TakeUntil {
 /// Reads first scores in many partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Poll {
-    /// What to read in each partition.
+    /// The scores to read in each partition.
     pub of: PollOf,
     /// The partitions.
     pub partitions: Vec<Partition>,
@@ -273,7 +273,7 @@ pub struct Poll {
     pub listeners: Option<Topic>,
 }
 
-/// What a `Poll` reads.
+/// The scores that a `Poll` reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PollOf {
     /// The first score of one index.

@@ -12,6 +12,7 @@ use ff_core::store::{
     StreamName, Topic, codec,
 };
 use ff_core::time::TimestampMs;
+use futures_util::future::{join_all, try_join_all};
 use redis::{Cmd, Pipeline, Value, cmd};
 
 use super::failure::{Remedy, classify};
@@ -41,18 +42,25 @@ struct Inner {
     polls: Polls,
 }
 
+/// How long connecting waits for a node of a cluster that is not needed for it.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// How long reports and examinations wait for each node, so that they end within two seconds.
+const REPORT_LIMIT: Duration = Duration::from_millis(900);
+
 /// The most redirections that one call follows; then it fails, and its operation waits.
 const MAX_REDIRECTIONS: u32 = 5;
 
 impl ValkeyBackend {
     /// Connects to the store at a URL ([`Target::parse`]): checks every primary, and loads the
-    /// function library into it. A tokio runtime with I/O and time enabled is needed.
+    /// function library into it. A primary of a cluster that does not answer within two seconds is
+    /// left out, unless it holds the configuration of the store. A tokio runtime with I/O and time
+    /// enabled is needed.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Url`] when the URL is invalid, [`ConnectError::Unreachable`] when a server
-    /// does not answer, and [`ConnectError::Unfit`] when one is too old or a replica, may evict
-    /// keys, or refuses access.
+    /// [`ConnectError::Url`] when the URL is invalid, [`ConnectError::Unreachable`] when the server
+    /// or the node of the configuration does not answer, and [`ConnectError::Unfit`] when one is
+    /// too old or a replica, may evict keys, or refuses access.
     ///
     /// # Cancel safety
     ///
@@ -78,18 +86,12 @@ impl ValkeyBackend {
         let invalid = |problem: String| ConnectError::Url { url, problem };
         let topology = Topology::new(target).map_err(|error| invalid(error.to_string()))?;
         let topology = Arc::new(topology);
-        let mut answered = Ok(());
-        for node in topology.primaries() {
-            match ServerInfo::of(&node).await {
-                Ok(info) => {
-                    cluster |= info.is_cluster();
-                    answered = Ok(());
-                    break;
-                }
-                Err(failure) => answered = Err(node.unreachable(&failure)),
-            }
+        if !cluster {
+            // The URL of one server has one node.
+            let node = &topology.primaries()[0];
+            let info = ServerInfo::of(node).await.map_err(|failure| node.unreachable(&failure))?;
+            cluster = info.is_cluster();
         }
-        answered?;
         if cluster {
             let refreshed = topology.refresh(None).ended().await;
             refreshed.map_err(|failure| topology.primaries()[0].unreachable(&failure))?;
@@ -108,9 +110,7 @@ impl ValkeyBackend {
             hub,
             polls,
         };
-        for node in inner.topology.primaries() {
-            inner.check(&node).await?;
-        }
+        inner.check_all().await?;
         Ok(Self(Arc::new(inner)))
     }
 }
@@ -122,9 +122,28 @@ impl std::fmt::Debug for ValkeyBackend {
 }
 
 impl Inner {
+    /// Checks the primaries together. One that does not answer is left out, unless it is needed.
+    async fn check_all(&self) -> Result<(), ConnectError> {
+        let nodes = self.topology.primaries();
+        let needed = self.topology.number_of(Partition::META);
+        let check = async |(number, node): (usize, &Arc<Node>)| {
+            let limit = if number == needed { Duration::MAX } else { CONNECT_LIMIT };
+            match node.within(limit, ServerInfo::of(node)).await {
+                Err(Failure::NotSent(problem) | Failure::MaybeApplied(problem))
+                    if number != needed =>
+                {
+                    tracing::warn!(node = node.name, problem, "a node was not checked");
+                    Ok(())
+                }
+                Err(failure) => Err(node.unreachable(&failure)),
+                Ok(info) => self.check(node, &info).await,
+            }
+        };
+        try_join_all(nodes.iter().enumerate().map(check)).await.map(drop)
+    }
+
     /// Checks that a server is fit to hold executions, and loads the library into it.
-    async fn check(&self, node: &Node) -> Result<(), ConnectError> {
-        let info = ServerInfo::of(node).await.map_err(|failure| node.unreachable(&failure))?;
+    async fn check(&self, node: &Node, info: &ServerInfo) -> Result<(), ConnectError> {
         let unfit = |problem| ConnectError::Unfit { node: node.name.clone(), problem };
         let mut findings = info.findings(&node.name, self.allow_eviction).into_iter();
         if let Some(found) = findings.find(|found| found.level == FindingLevel::Problem) {
@@ -315,8 +334,8 @@ impl Inner {
         by_node
     }
 
-    /// Reads the first scores of each partition, with a pipeline for each node at the same time. The
-    /// time of the reply is that of the first node that answers, in the order of the partitions. A
+    /// Reads the first scores of each partition, with a pipeline for each node at the same time.
+    /// The time of the reply is that of the first node that answers, in the order of the partitions. A
     /// node that is late does not hold up the answers of the others ([`Polls`]).
     async fn poll(&self, poll: &Poll) -> Result<Reply, Failure> {
         let mut by_node = self.by_node(&poll.partitions);
@@ -355,64 +374,106 @@ impl Inner {
     }
 
     async fn report(&self) -> Result<BackendReport, Failure> {
+        let partitions: Vec<Partition> = self.partitions().await?.flow_partitions().collect();
+        let journals = self.by_node(&partitions);
+        let nodes = self.topology.primaries();
+        let load = async |node: &Arc<Node>| {
+            let held = journals.iter().find(|(holder, _)| Arc::ptr_eq(holder, node));
+            let held = held.map_or_else(Vec::new, |(_, held)| held.clone());
+            let read = async {
+                let info = ServerInfo::of(node).await?;
+                Ok((info, stream_bytes(node, held.iter().map(|held| partitions[*held])).await?))
+            };
+            node.within(REPORT_LIMIT, read).await
+        };
+        let loads = join_all(nodes.iter().map(load)).await;
+        let (calls, mut streams) = (self.calls.load(Ordering::Relaxed), 0);
         let (mut used, mut cpu, mut commands, mut version) = (0, 0, 0, String::new());
-        for node in self.topology.primaries() {
-            let info = ServerInfo::of(&node).await?;
-            used += info.number("used_memory");
-            cpu += info.cpu_us();
-            commands += info.number("total_commands_processed");
-            version = info.version();
+        let (mut silent, mut problem) = (Vec::new(), None);
+        for (node, load) in nodes.iter().zip(loads) {
+            match load {
+                Ok((info, bytes)) => {
+                    used += info.number("used_memory");
+                    cpu += info.cpu_us();
+                    commands += info.number("total_commands_processed");
+                    streams += bytes;
+                    version = info.version();
+                }
+                Err(failure @ Failure::Refused(_)) => return Err(failure),
+                Err(failure) => {
+                    silent.push(node.name.clone());
+                    problem = Some(failure);
+                }
+            }
         }
-        let streams = self.stream_bytes().await?;
-        let calls = self.calls.load(Ordering::Relaxed);
+        if let Some(failure) = problem.filter(|_| silent.len() == nodes.len()) {
+            return Err(failure);
+        }
         let mut report = BackendReport::new(version, used.saturating_sub(streams), streams, calls);
         (report.cpu_us, report.commands) = (Some(cpu), Some(commands));
+        report.silent_nodes = silent;
         Ok(report)
     }
 
-    /// Reads the configuration of the store.
+    /// Reads the configuration of the store, if its node answers in time.
     async fn configuration(&self) -> Result<Option<Stored>, Failure> {
         let (partition, records) = (Partition::META, vec![RecordKey::Meta]);
         let read = Request::Read(Read { partition, records, values: Vec::new() });
-        Ok(match self.function(&read).await?.body {
+        let node = self.topology.node_of(partition)?;
+        Ok(match node.within(REPORT_LIMIT, self.function(&read)).await?.body {
             ReplyBody::Read(mut found) => found.records.pop().flatten(),
             _ => None,
         })
     }
 
-    /// Reads the memory used by the journals, with one pipeline for each node.
-    async fn stream_bytes(&self) -> Result<u64, Failure> {
+    /// The partitions of the store.
+    async fn partitions(&self) -> Result<PartitionConfig, Failure> {
         let stored = self.configuration().await?;
         let meta =
             stored.and_then(|stored| codec::decode::<StoreMeta>(&stored.bytes, codec::FORMAT).ok());
-        let config = meta.map_or(PartitionConfig::default(), |meta| meta.partitions);
-        let partitions: Vec<Partition> = config.flow_partitions().collect();
-        let mut total = 0;
-        for (node, indexes) in self.by_node(&partitions) {
-            let mut usages = Pipeline::with_capacity(indexes.len());
-            for index in indexes {
-                let key = StreamName::Journal.text(partitions[index]);
-                usages.cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0);
-            }
-            let usages = node.send_all(&usages).await?.into_iter();
-            total += usages.flat_map(redis::from_redis_value::<u64>).sum::<u64>();
-        }
-        Ok(total)
+        Ok(meta.map_or(PartitionConfig::default(), |meta| meta.partitions))
     }
 
     async fn examine(&self) -> Result<Vec<Finding>, Failure> {
-        let mut findings = Vec::new();
-        let is_missing = self.configuration().await?.is_none();
-        for node in self.topology.primaries() {
-            let info = ServerInfo::of(&node).await?;
-            findings.extend(info.check_programs(&node.name).filter(|_| is_missing));
-            findings.extend(info.findings(&node.name, self.allow_eviction));
-            findings.push(self.examine_library(&node).await?);
-            let begun = tokio::time::Instant::now();
-            let at = time_of(&node, self.tag()).await?;
-            findings.push(examine_clock(&node.name, at, begun.elapsed()));
+        let nodes = self.topology.primaries();
+        let examine = async |node: &Arc<Node>| {
+            let examined = node.within(REPORT_LIMIT, self.examine_node(node)).await;
+            (node.name.clone(), examined)
+        };
+        let (configuration, examined) =
+            tokio::join!(self.configuration(), join_all(nodes.iter().map(examine)));
+        if examined.iter().all(|(_, examined)| examined.is_ok()) {
+            configuration.as_ref().map_err(Clone::clone)?;
         }
-        Ok(findings)
+        let (mut findings, mut answers) = (Vec::new(), 0);
+        for (name, examined) in examined {
+            match examined {
+                Ok((info, found)) => {
+                    let is_missing = matches!(configuration, Ok(None));
+                    findings.extend(info.check_programs(&name).filter(|_| is_missing));
+                    findings.extend(found);
+                    answers += 1;
+                }
+                Err(failure @ Failure::Refused(_)) => return Err(failure),
+                Err(failure) if nodes.len() == 1 => return Err(failure),
+                Err(failure) => findings.push(silent(&name, &failure)),
+            }
+        }
+        match configuration {
+            Err(failure) if answers == 0 => Err(failure),
+            _ => Ok(findings),
+        }
+    }
+
+    /// Reads the `INFO` of a node, and examines it.
+    async fn examine_node(&self, node: &Node) -> Result<(ServerInfo, Vec<Finding>), Failure> {
+        let info = ServerInfo::of(node).await?;
+        let mut findings = info.findings(&node.name, self.allow_eviction);
+        findings.push(self.examine_library(node).await?);
+        let begun = tokio::time::Instant::now();
+        let at = time_of(node, self.tag()).await?;
+        findings.push(examine_clock(&node.name, at, begun.elapsed()));
+        Ok((info, findings))
     }
 
     async fn examine_library(&self, node: &Node) -> Result<Finding, Failure> {
@@ -423,6 +484,28 @@ impl Inner {
         Ok(Finding::new(FindingLevel::Warning, &subject, format!("{name} is not loaded"))
             .advise("no action is needed: the next call loads it"))
     }
+}
+
+/// Reads the memory used by the journals of these partitions of a node, with one pipeline.
+async fn stream_bytes(
+    node: &Node,
+    partitions: impl ExactSizeIterator<Item = Partition>,
+) -> Result<u64, Failure> {
+    let mut usages = Pipeline::with_capacity(partitions.len());
+    for partition in partitions {
+        let key = StreamName::Journal.text(partition);
+        usages.cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0);
+    }
+    let usages = node.send_all(&usages).await?.into_iter();
+    Ok(usages.flat_map(redis::from_redis_value::<u64>).sum())
+}
+
+/// The finding about a node that does not answer.
+fn silent(node: &str, failure: &Failure) -> Finding {
+    let subject = format!("node {node}");
+    Finding::new(FindingLevel::Problem, &subject, format!("does not answer: {failure}")).advise(
+        "work in its partitions waits: look at the server and the network, or start a failover",
+    )
 }
 
 /// The difference of clocks from which there is a warning.

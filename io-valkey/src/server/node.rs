@@ -254,6 +254,17 @@ impl Node {
         }
     }
 
+    /// Waits for the answer to calls to this node, at most for this time.
+    pub(super) async fn within<T>(
+        &self,
+        limit: Duration,
+        calls: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let late = || format!("{}: no answer within {limit:?}", self.name);
+        let answered = tokio::time::timeout(limit, calls).await;
+        answered.unwrap_or_else(|_| Err(Failure::MaybeApplied(late())))
+    }
+
     /// Opens a separate connection for subscriptions.
     pub(super) async fn subscriptions(&self) -> Result<redis::aio::PubSub, String> {
         let connecting = self.client.get_async_pubsub();

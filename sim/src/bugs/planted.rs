@@ -203,6 +203,9 @@ bugs! {
     JournalVersionOld: Sent(store::journal_version_old),
         "the journal names the version before the commit",
         "the journal has the version that each commit wrote";
+    KindIgnored: Code(Code::KindIgnored),
+        "a worker takes executions of kinds that it does not serve",
+        "a worker is offered only the kinds that it serves";
     LaterSuspensionResumed: Ruling(operator::later_suspension_resumed),
         "an operator's call resumes a suspension that it never saw",
         "an operator resumes the suspension that was shown";
@@ -272,6 +275,9 @@ bugs! {
     ResendForgotten: Code(Code::ResendForgotten),
         "a refused commit is forgotten, though a first copy of it may have been applied",
         "the same identity never has a second effect";
+    RestNotListed: Code(Code::RestNotListed),
+        "a queue is removed from the list although a take leaves entries in it",
+        "the list of queues names each queue that has entries";
     ResultDropped: Ruling(holder::result_dropped),
         "an empty result is stored as no result",
         "a result is stored byte for byte";
@@ -287,6 +293,9 @@ bugs! {
     RetentionFromCreation: Ruling(timer::retention_from_creation),
         "retention is counted from the creation",
         "retention is counted from the end of the life";
+    RetryBudgetIgnored: Code(Code::RetryBudgetIgnored),
+        "a retry does not wait for its turn in the program's budget",
+        "the calls of a program retry no more often than its budget allows";
     RetryCountedTwice: Ruling(holder::retry_counted_twice),
         "a failed attempt counts as two retries",
         "a retry counts once";

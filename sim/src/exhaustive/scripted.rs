@@ -130,7 +130,10 @@ impl Scripted {
     }
 
     /// Sets the store's clock, in milliseconds.
-    pub const fn set(&mut self, now: u64) {
+    pub fn set(&mut self, now: u64) {
+        if now < self.now().get() {
+            self.fixture.server.model.note_clock_step();
+        }
         self.fixture.now = now - store_time(0).get();
     }
 

@@ -68,17 +68,19 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
 }
 
 /// The first epoch is above those of each earlier execution with the same id, unless the store's
-/// clock stepped back and the later creation time is not above them.
+/// clock stepped back since the removal of that one began, and the later creation time is not above
+/// them.
 fn check_earlier(model: &Model, change: &Change<'_>, after: &Execution) -> Result<(), Broken> {
-    let Some(earlier) = model.removed.get(&change.id) else { return Ok(()) };
-    let stepped_back = model.jumps > earlier.jumps && after.created_at.get() < earlier.epoch;
-    ensure!(
-        after.epoch.0 > earlier.epoch || stepped_back,
-        TAG,
-        "{} has epoch {}, but a removed execution with this id had epoch {}",
-        change.id,
-        after.epoch,
-        earlier.epoch
-    );
+    for earlier in model.removed.get(&change.id).into_iter().flatten() {
+        let stepped_back = model.jumps > earlier.jumps && after.created_at.get() < earlier.epoch;
+        ensure!(
+            after.epoch.0 > earlier.epoch || stepped_back,
+            TAG,
+            "{} has epoch {}, but a removed execution with this id had epoch {}",
+            change.id,
+            after.epoch,
+            earlier.epoch
+        );
+    }
     Ok(())
 }

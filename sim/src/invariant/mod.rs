@@ -22,6 +22,7 @@ pub mod liveness;
 pub mod readers;
 pub mod reading;
 pub mod refusal;
+pub mod retries;
 pub mod retry;
 pub mod signal;
 pub mod suspend;

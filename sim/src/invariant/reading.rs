@@ -48,7 +48,7 @@ pub fn check_read(
 ) -> Result<(), Broken> {
     when_watched!(model, Durable);
     ensure!(record.id == *id, DURABLE, "{} was read instead of {id}", record.id);
-    if present.contains(&(*id, model.generation(id))) && record.continuation.is_none() {
+    if model.stayed(id, present) && record.continuation.is_none() {
         let payload = match values.first() {
             Some(Fetched::Value(value)) => Some(value),
             _ => None,

@@ -41,14 +41,16 @@ pub struct Life {
     pub payload: Option<Bytes>,
     /// The result of its completion, once it is committed.
     pub result: Option<Option<Bytes>>,
+    /// [`Model::jumps`] when its removal began.
+    pub removed_at: u64,
 }
 
-/// The leases of the removed executions of an id.
-#[derive(Clone, Copy, Debug, Default)]
+/// The leases of a removed execution.
+#[derive(Clone, Copy, Debug)]
 pub struct Removed {
-    /// The highest epoch that one of them had.
+    /// The highest epoch.
     pub epoch: u64,
-    /// [`Model::jumps`] when the last of them was removed.
+    /// [`Model::jumps`] when its removal began.
     pub jumps: u64,
 }
 
@@ -69,8 +71,9 @@ pub struct Model {
     pub positions: BTreeMap<ExecutionId, IndexPositions>,
     /// The present life of each execution that was ever created.
     pub lives: BTreeMap<ExecutionId, Life>,
-    /// The executions that were leased and removed since, by their id.
-    pub removed: BTreeMap<ExecutionId, Removed>,
+    /// The executions that were leased and removed since, by their id, without those that had lower
+    /// epochs than a later one.
+    pub removed: BTreeMap<ExecutionId, Vec<Removed>>,
     /// The lease that consumed each grant.
     pub consumed: BTreeMap<GrantId, LeaseId>,
     /// Each lease that was ever granted, and the operation that took it.
@@ -124,6 +127,12 @@ impl Model {
     /// How often the execution was created under this id.
     pub fn generation(&self, id: &ExecutionId) -> u32 {
         self.lives.get(id).map_or(0, |life| life.generation)
+    }
+
+    /// Whether the execution lives since the beginning of an operation. `present`: the executions
+    /// at that time, and how often each was created.
+    pub fn stayed(&self, id: &ExecutionId, present: &[(ExecutionId, u32)]) -> bool {
+        present.contains(&(*id, self.generation(id)))
     }
 
     /// The id of a member of a partition.
@@ -188,13 +197,18 @@ impl Model {
                 Some(AnyCommand::Create(create)) => create.payload.clone(),
                 _ => None,
             };
-            *life = Life { generation: life.generation + 1, payload, result: None };
+            *life = Life { generation: life.generation + 1, payload, ..Life::default() };
+        }
+        let removal = |record: &Option<Rc<Execution>>| record.as_ref()?.continuation;
+        if removal(&change.before).is_none() && removal(&change.after).is_some() {
+            life.removed_at = self.jumps;
         }
         let Some(after) = &change.after else {
             let epoch = change.before.as_ref().map_or(0, |before| before.epoch.0);
             if epoch > 0 {
                 let removed = self.removed.entry(change.id).or_default();
-                *removed = Removed { epoch: removed.epoch.max(epoch), jumps: self.jumps };
+                removed.retain(|earlier| earlier.epoch > epoch);
+                removed.push(Removed { epoch, jumps: life.removed_at });
             }
             return;
         };

@@ -103,7 +103,7 @@ impl ReaderProcess {
         let read = ReadFrames::new(id, attempt, from, limit, patience).expect("a valid limit");
         self.reads_output = true;
         let of = (id, attempt);
-        cx.begin(About::Nothing, read, move |result| Output::Frames { of, from, result });
+        cx.begin(About::Present, read, move |result| Output::Frames { of, from, result });
     }
 
     /// Takes over a page of an attempt's output.

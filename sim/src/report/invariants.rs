@@ -73,7 +73,8 @@ invariants! {
     Journal => "JOURNAL";
     /// Lists show every record once, page by page.
     Lists => "LISTS";
-    /// Nothing over a bound or undecodable is sent, stored or answered.
+    /// Nothing over a bound or undecodable is sent, stored or answered, and retries keep to the
+    /// budget of their program.
     Bounds => "BOUNDS";
     /// After the faults all work comes to its end, within a bounded number of calls.
     Liveness => "LIVENESS";

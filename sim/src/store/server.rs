@@ -97,7 +97,6 @@ impl Server {
     /// it.
     pub fn serve_in_part(
         &mut self,
-        caller: &mut Caller,
         request: Request,
         raised: Raised,
         now: TimestampMs,
@@ -105,17 +104,13 @@ impl Server {
         self.hash.number(5);
         self.latest_events.clear();
         match request {
-            Request::Commit(mut commit) => {
-                let next = commit.units.get(raised.units).cloned().filter(|_| raised.indexes);
-                commit.units.truncate(raised.units);
-                let partition = commit.partition;
-                if !commit.units.is_empty() && partition == Partition::META {
-                    return self.commit_meta(caller, commit, now).map(drop);
-                }
-                if !commit.units.is_empty() {
-                    self.commit(caller, commit, now)?;
-                }
-                next.map_or(Ok(()), |unit| self.write_indexes_alone(partition, unit, now))
+            // The index entries of all units are written first.
+            Request::Commit(commit) => {
+                let count = raised.units + usize::from(raised.indexes);
+                let (partition, units) = (commit.partition, commit.units.into_iter().take(count));
+                units
+                    .into_iter()
+                    .try_for_each(|unit| self.write_indexes_alone(partition, unit, now))
             }
             Request::Take(take) if raised.units > 0 => self.take(take, now).map(drop),
             _ => Ok(()),

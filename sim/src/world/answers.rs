@@ -75,10 +75,16 @@ impl World {
                 reading::check_read(model, id, &running.present, record, values)?;
             }
             Output::Signals { id, resumption, result: Ok(read), .. } => {
-                signal::check_read(model, id, resumption, read)?;
+                if model.stayed(id, &running.present) {
+                    signal::check_read(model, id, resumption, read)?;
+                }
             }
             Output::Frames { of: (id, attempt), from, result: Ok(page) } => {
-                frame::check_page(model, &mut self.watched, *id, *attempt, *from, page)?;
+                if model.stayed(id, &running.present) {
+                    frame::check_page(model, &mut self.watched, *id, *attempt, *from, page)?;
+                } else {
+                    self.watched.remove(&(*id, *attempt));
+                }
             }
             _ => {}
         }

@@ -190,8 +190,7 @@ impl World {
         let number = arrival.call.number;
         let now = self.server.condition.clock(self.now);
         if let Some(raised) = self.raised(&arrival) {
-            let caller = self.callers.get_mut(&number).expect("every operation has a caller");
-            self.server.serve_in_part(caller, arrival.request.clone(), raised, now)?;
+            self.server.serve_in_part(arrival.request.clone(), raised, now)?;
             self.turn_down(&arrival, store::error_inside());
             self.ring();
             self.notify();

@@ -9,6 +9,7 @@ use ff_core::kinds::Kinds;
 
 use crate::determinism::clock::Clock;
 use crate::determinism::random::{between, happens, stream};
+use crate::invariant::retries::RetriesLeft;
 use crate::plan::settings::Settings;
 use crate::process::client::ClientProcess;
 use crate::process::context::{Context, Message};
@@ -47,6 +48,8 @@ pub struct Host {
     pub requests_lost_until: u64,
     /// Until when messages to it are lost.
     pub replies_lost_until: u64,
+    /// The retries that it has left, if its calls share a budget.
+    pub retries: Option<RetriesLeft>,
     /// When the latest of the ordered requests arrives, and the latest of the ordered replies.
     pub in_order: (u64, u64),
 }
@@ -218,6 +221,7 @@ pub fn host(
     } else {
         Kind::Signaller(SignallerProcess::new(seed, settings))
     };
+    let budgeted = matches!(kind, Kind::Client(_) | Kind::Operator(_) | Kind::Signaller(_));
     Host {
         kind,
         clock,
@@ -231,6 +235,7 @@ pub fn host(
         paused_until: 0,
         requests_lost_until: 0,
         replies_lost_until: 0,
+        retries: budgeted.then(|| RetriesLeft::new(settings.retries)),
         in_order: (now, now),
     }
 }

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ff_core::agent::WorkerProfile;
-use ff_core::execution::Execution;
+use ff_core::execution::{Decide, Execution, Purpose};
 use ff_core::id::ExecutionId;
 use ff_core::op::{AuditLook, Event, Step};
 use ff_core::partition::Partition;
@@ -35,6 +35,7 @@ use crate::fault::{clock, process};
 use crate::invariant::answer::Seen;
 use crate::invariant::frame::Watched;
 use crate::invariant::readers::Followed;
+use crate::invariant::retries::RetriesLeft;
 use crate::invariant::{health, liveness};
 use crate::model::Model;
 use crate::model::caller::Caller;
@@ -375,6 +376,7 @@ impl World {
                 self.callers.insert(number, caller);
                 let host = &mut self.hosts[process];
                 host.operations += 1;
+                host.retries.iter_mut().for_each(RetriesLeft::note_calls);
                 let clocks = host.clock.read(self.now);
                 let step = task.resume(Event::Start, clocks);
                 let key = call_key(process, host.start, host.operations, 0);
@@ -413,6 +415,7 @@ impl World {
 
     /// Carries out the next step of an operation.
     fn follow(&mut self, number: u64, step: Step<Output>) -> Result<(), Broken> {
+        self.check_retries(number, &step)?;
         match step {
             Step::Send(request) => {
                 self.send(number, request);
@@ -428,6 +431,22 @@ impl World {
                 self.with(running.process, |kind, cx| kind.done(output, cx))
             }
         }
+    }
+
+    fn check_retries(&mut self, number: u64, step: &Step<Output>) -> Result<(), Broken> {
+        let Some(running) = self.running.get(&number) else { return Ok(()) };
+        let host = &mut self.hosts[running.process];
+        let now = host.clock.read(self.now).local;
+        // Commands that end or keep up work are exempt, and so is the scheduler's search for work.
+        let command = self.callers[&number].command.as_ref();
+        let checked = self.options.invariants.contains(Invariant::Bounds)
+            && command.is_some_and(|command| command.spec().purpose == Purpose::Admit);
+        match (step, &mut host.retries) {
+            (Step::Send(_), Some(retries)) => retries.note_calls(),
+            (Step::Wait(wait), Some(retries)) if checked => retries.check(*wait, now)?,
+            _ => {}
+        }
+        Ok(())
     }
 
     fn check_health(&self) -> Result<(), Broken> {

@@ -5,8 +5,10 @@ use ff_core::agent::{Timekeeper, WorkerAgent};
 use ff_core::op::{Event, Operation, Step};
 use ff_core::store::{IndexName, Request};
 
+use ff_sim::scripted::Scripted;
+
 use super::agents::{World, eligible, id};
-use crate::common::Submission;
+use crate::common::{START, Submission, call, cancel, execution_id, ms, offer, on_due};
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
@@ -152,4 +154,53 @@ fn a_step_back_moves_no_deadline() {
         rounds(&mut world, &mut timekeeper, |_| true);
     }
     assert_eq!(world.store.record(&id(1)).map(|loaded| loaded.version), before);
+}
+
+/// Submits an execution under the same ID again, leases it, and cancels it.
+fn live(world: &mut Scripted, life: u64) {
+    let submission = Submission::new().policy(|policy| policy.retention_ms = ms(0)).creator(life);
+    world.transact(submission.0).expect("it is created");
+    world.transact(offer(life)).expect("it is leased");
+    world.transact(cancel(call(life))).expect("it is cancelled");
+}
+
+/// The first step of a removal: the values go, the record stays.
+fn begin_removal(world: &mut Scripted) {
+    world.pass(90_000);
+    world.transact(on_due()).expect("its retention is over");
+    assert!(world.record(&execution_id()).is_some());
+}
+
+fn end_removal(world: &mut Scripted) {
+    world.transact(on_due()).expect("its removal has begun");
+    assert!(world.record(&execution_id()).is_none());
+}
+
+/// Retention looks at the clock when a removal begins. After a step back between its first and its
+/// last commit, the next execution with the ID may have lower epochs. \[INV-EPOCH-1\]
+#[test]
+fn a_step_back_within_a_removal_may_lower_the_epochs() {
+    let mut world = Scripted::new();
+    world.set(START + 2 * HOUR);
+    live(&mut world, 1);
+    begin_removal(&mut world);
+    world.set(START + HOUR);
+    end_removal(&mut world);
+    live(&mut world, 2);
+}
+
+/// Until the clock has caught up with the time before a step back, this is so for each execution
+/// with the ID, not only for the first one. \[INV-EPOCH-1\]
+#[test]
+fn a_step_back_may_lower_the_epochs_of_several_executions() {
+    let mut world = Scripted::new();
+    world.set(START + 2 * HOUR);
+    for life in [1, 2, 3] {
+        live(&mut world, life);
+        begin_removal(&mut world);
+        end_removal(&mut world);
+        if life == 1 {
+            world.set(START + HOUR);
+        }
+    }
 }

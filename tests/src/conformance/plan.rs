@@ -58,7 +58,7 @@ pub enum Action {
     },
     /// A poll of an index, or of a namespace's queues, in some partitions.
     Poll {
-        /// What is polled.
+        /// The scores to read.
         of: PollPlan,
         /// The partitions.
         partitions: Vec<usize>,
@@ -94,7 +94,7 @@ pub enum Action {
     OverBound(usize),
 }
 
-/// What a poll reads.
+/// The scores that a poll reads.
 #[derive(Clone, Debug)]
 pub enum PollPlan {
     /// An index.

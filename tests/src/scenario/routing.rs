@@ -137,6 +137,8 @@ pub async fn another_namespace_neither_sees_nor_unblocks(fixture: &Fixture) {
 /// removes another (`docs/spec.md`, 3 and 4).
 pub async fn several_blocks_hold_until_the_last_is_removed(fixture: &Fixture) {
     let (client, worker, id) = submitted(fixture).await;
+    // The first sweep of the worker, which can run the execution, is over: the next is in a second.
+    fixture.advance(ms(100)).await;
     for kind in BlockKind::ALL.into_iter().rev() {
         let block = Command::Block(Block { execution_id: id, kind, recheck_at: None });
         let outcome = client.execute(block.clone()).await.unwrap();

@@ -14,3 +14,4 @@ mod runtime;
 mod shutdown;
 mod suspending;
 mod unreachable;
+mod upkeep;

@@ -9,19 +9,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use crate::error::{Applied, Bug, EngineError};
+use crate::error::{Bug, EngineError};
 use crate::execution::{Execution, IndexEntries, index_entries};
 use crate::id::{ExecutionId, ExecutionKind, LaneId, Namespace};
 use crate::partition::Partition;
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use crate::store::{
-    FirstOf, IndexName, Poll, PollOf, Polled, Reply, ReplyBody, Request, Scan, ScanEntry,
-    ScanPosition, Scanned, Stored, Version,
+    FirstOf, IndexName, PollOf, Scan, ScanEntry, ScanPosition, Scanned, Stored, Version,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use crate::op::loaded::{load, other_reply};
+use crate::op::loaded::load;
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::{HOLD, Patience};
 use crate::op::query::Query;
@@ -166,6 +165,15 @@ pub struct Suspect {
     pub fault: Fault,
 }
 
+/// A lane and a kind: a queue of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QueueName {
+    /// The lane.
+    pub lane: LaneId,
+    /// The kind.
+    pub kind: ExecutionKind,
+}
+
 /// The findings of one look at a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditLook {
@@ -179,8 +187,8 @@ pub struct AuditLook {
     pub overdue: u64,
     /// Executions of the namespace that wait for a worker that fits.
     pub unroutable: u64,
-    /// Lanes that were looked at, with their kinds.
-    pub queues: BTreeSet<(LaneId, ExecutionKind)>,
+    /// The queues that were looked at.
+    pub queues: BTreeSet<QueueName>,
     /// The faults that were seen.
     pub suspects: BTreeSet<Suspect>,
 }
@@ -237,7 +245,7 @@ struct Seen {
     /// Whether it was seen at two versions.
     changed: bool,
     entries: IndexEntries,
-    queue: (LaneId, ExecutionKind),
+    queue: QueueName,
     due: Option<Score>,
     in_retention: bool,
     in_lane: bool,
@@ -250,7 +258,7 @@ impl AuditPartition {
     pub fn new(
         partition: Partition,
         namespace: Namespace,
-        queues: impl IntoIterator<Item = (LaneId, ExecutionKind)>,
+        queues: impl IntoIterator<Item = QueueName>,
         limit: usize,
         patience: Patience,
     ) -> Self {
@@ -285,13 +293,13 @@ impl AuditPartition {
     }
 
     /// Notes a queue, to be looked at after every index that can name queues.
-    fn learn(&mut self, queue: &(LaneId, ExecutionKind)) {
+    fn learn(&mut self, queue: &QueueName) {
         if self.look.queues.insert(queue.clone()) {
             self.pending.insert(0, self.queue(queue));
         }
     }
 
-    fn queue(&self, (lane, kind): &(LaneId, ExecutionKind)) -> IndexName {
+    fn queue(&self, QueueName { lane, kind }: &QueueName) -> IndexName {
         let (namespace, lane, kind) = (self.namespace.clone(), lane.clone(), kind.clone());
         IndexName::Eligible { namespace, lane, kind }
     }
@@ -300,7 +308,7 @@ impl AuditPartition {
     fn listed(&mut self, list: Vec<FirstOf>, now: HostTime) -> Step<<Self as Operation>::Output> {
         for FirstOf { index, score } in list {
             if let IndexName::Eligible { lane, kind, .. } = &index {
-                self.learn(&(lane.clone(), kind.clone()));
+                self.learn(&QueueName { lane: lane.clone(), kind: kind.clone() });
             }
             self.listed.insert(index, score);
         }
@@ -456,7 +464,7 @@ impl AuditPartition {
         execution: &Execution,
         entries: IndexEntries,
     ) {
-        let queue = (execution.lane.clone(), execution.kind.clone());
+        let queue = QueueName { lane: execution.lane.clone(), kind: execution.kind.clone() };
         self.learn(&queue);
         let seen = self.seen.entry(member).or_insert_with(|| Seen {
             version,
@@ -564,72 +572,6 @@ impl Operation for AuditPartition {
             }
             Some((_, query)) => {
                 query.resume(event, now).then_ok(|(scanned, at)| self.scanned(&scanned, at, now))
-            }
-        }
-    }
-}
-
-/// Looks for executions of a namespace in partitions that the store's configuration does not have:
-/// no worker looks there.
-#[derive(Clone, Debug)]
-pub struct FindOutside {
-    namespace: Namespace,
-    from: u32,
-    patience: Patience,
-    found: Vec<Partition>,
-}
-
-/// Partitions in one poll.
-const POLLED: u32 = 4_096;
-const OP: &str = "audit";
-
-impl FindOutside {
-    /// Looks at every partition from this one on: the number of partitions, or zero if the store
-    /// has no configuration.
-    pub const fn new(from: u16, namespace: Namespace, patience: Patience) -> Self {
-        Self { namespace, from: from as u32, patience, found: Vec::new() }
-    }
-
-    fn polled(&self) -> impl Iterator<Item = Partition> + use<> {
-        let until = (self.from + POLLED).min(u32::from(u16::MAX) + 1);
-        (self.from..until).map(|index| Partition::flow(index as u16))
-    }
-
-    fn poll(&mut self) -> Step<<Self as Operation>::Output> {
-        let partitions: Vec<_> = self.polled().collect();
-        if partitions.is_empty() {
-            return Step::Done(Ok(std::mem::take(&mut self.found)));
-        }
-        let of = PollOf::Index(IndexName::All { namespace: self.namespace.clone() });
-        Step::Send(Request::Poll(Poll { of, partitions, listeners: None }))
-    }
-}
-
-impl Operation for FindOutside {
-    /// The partitions that hold executions and should not.
-    type Output = Result<Vec<Partition>, EngineError>;
-
-    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
-        match event {
-            Event::Start | Event::Wake => {
-                self.patience.begin(now);
-                self.poll()
-            }
-            Event::Reply(Reply {
-                body: ReplyBody::Poll(Polled { firsts: scores, .. }), ..
-            }) if scores.len() == self.polled().count() => {
-                let polled = self.polled().zip(scores);
-                let full = polled.filter(|(_, firsts)| {
-                    firsts.as_ref().is_ok_and(|firsts| !firsts.found.is_empty())
-                });
-                self.found.extend(full.map(|(partition, _)| partition));
-                self.from += POLLED;
-                self.poll()
-            }
-            Event::Reply(Reply { body: ReplyBody::OverBound(over), .. }) => Step::fail(over),
-            Event::Reply(_) => self.resume(Event::Failure(other_reply(OP)), now),
-            Event::Failure(failure) => {
-                Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
             }
         }
     }

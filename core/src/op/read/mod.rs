@@ -1,11 +1,13 @@
 //! Reading without changing anything: lists, output, signals, and audits.
 
 mod audit;
+mod find_outside;
 mod frames;
 mod list;
 mod signals;
 
-pub use audit::{AuditLook, AuditPartition, Fault, FindOutside, OVERDUE, Suspect};
+pub use audit::{AuditLook, AuditPartition, Fault, OVERDUE, QueueName, Suspect};
+pub use find_outside::FindOutside;
 pub use frames::{FramePage, ReadFrames, StoredFrame};
 pub use list::{ListExecutions, ListFilter, ListPage, ListPosition};
 pub use signals::{ReadSignals, ReceivedSignal};

@@ -115,7 +115,7 @@ impl ReadyQueues {
         let lane = self.lanes.iter().position(|known| known == lane);
         if let Some(lane) = lane
             && *namespace == self.namespace
-            && self.kinds.serves(kind)
+            && (self.kinds.serves(kind) || planted!(KindIgnored))
         {
             let queue = Queue { score: first.score, is_new: true };
             self.known[lane].set(partition.index, kind.clone(), Some(queue));

@@ -98,7 +98,7 @@ impl<T: Taker> TakeFromLane<T> {
         }
     }
 
-    /// What decides on each entry.
+    /// The taker, which decides on each entry.
     pub const fn taker(&self) -> &T {
         &self.taker
     }

@@ -21,7 +21,7 @@ use super::contract::{
 use super::keys::{IndexName, RecordKey};
 
 pub use partition::Account;
-use partition::PartitionData;
+use partition::{PartitionData, Rings};
 
 /// A store in memory.
 #[derive(Clone, Debug, Default)]
@@ -110,10 +110,11 @@ impl MemoryStore {
 
     fn commit(&mut self, commit: Commit, now: TimestampMs) -> Vec<UnitReply> {
         let data = self.partitions.entry(commit.partition).or_default();
-        let mut replies = Vec::with_capacity(commit.units.len());
+        let (mut replies, mut rings) = (Vec::with_capacity(commit.units.len()), Rings::default());
         for unit in commit.units {
-            replies.push(data.commit(unit, commit.partition, now, &mut self.wakes));
+            replies.push(data.commit(unit, commit.partition, now, &mut rings));
         }
+        self.wakes.extend(data.wakes(rings, commit.partition));
         replies
     }
 

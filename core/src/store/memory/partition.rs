@@ -5,13 +5,14 @@ use std::iter::Sum;
 
 use crate::id::Namespace;
 use crate::partition::Partition;
+use crate::planted::planted;
 use crate::score::Score;
 use crate::store::bounds::MAX_MESSAGE_BYTES;
 use crate::store::contract::{
     Bytes, DUE_SOON, Fetched, FirstOf, IndexWrite, Read, Scan, ScanEntry, Scanned, Stored, Take,
     TakeUntil, Taken, TakenEntry, Unit, UnitReply, Values, Version, Wake,
 };
-use crate::store::keys::{IndexName, RecordKey, StreamName, ValueKey};
+use crate::store::keys::{IndexName, RecordKey, StreamName, Topic, ValueKey};
 use crate::time::TimestampMs;
 
 use super::index::Index;
@@ -27,6 +28,17 @@ pub(super) struct PartitionData {
     /// lower one.
     pub(super) listed: BTreeMap<IndexName, Score>,
     pub(super) streams: BTreeMap<StreamName, StreamData>,
+}
+
+/// What the units of a commit ring.
+#[derive(Debug, Default)]
+pub(super) struct Rings {
+    /// The wake-ups of queues.
+    pub(super) queues: Vec<Wake>,
+    /// The scores that were written into `due` and are soon due.
+    soon: Vec<Score>,
+    /// The wake-ups that the units name.
+    named: Vec<Wake>,
 }
 
 /// The memory use of a store, in bytes.
@@ -66,13 +78,13 @@ impl Sum for Account {
 const ENTRY_BYTES: usize = 16 + 8;
 
 impl PartitionData {
-    /// Checks a unit and applies it. Adds the wake-ups that ring.
+    /// Checks a unit and applies it. Adds what it rings.
     pub(super) fn commit(
         &mut self,
         unit: Unit,
         partition: Partition,
         now: TimestampMs,
-        wakes: &mut Vec<Wake>,
+        rings: &mut Rings,
     ) -> UnitReply {
         let unchanged = unit.expect.iter().all(|(key, seen)| self.version(key) == *seen);
         if !unchanged {
@@ -81,14 +93,14 @@ impl PartitionData {
         if !unit.window.contains(now) {
             return UnitReply::OutsideWindow;
         }
-        // The queues follow the other indexes.
-        let (queues, others): (Vec<_>, Vec<_>) =
-            unit.index.into_iter().partition(|write| write.index.listed_in().is_some());
-        for write in others.into_iter().chain(queues) {
-            if let Some(first) = self.write_entry(write, now)
+        for write in unit.index {
+            let is_due = write.index == IndexName::Due;
+            let is_soon = |score: &Score| is_due && score.is_near(now, DUE_SOON);
+            rings.soon.extend(write.score.filter(is_soon));
+            if let Some(first) = self.write_entry(write)
                 && let Some(topic) = first.index.topic()
             {
-                wakes.push(Wake { topic, partition, first: Some(first) });
+                rings.queues.push(Wake { topic, partition, first: Some(first) });
             }
         }
         for (key, bytes) in unit.put {
@@ -111,9 +123,26 @@ impl PartitionData {
             let stream = self.streams.entry(append.stream).or_default();
             stream.append(append.entry, append.caps, now);
         }
-        let rung = unit.ring.into_iter().map(|topic| Wake { topic, partition, first: None });
-        wakes.extend(rung);
+        rings.named.extend(unit.ring.into_iter().map(|topic| Wake {
+            topic,
+            partition,
+            first: None,
+        }));
         UnitReply::Committed { fetched: self.fetch(&unit.fetch) }
+    }
+
+    /// Returns the wake-ups of a commit whose units are applied: those of queues and timers come
+    /// first, since indexes are written before records.
+    pub(super) fn wakes(&self, rings: Rings, partition: Partition) -> impl Iterator<Item = Wake> {
+        let index = IndexName::Due;
+        let first = self.indexes.get(&index).and_then(Index::first).map(|first| first.score);
+        let first = first.filter(|first| rings.soon.contains(first));
+        let timer = first.map(|score| Wake {
+            topic: Topic::Due,
+            partition,
+            first: Some(FirstOf { index, score }),
+        });
+        rings.queues.into_iter().chain(timer).chain(rings.named)
     }
 
     /// The current records of a unit; none if they are too large. A single record never is.
@@ -130,18 +159,12 @@ impl PartitionData {
         self.records.get(key).map_or(Version::ABSENT, |stored| stored.version)
     }
 
-    /// Writes an index entry and the list of queues. Returns the queue whose first score in the list
-    /// became lower, or `Due` if the entry is soon due and the first one.
-    fn write_entry(&mut self, write: IndexWrite, now: TimestampMs) -> Option<FirstOf> {
+    /// Writes an index entry and the list of queues. Returns the queue whose score in the list
+    /// became lower.
+    fn write_entry(&mut self, write: IndexWrite) -> Option<FirstOf> {
         let IndexWrite { index, member, score } = write;
         let had = self.indexes.contains_key(&index);
         self.write_index(index.clone(), member, score);
-        if index == IndexName::Due {
-            let first = self.indexes.get(&index).and_then(Index::first);
-            let is_first = |score: &Score| first.is_some_and(|first| first.score == *score);
-            let is_soon = |score: &Score| score.is_near(now, DUE_SOON);
-            return score.filter(is_soon).filter(is_first).map(|score| FirstOf { index, score });
-        }
         index.listed_in()?;
         let Some(score) = score else {
             if had && !self.indexes.contains_key(&index) {
@@ -214,7 +237,7 @@ impl PartitionData {
         let rest = take.from.iter().map(|index| {
             let rest = first(self, index).map(|first| first.score);
             if index.listed_in().is_some() {
-                match rest {
+                match rest.filter(|_| !planted!(RestNotListed)) {
                     Some(rest) => self.listed.insert(index.clone(), rest),
                     None => self.listed.remove(index),
                 };

@@ -111,7 +111,7 @@ impl WorkerProcess {
         let (id, lease) = (job.claimed.execution_id, lease_id);
         job.busy = true;
         let read = ReadSignals::new(&id, resumption.clone(), patience);
-        cx.begin(About::Nothing, read, move |result| {
+        cx.begin(About::Present, read, move |result| {
             let resumption = resumption.clone();
             Output::Signals { id, lease, resumption, result }
         });
