@@ -20,20 +20,22 @@
 -- scan      1 if there are more entries or 0, (member, score, record)...
 -- stream    history, gap (1 or 0), time, sequence of the end, element...
 -- Records that have reached `bytes` end a page; the reply to a conflict of several records that
--- have more is {1}. A take without queues is from `due`. A wake-up is the partition, for a
--- queue followed by its first score and its name in the list of queues.
+-- have more is {1}. A take without queues is from `due`. `retention` counts as a queue without a
+-- list and a name: its key stands twice. A wake-up is the partition, for `due` and a queue followed
+-- by its first score, for a queue also by its name in the list of queues.
 -- `until` is '+inf', 'now', or a score; `from` is 'start', 'end' or 'after'. A value is nil
 -- if absent, and 0 if it would make the reply too large. Prefix and member form a record key.
 -- The counts of a unit are one byte for each section; an item has a key and this many arguments (a
 -- queue has a second key, the list of queues of its namespace):
 -- records 2: expected version; '' to keep, '-' to remove, or the record to write
 -- values 2: '+' to write or '-' to remove, which removes a stream too; the value
--- indexes 2: member; score, or '' to remove
+-- indexes 3: member; score, or '' to remove; channel to ring if it is first and soon due, or ''
 -- queues 4: member; score, or '' to remove; name in the list; channel to ring, or ''
 -- streams 4: entry to append; the most bytes, entries and age of the stream with it
 -- rings 1: channel
 -- fetches 0
 local MAX_MESSAGE_BYTES = 33554432
+local DUE_SOON_MS = 5000
 -- redis.call, which does not exist while the library is loaded: now() runs first and sets it.
 local call
 
@@ -128,6 +130,10 @@ local function write_values(keys, args, k, a, n, streams)
   end
 end
 
+local function ring_first(channel, partition, score, name)
+  call('PUBLISH', channel, table.concat({ partition, score, name }, ' '))
+end
+
 -- Entries of one index are collected, and written with one command for all units.
 local function flush(index, entries)
   if entries.adds then call('ZADD', index, unpack(entries))
@@ -145,8 +151,11 @@ local function put(indexes, index, id, score)
   entries[#entries + 1] = id
 end
 
-local function ring_queue(channel, partition, score, name)
-  call('PUBLISH', channel, partition .. ' ' .. score .. ' ' .. name)
+-- Notes an entry of `due` that is soon due.
+local function put_timer(soon, index, score, channel, at)
+  if channel ~= '' and score ~= '' and math.abs(score - at) <= DUE_SOON_MS then
+    soon.index, soon.channel, soon[score] = index, channel, true
+  end
 end
 
 -- A queue is in the list while it has entries, with its first score or a lower one. The list is
@@ -164,7 +173,7 @@ local function put_queue(indexes, lowest, keys, args, k, b)
     if score + 0 < (lowest[queue] or math.huge) then
       lowest[queue] = score + 0
       local lower = call('ZADD', list, 'LT', 'CH', score, name) == 1
-      if lower and channel ~= '' then ring_queue(channel, args[1], score, name) end
+      if lower and channel ~= '' then ring_first(channel, args[1], score, name) end
     end
     put(indexes, queue, id, score)
   end
@@ -176,7 +185,7 @@ local function measure(keys, args)
   local k, a = 1, 2
   while a <= #args do
     local n, v, x, q, s, r, f = args[a]:byte(1, 7)
-    k, a = k + n + v + x + 2 * q + s + r + f, a + 4 + 2 * (n + v + x) + 4 * (q + s) + r
+    k, a = k + n + v + x + 2 * q + s + r + f, a + 4 + 2 * (n + v) + 3 * x + 4 * (q + s) + r
   end
   assert(k == #keys + 1 and a == #args + 1, 'the arguments do not have the form of this library')
 end
@@ -186,13 +195,13 @@ end
 -- only, so that no check depends on the writes of other units.
 local function commit(keys, args)
   local at, units, streams, k, a = now(), {}, {}, 1, 2
-  local reply, indexes, lowest = { at }, {}, {}
+  local reply, indexes, lowest, soon = { at }, {}, {}, {}
   measure(keys, args)
   while a <= #args do
     local n, v, x, q, s, r, f = args[a]:byte(1, 7)
     local an, kv, av = a + 4, k + n, a + 4 + 2 * n
     local kx, ax = kv + v, av + 2 * v
-    local kq, aq = kx + x, ax + 2 * x
+    local kq, aq = kx + x, ax + 3 * x
     local ks, as = kq + 2 * q, aq + 4 * q
     local kr, ar, kf = ks + s, as + 4 * s, ks + s + r
     local outcome = conflict(keys, args, k, an, n, args[a + 3] + 0)
@@ -207,10 +216,16 @@ local function commit(keys, args)
   end
   for _, unit in ipairs(units) do
     local _, _, _, _, _, _, _, kx, ax, x, kq, aq, q = unpack(unit)
-    for i = 0, x - 1 do put(indexes, keys[kx + i], args[ax + 2 * i], args[ax + 2 * i + 1]) end
+    for i = 0, x - 1 do
+      local index, b = keys[kx + i], ax + 3 * i
+      put(indexes, index, args[b], args[b + 1])
+      put_timer(soon, index, args[b + 1], args[b + 2], at)
+    end
     for i = 0, q - 1 do put_queue(indexes, lowest, keys, args, kq + 2 * i, aq + 4 * i) end
   end
   for index, entries in pairs(indexes) do flush(index, entries) end
+  local first = soon.index and call('ZRANGE', soon.index, 0, 0, 'WITHSCORES')[2]
+  if first and soon[first] then ring_first(soon.channel, args[1], first) end
   for _, unit in ipairs(units) do
     local place, kn, an, n, kv, av, v, _, _, _, _, _, _, ks, as, s, ar, r, kf, f = unpack(unit)
     write_records(keys, args, kn, an, n)
@@ -283,15 +298,17 @@ local function take(keys, args)
   for q = 1, queues do
     local queue, list, name = keys[2 * q], keys[2 * q + 1], args[7 + q]
     if #gone[q] > 0 then call('ZREM', queue, unpack(gone[q])) end
+    local skip = ('%d'):format(from_due and #held / 2 or 0)
+    local rest = call('ZRANGE', queue, skip, skip, 'WITHSCORES')[2] or false
     if #held > 0 and from_due then call('ZADD', due, unpack(held)) end
-    local rest = call('ZRANGE', queue, 0, 0, 'WITHSCORES')[2] or false
     if name then
       if rest then call('ZADD', list, rest, name) else call('ZREM', list, name) end
     end
     if rest and (not best or rest + 0 < best[1] + 0) then best = { rest, name } end
     reply[q + 1] = rest
   end
-  if best and channel ~= '' then ring_queue(channel, args[1], best[1], best[2]) end
+  best = best or from_due and {}
+  if best and channel ~= '' then ring_first(channel, args[1], best[1], best[2]) end
   return reply
 end
 

@@ -50,6 +50,11 @@ impl Score {
         TimestampMs::new(if self.0 < 0 { 0 } else { self.0 as u64 })
     }
 
+    /// Whether the instant of the score is at most this far from another one, before or after it.
+    pub const fn is_near(self, instant: TimestampMs, distance: DurationMs) -> bool {
+        self.0.abs_diff(instant.get() as i64) <= distance.get()
+    }
+
     /// Returns the score in a lane: priority from high to low, then creation time, then position
     /// within a batch. It is created_at_ms + position - priority x 10^12 (`docs/spec.md`, 4).
     pub fn in_lane(created_at: TimestampMs, position: u16, priority: Priority) -> Self {

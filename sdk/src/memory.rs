@@ -9,7 +9,7 @@ use ff_core::backend::{
     BackendReport, BoxFuture, CompletionBackend, CompletionCursor, CompletionFilter, Completions,
     EngineBackend, Finding, FindingLevel, WakeUps,
 };
-use ff_core::store::{Failure, MemoryStore, Reply, Request, Topic, Wake};
+use ff_core::store::{Failure, MemoryStore, Reply, ReplyBody, Request, Topic, Wake};
 use ff_core::time::TimestampMs;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -84,12 +84,19 @@ impl MemoryBackend {
 
     fn handle(&self, request: Request) -> Result<Reply, Failure> {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
-        let (reply, wakes) = {
+        let topic = match &request {
+            Request::Poll(poll) => poll.listeners.clone(),
+            _ => None,
+        };
+        let (mut reply, wakes) = {
             let mut store = lock(&self.0.store);
             // Read under the lock, so that replies are in the order of their times.
             let reply = store.handle(request, self.now());
             (reply, store.take_wakes())
         };
+        if let (Some(topic), ReplyBody::Poll(polled)) = (topic, &mut reply.body) {
+            polled.listeners = lock(&self.0.topics).get(&topic).map_or(0, Vec::len) as u64;
+        }
         if !wakes.is_empty() && self.0.subscribers.load(Ordering::Relaxed) > 0 {
             self.ring(wakes);
         }

@@ -385,7 +385,7 @@ impl ClaimedTask {
         let failed = Fail { execution_id, fence, reason, category, permanent };
         let outcome = self.call(failed).await?;
         if let FailOutcome::RetryScheduled { delay_until } = outcome {
-            self.owner.slot.state().will_be_due(delay_until);
+            self.owner.slot.state().will_be_due(execution_id, delay_until);
         }
         Ok(outcome)
     }
@@ -447,7 +447,7 @@ impl ClaimedTask {
     async fn end_until(&self, until: TimestampMs, keeps_resumption: bool) -> Result<(), SdkError> {
         let (execution_id, fence) = (self.execution_id(), self.fence());
         self.call(DelayExecution { execution_id, fence, until, keeps_resumption }).await?;
-        self.owner.slot.state().will_be_due(until);
+        self.owner.slot.state().will_be_due(execution_id, until);
         Ok(())
     }
 

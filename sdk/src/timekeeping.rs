@@ -1,20 +1,27 @@
-//! The timekeeper of a process, as a task.
+//! The timekeeper of a process: the loop around the agent, its hints and its wake-ups.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use ff_core::agent::Timekeeper;
-use ff_core::time::TimestampMs;
+use ff_core::backend::WakeUps;
+use ff_core::partition::Partition;
+use ff_core::store::{Topic, Wake};
+use ff_core::time::{HostTime, TimestampMs};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::shared::Connection;
+
+/// A time, by the store's clock, at which something will be due in a partition.
+pub(crate) type Hint = (Partition, TimestampMs);
 
 /// Hints queued for the timekeeper.
 const MAX_HINTS: usize = 256;
 
 /// The timekeeper of a process. It ends with the last worker that has one.
 pub(crate) struct TimekeeperTask {
-    dues: mpsc::Sender<TimestampMs>,
+    dues: mpsc::Sender<Hint>,
     task: JoinHandle<()>,
 }
 
@@ -26,9 +33,9 @@ impl TimekeeperTask {
     }
 
     /// Passes it a due time. It is a hint, which saves a poll.
-    pub(crate) fn will_be_due(&self, due: TimestampMs) {
-        // A timekeeper whose queue of hints is full is about to poll anyway.
-        let _ = self.dues.try_send(due);
+    pub(crate) fn will_be_due(&self, hint: Hint) {
+        // A timekeeper whose queue of hints is full finds the timer with a poll.
+        let _ = self.dues.try_send(hint);
     }
 
     pub(crate) fn runs(&self) -> bool {
@@ -44,12 +51,22 @@ impl Drop for TimekeeperTask {
 
 /// Runs the timekeeper, which applies due timers until it meets a newer record format, or its
 /// store is lost.
-async fn keep_time(connection: Arc<Connection>, mut hints: mpsc::Receiver<TimestampMs>) {
+async fn keep_time(connection: Arc<Connection>, mut hints: mpsc::Receiver<Hint>) {
     let mut timekeeper =
         Timekeeper::new(connection.partitions, connection.context().clone(), connection.entropy());
+    let mut wake_ups = connection.backend.subscribe(vec![Topic::Due]);
     let mut unreadable = 0;
     loop {
-        let report = connection.drive(timekeeper.apply_due()).await;
+        let mut round = pin!(connection.drive(timekeeper.apply_due(connection.clock.now())));
+        let report = loop {
+            tokio::select! {
+                biased;
+                report = &mut round => break report,
+                heard = hear(&mut hints, &mut wake_ups) => {
+                    learn(&mut timekeeper, heard, connection.clock.now());
+                }
+            }
+        };
         match &report {
             Ok(report) if report.applied.is_empty() => {}
             Ok(report) => tracing::debug!(applied = ?report.applied, "due timers applied"),
@@ -70,8 +87,45 @@ async fn keep_time(connection: Arc<Connection>, mut hints: mpsc::Receiver<Timest
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(instant) => break,
-                Some(due) = hints.recv() => timekeeper.learn(due, connection.clock.now()),
+                heard = hear(&mut hints, &mut wake_ups) => {
+                    learn(&mut timekeeper, heard, connection.clock.now());
+                }
             }
         }
+    }
+}
+
+/// Something that a timekeeper hears of.
+enum Heard {
+    Hint(Hint),
+    Wake(Wake),
+}
+
+/// Waits for the next hint or wake-up. Cancel safe.
+async fn hear(hints: &mut mpsc::Receiver<Hint>, wake_ups: &mut Option<Box<dyn WakeUps>>) -> Heard {
+    loop {
+        let woken = async {
+            match wake_ups {
+                Some(wake_ups) => wake_ups.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(hint) = hints.recv() => return Heard::Hint(hint),
+            woken = woken => match woken {
+                Some(Some(wake)) => return Heard::Wake(wake),
+                // The next poll finds the timers of missed wake-ups.
+                Some(None) => {}
+                None => *wake_ups = None,
+            },
+        }
+    }
+}
+
+fn learn(timekeeper: &mut Timekeeper, heard: Heard, now: HostTime) {
+    match heard {
+        Heard::Hint((partition, due)) => timekeeper.learn(partition, due, now),
+        Heard::Wake(wake) => timekeeper.wake(&wake, now),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ff_core::agent::{LeaseLost, WorkerAgent};
-use ff_core::id::LeaseId;
+use ff_core::id::{ExecutionId, LeaseId};
 use ff_core::time::TimestampMs;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -102,14 +102,14 @@ impl WorkerState {
     }
 
     /// Passes a due time to the timekeeper of this process. It is a hint, which saves a poll.
-    pub(crate) fn will_be_due(&self, due: TimestampMs) {
+    pub(crate) fn will_be_due(&self, execution_id: ExecutionId, due: TimestampMs) {
         if let Some(timekeeper) = &*lock(&self.timekeeper) {
-            timekeeper.will_be_due(due);
+            timekeeper.will_be_due((execution_id.partition(), due));
         }
     }
 
     fn lost(&self, lost: &LeaseLost) {
-        self.will_be_due(lost.expires_at);
+        self.will_be_due(lost.execution_id, lost.expires_at);
         tracing::warn!(execution = %lost.execution_id, reason = ?lost.reason, "lease lost");
         if let Some(state) = lock(&self.watched).remove(&lost.lease_id) {
             state.lose();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ff_sdk::core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, WakeUps};
 use ff_sdk::core::partition::Partition;
-use ff_sdk::core::store::{Failure, Read, Reply, ReplyBody, Request, Topic};
+use ff_sdk::core::store::{Failure, Polled, Read, Reply, ReplyBody, Request, Topic};
 use ff_sdk::core::time::TimestampMs;
 
 /// The calls that a fault affects.
@@ -168,7 +168,7 @@ impl FaultyBackend {
             let (partition, records) = (Partition::META, Vec::new());
             let other = Read { partition, records, values: Vec::new() };
             let reply = self.inner.call(Request::Read(other)).await?;
-            return Ok(Reply { at: reply.at, body: ReplyBody::Poll(Vec::new()) });
+            return Ok(Reply { at: reply.at, body: ReplyBody::Poll(Polled::default()) });
         }
         let pause = |slow: Option<(Duration, Filter)>| {
             slow.filter(|(_, matches)| matches(&request)).map(|(by, _)| by)
@@ -223,8 +223,8 @@ impl EngineBackend for FaultyBackend {
 /// Sets the time in a reply, and in the entries of a poll.
 pub(crate) fn set_time(reply: &mut Reply, at: TimestampMs) {
     reply.at = at;
-    if let ReplyBody::Poll(firsts) = &mut reply.body {
-        firsts.iter_mut().flatten().for_each(|first| first.at = at);
+    if let ReplyBody::Poll(polled) = &mut reply.body {
+        polled.firsts.iter_mut().flatten().for_each(|first| first.at = at);
     }
 }
 

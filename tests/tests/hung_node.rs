@@ -8,7 +8,7 @@ use std::time::Duration;
 use ff_sdk::core::backend::{EngineBackend, FindingLevel};
 use ff_sdk::core::error::EngineError;
 use ff_sdk::core::partition::Partition;
-use ff_sdk::core::store::{IndexName, Poll, PollOf, Read, ReplyBody, Request};
+use ff_sdk::core::store::{IndexName, Poll, PollOf, Polled, Read, ReplyBody, Request};
 use ff_sdk::{Client, ClientConfig, FlowFabricWorker, SdkError, ValkeyBackend};
 use ff_tests::Fixture;
 use ff_tests::fixture::{NAMESPACE, PARTITIONS};
@@ -98,9 +98,10 @@ impl Hangs {
     /// The time of a poll of all partitions, and which of them it reports.
     async fn poll(&self) -> (Vec<bool>, Duration) {
         let partitions = (0..PARTITIONS.num_flow_partitions).map(Partition::flow).collect();
-        let poll = Request::Poll(Poll { of: PollOf::Index(IndexName::Due), partitions });
+        let poll =
+            Request::Poll(Poll { of: PollOf::Index(IndexName::Due), partitions, listeners: None });
         let (reply, took) = timed(self.fixture.backend().call(poll)).await;
-        let ReplyBody::Poll(firsts) = reply.unwrap().body else { panic!("a poll") };
+        let ReplyBody::Poll(Polled { firsts, .. }) = reply.unwrap().body else { panic!("a poll") };
         (firsts.iter().map(Result::is_ok).collect(), took)
     }
 }

@@ -109,7 +109,8 @@ async fn other_namespace(
     let codec = Codec::default();
     let namespace = Namespace::try_new(NAMESPACE).map_err(CliError::runtime)?;
     for partition in partitions.flow_partitions() {
-        for index in [IndexName::All { namespace: namespace.clone() }, IndexName::Due] {
+        let all = IndexName::All { namespace: namespace.clone() };
+        for index in [all, IndexName::Due, IndexName::Retention] {
             let (limit, bytes) = (SAMPLE, MAX_PAGE_BYTES);
             let scan = Scan { partition, index, after: None, limit, bytes };
             let context = OperationContext::new(DurationMs::from_secs(10), codec.clone());

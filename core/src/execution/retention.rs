@@ -1,8 +1,9 @@
 //! The end of an execution's life in the store: when its retention is over, and in which order it
 //! is removed (`docs/spec.md`, 4).
 //!
-//! `on_due` removes a terminal execution in steps, each of a bounded size and in its own commit.
-//! The record goes last: its [`Continuation`] names the next step and makes it due immediately.
+//! `on_due` removes a terminal execution that has no signals, and output of few attempts, in one
+//! commit. It removes any other one in steps, each of a bounded size and in its own commit. The
+//! record goes last: its [`Continuation`] names the next step and makes it due immediately.
 //!
 //! 1. Payload and result.
 //! 2. Signals, [`FORGOTTEN_AT_ONCE`] in a step. Only the store knows their ids, so `on_due`
@@ -47,6 +48,8 @@ pub(super) fn over_at(execution: &Execution) -> Option<TimestampMs> {
 
 /// The data that one step removes.
 pub(super) enum Removal {
+    /// Everything: payload and result, the output of these attempts, and the record.
+    All(Vec<AttemptIndex>),
     /// Payload and result.
     Values,
     /// The output of these attempts.
@@ -64,6 +67,10 @@ pub(super) fn is_at_signals(execution: &Execution) -> bool {
 /// follows.
 pub(super) fn remove_next(next: &mut Execution) -> Removal {
     match next.continuation {
+        // An execution that never waited has no signals.
+        None if next.waiting.is_none() && next.framed <= DROPPED_AT_ONCE => {
+            Removal::All((0..next.framed).map(AttemptIndex).collect())
+        }
         None | Some(Continuation::RemoveSignals) => {
             next.continuation = Some(after_values(next));
             Removal::Values

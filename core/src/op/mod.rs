@@ -30,6 +30,6 @@ pub use read::{
 };
 pub use retry_budget::{RetryBudget, RetryLimits};
 pub use work::{
-    ApplyDue, DueReport, ReadyQueues, RouteOffer, StoreClocks, TakeFromLane, TakenFromLane, Taker,
-    UnblockRoutes,
+    ApplyDue, DueReport, FirstTimer, ReadyQueues, RouteOffer, StoreClocks, TakeFromLane,
+    TakenFromLane, Taker, UnblockRoutes,
 };

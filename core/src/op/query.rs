@@ -70,12 +70,12 @@ impl Query<Vec<FirstOf>> {
     /// Polls one partition.
     pub fn poll(of: PollOf, partition: Partition, patience: Patience) -> Self {
         let parse: Parse<_> = |reply, _, _| match reply.body {
-            ReplyBody::Poll(mut firsts) if firsts.len() == 1 => {
-                firsts.pop()?.ok().map(|firsts| Ok(firsts.found))
+            ReplyBody::Poll(mut polled) if polled.firsts.len() == 1 => {
+                polled.firsts.pop()?.ok().map(|firsts| Ok(firsts.found))
             }
             _ => None,
         };
-        let request = Request::Poll(Poll { of, partitions: vec![partition] });
+        let request = Request::Poll(Poll { of, partitions: vec![partition], listeners: None });
         Self { op: "poll", request, parse, patience }
     }
 }

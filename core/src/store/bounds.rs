@@ -123,7 +123,7 @@ impl Request {
 /// How many of these indexes can be taken from together: `Due` alone, or different queues of one
 /// lane.
 fn taken_together(indexes: &[IndexName]) -> usize {
-    if let Some(IndexName::Due) = indexes.first() {
+    if let Some(IndexName::Due | IndexName::Retention) = indexes.first() {
         return 1;
     }
     let fits = |(number, index): &(usize, &IndexName)| {

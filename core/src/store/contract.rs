@@ -126,7 +126,8 @@ pub struct Unit {
     /// that never existed: a later append starts it again, and a reader finds no gap.
     pub drop_streams: Vec<StreamName>,
     /// Topics to ring: their subscribers are woken. The topic of a lane rings by itself when an
-    /// index entry lowers the first score of a queue.
+    /// index entry lowers the first score of a queue. [`Topic::Due`] rings once for a commit if the
+    /// first score of `due` is then one that its units have written, and due within [`DUE_SOON`].
     pub ring: Vec<Topic>,
     /// Values to return with the reply, as they are after the writes.
     pub fetch: Vec<ValueKey>,
@@ -134,6 +135,10 @@ pub struct Unit {
     /// none of them. The first record is always returned if it is the only one.
     pub conflict_bytes: u32,
 }
+
+/// How near the store's present time, before or after it, an entry of `due` must be for its commit
+/// to ring [`Topic::Due`]. Timekeepers find later entries in time by polling.
+pub const DUE_SOON: DurationMs = DurationMs::from_secs(5);
 
 /// The maximum number of bytes of records in the reply to a unit that met a conflict: 256 KiB.
 pub const MAX_CONFLICT_BYTES: u32 = 1 << 18;
@@ -213,7 +218,8 @@ pub struct Wake {
     pub topic: Topic,
     /// The partition of the change.
     pub partition: Partition,
-    /// The queue that the wake-up of a lane is about, and its first score.
+    /// The queue that the wake-up of a lane is about, or `Due`, and its first score. `None` in a
+    /// wake-up of [`Topic::Due`] means that the partition has no timers.
     pub first: Option<FirstOf>,
 }
 
@@ -240,7 +246,8 @@ pub struct Take {
     /// them.
     pub hold: DurationMs,
     /// Whether to ring the topic of the queues when entries are left in them, whatever the range. A
-    /// caller that continues with the rest does not need it. `Due` rings nothing.
+    /// caller that continues with the rest does not need it. A take from `Due` rings in any case,
+    /// with the first score that it left, so that other timekeepers forget what it took.
     pub ring_rest: bool,
 }
 
@@ -262,6 +269,8 @@ pub struct Poll {
     pub of: PollOf,
     /// The partitions.
     pub partitions: Vec<Partition>,
+    /// The topic whose programs are counted, if any.
+    pub listeners: Option<Topic>,
 }
 
 /// The scores that a `Poll` reads.
@@ -385,9 +394,8 @@ pub enum ReplyBody {
     Commit(Vec<UnitReply>),
     /// The reply to `Take`.
     Take(Taken),
-    /// The reply to `Poll`: the first scores in each partition, in the order of the request. An
-    /// error concerns only its own partition.
-    Poll(Vec<Result<Firsts, String>>),
+    /// The reply to `Poll`.
+    Poll(Polled),
     /// The reply to `Read`.
     Read(Values),
     /// The reply to `Scan`.
@@ -432,8 +440,9 @@ pub enum Fetched {
 pub struct Taken {
     /// The entries in order. An entry without a record is removed from the index and not returned.
     pub entries: Vec<TakenEntry>,
-    /// For each index of the request, the first score that it has now, whatever the range; `None`
-    /// if it is empty. Only this shows that nothing is left: `count` and `bytes` end a take early.
+    /// For each index of the request, the first score among the entries that were not taken,
+    /// whatever the range; `None` if there are none. Only this shows that nothing is left: `count`
+    /// and `bytes` end a take early.
     pub rest: Vec<Option<Score>>,
 }
 
@@ -462,6 +471,17 @@ pub struct Values {
     pub records: Vec<Option<Stored>>,
     /// The values.
     pub values: Vec<Fetched>,
+}
+
+/// What a `Poll` has read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Polled {
+    /// The first scores in each partition, in the order of the request. An error concerns only its
+    /// own partition.
+    pub firsts: Vec<Result<Firsts, String>>,
+    /// How many programs listen to the topic of the request, as far as the store knows; 0 if it
+    /// names none, and if the store does not know.
+    pub listeners: u64,
 }
 
 /// First scores in one partition.

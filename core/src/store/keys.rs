@@ -56,6 +56,9 @@ pub enum IndexName {
     },
     /// Executions by the time of their next timer.
     Due,
+    /// Executions that are over, by the time at which the next step of their removal is due. They
+    /// are apart from `Due`, so that however many there are, they hold up no timer.
+    Retention,
     /// Executions that are blocked because no worker has the required capabilities.
     BlockedRoute {
         /// The namespace.
@@ -107,6 +110,9 @@ pub enum Topic {
         /// The namespace.
         namespace: Namespace,
     },
+    /// The timers of all partitions. It rings when an entry that is due within
+    /// [`DUE_SOON`](super::DUE_SOON) becomes the first one of `due`, and with a `Take` from `due`.
+    Due,
     /// The journal of one partition. It rings with each commit that names it.
     Journal(Partition),
     /// The output of one attempt. It rings with each commit that names it.
@@ -155,6 +161,7 @@ impl IndexName {
                 with_text(with_text(key, lane.as_str()), kind.as_str())
             }
             Self::Due => prefix(partition, b'd'),
+            Self::Retention => prefix(partition, b't'),
             Self::BlockedRoute { namespace } => {
                 with_text(prefix(partition, b'b'), namespace.as_str())
             }
@@ -169,7 +176,11 @@ impl IndexName {
     pub const fn listed_in(&self) -> Option<&Namespace> {
         match self {
             Self::Eligible { namespace, .. } | Self::BlockedRoute { namespace } => Some(namespace),
-            Self::Due | Self::All { .. } | Self::Quarantine | Self::Signals { .. } => None,
+            Self::Due
+            | Self::Retention
+            | Self::All { .. }
+            | Self::Quarantine
+            | Self::Signals { .. } => None,
         }
     }
 
@@ -199,12 +210,13 @@ impl IndexName {
         }
     }
 
-    /// Returns the topic that rings when the first score of the index becomes lower.
+    /// Returns the topic that rings with the first score of the index.
     pub fn topic(&self) -> Option<Topic> {
         match self {
             Self::Eligible { namespace, lane, .. } => {
                 Some(Topic::Lane { namespace: namespace.clone(), lane: lane.clone() })
             }
+            Self::Due => Some(Topic::Due),
             _ => None,
         }
     }
@@ -256,6 +268,7 @@ impl Topic {
                 let namespace = namespace.clone();
                 IndexName::BlockedRoute { namespace }.text(Partition::META)
             }
+            Self::Due => IndexName::Due.text(Partition::META),
             Self::Journal(partition) => StreamName::Journal.text(*partition),
             Self::Frames { execution, attempt } => {
                 let stream = StreamName::Frames { execution: *execution, attempt: *attempt };
@@ -324,7 +337,7 @@ mod tests {
 
     fn keys() -> impl Strategy<Value = (String, Vec<u8>)> {
         let numbers = (0..3_u128, 0..3_u128);
-        let names = (0..15_u8, texts(), texts(), numbers);
+        let names = (0..16_u8, texts(), texts(), numbers);
         (partitions(), names).prop_map(|(at, (kind, first, second, (number, other)))| {
             let namespace = Namespace::try_new(first).unwrap();
             let lane = LaneId::try_new(&*second).unwrap();
@@ -354,7 +367,8 @@ mod tests {
                 10 => named!(RecordKey::Secrets),
                 11 => named!(ValueKey::Signal { execution: uuid, signal }),
                 12 => named!(IndexName::Signals { execution: uuid }),
-                13 => named!(StreamName::Frames { execution: uuid, attempt }),
+                13 => named!(IndexName::Retention),
+                14 => named!(StreamName::Frames { execution: uuid, attempt }),
                 _ => named!(StreamName::Journal),
             }
         })

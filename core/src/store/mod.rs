@@ -15,10 +15,11 @@ pub mod memory;
 pub mod meta;
 
 pub use contract::{
-    Bytes, Commit, Cursor, Failure, Fetched, FirstOf, Firsts, IndexWrite, Member, OverBound, Poll,
-    PollOf, Read, Reply, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Scanned, Stored,
-    StreamAppend, StreamCaps, StreamEntry, StreamId, StreamPage, Streamed, Take, TakeUntil, Taken,
-    TakenEntry, Unit, UnitReply, ValueWrite, Values, Version, Wake,
+    Bytes, Commit, Cursor, DUE_SOON, Failure, Fetched, FirstOf, Firsts, IndexWrite, Member,
+    OverBound, Poll, PollOf, Polled, Read, Reply, ReplyBody, Request, Scan, ScanEntry,
+    ScanPosition, Scanned, Stored, StreamAppend, StreamCaps, StreamEntry, StreamId, StreamPage,
+    Streamed, Take, TakeUntil, Taken, TakenEntry, Unit, UnitReply, ValueWrite, Values, Version,
+    Wake,
 };
 pub use cursor::InvalidCursor;
 pub use journal::JournalEntry;

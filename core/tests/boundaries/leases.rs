@@ -138,7 +138,8 @@ fn a_cancelled_holder_finds_out_and_only_retention_remains() {
     assert_eq!(bench.refused(renew(fence, LEASE), START + 6), over);
     let entries = bench.entries();
     assert_eq!((entries.eligible, entries.blocked_route), (None, None));
-    assert_eq!(entries.due, Some(Score::at(at(START + 5 + 86_400_000))));
+    let retention = Some(Score::at(at(START + 5 + 86_400_000)));
+    assert_eq!((entries.due, entries.retention), (None, retention));
     bench.repeated(cancel(call(1)), START + 7);
     assert_eq!(bench.refused(cancel(call(2)), START + 7), over);
 }

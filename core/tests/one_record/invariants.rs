@@ -114,7 +114,12 @@ fn check_terminal(record: &Execution) {
 fn check_entries(record: &Execution) {
     let entries = index_entries(record);
     let earliest = due_times(record).map(|(at, _)| at).min();
-    assert_eq!(entries.due, earliest.map(Score::at));
+    let over = matches!(record.phase, Phase::Terminal(_));
+    let (timer, other) = match over {
+        true => (entries.retention, entries.due),
+        false => (entries.due, entries.retention),
+    };
+    assert_eq!((timer, other), (earliest.map(Score::at), None));
     assert_eq!(entries.all, Score::at(record.created_at));
     let place = Score::in_lane(record.created_at, record.position, record.priority);
     assert!([None, Some(place)].contains(&entries.eligible));

@@ -10,9 +10,9 @@ use ff_core::partition::Partition;
 use ff_core::score::Score;
 use ff_core::store::bounds::{MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_UNITS};
 use ff_core::store::{
-    Commit, Cursor, Fetched, FirstOf, Firsts, IndexName, IndexWrite, Poll, PollOf, RecordKey,
-    ReplyBody, Request, Scan, ScanEntry, ScanPosition, Stored, StreamAppend, StreamName, Take,
-    TakeUntil, Topic, Unit, UnitReply, ValueKey, ValueWrite, Version, Wake,
+    Commit, Cursor, Fetched, FirstOf, Firsts, IndexName, IndexWrite, Poll, PollOf, Polled,
+    RecordKey, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Stored, StreamAppend, StreamName,
+    Take, TakeUntil, Topic, Unit, UnitReply, ValueKey, ValueWrite, Version, Wake,
 };
 use ff_core::time::{DurationMs, Window};
 
@@ -293,7 +293,7 @@ fn a_poll_returns_the_first_score_of_each_partition() {
     let mut fixture = Fixture::new();
     fixture.fill(&[(1, 10), (2, 5)]);
     let partitions = vec![Partition::flow(2), HERE];
-    let poll = Poll { of: PollOf::Index(lane("l")), partitions };
+    let poll = Poll { of: PollOf::Index(lane("l")), partitions, listeners: None };
     assert_eq!(fixture.ask(Request::Poll(poll)), polled(&fixture, &[&[], &[("l", 5)]]));
 }
 
@@ -315,7 +315,8 @@ fn polled_queues(fixture: &Fixture, queues: &[(IndexName, i64)]) -> ReplyBody {
         score: Score::new(*score),
     };
     let found = queues.iter().map(first).collect();
-    ReplyBody::Poll(vec![Ok(Firsts { at: fixture.now, found })])
+    let firsts = vec![Ok(Firsts { at: fixture.now, found })];
+    ReplyBody::Poll(Polled { firsts, listeners: 0 })
 }
 
 /// The reply to a poll of partitions with these lanes and scores.
@@ -325,7 +326,8 @@ fn polled(fixture: &Fixture, partitions: &[&[(&str, i64)]]) -> ReplyBody {
     let firsts = |found: &&[(&str, i64)]| {
         Ok(Firsts { at: fixture.now, found: found.iter().map(first).collect() })
     };
-    ReplyBody::Poll(partitions.iter().map(firsts).collect())
+    let firsts = partitions.iter().map(firsts).collect();
+    ReplyBody::Poll(Polled { firsts, listeners: 0 })
 }
 
 #[test]
@@ -338,7 +340,7 @@ fn a_queue_is_listed_with_its_first_score_while_it_has_entries() {
     let namespace = lane("l").listed_in().expect("a queue is listed").clone();
     let queues = |fixture: &mut Fixture, skip: u32| {
         let of = PollOf::Queues { namespace: namespace.clone(), skip };
-        fixture.ask(Request::Poll(Poll { of, partitions: vec![HERE] }))
+        fixture.ask(Request::Poll(Poll { of, partitions: vec![HERE], listeners: None }))
     };
     assert_eq!(queues(&mut fixture, 0), polled_queues(&fixture, &[(lane("l"), 5), (kind("m"), 7)]));
     assert_eq!(queues(&mut fixture, 1), polled_queues(&fixture, &[(kind("m"), 7)]));

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use ff_core::store::{
-    Failure, FirstOf, Firsts, IndexName, Poll, PollOf, Reply, ReplyBody, Request, Topic, Wake,
+    Failure, FirstOf, Firsts, IndexName, Poll, PollOf, Polled, Reply, ReplyBody, Request, Topic,
+    Wake,
 };
 use ff_core::time::TimestampMs;
 
@@ -49,7 +50,8 @@ impl ModelStore {
             return Ok(Reply { at: now, body: ReplyBody::OverBound(over) });
         }
         if let Request::Poll(poll) = &request {
-            let body = ReplyBody::Poll(self.poll(poll, now));
+            let listeners = u64::from(poll.listeners.is_some());
+            let body = ReplyBody::Poll(Polled { firsts: self.poll(poll, now), listeners });
             return Ok(Reply { at: now, body });
         }
         let mut call = wire::encode(&request).expect("every other request has a function");

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use ff_core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, FindingLevel, WakeUps};
 use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::store::{
-    Failure, Poll, Read, RecordKey, Reply, ReplyBody, Request, StoreMeta, Stored, StreamName,
-    Topic, codec,
+    Failure, Poll, Polled, Read, RecordKey, Reply, ReplyBody, Request, StoreMeta, Stored,
+    StreamName, Topic, codec,
 };
 use ff_core::time::TimestampMs;
 use futures_util::future::{join_all, try_join_all};
@@ -344,17 +344,21 @@ impl Inner {
         }
         let requests = by_node.iter().map(|(node, indexes)| {
             let partitions = indexes.iter().map(|index| poll.partitions[*index]).collect();
-            let poll = Poll { of: poll.of.clone(), partitions };
+            let (of, listeners) = (poll.of.clone(), poll.listeners.clone());
+            let poll = Poll { of, partitions, listeners };
             NodePoll { node: node.clone(), poll, tag: self.tag() }
         });
         let mut scores = vec![Err("no node holds its slot".to_owned()); poll.partitions.len()];
         let mut answered = Err(Failure::NotSent("no node was asked".to_owned()));
+        let mut listeners = 0;
         let polled = self.polls.poll(requests.collect()).await;
         for (polled, (_, indexes)) in polled.into_iter().zip(by_node) {
             match polled {
-                Ok((at, found)) => {
-                    answered = answered.or(Ok(at));
-                    indexes.into_iter().zip(found).for_each(|(index, found)| scores[index] = found);
+                Ok(found) => {
+                    answered = answered.or(Ok(found.at));
+                    listeners += found.listeners;
+                    let found = indexes.into_iter().zip(found.firsts);
+                    found.for_each(|(index, found)| scores[index] = found);
                 }
                 Err(failure) => {
                     indexes.into_iter().for_each(|index| scores[index] = Err(failure.to_string()));
@@ -365,7 +369,8 @@ impl Inner {
         if scores.iter().any(Result::is_err) {
             self.refresh();
         }
-        Ok(Reply { at: answered?, body: ReplyBody::Poll(scores) })
+        let body = ReplyBody::Poll(Polled { firsts: scores, listeners });
+        Ok(Reply { at: answered?, body })
     }
 
     async fn report(&self) -> Result<BackendReport, Failure> {

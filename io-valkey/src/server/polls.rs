@@ -8,7 +8,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ff_core::partition::Partition;
 use ff_core::store::{Failure, Firsts, IndexName, Poll, PollOf};
 use ff_core::time::TimestampMs;
 use futures_util::future::BoxFuture;
@@ -21,8 +20,17 @@ use super::failure::classify;
 use super::node::{Node, answer};
 use crate::wire::{self, Tag};
 
-/// The first scores in some partitions of a node, and the node's time.
-type Polled = Result<(TimestampMs, Vec<Result<Firsts, String>>), Failure>;
+/// What a poll of one node has read.
+pub(super) struct NodeFirsts {
+    /// The node's time.
+    pub(super) at: TimestampMs,
+    /// The first scores in its partitions.
+    pub(super) firsts: Vec<Result<Firsts, String>>,
+    /// How many programs listen to the topic at this node.
+    pub(super) listeners: u64,
+}
+
+type Polled = Result<NodeFirsts, Failure>;
 
 /// The age of an answer after which it is not used any more.
 const USABLE_FOR: Duration = Duration::from_secs(10);
@@ -142,16 +150,20 @@ impl Polls {
 
 /// Reads a node's time.
 pub(super) async fn time_of(node: &Node, tag: Tag) -> Result<TimestampMs, Failure> {
-    let nothing = Poll { of: PollOf::Index(IndexName::Due), partitions: Vec::new() };
-    poll_node(node, &nothing, tag).await.map(|(at, _)| at)
+    let (of, partitions) = (PollOf::Index(IndexName::Due), Vec::new());
+    let nothing = Poll { of, partitions, listeners: None };
+    poll_node(node, &nothing, tag).await.map(|polled| polled.at)
 }
 
 /// Reads a node's time, and the first scores in partitions that it holds.
 async fn poll_node(node: &Node, poll: &Poll, tag: Tag) -> Polled {
-    let mut pipeline = Pipeline::with_capacity(poll.partitions.len() + 2);
+    let mut pipeline = Pipeline::with_capacity(poll.partitions.len() + 3);
     pipeline.add_command(cmd("TIME"));
     for partition in &poll.partitions {
-        pipeline.add_command(poll_command(&poll.of, *partition));
+        pipeline.add_command(command(wire::poll(&poll.of, *partition)));
+    }
+    if let Some(topic) = &poll.listeners {
+        pipeline.add_command(command(wire::count_listeners(topic)));
     }
     pipeline.cmd("ECHO").arg(tag.as_bytes());
     let mut replies = node.send_all(&pipeline).await?;
@@ -160,6 +172,10 @@ async fn poll_node(node: &Node, poll: &Poll, tag: Tag) -> Polled {
         Some(Value::ServerError(error)) => return Err(classify(&error, &node.name, true).0),
         _ => return Err(node.close("a poll does not end with its echo")),
     }
+    // A server that does not count, or lets this user not, has an unknown number.
+    let counted = poll.listeners.as_ref().and_then(|_| replies.pop());
+    let counted = counted.and_then(|counted| redis::from_redis_value(counted).ok());
+    let listeners = counted.map_or(0, |(_, listeners): (Vec<u8>, u64)| listeners);
     let mut replies = replies.into_iter();
     let at = match replies.next() {
         Some(Value::ServerError(error)) => return Err(classify(&error, &node.name, true).0),
@@ -176,11 +192,11 @@ async fn poll_node(node: &Node, poll: &Poll, tag: Tag) -> Polled {
             Err(error) => Err(format!("{}: {error}", node.name)),
         },
     };
-    Ok((at, replies.map(firsts).collect()))
+    Ok(NodeFirsts { at, firsts: replies.map(firsts).collect(), listeners })
 }
 
-fn poll_command(of: &PollOf, partition: Partition) -> Cmd {
+fn command(parts: Vec<Vec<u8>>) -> Cmd {
     let mut command = Cmd::new();
-    command.arg(wire::poll(of, partition));
+    command.arg(parts);
     command
 }

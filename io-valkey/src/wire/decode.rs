@@ -197,8 +197,8 @@ pub fn firsts(of: &PollOf, answer: Answer) -> Decoded<Vec<FirstOf>> {
     Ok(found)
 }
 
-/// Decodes a wake-up of a topic: the partition, for a queue followed by its first score and its
-/// name. `None` if it is malformed; then it is ignored.
+/// Decodes a wake-up of a topic: the partition, for `due` and a queue followed by its first score,
+/// for a queue also by its name. `None` if it is malformed; then it is ignored.
 pub fn wake(topic: &Topic, message: &[u8]) -> Option<Wake> {
     let mut parts = message.splitn(3, |byte| *byte == b' ');
     let text = std::str::from_utf8(parts.next()?).ok()?;
@@ -207,6 +207,9 @@ pub fn wake(topic: &Topic, message: &[u8]) -> Option<Wake> {
         (Topic::Lane { namespace, .. }, Some(text)) => {
             let index = IndexName::from_listed(namespace, parts.next()?)?;
             Some(FirstOf { index, score: score(text).ok()? })
+        }
+        (Topic::Due, Some(text)) if parts.next().is_none() => {
+            Some(FirstOf { index: IndexName::Due, score: score(text).ok()? })
         }
         (_, None) => None,
         _ => return None,

@@ -6,7 +6,7 @@ use ff_core::partition::Partition;
 use ff_core::store::bounds::MAX_PAGE;
 use ff_core::store::keys::list_of_queues;
 use ff_core::store::{
-    Bytes, Commit, Cursor, IndexName, IndexWrite, PollOf, Request, TakeUntil, Unit, Version,
+    Bytes, Commit, Cursor, IndexName, IndexWrite, PollOf, Request, TakeUntil, Topic, Unit, Version,
 };
 
 use super::library::Function;
@@ -37,7 +37,7 @@ pub struct Section {
 pub const SECTIONS: [Section; 7] = [
     section("records", 2, |unit| unit.expect.len(), |to| to.records()),
     section("values", 2, |unit| unit.values.len() + unit.drop_streams.len(), |to| to.values()),
-    section("indexes", 2, |unit| indexes(unit, false).count(), |to| to.indexes()),
+    section("indexes", 3, |unit| indexes(unit, false).count(), |to| to.indexes()),
     section("queues", 4, |unit| indexes(unit, true).count(), |to| to.queues()),
     section("streams", 4, |unit| unit.append.len(), |to| to.streams()),
     section("rings", 1, |unit| unit.ring.len(), |to| to.rings()),
@@ -67,9 +67,11 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
         Request::Take(take) => {
             let partition = take.partition;
             keys.push(IndexName::Due.text(partition));
-            let queues = || take.from.iter().filter_map(|index| Some((index, index.listed_in()?)));
-            for (index, namespace) in queues() {
-                keys.extend([index.text(partition), list_of_queues(namespace, partition)]);
+            for index in take.from.iter().filter(|index| **index != IndexName::Due) {
+                // `retention` is in no list: its key stands twice, and it has no name.
+                let list = |namespace| list_of_queues(namespace, partition);
+                let list = index.listed_in().map_or_else(|| index.text(partition), list);
+                keys.extend([index.text(partition), list]);
             }
             let prefix = Cow::Owned(IndexName::Due.record_prefix(partition));
             args.extend([text(partition), prefix, text(take.count), text(take.bytes)]);
@@ -82,7 +84,8 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
             let topic = take.from.first().and_then(IndexName::topic);
             let rings = topic.filter(|_| take.ring_rest).map(|topic| topic.channel());
             args.push(Cow::Owned(rings.unwrap_or_default()));
-            args.extend(queues().map(|(index, _)| Cow::Owned(index.listed_name())));
+            let listed = take.from.iter().filter(|index| index.listed_in().is_some());
+            args.extend(listed.map(|index| Cow::Owned(index.listed_name())));
         }
         Request::Read(read) => {
             keys.extend(read.records.iter().map(|key| key.text(read.partition)));
@@ -133,6 +136,11 @@ pub fn poll(of: &PollOf, partition: Partition) -> Vec<Vec<u8>> {
     };
     let number = |number: u32| number.to_string().into_bytes();
     vec![b"ZRANGE".to_vec(), key, number(first), number(last), b"WITHSCORES".to_vec()]
+}
+
+/// The command that counts the subscribers of a topic.
+pub fn count_listeners(topic: &Topic) -> Vec<Vec<u8>> {
+    vec![b"PUBSUB".to_vec(), b"NUMSUB".to_vec(), topic.channel()]
 }
 
 type Keys = Vec<Vec<u8>>;
@@ -197,7 +205,13 @@ impl<'a> Writer<'a, '_> {
     fn indexes(&mut self) {
         for write in indexes(self.unit, false) {
             self.entry(write);
+            self.channel_of(write);
         }
+    }
+
+    fn channel_of(&mut self, write: &IndexWrite) {
+        let topic = write.index.topic();
+        self.args.push(Cow::Owned(topic.map(|topic| topic.channel()).unwrap_or_default()));
     }
 
     fn entry(&mut self, write: &'a IndexWrite) {
@@ -212,8 +226,7 @@ impl<'a> Writer<'a, '_> {
             let list = |namespace| list_of_queues(namespace, self.partition);
             self.keys.extend(write.index.listed_in().map(list));
             self.args.push(Cow::Owned(write.index.listed_name()));
-            let topic = write.index.topic();
-            self.args.push(Cow::Owned(topic.map(|topic| topic.channel()).unwrap_or_default()));
+            self.channel_of(write);
         }
     }
 

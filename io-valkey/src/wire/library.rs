@@ -144,8 +144,11 @@ mod tests {
 
     #[test]
     fn the_bounds_are_those_of_the_contract() {
-        let (name, value) = ("MAX_MESSAGE_BYTES", bounds::MAX_MESSAGE_BYTES);
-        assert!(TEXT.contains(&format!("local {name} = {value}\n")), "{name}");
+        let soon = ff_core::store::DUE_SOON.get() as usize;
+        let ours = [("MAX_MESSAGE_BYTES", bounds::MAX_MESSAGE_BYTES), ("DUE_SOON_MS", soon)];
+        for (name, value) in ours {
+            assert!(TEXT.contains(&format!("local {name} = {value}\n")), "{name}");
+        }
     }
 
     /// Every quoted word in capitals is a command of some `call('...')`, or a known option.

@@ -10,6 +10,6 @@ mod library;
 mod tag;
 
 pub use decode::{Answer, WireError, decode, firsts, wake};
-pub use encode::{Call, SECTIONS, encode, poll};
+pub use encode::{Call, SECTIONS, count_listeners, encode, poll};
 pub use library::{Function, Library};
 pub use tag::Tag;

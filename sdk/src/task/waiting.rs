@@ -127,7 +127,7 @@ impl ClaimedTask {
         let result = connection.transact_knowing(command, self.known()).await;
         let outcome = self.answered("suspend", result)?;
         if let Suspended::Suspended { timeout_at: Some(at), .. } = &outcome {
-            state.will_be_due(*at);
+            state.will_be_due(id, *at);
         }
         Ok(outcome)
     }

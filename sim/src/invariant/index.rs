@@ -100,6 +100,7 @@ fn note(
             &mut positions.eligible
         }
         IndexName::Due => &mut positions.due,
+        IndexName::Retention => &mut positions.retention,
         IndexName::BlockedRoute { .. } => &mut positions.blocked_route,
         IndexName::All { .. } => &mut positions.all,
         IndexName::Quarantine | IndexName::Signals { .. } => {

@@ -51,17 +51,17 @@ fn ending(record: &Execution) -> Option<(&ff_core::execution::Outcome, u64)> {
     }
 }
 
-/// A terminal execution has entries only in `due`, until its retention or a continuation, and in
+/// A terminal execution has entries only in `retention`, until that or a continuation, and in
 /// lists.
 fn check_places(change: &Change<'_>, record: &Execution) -> Result<(), Broken> {
     if !is_terminal(Some(record)) {
         return Ok(());
     }
-    let allowed = positions_of(record).due;
+    let allowed = positions_of(record).retention;
     for write in &change.writes {
         let right = match &write.index {
             IndexName::All { .. } => true,
-            IndexName::Due => write.score == allowed,
+            IndexName::Retention => write.score == allowed,
             _ => write.score.is_none(),
         };
         ensure!(right, TAG, "{} is over but got the index entry {write:?}", change.id);

@@ -13,6 +13,8 @@ pub struct IndexPositions {
     pub eligible: Option<Score>,
     /// In `due`.
     pub due: Option<Score>,
+    /// In `retention`.
+    pub retention: Option<Score>,
     /// In the index of work that fits no worker.
     pub blocked_route: Option<Score>,
     /// In the list of all.
@@ -39,9 +41,12 @@ pub fn positions_of(record: &Execution) -> IndexPositions {
     };
     let age = record.created_at.get() as i64 + i64::from(record.position);
     let in_lane = Score::new(age - i64::from(record.priority.get()) * PRIORITY_WEIGHT);
+    let next = due_of(record).map(|at| Score::new(at.get() as i64));
+    let over = matches!(record.phase, Phase::Terminal(_));
     IndexPositions {
         eligible: (waits && !blocked).then_some(in_lane),
-        due: due_of(record).map(|at| Score::new(at.get() as i64)),
+        due: if over { None } else { next },
+        retention: if over { next } else { None },
         blocked_route: by_route.then_some(in_lane),
         all: Some(Score::new(record.created_at.get() as i64)),
     }

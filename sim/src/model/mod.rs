@@ -260,6 +260,7 @@ impl Model {
         match from {
             IndexName::Due => positions.due = None,
             IndexName::Eligible { .. } => positions.eligible = None,
+            IndexName::Retention => positions.retention = None,
             _ => {}
         }
         positions.due = Some(positions.due.map_or(hold, |due| due.min(hold)));
@@ -294,6 +295,7 @@ impl Model {
             match write.index {
                 IndexName::Eligible { .. } => positions.eligible = write.score,
                 IndexName::Due => positions.due = write.score,
+                IndexName::Retention => positions.retention = write.score,
                 _ => {}
             }
         }

@@ -4,6 +4,7 @@ use ff_core::agent::Timekeeper;
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::op::{DueReport, OperationContext, Patience};
+use ff_core::store::Wake;
 
 use crate::determinism::random::happens;
 use crate::plan::ActionKind;
@@ -39,7 +40,7 @@ impl TimekeeperProcess {
         if self.agent.next_wakeup() <= cx.now.local {
             self.ticking = true;
             self.hurry(cx);
-            cx.begin(About::Each(CommandKind::OnDue), self.agent.apply_due(), Output::Ticked);
+            cx.begin(About::Each(CommandKind::OnDue), self.agent.apply_due(cx.now), Output::Ticked);
         } else {
             cx.wake_at(self.agent.next_wakeup());
         }
@@ -58,6 +59,12 @@ impl TimekeeperProcess {
         {
             cx.command(Origin::Detached, command, true, patience);
         }
+    }
+
+    /// Takes over a wake-up of the timers.
+    pub fn ring(&mut self, wake: &Wake, cx: &mut Context<'_>) {
+        self.agent.wake(wake, cx.now);
+        self.wake(cx);
     }
 
     /// Takes over the result of a round.

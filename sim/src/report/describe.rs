@@ -5,8 +5,8 @@ use ff_core::execution::{Event, situation};
 use ff_core::op::load;
 use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
-    FirstOf, Firsts, IndexName, JournalEntry, Member, PollOf, ReplyBody, Request, ScanEntry,
-    Stored, Unit, UnitReply,
+    FirstOf, Firsts, IndexName, JournalEntry, Member, PollOf, Polled, ReplyBody, Request,
+    ScanEntry, Stored, Unit, UnitReply,
 };
 use ff_core::time::TimestampMs;
 
@@ -56,7 +56,7 @@ pub fn reply(body: &ReplyBody, now: TimestampMs) -> String {
             let records = read.records.iter().map(|found| record(found.as_ref(), now));
             records.collect::<Vec<_>>().join(", ")
         }
-        ReplyBody::Poll(firsts) => {
+        ReplyBody::Poll(Polled { firsts, .. }) => {
             let of = |first: &FirstOf| format!("{} {}", index(&first.index), first.score.get());
             let found = |firsts: &Result<Firsts, String>| match firsts {
                 Ok(firsts) if !firsts.found.is_empty() => {

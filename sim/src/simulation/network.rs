@@ -214,7 +214,15 @@ impl Scene {
         // A backend sees requests, but not their commands.
         let (command, carries) = (None, None);
         let mut caller = Caller { command, carries, ..Caller::new(number, process) };
-        let reply = self.server.serve(&mut caller, request, now)?;
+        let listened = match &request {
+            Request::Poll(poll) => poll.listeners.clone(),
+            _ => None,
+        };
+        let mut reply = self.server.serve(&mut caller, request, now)?;
+        if let (Some(topic), ReplyBody::Poll(polled)) = (listened, &mut reply.body) {
+            let subscribed = self.subscriptions.values();
+            polled.listeners = subscribed.filter(|one| one.topics.contains(&topic)).count() as u64;
+        }
         if let ReplyBody::Commit(units) = &reply.body {
             let name = self.slots[slot].name.clone();
             for (unit, entries) in units.iter().zip(&entries) {

@@ -2,7 +2,7 @@
 
 use ff_core::execution::Decide;
 use ff_core::id::ExecutionId;
-use ff_core::store::{Failure, RecordKey, Request};
+use ff_core::store::{Failure, RecordKey, ReplyBody, Request};
 
 use crate::fault::border::{self, Hold};
 use crate::fault::journey::Journey;
@@ -197,7 +197,12 @@ impl World {
             return Ok(());
         }
         let caller = self.callers.get_mut(&number).expect("every operation has a caller");
-        let reply = self.server.serve(caller, arrival.request, now)?;
+        let mut reply = self.server.serve(caller, arrival.request, now)?;
+        if let ReplyBody::Poll(polled) = &mut reply.body {
+            let timekeepers = self.hosts.iter().skip(self.profiles.len());
+            let timekeepers = timekeepers.take(self.settings.timekeepers);
+            polled.listeners *= timekeepers.filter(|host| host.up).count() as u64;
+        }
         if self.options.trace {
             let body = describe::reply(&reply.body, now);
             self.note(format!("the store answers operation {number}: {}", shortened(&body)));

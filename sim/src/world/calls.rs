@@ -123,16 +123,25 @@ impl World {
         self.queue.push(at, WorldEvent::Deliver(delivery));
     }
 
-    /// Sends the store's wake-ups to the workers of their lanes.
+    /// Sends the store's wake-ups to the workers of their lanes and to the timekeepers.
     pub(super) fn ring(&mut self) {
         for wake in self.server.take_wakes() {
-            let Topic::Lane { lane, .. } = &wake.topic else { continue };
             if !self.settings.wakes {
                 continue;
             }
-            for process in 0..self.profiles.len() {
+            // After the workers come the timekeepers.
+            let workers = self.profiles.len();
+            let listening: Vec<usize> = match &wake.topic {
+                Topic::Lane { lane, .. } => {
+                    let listens = |worker: &usize| self.profiles[*worker].lanes.contains(lane);
+                    (0..workers).filter(listens).collect()
+                }
+                Topic::Due => (workers..workers + self.settings.timekeepers).collect(),
+                _ => continue,
+            };
+            for process in listening {
                 let lost = self.now < self.hosts[process].replies_lost_until;
-                if lost || !self.profiles[process].lanes.contains(lane) || self.loses_wake_up() {
+                if lost || self.loses_wake_up() {
                     continue;
                 }
                 let message = Message::Wake(wake.clone());

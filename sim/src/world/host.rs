@@ -89,6 +89,7 @@ impl Kind {
     pub fn receive(&mut self, message: Message, cx: &mut Context<'_>) {
         match (self, message) {
             (Self::Worker(worker), Message::Wake(wake)) => worker.ring(&wake, cx),
+            (Self::Timekeeper(timekeeper), Message::Wake(wake)) => timekeeper.ring(&wake, cx),
             (Self::Worker(worker), Message::Grant(grant)) => worker.take(grant, cx),
             (Self::Worker(worker), Message::Notice(notice)) => worker.notice(notice, cx),
             (Self::Client(client), Message::Notice(notice)) => client.notice(notice, cx),

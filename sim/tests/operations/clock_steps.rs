@@ -36,7 +36,10 @@ fn rounds(
 ) -> u64 {
     let begun = world.store.now();
     for _ in 0..200 {
-        let report = world.drive(timekeeper.apply_due());
+        let report = {
+            let now = world.host();
+            world.drive(timekeeper.apply_due(now))
+        };
         assert!(report.is_ok(), "{report:?}");
         timekeeper.applied(&report, world.host());
         if holds(world) {

@@ -12,6 +12,7 @@ mod lost_replies;
 mod output;
 mod sequences;
 mod store_loss;
+mod timekeepers;
 mod transact;
 
 use ff_core::entropy::Entropy;

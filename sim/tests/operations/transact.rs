@@ -8,7 +8,7 @@ use ff_core::execution::{
 use ff_core::id::ExecutionId;
 use ff_core::op::{Batch, CarryCommand, Event, Known, Operation, Step};
 use ff_core::policy::Priority;
-use ff_core::store::{Failure, Reply, ReplyBody, Request, UnitReply, Values};
+use ff_core::store::{Failure, Polled, Reply, ReplyBody, Request, UnitReply, Values};
 use ff_core::time::DurationMs;
 use ff_sim::scripted::{Fate, Scripted};
 use uuid::Uuid;
@@ -52,7 +52,7 @@ fn the_record_of_another_execution_is_not_an_answer() {
         (Known::Nothing, ReplyBody::Read(values), false),
         // A reply of another form.
         (Known::Absent, ReplyBody::Commit(Vec::new()), true),
-        (Known::Absent, ReplyBody::Poll(Vec::new()), true),
+        (Known::Absent, ReplyBody::Poll(Polled::default()), true),
     ] {
         let begin = || {
             let patience = Scripted::patience(10_000);

@@ -80,6 +80,7 @@ pub const EXPECTED: &[&str] = &[
     "take: ended by its bytes",
     "take: entries from due",
     "take: entries from queues",
+    "take: entries from retention",
     "take: from several queues",
     "take: nothing",
     "take: up to a score",
@@ -89,6 +90,9 @@ pub const EXPECTED: &[&str] = &[
     "wake: a lane by a take",
     "wake: routes",
     "wake: a stream of frames",
+    "wake: no timers",
+    "wake: timers by a commit",
+    "wake: timers by a take",
 ];
 
 impl Census {
@@ -113,6 +117,9 @@ impl Census {
                 (Topic::Lane { .. }, Request::Take(_)) => "wake: a lane by a take",
                 (Topic::Lane { .. }, _) => "wake: a lane by a commit",
                 (Topic::Routes { .. }, _) => "wake: routes",
+                (Topic::Due, Request::Take(_)) if wake.first.is_none() => "wake: no timers",
+                (Topic::Due, Request::Take(_)) => "wake: timers by a take",
+                (Topic::Due, _) => "wake: timers by a commit",
             });
         }
         match (request, &reply.body) {
@@ -151,6 +158,9 @@ impl Census {
                 match (taken.entries.is_empty(), due) {
                     (true, _) => self.count("take: nothing"),
                     (false, true) => self.count("take: entries from due"),
+                    (false, false) if take.from == [IndexName::Retention] => {
+                        self.count("take: entries from retention");
+                    }
                     (false, false) => self.count("take: entries from queues"),
                 }
                 match take.until {
@@ -233,8 +243,8 @@ impl Census {
 
     fn page(&mut self, request: &Request, body: &ReplyBody) {
         match (request, body) {
-            (_, ReplyBody::Poll(scores)) => {
-                for firsts in scores {
+            (_, ReplyBody::Poll(polled)) => {
+                for firsts in &polled.firsts {
                     let found = firsts.as_ref().map_or(0, |firsts| firsts.found.len());
                     self.count(match found {
                         0 => "poll: nothing",

@@ -8,6 +8,8 @@ use super::plan::MEMBERS;
 
 /// The number of [`IndexName::Due`] among the indexes.
 pub(super) const DUE: usize = 1;
+/// The number of [`IndexName::Retention`] among the indexes.
+pub(super) const RETENTION: usize = 10;
 /// The numbers of the queues of one lane among the indexes.
 pub(super) const QUEUES: [usize; 2] = [0, 3];
 /// The numbers of queues of other lanes among the indexes.
@@ -81,6 +83,7 @@ pub(super) fn index(number: usize, texts: &[String]) -> IndexName {
         4 => IndexName::BlockedRoute { namespace: namespace(0) },
         5 => IndexName::All { namespace: namespace(1) },
         6 => IndexName::Quarantine,
+        RETENTION => IndexName::Retention,
         7 => queue(1, 0, 0),
         more => IndexName::Signals { execution: member(more - 8) },
     }

@@ -45,7 +45,7 @@ pub(super) fn over_bound(which: usize, partition: Partition) -> Request {
         }
         3 => {
             let partitions = vec![partition; MAX_POLL_PARTITIONS + 1];
-            Request::Poll(Poll { of: PollOf::Index(index), partitions })
+            Request::Poll(Poll { of: PollOf::Index(index), partitions, listeners: None })
         }
         4 => {
             let records = vec![RecordKey::Meta; MAX_READ_KEYS];

@@ -253,7 +253,7 @@ pub const RECORDS: usize = 2 * MEMBERS + 3;
 /// Values in the pool: two for each member, and those of two signals.
 pub const VALUES: usize = 2 * MEMBERS + 2;
 /// Indexes in the pool.
-pub const INDEXES: usize = 10;
+pub const INDEXES: usize = 11;
 /// Streams in the pool.
 pub const STREAMS: usize = 4;
 /// Kinds of requests over a bound.
@@ -318,12 +318,16 @@ fn offset() -> impl Strategy<Value = i64> {
     prop::sample::select(vec![-3_600_000, -1, 0, 1, 3_600_000])
 }
 
+/// The last millisecond that is soon, and the first one that is not, before and after now.
+const SOON: [i64; 4] = [-5_001, -5_000, 5_000, 5_001];
+
 fn place() -> impl Strategy<Value = Place> {
     let extremes = vec![i64::MIN, -1_000_000_000_000, -1, 0, 1, 2, 1_000_000_000_000, i64::MAX];
     prop_oneof![
         3 => (0..4_i64).prop_map(Place::At),
         2 => prop::sample::select(extremes).prop_map(Place::At),
         3 => offset().prop_map(Place::FromNow),
+        2 => prop::sample::select(SOON.to_vec()).prop_map(Place::FromNow),
     ]
 }
 
@@ -435,6 +439,7 @@ fn take() -> impl Strategy<Value = Action> {
         }),
         2 => prop::sample::select(names::OTHER_QUEUES.to_vec()).prop_map(|queue| vec![queue]),
         4 => Just(vec![names::DUE]),
+        1 => Just(vec![names::RETENTION]),
     ];
     let take = (from, 0..6_u32, bytes(MAX_PAGE_BYTES), until, hold, any::<bool>());
     take.prop_map(|(from, count, bytes, until, hold_ms, ring_rest)| Action::Take {

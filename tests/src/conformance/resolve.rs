@@ -78,6 +78,8 @@ impl<'a> Resolver<'a> {
                     }
                 },
                 partitions: partitions.iter().map(|number| names::partition(*number)).collect(),
+                // The number of listeners is that of other programs.
+                listeners: None,
             }),
             Action::Read { records, values } => Request::Read(Read {
                 partition,

@@ -346,7 +346,8 @@ pub async fn retention_removes_only_the_data_of_its_execution(fixture: &Fixture)
         assert!(matches!(error.engine(), Some(EngineError::NotFound { .. })));
     }
     assert_eq!(fixture.values(&id).await, [false, false]);
-    for index in [IndexName::Due, eligible(), IndexName::All { namespace: namespace() }] {
+    let all = IndexName::All { namespace: namespace() };
+    for index in [IndexName::Due, IndexName::Retention, eligible(), all] {
         assert_eq!(fixture.score(&id, index).await, None);
     }
     assert!(has_everything(fixture, &client, &other).await, "nothing else is removed");
@@ -364,6 +365,6 @@ async fn has_everything(fixture: &Fixture, client: &Client, id: &ExecutionId) ->
     let all = IndexName::All { namespace: namespace() };
     client.describe(id).await.unwrap().is_some()
         && fixture.values(id).await == [true, true]
-        && fixture.score(id, IndexName::Due).await.is_some()
+        && fixture.score(id, IndexName::Retention).await.is_some()
         && fixture.score(id, all).await.is_some()
 }

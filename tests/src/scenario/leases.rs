@@ -122,7 +122,8 @@ pub async fn cancelling_an_active_execution_ends_its_lease(fixture: &Fixture) {
     assert_eq!(seen.outcome, Some(Outcome::Cancelled { reason: "not wanted".to_owned() }));
     assert_eq!(fixture.score(&id, eligible()).await, None);
     let retention = seen.ended_at.unwrap().plus(seen.policy.retention_ms);
-    assert_eq!(fixture.score(&id, IndexName::Due).await.unwrap().instant(), retention);
+    assert_eq!(fixture.score(&id, IndexName::Due).await, None);
+    assert_eq!(fixture.score(&id, IndexName::Retention).await.unwrap().instant(), retention);
     let asked = client.execute(Command::IssueReclaimGrant(grant_request(fixture, id, "b"))).await;
     assert_eq!(kind(asked), RejectionKind::ExecutionNotReclaimable);
     assert_eq!(kind(client.cancel(&id, "again").await), RejectionKind::ExecutionNotActive);

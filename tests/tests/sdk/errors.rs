@@ -262,6 +262,7 @@ async fn the_longest_durations_saturate() {
     let delay_until = TimestampMs::MAX;
     assert_eq!(outcome, FailOutcome::RetryScheduled { delay_until });
     client.cancel(&id, "over").await.unwrap();
-    assert_eq!(fixture.score(&id, IndexName::Due).await.unwrap().instant(), TimestampMs::MAX);
+    let retention = fixture.score(&id, IndexName::Retention).await.unwrap();
+    assert_eq!(retention.instant(), TimestampMs::MAX);
     assert!(fixture.tick().await.applied.is_empty());
 }

@@ -34,6 +34,9 @@ pub struct DueOutcome {
 /// More timers than can be due for one execution at a time. Any that are left stay due.
 const MAX_AT_ONCE: usize = 16;
 
+/// The values of an execution without those of its signals.
+const VALUES: [ValueKind; 2] = [ValueKind::Payload, ValueKind::Result];
+
 /// The category of an attempt that timed out.
 const ATTEMPT_TIMEOUT: &str = "attempt_timeout";
 
@@ -64,8 +67,17 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
         events.push(apply(&mut next, kind, now));
     }
     outcome.forgets = retention::is_at_signals(&next);
-    if let Some(Removal::Record) = removal {
-        return Ok(Decision::remove(outcome).event(Event::Removed).into());
+    match removal {
+        Some(Removal::Record) => {
+            return Ok(Decision::remove(outcome).event(Event::Removed).into());
+        }
+        Some(Removal::All(dropped)) => {
+            let all = Decision::remove(outcome).event(Event::Removed).within(Window::from(since));
+            let mut all = all.side_effects(SideEffects { dropped, ..SideEffects::default() });
+            all.values = VALUES.map(ValueEffect::Remove).into();
+            return Ok(all.into());
+        }
+        _ => {}
     }
     let is_due = !outcome.applied.is_empty();
     let anchored = anchored_again(&next, now);
@@ -83,13 +95,12 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
     decision.events = events;
     match removal {
         Some(Removal::Values) => {
-            let kinds = [ValueKind::Payload, ValueKind::Result];
-            decision.values = kinds.map(ValueEffect::Remove).into();
+            decision.values = VALUES.map(ValueEffect::Remove).into();
         }
         Some(Removal::Frames(dropped)) => {
             decision = decision.side_effects(SideEffects { dropped, ..SideEffects::default() });
         }
-        Some(Removal::Record) | None => {}
+        Some(Removal::Record | Removal::All(_)) | None => {}
     }
     Ok(decision.into())
 }

@@ -12,8 +12,10 @@ use super::due::next_due;
 pub struct IndexEntries {
     /// Its position in its lane, if a worker may take it.
     pub eligible: Option<Score>,
-    /// When something about it is due.
+    /// When something about it is due, if it is not over.
     pub due: Option<Score>,
+    /// When the next step of its removal is due, if it is over.
+    pub retention: Option<Score>,
     /// Its position among those for which no worker had the capabilities.
     pub blocked_route: Option<Score>,
     /// Its position in lists by creation time.
@@ -35,9 +37,12 @@ pub fn index_entries(execution: &Execution) -> IndexEntries {
     let blocks = execution.blocks();
     let free = blocks.is_some_and(|blocks| blocks.is_empty());
     let unroutable = blocks.is_some_and(|blocks| blocks.get(BlockKind::Route).is_some());
+    let over = matches!(execution.phase, Phase::Terminal(_));
+    let next = next_due(execution).map(|(at, _)| Score::at(at));
     IndexEntries {
         eligible: (waits && free).then_some(place),
-        due: next_due(execution).map(|(at, _)| Score::at(at)),
+        due: next.filter(|_| !over),
+        retention: next.filter(|_| over),
         blocked_route: unroutable.then_some(place),
         all: Score::at(execution.created_at),
     }

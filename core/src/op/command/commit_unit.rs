@@ -129,6 +129,9 @@ impl Change<'_> {
         let is_eligible = eligible.new.is_some();
         write(&lane, eligible, is_eligible);
         write(&|| IndexName::Due, moved(|entries| entries.due), before.is_some());
+        let retention = moved(|entries| entries.retention);
+        let is_over = before.is_some() && retention.new.is_some();
+        write(&|| IndexName::Retention, retention, is_over);
         let route = moved(|entries| entries.blocked_route);
         let again = repair && route.new.is_some();
         write(&|| IndexName::BlockedRoute { namespace: namespace() }, route, again);

@@ -98,19 +98,22 @@ impl Fault {
             }
             Self::Missing { index: IndexName::Due }
             | Self::Misplaced { index: IndexName::Due, .. } => {
-                "nothing happens to it when its time comes: ff cancel it, then ff replay it; one \
-                 that is over is only kept too long"
+                "nothing happens to it when its time comes: ff cancel it, then ff replay it"
             }
             Self::Missing { index: IndexName::BlockedRoute { .. } } => {
                 "no new worker lets it go on: ff cancel it, then ff replay it"
+            }
+            Self::Missing { index: IndexName::Retention }
+            | Self::Misplaced { index: IndexName::Retention, .. } => {
+                "it is kept too long: ff replay it, then ff cancel it"
             }
             Self::Missing { .. } => "lists do not show it; it runs all the same",
             Self::Misplaced { .. } => {
                 "its order is wrong; the next change of the execution fixes it"
             }
-            Self::Stray { index: IndexName::Eligible { .. } | IndexName::Due } => {
-                "the next worker or timekeeper that takes it fixes it: run one"
-            }
+            Self::Stray {
+                index: IndexName::Eligible { .. } | IndexName::Due | IndexName::Retention,
+            } => "the next worker or timekeeper that takes it fixes it: run one",
             Self::Stray { .. } => "harmless by itself; something has written the store by hand",
             Self::Orphan { .. } => {
                 "its record was evicted or removed by hand: look at maxmemory-policy, and at who \
@@ -143,6 +146,7 @@ fn words(index: &IndexName) -> String {
     match index {
         IndexName::Eligible { lane, kind, .. } => format!("the lane {lane} as {kind}"),
         IndexName::Due => "the timer".to_owned(),
+        IndexName::Retention => "retention".to_owned(),
         IndexName::BlockedRoute { .. } => "those that no worker fits".to_owned(),
         IndexName::All { .. } => "the list".to_owned(),
         IndexName::Quarantine => "quarantine".to_owned(),
@@ -243,6 +247,7 @@ struct Seen {
     entries: IndexEntries,
     queue: QueueName,
     due: Option<Score>,
+    in_retention: bool,
     in_lane: bool,
     in_list: bool,
     in_blocked: bool,
@@ -262,6 +267,7 @@ impl AuditPartition {
             IndexName::Quarantine,
             IndexName::BlockedRoute { namespace: of_all() },
             IndexName::Due,
+            IndexName::Retention,
             IndexName::All { namespace: of_all() },
         ];
         let mut new = Self {
@@ -411,7 +417,7 @@ impl AuditPartition {
             return self.suspect(member, stored.version, Fault::OtherExecution { found });
         }
         let own = execution.namespace == self.namespace;
-        if !own && *index == IndexName::Due {
+        if !own && matches!(index, IndexName::Due | IndexName::Retention) {
             return;
         }
         let entries = index_entries(execution);
@@ -424,6 +430,7 @@ impl AuditPartition {
             }
             IndexName::Eligible { .. } => entries.eligible,
             IndexName::Due => entries.due,
+            IndexName::Retention => entries.retention,
             IndexName::BlockedRoute { .. } => entries.blocked_route,
             IndexName::All { .. } => Some(entries.all),
             IndexName::Quarantine | IndexName::Signals { .. } => None,
@@ -465,6 +472,7 @@ impl AuditPartition {
             entries,
             queue,
             due: None,
+            in_retention: false,
             in_lane: false,
             in_list: false,
             in_blocked: false,
@@ -475,6 +483,7 @@ impl AuditPartition {
                 seen.in_lane |= (lane, kind) == (&execution.lane, &execution.kind);
             }
             IndexName::Due => seen.due = Some(score),
+            IndexName::Retention => seen.in_retention = true,
             IndexName::BlockedRoute { .. } => {
                 seen.in_blocked = true;
                 self.look.unroutable += 1;
@@ -533,6 +542,7 @@ impl AuditPartition {
         let wanted = [
             (lane, entries.eligible, seen.in_lane || held || !knows_held),
             (IndexName::Due, entries.due, seen.due.is_some() || !knows_held),
+            (IndexName::Retention, entries.retention, seen.in_retention || held || !knows_held),
             (blocked, entries.blocked_route, seen.in_blocked),
             (list, Some(entries.all), seen.in_list),
         ];

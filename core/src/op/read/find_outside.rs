@@ -6,7 +6,7 @@ use crate::op::loaded::other_reply;
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::partition::Partition;
-use crate::store::{IndexName, Poll, PollOf, Reply, ReplyBody, Request};
+use crate::store::{IndexName, Poll, PollOf, Polled, Reply, ReplyBody, Request};
 use crate::time::HostTime;
 
 /// Looks for executions of a namespace in partitions that the store's configuration does not have:
@@ -41,7 +41,7 @@ impl FindOutside {
             return Step::Done(Ok(std::mem::take(&mut self.found)));
         }
         let of = PollOf::Index(IndexName::All { namespace: self.namespace.clone() });
-        Step::Send(Request::Poll(Poll { of, partitions }))
+        Step::Send(Request::Poll(Poll { of, partitions, listeners: None }))
     }
 }
 
@@ -55,9 +55,9 @@ impl Operation for FindOutside {
                 self.patience.begin(now);
                 self.poll()
             }
-            Event::Reply(Reply { body: ReplyBody::Poll(scores), .. })
-                if scores.len() == self.polled().count() =>
-            {
+            Event::Reply(Reply {
+                body: ReplyBody::Poll(Polled { firsts: scores, .. }), ..
+            }) if scores.len() == self.polled().count() => {
                 let polled = self.polled().zip(scores);
                 let full = polled.filter(|(_, firsts)| {
                     firsts.as_ref().is_ok_and(|firsts| !firsts.found.is_empty())

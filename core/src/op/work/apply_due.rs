@@ -1,10 +1,10 @@
 //! One round of the timekeeper: find due timers, apply them, and report the next due time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::entropy::Entropy;
 use crate::error::{Applied, EngineError};
-use crate::execution::{DueKind, OnDue};
+use crate::execution::{DueKind, OnDue, index_entries};
 use crate::op::context::OperationContext;
 use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
@@ -13,7 +13,8 @@ use crate::partition::{Partition, PartitionConfig};
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};
 use crate::store::{
-    Firsts, IndexName, Poll, PollOf, Reply, ReplyBody, Request, Take, TakeUntil, Taken,
+    Firsts, IndexName, Poll, PollOf, Polled, Reply, ReplyBody, Request, Take, TakeUntil, Taken,
+    Topic,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -22,15 +23,25 @@ use super::fetched::{FetchedEntries, Page};
 use super::restore_timers::{RestoreTimers, SteppedBack};
 use super::store_clocks::StoreClocks;
 
-/// Takes everything that is due in all partitions and applies it.
+/// Takes what is due in some partitions, or in all of them, and applies it.
 #[derive(Clone, Debug)]
 pub struct ApplyDue {
     config: PartitionConfig,
     entropy: Entropy,
     patience: Patience,
     context: OperationContext,
+    /// The index that it takes from: `Due`, or `Retention`.
+    index: IndexName,
+    /// Whether it goes on with `Retention`.
+    then_retention: bool,
+    /// Whether it polls all partitions first.
+    looks: bool,
+    /// The time after which it leaves what is due to the next round.
+    lasts: DurationMs,
     /// Partitions that have due entries.
     ready: VecDeque<Partition>,
+    /// Partitions from which a take has failed.
+    failing: BTreeSet<Partition>,
     clocks: Option<StoreClocks>,
     doing: Doing,
     report: DueReport,
@@ -42,8 +53,8 @@ enum Doing {
     Nothing,
     Polling,
     Taking(Partition),
-    Applying(FetchedEntries<OnDue>),
-    Clearing(Box<ClearSignals>),
+    Applying(FetchedEntries<OnDue>, Partition),
+    Clearing(Box<ClearSignals>, Partition),
     Restoring(Box<RestoreTimers>),
 }
 
@@ -56,22 +67,83 @@ pub struct DueReport {
     pub unreadable: usize,
     /// Entries that could not be decided on; they are found again when their hold is over.
     pub failed: usize,
-    /// The earliest time, by the host's own clock, at which something known is due. It is counted
-    /// from the replies that showed it, so that a wrong estimate of the store's clock costs
-    /// nothing.
-    pub next_due: Option<TimestampMs>,
+    /// The first timer of each partition that the round has read; `None` if it has none.
+    pub firsts: BTreeMap<Partition, Option<FirstTimer>>,
+    /// The same for the executions whose retention ends.
+    pub retention: BTreeMap<Partition, Option<FirstTimer>>,
+    /// The partitions from which the round took entries.
+    pub took: BTreeSet<Partition>,
+    /// How many programs run a timekeeper, if the round has looked over all partitions.
+    pub programs: Option<u64>,
     /// The clocks of the store, for the next round, if this one has compared them.
     pub clocks: Option<StoreClocks>,
+}
+
+/// The first timer of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FirstTimer {
+    /// When it is due, by the host's own clock. It is counted from the reply that showed it, so
+    /// that a wrong estimate of the store's clock costs nothing.
+    pub due: TimestampMs,
+    /// Its score in `due`.
+    pub score: Score,
+}
+
+impl DueReport {
+    /// The earliest time, by the host's own clock, at which something known is due.
+    pub fn next_due(&self) -> Option<TimestampMs> {
+        self.firsts.values().flatten().map(|first| first.due).min()
+    }
 }
 
 const OP: &str = "apply_due";
 
 impl ApplyDue {
-    /// A round over all partitions by itself, which compares no clocks.
+    /// A round over all partitions by itself, which compares no clocks: first timers, then the ends
+    /// of retention.
     pub fn new(config: PartitionConfig, context: OperationContext, mut entropy: Entropy) -> Self {
         let patience = Patience::new(context.clone(), entropy.fork());
         let (ready, doing, report) = (VecDeque::new(), Doing::Nothing, DueReport::default());
-        Self { config, entropy, patience, context, ready, clocks: None, doing, report }
+        let (looks, lasts, clocks) = (true, DurationMs::new(u64::MAX), None);
+        Self {
+            config,
+            entropy,
+            patience,
+            context,
+            index: IndexName::Due,
+            then_retention: true,
+            looks,
+            lasts,
+            ready,
+            failing: BTreeSet::new(),
+            clocks,
+            doing,
+            report,
+        }
+    }
+
+    /// The same round for timers alone.
+    #[must_use]
+    pub fn timers(self) -> Self {
+        Self { then_retention: false, ..self }
+    }
+
+    /// The same round for the ends of retention alone.
+    #[must_use]
+    pub fn retention(self) -> Self {
+        Self { index: IndexName::Retention, then_retention: false, ..self }
+    }
+
+    /// The same round, which only takes from these partitions.
+    #[must_use]
+    pub fn only(self, ready: impl IntoIterator<Item = Partition>) -> Self {
+        Self { looks: false, ready: ready.into_iter().collect(), ..self }
+    }
+
+    /// The same round, which begins no further take after this time.
+    #[must_use]
+    pub fn lasting(self, lasts: DurationMs) -> Self {
+        Self { lasts, ..self }
     }
 
     /// The same round, which compares the store's clocks with what earlier rounds have read.
@@ -84,29 +156,33 @@ impl ApplyDue {
         self.patience.begin(now);
         self.doing = Doing::Polling;
         let partitions = self.config.flow_partitions().collect();
-        Step::Send(Request::Poll(Poll { of: PollOf::Index(IndexName::Due), partitions }))
+        let listeners = (self.index == IndexName::Due).then_some(Topic::Due);
+        let of = PollOf::Index(self.index.clone());
+        Step::Send(Request::Poll(Poll { of, partitions, listeners }))
     }
 
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
         if let Err(error) = self.context.check_store() {
             return Step::fail(error);
         }
-        let next = self.ready.front().copied();
-        if next.is_some() && self.patience.left(now) == DurationMs::ZERO {
+        if self.patience.elapsed(now) >= self.lasts || self.patience.left(now) == DurationMs::ZERO {
             // More is due than one round may do.
-            self.knows_of(DurationMs::ZERO, now);
-            return self.end();
+            for partition in std::mem::take(&mut self.ready) {
+                self.learn(partition, FirstTimer { due: now.local, score: Score::at(now.store) });
+            }
         }
-        let Some(partition) = next else { return self.restore(now) };
+        let Some(partition) = self.ready.front().copied() else { return self.restore(now) };
+        let is_due = self.index == IndexName::Due;
         self.doing = Doing::Taking(partition);
         Step::Send(Request::Take(Take {
             partition,
-            from: vec![IndexName::Due],
+            from: vec![self.index.clone()],
             count: MAX_UNITS as u32,
             bytes: MAX_PAGE_BYTES,
             until: TakeUntil::Now,
             hold: HOLD,
-            ring_rest: false,
+            // Other timekeepers forget what this one takes.
+            ring_rest: is_due,
         }))
     }
 
@@ -118,7 +194,7 @@ impl ApplyDue {
             .map(|clocks| clocks.stepped_back.extract_if(.., begins).collect())
             .unwrap_or_default();
         if begun.is_empty() {
-            return self.end();
+            return self.end(now);
         }
         let context = self.context.within(self.patience.left(now));
         let restore = RestoreTimers::new(begun, context, self.entropy.fork());
@@ -126,15 +202,32 @@ impl ApplyDue {
         self.resume(Event::Start, now)
     }
 
-    fn end(&mut self) -> Step<<Self as Operation>::Output> {
+    fn end(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        if std::mem::take(&mut self.then_retention) {
+            (self.index, self.looks) = (IndexName::Retention, true);
+            self.failing.clear();
+            return self.poll(now);
+        }
         self.report.clocks = self.clocks.take();
         Step::Done(Ok(std::mem::take(&mut self.report)))
     }
 
-    fn knows_of(&mut self, left: DurationMs, now: HostTime) {
-        let due = now.local.plus(left);
-        let earliest = self.report.next_due.map_or(due, |known| known.min(due));
-        self.report.next_due = Some(earliest);
+    /// Notes a timer of a partition, besides the first one that was read there.
+    fn learn(&mut self, partition: Partition, timer: FirstTimer) {
+        let first = self.firsts().entry(partition).or_default();
+        *first = Some(first.map_or(timer, |first| first.min(timer)));
+    }
+
+    /// Notes the first timer of a partition, which is not due yet.
+    fn found(&mut self, partition: Partition, first: Option<FirstTimer>) {
+        self.firsts().insert(partition, first);
+    }
+
+    fn firsts(&mut self) -> &mut BTreeMap<Partition, Option<FirstTimer>> {
+        match self.index {
+            IndexName::Retention => &mut self.report.retention,
+            _ => &mut self.report.firsts,
+        }
     }
 
     /// Notes the partitions that have due entries, beginning with a random one, and when something
@@ -150,10 +243,13 @@ impl ApplyDue {
             if let Some(clocks) = &mut self.clocks {
                 clocks.note(partition, at, now, &mut self.entropy);
             }
-            match score.map(Score::instant) {
-                Some(due) if due <= at => self.ready.push_back(partition),
-                Some(due) => self.knows_of(due.since(at), now),
-                None => {}
+            match score {
+                Some(score) if score.instant() <= at => {
+                    if !self.failing.contains(&partition) {
+                        self.ready.push_back(partition);
+                    }
+                }
+                score => self.found(partition, score.map(|score| timer(score, at, now))),
             }
         }
     }
@@ -165,40 +261,54 @@ impl ApplyDue {
         at: TimestampMs,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        match taken.rest.first().copied().flatten().map(Score::instant) {
-            Some(due) if due <= at => {}
-            Some(due) => {
-                self.ready.pop_front();
-                self.knows_of(due.since(at), now);
-            }
-            None => drop(self.ready.pop_front()),
+        let index = self.index.clone();
+        self.ready.pop_front();
+        match taken.rest.first().copied().flatten() {
+            // The other partitions are next.
+            Some(score) if score.instant() <= at => self.ready.push_back(partition),
+            score => self.found(partition, score.map(|score| timer(score, at, now))),
         }
-        let entries: Vec<_> =
-            taken.entries.iter().map(|taken| (&IndexName::Due, &taken.entry)).collect();
+        if !taken.entries.is_empty() && index == IndexName::Due {
+            self.report.took.insert(partition);
+        }
+        let entries: Vec<_> = taken.entries.iter().map(|taken| (&index, &taken.entry)).collect();
         let page = Page { partition, entries: &entries, at };
         let on_due = |loaded: &Loaded, _| Some(OnDue { execution_id: loaded.execution.id });
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, on_due);
         self.report.unreadable += fetched.unreadable;
-        self.doing = Doing::Applying(fetched);
+        self.doing = Doing::Applying(fetched, partition);
         self.resume(Event::Start, now)
     }
 
     fn applied(
         &mut self,
         results: <FetchedEntries<OnDue> as Operation>::Output,
+        partition: Partition,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         let mut forgetful = VecDeque::new();
         for result in results {
             match result {
                 Ok(committed) => {
-                    let record = committed.record.filter(|_| committed.outcome.forgets);
+                    let (record, at) = (committed.record, committed.at);
+                    let entries = record.as_ref().map(|loaded| index_entries(&loaded.execution));
+                    let next = entries.and_then(|entries| match self.index {
+                        IndexName::Retention => entries.retention,
+                        _ => entries.due,
+                    });
+                    if let Some(score) = next.filter(|_| !committed.outcome.forgets) {
+                        self.learn(partition, timer(score, at, now));
+                    }
+                    let record = record.filter(|_| committed.outcome.forgets);
                     forgetful.extend(record.map(|loaded| loaded.execution.id));
                     self.report.applied.extend(committed.outcome.applied);
                 }
                 // Another program removed the execution, so that nothing is due any more.
                 Err(EngineError::NotFound { .. }) => {}
-                Err(_) => self.report.failed += 1,
+                Err(_) => {
+                    self.report.failed += 1;
+                    self.learn_hold(partition, now);
+                }
             }
         }
         if forgetful.is_empty() {
@@ -206,16 +316,34 @@ impl ApplyDue {
             return self.next(now);
         }
         let context = self.context.within(self.patience.left(now));
-        let clear = ClearSignals::new(forgetful, context, self.entropy.fork());
-        self.doing = Doing::Clearing(Box::new(clear));
+        let left = self.lasts.get().saturating_sub(self.patience.elapsed(now).get());
+        let until = now.local.plus(DurationMs::new(left));
+        let clear = ClearSignals::new(forgetful, context, self.entropy.fork(), until);
+        self.doing = Doing::Clearing(Box::new(clear), partition);
         self.resume(Event::Start, now)
+    }
+
+    /// Notes that entries of a partition are held, and due again after that.
+    fn learn_hold(&mut self, partition: Partition, now: HostTime) {
+        let (due, score) = (now.local.plus(HOLD), Score::at(now.store.plus(HOLD)));
+        self.learn(partition, FirstTimer { due, score });
+    }
+
+    fn ready_again(&mut self, partition: Partition) {
+        self.doing = Doing::Nothing;
+        if !self.ready.contains(&partition) {
+            self.ready.push_back(partition);
+        }
     }
 
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
         match (std::mem::take(&mut self.doing), reply.body) {
-            (Doing::Polling, ReplyBody::Poll(firsts))
+            (Doing::Polling, ReplyBody::Poll(Polled { firsts, listeners }))
                 if firsts.len() == self.config.flow_partitions().count() =>
             {
+                if self.index == IndexName::Due {
+                    self.report.programs = Some(listeners);
+                }
                 self.polled(&firsts, now);
                 self.next(now)
             }
@@ -228,6 +356,11 @@ impl ApplyDue {
     }
 }
 
+/// The timer with this score, seen in a reply that was just received.
+fn timer(score: Score, at: TimestampMs, now: HostTime) -> FirstTimer {
+    FirstTimer { due: now.local.plus(score.instant().since(at)), score }
+}
+
 impl Operation for ApplyDue {
     /// `NewerFormat` once the program has met a record that it is too old to read: it takes no
     /// more, and others get what it would have taken.
@@ -235,7 +368,7 @@ impl Operation for ApplyDue {
 
     fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
         match &self.doing {
-            Doing::Applying(fetched) => fetched.reply_within(now),
+            Doing::Applying(fetched, _) => fetched.reply_within(now),
             Doing::Taking(_) => Some(TAKE_WITHIN),
             _ => None,
         }
@@ -243,28 +376,41 @@ impl Operation for ApplyDue {
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         match (&mut self.doing, event) {
-            (Doing::Applying(fetched), event) => {
-                fetched.resume(event, now).then(|results| self.applied(results, now))
+            (Doing::Applying(fetched, partition), event) => {
+                let partition = *partition;
+                fetched.resume(event, now).then(|results| self.applied(results, partition, now))
             }
-            (Doing::Clearing(clear), event) => clear.resume(event, now).then(|()| {
-                self.doing = Doing::Nothing;
-                self.next(now)
-            }),
+            (Doing::Clearing(clear, partition), event) => {
+                let partition = *partition;
+                clear.resume(event, now).then(|()| {
+                    // The next step of their removal is due.
+                    self.ready_again(partition);
+                    self.next(now)
+                })
+            }
             (Doing::Restoring(restore), event) => restore.resume(event, now).then(|left| {
                 self.doing = Doing::Nothing;
                 self.clocks.iter_mut().for_each(|clocks| clocks.stepped_back.extend(&left));
-                self.end()
+                self.end(now)
             }),
-            (_, Event::Start) => self.poll(now),
+            (_, Event::Start) if self.looks => self.poll(now),
+            (_, Event::Start) => {
+                self.patience.begin(now);
+                self.next(now)
+            }
             (_, Event::Reply(reply)) => self.on_reply(reply, now),
             (_, Event::Failure(failure)) => {
-                if let Doing::Taking(_) = std::mem::take(&mut self.doing) {
-                    // Its entries return after the hold; others may be due meanwhile.
-                    self.ready.pop_front();
+                if let Doing::Taking(partition) = std::mem::take(&mut self.doing) {
+                    // Its entries return after the hold. A poll shows where others are due, and
+                    // which nodes answer.
+                    self.ready.clear();
+                    self.looks = true;
+                    self.failing.insert(partition);
+                    self.learn_hold(partition, now);
                 }
                 Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
             }
-            (_, Event::Wake) if self.ready.is_empty() => self.poll(now),
+            (_, Event::Wake) if self.looks && self.ready.is_empty() => self.poll(now),
             (_, Event::Wake) => self.next(now),
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct ClearSignals {
     entropy: Entropy,
     /// The executions that are left, the present one first.
     waiting: VecDeque<ExecutionId>,
+    /// When to leave what is left to the next round, by the host's own clock.
+    until: TimestampMs,
     doing: Doing,
 }
 
@@ -37,8 +39,9 @@ impl ClearSignals {
         waiting: VecDeque<ExecutionId>,
         context: OperationContext,
         entropy: Entropy,
+        until: TimestampMs,
     ) -> Self {
-        Self { context, entropy, waiting, doing: Doing::Nothing }
+        Self { context, entropy, waiting, until, doing: Doing::Nothing }
     }
 
     fn patience(&mut self) -> Patience {
@@ -75,6 +78,9 @@ impl ClearSignals {
     /// Goes on to the next execution. One whose signals could not be removed stays due.
     fn leave(&mut self, now: HostTime) -> Step<()> {
         self.waiting.pop_front();
+        if now.local >= self.until {
+            self.waiting.clear();
+        }
         self.next(now)
     }
 }
@@ -90,7 +96,7 @@ impl Operation for ClearSignals {
                 Err(_) => self.leave(now),
             }),
             Doing::Forgetting(transact) => transact.resume(event, now).then(|done| match done {
-                Ok(done) if done.outcome.more => self.next(now),
+                Ok(done) if done.outcome.more && now.local < self.until => self.next(now),
                 _ => self.leave(now),
             }),
         }

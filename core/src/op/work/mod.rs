@@ -10,7 +10,7 @@ mod store_clocks;
 mod take_from_lane;
 mod unblock_routes;
 
-pub use apply_due::{ApplyDue, DueReport};
+pub use apply_due::{ApplyDue, DueReport, FirstTimer};
 pub use ready_queues::ReadyQueues;
 pub use store_clocks::StoreClocks;
 pub use take_from_lane::{TakeFromLane, TakenFromLane, Taker};

@@ -139,7 +139,7 @@ impl ReadyQueues {
     /// The request that looks over all partitions.
     pub(super) fn look(&self) -> Poll {
         let of = PollOf::Queues { namespace: self.namespace.clone(), skip: self.skip };
-        Poll { of, partitions: self.config.flow_partitions().collect() }
+        Poll { of, partitions: self.config.flow_partitions().collect(), listeners: None }
     }
 
     /// Notes the reply to [`ReadyQueues::look`]; `false` if it does not answer it.

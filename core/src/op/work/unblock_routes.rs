@@ -14,7 +14,7 @@ use crate::op::patience::Patience;
 use crate::partition::{Partition, PartitionConfig};
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};
 use crate::store::{
-    IndexName, Poll, PollOf, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned,
+    IndexName, Poll, PollOf, Polled, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -80,7 +80,8 @@ impl UnblockRoutes {
     fn poll(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
         self.patience.begin(now);
         let partitions = self.config.flow_partitions().collect();
-        Step::Send(Request::Poll(Poll { of: PollOf::Index(self.index()), partitions }))
+        let (of, listeners) = (PollOf::Index(self.index()), None);
+        Step::Send(Request::Poll(Poll { of, partitions, listeners }))
     }
 
     fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
@@ -148,7 +149,7 @@ impl UnblockRoutes {
 
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
         match (std::mem::take(&mut self.doing), reply.body) {
-            (Doing::Nothing, ReplyBody::Poll(scores))
+            (Doing::Nothing, ReplyBody::Poll(Polled { firsts: scores, .. }))
                 if scores.len() == self.config.flow_partitions().count() =>
             {
                 let partitions = self.config.flow_partitions().zip(scores);

@@ -14,13 +14,14 @@ use crate::time::TimestampMs;
 
 use super::bounds::MAX_PAGE;
 use super::contract::{
-    Commit, Fetched, FirstOf, Firsts, Member, Poll, PollOf, Read, Reply, ReplyBody, Request, Scan,
-    ScanPosition, Stored, StreamPage, Streamed, Take, Taken, UnitReply, Values, Wake,
+    Commit, Fetched, FirstOf, Firsts, Member, Poll, PollOf, Polled, Read, Reply, ReplyBody,
+    Request, Scan, ScanPosition, Stored, StreamPage, Streamed, Take, Taken, UnitReply, Values,
+    Wake,
 };
 use super::keys::{IndexName, RecordKey};
 
 pub use partition::Account;
-use partition::PartitionData;
+use partition::{PartitionData, Rings};
 
 /// A store in memory.
 #[derive(Clone, Debug, Default)]
@@ -109,12 +110,11 @@ impl MemoryStore {
 
     fn commit(&mut self, commit: Commit, now: TimestampMs) -> Vec<UnitReply> {
         let data = self.partitions.entry(commit.partition).or_default();
-        let (mut replies, mut rung) = (Vec::with_capacity(commit.units.len()), Vec::new());
+        let (mut replies, mut rings) = (Vec::with_capacity(commit.units.len()), Rings::default());
         for unit in commit.units {
-            replies.push(data.commit(unit, commit.partition, now, &mut self.wakes, &mut rung));
+            replies.push(data.commit(unit, commit.partition, now, &mut rings));
         }
-        // The wake-ups of queues come first: indexes are written before records.
-        self.wakes.append(&mut rung);
+        self.wakes.extend(data.wakes(rings, commit.partition));
         replies
     }
 
@@ -123,11 +123,12 @@ impl MemoryStore {
         let taken = data.take(take, now);
         let rests = taken.rest.iter().zip(&take.from);
         let lowest = rests.filter_map(|(rest, index)| Some(((*rest)?, index)));
+        let lowest = lowest.min_by_key(|(score, _)| *score);
+        let first = lowest.map(|(score, index)| FirstOf { index: index.clone(), score });
         if take.ring_rest
-            && let Some((score, index)) = lowest.min_by_key(|(score, _)| *score)
-            && let Some(topic) = index.topic()
+            && (first.is_some() || take.from == [IndexName::Due])
+            && let Some(topic) = take.from.first().and_then(IndexName::topic)
         {
-            let first = Some(FirstOf { index: index.clone(), score });
             self.wakes.push(Wake { topic, partition: take.partition, first });
         }
         taken
@@ -148,7 +149,9 @@ impl MemoryStore {
             }
         };
         let firsts = |partition| Ok(Firsts { at: now, found: found(partition) });
-        ReplyBody::Poll(poll.partitions.iter().map(firsts).collect())
+        let firsts = poll.partitions.iter().map(firsts).collect();
+        // The host of the store corrects the number.
+        ReplyBody::Poll(Polled { firsts, listeners: u64::from(poll.listeners.is_some()) })
     }
 
     fn read(&self, read: &Read) -> Values {

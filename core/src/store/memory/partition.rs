@@ -9,10 +9,10 @@ use crate::planted::planted;
 use crate::score::Score;
 use crate::store::bounds::MAX_MESSAGE_BYTES;
 use crate::store::contract::{
-    Bytes, Fetched, FirstOf, IndexWrite, Read, Scan, ScanEntry, Scanned, Stored, Take, TakeUntil,
-    Taken, TakenEntry, Unit, UnitReply, Values, Version, Wake,
+    Bytes, DUE_SOON, Fetched, FirstOf, IndexWrite, Read, Scan, ScanEntry, Scanned, Stored, Take,
+    TakeUntil, Taken, TakenEntry, Unit, UnitReply, Values, Version, Wake,
 };
-use crate::store::keys::{IndexName, RecordKey, StreamName, ValueKey};
+use crate::store::keys::{IndexName, RecordKey, StreamName, Topic, ValueKey};
 use crate::time::TimestampMs;
 
 use super::index::Index;
@@ -28,6 +28,17 @@ pub(super) struct PartitionData {
     /// lower one.
     pub(super) listed: BTreeMap<IndexName, Score>,
     pub(super) streams: BTreeMap<StreamName, StreamData>,
+}
+
+/// What the units of a commit ring.
+#[derive(Debug, Default)]
+pub(super) struct Rings {
+    /// The wake-ups of queues.
+    pub(super) queues: Vec<Wake>,
+    /// The scores that were written into `due` and are soon due.
+    soon: Vec<Score>,
+    /// The wake-ups that the units name.
+    named: Vec<Wake>,
 }
 
 /// The memory use of a store, in bytes.
@@ -67,14 +78,13 @@ impl Sum for Account {
 const ENTRY_BYTES: usize = 16 + 8;
 
 impl PartitionData {
-    /// Checks a unit and applies it. Adds the wake-ups of queues, and those that the unit rings.
+    /// Checks a unit and applies it. Adds what it rings.
     pub(super) fn commit(
         &mut self,
         unit: Unit,
         partition: Partition,
         now: TimestampMs,
-        wakes: &mut Vec<Wake>,
-        rung: &mut Vec<Wake>,
+        rings: &mut Rings,
     ) -> UnitReply {
         let unchanged = unit.expect.iter().all(|(key, seen)| self.version(key) == *seen);
         if !unchanged {
@@ -84,10 +94,13 @@ impl PartitionData {
             return UnitReply::OutsideWindow;
         }
         for write in unit.index {
+            let is_due = write.index == IndexName::Due;
+            let is_soon = |score: &Score| is_due && score.is_near(now, DUE_SOON);
+            rings.soon.extend(write.score.filter(is_soon));
             if let Some(first) = self.write_entry(write)
                 && let Some(topic) = first.index.topic()
             {
-                wakes.push(Wake { topic, partition, first: Some(first) });
+                rings.queues.push(Wake { topic, partition, first: Some(first) });
             }
         }
         for (key, bytes) in unit.put {
@@ -110,8 +123,26 @@ impl PartitionData {
             let stream = self.streams.entry(append.stream).or_default();
             stream.append(append.entry, append.caps, now);
         }
-        rung.extend(unit.ring.into_iter().map(|topic| Wake { topic, partition, first: None }));
+        rings.named.extend(unit.ring.into_iter().map(|topic| Wake {
+            topic,
+            partition,
+            first: None,
+        }));
         UnitReply::Committed { fetched: self.fetch(&unit.fetch) }
+    }
+
+    /// Returns the wake-ups of a commit whose units are applied: those of queues and timers come
+    /// first, since indexes are written before records.
+    pub(super) fn wakes(&self, rings: Rings, partition: Partition) -> impl Iterator<Item = Wake> {
+        let index = IndexName::Due;
+        let first = self.indexes.get(&index).and_then(Index::first).map(|first| first.score);
+        let first = first.filter(|first| rings.soon.contains(first));
+        let timer = first.map(|score| Wake {
+            topic: Topic::Due,
+            partition,
+            first: Some(FirstOf { index, score }),
+        });
+        rings.queues.into_iter().chain(timer).chain(rings.named)
     }
 
     /// The current records of a unit; none if they are too large. A single record never is.
@@ -203,11 +234,6 @@ impl PartitionData {
                 entries.push(TakenEntry { from, entry });
             }
         }
-        for member in held {
-            let due = self.indexes.get(&IndexName::Due).and_then(|due| due.score(&member));
-            let score = due.map_or(hold, |due| due.min(hold));
-            self.write_index(IndexName::Due, member, Some(score));
-        }
         let rest = take.from.iter().map(|index| {
             let rest = first(self, index).map(|first| first.score);
             if index.listed_in().is_some() {
@@ -219,6 +245,11 @@ impl PartitionData {
             rest
         });
         let rest = rest.collect();
+        for member in held {
+            let due = self.indexes.get(&IndexName::Due).and_then(|due| due.score(&member));
+            let score = due.map_or(hold, |due| due.min(hold));
+            self.write_index(IndexName::Due, member, Some(score));
+        }
         Taken { entries, rest }
     }
 

@@ -198,9 +198,11 @@ impl Fixture {
         Ok(())
     }
 
-    /// The next time in `due`.
+    /// The next time in `due` or `retention`.
     pub fn next_due(&self) -> Option<u64> {
-        let due = self.server.model.positions.values().filter_map(|positions| positions.due);
+        let positions = self.server.model.positions.values();
+        let due =
+            positions.flat_map(|positions| positions.due.into_iter().chain(positions.retention));
         due.map(|due| due.instant().since(store_time(0)).get()).filter(|at| *at > self.now).min()
     }
 }

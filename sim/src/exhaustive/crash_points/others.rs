@@ -79,7 +79,9 @@ impl Crew {
     }
 
     fn tick(&mut self, fixture: &mut Fixture) -> Result<(), Broken> {
-        match fixture.carry_out(self.process, Work::Tick(self.timekeeper.apply_due()))? {
+        match fixture
+            .carry_out(self.process, Work::Tick(self.timekeeper.apply_due(fixture.time())))?
+        {
             AnyOutput::Tick(Ok(_)) => Ok(()),
             output => {
                 Err(Broken { tag: "LIVENESS", detail: format!("a round returned {output:?}") })

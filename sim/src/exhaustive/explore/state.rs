@@ -207,7 +207,8 @@ impl State {
 
     /// A round of a timekeeper.
     pub fn round(&mut self) -> Work {
-        Work::Tick(ApplyDue::new(PARTITIONS, context(), self.entropy()))
+        // The end of retention is far away.
+        Work::Tick(ApplyDue::new(PARTITIONS, context(), self.entropy()).timers())
     }
 
     /// Takes over the records of the store.
