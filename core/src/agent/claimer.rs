@@ -41,6 +41,8 @@ pub struct Claimer {
     next_look: TimestampMs,
 }
 
+/// The longest time between two looks of a process of a fleet.
+const LONGEST: DurationMs = DurationMs::from_secs(60);
 /// Wake-ups that are kept while a claim is under way; a look over all partitions finds the rest.
 const MAX_WAKES: usize = 64;
 
@@ -116,9 +118,17 @@ impl Claimer {
     pub fn begins_look(&mut self, now: HostTime) -> bool {
         let begins = now.local >= self.next_look;
         if begins {
-            self.next_look = now.local.plus(self.look_every);
+            self.next_look = now.local.plus(self.interval());
         }
         begins
+    }
+
+    /// The time between two looks of this process: the more programs serve a lane, the less often
+    /// each of them looks, so that a fleet of any size costs the store the same.
+    fn interval(&self) -> DurationMs {
+        let programs = self.queues.as_ref().map_or(1, ReadyQueues::programs);
+        let shared = DurationMs::new(self.look_every.get().saturating_mul(programs));
+        shared.min(LONGEST).max(self.look_every)
     }
 
     fn new_queues(&self) -> ReadyQueues {

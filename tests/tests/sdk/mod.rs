@@ -6,6 +6,7 @@ mod claiming;
 mod client;
 mod completions;
 mod errors;
+mod fleet;
 mod leases;
 mod many_signals;
 mod names;

@@ -8,7 +8,7 @@ use crate::partition::{Partition, PartitionConfig};
 use crate::planted::planted;
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE, MAX_TAKE_INDEXES};
-use crate::store::{FirstOf, Firsts, IndexName, Poll, PollOf, TakeUntil, Wake};
+use crate::store::{FirstOf, Firsts, IndexName, Poll, PollOf, Polled, TakeUntil, Topic, Wake};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 /// Queues found empty since the last look over all partitions after which a new look costs less.
@@ -38,6 +38,10 @@ pub struct ReadyQueues {
     skip: u32,
     /// Queues that were found empty since the last look.
     empty: usize,
+    /// How many programs serve each lane, as far as it knows, by the number of the lane.
+    programs: BTreeMap<usize, u64>,
+    /// The lane whose programs the next look counts.
+    counted: usize,
     /// Whether it does not look again only because it knows of no work.
     pub(crate) rests: bool,
 }
@@ -97,7 +101,21 @@ impl ReadyQueues {
     ) -> Self {
         let known = vec![QueuesOfLane::default(); lanes.len()];
         let (turn, looked, skip, empty, rests) = (0, None, 0, 0, false);
-        Self { namespace, lanes, kinds, config, known, turn, looked, skip, empty, rests }
+        let (programs, counted) = (BTreeMap::new(), 0);
+        Self {
+            namespace,
+            lanes,
+            kinds,
+            config,
+            known,
+            turn,
+            looked,
+            skip,
+            empty,
+            programs,
+            counted,
+            rests,
+        }
     }
 
     /// Notes a wake-up: a queue has work. A wake-up that names no queue means that others may have
@@ -136,18 +154,28 @@ impl ReadyQueues {
         self.looked.is_none_or(old) || (!self.rests && !self.knows_work())
     }
 
-    /// The request that looks over all partitions.
+    /// The fewest programs that serve one of its lanes, as far as it knows; at least one.
+    pub(crate) fn programs(&self) -> u64 {
+        self.programs.values().copied().min().unwrap_or(1).max(1)
+    }
+
+    /// The request that looks over all partitions. It also counts the programs of a lane.
     pub(super) fn look(&self) -> Poll {
         let of = PollOf::Queues { namespace: self.namespace.clone(), skip: self.skip };
-        Poll { of, partitions: self.config.flow_partitions().collect(), listeners: None }
+        let lane = self.lanes.get(self.counted).cloned();
+        let listeners = lane.map(|lane| Topic::Lane { namespace: self.namespace.clone(), lane });
+        Poll { of, partitions: self.config.flow_partitions().collect(), listeners }
     }
 
     /// Notes the reply to [`ReadyQueues::look`]; `false` if it does not answer it.
-    pub(super) fn found(&mut self, firsts: &[Result<Firsts, String>], now: HostTime) -> bool {
+    pub(super) fn found(&mut self, polled: &Polled, now: HostTime) -> bool {
+        let Polled { firsts, listeners } = polled;
         if firsts.len() != self.config.flow_partitions().count() {
             return false;
         }
         (self.looked, self.empty) = (Some(now.local), 0);
+        self.programs.insert(self.counted, *listeners);
+        self.counted = (self.counted + 1) % self.lanes.len().max(1);
         if self.skip == 0 {
             self.known.fill(QueuesOfLane::default());
         }

@@ -184,7 +184,7 @@ impl<T: Taker> TakeFromLane<T> {
 
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
         match (std::mem::take(&mut self.doing), reply.body) {
-            (Doing::Looking, ReplyBody::Poll(polled)) if self.queues.found(&polled.firsts, now) => {
+            (Doing::Looking, ReplyBody::Poll(polled)) if self.queues.found(&polled, now) => {
                 self.looked = true;
                 self.next(now)
             }
