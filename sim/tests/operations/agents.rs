@@ -412,9 +412,11 @@ fn a_lease_is_not_believed_in_after_three_failures_or_when_it_must_have_run_out(
     let result = Ok(renewed(world.now(), 3_000));
     assert!(worker.leases.renewed(lease, result, world.host()).is_none());
     assert!(worker.leases.health(lease, world.host()).expect("it is held").healthy);
+    assert_eq!(worker.leases.believed(world.host()).count(), 1);
     // A tenth of it, at most 250 ms, before it ends.
     world.store.pass(2_750);
     assert!(!worker.leases.health(lease, world.host()).expect("it is held").healthy);
+    assert_eq!(worker.leases.believed(world.host()).count(), 0);
     // A slow clock does not outlast the rest, however short it is.
     let result = Ok(renewed(world.now(), 9));
     assert!(worker.leases.renewed(lease, result, world.host()).is_none());
