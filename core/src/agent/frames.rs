@@ -91,3 +91,89 @@ fn gap(error: &EngineError) -> Option<u64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Applied;
+    use crate::id::FrameType;
+    use crate::time::DurationMs;
+
+    fn frame(text: &str) -> Frame {
+        Frame {
+            sequence: 0,
+            frame_type: FrameType::try_new("log").expect("a valid type"),
+            payload: text.as_bytes().into(),
+            metadata: Default::default(),
+        }
+    }
+
+    /// A frame as a number and its text.
+    fn seen(frame: &Frame) -> (u64, &str) {
+        (frame.sequence, std::str::from_utf8(&frame.payload).expect("a text"))
+    }
+
+    fn lost() -> EngineError {
+        let (elapsed, applied) = (DurationMs::new(1), Applied::Unknown);
+        EngineError::Timeout { op: "append_frame", elapsed, applied }
+    }
+
+    fn expects(expected: u64) -> EngineError {
+        EngineError::State(Rejection::SequenceGap { expected, given: 9 })
+    }
+
+    #[test]
+    fn frames_are_numbered_one_after_the_other() {
+        let mut writer = FrameWriter::new(6);
+        for (sequence, text) in [(7, "a"), (8, "b"), (9, "c")] {
+            assert_eq!(writer.next_sequence(), sequence);
+            assert_eq!(seen(&writer.begin(frame(text))), (sequence, text));
+            assert_eq!(writer.next_sequence(), sequence + 1);
+            assert_eq!(writer.answered(Ok(sequence)), None);
+            assert_eq!(writer.in_doubt(), None);
+        }
+    }
+
+    #[test]
+    fn a_frame_in_doubt_is_sent_again_before_the_next_one() {
+        let mut writer = FrameWriter::new(0);
+        writer.begin(frame("a"));
+        assert_eq!(writer.answered(Err(&lost())), None);
+        assert_eq!(writer.in_doubt().map(seen), Some((1, "a")));
+        // While its result is not known, the frames after it end with its error.
+        assert_eq!(seen(&writer.begin(frame("b"))), (1, "a"));
+        assert_eq!(writer.answered(Err(&lost())), None);
+        assert_eq!(writer.in_doubt().map(seen), Some((1, "a")));
+        assert_eq!(seen(&writer.begin(frame("c"))), (1, "a"));
+        let next = writer.answered(Ok(1)).expect("the next frame is sent");
+        assert_eq!(seen(&next), (2, "c"));
+        assert_eq!(writer.answered(Ok(2)), None);
+    }
+
+    /// The sequence of a frame that the store has refused is free.
+    #[test]
+    fn a_frame_that_was_refused_makes_way_for_the_next_one() {
+        let mut writer = FrameWriter::new(0);
+        writer.begin(frame("a"));
+        writer.answered(Err(&lost()));
+        writer.begin(frame("b"));
+        let refused = EngineError::State(Rejection::NotFound);
+        let next = writer.answered(Err(&refused)).expect("the next frame is sent");
+        assert_eq!(seen(&next), (1, "b"));
+        assert_eq!(writer.answered(Err(&refused)), None);
+        assert_eq!(writer.in_doubt(), None);
+    }
+
+    /// After a failover that lost frames, a frame takes the next sequence of the store, once.
+    #[test]
+    fn a_gap_gives_a_frame_another_sequence_once() {
+        let mut writer = FrameWriter::new(4);
+        assert_eq!(writer.begin(frame("a")).sequence, 5);
+        let again = writer.answered(Err(&expects(3))).expect("it is sent again");
+        assert_eq!(seen(&again), (3, "a"));
+        assert_eq!(writer.answered(Err(&expects(2))), None);
+        assert_eq!(writer.in_doubt(), None);
+        writer.begin(frame("b"));
+        assert!(writer.answered(Err(&expects(2))).is_some(), "the next frame may move too");
+    }
+}

@@ -52,9 +52,8 @@ const MAX_REDIRECTIONS: u32 = 5;
 
 impl ValkeyBackend {
     /// Connects to the store at a URL ([`Target::parse`]): checks every primary, and loads the
-    /// function library into it. A primary of a cluster that does not answer within two seconds is
-    /// left out, unless it holds the configuration of the store. A tokio runtime with I/O and time
-    /// enabled is needed.
+    /// function library into it. One that does not answer within two seconds is left out, unless it
+    /// holds the store's configuration. Needs a tokio runtime with I/O and time enabled.
     ///
     /// # Errors
     ///
@@ -81,13 +80,11 @@ impl ValkeyBackend {
         }
         let library = target.library.clone();
         let (allow_eviction, mut cluster) = (target.allow_eviction, target.cluster);
-        let polls = Polls::new(target.poll_grace);
-        let url = target.url.clone();
+        let (polls, url) = (Polls::new(target.poll_grace), target.url.clone());
         let invalid = |problem: String| ConnectError::Url { url, problem };
-        let topology = Topology::new(target).map_err(|error| invalid(error.to_string()))?;
-        let topology = Arc::new(topology);
+        let topology = Topology::new(target).map(Arc::new);
+        let topology = topology.map_err(|error| invalid(error.to_string()))?;
         if !cluster {
-            // The URL of one server has one node.
             let node = &topology.primaries()[0];
             let info = ServerInfo::of(node).await.map_err(|failure| node.unreachable(&failure))?;
             cluster = info.is_cluster();
@@ -97,8 +94,7 @@ impl ValkeyBackend {
             refreshed.map_err(|failure| topology.primaries()[0].unreachable(&failure))?;
         }
         let functions = Function::ALL.map(|function| library.function(function));
-        let (calls, hub) = (AtomicU64::new(0), OnceLock::new());
-        let tags = AtomicU64::new(first_tag());
+        let (calls, hub, tags) = (0.into(), OnceLock::new(), first_tag().into());
         let inner = Inner {
             topology,
             library,
@@ -129,10 +125,8 @@ impl Inner {
         let check = async |(number, node): (usize, &Arc<Node>)| {
             let limit = if number == needed { Duration::MAX } else { CONNECT_LIMIT };
             match node.within(limit, ServerInfo::of(node)).await {
-                Err(Failure::NotSent(problem) | Failure::MaybeApplied(problem))
-                    if number != needed =>
-                {
-                    tracing::warn!(node = node.name, problem, "a node was not checked");
+                Err(failure) if number != needed && !matches!(failure, Failure::Refused(_)) => {
+                    tracing::warn!(%failure, "a node was not checked");
                     Ok(())
                 }
                 Err(failure) => Err(node.unreachable(&failure)),
@@ -374,44 +368,39 @@ impl Inner {
     }
 
     async fn report(&self) -> Result<BackendReport, Failure> {
-        let partitions: Vec<Partition> = self.partitions().await?.flow_partitions().collect();
-        let journals = self.by_node(&partitions);
-        let nodes = self.topology.primaries();
+        let meta = self.configuration().await?;
+        let meta =
+            meta.and_then(|stored| codec::decode::<StoreMeta>(&stored.bytes, codec::FORMAT).ok());
+        let config = meta.map_or(PartitionConfig::default(), |meta| meta.partitions);
+        let partitions: Vec<Partition> = config.flow_partitions().collect();
+        let (journals, nodes) = (self.by_node(&partitions), self.topology.primaries());
         let load = async |node: &Arc<Node>| {
-            let held = journals.iter().find(|(holder, _)| Arc::ptr_eq(holder, node));
-            let held = held.map_or_else(Vec::new, |(_, held)| held.clone());
-            let read = async {
-                let info = ServerInfo::of(node).await?;
-                Ok((info, stream_bytes(node, held.iter().map(|held| partitions[*held])).await?))
-            };
-            node.within(REPORT_LIMIT, read).await
-        };
-        let loads = join_all(nodes.iter().map(load)).await;
-        let (calls, mut streams) = (self.calls.load(Ordering::Relaxed), 0);
-        let (mut used, mut cpu, mut commands, mut version) = (0, 0, 0, String::new());
-        let (mut silent, mut problem) = (Vec::new(), None);
-        for (node, load) in nodes.iter().zip(loads) {
-            match load {
-                Ok((info, bytes)) => {
-                    used += info.number("used_memory");
-                    cpu += info.cpu_us();
-                    commands += info.number("total_commands_processed");
-                    streams += bytes;
-                    version = info.version();
-                }
-                Err(failure @ Failure::Refused(_)) => return Err(failure),
-                Err(failure) => {
-                    silent.push(node.name.clone());
-                    problem = Some(failure);
-                }
+            let held = journals.iter().filter(|(holder, _)| Arc::ptr_eq(holder, node));
+            let mut usages = Pipeline::new();
+            for index in held.flat_map(|(_, held)| held) {
+                let key = StreamName::Journal.text(partitions[*index]);
+                usages.cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0);
             }
+            let load = async { Ok((ServerInfo::of(node).await?, node.send_all(&usages).await?)) };
+            node.within(REPORT_LIMIT, load).await
+        };
+        let loads = unless_all_failed(join_all(nodes.iter().map(load)).await)?;
+        let mut report = BackendReport::new("", 0, 0, self.calls.load(Ordering::Relaxed));
+        let (mut used, mut cpu, mut commands) = (0, 0, 0);
+        for (node, load) in nodes.iter().zip(loads) {
+            let Ok((info, usages)) = load else {
+                report.silent_nodes.push(node.name.clone());
+                continue;
+            };
+            used += info.number("used_memory");
+            cpu += info.cpu_us();
+            commands += info.number("total_commands_processed");
+            let usages = usages.into_iter().flat_map(redis::from_redis_value::<u64>);
+            report.stream_bytes += usages.sum::<u64>();
+            report.store = info.version();
         }
-        if let Some(failure) = problem.filter(|_| silent.len() == nodes.len()) {
-            return Err(failure);
-        }
-        let mut report = BackendReport::new(version, used.saturating_sub(streams), streams, calls);
+        report.used_bytes = used.saturating_sub(report.stream_bytes);
         (report.cpu_us, report.commands) = (Some(cpu), Some(commands));
-        report.silent_nodes = silent;
         Ok(report)
     }
 
@@ -426,86 +415,54 @@ impl Inner {
         })
     }
 
-    /// The partitions of the store.
-    async fn partitions(&self) -> Result<PartitionConfig, Failure> {
-        let stored = self.configuration().await?;
-        let meta =
-            stored.and_then(|stored| codec::decode::<StoreMeta>(&stored.bytes, codec::FORMAT).ok());
-        Ok(meta.map_or(PartitionConfig::default(), |meta| meta.partitions))
-    }
-
     async fn examine(&self) -> Result<Vec<Finding>, Failure> {
         let nodes = self.topology.primaries();
-        let examine = async |node: &Arc<Node>| {
-            let examined = node.within(REPORT_LIMIT, self.examine_node(node)).await;
-            (node.name.clone(), examined)
-        };
-        let (configuration, examined) =
-            tokio::join!(self.configuration(), join_all(nodes.iter().map(examine)));
-        if examined.iter().all(|(_, examined)| examined.is_ok()) {
-            configuration.as_ref().map_err(Clone::clone)?;
-        }
-        let (mut findings, mut answers) = (Vec::new(), 0);
-        for (name, examined) in examined {
+        let examine = nodes.iter().map(|node| node.within(REPORT_LIMIT, self.examine_node(node)));
+        let (configuration, examined) = tokio::join!(self.configuration(), join_all(examine));
+        let mut findings = Vec::new();
+        for (node, examined) in nodes.iter().zip(unless_all_failed(examined)?) {
             match examined {
                 Ok((info, found)) => {
                     let is_missing = matches!(configuration, Ok(None));
-                    findings.extend(info.check_programs(&name).filter(|_| is_missing));
+                    findings.extend(info.check_programs(&node.name).filter(|_| is_missing));
                     findings.extend(found);
-                    answers += 1;
                 }
-                Err(failure @ Failure::Refused(_)) => return Err(failure),
-                Err(failure) if nodes.len() == 1 => return Err(failure),
-                Err(failure) => findings.push(silent(&name, &failure)),
+                Err(failure) => {
+                    let (subject, detail) = (format!("node {}", node.name), failure.to_string());
+                    let advice = "look at the server and the network: work on this node waits";
+                    let found = Finding::new(FindingLevel::Problem, &subject, detail);
+                    findings.push(found.advise(advice));
+                }
             }
         }
-        match configuration {
-            Err(failure) if answers == 0 => Err(failure),
-            _ => Ok(findings),
-        }
+        Ok(findings)
     }
 
-    /// Reads the `INFO` of a node, and examines it.
+    /// Examines a node, and returns its `INFO` too.
     async fn examine_node(&self, node: &Node) -> Result<(ServerInfo, Vec<Finding>), Failure> {
         let info = ServerInfo::of(node).await?;
         let mut findings = info.findings(&node.name, self.allow_eviction);
-        findings.push(self.examine_library(node).await?);
+        let (subject, name) = (format!("function library of {}", node.name), self.library.name());
+        findings.push(match self.is_loaded(node).await? {
+            true => Finding::new(FindingLevel::Good, &subject, name),
+            false => Finding::new(FindingLevel::Warning, &subject, format!("{name} is not loaded"))
+                .advise("no action is needed: the next call loads it"),
+        });
         let begun = tokio::time::Instant::now();
         let at = time_of(node, self.tag()).await?;
         findings.push(examine_clock(&node.name, at, begun.elapsed()));
         Ok((info, findings))
     }
-
-    async fn examine_library(&self, node: &Node) -> Result<Finding, Failure> {
-        let (subject, name) = (format!("function library of {}", node.name), self.library.name());
-        if self.is_loaded(node).await? {
-            return Ok(Finding::new(FindingLevel::Good, &subject, name));
-        }
-        Ok(Finding::new(FindingLevel::Warning, &subject, format!("{name} is not loaded"))
-            .advise("no action is needed: the next call loads it"))
-    }
 }
 
-/// Reads the memory used by the journals of these partitions of a node, with one pipeline.
-async fn stream_bytes(
-    node: &Node,
-    partitions: impl ExactSizeIterator<Item = Partition>,
-) -> Result<u64, Failure> {
-    let mut usages = Pipeline::with_capacity(partitions.len());
-    for partition in partitions {
-        let key = StreamName::Journal.text(partition);
-        usages.cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(0);
+/// The answers of several nodes, unless none has answered.
+fn unless_all_failed<T>(
+    asked: Vec<Result<T, Failure>>,
+) -> Result<Vec<Result<T, Failure>>, Failure> {
+    match asked.first() {
+        Some(Err(failure)) if asked.iter().all(Result::is_err) => Err(failure.clone()),
+        _ => Ok(asked),
     }
-    let usages = node.send_all(&usages).await?.into_iter();
-    Ok(usages.flat_map(redis::from_redis_value::<u64>).sum())
-}
-
-/// The finding about a node that does not answer.
-fn silent(node: &str, failure: &Failure) -> Finding {
-    let subject = format!("node {node}");
-    Finding::new(FindingLevel::Problem, &subject, format!("does not answer: {failure}")).advise(
-        "work in its partitions waits: look at the server and the network, or start a failover",
-    )
 }
 
 /// The difference of clocks from which there is a warning.

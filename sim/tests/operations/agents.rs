@@ -8,21 +8,24 @@ use ff_core::agent::{
 };
 use ff_core::entropy::Entropy;
 use ff_core::error::{Bug, EngineError, Rejection};
-use ff_core::execution::{ClaimKind, DueKind, Renewed, Situation, situation};
+use ff_core::execution::{
+    ChangePriority, ClaimKind, DueKind, Phase, Renewed, Situation, situation,
+};
 use ff_core::id::{ExecutionId, LaneId, Namespace, WorkerId, WorkerInstanceId};
 use ff_core::kinds::Kinds;
 use ff_core::op::{Committed, DueReport, Event, HOLD, Operation, Step};
 use ff_core::partition::{Partition, PartitionConfig};
+use ff_core::policy::Priority;
 use ff_core::score::Score;
 use ff_core::store::codec::{FORMAT, checksummed};
 use ff_core::store::{
     Commit, FirstOf, IndexName, IndexWrite, RecordKey, Request, Unit, Version, Wake,
 };
 use ff_core::time::{DurationMs, HostTime};
-use ff_sim::scripted::Scripted;
+use ff_sim::scripted::{Fate, Scripted};
 use uuid::Uuid;
 
-use crate::common::{START, Submission, at, capabilities, execution_id, ms};
+use crate::common::{START, Submission, at, call, capabilities, execution_id, ms};
 
 /// A store that always answers, at a time that a test sets.
 pub struct World {
@@ -190,6 +193,33 @@ fn a_claim_of_one_costs_a_take_and_a_commit_once_the_work_is_found() {
     let before = world.calls();
     assert_eq!(numbers(&world.claim(&mut worker, 1)), [2]);
     assert_eq!(world.calls() - before, 2);
+}
+
+/// A worker renews a claim that was recognised as a repeat, and only that one.
+#[test]
+fn a_repeated_claim_is_confirmed_next_to_one_that_is_not_repeated() {
+    let mut world = World::new(1);
+    world.submit([1, 2]);
+    let mut worker = world.worker(1, &[]);
+    world.store.script.latency = 10;
+    world.store.script.fates = [Fate::Answered, Fate::Answered, Fate::ReplyLost].into();
+    let mut others_act = true;
+    world.store.script.intervene = Some(Box::new(move |store| {
+        let commits = matches!(store.script.calls.last(), Some(Request::Commit(_)));
+        if commits && std::mem::take(&mut others_act) {
+            // The first claim of this execution meets a conflict.
+            let (execution_id, priority) = (id(2), Priority::clamped(1));
+            let raise = ChangePriority { execution_id, call: call(1), priority };
+            store.transact(raise).expect("its priority changes");
+        }
+    }));
+    let work = world.claim(&mut worker, 2);
+    assert_eq!(numbers(&work), [1, 2]);
+    for ClaimedWork { claimed, .. } in work {
+        let loaded = world.store.record(&claimed.execution_id).expect("it is there");
+        let Phase::Active(active) = &loaded.execution.phase else { panic!("it is leased") };
+        assert_eq!(active.lease.expires_at, claimed.expires_at, "{}", claimed.execution_id);
+    }
 }
 
 #[test]
@@ -392,9 +422,11 @@ fn a_lease_is_not_believed_in_after_three_failures_or_when_it_must_have_run_out(
     let result = Ok(renewed(world.now(), 3_000));
     assert!(worker.leases.renewed(lease, result, world.host()).is_none());
     assert!(worker.leases.health(lease, world.host()).expect("it is held").healthy);
+    assert_eq!(worker.leases.believed(world.host()).count(), 1);
     // A tenth of it, at most 250 ms, before it ends.
     world.store.pass(2_750);
     assert!(!worker.leases.health(lease, world.host()).expect("it is held").healthy);
+    assert_eq!(worker.leases.believed(world.host()).count(), 0);
     // A slow clock does not outlast the rest, however short it is.
     let result = Ok(renewed(world.now(), 9));
     assert!(worker.leases.renewed(lease, result, world.host()).is_none());
