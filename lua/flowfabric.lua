@@ -25,8 +25,8 @@
 -- by its first score, for a queue also by its name in the list of queues.
 -- `until` is '+inf', 'now', or a score; `from` is 'start', 'end' or 'after'. A value is nil
 -- if absent, and 0 if it would make the reply too large. Prefix and member form a record key.
--- The counts of a unit are one byte for each section; an item has a key and this many arguments (a
--- queue has a second key, the list of queues of its namespace):
+-- The counts of a unit are one byte for each section. A queue has a second key, the list of its
+-- namespace's queues. An item has a key and this many arguments:
 -- records 2: expected version; '' to keep, '-' to remove, or the record to write
 -- values 2: '+' to write or '-' to remove, which removes a stream too; the value
 -- indexes 3: member; score, or '' to remove; channel to ring if it is first and soon due, or ''
