@@ -96,6 +96,7 @@ local function append(stream, key, args, a, at)
     stream[4], stream[5] = total + 0, (call('LINDEX', key, 1) or stream[1] .. ':'):match('%d+') + 0
   end
   stream.new[#stream.new + 1] = ('%d:%d:%d:%d:%d '):format(unpack(stream)) .. entry
+  if #stream.new > 1000 then push(stream, key) end
 end
 
 -- COMMIT. The functions of a section get its first key, its first argument and its number of items.

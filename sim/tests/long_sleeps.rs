@@ -43,7 +43,13 @@ async fn order(sim: Sim, seconds: u64, naively: bool) {
     let order = Order { seconds, naively };
     let order = Submission::new("charge").json(&order).unwrap().idempotency_key("order-17");
     let id = client.submit(order).await.expect("the order is accepted").id();
-    let result = client.result(&id).await.expect("the order ends");
+    let result = loop {
+        match client.result(&id).await {
+            // The store does not answer for longer than the client's patience.
+            Err(error) if error.is_retryable() => {}
+            ended => break ended.expect("the order ends"),
+        }
+    };
     sim.settle().await;
     let charges = payments.look(|payments| payments.0.len());
     assert!(charges <= 1, "the card was charged {charges} times");

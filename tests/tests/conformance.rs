@@ -217,7 +217,13 @@ const MISTAKES: &[(&str, &str)] = &[
     ("if gap == 0 then", "if gap == 1 then"),
     ("args[a + 1] + 0, args[a + 2] + 0, args[a + 3] + 0", "2 ^ 52, 2 ^ 52, 2 ^ 52"),
     // A removed stream whose state is still cached.
-    ("if streams[key] then streams[key] =", "if false then streams[key] ="),
+    ("if streams[key] then streams[key] = { 0, 0, 0, 0, new = {} } end", ""),
+    // Index entries that are collected and not written in the order of the units.
+    ("entries.adds ~= adds or", "false or"),
+    ("if indexes[queue] then flush(queue, indexes[queue]) end", ""),
+    ("indexes[queue], lowest[queue] = nil, nil", "indexes[queue] = nil"),
+    ("if score + 0 < (lowest[queue] or math.huge) then", "if not lowest[queue] then"),
+    ("for index, entries in pairs(indexes) do flush(index, entries) end", ""),
     // A reply without the tag of its call.
     ("reply[#reply + 1] = tag", ""),
 ];
@@ -227,8 +233,9 @@ const MISTAKES_AT_THE_CAP: &[(&str, &str)] = &[
     ("stream[5] < at - age", "stream[5] <= at - age"),
     ("stream[4] > bytes", "stream[4] >= bytes"),
     ("stream[3] - stream[4] >", "stream[3] >"),
-    ("#stream.new > entries", "#stream.new >= entries"),
-    ("#stream.new > entries", "#stream.new > entries + 1"),
+    ("call('LLEN', key) + #stream.new > entries", "call('LLEN', key) + #stream.new >= entries"),
+    ("call('LLEN', key) + #stream.new > entries", "call('LLEN', key) > entries"),
+    ("call('LLEN', key) + #stream.new > entries", "#stream.new > entries"),
     ("args[a + 1] + 0, args[a + 2] + 0,", "1048576, args[a + 2] + 0,"),
     ("args[a + 3] + 0\n  if at", "86400000\n  if at"),
 ];

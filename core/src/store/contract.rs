@@ -231,8 +231,8 @@ pub struct Wake {
 pub struct Take {
     /// The partition.
     pub partition: Partition,
-    /// The indexes to take from: `Due` alone, or indexes `Eligible` of one lane. Of two entries with
-    /// equal scores, that of the earlier index here comes first.
+    /// The indexes to take from: `Due` alone, or indexes `Eligible` of one lane. Of two entries
+    /// with equal scores, that of the earlier index here comes first.
     pub from: Vec<IndexName>,
     /// The maximum number of entries to examine. An entry whose record no longer exists is dropped,
     /// so a reply may have fewer entries although others are left.

@@ -335,8 +335,8 @@ impl Inner {
     }
 
     /// Reads the first scores of each partition, with a pipeline for each node at the same time.
-    /// The time of the reply is that of the first node that answers, in the order of the partitions. A
-    /// node that is late does not hold up the answers of the others ([`Polls`]).
+    /// The time of the reply is that of the first node that answers, in the order of the
+    /// partitions. A node that is late does not hold up the answers of the others ([`Polls`]).
     async fn poll(&self, poll: &Poll) -> Result<Reply, Failure> {
         let mut by_node = self.by_node(&poll.partitions);
         if by_node.is_empty() {

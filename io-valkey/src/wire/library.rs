@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_library_stays_small() {
-        assert!(TEXT.lines().count() <= 400);
+        assert!(TEXT.lines().count() <= 420);
         assert!(TEXT.lines().all(|line| line.len() <= 100));
     }
 }

@@ -82,8 +82,8 @@ impl Client {
     }
 
     /// Returns whether these lanes are idle for these kinds: no execution waits for a worker, and
-    /// none has a lease, a delay or a deadline that ends within this time. Executions that no worker is capable of
-    /// running do not count.
+    /// none has a lease, a delay or a deadline that ends within this time. Executions that no
+    /// worker is capable of running do not count.
     ///
     /// The call reads every partition. It is meant for scripts that wait until all work has ended,
     /// not for the loop of a worker.

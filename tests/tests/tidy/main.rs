@@ -24,7 +24,7 @@ const CRATES: [&str; 5] = ["core", "io-valkey", "sdk", "cli", "sim"];
 /// The lines of the code that talks to servers, the adapter with the wire form, at most.
 const MAX_ADAPTER_LINES: usize = 2_700;
 /// The lines of the function library, at most.
-const MAX_LIBRARY_LINES: usize = 400;
+const MAX_LIBRARY_LINES: usize = 420;
 
 /// The files that may contain the hash tags of keys: the key builder, and the types that parse and
 /// print partitions.
