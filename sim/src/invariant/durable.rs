@@ -10,6 +10,7 @@ use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::{Change, is_terminal};
 use crate::model::identity::effect_of;
+use crate::model::index_positions::due_of;
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure, when_watched};
 
@@ -19,7 +20,9 @@ const TAG: &str = "INV-DURABLE-1";
 pub fn check_change(change: &Change<'_>) -> Result<(), Broken> {
     match (&change.before, &change.after) {
         (Some(before), None) => {
-            let told = change.events.contains(&Event::Removed) && before.continuation.is_some();
+            let over = due_of(before).is_some_and(|at| at <= change.now);
+            let over = is_terminal(Some(before)) && over;
+            let told = change.events.contains(&Event::Removed) && over;
             ensure!(told, TAG, "{} was removed before its retention was over", change.id);
             Ok(())
         }
