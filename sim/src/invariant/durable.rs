@@ -10,7 +10,6 @@ use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::{Change, is_terminal};
 use crate::model::identity::effect_of;
-use crate::model::index_positions::due_of;
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure, when_watched};
 
@@ -19,10 +18,8 @@ const TAG: &str = "INV-DURABLE-1";
 /// A record is removed only when its retention is over, and with an event.
 pub fn check_change(change: &Change<'_>) -> Result<(), Broken> {
     match (&change.before, &change.after) {
-        (Some(before), None) => {
-            let over = due_of(before).is_some_and(|at| at <= change.now);
-            let over = is_terminal(Some(before)) && over;
-            let told = change.events.contains(&Event::Removed) && over;
+        (Some(_), None) => {
+            let told = change.events.contains(&Event::Removed) && change.is_removable();
             ensure!(told, TAG, "{} was removed before its retention was over", change.id);
             Ok(())
         }
