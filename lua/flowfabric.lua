@@ -135,9 +135,8 @@ local function ring_first(channel, partition, score, name)
 end
 
 -- Entries of one index are collected, and written with one command for all units.
-local function flush(index, entries)
-  if entries.adds then call('ZADD', index, unpack(entries))
-  else call('ZREM', index, unpack(entries)) end
+local function flush(index, all)
+  if all.adds then call('ZADD', index, unpack(all)) else call('ZREM', index, unpack(all)) end
 end
 
 local function put(indexes, index, id, score)
@@ -149,13 +148,6 @@ local function put(indexes, index, id, score)
   end
   if adds then entries[#entries + 1] = score end
   entries[#entries + 1] = id
-end
-
--- Notes an entry of `due` that is soon due.
-local function put_timer(soon, index, score, channel, at)
-  if channel ~= '' and score ~= '' and math.abs(score - at) <= DUE_SOON_MS then
-    soon.index, soon.channel, soon[score] = index, channel, true
-  end
 end
 
 -- A queue is in the list while it has entries, with its first score or a lower one. The list is
@@ -218,8 +210,11 @@ local function commit(keys, args)
     local _, _, _, _, _, _, _, kx, ax, x, kq, aq, q = unpack(unit)
     for i = 0, x - 1 do
       local index, b = keys[kx + i], ax + 3 * i
-      put(indexes, index, args[b], args[b + 1])
-      put_timer(soon, index, args[b + 1], args[b + 2], at)
+      local score, channel = args[b + 1], args[b + 2]
+      put(indexes, index, args[b], score)
+      if channel ~= '' and score ~= '' and math.abs(score - at) <= DUE_SOON_MS then
+        soon.index, soon.channel, soon[score] = index, channel, true
+      end
     end
     for i = 0, q - 1 do put_queue(indexes, lowest, keys, args, kq + 2 * i, aq + 4 * i) end
   end

@@ -1,5 +1,5 @@
-//! The background tasks of a worker: lease renewals, route sweeps, and the check of the record format
-//! and of the store's identity.
+//! The background tasks of a worker: lease renewals, route sweeps, and the check of the record
+//! format and of the store's identity.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

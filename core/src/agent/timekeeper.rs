@@ -60,12 +60,16 @@ struct Round {
 /// The time between two polls of all partitions, with jitter, if no other program runs a
 /// timekeeper. With more of them each polls less often.
 const LOOK_EVERY_MS: u64 = 1_000;
+/// The most time between two of these polls. If most programs end at the same time, the others find
+/// the timers that those knew of after this time.
+const MAX_LOOK_EVERY_MS: u64 = 12_000;
 
 /// The time after which a round leaves what is due to the next one, which knows of other timers.
 const ROUND: DurationMs = DurationMs::new(100);
 
-/// The time between two polls for ends of retention, with jitter.
+/// The same for ends of retention.
 const LOOK_AT_RETENTION_EVERY_MS: u64 = 2_000;
+const MAX_LOOK_AT_RETENTION_EVERY_MS: u64 = 48_000;
 
 /// The time after which a round for retention begins no further take. Timers wait for at most one
 /// such round.
@@ -142,7 +146,7 @@ impl Timekeeper {
         }
         if let Some(programs) = report.programs {
             self.programs = programs.max(1);
-            let every = LOOK_EVERY_MS * self.programs;
+            let every = (LOOK_EVERY_MS * self.programs).min(MAX_LOOK_EVERY_MS);
             // Programs that start together look at different times from then on.
             let first = self.next_look == TimestampMs::ZERO;
             let wait = if first {
@@ -180,6 +184,7 @@ impl Timekeeper {
     fn applied_retention(&mut self, report: &DueReport, looks: bool, now: HostTime) {
         if looks {
             let every = LOOK_AT_RETENTION_EVERY_MS * self.programs;
+            let every = every.min(MAX_LOOK_AT_RETENTION_EVERY_MS);
             self.next_look_at_retention = now.local.plus(self.jittered(every));
             self.retention = Timers::new();
         }

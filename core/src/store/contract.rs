@@ -473,7 +473,7 @@ pub struct Values {
     pub values: Vec<Fetched>,
 }
 
-/// What a `Poll` has read.
+/// The result of a `Poll`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Polled {
     /// The first scores in each partition, in the order of the request. An error concerns only its

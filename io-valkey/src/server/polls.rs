@@ -20,7 +20,7 @@ use super::failure::classify;
 use super::node::{Node, answer};
 use crate::wire::{self, Tag};
 
-/// What a poll of one node has read.
+/// The result of a poll of one node.
 pub(super) struct NodeFirsts {
     /// The node's time.
     pub(super) at: TimestampMs,

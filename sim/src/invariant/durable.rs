@@ -18,8 +18,8 @@ const TAG: &str = "INV-DURABLE-1";
 /// A record is removed only when its retention is over, and with an event.
 pub fn check_change(change: &Change<'_>) -> Result<(), Broken> {
     match (&change.before, &change.after) {
-        (Some(before), None) => {
-            let told = change.events.contains(&Event::Removed) && before.continuation.is_some();
+        (Some(_), None) => {
+            let told = change.events.contains(&Event::Removed) && change.is_removable();
             ensure!(told, TAG, "{} was removed before its retention was over", change.id);
             Ok(())
         }

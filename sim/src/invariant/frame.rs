@@ -53,7 +53,8 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         let counted = change.active_after().map(|active| active.attempt.frames);
         ensure!(counted == Some(frame.sequence), TAG, "{id} counts {counted:?} frames");
     }
-    let over = change.before.as_ref().is_some_and(|before| before.continuation.is_some());
+    let begun = change.before.as_ref().is_some_and(|before| before.continuation.is_some());
+    let over = begun || change.after.is_none() && change.is_removable();
     let early = !change.side_writes.dropped.is_empty() && !over;
     ensure!(!early, TAG, "output of {id} was removed before its retention was over");
     Ok(())

@@ -11,6 +11,7 @@ use ff_core::store::{Bytes, IndexWrite};
 use ff_core::time::TimestampMs;
 
 use crate::model::caller::Caller;
+use crate::model::index_positions::due_of;
 
 /// The writes of a unit apart from the record.
 #[derive(Debug, Default)]
@@ -102,6 +103,12 @@ impl Change<'_> {
     /// Whether the life ends in this unit.
     pub fn ends_life(&self) -> bool {
         !is_terminal(self.before.as_deref()) && is_terminal(self.after.as_deref())
+    }
+
+    /// Whether the retention of the execution was over before this unit.
+    pub fn is_removable(&self) -> bool {
+        let Some(before) = &self.before else { return false };
+        is_terminal(Some(before)) && due_of(before).is_some_and(|at| at <= self.now)
     }
 
     /// The fence of the command, if it is a holder's.

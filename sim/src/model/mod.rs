@@ -200,7 +200,8 @@ impl Model {
             *life = Life { generation: life.generation + 1, payload, ..Life::default() };
         }
         let removal = |record: &Option<Rc<Execution>>| record.as_ref()?.continuation;
-        if removal(&change.before).is_none() && removal(&change.after).is_some() {
+        let removes = change.after.is_none() || removal(&change.after).is_some();
+        if removal(&change.before).is_none() && removes {
             life.removed_at = self.jumps;
         }
         let Some(after) = &change.after else {

@@ -232,7 +232,7 @@ fn a_look_reads_no_more_than_it_may_and_judges_only_what_it_has_read() {
     let before = world.script.calls.len();
     let look = look_at_most(&mut world, 7);
     assert!(look.partial && look.executions <= 21, "{look:?}");
-    assert_eq!((look.suspects.len(), world.script.calls.len() - before), (0, 6));
+    assert_eq!((look.suspects.len(), world.script.calls.len() - before), (0, 7));
     let look = look_at_most(&mut world, 40);
     assert_eq!((look.partial, look.executions, look.suspects.len()), (false, 40, 0));
 }

@@ -289,9 +289,7 @@ fn after_a_step_of_the_stores_clock_a_submission_is_in_doubt() {
     let read = sent(operation.resume(Event::Wake, host));
     world.transact(cancel_by("somebody")).expect("cancelled");
     world.set(START + 3_600_000);
-    for _ in 0..2 {
-        world.transact(on_due()).expect("retention is over");
-    }
+    world.transact(on_due()).expect("retention is over");
     assert!(world.record(&execution_id()).is_none(), "it is removed");
     let absent = world.call(read).expect("a reply");
     match operation.resume(Event::Reply(absent), host) {

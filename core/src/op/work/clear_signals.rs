@@ -21,7 +21,7 @@ pub(super) struct ClearSignals {
     entropy: Entropy,
     /// The executions that are left, the present one first.
     waiting: VecDeque<ExecutionId>,
-    /// When to leave what is left to the next round, by the host's own clock.
+    /// When to leave the rest to the next round, by the host's own clock.
     until: TimestampMs,
     doing: Doing,
 }

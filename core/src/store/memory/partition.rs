@@ -30,7 +30,7 @@ pub(super) struct PartitionData {
     pub(super) streams: BTreeMap<StreamName, StreamData>,
 }
 
-/// What the units of a commit ring.
+/// The wake-ups of a commit.
 #[derive(Debug, Default)]
 pub(super) struct Rings {
     /// The wake-ups of queues.
@@ -78,7 +78,7 @@ impl Sum for Account {
 const ENTRY_BYTES: usize = 16 + 8;
 
 impl PartitionData {
-    /// Checks a unit and applies it. Adds what it rings.
+    /// Checks a unit and applies it. Adds its wake-ups.
     pub(super) fn commit(
         &mut self,
         unit: Unit,

@@ -239,7 +239,9 @@ fn read_unit(unit: &Unit, reader: &mut Reader) {
         reader.value(&(&write.index, write.member), &[]);
         match (write.score, &write.index) {
             (None, _) => reader.number(0),
-            (Some(score), IndexName::Due) => reader.limit(score.instant().get()),
+            (Some(score), IndexName::Due | IndexName::Retention) => {
+                reader.limit(score.instant().get());
+            }
             (Some(score), _) => reader.number(score.get() as u64),
         }
     }
