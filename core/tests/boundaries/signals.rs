@@ -367,14 +367,13 @@ fn retention_waits_for_the_signals_to_go() {
 }
 
 #[test]
-fn an_execution_without_waitpoints_and_output_goes_at_once() {
+fn an_execution_without_waitpoints_and_output_goes_in_one_commit() {
     let mut bench = Bench::new(Submission::new().payload(b"payload").policy(|policy| {
         policy.retention_ms = ms(60_000);
     }));
     let fence = bench.take(1, START);
     bench.applied(complete(fence, Some(b"result")), START);
     assert_eq!(due(&mut bench, START + 60_000), [DueKind::Retention]);
-    assert_eq!(due(&mut bench, START + 60_000), [DueKind::Continuation]);
     assert!(bench.is_empty());
 }
 

@@ -72,7 +72,8 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
             return Ok(Decision::remove(outcome).event(Event::Removed).into());
         }
         Some(Removal::All(dropped)) => {
-            let all = Decision::remove(outcome).event(Event::Removed).within(Window::from(since));
+            let all = Decision::remove(outcome).event(Event::Removed).after(events);
+            let all = all.within(Window::from(since));
             let mut all = all.side_effects(SideEffects { dropped, ..SideEffects::default() });
             all.values = VALUES.map(ValueEffect::Remove).into();
             return Ok(all.into());
