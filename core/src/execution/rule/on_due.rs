@@ -61,7 +61,8 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
         since = since.max(at);
         outcome.applied.push(kind);
         if let DueKind::Retention | DueKind::Continuation = kind {
-            removal = Some(retention::remove_next(&mut next));
+            // The end of a life and the removal are two commits, each with its event.
+            removal = Some(retention::remove_next(&mut next, events.is_empty()));
             break;
         }
         events.push(apply(&mut next, kind, now));
