@@ -374,7 +374,6 @@ fn an_execution_without_waitpoints_and_output_goes_at_once() {
     let fence = bench.take(1, START);
     bench.applied(complete(fence, Some(b"result")), START);
     assert_eq!(due(&mut bench, START + 60_000), [DueKind::Retention]);
-    assert_eq!(due(&mut bench, START + 60_000), [DueKind::Continuation]);
     assert!(bench.is_empty());
 }
 

@@ -159,7 +159,7 @@ fn check_on_due(record: &Execution, now: TimestampMs) {
         // Retention waits until the signals are removed.
         Next::Keep if record.continuation == Some(Continuation::RemoveSignals) => {}
         Next::Keep => assert_eq!(next_due(record).filter(|(at, _)| *at <= now), None),
-        Next::Remove => assert!(record.continuation.is_some()),
+        Next::Remove => assert!(matches!(record.phase, Phase::Terminal(_))),
     }
 }
 
