@@ -64,11 +64,11 @@ pub(super) fn is_at_signals(execution: &Execution) -> bool {
 }
 
 /// Takes the next step, unless it is that of the signals, and notes in the record which one
-/// follows.
-pub(super) fn remove_next(next: &mut Execution) -> Removal {
+/// follows. If `may_remove`, the first step can remove everything.
+pub(super) fn remove_next(next: &mut Execution, may_remove: bool) -> Removal {
     match next.continuation {
         // An execution that never waited has no signals.
-        None if next.waiting.is_none() && next.framed <= DROPPED_AT_ONCE => {
+        None if may_remove && next.waiting.is_none() && next.framed <= DROPPED_AT_ONCE => {
             Removal::All((0..next.framed).map(AttemptIndex).collect())
         }
         None | Some(Continuation::RemoveSignals) => {

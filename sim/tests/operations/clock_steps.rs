@@ -8,7 +8,7 @@ use ff_core::store::{IndexName, Request};
 use ff_sim::scripted::Scripted;
 
 use super::agents::{World, eligible, id};
-use crate::common::{START, Submission, call, cancel, execution_id, ms, offer, on_due};
+use crate::common::{START, Submission, execution_id, ms, offer, on_due};
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
@@ -156,15 +156,15 @@ fn a_step_back_moves_no_deadline() {
     assert_eq!(world.store.record(&id(1)).map(|loaded| loaded.version), before);
 }
 
-/// Submits an execution under the same ID again, leases it, and cancels it.
+/// Submits an execution under the same ID again, with a deadline, and leases it.
 fn live(world: &mut Scripted, life: u64) {
+    let deadline = world.now().get() + 60_000;
     let submission = Submission::new().policy(|policy| policy.retention_ms = ms(0)).creator(life);
-    world.transact(submission.0).expect("it is created");
+    world.transact(submission.deadline(deadline).0).expect("it is created");
     world.transact(offer(life)).expect("it is leased");
-    world.transact(cancel(call(life))).expect("it is cancelled");
 }
 
-/// The first step of a removal: the values go, the record stays.
+/// The end of the life, with the first step of the removal: the values go, the record stays.
 fn begin_removal(world: &mut Scripted) {
     world.pass(90_000);
     world.transact(on_due()).expect("its retention is over");

@@ -61,7 +61,8 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
         since = since.max(at);
         outcome.applied.push(kind);
         if let DueKind::Retention | DueKind::Continuation = kind {
-            removal = Some(retention::remove_next(&mut next));
+            // The end of a life and the removal are two commits, each with its event.
+            removal = Some(retention::remove_next(&mut next, events.is_empty()));
             break;
         }
         events.push(apply(&mut next, kind, now));
@@ -72,8 +73,7 @@ pub fn on_due(current: &Execution, now: TimestampMs) -> Ruling<DueOutcome> {
             return Ok(Decision::remove(outcome).event(Event::Removed).into());
         }
         Some(Removal::All(dropped)) => {
-            let all = Decision::remove(outcome).event(Event::Removed).after(events);
-            let all = all.within(Window::from(since));
+            let all = Decision::remove(outcome).event(Event::Removed).within(Window::from(since));
             let mut all = all.side_effects(SideEffects { dropped, ..SideEffects::default() });
             all.values = VALUES.map(ValueEffect::Remove).into();
             return Ok(all.into());

@@ -36,8 +36,10 @@ pub struct ApplyDue {
     then_retention: bool,
     /// Whether it polls all partitions first.
     looks: bool,
-    /// The time after which it leaves what is due to the next round.
+    /// The time from the first take on after which it leaves what is due to the next round.
     lasts: DurationMs,
+    /// When it began to take. However long the poll was, a round takes at least once.
+    takes_since: Option<TimestampMs>,
     /// Partitions that have due entries.
     ready: VecDeque<Partition>,
     /// Partitions from which a take has failed.
@@ -114,6 +116,7 @@ impl ApplyDue {
             then_retention: true,
             looks,
             lasts,
+            takes_since: None,
             ready,
             failing: BTreeSet::new(),
             clocks,
@@ -140,7 +143,7 @@ impl ApplyDue {
         Self { looks: false, ready: ready.into_iter().collect(), ..self }
     }
 
-    /// The same round, which begins no further take after this time.
+    /// The same round, which begins no further take this long after the first one.
     #[must_use]
     pub fn lasting(self, lasts: DurationMs) -> Self {
         Self { lasts, ..self }
@@ -165,7 +168,7 @@ impl ApplyDue {
         if let Err(error) = self.context.check_store() {
             return Step::fail(error);
         }
-        if self.patience.elapsed(now) >= self.lasts || self.patience.left(now) == DurationMs::ZERO {
+        if self.left(now) == DurationMs::ZERO || self.patience.left(now) == DurationMs::ZERO {
             // More is due than one round may do.
             for partition in std::mem::take(&mut self.ready) {
                 self.learn(partition, FirstTimer { due: now.local, score: Score::at(now.store) });
@@ -173,6 +176,7 @@ impl ApplyDue {
         }
         let Some(partition) = self.ready.front().copied() else { return self.restore(now) };
         let is_due = self.index == IndexName::Due;
+        self.takes_since.get_or_insert(now.local);
         self.doing = Doing::Taking(partition);
         Step::Send(Request::Take(Take {
             partition,
@@ -200,6 +204,12 @@ impl ApplyDue {
         let restore = RestoreTimers::new(begun, context, self.entropy.fork());
         self.doing = Doing::Restoring(Box::new(restore));
         self.resume(Event::Start, now)
+    }
+
+    /// The time in which it may begin further takes.
+    fn left(&self, now: HostTime) -> DurationMs {
+        let elapsed = self.takes_since.map_or(DurationMs::ZERO, |since| now.local.since(since));
+        DurationMs::new(self.lasts.get().saturating_sub(elapsed.get()))
     }
 
     fn end(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
@@ -316,8 +326,7 @@ impl ApplyDue {
             return self.next(now);
         }
         let context = self.context.within(self.patience.left(now));
-        let left = self.lasts.get().saturating_sub(self.patience.elapsed(now).get());
-        let until = now.local.plus(DurationMs::new(left));
+        let until = now.local.plus(self.left(now));
         let clear = ClearSignals::new(forgetful, context, self.entropy.fork(), until);
         self.doing = Doing::Clearing(Box::new(clear), partition);
         self.resume(Event::Start, now)
