@@ -6,9 +6,9 @@ use std::cell::RefCell;
 use arbitrary::{Result, Unstructured};
 
 use crate::conformance::{
-    Action, AfterPlan, BYTES, CapsPlan, Census, Edge, FromPlan, INDEXES, MEMBERS, Model,
-    OVER_BOUNDS, PARTITIONS, Place, RECORDS, Ring, STREAMS, Seen, Sequence, Step, UnitPlan,
-    UntilPlan, VALUES, Write, conform,
+    Action, AfterPlan, BYTES, CapsPlan, Census, DUE, Edge, FromPlan, INDEXES, MEMBERS, Model,
+    OVER_BOUNDS, PARTITIONS, Place, PollPlan, QUEUES, RECORDS, Ring, STREAMS, Seen, Sequence, Step,
+    UnitPlan, UntilPlan, VALUES, Write, conform,
 };
 use crate::requests::text;
 
@@ -49,9 +49,13 @@ fn step(u: &mut Unstructured<'_>) -> Result<Step> {
         0..=5 => commit(u)?,
         6..=8 => take(u)?,
         9 => {
-            let index = u.choose_index(INDEXES)?;
+            let of = if u.arbitrary()? {
+                PollPlan::Index(u.choose_index(INDEXES)?)
+            } else {
+                PollPlan::Queues(u.choose_index(2)?, u.int_in_range(0..=2)?)
+            };
             let partitions = few(u, 5, |u| u.choose_index(PARTITIONS))?;
-            Action::Poll { index, partitions }
+            Action::Poll { of, partitions }
         }
         10 => {
             let records = few(u, 5, |u| u.choose_index(RECORDS))?;
@@ -98,9 +102,8 @@ fn unit(u: &mut Unstructured<'_>) -> Result<UnitPlan> {
         append: few(u, 3, |u| Ok((u.choose_index(STREAMS)?, body(u)?, caps(u)?)))?,
         drop_streams: few(u, 2, |u| u.choose_index(STREAMS))?,
         ring: few(u, 3, |u| {
-            let index = u.ratio(2, 3)?;
-            Ok(if index {
-                Ring::Index(u.choose_index(INDEXES)?)
+            Ok(if u.ratio(1, 3)? {
+                Ring::Routes(u.choose_index(2)?)
             } else {
                 Ring::Stream(u.choose_index(STREAMS)?)
             })
@@ -170,8 +173,14 @@ fn take(u: &mut Unstructured<'_>) -> Result<Action> {
         1 => UntilPlan::Now,
         _ => UntilPlan::Score(place(u)?),
     };
+    let from = match u.int_in_range(0..=3)? {
+        0 => vec![DUE],
+        1 => QUEUES.to_vec(),
+        2 => vec![*u.choose(&QUEUES)?],
+        _ => vec![u.choose_index(INDEXES)?],
+    };
     Ok(Action::Take {
-        index: u.choose_index(INDEXES)?,
+        from,
         count: u.int_in_range(0..=5)?,
         bytes: bytes(u)?,
         until,

@@ -178,6 +178,7 @@ fn key(bytes: &mut Unstructured<'_>) -> Result<(String, Partition, Vec<u8>)> {
     };
     let namespace = Namespace::try_new(text()?).expect("text() returns valid ids");
     let lane = LaneId::try_new(text()?).expect("text() returns valid ids");
+    let execution_kind = ExecutionKind::try_new(text()?).expect("text() returns valid ids");
     let uuid = Uuid::from_bytes(bytes.arbitrary()?);
     let at = [Partition::META, Partition::flow(u16::from(bytes.arbitrary::<u8>()?))];
     let at = *bytes.choose(&at)?;
@@ -196,7 +197,7 @@ fn key(bytes: &mut Unstructured<'_>) -> Result<(String, Partition, Vec<u8>)> {
         1 => named!(RecordKey::Meta),
         2 => named!(ValueKey::Payload(uuid)),
         3 => named!(ValueKey::Result(uuid)),
-        4 => named!(IndexName::Eligible { namespace, lane }),
+        4 => named!(IndexName::Eligible { namespace, lane, kind: execution_kind }),
         5 => named!(IndexName::Due),
         6 => named!(IndexName::BlockedRoute { namespace }),
         7 => named!(IndexName::All { namespace }),
@@ -209,7 +210,7 @@ fn key(bytes: &mut Unstructured<'_>) -> Result<(String, Partition, Vec<u8>)> {
         _ => named!(StreamName::Journal),
     };
     let frames = Topic::Frames { execution: uuid, attempt };
-    for topic in [Topic::Journal(at), frames, Topic::Index(IndexName::Due)] {
+    for topic in [Topic::Journal(at), frames, Topic::Due] {
         assert!(topic.channel().starts_with(b"ff:"));
     }
     Ok((name, at, text))

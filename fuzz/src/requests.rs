@@ -3,13 +3,13 @@
 
 use arbitrary::{Result, Unstructured};
 use ff_core::execution::Purpose;
-use ff_core::id::{AttemptIndex, LaneId, Namespace};
+use ff_core::id::{AttemptIndex, ExecutionKind, LaneId, Namespace};
 use ff_core::partition::{Partition, PartitionFamily};
 use ff_core::score::Score;
 use ff_core::store::{
-    Bytes, Commit, Cursor, IndexName, IndexWrite, Member, Poll, Read, RecordKey, Request, Scan,
-    ScanPosition, StreamAppend, StreamId, StreamName, StreamPage, Take, TakeUntil, Topic, Unit,
-    ValueKey, ValueWrite, Version,
+    Bytes, Commit, Cursor, IndexName, IndexWrite, Member, Poll, PollOf, Read, RecordKey, Request,
+    Scan, ScanPosition, StreamAppend, StreamId, StreamName, StreamPage, Take, TakeUntil, Topic,
+    Unit, ValueKey, ValueWrite, Version,
 };
 use ff_core::time::{DurationMs, TimestampMs, Window};
 
@@ -20,7 +20,7 @@ pub(crate) fn request(u: &mut Unstructured<'_>) -> Result<Request> {
         0 => Request::Commit(Commit { partition, units: list(u, |u| unit(u, partition))? }),
         1 => Request::Take(Take {
             partition,
-            index: index(u)?,
+            from: list(u, index)?,
             count: u.arbitrary()?,
             bytes: u.arbitrary()?,
             until: match u.int_in_range(0..=2)? {
@@ -31,7 +31,15 @@ pub(crate) fn request(u: &mut Unstructured<'_>) -> Result<Request> {
             hold: DurationMs::new(u.arbitrary()?),
             ring_rest: u.arbitrary()?,
         }),
-        2 => Request::Poll(Poll { index: index(u)?, partitions: list(u, self::partition)? }),
+        2 => {
+            let of = if u.arbitrary()? {
+                PollOf::Index(index(u)?)
+            } else {
+                PollOf::Queues { namespace: namespace(u)?, skip: u.arbitrary()? }
+            };
+            let listeners = if u.arbitrary()? { Some(Topic::Due) } else { None };
+            Request::Poll(Poll { of, partitions: list(u, self::partition)?, listeners })
+        }
         3 => Request::Read(Read {
             partition,
             records: list(u, record_key)?,
@@ -131,7 +139,7 @@ fn unit(u: &mut Unstructured<'_>, partition: Partition) -> Result<Unit> {
                     }
                 }
             } else {
-                Topic::Index(index(u)?)
+                Topic::Routes { namespace: namespace(u)? }
             })
         })?,
         fetch: list(u, value_key)?,
@@ -182,22 +190,20 @@ fn stream(u: &mut Unstructured<'_>) -> Result<StreamName> {
 fn index(u: &mut Unstructured<'_>) -> Result<IndexName> {
     Ok(match u.int_in_range(0..=5)? {
         0 => {
-            let namespace = Namespace::try_new(text(u)?).expect("text() generates valid ids");
             let lane = LaneId::try_new(text(u)?).expect("text() generates valid ids");
-            IndexName::Eligible { namespace, lane }
+            let kind = ExecutionKind::try_new(text(u)?).expect("text() generates valid ids");
+            IndexName::Eligible { namespace: namespace(u)?, lane, kind }
         }
         1 => IndexName::Due,
-        2 => {
-            let namespace = Namespace::try_new(text(u)?).expect("text() generates valid ids");
-            IndexName::BlockedRoute { namespace }
-        }
-        3 => {
-            let namespace = Namespace::try_new(text(u)?).expect("text() generates valid ids");
-            IndexName::All { namespace }
-        }
+        2 => IndexName::BlockedRoute { namespace: namespace(u)? },
+        3 => IndexName::All { namespace: namespace(u)? },
         4 => IndexName::Signals { execution: member(u)? },
         _ => IndexName::Quarantine,
     })
+}
+
+fn namespace(u: &mut Unstructured<'_>) -> Result<Namespace> {
+    Ok(Namespace::try_new(text(u)?).expect("text() generates valid ids"))
 }
 
 /// Generates a valid text id.

@@ -5,9 +5,11 @@ use std::borrow::Cow;
 
 use arbitrary::{Result, Unstructured};
 use ff_core::partition::{Partition, PartitionKey};
+use ff_core::score::Score;
+use ff_core::store::keys::list_of_queues;
 use ff_core::store::{
-    Commit, Cursor, Fetched, Reply, ReplyBody, Request, ScanEntry, Scanned, Stored, StreamEntry,
-    Streamed, Taken, Unit, UnitReply, Values, Version,
+    Commit, Cursor, Fetched, IndexWrite, Reply, ReplyBody, Request, ScanEntry, Scanned, Stored,
+    StreamEntry, Streamed, Taken, TakenEntry, Unit, UnitReply, Values, Version,
 };
 use ff_io_valkey::wire::{Answer, Call, SECTIONS, decode, encode};
 
@@ -81,7 +83,8 @@ impl Reader<'_> {
         let counts = [
             unit.expect.len(),
             unit.values.len() + unit.drop_streams.len(),
-            unit.index.len(),
+            indexes(unit, false).count(),
+            indexes(unit, true).count(),
             unit.append.len(),
             unit.ring.len(),
             unit.fetch.len(),
@@ -103,10 +106,16 @@ impl Reader<'_> {
             assert_eq!(self.arg(), b"-");
             assert_eq!(self.arg(), b"");
         }
-        for write in &unit.index {
+        for write in indexes(unit, false).chain(indexes(unit, true)) {
             self.check_key(write.index.text(at));
             assert_eq!(self.arg(), write.member.as_bytes());
             assert_eq!(self.arg(), score_text(write.score).as_bytes());
+            if let Some(namespace) = write.index.listed_in() {
+                self.check_key(list_of_queues(namespace, at));
+                assert_eq!(self.arg(), write.index.listed_name());
+            }
+            let channel = write.index.topic().map(|topic| topic.channel()).unwrap_or_default();
+            assert_eq!(self.arg(), channel);
         }
         for append in &unit.append {
             self.check_key(append.stream.text(at));
@@ -118,7 +127,6 @@ impl Reader<'_> {
         }
         for topic in &unit.ring {
             self.keys.next().expect("a topic to ring has a key");
-            self.arg();
             assert_eq!(self.arg(), topic.channel());
         }
         unit.fetch.iter().for_each(|key| self.check_key(key.text(at)));
@@ -139,6 +147,11 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// The index entries of a unit: those of queues, or the others.
+fn indexes(unit: &Unit, of_queues: bool) -> impl Iterator<Item = &IndexWrite> {
+    unit.index.iter().filter(move |write| write.index.listed_in().is_some() == of_queues)
 }
 
 fn version_bytes(version: Version) -> Vec<u8> {
@@ -176,9 +189,10 @@ fn check_shape(request: &Request, reply: &Reply) {
             assert_eq!(values.records.len(), read.records.len(), "records of the read");
             assert_eq!(values.values.len(), read.values.len(), "values of the read");
         }
-        (Request::Take(_), ReplyBody::Take(_))
-        | (Request::Scan(_), ReplyBody::Scan(_))
-        | (Request::Stream(_), ReplyBody::Stream(_)) => {}
+        (Request::Take(take), ReplyBody::Take(taken)) => {
+            assert_eq!(taken.rest.len(), take.from.len(), "rests of the take");
+        }
+        (Request::Scan(_), ReplyBody::Scan(_)) | (Request::Stream(_), ReplyBody::Stream(_)) => {}
         (request, body) => panic!("{request:?} has a reply of another kind: {body:?}"),
     }
 }
@@ -191,9 +205,16 @@ fn reply(u: &mut Unstructured<'_>, request: &Request) -> Result<Option<Reply>> {
             let units = commit.units.iter().map(|unit| unit_reply(u, unit));
             ReplyBody::Commit(units.collect::<Result<_>>()?)
         }
-        Request::Take(_) => {
-            let rest = if u.arbitrary()? { Some(score(u)?) } else { None };
-            ReplyBody::Take(Taken { rest, entries: list(u, entry)? })
+        Request::Take(take) => {
+            let rest = take.from.iter().map(|_| Ok(u.arbitrary::<bool>()?.then_some(score(u)?)));
+            let rest = rest.collect::<Result<_>>()?;
+            let entries = match take.from.len() {
+                0 => Vec::new(),
+                count => {
+                    list(u, |u| Ok(TakenEntry { from: u.choose_index(count)?, entry: entry(u)? }))?
+                }
+            };
+            ReplyBody::Take(Taken { rest, entries })
         }
         Request::Poll(_) => return Ok(None),
         Request::Read(read) => {
@@ -270,8 +291,13 @@ fn answer(reply: &Reply) -> Answer {
     match &reply.body {
         ReplyBody::Commit(units) => items.extend(units.iter().map(unit_answer)),
         ReplyBody::Take(taken) => {
-            items.push(taken.rest.map_or(Answer::Nil, |rest| number_text(rest.get())));
-            items.extend(taken.entries.iter().flat_map(entry_answers));
+            let rest =
+                |rest: &Option<Score>| rest.map_or(Answer::Nil, |rest| number_text(rest.get()));
+            items.extend(taken.rest.iter().map(rest));
+            for TakenEntry { from, entry } in &taken.entries {
+                items.push(Answer::Number(*from as i64));
+                items.extend(entry_answers(entry));
+            }
         }
         ReplyBody::Read(values) => {
             items.extend(values.records.iter().map(stored_answer));

@@ -20,10 +20,11 @@ pub use caps::{
 };
 pub use census::{Census, EXPECTED};
 pub use model::Model;
+pub use names::{DUE, QUEUES};
 pub use plan::{
     Action, AfterPlan, BYTES, CapsPlan, Edge, FromPlan, INDEXES, MEMBERS, OVER_BOUNDS, PARTITIONS,
-    Place, RECORDS, Ring, STREAMS, Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES, Write,
-    sequences,
+    Place, PollPlan, RECORDS, Ring, STREAMS, Seen, Sequence, Step, UnitPlan, UntilPlan, VALUES,
+    Write, sequences,
 };
 pub use run::conform;
 pub use subject::Subject;

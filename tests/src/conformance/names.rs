@@ -7,11 +7,11 @@ use ff_core::store::{IndexName, Member, RecordKey, StreamName, Topic, ValueKey};
 use super::plan::MEMBERS;
 
 /// The number of [`IndexName::Due`] among the indexes.
-pub(super) const DUE: usize = 1;
+pub const DUE: usize = 1;
 /// The number of [`IndexName::Retention`] among the indexes.
 pub(super) const RETENTION: usize = 10;
 /// The numbers of the queues of one lane among the indexes.
-pub(super) const QUEUES: [usize; 2] = [0, 3];
+pub const QUEUES: [usize; 2] = [0, 3];
 /// The numbers of queues of other lanes among the indexes.
 pub(super) const OTHER_QUEUES: [usize; 2] = [2, 7];
 

@@ -70,7 +70,7 @@ async fn drains(workers: usize, tasks: usize) -> f64 {
 #[tokio::test(start_paused = true)]
 async fn workers_of_one_process_claim_and_complete_in_common_calls() {
     for workers in [16, 64, 256] {
-        let calls = drains(workers, 2_000).await;
+        let calls = drains(workers, 6_000).await;
         assert!(calls <= 1.3, "{workers} workers need {calls} calls for a task");
     }
 }
