@@ -172,7 +172,7 @@ async fn programs_connect_while_a_node_hangs_and_reports_name_it() {
     let hung = nodes[hangs.hung].address();
     for backend in [fixture.backend(), hangs.fixture.backend()] {
         let report = in_time(backend.report()).await.unwrap();
-        assert_eq!(report.silent_nodes, [hung.clone()]);
+        assert_eq!(report.silent_nodes, std::slice::from_ref(&hung));
         assert!(report.used_bytes > 0);
         assert_eq!(problems(&*backend).await, [format!("node {hung}")]);
     }

@@ -74,10 +74,10 @@ impl World {
                 let record = &*loaded.execution;
                 reading::check_read(model, id, &running.present, record, values)?;
             }
-            Output::Signals { id, resumption, result: Ok(read), .. } => {
-                if model.stayed(id, &running.present) {
-                    signal::check_read(model, id, resumption, read)?;
-                }
+            Output::Signals { id, resumption, result: Ok(read), .. }
+                if model.stayed(id, &running.present) =>
+            {
+                signal::check_read(model, id, resumption, read)?;
             }
             Output::Frames { of: (id, attempt), from, result: Ok(page) } => {
                 if model.stayed(id, &running.present) {
