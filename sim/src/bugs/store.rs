@@ -146,10 +146,10 @@ pub fn replies_mixed_up(_: &Request, reply: &mut Reply) {
 /// A page that ends early, since its records have many bytes, is taken for the last one.
 pub fn cut_page_taken_as_last(request: &Request, reply: &mut Reply) {
     match (request, &mut reply.body) {
-        (Request::Take(take), ReplyBody::Take(taken)) => {
-            if taken.entries.len() != take.count as usize {
-                taken.rest.fill(None);
-            }
+        (Request::Take(take), ReplyBody::Take(taken))
+            if taken.entries.len() != take.count as usize =>
+        {
+            taken.rest.fill(None);
         }
         (Request::Scan(scan), ReplyBody::Scan(page)) => {
             page.next = page.next.filter(|_| page.entries.len() == scan.limit as usize);
