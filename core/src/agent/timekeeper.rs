@@ -228,8 +228,12 @@ impl Timekeeper {
 
     /// Notes a wake-up of [`Topic::Due`](crate::store::Topic::Due).
     pub fn wake(&mut self, wake: &Wake, now: HostTime) {
-        let first = wake.first.as_ref().map(|first| self.timer(first.score, now));
         let known = self.timers.first(wake.partition);
+        // The time of a known timer is from a reply. That of a wake-up rests on the estimate of the
+        // store's clock; with a wrong one, each take in vain would ring the next.
+        let is_known = |score| known.filter(|known| known.score == score);
+        let first = wake.first.as_ref().map(|first| first.score);
+        let first = first.map(|score| is_known(score).unwrap_or_else(|| self.timer(score, now)));
         // A take leaves a later first timer, or none; a commit rings with an earlier one.
         let is_after = |known: FirstTimer| first.is_none_or(|first| first.score > known.score);
         let takes = self.round.as_ref().is_some_and(|round| round.ready.contains(&wake.partition));
