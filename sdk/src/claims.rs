@@ -10,10 +10,14 @@ use ff_core::store::bounds::MAX_UNITS;
 use ff_core::time::DurationMs;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::{Duration, Instant};
 
 use crate::shared::{Connection, lock};
 
 type Outcome = Result<Vec<ClaimedWork>, EngineError>;
+
+/// The least time between two sweeps of a group. A worker alone sweeps less often.
+const SWEEP_EVERY: Duration = Duration::from_millis(700);
 
 /// The workers of a process that serve the same.
 pub(crate) struct ClaimGroup {
@@ -21,6 +25,8 @@ pub(crate) struct ClaimGroup {
     claims: Arc<Claims>,
     served: Served,
     look_every: DurationMs,
+    /// When one of the workers last looked for executions that no worker fitted.
+    swept: Mutex<Option<Instant>>,
     /// Receives wake-ups; `None` if the backend has none.
     listening: Option<JoinHandle<()>>,
 }
@@ -72,11 +78,23 @@ impl ClaimGroup {
                 }
             })
         });
-        Arc::new(Self { connection, claims, served, look_every, listening })
+        let swept = Mutex::default();
+        Arc::new(Self { connection, claims, served, look_every, swept, listening })
     }
 
     pub(crate) fn serves(&self, served: &Served, look_every: DurationMs) -> bool {
         self.served == *served && self.look_every == look_every
+    }
+
+    /// Whether a worker may look for executions that no worker fitted. One of them looks for all,
+    /// since what one can run, the others can run too.
+    pub(crate) fn begins_sweep(&self) -> bool {
+        let mut swept = lock(&self.swept);
+        let begins = swept.is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY);
+        if begins {
+            *swept = Some(Instant::now());
+        }
+        begins
     }
 
     /// Whether its task runs; it ends with its tokio runtime.

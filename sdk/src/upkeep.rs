@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use ff_core::agent::{LeaseLost, WorkerAgent};
 use ff_core::id::{ExecutionId, LeaseId};
+use ff_core::op::UnblockRoutes;
 use ff_core::time::TimestampMs;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::claims::ClaimGroup;
 use crate::error::SdkError;
 use crate::gather::Gatherer;
 use crate::process::Process;
@@ -22,6 +24,8 @@ pub(crate) struct WorkerState {
     pub(crate) connection: Arc<Connection>,
     pub(crate) gatherer: Arc<Gatherer>,
     pub(crate) agent: Mutex<WorkerAgent>,
+    /// The workers that claim with this one.
+    pub(crate) group: Mutex<Arc<ClaimGroup>>,
     watched: Mutex<BTreeMap<LeaseId, Arc<LeaseState>>>,
     /// The end of the lease task's sleep, by the host's clock.
     sleeps_until: AtomicU64,
@@ -60,13 +64,19 @@ impl LeaseState {
 }
 
 impl WorkerState {
-    fn new(process: &Process, agent: WorkerAgent, timekeeper: bool) -> Self {
+    fn new(
+        process: &Process,
+        agent: WorkerAgent,
+        group: Arc<ClaimGroup>,
+        timekeeper: bool,
+    ) -> Self {
         let timekeeper = timekeeper.then(|| process.timekeeper());
         Self {
             timekeeper: Mutex::new(timekeeper),
             connection: process.connection.clone(),
             gatherer: process.gatherer.clone(),
             agent: Mutex::new(agent),
+            group: Mutex::new(group),
             watched: Mutex::new(BTreeMap::new()),
             sleeps_until: AtomicU64::new(u64::MAX),
             earlier: Notify::const_new(),
@@ -142,10 +152,11 @@ impl Upkeep {
     pub(crate) fn start(
         process: &Arc<Process>,
         agent: WorkerAgent,
+        group: Arc<ClaimGroup>,
         slots: usize,
         timekeeper: bool,
     ) -> Arc<Self> {
-        let state = Arc::new(WorkerState::new(process, agent, timekeeper));
+        let state = Arc::new(WorkerState::new(process, agent, group, timekeeper));
         let background = vec![
             tokio::spawn(keep_leases(state.clone())).abort_handle(),
             tokio::spawn(keep_checking(state.clone(), process.clone())).abort_handle(),
@@ -239,18 +250,24 @@ async fn keep_leases(state: Arc<WorkerState>) {
             });
         }
         if let Some(sweep) = sweep {
-            let state = state.clone();
-            tokio::spawn(async move {
-                match state.connection.drive(sweep).await {
-                    Ok(0) => {}
-                    Ok(unblocked) => tracing::debug!(unblocked, "executions unblocked"),
-                    Err(error) => tracing::debug!(%error, "cannot unblock executions"),
-                }
+            if lock(&state.group).begins_sweep() {
+                tokio::spawn(unblock_routes(state.clone(), sweep));
+            } else {
                 lock(&state.agent).unblocked();
-            });
+            }
         }
         state.sleep_until(wakeup).await;
     }
+}
+
+/// Runs a sweep over the executions that no worker fitted.
+async fn unblock_routes(state: Arc<WorkerState>, sweep: UnblockRoutes) {
+    match state.connection.drive(sweep).await {
+        Ok(0) => {}
+        Ok(unblocked) => tracing::debug!(unblocked, "executions unblocked"),
+        Err(error) => tracing::debug!(%error, "cannot unblock executions"),
+    }
+    lock(&state.agent).unblocked();
 }
 
 /// Learns the active record format and the identity of the store. When this program does not know
@@ -302,8 +319,9 @@ mod tests {
             context: process.connection.context().clone(),
             partitions: process.connection.partitions,
         };
+        let group = process.group(&profile, DurationMs::from_secs(1));
         let agent = WorkerAgent::new(profile, Entropy::from_u64(1));
-        let state = WorkerState::new(&process, agent, false);
+        let state = WorkerState::new(&process, agent, group, false);
         let lease = state.watch(LeaseId::random(&mut Entropy::from_u64(2)));
         assert!(lease.is_lost());
         lease.lost().await;

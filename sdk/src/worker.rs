@@ -1,7 +1,7 @@
 //! The worker: claims executions and returns them as tasks.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerGrant, WorkerProfile};
 use ff_core::backend::{CompletionBackend, EngineBackend};
@@ -67,8 +67,6 @@ struct Inner {
     completion: Option<Arc<dyn CompletionBackend>>,
     upkeep: Arc<Upkeep>,
     process: Arc<Process>,
-    /// The workers that claim with this one.
-    group: Mutex<Arc<ClaimGroup>>,
     /// Whether a wake-up has ended its last wait for work.
     is_woken: AtomicBool,
 }
@@ -139,10 +137,10 @@ impl FlowFabricWorker {
             partitions: connection.partitions,
         };
         let look_every = DurationMs::new(config.claim_poll_interval_ms);
-        let group = Mutex::new(process.group(&profile, look_every));
+        let group = process.group(&profile, look_every);
         let agent = WorkerAgent::new(profile, connection.entropy());
         let (slots, timekeeper) = (config.max_concurrent_tasks, config.timekeeper);
-        let upkeep = Upkeep::start(&process, agent, slots, timekeeper);
+        let upkeep = Upkeep::start(&process, agent, group, slots, timekeeper);
         let (worker, instance) = (&config.worker_id, &config.worker_instance_id);
         tracing::debug!(%worker, %instance, "worker connected");
         Ok(Self(Arc::new(Inner {
@@ -150,7 +148,6 @@ impl FlowFabricWorker {
             completion,
             upkeep,
             process,
-            group,
             is_woken: AtomicBool::new(false),
         })))
     }
@@ -159,7 +156,7 @@ impl FlowFabricWorker {
     pub(crate) fn serve_only(&self, kinds: impl Iterator<Item = ExecutionKind>) {
         let kinds = kinds.filter(|kind| self.0.config.kinds.serves(kind)).collect();
         lock(&self.0.upkeep.state.agent).serve(kinds);
-        *lock(&self.0.group) = self.new_group();
+        *lock(&self.0.upkeep.state.group) = self.new_group();
     }
 
     /// Claims the next execution of the worker's lanes: new, resumed or reclaimed. Returns `None`
@@ -208,12 +205,12 @@ impl FlowFabricWorker {
 
     /// The workers that claim with this one.
     fn group(&self) -> Arc<ClaimGroup> {
-        let group = lock(&self.0.group).clone();
+        let group = lock(&self.0.upkeep.state.group).clone();
         if group.runs() {
             return group;
         }
         let group = self.new_group();
-        *lock(&self.0.group) = group.clone();
+        *lock(&self.0.upkeep.state.group) = group.clone();
         group
     }
 
