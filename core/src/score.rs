@@ -55,15 +55,6 @@ impl Score {
         self.0.abs_diff(instant.get() as i64) <= distance.get()
     }
 
-    /// Returns the score in a lane: priority from high to low, then creation time, then position
-    /// within a batch. It is created_at_ms + position - priority x 10^12 (`docs/spec.md`, 4).
-    pub fn in_lane(created_at: TimestampMs, position: u16, priority: Priority) -> Self {
-        let by_age = Self::at(created_at.plus(DurationMs::new(u64::from(position)))).0;
-        Self::new(by_age - i64::from(priority.get()) * PRIORITY_STEP)
-    }
-}
-
-impl Score {
     /// Returns how long an execution with this score in its lane has existed, whatever its
     /// priority.
     pub const fn age_in_lane(self, now: TimestampMs) -> DurationMs {
@@ -77,6 +68,13 @@ impl Score {
     #[must_use]
     pub const fn later_by(self, time: DurationMs) -> Self {
         Self::new(self.0.saturating_add(time.get() as i64))
+    }
+
+    /// Returns the score in a lane: priority from high to low, then creation time, then position
+    /// within a batch. It is created_at_ms + position - priority x 10^12 (`docs/spec.md`, 4).
+    pub fn in_lane(created_at: TimestampMs, position: u16, priority: Priority) -> Self {
+        let by_age = Self::at(created_at.plus(DurationMs::new(u64::from(position)))).0;
+        Self::new(by_age - i64::from(priority.get()) * PRIORITY_STEP)
     }
 }
 

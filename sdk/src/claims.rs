@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use ff_core::agent::{Claimant, ClaimedWork, Claimer, Served};
-use ff_core::error::{Applied, EngineError};
+use ff_core::error::EngineError;
+use ff_core::op::ReadyQueues;
 use ff_core::store::Topic;
 use ff_core::store::bounds::MAX_UNITS;
 use ff_core::time::DurationMs;
@@ -118,11 +119,9 @@ impl ClaimGroup {
                 let turn = Turn { claims: self.claims.clone() };
                 tokio::spawn(turn.claim_all(self.connection.clone()));
             }
-            match answered.await {
-                Ok(outcome) => return outcome,
-                // The claiming task has ended with another worker's runtime; this one goes on.
-                Err(_) if tokio::runtime::Handle::try_current().is_ok() => {}
-                Err(_) => return Err(given_up()),
+            // Otherwise the task has ended with the runtime of another worker.
+            if let Ok(outcome) = answered.await {
+                return outcome;
             }
         }
     }
@@ -205,32 +204,38 @@ impl Turn {
         (count > 0).then(|| wanted.waiting.drain(..count).collect())
     }
 
+    /// Notes the result of a claim. Returns the work, and whether the claimer knows of more.
+    fn claimed(
+        &self,
+        outcome: Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>,
+    ) -> Result<(Vec<ClaimedWork>, bool), EngineError> {
+        let mut claimer = lock(&self.claims.claimer);
+        match outcome {
+            Ok((work, queues)) => {
+                claimer.claimed(queues);
+                Ok((work, claimer.knows_work()))
+            }
+            Err(error) => {
+                claimer.claimed(None);
+                Err(error)
+            }
+        }
+    }
+
+    /// Answers the demands. One that got nothing waits on if there is more work.
     fn hand_out(
         &self,
         demands: Vec<Demand>,
-        outcome: Result<(Vec<ClaimedWork>, Option<ff_core::op::ReadyQueues>), EngineError>,
+        outcome: Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>,
     ) {
-        let (work, knows_work) = {
-            let mut claimer = lock(&self.claims.claimer);
-            match outcome {
-                Ok((work, queues)) => {
-                    claimer.claimed(queues);
-                    (Ok(work), claimer.knows_work())
-                }
-                Err(error) => {
-                    claimer.claimed(None);
-                    (Err(error), false)
-                }
-            }
-        };
-        let mut again = Vec::new();
-        let mut work = match work {
-            Ok(work) => work,
+        let (mut work, knows_work) = match self.claimed(outcome) {
+            Ok(found) => found,
             Err(error) => {
                 let answer = |demand: Demand| drop(demand.answer.send(Err(error.clone())));
                 return demands.into_iter().for_each(answer);
             }
         };
+        let mut again = Vec::new();
         let found_some = !work.is_empty();
         for (number, demand) in demands.into_iter().enumerate() {
             let own: Vec<_> = work.extract_if(.., |work| work.claimant == number).collect();
@@ -248,8 +253,4 @@ impl Turn {
             self.claims.woken.notify_waiters();
         }
     }
-}
-
-fn given_up() -> EngineError {
-    EngineError::Timeout { op: "claim", elapsed: DurationMs::ZERO, applied: Applied::Unknown }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use ff_core::agent::{Served, WorkerProfile};
+use ff_core::agent::WorkerProfile;
 use ff_core::backend::EngineBackend;
 use ff_core::op::OperationContext;
 use ff_core::store::codec::Codec;
@@ -94,7 +94,7 @@ impl Process {
 
     /// Returns the group of a worker: those that serve the same, with the same time between looks.
     pub(crate) fn group(&self, profile: &WorkerProfile, look_every: DurationMs) -> Arc<ClaimGroup> {
-        let served: Served = profile.served();
+        let served = profile.served();
         let mut groups = lock(&self.groups);
         groups.retain(|group| group.strong_count() > 0);
         let fits = |group: &Weak<ClaimGroup>| {

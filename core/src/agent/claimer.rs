@@ -59,18 +59,13 @@ impl Claimer {
         Self { served, context, partitions, entropy, queues, wakes, look_every, next_look }
     }
 
-    /// The lanes, kinds and capabilities of the workers.
-    pub const fn served(&self) -> &Served {
-        &self.served
-    }
-
     /// Claims executions for some workers. The caller makes one claim at a time, so that the
     /// workers never compete with each other; the queues go to [`Claimer::claimed`]. If it knows of
     /// no work, the claim looks over all partitions; after a wake-up (`is_woken`) only if the last
     /// look was more than a second ago, since another worker has taken that entry.
     pub fn claim(&mut self, claimants: Vec<Claimant>, is_woken: bool) -> ClaimWork {
         let mut queues = self.queues.take().unwrap_or_else(|| self.new_queues());
-        queues.rests = is_woken;
+        queues.set_rests(is_woken);
         let capabilities = self.served.capabilities.clone();
         let offer = OfferTo::new(claimants, capabilities, self.entropy.fork());
         ClaimWork::new(queues, offer, self.context.clone(), self.entropy.fork())

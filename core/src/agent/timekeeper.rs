@@ -1,4 +1,4 @@
-//! The timekeeper: applies what is due, and sleeps until the next thing is.
+//! The timekeeper: applies due timers, and sleeps until the next one is due.
 
 mod timers;
 
@@ -64,10 +64,10 @@ const LOOK_EVERY_MS: u64 = 1_000;
 /// the timers that those knew of after this time.
 const MAX_LOOK_EVERY_MS: u64 = 12_000;
 
-/// The time after which a round leaves what is due to the next one, which knows of other timers.
+/// The time after which a round leaves its due timers to the next one, which sees newer wake-ups.
 const ROUND: DurationMs = DurationMs::new(100);
 
-/// The same for ends of retention.
+/// The time between two polls for the ends of retention, and the most time.
 const LOOK_AT_RETENTION_EVERY_MS: u64 = 2_000;
 const MAX_LOOK_AT_RETENTION_EVERY_MS: u64 = 48_000;
 

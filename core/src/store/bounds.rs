@@ -120,8 +120,8 @@ impl Request {
     }
 }
 
-/// How many of these indexes can be taken from together: `Due` alone, or different queues of one
-/// lane.
+/// How many of these indexes can be taken from together: `Due` or `Retention` alone, or different
+/// queues of one lane.
 fn taken_together(indexes: &[IndexName]) -> usize {
     if let Some(IndexName::Due | IndexName::Retention) = indexes.first() {
         return 1;

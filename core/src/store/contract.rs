@@ -223,16 +223,16 @@ pub struct Wake {
     pub first: Option<FirstOf>,
 }
 
-/// Takes the first entries of `due`, or of some queues of one lane in the order of their scores. A
-/// taken entry leaves its queue, and gets the score min(its current score in `due`, now + hold) in
-/// `due`. An entry that is taken from `due` itself gets now + hold. So no entry is lost if the
-/// caller dies.
+/// Takes the first entries of `due`, of `retention`, or of some queues of one lane in the order of
+/// their scores. A taken entry leaves its queue, and gets the score min(its current score in `due`,
+/// now + hold) in `due`. An entry of `due` or `retention` stays there, and gets now + hold. So no
+/// entry is lost if the caller dies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Take {
     /// The partition.
     pub partition: Partition,
-    /// The indexes to take from: `Due` alone, or indexes `Eligible` of one lane. Of two entries
-    /// with equal scores, that of the earlier index here comes first.
+    /// The indexes to take from: `Due` or `Retention` alone, or indexes `Eligible` of one lane. Of
+    /// two entries with equal scores, that of the earlier index here comes first.
     pub from: Vec<IndexName>,
     /// The maximum number of entries to examine. An entry whose record no longer exists is dropped,
     /// so a reply may have fewer entries although others are left.
@@ -482,6 +482,20 @@ pub struct Polled {
     /// How many programs listen to the topic of the request, as far as the store knows; 0 if it
     /// names none, and if the store does not know.
     pub listeners: u64,
+}
+
+impl Polled {
+    /// Returns those of the polled partitions that have entries.
+    pub fn with_entries(
+        &self,
+        polled: impl Iterator<Item = Partition>,
+    ) -> impl Iterator<Item = Partition> {
+        let has_entries = |firsts: &Result<Firsts, String>| {
+            firsts.as_ref().is_ok_and(|firsts| !firsts.found.is_empty())
+        };
+        let polled = polled.zip(&self.firsts);
+        polled.filter(move |(_, firsts)| has_entries(firsts)).map(|(partition, _)| partition)
+    }
 }
 
 /// First scores in one partition.

@@ -291,7 +291,7 @@ fn delays_are_over_on_time() {
     }
 }
 
-/// 16 programs and 500 timers per second: a program takes what is due, and the others do not.
+/// 16 programs and 500 timers per second: one program takes a due timer, and the others do not.
 #[test]
 fn timekeepers_do_not_stampede() {
     let mut fleet = Fleet::new(16, 256);

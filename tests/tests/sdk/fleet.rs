@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ff_sdk::core::backend::EngineBackend;
@@ -11,6 +10,7 @@ use ff_sdk::{
     Client, FlowFabricWorker, LaneId, MemoryBackend, Payload, Submission, WorkerConfig,
     WorkerRuntime,
 };
+use tokio::sync::watch;
 
 /// A store with 256 partitions, and a client of it.
 async fn store() -> (Arc<MemoryBackend>, Client) {
@@ -42,28 +42,24 @@ async fn drains(workers: usize, tasks: usize) -> f64 {
     for _ in 0..tasks {
         client.submit(Submission::new("work")).await.unwrap();
     }
-    let ran = Arc::new(AtomicUsize::new(0));
+    let ran = watch::Sender::new(0_usize);
     let mut running = tokio::task::JoinSet::new();
     let before = calls(&backend).await;
     for number in 0..workers {
-        let (ran, worker) = (ran.clone(), worker(&backend, &format!("w{number}"), |_| {}).await);
-        let counted = ran.clone();
+        let worker = worker(&backend, &format!("w{number}"), |_| {}).await;
+        let (counted, mut all) = (ran.clone(), ran.subscribe());
         let runtime = WorkerRuntime::new(worker).handle("work", move || {
             let counted = counted.clone();
-            async move {
-                counted.fetch_add(1, Ordering::Relaxed);
-            }
+            async move { counted.send_modify(|ran| *ran += 1) }
         });
-        running.spawn(runtime.run_until(async move {
-            while ran.load(Ordering::Relaxed) < tasks {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        }));
+        running.spawn(
+            runtime.run_until(async move { all.wait_for(|ran| *ran >= tasks).await.map(drop) }),
+        );
     }
     while let Some(ended) = running.join_next().await {
-        ended.unwrap().unwrap();
+        ended.unwrap().unwrap().unwrap();
     }
-    assert_eq!(ran.load(Ordering::Relaxed), tasks);
+    assert_eq!(*ran.borrow(), tasks);
     (calls(&backend).await - before) as f64 / tasks as f64
 }
 

@@ -6,7 +6,7 @@ use crate::op::loaded::other_reply;
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::partition::Partition;
-use crate::store::{IndexName, Poll, PollOf, Polled, Reply, ReplyBody, Request};
+use crate::store::{IndexName, Poll, PollOf, Reply, ReplyBody, Request};
 use crate::time::HostTime;
 
 /// Looks for executions of a namespace in partitions that the store's configuration does not have:
@@ -55,14 +55,10 @@ impl Operation for FindOutside {
                 self.patience.begin(now);
                 self.poll()
             }
-            Event::Reply(Reply {
-                body: ReplyBody::Poll(Polled { firsts: scores, .. }), ..
-            }) if scores.len() == self.polled().count() => {
-                let polled = self.polled().zip(scores);
-                let full = polled.filter(|(_, firsts)| {
-                    firsts.as_ref().is_ok_and(|firsts| !firsts.found.is_empty())
-                });
-                self.found.extend(full.map(|(partition, _)| partition));
+            Event::Reply(Reply { body: ReplyBody::Poll(polled), .. })
+                if polled.firsts.len() == self.polled().count() =>
+            {
+                self.found.extend(polled.with_entries(self.polled()));
                 self.from += POLLED;
                 self.poll()
             }

@@ -23,7 +23,7 @@ use super::fetched::{FetchedEntries, Page};
 use super::restore_timers::{RestoreTimers, SteppedBack};
 use super::store_clocks::StoreClocks;
 
-/// Takes what is due in some partitions, or in all of them, and applies it.
+/// Takes the due timers of some partitions, or of all of them, and applies them.
 #[derive(Clone, Debug)]
 pub struct ApplyDue {
     config: PartitionConfig,
@@ -36,7 +36,7 @@ pub struct ApplyDue {
     then_retention: bool,
     /// Whether it polls all partitions first.
     looks: bool,
-    /// The time from the first take on after which it leaves what is due to the next round.
+    /// The time after the first take after which it leaves due timers to the next round.
     lasts: DurationMs,
     /// When it began to take. However long the poll was, a round takes at least once.
     takes_since: Option<TimestampMs>,

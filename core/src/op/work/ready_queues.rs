@@ -20,8 +20,8 @@ const LOOK_EVERY: DurationMs = DurationMs::from_secs(1);
 /// program last looked over all partitions, and those that wake-ups have named since.
 ///
 /// The lanes take turns. Within a lane, the partition with the lowest first score is next: the
-/// highest priority, then the oldest execution ([`ReadyQueues::next`]). A program looks over all
-/// partitions when nothing is left, and at least every second, so that no partition starves.
+/// highest priority, then the oldest execution. A program looks over all partitions when nothing is
+/// left, and at least every second, so that no partition starves.
 #[derive(Clone, Debug)]
 pub struct ReadyQueues {
     namespace: Namespace,
@@ -43,7 +43,7 @@ pub struct ReadyQueues {
     /// The lane whose programs the next look counts.
     counted: usize,
     /// Whether it does not look again only because it knows of no work.
-    pub(crate) rests: bool,
+    rests: bool,
 }
 
 /// The queues of one lane that probably have work.
@@ -116,6 +116,12 @@ impl ReadyQueues {
             counted,
             rests,
         }
+    }
+
+    /// Sets whether the next claim may find nothing without a look over all partitions: after a
+    /// wake-up, if another worker has taken that work.
+    pub(crate) const fn set_rests(&mut self, rests: bool) {
+        self.rests = rests;
     }
 
     /// Notes a wake-up: a queue has work. A wake-up that names no queue means that others may have
@@ -245,7 +251,8 @@ const PART_OF_AGE: u64 = 8;
 
 /// The last score that may be taken although another partition has an entry of this score: entries
 /// of the same priority that are at most a second younger, or an eighth of the age of that entry,
-/// but never 10 minutes. Taking exactly the oldest entry of all partitions would cost a call each.
+/// but never more than 10 minutes. Taking exactly the oldest entry of all partitions would cost a
+/// call each.
 fn overtakes_until(other: Score, now: TimestampMs) -> Score {
     let (least, most) = OVERTAKES;
     let part = other.age_in_lane(now).get() / PART_OF_AGE;

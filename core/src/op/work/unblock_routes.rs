@@ -14,7 +14,7 @@ use crate::op::patience::Patience;
 use crate::partition::{Partition, PartitionConfig};
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};
 use crate::store::{
-    IndexName, Poll, PollOf, Polled, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned,
+    IndexName, Poll, PollOf, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -149,14 +149,10 @@ impl UnblockRoutes {
 
     fn on_reply(&mut self, reply: Reply, now: HostTime) -> Step<<Self as Operation>::Output> {
         match (std::mem::take(&mut self.doing), reply.body) {
-            (Doing::Nothing, ReplyBody::Poll(Polled { firsts: scores, .. }))
-                if scores.len() == self.config.flow_partitions().count() =>
+            (Doing::Nothing, ReplyBody::Poll(polled))
+                if polled.firsts.len() == self.config.flow_partitions().count() =>
             {
-                let partitions = self.config.flow_partitions().zip(scores);
-                let full = partitions.filter(|(_, firsts)| {
-                    firsts.as_ref().is_ok_and(|firsts| !firsts.found.is_empty())
-                });
-                self.ready = full.map(|(partition, _)| partition).collect();
+                self.ready = polled.with_entries(self.config.flow_partitions()).collect();
                 self.next(now)
             }
             (Doing::Scanning(partition, _), ReplyBody::Scan(scanned)) => {
