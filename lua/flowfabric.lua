@@ -302,7 +302,7 @@ local function take(keys, args)
     if rest and (not best or rest + 0 < best[1] + 0) then best = { rest, name } end
     reply[q + 1] = rest
   end
-  best = best or from_due and {}
+  if from_due then best = #held > 0 and (best or {}) end
   if best and channel ~= '' then ring_first(channel, args[1], best[1], best[2]) end
   return reply
 end

@@ -252,8 +252,8 @@ impl Timekeeper {
 
     /// Notes a timer of a partition, which may have an earlier one.
     fn note(&mut self, partition: Partition, timer: FirstTimer, now: HostTime) {
-        let first = self.timers.first(partition).map_or(timer, |first| first.min(timer));
-        self.set(partition, Some(first), now);
+        let known = self.timers.first(partition).filter(|known| known.score < timer.score);
+        self.set(partition, Some(known.unwrap_or(timer)), now);
     }
 
     /// Notes the first timer of a partition.

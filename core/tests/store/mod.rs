@@ -227,6 +227,25 @@ fn a_taken_entry_stays_in_due_so_that_a_dead_caller_loses_nothing() {
 }
 
 #[test]
+fn a_take_of_timers_rings_with_the_first_that_is_left_if_it_took_any() {
+    let mut fixture = Fixture::new();
+    let now = fixture.now.get() as i64;
+    for (number, score) in [(1, now), (2, now + 100_000)] {
+        let mut timer = unit(number, Version::ABSENT, 1);
+        timer.index = vec![entry(IndexName::Due, number, score)];
+        fixture.commit_one(timer);
+    }
+    fixture.store.take_wakes();
+    assert_eq!(numbers(&fixture.take(IndexName::Due, 9, TakeUntil::Now)), [1]);
+    let first = FirstOf { index: IndexName::Due, score: Score::new(now + 100_000) };
+    let wake = Wake { topic: Topic::Due, partition: HERE, first: Some(first) };
+    assert_eq!(fixture.store.take_wakes(), [wake]);
+    // Otherwise a timekeeper could wake itself without end.
+    assert_eq!(numbers(&fixture.take(IndexName::Due, 9, TakeUntil::Now)), [0_u128; 0]);
+    assert_eq!(fixture.store.take_wakes(), []);
+}
+
+#[test]
 fn a_take_ends_at_its_bound() {
     let mut fixture = Fixture::new();
     let now = fixture.now.get() as i64;

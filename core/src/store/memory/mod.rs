@@ -125,8 +125,12 @@ impl MemoryStore {
         let lowest = rests.filter_map(|(rest, index)| Some(((*rest)?, index)));
         let lowest = lowest.min_by_key(|(score, _)| *score);
         let first = lowest.map(|(score, index)| FirstOf { index: index.clone(), score });
+        let rings = match take.from[..] {
+            [IndexName::Due] => !taken.entries.is_empty(),
+            _ => first.is_some(),
+        };
         if take.ring_rest
-            && (first.is_some() || take.from == [IndexName::Due])
+            && rings
             && let Some(topic) = take.from.first().and_then(IndexName::topic)
         {
             self.wakes.push(Wake { topic, partition: take.partition, first });
