@@ -126,17 +126,19 @@ pub fn check_page(
     page: &FramePage,
 ) -> Result<(), Broken> {
     let generation = model.generation(&id);
-    let (before, last) = watched.get(&(id, attempt)).copied().unwrap_or_default();
-    let afresh = page.gap || from == Cursor::Start || before != generation;
-    let mut last = if afresh { None } else { Some(last) };
+    let position = watched.remove(&(id, attempt)).filter(|(read_in, _)| *read_in == generation);
+    let afresh = page.gap || from == Cursor::Start;
     let known = known(model, &id, attempt);
     let first_kept = first_kept(model, known) as u64 + 1;
     let kept = model.records.get(&id).is_some_and(|record| record.continuation.is_none());
-    for stored in &page.frames {
+    // Before the next frame; unknown after a page that could not be checked.
+    let mut last = if afresh { Some(0) } else { position.map(|(_, last)| last) };
+    for (index, stored) in page.frames.iter().enumerate() {
         let frame = &stored.frame;
         let right = match last {
+            Some(_) if afresh && index == 0 => !kept || frame.sequence <= first_kept,
             Some(last) => frame.sequence == last + 1,
-            None => !kept || before != generation || frame.sequence <= first_kept,
+            None => true,
         };
         let same = !kept || known.get(frame.sequence as usize - 1) == Some(frame);
         ensure!(
@@ -146,7 +148,7 @@ pub fn check_page(
         );
         last = Some(frame.sequence);
     }
-    watched.insert((id, attempt), (generation, last.unwrap_or(0)));
+    watched.extend(last.map(|last| ((id, attempt), (generation, last))));
     Ok(())
 }
 

@@ -60,7 +60,8 @@ pub fn check_read(
 
 /// A fault that two looks of an auditor find, with longer than a hold between them, is real; except
 /// for an entry that a `Take` moved between two pages of the look, from an index that was still to
-/// be read to one that had been read. `begun`: when the later look began, by the store's clock.
+/// be read to one that had been read, or that returned to a queue after the list of queues was read.
+/// `begun`: when the later look began, by the store's clock.
 pub fn check_looks(
     model: &Model,
     earlier: &AuditLook,
@@ -70,7 +71,12 @@ pub fn check_looks(
     when_watched!(model, Index);
     let passed_by = |suspect: &Suspect| {
         let taken = model.taken.get(&suspect.execution).is_some_and(|at| *at >= begun);
-        taken && matches!(suspect.fault, Fault::Missing { index: IndexName::Eligible { .. } })
+        let of_a_queue = match &suspect.fault {
+            Fault::Missing { index } => matches!(index, IndexName::Eligible { .. }),
+            Fault::Unlisted { .. } => true,
+            _ => false,
+        };
+        taken && of_a_queue
     };
     let mut found = look.confirms(earlier);
     found.retain(|suspect| !passed_by(suspect));
