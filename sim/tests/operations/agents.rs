@@ -11,7 +11,7 @@ use ff_core::error::{Bug, EngineError, Rejection};
 use ff_core::execution::{
     ChangePriority, ClaimKind, DueKind, Phase, Renewed, Situation, situation,
 };
-use ff_core::id::{ExecutionId, LaneId, Namespace, WorkerId, WorkerInstanceId};
+use ff_core::id::{ExecutionId, ExecutionKind, LaneId, Namespace, WorkerId, WorkerInstanceId};
 use ff_core::kinds::Kinds;
 use ff_core::op::{Committed, DueReport, Event, HOLD, Operation, Step};
 use ff_core::partition::{Partition, PartitionConfig};
@@ -510,6 +510,31 @@ fn an_entry_that_was_left_behind_takes_nobodys_place_in_a_sweep() {
     world.store.pass(2_000);
     let sweep = able.unblock_routes(world.host()).expect("it is due again");
     assert_eq!(world.drive(sweep).expect("the store answers"), 1, "the one that waits");
+}
+
+#[test]
+fn an_entry_in_the_queue_of_another_kind_is_not_offered() {
+    let mut world = World::new(1);
+    world.submit([1]);
+    let other = ExecutionKind::try_new("other").expect("a kind");
+    let index = IndexName::Eligible { namespace: namespace(), lane: lane(), kind: other.clone() };
+    let stray = IndexWrite { index, member: Uuid::from_u128(1), score: Some(Score::MIN) };
+    let unit = Unit { index: vec![stray], ..Unit::new(ff_core::execution::Purpose::Finish, 0) };
+    let mut leave = |world: &mut World| {
+        let commit = Commit { partition: Partition::flow(0), units: vec![unit.clone()] };
+        world.store.spoil(Request::Commit(commit));
+    };
+    leave(&mut world);
+    let mut worker = world.worker(1, &[]);
+    let mut of_other = world.worker(2, &[]);
+    of_other.serve(Kinds::Only([other].into()));
+    assert_eq!(numbers(&world.claim(&mut of_other, 4)), [0_u128; 0]);
+    leave(&mut world);
+    assert_eq!(
+        numbers(&world.claim(&mut worker, 4)),
+        [1],
+        "once, although it stands in two queues"
+    );
 }
 
 #[test]

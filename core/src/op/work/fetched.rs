@@ -3,7 +3,7 @@
 
 use crate::entropy::Entropy;
 use crate::error::{Bug, EngineError};
-use crate::execution::Decide;
+use crate::execution::{Decide, Execution};
 use crate::id::ExecutionId;
 use crate::op::command::{Batch, CarryCommand, Committed, Known, put_back, quarantine};
 use crate::op::context::OperationContext;
@@ -55,6 +55,8 @@ impl<C: Decide> FetchedEntries<C> {
             let Some(stored) = &entry.record else { continue };
             let id = ExecutionId::from_parts(partition.index, entry.position.member);
             match load_of(&id, stored, context.codec()) {
+                // An entry that an error inside a function has left. The end of its hold removes it.
+                Ok(loaded) if !is_queued(&loaded.execution, index) => {}
                 Ok(loaded) => {
                     let Some(command) = command(&loaded, entry.position.score) else { continue };
                     let patience = Patience::new(context.clone(), entropy.fork());
@@ -76,6 +78,16 @@ impl<C: Decide> FetchedEntries<C> {
             }
         }
         Self { partition, aside, batch: Batch::new(partition, operations), unreadable }
+    }
+}
+
+/// Whether a queue is that of an execution's lane and kind; true for other indexes.
+fn is_queued(execution: &Execution, index: &IndexName) -> bool {
+    match index {
+        IndexName::Eligible { namespace, lane, kind } => {
+            (namespace, lane, kind) == (&execution.namespace, &execution.lane, &execution.kind)
+        }
+        _ => true,
     }
 }
 
