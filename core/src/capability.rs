@@ -15,7 +15,7 @@ pub const MAX_CAPABILITIES_BYTES: usize = 4_096;
 ///
 /// At most [`MAX_CAPABILITIES`] tokens and [`MAX_CAPABILITIES_BYTES`] bytes. A token is not empty
 /// and has no comma, whitespace or control character.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Arc<str>>", into = "Vec<Arc<str>>")]
 pub struct Capabilities(BTreeSet<Arc<str>>);
 

@@ -91,7 +91,7 @@ fn by_operators(record: &Execution) -> Vec<AnyCommand> {
     ];
     for kind in BlockKind::ALL {
         all.push(Block { execution_id, kind, recheck_at: None }.into());
-        all.push(Unblock { execution_id, kind, offered: None }.into());
+        all.push(Unblock { execution_id, kind }.into());
     }
     all
 }

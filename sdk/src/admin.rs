@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use ff_core::agent::{Scheduler, WorkerGrant, WorkerRequest};
+use ff_core::agent::{Scheduler, Served, WorkerGrant, WorkerRequest};
 use ff_core::backend::EngineBackend;
 use ff_core::capability::Capabilities;
 use ff_core::error::{EngineError, Rejection};
@@ -84,20 +84,21 @@ impl FlowFabricAdminClient {
         grant_ttl_ms: u64,
     ) -> Result<Option<WorkerGrant>, SdkError> {
         check_grant_ttl(grant_ttl_ms)?;
-        let request = WorkerRequest {
+        let served = Served {
             namespace: worker.namespace.clone(),
-            lane: lane.clone(),
+            lanes: vec![lane.clone()],
             kinds: worker.kinds.clone(),
+            capabilities: worker.capabilities.clone(),
+        };
+        let request = WorkerRequest {
+            served: served.clone(),
             worker: worker.worker_id.clone(),
             instance: Some(worker.worker_instance_id.clone()),
-            capabilities: worker.capabilities.clone(),
             grant_ttl: DurationMs::new(grant_ttl_ms),
         };
         let draw = lock(&self.scheduler).claim_for_worker(request);
         let drawn = self.connection.drive(draw).await?;
-        let (namespace, lane, kinds) =
-            (worker.namespace.clone(), lane.clone(), worker.kinds.clone());
-        Ok(lock(&self.scheduler).admitted(namespace, lane, kinds, drawn))
+        Ok(lock(&self.scheduler).admitted(served, drawn))
     }
 
     /// Issues a reclaim grant for an execution whose lease expired or was revoked. `grant_ttl_ms`

@@ -8,17 +8,13 @@ use ff_core::error::EngineError;
 use ff_core::op::ReadyQueues;
 use ff_core::store::Topic;
 use ff_core::store::bounds::MAX_UNITS;
-use ff_core::time::DurationMs;
+use ff_core::time::{DurationMs, HostTime};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, Instant};
 
 use crate::shared::{Connection, lock};
 
 type Outcome = Result<Vec<ClaimedWork>, EngineError>;
-
-/// The least time between two sweeps of a group. A worker alone sweeps less often.
-const SWEEP_EVERY: Duration = Duration::from_millis(700);
 
 /// The workers of a process that serve the same.
 pub(crate) struct ClaimGroup {
@@ -26,8 +22,6 @@ pub(crate) struct ClaimGroup {
     claims: Arc<Claims>,
     served: Served,
     look_every: DurationMs,
-    /// When one of the workers last looked for executions that no worker fitted.
-    swept: Mutex<Option<Instant>>,
     /// Receives wake-ups; `None` if the backend has none.
     listening: Option<JoinHandle<()>>,
 }
@@ -69,7 +63,9 @@ impl ClaimGroup {
         let namespace = &served.namespace;
         let topic =
             |lane: &_| Topic::Lane { namespace: namespace.clone(), lane: Clone::clone(lane) };
-        let wake_ups = connection.backend.subscribe(served.lanes.iter().map(topic).collect());
+        let routes = Topic::Routes { namespace: namespace.clone() };
+        let topics = served.lanes.iter().map(topic).chain([routes]).collect();
+        let wake_ups = connection.backend.subscribe(topics);
         let listening = wake_ups.map(|mut wake_ups| {
             let claims = claims.clone();
             tokio::spawn(async move {
@@ -79,23 +75,11 @@ impl ClaimGroup {
                 }
             })
         });
-        let swept = Mutex::default();
-        Arc::new(Self { connection, claims, served, look_every, swept, listening })
+        Arc::new(Self { connection, claims, served, look_every, listening })
     }
 
     pub(crate) fn serves(&self, served: &Served, look_every: DurationMs) -> bool {
         self.served == *served && self.look_every == look_every
-    }
-
-    /// Whether a worker may look for executions that no worker fitted. One of them looks for all,
-    /// since what one can run, the others can run too.
-    pub(crate) fn begins_sweep(&self) -> bool {
-        let mut swept = lock(&self.swept);
-        let begins = swept.is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY);
-        if begins {
-            *swept = Some(Instant::now());
-        }
-        begins
     }
 
     /// Whether its task runs; it ends with its tokio runtime.
@@ -136,11 +120,11 @@ impl ClaimGroup {
             tokio::pin!(woken);
             woken.as_mut().enable();
             let next_look = {
-                let mut claimer = lock(&self.claims.claimer);
-                if claimer.knows_work() {
+                let (mut claimer, now) = (lock(&self.claims.claimer), self.connection.clock.now());
+                if claimer.knows_work(now) {
                     return true;
                 }
-                claimer.next_look(self.connection.clock.now())
+                claimer.next_look(now)
             };
             tokio::select! {
                 biased;
@@ -184,7 +168,7 @@ impl Turn {
             let is_woken = demands.iter().all(|demand| demand.is_woken);
             let claim = lock(&self.claims.claimer).claim(claimants, is_woken);
             let outcome = connection.drive(claim).await;
-            self.hand_out(demands, outcome);
+            self.hand_out(demands, outcome, connection.clock.now());
         }
     }
 
@@ -208,12 +192,13 @@ impl Turn {
     fn claimed(
         &self,
         outcome: Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>,
+        now: HostTime,
     ) -> Result<(Vec<ClaimedWork>, bool), EngineError> {
         let mut claimer = lock(&self.claims.claimer);
         match outcome {
             Ok((work, queues)) => {
                 claimer.claimed(queues);
-                Ok((work, claimer.knows_work()))
+                Ok((work, claimer.knows_work(now)))
             }
             Err(error) => {
                 claimer.claimed(None);
@@ -227,8 +212,9 @@ impl Turn {
         &self,
         demands: Vec<Demand>,
         outcome: Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>,
+        now: HostTime,
     ) {
-        let (mut work, knows_work) = match self.claimed(outcome) {
+        let (mut work, knows_work) = match self.claimed(outcome, now) {
             Ok(found) => found,
             Err(error) => {
                 let answer = |demand: Demand| drop(demand.answer.send(Err(error.clone())));

@@ -1,5 +1,5 @@
-//! The background tasks of a worker: lease renewals, route sweeps, and the check of the record
-//! format and of the store's identity.
+//! The background tasks of a worker: lease renewals, and the check of the record format and of the
+//! store's identity.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 
 use ff_core::agent::{LeaseLost, WorkerAgent};
 use ff_core::id::{ExecutionId, LeaseId};
-use ff_core::op::UnblockRoutes;
 use ff_core::time::TimestampMs;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -90,14 +89,15 @@ impl WorkerState {
         let (held, wakeup) = {
             let agent = lock(&self.agent);
             let health = agent.leases.health(lease_id, self.connection.clock.now());
-            (health.is_some(), agent.next_wakeup())
+            (health.is_some(), agent.leases.next_wakeup())
         };
         if !held {
             // The lease was lost before it was watched.
             lock(&self.watched).remove(&lease_id);
             state.lose();
         }
-        if wakeup.get() < self.sleeps_until.load(Ordering::Acquire) {
+        let sleeps_until = TimestampMs::new(self.sleeps_until.load(Ordering::Acquire));
+        if wakeup.is_some_and(|wakeup| wakeup < sleeps_until) {
             self.earlier.notify_one();
         }
         state
@@ -126,13 +126,20 @@ impl WorkerState {
         }
     }
 
-    async fn sleep_until(&self, wakeup: TimestampMs) {
-        self.sleeps_until.store(wakeup.get(), Ordering::Release);
-        let instant = self.connection.clock.instant(wakeup);
+    /// Sleeps until a time, or without end, or until there is an earlier one.
+    async fn sleep_until(&self, wakeup: Option<TimestampMs>) {
+        let until = wakeup.map_or(u64::MAX, TimestampMs::get);
+        self.sleeps_until.store(until, Ordering::Release);
+        let sleep = async {
+            match wakeup {
+                Some(at) => tokio::time::sleep_until(self.connection.clock.instant(at)).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = self.earlier.notified() => {}
-            () = tokio::time::sleep_until(instant) => {}
+            () = sleep => {}
         }
         self.sleeps_until.store(u64::MAX, Ordering::Release);
     }
@@ -222,16 +229,15 @@ impl Drop for Slots {
     }
 }
 
-/// Renews leases at a third of their ttl, marks lost ones, and unblocks executions that waited for
-/// the capabilities of this worker.
+/// Renews leases at a third of their ttl, and marks lost ones.
 async fn keep_leases(state: Arc<WorkerState>) {
     loop {
         let now = state.connection.clock.now();
-        let (renewals, ran_out, sweep, wakeup) = {
+        let (renewals, ran_out, wakeup) = {
             let mut agent = lock(&state.agent);
             let ran_out = agent.leases.ran_out(now);
-            let (renewals, sweep) = (agent.renewals(now), agent.unblock_routes(now));
-            (renewals, ran_out, sweep, agent.next_wakeup())
+            let renewals = agent.renewals(now);
+            (renewals, ran_out, agent.leases.next_wakeup())
         };
         for lost in &ran_out {
             state.lost(lost);
@@ -249,25 +255,8 @@ async fn keep_leases(state: Arc<WorkerState>) {
                 state.earlier.notify_one();
             });
         }
-        if let Some(sweep) = sweep {
-            if lock(&state.group).begins_sweep() {
-                tokio::spawn(unblock_routes(state.clone(), sweep));
-            } else {
-                lock(&state.agent).unblocked();
-            }
-        }
         state.sleep_until(wakeup).await;
     }
-}
-
-/// Runs a sweep over the executions that no worker fitted.
-async fn unblock_routes(state: Arc<WorkerState>, sweep: UnblockRoutes) {
-    match state.connection.drive(sweep).await {
-        Ok(0) => {}
-        Ok(unblocked) => tracing::debug!(unblocked, "executions unblocked"),
-        Err(error) => tracing::debug!(%error, "cannot unblock executions"),
-    }
-    lock(&state.agent).unblocked();
 }
 
 /// Learns the active record format and the identity of the store. When this program does not know

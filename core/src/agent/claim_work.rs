@@ -3,7 +3,7 @@
 use crate::capability::Capabilities;
 use crate::entropy::Entropy;
 use crate::error::EngineError;
-use crate::execution::{Claim, Claimed, Offer, Offered, Renew, Renewed};
+use crate::execution::{Claim, Claimed, Execution, Offer, Offered, Renew, Renewed};
 use crate::id::{AttemptId, GrantId, LeaseId, WorkerId, WorkerInstanceId};
 use crate::op::{
     Batch, CarryCommand, Committed, Event, Loaded, Operation, OperationContext, Patience, Query,
@@ -78,6 +78,10 @@ impl Taker for OfferTo {
             },
             capabilities: self.capabilities.clone(),
         })
+    }
+
+    fn fits(&self, execution: &Execution) -> bool {
+        execution.requires.satisfied_by(&self.capabilities)
     }
 
     fn keeps(outcome: &Offered) -> bool {

@@ -12,7 +12,7 @@ use crate::time::{DurationMs, HostTime, TimestampMs};
 use super::claim_work::{ClaimWork, Claimant, OfferTo};
 
 /// The lanes, kinds and capabilities of workers that claim together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Served {
     /// The tenant whose executions they see.
     pub namespace: Namespace,
@@ -22,6 +22,14 @@ pub struct Served {
     pub kinds: Kinds,
     /// Their capabilities.
     pub capabilities: Capabilities,
+}
+
+impl Served {
+    /// Their queues, none of them with known work.
+    pub(super) fn queues(&self, partitions: PartitionConfig) -> ReadyQueues {
+        let Self { namespace, lanes, kinds, .. } = self;
+        ReadyQueues::new(namespace.clone(), lanes.clone(), kinds.clone(), partitions)
+    }
 }
 
 /// Claims for all workers of a process that serve the same: one look over the partitions, one take
@@ -80,7 +88,7 @@ impl Claimer {
         self.queues = Some(queues);
     }
 
-    /// Notes a wake-up of a lane; `None` means that wake-ups may have been missed.
+    /// Notes a wake-up of a lane, or of the executions that no worker fitted; `None` means that wake-ups may have been missed.
     pub fn wake(&mut self, wake: Option<&Wake>) {
         match &mut self.queues {
             Some(queues) => queues.note(wake),
@@ -96,8 +104,8 @@ impl Claimer {
     }
 
     /// Whether it knows of work that is left.
-    pub fn knows_work(&self) -> bool {
-        self.queues.as_ref().is_some_and(ReadyQueues::knows_work)
+    pub fn knows_work(&self, now: HostTime) -> bool {
+        self.queues.as_ref().is_some_and(|queues| queues.knows_work(now))
     }
 
     /// When one of the workers without work has to claim again, by the host's clock.
@@ -105,7 +113,8 @@ impl Claimer {
         if self.next_look == TimestampMs::ZERO {
             self.next_look = now.local.plus(self.look_every);
         }
-        self.next_look
+        let blocked = self.queues.as_ref().and_then(ReadyQueues::next_blocked_at);
+        blocked.map_or(self.next_look, |at| at.min(self.next_look))
     }
 
     /// Whether it is time for one of the workers without work to claim again. If so, the next time
@@ -115,7 +124,7 @@ impl Claimer {
         if begins {
             self.next_look = now.local.plus(self.interval());
         }
-        begins
+        begins || self.knows_work(now)
     }
 
     /// The time between two looks of this process: the more programs serve a lane, the less often
@@ -127,7 +136,6 @@ impl Claimer {
     }
 
     fn new_queues(&self) -> ReadyQueues {
-        let Served { namespace, lanes, kinds, .. } = &self.served;
-        ReadyQueues::new(namespace.clone(), lanes.clone(), kinds.clone(), self.partitions)
+        self.served.queues(self.partitions)
     }
 }

@@ -5,31 +5,25 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::capability::Capabilities;
 use crate::entropy::Entropy;
-use crate::execution::{Admit, Admitted, GrantAudit, IssueClaimGrant};
+use crate::execution::{Admit, Admitted, Execution, GrantAudit, IssueClaimGrant};
 use crate::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
-use crate::id::{GrantId, LaneId, Namespace, WorkerId, WorkerInstanceId};
-use crate::kinds::Kinds;
+use crate::id::{GrantId, WorkerId, WorkerInstanceId};
 use crate::op::{Loaded, OperationContext, ReadyQueues, TakeFromLane, TakenFromLane, Taker};
 use crate::partition::PartitionConfig;
 use crate::time::DurationMs;
 
+use super::claimer::Served;
+
 /// A worker that asks for work.
 #[derive(Clone, Debug)]
 pub struct WorkerRequest {
-    /// The namespace of the executions.
-    pub namespace: Namespace,
-    /// The lane that it asks for.
-    pub lane: LaneId,
-    /// The kinds that it serves.
-    pub kinds: Kinds,
+    /// The lanes that it asks for, the kinds that it serves, and its capabilities.
+    pub served: Served,
     /// The worker that may use the grant.
     pub worker: WorkerId,
     /// The process that asks, for audit.
     pub instance: Option<WorkerInstanceId>,
-    /// Its capabilities.
-    pub capabilities: Capabilities,
     /// The validity period of the grant, 1 to 60,000 ms.
     pub grant_ttl: DurationMs,
 }
@@ -62,11 +56,15 @@ impl Taker for AdmitTo {
             execution_id: record.execution.id,
             grant_id: GrantId::random(&mut self.entropy),
             worker: self.request.worker.clone(),
-            capabilities: self.request.capabilities.clone(),
+            capabilities: self.request.served.capabilities.clone(),
             ttl: self.request.grant_ttl,
             audit: instance
                 .map(|instance| GrantAudit { instance: Some(instance), ..GrantAudit::default() }),
         }))
+    }
+
+    fn fits(&self, execution: &Execution) -> bool {
+        execution.requires.satisfied_by(&self.request.served.capabilities)
     }
 
     fn keeps(outcome: &Admitted) -> bool {
@@ -84,7 +82,7 @@ pub struct Scheduler {
     partitions: PartitionConfig,
     context: OperationContext,
     entropy: Entropy,
-    queues: BTreeMap<(Namespace, LaneId, Kinds), ReadyQueues>,
+    queues: BTreeMap<Served, ReadyQueues>,
 }
 
 impl Scheduler {
@@ -99,11 +97,8 @@ impl Scheduler {
 
     /// Looks for an execution for the worker. The result goes to [`Scheduler::admitted`].
     pub fn claim_for_worker(&mut self, request: WorkerRequest) -> TakeFromLane<AdmitTo> {
-        let key = (request.namespace.clone(), request.lane.clone(), request.kinds.clone());
-        let queues = self.queues.remove(&key).unwrap_or_else(|| {
-            let (namespace, lane, kinds) = key;
-            ReadyQueues::new(namespace, vec![lane], kinds, self.partitions)
-        });
+        let queues = self.queues.remove(&request.served);
+        let queues = queues.unwrap_or_else(|| request.served.queues(self.partitions));
         let admit = AdmitTo { request, entropy: self.entropy.fork() };
         TakeFromLane::new(queues, admit, 1, self.context.clone(), self.entropy.fork())
     }
@@ -111,16 +106,14 @@ impl Scheduler {
     /// Notes the result for a worker, and returns the grant if there was work.
     pub fn admitted(
         &mut self,
-        namespace: Namespace,
-        lane: LaneId,
-        kinds: Kinds,
+        served: Served,
         taken: TakenFromLane<AdmitTo>,
     ) -> Option<WorkerGrant> {
         if self.queues.len() >= MAX_KEPT {
             // Nothing is lost: new ones find the partitions with work by polling them all.
             self.queues.clear();
         }
-        self.queues.insert((namespace, lane, kinds), taken.queues);
+        self.queues.insert(served, taken.queues);
         taken.kept.into_iter().find_map(|committed| match committed.outcome {
             Admitted::Granted(granted) if granted.resumes => {
                 Some(WorkerGrant::Resume(granted.resume_grant()))

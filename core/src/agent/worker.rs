@@ -1,11 +1,11 @@
-//! The worker agent: when to claim, to renew, to unblock executions, and to give up.
+//! The worker agent: when to claim, to renew, and to give up.
 
 use crate::capability::Capabilities;
 use crate::entropy::Entropy;
 use crate::execution::Claimed;
 use crate::id::{LaneId, Namespace, WorkerId, WorkerInstanceId};
 use crate::kinds::Kinds;
-use crate::op::{Loaded, OperationContext, Patience, ReadyQueues, RouteOffer, UnblockRoutes};
+use crate::op::{Loaded, OperationContext, Patience, ReadyQueues};
 use crate::partition::PartitionConfig;
 use crate::store::Wake;
 use crate::time::{DurationMs, HostTime, TimestampMs};
@@ -70,12 +70,7 @@ pub struct WorkerAgent {
     claimer: Claimer,
     /// The leases that it holds.
     pub leases: Leases,
-    next_unblock: TimestampMs,
-    unblocking: bool,
 }
-
-/// The time between two looks for executions that no worker fitted: a second, with jitter.
-const UNBLOCK_EVERY_MS: u64 = 1_000;
 
 impl WorkerAgent {
     /// A worker that holds nothing yet.
@@ -84,8 +79,7 @@ impl WorkerAgent {
         let (look_every, entropy_of_claims) = (DurationMs::from_secs(1), entropy.fork());
         let claimer =
             Claimer::new(profile.served(), partitions, context, look_every, entropy_of_claims);
-        let (leases, next_unblock) = (Leases::default(), TimestampMs::ZERO);
-        Self { profile, entropy, claimer, leases, next_unblock, unblocking: false }
+        Self { profile, entropy, claimer, leases: Leases::default() }
     }
 
     /// Serves only these kinds from now on.
@@ -128,7 +122,7 @@ impl WorkerAgent {
         self.leases.track(claimed, record, first_sent, at);
     }
 
-    /// Notes a wake-up of a lane; `None` means that wake-ups may have been missed.
+    /// Notes a wake-up of a lane, or of the executions that no worker fitted; `None` means that wake-ups may have been missed.
     pub fn wake(&mut self, wake: Option<&Wake>) {
         self.claimer.wake(wake);
     }
@@ -136,37 +130,6 @@ impl WorkerAgent {
     /// The renewals that are due.
     pub fn renewals(&mut self, now: HostTime) -> Vec<Renewal> {
         self.leases.renewals(now, &self.profile.context, &mut self.entropy)
-    }
-
-    /// The look for executions that no worker fitted, if one is due; the first one is due
-    /// immediately. It unblocks as many as there are free slots. When it is over the caller calls
-    /// [`WorkerAgent::unblocked`].
-    pub fn unblock_routes(&mut self, now: HostTime) -> Option<UnblockRoutes> {
-        if now.local < self.next_unblock {
-            return None;
-        }
-        let jittered = UNBLOCK_EVERY_MS * 3 / 4 + self.entropy.below(UNBLOCK_EVERY_MS / 2);
-        self.next_unblock = now.local.plus(DurationMs::new(jittered));
-        let free = self.profile.slots.saturating_sub(self.leases.len());
-        if self.unblocking || free == 0 {
-            return None;
-        }
-        self.unblocking = true;
-        let profile = &self.profile;
-        let offer = RouteOffer {
-            namespace: profile.namespace.clone(),
-            lanes: profile.lanes.clone(),
-            kinds: profile.kinds.clone(),
-            capabilities: profile.capabilities.clone(),
-            free_slots: free,
-        };
-        let (context, entropy) = (profile.context.clone(), self.entropy.fork());
-        Some(UnblockRoutes::new(offer, profile.partitions, context, entropy))
-    }
-
-    /// Notes that a look for executions that no worker fitted is over.
-    pub const fn unblocked(&mut self) {
-        self.unblocking = false;
     }
 
     /// Patience for one more operation of this worker.
@@ -177,11 +140,5 @@ impl WorkerAgent {
     /// Randomness for ids that this worker chooses.
     pub const fn entropy(&mut self) -> &mut Entropy {
         &mut self.entropy
-    }
-
-    /// When to ask again for renewals, lost leases or a look for blocked executions, by the host's
-    /// clock.
-    pub fn next_wakeup(&self) -> TimestampMs {
-        self.leases.next_wakeup().map_or(self.next_unblock, |at| at.min(self.next_unblock))
     }
 }

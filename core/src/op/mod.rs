@@ -30,6 +30,5 @@ pub use read::{
 };
 pub use retry_budget::{RetryBudget, RetryLimits};
 pub use work::{
-    ApplyDue, DueReport, FirstTimer, ReadyQueues, RouteOffer, StoreClocks, TakeFromLane,
-    TakenFromLane, Taker, UnblockRoutes,
+    ApplyDue, DueReport, FirstTimer, ReadyQueues, StoreClocks, TakeFromLane, TakenFromLane, Taker,
 };

@@ -2,7 +2,7 @@
 
 use ff_core::error::Rejection;
 use ff_core::execution::{
-    AnyOutcome, Block, BlockKind, BlockOutcome, DueKind, EventKind, Offered, Situation, Unblock,
+    AnyOutcome, Block, BlockKind, BlockOutcome, DueKind, EventKind, Offer, Offered, Situation,
     state_vector,
 };
 use ff_core::score::Score;
@@ -10,7 +10,7 @@ use ff_core::state::{BlockingReason, EligibilityState, LifecyclePhase, PublicSta
 
 use super::due;
 use crate::common::{
-    Bench, START, Submission, at, block, call, capabilities, execution_id, grant, offer,
+    Answer, Bench, START, Submission, at, block, call, capabilities, execution_id, grant, offer,
     offer_plain, reclaim_grant, revoke, take_new, unblock,
 };
 
@@ -76,16 +76,26 @@ fn one_worker_must_have_every_capability() {
     );
     let entries = bench.entries();
     assert_eq!((entries.eligible, entries.blocked_route.is_some()), (None, true));
-    let offered = |tokens: &[&str]| Unblock {
-        offered: Some(capabilities(tokens)),
-        ..unblock(BlockKind::Route)
+    let able = |number, tokens: &[&str]| Offer {
+        capabilities: capabilities(tokens),
+        ..offer_plain(number)
     };
     for half in ["gpu", "eu"] {
-        let refused = bench.refused(offered(&[half]), START);
-        assert!(matches!(refused, Rejection::CapabilityMismatch { .. }));
+        let outcome = bench.repeated(able(2, &[half]), START);
+        assert!(matches!(outcome, AnyOutcome::Offer(Offered::BlockedByRoute(_))), "{outcome:?}");
     }
-    bench.applied(offered(&["gpu", "eu", "more"]), START);
-    bench.take(2, START);
+    // Nor does one with all of them lift the block of an operator.
+    bench.applied(block(BlockKind::Operator), START);
+    let outcome = bench.apply(able(3, &["gpu", "eu"]), START);
+    let Ok(Answer::Kept(AnyOutcome::Offer(Offered::GivenBack(_)))) = outcome else {
+        panic!("{outcome:?}")
+    };
+    bench.applied(unblock(BlockKind::Operator), START);
+    let before = bench.count(EventKind::Unblocked);
+    let outcome = bench.applied(able(4, &["gpu", "eu", "more"]), START);
+    assert!(matches!(outcome, AnyOutcome::Offer(Offered::Claimed(_))), "{outcome:?}");
+    assert_eq!(bench.count(EventKind::Unblocked), before + 1, "in the same decision");
+    assert_eq!(bench.entries().blocked_route, None);
 }
 
 #[test]

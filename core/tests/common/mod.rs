@@ -276,7 +276,7 @@ pub fn block(kind: BlockKind) -> Block {
 }
 
 pub fn unblock(kind: BlockKind) -> Unblock {
-    Unblock { execution_id: execution_id(), kind, offered: None }
+    Unblock { execution_id: execution_id(), kind }
 }
 
 pub fn on_due() -> OnDue {

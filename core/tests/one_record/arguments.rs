@@ -220,9 +220,7 @@ fn blocks(now: TimestampMs) -> Vec<AnyCommand> {
     for kind in BlockKind::ALL {
         let reset = Some(now.plus(ms(9_000)));
         all.push(Block { execution_id, kind, recheck_at: reset }.into());
-        all.push(Unblock { execution_id, kind, offered: None }.into());
+        all.push(Unblock { execution_id, kind }.into());
     }
-    let offered = Some(Capabilities::default());
-    all.push(Unblock { execution_id, kind: BlockKind::Route, offered }.into());
     all
 }

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 
 use ff_core::condition::MAX_WAITPOINTS;
 use ff_core::execution::{
-    Active, AnyOutcome, BlockKind, Continuation, DueKind, Execution, LeaseFate, Next, NextAttempt,
-    Offered, Phase, Resumes, Tally, Verdict, WaitpointState, due_times, index_entries, next_due,
-    snapshot, state_vector,
+    Active, AnyOutcome, BlockKind, Continuation, Decision, DueKind, Execution, LeaseFate, Next,
+    NextAttempt, Offered, Phase, Resumes, Tally, Verdict, WaitpointState, due_times, index_entries,
+    next_due, snapshot, state_vector,
 };
 use ff_core::score::Score;
 use ff_core::state::{
@@ -17,7 +17,7 @@ use ff_core::state::{
 use ff_core::time::TimestampMs;
 
 use crate::common::suspending::decide;
-use crate::common::{offer, on_due};
+use crate::common::{offer, on_due, unblock};
 
 /// Checks a record at any time.
 pub fn check_record(record: &Execution, now: TimestampMs) {
@@ -127,8 +127,9 @@ fn check_entries(record: &Execution) {
     assert_eq!(entries.blocked_route, blocked.then_some(place));
 }
 
-/// A worker that can do everything gets an execution exactly when it stands in its lane. Where
-/// something is due, the timekeeper comes first. \[INV-INDEX-1\]
+/// A worker that can do everything gets an execution exactly when it stands in its lane, or would
+/// if it were not blocked by route. Where something is due, the timekeeper comes first.
+/// \[INV-INDEX-1\]
 fn check_eligible(record: &Execution, now: TimestampMs) {
     if next_due(record).is_some_and(|(at, _)| at <= now) {
         return;
@@ -137,7 +138,12 @@ fn check_eligible(record: &Execution, now: TimestampMs) {
     if matches!(&record.phase, Phase::Active(active) if !active.blocks.is_empty()) {
         return;
     }
-    let eligible = index_entries(record).eligible.is_some();
+    let routed = decide(&unblock(BlockKind::Route).into(), Some(record), now);
+    let routed = match &routed {
+        Ok(Verdict::Apply(Decision { next: Next::Put(unblocked), .. })) => unblocked,
+        _ => record,
+    };
+    let eligible = index_entries(routed).eligible.is_some();
     let ruling = decide(&offer(1_000).into(), Some(record), now);
     let taken = match ruling.expect("an offer is never refused").outcome() {
         AnyOutcome::Offer(Offered::Claimed(_) | Offered::CapExceeded { .. }) => true,

@@ -9,7 +9,6 @@ use ff_core::execution::{AnyCommand, AnyOutcome, Decide, Execution, Renew, Renew
 use ff_core::op::{
     ApplyDue, AuditLook, AuditPartition, Batch, CarryCommand, Committed, DueReport, Event,
     ListExecutions, ListPage, Operation, ReadyQueues, Step, TakeFromLane, TakenFromLane,
-    UnblockRoutes,
 };
 use ff_core::store::{Reply, Request};
 use ff_core::time::{HostTime, TimestampMs};
@@ -63,8 +62,6 @@ works! {
     Admit(TakeFromLane<AdmitTo>) -> Result<TakenFromLane<AdmitTo>, EngineError>;
     /// A timekeeper makes its round.
     Tick(ApplyDue) -> Result<DueReport, EngineError>;
-    /// A worker looks for work that fits no worker.
-    Sweep(UnblockRoutes) -> Result<usize, EngineError>;
     /// A page of a list.
     List(ListExecutions) -> Result<ListPage, EngineError>;
     /// A look at a partition.
@@ -146,7 +143,6 @@ impl Carrier {
             }
             AnyOutput::Admit(result) => check_bug(server, self.caller.number, result),
             AnyOutput::Tick(result) => check_bug(server, self.caller.number, result),
-            AnyOutput::Sweep(result) => check_bug(server, self.caller.number, result),
             AnyOutput::List(result) => check_bug(server, self.caller.number, result),
             AnyOutput::Audit(result) => check_bug(server, self.caller.number, result),
         }

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use ff_core::agent::{Scheduler, WorkerGrant, WorkerProfile, WorkerRequest};
+use ff_core::agent::{Scheduler, Served, WorkerGrant, WorkerProfile, WorkerRequest};
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::execution::{
     Admit, Admitted, AnyCommand, AnyOutcome, Granted, IssueClaimGrant, IssueReclaimGrant,
     ReclaimGranted, parse_grant_key,
 };
-use ff_core::id::{ExecutionId, GrantId, LaneId, Nonce};
+use ff_core::id::{ExecutionId, GrantId, Nonce};
 use ff_core::op::{Committed, Patience, RetryBudget, TakenFromLane};
 use ff_core::time::{DurationMs, TimestampMs};
 
@@ -24,7 +24,7 @@ use crate::report::coverage::CommandKind;
 use super::context::{About, Context, Effect, GrantInHand, Notice, Way};
 use super::operator_calls::ANY;
 use super::sent_commands::SentCommands;
-use super::submissions::{lane, namespace, submission};
+use super::submissions::{lane, submission};
 
 /// The most remembered calls that the client makes about one execution: together with those of the
 /// operator fewer than a record remembers.
@@ -50,7 +50,7 @@ pub struct ClientProcess {
     /// Its workers by process.
     workers: Arc<[WorkerProfile]>,
     /// The worker and the lane for which the scheduler looks.
-    asked_for: Option<(usize, LaneId)>,
+    asked_for: Option<(usize, Served)>,
     sent: SentCommands,
     /// The budget of its retries since it was started.
     retries: RetryBudget,
@@ -236,21 +236,18 @@ impl ClientProcess {
             return;
         }
         let worker = self.any_worker();
-        let lane = lane(self.entropy.below(2));
         let profile = &self.workers[worker];
+        let served = Served { lanes: vec![lane(self.entropy.below(2))], ..profile.served() };
         let request = WorkerRequest {
-            namespace: namespace(),
-            lane: lane.clone(),
-            kinds: profile.kinds.clone(),
+            served: served.clone(),
             worker: profile.worker.clone(),
             instance: Some(profile.instance.clone()),
-            capabilities: profile.capabilities.clone(),
             grant_ttl: DurationMs::new(between(&mut self.entropy, 100, 4_000)),
         };
         if !cx.performs(ActionKind::Draw, self.actions) {
             return;
         }
-        self.asked_for = Some((worker, lane));
+        self.asked_for = Some((worker, served));
         cx.begin(
             About::Each(CommandKind::Admit),
             self.scheduler.claim_for_worker(request),
@@ -264,10 +261,9 @@ impl ClientProcess {
         result: Result<TakenFromLane<ff_core::agent::AdmitTo>, EngineError>,
         cx: &mut Context<'_>,
     ) {
-        let Some((worker, lane)) = self.asked_for.take() else { return };
+        let Some((worker, served)) = self.asked_for.take() else { return };
         let Ok(drawn) = result else { return };
-        let kinds = self.workers[worker].kinds.clone();
-        let grant = self.scheduler.admitted(namespace(), lane, kinds, drawn);
+        let grant = self.scheduler.admitted(served, drawn);
         let (execution_id, key, way) = match grant {
             Some(WorkerGrant::Claim(grant)) => (grant.execution_id, grant.grant_key, Way::New),
             Some(WorkerGrant::Resume(grant)) => (grant.execution_id, grant.grant_key, Way::Resumed),

@@ -107,7 +107,7 @@ impl Call {
             Self::Block => Block { execution_id: id, kind, recheck_at: None }.into(),
             Self::Unblock => {
                 let kind = held_by.filter(|_| happens(entropy, 800)).unwrap_or(kind);
-                Unblock { execution_id: id, kind, offered: None }.into()
+                Unblock { execution_id: id, kind }.into()
             }
             Self::OnDue => OnDue { execution_id: id }.into(),
             Self::Resume => Resume { execution_id: id, call, suspension: None }.into(),

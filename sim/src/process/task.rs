@@ -21,8 +21,6 @@ pub enum Output {
     Claimed(Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>),
     /// A worker renewed a lease.
     Renewed(LeaseId, Result<Committed<Renewed>, EngineError>),
-    /// A worker looked for work that fits no worker.
-    Swept,
     /// A timekeeper made its round.
     Ticked(Result<DueReport, EngineError>),
     /// A command was carried to its execution.

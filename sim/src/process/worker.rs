@@ -89,9 +89,6 @@ impl WorkerProcess {
             let understand = move |result| Output::Renewed(id, result);
             cx.begin(About::Command(command.into(), None), renewal.operation, understand);
         }
-        if let Some(sweep) = self.agent.unblock_routes(cx.now) {
-            cx.begin(About::Each(CommandKind::Unblock), sweep, |_| Output::Swept);
-        }
         for lease_id in self.jobs.keys().copied().collect::<Vec<_>>() {
             self.act(lease_id, cx);
         }
@@ -107,7 +104,8 @@ impl WorkerProcess {
         let jobs = self.jobs.values().filter(|job| !job.busy).map(|job| job.next_at);
         let claim = (!self.claiming && self.jobs.len() < self.agent.profile().slots)
             .then_some(self.next_claim);
-        jobs.chain(claim).fold(self.agent.next_wakeup(), TimestampMs::min)
+        jobs.chain(claim)
+            .fold(self.agent.leases.next_wakeup().unwrap_or(TimestampMs::MAX), TimestampMs::min)
     }
 
     /// Takes the next actions of a job, as far as they are due.
@@ -239,13 +237,7 @@ impl WorkerProcess {
         self.wake(cx);
     }
 
-    /// Takes over that a sweep has ended.
-    pub fn swept(&mut self, cx: &mut Context<'_>) {
-        self.agent.unblocked();
-        self.wake(cx);
-    }
-
-    /// Takes over a wake-up of a lane.
+    /// Takes over a wake-up of a lane, or of the executions that no worker fitted.
     pub fn ring(&mut self, wake: &Wake, cx: &mut Context<'_>) {
         self.agent.wake(Some(wake));
         self.next_claim = cx.now.local;

@@ -105,7 +105,6 @@ impl Kind {
         match (self, output) {
             (Self::Worker(worker), Output::Claimed(result)) => worker.claimed(result, cx),
             (Self::Worker(worker), Output::Renewed(id, result)) => worker.renewed(id, result, cx),
-            (Self::Worker(worker), Output::Swept) => worker.swept(cx),
             (Self::Worker(worker), Output::Command(origin, result)) => {
                 worker.answered(origin, result, cx);
             }

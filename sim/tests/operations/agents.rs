@@ -4,12 +4,14 @@
 use std::collections::BTreeSet;
 
 use ff_core::agent::{
-    ClaimedWork, Scheduler, Timekeeper, WorkerAgent, WorkerGrant, WorkerProfile, WorkerRequest,
+    ClaimedWork, Scheduler, Served, Timekeeper, WorkerAgent, WorkerGrant, WorkerProfile,
+    WorkerRequest,
 };
 use ff_core::entropy::Entropy;
 use ff_core::error::{Bug, EngineError, Rejection};
 use ff_core::execution::{
-    ChangePriority, ClaimKind, DueKind, Phase, Renewed, Situation, situation,
+    Block, BlockKind, ChangePriority, ClaimKind, DueKind, Phase, Renewed, Situation, Unblock,
+    situation,
 };
 use ff_core::id::{ExecutionId, ExecutionKind, LaneId, Namespace, WorkerId, WorkerInstanceId};
 use ff_core::kinds::Kinds;
@@ -19,7 +21,7 @@ use ff_core::policy::Priority;
 use ff_core::score::Score;
 use ff_core::store::codec::{FORMAT, checksummed};
 use ff_core::store::{
-    Commit, FirstOf, IndexName, IndexWrite, RecordKey, Request, Unit, Version, Wake,
+    Commit, FirstOf, IndexName, IndexWrite, RecordKey, Request, Topic, Unit, Version, Wake,
 };
 use ff_core::time::{DurationMs, HostTime};
 use ff_sim::scripted::{Fate, Scripted};
@@ -150,6 +152,11 @@ fn is_too_old(error: &EngineError) -> bool {
     matches!(error, EngineError::Bug(Bug::NewerFormat { .. }))
 }
 
+fn served(tokens: &[&str]) -> Served {
+    let (namespace, lanes, capabilities) = (namespace(), vec![lane()], capabilities(tokens));
+    Served { namespace, lanes, kinds: Kinds::All, capabilities }
+}
+
 fn numbers(work: &[ClaimedWork]) -> Vec<u128> {
     work.iter().map(|work| work.claimed.execution_id.uuid().as_u128()).collect()
 }
@@ -230,17 +237,13 @@ fn an_execution_that_the_worker_cannot_run_is_set_aside_and_the_next_one_served(
     let (mut gpu, mut eu) = (world.worker(1, &["gpu"]), world.worker(2, &["eu"]));
     assert_eq!(numbers(&world.claim(&mut gpu, 1)), [2]);
     assert_eq!(world.situation(1), Situation::Blocked);
-    // Two workers that only together have what it needs do not unblock it.
+    // Two workers that only together have what it needs do not claim it.
     for worker in [&mut gpu, &mut eu] {
-        let sweep = worker.unblock_routes(world.host()).expect("it is due at first");
-        assert_eq!(world.drive(sweep).expect("the store answers"), 0);
         assert_eq!(numbers(&world.claim(worker, 1)), [0_u128; 0]);
+        assert_eq!(world.situation(1), Situation::Blocked);
     }
     let mut able = world.worker(3, &["gpu", "eu", "more"]);
-    let sweep = able.unblock_routes(world.host()).expect("it is due at first");
-    assert_eq!(world.drive(sweep).expect("the store answers"), 1);
     assert_eq!(numbers(&world.claim(&mut able, 1)), [1]);
-    assert!(able.unblock_routes(world.host()).is_none(), "not again immediately");
 }
 
 #[test]
@@ -275,8 +278,6 @@ fn a_program_that_meets_a_newer_format_takes_no_more() {
         for _ in 0..2 {
             assert!(is_too_old(&world.drive(worker.claim(count)).expect_err("it takes no more")));
         }
-        let sweep = worker.unblock_routes(world.host()).expect("it is due at first");
-        assert!(is_too_old(&world.drive(sweep).expect_err("it does not claim them")));
         // The entry stands in its place, and in `due` from the hold on.
         let hold = (START + HOLD.get()) as i64;
         let places = [(eligible(), Score::MIN.get()), (IndexName::Due, hold)];
@@ -352,25 +353,44 @@ fn a_scheduler_grants_by_the_situation_and_to_the_worker_who_asked() {
     world.submit([1]);
     let mut scheduler = Scheduler::new(world.config, Scripted::context(), Entropy::from_u64(1));
     let request = |tokens: &[&str]| WorkerRequest {
-        namespace: namespace(),
-        lane: lane(),
-        kinds: Kinds::All,
+        served: served(tokens),
         worker: WorkerId::try_new("worker").expect("a worker"),
         instance: None,
-        capabilities: capabilities(tokens),
         grant_ttl: DurationMs::new(1_000),
     };
     let drawn = world.drive(scheduler.claim_for_worker(request(&[]))).expect("answered");
-    let granted = scheduler.admitted(namespace(), lane(), Kinds::All, drawn);
+    let granted = scheduler.admitted(served(&[]), drawn);
     let Some(WorkerGrant::Claim(grant)) = granted else { panic!("{granted:?}") };
     assert_eq!((grant.execution_id, grant.expires_at_ms), (id(1), at(START + 1_000)));
     assert_eq!(world.situation(1), Situation::Granted);
     let drawn = world.drive(scheduler.claim_for_worker(request(&[]))).expect("answered");
-    assert_eq!(
-        scheduler.admitted(namespace(), lane(), Kinds::All, drawn),
-        None,
-        "there is no more work"
-    );
+    assert_eq!(scheduler.admitted(served(&[]), drawn), None, "there is no more work");
+}
+
+#[test]
+fn a_scheduler_grants_what_no_worker_fitted_before_to_one_that_fits() {
+    let mut world = World::new(2);
+    world.submit_one(1, Submission::new().requires(&["gpu"]));
+    let mut scheduler = Scheduler::new(world.config, Scripted::context(), Entropy::from_u64(1));
+    let mut granted = |world: &mut World, tokens: &[&str]| {
+        let request = WorkerRequest {
+            served: served(tokens),
+            worker: WorkerId::try_new("worker").expect("a worker"),
+            instance: None,
+            grant_ttl: DurationMs::new(1_000),
+        };
+        let drawn = world.drive(scheduler.claim_for_worker(request)).expect("answered");
+        scheduler.admitted(served(tokens), drawn).is_some()
+    };
+    assert!(!granted(&mut world, &["gpu"]) || world.situation(1) == Situation::Granted);
+    world.store.pass(1_001);
+    world.tick();
+    assert!(!granted(&mut world, &[]));
+    assert_eq!(world.situation(1), Situation::Blocked);
+    // The scheduler receives no wake-ups: it reads again after each look, at most once a second.
+    assert!(!granted(&mut world, &[]));
+    world.store.pass(1_001);
+    assert!(granted(&mut world, &["gpu"]));
 }
 
 #[test]
@@ -460,32 +480,49 @@ fn a_renewal_that_is_refused_loses_the_lease() {
 }
 
 #[test]
-fn a_sweep_lets_go_on_only_what_its_worker_draws_and_has_slots_for() {
+fn a_worker_claims_as_many_blocked_executions_as_it_asks_for_and_the_rest_later() {
     let mut world = World::new(1);
     for number in 1..=6 {
         world.submit_one(number, Submission::new().requires(&["gpu"]));
     }
     let mut unable = world.worker(1, &[]);
     assert_eq!(numbers(&world.claim(&mut unable, 6)), [0_u128; 0]);
-    let mut able = world.worker(2, &["gpu"]);
-    let sweep = able.unblock_routes(world.host()).expect("it is due at first");
-    assert_eq!(world.drive(sweep).expect("the store answers"), 4, "it has four slots");
-    assert_eq!(world.claim(&mut able, 4).len(), 4);
-    world.store.pass(2_000);
-    assert!(able.unblock_routes(world.host()).is_none(), "the first one is not over");
-    able.unblocked();
-    world.store.pass(2_000);
-    assert!(able.unblock_routes(world.host()).is_none(), "it is full");
-
-    let mut profile = able.profile().clone();
+    let mut profile = world.worker(2, &["gpu"]).profile().clone();
     profile.lanes = vec![LaneId::try_new("elsewhere").expect("a lane")];
     let mut other = WorkerAgent::new(profile, Entropy::from_u64(3));
-    let sweep = other.unblock_routes(world.host()).expect("it is due at first");
-    assert_eq!(world.drive(sweep).expect("the store answers"), 0, "it never draws from this lane");
+    assert_eq!(numbers(&world.claim(&mut other, 4)), [0_u128; 0], "it never claims from this lane");
+
+    let mut able = world.worker(2, &["gpu"]);
+    assert_eq!(numbers(&world.claim(&mut able, 4)), [1, 2, 3, 4], "in their order");
+    let before = world.calls();
+    assert_eq!(numbers(&world.claim(&mut able, 4)), [5, 6]);
+    assert_eq!(world.calls() - before, 2, "without a look: it reads a page and claims");
+    for number in 1..=6 {
+        assert_eq!(world.situation(number), Situation::Leased);
+    }
 }
 
 #[test]
-fn an_entry_that_was_left_behind_takes_nobodys_place_in_a_sweep() {
+fn a_worker_learns_of_a_blocked_execution_by_the_wake_up() {
+    let mut world = World::new(4);
+    let mut able = world.worker(2, &["gpu"]);
+    able.wake(None);
+    for _ in 0..2 {
+        assert_eq!(numbers(&world.claim(&mut able, 1)), [0_u128; 0]);
+    }
+    world.submit_one(1, Submission::new().requires(&["gpu"]));
+    let mut unable = world.worker(1, &[]);
+    assert_eq!(numbers(&world.claim(&mut unable, 1)), [0_u128; 0]);
+    let (topic, partition) = (Topic::Routes { namespace: namespace() }, Partition::flow(0));
+    able.wake(Some(&Wake { topic, partition, first: None }));
+    let before = world.calls();
+    assert_eq!(numbers(&world.claim(&mut able, 1)), [1]);
+    assert_eq!(world.calls() - before, 2, "a page, and the claim in the commit that unblocks it");
+    assert_eq!(world.entries(&IndexName::BlockedRoute { namespace: namespace() }), []);
+}
+
+#[test]
+fn an_entry_that_was_left_behind_takes_the_place_of_no_blocked_execution() {
     let mut world = World::new(1);
     for number in 1..=5 {
         world.submit_one(number, Submission::new().requires(&["gpu"]));
@@ -495,9 +532,7 @@ fn an_entry_that_was_left_behind_takes_nobodys_place_in_a_sweep() {
     let blocked = IndexName::BlockedRoute { namespace: namespace() };
     let entries = world.entries(&blocked);
     let mut able = world.worker(2, &["gpu"]);
-    let sweep = able.unblock_routes(world.host()).expect("it is due at first");
-    assert_eq!(world.drive(sweep).expect("the store answers"), 4, "it has four slots");
-    able.unblocked();
+    assert_eq!(numbers(&world.claim(&mut able, 4)), [1, 2, 3, 4]);
     // Four entries are there again, before the one that waits.
     let index = entries[..4].iter().map(|(score, member)| IndexWrite {
         index: blocked.clone(),
@@ -507,9 +542,24 @@ fn an_entry_that_was_left_behind_takes_nobodys_place_in_a_sweep() {
     let unit = Unit { index: index.collect(), ..Unit::new(ff_core::execution::Purpose::Finish, 0) };
     let commit = Commit { partition: Partition::flow(0), units: vec![unit] };
     world.store.spoil(Request::Commit(commit));
-    world.store.pass(2_000);
-    let sweep = able.unblock_routes(world.host()).expect("it is due again");
-    assert_eq!(world.drive(sweep).expect("the store answers"), 1, "the one that waits");
+    assert_eq!(numbers(&world.claim(&mut able, 4)), [5], "the one that waits");
+}
+
+#[test]
+fn an_operator_holds_back_also_what_no_worker_fitted() {
+    let mut world = World::new(1);
+    world.submit_one(1, Submission::new().requires(&["gpu"]));
+    let mut unable = world.worker(1, &[]);
+    assert_eq!(numbers(&world.claim(&mut unable, 1)), [0_u128; 0]);
+    let kind = BlockKind::Operator;
+    let block = Block { execution_id: id(1), kind, recheck_at: None };
+    world.store.transact(block).expect("it is held back");
+    let mut able = world.worker(2, &["gpu"]);
+    assert_eq!(numbers(&world.claim(&mut able, 1)), [0_u128; 0]);
+    assert_eq!(world.situation(1), Situation::Blocked);
+    world.store.transact(Unblock { execution_id: id(1), kind }).expect("it goes on");
+    able.wake(None);
+    assert_eq!(numbers(&world.claim(&mut able, 1)), [1]);
 }
 
 #[test]
@@ -520,7 +570,7 @@ fn an_entry_in_the_queue_of_another_kind_is_not_offered() {
     let index = IndexName::Eligible { namespace: namespace(), lane: lane(), kind: other.clone() };
     let stray = IndexWrite { index, member: Uuid::from_u128(1), score: Some(Score::MIN) };
     let unit = Unit { index: vec![stray], ..Unit::new(ff_core::execution::Purpose::Finish, 0) };
-    let mut leave = |world: &mut World| {
+    let leave = |world: &mut World| {
         let commit = Commit { partition: Partition::flow(0), units: vec![unit.clone()] };
         world.store.spoil(Request::Commit(commit));
     };

@@ -160,7 +160,7 @@ pub async fn several_blocks_hold_until_the_last_is_removed(fixture: &Fixture) {
         assert_eq!((seen.eligibility_state, seen.public_state), shown[number]);
         assert!(is_idle(&worker).await);
         let held_by = BlockKind::ALL.get(number + 1).copied();
-        let unblock = Unblock { execution_id: id, kind, offered: None };
+        let unblock = Unblock { execution_id: id, kind };
         let outcome = client.execute(Command::Unblock(unblock)).await.unwrap();
         assert_eq!(outcome, AnyOutcome::Unblock(BlockOutcome { held_by }));
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_sdk::core::backend::EngineBackend;
+use ff_sdk::core::capability::Capabilities;
 use ff_sdk::{
     Client, FlowFabricWorker, LaneId, MemoryBackend, Payload, Submission, WorkerConfig,
     WorkerRuntime,
@@ -162,4 +163,42 @@ async fn old_workers_leave_a_new_kind_to_new_ones() {
     assert!(ran.keys().all(|(name, kind)| kind == "a" || name == "new"), "{ran:?}");
     assert_eq!(ran.values().sum::<usize>(), 100);
     running.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// One worker that fits beside 20 idle ones that do not, each in its own process: it starts an
+/// execution that only it can run as soon as one of the others has set it aside.
+#[tokio::test(start_paused = true)]
+async fn the_one_worker_that_fits_runs_an_execution_at_once() {
+    let (backend, client) = store().await;
+    let (ran, started) = tokio::sync::mpsc::unbounded_channel();
+    let mut running = tokio::task::JoinSet::new();
+    for number in 0..21 {
+        // Another backend for the same store: as in a process of its own.
+        let other = Arc::new(MemoryBackend::clone(&backend));
+        let worker = worker(&other, &format!("w{number}"), |config| {
+            if number == 0 {
+                config.capabilities = Capabilities::try_new(["gpu"]).unwrap();
+            }
+        })
+        .await;
+        let ran = ran.clone();
+        let runtime = WorkerRuntime::new(worker).handle("work", move || {
+            let ran = ran.clone();
+            async move { ran.send(()).unwrap() }
+        });
+        running.spawn(runtime.run_until(std::future::pending::<()>()));
+    }
+    let mut started = started;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for _ in 0..20 {
+        let at = tokio::time::Instant::now();
+        client.submit(Submission::new("work").requires(["gpu"])).await.unwrap();
+        started.recv().await.unwrap();
+        assert!(at.elapsed() <= Duration::from_millis(50), "it waited {:?}", at.elapsed());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let before = calls(&backend).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let idle = calls(&backend).await - before;
+    assert!(idle <= 60, "{idle} calls in 10 s, when nothing is blocked any more");
 }

@@ -75,6 +75,11 @@ impl Blocks {
         self.0.iter()
     }
 
+    /// Whether this is the only reason.
+    pub fn is_only(&self, kind: BlockKind) -> bool {
+        self.get(kind).is_some() && self.iter().count() == 1
+    }
+
     /// Whether nothing holds the execution back.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -7,7 +7,7 @@ use crate::time::TimestampMs;
 
 use super::issue_claim_grant::{Granted, IssueClaimGrant, issue_claim_grant, repeated};
 use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
-use super::offer::{check_taken_over_unasked, set_aside};
+use super::offer::{check_taken_over_unasked, routed, set_aside};
 
 /// Admits a worker to an execution that was taken from a lane. Identity: the grant id.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,20 +29,22 @@ pub enum Admitted {
         reclaims: u32,
     },
     /// The worker lacks a capability. The execution is blocked by route, where it does not hold up
-    /// others, until a sweep offers it to another worker.
+    /// others, until a worker that fits claims it.
     BlockedByRoute(Rejection),
     /// The execution cannot be claimed now. Its index entries were written again.
     GivenBack(Rejection),
 }
 
-/// Issues a grant if the execution can be claimed; otherwise sets it aside, so that its entry does
+/// Issues a grant if the execution can be claimed, also if it is blocked by route alone; otherwise sets it aside, so that its entry does
 /// not hold up those after it.
 ///
 /// # Errors
 ///
 /// `InvalidInput` for the ttl.
 pub fn admit(current: &Execution, command: &Admit, now: TimestampMs) -> Ruling<Admitted> {
-    match grant(current, &command.0, now) {
+    let granted =
+        routed(current, &command.0.capabilities, now, |current| grant(current, &command.0, now));
+    match granted {
         Err(rejection @ Rejection::InvalidInput { .. }) => Err(rejection),
         Err(rejection) => Ok(set_aside(current, &rejection, now)?.map(|blocked| match blocked {
             true => Admitted::BlockedByRoute(rejection),

@@ -11,8 +11,6 @@ use crate::execution::record::{
 use crate::id::ExecutionId;
 use crate::time::{DurationMs, TimestampMs};
 
-use super::issue_claim_grant::check_capabilities;
-
 /// Holds an execution back. Identity: the reason; a repeat changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
@@ -33,10 +31,6 @@ pub struct Unblock {
     pub execution_id: ExecutionId,
     /// The reason.
     pub kind: BlockKind,
-    /// The capabilities of a worker, if only for a worker that has those needed: a sweep offers
-    /// them to executions that are blocked by route.
-    #[serde(skip)]
-    pub offered: Option<Capabilities>,
 }
 
 /// The outcome of `block` and `unblock`.
@@ -79,15 +73,12 @@ const MAX_RECHECK: DurationMs = DurationMs::from_secs(60);
 ///
 /// # Errors
 ///
-/// `ExecutionNotRunnable`, and `CapabilityMismatch` if capabilities are offered and one is missing.
+/// `ExecutionNotRunnable`.
 pub fn unblock(current: &Execution, command: &Unblock, now: TimestampMs) -> Ruling<BlockOutcome> {
     let kind = command.kind;
     check_waits(current, kind)?;
     if current.blocks().is_none_or(|blocks| blocks.get(kind).is_none()) {
         return Ok(Verdict::Repeat(held_by(current)));
-    }
-    if let Some(offered) = &command.offered {
-        check_capabilities(current, offered)?;
     }
     let mut next = current.clone();
     if let Some(blocks) = next.blocks_mut() {
@@ -95,6 +86,23 @@ pub fn unblock(current: &Execution, command: &Unblock, now: TimestampMs) -> Ruli
     }
     let outcome = held_by(&next);
     Ok(Decision::put(next, now, outcome).event(Event::Unblocked { kind }).into())
+}
+
+/// Removes the block of an execution that is only held back because no worker fitted, for a worker
+/// that fits. `None` for any other execution.
+pub(super) fn unblock_for(
+    worker: &Capabilities,
+    current: &Execution,
+    now: TimestampMs,
+) -> Option<Decision<BlockOutcome>> {
+    let only = current.blocks().is_some_and(|blocks| blocks.is_only(BlockKind::Route));
+    if !only || !current.requires.satisfied_by(worker) {
+        return None;
+    }
+    match unblock(current, &Unblock { execution_id: current.id, kind: BlockKind::Route }, now) {
+        Ok(Verdict::Apply(unblocked)) => Some(unblocked),
+        Ok(Verdict::Repeat(_)) | Err(_) => None,
+    }
 }
 
 /// Refuses an execution that this reason cannot hold back. Any reason can hold back a runnable one;

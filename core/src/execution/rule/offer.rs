@@ -7,7 +7,7 @@ use crate::execution::record::{BlockKind, Execution, Phase, Ruling, Verdict};
 use crate::policy::ReclaimMode;
 use crate::time::TimestampMs;
 
-use super::block::{Block, block};
+use super::block::{Block, block, unblock_for};
 use super::claim::{Claim, Claimed, claim_granted, reclaim, repeated};
 use super::issue_claim_grant::{IssueClaimGrant, issue_claim_grant, unused_from};
 use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
@@ -33,13 +33,13 @@ pub enum Offered {
         reclaims: u32,
     },
     /// The worker lacks a capability. The execution is blocked by route, where it does not hold up
-    /// others, until a sweep offers it to another worker.
+    /// others, until a worker that fits claims it.
     BlockedByRoute(Rejection),
     /// The execution cannot be claimed now. Its index entries were written again.
     GivenBack(Rejection),
 }
 
-/// Claims an execution if it can be claimed; otherwise sets it aside, so that its entry does not
+/// Claims an execution if it can be claimed, also one that is blocked by route alone; otherwise sets it aside, so that its entry does not
 /// hold up those after it.
 ///
 /// # Errors
@@ -49,17 +49,31 @@ pub fn offer(current: &Execution, command: &Offer, now: TimestampMs) -> Ruling<O
     if let Some(claimed) = repeated(current, &command.claim) {
         return Ok(Verdict::Repeat(Offered::Claimed(Box::new(claimed))));
     }
-    let attempted = match &current.phase {
+    let attempt = |current: &Execution| match &current.phase {
         Phase::Active(_) => take_over(current, command, now),
         _ => take(current, command, now),
     };
-    match attempted {
+    match routed(current, &command.capabilities, now, attempt) {
         Err(rejection @ Rejection::InvalidInput { .. }) => Err(rejection),
         Err(rejection) => Ok(set_aside(current, &rejection, now)?.map(|blocked| match blocked {
             true => Offered::BlockedByRoute(rejection),
             false => Offered::GivenBack(rejection),
         })),
         Ok(verdict) => Ok(verdict),
+    }
+}
+
+/// Applies a rule to an execution. If it is only held back because no worker fitted, and this one
+/// fits, its block ends in the same decision.
+pub(super) fn routed<T>(
+    current: &Execution,
+    worker: &Capabilities,
+    now: TimestampMs,
+    rule: impl FnOnce(&Execution) -> Ruling<T>,
+) -> Ruling<T> {
+    match unblock_for(worker, current, now) {
+        Some(unblocked) => Ok(unblocked.then(rule)?.map(|(_, outcome)| outcome)),
+        None => rule(current),
     }
 }
 

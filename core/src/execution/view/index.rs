@@ -25,7 +25,29 @@ pub struct IndexEntries {
 /// The index entries of an execution. \[INV-INDEX-1\]
 pub fn index_entries(execution: &Execution) -> IndexEntries {
     let place = Score::in_lane(execution.created_at, execution.position, execution.priority);
-    let waits = match &execution.phase {
+    let blocks = execution.blocks();
+    let free = blocks.is_some_and(|blocks| blocks.is_empty());
+    let unroutable = blocks.is_some_and(|blocks| blocks.get(BlockKind::Route).is_some());
+    let over = matches!(execution.phase, Phase::Terminal(_));
+    let next = next_due(execution).map(|(at, _)| Score::at(at));
+    IndexEntries {
+        eligible: (free && waits(execution)).then_some(place),
+        due: next.filter(|_| !over),
+        retention: next.filter(|_| over),
+        blocked_route: unroutable.then_some(place),
+        all: Score::at(execution.created_at),
+    }
+}
+
+/// Whether an execution waits for nothing but a worker that has its capabilities.
+pub fn waits_for_capabilities(execution: &Execution) -> bool {
+    let blocks = execution.blocks();
+    waits(execution) && blocks.is_some_and(|blocks| blocks.is_only(BlockKind::Route))
+}
+
+/// Whether an execution waits for a worker, unless something blocks it.
+fn waits(execution: &Execution) -> bool {
+    match &execution.phase {
         Phase::Runnable(runnable) => runnable.not_before.is_none() && runnable.grant.is_none(),
         Phase::Active(active) => {
             active.fate != LeaseFate::Held
@@ -33,17 +55,5 @@ pub fn index_entries(execution: &Execution) -> IndexEntries {
                 && execution.policy.reclaim_mode == ReclaimMode::Automatic
         }
         Phase::Suspended(_) | Phase::Terminal(_) => false,
-    };
-    let blocks = execution.blocks();
-    let free = blocks.is_some_and(|blocks| blocks.is_empty());
-    let unroutable = blocks.is_some_and(|blocks| blocks.get(BlockKind::Route).is_some());
-    let over = matches!(execution.phase, Phase::Terminal(_));
-    let next = next_due(execution).map(|(at, _)| Score::at(at));
-    IndexEntries {
-        eligible: (waits && free).then_some(place),
-        due: next.filter(|_| !over),
-        retention: next.filter(|_| over),
-        blocked_route: unroutable.then_some(place),
-        all: Score::at(execution.created_at),
     }
 }

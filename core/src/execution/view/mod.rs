@@ -9,7 +9,7 @@ mod snapshot;
 mod state_vector;
 
 pub use due::{DueKind, due_times, next_due};
-pub use index::{IndexEntries, index_entries};
+pub use index::{IndexEntries, index_entries, waits_for_capabilities};
 pub use output::{CloseReason, output_closed};
 pub use situation::{Situation, situation};
 pub use snapshot::{

@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::execution::Execution;
 use crate::id::{ExecutionKind, LaneId, Namespace};
 use crate::kinds::Kinds;
 use crate::partition::{Partition, PartitionConfig};
 use crate::planted::planted;
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE, MAX_TAKE_INDEXES};
-use crate::store::{FirstOf, Firsts, IndexName, Poll, PollOf, Polled, TakeUntil, Topic, Wake};
+use crate::store::{
+    FirstOf, Firsts, IndexName, Poll, PollOf, Polled, ScanPosition, TakeUntil, Topic, Wake,
+};
 use crate::time::{DurationMs, HostTime, TimestampMs};
+
+use super::blocked_pages::{BlockedPage, BlockedPages, PageHad};
 
 /// Queues found empty since the last look over all partitions after which a new look costs less.
 const MAX_EMPTY: usize = 8;
@@ -44,6 +49,8 @@ pub struct ReadyQueues {
     counted: usize,
     /// Whether it does not look again only because it knows of no work.
     rests: bool,
+    /// Executions that no worker fitted.
+    blocked: BlockedPages,
 }
 
 /// The queues of one lane that probably have work.
@@ -115,6 +122,7 @@ impl ReadyQueues {
             programs,
             counted,
             rests,
+            blocked: BlockedPages::default(),
         }
     }
 
@@ -124,17 +132,29 @@ impl ReadyQueues {
         self.rests = rests;
     }
 
-    /// Notes a wake-up: a queue has work. A wake-up that names no queue means that others may have
-    /// been missed.
+    /// Notes a wake-up: a queue has work, or no worker fitted an execution. A wake-up that names
+    /// nothing means that others may have been missed.
     pub fn note(&mut self, wake: Option<&Wake>) {
-        let Some(Wake { partition, first: Some(first), .. }) = wake else {
-            self.looked = None;
-            return;
-        };
-        self.note_first(*partition, first);
+        match wake {
+            Some(Wake { topic: Topic::Routes { namespace }, partition, .. }) => {
+                if *namespace == self.namespace {
+                    self.blocked.blocked(*partition);
+                }
+            }
+            Some(Wake { partition, first: Some(first), .. }) => self.note_first(*partition, first),
+            _ => {
+                self.looked = None;
+                self.blocked.missed();
+            }
+        }
     }
 
     fn note_first(&mut self, partition: Partition, first: &FirstOf) {
+        if let IndexName::BlockedRoute { namespace } = &first.index
+            && *namespace == self.namespace
+        {
+            self.blocked.found(partition);
+        }
         let IndexName::Eligible { namespace, lane, kind } = &first.index else { return };
         let lane = self.lanes.iter().position(|known| known == lane);
         if let Some(lane) = lane
@@ -146,9 +166,54 @@ impl ReadyQueues {
         }
     }
 
-    /// Whether a queue has work, as far as is known.
-    pub fn knows_work(&self) -> bool {
-        self.known.iter().any(|lane| !lane.by_name.is_empty())
+    /// Whether there is something to take, as far as is known.
+    pub fn knows_work(&self, now: HostTime) -> bool {
+        let queued = self.known.iter().any(|lane| !lane.by_name.is_empty());
+        queued || self.next_blocked_at().is_some_and(|at| at <= now.local)
+    }
+
+    /// When it reads the next page of executions that no worker fitted, by the host's clock.
+    pub(crate) fn next_blocked_at(&self) -> Option<TimestampMs> {
+        self.blocked.next_at()
+    }
+
+    /// The page of executions that no worker fitted to read now.
+    pub(super) fn next_blocked(&mut self, now: HostTime) -> Option<BlockedPage> {
+        self.blocked.next(now)
+    }
+
+    /// The index of the executions that no worker fitted.
+    pub(super) fn blocked_index(&self) -> IndexName {
+        IndexName::BlockedRoute { namespace: self.namespace.clone() }
+    }
+
+    /// Whether it serves the lane and the kind of an execution that no worker fitted.
+    pub(super) fn serves(&self, execution: &Execution) -> bool {
+        self.lanes.contains(&execution.lane) && self.kinds.serves(&execution.kind)
+    }
+
+    /// Notes that a page of executions that no worker fitted could not be read.
+    pub(super) fn read_again(&mut self, page: BlockedPage) {
+        self.blocked.read_again(page);
+    }
+
+    /// Notes what a page of executions that no worker fitted had. `rest`: where the next page
+    /// begins.
+    pub(super) fn read_blocked(
+        &mut self,
+        page: BlockedPage,
+        had: PageHad,
+        rest: Option<ScanPosition>,
+        now: HostTime,
+    ) {
+        self.blocked.read(page, had, rest, now);
+    }
+
+    /// Notes that a page of executions that no worker fitted had no entry.
+    pub(super) fn read_none(&mut self, page: BlockedPage) {
+        if page.after.is_none() {
+            self.blocked.has_none(page.partition);
+        }
     }
 
     /// Whether it is time to look over all partitions.
@@ -157,7 +222,7 @@ impl ReadyQueues {
             return false;
         }
         let old = |looked: TimestampMs| now.local.since(looked) >= LOOK_EVERY;
-        self.looked.is_none_or(old) || (!self.rests && !self.knows_work())
+        self.looked.is_none_or(old) || (!self.rests && !self.knows_work(now))
     }
 
     /// The fewest programs that serve one of its lanes, as far as it knows; at least one.
@@ -196,6 +261,7 @@ impl ReadyQueues {
         };
         let goes_on = firsts.iter().any(is_full);
         self.skip = if goes_on { self.skip.saturating_add(MAX_PAGE as u32) } else { 0 };
+        self.blocked.looked();
         true
     }
 

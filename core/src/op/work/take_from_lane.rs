@@ -1,20 +1,22 @@
-//! Taking work from lanes: find a partition that has some, take entries, decide on each.
+//! Taking work from lanes: find a partition that has some, take entries, decide on each. Executions
+//! that no worker fitted before are offered, too.
 //!
 //! Sixteen claimers of one lane must not compete for its first entry: entries are taken out, not
 //! looked at. An entry that is not kept returns to its place with the commit that decides so.
 
 use crate::entropy::Entropy;
 use crate::error::{Applied, EngineError};
-use crate::execution::Decide;
+use crate::execution::{Decide, Execution, waits_for_capabilities};
 use crate::op::command::Committed;
 use crate::op::context::OperationContext;
 use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::{HOLD, Patience, TAKE_WITHIN};
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_TAKE, MAX_UNITS};
-use crate::store::{Reply, ReplyBody, Request, Take, Taken};
+use crate::store::{Reply, ReplyBody, Request, Scan, ScanPosition, Scanned, Take, Taken};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
+use super::blocked_pages::{BlockedPage, PageHad};
 use super::fetched::{FetchedEntries, Page};
 use super::ready_queues::{Place, ReadyQueues};
 
@@ -25,6 +27,9 @@ pub trait Taker {
 
     /// The command for this record; `None` if no more is wanted.
     fn command(&mut self, record: &Loaded) -> Option<Self::Command>;
+
+    /// Whether the worker has all capabilities that an execution requires.
+    fn fits(&self, execution: &Execution) -> bool;
 
     /// Whether the entry is kept; others have returned to their place.
     fn keeps(outcome: &<Self::Command as Decide>::Outcome) -> bool;
@@ -56,7 +61,21 @@ enum Doing<C: Decide> {
     /// Looks over all partitions.
     Looking,
     Taking(Place),
+    /// Reads a page of executions that no worker fitted.
+    Reading(BlockedPage),
     Deciding(FetchedEntries<C>),
+    /// Decides on executions that no worker fitted; other workers may decide on them, too.
+    DecidingBlocked(FetchedEntries<C>, ReadPage),
+}
+
+/// A page of executions that no worker fitted, after it was read.
+#[derive(Clone, Copy, Debug)]
+struct ReadPage {
+    page: BlockedPage,
+    /// Where the next page begins.
+    rest: Option<ScanPosition>,
+    /// Whether it had as many for this program as it asked for, or more.
+    is_enough: bool,
 }
 
 /// The entries that were taken.
@@ -112,6 +131,13 @@ impl<T: Taker> TakeFromLane<T> {
             self.doing = Doing::Looking;
             return Step::Send(Request::Poll(self.queues.look()));
         }
+        if let Some(page) = self.queues.next_blocked(now) {
+            let BlockedPage { partition, after, .. } = page;
+            self.doing = Doing::Reading(page);
+            let (index, limit) = (self.queues.blocked_index(), MAX_UNITS as u32);
+            let scan = Scan { partition, index, after, limit, bytes: MAX_PAGE_BYTES };
+            return Step::Send(Request::Scan(scan));
+        }
         let Some(place) = self.queues.next(now) else {
             return self.end(Vec::new());
         };
@@ -161,19 +187,63 @@ impl<T: Taker> TakeFromLane<T> {
         self.resume(Event::Start, now)
     }
 
+    /// Offers what it can of a page of executions that no worker fitted. The page only shows them:
+    /// if several workers claim one, its version lets one of them succeed.
+    fn read(
+        &mut self,
+        scanned: &Scanned,
+        page: BlockedPage,
+        at: TimestampMs,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        let (index, mut offered) = (self.queues.blocked_index(), 0);
+        let command = |loaded: &Loaded, _| {
+            let execution = &loaded.execution;
+            let fits = waits_for_capabilities(execution)
+                && self.queues.serves(execution)
+                && self.taker.fits(execution);
+            if !fits || offered == self.count {
+                return None;
+            }
+            offered += 1;
+            self.taker.command(loaded)
+        };
+        let entries: Vec<_> = scanned.entries.iter().map(|entry| (&index, entry)).collect();
+        let shown = Page { partition: page.partition, entries: &entries, at };
+        let fetched = FetchedEntries::new(shown, &self.context, &mut self.entropy, command);
+        self.unreadable += fetched.unreadable;
+        if scanned.entries.is_empty() {
+            self.queues.read_none(page);
+        }
+        let read = ReadPage { page, rest: scanned.next, is_enough: offered == self.count };
+        self.doing = Doing::DecidingBlocked(fetched, read);
+        self.resume(Event::Start, now)
+    }
+
     fn decided(
         &mut self,
         results: <FetchedEntries<T::Command> as Operation>::Output,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
-        self.doing = Doing::Nothing;
+        let read = match std::mem::take(&mut self.doing) {
+            Doing::DecidingBlocked(_, read) => Some(read),
+            _ => None,
+        };
         let mut kept = Vec::with_capacity(results.len());
         for result in results {
             match result {
                 Ok(committed) if T::keeps(&committed.outcome) => kept.push(committed),
-                Ok(_) => {}
-                Err(error) => self.failed.push(error),
+                Err(error) if read.is_none() => self.failed.push(error),
+                _ => {}
             }
+        }
+        if let Some(ReadPage { page, rest, is_enough }) = read {
+            let had = match is_enough {
+                _ if kept.is_empty() => PageHad::Nothing,
+                true => PageHad::Enough,
+                false => PageHad::Some,
+            };
+            self.queues.read_blocked(page, had, rest, now);
         }
         if !kept.is_empty() || self.patience.left(now) == DurationMs::ZERO {
             return self.end(kept);
@@ -193,6 +263,9 @@ impl<T: Taker> TakeFromLane<T> {
             {
                 self.taken(&taken, &place, reply.at, now)
             }
+            (Doing::Reading(page), ReplyBody::Scan(scanned)) => {
+                self.read(&scanned, page, reply.at, now)
+            }
             (_, ReplyBody::OverBound(over)) => Step::fail(over),
             _ => self.resume(Event::Failure(other_reply(OP)), now),
         }
@@ -206,15 +279,17 @@ impl<T: Taker> Operation for TakeFromLane<T> {
 
     fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
         match &self.doing {
-            Doing::Deciding(fetched) => fetched.reply_within(now),
+            Doing::Deciding(fetched) | Doing::DecidingBlocked(fetched, _) => {
+                fetched.reply_within(now)
+            }
             Doing::Taking(_) => Some(self.patience.left(now).min(TAKE_WITHIN)),
-            Doing::Nothing | Doing::Looking => Some(self.patience.left(now)),
+            Doing::Nothing | Doing::Looking | Doing::Reading(_) => Some(self.patience.left(now)),
         }
     }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         match (&mut self.doing, event) {
-            (Doing::Deciding(fetched), event) => {
+            (Doing::Deciding(fetched) | Doing::DecidingBlocked(fetched, _), event) => {
                 fetched.resume(event, now).then(|results| self.decided(results, now))
             }
             (_, Event::Start) => {
@@ -224,7 +299,9 @@ impl<T: Taker> Operation for TakeFromLane<T> {
             (_, Event::Reply(reply)) => self.on_reply(reply, now),
             (_, Event::Failure(failure)) => {
                 // A take whose reply was lost has hidden its entries; they return after the hold.
-                self.doing = Doing::Nothing;
+                if let Doing::Reading(page) = std::mem::take(&mut self.doing) {
+                    self.queues.read_again(page);
+                }
                 Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
             }
             (_, Event::Wake) => self.next(now),

@@ -36,10 +36,6 @@ pub fn capability_ignored(asked: Asked<'_>, ruled: Ruled) -> Ruled {
         AnyCommand::IssueReclaimGrant(request) => &mut request.0.capabilities,
         AnyCommand::Admit(admit) => &mut admit.0.capabilities,
         AnyCommand::Offer(offer) => &mut offer.capabilities,
-        AnyCommand::Unblock(unblock) => match &mut unblock.offered {
-            Some(offered) => offered,
-            None => return ruled,
-        },
         _ => return ruled,
     };
     *offered = record.requires.clone();

@@ -1,13 +1,12 @@
 //! Every operation of core, in each of the situations in which it behaves differently.
 
-use ff_core::agent::{Scheduler, WorkerAgent, WorkerRequest};
+use ff_core::agent::{Scheduler, Served, WorkerAgent, WorkerRequest};
 use ff_core::execution::{
     Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, Create,
     ForgetSignals, IssueReclaimGrant, MoveToWaitingChildren, OnDue, Renew, Replay, Resume,
     RevokeLease, Start, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
 };
 use ff_core::id::ExecutionId;
-use ff_core::kinds::Kinds;
 use ff_core::op::{
     ApplyDue, AuditPartition, Batch, CarryCommand, ListExecutions, ListFilter, Patience,
 };
@@ -15,7 +14,7 @@ use ff_core::policy::Priority;
 use ff_core::time::DurationMs;
 
 use crate::exhaustive::carrier::Work;
-use crate::exhaustive::inputs::{call, fail, lane, namespace};
+use crate::exhaustive::inputs::{call, fail, namespace};
 use crate::report::Broken;
 
 use super::commands::{
@@ -135,7 +134,7 @@ pub const CASES: &[Case] = &[
         Block { execution_id: ONE, kind: BlockKind::Quota, recheck_at }.into()
     }),
     command("unblock", blocked, |_| {
-        Unblock { execution_id: ONE, kind: BlockKind::Operator, offered: None }.into()
+        Unblock { execution_id: ONE, kind: BlockKind::Operator }.into()
     }),
     command("create_pending_waitpoint", one_waitpoint, |fixture| waitpoint(2, fixture).into()),
     command("suspend", one_waitpoint, |fixture| suspend(fixture).into()),
@@ -199,7 +198,8 @@ pub const CASES: &[Case] = &[
     agent("tick, signals", signals_left, tick),
     agent("tick, put back", taken_and_dropped, tick),
     agent("tick, two partitions", two_ran_out, tick),
-    agent("sweep", routeless, sweep),
+    agent("claim, blocked by route", routeless, draw),
+    agent("schedule, blocked by route", routeless, schedule),
     Case { name: "list", prepare: two_waiting, subject: Subject::Reader(list) },
     Case { name: "audit", prepare: two_waiting, subject: Subject::Reader(audit) },
 ];
@@ -457,12 +457,9 @@ fn draw_incapable(fixture: &Fixture, start: u64) -> Work {
 fn schedule(fixture: &Fixture, start: u64) -> Work {
     let who = profile(start);
     let request = WorkerRequest {
-        namespace: namespace(),
-        lane: lane(),
-        kinds: Kinds::All,
+        served: Served { capabilities: capable(), ..who.served() },
         worker: who.worker,
         instance: Some(who.instance),
-        capabilities: capable(),
         grant_ttl: GRANT,
     };
     let entropy = fixture.entropy(200 + start);
@@ -471,11 +468,6 @@ fn schedule(fixture: &Fixture, start: u64) -> Work {
 
 fn tick(fixture: &Fixture, start: u64) -> Work {
     Work::Tick(ApplyDue::new(PARTITIONS, Fixture::context(), fixture.entropy(300 + start)))
-}
-
-fn sweep(fixture: &Fixture, start: u64) -> Work {
-    let mut agent = WorkerAgent::new(profile(start), fixture.entropy(400 + start));
-    Work::Sweep(agent.unblock_routes(fixture.time()).expect("a new worker looks immediately"))
 }
 
 fn list(fixture: &Fixture, start: u64) -> Work {

@@ -89,12 +89,8 @@ impl Crew {
         }
     }
 
-    /// Looks for work that fits no worker, and claims work.
+    /// Claims work.
     fn claim(&mut self, fixture: &mut Fixture) -> Result<Vec<Claimed>, Broken> {
-        if let Some(sweep) = self.worker.unblock_routes(fixture.time()) {
-            fixture.carry_out(self.process, Work::Sweep(sweep))?;
-            self.worker.unblocked();
-        }
         let claim = Work::Claim(self.worker.claim(4));
         let AnyOutput::Claim(result) = fixture.carry_out(self.process, claim)? else {
             unreachable!("a claim returns a claim");
@@ -145,7 +141,7 @@ pub fn heal(fixture: &mut Fixture) -> Result<(), Broken> {
     let blocked: Vec<ExecutionId> = fixture.records().into_keys().collect();
     for execution_id in blocked {
         for kind in [BlockKind::Operator, BlockKind::Lane] {
-            let unblock: AnyCommand = Unblock { execution_id, kind, offered: None }.into();
+            let unblock: AnyCommand = Unblock { execution_id, kind }.into();
             let work = fixture.transact(unblock);
             fixture.carry_out(6, work)?;
         }
