@@ -191,8 +191,6 @@ pub async fn a_saturated_worker_leaves_the_grant_to_another_instance(fixture: &F
     let busy = claim(&worker).await;
     let id = submit(&client, work()).await;
     let granted = grant(&client, &grant_request(fixture, id, "w")).await.claim_grant();
-    // The worker's first sweep ends before calls are counted.
-    fixture.advance(ms(1)).await;
     let before = faulty.calls();
 
     let refused = worker.claim_from_grant(&lane(), granted.clone()).await.unwrap_err();
@@ -362,7 +360,6 @@ pub async fn an_entry_that_cannot_be_claimed_does_not_block_the_lane(fixture: &F
     // The same holds for an execution whose lease was lost.
     let able = Capabilities::try_new(["gpu"]).unwrap();
     let able = fixture.worker_with("able", |config| config.capabilities = able).await;
-    fixture.advance(ms(2)).await;
     let task = claim(&able).await;
     assert_eq!(task.execution_id(), needy);
     client.revoke_lease(&needy).await.unwrap();
@@ -370,9 +367,7 @@ pub async fn an_entry_that_cannot_be_claimed_does_not_block_the_lane(fixture: &F
     let unable = fixture.worker("unable").await;
     assert_eq!(claim(&unable).await.execution_id(), next);
     let admin = fixture.admin().await;
-    // The sweep of the capable worker unblocks it when a slot is free.
     drop(task);
-    fixture.advance(secs(3)).await;
     let granted = admin.claim_for_worker(able.config(), &lane(), 1_000).await.unwrap();
     let Some(WorkerGrant::Reclaim(granted)) = granted else { panic!("{granted:?}") };
     let args = ReclaimExecutionArgs::new();

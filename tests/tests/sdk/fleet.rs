@@ -176,7 +176,7 @@ async fn the_one_worker_that_fits_runs_an_execution_at_once() {
         // Another backend for the same store: as in a process of its own.
         let other = Arc::new(MemoryBackend::clone(&backend));
         let worker = worker(&other, &format!("w{number}"), |config| {
-            if number == 0 {
+            if number == 20 {
                 config.capabilities = Capabilities::try_new(["gpu"]).unwrap();
             }
         })
