@@ -25,6 +25,8 @@ pub struct Patience {
     started: Option<TimestampMs>,
     conflicts: u32,
     failures: u32,
+    /// Why the last call got no reply.
+    last: Option<Failure>,
     /// Whether its retries draw from the program's budget.
     budgeted: bool,
 }
@@ -37,7 +39,8 @@ const EAGER_CONFLICTS: u32 = 2;
 impl Patience {
     /// The patience of an operation in this context, counted from its first step.
     pub const fn new(context: OperationContext, entropy: Entropy) -> Self {
-        Self { entropy, context, started: None, conflicts: 0, failures: 0, budgeted: false }
+        let (started, conflicts, failures, last) = (None, 0, 0, None);
+        Self { entropy, context, started, conflicts, failures, last, budgeted: false }
     }
 
     /// The same, with retries that draw from the [`RetryBudget`](super::RetryBudget) of the
@@ -167,7 +170,8 @@ impl Patience {
         }
     }
 
-    /// The step, unless it sends a request and no time is left for it.
+    /// The step, unless it sends a request and no time is left for it: a program can wake up late
+    /// from the wait before its next try.
     pub(super) fn in_time<T>(
         &self,
         step: Step<Result<T, EngineError>>,
@@ -176,9 +180,10 @@ impl Patience {
         now: HostTime,
     ) -> Step<Result<T, EngineError>> {
         match step {
-            Step::Send(_) if self.left(now) == DurationMs::ZERO => {
-                Step::fail(self.timeout(op, applied, now))
-            }
+            Step::Send(_) if self.left(now) == DurationMs::ZERO => Step::fail(match &self.last {
+                Some(failure) => self.failed(op, failure, applied, now),
+                None => self.timeout(op, applied, now),
+            }),
             step => step,
         }
     }
@@ -228,19 +233,31 @@ impl Patience {
         now: HostTime,
     ) -> Result<DurationMs, EngineError> {
         self.failures += 1;
+        self.last = Some(failure.clone());
         let wait = self.jittered((5 << self.failures.min(8)).min(1_000));
         if self.left(now) > wait
             && let Some(wait) = self.in_budget(wait, now)
         {
             return Ok(wait);
         }
-        Err(match (applied, failure) {
+        Err(self.failed(op, failure, applied, now))
+    }
+
+    /// The error of an operation whose last call got no reply.
+    fn failed(
+        &self,
+        op: &'static str,
+        failure: &Failure,
+        applied: Applied,
+        now: HostTime,
+    ) -> EngineError {
+        match (applied, failure) {
             (Applied::Unknown, _) => self.timeout(op, applied, now),
             (Applied::No, Failure::Refused(message)) => {
                 EngineError::Transport { op, message: message.clone() }
             }
             (Applied::No, failure) => EngineError::Unavailable { op, message: failure.to_string() },
-        })
+        }
     }
 
     /// A random time between half of `milliseconds` and all of it, at least 1 ms.
@@ -254,6 +271,7 @@ impl Patience {
 mod tests {
     use super::*;
     use crate::op::{RetryBudget, RetryLimits};
+    use crate::store::{Read, Request};
 
     const LIMITS: RetryLimits = RetryLimits { per_second: 10, calls_per_retry: 4, saved: 8 };
     const ALLOWED: DurationMs = DurationMs::from_secs(10);
@@ -333,5 +351,30 @@ mod tests {
         assert!(matches!(conflict, EngineError::Contention { tries: 1, .. }), "{conflict}");
         let unknown = ends.after_conflict("submit", Applied::Unknown, at(0)).unwrap_err();
         assert!(matches!(unknown, EngineError::Timeout { applied: Applied::Unknown, .. }));
+    }
+
+    /// A program that wakes up late reports why its last call failed, not that it had no time.
+    #[test]
+    fn a_program_that_wakes_up_late_reports_its_last_failure() {
+        let mut patience = Patience::new(context(), Entropy::from_u64(1));
+        patience.begin(at(0));
+        let send = || {
+            let (records, values) = (Vec::new(), Vec::new());
+            let partition = crate::partition::Partition::flow(0);
+            Step::<Result<(), EngineError>>::Send(Request::Read(Read {
+                partition,
+                records,
+                values,
+            }))
+        };
+        let error =
+            |patience: &Patience| match patience.in_time(send(), "read", Applied::No, at(10_000)) {
+                Step::Done(Err(error)) => error,
+                step => panic!("{step:?}"),
+            };
+        assert!(matches!(error(&patience), EngineError::Timeout { .. }));
+        refused(&mut patience, 9_000).expect("it may try again");
+        assert!(matches!(error(&patience), EngineError::Transport { .. }));
+        assert!(matches!(patience.in_time(send(), "read", Applied::No, at(9_999)), Step::Send(_)));
     }
 }

@@ -107,7 +107,8 @@ impl<T> Operation for Query<T> {
         match event {
             Event::Start | Event::Wake => {
                 self.patience.begin(now);
-                Step::Send(self.request.clone())
+                let step = Step::Send(self.request.clone());
+                self.patience.in_time(step, self.op, Applied::No, now)
             }
             Event::Reply(Reply { body: ReplyBody::OverBound(over), .. }) => Step::fail(over),
             Event::Reply(reply) => {
