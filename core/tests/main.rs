@@ -2,6 +2,7 @@
 
 mod common;
 
+mod allocations;
 mod boundaries;
 mod coverage;
 mod docs;

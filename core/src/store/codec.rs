@@ -42,7 +42,7 @@ pub enum DecodeError {
 /// If the format is not in 1..=[`FORMAT`].
 pub fn encode<T: Serialize>(record: &T, format: u8) -> Bytes {
     assert!((FIRST_FORMAT..=FORMAT).contains(&format), "cannot write format {format}");
-    let mut start = Vec::with_capacity(256);
+    let mut start = Vec::with_capacity(512);
     start.push(format);
     let bytes = postcard::to_extend(record, start).expect("a record always serializes");
     Bytes::from(if format == FIRST_FORMAT { bytes } else { checksummed(bytes) })
