@@ -315,7 +315,7 @@ pub enum Command {
     /// A figure that ends with _ms has milliseconds at p50, p95 and p99.
     ///
     /// Every scenario prints its settings:
-    ///     scenario, backend, tasks, workers, slots, partitions, payload_bytes
+    ///     scenario, backend, tasks, workers, slots, kinds, partitions, payload_bytes
     /// Scenario drain submits all executions, and then starts the workers and the clock:
     ///     submit_per_s               executions submitted per second, many in one call
     ///     drain_per_s                executions claimed and completed per second

@@ -34,6 +34,11 @@ pub struct BenchArgs {
     /// must have this number.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub partitions: Option<u16>,
+    /// The number of kinds of the executions of scenario drain. With more than one, every second
+    /// worker serves only one of them.
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub kinds: u32,
     /// How long scenario idle watches its worker.
     #[arg(long, value_name = "SECONDS", default_value_t = 10,
         value_parser = clap::value_parser!(u32).range(1..=3_600))]

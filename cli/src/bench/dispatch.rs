@@ -38,7 +38,7 @@ pub async fn run(args: &BenchArgs, fixture: &Fixture) -> Result<Figures, CliErro
     for _ in 0..count {
         tokio::time::sleep(Duration::from_micros(2_000 + entropy.below(6_000))).await;
         let submitted = Instant::now();
-        let id = fixture.client.submit(submission(&payload)).await?.id();
+        let id = fixture.client.submit(submission(KIND, &payload)).await?.id();
         let handled = tokio::time::timeout(DISPATCH_TIMEOUT, handlers.recv()).await;
         let Ok(Some((of, at))) = handled else {
             let problem = format!("no worker started {id} within {DISPATCH_TIMEOUT:?}");

@@ -5,18 +5,20 @@ use std::time::SystemTime;
 
 use ff_sdk::core::backend::{BackendReport, EngineBackend};
 use ff_sdk::core::entropy::Entropy;
+use ff_sdk::core::id::ExecutionKind;
 use ff_sdk::core::op::{OperationContext, Patience, Query, load};
 use ff_sdk::core::partition::PartitionConfig;
 use ff_sdk::core::store::bounds::MAX_PAGE_BYTES;
 use ff_sdk::core::store::codec::Codec;
 use ff_sdk::core::store::{IndexName, Scan};
 use ff_sdk::{
-    Auditor, Client, ClientConfig, DurationMs, FlowFabricWorker, HostClock, Namespace,
+    Auditor, Client, ClientConfig, DurationMs, FlowFabricWorker, HostClock, Kinds, Namespace,
     WorkerConfig, drive,
 };
 use indicatif::ProgressBar;
 
 use super::BenchArgs;
+use super::work::kind;
 use crate::backend::{self, OpenStore};
 use crate::exit::CliError;
 use crate::pool::NAMESPACE;
@@ -79,6 +81,10 @@ impl Fixture {
     ) -> Result<FlowFabricWorker, CliError> {
         let mut config = WorkerConfig::new("bench", format!("bench-{number}"), &self.namespace)?;
         config.max_concurrent_tasks = args.slots as usize;
+        if args.kinds > 1 && number % 2 == 1 {
+            let kind = ExecutionKind::try_new(kind(number / 2 % args.kinds));
+            config.kinds = Kinds::Only([kind.map_err(CliError::runtime)?].into());
+        }
         Ok(FlowFabricWorker::connect_with(config, self.store.backend.clone(), None).await?)
     }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::BenchArgs;
 use super::figures::{Figures, figures, percentiles_us, rounded};
 use super::fixture::{Fixture, bar};
-use super::work::{elapsed_us, submission};
+use super::work::{KIND, elapsed_us, submission};
 use crate::exit::CliError;
 
 /// The number of tasks that append concurrently.
@@ -126,7 +126,7 @@ async fn append_all(
 
 /// Submits the executions of a run and claims them.
 async fn claim(fixture: &Fixture, worker: &FlowFabricWorker) -> Result<Vec<ClaimedTask>, CliError> {
-    for outcome in fixture.client.submit_many((0..TASKS).map(|_| submission(&[]))).await {
+    for outcome in fixture.client.submit_many((0..TASKS).map(|_| submission(KIND, &[]))).await {
         outcome?;
     }
     let mut tasks = Vec::new();

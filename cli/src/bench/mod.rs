@@ -87,6 +87,7 @@ fn settings(args: &BenchArgs, fixture: &Fixture) -> Figures {
         "tasks": args.tasks,
         "workers": args.workers,
         "slots": args.slots,
+        "kinds": args.kinds,
         "partitions": fixture.client.partition_config().num_flow_partitions,
         "payload_bytes": if without_payload { 0 } else { args.payload },
     }))

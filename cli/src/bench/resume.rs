@@ -59,7 +59,8 @@ async fn suspend_all(
 ) -> Result<(Vec<Suspended>, Vec<u64>), CliError> {
     let count = args.tasks as usize;
     let payload = vec![b'x'; args.payload as usize];
-    for outcome in fixture.client.submit_many((0..count).map(|_| submission(&payload))).await {
+    for outcome in fixture.client.submit_many((0..count).map(|_| submission(KIND, &payload))).await
+    {
         outcome?;
     }
     let worker = fixture.worker(args, 0).await?;

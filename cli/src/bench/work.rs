@@ -17,7 +17,7 @@ use crate::exit::CliError;
 
 /// The most submissions in one call.
 const CHUNK: usize = 4_096;
-/// The kind of every execution.
+/// The kind of every execution; with several kinds, of the first one.
 pub const KIND: &str = "bench";
 
 /// When the submit call of each execution started, in microseconds since the start of the scenario.
@@ -42,7 +42,11 @@ pub async fn submit_all(args: &BenchArgs, fixture: &Fixture) -> Result<Submitted
         let count = left.min(CHUNK);
         left -= count;
         let at = elapsed_us(started);
-        let submissions = (0..count).map(|_| submission(&payload));
+        // `left` numbers the executions downwards.
+        let submissions = (0..count).map(|number| {
+            let kind = kind((left + number) as u32 % args.kinds);
+            submission(&kind, &payload)
+        });
         for outcome in fixture.client.submit_many(submissions).await {
             submitted.push((outcome?.id(), at));
         }
@@ -54,10 +58,18 @@ pub async fn submit_all(args: &BenchArgs, fixture: &Fixture) -> Result<Submitted
 }
 
 /// The submission of one execution.
-pub fn submission(payload: &[u8]) -> Submission {
+pub fn submission(kind: &str, payload: &[u8]) -> Submission {
     match payload.is_empty() {
-        true => Submission::new(KIND),
-        false => Submission::new(KIND).payload(payload),
+        true => Submission::new(kind),
+        false => Submission::new(kind).payload(payload),
+    }
+}
+
+/// The kind with this number.
+pub fn kind(number: u32) -> String {
+    match number {
+        0 => KIND.to_owned(),
+        number => format!("{KIND}-{number}"),
     }
 }
 
