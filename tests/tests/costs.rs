@@ -1,6 +1,6 @@
-//! What a lifecycle costs a server: commands, function calls and bytes, against a golden file. A
-//! cost that rises by more than 2 % fails the test; so does one that falls, so that the file states
-//! the present costs. Nothing is timed.
+//! The costs of a lifecycle on a server: commands, function calls and bytes, against a golden file.
+//! A cost that rises by more than 2 % fails the test; so does one that falls, so that the file
+//! states the present costs. Nothing is timed.
 #![allow(clippy::disallowed_methods, reason = "reads and writes its own golden file")]
 
 use std::fmt::Write;
@@ -14,10 +14,10 @@ use ff_tests::server::{Server, text};
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/costs.txt");
 /// Executions of each phase: the few commands of wake-ups and looks do not count among so many.
 const EXECUTIONS: usize = 512;
-/// The difference to the golden file that is no change.
+/// The difference to the golden file that is allowed.
 const SLACK: f64 = 0.02;
 
-/// What a server has counted since it started.
+/// The counts of a server since it started.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     commands: f64,
@@ -51,7 +51,7 @@ fn counts(server: &Server) -> Counts {
 struct Costs<'a> {
     server: &'a Server,
     before: Counts,
-    /// What the measurement itself costs.
+    /// The costs of the measurement itself.
     own: Counts,
     lines: String,
 }
@@ -67,7 +67,7 @@ impl<'a> Costs<'a> {
         Self { server, before: second, own, lines: String::new() }
     }
 
-    /// Notes what the executions of a phase have cost since the phase before.
+    /// Notes the costs of the executions of a phase, since the phase before.
     fn phase(&mut self, name: &str) {
         let (now, before, own) = (counts(self.server), self.before, self.own);
         for (figure, cost) in [

@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::BenchArgs;
 use super::figures::{Figures, figures, percentiles_ms};
-use super::fixture::{Fixture, bar};
-use super::work::{KIND, submission};
+use super::fixture::{Fixture, KIND, bar};
+use super::work::submission;
 use crate::exit::CliError;
 
 /// The most submissions.

@@ -18,12 +18,13 @@ use ff_sdk::{
 use indicatif::ProgressBar;
 
 use super::BenchArgs;
-use super::work::kind;
 use crate::backend::{self, OpenStore};
 use crate::exit::CliError;
 use crate::pool::NAMESPACE;
 use crate::progress;
 
+/// The kind of every execution; with several kinds, of the first one.
+pub const KIND: &str = "bench";
 /// The prefix of the namespaces of this command.
 const PREFIX: &str = "ff-bench-";
 /// The entries of each index that are searched for other executions.
@@ -138,6 +139,14 @@ async fn other_namespace(
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The kind with this number.
+pub fn kind(number: u32) -> String {
+    match number {
+        0 => KIND.to_owned(),
+        number => format!("{KIND}-{number}"),
+    }
 }
 
 /// A progress bar with this label.

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 
 use super::BenchArgs;
 use super::figures::{Figures, figures, percentiles_us, rounded};
-use super::fixture::{Fixture, bar};
-use super::work::{KIND, elapsed_us, submission};
+use super::fixture::{Fixture, KIND, bar};
+use super::work::{elapsed_us, submission};
 use crate::exit::CliError;
 
 /// The number of tasks that append concurrently.

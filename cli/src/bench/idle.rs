@@ -8,8 +8,7 @@ use tokio::sync::oneshot;
 
 use super::BenchArgs;
 use super::figures::{Figures, figures, rounded};
-use super::fixture::{Fixture, bar};
-use super::work::KIND;
+use super::fixture::{Fixture, KIND, bar};
 use crate::exit::CliError;
 
 /// The start of the worker is not measured.

@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 
 use super::BenchArgs;
 use super::figures::{Figures, figures, percentiles_ms};
-use super::fixture::{Fixture, bar};
-use super::work::{KIND, elapsed_us, submission};
+use super::fixture::{Fixture, KIND, bar};
+use super::work::{elapsed_us, submission};
 use crate::exit::CliError;
 
 /// The most executions.

@@ -12,13 +12,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::BenchArgs;
-use super::fixture::{Fixture, bar};
+use super::fixture::{Fixture, bar, kind};
 use crate::exit::CliError;
 
 /// The most submissions in one call.
 const CHUNK: usize = 4_096;
-/// The kind of every execution; with several kinds, of the first one.
-pub const KIND: &str = "bench";
 
 /// When the submit call of each execution started, in microseconds since the start of the scenario.
 type SubmittedAt = BTreeMap<ExecutionId, u64>;
@@ -62,14 +60,6 @@ pub fn submission(kind: &str, payload: &[u8]) -> Submission {
     match payload.is_empty() {
         true => Submission::new(kind),
         false => Submission::new(kind).payload(payload),
-    }
-}
-
-/// The kind with this number.
-pub fn kind(number: u32) -> String {
-    match number {
-        0 => KIND.to_owned(),
-        number => format!("{KIND}-{number}"),
     }
 }
 

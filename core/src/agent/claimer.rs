@@ -88,7 +88,8 @@ impl Claimer {
         self.queues = Some(queues);
     }
 
-    /// Notes a wake-up of a lane, or of the executions that no worker fitted; `None` means that wake-ups may have been missed.
+    /// Notes a wake-up of a lane, or of the executions that no worker fitted; `None` means that
+    /// wake-ups may have been missed.
     pub fn wake(&mut self, wake: Option<&Wake>) {
         match &mut self.queues {
             Some(queues) => queues.note(wake),

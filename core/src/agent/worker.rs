@@ -122,7 +122,8 @@ impl WorkerAgent {
         self.leases.track(claimed, record, first_sent, at);
     }
 
-    /// Notes a wake-up of a lane, or of the executions that no worker fitted; `None` means that wake-ups may have been missed.
+    /// Notes a wake-up of a lane, or of the executions that no worker fitted; `None` means that
+    /// wake-ups may have been missed.
     pub fn wake(&mut self, wake: Option<&Wake>) {
         self.claimer.wake(wake);
     }

@@ -60,8 +60,8 @@ pub fn check_read(
 
 /// A fault that two looks of an auditor find, with longer than a hold between them, is real; except
 /// for an entry that a `Take` moved between two pages of the look, from an index that was still to
-/// be read to one that had been read, or that returned to a queue after the list of queues was read.
-/// `begun`: when the later look began, by the store's clock.
+/// be read to one that had been read, or that returned to a queue after the list of queues was
+/// read. `begun`: when the later look began, by the store's clock.
 pub fn check_looks(
     model: &Model,
     earlier: &AuditLook,

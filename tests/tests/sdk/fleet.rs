@@ -173,7 +173,7 @@ async fn the_one_worker_that_fits_runs_an_execution_at_once() {
     let (ran, started) = tokio::sync::mpsc::unbounded_channel();
     let mut running = tokio::task::JoinSet::new();
     for number in 0..21 {
-        // Another backend for the same store: as in a process of its own.
+        // Another backend for the same store: as in another process.
         let other = Arc::new(MemoryBackend::clone(&backend));
         let worker = worker(&other, &format!("w{number}"), |config| {
             if number == 20 {

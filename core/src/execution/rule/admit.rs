@@ -35,8 +35,8 @@ pub enum Admitted {
     GivenBack(Rejection),
 }
 
-/// Issues a grant if the execution can be claimed, also if it is blocked by route alone; otherwise sets it aside, so that its entry does
-/// not hold up those after it.
+/// Issues a grant if the execution can be claimed, also if it is blocked by route alone; otherwise
+/// sets it aside, so that its entry does not hold up those after it.
 ///
 /// # Errors
 ///

@@ -39,8 +39,8 @@ pub enum Offered {
     GivenBack(Rejection),
 }
 
-/// Claims an execution if it can be claimed, also one that is blocked by route alone; otherwise sets it aside, so that its entry does not
-/// hold up those after it.
+/// Claims an execution if it can be claimed, also if it is blocked by route alone; otherwise sets
+/// it aside, so that its entry does not hold up those after it.
 ///
 /// # Errors
 ///

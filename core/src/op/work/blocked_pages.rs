@@ -11,8 +11,8 @@ use crate::time::{DurationMs, HostTime, TimestampMs};
 /// A wake-up names the partition where one was blocked, whose first page is read next. A program
 /// that receives none reads the first page of each after every look over all partitions. A page
 /// that has nothing for the program has its price, so that a fleet with many wake-ups does not read
-/// without end. Each look also allows one page in turn: so a program finds what a lost wake-up
-/// would have named, and what stands behind the first page.
+/// without end. Each look also allows one page in turn: so a program finds the executions of
+/// lost wake-ups, and those after the first page.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BlockedPages {
     /// Partitions that have some, as far as is known.
@@ -38,7 +38,7 @@ pub(super) struct BlockedPage {
     in_turn: bool,
 }
 
-/// What a page had for a program.
+/// The executions of a page that a program could take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PageHad {
     /// No execution that it could take.

@@ -55,7 +55,8 @@ impl<C: Decide> FetchedEntries<C> {
             let Some(stored) = &entry.record else { continue };
             let id = ExecutionId::from_parts(partition.index, entry.position.member);
             match load_of(&id, stored, context.codec()) {
-                // An entry that an error inside a function has left. The end of its hold removes it.
+                // An entry that an error inside a function has left. The end of its hold removes
+                // it.
                 Ok(loaded) if !is_queued(&loaded.execution, index) => {}
                 Ok(loaded) => {
                     let Some(command) = command(&loaded, entry.position.score) else { continue };
