@@ -17,7 +17,7 @@ use ff_core::store::bounds::MAX_PAGE;
 use ff_core::store::codec::Codec;
 use ff_core::store::{Cursor, JournalEntry, StreamName, StreamPage, Streamed, Topic};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::shared::{Connection, lock};
 use crate::wake_ups::{drain, wait_for};
@@ -32,6 +32,9 @@ const CHECK_AFTER: usize = 30;
 const FEW: usize = 2;
 /// The most waiters of a partition that read their records at the same time.
 const MAX_READS: usize = 16;
+/// A waiter that is not woken for so long starts another task: the tokio runtime of the task exists
+/// and is not run.
+const STALLED: Duration = Duration::from_secs(90);
 
 /// The waiters of a client.
 pub(crate) struct EndWatches {
@@ -122,6 +125,20 @@ impl Table {
         waiters.new.push(key);
         (key, waiters.shared.clone(), begins)
     }
+
+    /// The waiters of a task, unless another task has its partition.
+    fn of(&mut self, partition: Partition, shared: &Arc<Shared>) -> Option<&mut Waiters> {
+        let waiters = self.partitions.get_mut(&partition);
+        waiters.filter(|waiters| Arc::ptr_eq(&waiters.shared, shared))
+    }
+
+    /// Ends a task. If it has waiters, they start another one.
+    fn end(&mut self, partition: Partition, shared: &Arc<Shared>) {
+        if self.of(partition, shared).is_some() {
+            self.partitions.remove(&partition);
+            shared.changed.notify_one();
+        }
+    }
 }
 
 impl Waiters {
@@ -171,10 +188,11 @@ impl EndWatch<'_> {
     /// Cancel safe.
     pub(crate) async fn may_have_ended(&mut self) -> Result<OwnedSemaphorePermit, EngineError> {
         loop {
-            match self.woken.recv().await {
-                Some(woken) => break woken?,
+            match timeout(STALLED, self.woken.recv()).await {
+                Ok(Some(woken)) => break woken?,
                 // The task has ended with its tokio runtime.
-                None => *self = self.watches.watch(&self.key.0),
+                Ok(None) => *self = self.watches.watch(&self.key.0),
+                Err(_) => lock(&self.watches.table).end(self.key.0.partition(), &self.shared),
             }
         }
         Ok(self.shared.reads.clone().acquire_owned().await.expect("it is never closed"))
@@ -183,10 +201,12 @@ impl EndWatch<'_> {
 
 impl Drop for EndWatch<'_> {
     fn drop(&mut self) {
-        let mut table = lock(&self.watches.table);
-        if let Some(waiters) = table.partitions.get_mut(&self.key.0.partition()) {
-            waiters.senders.remove(&self.key);
-            self.shared.changed.notify_one();
+        let (mut table, partition) = (lock(&self.watches.table), self.key.0.partition());
+        let Some(waiters) = table.of(partition, &self.shared) else { return };
+        waiters.senders.remove(&self.key);
+        self.shared.changed.notify_one();
+        if waiters.senders.is_empty() {
+            table.end(partition, &self.shared);
         }
     }
 }
@@ -208,11 +228,7 @@ struct WatchTask {
 impl Drop for WatchTask {
     /// If the task ends with its tokio runtime, the waiters start another one.
     fn drop(&mut self) {
-        let mut table = lock(&self.watches.table);
-        let waiters = table.partitions.get(&self.partition);
-        if waiters.is_some_and(|waiters| Arc::ptr_eq(&waiters.shared, &self.shared)) {
-            table.partitions.remove(&self.partition);
-        }
+        lock(&self.watches.table).end(self.partition, &self.shared);
     }
 }
 
@@ -248,15 +264,11 @@ impl WatchTask {
     /// The number of waiters. `None` ends the task.
     fn count(&self) -> Option<usize> {
         let mut table = lock(&self.watches.table);
-        let count = table.partitions.get(&self.partition)?.senders.len();
-        if count == 0 {
-            table.partitions.remove(&self.partition);
-        }
-        (count > 0).then_some(count)
+        table.of(self.partition, &self.shared).map(|waiters| waiters.senders.len())
     }
 
     fn with(&self, change: impl FnOnce(&mut Waiters)) {
-        if let Some(waiters) = lock(&self.watches.table).partitions.get_mut(&self.partition) {
+        if let Some(waiters) = lock(&self.watches.table).of(self.partition, &self.shared) {
             change(waiters);
         }
     }

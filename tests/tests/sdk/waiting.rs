@@ -8,7 +8,7 @@ use ff_sdk::core::execution::Purpose;
 use ff_sdk::core::id::ExecutionId;
 use ff_sdk::core::partition::{Partition, PartitionConfig};
 use ff_sdk::core::store::{
-    Bytes, Commit, RecordKey, ReplyBody, Request, StreamAppend, StreamName, Unit, UnitReply,
+    Bytes, Commit, RecordKey, ReplyBody, Request, StreamAppend, StreamName, Topic, Unit, UnitReply,
 };
 use ff_sdk::{Client, ClientConfig, ExecutionResult, MemoryBackend, SdkError};
 use ff_tests::Fixture;
@@ -151,30 +151,38 @@ async fn each_waiter_of_an_execution_gets_the_end_of_its_last_life() {
     }
 }
 
-/// Waiters get their results although the journal has lost their ends, its entries cannot be read,
-/// or no wake-ups arrive.
+/// After a gap in the journal, and after an entry that cannot be read, all waiters read their
+/// records once.
 #[tokio::test(start_paused = true)]
-async fn waiters_depend_neither_on_the_journal_nor_on_wake_ups() {
+async fn all_waiters_read_after_a_gap_in_the_journal() {
     let store = OnePartition::new().await;
-    let result = async |(id, waiter): (ExecutionId, Waiter), within| {
+    let waiters = store.waiters(20).await;
+    let unreadable = StreamAppend::new(StreamName::Journal, Bytes::from(vec![u8::MAX]));
+    let calls_after = async |append| {
+        let before = store.counted.calls();
+        let ring = vec![Topic::Journal(Partition::flow(0))];
+        store.commit(Unit { append, ring, ..Unit::new(Purpose::Finish, 1) }).await;
+        store.fixture.advance(ms(1)).await;
+        store.counted.calls() - before
+    };
+    assert_eq!(calls_after(Vec::new()).await, 1, "the journal names no end");
+    store.memory.with_store(|memory| memory.set_history(4_711));
+    assert_eq!(calls_after(Vec::new()).await, 1 + 20);
+    assert_eq!(calls_after(vec![unreadable]).await, 1 + 20);
+    assert_eq!(calls_after(Vec::new()).await, 1);
+    store.end_each(waiters).await;
+}
+
+/// Waiters of a store without wake-ups get their results within a second.
+#[tokio::test(start_paused = true)]
+async fn waiters_do_not_depend_on_wake_ups() {
+    let store = OnePartition::new().await;
+    store.counted.disable_wake_ups();
+    for (id, waiter) in store.waiters(20).await {
         let begun = Instant::now();
         store.end(&id).await;
         waiter.await.unwrap().unwrap();
-        assert!(begun.elapsed() <= within, "{:?}", begun.elapsed());
-    };
-    let mut waiters = store.waiters(20).await;
-    store.memory.with_store(|memory| memory.set_history(4_711));
-    result(waiters.pop().unwrap(), ms(0)).await;
-    // An entry of a newer format.
-    let entry = Bytes::from(vec![u8::MAX]);
-    let append = vec![StreamAppend::new(StreamName::Journal, entry)];
-    store.commit(Unit { append, ..Unit::new(Purpose::Finish, 1) }).await;
-    result(waiters.pop().unwrap(), ms(0)).await;
-    // The next waiters subscribe anew.
-    store.end_each(waiters).await;
-    store.counted.disable_wake_ups();
-    for waiter in store.waiters(20).await {
-        result(waiter, secs(1)).await;
+        assert!(begun.elapsed() <= secs(1), "{:?}", begun.elapsed());
     }
 }
 
@@ -227,6 +235,37 @@ fn waiters_go_on_after_the_end_of_the_first_runtime() {
         for (id, waiter) in waiters {
             store.end(&id).await;
             timeout(secs(10), waiter).await.unwrap().unwrap().unwrap();
+        }
+    });
+}
+
+/// A runtime that exists and is not run delays no waiter of another runtime that waits alone, and
+/// the others for a minute and a half.
+#[test]
+fn waiters_do_not_depend_on_a_runtime_that_is_not_run() {
+    let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let store = first.block_on(async {
+        let store = OnePartition::new().await;
+        let id = submit(&store.other, work()).await;
+        timeout(ms(10), store.client.result(&id)).await.unwrap_err();
+        store
+    });
+    second.block_on(async {
+        let waiters = store.waiters(1).await;
+        store.end(&waiters[0].0).await;
+        for (_, waiter) in waiters {
+            timeout(secs(10), waiter).await.unwrap().unwrap().unwrap();
+        }
+    });
+    // It has a waiter that is not run, and the task of the partition.
+    let _not_run = first.block_on(store.waiters(1));
+    second.block_on(async {
+        tokio::time::pause();
+        let waiters = store.waiters(5).await;
+        for (id, waiter) in waiters {
+            store.end(&id).await;
+            timeout(secs(91), waiter).await.unwrap().unwrap().unwrap();
         }
     });
 }
