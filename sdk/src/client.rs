@@ -7,13 +7,12 @@ mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use ff_core::backend::{BackendReport, EngineBackend};
 use ff_core::error::{Applied, EngineError};
 use ff_core::execution::{
     AnyOutcome, Cancel, CancelledBy, ChangePriority, Command, Create, CreateOutcome,
-    ExecutionSnapshot, InNamespace, OperatorCall, Replay, Replayed, RevokeLease, Revoked,
+    ExecutionSnapshot, InNamespace, OperatorCall, Phase, Replay, Replayed, RevokeLease, Revoked,
     ValueKind, snapshot,
 };
 use ff_core::id::{ExecutionId, Namespace, RequestId};
@@ -25,11 +24,12 @@ use ff_core::partition::PartitionConfig;
 use ff_core::policy::Priority;
 use ff_core::store::bounds::{MAX_PAGE, MAX_UNITS};
 use ff_core::store::codec::Codec;
-use ff_core::store::{Bytes, Cursor, Fetched, JournalEntry, StreamName, StreamPage, Topic};
+use ff_core::store::{Bytes, Cursor, Fetched, JournalEntry, StreamName, StreamPage};
 use ff_core::time::{DurationMs, TimestampMs};
 use tokio::sync::Semaphore;
 
 use crate::config::ClientConfig;
+use crate::end_watch::EndWatches;
 use crate::error::SdkError;
 use crate::shared::{Connection, Sources, lock};
 use crate::submission::Submission;
@@ -63,20 +63,18 @@ pub use streams::{Tail, TailItem};
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    connection: Connection,
+    connection: Arc<Connection>,
     config: ClientConfig,
     /// The latest creation time given to a submission in each partition, so that the submissions
     /// of one client keep their order.
     latest_created: Mutex<BTreeMap<u16, TimestampMs>>,
     in_flight: Semaphore,
+    end_watches: Arc<EndWatches>,
 }
 
 /// The maximum of [`Create::position`], which counts like milliseconds after the creation time in
 /// the order of a lane. Positions keep the submissions of one client in order.
 const MAX_POSITION: u64 = 999;
-
-/// The longest wait for a wake-up before a record is read again.
-const BACKSTOP: Duration = Duration::from_secs(1);
 
 impl Client {
     /// Connects a client with the default configuration.
@@ -115,8 +113,11 @@ impl Client {
         let sources = Sources { seed: config.seed, clock: config.clock };
         let connection =
             Connection::open(backend, config.partition_config, context, sources).await?;
+        let connection = Arc::new(connection);
+        let end_watches = Arc::new(EndWatches::new(connection.clone()));
         let (latest_created, in_flight) = (Mutex::default(), Semaphore::new(config.max_in_flight));
-        Ok(Self(Arc::new(Inner { connection, config, latest_created, in_flight })))
+        let inner = Inner { connection, config, latest_created, in_flight, end_watches };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// Submits one execution (`docs/spec.md`, 4: create).
@@ -264,31 +265,29 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn result(&self, id: &ExecutionId) -> Result<ExecutionResult, SdkError> {
-        let connection = &self.0.connection;
-        let mut wake_ups = None;
+        if let Some(result) = self.result_now(id).await? {
+            return Ok(result);
+        }
+        let mut watch = self.0.end_watches.watch(id);
         loop {
-            let (found, mut values) = self.read(id, &[ValueKind::Result]).await?;
-            let loaded = found.ok_or(EngineError::NotFound { entity: "execution" })?.0;
-            if let ff_core::execution::Phase::Terminal(terminal) = &loaded.execution.phase {
-                let result = match values.pop() {
-                    Some(Fetched::Value(result)) => Some(result),
-                    _ => None,
-                };
-                let (outcome, ended_at) = (terminal.outcome.clone(), terminal.at);
-                return Ok(ExecutionResult { outcome, result, ended_at });
-            }
-            match &mut wake_ups {
-                // The execution may have ended before the subscription began, so the loop reads it
-                // again first.
-                None => wake_ups = Some(connection.backend.subscribe(journal_of(id))),
-                Some(Some(stream)) => {
-                    if let Ok(None) = tokio::time::timeout(BACKSTOP, stream.next()).await {
-                        wake_ups = Some(None);
-                    }
-                }
-                Some(None) => tokio::time::sleep(BACKSTOP).await,
+            let _permit = watch.may_have_ended().await?;
+            if let Some(result) = self.result_now(id).await? {
+                return Ok(result);
             }
         }
+    }
+
+    /// Reads the outcome and the result of an execution; `None` if it has not ended.
+    async fn result_now(&self, id: &ExecutionId) -> Result<Option<ExecutionResult>, SdkError> {
+        let (found, mut values) = self.read(id, &[ValueKind::Result]).await?;
+        let loaded = found.ok_or(EngineError::NotFound { entity: "execution" })?.0;
+        let Phase::Terminal(terminal) = &loaded.execution.phase else { return Ok(None) };
+        let result = match values.pop() {
+            Some(Fetched::Value(result)) => Some(result),
+            _ => None,
+        };
+        let (outcome, ended_at) = (terminal.outcome.clone(), terminal.at);
+        Ok(Some(ExecutionResult { outcome, result, ended_at }))
     }
 
     /// Reads an execution's snapshot. Returns `None` when the namespace has no such execution.
@@ -550,10 +549,6 @@ impl Client {
     pub fn store_now(&self) -> TimestampMs {
         self.0.connection.clock.now().store
     }
-}
-
-fn journal_of(id: &ExecutionId) -> Vec<Topic> {
-    vec![Topic::Journal(id.partition())]
 }
 
 /// The error of a submission whose tokio task was aborted because the runtime shut down.

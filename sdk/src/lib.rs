@@ -37,6 +37,7 @@ mod client;
 mod config;
 mod connect;
 mod drive;
+mod end_watch;
 mod error;
 mod gather;
 mod grants;
@@ -53,6 +54,7 @@ mod suspension;
 mod task;
 mod timekeeping;
 mod upkeep;
+mod wake_ups;
 mod worker;
 
 pub use admin::FlowFabricAdminClient;

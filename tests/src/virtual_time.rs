@@ -170,10 +170,7 @@ impl VirtualTimeBackend {
         let (backend, markers) = wait(async {
             let backend = ValkeyBackend::open(target).await.expect("the server can be used");
             let mut markers = backend.subscribe(vec![marker()]).expect("there are wake-ups");
-            // The first subscriber of a process gets two initial wake-ups.
-            for _ in 0..2 {
-                arrived(&mut *markers).await;
-            }
+            arrived(&mut *markers).await;
             (backend, markers)
         });
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -12,4 +12,5 @@ mod scenarios;
 mod sdk;
 mod store_loss;
 mod subscription;
+mod wake_ups;
 mod world;

@@ -503,7 +503,7 @@ impl EngineBackend for ValkeyBackend {
     }
 
     fn subscribe(&self, topics: Vec<Topic>) -> Option<Box<dyn WakeUps>> {
-        let hub = self.0.hub.get_or_init(|| Hub::start(self.0.topology.clone()));
+        let hub = self.0.hub.get_or_init(|| Hub::new(self.0.topology.clone()));
         Some(hub.subscribe(topics))
     }
 

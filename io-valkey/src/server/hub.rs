@@ -3,8 +3,13 @@
 //! A wake-up is a hint; nothing depends on its arrival. After a subscription, and after a broken
 //! connection, subscribers get a wake-up without a partition: wake-ups may have been missed, so
 //! the subscribers must look into every partition.
+//!
+//! Subscribers enter and leave a table under a lock, also while there is no connection. A task
+//! makes the connection subscribe to the channels of the table.
 
-use std::collections::BTreeMap;
+mod table;
+
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,185 +18,203 @@ use ff_core::backend::{BoxFuture, WakeUps};
 use ff_core::store::{Topic, Wake};
 use futures_util::StreamExt;
 use redis::aio::{PubSub, PubSubSink};
-use redis::{Msg, RedisResult, Value};
-use tokio::sync::mpsc::{self, error::TrySendError};
+use redis::{RedisResult, Value};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use super::topology::Topology;
-use crate::wire;
+use table::{Changes, Inbox, Table};
 
-/// Wake-ups queued for one subscriber; further ones are reported as missed.
-const MAX_QUEUED: usize = 1_024;
 /// The interval of pings on an idle connection, and the time limit of each call on it.
 const PING: Duration = Duration::from_secs(5);
 /// The wait before connecting again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The topic and the subscribers of each channel.
-type Subscribers = BTreeMap<Vec<u8>, (Topic, Vec<Subscriber>)>;
-
-/// The channels with subscribers.
-#[derive(Default)]
-struct Channels(Mutex<Subscribers>);
-
-#[derive(Clone)]
-struct Subscriber {
-    /// `None` means that wake-ups may have been missed.
-    sender: mpsc::Sender<Option<Wake>>,
-    missed: Arc<AtomicBool>,
-}
-
-impl Subscriber {
-    /// Queues a wake-up; returns `false` when the subscriber was dropped.
-    fn send(&self, wake: Option<Wake>) -> bool {
-        match self.sender.try_send(wake) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.missed.store(true, Ordering::Release),
-            Err(TrySendError::Closed(_)) => return false,
-        }
-        true
-    }
-}
-
 /// The subscriptions of this process. A task receives the wake-ups. It ends when the hub and all
 /// subscriptions are dropped.
-pub(super) struct Hub {
-    channels: Arc<Channels>,
-    changes: mpsc::UnboundedSender<Change>,
-}
+pub(super) struct Hub(Arc<Owner>);
 
-enum Change {
-    /// Channels to subscribe to, and the subscriber, which must then look into every partition.
-    Listen(Vec<Vec<u8>>, Subscriber),
-    /// Channels that may have no subscribers any more.
-    Leave(Vec<Vec<u8>>),
+/// The part that the hub and its subscriptions own together.
+struct Owner(Arc<Shared>);
+
+/// The part that the task shares.
+struct Shared {
+    topology: Arc<Topology>,
+    table: Mutex<Table>,
+    /// Notifies the task of a change of the table, and of the end of the owner.
+    changed: Notify,
+    is_over: AtomicBool,
+    has_task: AtomicBool,
 }
 
 impl Hub {
-    /// Starts the task that receives wake-ups, on the current tokio runtime.
-    pub(super) fn start(topology: Arc<Topology>) -> Self {
-        let channels = Arc::new(Channels::default());
-        let (changes, received) = mpsc::unbounded_channel();
-        tokio::spawn(listen(topology, channels.clone(), received));
-        Self { channels, changes }
+    pub(super) fn new(topology: Arc<Topology>) -> Self {
+        Self(Arc::new(Owner(Arc::new(Shared {
+            topology,
+            table: Mutex::default(),
+            changed: Notify::new(),
+            is_over: AtomicBool::new(false),
+            has_task: AtomicBool::new(false),
+        }))))
     }
 
     /// Subscribes to topics. The first wake-up has no partition, since others may have been missed
     /// before the subscription.
     pub(super) fn subscribe(&self, topics: Vec<Topic>) -> Box<dyn WakeUps> {
-        let (sender, receiver) = mpsc::channel(MAX_QUEUED);
-        let missed = Arc::new(AtomicBool::new(false));
-        let subscriber = Subscriber { sender, missed: missed.clone() };
-        let names: Vec<Vec<u8>> = topics.iter().map(Topic::channel).collect();
-        for (name, topic) in names.iter().zip(topics) {
-            let mut channels = self.channels.lock();
-            channels.entry(name.clone()).or_insert((topic, Vec::new())).1.push(subscriber.clone());
-        }
-        // This fails only if the task has ended together with its tokio runtime. Then no wake-ups
-        // arrive, and the subscriber finds work by polling.
-        let _ = self.changes.send(Change::Listen(names.clone(), subscriber));
-        Box::new(Subscription { receiver, missed, names, changes: self.changes.clone() })
+        let owner = self.0.clone();
+        let inbox = owner.0.table().join(topics);
+        owner.0.changed.notify_one();
+        owner.0.start();
+        Box::new(Subscription { owner, inbox })
     }
 }
 
-impl Channels {
-    fn lock(&self) -> MutexGuard<'_, Subscribers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends a wake-up without a partition to all subscribers.
-    fn wake_all(&self) {
-        for (_, subscribers) in self.lock().values_mut() {
-            subscribers.retain(|subscriber| subscriber.send(None));
-        }
-    }
-
-    /// Passes a message to the subscribers of its channel.
-    fn wake(&self, message: &Msg) {
-        let mut channels = self.lock();
-        let name = message.get_channel_name().as_bytes();
-        let Some((topic, subscribers)) = channels.get_mut(name) else { return };
-        let Some(wake) = wire::wake(topic, message.get_payload_bytes()) else { return };
-        subscribers.retain(|subscriber| subscriber.send(Some(wake.clone())));
-    }
-
-    /// Removes dropped subscribers. Returns the channels that have no subscribers any more.
-    fn leave(&self, mut names: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-        let mut channels = self.lock();
-        names.retain(|name| {
-            let Some((_, subscribers)) = channels.get_mut(name) else { return false };
-            subscribers.retain(|subscriber| !subscriber.sender.is_closed());
-            subscribers.is_empty() && channels.remove(name).is_some()
-        });
-        names
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Release);
+        self.0.changed.notify_one();
     }
 }
 
-/// Receives wake-ups until the last handle is dropped.
-async fn listen(
-    topology: Arc<Topology>,
-    channels: Arc<Channels>,
-    mut changes: mpsc::UnboundedReceiver<Change>,
-) {
-    // The connection is opened with the first subscription.
-    let Some(first) = changes.recv().await else { return };
-    if let Change::Listen(_, subscriber) = &first {
-        subscriber.send(None);
-    }
-    let mut turn = 0;
-    loop {
-        // Every node of a cluster publishes all wake-ups.
-        let nodes = topology.primaries();
-        let node = &nodes[turn % nodes.len()];
-        turn += 1;
-        match node.subscriptions().await {
-            Ok(connection) => match serve(connection, &channels, &mut changes).await {
-                Ok(()) => return,
-                Err(problem) => tracing::debug!(node = node.name, problem, "wake-ups interrupted"),
-            },
-            Err(problem) => tracing::debug!(node = node.name, problem, "cannot receive wake-ups"),
-        }
-        tokio::time::sleep(PAUSE).await;
+struct Subscription {
+    owner: Arc<Owner>,
+    inbox: Inbox,
+}
+
+impl WakeUps for Subscription {
+    fn next(&mut self) -> BoxFuture<'_, Option<Option<Wake>>> {
+        Box::pin(async {
+            self.owner.0.start();
+            Some(self.inbox.next().await)
+        })
     }
 }
 
-/// Receives wake-ups on one connection, until it breaks or the last handle is dropped.
-async fn serve(
-    connection: PubSub,
-    channels: &Channels,
-    changes: &mut mpsc::UnboundedReceiver<Change>,
-) -> Result<(), String> {
-    let (mut sink, mut messages) = connection.split();
-    let names: Vec<Vec<u8>> = channels.lock().keys().cloned().collect();
-    within(sink_listen(&mut sink, &names)).await?;
-    channels.wake_all();
-    loop {
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.owner.0.table().leave(self.inbox.id);
+        self.owner.0.changed.notify_one();
+    }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the task on the current tokio runtime, unless it runs.
+    fn start(self: &Arc<Self>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if !self.has_task.swap(true, Ordering::AcqRel) {
+            runtime.spawn(Task(self.clone()).run());
+        }
+    }
+
+    /// Waits for the first subscriber. Returns `false` when there will be none.
+    async fn has_subscribers(&self) -> bool {
+        while !self.is_over.load(Ordering::Acquire) {
+            if !self.table().is_empty() {
+                return true;
+            }
+            self.changed.notified().await;
+        }
+        false
+    }
+}
+
+/// The task that receives wake-ups. If it ends with its runtime, the subscribers get a wake-up, and
+/// the first one that waits for the next wake-up starts another task on its own runtime.
+struct Task(Arc<Shared>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let mut table = self.0.table();
+        table.disconnect();
+        // Before the wake-ups, since a subscriber that gets one may start the next task.
+        self.0.has_task.store(false, Ordering::Release);
+        table.wake_all();
+    }
+}
+
+impl Task {
+    /// Receives wake-ups until the last handle is dropped.
+    async fn run(self) {
+        let shared = &*self.0;
+        let mut turn = 0;
+        while shared.has_subscribers().await {
+            // Every node of a cluster publishes all wake-ups.
+            let nodes = shared.topology.primaries();
+            let node = &nodes[turn % nodes.len()];
+            turn += 1;
+            let served = match node.subscriptions().await {
+                Ok(connection) => serve(connection, shared).await,
+                Err(problem) => Err(problem),
+            };
+            let Err(problem) = served else { return };
+            tracing::debug!(node = node.name, problem, "no wake-ups");
+            shared.table().disconnect();
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// The call in flight on the connection. Its result are the subscribers that get their first
+/// wake-up. There is one call at a time, so that the calls for a channel keep their order.
+type Call = Option<BoxFuture<'static, Result<BTreeSet<u64>, String>>>;
+
+/// Receives wake-ups on one connection, until it breaks or the last handle is dropped. It never
+/// waits for a call before it receives the next wake-up.
+async fn serve(connection: PubSub, shared: &Shared) -> Result<(), String> {
+    let (sink, mut messages) = connection.split();
+    let mut call: Call = None;
+    while !shared.is_over.load(Ordering::Acquire) {
+        if call.is_none() {
+            let changes = shared.table().take_changes();
+            call = changes.map(|changes| Box::pin(change(sink.clone(), changes)) as _);
+        }
         tokio::select! {
             biased;
-            change = changes.recv() => match change {
-                None => return Ok(()),
-                Some(Change::Listen(names, subscriber)) => {
-                    let listening = within(sink_listen(&mut sink, &names)).await;
-                    subscriber.send(None);
-                    listening?;
-                }
-                Some(Change::Leave(names)) => {
-                    let names = channels.leave(names);
-                    if !names.is_empty() {
-                        within(sink.unsubscribe(&names)).await?;
-                    }
-                }
-            },
+            new = ended(&mut call) => shared.table().wake_new(&new?),
             message = messages.next() => match message {
-                Some(message) => channels.wake(&message),
+                Some(message) => {
+                    let name = message.get_channel_name().as_bytes();
+                    shared.table().wake(name, message.get_payload_bytes());
+                }
                 None => return Err("the connection was closed".to_owned()),
             },
-            () = tokio::time::sleep(PING) => drop(within(sink.ping::<Value>()).await?),
+            () = shared.changed.notified() => {}
+            () = tokio::time::sleep(PING), if call.is_none() => {
+                call = Some(Box::pin(ping(sink.clone())));
+            }
         }
     }
+    Ok(())
 }
 
-async fn sink_listen(sink: &mut PubSubSink, names: &[Vec<u8>]) -> RedisResult<()> {
-    if names.is_empty() { Ok(()) } else { sink.subscribe(names).await }
+/// Waits for the end of the call; forever if there is none. Cancel safe.
+async fn ended(call: &mut Call) -> Result<BTreeSet<u64>, String> {
+    let Some(running) = call else { return std::future::pending().await };
+    let result = running.await;
+    *call = None;
+    result
+}
+
+/// Subscribes and unsubscribes. Returns the subscribers that get their first wake-up.
+async fn change(mut sink: PubSubSink, changes: Changes) -> Result<BTreeSet<u64>, String> {
+    let Changes { subscribe, unsubscribe, new } = changes;
+    within(async {
+        if !subscribe.is_empty() {
+            sink.subscribe(subscribe).await?;
+        }
+        // Without a name it would unsubscribe from all channels.
+        if unsubscribe.is_empty() { Ok(()) } else { sink.unsubscribe(unsubscribe).await }
+    })
+    .await?;
+    Ok(new)
+}
+
+async fn ping(mut sink: PubSubSink) -> Result<BTreeSet<u64>, String> {
+    within(sink.ping::<Value>()).await.map(|_| BTreeSet::new())
 }
 
 async fn within<T>(call: impl Future<Output = RedisResult<T>>) -> Result<T, String> {
@@ -201,27 +224,27 @@ async fn within<T>(call: impl Future<Output = RedisResult<T>>) -> Result<T, Stri
     }
 }
 
-struct Subscription {
-    receiver: mpsc::Receiver<Option<Wake>>,
-    missed: Arc<AtomicBool>,
-    names: Vec<Vec<u8>>,
-    changes: mpsc::UnboundedSender<Change>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Target;
+    use ff_core::partition::Partition;
 
-impl WakeUps for Subscription {
-    fn next(&mut self) -> BoxFuture<'_, Option<Option<Wake>>> {
-        Box::pin(async {
-            if self.missed.swap(false, Ordering::Acquire) {
-                return Some(None);
-            }
-            self.receiver.recv().await
-        })
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        self.receiver.close();
-        let _ = self.changes.send(Change::Leave(std::mem::take(&mut self.names)));
+    /// Subscribers that come and go while no connection can be opened leave nothing. The others
+    /// stay.
+    #[tokio::test]
+    async fn subscriptions_without_a_connection_end_immediately() {
+        let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let target = Target::parse(&format!("valkey://{unused}")).unwrap();
+        let hub = Hub::new(Arc::new(Topology::new(target).unwrap()));
+        let topics = |number| vec![Topic::Journal(Partition::flow(number))];
+        let _stays = hub.subscribe(topics(0));
+        let before = hub.0.0.table().size();
+        for number in 0..1_000 {
+            let left = hub.subscribe(topics(number));
+            tokio::task::yield_now().await;
+            drop(left);
+            assert_eq!(hub.0.0.table().size(), before);
+        }
     }
 }

@@ -9,12 +9,13 @@ use ff_core::execution::CloseReason;
 use ff_core::id::{AttemptIndex, ExecutionId, FrameType};
 use ff_core::op::{FramePage, ReadFrames, StoredFrame};
 use ff_core::store::{Cursor, Topic};
-use futures_util::{FutureExt, Stream};
+use futures_util::Stream;
 use tokio::time::Instant;
 
 use super::Client;
 use crate::error::SdkError;
 use crate::output::RING_EVERY;
+use crate::wake_ups::{drain, wait_for};
 
 /// The longest wait of one call for output.
 const MAX_WAIT: Duration = Duration::from_secs(30);
@@ -213,35 +214,6 @@ impl Client {
         let topic = Topic::Frames { execution: id.uuid(), attempt };
         self.0.connection.backend.subscribe(vec![topic])
     }
-}
-
-/// Waits for a wake-up until a time; returns whether there was one.
-async fn wait_for(wake_ups: &mut Option<Box<dyn WakeUps>>, until: Instant) -> bool {
-    let Some(stream) = wake_ups else {
-        tokio::time::sleep_until(until).await;
-        return false;
-    };
-    match tokio::time::timeout_at(until, stream.next()).await {
-        Ok(Some(_)) => true,
-        Ok(None) => {
-            *wake_ups = None;
-            false
-        }
-        Err(_) => false,
-    }
-}
-
-/// Consumes the wake-ups received so far; returns whether there was one.
-fn drain(wake_ups: &mut Option<Box<dyn WakeUps>>) -> bool {
-    let mut any = false;
-    while let Some(stream) = wake_ups {
-        match stream.next().now_or_never() {
-            Some(Some(_)) => any = true,
-            Some(None) => *wake_ups = None,
-            None => break,
-        }
-    }
-    any
 }
 
 impl Tail {

@@ -34,6 +34,8 @@ pub enum ProxyFault {
     CutReply,
     /// The next request is cut in its middle, and the connection closed.
     CutRequest,
+    /// Requests wait until there is another fault or none. What the server sends passes.
+    HoldRequests,
     /// One reply of eight is spoilt, and the connection stays open.
     Spoil(Spoilage),
 }
@@ -94,7 +96,7 @@ impl Proxy {
     }
 
     /// The number of effects so far: connections dropped, refused or cut, replies swallowed, and
-    /// pieces delayed.
+    /// pieces delayed or held.
     pub fn effects(&self) -> u64 {
         self.effects.load(Ordering::Relaxed)
     }
@@ -199,6 +201,12 @@ async fn requests(
                 shared.count_effect();
                 tokio::time::sleep(delay).await;
             }
+            ProxyFault::HoldRequests => {
+                shared.count_effect();
+                let mut control = shared.control.clone();
+                let is_over = |control: &Control| control.fault != ProxyFault::HoldRequests;
+                let _ = control.wait_for(is_over).await;
+            }
             ProxyFault::Pass
             | ProxyFault::Refuse
             | ProxyFault::Swallow { .. }
@@ -252,6 +260,7 @@ async fn replies(
             ProxyFault::Pass
             | ProxyFault::Refuse
             | ProxyFault::CutRequest
+            | ProxyFault::HoldRequests
             | ProxyFault::Spoil(_) => {}
         }
         to.write_all(&buffer[..count]).await?;

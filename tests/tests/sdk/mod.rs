@@ -16,3 +16,4 @@ mod shutdown;
 mod suspending;
 mod unreachable;
 mod upkeep;
+mod waiting;
