@@ -2,8 +2,8 @@
 
 use ff_core::error::Rejection;
 use ff_core::execution::{
-    AnyOutcome, Block, BlockKind, BlockOutcome, DueKind, EventKind, Offer, Offered, Situation,
-    state_vector,
+    Admit, AnyOutcome, Block, BlockKind, BlockOutcome, DueKind, EventKind, Offer, Offered,
+    Situation, state_vector,
 };
 use ff_core::score::Score;
 use ff_core::state::{BlockingReason, EligibilityState, LifecyclePhase, PublicState};
@@ -96,6 +96,14 @@ fn one_worker_must_have_every_capability() {
     assert!(matches!(outcome, AnyOutcome::Offer(Offered::Claimed(_))), "{outcome:?}");
     assert_eq!(bench.count(EventKind::Unblocked), before + 1, "in the same decision");
     assert_eq!(bench.entries().blocked_route, None);
+}
+
+#[test]
+fn a_grant_is_recognised_although_the_execution_was_blocked_since() {
+    let mut bench = Bench::new(Submission::new());
+    let admitted = bench.applied(Admit(grant(1)), START);
+    bench.applied(block(BlockKind::Route), START);
+    assert_eq!(bench.repeated(Admit(grant(1)), START), admitted);
 }
 
 #[test]

@@ -42,8 +42,11 @@ pub enum Admitted {
 ///
 /// `InvalidInput` for the ttl.
 pub fn admit(current: &Execution, command: &Admit, now: TimestampMs) -> Ruling<Admitted> {
-    let granted =
-        routed(current, &command.0.capabilities, now, |current| grant(current, &command.0, now));
+    let grant = |current: &Execution| grant(current, &command.0, now);
+    let granted = match repeated(current, command.0.grant_id) {
+        Some(_) => grant(current),
+        None => routed(current, &command.0.capabilities, now, grant),
+    };
     match granted {
         Err(rejection @ Rejection::InvalidInput { .. }) => Err(rejection),
         Err(rejection) => Ok(set_aside(current, &rejection, now)?.map(|blocked| match blocked {
