@@ -65,23 +65,28 @@ end
 -- STREAMS. A stream is a list, which takes a fraction of the memory of a native stream while it is
 -- short. An element is a head and the content. The head of an entry has its time and sequence, the
 -- bytes of content up to its end, the bytes dropped so far, and the time of the oldest entry. The
--- first element has no content: it is the head of the entry dropped last, 0:0 if there was none.
-local HEAD = '^(%d+):(%d+):(%d+):(%d+):(%d+) ()'
+-- first element is the entry dropped last, or 0:0 if there was none. It counts for no cap.
+local HEAD = '^(%d+):(%d+):(%d+):(%d+):(%d+) '
 local NO_ENTRY = '0:0:0:0:0 '
 local ANY_ENTRIES = 4294967295
 
--- The numbers of the last head; the last element or false; then the places of entries to append.
+-- The last element or false, and the numbers of its head. The positions of the entries to append
+-- come after them.
 local function open(key)
   local last = call('LINDEX', key, -1)
-  local stream = { (last or NO_ENTRY):match(HEAD) }
-  stream[6] = last
-  return stream
+  return { last, (last or NO_ENTRY):match(HEAD) }
 end
 
--- Drops entries that are too old or too many, and appends the others.
+-- An element of the list with the new ones.
+local function element(key, new, i)
+  return call('LINDEX', key, i) or new[i - call('LLEN', key) + 1]
+end
+
+-- Appends the entries, and drops those that are then too old or too many: `gone` elements from the
+-- first one, which may be among the new ones. The list changes at the end only.
 local function append(key, stream, args, at)
-  local last, sequence, total, dropped = stream[1] + 0, stream[2] + 0, stream[3] + 0, stream[4] + 0
-  local oldest, new = stream[6] and stream[5] + 0, {}
+  local last, sequence, total, dropped = stream[2] + 0, stream[3] + 0, stream[4] + 0, stream[5] + 0
+  local oldest, new, gone, first = stream[1] and stream[6] + 0, {}, 0, nil
   for i = 7, #stream do
     local a = stream[i]
     local entry, bytes, entries, age = args[a], args[a + 1] + 0, args[a + 2] + 0, args[a + 3] + 0
@@ -89,22 +94,15 @@ local function append(key, stream, args, at)
     total = total + #entry
     if not oldest then oldest, new[1] = last, NO_ENTRY end
     while total - dropped > bytes or oldest < at - age
-      or entries < ANY_ENTRIES and call('LLEN', key) + #new > entries do
-      if #new > 0 then call('RPUSH', key, unpack(new)) end
-      new = {}
-      call('LPOP', key)
-      local first = call('LINDEX', key, 0)
-      local _, _, before, _, _, body = first:match(HEAD)
-      call('LSET', key, 0, first:sub(1, body - 1))
-      dropped, oldest = before + 0, (call('LINDEX', key, 1) or last .. ':'):match('%d+') + 0
-    end
-    if #new > 1000 then
-      call('RPUSH', key, unpack(new))
-      new = {}
+      or entries < ANY_ENTRIES and call('LLEN', key) + #new - gone > entries do
+      gone, first = gone + 1, first or element(key, new, gone + 1)
+      dropped, first = first:match('^%d+:%d+:(%d+)') + 0, element(key, new, gone + 1)
+      oldest = first and first:match('^%d+') + 0 or last
     end
     new[#new + 1] = ('%d:%d:%d:%d:%d '):format(last, sequence, total, dropped, oldest) .. entry
   end
-  if #new > 0 then call('RPUSH', key, unpack(new)) end
+  for i = 1, #new, 4000 do call('RPUSH', key, unpack(new, i, math.min(i + 3999, #new))) end
+  if gone > 0 then call('LTRIM', key, gone, -1) end
 end
 
 local function ring_first(channel, partition, score, name)
@@ -189,7 +187,7 @@ local function commit(keys, args)
         local key = keys[k]
         values[key] = args[a] == '+' and args[a + 1]
         -- A removed stream starts again.
-        if not values[key] then streams[key] = { 0, 0, 0, 0, 0, false } end
+        if not values[key] then streams[key] = { false, 0, 0, 0, 0, 0 } end
         k, a = k + 1, a + 2
       end
       for _ = 1, x do

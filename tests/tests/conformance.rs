@@ -216,8 +216,11 @@ const MISTAKES: &[(&str, &str)] = &[
     ("if at > last then", "if at >= last then"),
     ("if gap == 0 then", "if gap == 1 then"),
     ("args[a + 1] + 0, args[a + 2] + 0, args[a + 3] + 0", "2 ^ 52, 2 ^ 52, 2 ^ 52"),
+    // A call whose own entries exceed a cap.
+    ("or new[i - call('LLEN', key) + 1]", ""),
+    ("or new[i - call('LLEN', key) + 1]", "or new[i - call('LLEN', key)]"),
     // A removed stream whose state is still cached.
-    ("if not values[key] then streams[key] = { 0, 0, 0, 0, 0, false } end", ""),
+    ("if not values[key] then streams[key] = { false, 0, 0, 0, 0, 0 } end", ""),
     // Index entries that are collected and not written in the order of the units.
     ("batch.adds ~= adds or", "false or"),
     ("score + 0 < batch.lowest then", "not batch.lower then"),
@@ -234,10 +237,13 @@ const MISTAKES: &[(&str, &str)] = &[
 const MISTAKES_AT_THE_CAP: &[(&str, &str)] = &[
     ("oldest < at - age", "oldest <= at - age"),
     ("dropped > bytes", "dropped >= bytes"),
+    ("call('LTRIM', key, gone, -1)", "call('LTRIM', key, gone + 1, -1)"),
+    ("+ 0, element(key, new, gone + 1)", "+ 0, element(key, new, gone)"),
     ("total - dropped >", "total >"),
-    ("call('LLEN', key) + #new > entries", "call('LLEN', key) + #new >= entries"),
-    ("call('LLEN', key) + #new > entries", "call('LLEN', key) > entries"),
-    ("call('LLEN', key) + #new > entries", "#new > entries"),
+    ("call('LLEN', key) + #new - gone > entries", "call('LLEN', key) + #new - gone >= entries"),
+    ("call('LLEN', key) + #new - gone > entries", "call('LLEN', key) - gone > entries"),
+    ("call('LLEN', key) + #new - gone > entries", "call('LLEN', key) + #new > entries"),
+    ("call('LLEN', key) + #new - gone > entries", "#new - gone > entries"),
     ("args[a], args[a + 1] + 0,", "args[a], 1048576,"),
     ("args[a + 3] + 0\n    if at", "86400000\n    if at"),
 ];

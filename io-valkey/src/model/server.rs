@@ -59,9 +59,8 @@ const COMMANDS: &[Command] = &[
     reads("LRANGE", 4, Keys::First, |server, args| {
         server.keyspace.elements(args[0], integer(args[1])?, integer(args[2])?)
     }),
-    writes("LPOP", 2, Keys::First, |server, args| server.keyspace.pop(args[0])),
-    writes("LSET", 4, Keys::First, |server, args| {
-        server.keyspace.set_element(args[0], integer(args[1])?, args[2])
+    writes("LTRIM", 4, Keys::First, |server, args| {
+        server.keyspace.trim(args[0], integer(args[1])?)
     }),
     writes("RPUSH", -3, Keys::First, |server, args| server.keyspace.push(args[0], &args[1..])),
     reads("ZCARD", 2, Keys::First, |server, args| server.keyspace.scored_length(args[0])),
