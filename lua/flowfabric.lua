@@ -14,13 +14,13 @@
 -- scan      index                  prefix, limit, bytes, score, member
 -- stream    stream                 limit, from, history, time, sequence
 -- function  reply after the time
--- commit    for each unit {0, fetched...} committed, {1, record...} conflict or {2} outside window
+-- commit    for each unit: 0, fetched... committed; 1, record... conflict; 2 outside window
 -- take      the first remaining score of each queue, (queue, member, score, record)...
 -- read      record..., value...
 -- scan      1 if there are more entries or 0, (member, score, record)...
 -- stream    history, gap (1 or 0), time, sequence of the end, element...
 -- Records that have reached `bytes` end a page; the reply to a conflict of several records that
--- have more is {1}. A take without queues is from `due`. `retention` counts as a queue without a
+-- have more is 3. A take without queues is from `due`. `retention` counts as a queue without a
 -- list and a name: its key stands twice. A wake-up is the partition, for `due` and a queue followed
 -- by its first score, for a queue also by its name in the list of queues.
 -- `until` is '+inf', 'now', or a score; `from` is 'start', 'end' or 'after'. A value is nil
@@ -32,7 +32,7 @@
 -- indexes 3: member; score, or '' to remove; channel to ring if it is first and soon due, or ''
 -- queues 4: member; score, or '' to remove; name in the list; channel to ring, or ''
 -- streams 4: entry to append; the most bytes, entries and age of the stream with it
--- rings 1: channel
+-- rings 1: channel, which is rung once for a call
 -- fetches 0
 local MAX_MESSAGE_BYTES = 33554432
 local DUE_SOON_MS = 5000
@@ -46,14 +46,18 @@ local function now()
   return time[1] * 1000 + (time[2] - time[2] % 1000) / 1000
 end
 
--- Appends the values of keys to a reply. Values that would make it too large are deferred, except
--- for the first one, so that each request makes progress.
-local function fetch(reply, keys, first, last)
+-- Appends the values of keys to a reply: those in `written`, or else those of the server. Values
+-- that would make it too large are deferred, except for the first one, so that each request makes
+-- progress.
+local function fetch(reply, keys, first, last, written)
   local total = 0
   for i = first, last do
-    local length = first == last and 0 or call('STRLEN', keys[i])
-    local late = total > 0 and length > 0 and total + length > MAX_MESSAGE_BYTES
-    total, reply[#reply + 1] = total + length, late and 0 or call('GET', keys[i])
+    local value, length = written[keys[i]], 0
+    if value then length = #value
+    elseif value == nil and first < last then length = call('STRLEN', keys[i]) end
+    if total > 0 and length > 0 and total + length > MAX_MESSAGE_BYTES then value = 0
+    elseif value == nil then value = call('GET', keys[i]) end
+    total, reply[#reply + 1] = total + length, value
   end
   return reply
 end
@@ -61,175 +65,168 @@ end
 -- STREAMS. A stream is a list, which takes a fraction of the memory of a native stream while it is
 -- short. An element is a head and the content. The head of an entry has its time and sequence, the
 -- bytes of content up to its end, the bytes dropped so far, and the time of the oldest entry. The
--- first element has no content: it is the head of the entry dropped last, 0:0 if there was none.
-local HEAD = '^(%d+):(%d+):(%d+):(%d+):(%d+) ()'
+-- first element is the entry dropped last, or 0:0 if there was none. It counts for no cap.
+local HEAD = '^(%d+):(%d+):(%d+):(%d+):(%d+) '
+local NO_ENTRY = '0:0:0:0:0 '
 local ANY_ENTRIES = 4294967295
 
--- The state that an append needs: the numbers of the last head.
+-- The last element or false, and the numbers of its head. The positions of the entries to append
+-- come after them.
 local function open(key)
   local last = call('LINDEX', key, -1)
-  if not last then return { 0, 0, 0, 0, new = {} } end
-  local at, sequence, total, dropped, oldest = last:match(HEAD)
-  return { at + 0, sequence + 0, total + 0, dropped + 0, oldest + 0, new = {} }
+  return { last, (last or NO_ENTRY):match(HEAD) }
 end
 
--- Writes the entries that were appended.
-local function push(stream, key)
-  if #stream.new > 0 then call('RPUSH', key, unpack(stream.new)) end
-  stream.new = {}
+-- An element of the list with the new ones.
+local function element(key, new, i)
+  return call('LINDEX', key, i) or new[i - call('LLEN', key) + 1]
 end
 
--- Drops entries that are too old or too many, then appends one.
-local function append(stream, key, args, a, at)
-  local entry, bytes, entries, age = args[a], args[a + 1] + 0, args[a + 2] + 0, args[a + 3] + 0
-  if at > stream[1] then stream[1], stream[2] = at, 0 else stream[2] = stream[2] + 1 end
-  stream[3] = stream[3] + #entry
-  if not stream[5] then stream.new[1] = '0:0:0:0:0 ' end
-  stream[5] = stream[5] or stream[1]
-  while stream[3] - stream[4] > bytes or stream[5] < at - age
-    or entries < ANY_ENTRIES and call('LLEN', key) + #stream.new > entries do
-    push(stream, key)
-    call('LPOP', key)
-    local first = call('LINDEX', key, 0)
-    local _, _, total, _, _, body = first:match(HEAD)
-    call('LSET', key, 0, first:sub(1, body - 1))
-    stream[4], stream[5] = total + 0, (call('LINDEX', key, 1) or stream[1] .. ':'):match('%d+') + 0
-  end
-  stream.new[#stream.new + 1] = ('%d:%d:%d:%d:%d '):format(unpack(stream)) .. entry
-  if #stream.new > 1000 then push(stream, key) end
-end
-
--- COMMIT. The functions of a section get its first key, its first argument and its number of items.
--- Returns the present records if one of them has another version than expected.
-local function conflict(keys, args, k, a, n, bytes)
-  for i = 0, n - 1 do
-    if call('GETRANGE', keys[k + i], '0', '15') ~= args[a + 2 * i] then
-      local current, total = { 1 }, 0
-      for j = 0, n - 1 do total = total + call('STRLEN', keys[k + j]) end
-      if n > 1 and total > bytes then return current end
-      for j = 0, n - 1 do current[j + 2] = call('GET', keys[k + j]) end
-      return current
+-- Appends the entries, and drops those that are then too old or too many: `gone` elements from the
+-- first one, which may be among the new ones. The list changes at the end only.
+local function append(key, stream, args, at)
+  local last, sequence, total, dropped = stream[2] + 0, stream[3] + 0, stream[4] + 0, stream[5] + 0
+  local oldest, new, gone, first = stream[1] and stream[6] + 0, {}, 0, nil
+  for i = 7, #stream do
+    local a = stream[i]
+    local entry, bytes, entries, age = args[a], args[a + 1] + 0, args[a + 2] + 0, args[a + 3] + 0
+    if at > last then last, sequence = at, 0 else sequence = sequence + 1 end
+    total = total + #entry
+    if not oldest then oldest, new[1] = last, NO_ENTRY end
+    while total - dropped > bytes or oldest < at - age
+      or entries < ANY_ENTRIES and call('LLEN', key) + #new - gone > entries do
+      gone, first = gone + 1, first or element(key, new, gone + 1)
+      dropped, first = first:match('^%d+:%d+:(%d+)') + 0, element(key, new, gone + 1)
+      oldest = first and first:match('^%d+') + 0 or last
     end
+    new[#new + 1] = ('%d:%d:%d:%d:%d '):format(last, sequence, total, dropped, oldest) .. entry
   end
-end
-
-local function write_records(keys, args, k, a, n)
-  for i = 0, n - 1 do
-    local record = args[a + 2 * i + 1]
-    if record == '-' then call('UNLINK', keys[k + i])
-    elseif record ~= '' then call('SET', keys[k + i], record) end
-  end
-end
-
-local function write_values(keys, args, k, a, n, streams)
-  for i = 0, n - 1 do
-    local key, value = keys[k + i], args[a + 2 * i + 1]
-    if args[a + 2 * i] == '+' then call('SET', key, value) else call('UNLINK', key) end
-    -- A removed stream starts again.
-    if streams[key] then streams[key] = { 0, 0, 0, 0, new = {} } end
-  end
+  for i = 1, #new, 4000 do call('RPUSH', key, unpack(new, i, math.min(i + 3999, #new))) end
+  if gone > 0 then call('LTRIM', key, gone, -1) end
 end
 
 local function ring_first(channel, partition, score, name)
   call('PUBLISH', channel, table.concat({ partition, score, name }, ' '))
 end
 
--- Entries of one index are collected, and written with one command for all units.
-local function flush(index, all)
-  if all.adds then call('ZADD', index, unpack(all)) else call('ZREM', index, unpack(all)) end
-end
-
-local function put(indexes, index, id, score)
-  local entries, adds = indexes[index], score ~= ''
-  if not entries or entries.adds ~= adds or #entries > 4000 then
-    if entries then flush(index, entries) end
-    entries = { adds = adds }
-    indexes[index] = entries
+-- COMMIT. Adds a change of an index to its batch: one command makes all additions to the index, or
+-- all removals from it, that no change of the other kind separates.
+local function put(batches, index, id, score)
+  local batch, adds = batches[index], score ~= ''
+  if not batch or batch.adds ~= adds or #batch > 4000 then
+    batch = { index = index, adds = adds, list = false, name = false, channel = false,
+      lowest = math.huge, lower = false }
+    batches[index], batches[#batches + 1] = batch, batch
   end
-  if adds then entries[#entries + 1] = score end
-  entries[#entries + 1] = id
+  local count = #batch
+  if adds then batch[count + 1], batch[count + 2] = score, id else batch[count + 1] = id end
+  return batch
 end
 
--- A queue is in the list while it has entries, with its first score or a lower one. The list is
--- written first, and cleaned last, so that an error between two writes never hides a queue. The
--- list has at most the score in `lowest`.
-local function put_queue(indexes, lowest, keys, args, k, b)
-  local queue, list, id, score = keys[k], keys[k + 1], args[b], args[b + 1]
-  local name, channel = args[b + 2], args[b + 3]
-  if score == '' then
-    if indexes[queue] then flush(queue, indexes[queue]) end
-    indexes[queue], lowest[queue] = nil, nil
-    local left = call('ZREM', queue, id) == 0 or call('EXISTS', queue) == 1
-    if not left then call('ZREM', list, name) end
-  else
-    if score + 0 < (lowest[queue] or math.huge) then
-      lowest[queue] = score + 0
-      local lower = call('ZADD', list, 'LT', 'CH', score, name) == 1
-      if lower and channel ~= '' then ring_first(channel, args[1], score, name) end
-    end
-    put(indexes, queue, id, score)
+-- A queue is in the list while it has entries, with its first score or a lower one.
+local function put_queue(batches, keys, args, k, a)
+  local score = args[a + 1]
+  local batch = put(batches, keys[k], args[a], score)
+  batch.list, batch.name, batch.channel = keys[k + 1], args[a + 2], args[a + 3]
+  if score ~= '' and score + 0 < batch.lowest then
+    batch.lowest, batch.lower = score + 0, batch.lower or {}
+    table.insert(batch.lower, score)
   end
 end
 
--- Measures the whole call before anything is read or written, so that a call with an argument too
--- many or too few is refused.
-local function measure(keys, args)
-  local k, a = 1, 2
-  while a <= #args do
-    local n, v, x, q, s, r, f = args[a]:byte(1, 7)
-    k, a = k + n + v + x + 2 * q + s + r + f, a + 4 + 2 * (n + v) + 3 * x + 4 * (q + s) + r
+-- The list is written first, and cleaned last, so that an error between two writes never hides a
+-- queue.
+local function write_batch(batch, partition)
+  local index, list, name = batch.index, batch.list, batch.name
+  for _, score in ipairs(batch.lower or {}) do
+    local lower = call('ZADD', list, 'LT', 'CH', score, name) == 1
+    if lower and batch.channel ~= '' then ring_first(batch.channel, partition, score, name) end
   end
-  assert(k == #keys + 1 and a == #args + 1, 'the arguments do not have the form of this library')
+  if batch.adds then call('ZADD', index, unpack(batch))
+  elseif call('ZREM', index, unpack(batch)) > 0 and list and call('EXISTS', index) == 0 then
+    call('ZREM', list, name)
+  end
 end
 
--- Scripts do not roll back. So first everything is read: a key of the wrong type fails there. Then
--- indexes are written: they are derived, and the next commit corrects them. A record is in one unit
--- only, so that no check depends on the writes of other units.
+-- Appends the reply of a unit of which a record has another version than expected.
+local function conflict(reply, keys, k, n, bytes)
+  local total, place = 0, #reply + 1
+  for i = k, k + n - 1 do total = total + call('STRLEN', keys[i]) end
+  local fits = n == 1 or total <= bytes
+  reply[place] = fits and 1 or 3
+  for i = 1, fits and n or 0 do reply[place + i] = call('GET', keys[k + i - 1]) end
+end
+
+-- Scripts do not roll back. So first everything is read, and the writes are collected: a key of the
+-- wrong type fails there, and so does a call with an argument too many or too few. Then indexes are
+-- written: they are derived, and the next commit corrects them. A record is in one unit only, so
+-- that no check depends on the writes of other units.
 local function commit(keys, args)
-  local at, units, streams, k, a = now(), {}, {}, 1, 2
-  local reply, indexes, lowest, soon = { at }, {}, {}, {}
-  measure(keys, args)
-  while a <= #args do
+  local at, partition, last, k, a = now(), args[1], #args, 1, 2
+  local reply, batches, soon, streams, rings = { at }, {}, {}, {}, {}
+  -- Keys and texts to write, keys to remove, and what units write to values: a text or false.
+  local texts, gone, values = {}, {}, {}
+  while a <= last do
     local n, v, x, q, s, r, f = args[a]:byte(1, 7)
-    local an, kv, av = a + 4, k + n, a + 4 + 2 * n
-    local kx, ax = kv + v, av + 2 * v
-    local kq, aq = kx + x, ax + 3 * x
-    local ks, as = kq + 2 * q, aq + 4 * q
-    local kr, ar, kf = ks + s, as + 4 * s, ks + s + r
-    local outcome = conflict(keys, args, k, an, n, args[a + 3] + 0)
-    if not outcome and (at < args[a + 1] + 0 or at >= args[a + 2] + 0) then outcome = { 2 } end
-    if not outcome then
-      for i = ks, kr - 1 do streams[keys[i]] = streams[keys[i]] or open(keys[i]) end
-      units[#units + 1] = { #reply + 1, k, an, n, kv, av, v, kx, ax, x, kq, aq, q, ks, as, s, ar, r,
-        kf, f }
+    local not_before, not_after, bytes, same = args[a + 1] + 0, args[a + 2] + 0, args[a + 3], true
+    a = a + 4
+    for i = 0, n - 1 do
+      same = same and call('GETRANGE', keys[k + i], '0', '15') == args[a + 2 * i]
     end
-    reply[#reply + 1] = outcome or false
-    k, a = kf + f, ar + r
-  end
-  for _, unit in ipairs(units) do
-    local _, _, _, _, _, _, _, kx, ax, x, kq, aq, q = unpack(unit)
-    for i = 0, x - 1 do
-      local index, b = keys[kx + i], ax + 3 * i
-      local score, channel = args[b + 1], args[b + 2]
-      put(indexes, index, args[b], score)
-      if channel ~= '' and score ~= '' and math.abs(score - at) <= DUE_SOON_MS then
-        soon.index, soon.channel, soon[score] = index, channel, true
+    if not same or at < not_before or at >= not_after then
+      if same then reply[#reply + 1] = 2 else conflict(reply, keys, k, n, bytes + 0) end
+      k, a = k + n + v + x + 2 * q + s + r + f, a + 2 * (n + v) + 3 * x + 4 * (q + s) + r
+    else
+      for _ = 1, n do
+        local key, record = keys[k], args[a + 1]
+        if record == '-' then gone[#gone + 1] = key
+        elseif record ~= '' then texts[#texts + 1], texts[#texts + 2] = key, record end
+        k, a = k + 1, a + 2
       end
+      for _ = 1, v do
+        local key = keys[k]
+        values[key] = args[a] == '+' and args[a + 1]
+        -- A removed stream starts again.
+        if not values[key] then streams[key] = { false, 0, 0, 0, 0, 0 } end
+        k, a = k + 1, a + 2
+      end
+      for _ = 1, x do
+        local index, score, channel = keys[k], args[a + 1], args[a + 2]
+        put(batches, index, args[a], score)
+        if channel ~= '' and score ~= '' and math.abs(score - at) <= DUE_SOON_MS then
+          soon.index, soon.channel, soon[score] = index, channel, true
+        end
+        k, a = k + 1, a + 3
+      end
+      for _ = 1, q do
+        put_queue(batches, keys, args, k, a)
+        k, a = k + 2, a + 4
+      end
+      for _ = 1, s do
+        local stream = streams[keys[k]] or open(keys[k])
+        streams[keys[k]], stream[#stream + 1] = stream, a
+        k, a = k + 1, a + 4
+      end
+      for _ = 1, r do
+        rings[args[a]] = true
+        k, a = k + 1, a + 1
+      end
+      reply[#reply + 1] = 0
+      fetch(reply, keys, k, k + f - 1, values)
+      k = k + f
     end
-    for i = 0, q - 1 do put_queue(indexes, lowest, keys, args, kq + 2 * i, aq + 4 * i) end
   end
-  for index, entries in pairs(indexes) do flush(index, entries) end
+  assert(k == #keys + 1 and a == last + 1, 'the arguments do not have the form of this library')
+  for _, batch in ipairs(batches) do write_batch(batch, partition) end
   local first = soon.index and call('ZRANGE', soon.index, 0, 0, 'WITHSCORES')[2]
-  if first and soon[first] then ring_first(soon.channel, args[1], first) end
-  for _, unit in ipairs(units) do
-    local place, kn, an, n, kv, av, v, _, _, _, _, _, _, ks, as, s, ar, r, kf, f = unpack(unit)
-    write_records(keys, args, kn, an, n)
-    if v > 0 then write_values(keys, args, kv, av, v, streams) end
-    for i = 0, s - 1 do append(streams[keys[ks + i]], keys[ks + i], args, as + 4 * i, at) end
-    for i = 0, r - 1 do call('PUBLISH', args[ar + i], args[1]) end
-    reply[place] = fetch({ 0 }, keys, kf, kf + f - 1)
+  if first and soon[first] then ring_first(soon.channel, partition, first) end
+  for key, value in pairs(values) do
+    if value then texts[#texts + 1], texts[#texts + 2] = key, value else gone[#gone + 1] = key end
   end
-  for key, stream in pairs(streams) do push(stream, key) end
+  for i = 1, #gone, 4000 do call('UNLINK', unpack(gone, i, math.min(i + 3999, #gone))) end
+  for i = 1, #texts, 4000 do call('MSET', unpack(texts, i, math.min(i + 3999, #texts))) end
+  for key, stream in pairs(streams) do append(key, stream, args, at) end
+  for channel in pairs(rings) do call('PUBLISH', channel, partition) end
   return reply
 end
 
@@ -310,7 +307,7 @@ end
 local function read(keys, args)
   local reply = { now() }
   for i = 1, args[1] do reply[i + 1] = call('GET', keys[i]) end
-  return fetch(reply, keys, args[1] + 1, #keys)
+  return fetch(reply, keys, args[1] + 1, #keys, {})
 end
 
 -- The rank of the first entry after a position whose entry was removed. Lua compares text by the

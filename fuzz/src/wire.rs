@@ -274,7 +274,7 @@ fn fetched(u: &mut Unstructured<'_>) -> Result<Fetched> {
 fn any_answer(u: &mut Unstructured<'_>, depth: u32) -> Result<Answer> {
     Ok(match u.int_in_range(0..=if depth == 0 { 5 } else { 9 })? {
         0 => Answer::Nil,
-        1 => Answer::Number(u.int_in_range(0..=2)?),
+        1 => Answer::Number(u.int_in_range(0..=3)?),
         2 => Answer::Number(u.arbitrary()?),
         3 => Answer::Data(u.arbitrary::<i64>()?.to_string().into_bytes()),
         4 => Answer::Data(u.arbitrary::<[u8; 16]>()?.to_vec()),
@@ -289,7 +289,7 @@ fn answer(reply: &Reply) -> Answer {
     let at = i64::try_from(reply.at.get()).expect("an instant is below 2^52");
     let mut items = vec![Answer::Number(at)];
     match &reply.body {
-        ReplyBody::Commit(units) => items.extend(units.iter().map(unit_answer)),
+        ReplyBody::Commit(units) => items.extend(units.iter().flat_map(unit_answers)),
         ReplyBody::Take(taken) => {
             let rest =
                 |rest: &Option<Score>| rest.map_or(Answer::Nil, |rest| number_text(rest.get()));
@@ -333,14 +333,15 @@ fn number_text(number: impl ToString) -> Answer {
     Answer::Data(number.to_string().into_bytes())
 }
 
-fn unit_answer(unit: &UnitReply) -> Answer {
+fn unit_answers(unit: &UnitReply) -> Vec<Answer> {
     let (outcome, mut items): (i64, Vec<Answer>) = match unit {
         UnitReply::Committed { fetched } => (0, fetched.iter().map(fetched_answer).collect()),
+        UnitReply::Conflict { current } if current.is_empty() => (3, Vec::new()),
         UnitReply::Conflict { current } => (1, current.iter().map(stored_answer).collect()),
         UnitReply::OutsideWindow => (2, Vec::new()),
     };
     items.insert(0, Answer::Number(outcome));
-    Answer::List(items)
+    items
 }
 
 fn entry_answers(entry: &ScanEntry) -> [Answer; 3] {

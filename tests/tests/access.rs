@@ -193,7 +193,7 @@ async fn a_right_that_is_removed_later_is_reported_by_reads() {
     server.expect(&["ACL", "SETUSER", "flowfabric", "-get"]);
     let error = client.describe(&id).await.unwrap_err().to_string();
     assert!(error.contains("the store refused") && error.contains("'get'"), "{error}");
-    server.expect(&["ACL", "SETUSER", "flowfabric", "+get", "-set"]);
+    server.expect(&["ACL", "SETUSER", "flowfabric", "+get", "-mset"]);
     let error = client.cancel(&id, "enough").await.unwrap_err().to_string();
     assert!(error.contains("whether it was applied is unknown"), "{error}");
 }

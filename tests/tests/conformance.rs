@@ -158,30 +158,29 @@ const MISTAKES: &[(&str, &str)] = &[
     ("if best and channel ~= '' then", "if false then"),
     ("math.min(at + args[6], 2 ^ 52)", "at + args[6]"),
     // Replies that end at the wrong number of bytes.
-    ("if n > 1 and total > bytes then", "if total > bytes then"),
-    ("if n > 1 and total > bytes then", "if n > 1 and total < 0 then"),
+    ("local fits = n == 1 or total <= bytes", "local fits = total <= bytes"),
+    ("local fits = n == 1 or total <= bytes", "local fits = true"),
     ("total + #(read[i] or '')", "total"),
     (
         "records_of(keys[2], args[2], found, #found / 2, args[4] + 0)",
         "records_of(keys[2], args[2], found, #found / 2, 99)",
     ),
     // A commit that checks the window first, or one end of it wrongly, or a part of a version.
-    ("local outcome = conflict(", "local outcome = at < args[a + 2] + 0 and conflict("),
-    ("at >= args[a + 2] + 0", "at > args[a + 2] + 0"),
-    ("at < args[a + 1] + 0", "at <= args[a + 1] + 0"),
-    ("'0', '15') ~= args[a + 2 * i]", "'0', '7') ~= args[a + 2 * i]:sub(1, 8)"),
-    ("current[j + 2] =", "current[n + 1 - j] ="),
-    ("for j = 0, n - 1 do current", "for j = 0, math.min(n, 2) - 1 do current"),
-    (
-        "for i = 0, n - 1 do\n    if call('GETRANGE'",
-        "for i = n - 1, n - 1 do\n    if call('GETRANGE'",
-    ),
-    (
-        "for i = 0, n - 1 do\n    if call('GETRANGE'",
-        "for i = 0, math.min(n, 1) - 1 do\n    if call('GETRANGE'",
-    ),
-    ("n - 1 do\n    local record", "math.min(n, 1) - 1 do\n    local record"),
+    ("if same then reply[#reply + 1]", "if at >= not_after then reply[#reply + 1]"),
+    ("at >= not_after", "at > not_after"),
+    ("at < not_before", "at <= not_before"),
+    ("'0', '15') == args[a + 2 * i]", "'0', '7') == args[a + 2 * i]:sub(1, 8)"),
+    ("call('GET', keys[k + i - 1])", "call('GET', keys[k + n - i])"),
+    ("fits and n or 0 do", "fits and math.min(n, 2) or 0 do"),
+    ("for i = 0, n - 1 do\n      same", "for i = n - 1, n - 1 do\n      same"),
+    ("for i = 0, n - 1 do\n      same", "for i = 0, math.min(n, 1) - 1 do\n      same"),
+    ("elseif record ~= '' then", "elseif record ~= '' and #texts == 0 then"),
     ("if record == '-' then", "if record == '' then"),
+    // Values that are written in another order than the units, or fetched as they were before.
+    ("values[key] = args[a] == '+' and", "values[key] = values[key] or args[a] == '+' and"),
+    ("local value, length = written[keys[i]], 0", "local value, length = nil, 0"),
+    ("if value then texts[#texts + 1], texts[#texts + 2] = key, value else", "if not value then"),
+    ("else gone[#gone + 1] = key end\n  end", "end\n  end"),
     // Wake-ups that are rung too often or for the wrong reason.
     (
         "call('ZADD', list, 'LT', 'CH', score, name) == 1",
@@ -191,18 +190,19 @@ const MISTAKES: &[(&str, &str)] = &[
         "call('ZADD', list, 'LT', 'CH', score, name) == 1",
         "call('ZADD', list, 'CH', score, name) == 1",
     ),
-    ("if lower and channel ~= '' then", "if channel ~= '' then"),
-    ("call('ZREM', queue, id) == 0 or call('EXISTS', queue) == 1", "call('ZREM', queue, id) == 0"),
-    ("call('ZREM', queue, id) == 0 or call('EXISTS', queue) == 1", "true"),
+    ("if lower and batch.channel ~= '' then", "if batch.channel ~= '' then"),
+    ("list and call('EXISTS', index) == 0", "list"),
+    ("list and call('EXISTS', index) == 0", "false"),
     ("table.concat({ partition, score, name }, ' ')", "partition"),
-    ("best = best or from_due and {}", ""),
-    ("best = best or from_due and {}", "best = best or {}"),
+    ("if from_due then best = #held > 0 and (best or {}) end", ""),
+    ("best = #held > 0 and (best or {})", "best = best or {}"),
     ("<= DUE_SOON_MS", "< DUE_SOON_MS"),
     ("math.abs(score - at) <=", "score - at <="),
     ("math.abs(score - at) <=", "math.abs(score - at) - 1 <="),
     ("if first and soon[first] then", "if first then"),
-    ("ring_first(soon.channel, args[1], first)", "ring_first(soon.channel, args[1], -1)"),
-    ("for i = 0, r - 1 do call('PUBLISH'", "for i = 1, r - 1 do call('PUBLISH'"),
+    ("ring_first(soon.channel, partition, first)", "ring_first(soon.channel, partition, -1)"),
+    ("rings[args[a]] = true", "rings = { [args[a]] = true }"),
+    ("rings[args[a]] = true", "call('PUBLISH', args[a], partition)"),
     // Pages that begin or end at the wrong position.
     ("call('ZRANK', index, member) + 1", "call('ZRANK', index, member)"),
     ("score and i < 16 and", "score and i < 15 and"),
@@ -213,31 +213,39 @@ const MISTAKES: &[(&str, &str)] = &[
     ("args[5] + 0 < sequence + 0", "args[5] + 0 <= sequence + 0"),
     ("or args[3] ~= history", ""),
     // Streams that are numbered or trimmed wrongly.
-    ("if at > stream[1] then", "if at >= stream[1] then"),
+    ("if at > last then", "if at >= last then"),
     ("if gap == 0 then", "if gap == 1 then"),
     ("args[a + 1] + 0, args[a + 2] + 0, args[a + 3] + 0", "2 ^ 52, 2 ^ 52, 2 ^ 52"),
+    // A call whose own entries exceed a cap.
+    ("or new[i - call('LLEN', key) + 1]", ""),
+    ("or new[i - call('LLEN', key) + 1]", "or new[i - call('LLEN', key)]"),
     // A removed stream whose state is still cached.
-    ("if streams[key] then streams[key] = { 0, 0, 0, 0, new = {} } end", ""),
+    ("if not values[key] then streams[key] = { false, 0, 0, 0, 0, 0 } end", ""),
     // Index entries that are collected and not written in the order of the units.
-    ("entries.adds ~= adds or", "false or"),
-    ("if indexes[queue] then flush(queue, indexes[queue]) end", ""),
-    ("indexes[queue], lowest[queue] = nil, nil", "indexes[queue] = nil"),
-    ("if score + 0 < (lowest[queue] or math.huge) then", "if not lowest[queue] then"),
-    ("for index, entries in pairs(indexes) do flush(index, entries) end", ""),
+    ("batch.adds ~= adds or", "false or"),
+    ("score + 0 < batch.lowest then", "not batch.lower then"),
+    ("for _, batch in ipairs(batches) do write_batch", "for _, batch in pairs({}) do write_batch"),
+    (
+        "for _, batch in ipairs(batches) do",
+        "for i = #batches, 1, -1 do\n    local batch = batches[i]",
+    ),
     // A reply without the tag of its call.
     ("reply[#reply + 1] = tag", ""),
 ];
 
 /// Mistakes in the caps of a stream, which a single byte or millisecond reveals.
 const MISTAKES_AT_THE_CAP: &[(&str, &str)] = &[
-    ("stream[5] < at - age", "stream[5] <= at - age"),
-    ("stream[4] > bytes", "stream[4] >= bytes"),
-    ("stream[3] - stream[4] >", "stream[3] >"),
-    ("call('LLEN', key) + #stream.new > entries", "call('LLEN', key) + #stream.new >= entries"),
-    ("call('LLEN', key) + #stream.new > entries", "call('LLEN', key) > entries"),
-    ("call('LLEN', key) + #stream.new > entries", "#stream.new > entries"),
-    ("args[a + 1] + 0, args[a + 2] + 0,", "1048576, args[a + 2] + 0,"),
-    ("args[a + 3] + 0\n  if at", "86400000\n  if at"),
+    ("oldest < at - age", "oldest <= at - age"),
+    ("dropped > bytes", "dropped >= bytes"),
+    ("call('LTRIM', key, gone, -1)", "call('LTRIM', key, gone + 1, -1)"),
+    ("+ 0, element(key, new, gone + 1)", "+ 0, element(key, new, gone)"),
+    ("total - dropped >", "total >"),
+    ("call('LLEN', key) + #new - gone > entries", "call('LLEN', key) + #new - gone >= entries"),
+    ("call('LLEN', key) + #new - gone > entries", "call('LLEN', key) - gone > entries"),
+    ("call('LLEN', key) + #new - gone > entries", "call('LLEN', key) + #new > entries"),
+    ("call('LLEN', key) + #new - gone > entries", "#new - gone > entries"),
+    ("args[a], args[a + 1] + 0,", "args[a], 1048576,"),
+    ("args[a + 3] + 0\n    if at", "86400000\n    if at"),
 ];
 
 /// A mistake in the record of a page's 33rd entry, which is read in a second step.

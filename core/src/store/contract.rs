@@ -125,9 +125,10 @@ pub struct Unit {
     /// Streams to remove as a whole. The unit must not append to them. A removed stream is like one
     /// that never existed: a later append starts it again, and a reader finds no gap.
     pub drop_streams: Vec<StreamName>,
-    /// Topics to ring: their subscribers are woken. The topic of a lane rings by itself when an
-    /// index entry lowers the first score of a queue. [`Topic::Due`] rings once for a commit if the
-    /// first score of `due` is then one that its units have written, and due within [`DUE_SOON`].
+    /// Topics to ring, once for all units of a commit that name them: their subscribers are woken.
+    /// The topic of a lane rings by itself when an index entry lowers the first score of a queue.
+    /// [`Topic::Due`] rings once for a commit if the first score of `due` is then one that its
+    /// units have written, and due within [`DUE_SOON`].
     pub ring: Vec<Topic>,
     /// Values to return with the reply, as they are after the writes.
     pub fetch: Vec<ValueKey>,

@@ -10,6 +10,8 @@ enum Keys {
     None,
     First,
     All,
+    /// The first, the third, and so on.
+    Odd,
 }
 
 /// A command that the library may call.
@@ -48,7 +50,7 @@ const COMMANDS: &[Command] = &[
     }),
     reads("MGET", -2, Keys::All, |server, args| Ok(server.keyspace.get_texts(args))),
     reads("STRLEN", 2, Keys::First, |server, args| server.keyspace.text_length(args[0])),
-    writes("SET", 3, Keys::First, |server, args| Ok(server.keyspace.set_text(args[0], args[1]))),
+    writes("MSET", -3, Keys::Odd, |server, args| server.keyspace.set_texts(args)),
     writes("UNLINK", -2, Keys::All, |server, args| Ok(server.keyspace.unlink(args))),
     reads("LINDEX", 3, Keys::First, |server, args| {
         server.keyspace.element(args[0], integer(args[1])?)
@@ -57,9 +59,8 @@ const COMMANDS: &[Command] = &[
     reads("LRANGE", 4, Keys::First, |server, args| {
         server.keyspace.elements(args[0], integer(args[1])?, integer(args[2])?)
     }),
-    writes("LPOP", 2, Keys::First, |server, args| server.keyspace.pop(args[0])),
-    writes("LSET", 4, Keys::First, |server, args| {
-        server.keyspace.set_element(args[0], integer(args[1])?, args[2])
+    writes("LTRIM", 4, Keys::First, |server, args| {
+        server.keyspace.trim(args[0], integer(args[1])?)
     }),
     writes("RPUSH", -3, Keys::First, |server, args| server.keyspace.push(args[0], &args[1..])),
     reads("ZCARD", 2, Keys::First, |server, args| server.keyspace.scored_length(args[0])),
@@ -133,12 +134,13 @@ impl Server {
         if command.writes && self.read_only {
             return Err(CommandError("ERR Write commands are not allowed from read-only scripts."));
         }
-        let keys = match command.keys {
-            Keys::None => &args[..0],
-            Keys::First => &args[..1],
-            Keys::All => args,
+        let (count, step) = match command.keys {
+            Keys::None => (0, 1),
+            Keys::First => (1, 1),
+            Keys::All => (args.len(), 1),
+            Keys::Odd => (args.len(), 2),
         };
-        keys.iter().try_for_each(|key| self.touch(key))?;
+        args[..count].iter().step_by(step).try_for_each(|key| self.touch(key))?;
         (command.run)(self, args)
     }
 

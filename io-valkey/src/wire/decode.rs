@@ -52,11 +52,12 @@ pub fn decode(request: &Request, answer: Answer) -> Decoded<Reply> {
     let at = TimestampMs::new(u64::try_from(at).unwrap_or(0));
     let body = match request {
         Request::Commit(commit) => {
-            if items.len() != commit.units.len() {
-                return malformed("the number of units differs");
+            let units = commit.units.iter().map(|asked| unit(asked, &mut items));
+            let units = units.collect::<Decoded<_>>()?;
+            if items.len() > 0 {
+                return malformed("more than the replies of the units");
             }
-            let units = commit.units.iter().zip(items).map(|(asked, answer)| unit(asked, answer));
-            ReplyBody::Commit(units.collect::<Decoded<_>>()?)
+            ReplyBody::Commit(units)
         }
         Request::Take(take) => ReplyBody::Take(taken(take, items)?),
         Request::Poll(_) => return malformed("no function answers a poll"),
@@ -125,19 +126,22 @@ fn fetched(answer: Answer) -> Decoded<Fetched> {
     }
 }
 
-fn unit(asked: &Unit, answer: Answer) -> Decoded<UnitReply> {
-    let mut items = list(answer)?.into_iter();
-    match items.next() {
-        Some(Answer::Number(0)) if items.len() == asked.fetch.len() => {
-            Ok(UnitReply::Committed { fetched: items.map(fetched).collect::<Decoded<_>>()? })
+fn unit(asked: &Unit, items: &mut impl ExactSizeIterator<Item = Answer>) -> Decoded<UnitReply> {
+    let (values, records) = (asked.fetch.len(), asked.expect.len());
+    Ok(match items.next() {
+        Some(Answer::Number(0)) if items.len() >= values => {
+            let fetched = items.take(values).map(fetched).collect::<Decoded<_>>()?;
+            UnitReply::Committed { fetched }
         }
-        // Without its records, if they are too large.
-        Some(Answer::Number(1)) if [0, asked.expect.len()].contains(&items.len()) => {
-            Ok(UnitReply::Conflict { current: items.map(stored).collect::<Decoded<_>>()? })
+        Some(Answer::Number(1)) if items.len() >= records => {
+            let current = items.take(records).map(stored).collect::<Decoded<_>>()?;
+            UnitReply::Conflict { current }
         }
-        Some(Answer::Number(2)) => Ok(UnitReply::OutsideWindow),
-        _ => malformed("not the outcome of a unit"),
-    }
+        Some(Answer::Number(2)) => UnitReply::OutsideWindow,
+        // Its records are too large.
+        Some(Answer::Number(3)) => UnitReply::Conflict { current: Vec::new() },
+        _ => return malformed("not the outcome of a unit"),
+    })
 }
 
 fn taken(take: &Take, mut items: impl ExactSizeIterator<Item = Answer>) -> Decoded<Taken> {
@@ -266,14 +270,15 @@ mod tests {
         let commit = Request::Commit(Commit { partition, units: vec![unit] });
         let parts = |outcome: i64, count: usize| {
             let outcome = std::iter::once(Answer::Number(outcome));
-            vec![Answer::List(outcome.chain(vec![Answer::Nil; count]).collect())]
+            outcome.chain(vec![Answer::Nil; count]).collect()
         };
         for count in 0..5 {
             assert_eq!(decodes(&read, vec![Answer::Nil; count]), count == 3, "{count} parts");
             assert_eq!(decodes(&nothing, vec![Answer::Nil; count]), count == 1, "{count} parts");
             assert_eq!(decodes(&commit, parts(0, count)), count == 1, "{count} values");
-            let fits = [0, 2].contains(&count);
-            assert_eq!(decodes(&commit, parts(1, count)), fits, "{count} records");
+            assert_eq!(decodes(&commit, parts(1, count)), count == 2, "{count} records");
+            assert_eq!(decodes(&commit, parts(2, count)), count == 0, "{count} parts");
+            assert_eq!(decodes(&commit, parts(3, count)), count == 0, "{count} parts");
         }
     }
 }

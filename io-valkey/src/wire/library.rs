@@ -156,7 +156,7 @@ mod tests {
     fn the_commands_are_those_that_are_called() {
         let library = Library::default();
         let commands = library.commands();
-        assert_eq!(commands.len(), 22);
+        assert_eq!(commands.len(), 21);
         assert!(TEXT.contains("register('rights', ") && commands.contains("GETRANGE"));
         let words =
             TEXT.split('\'').skip(1).step_by(2).filter(|word| {

@@ -1,8 +1,8 @@
 //! The wire form: the arguments and replies of the function library.
 //!
 //! The table in the head of `lua/flowfabric.lua` describes it. [`SECTIONS`] repeats that table, and
-//! a test compares the two. The library measures each call before it reads or writes anything, so
-//! that a call with an argument too many or too few is refused.
+//! a test compares the two. The library counts the arguments of a call before it writes anything,
+//! so that a call with an argument too many or too few is refused.
 
 mod decode;
 mod encode;

@@ -37,8 +37,8 @@ pub(super) struct Rings {
     pub(super) queues: Vec<Wake>,
     /// The scores that were written into `due` and are soon due.
     soon: Vec<Score>,
-    /// The wake-ups that the units name.
-    named: Vec<Wake>,
+    /// The topics that the units name, each once.
+    named: Vec<Topic>,
 }
 
 /// The memory use of a store, in bytes.
@@ -123,11 +123,11 @@ impl PartitionData {
             let stream = self.streams.entry(append.stream).or_default();
             stream.append(append.entry, append.caps, now);
         }
-        rings.named.extend(unit.ring.into_iter().map(|topic| Wake {
-            topic,
-            partition,
-            first: None,
-        }));
+        for topic in unit.ring {
+            if !rings.named.contains(&topic) {
+                rings.named.push(topic);
+            }
+        }
         UnitReply::Committed { fetched: self.fetch(&unit.fetch) }
     }
 
@@ -142,7 +142,9 @@ impl PartitionData {
             partition,
             first: Some(FirstOf { index, score }),
         });
-        rings.queues.into_iter().chain(timer).chain(rings.named)
+        let named =
+            rings.named.into_iter().map(move |topic| Wake { topic, partition, first: None });
+        rings.queues.into_iter().chain(timer).chain(named)
     }
 
     /// The current records of a unit; none if they are too large. A single record never is.

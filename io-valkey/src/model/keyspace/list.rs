@@ -45,29 +45,11 @@ impl Keyspace {
         })
     }
 
-    /// LPOP key
-    pub(in super::super) fn pop(&mut self, key: &[u8]) -> Result<Answer, CommandError> {
-        let first = self.edit(key, List::pop_front)?;
-        Ok(first.map_or(Answer::Nil, Answer::Text))
-    }
-
-    /// LSET key index element
-    pub(in super::super) fn set_element(
-        &mut self,
-        key: &[u8],
-        index: i64,
-        element: &[u8],
-    ) -> Result<Answer, CommandError> {
-        if self.get::<List>(key)?.is_none() {
-            return Err(CommandError("ERR no such key"));
-        }
-        self.edit(key, |list: &mut List| match position(list, index) {
-            None => Err(CommandError("ERR index out of range")),
-            Some(position) => {
-                list[position] = element.to_vec();
-                Ok(Answer::Status("OK"))
-            }
-        })?
+    /// LTRIM key from -1: removes the elements before `from`. Another end is not supported.
+    pub(in super::super) fn trim(&mut self, key: &[u8], from: i64) -> Result<Answer, CommandError> {
+        let from = usize::try_from(from).unwrap_or(0);
+        self.edit(key, |list: &mut List| list.drain(..from.min(list.len())).count())?;
+        Ok(Answer::Status("OK"))
     }
 
     /// LINDEX key index

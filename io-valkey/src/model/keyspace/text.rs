@@ -47,10 +47,16 @@ impl Keyspace {
         Answer::List(keys.iter().map(text).collect())
     }
 
-    /// SET key value: replaces a value of any kind.
-    pub(in super::super) fn set_text(&mut self, key: &[u8], text: &[u8]) -> Answer {
-        self.put(key, Value::Text(text.to_vec()));
-        Answer::Status("OK")
+    /// MSET key value ...: replaces values of any kind.
+    pub(in super::super) fn set_texts(&mut self, args: &[&[u8]]) -> Result<Answer, CommandError> {
+        let (pairs, rest) = args.as_chunks();
+        if !rest.is_empty() {
+            return Err(CommandError("ERR wrong number of arguments for MSET"));
+        }
+        for [key, text] in pairs {
+            self.put(key, Value::Text(text.to_vec()));
+        }
+        Ok(Answer::Status("OK"))
     }
 
     /// STRLEN key
