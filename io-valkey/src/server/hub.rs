@@ -49,13 +49,9 @@ struct Shared {
 
 impl Hub {
     pub(super) fn new(topology: Arc<Topology>) -> Self {
-        Self(Arc::new(Owner(Arc::new(Shared {
-            topology,
-            table: Mutex::default(),
-            changed: Notify::new(),
-            is_over: AtomicBool::new(false),
-            has_task: AtomicBool::new(false),
-        }))))
+        let (table, changed) = (Mutex::default(), Notify::new());
+        let (is_over, has_task) = (false.into(), false.into());
+        Self(Arc::new(Owner(Arc::new(Shared { topology, table, changed, is_over, has_task }))))
     }
 
     /// Subscribes to topics. The first wake-up has no partition, since others may have been missed
