@@ -213,7 +213,7 @@ pub struct StreamCaps {
 }
 
 /// A wake-up: a hint. Nothing may depend on its arrival.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wake {
     /// The topic that rang.
     pub topic: Topic,
@@ -510,7 +510,7 @@ pub struct Firsts {
 }
 
 /// An index and its first score.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FirstOf {
     /// The index.
     pub index: IndexName,

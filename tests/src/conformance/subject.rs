@@ -64,8 +64,7 @@ fn around_difference(one: &str, other: &str) -> (String, String) {
 
 /// Sorts wake-ups, since their order within one request is undefined.
 fn in_order(mut wakes: Vec<Wake>) -> Vec<Wake> {
-    let first = |wake: &Wake| wake.first.as_ref().map(|first| (first.index.clone(), first.score));
-    wakes.sort_by_cached_key(|wake| (wake.topic.clone(), wake.partition, first(wake)));
+    wakes.sort();
     wakes
 }
 
