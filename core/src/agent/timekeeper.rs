@@ -62,7 +62,7 @@ struct Round {
 const LOOK_EVERY_MS: u64 = 1_000;
 /// The most time between two of these polls. If most programs end at the same time, the others find
 /// the timers that those knew of after this time.
-const MAX_LOOK_EVERY_MS: u64 = 12_000;
+const MAX_LOOK_EVERY_MS: u64 = 15_000;
 
 /// The time after which a round leaves its due timers to the next one, which sees newer wake-ups.
 const ROUND: DurationMs = DurationMs::new(100);
