@@ -82,6 +82,20 @@ fn a_worker_claims_as_many_blocked_executions_as_it_asks_for_and_the_rest_later(
 }
 
 #[test]
+fn blocked_executions_take_turns_with_those_of_the_lane() {
+    let mut world = World::new(1);
+    for number in 1..=4 {
+        world.submit_one(number, Submission::new().requires(&["gpu"]));
+    }
+    let mut unable = world.worker(1, &[]);
+    assert_eq!(numbers(&world.claim(&mut unable, 4)), [0_u128; 0]);
+    world.submit([11, 12]);
+    let mut able = world.worker(2, &["gpu"]);
+    let claimed: Vec<u128> = (0..6).flat_map(|_| numbers(&world.claim(&mut able, 1))).collect();
+    assert_eq!(claimed, [1, 11, 2, 12, 3, 4]);
+}
+
+#[test]
 fn a_worker_learns_of_a_blocked_execution_by_the_wake_up() {
     let mut world = World::new(4);
     let mut able = world.worker(2, &["gpu"]);

@@ -51,6 +51,8 @@ pub struct ReadyQueues {
     rests: bool,
     /// Executions that no worker fitted.
     blocked: BlockedPages,
+    /// Whether it takes from a lane next, since it took one of those last.
+    lane_is_next: bool,
 }
 
 /// The queues of one lane that probably have work.
@@ -123,6 +125,7 @@ impl ReadyQueues {
             counted,
             rests,
             blocked: BlockedPages::default(),
+            lane_is_next: false,
         }
     }
 
@@ -168,8 +171,11 @@ impl ReadyQueues {
 
     /// Whether there is something to take, as far as is known.
     pub fn knows_work(&self, now: HostTime) -> bool {
-        let queued = self.known.iter().any(|lane| !lane.by_name.is_empty());
-        queued || self.next_blocked_at().is_some_and(|at| at <= now.local)
+        self.has_queued() || self.next_blocked_at().is_some_and(|at| at <= now.local)
+    }
+
+    fn has_queued(&self) -> bool {
+        self.known.iter().any(|lane| !lane.by_name.is_empty())
     }
 
     /// When it reads the next page of executions that no worker fitted, by the host's clock.
@@ -177,8 +183,12 @@ impl ReadyQueues {
         self.blocked.next_at()
     }
 
-    /// The page of executions that no worker fitted to read now.
+    /// The page of executions that no worker fitted to read now. After one of them it is the turn
+    /// of the lanes, whose executions may have a higher priority.
     pub(super) fn next_blocked(&mut self, now: HostTime) -> Option<BlockedPage> {
+        if self.lane_is_next && self.has_queued() {
+            return None;
+        }
         self.blocked.next(now)
     }
 
@@ -206,6 +216,7 @@ impl ReadyQueues {
         rest: Option<ScanPosition>,
         now: HostTime,
     ) {
+        self.lane_is_next = had != PageHad::Nothing;
         self.blocked.read(page, had, rest, now);
     }
 
@@ -295,6 +306,7 @@ impl ReadyQueues {
 
     /// Notes what a take has left at a place.
     pub(super) fn taken(&mut self, place: &Place, took: usize, rest: &[Option<Score>]) {
+        self.lane_is_next = false;
         if took == 0 {
             // Other programs have been there, and probably at many of the other places.
             self.empty += 1;
