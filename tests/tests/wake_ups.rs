@@ -133,18 +133,21 @@ async fn a_subscription_without_a_connection_is_noted() {
     }
 }
 
+/// A backend on the current runtime with a subscriber that has received a wake-up.
+async fn subscriber(server: &Server) -> (ValkeyBackend, Box<dyn WakeUps>) {
+    let backend = ValkeyBackend::connect(&server.url()).await.unwrap();
+    let mut early = subscribe(&backend, 0);
+    assert_eq!(next(&mut early).await, None);
+    hears(server, &mut early, 0).await;
+    (backend, early)
+}
+
 /// A subscriber on another runtime gets wake-ups after the runtime of the first one has ended.
 #[test]
 fn a_later_subscriber_gets_wake_ups_after_the_end_of_the_first_runtime() {
     let server = Server::valkey();
     let first = runtime();
-    let (backend, mut early) = first.block_on(async {
-        let backend = ValkeyBackend::connect(&server.url()).await.unwrap();
-        let mut early = subscribe(&backend, 0);
-        assert_eq!(next(&mut early).await, None);
-        hears(&server, &mut early, 0).await;
-        (backend, early)
-    });
+    let (backend, mut early) = first.block_on(subscriber(&server));
     drop(first);
     runtime().block_on(async {
         let mut late = subscribe(&backend, 1);
@@ -160,13 +163,7 @@ fn a_later_subscriber_gets_wake_ups_after_the_end_of_the_first_runtime() {
 fn a_subscriber_gets_wake_ups_after_the_end_of_the_first_runtime() {
     let server = Server::valkey();
     let (first, second) = (runtime(), runtime());
-    let (backend, _early) = first.block_on(async {
-        let backend = ValkeyBackend::connect(&server.url()).await.unwrap();
-        let mut early = subscribe(&backend, 0);
-        assert_eq!(next(&mut early).await, None);
-        hears(&server, &mut early, 0).await;
-        (backend, early)
-    });
+    let (backend, _early) = first.block_on(subscriber(&server));
     let mut late = second.block_on(async {
         let mut late = subscribe(&backend, 1);
         assert_eq!(next(&mut late).await, None);

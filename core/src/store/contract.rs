@@ -247,9 +247,8 @@ pub struct Take {
     /// them.
     pub hold: DurationMs,
     /// Whether to ring the topic of the queues when entries are left in them, whatever the range. A
-    /// caller that continues with the rest does not need it. A take from `Due` rings if it
-    /// took an entry, with the first score that it left, so that other timekeepers forget what it
-    /// took.
+    /// caller that continues with the rest does not need it. A take from `Due` rings if it took an
+    /// entry, with the first score that it left, so that other timekeepers forget what it took.
     pub ring_rest: bool,
 }
 

@@ -1,6 +1,8 @@
 //! Executions that need capabilities: one that no worker fitted is set aside, and claimed by a
 //! worker that fits (`docs/spec.md`, 4 and 7).
 
+use std::ops::RangeInclusive;
+
 use ff_core::agent::{Scheduler, WorkerAgent, WorkerRequest};
 use ff_core::entropy::Entropy;
 use ff_core::execution::{Block, BlockKind, Situation, Unblock};
@@ -14,6 +16,21 @@ use uuid::Uuid;
 
 use super::agents::{World, id, namespace, numbers, served};
 use crate::common::Submission;
+
+/// Submits executions that need a capability, and lets a worker without it set them aside.
+fn block(world: &mut World, range: RangeInclusive<u128>) {
+    for number in range {
+        world.submit_one(number, Submission::new().requires(&["gpu"]));
+    }
+    let mut unable = world.worker(1, &[]);
+    assert_eq!(numbers(&world.claim(&mut unable, 8)), [0_u128; 0]);
+}
+
+fn with_blocked(range: RangeInclusive<u128>) -> World {
+    let mut world = World::new(1);
+    block(&mut world, range);
+    world
+}
 
 #[test]
 fn an_execution_that_the_worker_cannot_run_is_set_aside_and_the_next_one_served() {
@@ -47,9 +64,6 @@ fn a_scheduler_grants_what_no_worker_fitted_before_to_one_that_fits() {
         let drawn = world.drive(scheduler.claim_for_worker(request)).expect("answered");
         scheduler.admitted(served(tokens), drawn).is_some()
     };
-    assert!(!granted(&mut world, &["gpu"]) || world.situation(1) == Situation::Granted);
-    world.store.pass(1_001);
-    world.tick();
     assert!(!granted(&mut world, &[]));
     assert_eq!(world.situation(1), Situation::Blocked);
     // The scheduler receives no wake-ups: it reads again after each look, at most once a second.
@@ -60,12 +74,7 @@ fn a_scheduler_grants_what_no_worker_fitted_before_to_one_that_fits() {
 
 #[test]
 fn a_worker_claims_as_many_blocked_executions_as_it_asks_for_and_the_rest_later() {
-    let mut world = World::new(1);
-    for number in 1..=6 {
-        world.submit_one(number, Submission::new().requires(&["gpu"]));
-    }
-    let mut unable = world.worker(1, &[]);
-    assert_eq!(numbers(&world.claim(&mut unable, 6)), [0_u128; 0]);
+    let mut world = with_blocked(1..=6);
     let mut profile = world.worker(2, &["gpu"]).profile().clone();
     profile.lanes = vec![LaneId::try_new("elsewhere").expect("a lane")];
     let mut other = WorkerAgent::new(profile, Entropy::from_u64(3));
@@ -83,12 +92,7 @@ fn a_worker_claims_as_many_blocked_executions_as_it_asks_for_and_the_rest_later(
 
 #[test]
 fn blocked_executions_take_turns_with_those_of_the_lane() {
-    let mut world = World::new(1);
-    for number in 1..=4 {
-        world.submit_one(number, Submission::new().requires(&["gpu"]));
-    }
-    let mut unable = world.worker(1, &[]);
-    assert_eq!(numbers(&world.claim(&mut unable, 4)), [0_u128; 0]);
+    let mut world = with_blocked(1..=4);
     world.submit([11, 12]);
     let mut able = world.worker(2, &["gpu"]);
     let claimed: Vec<u128> = (0..6).flat_map(|_| numbers(&world.claim(&mut able, 1))).collect();
@@ -103,9 +107,7 @@ fn a_worker_learns_of_a_blocked_execution_by_the_wake_up() {
     for _ in 0..2 {
         assert_eq!(numbers(&world.claim(&mut able, 1)), [0_u128; 0]);
     }
-    world.submit_one(1, Submission::new().requires(&["gpu"]));
-    let mut unable = world.worker(1, &[]);
-    assert_eq!(numbers(&world.claim(&mut unable, 1)), [0_u128; 0]);
+    block(&mut world, 1..=1);
     let (topic, partition) = (Topic::Routes { namespace: namespace() }, Partition::flow(0));
     able.wake(Some(&Wake { topic, partition, first: None }));
     let before = world.calls();
@@ -116,12 +118,7 @@ fn a_worker_learns_of_a_blocked_execution_by_the_wake_up() {
 
 #[test]
 fn an_entry_that_was_left_behind_takes_the_place_of_no_blocked_execution() {
-    let mut world = World::new(1);
-    for number in 1..=5 {
-        world.submit_one(number, Submission::new().requires(&["gpu"]));
-    }
-    let mut unable = world.worker(1, &[]);
-    assert_eq!(numbers(&world.claim(&mut unable, 5)), [0_u128; 0]);
+    let mut world = with_blocked(1..=5);
     let blocked = IndexName::BlockedRoute { namespace: namespace() };
     let entries = world.entries(&blocked);
     let mut able = world.worker(2, &["gpu"]);
@@ -140,10 +137,7 @@ fn an_entry_that_was_left_behind_takes_the_place_of_no_blocked_execution() {
 
 #[test]
 fn an_operator_holds_back_also_what_no_worker_fitted() {
-    let mut world = World::new(1);
-    world.submit_one(1, Submission::new().requires(&["gpu"]));
-    let mut unable = world.worker(1, &[]);
-    assert_eq!(numbers(&world.claim(&mut unable, 1)), [0_u128; 0]);
+    let mut world = with_blocked(1..=1);
     let kind = BlockKind::Operator;
     let block = Block { execution_id: id(1), kind, recheck_at: None };
     world.store.transact(block).expect("it is held back");
