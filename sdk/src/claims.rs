@@ -163,7 +163,10 @@ impl Drop for Turn {
 impl Turn {
     /// Claims until no worker wants more.
     async fn claim_all(self, connection: Arc<Connection>) {
-        while let Some(demands) = self.next() {
+        loop {
+            // First the tasks that are ready to run: other workers may want work now, too.
+            tokio::task::yield_now().await;
+            let Some(demands) = self.next() else { return };
             let claimants = demands.iter().map(|demand| demand.claimant.clone()).collect();
             let is_woken = demands.iter().all(|demand| demand.is_woken);
             let claim = lock(&self.claims.claimer).claim(claimants, is_woken);

@@ -1,6 +1,5 @@
-//! Completions of one partition that are ready together travel in one call: a completion that is
-//! ready while a call of its partition is in progress waits for the end of that call. No timer is
-//! involved.
+//! Completions of one partition that are ready together travel in one call. One that is ready while
+//! a call of its partition is in progress waits for the end of that call. No timer is involved.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,14 +9,13 @@ use ff_core::execution::{Complete, Decide};
 use ff_core::op::{CarryCommand, Committed};
 use ff_core::partition::Partition;
 use ff_core::time::DurationMs;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::shared::{Connection, lock};
 
 type Outcome = Result<Committed<<Complete as Decide>::Outcome>, EngineError>;
 
-/// The completions of one worker, by partition.
+/// The completions of a process, by partition.
 #[derive(Default)]
 pub(crate) struct Gatherer {
     waiting: Mutex<Completions<Waiting>>,
@@ -28,82 +26,70 @@ struct Waiting {
     answer: oneshot::Sender<Outcome>,
 }
 
-/// How a completion is sent.
-enum Joined {
-    /// Later, with others; the receiver gets its outcome.
-    Waits(oneshot::Receiver<Outcome>),
-    /// Immediately and alone.
-    Goes(Box<CarryCommand<Complete>>),
-}
-
 impl Gatherer {
-    /// Sends a completion: immediately if no call of its partition is in progress, otherwise
-    /// together with the others that are ready when that call ends.
+    /// Sends a completion together with the others of its partition that are ready: those of tasks
+    /// that end in the same moment, or while a call of the partition is in progress.
     ///
-    /// Not cancel safe: a completion that travels alone may or may not be applied; one that waits
-    /// for others is still sent.
+    /// Not cancel safe: the completion is still sent.
     pub(crate) async fn complete(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
         operation: CarryCommand<Complete>,
     ) -> Outcome {
         let partition = operation.command().execution_id().partition();
-        match self.join(partition, operation) {
-            Joined::Waits(answer) => answer.await.unwrap_or_else(|_| Err(given_up())),
-            Joined::Goes(operation) => {
-                let (gatherer, connection) = (self.clone(), connection.clone());
-                let turn = Turn { gatherer, connection, partition };
-                turn.connection.drive(*operation).await
-            }
+        let (answer, answered) = oneshot::channel();
+        if self.join(partition, Waiting { operation, answer }) {
+            let (gatherer, connection) = (self.clone(), connection.clone());
+            tokio::spawn(Turn { gatherer, connection, partition, ended: false }.carry_all());
         }
+        answered.await.unwrap_or_else(|_| Err(given_up()))
     }
 
-    /// Queues a completion after the partition's call in progress, or makes it that call.
-    fn join(&self, partition: Partition, operation: CarryCommand<Complete>) -> Joined {
-        match lock(&self.waiting).queue(partition) {
-            Some(queue) => {
-                let (answer, receiver) = oneshot::channel();
-                queue.push(Waiting { operation, answer });
-                Joined::Waits(receiver)
-            }
-            None => Joined::Goes(Box::new(operation)),
-        }
-    }
-
-    /// Sends the waiting completions, one call after the other, until none waits.
-    async fn carry(&self, connection: &Connection, partition: Partition, first: Vec<Waiting>) {
-        let mut round = first;
-        while !round.is_empty() {
-            let (operations, answers): (Vec<_>, Vec<_>) =
-                round.into_iter().map(|waiting| (waiting.operation, waiting.answer)).unzip();
-            let outcomes = connection.drive_batch(partition, operations).await;
-            for (answer, outcome) in answers.into_iter().zip(outcomes) {
-                // The receiver may have been dropped.
-                let _ = answer.send(outcome);
-            }
-            round = lock(&self.waiting).returned(partition);
-        }
+    /// Queues a completion. Returns whether no task sends those of its partition yet.
+    fn join(&self, partition: Partition, waiting: Waiting) -> bool {
+        let mut completions = lock(&self.waiting);
+        let begins = completions.queue(partition).is_none();
+        completions.queue(partition).expect("the partition is in flight").push(waiting);
+        begins
     }
 }
 
-/// A call in progress; when it is dropped, the waiting completions are sent.
+/// The task that sends the completions of a partition.
 struct Turn {
     gatherer: Arc<Gatherer>,
     connection: Arc<Connection>,
     partition: Partition,
+    ended: bool,
+}
+
+impl Turn {
+    /// Sends the waiting completions, one call after the other, until none waits.
+    async fn carry_all(mut self) {
+        // First the tasks that are ready to run: some of them may end now, too.
+        tokio::task::yield_now().await;
+        loop {
+            let round = lock(&self.gatherer.waiting).returned(self.partition);
+            if round.is_empty() {
+                self.ended = true;
+                return;
+            }
+            let (operations, answers): (Vec<_>, Vec<_>) =
+                round.into_iter().map(|waiting| (waiting.operation, waiting.answer)).unzip();
+            let outcomes = self.connection.drive_batch(self.partition, operations).await;
+            for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                // The receiver may have been dropped.
+                let _ = answer.send(outcome);
+            }
+        }
+    }
 }
 
 impl Drop for Turn {
+    /// A task that ends early, with its runtime or by a panic, gives up what still waits, and the
+    /// next completion begins another task.
     fn drop(&mut self) {
-        let next = lock(&self.gatherer.waiting).returned(self.partition);
-        if next.is_empty() {
-            return;
-        }
-        // Without a runtime the waiting completions are dropped, as in a crash.
-        if let Ok(runtime) = Handle::try_current() {
-            let (gatherer, connection) = (self.gatherer.clone(), self.connection.clone());
-            let partition = self.partition;
-            runtime.spawn(async move { gatherer.carry(&connection, partition, next).await });
+        while !self.ended {
+            self.ended = lock(&self.gatherer.waiting).returned(self.partition).is_empty();
         }
     }
 }

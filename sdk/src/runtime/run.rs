@@ -268,6 +268,8 @@ async fn claim_and_run(
 ) -> Option<SdkError> {
     let mut draining = shared.draining.clone();
     loop {
+        // First the handlers that are ready to run: some of them may end now.
+        tokio::task::yield_now().await;
         while running.try_join_next().is_some() {}
         let free = worker.free_slots();
         let claimed = if free == 0 { None } else { Some(worker.claim_many(free).await) };
