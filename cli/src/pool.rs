@@ -124,7 +124,7 @@ async fn worker(
         format!("{}-{number}", pool.instance),
         pool.namespace.as_str(),
     )?;
-    config.lease_ttl_ms = pool.lease_ttl_ms;
+    config.lease_ttl = Duration::from_millis(pool.lease_ttl_ms);
     config.seed = pool.seed.map(|seed| seed.wrapping_add(number));
     let worker = FlowFabricWorker::connect_with(config, pool.backend, None).await?;
     let runtime = WorkerRuntime::new(worker)

@@ -29,7 +29,7 @@ const SHOW_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs the command.
 pub async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
-    let store = backend::open(&args.store.backend).await?;
+    let store = backend::open(&args.store.backend, backend::Wait::Briefly).await?;
     let mut config = ClientConfig::new(args.namespace.as_str())?;
     config.seed = args.seed;
     let client = Client::connect(config, store.backend.clone()).await?;

@@ -19,7 +19,7 @@ use crate::{backend, names, shutdown};
 /// Runs the command.
 pub async fn work(args: WorkArgs) -> Result<ExitCode, CliError> {
     let config = config(&args)?;
-    let store = backend::open_shared(args.store.backend.as_deref()).await?;
+    let store = backend::open_shared(args.store.backend.as_deref(), backend::Wait::Always).await?;
     let client_config = ClientConfig::new(args.store.namespace.as_str())?;
     let client = Client::connect(client_config, store.backend.clone()).await?;
     // Registered before anything runs, so that no signal is missed.
@@ -57,7 +57,7 @@ fn config(args: &WorkArgs) -> Result<WorkerConfig, CliError> {
     }
     config.capabilities = Capabilities::try_new(&args.capability)
         .map_err(|error| CliError::usage(format!("--capability: {error}")))?;
-    config.lease_ttl_ms = args.lease_ttl_ms;
+    config.lease_ttl = Duration::from_millis(args.lease_ttl_ms);
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     config.max_concurrent_tasks = args.slots.map_or_else(cores, |slots| slots as usize);
     Ok(config)

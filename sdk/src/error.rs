@@ -68,9 +68,7 @@ impl SdkError {
         match self {
             Self::Config { .. } => false,
             #[cfg(feature = "valkey-default")]
-            Self::Connect(error) => {
-                matches!(error, ff_io_valkey::ConnectError::Unreachable { .. })
-            }
+            Self::Connect(error) => error.is_retryable(),
             Self::WorkerAtCapacity { .. } | Self::Backend { .. } => true,
             Self::Engine(error) => error.class() == ff_core::error::ErrorClass::Retryable,
         }

@@ -91,7 +91,7 @@ impl Fixture {
     async fn work(&self, command: &str, kinds: &[&str], limits: Limits) -> (bool, Counts) {
         let mut config = WorkerConfig::new("w", "w-1", NAMESPACE).expect("names");
         config.max_concurrent_tasks = 2;
-        config.call_timeout_ms = 200;
+        config.call_timeout = Duration::from_millis(200);
         if !kinds.is_empty() {
             config.kinds = kinds.iter().map(|kind| kind.parse().expect("a kind")).collect();
         }
@@ -167,7 +167,7 @@ async fn until_idle_waits_for_the_leases_of_other_workers() {
     let fixture = Fixture::new().await;
     let id = fixture.submit(Submission::new("k")).await;
     let mut config = WorkerConfig::new("dead", "dead-1", NAMESPACE).expect("names");
-    config.lease_ttl_ms = 300;
+    config.lease_ttl = Duration::from_millis(300);
     let dead = FlowFabricWorker::connect_with(config, fixture.store.clone(), None).await;
     let task = dead.expect("it connects").claim_next().await.expect("the store answers");
     drop(task.expect("there is work"));

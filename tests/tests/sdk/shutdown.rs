@@ -169,8 +169,9 @@ async fn shutdown_ends_although_the_store_is_unreachable() {
     let fixture = Fixture::memory();
     let client = fixture.client().await;
     let faulty = fixture.faulty();
-    let worker =
-        fixture.worker_on(faulty.clone(), "w", |config| config.call_timeout_ms = 2_000).await;
+    let worker = fixture
+        .worker_on(faulty.clone(), "w", |config| config.call_timeout = Duration::from_millis(2_000))
+        .await;
     let runtime =
         WorkerRuntime::new(worker).handle("work", takes(secs(3_600))).shutdown_deadline(secs(4));
     submit(&client, Submission::new("work")).await;
