@@ -26,7 +26,7 @@ pub enum SdkError {
         slots: usize,
     },
     /// The engine rejected the call, or could not carry it out. A store that does not answer is
-    /// [`Unavailable`](EngineError::Unavailable) if nothing was sent,
+    /// [`Unreachable`](EngineError::Unreachable) if nothing was sent,
     /// [`Transport`](EngineError::Transport) if it refused the call, and
     /// [`Timeout`](EngineError::Timeout) if the call may have been applied.
     #[error(transparent)]
