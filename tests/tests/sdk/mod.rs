@@ -11,6 +11,7 @@ mod leases;
 mod many_signals;
 mod names;
 mod output;
+mod results;
 mod runtime;
 mod shutdown;
 mod suspending;
