@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::error::SdkError;
 use crate::task::ClaimedTask;
 
-use super::outcome::HandlerError;
+use super::failure::HandlerError;
 
 /// The values that handlers share, by type.
 #[derive(Clone, Default)]
@@ -280,8 +280,9 @@ impl<T: DeserializeOwned> FromTask for Payload<T> {
     fn from_task(context: &TaskContext) -> Result<Self, HandlerError> {
         let bytes = context.task.input_payload().unwrap_or(b"null");
         serde_json::from_slice(bytes).map(Self).map_err(|error| {
-            let reason = format!("cannot parse the payload as JSON: {error}");
-            HandlerError::new("invalid_payload", reason).permanent()
+            let what = if context.task.input_payload().is_some() { "the" } else { "the missing" };
+            let reason = format!("cannot parse {what} payload as JSON: {error}");
+            HandlerError::permanent(reason).with_category("invalid_payload")
         })
     }
 }

@@ -2,14 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ff_core::error::{EngineError, Rejection};
-use ff_core::execution::{
-    DEFAULT_PAYLOAD_LIMIT, FailOutcome, ResumedBy, Resumption, SuspendOutcome,
-};
-use ff_core::id::{ExecutionKind, FailureCategory};
+use ff_core::id::ExecutionKind;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -20,9 +15,10 @@ use crate::task::ClaimedTask;
 use crate::worker::FlowFabricWorker;
 
 use super::extract::{States, TaskContext};
+use super::finish::{Ended, finish, panicked};
 use super::handler::{AnyHandler, Handler, any};
-use super::outcome::{HandlerError, TaskOutcome};
-use super::unwind::CatchUnwind;
+use super::report::{Counters, Running, RuntimeReports};
+use super::unwind::{CatchUnwind, catch};
 
 /// Runs `async` handlers by kind, as many at the same time as the worker has slots (`docs/spec.md`,
 /// 11).
@@ -49,7 +45,7 @@ use super::unwind::CatchUnwind;
 ///
 /// let id = client.submit(Submission::new("add").json(&(2, 3))?).await?.id();
 /// let sum = runtime.run_until(async { client.result(&id).await }).await?;
-/// assert_eq!(sum?.bytes(), Some(&b"5"[..]));
+/// assert_eq!(sum?.json::<u64>()?, 5);
 /// # Ok(())
 /// # }
 /// ```
@@ -67,60 +63,6 @@ impl std::fmt::Debug for WorkerRuntime {
         let report = self.reports().report();
         f.debug_struct("WorkerRuntime").field("report", &report).finish_non_exhaustive()
     }
-}
-
-/// A handle to the counters of a runtime, also while it runs. Cloning is cheap.
-#[derive(Clone)]
-pub struct RuntimeReports(Arc<Counters>);
-
-#[derive(Default)]
-struct Counters {
-    completed: AtomicU64,
-    failed: AtomicU64,
-    cancelled: AtomicU64,
-    retried: AtomicU64,
-    lost: AtomicU64,
-    given_back: AtomicU64,
-    suspended: AtomicU64,
-    running: AtomicU64,
-}
-
-/// A handler that runs, for the counters.
-struct Running<'c>(&'c AtomicU64);
-
-impl<'c> Running<'c> {
-    fn new(counters: &'c Counters) -> Self {
-        counters.running.fetch_add(1, Ordering::Relaxed);
-        Self(&counters.running)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The counters of a runtime.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RuntimeReport {
-    /// Executions that it completed.
-    pub completed: u64,
-    /// Executions that failed permanently.
-    pub failed: u64,
-    /// Executions that their handler cancelled.
-    pub cancelled: u64,
-    /// Attempts that failed and are retried.
-    pub retried: u64,
-    /// Tasks whose lease was lost, or whose finishing call failed.
-    pub lost: u64,
-    /// Tasks that were released: delayed, waiting for children, or at shutdown.
-    pub given_back: u64,
-    /// Tasks that were suspended.
-    pub suspended: u64,
-    /// Handlers that run at present.
-    pub running: u64,
 }
 
 /// The default of [`WorkerRuntime::shutdown_deadline`].
@@ -225,29 +167,6 @@ impl WorkerRuntime {
     }
 }
 
-impl RuntimeReports {
-    /// Returns the present values of the counters.
-    pub fn report(&self) -> RuntimeReport {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        RuntimeReport {
-            completed: read(&self.0.completed),
-            failed: read(&self.0.failed),
-            cancelled: read(&self.0.cancelled),
-            retried: read(&self.0.retried),
-            lost: read(&self.0.lost),
-            given_back: read(&self.0.given_back),
-            suspended: read(&self.0.suspended),
-            running: read(&self.0.running),
-        }
-    }
-}
-
-impl std::fmt::Debug for RuntimeReports {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.report().fmt(f)
-    }
-}
-
 struct Shared {
     handlers: BTreeMap<String, AnyHandler>,
     states: Arc<States>,
@@ -326,13 +245,6 @@ fn span_of(task: &ClaimedTask) -> tracing::Span {
     )
 }
 
-/// How a handler's run ended.
-enum Ended {
-    Returned(TaskOutcome),
-    LeaseLost,
-    Stopped,
-}
-
 async fn run_task(shared: Arc<Shared>, task: ClaimedTask) {
     let task = Arc::new(task);
     let mut resumption = task.resumption().cloned();
@@ -369,9 +281,9 @@ async fn run_handler(shared: &Shared, context: TaskContext) -> Ended {
         return Ended::Stopped;
     };
     let mut stopped = shared.stopped.clone();
-    let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handler(context)));
-    let Ok(work) = called else {
-        return Ended::Returned(panicked("before its first await"));
+    let work = match catch(|| handler(context)) {
+        Ok(work) => work,
+        Err(message) => return Ended::Returned(panicked(&message)),
     };
     tokio::select! {
         biased;
@@ -382,105 +294,4 @@ async fn run_handler(shared: &Shared, context: TaskContext) -> Ended {
         }),
         _ = stopped.wait_for(|stopped| *stopped) => Ended::Stopped,
     }
-}
-
-fn panicked(message: &str) -> TaskOutcome {
-    TaskOutcome::Fail(HandlerError::new(
-        "handler_panic",
-        format!("the handler panicked: {message}"),
-    ))
-}
-
-/// Makes the finishing call for a handler's end. Returns a resumption when the handler has to be
-/// called again, since the condition of its suspension was satisfied already.
-async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) -> Option<Resumption> {
-    let execution = task.execution_id();
-    let finished = match ended {
-        Ended::LeaseLost => {
-            report.lost.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        // The next worker continues the same attempt, with the same signals.
-        Ended::Stopped => task.end_give_back().await.map(|()| &report.given_back),
-        Ended::Returned(outcome) => match outcome {
-            TaskOutcome::Complete(Some(result)) if result.len() > DEFAULT_PAYLOAD_LIMIT => {
-                fail(report, task, too_large(result.len())).await
-            }
-            TaskOutcome::Complete(result) => {
-                task.end_complete(result).await.map(|()| &report.completed)
-            }
-            TaskOutcome::Fail(error) => fail(report, task, error).await,
-            TaskOutcome::Delay(until) => task.end_delay(until).await.map(|()| &report.given_back),
-            TaskOutcome::WaitForChildren => {
-                task.end_wait_for_children().await.map(|()| &report.given_back)
-            }
-            TaskOutcome::Suspend(suspension) => match task.end_suspend(*suspension).await {
-                Ok(SuspendOutcome::AlreadySatisfied { suspension_id, signals }) => {
-                    return Some(Resumption { suspension_id, by: ResumedBy::Signals, signals });
-                }
-                Ok(SuspendOutcome::Suspended { .. }) => Ok(&report.suspended),
-                Err(error) => refused(report, task, error).await,
-            },
-            TaskOutcome::Cancel(reason) => {
-                task.end_cancel(reason).await.map(|()| &report.cancelled)
-            }
-        },
-    };
-    // The work has ended, whatever the result: a lease that could not be released expires, even if
-    // the handler left a clone of its context behind.
-    task.stop_renewing();
-    match finished {
-        Ok(counter) => counter.fetch_add(1, Ordering::Relaxed),
-        Err(error) => {
-            tracing::warn!(%execution, %error, "cannot finish the task");
-            report.lost.fetch_add(1, Ordering::Relaxed)
-        }
-    };
-    None
-}
-
-/// Fails the attempt of a refused suspension: permanently if the suspension is invalid; with a
-/// retry if its waitpoint has closed meanwhile, since another attempt may succeed.
-async fn refused<'r>(
-    report: &'r Counters,
-    task: &ClaimedTask,
-    error: SdkError,
-) -> Result<&'r AtomicU64, SdkError> {
-    match error.engine() {
-        Some(EngineError::Validation { detail, .. }) => {
-            let invalid = HandlerError::new("invalid_suspension", detail.clone());
-            fail(report, task, invalid.permanent()).await
-        }
-        Some(EngineError::State(rejection @ Rejection::WaitpointClosed)) => {
-            let closed = HandlerError::new("waitpoint_closed", rejection.to_string());
-            fail(report, task, closed).await
-        }
-        _ => Err(error),
-    }
-}
-
-/// The error of a result that the store would refuse at every attempt.
-fn too_large(bytes: usize) -> HandlerError {
-    let reason = format!("the result has {bytes} bytes, over the limit of {DEFAULT_PAYLOAD_LIMIT}");
-    HandlerError::new("invalid_result", reason).permanent()
-}
-
-/// Fails the attempt. An invalid category is replaced, since the store would refuse the call.
-async fn fail<'r>(
-    report: &'r Counters,
-    task: &ClaimedTask,
-    error: HandlerError,
-) -> Result<&'r AtomicU64, SdkError> {
-    let HandlerError { category, reason, permanent } = error;
-    let (category, reason) = match FailureCategory::try_new(&category) {
-        Ok(category) => (category, reason),
-        Err(invalid) => {
-            let category = FailureCategory::try_new("handler_error").expect("a valid category");
-            (category, format!("{reason} ({invalid})"))
-        }
-    };
-    Ok(match task.end_fail(reason, category, permanent).await? {
-        FailOutcome::RetryScheduled { .. } => &report.retried,
-        FailOutcome::TerminalFailed => &report.failed,
-    })
 }

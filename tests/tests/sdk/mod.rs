@@ -7,6 +7,7 @@ mod client;
 mod completions;
 mod errors;
 mod fleet;
+mod handlers;
 mod leases;
 mod many_signals;
 mod names;

@@ -138,9 +138,9 @@ async fn the_outcome_of_a_handler_determines_the_end_of_its_task() {
         })
         .handle("cancel", || async { TaskOutcome::Cancel("not wanted".to_owned()) })
         .handle("permanent", || async {
-            Err::<(), _>(HandlerError::new("bad_input", "it is bad").permanent())
+            Err::<(), _>(HandlerError::permanent("it is bad").with_category("bad_input"))
         })
-        .handle("error", || async { Err::<(), _>(HandlerError::from(std::fmt::Error)) });
+        .handle("error", || async { Err::<(), _>(std::fmt::Error) });
     let work = async {
         let id = submit(&client, Submission::new("delay")).await;
         let started = fixture.now().await;
@@ -256,7 +256,7 @@ async fn an_outcome_that_cannot_be_stored_is_a_failed_attempt() {
     let runtime = WorkerRuntime::new(worker(&fixture).await)
         .handle("large", || async { vec![0; (1 << 20) + 1] })
         .handle("category", || async {
-            Err::<(), _>(HandlerError::new("no category", "it broke").permanent())
+            Err::<(), _>(HandlerError::permanent("it broke").with_category("no category"))
         });
     let work = async {
         let id = submit(&client, Submission::new("large")).await;

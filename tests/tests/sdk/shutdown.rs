@@ -8,8 +8,8 @@ use std::time::Duration;
 use ff_sdk::core::id::AttemptIndex;
 use ff_sdk::core::state::PublicState;
 use ff_sdk::{
-    HandlerError, IssuedWaitpoint, Signals, State, Submission, Suspension, TaskContext,
-    TaskOutcome, WorkerConfig, WorkerRuntime,
+    BoxError, IssuedWaitpoint, Signals, State, Submission, Suspension, TaskContext, TaskOutcome,
+    WorkerConfig, WorkerRuntime,
 };
 use ff_tests::Fixture;
 use ff_tests::faulty_backend::commits;
@@ -87,7 +87,7 @@ async fn ask(
     context: TaskContext,
     signals: Signals,
     tokens: State<mpsc::UnboundedSender<IssuedWaitpoint>>,
-) -> Result<TaskOutcome, HandlerError> {
+) -> Result<TaskOutcome, BoxError> {
     if context.resumption().is_some() {
         tokio::time::sleep(secs(60)).await;
         return Ok(TaskOutcome::Complete(Some(signals[0].name.as_str().into())));
