@@ -40,6 +40,17 @@ pub enum SdkError {
         /// The end of the execution; never [`Outcome::Success`].
         outcome: Outcome,
     },
+    /// A handler needs shared state that its runtime does not have; nothing was claimed.
+    #[error(
+        "the handler of kind `{kind}` needs shared state of type {state}: pass a value of this type \
+         to WorkerRuntime::state"
+    )]
+    MissingState {
+        /// The kind of the handler.
+        kind: String,
+        /// The name of the missing type.
+        state: &'static str,
+    },
     /// A value from the store cannot be parsed as the wanted type.
     #[error("cannot parse {what} as JSON: {source}")]
     Decode {
@@ -92,7 +103,10 @@ impl SdkError {
     /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Config { .. } | Self::ExecutionFailed { .. } | Self::Decode { .. } => false,
+            Self::Config { .. }
+            | Self::ExecutionFailed { .. }
+            | Self::MissingState { .. }
+            | Self::Decode { .. } => false,
             #[cfg(feature = "valkey-default")]
             Self::Connect(error) => {
                 matches!(error, ff_io_valkey::ConnectError::Unreachable { .. })

@@ -71,8 +71,9 @@ pub use host::{ClockSource, HostClock};
 pub use journal::{JournalBackend, JournalCompletions};
 pub use memory::MemoryBackend;
 pub use runtime::{
-    BoxError, FromTask, Handler, HandlerError, IntoTaskOutcome, Json, Payload, RawPayload,
-    RuntimeReport, RuntimeReports, Signals, State, TaskContext, TaskOutcome, WorkerRuntime,
+    BoxError, FromTask, Handler, HandlerError, HandlerOptions, IntoTaskOutcome, Json, Payload,
+    RawPayload, RuntimeReport, RuntimeReports, SharedState, Signals, State, TaskContext,
+    TaskOutcome, WorkerRuntime,
 };
 pub use signal::Signal;
 pub use submission::Submission;

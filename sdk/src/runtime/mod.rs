@@ -9,9 +9,9 @@ mod report;
 mod run;
 mod unwind;
 
-pub use extract::{FromTask, Payload, RawPayload, Signals, State, TaskContext};
+pub use extract::{FromTask, Payload, RawPayload, SharedState, Signals, State, TaskContext};
 pub use failure::{BoxError, HandlerError};
-pub use handler::Handler;
+pub use handler::{Handler, HandlerOptions};
 pub use outcome::{IntoTaskOutcome, Json, TaskOutcome};
 pub use report::{RuntimeReport, RuntimeReports};
 pub use run::WorkerRuntime;

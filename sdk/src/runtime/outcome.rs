@@ -49,6 +49,12 @@ pub struct Json<T>(
 /// its sources, otherwise with category `handler_error`, which the retry policy decides by. Any
 /// error that converts to a [`BoxError`] will do: types that implement [`std::error::Error`],
 /// `BoxError` itself, text, and the errors of `anyhow` and `eyre`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the outcome of a handler",
+    label = "not an outcome of a task",
+    note = "wrap a value in `Json`, or in `Ok(Json(..))`, to complete the execution with it",
+    note = "the error of a `Result` must convert to `Box<dyn Error + Send + Sync>`"
+)]
 pub trait IntoTaskOutcome {
     /// Converts the value into the outcome of the task.
     fn into_task_outcome(self) -> TaskOutcome;

@@ -14,9 +14,11 @@ use crate::error::SdkError;
 use crate::task::ClaimedTask;
 use crate::worker::FlowFabricWorker;
 
-use super::extract::{States, TaskContext};
+use super::extract::{FromTask, SharedState, TaskContext};
+use super::failure::HandlerError;
 use super::finish::{Ended, finish, panicked};
-use super::handler::{AnyHandler, Handler, any};
+use super::handler::{Handler, HandlerOptions, Registered};
+use super::outcome::{IntoTaskOutcome, TaskOutcome};
 use super::report::{Counters, Running, RuntimeReports};
 use super::unwind::{CatchUnwind, catch};
 
@@ -51,8 +53,8 @@ use super::unwind::{CatchUnwind, catch};
 /// ```
 pub struct WorkerRuntime {
     worker: FlowFabricWorker,
-    handlers: BTreeMap<String, AnyHandler>,
-    states: States,
+    handlers: BTreeMap<String, Registered>,
+    states: SharedState,
     shutdown_deadline: Duration,
     report: Arc<Counters>,
 }
@@ -77,7 +79,7 @@ impl WorkerRuntime {
         Self {
             worker,
             handlers: BTreeMap::new(),
-            states: States::default(),
+            states: SharedState::default(),
             shutdown_deadline: SHUTDOWN_DEADLINE,
             report: Arc::default(),
         }
@@ -85,8 +87,31 @@ impl WorkerRuntime {
 
     /// Registers the handler of a kind; a later one replaces an earlier one.
     #[must_use]
-    pub fn handle<Args>(mut self, kind: impl Into<String>, handler: impl Handler<Args>) -> Self {
-        self.handlers.insert(kind.into(), any(handler));
+    pub fn handle<H, Args>(self, kind: impl Into<String>, handler: H) -> Self
+    where
+        Args: FromTask + 'static,
+        H: Handler<Args, Future: Future<Output: IntoTaskOutcome> + Send + 'static>,
+    {
+        self.handle_with(kind, handler, HandlerOptions::default())
+    }
+
+    /// Registers the handler of a kind with options, such as a timeout.
+    ///
+    /// There is no limit per kind on the handlers that run at the same time: a claim takes work of
+    /// all kinds. To limit a kind, give it a separate worker and runtime; workers of a process on
+    /// the same backend share its connection.
+    #[must_use]
+    pub fn handle_with<H, Args>(
+        mut self,
+        kind: impl Into<String>,
+        handler: H,
+        options: HandlerOptions,
+    ) -> Self
+    where
+        Args: FromTask + 'static,
+        H: Handler<Args, Future: Future<Output: IntoTaskOutcome> + Send + 'static>,
+    {
+        self.handlers.insert(kind.into(), Registered::new(handler, options));
         self
     }
 
@@ -121,15 +146,22 @@ impl WorkerRuntime {
     ///
     /// # Errors
     ///
-    /// [`SdkError`] when claiming fails with an error that is not retryable, such as `NewerFormat`
-    /// (see [`FlowFabricWorker::claim_next`]). The runtime first waits for the running handlers,
-    /// whose leases it still renews.
+    /// - [`SdkError::MissingState`] when a handler needs shared state that was not passed to
+    ///   [`state`](Self::state); nothing was claimed.
+    /// - Any other when claiming fails with an error that is not retryable, such as `NewerFormat`
+    ///   (see [`FlowFabricWorker::claim_next`]). The runtime first waits for the running handlers,
+    ///   whose leases it still renews.
     ///
     /// # Cancel safety
     ///
     /// Not cancel safe: running handlers are dropped, and their leases expire.
     pub async fn run_until<T>(self, shutdown: impl Future<Output = T>) -> Result<T, SdkError> {
         let Self { worker, handlers, states, shutdown_deadline, report } = self;
+        for (kind, registered) in &handlers {
+            if let Some(state) = registered.handler.missing_state(&states) {
+                return Err(SdkError::MissingState { kind: kind.clone(), state });
+            }
+        }
         // A name that is not a kind is never submitted.
         worker.serve_only(handlers.keys().filter_map(|name| ExecutionKind::try_new(name).ok()));
         let (drain, draining) = watch::channel(false);
@@ -168,8 +200,8 @@ impl WorkerRuntime {
 }
 
 struct Shared {
-    handlers: BTreeMap<String, AnyHandler>,
-    states: Arc<States>,
+    handlers: BTreeMap<String, Registered>,
+    states: Arc<SharedState>,
     report: Arc<Counters>,
     /// Whether claiming has to stop.
     draining: watch::Receiver<bool>,
@@ -276,12 +308,13 @@ async fn run_task(shared: Arc<Shared>, task: ClaimedTask) {
 async fn run_handler(shared: &Shared, context: TaskContext) -> Ended {
     let watch = context.task.lease_watch();
     let _running = Running::new(&shared.report);
-    let Some(handler) = shared.handlers.get(context.execution_kind().as_str()) else {
+    let Some(registered) = shared.handlers.get(context.execution_kind().as_str()) else {
         // The runtime claims no such execution.
         return Ended::Stopped;
     };
     let mut stopped = shared.stopped.clone();
-    let work = match catch(|| handler(context)) {
+    let timeout = registered.options.timeout;
+    let work = match catch(|| registered.handler.call(&context)) {
         Ok(work) => work,
         Err(message) => return Ended::Returned(panicked(&message)),
     };
@@ -292,6 +325,16 @@ async fn run_handler(shared: &Shared, context: TaskContext) -> Ended {
             Ok(outcome) => outcome,
             Err(message) => panicked(&message),
         }),
+        late = over(timeout) => Ended::Returned(late),
         _ = stopped.wait_for(|stopped| *stopped) => Ended::Stopped,
     }
+}
+
+/// Waits for the end of a handler's timeout, and returns the failure of its attempt.
+async fn over(timeout: Option<Duration>) -> TaskOutcome {
+    let Some(timeout) = timeout else { return std::future::pending().await };
+    tokio::time::sleep(timeout).await;
+    tracing::warn!(?timeout, "handler timed out; failing the attempt");
+    let reason = format!("the handler took longer than {timeout:?}");
+    TaskOutcome::Fail(HandlerError::new("handler_timeout", reason))
 }

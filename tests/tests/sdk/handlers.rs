@@ -1,12 +1,14 @@
-//! The failures of handlers: any error, its sources, its category.
+//! Handlers: any error with its sources and its category, missing shared state, timeouts.
 
 use ff_sdk::core::execution::{Outcome, WorkFailure};
 use ff_sdk::core::policy::RetryPolicy;
+use ff_sdk::core::state::PublicState;
 use ff_sdk::{
-    BoxError, Client, Handler, HandlerError, Json, Payload, Submission, TaskContext, WorkerRuntime,
+    BoxError, Client, FromTask, Handler, HandlerError, HandlerOptions, IntoTaskOutcome, Json,
+    Payload, SdkError, SharedState, State, Submission, TaskContext, WorkerRuntime,
 };
 use ff_tests::Fixture;
-use ff_tests::kit::{claim, describe, submit, work};
+use ff_tests::kit::{claim, describe, secs, state, submit, work};
 
 /// Submits an execution that is never retried, and returns its failure.
 async fn failure(client: &Client, kind: &str) -> WorkFailure {
@@ -18,7 +20,11 @@ async fn failure(client: &Client, kind: &str) -> WorkFailure {
 }
 
 /// The category and reason of the failure of a handler.
-async fn failed<Args>(handler: impl Handler<Args>) -> (String, String) {
+async fn failed<H, Args>(handler: H) -> (String, String)
+where
+    Args: FromTask + 'static,
+    H: Handler<Args, Future: Future<Output: IntoTaskOutcome> + Send + 'static>,
+{
     let fixture = Fixture::memory();
     let client = fixture.client().await;
     let runtime = WorkerRuntime::new(fixture.worker("w").await).handle("work", handler);
@@ -178,9 +184,73 @@ async fn a_panic_keeps_its_message() {
             panic!("no order {}", 7)
         }
     };
-    assert_eq!(failed::<()>(late).await, expected);
+    assert_eq!(failed(late).await, expected);
     fn early() -> std::future::Ready<()> {
         panic!("no order {}", 7)
     }
     assert_eq!(failed(early).await, expected);
+}
+
+/// An argument that needs shared state.
+struct Greeting(String);
+
+impl FromTask for Greeting {
+    fn from_task(context: &TaskContext) -> Result<Self, HandlerError> {
+        State::<String>::from_task(context).map(|greeting| Self(greeting.to_string()))
+    }
+
+    fn missing_state(shared: &SharedState) -> Option<&'static str> {
+        State::<String>::missing_state(shared)
+    }
+}
+
+/// A runtime without a value that one of its handlers needs does not start, and claims nothing.
+#[tokio::test(start_paused = true)]
+async fn missing_state_is_found_at_the_start() {
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
+    let id = submit(&client, Submission::new("ready")).await;
+    let runtime = async || {
+        WorkerRuntime::new(fixture.worker("w").await)
+            .handle("ready", || async {})
+            .handle("greet", |Greeting(text): Greeting, _: State<u64>| async move { text })
+    };
+    for (incomplete, missing) in [
+        (runtime().await, "alloc::string::String"),
+        (runtime().await.state("hello".to_owned()), "u64"),
+    ] {
+        let error = incomplete.run_until(fixture.advance(secs(5))).await.unwrap_err();
+        assert!(!error.is_retryable() && error.to_string().contains("`greet`"), "{error}");
+        let SdkError::MissingState { kind, state } = error else { panic!("{error}") };
+        assert_eq!((&*kind, state), ("greet", missing));
+        assert_eq!(describe(&client, &id).await.attempts_total, 0, "nothing was claimed");
+    }
+    let complete = runtime().await.state("hello".to_owned()).state(7_u64);
+    complete.run_until(fixture.advance(secs(5))).await.unwrap();
+    assert_eq!(state(&client, &id).await, PublicState::Completed);
+}
+
+/// A handler that takes longer than its timeout fails its attempt, which is retried.
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_takes_too_long_fails_its_attempt() {
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
+    let worker = fixture.worker_with("w", |config| config.timekeeper = true).await;
+    let sleeps = |context: TaskContext| async move {
+        let seconds = if context.attempt_index().0 == 0 { 3_600 } else { 59 };
+        tokio::time::sleep(secs(seconds)).await;
+    };
+    let options = HandlerOptions::default().timeout(secs(60));
+    let runtime = WorkerRuntime::new(worker).handle_with("work", sleeps, options);
+    let reports = runtime.reports();
+    let work = async {
+        let id = submit(&client, work()).await;
+        assert!(client.result(&id).await.unwrap().is_success());
+        let failure = failure(&client, "work").await;
+        assert_eq!(failure.category.as_str(), "handler_timeout");
+        assert_eq!(failure.reason, "the handler took longer than 60s");
+    };
+    runtime.run_until(work).await.unwrap();
+    let report = reports.report();
+    assert_eq!((report.retried, report.failed, report.completed, report.lost), (1, 1, 1, 0));
 }
