@@ -72,8 +72,8 @@ pub use journal::{JournalBackend, JournalCompletions};
 pub use memory::MemoryBackend;
 pub use runtime::{
     BoxError, FromTask, Handler, HandlerError, HandlerOptions, IntoTaskOutcome, Json, Payload,
-    RawPayload, RuntimeReport, RuntimeReports, SharedState, Signals, State, TaskContext,
-    TaskOutcome, WorkerRuntime,
+    RawPayload, RuntimeReport, RuntimeReports, SharedState, ShutdownSignal, Signals, State,
+    TaskContext, TaskOutcome, WorkerRuntime, shutdown_signal,
 };
 pub use signal::Signal;
 pub use submission::Submission;

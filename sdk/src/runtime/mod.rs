@@ -7,6 +7,7 @@ mod handler;
 mod outcome;
 mod report;
 mod run;
+mod signal;
 mod unwind;
 
 pub use extract::{FromTask, Payload, RawPayload, SharedState, Signals, State, TaskContext};
@@ -15,3 +16,4 @@ pub use handler::{Handler, HandlerOptions};
 pub use outcome::{IntoTaskOutcome, Json, TaskOutcome};
 pub use report::{RuntimeReport, RuntimeReports};
 pub use run::WorkerRuntime;
+pub use signal::{ShutdownSignal, shutdown_signal};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ff_core::id::ExecutionKind;
@@ -70,6 +71,11 @@ impl std::fmt::Debug for WorkerRuntime {
 /// The default of [`WorkerRuntime::shutdown_deadline`].
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
+/// The part of the shutdown deadline in which the leases of unfinished tasks are released.
+const RELEASE_SHARE: u32 = 5;
+/// The longest time for this.
+const MAX_RELEASE: Duration = Duration::from_secs(2);
+
 /// The pause after a failed claim.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -123,9 +129,10 @@ impl WorkerRuntime {
         self
     }
 
-    /// Sets how long a graceful shutdown waits for running handlers. Handlers that take longer are
-    /// dropped and their executions released, so that other workers continue them immediately.
-    /// Default: 10 s.
+    /// Sets how long a graceful shutdown may take. It waits for running handlers, but not during the
+    /// last fifth of this time, at most 2 s. Then it drops the handlers that still run and releases
+    /// their executions, so that other workers continue them immediately. What a store that does
+    /// not answer leaves unfinished at the deadline is given up: those leases expire. Default: 10 s.
     #[must_use]
     pub const fn shutdown_deadline(mut self, deadline: Duration) -> Self {
         self.shutdown_deadline = deadline;
@@ -142,7 +149,8 @@ impl WorkerRuntime {
     /// [shutdown deadline](WorkerRuntime::shutdown_deadline). Returns the output of `shutdown`.
     ///
     /// When the store does not answer, it tries again every second.
-    /// `run_until(tokio::signal::ctrl_c())` runs until Ctrl-C.
+    /// `run_until(shutdown_signal())` runs until SIGTERM or Ctrl-C
+    /// ([`shutdown_signal`](crate::shutdown_signal)).
     ///
     /// # Errors
     ///
@@ -169,6 +177,8 @@ impl WorkerRuntime {
         let states = Arc::new(states);
         let shared = Arc::new(Shared { handlers, states, report, draining, stopped });
         let mut running = JoinSet::new();
+        let releasing = (shutdown_deadline / RELEASE_SHARE).min(MAX_RELEASE);
+        let handling = shutdown_deadline.saturating_sub(releasing);
         let left;
         let value = {
             let claiming = claim_and_run(&worker, &shared, &mut running);
@@ -183,20 +193,29 @@ impl WorkerRuntime {
             };
             drain.send_replace(true);
             let began = Instant::now();
-            if let Ok(Some(error)) = tokio::time::timeout(shutdown_deadline, claiming).await {
+            if let Ok(Some(error)) = tokio::time::timeout(handling, claiming).await {
                 tracing::warn!(%error, "the last claim failed");
             }
-            left = shutdown_deadline.saturating_sub(began.elapsed());
+            left = handling.saturating_sub(began.elapsed());
             value
         };
-        let drained = async { while running.join_next().await.is_some() {} };
-        if tokio::time::timeout(left, drained).await.is_err() {
+        if !all_end(&mut running, left).await {
             // The remaining tasks release their leases themselves.
             stop.send_replace(true);
-            while running.join_next().await.is_some() {}
+            if !all_end(&mut running, releasing).await {
+                let tasks = running.len();
+                tracing::warn!(tasks, "the store did not answer in time; these leases expire");
+                shared.report.lost.fetch_add(tasks as u64, Ordering::Relaxed);
+            }
         }
         Ok(value)
     }
+}
+
+/// Waits until all tasks have ended. Returns `false` if they need longer than this time.
+async fn all_end(running: &mut JoinSet<()>, within: Duration) -> bool {
+    let ended = async { while running.join_next().await.is_some() {} };
+    tokio::time::timeout(within, ended).await.is_ok()
 }
 
 struct Shared {
