@@ -112,7 +112,7 @@ pub type CommandResult = Result<Vec<u8>, HandlerError>;
 
 /// Runs the command that a task's payload names. Its standard output is the result.
 pub async fn run(context: TaskContext, RawPayload(payload): RawPayload) -> CommandResult {
-    let invalid = |reason: String| HandlerError::new("invalid_payload", reason).permanent();
+    let invalid = |reason: String| HandlerError::permanent(reason).with_category("invalid_payload");
     let text = payload.as_deref().unwrap_or_default();
     let value = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
     let job = ShellJob::parse(&value).map_err(invalid)?;
@@ -186,7 +186,7 @@ fn finish(status: ExitStatus, output: Vec<u8>, errors: &[u8]) -> CommandResult {
     match (status.code(), status.signal()) {
         (Some(0), _) if output.len() > MAX_RESULT_BYTES => {
             let reason = format!("standard output is over the limit of {MAX_RESULT_BYTES} bytes");
-            Err(HandlerError::new("result_too_large", reason).permanent())
+            Err(HandlerError::permanent(reason).with_category("result_too_large"))
         }
         (Some(0), _) => Ok(output),
         (Some(code), _) => Err(HandlerError::new("exit_code", reason(format!("exit code {code}")))),

@@ -75,8 +75,9 @@ pub use host::{ClockSource, HostClock};
 pub use journal::{JournalBackend, JournalCompletions};
 pub use memory::MemoryBackend;
 pub use runtime::{
-    FromTask, Handler, HandlerError, IntoTaskOutcome, Json, Payload, RawPayload, RuntimeReport,
-    RuntimeReports, Signals, State, TaskContext, TaskOutcome, WorkerRuntime,
+    BoxError, FromTask, Handler, HandlerError, HandlerOptions, IntoTaskOutcome, Json, Payload,
+    RawPayload, RuntimeReport, RuntimeReports, SharedState, ShutdownSignal, Signals, State,
+    TaskContext, TaskOutcome, WorkerRuntime, shutdown_signal,
 };
 pub use signal::Signal;
 pub use submission::Submission;

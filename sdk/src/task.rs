@@ -5,6 +5,7 @@ mod waiting;
 use std::sync::Arc;
 
 use ff_core::agent::ClaimedWork;
+use ff_core::bounded::truncated;
 use ff_core::error::EngineError;
 use ff_core::execution::{
     AttemptKind, Cancel, CancelledBy, Claimed, Complete, Decide, DelayExecution, Fail, FailOutcome,
@@ -12,7 +13,7 @@ use ff_core::execution::{
 };
 use ff_core::id::{
     AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, LaneId, LeaseEpoch,
-    LeaseId,
+    LeaseId, TEXT_ID_MAX_BYTES,
 };
 use ff_core::op::{CarryCommand, Committed, Known};
 use ff_core::store::Bytes;
@@ -25,6 +26,13 @@ use crate::shared::lock;
 use crate::upkeep::{LeaseState, Slots};
 
 pub use waiting::SuspendOutcome;
+
+/// The category of failures that name none, or an invalid one.
+pub(crate) const DEFAULT_CATEGORY: &str = "handler_error";
+
+fn default_category() -> FailureCategory {
+    FailureCategory::try_new(DEFAULT_CATEGORY).expect("a valid category")
+}
 
 /// An execution that this worker owns (`docs/spec.md`, 11). The worker renews its lease at a third
 /// of the ttl, also during the finishing call, until the task is consumed or dropped.
@@ -340,12 +348,14 @@ impl ClaimedTask {
     }
 
     /// Fails the attempt. The retry policy decides by `category` whether the execution is retried;
-    /// `reason` is for people.
+    /// `reason` is for people, and is truncated to 4,096 bytes.
+    ///
+    /// A category is 1 to 64 printable ASCII bytes without space. An invalid one never costs the
+    /// task: the attempt fails with category `handler_error`, and the reason names the invalid one.
     ///
     /// # Errors
     ///
-    /// As for [`ClaimedTask::complete`], and [`SdkError::Engine`] with `Validation` for an invalid
-    /// category (1 to 64 printable ASCII bytes without space are valid).
+    /// As for [`ClaimedTask::complete`].
     ///
     /// # Cancel safety
     ///
@@ -355,7 +365,7 @@ impl ClaimedTask {
         reason: impl Into<String>,
         category: &str,
     ) -> Result<FailOutcome, SdkError> {
-        self.end_fail(reason.into(), FailureCategory::try_new(category)?, false).await
+        self.end_fail(reason.into(), category, false).await
     }
 
     /// Fails the execution without a retry, whatever its retry policy.
@@ -372,15 +382,23 @@ impl ClaimedTask {
         reason: impl Into<String>,
         category: &str,
     ) -> Result<FailOutcome, SdkError> {
-        self.end_fail(reason.into(), FailureCategory::try_new(category)?, true).await
+        self.end_fail(reason.into(), category, true).await
     }
 
     pub(crate) async fn end_fail(
         &self,
         reason: String,
-        category: FailureCategory,
+        category: &str,
         permanent: bool,
     ) -> Result<FailOutcome, SdkError> {
+        let (category, reason) = match FailureCategory::try_new(category) {
+            Ok(category) => (category, reason),
+            // First in the reason, whose end may be cut off.
+            Err(_) => {
+                let invalid = truncated(category, 4 * TEXT_ID_MAX_BYTES);
+                (default_category(), format!("invalid category {invalid:?}: {reason}"))
+            }
+        };
         let (execution_id, fence) = (self.execution_id(), self.fence());
         let failed = Fail { execution_id, fence, reason, category, permanent };
         let outcome = self.call(failed).await?;

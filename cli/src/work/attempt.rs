@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ff_sdk::core::id::{AttemptIndex, ExecutionKind, LaneId, LeaseEpoch};
-use ff_sdk::{ClaimedTask, ExecutionId, FailOutcome, HandlerError, SdkError, TimestampMs};
+use ff_sdk::{ClaimedTask, ExecutionId, FailOutcome, SdkError, TimestampMs};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -133,12 +133,13 @@ async fn give_back(finished: &mut FinishedAttempt, task: ClaimedTask) {
 async fn report(finished: &mut FinishedAttempt, task: ClaimedTask, result: CommandResult) {
     let reported = match result {
         Ok(output) => task.complete(Some(output)).await.map(|()| AttemptOutcome::Completed),
-        Err(HandlerError { category, reason, permanent }) => {
-            let failed = match permanent {
-                true => task.fail_permanently(&reason, &category).await,
-                false => task.fail(&reason, &category).await,
+        Err(error) => {
+            let failed = match error.is_permanent() {
+                true => task.fail_permanently(error.reason(), error.category()).await,
+                false => task.fail(error.reason(), error.category()).await,
             };
-            (finished.category, finished.reason) = (Some(category), Some(reason));
+            finished.category = Some(error.category().to_owned());
+            finished.reason = Some(error.reason().to_owned());
             failed.map(|outcome| match outcome {
                 FailOutcome::RetryScheduled { delay_until } => {
                     finished.retry_at = Some(delay_until);
