@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ff_sdk::core::id::{AttemptIndex, ExecutionKind, LaneId, LeaseEpoch};
-use ff_sdk::{ClaimedTask, ExecutionId, FailOutcome, HandlerError, SdkError, TimestampMs};
+use ff_sdk::{ClaimedTask, ExecutionId, FailOutcome, HandlerError, TimestampMs};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -113,17 +113,11 @@ pub async fn run(
 /// Gives back a task that was claimed after the shutdown began.
 pub async fn refuse(task: ClaimedTask) {
     // If the task cannot be given back, its lease expires.
-    let _ = tokio::time::timeout(GIVE_BACK_TIMEOUT, release(task)).await;
-}
-
-/// Releases the lease. Another worker continues the same attempt.
-async fn release(task: ClaimedTask) -> Result<(), SdkError> {
-    let now = task.store_now();
-    task.delay_execution(now).await
+    let _ = tokio::time::timeout(GIVE_BACK_TIMEOUT, task.give_back()).await;
 }
 
 async fn give_back(finished: &mut FinishedAttempt, task: ClaimedTask) {
-    match tokio::time::timeout(GIVE_BACK_TIMEOUT, release(task)).await {
+    match tokio::time::timeout(GIVE_BACK_TIMEOUT, task.give_back()).await {
         Ok(Ok(())) => finished.outcome = AttemptOutcome::GivenBack,
         Ok(Err(error)) => finished.reason = Some(error.to_string()),
         Err(_) => finished.reason = Some("the store did not answer".to_owned()),

@@ -8,8 +8,9 @@ use ff_sdk::core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, Wa
 use ff_sdk::core::partition::PartitionConfig;
 use ff_sdk::core::store::{Failure, Reply, Request, Topic};
 use ff_sdk::{
-    Backoff, Client, ClientConfig, DurationMs, ExecutionId, FlowFabricWorker, MemoryBackend,
-    PublicState, RetryPolicy, Submission, WorkerConfig,
+    Backoff, ClaimedTask, Client, ClientConfig, DurationMs, ExecutionId, FlowFabricWorker,
+    MemoryBackend, PublicState, RetryPolicy, Signal, Submission, SuspendOutcome, Suspension,
+    WorkerConfig,
 };
 use tokio::sync::watch;
 
@@ -102,6 +103,19 @@ impl Fixture {
         let work_loop = WorkLoop::new(worker, client, job, limits, Output::Quiet, shutdown);
         let ended = tokio::time::timeout(DEADLINE, work_loop.run()).await;
         ended.expect("the loop ends in time").expect("the loop does not fail")
+    }
+
+    /// Claims the next execution with a worker of the SDK.
+    async fn claim(&self) -> ClaimedTask {
+        let config = WorkerConfig::new("sdk", "sdk-1", NAMESPACE).expect("names");
+        let worker = FlowFabricWorker::connect_with(config, self.store.clone(), None).await;
+        let worker = worker.expect("it connects");
+        loop {
+            match worker.claim_next().await.expect("the store answers") {
+                Some(task) => return task,
+                None => worker.wait_for_work().await,
+            }
+        }
     }
 
     async fn state(&self, id: &ExecutionId) -> PublicState {
@@ -223,6 +237,36 @@ async fn a_stop_kills_commands_and_gives_their_executions_back() {
     let (_, counts) = fixture.work("true", &[], until_idle()).await;
     assert_eq!(counts.completed, 1);
     assert_eq!(fixture.state(&id).await, PublicState::Completed);
+}
+
+/// The signals that resumed an execution are for the command that runs to its end: another worker
+/// finds them after a stop.
+#[tokio::test]
+async fn a_stop_keeps_the_signals_of_a_resumed_execution() {
+    let fixture = Fixture::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let up = pipe(&directory, "up");
+    let id = fixture.submit(Submission::new("k")).await;
+    let task = fixture.claim().await;
+    let suspension = Suspension::until_signal("approval").expect("a name");
+    let suspended = task.suspend(suspension).await.expect("it suspends");
+    let SuspendOutcome::Suspended { waitpoints, .. } = suspended else { panic!("{suspended:?}") };
+    let signal = Signal::new("approved", waitpoints[0].token.clone()).expect("a name");
+    let delivered = fixture.client.deliver_signal(&id, &waitpoints[0].id, signal).await;
+    delivered.expect("it is accepted");
+
+    let command = format!("echo up > {}; sleep 1000", up.display());
+    let shutdown = fixture.shutdown.clone();
+    let reader = tokio::task::spawn_blocking(move || {
+        std::fs::read_to_string(&up).expect("it reads");
+        shutdown.send_replace(Shutdown::Stop);
+    });
+    let (_, counts) = fixture.work(&command, &[], without_limits()).await;
+    reader.await.expect("it ends");
+    assert_eq!(counts, Counts { given_back: 1, ..Counts::default() });
+    let signals = fixture.claim().await.resume_signals().await.expect("the store answers");
+    let names: Vec<&str> = signals.iter().map(|signal| signal.name.as_str()).collect();
+    assert_eq!(names, ["approved"]);
 }
 
 #[tokio::test]
