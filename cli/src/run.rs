@@ -22,7 +22,7 @@ use crate::progress::Progress;
 use crate::report::Summary;
 use crate::results::ResultsFile;
 use crate::shutdown::waiting_message;
-use crate::{backend, names, results, timeline};
+use crate::{backend, names, results, shell, timeline};
 
 /// How often the progress is updated.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
@@ -169,10 +169,16 @@ async fn run_submitted(
     progress.finish();
     drain.send_replace(true);
     if interrupts > 1 {
-        // Aborting drops the workers, which kills their commands.
+        // Aborting drops the workers, which ends their commands.
         workers.abort();
     }
-    match workers.await {
+    let ended = workers.await;
+    tokio::select! {
+        () = shell::all_ended() => {}
+        // The end of this process kills them.
+        _ = interrupted.recv() => {}
+    }
+    match ended {
         Err(error) if error.is_cancelled() => Ok(true),
         ended => joined(ended).map(|()| interrupts > 0),
     }

@@ -14,11 +14,14 @@ pub enum Shutdown {
     No,
     /// Claim no more, and wait for running tasks.
     Drain,
-    /// Stop running tasks immediately.
+    /// End running commands, and give their executions back.
     Stop,
+    /// Kill the commands that have not ended yet.
+    Kill,
 }
 
-/// Follows the signals: the first SIGINT, SIGTERM or SIGHUP requests a drain, the second a stop.
+/// Follows the signals: the first SIGINT, SIGTERM or SIGHUP requests a drain, the second a stop, the
+/// third a kill.
 pub fn follow() -> Result<watch::Receiver<Shutdown>, CliError> {
     let mut interrupted = signal(SignalKind::interrupt()).map_err(CliError::runtime)?;
     let mut terminated = signal(SignalKind::terminate()).map_err(CliError::runtime)?;
@@ -34,7 +37,8 @@ pub fn follow() -> Result<watch::Receiver<Shutdown>, CliError> {
             sender.send_modify(|shutdown| {
                 *shutdown = match shutdown {
                     Shutdown::No => Shutdown::Drain,
-                    Shutdown::Drain | Shutdown::Stop => Shutdown::Stop,
+                    Shutdown::Drain => Shutdown::Stop,
+                    Shutdown::Stop | Shutdown::Kill => Shutdown::Kill,
                 };
             });
         }
@@ -55,5 +59,11 @@ pub fn waiting_message(running: u64) -> String {
         return "ff: shutting down".to_owned();
     }
     let tasks = counted(running, "running task", "running tasks");
-    format!("ff: shutting down: waiting for {tasks}; press Ctrl-C again to kill them")
+    format!("ff: shutting down: waiting for {tasks}; press Ctrl-C again to end them")
+}
+
+/// The status line of a stop with this number of running tasks.
+pub fn stopping_message(running: u64) -> String {
+    let tasks = counted(running, "running task", "running tasks");
+    format!("ff: ending {tasks}; press Ctrl-C again to kill them")
 }

@@ -32,6 +32,7 @@ pub async fn work(args: WorkArgs) -> Result<ExitCode, CliError> {
         max: args.max.unwrap_or(u64::MAX),
         until_idle: args.until_idle,
         timeout: args.timeout_ms.map(Duration::from_millis),
+        grace: Duration::from_millis(args.grace_ms),
     };
     let output = match (args.json, args.verbose) {
         (true, _) => Output::Json,

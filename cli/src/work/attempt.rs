@@ -8,7 +8,7 @@ use ff_sdk::{ClaimedTask, ExecutionId, FailOutcome, HandlerError, TimestampMs};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::shell::{self, CommandResult, ShellJob, TaskEnv};
+use crate::shell::{self, CommandResult, Ending, ShellJob, TaskEnv};
 use crate::shutdown::{Shutdown, requested};
 
 /// How long giving back a task may take.
@@ -76,11 +76,34 @@ impl FinishedAttempt {
     }
 }
 
-/// Runs the command for a task, and reports the result to the store.
+/// Why a command was ended.
+enum Stopped {
+    LeaseLost,
+    Shutdown,
+}
+
+/// Waits until the command of a task has to be ended.
+async fn stopped(task: &ClaimedTask, mut shutdown: watch::Receiver<Shutdown>) -> Stopped {
+    let lease = task.lease_watch();
+    tokio::select! {
+        biased;
+        () = lease.lost() => Stopped::LeaseLost,
+        () = requested(&mut shutdown, Shutdown::Stop) => Stopped::Shutdown,
+    }
+}
+
+/// Waits until commands that are being ended must be killed.
+async fn killed(mut shutdown: watch::Receiver<Shutdown>) {
+    requested(&mut shutdown, Shutdown::Kill).await;
+}
+
+/// Runs the command for a task, and reports the result to the store. If the command is ended, its
+/// processes have `grace` between SIGTERM and SIGKILL.
 pub async fn run(
     task: ClaimedTask,
     job: Arc<ShellJob>,
-    mut shutdown: watch::Receiver<Shutdown>,
+    grace: Duration,
+    shutdown: watch::Receiver<Shutdown>,
 ) -> FinishedAttempt {
     let started = Instant::now();
     let mut finished = FinishedAttempt {
@@ -95,16 +118,14 @@ pub async fn run(
         reason: None,
         retry_at: None,
     };
-    let lease = task.lease_watch();
-    tokio::select! {
-        biased;
-        () = lease.lost() => {
+    let ending = Ending { when: stopped(&task, shutdown.clone()), grace, kill: killed(shutdown) };
+    let payload = task.payload().cloned();
+    match shell::execute(&job, TaskEnv::from(&task), payload, ending).await {
+        Ok(result) => report(&mut finished, task, result).await,
+        Err(Stopped::LeaseLost) => {
             finished.reason = Some("the lease was lost, or the attempt timed out".to_owned());
         }
-        () = requested(&mut shutdown, Shutdown::Stop) => give_back(&mut finished, task).await,
-        result = shell::execute(&job, TaskEnv::from(&task), task.payload().cloned()) => {
-            report(&mut finished, task, result).await;
-        }
+        Err(Stopped::Shutdown) => give_back(&mut finished, task).await,
     }
     finished.ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     finished

@@ -125,7 +125,7 @@ impl Fixture {
 }
 
 fn until_idle() -> Limits {
-    Limits { max: u64::MAX, until_idle: true, timeout: None }
+    Limits { max: u64::MAX, until_idle: true, timeout: None, grace: DEADLINE }
 }
 
 fn without_limits() -> Limits {

@@ -16,7 +16,7 @@ use crate::shell::ShellJob;
 use super::attempt::{self, AttemptOutcome, FinishedAttempt};
 use crate::exit::{CliError, print_line, warn};
 use crate::report::printable;
-use crate::shutdown::{Shutdown, requested, waiting_message};
+use crate::shutdown::{Shutdown, requested, stopping_message, waiting_message};
 
 /// With --until-idle, the worker waits for executions that are due within this time.
 const IDLE_HORIZON: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ const WARN_AFTER: Duration = Duration::from_secs(3);
 /// How long a shutdown waits for a claim that was already sent.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// When the loop ends without a shutdown.
+/// When the loop ends without a shutdown, and the time that commands have to end.
 pub struct Limits {
     /// After this number of executions.
     pub max: u64,
@@ -35,6 +35,8 @@ pub struct Limits {
     pub until_idle: bool,
     /// After this time.
     pub timeout: Option<Duration>,
+    /// The time between SIGTERM and SIGKILL for a command that is ended.
+    pub grace: Duration,
 }
 
 /// The output for each finished attempt.
@@ -210,7 +212,8 @@ impl WorkLoop {
                 continue;
             }
             self.claimed += 1;
-            self.running.spawn(attempt::run(task, self.job.clone(), self.shutdown.clone()));
+            let (job, grace) = (self.job.clone(), self.limits.grace);
+            self.running.spawn(attempt::run(task, job, grace, self.shutdown.clone()));
         }
     }
 
@@ -233,10 +236,22 @@ impl WorkLoop {
         if !self.running.is_empty() && *self.shutdown.borrow() == Shutdown::Drain {
             warn(&format!("{}\n", waiting_message(self.running.len() as u64)));
         }
-        while let Some(ended) = self.running.join_next().await {
+        let mut stops = self.shutdown.clone();
+        let mut stopping = false;
+        loop {
+            let ended = tokio::select! {
+                biased;
+                ended = self.running.join_next() => ended,
+                () = requested(&mut stops, Shutdown::Stop), if !stopping => {
+                    stopping = true;
+                    warn(&format!("{}\n", stopping_message(self.running.len() as u64)));
+                    continue;
+                }
+            };
+            let Some(ended) = ended else { break };
             self.finished(ended)?;
         }
-        let stopped = *self.shutdown.borrow() == Shutdown::Stop;
+        let stopped = *self.shutdown.borrow() >= Shutdown::Stop;
         Ok((stopped, self.counts))
     }
 

@@ -1,0 +1,142 @@
+//! The processes of commands: how they are ended, and that none is left.
+
+mod common;
+#[path = "../src/private_server.rs"]
+mod private_server;
+#[path = "common/store.rs"]
+mod store;
+
+use std::process::{Child, Command, Stdio};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+use tempfile::TempDir;
+
+use common::{Pipe, is_gone, signal, within};
+use store::{LineReader, Store};
+
+fn pid(line: &str) -> Pid {
+    Pid::from_raw(line.parse().expect("a process ID"))
+}
+
+fn parent(child: Pid) -> Option<Pid> {
+    let status = std::fs::read_to_string(format!("/proc/{child}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:")).map(|line| pid(line.trim()))
+}
+
+fn wait_until(is_true: impl Fn() -> bool + Send + 'static) {
+    within(move || {
+        while !is_true() {
+            std::thread::yield_now();
+        }
+    });
+}
+
+fn code(mut child: Child) -> Option<i32> {
+    within(move || child.wait().expect("ff ends")).code()
+}
+
+/// A command whose shell ends with SIGTERM, and which has a child that takes a moment longer.
+fn slow_to_end(up: &Pipe, out: &Pipe) -> String {
+    format!(
+        "(trap 'sleep 0.05; echo ended > {}; exit' TERM; echo up > {}; sleep 1000 & wait) & wait",
+        out.0.display(),
+        up.0.display()
+    )
+}
+
+#[test]
+fn a_worker_waits_for_processes_that_it_inherits() {
+    let store = Store::start();
+    let directory = TempDir::new().expect("a directory");
+    let (up, go) = (Pipe::new(&directory, "up"), Pipe::new(&directory, "go"));
+    store.submit_one(json!({"kind": "k"}));
+    let (to, from) = (up.0.display(), go.0.display());
+    let command = format!("setsid sh -c 'echo $$ > {to}; exec sleep 1000' >&- 2>&- & cat {from}");
+    let mut worker = store.spawn(&["work", "--exec", &command, "--verbose"]);
+    let (orphan, id) = (pid(&up.line()), worker.id());
+    go.write("go");
+    LineReader::stdout(&mut worker).wait_for("completed");
+    wait_until(move || parent(orphan).is_some_and(|parent| parent.to_string() == id.to_string()));
+    kill(orphan, Signal::SIGKILL).expect("it runs");
+    wait_until(move || kill(orphan, None) == Err(Errno::ESRCH));
+    signal(&worker, Signal::SIGTERM);
+    assert_eq!(code(worker), Some(0));
+}
+
+#[test]
+fn a_command_has_time_to_end() {
+    let store = Store::start();
+    let directory = TempDir::new().expect("a directory");
+    let (up, out) = (Pipe::new(&directory, "up"), Pipe::new(&directory, "out"));
+    let id = store.submit_one(json!({"kind": "k"}));
+    let mut worker = store.spawn(&["work", "--exec", &slow_to_end(&up, &out)]);
+    let errors = LineReader::stderr(&mut worker);
+    up.line();
+    signal(&worker, Signal::SIGINT);
+    errors.wait_for("shutting down: waiting for 1 running task;");
+    signal(&worker, Signal::SIGINT);
+    assert_eq!(out.line(), "ended");
+    errors.wait_for("1 given back");
+    assert_eq!(code(worker), Some(130));
+    assert_eq!(store.state(&id), "waiting");
+}
+
+#[test]
+fn a_command_of_a_run_has_time_to_end() {
+    let directory = TempDir::new().expect("a directory");
+    let (up, out) = (Pipe::new(&directory, "up"), Pipe::new(&directory, "out"));
+    let jobs = directory.path().join("jobs");
+    let line = json!({"kind": "shell", "payload": {"command": slow_to_end(&up, &out)}});
+    std::fs::write(&jobs, line.to_string()).expect("it can be written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+    command.arg("run").arg(jobs).stdout(Stdio::null()).stderr(Stdio::null());
+    let run = command.env_remove("FF_BACKEND").spawn().expect("ff starts");
+    up.line();
+    signal(&run, Signal::SIGTERM);
+    assert_eq!(out.line(), "ended");
+    assert!(code(run).is_some());
+}
+
+#[test]
+fn a_command_that_ignores_sigterm_is_killed_after_the_grace() {
+    let store = Store::start();
+    let directory = TempDir::new().expect("a directory");
+    let up = Pipe::new(&directory, "up");
+    let command = format!("trap '' TERM; echo $$ > {}; sleep 1000; :", up.0.display());
+    for (grace, is_killed) in [("50", false), ("86400000", true)] {
+        store.submit_one(json!({"kind": "k"}));
+        let mut worker = store.spawn(&["work", "--exec", &command, "--grace-ms", grace]);
+        let errors = LineReader::stderr(&mut worker);
+        let shell = pid(&up.line());
+        signal(&worker, Signal::SIGINT);
+        errors.wait_for("shutting down: waiting for 1 running task;");
+        signal(&worker, Signal::SIGINT);
+        errors.wait_for("ending 1 running task;");
+        if is_killed {
+            signal(&worker, Signal::SIGINT);
+        }
+        errors.wait_for("1 given back");
+        assert!(is_gone(shell));
+        assert_eq!(code(worker), Some(130));
+        store.out(&["work", "--exec", "true", "--until-idle"]);
+    }
+}
+
+#[test]
+fn commands_end_with_a_killed_worker() {
+    let store = Store::start();
+    let directory = TempDir::new().expect("a directory");
+    let up = Pipe::new(&directory, "up");
+    store.submit_one(json!({"kind": "k"}));
+    // The command gets its input after the guard has learned of its process group.
+    let command = format!("cat; sleep 1000 & echo $$ $! > {}; wait", up.0.display());
+    let mut worker = store.spawn(&["work", "--exec", &command]);
+    let line = up.line();
+    let pids: Vec<Pid> = line.split(' ').map(pid).collect();
+    worker.kill().expect("it runs");
+    wait_until(move || pids.iter().all(|pid| is_gone(*pid)));
+    worker.wait().expect("it has ended");
+}
