@@ -94,7 +94,8 @@ pub enum Command {
     /// with setsid, gets no signal.
     ///
     /// Exit code: 0 if every execution completed, 1 if one did not or the store failed, 2 for bad
-    /// usage or input (nothing was run), 130 if interrupted.
+    /// usage or input (nothing was run), 130 after SIGINT (Ctrl-C), 143 after SIGTERM, 129 after
+    /// SIGHUP. A signal that is ignored at the start, as with nohup, stays ignored.
     #[command(verbatim_doc_comment)]
     Run(RunArgs),
     /// Submit the executions of a file to a store, for workers in other processes
@@ -145,7 +146,9 @@ pub enum Command {
     /// one kills them.
     ///
     /// Exit code: 0 after a shutdown, --until-idle, --max or --timeout-ms, even if executions
-    /// failed; 1 if the store cannot be used; 2 for bad usage; 130 after a second signal.
+    /// failed; 1 if the store cannot be used; 2 for bad usage; after a second signal 130 for SIGINT
+    /// (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP. A signal that is ignored at the start, as with
+    /// nohup, stays ignored.
     #[command(verbatim_doc_comment)]
     Work(WorkArgs),
     /// Show an execution: its state, lease, payload, result and more
@@ -201,8 +204,8 @@ pub enum Command {
     /// it.
     ///
     /// Exit code: 0 when it ends as requested, 1 if the store does not answer within 10 s at the
-    /// start or the cursor file cannot be written, 2 for bad usage, 130 if it is ended before it
-    /// has printed --count lines.
+    /// start or the cursor file cannot be written, 2 for bad usage. If a signal ends it before it has
+    /// printed --count lines, 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP.
     #[command(verbatim_doc_comment)]
     Watch(WatchArgs),
     /// Follow the output of an execution

@@ -12,7 +12,7 @@ use ff_sdk::{Capabilities, Client, ClientConfig, FlowFabricWorker, WorkerConfig}
 
 use self::work_loop::{Limits, Output, WorkLoop};
 use crate::args::WorkArgs;
-use crate::exit::{CliError, INTERRUPTED, warn};
+use crate::exit::{CliError, warn};
 use crate::shell::ShellJob;
 use crate::{backend, names, shutdown};
 
@@ -23,7 +23,7 @@ pub async fn work(args: WorkArgs) -> Result<ExitCode, CliError> {
     let client_config = ClientConfig::new(args.store.namespace.as_str())?;
     let client = Client::connect(client_config, store.backend.clone()).await?;
     // Registered before anything runs, so that no signal is missed.
-    let shutdown = shutdown::follow()?;
+    let requests = shutdown::follow()?;
     let worker = FlowFabricWorker::connect_with(config, store.backend, None).await?;
     let instance = &worker.config().worker_instance_id;
     warn(&format!("ff: worker {instance} started in namespace {}\n", args.store.namespace));
@@ -39,10 +39,11 @@ pub async fn work(args: WorkArgs) -> Result<ExitCode, CliError> {
         (false, true) => Output::Lines,
         (false, false) => Output::Quiet,
     };
+    let shutdown = requests.shutdown.clone();
     let (stopped, counts) =
         WorkLoop::new(worker, client, job, limits, output, shutdown).run().await?;
     warn(&format!("ff: {counts}\n"));
-    Ok(if stopped { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+    Ok(if stopped { requests.exit_code() } else { ExitCode::SUCCESS })
 }
 
 fn config(args: &WorkArgs) -> Result<WorkerConfig, CliError> {

@@ -97,7 +97,7 @@ fn a_command_of_a_run_has_time_to_end() {
     up.line();
     signal(&run, Signal::SIGTERM);
     assert_eq!(out.line(), "ended");
-    assert!(code(run).is_some());
+    assert_eq!(code(run), Some(143));
 }
 
 #[test]
@@ -139,4 +139,54 @@ fn commands_end_with_a_killed_worker() {
     worker.kill().expect("it runs");
     wait_until(move || pids.iter().all(|pid| is_gone(*pid)));
     worker.wait().expect("it has ended");
+}
+
+/// Runs `ff` with SIGHUP ignored, as `nohup` does.
+fn without_hangup(store: &Store, arguments: &[&str]) -> Child {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_ff")]);
+    command.args(arguments).env("FF_BACKEND", store.url()).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sh starts")
+}
+
+#[test]
+fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
+    let store = Store::start();
+    let directory = TempDir::new().expect("a directory");
+    let (up, go) = (Pipe::new(&directory, "up"), Pipe::new(&directory, "go"));
+    store.submit_one(json!({"kind": "k"}));
+    let command = format!("echo up > {}; cat {}", up.0.display(), go.0.display());
+    let mut worker = without_hangup(&store, &["work", "--exec", &command]);
+    let errors = LineReader::stderr(&mut worker);
+    up.line();
+    signal(&worker, Signal::SIGHUP);
+    signal(&worker, Signal::SIGHUP);
+    // It is the first signal that counts.
+    signal(&worker, Signal::SIGTERM);
+    errors.wait_for("shutting down: waiting for 1 running task;");
+    go.write("done");
+    errors.wait_for("1 completed");
+    assert_eq!(code(worker), Some(0));
+}
+
+#[test]
+fn the_exit_code_names_the_signal() {
+    let store = Store::start();
+    for (kind, expected) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
+        let mut watching = store.spawn(&["watch", "--count", "1"]);
+        LineReader::stderr(&mut watching).wait_for("watching namespace ff");
+        signal(&watching, kind);
+        assert_eq!(code(watching), Some(expected), "{kind}");
+    }
+    let directory = TempDir::new().expect("a directory");
+    let up = Pipe::new(&directory, "up");
+    store.submit_one(json!({"kind": "k"}));
+    let command = format!("echo up > {}; sleep 1000", up.0.display());
+    let mut worker = store.spawn(&["work", "--exec", &command]);
+    let errors = LineReader::stderr(&mut worker);
+    up.line();
+    signal(&worker, Signal::SIGTERM);
+    errors.wait_for("shutting down: waiting for 1 running task;");
+    signal(&worker, Signal::SIGTERM);
+    assert_eq!(code(worker), Some(143));
 }
