@@ -146,9 +146,9 @@ pub enum Command {
     /// one kills them.
     ///
     /// Exit code: 0 after a shutdown, --until-idle, --max or --timeout-ms, even if executions
-    /// failed; 1 if the store cannot be used; 2 for bad usage; after a second signal 130 for SIGINT
-    /// (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP. A signal that is ignored at the start, as with
-    /// nohup, stays ignored.
+    /// failed; 1 if the store cannot be used or an outcome could not be printed; 2 for bad usage;
+    /// after a second signal 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP. A signal that
+    /// is ignored at the start, as with nohup, stays ignored.
     #[command(verbatim_doc_comment)]
     Work(WorkArgs),
     /// Show an execution: its state, lease, payload, result and more

@@ -36,7 +36,6 @@ impl CliError {
     }
 
     /// The message for the user.
-    #[cfg(test)]
     pub fn message(&self) -> &str {
         &self.message
     }

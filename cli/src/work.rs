@@ -1,6 +1,7 @@
 //! `ff work`: a worker that handles executions with a command.
 
 mod attempt;
+mod printer;
 #[cfg(test)]
 mod tests;
 mod work_loop;
@@ -12,7 +13,7 @@ use ff_sdk::{Capabilities, Client, ClientConfig, FlowFabricWorker, WorkerConfig}
 
 use self::work_loop::{Limits, Output, WorkLoop};
 use crate::args::WorkArgs;
-use crate::exit::{CliError, warn};
+use crate::exit::{CliError, FAILED, warn};
 use crate::shell::ShellJob;
 use crate::{backend, names, shutdown};
 
@@ -40,10 +41,13 @@ pub async fn work(args: WorkArgs) -> Result<ExitCode, CliError> {
         (false, false) => Output::Quiet,
     };
     let shutdown = requests.shutdown.clone();
-    let (stopped, counts) =
-        WorkLoop::new(worker, client, job, limits, output, shutdown).run().await?;
-    warn(&format!("ff: {counts}\n"));
-    Ok(if stopped { requests.exit_code() } else { ExitCode::SUCCESS })
+    let ended = WorkLoop::new(worker, client, job, limits, output, shutdown).run().await?;
+    warn(&format!("ff: {}\n", ended.counts));
+    Ok(match ended.stopped {
+        true => requests.exit_code(),
+        false if ended.is_printed => ExitCode::SUCCESS,
+        false => ExitCode::from(FAILED),
+    })
 }
 
 fn config(args: &WorkArgs) -> Result<WorkerConfig, CliError> {

@@ -6,9 +6,12 @@ mod private_server;
 #[path = "common/store.rs"]
 mod store;
 
+use std::fs::File;
+use std::io::{PipeWriter, Write, pipe};
 use std::process::{Child, Command, Stdio};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -189,4 +192,68 @@ fn the_exit_code_names_the_signal() {
     errors.wait_for("shutting down: waiting for 1 running task;");
     signal(&worker, Signal::SIGTERM);
     assert_eq!(code(worker), Some(143));
+}
+
+/// A worker with two slots and an execution that waits, while another one ends.
+fn with_two_tasks(store: &Store, output: Stdio, up: &Pipe, go: &Pipe) -> Child {
+    let (to, from) = (up.0.display(), go.0.display());
+    let command = format!("[ $FF_EXECUTION_KIND = quick ] || {{ echo up > {to}; cat {from}; }}");
+    let worker = store
+        .ff(&["work", "--exec", &command, "--slots", "2", "--json"])
+        .stdout(output)
+        .spawn()
+        .expect("ff starts");
+    store.submit_one(json!({"kind": "slow"}));
+    up.line();
+    worker
+}
+
+#[test]
+fn a_worker_goes_on_when_its_standard_output_is_full_or_closed() {
+    let store = Store::start();
+    let directory = TempDir::new().expect("a directory");
+    let (up, go) = (Pipe::new(&directory, "up"), Pipe::new(&directory, "go"));
+    let full = || Stdio::from(File::options().write(true).open("/dev/full").expect("a device"));
+    let closed = || Stdio::from(pipe().expect("a pipe").1);
+    let cases = [
+        (full(), "cannot write to standard output: No space left on device", Some(1)),
+        (closed(), "standard output was closed", Some(0)),
+    ];
+    for (output, warning, expected) in cases {
+        let mut worker = with_two_tasks(&store, output, &up, &go);
+        let errors = LineReader::stderr(&mut worker);
+        store.submit_one(json!({"kind": "quick"}));
+        errors.wait_for(warning);
+        signal(&worker, Signal::SIGTERM);
+        go.write("done");
+        errors.wait_for("2 completed, 0 failed, 0 to be retried, 0 lost, 0 given back");
+        assert_eq!(code(worker), expected, "{warning}");
+    }
+}
+
+/// A pipe that takes no more bytes.
+fn filled(mut pipe: PipeWriter) -> PipeWriter {
+    fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a pipe");
+    while pipe.write_all(&[b' '; 1_024]).is_ok() {}
+    fcntl(&pipe, FcntlArg::F_SETFL(OFlag::empty())).expect("a pipe");
+    pipe
+}
+
+#[test]
+fn a_worker_goes_on_while_the_reader_of_its_output_pauses() {
+    let store = Store::start();
+    let directory = TempDir::new().expect("a directory");
+    let (up, go) = (Pipe::new(&directory, "up"), Pipe::new(&directory, "go"));
+    let (_reader, writer) = pipe().expect("a pipe");
+    let mut worker = with_two_tasks(&store, filled(writer).into(), &up, &go);
+    let errors = LineReader::stderr(&mut worker);
+    for _ in 0..3 {
+        store.submit_one(json!({"kind": "quick"}));
+    }
+    store.out(&["watch", "--from", "start", "--count", "3"]);
+    signal(&worker, Signal::SIGINT);
+    errors.wait_for("shutting down: waiting for 1 running task;");
+    signal(&worker, Signal::SIGINT);
+    errors.wait_for("3 completed, 0 failed, 0 to be retried, 0 lost, 1 given back");
+    assert_eq!(code(worker), Some(130));
 }

@@ -102,7 +102,8 @@ impl Fixture {
         let worker = worker.expect("it connects");
         let work_loop = WorkLoop::new(worker, client, job, limits, Output::Quiet, shutdown);
         let ended = tokio::time::timeout(DEADLINE, work_loop.run()).await;
-        ended.expect("the loop ends in time").expect("the loop does not fail")
+        let ended = ended.expect("the loop ends in time").expect("the loop does not fail");
+        (ended.stopped, ended.counts)
     }
 
     /// Claims the next execution with a worker of the SDK.
