@@ -142,8 +142,8 @@ pub enum Command {
     /// If the store goes away, the worker retries until it is back.
     ///
     /// Ctrl-C, SIGTERM or SIGHUP shuts down: the worker claims no more and waits for the running
-    /// commands. A second one ends them and gives their executions back for other workers. A third
-    /// one kills them.
+    /// commands. A second one ends them and gives their executions back for other workers. Then the
+    /// worker waits at most 1 s for the store. A third one kills them.
     ///
     /// Exit code: 0 after a shutdown, --until-idle, --max or --timeout-ms, even if executions
     /// failed; 1 if the store cannot be used or an outcome could not be printed; 2 for bad usage;

@@ -9,6 +9,7 @@ mod store;
 use std::fs::File;
 use std::io::{PipeWriter, Write, pipe};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -256,4 +257,32 @@ fn a_worker_goes_on_while_the_reader_of_its_output_pauses() {
     signal(&worker, Signal::SIGINT);
     errors.wait_for("3 completed, 0 failed, 0 to be retried, 0 lost, 1 given back");
     assert_eq!(code(worker), Some(130));
+}
+
+/// A stop needs at most a second each for a claim and for giving work back.
+#[test]
+fn a_stop_ends_in_time_whatever_the_store_does() {
+    for fault in [None, Some(Signal::SIGSTOP), Some(Signal::SIGKILL)] {
+        let store = Store::start();
+        let directory = TempDir::new().expect("a directory");
+        let up = Pipe::new(&directory, "up");
+        store.submit_one(json!({"kind": "k"}));
+        let command = format!("echo up > {}; sleep 1000", up.0.display());
+        let mut worker = store.spawn(&["work", "--exec", &command, "--slots", "2"]);
+        let errors = LineReader::stderr(&mut worker);
+        up.line();
+        let server = store.pid();
+        if let Some(fault) = fault {
+            kill(server, fault).expect("it runs");
+        }
+        signal(&worker, Signal::SIGINT);
+        errors.wait_for("shutting down: waiting for 1 running task;");
+        let begun = Instant::now();
+        signal(&worker, Signal::SIGINT);
+        assert_eq!(code(worker), Some(130));
+        assert!(begun.elapsed() < Duration::from_secs(4), "{fault:?}: {:?}", begun.elapsed());
+        let expected =
+            if fault.is_some() { "1 lost, 0 given back" } else { "0 lost, 1 given back" };
+        errors.wait_for(expected);
+    }
 }

@@ -14,6 +14,9 @@ use crate::shutdown::{Shutdown, requested};
 /// How long giving back a task may take.
 const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long reporting a result may take after a request to stop.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +100,15 @@ async fn killed(mut shutdown: watch::Receiver<Shutdown>) {
     requested(&mut shutdown, Shutdown::Kill).await;
 }
 
+/// Waits until reporting a result has to end: a second after the request to stop.
+async fn interrupted(mut shutdown: watch::Receiver<Shutdown>) {
+    requested(&mut shutdown, Shutdown::Stop).await;
+    tokio::select! {
+        () = tokio::time::sleep(REPORT_TIMEOUT) => {}
+        () = requested(&mut shutdown, Shutdown::Kill) => {}
+    }
+}
+
 /// Runs the command for a task, and reports the result to the store. If the command is ended, its
 /// processes have `grace` between SIGTERM and SIGKILL.
 pub async fn run(
@@ -118,10 +130,21 @@ pub async fn run(
         reason: None,
         retry_at: None,
     };
-    let ending = Ending { when: stopped(&task, shutdown.clone()), grace, kill: killed(shutdown) };
+    let ending =
+        Ending { when: stopped(&task, shutdown.clone()), grace, kill: killed(shutdown.clone()) };
     let payload = task.payload().cloned();
     match shell::execute(&job, TaskEnv::from(&task), payload, ending).await {
-        Ok(result) => report(&mut finished, task, result).await,
+        Ok(result) => {
+            tokio::select! {
+                biased;
+                () = report(&mut finished, task, result) => {}
+                () = interrupted(shutdown) => {
+                    let reason = "the store did not answer before the shutdown: the result may be \
+                                  lost, and another worker runs the execution again";
+                    finished.reason = Some(reason.to_owned());
+                }
+            }
+        }
         Err(Stopped::LeaseLost) => {
             finished.reason = Some("the lease was lost, or the attempt timed out".to_owned());
         }

@@ -28,6 +28,8 @@ const NAMESPACE: &str = "ns";
 struct FlakyStore {
     memory: MemoryBackend,
     down: AtomicBool,
+    /// Whether a call that it does not answer ends with an error.
+    fails: AtomicBool,
     /// The number of calls without an answer.
     unanswered: AtomicU64,
 }
@@ -40,6 +42,9 @@ impl EngineBackend for FlakyStore {
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Failure>> {
         if self.down.load(Ordering::Relaxed) {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
+            if !self.fails.load(Ordering::Relaxed) {
+                return Box::pin(std::future::pending());
+            }
             return Box::pin(std::future::ready(Err(Failure::NotSent("down".to_owned()))));
         }
         self.memory.call(request)
@@ -71,6 +76,7 @@ impl Fixture {
         let store = Arc::new(FlakyStore {
             memory,
             down: AtomicBool::new(false),
+            fails: AtomicBool::new(true),
             unanswered: AtomicU64::new(0),
         });
         // Executions of one partition have an order.
@@ -90,9 +96,24 @@ impl Fixture {
 
     /// Runs the loop with a command. Returns whether it was stopped, and the counts.
     async fn work(&self, command: &str, kinds: &[&str], limits: Limits) -> (bool, Counts) {
+        self.work_as(command, kinds, limits, Duration::from_millis(200)).await
+    }
+
+    /// The same without limits, and with this timeout of calls.
+    async fn work_with_timeout(&self, command: &str, calls: Duration) -> (bool, Counts) {
+        self.work_as(command, &[], without_limits(), calls).await
+    }
+
+    async fn work_as(
+        &self,
+        command: &str,
+        kinds: &[&str],
+        limits: Limits,
+        calls: Duration,
+    ) -> (bool, Counts) {
         let mut config = WorkerConfig::new("w", "w-1", NAMESPACE).expect("names");
         config.max_concurrent_tasks = 2;
-        config.call_timeout = Duration::from_millis(200);
+        config.call_timeout = calls;
         if !kinds.is_empty() {
             config.kinds = kinds.iter().map(|kind| kind.parse().expect("a kind")).collect();
         }
@@ -292,6 +313,41 @@ async fn a_worker_survives_a_store_that_is_down_for_a_while() {
     let ((stopped, counts), id) = tokio::join!(working, outage_after_connecting);
     assert_eq!((stopped, counts.completed), (false, 1));
     assert_eq!(fixture.state(&id).await, PublicState::Completed);
+}
+
+/// A stop does not wait for a store that does not answer, whether its calls fail or hang.
+#[tokio::test]
+async fn a_stop_interrupts_reporting() {
+    for fails in [true, false] {
+        let fixture = Fixture::new().await;
+        let store = &fixture.store;
+        store.fails.store(fails, Ordering::Relaxed);
+        let directory = tempfile::tempdir().expect("a directory");
+        let (up, go) = (pipe(&directory, "up"), pipe(&directory, "go"));
+        fixture.submit(Submission::new("k")).await;
+        let command = format!("echo up > {}; cat {}", up.display(), go.display());
+        let stopped = async {
+            let read = move || std::fs::read_to_string(&up).expect("it reads");
+            tokio::task::spawn_blocking(read).await.expect("it ends");
+            fixture.shutdown.send_replace(Shutdown::Drain);
+            store.down.store(true, Ordering::Relaxed);
+            let unanswered = || store.unanswered.load(Ordering::Relaxed);
+            let before = unanswered();
+            let write = move || std::fs::write(&go, "done").expect("it writes");
+            tokio::task::spawn_blocking(write).await.expect("it ends");
+            while unanswered() == before {
+                tokio::task::yield_now().await;
+            }
+            fixture.shutdown.send_replace(Shutdown::Stop);
+            std::time::Instant::now()
+        };
+        // The calls of the worker may take longer than the shutdown.
+        let limit = Duration::from_secs(3);
+        let working = fixture.work_with_timeout(&command, DEADLINE);
+        let ((is_stopped, counts), begun) = tokio::join!(working, stopped);
+        assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
+        assert_eq!((is_stopped, counts), (true, Counts { lost: 1, ..Counts::default() }));
+    }
 }
 
 #[tokio::test]
