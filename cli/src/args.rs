@@ -100,8 +100,8 @@ pub enum Command {
     ///
     ///     {"kind": "resize", "payload": {"image": 17}, "lane": "media", "requires": ["gpu"]}
     ///
-    /// The payload is any JSON value, or absent. The worker gets it as text. A line can have the
-    /// fields of ff run (see ff run --help) and
+    /// The payload is any JSON value, or absent. The worker gets it byte for byte as it is written
+    /// in the line. A line can have the fields of ff run (see ff run --help) and
     ///
     ///     lane             the lane (a named queue) of this execution, instead of --lane
     ///     requires         the capabilities that a worker needs, a list of tokens

@@ -6,10 +6,9 @@ use std::path::Path;
 use ff_sdk::core::policy::ExecutionPolicy;
 use ff_sdk::core::time::DurationMs;
 use ff_sdk::{Client, Submission};
-use serde_json::Value;
 
 use crate::exit::CliError;
-use crate::job_line::JobLine;
+use crate::job_line::{JobLine, Payload};
 use crate::lines::Lines;
 use crate::shell::ShellJob;
 
@@ -57,7 +56,7 @@ fn parse(
     if job.lane.is_some() || !job.requires.is_empty() {
         return Err("remove `lane` and `requires`: only ff submit supports them".to_owned());
     }
-    ShellJob::parse(job.payload.as_ref().unwrap_or(&Value::Null))?;
+    ShellJob::parse(job.payload.as_ref().map_or("null", Payload::text).as_bytes())?;
     if let Some(key) = &job.idempotency_key {
         let (first_line, first) = keys.entry(key.clone()).or_insert_with(|| (line, job.clone()));
         if *first != job {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ff_sdk::Submission;
 use ff_sdk::core::policy::{ExecutionPolicy, RetryPolicy};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// An execution as a line of the input describes it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -20,7 +20,7 @@ pub struct JobLine {
     pub kind: String,
     /// The input of the handler.
     #[serde(default)]
-    pub payload: Option<Value>,
+    pub payload: Option<Payload>,
     /// The lane, if it is not the default of the command.
     #[serde(default)]
     pub lane: Option<String>,
@@ -61,7 +61,7 @@ impl JobLine {
             .requires(self.requires.iter().map(String::as_str))
             .policy(policy);
         if let Some(payload) = &self.payload {
-            submission = submission.payload(payload.to_string());
+            submission = submission.payload(payload.text());
         }
         if let Some(delay) = self.delay_ms {
             submission = submission.delay(Duration::from_millis(delay));
@@ -79,6 +79,25 @@ impl JobLine {
     }
 }
 
+/// A payload: JSON that the worker gets byte for byte as it was written.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(transparent)]
+pub struct Payload(Box<RawValue>);
+
+impl Payload {
+    /// The JSON as it was written.
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
 /// Reads a field whose null means the default of its type.
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
@@ -91,7 +110,22 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_payload_is_kept_as_it_was_written() {
+        for payload in [
+            r#"{"wei":100000000000000000000000000000000000001,"price":12345678901234567.89}"#,
+            r#"{ "b": 1, "a": 2,  "b": 3 }"#,
+            "1e400",
+            "-0.0",
+            r#""\u0041\/""#,
+        ] {
+            let line = format!(r#"{{"payload": {payload} , "kind": "k"}}"#);
+            let line = JobLine::parse(&line).expect("a line");
+            assert_eq!(line.payload.as_ref().map(Payload::text), Some(payload));
+        }
+    }
 
     #[test]
     fn null_behaves_as_absent_for_every_optional_field() {

@@ -8,7 +8,6 @@ use ff_sdk::{ClaimedTask, HandlerError, RawPayload, TaskContext};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde::Deserialize;
-use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
@@ -38,11 +37,11 @@ struct Payload {
 }
 
 impl ShellJob {
-    /// Parses a payload.
-    pub fn parse(payload: &Value) -> Result<Self, String> {
+    /// Parses a payload: a JSON object.
+    pub fn parse(payload: &[u8]) -> Result<Self, String> {
         let expected = "the payload must have either \"command\" (a string) or \"argv\" (a list)";
-        let payload =
-            Payload::deserialize(payload).map_err(|error| format!("{expected}: {error}"))?;
+        let payload: Payload =
+            serde_json::from_slice(payload).map_err(|error| format!("{expected}: {error}"))?;
         match (payload.command, payload.argv) {
             (Some(command), None) => Ok(Self::Command(command)),
             (None, Some(argv)) if !argv.is_empty() => Ok(Self::Argv(argv)),
@@ -113,9 +112,7 @@ pub type CommandResult = Result<Vec<u8>, HandlerError>;
 /// Runs the command that a task's payload names. Its standard output is the result.
 pub async fn run(context: TaskContext, RawPayload(payload): RawPayload) -> CommandResult {
     let invalid = |reason: String| HandlerError::new("invalid_payload", reason).permanent();
-    let text = payload.as_deref().unwrap_or_default();
-    let value = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
-    let job = ShellJob::parse(&value).map_err(invalid)?;
+    let job = ShellJob::parse(payload.as_deref().unwrap_or_default()).map_err(invalid)?;
     execute(&job, task_env!(context), payload).await
 }
 

@@ -111,6 +111,39 @@ fn a_submission_is_refused_line_by_line_or_as_a_whole() {
     assert_eq!(objects(&store.out(&["list", "--all", "--json"])).len(), 2);
 }
 
+/// Each pair of payloads is equal as floating-point numbers, or but for order and duplicate keys.
+#[test]
+fn a_payload_reaches_the_worker_as_it_was_written() {
+    let store = Store::start();
+    let submit = |line: String| store.run_with_input(&["submit", "-", "--json"], &line);
+    let pairs = [
+        (r#"{"v":100000000000000000001}"#, r#"{"v":100000000000000000002}"#),
+        ("12345678901234567.89", "12345678901234567.88"),
+        (r#"{"b": 1, "a": 2}"#, r#"{"a": 2, "b": 1}"#),
+        (r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
+        ("1e400", "1e401"),
+    ];
+    for (number, (payload, other)) in pairs.into_iter().enumerate() {
+        let line =
+            |text| format!(r#"{{"kind":"k","idempotency_key":"{number}","payload":{text}}}"#);
+        for outcome in ["created", "duplicate"] {
+            let output = submit(line(payload));
+            assert_eq!(objects(&text(&output.stdout))[0]["outcome"], outcome, "{payload}");
+        }
+        let refused = submit(line(other));
+        assert_eq!(refused.status.code(), Some(1), "{other}");
+        assert_eq!(objects(&text(&refused.stdout))[0]["outcome"], "refused", "{other}");
+    }
+    store.out(&["work", "--exec", "cat", "--until-idle"]);
+    let listed = objects(&store.out(&["list", "--all", "--json"]));
+    let results: BTreeSet<String> = listed
+        .iter()
+        .map(|line| store.json(&["describe", line["execution_id"].as_str().expect("an ID")]))
+        .map(|seen| seen["result"].as_str().expect("a result").to_owned())
+        .collect();
+    assert_eq!(results, pairs.iter().map(|(payload, _)| (*payload).to_owned()).collect());
+}
+
 #[test]
 fn operators_cancel_and_replay_and_can_repeat_a_request() {
     let store = Store::start();
