@@ -6,6 +6,7 @@ use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::execution::ExecutionSnapshot;
 use ff_sdk::{
     Client, ClientConfig, ConnectError, EngineError, ExecutionId, MemoryBackend, SdkError,
+    redacted_url,
 };
 
 use crate::args::StoreArgs;
@@ -74,7 +75,7 @@ pub async fn open(url: &str) -> Result<OpenStore, CliError> {
         _ => Err(CliError::usage(format!(
             "invalid store URL `{}`: expected memory: (a store in this process), valkey: (a \
              private server) or the URL of a running server, for example {EXAMPLE}",
-            redacted(url)
+            redacted_url(url)
         ))),
     }
 }
@@ -123,24 +124,4 @@ async fn connect(url: &str) -> Result<Arc<dyn EngineBackend>, CliError> {
         SdkError::Connect(ConnectError::Url { .. }) => CliError::usage(error.to_string()),
         _ => CliError::runtime(error),
     })
-}
-
-/// The URL without its user and password, for messages.
-pub fn redacted(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
-        _ => url.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_redacted() {
-        assert_eq!(redacted("valkey://user:secret@host:1/0"), "valkey://***@host:1/0");
-        assert_eq!(redacted("valkey://:s@cret@host:1"), "valkey://***@host:1");
-        assert_eq!(redacted("valkey://host:1"), "valkey://host:1");
-    }
 }

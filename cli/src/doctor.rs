@@ -6,7 +6,7 @@ use clap::Args;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use ff_sdk::core::backend::{Finding, FindingLevel};
-use ff_sdk::{AuditProgress, AuditReport, Auditor, Namespace};
+use ff_sdk::{AuditProgress, AuditReport, Auditor, Namespace, redacted_url};
 use serde_json::{Value, json};
 
 use crate::args::StoreArgs;
@@ -136,7 +136,7 @@ fn object(
         })
     };
     json!({
-        "backend": args.store.backend.as_deref().map(backend::redacted),
+        "backend": args.store.backend.as_deref().map(redacted_url),
         "namespace": args.store.namespace,
         "worst": worst,
         "findings": findings,

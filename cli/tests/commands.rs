@@ -45,10 +45,31 @@ fn commands_on_a_shared_store_say_how_to_give_its_url() {
 
 #[test]
 fn an_invalid_store_url_is_refused_without_repeating_its_password() {
-    for url in ["tape:", "memory:x", "valkey", "valkey:/", "", "tape://me:secret@host"] {
+    for url in [
+        "tape:",
+        "memory:x",
+        "valkey",
+        "valkey:/",
+        "",
+        "tape://me:secret@host",
+        "valkey:/me:secret@host",
+        "me:secret@host",
+        "valkey://me:s/secret@host",
+        "valkey://host?password=secret",
+    ] {
         let output = ff(&["list", "--backend", url]);
         assert_eq!(output.status.code(), Some(2), "{url:?}");
         assert!(errors(&output).contains("invalid store URL"), "{}", errors(&output));
+        assert!(!errors(&output).contains("secret"), "{}", errors(&output));
+    }
+}
+
+#[test]
+fn a_store_url_in_a_wrong_place_is_shown_without_its_password() {
+    for arguments in [&["valkey://me:secret@host"][..], &["list", "me:secret@host"]] {
+        let output = ff(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(errors(&output).contains("'***@host'") || errors(&output).contains("//***@host"));
         assert!(!errors(&output).contains("secret"), "{}", errors(&output));
     }
 }

@@ -6,8 +6,10 @@ mod hub;
 mod info;
 mod node;
 mod polls;
+mod redaction;
 mod target;
 mod topology;
 
 pub use backend::ValkeyBackend;
+pub use redaction::redacted_url;
 pub use target::{ConnectError, Target};
