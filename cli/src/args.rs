@@ -19,9 +19,7 @@ use crate::doctor::DoctorArgs;
 pub use list::ListArgs;
 pub use operate::{CancelArgs, OperateArgs};
 pub use run::RunArgs;
-pub use secret::{
-    ListSecretsArgs, RotateArgs, SecretArgs, SecretCommand, SecretSource, SecretStoreArgs,
-};
+pub use secret::{ListSecretsArgs, RotateArgs, SecretArgs, SecretCommand, SecretSource};
 pub use signal::{SignalArgs, WaitpointRef};
 pub use store::{ExecutionArgs, StoreArgs, TransientStoreArgs};
 pub use submit::SubmitArgs;
@@ -46,6 +44,10 @@ Examples:
 /// An execution is a unit of work (a job), kept in a store. It waits on a lane (a named queue)
 /// until a worker claims it. If the worker dies, another worker takes over. An execution ends when
 /// it has completed, failed, expired or been cancelled.
+///
+/// Only ff submit, ff work, ff run, ff bench and ff secret rotate set up an empty database. Other
+/// commands write nothing to it, and fail with exit code 1 because it has no FlowFabric data. ff
+/// doctor reports that it is empty.
 ///
 /// To log what the engine does to standard error, set FF_LOG, for example FF_LOG=debug.
 #[derive(Debug, Parser)]

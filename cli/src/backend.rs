@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::execution::ExecutionSnapshot;
 use ff_sdk::{
-    Client, ClientConfig, ConnectError, EngineError, ExecutionId, MemoryBackend, SdkError,
+    Auditor, Client, ClientConfig, ConnectError, EngineError, ExecutionId, MemoryBackend, SdkError,
     redacted_url,
 };
 
@@ -80,9 +80,36 @@ pub async fn open(url: &str) -> Result<OpenStore, CliError> {
     }
 }
 
-/// Connects a client to the shared store that the arguments name.
+/// Connects a client to the shared store that the arguments name, for a command that looks or acts
+/// on what is there. Such a command never sets up an empty store: the URL is probably wrong, and the
+/// number of partitions is permanent.
 pub async fn client(args: &StoreArgs) -> Result<Client, CliError> {
+    let store = open_existing(args.backend.as_deref()).await?;
+    connect_client(args, store).await
+}
+
+/// Connects a client, and sets up an empty store.
+pub async fn client_or_set_up(args: &StoreArgs) -> Result<Client, CliError> {
     let store = open_shared(args.backend.as_deref()).await?;
+    connect_client(args, store).await
+}
+
+/// Opens a shared store that was set up before.
+pub async fn open_existing(url: Option<&str>) -> Result<OpenStore, CliError> {
+    let store = open_shared(url).await?;
+    let auditor = tokio::time::timeout(CALL_TIMEOUT, Auditor::connect(store.backend.clone())).await;
+    let silent = |_| CliError::runtime("the store does not answer");
+    match auditor.map_err(silent)??.meta() {
+        Some(_) => Ok(store),
+        None => Err(CliError::runtime(format!(
+            "{} has no FlowFabric data, and this command does not set it up: check the URL, or \
+             submit executions first",
+            redacted_url(url.unwrap_or_default())
+        ))),
+    }
+}
+
+async fn connect_client(args: &StoreArgs, store: OpenStore) -> Result<Client, CliError> {
     let mut config = ClientConfig::new(args.namespace.as_str())?;
     config.call_timeout = CALL_TIMEOUT;
     Ok(Client::connect(config, store.backend).await?)

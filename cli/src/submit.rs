@@ -23,7 +23,7 @@ const CHUNK_BYTES: usize = 8 << 20;
 pub async fn submit(args: SubmitArgs) -> Result<ExitCode, CliError> {
     // A missing file is reported without a store.
     let mut lines = Lines::open(&args.file)?;
-    let client = backend::client(&args.store).await?;
+    let client = backend::client_or_set_up(&args.store).await?;
     let lane = args.lane.as_str();
     let checked = lines.parse_all(|_, text| parse(&text, &client, lane).map(drop))?;
     let total = checked.len() as u64;

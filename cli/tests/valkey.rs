@@ -90,6 +90,34 @@ fn lists_are_filtered_and_paged_and_end_with_their_reader() {
 }
 
 #[test]
+fn commands_on_an_empty_database_write_nothing_and_say_that_it_is_empty() {
+    let store = Store::start();
+    let waitpoint = ["signal", MISSING, "approval", "go", "--token-file", "Cargo.toml"];
+    for command in [
+        &["list"][..],
+        &["list", "--quarantined"],
+        &["describe", MISSING],
+        &["history", MISSING],
+        &["watch"],
+        &["tail", MISSING],
+        &["waitpoints", MISSING],
+        &["secret", "list"],
+        &["cancel", MISSING],
+        &["resume", MISSING],
+        &["replay", MISSING],
+        &["revoke", MISSING],
+        &waitpoint,
+    ] {
+        let output = store.run(command);
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {errors}");
+        assert!(errors.contains("has no FlowFabric data"), "{command:?}: {errors}");
+    }
+    store.out(&["doctor"]);
+    assert!(store.query("DBSIZE").starts_with(":0"), "{}", store.query("KEYS *"));
+}
+
+#[test]
 fn a_submission_is_refused_line_by_line_or_as_a_whole() {
     let store = Store::start();
     let keyed = |n: u32| json!({"kind": "k", "payload": n, "idempotency_key": "key"});
@@ -272,6 +300,7 @@ fn a_worker_survives_a_server_that_stops_for_a_while() {
 #[test]
 fn a_watch_survives_a_server_that_stops_for_a_while() {
     let store = Store::start();
+    cancelled(&store, json!({"kind": "k"}));
     let mut watching = store.spawn(&["watch", "--count", "1"]);
     let errors = LineReader::stderr(&mut watching);
     errors.wait_for("watching namespace ff");
@@ -308,7 +337,6 @@ fn a_watch_continues_from_its_cursor_file() {
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("cursor").display().to_string();
     let red = || json!({"kind": "k", "tags": {"test.colour": "red"}});
-    store.out(&["list"]);
     cancelled(&store, red());
     // It begins now by default, and stores that cursor before anything ends.
     let watch = ["watch", "--tag", "test.colour=red", "--cursor-file", &file, "--json"];
