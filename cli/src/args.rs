@@ -362,10 +362,11 @@ pub enum Command {
     Bench(BenchArgs),
     /// Check the health of a store and suggest fixes
     ///
-    /// Checks the server (version, eviction policy, function library, clock), the format and the
-    /// partitions of the store. Then audits the executions of a namespace: it compares the indexes
-    /// of each partition with the records. Since work goes on during the audit, it checks each
-    /// suspicious entry again after 6 s. The command only reads.
+    /// Checks the server (version, eviction policy, function library, clock, and whether it accepts
+    /// writes, with a commit that changes nothing), the format and the partitions of the store.
+    /// Then audits the executions of a namespace: it compares the indexes of each partition with
+    /// the records. Since work goes on during the audit, it checks each suspicious entry again
+    /// after 6 s. The command changes nothing.
     ///
     /// The audit finds records through their index entries. It does not find a record that has
     /// none.

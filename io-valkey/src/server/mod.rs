@@ -9,6 +9,7 @@ mod polls;
 mod redaction;
 mod target;
 mod topology;
+mod writes;
 
 pub use backend::ValkeyBackend;
 pub use redaction::redacted_url;
