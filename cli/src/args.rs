@@ -1,5 +1,6 @@
 //! The command line arguments, and the help texts.
 
+mod duration;
 mod list;
 mod operate;
 mod run;
@@ -109,16 +110,26 @@ pub enum Command {
     ///     requires         the capabilities that a worker needs, a list of tokens
     ///
     /// All lines are checked before the first one is submitted. The command then prints the ID of
-    /// each execution in the order of the input. With --json it prints one object per line:
-    /// {"line": 1, "outcome": "created", "id": "..."}. The outcome is created, duplicate (the
-    /// idempotency_key is known), refused or unanswered. The last two have an "error" instead of an
-    /// "id".
+    /// each execution in the order of the input, or - for a line without one. With --json it prints
+    /// one object per line: {"line": 1, "outcome": "created", "id": "..."}. Each line has one of
+    /// these outcomes; the last three have an "error" instead of an "id":
+    ///
+    ///     created      a new execution
+    ///     duplicate    the idempotency_key is known, with the same content
+    ///     refused      the engine refused the line, for example because the key has other content
+    ///     not_sent     the store did not accept the line, because it is full or away
+    ///     unknown      the store did not answer, and may have created the execution
+    ///
+    /// If the store accepts a line for 10 s neither at the first try nor later, for example because
+    /// its memory is full, the command sends no more lines, prints how many lines had each outcome,
+    /// and ends within another 10 s. --timeout changes this time.
     ///
     /// Submitting a file twice creates its executions twice, except for lines with an
-    /// idempotency_key.
+    /// idempotency_key. With --key-prefix every line has one, so that the rest of a file can be
+    /// submitted by repeating the command.
     ///
-    /// Exit code: 0 if all lines were submitted, 1 if a line was refused or the store does not
-    /// answer within 10 s, 2 for bad usage or input (nothing was submitted).
+    /// Exit code: 0 if all lines were submitted, 1 if a line was not, 2 for bad usage or input
+    /// (nothing was submitted).
     #[command(verbatim_doc_comment)]
     Submit(SubmitArgs),
     /// Run a worker that handles executions with a command in any language

@@ -1,6 +1,7 @@
 //! Opening the store of a command, and reading an execution from it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::execution::ExecutionSnapshot;
@@ -52,7 +53,7 @@ const SCHEMES: [&str; 8] = [
 const EXAMPLE: &str = "valkey://127.0.0.1:6379";
 
 /// How long a call is retried while the store does not answer.
-const CALL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens the store at a URL.
 pub async fn open(url: &str) -> Result<OpenStore, CliError> {
@@ -85,13 +86,16 @@ pub async fn open(url: &str) -> Result<OpenStore, CliError> {
 /// number of partitions is permanent.
 pub async fn client(args: &StoreArgs) -> Result<Client, CliError> {
     let store = open_existing(args.backend.as_deref()).await?;
-    connect_client(args, store).await
+    connect_client(args, store, CALL_TIMEOUT).await
 }
 
-/// Connects a client, and sets up an empty store.
-pub async fn client_or_set_up(args: &StoreArgs) -> Result<Client, CliError> {
+/// Connects a client with this time limit for a call, and sets up an empty store.
+pub async fn client_or_set_up(
+    args: &StoreArgs,
+    call_timeout: Duration,
+) -> Result<Client, CliError> {
     let store = open_shared(args.backend.as_deref()).await?;
-    connect_client(args, store).await
+    connect_client(args, store, call_timeout).await
 }
 
 /// Opens a shared store that was set up before.
@@ -109,9 +113,13 @@ pub async fn open_existing(url: Option<&str>) -> Result<OpenStore, CliError> {
     }
 }
 
-async fn connect_client(args: &StoreArgs, store: OpenStore) -> Result<Client, CliError> {
+async fn connect_client(
+    args: &StoreArgs,
+    store: OpenStore,
+    call_timeout: Duration,
+) -> Result<Client, CliError> {
     let mut config = ClientConfig::new(args.namespace.as_str())?;
-    config.call_timeout = CALL_TIMEOUT;
+    config.call_timeout = call_timeout;
     Ok(Client::connect(config, store.backend).await?)
 }
 

@@ -1,7 +1,8 @@
 //! Progress on standard error: a bar on a terminal, and otherwise a line every few seconds.
 
 use std::io::IsTerminal;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,6 +19,92 @@ pub fn bar(total: u64, template: &str) -> ProgressBar {
     let bar = ProgressBar::new(total).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
+}
+
+/// The progress of a submission. It is shown from the first second on.
+pub struct Submitting {
+    bar: ProgressBar,
+    total: u64,
+    answered: AtomicU64,
+    shown: Mutex<Shown>,
+}
+
+/// What was shown last.
+struct Shown {
+    answered: u64,
+    /// When the number of answers last changed.
+    changed_at: Instant,
+    /// When the next line is printed if there is no terminal.
+    next_line: Instant,
+    /// Whether the user was told that the store does not answer.
+    silent: bool,
+}
+
+/// How often the progress of a submission is updated.
+const SHOW_EVERY: Duration = Duration::from_millis(100);
+/// When the first line is printed if there is no terminal.
+const FIRST_LINE: Duration = Duration::from_millis(900);
+/// After this time without an answer, the user is told.
+const SILENCE: Duration = Duration::from_secs(2);
+
+impl Submitting {
+    /// The progress over this number of lines.
+    pub fn new(total: u64) -> Self {
+        let bar = bar(total, "{bar:20.cyan/blue} {pos}/{len} submitted {per_sec} {msg}");
+        let now = Instant::now();
+        let next_line = now + FIRST_LINE;
+        let shown = Shown { answered: 0, changed_at: now, next_line, silent: false };
+        Self { bar, total, answered: AtomicU64::new(0), shown: Mutex::new(shown) }
+    }
+
+    /// Records the answer for a line.
+    pub fn answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        self.bar.inc(1);
+    }
+
+    /// Shows the progress while this runs.
+    pub async fn during<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut ticks = tokio::time::interval(SHOW_EVERY);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = ticks.tick() => self.show(),
+            }
+        }
+    }
+
+    fn show(&self) {
+        let (now, answered) = (Instant::now(), self.answered.load(Ordering::Relaxed));
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.answered != answered {
+            (shown.answered, shown.changed_at) = (answered, now);
+            if std::mem::take(&mut shown.silent) {
+                self.bar.set_message("");
+            }
+        } else if !shown.silent && now - shown.changed_at >= SILENCE {
+            shown.silent = true;
+            let seconds = SILENCE.as_secs();
+            self.print_line(&format!("ff: the store accepts nothing for {seconds} s, retrying"));
+            self.bar.set_message("retrying");
+        }
+        if self.bar.is_hidden() && now >= shown.next_line {
+            shown.next_line = now + LINE_EVERY;
+            warn(&format!("ff: {answered} of {} submitted\n", self.total));
+        }
+    }
+
+    /// Prints a line above the bar.
+    pub fn print_line(&self, line: &str) {
+        self.bar.suspend(|| warn(&format!("{line}\n")));
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
 }
 
 /// The progress of `ff run`.

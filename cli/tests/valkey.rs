@@ -118,61 +118,6 @@ fn commands_on_an_empty_database_write_nothing_and_say_that_it_is_empty() {
 }
 
 #[test]
-fn a_submission_is_refused_line_by_line_or_as_a_whole() {
-    let store = Store::start();
-    let keyed = |n: u32| json!({"kind": "k", "payload": n, "idempotency_key": "key"});
-    let output = store.submit(&[keyed(1), keyed(1), keyed(2), json!({"kind": "k"})], &["--json"]);
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
-    let lines = objects(&text(&output.stdout));
-    let outcomes: Vec<&str> = lines.iter().filter_map(|line| line["outcome"].as_str()).collect();
-    assert_eq!(outcomes, ["created", "duplicate", "refused", "created"]);
-    assert_eq!(lines[0]["id"], lines[1]["id"]);
-    assert!(text(&output.stderr).contains("line 3: refused: "), "{}", text(&output.stderr));
-
-    let bad = [json!({"kind": "k"}), json!({"kind": ""}), json!({"kind": "k", "colour": "red"})];
-    let output = store.submit(&bad, &[]);
-    assert_eq!(output.status.code(), Some(2));
-    let errors = text(&output.stderr);
-    for wanted in ["standard input:2: ", "standard input:3: ", "nothing was submitted"] {
-        assert!(errors.contains(wanted), "{errors}");
-    }
-    assert_eq!(objects(&store.out(&["list", "--all", "--json"])).len(), 2);
-}
-
-/// Each pair of payloads is equal as floating-point numbers, or but for order and duplicate keys.
-#[test]
-fn a_payload_reaches_the_worker_as_it_was_written() {
-    let store = Store::start();
-    let submit = |line: String| store.run_with_input(&["submit", "-", "--json"], &line);
-    let pairs = [
-        (r#"{"v":100000000000000000001}"#, r#"{"v":100000000000000000002}"#),
-        ("12345678901234567.89", "12345678901234567.88"),
-        (r#"{"b": 1, "a": 2}"#, r#"{"a": 2, "b": 1}"#),
-        (r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
-        ("1e400", "1e401"),
-    ];
-    for (number, (payload, other)) in pairs.into_iter().enumerate() {
-        let line =
-            |text| format!(r#"{{"kind":"k","idempotency_key":"{number}","payload":{text}}}"#);
-        for outcome in ["created", "duplicate"] {
-            let output = submit(line(payload));
-            assert_eq!(objects(&text(&output.stdout))[0]["outcome"], outcome, "{payload}");
-        }
-        let refused = submit(line(other));
-        assert_eq!(refused.status.code(), Some(1), "{other}");
-        assert_eq!(objects(&text(&refused.stdout))[0]["outcome"], "refused", "{other}");
-    }
-    store.out(&["work", "--exec", "cat", "--until-idle"]);
-    let listed = objects(&store.out(&["list", "--all", "--json"]));
-    let results: BTreeSet<String> = listed
-        .iter()
-        .map(|line| store.json(&["describe", line["execution_id"].as_str().expect("an ID")]))
-        .map(|seen| seen["result"].as_str().expect("a result").to_owned())
-        .collect();
-    assert_eq!(results, pairs.iter().map(|(payload, _)| (*payload).to_owned()).collect());
-}
-
-#[test]
 fn operators_cancel_and_replay_and_can_repeat_a_request() {
     let store = Store::start();
     let id = store.submit_one(json!({"kind": "k"}));
