@@ -111,8 +111,8 @@ pub enum Command {
     ///
     /// All lines are checked before the first one is submitted. The command then prints the ID of
     /// each execution in the order of the input, or - for a line without one. With --json it prints
-    /// one object per line: {"line": 1, "outcome": "created", "id": "..."}. Each line has one of
-    /// these outcomes; the last three have an "error" instead of an "id":
+    /// one object per line: {"line": 1, "outcome": "created", "execution_id": "..."}. Each line has
+    /// one of these outcomes; the last three have an "error" instead of an "execution_id":
     ///
     ///     created      a new execution
     ///     duplicate    the idempotency_key is known, with the same content
@@ -273,8 +273,8 @@ pub enum Command {
     /// With --json the outcome is an object. The effect of an accepted signal is buffered (kept for
     /// a later suspension), counted or recorded (kept, but not counted):
     ///
-    ///     {"id": "...", "waitpoint_id": "...", "outcome": "accepted", "effect": "counted",
-    ///      "signal_id": "...", "idempotency_key": "..."}
+    ///     {"execution_id": "...", "waitpoint_id": "...", "outcome": "accepted",
+    ///      "effect": "counted", "signal_id": "...", "idempotency_key": "..."}
     ///
     /// Exit code: 0 on success, 1 if the signal is refused (wrong token, closed waitpoint) or the
     /// store does not answer within 10 s, 2 for bad usage.
@@ -382,8 +382,10 @@ pub enum Command {
     /// The audit finds records through their index entries. It does not find a record that has
     /// none.
     ///
-    /// Exit code: 0 if there is no problem (warnings do not count), 1 if there is a problem or the
-    /// audit fails, 2 for bad usage or a store that cannot be opened.
+    /// With --json it prints one object, also if the store cannot be reached.
+    ///
+    /// Exit code: 0 if there is no problem (warnings do not count), 1 if there is a problem, the
+    /// store cannot be reached or the audit fails, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Doctor(DoctorArgs),
 }

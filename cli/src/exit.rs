@@ -31,13 +31,12 @@ impl CliError {
         Self { code: FAILED, message: message.to_string() }
     }
 
-    /// The same error with the exit code of [`usage`](Self::usage).
-    pub fn into_usage(self) -> Self {
-        Self { code: BAD_USAGE, ..self }
+    /// Whether the arguments or the input are wrong.
+    pub const fn is_usage(&self) -> bool {
+        self.code == BAD_USAGE
     }
 
     /// The message for the user.
-    #[cfg(test)]
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ff_sdk::core::execution::{Outcome, ValueKind, WorkFailure};
 use ff_sdk::core::id::ExecutionId;
+use ff_sdk::core::state::TerminalOutcome;
 use ff_sdk::core::time::TimestampMs;
 use ff_sdk::{Client, SdkError};
 use serde::Serialize;
@@ -18,12 +19,15 @@ pub struct JobResult {
     /// The line in the input.
     pub line: usize,
     /// The ID of the execution.
+    #[serde(rename = "execution_id")]
     pub id: ExecutionId,
     /// The kind.
     pub kind: String,
     /// The public state when the run ended: completed, failed, cancelled, expired, or a state that
     /// is not terminal if the run was interrupted.
-    pub outcome: String,
+    pub state: String,
+    /// The terminal outcome; none if the run was interrupted.
+    pub outcome: TerminalOutcome,
     /// The number of attempts.
     pub attempts: u32,
     /// How many of them were retries.
@@ -47,7 +51,7 @@ pub struct JobResult {
 impl JobResult {
     /// Whether the execution completed.
     pub fn is_completed(&self) -> bool {
-        self.outcome == "completed"
+        self.outcome == TerminalOutcome::Success
     }
 
     /// The time from creation to end, in milliseconds.
@@ -69,7 +73,8 @@ pub async fn read(
         line,
         id: snapshot.execution_id,
         kind: snapshot.kind.to_string(),
-        outcome: snapshot.state.public_state.to_string(),
+        state: snapshot.state.public_state.to_string(),
+        outcome: snapshot.state.terminal_outcome,
         attempts: snapshot.attempts_total,
         retries: snapshot.counts.retries,
         reclaims: snapshot.counts.reclaims,

@@ -150,7 +150,7 @@ impl Outcome {
         let outcome = self.name();
         let line = match (self, self.error()) {
             (Self::Created(id) | Self::Duplicate(id), _) if as_json => {
-                json!({"line": number, "outcome": outcome, "id": id}).to_string()
+                json!({"line": number, "outcome": outcome, "execution_id": id}).to_string()
             }
             (Self::Created(id) | Self::Duplicate(id), _) => id.to_string(),
             (_, error) if as_json => {

@@ -32,18 +32,30 @@ fn findings_are_one_json_object() {
 }
 
 #[test]
-fn a_store_that_cannot_be_opened_is_a_usage_error() {
-    for arguments in [
-        &["--backend", "nowhere:"][..],
-        &["--backend", "valkey://127.0.0.1:1"],
-        &["--backend", "memory:", "--namespace", "two words"],
-        &["--backend", "memory:", "--limit", "0"],
-        &[],
+fn bad_usage_ends_with_2_and_a_store_that_cannot_be_reached_with_1() {
+    for (arguments, code) in [
+        (&["--backend", "nowhere:"][..], 2),
+        (&["--backend", "memory:", "--namespace", "two words"], 2),
+        (&["--backend", "memory:", "--limit", "0"], 2),
+        (&["--json", "--backend", "nowhere:"], 2),
+        (&[], 2),
+        (&["--backend", "valkey://127.0.0.1:1"], 1),
     ] {
         let output = doctor(arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
         assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_store_that_cannot_be_reached_is_a_finding() {
+    let output = doctor(&["--json", "--backend", "valkey://me:secret@127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((&found["worst"], &found["audit"]), (&"problem".into(), &Value::Null));
+    assert_eq!(found["backend"], "valkey://***@127.0.0.1:1");
+    let detail = found["findings"][0]["detail"].to_string();
+    assert!(detail.contains("cannot reach 127.0.0.1:1"), "{found}");
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn a_command_sees_its_payload_and_environment() {
     let (first, rest) = result.split_once('}').expect("the payload comes first");
     let seen: Value = serde_json::from_str(&format!("{first}}}")).expect("JSON");
     assert_eq!(seen, payload["payload"]);
-    let id = results[0]["id"].as_str().expect("a text");
+    let id = results[0]["execution_id"].as_str().expect("a text");
     let epoch = results[0]["created_at"].as_u64().expect("a number") + 1;
     assert_eq!(rest, format!("0 0 {epoch}\n{id}\n"));
 }

@@ -22,7 +22,7 @@ fn a_submission_is_refused_line_by_line_or_as_a_whole() {
     let lines = objects(&text(&output.stdout));
     let outcomes: Vec<&str> = lines.iter().filter_map(|line| line["outcome"].as_str()).collect();
     assert_eq!(outcomes, ["created", "duplicate", "refused", "created"]);
-    assert_eq!(lines[0]["id"], lines[1]["id"]);
+    assert_eq!(lines[0]["execution_id"], lines[1]["execution_id"]);
     assert!(text(&output.stderr).contains("line 3: refused: "), "{}", text(&output.stderr));
 
     let bad = [json!({"kind": "k"}), json!({"kind": ""}), json!({"kind": "k", "colour": "red"})];

@@ -19,6 +19,7 @@ const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(1);
 #[serde(rename_all = "snake_case")]
 pub enum AttemptOutcome {
     /// The execution completed.
+    #[serde(rename = "success")]
     Completed,
     /// The execution failed permanently.
     Failed,
@@ -34,6 +35,7 @@ pub enum AttemptOutcome {
 #[derive(Debug, Serialize)]
 pub struct FinishedAttempt {
     /// The ID of the execution.
+    #[serde(rename = "execution_id")]
     pub id: ExecutionId,
     /// The kind.
     pub kind: ExecutionKind,
